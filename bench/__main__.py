@@ -1,0 +1,20 @@
+"""`make bench`: every benchmark, one after the other, each in a process of its own."""
+
+import subprocess
+import sys
+
+BENCHMARKS = ("accept", "log_throughput", "latency", "scale", "trivial_build", "kafka")
+
+
+def main() -> int:
+    """Run those named on the command line, or all."""
+    chosen = sys.argv[1:] or BENCHMARKS
+    for name in chosen:
+        print(f"\n$ python -m bench.{name}", flush=True)
+        status = subprocess.run([sys.executable, "-m", f"bench.{name}"], check=False).returncode
+        if status != 0:
+            return status
+    return 0
+
+
+sys.exit(main())

@@ -1,0 +1,146 @@
+"""Accepted POSTs a second, durable before the answer, beside a bare handler with one group-committed insert.
+
+The load comes from a process of its own; both servers are processes of their own, on loopback, one after the other.
+"""
+
+import asyncio
+import json
+import multiprocessing
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import aiohttp
+import sqlalchemy as sa
+from aiohttp import web
+
+SECONDS = 4.0
+CONNECTIONS = (1, 10, 50)
+
+
+def request(source_port: int) -> bytes:
+    """A body without webhooks; its source's host takes connections and says nothing, so staging costs nothing."""
+    return json.dumps(
+        {
+            "source": {"url": f"http://127.0.0.1:{source_port}/source.tar.gz"},
+            "pipeline": "script",
+            "arguments": {"NODE_ENV": "production"},
+            "metadata": {"commit": "0123456789abcdef"},
+        }
+    ).encode()
+
+
+def bare_server(folder: str, port: int) -> None:
+    """The comparison: aiohttp, json.loads, one insert through the same group-committing thread."""
+    from shuttle.store.sqlite import SqliteDatabase
+
+    table = sa.Table("t", sa.MetaData(), sa.Column("id", sa.Text), sa.Column("body", sa.LargeBinary))
+
+    async def serve() -> None:
+        database = SqliteDatabase(Path(folder) / "bare.db")
+        with database.engine.begin() as connection:
+            table.create(connection)
+        database.start()
+
+        async def post(request: web.Request) -> web.Response:
+            body = await request.read()
+            json.loads(body)
+            row = {"id": request.match_info["build_id"], "body": body}
+            await database.run(lambda connection: connection.execute(table.insert(), row) and None)
+            return web.json_response({"status": "OK"})
+
+        app = web.Application()
+        app.router.add_post("/{app_id}/{build_id}", post)
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        await asyncio.Event().wait()
+
+    asyncio.run(serve())
+
+
+def shuttle_server(folder: str, port: int) -> None:
+    """The product as it is; its Jenkins is out of reach, so builds wait after they are accepted."""
+    from shuttle.app import serve
+    from shuttle.settings import load_settings
+
+    environment = {
+        "PORT": str(port),
+        "SHUTTLE_DATA_DIR": folder,
+        "JENKINS_URL": "http://u:t@127.0.0.1:9/",
+        "SHUTTLE_QUEUE_LIMIT": "1000000",
+        "SHUTTLE_STAGE_TIMEOUT_SECONDS": "3600",
+    }
+    asyncio.run(serve(load_settings(environment)))
+
+
+async def load(port: int, connections: int, run: str, body: bytes) -> float:
+    """Answers a second over `connections` connections."""
+    done = 0
+    ends_at = time.perf_counter() + SECONDS
+
+    async def poster(session: aiohttp.ClientSession, lane: int) -> None:
+        nonlocal done
+        number = 0
+        while time.perf_counter() < ends_at:
+            url = f"http://127.0.0.1:{port}/{run}-{lane}/{number}"
+            async with session.post(url, data=body, headers={"Content-Type": "application/json"}) as response:
+                if response.status != 200:
+                    raise SystemExit(f"unexpected: {response.status} {await response.text()}")
+                await response.read()
+            number += 1
+            done += 1
+
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=connections)) as session:
+        started = time.perf_counter()
+        await asyncio.gather(*(poster(session, lane) for lane in range(connections)))
+        return done / (time.perf_counter() - started)
+
+
+async def until_serving(port: int) -> None:
+    """Wait for the server."""
+    async with aiohttp.ClientSession() as session:
+        while True:
+            try:
+                async with session.get(f"http://127.0.0.1:{port}/healthz"):
+                    return
+            except aiohttp.ClientError:
+                await asyncio.sleep(0.05)
+
+
+def measure(server: Callable[[str, int], None], port: int, body: bytes) -> dict[int, float]:
+    """Answers a second by number of connections."""
+    with tempfile.TemporaryDirectory() as folder:
+        process = multiprocessing.get_context("spawn").Process(target=server, args=(folder, port), daemon=True)
+        process.start()
+        try:
+            asyncio.run(until_serving(port))
+            return {
+                connections: asyncio.run(load(port, connections, f"c{connections}", body))
+                for connections in CONNECTIONS
+            }
+        finally:
+            process.kill()
+            process.join()
+
+
+def main() -> int:
+    """Print the table."""
+    from tests.product import free_port
+
+    with socket.create_server(("127.0.0.1", 0), backlog=4096) as silent:
+        body = request(silent.getsockname()[1])
+        bare, ours = measure(bare_server, free_port(), body), measure(shuttle_server, free_port(), body)
+    print("accepted POSTs/s, durable before the answer")
+    print(f"{'connections':>12} {'bare':>8} {'shuttle':>8} {'ratio':>6}   goal 0.50 at 1 and 50")
+    for connections in CONNECTIONS:
+        ratio = ours[connections] / bare[connections]
+        print(f"{connections:>12} {bare[connections]:>8.0f} {ours[connections]:>8.0f} {ratio:>6.2f}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,132 @@
+"""The Kafka sink beside a bare aiokafka batch loop: the same log into the same real broker, acks=all, idempotent.
+
+The loop is handed finished messages and only packs and sends them; the sink reads a spool, makes a message a line and
+keeps its ledger. Both take turns and the best of each counts. `tests/real/install` brings the broker.
+"""
+
+import argparse
+import asyncio
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from aiokafka import AIOKafkaProducer
+
+from bench.log_throughput import Ledger
+from shuttle.kafka import Record
+from shuttle.kafka.clusters import KafkaClusters
+from shuttle.kafka.lane import BATCH_BYTES
+from shuttle.logs.spool import Spool
+from shuttle.outgoing.connector import AddressPolicy
+from shuttle.settings import load_settings
+from shuttle.sinks import SinkTarget
+from shuttle.sinks.carry import Carrier, Tries
+from shuttle.sinks.kafka import KafkaSender, Messages
+from shuttle.sinks.lines import next_lines
+from tests.real.kafka_brokers import LIBRARIES, Brokers, running_brokers
+
+LINES = 200_000
+LINE_BYTES = 120
+ROUNDS = 3
+GOAL = 0.5
+_PATIENCE_SECONDS = 60
+
+
+def written_log(path: Path) -> Spool:
+    """A finished log of equal lines."""
+    spool = Spool(path)
+    for number in range(0, LINES, 1000):
+        lines = (b"[INFO] Compiling module-%06d of the project " % (number + step) for step in range(1000))
+        spool.append(b"".join(line.ljust(LINE_BYTES - 1, b".") + b"\n" for line in lines))
+    spool.end()
+    return spool
+
+
+async def finished_messages(spool: Spool, target: SinkTarget) -> tuple[bytes, list[Record]]:
+    """The key, and all that the sink sends."""
+    messages, records, offset = Messages(target), list[Record](), 0
+    while (lines := await next_lines(spool, offset)) is not None:
+        for end_offset, portion in messages.shipments(lines):
+            records += portion
+            offset = end_offset
+    return messages.key, [*records, messages.finished(offset)]
+
+
+async def bare_loop(brokers: Brokers, topic: str, key: bytes, records: list[Record]) -> None:
+    """Pack until a batch is full, send it, pack the next one meanwhile."""
+    producer = AIOKafkaProducer(
+        bootstrap_servers=brokers.bootstrap, acks="all", enable_idempotence=True, max_batch_size=BATCH_BYTES
+    )
+    await producer.start()
+    try:
+        on_their_way = []
+        batch = producer.create_batch()
+        for record in records:
+            if batch.append(timestamp=None, key=key, value=record.value, headers=record.headers) is None:
+                on_their_way.append(await producer.send_batch(batch, topic, partition=0))
+                batch = producer.create_batch()
+                batch.append(timestamp=None, key=key, value=record.value, headers=record.headers)
+        on_their_way.append(await producer.send_batch(batch, topic, partition=0))
+        await asyncio.gather(*on_their_way)
+    finally:
+        await producer.stop()
+
+
+async def sink(spool: Spool, target: SinkTarget) -> None:
+    """The product's way, from the spool to the acknowledged end."""
+    clusters = KafkaClusters(AddressPolicy(allow_loopback=True), load_settings({}))
+    ledger, ended_at = Ledger(), datetime.now(UTC)
+    try:
+        carrier = Carrier(KafkaSender(clusters, _PATIENCE_SECONDS), Tries())
+        await carrier.carry(target, spool, ledger, lambda: ended_at)
+    finally:
+        await clusters.close()
+    if ledger.done_bytes != spool.size_bytes:
+        raise SystemExit("the sink lacks bytes")
+
+
+async def lines_per_second(way: Callable[[], Awaitable[None]]) -> float:
+    """One run."""
+    began_at = time.perf_counter()
+    await way()
+    return LINES / (time.perf_counter() - began_at)
+
+
+async def run() -> float:
+    """Measure and print; the ratio."""
+    bare: list[float] = []
+    ours: list[float] = []
+    with tempfile.TemporaryDirectory() as folder:
+        spool = written_log(Path(folder) / "spool")
+        async with running_brokers(Path(folder) / "kafka", 1) as brokers:
+            for topic in ("bare", "sink"):
+                await brokers.make_topic(topic)
+            target = SinkTarget(
+                sink_id=1, build_uuid="u" * 36, app_id="a", build_id="1", metadata_json="null", url=brokers.url("sink")
+            )
+            key, records = await finished_messages(spool, target)
+            for _ in range(ROUNDS):
+                bare.append(await lines_per_second(lambda: bare_loop(brokers, "bare", key, records)))
+                ours.append(await lines_per_second(lambda: sink(spool, target)))
+    ratio = max(ours) / max(bare)
+    print(f"a log of {LINES} lines of {LINE_BYTES} bytes into one real Kafka broker, acks=all, lines/s")
+    print(f"{'bare loop':>10} {'sink':>10} {'ratio':>6} {'goal':>6}")
+    print(f"{max(bare):>10.0f} {max(ours):>10.0f} {ratio:>6.2f} {GOAL:>6.2f}")
+    return ratio
+
+
+def main() -> int:
+    """Print the table."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    if not LIBRARIES.is_dir():
+        print("There is no Kafka here: tests/real/install brings it.")
+        return 2
+    asyncio.run(run())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

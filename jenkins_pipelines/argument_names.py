@@ -1,0 +1,60 @@
+"""Which argument names would change a program around the user's process, and how each is then passed.
+
+Three classes: a name that means something to the shell itself (only `env` can set it, no shell reproduces it), a name
+that steers a program between us and the user's process (an image builder must not see it as its own environment), and
+all others.
+"""
+
+import re
+from enum import StrEnum
+
+
+class Passing(StrEnum):
+    """The folder of the environment archive that an argument goes into."""
+
+    ORDINARY = "arguments"
+    STEERING = "steering"
+    SHELL_VARIABLE = "shell_variables"
+
+
+# Set, read-only or computed by dash, bash or busybox ash themselves (their manuals, "Shell Variables"); a locale that
+# is exported in bash is tried at once and complained about.
+_SHELL_VARIABLE = re.compile(
+    r"""
+      _ | IFS | PWD | OLDPWD | SHLVL | PPID | UID | EUID | GROUPS | LINENO | OPTIND | OPTARG | OPTERR
+    | RANDOM | SRANDOM | SECONDS | EPOCHSECONDS | EPOCHREALTIME | COLUMNS | LINES | FUNCNAME
+    | FUNCNEST | PIPESTATUS | DIRSTACK | HISTCMD | HISTFILE | HISTFILESIZE | HISTSIZE | HOSTNAME
+    | HOSTTYPE | MACHTYPE | OSTYPE | BASH | BASHOPTS | BASHPID | BASH_ALIASES | BASH_ARGC
+    | BASH_ARGV | BASH_ARGV0 | BASH_CMDS | BASH_COMMAND | BASH_COMPAT
+    | BASH_EXECUTION_STRING | BASH_LINENO | BASH_LOADABLES_PATH | BASH_REMATCH
+    | BASH_SOURCE | BASH_SUBSHELL | BASH_VERSINFO | BASH_VERSION | BASH_XTRACEFD | SHELLOPTS
+    | COMPREPLY | COMP_CWORD | COMP_KEY | COMP_LINE | COMP_POINT | COMP_TYPE | COMP_WORDBREAKS
+    | COMP_WORDS | COPROC | CHILD_MAX | EXECIGNORE | GLOBIGNORE | MAPFILE | POSIXLY_CORRECT
+    | TMOUT | LANG | LANGUAGE | LC_\w+
+    """,
+    re.VERBOSE,
+)
+
+# What the builders, Go programs, the C library, TLS and credential helpers (often shell scripts) read. Names that only
+# Jenkins or our own steps read (BUILD_*, JOB_*, SHUTTLE_*, WORKSPACE, …) are ordinary: an argument is exported by the
+# very process that then becomes the user's or the builder, so it meets none of those.
+_STEERING = re.compile(
+    r"""
+      PATH | HOME | TMPDIR | TMP | TEMP | USER | LOGNAME | SHELL | TERM | TZ | TZDIR | CDPATH | PS4 | ENV | BASH_ENV
+    | REGISTRY_AUTH_FILE | REGISTRIES_CONFIG_PATH | NO_COLOR | NOTIFY_SOCKET | LISTEN_FDS | LISTEN_PID | LISTEN_FDNAMES
+    | SSH_AUTH_SOCK | GNUPGHOME | GPG_TTY | GODEBUG | GOTRACEBACK | GOGC | GOMAXPROCS | GOMEMLIMIT | GOCOVERDIR
+    | SSL_CERT_FILE | SSL_CERT_DIR | SSLKEYLOGFILE | OPENSSL_CONF | CURL_CA_BUNDLE | CURL_HOME
+    | GCONV_PATH | GETCONF_DIR | LOCPATH | NLSPATH | HOSTALIASES | RES_OPTIONS | LOCALDOMAIN | GLIBC_TUNABLES
+    | MALLOC_\w+ | BASH_FUNC_\w+ | _CONTAINERS_\w+
+    | (?:LD|XDG|DOCKER|BUILDKIT|BUILDX|BUILDAH|PODMAN|STORAGE|CONTAINER|CONTAINERS|DBUS|NETAVARK|OTEL|COMPOSE|MOBY)_\w*
+    | (?i:\w+_proxy)
+    """,
+    re.VERBOSE,
+)
+
+
+def passing_of(name: str) -> Passing:
+    """How the argument `name` gets to the user's process without touching what is around it."""
+    if _SHELL_VARIABLE.fullmatch(name):
+        return Passing.SHELL_VARIABLE
+    return Passing.STEERING if _STEERING.fullmatch(name) else Passing.ORDINARY

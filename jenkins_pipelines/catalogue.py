@@ -1,0 +1,9 @@
+"""Every pipeline that a request can name."""
+
+from collections.abc import Mapping
+
+from jenkins_pipelines.kind import PipelineKind
+from jenkins_pipelines.pipelines import docker_image, script
+
+PIPELINES: Mapping[str, PipelineKind] = {kind.name: kind for kind in (docker_image.KIND, script.KIND)}
+DEFAULT_PIPELINE = docker_image.KIND.name

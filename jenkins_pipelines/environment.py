@@ -1,0 +1,151 @@
+"""What one build brings to the agent besides its source: arguments, destinations and credentials, as plain files.
+
+Each value is the exact content of a file of its own, so that a shell reads it without `eval` and without quoting:
+
+    app_id, build_id                     text
+    arguments/000001                     NAME=VALUE, likewise steering/ and shell_variables/ (see argument_names)
+    has_secrets                          there when an argument is secret
+    no_cache                             there when nothing may come from the builder's cache
+    labels/000001                        KEY=VALUE
+    options/<option>                     text
+    base_images/config.json              credentials for FROM (absent: the agent's own)
+    insecure_registries                  one host[:port] a line, without TLS or with a certificate of their own
+    source_image/reference, config.json  a docker:// source; `insecure` is there when its registry may lack TLS
+    destinations/000001/reference, …     likewise, one folder a destination
+"""
+
+import base64
+import gzip
+import io
+import json
+import re
+import tarfile
+from collections.abc import Iterator
+from ipaddress import ip_address
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from jenkins_pipelines.argument_names import passing_of
+from jenkins_pipelines.errors import PipelineError
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# docker looks credentials of its default registry up under this name only.
+_DOCKER_HUB = ("docker.io", "index.docker.io", "registry-1.docker.io")
+_DOCKER_HUB_KEYS = ("https://index.docker.io/v1/", "docker.io")
+
+
+class AgentEnvironment(BaseModel):
+    """One build's environment.
+
+    `destinations` and `source_image` are references `host[:port]/path[:tag]` without scheme and userinfo.
+    `registries` maps a whole reference, or a registry's `host[:port]`, to (user, password); the reference wins, so that
+    the two sides of a copy within one registry can differ. `insecure_registries` are `host[:port]`; loopback always is.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    app_id: str
+    build_id: str
+    build_uuid: str
+    arguments: dict[str, str] = Field(default_factory=dict, repr=False)
+    secret_arguments: list[str] = Field(default_factory=list)
+    destinations: list[str] = Field(default_factory=list)
+    registries: dict[str, tuple[str, str]] = Field(default_factory=dict, repr=False)
+    source_image: str | None = None
+    labels: dict[str, str] = Field(default_factory=dict)
+    no_cache: bool = False
+    insecure_registries: list[str] = Field(default_factory=list)
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("arguments")
+    @classmethod
+    def _can_be_an_environment(cls, arguments: dict[str, str]) -> dict[str, str]:
+        for name, value in arguments.items():
+            if not _NAME.fullmatch(name):
+                raise ValueError("argument names are letters, digits and underscores")
+            if "\0" in value:
+                raise ValueError(f"the value of {name} has a NUL, which no environment can hold")
+        return arguments
+
+
+def environment_archive(environment: AgentEnvironment) -> bytes:
+    """The tar.gz that answers `GET …/environment`; the same environment gives the same bytes."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as archive:
+        for path, content in _files(environment):
+            entry = tarfile.TarInfo(path)
+            entry.mode = 0o600
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return gzip.compress(packed.getvalue(), compresslevel=1, mtime=0)
+
+
+def _files(environment: AgentEnvironment) -> Iterator[tuple[str, bytes]]:
+    yield "app_id", _bytes(environment.app_id)
+    yield "build_id", _bytes(environment.build_id)
+    for position, (name, value) in enumerate(environment.arguments.items(), 1):
+        yield f"{passing_of(name)}/{position:06}", _bytes(f"{name}={value}")
+    for position, (key, value) in enumerate(environment.labels.items(), 1):
+        yield f"labels/{position:06}", _bytes(f"{key}={value}")
+    for option, chosen in environment.options.items():
+        if not _NAME.fullmatch(option):
+            raise PipelineError("An option's name is letters, digits and underscores.")
+        yield f"options/{option}", _bytes(chosen if isinstance(chosen, str) else json.dumps(chosen))
+    if environment.secret_arguments:
+        yield "has_secrets", b""
+    if environment.no_cache:
+        yield "no_cache", b""
+    if environment.insecure_registries:
+        yield "insecure_registries", _bytes("".join(f"{host}\n" for host in environment.insecure_registries))
+    if environment.registries:
+        yield "base_images/config.json", _auth_file(_by_registry(environment.registries))
+    if environment.source_image is not None:
+        yield from _image("source_image", environment.source_image, environment)
+    for position, reference in enumerate(environment.destinations, 1):
+        yield from _image(f"destinations/{position:06}", reference, environment)
+
+
+def _image(folder: str, reference: str, environment: AgentEnvironment) -> Iterator[tuple[str, bytes]]:
+    yield f"{folder}/reference", _bytes(reference)
+    host = _registry_of(reference)
+    credentials = environment.registries.get(reference) or environment.registries.get(host)
+    if credentials is not None:
+        yield f"{folder}/config.json", _auth_file({host: credentials})
+    if host in environment.insecure_registries or _is_loopback(host):
+        yield f"{folder}/insecure", b""
+
+
+def _by_registry(registries: dict[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
+    """One user a registry: what was given for the registry itself, else for the first of its references."""
+    hosts = {key: pair for key, pair in registries.items() if "/" not in key}
+    for key, pair in registries.items():
+        hosts.setdefault(_registry_of(key), pair)
+    return hosts
+
+
+def _auth_file(credentials: dict[str, tuple[str, str]]) -> bytes:
+    """docker's config.json, which buildah, podman and skopeo read as well (containers-auth.json(5))."""
+    auths = {}
+    for host, (user, password) in credentials.items():
+        encoded = base64.b64encode(_bytes(f"{user}:{password}")).decode()
+        for key in _DOCKER_HUB_KEYS if host in _DOCKER_HUB else (host,):
+            auths[key] = {"auth": encoded}
+    return json.dumps({"auths": auths}).encode()
+
+
+def _registry_of(reference: str) -> str:
+    return reference.split("/", 1)[0]
+
+
+def _is_loopback(registry: str) -> bool:
+    host = registry if registry.endswith("]") else registry.rsplit(":", 1)[0]
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _bytes(text: str) -> bytes:
+    # A lone surrogate is a legal JSON string; it travels as its own three bytes rather than failing the build.
+    return text.encode("utf-8", "surrogatepass")

@@ -1,0 +1,88 @@
+"""A pipeline as declarative Groovy, in a small fixed subset: single-quoted strings, every section on its own lines.
+
+A real Jenkins does not compile sections that share a line, and interpolates nothing within single quotes: a `$` of a
+script stays the shell's. The constructs are those that were recorded as working, nothing more.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+
+from jenkins_pipelines.errors import PipelineError
+from jenkins_pipelines.models import Echo, Pipeline, Sh, Stage, Step, Timeout, WithEnv
+
+# A string constant of a class file holds at most 65,535 bytes.
+_MOST_STRING_BYTES = 65_535
+_ESCAPES = {"\\": "\\\\", "\r": "\\r", "\b": "\\b", "\f": "\\f"}
+# What XML 1.0 forbids or discourages, escape sequences among it.
+_UNWRITABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+_INDENT = "  "
+
+
+def jenkinsfile(pipeline: Pipeline, *, agent_label: str | None, keep_builds: int) -> str:
+    """The whole script. Raises PipelineError for text that Groovy cannot hold."""
+    body = [
+        *_agent(agent_label),
+        *_block("options", _options(keep_builds)),
+        *_block("stages", (line for stage in pipeline.stages for line in _stage(stage))),
+    ]
+    if pipeline.always:
+        body += _block("post", _block("always", _steps(pipeline.always)))
+    return "\n".join(_block("pipeline", body)) + "\n"
+
+
+def string(text: str) -> str:
+    """`text` as a Groovy string literal; three quotes where it has several lines."""
+    escaped = "".join(_ESCAPES.get(character, character) for character in text)
+    unwritable = _UNWRITABLE.search(escaped)
+    if unwritable:
+        raise PipelineError(f"A pipeline's text cannot hold the character U+{ord(unwritable[0]):04X}; remove it.")
+    if len(text.encode()) > _MOST_STRING_BYTES:
+        raise PipelineError(f"A string of a pipeline may have {_MOST_STRING_BYTES} bytes; split the script.")
+    if "\n" not in text:
+        return "'" + escaped.replace("'", "\\'") + "'"
+    escaped = escaped.replace("'''", "\\'\\'\\'")
+    if escaped.endswith("'"):
+        escaped = escaped[:-1] + "\\'"
+    return f"'''{escaped}'''"
+
+
+def _agent(label: str | None) -> Iterator[str]:
+    if label is None:
+        yield "agent any"
+    else:
+        yield from _block("agent", [f"label {string(label)}"])
+
+
+def _options(keep_builds: int) -> list[str]:
+    return [
+        "durabilityHint('MAX_SURVIVABILITY')",
+        "disableConcurrentBuilds()",
+        f"buildDiscarder(logRotator(numToKeepStr: '{keep_builds}'))",
+        "skipDefaultCheckout()",
+    ]
+
+
+def _stage(stage: Stage) -> Iterator[str]:
+    return _block(f"stage({string(stage.name)})", _block("steps", _steps(stage.steps)))
+
+
+def _steps(steps: Iterable[Step]) -> Iterator[str]:
+    for step in steps:
+        match step:
+            case Sh():
+                yield f"sh {string(step.script)}"
+            case Echo():
+                yield f"echo {string(step.message)}"
+            case WithEnv():
+                pairs = ", ".join(string(f"{name}={value}") for name, value in step.variables.items())
+                yield from _block(f"withEnv([{pairs}])", _steps(step.steps))
+            case Timeout():
+                yield from _block(f"timeout(time: {step.seconds}, unit: 'SECONDS')", _steps(step.steps))
+
+
+def _block(head: str, body: Iterable[str]) -> Iterator[str]:
+    yield f"{head} {{"
+    for line in body:
+        # Only the first line of a statement is indented: the rest of a three-quoted string is the script's own text.
+        yield _INDENT + line
+    yield "}"

@@ -1,0 +1,41 @@
+"""`docker-image`, the default: build the source's Dockerfile, or copy an image, and push it."""
+
+from pathlib import PurePosixPath
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from jenkins_pipelines.fragment import combine
+from jenkins_pipelines.fragments.claim import claim
+from jenkins_pipelines.fragments.docker_image import docker_image
+from jenkins_pipelines.fragments.fetch_source import fetch_source
+from jenkins_pipelines.fragments.finish import finish
+from jenkins_pipelines.kind import PipelineKind, PipelineOptions
+from jenkins_pipelines.models import Pipeline
+
+
+def _within_the_source(path: str) -> str:
+    if path.startswith("/") or ".." in PurePosixPath(path).parts or not path.isprintable():
+        raise ValueError("must be a relative path within the source, without ..")
+    return path
+
+
+class DockerImageOptions(PipelineOptions):
+    """`dockerfile`: the path of the Dockerfile within the source; the build's context is always the whole source."""
+
+    dockerfile: Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_within_the_source)] = "Dockerfile"
+
+
+def build(_: PipelineOptions) -> Pipeline:
+    """The pipeline's model; the options reach it on the agent, so one job serves every build of an app."""
+    return combine(KIND.name, KIND.description, claim(), fetch_source(), docker_image(), finish())
+
+
+KIND = PipelineKind(
+    name="docker-image",
+    description="Builds the Dockerfile (or copies a docker:// source) and pushes the image to every destination.",
+    Options=DockerImageOptions,
+    needs_destination=True,
+    accepts_image_source=True,
+    build=build,
+)

@@ -1,0 +1,30 @@
+"""From the model to what Jenkins is given: Jenkinsfile, config.xml and the digest that tells versions apart."""
+
+from hashlib import sha256
+
+from jenkins_pipelines import groovy
+from jenkins_pipelines.config_xml import MARKER, config_xml, marker
+from jenkins_pipelines.models import Pipeline, Rendered
+
+
+def render(pipeline: Pipeline, *, agent_label: str | None, keep_builds: int = 50) -> Rendered:
+    """Write a pipeline down. The same arguments give the same bytes.
+
+    `agent_label` None = any agent; `keep_builds` is how many builds Jenkins remembers. The digest covers the whole
+    config.xml, script included, as it is before the digest itself is put into the description.
+    """
+    script = groovy.jenkinsfile(pipeline, agent_label=agent_label, keep_builds=keep_builds)
+    unmarked = config_xml(pipeline, script=script, description=MARKER, keep_builds=keep_builds)
+    digest = f"sha256:{sha256(unmarked).hexdigest()}"
+    return Rendered(
+        jenkinsfile=script,
+        config_xml=config_xml(
+            pipeline, script=script, description=marker(pipeline.name, digest), keep_builds=keep_builds
+        ),
+        digest=digest,
+        definition={
+            "pipeline": pipeline.model_dump(mode="json"),
+            "agent_label": agent_label,
+            "keep_builds": keep_builds,
+        },
+    )

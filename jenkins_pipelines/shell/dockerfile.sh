@@ -1,0 +1,109 @@
+
+# insert_arguments NAMES: copy a Dockerfile from standard input to standard output with `ARG NAME` after every FROM,
+# and write the images of the FROM lines to the file base_images.txt.
+# An instruction goes on while its lines end in the escape character; comments and empty lines within do not end it;
+# the lines of a heredoc of RUN, COPY or ADD are no instructions.
+insert_arguments() {
+  # shellcheck disable=SC1003 # it is one backslash
+  escape='\' directives=yes instruction='' heredocs=''
+  while IFS= read -r line || [ -n "$line" ]; do
+    printf '%s\n' "$line"
+    line=${line%"$carriage_return"}
+    if [ -n "$heredocs" ]; then
+      end_heredoc
+      continue
+    fi
+    stripped=${line#"${line%%[!"$blanks"]*}"}
+    if [ "$directives" = yes ]; then
+      stripped=${stripped#"$byte_order_mark"}
+      read_directive || directives=no
+    fi
+    case $stripped in '' | '#'*) continue ;; esac
+    stripped=${stripped%"${stripped##*[!"$blanks"]}"}
+    case $stripped in
+      *"$escape$escape") instruction="$instruction $stripped" ;;
+      *"$escape")
+        instruction=$instruction${stripped%"$escape"}
+        continue
+        ;;
+      *) instruction="$instruction$stripped" ;;
+    esac
+    end_instruction "$1"
+    instruction=''
+  done
+}
+tab=$(printf '\t')
+blanks=" $tab"
+carriage_return=$(printf '\r')
+byte_order_mark=$(printf '\357\273\277')
+
+# `# escape=x` counts only above everything else; any other `# name=value` there lets the next line be one, too.
+read_directive() {
+  case $stripped in '#'*=*) ;; *) return 1 ;; esac
+  directive=$(printf %s "${stripped#?}" | tr -d " \t" | tr '[:upper:]' '[:lower:]')
+  case ${directive%%=*} in '' | *[!a-z0-9]*) return 1 ;; esac
+  if [ "${directive%%=*}" = escape ]; then escape=${directive#*=}; fi
+}
+
+end_instruction() {
+  set -f
+  # shellcheck disable=SC2086 # words are wanted, patterns are switched off
+  case $instruction in
+    *[!"$blanks"]*) end_words "$1" $instruction ;;
+  esac
+  set +f
+}
+
+# end_words NAMES KEYWORD WORD…
+end_words() {
+  names=$1 keyword=$2
+  shift 2
+  case $keyword in
+    [Ff][Rr][Oo][Mm])
+      while case ${1-} in --*) ;; *) false ;; esac; do shift; done
+      printf '%s\n' "${1-}" >>"$work/base_images.txt"
+      for name in $names; do printf 'ARG %s\n' "$name"; done
+      ;;
+    [Rr][Uu][Nn] | [Cc][Oo][Pp][Yy] | [Aa][Dd][Dd] | [Oo][Nn][Bb][Uu][Ii][Ll][Dd]) find_heredocs "$instruction" ;;
+  esac
+}
+
+# find_heredocs TEXT: `heredocs` becomes the list of delimiters that it opens, `-` before one whose end may be indented.
+# Quoted text opens none, but the delimiter itself may be quoted.
+find_heredocs() {
+  rest=$1 plain=''
+  while :; do
+    before=${rest%%[\"\'\\]*}
+    plain=$plain$before
+    [ "$before" != "$rest" ] || break
+    rest=${rest#"$before"}
+    case $rest in
+      \\*)
+        plain=${plain}_ rest=${rest#?}
+        rest=${rest#?}
+        ;;
+      *)
+        quote=${rest%"${rest#?}"} rest=${rest#?}
+        inner=${rest%%"$quote"*}
+        [ "$inner" != "$rest" ] || break
+        rest=${rest#*"$quote"}
+        case $plain in *'<<' | *'<<-') plain=$plain$inner ;; *) plain=${plain}_ ;; esac
+        ;;
+    esac
+  done
+  for word in $plain; do
+    word=${word#"${word%%[!0-9]*}"}
+    case $word in
+      '<<-'*) word=-${word#???} ;;
+      '<<'*) word="=${word#??}" ;;
+      *) continue ;;
+    esac
+    case ${word#?} in '' | *[!A-Za-z0-9_.-]*) ;; *) heredocs="$heredocs$word " ;; esac
+  done
+}
+
+end_heredoc() {
+  delimiter=${heredocs%% *}
+  case $delimiter in -*) line=${line#"${line%%[!"$tab"]*}"} ;; esac
+  if [ "$line" = "${delimiter#?}" ]; then heredocs=${heredocs#* }; fi
+}

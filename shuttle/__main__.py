@@ -1,0 +1,5 @@
+"""`python -m shuttle` is `shuttle`."""
+
+from shuttle.cli import main
+
+main()

@@ -1,0 +1,233 @@
+"""The composition root: the only file that names concrete adapters, and the order in which they start and stop."""
+
+import asyncio
+import os
+import resource
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+from aiohttp import ClientSession, web
+
+from shuttle.delivery import Post
+from shuttle.delivery.dispatch import Dispatcher
+from shuttle.delivery.failover import FailoverPost
+from shuttle.delivery.http import HttpPost
+from shuttle.delivery.kafka import KafkaPost
+from shuttle.delivery.signature import Signer
+from shuttle.jenkins.budget import PollBudget
+from shuttle.jenkins.client import JenkinsClient
+from shuttle.kafka.clusters import KafkaClusters
+from shuttle.lifecycle import Ports
+from shuttle.lifecycle.retain import Retention
+from shuttle.lifecycle.signals import Signals
+from shuttle.logs.library import LogLibrary
+from shuttle.metrics import count_jenkins_request
+from shuttle.objects import ObjectStore
+from shuttle.objects.directory import DirectoryStore
+from shuttle.outgoing.connector import AddressPolicy, outgoing_session
+from shuttle.outgoing.tls import tls_context
+from shuttle.settings import Settings, names_without_effect
+from shuttle.sinks import Sink
+from shuttle.sinks.carry import Carrier, Sender, Tries
+from shuttle.sinks.failover import DECISION_SECONDS, FailoverSender
+from shuttle.sinks.http import HttpSender
+from shuttle.sinks.kafka import KafkaSender
+from shuttle.sources.http import HttpFetcher
+from shuttle.store.migrate import migrate
+from shuttle.store.sqlite import SqliteDatabase
+from shuttle.store.store import Store
+from shuttle.vault import open_vault
+from shuttle.web.server import make_web
+from shuttle.worker import Worker
+
+log = structlog.get_logger()
+
+# 1,000 builds hold a connection to Jenkins, one to a sink, and a spool each.
+_OPEN_FILES = 16_384
+_OUTGOING_CONNECTIONS = 4_096
+_BACKLOG = 1024
+
+
+def now() -> datetime:
+    """The clock."""
+    return datetime.now(UTC)
+
+
+@asynccontextmanager
+async def shuttle_parts(settings: Settings, public_url: str) -> AsyncIterator[tuple[Ports, Worker]]:
+    """Everything below the web, started; left in the reverse order, within SHUTTLE_SHUTDOWN_SECONDS."""
+    async with AsyncExitStack() as stack:
+        vault = open_vault([key.get_secret_value() for key in settings.shuttle_encryption_keys], _data_dir(settings))
+        database = SqliteDatabase(settings.database_path)
+        stack.push_async_callback(database.close)
+        await asyncio.to_thread(migrate, database.engine)
+        database.start()
+        store = Store(database, vault, now, on_event=lambda: dispatcher.wake())  # noqa: PLW0108 - made below
+        objects = object_store(settings)
+        stack.push_async_callback(objects.close)
+        policy = AddressPolicy(allow_loopback=settings.binds_loopback, allow_networks=settings.shuttle_allow_networks)
+        outgoing = outgoing_session(policy, ca_file=settings.shuttle_ca_file, limit=_OUTGOING_CONNECTIONS)
+        await stack.enter_async_context(outgoing)
+        # Each log holds a connection for as long as its build runs.
+        logs_out = outgoing_session(policy, ca_file=settings.shuttle_ca_file, limit=0)
+        await stack.enter_async_context(logs_out)
+        fetcher = HttpFetcher(outgoing)
+        polls = PollBudget(settings.shuttle_jenkins_polls_per_second)
+        jenkins = JenkinsClient(
+            settings.jenkins_url.get_secret_value(),
+            budget=polls,
+            folder=settings.shuttle_jenkins_folder,
+            ssl_context=tls_context(settings.shuttle_ca_file),
+            count=count_jenkins_request,
+        )
+        stack.push_async_callback(jenkins.close)
+        ports = Ports(
+            settings=settings,
+            store=store,
+            vault=vault,
+            objects=objects,
+            fetchers={"http": fetcher, "https": fetcher},
+            jenkins=jenkins,
+            polls=polls,
+            library=LogLibrary(_data_dir(settings) / "spool", objects),
+            signals=Signals(),
+            public_url=public_url,
+            now=now,
+            flattening=asyncio.Semaphore(max(2, os.cpu_count() or 2)),
+        )
+        kafka = KafkaClusters(policy, settings)
+        stack.push_async_callback(kafka.close)
+        worker = Worker(ports, _sinks(logs_out, kafka, settings))
+        dispatcher = Dispatcher(store, _posts(outgoing, kafka, settings), settings, now)
+        await _start(stack, worker, dispatcher, Retention(ports), settings)
+        yield ports, worker
+
+
+def _sinks(session: ClientSession, kafka: KafkaClusters, settings: Settings) -> dict[str, Sink]:
+    """Where logs go, by kind."""
+    to_kafka = KafkaSender(kafka, settings.shuttle_kafka_request_timeout_seconds)
+    senders: dict[str, Sender] = {
+        "http": HttpSender(session, resume=settings.shuttle_log_resume),
+        "kafka": to_kafka,
+        # Whatever a receiver was sent: the next member begins where the last one acknowledged.
+        "failover": FailoverSender({"http": HttpSender(session), "kafka": to_kafka}),
+    }
+    tries = Tries(give_up_seconds=settings.shuttle_sink_give_up_seconds)
+    return {kind: Carrier(sender, tries, now=now) for kind, sender in senders.items()}
+
+
+def _posts(session: ClientSession, kafka: KafkaClusters, settings: Settings) -> dict[str, Post]:
+    """Where statuses go, by kind."""
+    signer, seconds = Signer(settings.webhook_key), settings.shuttle_webhook_timeout_seconds
+    posts: dict[str, Post] = {
+        "http": HttpPost(session, signer, seconds),
+        "kafka": KafkaPost(kafka, signer, seconds),
+    }
+    return posts | {"failover": FailoverPost(posts, min(seconds, DECISION_SECONDS))}
+
+
+async def _start(
+    stack: AsyncExitStack, worker: Worker, dispatcher: Dispatcher, retention: Retention, settings: Settings
+) -> None:
+    grace_seconds = settings.shuttle_shutdown_seconds / 2
+    for name, loop in (("delivery", dispatcher.run()), ("retention", retention.run())):
+        task = asyncio.create_task(loop, name=name)
+        stack.push_async_callback(_end, task, grace_seconds)
+    stack.push_async_callback(worker.close, grace_seconds)
+    await worker.start()
+
+
+async def _end(task: asyncio.Task[None], grace_seconds: float) -> None:
+    task.cancel()
+    await asyncio.wait([task], timeout=grace_seconds)
+
+
+def _data_dir(settings: Settings) -> Path:
+    settings.shuttle_data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return settings.shuttle_data_dir
+
+
+def object_store(settings: Settings) -> ObjectStore:
+    """S3 when a bucket is named, else a directory."""
+    if settings.s3_bucket:
+        from shuttle.objects.s3 import S3Store  # noqa: PLC0415 - boto3 costs 0.3 s and 30 MB that a directory does not
+
+        return S3Store(
+            bucket=settings.s3_bucket,
+            access_key=settings.s3_access_key,
+            secret_key=settings.s3_secret_key.get_secret_value(),
+            location=settings.s3_location,
+            ca_file=settings.shuttle_ca_file,
+        )
+    return DirectoryStore(settings.shuttle_data_dir / "objects")
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT; builds that are under way go on at the next start."""
+    configure_logs()
+    raise_open_files_limit()
+    for name in names_without_effect(os.environ):
+        log.warning("this setting of the old shuttle has no effect", setting=name)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    listening = _listen(settings)
+    port = listening.getsockname()[1]
+    public_url = settings.build_shuttle_host or f"http://{_reachable_host(settings)}:{port}"
+    async with shuttle_parts(settings, public_url) as (ports, worker):
+        runner = web.AppRunner(
+            make_web(ports, worker), access_log=None, shutdown_timeout=1.0, handler_cancellation=False
+        )
+        await runner.setup()
+        await web.SockSite(runner, listening, backlog=_BACKLOG).start()
+        log.info("serving", bind=settings.shuttle_bind, port=port, replica=replica_name(settings))
+        await stop.wait()
+        log.info("stopping; builds go on at the next start")
+        await runner.cleanup()
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """The socket, before any build is touched: a port that is taken stops the start, and with PORT=0 it is known."""
+    family = socket.AF_INET6 if ":" in settings.shuttle_bind else socket.AF_INET
+    return socket.create_server((settings.shuttle_bind, settings.port), family=family, backlog=_BACKLOG)
+
+
+def _reachable_host(settings: Settings) -> str:
+    """What an agent on this machine can call; for others BUILD_SHUTTLE_HOST has to be set."""
+    if not settings.binds_loopback:
+        return socket.gethostname()
+    return f"[{settings.shuttle_bind}]" if ":" in settings.shuttle_bind else settings.shuttle_bind
+
+
+def replica_name(settings: Settings) -> str:
+    """Who we are among replicas."""
+    return settings.shuttle_replica_name or f"{socket.gethostname()}-{os.getpid()}"
+
+
+def configure_logs() -> None:
+    """One JSON object a line on stderr; tracebacks without local variables, which could hold secrets."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(ensure_ascii=False),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+def raise_open_files_limit() -> None:
+    """As far as the operator's hard limit allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -1,0 +1,230 @@
+"""Asks a running shuttle over HTTP what the commands need to know."""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from urllib.parse import quote
+
+import aiohttp
+from yarl import URL
+
+from shuttle.cli.failures import ServiceRefusedError, ServiceUnreachableError, UsageError
+from shuttle.outgoing.tls import tls_context
+
+Answer = TypeVar("Answer")
+
+# A body of 64 MiB over a slow line fits; a service that hangs does not hold a terminal for ever.
+_ANSWER_SECONDS = 300
+_CONNECT_SECONDS = 5
+# Nothing is injected into a quiet log, so a connection that died silently is found by asking again at our offset.
+_QUIET_SECONDS = 120
+# A restart of the service takes seconds; who follows a log does not want to follow it by hand.
+_RECONNECT_FOR_SECONDS = 60
+_RECONNECT_PAUSE_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """The answer to a build that was asked for: `replayed` = it had been accepted before, nothing new started."""
+
+    replayed: bool
+    warnings: tuple[str, ...]
+    ignored_fields: tuple[str, ...]
+
+
+class ShuttleClient:
+    """One service; an async context manager.
+
+    `url` may carry a token as userinfo; `token` wins. Every call raises ServiceRefusedError with the service's own
+    sentence, or ServiceUnreachableError. No error shows the token.
+    """
+
+    def __init__(self, url: str, token: str = "", *, ca_file: Path | None = None) -> None:
+        try:
+            parsed = URL(url.rstrip("/") + "/")
+        except ValueError:
+            raise UsageError("--url (SHUTTLE_URL) is no URL; write http(s)://host[:port].") from None
+        if parsed.scheme not in {"http", "https"} or not parsed.host:
+            raise UsageError("--url (SHUTTLE_URL) must be http(s)://host[:port].")
+        self._url = parsed.with_user(None)
+        self._headers = _credentials(parsed, token)
+        self._tls = tls_context(ca_file)
+        self._session: aiohttp.ClientSession | None = None
+
+    @property
+    def address(self) -> str:
+        """The service's address without credentials, for messages."""
+        return str(self._url).rstrip("/")
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=self._tls),
+            headers=self._headers,
+            timeout=aiohttp.ClientTimeout(total=_ANSWER_SECONDS, sock_connect=_CONNECT_SECONDS),
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def ready(self) -> bool:
+        """Whether the service says that it and everything it needs is there."""
+        async with self._open("GET", "readyz", refuse=False) as response:
+            return response.status == 200
+
+    async def submit(self, app_id: str, build_id: str, request: Mapping[str, Any]) -> Submission:
+        """Ask for a build; when this returns, it is durably accepted."""
+        async with self._open("POST", _path(app_id, build_id), json=request) as response:
+            return Submission(
+                replayed=response.headers.get("Shuttle-Replayed") == "true",
+                warnings=tuple(response.headers.getall("Shuttle-Warnings", [])),
+                ignored_fields=tuple(response.headers.getall("Shuttle-Ignored-Fields", [])),
+            )
+
+    async def build(self, app_id: str, build_id: str) -> dict[str, Any]:
+        """Everything that the service shows of a build."""
+        return await self._json("GET", _path(app_id, build_id))
+
+    async def stop(self, app_id: str, build_id: str) -> None:
+        """Ask to stop a build; when this returns, the wish is durably recorded."""
+        await self._json("DELETE", _path(app_id, build_id))
+
+    async def builds(self, app_id: str | None, **query: str) -> dict[str, Any]:
+        """One page of builds, newest first, of an app or of all: {"builds": […], "next": cursor or null}."""
+        return await self._json("GET", "-/builds" if app_id is None else _path(app_id), **query)
+
+    async def deliveries(self, **query: str) -> list[dict[str, Any]]:
+        """The ledger of status webhooks, by app_id, build_id and state where given."""
+        return list((await self._json("GET", "-/deliveries", **query))["deliveries"])
+
+    async def replay(self, delivery_id: int | None, **query: str) -> dict[str, Any]:
+        """Make one delivery due again, or all of a build that gave up."""
+        path = "-/deliveries/replay" if delivery_id is None else f"-/deliveries/{delivery_id}/replay"
+        return await self._json("POST", path, **query)
+
+    async def log(self, app_id: str, build_id: str, *, offset: int, follow: bool) -> AsyncIterator[bytes]:
+        """The log's bytes from `offset`; with `follow` until its end, across restarts of the service."""
+        failing_since: float | None = None
+        while True:
+            try:
+                async with self._log_response(app_id, build_id, offset, follow=follow) as response:
+                    failing_since = None
+                    complete = response.headers.get("Shuttle-Log-Complete") == "true"
+                    async for piece in response.content.iter_any():
+                        offset += len(piece)
+                        yield piece
+                if complete or not follow:
+                    return
+            except ServiceUnreachableError:
+                failing_since = failing_since or time.monotonic()
+                if not follow or time.monotonic() - failing_since > _RECONNECT_FOR_SECONDS:
+                    raise
+                await asyncio.sleep(_RECONNECT_PAUSE_SECONDS)  # nothing tells us when a service comes back
+
+    async def end_of(self, app_id: str, build_id: str) -> dict[str, Any]:
+        """The build, once it is final; to be asked when its log has ended, which is moments before or after."""
+        while True:
+            build = await self.build(app_id, build_id)
+            if build["timestamps"]["finished_at"] is not None:
+                return build
+            await asyncio.sleep(0.1)  # the log's end and the final state are two writes, moments apart
+
+    @asynccontextmanager
+    async def _log_response(
+        self, app_id: str, build_id: str, offset: int, *, follow: bool
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=_QUIET_SECONDS)
+        query = {"offset": str(offset), **({"follow": "true"} if follow else {})}
+        async with self._open("GET", f"{_path(app_id, build_id)}/logs", params=query, timeout=timeout) as response:
+            yield response
+
+    async def _json(self, method: str, path: str, **query: str) -> dict[str, Any]:
+        async with self._open(method, path, params=query) as response:
+            try:
+                answer: dict[str, Any] = await response.json()
+            except ValueError:
+                raise self._not_a_shuttle(response.status) from None
+            return answer
+
+    @asynccontextmanager
+    async def _open(
+        self, method: str, path: str, *, refuse: bool = True, **options: Any
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        if self._session is None:
+            raise RuntimeError("ShuttleClient is used outside of its `async with`")
+        # Ids are taken as given: what `_path` quoted must not be unquoted or normalised again.
+        url = URL(f"{self._url}{path}", encoded=True)
+        try:
+            # A redirect would make a GET of a POST, and show the token to somebody else.
+            async with self._session.request(method, url, allow_redirects=False, **options) as response:
+                if refuse and response.status >= 300:
+                    raise await self._refusal(response)
+                yield response
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise ServiceUnreachableError(
+                f"No answer from {self.address} ({_reason(error)}):"
+                " start it with `shuttle serve`, or name another address in SHUTTLE_URL."
+            ) from None
+
+    async def _refusal(self, response: aiohttp.ClientResponse) -> Exception:
+        try:
+            answer = await response.json()
+            message = str(answer["message"])
+        except (ValueError, LookupError, TypeError, aiohttp.ContentTypeError):
+            return self._not_a_shuttle(response.status)
+        if response.status == 503:
+            return ServiceUnreachableError(message)  # for now: who follows a log goes on when it is back
+        field = answer.get("field")
+        return ServiceRefusedError(f"{field}: {message}" if field and field not in message else message)
+
+    def _not_a_shuttle(self, status: int) -> ServiceUnreachableError:
+        return ServiceUnreachableError(
+            f"{self.address} answered {status}, but not as a shuttle does; SHUTTLE_URL must be its own address."
+        )
+
+
+def ask(url: str, token: str, question: Callable[[ShuttleClient], Awaitable[Answer]]) -> Answer:
+    """Run one conversation with the service; SHUTTLE_CA_FILE names additional roots of trust."""
+    ca_file = os.environ.get("SHUTTLE_CA_FILE")
+
+    async def conversation() -> Answer:
+        async with ShuttleClient(url, token, ca_file=Path(ca_file) if ca_file else None) as client:
+            return await question(client)
+
+    return asyncio.run(conversation())
+
+
+def _credentials(url: URL, token: str) -> dict[str, str]:
+    if token:
+        return {"Authorization": f"Bearer {token}"}
+    if url.user is None:
+        return {}
+    return {"Authorization": aiohttp.encode_basic_auth(url.user, url.password or "")}
+
+
+def _reason(error: Exception) -> str:
+    """aiohttp's own texts show its internals, and headers with them."""
+    match error:
+        case TimeoutError():
+            return "it takes too long"
+        case aiohttp.ClientConnectorCertificateError():
+            return "its certificate is not trusted; SHUTTLE_CA_FILE names further authorities"
+        case aiohttp.ClientConnectorError(os_error=cause):
+            return os.strerror(cause.errno).lower() if cause.errno and cause.errno > 0 else "its host name is unknown"
+        case aiohttp.ClientPayloadError() | aiohttp.ServerDisconnectedError():
+            return "the connection broke"
+        case _:
+            return type(error).__name__
+
+
+def _path(*segments: str) -> str:
+    return "/".join(quote(segment, safe="") for segment in segments)

@@ -1,0 +1,63 @@
+"""`shuttle deliveries`: the ledger of status webhooks, and how to send one again."""
+
+import json
+import sys
+from typing import Annotated
+
+import typer
+
+from shuttle.cli.failures import UsageError
+from shuttle.cli.options import DEFAULT_URL, Json, ServiceUrl, Token
+
+app = typer.Typer(help="See what receivers were told, and tell them again.", no_args_is_help=True)
+
+_App = Annotated[str, typer.Option("--app", metavar="APP", help="Of this app's builds.", show_default=False)]
+_Build = Annotated[str, typer.Option("--build", metavar="BUILD", help="Of this build.", show_default=False)]
+
+
+@app.command("list")
+def list_deliveries(
+    *,
+    app_id: _App = "",
+    build_id: _Build = "",
+    state: Annotated[str, typer.Option(help="pending, delivered or gave_up.")] = "",
+    as_json: Json = False,
+    url: ServiceUrl = DEFAULT_URL,
+    token: Token = "",
+) -> None:
+    """List what is on its way to receivers, and what became of it."""
+    from shuttle.cli.client import ask
+    from shuttle.cli.tables import print_table
+
+    query = _filled(app_id=app_id, build_id=build_id, state=state)
+    found = ask(url, token, lambda client: client.deliveries(**query))
+    if as_json:
+        print(json.dumps({"deliveries": found}))
+        return
+    columns = ("delivery_id", "app_id", "build_id", "sequence", "receiver", "state", "tries", "next_attempt_at")
+    rows = [[entry[column] for column in (*columns, "last_error")] for entry in found]
+    print_table(("id", "app", "build", "event", "receiver", "state", "tries", "next try at", "last error"), rows)
+
+
+@app.command()
+def replay(
+    delivery_id: Annotated[
+        int | None, typer.Argument(metavar="[ID]", help="An id of `list`; or name an app.", show_default=False)
+    ] = None,
+    *,
+    app_id: _App = "",
+    build_id: _Build = "",
+    url: ServiceUrl = DEFAULT_URL,
+    token: Token = "",
+) -> None:
+    """Send again: one delivery by its id, or all of an app or a build that were given up."""
+    if (delivery_id is None) != bool(app_id):
+        raise UsageError("Name either one delivery's ID, or --app, with --build if only that build's.")
+    from shuttle.cli.client import ask
+
+    answer = ask(url, token, lambda client: client.replay(delivery_id, **_filled(app_id=app_id, build_id=build_id)))
+    print(f"{answer['replayed']} due again now", file=sys.stderr)
+
+
+def _filled(**query: str) -> dict[str, str]:
+    return {name: text for name, text in query.items() if text}

@@ -1,0 +1,1 @@
+"""`shuttle demo`: one real build, shown as its caller sees it."""

@@ -1,0 +1,33 @@
+"""The options of `shuttle demo`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def demo(
+    *,
+    source: Annotated[
+        str, typer.Option(metavar="URL", help="Build this instead of the example: a URL, a directory or an archive.")
+    ] = "",
+    pipeline: Annotated[str, typer.Option(help="How to build it.")] = "script",
+    destination: Annotated[str, typer.Option(help="docker://… where the docker-image pipeline pushes to.")] = "",
+    keep: Annotated[bool, typer.Option("--keep", help="Keep everything running until Ctrl-C.")] = False,
+    kafka: Annotated[
+        bool, typer.Option("--kafka", help="Send the log to an embedded Kafka broker as well, and consume it there.")
+    ] = False,
+    picture: Annotated[
+        Path | None, typer.Option("--svg", metavar="FILE", help="Save what was shown as an SVG.", show_default=False)
+    ] = None,
+) -> None:
+    """Build something real on this machine: an embedded Jenkins, the shuttle and a receiver, all on loopback."""
+    from shuttle.cli.demo.screen import Screen
+    from shuttle.cli.demo.story import Wish, run_story
+
+    screen = Screen(record=picture is not None)
+    wish = Wish(source=source, pipeline=pipeline, destination=destination, keep=keep, kafka=kafka)
+    code = run_story(wish, screen)
+    if picture is not None:
+        screen.save(picture)
+    raise typer.Exit(code)

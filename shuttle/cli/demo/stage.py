@@ -1,0 +1,129 @@
+"""The demo's servers: an embedded Jenkins and the shuttle as processes, receiver and Kafka broker in this one."""
+
+import secrets
+import tempfile
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+
+from shuttle.cli.client import ShuttleClient
+from shuttle.cli.demo.processes import Child, clean_environment, free_port
+from shuttle.cli.demo.screen import Screen
+from shuttle.cli.failures import CommandError, UsageError
+from shuttle.embedded.receiver import ReceivedBuild, Receiver
+from shuttle.settings import Settings
+
+if TYPE_CHECKING:
+    from shuttle.embedded.broker import Broker
+
+_TOPIC = "build-logs"
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Everything that runs."""
+
+    home: Path
+    jenkins: Child
+    shuttle: Child
+    client: ShuttleClient
+    token: str
+    receiver: Receiver
+    broker: "Broker | None"
+
+
+async def start_servers(stack: AsyncExitStack, screen: Screen, *, kafka: bool) -> Stage:
+    """Start them one after the other; `stack` ends them in the opposite order."""
+    try:
+        Path(".data").mkdir(mode=0o700, exist_ok=True)
+        home = Path(tempfile.mkdtemp(prefix="demo-", dir=".data"))
+    except OSError as error:
+        raise CommandError(f"The demo keeps its files in .data here, which fails ({error.strerror}).") from None
+    screen.line(f"Everything of this demo is in {home}", style="bold")
+    receiver = Receiver(
+        on_status=lambda build, body: screen.event("status", f"{body['status']:<10} {_note(build, body)}"),
+        on_log=lambda _build, piece: screen.log(piece),
+    )
+    await receiver.start()
+    stack.push_async_callback(receiver.close)
+    broker = await _start_broker(stack, screen) if kafka else None
+    jenkins, jenkins_url = await _start_jenkins(stack, home, screen)
+    shuttle, client, token = await _start_shuttle(stack, home, jenkins_url, screen)
+    screen.event("receiver", f"{receiver.status_url} and {receiver.log_url}")
+    return Stage(home, jenkins, shuttle, client, token, receiver, broker)
+
+
+async def _start_broker(stack: AsyncExitStack, screen: Screen) -> "Broker":
+    try:
+        from shuttle.embedded.broker import Broker
+    except ImportError:
+        raise UsageError(
+            "--kafka needs the package confluent-kafka: pip install 'build-shuttle[kafka-demo]'."
+        ) from None
+    broker = Broker(_TOPIC, on_log=screen.message)
+    stack.push_async_callback(broker.close)
+    await broker.start()
+    screen.event("Kafka", f"{broker.url} (embedded: for demos and tests only)")
+    return broker
+
+
+async def _start_jenkins(stack: AsyncExitStack, home: Path, screen: Screen) -> tuple[Child, str]:
+    """It runs what it is told: without its token nobody else on this machine may tell it anything."""
+    port, token = free_port(), secrets.token_hex(16)
+    arguments = ["jenkins", "--port", str(port), "--home", str(home / "jenkins"), "--user", "demo"]
+    environment = {**clean_environment(_setting_names()), "SHUTTLE_EMBEDDED_JENKINS_TOKEN": token}
+    child = Child("the embedded Jenkins", arguments, environment, home / "jenkins.log")
+    stack.push_async_callback(child.stop)
+    url = f"http://127.0.0.1:{port}/"
+    async with aiohttp.ClientSession() as session:
+
+        async def answers() -> bool:
+            try:
+                async with session.get(f"{url}login") as response:
+                    return response.status < 500
+            except aiohttp.ClientError:
+                return False
+
+        await child.start(answers)
+    screen.event("Jenkins", f"{url} (embedded: for demos and tests only)")
+    return child, url.replace("//", f"//demo:{token}@", 1)
+
+
+async def _start_shuttle(
+    stack: AsyncExitStack, home: Path, jenkins_url: str, screen: Screen
+) -> tuple[Child, ShuttleClient, str]:
+    port, token = free_port(), secrets.token_urlsafe(24)
+    url = f"http://127.0.0.1:{port}"
+    environment = {
+        **clean_environment(_setting_names()),
+        "PORT": str(port),
+        "BUILD_SHUTTLE_HOST": url,
+        "JENKINS_URL": jenkins_url,
+        "SHUTTLE_DATA_DIR": str(home / "shuttle"),
+        "SHUTTLE_TOKENS": f"controller:{token}",
+    }
+    child = Child("the shuttle", ["serve"], environment, home / "shuttle.log")
+    stack.push_async_callback(child.stop)
+    client = await stack.enter_async_context(ShuttleClient(url, token))
+
+    async def is_ready() -> bool:
+        try:
+            return await client.ready()
+        except CommandError:
+            return False
+
+    await child.start(is_ready)
+    screen.event("shuttle", f"{url} (SQLite and a directory: nothing to install)")
+    return child, client, token
+
+
+def _note(build: ReceivedBuild, body: dict[str, Any]) -> str:
+    number = f"event {body['sequence']} of {build.app_id}/{build.build_id}"
+    return f"{number}: {body['message']}" if body.get("message") else number
+
+
+def _setting_names() -> frozenset[str]:
+    return frozenset(name.upper() for name in Settings.model_fields) | {"SHUTTLE_URL", "SHUTTLE_TOKEN"}

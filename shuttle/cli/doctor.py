@@ -1,0 +1,38 @@
+"""`shuttle doctor`: tries everything that the service needs, and says in plain words what to do."""
+
+import json
+import sys
+from typing import Annotated
+
+import typer
+
+from shuttle.cli.options import Json
+
+
+def doctor(
+    jobs: Annotated[
+        bool, typer.Option(help="Prove Jenkins' permissions with a disabled job that is made, changed and deleted.")
+    ] = True,
+    sink: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A receiver as in webhooks.logs, to be reached as well; nothing is sent to it.", metavar="URL"
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Check settings, database, object store and Jenkins, as the service would use them; exit 1 on problems."""
+    import asyncio
+
+    from shuttle.cli.examination import Verdict, examine
+
+    findings = asyncio.run(examine(try_jobs=jobs, sinks=sink or []))
+    if as_json:
+        print(json.dumps({"findings": [finding.as_json() for finding in findings]}))
+    else:
+        for finding in findings:
+            print(f"{finding.verdict.value:<8} {finding.subject:<12} {finding.sentence}")
+    problems = sum(finding.verdict is Verdict.PROBLEM for finding in findings)
+    if problems:
+        print(f"shuttle: {problems} to put right", file=sys.stderr)
+        raise typer.Exit(1)

@@ -1,0 +1,37 @@
+"""`shuttle jenkins`: a Jenkins in one process, for demos and tests only."""
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from shuttle.cli.failures import UsageError
+
+
+def jenkins(
+    *,
+    home: Annotated[Path, typer.Option(metavar="DIR", help="Where jobs and builds are kept.", show_default=False)],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 = any free one.")] = 8080,
+    executors: Annotated[int, typer.Option(min=1, help="How many builds run at once.")] = 2,
+    user: Annotated[str, typer.Option(help="With --token: who may call.", show_default=False)] = "",
+    token: Annotated[
+        str, typer.Option(envvar="SHUTTLE_EMBEDDED_JENKINS_TOKEN", help="Their API token.", show_default=False)
+    ] = "",
+) -> None:
+    """Run an embedded Jenkins on 127.0.0.1 that runs the shuttle's pipelines; for demos and tests only.
+
+    Without --user and --token everybody on this machine may run programs through it.
+    """
+    if bool(user) != bool(token):
+        raise UsageError("--user and --token (or SHUTTLE_EMBEDDED_JENKINS_TOKEN) go together.")
+    from shuttle.embedded.jenkins import run
+
+    run(
+        home.absolute(),
+        port=port,
+        executors=executors,
+        user=user or None,
+        token=token or None,
+        announce=partial(print, flush=True),
+    )

@@ -1,0 +1,35 @@
+"""`shuttle serve` and `shuttle migrate`: the service itself, and its database's schema."""
+
+from shuttle.cli.failures import CommandError
+
+
+def serve() -> None:
+    """Run the service; its settings are environment variables, documented in .env.example."""
+    import asyncio
+
+    from shuttle.settings import load_settings
+
+    settings = load_settings()  # before the slow imports: who forgot a setting hears of it at once
+    from shuttle.app import serve as serve_until_signal
+
+    try:
+        asyncio.run(serve_until_signal(settings))
+    except OSError as error:  # the port is taken, the data directory is not ours, the disk is full
+        raise CommandError(f"The service cannot run: {error}.") from error
+
+
+def migrate() -> None:
+    """Bring the database's schema up to date; `serve` does it, too."""
+    import asyncio
+
+    from shuttle.settings import load_settings
+    from shuttle.store.migrate import migrate as bring_up_to_date
+    from shuttle.store.sqlite import SqliteDatabase
+
+    settings = load_settings()
+    database = SqliteDatabase(settings.database_path)
+    try:
+        revision = bring_up_to_date(database.engine)
+    finally:
+        asyncio.run(database.close())
+    print(f"{settings.database_path} is at revision {revision}")

@@ -1,0 +1,56 @@
+"""What `shuttle doctor --sink URL` examines: whether a receiver can be reached, without sending it anything."""
+
+from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from shuttle.errors import ShuttleError
+from shuttle.kafka.clusters import KafkaClusters
+from shuttle.outgoing.connector import AddressPolicy, outgoing_session
+from shuttle.outgoing.hooks import check_hook_url, members_of, shown_host
+from shuttle.outgoing.kafka_url import is_kafka, read_kafka_url
+from shuttle.outgoing.userinfo import split_userinfo
+from shuttle.settings import Settings
+
+_PATIENCE_SECONDS = 10.0
+
+
+async def examine_sink(url: str, settings: Settings) -> AsyncIterator[tuple[str, str | None]]:
+    """For each member of a hook URL what is well, or what is wrong: (host, problem or None)."""
+    try:
+        check_hook_url(url, "--sink")
+    except ShuttleError as error:
+        yield "--sink", error.message
+        return
+    policy = AddressPolicy(allow_loopback=settings.binds_loopback, allow_networks=settings.shuttle_allow_networks)
+    for member in members_of(url):
+        problem = await (_kafka if is_kafka(member) else _http)(member, policy, settings)
+        yield shown_host(member), problem
+
+
+async def _kafka(url: str, policy: AddressPolicy, settings: Settings) -> str | None:
+    """Greet the cluster, show the credentials, and look for the topic (a cluster may make it then)."""
+    clusters = KafkaClusters(policy, settings)
+    try:
+        await clusters.check(read_kafka_url(url, "--sink"), patience_seconds=_PATIENCE_SECONDS)
+    except ShuttleError as error:
+        return error.message
+    finally:
+        await clusters.close()
+    return None
+
+
+async def _http(url: str, policy: AddressPolicy, settings: Settings) -> str | None:
+    """Any answer shows that it is reached; what it says to a HEAD is its own business."""
+    address = split_userinfo(url)[0]
+    try:
+        async with (
+            outgoing_session(policy, ca_file=settings.shuttle_ca_file) as session,
+            session.head(address, allow_redirects=False, timeout=aiohttp.ClientTimeout(total=_PATIENCE_SECONDS)),
+        ):
+            return None
+    except ShuttleError as error:
+        return error.message
+    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        return f"{urlsplit(address).netloc} cannot be asked ({type(error).__name__})."

@@ -1,0 +1,121 @@
+"""`shuttle submit`: asks for a build and, if wished, follows it to its end."""
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from shuttle.cli.failures import UsageError
+from shuttle.cli.options import DEFAULT_URL, AppId, BuildId, Json, ServiceUrl, Token
+
+if TYPE_CHECKING:
+    from shuttle.cli.client import ShuttleClient, Submission
+
+
+def submit(
+    app_id: AppId,
+    build_id: BuildId,
+    *,
+    source: Annotated[
+        str,
+        typer.Option(
+            help="Where the code is: an http(s):, docker: or data: URL, or a directory or archive of this machine.",
+            show_default=False,
+        ),
+    ],
+    destination: Annotated[
+        str, typer.Option(help="Where to push: docker://user:password@host/repo:tag, without what is not needed.")
+    ] = "",
+    pipeline: Annotated[str, typer.Option(help="A name of `shuttle pipelines list`; the service has a default.")] = "",
+    arg: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME[=VALUE]", help="A build argument; without a value, the environment's."),
+    ] = None,
+    secret_arg: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME[=VALUE]", help="One that no log shows; without a value it stays out of `ps`, too."),
+    ] = None,
+    status_webhook: Annotated[list[str] | None, typer.Option(metavar="URL", help="Told every status.")] = None,
+    log_webhook: Annotated[list[str] | None, typer.Option(metavar="URL", help="Sent the log as it grows.")] = None,
+    timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="The build's time limit.")] = None,
+    label: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="To find the build by.")] = None,
+    metadata: Annotated[str, typer.Option(metavar="JSON", help="Handed back in every status.")] = "",
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Show the log; exit 1 unless it succeeds.")] = False,
+    as_json: Json = False,
+    url: ServiceUrl = DEFAULT_URL,
+    token: Token = "",
+) -> None:
+    """Ask for a build of an app.
+
+    The same ids and the same request again are a repeat: nothing new starts.
+    """
+    from shuttle.cli.client import ask
+    from shuttle.cli.pack import source_url
+    from shuttle.cli.watch import end, working
+
+    secret_arguments = _pairs("--secret-arg", secret_arg)
+    with working("packing the source"):
+        request = _without_blanks(
+            source={"url": source_url(source)},
+            destination={"url": destination} if destination else None,
+            pipeline=pipeline,
+            arguments={**_pairs("--arg", arg), **secret_arguments},
+            secret_arguments=sorted(secret_arguments),
+            webhooks=_without_blanks(status=status_webhook, logs=log_webhook),
+            timeout_seconds=timeout,
+            labels=_pairs("--label", label),
+        )
+    if metadata:
+        request["metadata"] = _json(metadata)  # {} and "" are values like others
+
+    async def conversation(client: "ShuttleClient") -> None:
+        with working("sending the request"):
+            submission = await client.submit(app_id, build_id, request)
+        _tell(app_id, build_id, submission, as_json=as_json and not follow)
+        if follow:
+            await end(client, app_id, build_id, as_json=as_json)
+
+    ask(url, token, conversation)
+
+
+def _tell(app_id: str, build_id: str, submission: "Submission", *, as_json: bool) -> None:
+    if as_json:
+        answer = {
+            "app_id": app_id,
+            "build_id": build_id,
+            "replayed": submission.replayed,
+            "warnings": submission.warnings,
+            "ignored_fields": submission.ignored_fields,
+        }
+        print(json.dumps(answer))
+        return
+    for warning in submission.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    said = "had been accepted before" if submission.replayed else "is accepted"
+    print(f"{app_id} {build_id} {said}", file=sys.stderr)
+
+
+def _pairs(option: str, texts: list[str] | None) -> dict[str, str]:
+    """`NAME=VALUE` texts; an argument without `=` takes its value from the environment."""
+    pairs = {}
+    for text in texts or ():
+        name, equals, value = text.partition("=")
+        if not equals and (option == "--label" or name not in os.environ):
+            hint = "NAME=VALUE" if option == "--label" else "NAME=VALUE, or set NAME in the environment"
+            raise UsageError(f"{option} {name}: write {hint}.")
+        pairs[name] = value if equals else os.environ[name]
+    return pairs
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UsageError(f"--metadata is not JSON: {error}.") from None
+
+
+def _without_blanks(**fields: Any) -> dict[str, Any]:
+    """What was not given is left to the service's defaults."""
+    return {name: value for name, value in fields.items() if value not in (None, "", [], {})}

@@ -1,0 +1,22 @@
+"""Prints rows: a table on a terminal, one line of tab-separated fields a row elsewhere."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """None and "" are empty cells; nothing in a cell is taken for markup."""
+    texts = [tuple("" if cell is None else str(cell) for cell in row) for row in rows]
+    if not sys.stdout.isatty():
+        for row in texts:
+            print("\t".join(row))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    for row in texts:
+        table.add_row(*(Text(cell) for cell in row))
+    Console().print(table)

@@ -1,0 +1,45 @@
+"""`shuttle token`: makes tokens for SHUTTLE_TOKENS."""
+
+import json
+import secrets
+import sys
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from shuttle.cli.options import Json
+
+app = typer.Typer(help="Make tokens for callers.", no_args_is_help=True)
+
+# 256 bits: nobody guesses it, however quickly the service answers.
+_TOKEN_BYTES = 32
+
+
+class Role(StrEnum):
+    """What the holder of a token may do."""
+
+    CONTROLLER = "controller"
+    READER = "reader"
+
+
+@app.callback()
+def _group() -> None:
+    """Keeps `new` a command of its own although it is the only one."""
+
+
+@app.command()
+def new(
+    role: Annotated[Role, typer.Option(help="A controller may do everything, a reader only look.")] = Role.CONTROLLER,
+    as_json: Json = False,
+) -> None:
+    """Make a token and print it; nothing keeps a copy."""
+    token = secrets.token_urlsafe(_TOKEN_BYTES)
+    if as_json:
+        print(json.dumps({"role": role.value, "token": token, "setting": f"SHUTTLE_TOKENS={role.value}:{token}"}))
+        return
+    print(token)
+    print(
+        f"Service: add {role.value}:<token> to SHUTTLE_TOKENS (comma-separated). Callers: SHUTTLE_TOKEN=<token>.",
+        file=sys.stderr,
+    )

@@ -1,0 +1,116 @@
+"""`shuttle logs --verify`: whether what was kept and sent of a log is, to the byte, what the final status told."""
+
+import hashlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+from shuttle.app import object_store
+from shuttle.cli.client import ShuttleClient
+from shuttle.cli.failures import CommandError
+from shuttle.errors import ObjectNotFoundError, ShuttleError
+from shuttle.kafka.access import access_to
+from shuttle.kafka.topic import messages_of
+from shuttle.objects.names import log_object
+from shuttle.outgoing.connector import AddressPolicy, CheckingResolver
+from shuttle.outgoing.kafka_url import read_kafka_url, shown_hosts
+from shuttle.settings import Settings, load_settings
+
+
+class LogDiffersError(CommandError):
+    """A copy of the log is not what the final status told."""
+
+    code = "log_differs"
+
+
+class NotVerifiableError(CommandError):
+    """The build goes on, so there is no sum yet to hold its log to."""
+
+    code = "not_verifiable"
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """One copy of the log: what it is, and what is wrong with it (None = nothing)."""
+
+    copy: str
+    problem: str | None
+
+
+async def verify(client: ShuttleClient, app_id: str, build_id: str, sink: str) -> list[Checked]:
+    """Hold `GET …/logs`, the archive where this machine reaches it, and the topic of `sink` (or "") to the sum.
+
+    Raises:
+        NotVerifiableError: the build has not ended.
+    """
+    build = await client.build(app_id, build_id)
+    if build["log"]["sha256"] is None:
+        raise NotVerifiableError(f"{app_id} {build_id} has not ended; its log has no sum yet.")
+    settings = load_settings()
+    checked = [await _held("GET …/logs", client.log(app_id, build_id, offset=0, follow=False), build)]
+    if settings.s3_bucket or (settings.shuttle_data_dir / "objects").is_dir():
+        checked += await _archive(settings, build)
+    if sink:
+        address = read_kafka_url(sink, "--sink")
+        name = f"kafka {shown_hosts(address)}/{address.topic}"
+        checked.append(await _held(name, _joined(sink, settings, build), build))
+    return checked
+
+
+async def _archive(settings: Settings, build: dict[str, Any]) -> list[Checked]:
+    """The object store of this machine's settings, if the build's log is in it; another service may have another."""
+    objects = object_store(settings)
+    try:
+        async with objects.open(log_object(build["build_uuid"])) as found:
+            return [await _held("archive", found.chunks, build)]
+    except ObjectNotFoundError:
+        return []
+    finally:
+        await objects.close()
+
+
+async def _joined(sink: str, settings: Settings, build: dict[str, Any]) -> AsyncIterator[bytes]:
+    """The topic's lines without doubles and without the message of the end.
+
+    Raises:
+        LogDiffersError: lines are missing or cut, or the end is.
+    """
+    address = read_kafka_url(sink, "--sink")
+    resolver = CheckingResolver(AddressPolicy(allow_loopback=True, allow_networks=settings.shuttle_allow_networks))
+    size_bytes, offset, ended = build["log"]["bytes"], 0, False
+    try:
+        async for message in messages_of(
+            build["build_uuid"],
+            address,
+            access_to(address, settings),
+            resolver,
+            timeout_seconds=settings.shuttle_kafka_request_timeout_seconds,
+        ):
+            if message.offset > offset:
+                raise LogDiffersError(f"bytes {offset} to {message.offset} are missing")
+            if message.offset == size_bytes:
+                ended = True
+            elif message.offset == offset:
+                if message.cut:
+                    raise LogDiffersError(f"the line at {offset} is cut")
+                yield message.text
+                offset += len(message.text)
+    finally:
+        await resolver.close()
+    if not ended:
+        raise LogDiffersError("the end is missing")
+
+
+async def _held(copy: str, pieces: AsyncIterator[bytes], build: dict[str, Any]) -> Checked:
+    hashed, size_bytes = hashlib.sha256(), 0
+    try:
+        async for piece in pieces:
+            hashed.update(piece)
+            size_bytes += len(piece)
+    except ShuttleError as error:
+        return Checked(copy, error.message.rstrip("."))
+    if size_bytes != build["log"]["bytes"]:
+        return Checked(copy, f"has {size_bytes} bytes, the status told {build['log']['bytes']}")
+    if hashed.hexdigest() != build["log"]["sha256"]:
+        return Checked(copy, "has another SHA-256 than the status told")
+    return Checked(copy, None)

@@ -1,0 +1,167 @@
+"""`shuttle status`, `logs`, `stop` and `builds`: what became of builds, and how to end one."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from shuttle.cli.failures import CommandError, UsageError
+from shuttle.cli.options import DEFAULT_URL, AppId, BuildId, Json, ServiceUrl, Token
+
+if TYPE_CHECKING:
+    from shuttle.cli.client import ShuttleClient
+
+
+class BuildDidNotSucceedError(CommandError):
+    """The build that was followed ended, but not well."""
+
+    code = "build_did_not_succeed"
+
+
+def status(
+    app_id: AppId, build_id: BuildId, as_json: Json = False, url: ServiceUrl = DEFAULT_URL, token: Token = ""
+) -> None:
+    """Show a build; exit 1 if it ended without success."""
+    from shuttle.cli.client import ask
+
+    build = ask(url, token, lambda client: client.build(app_id, build_id))
+    _show(build, as_json=as_json)
+    _fail_unless_well(build)
+
+
+def logs(
+    app_id: AppId,
+    build_id: BuildId,
+    *,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the log's end.")] = False,
+    offset: Annotated[int, typer.Option(min=0, help="Begin at this byte.")] = 0,
+    verify: Annotated[bool, typer.Option("--verify", help="Hold its copies to the final status instead.")] = False,
+    sink: Annotated[str, typer.Option(metavar="URL", help="With --verify: a kafka:// topic, too.")] = "",
+    url: ServiceUrl = DEFAULT_URL,
+    token: Token = "",
+) -> None:
+    """Print a build's log, byte by byte as it is; or verify what was kept and sent of it."""
+    from shuttle.cli.client import ask
+
+    if verify:
+        _verify(app_id, build_id, sink, url=url, token=token)
+        return
+    if sink:
+        raise UsageError("Add --verify: --sink names a further copy to hold to the final status.")
+    ask(url, token, lambda client: _print_log(client, app_id, build_id, offset=offset, follow=follow))
+
+
+def _verify(app_id: str, build_id: str, sink: str, *, url: str, token: str) -> None:
+    from shuttle.cli.client import ask
+    from shuttle.cli.verify import LogDiffersError, verify
+
+    checked = ask(url, token, lambda client: verify(client, app_id, build_id, sink))
+    for copy in checked:
+        print(
+            f"{'fine' if copy.problem is None else 'problem':<8} {copy.copy:<12} {copy.problem or 'equal to the byte'}"
+        )
+    wrong = [copy.copy for copy in checked if copy.problem is not None]
+    if wrong:
+        raise LogDiffersError(f"The log of {app_id} {build_id} is not what its status told: {', '.join(wrong)}.")
+
+
+def stop(app_id: AppId, build_id: BuildId, url: ServiceUrl = DEFAULT_URL, token: Token = "") -> None:
+    """Stop a build; it ends `stopped` once Jenkins confirms."""
+    from shuttle.cli.client import ask
+
+    ask(url, token, lambda client: client.stop(app_id, build_id))
+    print(f"{app_id} {build_id} will be stopped", file=sys.stderr)
+
+
+def builds(
+    app_id: Annotated[str | None, typer.Argument(metavar="[APP]", help="One app's; all apps' without.")] = None,
+    *,
+    state: Annotated[str, typer.Option(help="Only those in this state.")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=200, help="How many, newest first.")] = 20,
+    before: Annotated[str, typer.Option(metavar="CURSOR", help="Go on after a page's `next`.")] = "",
+    as_json: Json = False,
+    url: ServiceUrl = DEFAULT_URL,
+    token: Token = "",
+) -> None:
+    """List builds, newest first."""
+    from shuttle.cli.client import ask
+    from shuttle.cli.tables import print_table
+
+    query = {name: text for name, text in (("state", state), ("before", before)) if text}
+    page = ask(url, token, lambda client: client.builds(app_id, limit=str(limit), **query))
+    if as_json:
+        print(json.dumps(page))
+        return
+    rows = [
+        (build["app_id"], build["build_id"], build["state"], build["reason"], build["timestamps"]["accepted_at"])
+        for build in page["builds"]
+    ]
+    print_table(("app", "build", "state", "reason", "accepted at"), rows)
+    if page["next"]:
+        print(f"older ones: --before {page['next']}", file=sys.stderr)
+
+
+async def end(client: "ShuttleClient", app_id: str, build_id: str, *, as_json: bool) -> None:
+    """Follow a build to its end: its log on stdout (with `as_json` the build instead), its result as the exit code."""
+    if not as_json:
+        await _print_log(client, app_id, build_id, offset=0, follow=True)
+    build = await client.end_of(app_id, build_id)
+    if as_json:
+        print(json.dumps(build))
+    else:
+        print(f"{app_id} {build_id} {build['state']}", file=sys.stderr)
+    _fail_unless_well(build)
+
+
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """Show on a terminal that something takes its time; elsewhere nothing."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(what):
+        yield
+
+
+async def _print_log(client: "ShuttleClient", app_id: str, build_id: str, *, offset: int, follow: bool) -> None:
+    sys.stdout.flush()
+    async for piece in client.log(app_id, build_id, offset=offset, follow=follow):
+        sys.stdout.buffer.write(piece)
+        sys.stdout.buffer.flush()
+
+
+def _show(build: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(build))
+        return
+    facts = {
+        "build": f"{build['app_id']} {build['build_id']}",
+        "uuid": build["build_uuid"],
+        "state": build["state"],
+        "reason": build["reason"],
+        "message": build["message"],
+        "waiting for": build["waiting_for"],
+        "pipeline": build["pipeline"],
+        "accepted at": build["timestamps"]["accepted_at"],
+        "running at": build["timestamps"]["running_at"],
+        "finished at": build["timestamps"]["finished_at"],
+        "Jenkins": build["jenkins"]["url"],
+        "image": build["image"],
+        "digest": build["digest"],
+        "log bytes": build["log"]["bytes"],
+        "artifacts": ", ".join(artifact["name"] for artifact in build["artifacts"]),
+    }
+    for name, fact in facts.items():
+        if fact not in (None, ""):
+            print(f"{name + ':':<13}{fact}")
+
+
+def _fail_unless_well(build: dict[str, Any]) -> None:
+    if build["state"] in {"failed", "stopped", "timedout"}:
+        said = build["message"] or build["reason"] or "its log says why"
+        raise BuildDidNotSucceedError(f"{build['app_id']} {build['build_id']} {build['state']}: {said}")

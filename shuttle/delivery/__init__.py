@@ -1,0 +1,74 @@
+"""Status webhooks: from the outbox to the receivers, in order for each, retried on a schedule, a row per attempt."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DueDelivery:
+    """The oldest undelivered event of one receiver of one build, as the outbox holds it.
+
+    `host` is what may be shown of `url`; deliveries with the same `host` share its limit of connections. `tries` were
+    made before this one.
+    """
+
+    delivery_id: int
+    receiver_id: int
+    build_uuid: str
+    webhook_id: str
+    sequence: int
+    body: bytes
+    host: str = ""
+    url: str = field(repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    wire: str = "standard"
+    tries: int = 0
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One try at one delivery: what came of it. `outcome` is delivered, failed, gone (410) or gave_up."""
+
+    delivery_id: int
+    started_at: datetime
+    took_seconds: float
+    outcome: str
+    status_code: int | None = None
+    error: str | None = None
+    next_attempt_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a receiver said, or why it could not be heard; `error` is None when it has taken the status."""
+
+    status_code: int | None = None
+    error: str | None = None
+    retry_after: str | None = None
+
+
+class Post(Protocol):
+    """Hands statuses to receivers of one kind. Safe for any number of tasks of one loop."""
+
+    async def post(self, delivery: DueDelivery, at: datetime) -> Answer:
+        """Try once, signed as of `at`, within a time of its own; raises nothing."""
+
+
+class Outbox(Protocol):
+    """The durable side of delivery. Safe for any number of tasks of one loop; raises StoreError."""
+
+    async def due_deliveries(
+        self, *, now: datetime, limit: int, busy: frozenset[int], full_hosts: frozenset[str] = frozenset()
+    ) -> list[DueDelivery]:
+        """For each receiver outside `busy` its oldest undelivered event, if due at `now`; at most `limit`, the longest
+        due first, and none for `full_hosts` (as in `DueDelivery.host`)."""
+
+    async def next_due_at(self, *, busy: frozenset[int], full_hosts: frozenset[str] = frozenset()) -> datetime | None:
+        """When the next of them falls due; None = nothing waits."""
+
+    async def record_attempt(self, attempt: Attempt) -> None:
+        """Add the row; `delivered` and `gone` end the delivery (gone: all of that receiver), `gave_up` gives up the
+        delivery and everything queued behind it, `failed` sets `next_attempt_at`."""

@@ -1,0 +1,99 @@
+"""Statuses to http(s) receivers: one POST, its answer, and why there was none."""
+
+import asyncio
+import os
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import aiohttp
+from multidict import CIMultiDict
+
+from shuttle import __version__
+from shuttle.delivery import Answer, DueDelivery
+from shuttle.delivery.signature import Signer
+from shuttle.errors import ShuttleError
+from shuttle.outgoing.userinfo import basic_authorization, split_userinfo
+
+_MAX_ANSWER_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class HttpPost:
+    """See `shuttle.delivery.Post`; `session` checks addresses."""
+
+    session: aiohttp.ClientSession
+    signer: Signer
+    timeout_seconds: float
+
+    async def post(self, delivery: DueDelivery, at: datetime) -> Answer:
+        """See the port; at most `timeout_seconds` from the name lookup to the end of the answer."""
+        url, headers = self._address(delivery, at)
+        answer = Answer()
+        try:
+            async with (
+                asyncio.timeout(self.timeout_seconds),
+                self.session.post(url, data=delivery.body, headers=headers, allow_redirects=False) as response,
+            ):
+                # The status line decides: what follows cannot take a 2xx back, only cost time.
+                retry_after = response.headers.get("Retry-After")
+                answer = Answer(response.status, _refusal(response.status), retry_after)
+                await _discard_body(response)
+        except (aiohttp.ClientError, ShuttleError, OSError, ValueError) as error:
+            if answer.status_code is None:
+                return Answer(error=_what_went_wrong(error))
+        return answer
+
+    def _address(self, delivery: DueDelivery, at: datetime) -> tuple[str, CIMultiDict[str]]:
+        """The URL without its userinfo, and the headers: the caller's own, then ours, which win."""
+        url, credentials = split_userinfo(delivery.url)
+        headers = CIMultiDict({"User-Agent": f"build-shuttle/{__version__}"} | dict(delivery.headers))
+        if credentials is not None:
+            headers["Authorization"] = basic_authorization(credentials)
+        headers["Content-Type"] = "application/json"
+        headers.update(self.signer.headers(delivery.webhook_id, at, delivery.body))
+        return url, headers
+
+
+async def _discard_body(response: aiohttp.ClientResponse) -> None:
+    """Read a short body, so that the connection can be used again; drop the connection of a long one."""
+    left_bytes = _MAX_ANSWER_BYTES
+    while left_bytes > 0:
+        chunk = await response.content.read(left_bytes)
+        if not chunk:
+            return
+        left_bytes -= len(chunk)
+    response.close()
+
+
+def _refusal(status: int) -> str | None:
+    if 200 <= status < 300:
+        return None
+    if 300 <= status < 400:
+        return f"The receiver answered {status}; redirects are not followed."
+    return f"The receiver answered {status}."
+
+
+# The first that fits. Texts of the library are not passed on: they repeat the URL, whose path may be a secret.
+_FAULTS: Sequence[tuple[type[Exception] | tuple[type[Exception], ...], str]] = (
+    (aiohttp.ConnectionTimeoutError, "The receiver could not be connected to in time."),
+    (aiohttp.ClientConnectorDNSError, "The receiver's host name could not be resolved."),
+    ((aiohttp.ClientSSLError, ssl.SSLError), "The receiver's TLS certificate or protocol was refused."),
+    (aiohttp.InvalidURL, "The receiver's URL names no host that can be connected to."),
+    (TimeoutError, "The receiver did not answer within the time limit."),
+)
+
+
+def _what_went_wrong(error: Exception) -> str:
+    if isinstance(error, ShuttleError):
+        return error.message
+    for kinds, sentence in _FAULTS:
+        if isinstance(error, kinds):
+            return sentence
+    if isinstance(error, aiohttp.ClientConnectorError):
+        number = error.os_error.errno
+        return f"No connection to the receiver came about: {os.strerror(number) if number else 'it is unreachable'}."
+    if isinstance(error, (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError, ConnectionError)):
+        return "The receiver closed the connection without an answer."
+    return f"The receiver's answer could not be read ({type(error).__name__})."

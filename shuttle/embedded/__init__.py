@@ -1,0 +1,1 @@
+"""Servers to run with nothing installed: for demos and tests only."""

@@ -1,0 +1,126 @@
+"""Executors and workspaces of the one node: who holds them, and who waits for them in the queue."""
+
+import asyncio
+from collections.abc import Iterable
+from pathlib import Path
+
+from shuttle.embedded.jenkins.builds import Build
+from shuttle.embedded.jenkins.clock import Clock
+from shuttle.embedded.jenkins.queue import Item, Queue
+from shuttle.embedded.jenkins.recorder import Recorder
+from shuttle.embedded.jenkins.scopes import InterruptedStepError, Interruption, Kind, Scope
+
+# ExecutorStepExecution says in the log that it still waits after this long.
+_STILL_WAITING_SECONDS = 15.0
+
+
+class Waiting:
+    """A build that has no executor yet."""
+
+    def __init__(self, build: Build, label: str | None, *, is_known_label: bool) -> None:
+        """`label` is what the pipeline asks for."""
+        self.build = build
+        self.granted: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.is_known_label = is_known_label
+        self.interruption: Interruption | None = None
+        self._label = label
+
+    def why(self) -> str:
+        """The queue's reason."""
+        if not self.is_known_label:
+            return f"There are no nodes with the label \u2018{self._label}\u2019"
+        return "Waiting for next available executor"
+
+    def cancel(self) -> None:
+        """The queue item was cancelled: the build is aborted."""
+        self.interrupt(Interruption(Kind.STOP))
+
+    def interrupt(self, interruption: Interruption) -> None:
+        """Give up waiting; an executor that was granted in the same moment is given back."""
+        self.interruption = interruption
+        if not self.granted.done():
+            self.granted.set_exception(InterruptedStepError(interruption.kind))
+
+
+class Executors:
+    """`slots[i]` is the build on executor i; a build that is resumed takes its slot even beyond the count."""
+
+    def __init__(self, count: int, labels: Iterable[str], home: Path, queue: Queue, clock: Clock) -> None:
+        """`labels`: what `agent { label '…' }` may ask for."""
+        self.count = count
+        self.slots: list[Build | None] = [None] * count
+        self._labels = frozenset(labels)
+        self._workspaces = home / "workspace"
+        self._used: set[Path] = set()
+        self._queue = queue
+        self._clock = clock
+        self._waiting: list[Waiting] = []
+
+    async def acquire(self, build: Build, label: str | None, scope: Scope, recorder: Recorder) -> tuple[int, Path]:
+        """An executor and a workspace for the build, waited for in the queue when none is free."""
+        known = label is None or label in self._labels
+        if known and None in self.slots[: self.count]:
+            slot = self.slots.index(None)
+            self.slots[slot] = build
+        else:
+            slot = await self._wait(Waiting(build, label, is_known_label=known), scope, recorder)
+        workspace = self._free_workspace(build)
+        self._used.add(workspace)
+        return slot, workspace
+
+    def reclaim(self, build: Build, workspace: Path) -> int:
+        """The executor of a build that was running when the server ended."""
+        if None not in self.slots:
+            self.slots.append(None)
+        slot = self.slots.index(None)
+        self.slots[slot] = build
+        self._used.add(workspace)
+        return slot
+
+    def release(self, slot: int, workspace: Path) -> None:
+        """Give both back and let the next build in."""
+        self._used.discard(workspace)
+        self._free(slot)
+
+    def _free(self, slot: int) -> None:
+        self.slots[slot] = None
+        for waiting in self._waiting:
+            if waiting.is_known_label and not waiting.granted.done() and slot < self.count:
+                # Taken here and now: the waiting build goes on only in the loop's next round.
+                self.slots[slot] = waiting.build
+                waiting.granted.set_result(slot)
+                return
+
+    async def _wait(self, waiting: Waiting, scope: Scope, recorder: Recorder) -> int:
+        item = self._queue.wait_for_executor(waiting)
+        self._waiting.append(waiting)
+        notice = asyncio.create_task(self._say_still_waiting(item, recorder))
+        try:
+            with scope.waiting(waiting.interrupt):
+                slot = await waiting.granted
+        except asyncio.CancelledError:
+            if waiting.granted.done() and not waiting.granted.cancelled():
+                self._free(waiting.granted.result())
+            raise
+        finally:
+            notice.cancel()
+            self._waiting.remove(waiting)
+            if item.left_at is None:
+                self._queue.leave(item)
+        if waiting.interruption is not None:
+            self._free(slot)
+            raise InterruptedStepError(waiting.interruption.kind)
+        return slot
+
+    async def _say_still_waiting(self, item: Item, recorder: Recorder) -> None:
+        await self._clock.sleep(_STILL_WAITING_SECONDS)
+        recorder.line("still-waiting", "Still waiting to schedule task")
+        recorder.line("still-waiting:why", self._queue.why(item) or "")
+
+    def _free_workspace(self, build: Build) -> Path:
+        base = self._workspaces / build.job.full_name
+        workspace, number = base, 1
+        while workspace in self._used:
+            number += 1
+            workspace = base.with_name(f"{base.name}@{number}")
+        return workspace

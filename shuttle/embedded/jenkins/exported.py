@@ -1,0 +1,213 @@
+"""What the JSON API shows of jobs, folders and builds, property by property as recorded.
+
+Addresses follow the request: `base` is its scheme and host. Secret parameters are shown by name only.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from shuttle.embedded.jenkins.builds import Build, Parameter, cause_text
+from shuttle.embedded.jenkins.controller import Controller
+from shuttle.embedded.jenkins.jobs import Folder, Job
+from shuttle.embedded.jenkins.tree import Bean
+
+WORKFLOW = "org.jenkinsci.plugins.workflow.job."
+_COLORS = {"SUCCESS": "blue", "UNSTABLE": "yellow", "FAILURE": "red", "ABORTED": "aborted", "NOT_BUILT": "notbuilt"}
+# `builds` shows the newest hundred, `allBuilds` all of them.
+_NEWEST_BUILDS = 100
+
+
+def item_url(base: str, item: Job | Folder) -> str:
+    """The address of a job or folder."""
+    return f"{base}/job/{item.full_name.replace('/', '/job/')}/"
+
+
+def root(controller: Controller, base: str, *, secured: bool) -> Bean:
+    """`/api/json`."""
+    view = Bean("hudson.model.AllView", {"name": "all", "url": f"{base}/"}, brief=("name", "url"))
+    return Bean(
+        "hudson.model.Hudson",
+        {
+            "assignedLabels": [Bean(None, {"name": "master"})],
+            "mode": "NORMAL",
+            "nodeDescription": "the master Jenkins node",
+            "nodeName": "",
+            "numExecutors": controller.executors.count,
+            "description": "An embedded Jenkins for demos and tests only",
+            "jobs": lambda: [item(each, base) for each in controller.top.items.values()],
+            "overallLoad": {},
+            "primaryView": view,
+            "quietingDown": controller.queue.is_quieting_down,
+            "slaveAgentPort": -1,
+            "unlabeledLoad": {"_class": "jenkins.model.UnlabeledLoadStatistics"},
+            "url": None,
+            "useCrumbs": True,
+            "useSecurity": secured,
+            "views": [view],
+        },
+        brief=("nodeName",),
+    )
+
+
+def item(each: Job | Folder, base: str, url: str | None = None) -> Bean:
+    """`/job/<name>/api/json`; `url` is the address as it was asked for, where that differs in case."""
+    return _folder(each, base, url) if isinstance(each, Folder) else _job(each, base, url)
+
+
+def _folder(folder: Folder, base: str, url: str | None) -> Bean:
+    return Bean(
+        "com.cloudbees.hudson.plugins.folder.Folder",
+        {
+            "actions": [],
+            "description": None,
+            "displayName": folder.name,
+            "fullDisplayName": folder.full_name.replace("/", " \u00bb "),
+            "fullName": folder.full_name,
+            "name": folder.name,
+            "url": url or item_url(base, folder),
+            "jobs": lambda: [item(each, base) for each in folder.items.values()],
+        },
+        brief=("name", "url"),
+    )
+
+
+def _job(job: Job, base: str, url: str | None) -> Bean:
+    own_url = url or item_url(base, job)
+
+    def shown(builds: Iterable[Build]) -> list[Bean]:
+        return [build(each, base) for each in builds]
+
+    def last(*results: str | None) -> Bean | None:
+        return next((build(each, base) for each in job.newest() if each.result in results), None)
+
+    return Bean(
+        f"{WORKFLOW}WorkflowJob",
+        {
+            "actions": [{}, {}, {"_class": "org.jenkinsci.plugins.displayurlapi.actions.JobDisplayAction"}],
+            "description": job.definition.description,
+            "displayName": job.name,
+            "displayNameOrNull": None,
+            "fullDisplayName": job.full_name.replace("/", " \u00bb "),
+            "fullName": job.full_name,
+            "name": job.name,
+            "url": own_url,
+            "buildable": not job.definition.disabled,
+            "allBuilds": lambda: shown(job.newest()),
+            "builds": lambda: shown(list(job.newest())[:_NEWEST_BUILDS]),
+            "color": lambda: color(job),
+            "firstBuild": lambda: build(next(iter(job.builds.values())), base) if job.builds else None,
+            "healthReport": [],
+            # A pipeline job says so even while it waits (recorded): only the queue knows.
+            "inQueue": False,
+            "keepDependencies": False,
+            "lastBuild": lambda: build(job.last_build, base) if job.last_build is not None else None,
+            "lastCompletedBuild": lambda: last(*_COLORS),
+            "lastFailedBuild": lambda: last("FAILURE"),
+            "lastStableBuild": lambda: last("SUCCESS"),
+            "lastSuccessfulBuild": lambda: last("SUCCESS", "UNSTABLE"),
+            "lastUnstableBuild": lambda: last("UNSTABLE"),
+            "lastUnsuccessfulBuild": lambda: last("UNSTABLE", "FAILURE", "ABORTED", "NOT_BUILT"),
+            "nextBuildNumber": job.next_number,
+            "property": lambda: _properties(job),
+            "queueItem": None,
+            "concurrentBuild": job.definition.concurrent,
+            "resumeBlocked": False,
+        },
+        brief=("name", "url", "color"),
+        hidden=("allBuilds",),
+    )
+
+
+def color(job: Job) -> str:
+    """By the last result; `_anime` while a build runs; `disabled` for one that is disabled or deleted."""
+    finished = next((each.result for each in job.newest() if each.result is not None), None)
+    shown = "disabled" if job.definition.disabled or job.is_deleted else _COLORS.get(finished or "", "notbuilt")
+    return f"{shown}_anime" if job.running() is not None else shown
+
+
+def _properties(job: Job) -> list[Bean]:
+    shown: list[Bean] = []
+    if not job.definition.concurrent:
+        shown.append(Bean(f"{WORKFLOW}properties.DisableConcurrentBuildsJobProperty", {}))
+    definitions = [
+        Bean(
+            f"hudson.model.{each.kind}",
+            {
+                "defaultParameterValue": _parameter(Parameter(each.name, each.default, each.is_secret, each.kind)),
+                "description": each.description,
+                "name": each.name,
+                "type": each.kind,
+            },
+        )
+        for each in job.definition.parameters
+    ]
+    if definitions:
+        shown.append(Bean("hudson.model.ParametersDefinitionProperty", {"parameterDefinitions": definitions}))
+    return shown
+
+
+def _parameter(parameter: Parameter) -> Bean:
+    shown = {"name": parameter.name} if parameter.secret else {"name": parameter.name, "value": parameter.value}
+    return Bean(f"hudson.model.{parameter.kind.replace('Definition', 'Value')}", shown)
+
+
+def shown_actions(parameters: Iterable[Parameter], causes: Iterable[str | None]) -> list[Any]:
+    """Parameters and causes, of a build or of a queue item."""
+    shown = [_parameter(parameter) for parameter in parameters]
+    users = [
+        Bean(
+            "hudson.model.Cause$UserIdCause",
+            {"shortDescription": cause_text(user), "userId": user, "userName": user or "anonymous"},
+        )
+        for user in causes
+    ]
+    actions: list[Any] = [Bean("hudson.model.CauseAction", {"causes": users})]
+    return [Bean("hudson.model.ParametersAction", {"parameters": shown}), *actions] if shown else actions
+
+
+def build(each: Build, base: str) -> Bean:
+    """`/job/<name>/<number>/api/json`."""
+    url = f"{item_url(base, each.job)}{each.number}/"
+
+    def neighbour(step: int) -> Bean | None:
+        numbers = list(each.job.builds)
+        at = numbers.index(each.number) + step if each.number in numbers else -1
+        if not 0 <= at < len(numbers):
+            return None
+        return Bean(None, {"number": numbers[at], "url": f"{item_url(base, each.job)}{numbers[at]}/"})
+
+    def estimated() -> int:
+        seconds = each.job.estimated_seconds()
+        return -1 if seconds is None else int(seconds * 1000)
+
+    def actions() -> list[Any]:
+        interrupted = [Bean("jenkins.model.InterruptedBuildAction", {})] if each.result == "ABORTED" else []
+        # Real ones have many actions without exported properties among the others.
+        return [*shown_actions(each.parameters, each.causes), Bean(None, {}), *interrupted, Bean(None, {})]
+
+    return Bean(
+        f"{WORKFLOW}WorkflowRun",
+        {
+            "actions": actions,
+            "artifacts": [],
+            "building": each.is_building,
+            "description": each.description,
+            "displayName": f"#{each.number}",
+            "duration": int(each.duration_seconds * 1000),
+            "estimatedDuration": estimated,
+            "executor": {"_class": "hudson.model.OneOffExecutor"} if each.is_building else None,
+            "fullDisplayName": f"{each.job.full_name} #{each.number}",
+            "id": str(each.number),
+            "keepLog": False,
+            "number": each.number,
+            "queueId": each.queue_id,
+            "result": each.result,
+            "timestamp": int(each.started_at * 1000),
+            "url": url,
+            "changeSets": [],
+            "culprits": [],
+            "nextBuild": lambda: neighbour(1),
+            "previousBuild": lambda: neighbour(-1),
+        },
+        brief=("number", "url"),
+    )

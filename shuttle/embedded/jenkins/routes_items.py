@@ -1,0 +1,188 @@
+"""Jobs and folders: create, show, configure, trigger, disable, delete."""
+
+import json
+from xml.etree.ElementTree import Element
+
+from aiohttp import web
+
+from shuttle.embedded.jenkins import exported
+from shuttle.embedded.jenkins.answers import bare, created, empty, not_found, redirect
+from shuttle.embedded.jenkins.call import Call
+from shuttle.embedded.jenkins.config_xml import FOLDER_TAG, ConfigError, folder_config, read
+from shuttle.embedded.jenkins.durations import parse_delay
+from shuttle.embedded.jenkins.jobs import BadNameError, Folder, Job, check_name
+from shuttle.embedded.jenkins.routes_builds import answer_build, answer_delete_build, find_build
+
+_XML = {"Content-Type": "application/xml"}
+
+_CREATE, _BUILD = "hudson.model.Item.Create", "hudson.model.Item.Build"
+_CONFIGURE, _DELETE = "hudson.model.Item.Configure", "hudson.model.Item.Delete"
+
+
+async def answer_item(call: Call) -> web.StreamResponse:
+    """`/job/<name>/job/<name>/…`."""
+    path = list(call.path)
+    item: Job | Folder = call.controller.top
+    while len(path) >= 2 and path[0] == "job" and isinstance(item, Folder):
+        found = item.find([path[1]])
+        if found is None:
+            raise not_found()
+        item, path = found, path[2:]
+    if isinstance(item, Folder):
+        return await _answer_folder(call, item, path)
+    return await _answer_job(call, item, path)
+
+
+async def _answer_folder(call: Call, folder: Folder, path: list[str]) -> web.StreamResponse:
+    match path:
+        case ["api", "json"]:
+            return call.json(exported.item(folder, call.base))
+        case ["createItem"]:
+            return await create_item(call, folder)
+        case ["config.xml"] if call.is_read:
+            call.need(_CONFIGURE)
+            return web.Response(body=(folder.directory / "config.xml").read_bytes(), headers=_XML)
+    return await _answer_any(call, folder, path)
+
+
+async def _answer_job(call: Call, job: Job, path: list[str]) -> web.StreamResponse:  # noqa: PLR0911  # one line a route
+    match path:
+        case ["api", "json"]:
+            asked_as = call.base + call.request.rel_url.raw_path.removesuffix("/").removesuffix("api/json")
+            return call.json(exported.item(job, call.base, asked_as))
+        case ["config.xml"]:
+            return await _config(call, job)
+        case ["buildWithParameters"]:
+            return await _build_with_parameters(call, job)
+        case ["build"]:
+            return await _build(call, job)
+        case ["disable" | "enable" as action]:
+            return _set_disabled(call, job, disabled=action == "disable")
+        case [number, "doDelete"] if find_build(job, number) is not None:
+            return answer_delete_build(call, job, number)
+        case [number, *rest] if (build := find_build(job, number)) is not None:
+            return await answer_build(call, build, rest)
+    return await _answer_any(call, job, path)
+
+
+async def _answer_any(call: Call, item: Job | Folder, path: list[str]) -> web.StreamResponse:
+    match path:
+        case [] if call.request.method == "DELETE":
+            call.need(_DELETE)
+            call.controller.delete(item, call.principal.name)
+            return empty(204)
+        case ["doDelete"]:
+            call.need_post()
+            call.need(_DELETE)
+            call.controller.delete(item, call.principal.name)
+            return redirect(f"{call.base}/")
+        case [] | ["configure"] if call.is_read:
+            return call.answers.page(200, item.full_name)
+    raise not_found()
+
+
+async def create_item(call: Call, folder: Folder) -> web.Response:
+    """`POST createItem?name=…`: the checks in Jenkins' order; XML, a copy, or a folder by `mode`."""
+    call.need_post()
+    call.need(_CREATE)
+    given = await call.parameters()
+    mode = given.get("mode")
+    has_type = "Content-Type" in call.request.headers
+    if not has_type and mode != "copy":
+        raise _bad(call, "No Content-Type header set")
+    if "name" not in given:
+        raise _bad(call, "Query parameter 'name' is required")
+    name = given["name"].strip()
+    try:
+        check_name(name)
+    except BadNameError as error:
+        raise _bad(call, str(error)) from error
+    if folder.find([name]) is not None:
+        raise _bad(call, f"A job already exists with the name  {name}")
+    if mode == "copy":
+        return _copy(call, folder, name, given.get("from", ""))
+    if has_type and call.request.content_type in ("application/xml", "text/xml"):
+        folder.add(name, await _posted_config(call))
+        return empty()
+    if mode is None:
+        raise _bad(call, "No mode given")
+    if mode != FOLDER_TAG:
+        raise _bad(call, f"No such item type: {mode}")
+    folder.add(name, folder_config())
+    return redirect(f"{call.base}/job/{'/job/'.join(filter(None, [folder.full_name, name]))}/configure")
+
+
+def _bad(call: Call, error: str) -> Exception:
+    return call.answers.refused(400, error, {"X-Error": error})
+
+
+def _copy(call: Call, folder: Folder, name: str, source_name: str) -> web.Response:
+    source = folder.find([source_name])
+    if not isinstance(source, Job):
+        raise _bad(call, f"No such job: {source_name}")
+    folder.add(name, read(source.config_text().encode()))
+    return redirect(f"{call.base}/job/{name}/configure")
+
+
+async def _posted_config(call: Call) -> Element:
+    try:
+        return read(await call.request.read())
+    except ConfigError as error:
+        raise call.answers.refused(500, "Oops! A problem occurred while processing the request.") from error
+
+
+async def _config(call: Call, job: Job) -> web.Response:
+    call.need(_CONFIGURE)
+    if call.is_read:
+        return web.Response(body=job.config_text().encode(), headers=_XML)
+    call.need_post()
+    root = await _posted_config(call)
+    if root.tag == FOLDER_TAG:
+        raise call.answers.refused(500, "Oops! A problem occurred while processing the request.")
+    job.configure(root)
+    call.controller.queue.maintain()
+    return empty()
+
+
+async def _build_with_parameters(call: Call, job: Job) -> web.Response:
+    call.need_post()
+    call.need(_BUILD)
+    given = await call.parameters()
+    if not job.definition.parameters:
+        raise call.answers.refused(500, "This build is not parameterized")
+    return _schedule(call, job, given)
+
+
+async def _build(call: Call, job: Job) -> web.Response:
+    call.need_post()
+    call.need(_BUILD)
+    given = await call.parameters()
+    if not job.definition.parameters:
+        return _schedule(call, job, given)
+    if "json" not in given:
+        raise bare(400, "Nothing is submitted")
+    try:
+        submitted = json.loads(given["json"])
+        values = {str(each["name"]): str(each["value"]) for each in submitted["parameter"]}
+    except (ValueError, KeyError, TypeError) as error:
+        raise call.answers.refused(500, "cannot read the submitted json") from error
+    _schedule(call, job, {**values, **{name: given[name] for name in ("delay",) if name in given}})
+    return created(exported.item_url(call.base, job))
+
+
+def _schedule(call: Call, job: Job, given: dict[str, str]) -> web.Response:
+    if job.definition.disabled:
+        raise call.answers.refused(409, f"{job.full_name} is not buildable")
+    try:
+        delay_seconds = parse_delay(given["delay"]) if "delay" in given else None
+    except ValueError as error:
+        raise call.answers.refused(500, str(error)) from error
+    item = call.controller.schedule(job, given, call.principal.name, delay_seconds)
+    return created(f"{call.base}/queue/item/{item.id}/")
+
+
+def _set_disabled(call: Call, job: Job, *, disabled: bool) -> web.Response:
+    call.need_post()
+    call.need(_CONFIGURE)
+    job.set_disabled(disabled=disabled)
+    return redirect(exported.item_url(call.base, job))

@@ -1,0 +1,126 @@
+"""A receiver of status webhooks and chunked logs, for demos and tests: remembers little, tells its owner everything.
+
+It shows what a receiver has to do: know a status by its `webhook-id`, know log bytes by their offset, and answer with
+the offset it has, so that a sender that lost the connection goes on there.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote
+
+from aiohttp import ClientError, web
+
+_FINAL_WORDS = frozenset({"succeeded", "failed", "timedout"})
+
+
+@dataclass(slots=True)
+class ReceivedBuild:
+    """What has arrived of one build. `log_bytes` counts every byte once; the log's text is not kept."""
+
+    app_id: str
+    build_id: str
+    statuses: list[dict[str, Any]] = field(default_factory=list)
+    webhook_ids: set[str] = field(default_factory=set)
+    log_bytes: int = 0
+    log_hash: Any = field(default_factory=hashlib.sha256)
+    log_ended: asyncio.Event = field(default_factory=asyncio.Event)
+    final_status: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def log_sha256(self) -> str:
+        """Of the bytes so far, in hex."""
+        return str(self.log_hash.hexdigest())
+
+
+def _ignore(_build: ReceivedBuild, _arrived: Any) -> None:
+    """Nobody listens."""
+
+
+class Receiver:
+    """An HTTP server on 127.0.0.1 with the hooks `/status` and `/logs`.
+
+    `on_status(build, body)` hears every event once, `on_log(build, piece)` every byte of a log once and in order.
+    """
+
+    def __init__(
+        self,
+        *,
+        on_status: Callable[[ReceivedBuild, dict[str, Any]], None] = _ignore,
+        on_log: Callable[[ReceivedBuild, bytes], None] = _ignore,
+    ) -> None:
+        self._on_status = on_status
+        self._on_log = on_log
+        self._builds: dict[tuple[str, str], ReceivedBuild] = {}
+        self._runner: web.AppRunner | None = None
+        self._port = 0
+
+    @property
+    def status_url(self) -> str:
+        """For `webhooks.status`."""
+        return f"http://127.0.0.1:{self._port}/status"
+
+    @property
+    def log_url(self) -> str:
+        """For `webhooks.logs`."""
+        return f"http://127.0.0.1:{self._port}/logs"
+
+    def build(self, app_id: str, build_id: str) -> ReceivedBuild:
+        """What has arrived of that build so far; also before anything has."""
+        return self._builds.setdefault((app_id, build_id), ReceivedBuild(app_id, build_id))
+
+    async def start(self, port: int = 0) -> None:
+        """Listen; port 0 = any free one."""
+        app = web.Application()
+        app.router.add_post("/status", self._receive_status)
+        app.router.add_post("/logs", self._receive_log)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", port)
+        await site.start()
+        self._port = self._runner.addresses[0][1]
+
+    async def close(self) -> None:
+        """Stop listening; also fine twice, and without a start."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def _receive_status(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        build = self.build(body["app_id"], body["build_id"])
+        webhook_id = request.headers["webhook-id"]
+        if webhook_id not in build.webhook_ids:  # delivery is at least once
+            build.webhook_ids.add(webhook_id)
+            build.statuses.append(body)
+            if body["status"] in _FINAL_WORDS:
+                build.final_status.set()
+            self._on_status(build, body)
+        return web.Response(status=204)
+
+    async def _receive_log(self, request: web.Request) -> web.Response:
+        build = self.build(unquote(request.headers["Shuttle-App-Id"]), unquote(request.headers["Shuttle-Build-Id"]))
+        offset = int(request.headers["Shuttle-Log-Offset"])
+        if offset > build.log_bytes:
+            return _have(build, status=409)  # bytes are missing in between: say from where
+        try:
+            async for piece in request.content.iter_any():
+                self._take(build, offset, piece)
+                offset += len(piece)
+        except (ClientError, ConnectionError):
+            return _have(build, status=400)  # cut off: only a terminated request is the log's end
+        build.log_ended.set()
+        return _have(build, status=200)
+
+    def _take(self, build: ReceivedBuild, offset: int, piece: bytes) -> None:
+        fresh = piece[max(0, build.log_bytes - offset) :]
+        if fresh:
+            build.log_bytes += len(fresh)
+            build.log_hash.update(fresh)
+            self._on_log(build, fresh)
+
+
+def _have(build: ReceivedBuild, *, status: int) -> web.Response:
+    return web.Response(status=status, headers={"Shuttle-Log-Offset": str(build.log_bytes)})

@@ -1,0 +1,72 @@
+"""What we send: the body of a status webhook, written once with its event and sent unchanged by every try."""
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from shuttle.build import Build
+
+
+class Artifact(Protocol):
+    """A file that the pipeline left."""
+
+    @property
+    def name(self) -> str:
+        """Its name, unique in the build."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Its size."""
+
+    @property
+    def sha256(self) -> str:
+        """Lower-case hex of its bytes."""
+
+
+def status_body(
+    build: Build,
+    *,
+    status: str,
+    building: bool,
+    at: datetime,
+    sequence: int,
+    artifacts: Sequence[Artifact] | None,
+) -> bytes:
+    """The JSON of one status event, keys in the contract's order (section 3), ASCII.
+
+    `build` is the row after the transition, `at` the instant of the event. `artifacts` is None unless the event is the
+    final one, which alone tells of the log and the results. The metadata is spliced in as recorded, so that nothing
+    rewrites its numbers.
+    """
+    fields: dict[str, Any] = {
+        "type": "build system",
+        "building": building,
+        "status": status,
+        "app_id": build.app_id,
+        "build_id": build.build_id,
+        "stage": build.stage,
+        "reason": build.reason,
+        "message": build.message,
+        "at": instant_text(at),
+        "sequence": sequence,
+        "system": "jenkins",
+    }
+    if artifacts is not None:
+        fields |= {
+            "log_sha256": build.log_sha256,
+            "log_bytes": build.log_bytes,
+            "image": build.image,
+            "digest": build.digest,
+            "artifacts": [
+                {"name": artifact.name, "bytes": artifact.size_bytes, "sha256": artifact.sha256}
+                for artifact in artifacts
+            ],
+        }
+    rest = json.dumps(fields, separators=(",", ":"))
+    return f'{{"id":{build.metadata_json},{rest[1:]}'.encode()
+
+
+def instant_text(instant: datetime) -> str:
+    """RFC 3339 in UTC with milliseconds, like `2026-11-20T12:00:00.000Z`."""
+    return instant.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

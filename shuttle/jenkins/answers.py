@@ -1,0 +1,210 @@
+"""What Jenkins' answers mean: pure reading of statuses, headers and JSON.
+
+Shapes are those of recorded answers; what is not needed is ignored. `actions` holds many empty objects.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+
+from shuttle.errors import JenkinsRefusedError, JenkinsUnavailableError, ShuttleError
+from shuttle.jenkins import JenkinsBuild, QueueItem
+from shuttle.jenkins.session import Answer
+
+# The parameter that carries the build's uuid: how a build is found again when a trigger's answer was lost.
+MARKER_PARAMETER = "BUILD_UUID"
+
+BUILD_TREE = "number,building,result,queueId"
+MARKED_BUILD_TREE = BUILD_TREE + ",actions[parameters[name,value]]"
+QUEUE_ITEM_TREE = "id,why,cancelled,executable[number]"
+QUEUE_TREE = "items[id,why,actions[parameters[name,value]]]"
+JOB_TREE = "name,description,property[parameterDefinitions[name]]"
+
+Shape = TypeVar("Shape")
+
+_QUEUE_LOCATION = re.compile(r"/queue/item/([0-9]+)/?\Z")
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class _Parameter(_Shape):
+    name: str = ""
+    value: Any = None
+
+
+class _Action(_Shape):
+    parameters: list[_Parameter] = []
+
+
+def _without_nulls(value: Any) -> Any:
+    return [entry for entry in value if entry is not None] if isinstance(value, list) else value
+
+
+_Actions = Annotated[list[_Action], BeforeValidator(_without_nulls)]
+
+
+class _Executable(_Shape):
+    number: int
+
+
+class _QueueItem(_Shape):
+    kind: str = Field("", alias="_class")
+    id: int
+    why: str | None = None
+    cancelled: bool = False
+    executable: _Executable | None = None
+    actions: _Actions = []
+
+
+class _Queue(_Shape):
+    items: list[_QueueItem]
+
+
+class _Build(_Shape):
+    number: int
+    building: bool
+    result: str | None = None
+    queue_id: int = Field(-1, alias="queueId")
+    actions: _Actions = []
+
+
+class _Builds(_Shape):
+    all_builds: list[_Build] = Field(alias="allBuilds")
+
+
+class _Property(_Shape):
+    parameter_definitions: list[_Parameter] = Field([], alias="parameterDefinitions")
+
+
+class JobFacts(_Shape):
+    """A job as Jenkins names and describes it."""
+
+    name: str
+    description: str | None = None
+    properties: Annotated[list[_Property], BeforeValidator(_without_nulls)] = Field([], alias="property")
+
+    @property
+    def takes_marker(self) -> bool:
+        """The job has the parameter that carries the marker; others Jenkins drops without a word."""
+        return any(entry.name == MARKER_PARAMETER for found in self.properties for entry in found.parameter_definitions)
+
+
+class Identity(_Shape):
+    """Whom Jenkins takes us for."""
+
+    name: str
+    anonymous: bool
+
+
+_QUEUE = TypeAdapter(_Queue)
+_QUEUE_ITEM = TypeAdapter(_QueueItem)
+_BUILD = TypeAdapter(_Build)
+_BUILDS = TypeAdapter(_Builds)
+_JOB = TypeAdapter(JobFacts)
+_IDENTITY = TypeAdapter(Identity)
+
+
+def waiting_by_marker(answer: Answer) -> dict[str, QueueItem]:
+    """The waiting items that carry a marker; of two with the same marker the older one."""
+    items = sorted(_read(_QUEUE, answer).items, key=lambda item: item.id, reverse=True)
+    return {
+        marker: QueueItem(item.id, item.why, cancelled=False, number=None)
+        for item in items
+        if (marker := _marker(item.actions)) is not None
+    }
+
+
+def queue_item(answer: Answer) -> QueueItem:
+    """An item, waiting or left. A left one whose `executable` is null is about to become a build: not cancelled."""
+    item = _read(_QUEUE_ITEM, answer)
+    left = item.kind.endswith("LeftItem")
+    return QueueItem(
+        item.id,
+        why=None if left else item.why,
+        cancelled=item.cancelled,
+        number=None if item.executable is None else item.executable.number,
+    )
+
+
+def has_left_queue(answer: Answer) -> bool:
+    """The item no longer waits: it became a build, or was cancelled."""
+    return _read(_QUEUE_ITEM, answer).kind.endswith("LeftItem")
+
+
+def build(answer: Answer) -> JenkinsBuild:
+    """One build."""
+    return _jenkins_build(_read(_BUILD, answer))
+
+
+def builds_with_marker(answer: Answer, build_uuid: str) -> tuple[int, list[JenkinsBuild]]:
+    """How many builds the page holds, and those that carry the marker."""
+    builds = _read(_BUILDS, answer).all_builds
+    return len(builds), [_jenkins_build(found) for found in builds if _marker(found.actions) == build_uuid]
+
+
+def job_facts(answer: Answer) -> JobFacts:
+    """Name, description and parameters of a job."""
+    return _read(_JOB, answer)
+
+
+def identity(answer: Answer) -> Identity:
+    """The answer of whoAmI."""
+    return _read(_IDENTITY, answer)
+
+
+def queued_item(answer: Answer) -> int | None:
+    """The queue item that a trigger's Location names; None without a usable one.
+
+    Its host is ignored: Jenkins builds it from whatever Host the request had.
+    """
+    match = _QUEUE_LOCATION.search(answer.headers.get("Location", ""))
+    return int(match[1]) if match else None
+
+
+def failure(answer: Answer, what: str) -> ShuttleError:
+    """The error that an unexpected status means; `what` completes "Jenkins did not …".
+
+    A 404 is not decided here: it counts only from a Jenkins that proves to be healthy.
+    """
+    return failure_of(answer.status, answer.headers.get("X-Required-Permission"), answer.headers.get("X-Error"), what)
+
+
+def failure_of(status: int, permission: str | None, x_error: str | None, what: str) -> ShuttleError:
+    """The same from its parts."""
+    if status == 401:
+        return JenkinsRefusedError("Jenkins does not know the user and API token in JENKINS_URL: correct them.")
+    if status in {403, 422}:
+        missing = f": the user in JENKINS_URL lacks the permission {permission}" if permission else ""
+        return JenkinsRefusedError(f"Jenkins refused to {what}{missing}.")
+    if 300 <= status < 400:
+        return JenkinsUnavailableError(
+            f"Jenkins redirects instead of letting us {what}: set JENKINS_URL to its address."
+        )
+    said = f" ({x_error})" if x_error else ""
+    return JenkinsUnavailableError(f"Jenkins answered {status}{said} when asked to {what}.")
+
+
+def _read(shape: TypeAdapter[Shape], answer: Answer) -> Shape:
+    try:
+        return shape.validate_json(answer.body)
+    except ValidationError:
+        raise JenkinsUnavailableError("Something answers in Jenkins' place: 200, but not the JSON asked for.") from None
+
+
+def _marker(actions: Iterable[_Action]) -> str | None:
+    for action in actions:
+        for parameter in action.parameters:
+            if parameter.name == MARKER_PARAMETER and isinstance(parameter.value, str) and parameter.value:
+                return parameter.value
+    return None
+
+
+def _jenkins_build(found: _Build) -> JenkinsBuild:
+    # A declarative pipeline shows a result while its `post` section still runs: no result before the end.
+    running = found.building or found.result is None
+    queue_item_number = found.queue_id if found.queue_id > 0 else None
+    return JenkinsBuild(found.number, running, None if running else found.result, queue_item_number)

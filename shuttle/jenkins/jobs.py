@@ -1,0 +1,238 @@
+"""The jobs that the shuttle makes in Jenkins: created, updated and deleted by python-jenkins in a few threads.
+
+Whether a job is ours and up to date is read from its description (the marker that jenkins_pipelines writes there):
+Jenkins rewrites config.xml after every build, so its text says nothing, and what it says begins with `version="1.1"`,
+which strict XML parsers refuse. Of python-jenkins neither `job_exists` nor `get_job_info` is used, nor what calls them:
+they take a 503 for "does not exist".
+"""
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+from urllib.parse import quote
+
+import jenkins
+import requests
+from requests.adapters import HTTPAdapter
+
+from jenkins_pipelines.config_xml import digest_of
+from shuttle.errors import ForeignJobError, JenkinsUnavailableError
+from shuttle.jenkins import answers
+from shuttle.jenkins.answers import JobFacts
+from shuttle.jenkins.session import NO_CRUMB, JenkinsSession
+
+FOLDER_MODE = "com.cloudbees.hudson.plugins.folder.Folder"
+
+
+def job_path(job: str) -> str:
+    """`folder/name` as Jenkins' URLs spell it: `job/folder/job/name/`."""
+    return "".join(f"job/{quote(part, safe='')}/" for part in job.split("/"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Reply:
+    """What a call of python-jenkins came to."""
+
+    status: int
+    permission: str | None
+    x_error: str | None
+
+
+class Jobs:
+    """Used from one event loop; at most `threads` changes of jobs are under way at once."""
+
+    def __init__(
+        self,
+        session: JenkinsSession,
+        *,
+        ssl_context: ssl.SSLContext | None,
+        connect_timeout_seconds: float,
+        request_timeout_seconds: float,
+        count: Callable[[str], None],
+        threads: int = 4,
+    ) -> None:
+        self._session = session
+        self._count = count
+        self._timeout_seconds = request_timeout_seconds
+        self._server = _python_jenkins(session, ssl_context, (connect_timeout_seconds, request_timeout_seconds))
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="jenkins-jobs")
+
+    async def apply(self, job: str, config_xml: bytes, digest: str) -> None:
+        """See `shuttle.jenkins.Jenkins.apply_job`."""
+        found = await self.look(job)
+        if found is None:
+            if await self._create(job, config_xml):
+                return
+            found = await self.look(job)
+            if found is None:
+                raise JenkinsUnavailableError(
+                    f"Jenkins says of the job {job} both that it exists and that it does not."
+                )
+        # Somebody who edits the job by hand can remove the parameters and leave the digest.
+        if _digest_of_ours(job, found) != digest or not found.takes_marker:
+            await self._update(job, config_xml)
+
+    async def delete(self, job: str) -> None:
+        """See `shuttle.jenkins.Jenkins.delete_job`."""
+        found = await self.look(job)
+        if found is None:
+            return
+        _digest_of_ours(job, found)
+        # DELETE answers 204; doDelete would redirect to a page that python-jenkins then fetches.
+        reply = await self._ask("DELETE", job_path(job))
+        if reply.status not in {200, 204, 404}:
+            raise _failure(reply, f"delete the job {job}")
+
+    async def look(self, job: str) -> JobFacts | None:
+        """The job as Jenkins has it; None when there is none."""
+        answer = await self._session.get("job", f"{job_path(job)}api/json?tree={quote(answers.JOB_TREE)}")
+        if answer.status == 404:
+            await prove_healthy(self._session)
+            return None
+        if answer.status != 200:
+            raise answers.failure(answer, f"show the job {job}")
+        return answers.job_facts(answer)
+
+    def close(self) -> None:
+        """Close the connections and let the threads end; what has not begun is dropped. Also fine twice."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        _connections(self._server).close()
+
+    async def _create(self, job: str, config_xml: bytes) -> bool:
+        """False when somebody else, another replica for one, was faster."""
+        folder, _, name = job.rpartition("/")
+        path = f"{job_path(folder) if folder else ''}createItem?name={quote(name, safe='')}"
+        reply = await self._ask("POST", path, config_xml)
+        if reply.status == 404 and folder:
+            await self._create_folders(folder)
+            reply = await self._ask("POST", path, config_xml)
+        if _exists_already(reply.status, reply.x_error):
+            return False
+        if reply.status != 200:
+            raise _failure(reply, f"create the job {job}")
+        return True
+
+    async def _update(self, job: str, config_xml: bytes) -> None:
+        reply = await self._ask("POST", f"{job_path(job)}config.xml", config_xml)
+        if reply.status != 200:
+            raise _failure(reply, f"update the job {job}")
+
+    async def _create_folders(self, folder: str) -> None:
+        # By our own client: python-jenkins' create_folder follows the redirect to the new folder's settings page.
+        parent = ""
+        for name in folder.split("/"):
+            path = f"{job_path(parent) if parent else ''}createItem?name={quote(name, safe='')}&mode={FOLDER_MODE}"
+            answer = await self._session.post("job", path)
+            if answer.status not in {200, 302} and not _exists_already(answer.status, answer.headers.get("X-Error")):
+                raise answers.failure(answer, f"create the folder {name} (it needs the Folders plugin)")
+            parent = f"{parent}/{name}" if parent else name
+
+    async def _ask(self, method: str, path: str, config_xml: bytes | None = None) -> _Reply:
+        """Run one call in a thread; JenkinsUnavailableError also when it takes too long (it may still happen)."""
+        self._count("job")
+        call = partial(_call, self._server, method, self._session.url + path, config_xml)
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+        except TimeoutError:
+            raise JenkinsUnavailableError("Jenkins is out of reach: a change of a job took too long.") from None
+
+
+async def prove_healthy(session: JenkinsSession) -> None:
+    """After a 404, which says nothing by itself: a proxy without a Jenkins behind it answers the same.
+
+    Raises:
+        JenkinsUnavailableError: no healthy Jenkins answers. JenkinsRefusedError: it does not let us look.
+    """
+    answer = await session.get("health", "api/json?tree=quietingDown")
+    if answer.status == 404 or (answer.status == 200 and "X-Jenkins" not in answer.headers):
+        raise JenkinsUnavailableError("Something answers in Jenkins' place: check JENKINS_URL.")
+    if answer.status != 200:
+        raise answers.failure(answer, "answer")
+
+
+def _digest_of_ours(job: str, found: JobFacts) -> str:
+    """The digest in the description, or ForeignJobError. Jenkins finds jobs without regard to case."""
+    digest = digest_of(found.description or "")
+    if digest is None or found.name != job.rpartition("/")[2]:
+        raise ForeignJobError(
+            f"Jenkins has a job {found.name} that this shuttle did not make: rename it, or set SHUTTLE_JENKINS_FOLDER."
+        )
+    return digest
+
+
+def _exists_already(status: int, x_error: str | None) -> bool:
+    return status == 400 and "already exists" in (x_error or "")
+
+
+def _failure(reply: _Reply, what: str) -> Exception:
+    return answers.failure_of(reply.status, reply.permission, reply.x_error, what)
+
+
+def _python_jenkins(
+    session: JenkinsSession, ssl_context: ssl.SSLContext | None, timeout: tuple[float, float]
+) -> jenkins.Jenkins:
+    user, token = session.userinfo or (None, None)
+    server = jenkins.Jenkins(session.url, user, token, timeout=timeout)
+    connections = _connections(server)
+    connections.trust_env = False  # proxies and .netrc: what holds for the asyncio client holds here
+    if ssl_context is not None:
+        connections.mount("https://", _TrustingAdapter(ssl_context))
+    return server
+
+
+def _connections(server: jenkins.Jenkins) -> requests.Session:
+    session: requests.Session = server._session  # noqa: SLF001 - it offers no other way to them
+    return session
+
+
+class _TrustingAdapter(HTTPAdapter):
+    """Connections that trust what the given context trusts."""
+
+    def __init__(self, ssl_context: ssl.SSLContext) -> None:
+        self._ssl_context = ssl_context
+        super().__init__()
+
+    def init_poolmanager(self, *arguments: Any, **named: Any) -> None:
+        super().init_poolmanager(*arguments, **named, ssl_context=self._ssl_context)
+
+
+def _call(server: jenkins.Jenkins, method: str, url: str, config_xml: bytes | None) -> _Reply:
+    """One request by python-jenkins, in its thread; a crumb that Jenkins no longer knows is fetched anew, once."""
+    reply, crumb_refused = _call_once(server, method, url, config_xml)
+    if crumb_refused:
+        server.crumb = None
+        reply, _ = _call_once(server, method, url, config_xml)
+    return reply
+
+
+def _call_once(server: jenkins.Jenkins, method: str, url: str, config_xml: bytes | None) -> tuple[_Reply, bool]:
+    # A copy: python-jenkins writes the crumb into the headers that it is given.
+    request = requests.Request(method, url, data=config_xml, headers=dict(jenkins.DEFAULT_HEADERS))
+    try:
+        response = server.jenkins_request(request)
+    except (jenkins.JenkinsException, requests.RequestException) as error:
+        response = _response_behind(error)
+        if response is None:
+            server.crumb = None  # it may be what cannot be sent
+            raise JenkinsUnavailableError(f"Jenkins is out of reach: {type(error).__name__}.") from None
+    except (TypeError, KeyError, ValueError):
+        # python-jenkins keeps whatever JSON the issuer answers, and would trip over it for ever.
+        server.crumb = None
+        raise JenkinsUnavailableError("Jenkins' crumb issuer answered something unreadable.") from None
+    permission, x_error = response.headers.get("X-Required-Permission"), response.headers.get("X-Error")
+    crumb_refused = response.status_code == 403 and NO_CRUMB in response.content
+    return _Reply(response.status_code, permission, x_error), crumb_refused
+
+
+def _response_behind(error: BaseException | None) -> requests.Response | None:
+    """Jenkins' answer, which python-jenkins hides behind its own exceptions ("possibly authentication failed")."""
+    while error is not None:
+        if isinstance(error, requests.HTTPError):
+            return error.response
+        error = error.__context__
+    return None

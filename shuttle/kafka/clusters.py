@@ -1,0 +1,158 @@
+"""The clusters that we speak to: a producer for each, made when first needed, anew after failures, closed when idle."""
+
+import asyncio
+from collections.abc import Sequence
+
+from shuttle.errors import KafkaUnavailableError
+from shuttle.kafka import Record
+from shuttle.kafka.access import Access, access_to
+from shuttle.kafka.lane import SmallerBatchesError
+from shuttle.kafka.producer import Producer
+from shuttle.outgoing.connector import AddressPolicy, CheckingResolver
+from shuttle.outgoing.kafka_url import KafkaAddress, shown_hosts
+from shuttle.settings import Settings
+
+
+class KafkaClusters:
+    """See `shuttle.kafka.Kafka`. Builds and both uses, logs and statuses, share the producer of a cluster."""
+
+    def __init__(self, policy: AddressPolicy, settings: Settings) -> None:
+        self._settings = settings
+        self._resolver = CheckingResolver(policy)
+        self._clusters: dict[tuple[frozenset[tuple[str, int]], Access], _Cluster] = {}
+
+    async def send(
+        self, address: KafkaAddress, key: bytes, records: Sequence[Record], *, patience_seconds: float
+    ) -> None:
+        """See the port."""
+        await self._cluster(address).send(address.topic, key, records, patience_seconds)
+
+    async def check(self, address: KafkaAddress, *, patience_seconds: float) -> None:
+        """Whether the cluster lets us in and has the topic; raises as `send`."""
+        await self._cluster(address).send(address.topic, b"", [], patience_seconds)
+
+    def _cluster(self, address: KafkaAddress) -> "_Cluster":
+        access = access_to(address, self._settings)
+        which = (frozenset(address.hosts), access)
+        cluster = self._clusters.get(which)
+        if cluster is None:
+            # Callers may name any number of clusters: those that nobody uses any more are forgotten.
+            self._clusters = {known: each for known, each in self._clusters.items() if each.in_use}
+            cluster = self._clusters[which] = _Cluster(address, access, self._resolver, self._settings)
+        return cluster
+
+    async def close(self) -> None:
+        """Abort every connection, within seconds; senders have ended before."""
+        await asyncio.gather(*(cluster.close() for cluster in self._clusters.values()))
+        self._clusters.clear()
+        await self._resolver.close()
+
+
+class _Cluster:
+    """The producer of one cluster; those that failed end once their other partitions have nothing on the wire."""
+
+    def __init__(self, address: KafkaAddress, access: Access, resolver: CheckingResolver, settings: Settings) -> None:
+        self._address = address
+        self._access = access
+        self._resolver = resolver
+        self._timeout_seconds = settings.shuttle_kafka_request_timeout_seconds
+        self._idle_seconds = settings.shuttle_kafka_idle_seconds
+        self._limits: dict[str, int] = {}
+        self._waiting = 0
+        self._starting: asyncio.Task[Producer] | None = None
+        self._sending: dict[Producer, int] = {}
+        self._ending: set[asyncio.Task[None]] = set()
+        self._idle: asyncio.TimerHandle | None = None
+
+    @property
+    def in_use(self) -> bool:
+        """Somebody sends or waits, or there is a connection."""
+        starting = self._starting
+        resting = starting is None or (starting.done() and self._unusable(starting))
+        return bool(self._waiting or self._sending or self._ending) or not resting
+
+    async def send(self, topic: str, key: bytes, records: Sequence[Record], patience_seconds: float) -> None:
+        self._waiting += 1
+        try:
+            await self._send(topic, key, records, patience_seconds)
+        finally:
+            self._waiting -= 1
+
+    async def _send(self, topic: str, key: bytes, records: Sequence[Record], patience_seconds: float) -> None:
+        deadline = asyncio.get_running_loop().time() + patience_seconds
+        while True:
+            producer = await self._producer(deadline)
+            self._sending[producer] = self._sending.get(producer, 0) + 1
+            try:
+                left_seconds = max(deadline - asyncio.get_running_loop().time(), 0)
+                return await producer.send(topic, key, records, self._limits, left_seconds)
+            except SmallerBatchesError:
+                deadline = asyncio.get_running_loop().time() + patience_seconds  # an answer is a sign of life
+            finally:
+                self._over(producer)
+
+    async def _producer(self, deadline: float) -> Producer:
+        """The one in use, or a new one; all who need it await the same start, which ends with its own timeout."""
+        starting = self._starting
+        if starting is not None and starting.done() and self._unusable(starting):
+            self._end_if_left(starting)
+            starting = None
+        if starting is None:
+            starting = self._starting = asyncio.create_task(self._start(), name="kafka start")
+        left_seconds = max(deadline - asyncio.get_running_loop().time(), 0)
+        await asyncio.wait({starting}, timeout=left_seconds)
+        if not starting.done():
+            raise KafkaUnavailableError(f"Kafka {shown_hosts(self._address)} does not answer.")
+        return starting.result()
+
+    def _unusable(self, starting: asyncio.Task[Producer]) -> bool:
+        return starting.cancelled() or starting.exception() is not None or not starting.result().usable
+
+    def _end_if_left(self, starting: asyncio.Task[Producer]) -> None:
+        """A producer that failed when its last sender had given it up already has nobody else who ends it."""
+        if not starting.cancelled() and starting.exception() is None and starting.result() not in self._sending:
+            self._end(starting.result())
+
+    async def _start(self) -> Producer:
+        producer = Producer(self._address, self._access, self._resolver, self._timeout_seconds)
+        await producer.start()
+        self._rest(producer)
+        return producer
+
+    def _over(self, producer: Producer) -> None:
+        """One sender less: the last one of a failed producer ends it, the last of a good one lets it rest."""
+        self._sending[producer] -= 1
+        if self._sending[producer]:
+            return
+        del self._sending[producer]
+        if producer.usable:
+            self._rest(producer)
+        else:
+            self._end(producer)
+
+    def _rest(self, producer: Producer) -> None:
+        """Close it when nothing is sent for the idle time."""
+        if self._idle is not None:
+            self._idle.cancel()
+        self._idle = asyncio.get_running_loop().call_later(self._idle_seconds, self._end_idle, producer)
+
+    def _end_idle(self, producer: Producer) -> None:
+        if producer not in self._sending:
+            producer.retire()
+            self._end(producer)
+
+    def _end(self, producer: Producer) -> None:
+        task = asyncio.create_task(producer.abort(), name="kafka end")
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+
+    async def close(self) -> None:
+        if self._idle is not None:
+            self._idle.cancel()
+        starting, self._starting = self._starting, None
+        if starting is not None:
+            starting.cancel()
+            started = await asyncio.gather(starting, return_exceptions=True)
+            for producer in {*self._sending, *(each for each in started if isinstance(each, Producer))}:
+                self._end(producer)
+        await asyncio.gather(*self._ending, return_exceptions=True)

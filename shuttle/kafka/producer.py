@@ -1,0 +1,194 @@
+"""One producer: aiokafka's, with every wait bounded, every address checked, and an end that does not hang."""
+
+import asyncio
+import logging
+from collections.abc import MutableMapping, Sequence
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+from aiokafka.partitioner import DefaultPartitioner
+
+from shuttle.errors import AddressRefusedError, KafkaUnavailableError, ShuttleError
+from shuttle.kafka import Record
+from shuttle.kafka.access import Access, why
+from shuttle.kafka.lane import BATCH_BYTES, Batch, Lane
+from shuttle.kafka.reach import reach
+from shuttle.outgoing.connector import CheckingResolver
+from shuttle.outgoing.kafka_url import KafkaAddress, shown_hosts
+
+# Its warnings quote addresses and repeat every second; what matters of them is in the ledger.
+logging.getLogger("aiokafka").addHandler(logging.NullHandler())
+
+# Within our own limit, so that a broker that hangs is noticed, and another asked, before the whole producer goes.
+_REQUESTS_IN_A_TIMEOUT = 3
+# Requests that failed because we hung up wait for aiokafka's backoff of 0.1 s, perhaps twice.
+_END_TURN_SECONDS = 0.12
+_END_TURNS = 5
+_partition_of = DefaultPartitioner()
+
+
+class Producer:
+    """A started producer, until one of its lanes fails; then others end what they have, and it is used no more.
+
+    With idempotence, a batch that failed leaves a gap in its partition's sequence that no later batch can cross.
+    """
+
+    def __init__(
+        self, address: KafkaAddress, access: Access, resolver: CheckingResolver, timeout_seconds: float
+    ) -> None:
+        self._address = address
+        self._access = access
+        self._resolver = resolver
+        self._timeout_seconds = timeout_seconds
+        self._producer: AIOKafkaProducer | None = None
+        self._lanes: dict[tuple[str, int], Lane] = {}
+        self._retired = False
+        self._refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def start(self) -> None:
+        """Connect, within the timeout. Raises KafkaUnavailableError or AddressRefusedError; then nothing is left open.
+
+        aiokafka's own start raises at once on refused, but looks for a producer id for ever while brokers hang.
+        """
+        request_seconds = self._timeout_seconds / _REQUESTS_IN_A_TIMEOUT
+        host = await reach(self._address, self._access, self._resolver, self._timeout_seconds)
+        self._producer = AIOKafkaProducer(
+            bootstrap_servers=[host],
+            client_id="build-shuttle",
+            acks="all",
+            enable_idempotence=True,
+            max_batch_size=BATCH_BYTES,
+            request_timeout_ms=max(int(request_seconds * 1000), 1),
+            **self._access.options(),
+        )
+        self._check_before_connecting(self._producer.client)
+        try:
+            await self._bounded(self._producer.start())
+        except (KafkaError, TimeoutError, OSError) as error:
+            await self.abort()
+            raise self._explain(error) from None
+        except BaseException:
+            await self.abort()
+            raise
+
+    @property
+    def usable(self) -> bool:
+        """It takes further sends; if not, begin anew with another."""
+        return not self._retired and not any(lane.failed for lane in self._lanes.values())
+
+    def retire(self) -> None:
+        """Take no further sends."""
+        self._retired = True
+
+    async def send(
+        self, topic: str, key: bytes, records: Sequence[Record], limits: MutableMapping[str, int], patience: float
+    ) -> None:
+        """See `shuttle.kafka.Kafka.send`; `patience` in seconds."""
+        lane = await self._lane(topic, key, limits, patience)
+        await lane.send(key, records, patience)
+
+    async def _lane(self, topic: str, key: bytes, limits: MutableMapping[str, int], patience: float) -> Lane:
+        producer = self._started()
+        try:
+            async with asyncio.timeout(min(patience, self._timeout_seconds)):
+                partitions = sorted(await producer.partitions_for(topic))
+        except (KafkaError, TimeoutError) as error:
+            raise self._explain(error) from None
+        partition = _partition_of(key, partitions, partitions)
+        lane = self._lanes.get((topic, partition))
+        if lane is None:
+
+            async def put(batch: Batch) -> None:
+                await self._put(batch, topic, partition)
+
+            lane = self._lanes[topic, partition] = Lane(
+                topic, new_batch=producer.create_batch, put=put, limits=limits, explain=self._explain
+            )
+        return lane
+
+    async def _put(self, batch: Batch, topic: str, partition: int) -> None:
+        """Send and await the acknowledgement: an idempotent batch never expires while its leader is known."""
+        await self._bounded(self._send(batch, topic, partition))
+
+    async def _send(self, batch: Batch, topic: str, partition: int) -> None:
+        await (await self._started().send_batch(batch, topic, partition=partition))
+
+    async def _bounded(self, work: Any) -> None:
+        """Within the timeout, and only while no address of the cluster is refused."""
+        task = asyncio.ensure_future(work)
+        try:
+            done, _ = await asyncio.wait(
+                {task, self._refused}, timeout=self._timeout_seconds, return_when=asyncio.FIRST_COMPLETED
+            )
+            if not done:
+                raise TimeoutError
+            if self._refused in done:
+                self._refused.result()
+            await task
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def _explain(self, error: BaseException) -> ShuttleError:
+        if isinstance(error, ShuttleError):
+            return error
+        return KafkaUnavailableError(f"Kafka {shown_hosts(self._address)} {why(error, self._access)}.")
+
+    def _started(self) -> AIOKafkaProducer:
+        if self._producer is None:
+            raise RuntimeError("Producer.start has not returned")
+        return self._producer
+
+    def _check_before_connecting(self, client: Any) -> None:
+        """Advertised hosts are checked where the client connects: it has no hook of its own before that."""
+        connect = client._get_conn  # noqa: SLF001 - the one place that all its connections come from
+
+        async def checked(node_id: Any, **options: Any) -> Any:
+            broker = client.cluster.broker_metadata(node_id)
+            connections = client._conns.items()  # noqa: SLF001
+            is_open = any(which[0] == node_id and connection.connected() for which, connection in connections)
+            if self._producer is None or (broker is not None and not is_open and not await self._may_go_to(broker)):
+                return None  # as for any broker that cannot be connected to
+            return await connect(node_id, **options)
+
+        client._get_conn = checked  # noqa: SLF001
+
+    async def _may_go_to(self, broker: Any) -> bool:
+        try:
+            await self._resolver.check(broker.host, broker.port)
+        except AddressRefusedError as error:
+            if not self._refused.done():
+                self._refused.set_exception(error)
+                self._refused.exception()  # told to whoever waits, and that may be nobody
+            return False
+        except OSError:
+            return False
+        return True
+
+    async def abort(self) -> None:
+        """End at once, whatever the cluster does; what was not acknowledged is not waited for. Fine twice.
+
+        aiokafka's `stop` flushes first, and so hangs for ever with a cluster that is gone.
+        """
+        self.retire()
+        for lane in self._lanes.values():
+            await lane.close()
+        producer, self._producer = self._producer, None
+        if producer is None:
+            return
+        producer._closed = True  # noqa: SLF001 - else its finalizer says that it was left open
+        client, sender = producer.client, producer._sender.sender_task  # noqa: SLF001
+        if sender is not None:
+            sender.cancel()
+        for connection in list(client._conns.values()):  # noqa: SLF001
+            if connection._writer is not None:  # noqa: SLF001
+                connection._writer.transport.abort()  # noqa: SLF001 - `close` would wait for a broker that hangs
+        await asyncio.gather(client.close(), return_exceptions=True)
+        for _ in range(_END_TURNS):
+            waiting = client._md_update_fut  # noqa: SLF001
+            if waiting is not None and not waiting.done():
+                waiting.set_result(False)  # nobody fetches metadata any more, and the sender's requests wait for some
+            if sender is None or (await asyncio.wait({sender}, timeout=_END_TURN_SECONDS))[0]:
+                return
+        sender.cancel()

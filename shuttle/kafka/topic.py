@@ -1,0 +1,86 @@
+"""Reading a log back from a topic: one build's lines in order, doubles told by their offsets."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
+from aiokafka.errors import KafkaError
+
+from shuttle.errors import KafkaUnavailableError
+from shuttle.kafka.access import Access, why
+from shuttle.kafka.reach import reach
+from shuttle.outgoing.connector import CheckingResolver
+from shuttle.outgoing.kafka_url import KafkaAddress, shown_hosts
+
+_POLL_MS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class LogMessage:
+    """A line with its LF, if it had one; `cut` = the cluster took only a part of it. The end of a log is one, too."""
+
+    offset: int
+    text: bytes
+    cut: bool
+
+
+async def messages_of(
+    build_uuid: str, address: KafkaAddress, access: Access, resolver: CheckingResolver, *, timeout_seconds: float
+) -> AsyncIterator[LogMessage]:
+    """The build's messages that the topic holds now, each partition in its order, doubles included.
+
+    Raises:
+        KafkaUnavailableError: the topic cannot be read; the cluster was silent for `timeout_seconds`.
+        AddressRefusedError: as for sending.
+    """
+    async with _reading(address, access, resolver, timeout_seconds) as consumer:
+        partitions = list(consumer.assignment())
+        async with asyncio.timeout(timeout_seconds):
+            ends = await consumer.end_offsets(partitions)
+        left = {partition for partition in partitions if ends[partition]}
+        while left:
+            async with asyncio.timeout(timeout_seconds):
+                found = await consumer.getmany(timeout_ms=_POLL_MS)
+                positions = {partition: await consumer.position(partition) for partition in left}
+            for records in found.values():
+                for record in records:
+                    if dict(record.headers).get("build_uuid") == build_uuid.encode():
+                        yield _message(record)
+            left = {partition for partition in left if positions[partition] < ends[partition]}
+
+
+@asynccontextmanager
+async def _reading(
+    address: KafkaAddress, access: Access, resolver: CheckingResolver, timeout_seconds: float
+) -> AsyncIterator[AIOKafkaConsumer]:
+    """A consumer of the whole topic, without a group, from its beginning; every wait for it ends."""
+    host = await reach(address, access, resolver, timeout_seconds)
+    consumer = AIOKafkaConsumer(
+        address.topic,
+        bootstrap_servers=[host],
+        client_id="build-shuttle",
+        group_id=None,
+        auto_offset_reset="earliest",
+        request_timeout_ms=max(int(timeout_seconds * 1000), 1),
+        **access.options(),
+    )
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            await consumer.start()
+        yield consumer
+    except (KafkaError, TimeoutError) as error:
+        raise KafkaUnavailableError(f"Kafka {shown_hosts(address)} {why(error, access)}.") from None
+    finally:
+        await asyncio.wait({asyncio.ensure_future(consumer.stop())}, timeout=timeout_seconds)
+
+
+def _message(record: ConsumerRecord) -> LogMessage:
+    headers = dict(record.headers)
+    try:
+        line = json.loads(record.value)["message"].encode()
+        return LogMessage(int(headers["offset"]), line + (b"" if "no_newline" in headers else b"\n"), "cut" in headers)
+    except (ValueError, LookupError, TypeError, AttributeError):
+        raise KafkaUnavailableError("The topic holds a message of this build that is no line of a log.") from None

@@ -1,0 +1,34 @@
+"""The life of a build as verbs: accept, run, stage, trigger, follow, stop, settle. `Ports` is what they work with."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from shuttle.jenkins import Jenkins
+from shuttle.jenkins.budget import PollBudget
+from shuttle.lifecycle.signals import Signals
+from shuttle.logs.library import LogLibrary
+from shuttle.objects import ObjectStore
+from shuttle.settings import Settings
+from shuttle.sources import Fetchers
+from shuttle.store.store import Store
+from shuttle.vault import Vault
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """Everything outside a build's own row that its life needs."""
+
+    settings: Settings
+    store: Store
+    vault: Vault
+    objects: ObjectStore
+    fetchers: Fetchers
+    jenkins: Jenkins
+    polls: PollBudget
+    library: LogLibrary
+    signals: Signals
+    public_url: str
+    now: Callable[[], datetime]
+    flattening: asyncio.Semaphore

@@ -1,0 +1,97 @@
+"""The plan of a build: all that is frozen at acceptance and secret at rest; every later step reads only this."""
+
+import secrets
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from jenkins_pipelines.environment import AgentEnvironment
+from shuttle.build import Build
+from shuttle.logs import LogRules
+from shuttle.outgoing.userinfo import without_userinfo
+from shuttle.request import BuildRequest, secrets_of
+from shuttle.settings import Settings
+
+
+class Plan(BaseModel):
+    """The checked request with the operator's settings of that moment; sealed in the build's row."""
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+
+    request: BuildRequest = Field(repr=False)
+    token: str = Field(repr=False)
+    secrets: tuple[str, ...] = Field(repr=False)
+    registries: dict[str, tuple[str, str]] = Field(repr=False)
+    insecure_registries: tuple[str, ...]
+    no_cache: bool
+    keep_engine_lines: bool
+    max_line_bytes: int
+    max_log_bytes: int
+
+    @property
+    def log_rules(self) -> LogRules:
+        """What makes the log's transformation a pure function of Jenkins' bytes."""
+        return LogRules(
+            secrets=(*self.secrets, self.token),
+            keep_engine_lines=self.keep_engine_lines,
+            max_line_bytes=self.max_line_bytes,
+            max_log_bytes=self.max_log_bytes,
+        )
+
+
+def make_plan(request: BuildRequest, settings: Settings) -> Plan:
+    """Freeze what a later change of settings must not alter; a data: source is in the object store, not in here."""
+    registries = {
+        host: (user, password.get_secret_value())
+        for host, (user, password) in settings.extra_docker_registry_config.items()
+    }
+    for image, references in ((request.source_image, ()), (request.destination, request.destinations)):
+        if image is not None and image.credentials is not None:
+            pair = (image.credentials.user, image.credentials.password)
+            registries |= dict.fromkeys(references or (image.reference,), pair)
+    return Plan(
+        request=request.model_copy(update={"source_url": "data:"}) if is_data(request) else request,
+        token=new_token(),
+        secrets=secrets_of(request, settings),
+        registries=registries,
+        insecure_registries=settings.shuttle_insecure_registries,
+        no_cache=settings.no_cache,
+        keep_engine_lines=settings.shuttle_jenkins_log == "raw",
+        max_line_bytes=settings.shuttle_max_line_bytes,
+        max_log_bytes=settings.shuttle_max_log_bytes,
+    )
+
+
+def new_token() -> str:
+    """The build's own token: 256 bits, safe in a header and in a form."""
+    return secrets.token_urlsafe(32)
+
+
+def is_data(request: BuildRequest) -> bool:
+    """The source came within the request."""
+    return request.source_url.startswith("data:")
+
+
+def shown_source_url(request: BuildRequest) -> str:
+    """The source's URL as anybody may see it: without userinfo; of a data: URL only its head."""
+    if is_data(request):
+        return request.source_url.partition(",")[0][:200]
+    return without_userinfo(request.source_url)
+
+
+def agent_environment(build: Build, plan: Plan) -> AgentEnvironment:
+    """What `GET /-/builds/<uuid>/environment` gives the pipeline."""
+    request = plan.request
+    return AgentEnvironment(
+        app_id=build.app_id,
+        build_id=build.build_id,
+        build_uuid=build.build_uuid,
+        arguments=request.effective_arguments,
+        secret_arguments=list(request.secret_arguments),
+        destinations=list(request.destinations),
+        registries=plan.registries,
+        source_image=request.source_image.reference if request.source_image is not None else None,
+        labels=request.labels,
+        no_cache=plan.no_cache,
+        insecure_registries=list(plan.insecure_registries),
+        options=request.options,
+    )

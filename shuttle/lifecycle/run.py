@@ -1,0 +1,95 @@
+"""Run: one build from where it is to its end; every step can be entered again after a crash or a takeover."""
+
+import asyncio
+
+from shuttle.build import STOP_ENDINGS, Build, Ending, State, StopCause
+from shuttle.errors import BuildFailedError, JenkinsNotFoundError, UnavailableError
+from shuttle.lifecycle import Ports
+from shuttle.lifecycle.follow import follow
+from shuttle.lifecycle.plan import Plan
+from shuttle.lifecycle.settle import finish, settle
+from shuttle.lifecycle.stage import stage
+from shuttle.lifecycle.stop import enforce, stop_build
+from shuttle.lifecycle.trigger import trigger
+from shuttle.logs.spool import SpoolError
+
+
+async def run(build_uuid: str, ports: Ports) -> None:
+    """Take the build as far as it can go now: to its end, or to where it waits for a slot."""
+    build = await ports.store.build(build_uuid)
+    assert build is not None  # noqa: S101 - the worker read its uuid off the table
+    plan = Plan.model_validate_json(await ports.store.plan(build_uuid))
+    if not build.state.final:
+        ending = await _pursue_within_limits(build, plan, ports)
+        if ending is not None:
+            await finish(await _now(build, ports), ending, ports)
+        build = await _now(build, ports)
+    if build.state.final and build.archived_at is None:
+        await settle(build, plan, ports)
+
+
+async def _pursue(build: Build, plan: Plan, ports: Ports) -> Ending | None:
+    """The flow. None = it waits for a slot, or ended by itself."""
+    try:
+        if build.staged_at is None:
+            build = await stage(build, plan, ports) or await _now(build, ports)
+        if build.slot_at is None or build.state.final:
+            return None
+        if build.state is State.STAGING:
+            build = await trigger(build, plan, ports)
+        if build.state is State.STAGING and build.stop_cause is not None:
+            return STOP_ENDINGS[build.stop_cause]
+        if build.state.final:
+            return None
+        return await follow(build, plan, ports)
+    except BuildFailedError as error:
+        return Ending(State.FAILED, error.reason, error.message)
+    except SpoolError:
+        await stop_build(build.build_uuid, StopCause.SPOOL_UNWRITABLE, ports)
+        return await _confirmed_stop(await _now(build, ports), ports)
+
+
+async def _confirmed_stop(build: Build, ports: Ports) -> Ending:
+    """The log cannot be kept, so Jenkins' build is stopped before this one ends (contract section 2)."""
+    with ports.signals.listen(build.build_uuid) as listener:
+        while build.build_number is not None:
+            try:
+                seen = await ports.jenkins.build(build.job_name, build.build_number)
+            except JenkinsNotFoundError:
+                break
+            except UnavailableError:
+                seen = None  # unknown: ask again
+            if seen is not None and not seen.building:
+                break
+            await listener.wait(0.5)
+    return STOP_ENDINGS[StopCause.SPOOL_UNWRITABLE]
+
+
+async def _pursue_within_limits(build: Build, plan: Plan, ports: Ports) -> Ending | None:
+    """The flow beside the watch over stop, time limit and deadline; whichever ends first says how."""
+    pursuit = asyncio.ensure_future(_pursue(build, plan, ports))
+    watches = [
+        asyncio.ensure_future(enforce(build.build_uuid, ports)),
+        asyncio.ensure_future(_ended_elsewhere(build.build_uuid, ports)),
+    ]
+    try:
+        done, _ = await asyncio.wait([pursuit, *watches], return_when=asyncio.FIRST_COMPLETED)
+        return (pursuit if pursuit in done else done.pop()).result()
+    finally:
+        for task in (pursuit, *watches):
+            task.cancel()
+        await asyncio.gather(pursuit, *watches, return_exceptions=True)
+
+
+async def _ended_elsewhere(build_uuid: str, ports: Ports) -> None:
+    """Return when the row is final: a stop of a build that Jenkins does not have ends it without us."""
+    with ports.signals.listen(build_uuid) as listener:
+        while True:
+            build = await ports.store.build(build_uuid)
+            if build is None or build.state.final:
+                return
+            await listener.wait(60)
+
+
+async def _now(build: Build, ports: Ports) -> Build:
+    return await ports.store.build(build.build_uuid) or build

@@ -1,0 +1,84 @@
+"""Finish and settle: the final state with the log's sum, then the log whole, archived, and local files gone."""
+
+import asyncio
+
+from shuttle.build import Build, Ending, log_without_jenkins, reason_line
+from shuttle.errors import JenkinsNotFoundError, UnavailableError
+from shuttle.lifecycle import Ports
+from shuttle.lifecycle.patience import Patience
+from shuttle.lifecycle.plan import Plan
+from shuttle.lifecycle.stage import forget_local_source
+from shuttle.lifecycle.tail import spool_preamble, tail
+from shuttle.logs.archive import archive, digest
+from shuttle.logs.spool import Spool, SpoolError
+from shuttle.logs.transform import LOG_CUT
+from shuttle.objects.names import log_object
+
+
+async def finish(build: Build, ending: Ending, ports: Ports) -> Build | None:
+    """→ a final state; its status tells the sum of a log that is whole but for the reason line, which is known."""
+    spool = ports.library.spool(build.build_uuid)
+    if build.claimed_at is None and spool.size_bytes <= len(build.preamble.encode()):
+        return await ports.store.finish(build.build_uuid, ending)
+    line = _line_after(spool, ending)
+    size_bytes, sha256 = await asyncio.to_thread(digest, spool.path, line)
+    return await ports.store.finish(build.build_uuid, ending, log_bytes=size_bytes, log_sha256=sha256)
+
+
+def _line_after(spool: Spool, ending: Ending) -> bytes:
+    """The reason line as it follows this text: on a line of its own, unless the log's cap allows no more."""
+    line = b"" if spool.ends_with(LOG_CUT) else reason_line(ending)
+    if line and spool.size_bytes and not spool.ends_with(b"\n"):
+        return b"\n" + line
+    return line
+
+
+async def settle(build: Build, plan: Plan, ports: Ports) -> None:
+    """After the end: complete the spool, archive it, and remove what lies here once nobody needs it.
+
+    Trouble in the object store or with the disk never changes a result: the log is completed and archived when they
+    are well again.
+    """
+    patience = Patience(build.build_uuid, ports)
+    while True:
+        try:
+            spool = ports.library.spool(build.build_uuid)
+            await _complete(build, plan, spool, ports)
+            break
+        except SpoolError as error:
+            await patience.wait(f"the spool: {error.message}")
+    forget_local_source(build, ports)
+    while True:
+        try:
+            await archive(spool.path, ports.objects, log_object(build.build_uuid))
+            break
+        except UnavailableError as error:
+            await patience.wait(f"the object store: {error.message}")
+    await ports.store.archived(build.build_uuid)
+
+
+async def _complete(build: Build, plan: Plan, spool: Spool, ports: Ports) -> None:
+    """Bring the spool to the bytes whose sum the final status told; after a crash that may mean reading again."""
+    if build.log_bytes is not None and spool.size_bytes < build.log_bytes:
+        ending = Ending(build.state, build.reason, build.message)
+        if build.claimed_at is None and build.build_number is None:
+            spool.append(log_without_jenkins(build.preamble, ending)[spool.size_bytes :])
+        else:
+            await _read_again(build, plan, spool, ports, ending)
+    spool.end()
+
+
+async def _read_again(build: Build, plan: Plan, spool: Spool, ports: Ports, ending: Ending) -> None:
+    missing = (build.log_bytes or 0) - spool.size_bytes
+    if missing > len(reason_line(ending)) + 1:
+        spool_preamble(build, spool)
+        patience = Patience(build.build_uuid, ports)
+        while True:
+            try:
+                await tail(build, plan, ports)
+                break
+            except JenkinsNotFoundError:
+                break  # its text is gone with it; what we have is what there is
+            except UnavailableError as error:
+                await patience.wait(f"Jenkins: {error.message}")
+    spool.append(_line_after(spool, ending))

@@ -1,0 +1,62 @@
+"""Wakes whoever waits for a change of a build: a claim, a report, a stop, a slot. Never carries the change itself."""
+
+import asyncio
+from collections import defaultdict
+from contextlib import suppress
+
+
+class Signals:
+    """Signals within one process. A waiter always has a timeout besides, so a lost signal only costs time."""
+
+    def __init__(self) -> None:
+        self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self.worker = asyncio.Event()
+        self._touched: set[str] = set()
+
+    def wake(self, build_uuid: str) -> None:
+        """Something about this build changed; read its row again."""
+        for event in self._waiting.get(build_uuid, ()):
+            event.set()
+
+    def wake_worker(self, build_uuid: str | None = None) -> None:
+        """There may be work to begin, with this build if one is named."""
+        if build_uuid is not None:
+            self._touched.add(build_uuid)
+        self.worker.set()
+
+    def take_touched(self) -> set[str]:
+        """The builds that were named since the last time."""
+        touched, self._touched = self._touched, set()
+        return touched
+
+    def listen(self, build_uuid: str) -> "Listener":
+        """From now on, hear what happens to the build; close it when done (`with`)."""
+        return Listener(self._waiting, build_uuid)
+
+
+class Listener:
+    """One ear for one build: a change between two waits is heard by the second one."""
+
+    def __init__(self, waiting: defaultdict[str, set[asyncio.Event]], build_uuid: str) -> None:
+        self._waiting = waiting
+        self._build_uuid = build_uuid
+        self._event = asyncio.Event()
+
+    def __enter__(self) -> "Listener":
+        self._waiting[self._build_uuid].add(self._event)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        ears = self._waiting[self._build_uuid]
+        ears.discard(self._event)
+        if not ears:
+            del self._waiting[self._build_uuid]
+
+    async def wait(self, seconds: float) -> bool:
+        """Return at the next change, or after `seconds`; says whether there was a change."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._event.wait()
+        changed = self._event.is_set()
+        self._event.clear()
+        return changed

@@ -1,0 +1,189 @@
+"""Stage: bring the source here, check it, keep the original and make the one tar.gz that the pipeline fetches."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from shuttle.build import Build, SourceFacts
+from shuttle.errors import BuildFailedError, ObjectNotFoundError, UnavailableError
+from shuttle.lifecycle import Ports
+from shuttle.lifecycle.patience import Patience
+from shuttle.lifecycle.plan import Plan
+from shuttle.lifecycle.tail import spool_preamble
+from shuttle.logs.transform import transform_line
+from shuttle.objects import ObjectStore
+from shuttle.objects.names import source_object
+from shuttle.sources import FetchedSource, SourceLimits
+from shuttle.sources.archive import flatten
+
+# A preamble is a few lines for people; the whole URL is on the read side.
+_SHOWN_URL_CHARACTERS = 300
+
+
+async def stage(build: Build, plan: Plan, ports: Ports) -> Build | None:
+    """recorded → staging → staged; None = the build ended meanwhile.
+
+    Can be entered again at any point: what a killed process left is fetched anew.
+
+    Raises:
+        BuildFailedError: with a reason `source_…` or `archive_…` of contract section 2.
+    """
+    begun = await ports.store.begin_staging(build.build_uuid)
+    if begun is None:
+        return None
+    if plan.request.source_image is not None:
+        line = f"-----> Source: the image {build.source_url}\n"
+        return await _staged(build, SourceFacts(), transform_line(line, plan.log_rules), ports)
+    fetched = await _fetch_in_time(begun, plan, ports)
+    _verify(fetched, plan)
+    await _flatten_in_time(fetched, build, ports)
+    await _keep_original(begun, fetched, ports)
+    await asyncio.to_thread(fetched.path.unlink, missing_ok=True)
+    shown = build.source_url[:_SHOWN_URL_CHARACTERS]
+    line = f"-----> Source: {shown}\n-----> Source: {fetched.size_bytes} bytes, sha256 {fetched.sha256}\n"
+    facts = SourceFacts(fetched.sha256, fetched.size_bytes, fetched.content_type)
+    return await _staged(build, facts, transform_line(line, plan.log_rules), ports)
+
+
+async def _staged(build: Build, facts: SourceFacts, line: str, ports: Ports) -> Build | None:
+    """Record it, and show it in the log while the build waits for Jenkins."""
+    staged = await ports.store.staged(build.build_uuid, facts, line)
+    if staged is not None:
+        spool_preamble(staged, ports.library.spool(build.build_uuid))
+    return staged
+
+
+async def _fetch_in_time(build: Build, plan: Plan, ports: Ports) -> FetchedSource:
+    """Fetch, again and again while it may get better, for SHUTTLE_STAGE_TIMEOUT_SECONDS since staging began."""
+    seconds = ports.settings.shuttle_stage_timeout_seconds
+    ends_at = (build.staging_at or ports.now()) + timedelta(seconds=seconds)
+    if ends_at <= ports.now():  # we were down that long: one honest try
+        ends_at = ports.now() + timedelta(seconds=min(seconds, 30))
+    patience = Patience(build.build_uuid, ports)
+    while True:
+        try:
+            async with asyncio.timeout(_seconds_left(ends_at, ports)):
+                return await _fetch(build, plan, ports)
+        except TimeoutError:
+            message = f"The source did not arrive within {seconds:g} seconds."
+            raise BuildFailedError("source_timeout", message) from None
+        except UnavailableError as error:
+            if _seconds_left(ends_at, ports) <= patience.next_seconds:
+                raise BuildFailedError("source_unreachable", error.message) from error
+            await patience.wait(f"the source: {error.message}")
+
+
+def _seconds_left(ends_at: datetime, ports: Ports) -> float:
+    return max((ends_at - ports.now()).total_seconds(), 0.01)
+
+
+async def _fetch(build: Build, plan: Plan, ports: Ports) -> FetchedSource:
+    into = _sources_dir(ports) / f"{build.build_uuid}.original"
+    into.parent.mkdir(parents=True, exist_ok=True)
+    scheme = plan.request.source_url.partition(":")[0]
+    if scheme == "data":  # stored at acceptance, before the caller was answered
+        return await _from_objects(build, ports, into)
+    return await ports.fetchers[scheme].fetch(plan.request.source_url, into, _limits(ports))
+
+
+async def _from_objects(build: Build, ports: Ports, into: Path) -> FetchedSource:
+    await copy_object(ports.objects, source_object(build.build_uuid), into)
+    facts = build.source
+    return FetchedSource(into, facts.bytes or 0, facts.sha256 or "", facts.content_type or "application/octet-stream")
+
+
+async def copy_object(objects: ObjectStore, name: str, into: Path) -> None:
+    """Stream an object into a local file. Raises ObjectNotFoundError, ObjectStoreError."""
+    async with objects.open(name) as opened:
+        with into.open("wb") as file:
+            async for chunk in opened.chunks:
+                file.write(chunk)
+
+
+def _verify(fetched: FetchedSource, plan: Plan) -> None:
+    wanted = plan.request.checksum
+    if wanted is not None and wanted != fetched.sha256:
+        message = f"The source's checksum is sha256:{fetched.sha256}, not sha256:{wanted}."
+        raise BuildFailedError("source_checksum", message)
+
+
+async def _flatten_in_time(fetched: FetchedSource, build: Build, ports: Ports) -> None:
+    """Check it and make the tar.gz, again for SHUTTLE_STAGE_TIMEOUT_SECONDS when this machine (a full disk, no memory)
+    may be what is wrong."""
+    patience = Patience(build.build_uuid, ports)
+    gives_up_at = ports.now() + timedelta(seconds=ports.settings.shuttle_stage_timeout_seconds)
+    while True:
+        try:
+            async with ports.flattening:
+                return await flatten(fetched.path, flattened_path(build, ports), _limits(ports))
+        except UnavailableError as error:
+            if _seconds_left(gives_up_at, ports) <= patience.next_seconds:
+                raise BuildFailedError("archive_unchecked", error.message) from error
+            await patience.wait(f"the check of the source: {error.message}")
+
+
+async def _patiently(build: Build, ports: Ports, whom: str, step: Callable[[], Awaitable[None]]) -> None:
+    """Trouble of our own never ends a build: it waits, and says for whom."""
+    patience = Patience(build.build_uuid, ports)
+    while True:
+        try:
+            return await step()
+        except UnavailableError as error:
+            await patience.wait(f"{whom}: {error.message}")
+
+
+async def _check_and_flatten(build: Build, fetched: FetchedSource, ports: Ports) -> None:
+    async with ports.flattening:
+        await flatten(fetched.path, flattened_path(build, ports), _limits(ports))
+
+
+async def _keep_original(build: Build, fetched: FetchedSource, ports: Ports) -> None:
+    """Store it under the build's uuid; a data: source is there since its acceptance."""
+    if build.source.sha256 is None:
+        name = source_object(build.build_uuid)
+        await ports.objects.put(name, fetched.path, content_type=fetched.content_type)
+
+
+def flattened_path(build: Build, ports: Ports) -> Path:
+    """Where the checked, flattened tar.gz of a build lies on this machine."""
+    return _sources_dir(ports) / f"{build.build_uuid}.tar.gz"
+
+
+async def flattened_source(build: Build, ports: Ports) -> Path:
+    """The tar.gz for the pipeline; made again from the stored original where this machine has none.
+
+    Raises:
+        ObjectNotFoundError: the original is not (or no longer) in the object store.
+        ObjectStoreError: ask again later.
+    """
+    path = flattened_path(build, ports)
+    async with ports.flattening:
+        if not path.exists():
+            if build.staged_at is None or build.source.sha256 is None:
+                raise ObjectNotFoundError("This build has no stored source.")
+            original = path.with_suffix(".again")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            await copy_object(ports.objects, source_object(build.build_uuid), original)
+            await flatten(original, path, _limits(ports))
+            original.unlink(missing_ok=True)
+    return path
+
+
+def forget_local_source(build: Build, ports: Ports) -> None:
+    """Remove what staging left on this machine; the original stays in the object store."""
+    for path in (flattened_path(build, ports), _sources_dir(ports) / f"{build.build_uuid}.original"):
+        with suppress(FileNotFoundError):
+            path.unlink()
+
+
+def _sources_dir(ports: Ports) -> Path:
+    return ports.settings.shuttle_data_dir / "sources"
+
+
+def _limits(ports: Ports) -> SourceLimits:
+    settings = ports.settings
+    return SourceLimits(
+        max_source_bytes=settings.shuttle_max_source_bytes, max_expanded_bytes=settings.shuttle_max_expanded_bytes
+    )

@@ -1,0 +1,206 @@
+"""Objects as plain files of one directory: what the service uses when S3_BUCKET is not set."""
+
+import asyncio
+import hashlib
+import os
+import shutil
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+from uuid import uuid4
+
+from shuttle.errors import ObjectNotFoundError, ObjectStoreError
+from shuttle.objects import ObjectInfo, OpenObject, check_name
+
+_T = TypeVar("_T")
+
+_THREADS = 4
+_CHUNK_BYTES = 256 * 1024
+# Most file systems take names of 255 bytes; a longer segment is cut and told apart by its digest.
+_MAX_SEGMENT = 200
+# Longer than any file is being written; another process (`shuttle doctor`) may be writing there too.
+_ABANDONED_AFTER_SECONDS = 86_400
+_UNKNOWN_TYPE = "application/octet-stream"
+
+
+class DirectoryStore:
+    """Implements ObjectStore in `root`, which is made when first needed.
+
+    The object `u` is the file `u`, and `u/artifacts/a.txt` is `u+/artifacts+/a.txt`; the type is beside it in
+    `a.txt=type`. `+` and `=` are in no object's name, so both may exist. A new object is written elsewhere in `root`,
+    synced, and renamed, type first: after a crash it is there whole or not at all.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._incoming = root / "=incoming"
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="objects")
+        # Removing a directory that became empty must not race with the rename of a new object into it.
+        self._tree = threading.Lock()
+
+    async def put(self, name: str, path: Path, *, content_type: str) -> None:
+        """See ObjectStore."""
+        target = self.path_of(name)
+        with path.open("rb") as source:
+            await self._in_thread("written", lambda: self._put(target, source, content_type))
+
+    @asynccontextmanager
+    async def open(self, name: str, *, start: int = 0, length: int | None = None) -> AsyncIterator[OpenObject]:
+        """See ObjectStore."""
+        path = self.path_of(name)
+        # Not in a thread: a cancelled caller would leave the file open there.
+        with _named_troubles(self._root, "read"):
+            file, info = _open(path)
+        with file:
+            end = info.size_bytes if length is None else min(start + length, info.size_bytes)
+            yield OpenObject(info.size_bytes, info.content_type, self._chunks(file, start, end))
+
+    async def head(self, name: str) -> ObjectInfo | None:
+        """See ObjectStore."""
+        path = self.path_of(name)
+        return await self._in_thread("read", lambda: _head(path))
+
+    async def delete(self, name: str) -> None:
+        """See ObjectStore."""
+        path = self.path_of(name)
+        await self._in_thread("written", lambda: self._delete(path))
+
+    async def check(self) -> None:
+        """See ObjectStore."""
+        await self._in_thread("written", self._check)
+
+    async def close(self) -> None:
+        """See ObjectStore."""
+        self._threads.shutdown(wait=False)
+
+    def path_of(self, name: str) -> Path:
+        """The file that holds the object of that name."""
+        *folders, last = (_short(segment) for segment in check_name(name))
+        return self._root.joinpath(*(f"{folder}+" for folder in folders), last)
+
+    async def _in_thread(self, done: str, work: Callable[[], _T]) -> _T:
+        with _named_troubles(self._root, done):
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    async def _chunks(self, file: BinaryIO, start: int, end: int) -> AsyncIterator[bytes]:
+        while start < end:
+            wanted = min(_CHUNK_BYTES, end - start)
+            chunk = await self._in_thread("read", partial(os.pread, file.fileno(), wanted, start))
+            if not chunk:
+                raise ObjectStoreError(f"An object in {self._root} became shorter while it was read.")
+            start += len(chunk)
+            yield chunk
+
+    def _put(self, target: Path, source: BinaryIO, content_type: str) -> None:
+        self._prepare()
+        with self._new_file() as (file, written), self._new_file() as (type_file, type_written):
+            shutil.copyfileobj(source, file, 1024 * 1024)
+            type_file.write(content_type.encode())
+            _sync(file)
+            _sync(type_file)
+            with self._tree:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                type_written.replace(_type_path(target))
+                written.replace(target)
+        _sync_directory(target.parent)
+        for directory in target.parent.relative_to(self._root).parents:
+            _sync_directory(self._root / directory)
+
+    @contextmanager
+    def _new_file(self) -> Iterator[tuple[BinaryIO, Path]]:
+        path = self._incoming / uuid4().hex
+        try:
+            with path.open("xb") as file:
+                yield file, path
+        finally:
+            path.unlink(missing_ok=True)
+
+    def _delete(self, path: Path) -> None:
+        with self._tree:
+            path.unlink(missing_ok=True)
+            _type_path(path).unlink(missing_ok=True)
+            for folder in path.parents:
+                if folder == self._root:
+                    break
+                with suppress(OSError):
+                    folder.rmdir()
+
+    def _prepare(self) -> None:
+        """Make the directories, for us alone (sources are not public); clear what a killed process was writing."""
+        if not self._incoming.exists():
+            self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._incoming.mkdir(exist_ok=True)
+            _sync_directory(self._root)
+            _sync_directory(self._root.parent)
+        for path in self._incoming.iterdir():
+            with suppress(FileNotFoundError):  # another writer has just finished
+                if path.stat().st_mtime < time.time() - _ABANDONED_AFTER_SECONDS:
+                    path.unlink()
+
+    def _check(self) -> None:
+        self._prepare()
+        with self._new_file() as (file, _):
+            file.write(b"can be written")
+            _sync(file)
+
+
+def _short(segment: str) -> str:
+    if segment in {".", ".."}:
+        return f"{segment}=dots"
+    if len(segment) <= _MAX_SEGMENT:
+        return segment
+    return f"{segment[:100]}={hashlib.sha256(segment.encode()).hexdigest()}"
+
+
+def _type_path(path: Path) -> Path:
+    return path.with_name(path.name + "=type")
+
+
+def _read_type(path: Path) -> str:
+    try:
+        return _type_path(path).read_text()
+    except FileNotFoundError:  # somebody put the file there by hand
+        return _UNKNOWN_TYPE
+
+
+def _open(path: Path) -> tuple[BinaryIO, ObjectInfo]:
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        raise ObjectNotFoundError("There is no such object.") from None
+    return file, ObjectInfo(os.fstat(file.fileno()).st_size, _read_type(path))
+
+
+def _head(path: Path) -> ObjectInfo | None:
+    try:
+        return ObjectInfo(path.stat().st_size, _read_type(path))
+    except FileNotFoundError:
+        return None
+
+
+def _sync(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _named_troubles(root: Path, done: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ObjectStoreError(
+            f"The object directory {root} cannot be {done}: {error.strerror or error}; give it room and permissions."
+        ) from error

@@ -1,0 +1,101 @@
+"""The grammar of the URLs that callers give us: scheme, userinfo, host, port, rest; checked before anything is used."""
+
+import re
+from dataclasses import dataclass, field
+from ipaddress import AddressValueError, IPv6Address
+from urllib.parse import unquote_to_bytes
+
+from yarl import URL
+
+from shuttle.errors import InvalidRequestError
+
+# Whitespace and control characters would split a header or a log line; lone surrogates have no bytes to send.
+_UNUSABLE = re.compile(r"[\s\x00-\x20\x7f-\x9f\ud800-\udfff]")
+_ADDRESS = re.compile(
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]*)://"
+    r"(?:(?P<userinfo>[^/?#@\\\[\]]*)@)?"
+    r"(?P<host>\[[^\[\]/?#@]*\]|[^:/?#@\\\[\]]*)"
+    r"(?::(?P<port>[^/?#@\\\[\]]*))?"
+    r"(?P<rest>(?:[/?#].*)?)",
+    re.DOTALL,
+)
+# Any label string is a name: the specification's own `10.0.0.0.1` and container names with `_` are resolved when used.
+_HOST = re.compile(r"(?!.{254})[A-Za-z0-9_\-]{1,63}(?:\.[A-Za-z0-9_\-]{1,63})*\.?")
+_PORT = re.compile(r"[0-9]{1,5}")
+_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """The parts of one URL as written: `userinfo` percent-encoded, `rest` empty or beginning with `/`, `?` or `#`."""
+
+    scheme: str
+    host: str
+    port: int | None
+    userinfo: str | None = field(repr=False)
+    rest: str = field(repr=False)
+
+
+def read_address(url: str, name: str) -> Address:
+    """Split `url`, the value of the request's field `name`.
+
+    Raises:
+        InvalidRequestError: it is no URL, or a part of it cannot be used; the message never repeats the URL.
+    """
+    if _UNUSABLE.search(url):
+        raise InvalidRequestError(
+            "Write the URL without whitespace, control characters or lone surrogates.", field=name
+        )
+    parts = _ADDRESS.fullmatch(url)
+    if parts is None:
+        raise InvalidRequestError(
+            "Write a URL like scheme://host/path, with any of @ [ ] \\ in its user or password percent-encoded.",
+            field=name,
+        )
+    scheme, userinfo, host, port, rest = parts.groups()
+    check_host(host, name)
+    if userinfo is not None:
+        check_userinfo(userinfo, name)
+    if not url.isascii():
+        _check_international(f"http://{host}{rest}", name)
+    return Address(scheme.lower(), host, None if port is None else read_port(port, name), userinfo, rest)
+
+
+def check_host(host: str, name: str) -> None:
+    """Refuse what cannot be a host: an empty or overlong label, or brackets around no IPv6 address."""
+    if host.startswith("["):
+        try:
+            IPv6Address(host[1:-1].replace("%", " "))  # a zone means something on one machine only
+        except AddressValueError:
+            raise InvalidRequestError("Write an IPv6 address between the brackets of the URL.", field=name) from None
+    elif host.isascii() and not _HOST.fullmatch(host):
+        raise InvalidRequestError("Write a host name or an address after the :// of the URL.", field=name)
+
+
+def read_port(port: str, name: str) -> int:
+    """The number of a port, 1 to 65535."""
+    if not _PORT.fullmatch(port) or not 1 <= int(port) <= 65_535:
+        raise InvalidRequestError("Write a port between 1 and 65535 after the host of the URL.", field=name)
+    return int(port)
+
+
+def check_userinfo(userinfo: str, name: str) -> None:
+    """Refuse what does not decode to text: credentials are percent-decoded once, and would be sent as another."""
+    try:
+        decoded = unquote_to_bytes(userinfo).decode()
+    except UnicodeDecodeError:
+        decoded = "\0"
+    if _BAD_ESCAPE.search(userinfo) or not decoded.isprintable():
+        raise InvalidRequestError(
+            "Percent-encode the user and password of the URL as UTF-8, without control characters.", field=name
+        )
+
+
+def _check_international(url: str, name: str) -> None:
+    """A host outside ASCII must have an IDNA form: the one that the client library will use."""
+    try:
+        host = URL(url).raw_host
+    except ValueError:
+        host = None
+    if not host or not (host.startswith("[") or ":" in host or _HOST.fullmatch(host)):
+        raise InvalidRequestError("Write a host name that has an ASCII (IDNA) form.", field=name)

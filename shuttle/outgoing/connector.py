@@ -1,0 +1,190 @@
+"""The connector for strangers' URLs: it checks the address that is really connected to, whatever the URL said."""
+
+import asyncio
+import socket
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from shuttle.errors import AddressRefusedError, UnavailableError
+from shuttle.outgoing.tls import tls_context
+
+Network = IPv4Network | IPv6Network
+Address = IPv4Address | IPv6Address
+
+# Instance metadata outside the link-local ranges: AWS (IPv6), Google (IPv6), Alibaba, Oracle, Azure's wire server.
+_METADATA = frozenset(
+    ip_address(text) for text in ("fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "192.0.0.192", "168.63.129.16")
+)
+# RFC 6052: a NAT64 gateway turns the last four bytes into an IPv4 address.
+_NAT64 = ip_network("64:ff9b::/96")
+_BROADCAST = IPv4Address("255.255.255.255")
+# A name server that never answers holds a thread for 10 s and more; these are not the threads that read our files.
+_RESOLVER_THREADS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class AddressPolicy:
+    """Where outgoing http may go (contract section 8): private networks yes, ourselves and metadata services no."""
+
+    allow_loopback: bool
+    """The service itself binds to loopback, so that its callers are of this machine too."""
+    allow_networks: Sequence[Network] = ()
+    """SHUTTLE_ALLOW_NETWORKS: the exceptions to every rule."""
+
+    def check(self, address: str | Address) -> None:
+        """Refuse an address, also for the IPv4 address that an IPv6 one stands for.
+
+        Raises:
+            AddressRefusedError: connecting there is forbidden.
+        """
+        parsed = ip_address(address)
+        forms = [parsed, *_embedded(parsed)]
+        if any(form in network for network in self.allow_networks for form in forms):
+            return
+        for form in forms:
+            kind = _forbidden_kind(form)
+            if kind is not None and not (kind == "loopback" and self.allow_loopback):
+                raise AddressRefusedError(
+                    f"The address {parsed} is {kind} and not connected to;"
+                    " the operator can allow it in SHUTTLE_ALLOW_NETWORKS."
+                )
+
+
+def _forbidden_kind(address: Address) -> str | None:
+    if address in _METADATA:
+        return "a metadata service"
+    if address.is_link_local:
+        return "link-local"
+    if address.is_loopback:
+        return "loopback"
+    if address.is_unspecified or (isinstance(address, IPv4Address) and address.packed[0] == 0):
+        return "unspecified"
+    if address.is_multicast or address == _BROADCAST:
+        return "no single host"
+    return None
+
+
+def _embedded(address: Address) -> Iterator[IPv4Address]:
+    if isinstance(address, IPv4Address):
+        return
+    if address.ipv4_mapped is not None:
+        yield address.ipv4_mapped
+    if address.sixtofour is not None:
+        yield address.sixtofour
+    if address.teredo is not None:
+        yield address.teredo[1]
+    if address in _NAT64:
+        yield IPv4Address(address.packed[-4:])
+
+
+class CheckingResolver(AbstractResolver):
+    """Resolves names by the system in threads of its own, and leaves out the addresses that the policy refuses."""
+
+    def __init__(self, policy: AddressPolicy) -> None:
+        self._policy = policy
+        self._threads = ThreadPoolExecutor(_RESOLVER_THREADS, thread_name_prefix="resolve")
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """The allowed addresses of `host`.
+
+        Raises:
+            OSError: the name does not resolve.
+            AddressRefusedError: it does, but only to refused addresses.
+        """
+        found = await asyncio.get_running_loop().run_in_executor(
+            self._threads, lambda: socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
+        )
+        allowed: list[ResolveResult] = []
+        refusal: AddressRefusedError | None = None
+        for address_family, _, protocol, _, (address, *_) in found:
+            try:
+                self._policy.check(str(address))
+            except AddressRefusedError as error:
+                refusal = error
+                continue
+            allowed.append(
+                ResolveResult(
+                    hostname=host,
+                    host=str(address),
+                    port=port,
+                    family=address_family,
+                    proto=protocol,
+                    flags=socket.AI_NUMERICHOST,
+                )
+            )
+        if not allowed and refusal is not None:
+            raise refusal
+        return allowed
+
+    async def check(self, host: str, port: int) -> None:
+        """For a client that resolves by itself: refuse a host if any address of it is refused.
+
+        Raises:
+            OSError: the name does not resolve.
+            AddressRefusedError: it resolves to a refused address.
+        """
+        found = await asyncio.get_running_loop().run_in_executor(
+            self._threads, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        )
+        for *_, (address, *_) in found:
+            self._policy.check(str(address))
+
+    async def close(self) -> None:
+        """Let the threads go; a lookup under way ends by itself."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def outgoing_session(
+    policy: AddressPolicy,
+    *,
+    ca_file: Path | None = None,
+    limit: int = 100,
+    limit_per_host: int = 0,
+    connect_seconds: float = 10,
+) -> aiohttp.ClientSession:
+    """A client session that reaches only what `policy` allows: no cookies, no proxy, no environment, bytes as sent.
+
+    Every request raises AddressRefusedError where the policy forbids the address, also one behind a name; numbers that
+    only the C library reads as an address (`127.1`, `2130706433`) are aiohttp's InvalidUrlClientError. Redirects are
+    not followed: a request without `allow_redirects=False` that meets one raises UnavailableError. There is no total
+    timeout, and bodies are not decompressed. `limit` connections in all, `limit_per_host` (0 = any) to one host.
+    """
+
+    def checked_socket(address: aiohttp.AddrInfoType) -> socket.socket:
+        """The last step before every connect; also what URLs with an address instead of a name come to."""
+        family, kind, protocol, _, where = address
+        policy.check(str(where[0]))
+        return socket.socket(family, kind, protocol)
+
+    connector = aiohttp.TCPConnector(
+        resolver=CheckingResolver(policy),
+        socket_factory=checked_socket,
+        ssl=tls_context(ca_file),
+        limit=limit,
+        limit_per_host=limit_per_host,
+    )
+    trace = aiohttp.TraceConfig()
+    trace.on_request_redirect.append(_refuse_redirect)
+    return aiohttp.ClientSession(
+        connector=connector,
+        trace_configs=[trace],
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_seconds),
+        auto_decompress=False,
+        trust_env=False,
+    )
+
+
+async def _refuse_redirect(_session: aiohttp.ClientSession, _context: SimpleNamespace, _redirect: Any) -> None:
+    """A redirect could carry headers that are secrets to another host: whoever follows one decides about each hop."""
+    raise UnavailableError("The host answered with a redirect, which is not followed.")

@@ -1,0 +1,173 @@
+"""Hook URLs: where a request wants its statuses and its log to be sent, parsed and checked before acceptance."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from shuttle.errors import InvalidRequestError
+from shuttle.outgoing.addresses import read_address
+from shuttle.outgoing.kafka_url import is_kafka, read_kafka_url
+from shuttle.outgoing.userinfo import Credentials, split_userinfo
+
+_FAILOVER = re.compile(r"failover:?\((.*)\)", re.DOTALL | re.IGNORECASE)
+# Members are separated by a comma, optional spaces and the next scheme, so commas between Kafka hosts stay inside one.
+_NEXT_MEMBER = re.compile(r" *, *(?=[A-Za-z][A-Za-z0-9+.\-]*(?:://|:?\())")
+
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]{1,256}")
+# RFC 9110, 5.5: a field value is visible text, spaces and tabs; anything else could end the header.
+_HEADER_TEXT = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]*")
+_MAX_HEADER_BYTES = 8192
+# One request of 64 MiB could otherwise make the shuttle knock at a million doors.
+_MAX_RECEIVERS = 100
+# Hop-by-hop (RFC 9110, 7.6.1), what frames the message, and what we ourselves say with it.
+_OUR_HEADERS = re.compile(
+    r"connection|keep-alive|proxy-.*|te|trailer|transfer-encoding|upgrade|expect|host"
+    r"|content-.*|shuttle-.*|webhook-(?:id|timestamp|signature)",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """One receiver as the caller named it; `url` still holds its userinfo, header values are secrets."""
+
+    url: str = field(repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+def parse_hooks(value: Any, name: str) -> tuple[tuple[Hook, ...], list[str]]:
+    """The receivers of `webhooks.status` or `webhooks.logs` (`name`): one entry, or an array of them.
+
+    Returns the hooks, and the paths of the fields in them that nothing reads.
+
+    Raises:
+        InvalidRequestError: an entry is wrong; its field names it, like `webhooks.logs[1].headers.X-Y`.
+    """
+    ignored: list[str] = []
+    if not isinstance(value, list):
+        return (_parse_entry(value, name, ignored),), ignored
+    if len(value) > _MAX_RECEIVERS:
+        raise InvalidRequestError(f"Name at most {_MAX_RECEIVERS} receivers.", field=name)
+    return tuple([_parse_entry(entry, f"{name}[{index}]", ignored) for index, entry in enumerate(value)]), ignored
+
+
+def _parse_entry(entry: Any, name: str, ignored: list[str]) -> Hook:
+    if isinstance(entry, str):
+        check_hook_url(entry, name)
+        return Hook(entry)
+    if not isinstance(entry, dict):
+        raise InvalidRequestError('Write a URL, or {"url": …, "headers": {…}}.', field=name)
+    url = entry.get("url")
+    if not isinstance(url, str):
+        raise InvalidRequestError("Name the receiver with a URL.", field=f"{name}.url")
+    check_hook_url(url, f"{name}.url")
+    ignored.extend(f"{name}.{key}" for key in entry if key not in {"url", "headers"})
+    headers = entry.get("headers")
+    hook = Hook(url, {} if headers is None else _check_headers(headers, f"{name}.headers"))
+    if hook.headers and not any(_is_http(member) for member in members_of(url)):
+        raise InvalidRequestError("Leave the headers out: Kafka receives none of them.", field=f"{name}.headers")
+    if any(key.lower() == "authorization" for key in hook.headers) and any(
+        _is_http(member) and split_userinfo(member)[1] is not None for member in members_of(url)
+    ):
+        raise InvalidRequestError(
+            "Give the receiver's credentials once: in the URL or in an Authorization header.",
+            field=f"{name}.headers.Authorization",
+        )
+    return hook
+
+
+def check_hook_url(url: str, name: str) -> None:
+    """Accept an http(s) or Kafka URL, or a failover of them; say what is wrong with anything else.
+
+    Raises:
+        InvalidRequestError: the URL is wrong; of a failover the message names the member by its place.
+    """
+    if is_failover(url):
+        _check_failover(url, name)
+    elif is_kafka(url):
+        read_kafka_url(url, name)
+    elif _is_http(url):
+        read_address(url, name)
+    else:
+        raise InvalidRequestError("Write an http, https or kafka URL with a host, or failover(…) of them.", field=name)
+
+
+def is_failover(url: str) -> bool:
+    """Whether this is a list of URLs instead of one."""
+    return url[:8].lower() == "failover"
+
+
+def members_of(url: str) -> tuple[str, ...]:
+    """The URLs of a failover in their order; a plain URL is its own only member."""
+    parts = _FAILOVER.fullmatch(url)
+    return tuple(_NEXT_MEMBER.split(parts[1].strip(" "))) if parts is not None else (url,)
+
+
+def kind_of(url: str) -> str:
+    """`http`, `kafka` or `failover`, of a URL that `check_hook_url` takes."""
+    if is_failover(url):
+        return "failover"
+    return "kafka" if is_kafka(url) else "http"
+
+
+def shown_host(url: str) -> str:
+    """`host[:port]` of a hook, of each host of each member; without credentials, path and query."""
+    return ", ".join(urlsplit(member).netloc.rpartition("@")[2] for member in members_of(url))
+
+
+def credentials_of(url: str) -> Iterator[Credentials]:
+    """What the userinfo of each member says."""
+    for member in members_of(url):
+        credentials = split_userinfo(member)[1]
+        if credentials is not None:
+            yield credentials
+
+
+def _is_http(url: str) -> bool:
+    return url[:8].lower().startswith(("http://", "https://"))
+
+
+def _check_failover(url: str, name: str) -> None:
+    if _FAILOVER.fullmatch(url) is None:
+        raise InvalidRequestError("Write failover(url, url, …) with a closing parenthesis at the end.", field=name)
+    for place, member in enumerate(members_of(url), start=1):
+        try:
+            _check_member(member, name)
+        except InvalidRequestError as error:
+            raise InvalidRequestError(f"Member {place} of failover(…): {error.message}", field=name) from None
+
+
+def _check_member(member: str, name: str) -> None:
+    # The comma of an empty member stays at the end of the one before it.
+    if not member.strip(" ") or member.endswith(","):
+        raise InvalidRequestError("Write a URL between every two commas.", field=name)
+    if is_failover(member):
+        raise InvalidRequestError("Write the members without another failover in them.", field=name)
+    if not (is_kafka(member) or _is_http(member)):
+        raise InvalidRequestError("Write an http, https or kafka URL.", field=name)
+    check_hook_url(member, name)
+
+
+def _check_headers(headers: Any, name: str) -> dict[str, str]:
+    if not isinstance(headers, dict):
+        raise InvalidRequestError("Write headers as an object of names and texts.", field=name)
+    seen: set[str] = set()
+    for key, value in headers.items():
+        where = f"{name}.{key}"
+        if not _TOKEN.fullmatch(key):
+            raise InvalidRequestError("Write a header name of letters, digits and dashes.", field=where)
+        if _OUR_HEADERS.fullmatch(key):
+            raise InvalidRequestError("Leave this header out: the shuttle or the connection sets it.", field=where)
+        if key.lower() in seen:
+            raise InvalidRequestError("Name each header once; upper and lower case are the same name.", field=where)
+        seen.add(key.lower())
+        if not isinstance(value, str):
+            raise InvalidRequestError("Write the header's value as a text.", field=where)
+        if not _HEADER_TEXT.fullmatch(value) or len(value.encode()) > _MAX_HEADER_BYTES:
+            raise InvalidRequestError(
+                f"Write the header's value in up to {_MAX_HEADER_BYTES} bytes without line ends or control characters.",
+                field=where,
+            )
+    return headers

@@ -1,0 +1,72 @@
+"""Kafka URLs: `kafka://[user:password@]host[:port][,host2…]/topic`, and `kafka+ssl://` for TLS."""
+
+import re
+from dataclasses import dataclass, field
+
+from shuttle.errors import InvalidRequestError
+from shuttle.outgoing.addresses import check_host, check_userinfo, read_port
+from shuttle.outgoing.userinfo import Credentials, split_userinfo
+
+DEFAULT_PORT = 9092
+
+_SCHEMES = ("kafka://", "kafka+ssl://")
+_URL = re.compile(
+    r"kafka(?P<tls>\+ssl)?://(?:(?P<userinfo>[^/?#@]*)@)?(?P<hosts>[^/?#@]*)(?P<rest>.*)", re.DOTALL | re.IGNORECASE
+)
+_HOST = re.compile(r"(?P<host>\[[^\[\]]*\]|[^:\[\]]*)(?::(?P<port>.*))?", re.DOTALL)
+# Kafka's own rule (org.apache.kafka.common.internals.Topic): 249 characters, and neither "." nor "..".
+_TOPIC = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._\-]{1,249}")
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaAddress:
+    """A topic of a cluster: its bootstrap hosts with their ports, and how to speak to them."""
+
+    hosts: tuple[tuple[str, int], ...]
+    topic: str
+    tls: bool = False
+    credentials: Credentials | None = field(default=None, repr=False)
+
+
+def is_kafka(url: str) -> bool:
+    """Whether the scheme is one of Kafka's."""
+    return url[:12].lower().startswith(_SCHEMES)
+
+
+def read_kafka_url(url: str, name: str) -> KafkaAddress:
+    """The address in `url`, the value of the request's field `name`; ports default to 9092.
+
+    Raises:
+        InvalidRequestError: a part of it cannot be used; the message never repeats the URL.
+    """
+    parts = _URL.fullmatch(url)
+    if parts is None:
+        raise InvalidRequestError("Write kafka://host[:port][,host2…]/topic.", field=name)
+    if parts["userinfo"] is not None:
+        check_userinfo(parts["userinfo"], name)
+    credentials = split_userinfo(url)[1]
+    if credentials is not None and not (credentials.user and credentials.password):
+        raise InvalidRequestError("Write Kafka's credentials as user:password.", field=name)
+    topic = parts["rest"].removeprefix("/")
+    if not _TOPIC.fullmatch(topic):
+        raise InvalidRequestError(
+            "Name a Kafka topic after the hosts: up to 249 letters, digits, dots, dashes and underscores.", field=name
+        )
+    hosts = tuple(_read_host(entry, name) for entry in parts["hosts"].split(","))
+    return KafkaAddress(hosts, topic, parts["tls"] is not None, credentials)
+
+
+def shown_hosts(address: KafkaAddress) -> str:
+    """`host:port,host2:port`, for people."""
+    return ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in address.hosts)
+
+
+def _read_host(entry: str, name: str) -> tuple[str, int]:
+    parts = _HOST.fullmatch(entry)
+    if parts is None:
+        raise InvalidRequestError("Write each Kafka host as host or host:port.", field=name)
+    check_host(parts["host"], name)
+    if not parts["host"].isascii():
+        raise InvalidRequestError("Write a Kafka host in ASCII; an international name has an IDNA form.", field=name)
+    port = DEFAULT_PORT if parts["port"] is None else read_port(parts["port"], name)
+    return parts["host"].strip("[]"), port

@@ -1,0 +1,44 @@
+"""Whom we trust on TLS connections: the system's CAs, and those of SHUTTLE_CA_FILE besides."""
+
+import ssl
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+
+from shuttle.errors import SettingsError
+
+
+@lru_cache(maxsize=4)
+def tls_context(ca_file: Path | None, *, http: bool = True) -> ssl.SSLContext:
+    """The context for every client of ours; made once, because reading the system's CAs costs 20 ms.
+
+    Raises:
+        SettingsError: SHUTTLE_CA_FILE cannot be read, or holds no certificate in PEM form.
+    """
+    context = ssl.create_default_context()
+    if http:
+        context.set_alpn_protocols(["http/1.1"])
+    if ca_file is not None:
+        try:
+            context.load_verify_locations(cafile=ca_file)
+        except OSError as error:  # ssl.SSLError is one
+            raise SettingsError(
+                f"SHUTTLE_CA_FILE: give a readable file with certificates in PEM form ({error.strerror or error})."
+            ) from error
+    return context
+
+
+class TrustedBundle:
+    """One file with the CAs of `usual` and of SHUTTLE_CA_FILE, for a client that takes a file instead of its own."""
+
+    def __init__(self, ca_file: Path, usual: Path) -> None:
+        """Raises SettingsError as `tls_context` does."""
+        tls_context(ca_file)
+        self._file = tempfile.NamedTemporaryFile(prefix="shuttle-ca-", suffix=".pem")  # noqa: SIM115 - until close
+        self._file.write(usual.read_bytes() + b"\n" + ca_file.read_bytes())
+        self._file.flush()
+        self.path = self._file.name
+
+    def close(self) -> None:
+        """Remove the file; also fine twice."""
+        self._file.close()

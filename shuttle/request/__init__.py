@@ -1,0 +1,23 @@
+"""What callers send: its JSON, its ids, and the checked request that comes of it (contract, section 1)."""
+
+from shuttle.request.body import canonical_json, compact_json, decode_json
+from shuttle.request.ids import decode_id
+from shuttle.request.image import Image
+from shuttle.request.model import BuildRequest, ParsedRequest, PipelineKind, Pipelines
+from shuttle.request.parse import DEFAULT_PIPELINE, parse_build_request
+from shuttle.request.secrets import secrets_of
+
+__all__ = [
+    "DEFAULT_PIPELINE",
+    "BuildRequest",
+    "Image",
+    "ParsedRequest",
+    "PipelineKind",
+    "Pipelines",
+    "canonical_json",
+    "compact_json",
+    "decode_id",
+    "decode_json",
+    "parse_build_request",
+    "secrets_of",
+]

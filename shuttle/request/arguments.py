@@ -1,0 +1,60 @@
+"""The arguments of a build: names and values that reach the user's own process, and which of them are secret."""
+
+import re
+from typing import Any
+
+from shuttle.errors import InvalidRequestError
+from shuttle.request.body import canonical_json
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# Linux: one `NAME=value` of an environment holds 128 KiB with its final NUL (MAX_ARG_STRLEN), and all of it together
+# with the command line 2 MiB at the usual stack limit; half of that leaves room for what the agent adds.
+_MAX_ARGUMENT_BYTES = 128 * 1024 - 1
+_MAX_ARGUMENTS_BYTES = 1024 * 1024
+
+
+def read_arguments(values: dict[str, Any]) -> dict[str, str]:
+    """The arguments as texts; numbers and booleans become their JSON text (`1.0` is `1`).
+
+    Raises:
+        InvalidRequestError: a name, a value or their size is nothing that an environment can hold.
+    """
+    arguments = {name: _read_value(name, value) for name, value in values.items()}
+    if sum(len(name) + len(text) for name, text in arguments.items()) > _MAX_ARGUMENTS_BYTES:
+        raise InvalidRequestError(
+            f"Shorten the arguments: together they fit into {_MAX_ARGUMENTS_BYTES} bytes.", field="arguments"
+        )
+    return arguments
+
+
+def _read_value(name: str, value: Any) -> str:
+    where = f"arguments.{name}"
+    if not _NAME.fullmatch(name):
+        raise InvalidRequestError("Name arguments with letters, digits and _, not beginning with a digit.", field=where)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return canonical_json(value).decode()
+    if not isinstance(value, str):
+        raise InvalidRequestError("Give the argument as a text, a number or a boolean.", field=where)
+    try:
+        size_bytes = len(name) + 1 + len(value.encode())
+    except UnicodeEncodeError:
+        raise InvalidRequestError("Write the argument without lone surrogates.", field=where) from None
+    if "\0" in value:
+        raise InvalidRequestError("Write the argument without NUL characters.", field=where)
+    if size_bytes > _MAX_ARGUMENT_BYTES:
+        raise InvalidRequestError(
+            f"Shorten the argument: with its name and = it fits into {_MAX_ARGUMENT_BYTES} bytes.", field=where
+        )
+    return value
+
+
+def read_secret_arguments(names: list[str], effective_arguments: dict[str, str]) -> tuple[str, ...]:
+    """The names whose values are masked, each once; EXTRA_BUILD_ARGS are among `effective_arguments`."""
+    for index, name in enumerate(names):
+        if name not in effective_arguments:
+            raise InvalidRequestError(
+                "Name an argument of this request or of EXTRA_BUILD_ARGS.", field=f"secret_arguments[{index}]"
+            )
+    return tuple(dict.fromkeys(names))

@@ -1,0 +1,36 @@
+"""The ids of a build as its path names them."""
+
+import re
+import unicodedata
+from urllib.parse import unquote_to_bytes
+
+from shuttle.errors import InvalidRequestError
+
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-]{0,127}")
+_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_MAX_CHARACTERS = 128
+
+
+def decode_id(field: str, raw_segment: str) -> str:
+    """The id that a raw path segment spells: percent-decoded once, case kept (contract, section 1).
+
+    Raises:
+        InvalidRequestError: `field` (`app_id` or `build_id`) cannot be used; the sentence gives the rule.
+    """
+    if _PLAIN.fullmatch(raw_segment):
+        return raw_segment
+    if _BAD_ESCAPE.search(raw_segment):
+        raise InvalidRequestError(f"Write the {field} with complete percent escapes, like %20.", field=field)
+    try:
+        decoded = unquote_to_bytes(raw_segment.encode("utf-8", "surrogateescape")).decode()
+    except UnicodeError:
+        raise InvalidRequestError(f"Percent-encode the {field} as UTF-8.", field=field) from None
+    if not 1 <= len(decoded) <= _MAX_CHARACTERS:
+        raise InvalidRequestError(f"Use 1 to {_MAX_CHARACTERS} characters for the {field}.", field=field)
+    if decoded in {".", "..", "-"}:
+        raise InvalidRequestError(f"Use another {field} than '.', '..' and '-'.", field=field)
+    if decoded != decoded.strip():
+        raise InvalidRequestError(f"Begin and end the {field} with something other than a space.", field=field)
+    if "/" in decoded or "\\" in decoded or any(unicodedata.category(character) == "Cc" for character in decoded):
+        raise InvalidRequestError(f"Leave '/', '\\' and control characters out of the {field}.", field=field)
+    return decoded

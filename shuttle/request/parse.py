@@ -1,0 +1,206 @@
+"""From a decoded body to a checked request: every rule of the contract's section 1, each where its field is read."""
+
+import json
+import re
+from typing import Any, NoReturn
+
+from pydantic import ValidationError
+
+from shuttle.errors import InvalidRequestError, NotYetSupportedError
+from shuttle.outgoing.addresses import read_address
+from shuttle.outgoing.hooks import parse_hooks
+from shuttle.request.arguments import read_arguments, read_secret_arguments
+from shuttle.request.body import compact_json
+from shuttle.request.image import Image, check_tag, parse_destination, parse_image
+from shuttle.request.model import BuildRequest, ParsedRequest, PipelineKind, Pipelines
+from shuttle.request.secrets import unmasked_secrets
+from shuttle.request.shape import Destination, Source, Webhooks, read_shape, refuse, unknown_fields
+from shuttle.settings import Settings
+
+DEFAULT_PIPELINE = "docker-image"
+
+_MAX_METADATA_BYTES = 64 * 1024
+_MAX_TEXT_BYTES = 64 * 1024
+
+_CHECKSUM = re.compile(r"sha256:([0-9A-Fa-f]{64})")
+_NO_TEXT = re.compile(r"[\x00\ud800-\udfff]")
+_GIT_PATH = re.compile(r"[^?#]*\.git/?#.*", re.DOTALL)
+
+
+def parse_build_request(value: Any, settings: Settings, pipelines: Pipelines) -> ParsedRequest:
+    """Check what `decode_json` gave; an optional field that is null counts as absent.
+
+    Raises:
+        InvalidRequestError: the first field that cannot be used, named by its path (`webhooks.status[1].url`).
+        NotYetSupportedError: a field or scheme that the contract names for later.
+    """
+    body = read_shape(value)
+    if body.resume_from is not None:
+        raise NotYetSupportedError("Leave resume_from out: builds cannot be resumed yet.", field="resume_from")
+    ignored = list(unknown_fields(body))
+    kind, options = _read_pipeline(body.pipeline, pipelines, ignored)
+    image = _read_source(body.source, kind)
+    destination, tags = _read_destination(body.destination, kind)
+    webhooks = body.webhooks or Webhooks()
+    status_hooks, unknown_in_status = parse_hooks([] if webhooks.status is None else webhooks.status, "webhooks.status")
+    log_hooks, unknown_in_logs = parse_hooks([] if webhooks.logs is None else webhooks.logs, "webhooks.logs")
+    arguments = read_arguments(body.arguments or {})
+    effective_arguments = settings.extra_build_args | arguments
+    request = BuildRequest(
+        source_url=_with_plain_scheme(body.source.url),
+        source_image=image,
+        checksum=_read_checksum(body.source),
+        destination=destination,
+        destination_tags=tags,
+        status_hooks=status_hooks,
+        log_hooks=log_hooks,
+        metadata_json=_read_metadata(body.metadata),
+        human_readable_info=_read_info(body.human_readable_info),
+        arguments=arguments,
+        effective_arguments=effective_arguments,
+        secret_arguments=read_secret_arguments(body.secret_arguments or [], effective_arguments),
+        pipeline=kind.name,
+        options=options,
+        timeout_seconds=_read_timeout(body.timeout_seconds, settings),
+        labels=_read_labels(body.labels or {}),
+    )
+    warnings = tuple(
+        f"{name} is shorter than 6 bytes and is not masked in the log." for name in unmasked_secrets(request)
+    )
+    return ParsedRequest(request, (*ignored, *unknown_in_status, *unknown_in_logs), warnings)
+
+
+def _read_pipeline(value: Any, pipelines: Pipelines, ignored: list[str]) -> tuple[PipelineKind, dict[str, Any]]:
+    """A name, or a name with options that the pipeline's own model checks."""
+    choice = value if isinstance(value, dict) else {"name": DEFAULT_PIPELINE if value is None else value}
+    where = "pipeline.name" if isinstance(value, dict) else "pipeline"
+    name = choice.get("name")
+    if not isinstance(name, str):
+        raise InvalidRequestError('Write the pipeline as a name or as {"name": …, "options": {…}}.', field=where)
+    kind = pipelines.get(name)
+    if kind is None:
+        raise InvalidRequestError(f"Choose one of these pipelines: {', '.join(sorted(pipelines))}.", field=where)
+    ignored.extend(f"pipeline.{key}" for key in choice if key not in {"name", "options"})
+    options = choice.get("options")
+    try:
+        checked = kind.Options.model_validate({} if options is None else options, strict=True)
+    except ValidationError as error:
+        refuse(error, "pipeline.options")
+    return kind, checked.model_dump(mode="json")
+
+
+def _read_source(source: Source, kind: PipelineKind) -> Image | None:
+    """Check the source's URL; the image, if it is one. What a data: URL holds is checked where it is decoded."""
+    scheme = source.url[:16].partition(":")[0].lower()
+    if scheme in {"http", "https"}:
+        address = read_address(source.url, "source.url")
+        if _GIT_PATH.fullmatch(address.rest):
+            _refuse_git()
+    elif scheme in {"git+http", "git+https"}:
+        read_address(source.url, "source.url")
+        _refuse_git()
+    elif scheme == "data":
+        if "," not in source.url or not source.url.isascii():
+            raise InvalidRequestError(
+                "Write data:[type][;base64],… in ASCII, a comma before the data.", field="source.url"
+            )
+    elif scheme == "docker":
+        if not kind.accepts_image_source:
+            raise InvalidRequestError(
+                f"Name an archive: the pipeline {kind.name} does not take a docker:// source.", field="source.url"
+            )
+        return parse_image(source.url, "source.url")
+    else:
+        raise InvalidRequestError("Write the source as an http, https, docker or data URL.", field="source.url")
+    return None
+
+
+def _with_plain_scheme(url: str) -> str:
+    """Schemes have no case (RFC 3986, 3.1); every later step compares them in lower case."""
+    scheme, colon, _ = url[:16].partition(":")
+    return url if scheme.islower() else scheme.lower() + colon + url[len(scheme) + 1 :]
+
+
+def _refuse_git() -> NoReturn:
+    raise NotYetSupportedError("Name an archive: git sources are not served yet.", field="source.url")
+
+
+def _read_checksum(source: Source) -> str | None:
+    if source.checksum is None:
+        return None
+    if source.url[:7].lower() == "docker:":
+        raise InvalidRequestError(
+            "Leave the checksum out: an image is named by its digest, not by a checksum.", field="source.checksum"
+        )
+    match = _CHECKSUM.fullmatch(source.checksum)
+    if match is None:
+        raise InvalidRequestError("Write the checksum as sha256: and 64 hex digits.", field="source.checksum")
+    return match[1].lower()
+
+
+def _read_destination(destination: Destination | None, kind: PipelineKind) -> tuple[Image | None, tuple[str, ...]]:
+    if destination is None:
+        if kind.needs_destination:
+            raise InvalidRequestError(
+                f"Add destination.image; the pipeline {kind.name} pushes to it.", field="destination.image"
+            )
+        return None, ()
+    url, image = destination.url, destination.image
+    if url is not None and image is not None and url != image:
+        raise InvalidRequestError(
+            "Give destination.image or destination.url, not two of them.", field="destination.url"
+        )
+    tags = destination.tags or []
+    for index, tag in enumerate(tags):
+        check_tag(tag, f"destination.tags[{index}]")
+    if image is not None:
+        return parse_destination(image, "destination.image"), tuple(tags)
+    if url is not None:
+        return parse_destination(url, "destination.url"), tuple(tags)
+    raise InvalidRequestError("Add the image to push, as docker://host/org/repo[:tag].", field="destination.image")
+
+
+def _read_metadata(value: Any) -> str:
+    metadata_json = compact_json(value)
+    if len(metadata_json) > _MAX_METADATA_BYTES:
+        # The limit is on what a caller sends, UTF-8; the escaped form that we keep may be longer.
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        if len(text.encode("utf-8", "surrogatepass")) > _MAX_METADATA_BYTES:
+            raise InvalidRequestError(
+                f"Shorten the metadata: as compact JSON it fits into {_MAX_METADATA_BYTES} bytes.", field="metadata"
+            )
+    return metadata_json
+
+
+def _read_timeout(value: Any, settings: Settings) -> float:
+    if value is None:
+        return settings.timeout_seconds
+    longest = settings.shuttle_max_timeout_seconds
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 1 <= value <= longest:
+        raise InvalidRequestError(f"Write a number of seconds from 1 to {longest:g}.", field="timeout_seconds")
+    return float(value)
+
+
+def _read_info(text: str | None) -> str | None:
+    if text is not None:
+        _check_text(text, "human_readable_info")
+    return text
+
+
+def _read_labels(labels: dict[str, str]) -> dict[str, str]:
+    for name, text in labels.items():
+        _check_text(name, "labels")
+        _check_text(text, f"labels.{name}")
+    if sum(len(name) + len(text) for name, text in labels.items()) > _MAX_TEXT_BYTES:
+        raise InvalidRequestError(
+            f"Shorten the labels: together they fit into {_MAX_TEXT_BYTES} bytes.", field="labels"
+        )
+    return labels
+
+
+def _check_text(text: str, name: str) -> None:
+    """Lists and pages show it, so it has a bound; databases and XML have neither NUL nor lone surrogates."""
+    if _NO_TEXT.search(text):
+        raise InvalidRequestError("Write the text without NUL characters and lone surrogates.", field=name)
+    if len(text.encode()) > _MAX_TEXT_BYTES:
+        raise InvalidRequestError(f"Shorten the text: it fits into {_MAX_TEXT_BYTES} bytes.", field=name)

@@ -1,0 +1,58 @@
+"""The secrets of a request: every value that its log must not show."""
+
+from collections.abc import Iterator
+
+from shuttle.outgoing.hooks import credentials_of
+from shuttle.outgoing.userinfo import Credentials, split_userinfo
+from shuttle.request.model import BuildRequest
+from shuttle.settings import Settings
+
+# Contract, section 4: shorter ones would blot out half of an ordinary log.
+MIN_MASKED_BYTES = 6
+
+
+def secrets_of(request: BuildRequest, settings: Settings) -> tuple[str, ...]:
+    """All values to mask, each once: passwords and sole-user tokens of URLs (percent-decoded), header values, secret
+    arguments, and the operator's registry passwords, which the agent is given too.
+
+    What this returns at acceptance is recorded with the build: a log is a pure function of what is recorded.
+    """
+    values = [value for _, value in _named_secrets(request)]
+    values += [password.get_secret_value() for _, password in settings.extra_docker_registry_config.values()]
+    return tuple(dict.fromkeys(value for value in values if value))
+
+
+def unmasked_secrets(request: BuildRequest) -> tuple[str, ...]:
+    """The fields whose secrets are too short to be masked; names only."""
+    short = (name for name, value in _named_secrets(request) if 0 < len(value.encode()) < MIN_MASKED_BYTES)
+    return tuple(dict.fromkeys(short))
+
+
+def _named_secrets(request: BuildRequest) -> Iterator[tuple[str, str]]:
+    if request.source_image is not None:
+        yield from _url_secret("source.url", request.source_image.credentials)
+    elif request.source_url[:5].lower() != "data:":
+        yield from _url_secret("source.url", _credentials(request.source_url))
+    if request.destination is not None:
+        yield from _url_secret("destination", request.destination.credentials)
+    for kind, hooks in (("status", request.status_hooks), ("logs", request.log_hooks)):
+        for index, hook in enumerate(hooks):
+            name = f"webhooks.{kind}[{index}]"
+            for credentials in credentials_of(hook.url):
+                yield from _url_secret(name, credentials)
+            for header, value in hook.headers.items():
+                yield f"{name}.headers.{header}", value
+                # `Bearer abc`: a log shows the token more likely than the whole value.
+                yield f"{name}.headers.{header}", value.partition(" ")[2]
+    for name in request.secret_arguments:
+        yield f"arguments.{name}", request.effective_arguments[name]
+
+
+def _credentials(url: str) -> Credentials | None:
+    return split_userinfo(url)[1] if "@" in url else None
+
+
+def _url_secret(name: str, credentials: Credentials | None) -> Iterator[tuple[str, str]]:
+    """The password; a user without one is a token."""
+    if credentials is not None:
+        yield name, credentials.password or credentials.user

@@ -1,0 +1,103 @@
+"""How the texts of the environment become values; every ValueError says what to write and never repeats the text."""
+
+import json
+import re
+from base64 import b64decode
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+_ARGUMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# No environment of a process can hold the first, no file of UTF-8 the others.
+_NO_ARGUMENT_TEXT = re.compile(r"[\x00\ud800-\udfff]")
+
+
+def comma_list(text: str) -> tuple[str, ...]:
+    """The parts between commas, without those that are empty."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def read_tokens(text: str) -> tuple[tuple[str, str], ...]:
+    """(role, token) pairs of `controller:<token>,reader:<token>`."""
+    pairs = []
+    for entry in comma_list(text):
+        role, colon, token = entry.partition(":")
+        if role not in {"controller", "reader"} or not colon or not token:
+            raise ValueError("write role:token pairs, the role being controller or reader")
+        pairs.append((role, token))
+    return tuple(pairs)
+
+
+def read_build_args(text: str) -> dict[str, str]:
+    """A JSON object whose values become texts; what is refused could reach no build (see `shuttle.request`)."""
+    arguments = _json_object(text)
+    texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in arguments.items()}
+    if not all(_ARGUMENT_NAME.fullmatch(name) for name in texts):
+        raise ValueError("name arguments with letters, digits and _, not beginning with a digit")
+    if any(_NO_ARGUMENT_TEXT.search(value) for value in texts.values()):
+        raise ValueError("write values without NUL characters and lone surrogates")
+    return texts
+
+
+def credentials_by_host(text: str) -> dict[str, tuple[Any, Any]]:
+    """(user, password) by registry or Kafka host, of `{"host": {"username": …, "password": …}}`."""
+    hosts = _json_object(text)
+    if not all(isinstance(entry, dict) and {"username", "password"} <= set(entry) for entry in hosts.values()):
+        raise ValueError('write {"host.example.com": {"username": "…", "password": "…"}}')
+    return {host: (entry["username"], entry["password"]) for host, entry in hosts.items()}
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    value = json.loads(text) if text.strip() else {}
+    if not isinstance(value, dict):
+        raise ValueError("write a JSON object")  # noqa: TRY004 - pydantic collects ValueErrors
+    return value
+
+
+def read_jenkins_url(text: str) -> str:
+    """The controller's base URL, a slash at its end."""
+    if "," in text:
+        raise ValueError("several controllers are not supported yet; name one")
+    if not _is_base_url(text):
+        raise ValueError("write http(s)://[user:api-token@]host[:port]/")
+    return text.rstrip("/") + "/"
+
+
+def read_public_url(text: str) -> str:
+    """Our own base URL; a bare host means https (the old shuttle's rule)."""
+    url = text if not text or "://" in text else f"https://{text}"
+    if url and not _is_base_url(url):
+        raise ValueError("write the base URL of this service as Jenkins sees it")
+    return url.rstrip("/")
+
+
+def _is_base_url(url: str) -> bool:
+    try:
+        parts: SplitResult = urlsplit(url)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # its text would repeat the URL with the userinfo in it
+        return False
+
+
+def check_database_url(url: str) -> None:
+    """Empty, or SQLite."""
+    if url.startswith("postgresql"):
+        raise ValueError("PostgreSQL is not supported yet; leave it empty for SQLite")
+    if url and not url.startswith("sqlite:///"):
+        raise ValueError("write sqlite:///PATH, or leave it empty for a file in SHUTTLE_DATA_DIR")
+
+
+def read_webhook_key(text: str) -> bytes | None:
+    """The key of `whsec_<base64>`; None = unset."""
+    encoded = text.removeprefix("whsec_")
+    return b64decode(encoded + "=" * (-len(encoded) % 4), validate=True) if text else None
+
+
+def is_loopback(host: str) -> bool:
+    """Only programs of this machine reach what listens there."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

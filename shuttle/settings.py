@@ -1,0 +1,254 @@
+"""Every setting, read from the environment, validated whole at start; all problems are reported at once."""
+
+from collections.abc import Callable, Mapping
+from datetime import date
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from shuttle.errors import SettingsError
+from shuttle.setting_values import (
+    check_database_url,
+    comma_list,
+    credentials_by_host,
+    is_loopback,
+    read_build_args,
+    read_jenkins_url,
+    read_public_url,
+    read_tokens,
+    read_webhook_key,
+)
+
+MIB = 1024 * 1024
+GIB = 1024 * MIB
+
+# Settings of the old shuttle that nothing reads (those of Kafka and of the older API: not yet); a warning at start
+# names the ones that are set.
+NAMES_WITHOUT_EFFECT = (
+    "SHOW_BUILD_LOGS",
+    "KAFKA_HOSTS",
+    "KAFKA_TOPIC",
+    "DOCKER_REGISTRY_HOST",
+    "DOCKER_REPO",
+    "DOCKER_BUILD_IMAGE",
+    "DOCKER_BUILD_SETTINGS",
+    "USE_KUBERNETES",
+    "DEBUG",
+)
+
+Seconds = Annotated[float, Field(gt=0)]
+Network = IPv4Network | IPv6Network
+
+
+def _text(read: Callable[[str], Any]) -> BeforeValidator:
+    """How a setting of the environment is read; what code passes is taken as it is."""
+    return BeforeValidator(lambda value: read(value) if isinstance(value, str) else value)
+
+
+def _unless_empty(text: str) -> str | None:
+    return text or None
+
+
+def _networks(text: str) -> tuple[Network, ...]:
+    return tuple(ip_network(part, strict=False) for part in comma_list(text))
+
+
+def _delays(text: str) -> tuple[float, ...]:
+    return tuple(float(part) for part in comma_list(text))
+
+
+class Settings(BaseSettings):
+    """The operator's wishes; the names are those of the environment, in lower case."""
+
+    model_config = SettingsConfigDict(extra="ignore", hide_input_in_errors=True, frozen=True, populate_by_name=True)
+
+    # --- where we listen and what we are called
+    port: int = Field(9000, ge=0, le=65535)
+    shuttle_bind: str = "127.0.0.1"
+    build_shuttle_host: Annotated[str, AfterValidator(read_public_url)] = ""
+    shuttle_replica_name: str = ""
+    shuttle_aliases: Annotated[tuple[str, ...], NoDecode, _text(comma_list)] = ()
+
+    # --- state and objects
+    database_url: SecretStr = SecretStr("")
+    shuttle_data_dir: Path = Path(".data")
+    shuttle_encryption_keys: Annotated[tuple[SecretStr, ...], NoDecode, _text(comma_list)] = ()
+    s3_bucket: str = ""
+    s3_access_key: str = ""
+    s3_secret_key: SecretStr = Field(SecretStr(""), validate_default=True)
+    s3_location: str = ""
+
+    # --- Jenkins
+    jenkins_url: SecretStr = SecretStr("http://127.0.0.1:8080/")
+    shuttle_jenkins_folder: str = ""
+    shuttle_jenkins_agent_label: str = ""
+    shuttle_jenkins_polls_per_second: float = Field(200, gt=0)
+    shuttle_jenkins_log: Literal["clean", "raw"] = "clean"
+    shuttle_trigger_settle_seconds: Seconds = 10
+    shuttle_stop_grace_seconds: Seconds = 10
+
+    # --- builds
+    maximum_parallel_builds: int = Field(4, ge=1)
+    timeout_in_ms: int = Field(1_200_000, ge=1)
+    extra_build_args: Annotated[dict[str, str], NoDecode, _text(read_build_args)] = Field(default_factory=dict)
+    extra_docker_registry_config: Annotated[dict[str, tuple[str, SecretStr]], NoDecode, _text(credentials_by_host)] = (
+        Field(default_factory=dict)
+    )
+    no_cache: bool = False
+    docker_registry_host: str = ""
+    docker_repo: str = ""
+    kafka_topic: str = "alamobuildlogs"
+    kafka_hosts: str = ""
+    shuttle_queue_limit: int = Field(1000, ge=1)
+    shuttle_max_timeout_seconds: Seconds = 86_400
+    shuttle_stage_timeout_seconds: Seconds = 600
+    shuttle_build_deadline_seconds: Seconds = 86_400
+    shuttle_shutdown_seconds: Seconds = 20
+
+    # --- sizes
+    shuttle_max_body_bytes: int = Field(64 * MIB, ge=1024)
+    shuttle_max_source_bytes: int = Field(2 * GIB, ge=1)
+    shuttle_max_expanded_bytes: int = Field(8 * GIB, ge=1)
+    shuttle_max_line_bytes: int = Field(256 * 1024, ge=64)
+    shuttle_max_log_bytes: int = Field(2 * GIB, ge=1024)
+    shuttle_max_artifact_bytes: int = Field(2 * GIB, ge=1)
+
+    # --- what we keep
+    shuttle_keep_sources_days: float = Field(30, gt=0)
+    shuttle_keep_logs_days: float = Field(90, gt=0)
+    shuttle_keep_records_days: float = Field(0, ge=0)
+
+    # --- who may do what
+    shuttle_tokens: Annotated[tuple[tuple[str, SecretStr], ...], NoDecode, _text(read_tokens)] = ()
+    shuttle_allow_anonymous: bool = Field(default=False, validate_default=True)
+    shuttle_legacy_anonymous: bool = False
+    shuttle_legacy_until: Annotated[date | None, _text(_unless_empty)] = None
+
+    # --- outgoing
+    shuttle_webhook_secret: SecretStr = SecretStr("")
+    shuttle_webhook_schedule_seconds: Annotated[tuple[float, ...], NoDecode, _text(_delays)] = (
+        *(0, 5, 15, 60, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400),
+    )
+    shuttle_webhook_timeout_seconds: Seconds = 15
+    shuttle_sink_give_up_seconds: Seconds = 86_400
+    shuttle_log_resume: Literal["acknowledged", "sent"] = "acknowledged"
+    shuttle_allow_networks: Annotated[tuple[Network, ...], NoDecode, _text(_networks)] = ()
+    shuttle_insecure_registries: Annotated[tuple[str, ...], NoDecode, _text(comma_list)] = ()
+    shuttle_ca_file: Annotated[Path | None, _text(_unless_empty)] = None
+
+    # --- Kafka
+    shuttle_kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    shuttle_kafka_credentials: Annotated[dict[str, tuple[str, SecretStr]], NoDecode, _text(credentials_by_host)] = (
+        Field(default_factory=dict)
+    )
+    shuttle_kafka_ca_file: Annotated[Path | None, _text(_unless_empty)] = None
+    shuttle_kafka_request_timeout_seconds: Seconds = 30
+    shuttle_kafka_idle_seconds: Seconds = 60
+
+    @field_validator("shuttle_encryption_keys")
+    @classmethod
+    def _keys(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        from cryptography.fernet import Fernet  # noqa: PLC0415 - costs 30 ms that `shuttle submit` need not pay
+
+        for key in value:
+            Fernet(key.get_secret_value())
+        return value
+
+    @field_validator("shuttle_webhook_secret")
+    @classmethod
+    def _webhook_secret(cls, value: SecretStr) -> SecretStr:
+        try:
+            usable = read_webhook_key(value.get_secret_value()) != b""
+        except ValueError:
+            usable = False
+        if not usable:
+            raise ValueError("write whsec_ and base64, as `openssl rand -base64 32` prints it")
+        return value
+
+    @field_validator("shuttle_webhook_schedule_seconds")
+    @classmethod
+    def _schedule_is_usable(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if not value or not all(seconds >= 0 for seconds in value):
+            raise ValueError("needs at least one delay, none of them negative")
+        return value
+
+    @field_validator("jenkins_url")
+    @classmethod
+    def _jenkins(cls, value: SecretStr) -> SecretStr:
+        return SecretStr(read_jenkins_url(value.get_secret_value()))
+
+    @field_validator("database_url")
+    @classmethod
+    def _database(cls, value: SecretStr) -> SecretStr:
+        check_database_url(value.get_secret_value())
+        return value
+
+    # Rules over several settings sit at the last of them: so they are told with all other problems, not after them.
+
+    @field_validator("s3_secret_key")
+    @classmethod
+    def _s3_is_whole(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        if info.data.get("s3_bucket") and not (info.data.get("s3_access_key") and value.get_secret_value()):
+            raise ValueError("S3_BUCKET needs S3_ACCESS_KEY and S3_SECRET_KEY")
+        return value
+
+    @field_validator("shuttle_allow_anonymous")
+    @classmethod
+    def _others_need_tokens(cls, value: bool, info: ValidationInfo) -> bool:
+        bind = str(info.data.get("shuttle_bind", ""))
+        if not value and not is_loopback(bind) and info.data.get("shuttle_tokens") == ():
+            raise ValueError(
+                f"SHUTTLE_BIND={bind} opens the service to others: set SHUTTLE_TOKENS"
+                " (make one with `shuttle token new`) or SHUTTLE_ALLOW_ANONYMOUS=true"
+            )
+        return value
+
+    @property
+    def binds_loopback(self) -> bool:
+        """Only programs of this machine can reach the service."""
+        return is_loopback(self.shuttle_bind)
+
+    @property
+    def database_path(self) -> Path:
+        """The SQLite file."""
+        url = self.database_url.get_secret_value()
+        return Path(url.removeprefix("sqlite:///")) if url else self.shuttle_data_dir / "shuttle.db"
+
+    @property
+    def webhook_key(self) -> bytes | None:
+        """What statuses are signed with; None = they are not."""
+        return read_webhook_key(self.shuttle_webhook_secret.get_secret_value())
+
+    @property
+    def timeout_seconds(self) -> float:
+        """The time limit of a build that asks for none."""
+        return self.timeout_in_ms / 1000
+
+
+def load_settings(environment: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
+    """The settings of `environment` (the process's own if None).
+
+    Raises:
+        SettingsError: one line a problem, each naming its setting, without the offending values.
+    """
+    try:
+        if environment is None:
+            return Settings(**overrides)
+        known = {name: environment[name.upper()] for name in Settings.model_fields if name.upper() in environment}
+        return Settings.model_validate({**known, **overrides})
+    except ValidationError as error:
+        raise SettingsError("\n".join(_problem(entry) for entry in error.errors(include_input=False))) from None
+
+
+def _problem(entry: Any) -> str:
+    name = str(entry["loc"][0]).upper() if entry["loc"] else ""
+    message = str(entry["msg"]).removeprefix("Value error, ")
+    return f"{name}: {message}" if name else message
+
+
+def names_without_effect(environment: Mapping[str, str]) -> list[str]:
+    """Old settings that are set but that nothing reads."""
+    return [name for name in NAMES_WITHOUT_EFFECT if environment.get(name)]

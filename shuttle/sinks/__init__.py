@@ -1,0 +1,71 @@
+"""Where logs go: a sink carries one build's log to one stranger, by its own offset, until it is told or gives up."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from shuttle.logs import LogReader
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SinkTarget:
+    """One recorded sink of one build; `url` still holds its userinfo, `headers` may hold secrets (not in repr).
+
+    `kind` is http, kafka or failover; `member` the place of the failover's member that is in use, from 0.
+    """
+
+    sink_id: int
+    kind: str = "http"
+    build_uuid: str
+    app_id: str
+    build_id: str
+    metadata_json: str
+    url: str = field(repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    wire: str = "standard"
+    acked_offset: int = 0
+    member: int = 0
+
+
+class SinkLedger(Protocol):
+    """What is remembered of a sink, durably; each call may be delayed and grouped, the newest wins.
+
+    Called often (`acknowledged` for every interim answer), so cheap. Raises StoreError: what was not recorded is
+    sent again.
+    """
+
+    async def acknowledged(self, sink_id: int, offset: int) -> None:
+        """The receiver has every byte below `offset`: sending goes on from here after a crash."""
+
+    async def failing(self, sink_id: int, error: str) -> None:
+        """An attempt failed; `error` is one sentence without secrets."""
+
+    async def live(self, sink_id: int) -> None:
+        """An attempt is under way and well."""
+
+    async def went_over(self, sink_id: int, member: int, why: str) -> None:
+        """A failover goes on with this member, also after a crash; `why` is one or two sentences without secrets."""
+
+    async def done(self, sink_id: int, offset: int) -> None:
+        """The whole log, `offset` bytes, is acknowledged."""
+
+    async def gave_up(self, sink_id: int, error: str) -> None:
+        """No further attempts."""
+
+
+class Sink(Protocol):
+    """Carries logs to receivers of one kind. Safe for any number of tasks of one loop."""
+
+    async def carry(self, target: SinkTarget, log: LogReader, ledger: SinkLedger, finished_at: "FinishedAt") -> None:
+        """Send until done or given up (SHUTTLE_SINK_GIVE_UP_SECONDS after the end); never raises but CancelledError.
+
+        Cancelled, it aborts what is open so that no receiver takes it for the log's end.
+        """
+
+
+class FinishedAt(Protocol):
+    """Tells when the build ended."""
+
+    def __call__(self) -> datetime | None:
+        """The instant of the end; None = it goes on."""

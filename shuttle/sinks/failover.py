@@ -1,0 +1,83 @@
+"""Logs to the first of several receivers that works, in their order (contract section 4)."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from shuttle.logs import LogReader
+from shuttle.outgoing.hooks import kind_of, members_of, shown_host
+from shuttle.sinks import SinkLedger, SinkTarget
+from shuttle.sinks.carry import Carriage, Sender
+
+# The contract gives 10 s to go over to the next; the rest is for the going.
+DECISION_SECONDS = 9.0
+
+
+class FailoverSender:
+    """Makes carriages that go over to the next member when one fails; see `shuttle.sinks.carry.Sender`.
+
+    `senders` by kind; `decision_seconds` is how long a member may take nothing of what there is to send.
+    """
+
+    def __init__(self, senders: Mapping[str, Sender], decision_seconds: float = DECISION_SECONDS) -> None:
+        self._senders = senders
+        self._decision_seconds = decision_seconds
+
+    def carriage(self, target: SinkTarget, log: LogReader, ledger: SinkLedger) -> "FailoverCarriage":
+        """For one log; nothing is opened yet."""
+        urls = members_of(target.url)
+        members = [
+            self._senders[kind_of(url)].carriage(replace(target, url=url, kind=kind_of(url)), log, ledger)
+            for url in urls
+        ]
+        return FailoverCarriage(members, [shown_host(url) for url in urls], target, ledger, self._decision_seconds)
+
+
+class FailoverCarriage:
+    """See `shuttle.sinks.carry.Carriage`. One `tried` is a round: every member from the present one on, once.
+
+    Within a build it goes back to an earlier member only when the last one has failed too: then the log has nowhere
+    else to go.
+    """
+
+    def __init__(
+        self,
+        members: list[Carriage],
+        hosts: list[str],
+        target: SinkTarget,
+        ledger: SinkLedger,
+        decision_seconds: float,
+    ) -> None:
+        self.offset = target.acked_offset
+        self.problem = ""
+        self.failures = 0
+        self._members = members
+        self._hosts = hosts
+        self._place = target.member % len(members)
+        self._sink_id = target.sink_id
+        self._ledger = ledger
+        self._decision_seconds = decision_seconds
+
+    @property
+    def refusals(self) -> int:
+        """Of the member that refused least: only when all refuse there is no more use in trying."""
+        return min(member.refusals for member in self._members)
+
+    async def tried(self, patience_seconds: Callable[[], float]) -> bool:
+        """Send by the present member, and from the first unacknowledged byte by each after it."""
+        began_at_offset = self.offset
+        while True:
+            member = self._members[self._place]
+            member.offset = self.offset
+            if await member.tried(lambda: min(patience_seconds(), self._decision_seconds)):
+                self.offset = member.offset
+                return True
+            self.offset = max(self.offset, member.offset)
+            await self._go_over(member.problem)
+            if self._place == 0:
+                self.failures = 0 if self.offset > began_at_offset else self.failures + 1
+                return False
+
+    async def _go_over(self, problem: str) -> None:
+        self._place = (self._place + 1) % len(self._members)
+        self.problem = f"{problem} Went over to {self._hosts[self._place]} at offset {self.offset}."
+        await self._ledger.went_over(self._sink_id, self._place, self.problem)

@@ -1,0 +1,165 @@
+"""Logs to http(s) receivers: a request that is held open, and where the next one goes on when it breaks."""
+
+import asyncio
+import json
+import math
+from collections.abc import Callable
+from typing import Literal
+from urllib.parse import quote, urlsplit
+
+from aiohttp import ClientConnectorCertificateError, ClientConnectorError, ClientError, ClientSession
+from multidict import CIMultiDict
+from yarl import URL
+
+from shuttle.errors import ShuttleError
+from shuttle.logs import LogReader
+from shuttle.outgoing.userinfo import basic_authorization, split_userinfo
+from shuttle.sinks import SinkLedger, SinkTarget
+from shuttle.sinks.http_request import LogRequest
+
+# Answers that will not change by themselves (contract section 4).
+_REFUSALS = frozenset({401, 403, 404, 410})
+_MAX_METADATA_BYTES = 4096
+_PRINTABLE_ASCII = "".join(map(chr, range(0x20, 0x7F)))
+# With SHUTTLE_LOG_RESUME=sent a killed shuttle repeats at most what it sent in this time.
+_SENT_NOTED_EVERY_SECONDS = 1.0
+
+
+class HttpSender:
+    """Makes carriages to http(s) receivers as contract section 4 says; see `shuttle.sinks.carry.Sender`.
+
+    `session` must have no limit of connections (each log holds one) and no default headers that are secrets.
+    """
+
+    def __init__(self, session: ClientSession, *, resume: Literal["acknowledged", "sent"] = "acknowledged") -> None:
+        self._session = session
+        self._resume_at_sent = resume == "sent"
+
+    def carriage(self, target: SinkTarget, log: LogReader, ledger: SinkLedger) -> "HttpCarriage":
+        """For one log; nothing is opened yet."""
+        return HttpCarriage(self._session, target, log, ledger, self._resume_at_sent)
+
+
+class HttpCarriage:
+    """See `shuttle.sinks.carry.Carriage`."""
+
+    def __init__(
+        self, session: ClientSession, target: SinkTarget, log: LogReader, ledger: SinkLedger, resume_at_sent: bool
+    ) -> None:
+        self.offset = target.acked_offset
+        self.problem = ""
+        self.refusals = 0
+        self.failures = 0
+        self._session = session
+        self._target = target
+        self._log = log
+        self._ledger = ledger
+        self._resume_at_sent = resume_at_sent
+        self._is_live = False
+        self._noted_at = -math.inf
+
+    async def tried(self, patience_seconds: Callable[[], float]) -> bool:
+        """One request, from the first byte that there is to send; whether the whole log is acknowledged by it."""
+        await self._log.grown_beyond(self.offset)
+        self._is_live = False
+        request = LogRequest(
+            self._log,
+            self.offset,
+            patience_seconds=patience_seconds,
+            on_told=self._acknowledge,
+            on_sent=self._note_sent,
+        )
+        try:
+            status = await request.send(self._session, *_address_and_headers(self._target))
+        except asyncio.CancelledError:
+            await self._go_on(request, self._after_break(request))
+            raise
+        except (ClientError, TimeoutError, ValueError, ShuttleError) as error:
+            await self._go_on(request, self._after_break(request))
+            return await self._failed(f"{_what_broke(error)}.")
+        if 200 <= status < 300 and request.ended:
+            await self._ledger.done(self._target.sink_id, self._log.size_bytes)
+            return True
+        if 200 <= status < 300:
+            self.refusals = 0
+            told = request.answer_offset
+            await self._go_on(request, request.sent_offset if told is None else told)
+            return await self._failed(f"answered {status} before the log's end.")
+        self.refusals += status in _REFUSALS
+        await self._go_on(request, self._after_break(request))
+        return await self._failed(f"answered {status}.")
+
+    def _after_break(self, request: LogRequest) -> int:
+        if request.told_offset is not None:
+            return request.told_offset
+        return request.sent_offset if self._resume_at_sent else request.first_offset
+
+    async def _go_on(self, request: LogRequest, offset: int) -> None:
+        self.failures = 0 if offset > request.first_offset else self.failures + 1
+        self.offset = offset
+        if offset != request.first_offset:
+            await self._acknowledge(offset)
+
+    async def _failed(self, problem: str) -> bool:
+        self.problem = f"{_host(self._target)} {problem}"
+        await self._ledger.failing(self._target.sink_id, self.problem)
+        return False
+
+    async def _acknowledge(self, offset: int) -> None:
+        await self._ledger.acknowledged(self._target.sink_id, offset)
+
+    async def _note_sent(self, offset: int) -> None:
+        if not self._is_live:
+            self._is_live = True
+            await self._ledger.live(self._target.sink_id)
+        now = asyncio.get_running_loop().time()
+        if self._resume_at_sent and now - self._noted_at >= _SENT_NOTED_EVERY_SECONDS:
+            self._noted_at = now
+            await self._acknowledge(offset)
+
+
+def _address_and_headers(target: SinkTarget) -> tuple[URL, CIMultiDict[str]]:
+    """Where to, without the userinfo, and the headers of contract section 4 over those that the caller gave."""
+    address, credentials = split_userinfo(target.url)
+    headers = CIMultiDict(target.headers)
+    if credentials is not None:
+        headers.setdefault("Authorization", basic_authorization(credentials))
+    # A connection of its own and never used again: one that the receiver is about to close would cost a request.
+    headers["Connection"] = "close"
+    headers["Content-Type"] = "text/plain; charset=utf-8"
+    headers["Shuttle-App-Id"] = _ascii(target.app_id)
+    headers["Shuttle-Build-Id"] = _ascii(target.build_id)
+    headers["Shuttle-Build-Uuid"] = target.build_uuid
+    metadata = json.dumps(json.loads(target.metadata_json or "null"), separators=(",", ":"))
+    if len(metadata) <= _MAX_METADATA_BYTES:
+        headers["Shuttle-Metadata"] = metadata
+    else:
+        headers["Shuttle-Metadata-Omitted"] = "true"
+    # As the caller wrote it: requoting would break a signature in the query.
+    return URL(address, encoded=address.isascii()), headers
+
+
+def _ascii(text: str) -> str:
+    return quote(text, safe=_PRINTABLE_ASCII)
+
+
+def _host(target: SinkTarget) -> str:
+    """The receiver's name for people; path and query may hold tokens."""
+    return urlsplit(split_userinfo(target.url)[0]).netloc
+
+
+def _what_broke(error: Exception) -> str:
+    """Why there was no answer, without what others put into their messages: those quote URLs."""
+    match error:
+        case ShuttleError():
+            return f"could not be sent the log: {error.message.rstrip('.')}"
+        case ClientConnectorCertificateError():
+            return "has a certificate that is not trusted here; SHUTTLE_CA_FILE names further authorities"
+        case ClientConnectorError():
+            return f"cannot be connected to ({error.strerror or type(error.os_error).__name__})"
+        case TimeoutError():
+            return "took nothing, or gave no answer, in time"
+        case ClientError():
+            return f"broke the connection ({type(error).__name__})"
+        case _:
+            return f"cannot be asked ({type(error).__name__})"

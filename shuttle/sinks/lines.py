@@ -1,0 +1,64 @@
+"""A log as lines with the offsets of their first bytes; only LF ends a line."""
+
+from dataclasses import dataclass
+
+from shuttle.logs import LogReader
+
+_BLOCK_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Whole lines from `offset` on, without their LF; the last has none either if `no_newline`, and ends the log."""
+
+    offset: int
+    lines: list[bytes]
+    no_newline: bool = False
+
+    @property
+    def end_offset(self) -> int:
+        """Where the next line begins."""
+        ends = len(self.lines) - self.no_newline
+        return self.offset + sum(map(len, self.lines)) + ends
+
+
+async def next_lines(log: LogReader, offset: int) -> Lines | None:
+    """What follows `offset`, the beginning of a line, as soon as there is a whole one; None = the log's end.
+
+    Holds one block, or a single longer line.
+    """
+    wanted_bytes = _BLOCK_BYTES
+    while True:
+        block = await _read(log, offset, wanted_bytes)
+        end = block.rfind(b"\n") + 1
+        if end:
+            return Lines(offset, block[: end - 1].split(b"\n"))
+        if log.complete and offset + len(block) >= log.size_bytes:
+            return Lines(offset, [block], no_newline=True) if block else None
+        if len(block) == wanted_bytes:
+            wanted_bytes *= 2
+        else:
+            await log.grown_beyond(offset + len(block))
+
+
+async def line_start(log: LogReader, offset: int) -> int:
+    """Where the line begins that the byte at `offset` is in."""
+    end = offset
+    while end > 0:
+        start = max(end - _BLOCK_BYTES, 0)
+        found = (await _read(log, start, end - start)).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        end = start
+    return 0
+
+
+async def _read(log: LogReader, offset: int, wanted_bytes: int) -> bytes:
+    """Up to `wanted_bytes`; less only at the present end."""
+    block = await log.read(offset, wanted_bytes)
+    while block and len(block) < wanted_bytes:
+        more = await log.read(offset + len(block), wanted_bytes - len(block))
+        if not more:
+            break
+        block += more
+    return block

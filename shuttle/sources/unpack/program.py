@@ -1,0 +1,150 @@
+"""Check an archive and write what it holds as one tar.gz: the whole life of the process that reads strangers' bytes."""
+
+import gzip
+import json
+import os
+import resource
+import sys
+import tarfile
+import threading
+from contextlib import closing
+from pathlib import Path
+
+from shuttle.sources.unpack.entries import Archive, Budget, Content, Entry, RefusedError, damaged
+from shuttle.sources.unpack.tar import ENCODING, ENCODING_ERRORS, TarArchive
+from shuttle.sources.unpack.tree import Tree
+
+REFUSED = 3
+"""The exit status with a reason and a message, as JSON, on stderr."""
+
+_COPY_BYTES = 256 * 1024
+# Half a million entries of a zip take 600 MB in the standard library's hands.
+_MEMORY_BYTES = 1024 * 1024 * 1024
+# The slowest of reading, writing and compressing: 40 MB/s and more, measured; a bomb of headers ends as soon.
+_CPU_SECONDS, _BYTES_PER_CPU_SECOND = 30, 20_000_000
+# A large source takes seconds of CPU, which the service and its builds should not miss.
+_POLITE_FROM_BYTES = 4 * 1024 * 1024
+_LATEST = 2**33 - 1  # what a plain octal field of a tar header holds; the year 2242
+_OTHERS = {b"BZh": "bzip2", b"\xfd7z": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"7z\xbc": "7z", b"Rar": "rar"}
+
+
+def main() -> int:
+    """Do what the one argument asks, as JSON; the only words on stderr are a refusal's."""
+    order = json.loads(sys.argv[1])
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        original = Path(order["original"])
+        size_bytes = original.stat().st_size
+        budget = Budget(
+            size_bytes, order["max_expanded_bytes"], order["max_ratio"], order["ratio_from_bytes"], order["max_entries"]
+        )
+        if size_bytes > _POLITE_FROM_BYTES:
+            os.nice(5)
+        _limit_ourselves(
+            min(order["max_expanded_bytes"], max(order["ratio_from_bytes"], size_bytes * order["max_ratio"]))
+        )
+        repack(original, Path(order["flattened"]), budget)
+    except RefusedError as refusal:
+        return _complain(refusal)
+    except MemoryError:
+        return _complain(RefusedError("archive_too_large", "The archive needs too much memory to be read."))
+    return 0
+
+
+def _complain(refusal: RefusedError) -> int:
+    json.dump({"reason": refusal.reason, "message": refusal.message}, sys.stderr)
+    return REFUSED
+
+
+def _end_with_parent() -> None:
+    """Stdin ends when the parent does, however it does; nobody then wants the result."""
+    os.read(0, 1)
+    os._exit(1)
+
+
+def _limit_ourselves(expanded_bytes: int) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
+    cpu_seconds = _CPU_SECONDS + expanded_bytes // _BYTES_PER_CPU_SECOND
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds + 5))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def repack(original: Path, flattened: Path, budget: Budget) -> None:
+    """Read all headers and judge them as a whole, then copy; the same bytes always give the same result.
+
+    Raises:
+        RefusedError: see its reasons in `archive.flatten`.
+    """
+    archive = _recognise(original, budget)
+    try:
+        tree = Tree(2 * budget.max_entries)  # with the folders that no entry names
+        with closing(archive.entries()) as entries:
+            for entry in entries:
+                budget.add(entry.size_bytes)
+                tree.add(entry)
+        _write_all(archive, tree, tree.finish(), flattened)
+    except archive.errors as error:
+        raise damaged(str(error) or type(error).__name__) from None
+
+
+def _recognise(original: Path, budget: Budget) -> Archive:
+    """By content: names and declared types are the sender's guess."""
+    with original.open("rb") as file:
+        start = file.read(8)
+    if start.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        from shuttle.sources.unpack.zip import ZipArchive  # noqa: PLC0415 - a tar need not pay for its import
+
+        return ZipArchive(original)
+    for magic, name in _OTHERS.items():
+        if start.startswith(magic):
+            raise RefusedError(
+                "archive_unknown", f"The source is {name}, which is not read: send a tar.gz, tar or zip."
+            )
+    archive = TarArchive(original, budget, gzipped=start.startswith(b"\x1f\x8b"))
+    if not archive.holds_entries():
+        raise RefusedError("archive_empty", "The archive is empty.")
+    return archive
+
+
+def _write_all(archive: Archive, tree: Tree, prefix: str, flattened: Path) -> None:
+    with flattened.open("xb") as file:
+        with (
+            gzip.GzipFile(filename="", mode="wb", compresslevel=1, fileobj=file, mtime=0) as out,
+            closing(archive.entries()) as entries,
+        ):
+            for entry in entries:
+                if entry.path and f"{entry.path}/" != prefix:
+                    tree.follow_hardlink(entry)
+                    out.write(_header(entry, prefix).tobuf(tarfile.GNU_FORMAT, ENCODING, ENCODING_ERRORS))
+                    if entry.content is not None:
+                        _copy(entry.content, entry.size_bytes, out)
+            out.write(bytes(2 * tarfile.BLOCKSIZE))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _header(entry: Entry, prefix: str) -> tarfile.TarInfo:
+    """Under its path without the prefix, with ordinary modes, of root; in GNU's form, which busybox reads too."""
+    header = tarfile.TarInfo(entry.path.removeprefix(prefix))
+    header.mtime = min(max(entry.modified_at, 0), _LATEST)
+    header.mode = 0o755 if entry.kind == "directory" or entry.executable else 0o644
+    if entry.kind == "directory":
+        header.type = tarfile.DIRTYPE
+    elif entry.kind == "symlink":
+        header.type, header.linkname, header.mode = tarfile.SYMTYPE, entry.target, 0o777
+    elif entry.kind == "hardlink":
+        header.type, header.linkname = tarfile.LNKTYPE, entry.target.removeprefix(prefix)
+    else:
+        header.size = entry.size_bytes
+    return header
+
+
+def _copy(content: Content, size_bytes: int, out: gzip.GzipFile) -> None:
+    left = size_bytes
+    while left:
+        piece = content.read(min(left, _COPY_BYTES))
+        if not piece:
+            raise damaged("a file is shorter than it claims")
+        out.write(piece)
+        left -= len(piece)
+    out.write(bytes(-size_bytes % tarfile.BLOCKSIZE))

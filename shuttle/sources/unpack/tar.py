@@ -1,0 +1,163 @@
+"""Reading tar and tar.gz: forward only, in bounded pieces, and never past what the budget allows."""
+
+import gzip
+import os
+import tarfile
+import zlib
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from shuttle.sources.unpack.entries import Budget, Entry, RefusedError, clean_path, damaged, show
+
+ENCODING, ENCODING_ERRORS = "utf-8", "surrogateescape"
+
+_BLOCK = 512
+_SKIP_BYTES = 256 * 1024
+# tarfile reads an extended header whole, whatever size it claims; real ones (long names, attributes) are far below.
+_MAX_HEADER_BYTES = 1024 * 1024
+
+
+class TarArchive:
+    """A tar, or with `gzipped` a tar.gz."""
+
+    errors: tuple[type[Exception], ...] = (
+        *(tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError, OverflowError, LookupError),
+        RecursionError,  # extended headers in a row
+    )
+
+    def __init__(self, path: Path, budget: Budget, *, gzipped: bool) -> None:
+        self._path = path
+        self._budget = budget
+        self._gzipped = gzipped
+
+    def holds_entries(self) -> bool:
+        """Whether the first block is a header; False = it marks the end, or there is none.
+
+        Raises:
+            RefusedError: `archive_unknown`, it is something else.
+        """
+        block = b""
+        try:
+            with self._stream() as stream:
+                block = stream.read(_BLOCK)
+            tarfile.TarInfo.frombuf(block, ENCODING, ENCODING_ERRORS)
+        except tarfile.HeaderError:
+            if not block.strip(b"\0") and len(block) in {0, _BLOCK}:
+                return False
+            inside = " inside the gzip" if self._gzipped else ""
+            raise RefusedError(
+                "archive_unknown", f"The source is no archive{inside} that we read: send a tar.gz, tar or zip."
+            ) from None
+        except self.errors as error:
+            raise damaged(str(error) or type(error).__name__) from None
+        return True
+
+    def entries(self) -> Generator[Entry]:
+        """See Archive."""
+        with self._stream() as stream:
+            tar = tarfile.TarFile(fileobj=cast("BinaryIO", stream), encoding=ENCODING, errors=ENCODING_ERRORS)
+            header = tar.next()
+            while header is not None:
+                yield _entry(header, tar)
+                stream.seek(tar.offset)
+                header = self._next(tar)
+            stream.drain()
+
+    def _next(self, tar: tarfile.TarFile) -> tarfile.TarInfo | None:
+        """As TarFile.next, which takes any header that it cannot read for the end, and keeps all that it read."""
+        try:
+            return tarfile.TarInfo.fromtarfile(tar)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined] # typeshed leaves these two out
+            return None
+        except tarfile.EmptyHeaderError:  # type: ignore[attr-defined]
+            if (
+                self._gzipped
+            ):  # some programs write no end mark; the end of the gzip then proves that nothing is missing
+                return None
+            raise
+
+    @contextmanager
+    def _stream(self) -> Iterator["_Forward"]:
+        with self._path.open("rb") as file:
+            if self._gzipped:
+                with gzip.GzipFile(fileobj=file, mode="rb") as expanded:
+                    yield _Forward(expanded, self._budget)
+            else:
+                yield _Forward(file, None)
+
+
+def _entry(header: tarfile.TarInfo, tar: tarfile.TarFile) -> Entry:
+    shown = show(header.name)
+    path = clean_path(header.name, shown)
+    modified_at = int(header.mtime)
+    if header.isdir():
+        return Entry(path, "directory", modified_at=modified_at)
+    if header.issym():
+        return Entry(path, "symlink", modified_at=modified_at, target=header.linkname)
+    if header.islnk():
+        return Entry(path, "hardlink", modified_at=modified_at, target=_hardlink_target(header.linkname, shown))
+    if not header.isreg() or header.type not in tarfile.SUPPORTED_TYPES:
+        raise RefusedError(
+            "archive_special_file", f"The archive has {shown}, which is no file, directory or link (a device or pipe?)."
+        )
+    return Entry(
+        path,
+        "file",
+        executable=bool(header.mode & 0o111),
+        modified_at=modified_at,
+        size_bytes=header.size,
+        content=tar.extractfile(header),
+    )
+
+
+def _hardlink_target(target: str, shown: str) -> str:
+    try:
+        return clean_path(target, shown)
+    except RefusedError:
+        raise RefusedError("archive_link_escapes", f"The hard link {shown} in the archive leads out of it.") from None
+
+
+class _Forward:
+    """What tarfile reads from: no way back, no read of absurd size, everything that is expanded counted."""
+
+    def __init__(self, stream: "BinaryIO | gzip.GzipFile", budget: Budget | None) -> None:
+        self._stream = stream
+        self._budget = budget
+        self._position = 0
+        self._reads_past_end = 0
+
+    def read(self, size: int) -> bytes:
+        """Up to `size` bytes."""
+        if size > _MAX_HEADER_BYTES:
+            raise RefusedError("archive_too_large", "The archive has an extended header of absurd size.")
+        piece = self._stream.read(size)
+        self._position += len(piece)
+        if self._budget is not None:
+            self._budget.check_stream(self._position)
+        if size and not piece:
+            # tarfile looks for the end of a sparse file's map without end.
+            self._reads_past_end += 1
+            if self._reads_past_end > 2:
+                raise damaged("it ends within an entry")
+        return piece
+
+    def tell(self) -> int:
+        """How far we are."""
+        return self._position
+
+    def seek(self, position: int, whence: int = os.SEEK_SET) -> int:
+        """Skip to `position`; a way back exists only in damaged archives."""
+        if whence != os.SEEK_SET or position < self._position:
+            raise damaged("an entry claims a negative size")
+        while self._position < position:
+            if not self.read(min(position - self._position, _SKIP_BYTES)):
+                raise damaged("it ends within an entry")
+        return position
+
+    def drain(self) -> None:
+        """Read what follows the end mark, so that a compressed stream's checksum is checked."""
+        self._reads_past_end = 0
+        while self.read(_SKIP_BYTES):
+            pass

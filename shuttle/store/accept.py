@@ -1,0 +1,253 @@
+"""Recording a new build, once: the rows that exist when the caller reads 200."""
+
+import json
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from shuttle.build import Build, SourceFacts
+from shuttle.errors import ConflictError, QueueFullError, ShuttleError
+from shuttle.store.builds import by_id, by_uuid
+from shuttle.store.outbox import emit_first
+from shuttle.store.tables import apps, builds, receivers, sinks
+
+
+@dataclass(frozen=True, slots=True)
+class NewParty:
+    """A receiver or sink to record: `target` is its sealed url and headers, `host` what may be shown."""
+
+    kind: str
+    host: str
+    target: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewBuild:
+    """A checked request, ready to be recorded; `plan` and the parties' targets are sealed."""
+
+    build_uuid: str
+    app_id: str
+    build_id: str
+    job_name: str
+    controller: str
+    plan: bytes = field(repr=False)
+    request_fingerprint: str
+    metadata_json: str
+    human_readable_info: str | None
+    labels: dict[str, str]
+    pipeline: str
+    destinations: tuple[str, ...]
+    source_url: str
+    source_sha256: str | None = None
+    source_bytes: int | None = None
+    source_content_type: str | None = None
+    timeout_seconds: float
+    deadline_seconds: float
+    receivers: Sequence[NewParty] = ()
+    sinks: Sequence[NewParty] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One request to record: `same_request` compares a recorded fingerprint with it.
+
+    `queue_limit` None: there is room for certain, so the waiting builds need no counting.
+    """
+
+    new: NewBuild
+    now: datetime
+    queue_limit: int | None
+    same_request: Callable[[str], bool]
+
+    @property
+    def ids(self) -> tuple[str, str]:
+        """What no two builds of the new API share."""
+        return self.new.app_id, self.new.build_id
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What came of it: `replayed` = an equal request had been recorded before.
+
+    `waiting` is how many builds waited before this one, None where they were not counted.
+    """
+
+    build: Build
+    replayed: bool
+    waiting: int | None = None
+
+
+_WAITING = (
+    sa.select(sa.func.count()).select_from(builds).where(builds.c.slot_at.is_(None), builds.c.finished_at.is_(None))
+)
+
+
+def find_recorded(
+    connection: sa.Connection, app_id: str, build_id: str, same_request: Callable[[str], bool]
+) -> Build | None:
+    """The build that holds this pair of ids, if its request is the same; raises ConflictError if it is another."""
+    build = by_id(connection, app_id, build_id)
+    if build is None:
+        return None
+    fingerprint = connection.execute(
+        sa.select(builds.c.request_fingerprint).where(builds.c.build_uuid == build.build_uuid)
+    ).scalar_one()
+    if build.api == "new" and same_request(fingerprint):
+        return build
+    raise ConflictError(
+        f"Build {build_id} of {app_id} exists with another request; use a new build id.", field="build_id"
+    )
+
+
+def record_all(connection: sa.Connection, asked: Sequence[Asked]) -> list[Accepted | ShuttleError]:
+    """Record what came in together: each build with its receivers, its sinks and its first event, `queued`.
+
+    A handful of statements for all of them, because a statement costs as much as the row it writes. For each request
+    what came of it, or ConflictError (409: another request under the same ids) or QueueFullError (429).
+    """
+    taken = _taken(connection, asked)
+    fresh: dict[tuple[str, str], Asked] = {}
+    results: dict[int, Accepted | ShuttleError] = {}
+    waited: int | None = None
+    for place, request in enumerate(asked):
+        if request.ids in taken or request.ids in fresh:
+            continue
+        waiting = None
+        if request.queue_limit is not None:
+            waited = connection.execute(_WAITING).scalar_one() if waited is None else waited
+            waiting = waited + len(fresh)
+            if waiting >= request.queue_limit:
+                results[place] = _queue_full(request.queue_limit)
+                continue
+        fresh[request.ids] = request
+        results[place] = Accepted(_recorded(request.new, request.now), replayed=False, waiting=waiting)
+    if fresh:
+        _insert(connection, list(fresh.values()))
+    for place, request in enumerate(asked):
+        if place not in results:
+            results[place] = _repeated(connection, request)
+    return [results[place] for place in range(len(asked))]
+
+
+def _taken(connection: sa.Connection, asked: Sequence[Asked]) -> set[tuple[str, str]]:
+    pairs = sa.tuple_(builds.c.app_id, builds.c.build_id).in_([request.ids for request in asked])
+    query = sa.select(builds.c.app_id, builds.c.build_id).where(pairs)
+    return {(app_id, build_id) for app_id, build_id in connection.execute(query)}
+
+
+def _queue_full(queue_limit: int) -> QueueFullError:
+    return QueueFullError(f"{queue_limit} builds are waiting already; try again later.", headers={"Retry-After": "30"})
+
+
+def _repeated(connection: sa.Connection, request: Asked) -> Accepted | ShuttleError:
+    try:
+        recorded = find_recorded(connection, *request.ids, request.same_request)
+    except ConflictError as error:
+        return error
+    assert recorded is not None  # noqa: S101 - its ids are taken
+    return Accepted(recorded, replayed=True)
+
+
+def _insert(connection: sa.Connection, fresh: Sequence[Asked]) -> None:
+    _insert_apps(connection, fresh)
+    connection.execute(builds.insert(), [_row(request.new, request.now) for request in fresh])
+    for table, parties_of in ((receivers, _receivers_of), (sinks, _sinks_of)):
+        rows = [
+            {"build_uuid": request.new.build_uuid, "place": place, "kind": party.kind, "host": party.host}
+            | {"target": party.target, "state": "live"}
+            for request in fresh
+            for place, party in enumerate(parties_of(request))
+        ]
+        if rows:
+            connection.execute(table.insert(), rows)
+    emit_first(
+        connection,
+        [(_recorded(request.new, request.now), bool(request.new.receivers)) for request in fresh],
+    )
+
+
+def _receivers_of(request: Asked) -> Sequence[NewParty]:
+    return request.new.receivers
+
+
+def _sinks_of(request: Asked) -> Sequence[NewParty]:
+    return request.new.sinks
+
+
+def _insert_apps(connection: sa.Connection, fresh: Sequence[Asked]) -> None:
+    first = {request.new.app_id: request for request in reversed(fresh)}
+    known = set(connection.execute(sa.select(apps.c.app_id).where(apps.c.app_id.in_(first))).scalars())
+    rows = [
+        {
+            "app_id": app_id,
+            "job_name": request.new.job_name,
+            "controller": request.new.controller,
+            "created_at": request.now,
+        }
+        for app_id, request in first.items()
+        if app_id not in known
+    ]
+    if rows:
+        connection.execute(apps.insert(), rows)
+
+
+def _recorded(new: NewBuild, now: datetime) -> Build:
+    """The row that was just inserted, without reading it again; its position is known to the table alone."""
+    return Build(
+        build_uuid=new.build_uuid,
+        app_id=new.app_id,
+        build_id=new.build_id,
+        pipeline=new.pipeline,
+        metadata_json=new.metadata_json,
+        human_readable_info=new.human_readable_info,
+        labels=new.labels,
+        destinations=new.destinations,
+        source_url=new.source_url,
+        source=SourceFacts(new.source_sha256, new.source_bytes, new.source_content_type),
+        timeout_seconds=new.timeout_seconds,
+        accepted_at=now,
+        deadline_at=now + timedelta(seconds=new.deadline_seconds),
+        controller=new.controller,
+        job_name=new.job_name,
+    )
+
+
+def free_uuid(connection: sa.Connection, wanted: str | None) -> str:
+    """`wanted` if no build has it, else a new version 4 uuid."""
+    if wanted is not None and by_uuid(connection, wanted) is None:
+        return wanted
+    return str(uuid.uuid4())
+
+
+def _row(new: NewBuild, now: datetime) -> dict[str, Any]:
+    return {
+        "build_uuid": new.build_uuid,
+        "app_id": new.app_id,
+        "build_id": new.build_id,
+        "plan": new.plan,
+        "request_fingerprint": new.request_fingerprint,
+        "metadata_json": new.metadata_json,
+        "human_readable_info": new.human_readable_info,
+        "labels": new.labels,
+        "pipeline": new.pipeline,
+        "serial_key": new.app_id,
+        "destinations": list(new.destinations),
+        "source_url": new.source_url,
+        "source_sha256": new.source_sha256,
+        "source_bytes": new.source_bytes,
+        "source_content_type": new.source_content_type,
+        "state": "recorded",
+        "accepted_at": now,
+        "deadline_at": now + timedelta(seconds=new.deadline_seconds),
+        "timeout_seconds": new.timeout_seconds,
+        "sequence": 1,
+    }
+
+
+def target_bytes(url: str, headers: dict[str, str]) -> bytes:
+    """What is sealed of a receiver or sink."""
+    return json.dumps({"url": url, "headers": headers}).encode()

@@ -1,0 +1,143 @@
+"""Reading builds: from rows to `Build`, one by its names, and lists."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from shuttle.build import Build, Checkpoint, SourceFacts, State, StopCause
+from shuttle.store.tables import apps, artifacts, builds, events, receivers, sinks, variables
+
+_COLUMNS = [*builds.c, apps.c.job_name, apps.c.controller]
+_JOINED = sa.select(*_COLUMNS).join(apps, apps.c.app_id == builds.c.app_id)
+_BY_UUID = _JOINED.where(builds.c.build_uuid == sa.bindparam("uuid"))
+_BY_ID = (
+    _JOINED.where(builds.c.app_id == sa.bindparam("app_id"), builds.c.build_id == sa.bindparam("build_id"))
+    .order_by(builds.c.position.desc())
+    .limit(1)
+)
+_SAME_NAMES = frozenset(Build.__dataclass_fields__) - {"state", "destinations", "source", "stop_cause", "checkpoint"}
+
+
+def build_from(row: Any) -> Build:
+    """The domain's view of a joined row."""
+    columns = row._mapping  # noqa: SLF001 - SQLAlchemy's documented name
+    checkpoint = columns["checkpoint"]
+    return Build(
+        **{name: columns[name] for name in _SAME_NAMES},
+        state=State(columns["state"]),
+        destinations=tuple(columns["destinations"]),
+        source=SourceFacts(columns["source_sha256"], columns["source_bytes"], columns["source_content_type"]),
+        stop_cause=StopCause(columns["stop_cause"]) if columns["stop_cause"] else None,
+        checkpoint=Checkpoint(**checkpoint) if checkpoint else None,
+    )
+
+
+def by_uuid(connection: sa.Connection, build_uuid: str) -> Build | None:
+    """The build of that uuid."""
+    row = connection.execute(_BY_UUID, {"uuid": build_uuid}).first()
+    return None if row is None else build_from(row)
+
+
+def by_id(connection: sa.Connection, app_id: str, build_id: str) -> Build | None:
+    """The newest build of that pair of ids."""
+    row = connection.execute(_BY_ID, {"app_id": app_id, "build_id": build_id}).first()
+    return None if row is None else build_from(row)
+
+
+def has_app(connection: sa.Connection, app_id: str) -> bool:
+    """Whether any build of the app was ever accepted."""
+    return connection.execute(sa.select(apps.c.app_id).where(apps.c.app_id == app_id)).first() is not None
+
+
+def page(
+    connection: sa.Connection, *, app_id: str | None, before: int | None, state: State | None, limit: int
+) -> list[Build]:
+    """Builds, newest first, with positions below `before`."""
+    query = _JOINED.order_by(builds.c.position.desc()).limit(limit)
+    if app_id is not None:
+        query = query.where(builds.c.app_id == app_id)
+    if before is not None:
+        query = query.where(builds.c.position < before)
+    if state is not None:
+        query = query.where(builds.c.state == state.value)
+    return [build_from(row) for row in connection.execute(query)]
+
+
+def unfinished(connection: sa.Connection) -> list[Build]:
+    """Every build that is not final, in the order of acceptance."""
+    query = _JOINED.where(builds.c.finished_at.is_(None)).order_by(builds.c.position)
+    return [build_from(row) for row in connection.execute(query)]
+
+
+def unsettled(connection: sa.Connection) -> list[Build]:
+    """Final builds whose log is not archived yet."""
+    query = _JOINED.where(builds.c.finished_at.is_not(None), builds.c.archived_at.is_(None))
+    return [build_from(row) for row in connection.execute(query.order_by(builds.c.position))]
+
+
+def plan_of(connection: sa.Connection, build_uuid: str) -> bytes:
+    """The sealed plan."""
+    plan: bytes = connection.execute(sa.select(builds.c.plan).where(builds.c.build_uuid == build_uuid)).scalar_one()
+    return plan
+
+
+def newest_event(connection: sa.Connection, build_uuid: str) -> bytes | None:
+    """The body of the newest status event."""
+    query = sa.select(events.c.body).where(events.c.build_uuid == build_uuid).order_by(events.c.sequence.desc())
+    body: bytes | None = connection.execute(query.limit(1)).scalar()
+    return body
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A file that the pipeline left: its bytes rest in the object store."""
+
+    name: str
+    size_bytes: int
+    sha256: str
+    content_type: str
+
+
+def artifacts_of(connection: sa.Connection, build_uuid: str) -> list[Artifact]:
+    """What the pipeline uploaded, by name."""
+    columns = (artifacts.c.name, artifacts.c.size_bytes, artifacts.c.sha256, artifacts.c.content_type)
+    query = sa.select(*columns).where(artifacts.c.build_uuid == build_uuid).order_by(artifacts.c.name)
+    return [Artifact(*row) for row in connection.execute(query)]
+
+
+def variables_of(connection: sa.Connection, build_uuid: str) -> dict[str, str]:
+    """What the pipeline reported by name and value."""
+    query = sa.select(variables.c.name, variables.c.value).where(variables.c.build_uuid == build_uuid)
+    return dict(connection.execute(query.order_by(variables.c.name)).tuples().all())
+
+
+@dataclass(frozen=True, slots=True)
+class Party:
+    """The ledger's row of a receiver or sink, as the read side shows it (no secrets)."""
+
+    kind: str
+    host: str
+    state: str
+    attempts: int
+    last_error: str | None
+    failing_since: datetime | None
+    acked_offset: int | None = None
+
+
+def receivers_of(connection: sa.Connection, build_uuid: str) -> Sequence[Party]:
+    """The status receivers in the order of the request."""
+    return _parties(connection, receivers, build_uuid)
+
+
+def sinks_of(connection: sa.Connection, build_uuid: str) -> Sequence[Party]:
+    """The log sinks in the order of the request."""
+    return _parties(connection, sinks, build_uuid, sinks.c.acked_offset)
+
+
+def _parties(connection: sa.Connection, table: sa.Table, build_uuid: str, *more: sa.Column[Any]) -> Sequence[Party]:
+    names = (table.c.kind, table.c.host, table.c.state, table.c.attempts, table.c.last_error, table.c.failing_since)
+    query = sa.select(*names, *more).where(table.c.build_uuid == build_uuid).order_by(table.c.place)
+    return [Party(*row) for row in connection.execute(query)]

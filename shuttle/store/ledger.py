@@ -1,0 +1,142 @@
+"""The ledger: what is remembered of sinks and deliveries, and how an operator sees and replays them."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from shuttle.sinks import SinkTarget
+from shuttle.store.tables import builds, deliveries, events, receivers, sinks
+
+
+def open_sinks(
+    connection: sa.Connection, unseal: Callable[[bytes], bytes], build_uuid: str | None = None
+) -> list[SinkTarget]:
+    """Sinks that are neither done nor given up, of one build or of all."""
+    query = (
+        sa.select(sinks, builds.c.app_id, builds.c.build_id, builds.c.metadata_json)
+        .join(builds, builds.c.build_uuid == sinks.c.build_uuid)
+        .where(sinks.c.ended_at.is_(None))
+        .order_by(sinks.c.sink_id)
+    )
+    if build_uuid is not None:
+        query = query.where(sinks.c.build_uuid == build_uuid)
+    return [_target(row, json.loads(unseal(row.target))) for row in connection.execute(query)]
+
+
+def _target(row: Any, target: dict[str, Any]) -> SinkTarget:
+    return SinkTarget(
+        sink_id=row.sink_id,
+        kind=row.kind,
+        build_uuid=row.build_uuid,
+        app_id=row.app_id,
+        build_id=row.build_id,
+        metadata_json=row.metadata_json,
+        url=target["url"],
+        headers=target["headers"],
+        wire=row.wire,
+        acked_offset=row.acked_offset,
+        member=row.member,
+    )
+
+
+def has_open_sinks(connection: sa.Connection, build_uuid: str) -> bool:
+    """Whether any sink of the build still wants bytes."""
+    query = sa.select(sinks.c.sink_id).where(sinks.c.build_uuid == build_uuid, sinks.c.ended_at.is_(None))
+    return connection.execute(query.limit(1)).first() is not None
+
+
+def sink_is(connection: sa.Connection, sink_id: int, **values: Any) -> None:
+    """Set columns of a sink's row."""
+    connection.execute(sinks.update().where(sinks.c.sink_id == sink_id).values(values))
+
+
+def sink_fails(connection: sa.Connection, sink_id: int, error: str, now: datetime) -> None:
+    """One more failed attempt."""
+    sink_is(
+        connection,
+        sink_id,
+        state="failing",
+        last_error=error,
+        attempts=sinks.c.attempts + 1,
+        failing_since=sa.func.coalesce(sinks.c.failing_since, now),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRow:
+    """One delivery as an operator sees it; `receiver` is a host, never a URL with secrets."""
+
+    delivery_id: int
+    app_id: str
+    build_id: str
+    build_uuid: str
+    sequence: int
+    status: str
+    receiver: str
+    state: str
+    tries: int
+    next_attempt_at: datetime | None
+    last_error: str | None
+
+
+def _selected(query: Any, app_id: str | None, build_id: str | None, state: str | None) -> Any:
+    if app_id is not None:
+        query = query.where(builds.c.app_id == app_id)
+    if build_id is not None:
+        query = query.where(builds.c.build_id == build_id)
+    if state is not None:
+        query = query.where(deliveries.c.state == state)
+    return query
+
+
+def list_deliveries(
+    connection: sa.Connection, *, app_id: str | None, build_id: str | None, state: str | None, limit: int
+) -> list[DeliveryRow]:
+    """Newest first."""
+    query = (
+        sa.select(
+            deliveries.c.delivery_id,
+            builds.c.app_id,
+            builds.c.build_id,
+            builds.c.build_uuid,
+            events.c.sequence,
+            events.c.status,
+            receivers.c.host,
+            deliveries.c.state,
+            deliveries.c.tries,
+            deliveries.c.next_attempt_at,
+            deliveries.c.last_error,
+        )
+        .join(receivers, receivers.c.receiver_id == deliveries.c.receiver_id)
+        .join(events, events.c.event_id == deliveries.c.event_id)
+        .join(builds, builds.c.build_uuid == events.c.build_uuid)
+        .order_by(deliveries.c.delivery_id.desc())
+        .limit(limit)
+    )
+    return [DeliveryRow(*row) for row in connection.execute(_selected(query, app_id, build_id, state))]
+
+
+def replay(
+    connection: sa.Connection, *, delivery_id: int | None, app_id: str | None, build_id: str | None, now: datetime
+) -> int:
+    """Make given-up deliveries due again, with a fresh schedule; returns how many."""
+    query = (
+        sa.select(deliveries.c.delivery_id, deliveries.c.receiver_id)
+        .join(events, events.c.event_id == deliveries.c.event_id)
+        .join(builds, builds.c.build_uuid == events.c.build_uuid)
+    )
+    query = _selected(query, app_id, build_id, "gave_up" if delivery_id is None else None)
+    if delivery_id is not None:
+        query = query.where(deliveries.c.delivery_id == delivery_id)
+    rows = connection.execute(query).all()
+    again = {"state": "pending", "tries": 0, "next_attempt_at": now}
+    connection.execute(
+        deliveries.update().where(deliveries.c.delivery_id.in_([row.delivery_id for row in rows])).values(again)
+    )
+    reopened = receivers.c.receiver_id.in_([row.receiver_id for row in rows])
+    connection.execute(receivers.update().where(reopened).values(state="behind", ended_at=None))
+    return len(rows)

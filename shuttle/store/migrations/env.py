@@ -1,0 +1,22 @@
+"""Alembic's entrance: runs the migrations on the connection that `migrate` opened."""
+
+from typing import Any, Literal
+
+from alembic import context
+
+from shuttle.store.tables import Instant, metadata
+
+
+def render_item(kind: str, item: Any, _context: Any) -> str | Literal[False]:
+    """A migration must not change when our types do, so it names SQLAlchemy's own."""
+    return "sa.DateTime(timezone=True)" if kind == "type" and isinstance(item, Instant) else False
+
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    render_as_batch=True,
+    render_item=render_item,
+)
+with context.begin_transaction():
+    context.run_migrations()

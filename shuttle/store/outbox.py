@@ -1,0 +1,202 @@
+"""The outbox: status events written with the transition that causes them, and their deliveries."""
+
+import json
+import uuid
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from shuttle.build import Build
+from shuttle.delivery import Attempt, DueDelivery
+from shuttle.events import status_body
+from shuttle.store.builds import Artifact, artifacts_of
+from shuttle.store.tables import Instant, attempts, builds, deliveries, events, receivers
+
+
+def emit(connection: sa.Connection, build: Build, *, status: str, building: bool, at: datetime) -> None:
+    """Append the event, queue it for every receiver, and make the backlog of this build's receivers due at once.
+
+    `build` is the row as it is after the transition; its artifacts are named on a final event.
+    """
+    artifacts = artifacts_of(connection, build.build_uuid) if build.state.final else None
+    event = _event(build, status=status, building=building, at=at, artifacts=artifacts)
+    connection.execute(events.insert(), event)
+    mine = builds.c.build_uuid == build.build_uuid
+    connection.execute(builds.update().where(mine).values(sequence=event["sequence"]))
+    _make_due(connection, build.build_uuid, at)
+    _queue(connection, [build.build_uuid], event["sequence"], at)
+
+
+def emit_first(connection: sa.Connection, recorded: Sequence[tuple[Build, bool]]) -> None:
+    """The event `queued` of builds that were just inserted (their rows say sequence 1), and whether each reports."""
+    connection.execute(
+        events.insert(),
+        [_event(build, status="queued", building=False, at=build.accepted_at, artifacts=None) for build, _ in recorded],
+    )
+    reporting = [build for build, reports in recorded if reports]
+    if reporting:
+        _queue(connection, [build.build_uuid for build in reporting], 1, reporting[-1].accepted_at)
+
+
+def _event(
+    build: Build, *, status: str, building: bool, at: datetime, artifacts: Sequence[Artifact] | None
+) -> dict[str, Any]:
+    sequence = build.sequence + 1
+    return {
+        "build_uuid": build.build_uuid,
+        "sequence": sequence,
+        "webhook_id": f"msg_{uuid.uuid4().hex}",
+        "status": status,
+        "body": status_body(build, status=status, building=building, at=at, sequence=sequence, artifacts=artifacts),
+        "created_at": at,
+    }
+
+
+def _queue(connection: sa.Connection, build_uuids: Sequence[str], sequence: int, at: datetime) -> None:
+    """A delivery of the builds' event of that sequence for each of their receivers that is not closed."""
+    rows = (
+        sa.select(receivers.c.receiver_id, events.c.event_id, sa.literal(at, Instant))
+        .join(events, events.c.build_uuid == receivers.c.build_uuid)
+        .where(receivers.c.build_uuid.in_(build_uuids), events.c.sequence == sequence, receivers.c.ended_at.is_(None))
+        .order_by(events.c.event_id, receivers.c.place)
+    )
+    columns = ["receiver_id", "event_id", "next_attempt_at"]
+    connection.execute(deliveries.insert().from_select(columns, rows))
+
+
+def _make_due(connection: sa.Connection, build_uuid: str, at: datetime) -> None:
+    mine = sa.select(receivers.c.receiver_id).where(receivers.c.build_uuid == build_uuid)
+    backlog = (deliveries.c.receiver_id.in_(mine), deliveries.c.state == "pending")
+    connection.execute(deliveries.update().where(*backlog).values(next_attempt_at=at))
+
+
+# The oldest pending delivery of each receiver: nothing overtakes it.
+_HEADS = (
+    sa.select(sa.func.min(deliveries.c.delivery_id).label("delivery_id"))
+    .where(deliveries.c.state == "pending")
+    .group_by(deliveries.c.receiver_id)
+    .subquery()
+)
+
+
+def due(
+    connection: sa.Connection,
+    *,
+    now: datetime,
+    limit: int,
+    busy: frozenset[int],
+    full_hosts: frozenset[str],
+    unseal: Callable[[bytes], bytes],
+) -> list[DueDelivery]:
+    """See `shuttle.delivery.Outbox.due_deliveries`; `unseal` opens a receiver's target."""
+    columns = (
+        deliveries.c.delivery_id,
+        deliveries.c.tries,
+        receivers.c.receiver_id,
+        receivers.c.wire,
+        receivers.c.host,
+        receivers.c.target,
+        events.c.build_uuid,
+        events.c.webhook_id,
+        events.c.sequence,
+        events.c.body,
+        events.c.created_at,
+    )
+    query = (
+        _startable(columns, busy, full_hosts)
+        .join(events, events.c.event_id == deliveries.c.event_id)
+        .where(deliveries.c.next_attempt_at <= now)
+        .limit(limit)
+    )
+    return [_due_delivery(row, json.loads(unseal(row.target))) for row in connection.execute(query)]
+
+
+def _startable(columns: Sequence[Any], busy: frozenset[int], full_hosts: frozenset[str]) -> Any:
+    """The heads of receivers that are free, on hosts that are, the longest due first."""
+    return (
+        sa.select(*columns)
+        .join(_HEADS, _HEADS.c.delivery_id == deliveries.c.delivery_id)
+        .join(receivers, receivers.c.receiver_id == deliveries.c.receiver_id)
+        .where(receivers.c.receiver_id.not_in(busy), receivers.c.host.not_in(full_hosts))
+        .order_by(deliveries.c.next_attempt_at, deliveries.c.delivery_id)
+    )
+
+
+def _due_delivery(row: Any, target: dict[str, Any]) -> DueDelivery:
+    return DueDelivery(
+        delivery_id=row.delivery_id,
+        receiver_id=row.receiver_id,
+        build_uuid=row.build_uuid,
+        webhook_id=row.webhook_id,
+        sequence=row.sequence,
+        body=row.body,
+        host=row.host,
+        url=target["url"],
+        headers=target["headers"],
+        wire=row.wire,
+        tries=row.tries,
+        created_at=row.created_at,
+    )
+
+
+def next_due_at(connection: sa.Connection, *, busy: frozenset[int], full_hosts: frozenset[str]) -> datetime | None:
+    """See `shuttle.delivery.Outbox.next_due_at`."""
+    query = _startable((deliveries.c.next_attempt_at,), busy, full_hosts).limit(1)
+    due_at: datetime | None = connection.execute(query).scalar()
+    return due_at
+
+
+def record_attempt(connection: sa.Connection, attempt: Attempt) -> None:
+    """See `shuttle.delivery.Outbox.record_attempt`."""
+    columns = ("delivery_id", "started_at", "took_seconds", "outcome", "status_code", "error")
+    connection.execute(attempts.insert(), {name: getattr(attempt, name) for name in columns})
+    mine = deliveries.c.delivery_id == attempt.delivery_id
+    receiver_id = connection.execute(sa.select(deliveries.c.receiver_id).where(mine)).scalar_one()
+    behind = (deliveries.c.receiver_id == receiver_id, deliveries.c.state == "pending")
+    tried = {"tries": deliveries.c.tries + 1, "last_error": attempt.error}
+    party: dict[str, object] = {"attempts": receivers.c.attempts + 1, "last_error": attempt.error}
+    if attempt.outcome == "delivered":
+        values = {**tried, "state": "delivered", "delivered_at": attempt.started_at, "next_attempt_at": None}
+        connection.execute(deliveries.update().where(mine).values(values))
+        state = _state_after_delivery(connection, receiver_id)
+        party |= {"state": state, "failing_since": None}
+        party |= {"ended_at": attempt.started_at if state == "done" else None}
+    elif attempt.outcome == "failed":
+        values = {**tried, "next_attempt_at": _again_at(connection, receiver_id, attempt)}
+        connection.execute(deliveries.update().where(mine).values(values))
+        party |= {"state": "failing"}
+        party |= {"failing_since": sa.func.coalesce(receivers.c.failing_since, attempt.started_at)}
+    else:
+        connection.execute(deliveries.update().where(mine).values(tried))
+        connection.execute(deliveries.update().where(*behind).values(state="gave_up", next_attempt_at=None))
+        party |= {"state": "gave_up", "ended_at": attempt.started_at if attempt.outcome == "gone" else None}
+    connection.execute(receivers.update().where(receivers.c.receiver_id == receiver_id).values(party))
+
+
+def _again_at(connection: sa.Connection, receiver_id: int, attempt: Attempt) -> datetime | None:
+    """When the attempt says; at once if an event came while it was under way, for that made the backlog due."""
+    newest_event_at: datetime | None = connection.execute(
+        sa.select(sa.func.max(events.c.created_at))
+        .join(deliveries, deliveries.c.event_id == events.c.event_id)
+        .where(deliveries.c.receiver_id == receiver_id, deliveries.c.state == "pending")
+    ).scalar()
+    if newest_event_at is not None and newest_event_at > attempt.started_at:
+        return newest_event_at
+    return attempt.next_attempt_at
+
+
+def _state_after_delivery(connection: sa.Connection, receiver_id: int) -> str:
+    """Done when the build's final event is delivered too."""
+    pending = sa.select(deliveries.c.delivery_id).where(
+        deliveries.c.receiver_id == receiver_id, deliveries.c.state == "pending"
+    )
+    finished = (
+        sa.select(builds.c.finished_at)
+        .join(receivers, receivers.c.build_uuid == builds.c.build_uuid)
+        .where(receivers.c.receiver_id == receiver_id)
+    )
+    if connection.execute(pending).first() is not None:
+        return "behind"
+    return "live" if connection.execute(finished).scalar() is None else "done"

@@ -1,0 +1,224 @@
+"""What the shuttle may ask of its state: every method is one transaction, durable when it returns."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+from shuttle import metrics
+from shuttle.build import Build, Checkpoint, Ending, SourceFacts, State, StopCause
+from shuttle.store import Database, accept, agent, builds, retain, transitions
+from shuttle.store.accept import Accepted, NewBuild
+from shuttle.store.books import Books
+from shuttle.store.builds import Artifact, Party
+from shuttle.store.intake import Intake
+from shuttle.vault import Vault
+
+
+class Store(Books):
+    """Safe for any number of tasks of one loop; every method raises StoreError when the database is out of reach."""
+
+    def __init__(
+        self,
+        database: Database,
+        vault: Vault,
+        now: Callable[[], datetime],
+        on_event: Callable[[], None],
+    ) -> None:
+        """See `Books`."""
+        super().__init__(database, vault, now, on_event)
+        self._intake = Intake(database)
+
+    # --- accepting
+
+    async def recorded(self, app_id: str, build_id: str, content: bytes) -> Build | None:
+        """The build that was recorded of this very request; ConflictError = of another."""
+        return await self._database.run(
+            lambda connection: accept.find_recorded(connection, app_id, build_id, self._same_as(content))
+        )
+
+    async def record(self, new: NewBuild, content: bytes, *, queue_limit: int) -> Accepted:
+        """See `shuttle.store.accept.record_all`; `content` is the canonical request."""
+        accepted = await self._intake.record(
+            new, now=self._now(), queue_limit=queue_limit, same_request=self._same_as(content)
+        )
+        if not accepted.replayed:
+            metrics.ACCEPTED.inc()
+        if new.receivers:
+            self.on_event()
+        return accepted
+
+    async def free_uuid(self, wanted: str | None) -> str:
+        """See `shuttle.store.accept.free_uuid`."""
+        return await self._database.run(lambda connection: accept.free_uuid(connection, wanted))
+
+    def _same_as(self, content: bytes) -> Callable[[str], bool]:
+        return lambda fingerprint: self._vault.matches(content, fingerprint)
+
+    # --- reading
+
+    async def build(self, build_uuid: str) -> Build | None:
+        """The build of that uuid."""
+        return await self._database.run(lambda connection: builds.by_uuid(connection, build_uuid))
+
+    async def build_of(self, app_id: str, build_id: str) -> Build | None:
+        """The newest build of that pair of ids."""
+        return await self._database.run(lambda connection: builds.by_id(connection, app_id, build_id))
+
+    async def has_app(self, app_id: str) -> bool:
+        """Whether any build of the app was ever accepted."""
+        return await self._database.run(lambda connection: builds.has_app(connection, app_id))
+
+    async def page(
+        self, *, app_id: str | None = None, before: int | None = None, state: State | None = None, limit: int = 50
+    ) -> list[Build]:
+        """Builds, newest first."""
+        return await self._database.run(
+            lambda connection: builds.page(connection, app_id=app_id, before=before, state=state, limit=limit)
+        )
+
+    async def unfinished(self) -> list[Build]:
+        """Every build that is not final, in the order of acceptance."""
+        return await self._database.run(builds.unfinished)
+
+    async def unsettled(self) -> list[Build]:
+        """Final builds whose log is not archived yet."""
+        return await self._database.run(builds.unsettled)
+
+    async def plan(self, build_uuid: str) -> bytes:
+        """The opened plan."""
+        sealed = await self._database.run(lambda connection: builds.plan_of(connection, build_uuid))
+        return self._vault.open(sealed)
+
+    async def newest_event(self, build_uuid: str) -> bytes | None:
+        """The body of the newest status event."""
+        return await self._database.run(lambda connection: builds.newest_event(connection, build_uuid))
+
+    async def artifacts(self, build_uuid: str) -> list[Artifact]:
+        """What the pipeline uploaded."""
+        return await self._database.run(lambda connection: builds.artifacts_of(connection, build_uuid))
+
+    async def parties(self, build_uuid: str) -> tuple[Sequence[Party], Sequence[Party], list[Artifact]]:
+        """Receivers, sinks and artifacts of a build, for the read side."""
+        return await self._database.run(
+            lambda connection: (
+                builds.receivers_of(connection, build_uuid),
+                builds.sinks_of(connection, build_uuid),
+                builds.artifacts_of(connection, build_uuid),
+            )
+        )
+
+    async def ping(self) -> None:
+        """Prove that the database can be read."""
+        await self._database.run(lambda connection: connection.exec_driver_sql("SELECT 1").scalar())
+
+    # --- the flow
+
+    async def begin_staging(self, build_uuid: str) -> Build | None:
+        """See `transitions.begin_staging`."""
+        now = self._now()
+        return await self._database.run(lambda connection: transitions.begin_staging(connection, build_uuid, now))
+
+    async def staged(self, build_uuid: str, facts: SourceFacts, line: str) -> Build | None:
+        """See `transitions.staged`."""
+        now = self._now()
+        return await self._database.run(lambda connection: transitions.staged(connection, build_uuid, facts, line, now))
+
+    async def waits_for(self, build_uuid: str, why: str | None, line: str | None = None) -> Build | None:
+        """See `transitions.waits_for`."""
+        return await self._database.run(lambda connection: transitions.waits_for(connection, build_uuid, why, line))
+
+    async def grant_slots(self, slots: int) -> list[str]:
+        """See `transitions.grant_slots`."""
+        now = self._now()
+        return await self._database.run(lambda connection: transitions.grant_slots(connection, slots=slots, now=now))
+
+    async def why_parked(self, build_uuid: str, slots: int) -> str | None:
+        """See `transitions.why_parked`."""
+        return await self._database.run(lambda connection: transitions.why_parked(connection, build_uuid, slots))
+
+    async def attempt_trigger(self, build_uuid: str) -> Build | None:
+        """See `transitions.attempt_trigger`."""
+        now = self._now()
+        return await self._database.run(lambda connection: transitions.attempt_trigger(connection, build_uuid, now))
+
+    async def take_back_trigger(self, build_uuid: str) -> None:
+        """See `transitions.take_back_trigger`."""
+        await self._database.run(lambda connection: transitions.take_back_trigger(connection, build_uuid))
+
+    async def queued(self, build_uuid: str, *, item: int | None = None, number: int | None = None) -> Build:
+        """See `transitions.queued`."""
+        now = self._now()
+        return await self._database.run(
+            lambda connection: transitions.queued(connection, build_uuid, item, number, now)
+        )
+
+    async def checkpoint(self, build_uuid: str, at: Checkpoint) -> None:
+        """See `transitions.checkpoint`."""
+        await self._database.run(lambda connection: transitions.checkpoint(connection, build_uuid, at))
+
+    async def request_stop(self, build_uuid: str, cause: StopCause) -> Build | None:
+        """See `transitions.request_stop`."""
+        now = self._now()
+        return await self._database.run(lambda connection: transitions.request_stop(connection, build_uuid, cause, now))
+
+    async def finish(
+        self, build_uuid: str, ending: Ending, *, log_bytes: int | None = None, log_sha256: str | None = None
+    ) -> Build | None:
+        """See `transitions.finish`."""
+        now = self._now()
+        result = await self._database.run(
+            lambda connection: transitions.finish(
+                connection, build_uuid, ending, log_bytes=log_bytes, log_sha256=log_sha256, now=now
+            )
+        )
+        if result is not None:
+            metrics.ENDED.labels(result.state.value).inc()
+        self.on_event()
+        return result
+
+    async def archived(self, build_uuid: str) -> None:
+        """See `transitions.archived`."""
+        now = self._now()
+        await self._database.run(lambda connection: transitions.archived(connection, build_uuid, now))
+
+    # --- the agent
+
+    async def claim(self, build_uuid: str, number: int) -> bool:
+        """See `transitions.claim`."""
+        now = self._now()
+        result = await self._database.run(lambda connection: transitions.claim(connection, build_uuid, number, now))
+        self.on_event()
+        return result
+
+    async def record_report(
+        self, build_uuid: str, report_id: str, body: bytes, *, facts: dict[str, Any], values: dict[str, str]
+    ) -> bool:
+        """See `agent.record_report`."""
+        now = self._now()
+        return await self._database.run(
+            lambda connection: agent.record_report(
+                connection, build_uuid, report_id, body, facts=facts, values=values, now=now
+            )
+        )
+
+    async def record_artifact(self, build_uuid: str, artifact: Artifact, *, most: int) -> None:
+        """See `agent.record_artifact`."""
+        now = self._now()
+        await self._database.run(
+            lambda connection: agent.record_artifact(connection, build_uuid, artifact, most=most, now=now)
+        )
+
+    # --- retention
+
+    async def expired(self, kind: str, before: datetime, *, limit: int) -> list[str]:
+        """See `retain.expired`."""
+        return await self._database.run(lambda connection: retain.expired(connection, kind, before, limit))
+
+    async def forgotten(self, kind: str, build_uuid: str) -> None:
+        """See `retain.forgotten`."""
+        now = self._now()
+        await self._database.run(lambda connection: retain.forgotten(connection, kind, build_uuid, now))
+
+    async def drop_record(self, build_uuid: str) -> None:
+        """See `retain.drop_record`."""
+        await self._database.run(lambda connection: retain.drop_record(connection, build_uuid))

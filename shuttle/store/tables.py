@@ -1,0 +1,249 @@
+"""The tables: what is durable. `migrations/` creates them; a test holds both equal."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+
+class Instant(sa.TypeDecorator[datetime]):
+    """An aware UTC instant; SQLite keeps it as text that sorts, PostgreSQL as timestamptz."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:  # noqa: ARG002
+        """Store UTC only."""
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: Any, dialect: sa.Dialect) -> datetime | None:  # noqa: ARG002
+        """SQLite gives naive instants back."""
+        if value is None:
+            return None
+        instant: datetime = value
+        return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+
+
+metadata = sa.MetaData()
+
+apps = sa.Table(
+    "apps",
+    metadata,
+    sa.Column("app_id", sa.Text, primary_key=True),
+    sa.Column("job_name", sa.Text, nullable=False, unique=True),
+    sa.Column("generation", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("controller", sa.Text, nullable=False, server_default=""),
+    sa.Column("config_digest", sa.Text),
+    sa.Column("next_number", sa.Integer, nullable=False, server_default="1"),
+    sa.Column("last_slot_at", Instant),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("deleted_at", Instant),
+)
+
+builds = sa.Table(
+    "builds",
+    metadata,
+    sa.Column("position", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("build_uuid", sa.Text, nullable=False, unique=True),
+    sa.Column("app_id", sa.Text, sa.ForeignKey("apps.app_id"), nullable=False),
+    sa.Column("build_id", sa.Text, nullable=False),
+    sa.Column("api", sa.Text, nullable=False, server_default="new"),
+    sa.Column("plan", sa.LargeBinary, nullable=False),
+    sa.Column("request_fingerprint", sa.Text, nullable=False),
+    sa.Column("metadata_json", sa.Text, nullable=False, server_default="null"),
+    sa.Column("human_readable_info", sa.Text),
+    sa.Column("labels", sa.JSON, nullable=False),
+    sa.Column("pipeline", sa.Text, nullable=False),
+    sa.Column("serial_key", sa.Text, nullable=False),
+    sa.Column("destinations", sa.JSON, nullable=False),
+    sa.Column("source_url", sa.Text, nullable=False),
+    sa.Column("source_sha256", sa.Text),
+    sa.Column("source_bytes", sa.BigInteger),
+    sa.Column("source_content_type", sa.Text),
+    sa.Column("source_deleted_at", Instant),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text),
+    sa.Column("message", sa.Text),
+    sa.Column("waiting_for", sa.Text),
+    sa.Column("preamble", sa.Text, nullable=False, server_default=""),
+    sa.Column("accepted_at", Instant, nullable=False),
+    sa.Column("deadline_at", Instant, nullable=False),
+    sa.Column("staging_at", Instant),
+    sa.Column("staged_at", Instant),
+    sa.Column("slot_at", Instant),
+    sa.Column("queued_at", Instant),
+    sa.Column("running_at", Instant),
+    sa.Column("finished_at", Instant),
+    sa.Column("timeout_seconds", sa.Float, nullable=False),
+    sa.Column("stop_requested_at", Instant),
+    sa.Column("stop_cause", sa.Text),
+    sa.Column("trigger_attempted_at", Instant),
+    sa.Column("queue_item", sa.BigInteger),
+    sa.Column("build_number", sa.BigInteger),
+    sa.Column("claimed_at", Instant),
+    sa.Column("checkpoint", sa.JSON),
+    sa.Column("report_reason", sa.Text),
+    sa.Column("report_message", sa.Text),
+    sa.Column("image", sa.Text),
+    sa.Column("digest", sa.Text),
+    sa.Column("log_bytes", sa.BigInteger),
+    sa.Column("log_sha256", sa.Text),
+    sa.Column("archived_at", Instant),
+    sa.Column("log_deleted_at", Instant),
+    sa.Column("sequence", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("lease_owner", sa.Text),
+    sa.Column("lease_until", Instant),
+    sa.Column("lease_epoch", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("resume_from", sa.Text),
+    sa.Index("builds_by_id", "app_id", "build_id"),
+    sa.Index(
+        "builds_of_new_api",
+        "app_id",
+        "build_id",
+        unique=True,
+        sqlite_where=sa.text("api = 'new'"),
+        postgresql_where=sa.text("api = 'new'"),
+    ),
+    sa.Index(
+        "builds_unfinished",
+        "serial_key",
+        "position",
+        sqlite_where=sa.text("finished_at IS NULL"),
+        postgresql_where=sa.text("finished_at IS NULL"),
+    ),
+    sa.Index(
+        "builds_unarchived",
+        "position",
+        sqlite_where=sa.text("finished_at IS NOT NULL AND archived_at IS NULL"),
+        postgresql_where=sa.text("finished_at IS NOT NULL AND archived_at IS NULL"),
+    ),
+    # Every index costs a POST a page to write; this one is touched by an end only.
+    sa.Index(
+        "builds_by_end",
+        "finished_at",
+        sqlite_where=sa.text("finished_at IS NOT NULL"),
+        postgresql_where=sa.text("finished_at IS NOT NULL"),
+    ),
+)
+
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column("event_id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("build_uuid", sa.Text, sa.ForeignKey("builds.build_uuid"), nullable=False),
+    sa.Column("sequence", sa.Integer, nullable=False),
+    sa.Column("webhook_id", sa.Text, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.UniqueConstraint("build_uuid", "sequence"),
+)
+
+
+def _ledger_columns() -> list[sa.schema.SchemaItem]:
+    """What is remembered of every stranger that a build reports to."""
+    return [
+        sa.Column("build_uuid", sa.Text, sa.ForeignKey("builds.build_uuid"), nullable=False),
+        sa.Column("place", sa.Integer, nullable=False),
+        sa.Column("kind", sa.Text, nullable=False),
+        sa.Column("wire", sa.Text, nullable=False, server_default="standard"),
+        sa.Column("host", sa.Text, nullable=False),
+        sa.Column("target", sa.LargeBinary, nullable=False),
+        sa.Column("state", sa.Text, nullable=False),
+        sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+        sa.Column("last_error", sa.Text),
+        sa.Column("failing_since", Instant),
+        sa.Column("ended_at", Instant),
+        sa.UniqueConstraint("build_uuid", "place"),
+    ]
+
+
+receivers = sa.Table(
+    "receivers",
+    metadata,
+    sa.Column("receiver_id", sa.Integer, primary_key=True, autoincrement=True),
+    *_ledger_columns(),
+)
+
+sinks = sa.Table(
+    "sinks",
+    metadata,
+    sa.Column("sink_id", sa.Integer, primary_key=True, autoincrement=True),
+    *_ledger_columns(),
+    sa.Column("acked_offset", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("member", sa.Integer, nullable=False, server_default="0"),
+    sa.Index(
+        "sinks_open",
+        "build_uuid",
+        sqlite_where=sa.text("ended_at IS NULL"),
+        postgresql_where=sa.text("ended_at IS NULL"),
+    ),
+)
+
+deliveries = sa.Table(
+    "deliveries",
+    metadata,
+    sa.Column("delivery_id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("receiver_id", sa.Integer, sa.ForeignKey("receivers.receiver_id"), nullable=False),
+    sa.Column("event_id", sa.Integer, sa.ForeignKey("events.event_id"), nullable=False),
+    sa.Column("state", sa.Text, nullable=False, server_default="pending"),
+    sa.Column("tries", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("next_attempt_at", Instant),
+    sa.Column("delivered_at", Instant),
+    sa.Column("last_error", sa.Text),
+    sa.Index(
+        "deliveries_pending",
+        "receiver_id",
+        "delivery_id",
+        sqlite_where=sa.text("state = 'pending'"),
+        postgresql_where=sa.text("state = 'pending'"),
+    ),
+)
+
+attempts = sa.Table(
+    "attempts",
+    metadata,
+    sa.Column("attempt_id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("delivery_id", sa.Integer, sa.ForeignKey("deliveries.delivery_id"), nullable=False, index=True),
+    sa.Column("started_at", Instant, nullable=False),
+    sa.Column("took_seconds", sa.Float, nullable=False),
+    sa.Column("outcome", sa.Text, nullable=False),
+    sa.Column("status_code", sa.Integer),
+    sa.Column("error", sa.Text),
+)
+
+reports = sa.Table(
+    "reports",
+    metadata,
+    sa.Column("build_uuid", sa.Text, sa.ForeignKey("builds.build_uuid"), primary_key=True),
+    sa.Column("report_id", sa.Text, primary_key=True),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+)
+
+artifacts = sa.Table(
+    "artifacts",
+    metadata,
+    sa.Column("build_uuid", sa.Text, sa.ForeignKey("builds.build_uuid"), primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("size_bytes", sa.BigInteger, nullable=False),
+    sa.Column("sha256", sa.Text, nullable=False),
+    sa.Column("content_type", sa.Text, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+)
+
+variables = sa.Table(
+    "variables",
+    metadata,
+    sa.Column("build_uuid", sa.Text, sa.ForeignKey("builds.build_uuid"), primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
+)
+
+replicas = sa.Table(
+    "replicas",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("started_at", Instant, nullable=False),
+    sa.Column("heartbeat_at", Instant, nullable=False),
+)

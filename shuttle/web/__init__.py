@@ -1,0 +1,39 @@
+"""The HTTP side: thin handlers, one module a resource; `routes` is the table, `server` puts it together."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import IntEnum
+
+from aiohttp import web
+
+from shuttle.lifecycle import Ports
+from shuttle.lifecycle.accept import Acceptance
+from shuttle.worker import Worker
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+PORTS: web.AppKey[Ports] = web.AppKey("ports", Ports)
+ACCEPTANCE: web.AppKey[Acceptance] = web.AppKey("acceptance", Acceptance)
+WORKER: web.AppKey[Worker] = web.AppKey("worker", Worker)
+# Set just before a stream's headers go out: from then on an error can only cut the connection.
+STREAMING: web.RequestKey[bool] = web.RequestKey("streaming", bool)
+
+
+class Role(IntEnum):
+    """Who may call a route; a bigger role includes the smaller ones. AGENT routes check the build's own token."""
+
+    ANYBODY = 0
+    READER = 1
+    CONTROLLER = 2
+    AGENT = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One row of the table that the router and the OpenAPI document are made of."""
+
+    method: str
+    path: str
+    handler: Handler
+    role: Role
+    summary: str

@@ -1,0 +1,83 @@
+"""How we answer: JSON, errors as one family, and never a stack trace."""
+
+import json
+from collections.abc import Mapping
+from itertools import accumulate
+from typing import Any
+from urllib.parse import quote
+
+import structlog
+from aiohttp import web
+
+from shuttle.errors import ShuttleError
+from shuttle.web import STREAMING, Handler
+
+log = structlog.get_logger()
+
+_MAX_HEADER_BYTES = 4096
+# Not the comma, which separates the texts.
+_SAFE_IN_HEADER = " !#$&'()*+./:;<=>?@[]^_`{|}~-"
+
+
+def json_answer(body: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
+    """A JSON body, ASCII-escaped so that every string a caller sent can be handed back."""
+    text = json.dumps(body, separators=(",", ":"))
+    return web.Response(text=text, status=status, content_type="application/json", headers=headers)
+
+
+def error_answer(error: ShuttleError) -> web.Response:
+    """The family's JSON form; `field` only where one is to blame."""
+    body = {"status": "error", "code": error.code, "message": error.message}
+    if error.field is not None:
+        body["field"] = error.field
+    return json_answer(body, status=error.status, headers=error.headers)
+
+
+@web.middleware
+async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Everything that a handler raises becomes an answer of the family; what nobody expected is logged and a 500."""
+    try:
+        return await handler(request)
+    except ShuttleError as error:
+        return _unless_started(request, error_answer(error))
+    except web.HTTPException as error:
+        return _unless_started(request, _http_answer(error))
+    except (ConnectionError, TimeoutError):
+        raise  # the peer is gone or too slow: there is nobody to answer
+    except Exception:  # the last line of defence
+        log.exception("a request failed", method=request.method, route=str(request.match_info.route.resource))
+        body = {"status": "error", "code": "internal_error", "message": "The shuttle has a bug here; see its log."}
+        return _unless_started(request, json_answer(body, status=500))
+
+
+def _unless_started(request: web.Request, answer: web.Response) -> web.StreamResponse:
+    """A stream that has begun cannot become an error any more: cut the connection instead."""
+    if request.get(STREAMING):
+        if request.transport is not None:
+            request.transport.abort()
+        raise ConnectionResetError("the stream was cut by an error of ours")
+    return answer
+
+
+_SENTENCES = {
+    404: ("not_found", "There is nothing at this address."),
+    405: ("method_not_allowed", "This address does not take that method; see the Allow header."),
+    413: ("body_too_large", "Send a smaller body."),
+}
+
+
+def _http_answer(error: web.HTTPException) -> web.Response:
+    code, message = _SENTENCES.get(error.status, ("http_error", error.reason))
+    headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
+    return json_answer({"status": "error", "code": code, "message": message}, status=error.status, headers=headers)
+
+
+def header_list(texts: tuple[str, ...]) -> str:
+    """Texts of a caller as one header value: percent-encoded where a header could not hold them, `...` after 4 KiB."""
+    encoded = [quote(text.encode("utf-8", "surrogatepass"), safe=_SAFE_IN_HEADER) for text in texts]
+    whole = ", ".join(encoded)
+    if len(whole) <= _MAX_HEADER_BYTES:
+        return whole
+    sizes = accumulate(len(text) + len(", ") for text in encoded)
+    fitting = sum(size <= _MAX_HEADER_BYTES - len("...") for size in sizes)
+    return ", ".join([*encoded[:fitting], "..."])

@@ -1,0 +1,41 @@
+"""The files that a pipeline left: their list, and each by its name."""
+
+from aiohttp import web
+
+from shuttle.errors import NotFoundError, ObjectNotFoundError
+from shuttle.objects.names import artifact_object
+from shuttle.web import PORTS
+from shuttle.web.agent import artifact_name
+from shuttle.web.answers import json_answer
+from shuttle.web.names import named_build, raw_segments
+from shuttle.web.representation import artifact_form
+from shuttle.web.sources import send_object
+
+
+async def list_artifacts(request: web.Request) -> web.StreamResponse:
+    """`GET /:app_id/:build_id/artifacts`."""
+    build = await named_build(request)
+    artifacts = await request.app[PORTS].store.artifacts(build.build_uuid)
+    return json_answer({"artifacts": [artifact_form(artifact) for artifact in artifacts]})
+
+
+async def get_artifact(request: web.Request) -> web.StreamResponse:
+    """`GET /:app_id/:build_id/artifacts/<name>`: its bytes, with its SHA-256 as ETag."""
+    build = await named_build(request)
+    name = artifact_name(raw_segments(request)[3:])
+    for artifact in await request.app[PORTS].store.artifacts(build.build_uuid):
+        if artifact.name == name:
+            headers = {
+                "Content-Type": artifact.content_type,
+                "Content-Length": str(artifact.size_bytes),
+                "ETag": f'"{artifact.sha256}"',
+                "X-Content-Type-Options": "nosniff",
+                "Content-Disposition": "attachment",
+            }
+            if request.method == "HEAD":
+                return web.Response(headers=headers)
+            try:
+                return await send_object(request, artifact_object(build.build_uuid, name), headers)
+            except ObjectNotFoundError:
+                break
+    raise NotFoundError("There is no artifact of that name.")

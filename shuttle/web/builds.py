@@ -1,0 +1,131 @@
+"""The builds of an app: ask for one, stop one, see one, list them."""
+
+from typing import Any
+
+from aiohttp import web
+
+from shuttle.build import State
+from shuttle.errors import (
+    BodyTooLargeError,
+    InvalidRequestError,
+    NotFoundError,
+    UnsupportedMediaTypeError,
+)
+from shuttle.lifecycle.plan import Plan
+from shuttle.lifecycle.stop import request_stop
+from shuttle.web import ACCEPTANCE, PORTS, WORKER
+from shuttle.web.answers import header_list, json_answer
+from shuttle.web.names import ids_in, named_build
+from shuttle.web.representation import long_form, short_form
+
+_MAX_PAGE = 200
+_PAGE = 50
+
+
+async def post_build(request: web.Request) -> web.StreamResponse:
+    """`POST /:app_id/:build_id`: 200 once the build is durable."""
+    body = await read_body(request, request.app[PORTS].settings.shuttle_max_body_bytes)
+    _check_media_type(request)
+    app_id, build_id = ids_in(request)
+    answer = await request.app[ACCEPTANCE].accept(app_id, build_id, body)
+    headers = {}
+    if answer.replayed:
+        headers["Shuttle-Replayed"] = "true"
+    else:
+        request.app[WORKER].adopt(answer.build, has_sinks=answer.has_sinks)
+    if answer.ignored_fields:
+        headers["Shuttle-Ignored-Fields"] = header_list(answer.ignored_fields)
+    if answer.warnings:
+        headers["Shuttle-Warnings"] = header_list(answer.warnings)
+    return json_answer({"status": "OK"}, headers=headers)
+
+
+async def read_body(request: web.Request, limit_bytes: int) -> bytes:
+    """The body, counted while it is read; raises BodyTooLargeError (413)."""
+    too_large = BodyTooLargeError(f"Send at most {limit_bytes} bytes (SHUTTLE_MAX_BODY_BYTES).")
+    if request.content_length is not None and request.content_length > limit_bytes:
+        raise too_large
+    body = bytearray()
+    async for chunk in request.content.iter_any():
+        body += chunk
+        if len(body) > limit_bytes:
+            raise too_large
+    return bytes(body)
+
+
+def _check_media_type(request: web.Request) -> None:
+    """No Content-Type means JSON."""
+    content_type = request.headers.get("Content-Type")
+    if content_type is None:
+        return
+    media_type = content_type.partition(";")[0].strip().lower()
+    if media_type != "application/json" and not (
+        media_type.startswith("application/") and media_type.endswith("+json")
+    ):
+        raise UnsupportedMediaTypeError("Send the body as application/json.")
+
+
+async def delete_build(request: web.Request) -> web.StreamResponse:
+    """`DELETE /:app_id/:build_id`: 200 once the stop is durable."""
+    app_id, build_id = ids_in(request)
+    await request_stop(app_id, build_id, request.app[PORTS])
+    return json_answer({"status": "OK"})
+
+
+async def get_build(request: web.Request) -> web.StreamResponse:
+    """`GET /:app_id/:build_id`: everything about one build, without secrets."""
+    ports = request.app[PORTS]
+    build = await named_build(request)
+    plan = Plan.model_validate_json(await ports.store.plan(build.build_uuid))
+    receivers, sinks, artifacts = await ports.store.parties(build.build_uuid)
+    return json_answer(long_form(build, plan, receivers, sinks, artifacts, ports=ports))
+
+
+async def get_status(request: web.Request) -> web.StreamResponse:
+    """`GET /:app_id/:build_id/status`: the newest webhook body."""
+    build = await named_build(request)
+    body = await request.app[PORTS].store.newest_event(build.build_uuid)
+    return web.Response(body=body, content_type="application/json")
+
+
+async def list_app(request: web.Request, app_id: str) -> web.StreamResponse:
+    """`GET /:app_id`: the app's builds, newest first."""
+    if not await request.app[PORTS].store.has_app(app_id):
+        raise NotFoundError(f"No build of {app_id} was ever accepted.")
+    return await _page(request, app_id)
+
+
+async def list_all(request: web.Request) -> web.StreamResponse:
+    """`GET /-/builds`: the builds of all apps, newest first."""
+    return await _page(request, None)
+
+
+async def _page(request: web.Request, app_id: str | None) -> web.StreamResponse:
+    limit = _whole_number(request, "limit", _PAGE)
+    if not 1 <= limit <= _MAX_PAGE:
+        raise InvalidRequestError(f"Ask for 1 to {_MAX_PAGE} builds.", field="limit")
+    before = _whole_number(request, "before", 0) or None
+    builds = await request.app[PORTS].store.page(app_id=app_id, before=before, state=_state(request), limit=limit + 1)
+    more = len(builds) > limit
+    body: dict[str, Any] = {"builds": [short_form(build) for build in builds[:limit]]}
+    body["next"] = str(builds[limit - 1].position) if more else None
+    return json_answer(body)
+
+
+def _whole_number(request: web.Request, name: str, default: int) -> int:
+    text = request.query.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise InvalidRequestError(f"Write {name} as a whole number.", field=name)
+    return int(text)
+
+
+def _state(request: web.Request) -> State | None:
+    text = request.query.get("state")
+    if text is None:
+        return None
+    try:
+        return State(text)
+    except ValueError:
+        raise InvalidRequestError(f"Choose one of: {', '.join(State)}.", field="state") from None

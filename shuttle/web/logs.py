@@ -1,0 +1,118 @@
+"""The log over HTTP: from any offset, by range when complete, and followed while it is produced."""
+
+import re
+from asyncio import timeout
+
+from aiohttp import web
+
+from shuttle.errors import InvalidRequestError, NotFoundError, ObjectNotFoundError, RangeNotSatisfiableError
+from shuttle.logs import LogReader
+from shuttle.web import PORTS, STREAMING
+from shuttle.web.names import named_build
+
+_BLOCK_BYTES = 256 * 1024
+# A reader that takes nothing for this long while bytes wait for it is let go; a log that is silent is not its fault.
+_STALLED_SECONDS = 300
+# No log has more than 18 digits of bytes.
+_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})", re.IGNORECASE)
+
+
+async def get_logs(request: web.Request) -> web.StreamResponse:
+    """`GET /:app_id/:build_id/logs`: see contract section 4."""
+    build = await named_build(request)
+    reader = request.app[PORTS].library.reader(build)
+    first, end, partial = _wanted(request, reader)
+    follow = request.query.get("follow", "").lower() in {"true", "1"}
+    complete = reader.complete
+    headers = {
+        "Content-Type": "text/plain; charset=utf-8",
+        "X-Content-Type-Options": "nosniff",
+        "Cache-Control": "no-store",
+        "Shuttle-Log-Offset": str(first),
+        "Shuttle-Log-Complete": "true" if complete else "false",
+    }
+    status = 200
+    if complete:
+        headers["Accept-Ranges"] = "bytes"
+        headers["Content-Length"] = str(end - first)
+        if partial:
+            status = 206
+            headers["Content-Range"] = f"bytes {first}-{end - 1}/{reader.size_bytes}"
+    response = web.StreamResponse(status=status, headers=headers)
+    if not complete and request.version < (1, 1):
+        response.force_close()
+    # Read before the headers go out: an archive that is out of reach can still be told as an error.
+    block = b"" if request.method == "HEAD" else await _first_block(reader, first, end)
+    request[STREAMING] = True
+    await response.prepare(request)
+    if request.method != "HEAD":
+        await response.write(block)
+        await _send(response, reader, first + len(block), None if follow and not complete else end)
+    await response.write_eof()
+    return response
+
+
+async def _first_block(reader: LogReader, first: int, end: int) -> bytes:
+    try:
+        return await reader.read(first, min(_BLOCK_BYTES, end - first))
+    except ObjectNotFoundError:
+        raise NotFoundError("The log of this build is no longer kept (SHUTTLE_KEEP_LOGS_DAYS).") from None
+
+
+async def _send(response: web.StreamResponse, reader: LogReader, first: int, end: int | None) -> None:
+    """Write from `first` to `end`; None = to the end of the log, as it grows."""
+    offset = first
+    while end is None or offset < end:
+        limit = _BLOCK_BYTES if end is None else min(_BLOCK_BYTES, end - offset)
+        block = await reader.read(offset, limit)
+        if block:
+            async with timeout(_STALLED_SECONDS):
+                await response.write(block)
+            offset += len(block)
+        elif end is not None or (reader.complete and offset >= reader.size_bytes):
+            return
+        else:
+            await reader.grown_beyond(offset)
+
+
+def _wanted(request: web.Request, reader: LogReader) -> tuple[int, int, bool]:
+    """First and end offset of what is asked for, and whether that is a range of RFC 9110 (206)."""
+    size_bytes = reader.size_bytes
+    if "offset" in request.query:
+        text = request.query["offset"]
+        if not (text.isascii() and text.isdigit() and len(text) < 19):
+            raise InvalidRequestError("Write offset as a whole number of bytes, 0 or more.", field="offset")
+        offset = int(text)
+        if offset > size_bytes and reader.complete:
+            raise _beyond(size_bytes, field="offset")
+        return min(offset, size_bytes), size_bytes, False
+    if reader.complete and "Range" in request.headers:
+        found = _range(request.headers["Range"], size_bytes)
+        if found is not None:
+            return *found, True
+    return 0, size_bytes, False
+
+
+def _range(text: str, size_bytes: int) -> tuple[int, int] | None:
+    """One range of RFC 9110; None = a form that we do not serve (several ranges, other units): the whole log."""
+    match = _RANGE.fullmatch(text.strip())
+    if match is None or match[1] == match[2] == "":
+        return None
+    if match[1] == "":
+        if int(match[2]) == 0 or size_bytes == 0:
+            raise _beyond(size_bytes)
+        return max(size_bytes - int(match[2]), 0), size_bytes
+    first = int(match[1])
+    if match[2] and int(match[2]) < first:
+        return None
+    if first >= size_bytes:
+        raise _beyond(size_bytes)
+    return first, min(int(match[2]) + 1, size_bytes) if match[2] else size_bytes
+
+
+def _beyond(size_bytes: int, field: str | None = None) -> RangeNotSatisfiableError:
+    return RangeNotSatisfiableError(
+        f"The log is complete and has {size_bytes} bytes; ask for less.",
+        field=field,
+        headers={"Content-Range": f"bytes */{size_bytes}"},
+    )

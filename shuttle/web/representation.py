@@ -1,0 +1,111 @@
+"""How a build looks from outside: the long and the short form of contract section 5, without secrets."""
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+from shuttle.build import Build
+from shuttle.events import instant_text
+from shuttle.lifecycle import Ports
+from shuttle.lifecycle.plan import Plan
+from shuttle.outgoing.userinfo import without_userinfo
+from shuttle.store.builds import Artifact, Party
+
+
+def short_form(build: Build) -> dict[str, Any]:
+    """What a list shows."""
+    return {
+        "app_id": build.app_id,
+        "build_id": build.build_id,
+        "build_uuid": build.build_uuid,
+        "api": build.api,
+        "pipeline": build.pipeline,
+        "state": build.state.value,
+        "stage": build.stage.value,
+        "building": build.building,
+        "status": build.status,
+        "reason": build.reason,
+        "message": build.message,
+        "waiting_for": build.waiting_for,
+        "human_readable_info": build.human_readable_info,
+        "labels": dict(build.labels),
+        "timestamps": {
+            name: _instant(getattr(build, name))
+            for name in ("accepted_at", "staged_at", "queued_at", "running_at", "finished_at")
+        },
+    }
+
+
+def long_form(
+    build: Build,
+    plan: Plan,
+    receivers: Sequence[Party],
+    sinks: Sequence[Party],
+    artifacts: Sequence[Artifact],
+    *,
+    ports: Ports,
+) -> dict[str, Any]:
+    """Everything about one build."""
+    log_bytes = build.log_bytes if build.log_bytes is not None else ports.library.size_bytes(build)
+    secret = set(plan.request.secret_arguments)
+    return short_form(build) | {
+        "metadata": json.loads(build.metadata_json),
+        "source": {"url": build.source_url, "sha256": build.source.sha256, "bytes": build.source.bytes},
+        "destinations": list(build.destinations),
+        "arguments": {
+            name: None if name in secret else value for name, value in plan.request.effective_arguments.items()
+        },
+        "timeout_seconds": build.timeout_seconds,
+        "jenkins": _jenkins(build, ports),
+        "log": {"bytes": log_bytes, "sha256": build.log_sha256, "complete": build.state.final},
+        "artifacts": [artifact_form(artifact) for artifact in artifacts],
+        "image": build.image,
+        "digest": build.digest,
+        "receivers": [_party(party) for party in receivers],
+        "sinks": [_sink(party, log_bytes) for party in sinks],
+    }
+
+
+def artifact_form(artifact: Artifact) -> dict[str, Any]:
+    """One uploaded file."""
+    return {
+        "name": artifact.name,
+        "bytes": artifact.size_bytes,
+        "sha256": artifact.sha256,
+        "content_type": artifact.content_type,
+    }
+
+
+def _party(party: Party) -> dict[str, Any]:
+    return {
+        "kind": party.kind,
+        "host": party.host,
+        "state": party.state,
+        "attempts": party.attempts,
+        "last_error": party.last_error,
+        "failing_since": _instant(party.failing_since),
+    }
+
+
+def _sink(party: Party, log_bytes: int) -> dict[str, Any]:
+    acked_offset = party.acked_offset or 0
+    return _party(party) | {"acked_offset": acked_offset, "lag_bytes": max(log_bytes - acked_offset, 0)}
+
+
+def _jenkins(build: Build, ports: Ports) -> dict[str, Any]:
+    controller = without_userinfo(ports.settings.jenkins_url.get_secret_value())
+    path = "/".join(f"job/{quote(part)}" for part in build.job_name.split("/"))
+    url = f"{controller}{path}/{build.build_number}/" if build.build_number is not None else None
+    return {
+        "controller": controller,
+        "job": build.job_name,
+        "queue_item": build.queue_item,
+        "build_number": build.build_number,
+        "url": url,
+    }
+
+
+def _instant(at: datetime | None) -> str | None:
+    return None if at is None else instant_text(at)

@@ -1,0 +1,33 @@
+"""The web application: the table of routes behind the gate, errors as JSON, and what every handler needs."""
+
+from aiohttp import web
+
+from shuttle.lifecycle import Ports
+from shuttle.lifecycle.accept import Acceptance
+from shuttle.web import ACCEPTANCE, PORTS, WORKER
+from shuttle.web.answers import errors_as_json
+from shuttle.web.auth import Gate
+from shuttle.web.routes import ROUTES
+from shuttle.worker import Worker
+
+
+def make_web(ports: Ports, worker: Worker) -> web.Application:
+    """The application; starting and stopping what it works with is the composition root's business."""
+    app = web.Application(middlewares=[errors_as_json], client_max_size=ports.settings.shuttle_max_body_bytes)
+    app[PORTS] = ports
+    app[ACCEPTANCE] = Acceptance(ports)
+    app[WORKER] = worker
+    gate = Gate(ports.settings.shuttle_tokens)
+    for route in ROUTES:
+        handler = gate.guard(route.handler, route.role)
+        if route.method == "GET":
+            app.router.add_get(route.path, handler)
+        else:
+            app.router.add_route(route.method, route.path, handler)
+    app.router.add_route("*", "/-/{rest:.*}", _nothing_here)
+    return app
+
+
+async def _nothing_here(request: web.Request) -> web.StreamResponse:
+    """`/-/…` is ours: what is not in the table is not an app."""
+    raise web.HTTPNotFound

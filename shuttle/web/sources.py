@@ -1,0 +1,71 @@
+"""`GET|HEAD /<segment>`: a build's source by its uuid, else an app's list."""
+
+import re
+
+from aiohttp import web
+
+from shuttle.build import Build
+from shuttle.errors import InvalidRequestError, NotFoundError, ObjectNotFoundError
+from shuttle.lifecycle.stage import flattened_source
+from shuttle.objects.names import source_object
+from shuttle.web import PORTS, STREAMING
+from shuttle.web.answers import json_answer
+from shuttle.web.builds import list_app
+from shuttle.web.names import app_id_in, raw_segments
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+
+
+async def get_source_or_app(request: web.Request) -> web.StreamResponse:
+    """A known build uuid → the original bytes; else a known app → its builds; else 404."""
+    ports = request.app[PORTS]
+    segment = raw_segments(request)[0]
+    if _UUID.fullmatch(segment):
+        build = await ports.store.build(segment.lower())
+        if build is not None:
+            return await _original(request, build)
+    try:
+        app_id = app_id_in(request)
+    except InvalidRequestError:  # no app can have such an id
+        return json_answer({"status": "Not Found"}, status=404)
+    try:
+        return await list_app(request, app_id)
+    except NotFoundError:
+        return json_answer({"status": "Not Found"}, status=404)
+
+
+async def _original(request: web.Request, build: Build) -> web.StreamResponse:
+    name = source_object(build.build_uuid)
+    info = await request.app[PORTS].objects.head(name)
+    if info is None:
+        return json_answer({"status": "Not Found"}, status=404)
+    headers = {
+        "Content-Type": info.content_type,
+        "Content-Length": str(info.size_bytes),
+        "X-Content-Type-Options": "nosniff",
+        "Content-Disposition": "attachment",
+    }
+    if request.method == "HEAD":
+        return web.Response(headers=headers)
+    return await send_object(request, name, headers)
+
+
+async def send_object(request: web.Request, name: str, headers: dict[str, str]) -> web.StreamResponse:
+    """Stream an object of known length; raises ObjectNotFoundError before anything was sent."""
+    async with request.app[PORTS].objects.open(name) as opened:
+        response = web.StreamResponse(headers=headers | {"Content-Length": str(opened.size_bytes)})
+        request[STREAMING] = True
+        await response.prepare(request)
+        async for chunk in opened.chunks:
+            await response.write(chunk)
+        await response.write_eof()
+    return response
+
+
+async def get_flattened(request: web.Request, build: Build) -> web.StreamResponse:
+    """`GET /-/builds/<uuid>/source.tar.gz` for the pipeline: checked and flattened."""
+    try:
+        path = await flattened_source(build, request.app[PORTS])
+    except ObjectNotFoundError:
+        raise NotFoundError("This build has no stored source.") from None
+    return web.FileResponse(path, headers={"Content-Type": "application/gzip"})

@@ -1,0 +1,216 @@
+"""The worker: the other entrance beside web/. It begins, resumes and gives turns to builds, and carries their logs."""
+
+import asyncio
+from contextlib import suppress
+from datetime import datetime
+from weakref import WeakValueDictionary
+
+import structlog
+
+from shuttle.build import Build, StopCause
+from shuttle.errors import StoreError
+from shuttle.lifecycle import Ports
+from shuttle.lifecycle.run import run
+from shuttle.lifecycle.stop import stop_build
+from shuttle.lifecycle.tail import spool_preamble
+from shuttle.logs.spool import SpoolError
+from shuttle.metrics import UNDER_WAY
+from shuttle.sinks import Sink, SinkTarget
+
+log = structlog.get_logger()
+
+# Signals wake the worker; this bounds what a lost one costs, and how late a parked build's deadline is noticed.
+_TICK_SECONDS = 5.0
+_STORE_PAUSE_SECONDS = 1.0
+_SPOOL_PAUSE_SECONDS = 1.0
+# Sources that stall for SHUTTLE_STAGE_TIMEOUT_SECONDS must not keep those of other apps from being fetched.
+_STAGED_AT_ONCE = 100
+
+
+class Worker:
+    """Runs builds as tasks of the process. A task that dies of a bug is logged and begun again, never forgotten."""
+
+    def __init__(self, ports: Ports, sinks: dict[str, Sink]) -> None:
+        """`sinks` by kind."""
+        self._ports = ports
+        self._sinks = sinks
+        self._runs: dict[str, asyncio.Task[None]] = {}
+        self._carriers: dict[int, asyncio.Task[None]] = {}
+        self._parked: dict[str, Build] = {}
+        self._staging = asyncio.Semaphore(_STAGED_AT_ONCE)
+        self._staging_of_app: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._ended_at: dict[str, datetime] = {}
+        self._loop: asyncio.Task[None] | None = None
+        self._closing = False
+
+    async def start(self) -> None:
+        """Take up everything that is not over: unfinished builds, logs to archive, sinks to feed."""
+        unfinished = await self._ports.store.unfinished()
+        for build in unfinished:
+            self._ports.library.recover(build)
+            self._begin(build)
+        for build in await self._ports.store.unsettled():
+            self._begin(build)
+        for target in await self._ports.store.open_sinks():
+            await self._carry(target)
+        self._loop = asyncio.create_task(self._serve(), name="worker")
+
+    def adopt(self, build: Build, *, has_sinks: bool) -> None:
+        """A build was just accepted."""
+        self._begin(build)
+        if has_sinks:
+            self._spawn_carriers(build.build_uuid)
+
+    async def close(self, grace_seconds: float) -> None:
+        """Stop claiming, abort what is open towards strangers, and let go; nothing fails because we stopped."""
+        self._closing = True
+        tasks = [*self._runs.values(), *self._carriers.values(), *([self._loop] if self._loop else [])]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=grace_seconds)
+
+    # --- turns
+
+    async def _serve(self) -> None:
+        while True:
+            try:
+                await self._give_turns()
+            except StoreError as error:
+                log.warning("the database is out of reach", error=error.message)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_TICK_SECONDS):
+                    await self._ports.signals.worker.wait()
+            self._ports.signals.worker.clear()
+
+    async def _give_turns(self) -> None:
+        """Grant free slots; begin what a stop touched; end parked builds whose deadline passed."""
+        for build_uuid in self._ports.signals.take_touched():
+            touched = self._parked.pop(build_uuid, None)
+            if touched is not None:
+                self._begin(touched)
+        for build_uuid in await self._ports.store.grant_slots(self._ports.settings.maximum_parallel_builds):
+            parked = self._parked.pop(build_uuid, None) or await self._ports.store.build(build_uuid)
+            if parked is not None:
+                self._begin(parked)
+        now = self._ports.now()
+        for build in [build for build in self._parked.values() if build.deadline_at <= now]:
+            await stop_build(build.build_uuid, StopCause.DEADLINE, self._ports)
+
+    # --- builds
+
+    def _begin(self, build: Build) -> None:
+        """Run the build as a task, unless it is running or we are going down."""
+        if self._closing or build.build_uuid in self._runs:
+            return
+        task = asyncio.create_task(self._run(build), name=f"build {build.build_uuid}")
+        self._runs[build.build_uuid] = task
+        UNDER_WAY.set(len(self._runs))
+
+    async def _run(self, build: Build) -> None:
+        try:
+            if build.staged_at is None and not build.state.final:
+                async with self._staging_of_app.setdefault(build.app_id, asyncio.Lock()), self._staging:
+                    await run(build.build_uuid, self._ports)
+            else:
+                await run(build.build_uuid, self._ports)
+        except Exception:  # a bug must not lose the build: say so, and go on from its row
+            log.exception("a build's task failed; it goes on in a moment", build_uuid=build.build_uuid)
+            await asyncio.sleep(1)
+        finally:
+            del self._runs[build.build_uuid]
+            UNDER_WAY.set(len(self._runs))
+        while not self._closing:
+            try:
+                await self._after(build.build_uuid)
+                break
+            except StoreError as error:
+                log.warning("the database is out of reach", error=error.message)
+                await asyncio.sleep(_STORE_PAUSE_SECONDS)
+
+    async def _after(self, build_uuid: str) -> None:
+        """Park it, begin it again, or let it go; then see who is next."""
+        build = await self._ports.store.build(build_uuid)
+        if build is None:
+            return
+        if build.finished_at is not None and await self._ports.store.has_open_sinks(build_uuid):
+            self._ended_at[build_uuid] = build.finished_at
+        if build.state.final:
+            self._parked.pop(build_uuid, None)
+            if build.archived_at is None:
+                self._begin(build)
+            else:
+                await self._let_go(build_uuid)
+        elif build.staged_at is not None and build.slot_at is None:
+            await self._park(build)
+        else:
+            self._begin(build)
+        self._ports.signals.wake_worker()
+
+    async def _park(self, build: Build) -> None:
+        """It waits for its turn, holding neither a slot nor a task."""
+        self._parked[build.build_uuid] = build
+        await self._give_turns()
+        if build.build_uuid in self._parked:
+            why = await self._ports.store.why_parked(build.build_uuid, self._ports.settings.maximum_parallel_builds)
+            if why is not None:
+                line = f"-----> Waiting for {why}.\n"
+                parked = await self._ports.store.waits_for(build.build_uuid, why, line)
+                # Not vital: a disk that takes no log ends the build when its flow meets it.
+                with suppress(SpoolError):
+                    spool_preamble(parked or build, self._ports.library.spool(build.build_uuid))
+
+    # --- sinks
+
+    def _spawn_carriers(self, build_uuid: str) -> None:
+        task = asyncio.create_task(self._carry_all(build_uuid))
+        self._carriers[id(task)] = task
+        task.add_done_callback(lambda done: self._carriers.pop(id(done), None))
+
+    async def _carry_all(self, build_uuid: str) -> None:
+        for target in await self._ports.store.open_sinks(build_uuid):
+            await self._carry(target)
+
+    async def _carry(self, target: SinkTarget) -> None:
+        if target.sink_id in self._carriers:
+            return
+        task = asyncio.create_task(self._carry_one(target), name=f"sink {target.sink_id}")
+        self._carriers[target.sink_id] = task
+        task.add_done_callback(lambda _: self._carriers.pop(target.sink_id, None))
+
+    async def _carry_one(self, target: SinkTarget) -> None:
+        """One log to one stranger, until done or given up; afterwards the spool may go."""
+        build_uuid = target.build_uuid
+        build = await self._ports.store.build(build_uuid)
+        assert build is not None  # noqa: S101 - a sink's row refers to it
+        if build.finished_at is not None:
+            self._ended_at[build_uuid] = build.finished_at
+        sink = self._sinks[target.kind]
+        while True:
+            try:
+                reader = self._ports.library.reader(build)
+                await sink.carry(target, reader, self._ports.store, lambda: self._ended_at.get(build_uuid))
+                break
+            except SpoolError as error:  # the disk may be given room or be mended
+                log.warning("a sink waits for the log's spool", build_uuid=build_uuid, error=error.message)
+                await asyncio.sleep(_SPOOL_PAUSE_SECONDS)
+            except Exception:  # a bug must not lose the log: say so, and go on from what is acknowledged
+                log.exception("a sink's task failed; it goes on in a moment", build_uuid=build_uuid)
+                await asyncio.sleep(1)
+                still_open = {again.sink_id: again for again in await self._ports.store.open_sinks(build_uuid)}
+                if target.sink_id not in still_open:
+                    break
+                target = still_open[target.sink_id]
+        if not await self._ports.store.has_open_sinks(build_uuid):
+            self._ended_at.pop(build_uuid, None)
+            await self._let_go(build_uuid)
+
+    async def _let_go(self, build_uuid: str) -> None:
+        """The spool goes once the log is archived and no sink needs it any more."""
+        build = await self._ports.store.build(build_uuid)
+        if (
+            build is not None
+            and build.archived_at is not None
+            and not await self._ports.store.has_open_sinks(build_uuid)
+        ):
+            self._ports.library.forget(build_uuid)

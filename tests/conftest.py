@@ -1,0 +1,17 @@
+"""What all tests share: property tests try the same examples, and tests have the same names, everywhere."""
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
+)
+
+_LONGEST_IN_A_NAME = 12
+
+
+def pytest_make_parametrize_id(config: pytest.Config, val: Any, argname: str) -> str | None:
+    """Long bytes are numbered: an archive made at collection holds the time, and two processes must agree on names."""
+    return argname if isinstance(val, bytes) and len(val) > _LONGEST_IN_A_NAME else None

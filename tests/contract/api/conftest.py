@@ -1,0 +1,39 @@
+"""Shuttles that many tests share: they differ in what lies behind them, and no test minds the others' builds."""
+
+from collections.abc import AsyncIterator
+from itertools import count
+
+import pytest
+import pytest_asyncio
+
+from tests.inprocess import Jenkins, Shuttle, running_jenkins, running_shuttle
+
+_NUMBERS = count(1)
+
+
+@pytest.fixture
+def app() -> str:
+    """An app that no other test uses."""
+    return f"app-{next(_NUMBERS)}"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def idle(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shuttle]:
+    """A shuttle whose Jenkins is down: builds are accepted and wait."""
+    async with running_shuttle(tmp_path_factory.mktemp("idle")) as shuttle:
+        yield shuttle
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def jenkins(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Jenkins]:
+    """An embedded Jenkins behind a front that can misbehave."""
+    async with running_jenkins(tmp_path_factory.mktemp("jenkins"), executors=8) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shuttle(tmp_path_factory: pytest.TempPathFactory, jenkins: Jenkins) -> AsyncIterator[Shuttle]:
+    """A shuttle that really builds, several apps at a time."""
+    folder = tmp_path_factory.mktemp("shuttle")
+    async with running_shuttle(folder, jenkins.url, MAXIMUM_PARALLEL_BUILDS="8") as running:
+        yield running

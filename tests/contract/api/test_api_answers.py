@@ -1,0 +1,335 @@
+"""`POST /:app_id/:build_id`: what is answered to which body, in which order (contract, section 1)."""
+
+import asyncio
+import base64
+import json
+import uuid
+from pathlib import Path
+
+import pytest
+
+from tests.inprocess import Shuttle, running_shuttle, script_request
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+OK = {"status": "OK"}
+SCRIPT = script_request()
+
+
+async def test_200_says_ok_and_the_build_is_there(idle: Shuttle, app: str):
+    answer = await idle.post(f"/{app}/1", SCRIPT)
+    assert (answer.status, answer.json) == (200, OK)
+    assert answer.headers["Content-Type"].startswith("application/json")
+    assert "Shuttle-Replayed" not in answer.headers
+    assert (await idle.build(f"/{app}/1"))["build_id"] == "1"
+
+
+async def test_the_same_request_again_starts_nothing(idle: Shuttle, app: str):
+    await idle.post(f"/{app}/1", SCRIPT)
+    before = await idle.build(f"/{app}/1")
+    again = await idle.post(f"/{app}/1", SCRIPT)
+    assert (again.status, again.json, again.headers["Shuttle-Replayed"]) == (200, OK, "true")
+    assert (await idle.build(f"/{app}/1"))["build_uuid"] == before["build_uuid"]
+    assert len((await idle.get(f"/{app}")).json["builds"]) == 1
+
+
+async def test_a_hundred_equal_requests_at_once_are_one_build(idle: Shuttle, app: str):
+    answers = await asyncio.gather(*[idle.post(f"/{app}/1", SCRIPT) for _ in range(100)])
+    assert {answer.status for answer in answers} == {200}
+    assert sum("Shuttle-Replayed" not in answer.headers for answer in answers) == 1
+    assert len((await idle.get(f"/{app}")).json["builds"]) == 1
+
+
+async def test_different_requests_at_once_for_one_pair_are_one_build_and_conflicts(idle: Shuttle, app: str):
+    bodies = [script_request(metadata=number) for number in range(20)]
+    answers = await asyncio.gather(*[idle.post(f"/{app}/1", body) for body in bodies])
+    assert sorted(answer.status for answer in answers) == [200] + [409] * 19
+    winner = next(body for body, answer in zip(bodies, answers, strict=True) if answer.status == 200)
+    assert (await idle.build(f"/{app}/1"))["metadata"] == winner["metadata"]
+
+
+async def test_another_request_for_the_pair_is_a_conflict(idle: Shuttle, app: str):
+    await idle.post(f"/{app}/1", SCRIPT)
+    answer = await idle.post(f"/{app}/1", script_request("false"))
+    assert (answer.status, answer.json["code"], answer.json["field"]) == (409, "conflict", "build_id")
+
+
+@pytest.mark.parametrize(
+    ("recorded", "repeated"),
+    [
+        ({"a": 1, "b": [True, None]}, b'{"b" : [ true,null ] , "a":1.0}'),
+        ({"n": 1e3}, b'{"n":1000}'),
+        ({"n": 100}, b'{"n":1E2}'),
+        ({"text": "\u00e9\u2028"}, '{"text":"é\\u2028"}'.encode()),
+        ({"n": -0.0}, b'{"n":0}'),
+    ],
+    ids=["order, spaces, 1 and 1.0", "1e3 and 1000", "100 and 1E2", "escapes", "minus zero"],
+)
+async def test_equal_is_equal_as_a_json_value(idle: Shuttle, app: str, recorded: object, repeated: bytes):
+    await idle.post(f"/{app}/1", {"metadata": recorded, **SCRIPT})
+    rest = json.dumps(SCRIPT)[1:].encode()
+    again = await idle.post(f"/{app}/1", b'\xef\xbb\xbf  {"metadata":' + repeated + b"," + rest + b"\r\n")
+    assert again.status == 200, again.body
+    assert again.headers["Shuttle-Replayed"] == "true"
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"n": 1}, {"n": "1"}),
+        ({"n": 1}, {"n": True}),
+        ({"n": [1, 2]}, {"n": [2, 1]}),
+        ({"n": None}, {}),
+        ({"n": 9007199254740993}, {"n": 9007199254740992}),
+    ],
+)
+async def test_what_differs_as_a_json_value_is_a_conflict(idle: Shuttle, app: str, first: object, second: object):
+    await idle.post(f"/{app}/1", script_request(metadata=first))
+    assert (await idle.post(f"/{app}/1", script_request(metadata=second))).status == 409
+
+
+async def test_a_default_written_out_is_another_request(idle: Shuttle, app: str):
+    """Equality is before defaults."""
+    await idle.post(f"/{app}/1", SCRIPT)
+    assert (await idle.post(f"/{app}/1", script_request(timeout_seconds=1200))).status == 409
+
+
+@pytest.mark.parametrize(
+    ("body", "where"),
+    [
+        (b'{"source": {"url": "https://h/a"},\n "metadata": [1, 2,]}', "a trailing comma at line 2 column 20"),
+        (b'{"source": {"url": "https://h/a"},}', "a trailing comma at line 1 column 35"),
+        (b'{"a": \n\n  nope}', "line 3 column 3"),
+        (b'{"a": 1', "line 1 column 8"),
+        (b'{"a": "\xff"}', "line 1 column 8"),
+        (b'{"a": NaN}', "NaN"),
+        (b"", "empty"),
+        (b"   ", "empty"),
+        (b"[" * 5000 + b"]" * 5000, "nested"),
+        (b'{"a": 1e999}', "1e999"),
+        (b"9" * 5000, "not usable"),
+        (b"{} {}", "line 1 column 4"),
+    ],
+)
+async def test_malformed_json_is_told_with_its_place(idle: Shuttle, app: str, body: bytes, where: str):
+    answer = await idle.post(f"/{app}/1", body)
+    assert (answer.status, answer.json["code"], answer.json["status"]) == (400, "invalid_json", "error")
+    assert where in answer.json["message"]
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "source"),
+        ({"\ud800": 1, **SCRIPT}, None),
+        (script_request(labels={"\ud800": "x"}), "labels"),
+        (script_request(human_readable_info="\ud800"), "human_readable_info"),
+        ([], None),
+        ("text", None),
+        (7, None),
+        ({"source": {}}, "source.url"),
+        ({"source": "https://h/a"}, "source"),
+        ({"source": {"url": 5}}, "source.url"),
+        ({"source": {"url": "ftp://h/a"}}, "source.url"),
+        ({"source": {"url": "https://"}}, "source.url"),
+        ({"source": {"url": "https://h:0/"}}, "source.url"),
+        ({"source": {"url": "https://h/a", "checksum": "md5:00"}, "pipeline": "script"}, "source.checksum"),
+        ({"source": {"url": "git+https://h/a.git"}}, "source.url"),
+        ({"source": {"url": "data:;base64,!"}, "pipeline": "script"}, "source.url"),
+        ({"source": {"url": "https://h/a"}}, "destination.image"),
+        ({"source": {"url": "https://h/a"}, "destination": {"image": "http://h/a"}}, "destination.image"),
+        (
+            {"source": {"url": "https://h/a"}, "destination": {"image": "docker://h/o/r@sha256:" + "0" * 64}},
+            "destination.image",
+        ),
+        (
+            {"source": {"url": "https://h/a"}, "destination": {"image": "docker://h/o/a", "url": "docker://h/o/b"}},
+            "destination.url",
+        ),
+        (script_request(pipeline="nonsense"), "pipeline"),
+        (script_request(pipeline={"name": "script", "options": {"x": 1}}), "pipeline.options.x"),
+        (script_request(webhooks={"status": "gopher://h/"}), "webhooks.status"),
+        (script_request(webhooks={"status": ["http://h/", 7]}), "webhooks.status[1]"),
+        (
+            script_request(webhooks={"logs": {"url": "http://h/", "headers": {"X-Y": "a\nb"}}}),
+            "webhooks.logs.headers.X-Y",
+        ),
+        (script_request(webhooks={"logs": "kafka://h:9092"}), "webhooks.logs"),
+        (script_request(webhooks={"logs": "kafka://h:0/topic"}), "webhooks.logs"),
+        (script_request(webhooks={"logs": ["http://h/", "kafka://h/not a topic"]}), "webhooks.logs[1]"),
+        (script_request(webhooks={"logs": {"url": "kafka://h/t", "headers": {"X": "y"}}}), "webhooks.logs.headers"),
+        (script_request(webhooks={"logs": "failover(http://a/, , http://b/)"}), "webhooks.logs"),
+        (script_request(webhooks={"status": "failover(http://a/, failover(http://b/))"}), "webhooks.status"),
+        (script_request(webhooks={"status": "failover(http://a/, ftp://b/)"}), "webhooks.status"),
+        (script_request(webhooks={"status": "failover(kafka://a)"}), "webhooks.status"),
+        (script_request(webhooks={"logs": "http://h:65536/"}), "webhooks.logs"),
+        (script_request(arguments={"A-B": "x"}), "arguments.A-B"),
+        (script_request(arguments={"A": None}), "arguments.A"),
+        (script_request(arguments={"A": {"b": 1}}), "arguments.A"),
+        (script_request(arguments=["A"]), "arguments"),
+        (script_request(secret_arguments=["MISSING"]), "secret_arguments[0]"),
+        (script_request(timeout_seconds=0), "timeout_seconds"),
+        (script_request(timeout_seconds="60"), "timeout_seconds"),
+        (script_request(timeout_seconds=True), "timeout_seconds"),
+        (script_request(timeout_seconds=86_401), "timeout_seconds"),
+        (script_request(labels={"a": 1}), "labels.a"),
+        (script_request(human_readable_info=["x"]), "human_readable_info"),
+        (script_request(metadata="x" * 65_536), "metadata"),
+        (script_request(resume_from="x"), "resume_from"),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+async def test_400_names_the_field(idle: Shuttle, app: str, body: object, field: str | None):
+    answer = await idle.post(f"/{app}/1", body)
+    assert answer.status == 400, answer.body
+    assert answer.json.get("field") == field
+    assert set(answer.json) <= {"status", "code", "message", "field"}
+    assert answer.json["message"].endswith(".")
+    assert (await idle.get(f"/{app}/1")).status == 404
+
+
+async def test_metadata_of_64_kib_is_taken(idle: Shuttle, app: str):
+    metadata = "x" * (65_536 - 2)
+    assert (await idle.post(f"/{app}/1", script_request(metadata=metadata))).status == 200
+    assert (await idle.build(f"/{app}/1"))["metadata"] == metadata
+
+
+@pytest.mark.parametrize(
+    "metadata", [{"b": 1, "a": [1.5, "é", "\ud800", None]}, 0, "", False, [], 12345678901234567890, "x\0y"]
+)
+async def test_metadata_is_handed_back_equal(idle: Shuttle, app: str, metadata: object):
+    body = json.dumps(script_request(metadata=metadata)).encode()
+    assert (await idle.post(f"/{app}/1", body)).status == 200
+    assert (await idle.build(f"/{app}/1"))["metadata"] == metadata
+    assert (await idle.get(f"/{app}/1/status")).json["id"] == metadata
+
+
+@pytest.mark.parametrize("destination", ["image", "url"])
+async def test_both_spellings_of_the_destination_are_known(idle: Shuttle, app: str, destination: str):
+    body = {
+        "source": {"url": "http://127.0.0.1:9/a.tgz"},
+        "destination": {destination: "docker://user:pa%20ss@registry.example.com/org/repo", "tags": ["v1"]},
+    }
+    assert (await idle.post(f"/{app}/1", body)).status == 200
+    build = await idle.build(f"/{app}/1")
+    assert build["destinations"] == ["registry.example.com/org/repo:latest", "registry.example.com/org/repo:v1"]
+    assert build["pipeline"] == "docker-image"
+
+
+async def test_unknown_fields_are_named_and_ignored(idle: Shuttle, app: str):
+    body = script_request(future=1, **{"ünï, cödé\n": 2})
+    body["source"]["mirror"] = "x"
+    answer = await idle.post(f"/{app}/1", json.dumps(body).encode())
+    assert answer.status == 200
+    named = answer.headers["Shuttle-Ignored-Fields"].split(", ")
+    assert named == ["future", "%C3%BCn%C3%AF%2C c%C3%B6d%C3%A9%0A", "source.mirror"]
+
+
+async def test_many_unknown_fields_still_fit_into_a_header(idle: Shuttle, app: str):
+    answer = await idle.post(f"/{app}/1", script_request(**{f"é{number}": 1 for number in range(10_000)}))
+    named = answer.headers["Shuttle-Ignored-Fields"].split(", ")
+    assert len(answer.headers["Shuttle-Ignored-Fields"]) <= 4096
+    assert named[0] == "%C3%A90"
+    assert named[-1] == "..."
+    assert all(name.startswith("%C3%A9") for name in named[:-1])
+
+
+async def test_a_secret_too_short_to_mask_is_warned_of(idle: Shuttle, app: str):
+    body = script_request(arguments={"PIN": "12345", "LONG": "123456"}, secret_arguments=["PIN", "LONG"])
+    answer = await idle.post(f"/{app}/1", body)
+    assert "arguments.PIN" in answer.headers["Shuttle-Warnings"]
+    assert "LONG" not in answer.headers["Shuttle-Warnings"]
+    assert "12345" not in answer.headers["Shuttle-Warnings"]
+
+
+@pytest.mark.parametrize(
+    ("content_type", "status"),
+    [
+        (None, 200),
+        ("application/json", 200),
+        ("Application/JSON; charset=utf-8", 200),
+        ("application/vnd.acme+json", 200),
+        ("text/plain", 415),
+        ("application/x-www-form-urlencoded", 415),
+        ("multipart/form-data; boundary=x", 415),
+        ("json", 415),
+        ("", 415),
+    ],
+)
+async def test_content_types(idle: Shuttle, app: str, content_type: str | None, status: int):
+    body = json.dumps(SCRIPT).encode()
+    headers = {} if content_type is None else {"Content-Type": content_type}
+    answer = await idle.post(f"/{app}/1", body, headers=headers)
+    assert answer.status == status, answer.body
+    if status == 415:
+        assert answer.json["code"] == "unsupported_media_type"
+
+
+async def test_a_build_id_in_uuid_form_is_the_builds_uuid(idle: Shuttle, app: str):
+    wanted = str(uuid.uuid4())
+    await idle.post(f"/{app}/{wanted.upper()}", SCRIPT)
+    assert (await idle.build(f"/{app}/{wanted.upper()}"))["build_uuid"] == wanted
+    # Taken by now, so another app's build of that id gets one of its own.
+    await idle.post(f"/{app}-2/{wanted}", SCRIPT)
+    other = (await idle.build(f"/{app}-2/{wanted}"))["build_uuid"]
+    assert other != wanted
+    assert uuid.UUID(other).version == 4
+
+
+async def test_one_uuid_asked_for_by_many_apps_at_once_is_one_builds_uuid(idle: Shuttle, app: str):
+    wanted = str(uuid.uuid4())
+    bodies = {f"{app}-{number}": script_request(f"exit {number}") for number in range(8)}
+    answers = await asyncio.gather(*[idle.post(f"/{name}/{wanted}", body) for name, body in bodies.items()])
+    assert [answer.status for answer in answers] == [200] * 8
+    uuids = [(await idle.build(f"/{name}/{wanted}"))["build_uuid"] for name in bodies]
+    assert len(set(uuids)) == 8
+    assert wanted in uuids
+    for build_uuid, body in zip(uuids, bodies.values(), strict=True):
+        stored = (await idle.get(f"/{build_uuid}")).body
+        assert stored == base64.b64decode(body["source"]["url"].partition(",")[2])
+
+
+async def test_other_build_ids_get_a_generated_uuid(idle: Shuttle, app: str):
+    for build_id in ("7", "123456781234567812345678123456789012", "12345678123456781234567812345678----"):
+        await idle.post(f"/{app}/{build_id}", SCRIPT)
+        assert uuid.UUID((await idle.build(f"/{app}/{build_id}"))["build_uuid"]).version == 4
+
+
+async def test_a_data_source_is_stored_when_the_caller_reads_200(idle: Shuttle, app: str):
+    await idle.post(f"/{app}/1", {"source": {"url": "data:text/x-thing;base64,aGVsbG8="}, "pipeline": "script"})
+    build = await idle.build(f"/{app}/1")
+    stored = await idle.get(f"/{build['build_uuid']}")
+    assert (stored.status, stored.body, stored.headers["Content-Type"]) == (200, b"hello", "text/x-thing")
+    assert build["source"]["url"] == "data:text/x-thing;base64"
+
+
+async def test_a_repeated_data_source_leaves_the_recorded_one_alone(tmp_path: Path):
+    # A shuttle of its own: the objects of other tests' builds come and go as they are staged.
+    async with running_shuttle(tmp_path) as own:
+        await own.post("/app/1", SCRIPT)
+        build_uuid = (await own.build("/app/1"))["build_uuid"]
+        before = await own.get(f"/{build_uuid}")
+        objects = sorted(path.name for path in (own.data / "objects").rglob("*") if path.is_file())
+        await own.post("/app/1", SCRIPT)
+        assert (await own.post("/app/1", script_request("exit 3"))).status == 409
+        assert (await own.get(f"/{build_uuid}")).body == before.body
+        assert sorted(path.name for path in (own.data / "objects").rglob("*") if path.is_file()) == objects
+
+
+async def test_what_is_wrong_in_itself_is_told_before_the_conflict(idle: Shuttle, app: str):
+    await idle.post(f"/{app}/1", SCRIPT)
+    wrong = {"source": {"url": "data:;base64,%%%"}, "pipeline": "script"}
+    assert (await idle.post(f"/{app}/1", wrong)).status == 400
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "OPTIONS"])
+async def test_405_for_other_methods(idle: Shuttle, app: str, method: str):
+    answer = await idle.ask(method, f"/{app}/1")
+    assert (answer.status, answer.json["code"]) == (405, "method_not_allowed")
+    assert {"GET", "POST", "DELETE"} <= set(answer.headers["Allow"].split(","))
+
+
+@pytest.mark.parametrize("path", ["/", "/-/nothing", "/-/builds/x/y/z", "/a/b/c", "/a/b/c/d/e", "//", "/-/"])
+async def test_404_where_nothing_is(idle: Shuttle, path: str):
+    answer = await idle.get(path)
+    assert (answer.status, answer.json["code"]) == (404, "not_found")

@@ -1,0 +1,209 @@
+"""How builds end in Jenkins (contract, section 2): state, status word, reason, statuses, log."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from shuttle.build import job_name_of
+from tests.inprocess import Jenkins, Shuttle, script_request
+from tests.product import data_url
+from tests.receivers import Receiver, hanging
+
+_SOMEBODYS_JOB = Path(__file__).parents[2] / "recordings" / "declarative" / "config.xml"
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+def waiting_for(file: Path) -> str:
+    """A script that goes on once the file is there."""
+    return f"echo begun\nwhile [ ! -e {file} ]; do sleep 0.05; done"
+
+
+async def begun(shuttle: Shuttle, path: str) -> dict[str, Any]:
+    """The build, once its script has said so."""
+    async with shuttle.session.get(f"{shuttle.url}{path}/logs?follow=true") as response:
+        text = b""
+        async for piece in response.content.iter_any():
+            text += piece
+            if b"begun\n" in text:
+                return await shuttle.build(path)
+    raise AssertionError(f"ended without beginning: {text.decode()}")
+
+
+async def ended(shuttle: Shuttle, path: str, state: str, word: str, reason: str | None) -> dict[str, Any]:
+    """The build's end, told alike by the read side, the newest status and the log."""
+    build = await shuttle.until(path)
+    log = await shuttle.whole_log(path)
+    assert (build["state"], build["status"], build["reason"]) == (state, word, reason), build["message"]
+    assert build["building"] is False
+    assert build["log"] == {"bytes": len(log), "sha256": hashlib.sha256(log).hexdigest(), "complete": True}
+    status = (await shuttle.get(f"{path}/status")).json
+    assert (status["status"], status["building"], status["reason"]) == (word, False, reason)
+    assert (status["log_bytes"], status["log_sha256"]) == (len(log), hashlib.sha256(log).hexdigest())
+    assert (build["message"] is None) == (reason is None)
+    return build
+
+
+async def test_success(shuttle: Shuttle, app: str):
+    await shuttle.submit(f"/{app}/1", "echo hello")
+    build = await ended(shuttle, f"/{app}/1", "succeeded", "succeeded", None)
+    assert list(build["timestamps"].values()) == sorted(build["timestamps"].values())
+    log = (await shuttle.whole_log(f"/{app}/1")).decode()
+    assert log.startswith("-----> Source: ")
+    assert "\nhello\n" in log
+    assert log.endswith("\nFinished: SUCCESS\n")
+    assert "[Pipeline]" not in log
+
+
+async def test_failure_of_the_script(shuttle: Shuttle, app: str):
+    await shuttle.submit(f"/{app}/1", "echo no >&2; exit 3")
+    build = await ended(shuttle, f"/{app}/1", "failed", "failed", "build_failed")
+    assert "exit status 3" in build["message"]
+
+
+async def test_the_pipeline_says_why(shuttle: Shuttle, app: str):
+    body = {"source": {"url": data_url({"readme": "nothing to build"})}, "pipeline": "script"}
+    await shuttle.post(f"/{app}/1", body)
+    build = await ended(shuttle, f"/{app}/1", "failed", "failed", "no_build_script")
+    log = (await shuttle.whole_log(f"/{app}/1")).decode()
+    assert log.splitlines()[-1] == f"-----> {build['message']}"
+
+
+@pytest.mark.parametrize(
+    ("result", "state", "reason"),
+    [("UNSTABLE", "failed", "unstable"), ("NOT_BUILT", "failed", "not_built"), ("SUCCESS", "succeeded", None)],
+)
+async def test_jenkins_other_results(
+    shuttle: Shuttle, jenkins: Jenkins, app: str, result: str, state: str, reason: str | None
+):
+    job = job_name_of(app)
+
+    def told(request: web.Request) -> web.Response | None:
+        if request.path == f"/job/{job}/1/api/json":
+            return web.json_response({"number": 1, "building": False, "result": result, "queueId": 1, "actions": []})
+        return None
+
+    # Jenkins claims the result while the build runs, so the claim has to come before it is believed.
+    await shuttle.submit(f"/{app}/1", "echo begun; sleep 0.2")
+    await begun(shuttle, f"/{app}/1")
+    jenkins.fault = told
+    try:
+        await ended(shuttle, f"/{app}/1", state, state, reason)
+    finally:
+        jenkins.fault = None
+
+
+async def test_a_stop_ends_a_running_build_once_jenkins_confirms(shuttle: Shuttle, app: str, tmp_path: Path):
+    await shuttle.submit(f"/{app}/1", waiting_for(tmp_path / "never"))
+    await begun(shuttle, f"/{app}/1")
+    for _ in range(2):
+        answer = await shuttle.delete(f"/{app}/1")
+        assert (answer.status, answer.json) == (200, {"status": "OK"})
+    await ended(shuttle, f"/{app}/1", "stopped", "failed", "stopped")
+    assert (await shuttle.whole_log(f"/{app}/1")).decode().splitlines()[
+        -1
+    ] == "-----> The build was stopped on request."
+    after = await shuttle.delete(f"/{app}/1")
+    assert (after.status, after.json["code"]) == (422, "nothing_to_stop")
+
+
+async def test_a_script_that_ignores_the_stop_is_terminated(shuttle: Shuttle, app: str, tmp_path: Path):
+    await shuttle.submit(f"/{app}/1", f"trap '' TERM INT HUP; {waiting_for(tmp_path / 'never')}")
+    await begun(shuttle, f"/{app}/1")
+    await shuttle.delete(f"/{app}/1")
+    await ended(shuttle, f"/{app}/1", "stopped", "failed", "stopped")
+
+
+async def test_the_time_limit_counts_from_running(shuttle: Shuttle, app: str, tmp_path: Path):
+    await shuttle.submit(f"/{app}/1", waiting_for(tmp_path / "never"), timeout_seconds=1)
+    await ended(shuttle, f"/{app}/1", "timedout", "timedout", "timeout")
+
+
+async def test_somebody_aborts_it_in_jenkins(shuttle: Shuttle, jenkins: Jenkins, app: str, tmp_path: Path):
+    await shuttle.submit(f"/{app}/1", waiting_for(tmp_path / "never"))
+    build = await begun(shuttle, f"/{app}/1")
+    assert await jenkins.call("POST", f"/job/{build['jenkins']['job']}/1/stop") == 302
+    await ended(shuttle, f"/{app}/1", "failed", "failed", "aborted_in_jenkins")
+
+
+async def test_somebody_deletes_the_job(shuttle: Shuttle, jenkins: Jenkins, app: str, tmp_path: Path):
+    await shuttle.submit(f"/{app}/1", waiting_for(tmp_path / "go"))
+    build = await begun(shuttle, f"/{app}/1")
+    assert await jenkins.call("POST", f"/job/{build['jenkins']['job']}/doDelete") == 302
+    await ended(shuttle, f"/{app}/1", "failed", "failed", "lost_in_jenkins")
+    (tmp_path / "go").touch()
+
+
+async def test_a_job_of_that_name_that_is_not_ours_is_left_alone(shuttle: Shuttle, jenkins: Jenkins, app: str):
+    job, config = job_name_of(app), _SOMEBODYS_JOB.read_bytes()
+    headers = {"Content-Type": "application/xml"}
+    assert await jenkins.call("POST", f"/createItem?name={job}", data=config, headers=headers) == 200
+    await shuttle.submit(f"/{app}/1")
+    build = await ended(shuttle, f"/{app}/1", "failed", "failed", "foreign_job")
+    assert job in build["message"]
+    assert await jenkins.call("GET", f"/job/{job}/1/api/json") == 404
+
+
+async def test_a_stop_that_comes_after_jenkins_finished_leaves_its_result(
+    shuttle: Shuttle, jenkins: Jenkins, app: str, tmp_path: Path
+):
+    await shuttle.submit(f"/{app}/1", waiting_for(tmp_path / "go"))
+    build = await begun(shuttle, f"/{app}/1")
+    jenkins.fault = lambda _: web.Response(status=503)
+    try:
+        (tmp_path / "go").touch()
+        await jenkins.finished(build["jenkins"]["job"], 1)
+        assert (await shuttle.delete(f"/{app}/1")).status == 200
+    finally:
+        jenkins.fault = None
+    await ended(shuttle, f"/{app}/1", "succeeded", "succeeded", None)
+
+
+async def test_422_for_what_is_unknown(shuttle: Shuttle, app: str):
+    answer = await shuttle.delete(f"/{app}/1")
+    assert (answer.status, answer.json["code"]) == (422, "nothing_to_stop")
+
+
+async def test_a_stop_in_the_queue_of_jenkins(shuttle: Shuttle, jenkins: Jenkins, app: str):
+    assert await jenkins.call("POST", "/quietDown") == 302
+    try:
+        await shuttle.submit(f"/{app}/1")
+        await shuttle.submit(f"/{app}-other/1")
+        for path in (f"/{app}/1", f"/{app}-other/1"):
+            build = await shuttle.until_shown(path, lambda shown: "shut down" in str(shown["waiting_for"]))
+            assert build["state"] == "queued"
+        assert (await shuttle.delete(f"/{app}/1")).status == 200
+        item = (await shuttle.build(f"/{app}-other/1"))["jenkins"]["queue_item"]
+        assert await jenkins.call("POST", f"/queue/cancelItem?id={item}") == 204
+        stopped = await ended(shuttle, f"/{app}/1", "stopped", "failed", "stopped")
+        cancelled = await ended(shuttle, f"/{app}-other/1", "failed", "failed", "cancelled_in_jenkins")
+        assert stopped["timestamps"]["running_at"] is cancelled["timestamps"]["running_at"] is None
+    finally:
+        assert await jenkins.call("POST", "/cancelQuietDown") == 302
+
+
+async def test_a_stop_before_jenkins_has_it_ends_it_at_once(idle: Shuttle, app: str):
+    async with Receiver(hanging) as host:
+        await idle.post(f"/{app}/1", {"source": {"url": f"{host.url}/a"}, "pipeline": "script"})
+        await idle.until(f"/{app}/1", "staging")
+        await idle.post(f"/{app}/2", script_request())
+        for number in ("1", "2"):
+            assert (await idle.delete(f"/{app}/{number}")).status == 200
+            assert (await idle.build(f"/{app}/{number}"))["state"] == "stopped"
+            assert (await idle.delete(f"/{app}/{number}")).status == 422
+            status = (await idle.get(f"/{app}/{number}/status")).json
+            assert (status["status"], status["sequence"]) == ("failed", 2)
+            assert await idle.whole_log(f"/{app}/{number}") == b"-----> The build was stopped on request.\n"
+
+
+async def test_the_job_carries_the_callers_words(shuttle: Shuttle, jenkins: Jenkins, app: str):
+    words = "release <b>2.0</b> & more é"
+    await shuttle.submit(f"/{app}/1", human_readable_info=words)
+    build = await shuttle.until(f"/{app}/1")
+    assert build["human_readable_info"] == words
+    told = await jenkins.read(f"/job/{build['jenkins']['job']}/1/api/json")
+    assert json.loads(told)["description"] == words

@@ -1,0 +1,143 @@
+"""Whatever is sent: an answer of the family within a second, never a 500, and nothing accepted that must fail."""
+
+import asyncio
+import json
+import string
+from itertools import count
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.inprocess import Answer, Shuttle, running_shuttle, script_request
+
+GOOD = script_request()
+SEEN = script_request()
+_NUMBERS = count()
+
+texts = st.text(max_size=30) | st.sampled_from(
+    ["", "\0", "\ud800", "http://h/", "https://u:p@h:1/x?y#z", "docker://h/o/r:t", "data:,x", "data:;base64,eA==",
+     "kafka://h/t", "failover(http://a/)", "http://[::1]/", "http://h:99999/", "script", "sha256:" + "0" * 64, "é" * 20]
+)  # fmt: skip
+numbers = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+values = st.recursive(
+    st.none() | st.booleans() | numbers | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=8,
+)
+FIELDS = ("source", "destination", "webhooks", "metadata", "human_readable_info", "arguments", "secret_arguments",
+          "pipeline", "timeout_seconds", "labels", "resume_from")  # fmt: skip
+PARTS = ("url", "checksum", "image", "tags", "status", "logs", "headers", "name", "options", "dockerfile")
+bodies = st.one_of(
+    values,
+    st.dictionaries(st.sampled_from(FIELDS) | texts, values, max_size=6),
+    st.fixed_dictionaries(
+        {"source": st.fixed_dictionaries({"url": texts}, optional={"checksum": texts | values})},
+        optional={name: values | st.dictionaries(st.sampled_from(PARTS), values, max_size=3) for name in FIELDS[1:]},
+    ),
+    # A good request with one thing changed is what gets past the first checks.
+    st.tuples(st.sampled_from(FIELDS), values).map(lambda change: {**GOOD, change[0]: change[1]}),
+)
+segments = st.text(max_size=12) | st.text(string.printable, max_size=12)
+
+
+@pytest.fixture(scope="module")
+def runner():
+    """A loop of this module's own: hypothesis calls its examples one by one, outside of any loop."""
+    with asyncio.Runner() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def fuzzed(runner: asyncio.Runner, tmp_path_factory: pytest.TempPathFactory):
+    opened = running_shuttle(tmp_path_factory.mktemp("fuzz"), SHUTTLE_QUEUE_LIMIT="1000000")
+    yield runner.run(opened.__aenter__())
+    runner.run(opened.__aexit__(None, None, None))
+
+
+def ask(runner: asyncio.Runner, request: Any) -> Answer:
+    async def in_time() -> Answer:
+        async with asyncio.timeout(1):
+            answer: Answer = await request
+            return answer
+
+    return runner.run(in_time())
+
+
+def is_of_the_family(answer: Answer) -> None:
+    assert answer.headers["Content-Type"].startswith("application/json")
+    if answer.status == 200:
+        assert answer.json == {"status": "OK"}
+        return
+    assert answer.status < 500, answer.body
+    assert answer.json["status"] == "error"
+    assert answer.json["code"]
+    assert answer.json["message"].endswith(".")
+    assert "\n" not in answer.json["message"]
+
+
+quickly = settings(
+    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
+)
+
+
+@quickly
+@given(body=bodies)
+def test_any_json(runner: asyncio.Runner, fuzzed: Shuttle, body: Any):
+    sent = json.dumps(body).encode()
+    path = f"/fuzz/{next(_NUMBERS)}"
+    answer = ask(runner, fuzzed.post(path, sent))
+    is_of_the_family(answer)
+    if answer.status == 400 and isinstance(body, dict):
+        unnamable = "names of the fields" in answer.json["message"]
+        assert bool(answer.json.get("field")) is not unnamable, (answer.body, sent)
+    if answer.status == 200:
+        assert ask(runner, fuzzed.get(path)).json["metadata"] == body.get("metadata")
+        assert ask(runner, fuzzed.post(path, sent)).headers["Shuttle-Replayed"] == "true"
+        assert ask(runner, fuzzed.delete(path)).status in {200, 422}
+
+
+@quickly
+@given(
+    body=st.binary(max_size=60) | st.text(alphabet='{}[]",:0123456789.eE+-truefalsn \n\\u', max_size=60).map(str.encode)
+)
+def test_any_bytes(runner: asyncio.Runner, fuzzed: Shuttle, body: bytes):
+    answer = ask(runner, fuzzed.post(f"/fuzz/{next(_NUMBERS)}", body))
+    is_of_the_family(answer)
+    assert answer.status == 400
+
+
+@quickly
+@given(
+    app_id=segments,
+    build_id=segments,
+    more=st.sampled_from(["", "/status", "/logs", "/artifacts", "/artifacts/x", "/x"]),
+)
+def test_any_path(runner: asyncio.Runner, fuzzed: Shuttle, app_id: str, build_id: str, more: str):
+    path = "/" + "/".join(
+        quote(part.encode("utf-8", "surrogatepass"), safe="!$&'()*+,;=:@{}|^`") for part in (app_id, build_id)
+    )
+    for method in ("GET", "POST", "DELETE", "HEAD"):
+        answer = ask(runner, fuzzed.ask(method, path + more, json=GOOD if method == "POST" else None))
+        assert answer.status < 500, (method, path + more, answer.body)
+        if answer.status >= 400 and method != "HEAD":
+            assert answer.json["status"] in {"error", "Not Found"}
+
+
+queries = st.dictionaries(
+    st.sampled_from(["limit", "before", "state", "offset", "follow", "app_id"]), texts, max_size=3
+)
+lists = st.sampled_from(["/-/builds", "/fuzz", "/-/deliveries", "/fuzz/seen/logs"])
+
+
+@quickly
+@given(query=queries, path=lists, header=st.text(string.printable, max_size=20))
+def test_any_query(runner: asyncio.Runner, fuzzed: Shuttle, query: dict[str, str], path: str, header: str):
+    if not path.startswith("/-/"):
+        ask(runner, fuzzed.post("/fuzz/seen", SEEN))
+    written = "&".join(f"{name}={quote(text.encode('utf-8', 'surrogatepass'))}" for name, text in query.items())
+    headers = {"Range": "bytes=" + "".join(character for character in header if character.isprintable())}
+    answer = ask(runner, fuzzed.get(f"{path}?{written}", headers=headers))
+    assert answer.status < 500, (path, query, answer.body)

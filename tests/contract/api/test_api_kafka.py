@@ -1,0 +1,80 @@
+"""Statuses and logs in Kafka and failover(…), as the API's callers ask for them and see them in the ledger."""
+
+import hashlib
+import json
+
+import pytest
+import pytest_asyncio
+from standardwebhooks import Webhook
+
+from tests.inprocess import Jenkins, Shuttle, running_shuttle
+from tests.kafka_broker import closed_port
+from tests.kafka_cluster import Cluster, header, kafka_cluster
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def cluster():
+    async with kafka_cluster() as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def signing(tmp_path_factory: pytest.TempPathFactory, jenkins: Jenkins):
+    folder = tmp_path_factory.mktemp("signing")
+    async with running_shuttle(folder, jenkins.url, SHUTTLE_WEBHOOK_SECRET=SECRET) as running:
+        yield running
+
+
+def words(messages) -> list[str]:
+    """The status words, doubles dropped by their webhook-id."""
+    return list({header(message, "webhook-id"): json.loads(message.value)["status"] for message in messages}.values())
+
+
+async def test_statuses_arrive_as_signed_messages_of_the_builds_key(signing: Shuttle, cluster: Cluster, app: str):
+    async with cluster.reading(app) as topic:
+        await signing.submit(f"/{app}/b%201", "echo hello", webhooks={"status": cluster.url(app)}, metadata=[1])
+        await topic.until(lambda messages: len(words(messages)) == 3)
+    assert words(topic.messages) == ["queued", "pending", "succeeded"]
+    for message in topic.messages:
+        assert message.key == f"{app}/b 1".encode()
+        headers = {name: value.decode() for name, value in message.headers}
+        assert sorted(headers) == ["webhook-id", "webhook-signature", "webhook-timestamp"]
+        assert Webhook(SECRET).verify(message.value, headers)["id"] == [1]
+    shown = await signing.until_shown(f"/{app}/b%201", lambda build: build["receivers"][0]["state"] == "done")
+    assert shown["receivers"][0]["kind"] == "kafka"
+    assert shown["receivers"][0]["host"] == cluster.bootstrap
+
+
+async def test_statuses_and_log_go_over_to_the_member_that_works(shuttle: Shuttle, cluster: Cluster, app: str):
+    dead = f"127.0.0.1:{closed_port()}"
+    failover = f"failover(kafka://user:s3cret-word@{dead}/t, {cluster.url(app)})"
+    log = f"failover(kafka://user:s3cret-word@{dead}/t, {cluster.url(app + '-log')})"
+    async with cluster.reading(app) as statuses, cluster.reading(f"{app}-log") as lines:
+        await shuttle.submit(f"/{app}/1", "echo s3cret-word", webhooks={"status": failover, "logs": log})
+        await statuses.until(lambda messages: len(words(messages)) == 3)
+        await lines.until(lambda messages: any(b"Build finished" in message.value for message in messages))
+    build = await shuttle.until_shown(f"/{app}/1", lambda build: build["sinks"][0]["state"] == "done")
+    (sink,) = build["sinks"]
+    assert (sink["kind"], sink["host"]) == ("failover", f"{dead}, {cluster.bootstrap}")
+    assert sink["acked_offset"] == build["log"]["bytes"]
+    assert f"Kafka {dead} cannot be connected to" in sink["last_error"]
+    assert f"Went over to {cluster.bootstrap} at offset 0." in sink["last_error"]
+    text = b"".join(json.loads(message.value)["message"].encode() + b"\n" for message in lines.messages[:-1])
+    assert hashlib.sha256(text).hexdigest() == build["log"]["sha256"]
+    assert b"[secret]" in text
+    assert "s3cret-word" not in json.dumps(build) + text.decode()
+
+
+async def test_a_kafka_that_is_down_holds_up_neither_the_answer_nor_the_build(shuttle: Shuttle, app: str):
+    dead = f"kafka://127.0.0.1:{closed_port()}/t"
+    await shuttle.submit(f"/{app}/1", "echo hello", webhooks={"status": dead, "logs": dead})
+    await shuttle.until(f"/{app}/1", "succeeded")
+    build = await shuttle.until_shown(f"/{app}/1", lambda build: build["receivers"][0]["last_error"] is not None)
+    assert build["sinks"][0]["state"] == "failing"
+    assert "cannot be connected to (Connection refused)" in build["sinks"][0]["last_error"]
+    assert "cannot be connected to (Connection refused)" in build["receivers"][0]["last_error"]
+    assert build["sinks"][0]["lag_bytes"] == build["log"]["bytes"]

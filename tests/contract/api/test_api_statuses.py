@@ -1,0 +1,186 @@
+"""The statuses of a build as its receiver gets them (contract, section 3), and how builds take turns (section 1)."""
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from standardwebhooks import Webhook
+
+from tests.inprocess import Jenkins, Shuttle, running_jenkins, running_shuttle
+from tests.receivers import Exchange, Receiver, Script, answering
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+SECRET = "whsec_" + base64.b64encode(b"signs the statuses of these tests").decode()
+FIRST = ["id", "type", "building", "status"]
+ALWAYS = ["app_id", "build_id", "stage", "reason", "message", "at", "sequence", "system"]
+FINALLY = ["log_sha256", "log_bytes", "image", "digest", "artifacts"]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shuttle(tmp_path_factory: pytest.TempPathFactory, jenkins: Jenkins) -> AsyncIterator[Shuttle]:
+    folder = tmp_path_factory.mktemp("statuses")
+    async with running_shuttle(folder, jenkins.url, SHUTTLE_WEBHOOK_SECRET=SECRET) as running:
+        yield running
+
+
+async def delivered(receiver: Receiver, count: int) -> list[Exchange]:
+    """The first so many requests, whole."""
+    exchanges = [await receiver.exchange(number) for number in range(count)]
+    await receiver.until(lambda: all(exchange.ended for exchange in exchanges))
+    return exchanges
+
+
+def bodies(exchanges: list[Exchange]) -> list[dict[str, Any]]:
+    return [json.loads(exchange.body) for exchange in exchanges]
+
+
+async def test_queued_pending_and_the_final_word(shuttle: Shuttle, app: str):
+    metadata = {"b": [1.50, None], "a": "é"}
+    async with Receiver(answering(204)) as receiver:
+        script = "mkdir dist; echo x > dist/f"
+        hooks = {"status": receiver.url.replace("://", "://us%40er:p%C3%A9w@") + "/hook?x=1"}
+        await shuttle.submit(f"/{app}/1", script, metadata=metadata, webhooks=hooks)
+        exchanges = await delivered(receiver, 3)
+        await shuttle.until(f"/{app}/1")
+        newest = (await shuttle.get(f"/{app}/1/status")).body
+    told = bodies(exchanges)
+    assert [(body["status"], body["building"]) for body in told] == [
+        ("queued", False),
+        ("pending", True),
+        ("succeeded", False),
+    ]
+    assert [body["sequence"] for body in told] == [1, 2, 3]
+    assert [list(body) for body in told] == [FIRST + ALWAYS, FIRST + ALWAYS, FIRST + ALWAYS + FINALLY]
+    for body, exchange in zip(told, exchanges, strict=True):
+        assert (body["id"], body["type"], body["system"]) == (metadata, "build system", "jenkins")
+        assert (body["app_id"], body["build_id"]) == (app, "1")
+        assert body["at"].endswith("Z")
+        assert abs((datetime.fromisoformat(body["at"]) - datetime.now(UTC)).total_seconds()) < 60
+        assert (exchange.method, exchange.target) == ("POST", "/hook?x=1")
+        assert exchange.headers["Content-Type"] == "application/json"
+        assert base64.b64decode(exchange.headers["Authorization"].removeprefix("Basic ")) == "us@er:péw".encode()
+        Webhook(SECRET).verify(bytes(exchange.body), dict(exchange.headers))
+    assert len({exchange.headers["webhook-id"] for exchange in exchanges}) == 3
+    assert bytes(exchanges[2].body) == newest
+    assert [artifact["name"] for artifact in told[2]["artifacts"]] == ["f"]
+
+
+async def test_no_pending_for_a_build_that_ended_before_jenkins_ran_it(shuttle: Shuttle, app: str):
+    async with Receiver(answering(200)) as receiver:
+        body = {"source": {"url": "data:,nothing"}, "pipeline": "script", "webhooks": {"status": receiver.url + "/"}}
+        await shuttle.post(f"/{app}/1", body)
+        told = bodies(await delivered(receiver, 2))
+    assert [(body["status"], body["sequence"], body["id"]) for body in told] == [
+        ("queued", 1, None),
+        ("failed", 2, None),
+    ]
+
+
+async def test_every_receiver_gets_the_same_events(shuttle: Shuttle, app: str):
+    async with Receiver(answering(200)) as one, Receiver(answering(200)) as other:
+        entry = {"url": f"{other.url}/o", "headers": {"X-Api-Key": "key-of-the-hook"}}
+        await shuttle.submit(f"/{app}/1", webhooks={"status": [f"{one.url}/x", entry]})
+        first, second = await delivered(one, 3), await delivered(other, 3)
+    assert [exchange.body for exchange in first] == [exchange.body for exchange in second]
+    assert [e.headers["webhook-id"] for e in first] == [e.headers["webhook-id"] for e in second]
+    assert second[0].headers["X-Api-Key"] == "key-of-the-hook"
+    assert "X-Api-Key" not in first[0].headers
+
+
+@pytest.mark.parametrize("status", [500, 404, 302, 429])
+async def test_what_is_not_delivered_is_tried_again_in_order(shuttle: Shuttle, app: str, status: int):
+    failing: list[Script] = [answering(status, {"Location": "/elsewhere"})] * 2
+    async with Receiver(*failing, answering(200)) as receiver:
+        await shuttle.submit(f"/{app}/1", webhooks={"status": f"{receiver.url}/"})
+        told = bodies(await delivered(receiver, 5))
+        assert [exchange.target for exchange in receiver.exchanges] == ["/"] * 5
+    assert [body["sequence"] for body in told] == [1, 1, 1, 2, 3]
+    tried = {exchange.headers["webhook-id"] for exchange in receiver.exchanges[:3]}
+    assert len(tried) == 1
+    build = await shuttle.build(f"/{app}/1")
+    assert build["receivers"][0]["last_error"] is None or str(status) in build["receivers"][0]["last_error"]
+
+
+async def test_410_ends_a_receiver_and_a_replay_begins_it_again(shuttle: Shuttle, app: str):
+    async with Receiver(answering(410), answering(200)) as receiver:
+        await shuttle.submit(f"/{app}/1", webhooks={"status": f"{receiver.url}/"})
+        await shuttle.until(f"/{app}/1")
+        given_up = (await shuttle.get(f"/-/deliveries?app_id={app}&state=gave_up")).json["deliveries"]
+        assert (await shuttle.build(f"/{app}/1"))["receivers"][0]["state"] == "gave_up"
+        assert len(receiver.exchanges) == 1
+        assert [entry["status"] for entry in given_up] == ["queued"]
+        again = await shuttle.post(f"/-/deliveries/{given_up[0]['delivery_id']}/replay")
+        assert (again.status, again.json) == (200, {"status": "OK", "replayed": 1})
+        first, second = await delivered(receiver, 2)
+        assert first.headers["webhook-id"] == second.headers["webhook-id"]
+        assert first.body == second.body
+
+
+async def test_builds_take_turns(tmp_path: Path):
+    """One slot: an app's builds in the order of acceptance, and the app served longest ago first."""
+    ran = tmp_path / "ran"
+    async with (
+        running_jenkins(tmp_path) as jenkins,
+        running_shuttle(tmp_path, jenkins.url, MAXIMUM_PARALLEL_BUILDS="1") as shuttle,
+    ):
+        await jenkins.stop()
+        await shuttle.submit("/greedy/1", f"echo greedy 1 >> {ran}")
+        await shuttle.until_shown("/greedy/1", lambda build: build["waiting_for"])
+        for app_id, number in (("greedy", 2), ("greedy", 3), ("modest", 1)):
+            await shuttle.submit(f"/{app_id}/{number}", f"echo {app_id} {number} >> {ran}")
+        waiting = await shuttle.until_shown("/greedy/2", lambda build: build["waiting_for"])
+        assert waiting["waiting_for"] == "build 1 of this app to end"
+        waiting = await shuttle.until_shown("/modest/1", lambda build: build["waiting_for"])
+        assert waiting["waiting_for"] == "one of 1 build slots"
+        assert (await shuttle.get("/modest/1/logs")).body.endswith(b"-----> Waiting for one of 1 build slots.\n")
+        await jenkins.start()
+        builds = [await shuttle.until(f"/{path}") for path in ("greedy/1", "modest/1", "greedy/2", "greedy/3")]
+    assert ran.read_text().splitlines() == ["greedy 1", "modest 1", "greedy 2", "greedy 3"]
+    for earlier, later in pairwise(builds):
+        assert earlier["timestamps"]["finished_at"] <= later["timestamps"]["queued_at"]
+
+
+async def test_apps_build_side_by_side_up_to_the_limit(tmp_path: Path):
+    """Each script waits for its partner, so two at once is what lets any end; a third never runs beside them."""
+    script = f"""cd {tmp_path}; touch $SHUTTLE_APP_ID.runs
+while [ "$(ls *.runs | wc -l)" -lt 2 ] && [ ! -e met ]; do sleep 0.02; done
+touch met; [ "$(ls *.runs | wc -l)" -le 2 ] || touch crowd; rm $SHUTTLE_APP_ID.runs"""
+    async with (
+        running_jenkins(tmp_path) as jenkins,
+        running_shuttle(tmp_path, jenkins.url, MAXIMUM_PARALLEL_BUILDS="2") as shuttle,
+    ):
+        paths = [f"/app-{number}/1" for number in range(4)]
+        await asyncio.gather(*[shuttle.submit(path, script) for path in paths])
+        builds = [await shuttle.until(path) for path in paths]
+    assert [build["state"] for build in builds] == ["succeeded"] * 4
+    assert not (tmp_path / "crowd").exists()
+
+
+async def test_sources_that_hang_keep_no_other_app_from_building(shuttle: Shuttle, app: str):
+    async def hang(exchange: Exchange) -> None:
+        await exchange.until(lambda: exchange.hung_up)
+
+    async with Receiver(hang) as host:
+        for number in range(12):
+            body = {"source": {"url": f"{host.url}/a"}, "pipeline": "script"}
+            await shuttle.post(f"/{app}-hanging-{number}/1", body)
+        await host.exchange(11)
+        await shuttle.submit(f"/{app}/1")
+        assert (await shuttle.until(f"/{app}/1", seconds=5))["state"] == "succeeded"
+        for number in range(12):
+            assert (await shuttle.delete(f"/{app}-hanging-{number}/1")).status == 200
+
+
+async def test_a_replay_of_nothing(shuttle: Shuttle):
+    assert (await shuttle.post("/-/deliveries/999999/replay")).status == 404
+    assert (await shuttle.post("/-/deliveries/x/replay")).status == 404
+    assert (await shuttle.post("/-/deliveries/replay")).json["field"] == "app_id"
+    assert (await shuttle.get("/-/deliveries?state=nonsense")).json["field"] == "state"

@@ -1,0 +1,89 @@
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from shuttle.jenkins import Jenkins
+from shuttle.jenkins.client import JenkinsClient
+from tests.contract.jenkins.replay import Replay
+from tests.contract.jenkins.servers import REAL_URL, ServerUnderTest, embedded_server, real_server
+
+# What a Jenkins that we did not start cannot offer to a test.
+NEEDS = {
+    "clock": "needs a clock that the test drives",
+    "reader": "needs a second user who may only read",
+    "password": "needs the user's password beside the API token",
+    "token": "needs an API token in JENKINS_URL",
+    "open": "needs a Jenkins without access control",
+    "restart": "needs to restart Jenkins",
+    "alone": "needs a Jenkins that nobody else uses",
+}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "needs(*what): what the server under test must offer")
+    config.addinivalue_line("markers", "covers(*ids): the recorded exchanges that a scenario replays")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A real Jenkins takes its time: quiet periods, executors, starting a script."""
+    if REAL_URL:
+        for item in items:
+            item.add_marker(pytest.mark.timeout(300))
+
+
+@pytest.fixture
+async def server(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[ServerUnderTest]:
+    """The Jenkins under test, with the user `admin` unless the test needs an open one."""
+    needs = {what for mark in request.node.iter_markers("needs") for what in mark.args}
+    assert needs <= NEEDS.keys()
+    if not REAL_URL:
+        async with embedded_server(tmp_path / "jenkins", secured="open" not in needs) as server:
+            yield server
+        return
+    async with real_server() as server:
+        offered = set(server.credentials) or {"open"}
+        if os.environ.get("JENKINS_ALONE") == "1":
+            offered.add("alone")
+        if missing := sorted(needs - offered):
+            why = "; ".join(NEEDS[what] for what in missing)
+            # Where results are relied on, what could not be checked must not look as if it had been.
+            (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(why)
+        yield server
+
+
+@pytest.fixture
+async def replay(request: pytest.FixtureRequest, server: ServerUnderTest) -> AsyncIterator[Replay]:
+    """A conversation with it; afterwards exactly the exchanges that the scenario claims have been compared."""
+    # No cookies but those that a scenario sends: the recorded requests had none either.
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
+        replay = Replay(server, http)
+        yield replay
+    claimed = [exchange for mark in request.node.iter_markers("covers") for exchange in mark.args]
+    failed = request.node.stash.get(FAILED, False)
+    assert failed or sorted(replay.replayed) == sorted(claimed)
+
+
+FAILED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
+    report = yield
+    if call.when == "call":
+        item.stash[FAILED] = report.failed
+    return report
+
+
+@pytest.fixture
+async def jenkins(server: ServerUnderTest) -> AsyncIterator[Jenkins]:
+    client = JenkinsClient(server.client_url, queue_fresh_seconds=0.01)
+    yield client
+    await client.close()
+
+
+@pytest.fixture
+def job(server: ServerUnderTest) -> str:
+    return server.prefix + "app"

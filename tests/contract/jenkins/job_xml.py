@@ -1,0 +1,45 @@
+"""The recorded jobs, said in the declarative subset that the shuttle renders and the embedded Jenkins runs."""
+
+from xml.sax.saxutils import escape
+
+# Half a second a tick: long enough to look at a running build, short enough to wait for its end.
+TICKS = 'i=0; while [ $i -lt $SECS ]; do echo "tick $i for $WHO <tag>"; i=$((i+1)); sleep 0.5; done'
+IGNORES_TERM = "trap : TERM; i=0; while [ $i -lt 60 ]; do echo tick $i; i=$((i+1)); sleep 0.5 || true; done"
+
+
+def step(line: str) -> str:
+    """A declarative pipeline of one step."""
+    stage = f"    stage('run') {{\n      steps {{\n        {line}\n      }}\n    }}\n"
+    return f"pipeline {{\n  agent any\n  stages {{\n{stage}  }}\n}}\n"
+
+
+def sh(script: str) -> str:
+    quoted = script.replace("\\", "\\\\").replace("'", "\\'")
+    return f"sh '{quoted}'"
+
+
+def job_xml(
+    script: str | None = None, *, parameters: bool = True, quiet: int | None = None, serial: bool = False
+) -> str:
+    """A job as the recorded ones are: parameters WHO and SECS, ticking by default."""
+    one_at_a_time = (
+        "<org.jenkinsci.plugins.workflow.job.properties.DisableConcurrentBuildsJobProperty/>" if serial else ""
+    )
+    definitions = "".join(
+        "<hudson.model.StringParameterDefinition>"
+        f"<name>{name}</name><description>{text}</description><defaultValue>{default}</defaultValue><trim>false</trim>"
+        "</hudson.model.StringParameterDefinition>"
+        for name, text, default in (("WHO", "who", "world"), ("SECS", "", "5"))
+    )
+    parameters_property = (
+        "<hudson.model.ParametersDefinitionProperty><parameterDefinitions>"
+        f"{definitions}</parameterDefinitions></hudson.model.ParametersDefinitionProperty>"
+    )
+    return (
+        "<?xml version='1.1' encoding='UTF-8'?>\n<flow-definition><description>lab pipeline</description>"
+        "<keepDependencies>false</keepDependencies>"
+        f"<properties>{one_at_a_time}{parameters_property if parameters else ''}</properties>"
+        '<definition class="org.jenkinsci.plugins.workflow.cps.CpsFlowDefinition">'
+        f"<script>{escape(script or step(sh(TICKS)))}</script><sandbox>true</sandbox></definition><triggers/>"
+        f"{'' if quiet is None else f'<quietPeriod>{quiet}</quietPeriod>'}<disabled>false</disabled></flow-definition>"
+    )

@@ -1,0 +1,125 @@
+"""The port's builds, queue and logs, against the embedded Jenkins and any other that JENKINS_URL names."""
+
+import asyncio
+
+import pytest
+
+from shuttle.errors import (
+    JenkinsNotFoundError,
+    JenkinsUnavailableError,
+)
+from shuttle.jenkins import JenkinsBuild
+from tests.contract.jenkins.job_xml import IGNORES_TERM
+from tests.contract.jenkins.our_builds import DIGEST, ended, new_build, number_of, ours, started, text
+
+
+async def test_a_build_from_the_trigger_to_its_end(server, jenkins, job):
+    await jenkins.apply_job(job, ours('echo "uuid $BUILD_UUID"; echo "${#SHUTTLE_TOKEN} letters"'), DIGEST)
+    parameters = new_build()
+    item = await jenkins.trigger(job, parameters)
+    number = await number_of(server, jenkins, item)
+    left = await jenkins.queue_item(item)
+    assert (left.item, left.why, left.cancelled) == (item, None, False)
+    assert await ended(server, jenkins, job, number) == JenkinsBuild(number, False, "SUCCESS", item)
+    assert await jenkins.find_build(job, parameters["BUILD_UUID"]) == JenkinsBuild(number, False, "SUCCESS", item)
+    log = await text(jenkins, job, number)
+    assert f"\r\nuuid {parameters['BUILD_UUID']}\r\n".encode() in log
+    assert b"\r\n18 letters\r\n" in log
+    assert log.endswith(b"Finished: SUCCESS\r\n")
+
+
+async def test_the_marker_is_found_while_it_waits_and_while_it_runs(server, jenkins, job):
+    await jenkins.apply_job(job, ours(), DIGEST)
+    running, waits, never = new_build(), new_build(), new_build()
+    number = await started(server, jenkins, job, running)
+    item = await jenkins.trigger(job, waits)
+    listing = await jenkins.waiting()
+    assert listing[waits["BUILD_UUID"]].item == item
+    assert (listing[waits["BUILD_UUID"]].why or "").startswith(f"Build #{number} is already in progress")
+    assert running["BUILD_UUID"] not in listing
+    found = await jenkins.find_build(job, running["BUILD_UUID"])
+    assert found is not None
+    assert (found.number, found.building, found.result) == (number, True, None)
+    assert await jenkins.find_build(job, waits["BUILD_UUID"]) is None
+    assert await jenkins.find_build(job, never["BUILD_UUID"]) is None
+    assert await jenkins.find_build(f"{job}-that-is-not-there", never["BUILD_UUID"]) is None
+    assert await jenkins.trigger(job, waits) == item, "the same build again is the same item while it waits"
+
+
+async def test_cancelling(server, jenkins, job):
+    await jenkins.apply_job(job, ours(), DIGEST)
+    first = await jenkins.trigger(job, new_build())
+    await number_of(server, jenkins, first)
+    waits = await jenkins.trigger(job, new_build())
+    await jenkins.cancel(waits)
+    cancelled = await jenkins.queue_item(waits)
+    assert (cancelled.cancelled, cancelled.number) == (True, None)
+    await jenkins.cancel(waits)
+    await jenkins.cancel(first)
+    await jenkins.cancel(999_999_999)
+    with pytest.raises(JenkinsNotFoundError):
+        await jenkins.queue_item(999_999_999)
+
+
+async def test_stopping(server, jenkins, job):
+    await jenkins.apply_job(job, ours(), DIGEST)
+    number = await started(server, jenkins, job, new_build())
+    await jenkins.stop(job, number, "stop")
+    assert (await ended(server, jenkins, job, number)).result == "ABORTED"
+    for how in ("stop", "term", "kill"):
+        await jenkins.stop(job, number, how)
+        await jenkins.stop(job, 999, how)
+        await jenkins.stop(f"{job}-that-is-not-there", 1, how)
+
+
+@pytest.mark.parametrize("hows", [("stop", "term"), ("stop", "term", "kill")])
+async def test_a_script_that_ignores_stop(server, jenkins, job, hows):
+    await jenkins.apply_job(job, ours(IGNORES_TERM), DIGEST)
+    number = await started(server, jenkins, job, new_build())
+    for how in hows:
+        await jenkins.stop(job, number, how)
+    assert (await ended(server, jenkins, job, number)).result == "ABORTED"
+
+
+async def test_describing(server, jenkins, job, replay):
+    await jenkins.apply_job(job, ours("echo hi"), DIGEST)
+    number = await number_of(server, jenkins, await jenkins.trigger(job, new_build()))
+    await jenkins.describe(job, number, 'Build #3 & "more", žluť <b>')
+    shown = await replay.ask("GET", f"/job/{job}/{number}/api/json?tree=description")
+    assert shown.json["description"] == 'Build #3 & "more", žluť <b>'
+    with pytest.raises(JenkinsNotFoundError):
+        await jenkins.describe(job, 999, "nobody")
+
+
+async def test_a_log_read_in_pieces_is_the_log(server, jenkins, job):
+    await jenkins.apply_job(job, ours("for i in 1 2 3 4 5 6; do echo žluť $i; sleep 0.1; done; seq 1 20000"), DIGEST)
+    number = await number_of(server, jenkins, await jenkins.trigger(job, new_build()))
+    pieces, start, more = list[bytes](), 0, True
+    while more:
+        async with jenkins.log(job, number, start) as response:
+            pieces.append(b"".join([chunk async for chunk in response.chunks]))
+            start, more = response.next_start, response.more
+        await asyncio.sleep(0.02)
+    assert b"".join(pieces) == await text(jenkins, job, number)
+    assert b"".join(pieces).endswith(b"Finished: SUCCESS\r\n")
+    assert len([piece for piece in pieces if piece]) > 2
+    assert await text(jenkins, job, number, start) == b""
+    assert await text(jenkins, job, number, start + 1000) == b"", "beyond the end nothing is repeated"
+
+
+@pytest.mark.needs("restart")
+async def test_a_jenkins_that_starts_up_is_unknown_and_its_builds_go_on(server, jenkins, job):
+    await jenkins.apply_job(job, ours(), DIGEST)
+    parameters = new_build()
+    number = await started(server, jenkins, job, parameters)
+    async with jenkins.log(job, number, 0) as response:
+        before = b"".join([chunk async for chunk in response.chunks])
+    await server.restart()
+    for question in (jenkins.build(job, number), jenkins.find_build(job, parameters["BUILD_UUID"]), jenkins.waiting()):
+        with pytest.raises(JenkinsUnavailableError):
+            await question
+    server.load()
+    assert (await jenkins.build(job, number)).building
+    assert (await text(jenkins, job, number)).startswith(before)
+    await jenkins.stop(job, number, "stop")
+    assert (await ended(server, jenkins, job, number)).result == "ABORTED"

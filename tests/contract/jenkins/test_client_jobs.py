@@ -1,0 +1,157 @@
+"""The port's way in and its jobs, against the embedded Jenkins and any other that JENKINS_URL names."""
+
+import asyncio
+
+import pytest
+
+from shuttle.errors import (
+    ForeignJobError,
+    JenkinsNotFoundError,
+    JenkinsRefusedError,
+    JobNotReadyError,
+)
+from shuttle.jenkins.client import JenkinsClient
+from tests.contract.jenkins.job_xml import job_xml, sh, step
+from tests.contract.jenkins.our_builds import DIGEST, OTHER_DIGEST, ended, new_build, number_of, ours, started, text
+
+
+async def test_check(jenkins):
+    await jenkins.check()
+
+
+@pytest.mark.needs("token")
+async def test_check_with_a_wrong_token(server):
+    user, _token = server.credentials["token"]
+    client = JenkinsClient(server.url.replace("//", f"//{user}:wrong@"))
+    with pytest.raises(JenkinsRefusedError, match="JENKINS_URL"):
+        await client.check()
+    await client.close()
+
+
+@pytest.mark.needs("reader")
+async def test_what_a_reader_may_not_do_is_refused_by_name(server, jenkins, job):
+    await jenkins.apply_job(job, ours(), DIGEST)
+    parameters = new_build()
+    number = await started(server, jenkins, job, parameters)
+    waiting = await jenkins.trigger(job, new_build())
+    user, token = server.credentials["reader"]
+    reader = JenkinsClient(server.url.replace("//", f"//{user}:{token}@"))
+    with pytest.raises(JenkinsRefusedError, match=r"Item\.Create"):
+        await reader.check()
+    with pytest.raises(JenkinsRefusedError, match=r"Item\.Build"):
+        await reader.trigger(job, parameters)
+    with pytest.raises(JenkinsRefusedError, match=r"Item\.Cancel"):
+        await reader.stop(job, number, "stop")
+    with pytest.raises(JenkinsRefusedError, match=r"Item\.Create"):
+        await reader.apply_job(f"{job}-2", ours(), DIGEST)
+    with pytest.raises(JenkinsRefusedError, match=r"Item\.Configure"):
+        await reader.apply_job(job, ours(digest=OTHER_DIGEST), OTHER_DIGEST)
+    with pytest.raises(JenkinsRefusedError, match=r"Item\.Delete"):
+        await reader.delete_job(job)
+    with pytest.raises(JenkinsRefusedError):
+        await reader.cancel(waiting)
+    assert (await reader.build(job, number)).building
+    await reader.close()
+
+
+@pytest.mark.needs("open")
+async def test_a_jenkins_without_access_control(server, jenkins, job):
+    await jenkins.check()
+    await jenkins.apply_job(job, ours("echo hi"), DIGEST)
+    number = await number_of(server, jenkins, await jenkins.trigger(job, new_build()))
+    assert (await ended(server, jenkins, job, number)).result == "SUCCESS"
+    await jenkins.delete_job(job)
+
+
+@pytest.mark.needs("password")
+async def test_a_password_instead_of_a_token(server, job):
+    user, password = server.credentials["password"]
+    client = JenkinsClient(server.url.replace("//", f"//{user}:{password}@"))
+    await client.apply_job(job, ours("echo hi"), DIGEST)
+    number = await number_of(server, client, await client.trigger(job, new_build()))
+    assert (await ended(server, client, job, number)).result == "SUCCESS"
+    await client.close()
+
+
+async def test_a_job_is_created_updated_only_when_it_differs_and_deleted(server, jenkins, job):
+    await jenkins.apply_job(job, ours("echo one"), DIGEST)
+    await jenkins.apply_job(job, ours("echo two"), DIGEST)
+    number = await number_of(server, jenkins, await jenkins.trigger(job, new_build()))
+    await ended(server, jenkins, job, number)
+    assert b"\r\none\r\n" in await text(jenkins, job, number), "an equal digest changes nothing"
+
+    await jenkins.apply_job(job, ours("echo two", OTHER_DIGEST), OTHER_DIGEST)
+    number = await number_of(server, jenkins, await jenkins.trigger(job, new_build()))
+    await ended(server, jenkins, job, number)
+    assert b"\r\ntwo\r\n" in await text(jenkins, job, number)
+
+    await jenkins.delete_job(job)
+    await jenkins.delete_job(job)
+    with pytest.raises(JenkinsNotFoundError):
+        await jenkins.trigger(job, new_build())
+    with pytest.raises(JenkinsNotFoundError):
+        await jenkins.build(job, number)
+    with pytest.raises(JenkinsNotFoundError):
+        await text(jenkins, job, number)
+
+
+async def test_many_create_one_job_at_once(jenkins, job):
+    await asyncio.gather(*(jenkins.apply_job(job, ours(), DIGEST) for _ in range(8)))
+
+
+async def test_folders_come_with_their_first_job(server, jenkins):
+    folder = server.prefix + "folder"
+    jobs = [f"{folder}/inner/app-{number}" for number in range(3)]
+    await asyncio.gather(*(jenkins.apply_job(job, ours("echo hi"), DIGEST) for job in jobs))
+    number = await number_of(server, jenkins, await jenkins.trigger(jobs[0], new_build()))
+    assert (await ended(server, jenkins, jobs[0], number)).result == "SUCCESS"
+    await jenkins.delete_job(jobs[0])
+
+
+@pytest.mark.needs("token")
+async def test_a_foreign_job_is_left_alone(jenkins, job, replay):
+    foreign = job_xml(step(sh("echo theirs")))
+    created = await replay.ask(
+        "POST", f"/createItem?name={job}", data=foreign, headers={"Content-Type": "application/xml"}
+    )
+    assert created.status == 200
+    with pytest.raises(ForeignJobError):
+        await jenkins.apply_job(job, ours(), DIGEST)
+    with pytest.raises(ForeignJobError):
+        await jenkins.delete_job(job)
+    with pytest.raises(ForeignJobError):
+        await jenkins.apply_job(job.upper(), ours(), DIGEST)
+
+
+@pytest.mark.needs("token")
+async def test_a_job_that_lost_its_parameters_is_not_ready_until_applied_again(jenkins, job, replay):
+    await jenkins.apply_job(job, ours(), DIGEST)
+    edited = await replay.ask(
+        "POST",
+        f"/job/{job}/config.xml",
+        data=ours(parameters=False),
+        headers={"Content-Type": "application/xml"},
+    )
+    assert edited.status == 200
+    with pytest.raises(JobNotReadyError, match="parameters"):
+        await jenkins.trigger(job, new_build())
+    await jenkins.apply_job(job, ours(), DIGEST)
+    assert await jenkins.trigger(job, new_build())
+
+
+@pytest.mark.needs("token")
+async def test_a_disabled_job_is_not_ready(jenkins, job, replay):
+    await jenkins.apply_job(job, ours(), DIGEST)
+    await replay.ask("POST", f"/job/{job}/disable")
+    with pytest.raises(JobNotReadyError, match="disabled"):
+        await jenkins.trigger(job, new_build())
+
+
+@pytest.mark.needs("open", "restart")
+async def test_crumbs_survive_a_restart_of_jenkins(server, jenkins, job):
+    await jenkins.apply_job(job, ours("echo hi"), DIGEST)
+    await jenkins.trigger(job, new_build())
+    await server.restart()
+    server.load()
+    await jenkins.trigger(job, new_build())
+    await jenkins.apply_job(job, ours("echo two", OTHER_DIGEST), OTHER_DIGEST)

@@ -1,0 +1,206 @@
+"""What every object store promises; each implementation runs through the same tests."""
+
+import asyncio
+import hashlib
+from uuid import uuid4
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from shuttle.errors import ObjectNotFoundError
+from shuttle.objects import ObjectStore
+from shuttle.objects.directory import DirectoryStore
+from shuttle.objects.s3 import S3Store
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint():
+    """moto's S3: another process's view of it is a real HTTP server."""
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3_bucket(s3_endpoint):
+    """A fresh bucket."""
+    bucket = f"bucket-{uuid4().hex}"
+    client = boto3.client(
+        "s3",
+        endpoint_url=s3_endpoint,
+        region_name="us-east-1",
+        aws_access_key_id="key",
+        aws_secret_access_key="secret",
+    )
+    client.create_bucket(Bucket=bucket)
+    client.close()
+    return bucket
+
+
+@pytest.fixture(params=["directory", "s3"])
+async def store(request, tmp_path):
+    opened: ObjectStore
+    if request.param == "directory":
+        opened = DirectoryStore(tmp_path / "objects")
+    else:
+        endpoint, bucket = request.getfixturevalue("s3_endpoint"), request.getfixturevalue("s3_bucket")
+        opened = S3Store(bucket=bucket, access_key="key", secret_key="secret", location=endpoint)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def put(store, tmp_path):
+    """Store bytes under a name."""
+
+    async def put_bytes(name, content, content_type="text/plain"):
+        path = tmp_path / f"upload-{hashlib.sha256(name.encode()).hexdigest()}"
+        path.write_bytes(content)
+        await store.put(name, path, content_type=content_type)
+
+    return put_bytes
+
+
+async def read(store, name, **wanted):
+    async with store.open(name, **wanted) as opened:
+        return b"".join([chunk async for chunk in opened.chunks])
+
+
+async def test_what_was_put_is_read_back_with_its_size_and_type(store, put):
+    await put("u1", b"hello", "application/gzip")
+    async with store.open("u1") as opened:
+        assert (opened.size_bytes, opened.content_type) == (5, "application/gzip")
+        assert b"".join([chunk async for chunk in opened.chunks]) == b"hello"
+    info = await store.head("u1")
+    assert (info.size_bytes, info.content_type) == (5, "application/gzip")
+
+
+async def test_a_second_put_replaces_bytes_and_type(store, put):
+    await put("u1", b"a long first version", "text/plain")
+    await put("u1", b"short", "text/html")
+    assert await read(store, "u1") == b"short"
+    assert (await store.head("u1")).content_type == "text/html"
+
+
+@pytest.mark.parametrize(
+    ("start", "length", "expected"),
+    [
+        (0, None, b"0123456789"),
+        (3, None, b"3456789"),
+        (3, 4, b"3456"),
+        (0, 0, b""),
+        (8, 100, b"89"),
+        (10, None, b""),
+        (99, 5, b""),
+        (9, 1, b"9"),
+    ],
+)
+async def test_ranges(store, put, start, length, expected):
+    await put("u1", b"0123456789")
+    async with store.open("u1", start=start, length=length) as opened:
+        assert opened.size_bytes == 10
+        assert b"".join([chunk async for chunk in opened.chunks]) == expected
+
+
+async def test_an_empty_object(store, put):
+    await put("u1.log", b"")
+    assert (await store.head("u1.log")).size_bytes == 0
+    assert await read(store, "u1.log") == b""
+    assert await read(store, "u1.log", start=5) == b""
+
+
+async def test_what_is_not_there(store):
+    assert await store.head("absent") is None
+    await store.delete("absent")
+    with pytest.raises(ObjectNotFoundError):
+        await read(store, "absent")
+    with pytest.raises(ObjectNotFoundError):
+        await read(store, "absent/artifacts/x", start=3)
+
+
+async def test_what_was_deleted_is_gone(store, put):
+    await put("u1/artifacts/a", b"a")
+    await put("u1/artifacts/b", b"b")
+    await store.delete("u1/artifacts/a")
+    assert await store.head("u1/artifacts/a") is None
+    assert await read(store, "u1/artifacts/b") == b"b"
+    await store.delete("u1/artifacts/b")
+    await put("u1/artifacts/b", b"again")
+    assert await read(store, "u1/artifacts/b") == b"again"
+
+
+async def test_names_are_apart(store, put):
+    """One object's name may be the beginning of another's, or differ by case, or look like a path."""
+    names = [
+        *("u1", "u1/artifacts", "u1/artifacts/x", "u1.log", "U1", "u1/a%2Fb", "u1/a/b", "u1/a%252Fb", "type", "~"),
+        *("u1/..", "u1/.", "..", f"u1/{'%C3%A4' * 120}", f"u1/{'%C3%A4' * 121}", f"u1/{'x' * 250}"),
+    ]
+    for name in names:
+        await put(name, name.encode())
+    for name in names:
+        assert await read(store, name) == name.encode()
+    await store.delete("u1")
+    assert await read(store, "u1/artifacts/x") == b"u1/artifacts/x"
+
+
+@pytest.mark.parametrize("name", ["", "/", "a//b", "/a", "a/", "a b", "a\n", "a=b", "ä", "a\x00"])
+async def test_other_names_are_refused(store, put, name):
+    with pytest.raises(ValueError, match="segments"):
+        await put(name, b"")
+    with pytest.raises(ValueError, match="segments"):
+        await store.head(name)
+
+
+async def test_a_large_object_streams_in_pieces(store, put):
+    content = bytes(range(256)) * 40_000  # 10 MB: more than a multipart upload's part
+    await put("big", content)
+    sizes, digest = [], hashlib.sha256()
+    async with store.open("big") as opened:
+        async for chunk in opened.chunks:
+            sizes.append(len(chunk))
+            digest.update(chunk)
+    assert digest.digest() == hashlib.sha256(content).digest()
+    assert max(sizes) <= 1024 * 1024
+
+
+async def test_a_reader_may_leave_early_and_the_store_goes_on(store, put):
+    await put("big", bytes(4_000_000))
+    for _ in range(12):
+        async with store.open("big") as opened:
+            assert await anext(opened.chunks)
+    assert await read(store, "big", start=3_999_999) == b"\0"
+
+
+async def test_many_at_once(store, put):
+    await asyncio.gather(*(put(f"u{n}", bytes([n]) * 1000) for n in range(20)))
+    contents = await asyncio.gather(*(read(store, f"u{n}") for n in range(20)))
+    assert contents == [bytes([n]) * 1000 for n in range(20)]
+
+
+async def test_a_cancelled_read_harms_no_other(store, put):
+    await put("big", bytes(4_000_000))
+    task = asyncio.create_task(read(store, "big"))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert len(await read(store, "big")) == 4_000_000
+
+
+async def test_a_missing_upload_is_the_callers_trouble(store, tmp_path):
+    with pytest.raises(FileNotFoundError):
+        await store.put("u1", tmp_path / "absent", content_type="text/plain")
+    assert await store.head("u1") is None
+
+
+async def test_check_passes_and_leaves_nothing(store):
+    await store.check()
+    await store.check()
+
+
+async def test_closing_twice_or_unused_is_fine(store):
+    await store.close()
+    await store.close()

@@ -1,0 +1,277 @@
+"""What every outbox does, whatever holds it: the promises of `shuttle.delivery.Outbox`."""
+
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+from cryptography.fernet import Fernet
+
+from shuttle.delivery import Attempt, DueDelivery, Outbox
+from shuttle.store import outbox as store_outbox
+from shuttle.store.accept import NewBuild, NewParty, target_bytes
+from shuttle.store.builds import by_uuid
+from shuttle.store.migrate import migrate
+from shuttle.store.sqlite import SqliteDatabase
+from shuttle.store.store import Store
+from shuttle.vault import Vault
+from tests.memory_outbox import MemoryOutbox
+
+
+@dataclass
+class Clock:
+    now: datetime = field(default_factory=lambda: datetime(2026, 11, 20, 12, tzinfo=UTC))
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+class Subject(Protocol):
+    """An outbox under test, and how builds come into it."""
+
+    @property
+    def outbox(self) -> Outbox:
+        """What is tested."""
+
+    async def accept(self, *hosts: str) -> str:
+        """A build with a receiver at each host, and its first event; returns its uuid."""
+
+    async def event(self, build_uuid: str) -> None:
+        """The build's next event."""
+
+
+@dataclass
+class InMemory:
+    clock: Clock
+
+    def __post_init__(self) -> None:
+        self.outbox = MemoryOutbox(self.clock)
+
+    async def accept(self, *hosts: str) -> str:
+        build_uuid = str(uuid.uuid4())
+        for host in hosts:
+            self.outbox.add_receiver(build_uuid, f"https://u:p@{host}/hook", host, {"X-Key": "k"})
+        self.outbox.emit(build_uuid)
+        return build_uuid
+
+    async def event(self, build_uuid: str) -> None:
+        self.outbox.emit(build_uuid)
+
+
+@dataclass
+class InSqlite:
+    clock: Clock
+    database: SqliteDatabase
+
+    def __post_init__(self) -> None:
+        self.vault = Vault([Fernet.generate_key().decode()])
+        self.outbox = Store(self.database, self.vault, self.clock, lambda: None)
+
+    async def accept(self, *hosts: str) -> str:
+        build_uuid = str(uuid.uuid4())
+        new = NewBuild(
+            build_uuid=build_uuid,
+            app_id="app",
+            build_id=build_uuid,
+            job_name="app-job",
+            controller="",
+            plan=b"",
+            request_fingerprint="",
+            metadata_json="null",
+            human_readable_info=None,
+            labels={},
+            pipeline="script",
+            destinations=(),
+            source_url="http://h/a.zip",
+            timeout_seconds=60,
+            deadline_seconds=60,
+            receivers=[
+                NewParty("http", host, self.vault.seal(target_bytes(f"https://u:p@{host}/hook", {"X-Key": "k"})))
+                for host in hosts
+            ],
+        )
+        await self.outbox.record(new, b"", queue_limit=100)
+        return build_uuid
+
+    async def event(self, build_uuid: str) -> None:
+        def emit(connection):
+            build = by_uuid(connection, build_uuid)
+            assert build is not None
+            store_outbox.emit(connection, build, status="pending", building=True, at=self.clock.now)
+
+        await self.database.run(emit)
+
+
+@asynccontextmanager
+async def in_memory(clock: Clock, _tmp_path: Path) -> AsyncIterator[Subject]:
+    yield InMemory(clock)
+
+
+@asynccontextmanager
+async def in_sqlite(clock: Clock, tmp_path: Path) -> AsyncIterator[Subject]:
+    database = SqliteDatabase(tmp_path / "shuttle.db")
+    migrate(database.engine)
+    database.start()
+    yield InSqlite(clock, database)
+    await database.close()
+
+
+Factory = Callable[[Clock, Path], AbstractAsyncContextManager[Subject]]
+FACTORIES: list[Factory] = [in_memory, in_sqlite]
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(params=FACTORIES, ids=lambda factory: factory.__name__)
+async def subject(request, clock, tmp_path):
+    async with request.param(clock, tmp_path) as subject:
+        yield subject
+
+
+async def due(subject: Subject, clock: Clock, *, limit=100, busy=(), full_hosts=()) -> list[DueDelivery]:
+    return await subject.outbox.due_deliveries(
+        now=clock.now, limit=limit, busy=frozenset(busy), full_hosts=frozenset(full_hosts)
+    )
+
+
+async def tried(subject: Subject, clock: Clock, delivery: DueDelivery, outcome: str, again_in: float = 0) -> None:
+    await subject.outbox.record_attempt(
+        Attempt(
+            delivery_id=delivery.delivery_id,
+            started_at=clock.now,
+            took_seconds=0.1,
+            outcome=outcome,
+            status_code=200 if outcome == "delivered" else 500,
+            error=None if outcome == "delivered" else "The receiver answered 500.",
+            next_attempt_at=clock.now + timedelta(seconds=again_in) if outcome == "failed" else None,
+        )
+    )
+
+
+async def test_nothing_waits_in_an_empty_one(subject, clock):
+    assert await due(subject, clock) == []
+    assert await subject.outbox.next_due_at(busy=frozenset()) is None
+
+
+async def test_an_event_is_due_at_once_for_every_receiver(subject, clock):
+    build_uuid = await subject.accept("a.example", "b.example")
+    first, second = await due(subject, clock)
+    assert {first.host, second.host} == {"a.example", "b.example"}
+    assert first.receiver_id != second.receiver_id
+    assert (first.webhook_id, first.body) == (second.webhook_id, second.body)
+    for delivery in (first, second):
+        assert delivery.url == f"https://u:p@{delivery.host}/hook"
+        assert dict(delivery.headers) == {"X-Key": "k"}
+        assert (delivery.build_uuid, delivery.sequence, delivery.tries) == (build_uuid, 1, 0)
+        assert (delivery.wire, delivery.created_at) == ("standard", clock.now)
+    assert await subject.outbox.next_due_at(busy=frozenset()) == clock.now
+
+
+async def test_events_come_one_by_one_in_order(subject, clock):
+    build_uuid = await subject.accept("a.example")
+    await subject.event(build_uuid)
+    await subject.event(build_uuid)
+    ids = []
+    for sequence in (1, 2, 3):
+        (delivery,) = await due(subject, clock)
+        assert delivery.sequence == sequence
+        ids.append(delivery.webhook_id)
+        await tried(subject, clock, delivery, "delivered")
+    assert len(set(ids)) == 3
+    assert await due(subject, clock) == []
+    assert await subject.outbox.next_due_at(busy=frozenset()) is None
+
+
+async def test_leaves_out_the_busy_and_the_full_and_keeps_the_limit(subject, clock):
+    for host in ("a.example", "b.example", "b.example", "c.example"):
+        await subject.accept(host)
+        clock.advance(1)
+    a, b, other_b, c = await due(subject, clock)
+    assert [delivery.host for delivery in (a, b, other_b, c)] == ["a.example", "b.example", "b.example", "c.example"]
+    assert await due(subject, clock, limit=2) == [a, b]
+    assert await due(subject, clock, limit=2, busy=[a.receiver_id]) == [b, other_b]
+    assert await due(subject, clock, limit=2, full_hosts=["b.example"]) == [a, c]
+    everyone = frozenset({a.receiver_id, b.receiver_id, other_b.receiver_id})
+    assert await subject.outbox.next_due_at(busy=everyone) == c.created_at
+    assert await subject.outbox.next_due_at(busy=everyone, full_hosts=frozenset({"c.example"})) is None
+
+
+async def test_a_failed_one_waits_for_its_time_and_holds_what_is_behind_it(subject, clock):
+    build_uuid = await subject.accept("a.example")
+    await subject.event(build_uuid)
+    (delivery,) = await due(subject, clock)
+    await tried(subject, clock, delivery, "failed", again_in=5)
+    assert await due(subject, clock) == []
+    assert await subject.outbox.next_due_at(busy=frozenset()) == clock.now + timedelta(seconds=5)
+    clock.advance(5)
+    (again,) = await due(subject, clock)
+    assert (again.delivery_id, again.webhook_id, again.tries) == (delivery.delivery_id, delivery.webhook_id, 1)
+
+
+async def test_a_new_event_makes_the_backlog_due_at_once(subject, clock):
+    build_uuid = await subject.accept("a.example")
+    (delivery,) = await due(subject, clock)
+    await tried(subject, clock, delivery, "failed", again_in=3600)
+    clock.advance(1)
+    await subject.event(build_uuid)
+    (again,) = await due(subject, clock)
+    assert again.delivery_id == delivery.delivery_id
+
+
+async def test_an_event_during_a_try_that_fails_makes_it_due_at_once_too(subject, clock):
+    build_uuid = await subject.accept("a.example")
+    (delivery,) = await due(subject, clock)
+    started_at = clock.now
+    clock.advance(1)
+    await subject.event(build_uuid)
+    clock.advance(1)
+    await subject.outbox.record_attempt(
+        Attempt(
+            delivery_id=delivery.delivery_id,
+            started_at=started_at,
+            took_seconds=2,
+            outcome="failed",
+            error="The receiver did not answer within the time limit.",
+            next_attempt_at=clock.now + timedelta(seconds=3600),
+        )
+    )
+    (again,) = await due(subject, clock)
+    assert (again.delivery_id, again.tries) == (delivery.delivery_id, 1)
+
+
+async def test_one_builds_backlog_never_holds_anothers(subject, clock):
+    await subject.accept("a.example")
+    (stuck,) = await due(subject, clock)
+    await tried(subject, clock, stuck, "failed", again_in=3600)
+    other = await subject.accept("a.example")
+    (delivery,) = await due(subject, clock)
+    assert delivery.build_uuid == other
+
+
+async def test_gone_ends_the_receiver_and_only_it(subject, clock):
+    build_uuid = await subject.accept("a.example", "b.example")
+    await subject.event(build_uuid)
+    gone = next(delivery for delivery in await due(subject, clock) if delivery.host == "a.example")
+    await tried(subject, clock, gone, "gone")
+    await subject.event(build_uuid)
+    assert [delivery.host for delivery in await due(subject, clock)] == ["b.example"]
+
+
+async def test_giving_up_takes_everything_behind_it_along(subject, clock):
+    build_uuid = await subject.accept("a.example", "b.example")
+    await subject.event(build_uuid)
+    hopeless = next(delivery for delivery in await due(subject, clock) if delivery.host == "a.example")
+    await tried(subject, clock, hopeless, "gave_up")
+    assert [delivery.host for delivery in await due(subject, clock)] == ["b.example"]
+    busy = frozenset(delivery.receiver_id for delivery in await due(subject, clock))
+    assert await subject.outbox.next_due_at(busy=busy) is None

@@ -1,0 +1,127 @@
+"""An HTTP proxy before a real server, which misbehaves on request: refuses, hangs, lies, cuts, loses answers."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import aiohttp
+from aiohttp import web
+
+HTML = "<!DOCTYPE html><html><body><h2>HTTP ERROR</h2></body></html>"
+_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "content-encoding", "host"}
+
+
+@dataclass
+class FaultyProxy:
+    """`fault` is asked for every request; None = pass it on. Faults: a status, or one of the words below.
+
+    garbage: 200 with HTML; reset: the connection is reset; hang: no answer until `calm`; lose: passed on, and the
+    answer is lost; cut: passed on, and the body is cut in its middle; late: passed on only at `calm`, answer lost.
+    """
+
+    target: str
+    url: str = ""
+    fault: Callable[[web.Request], int | str | None] = lambda _request: None
+    hits: list[tuple[str, int | str]] = field(default_factory=list)
+    hit: asyncio.Condition = field(default_factory=asyncio.Condition)
+    calmed: asyncio.Event = field(default_factory=asyncio.Event)
+    late: list[asyncio.Task[None]] = field(default_factory=list)
+
+    def calm(self) -> None:
+        """No further faults; what hung goes on."""
+        self.fault = lambda _request: None
+        self.calmed.set()
+
+    async def until_hits(self, count: int, seconds: float = 20) -> None:
+        """Wait until that many faults have happened."""
+        async with asyncio.timeout(seconds), self.hit:
+            await self.hit.wait_for(lambda: len(self.hits) >= count)
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        fault = self.fault(request)
+        if fault is None:
+            return await self._pass_on(request)
+        async with self.hit:
+            self.hits.append((request.path, fault))
+            self.hit.notify_all()
+        if isinstance(fault, int):
+            return web.Response(status=fault, text=HTML, content_type="text/html")
+        if fault == "garbage":
+            return web.Response(text=HTML, content_type="text/html")
+        if fault == "hang":
+            await self.calmed.wait()
+            return _reset(request)
+        if fault == "late":
+            body = await request.read()
+            self.late.append(asyncio.create_task(self._pass_on_later(request, body)))
+            return _reset(request)
+        if fault == "lose":
+            await self._pass_on(request, answer=False)
+            return _reset(request)
+        if fault == "cut":
+            return await self._pass_on(request, cut=True)
+        return _reset(request)
+
+    async def _pass_on_later(self, request: web.Request, body: bytes) -> None:
+        await self.calmed.wait()
+        await self._send(request, body)
+
+    async def _send(self, request: web.Request, body: bytes) -> None:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.request(
+                request.method, self.target + request.raw_path, data=body, headers=_headers(request.headers)
+            ) as answer,
+        ):
+            await answer.read()
+
+    async def _pass_on(self, request: web.Request, *, answer: bool = True, cut: bool = False) -> web.StreamResponse:
+        async with (
+            aiohttp.ClientSession(auto_decompress=False) as session,
+            session.request(
+                request.method,
+                self.target + request.raw_path,
+                data=await request.read(),
+                headers=_headers(request.headers),
+                allow_redirects=False,
+            ) as theirs,
+        ):
+            body = await theirs.read()
+            if not answer:
+                return _reset(request)
+            headers = {name: value for name, value in theirs.headers.items() if name.lower() not in _HOP}
+            if not cut or len(body) < 2:
+                return web.Response(status=theirs.status, body=body, headers=headers)
+            ours = web.StreamResponse(status=theirs.status, headers={**headers, "Content-Length": str(len(body))})
+            await ours.prepare(request)
+            await ours.write(body[: len(body) // 2])
+            return _reset(request)
+
+
+def _headers(headers: object) -> dict[str, str]:
+    return {name: value for name, value in headers.items() if name.lower() not in _HOP}  # type: ignore[attr-defined]
+
+
+def _reset(request: web.Request) -> web.Response:
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response()
+
+
+@asynccontextmanager
+async def faulty_proxy(target: str) -> AsyncIterator[FaultyProxy]:
+    """A proxy before `target` (no trailing slash), on a port of its own."""
+    proxy = FaultyProxy(target)
+    app = web.Application(client_max_size=0)
+    app.router.add_route("*", "/{path:.*}", proxy.handle)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    proxy.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    try:
+        yield proxy
+    finally:
+        proxy.calm()
+        await asyncio.gather(*proxy.late)
+        await runner.cleanup()

@@ -1,0 +1,256 @@
+"""The real shuttle and the real embedded Jenkins in the test's own process: fast, and a test can look inside.
+
+What `tests/product.py` proves with processes and signals is not proven here; this is for the API's many sentences.
+"""
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+from yarl import URL
+
+from shuttle.app import shuttle_parts
+from shuttle.embedded.jenkins import EmbeddedJenkins
+from shuttle.lifecycle import Ports
+from shuttle.settings import load_settings
+from shuttle.web.server import make_web
+from shuttle.worker import Worker
+from tests.product import FAST, TOKEN, USER, data_url
+
+# Nothing listens there (the discard port); connecting fails at once.
+NO_JENKINS = f"http://{USER}:{TOKEN}@127.0.0.1:9/"
+FINAL = ("succeeded", "failed", "stopped", "timedout")
+
+
+@dataclass
+class Answer:
+    """An HTTP answer, whole."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass
+class Shuttle:
+    """A running shuttle, and the ways a caller talks to it."""
+
+    url: str
+    port: int
+    data: Path
+    session: aiohttp.ClientSession
+    ports: Ports
+    worker: Worker
+    headers: dict[str, str] = field(default_factory=dict)
+
+    async def ask(self, method: str, path: str, *, headers: Mapping[str, str] | None = None, **sent: Any) -> Answer:
+        """One request; `path` goes out as it is written, percent escapes and dots included."""
+        url = URL(self.url + path, encoded=True)
+        async with self.session.request(
+            method, url, headers={**self.headers, **(headers or {})}, allow_redirects=False, **sent
+        ) as response:
+            return Answer(response.status, response.headers, await response.read())
+
+    async def get(self, path: str, **sent: Any) -> Answer:
+        return await self.ask("GET", path, **sent)
+
+    async def post(self, path: str, body: Any = None, **sent: Any) -> Answer:
+        """JSON when `body` is a value, as it is when it is bytes."""
+        if isinstance(body, bytes):
+            return await self.ask("POST", path, data=body, skip_auto_headers=("Content-Type",), **sent)
+        return await self.ask("POST", path, json=body, **sent)
+
+    async def delete(self, path: str, **sent: Any) -> Answer:
+        return await self.ask("DELETE", path, **sent)
+
+    async def submit(self, path: str, script: str = "true", **fields: Any) -> None:
+        """Ask for a `script` build of this build.sh."""
+        answer = await self.post(path, script_request(script, **fields))
+        assert answer.status == 200, answer.body
+
+    async def build(self, path: str) -> dict[str, Any]:
+        """The read side's long form."""
+        answer = await self.get(path)
+        assert answer.status == 200, answer.body
+        found: dict[str, Any] = answer.json
+        return found
+
+    async def until(self, path: str, *states: str, seconds: float = 20) -> dict[str, Any]:
+        """The build once it is in one of these states; any final one without."""
+        wanted = states or FINAL
+        return await self.until_shown(path, lambda build: build["state"] in wanted, seconds=seconds)
+
+    async def until_shown(self, path: str, condition: Any, seconds: float = 20) -> dict[str, Any]:
+        """The build once the read side shows what `condition` asks for."""
+        build: dict[str, Any] = {}
+        try:
+            async with asyncio.timeout(seconds):
+                while True:
+                    build = await self.build(path)
+                    if condition(build):
+                        return build
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            raise AssertionError(f"still {build}") from None
+
+    async def until_settled(self, build_uuid: str, seconds: float = 10) -> None:
+        """Return once the log of an ended build is archived and its spool is gone."""
+        async with asyncio.timeout(seconds):
+            while True:
+                build = await self.ports.store.build(build_uuid)
+                assert build is not None
+                if build.archived_at is not None and not (self.data / "spool" / f"{build_uuid}.log").exists():
+                    return
+                await asyncio.sleep(0.02)
+
+    async def whole_log(self, path: str) -> bytes:
+        """The log, once it is complete."""
+        answer = await self.get(f"{path}/logs?follow=true")
+        assert answer.status == 200, answer.body
+        return answer.body
+
+
+def script_request(script: str = "true", /, **fields: Any) -> dict[str, Any]:
+    """The request of a `script` build."""
+    return {"source": {"url": data_url({"build.sh": "#!/bin/sh\n" + script + "\n"})}, "pipeline": "script", **fields}
+
+
+@asynccontextmanager
+async def running_shuttle(folder: Path, jenkins_url: str = NO_JENKINS, **settings: str) -> AsyncIterator[Shuttle]:
+    """The shuttle over the data in `folder`, as `shuttle serve` composes it; SHUTTLE_… by their names."""
+    data = folder / "data"
+    environment = {"JENKINS_URL": jenkins_url, "SHUTTLE_DATA_DIR": str(data), **FAST, **settings}
+    checked = load_settings(environment)
+    app = web.Application()
+    runner: web.AppRunner | None = None
+    # The public address must be known before the parts are made, so the port is taken first.
+    listening = web.AppRunner(app)
+    await listening.setup()
+    probe = web.TCPSite(listening, "127.0.0.1", 0)
+    await probe.start()
+    port: int = listening.addresses[0][1]
+    await listening.cleanup()
+    url = f"http://127.0.0.1:{port}"
+    async with shuttle_parts(checked, url) as (ports, worker), aiohttp.ClientSession() as session:
+        runner = web.AppRunner(make_web(ports, worker), access_log=None, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", port, reuse_address=True).start()
+        try:
+            yield Shuttle(url, port, data, session, ports, worker)
+        finally:
+            await runner.cleanup()
+
+
+@asynccontextmanager
+async def running_jenkins(folder: Path, *, executors: int = 4) -> AsyncIterator["Jenkins"]:
+    """An embedded Jenkins behind a front that can misbehave."""
+    embedded = EmbeddedJenkins(folder / "jenkins", executors=executors, user=USER, token=TOKEN)
+    await embedded.start()
+    jenkins = Jenkins(embedded)
+    await jenkins.start()
+    try:
+        yield jenkins
+    finally:
+        await jenkins.stop()
+        await embedded.close()
+
+
+class Jenkins:
+    """A front before the embedded Jenkins: passes calls on, or answers itself what `fault` says.
+
+    `fault(request)` returns None to pass the call on, or the answer to give; `lose_answers` passes on and hangs up.
+    """
+
+    def __init__(self, embedded: EmbeddedJenkins) -> None:
+        self.embedded = embedded
+        self.port = 0
+        self.fault: Any = None
+        self.lose_answers: Any = None
+        self.calls: list[tuple[str, str]] = []
+        self._runner: web.AppRunner | None = None
+        self._session: aiohttp.ClientSession | None = None
+
+    @property
+    def url(self) -> str:
+        """For JENKINS_URL."""
+        return f"http://{USER}:{TOKEN}@127.0.0.1:{self.port}/"
+
+    async def start(self) -> None:
+        """Listen; after a `stop`, on the same port again."""
+        app = web.Application(client_max_size=64 * 1024 * 1024)
+        app.router.add_route("*", "/{path:.*}", self._answer)
+        self._session = aiohttp.ClientSession(auto_decompress=False)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.05)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
+        await site.start()
+        self.port = self._runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        """Refuse connections until the next `start`."""
+        if self._runner is not None and self._session is not None:
+            await self._runner.cleanup()
+            await self._session.close()
+            self._runner = self._session = None
+
+    async def call(self, method: str, path: str, **sent: Any) -> int:
+        """What a person does in Jenkins: one call past the front; the status."""
+        async with (
+            aiohttp.ClientSession(headers=_PERSON) as session,
+            session.request(method, self.embedded.url + path, allow_redirects=False, **sent) as response,
+        ):
+            await response.read()
+            return response.status
+
+    async def read(self, path: str) -> bytes:
+        """What a person reads in Jenkins, past the front."""
+        async with (
+            aiohttp.ClientSession(headers=_PERSON) as session,
+            session.get(self.embedded.url + path) as response,
+        ):
+            return await response.read()
+
+    async def finished(self, job: str, number: int, seconds: float = 10) -> None:
+        """Return once that build of Jenkins is over."""
+        async with asyncio.timeout(seconds):
+            while True:
+                if not json.loads(await self.read(f"/job/{job}/{number}/api/json"))["building"]:
+                    return
+                await asyncio.sleep(0.02)
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        self.calls.append((request.method, request.raw_path))
+        faulty = self.fault(request) if self.fault is not None else None
+        if faulty is not None:
+            answer: web.StreamResponse = faulty
+            return answer
+        assert self._session is not None
+        headers = {name: value for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP}
+        async with self._session.request(
+            request.method,
+            URL(self.embedded.url + request.raw_path, encoded=True),
+            headers=headers,
+            data=await request.read(),
+            allow_redirects=False,
+        ) as response:
+            body = await response.read()
+        if self.lose_answers is not None and self.lose_answers(request):
+            assert request.transport is not None
+            request.transport.abort()
+        kept = {name: value for name, value in response.headers.items() if name.lower() not in _HOP_BY_HOP}
+        return web.Response(status=response.status, headers=kept, body=body)
+
+
+_PERSON = {"Authorization": "Basic " + base64.b64encode(f"{USER}:{TOKEN}".encode()).decode()}
+_HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length"})

@@ -1,0 +1,281 @@
+"""The whole product as a user runs it: shuttle and Jenkins as processes that a test may kill, receivers in the test."""
+
+import asyncio
+import base64
+import gzip
+import io
+import os
+import signal
+import socket
+import sys
+import tarfile
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+USER, TOKEN = "shuttle", "api-token-of-the-tests"
+# Small so that a fault costs milliseconds; no rule depends on the values.
+FAST = {
+    "SHUTTLE_TRIGGER_SETTLE_SECONDS": "0.6",
+    "SHUTTLE_STOP_GRACE_SECONDS": "1",
+    "SHUTTLE_SHUTDOWN_SECONDS": "2",
+    "SHUTTLE_WEBHOOK_SCHEDULE_SECONDS": "0,0.05,0.1,0.2,0.4,0.8,1.6,3.2,6.4",
+}
+
+
+def free_port() -> int:
+    """A port of loopback, below the ephemeral range's use by the kernel for connections of the same instant."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def archive(files: Mapping[str, str], *, executable: bool = True) -> bytes:
+    """A tar.gz of these files; scripts may run."""
+    packed = io.BytesIO()
+    # Without the time, so that equal files are an equal source whenever they are packed.
+    with gzip.GzipFile(fileobj=packed, mode="wb", mtime=0) as zipped, tarfile.open(fileobj=zipped, mode="w") as tar:
+        for name, text in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(text.encode())
+            entry.mode = 0o755 if executable else 0o644
+            tar.addfile(entry, io.BytesIO(text.encode()))
+    return packed.getvalue()
+
+
+def data_url(files: Mapping[str, str]) -> str:
+    """The archive as a source."""
+    return "data:application/gzip;base64," + base64.b64encode(archive(files)).decode()
+
+
+class Process:
+    """A program of ours, started, killed and started again on the same port and folder."""
+
+    def __init__(self, arguments: list[str], environment: Mapping[str, str], probe_url: str, log: Path) -> None:
+        self._arguments = arguments
+        self._environment = environment
+        self._probe_url = probe_url
+        self._log = log
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        """Start it and wait until it answers."""
+        with self._log.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "shuttle",
+                *self._arguments,
+                env={**os.environ, **self._environment},
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        async with aiohttp.ClientSession() as session:
+            while not await self._answers(session):
+                if self._process.returncode is not None:
+                    raise AssertionError(f"it exited with {self._process.returncode}:\n{self.output()}")
+                await asyncio.sleep(0.03)
+
+    async def _answers(self, session: aiohttp.ClientSession) -> bool:
+        try:
+            async with session.get(self._probe_url) as response:
+                return response.status < 500
+        except aiohttp.ClientError:
+            return False
+
+    def output(self) -> str:
+        """What it has printed so far."""
+        return self._log.read_text(errors="replace")
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    async def kill(self, how: signal.Signals = signal.SIGKILL) -> int:
+        """End it by a signal; returns its exit code. A process that is not running is fine."""
+        if self._process is None or self._process.returncode is not None:
+            return 0
+        self._process.send_signal(how)
+        return await self._process.wait()
+
+    async def restart(self, how: signal.Signals = signal.SIGKILL) -> None:
+        """End it and start it again."""
+        await self.kill(how)
+        await self.start()
+
+
+async def _until_broken(request: web.Request) -> AsyncIterator[bytes]:
+    """What arrives, until the end or until the sender is killed."""
+    with suppress(ConnectionResetError):
+        async for chunk in request.content.iter_any():
+            yield chunk
+
+
+@dataclass
+class Receiver:
+    """A receiver of statuses and logs in the test's own process."""
+
+    url: str = ""
+    statuses: list[dict[str, Any]] = field(default_factory=list)
+    webhook_ids: list[str] = field(default_factory=list)
+    log: bytearray = field(default_factory=bytearray)
+    log_ended: int = 0
+    changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    async def on_status(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        async with self.changed:
+            self.webhook_ids.append(request.headers["webhook-id"])
+            self.statuses.append(body)
+            self.changed.notify_all()
+        return web.Response()
+
+    async def on_log(self, request: web.Request) -> web.Response:
+        offset = int(request.headers["Shuttle-Log-Offset"])
+        assert offset <= len(self.log), "bytes are missing"
+        async for chunk in _until_broken(request):
+            async with self.changed:
+                known = self.log[offset : offset + len(chunk)]
+                assert chunk.startswith(bytes(known)), "an offset changed its byte"
+                self.log[offset : offset + len(chunk)] = chunk
+                offset += len(chunk)
+                self.changed.notify_all()
+        if not request.content.is_eof():
+            return web.Response(status=400)  # to nobody: the sender is gone
+        async with self.changed:
+            self.log_ended += 1
+            self.changed.notify_all()
+        return web.Response(headers={"Shuttle-Log-Offset": str(offset)})
+
+    async def until(self, condition: Any, seconds: float = 30) -> None:
+        """Wait until `condition()` holds."""
+        async with asyncio.timeout(seconds), self.changed:
+            await self.changed.wait_for(condition)
+
+    def words(self) -> list[str]:
+        """The status words in the order of arrival, doubles dropped by their webhook-id."""
+        seen: dict[str, str] = {}
+        for webhook_id, status in zip(self.webhook_ids, self.statuses, strict=True):
+            seen.setdefault(webhook_id, status["status"])
+        return list(seen.values())
+
+    @property
+    def final(self) -> dict[str, Any] | None:
+        """The final status, once it is there."""
+        finals = [status for status in self.statuses if status["status"] in {"succeeded", "failed", "timedout"}]
+        return finals[0] if finals else None
+
+
+@dataclass
+class Product:
+    """Shuttle, Jenkins and what a test needs to talk to them."""
+
+    folder: Path
+    url: str
+    shuttle: Process
+    jenkins: Process
+    session: aiohttp.ClientSession
+    receivers: dict[str, Receiver]
+    receivers_url: str
+    proxy: Any = None
+
+    def receiver(self, name: str = "r") -> Receiver:
+        """A fresh receiver; its hooks are `<url>/status` and `<url>/log`."""
+        made = Receiver(url=f"{self.receivers_url}/{name}")
+        self.receivers[name] = made
+        return made
+
+    async def submit(
+        self, app_id: str, build_id: str, script: str, receiver: Receiver | None = None, **fields: Any
+    ) -> None:
+        """Ask for a `script` build of a build.sh."""
+        body: dict[str, Any] = {"source": {"url": data_url({"build.sh": script})}, "pipeline": "script", **fields}
+        if receiver is not None:
+            body["webhooks"] = {"status": f"{receiver.url}/status", "logs": f"{receiver.url}/log"}
+        async with self.session.post(f"{self.url}/{app_id}/{build_id}", json=body) as response:
+            assert response.status == 200, await response.text()
+
+    async def build(self, app_id: str, build_id: str) -> dict[str, Any]:
+        """The read side's long form."""
+        async with self.session.get(f"{self.url}/{app_id}/{build_id}") as response:
+            assert response.status == 200, await response.text()
+            found: dict[str, Any] = await response.json()
+            return found
+
+    async def log(self, app_id: str, build_id: str) -> bytes:
+        """The log as it is now."""
+        async with self.session.get(f"{self.url}/{app_id}/{build_id}/logs") as response:
+            return await response.read()
+
+    async def until_waiting(self, app_id: str, build_id: str, seconds: float = 30) -> str:
+        """Poll the read side until the build says what it waits for."""
+        async with asyncio.timeout(seconds):
+            while (waiting := (await self.build(app_id, build_id))["waiting_for"]) is None:
+                await asyncio.sleep(0.02)
+            return str(waiting)
+
+    async def until_state(self, app_id: str, build_id: str, *states: str, seconds: float = 30) -> dict[str, Any]:
+        """Poll the read side until the build is in one of these states."""
+        async with asyncio.timeout(seconds):
+            while True:
+                found = await self.build(app_id, build_id)
+                if found["state"] in states:
+                    return found
+                await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def running_product(
+    folder: Path, *, executors: int = 4, jenkins_port: int | None = None, **settings: str
+) -> AsyncIterator[Product]:
+    """Start everything in `folder`; ended by pid when the test is over."""
+    jenkins_port, port = jenkins_port or free_port(), free_port()
+    jenkins = Process(
+        "jenkins --port {} --home {} --executors {} --user {} --token {}".format(
+            jenkins_port, folder / "jenkins", executors, USER, TOKEN
+        ).split(),
+        {},
+        f"http://127.0.0.1:{jenkins_port}/login",
+        folder / "jenkins.out",
+    )
+    environment = {
+        "PORT": str(port),
+        "JENKINS_URL": f"http://{USER}:{TOKEN}@127.0.0.1:{jenkins_port}/",
+        "SHUTTLE_DATA_DIR": str(folder / "data"),
+        **FAST,
+        **settings,
+    }
+    url = f"http://127.0.0.1:{port}"
+    shuttle = Process(["serve"], environment, f"{url}/healthz", folder / "shuttle.out")
+    receivers: dict[str, Receiver] = {}
+
+    async def on_status(request: web.Request) -> web.Response:
+        return await receivers[request.match_info["name"]].on_status(request)
+
+    async def on_log(request: web.Request) -> web.Response:
+        return await receivers[request.match_info["name"]].on_log(request)
+
+    app = web.Application(client_max_size=0)
+    app.router.add_post("/{name}/status", on_status)
+    app.router.add_post("/{name}/log", on_log)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    receivers_url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    async with aiohttp.ClientSession() as session:
+        try:
+            await asyncio.gather(jenkins.start(), shuttle.start())
+            yield Product(folder, url, shuttle, jenkins, session, receivers, receivers_url)
+        finally:
+            await shuttle.kill()
+            await jenkins.kill()
+            await runner.cleanup()

@@ -1,0 +1,232 @@
+"""The real demo, as a user runs it: what it shows, how it ends, and that nothing stays behind."""
+
+import asyncio
+import json
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from shuttle.cli import main
+
+_ROOT = Path(__file__).parents[2]
+_WITHIN_SECONDS = 20
+
+
+@dataclass
+class Running:
+    """A `shuttle …` process; its lines as they come."""
+
+    process: asyncio.subprocess.Process
+    lines: list[str] = field(default_factory=list)
+
+    async def until(self, pattern: str) -> re.Match[str]:
+        """Read on until a line matches."""
+        assert self.process.stdout is not None
+        async for line in self.process.stdout:
+            self.lines.append(line.decode().rstrip("\n"))
+            if found := re.search(pattern, self.lines[-1]):
+                return found
+        raise AssertionError(f"no line matches {pattern}:\n" + "\n".join(self.lines))
+
+    async def ended(self) -> int:
+        """Read to the end; returns the exit code."""
+        assert self.process.stdout is not None
+        async for line in self.process.stdout:
+            self.lines.append(line.decode().rstrip("\n"))
+        return await self.process.wait()
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.lines)
+
+
+async def _shuttle(*arguments: str, cwd: Path, **environment: str) -> Running:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "shuttle", *arguments),
+        cwd=cwd,
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")]),
+            **environment,
+        },
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    return Running(process)
+
+
+async def test_the_example_is_built_and_seen_live(tmp_path: Path):
+    began_at = time.monotonic()
+    demo = await _shuttle("demo", cwd=tmp_path)
+    code = await demo.ended()
+    took_seconds = time.monotonic() - began_at
+
+    assert code == 0, demo.text
+    assert took_seconds < _WITHIN_SECONDS, demo.text
+    assert demo.lines[-1] == "succeeded"
+    assert "\x1b" not in demo.text, "without a terminal the lines are plain"
+
+    events = [re.fullmatch(r" *([\d.]+) s  (\w+) +(.*)", line) for line in demo.lines]
+    heard = [(float(event[1]), event[2], event[3]) for event in events if event]
+    statuses = [(at, text.split()[0]) for at, kind, text in heard if kind == "status"]
+    assert [word for _, word in statuses] == ["queued", "pending", "succeeded"]
+    log = {text: at for at, kind, text in heard if kind == "log"}
+    assert log["== compile"] < log["== run"] <= statuses[-1][0], "log lines come while the build runs"
+    assert "Hello, Build Shuttle!" in log
+    assert "== sign with [secret]" in log, "secret arguments are masked"
+
+    assert "the same that the receiver got" in demo.text
+    kept = [Path(tmp_path, path) for path in re.findall(r"^ {12}(\S+)$", demo.text, re.MULTILINE)]
+    assert len(kept) == 4
+    assert all(path.stat().st_size > 0 for path in kept)
+    _nobody_listens(demo)
+
+
+async def test_with_kafka_the_same_log_is_consumed_from_its_broker(tmp_path: Path):
+    demo = await _shuttle("demo", "--kafka", cwd=tmp_path)
+    assert await demo.ended() == 0, demo.text
+    heard = [re.fullmatch(r" *[\d.]+ s  (log|kafka) +(.*)", line) for line in demo.lines]
+    lines = {kind: [line[2] for line in heard if line and line[1] == kind] for kind in ("log", "kafka")}
+    assert "Hello, Build Shuttle!" in lines["log"]
+    assert lines["kafka"] == lines["log"]
+    sizes = re.findall(r"^  (?:log|kafka) +(\d+) bytes", demo.text, re.MULTILINE)
+    assert len(sizes) == 2
+    assert sizes[0] == sizes[1]
+    _nobody_listens(demo)
+
+
+async def test_without_the_extra_one_sentence_says_what_to_install(tmp_path: Path):
+    (tmp_path / "confluent_kafka.py").write_text("raise ImportError('not installed')")
+    demo = await _shuttle("demo", "--kafka", cwd=tmp_path, PYTHONPATH=f"{tmp_path}{os.pathsep}{_ROOT}")
+    assert await demo.ended() == 2
+    assert demo.lines[-1].endswith(
+        "--kafka needs the package confluent-kafka: pip install 'build-shuttle[kafka-demo]'."
+    )
+
+
+async def test_a_build_that_fails_is_the_demos_exit_code_and_reason(tmp_path: Path):
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "readme").write_text("no build script")
+    demo = await _shuttle("demo", "--source", "source", cwd=tmp_path)
+    assert await demo.ended() == 1
+    assert demo.lines[-1].startswith("failed: no_build_script: ")
+
+
+async def test_a_source_that_is_no_archive_fails_before_jenkins_hears_of_it(tmp_path: Path):
+    (tmp_path / "source.tgz").write_text("no archive at all")
+    demo = await _shuttle("demo", "--source", "source.tgz", cwd=tmp_path)
+    assert await demo.ended() == 1
+    assert demo.lines[-1].startswith("failed: archive_")
+    assert "None" not in demo.text
+    assert not list(tmp_path.glob(".data/demo-*/jenkins/jobs/*/builds/*")), "nothing reached Jenkins"
+
+
+async def test_a_machine_without_the_programs_of_an_agent_is_told_so_at_once(tmp_path: Path):
+    demo = await _shuttle("demo", cwd=tmp_path, PATH=str(tmp_path))
+    assert await demo.ended() == 2
+    assert demo.lines == ["shuttle: Install sh and curl and tar and gzip: an agent needs sh, curl, tar, gzip."]
+    assert not list(tmp_path.iterdir())
+
+
+async def test_an_interrupted_demo_leaves_nothing_behind(tmp_path: Path):
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "build.sh").write_text('#!/bin/sh\necho "pid $$"\nexec sleep 600\n')
+    (source / "build.sh").chmod(0o755)
+    demo = await _shuttle("demo", "--source", "source", cwd=tmp_path)
+    pid = int((await demo.until(r"log +pid (\d+)"))[1])
+    demo.process.send_signal(signal.SIGTERM)
+    assert await demo.ended() == 128 + signal.SIGTERM
+    assert not _runs(pid), "the build's own process is gone"
+    _nobody_listens(demo)
+
+
+async def test_a_demo_whose_reader_goes_away_ends_quietly(tmp_path: Path):
+    script = '"$0" -m shuttle demo | head -n 5 >/dev/null; echo "ended ${PIPESTATUS[0]}"'
+    process = await asyncio.create_subprocess_exec(
+        *("bash", "-c", script, sys.executable),
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(_ROOT)},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    said, _ = await process.communicate()
+    assert said == b"ended 1\n"
+
+
+def _runs(pid: int) -> bool:
+    """An orphan that has ended stays in the table until init looks."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def _nobody_listens(demo: Running) -> None:
+    ports = {f"{urlsplit(url).port:04X}" for url in re.findall(r"http://127\.0\.0\.1:\d+", demo.text)}
+    assert len(ports) == 3
+    listening = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    assert not ports & {fields[1].partition(":")[2] for fields in listening if fields[3] == "0A"}
+
+
+@pytest.fixture
+async def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Running]:
+    """A demo that keeps running, and whose service the commands talk to."""
+    demo = await _shuttle("demo", "--keep", cwd=tmp_path)
+    found = await demo.until(r"export SHUTTLE_URL=(\S+) SHUTTLE_TOKEN=(\S+)")
+    monkeypatch.setenv("SHUTTLE_URL", found[1])
+    monkeypatch.setenv("SHUTTLE_TOKEN", found[2])
+    yield demo
+    demo.process.send_signal(signal.SIGINT)
+    assert await demo.ended() == 0, "Ctrl-C is how a kept demo ends; its build had succeeded"
+    _nobody_listens(demo)
+
+
+async def test_the_commands_work_against_the_real_service(kept: Running, capsys: pytest.CaptureFixture[str]):
+    def in_thread(arguments: tuple[str, ...]) -> int:
+        try:
+            main(arguments)
+        except SystemExit as ended:
+            return int(ended.code or 0)
+        return 0
+
+    async def run(*arguments: str) -> tuple[int, str, str]:
+        code = await asyncio.to_thread(in_thread, arguments)
+        return code, *capsys.readouterr()
+
+    example = str(_ROOT / "examples" / "hello")
+    submit = ("submit", "hello", "2", "--source", example, "--pipeline", "script", "--arg", "VERSION=2")
+    code, out, err = await run(*submit, "--follow")
+    assert code == 0, err
+    assert "== pack 2" in out
+    assert err.endswith("hello 2 succeeded\n")
+    code, out, _ = await run(*submit, "--json")
+    assert (code, json.loads(out)["replayed"]) == (0, True)
+
+    code, out, _ = await run("status", "hello", "2", "--json")
+    build = json.loads(out)
+    assert (code, build["state"]) == (0, "succeeded")
+    assert [artifact["name"] for artifact in build["artifacts"]] == ["hello-2.pyz"]
+    assert (await run("logs", "hello", "2", "--offset", str(build["log"]["bytes"] - 9)))[1] == " SUCCESS\n"
+    _, out, _ = await run("builds", "hello")
+    assert [line.split("\t")[1:3] for line in out.splitlines()] == [["2", "succeeded"], ["1", "succeeded"]]
+
+    _, out, _ = await run("deliveries", "list", "--app", "hello", "--build", "1", "--json")
+    delivered = json.loads(out)["deliveries"]
+    assert [entry["state"] for entry in delivered] == ["delivered"] * 3
+    replayed = await run("deliveries", "replay", str(delivered[0]["delivery_id"]))
+    assert replayed == (0, "", "1 due again now\n")
+
+    for arguments in (("stop", "hello", "2"), ("status", "hello", "3"), ("builds", "--token", "wrong")):
+        code, out, err = await run(*arguments)
+        assert (code, out, err.count("\n")) == (1, "", 1)
+        assert err.startswith("shuttle: ")

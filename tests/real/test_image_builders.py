@@ -1,0 +1,205 @@
+"""The docker-image pipeline with a real builder (buildah), copier (skopeo) and registry with a password.
+
+No engine and no privileges beyond root in a container are needed: storage is a plain folder, RUN is a chroot.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from jenkins_pipelines.catalogue import PIPELINES
+from jenkins_pipelines.environment import AgentEnvironment
+from shuttle.embedded.jenkins.server import EmbeddedJenkins
+from tests.agent_api import BUILD_UUID, TOKEN, AgentApi, source_archive
+from tests.real.registry import PASSWORD, USER, Registry, busybox, running_registry
+from tests.unit.pipelines.agent import Agent, everything_under
+from tests.unit.pipelines.jenkins_job import AUTHORIZATION as JENKINS_AUTHORIZATION
+from tests.unit.pipelines.jenkins_job import Job, config_xml
+
+IMAGE = PIPELINES["docker-image"].build(PIPELINES["docker-image"].Options())
+SECRET = "s3cr3t-build-argument"
+DOCKERFILE = """\
+FROM scratch
+COPY busybox /bin/busybox
+COPY busybox /bin/sh
+RUN /bin/busybox echo "$GREETING" > /greeting && [ "$SECRET" = s3cr3t-build-argument ]
+CMD ["/bin/busybox", "cat", "/greeting"]
+"""
+
+
+@pytest.fixture
+async def registry(tmp_path: Path) -> AsyncIterator[Registry]:
+    async with running_registry(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Iterator[Agent]:
+    home = tmp_path / "agent"
+    agent = Agent(home, "dash")
+    agent.give("buildah", "skopeo", "grep", "busybox", "cp")
+    storage = f'[storage]\ndriver = "vfs"\ngraphroot = "{home}/images"\nrunroot = "{home}/run"\n'
+    (home / "storage.conf").write_text(storage)
+    agent.environment = {
+        "PATH": f"{agent.programs}:/usr/sbin:/usr/bin:/sbin:/bin",
+        "CONTAINERS_STORAGE_CONF": str(home / "storage.conf"),
+        "BUILDAH_ISOLATION": "chroot",
+    }
+    yield agent
+    shutil.rmtree(home / "images", ignore_errors=True)
+
+
+def environment(registry: Registry, destination: str, **changes) -> AgentEnvironment:
+    reference = f"{registry.host}/{destination}"
+    asked = {
+        "app_id": "app",
+        "build_id": "1",
+        "build_uuid": BUILD_UUID,
+        "destinations": [reference],
+        "registries": {reference: (USER, PASSWORD)},
+    }
+    return AgentEnvironment.model_validate(asked | changes)
+
+
+async def run(agent: Agent, wanted: AgentEnvironment, files: Mapping[str, bytes | str] | None = None):
+    given: Mapping[str, bytes | str] = files or {"Dockerfile": DOCKERFILE, "busybox": busybox()}
+    async with AgentApi(wanted, source_archive(given, executable=("busybox",))) as api:
+        agent.url = api.url
+        return await agent.run(IMAGE), api
+
+
+async def pulled_back(agent: Agent, registry: Registry, reference: str) -> dict[str, bytes]:
+    """The files of an image, as somebody else gets it."""
+    script = f"""#!/bin/sh -e
+mkdir "$HOME/pulled"
+echo '{{}}' >"$HOME/auth.json"
+export REGISTRY_AUTH_FILE="$HOME/auth.json"
+skopeo login --tls-verify=false --username '{USER}' --password-stdin '{registry.host}' <<'END'
+{PASSWORD}
+END
+made=$(buildah from --tls-verify=false 'docker://{reference}')
+cp -a "$(buildah mount "$made")/." "$HOME/pulled"
+buildah rm "$made"
+"""
+    status, output = await agent.script(script)
+    assert status == 0, output
+    pulled = agent.home / "pulled"
+    found = {name: (pulled / name).read_bytes() for name in everything_under(pulled)}
+    shutil.rmtree(pulled)
+    return found
+
+
+async def test_an_image_is_built_pushed_with_a_password_pulled_back_and_copied_on(
+    agent: Agent, registry: Registry
+) -> None:
+    greeting = "hello 'from' an argument"
+    wanted = environment(
+        registry,
+        "org/app:1.0",
+        arguments={"GREETING": greeting, "SECRET": SECRET, "PATH": "/hostile", "DOCKER_HOST": "tcp://127.0.0.1:1"},
+        secret_arguments=["SECRET"],
+        labels={"made by": "tests"},
+    )
+    built, api = await run(agent, wanted)
+    assert built.failed_in is None, built.log
+    digest, _ = await registry.manifest("org/app", "1.0")
+    assert api.reports["image"]["image"] == f"{registry.host}/org/app:1.0"
+    assert api.reports["image"]["digest"] == digest
+
+    config = await registry.config("org/app", "1.0")
+    assert config["config"]["Labels"]["made by"] == "tests"
+    assert SECRET not in json.dumps(config)
+    assert PASSWORD not in built.log
+    files = await pulled_back(agent, registry, f"{registry.host}/org/app:1.0")
+    assert files["greeting"] == f"{greeting}\n".encode()
+    assert set(files) >= {"bin/busybox", "bin/sh", "greeting"}
+
+    source = f"{registry.host}/org/app:1.0"
+    copy = environment(registry, "second/name:2", source_image=source, registries={registry.host: (USER, PASSWORD)})
+    copied, api = await run(agent, copy)
+    assert copied.failed_in is None, copied.log
+    assert (await registry.manifest("second/name", "2"))[0] == digest
+    assert api.reports["image"] == {
+        "id": "image",
+        "state": "succeeded",
+        "image": f"{registry.host}/second/name:2",
+        "digest": digest,
+    }
+
+    based = {"Dockerfile": f"FROM {source}\nRUN /bin/busybox test -f /greeting\n"}
+    again, _ = await run(agent, environment(registry, "third:3", registries={registry.host: (USER, PASSWORD)}), based)
+    assert again.failed_in is None, again.log
+    assert everything_under(agent.workspace) == []
+
+
+async def test_an_image_is_built_by_a_jenkins_that_runs_the_rendered_job(agent: Agent, registry: Registry) -> None:
+    jenkins = EmbeddedJenkins(
+        agent.home / "jenkins", user="admin", token="api-token", environment=os.environ | agent.environment
+    )
+    await jenkins.start()
+    wanted = environment(registry, "by/jenkins:1", arguments={"GREETING": "from Jenkins", "SECRET": SECRET})
+    source = source_archive({"Dockerfile": DOCKERFILE, "busybox": busybox()}, executable=("busybox",))
+    async with AgentApi(wanted, source) as api, aiohttp.ClientSession(headers=JENKINS_AUTHORIZATION) as session:
+        job = Job(session, jenkins.url)
+        await job.create(config_xml("docker-image"))
+        result, console = await job.run(1, BUILD_UUID=BUILD_UUID, SHUTTLE_URL=api.url, SHUTTLE_TOKEN=TOKEN)
+    await jenkins.close()
+    assert result == "SUCCESS", console
+    assert api.reports["image"]["digest"] == (await registry.manifest("by/jenkins", "1"))[0]
+    assert TOKEN not in console
+    assert PASSWORD not in console
+
+
+async def test_nothing_of_a_build_stays_in_the_agents_storage(agent: Agent, registry: Registry) -> None:
+    built, _ = await run(agent, environment(registry, "app:1", arguments={"GREETING": "x", "SECRET": SECRET}))
+    assert built.failed_in is None, built.log
+    status, output = await agent.script("#!/bin/sh -e\nbuildah images --noheading\nbuildah containers --noheading\n")
+    assert (status, output) == (0, b"")
+
+
+@pytest.mark.parametrize("password", [None, "wrong"])
+async def test_a_registry_that_refuses_is_quoted(agent: Agent, registry: Registry, password: str | None) -> None:
+    given = {} if password is None else {registry.host: (USER, password)}
+    wanted = environment(registry, "app:1", registries=given, arguments={"GREETING": "x", "SECRET": SECRET})
+    ended, api = await run(agent, wanted)
+    assert ended.failed_in == "push"
+    assert api.reports["failure"]["reason"] == "registry_refused"
+    assert "authentication required" in api.reports["failure"]["message"]
+
+
+async def test_a_run_that_fails_fails_the_build(agent: Agent, registry: Registry) -> None:
+    wanted = environment(registry, "app:1", arguments={"GREETING": "x", "SECRET": "another"})
+    ended, api = await run(agent, wanted)
+    assert ended.failed_in == "build"
+    assert api.reports["failure"]["reason"] == "build_failed"
+
+
+async def test_a_source_image_that_is_not_there(agent: Agent, registry: Registry) -> None:
+    wanted = environment(
+        registry,
+        "app:1",
+        source_image=f"{registry.host}/no/such:1",
+        registries={registry.host: (USER, PASSWORD)},
+    )
+    ended, api = await run(agent, wanted)
+    assert ended.failed_in == "push"
+    assert api.reports["failure"]["reason"] == "image_not_found", ended.log
+
+
+async def test_without_skopeo_the_builder_pulls_and_pushes(agent: Agent, registry: Registry) -> None:
+    first, _ = await run(agent, environment(registry, "app:1", arguments={"GREETING": "x", "SECRET": SECRET}))
+    assert first.failed_in is None, first.log
+    (agent.programs / "skopeo").unlink()
+    agent.environment["PATH"] = str(agent.programs)
+    source = f"{registry.host}/app:1"
+    copied, _ = await run(
+        agent, environment(registry, "b:2", source_image=source, registries={registry.host: (USER, PASSWORD)})
+    )
+    assert copied.failed_in is None, copied.log
+    assert "Pulling" in copied.log
+    await registry.manifest("b", "2")

@@ -1,0 +1,283 @@
+"""A real HTTP server for receivers that behave, or misbehave on demand: it records every request byte by byte.
+
+    async with Receiver() as receiver:                       # answers 200 to every request
+        await post(receiver.url)
+        exchange = await receiver.exchange(0)                # the first request, as soon as its headers are here
+        await exchange.until(lambda: exchange.ended)
+    Receiver(answering(404), answering(200))                 # the first request gets 404, all others 200
+
+A script is an async function of an `Exchange`; what it does not read stays in the sockets, as with any slow reader.
+"""
+
+import asyncio
+import socket
+import struct
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+from multidict import CIMultiDict
+
+Script = Callable[["Exchange"], Awaitable[None]]
+
+
+class _Changes:
+    """Lets tests await conditions: each `tell` wakes every `until` to look again."""
+
+    def __init__(self) -> None:
+        self._told = asyncio.Event()
+
+    def tell(self) -> None:
+        self._told.set()
+        self._told = asyncio.Event()
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        while not condition():
+            await self._told.wait()
+
+
+class Exchange:
+    """One request, and the ways to answer it.
+
+    `body` is what has been read of it (chunks taken apart), `ended` whether it came whole: with its terminating chunk,
+    or with all of its Content-Length. `broken` = the connection ended before that.
+    """
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, changes: _Changes) -> None:
+        self.method = ""
+        self.target = ""
+        self.headers: CIMultiDict[str] = CIMultiDict()
+        self.body = bytearray()
+        self.chunks = 0
+        self.ended = False
+        self.broken = False
+        self.answered = False
+        self.hung_up = False
+        self._reader = reader
+        self._writer = writer
+        self._changes = changes
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Return once `condition()` holds; it is looked at after everything that happens at the receiver."""
+        await self._changes.until(condition)
+
+    # --- reading
+
+    async def read_head(self) -> bool:
+        """The request line and headers; False = the client has no further request."""
+        try:
+            head = await self._reader.readuntil(b"\r\n\r\n")
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return False
+        first, *lines = head.decode("utf-8").rstrip("\r\n").split("\r\n")
+        self.method, self.target, _ = first.split(" ")
+        for line in lines:
+            name, _, value = line.partition(":")
+            self.headers.add(name, value.strip())
+        if "Transfer-Encoding" not in self.headers and not int(self.headers.get("Content-Length", 0)):
+            self.ended = True
+        return True
+
+    async def read_chunk(self) -> bytes:
+        """The next chunk of the body, or all of it when it has a Content-Length; b"" at its end, however it ended."""
+        if self.ended or self.broken:
+            return b""
+        try:
+            chunk = await (self._next_chunk() if "Transfer-Encoding" in self.headers else self._whole())
+        except (asyncio.IncompleteReadError, ConnectionError):
+            self.broken, chunk = True, b""
+        self._changes.tell()
+        return chunk
+
+    async def _next_chunk(self) -> bytes:
+        size = int((await self._reader.readuntil(b"\r\n")).partition(b";")[0], 16)
+        chunk = (await self._reader.readexactly(size + 2))[:-2]
+        self.body += chunk
+        self.chunks += 1 if chunk else 0
+        self.ended = not size
+        return chunk
+
+    async def _whole(self) -> bytes:
+        self.body += await self._reader.readexactly(int(self.headers["Content-Length"]))
+        self.ended = True
+        return bytes(self.body)
+
+    async def read_at_least(self, size: int) -> None:
+        """Read chunk by chunk until `body` has `size` bytes, or is at its end."""
+        while len(self.body) < size and await self.read_chunk():
+            pass
+
+    async def read_all(self) -> None:
+        """Read to the end, however it ends."""
+        while await self.read_chunk():
+            pass
+
+    # --- answering
+
+    async def answer(self, status: int = 200, headers: dict[str, str] | None = None, body: bytes = b"") -> None:
+        """The final answer."""
+        lines = {"Content-Length": str(len(body)), **(headers or {})}
+        await self._write(status, lines, body)
+        self.answered = True
+        self._changes.tell()
+
+    async def interim(self, status: int = 103, headers: dict[str, str] | None = None) -> None:
+        """An answer before the answer (1xx)."""
+        await self._write(status, headers or {}, b"")
+
+    async def _write(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        self._writer.write(f"HTTP/1.1 {status} Told\r\n{head}\r\n".encode() + body)
+        with suppress(ConnectionError):
+            await self._writer.drain()
+
+    def hang_up(self, *, reset: bool = False) -> None:
+        """End the connection now; with a TCP reset that throws away what is under way, or orderly."""
+        if reset:
+            self._writer.get_extra_info("socket").setsockopt(
+                socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+            )
+            self._writer.transport.abort()
+        else:
+            self._writer.close()
+        self.hung_up = True
+        self._changes.tell()
+
+    def has_hung_up(self) -> bool:
+        """For `until`."""
+        return self.hung_up
+
+
+# --- scripts ------------------------------------------------------------------------------------------
+
+
+def answering(status: int, headers: dict[str, str] | None = None, body: bytes = b"") -> Script:
+    """Reads all, then answers; says nothing when the request was broken off."""
+
+    async def script(exchange: Exchange) -> None:
+        await exchange.read_all()
+        if exchange.ended:
+            await exchange.answer(status, headers, body)
+
+    return script
+
+
+def answering_early(status: int, headers: dict[str, str] | None = None, *, after_bytes: int = 0) -> Script:
+    """Answers once it has `after_bytes` of the body, then goes on reading."""
+
+    async def script(exchange: Exchange) -> None:
+        await exchange.read_at_least(after_bytes)
+        await exchange.answer(status, headers)
+        await exchange.read_all()
+
+    return script
+
+
+def resetting(*, after_bytes: int = 0) -> Script:
+    """Breaks the connection off once it has `after_bytes` of the body."""
+
+    async def script(exchange: Exchange) -> None:
+        await exchange.read_at_least(after_bytes)
+        exchange.hang_up(reset=True)
+
+    return script
+
+
+async def hanging(exchange: Exchange) -> None:
+    """Reads nothing and never answers, until the client hangs up or the receiver is closed."""
+    await exchange.until(lambda: exchange.hung_up)
+
+
+async def silent(exchange: Exchange) -> None:
+    """Reads all and never answers."""
+    await exchange.read_all()
+    await exchange.until(lambda: exchange.hung_up)
+
+
+class Receiver:
+    """Listens on 127.0.0.1; the n-th request gets the n-th script, those beyond the last one get the last again.
+
+    `buffer_bytes` bounds what its sockets take of a body that no script reads.
+    """
+
+    def __init__(self, *scripts: Script, buffer_bytes: int | None = None) -> None:
+        self._scripts = scripts or (answering(200),)
+        self._buffer_bytes = buffer_bytes
+        self._changes = _Changes()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.exchanges: list[Exchange] = []
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        """Without a path."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What broke a script, if anything did."""
+        return self._failure
+
+    async def exchange(self, number: int) -> Exchange:
+        """The request of that number, from 0, once its headers have arrived."""
+        await self._changes.until(lambda: len(self.exchanges) > number)
+        return self.exchanges[number]
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Return once `condition()` holds; it is looked at after everything that happens here."""
+        await self._changes.until(condition)
+
+    async def __aenter__(self) -> Self:
+        self._failure: BaseException | None = None
+        listening = socket.socket()
+        listening.bind(("127.0.0.1", 0))
+        if self._buffer_bytes is not None:  # inherited by every accepted socket
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._buffer_bytes)
+        self._server = await asyncio.start_server(
+            self._accept, sock=listening, limit=self._buffer_bytes or 8 * 1024 * 1024
+        )
+        self.port = listening.getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._server.wait_closed()
+        await asyncio.sleep(0)  # an aborted transport closes its socket in the loop's next turn
+        if self._failure is not None and error is None:
+            raise self._failure
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Called while the connection is made, so that none is open that nobody would close."""
+        task = asyncio.create_task(self._connected(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await self._serve(reader, writer)
+        except asyncio.CancelledError:
+            pass  # the receiver is closed
+        except Exception as error:  # noqa: BLE001 - raised again where the test leaves the receiver
+            self._failure = error
+        finally:
+            writer.transport.abort()
+            self._changes.tell()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Requests of one connection, one after the other, while they come whole and are answered."""
+        while True:
+            exchange = Exchange(reader, writer, self._changes)
+            if not await exchange.read_head():
+                return
+            self.exchanges.append(exchange)
+            self._changes.tell()
+            script = self._scripts[min(len(self.exchanges), len(self._scripts)) - 1]
+            await script(exchange)
+            if exchange.hung_up or not (exchange.ended and exchange.answered):
+                return

@@ -1,0 +1,122 @@
+"""Disks that take nothing: of the object directory, of the spool; the service lives and results are as promised."""
+
+import asyncio
+import hashlib
+import resource
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import pytest_asyncio
+
+from tests.product import TOKEN, USER, Product, free_port, running_product
+
+pytestmark = [pytest.mark.timeout(120), pytest.mark.asyncio(loop_scope="module")]
+# More than the database has in these tests, less than the log of `LONG`.
+FILE_LIMIT_BYTES = 6 * 1024 * 1024
+JENKINS_PORT = free_port()
+LONG = "seq -f '%0100.0f' 1 80000"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def product(tmp_path_factory):
+    async with running_product(tmp_path_factory.mktemp("disks"), jenkins_port=JENKINS_PORT) as running:
+        yield running
+
+
+def gated(folder: Path, name: str, rest: str) -> str:
+    return (
+        f"#!/bin/sh\necho ran >> {folder}/{name}.ran\necho begun\n"
+        f"while [ ! -e {folder}/{name}.gate ]; do sleep 0.05; done\n{rest}\n"
+    )
+
+
+async def works(product: Product, name: str) -> None:
+    """A build from one end to the other."""
+    receiver = product.receiver(name)
+    await product.submit(name, "1", "#!/bin/sh\nseq 1 10\n", receiver)
+    await receiver.until(lambda: receiver.final and receiver.log_ended)
+    assert receiver.final["status"] == "succeeded"
+    assert receiver.final["log_sha256"] == hashlib.sha256(bytes(receiver.log)).hexdigest()
+
+
+async def until_archived(product: Product, log: bytes) -> None:
+    """The service tells nobody when it has archived; the folder shows it."""
+    async with asyncio.timeout(40):
+        while True:
+            objects = product.folder / "data" / "objects"
+            if any(path.read_bytes() == log for path in objects.glob("**/*.log") if path.is_file()):
+                return
+            await asyncio.sleep(0.05)
+
+
+async def runs_in_jenkins(product: Product, build: dict[str, Any]) -> bool:
+    found = build["jenkins"]
+    url = f"http://127.0.0.1:{JENKINS_PORT}/job/{found['job']}/{found['build_number']}/api/json?tree=building"
+    headers = {"Authorization": aiohttp.encode_basic_auth(USER, TOKEN)}
+    async with product.session.get(url, headers=headers) as response:
+        assert response.status == 200
+        return bool((await response.json())["building"])
+
+
+async def test_object_directory_gone_at_the_end(product):
+    name = "archive"
+    objects = product.folder / "data" / "objects"
+    receiver = product.receiver(name)
+    await product.submit(name, "1", gated(product.folder, name, "seq 1 500"), receiver)
+    await receiver.until(lambda: b"begun\n" in receiver.log)
+    away = objects.rename(objects.with_name("away"))
+    objects.write_text("not a directory")
+    (product.folder / f"{name}.gate").touch()
+    await receiver.until(lambda: receiver.final and receiver.log_ended)
+    log = bytes(receiver.log)
+    assert receiver.words() == ["queued", "pending", "succeeded"]
+    assert receiver.final["log_sha256"] == hashlib.sha256(log).hexdigest()
+    assert await product.log(name, "1") == log
+    async with product.session.get(f"{product.url}/healthz") as response:
+        assert response.status == 200
+    objects.unlink()
+    away.rename(objects)
+    await until_archived(product, log)
+    assert await product.log(name, "1") == log
+    await works(product, "after-archive")
+
+
+async def test_spool_full_in_mid_build(product):
+    name = "spool"
+    receiver = product.receiver(name)
+    await product.submit(name, "1", gated(product.folder, name, f"{LONG}; sleep 600"), receiver)
+    await receiver.until(lambda: b"begun\n" in receiver.log)
+    unlimited = resource.prlimit(product.shuttle.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(product.shuttle.pid, resource.RLIMIT_FSIZE, (FILE_LIMIT_BYTES, unlimited[1]))
+    (product.folder / f"{name}.gate").touch()
+    await receiver.until(lambda: receiver.final)
+    assert receiver.words() == ["queued", "pending", "failed"]
+    assert receiver.final["reason"] == "spool_unwritable"
+    build = await product.build(name, "1")
+    assert not await runs_in_jenkins(product, build)
+    await works(product, "beside-spool")
+    resource.prlimit(product.shuttle.pid, resource.RLIMIT_FSIZE, unlimited)
+    await receiver.until(lambda: receiver.log_ended)
+    log = bytes(receiver.log)
+    assert receiver.final["log_sha256"] == hashlib.sha256(log).hexdigest()
+    assert log.splitlines()[-1].startswith(b"-----> ")
+    await until_archived(product, log)
+
+
+async def test_spool_cannot_even_be_made(product):
+    name = "no-spool"
+    spool = product.folder / "data" / "spool"
+    away = spool.rename(spool.with_name("spool-away"))
+    spool.write_text("not a directory")
+    receiver = product.receiver(name)
+    await product.submit(name, "1", "#!/bin/sh\nsleep 600\n", receiver)
+    await receiver.until(lambda: receiver.final)
+    assert receiver.final["reason"] == "spool_unwritable"
+    async with product.session.get(f"{product.url}/healthz") as response:
+        assert response.status == 200
+    spool.unlink()
+    away.rename(spool)
+    await receiver.until(lambda: receiver.log_ended)
+    await works(product, "after-no-spool")

@@ -1,0 +1,171 @@
+"""A Jenkins that misbehaves: the build is always found again or ends by the contract's table, and never runs twice."""
+
+import asyncio
+import hashlib
+from pathlib import Path
+
+import aiohttp
+import pytest
+import pytest_asyncio
+
+from tests.faulty_proxy import FaultyProxy, faulty_proxy
+from tests.product import TOKEN, USER, Product, Receiver, free_port, running_product
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+AUTHORIZED = {"Authorization": aiohttp.encode_basic_auth(USER, TOKEN)}
+ALL = ["queued", "pending", "succeeded"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("faults")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def product(folder):
+    port = free_port()
+    async with faulty_proxy(f"http://127.0.0.1:{port}") as proxy:
+        url = proxy.url.replace("://", f"://{USER}:{TOKEN}@")
+        async with running_product(folder, jenkins_port=port, JENKINS_URL=url) as running:
+            running.proxy = proxy
+            yield running
+
+
+@pytest.fixture
+def proxy(product):
+    made: FaultyProxy = product.proxy
+    made.hits.clear()
+    made.calmed.clear()
+    return made
+
+
+def marking(folder: Path, name: str, rest: str = "seq 1 300; sleep 0.3; seq 301 600") -> str:
+    return f"#!/bin/sh\necho ran >> {folder}/{name}.ran\n{rest}\n"
+
+
+async def ends_well(product: Product, receiver: Receiver, name: str) -> None:
+    """Succeeded, once, whole."""
+    await receiver.until(lambda: receiver.final is not None and receiver.log_ended > 0, 50)
+    assert receiver.words() == ALL
+    log = bytes(receiver.log)
+    assert receiver.final["log_sha256"] == hashlib.sha256(log).hexdigest()
+    assert [int(line) for line in log.split() if line.isdigit()][-600:] == list(range(1, 601))
+    assert (product.folder / f"{name}.ran").read_text().split() == ["ran"]
+
+
+FAULTS = [500, 502, 503, "garbage", "reset", "cut", 401, 403]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_everything_fails_for_a_while_in_mid_build(product, proxy, folder, fault):
+    name = f"all-{fault}"
+    receiver = product.receiver(name)
+    await product.submit(name, "1", marking(folder, name), receiver)
+    await product.until_state(name, "1", "running")
+    proxy.fault = lambda _request: fault
+    await proxy.until_hits(3)
+    assert (await product.build(name, "1"))["state"] == "running"
+    proxy.calm()
+    await ends_well(product, receiver, name)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_everything_fails_before_the_trigger(product, proxy, folder, fault):
+    name = f"early-{fault}"
+    receiver = product.receiver(name)
+    proxy.fault = lambda _request: fault
+    await product.submit(name, "1", marking(folder, name), receiver)
+    await proxy.until_hits(2)
+    seen = await product.build(name, "1")
+    assert seen["state"] in {"recorded", "staging"}
+    proxy.calm()
+    await ends_well(product, receiver, name)
+
+
+def triggers(fault: str | int):
+    """A fault for the first trigger only."""
+    left = [fault]
+    return lambda request: left.pop() if left and "buildWithParameters" in request.path else None
+
+
+@pytest.mark.parametrize("fault", ["lose", "reset", "garbage", 500, 502])
+async def test_the_answer_of_the_trigger_is_lost(product, proxy, folder, fault):
+    name = f"trigger-{fault}"
+    receiver = product.receiver(name)
+    proxy.fault = triggers(fault)
+    await product.submit(name, "1", marking(folder, name), receiver)
+    await ends_well(product, receiver, name)
+    assert [hit[1] for hit in proxy.hits] == [fault]
+
+
+async def test_the_trigger_arrives_after_we_stopped_looking(product, proxy, folder):
+    name = "late"
+    receiver = product.receiver(name)
+    proxy.fault = triggers("late")
+    await product.submit(name, "1", marking(folder, name, "seq 1 300; sleep 1; seq 301 600"), receiver)
+    await product.until_state(name, "1", "running")
+    proxy.calm()
+    await ends_well(product, receiver, name)
+
+
+async def test_somebody_asks_for_a_replay(product, proxy, folder):
+    name = "replay"
+    receiver = product.receiver(name)
+    await product.submit(name, "1", marking(folder, name), receiver)
+    await ends_well(product, receiver, name)
+    build = await product.build(name, "1")
+    job = f"{proxy.target}/job/{build['jenkins']['job']}"
+    form = {"BUILD_UUID": build["build_uuid"], "SHUTTLE_URL": product.url, "SHUTTLE_TOKEN": "guessed"}
+    async with product.session.post(f"{job}/buildWithParameters?delay=0sec", data=form, headers=AUTHORIZED) as response:
+        assert response.status == 201
+    await until_jenkins_build_is_over(product, f"{job}/2")
+    assert (product.folder / f"{name}.ran").read_text().split() == ["ran"]
+    assert receiver.words() == ALL
+
+
+async def until_jenkins_build_is_over(product: Product, url: str) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            async with product.session.get(f"{url}/api/json?tree=building,result", headers=AUTHORIZED) as response:
+                if response.status == 200 and not (await response.json())["building"]:
+                    return
+            await asyncio.sleep(0.05)  # Jenkins tells nobody: it has to be asked
+
+
+async def test_jenkins_loses_the_queue_item_by_a_restart(product, proxy, folder):
+    gate = folder / "gate"
+    name = "forgetful"
+    receiver = product.receiver(name)
+    script = marking(folder, name, f"seq 1 300; while [ ! -e {gate} ]; do sleep 0.05; done; seq 301 600")
+    await product.submit(name, "1", script, receiver)
+    await product.until_state(name, "1", "running")
+    await product.shuttle.kill()
+    await product.jenkins.restart()
+    gate.touch()
+    await product.shuttle.start()
+    await ends_well(product, receiver, name)
+
+
+async def test_jenkins_is_down_at_the_post_and_back_later(product, proxy, folder):
+    name = "down"
+    receiver = product.receiver(name)
+    await product.jenkins.kill()
+    await product.submit(name, "1", marking(folder, name), receiver)
+    waiting = await product.until_waiting(name, "1")
+    assert "Jenkins" in waiting
+    await product.jenkins.start()
+    await ends_well(product, receiver, name)
+
+
+async def test_a_build_deleted_in_jenkins_is_lost(product, proxy, folder):
+    name = "deleted"
+    receiver = product.receiver(name)
+    await product.submit(name, "1", marking(folder, name, "sleep 600"), receiver)
+    await product.until_state(name, "1", "running")
+    build = await product.build(name, "1")
+    url = f"{proxy.target}/job/{build['jenkins']['job']}/doDelete"
+    async with product.session.post(url, headers=AUTHORIZED, allow_redirects=False) as response:
+        assert response.status == 302
+    await receiver.until(lambda: receiver.final is not None and receiver.log_ended > 0)
+    assert receiver.final["reason"] == "lost_in_jenkins"
+    assert b"-----> Jenkins no longer has this build." in receiver.log

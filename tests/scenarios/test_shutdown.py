@@ -1,0 +1,82 @@
+"""SIGTERM in the middle of fifty builds: out in time, nobody is told that a log ended, and the next start goes on."""
+
+import asyncio
+import hashlib
+import signal
+import time
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.product import Product, running_product
+
+pytestmark = pytest.mark.timeout(150)
+BUILDS = 50
+PARALLEL = 20
+FOLLOWERS = 10
+SHUTDOWN_SECONDS = 5
+
+
+async def test_fifty_builds_outlive_a_shutdown(tmp_path: Path):
+    gate = tmp_path / "gate"
+    async with running_product(
+        tmp_path,
+        executors=PARALLEL,
+        MAXIMUM_PARALLEL_BUILDS=str(PARALLEL),
+        SHUTTLE_SHUTDOWN_SECONDS=str(SHUTDOWN_SECONDS),
+    ) as product:
+        receivers = [product.receiver(f"r{number}") for number in range(BUILDS)]
+        for number, receiver in enumerate(receivers):
+            script = (
+                f"#!/bin/sh\necho ran >> {tmp_path}/{number}.ran\necho begun\n"
+                f"while [ ! -e {gate} ]; do sleep 0.2; done\nseq 1 100\n"
+            )
+            await product.submit(f"app{number}", "1", script, receiver)
+        begun = await _begun(receivers)
+        following = [asyncio.Event() for _ in begun[:FOLLOWERS]]
+        followers = [
+            asyncio.create_task(_follow(product, number, event))
+            for number, event in zip(begun, following, strict=False)
+        ]
+        await asyncio.gather(*(event.wait() for event in following))
+
+        asked_at = time.monotonic()
+        assert await product.shuttle.kill(signal.SIGTERM) == 0, product.shuttle.output()[-4000:]
+        took_seconds = time.monotonic() - asked_at
+        print(f"it was out {took_seconds:.2f} s after SIGTERM")
+        assert took_seconds < SHUTDOWN_SECONDS
+        assert await asyncio.gather(*followers) == ["broken"] * FOLLOWERS
+        assert [receiver.log_ended for receiver in receivers] == [0] * BUILDS
+        assert [receiver.final for receiver in receivers] == [None] * BUILDS
+
+        await product.shuttle.start()
+        gate.touch()
+        for number, receiver in enumerate(receivers):
+            await receiver.until(lambda receiver=receiver: receiver.final and receiver.log_ended, 90)
+            assert receiver.words() == ["queued", "pending", "succeeded"], number
+            assert receiver.final["log_sha256"] == hashlib.sha256(bytes(receiver.log)).hexdigest(), number
+            assert (tmp_path / f"{number}.ran").read_text().split() == ["ran"], number
+
+
+async def _begun(receivers) -> list[int]:
+    """The builds that fill all slots, once each of them has printed something."""
+    async with asyncio.timeout(60):
+        while len(found := [n for n, receiver in enumerate(receivers) if b"begun\n" in receiver.log]) < PARALLEL:
+            await asyncio.sleep(0.05)
+    return found
+
+
+async def _follow(product: Product, number: int, reached: asyncio.Event) -> str:
+    """How the answer of follow=true ended: as a log does, or broken."""
+    url = f"{product.url}/app{number}/1/logs?follow=true"
+    log = b""
+    try:
+        async with product.session.get(url, timeout=aiohttp.ClientTimeout(total=60)) as response:
+            async for block in response.content.iter_any():
+                log += block
+                if b"begun\n" in log:
+                    reached.set()
+    except aiohttp.ClientPayloadError:
+        return "broken"
+    return "ended"

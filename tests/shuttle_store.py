@@ -1,0 +1,65 @@
+"""A real SQLite store in a temporary folder, and builds to put into it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from cryptography.fernet import Fernet
+
+from shuttle.store.accept import NewBuild, NewParty, target_bytes
+from shuttle.store.migrate import migrate
+from shuttle.store.sqlite import SqliteDatabase
+from shuttle.store.store import Store
+from shuttle.vault import Vault
+
+
+class Clock:
+    """A clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.at = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.at
+
+    def forward(self, seconds: float) -> None:
+        self.at += timedelta(seconds=seconds)
+
+
+@asynccontextmanager
+async def open_store(folder: Path, clock: Clock | None = None, vault: Vault | None = None) -> AsyncIterator[Store]:
+    database = SqliteDatabase(folder / "shuttle.db")
+    migrate(database.engine)
+    database.start()
+    try:
+        yield Store(database, vault or Vault([Fernet.generate_key().decode()]), clock or Clock(), on_event=lambda: None)
+    finally:
+        await database.close()
+
+
+def new_build(vault: Vault, app_id: str = "app", build_id: str = "1", **changes: Any) -> NewBuild:
+    values: dict[str, Any] = {
+        "build_uuid": changes.pop("build_uuid", None)
+        or f"00000000-0000-4000-8000-{abs(hash((app_id, build_id))) % 10**12:012}",
+        "app_id": app_id,
+        "build_id": build_id,
+        "job_name": f"job-of-{app_id}",
+        "controller": "",
+        "plan": vault.seal(b"{}"),
+        "request_fingerprint": vault.fingerprint(b"request"),
+        "metadata_json": "null",
+        "human_readable_info": None,
+        "labels": {},
+        "pipeline": "script",
+        "destinations": (),
+        "source_url": "https://example.org/a.tgz",
+        "timeout_seconds": 60,
+        "deadline_seconds": 3600,
+    }
+    return NewBuild(**(values | changes))
+
+
+def party(vault: Vault, url: str) -> NewParty:
+    return NewParty("http", url.split("/")[2], vault.seal(target_bytes(url, {})))

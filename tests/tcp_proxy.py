@@ -1,0 +1,145 @@
+"""A TCP proxy before a real server whose connections suffer, each in its own way, by a seeded choice."""
+
+import asyncio
+import random
+import socket
+import struct
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+KINDS = ("latency", "cut", "reset", "black hole", "slow read")
+_BLOCK_BYTES = 64 * 1024
+_LATENCY_SECONDS = 0.05
+_SLOW_BYTES = 700
+# What a firewall does with a connection that it has forgotten: nothing passes, and at last it is reset.
+_BLACK_HOLE_SECONDS = 2.0
+# RST instead of FIN when the socket is closed.
+_NO_LINGER = struct.pack("ii", 1, 0)
+
+_Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+@dataclass
+class _Fate:
+    """What happens to one connection; `left_bytes` may still pass, in both directions together."""
+
+    kind: str | None
+    left_bytes: float
+
+
+@dataclass
+class TcpProxy:
+    """Passes connections on to `target_port` of loopback; `share` of them suffer one of KINDS, until `calm`."""
+
+    seed: int
+    share: float
+    longest_before_cut_bytes: int
+    target_port: int = 0
+    url: str = ""
+    suffered: Counter[str] = field(default_factory=Counter)
+    passed: int = 0
+    _moments: random.Random = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._moments = random.Random(self.seed)
+
+    def calm(self) -> None:
+        """New connections suffer nothing any more."""
+        self.share = 0
+
+    def _fate(self) -> _Fate:
+        if self._moments.random() >= self.share:
+            self.passed += 1
+            return _Fate(None, float("inf"))
+        kind = self._moments.choice(KINDS)
+        self.suffered[kind] += 1
+        cut_after = self._moments.randrange(self.longest_before_cut_bytes)
+        return _Fate(kind, cut_after if kind in {"cut", "reset"} else float("inf"))
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection, to its end."""
+        fate = self._fate()
+        if fate.kind == "black hole":
+            await asyncio.sleep(_BLACK_HOLE_SECONDS)
+            _reset(writer)
+            return
+        try:
+            theirs = await asyncio.open_connection("127.0.0.1", self.target_port)
+        except OSError:
+            _reset(writer)
+            return
+        await self._carry((reader, writer), theirs, fate)
+
+    async def _carry(self, ours: _Streams, theirs: _Streams, fate: _Fate) -> None:
+        broken = asyncio.Event()
+        ways = [
+            asyncio.create_task(_pass(ours[0], theirs[1], fate, broken)),
+            asyncio.create_task(_pass(theirs[0], ours[1], fate, broken)),
+        ]
+        waiting = asyncio.create_task(broken.wait())
+        both = asyncio.gather(*ways, return_exceptions=True)
+        try:
+            outcomes: list[asyncio.Future[Any]] = [both, waiting]
+            await asyncio.wait(outcomes, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (*ways, waiting):
+                task.cancel()
+            for writer in (ours[1], theirs[1]):
+                if broken.is_set() and fate.kind != "cut":
+                    _reset(writer)
+                else:
+                    writer.close()
+            await asyncio.gather(both, waiting, return_exceptions=True)
+
+
+async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, fate: _Fate, broken: asyncio.Event) -> None:
+    """One direction, until its sender ends it; a broken one breaks the other too."""
+    try:
+        while block := await reader.read(_SLOW_BYTES if fate.kind == "slow read" else _BLOCK_BYTES):
+            if fate.kind in {"latency", "slow read"}:
+                await asyncio.sleep(_LATENCY_SECONDS)
+            allowed = block[: int(min(fate.left_bytes, len(block)))]
+            fate.left_bytes -= len(allowed)
+            writer.write(allowed)
+            await writer.drain()
+            if len(allowed) < len(block):
+                broken.set()
+                return
+        writer.write_eof()
+    except OSError:
+        broken.set()
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    found = writer.get_extra_info("socket")
+    with suppress(OSError):  # the other side was quicker
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+    writer.transport.abort()
+
+
+@asynccontextmanager
+async def tcp_proxy(seed: int, share: float, *, longest_before_cut_bytes: int = 3000) -> AsyncIterator[TcpProxy]:
+    """A proxy on a port of its own; its target may be named later.
+
+    A request of a small build and its answer have some hundred to some thousand bytes: cut within, not behind them.
+    """
+    proxy = TcpProxy(seed, share, longest_before_cut_bytes)
+    serving: set[asyncio.Task[None]] = set()
+
+    def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(proxy.serve(reader, writer))
+        serving.add(task)
+        task.add_done_callback(serving.discard)
+
+    server = await asyncio.start_server(accepted, "127.0.0.1", 0)
+    proxy.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    try:
+        yield proxy
+    finally:
+        server.close()
+        for task in serving:
+            task.cancel()
+        await asyncio.gather(*serving, return_exceptions=True)

@@ -1,0 +1,121 @@
+"""`shuttle serve`, `pipelines`, `token`, `jenkins` and `--help`."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from shuttle.embedded.jenkins import EmbeddedJenkins
+from shuttle.settings import Settings, load_settings
+
+
+@pytest.fixture(autouse=True)
+def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+async def test_serving_strangers_without_saying_who_may_is_refused_in_one_line(run, monkeypatch):
+    monkeypatch.setenv("SHUTTLE_BIND", "0.0.0.0")
+    ran = await run("serve")
+    assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
+    assert "SHUTTLE_TOKENS" in ran.err
+    assert "SHUTTLE_ALLOW_ANONYMOUS=true" in ran.err
+
+
+def test_a_port_that_is_taken_is_said_in_one_sentence(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        environment = {**os.environ, "PORT": str(port), "SHUTTLE_DATA_DIR": str(tmp_path)}
+        served = subprocess.run(
+            [sys.executable, "-m", "shuttle", "serve"],
+            cwd=Path(__file__).parents[3],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=30,
+        )
+    assert served.returncode == 1
+    assert served.stderr.splitlines()[-1].startswith("shuttle: The service cannot run: ")
+    assert str(port) in served.stderr
+    assert "Traceback" not in served.stderr
+
+
+async def test_pipelines_are_listed_with_the_default_marked(run):
+    names = {line.split("\t")[0]: line.split("\t")[1] for line in (await run("pipelines", "list")).out.splitlines()}
+    assert names == {"docker-image": "default", "script": ""}
+    described = json.loads((await run("pipelines", "list", "--json")).out)["pipelines"]
+    assert [entry["name"] for entry in described if entry["default"]] == ["docker-image"]
+
+
+async def test_a_rendered_pipeline_is_printed_and_written(run, tmp_path):
+    ran = await run("pipelines", "render", "script", "--directory", str(tmp_path / "out"), "--agent-label", "arm")
+    assert ran.code == 0
+    assert ran.out == (tmp_path / "out" / "Jenkinsfile").read_text()
+    assert "label 'arm'" in ran.out
+    assert (tmp_path / "out" / "config.xml").exists()
+    assert json.loads((tmp_path / "out" / "definition.json").read_text())["agent_label"] == "arm"
+    assert "shuttle pipelines apply script JOB --agent-label arm" in ran.err
+
+
+async def test_an_unknown_pipeline_is_refused_with_those_there_are(run):
+    ran = await run("pipelines", "render", "scirpt")
+    assert (ran.code, ran.out) == (2, "")
+    assert "docker-image, script" in ran.err
+
+
+async def test_apply_makes_the_job_and_a_second_time_changes_nothing(run, tmp_path, monkeypatch):
+    jenkins = EmbeddedJenkins(tmp_path, user="u", token="t0ken")
+    await jenkins.start()
+    try:
+        monkeypatch.setenv("JENKINS_URL", jenkins.url.replace("//", "//u:t0ken@"))
+        first = await run("pipelines", "apply", "script", "team/build")
+        assert first.code == 0
+        assert "sha256:" in first.err
+        assert await run("pipelines", "apply", "script", "team/build") == first
+    finally:
+        await jenkins.close()
+    down = await run("pipelines", "apply", "script", "team/build")
+    assert down.code == 1
+    assert "out of reach" in down.err
+    assert "t0ken" not in down.err
+
+
+async def test_tokens_are_strong_different_and_accepted_by_the_settings(run):
+    first, second = [(await run("token", "new")).out.strip() for _ in range(2)]
+    assert first != second
+    assert len(first) >= 43
+    made = json.loads((await run("token", "new", "--role", "reader", "--json")).out)
+    tokens = load_settings({"SHUTTLE_TOKENS": made["setting"].partition("=")[2]}).shuttle_tokens
+    assert [(role, token.get_secret_value()) for role, token in tokens] == [("reader", made["token"])]
+
+
+async def test_an_embedded_jenkins_needs_both_user_and_token_or_neither(run, tmp_path):
+    ran = await run("jenkins", "--home", str(tmp_path), "--user", "u")
+    assert ran.code == 2
+    assert "--token" in ran.err
+
+
+async def test_help_names_every_command(run):
+    ran = await run("--help")
+    assert ran.code == 0
+    for name in ("serve", "demo", "submit", "status", "logs", "stop", "builds", "deliveries", "pipelines", "jenkins"):
+        assert f" {name} " in ran.out
+    for name in ("token", "migrate", "doctor"):
+        assert f" {name} " in ran.out
+
+
+def test_help_does_not_pay_for_what_it_does_not_use():
+    probe = (
+        "import sys, shuttle.cli; print({'aiohttp', 'boto3', 'pydantic', 'sqlalchemy', 'rich.table'} & {*sys.modules})"
+    )
+    root = Path(__file__).parents[3]
+    ran = subprocess.run([sys.executable, "-c", probe], cwd=root, capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "set()"

@@ -1,0 +1,160 @@
+"""`shuttle submit`: what reaches the service, and what its user is told."""
+
+import base64
+import io
+import json
+import tarfile
+
+import pytest
+
+from shuttle.cli.pack import MAX_ARCHIVE_BYTES
+
+
+async def test_every_option_becomes_its_field(service, run, monkeypatch):
+    service.says("POST", "/shop/7", {"status": "OK"})
+    monkeypatch.setenv("FROM_HERE", "s3cret")
+
+    ran = await run(
+        *("submit", "shop", "7", "--source", "https://code.example.com/a.tgz"),
+        *("--destination", "docker://registry.example.com/shop/web:7", "--pipeline", "docker-image"),
+        *("--arg", "A=1", "--arg", "B=x=y", "--secret-arg", "FROM_HERE"),
+        *("--status-webhook", "https://hooks.example.com/s", "--log-webhook", "https://hooks.example.com/l"),
+        *("--timeout", "60", "--label", "team=web", "--metadata", '{"n": [1]}'),
+    )
+
+    assert (ran.code, ran.out) == (0, "")
+    assert "shop 7 is accepted" in ran.err
+    assert service.asked[0].body == {
+        "source": {"url": "https://code.example.com/a.tgz"},
+        "destination": {"url": "docker://registry.example.com/shop/web:7"},
+        "pipeline": "docker-image",
+        "arguments": {"A": "1", "B": "x=y", "FROM_HERE": "s3cret"},
+        "secret_arguments": ["FROM_HERE"],
+        "webhooks": {"status": ["https://hooks.example.com/s"], "logs": ["https://hooks.example.com/l"]},
+        "timeout_seconds": 60,
+        "labels": {"team": "web"},
+        "metadata": {"n": [1]},
+    }
+
+
+async def test_what_is_not_said_is_left_to_the_service(service, run):
+    service.says("POST", "/shop/7", {"status": "OK"})
+    await run("submit", "shop", "7", "--source", "https://code.example.com/a.tgz")
+    assert service.asked[0].body == {"source": {"url": "https://code.example.com/a.tgz"}}
+
+
+@pytest.mark.parametrize("metadata", ["{}", '""', "0", "null"])
+async def test_metadata_that_looks_empty_is_sent_as_it_is(service, run, metadata):
+    service.says("POST", "/shop/7", {"status": "OK"})
+    await run("submit", "shop", "7", "--source", "https://code.example.com/a.tgz", "--metadata", metadata)
+    assert service.asked[0].body["metadata"] == json.loads(metadata)
+
+
+async def test_a_directory_travels_as_one_archive_without_its_git_history(service, run, tmp_path):
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "HEAD").write_text("ref: x")
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "a.txt").write_text("hello")
+    script = tmp_path / "build.sh"
+    script.write_text("#!/bin/sh\n")
+    script.chmod(0o755)
+    service.says("POST", "/shop/7", {"status": "OK"})
+
+    assert (await run("submit", "shop", "7", "--source", str(tmp_path))).code == 0
+    assert (await run("submit", "shop", "7", "--source", str(tmp_path))).code == 0
+
+    first, second = (asked.body["source"]["url"] for asked in service.asked)
+    assert first == second, "a repeated submit must be a repeat"
+    with tarfile.open(fileobj=io.BytesIO(_decoded(first))) as archive:
+        assert sorted(archive.getnames()) == ["build.sh", "src", "src/a.txt"]
+        assert archive.getmember("build.sh").mode & 0o111
+
+
+async def test_an_archive_file_travels_as_it_is(service, run, tmp_path):
+    (tmp_path / "a.zip").write_bytes(b"PK\x03\x04 as it is")
+    service.says("POST", "/shop/7", {"status": "OK"})
+    await run("submit", "shop", "7", "--source", str(tmp_path / "a.zip"))
+    assert _decoded(service.asked[0].body["source"]["url"]) == b"PK\x03\x04 as it is"
+
+
+async def test_a_source_too_large_for_a_request_is_refused_here(service, run, tmp_path):
+    with (tmp_path / "big.tar").open("wb") as big:
+        big.truncate(MAX_ARCHIVE_BYTES + 1)
+    ran = await run("submit", "shop", "7", "--source", str(tmp_path / "big.tar"))
+    assert ran.code == 2
+    assert "larger than 47 MiB" in ran.err
+    assert service.asked == []
+
+
+async def test_ids_are_taken_as_given(service, run):
+    service.says("POST", "/a%20b%25/v1%2B%C3%A9", {"status": "OK"})
+    assert (await run("submit", "a b%", "v1+é", "--source", "https://code.example.com/a.tgz")).code == 0
+
+
+async def test_json_says_whether_it_was_a_repeat_and_what_the_service_warns_of(service, run):
+    headers = {"Shuttle_Replayed": "true", "Shuttle_Warnings": "short secret", "Shuttle_Ignored_Fields": "colour"}
+    service.says("POST", "/shop/7", {"status": "OK"}, **headers)
+    ran = await run("submit", "shop", "7", "--source", "https://code.example.com/a.tgz", "--json")
+    assert json.loads(ran.out) == {
+        "app_id": "shop",
+        "build_id": "7",
+        "replayed": True,
+        "warnings": ["short secret"],
+        "ignored_fields": ["colour"],
+    }
+
+
+async def test_the_services_refusal_is_one_sentence_that_names_the_field(service, run):
+    refusal = {"status": "error", "code": "invalid_request", "message": "Write a tag.", "field": "destination.url"}
+    service.says("POST", "/shop/7", refusal, status=400)
+    ran = await run("submit", "shop", "7", "--source", "https://code.example.com/a.tgz")
+    assert (ran.code, ran.out, ran.err) == (1, "", "shuttle: destination.url: Write a tag.\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--source", "/no/such/place"], "neither a URL nor a file"),
+        (["--source", "https://h/a", "--arg", "NOWHERE_SET"], "--arg NOWHERE_SET"),
+        (["--source", "https://h/a", "--label", "team"], "--label team: write NAME=VALUE"),
+        (["--source", "https://h/a", "--metadata", "{1}"], "--metadata is not JSON"),
+        ([], "Missing option"),
+    ],
+)
+async def test_wrong_usage_exits_2_and_asks_nobody(service, run, arguments, said):
+    ran = await run("submit", "shop", "7", *arguments)
+    assert ran.code == 2
+    assert said in ran.err
+    assert service.asked == []
+
+
+async def test_follow_shows_the_log_and_the_result_is_the_exit_code(service, run, final_build):
+    service.says("POST", "/shop/7", {"status": "OK"})
+    service.will("GET", "/shop/7/logs", _log(b"hello\nworld", complete=True))
+    service.says("GET", "/shop/7", final_build | {"timestamps": {"finished_at": None}})
+    service.says("GET", "/shop/7", final_build | {"state": "failed", "reason": "unstable", "message": "Not well."})
+    ran = await run("submit", "shop", "7", "--source", "https://code.example.com/a.tgz", "--follow")
+    assert (ran.code, ran.out) == (1, "hello\nworld")
+    assert ran.err.endswith("shuttle: shop 7 failed: Not well.\n")
+
+
+async def test_follow_with_json_prints_the_build_that_it_became(service, run, final_build):
+    service.says("POST", "/shop/7", {"status": "OK"})
+    service.says("GET", "/shop/7", final_build)
+    ran = await run("submit", "shop", "7", "--source", "https://code.example.com/a.tgz", "--follow", "--json")
+    assert (ran.code, json.loads(ran.out)) == (0, final_build)
+
+
+def _decoded(url: str) -> bytes:
+    head, _, text = url.partition(",")
+    assert head in {"data:application/gzip;base64", "data:application/octet-stream;base64"}
+    return base64.b64decode(text)
+
+
+def _log(text: bytes, *, complete: bool):
+    from aiohttp import web
+
+    async def answer(_request: web.Request) -> web.StreamResponse:
+        return web.Response(body=text, headers={"Shuttle-Log-Complete": "true" if complete else "false"})
+
+    return answer

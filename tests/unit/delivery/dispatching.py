@@ -1,0 +1,85 @@
+"""A dispatcher that runs, over an outbox in memory, on a clock that a test sets."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from shuttle.delivery.dispatch import Dispatcher
+from shuttle.delivery.http import HttpPost
+from shuttle.delivery.signature import Signer
+from shuttle.outgoing.connector import AddressPolicy, outgoing_session
+from shuttle.settings import load_settings
+from tests.memory_outbox import MemoryOutbox
+from tests.unit.delivery.status_receiver import StatusReceiver
+
+
+@dataclass
+class Time:
+    """A clock that is set, and a sleep that ends when it is set far enough."""
+
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
+    sleepers: list[tuple[datetime, asyncio.Future[None]]] = field(default_factory=list)
+    asleep: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    def clock(self) -> datetime:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        until: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.sleepers.append((self.now + timedelta(seconds=seconds), until))
+        async with self.asleep:
+            self.asleep.notify_all()
+        await until
+
+    def waits(self) -> list[float]:
+        """How long those sleep who sleep now."""
+        return [(at - self.now).total_seconds() for at, until in self.sleepers if not until.done()]
+
+    async def until_someone_sleeps(self) -> None:
+        async with self.asleep:
+            await self.asleep.wait_for(self.waits)
+
+    def advance(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+        for at, until in self.sleepers:
+            if at <= self.now and not until.done():
+                until.set_result(None)
+
+
+@dataclass
+class Running:
+    dispatcher: Dispatcher
+    outbox: MemoryOutbox
+    time: Time
+    task: asyncio.Task[None]
+
+    def add(self, build: str, receiver: StatusReceiver, path: str = "") -> None:
+        self.outbox.add_receiver(build, f"{receiver.url}/{path or build}", receiver.url)
+
+    async def until_recorded(self, count: int) -> None:
+        async with self.outbox.recorded:
+            await self.outbox.recorded.wait_for(lambda: len(self.outbox.attempts) >= count)
+
+    @property
+    def outcomes(self) -> list[str]:
+        return [attempt.outcome for attempt in self.outbox.attempts]
+
+
+@asynccontextmanager
+async def dispatching(outbox: MemoryOutbox | None = None, **environment: str) -> AsyncIterator[Running]:
+    time = Time()
+    outbox = outbox or MemoryOutbox(time.clock)
+    outbox.clock = time.clock
+    environment = {"SHUTTLE_SHUTDOWN_SECONDS": "0.2"} | environment
+    async with outgoing_session(AddressPolicy(allow_loopback=True), limit=0) as session:
+        settings = load_settings(environment)
+        posts = {"http": HttpPost(session, Signer(settings.webhook_key), settings.shuttle_webhook_timeout_seconds)}
+        dispatcher = Dispatcher(outbox, posts, settings, time.clock, sleep=time.sleep)
+        outbox.on_event = dispatcher.wake
+        task = asyncio.create_task(dispatcher.run())
+        yield Running(dispatcher, outbox, time, task)
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task

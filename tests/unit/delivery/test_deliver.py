@@ -1,0 +1,183 @@
+"""One try of one delivery, against receivers that behave and receivers that do not."""
+
+import asyncio
+import base64
+import socket
+from datetime import UTC, datetime
+
+import pytest
+from standardwebhooks import Webhook
+
+from shuttle.delivery import Attempt, DueDelivery
+from shuttle.delivery.deliver import Courier
+from shuttle.delivery.http import HttpPost
+from shuttle.delivery.signature import Signer
+from shuttle.outgoing.connector import AddressPolicy, outgoing_session
+from shuttle.settings import load_settings
+from tests.unit.delivery.status_receiver import answers, hangs, receiving, resets, speaking
+
+NOW = datetime.now(UTC)
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+async def deliver(url: str, *, headers=None, timeout_seconds: float = 5, tries=0, allow_loopback=True) -> Attempt:
+    async with outgoing_session(AddressPolicy(allow_loopback=allow_loopback)) as session:
+        signer = Signer(load_settings({"SHUTTLE_WEBHOOK_SECRET": SECRET}).webhook_key)
+        courier = Courier({"http": HttpPost(session, signer, timeout_seconds)}, (0, 5, 60), lambda: NOW)
+        delivery = DueDelivery(
+            delivery_id=7,
+            receiver_id=1,
+            build_uuid="u",
+            webhook_id="msg_1",
+            sequence=1,
+            body=b'{"status":"queued"}',
+            url=url,
+            headers=headers or {},
+            tries=tries,
+            created_at=NOW,
+        )
+        return await courier.deliver(delivery)
+
+
+async def test_posts_the_body_with_everything_that_belongs_to_it():
+    async with receiving(answers(200)) as receiver:
+        url = receiver.url.replace("http://", "http://us%40er:p%3Aw@")
+        attempt = await deliver(f"{url}/a%2Fb?x=%20y", headers={"X-Key": "abc", "user-agent": "mine"})
+    (post,) = receiver.posts
+    assert (post.path, post.body) == ("/a%2Fb?x=%20y", b'{"status":"queued"}')
+    assert post.headers["Content-Type"] == "application/json"
+    assert post.headers["Authorization"] == f"Basic {base64.b64encode(b'us@er:p:w').decode()}"
+    assert (post.headers["X-Key"], post.headers.getall("User-Agent")) == ("abc", ["mine"])
+    assert post.headers["webhook-id"] == "msg_1"
+    assert Webhook(SECRET).verify(post.body, dict(post.headers)) == {"status": "queued"}
+    assert (attempt.delivery_id, attempt.outcome, attempt.status_code) == (7, "delivered", 200)
+    assert (attempt.error, attempt.next_attempt_at, attempt.started_at) == (None, None, NOW)
+    assert attempt.took_seconds > 0
+
+
+async def test_a_sole_token_is_a_user_without_password():
+    async with receiving(answers(204)) as receiver:
+        await deliver(receiver.url.replace("http://", "http://token@"))
+    assert receiver.posts[0].headers["Authorization"] == f"Basic {base64.b64encode(b'token:').decode()}"
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome"),
+    [(200, "delivered"), (201, "delivered"), (299, "delivered"), (410, "gone")]
+    + [(status, "failed") for status in (300, 301, 302, 304, 307, 308, 400, 401, 404, 429, 500, 503, 599)],
+)
+async def test_the_status_decides(status, outcome):
+    async with (
+        receiving(answers(200)) as other,
+        receiving(answers(status, headers={"Location": other.url})) as receiver,
+    ):
+        attempt = await deliver(receiver.url)
+    assert (attempt.outcome, attempt.status_code) == (outcome, status)
+    assert (attempt.error is None) == (outcome == "delivered")
+    assert (attempt.next_attempt_at is not None) == (outcome == "failed")
+    assert other.posts == []
+
+
+@pytest.mark.parametrize(("status", "patience"), [(429, 120), (503, 120), (500, 5), (404, 5)])
+async def test_retry_after_is_honoured_where_it_means_patience(status, patience):
+    async with receiving(answers(status, headers={"Retry-After": "120"})) as receiver:
+        attempt = await deliver(receiver.url)
+    assert attempt.next_attempt_at is not None
+    assert patience <= (attempt.next_attempt_at - NOW).total_seconds() <= patience * 1.1
+
+
+async def test_gives_up_when_the_schedule_is_used_up():
+    async with receiving(answers(500)) as receiver:
+        assert (await deliver(receiver.url, tries=1)).outcome == "failed"
+        last = await deliver(receiver.url, tries=2)
+    assert (last.outcome, last.next_attempt_at, last.error) == ("gave_up", None, "The receiver answered 500.")
+
+
+async def test_a_hanging_receiver_costs_the_time_limit():
+    async with receiving(hangs) as receiver:
+        attempt = await deliver(receiver.url, timeout_seconds=0.05)
+    assert (attempt.outcome, attempt.error) == ("failed", "The receiver did not answer within the time limit.")
+    assert 0.05 <= attempt.took_seconds < 2
+
+
+async def test_a_head_that_drips_costs_the_time_limit_too():
+    async def drip(writer):
+        while True:
+            writer.write(b"X")
+            await writer.drain()
+            await asyncio.sleep(0.01)
+
+    async with speaking(b"HTTP/1.1 200 OK\r\nX-Long: ", then=drip) as url:
+        attempt = await deliver(url, timeout_seconds=0.1)
+    assert (attempt.outcome, attempt.took_seconds < 2) == ("failed", True)
+
+
+async def test_a_2xx_stands_whatever_its_body_does():
+    async def drip(writer):
+        while True:
+            writer.write(b"1\r\nx\r\n")
+            await writer.drain()
+            await asyncio.sleep(0.01)
+
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    async with speaking(head, then=drip) as url:
+        attempt = await deliver(url, timeout_seconds=0.1)
+    assert (attempt.outcome, attempt.took_seconds < 2) == ("delivered", True)
+    async with speaking(b"HTTP/1.1 202 OK\r\nContent-Length: 99\r\n\r\ncut") as url:
+        assert (await deliver(url)).outcome == "delivered"
+
+
+async def test_an_endless_body_is_not_read():
+    sent_bytes = 0
+
+    async def flood(writer):
+        nonlocal sent_bytes
+        while True:
+            writer.write(b"x" * 65536)
+            await writer.drain()
+            sent_bytes += 65536
+
+    async with speaking(b"HTTP/1.1 500 No\r\n\r\n", then=flood) as url:
+        attempt = await deliver(url)
+    assert (attempt.outcome, attempt.status_code) == ("failed", 500)
+    assert sent_bytes < 32 * 1024 * 1024
+
+
+@pytest.mark.parametrize("raw", [b"", b"HTTP/1.1 200", b"nonsense\r\n\r\n", b"HTTP/1.1 200 OK\r\nX: " + b"a" * 100_000])
+async def test_no_answer_is_a_failure(raw):
+    async with speaking(raw) as url:
+        attempt = await deliver(url)
+    assert (attempt.outcome, attempt.status_code) == ("failed", None)
+    assert attempt.error is not None
+    assert attempt.error.endswith(".")
+
+
+async def test_connections_that_break_or_never_come_about():
+    async with receiving(resets) as receiver:
+        assert (await deliver(receiver.url)).error == "The receiver closed the connection without an answer."
+
+    async def speaks_no_tls(reader, writer):
+        await reader.read(65536)
+        writer.write(b"HTTP/1.1 400 No\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(speaks_no_tls, "127.0.0.1", 0) as plain:
+        tls = await deliver(f"https://127.0.0.1:{plain.sockets[0].getsockname()[1]}/")
+    assert tls.error == "The receiver's TLS certificate or protocol was refused."
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    refused = await deliver(f"http://127.0.0.1:{port}/secret-path")
+    assert refused.outcome == "failed"
+    assert refused.error == "No connection to the receiver came about: Connection refused."
+    unknown = await deliver("http://no-such-host.invalid/secret-path")
+    assert unknown.error == "The receiver's host name could not be resolved."
+
+
+async def test_forbidden_addresses_are_not_reached():
+    async with receiving(answers(200)) as receiver:
+        attempt = await deliver(receiver.url, allow_loopback=False)
+    assert receiver.posts == []
+    assert attempt.outcome == "failed"
+    assert "SHUTTLE_ALLOW_NETWORKS" in str(attempt.error)
+    assert "secret" not in str((await deliver("http://u:secret@2130706433/secret")).error)

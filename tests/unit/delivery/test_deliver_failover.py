@@ -1,0 +1,57 @@
+"""Statuses to failover(…): in order, past members that refuse, hang or are gone."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from shuttle.delivery import Attempt, DueDelivery
+from shuttle.delivery.deliver import Courier
+from shuttle.delivery.failover import FailoverPost
+from shuttle.delivery.http import HttpPost
+from shuttle.delivery.signature import Signer
+from shuttle.outgoing.connector import AddressPolicy, outgoing_session
+from tests.unit.delivery.status_receiver import answers, hangs, receiving
+
+NOW = datetime.now(UTC)
+
+
+async def deliver(*urls: str) -> Attempt:
+    async with outgoing_session(AddressPolicy(allow_loopback=True)) as session:
+        posts = {"http": HttpPost(session, Signer(None), 5)}
+        courier = Courier(posts | {"failover": FailoverPost(posts, 0.3)}, (0, 5), lambda: NOW)
+        delivery = DueDelivery(
+            delivery_id=7,
+            receiver_id=1,
+            build_uuid="u",
+            webhook_id="msg_1",
+            sequence=1,
+            body=b"{}",
+            url=f"failover({', '.join(urls)})",
+            created_at=NOW,
+        )
+        return await courier.deliver(delivery)
+
+
+async def test_the_first_that_takes_it_is_the_only_one_that_is_asked():
+    async with receiving(answers(200)) as first, receiving(answers(200)) as second:
+        attempt = await deliver(first.url, second.url)
+        assert (attempt.outcome, attempt.error) == ("delivered", None)
+        assert (len(first.posts), len(second.posts)) == (1, 0)
+
+
+@pytest.mark.parametrize("behaviour", [answers(500), answers(410), hangs])
+async def test_the_next_is_asked_when_a_member_does_not_take_it(behaviour):
+    async with receiving(behaviour) as first, receiving(answers(200)) as second:
+        attempt = await deliver(first.url, second.url)
+        assert attempt.outcome == "delivered"
+        assert second.posts[0].headers["webhook-id"] == "msg_1"
+
+
+async def test_one_that_is_gone_does_not_speak_for_the_others():
+    async with receiving(answers(410)) as gone, receiving(answers(503)) as down:
+        for urls in ((gone.url, down.url), (down.url, gone.url)):
+            attempt = await deliver(*urls)
+            assert attempt.outcome == "failed"
+            assert "answered 410" in str(attempt.error)
+            assert "answered 503" in str(attempt.error)
+        assert (await deliver(gone.url, gone.url + "/x")).outcome == "gone"

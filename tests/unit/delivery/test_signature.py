@@ -1,0 +1,48 @@
+"""The webhook headers."""
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from standardwebhooks import Webhook, WebhookVerificationError
+
+from shuttle.delivery.signature import Signer
+from shuttle.errors import SettingsError
+from shuttle.settings import load_settings
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+def key_of(secret):
+    return load_settings({"SHUTTLE_WEBHOOK_SECRET": secret}).webhook_key
+
+
+BODY = '{"id":"ä"}'.encode()
+
+
+@pytest.mark.parametrize("zone", [UTC, timezone(timedelta(hours=5, minutes=30))])
+@pytest.mark.parametrize("secret", [SECRET, SECRET.removeprefix("whsec_"), "YWJjZA"])
+def test_receivers_can_verify_it_whatever_our_zone(zone, secret):
+    headers = Signer(key_of(secret)).headers("msg_1", datetime.now(zone), BODY)
+    assert headers["webhook-id"] == "msg_1"
+    assert Webhook(secret).verify(BODY, headers) == {"id": "ä"}
+    with pytest.raises(WebhookVerificationError):
+        Webhook(secret).verify(BODY + b" ", headers)
+
+
+def test_the_specifications_own_example():
+    headers = Signer(key_of(SECRET)).headers(
+        "msg_p5jXN8AQM9LWM0D4loKWxJek", datetime.fromtimestamp(1614265330, UTC), b'{"test": 2432232314}'
+    )
+    assert headers["webhook-timestamp"] == "1614265330"
+    assert headers["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+
+
+def test_without_a_secret_there_is_no_signature():
+    assert set(Signer(key_of("")).headers("msg_1", datetime.now(UTC), BODY)) == {"webhook-id", "webhook-timestamp"}
+
+
+@pytest.mark.parametrize("secret", ["whsec_", "not base64!", "whsec_a", "ä"])
+def test_a_secret_that_cannot_sign_is_refused_at_start_without_repeating_it(secret):
+    with pytest.raises(SettingsError, match="SHUTTLE_WEBHOOK_SECRET") as caught:
+        key_of(secret)
+    assert secret.removeprefix("whsec_") in {"", "a"} or secret not in str(caught.value)

@@ -1,0 +1,42 @@
+"""A running embedded Jenkins."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from shuttle.embedded.jenkins import EmbeddedJenkins
+from tests.unit.embedded.embedded_caller import Caller
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
+Start = Callable[..., Awaitable[EmbeddedJenkins]]
+
+
+@pytest.fixture
+async def start(tmp_path: Path) -> AsyncIterator[Start]:
+    """Starts servers, on the test's own home unless another is named, and ends them."""
+    started: list[EmbeddedJenkins] = []
+
+    async def begin(home: Path | None = None, **options: Any) -> EmbeddedJenkins:
+        options = {"user": "admin", "token": "tok", "password": "pw", "reader_token": "look", **options}
+        jenkins = EmbeddedJenkins(home or tmp_path / "home", **options)
+        started.append(jenkins)
+        await jenkins.start()
+        return jenkins
+
+    yield begin
+    for jenkins in started:
+        await jenkins.close()
+
+
+@pytest.fixture
+async def caller(start: Start, session: aiohttp.ClientSession) -> Caller:
+    return Caller(session, (await start()).url)

@@ -1,0 +1,15 @@
+"""`python jenkins_process.py HOME PORT`: the embedded Jenkins as a process that a test can kill."""
+
+import sys
+from pathlib import Path
+
+from shuttle.embedded.jenkins import run
+
+if __name__ == "__main__":
+    run(
+        Path(sys.argv[1]),
+        port=int(sys.argv[2]),
+        user="admin",
+        token="tok",
+        announce=lambda line: print(line, flush=True),
+    )

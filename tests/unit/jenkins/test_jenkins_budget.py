@@ -1,0 +1,171 @@
+"""The budget of polls: its rate, its burst, its order; the pace of a build that is followed."""
+
+import asyncio
+from collections.abc import Awaitable
+
+import pytest
+
+from shuttle.jenkins.budget import PollBudget, PollPace
+
+
+class Timeline:
+    """A clock whose sleepers wake in order as soon as everybody sleeps: hours pass in no time."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1024.0
+        monkeypatch.setattr("shuttle.jenkins.budget.asyncio.sleep", self.sleep)
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> Awaitable[None]:
+        woken = asyncio.get_running_loop().create_future()
+        due = self.now + seconds
+
+        def wake() -> None:
+            self.now = max(self.now, due)
+            woken.set_result(None)
+
+        # The loop runs timers in the order of their times; a hundredth of them is enough to keep that order.
+        asyncio.get_running_loop().call_later(seconds / 100, wake)
+        return woken
+
+
+@pytest.fixture
+def timeline(monkeypatch):
+    return Timeline(monkeypatch)
+
+
+async def take(budget: PollBudget, times: list[float], clock: Timeline) -> None:
+    async with budget.poll():
+        times.append(clock.now)
+
+
+async def test_the_rate_holds_once_the_burst_is_used(timeline):
+    budget = PollBudget(128, burst_seconds=0.125, clock=timeline)
+    began, times = timeline.now, list[float]()
+    for _ in range(16 + 128):
+        await take(budget, times, timeline)
+    assert times[16] == began  # sixteen of the burst, and the one that is due now
+    assert times[17] > began
+    assert times[-1] - began == pytest.approx(127 / 128)
+
+
+async def test_unused_budget_is_kept_for_the_burst_and_no_longer(timeline):
+    budget = PollBudget(8, burst_seconds=0.5, clock=timeline)
+    timeline.now += 4096
+    began, times = timeline.now, list[float]()
+    for _ in range(10):
+        await take(budget, times, timeline)
+    assert [time for time in times if time == began] == [began] * 5
+    assert times[-1] > began
+
+
+async def test_first_come_first_served(timeline):
+    budget = PollBudget(1000, burst_seconds=0, concurrent=1, clock=timeline)
+    served: list[int] = []
+
+    async def ask(number: int) -> None:
+        async with budget.poll():
+            served.append(number)
+
+    await asyncio.gather(*(ask(number) for number in range(20)))
+    assert served == list(range(20))
+
+
+async def test_builds_get_equal_shares(timeline):
+    budget = PollBudget(1000, burst_seconds=0, concurrent=3, clock=timeline)
+    polls = dict.fromkeys(range(5), 0)
+    over = timeline.now + 0.5
+
+    async def follow(number: int) -> None:
+        while timeline.now < over:
+            async with budget.poll():
+                polls[number] += 1
+
+    await asyncio.gather(*(follow(number) for number in polls))
+    assert max(polls.values()) - min(polls.values()) <= 1
+    assert sum(polls.values()) == pytest.approx(500, abs=10)
+
+
+async def test_no_more_than_so_many_at_once():
+    budget = PollBudget(10_000, concurrent=2)
+    inside, entered = asyncio.Event(), 0
+
+    async def poll() -> None:
+        nonlocal entered
+        async with budget.poll():
+            entered += 1
+            await inside.wait()
+
+    tasks = [asyncio.create_task(poll()) for _ in range(3)]
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert entered == 2
+    inside.set()
+    await asyncio.gather(*tasks)
+    assert entered == 3
+
+
+async def test_a_waiter_that_leaves_gives_its_place_back():
+    budget = PollBudget(10_000, concurrent=1)
+    async with budget.poll():
+        leaves = asyncio.create_task(budget.poll().__aenter__())
+        await asyncio.sleep(0)
+        leaves.cancel()
+        await asyncio.wait([leaves])
+    async with asyncio.timeout(1), budget.poll():
+        pass
+
+
+class Clock:
+    seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def test_a_log_that_flows_is_polled_quickly():
+    clock = Clock()
+    with PollPace(PollBudget(200), clock=clock) as pace:
+        for _ in range(50):
+            clock.seconds += 0.05
+            assert pace.next_delay(received_bytes=100) == 0.05
+
+
+def test_a_silent_log_is_polled_ever_more_slowly_up_to_two_seconds():
+    clock, delays = Clock(), list[float]()
+    with PollPace(PollBudget(200), clock=clock) as pace:
+        while clock.seconds < 60:
+            delays.append(pace.next_delay(received_bytes=0))
+            clock.seconds += delays[-1]
+        assert delays == sorted(delays)
+        assert delays[0] == 0.05
+        assert delays[-1] == 2.0
+        assert len(delays) < 70
+        assert pace.next_delay(received_bytes=1) == 0.05
+
+
+def test_a_line_every_second_is_seen_within_a_fifth_of_a_second():
+    clock = Clock()
+    with PollPace(PollBudget(200), clock=clock) as pace:
+        for line_at in range(1, 20):
+            while clock.seconds < line_at:
+                clock.seconds += pace.next_delay(received_bytes=0)
+            assert clock.seconds - line_at < 0.2
+            clock.seconds += pace.next_delay(received_bytes=80)
+
+
+def test_a_thousand_builds_together_stay_within_the_budget():
+    clock, budget = Clock(), PollBudget(200)
+    paces = [PollPace(budget, clock=clock).__enter__() for _ in range(1000)]
+    delays = [pace.next_delay(received_bytes=10) for pace in paces]
+    assert sum(1 / delay for delay in delays) == pytest.approx(200)
+    clock.seconds += 100
+    for pace in paces[:900]:
+        pace.next_delay(received_bytes=0)
+    # 900 silent builds want 450 a second, 100 lively ones 2000: the lively ones stay the quicker by the same ratio.
+    assert paces[0].next_delay(received_bytes=0) / paces[-1].next_delay(received_bytes=10) == pytest.approx(40)
+    for pace in paces[:999]:
+        pace.__exit__(None, None, None)
+    assert paces[-1].next_delay(received_bytes=10) == 0.05

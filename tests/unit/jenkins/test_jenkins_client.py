@@ -1,0 +1,196 @@
+"""Triggers, cancelling, finding by marker, checking: what each answer of Jenkins comes to."""
+
+import asyncio
+import re
+
+import pytest
+from aiohttp import web
+
+from shuttle.errors import JenkinsNotFoundError, JenkinsRefusedError, JenkinsUnavailableError, JobNotReadyError
+from shuttle.jenkins.budget import PollBudget
+from tests.unit.jenkins.fake_jenkins import ERROR_PAGE, answers, answers_json, resets
+
+
+async def test_a_lost_answer_to_a_trigger_is_unknown_and_sent_once(fake, connect):
+    fake.on("POST", "/job/app/buildWithParameters", resets, answers(201, Location="http://x/queue/item/7/"))
+    with pytest.raises(JenkinsUnavailableError):
+        await connect().trigger("app", {"BUILD_UUID": "u1"})
+    assert len(fake.asked("POST", "/job/app/buildWithParameters")) == 1
+
+
+@pytest.mark.parametrize("location", ["", "http://x/job/app/", "http://x/queue/item/", "http://x/queue/item/7/evil"])
+async def test_201_without_a_usable_location_is_unknown(fake, connect, location):
+    fake.on("POST", "/", answers(201, Location=location))
+    with pytest.raises(JenkinsUnavailableError):
+        await connect().trigger("app", {})
+
+
+@pytest.mark.parametrize("status", [201, 303])
+@pytest.mark.parametrize("location", ["https://ci.example.com:8443/jenkins/queue/item/42/", "/queue/item/42"])
+async def test_a_trigger_takes_the_number_and_ignores_the_host(fake, connect, status, location):
+    fake.on("POST", "/", answers(status, Location=location))
+    assert await connect().trigger("folder/app", {"BUILD_UUID": "u 1", "SHUTTLE_TOKEN": "s&cret"}) == 42
+    [seen] = fake.asked("POST", "/")
+    assert seen.path_qs == "/job/folder/job/app/buildWithParameters?delay=0sec"
+    assert seen.headers["Content-Type"] == "application/x-www-form-urlencoded"
+    assert seen.body == b"BUILD_UUID=u+1&SHUTTLE_TOKEN=s%26cret"
+
+
+@pytest.mark.parametrize(("status", "says"), [(409, "disabled"), (400, "parameters")])
+async def test_a_refused_trigger_certainly_queued_nothing(fake, connect, status, says):
+    fake.on("POST", "/", answers(status, ERROR_PAGE))
+    with pytest.raises(JobNotReadyError, match=says):
+        await connect().trigger("app", {})
+
+
+async def test_500_on_a_job_without_parameters_certainly_queued_nothing(fake, connect):
+    fake.on("POST", "/", answers(500, ERROR_PAGE))
+    fake.on("GET", "/job/app/api/json", answers_json({"name": "app", "property": [{}, None]}))
+    with pytest.raises(JobNotReadyError):
+        await connect().trigger("app", {})
+
+
+async def test_500_on_a_job_with_its_parameters_is_unknown(fake, connect):
+    fake.on("POST", "/", answers(500, ERROR_PAGE))
+    parameters = [{"parameterDefinitions": [{"name": "BUILD_UUID"}]}]
+    fake.on("GET", "/job/app/api/json", answers_json({"name": "app", "property": parameters}))
+    with pytest.raises(JenkinsUnavailableError):
+        await connect().trigger("app", {})
+
+
+@pytest.mark.parametrize("left", [{"executable": {"number": 1}}, {"cancelled": True}, {"executable": None}])
+async def test_cancelling_an_item_that_left_is_fine(fake, connect, left):
+    fake.on("POST", "/queue/cancelItem", answers(500, ERROR_PAGE))
+    fake.on("GET", "/queue/item/5/api/json", answers_json({"_class": "hudson.model.Queue$LeftItem", "id": 5} | left))
+    await connect().cancel(5)
+
+
+async def test_cancelling_fails_when_the_item_still_waits(fake, connect):
+    fake.on("POST", "/queue/cancelItem", answers(500, ERROR_PAGE))
+    fake.on("GET", "/queue/item/5/api/json", answers_json({"_class": "hudson.model.Queue$WaitingItem", "id": 5}))
+    with pytest.raises(JenkinsUnavailableError):
+        await connect().cancel(5)
+
+
+async def test_cancelling_without_permission_is_refused(fake, connect):
+    fake.on("POST", "/queue/cancelItem", answers(422, ERROR_PAGE))
+    with pytest.raises(JenkinsRefusedError):
+        await connect().cancel(5)
+
+
+async def test_only_known_ways_to_stop(connect):
+    with pytest.raises(ValueError, match="doDelete"):
+        await connect().stop("app", 1, "doDelete")
+
+
+def page_of(request: web.Request, marked: dict[int, str], newest: int) -> list[dict[str, object]]:
+    """The builds that a request for `allBuilds[…]{from,to}` gets, newest first."""
+    begin, end = map(int, re.findall(r"\{(\d+),(\d+)\}", request.query["tree"])[0])
+    return [
+        {
+            "number": number,
+            "building": False,
+            "result": "SUCCESS",
+            "queueId": number + 1000,
+            "actions": [
+                {},
+                {"parameters": [{"name": "BUILD_UUID", "value": marked.get(number, f"other {number}")}]},
+                {},
+            ],
+        }
+        for number in range(newest, 0, -1)[begin:end]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("marked", "newest", "number", "pages"),
+    [
+        ({150: "u1"}, 150, 150, 2),
+        ({30: "u1"}, 250, 30, 3),
+        ({40: "u1", 249: "u1", 33: "u1"}, 250, 33, 3),
+        ({}, 250, None, 3),
+        ({}, 0, None, 1),
+        ({1: "u1"}, 5000, None, 10),
+    ],
+    ids=["newest", "on a later page", "replayed twice", "nowhere", "no builds", "too long ago"],
+)
+async def test_a_marker_is_found_on_any_page_and_the_first_of_several_counts(
+    fake, connect, marked, newest, number, pages
+):
+    async def list_builds(request: web.Request) -> web.StreamResponse:
+        return web.json_response({"allBuilds": page_of(request, marked, newest)})
+
+    fake.on("GET", "/job/app/api/json", list_builds)
+    found = await connect().find_build("app", "u1")
+    assert (found and found.number) == number
+    assert len(fake.asked("GET", "/job/app/api/json")) == pages
+
+
+async def test_job_names_cannot_reach_other_paths(fake, connect):
+    with pytest.raises(JenkinsNotFoundError):
+        await connect().build("a?b#c d%2e", 3)
+    assert fake.seen[0].path_qs.startswith("/job/a%3Fb%23c%20d%252e/3/api/json?tree=")
+
+
+async def test_check_passes_without_creating_anything(fake, connect):
+    fake.on("GET", "/whoAmI/api/json", answers_json({"name": "ci", "anonymous": False}))
+    fake.on("POST", "/createItem", answers(400, ERROR_PAGE, **{"X-Error": "Query parameter 'name' is required"}))
+    await connect().check()
+    assert fake.asked("POST", "/createItem")[0].path_qs == "/createItem"
+
+
+@pytest.mark.parametrize("folder_exists", [True, False])
+async def test_check_asks_in_the_folder_where_jobs_will_be(fake, connect, folder_exists):
+    fake.on("GET", "/whoAmI/api/json", answers_json({"name": "ci", "anonymous": False}))
+    forbidden = answers(403, ERROR_PAGE, **{"X-Required-Permission": "hudson.model.Item.Create"})
+    fake.on("POST", "/createItem", forbidden if folder_exists else answers(400))
+    fake.on("POST", "/job/ci/job/builds/createItem", answers(400 if folder_exists else 404))
+    await connect(folder="ci/builds").check()
+
+
+async def test_check_notices_that_the_user_is_ignored(fake, connect):
+    fake.on("GET", "/whoAmI/api/json", answers_json({"name": "anonymous", "anonymous": True}))
+    with pytest.raises(JenkinsRefusedError):
+        await connect().check()
+
+
+async def test_an_error_of_whoever_reads_the_log_is_not_jenkins_fault(fake, connect):
+    fake.on("GET", "/", answers(200, b"text", **{"X-Text-Size": "4"}))
+
+    async def read_to_a_full_disk() -> None:
+        async with connect().log("app", 1, 0) as response:
+            async for _ in response.chunks:
+                raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        await read_to_a_full_disk()
+
+
+async def test_closing_twice_is_fine(connect):
+    client = connect()
+    await client.close()
+    await client.close()
+
+
+async def test_requests_are_counted_by_kind(fake, connect):
+    counted: list[str] = []
+    fake.on("GET", "/queue/api/json", answers_json({"items": []}))
+    client = connect(count=counted.append)
+    await client.waiting()
+    with pytest.raises(JenkinsNotFoundError):
+        await client.build("app", 1)
+    assert counted == ["queue", "build", "health"]
+
+
+async def test_polls_wait_for_their_budget_and_commands_do_not(fake, connect):
+    fake.on("GET", "/queue/item/5/api/json", fake.hang)
+    fake.on("POST", "/", answers(302))
+    client = connect(budget=PollBudget(1000, concurrent=1))
+    held = asyncio.create_task(client.queue_item(5))
+    await fake.was_asked("GET", "/queue/item/5")
+    waits = asyncio.create_task(client.queue_item(5))
+    await client.stop("app", 1, "stop")
+    assert len(fake.asked("GET", "/queue/item/5")) == 1
+    for task in (held, waits):
+        task.cancel()
+    await asyncio.wait([held, waits])

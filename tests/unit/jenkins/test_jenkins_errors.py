@@ -1,0 +1,167 @@
+"""What the client makes of a Jenkins that misbehaves: unknown stays unknown, and a POST is sent once."""
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from shuttle.errors import JenkinsNotFoundError, JenkinsRefusedError, JenkinsUnavailableError
+from shuttle.jenkins.client import JenkinsClient
+from tests.unit.jenkins.fake_jenkins import (
+    ERROR_PAGE,
+    HEALTHY,
+    FakeJenkins,
+    answers,
+    cut_off,
+    garbles,
+    resets,
+)
+
+Call = Callable[[JenkinsClient], Awaitable[object]]
+
+
+async def read_whole_log(client: JenkinsClient) -> bytes:
+    async with client.log("app", 1, 0) as response:
+        return b"".join([chunk async for chunk in response.chunks])
+
+
+QUESTIONS: dict[str, Call] = {
+    "waiting": lambda client: client.waiting(),
+    "queue_item": lambda client: client.queue_item(5),
+    "find_build": lambda client: client.find_build("app", "u1"),
+    "build": lambda client: client.build("app", 1),
+    "log": read_whole_log,
+    "check": lambda client: client.check(),
+    "apply_job": lambda client: client.apply_job("app", b"<flow-definition/>", "sha256:" + "0" * 64),
+}
+COMMANDS: dict[str, Call] = {
+    "trigger": lambda client: client.trigger("app", {"BUILD_UUID": "u1"}),
+    "cancel": lambda client: client.cancel(5),
+    "stop": lambda client: client.stop("app", 1, "stop"),
+    "describe": lambda client: client.describe("app", 1, "text"),
+}
+JSON_QUESTIONS = {name: call for name, call in QUESTIONS.items() if name != "log"}
+questions = pytest.mark.parametrize("call", QUESTIONS.values(), ids=QUESTIONS.keys())
+commands = pytest.mark.parametrize("call", COMMANDS.values(), ids=COMMANDS.keys())
+everything = pytest.mark.parametrize("call", (QUESTIONS | COMMANDS).values(), ids=(QUESTIONS | COMMANDS).keys())
+
+
+@everything
+@pytest.mark.parametrize("status", [500, 502, 503])
+async def test_a_5xx_is_unknown_and_a_post_is_not_repeated(fake, connect, call, status):
+    fake.on("GET", "/", answers(status, ERROR_PAGE))
+    fake.on("POST", "/", answers(status, ERROR_PAGE))
+    with pytest.raises(JenkinsUnavailableError):
+        await call(connect())
+    assert len(fake.asked("POST", "/")) <= 1
+
+
+@everything
+async def test_a_reset_is_unknown_and_a_post_is_not_repeated(fake, connect, call):
+    fake.on("GET", "/", resets)
+    fake.on("POST", "/", resets)
+    with pytest.raises(JenkinsUnavailableError):
+        await call(connect())
+    assert len(fake.asked("POST", "/")) <= 1
+
+
+@everything
+async def test_an_answer_that_is_not_http_is_unknown(fake, connect, call):
+    fake.on("GET", "/", garbles)
+    fake.on("POST", "/", garbles)
+    with pytest.raises(JenkinsUnavailableError) as caught:
+        await call(connect())
+    assert caught.value.__cause__ is None, "aiohttp's error holds the request with its Authorization header"
+    assert len(fake.asked("POST", "/")) <= 1
+
+
+@everything
+async def test_an_answer_that_never_comes_is_given_up(fake, connect, call):
+    fake.on("GET", "/", fake.hang)
+    fake.on("POST", "/", fake.hang)
+    with pytest.raises(JenkinsUnavailableError, match="in time"):
+        await call(connect(request_timeout_seconds=0.05, log_idle_timeout_seconds=0.05))
+    assert len(fake.asked("POST", "/")) <= 1
+
+
+@everything
+async def test_nobody_listens(connect, call, unused_tcp_port):
+    with pytest.raises(JenkinsUnavailableError, match="cannot connect"):
+        await call(connect(f"http://127.0.0.1:{unused_tcp_port}/"))
+
+
+@pytest.mark.parametrize("call", JSON_QUESTIONS.values(), ids=JSON_QUESTIONS.keys())
+@pytest.mark.parametrize("body", [b"", ERROR_PAGE, b"[]", b'{"items":[{}]}', b'{"_class":"x","number":"many"}'])
+async def test_200_with_something_else_than_jenkins_json_is_unknown(fake, connect, call, body):
+    fake.on("GET", "/", answers(200, body, **HEALTHY))
+    with pytest.raises(JenkinsUnavailableError):
+        await call(connect())
+
+
+async def test_200_with_a_login_page_is_no_log(fake, connect):
+    fake.on("GET", "/", answers(200, ERROR_PAGE, **HEALTHY))
+    with pytest.raises(JenkinsUnavailableError, match="X-Text-Size"):
+        await read_whole_log(connect())
+
+
+@questions
+async def test_a_cut_answer_is_unknown(fake, connect, call):
+    fake.on("GET", "/", cut_off({"Content-Length": "500", "X-Text-Size": "500", **HEALTHY}, b'{"items":'))
+    with pytest.raises(JenkinsUnavailableError, match="cut off"):
+        await call(connect())
+
+
+@everything
+async def test_401_says_to_correct_the_credentials(fake, connect, call):
+    fake.on("GET", "/", answers(401, ERROR_PAGE))
+    fake.on("POST", "/", answers(401, ERROR_PAGE))
+    with pytest.raises(JenkinsRefusedError, match="JENKINS_URL"):
+        await call(connect())
+
+
+@everything
+async def test_403_names_the_missing_permission(fake, connect, call):
+    refusal = answers(403, ERROR_PAGE, **{"X-Required-Permission": "hudson.model.Item.Build"})
+    fake.on("GET", "/", refusal)
+    fake.on("POST", "/", refusal)
+    with pytest.raises(JenkinsRefusedError, match=r"hudson\.model\.Item\.Build"):
+        await call(connect())
+
+
+@everything
+async def test_a_redirect_is_not_followed(fake, connect, call):
+    fake.on("GET", "/", answers(301, Location="https://elsewhere.example/"))
+    fake.on("POST", "/", answers(301, Location="https://elsewhere.example/"))
+    with pytest.raises(JenkinsUnavailableError, match="redirects"):
+        await call(connect())
+
+
+GONE: dict[str, Call] = {
+    name: call for name, call in (QUESTIONS | COMMANDS).items() if name in {"queue_item", "build", "log", "describe"}
+} | {"trigger": COMMANDS["trigger"]}
+
+
+@pytest.mark.parametrize("call", GONE.values(), ids=GONE.keys())
+async def test_404_from_a_healthy_jenkins_means_gone(connect, call):
+    with pytest.raises(JenkinsNotFoundError):
+        await call(connect())
+
+
+MISSING_IS_FINE: dict[str, Call] = {
+    "find_build": QUESTIONS["find_build"],
+    "cancel": COMMANDS["cancel"],
+    "stop": COMMANDS["stop"],
+    "delete_job": lambda client: client.delete_job("app"),
+}
+
+
+@pytest.mark.parametrize("call", MISSING_IS_FINE.values(), ids=MISSING_IS_FINE.keys())
+async def test_404_from_a_healthy_jenkins_is_fine_where_nothing_is_wanted(connect, call):
+    assert await call(connect()) is None
+
+
+@pytest.mark.parametrize("call", (GONE | MISSING_IS_FINE).values(), ids=(GONE | MISSING_IS_FINE).keys())
+@pytest.mark.parametrize("instead", [answers(404, ERROR_PAGE), answers(503), answers(200, b"{}")])
+async def test_404_from_something_in_jenkins_place_is_unknown(fake: FakeJenkins, connect, call, instead):
+    fake.on("GET", "/api/json", instead)
+    with pytest.raises(JenkinsUnavailableError):
+        await call(connect())

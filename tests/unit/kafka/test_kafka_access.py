@@ -1,0 +1,103 @@
+"""Who is let in: credentials, TLS, addresses; and that a refusal says why without saying secrets."""
+
+from typing import Any
+
+import pytest
+
+from shuttle.errors import AddressRefusedError, KafkaUnavailableError
+from shuttle.kafka.access import access_to
+from shuttle.outgoing.kafka_url import read_kafka_url
+from shuttle.settings import load_settings
+from tests.certificates import loopback_tls
+from tests.kafka_broker import AUTHENTICATE, HANDSHAKE, HANG_UP, METADATA, OTHER_MECHANISM, WRONG_PASSWORD, broker
+from tests.unit.kafka.test_kafka_traps import send
+
+
+def failing_at(api: int, fault: int | str):
+    async def answering(asked: int) -> int | str | None:
+        return fault if asked == api else None
+
+    return answering
+
+
+async def test_the_urls_credentials_are_shown_to_the_cluster(make_clusters):
+    async with broker() as running:
+        await send(make_clusters(), running.url(userinfo="us%40er:p%3Aw@"), "a")
+        assert set(running.credentials) == {b"us@er\0us@er\0p:w"}
+        assert running.values == [b"a"]
+
+
+async def test_a_wrong_password_is_called_that(make_clusters):
+    async with broker() as running:
+        running.answering = failing_at(AUTHENTICATE, WRONG_PASSWORD)
+        with pytest.raises(KafkaUnavailableError) as caught:
+            await send(make_clusters(), running.url(userinfo="user:s3cret@"), "a")
+        assert caught.value.message == f"Kafka {running.bootstrap} refused the user or the password (SASL PLAIN)."
+
+
+async def test_another_mechanism_is_named_as_the_reason(make_clusters):
+    async with broker() as running:
+        running.answering = failing_at(HANDSHAKE, OTHER_MECHANISM)
+        with pytest.raises(
+            KafkaUnavailableError, match="does not take SASL SCRAM-SHA-512; SHUTTLE_KAFKA_SASL_MECHANISM"
+        ):
+            await send(
+                make_clusters(SHUTTLE_KAFKA_SASL_MECHANISM="SCRAM-SHA-512"), running.url(userinfo="user:s3cret@"), "a"
+            )
+
+
+async def test_a_cluster_that_hangs_up_may_want_credentials(make_clusters):
+    async with broker() as running:
+        running.answering = failing_at(METADATA, HANG_UP)
+        with pytest.raises(KafkaUnavailableError, match=r"may want kafka\+ssl://, or a user and a password"):
+            await send(make_clusters(), running.url(), "a")
+
+
+async def test_tls_with_a_trusted_certificate_and_without(make_clusters, tmp_path):
+    context, ca_file = loopback_tls(tmp_path)
+    async with broker(tls=context) as running:
+        await send(make_clusters(SHUTTLE_CA_FILE=str(ca_file)), running.url(scheme="kafka+ssl"), "a")
+        await send(make_clusters(SHUTTLE_KAFKA_CA_FILE=str(ca_file)), running.url(scheme="kafka+ssl"), "b")
+        assert running.values == [b"a", b"b"]
+        with pytest.raises(KafkaUnavailableError, match="certificate that is not trusted"):
+            await send(make_clusters(), running.url(scheme="kafka+ssl"), "c")
+
+
+async def test_tls_to_a_broker_that_speaks_none(make_clusters):
+    async with broker() as running:
+        with pytest.raises(KafkaUnavailableError):
+            await send(make_clusters(), running.url(scheme="kafka+ssl"), "a", patience_seconds=0.3)
+
+
+async def test_a_refused_bootstrap_host_is_not_connected_to(make_clusters):
+    async with broker() as running:
+        with pytest.raises(AddressRefusedError, match="loopback"):
+            await send(make_clusters(allow_loopback=False), running.url(), "a")
+        assert not running.connections
+
+
+async def test_a_refused_advertised_host_is_not_connected_to(make_clusters):
+    async with broker() as running, broker() as inner:
+        running.advertised = ("127.0.0.2", inner.port)
+        clusters = make_clusters(allow_loopback=False, SHUTTLE_ALLOW_NETWORKS="127.0.0.1/32")
+        with pytest.raises(AddressRefusedError, match=r"127\.0\.0\.2 is loopback"):
+            await send(clusters, running.url(), "a")
+        assert not inner.connections
+
+
+def test_the_operators_credentials_are_for_the_operators_hosts_only():
+    entry = '{"username": "u", "password": "p"}'
+    settings = load_settings({"SHUTTLE_KAFKA_CREDENTIALS": f'{{"k1:9092": {entry}, "k2": {entry}}}'})
+
+    def credentials(url: str) -> Any:
+        return access_to(read_kafka_url(url, "test"), settings).credentials
+
+    assert credentials("kafka://k1,k2:1/t") is not None
+    assert credentials("kafka://k1,evil/t") is None
+    assert credentials("kafka://evil/t") is None
+    assert credentials("kafka://mine:own@k1/t").user == "mine"
+
+
+def test_nothing_shows_the_password():
+    access = access_to(read_kafka_url("kafka://u:s3cret@h/t", "test"), load_settings({}))
+    assert "s3cret" not in repr(access)

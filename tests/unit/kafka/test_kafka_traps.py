@@ -1,0 +1,255 @@
+"""Brokers that refuse, hang and lie: every wait ends, says why, and the next send begins anew."""
+
+import asyncio
+import time
+
+import pytest
+
+from shuttle.errors import KafkaUnavailableError, RecordTooLargeError
+from shuttle.kafka import Record
+from shuttle.kafka.clusters import KafkaClusters
+from shuttle.outgoing.kafka_url import read_kafka_url
+from tests.kafka_broker import (
+    HANG,
+    HANG_UP,
+    METADATA,
+    PRODUCE,
+    PRODUCER_ID,
+    VERSIONS,
+    Broker,
+    black_hole,
+    broker,
+    closed_port,
+)
+
+QUICK = {"SHUTTLE_KAFKA_REQUEST_TIMEOUT_SECONDS": "0.6"}
+
+
+async def send(clusters: KafkaClusters, url: str, *values: str, patience_seconds: float = 10) -> None:
+    records = [Record(value.encode(), []) for value in values]
+    await clusters.send(read_kafka_url(url, "test"), b"app/1", records, patience_seconds=patience_seconds)
+
+
+def hanging_at(api: int):
+    async def answering(asked: int) -> str | None:
+        return HANG if asked == api else None
+
+    return answering
+
+
+async def well(_api: int) -> None:
+    return None
+
+
+async def test_refused_is_told_at_once_and_the_next_send_tries_again(make_clusters):
+    clusters, port = make_clusters(), closed_port()
+    began = time.monotonic()
+    with pytest.raises(KafkaUnavailableError, match=rf"Kafka 127.0.0.1:{port} cannot be connected to .*refused"):
+        await send(clusters, f"kafka://127.0.0.1:{port}/t", "a")
+    assert time.monotonic() - began < 1
+    async with broker(port=port) as running:
+        await send(clusters, running.url(), "b")
+        assert running.values == [b"b"]
+
+
+async def test_a_name_that_does_not_resolve_is_told(make_clusters):
+    with pytest.raises(KafkaUnavailableError, match="has a host name that cannot be resolved"):
+        await send(make_clusters(), "kafka://no-such-host.invalid/t", "a")
+
+
+async def test_black_holes_before_a_good_host_cost_nothing(make_clusters):
+    with black_hole() as first, black_hole() as second:
+        async with broker() as running:
+            began = time.monotonic()
+            url = f"kafka://127.0.0.1:{first},127.0.0.1:{second},{running.bootstrap}/t"
+            await send(make_clusters(), url, "a")
+            assert running.values == [b"a"]
+            assert time.monotonic() - began < 2
+
+
+async def test_only_black_holes_end_with_one_timeout_for_all(make_clusters):
+    with black_hole() as first, black_hole() as second:
+        began = time.monotonic()
+        with pytest.raises(KafkaUnavailableError, match="does not answer"):
+            await send(make_clusters(**QUICK), f"kafka://127.0.0.1:{first},127.0.0.1:{second}/t", "a")
+        assert 0.5 < time.monotonic() - began < 1.1
+
+
+@pytest.mark.parametrize("api", [VERSIONS, METADATA, PRODUCER_ID, PRODUCE])
+async def test_a_broker_that_hangs_at_any_step_ends_in_time_and_is_used_when_it_is_well(make_clusters, api):
+    async with broker() as running:
+        running.answering = hanging_at(api)
+        clusters = make_clusters(**QUICK)
+        began = time.monotonic()
+        with pytest.raises(KafkaUnavailableError):
+            await send(clusters, running.url(), "a")
+        assert time.monotonic() - began < 2.5
+        running.answering = well
+        running.hung.set()
+        await send(clusters, running.url(), "b")
+        assert running.values[-1] == b"b"
+
+
+async def test_the_sender_decides_how_long_it_waits(make_clusters):
+    async with broker() as running:
+        running.answering = hanging_at(PRODUCE)
+        began = time.monotonic()
+        with pytest.raises(KafkaUnavailableError, match="does not answer"):
+            await send(
+                make_clusters(SHUTTLE_KAFKA_REQUEST_TIMEOUT_SECONDS="60"), running.url(), "a", patience_seconds=0.3
+            )
+        assert time.monotonic() - began < 1
+
+
+async def test_a_start_that_hangs_is_awaited_together_and_each_sender_leaves_when_it_likes(make_clusters):
+    async with broker() as running:
+        running.answering = hanging_at(VERSIONS)
+        clusters = make_clusters(SHUTTLE_KAFKA_REQUEST_TIMEOUT_SECONDS="60")
+        sends = [send(clusters, running.url(), "a", patience_seconds=0.2) for _ in range(20)]
+        outcomes = await asyncio.gather(*sends, return_exceptions=True)
+        assert {type(outcome) for outcome in outcomes} == {KafkaUnavailableError}
+        assert running.connections == 1
+
+
+async def test_closing_does_not_wait_for_a_cluster_that_hangs(make_clusters):
+    async with broker() as running:
+        running.answering = hanging_at(PRODUCE)
+        clusters = make_clusters(SHUTTLE_KAFKA_REQUEST_TIMEOUT_SECONDS="60")
+        sending = asyncio.ensure_future(send(clusters, running.url(), "a", patience_seconds=60))
+        await running.until(lambda: PRODUCE in running.asked)
+        began = time.monotonic()
+        await clusters.close()
+        assert time.monotonic() - began < 2
+        with pytest.raises(KafkaUnavailableError, match="closed"):
+            await sending
+        running.hung.set()
+        await running_without_connections(running)
+
+
+async def test_what_a_sender_gave_up_may_still_land_once_before_what_it_sends_again(make_clusters):
+    async with broker() as running:
+        released = asyncio.Event()
+
+        async def slow(api: int) -> None:
+            if api == PRODUCE:
+                await released.wait()
+
+        running.answering = slow
+        clusters = make_clusters()
+        with pytest.raises(KafkaUnavailableError):
+            await send(clusters, running.url(), "1", "2", patience_seconds=0.2)
+        released.set()
+        await send(clusters, running.url(), "1", "2", "3")
+        assert running.values == [b"1", b"2", b"1", b"2", b"3"]
+
+
+async def test_what_was_queued_and_given_up_is_never_sent(make_clusters):
+    async with broker() as running:
+        released = asyncio.Event()
+
+        async def slow(api: int) -> None:
+            if api == PRODUCE:
+                await released.wait()
+
+        running.answering = slow
+        clusters = make_clusters()
+        first = asyncio.ensure_future(send(clusters, running.url(), "first"))
+        await running.until(lambda: PRODUCE in running.asked)
+        with pytest.raises(KafkaUnavailableError):
+            await send(clusters, running.url(), "given up", patience_seconds=0.1)
+        released.set()
+        await first
+        await send(clusters, running.url(), "last")
+        assert running.values == [b"first", b"last"]
+
+
+async def test_a_lost_acknowledgement_is_asked_for_again_on_a_new_connection(make_clusters):
+    async with broker() as running:
+        lost = False
+
+        async def losing(api: int) -> str | None:
+            nonlocal lost
+            if api == PRODUCE and not lost:
+                lost = True
+                return HANG_UP
+            return None
+
+        running.answering = losing
+        await send(make_clusters(), running.url(), "a", "b")
+        assert running.values == [b"a", b"b"]
+
+
+async def test_after_a_failed_batch_nothing_queued_overtakes_it(make_clusters):
+    async with broker() as running:
+        failing = True
+
+        async def refuse(api: int) -> int | None:
+            return 87 if api == PRODUCE and failing else None  # INVALID_RECORD: not retried by the client
+
+        running.answering = refuse
+        clusters = make_clusters()
+        outcomes = await asyncio.gather(
+            *(send(clusters, running.url(), f"{n}") for n in range(5)), return_exceptions=True
+        )
+        assert {type(outcome) for outcome in outcomes} == {KafkaUnavailableError}
+        assert not running.values
+        failing = False
+        await send(clusters, running.url(), "after")
+        assert running.values == [b"after"]
+
+
+async def test_batches_shrink_to_what_the_topic_takes_and_a_single_record_says_so(make_clusters):
+    async with broker() as running:
+        running.max_batch_bytes = 2000
+        clusters = make_clusters()
+        lines = [f"{number} " + "x" * 100 for number in range(100)]
+        await send(clusters, running.url(), *lines)
+        assert sorted(set(running.values), key=running.values.index) == [line.encode() for line in lines]
+        with pytest.raises(RecordTooLargeError, match="takes no message of this size"):
+            await send(clusters, running.url(), "y" * 3000)
+        await send(clusters, running.url(), "z")
+        assert running.values[-1] == b"z"
+
+
+async def test_both_uses_share_one_connection_and_it_is_closed_when_idle(make_clusters):
+    async with broker() as running:
+        clusters = make_clusters(SHUTTLE_KAFKA_IDLE_SECONDS="0.05")
+        await asyncio.gather(*(send(clusters, running.url(topic), "a") for topic in ("logs", "statuses") * 10))
+        assert running.connections <= 3  # one that greets, one that bootstraps, one that works
+        await running_without_connections(running)
+        before = running.connections
+        await send(clusters, running.url("logs"), "b")
+        assert running.connections > before
+
+
+async def running_without_connections(running: Broker) -> None:
+    async with asyncio.timeout(5):
+        while running.writers:
+            await asyncio.sleep(0.01)
+
+
+async def test_clusters_that_nobody_uses_are_forgotten(make_clusters):
+    clusters = make_clusters()
+    for _ in range(5):
+        with pytest.raises(KafkaUnavailableError):
+            await send(clusters, f"kafka://127.0.0.1:{closed_port()}/t", "a")
+    assert len(clusters._clusters) == 1
+
+
+async def test_a_producer_that_fails_when_its_sender_has_left_is_ended_too(make_clusters):
+    async with broker() as running:
+        running.answering = hanging_at(PRODUCE)
+        clusters = make_clusters(**QUICK)
+        with pytest.raises(KafkaUnavailableError):
+            await send(clusters, running.url(), "a", patience_seconds=0.1)
+        (cluster,) = clusters._clusters.values()
+        async with asyncio.timeout(5):
+            while cluster._starting.result().usable:
+                await asyncio.sleep(0.01)
+        running.answering = well
+        running.hung.set()
+        await send(clusters, running.url(), "b")
+        await clusters.close()
+        await running_without_connections(running)
+        await asyncio.sleep(0)
+        assert [task for task in asyncio.all_tasks() if "aiokafka" in repr(task.get_coro())] == []

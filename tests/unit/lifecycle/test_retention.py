@@ -1,0 +1,78 @@
+"""What has been kept long enough is removed, and nothing else."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from cryptography.fernet import Fernet
+
+from shuttle.build import Ending, State
+from shuttle.lifecycle import Ports
+from shuttle.lifecycle.retain import Retention
+from shuttle.objects.directory import DirectoryStore
+from shuttle.objects.names import artifact_object, log_object, source_object
+from shuttle.settings import load_settings
+from shuttle.store.builds import Artifact
+from shuttle.vault import Vault
+from tests.shuttle_store import Clock, new_build, open_store, party
+
+DAY_SECONDS = 86_400
+
+
+class Kept:
+    """A build that ended, with everything that can be kept of it."""
+
+    def __init__(self, store: Any, objects: DirectoryStore, build_uuid: str) -> None:
+        self.store, self.objects, self.build_uuid = store, objects, build_uuid
+
+    async def parts(self) -> set[str]:
+        names = {
+            "source": source_object(self.build_uuid),
+            "log": log_object(self.build_uuid),
+            "artifact": artifact_object(self.build_uuid, "a b.txt"),
+        }
+        found = {part for part, name in names.items() if await self.objects.head(name) is not None}
+        return found | ({"record"} if await self.store.build(self.build_uuid) is not None else set())
+
+
+@pytest.fixture
+async def kept(tmp_path: Path):
+    clock, vault = Clock(), Vault([Fernet.generate_key().decode()])
+    objects = DirectoryStore(tmp_path / "objects")
+    content = tmp_path / "content"
+    content.write_bytes(b"x")
+    async with open_store(tmp_path, clock, vault) as store:
+        new = new_build(vault, receivers=[party(vault, "http://r.example/hook")])
+        await store.record(new, b"request", queue_limit=9)
+        for name in (
+            source_object(new.build_uuid),
+            log_object(new.build_uuid),
+            artifact_object(new.build_uuid, "a b.txt"),
+        ):
+            await objects.put(name, content, content_type="text/plain")
+        await store.record_artifact(new.build_uuid, Artifact("a b.txt", 1, "00", "text/plain"), most=9)
+        await store.finish(new.build_uuid, Ending(State.FAILED, "source_not_found", "No."))
+        await store.archived(new.build_uuid)
+        build = Kept(store, objects, new.build_uuid)
+
+        async def after_days(days: float, **settings: str) -> set[str]:
+            clock.forward(days * DAY_SECONDS)
+            ports = SimpleNamespace(settings=load_settings(settings), store=store, objects=objects, now=clock)
+            await Retention(cast("Ports", ports)).sweep()
+            return await build.parts()
+
+        yield after_days
+    await objects.close()
+
+
+async def test_sources_go_after_30_days_and_logs_after_90_and_records_never(kept):
+    assert await kept(29) == {"source", "log", "artifact", "record"}
+    assert await kept(2) == {"log", "artifact", "record"}
+    assert await kept(60) == {"artifact", "record"}
+    assert await kept(1000) == {"artifact", "record"}
+
+
+async def test_a_record_that_need_not_be_kept_goes_with_all_its_objects(kept):
+    assert await kept(9, SHUTTLE_KEEP_RECORDS_DAYS="10") == {"source", "log", "artifact", "record"}
+    assert await kept(2, SHUTTLE_KEEP_RECORDS_DAYS="10") == set()

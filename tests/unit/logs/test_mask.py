@@ -1,0 +1,104 @@
+"""What of a secret may be seen in a log: nothing, in any form that programs print."""
+
+import base64
+import textwrap
+from urllib.parse import quote, quote_plus
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shuttle.logs.mask import MASK, Masker, unmaskable
+
+SECRET = "p@ss w0rd/+~żé?"
+RAW = SECRET.encode()
+
+
+def masked(text: bytes, *secrets: str) -> bytes:
+    return Masker(secrets or (SECRET,)).mask(text)
+
+
+def lower_hex(encoded: str) -> str:
+    return "".join(part if index % 2 == 0 else part.lower() for index, part in enumerate(_split_escapes(encoded)))
+
+
+def _split_escapes(encoded: str) -> list[str]:
+    import re
+
+    return re.split(r"(%[0-9A-F]{2})", encoded)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        RAW,
+        quote(SECRET, safe="").encode(),
+        quote(SECRET).encode(),
+        quote_plus(SECRET).encode(),
+        quote(SECRET, safe="!'()*~").encode(),
+        lower_hex(quote(SECRET, safe="")).encode(),
+        lower_hex(quote_plus(SECRET)).encode(),
+        base64.b64encode(RAW),
+        base64.urlsafe_b64encode(RAW),
+        base64.b64encode(RAW).rstrip(b"="),
+    ],
+)
+def test_every_form_is_replaced_whole(form: bytes) -> None:
+    assert masked(b"before " + form + b" after\n") == b"before [secret] after\n"
+
+
+@given(before=st.binary(max_size=7), after=st.binary(max_size=7), url_safe=st.booleans())
+def test_base64_of_a_text_around_the_secret_shows_none_of_it(before: bytes, after: bytes, url_safe: bool) -> None:
+    encode = base64.urlsafe_b64encode if url_safe else base64.b64encode
+    shown = masked(encode(before + RAW + after))
+    assert MASK in shown
+    left = shown.replace(MASK, b"")
+    # At most the characters that the neighbours' bytes share with the secret's first and last byte.
+    assert len(left) <= len(base64.b64encode(before)) + len(base64.b64encode(after)) + 4
+
+
+@pytest.mark.parametrize("columns", [76, 64])
+def test_wrapped_base64_of_a_long_secret_is_replaced_on_every_line(columns: int) -> None:
+    secret = "".join(chr(33 + index % 90) for index in range(200))
+    wrapped = "\n".join(textwrap.wrap(base64.b64encode(secret.encode()).decode(), columns))
+    assert masked(wrapped.encode(), secret).replace(MASK, b"").strip() == b""
+
+
+def test_each_line_of_a_multi_line_value_is_replaced_and_its_short_lines_are_named() -> None:
+    key = "-----BEGIN KEY-----\r\nabcdefgh12345\n  indented-line\nxyz\n-----END KEY-----\n"
+    shown = masked(b"abcdefgh12345 and indented-line and xyz\n" + base64.b64encode(b"abcdefgh12345"), key)
+    assert shown == b"[secret] and [secret] and xyz\n[secret]"
+    assert unmaskable([key, "short", "", "long enough"]) == [key, "short"]
+
+
+def test_values_under_six_bytes_stay_and_six_bytes_count_as_utf8() -> None:
+    assert masked(b"12345 123456", "12345", "123456") == b"12345 [secret]"
+    assert unmaskable(["żżż"]) == []
+    assert masked("żżż".encode(), "żżż") == MASK
+
+
+def test_secrets_that_overlap_leave_no_half_of_either() -> None:
+    assert masked(b"<abcdefghij>", "abcdef", "efghij") == b"<[secret]>"
+    assert masked(b"<abcdefabcdef>", "abcdef") == b"<[secret][secret]>"
+    assert masked(b"<abcdefgh>", "abcdefgh", "cdefgh", "abcdef") == b"<[secret]>"
+    assert masked(b"aaaaaaaaaa", "aaaaaa") == MASK
+
+
+def test_a_cut_inside_a_secret_shows_none_of_it() -> None:
+    masker = Masker(["topsecret"])
+    assert masker.mask_up_to(b"1 topsecret 2 topsecret", 5) == b"1 [secret]"
+    assert masker.mask_up_to(b"1 topsecret 2 topsecret", 13) == b"1 [secret] 2"
+    assert masker.mask_up_to(b"1 topsecret 2 topsecret", 2) == b"1 "
+
+
+def test_a_secret_that_is_no_text_is_taken_as_the_log_would_show_it() -> None:
+    assert masked("abc\ufffd\ufffd\ufffddef".encode(), "abc\ud800def") == MASK
+
+
+@given(st.lists(st.text(min_size=1, max_size=12), max_size=5), st.text(max_size=60))
+def test_no_secret_of_six_bytes_survives_in_any_text(secrets: list[str], text: str) -> None:
+    text = text + "".join(secrets) + text
+    left = Masker(secrets).mask(text.encode()).split(MASK)
+    for secret in secrets:
+        if len(secret.encode()) >= 6 and "\n" not in secret:
+            assert not any(secret.encode() in part for part in left)

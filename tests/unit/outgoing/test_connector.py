@@ -1,0 +1,154 @@
+"""Where outgoing http may go, shown with real connections where one is possible."""
+
+import socket
+from ipaddress import ip_network
+
+import aiohttp
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from shuttle.errors import AddressRefusedError, SettingsError, UnavailableError
+from shuttle.outgoing.connector import AddressPolicy, outgoing_session
+from shuttle.outgoing.tls import tls_context
+
+STRICT = AddressPolicy(allow_loopback=False)
+LOCAL = AddressPolicy(allow_loopback=True)
+
+METADATA = ["169.254.169.254", "169.254.170.2", "fd00:ec2::254", "fd20:ce::254", "fe80::1", "100.100.100.200"]
+LOOPBACK = ["127.0.0.1", "127.8.9.10", "::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::"]
+NOWHERE = ["0.0.0.0", "0.1.2.3", "::", "::ffff:0.0.0.0", "224.0.0.1", "ff02::1", "255.255.255.255"]
+
+
+@pytest.fixture
+async def echo():
+    """A server that tells what it was asked, and redirects away at /away."""
+
+    async def answer(request: web.Request) -> web.Response:
+        if request.path == "/away":
+            raise web.HTTPFound("http://169.254.169.254/latest/meta-data")
+        return web.json_response(dict(request.headers), headers={"Set-Cookie": "a=b"})
+
+    app = web.Application()
+    app.router.add_route("*", "/{tail:.*}", answer)
+    async with TestServer(app, host="127.0.0.1") as server:
+        yield server
+
+
+@pytest.mark.parametrize("address", [*METADATA, "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe", "fe80::1%2"])
+@pytest.mark.parametrize("policy", [STRICT, LOCAL])
+def test_metadata_and_link_local_are_always_refused(policy, address):
+    with pytest.raises(AddressRefusedError):
+        policy.check(address)
+
+
+@pytest.mark.parametrize("address", NOWHERE)
+@pytest.mark.parametrize("policy", [STRICT, LOCAL])
+def test_addresses_of_no_host_are_refused(policy, address):
+    with pytest.raises(AddressRefusedError):
+        policy.check(address)
+
+
+@pytest.mark.parametrize("address", LOOPBACK)
+def test_loopback_is_refused_unless_the_service_is_there_itself(address):
+    with pytest.raises(AddressRefusedError, match="SHUTTLE_ALLOW_NETWORKS"):
+        STRICT.check(address)
+    LOCAL.check(address)
+
+
+@pytest.mark.parametrize("address", ["10.1.2.3", "192.168.0.1", "172.16.0.9", "8.8.8.8", "fd12::1", "2a00:1450::1"])
+def test_private_and_public_networks_are_allowed(address):
+    STRICT.check(address)
+
+
+@pytest.mark.parametrize(
+    ("network", "address"),
+    [
+        ("169.254.169.254/32", "169.254.169.254"),
+        ("169.254.0.0/16", "::ffff:169.254.1.1"),
+        ("fd00:ec2::/32", "fd00:ec2::254"),
+        ("127.0.0.0/8", "127.0.0.1"),
+    ],
+)
+def test_what_the_operator_lists_is_allowed(network, address):
+    AddressPolicy(allow_loopback=False, allow_networks=[ip_network(network)]).check(address)
+
+
+# The port is 1, where nothing listens: a connect, if it came to one, would be refused with another error.
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost",
+        "127.0.0.1",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "[::ffff:7f00:1]",
+        "0x7f.1",
+        "0.0.0.0",
+        "169.254.169.254",
+    ],
+)
+async def test_no_spelling_reaches_a_refused_address(host):
+    async with outgoing_session(STRICT) as session:
+        with pytest.raises(AddressRefusedError):
+            await session.get(f"http://{host}:1/")
+
+
+@pytest.mark.parametrize("host", ["2130706433", "127.1", "017700000001", "0177.0.0.1"])
+async def test_numbers_that_only_the_c_library_reads_reach_nothing(host):
+    async with outgoing_session(LOCAL) as session:
+        with pytest.raises((aiohttp.InvalidUrlClientError, AddressRefusedError)):
+            await session.get(f"http://{host}:1/")
+
+
+async def test_a_name_with_one_refused_address_goes_to_the_other(monkeypatch, echo):
+    answers = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, echo.port)) for ip in ("169.254.169.254", "127.0.0.1")]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: answers)
+    async with outgoing_session(LOCAL) as session, session.get(f"http://both.example:{echo.port}/") as answer:
+        assert answer.status == 200
+
+
+async def test_a_name_is_checked_on_every_connect(monkeypatch, echo):
+    """DNS rebinding: harmless when asked first, ourselves when asked again."""
+    answers = iter(["127.0.0.1", "169.254.169.254"])
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda *_: [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (next(answers), echo.port))]
+    )
+    async with outgoing_session(LOCAL) as session:
+        url = f"http://rebound.example:{echo.port}/"
+        async with session.get(url, headers={"Connection": "close"}) as answer:
+            assert answer.status == 200
+        session.connector.clear_dns_cache()
+        with pytest.raises(AddressRefusedError):
+            await session.get(url)
+
+
+async def test_an_unknown_name_is_a_connection_error():
+    async with outgoing_session(STRICT) as session:
+        with pytest.raises(aiohttp.ClientConnectorError):
+            await session.get("http://no-such-host.invalid/")
+
+
+async def test_the_environment_and_cookies_play_no_part(monkeypatch, echo):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1/")
+    monkeypatch.setenv("NETRC", "/dev/null")
+    async with outgoing_session(LOCAL) as session:
+        await (await session.get(echo.make_url("/"))).read()
+        async with session.get(echo.make_url("/")) as answer:
+            assert "Cookie" not in await answer.json()
+
+
+async def test_a_redirect_is_never_followed_by_accident(echo):
+    async with outgoing_session(LOCAL) as session:
+        with pytest.raises(UnavailableError, match="redirect"):
+            await session.get(echo.make_url("/away"))
+        async with session.get(echo.make_url("/away"), allow_redirects=False) as answer:
+            assert answer.status == 302
+
+
+def test_a_ca_file_that_is_none_says_which_setting(tmp_path):
+    empty = tmp_path / "ca.pem"
+    empty.write_text("no certificate")
+    for path in (empty, tmp_path / "absent.pem"):
+        with pytest.raises(SettingsError, match="SHUTTLE_CA_FILE"):
+            tls_context(path)

@@ -1,0 +1,308 @@
+"""The docker-image pipeline's own decisions, with programs that stand in for builders and write down what they got.
+
+The builders themselves are in tests/real.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from jenkins_pipelines.catalogue import PIPELINES
+from jenkins_pipelines.environment import AgentEnvironment
+from tests.agent_api import BUILD_UUID, TOKEN, AgentApi, source_archive
+from tests.unit.pipelines.agent import SHELLS, Agent, everything_under
+from tests.unit.pipelines.hostile_names import HOSTILE_NAMES
+
+IMAGE = PIPELINES["docker-image"].build(PIPELINES["docker-image"].Options())
+DIGEST = "sha256:" + "0123456789abcdef" * 4
+SOURCE = {"Dockerfile": "FROM scratch\nARG MINE\nCOPY . /\n"}
+LOCAL = f"localhost/build-shuttle:{BUILD_UUID}"
+
+# Each call appends its arguments, NUL-terminated and ended by an empty line; `build` also keeps what it was given.
+BUILDER = f"""#!/bin/sh
+notes='HOME_FOLDER/notes'
+printf '%s\\0' NAME "$@" >>"$notes"; echo >>"$notes"
+case " $* " in
+  *' --help '*) echo '  --omit-history' ;;
+  *' build '*)
+    cat /proc/self/environ >"$notes.environment"
+    while [ "$1" != --file ]; do shift; done
+    cat "$2" >"$notes.dockerfile"
+    cat "$REGISTRY_AUTH_FILE" >"$notes.auth" 2>/dev/null || : ;;
+  *' push '*)
+    cat "$REGISTRY_AUTH_FILE" >>"$notes.auth.push" 2>/dev/null || :
+    [ ! -e "$notes.refuse" ] || {{ echo 'trying'; echo 'denied: "you" may not'; exit 1; }}
+    while [ $# -gt 1 ]; do [ "$1" != --digestfile ] || printf '%s' {DIGEST} >"$2"; shift; done
+    echo "1.0: digest: {DIGEST} size: 12" ;;
+esac
+"""
+
+
+class Notes:
+    """What the stand-in builder wrote down."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._base = agent.home / "notes"
+
+    @property
+    def calls(self) -> list[list[str]]:
+        calls = self._base.read_bytes().decode().split("\0\n") if self._base.exists() else []
+        return [call.split("\0") for call in calls if call]
+
+    def call(self, verb: str) -> list[str]:
+        (found,) = (call for call in self.calls if call[1] == verb and "--help" not in call)
+        return found
+
+    def text(self, kind: str) -> str:
+        return Path(f"{self._base}.{kind}").read_text()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        pairs = self.text("environment").split("\0")[:-1]
+        return dict(pair.split("=", 1) for pair in pairs)
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Agent:
+    return Agent(tmp_path, SHELLS[0])
+
+
+@pytest.fixture(params=SHELLS)
+def each_agent(request, tmp_path: Path) -> Agent:
+    return Agent(tmp_path, request.param)
+
+
+def with_builder(agent: Agent, name: str = "buildah") -> Notes:
+    agent.program(name, BUILDER.replace("HOME_FOLDER", str(agent.home)).replace("NAME", name, 1))
+    return Notes(agent)
+
+
+def environment(**changes) -> AgentEnvironment:
+    asked = {
+        "app_id": "app",
+        "build_id": "1",
+        "build_uuid": BUILD_UUID,
+        "destinations": ["registry.example/org/app:1.0"],
+    }
+    return AgentEnvironment.model_validate(asked | changes)
+
+
+async def run(agent: Agent, wanted: AgentEnvironment, files=None):
+    async with AgentApi(wanted, source_archive(SOURCE if files is None else files)) as api:
+        agent.url = api.url
+        return await agent.run(IMAGE), api
+
+
+@pytest.mark.parametrize("builder", ["docker", "buildah", "podman"])
+async def test_it_builds_pushes_everywhere_reports_and_cleans_up(each_agent: Agent, builder: str) -> None:
+    notes = with_builder(each_agent, builder)
+    destinations = ["registry.example/org/app:1.0", "registry.example/org/app:latest", "127.0.0.1:5000/app:1"]
+    ended, api = await run(each_agent, environment(destinations=destinations))
+    assert ended.failed_in is None, ended.log
+    assert api.reports["image"] == {
+        "id": "image",
+        "state": "succeeded",
+        "image": "registry.example/org/app:1.0",
+        "digest": DIGEST,
+    }
+    pushes = [call for call in notes.calls if call[1] == "push"]
+    assert [call[-1].removeprefix("docker://") for call in pushes] == destinations
+    removed = [call[-1] for call in notes.calls if call[1] == "rmi"]
+    assert removed == ([LOCAL, *destinations] if builder == "docker" else [LOCAL])
+    insecure = [call for call in pushes if "--tls-verify=false" in call]
+    assert [call[-1] for call in insecure] == ([] if builder == "docker" else ["docker://127.0.0.1:5000/app:1"])
+    assert everything_under(each_agent.workspace) == []
+
+
+async def test_arguments_go_by_environment_and_stand_after_every_from(each_agent: Agent) -> None:
+    notes = with_builder(each_agent)
+    arguments = {"MINE": "va lue\n", "folder": "$(id)", "DOCKER_HOST": "tcp://evil", "PATH": "/evil", "UID": "7"}
+    ended, _ = await run(each_agent, environment(arguments=arguments))
+    assert ended.failed_in is None, ended.log
+    build = notes.call("build")
+    told = [build[position + 1] for position, word in enumerate(build) if word == "--build-arg"]
+    assert told == ["MINE", "folder", "DOCKER_HOST=tcp://evil", "PATH=/evil", "UID=7"]
+    seen = notes.environment
+    assert (seen["MINE"], seen["folder"]) == ("va lue\n", "$(id)")
+    assert seen["PATH"] == str(each_agent.programs)
+    assert "DOCKER_HOST" not in seen
+    assert seen["SHUTTLE_TOKEN"] == ""
+    inserted = "".join(f"ARG {name}\n" for name in arguments)
+    assert notes.text("dockerfile") == f"FROM scratch\n{inserted}ARG MINE\nCOPY . /\n"
+
+
+async def test_hostile_arguments_reach_the_build_exactly_and_steer_nothing(each_agent: Agent) -> None:
+    notes = with_builder(each_agent)
+    arguments = {name: f"/hostile '{name}'\n$(id)" for name in HOSTILE_NAMES}
+    ended, api = await run(each_agent, environment(arguments=arguments))
+    assert ended.failed_in is None, ended.log
+    build = notes.call("build")
+    told = [build[position + 1] for position, word in enumerate(build) if word == "--build-arg"]
+    by_name = [name for name in told if "=" not in name]
+    assert {*by_name, *(pair.split("=", 1)[0] for pair in told)} == set(HOSTILE_NAMES)
+    seen = notes.environment
+    given = {name: seen[name] for name in by_name} | dict(pair.split("=", 1) for pair in told if "=" in pair)
+    assert given == arguments
+    steering = set(arguments) - set(by_name)
+    assert steering & set(seen) <= {"PATH", "HOME", "PWD", "OLDPWD", "_", "SHLVL"}
+    assert (seen["PATH"], seen["HOME"]) == (str(each_agent.programs), str(each_agent.home))
+    assert api.reports["image"]["digest"] == DIGEST
+
+
+async def test_secret_arguments_stay_out_of_the_images_history_where_the_builder_can(agent: Agent) -> None:
+    notes = with_builder(agent)
+    secret = environment(arguments={"TOKEN": "s3cr3t"}, secret_arguments=["TOKEN"])
+    ended, _ = await run(agent, secret)
+    assert "--omit-history" in notes.call("build")
+    assert "s3cr3t" not in str(notes.calls)
+    assert "s3cr3t" not in ended.log
+
+
+async def test_docker_cannot_and_says_so(agent: Agent) -> None:
+    with_builder(agent, "docker")
+    ended, _ = await run(agent, environment(arguments={"TOKEN": "s3cr3t"}, secret_arguments=["TOKEN"]))
+    assert "docker keeps the values of build arguments, secret ones too, in the history of the image." in ended.log
+
+
+async def test_labels_and_no_cache_reach_the_builder_as_they_are(each_agent: Agent) -> None:
+    notes = with_builder(each_agent)
+    await run(each_agent, environment(labels={"a b": "c=d\n'\"$x"}, no_cache=True))
+    build = notes.call("build")
+    assert "--no-cache" in build
+    assert build[build.index("--label") + 1] == "a b=c=d\n'\"$x"
+
+
+async def test_another_dockerfile_of_the_source_can_be_named(agent: Agent) -> None:
+    notes = with_builder(agent)
+    ended, _ = await run(agent, environment(options={"dockerfile": "a b/-f"}), {"a b/-f": "FROM b\n"})
+    assert ended.failed_in is None, ended.log
+    assert notes.text("dockerfile") == "FROM b\n"
+
+
+async def test_each_destination_gets_its_own_credentials_by_file(agent: Agent) -> None:
+    notes = with_builder(agent)
+    one, two = "registry.example/one:1", "registry.example/two:1"
+    registries = {one: ("user-one", "pass-one"), two: ("user-two", "pass-two"), "base.example": ("b", "p")}
+    ended, _ = await run(agent, environment(destinations=[one, two], registries=registries))
+    assert ended.failed_in is None, ended.log
+    pushed = [json.loads(text + "}}}")["auths"] for text in notes.text("auth.push").split("}}}")[:-1]]
+    assert pushed == [
+        {"registry.example": {"auth": "dXNlci1vbmU6cGFzcy1vbmU="}},
+        {"registry.example": {"auth": "dXNlci10d286cGFzcy10d28="}},
+    ]
+    assert set(json.loads(notes.text("auth"))["auths"]) == {"registry.example", "base.example"}
+    assert "pass-" not in str(notes.calls)
+
+
+async def test_a_base_image_of_an_insecure_registry_is_pulled_as_such_alone(agent: Agent) -> None:
+    notes = with_builder(agent)
+    dockerfile = "FROM 127.0.0.1:5000/base:1\nFROM lab.example:5000/x\nFROM docker.io/library/y\n"
+    ended, _ = await run(agent, environment(insecure_registries=["lab.example:5000"]), {"Dockerfile": dockerfile})
+    assert ended.failed_in is None, ended.log
+    pulled = [call[2:] for call in notes.calls if call[1] == "pull"]
+    assert pulled == [
+        ["--tls-verify=false", "127.0.0.1:5000/base:1"],
+        ["--tls-verify=false", "lab.example:5000/x"],
+    ]
+    assert "--tls-verify=false" not in notes.call("build")
+
+
+async def test_no_dockerfile(agent: Agent) -> None:
+    with_builder(agent)
+    ended, api = await run(agent, environment(), {"README": ""})
+    assert ended.failed_in == "build"
+    assert api.reports["failure"]["reason"] == "no_dockerfile"
+    assert api.reports["failure"]["message"] == "The source has no file Dockerfile; add it, or name another one."
+
+
+async def test_no_builder(agent: Agent) -> None:
+    ended, api = await run(agent, environment())
+    assert ended.failed_in == "build"
+    assert api.reports["failure"]["reason"] == "no_builder"
+
+
+async def test_a_docker_without_its_daemon_does_not_count(agent: Agent) -> None:
+    agent.program("docker", '#!/bin/sh\n[ "$1" != version ]\n')
+    notes = with_builder(agent, "podman")
+    ended, _ = await run(agent, environment())
+    assert ended.failed_in is None, ended.log
+    assert notes.call("build")[0] == "podman"
+
+
+async def test_a_failed_build_is_a_failed_build(agent: Agent) -> None:
+    agent.program("buildah", '#!/bin/sh\n[ "$1" != build ] || { echo no such base; exit 125; }\n')
+    ended, api = await run(agent, environment())
+    assert ended.failed_in == "build"
+    assert "no such base\n" in ended.log
+    assert api.reports["failure"]["reason"] == "build_failed"
+
+
+async def test_a_registry_that_refuses_is_quoted(each_agent: Agent) -> None:
+    with_builder(each_agent)
+    (each_agent.home / "notes.refuse").touch()
+    ended, api = await run(each_agent, environment())
+    assert ended.failed_in == "push"
+    assert api.reports["failure"]["reason"] == "registry_refused"
+    assert (
+        api.reports["failure"]["message"]
+        == 'The registry did not take registry.example/org/app:1.0: denied: "you" may not'
+    )
+    assert "image" not in api.reports
+    assert everything_under(each_agent.workspace) == []
+
+
+SKOPEO = f"""#!/bin/sh
+printf '%s\\0' skopeo "$@" >>'HOME_FOLDER/notes'; echo >>'HOME_FOLDER/notes'
+case $1 in
+  inspect) [ ! -e 'HOME_FOLDER/missing' ] || {{ echo 'reading manifest: manifest unknown' >&2; exit 1; }} ;;
+  copy)
+    while [ $# -gt 1 ]; do
+      case $1 in --digestfile) printf '%s' {DIGEST} >"$2" ;; --*-authfile) cat "$2" >>'HOME_FOLDER/notes.auth' ;; esac
+      shift
+    done ;;
+esac
+"""
+
+
+async def test_a_docker_source_is_copied_with_each_sides_own_credentials(each_agent: Agent) -> None:
+    each_agent.program("skopeo", SKOPEO.replace("HOME_FOLDER", str(each_agent.home)))
+    notes = Notes(each_agent)
+    source, destination = "127.0.0.1:5000/a:1", "registry.example/b:2"
+    registries = {source: ("from", "pass-from"), destination: ("to", "pass-to")}
+    ended, api = await run(
+        each_agent, environment(source_image=source, destinations=[destination], registries=registries)
+    )
+    assert ended.failed_in is None, ended.log
+    assert not any("source.tar.gz" in path for _, path, _ in api.calls)
+    copy = notes.call("copy")
+    assert copy[-2:] == [f"docker://{source}", f"docker://{destination}"]
+    assert "--src-tls-verify=false" in copy
+    assert "--dest-tls-verify=false" not in copy
+    assert notes.text("auth") == (
+        '{"auths": {"127.0.0.1:5000": {"auth": "ZnJvbTpwYXNzLWZyb20="}}}'
+        '{"auths": {"registry.example": {"auth": "dG86cGFzcy10bw=="}}}'
+    )
+    assert "pass-" not in str(notes.calls)
+    assert (api.reports["image"]["image"], api.reports["image"]["digest"]) == (destination, DIGEST)
+
+
+async def test_a_docker_source_that_is_not_there(agent: Agent) -> None:
+    agent.program("skopeo", SKOPEO.replace("HOME_FOLDER", str(agent.home)))
+    (agent.home / "missing").touch()
+    ended, api = await run(agent, environment(source_image="registry.example/gone:1"))
+    assert ended.failed_in == "push"
+    assert api.reports["failure"]["reason"] == "image_not_found"
+    assert "registry.example/gone:1" in api.reports["failure"]["message"]
+
+
+@pytest.mark.parametrize("builder", ["docker", "podman"])
+async def test_without_skopeo_an_image_is_pulled_tagged_and_pushed(agent: Agent, builder: str) -> None:
+    notes = with_builder(agent, builder)
+    ended, api = await run(agent, environment(source_image="127.0.0.1:5000/a:1"))
+    assert ended.failed_in is None, ended.log
+    insecure = [] if builder == "docker" else ["--tls-verify=false"]
+    assert notes.call("pull") == [builder, "pull", *insecure, "127.0.0.1:5000/a:1"]
+    assert [builder, "tag", "127.0.0.1:5000/a:1", LOCAL] in notes.calls
+    assert api.reports["image"]["digest"] == DIGEST
+    assert TOKEN not in ended.log

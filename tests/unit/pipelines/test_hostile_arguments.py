@@ -1,0 +1,129 @@
+"""Whatever an argument is called and holds: the user's process gets exactly it, and nothing around it changes."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from jenkins_pipelines.catalogue import PIPELINES
+from jenkins_pipelines.environment import AgentEnvironment, environment_archive
+from tests.agent_api import BUILD_UUID, TOKEN, AgentApi, source_archive
+from tests.unit.pipelines.agent import SHELLS, Agent, shell_steps
+from tests.unit.pipelines.hostile_names import HOSTILE_NAMES
+
+SCRIPT = PIPELINES["script"].build(PIPELINES["script"].Options())
+
+# The kernel runs `/bin/cat /proc/self/environ ./build.sh`: the exact environment, NUL after each, then this line.
+SHOW_ENVIRONMENT = "#!/bin/cat /proc/self/environ\n"
+MARK = SHOW_ENVIRONMENT.encode()
+
+# The loader complains about a value of LD_PRELOAD that is no library, in the midst of what the tests read.
+names = st.one_of(
+    st.sampled_from([name for name in HOSTILE_NAMES if name != "LD_PRELOAD"]),
+    st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,12}", fullmatch=True),
+)
+values = st.one_of(
+    st.sampled_from(
+        [
+            "",
+            "\n",
+            "x\n\n",
+            " a  b ",
+            "$(touch pwned)",
+            "`id`",
+            "'\"\\",
+            "-n",
+            "=",
+            "%s%n",
+            "\ud800",
+            "é\U0001f680",
+            ".",
+        ]
+    ),
+    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40),
+)
+
+
+def build_step():
+    (build,) = (stage for stage in SCRIPT.stages if stage.name == "build")
+    ((step, variables),) = shell_steps(build.steps)
+    return step.script, variables
+
+
+async def environment_of_the_users_process(agent: Agent, arguments: dict[str, str]) -> dict[str, str]:
+    """Run the build step alone, in a workspace as the fetch step leaves it."""
+    shutil.rmtree(agent.workspace)
+    for folder in ("shuttle", "source"):
+        (agent.workspace / folder).mkdir(parents=True)
+    build_sh = agent.workspace / "source" / "build.sh"
+    build_sh.write_text(SHOW_ENVIRONMENT)
+    build_sh.chmod(0o755)
+    archive = agent.home / "environment.tar.gz"
+    environment = AgentEnvironment(app_id="an app", build_id="b-1", build_uuid=BUILD_UUID, arguments=arguments)
+    archive.write_bytes(environment_archive(environment))
+    shutil.unpack_archive(archive, agent.workspace / "shuttle", filter="data")
+    script, variables = build_step()
+    status, output = await agent.script(script, variables)
+    assert status == 0, output
+    before, mark, after = output.removeprefix(b"-----> Running build.sh\n").rpartition(MARK)
+    assert (mark, after) == (MARK, b"")
+    pairs = [pair.partition(b"=") for pair in before.split(b"\0")[:-1]]
+    return {name.decode(): value.decode("utf-8", "surrogatepass") for name, _, value in pairs}
+
+
+def expected(agent: Agent, arguments: dict[str, str]) -> dict[str, str]:
+    ordinary = {
+        "PATH": str(agent.programs),
+        "HOME": str(agent.home),
+        "LANG": "C.UTF-8",
+        "CI": "true",
+        "SHUTTLE_APP_ID": "an app",
+        "SHUTTLE_BUILD_ID": "b-1",
+    }
+    return ordinary | arguments
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(arguments=st.dictionaries(names, values, max_size=8))
+async def test_the_users_process_gets_exactly_its_arguments(shell: str, arguments: dict[str, str]) -> None:
+    with tempfile.TemporaryDirectory() as home:
+        agent = Agent(Path(home), shell)
+        found = await environment_of_the_users_process(agent, arguments)
+        assert found == expected(agent, arguments)
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+async def test_every_hostile_name_at_once(shell: str, tmp_path: Path) -> None:
+    agent = Agent(tmp_path, shell)
+    arguments = {name: f"/hostile '{name}'\n" for name in HOSTILE_NAMES} | {"LD_PRELOAD": "libc.so.6"}
+    found = await environment_of_the_users_process(agent, arguments)
+    assert found == expected(agent, arguments)
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+async def test_a_whole_build_with_hostile_arguments_ends_as_any_other(shell: str, tmp_path: Path) -> None:
+    """The steps after the user's process still have our token, our address and our programs."""
+    agent = Agent(tmp_path, shell)
+    # These three break the user's own shell and loader, as they should; here that one is to live.
+    spared = ("LD_PRELOAD", "PATH", "OPTIND")
+    arguments = {name: "http://127.0.0.1:1/hostile" for name in HOSTILE_NAMES if name not in spared}
+    build = '#!/bin/sh\nmkdir dist; printf %s "$SHUTTLE_TOKEN" >dist/token\n'
+    environment = AgentEnvironment(app_id="a", build_id="1", build_uuid=BUILD_UUID, arguments=arguments)
+    async with AgentApi(environment, source_archive({"build.sh": build})) as api:
+        agent.url = api.url
+        run = await agent.run(SCRIPT)
+    assert run.failed_in is None, run.log
+    assert api.artifacts == {"token": b"http://127.0.0.1:1/hostile"}
+    assert TOKEN not in run.log
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+async def test_a_long_value_arrives_whole(shell: str, tmp_path: Path) -> None:
+    agent = Agent(tmp_path, shell)
+    arguments = {"LONG": "é" * 60_000, "N" * 300: "long name"}
+    found = await environment_of_the_users_process(agent, arguments)
+    assert found == expected(agent, arguments)

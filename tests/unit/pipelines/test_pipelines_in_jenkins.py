@@ -1,0 +1,96 @@
+"""The rendered job, as Jenkins runs it: triggered with the three parameters, its console, its result."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from xml.etree import ElementTree
+
+import aiohttp
+import pytest
+
+from jenkins_pipelines.config_xml import digest_of
+from jenkins_pipelines.environment import AgentEnvironment
+from shuttle.embedded.jenkins.server import EmbeddedJenkins
+from tests.agent_api import BUILD_UUID, TOKEN, AgentApi, source_archive
+from tests.unit.pipelines.jenkins_job import AUTHORIZATION, Job, config_xml
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait for what other processes do."""
+    while True:
+        if holds():
+            return
+        await asyncio.sleep(0.01)
+
+
+def alive(pid: int) -> bool:
+    """A zombie that nobody reaps is dead enough."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.fixture
+async def job(tmp_path: Path) -> AsyncIterator[Job]:
+    jenkins = EmbeddedJenkins(tmp_path / "jenkins", user="admin", token="api-token")
+    await jenkins.start()
+    async with aiohttp.ClientSession(headers=AUTHORIZATION) as session:
+        yield Job(session, jenkins.url)
+    await jenkins.close()
+
+
+async def test_a_script_build_from_trigger_to_artifact(job: Job) -> None:
+    build = '#!/bin/sh -e\necho "building $WHAT"\nmkdir dist\nprintf %s "$WHAT" >dist/result.txt\n'
+    environment = AgentEnvironment(
+        app_id="app", build_id="1", build_uuid=BUILD_UUID, arguments={"WHAT": '$it\'s \\ "here"'}
+    )
+    await job.create(config_xml("script"))
+    async with AgentApi(environment, source_archive({"build.sh": build})) as api:
+        parameters = {"BUILD_UUID": BUILD_UUID, "SHUTTLE_URL": api.url, "SHUTTLE_TOKEN": TOKEN}
+        result, console = await job.run(1, **parameters)
+        assert result == "SUCCESS", console
+        assert api.artifacts == {"result.txt": b'$it\'s \\ "here"'}
+        again, refused = await job.run(2, **parameters)
+    assert 'building $it\'s \\ "here"\n' in console
+    assert TOKEN not in console + refused
+    assert again == "FAILURE"
+    assert "-----> Refused: this build was claimed by another run or has ended. Nothing was done.\n" in refused
+    assert api.claims == [1]
+
+
+async def test_a_failure_is_reported_from_the_post_section(job: Job) -> None:
+    environment = AgentEnvironment(app_id="app", build_id="1", build_uuid=BUILD_UUID, destinations=["r.example/a:1"])
+    await job.create(config_xml("docker-image"))
+    async with AgentApi(environment, source_archive({"README": ""})) as api:
+        result, console = await job.run(1, BUILD_UUID=BUILD_UUID, SHUTTLE_URL=api.url, SHUTTLE_TOKEN=TOKEN)
+    assert result == "FAILURE", console
+    assert api.reports["failure"]["reason"] == "no_dockerfile"
+
+
+async def test_the_marker_is_still_there_after_a_build(job: Job) -> None:
+    posted = config_xml("script")
+    await job.create(posted)
+    async with AgentApi(source=source_archive({"build.sh": ""})) as api:
+        await job.run(1, BUILD_UUID=BUILD_UUID, SHUTTLE_URL=api.url, SHUTTLE_TOKEN=TOKEN)
+    # Jenkins says version 1.1, which Python's parser does not read.
+    kept = ElementTree.fromstring((await job.config()).partition(b"?>")[2])
+    digest = digest_of(ElementTree.fromstring(posted).findtext("description") or "")
+    assert digest is not None
+    assert digest_of(kept.findtext("description") or "") == digest
+
+
+async def test_a_stop_ends_the_users_process_and_still_cleans_up(job: Job, tmp_path: Path) -> None:
+    started, ended = tmp_path / "started", tmp_path / "ended"
+    build = f"#!/bin/sh\necho $$ >'{started}'\nsleep 600\necho >'{ended}'\n"
+    await job.create(config_xml("script"))
+    async with AgentApi(source=source_archive({"build.sh": build})) as api:
+        await job.trigger(BUILD_UUID=BUILD_UUID, SHUTTLE_URL=api.url, SHUTTLE_TOKEN=TOKEN)
+        await until(lambda: started.exists() and started.read_text().endswith("\n"))
+        await job.stop(1)
+        result, console = await job.ended(1)
+    assert result == "ABORTED", console
+    await until(lambda: not alive(int(started.read_text())))
+    assert not ended.exists()
+    assert api.reports == {}
+    assert not list((tmp_path / "jenkins").rglob("build.sh"))

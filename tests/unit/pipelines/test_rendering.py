@@ -1,0 +1,121 @@
+"""Models, fragments, the marker and the files: what people and Jenkins are given."""
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from jenkins_pipelines.catalogue import DEFAULT_PIPELINE, PIPELINES
+from jenkins_pipelines.config_xml import MARKER, digest_of
+from jenkins_pipelines.errors import PipelineError
+from jenkins_pipelines.fragment import Fragment, combine
+from jenkins_pipelines.models import Echo, Parameter, Stage
+from jenkins_pipelines.render import render
+from jenkins_pipelines.write import write
+from tests.unit.pipelines.groovy_tokens import tokens
+
+HELLO = Stage(name="hello", steps=(Echo(message="hello"),))
+
+
+def rendered(name: str, **options):
+    kind = PIPELINES[name]
+    return render(kind.build(kind.Options()), **({"agent_label": None} | options))
+
+
+def test_two_fragments_with_one_stage_name_are_a_conflict() -> None:
+    with pytest.raises(PipelineError, match="the stage hello"):
+        combine("p", "", Fragment(stages=(HELLO,)), Fragment(stages=(HELLO,)))
+
+
+def test_a_parameter_defined_in_two_ways_is_a_conflict_in_one_way_it_is_one_parameter() -> None:
+    public = Fragment(parameters=(Parameter(name="TOKEN"),), stages=(HELLO,))
+    secret = Fragment(parameters=(Parameter(name="TOKEN", kind="password"),))
+    with pytest.raises(PipelineError, match="TOKEN"):
+        combine("p", "", public, secret)
+    same = combine("p", "", public, Fragment(parameters=public.parameters))
+    assert same.parameters == public.parameters
+
+
+def test_the_job_asks_for_the_builds_uuid_our_url_and_a_password() -> None:
+    job = ElementTree.fromstring(rendered("script").config_xml)
+    definitions = job.find("properties/hudson.model.ParametersDefinitionProperty/parameterDefinitions")
+    assert definitions is not None
+    assert [(definition.tag.rsplit(".", 1)[1], definition.findtext("name")) for definition in definitions] == [
+        ("StringParameterDefinition", "BUILD_UUID"),
+        ("StringParameterDefinition", "SHUTTLE_URL"),
+        ("PasswordParameterDefinition", "SHUTTLE_TOKEN"),
+    ]
+
+
+def test_the_job_has_its_properties_before_its_first_run() -> None:
+    job = ElementTree.fromstring(rendered("docker-image", keep_builds=7).config_xml)
+    workflow = "properties/org.jenkinsci.plugins.workflow.job.properties"
+    assert job.find(f"{workflow}.DisableConcurrentBuildsJobProperty") is not None
+    assert job.findtext(f"{workflow}.DurabilityHintJobProperty/hint") == "MAX_SURVIVABILITY"
+    assert job.findtext("properties/jenkins.model.BuildDiscarderProperty/strategy/numToKeep") == "7"
+    assert job.findtext("definition/sandbox") == "true"
+
+
+def test_the_description_tells_ours_from_foreign_and_one_version_from_another() -> None:
+    one, again, other = rendered("script"), rendered("script"), rendered("script", agent_label="linux")
+    description = ElementTree.fromstring(one.config_xml).findtext("description")
+    assert description == f"{MARKER}; pipeline script; digest {one.digest}"
+    assert digest_of(description) == one.digest
+    assert digest_of(f"A note by the operator.\n{description}\nAnother.") == one.digest
+    assert one == again
+    assert len({one.digest, other.digest, rendered("script", keep_builds=51).digest}) == 3
+
+
+@pytest.mark.parametrize("description", ["", "my own job", MARKER, f"{MARKER}; pipeline x; digest sha256:12"])
+def test_a_job_without_the_whole_marker_is_not_ours(description: str) -> None:
+    assert digest_of(description) is None
+
+
+def test_every_step_names_its_interpreter_so_that_nothing_is_traced() -> None:
+    for name in PIPELINES:
+        found = list(tokens(rendered(name).jenkinsfile))
+        scripts = [text for before, (_, text) in pairwise(found) if before == ("word", "sh")]
+        assert len(scripts) >= 5
+        assert all(script.startswith("#!/bin/sh -e\n") for script in scripts)
+
+
+def test_the_first_step_is_the_claim_and_nothing_of_a_request_is_in_the_script() -> None:
+    kind = PIPELINES["docker-image"]
+    asked = kind.build(kind.Options.model_validate({"dockerfile": "somewhere/else"}))
+    assert asked.stages[0].name == "claim"
+    assert asked == kind.build(kind.Options())
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "../x", "a/../../x", "", "a\nb", "a\0b"])
+def test_a_dockerfile_outside_of_the_source_is_refused(path: str) -> None:
+    with pytest.raises(ValueError, match="dockerfile"):
+        PIPELINES["docker-image"].Options.model_validate({"dockerfile": path})
+
+
+def test_unknown_options_are_refused() -> None:
+    with pytest.raises(ValueError, match="extra"):
+        PIPELINES["script"].Options.model_validate({"comand": "x"})
+
+
+def test_the_catalogue() -> None:
+    assert DEFAULT_PIPELINE == "docker-image"
+    assert {name: (kind.needs_destination, kind.accepts_image_source) for name, kind in PIPELINES.items()} == {
+        "docker-image": (True, True),
+        "script": (False, False),
+    }
+
+
+def test_write_gives_three_files(tmp_path: Path) -> None:
+    paths = write("script", tmp_path / "new", agent_label="linux")
+    assert [path.name for path in paths] == ["definition.json", "Jenkinsfile", "config.xml"]
+    same = rendered("script", agent_label="linux")
+    assert json.loads(paths[0].read_text()) == same.definition
+    assert paths[1].read_text() == same.jenkinsfile
+    assert paths[2].read_bytes() == same.config_xml
+
+
+def test_write_of_an_unknown_pipeline_names_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(PipelineError, match="docker-image, script"):
+        write("nope", tmp_path)

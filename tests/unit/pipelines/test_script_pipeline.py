@@ -1,0 +1,298 @@
+"""The script pipeline run by real shells against a real server: what the user's process gets, and what we get back."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from jenkins_pipelines.catalogue import PIPELINES
+from jenkins_pipelines.environment import AgentEnvironment
+from tests.agent_api import BUILD_UUID, TOKEN, AgentApi, Cut, CutHeaders, source_archive
+from tests.unit.pipelines.agent import SHELLS, Agent, everything_under
+
+SCRIPT = PIPELINES["script"].build(PIPELINES["script"].Options())
+HELLO = "#!/bin/sh\necho hello from $NAME\n"
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Agent:
+    return Agent(tmp_path, SHELLS[0])
+
+
+@pytest.fixture(params=SHELLS)
+def each_agent(request, tmp_path: Path) -> Agent:
+    return Agent(tmp_path, request.param)
+
+
+def environment(**arguments: str) -> AgentEnvironment:
+    return AgentEnvironment(app_id="an app", build_id="ünïcode 7", build_uuid=BUILD_UUID, arguments=arguments)
+
+
+async def test_it_claims_first_runs_build_sh_and_leaves_nothing_behind(each_agent: Agent) -> None:
+    async with AgentApi(environment(NAME="here"), source_archive({"build.sh": HELLO})) as api:
+        each_agent.url = api.url
+        run = await each_agent.run(SCRIPT)
+    assert run.failed_in is None, run.log
+    assert "hello from here\n" in run.log
+    assert [path.rsplit("/", 1)[1] for _, path, _ in api.calls] == ["claim", "environment", "source.tar.gz"]
+    assert api.claims == [1]
+    assert everything_under(each_agent.workspace) == []
+    assert TOKEN not in run.log
+
+
+async def test_a_refused_claim_does_nothing_at_all(each_agent: Agent) -> None:
+    kept = each_agent.workspace / "source"
+    kept.mkdir()
+    (kept / "file").write_text("of the run that has the build")
+    async with AgentApi(source=source_archive({"build.sh": HELLO})) as api:
+        each_agent.url = api.url
+        api.claims.append(7)
+        run = await each_agent.run(SCRIPT)
+    assert run.failed_in == "claim"
+    assert "Refused: this build was claimed by another run or has ended. Nothing was done." in run.log
+    assert [status for _, _, status in api.calls] == [409]
+    assert everything_under(each_agent.workspace) == ["source/file"]
+
+
+async def test_a_replay_after_the_end_has_a_token_that_opens_nothing(agent: Agent) -> None:
+    async with AgentApi(source=source_archive({"build.sh": HELLO})) as api:
+        agent.url = api.url
+        api.token = "another"
+        run = await agent.run(SCRIPT)
+    assert run.failed_in == "claim"
+    assert "Refused: the build has ended" in run.log
+    assert everything_under(agent.workspace) == []
+
+
+async def test_what_it_leaves_in_dist_is_uploaded_under_its_relative_names(each_agent: Agent) -> None:
+    each_agent.give("ln")
+    build = """#!/bin/sh -e
+mkdir -p 'dist/sub folder' dist/.hidden dist/empty
+printf one >dist/plain.txt
+printf two >'dist/sub folder/ä+b%c?d#e&[f]{g}.txt'
+printf three >dist/.hidden/...
+printf four >'dist/"quoted\\name"'
+printf five >dist/-dash
+ln -s /etc/passwd dist/link
+ln -s / dist/root
+"""
+    async with AgentApi(environment(), source_archive({"build.sh": build})) as api:
+        each_agent.url = api.url
+        run = await each_agent.run(SCRIPT)
+    assert run.failed_in is None, run.log
+    assert api.artifacts == {
+        "plain.txt": b"one",
+        "sub folder/ä+b%c?d#e&[f]{g}.txt": b"two",
+        ".hidden/...": b"three",
+        '"quoted\\name"': b"four",
+        "-dash": b"five",
+    }
+    assert sorted(api.reports["artifacts-1"]["artifacts"]) == sorted(api.artifacts)
+    assert "Not uploaded, because it is a link: link\n" in run.log
+
+
+async def test_a_dist_that_is_a_link_is_not_followed(agent: Agent) -> None:
+    agent.give("ln")
+    async with AgentApi(environment(), source_archive({"build.sh": "#!/bin/sh\nln -s /etc dist\n"})) as api:
+        agent.url = api.url
+        run = await agent.run(SCRIPT)
+    assert run.failed_in is None
+    assert api.artifacts == {}
+
+
+async def test_an_artifact_that_the_shuttle_refuses_fails_the_build_saying_so(agent: Agent) -> None:
+    build = "#!/bin/sh\nmkdir dist; echo >dist/big.iso\n"
+    async with AgentApi(environment(), source_archive({"build.sh": build})) as api:
+        agent.url = api.url
+        api.faults["big.iso"].append(413)
+        run = await agent.run(SCRIPT)
+    assert run.failed_in == "artifacts"
+    report = api.reports["failure"]
+    assert (report["state"], report["reason"]) == ("failed", "artifact_refused")
+    assert report["message"] == "The shuttle refused the artifact big.iso (HTTP status 413)."
+
+
+async def test_a_name_with_a_line_break_fails_saying_so(each_agent: Agent) -> None:
+    build = "#!/bin/sh\nmkdir dist; echo >'dist/a\nb'\n"
+    async with AgentApi(environment(), source_archive({"build.sh": build})) as api:
+        each_agent.url = api.url
+        run = await each_agent.run(SCRIPT)
+    assert run.failed_in == "artifacts"
+    assert api.reports["failure"]["message"] == (
+        "The file %61%0a%62 in dist/ has a control character in its name; rename it."
+    )
+
+
+async def test_many_long_names_are_reported_in_parts_that_any_limit_takes(agent: Agent) -> None:
+    folder = "dist/" + "/".join(letter * 200 for letter in "abcd")
+    build = f"#!/bin/sh -e\nmkdir -p {folder}\nfor n in 0 1 2 3 4 5 6; do for m in 0 1 2 3 4 5 6 7 8 9; do\n"
+    build += f">{folder}/$n$m\ndone; done\n"
+    async with AgentApi(environment(), source_archive({"build.sh": build})) as api:
+        agent.url = api.url
+        run = await agent.run(SCRIPT)
+    assert run.failed_in is None, run.log
+    parts = [report["artifacts"] for report in api.reports.values()]
+    assert len(parts) == 2
+    assert sorted(name for part in parts for name in part) == sorted(api.artifacts)
+    assert len(api.artifacts) == 70
+
+
+async def test_make_runs_when_there_is_no_build_sh(agent: Agent) -> None:
+    agent.give("make")
+    makefile = 'all:\n\t@echo "made by $(WHO)"\n'
+    async with AgentApi(environment(WHO="make"), source_archive({"Makefile": makefile})) as api:
+        agent.url = api.url
+        run = await agent.run(SCRIPT)
+    assert run.failed_in is None, run.log
+    assert "made by make\n" in run.log
+
+
+async def test_build_sh_without_its_executable_bit_still_runs(agent: Agent) -> None:
+    async with AgentApi(environment(NAME="x"), source_archive({"build.sh": HELLO}, executable=())) as api:
+        agent.url = api.url
+        run = await agent.run(SCRIPT)
+    assert run.failed_in is None, run.log
+
+
+@pytest.mark.parametrize(
+    ("files", "reason", "message"),
+    [
+        ({"README": ""}, "no_build_script", "The source has neither build.sh nor a Makefile at its top; add one."),
+        ({"Makefile": "all:"}, "no_make", "The source has a Makefile, but the agent has no make; install it there."),
+        ({"build.sh": "#!/bin/sh\nexit 42\n"}, "build_failed", "build.sh ended with exit status 42."),
+        ({"build.sh": "#!/no/such/program\n"}, "build_failed", "build.sh ended with exit status 127."),
+    ],
+)
+async def test_a_build_that_cannot_succeed_reports_why(each_agent: Agent, files, reason: str, message: str) -> None:
+    async with AgentApi(environment(), source_archive(files)) as api:
+        each_agent.url = api.url
+        run = await each_agent.run(SCRIPT)
+    assert run.failed_in == "build"
+    assert api.reports["failure"] == {"id": "failure", "state": "failed", "reason": reason, "message": message}
+    assert message in run.log
+    assert everything_under(each_agent.workspace) == []
+
+
+async def test_every_call_waits_out_a_shuttle_that_stumbles(each_agent: Agent) -> None:
+    build = "#!/bin/sh\nmkdir dist; echo artifact >dist/file\n"
+    async with AgentApi(environment(), source_archive({"build.sh": build})) as api:
+        each_agent.url = api.url
+        api.faults["claim"].append(503)
+        api.faults["environment"].append(429)
+        api.faults["source.tar.gz"].append(Cut)
+        api.faults["file"].append(500)
+        api.faults["report"].append(502)
+        run = await each_agent.run(SCRIPT)
+    assert run.failed_in is None, run.log
+    assert api.claims == [1]
+    assert api.artifacts == {"file": b"artifact\n"}
+    assert api.reports["artifacts-1"]["artifacts"] == ["file"]
+
+
+@pytest.mark.parametrize("call", ["environment", "source.tar.gz"])
+async def test_an_answer_cut_within_its_headers_is_not_taken_for_an_empty_one(agent: Agent, call: str) -> None:
+    async with AgentApi(environment(), source_archive({"build.sh": "#!/bin/sh\necho built\n"})) as api:
+        agent.url = api.url
+        api.faults[call].append(CutHeaders)
+        run = await agent.run(SCRIPT)
+    assert run.failed_in is None, run.log
+    assert "built" in run.log
+
+
+async def test_a_shuttle_that_is_down_is_asked_until_it_is_back(agent: Agent) -> None:
+    attempts = agent.home / "attempts"
+    agent.program("curl", f'#!/bin/sh\necho >>"{attempts}"\nexec /usr/bin/curl "$@"\n')
+    api = AgentApi(environment(NAME="you"), source_archive({"build.sh": HELLO}))
+    await api.start()
+    await api.stop()
+    agent.url = api.url
+    running = asyncio.create_task(agent.run(SCRIPT))
+    while not attempts.exists() or len(attempts.read_bytes()) < 2:
+        assert not running.done()
+        await asyncio.sleep(0.01)
+    await api.start()
+    run = await running
+    await api.stop()
+    assert run.failed_in is None, run.log
+    assert "hello from you" in run.log
+
+
+async def test_giving_up_names_the_trouble_and_no_secret(agent: Agent) -> None:
+    agent.environment = {"SHUTTLE_RETRY_SECONDS": "0"}
+    run = await agent.run(SCRIPT)
+    assert run.failed_in == "claim"
+    assert "The shuttle could not be asked (HTTP status 000, curl status 7)." in run.log
+    assert TOKEN not in run.log
+
+
+async def test_an_agent_without_curl_says_so_at_once(agent: Agent) -> None:
+    (agent.programs / "curl").unlink()
+    run = await agent.run(SCRIPT)
+    assert run.failed_in == "claim"
+    assert run.log == "-----> The agent has no curl; install it there. Nothing was done.\n"
+
+
+async def test_a_4xx_is_an_answer_and_not_asked_again(agent: Agent) -> None:
+    async with AgentApi(environment(), source_archive({"build.sh": HELLO})) as api:
+        agent.url = api.url
+        api.faults["source.tar.gz"].append(410)
+        run = await agent.run(SCRIPT)
+    assert run.failed_in == "fetch"
+    assert api.reports["failure"]["reason"] == "source_refused"
+    assert sum(path.endswith("source.tar.gz") for _, path, _ in api.calls) == 1
+
+
+async def test_no_command_line_and_no_process_of_the_user_shows_the_token(agent: Agent) -> None:
+    """The user's build reads every environment and command line that /proc lets it read."""
+    agent.give("ls")
+    seen = agent.home / "command_lines"
+    agent.program("curl", f'#!/bin/sh\nprintf "%s\\n" "$@" >>"{seen}"\nexec /usr/bin/curl "$@"\n')
+    build = f"#!/bin/sh\ncat /proc/$PPID/environ /proc/self/environ /proc/$PPID/cmdline; ls -R '{agent.workspace}'\n"
+    async with AgentApi(environment(NAME="n"), source_archive({"build.sh": build})) as api:
+        agent.url = api.url
+        run = await agent.run(SCRIPT)
+    assert run.failed_in is None, run.log
+    assert TOKEN not in run.log
+    assert "BUILD_NUMBER=1" in run.log, "the check saw the step's own environment"
+    assert seen.read_text().count("claim") == 1
+    assert TOKEN not in seen.read_text()
+    assert "/arguments" not in run.log
+
+
+async def test_credentials_of_registries_are_gone_before_the_users_process_starts(agent: Agent) -> None:
+    agent.give("grep")
+    build = '#!/bin/sh\n! grep -r "aHViOnMzY3Iz[d]A==" ..\n'
+    with_registry = environment().model_copy(update={"registries": {"registry.example": ("hub", "s3cr3t")}})
+    async with AgentApi(with_registry, source_archive({"build.sh": build})) as api:
+        agent.url = api.url
+        run = await agent.run(SCRIPT)
+    assert run.failed_in is None, run.log
+
+
+async def test_leftovers_of_a_run_whose_agent_died_are_removed(each_agent: Agent) -> None:
+    locked = each_agent.workspace / "source" / "locked"
+    locked.mkdir(parents=True)
+    (locked / "file").write_text("old")
+    locked.chmod(0)
+    (each_agent.workspace / "shuttle" / "arguments").mkdir(parents=True)
+    (each_agent.workspace / "shuttle" / "arguments" / "000009").write_text("OLD=value")
+    build = '#!/bin/sh\n[ ! -e locked ] && [ -z "${OLD-}" ]\n'
+    async with AgentApi(environment(), source_archive({"build.sh": build})) as api:
+        each_agent.url = api.url
+        run = await each_agent.run(SCRIPT)
+    assert run.failed_in is None, run.log
+
+
+async def test_a_curlrc_that_a_build_left_is_not_read(agent: Agent) -> None:
+    (agent.home / ".curlrc").write_text('proxy = "http://127.0.0.1:1"\n')
+    async with AgentApi(environment(NAME="x"), source_archive({"build.sh": HELLO})) as api:
+        agent.url = api.url
+        agent.environment = {"SHUTTLE_RETRY_SECONDS": "0"}
+        run = await agent.run(SCRIPT)
+    assert run.failed_in is None, run.log
+
+
+def test_this_machine_has_a_shell_to_test_with() -> None:
+    assert SHELLS
+    assert os.access("/bin/sh", os.X_OK)

@@ -1,0 +1,200 @@
+"""Requests: every field of the new API, what is taken, what is refused and how it is called."""
+
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shuttle.errors import InvalidRequestError, NotYetSupportedError
+from shuttle.outgoing.userinfo import Credentials
+from shuttle.request import BuildRequest, canonical_json, decode_json, parse_build_request, secrets_of
+from tests.unit.request.catalogue import FIXED, IMAGE, PIPELINES, SHA, image, parse, script, settings, source
+
+
+def test_a_request_with_everything():
+    parsed = parse(
+        {
+            "source": {"url": "https://bob:s3cr3tpw@example.com/a.zip", "checksum": f"sha256:{SHA}"},
+            "destination": {"image": "docker://u:regpasswd@r.example.com:5000/org/app:1.2", "tags": ["1", "1.2", "x"]},
+            "webhooks": {
+                "status": "https://tokentoken@a.example/s",
+                "logs": ["http://b.example/l", {"url": "http://c.example/", "headers": {"X-Key": "headerkey"}}],
+            },
+            "metadata": {"b": [1, 1.5, None], "a": "ä"},
+            "human_readable_info": "commit 1\nof many",
+            "arguments": {"TEXT": "a b", "NUMBER": 1.0, "FRACTION": 0.1, "YES": True, "_TOKEN": "argument secret"},
+            "secret_arguments": ["_TOKEN", "GLOBAL", "_TOKEN"],
+            "pipeline": {"name": "docker-image", "options": {"no_cache": True}},
+            "timeout_seconds": 1.5,
+            "labels": {"team": "x"},
+        },
+        EXTRA_BUILD_ARGS='{"TEXT":"overridden","GLOBAL":"global secret"}',
+    )
+    request = parsed.request
+    assert request.source_url == "https://bob:s3cr3tpw@example.com/a.zip"
+    assert request.checksum == SHA.lower()
+    app = "r.example.com:5000/org/app"
+    assert request.destinations == (f"{app}:1.2", f"{app}:1", f"{app}:x")
+    assert [hook.url for hook in request.status_hooks] == ["https://tokentoken@a.example/s"]
+    assert [dict(hook.headers) for hook in request.log_hooks] == [{}, {"X-Key": "headerkey"}]
+    assert decode_json(request.metadata_json.encode()) == {"b": [1, 1.5, None], "a": "ä"}
+    assert request.human_readable_info == "commit 1\nof many"
+    arguments = {"TEXT": "a b", "NUMBER": "1", "FRACTION": "0.1", "YES": "true", "_TOKEN": "argument secret"}
+    assert request.arguments == arguments
+    assert request.effective_arguments == {"GLOBAL": "global secret"} | arguments
+    assert request.secret_arguments == ("_TOKEN", "GLOBAL")
+    assert (request.pipeline, request.options) == ("docker-image", {"no_cache": True})
+    assert (request.timeout_seconds, request.labels) == (1.5, {"team": "x"})
+    assert (parsed.ignored_fields, parsed.warnings) == ((), ())
+    assert set(secrets_of(request, settings())) == {
+        *("s3cr3tpw", "regpasswd", "tokentoken", "headerkey", "argument secret", "global secret")
+    }
+    for secret in secrets_of(request, settings()):
+        assert secret not in repr(parsed)
+    assert BuildRequest.model_validate_json(request.model_dump_json()) == request
+
+
+def test_the_least_request_and_its_defaults():
+    request = parse(script(), TIMEOUT_IN_MS="90000").request
+    assert request.timeout_seconds == 90
+    assert request.metadata_json == "null"
+    assert (request.destinations, request.status_hooks, request.log_hooks) == ((), (), ())
+    assert (request.arguments, request.labels, request.human_readable_info) == ({}, {}, None)
+    assert (
+        parse({"source": {"url": "http://h/a.zip"}, "destination": {"url": IMAGE}}).request.pipeline == "docker-image"
+    )
+
+
+def test_null_is_absent_for_what_may_be_absent():
+    optional = dict.fromkeys(
+        [
+            *("destination", "webhooks", "metadata", "human_readable_info", "arguments", "secret_arguments"),
+            *("timeout_seconds", "labels", "resume_from"),
+        ]
+    )
+    assert parse(script(**optional)).request == parse(script()).request
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        source("git+https://example.com/x"),
+        source("git+http://example.com/x#main"),
+        source("https://example.com/x.git#main"),
+        source("https://example.com/x.git/#v1.0"),
+        script(resume_from="build-1"),
+    ],
+)
+def test_says_what_comes_later(value):
+    with pytest.raises(NotYetSupportedError, match="yet"):
+        parse(value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://h/x.git",
+        "HTTP://example.com/x",
+        "data:base64,AAAA",
+        "data:application/gzip;base64,AAAA",
+        "data:,x%20y",
+        "https://u:p%40@[::1]:8080/x?sig=a%2Fb",
+    ],
+)
+def test_takes_sources(url):
+    scheme = url.partition(":")[0]
+    assert parse(source(url)).request.source_url == scheme.lower() + url.removeprefix(scheme)
+
+
+def test_takes_image_sources_where_the_pipeline_does():
+    fields = {"destination": {"image": IMAGE}, "pipeline": "docker-image"}
+    request = parse({"source": {"url": f"DOCKER://u:p%2Fw@h:1/a/b:c@sha256:{SHA.lower()}"}, **fields}).request
+    assert request.source_image is not None
+    assert request.source_image.credentials == Credentials("u", "p/w")
+    assert request.source_image.reference == f"h:1/a/b@sha256:{SHA.lower()}"
+    assert request.source_url.startswith("docker://")
+    with pytest.raises(InvalidRequestError, match="checksum") as caught:
+        parse({"source": {"url": IMAGE, "checksum": f"sha256:{SHA}"}, **fields})
+    assert caught.value.field == "source.checksum"
+
+
+@pytest.mark.parametrize(
+    ("url", "reference"),
+    [
+        ("docker://r.example.com/app", "r.example.com/app:latest"),
+        ("docker://r.example.com:5000/a/b/c:x_Y.1-2", "r.example.com:5000/a/b/c:x_Y.1-2"),
+        ("docker://token@r.example.com/a__b/c--d", "r.example.com/a__b/c--d:latest"),
+        ("docker://[::1]:5000/app", "[::1]:5000/app:latest"),
+        ("docker://10.0.0.0.1/app", "10.0.0.0.1/app:latest"),
+        ("docker://localhost/app", "localhost/app:latest"),
+        ("docker://registry/org/app", "registry:443/org/app:latest"),
+    ],
+)
+def test_takes_destinations(url, reference):
+    assert parse(image(url)).request.destinations == (reference,)
+    assert parse(script(destination={"url": url, "image": url})).request.destinations == (reference,)
+
+
+def test_names_what_it_ignores_wherever_it_is():
+    parsed = parse(
+        script(
+            extra=1,
+            source={"url": "http://h/x", "depth": 1},
+            destination={"image": IMAGE, "size": 2},
+            webhooks={"email": "x", "logs": [{"url": "http://h/", "retry": True}]},
+            pipeline={"name": "script", "version": 3},
+        )
+    )
+    assert set(parsed.ignored_fields) == {
+        *("extra", "source.depth", "destination.size", "webhooks.email", "webhooks.logs[0].retry", "pipeline.version")
+    }
+
+
+def test_warns_by_name_of_secrets_that_cannot_be_masked():
+    parsed = parse(
+        script(
+            source={"url": "http://u:ab12c@h/x"},
+            webhooks={"logs": {"url": "http://h/", "headers": {"X-Pin": "9942"}}},
+            arguments={"PIN": 123, "EMPTY": "", "LONG": "abcdef"},
+            secret_arguments=["PIN", "EMPTY", "LONG"],
+        )
+    )
+    assert [warning.split(" ")[0] for warning in parsed.warnings] == [
+        *("source.url", "webhooks.logs[0].headers.X-Pin", "arguments.PIN")
+    ]
+    assert not any(value in " ".join(parsed.warnings) for value in ("ab12c", "9942", "123"))
+
+
+def test_masks_the_operators_registries_and_bearer_tokens_too():
+    request = parse(script(webhooks={"logs": {"url": "http://h/", "headers": {"Authorization": "Bearer abcdefgh"}}}))
+    registries = '{"r.example.com":{"username":"ops","password":"registry password"}}'
+    secrets = secrets_of(request.request, settings(EXTRA_DOCKER_REGISTRY_CONFIG=registries))
+    assert set(secrets) == {"Bearer abcdefgh", "abcdefgh", "registry password"}
+
+
+def test_metadata_is_measured_as_compact_utf_8():
+    assert parse(script(metadata="ä" * 32767)).request.metadata_json.isascii()
+    lone = decode_json(b'{"a":"\\ud800"}')
+    metadata_json = parse_build_request(script(metadata=lone), settings(), PIPELINES).request.metadata_json
+    assert decode_json(metadata_json.encode()) == lone
+
+
+_ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
+    max_leaves=6,
+)
+_FIELDS = [
+    *("source", "destination", "webhooks", "metadata", "human_readable_info", "arguments", "secret_arguments"),
+    *("pipeline", "timeout_seconds", "labels", "resume_from"),
+]
+
+
+@FIXED
+@given(st.dictionaries(st.sampled_from(_FIELDS), _ANYTHING), st.booleans())
+def test_any_json_is_a_request_or_an_error_of_ours(fields, complete):
+    value = script(**fields) if complete else fields
+    with suppress(InvalidRequestError):
+        metadata_json = parse(value).request.metadata_json
+        assert canonical_json(decode_json(metadata_json.encode())) == canonical_json(value.get("metadata"))

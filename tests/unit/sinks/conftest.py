@@ -1,0 +1,107 @@
+"""What a log sink meets: a growing log, a ledger that remembers, a build that ends, receivers of every kind."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from shuttle.kafka.clusters import KafkaClusters
+from shuttle.logs.spool import Spool
+from shuttle.outgoing.connector import AddressPolicy
+from shuttle.settings import load_settings
+from shuttle.sinks import SinkTarget
+from shuttle.sinks.carry import Carrier, Sender, Tries
+from shuttle.sinks.http import HttpSender
+from tests.receivers import Receiver
+
+QUICK = Tries(give_up_seconds=60, first_delay_seconds=0.01, longest_delay_seconds=0.02, patience_seconds=30)
+
+
+def offsets(receiver: Receiver) -> list[int]:
+    """Where each request started."""
+    return [int(exchange.headers["Shuttle-Log-Offset"]) for exchange in receiver.exchanges]
+
+
+@dataclass
+class Ledger:
+    """A SinkLedger that keeps what it was told, in order."""
+
+    said: list[tuple[str, object]] = field(default_factory=list)
+    _told: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def _say(self, what: str, detail: object) -> None:
+        self.said.append((what, detail))
+        self._told.set()
+        self._told = asyncio.Event()
+
+    async def acknowledged(self, sink_id: int, offset: int) -> None:
+        self._say("acknowledged", offset)
+
+    async def failing(self, sink_id: int, error: str) -> None:
+        self._say("failing", error)
+
+    async def live(self, sink_id: int) -> None:
+        self._say("live", None)
+
+    async def went_over(self, sink_id: int, member: int, why: str) -> None:
+        self._say("went_over", (member, why))
+
+    async def done(self, sink_id: int, offset: int) -> None:
+        self._say("done", offset)
+
+    async def gave_up(self, sink_id: int, error: str) -> None:
+        self._say("gave_up", error)
+
+    def details(self, what: str) -> list[object]:
+        return [detail for said, detail in self.said if said == what]
+
+    async def until(self, what: str, times: int = 1) -> None:
+        """Return once `what` has been said so often."""
+        while len(self.details(what)) < times:
+            await self._told.wait()
+
+
+@dataclass
+class Build:
+    """A log on its way: what the lifecycle and the worker hold of it."""
+
+    log: Spool
+    session: aiohttp.ClientSession
+    ledger: Ledger = field(default_factory=Ledger)
+    finished_at: datetime | None = None
+
+    def end(self) -> None:
+        """The build's end: nothing is added to its log any more."""
+        self.finished_at = datetime.now(UTC)
+        self.log.end()
+
+    def carry(self, url: str, tries: Tries = QUICK, **fields: object) -> "asyncio.Task[None]":
+        """Start carrying the log there; `fields` are those of the target, and `resume`."""
+        sender = HttpSender(self.session, resume=fields.pop("resume", "acknowledged"))  # type: ignore[arg-type]
+        return self.carry_by(sender, url, tries, **fields)
+
+    def carry_by(self, sender: Sender, url: str, tries: Tries = QUICK, **fields: object) -> "asyncio.Task[None]":
+        """Start carrying the log there by this sender; `fields` are those of the target."""
+        sink = Carrier(sender, tries)
+        known = {"sink_id": 1, "build_uuid": "u-1", "app_id": "app", "build_id": "b1", "metadata_json": "null"}
+        target = SinkTarget(**{**known, "url": url, **fields})  # type: ignore[arg-type]
+        return asyncio.ensure_future(sink.carry(target, self.log, self.ledger, lambda: self.finished_at))
+
+
+@pytest.fixture
+async def kafka() -> AsyncIterator[KafkaClusters]:
+    """Clusters that lose no time on those that hang."""
+    settings = load_settings({"SHUTTLE_KAFKA_REQUEST_TIMEOUT_SECONDS": "5"})
+    clusters = KafkaClusters(AddressPolicy(allow_loopback=True), settings)
+    yield clusters
+    await clusters.close()
+
+
+@pytest.fixture
+async def build(tmp_path: Path) -> AsyncIterator[Build]:
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        yield Build(Spool(tmp_path / "log"), session)

@@ -1,0 +1,185 @@
+"""failover(…): the first that works, the next in time from the first unacknowledged byte, no way back in a build."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from shuttle.kafka.clusters import KafkaClusters
+from shuttle.sinks.carry import Sender
+from shuttle.sinks.failover import FailoverSender
+from shuttle.sinks.http import HttpSender
+from shuttle.sinks.kafka import KafkaSender
+from tests.kafka_broker import HANG, PRODUCE, Broker, black_hole, broker, closed_port
+from tests.receivers import Receiver, answering, hanging
+from tests.unit.sinks.conftest import Build
+
+DECISION_SECONDS = 0.5
+
+
+@pytest.fixture
+def failover(build: Build, kafka: KafkaClusters) -> FailoverSender:
+    senders: dict[str, Sender] = {"http": HttpSender(build.session), "kafka": KafkaSender(kafka, 5)}
+    return FailoverSender(senders, DECISION_SECONDS)
+
+
+def messages(running: Broker) -> list[tuple[str, int]]:
+    return [(json.loads(value)["message"], int(headers["offset"])) for _, value, headers in running.appended]
+
+
+@asynccontextmanager
+async def dead_member(how: str) -> AsyncIterator[str]:
+    """The URL of a Kafka or http member that is dead in this way."""
+    if how == "refused":
+        yield f"kafka://127.0.0.1:{closed_port()}/t"
+    elif how == "unresolvable":
+        yield "kafka://no-such-host.invalid/t"
+    elif how == "black-holed":
+        with black_hole() as port:
+            yield f"kafka://127.0.0.1:{port}/t"
+    elif how == "black-holed http":
+        with black_hole() as port:
+            yield f"http://127.0.0.1:{port}/"
+    elif how == "hung http":
+        async with Receiver(hanging, buffer_bytes=4096) as receiver:
+            yield receiver.url
+    else:
+        async with stopped_cluster() as bootstrap:
+            yield f"kafka://{bootstrap}/t"
+
+
+@asynccontextmanager
+async def stopped_cluster() -> AsyncIterator[str]:
+    """Mock brokers in a process that got SIGSTOP: the kernel still takes connections for it."""
+    program = (
+        "from confluent_kafka import Producer\n"
+        "mock = Producer({'bootstrap.servers': 'x:1', 'test.mock.num.brokers': 1, 'log_level': 0})\n"
+        "print([f'{b.host}:{b.port}' for b in mock.list_topics(timeout=10).brokers.values()][0], flush=True)\n"
+        "input()\n"
+    )
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        assert process.stdout is not None
+        bootstrap = (await process.stdout.readline()).decode().strip()
+        os.kill(process.pid, signal.SIGSTOP)
+        yield bootstrap
+    finally:
+        process.kill()
+        await process.wait()
+
+
+DEAD = ["refused", "unresolvable", "black-holed", "stopped", "black-holed http", "hung http"]
+
+
+@pytest.mark.parametrize("how", DEAD)
+async def test_a_dead_first_member_is_left_in_time(build: Build, failover: FailoverSender, how: str) -> None:
+    async with dead_member(how) as dead, broker() as running:
+        build.log.append(b"one\ntwo\n")
+        build.end()
+        began = time.monotonic()
+        await build.carry_by(failover, f"failover({dead}, {running.url()})", kind="failover")
+        assert time.monotonic() - began < DECISION_SECONDS + 1
+    assert messages(running) == [("one", 0), ("two", 4), ("Build finished", 8)]
+    (went_over,) = build.ledger.details("went_over")
+    assert f"Went over to {running.bootstrap} at offset 0." in str(went_over)
+    assert build.ledger.said[-1] == ("done", 8)
+
+
+async def test_a_member_that_works_keeps_the_log(build: Build, failover: FailoverSender) -> None:
+    async with broker() as first, broker() as second:
+        build.log.append(b"one\n")
+        build.end()
+        await build.carry_by(failover, f"failover({first.url()}, {second.url()})", kind="failover")
+    assert messages(first) == [("one", 0), ("Build finished", 4)]
+    assert not second.connections
+    assert not build.ledger.details("went_over")
+
+
+async def test_a_member_that_dies_in_mid_build_hands_over_at_the_first_unacknowledged_line(
+    build: Build, failover: FailoverSender
+) -> None:
+    async with broker() as first, broker() as second:
+        carrying = build.carry_by(failover, f"failover({first.url()}, {second.url()})", kind="failover")
+        build.log.append(b"one\ntwo\n")
+        await build.ledger.until("live")
+
+        async def hang(api: int) -> str | None:
+            return HANG if api == PRODUCE else None
+
+        first.answering = hang
+        build.log.append(b"three\n")
+        await second.until(lambda: second.appended)
+        first.answering = second.answering
+        first.hung.set()
+        build.log.append(b"four\n")
+        build.end()
+        await carrying
+    assert messages(second) == [("three", 8), ("four", 14), ("Build finished", 19)]
+    assert messages(first)[:2] == [("one", 0), ("two", 4)]
+    assert len(build.ledger.details("went_over")) == 1
+
+
+async def test_an_http_member_hands_over_what_it_did_not_acknowledge(build: Build, failover: FailoverSender) -> None:
+    async with Receiver(answering(500)) as receiver, broker() as running:
+        build.log.append(b"one\ntwo\n")
+        build.end()
+        await build.carry_by(failover, f"failover({receiver.url}, {running.url()})", kind="failover")
+    assert messages(running) == [("one", 0), ("two", 4), ("Build finished", 8)]
+
+
+async def test_kafka_hands_over_to_http_from_its_offset(build: Build, failover: FailoverSender) -> None:
+    async with broker() as running, Receiver() as receiver:
+        carrying = build.carry_by(failover, f"failover({running.url()}, {receiver.url})", kind="failover")
+        build.log.append(b"one\n")
+        await build.ledger.until("live")
+        running.answering = refuse
+        build.log.append(b"two\n")
+        exchange = await receiver.exchange(0)
+        build.end()
+        await carrying
+        assert exchange.headers["Shuttle-Log-Offset"] == "4"
+        assert exchange.body == b"two\n"
+    assert messages(running) == [("one", 0)]
+
+
+async def refuse(api: int) -> int | None:
+    return 87 if api == PRODUCE else None
+
+
+async def test_after_a_crash_it_goes_on_with_the_member_in_use(build: Build, failover: FailoverSender) -> None:
+    async with broker() as first, broker() as second:
+        build.log.append(b"one\ntwo\n")
+        build.end()
+        url = f"failover({first.url()}, {second.url()})"
+        await build.carry_by(failover, url, kind="failover", acked_offset=4, member=1)
+    assert messages(second) == [("two", 4), ("Build finished", 8)]
+    assert not first.connections
+
+
+async def test_when_all_have_failed_the_round_begins_anew(build: Build, failover: FailoverSender) -> None:
+    port = closed_port()
+    url = f"failover(kafka://127.0.0.1:{port}/t, http://127.0.0.1:{closed_port()}/)"
+    build.log.append(b"one\n")
+    carrying = build.carry_by(failover, url, kind="failover")
+    await build.ledger.until("went_over", 4)
+    async with broker(port=port) as running:
+        build.end()
+        await carrying
+    assert messages(running) == [("one", 0), ("Build finished", 4)]
+
+
+async def test_it_is_given_up_only_when_every_member_refuses(build: Build, failover: FailoverSender) -> None:
+    async with Receiver(answering(404)) as one, Receiver(answering(403)) as other:
+        build.log.append(b"one\n")
+        build.end()
+        await build.carry_by(failover, f"failover({one.url}, {other.url})", kind="failover")
+        assert build.ledger.said[-1][0] == "gave_up"
+        assert (len(one.exchanges), len(other.exchanges)) == (5, 5)

@@ -1,0 +1,150 @@
+"""A log as Kafka messages: the form of each, what is sent when, and what a failure repeats."""
+
+import asyncio
+import json
+from functools import partial
+
+import pytest
+
+from shuttle.kafka.clusters import KafkaClusters
+from shuttle.logs.spool import Spool
+from shuttle.sinks.kafka import KafkaSender
+from shuttle.sinks.lines import Lines, line_start, next_lines
+from tests.kafka_broker import PRODUCE, Broker, broker
+from tests.unit.sinks.conftest import Build
+
+
+def messages(running: Broker) -> list[tuple[str, int]]:
+    """The message and the offset of each record, doubles included."""
+    return [(json.loads(value)["message"], int(headers["offset"])) for _, value, headers in running.appended]
+
+
+async def test_a_message_a_line_and_one_for_the_end(build: Build, kafka: KafkaClusters) -> None:
+    async with broker() as running:
+        carrying = build.carry_by(
+            KafkaSender(kafka, 5), running.url(), app_id="żółw", build_id='b"1', metadata_json='{"a":"\\u017c"}'
+        )
+        text = '  two spaces\n\nżółw "q" \\ \t\r\x1b[0m\nlast'
+        build.log.append(text.encode())
+        await running.until(lambda: len(running.appended) == 3)
+        await build.ledger.until("live")
+        build.end()
+        await carrying
+    lines = text.split("\n")
+    assert messages(running) == [(lines[0], 0), (lines[1], 13), (lines[2], 14), (lines[3], 35), ("Build finished", 39)]
+    assert len(text.encode()) == 39
+    key, value, headers = running.appended[0]
+    assert key == 'żółw/b"1'.encode()
+    assert list(json.loads(value)) == ["metadata", "build", "job", "message"]
+    assert json.loads(value) == {"metadata": {"a": "ż"}, "build": 'b"1', "job": 'b"1', "message": "  two spaces"}
+    assert headers == {"offset": b"0", "build_uuid": b"u-1"}
+    assert [headers.get("no_newline") for *_, headers in running.appended] == [None, None, None, b"true", None]
+    assert build.ledger.said[-1] == ("done", 39)
+
+
+async def test_a_line_is_sent_when_it_is_whole(build: Build, kafka: KafkaClusters) -> None:
+    async with broker() as running:
+        carrying = build.carry_by(KafkaSender(kafka, 5), running.url())
+        build.log.append(b"one\ntw")
+        await running.until(lambda: len(running.appended) == 1)
+        build.log.append(b"o\n")
+        await running.until(lambda: len(running.appended) == 2)
+        build.end()
+        await carrying
+    assert messages(running) == [("one", 0), ("two", 4), ("Build finished", 8)]
+
+
+async def test_an_empty_log_gets_its_end(build: Build, kafka: KafkaClusters) -> None:
+    async with broker() as running:
+        build.end()
+        await build.carry_by(KafkaSender(kafka, 5), running.url())
+    assert messages(running) == [("Build finished", 0)]
+    assert build.ledger.said == [("done", 0)]
+
+
+async def test_it_goes_on_at_the_acknowledged_line(build: Build, kafka: KafkaClusters) -> None:
+    async with broker() as running:
+        build.log.append(b"one\ntwo\nthree\n")
+        build.end()
+        await build.carry_by(KafkaSender(kafka, 5), running.url(), acked_offset=4)
+        assert messages(running) == [("two", 4), ("three", 8), ("Build finished", 14)]
+        running.appended.clear()
+        await build.carry_by(KafkaSender(kafka, 5), running.url(), acked_offset=6)
+        assert messages(running) == [("two", 4), ("three", 8), ("Build finished", 14)]
+
+
+async def test_after_a_failure_everything_unacknowledged_comes_again(build: Build, kafka: KafkaClusters) -> None:
+    async with broker() as running:
+        failures = [29, 29]  # TOPIC_AUTHORIZATION_FAILED
+
+        async def failing(api: int) -> int | None:
+            return failures.pop() if api == PRODUCE and failures and running.appended else None
+
+        running.answering = failing
+        carrying = build.carry_by(KafkaSender(kafka, 5), running.url())
+        build.log.append(b"one\n")
+        await running.until(lambda: running.appended)
+        build.log.append(b"two\n")
+        await build.ledger.until("failing", 2)
+        build.end()
+        await carrying
+    assert messages(running) == [("one", 0), ("two", 4), ("Build finished", 8)]
+    assert build.ledger.said[-1] == ("done", 8)
+    assert build.ledger.details("failing") == [f"Kafka {running.bootstrap} does not let us write to the topic."] * 2
+
+
+async def test_lines_beyond_the_brokers_limit_are_cut_and_say_so(build: Build, kafka: KafkaClusters) -> None:
+    async with broker() as running:
+        running.max_batch_bytes = 3000
+        build.log.append(b"short\n" + b"x" * 10_000 + b"\nend\n")
+        build.end()
+        await build.carry_by(KafkaSender(kafka, 5), running.url())
+    known = {int(headers["offset"]): (json.loads(value)["message"], headers) for _, value, headers in running.appended}
+    assert sorted(known) == [0, 6, 10_007, 10_011]
+    line, headers = known[6]
+    assert set(line) == {"x"}
+    assert len(line) + int(headers["cut"]) == 10_000
+    assert 600 < len(line) < 3000
+    assert "cut" not in known[0][1]
+    assert build.ledger.said[-1] == ("done", 10_011)
+
+
+async def test_cancelled_it_notes_what_is_acknowledged_and_sends_no_end(build: Build, kafka: KafkaClusters) -> None:
+    async with broker() as running:
+        carrying = build.carry_by(KafkaSender(kafka, 5), running.url())
+        for count in (1, 2, 3):
+            build.log.append(b"line\n")
+            await running.until(partial(has_appended, running, count))
+        await kafka_is_quiet(build, 15)
+        carrying.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await carrying
+        assert build.ledger.details("acknowledged")[-1] == 15
+    assert [message for message, _ in messages(running)] == ["line"] * 3
+
+
+def has_appended(running: Broker, count: int) -> bool:
+    return len(running.appended) == count
+
+
+async def kafka_is_quiet(build: Build, offset: int) -> None:
+    """The last acknowledgement has reached the sink when it waits for more of the log."""
+    async with asyncio.timeout(5):
+        while not build.log._waiting:
+            await asyncio.sleep(0)
+
+
+async def test_a_log_of_chance_is_joined_from_its_lines(tmp_path) -> None:
+    text = b"".join(b"%s\n" % (b"x" * (number * 7919 % 300_000)) for number in range(40)) + b"end"
+    log = Spool(tmp_path / "spool")
+    log.append(text)
+    log.end()
+    offset, joined = 0, b""
+    while (lines := await next_lines(log, offset)) is not None:
+        assert lines.offset == offset
+        joined += b"\n".join(lines.lines) + (b"" if lines.no_newline else b"\n")
+        offset = lines.end_offset
+        assert await line_start(log, offset) == (offset if not lines.no_newline else len(text) - 3)
+    assert joined == text
+    assert await line_start(log, 5) == text.rfind(b"\n", 0, 5) + 1
+    assert Lines(0, [b"a", b""]).end_offset == 3

@@ -1,0 +1,99 @@
+"""Fetching and flattening, as tests of sources need them."""
+
+import asyncio
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from shuttle.errors import BuildFailedError
+from shuttle.outgoing.connector import AddressPolicy, outgoing_session
+from shuttle.sources import SourceLimits
+from shuttle.sources.archive import flatten
+from shuttle.sources.http import HttpFetcher
+from tests.archives import SMALL_LIMITS
+
+SMALL_SOURCES = SourceLimits(max_source_bytes=3_000_000, max_expanded_bytes=1)
+
+
+@pytest.fixture
+def flat(tmp_path):
+    """Flatten bytes; gives the path of the result."""
+
+    async def flatten_bytes(original, limits=SMALL_LIMITS):
+        path = tmp_path / "original"
+        path.write_bytes(original)
+        result = tmp_path / "flattened.tar.gz"
+        try:
+            await flatten(path, result, limits)
+        except BuildFailedError:
+            assert {file.name for file in tmp_path.iterdir()} == {"original"}
+            raise
+        return result
+
+    return flatten_bytes
+
+
+@pytest.fixture
+def refusal(flat):
+    """Flatten bytes that are refused; gives the reason."""
+
+    async def reason_of(original, **options):
+        with pytest.raises(BuildFailedError) as caught:
+            await flat(original, **options)
+        assert caught.value.message.endswith(".")
+        return caught.value.reason
+
+    return reason_of
+
+
+class Host:
+    """A web server that remembers what it was asked; `answer` decides what to say."""
+
+    def __init__(self):
+        self.requests = []
+        self.answer = lambda _: web.Response(status=404)
+        self.url = ""
+
+    async def handle(self, request):
+        self.requests.append(request)
+        answer = self.answer(request)
+        return await answer if asyncio.iscoroutine(answer) else answer
+
+
+@pytest.fixture
+async def start_host():
+    """Starts hosts, each an origin of its own."""
+    servers = []
+
+    async def start():
+        host = Host()
+        app = web.Application()
+        app.router.add_route("*", "/{tail:.*}", host.handle)
+        server = TestServer(app, host="127.0.0.1")
+        await server.start_server()
+        servers.append(server)
+        host.url = f"http://127.0.0.1:{server.port}"
+        return host
+
+    yield start
+    for server in servers:
+        await server.close()
+
+
+@pytest.fixture
+async def host(start_host):
+    return await start_host()
+
+
+@pytest.fixture
+async def fetch(tmp_path):
+    """Fetch a URL from hosts of this machine; gives what came and its bytes."""
+    async with outgoing_session(AddressPolicy(allow_loopback=True)) as session:
+        fetcher = HttpFetcher(session, stall_seconds=0.3)
+
+        async def fetch_url(url):
+            source = await fetcher.fetch(url, tmp_path / "source", SMALL_SOURCES)
+            return source, source.path.read_bytes()
+
+        yield fetch_url

@@ -1,0 +1,113 @@
+"""Archives that nobody thought of: what is accepted unpacks inside, what is damaged is refused."""
+
+import io
+import tarfile
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from shuttle.sources.unpack.entries import Budget, RefusedError
+from shuttle.sources.unpack.program import repack
+from tests.archives import entry, folder, hardlink, symlink, tar, tar_gz, zipped
+
+REASONS = {
+    *("archive_path_escapes", "archive_link_escapes", "archive_special_file", "archive_conflict", "archive_too_large"),
+    *("archive_bomb", "archive_empty", "archive_truncated", "archive_encrypted", "archive_unknown"),
+}
+
+# The process is left out: here its inner function runs, thousands of times.
+without_clock = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+
+parts = st.sampled_from(["a", "b", "c", "..", ".", ""])
+paths = st.lists(parts, min_size=1, max_size=4).map("/".join)
+entries = st.lists(
+    st.one_of(
+        st.builds(entry, paths, st.binary(max_size=5)),
+        st.builds(folder, paths),
+        st.builds(symlink, paths, paths),
+        st.builds(hardlink, paths, paths),
+    ),
+    min_size=1,
+    max_size=8,
+)
+
+
+def repacked(original: bytes, max_entries: int = 100) -> bytes | None:
+    """What is made of an archive; None = it was refused, with one of the reasons."""
+    with tempfile.TemporaryDirectory() as directory:
+        source, result = Path(directory, "original"), Path(directory, "flattened")
+        source.write_bytes(original)
+        try:
+            repack(source, result, Budget(len(original), 10_000_000, 200, 1_000_000, max_entries))
+        except RefusedError as refusal:
+            reason = refusal.reason
+        else:
+            return result.read_bytes()
+    assert reason in REASONS
+    return None
+
+
+@without_clock
+@given(entries=entries)
+@example(entries=[symlink("a", ".."), entry("a/b", b"x")])
+@example(entries=[symlink("a/b", "c/../.."), symlink("a/c", "."), entry("b", b"x")])
+def test_what_is_accepted_unpacks_inside(entries):
+    """By a naive unpacker, which follows whatever is there; and every link then ends inside."""
+    result = repacked(tar_gz(*entries))
+    if result is None:
+        return
+    with tempfile.TemporaryDirectory() as directory:
+        root = Path(directory, "one", "two", "three").resolve()
+        root.mkdir(parents=True)
+        with tarfile.open(fileobj=io.BytesIO(result)) as archive:
+            archive.extractall(root, filter="fully_trusted")
+        assert [path.name for path in Path(directory).iterdir()] == ["one"]
+        assert [path.name for path in Path(directory, "one").iterdir()] == ["two"]
+        assert [path.name for path in Path(directory, "one", "two").iterdir()] == ["three"]
+        for path in root.rglob("*"):
+            with suppress(RuntimeError):  # a loop of links, which ends nowhere
+                assert path.resolve().is_relative_to(root)
+
+
+@without_clock
+@given(entries=entries)
+def test_the_result_is_stable(entries):
+    """Made again it is the same, and flattened once more nothing but one more directory at the top goes."""
+    original = tar(*entries)
+    result = repacked(original)
+    assert repacked(original) == result
+    if result is not None:
+        assert repacked(result) is not None
+
+
+SAMPLES = [
+    tar(entry("a/b", b"1" * 600), symlink("a/l", "b"), hardlink("a/h", "a/b"), entry("ä" * 80, b"2")),
+    tar(entry("n" * 90 + "/" + "m" * 90, b"1"), tar_format=tarfile.GNU_FORMAT),
+    tar_gz(entry("a/b", b"1" * 600), folder("c"), entry("d", b"2")),
+    zipped(("a/b", b"1" * 600), ("c/", b""), ("d", b"2")),
+]
+
+
+@settings(without_clock, max_examples=300)
+@given(
+    sample=st.sampled_from(SAMPLES),
+    changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=6),
+    end=st.floats(0, 1),
+)
+def test_damage_is_refused_or_harmless(sample, changes, end):
+    damaged = bytearray(sample[: len(sample) if end > 0.5 else int(len(sample) * 2 * end)])
+    for where, value in changes:
+        if damaged:
+            damaged[int(where * len(damaged))] = value
+    repacked(bytes(damaged))
+
+
+@without_clock
+@given(
+    content=st.binary(max_size=2000), start=st.sampled_from([b"", b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b\x08\x00"])
+)
+def test_noise_is_refused(start, content):
+    repacked(start + content)

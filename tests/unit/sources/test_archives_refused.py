@@ -1,0 +1,136 @@
+"""Archives that cost too much, are damaged, or are none."""
+
+import gzip
+import os
+import tarfile
+
+import pytest
+
+from shuttle.sources import SourceLimits
+from tests.archives import MIB, contents, entry, extended_header, folder, packed_sparse, record, tar, tar_gz, zipped
+
+
+async def test_too_many_entries(flat, refusal):
+    many = [entry(f"d/{number}", b"") for number in range(51)]
+    assert await refusal(tar_gz(*many)) == "archive_too_large"
+    assert await refusal(zipped(*((f"d/{number}", b"") for number in range(51)))) == "archive_too_large"
+    assert len(contents(await flat(tar_gz(*many[:50])))) == 50
+
+
+async def test_directories_that_no_entry_names_count_too(refusal):
+    assert await refusal(tar_gz(entry("/".join("d" * 200), b"1"), entry("x"))) == "archive_too_large"
+
+
+async def test_more_bytes_than_allowed(flat, refusal):
+    noise = os.urandom(MIB)
+    limits = SourceLimits(max_source_bytes=1, max_expanded_bytes=MIB)
+    assert await refusal(tar(entry("a", noise), entry("b", b"1")), limits=limits) == "archive_too_large"
+    assert await refusal(zipped(("a", noise), ("b", b"1")), limits=limits) == "archive_too_large"
+    assert contents(await flat(tar(entry("a", noise)), limits=limits))["a"] == noise
+
+
+async def test_bombs(refusal):
+    """Zeros in a file, around the files, after the end mark, in overlapping names; none is expanded to its end."""
+    zeros = bytes(20 * MIB)
+    assert await refusal(tar_gz(entry("a", zeros))) == "archive_bomb"
+    assert await refusal(gzip.compress(tar(entry("a", b"1")) + zeros, 1)) == "archive_bomb"
+    assert await refusal(zipped(("a", zeros))) == "archive_bomb"
+    assert await refusal(zipped(*((f"{number}", zeros[:MIB]) for number in range(20)))) == "archive_bomb"
+    # no data at all behind the claim
+    header = entry("a")[0]
+    header.size = 1 << 60
+    assert await refusal(gzip.compress(header.tobuf(tarfile.GNU_FORMAT))) == "archive_bomb"
+
+
+async def test_a_sparse_file_that_claims_a_terabyte(refusal, tmp_path):
+    assert await refusal(packed_sparse(tmp_path, 1 << 40)) == "archive_bomb"
+
+
+async def test_little_that_compresses_well_is_no_bomb(flat):
+    assert contents(await flat(tar_gz(entry("a", bytes(3 * MIB)))))["a"] == bytes(3 * MIB)
+
+
+@pytest.mark.parametrize(
+    "original",
+    [b"", gzip.compress(b""), tar(), tar_gz(), zipped(), tar_gz(folder("only")), zipped(("only/", b""))],
+)
+async def test_archives_without_files(refusal, original):
+    assert await refusal(original) == "archive_empty"
+
+
+@pytest.mark.parametrize(
+    "original",
+    [
+        *(b"x", b"hello\n" * 500, b"<html>not found</html>", bytes(100), gzip.compress(b"hello\n" * 500)),
+        *(b"BZh91AY&SY", b"\xfd7zXZ\x00\x00", b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07\x00", b"\x28\xb5\x2f\xfd"),
+        gzip.compress(zipped(("a", b"1"))),
+    ],
+)
+async def test_what_is_no_archive(refusal, original):
+    assert await refusal(original) == "archive_unknown"
+
+
+async def test_what_is_cut_off(refusal):
+    noise = os.urandom(5000)
+    for whole in (tar(entry("a", noise), entry("b", noise)), tar_gz(entry("a", noise)), zipped(("a", noise))):
+        for end in (len(whole) // 3, len(whole) - 700 if whole[:2] == b"PK" else len(whole) // 2):
+            assert await refusal(whole[:end]) == "archive_truncated"
+    # between two entries, where only the missing end mark tells
+    assert await refusal(tar(entry("a", b"1"), entry("b", b"2"))[:1024]) == "archive_truncated"
+    # the last bytes of the gzip: its checksum
+    assert await refusal(tar_gz(entry("a", noise))[:-4]) == "archive_truncated"
+
+
+async def test_what_is_damaged(refusal):
+    noise = os.urandom(5000)
+    for whole, at in (
+        (tar_gz(entry("a", noise)), 3000),
+        (zipped(("a", noise)), 3000),
+        (tar(entry("a"), entry("b")), 600),
+    ):
+        damaged = bytearray(whole)
+        damaged[at] ^= 0xFF
+        assert await refusal(bytes(damaged)) == "archive_truncated"
+
+
+async def test_an_encrypted_zip(refusal):
+    locked = zipped(("a", b"secret")).replace(b"\x14\x00\x00\x00\x08\x00", b"\x14\x00\x01\x00\x08\x00")
+    assert await refusal(locked) == "archive_encrypted"
+
+
+async def test_a_zip_method_that_nobody_reads(refusal):
+    odd = zipped(("a", b"1" * 100)).replace(b"\x14\x00\x00\x00\x08\x00", b"\x14\x00\x00\x00\x63\x00")
+    assert await refusal(odd) == "archive_unknown"
+
+
+@pytest.mark.parametrize(
+    ("original", "reason"),
+    [
+        (gzip.compress(extended_header(b"x" * 3 * MIB)), "archive_too_large"),
+        (extended_header(record(b"GNU.sparse.size", b"9x")), "archive_truncated"),
+        (extended_header(record(b"GNU.sparse.major", b"1") + record(b"GNU.sparse.minor", b"0")), "archive_truncated"),
+        (extended_header(record(b"size", b"999999999")), "archive_bomb"),
+        (extended_header(record(b"size", b"-9")), "archive_truncated"),
+        (extended_header(record(b"path", b"\x00a")), "archive_truncated"),
+        (extended_header(record(b"path", b"../a")), "archive_path_escapes"),
+        (extended_header(record(b"mtime", b"1e99")), None),
+        (extended_header(record(b"mtime", b"inf")), "archive_truncated"),
+        (extended_header(b"0 a=b\n"), "archive_truncated"),
+        (extended_header(record(b"comment", b"x")), None),
+    ],
+)
+async def test_extended_headers_that_somebody_made_up(flat, refusal, original, reason):
+    if reason is None:
+        assert contents(await flat(original)) == {"a": b"1"}
+    else:
+        assert await refusal(original) == reason
+
+
+async def test_extended_headers_without_end(refusal):
+    one = extended_header(record(b"comment", b"x"))[:1024]
+    assert await refusal(gzip.compress(one * 3000)) in {"archive_truncated", "archive_bomb"}
+
+
+async def test_a_name_longer_than_a_file_system_takes(refusal):
+    assert await refusal(tar_gz(entry("n" * 300, b"1"))) == "archive_too_large"
+    assert await refusal(tar_gz(entry("/".join(["n" * 200] * 30), b"1"))) == "archive_too_large"

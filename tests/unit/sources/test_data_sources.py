@@ -1,0 +1,88 @@
+"""data: sources, decoded at acceptance."""
+
+import base64
+from urllib.parse import quote_from_bytes
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shuttle.errors import InvalidRequestError
+from shuttle.sources.data import decode_data_url
+
+PLAIN = "text/plain;charset=US-ASCII"
+
+
+@pytest.mark.parametrize(
+    ("url", "content", "content_type"),
+    [
+        ("data:application/gzip;base64,aGk=", b"hi", "application/gzip"),
+        ("data:application/x-tar;a=b;base64,aGk=", b"hi", "application/x-tar;a=b"),
+        ("data:;base64,aGk=", b"hi", PLAIN),
+        ("data:base64,aGk=", b"hi", PLAIN),
+        ("DATA:;BASE64,aGk=", b"hi", PLAIN),
+        ("data:;charset=utf-8,a%20b", b"a b", "text/plain;charset=utf-8"),
+        ('data:a/b;c="x y",q', b"q", 'a/b;c="x y"'),
+        ("data:,a=b,c;d", b"a=b,c;d", PLAIN),
+        ("data:,%00%ff%3D=3D", b"\x00\xff==3D", PLAIN),
+        # base64 without padding, escaped, in lines
+        ("data:;base64,aGk", b"hi", PLAIN),
+        ("data:;base64,aGk%3D", b"hi", PLAIN),
+        ("data:;base64,%2B%2F8%3D", b"\xfb\xff", PLAIN),
+        ("data:;base64,aG\r\nk=\n", b"hi", PLAIN),
+    ],
+)
+def test_forms_that_are_read(url, content, content_type):
+    assert decode_data_url(url, 100) == (content, content_type)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("data:base64", "data:", "http://h/a,b", "data:;base64;,aGk=", "data:text,hi", "data:a/b c,hi", "data:/b,hi"),
+        *("data:;base64,a", "data:;base64,aGk*", "data:;base64,aG k", "data:;base64,aGk==", "data:;base64,a=Gk"),
+        *("data:;base64,aGk-", "data:;base64,aGk=x", "data:;base64,äa", "data:;base64,%zz", "data:;base64,aGk=\0"),
+        *("data:,a b", "data:,a#b", "data:,%z", "data:,%", "data:,ä", "data:,\ud800", "data:,a\nb", "data:ä/b,x"),
+        *("data:,", "data:;base64,", "data:;base64\n,aGk=", f"data:a/{'b' * 300},x"),
+    ],
+)
+def test_forms_that_are_refused_with_their_field(url):
+    with pytest.raises(InvalidRequestError) as caught:
+        decode_data_url(url, 100)
+    assert caught.value.field == "source.url"
+
+
+@pytest.mark.parametrize("url", ["data:,12345678901", "data:;base64,MTIzNDU2Nzg5MDE=", "data:;base64," + "A" * 400])
+def test_more_than_the_limit_is_refused(url):
+    with pytest.raises(InvalidRequestError, match="10 bytes"):
+        decode_data_url(url, 10)
+
+
+def test_as_much_as_the_limit_is_taken():
+    assert decode_data_url("data:;base64,MTIzNDU2Nzg5MA==", 10)[0] == b"1234567890"
+
+
+@given(content=st.binary(min_size=1, max_size=200))
+def test_every_byte_comes_through_in_every_form(content):
+    encoded = base64.b64encode(content).decode()
+    for url in (
+        f"data:;base64,{encoded}",
+        f"data:base64,{encoded.rstrip('=')}",
+        f"data:;base64,{quote_from_bytes(encoded.encode(), safe='')}",
+        f"data:;base64,{base64.encodebytes(content).decode()}",
+        f"data:,{quote_from_bytes(content)}",
+        f"data:,{''.join(f'%{byte:02x}' for byte in content)}",
+    ):
+        assert decode_data_url(url, 200)[0] == content
+
+
+@given(text=st.text())
+def test_any_text_is_decoded_or_refused(text):
+    for url in (text, f"data:{text}", f"data:;base64,{text}", f"data:,{text}"):
+        try:
+            content, content_type = decode_data_url(url, 50)
+        except InvalidRequestError:
+            continue
+        assert 0 < len(content) <= 50
+        assert content_type.isascii()
+        assert content_type.isprintable()

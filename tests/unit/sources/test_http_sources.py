@@ -1,0 +1,225 @@
+"""http sources against real servers, good ones and misbehaving ones."""
+
+import asyncio
+import gzip
+import hashlib
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from shuttle.errors import BuildFailedError, UnavailableError
+from shuttle.outgoing.connector import AddressPolicy, outgoing_session
+from shuttle.sources.http import HttpFetcher
+from tests.archives import SMALL_LIMITS
+from tests.certificates import close_when_left, loopback_tls
+
+CONTENT = bytes(range(256)) * 10_000  # more than two of the blocks that are written at once
+
+
+@asynccontextmanager
+async def raw_host(*pieces, then_wait=False):
+    """A TCP server that sends these bytes to whoever asks, and closes, or keeps quiet until the test ends."""
+    test_ended = asyncio.Event()
+
+    conversations: set[asyncio.Task[None] | None] = set()
+
+    async def serve(reader, writer):
+        conversations.add(asyncio.current_task())
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            await reader.readuntil(b"\r\n\r\n")
+            for piece in pieces:
+                writer.write(piece)
+            await writer.drain()
+            if then_wait:
+                await test_ended.wait()
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        test_ended.set()
+        server.close()
+        await server.wait_closed()
+        await asyncio.gather(*filter(None, conversations))
+
+
+async def test_the_bytes_arrive_with_size_digest_and_type(host, fetch):
+    host.answer = lambda _: web.Response(body=CONTENT, content_type="application/gzip")
+    source, content = await fetch(f"{host.url}/a.tar.gz")
+    assert content == CONTENT
+    assert source.size_bytes == len(CONTENT)
+    assert source.sha256 == hashlib.sha256(CONTENT).hexdigest()
+    assert source.content_type == "application/gzip"
+
+
+async def test_an_empty_source_is_fetched_and_a_missing_type_is_unknown(fetch):
+    async with raw_host(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") as url:
+        source, content = await fetch(url)
+    assert (content, source.size_bytes, source.content_type) == (b"", 0, "application/octet-stream")
+
+
+async def test_an_encoded_file_is_kept_as_sent(host, fetch):
+    """`.tar.gz` served as `application/x-tar` with `Content-Encoding: gzip`: the checksum is that of the file."""
+    packed = gzip.compress(b"a tar")
+    host.answer = lambda _: web.Response(body=packed, headers={"Content-Encoding": "gzip"})
+    _, content = await fetch(f"{host.url}/a.tar.gz")
+    assert content == packed
+    assert host.requests[0].headers["Accept-Encoding"] == "identity"
+
+
+async def test_a_signed_url_is_sent_as_written(host, fetch):
+    host.answer = lambda _: web.Response(body=b"x")
+    await fetch(f"{host.url}/a%2Fb%7Ec/@d;e?sig=a%2Bb%3D%3d+c&empty=&x=%E4#fragment")
+    assert host.requests[0].raw_path == "/a%2Fb%7Ec/@d;e?sig=a%2Bb%3D%3d+c&empty=&x=%E4"
+
+
+async def test_a_url_outside_ascii_is_encoded(host, fetch):
+    host.answer = lambda _: web.Response(body=b"x")
+    await fetch(f"{host.url}/ä")
+    assert host.requests[0].raw_path == "/%C3%A4"
+
+
+async def test_a_refused_address_fails_the_source(tmp_path):
+    async with outgoing_session(AddressPolicy(allow_loopback=False)) as session:
+        for url in ("http://127.0.0.1:1/", "http://localhost:1/", "http://169.254.169.254/"):
+            with pytest.raises(BuildFailedError, match="SHUTTLE_ALLOW_NETWORKS") as caught:
+                await HttpFetcher(session).fetch(url, tmp_path / "source", SMALL_LIMITS)
+            assert caught.value.reason == "source_refused"
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        (404, "source_not_found"),
+        (410, "source_not_found"),
+        (401, "source_refused"),
+        (403, "source_refused"),
+        (400, "source_failed"),
+        (204, "source_failed"),
+        (206, "source_failed"),
+        (304, "source_failed"),
+    ],
+)
+async def test_answers_that_will_not_get_better(host, fetch, status, reason):
+    host.answer = lambda _: web.Response(status=status)
+    with pytest.raises(BuildFailedError, match=str(status)) as caught:
+        await fetch(host.url.replace("://", "://me:hunter22@") + "/a?signature=hunter22")
+    assert caught.value.reason == reason
+    assert "127.0.0.1" in caught.value.message
+    assert "hunter22" not in caught.value.message
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504, 408, 425, 429])
+async def test_answers_that_may_get_better(host, fetch, status):
+    host.answer = lambda _: web.Response(status=status)
+    with pytest.raises(UnavailableError, match=str(status)) as caught:
+        await fetch(host.url.replace("://", "://me:hunter22@") + "/a?signature=hunter22")
+    assert "hunter22" not in caught.value.message
+
+
+async def test_a_declared_size_is_refused_before_a_byte_is_read(fetch):
+    async with raw_host(b"HTTP/1.1 200 OK\r\nContent-Length: 3000001\r\n\r\n", then_wait=True) as url:
+        with pytest.raises(BuildFailedError) as caught:
+            await fetch(url)
+    assert caught.value.reason == "source_too_large"
+
+
+async def test_an_undeclared_size_is_refused_while_reading(host, fetch):
+    async def endless(request):
+        response = web.StreamResponse()
+        await response.prepare(request)
+        while True:
+            await response.write(bytes(100_000))
+
+    host.answer = endless
+    with pytest.raises(BuildFailedError) as caught:
+        await fetch(host.url)
+    assert caught.value.reason == "source_too_large"
+
+
+@pytest.mark.parametrize(
+    "beginning", [b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfive!"]
+)
+async def test_a_host_that_falls_silent_has_stalled(fetch, beginning):
+    async with raw_host(beginning, then_wait=True) as url:
+        with pytest.raises(UnavailableError, match="stalled"):
+            await fetch(url)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "words"),
+    [
+        ((b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfive!",), "cut off"),
+        ((b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfive!\r\n",), "cut off"),
+        ((b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfive!\r\nzz\r\n",), "valid HTTP"),
+        ((b"",), "without an answer"),
+        ((b"HTTP/1.1 200 OK\r\nContent-Le",), "without an answer"),
+        ((b"SSH-2.0-OpenSSH_9.2\r\n\r\n",), "HTTP"),
+    ],
+)
+async def test_what_breaks_off_may_get_better(fetch, tmp_path, pieces, words):
+    async with raw_host(*pieces) as url:
+        with pytest.raises(UnavailableError, match=words):
+            await fetch(url)
+    assert not (tmp_path / "source").exists()
+
+
+async def test_nobody_listening_and_no_such_name_may_get_better(fetch):
+    async with raw_host(b"") as url:
+        pass
+    with pytest.raises(UnavailableError, match="connected"):
+        await fetch(url)
+    with pytest.raises(UnavailableError, match="resolve") as caught:
+        await fetch("http://no-such-host.invalid/a?signature=hunter22")
+    assert "hunter22" not in caught.value.message
+
+
+async def test_a_plain_host_behind_https_may_get_better(fetch):
+    async with raw_host(b"HTTP/1.1 200 OK\r\n\r\n") as url:
+        with pytest.raises(UnavailableError):
+            await fetch(url.replace("http://", "https://"))
+
+
+async def test_a_cancelled_fetch_leaves_no_file(host, fetch, tmp_path):
+    reading = asyncio.Event()
+
+    async def slow(request):
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(bytes(2_000_000))
+        reading.set()
+        await asyncio.Event().wait()
+
+    host.answer = slow
+    task = asyncio.create_task(fetch(host.url))
+    await reading.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not (tmp_path / "source").exists()
+
+
+async def test_https_with_the_operators_ca_and_without(tmp_path):
+    context, ca_file = loopback_tls(tmp_path)
+
+    async def answer(_):
+        return web.Response(body=b"x")
+
+    app = web.Application()
+    app.router.add_get("/", answer)
+    server = TestServer(app, host="127.0.0.1", scheme="https")
+    await server.start_server(ssl=context)
+    url = str(server.make_url("/"))
+    # The refused handshake comes first: while the other answers, the server sees that it ended, and closes its side.
+    async with outgoing_session(AddressPolicy(allow_loopback=True)) as session:
+        with pytest.raises(BuildFailedError, match="SHUTTLE_CA_FILE") as caught:
+            await HttpFetcher(session).fetch(url, tmp_path / "source", SMALL_LIMITS)
+    assert caught.value.reason == "source_untrusted"
+    async with outgoing_session(AddressPolicy(allow_loopback=True), ca_file=ca_file) as session:
+        assert (await HttpFetcher(session).fetch(url, tmp_path / "source", SMALL_LIMITS)).size_bytes == 1
+    await close_when_left(server)

@@ -1,0 +1,137 @@
+"""What the documents tell people to type exists: commands, options, make targets, settings, files."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+
+from jenkins_pipelines.catalogue import PIPELINES
+from shuttle.build import Build
+from shuttle.cli import app
+from shuttle.events import status_body
+from shuttle.request.parse import parse_build_request
+from shuttle.settings import Settings, load_settings
+
+_ROOT = Path(__file__).parents[2]
+_PAGES = sorted([*_ROOT.glob("*.md"), *_ROOT.joinpath("docs").glob("*.md")])
+# What changes nothing and needs no service is run as it is written.
+_RUN = (
+    "shuttle pipelines list",
+    "shuttle pipelines render script",
+    "shuttle token new",
+    "shuttle token new --role reader --json",
+)
+
+
+def _lines() -> list[tuple[str, str]]:
+    """Every line of every shell block, with the page it is on."""
+    blocks = [
+        (page.name, block)
+        for page in _PAGES
+        for block in re.findall(r"^ *```sh\n(.*?)^ *```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    ]
+    return [(name, line.strip()) for name, block in blocks for line in block.replace("\\\n", " ").splitlines()]
+
+
+def _commands(program: str) -> list[str]:
+    found = [line for _, line in _lines() if line.startswith(f"{program} ")]
+    inline = [
+        code
+        for page in _PAGES
+        for code in re.findall(r"`([^`\n]+)`", page.read_text(encoding="utf-8"))
+        if code.startswith(f"{program} ")
+    ]
+    return sorted({*found, *inline})
+
+
+@pytest.mark.parametrize("line", _commands("shuttle"))
+def test_every_command_and_option_exists(line: str):
+    command: Any = typer.main.get_command(app)
+    words = shlex.split(line, comments=True)[1:]
+    while words and words[0] in getattr(command, "commands", {}):
+        command = command.commands[words.pop(0)]
+    assert words == ["--help"] or not getattr(command, "commands", {}), f"{line}: there is no such command"
+    known = {name: option for option in command.params for name in (*option.opts, *option.secondary_opts)}
+    for word in words:
+        if word.startswith("-"):
+            assert word.partition("=")[0] in known or word == "--help", f"{line}: there is no {word}"
+
+
+@pytest.mark.parametrize("line", _commands("make"))
+def test_every_make_target_exists(line: str):
+    targets = re.findall(r"^([a-z-]+):", (_ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    words = [word for word in shlex.split(line, comments=True)[1:] if "=" not in word]
+    assert set(words) <= set(targets), line
+
+
+def test_the_commands_that_are_run_here_are_in_the_documents():
+    assert set(_RUN) <= set(_commands("shuttle"))
+
+
+@pytest.mark.parametrize("line", _RUN)
+def test_what_needs_nothing_works_as_written(line: str, tmp_path: Path):
+    arguments = [sys.executable, "-m", "shuttle", *shlex.split(line)[1:]]
+    environment = {**os.environ, "PYTHONPATH": str(_ROOT)}
+    ran = subprocess.run(
+        arguments, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=30
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.strip()
+
+
+@pytest.mark.parametrize("page", _PAGES, ids=lambda page: page.name)
+def test_every_setting_that_is_named_exists(page: Path):
+    known = {name.upper() for name in Settings.model_fields}
+    of_commands = {"SHUTTLE_URL", "SHUTTLE_TOKEN", "SHUTTLE_EMBEDDED_JENKINS_TOKEN"}
+    named = set(re.findall(r"\bSHUTTLE_[A-Z_]+\b", page.read_text(encoding="utf-8")))
+    assert named <= known | of_commands
+
+
+@pytest.mark.parametrize("page", _PAGES, ids=lambda page: page.name)
+def test_every_link_and_file_that_is_named_is_there(page: Path):
+    text = page.read_text(encoding="utf-8")
+    links = [target for target in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in target]
+    for target in links:
+        assert page.parent.joinpath(target).exists(), f"{page.name} links to {target}"
+    files = re.findall(r"`((?:shuttle|jenkins_pipelines|tests|docs|\.ci)/[\w/.-]+)`", text)
+    for file in files:
+        assert _ROOT.joinpath(file).exists(), f"{page.name} names {file}"
+
+
+def test_ci_runs_the_targets_that_exist():
+    script = (_ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert os.access(_ROOT / ".ci" / "run", os.X_OK)
+    steps = re.findall(r"^step make ([a-z-]+)$", script, re.MULTILINE)
+    assert steps == ["check", "test", "scenarios", "test-real", "demo"]
+    targets = re.findall(r"^([a-z-]+):", (_ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(steps) <= set(targets)
+
+
+def test_the_image_is_given_only_what_the_service_needs():
+    copied = re.findall(r"^COPY (?!--from)(.+) \S+$", (_ROOT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
+    wanted = {name for line in copied for name in line.split()}
+    allowed = re.findall(r"^!(.+)$", (_ROOT / ".dockerignore").read_text(encoding="utf-8"), re.MULTILINE)
+    assert wanted == set(allowed)
+    assert all(_ROOT.joinpath(name).exists() for name in wanted)
+
+
+def test_the_request_in_the_readme_is_one_that_is_accepted():
+    [body] = re.findall(r"^curl -X POST .* -d '(.*?)'$", (_ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    parsed = parse_build_request(json.loads(body), load_settings({}), PIPELINES)
+    assert parsed.ignored_fields == ()
+
+
+def test_the_status_in_the_documents_is_what_receivers_get():
+    [shown] = re.findall(r"```json\n(.*?)```", (_ROOT / "docs" / "receiving.md").read_text(), re.DOTALL)
+    at = datetime(2030, 1, 1, tzinfo=UTC)
+    build = Build(build_uuid="u", app_id="shop", build_id="42", accepted_at=at, deadline_at=at)
+    sent = status_body(build, status="succeeded", building=False, at=at, sequence=3, artifacts=[])
+    assert list(json.loads(shown)) == list(json.loads(sent))

@@ -1,0 +1,160 @@
+"""Settings: read whole, refused whole, and no value of a secret in what is said about them."""
+
+import base64
+from pathlib import Path
+
+import pytest
+from cryptography.fernet import Fernet
+
+from shuttle.errors import SettingsError
+from shuttle.settings import load_settings, names_without_effect
+
+SECRET = "planted-secret-value"
+
+
+def problems(**environment: str) -> list[str]:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(environment)
+    return str(caught.value).splitlines()
+
+
+def test_nothing_set_is_a_shuttle_on_loopback():
+    settings = load_settings({})
+    assert (settings.port, settings.shuttle_bind, settings.binds_loopback) == (9000, "127.0.0.1", True)
+    assert settings.timeout_seconds == 1200
+    assert settings.maximum_parallel_builds == 4
+    assert settings.database_path == Path(".data/shuttle.db")
+
+
+def test_all_problems_are_told_at_once_each_naming_its_setting():
+    told = problems(
+        PORT="x",
+        MAXIMUM_PARALLEL_BUILDS="0",
+        JENKINS_URL="ftp://h/",
+        SHUTTLE_TOKENS="admin:x",
+        SHUTTLE_BIND="0.0.0.0",
+        DATABASE_URL="postgresql://h/db",
+        S3_BUCKET="b",
+        EXTRA_BUILD_ARGS="[1]",
+        SHUTTLE_ENCRYPTION_KEYS="short",
+        SHUTTLE_WEBHOOK_SCHEDULE_SECONDS="0,-1",
+        SHUTTLE_ALLOW_NETWORKS="10.0.0.0/99",
+        SHUTTLE_LEGACY_UNTIL="soon",
+        TIMEOUT_IN_MS="0",
+        SHUTTLE_JENKINS_LOG="loud",
+        BUILD_SHUTTLE_HOST="ftp://h",
+    )
+    for name in (
+        *("PORT", "MAXIMUM_PARALLEL_BUILDS", "JENKINS_URL", "SHUTTLE_TOKENS", "DATABASE_URL", "S3_SECRET_KEY"),
+        *("EXTRA_BUILD_ARGS", "SHUTTLE_ENCRYPTION_KEYS", "SHUTTLE_WEBHOOK_SCHEDULE_SECONDS", "SHUTTLE_ALLOW_NETWORKS"),
+        *("SHUTTLE_LEGACY_UNTIL", "TIMEOUT_IN_MS", "SHUTTLE_JENKINS_LOG", "BUILD_SHUTTLE_HOST"),
+    ):
+        assert sum(line.startswith(f"{name}: ") for line in told) == 1, (name, told)
+    assert len(told) >= 14
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"JENKINS_URL": f"http://user:{SECRET}@[::1/"},
+        {"JENKINS_URL": f"http://user:{SECRET}@a,http://user:{SECRET}@b"},
+        {"JENKINS_URL": f"http://user:{SECRET}@ho\u2100st/"},
+        {"JENKINS_URL": f"http://user:{SECRET}@host:99999/"},
+        {"JENKINS_URL": f"http://user:{SECRET}@host:{SECRET}/"},
+        {"JENKINS_URL": f"ftp://user:{SECRET}@host/"},
+        {"BUILD_SHUTTLE_HOST": f"http://user:{SECRET}@[::1/"},
+        {"DATABASE_URL": f"postgresql://user:{SECRET}@host/db"},
+        {"DATABASE_URL": f"mysql://user:{SECRET}@host/db"},
+        {"SHUTTLE_TOKENS": f"{SECRET}"},
+        {"SHUTTLE_TOKENS": f"reader:x,{SECRET}:y"},
+        {"SHUTTLE_ENCRYPTION_KEYS": SECRET},
+        {"SHUTTLE_ENCRYPTION_KEYS": SECRET + "é"},
+        {"EXTRA_BUILD_ARGS": '{"A": "' + SECRET},
+        {"EXTRA_BUILD_ARGS": '{"A-B": "' + SECRET + '"}'},
+        {"EXTRA_BUILD_ARGS": '{"A": "' + SECRET + '\\u0000"}'},
+        {"EXTRA_BUILD_ARGS": '{"A": "' + SECRET + '\\ud800"}'},
+        {"EXTRA_DOCKER_REGISTRY_CONFIG": '{"h": "' + SECRET + '"}'},
+        {"EXTRA_DOCKER_REGISTRY_CONFIG": '{"h": {"username": "u", "password": ["' + SECRET + '"]}}'},
+        {"EXTRA_DOCKER_REGISTRY_CONFIG": '{"h": {"username": 1, "password": "' + SECRET + '"}}'},
+        {"S3_BUCKET": "b", "S3_SECRET_KEY": SECRET},
+        {"SHUTTLE_BIND": "0.0.0.0", "SHUTTLE_WEBHOOK_SECRET": SECRET},
+    ],
+    ids=str,
+)
+def test_what_is_refused_is_named_without_its_value(environment: dict[str, str]):
+    told = problems(**environment)
+    assert SECRET not in "\n".join(told)
+    assert any(name in line for line in told for name in environment), told
+
+
+def test_secrets_are_not_in_the_repr():
+    settings = load_settings(
+        {
+            "JENKINS_URL": f"http://user:{SECRET}@host/",
+            "SHUTTLE_TOKENS": f"controller:{SECRET}",
+            "SHUTTLE_WEBHOOK_SECRET": "whsec_" + base64.b64encode(SECRET.encode()).decode(),
+            "S3_BUCKET": "b",
+            "S3_ACCESS_KEY": "k",
+            "S3_SECRET_KEY": SECRET,
+            "EXTRA_DOCKER_REGISTRY_CONFIG": '{"h": {"username": "u", "password": "' + SECRET + '"}}',
+            "SHUTTLE_ENCRYPTION_KEYS": (key := Fernet.generate_key().decode()),
+        }
+    )
+    assert SECRET not in repr(settings)
+    assert base64.b64encode(SECRET.encode()).decode() not in repr(settings)
+    assert key not in repr(settings)
+
+
+def test_without_tokens_only_loopback_is_bound():
+    for address in ("127.0.0.1", "::1", "localhost", "127.8.9.1"):
+        assert load_settings({"SHUTTLE_BIND": address}).binds_loopback
+    [told] = problems(SHUTTLE_BIND="0.0.0.0")
+    assert "SHUTTLE_TOKENS" in told
+    assert "SHUTTLE_ALLOW_ANONYMOUS" in told
+    assert not load_settings({"SHUTTLE_BIND": "0.0.0.0", "SHUTTLE_TOKENS": "controller:x"}).binds_loopback
+    load_settings({"SHUTTLE_BIND": "::", "SHUTTLE_ALLOW_ANONYMOUS": "true"})
+
+
+@pytest.mark.parametrize(
+    ("written", "understood"),
+    [
+        ("", ""),
+        ("shuttle.example.com", "https://shuttle.example.com"),
+        ("http://h:9000/", "http://h:9000"),
+        ("https://h/base/", "https://h/base"),
+    ],
+)
+def test_a_bare_host_means_https(written: str, understood: str):
+    assert load_settings({"BUILD_SHUTTLE_HOST": written}).build_shuttle_host == understood
+
+
+def test_build_args_become_texts():
+    settings = load_settings({"EXTRA_BUILD_ARGS": '{"A": "x", "N": 1, "T": true, "L": [1]}'})
+    assert settings.extra_build_args == {"A": "x", "N": "1", "T": "true", "L": "[1]"}
+
+
+def test_lists():
+    settings = load_settings(
+        {
+            "SHUTTLE_TOKENS": " controller:a:b , reader:c,",
+            "SHUTTLE_WEBHOOK_SCHEDULE_SECONDS": "0, 0.5,10",
+            "SHUTTLE_ALLOW_NETWORKS": "10.0.0.1/8, ::1",
+            "SHUTTLE_INSECURE_REGISTRIES": "h:5000, i",
+        }
+    )
+    tokens = [(role, token.get_secret_value()) for role, token in settings.shuttle_tokens]
+    assert tokens == [("controller", "a:b"), ("reader", "c")]
+    assert settings.shuttle_webhook_schedule_seconds == (0, 0.5, 10)
+    assert [str(network) for network in settings.shuttle_allow_networks] == ["10.0.0.0/8", "::1/128"]
+    assert settings.shuttle_insecure_registries == ("h:5000", "i")
+
+
+def test_intervals_may_be_small_but_not_nothing():
+    assert load_settings({"SHUTTLE_TRIGGER_SETTLE_SECONDS": "0.01"}).shuttle_trigger_settle_seconds == 0.01
+    for name in ("SHUTTLE_TRIGGER_SETTLE_SECONDS", "SHUTTLE_STAGE_TIMEOUT_SECONDS", "SHUTTLE_SINK_GIVE_UP_SECONDS"):
+        for text in ("0", "-1", "nan", "x"):
+            assert problems(**{name: text})[0].startswith(f"{name}: ")
+
+
+def test_old_names_without_effect_are_known():
+    assert names_without_effect({"DEBUG": "1", "PORT": "1", "SHOW_BUILD_LOGS": ""}) == ["DEBUG"]

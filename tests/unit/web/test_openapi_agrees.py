@@ -1,0 +1,76 @@
+"""The OpenAPI document and the router say the same, because both are made of one table."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from shuttle.web import Role
+from shuttle.web.openapi import document
+from shuttle.web.routes import ROUTES
+from tests.inprocess import running_shuttle, script_request
+
+METHODS = {"get", "post", "put", "delete"}
+
+
+@pytest.fixture(scope="module")
+def described() -> dict[str, Any]:
+    return document()
+
+
+def operations(described: dict[str, Any]) -> set[tuple[str, str]]:
+    return {(method.upper(), path) for path, item in described["paths"].items() for method in item if method in METHODS}
+
+
+def test_every_route_is_described_and_nothing_else(described: dict[str, Any]):
+    routes = {(route.method, re.sub(r":[^{}]*}", "}", route.path)) for route in ROUTES}
+    assert operations(described) == routes
+
+
+async def test_every_described_path_is_routed(tmp_path: Path, described: dict[str, Any]):
+    """No path answers 404 for want of a route: what is not there is a build, an app or a token."""
+    async with running_shuttle(tmp_path, SHUTTLE_TOKENS="controller:only-others-have-it") as shuttle:
+        for method, path in operations(described):
+            answer = await shuttle.ask(method, re.sub(r"{\w+}", "x", path))
+            open_to_all = described["paths"][path][method.lower()]["security"] == []
+            assert (answer.status in {200, 503}) if open_to_all else answer.status == 401, (method, path)
+
+
+def test_it_names_every_path_parameter(described: dict[str, Any]):
+    for path, item in described["paths"].items():
+        for operation in item.values():
+            named = [parameter["name"] for parameter in operation["parameters"] if parameter["in"] == "path"]
+            assert named == re.findall(r"{(\w+)}", path)
+
+
+def test_it_says_who_may_call(described: dict[str, Any]):
+    for route in ROUTES:
+        operation = described["paths"][re.sub(r":[^{}]*}", "}", route.path)][route.method.lower()]
+        schemes = {name for choice in operation["security"] for name in choice}
+        wanted = {Role.ANYBODY: set(), Role.AGENT: {"build"}}.get(route.role, {"bearer", "basic"})
+        assert schemes == wanted
+        assert schemes <= set(described["components"]["securitySchemes"])
+
+
+def test_every_reference_leads_somewhere(described: dict[str, Any]):
+    found = set(re.findall(r"#/components/schemas/(\w+)", str(described)))
+    assert found
+    assert found <= set(described["components"]["schemas"])
+
+
+def test_the_request_is_described_field_by_field(described: dict[str, Any]):
+    schema = described["components"]["schemas"]["BuildRequest"]
+    assert set(script_request()) <= set(schema["properties"])
+    assert {"destination", "webhooks", "metadata", "arguments", "secret_arguments", "labels"} <= set(
+        schema["properties"]
+    )
+    assert schema["required"] == ["source"]
+    post = described["paths"]["/{app_id}/{build_id}"]["post"]
+    assert post["requestBody"]["content"]["application/json"]["schema"]["$ref"].endswith("/BuildRequest")
+
+
+def test_handlers_are_coroutines_of_the_table_once_each():
+    assert len({(route.method, route.path) for route in ROUTES}) == len(ROUTES)
+    assert all(web.Application().router.add_route(route.method, route.path, route.handler) for route in ROUTES)
