@@ -11,56 +11,13 @@ import pytest
 from jenkins_pipelines.catalogue import PIPELINES
 from jenkins_pipelines.environment import AgentEnvironment
 from tests.agent_api import BUILD_UUID, TOKEN, AgentApi, source_archive
+from tests.image_builder import DIGEST, Notes, builder_program
 from tests.unit.pipelines.agent import SHELLS, Agent, everything_under
 from tests.unit.pipelines.hostile_names import HOSTILE_NAMES
 
 IMAGE = PIPELINES["docker-image"].build(PIPELINES["docker-image"].Options())
-DIGEST = "sha256:" + "0123456789abcdef" * 4
 SOURCE = {"Dockerfile": "FROM scratch\nARG MINE\nCOPY . /\n"}
 LOCAL = f"localhost/build-shuttle:{BUILD_UUID}"
-
-# Each call appends its arguments, NUL-terminated and ended by an empty line; `build` also keeps what it was given.
-BUILDER = f"""#!/bin/sh
-notes='HOME_FOLDER/notes'
-printf '%s\\0' NAME "$@" >>"$notes"; echo >>"$notes"
-case " $* " in
-  *' --help '*) echo '  --omit-history' ;;
-  *' build '*)
-    cat /proc/self/environ >"$notes.environment"
-    while [ "$1" != --file ]; do shift; done
-    cat "$2" >"$notes.dockerfile"
-    cat "$REGISTRY_AUTH_FILE" >"$notes.auth" 2>/dev/null || : ;;
-  *' push '*)
-    cat "$REGISTRY_AUTH_FILE" >>"$notes.auth.push" 2>/dev/null || :
-    [ ! -e "$notes.refuse" ] || {{ echo 'trying'; echo 'denied: "you" may not'; exit 1; }}
-    while [ $# -gt 1 ]; do [ "$1" != --digestfile ] || printf '%s' {DIGEST} >"$2"; shift; done
-    echo "1.0: digest: {DIGEST} size: 12" ;;
-esac
-"""
-
-
-class Notes:
-    """What the stand-in builder wrote down."""
-
-    def __init__(self, agent: Agent) -> None:
-        self._base = agent.home / "notes"
-
-    @property
-    def calls(self) -> list[list[str]]:
-        calls = self._base.read_bytes().decode().split("\0\n") if self._base.exists() else []
-        return [call.split("\0") for call in calls if call]
-
-    def call(self, verb: str) -> list[str]:
-        (found,) = (call for call in self.calls if call[1] == verb and "--help" not in call)
-        return found
-
-    def text(self, kind: str) -> str:
-        return Path(f"{self._base}.{kind}").read_text()
-
-    @property
-    def environment(self) -> dict[str, str]:
-        pairs = self.text("environment").split("\0")[:-1]
-        return dict(pair.split("=", 1) for pair in pairs)
 
 
 @pytest.fixture
@@ -74,8 +31,8 @@ def each_agent(request, tmp_path: Path) -> Agent:
 
 
 def with_builder(agent: Agent, name: str = "buildah") -> Notes:
-    agent.program(name, BUILDER.replace("HOME_FOLDER", str(agent.home)).replace("NAME", name, 1))
-    return Notes(agent)
+    agent.program(name, builder_program(name, f"{agent.home}/notes"))
+    return Notes(agent.home / "notes")
 
 
 def environment(**changes) -> AgentEnvironment:
@@ -267,7 +224,7 @@ esac
 
 async def test_a_docker_source_is_copied_with_each_sides_own_credentials(each_agent: Agent) -> None:
     each_agent.program("skopeo", SKOPEO.replace("HOME_FOLDER", str(each_agent.home)))
-    notes = Notes(each_agent)
+    notes = Notes(each_agent.home / "notes")
     source, destination = "127.0.0.1:5000/a:1", "registry.example/b:2"
     registries = {source: ("from", "pass-from"), destination: ("to", "pass-to")}
     ended, api = await run(

@@ -1,0 +1,80 @@
+"""A stand-in for an image builder on an agent's PATH: writes down what it was given, and executes a Dockerfile's RUN.
+
+Real builders are in tests/real. RUN lines of one line are executed in the build's context by `sh -e`; that is how tests
+say what happens in a build.
+"""
+
+from pathlib import Path
+
+DIGEST = "sha256:" + "0123456789abcdef" * 4
+
+# Each call appends its arguments, NUL-terminated and ended by an empty line; `build` also keeps what it was given.
+_PROGRAM = f"""#!/bin/sh
+notes="NOTES"
+printf '%s\\0' NAME "$@" >>"$notes"; echo >>"$notes"
+case " $* " in
+  *' --help '*) echo '  --omit-history' ;;
+  *' build '*)
+    cat /proc/self/environ >"$notes.environment"
+    while [ "$1" != --file ]; do shift; done
+    cat "$2" >"$notes.dockerfile"
+    cat "$REGISTRY_AUTH_FILE" >"$notes.auth" 2>/dev/null || :
+    while [ $# -gt 1 ]; do shift; done
+    sed -n 's/^RUN //p' "$notes.dockerfile" >"$notes.run"
+    cd "$1" && sh -e "$notes.run" ;;
+  *' push '*)
+    cat "$REGISTRY_AUTH_FILE" >>"$notes.auth.push" 2>/dev/null || :
+    [ ! -e "$notes.refuse" ] || {{ echo 'trying'; echo 'denied: "you" may not'; exit 1; }}
+    while [ $# -gt 1 ]; do [ "$1" != --digestfile ] || printf '%s' {DIGEST} >"$2"; shift; done
+    echo "1.0: digest: {DIGEST} size: 12" ;;
+esac
+"""
+
+
+def builder_program(name: str, notes: str) -> str:
+    """The program `name`, writing to files that begin with `notes`, in which shell variables count."""
+    return _PROGRAM.replace("NOTES", notes, 1).replace("NAME", name, 1)
+
+
+class Notes:
+    """What the stand-in wrote down, in files that begin with `base`."""
+
+    def __init__(self, base: Path) -> None:
+        self._base = base
+
+    @property
+    def calls(self) -> list[list[str]]:
+        """The arguments of every call, the program's name first."""
+        calls = self._base.read_bytes().decode().split("\0\n") if self._base.exists() else []
+        return [call.split("\0") for call in calls if call]
+
+    def call(self, verb: str) -> list[str]:
+        """The only call of that verb."""
+        (found,) = (call for call in self.calls if call[1] == verb and "--help" not in call)
+        return found
+
+    def text(self, kind: str) -> str:
+        """`dockerfile`, `auth`, `auth.push`, `environment`."""
+        return Path(f"{self._base}.{kind}").read_text()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the builder saw."""
+        pairs = self.text("environment").split("\0")[:-1]
+        return dict(pair.split("=", 1) for pair in pairs)
+
+
+def agent_path(folder: Path) -> str:
+    """Makes an agent's PATH in `folder`, in front of `PATH`: the stand-in as buildah, and a docker without a daemon.
+
+    Notes of a build are at `folder / <build_uuid>`.
+    """
+    programs = folder / "programs"
+    programs.mkdir(parents=True)
+    for name, script in (
+        ("buildah", builder_program("buildah", f"{folder}/$BUILD_UUID")),
+        ("docker", "#!/bin/sh\nexit 1\n"),
+    ):
+        (programs / name).write_text(script)
+        (programs / name).chmod(0o755)
+    return str(programs)
