@@ -22,7 +22,7 @@ async def run(build_uuid: str, ports: Ports) -> None:
     if not build.state.final:
         ending = await _pursue_within_limits(build, plan, ports)
         if ending is not None:
-            await finish(await _now(build, ports), ending, ports)
+            await finish(await _now(build, ports), plan, ending, ports)
         build = await _now(build, ports)
     if build.state.final and build.archived_at is None:
         await settle(build, plan, ports)

@@ -1,7 +1,9 @@
 """Tail: Jenkins' text, transformed, into the spool, from the last checkpoint to the end."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from copy import copy
+from typing import Protocol
 
 from shuttle.build import Build, Checkpoint
 from shuttle.jenkins import LogResponse
@@ -16,6 +18,17 @@ _CHECKPOINT_SECONDS = 2.0
 _CHECKPOINT_BYTES = 8 * 1024 * 1024
 
 
+class Kept(Protocol):
+    """Where the log's bytes go: a spool, or the sum that stands in for one."""
+
+    @property
+    def size_bytes(self) -> int:
+        """How much there is now."""
+
+    def append(self, text: bytes) -> None:
+        """Add to the end."""
+
+
 class Tail:
     """One build's way through Jenkins' text: where the next response starts and where its bytes go.
 
@@ -23,8 +36,8 @@ class Tail:
     same and those that the spool has already are dropped.
     """
 
-    def __init__(self, spool: Spool, transform: LogTransform, jenkins_offset: int, log_offset: int) -> None:
-        self.spool = spool
+    def __init__(self, kept: Kept, transform: LogTransform, jenkins_offset: int, log_offset: int) -> None:
+        self.kept = kept
         self.transform = transform
         self.jenkins_offset = jenkins_offset
         self.log_offset = log_offset
@@ -37,9 +50,9 @@ class Tail:
         self.transform, self.log_offset, self.jenkins_offset = transform, log_offset, response.next_start
 
     def _write(self, log_offset: int, text: bytes) -> int:
-        known = self.spool.size_bytes - log_offset
+        known = self.kept.size_bytes - log_offset
         if known < len(text):
-            self.spool.append(text[known:] if known > 0 else text)
+            self.kept.append(text[known:] if known > 0 else text)
         return log_offset + len(text)
 
     def end(self) -> None:
@@ -78,10 +91,18 @@ async def tail(build: Build, plan: Plan, ports: Ports) -> None:
         JenkinsNotFoundError: the build is gone.
         SpoolError: the disk does not take the log.
     """
-    assert build.build_number is not None  # noqa: S101 - `follow` calls this with a numbered build
     current = await ports.store.build(build.build_uuid) or build
-    at = resume(current, plan, ports.library.spool(build.build_uuid))
-    saves = Saves(build.build_uuid, at.log_offset, ports)
+    spool = ports.library.spool(build.build_uuid)
+    at = resume(current, plan, spool)
+    saves = Saves(build.build_uuid, spool, at.log_offset, ports)
+    await read_to_the_end(build, at, ports, saves.save_if_worth_it)
+
+
+async def read_to_the_end(
+    build: Build, at: Tail, ports: Ports, after_response: Callable[[Tail], Awaitable[None]]
+) -> None:
+    """Follow Jenkins' text from `at`; `after_response` is awaited after each whole one."""
+    assert build.build_number is not None  # noqa: S101 - only a numbered build has a text
     with PollPace(ports.polls) as pace:
         more = True
         while more:
@@ -89,7 +110,7 @@ async def tail(build: Build, plan: Plan, ports: Ports) -> None:
             async with ports.jenkins.log(build.job_name, build.build_number, before) as response:
                 await at.take(response)
                 more = response.more
-            await saves.save_if_worth_it(at)
+            await after_response(at)
             if more:
                 await asyncio.sleep(pace.next_delay(received_bytes=at.jenkins_offset - before))
     at.end()
@@ -98,8 +119,9 @@ async def tail(build: Build, plan: Plan, ports: Ports) -> None:
 class Saves:
     """Checkpoints, as seldom as a takeover may cost: see the two limits above."""
 
-    def __init__(self, build_uuid: str, log_offset: int, ports: Ports) -> None:
+    def __init__(self, build_uuid: str, spool: Spool, log_offset: int, ports: Ports) -> None:
         self._build_uuid = build_uuid
+        self._spool = spool
         self._ports = ports
         self._offset = log_offset
         self._at = ports.now()
@@ -112,6 +134,6 @@ class Saves:
             return
         checkpoint = tail.checkpoint()
         if checkpoint is not None:
-            await tail.spool.sync()
+            await self._spool.sync()
             await self._ports.store.checkpoint(self._build_uuid, checkpoint)
             self._offset, self._at = tail.log_offset, self._ports.now()

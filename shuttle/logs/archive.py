@@ -11,6 +11,7 @@ from shuttle.objects import ObjectStore
 
 CONTENT_TYPE = "text/plain; charset=utf-8"
 _HASHED_AT_ONCE_BYTES = 1024 * 1024
+_REMEMBERED_BYTES = 4096
 # A request to an object store costs 10 to 50 ms: blocks of this size give a reader 20 MB/s and more.
 _BLOCK_BYTES = 1024 * 1024
 # For readers that go side by side (sinks, HTTP readers), each of which reads one block after the other.
@@ -43,6 +44,29 @@ def digest(path: Path, following: bytes = b"") -> tuple[int, str]:
         raise SpoolError(f"The log's spool cannot be read ({error.strerror}).") from error
     hashed.update(following)
     return size_bytes + len(following), hashed.hexdigest()
+
+
+class LogSum:
+    """Takes a log's bytes as a spool does, and keeps of them only what their sum needs."""
+
+    def __init__(self) -> None:
+        self.size_bytes = 0
+        self._hashed = hashlib.sha256()
+        self._last = b""
+
+    def append(self, text: bytes) -> None:
+        """Add to the end."""
+        self.size_bytes += len(text)
+        self._hashed.update(text)
+        self._last = (self._last + text)[-_REMEMBERED_BYTES:]
+
+    def ends_with(self, text: bytes) -> bool:
+        """Whether these, at most 4 KiB, are the last bytes so far."""
+        return self._last.endswith(text)
+
+    def sha256(self) -> str:
+        """Of everything so far, in hex."""
+        return self._hashed.hexdigest()
 
 
 class ArchivedLog:

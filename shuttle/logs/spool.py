@@ -15,8 +15,9 @@ _ONLY_IF_CACHED: Final = getattr(os, "RWF_NOWAIT", 0)
 
 
 class SpoolError(ShuttleError):
-    """The disk does not take or give the log (full, broken): the build ends `spool_unwritable`."""
+    """The disk does not take or give the log (full, broken): its build ends `spool_unwritable`, readers ask again."""
 
+    status = 503
     code = "spool_unwritable"
 
 
