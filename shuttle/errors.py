@@ -142,6 +142,12 @@ class ObjectStoreError(UnavailableError):
     code = "object_store_unavailable"
 
 
+class LocalDiskError(UnavailableError):
+    """The disk of SHUTTLE_DATA_DIR takes nothing (full, broken): ask again when it has room."""
+
+    code = "disk_unavailable"
+
+
 class KafkaUnavailableError(UnavailableError):
     """A Kafka cluster cannot be reached, refuses us, or does not acknowledge: send again what was not acknowledged."""
 

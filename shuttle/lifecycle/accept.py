@@ -13,9 +13,10 @@ from weakref import WeakValueDictionary
 
 from jenkins_pipelines.catalogue import PIPELINES
 from shuttle.build import Build, job_name_of
-from shuttle.errors import CannotRecordError, ObjectStoreError, ShuttleError, StoreError
+from shuttle.errors import CannotRecordError, LocalDiskError, ObjectStoreError, ShuttleError, StoreError
 from shuttle.lifecycle import Ports
 from shuttle.lifecycle.plan import is_data, make_plan, shown_source_url
+from shuttle.objects.local import local_disk
 from shuttle.objects.names import source_object
 from shuttle.outgoing.hooks import Hook, kind_of, shown_host
 from shuttle.request import BuildRequest, ParsedRequest, canonical_json, decode_json, parse_build_request
@@ -66,7 +67,7 @@ class Acceptance:
                     return await self._accept_data(app_id, build_id, parsed, content)
                 new = self._new_build(app_id, build_id, parsed, content, await self._uuid_for(build_id))
                 return await self._record(new, parsed, content)
-        except (StoreError, ObjectStoreError) as error:
+        except (StoreError, ObjectStoreError, LocalDiskError) as error:
             raise CannotRecordError(f"The build was not recorded: {error.message}", headers=_RETRY_SOON) from error
 
     async def _uuid_for(self, build_id: str) -> str:
@@ -104,7 +105,7 @@ class Acceptance:
 
     async def _put(self, name: str, content: bytes, content_type: str) -> None:
         folder = self._ports.settings.shuttle_data_dir
-        with tempfile.NamedTemporaryFile(dir=folder, prefix="data-source-") as file:
+        with local_disk(), tempfile.NamedTemporaryFile(dir=folder, prefix="data-source-") as file:
             await asyncio.to_thread(file.write, content)
             file.flush()
             await self._ports.objects.put(name, Path(file.name), content_type=content_type)

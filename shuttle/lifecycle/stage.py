@@ -10,10 +10,11 @@ from shuttle.build import Build, SourceFacts
 from shuttle.errors import BuildFailedError, ObjectNotFoundError, UnavailableError
 from shuttle.lifecycle import Ports
 from shuttle.lifecycle.patience import Patience
-from shuttle.lifecycle.plan import Plan
+from shuttle.lifecycle.plan import Plan, is_data
 from shuttle.lifecycle.tail import spool_preamble
 from shuttle.logs.transform import transform_line
 from shuttle.objects import ObjectStore
+from shuttle.objects.local import local_disk
 from shuttle.objects.names import source_object
 from shuttle.sources import FetchedSource, SourceLimits
 from shuttle.sources.archive import flatten
@@ -36,7 +37,7 @@ async def stage(build: Build, plan: Plan, ports: Ports) -> Build | None:
     if plan.request.source_image is not None:
         line = f"-----> Source: the image {build.source_url}\n"
         return await _staged(build, SourceFacts(), transform_line(line, plan.log_rules), ports)
-    fetched = await _fetch_in_time(begun, plan, ports)
+    fetched = await (_take_stored(begun, ports) if is_data(plan.request) else _fetch_in_time(begun, plan, ports))
     _verify(fetched, plan)
     await _flatten_in_time(fetched, build, ports)
     await _keep_original(begun, fetched, ports)
@@ -80,26 +81,36 @@ def _seconds_left(ends_at: datetime, ports: Ports) -> float:
 
 
 async def _fetch(build: Build, plan: Plan, ports: Ports) -> FetchedSource:
-    into = _sources_dir(ports) / f"{build.build_uuid}.original"
-    into.parent.mkdir(parents=True, exist_ok=True)
     scheme = plan.request.source_url.partition(":")[0]
-    if scheme == "data":  # stored at acceptance, before the caller was answered
-        return await _from_objects(build, ports, into)
-    return await ports.fetchers[scheme].fetch(plan.request.source_url, into, _limits(ports))
+    with local_disk():
+        into = _original_path(build, ports)
+        into.parent.mkdir(parents=True, exist_ok=True)
+        return await ports.fetchers[scheme].fetch(plan.request.source_url, into, _limits(ports))
 
 
-async def _from_objects(build: Build, ports: Ports, into: Path) -> FetchedSource:
-    await copy_object(ports.objects, source_object(build.build_uuid), into)
+async def _take_stored(build: Build, ports: Ports) -> FetchedSource:
+    """A data: source is in the object store since before the caller was answered: whatever happens there, it comes."""
+    into = _original_path(build, ports)
+    try:
+        await _patiently(build, ports, lambda: copy_object(ports.objects, source_object(build.build_uuid), into))
+    except ObjectNotFoundError:
+        raise BuildFailedError("source_lost", "The source is no longer in the object store.") from None
     facts = build.source
     return FetchedSource(into, facts.bytes or 0, facts.sha256 or "", facts.content_type or "application/octet-stream")
 
 
+def _original_path(build: Build, ports: Ports) -> Path:
+    return _sources_dir(ports) / f"{build.build_uuid}.original"
+
+
 async def copy_object(objects: ObjectStore, name: str, into: Path) -> None:
-    """Stream an object into a local file. Raises ObjectNotFoundError, ObjectStoreError."""
+    """Stream an object into a local file. Raises ObjectNotFoundError, ObjectStoreError, LocalDiskError."""
     async with objects.open(name) as opened:
-        with into.open("wb") as file:
-            async for chunk in opened.chunks:
-                file.write(chunk)
+        with local_disk():
+            into.parent.mkdir(parents=True, exist_ok=True)
+            with into.open("wb") as file:
+                async for chunk in opened.chunks:
+                    file.write(chunk)
 
 
 def _verify(fetched: FetchedSource, plan: Plan) -> None:
@@ -124,26 +135,22 @@ async def _flatten_in_time(fetched: FetchedSource, build: Build, ports: Ports) -
             await patience.wait(f"the check of the source: {error.message}")
 
 
-async def _patiently(build: Build, ports: Ports, whom: str, step: Callable[[], Awaitable[None]]) -> None:
-    """Trouble of our own never ends a build: it waits, and says for whom."""
+async def _patiently(build: Build, ports: Ports, step: Callable[[], Awaitable[None]]) -> None:
+    """Trouble of our own never ends a build: it waits, and says why."""
     patience = Patience(build.build_uuid, ports)
     while True:
         try:
-            return await step()
+            await step()
+            return await patience.over()
         except UnavailableError as error:
-            await patience.wait(f"{whom}: {error.message}")
-
-
-async def _check_and_flatten(build: Build, fetched: FetchedSource, ports: Ports) -> None:
-    async with ports.flattening:
-        await flatten(fetched.path, flattened_path(build, ports), _limits(ports))
+            await patience.wait(f"the keeping of the source: {error.message}")
 
 
 async def _keep_original(build: Build, fetched: FetchedSource, ports: Ports) -> None:
     """Store it under the build's uuid; a data: source is there since its acceptance."""
     if build.source.sha256 is None:
-        name = source_object(build.build_uuid)
-        await ports.objects.put(name, fetched.path, content_type=fetched.content_type)
+        name, content_type = source_object(build.build_uuid), fetched.content_type
+        await _patiently(build, ports, lambda: ports.objects.put(name, fetched.path, content_type=content_type))
 
 
 def flattened_path(build: Build, ports: Ports) -> Path:
@@ -156,7 +163,7 @@ async def flattened_source(build: Build, ports: Ports) -> Path:
 
     Raises:
         ObjectNotFoundError: the original is not (or no longer) in the object store.
-        ObjectStoreError: ask again later.
+        ObjectStoreError, LocalDiskError: ask again later.
     """
     path = flattened_path(build, ports)
     async with ports.flattening:
@@ -164,7 +171,6 @@ async def flattened_source(build: Build, ports: Ports) -> Path:
             if build.staged_at is None or build.source.sha256 is None:
                 raise ObjectNotFoundError("This build has no stored source.")
             original = path.with_suffix(".again")
-            path.parent.mkdir(parents=True, exist_ok=True)
             await copy_object(ports.objects, source_object(build.build_uuid), original)
             await flatten(original, path, _limits(ports))
             original.unlink(missing_ok=True)
@@ -173,7 +179,7 @@ async def flattened_source(build: Build, ports: Ports) -> Path:
 
 def forget_local_source(build: Build, ports: Ports) -> None:
     """Remove what staging left on this machine; the original stays in the object store."""
-    for path in (flattened_path(build, ports), _sources_dir(ports) / f"{build.build_uuid}.original"):
+    for path in (flattened_path(build, ports), _original_path(build, ports)):
         with suppress(FileNotFoundError):
             path.unlink()
 

@@ -22,6 +22,7 @@ from shuttle.errors import (
 )
 from shuttle.lifecycle.plan import Plan, agent_environment
 from shuttle.logs.transform import transform_line
+from shuttle.objects.local import local_disk
 from shuttle.objects.names import artifact_object
 from shuttle.request import decode_json
 from shuttle.store.builds import Artifact
@@ -143,7 +144,7 @@ async def put_artifact(request: web.Request, build: Build, plan: Plan) -> web.St
     ports = request.app[PORTS]
     name = artifact_name(raw_segments(request)[4:])
     limit_bytes = ports.settings.shuttle_max_artifact_bytes
-    with NamedTemporaryFile(dir=ports.settings.shuttle_data_dir, prefix="artifact-") as file:
+    with local_disk(), NamedTemporaryFile(dir=ports.settings.shuttle_data_dir, prefix="artifact-") as file:
         digest, size_bytes = sha256(), 0
         async for chunk in request.content.iter_any():
             size_bytes += len(chunk)
