@@ -1,70 +1,73 @@
-"""A Kafka cluster in the test's own process: confluent-kafka's mock brokers on loopback, and what they were sent.
+"""A Kafka cluster in a process of its own: confluent-kafka's mock brokers on loopback, and what they were sent.
 
-They know acks, idempotence and consumers, keep about 5 MB a partition, and make any topic with four partitions.
+They know acks, idempotence and consumers, keep about 5 MB a partition, and make any topic with four partitions. Run as
+a program, this module is that process: it says where it listens, and ends with its standard input.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import signal
+import sys
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from pathlib import Path
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer
 from confluent_kafka import Producer
 
+from tests.kafka_topic import Topic, consuming
+
 PARTITIONS = 4
+_TREE = Path(__file__).parents[1]
 
 
-@dataclass
 class Cluster:
-    """Where it listens: `host:port,host:port`."""
+    """A running one."""
 
-    bootstrap: str
-    _mock: Producer
+    def __init__(self, bootstrap: str, process: asyncio.subprocess.Process) -> None:
+        self.bootstrap = bootstrap
+        """Where it listens: `host:port,host:port`."""
+        self._process = process
 
     def url(self, topic: str) -> str:
         """The hook of a topic."""
         return f"kafka://{self.bootstrap}/{topic}"
 
+    def send(self, number: signal.Signals) -> None:
+        """SIGSTOP or SIGCONT to all its brokers."""
+        self._process.send_signal(number)
+
     @asynccontextmanager
-    async def reading(self, topic: str) -> AsyncIterator["Topic"]:
+    async def reading(self, topic: str) -> AsyncIterator[Topic]:
         """What the topic holds and gets."""
         consumer = AIOKafkaConsumer(bootstrap_servers=self.bootstrap, group_id=None, auto_offset_reset="earliest")
-        await consumer.start()
-        try:
-            consumer.assign([TopicPartition(topic, number) for number in range(PARTITIONS)])
-            yield Topic(consumer)
-        finally:
-            await consumer.stop()
-
-
-class Topic:
-    """Messages in the order of their arrival (of each partition)."""
-
-    def __init__(self, consumer: AIOKafkaConsumer) -> None:
-        self.messages: list[ConsumerRecord] = []
-        self._consumer = consumer
-
-    async def until(self, condition: Callable[[list[ConsumerRecord]], object], seconds: float = 20) -> None:
-        """Read until the condition on all messages so far holds."""
-        async with asyncio.timeout(seconds):
-            while not condition(self.messages):
-                found = await self._consumer.getmany(timeout_ms=1000)
-                for records in found.values():
-                    self.messages += records
-
-
-def header(message: ConsumerRecord, name: str) -> str:
-    """A header's text; empty = there is none."""
-    return next((value.decode() for key, value in message.headers if key == name), "")
+        async with consuming(consumer, topic, range(PARTITIONS)) as read:
+            yield read
 
 
 @asynccontextmanager
 async def kafka_cluster(brokers: int = 1) -> AsyncIterator[Cluster]:
-    """Start the brokers."""
+    """Start the brokers; killed at the end, also when they are stopped."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.kafka_cluster", str(brokers),
+        cwd=_TREE, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        bootstrap = (await process.stdout.readline()).decode().strip()
+        assert bootstrap, "the brokers did not start"
+        yield Cluster(bootstrap, process)
+    finally:
+        process.kill()
+        await process.communicate()
+
+
+def _serve(brokers: int) -> None:
     configuration = {"bootstrap.servers": "mock:1", "test.mock.num.brokers": brokers, "log_level": 0}
     mock = Producer(configuration)
-    found = await asyncio.to_thread(mock.list_topics, timeout=10)
-    try:
-        yield Cluster(",".join(f"{broker.host}:{broker.port}" for broker in found.brokers.values()), mock)
-    finally:
-        await asyncio.to_thread(mock.close)
+    found = mock.list_topics(timeout=10)
+    print(",".join(f"{broker.host}:{broker.port}" for broker in found.brokers.values()), flush=True)
+    sys.stdin.read()
+
+
+if __name__ == "__main__":
+    _serve(int(sys.argv[1]))

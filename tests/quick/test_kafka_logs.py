@@ -7,8 +7,8 @@ import json
 import pytest
 import pytest_asyncio
 
-from tests.kafka_cluster import header, kafka_cluster
-from tests.kafka_log import is_finished, joined
+from tests.kafka_cluster import kafka_cluster
+from tests.kafka_topic import header, is_finished, joined
 from tests.product import running_product
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

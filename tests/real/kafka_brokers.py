@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
 
-from tests.kafka_cluster import Topic
+from tests.kafka_topic import Topic, consuming
 
 LIBRARIES = Path(__file__).parents[2] / ".real" / "kafka" / "libs"
 USER, PASSWORD = "builder", "pass word:&%-of-the-brokers"
@@ -146,12 +146,8 @@ class Brokers:
             request_timeout_ms=3000,
             **self._login,
         )
-        await consumer.start()
-        try:
-            consumer.assign([TopicPartition(topic, 0)])
-            yield Topic(consumer)
-        finally:
-            await consumer.stop()
+        async with consuming(consumer, topic, [0]) as read:
+            yield read
 
 
 def _configuration(folder: Path, node: int, ports: list[tuple[int, int]], *, asks_for_password: bool) -> str:

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.kafka_cluster import Topic, header
-from tests.kafka_log import is_finished, joined
+from tests.kafka_topic import Topic, header, is_finished, joined
 from tests.product import Product, Receiver, running_product
 from tests.real.kafka_brokers import PASSWORD, Brokers, running_brokers
 

@@ -9,7 +9,8 @@ from standardwebhooks import Webhook
 
 from tests.inprocess import Jenkins, Shuttle, running_shuttle
 from tests.kafka_broker import closed_port
-from tests.kafka_cluster import Cluster, header, kafka_cluster
+from tests.kafka_cluster import Cluster, kafka_cluster
+from tests.kafka_topic import header
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

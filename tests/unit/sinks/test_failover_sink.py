@@ -2,9 +2,7 @@
 
 import asyncio
 import json
-import os
 import signal
-import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,6 +15,7 @@ from shuttle.sinks.failover import FailoverSender
 from shuttle.sinks.http import HttpSender
 from shuttle.sinks.kafka import KafkaSender
 from tests.kafka_broker import HANG, PRODUCE, Broker, black_hole, broker, closed_port
+from tests.kafka_cluster import kafka_cluster
 from tests.receivers import Receiver, answering, hanging
 from tests.unit.sinks.conftest import Build
 
@@ -50,30 +49,9 @@ async def dead_member(how: str) -> AsyncIterator[str]:
         async with Receiver(hanging, buffer_bytes=4096) as receiver:
             yield receiver.url
     else:
-        async with stopped_cluster() as bootstrap:
-            yield f"kafka://{bootstrap}/t"
-
-
-@asynccontextmanager
-async def stopped_cluster() -> AsyncIterator[str]:
-    """Mock brokers in a process that got SIGSTOP: the kernel still takes connections for it."""
-    program = (
-        "from confluent_kafka import Producer\n"
-        "mock = Producer({'bootstrap.servers': 'x:1', 'test.mock.num.brokers': 1, 'log_level': 0})\n"
-        "print([f'{b.host}:{b.port}' for b in mock.list_topics(timeout=10).brokers.values()][0], flush=True)\n"
-        "input()\n"
-    )
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", program, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
-    )
-    try:
-        assert process.stdout is not None
-        bootstrap = (await process.stdout.readline()).decode().strip()
-        os.kill(process.pid, signal.SIGSTOP)
-        yield bootstrap
-    finally:
-        process.kill()
-        await process.wait()
+        async with kafka_cluster() as cluster:
+            cluster.send(signal.SIGSTOP)  # the kernel still takes connections for it
+            yield cluster.url("t")
 
 
 DEAD = ["refused", "unresolvable", "black-holed", "stopped", "black-holed http", "hung http"]

@@ -1,0 +1,90 @@
+"""What a test has read of a Kafka topic, and a build's log as its messages tell it."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+
+_FINISHED = "Build finished"
+
+
+class Topic:
+    """Messages in the order of their arrival (of each partition)."""
+
+    def __init__(self) -> None:
+        self.messages: list[ConsumerRecord] = []
+        self._changed = asyncio.Condition()
+        self._failure: Exception | None = None
+
+    async def consume(self, consumer: AIOKafkaConsumer) -> None:
+        """Read all the time: brokers that keep little must not drop what was not read yet."""
+        try:
+            while True:
+                found = await consumer.getmany(timeout_ms=1000)
+                if found:
+                    await self._tell([record for records in found.values() for record in records])
+        except Exception as error:  # noqa: BLE001 - raised again where the test waits
+            self._failure = error
+            await self._tell([])
+
+    async def _tell(self, records: list[ConsumerRecord]) -> None:
+        async with self._changed:
+            self.messages += records
+            self._changed.notify_all()
+
+    async def until(self, condition: Callable[[list[ConsumerRecord]], object], seconds: float = 20) -> None:
+        """Return once the condition on all messages so far holds."""
+        async with asyncio.timeout(seconds), self._changed:
+            await self._changed.wait_for(lambda: self._failure or condition(self.messages))
+        if self._failure is not None:
+            raise self._failure
+
+
+@asynccontextmanager
+async def consuming(consumer: AIOKafkaConsumer, topic: str, partitions: Iterable[int]) -> AsyncIterator[Topic]:
+    """Read these partitions by a consumer that is not started yet; it is stopped at the end."""
+    read = Topic()
+    await consumer.start()
+    try:
+        consumer.assign([TopicPartition(topic, number) for number in partitions])
+        task = asyncio.create_task(read.consume(consumer), name=f"consume {topic}")
+        try:
+            yield read
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+    finally:
+        await consumer.stop()
+
+
+def header(message: ConsumerRecord, name: str) -> str:
+    """A header's text; empty = there is none."""
+    return next((value.decode() for key, value in message.headers if key == name), "")
+
+
+def joined(messages: Sequence[ConsumerRecord]) -> tuple[bytes, int]:
+    """The log of one build's messages, doubles dropped by offset, and its size as the end tells."""
+    log = b""
+    end: int | None = None
+    for message in messages:
+        text, offset = json.loads(message.value)["message"], int(header(message, "offset"))
+        if text == _FINISHED and not header(message, "no_newline") and end in {None, offset} and offset == len(log):
+            end = offset
+            continue
+        assert offset <= len(log), "bytes are missing"
+        line = text.encode() + (b"" if header(message, "no_newline") else b"\n")
+        if offset < len(log):
+            assert log[offset : offset + len(line)] == line, "a double differs"
+        else:
+            assert end is None, "a line behind the end"
+            log += line
+    assert end is not None, "the log has no end"
+    return log, end
+
+
+def is_finished(messages: Sequence[ConsumerRecord]) -> bool:
+    """The end is among them."""
+    return any(json.loads(message.value)["message"] == _FINISHED for message in messages)
