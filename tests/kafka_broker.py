@@ -40,12 +40,16 @@ async def _well(_api: int) -> Fault:
 
 @dataclass
 class Broker:
-    """`appended` holds (key, value, headers) in the log's order, doubles included; `credentials` what it was shown."""
+    """`appended` holds (key, value, headers) in the log's order, doubles included; `credentials` what it was shown.
+
+    `led_by` has the topics that another broker leads; all others are its own.
+    """
 
     port: int = 0
     advertised: tuple[str, int] = ("", 0)
     answering: Callable[[int], Awaitable[Fault]] = _well
     max_batch_bytes: int = 2**31
+    led_by: dict[str, "Broker"] = field(default_factory=dict)
     connections: int = 0
     asked: list[int] = field(default_factory=list)
     appended: list[tuple[bytes, bytes, dict[str, bytes]]] = field(default_factory=list)
@@ -118,9 +122,13 @@ class Broker:
 
     def _metadata(self, request: io.BytesIO, error: Fault) -> Any:
         topics = MetadataRequest_v1.decode(request).topics or []
-        found = [(error, topic, False, [(0, 0, 1, [1], [1])] if not error else []) for topic in topics]
-        host, port = self.advertised
-        return MetadataResponse_v1([(1, host, port, None)], 1, found)
+        leaders = [self, *self.led_by.values()]
+        found = []
+        for topic in topics:
+            node = leaders.index(self.led_by.get(topic, self)) + 1
+            found.append((error, topic, False, [(0, 0, node, [node], [node])] if not error else []))
+        nodes = [(node, *leader.advertised, None) for node, leader in enumerate(leaders, start=1)]
+        return MetadataResponse_v1(nodes, 1, found)
 
     def _produce(self, request: io.BytesIO, error: Fault) -> Any:
         answers = []

@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import MutableMapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
@@ -22,6 +24,8 @@ logging.getLogger("aiokafka").addHandler(logging.NullHandler())
 
 # Within our own limit, so that a broker that hangs is noticed, and another asked, before the whole producer goes.
 _REQUESTS_IN_A_TIMEOUT = 3
+# Connecting takes a round trip or a few; a broker that hangs is known by it sooner than by a request.
+_CONNECT_SECONDS = 5.0
 # Requests that failed because we hung up wait for aiokafka's backoff of 0.1 s, perhaps twice.
 _END_TURN_SECONDS = 0.12
 _END_TURNS = 5
@@ -62,7 +66,7 @@ class Producer:
             request_timeout_ms=max(int(request_seconds * 1000), 1),
             **self._access.options(),
         )
-        self._check_before_connecting(self._producer.client)
+        self._connect_our_way(self._producer.client, request_seconds)
         try:
             await self._bounded(self._producer.start())
         except (KafkaError, TimeoutError, OSError) as error:
@@ -140,17 +144,32 @@ class Producer:
             raise RuntimeError("Producer.start has not returned")
         return self._producer
 
-    def _check_before_connecting(self, client: Any) -> None:
-        """Advertised hosts are checked where the client connects: it has no hook of its own before that."""
+    def _connect_our_way(self, client: Any, request_seconds: float) -> None:
+        """Advertised hosts are checked where the client connects: it has no hook of its own before that.
+
+        And its one lock for connecting anywhere is replaced by one for each broker, with a shorter limit: else one that
+        hangs keeps us from all others for a whole request's time, and again whenever it is chosen to be asked.
+        """
         connect = client._get_conn  # noqa: SLF001 - the one place that all its connections come from
+        client._get_conn_lock_value = nullcontext()  # noqa: SLF001
+        locks: defaultdict[Any, asyncio.Lock] = defaultdict(asyncio.Lock)
 
         async def checked(node_id: Any, **options: Any) -> Any:
+            if self._producer is None:
+                return None  # as for any broker that cannot be connected to
             broker = client.cluster.broker_metadata(node_id)
             connections = client._conns.items()  # noqa: SLF001
             is_open = any(which[0] == node_id and connection.connected() for which, connection in connections)
-            if self._producer is None or (broker is not None and not is_open and not await self._may_go_to(broker)):
-                return None  # as for any broker that cannot be connected to
-            return await connect(node_id, **options)
+            if broker is None or is_open:
+                return await connect(node_id, **options)
+            if not await self._may_go_to(broker):
+                return None
+            try:
+                async with locks[node_id], asyncio.timeout(min(request_seconds, _CONNECT_SECONDS)):
+                    return await connect(node_id, **options)
+            except TimeoutError:
+                client.force_metadata_update()  # as it does itself: another broker may lead by now
+                return None
 
         client._get_conn = checked  # noqa: SLF001
 

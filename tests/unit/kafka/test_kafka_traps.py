@@ -111,6 +111,23 @@ async def test_a_start_that_hangs_is_awaited_together_and_each_sender_leaves_whe
         assert running.connections == 1
 
 
+async def test_connecting_to_a_broker_that_hangs_does_not_hold_up_the_others(make_clusters, monkeypatch):
+    monkeypatch.setattr("random.choice", min)  # what is random is the broker that is asked for metadata
+    monkeypatch.setattr("random.shuffle", list.sort)
+    async with broker() as first, broker() as hung, broker() as other:
+        clusters = make_clusters(SHUTTLE_KAFKA_REQUEST_TIMEOUT_SECONDS="60")
+        await send(clusters, first.url("known"), "a")
+        first.led_by = {"of-hung": hung, "of-other": other}
+        hung.answering = hanging_at(VERSIONS)
+        waiting = asyncio.ensure_future(send(clusters, first.url("of-hung"), "b"))
+        await hung.until(lambda: hung.asked)
+        began = time.monotonic()
+        await send(clusters, first.url("of-other"), "c")
+        assert time.monotonic() - began < 3
+        assert other.values == [b"c"]
+        waiting.cancel()
+
+
 async def test_closing_does_not_wait_for_a_cluster_that_hangs(make_clusters):
     async with broker() as running:
         running.answering = hanging_at(PRODUCE)
