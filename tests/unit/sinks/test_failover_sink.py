@@ -1,6 +1,5 @@
 """failover(…): the first that works, the next in time from the first unacknowledged byte, no way back in a build."""
 
-import asyncio
 import json
 import signal
 import time
