@@ -24,40 +24,57 @@ _Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 @dataclass
 class _Fate:
-    """What happens to one connection; `left_bytes` may still pass, in both directions together."""
+    """What happens to a connection for its next `stretch_bytes`; of them `left_bytes` may pass; both directions count.
+
+    `cut` and `reset` break the connection where `left_bytes` are used up.
+    """
 
     kind: str | None
     left_bytes: float
+    stretch_bytes: float
 
 
 @dataclass
 class TcpProxy:
-    """Passes connections on to `target_port` of loopback; `share` of them suffer one of KINDS, until `calm`."""
+    """Passes connections on to `target_port` of loopback; `share` of them suffer one of `kinds`, until `calm`.
+
+    With `stretch_bytes` a connection is not judged once but again each time that so many bytes have passed, so that
+    one which is kept alive suffers as often as many short ones would.
+    """
 
     seed: int
     share: float
     longest_before_cut_bytes: int
+    kinds: tuple[str, ...] = KINDS
+    stretch_bytes: float = float("inf")
     target_port: int = 0
     url: str = ""
     suffered: Counter[str] = field(default_factory=Counter)
     passed: int = 0
     _moments: random.Random = field(init=False)
+    _sounding: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         self._moments = random.Random(self.seed)
+        self._sounding.set()
 
     def calm(self) -> None:
-        """New connections suffer nothing any more."""
+        """From now on nothing suffers any more but what suffers already."""
         self.share = 0
+        self._sounding.set()
+
+    def fall_silent(self) -> None:
+        """Until `calm` nothing passes, of old connections and of new ones, and nobody is told."""
+        self._sounding.clear()
 
     def _fate(self) -> _Fate:
         if self._moments.random() >= self.share:
             self.passed += 1
-            return _Fate(None, float("inf"))
-        kind = self._moments.choice(KINDS)
+            return _Fate(None, float("inf"), self.stretch_bytes)
+        kind = self._moments.choice(self.kinds)
         self.suffered[kind] += 1
         cut_after = self._moments.randrange(self.longest_before_cut_bytes)
-        return _Fate(kind, cut_after if kind in {"cut", "reset"} else float("inf"))
+        return _Fate(kind, cut_after if kind in {"cut", "reset"} else float("inf"), self.stretch_bytes)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, to its end."""
@@ -66,6 +83,7 @@ class TcpProxy:
             await asyncio.sleep(_BLACK_HOLE_SECONDS)
             _reset(writer)
             return
+        await self._sounding.wait()
         try:
             theirs = await asyncio.open_connection("127.0.0.1", self.target_port)
         except OSError:
@@ -76,8 +94,8 @@ class TcpProxy:
     async def _carry(self, ours: _Streams, theirs: _Streams, fate: _Fate) -> None:
         broken = asyncio.Event()
         ways = [
-            asyncio.create_task(_pass(ours[0], theirs[1], fate, broken)),
-            asyncio.create_task(_pass(theirs[0], ours[1], fate, broken)),
+            asyncio.create_task(self._pass(ours[0], theirs[1], fate, broken)),
+            asyncio.create_task(self._pass(theirs[0], ours[1], fate, broken)),
         ]
         waiting = asyncio.create_task(broken.wait())
         both = asyncio.gather(*ways, return_exceptions=True)
@@ -94,23 +112,39 @@ class TcpProxy:
                     writer.close()
             await asyncio.gather(both, waiting, return_exceptions=True)
 
+    async def _pass(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, fate: _Fate, broken: asyncio.Event
+    ) -> None:
+        """One direction, until its sender ends it; a broken one breaks the other too."""
+        try:
+            while block := await reader.read(_SLOW_BYTES if fate.kind == "slow read" else _BLOCK_BYTES):
+                await self._sounding.wait()
+                if not await self._pass_block(block, writer, fate):
+                    broken.set()
+                    return
+            writer.write_eof()
+        except OSError:
+            broken.set()
 
-async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, fate: _Fate, broken: asyncio.Event) -> None:
-    """One direction, until its sender ends it; a broken one breaks the other too."""
-    try:
-        while block := await reader.read(_SLOW_BYTES if fate.kind == "slow read" else _BLOCK_BYTES):
-            if fate.kind in {"latency", "slow read"}:
-                await asyncio.sleep(_LATENCY_SECONDS)
-            allowed = block[: int(min(fate.left_bytes, len(block)))]
-            fate.left_bytes -= len(allowed)
-            writer.write(allowed)
-            await writer.drain()
-            if len(allowed) < len(block):
-                broken.set()
-                return
-        writer.write_eof()
-    except OSError:
-        broken.set()
+    async def _pass_block(self, block: bytes, writer: asyncio.StreamWriter, fate: _Fate) -> bool:
+        """False = here the connection breaks."""
+        if fate.kind == "black hole":
+            await asyncio.sleep(_BLACK_HOLE_SECONDS)
+            return False
+        if fate.kind in {"latency", "slow read"}:
+            await asyncio.sleep(_LATENCY_SECONDS)
+        allowed = block[: int(min(fate.left_bytes, len(block)))]
+        fate.left_bytes -= len(allowed)
+        fate.stretch_bytes -= len(allowed)
+        writer.write(allowed)
+        await writer.drain()
+        if len(allowed) < len(block):
+            return False
+        if fate.stretch_bytes <= 0:
+            following = self._fate()
+            fate.kind, fate.left_bytes = following.kind, following.left_bytes
+            fate.stretch_bytes = following.stretch_bytes
+        return True
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
@@ -121,12 +155,19 @@ def _reset(writer: asyncio.StreamWriter) -> None:
 
 
 @asynccontextmanager
-async def tcp_proxy(seed: int, share: float, *, longest_before_cut_bytes: int = 3000) -> AsyncIterator[TcpProxy]:
+async def tcp_proxy(
+    seed: int,
+    share: float,
+    *,
+    longest_before_cut_bytes: int = 3000,
+    kinds: tuple[str, ...] = KINDS,
+    stretch_bytes: float = float("inf"),
+) -> AsyncIterator[TcpProxy]:
     """A proxy on a port of its own; its target may be named later.
 
     A request of a small build and its answer have some hundred to some thousand bytes: cut within, not behind them.
     """
-    proxy = TcpProxy(seed, share, longest_before_cut_bytes)
+    proxy = TcpProxy(seed, share, longest_before_cut_bytes, kinds, stretch_bytes)
     serving: set[asyncio.Task[None]] = set()
 
     def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
