@@ -7,14 +7,16 @@ from dataclasses import dataclass, field
 
 import aiohttp
 from aiohttp import web
+from yarl import URL
 
 HTML = "<!DOCTYPE html><html><body><h2>HTTP ERROR</h2></body></html>"
-_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "content-encoding", "host"}
+# Host goes on as it came: S3's signature holds it, and Jenkins' links follow it.
+_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length"}
 
 
 @dataclass
 class FaultyProxy:
-    """`fault` is asked for every request; None = pass it on. Faults: a status, or one of the words below.
+    """`fault` is asked for every request; None = pass it on. Faults: a status (with `page`), or one of these words.
 
     garbage: 200 with HTML; reset: the connection is reset; hang: no answer until `calm`; lose: passed on, and the
     answer is lost; cut: passed on, and the body is cut in its middle; late: passed on only at `calm`, answer lost.
@@ -22,6 +24,7 @@ class FaultyProxy:
 
     target: str
     url: str = ""
+    page: str = HTML
     fault: Callable[[web.Request], int | str | None] = lambda _request: None
     hits: list[tuple[str, int | str]] = field(default_factory=list)
     hit: asyncio.Condition = field(default_factory=asyncio.Condition)
@@ -46,7 +49,7 @@ class FaultyProxy:
             self.hits.append((request.path, fault))
             self.hit.notify_all()
         if isinstance(fault, int):
-            return web.Response(status=fault, text=HTML, content_type="text/html")
+            return web.Response(status=fault, text=self.page, content_type="text/html")
         if fault == "garbage":
             return web.Response(text=HTML, content_type="text/html")
         if fault == "hang":
@@ -67,11 +70,14 @@ class FaultyProxy:
         await self.calmed.wait()
         await self._send(request, body)
 
+    def _goes_to(self, request: web.Request) -> URL:
+        return URL(self.target + request.raw_path, encoded=True)
+
     async def _send(self, request: web.Request, body: bytes) -> None:
         async with (
             aiohttp.ClientSession() as session,
             session.request(
-                request.method, self.target + request.raw_path, data=body, headers=_headers(request.headers)
+                request.method, self._goes_to(request), data=body, headers=_headers(request.headers)
             ) as answer,
         ):
             await answer.read()
@@ -81,7 +87,7 @@ class FaultyProxy:
             aiohttp.ClientSession(auto_decompress=False) as session,
             session.request(
                 request.method,
-                self.target + request.raw_path,
+                self._goes_to(request),
                 data=await request.read(),
                 headers=_headers(request.headers),
                 allow_redirects=False,

@@ -53,10 +53,31 @@ class TcpProxy:
     passed: int = 0
     _moments: random.Random = field(init=False)
     _sounding: asyncio.Event = field(default_factory=asyncio.Event)
+    _serving: set[asyncio.Task[None]] = field(default_factory=set)
+    _server: asyncio.Server | None = None
 
     def __post_init__(self) -> None:
         self._moments = random.Random(self.seed)
         self._sounding.set()
+
+    async def listen(self) -> None:
+        """Take connections; after `refuse` on the same port again."""
+        port = int(self.url.rpartition(":")[2]) if self.url else 0
+        self._server = await asyncio.start_server(self._accepted, "127.0.0.1", port)
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    async def refuse(self) -> None:
+        """Break every connection and refuse new ones, as a port does that nobody listens on."""
+        if self._server is not None:
+            self._server.close()
+        for task in self._serving:
+            task.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
+
+    def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self.serve(reader, writer))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
 
     def calm(self) -> None:
         """From now on nothing suffers any more but what suffers already."""
@@ -168,19 +189,8 @@ async def tcp_proxy(
     A request of a small build and its answer have some hundred to some thousand bytes: cut within, not behind them.
     """
     proxy = TcpProxy(seed, share, longest_before_cut_bytes, kinds, stretch_bytes)
-    serving: set[asyncio.Task[None]] = set()
-
-    def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(proxy.serve(reader, writer))
-        serving.add(task)
-        task.add_done_callback(serving.discard)
-
-    server = await asyncio.start_server(accepted, "127.0.0.1", 0)
-    proxy.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    await proxy.listen()
     try:
         yield proxy
     finally:
-        server.close()
-        for task in serving:
-            task.cancel()
-        await asyncio.gather(*serving, return_exceptions=True)
+        await proxy.refuse()
