@@ -53,6 +53,7 @@ class TcpProxy:
     passed: int = 0
     _moments: random.Random = field(init=False)
     _sounding: asyncio.Event = field(default_factory=asyncio.Event)
+    _taken: asyncio.Event = field(default_factory=asyncio.Event)
     _serving: set[asyncio.Task[None]] = field(default_factory=set)
     _server: asyncio.Server | None = None
 
@@ -74,10 +75,22 @@ class TcpProxy:
             task.cancel()
         await asyncio.gather(*self._serving, return_exceptions=True)
 
+    async def until_taken(self) -> None:
+        """Return once there has been a connection."""
+        await self._taken.wait()
+
     def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(self.serve(reader, writer))
+        self._taken.set()
+        task = asyncio.create_task(self._serve(reader, writer))
         self._serving.add(task)
         task.add_done_callback(self._serving.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await self.serve(reader, writer)
+        except asyncio.CancelledError:
+            _reset(writer)
+            raise
 
     def calm(self) -> None:
         """From now on nothing suffers any more but what suffers already."""

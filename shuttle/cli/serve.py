@@ -6,6 +6,8 @@ from shuttle.cli.failures import CommandError
 def serve() -> None:
     """Run the service; its settings are environment variables, documented in .env.example."""
     import asyncio
+    import os
+    import sys
 
     from shuttle.settings import load_settings
 
@@ -16,6 +18,11 @@ def serve() -> None:
         asyncio.run(serve_until_signal(settings))
     except OSError as error:  # the port is taken, the data directory is not ours, the disk is full
         raise CommandError(f"The service cannot run: {error}.") from error
+    # All is closed and durable. A thread may still wait for an answer of S3 or Jenkins (90 s when nothing comes), and
+    # the interpreter would wait for the thread.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def migrate() -> None:

@@ -23,6 +23,8 @@ from shuttle.request import BuildRequest, ParsedRequest, canonical_json, decode_
 from shuttle.sources.data import decode_data_url
 from shuttle.store.accept import NewBuild, NewParty, target_bytes
 
+# Callers in the field wait 60 s for the answer; a store that says nothing would hold theirs for 90.
+_LONGEST_PUT_SECONDS = 45.0
 _RETRY_SOON = {"Retry-After": "5"}
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
@@ -108,7 +110,11 @@ class Acceptance:
         with local_disk(), tempfile.NamedTemporaryFile(dir=folder, prefix="data-source-") as file:
             await asyncio.to_thread(file.write, content)
             file.flush()
-            await self._ports.objects.put(name, Path(file.name), content_type=content_type)
+            try:
+                async with asyncio.timeout(_LONGEST_PUT_SECONDS):
+                    await self._ports.objects.put(name, Path(file.name), content_type=content_type)
+            except TimeoutError:
+                raise ObjectStoreError("The object store does not take the source in time.") from None
 
     def _new_build(
         self, app_id: str, build_id: str, parsed: ParsedRequest, content: bytes, build_uuid: str
