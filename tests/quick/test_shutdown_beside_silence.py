@@ -4,6 +4,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,7 +34,7 @@ async def left_in_time(product: Product) -> None:
 
 
 async def test_a_store_that_says_nothing(tmp_path: Path, silence: TcpProxy):
-    settings = {"SHUTTLE_SHUTDOWN_SECONDS": str(SHUTDOWN_SECONDS), **bucket_at(silence.url)}
+    settings: Any = {"SHUTTLE_SHUTDOWN_SECONDS": str(SHUTDOWN_SECONDS), **bucket_at(silence.url)}
     async with running_product(tmp_path, **settings) as product:
         posting = asyncio.create_task(product.session.post(f"{product.url}/app/1", json=script_request()))
         await silence.until_taken()
@@ -43,7 +44,7 @@ async def test_a_store_that_says_nothing(tmp_path: Path, silence: TcpProxy):
 
 async def test_a_jenkins_that_says_nothing(tmp_path: Path, silence: TcpProxy):
     url = silence.url.replace("://", f"://{USER}:{TOKEN}@")
-    settings = {"SHUTTLE_SHUTDOWN_SECONDS": str(SHUTDOWN_SECONDS), "JENKINS_URL": url}
+    settings: Any = {"SHUTTLE_SHUTDOWN_SECONDS": str(SHUTDOWN_SECONDS), "JENKINS_URL": url}
     async with running_product(tmp_path, **settings) as product:
         await product.submit("app", "1", "#!/bin/sh\n")
         await silence.until_taken()
