@@ -24,8 +24,9 @@ from shuttle.outgoing.connector import AddressPolicy
 from shuttle.settings import load_settings
 from shuttle.sinks import SinkTarget
 from shuttle.sinks.carry import Carrier, Tries
-from shuttle.sinks.kafka import KafkaSender, Messages
-from shuttle.sinks.lines import next_lines
+from shuttle.sinks.kafka import KafkaSender
+from shuttle.sinks.lines import lines_from
+from shuttle.sinks.messages import Messages
 from tests.real.kafka_brokers import LIBRARIES, Brokers, running_brokers
 
 LINES = 200_000
@@ -48,11 +49,10 @@ def written_log(path: Path) -> Spool:
 async def finished_messages(spool: Spool, target: SinkTarget) -> tuple[bytes, list[Record]]:
     """The key, and all that the sink sends."""
     messages, records, offset = Messages(target), list[Record](), 0
-    while (lines := await next_lines(spool, offset)) is not None:
-        for end_offset, portion in messages.shipments(lines):
-            records += portion
-            offset = end_offset
-    return messages.key, [*records, messages.finished(offset)]
+    while (lines := await lines_from(spool, offset)) is not None:
+        records += messages.of(lines)
+        offset = lines.end_offset
+    return messages.key, records + messages.finished(offset)
 
 
 async def bare_loop(brokers: Brokers, topic: str, key: bytes, records: list[Record]) -> None:
@@ -64,11 +64,11 @@ async def bare_loop(brokers: Brokers, topic: str, key: bytes, records: list[Reco
     try:
         on_their_way = []
         batch = producer.create_batch()
-        for record in records:
-            if batch.append(timestamp=None, key=key, value=record.value, headers=record.headers) is None:
+        for value, headers in records:
+            if batch.append(timestamp=None, key=key, value=value, headers=headers) is None:
                 on_their_way.append(await producer.send_batch(batch, topic, partition=0))
                 batch = producer.create_batch()
-                batch.append(timestamp=None, key=key, value=record.value, headers=record.headers)
+                batch.append(timestamp=None, key=key, value=value, headers=headers)
         on_their_way.append(await producer.send_batch(batch, topic, partition=0))
         await asyncio.gather(*on_their_way)
     finally:

@@ -22,7 +22,7 @@ class KafkaPost:
     async def post(self, delivery: DueDelivery, at: datetime) -> Answer:
         """See the port; acknowledged by all replicas in sync."""
         headers = self.signer.headers(delivery.webhook_id, at, delivery.body)
-        record = Record(delivery.body, [(name, text.encode()) for name, text in headers.items()])
+        record: Record = delivery.body, [(name, text.encode()) for name, text in headers.items()]
         address = read_kafka_url(delivery.url, "url")
         try:
             await self.kafka.send(address, _key(delivery), [record], patience_seconds=self.timeout_seconds)

@@ -1,13 +1,14 @@
 """The clusters that we speak to: a producer for each, made when first needed, anew after failures, closed when idle."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable
+from functools import partial
 
 from shuttle.errors import KafkaUnavailableError
 from shuttle.kafka import Record
 from shuttle.kafka.access import Access, access_to
-from shuttle.kafka.lane import SmallerBatchesError
 from shuttle.kafka.producer import Producer
+from shuttle.kafka.stream import HeldLane, LaneStream
 from shuttle.outgoing.connector import AddressPolicy, CheckingResolver
 from shuttle.outgoing.kafka_url import KafkaAddress, shown_hosts
 from shuttle.settings import Settings
@@ -21,15 +22,27 @@ class KafkaClusters:
         self._resolver = CheckingResolver(policy)
         self._clusters: dict[tuple[frozenset[tuple[str, int]], Access], _Cluster] = {}
 
+    def stream(self, address: KafkaAddress, key: bytes) -> LaneStream:
+        """See the port."""
+        return LaneStream(partial(self._hold, address, key), key)
+
+    async def _hold(self, address: KafkaAddress, key: bytes, patience_seconds: float) -> HeldLane:
+        return await self._cluster(address).hold(address.topic, key, patience_seconds)
+
     async def send(
-        self, address: KafkaAddress, key: bytes, records: Sequence[Record], *, patience_seconds: float
+        self, address: KafkaAddress, key: bytes, records: Iterable[Record], *, patience_seconds: float
     ) -> None:
         """See the port."""
-        await self._cluster(address).send(address.topic, key, records, patience_seconds)
+        stream = self.stream(address, key)
+        try:
+            await stream.put(records, patience_seconds)
+            await stream.acknowledged(patience_seconds)
+        finally:
+            stream.close()
 
     async def check(self, address: KafkaAddress, *, patience_seconds: float) -> None:
         """Whether the cluster lets us in and has the topic; raises as `send`."""
-        await self._cluster(address).send(address.topic, b"", [], patience_seconds)
+        await self.send(address, b"", (), patience_seconds=patience_seconds)
 
     def _cluster(self, address: KafkaAddress) -> "_Cluster":
         access = access_to(address, self._settings)
@@ -71,25 +84,22 @@ class _Cluster:
         resting = starting is None or (starting.done() and self._unusable(starting))
         return bool(self._waiting or self._sending or self._ending) or not resting
 
-    async def send(self, topic: str, key: bytes, records: Sequence[Record], patience_seconds: float) -> None:
+    async def hold(self, topic: str, key: bytes, patience_seconds: float) -> HeldLane:
+        """The key's lane; while it is held, its producer is neither idle nor, should it fail, ended."""
+        deadline = asyncio.get_running_loop().time() + patience_seconds
         self._waiting += 1
         try:
-            await self._send(topic, key, records, patience_seconds)
+            producer = await self._producer(deadline)
         finally:
             self._waiting -= 1
-
-    async def _send(self, topic: str, key: bytes, records: Sequence[Record], patience_seconds: float) -> None:
-        deadline = asyncio.get_running_loop().time() + patience_seconds
-        while True:
-            producer = await self._producer(deadline)
-            self._sending[producer] = self._sending.get(producer, 0) + 1
-            try:
-                left_seconds = max(deadline - asyncio.get_running_loop().time(), 0)
-                return await producer.send(topic, key, records, self._limits, left_seconds)
-            except SmallerBatchesError:
-                deadline = asyncio.get_running_loop().time() + patience_seconds  # an answer is a sign of life
-            finally:
-                self._over(producer)
+        self._sending[producer] = self._sending.get(producer, 0) + 1
+        try:
+            left_seconds = max(deadline - asyncio.get_running_loop().time(), 0)
+            lane = await producer.lane(topic, key, self._limits, left_seconds)
+        except BaseException:
+            self._over(producer)
+            raise
+        return HeldLane(lane, partial(self._over, producer))
 
     async def _producer(self, deadline: float) -> Producer:
         """The one in use, or a new one; all who need it await the same start, which ends with its own timeout."""

@@ -2,8 +2,9 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Protocol
 
 from aiokafka.errors import MessageSizeTooLargeError, RecordListTooLargeError
@@ -15,6 +16,8 @@ from shuttle.kafka import Record
 BATCH_BYTES = 512 * 1024
 # Of a record beside its key and value: our headers and the protocol's own, about.
 _OVERHEAD_BYTES = 96
+# Packed between two turns of the loop, about 0.5 ms: what is on the wire, and everybody else, goes on meanwhile.
+_RECORDS_AT_ONCE = 400
 
 
 class Batch(Protocol):
@@ -33,22 +36,61 @@ class SmallerBatchesError(KafkaUnavailableError):
     """The topic takes less at once than we sent: send again, the lanes know better now."""
 
 
-@dataclass(slots=True)
-class _Shipment:
-    """Records of one sender, in a lane's queue until all are acknowledged; `sent` of them are, or are on the wire."""
+@dataclass(slots=True, eq=False)
+class Shipment:
+    """One portion of a sender's records, from the queue until all are acknowledged.
+
+    `left` are not packed yet, and before them `held`: one that the last batch had no room for.
+    """
 
     key: bytes
-    records: Sequence[Record]
+    records: Iterable[Record]
     arrived: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
-    sent: int = 0
+    left: Iterator[Record] = field(init=False)
+    held: tuple[Record, ...] = ()
+
+    def __post_init__(self) -> None:
+        self.left = iter(self.records)
+
+    def withdraw(self) -> None:
+        """Pack no more of it; what is packed already may land all the same."""
+        self.arrived.cancel()
+
+    def arrive(self) -> None:
+        """All of it is acknowledged."""
+        if not self.arrived.done():
+            self.arrived.set_result(None)
+
+    def fail(self, failure: Exception) -> None:
+        """It may not have arrived, and is not sent any more."""
+        if not self.arrived.done():
+            self.arrived.set_exception(failure)
+            self.arrived.exception()  # told, also to a sender that has just stopped waiting
+
+
+@dataclass(slots=True)
+class _Load:
+    """A batch and what is in it: the shipment of its first record, and those whose last record it holds."""
+
+    batch: Batch
+    count: int = 0
+    size_bytes: int = 0
+    first: Shipment | None = None
+    completed: list[Shipment] = field(default_factory=list)
+
+    def grows_beyond(self, limit_bytes: int, record_bytes: int) -> bool:
+        """Count a record's key and value in; whether it is one too many. The first never is."""
+        is_first = not self.size_bytes
+        self.size_bytes += record_bytes + _OVERHEAD_BYTES
+        return self.size_bytes > limit_bytes and not is_first
 
 
 class Lane:
     """The queue of one partition. Batches hold what is there, of all senders; the next goes when one is acknowledged.
 
-    `put` sends a batch and returns with its acknowledgement; `limits` has the bytes of a batch by topic, learned from
-    refusals. After a failure everything queued has failed and the lane is not used again: what was on the wire may
-    still arrive, so its successors must not be sent without it.
+    It is packed while the one before is on the wire. `put` sends a batch and returns with its acknowledgement;
+    `limits` has the bytes of a batch by topic, learned from refusals. After a failure everything queued has failed and
+    the lane is not used again: what was on the wire may still arrive, so its successors must not be sent without it.
     """
 
     def __init__(
@@ -65,7 +107,8 @@ class Lane:
         self._put = put
         self._limits = limits
         self._explain = explain
-        self._queue: deque[_Shipment] = deque()
+        self._queue: deque[Shipment] = deque()
+        self._loads: deque[_Load] = deque()
         self._task: asyncio.Task[None] | None = None
         self._failure: Exception | None = None
         self._acknowledged = 0
@@ -75,84 +118,126 @@ class Lane:
         """Nothing can be sent by it any more."""
         return self._failure is not None
 
-    async def send(self, key: bytes, records: Sequence[Record], patience_seconds: float) -> None:
-        """See `shuttle.kafka.Kafka.send`."""
+    def queue(self, key: bytes, records: Iterable[Record]) -> Shipment:
+        """Send the records behind all that were queued before; see `arrived`."""
+        shipment = Shipment(key, records)
         if self._failure is not None:
-            raise self._failure
-        shipment = _Shipment(key, records)
+            shipment.fail(self._failure)
+            return shipment
         self._queue.append(shipment)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run(), name=f"kafka {self._topic}")
-        try:
-            while not shipment.arrived.done():
-                before = self._acknowledged
-                await asyncio.wait((shipment.arrived,), timeout=patience_seconds)
-                if self._acknowledged == before and not shipment.arrived.done():
-                    raise self._explain(TimeoutError())
-            shipment.arrived.result()
-        finally:
-            # Whoever stops waiting sends no more of it; what is on the wire already may land all the same.
-            shipment.arrived.cancel()
+        return shipment
+
+    async def arrived(self, shipment: Shipment, left_seconds: float, patience_seconds: float) -> None:
+        """Return once it is acknowledged; raises what kept it.
+
+        Or that nobody's records were acknowledged: not within `left_seconds`, or later not for the patience.
+        """
+        while not shipment.arrived.done():
+            before = self._acknowledged
+            await asyncio.wait((shipment.arrived,), timeout=left_seconds)
+            if self._acknowledged == before and not shipment.arrived.done():
+                raise self._explain(TimeoutError())
+            left_seconds = patience_seconds
+        shipment.arrived.result()
 
     async def _run(self) -> None:
-        while self._queue:
-            batch, count = self._new_batch(), 0
+        try:
+            while self._queue or self._loads:
+                await self._ship(self._loads[0] if self._loads else self._begin())
+                self._loads.popleft()
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait for this task have to know
+            self._fail(error)
+
+    def _begin(self) -> _Load:
+        load = _Load(self._new_batch())
+        self._loads.append(load)
+        return load
+
+    async def _ship(self, load: _Load) -> None:
+        """Fill it up, send it, and pack the next one meanwhile."""
+        more = True
+        while more:
+            more = self._pack(load)
+            await asyncio.sleep(0)
+        if load.count:
+            sending = asyncio.ensure_future(self._put(load.batch))
             try:
-                count = self._fill(batch)
-                if count:
-                    await self._put(batch)
-            except Exception as error:  # noqa: BLE001 - whatever it is, those who wait for this task have to know
-                self._fail(error, batch.size(), count)
-                return
-            self._acknowledged += count
-            while self._queue and self._is_over(self._queue[0]):
-                shipment = self._queue.popleft()
-                if not shipment.arrived.done():
-                    shipment.arrived.set_result(None)
+                await self._pack_next(sending)
+                await sending
+            finally:
+                if not sending.done():
+                    sending.cancel()
+                    await asyncio.gather(sending, return_exceptions=True)
+        self._acknowledged += load.count
+        for shipment in load.completed:
+            shipment.arrive()
 
-    def _is_over(self, shipment: _Shipment) -> bool:
-        return shipment.sent == len(shipment.records) or shipment.arrived.done()
+    async def _pack_next(self, sending: asyncio.Future[None]) -> None:
+        """What is queued, until what is on the wire is acknowledged."""
+        await asyncio.sleep(0)
+        following = self._begin() if self._queue else None
+        more = True
+        while following is not None and more and not sending.done():
+            more = self._pack(following)
+            await asyncio.sleep(0)
 
-    def _fill(self, batch: Batch) -> int:
-        """Put queued records into the batch, in their order, as many as it takes; returns how many."""
-        count, size_bytes, append = 0, 0, batch.append
-        limit_bytes = self._limits.get(self._topic, BATCH_BYTES)
-        for shipment in self._queue:
-            if self._is_over(shipment):
-                continue
-            key = shipment.key
-            for value, headers in shipment.records[shipment.sent :]:
-                size_bytes += len(value) + _OVERHEAD_BYTES + len(key)
-                if count and size_bytes > limit_bytes:
-                    return count
-                if append(timestamp=None, key=key, value=value, headers=headers) is None:
-                    return count
-                shipment.sent += 1
+    def _pack(self, load: _Load) -> bool:
+        """Put some of the queue into the batch, in its order; whether there is more, and room for it."""
+        limit_bytes = self._limits.get(self._topic)
+        most = load.count + _RECORDS_AT_ONCE
+        while self._queue and load.count < most:
+            shipment = self._queue[0]
+            if not shipment.arrived.done():
+                if not self._pack_from(shipment, load, most, limit_bytes):
+                    return False
+                if load.count >= most:
+                    return True
+                load.completed.append(shipment)
+            self._queue.popleft()
+        return bool(self._queue)
+
+    def _pack_from(self, shipment: Shipment, load: _Load, most: int, limit_bytes: int | None) -> bool:
+        """Up to `most` in the batch, or all that is left of the shipment; False = the batch is full."""
+        append, key, count = load.batch.append, shipment.key, load.count
+        held, shipment.held = shipment.held, ()
+        try:
+            for record in chain(held, shipment.left):
+                value, headers = record
+                is_full = limit_bytes is not None and load.grows_beyond(limit_bytes, len(value) + len(key))
+                if is_full or append(timestamp=None, key=key, value=value, headers=headers) is None:
+                    shipment.held = (record,)
+                    return False
                 count += 1
-        return count
+                if count >= most:
+                    break
+        finally:
+            load.count = count
+            load.first = load.first or (shipment if count else None)
+        return True
 
-    def _fail(self, error: Exception, size_bytes: int, count: int) -> None:
+    def _fail(self, error: Exception) -> None:
         failure = self._failure = self._explain(error)
+        loads, self._loads = self._loads, deque()
         queue, self._queue = self._queue, deque()
         if isinstance(error, MessageSizeTooLargeError | RecordListTooLargeError):
+            refused = loads[0]
             failure = self._failure = SmallerBatchesError(f"The Kafka topic {self._topic} takes smaller batches.")
-            if count > 1:
-                self._limits[self._topic] = min(self._limits.get(self._topic, BATCH_BYTES), size_bytes // 2)
-            else:
-                sender = next(shipment for shipment in queue if shipment.sent)
-                _tell(sender, RecordTooLargeError(f"The Kafka topic {self._topic} takes no message of this size."))
+            if refused.count > 1:
+                limit_bytes = self._limits.get(self._topic, BATCH_BYTES)
+                self._limits[self._topic] = min(limit_bytes, refused.batch.size() // 2)
+            elif refused.first is not None:
+                refused.first.fail(RecordTooLargeError(f"The Kafka topic {self._topic} takes no message of this size."))
+        for load in loads:
+            for shipment in load.completed:
+                shipment.fail(failure)
         for shipment in queue:
-            _tell(shipment, failure)
+            shipment.fail(failure)
 
     async def close(self) -> None:
         """Stop; whoever waits is told that nothing was acknowledged."""
         if self._task is not None and not self._task.done():
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        self._fail(KafkaUnavailableError("The connection to Kafka was closed."), 0, 0)
-
-
-def _tell(shipment: _Shipment, failure: Exception) -> None:
-    if not shipment.arrived.done():
-        shipment.arrived.set_exception(failure)
-        shipment.arrived.exception()  # told, also to a sender that has just stopped waiting
+        self._fail(KafkaUnavailableError("The connection to Kafka was closed."))

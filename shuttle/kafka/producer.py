@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import MutableMapping, Sequence
+from collections.abc import MutableMapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -12,7 +12,6 @@ from aiokafka.errors import KafkaError
 from aiokafka.partitioner import DefaultPartitioner
 
 from shuttle.errors import AddressRefusedError, KafkaUnavailableError, ShuttleError
-from shuttle.kafka import Record
 from shuttle.kafka.access import Access, why
 from shuttle.kafka.lane import BATCH_BYTES, Batch, Lane
 from shuttle.kafka.reach import reach
@@ -85,17 +84,11 @@ class Producer:
         """Take no further sends."""
         self._retired = True
 
-    async def send(
-        self, topic: str, key: bytes, records: Sequence[Record], limits: MutableMapping[str, int], patience: float
-    ) -> None:
-        """See `shuttle.kafka.Kafka.send`; `patience` in seconds."""
-        lane = await self._lane(topic, key, limits, patience)
-        await lane.send(key, records, patience)
-
-    async def _lane(self, topic: str, key: bytes, limits: MutableMapping[str, int], patience: float) -> Lane:
+    async def lane(self, topic: str, key: bytes, limits: MutableMapping[str, int], patience_seconds: float) -> Lane:
+        """The lane of the key's partition; `limits` as there. Raises KafkaUnavailableError."""
         producer = self._started()
         try:
-            async with asyncio.timeout(min(patience, self._timeout_seconds)):
+            async with asyncio.timeout(min(patience_seconds, self._timeout_seconds)):
                 partitions = sorted(await producer.partitions_for(topic))
         except (KafkaError, TimeoutError) as error:
             raise self._explain(error) from None

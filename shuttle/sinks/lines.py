@@ -4,41 +4,48 @@ from dataclasses import dataclass
 
 from shuttle.logs import LogReader
 
-_BLOCK_BYTES = 256 * 1024
+_BLOCK_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """Whole lines from `offset` on, without their LF; the last has none either if `no_newline`, and ends the log."""
+    """Whole lines from `offset` on, at least one; `text` is without the LF of the last, and `no_newline`: it has none.
+
+    Such a line ends the log, and is alone.
+    """
 
     offset: int
-    lines: list[bytes]
+    text: bytes
     no_newline: bool = False
 
     @property
     def end_offset(self) -> int:
         """Where the next line begins."""
-        ends = len(self.lines) - self.no_newline
-        return self.offset + sum(map(len, self.lines)) + ends
+        return self.offset + len(self.text) + (not self.no_newline)
+
+    @property
+    def longest_bytes(self) -> int:
+        """Of the longest line."""
+        return max(map(len, self.text.split(b"\n")))
 
 
-async def next_lines(log: LogReader, offset: int) -> Lines | None:
-    """What follows `offset`, the beginning of a line, as soon as there is a whole one; None = the log's end.
+async def lines_from(log: LogReader, offset: int) -> Lines | None:
+    """Some of what follows `offset`, the beginning of a line; None = there is no whole line now, or the log's end.
 
     Holds one block, or a single longer line.
     """
     wanted_bytes = _BLOCK_BYTES
     while True:
         block = await _read(log, offset, wanted_bytes)
-        end = block.rfind(b"\n") + 1
-        if end:
-            return Lines(offset, block[: end - 1].split(b"\n"))
-        if log.complete and offset + len(block) >= log.size_bytes:
-            return Lines(offset, [block], no_newline=True) if block else None
+        end = block.rfind(b"\n")
+        if end >= 0:
+            return Lines(offset, block[:end])
         if len(block) == wanted_bytes:
             wanted_bytes *= 2
+        elif log.complete and offset + len(block) >= log.size_bytes:
+            return Lines(offset, block, no_newline=True) if block else None
         else:
-            await log.grown_beyond(offset + len(block))
+            return None
 
 
 async def line_start(log: LogReader, offset: int) -> int:

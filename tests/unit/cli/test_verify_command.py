@@ -15,8 +15,8 @@ from shuttle.outgoing.connector import AddressPolicy
 from shuttle.outgoing.kafka_url import read_kafka_url
 from shuttle.settings import Settings, load_settings
 from shuttle.sinks import SinkTarget
-from shuttle.sinks.kafka import Messages
 from shuttle.sinks.lines import Lines
+from shuttle.sinks.messages import Messages
 from tests.kafka_cluster import Cluster, kafka_cluster
 from tests.unit.cli.conftest import FakeShuttle, Run
 
@@ -46,9 +46,9 @@ def messages(final_build: dict[str, Any]) -> list[Record]:
     target = SinkTarget(
         sink_id=1, build_uuid=final_build["build_uuid"], app_id="shop", build_id="7", metadata_json="null", url=""
     )
-    lines = Lines(0, TEXT.split(b"\n"), no_newline=True)
-    ((_, records),) = Messages(target).shipments(lines)
-    return [*records, Messages(target).finished(len(TEXT))]
+    told, ended = Messages(target), TEXT.rindex(b"\n")
+    last = Lines(ended + 1, TEXT[ended + 1 :], no_newline=True)
+    return [*told.of(Lines(0, TEXT[:ended])), *told.of(last), *told.finished(len(TEXT))]
 
 
 async def fill(cluster: Cluster, topic: str, *portions: list[Record]) -> str:
@@ -108,7 +108,8 @@ async def test_a_topic_is_joined_without_doubles_and_other_builds(run: Run, told
 async def test_what_a_topic_lacks_is_named(run: Run, told, final_build):
     told(TEXT)
     one, two, finished, last, end = messages(final_build)
-    cut = Record(two.value, [*two.headers, ("cut", b"3")])
+    value, headers = two
+    cut = value, [*headers, ("cut", b"3")]
     async with kafka_cluster() as cluster:
         for topic, portion, problem in (
             ("gap", [one, finished, last, end], "bytes 4 to 14 are missing"),

@@ -2,7 +2,6 @@
 
 import asyncio
 
-from shuttle.kafka import Record
 from shuttle.kafka.clusters import KafkaClusters
 from shuttle.outgoing.kafka_url import read_kafka_url
 from tests.kafka_cluster import Cluster, kafka_cluster
@@ -10,7 +9,7 @@ from tests.kafka_topic import header
 
 
 async def send(clusters: KafkaClusters, cluster: Cluster, topic: str, key: str, values: list[str]) -> None:
-    records = [Record(value.encode(), [("n", b"%d" % number)]) for number, value in enumerate(values)]
+    records = [(value.encode(), [("n", b"%d" % number)]) for number, value in enumerate(values)]
     address = read_kafka_url(cluster.url(topic), "test")
     await clusters.send(address, key.encode(), records, patience_seconds=10)
 

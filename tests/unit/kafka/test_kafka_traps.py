@@ -26,7 +26,7 @@ QUICK = {"SHUTTLE_KAFKA_REQUEST_TIMEOUT_SECONDS": "0.6"}
 
 
 async def send(clusters: KafkaClusters, url: str, *values: str, patience_seconds: float = 10) -> None:
-    records = [Record(value.encode(), []) for value in values]
+    records: list[Record] = [(value.encode(), []) for value in values]
     await clusters.send(read_kafka_url(url, "test"), b"app/1", records, patience_seconds=patience_seconds)
 
 

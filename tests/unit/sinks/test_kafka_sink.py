@@ -2,16 +2,21 @@
 
 import asyncio
 import json
+from dataclasses import dataclass, field
 from functools import partial
 
 import pytest
 
 from shuttle.kafka.clusters import KafkaClusters
 from shuttle.logs.spool import Spool
+from shuttle.sinks import SinkTarget
+from shuttle.sinks.carry import Carrier
 from shuttle.sinks.kafka import KafkaSender
-from shuttle.sinks.lines import Lines, line_start, next_lines
+from shuttle.sinks.lines import Lines, line_start, lines_from
 from tests.kafka_broker import PRODUCE, Broker, broker
-from tests.unit.sinks.conftest import Build
+from tests.unit.sinks.conftest import QUICK, Build, Ledger
+
+MIB = 1024 * 1024
 
 
 def messages(running: Broker) -> list[tuple[str, int]]:
@@ -138,13 +143,77 @@ async def test_a_log_of_chance_is_joined_from_its_lines(tmp_path) -> None:
     text = b"".join(b"%s\n" % (b"x" * (number * 7919 % 300_000)) for number in range(40)) + b"end"
     log = Spool(tmp_path / "spool")
     log.append(text)
+    assert await lines_from(log, len(text) - 3) is None
     log.end()
     offset, joined = 0, b""
-    while (lines := await next_lines(log, offset)) is not None:
+    while (lines := await lines_from(log, offset)) is not None:
         assert lines.offset == offset
-        joined += b"\n".join(lines.lines) + (b"" if lines.no_newline else b"\n")
+        joined += lines.text + (b"" if lines.no_newline else b"\n")
         offset = lines.end_offset
         assert await line_start(log, offset) == (offset if not lines.no_newline else len(text) - 3)
     assert joined == text
     assert await line_start(log, 5) == text.rfind(b"\n", 0, 5) + 1
-    assert Lines(0, [b"a", b""]).end_offset == 3
+    assert Lines(0, b"a\n").end_offset == 3
+
+
+@dataclass
+class Reading:
+    """How many bytes of all logs are read and not acknowledged, and the most that ever were."""
+
+    under_way: dict[int, int] = field(default_factory=dict)
+    most_bytes: int = 0
+    far_ahead: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def note(self, number: int, size_bytes: int) -> None:
+        self.under_way[number] = size_bytes
+        self.most_bytes = max(self.most_bytes, sum(self.under_way.values()))
+        if self.most_bytes > 9 * MIB:
+            self.far_ahead.set()
+
+
+class WholeLog:
+    """A log of 1 MiB that tells how far it is read."""
+
+    complete = True
+    size_bytes = MIB
+
+    def __init__(self, number: int, reading: Reading) -> None:
+        self.ledger = Ledger()
+        self._number = number
+        self._reading = reading
+        self._text = (b"x" * 1023 + b"\n") * 1024
+
+    async def read(self, offset: int, limit_bytes: int) -> bytes:
+        block = self._text[offset : offset + limit_bytes]
+        acked_offset = max([0, *(int(str(each)) for each in self.ledger.details("acknowledged"))])
+        self._reading.note(self._number, offset + len(block) - acked_offset)
+        return block
+
+    async def grown_beyond(self, offset: int) -> None:
+        """It is whole."""
+
+
+async def test_many_logs_together_are_read_ahead_within_bounds(kafka: KafkaClusters) -> None:
+    reading, sender = Reading(), KafkaSender(kafka, 5)
+    logs = [WholeLog(number, reading) for number in range(40)]
+    async with broker() as running:
+
+        async def slow(api: int) -> None:
+            if api == PRODUCE:
+                await reading.far_ahead.wait()
+
+        running.answering = slow
+        await asyncio.gather(
+            *(
+                Carrier(sender, QUICK).carry(target(running.url(), number), log, log.ledger, lambda: None)
+                for number, log in enumerate(logs)
+            )
+        )
+    assert all(log.ledger.said[-1] == ("done", MIB) for log in logs)
+    assert reading.most_bytes <= 8 * MIB + 40 * 64 * 1024
+
+
+def target(url: str, number: int) -> SinkTarget:
+    return SinkTarget(
+        sink_id=number, build_uuid=f"u-{number}", app_id="app", build_id=f"{number}", metadata_json="null", url=url
+    )

@@ -1,0 +1,68 @@
+"""A stream: one sender's portions on their way through a lane, in order, whatever becomes of lanes and batches."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+
+from shuttle.kafka import Record
+from shuttle.kafka.lane import Lane, Shipment, SmallerBatchesError
+
+
+@dataclass(frozen=True, slots=True)
+class HeldLane:
+    """A lane whose producer stays until `release` is called, once."""
+
+    lane: Lane
+    release: Callable[[], None]
+
+
+class LaneStream:
+    """See `shuttle.kafka.Stream`; `hold` finds a lane within that many seconds.
+
+    The lane changes only while nothing is under way: a portion in another lane could overtake those before it.
+    """
+
+    def __init__(self, hold: Callable[[float], Awaitable[HeldLane]], key: bytes) -> None:
+        self._hold = hold
+        self._key = key
+        self._held: HeldLane | None = None
+        self._under_way: deque[Shipment] = deque()
+        self._sign_of_life_at = 0.0
+
+    async def put(self, records: Iterable[Record], patience_seconds: float) -> None:
+        """See the port."""
+        if self._held is None:
+            self._sign_of_life_at = asyncio.get_running_loop().time()
+            self._held = await self._hold(patience_seconds)
+        self._under_way.append(self._held.lane.queue(self._key, records))
+
+    async def acknowledged(self, patience_seconds: float) -> None:
+        """See the port."""
+        loop = asyncio.get_running_loop()
+        while self._held is not None:
+            left_seconds = max(self._sign_of_life_at + patience_seconds - loop.time(), 0)
+            try:
+                await self._held.lane.arrived(self._under_way[0], left_seconds, patience_seconds)
+                break
+            except SmallerBatchesError:
+                await self._begin_again(patience_seconds)  # an answer is a sign of life
+        self._sign_of_life_at = loop.time()
+        self._under_way.popleft()
+        if not self._under_way:
+            self.close()
+
+    async def _begin_again(self, patience_seconds: float) -> None:
+        portions = [shipment.records for shipment in self._under_way]
+        self.close()
+        for records in portions:
+            await self.put(records, patience_seconds)
+
+    def close(self) -> None:
+        """See the port. All at once: were the first withdrawn alone, what follows it could be sent without it."""
+        for shipment in self._under_way:
+            shipment.withdraw()
+        self._under_way.clear()
+        held, self._held = self._held, None
+        if held is not None:
+            held.release()

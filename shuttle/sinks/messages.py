@@ -1,0 +1,94 @@
+"""The messages that a log is in Kafka: a JSON object a line, made as they are packed (contract section 4)."""
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from json.encoder import encode_basestring
+
+from shuttle.kafka import Record
+from shuttle.sinks import SinkTarget
+from shuttle.sinks.lines import Lines
+
+FINISHED = "Build finished"
+# A message that is smaller than this is not what a broker refuses.
+_LEAST_LINE_BYTES = 64
+_NO_NEWLINE = ("no_newline", b"true")
+
+# What JSON escapes; LF is left, for it parts the lines. Backslash comes first: the others' escapes begin with one.
+_ESCAPES = {
+    bytes([code]): encode_basestring(chr(code))[1:-1].encode() for code in (0x5C, 0x22, *range(0x20)) if code != 0x0A
+}
+_PLAIN = bytes(code for code in range(256) if bytes([code]) not in _ESCAPES)
+
+
+def escaped(text: bytes) -> bytes:
+    """Lines as the insides of JSON strings; the same object if there is nothing to escape.
+
+    All at once: a line at a time this costs three times as much as the rest of a message.
+    """
+    if not text.isascii():
+        text = _valid_utf8(text)
+    special = text.translate(None, _PLAIN)
+    if special:
+        for byte, escape in _ESCAPES.items():
+            if byte in special:
+                text = text.replace(byte, escape)
+    return text
+
+
+def _valid_utf8(text: bytes) -> bytes:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return text.decode("utf-8", "replace").encode()
+    return text
+
+
+class Messages:
+    """The messages of one build's log; `max_line_bytes` is what the broker was found to take of a line."""
+
+    def __init__(self, target: SinkTarget) -> None:
+        self.key = f"{target.app_id}/{target.build_id}".encode()
+        self.build_uuid = ("build_uuid", target.build_uuid.encode())
+        build_id = json.dumps(target.build_id, ensure_ascii=False)
+        head = f'{{"metadata":{target.metadata_json or "null"},"build":{build_id},"job":{build_id},"message":"'
+        self.head = head.encode("utf-8", "surrogatepass")
+        self.max_line_bytes = sys.maxsize
+
+    def of(self, lines: Lines) -> "LineMessages":
+        """A message for each."""
+        return LineMessages(self, lines)
+
+    def finished(self, log_bytes: int) -> list[Record]:
+        """The last message: no line of the log, and its offset is the log's size."""
+        return list(self.of(Lines(log_bytes, FINISHED.encode())))
+
+    def cut_more(self, refused: Lines) -> None:
+        """The broker takes no line as long as the longest of these: cut lines to half of that."""
+        self.max_line_bytes = max(min(refused.longest_bytes, self.max_line_bytes) // 2, _LEAST_LINE_BYTES)
+
+
+@dataclass(frozen=True, slots=True)
+class LineMessages:
+    """Lines as messages, made anew whenever they are iterated: those of a log would not fit into memory."""
+
+    messages: Messages
+    lines: Lines
+
+    def __iter__(self) -> Iterator[Record]:
+        head, build_uuid, longest_bytes = self.messages.head, self.messages.build_uuid, self.messages.max_line_bytes
+        offset, text = self.lines.offset, self.lines.text
+        inside = escaped(text)
+        lines = text.split(b"\n")
+        for line, within in zip(lines, lines if inside is text else inside.split(b"\n"), strict=True):
+            headers = [("offset", b"%d" % offset), build_uuid]
+            offset += len(line) + 1
+            if self.lines.no_newline:
+                headers.append(_NO_NEWLINE)
+            if len(line) > longest_bytes:
+                kept = line[:longest_bytes].decode("utf-8", "ignore").encode()
+                headers.append(("cut", b"%d" % (len(line) - len(kept))))
+                yield b'%b%b"}' % (head, escaped(kept)), headers
+            else:
+                yield b'%b%b"}' % (head, within), headers

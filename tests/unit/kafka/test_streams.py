@@ -1,0 +1,112 @@
+"""Several portions on their way at once: they arrive in order, and nothing overtakes what failed."""
+
+import asyncio
+from itertools import chain, pairwise
+
+import pytest
+
+from shuttle.errors import KafkaUnavailableError
+from shuttle.kafka import Record
+from shuttle.outgoing.kafka_url import read_kafka_url
+from tests.kafka_broker import PRODUCE, Broker, broker
+
+PATIENCE_SECONDS = 10
+# Of records of 1 KiB: more than half a batch each, so that one batch never holds all.
+PORTION = 300
+
+
+def portion(number: int) -> list[Record]:
+    return [(b"%06d" % (number * PORTION + step) + b"x" * 1024, []) for step in range(PORTION)]
+
+
+def numbers(running: Broker) -> list[int]:
+    return [int(value[:6]) for value in running.values]
+
+
+def stream_to(clusters, running: Broker):
+    return clusters.stream(read_kafka_url(running.url(), "test"), b"app/1")
+
+
+async def put(stream, *portions: int) -> None:
+    for number in portions:
+        await stream.put(portion(number), PATIENCE_SECONDS)
+
+
+async def test_all_are_under_way_before_the_first_is_acknowledged(make_clusters):
+    async with broker() as running:
+        released = asyncio.Event()
+
+        async def slow(api: int) -> None:
+            if api == PRODUCE:
+                await released.wait()
+
+        running.answering = slow
+        stream = stream_to(make_clusters(), running)
+        await put(stream, *range(6))
+        await running.until(lambda: PRODUCE in running.asked)
+        released.set()
+        for _ in range(6):
+            await stream.acknowledged(PATIENCE_SECONDS)
+        assert numbers(running) == list(range(6 * PORTION))
+        assert running.asked.count(PRODUCE) < 6
+
+
+async def test_what_is_behind_a_failed_batch_is_not_sent_until_it_is_sent_again(make_clusters):
+    async with broker() as running:
+        refusals = [87]  # INVALID_RECORD: not retried by the client
+
+        async def refuse_once(api: int) -> int | None:
+            return refusals.pop() if api == PRODUCE and refusals else None
+
+        running.answering = refuse_once
+        clusters = make_clusters()
+        stream = stream_to(clusters, running)
+        await put(stream, *range(6))
+        with pytest.raises(KafkaUnavailableError):
+            await stream.acknowledged(PATIENCE_SECONDS)
+        await put(stream, 6)
+        with pytest.raises(KafkaUnavailableError):
+            await stream.acknowledged(PATIENCE_SECONDS)
+        stream.close()
+        assert not running.values
+        again = stream_to(clusters, running)
+        await put(again, *range(7))
+        for _ in range(7):
+            await again.acknowledged(PATIENCE_SECONDS)
+        assert numbers(running) == list(range(7 * PORTION))
+
+
+async def test_closed_it_leaves_no_gap_that_what_comes_again_would_have_to_fill(make_clusters):
+    async with broker() as running:
+        released = asyncio.Event()
+
+        async def slow(api: int) -> None:
+            if api == PRODUCE:
+                await released.wait()
+
+        running.answering = slow
+        clusters = make_clusters()
+        stream = stream_to(clusters, running)
+        await put(stream, *range(6))
+        await running.until(lambda: PRODUCE in running.asked)
+        with pytest.raises(KafkaUnavailableError):
+            await stream.acknowledged(0.05)
+        stream.close()
+        again = stream_to(clusters, running)
+        await put(again, *range(3))
+        released.set()
+        for _ in range(3):
+            await again.acknowledged(PATIENCE_SECONDS)
+        came = numbers(running)
+        assert came[-3 * PORTION :] == list(range(3 * PORTION))
+        assert all(later <= earlier + 1 for earlier, later in pairwise(chain([-1], came)))
+
+
+async def test_smaller_batches_are_found_without_losing_the_order(make_clusters):
+    async with broker() as running:
+        running.max_batch_bytes = 20_000
+        stream = stream_to(make_clusters(), running)
+        await put(stream, *range(4))
+        for _ in range(4):
+            await stream.acknowledged(PATIENCE_SECONDS)
+        assert numbers(running) == list(range(4 * PORTION))
