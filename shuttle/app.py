@@ -69,6 +69,7 @@ async def shuttle_parts(settings: Settings, public_url: str) -> AsyncIterator[tu
         await asyncio.to_thread(migrate, database.engine)
         database.start()
         store = Store(database, vault, now, on_event=lambda: dispatcher.wake())  # noqa: PLW0108 - made below
+        stack.push_async_callback(store.close)
         objects = object_store(settings)
         stack.push_async_callback(objects.close)
         policy = AddressPolicy(allow_loopback=settings.binds_loopback, allow_networks=settings.shuttle_allow_networks)

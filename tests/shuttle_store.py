@@ -33,9 +33,11 @@ async def open_store(folder: Path, clock: Clock | None = None, vault: Vault | No
     database = SqliteDatabase(folder / "shuttle.db")
     migrate(database.engine)
     database.start()
+    store = Store(database, vault or Vault([Fernet.generate_key().decode()]), clock or Clock(), on_event=lambda: None)
     try:
-        yield Store(database, vault or Vault([Fernet.generate_key().decode()]), clock or Clock(), on_event=lambda: None)
+        yield store
     finally:
+        await store.close()
         await database.close()
 
 

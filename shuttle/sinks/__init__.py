@@ -29,14 +29,14 @@ class SinkTarget:
 
 
 class SinkLedger(Protocol):
-    """What is remembered of a sink, durably; each call may be delayed and grouped, the newest wins.
-
-    Called often (`acknowledged` for every interim answer), so cheap. Raises StoreError: what was not recorded is
-    sent again.
-    """
+    """What is remembered of a sink, durably when a call returns, but for `acknowledged`. Raises StoreError."""
 
     async def acknowledged(self, sink_id: int, offset: int) -> None:
-        """The receiver has every byte below `offset`: sending goes on from here after a crash."""
+        """The receiver has every byte below `offset`: sending goes on from here after a crash.
+
+        Called for every interim answer and every batch, so cheap: written within seconds, those of all sinks together,
+        the newest of each. What was not written is sent again.
+        """
 
     async def failing(self, sink_id: int, error: str) -> None:
         """An attempt failed; `error` is one sentence without secrets."""

@@ -8,6 +8,7 @@ from shuttle.delivery import Attempt, DueDelivery
 from shuttle.sinks import SinkTarget
 from shuttle.store import Database, ledger, outbox
 from shuttle.store.ledger import DeliveryRow
+from shuttle.store.offsets import AckedOffsets
 from shuttle.vault import Vault
 
 
@@ -25,7 +26,12 @@ class Books:
         self._database = database
         self._vault = vault
         self._now = now
+        self._offsets = AckedOffsets(database)
         self.on_event = on_event
+
+    async def close(self) -> None:
+        """Write what is not written yet."""
+        await self._offsets.write_if_possible()
 
     # --- the outbox
 
@@ -75,6 +81,7 @@ class Books:
 
     async def open_sinks(self, build_uuid: str | None = None) -> list[SinkTarget]:
         """Sinks that are neither done nor given up."""
+        await self._offsets.write()
         return await self._database.run(lambda connection: ledger.open_sinks(connection, self._vault.open, build_uuid))
 
     async def has_open_sinks(self, build_uuid: str) -> bool:
@@ -83,7 +90,7 @@ class Books:
 
     async def acknowledged(self, sink_id: int, offset: int) -> None:
         """See the port."""
-        await self._database.run(lambda connection: ledger.sink_is(connection, sink_id, acked_offset=offset))
+        self._offsets.note(sink_id, offset)
 
     async def failing(self, sink_id: int, error: str) -> None:
         """See the port."""
@@ -102,10 +109,12 @@ class Books:
 
     async def done(self, sink_id: int, offset: int) -> None:
         """See the port."""
+        self._offsets.forget(sink_id)
         values = {"state": "done", "acked_offset": offset, "ended_at": self._now(), "failing_since": None}
         await self._database.run(lambda connection: ledger.sink_is(connection, sink_id, **values))
 
     async def gave_up(self, sink_id: int, error: str) -> None:
         """See the port."""
+        await self._offsets.write()
         values = {"state": "gave_up", "last_error": error, "ended_at": self._now()}
         await self._database.run(lambda connection: ledger.sink_is(connection, sink_id, **values))
