@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,6 +14,7 @@ from shuttle.build import Build, SourceFacts
 from shuttle.errors import ConflictError, QueueFullError, ShuttleError
 from shuttle.store.builds import by_id, by_uuid
 from shuttle.store.outbox import emit_first
+from shuttle.store.prepared import Prepared
 from shuttle.store.tables import apps, builds, receivers, sinks
 
 
@@ -110,7 +112,7 @@ def record_all(connection: sa.Connection, asked: Sequence[Asked]) -> list[Accept
     what came of it, or ConflictError (409: another request under the same ids) or QueueFullError (429).
     """
     taken = _taken(connection, asked)
-    fresh: dict[tuple[str, str], Asked] = {}
+    fresh: dict[tuple[str, str], tuple[Asked, Build]] = {}
     results: dict[int, Accepted | ShuttleError] = {}
     waited: int | None = None
     for place, request in enumerate(asked):
@@ -123,8 +125,9 @@ def record_all(connection: sa.Connection, asked: Sequence[Asked]) -> list[Accept
             if waiting >= request.queue_limit:
                 results[place] = _queue_full(request.queue_limit)
                 continue
-        fresh[request.ids] = request
-        results[place] = Accepted(_recorded(request.new, request.now), replayed=False, waiting=waiting)
+        build = _recorded(request.new, request.now)
+        fresh[request.ids] = request, build
+        results[place] = Accepted(build, replayed=False, waiting=waiting)
     if fresh:
         _insert(connection, list(fresh.values()))
     for place, request in enumerate(asked):
@@ -134,9 +137,18 @@ def record_all(connection: sa.Connection, asked: Sequence[Asked]) -> list[Accept
 
 
 def _taken(connection: sa.Connection, asked: Sequence[Asked]) -> set[tuple[str, str]]:
-    pairs = sa.tuple_(builds.c.app_id, builds.c.build_id).in_([request.ids for request in asked])
-    query = sa.select(builds.c.app_id, builds.c.build_id).where(pairs)
-    return {(app_id, build_id) for app_id, build_id in connection.execute(query)}
+    # Padded with the last pair to a power of two: eight texts to compile for up to 128 requests.
+    pairs = 1 << (len(asked) - 1).bit_length()
+    ids = [request.ids for request in asked] + [asked[-1].ids] * (pairs - len(asked))
+    values = {f"{name}_{place}": text for place, pair in enumerate(ids) for name, text in zip("ab", pair, strict=True)}
+    return {(app_id, build_id) for app_id, build_id in _those_of(pairs).ask(connection, values)}
+
+
+@cache
+def _those_of(pairs: int) -> Prepared:
+    wanted = [sa.tuple_(sa.bindparam(f"a_{place}"), sa.bindparam(f"b_{place}")) for place in range(pairs)]
+    query = sa.select(builds.c.app_id, builds.c.build_id)
+    return Prepared(query.where(sa.tuple_(builds.c.app_id, builds.c.build_id).in_(wanted)))
 
 
 def _queue_full(queue_limit: int) -> QueueFullError:
@@ -152,22 +164,20 @@ def _repeated(connection: sa.Connection, request: Asked) -> Accepted | ShuttleEr
     return Accepted(recorded, replayed=True)
 
 
-def _insert(connection: sa.Connection, fresh: Sequence[Asked]) -> None:
-    _insert_apps(connection, fresh)
-    connection.execute(builds.insert(), [_row(request.new, request.now) for request in fresh])
+def _insert(connection: sa.Connection, fresh: Sequence[tuple[Asked, Build]]) -> None:
+    first = {request.new.app_id: request for request, _ in reversed(fresh)}
+    _NEW_APPS.run(connection, [_app_row(request.new, request.now) for request in first.values()])
+    _NEW_BUILDS.run(connection, [_row(request.new, build) for request, build in fresh])
     for table, parties_of in ((receivers, _receivers_of), (sinks, _sinks_of)):
         rows = [
             {"build_uuid": request.new.build_uuid, "place": place, "kind": party.kind, "host": party.host}
             | {"target": party.target, "state": "live"}
-            for request in fresh
+            for request, _ in fresh
             for place, party in enumerate(parties_of(request))
         ]
         if rows:
             connection.execute(table.insert(), rows)
-    emit_first(
-        connection,
-        [(_recorded(request.new, request.now), bool(request.new.receivers)) for request in fresh],
-    )
+    emit_first(connection, [(build, bool(request.new.receivers)) for request, build in fresh])
 
 
 def _receivers_of(request: Asked) -> Sequence[NewParty]:
@@ -176,23 +186,6 @@ def _receivers_of(request: Asked) -> Sequence[NewParty]:
 
 def _sinks_of(request: Asked) -> Sequence[NewParty]:
     return request.new.sinks
-
-
-def _insert_apps(connection: sa.Connection, fresh: Sequence[Asked]) -> None:
-    first = {request.new.app_id: request for request in reversed(fresh)}
-    known = set(connection.execute(sa.select(apps.c.app_id).where(apps.c.app_id.in_(first))).scalars())
-    rows = [
-        {
-            "app_id": app_id,
-            "job_name": request.new.job_name,
-            "controller": request.new.controller,
-            "created_at": request.now,
-        }
-        for app_id, request in first.items()
-        if app_id not in known
-    ]
-    if rows:
-        connection.execute(apps.insert(), rows)
 
 
 def _recorded(new: NewBuild, now: datetime) -> Build:
@@ -223,29 +216,48 @@ def free_uuid(connection: sa.Connection, wanted: str | None) -> str:
     return str(uuid.uuid4())
 
 
-def _row(new: NewBuild, now: datetime) -> dict[str, Any]:
-    return {
-        "build_uuid": new.build_uuid,
-        "app_id": new.app_id,
-        "build_id": new.build_id,
-        "plan": new.plan,
-        "request_fingerprint": new.request_fingerprint,
-        "metadata_json": new.metadata_json,
-        "human_readable_info": new.human_readable_info,
-        "labels": new.labels,
-        "pipeline": new.pipeline,
-        "serial_key": new.app_id,
-        "destinations": list(new.destinations),
-        "source_url": new.source_url,
-        "source_sha256": new.source_sha256,
-        "source_bytes": new.source_bytes,
-        "source_content_type": new.source_content_type,
-        "state": "recorded",
-        "accepted_at": now,
-        "deadline_at": now + timedelta(seconds=new.deadline_seconds),
-        "timeout_seconds": new.timeout_seconds,
-        "sequence": 1,
-    }
+_APP_COLUMNS = ("app_id", "job_name", "controller", "created_at")
+_NEW_APPS = Prepared(
+    apps.insert()
+    .inline()
+    .from_select(
+        _APP_COLUMNS,
+        sa.select(*(sa.bindparam(name, type_=apps.c[name].type) for name in _APP_COLUMNS)).where(
+            ~sa.exists().where(apps.c.app_id == sa.bindparam("app_id"))
+        ),
+    )
+)
+
+
+def _app_row(new: NewBuild, now: datetime) -> dict[str, Any]:
+    return {"app_id": new.app_id, "job_name": new.job_name, "controller": new.controller, "created_at": now}
+
+
+_FROM_REQUEST = (
+    "build_uuid",
+    "app_id",
+    "build_id",
+    "plan",
+    "request_fingerprint",
+    "metadata_json",
+    "human_readable_info",
+    "labels",
+    "pipeline",
+    "destinations",
+    "source_url",
+    "source_sha256",
+    "source_bytes",
+    "source_content_type",
+    "timeout_seconds",
+)
+_DERIVED = ("serial_key", "state", "accepted_at", "deadline_at", "sequence")
+_NEW_BUILDS = Prepared(builds.insert().inline(), (*_FROM_REQUEST, *_DERIVED))
+
+
+def _row(new: NewBuild, build: Build) -> dict[str, Any]:
+    row = {name: getattr(new, name) for name in _FROM_REQUEST}
+    row |= {"serial_key": new.app_id, "state": build.state.value, "sequence": 1}
+    return row | {"accepted_at": build.accepted_at, "deadline_at": build.deadline_at}
 
 
 def target_bytes(url: str, headers: dict[str, str]) -> bytes:

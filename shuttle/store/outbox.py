@@ -12,7 +12,12 @@ from shuttle.build import Build
 from shuttle.delivery import Attempt, DueDelivery
 from shuttle.events import status_body
 from shuttle.store.builds import Artifact, artifacts_of
+from shuttle.store.prepared import Prepared
 from shuttle.store.tables import Instant, attempts, builds, deliveries, events, receivers
+
+_NEW_EVENTS = Prepared(
+    events.insert().inline(), ("build_uuid", "sequence", "webhook_id", "status", "body", "created_at")
+)
 
 
 def emit(connection: sa.Connection, build: Build, *, status: str, building: bool, at: datetime) -> None:
@@ -22,7 +27,7 @@ def emit(connection: sa.Connection, build: Build, *, status: str, building: bool
     """
     artifacts = artifacts_of(connection, build.build_uuid) if build.state.final else None
     event = _event(build, status=status, building=building, at=at, artifacts=artifacts)
-    connection.execute(events.insert(), event)
+    _NEW_EVENTS.run(connection, [event])
     mine = builds.c.build_uuid == build.build_uuid
     connection.execute(builds.update().where(mine).values(sequence=event["sequence"]))
     _make_due(connection, build.build_uuid, at)
@@ -31,8 +36,8 @@ def emit(connection: sa.Connection, build: Build, *, status: str, building: bool
 
 def emit_first(connection: sa.Connection, recorded: Sequence[tuple[Build, bool]]) -> None:
     """The event `queued` of builds that were just inserted (their rows say sequence 1), and whether each reports."""
-    connection.execute(
-        events.insert(),
+    _NEW_EVENTS.run(
+        connection,
         [_event(build, status="queued", building=False, at=build.accepted_at, artifacts=None) for build, _ in recorded],
     )
     reporting = [build for build, reports in recorded if reports]
