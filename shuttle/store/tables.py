@@ -1,9 +1,19 @@
 """The tables: what is durable. `migrations/` creates them; a test holds both equal."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
+
+
+class _InstantText(sqlite.DATETIME):
+    """The text of SQLAlchemy's own type, written by the standard library: 0.5 µs, where its format takes 3.3."""
+
+    def bind_processor(self, dialect: sa.Dialect) -> Callable[[datetime | None], str | None]:  # noqa: ARG002
+        """See TypeEngine."""
+        return lambda value: None if value is None else value.replace(tzinfo=None).isoformat(" ", "microseconds")
 
 
 class Instant(sa.TypeDecorator[datetime]):
@@ -11,6 +21,12 @@ class Instant(sa.TypeDecorator[datetime]):
 
     impl = sa.DateTime(timezone=True)
     cache_ok = True
+
+    def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
+        """See TypeDecorator."""
+        if dialect.name == "sqlite":
+            return dialect.type_descriptor(_InstantText())  # type: ignore[no-untyped-call]  # SQLAlchemy's own lacks it
+        return dialect.type_descriptor(self.impl_instance)
 
     def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:  # noqa: ARG002
         """Store UTC only."""
