@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -13,6 +14,8 @@ _MAX_DEPTH = 200
 _MAX_VALUES = 250_000
 # The largest double has 309 digits; reading and writing longer integers takes quadratic time.
 _MAX_DIGITS = 309
+# Not the `.0` within `127.0.0.1` and `"2.0"`: after a number comes a comma, a bracket, or the end.
+_WHOLE_DOUBLE = re.compile(r"\.0(?:[,}\]]|$)|e\+")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -50,7 +53,7 @@ def canonical_json(value: Any) -> bytes:
     """One text for all spellings of a JSON value: keys in order, no spaces, ASCII, `1.0` and `1e0` as `1`."""
     text = _CANONICAL.encode(value)
     # Only these two can be in the text of a whole double; most requests have none, so most are not walked.
-    if ".0" in text or "e+" in text:
+    if _WHOLE_DOUBLE.search(text):
         text = _CANONICAL.encode(_with_whole_numbers(value))
     return text.encode()
 
