@@ -40,7 +40,7 @@ class Intake:
         self._waiting.append(_Waiting(asked, answer))
         if self._recording is None:
             self._recording = asyncio.create_task(self._record_waiting())
-        accepted = await asyncio.shield(answer)
+        accepted = await answer
         if accepted.waiting is not None:
             free = queue_limit - accepted.waiting
             self._uncounted = free // 2 if free > _KEPT_FREE else 0
