@@ -19,7 +19,9 @@ class FaultyProxy:
     """`fault` is asked for every request; None = pass it on. Faults: a status (with `page`), or one of these words.
 
     garbage: 200 with HTML; reset: the connection is reset; hang: no answer until `calm`; lose: passed on, and the
-    answer is lost; cut: passed on, and the body is cut in its middle; late: passed on only at `calm`, answer lost.
+    answer is lost; mute: passed on, and no answer until `calm`; stall: passed on, and half of the body until `calm`;
+    cut: passed on, and the body is cut in its middle; late: passed on only at `calm`, answer lost; again: passed on
+    now, and once more at `calm`.
     """
 
     target: str
@@ -55,15 +57,17 @@ class FaultyProxy:
         if fault == "hang":
             await self.calmed.wait()
             return _reset(request)
-        if fault == "late":
+        if fault in {"late", "again"}:
             body = await request.read()
             self.late.append(asyncio.create_task(self._pass_on_later(request, body)))
-            return _reset(request)
-        if fault == "lose":
+            return _reset(request) if fault == "late" else await self._pass_on(request)
+        if fault in {"lose", "mute"}:
             await self._pass_on(request, answer=False)
+            if fault == "mute":
+                await self.calmed.wait()
             return _reset(request)
-        if fault == "cut":
-            return await self._pass_on(request, cut=True)
+        if fault in {"cut", "stall"}:
+            return await self._pass_half(request, stall=fault == "stall")
         return _reset(request)
 
     async def _pass_on_later(self, request: web.Request, body: bytes) -> None:
@@ -82,7 +86,22 @@ class FaultyProxy:
         ):
             await answer.read()
 
-    async def _pass_on(self, request: web.Request, *, answer: bool = True, cut: bool = False) -> web.StreamResponse:
+    async def _pass_on(self, request: web.Request, *, answer: bool = True) -> web.StreamResponse:
+        status, headers, body = await self._answer_to(request)
+        return web.Response(status=status, body=body, headers=headers) if answer else _reset(request)
+
+    async def _pass_half(self, request: web.Request, *, stall: bool) -> web.StreamResponse:
+        status, headers, body = await self._answer_to(request)
+        if len(body) < 2:
+            return web.Response(status=status, body=body, headers=headers)
+        ours = web.StreamResponse(status=status, headers={**headers, "Content-Length": str(len(body))})
+        await ours.prepare(request)
+        await ours.write(body[: len(body) // 2])
+        if stall:
+            await self.calmed.wait()
+        return _reset(request)
+
+    async def _answer_to(self, request: web.Request) -> tuple[int, dict[str, str], bytes]:
         async with (
             aiohttp.ClientSession(auto_decompress=False) as session,
             session.request(
@@ -93,16 +112,8 @@ class FaultyProxy:
                 allow_redirects=False,
             ) as theirs,
         ):
-            body = await theirs.read()
-            if not answer:
-                return _reset(request)
             headers = {name: value for name, value in theirs.headers.items() if name.lower() not in _HOP}
-            if not cut or len(body) < 2:
-                return web.Response(status=theirs.status, body=body, headers=headers)
-            ours = web.StreamResponse(status=theirs.status, headers={**headers, "Content-Length": str(len(body))})
-            await ours.prepare(request)
-            await ours.write(body[: len(body) // 2])
-            return _reset(request)
+            return theirs.status, headers, await theirs.read()
 
 
 def _headers(headers: object) -> dict[str, str]:

@@ -18,6 +18,7 @@ from yarl import URL
 
 from shuttle.app import shuttle_parts
 from shuttle.embedded.jenkins import EmbeddedJenkins
+from shuttle.embedded.jenkins.clock import Clock
 from shuttle.lifecycle import Ports
 from shuttle.settings import load_settings
 from shuttle.web.server import make_web
@@ -153,9 +154,9 @@ async def running_shuttle(folder: Path, jenkins_url: str = NO_JENKINS, **setting
 
 
 @asynccontextmanager
-async def running_jenkins(folder: Path, *, executors: int = 4) -> AsyncIterator["Jenkins"]:
+async def running_jenkins(folder: Path, *, executors: int = 4, clock: Clock | None = None) -> AsyncIterator["Jenkins"]:
     """An embedded Jenkins behind a front that can misbehave."""
-    embedded = EmbeddedJenkins(folder / "jenkins", executors=executors, user=USER, token=TOKEN)
+    embedded = EmbeddedJenkins(folder / "jenkins", executors=executors, user=USER, token=TOKEN, clock=clock)
     await embedded.start()
     jenkins = Jenkins(embedded)
     await jenkins.start()

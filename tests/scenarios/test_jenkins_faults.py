@@ -109,16 +109,15 @@ async def test_the_trigger_arrives_after_we_stopped_looking(product, proxy, fold
 
 
 async def test_somebody_asks_for_a_replay(product, proxy, folder):
+    """Jenkins starts a second build with all the parameters of the first, its token included."""
     name = "replay"
     receiver = product.receiver(name)
+    proxy.fault = triggers("again")
     await product.submit(name, "1", marking(folder, name), receiver)
+    build = await product.until_state(name, "1", "running")
+    proxy.calm()
     await ends_well(product, receiver, name)
-    build = await product.build(name, "1")
-    job = f"{proxy.target}/job/{build['jenkins']['job']}"
-    form = {"BUILD_UUID": build["build_uuid"], "SHUTTLE_URL": product.url, "SHUTTLE_TOKEN": "guessed"}
-    async with product.session.post(f"{job}/buildWithParameters?delay=0sec", data=form, headers=AUTHORIZED) as response:
-        assert response.status == 201
-    await until_jenkins_build_is_over(product, f"{job}/2")
+    await until_jenkins_build_is_over(product, f"{proxy.target}/job/{build['jenkins']['job']}/2")
     assert (product.folder / f"{name}.ran").read_text().split() == ["ran"]
     assert receiver.words() == ALL
 
@@ -132,17 +131,21 @@ async def until_jenkins_build_is_over(product: Product, url: str) -> None:
             await asyncio.sleep(0.05)  # Jenkins tells nobody: it has to be asked
 
 
-async def test_jenkins_loses_the_queue_item_by_a_restart(product, proxy, folder):
-    gate = folder / "gate"
-    name = "forgetful"
+@pytest.mark.parametrize("both", [False, True])
+async def test_jenkins_restarts_in_mid_build(product, proxy, folder, both):
+    """Killed and started again, alone or with the shuttle."""
+    name = f"restart-{both}"
+    gate = folder / name
     receiver = product.receiver(name)
     script = marking(folder, name, f"seq 1 300; while [ ! -e {gate} ]; do sleep 0.05; done; seq 301 600")
     await product.submit(name, "1", script, receiver)
-    await product.until_state(name, "1", "running")
-    await product.shuttle.kill()
+    await receiver.until(lambda: b"\n300\n" in receiver.log)
+    if both:
+        await product.shuttle.kill()
     await product.jenkins.restart()
     gate.touch()
-    await product.shuttle.start()
+    if both:
+        await product.shuttle.start()
     await ends_well(product, receiver, name)
 
 
