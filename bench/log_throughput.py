@@ -110,7 +110,7 @@ class Ledger:
     async def live(self, sink_id: int) -> None:
         """Not of interest."""
 
-    async def went_over(self, sink_id: int, member: int, why: str) -> None: ...
+    async def went_over(self, sink_id: int, over: object) -> None: ...
 
     async def done(self, _sink_id: int, offset: int) -> None:
         """Keep what arrived."""

@@ -16,6 +16,7 @@ class _Receiver:
     url: str
     host: str
     headers: Mapping[str, str]
+    member: int = 0
     ended: bool = False
 
 
@@ -81,6 +82,7 @@ class MemoryOutbox:
                 host=head.receiver.host,
                 url=head.receiver.url,
                 headers=head.receiver.headers,
+                member=head.receiver.member,
                 tries=head.tries,
                 created_at=head.created_at,
             )
@@ -95,6 +97,8 @@ class MemoryOutbox:
         self._touch()
         delivery = self._deliveries[attempt.delivery_id - 1]
         delivery.tries += 1
+        if attempt.went_over is not None:
+            delivery.receiver.member = attempt.went_over.member
         if attempt.outcome == "delivered":
             delivery.state = "delivered"
         elif attempt.outcome == "failed":

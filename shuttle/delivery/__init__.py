@@ -5,13 +5,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from shuttle.outgoing.failover import WentOver
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DueDelivery:
     """The oldest undelivered event of one receiver of one build, as the outbox holds it.
 
-    `host` is what may be shown of `url`; deliveries with the same `host` share its limit of connections. `tries` were
-    made before this one.
+    `host` is what may be shown of `url`; deliveries with the same `host` share its limit of connections. `member` is
+    the place of the failover's member that took the last one, from 0. `tries` were made before this one.
     """
 
     delivery_id: int
@@ -24,6 +26,7 @@ class DueDelivery:
     url: str = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     wire: str = "standard"
+    member: int = 0
     tries: int = 0
     created_at: datetime
 
@@ -39,15 +42,20 @@ class Attempt:
     status_code: int | None = None
     error: str | None = None
     next_attempt_at: datetime | None = None
+    went_over: WentOver | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a receiver said, or why it could not be heard; `error` is None when it has taken the status."""
+    """What a receiver said, or why it could not be heard; `error` is None when it has taken the status.
+
+    `went_over`: it is another member of the failover than the one that took the last.
+    """
 
     status_code: int | None = None
     error: str | None = None
     retry_after: str | None = None
+    went_over: WentOver | None = None
 
 
 class Post(Protocol):
@@ -71,4 +79,5 @@ class Outbox(Protocol):
 
     async def record_attempt(self, attempt: Attempt) -> None:
         """Add the row; `delivered` and `gone` end the delivery (gone: all of that receiver), `gave_up` gives up the
-        delivery and everything queued behind it, `failed` sets `next_attempt_at`."""
+        delivery and everything queued behind it, `failed` sets `next_attempt_at`. Where it went over, what the
+        receiver gets later begins with that member."""

@@ -34,6 +34,7 @@ class Courier:
             status_code=answer.status_code,
             error=answer.error,
             next_attempt_at=retry_at,
+            went_over=answer.went_over,
         )
 
     def _judge(self, answer: Answer, delivery: DueDelivery, now: datetime) -> tuple[str, datetime | None]:

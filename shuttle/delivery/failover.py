@@ -1,4 +1,4 @@
-"""Statuses to the first of several receivers that takes them, in their order."""
+"""Statuses to the first of several receivers that takes them, in their order, and on with that one in a build."""
 
 import asyncio
 from collections.abc import Mapping
@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from shuttle.delivery import Answer, DueDelivery, Post
+from shuttle.outgoing.failover import WentOver
 from shuttle.outgoing.hooks import kind_of, members_of, shown_host
 
 
@@ -17,17 +18,24 @@ class FailoverPost:
     decision_seconds: float
 
     async def post(self, delivery: DueDelivery, at: datetime) -> Answer:
-        """See the port; the answer is the taker's, or tells the errors of all, and their status if it is the same."""
+        """See the port; the answer is the taker's, or tells the errors of all, and their status if it is the same.
+
+        The one that took the build's last status is asked first: a dead one before it costs its time once. Those before
+        it only come again when all behind it have failed: then the status has nowhere else to go.
+        """
+        members = members_of(delivery.url)
         answers: dict[str, Answer] = {}
-        for member in members_of(delivery.url):
-            answer = await self._ask(replace(delivery, url=member), at)
+        for step in range(len(members)):
+            place = (delivery.member + step) % len(members)
+            host = shown_host(members[place])
+            answer = await self._ask(replace(delivery, url=members[place]), at)
             if answer.error is None:
-                return answer
-            answers[shown_host(member)] = answer
-        errors = " ".join(f"{host}: {answer.error}" for host, answer in answers.items())
+                over = WentOver(place, host, f"{_errors(answers)} Went over to {host}.") if answers else None
+                return replace(answer, went_over=over)
+            answers[host] = answer
         codes = {answer.status_code for answer in answers.values()}
         # One member that says never again (410) does not speak for the others.
-        return Answer(status_code=codes.pop() if len(codes) == 1 else None, error=errors)
+        return Answer(status_code=codes.pop() if len(codes) == 1 else None, error=_errors(answers))
 
     async def _ask(self, delivery: DueDelivery, at: datetime) -> Answer:
         try:
@@ -35,3 +43,7 @@ class FailoverPost:
                 return await self.posts[kind_of(delivery.url)].post(delivery, at)
         except TimeoutError:
             return Answer(error="The receiver did not answer within the time limit.")
+
+
+def _errors(answers: Mapping[str, Answer]) -> str:
+    return " ".join(f"{host}: {answer.error}" for host, answer in answers.items())

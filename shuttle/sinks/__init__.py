@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from shuttle.logs import LogReader
+from shuttle.outgoing.failover import WentOver
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +45,8 @@ class SinkLedger(Protocol):
     async def live(self, sink_id: int) -> None:
         """An attempt is under way and well."""
 
-    async def went_over(self, sink_id: int, member: int, why: str) -> None:
-        """A failover goes on with this member, also after a crash; `why` is one or two sentences without secrets."""
+    async def went_over(self, sink_id: int, over: WentOver) -> None:
+        """A failover goes on with another member, also after a crash."""
 
     async def done(self, sink_id: int, offset: int) -> None:
         """The whole log, `offset` bytes, is acknowledged."""

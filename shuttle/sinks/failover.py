@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from shuttle.logs import LogReader
+from shuttle.outgoing.failover import WentOver
 from shuttle.outgoing.hooks import kind_of, members_of, shown_host
 from shuttle.sinks import SinkLedger, SinkTarget
 from shuttle.sinks.carry import Carriage, Sender
@@ -79,5 +80,6 @@ class FailoverCarriage:
 
     async def _go_over(self, problem: str) -> None:
         self._place = (self._place + 1) % len(self._members)
-        self.problem = f"{problem} Went over to {self._hosts[self._place]} at offset {self.offset}."
-        await self._ledger.went_over(self._sink_id, self._place, self.problem)
+        to = self._hosts[self._place]
+        self.problem = f"{problem} Went over to {to} at offset {self.offset}."
+        await self._ledger.went_over(self._sink_id, WentOver(self._place, to, self.problem))

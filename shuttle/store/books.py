@@ -5,6 +5,7 @@ from datetime import datetime
 
 from shuttle import metrics
 from shuttle.delivery import Attempt, DueDelivery
+from shuttle.outgoing.failover import WentOver
 from shuttle.sinks import SinkTarget
 from shuttle.store import Database, ledger, outbox
 from shuttle.store.ledger import DeliveryRow
@@ -103,15 +104,16 @@ class Books:
             lambda connection: ledger.sink_is(connection, sink_id, state="live", failing_since=None)
         )
 
-    async def went_over(self, sink_id: int, member: int, why: str) -> None:
+    async def went_over(self, sink_id: int, over: WentOver) -> None:
         """See the port."""
-        await self._database.run(lambda connection: ledger.sink_is(connection, sink_id, member=member, last_error=why))
+        now = self._now()
+        await self._database.run(lambda connection: ledger.sink_went_over(connection, sink_id, over, now))
 
     async def done(self, sink_id: int, offset: int) -> None:
         """See the port."""
         self._offsets.forget(sink_id)
-        values = {"state": "done", "acked_offset": offset, "ended_at": self._now(), "failing_since": None}
-        await self._database.run(lambda connection: ledger.sink_is(connection, sink_id, **values))
+        now = self._now()
+        await self._database.run(lambda connection: ledger.sink_done(connection, sink_id, offset, now))
 
     async def gave_up(self, sink_id: int, error: str) -> None:
         """See the port."""

@@ -1,15 +1,20 @@
 """The ledger: what is remembered of sinks and deliveries, and how an operator sees and replays them."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
+from shuttle.events import instant_text
+from shuttle.outgoing.failover import WentOver
 from shuttle.sinks import SinkTarget
 from shuttle.store.tables import builds, deliveries, events, receivers, sinks
+
+# When every member fails a failover goes round once a minute, for a day.
+_FAILOVERS_KEPT = 20
 
 
 def open_sinks(
@@ -64,6 +69,31 @@ def sink_fails(connection: sa.Connection, sink_id: int, error: str, now: datetim
         attempts=sinks.c.attempts + 1,
         failing_since=sa.func.coalesce(sinks.c.failing_since, now),
     )
+
+
+def sink_done(connection: sa.Connection, sink_id: int, offset: int, now: datetime) -> None:
+    """The attempt that brought the whole log."""
+    sink_is(
+        connection,
+        sink_id,
+        state="done",
+        acked_offset=offset,
+        attempts=sinks.c.attempts + 1,
+        failing_since=None,
+        ended_at=now,
+    )
+
+
+def sink_went_over(connection: sa.Connection, sink_id: int, over: WentOver, now: datetime) -> None:
+    """A failover goes on with another member."""
+    known = connection.execute(sa.select(sinks.c.failovers).where(sinks.c.sink_id == sink_id)).scalar_one()
+    sink_is(connection, sink_id, last_error=over.why, **gone_over(known, over, now))
+
+
+def gone_over(known: Sequence[Mapping[str, str]], over: WentOver, now: datetime) -> dict[str, Any]:
+    """Columns of a sink or receiver that goes on with another member; of the moments, the newest are kept."""
+    moment = {"at": instant_text(now), "to": over.to, "why": over.why}
+    return {"member": over.member, "failovers": [*known, moment][-_FAILOVERS_KEPT:]}
 
 
 @dataclass(frozen=True, slots=True)

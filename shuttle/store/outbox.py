@@ -12,6 +12,7 @@ from shuttle.build import Build
 from shuttle.delivery import Attempt, DueDelivery
 from shuttle.events import status_body
 from shuttle.store.builds import Artifact, artifacts_of
+from shuttle.store.ledger import gone_over
 from shuttle.store.prepared import Prepared
 from shuttle.store.tables import Instant, attempts, builds, deliveries, events, receivers
 
@@ -101,6 +102,7 @@ def due(
         deliveries.c.tries,
         receivers.c.receiver_id,
         receivers.c.wire,
+        receivers.c.member,
         receivers.c.host,
         receivers.c.target,
         events.c.build_uuid,
@@ -141,6 +143,7 @@ def _due_delivery(row: Any, target: dict[str, Any]) -> DueDelivery:
         url=target["url"],
         headers=target["headers"],
         wire=row.wire,
+        member=row.member,
         tries=row.tries,
         created_at=row.created_at,
     )
@@ -162,6 +165,10 @@ def record_attempt(connection: sa.Connection, attempt: Attempt) -> None:
     behind = (deliveries.c.receiver_id == receiver_id, deliveries.c.state == "pending")
     tried = {"tries": deliveries.c.tries + 1, "last_error": attempt.error}
     party: dict[str, object] = {"attempts": receivers.c.attempts + 1, "last_error": attempt.error}
+    if attempt.went_over is not None:
+        known = connection.execute(sa.select(receivers.c.failovers).where(receivers.c.receiver_id == receiver_id))
+        party |= {"last_error": attempt.went_over.why}
+        party |= gone_over(known.scalar_one(), attempt.went_over, attempt.started_at)
     if attempt.outcome == "delivered":
         values = {**tried, "state": "delivered", "delivered_at": attempt.started_at, "next_attempt_at": None}
         connection.execute(deliveries.update().where(mine).values(values))

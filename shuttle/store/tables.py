@@ -170,6 +170,8 @@ def _ledger_columns() -> list[sa.schema.SchemaItem]:
         sa.Column("last_error", sa.Text),
         sa.Column("failing_since", Instant),
         sa.Column("ended_at", Instant),
+        sa.Column("member", sa.Integer, nullable=False, server_default="0"),
+        sa.Column("failovers", sa.JSON, nullable=False, server_default="[]"),
         sa.UniqueConstraint("build_uuid", "place"),
     ]
 
@@ -187,7 +189,6 @@ sinks = sa.Table(
     sa.Column("sink_id", sa.Integer, primary_key=True, autoincrement=True),
     *_ledger_columns(),
     sa.Column("acked_offset", sa.BigInteger, nullable=False, server_default="0"),
-    sa.Column("member", sa.Integer, nullable=False, server_default="0"),
     sa.Index(
         "sinks_open",
         "build_uuid",

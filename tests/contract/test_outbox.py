@@ -12,6 +12,7 @@ import pytest
 from cryptography.fernet import Fernet
 
 from shuttle.delivery import Attempt, DueDelivery, Outbox
+from shuttle.outgoing.failover import WentOver
 from shuttle.store import outbox as store_outbox
 from shuttle.store.accept import NewBuild, NewParty, target_bytes
 from shuttle.store.builds import by_uuid
@@ -247,6 +248,27 @@ async def test_an_event_during_a_try_that_fails_makes_it_due_at_once_too(subject
     )
     (again,) = await due(subject, clock)
     assert (again.delivery_id, again.tries) == (delivery.delivery_id, 1)
+
+
+async def test_later_events_begin_with_the_member_that_took_the_last(subject, clock):
+    build_uuid = await subject.accept("a.example", "b.example")
+    for delivery in await due(subject, clock):
+        assert delivery.member == 0
+        over = WentOver(1, "other.example", "It is down.") if delivery.host == "a.example" else None
+        await subject.outbox.record_attempt(
+            Attempt(
+                delivery_id=delivery.delivery_id,
+                started_at=clock.now,
+                took_seconds=9,
+                outcome="delivered",
+                went_over=over,
+            )
+        )
+    await subject.event(build_uuid)
+    assert {delivery.host: delivery.member for delivery in await due(subject, clock)} == {
+        "a.example": 1,
+        "b.example": 0,
+    }
 
 
 async def test_one_builds_backlog_never_holds_anothers(subject, clock):

@@ -6,7 +6,9 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from shuttle.delivery import Post
 from shuttle.delivery.dispatch import Dispatcher
+from shuttle.delivery.failover import FailoverPost
 from shuttle.delivery.http import HttpPost
 from shuttle.delivery.signature import Signer
 from shuttle.outgoing.connector import AddressPolicy, outgoing_session
@@ -75,7 +77,9 @@ async def dispatching(outbox: MemoryOutbox | None = None, **environment: str) ->
     environment = {"SHUTTLE_SHUTDOWN_SECONDS": "0.2"} | environment
     async with outgoing_session(AddressPolicy(allow_loopback=True), limit=0) as session:
         settings = load_settings(environment)
-        posts = {"http": HttpPost(session, Signer(settings.webhook_key), settings.shuttle_webhook_timeout_seconds)}
+        seconds = settings.shuttle_webhook_timeout_seconds
+        posts: dict[str, Post] = {"http": HttpPost(session, Signer(settings.webhook_key), seconds)}
+        posts["failover"] = FailoverPost(posts, seconds)
         dispatcher = Dispatcher(outbox, posts, settings, time.clock, sleep=time.sleep)
         outbox.on_event = dispatcher.wake
         task = asyncio.create_task(dispatcher.run())

@@ -10,12 +10,13 @@ from shuttle.delivery.failover import FailoverPost
 from shuttle.delivery.http import HttpPost
 from shuttle.delivery.signature import Signer
 from shuttle.outgoing.connector import AddressPolicy, outgoing_session
+from tests.unit.delivery.dispatching import dispatching
 from tests.unit.delivery.status_receiver import answers, hangs, receiving
 
 NOW = datetime.now(UTC)
 
 
-async def deliver(*urls: str) -> Attempt:
+async def deliver(*urls: str, member: int = 0) -> Attempt:
     async with outgoing_session(AddressPolicy(allow_loopback=True)) as session:
         posts = {"http": HttpPost(session, Signer(None), 5)}
         courier = Courier(posts | {"failover": FailoverPost(posts, 0.3)}, (0, 5), lambda: NOW)
@@ -27,6 +28,7 @@ async def deliver(*urls: str) -> Attempt:
             sequence=1,
             body=b"{}",
             url=f"failover({', '.join(urls)})",
+            member=member,
             created_at=NOW,
         )
         return await courier.deliver(delivery)
@@ -55,3 +57,29 @@ async def test_one_that_is_gone_does_not_speak_for_the_others():
             assert "answered 410" in str(attempt.error)
             assert "answered 503" in str(attempt.error)
         assert (await deliver(gone.url, gone.url + "/x")).outcome == "gone"
+
+
+async def test_a_builds_later_statuses_begin_with_the_one_that_took_the_last():
+    async with receiving(hangs) as dead, receiving(answers(200)) as second, receiving(answers(200)) as third:
+        url = f"failover({dead.url}, {second.url}, {third.url})"
+        async with dispatching(SHUTTLE_WEBHOOK_TIMEOUT_SECONDS="1") as running:
+            for build, count in (("one", 3), ("two", 1)):
+                running.outbox.add_receiver(build, url, "them")
+                for _ in range(count):
+                    running.outbox.emit(build)
+            await running.until_recorded(4)
+        assert running.outcomes == ["delivered"] * 4
+        asked_in_vain = [exchange.headers["webhook-id"] for exchange in dead.server.exchanges]
+        assert sorted(asked_in_vain) == ["msg_one_1", "msg_two_1"]
+        assert (len(second.posts), len(third.posts)) == (4, 0)
+        moments = [attempt.went_over for attempt in running.outbox.attempts if attempt.went_over is not None]
+        assert [(over.member, over.to) for over in moments] == [(1, second.url.removeprefix("http://"))] * 2
+        assert "did not answer within the time limit. Went over to" in moments[0].why
+
+
+async def test_one_before_it_comes_again_when_all_behind_it_have_failed():
+    async with receiving(answers(200)) as first, receiving(answers(500)) as second:
+        attempt = await deliver(first.url, second.url, member=1)
+        assert (attempt.outcome, len(first.posts), len(second.posts)) == ("delivered", 1, 1)
+        assert attempt.went_over is not None
+        assert attempt.went_over.member == 0

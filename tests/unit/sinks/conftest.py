@@ -12,6 +12,7 @@ import pytest
 from shuttle.kafka.clusters import KafkaClusters
 from shuttle.logs.spool import Spool
 from shuttle.outgoing.connector import AddressPolicy
+from shuttle.outgoing.failover import WentOver
 from shuttle.settings import load_settings
 from shuttle.sinks import SinkTarget
 from shuttle.sinks.carry import Carrier, Sender, Tries
@@ -47,8 +48,8 @@ class Ledger:
     async def live(self, sink_id: int) -> None:
         self._say("live", None)
 
-    async def went_over(self, sink_id: int, member: int, why: str) -> None:
-        self._say("went_over", (member, why))
+    async def went_over(self, sink_id: int, over: WentOver) -> None:
+        self._say("went_over", over)
 
     async def done(self, sink_id: int, offset: int) -> None:
         self._say("done", offset)
