@@ -1,4 +1,4 @@
-"""`shuttle deliveries`: the ledger of status webhooks, and how to send one again."""
+"""`shuttle deliveries`: what receivers and log sinks were told, and how to send a status again."""
 
 import json
 import sys
@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from shuttle.cli.failures import UsageError
-from shuttle.cli.options import DEFAULT_URL, Json, ServiceUrl, Token
+from shuttle.cli.options import DEFAULT_URL, AppId, BuildId, Json, ServiceUrl, Token
 
-app = typer.Typer(help="See what receivers were told, and tell them again.", no_args_is_help=True)
+app = typer.Typer(help="See what receivers and log sinks were told, and tell them again.", no_args_is_help=True)
 
 _App = Annotated[str, typer.Option("--app", metavar="APP", help="Of this app's builds.", show_default=False)]
 _Build = Annotated[str, typer.Option("--build", metavar="BUILD", help="Of this build.", show_default=False)]
@@ -25,7 +25,7 @@ def list_deliveries(
     url: ServiceUrl = DEFAULT_URL,
     token: Token = "",
 ) -> None:
-    """List what is on its way to receivers, and what became of it."""
+    """List the statuses that are on their way to receivers, and what became of them."""
     from shuttle.cli.client import ask
     from shuttle.cli.tables import print_table
 
@@ -37,6 +37,31 @@ def list_deliveries(
     columns = ("delivery_id", "app_id", "build_id", "sequence", "receiver", "state", "tries", "next_attempt_at")
     rows = [[entry[column] for column in (*columns, "last_error")] for entry in found]
     print_table(("id", "app", "build", "event", "receiver", "state", "tries", "next try at", "last error"), rows)
+
+
+@app.command()
+def show(
+    app_id: AppId, build_id: BuildId, as_json: Json = False, url: ServiceUrl = DEFAULT_URL, token: Token = ""
+) -> None:
+    """Show where a build's statuses and its log go: how far each receiver and sink is, and what kept it."""
+    from shuttle.cli.client import ask
+    from shuttle.cli.tables import print_table
+
+    build = ask(url, token, lambda client: client.build(app_id, build_id))
+    if as_json:
+        print(json.dumps({"receivers": build["receivers"], "sinks": build["sinks"]}))
+        return
+    parties = [("status", party) for party in build["receivers"]] + [("log", party) for party in build["sinks"]]
+    columns = ("kind", "host", "state", "failing_since", "acked_offset", "lag_bytes", "attempts", "last_error")
+    print_table(
+        ("what", "kind", "host", "state", "failing since", "acknowledged", "lag", "attempts", "last error"),
+        [(what, *(party[column] for column in columns)) for what, party in parties],
+    )
+    moments = [
+        (what, moment["at"], moment["to"], moment["why"]) for what, party in parties for moment in party["failovers"]
+    ]
+    if moments:
+        print_table(("what", "at", "went over to", "why"), moments)
 
 
 @app.command()

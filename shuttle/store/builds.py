@@ -1,6 +1,6 @@
 """Reading builds: from rows to `Build`, one by its names, and lists."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -124,6 +124,7 @@ class Party:
     attempts: int
     last_error: str | None
     failing_since: datetime | None
+    failovers: Sequence[Mapping[str, str]]
     acked_offset: int | None = None
 
 
@@ -138,6 +139,10 @@ def sinks_of(connection: sa.Connection, build_uuid: str) -> Sequence[Party]:
 
 
 def _parties(connection: sa.Connection, table: sa.Table, build_uuid: str, *more: sa.Column[Any]) -> Sequence[Party]:
-    names = (table.c.kind, table.c.host, table.c.state, table.c.attempts, table.c.last_error, table.c.failing_since)
-    query = sa.select(*names, *more).where(table.c.build_uuid == build_uuid).order_by(table.c.place)
+    names = ("kind", "host", "state", "attempts", "last_error", "failing_since", "failovers")
+    query = (
+        sa.select(*(table.c[name] for name in names), *more)
+        .where(table.c.build_uuid == build_uuid)
+        .order_by(table.c.place)
+    )
     return [Party(*row) for row in connection.execute(query)]

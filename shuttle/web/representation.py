@@ -64,7 +64,7 @@ def long_form(
         "image": build.image,
         "digest": build.digest,
         "receivers": [_party(party) for party in receivers],
-        "sinks": [_sink(party, log_bytes) for party in sinks],
+        "sinks": [_sink(party, log_bytes, complete=build.state.final) for party in sinks],
     }
 
 
@@ -83,15 +83,20 @@ def _party(party: Party) -> dict[str, Any]:
         "kind": party.kind,
         "host": party.host,
         "state": party.state,
+        "acked_offset": party.acked_offset,
+        "lag_bytes": None,
         "attempts": party.attempts,
         "last_error": party.last_error,
         "failing_since": _instant(party.failing_since),
+        "failovers": list(party.failovers),
     }
 
 
-def _sink(party: Party, log_bytes: int) -> dict[str, Any]:
+def _sink(party: Party, log_bytes: int, *, complete: bool) -> dict[str, Any]:
+    """A sink that works is behind once there is nothing more to come and it still lacks some of it."""
     acked_offset = party.acked_offset or 0
-    return _party(party) | {"acked_offset": acked_offset, "lag_bytes": max(log_bytes - acked_offset, 0)}
+    state = "behind" if party.state == "live" and complete else party.state
+    return _party(party) | {"state": state, "lag_bytes": max(log_bytes - acked_offset, 0)}
 
 
 def _jenkins(build: Build, ports: Ports) -> dict[str, Any]:

@@ -58,12 +58,20 @@ async def test_statuses_and_log_go_over_to_the_member_that_works(shuttle: Shuttl
         await shuttle.submit(f"/{app}/1", "echo s3cret-word", webhooks={"status": failover, "logs": log})
         await statuses.until(lambda messages: len(words(messages)) == 3)
         await lines.until(lambda messages: any(b"Build finished" in message.value for message in messages))
-    build = await shuttle.until_shown(f"/{app}/1", lambda build: build["sinks"][0]["state"] == "done")
-    (sink,) = build["sinks"]
+    build = await shuttle.until_shown(
+        f"/{app}/1", lambda build: build["sinks"][0]["state"] == build["receivers"][0]["state"] == "done"
+    )
+    [sink], [receiver] = build["sinks"], build["receivers"]
     assert (sink["kind"], sink["host"]) == ("failover", f"{dead}, {cluster.bootstrap}")
     assert sink["acked_offset"] == build["log"]["bytes"]
     assert f"Kafka {dead} cannot be connected to" in sink["last_error"]
     assert f"Went over to {cluster.bootstrap} at offset 0." in sink["last_error"]
+    assert (sink["attempts"], sink["failing_since"], receiver["attempts"]) == (2, None, 3)
+    for party in (sink, receiver):
+        (over,) = party["failovers"]
+        assert over["to"] == cluster.bootstrap
+        assert f"Kafka {dead} cannot be connected to" in over["why"]
+        assert build["timestamps"]["accepted_at"] <= over["at"]
     text = b"".join(json.loads(message.value)["message"].encode() + b"\n" for message in lines.messages[:-1])
     assert hashlib.sha256(text).hexdigest() == build["log"]["sha256"]
     assert b"[secret]" in text
