@@ -1,0 +1,172 @@
+"""Jenkins away for real lengths: 30 s of refusals, and calls that it takes and never answers; all side by side.
+
+Nothing is shortened by a setting: an answer is waited for 30 s, a log's next byte for 60 s.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from aiohttp import web
+
+from shuttle.build import job_name_of
+from tests.faulty_proxy import faulty_proxy
+from tests.product import TOKEN, USER, Product, Receiver, free_port, running_product
+from tests.tcp_proxy import tcp_proxy
+
+pytestmark = [pytest.mark.timeout(200), pytest.mark.asyncio(loop_scope="module")]
+REFUSED_SECONDS = 30
+# Two waits for a log that stalls, and what lies around them.
+LONGEST_SECONDS = 150
+ALL = ["queued", "pending", "succeeded"]
+
+
+def script(folder: Path, name: str) -> str:
+    """Says 1 to 300, waits for the gate, says 301 to 600, and leaves a mark each time it runs."""
+    wait = f"while [ ! -e {folder}/{name}.gate ]; do sleep 0.05; done"
+    return f"#!/bin/sh\necho ran >> {folder}/{name}.ran\nseq 1 300\n{wait}\nseq 301 600\n"
+
+
+async def ends_well(product: Product, receiver: Receiver, name: str) -> None:
+    """Succeeded, once, whole."""
+    await receiver.until(lambda: receiver.final is not None and receiver.log_ended > 0, LONGEST_SECONDS)
+    assert receiver.words() == ALL, (name, receiver.final)
+    log = bytes(receiver.log)
+    assert receiver.final["log_sha256"] == hashlib.sha256(log).hexdigest()
+    assert [int(line) for line in log.split() if line.isdigit()][-600:] == list(range(1, 601))
+    assert await product.log(name, "1") == log
+    assert (product.folder / f"{name}.ran").read_text().split() == ["ran"]
+
+
+async def stop(product: Product, name: str) -> None:
+    async with product.session.delete(f"{product.url}/{name}/1") as response:
+        assert response.status == 200, await response.text()
+
+
+async def ends_stopped(receiver: Receiver) -> None:
+    await receiver.until(lambda: receiver.final is not None and receiver.log_ended > 0, LONGEST_SECONDS)
+    assert (receiver.final["status"], receiver.final["reason"]) == ("failed", "stopped")
+    assert receiver.final["log_sha256"] == hashlib.sha256(bytes(receiver.log)).hexdigest()
+
+
+# --- refused
+
+
+async def refused(folder: Path) -> None:
+    """Builds that run, wait, are asked for and are stopped meanwhile; none ends before Jenkins is back."""
+    port = free_port()
+    async with tcp_proxy(0, 0) as network:
+        network.target_port = port
+        url = network.url.replace("://", f"://{USER}:{TOKEN}@")
+        async with running_product(
+            folder, jenkins_port=port, JENKINS_URL=url, MAXIMUM_PARALLEL_BUILDS="10", executors=2
+        ) as product:
+            receivers = {name: product.receiver(name) for name in ("runs", "stops", "waits", "asked", "never")}
+            for name in ("runs", "stops"):
+                await product.submit(name, "1", script(folder, name), receivers[name])
+                await receivers[name].until(lambda name=name: b"\n300\n" in receivers[name].log)
+            await product.submit("waits", "1", script(folder, "waits"), receivers["waits"])
+            await product.until_state("waits", "1", "queued")
+            await network.refuse()
+            for name in ("asked", "never"):
+                await product.submit(name, "1", script(folder, name), receivers[name])
+            await product.until_waiting("asked", "1")
+            await stop(product, "stops")
+            await stop(product, "never")
+            await ends_stopped(receivers["never"])
+            (folder / "runs.gate").touch()
+            for name in ("waits", "asked"):
+                (folder / f"{name}.gate").touch()
+            with pytest.raises(TimeoutError):
+                await receivers["runs"].until(lambda: receivers["runs"].final, REFUSED_SECONDS)
+            for name, states in {"runs": {"running"}, "stops": {"running"}, "asked": {"staging"}}.items():
+                assert (await product.build(name, "1"))["state"] in states
+            assert not receivers["waits"].final
+            await network.listen()
+            for name in ("runs", "waits", "asked"):
+                await ends_well(product, receivers[name], name)
+            await ends_stopped(receivers["stops"])
+            assert not (folder / "never.ran").exists()
+
+
+# --- taken, and never answered
+
+# What of a build's calls is never answered, how, and by which part of its path it is known.
+SILENCES = {
+    "job": ("hang", "/api/json"),
+    "trigger": ("hang", "/buildWithParameters"),
+    "trigger-done": ("mute", "/buildWithParameters"),
+    "log": ("hang", "/logText/progressiveText"),
+    "log-half": ("stall", "/logText/progressiveText"),
+    "build": ("hang", "/1/api/json"),
+    "stop": ("hang", "/1/stop"),
+    "stop-done": ("mute", "/1/stop"),
+}
+# Asked for all builds together, or by a number that only Jenkins knows: hangs once each for whoever comes first.
+SHARED = ("/queue/api/json", "/queue/item/")
+
+
+class OnceEach:
+    """The first call of each kind is not answered."""
+
+    def __init__(self) -> None:
+        self.left = {f"/job/{job_name_of(name)}/": silence for name, silence in SILENCES.items()}
+        self.left |= {part: ("hang", part) for part in SHARED}
+
+    def __call__(self, request: web.Request) -> str | None:
+        for where, (how, part) in self.left.items():
+            if where in request.path and part in request.path:
+                del self.left[where]
+                return how
+        return None
+
+
+async def silent(folder: Path) -> None:
+    """One build for each kind of call whose answer never comes."""
+    port = free_port()
+    async with faulty_proxy(f"http://127.0.0.1:{port}") as proxy:
+        url = proxy.url.replace("://", f"://{USER}:{TOKEN}@")
+        proxy.fault = OnceEach()
+        async with running_product(
+            folder, jenkins_port=port, JENKINS_URL=url, MAXIMUM_PARALLEL_BUILDS="10", executors=10
+        ) as product:
+            receivers = {name: product.receiver(name) for name in SILENCES}
+            for name, receiver in receivers.items():
+                if not name.startswith("stop"):
+                    (folder / f"{name}.gate").touch()
+                await product.submit(name, "1", script(folder, name), receiver)
+            async with asyncio.TaskGroup() as ends:
+                for name, receiver in receivers.items():
+                    if name.startswith("stop"):
+                        ends.create_task(_stopped_in_mid_build(product, receiver, name))
+                    else:
+                        ends.create_task(ends_well(product, receiver, name))
+            assert not proxy.fault.left, "a call was never made"
+
+
+async def _stopped_in_mid_build(product: Product, receiver: Receiver, name: str) -> None:
+    await receiver.until(lambda: b"\n300\n" in receiver.log, LONGEST_SECONDS)
+    await stop(product, name)
+    await ends_stopped(receiver)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def runs(tmp_path_factory) -> AsyncIterator[dict[str, asyncio.Task[None]]]:
+    """Both at once: they wait more than they work."""
+    flows: dict[str, Coroutine[Any, Any, None]] = {
+        flow.__name__: flow(tmp_path_factory.mktemp(flow.__name__)) for flow in (refused, silent)
+    }
+    tasks = {name: asyncio.create_task(flow) for name, flow in flows.items()}
+    yield tasks
+    for task in tasks.values():
+        task.cancel()
+    await asyncio.gather(*tasks.values(), return_exceptions=True)
+
+
+@pytest.mark.parametrize("flow", ["refused", "silent"])
+async def test_jenkins_is_away_for_long(runs, flow):
+    await runs[flow]
