@@ -47,6 +47,8 @@ class FaultyProxy:
         fault = self.fault(request)
         if fault is None:
             return await self._pass_on(request)
+        if fault == "mute":
+            await self._answer_to(request)
         async with self.hit:
             self.hits.append((request.path, fault))
             self.hit.notify_all()
@@ -54,17 +56,15 @@ class FaultyProxy:
             return web.Response(status=fault, text=self.page, content_type="text/html")
         if fault == "garbage":
             return web.Response(text=HTML, content_type="text/html")
-        if fault == "hang":
+        if fault in {"hang", "mute"}:
             await self.calmed.wait()
             return _reset(request)
         if fault in {"late", "again"}:
             body = await request.read()
             self.late.append(asyncio.create_task(self._pass_on_later(request, body)))
             return _reset(request) if fault == "late" else await self._pass_on(request)
-        if fault in {"lose", "mute"}:
-            await self._pass_on(request, answer=False)
-            if fault == "mute":
-                await self.calmed.wait()
+        if fault == "lose":
+            await self._answer_to(request)
             return _reset(request)
         if fault in {"cut", "stall"}:
             return await self._pass_half(request, stall=fault == "stall")
@@ -86,9 +86,9 @@ class FaultyProxy:
         ):
             await answer.read()
 
-    async def _pass_on(self, request: web.Request, *, answer: bool = True) -> web.StreamResponse:
+    async def _pass_on(self, request: web.Request) -> web.StreamResponse:
         status, headers, body = await self._answer_to(request)
-        return web.Response(status=status, body=body, headers=headers) if answer else _reset(request)
+        return web.Response(status=status, body=body, headers=headers)
 
     async def _pass_half(self, request: web.Request, *, stall: bool) -> web.StreamResponse:
         status, headers, body = await self._answer_to(request)

@@ -39,7 +39,12 @@ class Cluster:
     @asynccontextmanager
     async def reading(self, topic: str) -> AsyncIterator[Topic]:
         """What the topic holds and gets."""
-        consumer = AIOKafkaConsumer(bootstrap_servers=self.bootstrap, group_id=None, auto_offset_reset="earliest")
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self.bootstrap,
+            group_id=None,
+            auto_offset_reset="earliest",
+            fetch_max_wait_ms=50,  # they answer no sooner, whatever arrives
+        )
         async with consuming(consumer, topic, range(PARTITIONS)) as read:
             yield read
 

@@ -70,7 +70,7 @@ def joined(messages: Sequence[ConsumerRecord]) -> tuple[bytes, int]:
     log = b""
     end: int | None = None
     for message in messages:
-        text, offset = json.loads(message.value)["message"], int(header(message, "offset"))
+        text, offset = json.loads(message.value)["message"], offset_of(message)
         if text == _FINISHED and not header(message, "no_newline") and end in {None, offset} and offset == len(log):
             end = offset
             continue
@@ -86,5 +86,10 @@ def joined(messages: Sequence[ConsumerRecord]) -> tuple[bytes, int]:
 
 
 def is_finished(messages: Sequence[ConsumerRecord]) -> bool:
-    """The end is among them."""
-    return any(json.loads(message.value)["message"] == _FINISHED for message in messages)
+    """The newest message is the end; after a kill lines may follow one, and then another."""
+    return bool(messages) and json.loads(messages[-1].value)["message"] == _FINISHED
+
+
+def offset_of(message: ConsumerRecord) -> int:
+    """Where its line begins in the log."""
+    return int(header(message, "offset"))

@@ -1,6 +1,5 @@
-"""A build's log in Kafka: equal to the byte with the HTTP stream and the archive, also when the shuttle is killed."""
+"""A build's log in Kafka: equal to the byte with the HTTP stream and the archive, in the form that consumers read."""
 
-import asyncio
 import hashlib
 import json
 
@@ -52,23 +51,3 @@ async def test_http_kafka_and_archive_are_equal_to_the_byte(product, cluster):
             "message": "",
         }
         assert {header(message, "build_uuid") for message in topic.messages} == {build["build_uuid"]}
-
-
-async def test_killed_in_mid_log_it_goes_on_with_doubles_of_equal_offset_only(product, cluster, tmp_path):
-    gate = tmp_path / "gate"
-    receiver = product.receiver("killed")
-    script = f"#!/bin/sh\nseq 1 2000\nwhile [ ! -e {gate} ]; do sleep 0.05; done\nseq 2001 4000\n"
-    async with cluster.reading("killed") as topic:
-        await product.submit("killed", "1", script, webhooks=hooks(receiver, cluster.url("killed")))
-        await topic.until(lambda messages: any(b'"message":"2000"' in message.value for message in messages))
-        await product.shuttle.restart()
-        gate.touch()
-        await receiver.until(lambda: receiver.final is not None and receiver.log_ended)
-        await topic.until(is_finished)
-        log, _ = joined(topic.messages)
-        assert log == bytes(receiver.log) == await product.log("killed", "1")
-        assert [line for line in log.split() if line.isdigit()][-4000:] == [b"%d" % n for n in range(1, 4001)]
-        async with asyncio.timeout(10):
-            while (sink := (await product.build("killed", "1"))["sinks"][1])["state"] != "done":
-                await asyncio.sleep(0.02)
-        assert (sink["kind"], sink["acked_offset"], sink["lag_bytes"]) == ("kafka", len(log), 0)

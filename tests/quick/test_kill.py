@@ -1,68 +1,97 @@
-"""SIGKILL in each state: the next start finishes the build, once, with every log byte and every status."""
+"""SIGKILL at each transition: the next start finishes the build, once; its HTTP and Kafka receivers hear all of it."""
 
 import asyncio
-import hashlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+import aiohttp
 import pytest
 import pytest_asyncio
 from aiohttp import web
 
-from tests.product import Product, Receiver, archive, running_product
+from tests.audience import SUCCEEDED, Audience, audience
+from tests.faulty_proxy import FaultyProxy, faulty_proxy
+from tests.kafka_cluster import Cluster, kafka_cluster
+from tests.product import TOKEN, USER, Product, Receiver, archive, free_port, running_product
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+# As many builds as are held at once.
+AT_ONCE = 12
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("kill")
+
+@dataclass
+class Stage:
+    """The product, a Kafka that survives its kills, and proxies on its way to Jenkins and on its agents' way to it."""
+
+    product: Product
+    kafka: Cluster
+    to_jenkins: FaultyProxy
+    to_shuttle: FaultyProxy
+
+    def audience(self, name: str) -> AbstractAsyncContextManager[Audience]:
+        return audience(self.product, self.kafka, name)
+
+    def gate(self, name: str) -> tuple[Path, str]:
+        """A file that is not there yet, and what a script says to wait for it."""
+        gate = self.product.folder / f"{name}.gate"
+        return gate, f"while [ ! -e {gate} ]; do sleep 0.05; done"
+
+    async def tell_jenkins(self, what: str) -> None:
+        headers = {"Authorization": aiohttp.encode_basic_auth(USER, TOKEN)}
+        async with self.product.session.post(f"{self.to_jenkins.target}/{what}", headers=headers) as response:
+            assert response.status == 200
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def product(folder):
-    async with running_product(folder, executors=1) as running:
-        yield running
+async def stage(tmp_path_factory) -> AsyncIterator[Stage]:
+    jenkins_port = free_port()
+    async with (
+        kafka_cluster(brokers=2) as kafka,
+        faulty_proxy(f"http://127.0.0.1:{jenkins_port}") as to_jenkins,
+        faulty_proxy("") as to_shuttle,
+        running_product(
+            tmp_path_factory.mktemp("kill"),
+            executors=AT_ONCE,
+            MAXIMUM_PARALLEL_BUILDS=str(AT_ONCE),
+            jenkins_port=jenkins_port,
+            JENKINS_URL=to_jenkins.url.replace("://", f"://{USER}:{TOKEN}@"),
+            BUILD_SHUTTLE_HOST=to_shuttle.url,
+        ) as product,
+    ):
+        to_shuttle.target = product.url
+        yield Stage(product, kafka, to_jenkins, to_shuttle)
 
 
-def counting(folder: Path, name: str, rest: str) -> str:
-    """A build.sh that leaves a mark each time it runs."""
-    return f"#!/bin/sh\necho ran >> {folder}/{name}.ran\n{rest}\n"
+async def test_right_after_the_answer(stage):
+    async with stage.audience("recorded") as build:
+        await build.submit("echo done")
+        await stage.product.shuttle.restart()
+        assert b"\ndone\n" in await build.heard_all()
 
 
-async def finished_once(product: Product, receiver: Receiver, app_id: str, name: str, *, words: list[str]) -> bytes:
-    """The build's end, proven from the receiver's side; returns the log."""
-    await receiver.until(lambda: receiver.final is not None and receiver.log_ended > 0)
-    assert receiver.words() == words
-    log = bytes(receiver.log)
-    assert receiver.final is not None
-    assert receiver.final["log_bytes"] == len(log)
-    assert receiver.final["log_sha256"] == hashlib.sha256(log).hexdigest()
-    assert await product.log(app_id, "1") == log
-    mark = product.folder / f"{name}.ran"
-    assert mark.read_text().split() == ["ran"]
-    return log
+async def test_while_the_source_is_fetched(stage):
+    content = archive({"build.sh": f"#!/bin/sh\necho ran >> {stage.product.folder}/staging.ran\necho done\n"})
+    async with half_served(content) as (source, half_sent), stage.audience("staging") as build:
+        await build.submit("", source={"url": source})
+        await half_sent.wait()
+        assert (await stage.product.build("staging", "1"))["state"] == "staging"
+        await stage.product.shuttle.restart()
+        assert b"\ndone\n" in await build.heard_all()
 
 
-ALL = ["queued", "pending", "succeeded"]
-
-
-async def test_right_after_the_answer(product, folder):
-    receiver = product.receiver("recorded")
-    await product.submit("recorded", "1", counting(folder, "recorded", "echo done"), receiver)
-    await product.shuttle.restart()
-    assert b"\ndone\n" in await finished_once(product, receiver, "recorded", "recorded", words=ALL)
-
-
-async def test_while_the_source_is_fetched(product, folder):
-    content = archive({"build.sh": counting(folder, "staging", "echo done")})
-    half_sent, asked = asyncio.Event(), []
+@asynccontextmanager
+async def half_served(content: bytes) -> AsyncIterator[tuple[str, asyncio.Event]]:
+    """A source that stops in its middle when it is fetched for the first time, and the event of that."""
+    half_sent = asyncio.Event()
 
     async def serve(request: web.Request) -> web.StreamResponse:
-        asked.append(request.path)
         response = web.StreamResponse(headers={"Content-Length": str(len(content))})
         await response.prepare(request)
         await response.write(content[: len(content) // 2])
-        if len(asked) == 1:
+        if not half_sent.is_set():
             half_sent.set()
             await asyncio.Event().wait()
         await response.write(content[len(content) // 2 :])
@@ -73,99 +102,133 @@ async def test_while_the_source_is_fetched(product, folder):
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    receiver = product.receiver("staging")
-    source = {"url": f"http://127.0.0.1:{runner.addresses[0][1]}/source"}
-    await product.submit("staging", "1", "", receiver, source=source)
-    await half_sent.wait()
-    assert (await product.build("staging", "1"))["state"] == "staging"
-    await product.shuttle.restart()
-    assert b"\ndone\n" in await finished_once(product, receiver, "staging", "staging", words=ALL)
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}/source", half_sent
     await runner.cleanup()
 
 
-async def test_while_it_waits_in_jenkins(product, folder):
-    gate = folder / "gate"
-    blocking = product.receiver("blocking")
-    await product.submit("blocking", "1", f"#!/bin/sh\nwhile [ ! -e {gate} ]; do sleep 0.05; done\n", blocking)
-    await product.until_state("blocking", "1", "running")
-    receiver = product.receiver("queued")
-    await product.submit("queued", "1", counting(folder, "queued", "echo done"), receiver)
-    await product.until_state("queued", "1", "queued")
-    await product.shuttle.restart()
-    gate.touch()
-    assert b"\ndone\n" in await finished_once(product, receiver, "queued", "queued", words=ALL)
-    await blocking.until(lambda: blocking.words() == ALL)
+async def test_at_every_call_of_jenkins_and_of_its_agents(stage):
+    """A build is held at each, and one kill meets them all.
+
+    hang: the call has not arrived when the shuttle dies; mute: it has, and its answer is lost.
+    """
+    to_jenkins = [(call, how) for call in ("createItem", "buildWithParameters", "progressiveText") for how in HELD]
+    to_shuttle = [(call, how) for call in ("claim", "source.tar.gz", "artifacts") for how in HELD]
+    names = [f"called-{number}" for number in range(len(to_jenkins) + len(to_shuttle))]
+    async with AsyncExitStack() as stack:
+        builds = [await stack.enter_async_context(stage.audience(name)) for name in names]
+        holds = [stage.to_jenkins.until_hits(len(to_jenkins)), stage.to_shuttle.until_hits(len(to_shuttle))]
+        stage.to_jenkins.fault, stage.to_shuttle.fault = each_once(to_jenkins), each_once(to_shuttle)
+        for build in builds:
+            await build.submit("seq 1 300; mkdir dist; echo made > dist/made; echo done")
+        await asyncio.gather(*holds)
+        await stage.product.shuttle.kill()
+        stage.to_jenkins.calm()
+        stage.to_shuttle.calm()
+        await stage.product.shuttle.start()
+        for build in builds:
+            assert b"\n300\ndone\n" in await build.heard_all()
+    for name in names:
+        assert [made["name"] for made in (await stage.product.build(name, "1"))["artifacts"]] == ["made"]
 
 
-async def test_in_the_middle_of_the_log(product, folder):
-    gate = folder / "gate2"
-    script = counting(
-        folder, "running", f"seq 1 2000\nwhile [ ! -e {gate} ]; do sleep 0.05; done\nseq 2001 4000\necho done"
-    )
-    receiver = product.receiver("running")
-    await product.submit("running", "1", script, receiver)
-    await receiver.until(lambda: b"\n2000\n" in receiver.log)
-    await product.shuttle.restart()
-    gate.touch()
-    log = await finished_once(product, receiver, "running", "running", words=ALL)
+HELD = ("hang", "mute")
+
+
+def each_once(calls: list[tuple[str, str]]) -> Callable[[web.Request], str | None]:
+    """Faults for requests with these words in their paths; a held build makes no other, so each meets another build."""
+    left = list(calls)
+
+    def fault(request: web.Request) -> str | None:
+        found = next((each for each in left if each[0] in request.path), None)
+        if found is None:
+            return None
+        left.remove(found)
+        return found[1]
+
+    return fault
+
+
+async def test_while_it_waits_in_jenkins(stage):
+    async with stage.audience("queued") as build:
+        await stage.tell_jenkins("quietDown")
+        await build.submit("echo done")
+        await stage.product.until_state("queued", "1", "queued")
+        await stage.product.shuttle.restart()
+        await stage.tell_jenkins("cancelQuietDown")
+        assert b"\ndone\n" in await build.heard_all()
+
+
+@pytest.mark.parametrize("who", ["shuttle", "jenkins"])
+async def test_in_the_middle_of_the_log(stage, who):
+    gate, waiting = stage.gate(f"middle-{who}")
+    async with stage.audience(f"middle-{who}") as build:
+        await build.submit(f"seq 1 2000\n{waiting}\nseq 2001 4000\necho done")
+        await build.receiver.until(lambda: b"\n2000\n" in build.receiver.log)
+        await build.lines.until(lambda messages: any(b'"message":"2000"' in message.value for message in messages))
+        await getattr(stage.product, who).restart()
+        gate.touch()
+        log = await build.heard_all()
     assert [line for line in log.split() if line.isdigit()][-4000:] == [b"%d" % number for number in range(1, 4001)]
 
 
-async def test_jenkins_in_the_middle_of_the_log(product, folder):
-    gate = folder / "gate3"
-    script = counting(
-        folder, "jenkins", f"seq 1 500\nwhile [ ! -e {gate} ]; do sleep 0.05; done\nseq 501 1000\necho done"
-    )
-    receiver = product.receiver("jenkins")
-    await product.submit("jenkins", "1", script, receiver)
-    await receiver.until(lambda: b"\n500\n" in receiver.log)
-    await product.jenkins.restart()
-    gate.touch()
-    log = await finished_once(product, receiver, "jenkins", "jenkins", words=ALL)
-    assert [line for line in log.split() if line.isdigit()][-1000:] == [b"%d" % number for number in range(1, 1001)]
+async def test_when_the_work_ended_meanwhile(stage):
+    gate, waiting = stage.gate("ended")
+    async with stage.audience("ended") as build:
+        await build.submit(f"{waiting}\necho done")
+        await stage.product.until_state("ended", "1", "running")
+        await stage.product.shuttle.kill()
+        gate.touch()
+        await stage.product.shuttle.start()
+        assert b"\ndone\n" in await build.heard_all()
 
 
-async def test_when_the_work_ended_meanwhile(product, folder):
-    gate = folder / "gate4"
-    receiver = product.receiver("ended")
-    script = counting(folder, "ended", f"while [ ! -e {gate} ]; do sleep 0.05; done\necho done")
-    await product.submit("ended", "1", script, receiver)
-    await product.until_state("ended", "1", "running")
-    await product.shuttle.kill()
-    gate.touch()
-    await product.shuttle.start()
-    assert b"\ndone\n" in await finished_once(product, receiver, "ended", "ended", words=ALL)
+async def test_while_a_stop_is_under_way(stage):
+    async with stage.audience("stopped") as build:
+        await build.submit("echo started; sleep 600")
+        await build.receiver.until(lambda: b"started" in build.receiver.log)
+        async with stage.product.session.delete(f"{stage.product.url}/stopped/1") as response:
+            assert response.status == 200
+        await stage.product.shuttle.restart()
+        await build.heard_all(["queued", "pending", "failed"])
+        assert build.receiver.final["reason"] == "stopped"
 
 
-async def test_while_a_stop_is_under_way(product, folder):
-    receiver = product.receiver("stopped")
-    await product.submit("stopped", "1", counting(folder, "stopped", "echo started; sleep 600"), receiver)
-    await receiver.until(lambda: b"started" in receiver.log)
-    async with product.session.delete(f"{product.url}/stopped/1") as response:
-        assert response.status == 200
-    await product.shuttle.restart()
-    await finished_once(product, receiver, "stopped", "stopped", words=["queued", "pending", "failed"])
-    assert receiver.final["reason"] == "stopped"
+async def test_when_a_status_arrives(stage):
+    """At the commit that made the event, of each kind; `after`: its receiver took it, but the shuttle does not know."""
+    moments = [(word, when) for word in SUCCEEDED for when in ("before", "after")]
+    restarted = asyncio.Event()
+    async with AsyncExitStack() as stack:
+        builds = [await stack.enter_async_context(stage.audience(f"told-{word}-{when}")) for word, when in moments]
+        held = [
+            hold_status(build.receiver, word, restarted, take_it=when == "after")
+            for build, (word, when) in zip(builds, moments, strict=True)
+        ]
+        for build in builds:
+            await build.submit("echo done")
+        for arrived in held:
+            await arrived.wait()
+        await stage.product.shuttle.kill()
+        restarted.set()
+        await stage.product.shuttle.start()
+        for build, (word, when) in zip(builds, moments, strict=True):
+            assert b"\ndone\n" in await build.heard_all()
+            told = [status["status"] for status in build.receiver.statuses]
+            assert told.count(word) == (2 if when == "after" else 1)
 
 
-async def test_before_the_final_status_was_taken(product, folder):
-    receiver = product.receiver("outbox")
-    refused = asyncio.Event()
-    accept = receiver.on_status
-    restarted: list[bool] = []
+def hold_status(receiver: Receiver, word: str, released: asyncio.Event, *, take_it: bool) -> asyncio.Event:
+    """The receiver does not answer the first status with this word, whether it takes it or not; the event of that."""
+    arrived, take = asyncio.Event(), receiver.on_status
 
-    async def refuse_until_restarted(request: web.Request) -> web.Response:
+    async def hold(request: web.Request) -> web.Response:
         body = await request.json()
-        if body["building"] or body["status"] == "queued" or restarted:
-            answer: web.Response = await accept(request)
-            return answer
-        refused.set()
-        return web.Response(status=500)
+        if released.is_set() or body["status"] != word:
+            return await take(request)
+        if take_it:
+            await take(request)
+        arrived.set()
+        await released.wait()
+        return web.Response(status=500)  # to nobody: the sender is gone
 
-    receiver.on_status = refuse_until_restarted
-    await product.submit("outbox", "1", counting(folder, "outbox", "echo done"), receiver)
-    await refused.wait()
-    await product.shuttle.kill()
-    restarted.append(True)
-    await product.shuttle.start()
-    await finished_once(product, receiver, "outbox", "outbox", words=ALL)
+    receiver.on_status = hold  # type: ignore[method-assign]
+    return arrived

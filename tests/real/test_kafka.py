@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.kafka_topic import Topic, header, is_finished, joined
+from tests.kafka_topic import Topic, header, is_finished, joined, offset_of
 from tests.product import Product, Receiver, running_product
 from tests.real.kafka_brokers import PASSWORD, Brokers, running_brokers
 
@@ -64,7 +64,7 @@ class Talking:
     async def arriving(self, topic: Topic) -> None:
         """Until what the build prints from now on is in the topic."""
         now = len(self.receiver.log)
-        await topic.until(lambda messages: _reached(messages) > now, _WITHIN_SECONDS)
+        await topic.until(lambda messages: messages and offset_of(messages[-1]) > now, _WITHIN_SECONDS)
 
     async def sink(self, *states: str) -> dict[str, object]:
         """The Kafka sink in the ledger, once it is in one of these states."""
@@ -83,10 +83,6 @@ class Talking:
         assert hashlib.sha256(log).hexdigest() == self.receiver.final["log_sha256"]
         sink = await self.sink("done")
         assert (sink["acked_offset"], sink["lag_bytes"]) == (len(log), 0)
-
-
-def _reached(messages) -> int:
-    return max((int(header(message, "offset")) for message in messages), default=0)
 
 
 async def test_one_build_to_http_kafka_and_archive_is_equal_to_the_byte(product, three, tmp_path):

@@ -1,0 +1,107 @@
+"""Who hears of one build by HTTP and by Kafka at once, and the proof that both heard all of it."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from tests.kafka_topic import Topic, header, is_finished, joined
+from tests.product import Product, Receiver
+
+SUCCEEDED = ["queued", "pending", "succeeded"]
+
+
+class Kafka(Protocol):
+    """A cluster of any kind; a real one has its topics made before."""
+
+    def url(self, topic: str) -> str: ...
+
+    def reading(self, topic: str) -> AbstractAsyncContextManager[Topic]: ...
+
+
+@dataclass
+class Audience:
+    """Statuses and the log of build `1` of the app `name` go to a receiver and to the topics NAME-status, NAME-log."""
+
+    product: Product
+    name: str
+    receiver: Receiver
+    lines: Topic
+    statuses: Topic
+    webhooks: dict[str, list[str]]
+
+    async def submit(self, script: str, **fields: Any) -> None:
+        """Ask for the build; its build.sh leaves a mark each time it runs."""
+        marking = f"#!/bin/sh\necho ran >> {self._mark}\n{script}\n"
+        await self.product.submit(self.name, "1", marking, webhooks=self.webhooks, **fields)
+
+    @property
+    def _mark(self) -> Any:
+        return self.product.folder / f"{self.name}.ran"
+
+    async def hears_the_end(self, seconds: float = 30) -> None:
+        """Until everything has arrived, or has had its time to."""
+        await self.receiver.until(lambda: self.receiver.final and self.receiver.log_ended, seconds)
+        await self.lines.until(is_finished, seconds)
+        last = self.receiver.final["sequence"]
+        await self.statuses.until(lambda messages: any(_body(each)["sequence"] == last for each in messages), seconds)
+
+    async def heard_all(self, words: list[str] = SUCCEEDED) -> bytes:
+        """The build ran once; both have the same log to the byte, as the archive and the final status say; the log.
+
+        Doubles have the same offset, or the same webhook-id, and say the same.
+        """
+        await self.hears_the_end()
+        by_http = zip(self.receiver.webhook_ids, self.receiver.statuses, strict=True)
+        by_kafka = [(header(each, "webhook-id"), _body(each)) for each in self.statuses.messages]
+        events = _events(by_http)
+        assert events == _events(by_kafka)
+        assert [event["status"] for event in events.values()] == words
+        log, log_bytes = joined(self.lines.messages)
+        assert log == bytes(self.receiver.log) == await self.product.log(self.name, "1")
+        final = list(events.values())[-1]
+        assert (final["log_bytes"], final["log_sha256"]) == (log_bytes, hashlib.sha256(log).hexdigest())
+        build = await self._settled()
+        assert [(sink["acked_offset"], sink["lag_bytes"]) for sink in build["sinks"]] == [(log_bytes, 0)] * 2
+        assert await self.product.archived_log(build["build_uuid"]) == log
+        assert self._mark.read_text().split() == ["ran"]
+        return log
+
+    async def _settled(self) -> dict[str, Any]:
+        """The read side, once it says that both have the whole log; what it is told, it shows a moment later."""
+        async with asyncio.timeout(20):
+            while True:
+                build = await self.product.build(self.name, "1")
+                if {sink["state"] for sink in build["sinks"]} == {"done"}:
+                    return build
+                await asyncio.sleep(0.02)
+
+
+def _body(message: Any) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(message.value)
+    return found
+
+
+def _events(heard: Iterable[tuple[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
+    """By their id, in their order; a double says what it said before, and comes before anything newer."""
+    events: dict[str, dict[str, Any]] = {}
+    for webhook_id, body in heard:
+        assert events.setdefault(webhook_id, body) == body
+        assert body["sequence"] == len(events)
+    return events
+
+
+@asynccontextmanager
+async def audience(product: Product, kafka: Kafka, name: str) -> AsyncIterator[Audience]:
+    """It listens before there is anything to hear."""
+    receiver = product.receiver(name)
+    log_topic, status_topic = f"{name}-log", f"{name}-status"
+    webhooks = {
+        "status": [f"{receiver.url}/status", kafka.url(status_topic)],
+        "logs": [f"{receiver.url}/log", kafka.url(log_topic)],
+    }
+    async with kafka.reading(log_topic) as lines, kafka.reading(status_topic) as statuses:
+        yield Audience(product, name, receiver, lines, statuses, webhooks)
