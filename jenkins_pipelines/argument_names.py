@@ -31,6 +31,7 @@ _SHELL_VARIABLE = re.compile(
     | COMPREPLY | COMP_CWORD | COMP_KEY | COMP_LINE | COMP_POINT | COMP_TYPE | COMP_WORDBREAKS
     | COMP_WORDS | COPROC | CHILD_MAX | EXECIGNORE | GLOBIGNORE | MAPFILE | POSIXLY_CORRECT
     | TMOUT | LANG | LANGUAGE | LC_\w+
+    | [0-9]\w*  # no variable of a shell, but one of an environment
     """,
     re.VERBOSE,
 )

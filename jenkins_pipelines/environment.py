@@ -30,6 +30,7 @@ from jenkins_pipelines.argument_names import passing_of
 from jenkins_pipelines.errors import PipelineError
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_ARGUMENT_NAME = re.compile(r"[A-Za-z0-9_]+")
 # docker looks credentials of its default registry up under this name only.
 _DOCKER_HUB = ("docker.io", "index.docker.io", "registry-1.docker.io")
 _DOCKER_HUB_KEYS = ("https://index.docker.io/v1/", "docker.io")
@@ -62,7 +63,7 @@ class AgentEnvironment(BaseModel):
     @classmethod
     def _can_be_an_environment(cls, arguments: dict[str, str]) -> dict[str, str]:
         for name, value in arguments.items():
-            if not _NAME.fullmatch(name):
+            if not _ARGUMENT_NAME.fullmatch(name):
                 raise ValueError("argument names are letters, digits and underscores")
             if "\0" in value:
                 raise ValueError(f"the value of {name} has a NUL, which no environment can hold")

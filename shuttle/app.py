@@ -6,7 +6,7 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +24,7 @@ from shuttle.jenkins.budget import PollBudget
 from shuttle.jenkins.client import JenkinsClient
 from shuttle.kafka.clusters import KafkaClusters
 from shuttle.lifecycle import Ports
+from shuttle.lifecycle.delete import Demolition
 from shuttle.lifecycle.retain import Retention
 from shuttle.lifecycle.signals import Signals
 from shuttle.logs.library import LogLibrary
@@ -106,7 +107,8 @@ async def shuttle_parts(settings: Settings, public_url: str) -> AsyncIterator[tu
         stack.push_async_callback(kafka.close)
         worker = Worker(ports, _sinks(logs_out, kafka, settings))
         dispatcher = Dispatcher(store, _posts(outgoing, kafka, settings), settings, now)
-        await _start(stack, worker, dispatcher, Retention(ports), settings)
+        loops = {"delivery": dispatcher.run(), "retention": Retention(ports).run(), "apps": Demolition(ports).run()}
+        await _start(stack, worker, loops, settings)
         yield ports, worker
 
 
@@ -134,10 +136,10 @@ def _posts(session: ClientSession, kafka: KafkaClusters, settings: Settings) -> 
 
 
 async def _start(
-    stack: AsyncExitStack, worker: Worker, dispatcher: Dispatcher, retention: Retention, settings: Settings
+    stack: AsyncExitStack, worker: Worker, loops: Mapping[str, Coroutine[None, None, None]], settings: Settings
 ) -> None:
     grace_seconds = settings.shuttle_shutdown_seconds / 2
-    for name, loop in (("delivery", dispatcher.run()), ("retention", retention.run())):
+    for name, loop in loops.items():
         task = asyncio.create_task(loop, name=name)
         stack.push_async_callback(_end, task, grace_seconds)
     stack.push_async_callback(worker.close, grace_seconds)

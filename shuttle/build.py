@@ -48,6 +48,13 @@ FINAL_WORDS: Mapping[State, str] = {
 }
 
 
+class Api(StrEnum):
+    """Which API asked for a build: the same build, with another form of what comes in and goes out."""
+
+    NEW = "new"
+    LEGACY = "legacy"
+
+
 class Stage(StrEnum):
     """The step of the flow that a build is at, or at which it ended; derived, never stored."""
 
@@ -115,7 +122,7 @@ class Build:
     build_uuid: str
     app_id: str
     build_id: str
-    api: str = "new"
+    api: Api = Api.NEW
     state: State = State.RECORDED
     reason: str | None = None
     message: str | None = None

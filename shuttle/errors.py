@@ -39,6 +39,10 @@ class NotYetSupportedError(InvalidRequestError):
     code = "not_supported_yet"
 
 
+class LegacyRefusalError(InvalidRequestError):
+    """What the older API answers to a request that it cannot take; the message is its whole `status`."""
+
+
 class UnauthorizedError(ShuttleError):
     """No credentials, or wrong ones."""
 

@@ -5,7 +5,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from shuttle.build import Build
+from shuttle.build import Api, Build
+
+# What the older API's words are for ours; the others are the same.
+LEGACY_WORDS = {"queued": "pending", "timedout": "failed"}
 
 
 class Artifact(Protocol):
@@ -63,6 +66,27 @@ def status_body(
                 for artifact in artifacts
             ],
         }
+    rest = json.dumps(fields, separators=(",", ":"))
+    return f'{{"id":{build.metadata_json},{rest[1:]}'.encode()
+
+
+def event_body(
+    build: Build, *, status: str, building: bool, at: datetime, sequence: int, artifacts: Sequence[Artifact] | None
+) -> bytes:
+    """The JSON of one status event in the form of the build's API; see `status_body`."""
+    if build.api is Api.LEGACY:
+        return legacy_status_body(build, status=status, building=building)
+    return status_body(build, status=status, building=building, at=at, sequence=sequence, artifacts=artifacts)
+
+
+def legacy_status_body(build: Build, *, status: str, building: bool) -> bytes:
+    """The older API's callback (contract, section 7): three words only, `id` is the build number as it was given.
+
+    Its clients' database knows no other word, so a reason says which failures are a stop or a timeout.
+    """
+    fields: dict[str, Any] = {"type": "jenkins", "building": building, "status": LEGACY_WORDS.get(status, status)}
+    if build.reason is not None:
+        fields["reason"] = build.reason
     rest = json.dumps(fields, separators=(",", ":"))
     return f'{{"id":{build.metadata_json},{rest[1:]}'.encode()
 

@@ -25,14 +25,9 @@ from shuttle.setting_values import (
 MIB = 1024 * 1024
 GIB = 1024 * MIB
 
-# Settings of the old shuttle that nothing reads (those of Kafka and of the older API: not yet); a warning at start
-# names the ones that are set.
+# Settings of the old shuttle that nothing reads; a warning at start names the ones that are set.
 NAMES_WITHOUT_EFFECT = (
     "SHOW_BUILD_LOGS",
-    "KAFKA_HOSTS",
-    "KAFKA_TOPIC",
-    "DOCKER_REGISTRY_HOST",
-    "DOCKER_REPO",
     "DOCKER_BUILD_IMAGE",
     "DOCKER_BUILD_SETTINGS",
     "USE_KUBERNETES",

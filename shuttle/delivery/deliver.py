@@ -3,12 +3,18 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from http import HTTPStatus
 
 from shuttle.delivery import Answer, Attempt, DueDelivery, Post
 from shuttle.delivery.schedule import next_attempt_at, retry_after_seconds
 from shuttle.outgoing.hooks import kind_of
+
+# A callback's authorization lives 2.8 to 5.6 hours, by the clock of the client that made it.
+_LEGACY_LIFE = timedelta(hours=5.5)
+_LEGACY_LONGEST_PAUSE_SECONDS = 1800.0
+_LEGACY_REFUSALS = frozenset({401, 403, 404, 410})
+_LEGACY_REFUSED_TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +47,8 @@ class Courier:
         """2xx = delivered, 410 = gone for good, anything else = again by the schedule until it is used up."""
         if answer.error is None:
             return "delivered", None
+        if delivery.wire == "legacy":
+            return self._judge_legacy(answer, delivery, now)
         if answer.status_code == HTTPStatus.GONE:
             return "gone", None
         patience = None
@@ -50,3 +58,17 @@ class Courier:
             self.schedule_seconds, tries=delivery.tries + 1, failed_at=now, retry_after_seconds=patience
         )
         return ("gave_up", None) if retry_at is None else ("failed", retry_at)
+
+    def _judge_legacy(self, answer: Answer, delivery: DueDelivery, now: datetime) -> tuple[str, datetime | None]:
+        """Callbacks of the older API (contract, section 7): a refusal has three tries, everything else 5.5 hours.
+
+        Giving up on `pending` leaves the final status its own tries: a client that recorded the build late gets it.
+        """
+        if answer.status_code in _LEGACY_REFUSALS and delivery.tries + 1 >= _LEGACY_REFUSED_TRIES:
+            return "gave_up", None
+        pauses = [min(seconds, _LEGACY_LONGEST_PAUSE_SECONDS) for seconds in self.schedule_seconds]
+        pauses += [_LEGACY_LONGEST_PAUSE_SECONDS] * max(0, delivery.tries + 2 - len(pauses))
+        retry_at = next_attempt_at(pauses, tries=delivery.tries + 1, failed_at=now)
+        if retry_at is None or retry_at > delivery.created_at + _LEGACY_LIFE:
+            return "gave_up", None
+        return "failed", retry_at

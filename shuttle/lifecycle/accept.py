@@ -1,10 +1,10 @@
 """Accept: check the request, record the build durably, and only then answer."""
 
 import asyncio
-import re
 import tempfile
 import uuid
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -12,21 +12,29 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from jenkins_pipelines.catalogue import PIPELINES
-from shuttle.build import Build, job_name_of
+from shuttle.build import Api, Build, job_name_of
 from shuttle.errors import CannotRecordError, LocalDiskError, ObjectStoreError, ShuttleError, StoreError
 from shuttle.lifecycle import Ports
 from shuttle.lifecycle.plan import is_data, make_plan, shown_source_url
 from shuttle.objects.local import local_disk
 from shuttle.objects.names import source_object
 from shuttle.outgoing.hooks import Hook, kind_of, shown_host
-from shuttle.request import BuildRequest, ParsedRequest, canonical_json, decode_json, parse_build_request
+from shuttle.request import (
+    DEFAULT_PIPELINE,
+    UUID,
+    BuildRequest,
+    ParsedRequest,
+    canonical_json,
+    decode_json,
+    parse_build_request,
+    read_legacy_request,
+)
 from shuttle.sources.data import decode_data_url
 from shuttle.store.accept import NewBuild, NewParty, target_bytes
 
 # Callers in the field wait 60 s for the answer; a store that says nothing would hold theirs for 90.
 _LONGEST_PUT_SECONDS = 45.0
 _RETRY_SOON = {"Retry-After": "5"}
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +50,16 @@ class Answer:
 
 def _answer(build: Build, parsed: ParsedRequest, *, replayed: bool) -> Answer:
     return Answer(build, replayed, bool(parsed.request.log_hooks), parsed.ignored_fields, parsed.warnings)
+
+
+@dataclass(frozen=True, slots=True)
+class _Name:
+    """What the new build will be called, and by which API."""
+
+    api: Api
+    app_id: str
+    build_id: str
+    build_uuid: str
 
 
 class Acceptance:
@@ -62,56 +80,89 @@ class Acceptance:
         value = decode_json(body)
         parsed = parse_build_request(value, self._ports.settings, PIPELINES)
         content = canonical_json(_with_digest_for_data(value, parsed.request))
-        try:
-            if is_data(parsed.request) or _UUID.fullmatch(build_id):
-                return await self._accept_alone(app_id, build_id, parsed, content)
+        if is_data(parsed.request) or UUID.fullmatch(build_id):
+            return await self._accept_alone(app_id, build_id, parsed, content)
+        with _told_as_unrecorded():
             await _with_others()
-            new = self._new_build(app_id, build_id, parsed, content, str(uuid.uuid4()))
-            return await self._record(new, parsed, content)
-        except (StoreError, ObjectStoreError, LocalDiskError) as error:
-            raise CannotRecordError(f"The build was not recorded: {error.message}", headers=_RETRY_SOON) from error
+            return await self._record(_Name(Api.NEW, app_id, build_id, str(uuid.uuid4())), parsed, content, None)
 
     async def _accept_alone(self, app_id: str, build_id: str, parsed: ParsedRequest, content: bytes) -> Answer:
-        """Two requests that could get one uuid must not write each other's source."""
-        door = self._doors.setdefault(_door_of(app_id, build_id), asyncio.Lock())
-        async with door:
+        """A request whose source or whose uuid another one may bring, too."""
+        async with self._door(build_id.lower() if UUID.fullmatch(build_id) else f"{app_id}/{build_id}"):
+            source = None
             if is_data(parsed.request):
-                return await self._accept_data(app_id, build_id, parsed, content)
-            new = self._new_build(app_id, build_id, parsed, content, await self._uuid_for(build_id))
-            return await self._record(new, parsed, content)
+                source = await self._decoded_source(parsed.request)
+                recorded = await self._ports.store.recorded(app_id, build_id, content)
+                if recorded is not None:
+                    return _answer(recorded, parsed, replayed=True)
+            name = _Name(Api.NEW, app_id, build_id, await self._uuid_for(build_id))
+            return await self._record(name, parsed, content, source)
+
+    async def accept_legacy(self, body: bytes, host: str) -> Answer:
+        """Record a build that the older API asks for, once for its uuid; `host` is the request's own Host.
+
+        Raises:
+            LegacyRefusalError, InvalidRequestError: 400. ConflictError: 409. CannotRecordError: 503.
+        """
+        settings, store = self._ports.settings, self._ports.store
+        value = decode_json(body)
+        our_names = (self._ports.public_url, host, *settings.shuttle_aliases)
+        asked = read_legacy_request(value, settings, PIPELINES[DEFAULT_PIPELINE], our_names)
+        content = canonical_json(_with_digest_for_legacy_data(value, asked.request))
+        async with self._door(asked.build_uuid):
+            source = await self._decoded_source(asked.request) if is_data(asked.request) else None
+            recorded = await store.recorded_legacy(asked.build_uuid, content)
+            if recorded is not None:
+                return _answer(recorded, asked.numbered(recorded.build_id), replayed=True)
+            number = asked.number_given
+            if number is None:
+                number = await store.take_number(asked.app_id, self._job_name(asked.app_id))
+            name = _Name(Api.LEGACY, asked.app_id, str(number), asked.build_uuid)
+            return await self._record(name, asked.numbered(number), content, source)
+
+    @asynccontextmanager
+    async def _door(self, name: str) -> AsyncIterator[None]:
+        """Two requests that could get one uuid must not write each other's source."""
+        with _told_as_unrecorded():
+            async with self._doors.setdefault(name, asyncio.Lock()):
+                yield
 
     async def _uuid_for(self, build_id: str) -> str:
         """A build id in UUID form that no build has is also the build's uuid."""
-        if _UUID.fullmatch(build_id):
+        if UUID.fullmatch(build_id):
             return await self._ports.store.free_uuid(build_id.lower())
         return str(uuid.uuid4())
 
-    async def _record(self, new: NewBuild, parsed: ParsedRequest, content: bytes) -> Answer:
-        limit = self._ports.settings.shuttle_queue_limit
-        accepted = await self._ports.store.record(new, content, queue_limit=limit)
-        return _answer(accepted.build, parsed, replayed=accepted.replayed)
-
-    async def _accept_data(self, app_id: str, build_id: str, parsed: ParsedRequest, content: bytes) -> Answer:
-        """The source goes to the object store before the row that promises it."""
+    async def _decoded_source(self, request: BuildRequest) -> tuple[bytes, str]:
         limit_bytes = self._ports.settings.shuttle_max_source_bytes
-        source, content_type = await asyncio.to_thread(decode_data_url, parsed.request.source_url, limit_bytes)
-        recorded = await self._ports.store.recorded(app_id, build_id, content)
-        if recorded is not None:
-            return _answer(recorded, parsed, replayed=True)
-        build_uuid = await self._uuid_for(build_id)
-        await self._put(source_object(build_uuid), source, content_type)
-        new = self._new_build(app_id, build_id, parsed, content, build_uuid)
+        return await asyncio.to_thread(decode_data_url, request.source_url, limit_bytes)
+
+    async def _record(
+        self, name: _Name, parsed: ParsedRequest, content: bytes, source: tuple[bytes, str] | None
+    ) -> Answer:
+        """The row; a source that came along goes to the object store before the row that promises it."""
+        new = self._new_build(name, parsed, content)
+        if source is None:
+            return await self._record_row(new, parsed, content)
+        data, content_type = source
+        await self._put(source_object(name.build_uuid), data, content_type)
         new = replace(
             new,
-            source_sha256=sha256(source).hexdigest(),
-            source_bytes=len(source),
+            source_sha256=sha256(data).hexdigest(),
+            source_bytes=len(data),
             source_content_type=content_type,
         )
         try:
-            return await self._record(new, parsed, content)
+            return await self._record_row(new, parsed, content)
         except ShuttleError:
-            await self._ports.objects.delete(source_object(build_uuid))
+            await self._ports.objects.delete(source_object(name.build_uuid))
             raise
+
+    async def _record_row(self, new: NewBuild, parsed: ParsedRequest, content: bytes) -> Answer:
+        # A refused POST strands a record at the older API's clients, and its queue is durable: it has no limit.
+        limit = self._ports.settings.shuttle_queue_limit if new.api is Api.NEW else None
+        accepted = await self._ports.store.record(new, content, queue_limit=limit)
+        return _answer(accepted.build, parsed, replayed=accepted.replayed)
 
     async def _put(self, name: str, content: bytes, content_type: str) -> None:
         folder = self._ports.settings.shuttle_data_dir
@@ -124,16 +175,16 @@ class Acceptance:
             except TimeoutError:
                 raise ObjectStoreError("The object store does not take the source in time.") from None
 
-    def _new_build(
-        self, app_id: str, build_id: str, parsed: ParsedRequest, content: bytes, build_uuid: str
-    ) -> NewBuild:
+    def _new_build(self, name: _Name, parsed: ParsedRequest, content: bytes) -> NewBuild:
         request, settings, vault = parsed.request, self._ports.settings, self._ports.vault
         plan = make_plan(request, settings)
+        wire = "standard" if name.api is Api.NEW else "legacy"
         return NewBuild(
-            build_uuid=build_uuid,
-            app_id=app_id,
-            build_id=build_id,
-            job_name=job_name_of(app_id, settings.shuttle_jenkins_folder or None),
+            api=name.api,
+            build_uuid=name.build_uuid,
+            app_id=name.app_id,
+            build_id=name.build_id,
+            job_name=self._job_name(name.app_id),
             controller="",
             plan=vault.seal(plan.model_dump_json().encode()),
             request_fingerprint=vault.fingerprint(content),
@@ -145,14 +196,17 @@ class Acceptance:
             source_url=shown_source_url(request),
             timeout_seconds=request.timeout_seconds,
             deadline_seconds=settings.shuttle_build_deadline_seconds,
-            receivers=self._parties(request.status_hooks),
-            sinks=self._parties(request.log_hooks),
+            receivers=self._parties(request.status_hooks, wire),
+            sinks=self._parties(request.log_hooks, wire),
         )
 
-    def _parties(self, hooks: Sequence[Hook]) -> list[NewParty]:
+    def _job_name(self, app_id: str) -> str:
+        return job_name_of(app_id, self._ports.settings.shuttle_jenkins_folder or None)
+
+    def _parties(self, hooks: Sequence[Hook], wire: str) -> list[NewParty]:
         seal = self._ports.vault.seal
         return [
-            NewParty(kind_of(hook.url), shown_host(hook.url), seal(target_bytes(hook.url, dict(hook.headers))))
+            NewParty(kind_of(hook.url), shown_host(hook.url), seal(target_bytes(hook.url, dict(hook.headers))), wire)
             for hook in hooks
         ]
 
@@ -164,8 +218,12 @@ async def _with_others() -> None:
     await asyncio.sleep(0)
 
 
-def _door_of(app_id: str, build_id: str) -> str:
-    return build_id.lower() if _UUID.fullmatch(build_id) else f"{app_id}/{build_id}"
+@contextmanager
+def _told_as_unrecorded() -> Iterator[None]:
+    try:
+        yield
+    except (StoreError, ObjectStoreError, LocalDiskError) as error:
+        raise CannotRecordError(f"The build was not recorded: {error.message}", headers=_RETRY_SOON) from error
 
 
 def _with_digest_for_data(value: Any, request: BuildRequest) -> Any:
@@ -175,5 +233,13 @@ def _with_digest_for_data(value: Any, request: BuildRequest) -> Any:
     """
     if not is_data(request):
         return value
-    digest = sha256(request.source_url.encode()).hexdigest()
-    return {**value, "source": {**value["source"], "url": f"data:sha256:{digest}"}}
+    return {**value, "source": {**value["source"], "url": _digest(request)}}
+
+
+def _with_digest_for_legacy_data(value: Any, request: BuildRequest) -> Any:
+    """Likewise for the older API's form."""
+    return {**value, "sources": _digest(request)} if is_data(request) else value
+
+
+def _digest(request: BuildRequest) -> str:
+    return f"data:sha256:{sha256(request.source_url.encode()).hexdigest()}"

@@ -5,9 +5,10 @@ from datetime import timedelta
 
 import structlog
 
+from shuttle.build import Build
 from shuttle.errors import UnavailableError
 from shuttle.lifecycle import Ports
-from shuttle.objects.names import artifact_object, log_object, source_object
+from shuttle.objects.names import artifact_object, log_objects, source_object
 
 log = structlog.get_logger()
 
@@ -33,14 +34,16 @@ class Retention:
     async def sweep(self) -> None:
         """Remove the sources and logs of builds that ended before SHUTTLE_KEEP_SOURCES_DAYS and …LOGS_DAYS."""
         settings, now = self._ports.settings, self._ports.now()
-        for kind, days, name_of in (
-            ("source", settings.shuttle_keep_sources_days, source_object),
-            ("log", settings.shuttle_keep_logs_days, log_object),
+        for kind, days, names_of in (
+            ("source", settings.shuttle_keep_sources_days, _source_objects),
+            ("log", settings.shuttle_keep_logs_days, log_objects),
         ):
             before = now - timedelta(days=days)
             while expired := await self._ports.store.expired(kind, before, limit=_AT_ONCE):
                 for build_uuid in expired:
-                    await self._ports.objects.delete(name_of(build_uuid))
+                    build = await self._ports.store.build(build_uuid)
+                    for name in names_of(build) if build is not None else ():
+                        await self._ports.objects.delete(name)
                     await self._ports.store.forgotten(kind, build_uuid)
         if settings.shuttle_keep_records_days > 0:
             before = now - timedelta(days=settings.shuttle_keep_records_days)
@@ -50,8 +53,15 @@ class Retention:
 
     async def _drop(self, build_uuid: str) -> None:
         """Nothing would lead to its objects any more, so they go before the record does."""
+        build = await self._ports.store.build(build_uuid)
         artifacts = await self._ports.store.artifacts(build_uuid)
         names = [artifact_object(build_uuid, artifact.name) for artifact in artifacts]
-        for name in (*names, source_object(build_uuid), log_object(build_uuid)):
+        if build is not None:
+            names += [*_source_objects(build), *log_objects(build)]
+        for name in names:
             await self._ports.objects.delete(name)
         await self._ports.store.drop_record(build_uuid)
+
+
+def _source_objects(build: Build) -> tuple[str, ...]:
+    return (source_object(build.build_uuid),)

@@ -13,7 +13,7 @@ from shuttle.lifecycle.tail import Tail, read_to_the_end, spool_preamble, tail
 from shuttle.logs.archive import LogSum, archive, digest
 from shuttle.logs.spool import Spool, SpoolError
 from shuttle.logs.transform import LOG_CUT, LogTransform
-from shuttle.objects.names import log_object
+from shuttle.objects.names import log_objects
 
 
 async def finish(build: Build, plan: Plan, ending: Ending, ports: Ports) -> Build | None:
@@ -92,11 +92,13 @@ async def settle(build: Build, plan: Plan, ports: Ports) -> None:
     forget_local_source(build, ports)
     while True:
         try:
-            await archive(spool.path, ports.objects, log_object(build.build_uuid))
+            for name in log_objects(build):
+                await archive(spool.path, ports.objects, name)
             break
         except UnavailableError as error:
             await patience.wait(f"the object store: {error.message}")
     await ports.store.archived(build.build_uuid)
+    ports.signals.deleted.set()
 
 
 async def _complete(build: Build, plan: Plan, spool: Spool, ports: Ports) -> None:

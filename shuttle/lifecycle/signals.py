@@ -3,6 +3,7 @@
 import asyncio
 from collections import defaultdict
 from contextlib import suppress
+from weakref import WeakValueDictionary
 
 
 class Signals:
@@ -11,6 +12,9 @@ class Signals:
     def __init__(self) -> None:
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self.worker = asyncio.Event()
+        # An app was deleted, or a build of one is over.
+        self.deleted = asyncio.Event()
+        self._job_doors: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._touched: set[str] = set()
 
     def wake(self, build_uuid: str) -> None:
@@ -28,6 +32,10 @@ class Signals:
         """The builds that were named since the last time."""
         touched, self._touched = self._touched, set()
         return touched
+
+    def job_door(self, job_name: str) -> asyncio.Lock:
+        """Held while a job is made ready and triggered, or removed: not both at once."""
+        return self._job_doors.setdefault(job_name, asyncio.Lock())
 
     def listen(self, build_uuid: str) -> "Listener":
         """From now on, hear what happens to the build; close it when done (`with`)."""

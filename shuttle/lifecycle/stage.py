@@ -5,19 +5,22 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TypeVar
 
 from shuttle.build import Build, SourceFacts
 from shuttle.errors import BuildFailedError, ObjectNotFoundError, UnavailableError
 from shuttle.lifecycle import Ports
+from shuttle.lifecycle.earlier import copy_object, fetch_earlier
 from shuttle.lifecycle.patience import Patience
 from shuttle.lifecycle.plan import Plan, is_data
 from shuttle.lifecycle.tail import spool_preamble
 from shuttle.logs.transform import transform_line
-from shuttle.objects import ObjectStore
 from shuttle.objects.local import local_disk
 from shuttle.objects.names import source_object
 from shuttle.sources import FetchedSource, SourceLimits
 from shuttle.sources.archive import flatten
+
+_T = TypeVar("_T")
 
 # A preamble is a few lines for people; the whole URL is on the read side.
 _SHOWN_URL_CHARACTERS = 300
@@ -37,7 +40,7 @@ async def stage(build: Build, plan: Plan, ports: Ports) -> Build | None:
     if plan.request.source_image is not None:
         line = f"-----> Source: the image {build.source_url}\n"
         return await _staged(build, SourceFacts(), transform_line(line, plan.log_rules), ports)
-    fetched = await (_take_stored(begun, ports) if is_data(plan.request) else _fetch_in_time(begun, plan, ports))
+    fetched = await _obtain(begun, plan, ports)
     _verify(fetched, plan)
     await _flatten_in_time(fetched, build, ports)
     await _keep_original(begun, fetched, ports)
@@ -54,6 +57,15 @@ async def _staged(build: Build, facts: SourceFacts, line: str, ports: Ports) -> 
     if staged is not None:
         spool_preamble(staged, ports.library.spool(build.build_uuid))
     return staged
+
+
+async def _obtain(build: Build, plan: Plan, ports: Ports) -> FetchedSource:
+    """The original bytes in a local file, from wherever the request says."""
+    if is_data(plan.request):
+        return await _take_stored(build, ports)
+    if plan.request.source_object is not None:
+        return await _take_earlier(plan.request.source_object, build, ports)
+    return await _fetch_in_time(build, plan, ports)
 
 
 async def _fetch_in_time(build: Build, plan: Plan, ports: Ports) -> FetchedSource:
@@ -99,18 +111,18 @@ async def _take_stored(build: Build, ports: Ports) -> FetchedSource:
     return FetchedSource(into, facts.bytes or 0, facts.sha256 or "", facts.content_type or "application/octet-stream")
 
 
+async def _take_earlier(build_uuid: str, build: Build, ports: Ports) -> FetchedSource:
+    """A rebuild: the source that an earlier build left in the object store, checked and kept as this one's own."""
+    into = _original_path(build, ports)
+    try:
+        return await _patiently(build, ports, lambda: fetch_earlier(build_uuid, ports.objects, into))
+    except ObjectNotFoundError:
+        message = f"The source of build {build_uuid} is not, or no longer, in the object store."
+        raise BuildFailedError("source_not_found", message) from None
+
+
 def _original_path(build: Build, ports: Ports) -> Path:
     return _sources_dir(ports) / f"{build.build_uuid}.original"
-
-
-async def copy_object(objects: ObjectStore, name: str, into: Path) -> None:
-    """Stream an object into a local file. Raises ObjectNotFoundError, ObjectStoreError, LocalDiskError."""
-    async with objects.open(name) as opened:
-        with local_disk():
-            into.parent.mkdir(parents=True, exist_ok=True)
-            with into.open("wb") as file:
-                async for chunk in opened.chunks:
-                    file.write(chunk)
 
 
 def _verify(fetched: FetchedSource, plan: Plan) -> None:
@@ -135,15 +147,17 @@ async def _flatten_in_time(fetched: FetchedSource, build: Build, ports: Ports) -
             await patience.wait(f"the check of the source: {error.message}")
 
 
-async def _patiently(build: Build, ports: Ports, step: Callable[[], Awaitable[None]]) -> None:
+async def _patiently(build: Build, ports: Ports, step: Callable[[], Awaitable[_T]]) -> _T:
     """Trouble of our own never ends a build: it waits, and says why."""
     patience = Patience(build.build_uuid, ports)
     while True:
         try:
-            await step()
-            return await patience.over()
+            result = await step()
         except UnavailableError as error:
             await patience.wait(f"the keeping of the source: {error.message}")
+        else:
+            await patience.over()
+            return result
 
 
 async def _keep_original(build: Build, fetched: FetchedSource, ports: Ports) -> None:

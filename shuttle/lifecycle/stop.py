@@ -3,8 +3,8 @@
 import asyncio
 from datetime import datetime
 
-from shuttle.build import STOP_ENDINGS, Build, Ending, StopCause
-from shuttle.errors import JenkinsNotFoundError, NothingToStopError, UnavailableError
+from shuttle.build import STOP_ENDINGS, Api, Build, Ending, StopCause
+from shuttle.errors import JenkinsNotFoundError, UnavailableError
 from shuttle.lifecycle import Ports
 
 # A script that ignores SIGTERM outlived two stops for 10 s and fell to term in 1.5 s (Jenkins 2.263).
@@ -13,19 +13,16 @@ _ESCALATION = ("stop", "term", "kill")
 _DEADLINE_GRACES = 3
 
 
-async def request_stop(app_id: str, build_id: str, ports: Ports) -> Build:
-    """Record the stop of the pair's build. A build that Jenkins does not have ends at once.
+async def stop_pair(app_id: str, build_id: str, ports: Ports) -> Api | None:
+    """Record the stop of every build that the ids name; one that Jenkins does not have ends at once.
 
-    Raises:
-        NothingToStopError: unknown, or already final.
+    The API that the newest of them came by; None = there was nothing to stop, which to the older API's clients is a
+    stop, too, where the newest build is theirs (they break on anything else).
     """
-    build = await ports.store.build_of(app_id, build_id)
-    stopped = None
-    if build is not None:
-        stopped = await stop_build(build.build_uuid, StopCause.STOPPED, ports)
-    if stopped is None:
-        raise NothingToStopError(f"Build {build_id} of {app_id} is unknown or has already ended.")
-    return stopped
+    builds = await ports.store.builds_of(app_id, build_id)
+    stopped = [await stop_build(build.build_uuid, StopCause.STOPPED, ports) for build in builds]
+    newest = builds[-1].api if builds else None
+    return newest if newest is Api.LEGACY or any(stopped) else None
 
 
 async def stop_build(build_uuid: str, cause: StopCause, ports: Ports) -> Build | None:

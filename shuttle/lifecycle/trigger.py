@@ -31,12 +31,17 @@ async def trigger(build: Build, plan: Plan, ports: Ports) -> Build:
                 return build
         elif build.stop_cause is not None:
             return build
-        await _prepare(build, plan, ports, patience)
-        attempted = await ports.store.attempt_trigger(build.build_uuid)
-        build = attempted or await _reread(build, ports)
-        if attempted is not None:
-            build = await _trigger_once(build, plan, ports, patience)
+        async with ports.signals.job_door(build.job_name):
+            build = await _prepare_and_trigger(build, plan, ports, patience)
     return build
+
+
+async def _prepare_and_trigger(build: Build, plan: Plan, ports: Ports, patience: Patience) -> Build:
+    await _prepare(build, plan, ports, patience)
+    attempted = await ports.store.attempt_trigger(build.build_uuid)
+    if attempted is None:
+        return await _reread(build, ports)
+    return await _trigger_once(attempted, plan, ports, patience)
 
 
 async def _prepare(build: Build, plan: Plan, ports: Ports, patience: Patience) -> None:

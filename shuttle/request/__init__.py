@@ -1,16 +1,19 @@
 """What callers send: its JSON, its ids, and the checked request that comes of it (contract, section 1)."""
 
 from shuttle.request.body import canonical_json, compact_json, decode_json
-from shuttle.request.ids import decode_id
+from shuttle.request.ids import UUID, decode_id
 from shuttle.request.image import Image
+from shuttle.request.legacy import LegacyRequest, read_legacy_request
 from shuttle.request.model import BuildRequest, ParsedRequest, PipelineKind, Pipelines
 from shuttle.request.parse import DEFAULT_PIPELINE, parse_build_request
 from shuttle.request.secrets import secrets_of
 
 __all__ = [
     "DEFAULT_PIPELINE",
+    "UUID",
     "BuildRequest",
     "Image",
+    "LegacyRequest",
     "ParsedRequest",
     "PipelineKind",
     "Pipelines",
@@ -19,5 +22,6 @@ __all__ = [
     "decode_id",
     "decode_json",
     "parse_build_request",
+    "read_legacy_request",
     "secrets_of",
 ]

@@ -1,6 +1,7 @@
 """The arguments of a build: names and values that reach the user's own process, and which of them are secret."""
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from shuttle.errors import InvalidRequestError
@@ -14,10 +15,24 @@ _MAX_ARGUMENTS_BYTES = 1024 * 1024
 
 
 def read_arguments(values: dict[str, Any]) -> dict[str, str]:
-    """The arguments as texts; numbers and booleans become their JSON text (`1.0` is `1`).
+    """The arguments as texts.
 
     Raises:
         InvalidRequestError: a name, a value or their size is nothing that an environment can hold.
+    """
+    for name in values:
+        if not _NAME.fullmatch(name):
+            raise InvalidRequestError(
+                "Name arguments with letters, digits and _, not beginning with a digit.", field=f"arguments.{name}"
+            )
+    return argument_texts(values)
+
+
+def argument_texts(values: Mapping[str, Any]) -> dict[str, str]:
+    """Numbers and booleans become their JSON text (`1.0` is `1`); names are taken as they are.
+
+    Raises:
+        InvalidRequestError: see `read_arguments`.
     """
     arguments = {name: _read_value(name, value) for name, value in values.items()}
     if sum(len(name) + len(text) for name, text in arguments.items()) > _MAX_ARGUMENTS_BYTES:
@@ -29,8 +44,6 @@ def read_arguments(values: dict[str, Any]) -> dict[str, str]:
 
 def _read_value(name: str, value: Any) -> str:
     where = f"arguments.{name}"
-    if not _NAME.fullmatch(name):
-        raise InvalidRequestError("Name arguments with letters, digits and _, not beginning with a digit.", field=where)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (int, float)):

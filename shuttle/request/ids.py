@@ -6,6 +6,8 @@ from urllib.parse import unquote_to_bytes
 
 from shuttle.errors import InvalidRequestError
 
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-]{0,127}")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _MAX_CHARACTERS = 128
@@ -25,12 +27,21 @@ def decode_id(field: str, raw_segment: str) -> str:
         decoded = unquote_to_bytes(raw_segment.encode("utf-8", "surrogateescape")).decode()
     except UnicodeError:
         raise InvalidRequestError(f"Percent-encode the {field} as UTF-8.", field=field) from None
+    return check_id(field, decoded)
+
+
+def check_id(field: str, decoded: str) -> str:
+    """The id, if builds can have it.
+
+    Raises:
+        InvalidRequestError: see `decode_id`.
+    """
     if not 1 <= len(decoded) <= _MAX_CHARACTERS:
         raise InvalidRequestError(f"Use 1 to {_MAX_CHARACTERS} characters for the {field}.", field=field)
     if decoded in {".", "..", "-"}:
         raise InvalidRequestError(f"Use another {field} than '.', '..' and '-'.", field=field)
     if decoded != decoded.strip():
         raise InvalidRequestError(f"Begin and end the {field} with something other than a space.", field=field)
-    if "/" in decoded or "\\" in decoded or any(unicodedata.category(character) == "Cc" for character in decoded):
+    if "/" in decoded or "\\" in decoded or any(unicodedata.category(each) in {"Cc", "Cs"} for each in decoded):
         raise InvalidRequestError(f"Leave '/', '\\' and control characters out of the {field}.", field=field)
     return decoded

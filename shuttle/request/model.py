@@ -33,13 +33,15 @@ class PipelineKind(Protocol):
 class BuildRequest(BaseModel):
     """What a build is to do. Secrets are in it (URLs, header values, arguments): it is recorded encrypted only.
 
-    `checksum` is lower-case hex of SHA-256; `arguments` are the request's own, `effective_arguments` include
-    EXTRA_BUILD_ARGS as of acceptance; `metadata_json` is compact ASCII JSON, `null` without.
+    `source_object` is the uuid, as written, of the earlier build whose stored source is meant. `checksum` is lower-case
+    hex of SHA-256; `arguments` are the request's own, `effective_arguments` include EXTRA_BUILD_ARGS as of acceptance;
+    `metadata_json` is compact ASCII JSON, `null` without.
     """
 
     model_config = ConfigDict(frozen=True)
 
     source_url: str = Field(repr=False)
+    source_object: str | None = None
     source_image: Image | None
     checksum: str | None
     destination: Image | None

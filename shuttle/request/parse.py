@@ -39,7 +39,7 @@ def parse_build_request(value: Any, settings: Settings, pipelines: Pipelines) ->
         raise NotYetSupportedError("Leave resume_from out: builds cannot be resumed yet.", field="resume_from")
     ignored = list(unknown_fields(body))
     kind, options = _read_pipeline(body.pipeline, pipelines, ignored)
-    image = _read_source(body.source, kind)
+    image = read_source(body.source, kind)
     destination, tags = _read_destination(body.destination, kind)
     webhooks = body.webhooks or Webhooks()
     status_hooks, unknown_in_status = parse_hooks([] if webhooks.status is None else webhooks.status, "webhooks.status")
@@ -89,7 +89,7 @@ def _read_pipeline(value: Any, pipelines: Pipelines, ignored: list[str]) -> tupl
     return kind, checked.model_dump(mode="json")
 
 
-def _read_source(source: Source, kind: PipelineKind) -> Image | None:
+def read_source(source: Source, kind: PipelineKind) -> Image | None:
     """Check the source's URL; the image, if it is one. What a data: URL holds is checked where it is decoded."""
     scheme = source.url[:16].partition(":")[0].lower()
     if scheme in {"http", "https"}:
@@ -183,14 +183,14 @@ def _read_timeout(value: Any, settings: Settings) -> float:
 
 def _read_info(text: str | None) -> str | None:
     if text is not None:
-        _check_text(text, "human_readable_info")
+        check_text(text, "human_readable_info")
     return text
 
 
 def _read_labels(labels: dict[str, str]) -> dict[str, str]:
     for name, text in labels.items():
-        _check_text(name, "labels")
-        _check_text(text, f"labels.{name}")
+        check_text(name, "labels")
+        check_text(text, f"labels.{name}")
     if sum(len(name) + len(text) for name, text in labels.items()) > _MAX_TEXT_BYTES:
         raise InvalidRequestError(
             f"Shorten the labels: together they fit into {_MAX_TEXT_BYTES} bytes.", field="labels"
@@ -198,7 +198,7 @@ def _read_labels(labels: dict[str, str]) -> dict[str, str]:
     return labels
 
 
-def _check_text(text: str, name: str) -> None:
+def check_text(text: str, name: str) -> None:
     """Lists and pages show it, so it has a bound; databases and XML have neither NUL nor lone surrogates."""
     if _NO_TEXT.search(text):
         raise InvalidRequestError("Write the text without NUL characters and lone surrogates.", field=name)

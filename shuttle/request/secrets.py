@@ -18,6 +18,9 @@ def secrets_of(request: BuildRequest, settings: Settings) -> tuple[str, ...]:
     What this returns at acceptance is recorded with the build: a log is a pure function of what is recorded.
     """
     values = [value for _, value in _named_secrets(request)]
+    # What connects by such an argument logs its password rather than the whole of it.
+    for name in request.secret_arguments:
+        values += [value for _, value in _url_secret(name, _credentials(request.effective_arguments[name]))]
     values += [password.get_secret_value() for _, password in settings.extra_docker_registry_config.values()]
     return tuple(dict.fromkeys(value for value in values if value))
 

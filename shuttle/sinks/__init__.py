@@ -13,7 +13,8 @@ from shuttle.outgoing.failover import WentOver
 class SinkTarget:
     """One recorded sink of one build; `url` still holds its userinfo, `headers` may hold secrets (not in repr).
 
-    `kind` is http, kafka or failover; `member` the place of the failover's member that is in use, from 0.
+    `kind` is http, kafka or failover; `member` the place of the failover's member that is in use, from 0. `build_json`
+    is what messages call the build: its id, or the build number as the older API's client gave it.
     """
 
     sink_id: int
@@ -22,6 +23,7 @@ class SinkTarget:
     app_id: str
     build_id: str
     metadata_json: str
+    build_json: str = ""
     url: str = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     wire: str = "standard"

@@ -51,8 +51,9 @@ class Messages:
     def __init__(self, target: SinkTarget) -> None:
         self.key = f"{target.app_id}/{target.build_id}".encode()
         self.build_uuid = ("build_uuid", target.build_uuid.encode())
-        build_id = json.dumps(target.build_id, ensure_ascii=False)
-        head = f'{{"metadata":{target.metadata_json or "null"},"build":{build_id},"job":{build_id},"message":"'
+        job = json.dumps(target.build_id, ensure_ascii=False)
+        build = target.build_json or job
+        head = f'{{"metadata":{target.metadata_json or "null"},"build":{build},"job":{job},"message":"'
         self.head = head.encode("utf-8", "surrogatepass")
         self.max_line_bytes = sys.maxsize
 

@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
@@ -10,9 +10,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from shuttle.build import Build, SourceFacts
+from shuttle.build import Api, Build, SourceFacts
 from shuttle.errors import ConflictError, QueueFullError, ShuttleError
-from shuttle.store.builds import by_id, by_uuid
+from shuttle.store.builds import by_uuid, of_pair
+from shuttle.store.numbers import count_on
 from shuttle.store.outbox import emit_first
 from shuttle.store.prepared import Prepared
 from shuttle.store.tables import apps, builds, receivers, sinks
@@ -20,17 +21,22 @@ from shuttle.store.tables import apps, builds, receivers, sinks
 
 @dataclass(frozen=True, slots=True)
 class NewParty:
-    """A receiver or sink to record: `target` is its sealed url and headers, `host` what may be shown."""
+    """A receiver or sink to record: `target` is its sealed url and headers, `host` what may be shown.
+
+    `wire` is the form of what it is sent: standard, or the older API's.
+    """
 
     kind: str
     host: str
     target: bytes = field(repr=False)
+    wire: str = "standard"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewBuild:
     """A checked request, ready to be recorded; `plan` and the parties' targets are sealed."""
 
+    api: Api = Api.NEW
     build_uuid: str
     app_id: str
     build_id: str
@@ -53,11 +59,15 @@ class NewBuild:
     sinks: Sequence[NewParty] = ()
 
 
+# Of a build of the older API its uuid, of one of the new API its app id and build id.
+Identity = str | tuple[str, str]
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """One request to record: `same_request` compares a recorded fingerprint with it.
 
-    `queue_limit` None: there is room for certain, so the waiting builds need no counting.
+    `queue_limit` None: there is room for certain, or no limit; the waiting builds need no counting.
     """
 
     new: NewBuild
@@ -66,9 +76,14 @@ class Asked:
     same_request: Callable[[str], bool]
 
     @property
-    def ids(self) -> tuple[str, str]:
-        """What no two builds of the new API share."""
+    def pair(self) -> tuple[str, str]:
+        """What no two builds of the new API share, nor one of them with an earlier one of the older API."""
         return self.new.app_id, self.new.build_id
+
+    @property
+    def identity(self) -> Identity:
+        """What makes it the same request as another: the older API's clients give each build a uuid."""
+        return self.new.build_uuid if self.new.api is Api.LEGACY else self.pair
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,18 +106,37 @@ _WAITING = (
 def find_recorded(
     connection: sa.Connection, app_id: str, build_id: str, same_request: Callable[[str], bool]
 ) -> Build | None:
-    """The build that holds this pair of ids, if its request is the same; raises ConflictError if it is another."""
-    build = by_id(connection, app_id, build_id)
-    if build is None:
+    """The new API's build of this pair of ids, if its request is the same; raises ConflictError if it is another.
+
+    A pair that only the older API's builds hold is taken, too.
+    """
+    holders = of_pair(connection, app_id, build_id)
+    if not holders:
         return None
-    fingerprint = connection.execute(
-        sa.select(builds.c.request_fingerprint).where(builds.c.build_uuid == build.build_uuid)
-    ).scalar_one()
-    if build.api == "new" and same_request(fingerprint):
-        return build
+    for build in holders:
+        if build.api is Api.NEW and same_request(_fingerprint(connection, build.build_uuid)):
+            return build
     raise ConflictError(
         f"Build {build_id} of {app_id} exists with another request; use a new build id.", field="build_id"
     )
+
+
+def find_recorded_legacy(
+    connection: sa.Connection, build_uuid: str, same_request: Callable[[str], bool]
+) -> Build | None:
+    """The older API's build of this uuid, if its request is the same; raises ConflictError if it is another."""
+    build = by_uuid(connection, build_uuid)
+    if build is None:
+        return None
+    if build.api is Api.LEGACY and same_request(_fingerprint(connection, build_uuid)):
+        return build
+    raise ConflictError(f"Build {build_uuid} exists with another request; use a new uuid.", field="build_uuid")
+
+
+def _fingerprint(connection: sa.Connection, build_uuid: str) -> str:
+    query = sa.select(builds.c.request_fingerprint).where(builds.c.build_uuid == build_uuid)
+    fingerprint: str = connection.execute(query).scalar_one()
+    return fingerprint
 
 
 def record_all(connection: sa.Connection, asked: Sequence[Asked]) -> list[Accepted | ShuttleError]:
@@ -112,11 +146,11 @@ def record_all(connection: sa.Connection, asked: Sequence[Asked]) -> list[Accept
     what came of it, or ConflictError (409: another request under the same ids) or QueueFullError (429).
     """
     taken = _taken(connection, asked)
-    fresh: dict[tuple[str, str], tuple[Asked, Build]] = {}
+    fresh: dict[Identity, tuple[Asked, Build]] = {}
     results: dict[int, Accepted | ShuttleError] = {}
     waited: int | None = None
     for place, request in enumerate(asked):
-        if request.ids in taken or request.ids in fresh:
+        if request.identity in taken or request.identity in fresh:
             continue
         waiting = None
         if request.queue_limit is not None:
@@ -126,7 +160,8 @@ def record_all(connection: sa.Connection, asked: Sequence[Asked]) -> list[Accept
                 results[place] = _queue_full(request.queue_limit)
                 continue
         build = _recorded(request.new, request.now)
-        fresh[request.ids] = request, build
+        fresh[request.identity] = request, build
+        taken.add(request.pair)
         results[place] = Accepted(build, replayed=False, waiting=waiting)
     if fresh:
         _insert(connection, list(fresh.values()))
@@ -136,12 +171,23 @@ def record_all(connection: sa.Connection, asked: Sequence[Asked]) -> list[Accept
     return [results[place] for place in range(len(asked))]
 
 
-def _taken(connection: sa.Connection, asked: Sequence[Asked]) -> set[tuple[str, str]]:
+def _taken(connection: sa.Connection, asked: Sequence[Asked]) -> set[Identity]:
+    """The identities among those asked for that builds have already; a pair of ids counts for either API's builds."""
+    pairs = [request.pair for request in asked if request.new.api is Api.NEW]
+    uuids = [request.new.build_uuid for request in asked if request.new.api is Api.LEGACY]
+    taken: set[Identity] = set(_taken_pairs(connection, pairs)) if pairs else set()
+    if uuids:
+        query = sa.select(builds.c.build_uuid).where(builds.c.build_uuid.in_(uuids))
+        taken.update(connection.execute(query).scalars())
+    return taken
+
+
+def _taken_pairs(connection: sa.Connection, wanted: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
     # Padded with the last pair to a power of two: eight texts to compile for up to 128 requests.
-    pairs = 1 << (len(asked) - 1).bit_length()
-    ids = [request.ids for request in asked] + [asked[-1].ids] * (pairs - len(asked))
+    pairs = 1 << (len(wanted) - 1).bit_length()
+    ids = [*wanted, *[wanted[-1]] * (pairs - len(wanted))]
     values = {f"{name}_{place}": text for place, pair in enumerate(ids) for name, text in zip("ab", pair, strict=True)}
-    return {(app_id, build_id) for app_id, build_id in _those_of(pairs).ask(connection, values)}
+    return ((app_id, build_id) for app_id, build_id in _those_of(pairs).ask(connection, values))
 
 
 @cache
@@ -157,10 +203,13 @@ def _queue_full(queue_limit: int) -> QueueFullError:
 
 def _repeated(connection: sa.Connection, request: Asked) -> Accepted | ShuttleError:
     try:
-        recorded = find_recorded(connection, *request.ids, request.same_request)
+        if request.new.api is Api.LEGACY:
+            recorded = find_recorded_legacy(connection, request.new.build_uuid, request.same_request)
+        else:
+            recorded = find_recorded(connection, *request.pair, request.same_request)
     except ConflictError as error:
         return error
-    assert recorded is not None  # noqa: S101 - its ids are taken
+    assert recorded is not None  # noqa: S101 - its identity is taken
     return Accepted(recorded, replayed=True)
 
 
@@ -168,10 +217,13 @@ def _insert(connection: sa.Connection, fresh: Sequence[tuple[Asked, Build]]) -> 
     first = {request.new.app_id: request for request, _ in reversed(fresh)}
     _NEW_APPS.run(connection, [_app_row(request.new, request.now) for request in first.values()])
     _NEW_BUILDS.run(connection, [_row(request.new, build) for request, build in fresh])
+    numbered = [request.new for request, _ in fresh if request.new.api is Api.LEGACY]
+    if numbered:
+        count_on(connection, numbered)
     for table, parties_of in ((receivers, _receivers_of), (sinks, _sinks_of)):
         rows = [
             {"build_uuid": request.new.build_uuid, "place": place, "kind": party.kind, "host": party.host}
-            | {"target": party.target, "state": "live"}
+            | {"target": party.target, "wire": party.wire, "state": "live"}
             for request, _ in fresh
             for place, party in enumerate(parties_of(request))
         ]
@@ -191,6 +243,7 @@ def _sinks_of(request: Asked) -> Sequence[NewParty]:
 def _recorded(new: NewBuild, now: datetime) -> Build:
     """The row that was just inserted, without reading it again; its position is known to the table alone."""
     return Build(
+        api=new.api,
         build_uuid=new.build_uuid,
         app_id=new.app_id,
         build_id=new.build_id,
@@ -250,13 +303,13 @@ _FROM_REQUEST = (
     "source_content_type",
     "timeout_seconds",
 )
-_DERIVED = ("serial_key", "state", "accepted_at", "deadline_at", "sequence")
+_DERIVED = ("api", "serial_key", "state", "accepted_at", "deadline_at", "sequence")
 _NEW_BUILDS = Prepared(builds.insert().inline(), (*_FROM_REQUEST, *_DERIVED))
 
 
 def _row(new: NewBuild, build: Build) -> dict[str, Any]:
     row = {name: getattr(new, name) for name in _FROM_REQUEST}
-    row |= {"serial_key": new.app_id, "state": build.state.value, "sequence": 1}
+    row |= {"api": new.api.value, "serial_key": new.app_id, "state": build.state.value, "sequence": 1}
     return row | {"accepted_at": build.accepted_at, "deadline_at": build.deadline_at}
 
 

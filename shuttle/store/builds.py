@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from shuttle.build import Build, Checkpoint, SourceFacts, State, StopCause
+from shuttle.build import Api, Build, Checkpoint, SourceFacts, State, StopCause
 from shuttle.store.tables import apps, artifacts, builds, events, receivers, sinks, variables
 
 _COLUMNS = [*builds.c, apps.c.job_name, apps.c.controller]
@@ -18,7 +18,9 @@ _BY_ID = (
     .order_by(builds.c.position.desc())
     .limit(1)
 )
-_SAME_NAMES = frozenset(Build.__dataclass_fields__) - {"state", "destinations", "source", "stop_cause", "checkpoint"}
+_SAME_NAMES = frozenset(Build.__dataclass_fields__) - {
+    *("api", "state", "destinations", "source", "stop_cause", "checkpoint"),
+}
 
 
 def build_from(row: Any) -> Build:
@@ -27,6 +29,7 @@ def build_from(row: Any) -> Build:
     checkpoint = columns["checkpoint"]
     return Build(
         **{name: columns[name] for name in _SAME_NAMES},
+        api=Api(columns["api"]),
         state=State(columns["state"]),
         destinations=tuple(columns["destinations"]),
         source=SourceFacts(columns["source_sha256"], columns["source_bytes"], columns["source_content_type"]),
@@ -45,6 +48,12 @@ def by_id(connection: sa.Connection, app_id: str, build_id: str) -> Build | None
     """The newest build of that pair of ids."""
     row = connection.execute(_BY_ID, {"app_id": app_id, "build_id": build_id}).first()
     return None if row is None else build_from(row)
+
+
+def of_pair(connection: sa.Connection, app_id: str, build_id: str) -> list[Build]:
+    """Every build of that pair of ids, oldest first: one of the new API, then any of the older one's."""
+    pair = (builds.c.app_id == app_id, builds.c.build_id == build_id)
+    return [build_from(row) for row in connection.execute(_JOINED.where(*pair).order_by(builds.c.position))]
 
 
 def has_app(connection: sa.Connection, app_id: str) -> bool:

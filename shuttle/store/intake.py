@@ -32,7 +32,7 @@ class Intake:
         self._uncounted = 0
 
     async def record(
-        self, new: NewBuild, *, now: datetime, queue_limit: int, same_request: Callable[[str], bool]
+        self, new: NewBuild, *, now: datetime, queue_limit: int | None, same_request: Callable[[str], bool]
     ) -> Accepted:
         """See `shuttle.store.accept.record_all`; raises what it gives for this request, and StoreError."""
         asked = Asked(new, now, self._limit_to_check(queue_limit), same_request)
@@ -41,12 +41,12 @@ class Intake:
         if self._recording is None:
             self._recording = asyncio.create_task(self._record_waiting())
         accepted = await answer
-        if accepted.waiting is not None:
+        if accepted.waiting is not None and queue_limit is not None:
             free = queue_limit - accepted.waiting
             self._uncounted = free // 2 if free > _KEPT_FREE else 0
         return accepted
 
-    def _limit_to_check(self, queue_limit: int) -> int | None:
+    def _limit_to_check(self, queue_limit: int | None) -> int | None:
         """None while there is room for certain: counting costs 10 µs a thousand waiting builds, on every request.
 
         Nobody else adds to the queue, so what was free when it was last counted is a bound; half of it is given out

@@ -22,7 +22,7 @@ def open_sinks(
 ) -> list[SinkTarget]:
     """Sinks that are neither done nor given up, of one build or of all."""
     query = (
-        sa.select(sinks, builds.c.app_id, builds.c.build_id, builds.c.metadata_json)
+        sa.select(sinks, builds.c.app_id, builds.c.build_id, builds.c.metadata_json, builds.c.labels)
         .join(builds, builds.c.build_uuid == sinks.c.build_uuid)
         .where(sinks.c.ended_at.is_(None))
         .order_by(sinks.c.sink_id)
@@ -33,13 +33,17 @@ def open_sinks(
 
 
 def _target(row: Any, target: dict[str, Any]) -> SinkTarget:
+    metadata_json, build_json = row.metadata_json, ""
+    if row.wire == "legacy":
+        metadata_json, build_json = json.dumps(f"{row.labels['app']}-{row.labels['space']}"), row.metadata_json
     return SinkTarget(
         sink_id=row.sink_id,
         kind=row.kind,
         build_uuid=row.build_uuid,
         app_id=row.app_id,
         build_id=row.build_id,
-        metadata_json=row.metadata_json,
+        metadata_json=metadata_json,
+        build_json=build_json,
         url=target["url"],
         headers=target["headers"],
         wire=row.wire,

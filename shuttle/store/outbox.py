@@ -8,9 +8,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from shuttle.build import Build
+from shuttle.build import Api, Build
 from shuttle.delivery import Attempt, DueDelivery
-from shuttle.events import status_body
+from shuttle.events import LEGACY_WORDS, event_body
 from shuttle.store.builds import Artifact, artifacts_of
 from shuttle.store.ledger import gone_over
 from shuttle.store.prepared import Prepared
@@ -24,8 +24,11 @@ _NEW_EVENTS = Prepared(
 def emit(connection: sa.Connection, build: Build, *, status: str, building: bool, at: datetime) -> None:
     """Append the event, queue it for every receiver, and make the backlog of this build's receivers due at once.
 
-    `build` is the row as it is after the transition; its artifacts are named on a final event.
+    `build` is the row as it is after the transition; its artifacts are named on a final event. Receivers of the older
+    API hear `pending` at the acceptance, because their users can neither stop nor read a build before it.
     """
+    if status == "pending" and build.api is Api.LEGACY:
+        return
     artifacts = artifacts_of(connection, build.build_uuid) if build.state.final else None
     event = _event(build, status=status, building=building, at=at, artifacts=artifacts)
     _NEW_EVENTS.run(connection, [event])
@@ -36,14 +39,17 @@ def emit(connection: sa.Connection, build: Build, *, status: str, building: bool
 
 
 def emit_first(connection: sa.Connection, recorded: Sequence[tuple[Build, bool]]) -> None:
-    """The event `queued` of builds that were just inserted (their rows say sequence 1), and whether each reports."""
-    _NEW_EVENTS.run(
-        connection,
-        [_event(build, status="queued", building=False, at=build.accepted_at, artifacts=None) for build, _ in recorded],
-    )
+    """The first event of builds that were just inserted (their rows say sequence 1), and whether each reports."""
+    _NEW_EVENTS.run(connection, [_first_event(build) for build, _ in recorded])
     reporting = [build for build, reports in recorded if reports]
     if reporting:
         _queue(connection, [build.build_uuid for build in reporting], 1, reporting[-1].accepted_at)
+
+
+def _first_event(build: Build) -> dict[str, Any]:
+    """`queued`, which is `pending` to the older API."""
+    word, building = ("pending", True) if build.api is Api.LEGACY else ("queued", False)
+    return _event(build, status=word, building=building, at=build.accepted_at, artifacts=None)
 
 
 def _event(
@@ -54,8 +60,8 @@ def _event(
         "build_uuid": build.build_uuid,
         "sequence": sequence,
         "webhook_id": f"msg_{uuid.uuid4().hex}",
-        "status": status,
-        "body": status_body(build, status=status, building=building, at=at, sequence=sequence, artifacts=artifacts),
+        "status": LEGACY_WORDS.get(status, status) if build.api is Api.LEGACY else status,
+        "body": event_body(build, status=status, building=building, at=at, sequence=sequence, artifacts=artifacts),
         "created_at": at,
     }
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from shuttle import metrics
 from shuttle.build import Build, Checkpoint, Ending, SourceFacts, State, StopCause
-from shuttle.store import Database, accept, agent, builds, retain, transitions
+from shuttle.store import Database, accept, agent, apps, builds, numbers, retain, transitions
 from shuttle.store.accept import Accepted, NewBuild
 from shuttle.store.books import Books
 from shuttle.store.builds import Artifact, Party
@@ -36,7 +36,18 @@ class Store(Books):
             lambda connection: accept.find_recorded(connection, app_id, build_id, self._same_as(content))
         )
 
-    async def record(self, new: NewBuild, content: bytes, *, queue_limit: int) -> Accepted:
+    async def recorded_legacy(self, build_uuid: str, content: bytes) -> Build | None:
+        """Likewise for a uuid of the older API's."""
+        return await self._database.run(
+            lambda connection: accept.find_recorded_legacy(connection, build_uuid, self._same_as(content))
+        )
+
+    async def take_number(self, app_id: str, job_name: str) -> int:
+        """See `numbers.take_number`."""
+        now = self._now()
+        return await self._database.run(lambda connection: numbers.take_number(connection, app_id, job_name, now))
+
+    async def record(self, new: NewBuild, content: bytes, *, queue_limit: int | None) -> Accepted:
         """See `shuttle.store.accept.record_all`; `content` is the canonical request."""
         accepted = await self._intake.record(
             new, now=self._now(), queue_limit=queue_limit, same_request=self._same_as(content)
@@ -63,6 +74,10 @@ class Store(Books):
     async def build_of(self, app_id: str, build_id: str) -> Build | None:
         """The newest build of that pair of ids."""
         return await self._database.run(lambda connection: builds.by_id(connection, app_id, build_id))
+
+    async def builds_of(self, app_id: str, build_id: str) -> list[Build]:
+        """Every build of that pair of ids, oldest first."""
+        return await self._database.run(lambda connection: builds.of_pair(connection, app_id, build_id))
 
     async def has_app(self, app_id: str) -> bool:
         """Whether any build of the app was ever accepted."""
@@ -110,6 +125,25 @@ class Store(Books):
     async def ping(self) -> None:
         """Prove that the database can be read."""
         await self._database.run(lambda connection: connection.exec_driver_sql("SELECT 1").scalar())
+
+    # --- apps
+
+    async def delete_app(self, app_id: str) -> list[str]:
+        """See `apps.delete_app`."""
+        now = self._now()
+        return await self._database.run(lambda connection: apps.delete_app(connection, app_id, now))
+
+    async def deleted_apps(self) -> list[tuple[str, str]]:
+        """See `apps.deleted_apps`."""
+        return await self._database.run(apps.deleted_apps)
+
+    async def app_is_over(self, app_id: str) -> bool:
+        """See `apps.app_is_over`."""
+        return await self._database.run(lambda connection: apps.app_is_over(connection, app_id))
+
+    async def app_deleted(self, app_id: str) -> None:
+        """See `apps.app_deleted`."""
+        await self._database.run(lambda connection: apps.app_deleted(connection, app_id))
 
     # --- the flow
 

@@ -37,3 +37,5 @@ class Route:
     handler: Handler
     role: Role
     summary: str
+    # Whether a request is the older API's, whose clients may have no token (SHUTTLE_LEGACY_ANONYMOUS).
+    is_legacy: Callable[[web.Request], Awaitable[bool]] | None = None

@@ -29,7 +29,7 @@ from shuttle.store.builds import Artifact
 from shuttle.web import PORTS, Handler
 from shuttle.web.answers import json_answer
 from shuttle.web.auth import is_token
-from shuttle.web.builds import read_body
+from shuttle.web.body import read_body
 from shuttle.web.names import raw_segments
 from shuttle.web.sources import get_flattened
 

@@ -10,6 +10,7 @@ import structlog
 from aiohttp import web
 
 from shuttle.errors import ShuttleError
+from shuttle.lifecycle.accept import Answer
 from shuttle.web import STREAMING, Handler
 
 log = structlog.get_logger()
@@ -23,6 +24,18 @@ def json_answer(body: Any, *, status: int = 200, headers: Mapping[str, str] | No
     """A JSON body, ASCII-escaped so that every string a caller sent can be handed back."""
     text = json.dumps(body, separators=(",", ":"))
     return web.Response(text=text, status=status, content_type="application/json", headers=headers)
+
+
+def acceptance_headers(answer: Answer) -> dict[str, str]:
+    """What an accepted request is told beside 200."""
+    headers = {}
+    if answer.replayed:
+        headers["Shuttle-Replayed"] = "true"
+    if answer.ignored_fields:
+        headers["Shuttle-Ignored-Fields"] = header_list(answer.ignored_fields)
+    if answer.warnings:
+        headers["Shuttle-Warnings"] = header_list(answer.warnings)
+    return headers
 
 
 def error_answer(error: ShuttleError) -> web.Response:

@@ -3,7 +3,7 @@
 import base64
 import binascii
 import hmac
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from hashlib import sha256
 
 from aiohttp import web
@@ -12,26 +12,36 @@ from pydantic import SecretStr
 from shuttle.errors import ForbiddenError, UnauthorizedError
 from shuttle.web import Handler, Role
 
+LegacyRule = Callable[[web.Request], Awaitable[bool]]
+
 _ROLES = {"controller": Role.CONTROLLER, "reader": Role.READER}
 
 
 class Gate:
     """Decides by the Authorization header alone."""
 
-    def __init__(self, tokens: Sequence[tuple[str, SecretStr]]) -> None:
+    def __init__(self, tokens: Sequence[tuple[str, SecretStr]], *, legacy_anonymous: bool = False) -> None:
         # Digests are of one length, so comparing them tells nothing about the length of a token.
+        self._legacy_anonymous = legacy_anonymous
         self._tokens = [(_digest(token.get_secret_value()), _ROLES[role]) for role, token in tokens]
 
-    def guard(self, handler: Handler, needed: Role) -> Handler:
-        """The handler, for callers whose role suffices."""
+    def guard(self, handler: Handler, needed: Role, is_legacy: LegacyRule | None = None) -> Handler:
+        """The handler, for callers whose role suffices, and those of the older API who may come without any."""
         if needed in {Role.ANYBODY, Role.AGENT}:
             return handler
 
         async def guarded(request: web.Request) -> web.StreamResponse:
-            self.check(request, needed)
+            if is_legacy is None or not await self._opens_to(request, is_legacy):
+                self.check(request, needed)
             return await handler(request)
 
         return guarded
+
+    async def _opens_to(self, request: web.Request, is_legacy: LegacyRule) -> bool:
+        if not self._legacy_anonymous or "Authorization" in request.headers or not await is_legacy(request):
+            return False
+        _refuse_other_sites(request)
+        return True
 
     def check(self, request: web.Request, needed: Role) -> None:
         """Raises UnauthorizedError (401) without good credentials, ForbiddenError (403) with too small a role."""

@@ -4,17 +4,13 @@ from typing import Any
 
 from aiohttp import web
 
-from shuttle.build import State
-from shuttle.errors import (
-    BodyTooLargeError,
-    InvalidRequestError,
-    NotFoundError,
-    UnsupportedMediaTypeError,
-)
+from shuttle.build import Api, State
+from shuttle.errors import InvalidRequestError, NotFoundError, NothingToStopError
 from shuttle.lifecycle.plan import Plan
-from shuttle.lifecycle.stop import request_stop
-from shuttle.web import ACCEPTANCE, PORTS, WORKER
-from shuttle.web.answers import header_list, json_answer
+from shuttle.lifecycle.stop import stop_pair
+from shuttle.web import ACCEPTANCE, PORTS, WORKER, legacy
+from shuttle.web.answers import acceptance_headers, json_answer
+from shuttle.web.body import read_json_body
 from shuttle.web.names import ids_in, named_build
 from shuttle.web.representation import long_form, short_form
 
@@ -24,52 +20,24 @@ _PAGE = 50
 
 async def post_build(request: web.Request) -> web.StreamResponse:
     """`POST /:app_id/:build_id`: 200 once the build is durable."""
-    body = await read_body(request, request.app[PORTS].settings.shuttle_max_body_bytes)
-    _check_media_type(request)
+    body = await read_json_body(request)
     app_id, build_id = ids_in(request)
     answer = await request.app[ACCEPTANCE].accept(app_id, build_id, body)
-    headers = {}
-    if answer.replayed:
-        headers["Shuttle-Replayed"] = "true"
-    else:
+    if not answer.replayed:
         request.app[WORKER].adopt(answer.build, has_sinks=answer.has_sinks)
-    if answer.ignored_fields:
-        headers["Shuttle-Ignored-Fields"] = header_list(answer.ignored_fields)
-    if answer.warnings:
-        headers["Shuttle-Warnings"] = header_list(answer.warnings)
-    return json_answer({"status": "OK"}, headers=headers)
-
-
-async def read_body(request: web.Request, limit_bytes: int) -> bytes:
-    """The body, counted while it is read; raises BodyTooLargeError (413)."""
-    too_large = BodyTooLargeError(f"Send at most {limit_bytes} bytes (SHUTTLE_MAX_BODY_BYTES).")
-    if request.content_length is not None and request.content_length > limit_bytes:
-        raise too_large
-    body = bytearray()
-    async for chunk in request.content.iter_any():
-        body += chunk
-        if len(body) > limit_bytes:
-            raise too_large
-    return bytes(body)
-
-
-def _check_media_type(request: web.Request) -> None:
-    """No Content-Type means JSON."""
-    content_type = request.headers.get("Content-Type")
-    if content_type is None:
-        return
-    media_type = content_type.partition(";")[0].strip().lower()
-    if media_type != "application/json" and not (
-        media_type.startswith("application/") and media_type.endswith("+json")
-    ):
-        raise UnsupportedMediaTypeError("Send the body as application/json.")
+    return json_answer({"status": "OK"}, headers=acceptance_headers(answer))
 
 
 async def delete_build(request: web.Request) -> web.StreamResponse:
-    """`DELETE /:app_id/:build_id`: 200 once the stop is durable."""
+    """`DELETE /:app_id/:build_id`: 200 once the stop is durable; in the form of the API that the build came by."""
     app_id, build_id = ids_in(request)
-    await request_stop(app_id, build_id, request.app[PORTS])
-    return json_answer({"status": "OK"})
+    ports = request.app[PORTS]
+    newest = await stop_pair(app_id, build_id, ports)
+    if newest is None and legacy.is_old_shuttles(app_id, build_id, ports.settings, ports.now()):
+        return json_answer(legacy.OK)
+    if newest is None:
+        raise NothingToStopError(f"Build {build_id} of {app_id} is unknown or has already ended.")
+    return json_answer(legacy.OK if newest is Api.LEGACY else {"status": "OK"})
 
 
 async def get_build(request: web.Request) -> web.StreamResponse:
@@ -84,6 +52,8 @@ async def get_build(request: web.Request) -> web.StreamResponse:
 async def get_status(request: web.Request) -> web.StreamResponse:
     """`GET /:app_id/:build_id/status`: the newest webhook body."""
     build = await named_build(request)
+    if build.api is Api.LEGACY:
+        return json_answer(legacy.status_form(build))
     body = await request.app[PORTS].store.newest_event(build.build_uuid)
     return web.Response(body=body, content_type="application/json")
 

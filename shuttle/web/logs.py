@@ -5,9 +5,11 @@ from asyncio import timeout
 
 from aiohttp import web
 
+from shuttle.build import Api
 from shuttle.errors import InvalidRequestError, NotFoundError, ObjectNotFoundError, RangeNotSatisfiableError
 from shuttle.logs import LogReader
 from shuttle.web import PORTS, STREAMING
+from shuttle.web.legacy_logs import old_shuttles_log, send_as_json, wants_json
 from shuttle.web.names import named_build
 
 _BLOCK_BYTES = 256 * 1024
@@ -19,8 +21,13 @@ _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})", re.IGNORECASE)
 
 async def get_logs(request: web.Request) -> web.StreamResponse:
     """`GET /:app_id/:build_id/logs`: see contract section 4."""
-    build = await named_build(request)
-    reader = request.app[PORTS].library.reader(build)
+    try:
+        build = await named_build(request)
+        reader, api = request.app[PORTS].library.reader(build), build.api
+    except NotFoundError:
+        reader, api = await old_shuttles_log(request), Api.LEGACY
+    if api is Api.LEGACY and wants_json(request):
+        return await send_as_json(request, reader)
     first, end, partial = _wanted(request, reader)
     follow = request.query.get("follow", "").lower() in {"true", "1"}
     complete = reader.complete

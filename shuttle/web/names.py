@@ -9,11 +9,13 @@ from shuttle.web import PORTS
 
 
 def raw_segments(request: web.Request) -> list[str]:
-    """The path's segments as they were sent."""
+    """The path's segments as they were sent; clients in the field double slashes, and end with one."""
     path = request.raw_path.partition("?")[0]
     if "://" in path[:8]:  # absolute form, as sent to proxies
         path = "/" + path.split("/", 3)[3]
-    return path.lstrip("/").split("/")
+    if path.startswith("/-/"):
+        return path.lstrip("/").split("/")
+    return [segment for segment in path.split("/") if segment]
 
 
 def app_id_in(request: web.Request) -> str:

@@ -1,9 +1,10 @@
 """The table of routes: what the router and the OpenAPI document are made of."""
 
-from shuttle.web import Role, Route, agent, artifacts, builds, deliveries, health, logs, openapi, sources
+from shuttle.web import Role, Route, agent, artifacts, builds, deliveries, health, legacy, logs, openapi, sources
 
 # Ids may have braces, which aiohttp's own `{name}` does not match.
 ROUTES: tuple[Route, ...] = (
+    Route("POST", "/", legacy.post_build, Role.CONTROLLER, "Ask for a build by the older API.", legacy.always),
     Route("GET", "/healthz", health.healthz, Role.ANYBODY, "The process serves."),
     Route("GET", "/readyz", health.readyz, Role.ANYBODY, "Database, object store and Jenkins are in reach."),
     Route("GET", "/octhc", health.octhc, Role.ANYBODY, "The old shuttle's health probe."),
@@ -42,17 +43,41 @@ ROUTES: tuple[Route, ...] = (
         sources.get_source_or_app,
         Role.READER,
         "A build's source by uuid, or an app's builds.",
+        legacy.is_legacy_source,
+    ),
+    Route(
+        "DELETE",
+        "/{segment:[^/]+}",
+        legacy.delete_app_of_path,
+        Role.CONTROLLER,
+        "Delete an app of the older API.",
+        legacy.always,
     ),
     Route("POST", "/{app_id:[^/]+}/{build_id:[^/]+}", builds.post_build, Role.CONTROLLER, "Ask for a build."),
     Route("GET", "/{app_id:[^/]+}/{build_id:[^/]+}", builds.get_build, Role.READER, "Everything about a build."),
-    Route("DELETE", "/{app_id:[^/]+}/{build_id:[^/]+}", builds.delete_build, Role.CONTROLLER, "Stop a build."),
-    Route("GET", "/{app_id:[^/]+}/{build_id:[^/]+}/status", builds.get_status, Role.READER, "The newest status."),
+    Route(
+        "DELETE",
+        "/{app_id:[^/]+}/{build_id:[^/]+}",
+        builds.delete_build,
+        Role.CONTROLLER,
+        "Stop a build.",
+        legacy.is_of_legacy_build,
+    ),
+    Route(
+        "GET",
+        "/{app_id:[^/]+}/{build_id:[^/]+}/status",
+        builds.get_status,
+        Role.READER,
+        "The newest status.",
+        legacy.is_of_legacy_build,
+    ),
     Route(
         "GET",
         "/{app_id:[^/]+}/{build_id:[^/]+}/logs",
         logs.get_logs,
         Role.READER,
         "The log, also followed while it grows.",
+        legacy.is_of_legacy_build,
     ),
     Route(
         "GET", "/{app_id:[^/]+}/{build_id:[^/]+}/artifacts", artifacts.list_artifacts, Role.READER, "The files it left."

@@ -1,5 +1,8 @@
 """The web application: the table of routes behind the gate, errors as JSON, and what every handler needs."""
 
+import re
+from itertools import count
+
 from aiohttp import web
 
 from shuttle.lifecycle import Ports
@@ -10,6 +13,9 @@ from shuttle.web.auth import Gate
 from shuttle.web.routes import ROUTES
 from shuttle.worker import Worker
 
+# Those outside of a placeholder.
+_SLASH = re.compile(r"/(?![^{]*})")
+
 
 def make_web(ports: Ports, worker: Worker) -> web.Application:
     """The application; starting and stopping what it works with is the composition root's business."""
@@ -17,15 +23,27 @@ def make_web(ports: Ports, worker: Worker) -> web.Application:
     app[PORTS] = ports
     app[ACCEPTANCE] = Acceptance(ports)
     app[WORKER] = worker
-    gate = Gate(ports.settings.shuttle_tokens)
+    gate = Gate(ports.settings.shuttle_tokens, legacy_anonymous=ports.settings.shuttle_legacy_anonymous)
     for route in ROUTES:
-        handler = gate.guard(route.handler, route.role)
+        handler = gate.guard(route.handler, route.role, route.is_legacy)
         if route.method == "GET":
-            app.router.add_get(route.path, handler)
+            app.router.add_get(_tolerant(route.path), handler)
         else:
-            app.router.add_route(route.method, route.path, handler)
+            app.router.add_route(route.method, _tolerant(route.path), handler)
     app.router.add_route("*", "/-/{rest:.*}", _nothing_here)
     return app
+
+
+def _tolerant(path: str) -> str:
+    """The path's pattern with more slashes than one between its segments and behind them, as old clients send them.
+
+    Not for our own `/-/…`: an artifact's name there is taken as it is.
+    """
+    if path.startswith("/-/"):
+        return path
+    places = count()
+    inner = _SLASH.sub(lambda _: f"{{_{next(places)}:/+}}", path[1:])
+    return f"/{{_begin:/*}}{inner}{{_end:/*}}" if inner else "/{_begin:/*}"
 
 
 async def _nothing_here(request: web.Request) -> web.StreamResponse:

@@ -1,44 +1,44 @@
 """`GET|HEAD /<segment>`: a build's source by its uuid, else an app's list."""
 
-import re
-
 from aiohttp import web
 
 from shuttle.build import Build
 from shuttle.errors import InvalidRequestError, NotFoundError, ObjectNotFoundError
+from shuttle.lifecycle.earlier import find_source
 from shuttle.lifecycle.stage import flattened_source
-from shuttle.objects.names import source_object
+from shuttle.request import UUID
 from shuttle.web import PORTS, STREAMING
 from shuttle.web.answers import json_answer
 from shuttle.web.builds import list_app
 from shuttle.web.names import app_id_in, raw_segments
-
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
 async def get_source_or_app(request: web.Request) -> web.StreamResponse:
     """A known build uuid → the original bytes; else a known app → its builds; else 404."""
     ports = request.app[PORTS]
     segment = raw_segments(request)[0]
-    if _UUID.fullmatch(segment):
-        build = await ports.store.build(segment.lower())
-        if build is not None:
-            return await _original(request, build)
+    if UUID.fullmatch(segment) and await ports.store.build(segment.lower()) is not None:
+        return await _original(request, segment)
     try:
-        app_id = app_id_in(request)
-    except InvalidRequestError:  # no app can have such an id
-        return json_answer({"status": "Not Found"}, status=404)
-    try:
-        return await list_app(request, app_id)
+        return await list_app(request, app_id_in(request))
+    except InvalidRequestError as error:
+        if error.field != "app_id":
+            raise
+        return _nothing()  # no app can have such an id
     except NotFoundError:
-        return json_answer({"status": "Not Found"}, status=404)
+        # The old shuttle's sources are in the bucket, and nowhere else.
+        return await _original(request, segment) if UUID.fullmatch(segment) else _nothing()
 
 
-async def _original(request: web.Request, build: Build) -> web.StreamResponse:
-    name = source_object(build.build_uuid)
-    info = await request.app[PORTS].objects.head(name)
-    if info is None:
-        return json_answer({"status": "Not Found"}, status=404)
+def _nothing() -> web.StreamResponse:
+    return json_answer({"status": "Not Found"}, status=404)
+
+
+async def _original(request: web.Request, build_uuid: str) -> web.StreamResponse:
+    found = await find_source(build_uuid, request.app[PORTS].objects)
+    if found is None:
+        return _nothing()
+    name, info = found
     headers = {
         "Content-Type": info.content_type,
         "Content-Length": str(info.size_bytes),

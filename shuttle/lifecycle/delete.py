@@ -1,0 +1,63 @@
+"""Delete an app: recorded at once, its builds stopped; its Jenkins job goes once they are over and archived."""
+
+import asyncio
+from contextlib import suppress
+
+import structlog
+
+from shuttle.build import StopCause
+from shuttle.errors import ForeignJobError, UnavailableError
+from shuttle.lifecycle import Ports
+from shuttle.lifecycle.stop import stop_build
+
+log = structlog.get_logger()
+
+# Nobody waits for a job to go; a Jenkins that is away is asked this often.
+_EVERY_SECONDS = 5.0
+
+
+async def delete_app(app_id: str, ports: Ports) -> None:
+    """Durable when it returns; an unknown app is fine. A later build of the app makes it live again.
+
+    Raises:
+        StoreError: not recorded, ask again.
+    """
+    for build_uuid in await ports.store.delete_app(app_id):
+        await stop_build(build_uuid, StopCause.STOPPED, ports)
+    ports.signals.deleted.set()
+
+
+class Demolition:
+    """Removes the jobs of deleted apps. `run` once; what fails is tried again."""
+
+    def __init__(self, ports: Ports) -> None:
+        self._ports = ports
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            self._ports.signals.deleted.clear()
+            waiting = False
+            try:
+                for app_id, job_name in await self._ports.store.deleted_apps():
+                    waiting = not await self._remove_job(app_id, job_name) or waiting
+            except UnavailableError as error:
+                waiting = True
+                log.warning("the job of a deleted app stays for now", error=error.message)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_EVERY_SECONDS if waiting else None):
+                    await self._ports.signals.deleted.wait()
+
+    async def _remove_job(self, app_id: str, job_name: str) -> bool:
+        """Whether that is done with: builds that are not over need the job, and a newer one keeps it."""
+        if not await self._ports.store.app_is_over(app_id):
+            return False
+        async with self._ports.signals.job_door(job_name):
+            if not await self._ports.store.app_is_over(app_id):
+                return False
+            try:
+                await self._ports.jenkins.delete_job(job_name)
+            except ForeignJobError as error:
+                log.warning("the job of a deleted app is not ours", error=error.message)
+            await self._ports.store.app_deleted(app_id)
+            return True

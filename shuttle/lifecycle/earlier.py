@@ -1,0 +1,50 @@
+"""What earlier builds left in the object store, those of the old shuttle too, of which nothing is recorded here."""
+
+import asyncio
+from hashlib import sha256
+from pathlib import Path
+
+from shuttle.errors import ObjectNotFoundError
+from shuttle.objects import ObjectInfo, ObjectStore
+from shuttle.objects.local import local_disk
+from shuttle.objects.names import source_object
+from shuttle.sources import FetchedSource
+
+
+async def find_source(build_uuid: str, objects: ObjectStore) -> tuple[str, ObjectInfo] | None:
+    """Name and facts of the source stored under a uuid: in lower case as ours, or as written; None = there is none.
+
+    Raises ObjectStoreError.
+    """
+    for name in dict.fromkeys((source_object(build_uuid.lower()), source_object(build_uuid))):
+        info = await objects.head(name)
+        if info is not None:
+            return name, info
+    return None
+
+
+async def fetch_earlier(build_uuid: str, objects: ObjectStore, into: Path) -> FetchedSource:
+    """Copy that source into a local file. Raises ObjectNotFoundError, ObjectStoreError, LocalDiskError."""
+    found = await find_source(build_uuid, objects)
+    if found is None:
+        raise ObjectNotFoundError("No source is stored under that uuid.")
+    name, info = found
+    size_bytes, digest = await copy_object(objects, name, into)
+    return FetchedSource(into, size_bytes, digest, info.content_type)
+
+
+async def copy_object(objects: ObjectStore, name: str, into: Path) -> tuple[int, str]:
+    """Stream an object into a local file; its size in bytes and SHA-256 (hex).
+
+    Raises ObjectNotFoundError, ObjectStoreError, LocalDiskError.
+    """
+    hashed, size_bytes = sha256(), 0
+    async with objects.open(name) as opened:
+        with local_disk():
+            into.parent.mkdir(parents=True, exist_ok=True)
+            with into.open("wb") as file:
+                async for chunk in opened.chunks:
+                    await asyncio.to_thread(file.write, chunk)
+                    hashed.update(chunk)
+                    size_bytes += len(chunk)
+    return size_bytes, hashed.hexdigest()

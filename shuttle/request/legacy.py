@@ -1,0 +1,225 @@
+"""A request of the older API, checked, as the same kind of build request with another wire form (contract, section 7).
+
+What it calls a build number is the build's id, and what its answers and messages call by it is kept as it was given.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import SplitResult, quote, urlsplit
+
+from shuttle.errors import InvalidRequestError, LegacyRefusalError
+from shuttle.outgoing.addresses import read_address
+from shuttle.outgoing.hooks import Hook, parse_hooks
+from shuttle.outgoing.kafka_url import read_kafka_url
+from shuttle.outgoing.userinfo import Credentials, split_userinfo, without_userinfo
+from shuttle.request.ids import UUID, check_id
+from shuttle.request.image import Image, parse_destination
+from shuttle.request.legacy_arguments import read_legacy_arguments, secret_names
+from shuttle.request.legacy_auth import read_registry_auth
+from shuttle.request.legacy_shape import INVALID_UUID, MISSING_FIELDS, LegacyBody, read_legacy_shape
+from shuttle.request.model import BuildRequest, ParsedRequest, PipelineKind
+from shuttle.request.parse import check_text, read_source
+from shuttle.request.secrets import unmasked_secrets
+from shuttle.request.shape import Source
+from shuttle.settings import Settings
+
+_NUMBER = re.compile(r"[0-9]{1,15}")
+# A name without a scheme may be meant for either, and so may the port that it leaves out.
+_DEFAULT_PORTS = frozenset({None, 80, 443})
+
+# What the older API calls the fields that a secret can be in.
+_LEGACY_NAMES = {
+    "source.url": "sources",
+    "destination": "gm_registry_auth",
+    "webhooks.status[0]": "callback",
+    "webhooks.status[0].headers.Authorization": "callback_auth",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LegacyRequest:
+    """What was asked for, but for the number: `number_given` is the JSON value of `build_number`, None without one."""
+
+    build_uuid: str
+    app_id: str
+    number_given: int | str | None
+    request: BuildRequest = field(repr=False)
+    repository: Image = field(repr=False)
+    ignored_fields: tuple[str, ...]
+
+    def numbered(self, number: int | str) -> ParsedRequest:
+        """The whole request, for the number that was given or taken."""
+        request = self.request.model_copy(
+            update={
+                "destination": replace(self.repository, tag=f"1.{number}"),
+                "destination_tags": ("latest",),
+                "metadata_json": json.dumps(number),
+            }
+        )
+        short = (_LEGACY_NAMES.get(name, name) for name in unmasked_secrets(request))
+        warnings = tuple(f"{name} is shorter than 6 bytes and is not masked in the log." for name in short)
+        return ParsedRequest(request, self.ignored_fields, warnings)
+
+
+def read_legacy_request(
+    value: Any, settings: Settings, pipeline: PipelineKind, our_names: Sequence[str]
+) -> LegacyRequest:
+    """Check what `decode_json` gave; `our_names` are the base URLs and hosts that this service is reached by.
+
+    Raises:
+        LegacyRefusalError: in the old words: a field is missing, no image can be named, the build's uuid is none.
+        InvalidRequestError: any other field that cannot be used, by its name.
+    """
+    body = read_legacy_shape(value)
+    host = body.gm_registry_host or settings.docker_registry_host
+    repo = body.gm_registry_repo or settings.docker_repo
+    if not host or not repo.strip("/"):
+        raise LegacyRefusalError(MISSING_FIELDS)
+    if not UUID.fullmatch(body.build_uuid):
+        raise LegacyRefusalError(INVALID_UUID)
+    app_id = check_id("app", f"{body.app}-{body.app_uuid}")
+    arguments = read_legacy_arguments(body.model_dump(include={"build_args", "build_opts", "build_options"}))
+    effective_arguments = settings.extra_build_args | arguments
+    source_object, image = _read_sources(body, pipeline, our_names)
+    labels = {"app": body.app, "space": body.space, "build_uuid": body.build_uuid, "app_uuid": body.app_uuid}
+    for name, text in labels.items():
+        check_text(text, name)
+    request = BuildRequest(
+        source_url=without_userinfo(body.sources) if source_object is not None else body.sources,
+        source_object=source_object,
+        source_image=image,
+        checksum=None,
+        destination=None,
+        destination_tags=(),
+        status_hooks=_read_callback(body),
+        log_hooks=_read_kafka(body, settings),
+        metadata_json="null",
+        human_readable_info=_info(body),
+        arguments=arguments,
+        effective_arguments=effective_arguments,
+        secret_arguments=secret_names(effective_arguments),
+        pipeline=pipeline.name,
+        options=pipeline.Options().model_dump(mode="json"),
+        timeout_seconds=settings.timeout_seconds,
+        labels=labels,
+    )
+    repository = _read_repository(host, repo, app_id, body.gm_registry_auth)
+    number_given = _read_number(body.build_number)
+    ignored = tuple(body.model_extra or ())
+    return LegacyRequest(body.build_uuid.lower(), app_id, number_given, request, repository, ignored)
+
+
+def _read_number(value: Any) -> int | str | None:
+    """A whole number, as one or as its digits; what is absent, null or empty is given by us."""
+    if value is None or value == "":
+        return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, (int, str)) or not _NUMBER.fullmatch(str(value)):
+        raise InvalidRequestError("Write build_number as a whole number of up to 15 digits.", field="build_number")
+    return value
+
+
+def _read_repository(host: str, repo: str, app_id: str, auth: Any) -> Image:
+    """`<host>/<repo>/<app>-<app_uuid>`, in lower case as registries want it."""
+    # Only what can be in a path of a URL gets through to the grammar of images.
+    path = quote(f"{repo.strip('/')}/{app_id}".lower(), safe="/:@._~-")
+    try:
+        image = parse_destination(f"docker://{host.rpartition('://')[2].rstrip('/')}/{path}", "gm_registry_host")
+    except InvalidRequestError as error:
+        message = f"No image can be named by gm_registry_host, gm_registry_repo and app. {error.message}"
+        raise InvalidRequestError(message, field="gm_registry_host") from None
+    if image.tag is not None:
+        raise InvalidRequestError("Write gm_registry_repo without a tag.", field="gm_registry_repo")
+    return replace(image, credentials=read_registry_auth(auth) or image.credentials)
+
+
+def _read_sources(
+    body: LegacyBody, pipeline: PipelineKind, our_names: Sequence[str]
+) -> tuple[str | None, Image | None]:
+    """The uuid of an earlier build whose source is meant, or the image that is."""
+    rebuilt = _rebuilt_uuid(body.sources, our_names)
+    if rebuilt is not None:
+        return rebuilt, None
+    try:
+        image = read_source(Source(url=body.sources), pipeline)
+    except InvalidRequestError as error:
+        raise type(error)(error.message, field="sources") from None
+    if image is None or not body.docker_login:
+        return None, image
+    return None, replace(image, credentials=_docker_credentials(body))
+
+
+def _docker_credentials(body: LegacyBody) -> Credentials:
+    """docker_login and docker_password win over the URL's userinfo.
+
+    The real client cuts them out of that URL with their escapes left in: then what the URL says is meant, decoded.
+    """
+    login, password = body.docker_login or "", body.docker_password or ""
+    credentials = split_userinfo(body.sources)[1]
+    written = (read_address(body.sources, "sources").userinfo or "").partition(":")
+    if credentials is not None and (written[0], written[2]) == (login, password):
+        return credentials
+    return Credentials(login, password)
+
+
+def _rebuilt_uuid(url: str, our_names: Sequence[str]) -> str | None:
+    """The uuid in `<shuttle>/<build_uuid>` under one of our names, whatever its scheme and userinfo."""
+    if url[:8].lower().startswith(("http://", "https://")) and len(url) < 2048:
+        address = read_address(url, "sources")
+        path, _, last = re.sub("/+", "/", address.rest).rstrip("/").rpartition("/")
+        place = (address.host.lower(), _explicit(address.port), path)
+        if UUID.fullmatch(last) and place in {_place(name) for name in our_names if name}:
+            return last
+    return None
+
+
+def _place(name: str) -> tuple[str, int | None, str] | None:
+    """Host, port unless it is a default one, and path of a base URL or of a bare `host[:port]`."""
+    try:
+        parts: SplitResult = urlsplit(name if "://" in name else f"http://{name}")
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return None
+    return f"[{host}]" if ":" in host else host, _explicit(port), parts.path.rstrip("/")
+
+
+def _explicit(port: int | None) -> int | None:
+    return None if port in _DEFAULT_PORTS else port
+
+
+def _read_callback(body: LegacyBody) -> tuple[Hook, ...]:
+    if not body.callback:
+        return ()
+    if not body.callback.lower().startswith(("http://", "https://")):
+        raise InvalidRequestError("Write callback as an http or https URL.", field="callback")
+    url, headers = body.callback, {}
+    if body.callback_auth:
+        # Sent verbatim; a header is one thing, so what the URL's userinfo would make of it gives way.
+        read_address(url, "callback")
+        url, headers = split_userinfo(url)[0], {"Authorization": body.callback_auth}
+    try:
+        return parse_hooks([{"url": url, "headers": headers}], "callback")[0]
+    except InvalidRequestError as error:
+        field_name = "callback_auth" if "headers" in (error.field or "") else "callback"
+        raise InvalidRequestError(error.message, field=field_name) from None
+
+
+def _read_kafka(body: LegacyBody, settings: Settings) -> tuple[Hook, ...]:
+    hosts = body.kafka_hosts or settings.kafka_hosts
+    if not hosts.strip(" ,"):
+        return ()
+    url = f"kafka://{','.join(host.strip() for host in hosts.split(',') if host.strip())}/{settings.kafka_topic}"
+    read_kafka_url(url, "kafka_hosts")
+    return (Hook(url),)
+
+
+def _info(body: LegacyBody) -> str | None:
+    """What the source is, for lists: the repository, the branch and the commit, where they are given."""
+    words = [word for word in (body.repo, body.branch, body.sha) if isinstance(word, str) and word]
+    text = " ".join(words)[:1000]
+    check_text(text, "repo")
+    return text or None

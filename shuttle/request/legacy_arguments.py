@@ -1,0 +1,84 @@
+"""The arguments of the older API: three fields, two forms, names cleaned, secrets known by their looks."""
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from shuttle.errors import InvalidRequestError
+from shuttle.outgoing.userinfo import split_userinfo
+from shuttle.request.arguments import argument_texts
+from shuttle.request.secrets import MIN_MASKED_BYTES
+
+# The newest name last: what it says wins.
+FIELDS = ("build_options", "build_opts", "build_args")
+
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_]+")
+_ARG = re.compile(r"ARG\s+(.+)", re.IGNORECASE)
+# An app's config vars come without a word about which of them are secret (contract, section 7).
+_SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASS|CREDENTIAL", re.IGNORECASE)
+
+
+def read_legacy_arguments(fields: Mapping[str, Any]) -> dict[str, str]:
+    """The arguments of `build_args`, `build_opts` and `build_options`: an object each, or a text of ARG lines.
+
+    Raises:
+        InvalidRequestError: names the field, and of an object the argument.
+    """
+    arguments: dict[str, str] = {}
+    for field in FIELDS:
+        try:
+            arguments |= argument_texts(dict(_cleaned(_values(fields.get(field), field))))
+        except InvalidRequestError as error:
+            place = (error.field or field).replace("arguments", field, 1)
+            raise InvalidRequestError(error.message, field=place) from None
+    return arguments
+
+
+def secret_names(arguments: Mapping[str, str]) -> tuple[str, ...]:
+    """The arguments that are masked: by their name, or because they are a URL with a password."""
+    return tuple(name for name, value in arguments.items() if _is_secret(name, value))
+
+
+def _is_secret(name: str, value: str) -> bool:
+    if len(value.encode()) < MIN_MASKED_BYTES:
+        return False
+    credentials = split_userinfo(value)[1] if "@" in value else None
+    return _SECRET_NAME.search(name) is not None or (credentials is not None and credentials.password != "")
+
+
+def _values(value: Any, field: str) -> Mapping[str, Any]:
+    if value is None or value == "":
+        return {}
+    if isinstance(value, str):
+        return dict(_argument_lines(value, field))
+    if isinstance(value, dict):
+        return value
+    raise InvalidRequestError(f"Write {field} as an object, or as a text of ARG lines.", field=field)
+
+
+def _argument_lines(text: str, field: str) -> Iterator[tuple[str, str]]:
+    """`ARG NAME=value …` as in a Dockerfile; one without a value declares a name that nothing is passed for."""
+    for number, line in enumerate(text.splitlines(), start=1):
+        stripped = line.strip()
+        if not stripped or stripped.startswith("#"):
+            continue
+        match = _ARG.fullmatch(stripped)
+        if match is None:
+            raise InvalidRequestError(f"Write only ARG lines: line {number} is another instruction.", field=field)
+        try:
+            words = shlex.split(match[1])
+        except ValueError:
+            raise InvalidRequestError(f"Close the quotes in line {number}.", field=field) from None
+        for word in words:
+            name, equals, value = word.partition("=")
+            if equals:
+                yield name, value
+
+
+def _cleaned(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Names lose all but letters, digits and `_`; one that nothing is left of names nothing. null = not set."""
+    for name, value in values.items():
+        cleaned = _NOT_IN_NAMES.sub("", name)
+        if cleaned and value is not None:
+            yield cleaned, value

@@ -1,0 +1,93 @@
+"""Logs in the forms of the older API: as `{"output": …}`, and those that the old shuttle left in the bucket."""
+
+import codecs
+import json
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+
+from shuttle.errors import InvalidRequestError, NotFoundError, ObjectNotFoundError
+from shuttle.logs import LogReader
+from shuttle.logs.archive import ArchivedLog
+from shuttle.objects.names import legacy_log_object
+from shuttle.web import PORTS, STREAMING
+from shuttle.web.legacy import is_legacy_app
+from shuttle.web.names import ids_in
+
+_BLOCK_BYTES = 256 * 1024
+# Its clients hold the whole answer in memory, some of them several copies of it.
+_MOST_BYTES = 8 * 1024 * 1024
+
+
+async def old_shuttles_log(request: web.Request) -> LogReader:
+    """The log of a build that only the bucket knows; raises NotFoundError, ObjectStoreError."""
+    nothing = NotFoundError("There is no such build.")
+    try:
+        app_id, build_id = ids_in(request)
+    except InvalidRequestError:
+        raise nothing from None
+    if not (is_legacy_app(app_id) and build_id.isascii() and build_id.isdigit()):
+        raise nothing
+    name = legacy_log_object(app_id, build_id)
+    objects = request.app[PORTS].objects
+    info = await objects.head(name)
+    if info is None:
+        raise nothing
+    return ArchivedLog(objects, name, info.size_bytes)
+
+
+def wants_json(request: web.Request) -> bool:
+    """Whether JSON is asked for, and text is not: the real client says so by a Content-Type without a body."""
+    asked = f"{request.headers.get('Accept', '')},{request.headers.get('Content-Type', '')}".lower()
+    return "application/json" in asked and "text/" not in asked
+
+
+async def send_as_json(request: web.Request, reader: LogReader) -> web.StreamResponse:
+    """What there is of the log as `{"output": …}`, streamed; of a long one its tail, behind a notice."""
+    size_bytes = reader.size_bytes
+    blocks = _escaped(reader, max(size_bytes - _MOST_BYTES, 0), size_bytes)
+    first = await anext(blocks) if request.method != "HEAD" else b""  # so that an error can still be told
+    response = web.StreamResponse(headers={"Content-Type": "application/json", "Cache-Control": "no-store"})
+    if request.version < (1, 1):
+        response.force_close()
+    request[STREAMING] = True
+    await response.prepare(request)
+    if request.method != "HEAD":
+        await response.write(first)
+        async for block in blocks:
+            await response.write(block)
+    await response.write_eof()
+    return response
+
+
+async def _escaped(reader: LogReader, offset: int, end: int) -> AsyncIterator[bytes]:
+    """The bytes of the JSON object, block by block."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    head = ""
+    if offset:
+        skipped, first = await _first_whole_line(reader, offset, end)
+        head = f"-----> The first {skipped} bytes are left out.\n"
+        offset = skipped + len(first)
+        head += decoder.decode(first)
+    yield b'{"output":"' + _inner(head)
+    while offset < end:
+        try:
+            block = await reader.read(offset, min(_BLOCK_BYTES, end - offset))
+        except ObjectNotFoundError:
+            raise NotFoundError("The log of this build is no longer kept (SHUTTLE_KEEP_LOGS_DAYS).") from None
+        if not block:
+            break
+        offset += len(block)
+        yield _inner(decoder.decode(block))
+    yield _inner(decoder.decode(b"", final=True)) + b'"}'
+
+
+async def _first_whole_line(reader: LogReader, offset: int, end: int) -> tuple[int, bytes]:
+    """Where the first line at or behind `offset` begins, and what was read of it."""
+    block = await reader.read(offset, min(_BLOCK_BYTES, end - offset))
+    line_end = block.find(b"\n") + 1
+    return offset + line_end, block[line_end:]
+
+
+def _inner(text: str) -> bytes:
+    return json.dumps(text)[1:-1].encode()
