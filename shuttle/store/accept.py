@@ -12,10 +12,11 @@ import sqlalchemy as sa
 
 from shuttle.build import Api, Build, SourceFacts
 from shuttle.errors import ConflictError, QueueFullError, ShuttleError
-from shuttle.store.builds import by_uuid, of_pair
+from shuttle.store.builds import by_uuid
 from shuttle.store.numbers import count_on
 from shuttle.store.outbox import emit_first
 from shuttle.store.prepared import Prepared
+from shuttle.store.repeats import find_recorded, find_recorded_legacy
 from shuttle.store.tables import apps, builds, receivers, sinks
 
 
@@ -103,42 +104,6 @@ _WAITING = (
 )
 
 
-def find_recorded(
-    connection: sa.Connection, app_id: str, build_id: str, same_request: Callable[[str], bool]
-) -> Build | None:
-    """The new API's build of this pair of ids, if its request is the same; raises ConflictError if it is another.
-
-    A pair that only the older API's builds hold is taken, too.
-    """
-    holders = of_pair(connection, app_id, build_id)
-    if not holders:
-        return None
-    for build in holders:
-        if build.api is Api.NEW and same_request(_fingerprint(connection, build.build_uuid)):
-            return build
-    raise ConflictError(
-        f"Build {build_id} of {app_id} exists with another request; use a new build id.", field="build_id"
-    )
-
-
-def find_recorded_legacy(
-    connection: sa.Connection, build_uuid: str, same_request: Callable[[str], bool]
-) -> Build | None:
-    """The older API's build of this uuid, if its request is the same; raises ConflictError if it is another."""
-    build = by_uuid(connection, build_uuid)
-    if build is None:
-        return None
-    if build.api is Api.LEGACY and same_request(_fingerprint(connection, build_uuid)):
-        return build
-    raise ConflictError(f"Build {build_uuid} exists with another request; use a new uuid.", field="build_uuid")
-
-
-def _fingerprint(connection: sa.Connection, build_uuid: str) -> str:
-    query = sa.select(builds.c.request_fingerprint).where(builds.c.build_uuid == build_uuid)
-    fingerprint: str = connection.execute(query).scalar_one()
-    return fingerprint
-
-
 def record_all(connection: sa.Connection, asked: Sequence[Asked]) -> list[Accepted | ShuttleError]:
     """Record what came in together: each build with its receivers, its sinks and its first event, `queued`.
 
@@ -177,8 +142,8 @@ def _taken(connection: sa.Connection, asked: Sequence[Asked]) -> set[Identity]:
     uuids = [request.new.build_uuid for request in asked if request.new.api is Api.LEGACY]
     taken: set[Identity] = set(_taken_pairs(connection, pairs)) if pairs else set()
     if uuids:
-        query = sa.select(builds.c.build_uuid).where(builds.c.build_uuid.in_(uuids))
-        taken.update(connection.execute(query).scalars())
+        known = sa.select(builds.c.build_uuid).where(builds.c.build_uuid.in_(uuids))
+        taken.update(connection.execute(known).scalars())
     return taken
 
 

@@ -19,7 +19,7 @@ def deleted_apps(connection: sa.Connection) -> list[tuple[str, str]]:
     newer = sa.exists().where(builds.c.app_id == apps.c.app_id, builds.c.accepted_at > apps.c.deleted_at)
     connection.execute(apps.update().where(apps.c.deleted_at.is_not(None), newer).values(deleted_at=None))
     query = sa.select(apps.c.app_id, apps.c.job_name).where(apps.c.deleted_at.is_not(None))
-    return list(connection.execute(query).tuples())
+    return [(app_id, job_name) for app_id, job_name in connection.execute(query)]
 
 
 def app_is_over(connection: sa.Connection, app_id: str) -> bool:

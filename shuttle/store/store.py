@@ -6,7 +6,7 @@ from typing import Any
 
 from shuttle import metrics
 from shuttle.build import Build, Checkpoint, Ending, SourceFacts, State, StopCause
-from shuttle.store import Database, accept, agent, apps, builds, numbers, retain, transitions
+from shuttle.store import Database, accept, agent, apps, builds, numbers, repeats, retain, transitions
 from shuttle.store.accept import Accepted, NewBuild
 from shuttle.store.books import Books
 from shuttle.store.builds import Artifact, Party
@@ -33,13 +33,13 @@ class Store(Books):
     async def recorded(self, app_id: str, build_id: str, content: bytes) -> Build | None:
         """The build that was recorded of this very request; ConflictError = of another."""
         return await self._database.run(
-            lambda connection: accept.find_recorded(connection, app_id, build_id, self._same_as(content))
+            lambda connection: repeats.find_recorded(connection, app_id, build_id, self._same_as(content))
         )
 
     async def recorded_legacy(self, build_uuid: str, content: bytes) -> Build | None:
         """Likewise for a uuid of the older API's."""
         return await self._database.run(
-            lambda connection: accept.find_recorded_legacy(connection, build_uuid, self._same_as(content))
+            lambda connection: repeats.find_recorded_legacy(connection, build_uuid, self._same_as(content))
         )
 
     async def take_number(self, app_id: str, job_name: str) -> int:

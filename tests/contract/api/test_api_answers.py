@@ -329,7 +329,12 @@ async def test_405_for_other_methods(idle: Shuttle, app: str, method: str):
     assert {"GET", "POST", "DELETE"} <= set(answer.headers["Allow"].split(","))
 
 
-@pytest.mark.parametrize("path", ["/", "/-/nothing", "/-/builds/x/y/z", "/a/b/c", "/a/b/c/d/e", "//", "/-/"])
+async def test_405_where_only_the_older_api_has_a_method(idle: Shuttle):
+    answer = await idle.get("/")
+    assert (answer.status, answer.json["code"], answer.headers["Allow"]) == (405, "method_not_allowed", "POST")
+
+
+@pytest.mark.parametrize("path", ["/-/nothing", "/-/builds/x/y/z", "/a/b/c", "/a/b/c/d/e", "/-/"])
 async def test_404_where_nothing_is(idle: Shuttle, path: str):
     answer = await idle.get(path)
     assert (answer.status, answer.json["code"]) == (404, "not_found")

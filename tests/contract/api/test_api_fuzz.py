@@ -1,4 +1,4 @@
-"""Whatever is sent: an answer of the family within a second, never a 500, and nothing accepted that must fail."""
+"""Whatever is sent: an answer of the family within seconds, never a 500, and nothing accepted that must fail."""
 
 import asyncio
 import json
@@ -59,7 +59,7 @@ def fuzzed(runner: asyncio.Runner, tmp_path_factory: pytest.TempPathFactory):
 
 def ask(runner: asyncio.Runner, request: Any) -> Answer:
     async def in_time() -> Answer:
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(5):
             answer: Answer = await request
             return answer
 
@@ -123,7 +123,7 @@ def test_any_path(runner: asyncio.Runner, fuzzed: Shuttle, app_id: str, build_id
         answer = ask(runner, fuzzed.ask(method, path + more, json=GOOD if method == "POST" else None))
         assert answer.status < 500, (method, path + more, answer.body)
         if answer.status >= 400 and method != "HEAD":
-            assert answer.json["status"] in {"error", "Not Found"}
+            assert answer.json["status"] in {"error", "Not Found", "Bad Request - missing fields."}
 
 
 queries = st.dictionaries(

@@ -89,4 +89,4 @@ async def test_reading_an_app_that_cannot_be_is_404(idle: Shuttle, written: str)
 
 async def test_an_empty_id_is_no_address(idle: Shuttle):
     for path in ("/app/", "//1", "/app//"):
-        assert (await idle.post(path, SCRIPT)).status == 404
+        assert (await idle.post(path, SCRIPT)).status == 405  # what is left of it is the address of an app

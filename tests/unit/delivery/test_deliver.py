@@ -97,7 +97,7 @@ async def test_a_hanging_receiver_costs_the_time_limit():
     async with receiving(hangs) as receiver:
         attempt = await deliver(receiver.url, timeout_seconds=0.05)
     assert (attempt.outcome, attempt.error) == ("failed", "The receiver did not answer within the time limit.")
-    assert 0.05 <= attempt.took_seconds < 2
+    assert 0.05 <= attempt.took_seconds < 10
 
 
 async def test_a_head_that_drips_costs_the_time_limit_too():

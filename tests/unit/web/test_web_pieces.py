@@ -104,7 +104,9 @@ def test_ranges_that_hold_nothing(text: str, size: int):
         ("/a/..", ["a", ".."]),
         ("http://host/a/b", ["a", "b"]),
         ("http://host:1/a%20/b?q", ["a%20", "b"]),
-        ("/", [""]),
+        ("/", []),
+        ("//a//b/", ["a", "b"]),
+        ("/-/builds/u/artifacts/a//b", ["-", "builds", "u", "artifacts", "a", "", "b"]),
     ],
 )
 def test_segments_are_those_that_were_sent(path: str, segments: list[str]):
