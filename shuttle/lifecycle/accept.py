@@ -110,11 +110,14 @@ class Acceptance:
         asked = read_legacy_request(value, settings, PIPELINES[DEFAULT_PIPELINE], our_names)
         content = canonical_json(_with_digest_for_legacy_data(value, asked.request))
         async with self._door(asked.build_uuid):
-            source = await self._decoded_source(asked.request) if is_data(asked.request) else None
-            recorded = await store.recorded_legacy(asked.build_uuid, content)
-            if recorded is not None:
-                return _answer(recorded, asked.numbered(recorded.build_id), replayed=True)
-            number = asked.number_given
+            number, source = asked.number_given, None
+            if is_data(asked.request):
+                source = await self._decoded_source(asked.request)
+            if source is not None or number is None:
+                recorded = await store.recorded_legacy(asked.build_uuid, content)
+                if recorded is not None:
+                    return _answer(recorded, asked.numbered(recorded.build_id), replayed=True)
+            await _with_others()
             if number is None:
                 number = await store.take_number(asked.app_id, self._job_name(asked.app_id))
             name = _Name(Api.LEGACY, asked.app_id, str(number), asked.build_uuid)

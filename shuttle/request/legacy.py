@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
-from urllib.parse import SplitResult, quote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from shuttle.errors import InvalidRequestError, LegacyRefusalError
 from shuttle.outgoing.addresses import read_address
@@ -126,7 +126,7 @@ def _read_number(value: Any) -> int | str | None:
 def _read_repository(host: str, repo: str, app_id: str, auth: Any) -> Image:
     """`<host>/<repo>/<app>-<app_uuid>`, in lower case as registries want it."""
     # Only what can be in a path of a URL gets through to the grammar of images.
-    path = quote(f"{repo.strip('/')}/{app_id}".lower(), safe="/:@._~-")
+    path = quote(f"{repo.strip('/')}/{app_id}".lower().encode("utf-8", "surrogatepass"), safe="/:@._~-")
     try:
         image = parse_destination(f"docker://{host.rpartition('://')[2].rstrip('/')}/{path}", "gm_registry_host")
     except InvalidRequestError as error:
@@ -170,7 +170,7 @@ def _rebuilt_uuid(url: str, our_names: Sequence[str]) -> str | None:
     """The uuid in `<shuttle>/<build_uuid>` under one of our names, whatever its scheme and userinfo."""
     if url[:8].lower().startswith(("http://", "https://")) and len(url) < 2048:
         address = read_address(url, "sources")
-        path, _, last = re.sub("/+", "/", address.rest).rstrip("/").rpartition("/")
+        path, _, last = re.sub("/+", "/", unquote(address.rest)).rstrip("/").rpartition("/")
         place = (address.host.lower(), _explicit(address.port), path)
         if UUID.fullmatch(last) and place in {_place(name) for name in our_names if name}:
             return last

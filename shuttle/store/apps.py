@@ -4,6 +4,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
+from shuttle.build import Api
 from shuttle.store.tables import apps, builds
 
 
@@ -12,6 +13,12 @@ def delete_app(connection: sa.Connection, app_id: str, now: datetime) -> list[st
     connection.execute(apps.update().where(apps.c.app_id == app_id).values(deleted_at=now))
     unfinished = (builds.c.app_id == app_id, builds.c.finished_at.is_(None))
     return list(connection.execute(sa.select(builds.c.build_uuid).where(*unfinished)).scalars())
+
+
+def is_open_to_legacy(connection: sa.Connection, app_id: str) -> bool:
+    """It has a build of the older API, or none at all."""
+    apis = set(connection.execute(sa.select(builds.c.api).distinct().where(builds.c.app_id == app_id)).scalars())
+    return not apis or Api.LEGACY in apis
 
 
 def deleted_apps(connection: sa.Connection) -> list[tuple[str, str]]:

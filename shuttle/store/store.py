@@ -133,6 +133,10 @@ class Store(Books):
         now = self._now()
         return await self._database.run(lambda connection: apps.delete_app(connection, app_id, now))
 
+    async def is_open_to_legacy(self, app_id: str) -> bool:
+        """See `apps.is_open_to_legacy`."""
+        return await self._database.run(lambda connection: apps.is_open_to_legacy(connection, app_id))
+
     async def deleted_apps(self) -> list[tuple[str, str]]:
         """See `apps.deleted_apps`."""
         return await self._database.run(apps.deleted_apps)

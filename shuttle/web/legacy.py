@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, time
 from typing import Any
+from urllib.parse import unquote
 
 from aiohttp import web
 
@@ -68,6 +69,15 @@ async def always(request: web.Request) -> bool:
     return True
 
 
+async def is_legacy_apps(request: web.Request) -> bool:
+    """Whether the path's app has a build of the older API, or none at all."""
+    try:
+        app_id = app_id_in(request)
+    except InvalidRequestError:  # no app has such an id
+        return False
+    return await request.app[PORTS].store.is_open_to_legacy(app_id)
+
+
 async def is_of_legacy_build(request: web.Request) -> bool:
     """Whether the path's pair of ids means a build of the older API, or one of the old shuttle that is not known."""
     try:
@@ -80,7 +90,7 @@ async def is_of_legacy_build(request: web.Request) -> bool:
 
 async def is_legacy_source(request: web.Request) -> bool:
     """Whether the path is the uuid of a build of the older API, or of one that only the bucket may know."""
-    segment = raw_segments(request)[0]
+    segment = unquote(raw_segments(request)[0])
     if not UUID.fullmatch(segment):
         return False
     build = await request.app[PORTS].store.build(segment.lower())

@@ -51,7 +51,7 @@ ROUTES: tuple[Route, ...] = (
         legacy.delete_app_of_path,
         Role.CONTROLLER,
         "Delete an app of the older API.",
-        legacy.always,
+        legacy.is_legacy_apps,
     ),
     Route("POST", "/{app_id:[^/]+}/{build_id:[^/]+}", builds.post_build, Role.CONTROLLER, "Ask for a build."),
     Route("GET", "/{app_id:[^/]+}/{build_id:[^/]+}", builds.get_build, Role.READER, "Everything about a build."),

@@ -1,5 +1,7 @@
 """`GET|HEAD /<segment>`: a build's source by its uuid, else an app's list."""
 
+from urllib.parse import unquote
+
 from aiohttp import web
 
 from shuttle.build import Build
@@ -16,7 +18,7 @@ from shuttle.web.names import app_id_in, raw_segments
 async def get_source_or_app(request: web.Request) -> web.StreamResponse:
     """A known build uuid → the original bytes; else a known app → its builds; else 404."""
     ports = request.app[PORTS]
-    segment = raw_segments(request)[0]
+    segment = unquote(raw_segments(request)[0])
     if UUID.fullmatch(segment) and await ports.store.build(segment.lower()) is not None:
         return await _original(request, segment)
     try:
