@@ -4,6 +4,7 @@ Real builders are in tests/real. RUN lines of one line are executed in the build
 say what happens in a build.
 """
 
+import os
 from pathlib import Path
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4
@@ -65,9 +66,9 @@ class Notes:
 
 
 def agent_path(folder: Path) -> str:
-    """Makes an agent's PATH in `folder`, in front of `PATH`: the stand-in as buildah, and a docker without a daemon.
+    """A PATH whose first builder is the stand-in: as buildah, behind a docker without a daemon.
 
-    Notes of a build are at `folder / <build_uuid>`.
+    Its programs are in `folder`, and so are the notes of each build, at `folder / <build_uuid>`.
     """
     programs = folder / "programs"
     programs.mkdir(parents=True)
@@ -77,4 +78,4 @@ def agent_path(folder: Path) -> str:
     ):
         (programs / name).write_text(script)
         (programs / name).chmod(0o755)
-    return str(programs)
+    return f"{programs}{os.pathsep}{os.environ['PATH']}"

@@ -143,7 +143,10 @@ async def running_shuttle(folder: Path, jenkins_url: str = NO_JENKINS, **setting
     port: int = listening.addresses[0][1]
     await listening.cleanup()
     url = f"http://127.0.0.1:{port}"
-    async with shuttle_parts(checked, url) as (ports, worker), aiohttp.ClientSession() as session:
+    async with (
+        shuttle_parts(checked, checked.build_shuttle_host or url) as (ports, worker),
+        aiohttp.ClientSession() as session,
+    ):
         runner = web.AppRunner(make_web(ports, worker), access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", port, reuse_address=True).start()

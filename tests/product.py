@@ -185,6 +185,7 @@ class Product:
     session: aiohttp.ClientSession
     receivers: dict[str, Receiver]
     receivers_url: str
+    jenkins_port: int
     proxy: Any = None
 
     def receiver(self, name: str = "r") -> Receiver:
@@ -281,7 +282,7 @@ async def running_product(
     async with aiohttp.ClientSession() as session:
         try:
             await asyncio.gather(jenkins.start(), shuttle.start())
-            yield Product(folder, url, shuttle, jenkins, session, receivers, receivers_url)
+            yield Product(folder, url, shuttle, jenkins, session, receivers, receivers_url, jenkins_port)
         finally:
             await shuttle.kill()
             await jenkins.kill()
