@@ -1,0 +1,202 @@
+"""What a legacy build's callback is told, when, and for how long it is tried (contract, section 7)."""
+
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.contract.legacy.caller import OK, LegacyApp
+from tests.inprocess import Shuttle, running_shuttle
+from tests.receivers import Exchange, Receiver, Script, answering, hanging
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+STAMP = "0123456789abcdef, verbatim = \t with; odd characters"
+
+
+def told(callback: Receiver) -> list[dict[str, Any]]:
+    """The bodies of what came whole so far."""
+    return [json.loads(exchange.body) for exchange in callback.exchanges if exchange.ended]
+
+
+def words(callback: Receiver) -> list[str]:
+    """The status words without repetitions."""
+    return [word for word, _ in groupby(body["status"] for body in told(callback))]
+
+
+async def until_final(callback: Receiver) -> None:
+    """Wait for a final word."""
+    async with asyncio.timeout(20):
+        await callback.until(lambda: told(callback) and told(callback)[-1]["status"] != "pending")
+
+
+async def test_it_is_posted_with_callback_auth_verbatim(waiting: LegacyApp):
+    async with Receiver() as callback:
+        await waiting.submit(7, callback=f"{callback.url}/builds/1?x=%20y", callback_auth=STAMP)
+        first = await callback.exchange(0)
+        await callback.until(lambda: first.ended)
+    assert (first.method, first.target) == ("POST", "/builds/1?x=%20y")
+    assert first.headers.getall("Authorization") == [STAMP]
+    assert first.headers["Content-Type"].startswith("application/json")
+
+
+@pytest.mark.parametrize("number", [7, "7"])
+async def test_pending_comes_at_once_on_acceptance(waiting: LegacyApp, number: object):
+    async with Receiver() as callback:
+        await waiting.submit(number, callback=f"{callback.url}/")
+        await callback.until(lambda: told(callback))
+        assert (await waiting.shuttle.build(waiting.path(7)))["state"] in {"recorded", "staging"}
+        body = told(callback)[0]
+    assert body == {"id": number, "type": "jenkins", "building": True, "status": "pending"}
+    assert type(body["id"]) is type(number)
+
+
+@pytest.mark.parametrize(("run", "word"), [("true", "succeeded"), ("false", "failed")])
+async def test_pending_then_the_final_word(app: LegacyApp, run: str, word: str):
+    async with Receiver() as callback:
+        await app.submit(7, run, callback=f"{callback.url}/")
+        await until_final(callback)
+        await app.until(7)
+        assert words(callback) == ["pending", word]
+        final = told(callback)[-1]
+    assert (final["id"], final["type"], final["building"], final["status"]) == (7, "jenkins", False, word)
+
+
+async def test_a_stop_is_failed_with_its_reason(app: LegacyApp):
+    async with Receiver() as callback:
+        await app.submit(7, "sleep 300", callback=f"{callback.url}/")
+        await app.until(7, "running")
+        assert (await app.stop(7)).body == OK
+        await until_final(callback)
+        final = told(callback)[-1]
+    assert (final["status"], final["building"], final["reason"]) == ("failed", False, "stopped")
+
+
+async def test_a_timeout_is_failed_with_its_reason(app: LegacyApp, jenkins: Any, tmp_path: Path):
+    async with running_shuttle(tmp_path, jenkins.url, TIMEOUT_IN_MS="300") as shuttle, Receiver() as callback:
+        app.shuttle = shuttle
+        await app.submit(7, "sleep 300", callback=f"{callback.url}/")
+        await until_final(callback)
+        final = told(callback)[-1]
+    assert (final["status"], final["building"], final["reason"]) == ("failed", False, "timeout")
+
+
+async def test_a_build_that_ends_before_jenkins_still_tells_pending_first(waiting: LegacyApp):
+    async with Receiver() as callback:
+        await waiting.submit(7, sources="data:,nothing", callback=f"{callback.url}/")
+        await until_final(callback)
+        assert words(callback) == ["pending", "failed"]
+
+
+async def test_no_pending_after_the_final_word_whatever_the_receiver_does(app: LegacyApp):
+    """The receiver fails while the build goes through all its states, so that all its statuses wait at once."""
+    failing: list[Script] = [answering(503)] * 4
+    async with Receiver(*failing, answering(200)) as callback:
+        await app.submit(7, callback=f"{callback.url}/")
+        await app.until(7)
+        await callback.until(lambda: len(callback.exchanges) > len(failing))
+        taken = len(failing)
+        async with asyncio.timeout(20):
+            await callback.until(lambda: len(told(callback)) > taken and told(callback)[-1]["status"] == "succeeded")
+        received = [body["status"] for body in told(callback)[taken:]]
+    assert received == sorted(received)  # `pending` before `succeeded`
+    assert received[0] == "pending"
+
+
+async def test_nothing_but_the_three_words_is_ever_told(app: LegacyApp):
+    async with Receiver() as callback:
+        for number, run in enumerate(("true", "false", "exit 3"), 1):
+            await app.submit(number, run, callback=f"{callback.url}/")
+        await callback.until(lambda: sum(body["status"] != "pending" for body in told(callback)) == 3)
+        for body in told(callback):
+            assert body["status"] in {"pending", "succeeded", "failed"}
+            assert body["building"] is (body["status"] == "pending")
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 410])
+async def test_a_refusal_for_good_ends_it_after_three_tries(waiting: LegacyApp, status: int):
+    async with Receiver(answering(status)) as callback:
+        await waiting.submit(7, callback=f"{callback.url}/")
+        await given_up(waiting.shuttle, waiting.app_id)
+        assert len(callback.exchanges) == 3
+
+
+async def given_up(shuttle: Shuttle, app_id: str) -> None:
+    """Return once the ledger says that the app's first status was given up."""
+    async with asyncio.timeout(20):
+        while not (await shuttle.get(f"/-/deliveries?app_id={app_id}&state=gave_up")).json["deliveries"]:
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("status", [500, 502, 302, 400, 429])
+async def test_any_other_failure_is_tried_on(waiting: LegacyApp, status: int):
+    failing: list[Script] = [answering(status)] * 4
+    async with Receiver(*failing, answering(200)) as callback:
+        await waiting.submit(7, callback=f"{callback.url}/")
+        fifth = await callback.exchange(4)
+        await callback.until(lambda: fifth.ended)
+        assert len({bytes(exchange.body) for exchange in callback.exchanges}) == 1
+
+
+async def test_it_is_tried_for_five_and_a_half_hours_and_not_longer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Tries 7,000 s apart (up to a tenth later) by a clock that the test moves."""
+    ahead = timedelta()
+    monkeypatch.setattr("shuttle.app.now", lambda: datetime.now(UTC) + ahead)
+    schedule = {"SHUTTLE_WEBHOOK_SCHEDULE_SECONDS": "0,7000,7000,7000,7000,7000,7000"}
+    async with Receiver(answering(500)) as callback, running_shuttle(tmp_path, **schedule) as shuttle:
+        app = LegacyApp(shuttle)
+        await app.submit(7, callback=f"{callback.url}/")
+        await attempts(shuttle, app, 1)
+        for count, hours in ((2, 2.2), (3, 4.4)):
+            ahead = timedelta(hours=hours)
+            shuttle.ports.store.on_event()
+            await attempts(shuttle, app, count)
+            assert len(callback.exchanges) == count
+        ahead = timedelta(hours=6)
+        shuttle.ports.store.on_event()
+        await given_up(shuttle, app.app_id)
+        count = len(callback.exchanges)
+        ahead = timedelta(hours=30)
+        shuttle.ports.store.on_event()
+        assert not (await shuttle.get(f"/-/deliveries?app_id={app.app_id}&state=pending")).json["deliveries"]
+        assert len(callback.exchanges) == count
+
+
+async def attempts(shuttle: Shuttle, app: LegacyApp, count: int) -> None:
+    """Return once the ledger has so many tries."""
+    async with asyncio.timeout(20):
+        while True:
+            (delivery,) = (await shuttle.get(f"/-/deliveries?app_id={app.app_id}")).json["deliveries"]
+            if delivery["tries"] >= count:
+                return
+            await asyncio.sleep(0.02)
+
+
+async def test_the_stamp_is_shown_nowhere(waiting: LegacyApp):
+    async with Receiver(answering(403)) as callback:
+        await waiting.submit(7, callback=callback.url.replace("://", "://user:callback-password@"), callback_auth=STAMP)
+        await given_up(waiting.shuttle, waiting.app_id)
+    shown = str(await waiting.shuttle.build(waiting.path(7)))
+    shown += (await waiting.shuttle.get(f"/-/deliveries?app_id={waiting.app_id}")).body.decode()
+    assert STAMP not in shown
+    assert "callback-password" not in shown
+
+
+async def test_one_receiver_that_hangs_keeps_no_other_build_from_its_callback(waiting: LegacyApp):
+    other = LegacyApp(waiting.shuttle)
+    async with Receiver(hanging) as hung, Receiver() as callback:
+        await waiting.submit(7, callback=f"{hung.url}/")
+        await hung.exchange(0)
+        await other.submit(7, callback=f"{callback.url}/")
+        exchange: Exchange = await callback.exchange(0)
+        await callback.until(lambda: exchange.ended)
+
+
+@pytest.mark.parametrize("callback", [None, ""])
+async def test_without_a_callback_nobody_is_told(waiting: LegacyApp, callback: str | None):
+    await waiting.submit(7, callback=callback)
+    assert (await waiting.shuttle.build(waiting.path(7)))["receivers"] == []

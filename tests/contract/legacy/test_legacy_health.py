@@ -1,0 +1,39 @@
+"""`GET /octhc`: the old probe, truthful (contract, section 7)."""
+
+from pathlib import Path
+
+import pytest
+
+from shuttle.errors import StoreError
+from tests.inprocess import Jenkins, Shuttle, running_shuttle
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def test_good_when_the_database_and_jenkins_are_in_reach(shuttle: Shuttle):
+    answer = await shuttle.get("/octhc")
+    assert (answer.status, answer.body) == (200, b"overall_status=good")
+
+
+async def test_bad_when_jenkins_is_out_of_reach(idle: Shuttle):
+    answer = await idle.get("/octhc")
+    assert (answer.status, answer.body) == (503, b"overall_status=bad")
+
+
+async def test_good_again_when_jenkins_is_back(shuttle: Shuttle, jenkins: Jenkins):
+    await jenkins.stop()
+    try:
+        assert (await shuttle.get("/octhc")).status == 503
+    finally:
+        await jenkins.start()
+    assert (await shuttle.get("/octhc")).status == 200
+
+
+async def test_bad_when_the_database_is_out_of_reach(jenkins: Jenkins, tmp_path: Path):
+    async with running_shuttle(tmp_path, jenkins.url) as shuttle:
+        assert (await shuttle.get("/octhc")).status == 200
+        await shuttle.ports.store._database.close()
+        with pytest.raises(StoreError):
+            await shuttle.ports.store.ping()
+        answer = await shuttle.get("/octhc")
+        assert (answer.status, answer.body) == (503, b"overall_status=bad")

@@ -1,0 +1,130 @@
+"""What makes a legacy build the same one: its uuid; and what numbers mean that came twice (contract, section 7)."""
+
+import asyncio
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from tests.contract.legacy.caller import OK, LegacyApp, image_source
+from tests.inprocess import Shuttle, script_request
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def listed(app: LegacyApp) -> list[str]:
+    """The uuids of the app's builds, newest first."""
+    return [build["build_uuid"] for build in (await app.shuttle.get(f"/{app.app_id}")).json["builds"]]
+
+
+async def test_the_same_uuid_and_body_is_the_same_build(waiting: LegacyApp):
+    body = waiting.request()
+    assert (await waiting.post(body)).body == OK
+    again = await waiting.post(dict(reversed(body.items())))
+    assert (again.status, again.body) == (200, OK)
+    assert await listed(waiting) == [body["build_uuid"]]
+
+
+async def test_the_same_uuid_with_another_body_is_a_conflict(waiting: LegacyApp):
+    body = waiting.request()
+    assert (await waiting.post(body)).status == 200
+    for change in ({"branch": "other"}, {"build_number": 2}, {"sources": image_source("false")}):
+        answer = await waiting.post(body | change)
+        assert (answer.status, answer.json["code"]) == (409, "conflict")
+    assert await listed(waiting) == [body["build_uuid"]]
+
+
+async def test_one_uuid_sent_at_once_is_one_build(waiting: LegacyApp):
+    body = waiting.request(None)
+    answers = await asyncio.gather(*(waiting.post(body) for _ in range(6)))
+    assert [answer.body for answer in answers] == [OK] * 6
+    assert await listed(waiting) == [body["build_uuid"]]
+
+
+async def test_a_uuid_is_one_build_in_any_app(waiting: LegacyApp):
+    body = waiting.request()
+    assert (await waiting.post(body)).status == 200
+    other = LegacyApp(waiting.shuttle)
+    assert (await other.post(other.request(build_uuid=body["build_uuid"]))).status == 409
+
+
+async def test_the_answer_is_the_same_after_the_end(app: LegacyApp):
+    body = app.request()
+    assert (await app.post(body)).status == 200
+    await app.until()
+    assert (await app.post(body)).body == OK
+    assert (await app.post(body | {"branch": "other"})).status == 409
+
+
+async def test_a_number_that_comes_twice_is_two_builds_the_later_after_the_earlier(app: LegacyApp, tmp_path: Path):
+    gate = tmp_path / "gate"
+    waits = f"while [ ! -e {gate} ]; do sleep 0.02; done; echo ran"
+    earlier, later = await app.submit(3, waits), await app.submit(3, "echo the later one")
+    assert await listed(app) == [later, earlier]
+    await app.until_recorded(earlier, lambda build: build.state == "running")
+    newest = await app.shuttle.until_shown(app.path(3), lambda build: build["waiting_for"])
+    assert newest["build_uuid"] == later
+    gate.touch()
+    builds = [await app.until_recorded(build_uuid) for build_uuid in (earlier, later)]
+    assert [build.state for build in builds] == ["succeeded", "succeeded"]
+    assert builds[0].finished_at is not None
+    assert builds[1].queued_at is not None
+    assert builds[0].finished_at <= builds[1].queued_at
+
+
+async def test_number_routes_mean_the_newest(app: LegacyApp):
+    earlier = await app.submit(3, "echo the earlier one; exit 1")
+    await app.until_recorded(earlier)
+    later = await app.submit(3, "echo the later one")
+    await app.until_recorded(later)
+    assert (await app.shuttle.build(app.path(3)))["build_uuid"] == later
+    assert (await app.status(3)).json["status"] == "succeeded"
+    log = (await app.logs(3)).body
+    assert b"the later one" in log
+    assert b"the earlier one" not in log
+    assert (await app.shuttle.get(f"/{earlier}")).status == 200
+
+
+async def test_delete_of_a_number_stops_all_running_ones(app: LegacyApp):
+    earlier, later = await app.submit(3, "sleep 300"), await app.submit(3, "sleep 300")
+    await app.until_recorded(earlier, lambda build: build.state == "running")
+    assert (await app.stop(3)).body == OK
+    builds = [await app.until_recorded(build_uuid) for build_uuid in (earlier, later)]
+    assert [build.state for build in builds] == ["stopped", "stopped"]
+
+
+async def test_a_pair_of_the_new_api_and_then_the_legacy_one_is_two_builds(app: LegacyApp, tmp_path: Path):
+    gate = tmp_path / "gate"
+    new = script_request(f"while [ ! -e {gate} ]; do sleep 0.02; done")
+    assert (await app.shuttle.post(app.path(5), new)).status == 200
+    await app.until(5, "running")
+    first = (await app.shuttle.build(app.path(5)))["build_uuid"]
+    second = await app.submit(5, "echo legacy")
+    assert await listed(app) == [second, first]
+    gate.touch()
+    earlier, later = [await app.until_recorded(build_uuid) for build_uuid in (first, second)]
+    assert (earlier.state, later.state) == ("succeeded", "succeeded")
+    assert (earlier.api, later.api) == ("new", "legacy")
+    assert earlier.finished_at is not None
+    assert later.queued_at is not None
+    assert earlier.finished_at <= later.queued_at
+
+
+async def test_a_new_post_of_a_pair_that_a_legacy_build_holds_is_a_conflict(waiting: LegacyApp):
+    await waiting.submit(5)
+    answer = await waiting.shuttle.post(waiting.path(5), script_request())
+    assert (answer.status, answer.json["code"]) == (409, "conflict")
+    assert len(await listed(waiting)) == 1
+
+
+async def test_a_uuid_that_a_new_build_has_is_a_conflict(idle: Shuttle, waiting: LegacyApp):
+    build_uuid = str(uuid4())
+    assert (await idle.post(f"/{waiting.app_id}/{build_uuid}", script_request())).status == 200
+    assert (await waiting.post(waiting.request(build_uuid=build_uuid))).status == 409
+
+
+@pytest.mark.parametrize("number", [7, "7"])
+async def test_ids_are_made_of_app_uuid_and_number(waiting: LegacyApp, number: object):
+    await waiting.submit(number)
+    (build,) = (await waiting.shuttle.get(f"/{waiting.app_id}")).json["builds"]
+    assert (build["app_id"], build["build_id"]) == (f"shop-{waiting.app_uuid}", "7")

@@ -1,0 +1,160 @@
+"""`GET …/{n}/logs` as text and as `{"output":…}`, and the old shuttle's logs (contract, section 7)."""
+
+import asyncio
+import json
+from pathlib import Path
+from uuid import uuid4
+
+import aiohttp
+import pytest
+
+from tests.contract.legacy.caller import LegacyApp
+from tests.inprocess import Answer
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+JSON = "application/json"
+
+
+def output(answer: Answer) -> str:
+    assert answer.status == 200, answer.body
+    assert answer.headers["Content-Type"].startswith(JSON)
+    assert list(answer.json) == ["output"]
+    text: str = answer.json["output"]
+    return text
+
+
+async def test_it_is_text_of_the_same_bytes_as_in_the_new_api(app: LegacyApp):
+    await app.submit(7, "echo '  indented ünd \"quoted\" \\ '")
+    build = await app.until(7)
+    answer = await app.logs(7)
+    assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
+    assert '\n  indented ünd "quoted" \\ \n' in answer.body.decode()
+    assert len(answer.body) == build["log"]["bytes"]
+
+
+ASKED: list[dict[str, str]] = [
+    {"Accept": JSON},
+    {"Accept": "application/json; charset=utf-8"},
+    {"Content-Type": JSON},
+    {"Content-Type": "application/json; charset=utf-8"},
+    {"Content-Type": JSON, "Accept": "*/*"},
+    {"Content-Type": JSON, "Accept": JSON},
+    {"Accept": "application/json, */*"},
+]
+NOT_ASKED: list[dict[str, str]] = [
+    {},
+    {"Accept": "*/*"},
+    {"Accept": "text/plain"},
+    {"Accept": "text/plain, application/json"},
+    {"Accept": "application/json, text/*;q=0.5"},
+    {"Accept": "text/html,*/*", "Content-Type": JSON},
+    {"Content-Type": "text/plain"},
+]
+
+
+@pytest.mark.parametrize("headers", ASKED, ids=str)
+async def test_json_when_it_is_asked_for(app: LegacyApp, headers: dict[str, str]):
+    await app.submit(7, "echo '  \"quoted\" ünd \\ 🚀'\nprintf 'no end'")
+    await app.until(7)
+    assert output(await app.logs(7, **headers)).encode() == (await app.logs(7)).body
+
+
+@pytest.mark.parametrize("headers", NOT_ASKED, ids=str)
+async def test_text_when_it_is_not(waiting: LegacyApp, headers: dict[str, str]):
+    await waiting.submit(7)
+    answer = await waiting.logs(7, **headers)
+    assert (answer.status, answer.headers["Content-Type"]) == (200, "text/plain; charset=utf-8")
+
+
+async def test_both_forms_while_the_build_runs(app: LegacyApp, tmp_path: Path):
+    gate = tmp_path / "gate"
+    await app.submit(7, f"echo first\nwhile [ ! -e {gate} ]; do sleep 0.02; done\necho second")
+    async with asyncio.timeout(20):
+        while b"\nfirst\n" not in (await app.logs(7)).body:
+            await asyncio.sleep(0.02)
+    now = output(await app.logs(7, Accept=JSON))
+    assert "\nfirst\n" in now
+    assert "second" not in now
+    gate.touch()
+    await app.until(7)
+    assert output(await app.logs(7, Accept=JSON)).startswith(now)
+
+
+async def test_a_log_that_has_not_begun_is_empty_or_its_preamble(waiting: LegacyApp):
+    await waiting.submit(7)
+    assert output(await waiting.logs(7, Accept=JSON)).encode() == (await waiting.logs(7)).body
+
+
+LINES = 300_000
+
+
+async def test_a_long_log_is_streamed_and_capped_to_its_tail_with_a_notice(app: LegacyApp):
+    """The text has it all; the JSON is one string that clients hold in memory several times."""
+    await app.submit(7, f'seq -f "%.0f of {LINES} lines, some of them with \\"quotes\\"" 1 {LINES}')
+    assert (await app.until(7))["state"] == "succeeded"
+    text = (await app.logs(7)).body.decode()
+    assert f"\n{LINES} of {LINES} lines" in text
+    url = app.shuttle.url + app.path(7) + "/logs"
+    async with app.shuttle.session.get(url, headers={"Accept": JSON}) as response:
+        first = await response.content.readany()
+        assert "Content-Length" not in response.headers
+        capped = json.loads(first + await response.read())["output"]
+    assert len(capped) < len(text)
+    notice, _, tail = capped.partition("\n")
+    assert notice
+    assert text.endswith(tail)
+    assert f"\n{notice}\n" not in text
+
+
+async def test_a_reader_that_goes_away_in_the_middle_hurts_nobody(app: LegacyApp):
+    await app.submit(7, "seq 1 200000")
+    await app.until(7)
+    url = app.shuttle.url + app.path(7) + "/logs"
+    async with aiohttp.ClientSession() as session, session.get(url, headers={"Accept": JSON}) as response:
+        await response.content.read(10)
+        response.close()
+    assert output(await app.logs(7, Accept=JSON)).endswith("\n")
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+async def test_the_old_shuttles_logs_are_found_where_it_left_them(waiting: LegacyApp, form: str):
+    (waiting.shuttle.data / "objects").mkdir(exist_ok=True)
+    left = waiting.shuttle.data / "objects" / f"{waiting.app_id}-41.logs"
+    left.write_text('what the "old" one ünd said\n')
+    if form == "text":
+        answer = await waiting.logs(41)
+        assert (answer.status, answer.body.decode()) == (200, 'what the "old" one ünd said\n')
+        assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
+    else:
+        assert output(await waiting.logs(41, Accept=JSON)) == 'what the "old" one ünd said\n'
+
+
+async def test_an_old_log_that_is_not_utf_8_is_still_json(waiting: LegacyApp):
+    (waiting.shuttle.data / "objects").mkdir(exist_ok=True)
+    (waiting.shuttle.data / "objects" / f"{waiting.app_id}-42.logs").write_bytes(b"cut \xe2\x82 \xff\x00 here\n")
+    assert output(await waiting.logs(42, Accept=JSON)).startswith("cut ")
+
+
+async def test_the_log_of_an_unknown_build_is_404(waiting: LegacyApp):
+    for headers in ({}, {"Accept": JSON}):
+        assert (await waiting.logs(7, **headers)).status == 404
+    assert (await waiting.shuttle.get(f"/plain-{uuid4()}x/7/logs")).status == 404
+
+
+async def test_its_own_object_is_also_kept_under_the_old_name(app: LegacyApp):
+    """Clients and operators read `<app>-<app_uuid>-<n>.logs` from the bucket (contract, section 8)."""
+    build_uuid = await app.submit(7)
+    await app.until(7)
+    await app.shuttle.until_settled(build_uuid)
+    async with asyncio.timeout(10):
+        while not (left := app.shuttle.data / "objects" / f"{app.app_id}-7.logs").exists():
+            await asyncio.sleep(0.02)
+    assert left.read_bytes() == (await app.logs(7)).body
+
+
+async def test_a_new_builds_log_stays_text_whatever_is_asked_for(app: LegacyApp):
+    await app.shuttle.submit("/new-logs/1")
+    await app.shuttle.until("/new-logs/1")
+    answer = await app.shuttle.get("/new-logs/1/logs", headers={"Accept": JSON})
+    assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
