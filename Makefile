@@ -25,7 +25,7 @@ demo: $(VENV)/.installed$(if $(findstring --kafka,$(ARGS)),-dev)
 
 test: $(VENV)/.installed-dev
 	@# JENKINS_URL would send the conformance suite to that server: `make test-jenkins` does so.
-	env -u JENKINS_URL $(BIN)/python -m pytest -n 2 --dist loadfile tests/unit tests/contract tests/golden tests/quick $(ARGS)
+	env -u JENKINS_URL $(BIN)/python -m pytest -n 2 --dist loadfile tests/unit tests/contract tests/controller tests/golden tests/quick $(ARGS)
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
