@@ -1,4 +1,4 @@
-"""Accepted POSTs a second, durable before the answer, beside a bare handler with one group-committed insert.
+"""Accepted POSTs a second of both APIs, durable before the answer, beside a bare handler with one insert.
 
 The load comes from a process of its own; both servers are processes of their own, on loopback, one after the other.
 """
@@ -10,6 +10,7 @@ import socket
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,16 +22,49 @@ SECONDS = 4.0
 CONNECTIONS = (1, 10, 50)
 
 
-def request(source_port: int) -> bytes:
-    """A body without webhooks; its source's host takes connections and says nothing, so staging costs nothing."""
-    return json.dumps(
+# What is posted as the n-th request of a lane: path and body.
+Requests = Callable[[str, int], tuple[str, bytes]]
+
+
+def new_requests(source_url: str) -> Requests:
+    """The new API's, without webhooks."""
+    body = json.dumps(
         {
-            "source": {"url": f"http://127.0.0.1:{source_port}/source.tar.gz"},
+            "source": {"url": source_url},
             "pipeline": "script",
             "arguments": {"NODE_ENV": "production"},
             "metadata": {"commit": "0123456789abcdef"},
         }
     ).encode()
+    return lambda lane, number: (f"{lane}/{number}", body)
+
+
+def legacy_requests(source_url: str) -> Requests:
+    """The real client's fields, without a callback and without Kafka; only app, uuid and number differ."""
+    fields = {
+        "sha": "0123456789abcdef0123456789abcdef01234567",
+        "app": "shop",
+        "space": "default",
+        "branch": "main",
+        "repo": "https://git.example/org/shop",
+        "org": "org",
+        "kafka_hosts": "",
+        "sources": source_url,
+        "build_args": {"NODE_ENV": "production"},
+        "gm_registry_host": "registry.example",
+        "gm_registry_repo": "org",
+        "docker_registry": "",
+        "docker_login": "",
+        "docker_password": "",
+    }
+    template = json.dumps(fields)[1:]
+
+    def request(lane: str, number: int) -> tuple[str, bytes]:
+        app_uuid = uuid.uuid5(uuid.NAMESPACE_OID, lane)
+        own = f'{{"build_uuid":"{uuid.uuid4()}","app_uuid":"{app_uuid}","build_number":{number + 1},'
+        return "", (own + template).encode()
+
+    return request
 
 
 def bare_server(folder: str, port: int) -> None:
@@ -48,12 +82,13 @@ def bare_server(folder: str, port: int) -> None:
         async def post(request: web.Request) -> web.Response:
             body = await request.read()
             json.loads(body)
-            row = {"id": request.match_info["build_id"], "body": body}
+            row = {"id": request.match_info.get("build_id"), "body": body}
             await database.run(lambda connection: connection.execute(table.insert(), row) and None)
             return web.json_response({"status": "OK"})
 
         app = web.Application()
         app.router.add_post("/{app_id}/{build_id}", post)
+        app.router.add_post("/", post)
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", port).start()
@@ -77,7 +112,7 @@ def shuttle_server(folder: str, port: int) -> None:
     asyncio.run(serve(load_settings(environment)))
 
 
-async def load(port: int, connections: int, run: str, body: bytes) -> float:
+async def load(port: int, connections: int, run: str, requests: Requests) -> float:
     """Answers a second over `connections` connections."""
     done = 0
     ends_at = time.perf_counter() + SECONDS
@@ -86,7 +121,8 @@ async def load(port: int, connections: int, run: str, body: bytes) -> float:
         nonlocal done
         number = 0
         while time.perf_counter() < ends_at:
-            url = f"http://127.0.0.1:{port}/{run}-{lane}/{number}"
+            path, body = requests(f"{run}-{lane}", number)
+            url = f"http://127.0.0.1:{port}/{path}"
             async with session.post(url, data=body, headers={"Content-Type": "application/json"}) as response:
                 if response.status != 200:
                     raise SystemExit(f"unexpected: {response.status} {await response.text()}")
@@ -111,7 +147,7 @@ async def until_serving(port: int) -> None:
                 await asyncio.sleep(0.05)
 
 
-def measure(server: Callable[[str, int], None], port: int, body: bytes) -> dict[int, float]:
+def measure(server: Callable[[str, int], None], port: int, requests: Requests) -> dict[int, float]:
     """Answers a second by number of connections."""
     with tempfile.TemporaryDirectory() as folder:
         process = multiprocessing.get_context("spawn").Process(target=server, args=(folder, port), daemon=True)
@@ -119,7 +155,7 @@ def measure(server: Callable[[str, int], None], port: int, body: bytes) -> dict[
         try:
             asyncio.run(until_serving(port))
             return {
-                connections: asyncio.run(load(port, connections, f"c{connections}", body))
+                connections: asyncio.run(load(port, connections, f"c{connections}", requests))
                 for connections in CONNECTIONS
             }
         finally:
@@ -128,18 +164,26 @@ def measure(server: Callable[[str, int], None], port: int, body: bytes) -> dict[
 
 
 def main() -> int:
-    """Print the table."""
+    """Print a table for each API."""
     from tests.product import free_port
 
+    # The source's host takes connections and says nothing, so staging costs nothing.
     with socket.create_server(("127.0.0.1", 0), backlog=4096) as silent:
-        body = request(silent.getsockname()[1])
-        bare, ours = measure(bare_server, free_port(), body), measure(shuttle_server, free_port(), body)
-    print("accepted POSTs/s, durable before the answer")
+        source_url = f"http://127.0.0.1:{silent.getsockname()[1]}/source.tar.gz"
+        for route, requests in (
+            ("/:app_id/:build_id", new_requests(source_url)),
+            ("/ (legacy)", legacy_requests(source_url)),
+        ):
+            table(route, measure(bare_server, free_port(), requests), measure(shuttle_server, free_port(), requests))
+    return 0
+
+
+def table(route: str, bare: dict[int, float], ours: dict[int, float]) -> None:
+    print(f"accepted POSTs/s of {route}, durable before the answer")
     print(f"{'connections':>12} {'bare':>8} {'shuttle':>8} {'ratio':>6}   goal 0.50 at 1 and 50")
     for connections in CONNECTIONS:
         ratio = ours[connections] / bare[connections]
         print(f"{connections:>12} {bare[connections]:>8.0f} {ours[connections]:>8.0f} {ratio:>6.2f}")
-    return 0
 
 
 if __name__ == "__main__":
