@@ -8,7 +8,7 @@ from weakref import WeakValueDictionary
 import structlog
 
 from shuttle.build import Build, StopCause
-from shuttle.errors import StoreError
+from shuttle.errors import StoreError, UnavailableError
 from shuttle.lifecycle import Ports
 from shuttle.lifecycle.run import run
 from shuttle.lifecycle.stop import stop_build
@@ -114,6 +114,9 @@ class Worker:
                     await run(build.build_uuid, self._ports)
             else:
                 await run(build.build_uuid, self._ports)
+        except UnavailableError as error:
+            log.warning("a build waits", build_uuid=build.build_uuid, error=error.message)
+            await asyncio.sleep(_STORE_PAUSE_SECONDS)
         except Exception:  # a bug must not lose the build: say so, and go on from its row
             log.exception("a build's task failed; it goes on in a moment", build_uuid=build.build_uuid)
             await asyncio.sleep(1)

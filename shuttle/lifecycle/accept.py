@@ -34,7 +34,6 @@ from shuttle.store.accept import NewBuild, NewParty, target_bytes
 
 # Callers in the field wait 60 s for the answer; a store that says nothing would hold theirs for 90.
 _LONGEST_PUT_SECONDS = 45.0
-_RETRY_SOON = {"Retry-After": "5"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +225,7 @@ def _told_as_unrecorded() -> Iterator[None]:
     try:
         yield
     except (StoreError, ObjectStoreError, LocalDiskError) as error:
-        raise CannotRecordError(f"The build was not recorded: {error.message}", headers=_RETRY_SOON) from error
+        raise CannotRecordError(f"The build was not recorded: {error.message}") from error
 
 
 def _with_digest_for_data(value: Any, request: BuildRequest) -> Any:

@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
+import sqlalchemy as sa
+
 from shuttle import metrics
 from shuttle.build import Build, Checkpoint, Ending, SourceFacts, State, StopCause
 from shuttle.store import Database, accept, agent, apps, builds, numbers, repeats, retain, transitions
@@ -11,6 +13,7 @@ from shuttle.store.accept import Accepted, NewBuild
 from shuttle.store.books import Books
 from shuttle.store.builds import Artifact, Party
 from shuttle.store.intake import Intake
+from shuttle.store.tables import replicas
 from shuttle.vault import Vault
 
 
@@ -123,8 +126,9 @@ class Store(Books):
         )
 
     async def ping(self) -> None:
-        """Prove that the database can be read."""
-        await self._database.run(lambda connection: connection.exec_driver_sql("SELECT 1").scalar())
+        """Prove that the database can be written: one on a full disk still reads."""
+        now = self._now()
+        await self._database.run(lambda connection: _write_and_undo(connection, now))
 
     # --- apps
 
@@ -260,3 +264,10 @@ class Store(Books):
     async def drop_record(self, build_uuid: str) -> None:
         """See `retain.drop_record`."""
         await self._database.run(lambda connection: retain.drop_record(connection, build_uuid))
+
+
+def _write_and_undo(connection: sa.Connection, now: datetime) -> None:
+    """Leaves no row, and yet a commit has to write."""
+    nobody = {"name": "", "started_at": now, "heartbeat_at": now}
+    connection.execute(replicas.insert().values(nobody))
+    connection.execute(replicas.delete().where(replicas.c.name == ""))

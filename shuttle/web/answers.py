@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from http import HTTPStatus
 from itertools import accumulate
 from typing import Any
 from urllib.parse import quote
@@ -16,6 +17,7 @@ from shuttle.web import STREAMING, Handler
 log = structlog.get_logger()
 
 _MAX_HEADER_BYTES = 4096
+_RETRY_AFTER_SECONDS = "5"
 # Not the comma, which separates the texts.
 _SAFE_IN_HEADER = " !#$&'()*+./:;<=>?@[]^_`{|}~-"
 
@@ -43,7 +45,10 @@ def error_answer(error: ShuttleError) -> web.Response:
     body = {"status": "error", "code": error.code, "message": error.message}
     if error.field is not None:
         body["field"] = error.field
-    return json_answer(body, status=error.status, headers=error.headers)
+    headers = error.headers
+    if error.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers = {"Retry-After": _RETRY_AFTER_SECONDS, **headers}
+    return json_answer(body, status=error.status, headers=headers)
 
 
 @web.middleware

@@ -1,8 +1,12 @@
-"""Disks that take nothing: of the object directory, of the spool; the service lives and results are as promised."""
+"""Disks that take nothing: objects, spool, database, what is on its way; the service lives, results are as promised."""
 
 import asyncio
 import hashlib
+import io
+import json
 import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +20,7 @@ pytestmark = [pytest.mark.timeout(120), pytest.mark.asyncio(loop_scope="module")
 # More than the database has in these tests, less than the log of `LONG`.
 FILE_LIMIT_BYTES = 6 * 1024 * 1024
 JENKINS_PORT = free_port()
+JSON = {"Content-Type": "application/json"}
 LONG = "seq -f '%0100.0f' 1 80000"
 
 
@@ -48,6 +53,24 @@ async def until_archived(product: Product, log: bytes) -> None:
             objects = product.folder / "data" / "objects"
             if any(path.read_bytes() == log for path in objects.glob("**/*.log") if path.is_file()):
                 return
+            await asyncio.sleep(0.05)
+
+
+@contextmanager
+def files_limited(product: Product, size_bytes: int) -> Iterator[None]:
+    """No file of the shuttle's grows beyond that: what a full disk is to it, without root and for it alone."""
+    unlimited = resource.prlimit(product.shuttle.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(product.shuttle.pid, resource.RLIMIT_FSIZE, (size_bytes, unlimited[1]))
+    try:
+        yield
+    finally:
+        resource.prlimit(product.shuttle.pid, resource.RLIMIT_FSIZE, unlimited)
+
+
+async def until_over_in_jenkins(product: Product, build: dict[str, Any]) -> None:
+    """Jenkins tells nobody: it has to be asked."""
+    async with asyncio.timeout(30):
+        while await runs_in_jenkins(product, build):
             await asyncio.sleep(0.05)
 
 
@@ -88,16 +111,14 @@ async def test_spool_full_in_mid_build(product):
     receiver = product.receiver(name)
     await product.submit(name, "1", gated(product.folder, name, f"{LONG}; sleep 600"), receiver)
     await receiver.until(lambda: b"begun\n" in receiver.log)
-    unlimited = resource.prlimit(product.shuttle.pid, resource.RLIMIT_FSIZE)
-    resource.prlimit(product.shuttle.pid, resource.RLIMIT_FSIZE, (FILE_LIMIT_BYTES, unlimited[1]))
-    (product.folder / f"{name}.gate").touch()
-    await receiver.until(lambda: receiver.final)
-    assert receiver.words() == ["queued", "pending", "failed"]
-    assert receiver.final["reason"] == "spool_unwritable"
-    build = await product.build(name, "1")
-    assert not await runs_in_jenkins(product, build)
-    await works(product, "beside-spool")
-    resource.prlimit(product.shuttle.pid, resource.RLIMIT_FSIZE, unlimited)
+    with files_limited(product, FILE_LIMIT_BYTES):
+        (product.folder / f"{name}.gate").touch()
+        await receiver.until(lambda: receiver.final)
+        assert receiver.words() == ["queued", "pending", "failed"]
+        assert receiver.final["reason"] == "spool_unwritable"
+        build = await product.build(name, "1")
+        assert not await runs_in_jenkins(product, build)
+        await works(product, "beside-spool")
     await receiver.until(lambda: receiver.log_ended)
     log = bytes(receiver.log)
     assert receiver.final["log_sha256"] == hashlib.sha256(log).hexdigest()
@@ -120,3 +141,58 @@ async def test_spool_cannot_even_be_made(product):
     away.rename(spool)
     await receiver.until(lambda: receiver.log_ended)
     await works(product, "after-no-spool")
+
+
+async def test_database_full_in_mid_build(product):
+    name = "database"
+    receiver = product.receiver(name)
+    await product.submit(name, "1", gated(product.folder, name, "seq 1 500"), receiver)
+    await receiver.until(lambda: b"begun\n" in receiver.log)
+    [growing] = (product.folder / "data").glob("*-wal")
+    with files_limited(product, growing.stat().st_size):
+        (product.folder / f"{name}.gate").touch()
+        await until_over_in_jenkins(product, await product.build(name, "1"))
+        body = {"source": {"url": "data:,archive"}, "pipeline": "script"}
+        async with product.session.post(f"{product.url}/refused/1", json=body) as response:
+            assert (response.status, (await response.json())["code"]) == (503, "cannot_record")
+            assert int(response.headers["Retry-After"]) > 0
+        async with product.session.delete(f"{product.url}/{name}/1") as response:
+            assert (response.status, (await response.json())["code"]) == (503, "store_unavailable")
+            assert int(response.headers["Retry-After"]) > 0
+        async with product.session.get(f"{product.url}/refused/1") as response:
+            assert response.status == 404
+        assert (await product.build(name, "1"))["state"] == "running"
+        async with product.session.get(f"{product.url}/healthz") as response:
+            assert response.status == 200
+        async with product.session.get(f"{product.url}/readyz") as response:
+            assert response.status == 503
+            assert "check the disk" in (await response.json())["checks"]["database"]
+    await receiver.until(lambda: receiver.final and receiver.log_ended)
+    log = bytes(receiver.log)
+    assert receiver.words() == ["queued", "pending", "succeeded"]
+    assert receiver.final["log_sha256"] == hashlib.sha256(log).hexdigest()
+    assert (product.folder / f"{name}.ran").read_text().split() == ["ran"]
+    await until_archived(product, log)
+    await works(product, "refused")
+    assert "Traceback" not in product.shuttle.output()
+
+
+async def test_no_room_for_what_is_on_its_way(product):
+    """Of a source in a request the caller hears at once; an artifact's agent asks until there is room."""
+    name = "passing"
+    receiver = product.receiver(name)
+    artifact = f"mkdir dist; head -c {2 * FILE_LIMIT_BYTES} /dev/zero > dist/big"
+    await product.submit(name, "1", gated(product.folder, name, artifact), receiver)
+    await receiver.until(lambda: b"begun\n" in receiver.log)
+    large = {"source": {"url": "data:," + "x" * (FILE_LIMIT_BYTES + 1)}, "pipeline": "script"}
+    with files_limited(product, FILE_LIMIT_BYTES):
+        sent = io.BytesIO(json.dumps(large).encode())
+        async with product.session.post(f"{product.url}/large/1", data=sent, headers=JSON) as response:
+            assert (response.status, (await response.json())["code"]) == (503, "cannot_record")
+            assert "SHUTTLE_DATA_DIR" in (await response.json())["message"]
+        (product.folder / f"{name}.gate").touch()
+        await receiver.until(lambda: b"asking again" in receiver.log)
+    await receiver.until(lambda: receiver.final and receiver.log_ended)
+    assert receiver.words() == ["queued", "pending", "succeeded"]
+    assert [found["bytes"] for found in receiver.final["artifacts"]] == [2 * FILE_LIMIT_BYTES]
+    assert "Traceback" not in product.shuttle.output()
