@@ -52,6 +52,8 @@ log = structlog.get_logger()
 # 1,000 builds hold a connection to Jenkins, one to a sink, and a spool each.
 _OPEN_FILES = 16_384
 _OUTGOING_CONNECTIONS = 4_096
+# Builds that were running when we went down are to be followed again within this.
+_HURRY_SECONDS = 5.0
 _BACKLOG = 1024
 
 
@@ -80,7 +82,7 @@ async def shuttle_parts(settings: Settings, public_url: str) -> AsyncIterator[tu
         logs_out = outgoing_session(policy, ca_file=settings.shuttle_ca_file, limit=0)
         await stack.enter_async_context(logs_out)
         fetcher = HttpFetcher(outgoing)
-        polls = PollBudget(settings.shuttle_jenkins_polls_per_second)
+        polls = PollBudget(settings.shuttle_jenkins_polls_per_second, hurry_seconds=_HURRY_SECONDS)
         jenkins = JenkinsClient(
             settings.jenkins_url.get_secret_value(),
             budget=polls,

@@ -21,7 +21,8 @@ class PollBudget:
 
     Whoever follows a build has one poll under way at a time, so "first come, first served" is fair between builds.
     `burst_seconds` is how much unused budget is kept for a sudden need; `concurrent` is how many polls may be under way
-    at once, so that a Jenkins that hangs meets that many connections and no more. Used from one event loop.
+    at once, so that a Jenkins that hangs meets that many connections and no more. For `hurry_seconds` from its making
+    on the rate is doubled: after a restart every running build has to be found again. Used from one event loop.
     """
 
     def __init__(
@@ -30,6 +31,7 @@ class PollBudget:
         *,
         burst_seconds: float = 1.0,
         concurrent: int = 50,
+        hurry_seconds: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.polls_per_second = polls_per_second
@@ -37,6 +39,7 @@ class PollBudget:
         self._clock = clock
         self._under_way = asyncio.Semaphore(concurrent)
         self._next_due = clock() - burst_seconds
+        self._hurries_until = clock() + hurry_seconds
         self._demand_per_second = 0.0
 
     @asynccontextmanager
@@ -50,7 +53,7 @@ class PollBudget:
         # A token bucket written as the time of the next token: no refill task, and the waiters are served in order.
         now = self._clock()
         due = max(self._next_due, now - self._burst_seconds)
-        self._next_due = due + 1 / self.polls_per_second
+        self._next_due = due + 1 / (self.polls_per_second * (2 if now < self._hurries_until else 1))
         if due > now:
             await asyncio.sleep(due - now)
 

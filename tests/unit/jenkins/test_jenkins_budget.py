@@ -61,6 +61,15 @@ async def test_unused_budget_is_kept_for_the_burst_and_no_longer(timeline):
     assert times[-1] > began
 
 
+async def test_builds_that_a_restart_found_running_are_reached_at_twice_the_rate(timeline):
+    budget = PollBudget(128, burst_seconds=0, hurry_seconds=2, clock=timeline)
+    began, times = timeline.now, list[float]()
+    for _ in range(2 * 2 * 128 + 128 + 1):
+        await take(budget, times, timeline)
+    assert times[2 * 2 * 128] - began == pytest.approx(2, abs=1 / 128)
+    assert times[-1] - began == pytest.approx(3, abs=1 / 128)
+
+
 async def test_first_come_first_served(timeline):
     budget = PollBudget(1000, burst_seconds=0, concurrent=1, clock=timeline)
     served: list[int] = []
