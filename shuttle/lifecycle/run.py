@@ -68,27 +68,14 @@ async def _confirmed_stop(build: Build, ports: Ports) -> Ending:
 async def _pursue_within_limits(build: Build, plan: Plan, ports: Ports) -> Ending | None:
     """The flow beside the watch over stop, time limit and deadline; whichever ends first says how."""
     pursuit = asyncio.ensure_future(_pursue(build, plan, ports))
-    watches = [
-        asyncio.ensure_future(enforce(build.build_uuid, ports)),
-        asyncio.ensure_future(_ended_elsewhere(build.build_uuid, ports)),
-    ]
+    watch = asyncio.ensure_future(enforce(build.build_uuid, ports))
     try:
-        done, _ = await asyncio.wait([pursuit, *watches], return_when=asyncio.FIRST_COMPLETED)
-        return (pursuit if pursuit in done else done.pop()).result()
+        done, _ = await asyncio.wait([pursuit, watch], return_when=asyncio.FIRST_COMPLETED)
+        return (pursuit if pursuit in done else watch).result()
     finally:
-        for task in (pursuit, *watches):
+        for task in (pursuit, watch):
             task.cancel()
-        await asyncio.gather(pursuit, *watches, return_exceptions=True)
-
-
-async def _ended_elsewhere(build_uuid: str, ports: Ports) -> None:
-    """Return when the row is final: a stop of a build that Jenkins does not have ends it without us."""
-    with ports.signals.listen(build_uuid) as listener:
-        while True:
-            build = await ports.store.build(build_uuid)
-            if build is None or build.state.final:
-                return
-            await listener.wait(60)
+        await asyncio.gather(pursuit, watch, return_exceptions=True)
 
 
 async def _now(build: Build, ports: Ports) -> Build:

@@ -1,6 +1,5 @@
 """Stop: record it, then make Jenkins stop the build: stop, then term, then kill, until Jenkins confirms."""
 
-import asyncio
 from datetime import datetime
 
 from shuttle.build import STOP_ENDINGS, Api, Build, Ending, StopCause
@@ -9,6 +8,8 @@ from shuttle.lifecycle import Ports
 
 # A script that ignores SIGTERM outlived two stops for 10 s and fell to term in 1.5 s (Jenkins 2.263).
 _ESCALATION = ("stop", "term", "kill")
+# What a signal that was lost may cost.
+_LOST_SIGNAL_SECONDS = 60.0
 # How long a deadline waits for a Jenkins that cannot be reached, as a multiple of SHUTTLE_STOP_GRACE_SECONDS.
 _DEADLINE_GRACES = 3
 
@@ -35,10 +36,11 @@ async def stop_build(build_uuid: str, cause: StopCause, ports: Ports) -> Build |
     return build
 
 
-async def enforce(build_uuid: str, ports: Ports) -> Ending:
+async def enforce(build_uuid: str, ports: Ports) -> Ending | None:
     """Beside `run`: watch for a stop, the time limit and the deadline, and see each through in Jenkins.
 
-    Returns only when the deadline has passed and Jenkins could not be made to confirm anything since.
+    Returns None when the row is final (a stop of a build that Jenkins does not have ends it without `run`), an ending
+    when the deadline has passed and Jenkins could not be made to confirm anything since.
     """
     attempts = 0
     stopped_at: datetime | None = None
@@ -46,8 +48,7 @@ async def enforce(build_uuid: str, ports: Ports) -> Ending:
         while True:
             build = await ports.store.build(build_uuid)
             if build is None or build.state.final:
-                await asyncio.Event().wait()  # `run` sees the end by itself and cancels us
-            assert build is not None  # noqa: S101 - narrowed by the line above
+                return None
             cause = build.stop_cause or _overdue(build, ports.now())
             if cause is None:
                 await listener.wait(_seconds_to_next_limit(build, ports.now()))
@@ -69,7 +70,7 @@ def _overdue(build: Build, now: datetime) -> StopCause | None:
 
 def _seconds_to_next_limit(build: Build, now: datetime) -> float:
     limits = [build.deadline_at, *([build.time_limit_at] if build.time_limit_at is not None else [])]
-    return max((min(limits) - now).total_seconds(), 0.0)
+    return min(max((min(limits) - now).total_seconds(), 0.0), _LOST_SIGNAL_SECONDS)
 
 
 def _given_up(stopped_at: datetime, ports: Ports) -> bool:

@@ -13,6 +13,7 @@ from shuttle.store.tables import apps, artifacts, builds, events, receivers, sin
 _COLUMNS = [*builds.c, apps.c.job_name, apps.c.controller]
 _JOINED = sa.select(*_COLUMNS).join(apps, apps.c.app_id == builds.c.app_id)
 _BY_UUID = _JOINED.where(builds.c.build_uuid == sa.bindparam("uuid"))
+_PLAN = sa.select(builds.c.plan).where(builds.c.build_uuid == sa.bindparam("uuid"))
 _BY_ID = (
     _JOINED.where(builds.c.app_id == sa.bindparam("app_id"), builds.c.build_id == sa.bindparam("build_id"))
     .order_by(builds.c.position.desc())
@@ -89,7 +90,7 @@ def unsettled(connection: sa.Connection) -> list[Build]:
 
 def plan_of(connection: sa.Connection, build_uuid: str) -> bytes:
     """The sealed plan."""
-    plan: bytes = connection.execute(sa.select(builds.c.plan).where(builds.c.build_uuid == build_uuid)).scalar_one()
+    plan: bytes = connection.execute(_PLAN, {"uuid": build_uuid}).scalar_one()
     return plan
 
 
