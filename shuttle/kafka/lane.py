@@ -4,8 +4,9 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
 from dataclasses import dataclass, field
-from itertools import chain
-from typing import Protocol
+from functools import partial
+from itertools import chain, islice
+from typing import Any, Protocol
 
 from aiokafka.errors import MessageSizeTooLargeError, RecordListTooLargeError
 
@@ -30,6 +31,9 @@ class Batch(Protocol):
 
     def size(self) -> int:
         """In bytes."""
+
+    def record_count(self) -> int:
+        """How many it holds."""
 
 
 class SmallerBatchesError(KafkaUnavailableError):
@@ -73,16 +77,19 @@ class _Load:
     """A batch and what is in it: the shipment of its first record, and those whose last record it holds."""
 
     batch: Batch
-    count: int = 0
     size_bytes: int = 0
     first: Shipment | None = None
     completed: list[Shipment] = field(default_factory=list)
 
-    def grows_beyond(self, limit_bytes: int, record_bytes: int) -> bool:
-        """Count a record's key and value in; whether it is one too many. The first never is."""
-        is_first = not self.size_bytes
-        self.size_bytes += record_bytes + _OVERHEAD_BYTES
-        return self.size_bytes > limit_bytes and not is_first
+    @property
+    def count(self) -> int:
+        """How many records it holds."""
+        return self.batch.record_count()
+
+    def append_within(self, limit_bytes: int, **record: Any) -> object | None:
+        """As the batch's, for a topic that was found to take less."""
+        self.size_bytes += len(record["value"]) + len(record["key"]) + _OVERHEAD_BYTES
+        return None if self.size_bytes > limit_bytes and self.count else self.batch.append(**record)
 
 
 class Lane:
@@ -190,7 +197,9 @@ class Lane:
         while self._queue and load.count < most:
             shipment = self._queue[0]
             if not shipment.arrived.done():
-                if not self._pack_from(shipment, load, most, limit_bytes):
+                fits = self._pack_from(shipment, load, most, limit_bytes)
+                load.first = load.first or (shipment if load.count else None)
+                if not fits:
                     return False
                 if load.count >= most:
                     return True
@@ -200,21 +209,14 @@ class Lane:
 
     def _pack_from(self, shipment: Shipment, load: _Load, most: int, limit_bytes: int | None) -> bool:
         """Up to `most` in the batch, or all that is left of the shipment; False = the batch is full."""
-        append, key, count = load.batch.append, shipment.key, load.count
+        key, append = shipment.key, load.batch.append
+        if limit_bytes is not None:
+            append = partial(load.append_within, limit_bytes)
         held, shipment.held = shipment.held, ()
-        try:
-            for record in chain(held, shipment.left):
-                value, headers = record
-                is_full = limit_bytes is not None and load.grows_beyond(limit_bytes, len(value) + len(key))
-                if is_full or append(timestamp=None, key=key, value=value, headers=headers) is None:
-                    shipment.held = (record,)
-                    return False
-                count += 1
-                if count >= most:
-                    break
-        finally:
-            load.count = count
-            load.first = load.first or (shipment if count else None)
+        for value, headers in islice(chain(held, shipment.left), most - load.count):
+            if append(timestamp=None, key=key, value=value, headers=headers) is None:
+                shipment.held = ((value, headers),)
+                return False
         return True
 
     def _fail(self, error: Exception) -> None:
