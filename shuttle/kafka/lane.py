@@ -4,36 +4,18 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import chain, islice
-from typing import Any, Protocol
 
 from aiokafka.errors import MessageSizeTooLargeError, RecordListTooLargeError
 
 from shuttle.errors import KafkaUnavailableError, RecordTooLargeError
 from shuttle.kafka import Record
+from shuttle.kafka.batch import Batch
 
 # What a topic takes by default is 1 MiB (max.message.bytes); half of it is as fast and leaves room for its overhead.
 BATCH_BYTES = 512 * 1024
-# Of a record beside its key and value: our headers and the protocol's own, about.
-_OVERHEAD_BYTES = 96
 # Packed between two turns of the loop, about 0.5 ms: what is on the wire, and everybody else, goes on meanwhile.
 _RECORDS_AT_ONCE = 400
-
-
-class Batch(Protocol):
-    """aiokafka's BatchBuilder, as far as we use it."""
-
-    def append(
-        self, *, timestamp: int | None, key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes]]
-    ) -> object | None:
-        """None = it is full; a first record always fits."""
-
-    def size(self) -> int:
-        """In bytes."""
-
-    def record_count(self) -> int:
-        """How many it holds."""
 
 
 class SmallerBatchesError(KafkaUnavailableError):
@@ -56,6 +38,11 @@ class Shipment:
     def __post_init__(self) -> None:
         self.left = iter(self.records)
 
+    def take(self, most: int) -> Iterator[Record]:
+        """Those that are next, at most so many."""
+        held, self.held = self.held, ()
+        return islice(chain(held, self.left), most)
+
     def withdraw(self) -> None:
         """Pack no more of it; what is packed already may land all the same."""
         self.arrived.cancel()
@@ -77,19 +64,8 @@ class _Load:
     """A batch and what is in it: the shipment of its first record, and those whose last record it holds."""
 
     batch: Batch
-    size_bytes: int = 0
     first: Shipment | None = None
     completed: list[Shipment] = field(default_factory=list)
-
-    @property
-    def count(self) -> int:
-        """How many records it holds."""
-        return self.batch.record_count()
-
-    def append_within(self, limit_bytes: int, **record: Any) -> object | None:
-        """As the batch's, for a topic that was found to take less."""
-        self.size_bytes += len(record["value"]) + len(record["key"]) + _OVERHEAD_BYTES
-        return None if self.size_bytes > limit_bytes and self.count else self.batch.append(**record)
 
 
 class Lane:
@@ -104,13 +80,11 @@ class Lane:
         self,
         topic: str,
         *,
-        new_batch: Callable[[], Batch],
         put: Callable[[Batch], Awaitable[None]],
         limits: MutableMapping[str, int],
         explain: Callable[[Exception], Exception],
     ) -> None:
         self._topic = topic
-        self._new_batch = new_batch
         self._put = put
         self._limits = limits
         self._explain = explain
@@ -158,7 +132,7 @@ class Lane:
             self._fail(error)
 
     def _begin(self) -> _Load:
-        load = _Load(self._new_batch())
+        load = _Load(Batch(self._limits.get(self._topic, BATCH_BYTES)))
         self._loads.append(load)
         return load
 
@@ -168,7 +142,7 @@ class Lane:
         while more:
             more = self._pack(load)
             await asyncio.sleep(0)
-        if load.count:
+        if load.batch.count:
             sending = asyncio.ensure_future(self._put(load.batch))
             try:
                 await self._pack_next(sending)
@@ -177,7 +151,7 @@ class Lane:
                 if not sending.done():
                     sending.cancel()
                     await asyncio.gather(sending, return_exceptions=True)
-        self._acknowledged += load.count
+        self._acknowledged += load.batch.count
         for shipment in load.completed:
             shipment.arrive()
 
@@ -192,32 +166,21 @@ class Lane:
 
     def _pack(self, load: _Load) -> bool:
         """Put some of the queue into the batch, in its order; whether there is more, and room for it."""
-        limit_bytes = self._limits.get(self._topic)
-        most = load.count + _RECORDS_AT_ONCE
-        while self._queue and load.count < most:
+        batch = load.batch
+        most = batch.count + _RECORDS_AT_ONCE
+        while self._queue and batch.count < most:
             shipment = self._queue[0]
             if not shipment.arrived.done():
-                fits = self._pack_from(shipment, load, most, limit_bytes)
-                load.first = load.first or (shipment if load.count else None)
-                if not fits:
+                held = batch.fill(shipment.key, shipment.take(most - batch.count))
+                load.first = load.first or (shipment if batch.count else None)
+                if held is not None:
+                    shipment.held = (held,)
                     return False
-                if load.count >= most:
+                if batch.count >= most:
                     return True
                 load.completed.append(shipment)
             self._queue.popleft()
         return bool(self._queue)
-
-    def _pack_from(self, shipment: Shipment, load: _Load, most: int, limit_bytes: int | None) -> bool:
-        """Up to `most` in the batch, or all that is left of the shipment; False = the batch is full."""
-        key, append = shipment.key, load.batch.append
-        if limit_bytes is not None:
-            append = partial(load.append_within, limit_bytes)
-        held, shipment.held = shipment.held, ()
-        for value, headers in islice(chain(held, shipment.left), most - load.count):
-            if append(timestamp=None, key=key, value=value, headers=headers) is None:
-                shipment.held = ((value, headers),)
-                return False
-        return True
 
     def _fail(self, error: Exception) -> None:
         failure = self._failure = self._explain(error)
@@ -226,9 +189,9 @@ class Lane:
         if isinstance(error, MessageSizeTooLargeError | RecordListTooLargeError):
             refused = loads[0]
             failure = self._failure = SmallerBatchesError(f"The Kafka topic {self._topic} takes smaller batches.")
-            if refused.count > 1:
+            if refused.batch.count > 1:
                 limit_bytes = self._limits.get(self._topic, BATCH_BYTES)
-                self._limits[self._topic] = min(limit_bytes, refused.batch.size() // 2)
+                self._limits[self._topic] = min(limit_bytes, refused.batch.size_bytes // 2)
             elif refused.first is not None:
                 refused.first.fail(RecordTooLargeError(f"The Kafka topic {self._topic} takes no message of this size."))
         for load in loads:

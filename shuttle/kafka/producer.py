@@ -13,7 +13,8 @@ from aiokafka.partitioner import DefaultPartitioner
 
 from shuttle.errors import AddressRefusedError, KafkaUnavailableError, ShuttleError
 from shuttle.kafka.access import Access, why
-from shuttle.kafka.lane import BATCH_BYTES, Batch, Lane
+from shuttle.kafka.batch import Batch
+from shuttle.kafka.lane import Lane
 from shuttle.kafka.reach import reach
 from shuttle.outgoing.connector import CheckingResolver
 from shuttle.outgoing.kafka_url import KafkaAddress, shown_hosts
@@ -61,7 +62,6 @@ class Producer:
             client_id="build-shuttle",
             acks="all",
             enable_idempotence=True,
-            max_batch_size=BATCH_BYTES,
             request_timeout_ms=max(int(request_seconds * 1000), 1),
             **self._access.options(),
         )
@@ -99,9 +99,7 @@ class Producer:
             async def put(batch: Batch) -> None:
                 await self._put(batch, topic, partition)
 
-            lane = self._lanes[topic, partition] = Lane(
-                topic, new_batch=producer.create_batch, put=put, limits=limits, explain=self._explain
-            )
+            lane = self._lanes[topic, partition] = Lane(topic, put=put, limits=limits, explain=self._explain)
         return lane
 
     async def _put(self, batch: Batch, topic: str, partition: int) -> None:
@@ -109,7 +107,7 @@ class Producer:
         await self._bounded(self._send(batch, topic, partition))
 
     async def _send(self, batch: Batch, topic: str, partition: int) -> None:
-        await (await self._started().send_batch(batch, topic, partition=partition))
+        await (await self._started().send_batch(batch.builder, topic, partition=partition))
 
     async def _bounded(self, work: Any) -> None:
         """Within the timeout, and only while no address of the cluster is refused."""
