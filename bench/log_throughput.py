@@ -11,14 +11,18 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import aiohttp
 from aiohttp import web
+
+if TYPE_CHECKING:
+    from shuttle.sinks import SinkTarget
+    from shuttle.sinks.carry import Sender
 
 MIB = 1024 * 1024
 LOG_BYTES = 256 * MIB
@@ -139,8 +143,10 @@ async def bare_copy(url: str, size_bytes: int) -> None:
         answer.raise_for_status()
 
 
-async def shuttle(url: str, size_bytes: int, secret_count: int) -> None:
-    """The product's way: transform, spool, sink beside it, archive at the end."""
+async def shuttle(
+    url: str, size_bytes: int, secret_count: int, *, further: Sequence[tuple["Sender", "SinkTarget"]] = ()
+) -> None:
+    """The product's way: transform, spool, sinks beside it (to HTTP, and `further` ones), archive at the end."""
     from shuttle.logs import LogRules
     from shuttle.logs.archive import archive, digest
     from shuttle.logs.spool import Spool
@@ -153,12 +159,13 @@ async def shuttle(url: str, size_bytes: int, secret_count: int) -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         async with aiohttp.ClientSession() as jenkins, outgoing_session(AddressPolicy(allow_loopback=True)) as out:
-            spool, ledger = Spool(Path(folder) / "spool"), Ledger()
+            spool = Spool(Path(folder) / "spool")
             transform = LogTransform(LogRules(secrets=secrets(secret_count)))
             target = SinkTarget(sink_id=1, build_uuid="u", app_id="a", build_id="b", metadata_json="null", url=url)
             ended_at = datetime.now(UTC)
-            carried = asyncio.create_task(
-                Carrier(HttpSender(out), Tries()).carry(target, spool, ledger, lambda: ended_at)
+            ways = [(Ledger(), sender, to) for sender, to in ((HttpSender(out), target), *further)]
+            carried = asyncio.gather(
+                *(Carrier(sender, Tries()).carry(to, spool, ledger, lambda: ended_at) for ledger, sender, to in ways)
             )
             async with jenkins.get(url, params={"bytes": size_bytes}) as source:
                 async for chunk in source.content.iter_any():
@@ -170,8 +177,8 @@ async def shuttle(url: str, size_bytes: int, secret_count: int) -> None:
             await archive(spool.path, objects, "u.log")
             await carried
             await objects.close()
-            if not archived_bytes == ledger.done_bytes == transform.written_bytes:
-                raise SystemExit("the sink or the archive lacks bytes")
+            if {archived_bytes, *(ledger.done_bytes for ledger, *_ in ways)} != {transform.written_bytes}:
+                raise SystemExit("a sink or the archive lacks bytes")
 
 
 def megabytes_per_second(way: object, *arguments: object) -> float:
