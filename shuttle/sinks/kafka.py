@@ -120,11 +120,13 @@ class _Flow:
         self._messages = messages
         self._ahead = ahead
         self._patience_seconds = patience_seconds
+        self._has_landed = False
 
     @property
     def has_room(self) -> bool:
-        """One more may be put: the first always may."""
-        return not self.under_way or (len(self.under_way) < _MOST_UNDER_WAY and self._ahead.left > 0)
+        """One more may be put. The first always may; more only where one has landed: a dead cluster holds up nobody."""
+        may_go_ahead = self._has_landed and len(self.under_way) < _MOST_UNDER_WAY and self._ahead.left > 0
+        return not self.under_way or may_go_ahead
 
     @property
     def oldest(self) -> Lines:
@@ -140,6 +142,7 @@ class _Flow:
     async def landed(self) -> Lines:
         """Return the oldest once it is acknowledged."""
         await self._stream.acknowledged(self._patience_seconds())
+        self._has_landed = True
         lines = self.under_way.popleft()
         self._ahead.left += bool(self.under_way)
         return lines

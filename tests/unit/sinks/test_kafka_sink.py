@@ -13,7 +13,7 @@ from shuttle.sinks import SinkTarget
 from shuttle.sinks.carry import Carrier
 from shuttle.sinks.kafka import KafkaSender
 from shuttle.sinks.lines import Lines, line_start, lines_from
-from tests.kafka_broker import PRODUCE, Broker, broker
+from tests.kafka_broker import HANG, PRODUCE, Broker, broker
 from tests.unit.sinks.conftest import QUICK, Build, Ledger
 
 MIB = 1024 * 1024
@@ -198,11 +198,11 @@ async def test_many_logs_together_are_read_ahead_within_bounds(kafka: KafkaClust
     logs = [WholeLog(number, reading) for number in range(40)]
     async with broker() as running:
 
-        async def slow(api: int) -> None:
-            if api == PRODUCE:
+        async def slow_once_all_have_begun(api: int) -> None:
+            if api == PRODUCE and all(log.ledger.details("live") for log in logs):
                 await reading.far_ahead.wait()
 
-        running.answering = slow
+        running.answering = slow_once_all_have_begun
         await asyncio.gather(
             *(
                 Carrier(sender, QUICK).carry(target(running.url(), number), log, log.ledger, lambda: None)
@@ -211,6 +211,30 @@ async def test_many_logs_together_are_read_ahead_within_bounds(kafka: KafkaClust
         )
     assert all(log.ledger.said[-1] == ("done", MIB) for log in logs)
     assert reading.most_bytes <= 8 * MIB + 40 * 64 * 1024
+
+
+async def test_nothing_is_read_ahead_for_a_cluster_that_takes_nothing(kafka: KafkaClusters) -> None:
+    reading, sender = Reading(), KafkaSender(kafka, 0.2)
+    log = WholeLog(1, reading)
+    async with broker() as running:
+        running.answering = hang_at_produce
+        carrying = asyncio.ensure_future(
+            Carrier(sender, QUICK).carry(target(running.url(), 1), log, log.ledger, lambda: None)
+        )
+        await log.ledger.until("failing")
+        assert reading.most_bytes == 64 * 1024
+        running.answering = well
+        running.hung.set()
+        await carrying
+    assert log.ledger.said[-1] == ("done", MIB)
+
+
+async def hang_at_produce(api: int) -> str | None:
+    return HANG if api == PRODUCE else None
+
+
+async def well(_api: int) -> None:
+    return None
 
 
 def target(url: str, number: int) -> SinkTarget:
