@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import math
 from collections.abc import Callable
 from typing import Literal
 from urllib.parse import quote, urlsplit
@@ -21,8 +20,6 @@ from shuttle.sinks.http_request import LogRequest
 _REFUSALS = frozenset({401, 403, 404, 410})
 _MAX_METADATA_BYTES = 4096
 _PRINTABLE_ASCII = "".join(map(chr, range(0x20, 0x7F)))
-# With SHUTTLE_LOG_RESUME=sent a killed shuttle repeats at most what it sent in this time.
-_SENT_NOTED_EVERY_SECONDS = 1.0
 
 
 class HttpSender:
@@ -56,7 +53,6 @@ class HttpCarriage:
         self._ledger = ledger
         self._resume_at_sent = resume_at_sent
         self._is_live = False
-        self._noted_at = -math.inf
 
     async def tried(self, patience_seconds: Callable[[], float]) -> bool:
         """One request, from the first byte that there is to send; whether the whole log is acknowledged by it."""
@@ -112,9 +108,7 @@ class HttpCarriage:
         if not self._is_live:
             self._is_live = True
             await self._ledger.live(self._target.sink_id)
-        now = asyncio.get_running_loop().time()
-        if self._resume_at_sent and now - self._noted_at >= _SENT_NOTED_EVERY_SECONDS:
-            self._noted_at = now
+        if self._resume_at_sent:
             await self._acknowledge(offset)
 
 
