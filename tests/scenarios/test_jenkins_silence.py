@@ -106,46 +106,61 @@ SILENCES = {
     "stop": ("hang", "/1/stop"),
     "stop-done": ("mute", "/1/stop"),
 }
-# Asked for all builds together, or by a number that only Jenkins knows: hangs once each for whoever comes first.
-SHARED = ("/queue/api/json", "/queue/item/")
+# Asked for all builds together, or by a number that only Jenkins knows: for whoever comes first.
+# In turn: who waits for the list hears of its claim meanwhile, and does not ask for its item any more.
+SHARED_SILENCES = {part: ("hang", part) for part in ("/queue/item/", "/queue/api/json")}
 
 
 class OnceEach:
-    """The first call of each kind is not answered."""
+    """The first call of each kind is not answered; `left`: by a part of the path, how, and by which other part."""
 
-    def __init__(self) -> None:
-        self.left = {f"/job/{job_name_of(name)}/": silence for name, silence in SILENCES.items()}
-        self.left |= {part: ("hang", part) for part in SHARED}
+    def __init__(self, left: dict[str, tuple[str, str]], *, in_turn: bool = False) -> None:
+        self.left = left
+        self.in_turn = in_turn
 
     def __call__(self, request: web.Request) -> str | None:
         for where, (how, part) in self.left.items():
             if where in request.path and part in request.path:
                 del self.left[where]
                 return how
+            if self.in_turn:
+                break
         return None
 
 
 async def silent(folder: Path) -> None:
     """One build for each kind of call whose answer never comes."""
+    silences = {f"/job/{job_name_of(name)}/": silence for name, silence in SILENCES.items()}
+    await _builds_beside(folder, OnceEach(silences), list(SILENCES))
+
+
+async def silent_queue(folder: Path) -> None:
+    """What is asked for all builds together."""
+    await _builds_beside(folder, OnceEach(dict(SHARED_SILENCES), in_turn=True), ["one", "other"])
+
+
+async def _builds_beside(folder: Path, fault: OnceEach, names: list[str]) -> None:
     port = free_port()
     async with faulty_proxy(f"http://127.0.0.1:{port}") as proxy:
         url = proxy.url.replace("://", f"://{USER}:{TOKEN}@")
-        proxy.fault = OnceEach()
+        proxy.fault = fault
         async with running_product(
             folder, jenkins_port=port, JENKINS_URL=url, MAXIMUM_PARALLEL_BUILDS="10", executors=10
         ) as product:
-            receivers = {name: product.receiver(name) for name in SILENCES}
-            for name, receiver in receivers.items():
+            receivers = {name: product.receiver(name) for name in names}
+            for number, (name, receiver) in enumerate(receivers.items(), start=1):
                 if not name.startswith("stop"):
                     (folder / f"{name}.gate").touch()
                 await product.submit(name, "1", script(folder, name), receiver)
+                if fault.in_turn:
+                    await proxy.until_hits(number)
             async with asyncio.TaskGroup() as ends:
                 for name, receiver in receivers.items():
                     if name.startswith("stop"):
                         ends.create_task(_stopped_in_mid_build(product, receiver, name))
                     else:
                         ends.create_task(ends_well(product, receiver, name))
-            assert not proxy.fault.left, "a call was never made"
+            assert not fault.left, "a call was never made"
 
 
 async def _stopped_in_mid_build(product: Product, receiver: Receiver, name: str) -> None:
@@ -156,9 +171,9 @@ async def _stopped_in_mid_build(product: Product, receiver: Receiver, name: str)
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def runs(tmp_path_factory) -> AsyncIterator[dict[str, asyncio.Task[None]]]:
-    """Both at once: they wait more than they work."""
+    """All at once: they wait more than they work."""
     flows: dict[str, Coroutine[Any, Any, None]] = {
-        flow.__name__: flow(tmp_path_factory.mktemp(flow.__name__)) for flow in (refused, silent)
+        flow.__name__: flow(tmp_path_factory.mktemp(flow.__name__)) for flow in (refused, silent, silent_queue)
     }
     tasks = {name: asyncio.create_task(flow) for name, flow in flows.items()}
     yield tasks
@@ -167,6 +182,6 @@ async def runs(tmp_path_factory) -> AsyncIterator[dict[str, asyncio.Task[None]]]
     await asyncio.gather(*tasks.values(), return_exceptions=True)
 
 
-@pytest.mark.parametrize("flow", ["refused", "silent"])
+@pytest.mark.parametrize("flow", ["refused", "silent", "silent_queue"])
 async def test_jenkins_is_away_for_long(runs, flow):
     await runs[flow]
