@@ -103,7 +103,7 @@ async def run() -> float:
         spool = written_log(Path(folder) / "spool")
         async with running_brokers(Path(folder) / "kafka", 1) as brokers:
             for topic in ("bare", "sink"):
-                await brokers.make_topic(topic)
+                await brokers.make_topics(topic)
             target = SinkTarget(
                 sink_id=1, build_uuid="u" * 36, app_id="a", build_id="1", metadata_json="null", url=brokers.url("sink")
             )

@@ -43,7 +43,7 @@ async def run() -> float:
     url = f"http://127.0.0.1:{in_process(far_ends)}/log"
     with tempfile.TemporaryDirectory() as folder:
         async with running_brokers(Path(folder), 1) as brokers:
-            await brokers.make_topic("logs")
+            await brokers.make_topics("logs")
             for _ in range(ROUNDS):
                 for speeds, way in (
                     (alone, shuttle(url, LOG_BYTES, SECRETS)),

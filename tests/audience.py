@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator, Iterable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -24,14 +24,26 @@ class Kafka(Protocol):
 
 @dataclass
 class Audience:
-    """Statuses and the log of build `1` of the app `name` go to a receiver and to the topics NAME-status, NAME-log."""
+    """Statuses and the log of build `1` of the app `name` go to a receiver and to the topics NAME-status, NAME-log.
+
+    `topics` are those of each cluster of a failover that they go through: the log's and the statuses'.
+    """
 
     product: Product
     name: str
     receiver: Receiver
-    lines: Topic
-    statuses: Topic
     webhooks: dict[str, list[str]]
+    topics: list[tuple[Topic, Topic]]
+
+    @property
+    def lines(self) -> Topic:
+        """The log where it ends: in the last cluster."""
+        return self.topics[-1][0]
+
+    @property
+    def statuses(self) -> Topic:
+        """Those of the last cluster."""
+        return self.topics[-1][1]
 
     async def submit(self, script: str, **fields: Any) -> None:
         """Ask for the build; its build.sh leaves a mark each time it runs."""
@@ -49,18 +61,20 @@ class Audience:
         last = self.receiver.final["sequence"]
         await self.statuses.until(lambda messages: any(_body(each)["sequence"] == last for each in messages), seconds)
 
-    async def heard_all(self, words: list[str] = SUCCEEDED) -> bytes:
+    async def heard_all(self, words: list[str] = SUCCEEDED, seconds: float = 30) -> bytes:
         """The build ran once; both have the same log to the byte, as the archive and the final status say; the log.
 
         Doubles have the same offset, or the same webhook-id, and say the same.
         """
-        await self.hears_the_end()
+        await self.hears_the_end(seconds)
         by_http = zip(self.receiver.webhook_ids, self.receiver.statuses, strict=True)
-        by_kafka = [(header(each, "webhook-id"), _body(each)) for each in self.statuses.messages]
+        by_kafka = [
+            (header(each, "webhook-id"), _body(each)) for _, statuses in self.topics for each in statuses.messages
+        ]
         events = _events(by_http)
         assert events == _events(by_kafka)
         assert [event["status"] for event in events.values()] == words
-        log, log_bytes = joined(self.lines.messages)
+        log, log_bytes = joined([each for lines, _ in self.topics for each in lines.messages])
         assert log == bytes(self.receiver.log) == await self.product.log(self.name, "1")
         final = list(events.values())[-1]
         assert (final["log_bytes"], final["log_sha256"]) == (log_bytes, hashlib.sha256(log).hexdigest())
@@ -95,13 +109,28 @@ def _events(heard: Iterable[tuple[str, dict[str, Any]]]) -> dict[str, dict[str, 
 
 
 @asynccontextmanager
-async def audience(product: Product, kafka: Kafka, name: str) -> AsyncIterator[Audience]:
-    """It listens before there is anything to hear."""
+async def audience(
+    product: Product, kafka: Kafka, name: str, *, preferred: Kafka | None = None
+) -> AsyncIterator[Audience]:
+    """It listens before there is anything to hear. With a preferred cluster the hooks are failovers, `kafka` last."""
     receiver = product.receiver(name)
+    clusters = [kafka] if preferred is None else [preferred, kafka]
     log_topic, status_topic = f"{name}-log", f"{name}-status"
     webhooks = {
-        "status": [f"{receiver.url}/status", kafka.url(status_topic)],
-        "logs": [f"{receiver.url}/log", kafka.url(log_topic)],
+        "status": [f"{receiver.url}/status", _hook(clusters, status_topic)],
+        "logs": [f"{receiver.url}/log", _hook(clusters, log_topic)],
     }
-    async with kafka.reading(log_topic) as lines, kafka.reading(status_topic) as statuses:
-        yield Audience(product, name, receiver, lines, statuses, webhooks)
+    async with AsyncExitStack() as stack:
+        topics = [
+            (
+                await stack.enter_async_context(cluster.reading(log_topic)),
+                await stack.enter_async_context(cluster.reading(status_topic)),
+            )
+            for cluster in clusters
+        ]
+        yield Audience(product, name, receiver, webhooks, topics)
+
+
+def _hook(clusters: list[Kafka], topic: str) -> str:
+    urls = [cluster.url(topic) for cluster in clusters]
+    return urls[0] if len(urls) == 1 else f"failover({', '.join(urls)})"

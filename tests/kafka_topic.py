@@ -75,7 +75,7 @@ def joined(messages: Sequence[ConsumerRecord]) -> tuple[bytes, int]:
             end = offset
             continue
         assert offset <= len(log), "bytes are missing"
-        line = text.encode() + (b"" if header(message, "no_newline") else b"\n")
+        line = line_of(message)
         if offset < len(log):
             assert log[offset : offset + len(line)] == line, "a double differs"
         else:
@@ -93,3 +93,9 @@ def is_finished(messages: Sequence[ConsumerRecord]) -> bool:
 def offset_of(message: ConsumerRecord) -> int:
     """Where its line begins in the log."""
     return int(header(message, "offset"))
+
+
+def line_of(message: ConsumerRecord) -> bytes:
+    """With its LF, if it has one."""
+    text: str = json.loads(message.value)["message"]
+    return text.encode() + (b"" if header(message, "no_newline") else b"\n")

@@ -10,7 +10,6 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from aiokafka import AIOKafkaConsumer
@@ -18,9 +17,11 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
 
 from tests.kafka_topic import Topic, consuming
+from tests.tcp_proxy import TcpProxy
 
 LIBRARIES = Path(__file__).parents[2] / ".real" / "kafka" / "libs"
 USER, PASSWORD = "builder", "pass word:&%-of-the-brokers"
+SCRAM = "SCRAM-SHA-512"
 # It tells of every broker that is down, many times a second, and here they are down on purpose.
 logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
 _READY_WITHIN_SECONDS = 60
@@ -28,11 +29,17 @@ _READY_WITHIN_SECONDS = 60
 _SESSION_SECONDS = 3
 
 
+_candidates = iter(range(20_000 + os.getpid() % 10_000, 32_000))
+
+
 def free_ports(count: int) -> list[int]:
-    """Different ones, below the ephemeral range: no outgoing connection takes them while a broker is down."""
+    """Different ones, below the ephemeral range: no outgoing connection takes them while a broker is down.
+
+    None is given twice: a broker listens only a while after it got its ports.
+    """
     found: list[int] = []
     with ExitStack() as probes:
-        for port in range(20_000 + os.getpid() % 10_000, 32_000):
+        for port in _candidates:
             probe = probes.enter_context(socket.socket())
             try:
                 probe.bind(("127.0.0.1", port))
@@ -45,18 +52,26 @@ def free_ports(count: int) -> list[int]:
 
 
 class Broker:
-    """One of them; its controller is in the same process."""
+    """One of them; its controller is in the same process.
 
-    def __init__(self, folder: Path, node: int, port: int) -> None:
+    `host` is where the other brokers and the test itself reach it; clients go to `public`, which may ask for a password
+    or be a proxy's address.
+    """
+
+    def __init__(self, folder: Path, node: int, port: int, public_port: int) -> None:
         self.node = node
         self.host = f"127.0.0.1:{port}"
+        self.public = f"127.0.0.1:{public_port}"
         self.configuration = folder / f"broker-{node}.properties"
         self._output = folder / f"broker-{node}.out"
         self._process: asyncio.subprocess.Process | None = None
 
     async def format(self, cluster_id: str) -> None:
-        """Prepare its folder."""
-        tool = await self._java("-Xmx64m", "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c")
+        """Prepare its folder; it knows the user from the start."""
+        user = f"{SCRAM}=[name={USER},password={PASSWORD}]"
+        tool = await self._java(
+            "-Xmx64m", "kafka.tools.StorageTool", "format", "-t", cluster_id, "--add-scram", user, "-c"
+        )
         assert await tool.wait() == 0, self.output()
 
     async def start(self) -> None:
@@ -90,44 +105,56 @@ class Broker:
 class Brokers:
     """A cluster. Topics have as many replicas as there are brokers, and need all but one of them in sync."""
 
-    def __init__(self, brokers: list[Broker], login: dict[str, Any]) -> None:
+    def __init__(self, brokers: list[Broker], *, asks_for_password: bool) -> None:
         self.all = brokers
-        self._login = login
+        self._asks_for_password = asks_for_password
 
     @property
     def bootstrap(self) -> str:
-        """`host:port,host:port`."""
+        """`host:port,host:port` for the test itself."""
         return ",".join(broker.host for broker in self.all)
+
+    @property
+    def public(self) -> str:
+        """`host:port,host:port` for clients."""
+        return ",".join(broker.public for broker in self.all)
 
     def url(self, topic: str, *, password: str = PASSWORD) -> str:
         """The hook of a topic, with credentials if the cluster wants them."""
-        userinfo = f"{quote(USER, safe='')}:{quote(password, safe='')}@" if self._login else ""
-        return f"kafka://{userinfo}{self.bootstrap}/{topic}"
+        userinfo = f"{quote(USER, safe='')}:{quote(password, safe='')}@" if self._asks_for_password else ""
+        return f"kafka://{userinfo}{self.public}/{topic}"
+
+    def send(self, number: signal.Signals) -> None:
+        """To all of them."""
+        for broker in self.all:
+            broker.send(number)
 
     @asynccontextmanager
     async def _admin(self) -> AsyncIterator[AIOKafkaAdminClient]:
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap, request_timeout_ms=5000, **self._login)
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap, request_timeout_ms=5000)
         try:
             await admin.start()
             yield admin
         finally:
             await admin.close()
 
-    async def make_topic(self, name: str) -> None:
-        """With one partition. Also how a test knows that a fresh cluster serves: it is tried until it works."""
+    async def make_topics(self, *names: str) -> None:
+        """With one partition each. Also how a test knows that a fresh cluster serves: it is tried until it works."""
         copies = len(self.all)
-        topic = NewTopic(name, 1, copies, topic_configs={"min.insync.replicas": str(max(copies - 1, 1))})
+        configuration = {"min.insync.replicas": str(max(copies - 1, 1))}
+        topics = [NewTopic(name, 1, copies, topic_configs=configuration) for name in names]
         async with asyncio.timeout(_READY_WITHIN_SECONDS):
-            while not await self._made(topic):
+            while not await self._made(topics):
                 await asyncio.sleep(0.09)  # a broker cannot tell us when it begins to serve
 
-    async def _made(self, topic: NewTopic) -> bool:
+    async def _made(self, topics: list[NewTopic]) -> bool:
         try:
             async with self._admin() as admin:
-                answer = await admin.create_topics([topic])
+                answer = await admin.create_topics(topics)
         except (KafkaError, OSError):
             return False
-        return int(answer.topic_errors[0][1]) in {0, 36}  # made now, or by an earlier try whose answer was lost
+        # Made now, or by an earlier try whose answer was lost.
+        return all(int(each[1]) in {0, 36} for each in answer.topic_errors)
 
     async def leader(self, topic: str) -> Broker:
         """Of the topic's partition."""
@@ -144,25 +171,25 @@ class Brokers:
             group_id=None,
             auto_offset_reset="earliest",
             request_timeout_ms=3000,
-            **self._login,
         )
         async with consuming(consumer, topic, [0]) as read:
             yield read
 
 
-def _configuration(folder: Path, node: int, ports: list[tuple[int, int]], *, asks_for_password: bool) -> str:
-    port, controller_port = ports[node - 1]
-    copies = len(ports)
+def _configuration(folder: Path, broker: Broker, voters: list[str], port: int, *, asks_for_password: bool) -> str:
+    """Two listeners: CLIENT at `port`, advertised as the public address, and DIRECT."""
+    copies = len(voters)
+    client = "SASL_PLAINTEXT" if asks_for_password else "PLAINTEXT"
     settings = {
         "process.roles": "broker,controller",
-        "node.id": node,
-        "controller.quorum.voters": ",".join(f"{n}@127.0.0.1:{c}" for n, (_, c) in enumerate(ports, start=1)),
+        "node.id": broker.node,
+        "controller.quorum.voters": ",".join(f"{n}@{host}" for n, host in enumerate(voters, start=1)),
         "controller.listener.names": "CONTROLLER",
-        "inter.broker.listener.name": "CLIENT",
-        "listeners": f"CLIENT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
-        "advertised.listeners": f"CLIENT://127.0.0.1:{port}",
-        "listener.security.protocol.map": "CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT",
-        "log.dirs": folder / f"broker-{node}",
+        "inter.broker.listener.name": "DIRECT",
+        "listeners": f"CLIENT://127.0.0.1:{port},DIRECT://{broker.host},CONTROLLER://{voters[broker.node - 1]}",
+        "advertised.listeners": f"CLIENT://{broker.public},DIRECT://{broker.host}",
+        "listener.security.protocol.map": f"CLIENT:{client},DIRECT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "log.dirs": folder / f"broker-{broker.node}",
         "auto.create.topics.enable": "false",
         "broker.session.timeout.ms": _SESSION_SECONDS * 1000,
         "broker.heartbeat.interval.ms": 500,
@@ -172,36 +199,46 @@ def _configuration(folder: Path, node: int, ports: list[tuple[int, int]], *, ask
         "group.initial.rebalance.delay.ms": 0,
     }
     if asks_for_password:
-        known = f'username="{USER}" password="{PASSWORD}" user_{USER}="{PASSWORD}"'
+        security = "org.apache.kafka.common.security"
         settings |= {
-            "listener.security.protocol.map": "CLIENT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT",
-            "sasl.enabled.mechanisms": "PLAIN",
-            "sasl.mechanism.inter.broker.protocol": "PLAIN",
+            "sasl.enabled.mechanisms": f"PLAIN,{SCRAM}",
             "listener.name.client.plain.sasl.jaas.config": (
-                f"org.apache.kafka.common.security.plain.PlainLoginModule required {known};"
+                f'{security}.plain.PlainLoginModule required user_{USER}="{PASSWORD}";'
             ),
+            f"listener.name.client.{SCRAM.lower()}.sasl.jaas.config": (f"{security}.scram.ScramLoginModule required;"),
         }
     return "".join(f"{name}={value}\n" for name, value in settings.items())
 
 
 @asynccontextmanager
-async def running_brokers(folder: Path, count: int, *, asks_for_password: bool = False) -> AsyncIterator[Brokers]:
-    """Start `count` brokers with their files in `folder`; `make_topic` waits until they serve."""
+async def running_brokers(
+    folder: Path, count: int, *, asks_for_password: bool = False, proxy: TcpProxy | None = None
+) -> AsyncIterator[Brokers]:
+    """Start `count` brokers with their files in `folder`; `make_topics` waits until they serve.
+
+    Clients of a single broker may be led through a proxy, whose target this sets.
+    """
     assert LIBRARIES.is_dir(), "tests/real/install brings it"
+    assert proxy is None or count == 1
     folder.mkdir(exist_ok=True)
-    found = free_ports(2 * count)
-    ports = list(zip(found[:count], found[count:], strict=True))
-    brokers = [Broker(folder, node, port) for node, (port, _) in enumerate(ports, start=1)]
-    for broker in brokers:
-        broker.configuration.write_text(_configuration(folder, broker.node, ports, asks_for_password=asks_for_password))
-    login: dict[str, Any] = {}
-    if asks_for_password:
-        login = {"security_protocol": "SASL_PLAINTEXT", "sasl_mechanism": "PLAIN"}
-        login |= {"sasl_plain_username": USER, "sasl_plain_password": PASSWORD}
+    found = free_ports(3 * count)
+    client_ports, ports, controller_ports = found[:count], found[count : 2 * count], found[2 * count :]
+    public_ports = client_ports
+    if proxy is not None:
+        proxy.target_port = client_ports[0]
+        public_ports = [int(proxy.url.rpartition(":")[2])]
+    brokers = [
+        Broker(folder, node, port, public_port)
+        for node, (port, public_port) in enumerate(zip(ports, public_ports, strict=True), start=1)
+    ]
+    voters = [f"127.0.0.1:{port}" for port in controller_ports]
+    for broker, port in zip(brokers, client_ports, strict=True):
+        configuration = _configuration(folder, broker, voters, port, asks_for_password=asks_for_password)
+        broker.configuration.write_text(configuration)
     cluster_id = base64.urlsafe_b64encode(uuid.UUID(int=count).bytes).decode().rstrip("=")
     try:
         await asyncio.gather(*(broker.format(cluster_id) for broker in brokers))
         await asyncio.gather(*(broker.start() for broker in brokers))
-        yield Brokers(brokers, login)
+        yield Brokers(brokers, asks_for_password=asks_for_password)
     finally:
         await asyncio.gather(*(broker.kill() for broker in brokers))

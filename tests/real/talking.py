@@ -1,0 +1,88 @@
+"""Builds that print lines until they are told to end, and clusters that are watched while they do."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from aiokafka import ConsumerRecord
+
+from tests.audience import Audience, Kafka, audience
+from tests.kafka_topic import Topic, line_of, offset_of
+from tests.product import Product
+from tests.real.kafka_brokers import Brokers
+
+WITHIN_SECONDS = 60
+
+
+class Talking:
+    """A build with an audience; it prints a line every 20 ms."""
+
+    def __init__(self, heard_by: Audience) -> None:
+        self.heard_by = heard_by
+        self.submitted_at = 0.0
+        self._gate = heard_by.product.folder / f"{heard_by.name}.gate"
+
+    async def submit(self) -> None:
+        self.submitted_at = time.time()
+        await self.heard_by.submit(
+            f'seq 1 2000\nn=2000\nwhile [ ! -e "{self._gate}" ]; do '
+            'n=$((n+1)); echo "  line $n: żółw"; sleep 0.02; done\nprintf "no end"'
+        )
+
+    async def arrives(self, topic: Topic | None = None) -> float:
+        """Until what the build prints from now on is in the topic; after how many seconds."""
+        began_at, now = time.monotonic(), len(self.heard_by.receiver.log)
+        await (topic or self.heard_by.lines).until(
+            lambda messages: bool(messages) and offset_of(messages[-1]) > now, WITHIN_SECONDS
+        )
+        return time.monotonic() - began_at
+
+    async def sink(self, *states: str) -> dict[str, Any]:
+        """The log's Kafka sink in the ledger, once it is in one of these states."""
+        product, name = self.heard_by.product, self.heard_by.name
+        async with asyncio.timeout(WITHIN_SECONDS):
+            while (sink := (await product.build(name, "1"))["sinks"][1])["state"] not in states:
+                await asyncio.sleep(0.05)
+        return dict(sink)
+
+    def hush(self) -> None:
+        """Tell it to end."""
+        self._gate.touch()
+
+    async def ends(self) -> bytes:
+        """Tell it to end, if nobody has; all of it has arrived everywhere."""
+        self.hush()
+        log = await self.heard_by.heard_all(seconds=WITHIN_SECONDS)
+        assert b"\nno end" in log
+        return log
+
+
+@asynccontextmanager
+async def talking(
+    product: Product, cluster: Brokers, names: Sequence[str], *, preferred: Sequence[Kafka | None] | None = None
+) -> AsyncIterator[list[Talking]]:
+    """A build of each name, once all of them print; `preferred` has the first member of each one's failover."""
+    await cluster.make_topics(*topics_of(names))
+    firsts: Sequence[Kafka | None] = preferred or [None] * len(names)
+    async with AsyncExitStack() as stack:
+        builds = [
+            Talking(await stack.enter_async_context(audience(product, cluster, name, preferred=first)))
+            for name, first in zip(names, firsts, strict=True)
+        ]
+        for build in builds:
+            await build.submit()
+        for build in builds:
+            await build.heard_by.receiver.until(lambda build=build: b" line " in build.heard_by.receiver.log)
+        yield builds
+
+
+def topics_of(names: Sequence[str]) -> list[str]:
+    """As an audience has them."""
+    return [f"{name}-{use}" for name in names for use in ("log", "status")]
+
+
+def reaches(offset: int, messages: Sequence[ConsumerRecord]) -> bool:
+    """The bytes up to this offset, the beginning of a line, are in them."""
+    return bool(messages) and offset_of(messages[-1]) + len(line_of(messages[-1])) >= offset

@@ -1,0 +1,33 @@
+"""Passwords of a real Kafka: the right one lets us in by either mechanism, and a wrong one is told as that."""
+
+import asyncio
+
+import pytest
+
+from tests.audience import audience
+from tests.product import running_product
+from tests.real.kafka_brokers import PASSWORD, SCRAM, running_brokers
+from tests.real.talking import topics_of
+
+pytestmark = pytest.mark.timeout(120)
+
+
+async def test_the_right_password_lets_us_in_and_a_wrong_one_is_in_the_ledger(tmp_path):
+    async with running_brokers(tmp_path / "guarded", 1, asks_for_password=True) as guarded:
+        for mechanism in ("PLAIN", SCRAM):
+            name, folder = f"right-{mechanism}", tmp_path / mechanism
+            folder.mkdir()
+            await guarded.make_topics(*topics_of([name]))
+            async with running_product(folder, SHUTTLE_KAFKA_SASL_MECHANISM=mechanism) as product:
+                async with audience(product, guarded, name) as build:
+                    await build.submit("seq 1 3000")
+                    await build.heard_all()
+                wrong = guarded.url(f"{name}-log", password="wrong-password")
+                await product.submit("wrong", "1", "#!/bin/sh\n", webhooks={"status": wrong, "logs": wrong})
+                async with asyncio.timeout(20):
+                    while (sink := (await product.build("wrong", "1"))["sinks"][0])["state"] != "failing":
+                        await asyncio.sleep(0.05)
+                told = f"Kafka {guarded.public} refused the user or the password (SASL {mechanism})."
+                assert sink["last_error"] == told
+                for secret in (PASSWORD, "wrong-password"):
+                    assert secret not in product.shuttle.output()
