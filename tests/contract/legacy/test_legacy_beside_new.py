@@ -85,6 +85,30 @@ async def test_the_next_number_counts_the_numbers_of_both(waiting: LegacyApp):
     assert (await waiting.record(body["build_uuid"])).build_id != "4"
 
 
+async def test_both_apis_asked_for_one_pair_at_once(waiting: LegacyApp):
+    """The legacy one always gets its build, the new one unless it came second."""
+    for number in range(10):
+        new, legacy = await asyncio.gather(
+            waiting.shuttle.post(waiting.path(number), script_request()), waiting.post(waiting.request(number))
+        )
+        assert (legacy.status, new.status) in {(200, 200), (200, 409)}
+        builds = [build for build in await listed(waiting) if build["build_id"] == str(number)]
+        assert len(builds) == (2 if new.status == 200 else 1)
+
+
+async def listed(app: LegacyApp) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = (await app.shuttle.get(f"/{app.app_id}?limit=200")).json["builds"]
+    return found
+
+
+async def test_a_new_build_named_by_a_legacy_builds_uuid_gets_another_uuid(waiting: LegacyApp):
+    build_uuid = await waiting.submit(1)
+    assert (await waiting.shuttle.post(f"/other/{build_uuid}", script_request())).status == 200
+    new = await waiting.shuttle.build(f"/other/{build_uuid}")
+    assert new["build_uuid"] != build_uuid
+    assert (await waiting.record(build_uuid)).app_id == waiting.app_id
+
+
 async def test_a_stop_of_the_pair_stops_both(app: LegacyApp):
     assert (await app.shuttle.post(app.path(5), script_request("exec sleep 300"))).status == 200
     await app.until(5, "running")

@@ -7,9 +7,10 @@ from uuid import uuid4
 
 import aiohttp
 import pytest
+import pytest_asyncio
 
 from tests.contract.legacy.caller import LegacyApp
-from tests.inprocess import Answer
+from tests.inprocess import Answer, Shuttle
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -53,11 +54,18 @@ NOT_ASKED: list[dict[str, str]] = [
 ]
 
 
-@pytest.mark.parametrize("headers", ASKED, ids=str)
-async def test_json_when_it_is_asked_for(app: LegacyApp, headers: dict[str, str]):
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def ended(shuttle: Shuttle) -> LegacyApp:
+    """An app whose build 7 is over and has odd characters in its log."""
+    app = LegacyApp(shuttle)
     await app.submit(7, "echo '  \"quoted\" ünd \\ 🚀'\nprintf 'no end'")
     await app.until(7)
-    assert output(await app.logs(7, **headers)).encode() == (await app.logs(7)).body
+    return app
+
+
+@pytest.mark.parametrize("headers", ASKED, ids=str)
+async def test_json_when_it_is_asked_for(ended: LegacyApp, headers: dict[str, str]):
+    assert output(await ended.logs(7, **headers)).encode() == (await ended.logs(7)).body
 
 
 @pytest.mark.parametrize("headers", NOT_ASKED, ids=str)

@@ -152,6 +152,20 @@ async def test_an_app_is_deleted_while_jenkins_is_down_and_its_job_when_it_is_ba
         await job_is_gone(jenkins, job_name_of(app.app_id))
 
 
+async def test_a_deleted_apps_job_goes_after_a_restart_too(app: LegacyApp, jenkins: Jenkins, tmp_path: Path):
+    async with running_shuttle(tmp_path, jenkins.url) as shuttle:
+        app.shuttle = shuttle
+        await app.submit(1)
+        await app.until(1)
+        await jenkins.stop()
+        assert (await app.delete()).body == OK
+    await jenkins.start()
+    job = job_name_of(app.app_id)
+    assert await jenkins.call("GET", f"/job/{job}/api/json") == 200
+    async with running_shuttle(tmp_path, jenkins.url):
+        await job_is_gone(jenkins, job)
+
+
 async def test_an_app_can_come_back_after_it_was_deleted(app: LegacyApp):
     await app.submit(1)
     await app.until(1)

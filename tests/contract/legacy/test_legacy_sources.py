@@ -69,6 +69,14 @@ async def test_docker_login_and_password_override_the_userinfo(waiting: LegacyAp
     assert credentials_in(environment, "source_image") == {"registry.example:5000": auth}
 
 
+async def test_docker_login_that_is_cut_out_of_the_url_with_its_escapes_means_what_the_url_does(waiting: LegacyApp):
+    """So does the real client: `new URL(sources).username` keeps them."""
+    image = "DOCKER://us%40er:p%2Fw@registry.example/org/base:1.2"
+    environment = await waiting.environment(sources=image, docker_login="us%40er", docker_password="p%2Fw")
+    auth = b64encode(b"us@er:p/w").decode()
+    assert credentials_in(environment, "source_image") == {"registry.example": auth}
+
+
 async def test_without_docker_login_the_userinfo_counts(waiting: LegacyApp):
     environment = await waiting.environment(sources="docker://user:of-the-url@registry.example/org/base:1.2")
     auth = b64encode(b"user:of-the-url").decode()
@@ -116,6 +124,9 @@ async def test_an_earlier_build_under_any_of_our_names_is_our_own_object(elsewhe
     later = await staged(app, sources=f"{base}/{earlier}")
     assert await files_of(app, later) == FLAT
     assert (await elsewhere.get(f"/{later}")).body == ZIP
+    number = (await app.record(later)).build_id
+    shown = str(await elsewhere.build(app.path(number))) + str((await app.logs(number)).body)
+    assert not [secret for secret in ("wrong-password", "token@") if secret in shown]
 
 
 @pytest.mark.asyncio(loop_scope="function")
