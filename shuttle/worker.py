@@ -37,6 +37,7 @@ class Worker:
         self._runs: dict[str, asyncio.Task[None]] = {}
         self._carriers: dict[int, asyncio.Task[None]] = {}
         self._parked: dict[str, Build] = {}
+        self._in_line: dict[str, Build] = {}
         self._staging = asyncio.Semaphore(_STAGED_AT_ONCE)
         self._staging_of_app: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._ended_at: dict[str, datetime] = {}
@@ -89,12 +90,15 @@ class Worker:
             touched = self._parked.pop(build_uuid, None)
             if touched is not None:
                 self._begin(touched)
+            elif build_uuid in self._in_line:
+                self._runs[build_uuid].cancel()
         for build_uuid in await self._ports.store.grant_slots(self._ports.settings.maximum_parallel_builds):
             parked = self._parked.pop(build_uuid, None) or await self._ports.store.build(build_uuid)
             if parked is not None:
                 self._begin(parked)
         now = self._ports.now()
-        for build in [build for build in self._parked.values() if build.deadline_at <= now]:
+        waiting = (*self._parked.values(), *self._in_line.values())
+        for build in [build for build in waiting if build.deadline_at <= now]:
             await stop_build(build.build_uuid, StopCause.DEADLINE, self._ports)
 
     # --- builds
@@ -110,10 +114,14 @@ class Worker:
     async def _run(self, build: Build) -> None:
         try:
             if build.staged_at is None and not build.state.final:
-                async with self._staging_of_app.setdefault(build.app_id, asyncio.Lock()), self._staging:
-                    await run(build.build_uuid, self._ports)
+                await self._stage_in_turn(build)
             else:
                 await run(build.build_uuid, self._ports)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._closing or task is None:
+                raise
+            task.uncancel()  # it ended while it stood in line: what is left to do needs no turn
         except UnavailableError as error:
             log.warning("a build waits", build_uuid=build.build_uuid, error=error.message)
             await asyncio.sleep(_STORE_PAUSE_SECONDS)
@@ -130,6 +138,16 @@ class Worker:
             except StoreError as error:
                 log.warning("the database is out of reach", error=error.message)
                 await asyncio.sleep(_STORE_PAUSE_SECONDS)
+
+    async def _stage_in_turn(self, build: Build) -> None:
+        """One source of an app at a time, in the order of acceptance."""
+        self._in_line[build.build_uuid] = build
+        try:
+            async with self._staging_of_app.setdefault(build.app_id, asyncio.Lock()), self._staging:
+                del self._in_line[build.build_uuid]
+                await run(build.build_uuid, self._ports)
+        finally:
+            self._in_line.pop(build.build_uuid, None)
 
     async def _after(self, build_uuid: str) -> None:
         """Park it, begin it again, or let it go; then see who is next."""

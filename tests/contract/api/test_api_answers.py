@@ -338,3 +338,16 @@ async def test_405_where_only_the_older_api_has_a_method(idle: Shuttle):
 async def test_404_where_nothing_is(idle: Shuttle, path: str):
     answer = await idle.get(path)
     assert (answer.status, answer.json["code"]) == (404, "not_found")
+
+
+async def test_a_build_stopped_in_line_for_its_staging_has_its_whole_log_at_once(idle: Shuttle, app: str):
+    unreachable = {"source": {"url": "http://127.0.0.1:9/source.tar.gz"}, "pipeline": "script"}
+    for number in (1, 2):
+        await idle.post(f"/{app}/{number}", unreachable)
+    await idle.until_shown(f"/{app}/1", lambda build: build["waiting_for"])
+    assert (await idle.build(f"/{app}/2"))["state"] == "recorded"
+    assert (await idle.delete(f"/{app}/2")).status == 200
+    async with asyncio.timeout(20):
+        log = await idle.get(f"/{app}/2/logs?follow=true")
+    assert log.body == b"-----> The build was stopped on request.\n"
+    assert (await idle.build(f"/{app}/1"))["state"] == "staging"
