@@ -83,20 +83,38 @@ class ShuttleClient:
 
     async def submit(self, app_id: str, build_id: str, request: Mapping[str, Any]) -> Submission:
         """Ask for a build; when this returns, it is durably accepted."""
-        async with self._open("POST", _path(app_id, build_id), json=request) as response:
+        return await self._submit(_path(app_id, build_id), request)
+
+    async def submit_legacy(self, body: Mapping[str, Any]) -> Submission:
+        """The same by the older API."""
+        return await self._submit("", body)
+
+    async def _submit(self, path: str, body: Mapping[str, Any]) -> Submission:
+        async with self._open("POST", path, json=body) as response:
             return Submission(
                 replayed=response.headers.get("Shuttle-Replayed") == "true",
                 warnings=tuple(response.headers.getall("Shuttle-Warnings", [])),
                 ignored_fields=tuple(response.headers.getall("Shuttle-Ignored-Fields", [])),
             )
 
+    async def number_of(self, app_id: str, build_uuid: str) -> str:
+        """The number of a build that was just accepted, which the older API's answer does not tell."""
+        page = await self.builds(app_id, limit="200")
+        for build in page["builds"]:
+            if build["build_uuid"] == build_uuid:
+                return str(build["build_id"])
+        raise ServiceRefusedError("It is not among the newest 200 builds of its app.")
+
     async def build(self, app_id: str, build_id: str) -> dict[str, Any]:
         """Everything that the service shows of a build."""
         return await self._json("GET", _path(app_id, build_id))
 
-    async def stop(self, app_id: str, build_id: str) -> None:
-        """Ask to stop a build; when this returns, the wish is durably recorded."""
-        await self._json("DELETE", _path(app_id, build_id))
+    async def stop(self, app_id: str, build_id: str) -> str:
+        """Ask to stop a build; when this returns, the wish is durably recorded, and the answer is `OK`.
+
+        The older API's answer is `ok`, also for builds that are over.
+        """
+        return str((await self._json("DELETE", _path(app_id, build_id)))["status"])
 
     async def builds(self, app_id: str | None, **query: str) -> dict[str, Any]:
         """One page of builds, newest first, of an app or of all: {"builds": […], "next": cursor or null}."""
@@ -178,8 +196,8 @@ class ShuttleClient:
     async def _refusal(self, response: aiohttp.ClientResponse) -> Exception:
         try:
             answer = await response.json()
-            message = str(answer["message"])
-        except (ValueError, LookupError, TypeError, aiohttp.ContentTypeError):
+            message = str(answer.get("message") or answer["status"])  # the older API's refusals are a status alone
+        except (ValueError, LookupError, AttributeError, aiohttp.ContentTypeError):
             return self._not_a_shuttle(response.status)
         if response.status == 503:
             return ServiceUnreachableError(message)  # for now: who follows a log goes on when it is back

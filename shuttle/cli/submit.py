@@ -3,20 +3,37 @@
 import json
 import os
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from shuttle.cli.failures import UsageError
-from shuttle.cli.options import DEFAULT_URL, AppId, BuildId, Json, ServiceUrl, Token
+from shuttle.cli.options import DEFAULT_URL, AppId, Json, ServiceUrl, Token
 
 if TYPE_CHECKING:
     from shuttle.cli.client import ShuttleClient, Submission
 
 
+@dataclass(frozen=True, slots=True)
+class _NewSubmission:
+    """A request of the new API."""
+
+    app_id: str
+    build_id: str
+    request: Mapping[str, Any] = field(repr=False)
+
+    async def send(self, client: "ShuttleClient") -> "tuple[str, Submission]":
+        """The build's id, and the answer."""
+        return self.build_id, await client.submit(self.app_id, self.build_id, self.request)
+
+
 def submit(
     app_id: AppId,
-    build_id: BuildId,
+    build_id: Annotated[
+        str | None, typer.Argument(metavar="BUILD", help="The build's id; --legacy: a number, or none.")
+    ] = None,
     *,
     source: Annotated[
         str,
@@ -42,6 +59,14 @@ def submit(
     timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="The build's time limit.")] = None,
     label: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="To find the build by.")] = None,
     metadata: Annotated[str, typer.Option(metavar="JSON", help="Handed back in every status.")] = "",
+    legacy: Annotated[bool, typer.Option("--legacy", help="Ask by the older API, `POST /`.")] = False,
+    space: Annotated[str, typer.Option(help="With --legacy: the app's space; `default` without.")] = "",
+    callback_auth: Annotated[
+        str, typer.Option(metavar="TEXT", help="With --legacy: the Authorization that the status webhook gets.")
+    ] = "",
+    kafka_hosts: Annotated[
+        str, typer.Option(metavar="HOST:PORT,…", help="With --legacy: the brokers that get the log.")
+    ] = "",
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Show the log; exit 1 unless it succeeds.")] = False,
     as_json: Json = False,
     url: ServiceUrl = DEFAULT_URL,
@@ -53,31 +78,65 @@ def submit(
     """
     from shuttle.cli.client import ask
     from shuttle.cli.pack import source_url
+    from shuttle.cli.submit_legacy import LegacySubmission, legacy_submission
     from shuttle.cli.watch import end, working
 
-    secret_arguments = _pairs("--secret-arg", secret_arg)
+    asked: LegacySubmission | _NewSubmission
+    arguments, secret_arguments = _pairs("--arg", arg), _pairs("--secret-arg", secret_arg)
     with working("packing the source"):
+        place = source_url(source)
+    if legacy:
+        _refuse_options(
+            "The older API has nothing like it",
+            {"--pipeline": pipeline, "--secret-arg": secret_arg, "--log-webhook": log_webhook, "--timeout": timeout}
+            | {"--label": label, "--metadata": metadata},
+        )
+        asked = legacy_submission(
+            app_id,
+            build_id,
+            space=space or "default",
+            source=place,
+            destination=destination,
+            arguments=arguments,
+            callbacks=status_webhook or [],
+            callback_auth=callback_auth,
+            kafka_hosts=kafka_hosts,
+        )
+    else:
+        _refuse_options(
+            "Only --legacy has that",
+            {"--space": space, "--callback-auth": callback_auth, "--kafka-hosts": kafka_hosts},
+        )
+        if build_id is None:
+            raise UsageError("Name the BUILD: only with --legacy the service counts an app's builds.")
         request = _without_blanks(
-            source={"url": source_url(source)},
+            source={"url": place},
             destination={"url": destination} if destination else None,
             pipeline=pipeline,
-            arguments={**_pairs("--arg", arg), **secret_arguments},
+            arguments={**arguments, **secret_arguments},
             secret_arguments=sorted(secret_arguments),
             webhooks=_without_blanks(status=status_webhook, logs=log_webhook),
             timeout_seconds=timeout,
             labels=_pairs("--label", label),
         )
-    if metadata:
-        request["metadata"] = _json(metadata)  # {} and "" are values like others
+        if metadata:
+            request["metadata"] = _json(metadata)  # {} and "" are values like others
+        asked = _NewSubmission(app_id, build_id, request)
 
     async def conversation(client: "ShuttleClient") -> None:
         with working("sending the request"):
-            submission = await client.submit(app_id, build_id, request)
-        _tell(app_id, build_id, submission, as_json=as_json and not follow)
+            name, submission = await asked.send(client)
+        _tell(asked.app_id, name, submission, as_json=as_json and not follow)
         if follow:
-            await end(client, app_id, build_id, as_json=as_json)
+            await end(client, asked.app_id, name, as_json=as_json)
 
     ask(url, token, conversation)
+
+
+def _refuse_options(why: str, options: Mapping[str, Any]) -> None:
+    given = [name for name, value in options.items() if value]
+    if given:
+        raise UsageError(f"{', '.join(given)}: {why}; leave it out.")
 
 
 def _tell(app_id: str, build_id: str, submission: "Submission", *, as_json: bool) -> None:

@@ -21,6 +21,16 @@ class BuildDidNotSucceedError(CommandError):
     code = "build_did_not_succeed"
 
 
+class NothingStoppedError(CommandError):
+    """The build that was to be stopped had ended."""
+
+    code = "nothing_stopped"
+
+
+# A stop that came too late changes none of these.
+_ENDED_OTHERWISE = frozenset({"succeeded", "failed", "timedout"})
+
+
 def status(
     app_id: AppId, build_id: BuildId, as_json: Json = False, url: ServiceUrl = DEFAULT_URL, token: Token = ""
 ) -> None:
@@ -72,8 +82,16 @@ def stop(app_id: AppId, build_id: BuildId, url: ServiceUrl = DEFAULT_URL, token:
     """Stop a build; it ends `stopped` once Jenkins confirms."""
     from shuttle.cli.client import ask
 
-    ask(url, token, lambda client: client.stop(app_id, build_id))
+    ask(url, token, lambda client: _stop(client, app_id, build_id))
     print(f"{app_id} {build_id} will be stopped", file=sys.stderr)
+
+
+async def _stop(client: "ShuttleClient", app_id: str, build_id: str) -> None:
+    if await client.stop(app_id, build_id) == "OK":
+        return
+    state = (await client.build(app_id, build_id))["state"]
+    if state in _ENDED_OTHERWISE:
+        raise NothingStoppedError(f"{app_id} {build_id} had {state} already.")
 
 
 def builds(

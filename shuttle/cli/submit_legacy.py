@@ -1,0 +1,120 @@
+"""`shuttle submit --legacy`: its options as a request of the older API, with ids made up where none are given."""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from shuttle.cli.failures import ServiceRefusedError, UsageError
+
+if TYPE_CHECKING:
+    from shuttle.cli.client import ShuttleClient, Submission
+
+_UUID_CHARACTERS = 36
+
+
+@dataclass(frozen=True, slots=True)
+class LegacySubmission:
+    """A body for `POST /`, and what the read side will call that build; `build_id` None = the service numbers it."""
+
+    app_id: str
+    build_id: str | None
+    build_uuid: str
+    body: Mapping[str, Any] = field(repr=False)
+
+    async def send(self, client: "ShuttleClient") -> "tuple[str, Submission]":
+        """The build's number, and the answer."""
+        try:
+            submission = await client.submit_legacy(self.body)
+        except ServiceRefusedError as error:
+            if "gm_registry_host" in self.body:
+                raise
+            # The service's own answer has to be in words that its clients know.
+            raise ServiceRefusedError(
+                f"{error.message} Without --destination, DOCKER_REGISTRY_HOST and DOCKER_REPO of the service name the"
+                " image."
+            ) from None
+        if self.build_id is not None:
+            return self.build_id, submission
+        try:
+            return await client.number_of(self.app_id, self.build_uuid), submission
+        except ServiceRefusedError as error:
+            raise ServiceRefusedError(
+                f"{self.app_id} is being built (uuid {self.build_uuid}), but its number is not told: {error.message}"
+            ) from None
+
+
+def legacy_submission(
+    app: str,
+    number: str | None,
+    *,
+    space: str,
+    source: str,
+    destination: str,
+    arguments: Mapping[str, str],
+    callbacks: list[str],
+    callback_auth: str,
+    kafka_hosts: str,
+) -> LegacySubmission:
+    """What the options mean to the older API. An app is named by `<app>-<app_uuid>`, or has the uuid of its space.
+
+    The same app, space and number have the same build uuid each time, so that a repeat is one; without a number each
+    is a new build. Raises UsageError.
+    """
+    name, app_uuid = _app_of(app, space)
+    if number is not None and not (number.isascii() and number.isdigit()):
+        raise UsageError(f"BUILD {number}: the older API takes a whole number, or none and counts itself.")
+    if len(callbacks) > 1:
+        raise UsageError("--status-webhook: the older API calls one URL back.")
+    build_number = None if number is None else int(number)
+    build_uuid = str(uuid.uuid4() if number is None else uuid.uuid5(uuid.UUID(app_uuid), f"{name}/{build_number}"))
+    body = {
+        "app": name,
+        "space": space,
+        "app_uuid": app_uuid,
+        "build_uuid": build_uuid,
+        "build_number": build_number,
+        "sources": source,
+        "build_args": arguments,
+        "callback": callbacks[0] if callbacks else None,
+        "callback_auth": callback_auth,
+        "kafka_hosts": kafka_hosts,
+        **_registry(destination),
+    }
+    filled = {name: value for name, value in body.items() if value not in (None, "", {})}
+    build_id = None if build_number is None else str(build_number)
+    return LegacySubmission(f"{name}-{app_uuid}", build_id, build_uuid, filled)
+
+
+def _app_of(app: str, space: str) -> tuple[str, str]:
+    name, dash, last = app[: -_UUID_CHARACTERS - 1], app[-_UUID_CHARACTERS - 1 : -_UUID_CHARACTERS], app[-36:]
+    if name and dash == "-" and _is_uuid(last):
+        return name, last
+    return app, str(uuid.uuid5(uuid.NAMESPACE_URL, f"shuttle:{space}/{app}"))
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        return str(uuid.UUID(text)) == text.lower()
+    except ValueError:
+        return False
+
+
+def _registry(destination: str) -> dict[str, Any]:
+    """The app's own name follows the repository, so what is named here is where images of all apps are."""
+    if not destination:
+        return {}
+    from shuttle.errors import InvalidRequestError
+    from shuttle.request.image import parse_image
+
+    try:
+        image = parse_image(destination, "--destination")
+    except InvalidRequestError as error:
+        raise UsageError(f"--destination: {error.message}") from None
+    if image.tag is not None or image.digest is not None:
+        raise UsageError("--destination: leave the tag out; the older API tags 1.<number> and latest.")
+    fields: dict[str, Any] = {"gm_registry_host": image.registry, "gm_registry_repo": image.repository}
+    if image.credentials is not None:
+        auth = {"username": image.credentials.user, "password": image.credentials.password}
+        fields["gm_registry_auth"] = auth
+    return fields
