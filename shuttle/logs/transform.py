@@ -1,5 +1,6 @@
 """Jenkins' raw bytes to the log's bytes: a pure function of the bytes and the rules, however the bytes are cut."""
 
+import re
 from collections.abc import Mapping
 from copy import copy
 from typing import Self
@@ -16,6 +17,7 @@ LOG_CUT = b"-----> The log ends here: it has reached SHUTTLE_MAX_LOG_BYTES. The 
 _BLOCK_BYTES = 64 * 1024
 # An incomplete UTF-8 sequence at the end of a prefix: at most 3 bytes that more input could change.
 _UNDECIDED_BYTES = 4
+_LONE_CR = re.compile(rb"\r(?!\n)")
 
 
 class LogTransform:
@@ -106,8 +108,7 @@ class LogTransform:
         return self._within_cap(self._transformed(lines)) + self._cut_unfinished()
 
     def _transformed(self, lines: bytes) -> bytes:
-        # Split and join: 1.4 times as fast as `replace` where every line has its CRLF (measured), as Jenkins' have.
-        lines = _repaired(b"\n".join(lines.split(b"\r\n")) if b"\r\n" in lines else lines)
+        lines = _repaired(_with_lf(lines))
         if len(lines) > self._max_line_bytes:
             return self._transformed_one_by_one(lines)
         return self._masker.mask(self._engine.removed_from(lines) if self._engine else lines)
@@ -159,5 +160,18 @@ def transform_line(text: str, rules: LogRules, *, written_bytes: int = 0) -> str
     return LogTransform(rules, written_bytes=written_bytes).own_lines(text).decode()
 
 
+def _with_lf(lines: bytes) -> bytes:
+    """CRLF becomes LF. Where each CR is of a CRLF, as in what Jenkins sends, dropping them all is twice as fast."""
+    if b"\r" not in lines:
+        return lines
+    return lines.replace(b"\r\n", b"\n") if _LONE_CR.search(lines) else lines.replace(b"\r", b"")
+
+
 def _repaired(text: bytes) -> bytes:
-    return text if text.isascii() else text.decode(errors="replace").encode()
+    if text.isascii():
+        return text
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return text.decode(errors="replace").encode()
+    return text
