@@ -1,0 +1,107 @@
+"""The worker's sinks: one that fails of a bug goes on from what is acknowledged, and a spool that cannot be opened."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from shuttle.logs import LogReader
+from shuttle.sinks import FinishedAt, Sink, SinkLedger, SinkTarget
+from tests.inprocess import Shuttle, running_shuttle
+from tests.receivers import Receiver
+
+# Ends without a Jenkins, with a log that says why.
+NO_ARCHIVE = "data:,nothing-of-the-kind"
+
+
+class Buggy:
+    """A sink that does something else instead for a build's first one, and then fails as no sink should."""
+
+    def __init__(self, sink: Sink, build_id: str, instead: Callable[[SinkTarget, SinkLedger], Awaitable[None]]) -> None:
+        self.carried: list[SinkTarget] = []
+        self._sink = sink
+        self._build_id = build_id
+        self._instead = instead
+
+    async def carry(self, target: SinkTarget, log: LogReader, ledger: SinkLedger, finished_at: FinishedAt) -> None:
+        failing = target.build_id == self._build_id and all(each.build_id != target.build_id for each in self.carried)
+        self.carried.append(target)
+        if failing:
+            await self._instead(target, ledger)
+            raise RuntimeError("a bug")
+        await self._sink.carry(target, log, ledger, finished_at)
+
+
+@pytest.fixture
+async def shuttle(tmp_path):
+    async with running_shuttle(tmp_path) as running:
+        yield running
+
+
+def plant(shuttle: Shuttle, build_id: str, instead: Callable[[SinkTarget, SinkLedger], Awaitable[None]]) -> Buggy:
+    sinks = shuttle.worker._sinks
+    buggy = sinks["http"] = Buggy(sinks["http"], build_id, instead)
+    return buggy
+
+
+async def post(shuttle: Shuttle, path: str, *receivers: Receiver) -> None:
+    hooks = {"logs": [receiver.url for receiver in receivers]}
+    answer = await shuttle.post(path, {"source": {"url": NO_ARCHIVE}, "pipeline": "script", "webhooks": hooks})
+    assert answer.status == 200, answer.body
+
+
+async def until_done(shuttle: Shuttle, path: str) -> bytes:
+    """Once all sinks of the build have its log; the log."""
+    await shuttle.until_shown(path, lambda build: {sink["state"] for sink in build["sinks"]} == {"done"})
+    return await shuttle.whole_log(path)
+
+
+async def test_a_sink_that_fails_goes_on_from_what_is_acknowledged(shuttle: Shuttle):
+    async def acknowledge_some(target: SinkTarget, ledger: SinkLedger) -> None:
+        await ledger.acknowledged(target.sink_id, 7)
+
+    async with Receiver() as first, Receiver() as second, Receiver() as others:
+        buggy = plant(shuttle, "failing", acknowledge_some)
+        await post(shuttle, "/app/before", others)
+        await post(shuttle, "/app/failing", first, second)
+        await post(shuttle, "/app/after", others)
+        log = await until_done(shuttle, "/app/failing")
+        for path in ("/app/before", "/app/after"):
+            await until_done(shuttle, path)
+        assert [(each.headers["Shuttle-Log-Offset"], bytes(each.body)) for each in first.exchanges] == [("7", log[7:])]
+        assert [bytes(each.body) for each in second.exchanges] == [log]
+        assert len(others.exchanges) == 2
+    carried = [target for target in buggy.carried if target.build_id == "failing"]
+    assert len(carried) == 3
+    assert carried[0].sink_id == min(target.sink_id for target in carried)
+    assert carried[-1].sink_id == carried[0].sink_id
+
+
+async def test_a_sink_that_fails_at_its_end_rests_and_keeps_no_spool(shuttle: Shuttle):
+    async def end(target: SinkTarget, ledger: SinkLedger) -> None:
+        await ledger.done(target.sink_id, 7)
+
+    async with Receiver() as receiver:
+        buggy = plant(shuttle, "failing", end)
+        await post(shuttle, "/app/failing", receiver)
+        build = await shuttle.until("/app/failing", "failed")
+        await asyncio.gather(*shuttle.worker._carriers.values())
+        await shuttle.until_settled(build["build_uuid"])
+        assert not receiver.exchanges
+    assert len(buggy.carried) == 1
+
+
+async def test_a_sink_waits_for_a_spool_that_cannot_be_opened(shuttle: Shuttle):
+    spool = shuttle.data / "spool"
+    away = spool.rename(spool.with_name("away"))
+    spool.write_text("not a directory")
+    async with Receiver() as receiver:
+        await post(shuttle, "/app/1", receiver)
+        build = await shuttle.until("/app/1", "failed")
+        assert build["sinks"][0]["state"] != "done"
+        assert not receiver.exchanges
+        spool.unlink()
+        away.rename(spool)
+        log = await until_done(shuttle, "/app/1")
+        assert [bytes(each.body) for each in receiver.exchanges] == [log]
+    assert log.startswith(b"-----> ")
