@@ -9,14 +9,20 @@ from urllib.parse import urlsplit
 from xml.etree.ElementTree import SubElement, tostring
 
 from defusedxml.ElementTree import fromstring
-from sqlalchemy.exc import SQLAlchemyError
 
 from jenkins_pipelines.catalogue import PIPELINES
 from jenkins_pipelines.models import Rendered
 from jenkins_pipelines.render import render
 from shuttle.app import object_store
 from shuttle.cli.sink_examination import examine_sink
-from shuttle.errors import ForeignJobError, JenkinsRefusedError, JobNotReadyError, SettingsError, ShuttleError
+from shuttle.errors import (
+    ForeignJobError,
+    JenkinsRefusedError,
+    JobNotReadyError,
+    SettingsError,
+    ShuttleError,
+    StoreError,
+)
 from shuttle.jenkins import Jenkins
 from shuttle.jenkins.client import JenkinsClient
 from shuttle.outgoing.tls import tls_context
@@ -104,9 +110,13 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
         # Its lock file is held: whoever holds it uses the very file that we would look at.
         yield _fine("database", f"{path} is in use by a running shuttle.")
         return
-    except (SQLAlchemyError, OSError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(getattr(error, "orig", type(error).__name__))
-        yield _problem("database", f"{path}: {reason}; set SHUTTLE_DATA_DIR to a directory that can be written.")
+    except StoreError as error:
+        yield _problem("database", f"{path}: {error}")
+        return
+    except OSError as error:
+        yield _problem(
+            "database", f"{path}: {error.strerror}; set SHUTTLE_DATA_DIR to a directory that can be written."
+        )
         return
     yield _fine("database", f"{path} can be written; its schema is {revision}.")
     free_bytes = shutil.disk_usage(path.parent).free

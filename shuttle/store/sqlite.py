@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.pool import StaticPool
 
 from shuttle.errors import SettingsError, StoreError
+from shuttle.store.troubles import unusable
 
 Result = TypeVar("Result")
 
@@ -111,10 +112,7 @@ class SqliteDatabase:
 
 
 def _told(error: Exception) -> Exception:
-    if isinstance(error, sa.exc.SQLAlchemyError):
-        detail = str(getattr(error, "orig", None) or type(error).__name__)
-        return StoreError(f"The database cannot be used now ({detail}); check the disk and the file's permissions.")
-    return error
+    return unusable(error) if isinstance(error, sa.exc.SQLAlchemyError) else error
 
 
 def _answer(group: list[_Asked], results: list[Any]) -> None:

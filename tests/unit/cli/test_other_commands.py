@@ -48,6 +48,22 @@ def test_a_port_that_is_taken_is_said_in_one_sentence(tmp_path):
     assert "Traceback" not in served.stderr
 
 
+@pytest.mark.parametrize("command", ["serve", "migrate", "doctor"])
+def test_a_full_disk_is_said_in_one_sentence(tmp_path, command):
+    began = subprocess.run(
+        ["/bin/sh", "-c", f'ulimit -f 20; exec "$0" -m shuttle {command}', sys.executable],
+        cwd=Path(__file__).parents[3],
+        env={**os.environ, "PORT": "0", "SHUTTLE_DATA_DIR": str(tmp_path / "data")},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=50,
+    )
+    assert began.returncode == 1, began.stderr
+    assert "The database cannot be used now (disk I/O error); check the disk" in began.stdout + began.stderr
+    assert "Traceback" not in began.stderr
+
+
 async def test_pipelines_are_listed_with_the_default_marked(run):
     names = {line.split("\t")[0]: line.split("\t")[1] for line in (await run("pipelines", "list")).out.splitlines()}
     assert names == {"docker-image": "default", "script": ""}
