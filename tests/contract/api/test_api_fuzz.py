@@ -8,25 +8,18 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.contract.examples import ask, quickly, runner, texts, values
 from tests.inprocess import Answer, Shuttle, running_shuttle, script_request
 
 GOOD = script_request()
 SEEN = script_request()
 _NUMBERS = count()
 
-texts = st.text(max_size=30) | st.sampled_from(
-    ["", "\0", "\ud800", "http://h/", "https://u:p@h:1/x?y#z", "docker://h/o/r:t", "data:,x", "data:;base64,eA==",
-     "kafka://h/t", "failover(http://a/)", "http://[::1]/", "http://h:99999/", "script", "sha256:" + "0" * 64, "é" * 20]
-)  # fmt: skip
-numbers = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
-values = st.recursive(
-    st.none() | st.booleans() | numbers | texts,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
-    max_leaves=8,
-)
+__all__ = ["runner"]  # a fixture
+
 FIELDS = ("source", "destination", "webhooks", "metadata", "human_readable_info", "arguments", "secret_arguments",
           "pipeline", "timeout_seconds", "labels", "resume_from")  # fmt: skip
 PARTS = ("url", "checksum", "image", "tags", "status", "logs", "headers", "name", "options", "dockerfile")
@@ -44,26 +37,10 @@ segments = st.text(max_size=12) | st.text(string.printable, max_size=12)
 
 
 @pytest.fixture(scope="module")
-def runner():
-    """A loop of this module's own: hypothesis calls its examples one by one, outside of any loop."""
-    with asyncio.Runner() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def fuzzed(runner: asyncio.Runner, tmp_path_factory: pytest.TempPathFactory):
     opened = running_shuttle(tmp_path_factory.mktemp("fuzz"), SHUTTLE_QUEUE_LIMIT="1000000")
     yield runner.run(opened.__aenter__())
     runner.run(opened.__aexit__(None, None, None))
-
-
-def ask(runner: asyncio.Runner, request: Any) -> Answer:
-    async def in_time() -> Answer:
-        async with asyncio.timeout(5):
-            answer: Answer = await request
-            return answer
-
-    return runner.run(in_time())
 
 
 def is_of_the_family(answer: Answer) -> None:
@@ -76,11 +53,6 @@ def is_of_the_family(answer: Answer) -> None:
     assert answer.json["code"]
     assert answer.json["message"].endswith(".")
     assert "\n" not in answer.json["message"]
-
-
-quickly = settings(
-    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
-)
 
 
 @quickly

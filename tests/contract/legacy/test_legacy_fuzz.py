@@ -1,0 +1,98 @@
+"""Whatever is sent to the older API: an answer of its own or of the family, and what is accepted can be built."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.contract.agent_caller import agent_of_uuid
+from tests.contract.examples import ask, quickly, runner, texts, values
+from tests.contract.legacy.caller import OK, LegacyApp
+from tests.inprocess import Answer, Shuttle, running_shuttle
+
+__all__ = ["runner"]  # a fixture
+
+FIELDS = [
+    "app",
+    "space",
+    "app_uuid",
+    "build_uuid",
+    "sources",
+    "build_number",
+    "gm_registry_host",
+    "gm_registry_repo",
+    "gm_registry_auth",
+    "build_args",
+    "build_opts",
+    "build_options",
+    "kafka_hosts",
+    "callback",
+    "callback_auth",
+    "docker_registry",
+    "docker_login",
+    "docker_password",
+    "sha",
+    "org",
+    "branch",
+    "repo",
+    "unknown",
+]
+PARTS = ("username", "password", "auth", "A", "a-b", "PATH", "API_KEY", "1", "")
+changes = st.dictionaries(
+    st.sampled_from(FIELDS), texts | values | st.dictionaries(st.sampled_from(PARTS), texts | values), max_size=3
+)
+WORDS = {"Bad Request - missing fields.", "Bad Request - build uuid is invalid."}
+
+
+@pytest.fixture(scope="module")
+def fuzzed(runner: asyncio.Runner, tmp_path_factory: pytest.TempPathFactory):
+    opened = running_shuttle(tmp_path_factory.mktemp("fuzz"))
+    yield runner.run(opened.__aenter__())
+    runner.run(opened.__aexit__(None, None, None))
+
+
+def is_an_answer(answer: Answer) -> None:
+    if answer.status == 200:
+        assert answer.body == OK
+        return
+    assert answer.status == 400, answer.body
+    if answer.json["status"] not in WORDS:
+        assert answer.json["status"] == "error"
+        assert answer.json["field"]
+        assert answer.json["message"].endswith(".")
+        assert "\n" not in answer.json["message"]
+
+
+@quickly
+@given(change=changes)
+def test_any_fields(runner: asyncio.Runner, fuzzed: Shuttle, change: dict[str, Any]):
+    app = LegacyApp(fuzzed)
+    body = app.request() | change
+    answer = ask(runner, app.post(body))
+    is_an_answer(answer)
+    if answer.status == 200:
+        assert ask(runner, app.post(body)).body == OK
+        build_uuid = body["build_uuid"].lower()
+        build = runner.run(app.record(build_uuid))
+        if not build.state.final:
+            assert runner.run(runner_environment(fuzzed, build_uuid))
+        path = f"/{build.app_id}/{build.build_id}"
+        status = ask(runner, fuzzed.get(f"{path}/status")).json
+        assert (status["id"], status["type"]) == (int(build.build_id), "jenkins")
+        assert ask(runner, fuzzed.delete(path)).body == OK
+
+
+async def runner_environment(fuzzed: Shuttle, build_uuid: str) -> dict[str, bytes]:
+    """What its agent would get."""
+    return await (await agent_of_uuid(fuzzed, build_uuid)).files("environment")
+
+
+@quickly
+@given(body=values)
+def test_any_json(runner: asyncio.Runner, fuzzed: Shuttle, body: Any):
+    answer = ask(runner, fuzzed.post("/", json.dumps(body).encode()))
+    assert answer.status == 400
+    assert answer.json["status"] in WORDS | {"error"}
