@@ -14,6 +14,7 @@ _CANDIDATE = re.compile(
     rb"^(?:\[Pipeline\] |Started by |Running |Resuming build at |Ready to run at |Waiting to resume part of )",
     re.MULTILINE,
 )
+_USUAL_CANDIDATE = re.compile(rb"\n(?:\[Pipeline\] |Resuming build at )")
 _DATE = rb"[A-Z][a-z]{2} [A-Z][a-z]{2} \d\d \d\d:\d\d:\d\d \S+ \d{4}"
 _RUNNING_ON = re.compile(rb"Running on .+ in (?:/|[A-Za-z]:\\).*")
 _RESUMED = re.compile(rb"Resuming build at " + _DATE + rb" after Jenkins restart")
@@ -43,29 +44,28 @@ class EngineLines:
         }
 
     def removed_from(self, lines: bytes) -> bytes:
-        """`lines`, each ending in LF, without the engine's; text without any passes at the speed of two searches."""
+        """`lines`, each ending in LF, without the engine's; text without any passes at the speed of one search."""
         kept: list[bytes] = []
         shown = 0
-        has_resuming = _RESUMING in lines
-        start = self._next_candidate(lines, 0, has_resuming)
+        start = self._next_candidate(lines, 0)
         while start >= 0:
             end = lines.index(b"\n", start)
             if self.owns(lines[start:end]):
                 kept.append(lines[shown:start])
                 shown = end + 1
-            start = self._next_candidate(lines, end + 1, has_resuming)
+            start = self._next_candidate(lines, end + 1)
         return b"".join((*kept, lines[shown:])) if shown else lines
 
-    def _next_candidate(self, lines: bytes, at: int, has_resuming: bool) -> int:
+    def _next_candidate(self, lines: bytes, at: int) -> int:
         """Where the next line starts, from the line at `at` on, that `owns` may claim; -1 = there is none."""
-        if has_resuming or self._in_header or self._nodes_awaited or self._resuming:
+        if self._in_header or self._nodes_awaited or self._resuming:
             candidate = _CANDIDATE.search(lines, at)
             return candidate.start() if candidate else -1
-        # Nearly every log is nearly always here: a plain search is 10 times as fast as the expression.
-        if lines.startswith(_STEP, at):
+        # Nearly every log is nearly always here: an expression that begins with the LF is 10 times as fast.
+        if lines.startswith((_STEP, _RESUMING), at):
             return at
-        before = lines.find(b"\n" + _STEP, at)
-        return before + 1 if before >= 0 else -1
+        before = _USUAL_CANDIDATE.search(lines, at)
+        return before.start() + 1 if before else -1
 
     def owns(self, line: bytes) -> bool:
         """Whether `line`, the next one and without its LF, is the engine's."""
