@@ -38,7 +38,8 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 
 scenarios: $(VENV)/.installed-dev
-	env -u JENKINS_URL $(BIN)/python -m pytest tests/scenarios $(ARGS)
+	@# They wait more than they work.
+	env -u JENKINS_URL $(BIN)/python -m pytest -n 2 --dist loadfile tests/scenarios $(ARGS)
 
 test-real: $(VENV)/.installed-dev
 	tests/real/install

@@ -14,12 +14,13 @@ from aiohttp import web
 
 from tests.product import Product, running_product
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(400)
 FOLLOWERS = 20
 BUILDS = 50
-# With and without by turns, so that whatever else this machine does falls on both alike.
-TURNS = 4
-TURN_SECONDS = 3
+# With and without by turns, so that whatever else this machine does falls on both; it only ever adds, so the best turn
+# of each is what is compared, and readers that slow others down would do so in every turn.
+TURNS = 5
+TURN_SECONDS = 2.5
 # 8 MB: far more than all buffers of the kernel and of ours between the log and its slow readers.
 LONG = "seq -f '%0099.0f' 1 80000"
 # 1 KB/s, and a receiver whose kernel takes little in advance.
@@ -40,13 +41,13 @@ async def test_slow_readers_slow_nobody_down(tmp_path: Path):
         each_bytes = []
         for turn in range(TURNS):
             await _long_build(product, f"without{turn}", [])
-            await lines.listen("without", TURN_SECONDS)
+            await lines.listen(f"without{turn}", TURN_SECONDS)
             before_bytes = _resident_bytes(product)
             await _long_build(product, f"with{turn}", [f"{slow.sink_url}/log"])
             for _ in range(FOLLOWERS):
                 await slow.follow(product, f"with{turn}")
             await slow.until_taken(FOLLOWERS + 1)
-            await lines.listen("with", TURN_SECONDS)
+            await lines.listen(f"with{turn}", TURN_SECONDS)
             each_bytes.append((_resident_bytes(product) - before_bytes) / (FOLLOWERS + 1))
             [sink] = (await product.build(f"with{turn}", "1"))["sinks"]
             assert sink["state"] in {"live", "behind"}
@@ -55,15 +56,16 @@ async def test_slow_readers_slow_nobody_down(tmp_path: Path):
         (tmp_path / "talk.gate").touch()
         for number in range(BUILDS):
             await product.until_state(f"talk{number}", "1", "succeeded", seconds=60)
-    without, with_them = (statistics.median(lines.took_seconds[name]) for name in ("without", "with"))
-    print(
-        f"a line of {BUILDS} running builds took {without * 1000:.0f} ms ({len(lines.took_seconds['without'])} lines) "
-        f"without slow readers, {with_them * 1000:.0f} ms ({len(lines.took_seconds['with'])} lines) with (medians)"
-    )
-    shown = ", ".join(f"{size / 1024:.0f}" for size in each_bytes)
-    print(f"each of {FOLLOWERS + 1} slow readers took {shown} KiB in {TURNS} turns")
-    assert with_them <= without * FACTOR
+    without, with_them = lines.medians("without"), lines.medians("with")
+    for turns, when in ((without, "without slow readers"), (with_them, f"with {FOLLOWERS + 1}")):
+        print(f"a line of {BUILDS} running builds took {_shown(turns, 1000)} ms {when} (medians of {TURNS} turns)")
+    print(f"each slow reader took {_shown(each_bytes, 1 / 1024)} KiB")
+    assert min(with_them) <= min(without) * FACTOR
     assert statistics.median(each_bytes) <= READER_BYTES
+
+
+def _shown(values: list[float], factor: float) -> str:
+    return ", ".join(f"{value * factor:.0f}" for value in values)
 
 
 # --- the other builds: each says twice a second what time it is
@@ -86,6 +88,10 @@ class Lines:
             self._arrived.clear()
             await self._arrived.wait()
         self._turn = None
+
+    def medians(self, prefix: str) -> list[float]:
+        """Of each turn."""
+        return [statistics.median(self.took_seconds[f"{prefix}{turn}"]) for turn in range(TURNS)]
 
     async def take(self, request: web.Request) -> web.Response:
         """One build's log, to its end."""
