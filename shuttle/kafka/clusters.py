@@ -92,14 +92,24 @@ class _Cluster:
             producer = await self._producer(deadline)
         finally:
             self._waiting -= 1
-        self._sending[producer] = self._sending.get(producer, 0) + 1
+        self._enter(producer)
         try:
             left_seconds = max(deadline - asyncio.get_running_loop().time(), 0)
             lane = await producer.lane(topic, key, self._limits, left_seconds)
         except BaseException:
             self._over(producer)
             raise
-        return HeldLane(lane, partial(self._over, producer))
+        return HeldLane(lane, partial(self._over, producer), partial(self._regain, producer))
+
+    def _regain(self, producer: Producer) -> bool:
+        """One sender more, unless it takes no further sends."""
+        if not producer.usable:
+            return False
+        self._enter(producer)
+        return True
+
+    def _enter(self, producer: Producer) -> None:
+        self._sending[producer] = self._sending.get(producer, 0) + 1
 
     async def _producer(self, deadline: float) -> Producer:
         """The one in use, or a new one; all who need it await the same start, which ends with its own timeout."""

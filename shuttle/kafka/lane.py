@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain, islice
 
 from aiokafka.errors import MessageSizeTooLargeError, RecordListTooLargeError
@@ -115,13 +116,22 @@ class Lane:
 
         Or that nobody's records were acknowledged: not within `left_seconds`, or later not for the patience.
         """
-        while not shipment.arrived.done():
+        loop, arrived = asyncio.get_running_loop(), shipment.arrived
+        while not arrived.done():
             before = self._acknowledged
-            await asyncio.wait((shipment.arrived,), timeout=left_seconds)
-            if self._acknowledged == before and not shipment.arrived.done():
+            # A thousand logs wait here ten times a second: `asyncio.wait` takes twice the time of a future of our own.
+            woken = loop.create_future()
+            timer = loop.call_later(left_seconds, _wake, woken, arrived)
+            arrived.add_done_callback(wake := partial(_wake, woken))
+            try:
+                await woken
+            finally:
+                timer.cancel()
+                arrived.remove_done_callback(wake)
+            if self._acknowledged == before and not arrived.done():
                 raise self._explain(TimeoutError())
             left_seconds = patience_seconds
-        shipment.arrived.result()
+        arrived.result()
 
     async def _run(self) -> None:
         try:
@@ -206,3 +216,8 @@ class Lane:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         self._fail(KafkaUnavailableError("The connection to Kafka was closed."))
+
+
+def _wake(sleeper: asyncio.Future[None], _arrived: asyncio.Future[None]) -> None:
+    if not sleeper.done():
+        sleeper.set_result(None)

@@ -11,10 +11,14 @@ from shuttle.kafka.lane import Lane, Shipment, SmallerBatchesError
 
 @dataclass(frozen=True, slots=True)
 class HeldLane:
-    """A lane whose producer stays until `release` is called, once."""
+    """A lane whose producer stays until `release` is called.
+
+    `regain` holds it once more, if it can still be used: an open log sends a line every now and then.
+    """
 
     lane: Lane
     release: Callable[[], None]
+    regain: Callable[[], bool]
 
 
 class LaneStream:
@@ -27,6 +31,7 @@ class LaneStream:
         self._hold = hold
         self._key = key
         self._held: HeldLane | None = None
+        self._last: HeldLane | None = None
         self._under_way: deque[Shipment] = deque()
         self._sign_of_life_at = 0.0
 
@@ -34,8 +39,13 @@ class LaneStream:
         """See the port."""
         if self._held is None:
             self._sign_of_life_at = asyncio.get_running_loop().time()
-            self._held = await self._hold(patience_seconds)
+            self._held = await self._lane(patience_seconds)
         self._under_way.append(self._held.lane.queue(self._key, records))
+
+    async def _lane(self, patience_seconds: float) -> HeldLane:
+        if self._last is None or not self._last.regain():
+            self._last = await self._hold(patience_seconds)
+        return self._last
 
     async def acknowledged(self, patience_seconds: float) -> None:
         """See the port."""

@@ -110,3 +110,41 @@ async def test_smaller_batches_are_found_without_losing_the_order(make_clusters)
         for _ in range(4):
             await stream.acknowledged(PATIENCE_SECONDS)
         assert numbers(running) == list(range(4 * PORTION))
+
+
+async def test_a_stream_that_rests_keeps_no_connection_and_goes_on(make_clusters):
+    async with broker() as running:
+        stream = stream_to(make_clusters(SHUTTLE_KAFKA_IDLE_SECONDS="0.05"), running)
+        await put(stream, 0)
+        await stream.acknowledged(PATIENCE_SECONDS)
+        async with asyncio.timeout(10):
+            while running.writers:
+                await asyncio.sleep(0.01)
+        connections = running.connections
+        for number in (1, 2):
+            await put(stream, number)
+            await stream.acknowledged(PATIENCE_SECONDS)
+        assert running.connections > connections
+        assert numbers(running) == list(range(3 * PORTION))
+
+
+async def test_a_stream_that_rests_leaves_a_producer_that_failed_for_another(make_clusters):
+    async with broker() as running:
+        clusters = make_clusters()
+        stream = stream_to(clusters, running)
+        await put(stream, 0)
+        await stream.acknowledged(PATIENCE_SECONDS)
+        refusals = [87]
+
+        async def refuse_once(api: int) -> int | None:
+            return refusals.pop() if api == PRODUCE and refusals else None
+
+        running.answering = refuse_once
+        other = stream_to(clusters, running)
+        await put(other, 7)
+        with pytest.raises(KafkaUnavailableError):
+            await other.acknowledged(PATIENCE_SECONDS)
+        other.close()
+        await put(stream, 1)
+        await stream.acknowledged(PATIENCE_SECONDS)
+        assert numbers(running) == list(range(2 * PORTION))
