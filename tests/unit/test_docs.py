@@ -17,8 +17,10 @@ from jenkins_pipelines.catalogue import PIPELINES
 from shuttle.build import Build
 from shuttle.cli import app
 from shuttle.events import status_body
+from shuttle.request.legacy import read_legacy_request
+from shuttle.request.legacy_shape import LegacyBody
 from shuttle.request.parse import parse_build_request
-from shuttle.settings import Settings, load_settings
+from shuttle.settings import NAMES_WITHOUT_EFFECT, Settings, load_settings
 
 _ROOT = Path(__file__).parents[2]
 _PAGES = sorted([*_ROOT.glob("*.md"), *_ROOT.joinpath("docs").glob("*.md")])
@@ -135,3 +137,36 @@ def test_the_status_in_the_documents_is_what_receivers_get():
     build = Build(build_uuid="u", app_id="shop", build_id="42", accepted_at=at, deadline_at=at)
     sent = status_body(build, status="succeeded", building=False, at=at, sequence=3, artifacts=[])
     assert list(json.loads(shown)) == list(json.loads(sent))
+
+
+def test_the_same_build_is_the_same_by_both_apis():
+    older, new = (_one_build(api) for api in ("older", "new"))
+    settings = load_settings({})
+    asked = read_legacy_request(older, settings, PIPELINES["docker-image"], ())
+    parsed = parse_build_request(new, settings, PIPELINES)
+    assert asked.numbered(42).request == parsed.request
+    assert f"`POST /{asked.app_id}/42`" in _migration()
+
+
+def test_the_migration_says_what_becomes_of_every_old_setting_and_field():
+    rows = re.findall(r"^\| (`.*?) \|", _migration(), re.MULTILINE)
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert set(NAMES_WITHOUT_EFFECT) | set(LegacyBody.model_fields) <= named
+    old = {name.upper() for name in Settings.model_fields if not name.startswith("shuttle_")} - {"DATABASE_URL"}
+    assert old <= named
+
+
+def test_the_migration_tells_every_fault_that_has_a_test():
+    faults = _ROOT.joinpath("tests", "contract", "legacy").glob("test_old_fault*.py")
+    tested = {int(number) for page in faults for number in re.findall(r"def test_fault_(\d+)_", page.read_text())}
+    told = {int(number) for number in re.findall(r"^\| (\d+) \|", _migration(), re.MULTILINE)}
+    assert tested == told
+
+
+def _migration() -> str:
+    return (_ROOT / "docs" / "migration.md").read_text(encoding="utf-8")
+
+
+def _one_build(api: str) -> Any:
+    [body] = re.findall(f"<!-- one build: {api} -->\n```json\n(.*?)```", _migration(), re.DOTALL)
+    return json.loads(body)
