@@ -130,6 +130,23 @@ async def job_is_gone(jenkins: Jenkins, job: str) -> None:
             await asyncio.sleep(0.02)
 
 
+async def test_a_job_of_that_name_that_is_somebodys_stays_and_keeps_no_other_from_going(
+    app: LegacyApp, jenkins: Jenkins, builder_notes: Path
+):
+    job, other = job_name_of(app.app_id), LegacyApp(app.shuttle, builder_notes=builder_notes)
+    config = (Path(__file__).parents[2] / "recordings" / "declarative" / "config.xml").read_bytes()
+    headers = {"Content-Type": "application/xml"}
+    assert await jenkins.call("POST", f"/createItem?name={job}", data=config, headers=headers) == 200
+    for each in (app, other):
+        await each.submit(1)
+    assert (await app.until(1))["reason"] == "foreign_job"
+    await other.until(1, "succeeded")
+    for each in (app, other):
+        assert (await each.delete()).body == OK
+    await job_is_gone(jenkins, job_name_of(other.app_id))
+    assert await jenkins.call("GET", f"/job/{job}/api/json") == 200
+
+
 async def test_an_app_that_never_was_is_deleted_all_the_same(waiting: LegacyApp):
     answer = await waiting.delete()
     assert (answer.status, answer.body) == (200, OK)
