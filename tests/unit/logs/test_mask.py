@@ -84,6 +84,15 @@ def test_secrets_that_overlap_leave_no_half_of_either() -> None:
     assert masked(b"aaaaaaaaaa", "aaaaaa") == MASK
 
 
+@pytest.mark.parametrize("count", [1, 6, 20, 100])
+def test_many_secrets_are_each_replaced_also_where_they_overlap_across_groups(count: int) -> None:
+    secrets = [f"{number:03}-secret-{number:03}" for number in range(count)]
+    # Sorted, the first and the last of the patterns are far from each other.
+    secrets += ["000-secret", "zzz-000-secret-000"]
+    text = "\n".join(f"<{secret}> {secret}" for secret in secrets).encode()
+    assert masked(text, *secrets) == b"\n".join([b"<[secret]> [secret]"] * len(secrets))
+
+
 def test_a_cut_inside_a_secret_shows_none_of_it() -> None:
     masker = Masker(["topsecret"])
     assert masker.mask_up_to(b"1 topsecret 2 topsecret", 5) == b"1 [secret]"
