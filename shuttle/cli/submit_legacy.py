@@ -10,8 +10,6 @@ from shuttle.cli.failures import ServiceRefusedError, UsageError
 if TYPE_CHECKING:
     from shuttle.cli.client import ShuttleClient, Submission
 
-_UUID_CHARACTERS = 36
-
 
 @dataclass(frozen=True, slots=True)
 class LegacySubmission:
@@ -87,17 +85,9 @@ def legacy_submission(
 
 
 def _app_of(app: str, space: str) -> tuple[str, str]:
-    name, dash, last = app[: -_UUID_CHARACTERS - 1], app[-_UUID_CHARACTERS - 1 : -_UUID_CHARACTERS], app[-36:]
-    if name and dash == "-" and _is_uuid(last):
-        return name, last
-    return app, str(uuid.uuid5(uuid.NAMESPACE_URL, f"shuttle:{space}/{app}"))
+    from shuttle.request import legacy_app
 
-
-def _is_uuid(text: str) -> bool:
-    try:
-        return str(uuid.UUID(text)) == text.lower()
-    except ValueError:
-        return False
+    return legacy_app(app) or (app, str(uuid.uuid5(uuid.NAMESPACE_URL, f"shuttle:{space}/{app}")))
 
 
 def _registry(destination: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What callers send: its JSON, its ids, and the checked request that comes of it (contract, section 1)."""
 
 from shuttle.request.body import canonical_json, compact_json, decode_json
-from shuttle.request.ids import UUID, decode_id
+from shuttle.request.ids import UUID, decode_id, legacy_app
 from shuttle.request.image import Image
 from shuttle.request.legacy import LegacyRequest, read_legacy_request
 from shuttle.request.model import BuildRequest, ParsedRequest, PipelineKind, Pipelines
@@ -21,6 +21,7 @@ __all__ = [
     "compact_json",
     "decode_id",
     "decode_json",
+    "legacy_app",
     "parse_build_request",
     "read_legacy_request",
     "secrets_of",

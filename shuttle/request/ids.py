@@ -11,6 +11,13 @@ UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-]{0,127}")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _MAX_CHARACTERS = 128
+_LEGACY_APP = re.compile(rf"(?P<app>.+)-(?P<app_uuid>{UUID.pattern})", re.IGNORECASE | re.DOTALL)
+
+
+def legacy_app(app_id: str) -> tuple[str, str] | None:
+    """Name and uuid of an app `<app>-<app_uuid>` of the older API; None = the id has another form."""
+    match = _LEGACY_APP.fullmatch(app_id)
+    return None if match is None else (match["app"], match["app_uuid"])
 
 
 def decode_id(field: str, raw_segment: str) -> str:

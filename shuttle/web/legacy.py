@@ -9,7 +9,7 @@ from aiohttp import web
 from shuttle.build import Api, Build, State
 from shuttle.errors import InvalidRequestError, LegacyRefusalError, NotFoundError
 from shuttle.lifecycle.delete import delete_app
-from shuttle.request import UUID
+from shuttle.request import UUID, legacy_app
 from shuttle.settings import Settings
 from shuttle.web import ACCEPTANCE, PORTS, WORKER
 from shuttle.web.answers import acceptance_headers, json_answer
@@ -20,7 +20,6 @@ OK = {"status": "ok"}
 
 # `stopped` is a word of this route alone; callbacks call it failed.
 _STATUS_WORDS = {State.SUCCEEDED: "succeeded", State.STOPPED: "stopped"}
-_UUID_CHARACTERS = 36
 
 
 async def post_build(request: web.Request) -> web.StreamResponse:
@@ -38,16 +37,10 @@ async def post_build(request: web.Request) -> web.StreamResponse:
 async def delete_app_of_path(request: web.Request) -> web.StreamResponse:
     """`DELETE /{app}-{app_uuid}`: recorded at once; its builds stop, its job goes later. Also fine when absent."""
     app_id = app_id_in(request)
-    if not is_legacy_app(app_id):
+    if legacy_app(app_id) is None:
         raise NotFoundError("Only an app <app>-<app_uuid> can be deleted.")
     await delete_app(app_id, request.app[PORTS])
     return json_answer(OK)
-
-
-def is_legacy_app(app_id: str) -> bool:
-    """Whether it has the form `<app>-<app_uuid>`."""
-    name, app_uuid = app_id[: -_UUID_CHARACTERS - 1], app_id[-_UUID_CHARACTERS:]
-    return bool(name) and app_id[-_UUID_CHARACTERS - 1] == "-" and UUID.fullmatch(app_uuid) is not None
 
 
 def is_old_shuttles(app_id: str, build_id: str, settings: Settings, now: datetime) -> bool:
@@ -55,7 +48,7 @@ def is_old_shuttles(app_id: str, build_id: str, settings: Settings, now: datetim
     until = settings.shuttle_legacy_until
     if until is None or now >= datetime.combine(until, time(), UTC):
         return False
-    return is_legacy_app(app_id) and build_id.isascii() and build_id.isdigit()
+    return legacy_app(app_id) is not None and build_id.isascii() and build_id.isdigit()
 
 
 def status_form(build: Build) -> dict[str, Any]:
@@ -85,7 +78,7 @@ async def is_of_legacy_build(request: web.Request) -> bool:
     except InvalidRequestError:  # no build has such ids
         return False
     builds = await request.app[PORTS].store.builds_of(app_id, build_id)
-    return builds[-1].api is Api.LEGACY if builds else is_legacy_app(app_id)
+    return builds[-1].api is Api.LEGACY if builds else legacy_app(app_id) is not None
 
 
 async def is_legacy_source(request: web.Request) -> bool:

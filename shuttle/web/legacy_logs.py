@@ -10,8 +10,8 @@ from shuttle.errors import InvalidRequestError, NotFoundError, ObjectNotFoundErr
 from shuttle.logs import LogReader
 from shuttle.logs.archive import ArchivedLog
 from shuttle.objects.names import legacy_log_object
+from shuttle.request import legacy_app
 from shuttle.web import PORTS, STREAMING
-from shuttle.web.legacy import is_legacy_app
 from shuttle.web.names import ids_in
 
 _BLOCK_BYTES = 256 * 1024
@@ -26,7 +26,7 @@ async def old_shuttles_log(request: web.Request) -> LogReader:
         app_id, build_id = ids_in(request)
     except InvalidRequestError:
         raise nothing from None
-    if not (is_legacy_app(app_id) and build_id.isascii() and build_id.isdigit()):
+    if not (legacy_app(app_id) and build_id.isascii() and build_id.isdigit()):
         raise nothing
     name = legacy_log_object(app_id, build_id)
     objects = request.app[PORTS].objects

@@ -3,7 +3,7 @@
 import pytest
 
 from shuttle.errors import InvalidRequestError
-from shuttle.request import decode_id
+from shuttle.request import decode_id, legacy_app
 
 
 @pytest.mark.parametrize(
@@ -62,3 +62,18 @@ def test_refuses_what_cannot_be_an_id(segment):
         decode_id("build_id", segment)
     assert caught.value.field == "build_id"
     assert "build_id" in caught.value.message
+
+
+_UUID = "0C3A6C52-6b0e-4a52-9d0b-1f1b1a6a2c11"
+
+
+@pytest.mark.parametrize("app", ["shop", "a-b", "-", "a\nb", _UUID])
+def test_an_app_of_the_older_api_is_its_name_and_its_uuid(app):
+    assert legacy_app(f"{app}-{_UUID}") == (app, _UUID)
+
+
+@pytest.mark.parametrize(
+    "app_id", ["", "shop", "-" + _UUID, _UUID, "shop_" + _UUID, f"shop-{_UUID}1", f"shop-{_UUID} "]
+)
+def test_other_forms_are_none_of_the_older_apis_apps(app_id):
+    assert legacy_app(app_id) is None
