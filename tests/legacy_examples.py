@@ -96,7 +96,7 @@ class _Recorder:
             await self.call("status-pending", "GET", f"/{_APP}/42/status")
             asked.set()
             await self._callbacks(42, "callback-pending", "callback-succeeded")
-            await topic.until(is_finished)
+            await topic.until(is_finished, seconds=60)
             line, end = next(one for one in topic.messages if b"compiling" in one.value), topic.messages[-1]
             self.examples["kafka"] = f"{self._message(line)}\n{self._message(end)}"
 
@@ -154,7 +154,7 @@ class _Recorder:
     async def _callbacks(self, number: int, *names: str | None) -> None:
         """The callbacks of that build, in order; a name of None is known already."""
         ours = lambda: [one for one in self._controller.exchanges if one.target.endswith(f"/{number}") and one.ended]  # noqa: E731
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(90):
             await self._controller.until(lambda: len(ours()) >= len(names))
         for name, exchange in zip(names, ours(), strict=True):
             if name is not None:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.legacy_examples import record, shown, written
 
-pytestmark = pytest.mark.timeout(120)  # they are one conversation from the first POST to a Jenkins that is down
+pytestmark = pytest.mark.timeout(240)  # they are one conversation from the first POST to a Jenkins that is down
 
 
 async def test_every_example_of_the_page_is_what_the_service_answers(tmp_path: Path):
