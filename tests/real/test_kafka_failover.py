@@ -23,9 +23,9 @@ from tests.tcp_proxy import tcp_proxy
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
 
-# The contract's 10 s are for the decision; going over takes a moment more.
+# The contract's 10 s are for the decision; going over takes a moment more, and seconds on a machine that is overloaded.
 _DECISION_SECONDS = 10
-_GOING_SECONDS = 1.5
+_GOING_SECONDS = 5
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
