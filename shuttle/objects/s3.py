@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, TypeVar
@@ -19,7 +19,7 @@ from urllib3.exceptions import HTTPError
 
 from shuttle.errors import ObjectNotFoundError, ObjectStoreError, SettingsError
 from shuttle.objects import ObjectInfo, OpenObject, check_name
-from shuttle.objects.s3_errors import code_of, is_missing, sentence
+from shuttle.objects.s3_errors import code_of, is_below_object, is_missing, sentence
 from shuttle.objects.s3_location import S3Location
 from shuttle.outgoing.tls import TrustedBundle
 
@@ -88,8 +88,8 @@ class S3Store:
     async def put(self, name: str, path: Path, *, content_type: str) -> None:
         """See ObjectStore."""
         check_name(name)
-        with path.open("rb") as source:
-            await self._in_thread("written", lambda: self._put(name, source, content_type))
+        path.stat()  # a missing file is the caller's trouble
+        await self._in_thread("written", lambda: self._put(name, path, content_type))
 
     @asynccontextmanager
     async def open(self, name: str, *, start: int = 0, length: int | None = None) -> AsyncIterator[OpenObject]:
@@ -116,12 +116,12 @@ class S3Store:
     async def delete(self, name: str) -> None:
         """See ObjectStore."""
         check_name(name)
-        await self._in_thread("written", lambda: self._client.delete_object(Bucket=self._bucket, Key=name))
+        await self._in_thread("written", lambda: self._delete(name))
 
     async def check(self) -> None:
         """See ObjectStore."""
         name = f"check~{uuid4().hex}"
-        await self._in_thread("written", lambda: self._put(name, BytesIO(b"can be written"), "text/plain"))
+        await self._in_thread("written", lambda: self._upload(name, BytesIO(b"can be written"), "text/plain"))
         try:
             async with self.open(name) as opened:
                 async for _ in opened.chunks:
@@ -144,10 +144,34 @@ class S3Store:
         while body is not None and (chunk := await self._in_thread("read", lambda: body.read(_CHUNK_BYTES))):
             yield chunk
 
-    def _put(self, name: str, source: BinaryIO, content_type: str) -> None:
-        self._client.upload_fileobj(source, self._bucket, name, ExtraArgs={"ContentType": content_type}, Config=_UPLOAD)
+    def _put(self, name: str, path: Path, content_type: str) -> None:
+        try:
+            self._upload(name, path.open("rb"), content_type)
+        except ClientError as error:
+            if not is_below_object(error):
+                raise
+            self._upload(_beside(name), path.open("rb"), content_type)
+
+    def _upload(self, key: str, source: BinaryIO, content_type: str) -> None:
+        kind = {"ContentType": content_type}
+        with source:
+            self._client.upload_fileobj(source, self._bucket, key, ExtraArgs=kind, Config=_UPLOAD)
+
+    def _delete(self, name: str) -> None:
+        for key in _keys(name):
+            try:
+                self._client.delete_object(Bucket=self._bucket, Key=key)
+            except ClientError as error:
+                if not is_missing(error):
+                    raise
 
     def _open(self, name: str, start: int, length: int | None) -> tuple[ObjectInfo, StreamingBody | None]:
+        for key in _keys(name):
+            with suppress(ObjectNotFoundError):
+                return self._open_key(key, start, length)
+        raise ObjectNotFoundError("There is no such object.")
+
+    def _open_key(self, name: str, start: int, length: int | None) -> tuple[ObjectInfo, StreamingBody | None]:
         """The whole object's facts, and the range; None = there are no bytes in it, which S3 cannot say."""
         whole = start == 0 and length is None
         last = "" if length is None else start + length - 1
@@ -168,12 +192,16 @@ class S3Store:
             raise
 
     def _existing(self, name: str) -> ObjectInfo:
-        info = self._head(name)
+        info = self._head_key(name)
         if info is None:
             raise ObjectNotFoundError("There is no such object.")
         return info
 
     def _head(self, name: str) -> ObjectInfo | None:
+        infos = (self._head_key(key) for key in _keys(name))
+        return next((info for info in infos if info is not None), None)
+
+    def _head_key(self, name: str) -> ObjectInfo | None:
         try:
             answer = self._client.head_object(Bucket=self._bucket, Key=name)
         except ClientError as error:
@@ -183,6 +211,16 @@ class S3Store:
             self._client.head_bucket(Bucket=self._bucket)
             return None
         return ObjectInfo(answer["ContentLength"], answer["ContentType"])
+
+
+def _beside(name: str) -> str:
+    """The key of an object whose name begins with another's, on servers that keep objects as files of folders."""
+    return name.replace("/", "+/")  # no segment of a name has a plus sign
+
+
+def _keys(name: str) -> tuple[str, ...]:
+    """Where an object can be."""
+    return (name, _beside(name)) if "/" in name else (name,)
 
 
 def _close_unwanted(opening: "Future[tuple[ObjectInfo, StreamingBody | None]]") -> None:

@@ -15,10 +15,6 @@ from botocore.exceptions import (
 _WRONG_REGION = "S3_LOCATION does not fit S3_BUCKET: name the region or the endpoint where the bucket is."
 _OVERLOADED = "S3 is overloaded or out of order; the shuttle tries again by itself."
 _NO_BUCKET = "S3_BUCKET names a bucket that is not there: create it, or correct S3_BUCKET or S3_LOCATION."
-_FILES_ONLY = (
-    "This S3 server keeps objects as files of a folder, so artifacts cannot lie beside their build's source: "
-    "S3_LOCATION has to name one that does not."
-)
 _NO_PERMISSION = (
     "S3 refuses the key of S3_ACCESS_KEY: it needs s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket."
 )
@@ -48,7 +44,6 @@ _SENTENCES: Mapping[str, str] = {
     "503": _OVERLOADED,
     "EntityTooLarge": "S3 refuses an object of this size.",
     "QuotaExceeded": "The bucket's quota is used up: make room.",
-    "ObjectParentIsFile": _FILES_ONLY,  # versitygw over a file system
     "XMinioStorageFull": "S3 is out of space: make room.",
 }
 
@@ -69,6 +64,11 @@ def code_of(error: ClientError) -> str:
 def is_missing(error: ClientError) -> bool:
     """The object is not there; a 404 to a HEAD may also mean the bucket."""
     return code_of(error) in {"NoSuchKey", "404"}
+
+
+def is_below_object(error: ClientError) -> bool:
+    """The server keeps objects as files of folders, and one of the name's folders is a file: versitygw, MinIO."""
+    return code_of(error) in {"ObjectParentIsFile", "XMinioParentIsObject"}
 
 
 def sentence(error: Exception, done: str) -> str:

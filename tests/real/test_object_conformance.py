@@ -3,7 +3,6 @@
 import pytest
 import pytest_asyncio
 
-from shuttle.errors import ObjectStoreError
 from shuttle.objects.s3 import S3Store
 from tests.contract.test_objects import *  # noqa: F403 - the tests, and those fixtures that are not replaced below
 from tests.real.object_server import ACCESS_KEY, SECRET_KEY, running_object_server
@@ -24,11 +23,16 @@ async def store(s3_endpoint, s3_bucket):
 
 
 async def test_names_are_apart(store, put):  # type: ignore[no-redef]  # not the suite's
-    """This server keeps objects as files, so that none may be another's folder."""
-    names = ["u1", "u1.log", "U1", "u2/a%2Fb", "u2/a/b", "type", f"u2/{'%C3%A4' * 40}", f"u2/{'x' * 250}"]
+    """This server keeps objects as files, of which none may be another's folder, nor be called `..`."""
+    names = [
+        *("u1", "u1/artifacts", "u1/artifacts/x", "u1.log", "U1", "u1/a%2Fb", "u2/a/b", "type"),
+        *(f"u2/{'%C3%A4' * 40}", f"u2/{'x' * 250}"),
+    ]
     for name in names:
         await put(name, name.encode())
     for name in names:
         assert await read(store, name) == name.encode()  # noqa: F405 - the suite's
-    with pytest.raises(ObjectStoreError, match="beside"):
-        await put("u1/artifacts/x", b"")
+    await store.delete("u1")
+    assert await read(store, "u1/artifacts/x") == b"u1/artifacts/x"  # noqa: F405
+    await store.delete("u1/artifacts/x")
+    assert await store.head("u1/artifacts/x") is None
