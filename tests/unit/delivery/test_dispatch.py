@@ -10,7 +10,7 @@ from shuttle.delivery.deliver import Courier
 from shuttle.delivery.dispatch import MAX_PER_HOST
 from tests.memory_outbox import MemoryOutbox
 from tests.receivers import Exchange
-from tests.unit.delivery.dispatching import dispatching
+from tests.unit.delivery.dispatching import Running, dispatching
 from tests.unit.delivery.status_receiver import StatusReceiver, answers, hangs, receiving, resets
 
 
@@ -58,6 +58,33 @@ async def test_a_new_event_does_not_wait_for_the_pause_of_the_old_one():
         running.outbox.emit("one")
         await running.until_recorded(3)
     assert sequences(receiver) == [b"1", b"1", b"2"]
+
+
+async def test_a_receiver_that_is_down_for_an_hour_hears_everything_in_order():
+    async with receiving(resets) as receiver, dispatching() as running:
+        began_at = running.time.now
+        running.add("one", receiver)
+        for _ in range(3):  # the last one is the final status
+            running.outbox.emit("one")
+        await running.until_recorded(1)
+        while (running.time.now - began_at).total_seconds() < 3600:
+            await next_try(running)
+        assert set(running.outcomes) == {"failed"}
+        receiver.behave = answers(200)
+        tries = len(running.outcomes)
+        await next_try(running)
+        await running.until_recorded(tries + 3)
+    assert running.outcomes[tries:] == ["delivered"] * 3
+    assert sequences(receiver)[tries:] == [b"1", b"2", b"3"]
+    assert set(sequences(receiver)[:tries]) == {b"1"}  # nothing overtook it
+
+
+async def next_try(running: Running) -> None:
+    """Let the clock go on to when the dispatcher tries again, and wait for what comes of it."""
+    tries = len(running.outcomes)
+    await running.time.until_someone_sleeps()
+    running.time.advance(max(running.time.waits()))
+    await running.until_recorded(tries + 1)
 
 
 async def test_gives_up_at_the_end_of_the_schedule_and_on_410():
