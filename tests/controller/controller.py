@@ -166,7 +166,7 @@ class Controller:
             "build_uuid": build.id,
             "app_uuid": app.app_uuid,
             "sources": sources,
-            "build_args": {"AKKERIS_GIT_BRANCH": "main", **variables},
+            "build_args": {"GIT_BRANCH": "main", **variables},
             "callback": f"{self.url}/builds/{build.id}",
             "callback_auth": self.stamp(build.id),
             "gm_registry_host": "registry.example",

@@ -30,9 +30,7 @@ def never_back_to_pending(build: ControllerBuild) -> bool:
 
 async def test_the_life_of_an_app(controller: Controller, product: Product, builder_notes: Path, tmp_path: Path):
     app, gate = ControllerApp("shop"), tmp_path / "gate"
-    built = await controller.create(
-        app, source('echo "  first of $AKKERIS_GIT_BRANCH"', waiting_for(gate), "echo second")
-    )
+    built = await controller.create(app, source('echo "  first of $GIT_BRANCH"', waiting_for(gate), "echo second"))
     await controller.until_status(built, "pending")
     assert built.foreign_build_key == built.number_sent
     lines = await controller.until_logged(built, "  first of main")
@@ -46,7 +44,7 @@ async def test_the_life_of_an_app(controller: Controller, product: Product, buil
     image = f"docker://registry.example/org/{app.key}"
     assert pushed == [f"{image}:1.{built.number_sent}", f"{image}:latest"]
 
-    rebuilt = await controller.rebuild(built, AKKERIS_GIT_BRANCH="other")
+    rebuilt = await controller.rebuild(built, GIT_BRANCH="other")
     await controller.until_status(rebuilt, "succeeded")
     assert "  first of other" in await controller.result(rebuilt)
 
