@@ -5,10 +5,9 @@ from contextlib import suppress
 
 import structlog
 
-from shuttle.build import StopCause
 from shuttle.errors import ForeignJobError, UnavailableError
 from shuttle.lifecycle import Ports
-from shuttle.lifecycle.stop import stop_build
+from shuttle.lifecycle.stop import tell_of_stop
 
 log = structlog.get_logger()
 
@@ -22,8 +21,8 @@ async def delete_app(app_id: str, ports: Ports) -> None:
     Raises:
         StoreError: not recorded, ask again.
     """
-    for build_uuid in await ports.store.delete_app(app_id):
-        await stop_build(build_uuid, StopCause.STOPPED, ports)
+    for build in await ports.store.delete_app(app_id):
+        tell_of_stop(build.build_uuid, ports)
     ports.signals.deleted.set()
 
 

@@ -27,13 +27,16 @@ async def stop_pair(app_id: str, build_id: str, ports: Ports) -> Api | None:
 
 
 async def stop_build(build_uuid: str, cause: StopCause, ports: Ports) -> Build | None:
-    """Record `cause`; end the build here and now if Jenkins cannot have it. None = it was final already."""
+    """Record `cause`, which is the end of a build that Jenkins cannot have. None = it was final already."""
     build = await ports.store.request_stop(build_uuid, cause)
-    if build is not None and build.trigger_attempted_at is None and build.stop_cause is not None:
-        await ports.store.finish(build_uuid, STOP_ENDINGS[build.stop_cause])
+    tell_of_stop(build_uuid, ports)
+    return build
+
+
+def tell_of_stop(build_uuid: str, ports: Ports) -> None:
+    """Wake whoever has to see a recorded stop through."""
     ports.signals.wake(build_uuid)
     ports.signals.wake_worker(build_uuid)
-    return build
 
 
 async def enforce(build_uuid: str, ports: Ports) -> Ending | None:

@@ -4,15 +4,18 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from shuttle.build import Api
+from shuttle.build import Api, Build, StopCause
 from shuttle.store.tables import apps, builds
+from shuttle.store.transitions import request_stop
 
 
-def delete_app(connection: sa.Connection, app_id: str, now: datetime) -> list[str]:
-    """Mark it and give the uuids of its builds that are not over; an unknown app has none."""
+def delete_app(connection: sa.Connection, app_id: str, now: datetime) -> list[Build]:
+    """Mark it and stop its builds, which are given as they are then; an unknown app has none."""
     connection.execute(apps.update().where(apps.c.app_id == app_id).values(deleted_at=now))
     unfinished = (builds.c.app_id == app_id, builds.c.finished_at.is_(None))
-    return list(connection.execute(sa.select(builds.c.build_uuid).where(*unfinished)).scalars())
+    uuids = list(connection.execute(sa.select(builds.c.build_uuid).where(*unfinished)).scalars())
+    stopped = (request_stop(connection, build_uuid, StopCause.STOPPED, now) for build_uuid in uuids)
+    return [build for build in stopped if build is not None]
 
 
 def is_open_to_legacy(connection: sa.Connection, app_id: str) -> bool:

@@ -132,10 +132,14 @@ class Store(Books):
 
     # --- apps
 
-    async def delete_app(self, app_id: str) -> list[str]:
+    async def delete_app(self, app_id: str) -> list[Build]:
         """See `apps.delete_app`."""
         now = self._now()
-        return await self._database.run(lambda connection: apps.delete_app(connection, app_id, now))
+        stopped = await self._database.run(lambda connection: apps.delete_app(connection, app_id, now))
+        for build in stopped:
+            if build.state.final:
+                self._ended(build)
+        return stopped
 
     async def is_open_to_legacy(self, app_id: str) -> bool:
         """See `apps.is_open_to_legacy`."""
@@ -201,7 +205,12 @@ class Store(Books):
     async def request_stop(self, build_uuid: str, cause: StopCause) -> Build | None:
         """See `transitions.request_stop`."""
         now = self._now()
-        return await self._database.run(lambda connection: transitions.request_stop(connection, build_uuid, cause, now))
+        build = await self._database.run(
+            lambda connection: transitions.request_stop(connection, build_uuid, cause, now)
+        )
+        if build is not None and build.state.final:
+            self._ended(build)
+        return build
 
     async def finish(
         self, build_uuid: str, ending: Ending, *, log_bytes: int | None = None, log_sha256: str | None = None
@@ -214,9 +223,12 @@ class Store(Books):
             )
         )
         if result is not None:
-            metrics.ENDED.labels(result.state.value).inc()
-        self.on_event()
+            self._ended(result)
         return result
+
+    def _ended(self, build: Build) -> None:
+        metrics.ENDED.labels(build.state.value).inc()
+        self.on_event()
 
     async def archived(self, build_uuid: str) -> None:
         """See `transitions.archived`."""

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from shuttle.build import (
     FINAL_WORDS,
+    STOP_ENDINGS,
     TRANSITIONS,
     Build,
     Checkpoint,
@@ -175,12 +176,19 @@ def checkpoint(connection: sa.Connection, build_uuid: str, at: Checkpoint) -> No
 
 
 def request_stop(connection: sa.Connection, build_uuid: str, cause: StopCause, now: datetime) -> Build | None:
-    """Record why the build shall stop; the first cause stays. None = unknown or already final."""
+    """Record why the build shall stop; the first cause stays. None = unknown or already final.
+
+    A build that Jenkins cannot have ends in the same transaction: no crash can leave it stopped and without an end.
+    """
     build = by_uuid(connection, build_uuid)
     if build is None or build.state.final:
         return None
     _update(connection, build_uuid, builds.c.stop_cause.is_(None), stop_requested_at=now, stop_cause=cause.value)
-    return by_uuid(connection, build_uuid)
+    build = by_uuid(connection, build_uuid)
+    if build is not None and build.stop_cause is not None and build.trigger_attempted_at is None:
+        ending = STOP_ENDINGS[build.stop_cause]
+        return finish(connection, build_uuid, ending, log_bytes=None, log_sha256=None, now=now)
+    return build
 
 
 def finish(

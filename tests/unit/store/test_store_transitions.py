@@ -125,6 +125,31 @@ async def test_a_stop_forbids_the_trigger(store, vault):
     assert await store.attempt_trigger(build.build_uuid) is None
 
 
+async def test_the_stop_of_a_build_that_jenkins_cannot_have_is_its_end(store, vault, clock):
+    """In one transaction: whoever is killed between two of them would leave it stopped, and without an end."""
+    build = await accepted(store, vault, receivers=[party(vault, "http://r.example/hook")])
+    await staged(store, build.build_uuid)
+    stopped = await store.request_stop(build.build_uuid, StopCause.DEADLINE)
+    assert (stopped.state, stopped.reason) == (State.TIMEDOUT, "deadline")
+    assert await words(store, clock) == [(1, "queued", False), (2, "timedout", False)]
+
+
+async def test_deleting_an_app_stops_its_builds(store, vault):
+    running = await accepted(store, vault, "app", "1")
+    await triggered(store, running.build_uuid)
+    waiting = await accepted(store, vault, "app", "2")
+    over = await accepted(store, vault, "app", "3")
+    await store.finish(over.build_uuid, Ending(State.FAILED, "source_not_found", "No."))
+    other = await accepted(store, vault, "other", "1")
+    stopped = {build.build_uuid: (build.state, build.stop_cause) for build in await store.delete_app("app")}
+    assert stopped == {
+        waiting.build_uuid: (State.STOPPED, StopCause.STOPPED),
+        running.build_uuid: (State.QUEUED, StopCause.STOPPED),
+    }
+    assert (await store.build(other.build_uuid)).stop_cause is None
+    assert not await store.app_is_over("app")
+
+
 async def test_the_first_cause_of_a_stop_stays(store, vault):
     build = await accepted(store, vault)
     await triggered(store, build.build_uuid)
