@@ -195,14 +195,18 @@ class Product:
         return made
 
     async def submit(
-        self, app_id: str, build_id: str, script: str, receiver: Receiver | None = None, **fields: Any
+        self, app_id: str, build_id: str, script: str, receiver: Receiver | None = None, *, asks: int = 1, **fields: Any
     ) -> None:
-        """Ask for a `script` build of a build.sh."""
+        """Ask for a `script` build of a build.sh, and again up to `asks` times while a 503 says to."""
         body: dict[str, Any] = {"source": {"url": data_url({"build.sh": script})}, "pipeline": "script", **fields}
         if receiver is not None:
             body["webhooks"] = {"status": f"{receiver.url}/status", "logs": f"{receiver.url}/log"}
-        async with self.session.post(f"{self.url}/{app_id}/{build_id}", json=body) as response:
-            assert response.status == 200, await response.text()
+        for left in reversed(range(asks)):
+            async with self.session.post(f"{self.url}/{app_id}/{build_id}", json=body) as response:
+                if response.status == 503 and left:
+                    continue
+                assert response.status == 200, await response.text()
+                return
 
     async def build(self, app_id: str, build_id: str) -> dict[str, Any]:
         """The read side's long form."""

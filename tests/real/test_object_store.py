@@ -171,7 +171,7 @@ async def test_a_bad_network_before_the_store(parts):
     network.share = 0.4
     for name, receiver in receivers.items():
         (product.folder / f"{name}.gate").touch()
-        await product.submit(name, "1", gated(product, name), receiver)
+        await product.submit(name, "1", gated(product, name), receiver, asks=20)
     for receiver in receivers.values():
         await receiver.until(lambda receiver=receiver: receiver.final and receiver.log_ended, 60)
     network.calm()

@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -94,7 +95,7 @@ async def _submit(
     """
     direct, product.url = product.url, to_shuttle.url
     script = f"#!/bin/sh\necho ran >> {product.folder}/{number}.ran\nseq 1 {number * 5 + 1}\n"
-    hosted = {"source": {"url": str(URL(f"{to_sources.url}/source") % {"script": script})}}
+    hosted: dict[str, Any] = {"source": {"url": str(URL(f"{to_sources.url}/source") % {"script": script})}}
     try:
         while True:
             with suppress(aiohttp.ClientError):
