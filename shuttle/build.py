@@ -188,11 +188,6 @@ class Build:
         return "pending" if self.state is State.RUNNING else "queued"
 
     @property
-    def in_jenkins(self) -> bool:
-        """Jenkins has, or may have, this build."""
-        return self.trigger_attempted_at is not None and not self.state.final
-
-    @property
     def time_limit_at(self) -> datetime | None:
         """When its time is over; counted from running, so None before."""
         if self.running_at is None:

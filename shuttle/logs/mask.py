@@ -22,11 +22,6 @@ _LINE_END = re.compile(rb"\r?\n")
 _ESCAPE = re.compile(rb"%[0-9A-F]{2}")
 
 
-def unmaskable(secrets: Iterable[str]) -> list[str]:
-    """Those of `secrets` that are under 6 bytes, or have a line that is, and so may appear in the log as they are."""
-    return [secret for secret in secrets if any(0 < len(value) < MIN_SECRET_BYTES for value in _values(secret))]
-
-
 class Masker:
     """Replaces secrets in text made of whole lines; no pattern spans a line, so any split at lines masks alike."""
 

@@ -44,11 +44,6 @@ class LogTransform:
         self._unfinished = bytearray()
 
     @property
-    def capped(self) -> bool:
-        """The byte cap is reached: its notice is the last line, whatever is still fed."""
-        return self._capped
-
-    @property
     def written_bytes(self) -> int:
         """The log's length so far, as the byte cap counts it."""
         return self._written_bytes

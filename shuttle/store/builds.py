@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from shuttle.build import Api, Build, Checkpoint, SourceFacts, State, StopCause
-from shuttle.store.tables import apps, artifacts, builds, events, receivers, sinks, variables
+from shuttle.store.tables import apps, artifacts, builds, events, receivers, sinks
 
 _COLUMNS = [*builds.c, apps.c.job_name, apps.c.controller]
 _JOINED = sa.select(*_COLUMNS).join(apps, apps.c.app_id == builds.c.app_id)
@@ -116,12 +116,6 @@ def artifacts_of(connection: sa.Connection, build_uuid: str) -> list[Artifact]:
     columns = (artifacts.c.name, artifacts.c.size_bytes, artifacts.c.sha256, artifacts.c.content_type)
     query = sa.select(*columns).where(artifacts.c.build_uuid == build_uuid).order_by(artifacts.c.name)
     return [Artifact(*row) for row in connection.execute(query)]
-
-
-def variables_of(connection: sa.Connection, build_uuid: str) -> dict[str, str]:
-    """What the pipeline reported by name and value."""
-    query = sa.select(variables.c.name, variables.c.value).where(variables.c.build_uuid == build_uuid)
-    return dict(connection.execute(query.order_by(variables.c.name)).tuples().all())
 
 
 @dataclass(frozen=True, slots=True)
