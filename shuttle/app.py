@@ -1,6 +1,7 @@
 """The composition root: the only file that names concrete adapters, and the order in which they start and stop."""
 
 import asyncio
+import gc
 import os
 import resource
 import signal
@@ -177,6 +178,7 @@ async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; builds that are under way go on at the next start."""
     configure_logs()
     raise_open_files_limit()
+    collect_less_often()
     for name in names_without_effect(os.environ):
         log.warning("this setting of the old shuttle has no effect", setting=name)
     stop = asyncio.Event()
@@ -228,6 +230,13 @@ def configure_logs() -> None:
         ],
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
+
+
+def collect_less_often() -> None:
+    """Cycles are rare here, and each look for them walks the tasks of all waiting builds: with the interpreter's own
+    thresholds a fifth fewer POSTs a second were accepted (50 connections, four rounds by turns)."""
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 def raise_open_files_limit() -> None:
