@@ -11,8 +11,9 @@ from tests.inprocess import Shuttle, running_shuttle
 from tests.product import archive, data_url
 
 GOOD = archive({"build.sh": "true"})
-# Shorter than the first wait between two tries: a build that counted our own trouble as its source's would end at once.
-HASTY = {"SHUTTLE_STAGE_TIMEOUT_SECONDS": "0.2"}
+# Long enough to fetch in, on a busy machine too; a build that counted our own trouble as its source's would end then.
+STAGE_SECONDS = 2.0
+HASTY = {"SHUTTLE_STAGE_TIMEOUT_SECONDS": str(STAGE_SECONDS)}
 
 
 class Host:
@@ -47,8 +48,13 @@ async def submit(shuttle: Shuttle, path: str, source_url: str) -> None:
     assert answer.status == 200, answer.body
 
 
-async def until_it_waits_for_its_store(shuttle: Shuttle, path: str) -> None:
-    await shuttle.until_shown(path, lambda build: "the keeping of the source" in (build["waiting_for"] or ""))
+async def until_it_still_waits_for_its_store(shuttle: Shuttle, path: str) -> None:
+    """Longer than its source had time to come."""
+    clock = asyncio.get_running_loop().time
+    overdue_at = clock() + STAGE_SECONDS + 0.5
+    await shuttle.until_shown(
+        path, lambda build: clock() > overdue_at and "the keeping of the source" in (build["waiting_for"] or "")
+    )
 
 
 async def test_a_fetched_source_is_kept_later(tmp_path: Path, host: Host):
@@ -56,7 +62,7 @@ async def test_a_fetched_source_is_kept_later(tmp_path: Path, host: Host):
         objects = shuttle.data / "objects"
         objects.write_text("not a directory")
         await submit(shuttle, "/fetched/1", f"{host.url}/whole")
-        await until_it_waits_for_its_store(shuttle, "/fetched/1")
+        await until_it_still_waits_for_its_store(shuttle, "/fetched/1")
         objects.unlink()
         build = await shuttle.until_shown("/fetched/1", lambda build: build["timestamps"]["staged_at"] is not None)
         assert host.asked == ["/whole"]
@@ -73,7 +79,7 @@ async def test_a_source_that_came_with_the_request_is_taken_later(tmp_path: Path
     stored.mkdir()
     async with running_shuttle(tmp_path, **HASTY) as shuttle:
         assert (await shuttle.delete("/sent/1")).status == 200
-        await until_it_waits_for_its_store(shuttle, "/sent/2")
+        await until_it_still_waits_for_its_store(shuttle, "/sent/2")
         stored.rmdir()
         away.rename(stored)
         await shuttle.until_shown("/sent/2", lambda build: build["timestamps"]["staged_at"] is not None)

@@ -27,7 +27,7 @@ GOOD = archive({"build.sh": "true"})
 async def shuttle(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shuttle]:
     """Its Jenkins is down: nothing here may need it."""
     settings = {
-        "SHUTTLE_STAGE_TIMEOUT_SECONDS": "1.2",
+        "SHUTTLE_STAGE_TIMEOUT_SECONDS": "2.5",
         "SHUTTLE_MAX_SOURCE_BYTES": str(MAX_SOURCE_BYTES),
         "SHUTTLE_MAX_EXPANDED_BYTES": "4000000",
         "MAXIMUM_PARALLEL_BUILDS": "20",
