@@ -103,6 +103,13 @@ async def test_a_delete_of_an_unknown_key_of_that_form_while_the_old_shuttles_bu
             assert (await shuttle.delete(path)).status == 422
 
 
+async def test_a_known_build_of_the_new_api_keeps_its_422_while_the_old_shuttles_are_about(tmp_path: Path):
+    async with running_shuttle(tmp_path, SHUTTLE_LEGACY_UNTIL=when(1)) as shuttle:
+        path = LegacyApp(shuttle).path(7)
+        await shuttle.submit(path)
+        assert [(await shuttle.delete(path)).status for _ in range(2)] == [200, 422]
+
+
 async def test_the_new_apis_builds_keep_their_422(shuttle: Shuttle):
     await shuttle.submit("/new-routes/1")
     await shuttle.until("/new-routes/1")
