@@ -27,7 +27,7 @@ from shuttle.sinks.carry import Carrier, Tries
 from shuttle.sinks.kafka import KafkaSender
 from shuttle.sinks.lines import lines_from
 from shuttle.sinks.messages import Messages
-from tests.real.kafka_brokers import LIBRARIES, Brokers, running_brokers
+from tests.real.kafka_brokers import AS_SHIPPED, LIBRARIES, Brokers, running_brokers
 
 LINES = 200_000
 LINE_BYTES = 120
@@ -101,7 +101,7 @@ async def run() -> float:
     ours: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         spool = written_log(Path(folder) / "spool")
-        async with running_brokers(Path(folder) / "kafka", 1) as brokers:
+        async with running_brokers(Path(folder) / "kafka", 1, machine=AS_SHIPPED) as brokers:
             for topic in ("bare", "sink"):
                 await brokers.make_topics(topic)
             target = SinkTarget(

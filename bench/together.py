@@ -17,7 +17,7 @@ from shuttle.outgoing.connector import AddressPolicy
 from shuttle.settings import load_settings
 from shuttle.sinks import SinkTarget
 from shuttle.sinks.kafka import KafkaSender
-from tests.real.kafka_brokers import LIBRARIES, running_brokers
+from tests.real.kafka_brokers import AS_SHIPPED, LIBRARIES, running_brokers
 
 LOG_BYTES = 64 * MIB
 SECRETS = 3
@@ -42,7 +42,7 @@ async def run() -> float:
     three: list[float] = []
     url = f"http://127.0.0.1:{in_process(far_ends)}/log"
     with tempfile.TemporaryDirectory() as folder:
-        async with running_brokers(Path(folder), 1) as brokers:
+        async with running_brokers(Path(folder), 1, machine=AS_SHIPPED) as brokers:
             await brokers.make_topics("logs")
             for _ in range(ROUNDS):
                 for speeds, way in (

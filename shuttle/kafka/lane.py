@@ -13,8 +13,9 @@ from shuttle.errors import KafkaUnavailableError, RecordTooLargeError
 from shuttle.kafka import Record
 from shuttle.kafka.batch import Batch
 
-# What a topic takes by default is 1 MiB (max.message.bytes); half of it is as fast and leaves room for its overhead.
-BATCH_BYTES = 512 * 1024
+# What a topic takes by default is 1 MiB, and 1,000,012 bytes in older ones (max.message.bytes). The larger a batch, the
+# less a record costs the broker.
+BATCH_BYTES = 960 * 1024
 # Packed between two turns of the loop, about 0.5 ms: what is on the wire, and everybody else, goes on meanwhile.
 _RECORDS_AT_ONCE = 400
 

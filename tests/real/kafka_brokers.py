@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from urllib.parse import quote
@@ -25,6 +25,12 @@ SCRAM = "SCRAM-SHA-512"
 # It tells of every broker that is down, many times a second, and here they are down on purpose.
 logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
 _READY_WITHIN_SECONDS = 120
+# A broker that serves within seconds and is small, for tests; and as Kafka's own start script runs it, for figures.
+QUICK_TO_START = ("-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+AS_SHIPPED = (
+    "-Xmx1G", "-Xms1G", "-server", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20",
+    "-XX:InitiatingHeapOccupancyPercent=35", "-XX:+ExplicitGCInvokesConcurrent", "-XX:MaxInlineLevel=15",
+)  # fmt: skip
 # Small, so that a leader that dies or hangs is replaced within seconds; the default is 9 s.
 _SESSION_SECONDS = 3
 
@@ -71,19 +77,18 @@ class Broker:
         """Prepare its folder; it knows the user from the start."""
         user = f"{SCRAM}=[name={USER},password={PASSWORD}]"
         tool = await self._java(
-            "-Xmx64m", "kafka.tools.StorageTool", "format", "-t", cluster_id, "--add-scram", user, "-c"
+            QUICK_TO_START, "kafka.tools.StorageTool", "format", "-t", cluster_id, "--add-scram", user, "-c"
         )
         assert await tool.wait() == 0, self.output()
 
-    async def start(self) -> None:
+    async def start(self, machine: Sequence[str] = QUICK_TO_START) -> None:
         """It runs when this returns, but may not serve yet: see `Brokers.make_topic`."""
-        self._process = await self._java("-Xmx256m", "kafka.Kafka")
+        self._process = await self._java(machine, "kafka.Kafka")
 
-    async def _java(self, memory: str, *words: str) -> asyncio.subprocess.Process:
-        options = (memory, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{LIBRARIES}/*")
+    async def _java(self, machine: Sequence[str], *words: str) -> asyncio.subprocess.Process:
         with self._output.open("ab") as output:
             return await asyncio.create_subprocess_exec(
-                "java", *options, *words, self.configuration,
+                "java", *machine, "-cp", f"{LIBRARIES}/*", *words, self.configuration,
                 stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output,
             )  # fmt: skip
 
@@ -216,7 +221,12 @@ def _configuration(folder: Path, broker: Broker, voters: list[str], port: int, *
 
 @asynccontextmanager
 async def running_brokers(
-    folder: Path, count: int, *, asks_for_password: bool = False, proxy: TcpProxy | None = None
+    folder: Path,
+    count: int,
+    *,
+    asks_for_password: bool = False,
+    proxy: TcpProxy | None = None,
+    machine: Sequence[str] = QUICK_TO_START,
 ) -> AsyncIterator[Brokers]:
     """Start `count` brokers with their files in `folder`; `make_topics` waits until they serve.
 
@@ -242,7 +252,7 @@ async def running_brokers(
     cluster_id = base64.urlsafe_b64encode(uuid.UUID(int=count).bytes).decode().rstrip("=")
     try:
         await asyncio.gather(*(broker.format(cluster_id) for broker in brokers))
-        await asyncio.gather(*(broker.start() for broker in brokers))
+        await asyncio.gather(*(broker.start(machine) for broker in brokers))
         yield Brokers(brokers, asks_for_password=asks_for_password)
     finally:
         await asyncio.gather(*(broker.kill() for broker in brokers))
