@@ -24,6 +24,7 @@ from shuttle.outgoing.connector import AddressPolicy
 from shuttle.settings import load_settings
 from shuttle.sinks import SinkTarget
 from shuttle.sinks.carry import Carrier, Tries
+from shuttle.sinks.far_ends import FarEnds
 from shuttle.sinks.kafka import KafkaSender
 from shuttle.sinks.lines import lines_from
 from shuttle.sinks.messages import Messages
@@ -80,7 +81,7 @@ async def sink(spool: Spool, target: SinkTarget) -> None:
     clusters = KafkaClusters(AddressPolicy(allow_loopback=True), load_settings({}))
     ledger, ended_at = Ledger(), datetime.now(UTC)
     try:
-        carrier = Carrier(KafkaSender(clusters, _PATIENCE_SECONDS), Tries())
+        carrier = Carrier(KafkaSender(clusters, _PATIENCE_SECONDS), Tries(), FarEnds())
         await carrier.carry(target, spool, ledger, lambda: ended_at)
     finally:
         await clusters.close()

@@ -155,6 +155,7 @@ async def shuttle(
     from shuttle.outgoing.connector import AddressPolicy, outgoing_session
     from shuttle.sinks import SinkTarget
     from shuttle.sinks.carry import Carrier, Tries
+    from shuttle.sinks.far_ends import FarEnds
     from shuttle.sinks.http import HttpSender
 
     with tempfile.TemporaryDirectory() as folder:
@@ -165,7 +166,10 @@ async def shuttle(
             ended_at = datetime.now(UTC)
             ways = [(Ledger(), sender, to) for sender, to in ((HttpSender(out), target), *further)]
             carried = asyncio.gather(
-                *(Carrier(sender, Tries()).carry(to, spool, ledger, lambda: ended_at) for ledger, sender, to in ways)
+                *(
+                    Carrier(each, Tries(), FarEnds()).carry(to, spool, ledger, lambda: ended_at)
+                    for ledger, each, to in ways
+                )
             )
             async with jenkins.get(url, params={"bytes": size_bytes}) as source:
                 async for chunk in source.content.iter_any():

@@ -38,6 +38,7 @@ from shuttle.settings import Settings, names_without_effect
 from shuttle.sinks import Sink
 from shuttle.sinks.carry import Carrier, Sender, Tries
 from shuttle.sinks.failover import DECISION_SECONDS, FailoverSender
+from shuttle.sinks.far_ends import FarEnds
 from shuttle.sinks.http import HttpSender
 from shuttle.sinks.kafka import KafkaSender
 from shuttle.sources.http import HttpFetcher
@@ -125,7 +126,8 @@ def _sinks(session: ClientSession, kafka: KafkaClusters, settings: Settings) -> 
         "failover": FailoverSender({"http": HttpSender(session), "kafka": to_kafka}),
     }
     tries = Tries(give_up_seconds=settings.shuttle_sink_give_up_seconds)
-    return {kind: Carrier(sender, tries, now=now) for kind, sender in senders.items()}
+    far_ends = FarEnds()
+    return {kind: Carrier(sender, tries, far_ends, now=now) for kind, sender in senders.items()}
 
 
 def _posts(session: ClientSession, kafka: KafkaClusters, settings: Settings) -> dict[str, Post]:

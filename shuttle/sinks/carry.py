@@ -1,6 +1,5 @@
 """Carrying a log until it is told or given up: try after try, whatever kind of receiver it is."""
 
-import asyncio
 import math
 import random
 import time
@@ -14,7 +13,9 @@ import structlog
 
 from shuttle.errors import ShuttleError
 from shuttle.logs import LogReader
+from shuttle.outgoing.hooks import members_of, shown_host
 from shuttle.sinks import FinishedAt, SinkLedger, SinkTarget
+from shuttle.sinks.far_ends import FarEnds
 
 _log = structlog.get_logger()
 
@@ -63,30 +64,39 @@ class Carriage(Protocol):
 class Sender(Protocol):
     """Makes carriages to receivers of one kind."""
 
-    def carriage(self, target: SinkTarget, log: LogReader, ledger: SinkLedger) -> Carriage:
-        """For one log; nothing is opened yet."""
+    def carriage(self, target: SinkTarget, log: LogReader, ledger: SinkLedger, far_ends: FarEnds) -> Carriage:
+        """For one log; nothing is opened yet. `far_ends` is told of a host that takes something."""
 
 
 class Carrier:
-    """A `shuttle.sinks.Sink` of any kind: tries with backoff until done or given up."""
+    """A `shuttle.sinks.Sink` of any kind: tries with backoff until done or given up; `far_ends` are all sinks' own."""
 
     def __init__(
-        self, sender: Sender, tries: Tries, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self,
+        sender: Sender,
+        tries: Tries,
+        far_ends: FarEnds,
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._sender = sender
         self._tries = tries
+        self._far_ends = far_ends
         self._now = now
 
     async def carry(self, target: SinkTarget, log: LogReader, ledger: SinkLedger, finished_at: FinishedAt) -> None:
         """Send until done or given up; never raises but CancelledError, and then nothing open looks like an end."""
-        carriage = self._sender.carriage(target, log, ledger)
+        carriage = self._sender.carriage(target, log, ledger, self._far_ends)
+        hosts = frozenset(shown_host(url) for url in members_of(target.url))
+        heeding = True
         while True:
-            began_at = time.monotonic()
+            began_at, began_at_offset = time.monotonic(), carriage.offset
             try:
                 if await carriage.tried(partial(self._patience_seconds, finished_at, began_at)):
                     return
                 if time.monotonic() - began_at > self._tries.longest_delay_seconds:
-                    carriage.failures = 0  # it was well for long: what broke now is not what broke then
+                    carriage.failures, heeding = 0, True  # it was well for long: this is another trouble
+                heeding = heeding or carriage.offset > began_at_offset
                 delay_seconds = self._delay_seconds(carriage.failures)
                 if carriage.refusals >= _MAX_REFUSALS or delay_seconds >= self._left_seconds(finished_at):
                     await ledger.gave_up(target.sink_id, carriage.problem)
@@ -94,7 +104,10 @@ class Carrier:
             except ShuttleError as error:  # the ledger's: what it did not take is sent again, doubled rather than lost
                 _log.warning("a sink waits to be recorded", sink_id=target.sink_id, error=error.message)
                 delay_seconds = self._tries.longest_delay_seconds
-            await asyncio.sleep(delay_seconds)
+            if await self._far_ends.pause(hosts, delay_seconds, heeding=heeding):
+                # Once: if it still takes nothing of ours, what others hear of it is no news to us. But what fails in
+                # the minute after an outage is soon well, so the pauses are short ones again.
+                heeding, carriage.failures = False, 0
 
     def _left_seconds(self, finished_at: FinishedAt) -> float:
         ended_at = finished_at()

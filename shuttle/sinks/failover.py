@@ -8,6 +8,7 @@ from shuttle.outgoing.failover import WentOver
 from shuttle.outgoing.hooks import kind_of, members_of, shown_host
 from shuttle.sinks import SinkLedger, SinkTarget
 from shuttle.sinks.carry import Carriage, Sender
+from shuttle.sinks.far_ends import FarEnds
 
 # The contract gives 10 s to go over to the next; the rest is for the going.
 DECISION_SECONDS = 9.0
@@ -23,11 +24,11 @@ class FailoverSender:
         self._senders = senders
         self._decision_seconds = decision_seconds
 
-    def carriage(self, target: SinkTarget, log: LogReader, ledger: SinkLedger) -> "FailoverCarriage":
+    def carriage(self, target: SinkTarget, log: LogReader, ledger: SinkLedger, far_ends: FarEnds) -> "FailoverCarriage":
         """For one log; nothing is opened yet."""
         urls = members_of(target.url)
         members = [
-            self._senders[kind_of(url)].carriage(replace(target, url=url, kind=kind_of(url)), log, ledger)
+            self._senders[kind_of(url)].carriage(replace(target, url=url, kind=kind_of(url)), log, ledger, far_ends)
             for url in urls
         ]
         return FailoverCarriage(members, [shown_host(url) for url in urls], target, ledger, self._decision_seconds)

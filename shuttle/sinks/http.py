@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from typing import Literal
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from aiohttp import ClientConnectorCertificateError, ClientConnectorError, ClientError, ClientSession
 from multidict import CIMultiDict
@@ -12,13 +12,17 @@ from yarl import URL
 
 from shuttle.errors import ShuttleError
 from shuttle.logs import LogReader
+from shuttle.outgoing.hooks import shown_host
 from shuttle.outgoing.userinfo import basic_authorization, split_userinfo
 from shuttle.sinks import SinkLedger, SinkTarget
+from shuttle.sinks.far_ends import FarEnds
 from shuttle.sinks.http_request import LogRequest
 
 # Answers that will not change by themselves (contract section 4).
 _REFUSALS = frozenset({401, 403, 404, 410})
 _MAX_METADATA_BYTES = 4096
+# A proxy takes a request, too, and answers within this that what is behind it is away.
+_WELL_AFTER_SECONDS = 1.0
 _PRINTABLE_ASCII = "".join(map(chr, range(0x20, 0x7F)))
 
 
@@ -32,16 +36,23 @@ class HttpSender:
         self._session = session
         self._resume_at_sent = resume == "sent"
 
-    def carriage(self, target: SinkTarget, log: LogReader, ledger: SinkLedger) -> "HttpCarriage":
+    def carriage(self, target: SinkTarget, log: LogReader, ledger: SinkLedger, far_ends: FarEnds) -> "HttpCarriage":
         """For one log; nothing is opened yet."""
-        return HttpCarriage(self._session, target, log, ledger, self._resume_at_sent)
+        return HttpCarriage(self._session, target, log, ledger, far_ends, resume_at_sent=self._resume_at_sent)
 
 
 class HttpCarriage:
     """See `shuttle.sinks.carry.Carriage`."""
 
     def __init__(
-        self, session: ClientSession, target: SinkTarget, log: LogReader, ledger: SinkLedger, resume_at_sent: bool
+        self,
+        session: ClientSession,
+        target: SinkTarget,
+        log: LogReader,
+        ledger: SinkLedger,
+        far_ends: FarEnds,
+        *,
+        resume_at_sent: bool,
     ) -> None:
         self.offset = target.acked_offset
         self.problem = ""
@@ -51,8 +62,10 @@ class HttpCarriage:
         self._target = target
         self._log = log
         self._ledger = ledger
+        self._far_ends = far_ends
         self._resume_at_sent = resume_at_sent
         self._is_live = False
+        self._well: asyncio.TimerHandle | None = None
 
     async def tried(self, patience_seconds: Callable[[], float]) -> bool:
         """One request, from the first byte that there is to send; whether the whole log is acknowledged by it."""
@@ -66,7 +79,7 @@ class HttpCarriage:
             on_sent=self._note_sent,
         )
         try:
-            status = await request.send(self._session, *_address_and_headers(self._target))
+            status = await self._sent(request)
         except asyncio.CancelledError:
             await self._go_on(request, self._after_break(request))
             raise
@@ -74,6 +87,7 @@ class HttpCarriage:
             await self._go_on(request, self._after_break(request))
             return await self._failed(f"{_what_broke(error)}.")
         if 200 <= status < 300 and request.ended:
+            self._heard()
             await self._ledger.done(self._target.sink_id, self._log.size_bytes)
             return True
         if 200 <= status < 300:
@@ -84,6 +98,16 @@ class HttpCarriage:
         self.refusals += status in _REFUSALS
         await self._go_on(request, self._after_break(request))
         return await self._failed(f"answered {status}.")
+
+    async def _sent(self, request: LogRequest) -> int:
+        try:
+            return await request.send(self._session, *_address_and_headers(self._target))
+        finally:
+            if self._well is not None:
+                self._well.cancel()
+
+    def _heard(self) -> None:
+        self._far_ends.heard(shown_host(self._target.url))
 
     def _after_break(self, request: LogRequest) -> int:
         if request.told_offset is not None:
@@ -97,7 +121,7 @@ class HttpCarriage:
             await self._acknowledge(offset)
 
     async def _failed(self, problem: str) -> bool:
-        self.problem = f"{_host(self._target)} {problem}"
+        self.problem = f"{shown_host(self._target.url)} {problem}"
         await self._ledger.failing(self._target.sink_id, self.problem)
         return False
 
@@ -107,6 +131,7 @@ class HttpCarriage:
     async def _note_sent(self, offset: int) -> None:
         if not self._is_live:
             self._is_live = True
+            self._well = asyncio.get_running_loop().call_later(_WELL_AFTER_SECONDS, self._heard)
             await self._ledger.live(self._target.sink_id)
         if self._resume_at_sent:
             await self._acknowledge(offset)
@@ -135,11 +160,6 @@ def _address_and_headers(target: SinkTarget) -> tuple[URL, CIMultiDict[str]]:
 
 def _ascii(text: str) -> str:
     return quote(text, safe=_PRINTABLE_ASCII)
-
-
-def _host(target: SinkTarget) -> str:
-    """The receiver's name for people; path and query may hold tokens."""
-    return urlsplit(split_userinfo(target.url)[0]).netloc
 
 
 def _what_broke(error: Exception) -> str:

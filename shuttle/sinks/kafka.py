@@ -6,8 +6,10 @@ from collections.abc import Callable
 from shuttle.errors import RecordTooLargeError, ShuttleError
 from shuttle.kafka import Kafka, Stream
 from shuttle.logs import LogReader
+from shuttle.outgoing.hooks import shown_host
 from shuttle.outgoing.kafka_url import KafkaAddress, read_kafka_url
 from shuttle.sinks import SinkLedger, SinkTarget
+from shuttle.sinks.far_ends import FarEnds
 from shuttle.sinks.lines import Lines, line_start, lines_from
 from shuttle.sinks.messages import Messages
 
@@ -32,9 +34,9 @@ class KafkaSender:
         self._patience_seconds = patience_seconds
         self._ahead = Ahead()
 
-    def carriage(self, target: SinkTarget, log: LogReader, ledger: SinkLedger) -> "KafkaCarriage":
+    def carriage(self, target: SinkTarget, log: LogReader, ledger: SinkLedger, far_ends: FarEnds) -> "KafkaCarriage":
         """For one log; nothing is opened yet."""
-        return KafkaCarriage(self, target, log, ledger)
+        return KafkaCarriage(self, target, log, ledger, far_ends)
 
     def flow(self, address: KafkaAddress, messages: Messages, patience_seconds: Callable[[], float]) -> "_Flow":
         """For one try."""
@@ -49,17 +51,21 @@ class KafkaSender:
 class KafkaCarriage:
     """See `shuttle.sinks.carry.Carriage`. Kafka refuses nothing for good: topics and rights may come."""
 
-    def __init__(self, sender: KafkaSender, target: SinkTarget, log: LogReader, ledger: SinkLedger) -> None:
+    def __init__(
+        self, sender: KafkaSender, target: SinkTarget, log: LogReader, ledger: SinkLedger, far_ends: FarEnds
+    ) -> None:
         self.offset = target.acked_offset
         self.problem = ""
         self.refusals = 0
         self.failures = 0
         self._sender = sender
         self._target = target
+        self._host = shown_host(target.url)
         self._address = read_kafka_url(target.url, "url")
         self._messages = Messages(target)
         self._log = log
         self._ledger = ledger
+        self._far_ends = far_ends
         self._is_live = False
 
     async def tried(self, patience_seconds: Callable[[], float]) -> bool:
@@ -72,6 +78,7 @@ class KafkaCarriage:
                 self.offset = await line_start(self._log, self.offset)
             await self._send_lines(flow)
             await flow.finish(self.offset)
+            self._far_ends.heard(self._host)
         except RecordTooLargeError:
             self._messages.cut_more(flow.oldest)
             return await self._failed("takes only smaller messages: lines are cut")
@@ -101,6 +108,7 @@ class KafkaCarriage:
         self.failures = 0
         if not self._is_live:
             self._is_live = True
+            self._far_ends.heard(self._host)
             await self._ledger.live(self._target.sink_id)
         await self._ledger.acknowledged(self._target.sink_id, self.offset)
 

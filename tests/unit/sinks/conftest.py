@@ -16,6 +16,7 @@ from shuttle.outgoing.failover import WentOver
 from shuttle.settings import load_settings
 from shuttle.sinks import SinkTarget
 from shuttle.sinks.carry import Carrier, Sender, Tries
+from shuttle.sinks.far_ends import FarEnds
 from shuttle.sinks.http import HttpSender
 from tests.receivers import Receiver
 
@@ -73,6 +74,7 @@ class Build:
     log: Spool
     session: aiohttp.ClientSession
     ledger: Ledger = field(default_factory=Ledger)
+    far_ends: FarEnds = field(default_factory=FarEnds)
     finished_at: datetime | None = None
 
     def end(self) -> None:
@@ -87,7 +89,7 @@ class Build:
 
     def carry_by(self, sender: Sender, url: str, tries: Tries = QUICK, **fields: object) -> "asyncio.Task[None]":
         """Start carrying the log there by this sender; `fields` are those of the target."""
-        sink = Carrier(sender, tries)
+        sink = Carrier(sender, tries, self.far_ends)
         known = {"sink_id": 1, "build_uuid": "u-1", "app_id": "app", "build_id": "b1", "metadata_json": "null"}
         target = SinkTarget(**{**known, "url": url, **fields})  # type: ignore[arg-type]
         return asyncio.ensure_future(sink.carry(target, self.log, self.ledger, lambda: self.finished_at))

@@ -11,6 +11,7 @@ from shuttle.kafka.clusters import KafkaClusters
 from shuttle.logs.spool import Spool
 from shuttle.sinks import SinkTarget
 from shuttle.sinks.carry import Carrier
+from shuttle.sinks.far_ends import FarEnds
 from shuttle.sinks.kafka import KafkaSender
 from shuttle.sinks.lines import Lines, line_start, lines_from
 from tests.kafka_broker import HANG, PRODUCE, Broker, broker
@@ -205,7 +206,7 @@ async def test_many_logs_together_are_read_ahead_within_bounds(kafka: KafkaClust
         running.answering = slow_once_all_have_begun
         await asyncio.gather(
             *(
-                Carrier(sender, QUICK).carry(target(running.url(), number), log, log.ledger, lambda: None)
+                Carrier(sender, QUICK, FarEnds()).carry(target(running.url(), number), log, log.ledger, lambda: None)
                 for number, log in enumerate(logs)
             )
         )
@@ -219,7 +220,7 @@ async def test_nothing_is_read_ahead_for_a_cluster_that_takes_nothing(kafka: Kaf
     async with broker() as running:
         running.answering = hang_at_produce
         carrying = asyncio.ensure_future(
-            Carrier(sender, QUICK).carry(target(running.url(), 1), log, log.ledger, lambda: None)
+            Carrier(sender, QUICK, FarEnds()).carry(target(running.url(), 1), log, log.ledger, lambda: None)
         )
         await log.ledger.until("failing")
         assert reading.most_bytes == 64 * 1024
