@@ -40,7 +40,7 @@ def retry_after_seconds(header: str | None, now: datetime) -> float | None:
     else:
         try:
             date = parsedate_to_datetime(text)
-        except ValueError:
+        except (ValueError, OverflowError):  # the latter from a year or an hour of twenty digits
             return None
         seconds = ((date if date.tzinfo else date.replace(tzinfo=UTC)) - now).total_seconds()
     return min(max(seconds, 0.0), _MAX_RETRY_AFTER_SECONDS)

@@ -55,6 +55,8 @@ def test_a_receiver_can_ask_for_more_patience_but_not_for_less_or_for_ever():
         ("1.5", None),
         ("٣", None),
         ("Fri, 99 Nov 2026 12:00:00 GMT", None),
+        ("Fri, 20 Nov 99999999999 12:00:00 GMT", None),
+        ("Fri, 20 Nov 2026 1333333333333333333333333:00:30 +0100", None),
     ],
 )
 def test_reads_retry_after(header, seconds):
