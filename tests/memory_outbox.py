@@ -18,6 +18,10 @@ class _Receiver:
     headers: Mapping[str, str]
     member: int = 0
     ended: bool = False
+    asked_until: datetime | None = None
+
+    def due_at(self, now: datetime) -> datetime:
+        return max(now, self.asked_until or now)
 
 
 @dataclass
@@ -58,10 +62,12 @@ class MemoryOutbox:
         for receiver in self._receivers:
             if receiver.build_uuid == build_uuid and not receiver.ended:
                 for delivery in self._pending(receiver):
-                    delivery.next_attempt_at = now
+                    delivery.next_attempt_at = receiver.due_at(now)
                 body = f'{{"build":"{build_uuid}","sequence":{sequence}}}'.encode()
                 self._deliveries.append(
-                    _Delivery(len(self._deliveries) + 1, receiver, webhook_id, sequence, body, now, now)
+                    _Delivery(
+                        len(self._deliveries) + 1, receiver, webhook_id, sequence, body, now, receiver.due_at(now)
+                    )
                 )
         self.on_event()
         return webhook_id
@@ -97,6 +103,7 @@ class MemoryOutbox:
         self._touch()
         delivery = self._deliveries[attempt.delivery_id - 1]
         delivery.tries += 1
+        delivery.receiver.asked_until = attempt.asked_until
         if attempt.went_over is not None:
             delivery.receiver.member = attempt.went_over.member
         if attempt.outcome == "delivered":
@@ -105,7 +112,8 @@ class MemoryOutbox:
             assert attempt.next_attempt_at is not None
             newest = self._pending(delivery.receiver)[-1]
             told_since = newest.created_at > attempt.started_at
-            delivery.next_attempt_at = newest.created_at if told_since else attempt.next_attempt_at
+            made_due_at = delivery.receiver.due_at(newest.created_at)
+            delivery.next_attempt_at = made_due_at if told_since else attempt.next_attempt_at
         else:
             delivery.receiver.ended = attempt.outcome == "gone"
             for one in self._pending(delivery.receiver):

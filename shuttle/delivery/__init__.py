@@ -33,7 +33,10 @@ class DueDelivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One try at one delivery: what came of it. `outcome` is delivered, failed, gone (410) or gave_up."""
+    """One try at one delivery: what came of it. `outcome` is delivered, failed, gone (410) or gave_up.
+
+    `asked_until`: the receiver's own Retry-After; no new event hastens it.
+    """
 
     delivery_id: int
     started_at: datetime
@@ -42,6 +45,7 @@ class Attempt:
     status_code: int | None = None
     error: str | None = None
     next_attempt_at: datetime | None = None
+    asked_until: datetime | None = None
     went_over: WentOver | None = None
 
 
@@ -49,12 +53,13 @@ class Attempt:
 class Answer:
     """What a receiver said, or why it could not be heard; `error` is None when it has taken the status.
 
-    `went_over`: it is another member of the failover than the one that took the last.
+    `patience_seconds` is what its Retry-After asks for. `went_over`: it is another member of the failover than the one
+    that took the last.
     """
 
     status_code: int | None = None
     error: str | None = None
-    retry_after: str | None = None
+    patience_seconds: float | None = None
     went_over: WentOver | None = None
 
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from http import HTTPStatus
 
 from shuttle.delivery import Answer, Attempt, DueDelivery, Post
-from shuttle.delivery.schedule import next_attempt_at, retry_after_seconds
+from shuttle.delivery.schedule import next_attempt_at
 from shuttle.outgoing.hooks import kind_of
 
 # A callback's authorization lives 2.8 to 5.6 hours, by the clock of the client that made it.
@@ -40,6 +40,7 @@ class Courier:
             status_code=answer.status_code,
             error=answer.error,
             next_attempt_at=retry_at,
+            asked_until=_asked_until(answer, delivery, ended_at),
             went_over=answer.went_over,
         )
 
@@ -51,11 +52,11 @@ class Courier:
             return self._judge_legacy(answer, delivery, now)
         if answer.status_code == HTTPStatus.GONE:
             return "gone", None
-        patience = None
-        if answer.status_code in {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}:
-            patience = retry_after_seconds(answer.retry_after, now)
         retry_at = next_attempt_at(
-            self.schedule_seconds, tries=delivery.tries + 1, failed_at=now, retry_after_seconds=patience
+            self.schedule_seconds,
+            tries=delivery.tries + 1,
+            failed_at=now,
+            retry_after_seconds=_patience_seconds(answer, delivery),
         )
         return ("gave_up", None) if retry_at is None else ("failed", retry_at)
 
@@ -68,7 +69,26 @@ class Courier:
             return "gave_up", None
         pauses = [min(seconds, _LEGACY_LONGEST_PAUSE_SECONDS) for seconds in self.schedule_seconds]
         pauses += [_LEGACY_LONGEST_PAUSE_SECONDS] * max(0, delivery.tries + 2 - len(pauses))
-        retry_at = next_attempt_at(pauses, tries=delivery.tries + 1, failed_at=now)
+        retry_at = next_attempt_at(
+            pauses,
+            tries=delivery.tries + 1,
+            failed_at=now,
+            retry_after_seconds=_patience_seconds(answer, delivery),
+        )
         if retry_at is None or retry_at > delivery.created_at + _LEGACY_LIFE:
             return "gave_up", None
         return "failed", retry_at
+
+
+def _asked_until(answer: Answer, delivery: DueDelivery, now: datetime) -> datetime | None:
+    patience_seconds = _patience_seconds(answer, delivery)
+    return None if patience_seconds is None else now + timedelta(seconds=patience_seconds)
+
+
+def _patience_seconds(answer: Answer, delivery: DueDelivery) -> float | None:
+    """What a receiver that did not take the status asks for; of a callback's few hours no large part."""
+    if answer.error is None or answer.patience_seconds is None:
+        return None
+    if delivery.wire == "legacy":
+        return min(answer.patience_seconds, _LEGACY_LONGEST_PAUSE_SECONDS)
+    return answer.patience_seconds

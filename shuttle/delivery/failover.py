@@ -1,7 +1,7 @@
 """Statuses to the first of several receivers that takes them, in their order, and on with that one in a build."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -35,7 +35,8 @@ class FailoverPost:
             answers[host] = answer
         codes = {answer.status_code for answer in answers.values()}
         # One member that says never again (410) does not speak for the others.
-        return Answer(status_code=codes.pop() if len(codes) == 1 else None, error=_errors(answers))
+        code = codes.pop() if len(codes) == 1 else None
+        return Answer(code, _errors(answers), _common_patience(list(answers.values())))
 
     async def _ask(self, delivery: DueDelivery, at: datetime) -> Answer:
         try:
@@ -43,6 +44,12 @@ class FailoverPost:
                 return await self.posts[kind_of(delivery.url)].post(delivery, at)
         except TimeoutError:
             return Answer(error="The receiver did not answer within the time limit.")
+
+
+def _common_patience(answers: Sequence[Answer]) -> float | None:
+    """Until the first of them wants to be asked again; one that names no time may be asked at any."""
+    named = [answer.patience_seconds for answer in answers if answer.patience_seconds is not None]
+    return min(named) if len(named) == len(answers) else None
 
 
 def _errors(answers: Mapping[str, Answer]) -> str:

@@ -12,6 +12,7 @@ from multidict import CIMultiDict
 
 from shuttle import __version__
 from shuttle.delivery import Answer, DueDelivery
+from shuttle.delivery.schedule import retry_after_seconds
 from shuttle.delivery.signature import Signer
 from shuttle.errors import ShuttleError
 from shuttle.outgoing.userinfo import basic_authorization, split_userinfo
@@ -37,8 +38,8 @@ class HttpPost:
                 self.session.post(url, data=delivery.body, headers=headers, allow_redirects=False) as response,
             ):
                 # The status line decides: what follows cannot take a 2xx back, only cost time.
-                retry_after = response.headers.get("Retry-After")
-                answer = Answer(response.status, _refusal(response.status), retry_after)
+                patience = retry_after_seconds(response.headers.get("Retry-After"), at)
+                answer = Answer(response.status, _refusal(response.status), patience)
                 await _discard_body(response)
         except (aiohttp.ClientError, ShuttleError, OSError, ValueError) as error:
             if answer.status_code is None:

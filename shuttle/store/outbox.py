@@ -69,7 +69,7 @@ def _event(
 def _queue(connection: sa.Connection, build_uuids: Sequence[str], sequence: int, at: datetime) -> None:
     """A delivery of the builds' event of that sequence for each of their receivers that is not closed."""
     rows = (
-        sa.select(receivers.c.receiver_id, events.c.event_id, sa.literal(at, Instant))
+        sa.select(receivers.c.receiver_id, events.c.event_id, _due_at(receivers.c.asked_until, at))
         .join(events, events.c.build_uuid == receivers.c.build_uuid)
         .where(receivers.c.build_uuid.in_(build_uuids), events.c.sequence == sequence, receivers.c.ended_at.is_(None))
         .order_by(events.c.event_id, receivers.c.place)
@@ -81,7 +81,15 @@ def _queue(connection: sa.Connection, build_uuids: Sequence[str], sequence: int,
 def _make_due(connection: sa.Connection, build_uuid: str, at: datetime) -> None:
     mine = sa.select(receivers.c.receiver_id).where(receivers.c.build_uuid == build_uuid)
     backlog = (deliveries.c.receiver_id.in_(mine), deliveries.c.state == "pending")
-    connection.execute(deliveries.update().where(*backlog).values(next_attempt_at=at))
+    asked = sa.select(receivers.c.asked_until).where(receivers.c.receiver_id == deliveries.c.receiver_id)
+    due_at = _due_at(asked.scalar_subquery(), at)
+    connection.execute(deliveries.update().where(*backlog).values(next_attempt_at=due_at))
+
+
+def _due_at(asked_until: sa.ColumnElement[datetime | None], at: datetime) -> sa.ColumnElement[datetime]:
+    """At once, but for a receiver that has asked for patience: that it is well again nobody has said."""
+    now = sa.literal(at, Instant)
+    return sa.case((asked_until > now, asked_until), else_=now)
 
 
 # The oldest pending delivery of each receiver: nothing overtakes it.
@@ -170,7 +178,11 @@ def record_attempt(connection: sa.Connection, attempt: Attempt) -> None:
     receiver_id = connection.execute(sa.select(deliveries.c.receiver_id).where(mine)).scalar_one()
     behind = (deliveries.c.receiver_id == receiver_id, deliveries.c.state == "pending")
     tried = {"tries": deliveries.c.tries + 1, "last_error": attempt.error}
-    party: dict[str, object] = {"attempts": receivers.c.attempts + 1, "last_error": attempt.error}
+    party: dict[str, object] = {
+        "attempts": receivers.c.attempts + 1,
+        "last_error": attempt.error,
+        "asked_until": attempt.asked_until,
+    }
     if attempt.went_over is not None:
         known = connection.execute(sa.select(receivers.c.failovers).where(receivers.c.receiver_id == receiver_id))
         party |= {"last_error": attempt.went_over.why}
@@ -194,14 +206,14 @@ def record_attempt(connection: sa.Connection, attempt: Attempt) -> None:
 
 
 def _again_at(connection: sa.Connection, receiver_id: int, attempt: Attempt) -> datetime | None:
-    """When the attempt says; at once if an event came while it was under way, for that made the backlog due."""
+    """When the attempt says; an event that came while it was under way made the backlog due (see `_due_at`)."""
     newest_event_at: datetime | None = connection.execute(
         sa.select(sa.func.max(events.c.created_at))
         .join(deliveries, deliveries.c.event_id == events.c.event_id)
         .where(deliveries.c.receiver_id == receiver_id, deliveries.c.state == "pending")
     ).scalar()
     if newest_event_at is not None and newest_event_at > attempt.started_at:
-        return newest_event_at
+        return max(newest_event_at, attempt.asked_until or newest_event_at)
     return attempt.next_attempt_at
 
 

@@ -181,6 +181,7 @@ receivers = sa.Table(
     metadata,
     sa.Column("receiver_id", sa.Integer, primary_key=True, autoincrement=True),
     *_ledger_columns(),
+    sa.Column("asked_until", Instant),
 )
 
 sinks = sa.Table(

@@ -145,7 +145,15 @@ async def due(subject: Subject, clock: Clock, *, limit=100, busy=(), full_hosts=
     )
 
 
-async def tried(subject: Subject, clock: Clock, delivery: DueDelivery, outcome: str, again_in: float = 0) -> None:
+async def tried(
+    subject: Subject,
+    clock: Clock,
+    delivery: DueDelivery,
+    outcome: str,
+    again_in: float = 0,
+    *,
+    asked_for: float | None = None,
+) -> None:
     await subject.outbox.record_attempt(
         Attempt(
             delivery_id=delivery.delivery_id,
@@ -155,6 +163,7 @@ async def tried(subject: Subject, clock: Clock, delivery: DueDelivery, outcome: 
             status_code=200 if outcome == "delivered" else 500,
             error=None if outcome == "delivered" else "The receiver answered 500.",
             next_attempt_at=clock.now + timedelta(seconds=again_in) if outcome == "failed" else None,
+            asked_until=None if asked_for is None else clock.now + timedelta(seconds=asked_for),
         )
     )
 
@@ -227,6 +236,43 @@ async def test_a_new_event_makes_the_backlog_due_at_once(subject, clock):
     await subject.event(build_uuid)
     (again,) = await due(subject, clock)
     assert again.delivery_id == delivery.delivery_id
+
+
+async def test_no_event_hastens_what_the_receiver_asked_for(subject, clock):
+    build_uuid = await subject.accept("a.example", "b.example")
+    for delivery in await due(subject, clock):
+        asked_for = 60 if delivery.host == "a.example" else None
+        await tried(subject, clock, delivery, "failed", again_in=3600, asked_for=asked_for)
+    clock.advance(1)
+    await subject.event(build_uuid)
+    assert [delivery.host for delivery in await due(subject, clock)] == ["b.example"]
+    clock.advance(58)
+    assert [delivery.host for delivery in await due(subject, clock)] == ["b.example"]
+    clock.advance(1)
+    patient = next(delivery for delivery in await due(subject, clock) if delivery.host == "a.example")
+    await tried(subject, clock, patient, "delivered")
+    (head,) = [delivery for delivery in await due(subject, clock) if delivery.host == "a.example"]
+    assert (head.sequence, head.tries) == (2, 0)
+
+
+async def test_an_event_during_a_try_does_not_hasten_it_either(subject, clock):
+    build_uuid = await subject.accept("a.example")
+    (delivery,) = await due(subject, clock)
+    started_at = clock.now
+    clock.advance(1)
+    await subject.event(build_uuid)
+    await subject.outbox.record_attempt(
+        Attempt(
+            delivery_id=delivery.delivery_id,
+            started_at=started_at,
+            took_seconds=2,
+            outcome="failed",
+            error="The receiver answered 429.",
+            next_attempt_at=clock.now + timedelta(seconds=3600),
+            asked_until=clock.now + timedelta(seconds=60),
+        )
+    )
+    assert await subject.outbox.next_due_at(busy=frozenset()) == clock.now + timedelta(seconds=60)
 
 
 async def test_an_event_during_a_try_that_fails_makes_it_due_at_once_too(subject, clock):

@@ -109,6 +109,22 @@ async def test_what_is_not_delivered_is_tried_again_in_order(shuttle: Shuttle, a
     assert build["receivers"][0]["last_error"] is None or str(status) in build["receivers"][0]["last_error"]
 
 
+async def test_retry_after_holds_also_while_the_build_goes_on(shuttle: Shuttle, app: str):
+    """Later events make a backlog due at once, but not at one that has asked to be left alone."""
+    async with Receiver(answering(429, {"Retry-After": "3600"}), answering(200)) as receiver:
+        await shuttle.submit(f"/{app}/1", webhooks={"status": f"{receiver.url}/"})
+        await shuttle.until(f"/{app}/1")
+        waiting = (await shuttle.get(f"/-/deliveries?app_id={app}&state=pending")).json["deliveries"]
+        assert len(receiver.exchanges) == 1
+        assert [entry["sequence"] for entry in waiting] == [3, 2, 1]
+        for entry in waiting:
+            due_in = datetime.fromisoformat(entry["next_attempt_at"]) - datetime.now(UTC)
+            assert due_in.total_seconds() > 3000
+        for entry in reversed(waiting):  # an operator may
+            await shuttle.post(f"/-/deliveries/{entry['delivery_id']}/replay")
+        assert [body["sequence"] for body in bodies(await delivered(receiver, 4))] == [1, 1, 2, 3]
+
+
 async def test_410_ends_a_receiver_and_a_replay_begins_it_again(shuttle: Shuttle, app: str):
     async with Receiver(answering(410), answering(200)) as receiver:
         await shuttle.submit(f"/{app}/1", webhooks={"status": f"{receiver.url}/"})

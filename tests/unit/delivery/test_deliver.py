@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import socket
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from standardwebhooks import Webhook
@@ -20,7 +20,9 @@ NOW = datetime.now(UTC)
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
-async def deliver(url: str, *, headers=None, timeout_seconds: float = 5, tries=0, allow_loopback=True) -> Attempt:
+async def deliver(
+    url: str, *, headers=None, timeout_seconds: float = 5, tries=0, allow_loopback=True, wire="standard"
+) -> Attempt:
     async with outgoing_session(AddressPolicy(allow_loopback=allow_loopback)) as session:
         signer = Signer(load_settings({"SHUTTLE_WEBHOOK_SECRET": SECRET}).webhook_key)
         courier = Courier({"http": HttpPost(session, signer, timeout_seconds)}, (0, 5, 60), lambda: NOW)
@@ -33,6 +35,7 @@ async def deliver(url: str, *, headers=None, timeout_seconds: float = 5, tries=0
             body=b'{"status":"queued"}',
             url=url,
             headers=headers or {},
+            wire=wire,
             tries=tries,
             created_at=NOW,
         )
@@ -80,12 +83,25 @@ async def test_the_status_decides(status, outcome):
     assert other.posts == []
 
 
-@pytest.mark.parametrize(("status", "patience"), [(429, 120), (503, 120), (500, 5), (404, 5)])
-async def test_retry_after_is_honoured_where_it_means_patience(status, patience):
+@pytest.mark.parametrize("status", [429, 503, 500, 404, 301])
+async def test_retry_after_is_honoured(status):
     async with receiving(answers(status, headers={"Retry-After": "120"})) as receiver:
         attempt = await deliver(receiver.url)
+    assert attempt.asked_until == NOW + timedelta(seconds=120)
     assert attempt.next_attempt_at is not None
-    assert patience <= (attempt.next_attempt_at - NOW).total_seconds() <= patience * 1.1
+    assert 120 <= (attempt.next_attempt_at - NOW).total_seconds() <= 120 * 1.1
+
+
+async def test_retry_after_of_one_that_took_the_status_asks_for_nothing():
+    async with receiving(answers(200, headers={"Retry-After": "120"})) as receiver:
+        attempt = await deliver(receiver.url)
+    assert (attempt.outcome, attempt.asked_until) == ("delivered", None)
+
+
+async def test_a_callback_of_the_older_api_waits_half_an_hour_at_most():
+    async with receiving(answers(429, headers={"Retry-After": "86400"})) as receiver:
+        attempt = await deliver(receiver.url, wire="legacy")
+    assert (attempt.outcome, attempt.asked_until) == ("failed", NOW + timedelta(seconds=1800))
 
 
 async def test_gives_up_when_the_schedule_is_used_up():

@@ -1,6 +1,6 @@
 """Statuses to failover(…): in order, past members that refuse, hang or are gone."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -57,6 +57,15 @@ async def test_one_that_is_gone_does_not_speak_for_the_others():
             assert "answered 410" in str(attempt.error)
             assert "answered 503" in str(attempt.error)
         assert (await deliver(gone.url, gone.url + "/x")).outcome == "gone"
+
+
+@pytest.mark.parametrize(("asked", "until"), [(("120", "60"), 60), (("120", None), None)])
+async def test_when_all_ask_for_patience_the_round_begins_anew_when_the_first_is_ready(asked, until):
+    first, second = (answers(429, headers={} if time is None else {"Retry-After": time}) for time in asked)
+    async with receiving(first) as one, receiving(second) as other:
+        attempt = await deliver(one.url, other.url)
+    assert attempt.outcome == "failed"
+    assert attempt.asked_until == (None if until is None else NOW + timedelta(seconds=until))
 
 
 async def test_a_builds_later_statuses_begin_with_the_one_that_took_the_last():

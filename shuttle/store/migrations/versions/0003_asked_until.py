@@ -1,0 +1,19 @@
+"""Until when a receiver of statuses asks to be left alone (Retry-After).
+
+Revision 0003, after 0002.
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+from shuttle.store.tables import Instant
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Go forward."""
+    op.add_column("receivers", sa.Column("asked_until", Instant()))
