@@ -114,8 +114,10 @@ class MemoryOutbox:
             told_since = newest.created_at > attempt.started_at
             made_due_at = delivery.receiver.due_at(newest.created_at)
             delivery.next_attempt_at = made_due_at if told_since else attempt.next_attempt_at
+        elif attempt.outcome == "gave_up":
+            delivery.state = "gave_up"
         else:
-            delivery.receiver.ended = attempt.outcome == "gone"
+            delivery.receiver.ended = True
             for one in self._pending(delivery.receiver):
                 one.state = "gave_up"
         self.attempts.append(attempt)

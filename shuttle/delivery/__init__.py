@@ -83,6 +83,6 @@ class Outbox(Protocol):
         """When the next of them falls due; None = nothing waits."""
 
     async def record_attempt(self, attempt: Attempt) -> None:
-        """Add the row; `delivered` and `gone` end the delivery (gone: all of that receiver), `gave_up` gives up the
-        delivery and everything queued behind it, `failed` sets `next_attempt_at`. Where it went over, what the
-        receiver gets later begins with that member."""
+        """Add the row; `delivered`, `gave_up` and `gone` end the delivery (gone: all of that receiver; otherwise those
+        behind it have tries of their own), `failed` sets `next_attempt_at`. Where it went over, what the receiver gets
+        later begins with that member."""

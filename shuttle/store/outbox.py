@@ -193,15 +193,20 @@ def record_attempt(connection: sa.Connection, attempt: Attempt) -> None:
         state = _state_after_delivery(connection, receiver_id)
         party |= {"state": state, "failing_since": None}
         party |= {"ended_at": attempt.started_at if state == "done" else None}
-    elif attempt.outcome == "failed":
-        values = {**tried, "next_attempt_at": _again_at(connection, receiver_id, attempt)}
-        connection.execute(deliveries.update().where(mine).values(values))
-        party |= {"state": "failing"}
-        party |= {"failing_since": sa.func.coalesce(receivers.c.failing_since, attempt.started_at)}
-    else:
+    elif attempt.outcome == "gone":
         connection.execute(deliveries.update().where(mine).values(tried))
         connection.execute(deliveries.update().where(*behind).values(state="gave_up", next_attempt_at=None))
-        party |= {"state": "gave_up", "ended_at": attempt.started_at if attempt.outcome == "gone" else None}
+        party |= {"state": "gave_up", "ended_at": attempt.started_at}
+    else:
+        gave_up = attempt.outcome == "gave_up"
+        values = (
+            {"state": "gave_up", "next_attempt_at": None}
+            if gave_up
+            else {"next_attempt_at": _again_at(connection, receiver_id, attempt)}
+        )
+        connection.execute(deliveries.update().where(mine).values({**tried, **values}))
+        party |= {"state": "gave_up" if gave_up and not _has_pending(connection, receiver_id) else "failing"}
+        party |= {"failing_since": sa.func.coalesce(receivers.c.failing_since, attempt.started_at)}
     connection.execute(receivers.update().where(receivers.c.receiver_id == receiver_id).values(party))
 
 
@@ -219,14 +224,18 @@ def _again_at(connection: sa.Connection, receiver_id: int, attempt: Attempt) -> 
 
 def _state_after_delivery(connection: sa.Connection, receiver_id: int) -> str:
     """Done when the build's final event is delivered too."""
-    pending = sa.select(deliveries.c.delivery_id).where(
-        deliveries.c.receiver_id == receiver_id, deliveries.c.state == "pending"
-    )
     finished = (
         sa.select(builds.c.finished_at)
         .join(receivers, receivers.c.build_uuid == builds.c.build_uuid)
         .where(receivers.c.receiver_id == receiver_id)
     )
-    if connection.execute(pending).first() is not None:
+    if _has_pending(connection, receiver_id):
         return "behind"
     return "live" if connection.execute(finished).scalar() is None else "done"
+
+
+def _has_pending(connection: sa.Connection, receiver_id: int) -> bool:
+    pending = sa.select(deliveries.c.delivery_id).where(
+        deliveries.c.receiver_id == receiver_id, deliveries.c.state == "pending"
+    )
+    return connection.execute(pending.limit(1)).first() is not None

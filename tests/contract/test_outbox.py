@@ -335,11 +335,13 @@ async def test_gone_ends_the_receiver_and_only_it(subject, clock):
     assert [delivery.host for delivery in await due(subject, clock)] == ["b.example"]
 
 
-async def test_giving_up_takes_everything_behind_it_along(subject, clock):
-    build_uuid = await subject.accept("a.example", "b.example")
+async def test_giving_up_an_event_leaves_those_behind_it_their_own_tries(subject, clock):
+    build_uuid = await subject.accept("a.example")
     await subject.event(build_uuid)
-    hopeless = next(delivery for delivery in await due(subject, clock) if delivery.host == "a.example")
+    (hopeless,) = await due(subject, clock)
     await tried(subject, clock, hopeless, "gave_up")
-    assert [delivery.host for delivery in await due(subject, clock)] == ["b.example"]
-    busy = frozenset(delivery.receiver_id for delivery in await due(subject, clock))
-    assert await subject.outbox.next_due_at(busy=busy) is None
+    (behind,) = await due(subject, clock)
+    assert (behind.sequence, behind.tries) == (2, 0)
+    await tried(subject, clock, behind, "gave_up")
+    assert await due(subject, clock) == []
+    assert await subject.outbox.next_due_at(busy=frozenset()) is None

@@ -125,6 +125,21 @@ async def test_retry_after_holds_also_while_the_build_goes_on(shuttle: Shuttle, 
         assert [body["sequence"] for body in bodies(await delivered(receiver, 4))] == [1, 1, 2, 3]
 
 
+async def test_the_final_status_has_tries_of_its_own(tmp_path: Path, jenkins: Jenkins, app: str):
+    """The receiver is back when `queued` has just been given up; the final event brought about its last try."""
+    schedule = {"SHUTTLE_WEBHOOK_SCHEDULE_SECONDS": "0,3600"}
+    async with (
+        Receiver(answering(500), answering(500), answering(200)) as receiver,
+        running_shuttle(tmp_path, jenkins.url, **schedule) as shuttle,
+    ):
+        no_archive = {"url": "data:application/gzip;base64,AAAA"}
+        await shuttle.submit(f"/{app}/1", source=no_archive, webhooks={"status": f"{receiver.url}/"})
+        told = bodies(await delivered(receiver, 3))
+        assert [(body["status"], body["sequence"]) for body in told] == [("queued", 1), ("queued", 1), ("failed", 2)]
+        listed = (await shuttle.get(f"/-/deliveries?app_id={app}&state=gave_up")).json["deliveries"]
+        assert [entry["sequence"] for entry in listed] == [1]
+
+
 async def test_410_ends_a_receiver_and_a_replay_begins_it_again(shuttle: Shuttle, app: str):
     async with Receiver(answering(410), answering(200)) as receiver:
         await shuttle.submit(f"/{app}/1", webhooks={"status": f"{receiver.url}/"})

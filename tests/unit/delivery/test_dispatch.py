@@ -94,10 +94,10 @@ async def test_gives_up_at_the_end_of_the_schedule_and_on_410():
         running.add("two", gone)
         for build in ("one", "two", "one", "two"):
             running.outbox.emit(build)
-        await running.until_recorded(3)
+        await running.until_recorded(5)
         running.outbox.emit("two")
-    assert sorted(running.outcomes) == ["failed", "gave_up", "gone"]
-    assert (len(bad.posts), len(gone.posts)) == (2, 1)
+    assert sorted(running.outcomes) == ["failed", "failed", "gave_up", "gave_up", "gone"]
+    assert (sequences(bad), len(gone.posts)) == ([b"1", b"1", b"2", b"2"], 1)
 
 
 async def test_a_hung_host_fills_only_its_own_places():
