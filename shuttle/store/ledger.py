@@ -158,19 +158,19 @@ def replay(
     connection: sa.Connection, *, delivery_id: int | None, app_id: str | None, build_id: str | None, now: datetime
 ) -> int:
     """Make given-up deliveries due again, with a fresh schedule; returns how many."""
-    query = (
-        sa.select(deliveries.c.delivery_id, deliveries.c.receiver_id)
-        .join(events, events.c.event_id == deliveries.c.event_id)
-        .join(builds, builds.c.build_uuid == events.c.build_uuid)
-    )
-    query = _selected(query, app_id, build_id, "gave_up" if delivery_id is None else None)
-    if delivery_id is not None:
-        query = query.where(deliveries.c.delivery_id == delivery_id)
-    rows = connection.execute(query).all()
-    again = {"state": "pending", "tries": 0, "next_attempt_at": now}
-    connection.execute(
-        deliveries.update().where(deliveries.c.delivery_id.in_([row.delivery_id for row in rows])).values(again)
-    )
-    reopened = receivers.c.receiver_id.in_([row.receiver_id for row in rows])
-    connection.execute(receivers.update().where(reopened).values(state="behind", ended_at=None))
-    return len(rows)
+
+    def chosen(column: sa.Column[int]) -> Any:
+        query = (
+            sa.select(column)
+            .join(events, events.c.event_id == deliveries.c.event_id)
+            .join(builds, builds.c.build_uuid == events.c.build_uuid)
+        )
+        if delivery_id is not None:
+            return query.where(deliveries.c.delivery_id == delivery_id)
+        return _selected(query, app_id, build_id, "gave_up")
+
+    reopened = receivers.c.receiver_id.in_(chosen(deliveries.c.receiver_id))
+    connection.execute(receivers.update().where(reopened).values(state="behind", ended_at=None, asked_until=None))
+    again = deliveries.c.delivery_id.in_(chosen(deliveries.c.delivery_id))
+    values = {"state": "pending", "tries": 0, "next_attempt_at": now}
+    return connection.execute(deliveries.update().where(again).values(values)).rowcount

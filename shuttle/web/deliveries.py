@@ -44,7 +44,13 @@ async def replay_given_up(request: web.Request) -> web.StreamResponse:
     app_id = request.query.get("app_id")
     if app_id is None:
         raise InvalidRequestError("Name the app whose deliveries to replay.", field="app_id")
-    return await _replay(request, delivery_id=None, app_id=app_id, build_id=request.query.get("build_id"))
+    build_id = request.query.get("build_id")
+    store = request.app[PORTS].store
+    if build_id is None and not await store.has_app(app_id):
+        raise NotFoundError(f"No build of {app_id} was ever accepted.")
+    if build_id is not None and await store.build_of(app_id, build_id) is None:
+        raise NotFoundError(f"There is no build {build_id} of {app_id}.")
+    return await _replay(request, delivery_id=None, app_id=app_id, build_id=build_id)
 
 
 async def _replay(

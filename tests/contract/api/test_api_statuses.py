@@ -210,7 +210,14 @@ async def test_sources_that_hang_keep_no_other_app_from_building(shuttle: Shuttl
             assert (await shuttle.delete(f"/{app}-hanging-{number}/1")).status == 200
 
 
-async def test_a_replay_of_nothing(shuttle: Shuttle):
+async def test_a_replay_of_nothing(shuttle: Shuttle, app: str):
+    for of in (f"app_id={app}", f"app_id={app}&build_id=1"):
+        unknown = await shuttle.post(f"/-/deliveries/replay?{of}")
+        assert (unknown.status, unknown.json["code"]) == (404, "not_found")
+    await shuttle.submit(f"/{app}/1")
+    assert (await shuttle.post(f"/-/deliveries/replay?app_id={app}&build_id=2")).status == 404
+    assert (await shuttle.post(f"/-/deliveries/replay?app_id={app}&build_id=1")).json["replayed"] == 0
+    assert (await shuttle.post(f"/-/deliveries/replay?app_id={app}")).json["replayed"] == 0
     assert (await shuttle.post("/-/deliveries/999999/replay")).status == 404
     assert (await shuttle.post("/-/deliveries/x/replay")).status == 404
     assert (await shuttle.post("/-/deliveries/replay")).json["field"] == "app_id"
