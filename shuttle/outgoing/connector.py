@@ -1,9 +1,7 @@
 """The connector for strangers' URLs: it checks the address that is really connected to, whatever the URL said."""
 
-import asyncio
 import socket
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
@@ -14,6 +12,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from shuttle.errors import AddressRefusedError, UnavailableError
+from shuttle.outgoing.lookup import Lookups
 from shuttle.outgoing.tls import tls_context
 
 Network = IPv4Network | IPv6Network
@@ -26,8 +25,6 @@ _METADATA = frozenset(
 # RFC 6052: a NAT64 gateway turns the last four bytes into an IPv4 address.
 _NAT64 = ip_network("64:ff9b::/96")
 _BROADCAST = IPv4Address("255.255.255.255")
-# A name server that never answers holds a thread for 10 s and more; these are not the threads that read our files.
-_RESOLVER_THREADS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +83,11 @@ def _embedded(address: Address) -> Iterator[IPv4Address]:
 
 
 class CheckingResolver(AbstractResolver):
-    """Resolves names by the system in threads of its own, and leaves out the addresses that the policy refuses."""
+    """Resolves names by the system, and leaves out the addresses that the policy refuses."""
 
     def __init__(self, policy: AddressPolicy) -> None:
         self._policy = policy
-        self._threads = ThreadPoolExecutor(_RESOLVER_THREADS, thread_name_prefix="resolve")
+        self._lookups = Lookups()
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
@@ -101,9 +98,7 @@ class CheckingResolver(AbstractResolver):
             OSError: the name does not resolve.
             AddressRefusedError: it does, but only to refused addresses.
         """
-        found = await asyncio.get_running_loop().run_in_executor(
-            self._threads, lambda: socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
-        )
+        found = await self._lookups.addresses(host, port, family)
         allowed: list[ResolveResult] = []
         refusal: AddressRefusedError | None = None
         for address_family, _, protocol, _, (address, *_) in found:
@@ -133,15 +128,13 @@ class CheckingResolver(AbstractResolver):
             OSError: the name does not resolve.
             AddressRefusedError: it resolves to a refused address.
         """
-        found = await asyncio.get_running_loop().run_in_executor(
-            self._threads, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        )
+        found = await self._lookups.addresses(host, port)
         for *_, (address, *_) in found:
             self._policy.check(str(address))
 
     async def close(self) -> None:
         """Let the threads go; a lookup under way ends by itself."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._lookups.close()
 
 
 def outgoing_session(
