@@ -10,6 +10,7 @@ from shuttle.build import STOP_ENDINGS, Build, Ending, State, ending_of
 from shuttle.errors import JenkinsNotFoundError, UnavailableError
 from shuttle.jenkins import JenkinsBuild
 from shuttle.lifecycle import Ports
+from shuttle.lifecycle.claimed import unless_claimed
 from shuttle.lifecycle.patience import Patience
 from shuttle.lifecycle.plan import Plan
 from shuttle.lifecycle.tail import tail
@@ -23,6 +24,8 @@ Found = TypeVar("Found")
 # because the claim itself wakes us.
 _FIRST_LOOK_SECONDS = 0.02
 _LONGEST_LOOK_SECONDS = 2.0
+# The log waits for it.
+_DESCRIBE_SECONDS = 2.0
 _LOST = Ending(State.FAILED, "lost_in_jenkins", "Jenkins no longer has this build.")
 _CANCELLED = Ending(State.FAILED, "cancelled_in_jenkins", "Somebody took the build out of Jenkins' queue.")
 
@@ -50,7 +53,7 @@ async def _until_claimed_or_over(build: Build, ports: Ports) -> tuple[Build, End
     with ports.signals.listen(build.build_uuid) as listener:
         while build.claimed_at is None:
             try:
-                over = await _look(build, ports)
+                over = await unless_claimed(build.build_uuid, ports, _look(build, ports))
                 await patience.over()
             except JenkinsNotFoundError:
                 if missing.for_too_long():
@@ -107,9 +110,11 @@ async def _describe(build: Build, ports: Ports) -> None:
     """The caller's words on Jenkins' page of the build; for people, so nothing depends on it."""
     if build.human_readable_info and build.build_number is not None:
         try:
-            await ports.jenkins.describe(build.job_name, build.build_number, build.human_readable_info)
-        except (UnavailableError, JenkinsNotFoundError) as error:
-            log.info("the Jenkins build has no description", build_uuid=build.build_uuid, error=error.message)
+            async with asyncio.timeout(_DESCRIBE_SECONDS):
+                await ports.jenkins.describe(build.job_name, build.build_number, build.human_readable_info)
+        except (UnavailableError, JenkinsNotFoundError, TimeoutError) as error:
+            problem = str(error) or "no answer in time"
+            log.info("the Jenkins build may have no description", build_uuid=build.build_uuid, error=problem)
 
 
 async def _tell_why(build: Build, why: str, ports: Ports) -> None:

@@ -7,6 +7,7 @@ from jenkins_pipelines.render import render
 from shuttle.build import Build, State
 from shuttle.errors import BuildFailedError, ForeignJobError, JenkinsNotFoundError, JobNotReadyError, UnavailableError
 from shuttle.lifecycle import Ports
+from shuttle.lifecycle.claimed import unless_claimed
 from shuttle.lifecycle.patience import Patience
 from shuttle.lifecycle.plan import Plan
 
@@ -72,7 +73,8 @@ async def _trigger_once(build: Build, plan: Plan, ports: Ports, patience: Patien
         "SHUTTLE_TOKEN": plan.token,
     }
     try:
-        item = await ports.jenkins.trigger(build.job_name, parameters)
+        posted = ports.jenkins.trigger(build.job_name, parameters)
+        item = await unless_claimed(build.build_uuid, ports, posted)
     except (JobNotReadyError, JenkinsNotFoundError) as error:
         await ports.store.take_back_trigger(build.build_uuid)
         await patience.wait(f"Jenkins: {error.message}")
@@ -80,7 +82,7 @@ async def _trigger_once(build: Build, plan: Plan, ports: Ports, patience: Patien
     except UnavailableError as error:
         await patience.wait(f"Jenkins: {error.message}")
         return await _reread(build, ports)
-    return await ports.store.queued(build.build_uuid, item=item)
+    return await ports.store.queued(build.build_uuid, item=item) if item is not None else await _reread(build, ports)
 
 
 async def _look_for(build: Build, ports: Ports) -> Build:
@@ -91,7 +93,7 @@ async def _look_for(build: Build, ports: Ports) -> Build:
     with ports.signals.listen(build.build_uuid) as listener:
         while build.state is State.STAGING:
             try:
-                found = await find_in_jenkins(build, ports)
+                found = await unless_claimed(build.build_uuid, ports, find_in_jenkins(build, ports))
             except UnavailableError as error:
                 healthy_since = None
                 await patience.wait(f"Jenkins: {error.message}")

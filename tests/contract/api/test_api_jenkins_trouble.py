@@ -6,14 +6,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from aiohttp import web
+from yarl import URL
 
 from shuttle.build import job_name_of
+from tests.faulty_proxy import faulty_proxy
 from tests.inprocess import running_jenkins, running_shuttle
+from tests.product import TOKEN, USER
 
 
 def leaves_a_mark(folder: Path) -> str:
     return f"echo ran >> {folder}/ran; echo done"
+
+
+def with_login(url: str) -> str:
+    return str(URL(url).with_user(USER).with_password(TOKEN))
 
 
 async def test_down_at_the_post_then_back(tmp_path: Path):
@@ -96,6 +104,32 @@ async def test_a_trigger_whose_answer_is_lost_is_not_repeated(tmp_path: Path):
         await shuttle.submit("/app/1", leaves_a_mark(tmp_path))
         assert (await shuttle.until("/app/1"))["state"] == "succeeded"
         assert lost.is_set()
+        assert sum("buildWithParameters" in path for _, path in jenkins.calls) == 1
+    assert (tmp_path / "ran").read_text() == "ran\n"
+
+
+@pytest.mark.parametrize(
+    ("fault", "part"),
+    [
+        ("mute", "/buildWithParameters"),
+        ("hang", "/queue/api/json"),
+        ("hang", "/queue/item/"),
+        ("hang", "/submitDescription"),
+    ],
+    ids=["trigger", "queue", "queue item", "description"],
+)
+async def test_a_call_that_hangs_holds_up_no_build_that_has_claimed(tmp_path: Path, fault: str, part: str):
+    """An answer is waited for 30 s; the build is through before that."""
+    async with (
+        running_jenkins(tmp_path) as jenkins,
+        faulty_proxy(f"http://127.0.0.1:{jenkins.port}") as proxy,
+        running_shuttle(tmp_path, with_login(proxy.url)) as shuttle,
+    ):
+        proxy.fault = lambda request: fault if part in request.path else None
+        await shuttle.submit("/app/1", leaves_a_mark(tmp_path), human_readable_info="for people")
+        assert (await shuttle.until("/app/1"))["state"] == "succeeded"
+        assert b"\ndone\n" in await shuttle.whole_log("/app/1")
+        assert {what for _, what in proxy.hits} == {fault}
         assert sum("buildWithParameters" in path for _, path in jenkins.calls) == 1
     assert (tmp_path / "ran").read_text() == "ran\n"
 
