@@ -112,7 +112,9 @@ class FaultyProxy:
                 allow_redirects=False,
             ) as theirs,
         ):
-            headers = {name: value for name, value in theirs.headers.items() if name.lower() not in _HOP}
+            headers = _headers(theirs.headers)
+            if request.method == "HEAD" and "Content-Length" in theirs.headers:  # it tells what cannot be counted
+                headers["Content-Length"] = theirs.headers["Content-Length"]
             return theirs.status, headers, await theirs.read()
 
 

@@ -147,7 +147,7 @@ class Acceptance:
         if source is None:
             return await self._record_row(new, parsed, content)
         data, content_type = source
-        await self._put(source_object(name.build_uuid), data, content_type)
+        await self._keep(name.build_uuid, data, content_type)
         new = replace(
             new,
             source_sha256=sha256(data).hexdigest(),
@@ -166,13 +166,17 @@ class Acceptance:
         accepted = await self._ports.store.record(new, content, queue_limit=limit)
         return _answer(accepted.build, parsed, replayed=accepted.replayed)
 
-    async def _put(self, name: str, content: bytes, content_type: str) -> None:
+    async def _keep(self, build_uuid: str, content: bytes, content_type: str) -> None:
+        """Put it where it rests; announced before, so that it is found should it never be promised."""
+        name = source_object(build_uuid)
         folder = self._ports.settings.shuttle_data_dir
         with local_disk(), tempfile.NamedTemporaryFile(dir=folder, prefix="data-source-") as file:
             await asyncio.to_thread(file.write, content)
             file.flush()
             try:
                 async with asyncio.timeout(_LONGEST_PUT_SECONDS):
+                    known = await self._ports.objects.head(name)
+                    await self._ports.store.announce_source(build_uuid, new_object=known is None)
                     await self._ports.objects.put(name, Path(file.name), content_type=content_type)
             except TimeoutError:
                 raise ObjectStoreError("The object store does not take the source in time.") from None

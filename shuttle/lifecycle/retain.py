@@ -14,6 +14,8 @@ log = structlog.get_logger()
 
 _EVERY_SECONDS = 3600.0
 _AT_ONCE = 100
+# Far beyond any POST, and any late answer of a store.
+_UNPROMISED = timedelta(days=1)
 
 
 class Retention:
@@ -45,11 +47,20 @@ class Retention:
                     for name in names_of(build) if build is not None else ():
                         await self._ports.objects.delete(name)
                     await self._ports.store.forgotten(kind, build_uuid)
+        await self._remove_unpromised()
         if settings.shuttle_keep_records_days > 0:
             before = now - timedelta(days=settings.shuttle_keep_records_days)
             while expired := await self._ports.store.expired("record", before, limit=_AT_ONCE):
                 for build_uuid in expired:
                     await self._drop(build_uuid)
+
+    async def _remove_unpromised(self) -> None:
+        """Sources of POSTs that ended without a record: cut off, killed, or the store took them too late."""
+        before = self._ports.now() - _UNPROMISED
+        while unpromised := await self._ports.store.unpromised_sources(before, limit=_AT_ONCE):
+            for build_uuid in unpromised:
+                await self._ports.objects.delete(source_object(build_uuid))
+                await self._ports.store.forget_source(build_uuid)
 
     async def _drop(self, build_uuid: str) -> None:
         """Nothing would lead to its objects any more, so they go before the record does."""

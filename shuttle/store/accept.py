@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from shuttle.build import Api, Build, SourceFacts
 from shuttle.errors import ConflictError, QueueFullError, ShuttleError
 from shuttle.store.builds import by_uuid
+from shuttle.store.early_sources import forget
 from shuttle.store.numbers import count_on
 from shuttle.store.outbox import emit_first
 from shuttle.store.prepared import Prepared
@@ -182,6 +183,9 @@ def _insert(connection: sa.Connection, fresh: Sequence[tuple[Asked, Build]]) -> 
     first = {request.new.app_id: request for request, _ in reversed(fresh)}
     _NEW_APPS.run(connection, [_app_row(request.new, request.now) for request in first.values()])
     _NEW_BUILDS.run(connection, [_row(request.new, build) for request, build in fresh])
+    early = [request.new.build_uuid for request, _ in fresh if request.new.source_sha256 is not None]
+    if early:
+        forget(connection, early)
     numbered = [request.new for request, _ in fresh if request.new.api is Api.LEGACY]
     if numbered:
         count_on(connection, numbered)

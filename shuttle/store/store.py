@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from shuttle import metrics
 from shuttle.build import Build, Checkpoint, Ending, SourceFacts, State, StopCause
-from shuttle.store import Database, accept, agent, apps, builds, numbers, repeats, retain, transitions
+from shuttle.store import Database, accept, agent, apps, builds, early_sources, numbers, repeats, retain, transitions
 from shuttle.store.accept import Accepted, NewBuild
 from shuttle.store.books import Books
 from shuttle.store.builds import Artifact, Party
@@ -60,6 +60,13 @@ class Store(Books):
         if new.receivers:
             self.on_event()
         return accepted
+
+    async def announce_source(self, build_uuid: str, *, new_object: bool) -> None:
+        """See `early_sources.announce`."""
+        now = self._now()
+        await self._database.run(
+            lambda connection: early_sources.announce(connection, build_uuid, now, new_object=new_object)
+        )
 
     async def free_uuid(self, wanted: str | None) -> str:
         """See `shuttle.store.accept.free_uuid`."""
@@ -272,6 +279,14 @@ class Store(Books):
         """See `retain.forgotten`."""
         now = self._now()
         await self._database.run(lambda connection: retain.forgotten(connection, kind, build_uuid, now))
+
+    async def unpromised_sources(self, before: datetime, *, limit: int) -> list[str]:
+        """See `early_sources.unpromised`."""
+        return await self._database.run(lambda connection: early_sources.unpromised(connection, before, limit))
+
+    async def forget_source(self, build_uuid: str) -> None:
+        """See `early_sources.forget`."""
+        await self._database.run(lambda connection: early_sources.forget(connection, [build_uuid]))
 
     async def drop_record(self, build_uuid: str) -> None:
         """See `retain.drop_record`."""

@@ -258,6 +258,14 @@ variables = sa.Table(
     sa.Column("value", sa.Text, nullable=False),
 )
 
+# No foreign key: the build is not there yet.
+early_sources = sa.Table(
+    "early_sources",
+    metadata,
+    sa.Column("build_uuid", sa.Text, primary_key=True),
+    sa.Column("announced_at", Instant, nullable=False),
+)
+
 replicas = sa.Table(
     "replicas",
     metadata,

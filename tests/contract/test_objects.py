@@ -2,42 +2,28 @@
 
 import asyncio
 import hashlib
-from uuid import uuid4
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from shuttle.errors import ObjectNotFoundError
 from shuttle.objects import ObjectStore
 from shuttle.objects.directory import DirectoryStore
 from shuttle.objects.s3 import S3Store
+from tests.s3_server import bucket_of, s3_server
 
 
 @pytest.fixture(scope="session")
 def s3_endpoint():
     """moto's S3: another process's view of it is a real HTTP server."""
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with s3_server() as endpoint:
+        yield endpoint
 
 
 @pytest.fixture
 def s3_bucket(s3_endpoint):
     """A fresh bucket."""
-    bucket = f"bucket-{uuid4().hex}"
-    client = boto3.client(
-        "s3",
-        endpoint_url=s3_endpoint,
-        region_name="us-east-1",
-        aws_access_key_id="key",
-        aws_secret_access_key="secret",
-    )
-    client.create_bucket(Bucket=bucket)
-    client.close()
-    return bucket
+    with bucket_of(s3_endpoint) as (bucket, _):
+        yield bucket
 
 
 @pytest.fixture(params=["directory", "s3"])

@@ -6,9 +6,7 @@ from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from tests.archives import MIB, entry, tar_gz, zipped
 from tests.contract.legacy.caller import OK, LegacyApp
@@ -16,6 +14,7 @@ from tests.inprocess import Jenkins, Shuttle, running_shuttle
 from tests.kafka_broker import black_hole, closed_port
 from tests.product import data_url, running_product
 from tests.receivers import Receiver, Script, answering, hanging
+from tests.s3_server import bucket_of, s3_server, settings_for
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -217,23 +216,13 @@ async def test_fault_12_secrets_are_in_no_job_parameter_command_line_image_or_pa
 
 
 async def test_fault_12_sources_are_nobody_elses_to_read(tmp_path: Path):
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
-    client = boto3.client(
-        "s3", endpoint_url=endpoint, region_name="us-east-1", aws_access_key_id="key", aws_secret_access_key="secret"
-    )
-    client.create_bucket(Bucket="sources")
-    bucket = {"S3_BUCKET": "sources", "S3_ACCESS_KEY": "key", "S3_SECRET_KEY": "secret", "S3_LOCATION": endpoint}
-    async with running_shuttle(tmp_path, **bucket) as shuttle:
-        build_uuid = await LegacyApp(shuttle).submit(1)
-        grants = await asyncio.to_thread(client.get_object_acl, Bucket="sources", Key=build_uuid)
-        left = "0a7f4f0e-0000-4000-8000-0123456789ab"
-        await asyncio.to_thread(client.put_object, Bucket="sources", Key=left, Body=b"of the old shuttle")
-        assert (await shuttle.get(f"/{left}")).body == b"of the old shuttle"
-    client.close()
-    server.stop()
+    with s3_server() as endpoint, bucket_of(endpoint) as (bucket, client):
+        async with running_shuttle(tmp_path, **settings_for(endpoint, bucket)) as shuttle:
+            build_uuid = await LegacyApp(shuttle).submit(1)
+            grants = await asyncio.to_thread(client.get_object_acl, Bucket=bucket, Key=build_uuid)
+            left = "0a7f4f0e-0000-4000-8000-0123456789ab"
+            await asyncio.to_thread(client.put_object, Bucket=bucket, Key=left, Body=b"of the old shuttle")
+            assert (await shuttle.get(f"/{left}")).body == b"of the old shuttle"
     assert [grant["Grantee"]["Type"] for grant in grants["Grants"]] == ["CanonicalUser"]
 
 

@@ -1,0 +1,24 @@
+"""Sources that are written before the build is recorded: what no record comes to promise is found by it.
+
+Revision 0004, after 0003.
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+from shuttle.store.tables import Instant
+
+revision = "0004"
+down_revision = "0003"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Go forward."""
+    op.create_table(
+        "early_sources",
+        sa.Column("build_uuid", sa.Text(), nullable=False),
+        sa.Column("announced_at", Instant(), nullable=False),
+        sa.PrimaryKeyConstraint("build_uuid"),
+    )

@@ -1,0 +1,76 @@
+"""A POST that ends between its source's object and its record: the object goes a day later, and nobody else's does."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shuttle.lifecycle.retain import Retention
+from tests.faulty_proxy import FaultyProxy, faulty_proxy
+from tests.inprocess import Shuttle, running_shuttle, script_request
+from tests.s3_server import bucket_of, s3_server, settings_for
+
+UUID = "0a7f4f0e-0000-4000-8000-0123456789ab"
+
+
+@dataclass
+class Scene:
+    """A shuttle whose S3 server is reached through a proxy that misbehaves."""
+
+    shuttle: Shuttle
+    proxy: FaultyProxy
+    bucket: str
+    client: Any
+
+    async def objects(self) -> list[str]:
+        listed = await asyncio.to_thread(self.client.list_objects_v2, Bucket=self.bucket)
+        return [entry["Key"] for entry in listed.get("Contents", ())]
+
+    async def swept_after(self, hours: float) -> list[str]:
+        """What retention leaves when it comes by then."""
+        ports = self.shuttle.ports
+        await Retention(replace(ports, now=lambda: ports.now() + timedelta(hours=hours))).sweep()
+        return await self.objects()
+
+
+@pytest.fixture
+async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
+    with s3_server() as endpoint, bucket_of(endpoint) as (bucket, client):
+        async with (
+            faulty_proxy(endpoint) as proxy,
+            running_shuttle(tmp_path, **settings_for(proxy.url, bucket)) as shuttle,
+        ):
+            yield Scene(shuttle, proxy, bucket, client)
+
+
+async def test_what_the_store_took_without_our_hearing_of_it_goes_a_day_later(scene: Scene):
+    scene.proxy.fault = lambda request: "lose" if request.method == "PUT" else None
+    answer = await scene.shuttle.post("/app/1", script_request())
+    assert (answer.status, answer.json["code"]) == (503, "cannot_record")
+    scene.proxy.calm()
+    [orphan] = await scene.objects()
+    assert await scene.swept_after(23) == [orphan]
+    assert await scene.swept_after(25) == []
+
+
+async def test_what_was_recorded_stays(scene: Scene):
+    scene.proxy.fault = lambda request: 503 if request.method == "PUT" else None
+    assert (await scene.shuttle.post(f"/app/{UUID}", script_request())).status == 503
+    scene.proxy.calm()
+    assert (await scene.shuttle.post(f"/app/{UUID}", script_request())).status == 200
+    assert await scene.swept_after(25) == [UUID]
+    source = await scene.shuttle.get(f"/{UUID}")
+    assert (source.status, len(source.body) > 0) == (200, True)
+
+
+async def test_what_lay_there_before_is_nobodys_to_remove(scene: Scene):
+    await asyncio.to_thread(scene.client.put_object, Bucket=scene.bucket, Key=UUID, Body=b"of the old shuttle")
+    scene.proxy.fault = lambda request: 503 if request.method == "PUT" else None
+    assert (await scene.shuttle.post(f"/app/{UUID}", script_request())).status == 503
+    scene.proxy.calm()
+    assert await scene.swept_after(25) == [UUID]
+    assert (await scene.shuttle.get(f"/{UUID}")).body == b"of the old shuttle"
