@@ -13,14 +13,16 @@ from shuttle.outgoing.userinfo import Credentials, split_userinfo
 
 _FAILOVER = re.compile(r"failover:?\((.*)\)", re.DOTALL | re.IGNORECASE)
 # Members are separated by a comma, optional spaces and the next scheme, so commas between Kafka hosts stay inside one.
-_NEXT_MEMBER = re.compile(r" *, *(?=[A-Za-z][A-Za-z0-9+.\-]*(?:://|:?\())")
+# It is looked for where a run of spaces begins only: from each of n spaces, that would be n² steps.
+_NEXT_MEMBER = re.compile(r"(?<! ) *, *(?=[A-Za-z][A-Za-z0-9+.\-]*(?:://|:?\())")
 
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]{1,256}")
 # RFC 9110, 5.5: a field value is visible text, spaces and tabs; anything else could end the header.
 _HEADER_TEXT = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]*")
 _MAX_HEADER_BYTES = 8192
 # One request of 64 MiB could otherwise make the shuttle knock at a million doors.
-_MAX_RECEIVERS = 100
+_MAX_HOSTS = 100
+_MAX_URL_CHARACTERS = 16_384
 # Hop-by-hop (RFC 9110, 7.6.1), what frames the message, and what we ourselves say with it.
 _OUR_HEADERS = re.compile(
     r"connection|keep-alive|proxy-.*|te|trailer|transfer-encoding|upgrade|expect|host"
@@ -46,11 +48,23 @@ def parse_hooks(value: Any, name: str) -> tuple[tuple[Hook, ...], list[str]]:
         InvalidRequestError: an entry is wrong; its field names it, like `webhooks.logs[1].headers.X-Y`.
     """
     ignored: list[str] = []
+    left = _MAX_HOSTS
+    hooks = []
+    for where, entry in _entries(value, name):
+        hook = _parse_entry(entry, where, ignored)
+        left -= sum(_host_count(member) for member in members_of(hook.url))
+        if left < 0:
+            raise InvalidRequestError(f"Name at most {_MAX_HOSTS} hosts, of all receivers together.", field=name)
+        hooks.append(hook)
+    return tuple(hooks), ignored
+
+
+def _entries(value: Any, name: str) -> Iterator[tuple[str, Any]]:
     if not isinstance(value, list):
-        return (_parse_entry(value, name, ignored),), ignored
-    if len(value) > _MAX_RECEIVERS:
-        raise InvalidRequestError(f"Name at most {_MAX_RECEIVERS} receivers.", field=name)
-    return tuple([_parse_entry(entry, f"{name}[{index}]", ignored) for index, entry in enumerate(value)]), ignored
+        yield name, value
+        return
+    for index, entry in enumerate(value):
+        yield f"{name}[{index}]", entry
 
 
 def _parse_entry(entry: Any, name: str, ignored: list[str]) -> Hook:
@@ -84,6 +98,8 @@ def check_hook_url(url: str, name: str) -> None:
     Raises:
         InvalidRequestError: the URL is wrong; of a failover the message names the member by its place.
     """
+    if len(url) > _MAX_URL_CHARACTERS:
+        raise InvalidRequestError(f"Write the URL in up to {_MAX_URL_CHARACTERS} characters.", field=name)
     if is_failover(url):
         _check_failover(url, name)
     elif is_kafka(url):
@@ -125,6 +141,10 @@ def credentials_of(url: str) -> Iterator[Credentials]:
             yield credentials
 
 
+def _host_count(member: str) -> int:
+    return shown_host(member).count(",") + 1 if is_kafka(member) else 1
+
+
 def _is_http(url: str) -> bool:
     return url[:8].lower().startswith(("http://", "https://"))
 
@@ -133,15 +153,17 @@ def _check_failover(url: str, name: str) -> None:
     if _FAILOVER.fullmatch(url) is None:
         raise InvalidRequestError("Write failover(url, url, …) with a closing parenthesis at the end.", field=name)
     for place, member in enumerate(members_of(url), start=1):
+        # The comma of an empty member stays at the end of the one before it.
+        is_followed_by_none = member.endswith(",")
         try:
-            _check_member(member, name)
+            _check_member("" if is_followed_by_none else member, name)
         except InvalidRequestError as error:
-            raise InvalidRequestError(f"Member {place} of failover(…): {error.message}", field=name) from None
+            where = place + is_followed_by_none
+            raise InvalidRequestError(f"Member {where} of failover(…): {error.message}", field=name) from None
 
 
 def _check_member(member: str, name: str) -> None:
-    # The comma of an empty member stays at the end of the one before it.
-    if not member.strip(" ") or member.endswith(","):
+    if not member.strip(" "):
         raise InvalidRequestError("Write a URL between every two commas.", field=name)
     if is_failover(member):
         raise InvalidRequestError("Write the members without another failover in them.", field=name)

@@ -47,6 +47,11 @@ def read_kafka_url(url: str, name: str) -> KafkaAddress:
     credentials = split_userinfo(url)[1]
     if credentials is not None and not (credentials.user and credentials.password):
         raise InvalidRequestError("Write Kafka's credentials as user:password.", field=name)
+    if "@" in parts["rest"]:
+        raise InvalidRequestError(
+            "Write a Kafka user and password once, before the first host, with any of / ? # @ in them percent-encoded.",
+            field=name,
+        )
     topic = parts["rest"].removeprefix("/")
     if not _TOPIC.fullmatch(topic):
         raise InvalidRequestError(

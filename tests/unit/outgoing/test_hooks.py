@@ -66,8 +66,9 @@ def test_a_kafka_url_names_hosts_topic_and_credentials():
     ("url", "said"),
     [
         ("failover()", "Member 1"),
-        ("failover(http://a/, , http://b/)", "Member 1"),
-        ("failover(http://a/,)", "Member 1"),
+        ("failover(http://a/, , http://b/)", "Member 2"),
+        ("failover(http://a/,)", "Member 2"),
+        ("failover(http://a/, kafka://b/t,,http://c/)", "Member 3"),
         ("failover(, http://a/)", "Member 1"),
         ("failover(http://a/, kafka://b)", "Member 2"),
         ("failover(http://a/, http://b/, failover(http://c/))", "Member 3"),
@@ -209,6 +210,35 @@ def test_a_request_cannot_have_any_number_of_receivers():
     with pytest.raises(InvalidRequestError, match="at most 100") as caught:
         parse_hooks(["http://a/"] * 101, "webhooks.logs")
     assert caught.value.field == "webhooks.logs"
+
+
+@pytest.mark.parametrize(
+    "hooks",
+    [
+        f"failover({', '.join(['http://a/'] * 101)})",
+        f"kafka://{','.join(['k'] * 101)}/t",
+        ["http://a/", {"url": f"failover(http://b/, kafka://{','.join(['k'] * 99)}/t)"}],
+    ],
+)
+def test_nor_any_number_of_hosts_in_one_of_them(hooks):
+    with pytest.raises(InvalidRequestError, match="at most 100 hosts") as caught:
+        parse_hooks(hooks, "webhooks.logs")
+    assert caught.value.field == "webhooks.logs"
+
+
+@pytest.mark.parametrize("url", [f"http://a/{'x' * 16_384}", f"failover(http://a/{' ' * 16_384}x)"])
+def test_a_url_of_any_length_keeps_nobody_waiting(url):
+    with pytest.raises(InvalidRequestError, match="up to 16384 characters") as caught:
+        parse_hooks([url], "webhooks.logs")
+    assert caught.value.field == "webhooks.logs[0]"
+
+
+@pytest.mark.parametrize(
+    "url", ["kafka://u:p@w@k/t", "kafka://u:p/w@k/t", "kafka://u:p#w@k/t", "kafka://u:p@k,v:q@l/t"]
+)
+def test_an_odd_password_of_a_kafka_url_is_no_wrong_topic(url):
+    with pytest.raises(InvalidRequestError, match="percent-encoded"):
+        parse_hooks(url, "webhooks.logs")
 
 
 @FIXED
