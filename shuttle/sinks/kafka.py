@@ -80,10 +80,12 @@ class KafkaCarriage:
             await flow.finish(self.offset)
             self._far_ends.heard(self._host)
         except RecordTooLargeError:
-            self._messages.cut_more(flow.oldest)
-            return await self._failed("takes only smaller messages: lines are cut")
+            if self._messages.cut_more(flow.oldest):
+                # One step of a few: nothing that the next try had to wait longer for.
+                return await self._failed("The topic takes only smaller messages: lines are cut.", failures=0)
+            return await self._failed("The topic takes no message of this build, however short the line.")
         except ShuttleError as error:
-            return await self._failed(error.message.rstrip("."))
+            return await self._failed(error.message)
         finally:
             flow.close()
         await self._ledger.done(self._target.sink_id, self.offset)
@@ -112,9 +114,9 @@ class KafkaCarriage:
             await self._ledger.live(self._target.sink_id)
         await self._ledger.acknowledged(self._target.sink_id, self.offset)
 
-    async def _failed(self, problem: str) -> bool:
-        self.problem = f"{problem}."
-        self.failures += 1
+    async def _failed(self, problem: str, failures: int = 1) -> bool:
+        self.problem = problem
+        self.failures += failures
         await self._ledger.failing(self._target.sink_id, self.problem)
         return False
 

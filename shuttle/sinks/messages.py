@@ -64,10 +64,16 @@ class Messages:
         """The last message: no line of the log, and its offset is the log's size."""
         return list(self.of(Lines(log_bytes, FINISHED.encode())))
 
-    def cut_more(self, refused: Lines) -> None:
-        """The broker takes no line as long as the longest of these: cut lines to half of that."""
+    def cut_more(self, refused: Lines) -> bool:
+        """The broker takes no line as long as the longest of these: cut lines to half of that.
+
+        False = they are short already: it is the rest of a message that is too large.
+        """
         longest_bytes = min(refused.longest_bytes, self.max_line_bytes or refused.longest_bytes)
+        if longest_bytes <= _LEAST_LINE_BYTES:
+            return False
         self.max_line_bytes = max(longest_bytes // 2, _LEAST_LINE_BYTES)
+        return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,6 +115,41 @@ async def test_lines_beyond_the_brokers_limit_are_cut_and_say_so(build: Build, k
     assert build.ledger.said[-1] == ("done", 10_011)
 
 
+async def test_the_steps_to_a_line_that_fits_make_no_pause_longer(build: Build, kafka: KafkaClusters) -> None:
+    """Were each of them a failure, a line of 256 KiB could hold up its log for minutes."""
+    async with broker() as running:
+        running.max_batch_bytes = 3000
+        build.log.append(b"x" * 262_144 + b"\n")
+        build.end()
+        target = SinkTarget(
+            sink_id=1, build_uuid="u-1", app_id="app", build_id="b1", metadata_json="null", url=running.url()
+        )
+        carriage = KafkaSender(kafka, 5).carriage(target, build.log, build.ledger, build.far_ends)
+        steps = 0
+        while not await carriage.tried(lambda: 5):
+            steps += 1
+            assert carriage.failures == 0
+    assert steps == 7
+    assert build.ledger.said[-1] == ("done", 262_145)
+
+
+async def test_a_topic_that_takes_no_message_is_told_from_one_whose_lines_are_cut(
+    build: Build, kafka: KafkaClusters
+) -> None:
+    async with broker() as running:
+        running.max_batch_bytes = 100
+        carrying = build.carry_by(KafkaSender(kafka, 5), running.url())
+        build.log.append(b"x" * 100 + b"\n")
+        await build.ledger.until("failing", 2)
+        running.max_batch_bytes = 1000
+        build.end()
+        await carrying
+    assert build.ledger.details("failing")[:2] == [
+        "The topic takes only smaller messages: lines are cut.",
+        "The topic takes no message of this build, however short the line.",
+    ]
+
+
 async def test_cancelled_it_notes_what_is_acknowledged_and_sends_no_end(build: Build, kafka: KafkaClusters) -> None:
     async with broker() as running:
         carrying = build.carry_by(KafkaSender(kafka, 5), running.url())
