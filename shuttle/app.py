@@ -133,11 +133,11 @@ def _sinks(session: ClientSession, kafka: KafkaClusters, settings: Settings) -> 
 def _posts(session: ClientSession, kafka: KafkaClusters, settings: Settings) -> dict[str, Post]:
     """Where statuses go, by kind."""
     signer, seconds = Signer(settings.webhook_key), settings.shuttle_webhook_timeout_seconds
-    posts: dict[str, Post] = {
-        "http": HttpPost(session, signer, seconds),
-        "kafka": KafkaPost(kafka, signer, seconds),
-    }
-    return posts | {"failover": FailoverPost(posts, min(seconds, DECISION_SECONDS))}
+
+    def within(seconds: float) -> dict[str, Post]:
+        return {"http": HttpPost(session, signer, seconds), "kafka": KafkaPost(kafka, signer, seconds)}
+
+    return within(seconds) | {"failover": FailoverPost(within(min(seconds, DECISION_SECONDS)))}
 
 
 async def _start(

@@ -1,6 +1,5 @@
 """Statuses to the first of several receivers that takes them, in their order, and on with that one in a build."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -12,10 +11,9 @@ from shuttle.outgoing.hooks import kind_of, members_of, shown_host
 
 @dataclass(frozen=True, slots=True)
 class FailoverPost:
-    """See `shuttle.delivery.Post`; each member has `decision_seconds` before it is the next one's turn."""
+    """See `shuttle.delivery.Post`; `posts` by kind, each of which gives a member no longer than a decision may take."""
 
     posts: Mapping[str, Post]
-    decision_seconds: float
 
     async def post(self, delivery: DueDelivery, at: datetime) -> Answer:
         """See the port; the answer is the taker's, or tells the errors of all, and their status if it is the same.
@@ -28,7 +26,7 @@ class FailoverPost:
         for step in range(len(members)):
             place = (delivery.member + step) % len(members)
             host = shown_host(members[place])
-            answer = await self._ask(replace(delivery, url=members[place]), at)
+            answer = await self.posts[kind_of(members[place])].post(replace(delivery, url=members[place]), at)
             if answer.error is None:
                 over = WentOver(place, host, f"{_errors(answers)} Went over to {host}.") if answers else None
                 return replace(answer, went_over=over)
@@ -37,13 +35,6 @@ class FailoverPost:
         # One member that says never again (410) does not speak for the others.
         code = codes.pop() if len(codes) == 1 else None
         return Answer(code, _errors(answers), _common_patience(list(answers.values())))
-
-    async def _ask(self, delivery: DueDelivery, at: datetime) -> Answer:
-        try:
-            async with asyncio.timeout(self.decision_seconds):
-                return await self.posts[kind_of(delivery.url)].post(delivery, at)
-        except TimeoutError:
-            return Answer(error="The receiver did not answer within the time limit.")
 
 
 def _common_patience(answers: Sequence[Answer]) -> float | None:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    IllegalSaslStateError,
     KafkaConnectionError,
     RequestTimedOutError,
     SaslAuthenticationFailed,
@@ -66,6 +68,8 @@ def _operators_credentials(address: KafkaAddress, settings: Settings) -> Credent
     return Credentials(user, password.get_secret_value())
 
 
+# X509_V_ERR_HOSTNAME_MISMATCH and …_IP_ADDRESS_MISMATCH of OpenSSL: the authority is trusted.
+_ANOTHER_HOST = frozenset((62, 64))
 # The first that fits. What brokers say is not passed on: it may quote what we sent them.
 _REASONS: Sequence[tuple[type[BaseException] | tuple[type[BaseException], ...], str]] = (
     (SaslAuthenticationFailed, "refused the user or the password (SASL {mechanism})"),
@@ -78,14 +82,14 @@ _REASONS: Sequence[tuple[type[BaseException] | tuple[type[BaseException], ...], 
         "has a certificate that is not trusted; SHUTTLE_KAFKA_CA_FILE names further authorities",
     ),
     (ssl.SSLError, "does not speak TLS as we do; write kafka:// if it speaks none"),
+    (IllegalSaslStateError, "takes no user and password"),
     (TopicAuthorizationFailedError, "does not let us write to the topic"),
+    # Of an idempotent producer's start: this user may write to no topic at all.
+    (ClusterAuthorizationFailedError, "does not let us write; the user needs WRITE on the topic"),
     (UnknownTopicOrPartitionError, "has no such topic, and makes none"),
     ((TimeoutError, RequestTimedOutError), "does not answer"),
     (socket.gaierror, "has a host name that cannot be resolved"),
-    (
-        (KafkaConnectionError, EOFError, ConnectionResetError),
-        "closed the connection; it may want kafka+ssl://, or a user and a password",
-    ),
+    ((KafkaConnectionError, EOFError, ConnectionResetError), "closed the connection; it may want {wanted}"),
 )
 
 
@@ -94,10 +98,17 @@ def why(error: BaseException, access: Access) -> str:
 
     aiokafka itself only says "Unable to bootstrap"; `reach` sees the errors that it logs.
     """
+    if isinstance(error, ssl.SSLCertVerificationError) and error.verify_code in _ANOTHER_HOST:
+        return "has a certificate for other host names than this"
     for kinds, reason in _REASONS:
         if isinstance(error, kinds):
-            return reason.format(mechanism=access.mechanism)
+            return reason.format(mechanism=access.mechanism, wanted=_other_ways_in(access))
     if isinstance(error, OSError):
         # By the number: asyncio's own text repeats the address.
         return f"cannot be connected to ({os.strerror(error.errno) if error.errno else type(error).__name__})"
     return f"failed ({type(error).__name__})"
+
+
+def _other_ways_in(access: Access) -> str:
+    scheme = "kafka:// without TLS" if access.tls else "kafka+ssl://"
+    return scheme if access.credentials else f"{scheme}, or a user and a password"

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 
 from shuttle.errors import KafkaUnavailableError
 from shuttle.kafka.access import Access, why
@@ -64,13 +64,16 @@ async def _reading(
         client_id="build-shuttle",
         group_id=None,
         auto_offset_reset="earliest",
-        request_timeout_ms=max(int(timeout_seconds * 1000), 1),
+        # Half of ours, so that it is the library that ends a wait, and tells a missing topic from silence.
+        request_timeout_ms=max(int(timeout_seconds * 500), 1),
         **access.options(),
     )
     try:
         async with asyncio.timeout(timeout_seconds):
             await consumer.start()
         yield consumer
+    except TopicAuthorizationFailedError:
+        raise KafkaUnavailableError(f"Kafka {shown_hosts(address)} does not let us read the topic.") from None
     except (KafkaError, TimeoutError) as error:
         raise KafkaUnavailableError(f"Kafka {shown_hosts(address)} {why(error, access)}.") from None
     finally:

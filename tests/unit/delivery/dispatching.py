@@ -79,7 +79,7 @@ async def dispatching(outbox: MemoryOutbox | None = None, **environment: str) ->
         settings = load_settings(environment)
         seconds = settings.shuttle_webhook_timeout_seconds
         posts: dict[str, Post] = {"http": HttpPost(session, Signer(settings.webhook_key), seconds)}
-        posts["failover"] = FailoverPost(posts, seconds)
+        posts["failover"] = FailoverPost(posts)
         dispatcher = Dispatcher(outbox, posts, settings, time.clock, sleep=time.sleep)
         outbox.on_event = dispatcher.wake
         task = asyncio.create_task(dispatcher.run())

@@ -18,8 +18,8 @@ NOW = datetime.now(UTC)
 
 async def deliver(*urls: str, member: int = 0) -> Attempt:
     async with outgoing_session(AddressPolicy(allow_loopback=True)) as session:
-        posts = {"http": HttpPost(session, Signer(None), 5)}
-        courier = Courier(posts | {"failover": FailoverPost(posts, 0.3)}, (0, 5), lambda: NOW)
+        posts = {"http": HttpPost(session, Signer(None), 0.3)}
+        courier = Courier(posts | {"failover": FailoverPost(posts)}, (0, 5), lambda: NOW)
         delivery = DueDelivery(
             delivery_id=7,
             receiver_id=1,

@@ -6,10 +6,26 @@ import pytest
 
 from shuttle.errors import AddressRefusedError, KafkaUnavailableError
 from shuttle.kafka.access import access_to
+from shuttle.kafka.topic import messages_of
+from shuttle.outgoing.connector import AddressPolicy, CheckingResolver
 from shuttle.outgoing.kafka_url import read_kafka_url
 from shuttle.settings import load_settings
 from tests.certificates import loopback_tls
-from tests.kafka_broker import AUTHENTICATE, HANDSHAKE, HANG_UP, METADATA, OTHER_MECHANISM, WRONG_PASSWORD, broker
+from tests.kafka_broker import (
+    AUTHENTICATE,
+    HANDSHAKE,
+    HANG,
+    HANG_UP,
+    ILLEGAL_STATE,
+    METADATA,
+    NO_RIGHT_TO_THE_CLUSTER,
+    NO_RIGHT_TO_THE_TOPIC,
+    NO_SUCH_TOPIC,
+    OTHER_MECHANISM,
+    PRODUCER_ID,
+    WRONG_PASSWORD,
+    broker,
+)
 from tests.unit.kafka.test_kafka_traps import send
 
 
@@ -51,6 +67,34 @@ async def test_a_cluster_that_hangs_up_may_want_credentials(make_clusters):
         running.answering = failing_at(METADATA, HANG_UP)
         with pytest.raises(KafkaUnavailableError, match=r"may want kafka\+ssl://, or a user and a password"):
             await send(make_clusters(), running.url(), "a")
+        with pytest.raises(KafkaUnavailableError, match=r"may want kafka\+ssl://\."):
+            await send(make_clusters(), running.url(userinfo="user:s3cret@"), "a")
+
+
+async def test_a_cluster_that_takes_no_credentials_says_so(make_clusters):
+    async with broker() as running:
+        running.answering = failing_at(HANDSHAKE, ILLEGAL_STATE)
+        with pytest.raises(KafkaUnavailableError, match="takes no user and password"):
+            await send(make_clusters(), running.url(userinfo="user:s3cret@"), "a")
+
+
+async def test_a_user_who_may_write_to_no_topic_is_told_what_is_needed(make_clusters):
+    async with broker() as running:
+        running.answering = failing_at(PRODUCER_ID, NO_RIGHT_TO_THE_CLUSTER)
+        with pytest.raises(KafkaUnavailableError, match="needs WRITE on the topic"):
+            await send(make_clusters(), running.url(), "a")
+
+
+async def test_a_topic_that_is_missing_is_told_from_silence_however_short_the_patience(make_clusters):
+    async with broker() as running:
+        running.answering = failing_at(METADATA, NO_SUCH_TOPIC)
+        with pytest.raises(KafkaUnavailableError, match="has no such topic, and makes none"):
+            await send(
+                make_clusters(SHUTTLE_KAFKA_REQUEST_TIMEOUT_SECONDS="60"), running.url(), "a", patience_seconds=1
+            )
+        running.answering = failing_at(METADATA, HANG)
+        with pytest.raises(KafkaUnavailableError, match="does not answer"):
+            await send(make_clusters(), running.url(), "a", patience_seconds=1)
 
 
 async def test_tls_with_a_trusted_certificate_and_without(make_clusters, tmp_path):
@@ -61,12 +105,30 @@ async def test_tls_with_a_trusted_certificate_and_without(make_clusters, tmp_pat
         assert running.values == [b"a", b"b"]
         with pytest.raises(KafkaUnavailableError, match="certificate that is not trusted"):
             await send(make_clusters(), running.url(scheme="kafka+ssl"), "c")
+        by_another_name = running.url(scheme="kafka+ssl").replace("127.0.0.1", "localhost")
+        with pytest.raises(KafkaUnavailableError, match="certificate for other host names"):
+            await send(make_clusters(SHUTTLE_CA_FILE=str(ca_file)), by_another_name, "d")
 
 
 async def test_tls_to_a_broker_that_speaks_none(make_clusters):
     async with broker() as running:
         with pytest.raises(KafkaUnavailableError):
             await send(make_clusters(), running.url(scheme="kafka+ssl"), "a", patience_seconds=0.3)
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [(NO_SUCH_TOPIC, "has no such topic, and makes none"), (NO_RIGHT_TO_THE_TOPIC, "does not let us read the topic")],
+)
+async def test_why_a_topic_cannot_be_read(code, said):
+    settings = load_settings({})
+    async with broker() as running:
+        running.answering = failing_at(METADATA, code)
+        address = read_kafka_url(running.url(), "test")
+        resolver = CheckingResolver(AddressPolicy(allow_loopback=True))
+        with pytest.raises(KafkaUnavailableError, match=said):
+            await anext(messages_of("u", address, access_to(address, settings), resolver, timeout_seconds=1))
+        await resolver.close()
 
 
 async def test_a_refused_bootstrap_host_is_not_connected_to(make_clusters):
