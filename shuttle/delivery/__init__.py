@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from shuttle.outgoing.failover import WentOver
@@ -47,6 +47,11 @@ class Attempt:
     next_attempt_at: datetime | None = None
     asked_until: datetime | None = None
     went_over: WentOver | None = None
+
+    @property
+    def ended_at(self) -> datetime:
+        """When it was known what came of it."""
+        return self.started_at + timedelta(seconds=self.took_seconds)
 
 
 @dataclass(frozen=True, slots=True)

@@ -186,7 +186,7 @@ def record_attempt(connection: sa.Connection, attempt: Attempt) -> None:
     if attempt.went_over is not None:
         known = connection.execute(sa.select(receivers.c.failovers).where(receivers.c.receiver_id == receiver_id))
         party |= {"last_error": attempt.went_over.why}
-        party |= gone_over(known.scalar_one(), attempt.went_over, attempt.started_at)
+        party |= gone_over(known.scalar_one(), attempt.went_over, attempt.ended_at)
     if attempt.outcome == "delivered":
         values = {**tried, "state": "delivered", "delivered_at": attempt.started_at, "next_attempt_at": None}
         connection.execute(deliveries.update().where(mine).values(values))

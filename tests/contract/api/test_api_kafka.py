@@ -2,18 +2,20 @@
 
 import hashlib
 import json
+from datetime import datetime, timedelta
 
 import pytest
 import pytest_asyncio
 from standardwebhooks import Webhook
 
 from tests.inprocess import Jenkins, Shuttle, running_shuttle
-from tests.kafka_broker import closed_port
+from tests.kafka_broker import black_hole, closed_port
 from tests.kafka_cluster import Cluster, kafka_cluster
 from tests.kafka_topic import header
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+IMPATIENT_SECONDS = 2
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
@@ -27,6 +29,14 @@ async def cluster():
 async def signing(tmp_path_factory: pytest.TempPathFactory, jenkins: Jenkins):
     folder = tmp_path_factory.mktemp("signing")
     async with running_shuttle(folder, jenkins.url, SHUTTLE_WEBHOOK_SECRET=SECRET) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def impatient(tmp_path_factory: pytest.TempPathFactory, jenkins: Jenkins):
+    folder = tmp_path_factory.mktemp("impatient")
+    seconds = str(IMPATIENT_SECONDS)
+    async with running_shuttle(folder, jenkins.url, SHUTTLE_WEBHOOK_TIMEOUT_SECONDS=seconds) as running:
         yield running
 
 
@@ -76,6 +86,19 @@ async def test_statuses_and_log_go_over_to_the_member_that_works(shuttle: Shuttl
     assert hashlib.sha256(text).hexdigest() == build["log"]["sha256"]
     assert b"[secret]" in text
     assert "s3cret-word" not in json.dumps(build) + text.decode()
+
+
+async def test_the_moment_of_going_over_is_when_the_wait_for_the_first_was_over(
+    impatient: Shuttle, cluster: Cluster, app: str
+):
+    with black_hole() as port:
+        failover = f"failover(kafka://127.0.0.1:{port}/t, {cluster.url(app)})"
+        await impatient.submit(f"/{app}/1", "echo hello", webhooks={"status": failover})
+        build = await impatient.until_shown(f"/{app}/1", lambda build: build["receivers"][0]["failovers"])
+    (over,) = build["receivers"][0]["failovers"]
+    accepted_at, over_at = map(datetime.fromisoformat, (build["timestamps"]["accepted_at"], over["at"]))
+    assert over_at - accepted_at > timedelta(seconds=IMPATIENT_SECONDS / 2)
+    assert "does not answer" in over["why"]
 
 
 async def test_a_kafka_that_is_down_holds_up_neither_the_answer_nor_the_build(shuttle: Shuttle, app: str):

@@ -3,9 +3,10 @@
 from typing import Any
 
 import pytest
+from aiokafka.errors import NotLeaderForPartitionError
 
 from shuttle.errors import AddressRefusedError, KafkaUnavailableError
-from shuttle.kafka.access import access_to
+from shuttle.kafka.access import Access, access_to, why
 from shuttle.kafka.topic import messages_of
 from shuttle.outgoing.connector import AddressPolicy, CheckingResolver
 from shuttle.outgoing.kafka_url import read_kafka_url
@@ -158,6 +159,11 @@ def test_the_operators_credentials_are_for_the_operators_hosts_only():
     assert credentials("kafka://k1,evil/t") is None
     assert credentials("kafka://evil/t") is None
     assert credentials("kafka://mine:own@k1/t").user == "mine"
+
+
+def test_a_topic_that_was_deleted_under_a_log_has_no_leader():
+    """What aiokafka says of its batches then, on real brokers; the double's topics always have one."""
+    assert why(NotLeaderForPartitionError(), Access(tls=False)).startswith("has no leader for the topic at present")
 
 
 def test_nothing_shows_the_password():
