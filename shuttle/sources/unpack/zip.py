@@ -1,6 +1,7 @@
 """Reading zip: names of every origin, symbolic links, sizes as declared (which zipfile then holds the data to)."""
 
 import calendar
+import os
 import stat
 import struct
 import zipfile
@@ -48,6 +49,12 @@ class _Bounded(BufferedReader):
         if size is not None and size > _MAX_SINGLE_READ_BYTES:
             raise RefusedError("archive_too_large", "The zip has too many entries.")
         return super().read(size)
+
+    def seek(self, target: int, whence: int = os.SEEK_SET, /) -> int:
+        # As zipfile reckons where an entry is, when the directory's own place is told wrongly.
+        if whence == os.SEEK_SET and target < 0:
+            raise damaged("an entry begins before its file")
+        return super().seek(target, whence)
 
 
 def _entry(info: zipfile.ZipInfo, archive: zipfile.ZipFile) -> Entry:

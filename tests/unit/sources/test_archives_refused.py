@@ -93,6 +93,13 @@ async def test_what_is_damaged(refusal):
         assert await refusal(bytes(damaged)) == "archive_truncated"
 
 
+async def test_a_zip_whose_entries_would_begin_before_it(refusal):
+    moved = bytearray(zipped(("a", b"1"), ("b", b"2")))
+    place = moved.rindex(b"PK\x05\x06") + 16  # of the central directory, as its end record tells it
+    moved[place] += 5
+    assert await refusal(bytes(moved)) == "archive_truncated"
+
+
 async def test_an_encrypted_zip(refusal):
     locked = zipped(("a", b"secret")).replace(b"\x14\x00\x00\x00\x08\x00", b"\x14\x00\x01\x00\x08\x00")
     assert await refusal(locked) == "archive_encrypted"
