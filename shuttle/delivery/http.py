@@ -1,7 +1,6 @@
 """Statuses to http(s) receivers: one POST, its answer, and why there was none."""
 
 import asyncio
-import os
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from shuttle.delivery import Answer, DueDelivery
 from shuttle.delivery.schedule import retry_after_seconds
 from shuttle.delivery.signature import Signer
 from shuttle.errors import ShuttleError
+from shuttle.outgoing.connector import why_unconnected
 from shuttle.outgoing.userinfo import basic_authorization, split_userinfo
 
 _MAX_ANSWER_BYTES = 64 * 1024
@@ -93,8 +93,7 @@ def _what_went_wrong(error: Exception) -> str:
         if isinstance(error, kinds):
             return sentence
     if isinstance(error, aiohttp.ClientConnectorError):
-        number = error.os_error.errno
-        return f"No connection to the receiver came about: {os.strerror(number) if number else 'it is unreachable'}."
+        return f"No connection to the receiver came about: {why_unconnected(error)}."
     if isinstance(error, (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError, ConnectionError)):
         return "The receiver closed the connection without an answer."
     return f"The receiver's answer could not be read ({type(error).__name__})."

@@ -6,12 +6,19 @@ from collections.abc import Callable
 from typing import Literal
 from urllib.parse import quote
 
-from aiohttp import ClientConnectorCertificateError, ClientConnectorError, ClientError, ClientSession
+from aiohttp import (
+    ClientConnectorCertificateError,
+    ClientConnectorDNSError,
+    ClientConnectorError,
+    ClientError,
+    ClientSession,
+)
 from multidict import CIMultiDict
 from yarl import URL
 
 from shuttle.errors import ShuttleError
 from shuttle.logs import LogReader
+from shuttle.outgoing.connector import why_unconnected
 from shuttle.outgoing.hooks import shown_host
 from shuttle.outgoing.userinfo import basic_authorization, split_userinfo
 from shuttle.sinks import SinkLedger, SinkTarget
@@ -166,14 +173,17 @@ def _what_broke(error: Exception) -> str:
     """Why there was no answer, without what others put into their messages: those quote URLs."""
     match error:
         case ShuttleError():
-            return f"could not be sent the log: {error.message.rstrip('.')}"
+            said = f"could not be sent the log: {error.message.rstrip('.')}"
         case ClientConnectorCertificateError():
-            return "has a certificate that is not trusted here; SHUTTLE_CA_FILE names further authorities"
+            said = "has a certificate that is not trusted here; SHUTTLE_CA_FILE names further authorities"
+        case ClientConnectorDNSError():
+            said = "has a host name that cannot be resolved"
         case ClientConnectorError():
-            return f"cannot be connected to ({error.strerror or type(error.os_error).__name__})"
+            said = f"cannot be connected to ({why_unconnected(error)})"
         case TimeoutError():
-            return "took nothing, or gave no answer, in time"
+            said = "took nothing, or gave no answer, in time"
         case ClientError():
-            return f"broke the connection ({type(error).__name__})"
+            said = f"broke the connection ({type(error).__name__})"
         case _:
-            return f"cannot be asked ({type(error).__name__})"
+            said = f"cannot be asked ({type(error).__name__})"
+    return said

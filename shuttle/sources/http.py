@@ -14,6 +14,7 @@ import aiohttp
 from yarl import URL
 
 from shuttle.errors import AddressRefusedError, BuildFailedError, UnavailableError
+from shuttle.outgoing.connector import why_unconnected
 from shuttle.outgoing.userinfo import Credentials, basic_authorization, split_userinfo, without_userinfo
 from shuttle.sources import FetchedSource, SourceLimits
 
@@ -201,7 +202,7 @@ def _raise_named(error: Exception, shown: str) -> NoReturn:
     if isinstance(error, aiohttp.ClientConnectorSSLError):
         raise UnavailableError(f"{shown} does not speak TLS as expected.") from None
     if isinstance(error, aiohttp.ClientConnectorError):
-        raise UnavailableError(f"{shown} cannot be connected to: {error.os_error.strerror or 'no reason'}.") from None
+        raise UnavailableError(f"{shown} cannot be connected to: {why_unconnected(error)}.") from None
     if isinstance(error, aiohttp.ClientPayloadError):
         raise UnavailableError(f"{shown} was cut off before its end.") from None
     if isinstance(error, aiohttp.ClientResponseError):

@@ -52,7 +52,15 @@ async def test_a_receiver_that_is_away_is_waited_for(build: Build) -> None:
     carrying = build.carry(url)
     build.log.append(b"x\n")
     await build.ledger.until("failing", times=3)
-    assert "cannot be connected to" in str(build.ledger.details("failing")[0])
+    assert str(build.ledger.details("failing")[0]).endswith("cannot be connected to (Connection refused).")
+    carrying.cancel()
+
+
+async def test_a_host_name_that_nobody_knows_is_told_as_that(build: Build) -> None:
+    carrying = build.carry("http://no-such-host.invalid/")
+    build.log.append(b"x\n")
+    await build.ledger.until("failing", times=1)
+    assert "no-such-host.invalid has a host name that cannot be resolved." in str(build.ledger.details("failing")[0])
     carrying.cancel()
 
 
