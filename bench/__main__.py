@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-BENCHMARKS = ("accept", "log_throughput", "latency", "scale", "trivial_build", "kafka", "together")
+BENCHMARKS = ("accept", "log_throughput", "latency", "scale", "trivial_build", "large_body", "kafka", "together")
 
 
 def main() -> int:

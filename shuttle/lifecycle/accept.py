@@ -6,30 +6,18 @@ import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from pathlib import Path
-from typing import Any
 from weakref import WeakValueDictionary
 
-from jenkins_pipelines.catalogue import PIPELINES
 from shuttle.build import Api, Build, job_name_of
 from shuttle.errors import CannotRecordError, LocalDiskError, ObjectStoreError, ShuttleError, StoreError
 from shuttle.lifecycle import Ports
+from shuttle.lifecycle.asked import Source, decoded_source, read_asked, read_asked_legacy
 from shuttle.lifecycle.plan import is_data, make_plan, shown_source_url
 from shuttle.objects.local import local_disk
 from shuttle.objects.names import source_object
 from shuttle.outgoing.hooks import Hook, kind_of, shown_host
-from shuttle.request import (
-    DEFAULT_PIPELINE,
-    UUID,
-    BuildRequest,
-    ParsedRequest,
-    canonical_json,
-    decode_json,
-    parse_build_request,
-    read_legacy_request,
-)
-from shuttle.sources.data import decode_data_url
+from shuttle.request import UUID, ParsedRequest
 from shuttle.store.accept import NewBuild, NewParty, target_bytes
 
 # Callers in the field wait 60 s for the answer; a store that says nothing would hold theirs for 90.
@@ -76,9 +64,7 @@ class Acceptance:
             CannotRecordError: 503, nothing was recorded; ask again.
         """
         await _with_others()
-        value = decode_json(body)
-        parsed = parse_build_request(value, self._ports.settings, PIPELINES)
-        content = canonical_json(_with_digest_for_data(value, parsed.request))
+        parsed, content = await read_asked(body, self._ports)
         if is_data(parsed.request) or UUID.fullmatch(build_id):
             return await self._accept_alone(app_id, build_id, parsed, content)
         with _told_as_unrecorded():
@@ -90,7 +76,7 @@ class Acceptance:
         async with self._door(build_id.lower() if UUID.fullmatch(build_id) else f"{app_id}/{build_id}"):
             source = None
             if is_data(parsed.request):
-                source = await self._decoded_source(parsed.request)
+                source = await decoded_source(parsed.request, self._ports)
                 recorded = await self._ports.store.recorded(app_id, build_id, content)
                 if recorded is not None:
                     return _answer(recorded, parsed, replayed=True)
@@ -103,15 +89,12 @@ class Acceptance:
         Raises:
             LegacyRefusalError, InvalidRequestError: 400. ConflictError: 409. CannotRecordError: 503.
         """
-        settings, store = self._ports.settings, self._ports.store
-        value = decode_json(body)
-        our_names = (self._ports.public_url, host, *settings.shuttle_aliases)
-        asked = read_legacy_request(value, settings, PIPELINES[DEFAULT_PIPELINE], our_names)
-        content = canonical_json(_with_digest_for_legacy_data(value, asked.request))
+        store = self._ports.store
+        asked, content = await read_asked_legacy(body, host, self._ports)
         async with self._door(asked.build_uuid):
             number, source = asked.number_given, None
             if is_data(asked.request):
-                source = await self._decoded_source(asked.request)
+                source = await decoded_source(asked.request, self._ports)
             if source is not None or number is None:
                 recorded = await store.recorded_legacy(asked.build_uuid, content)
                 if recorded is not None:
@@ -135,24 +118,17 @@ class Acceptance:
             return await self._ports.store.free_uuid(build_id.lower())
         return str(uuid.uuid4())
 
-    async def _decoded_source(self, request: BuildRequest) -> tuple[bytes, str]:
-        limit_bytes = self._ports.settings.shuttle_max_source_bytes
-        return await asyncio.to_thread(decode_data_url, request.source_url, limit_bytes)
-
-    async def _record(
-        self, name: _Name, parsed: ParsedRequest, content: bytes, source: tuple[bytes, str] | None
-    ) -> Answer:
+    async def _record(self, name: _Name, parsed: ParsedRequest, content: bytes, source: Source | None) -> Answer:
         """The row; a source that came along goes to the object store before the row that promises it."""
         new = self._new_build(name, parsed, content)
         if source is None:
             return await self._record_row(new, parsed, content)
-        data, content_type = source
-        await self._keep(name.build_uuid, data, content_type)
+        await self._keep(name.build_uuid, source)
         new = replace(
             new,
-            source_sha256=sha256(data).hexdigest(),
-            source_bytes=len(data),
-            source_content_type=content_type,
+            source_sha256=source.sha256,
+            source_bytes=len(source.content),
+            source_content_type=source.content_type,
         )
         try:
             return await self._record_row(new, parsed, content)
@@ -166,18 +142,18 @@ class Acceptance:
         accepted = await self._ports.store.record(new, content, queue_limit=limit)
         return _answer(accepted.build, parsed, replayed=accepted.replayed)
 
-    async def _keep(self, build_uuid: str, content: bytes, content_type: str) -> None:
+    async def _keep(self, build_uuid: str, source: Source) -> None:
         """Put it where it rests; announced before, so that it is found should it never be promised."""
         name = source_object(build_uuid)
         folder = self._ports.settings.shuttle_data_dir
         with local_disk(), tempfile.NamedTemporaryFile(dir=folder, prefix="data-source-") as file:
-            await asyncio.to_thread(file.write, content)
+            await asyncio.to_thread(file.write, source.content)
             file.flush()
             try:
                 async with asyncio.timeout(_LONGEST_PUT_SECONDS):
                     known = await self._ports.objects.head(name)
                     await self._ports.store.announce_source(build_uuid, new_object=known is None)
-                    await self._ports.objects.put(name, Path(file.name), content_type=content_type)
+                    await self._ports.objects.put(name, Path(file.name), content_type=source.content_type)
             except TimeoutError:
                 raise ObjectStoreError("The object store does not take the source in time.") from None
 
@@ -230,22 +206,3 @@ def _told_as_unrecorded() -> Iterator[None]:
         yield
     except (StoreError, ObjectStoreError, LocalDiskError) as error:
         raise CannotRecordError(f"The build was not recorded: {error.message}") from error
-
-
-def _with_digest_for_data(value: Any, request: BuildRequest) -> Any:
-    """The body as it is compared with others: a data: URL by its digest, which 60 MB of it cost 0.9 s less with.
-
-    No other request is equal to that: a data: URL without a comma is refused.
-    """
-    if not is_data(request):
-        return value
-    return {**value, "source": {**value["source"], "url": _digest(request)}}
-
-
-def _with_digest_for_legacy_data(value: Any, request: BuildRequest) -> Any:
-    """Likewise for the older API's form."""
-    return {**value, "sources": _digest(request)} if is_data(request) else value
-
-
-def _digest(request: BuildRequest) -> str:
-    return f"data:sha256:{sha256(request.source_url.encode()).hexdigest()}"

@@ -74,7 +74,7 @@ def is_data(request: BuildRequest) -> bool:
 def shown_source_url(request: BuildRequest) -> str:
     """The source's URL as anybody may see it: without userinfo; of a data: URL only its head."""
     if is_data(request):
-        return request.source_url.partition(",")[0][:200]
+        return request.source_url[:200].partition(",")[0]
     return without_userinfo(request.source_url)
 
 

@@ -4,12 +4,14 @@ from shuttle.request.body import canonical_json, compact_json, decode_json
 from shuttle.request.ids import UUID, decode_id, legacy_app
 from shuttle.request.image import Image
 from shuttle.request.legacy import LegacyRequest, read_legacy_request
+from shuttle.request.long_text import LARGE_BODY_BYTES, decode_large_json
 from shuttle.request.model import BuildRequest, ParsedRequest, PipelineKind, Pipelines
 from shuttle.request.parse import DEFAULT_PIPELINE, parse_build_request
 from shuttle.request.secrets import secrets_of
 
 __all__ = [
     "DEFAULT_PIPELINE",
+    "LARGE_BODY_BYTES",
     "UUID",
     "BuildRequest",
     "Image",
@@ -21,6 +23,7 @@ __all__ = [
     "compact_json",
     "decode_id",
     "decode_json",
+    "decode_large_json",
     "legacy_app",
     "parse_build_request",
     "read_legacy_request",

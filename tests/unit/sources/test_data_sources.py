@@ -4,7 +4,7 @@ import base64
 from urllib.parse import quote_from_bytes
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shuttle.errors import InvalidRequestError
@@ -74,6 +74,32 @@ def test_every_byte_comes_through_in_every_form(content):
         f"data:,{''.join(f'%{byte:02x}' for byte in content)}",
     ):
         assert decode_data_url(url, 200)[0] == content
+
+
+@given(content=st.binary(min_size=1, max_size=60), piece=st.integers(1, 20), data=st.data())
+def test_pieces_of_any_size_come_to_the_same(content, piece, data):
+    """What is decoded at a time is no border to quads, lines and padding."""
+    encoded = list(base64.b64encode(content).decode())
+    for place in data.draw(st.lists(st.integers(0, len(encoded)), max_size=8)):
+        encoded.insert(place, data.draw(st.sampled_from(["\n", "\r\n"])))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("shuttle.sources.data._PIECE_BYTES", piece)
+        assert decode_data_url(f"data:;base64,{''.join(encoded)}", 60)[0] == content
+
+
+@given(text=st.text("AQ=\n*"), piece=st.integers(1, 20))
+@example(text="QQ==QQ==", piece=4)
+def test_what_is_no_base64_is_none_in_pieces(text, piece):
+    def outcome() -> bytes | str:
+        try:
+            return decode_data_url(f"data:;base64,{text}", 60)[0]
+        except InvalidRequestError as error:
+            return error.message
+
+    whole = outcome()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("shuttle.sources.data._PIECE_BYTES", piece)
+        assert outcome() == whole
 
 
 @given(text=st.text())

@@ -1,0 +1,65 @@
+"""How long one POST with a source of 45 MiB in it keeps everybody else waiting: pauses of the service's loop."""
+
+import asyncio
+import base64
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+SOURCE_BYTES = 45 * 1024 * 1024
+POSTS = 3
+_TICK_SECONDS = 0.001
+_LISTED = 5
+
+
+async def pauses(into: list[float]) -> None:
+    """How late each tick comes."""
+    clock = asyncio.get_running_loop().time
+    while True:
+        began_at = clock()
+        await asyncio.sleep(_TICK_SECONDS)
+        into.append(clock() - began_at - _TICK_SECONDS)
+
+
+async def run() -> None:
+    """The client is curl, in a process of its own; the service is in this one, so that its loop can be watched."""
+    from tests.inprocess import running_shuttle
+
+    with tempfile.TemporaryDirectory() as folder:
+        url = f"data:;base64,{base64.b64encode(os.urandom(SOURCE_BYTES)).decode()}"
+        body = Path(folder) / "body.json"
+        body.write_text(json.dumps({"source": {"url": url}, "pipeline": "script"}))
+        async with running_shuttle(Path(folder)) as shuttle:
+            for number in range(POSTS):
+                seen: list[float] = []
+                watch = asyncio.create_task(pauses(seen))
+                words = [
+                    "curl",
+                    "--silent",
+                    "--fail",
+                    "--header",
+                    "Content-Type: application/json",
+                    "--header",
+                    "Expect:",
+                ]
+                posting = await asyncio.create_subprocess_exec(
+                    *words, "--data-binary", f"@{body}", f"{shuttle.url}/app-{number}/1", stdout=asyncio.subprocess.PIPE
+                )
+                answer, _ = await posting.communicate()
+                watch.cancel()
+                if posting.returncode != 0:
+                    raise SystemExit(f"unexpected: {answer.decode()}")
+                longest = " ".join(f"{seconds * 1000:.0f}" for seconds in sorted(seen, reverse=True)[:_LISTED])
+                print(f"POST of {body.stat().st_size / 1e6:.0f} MB: longest pauses of the loop in ms: {longest}")
+
+
+def main() -> int:
+    """Print the longest pauses."""
+    asyncio.run(run())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+"""Bodies whose long text is taken out before they are parsed: the value, or the error, is that of parsing it whole."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shuttle.errors import InvalidJsonError
+from shuttle.request import LARGE_BODY_BYTES, decode_json, decode_large_json
+
+LONG = "data:;base64," + "QU/D" * (LARGE_BODY_BYTES // 4)
+
+# What bodies are made of here: texts that are long enough with the limit below, and all that can stand around them.
+FRAGMENTS = [
+    *('{"source":{"url":', '{"sources":', '"metadata":', '"source":{"url":', "}", "}", "{", "[", "]", ",", ":", " "),
+    *('"data:;base64,QUJDREVG"', '"data:;base64,QUJDREVG",', '"data:QUJD\\/REVGREVG"', '"data:QUJD\\"REVGREVG"'),
+    *('"\\"data:QUJDREVGREVG"', '"data:żółw żółw"', '"data:QUJD\nREVGREVG"', '"data:x"', '"data:QUJDREVGREVG', '"a"'),
+    *('"\\\\"data:QUJDREVGREVG"', "1", "null", "\\", '"', "\x00", "\ufeff"),
+]
+
+
+def outcome(decode: Any, raw: bytes) -> Any:
+    try:
+        return decode(raw)
+    except InvalidJsonError as error:
+        return error.message
+
+
+@given(fragments=st.lists(st.sampled_from(FRAGMENTS), max_size=12), piece=st.integers(1, 20))
+def test_any_body_comes_to_the_same(fragments: list[str], piece: int):
+    raw = "".join(fragments).encode()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("shuttle.request.long_text.LARGE_BODY_BYTES", 8)
+        patch.setattr("shuttle.request.long_text._PIECE_BYTES", piece)
+        assert outcome(decode_large_json, raw) == outcome(decode_json, raw)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"source": {"url": LONG, "checksum": None}, "pipeline": "script"},
+        {"sources": LONG, "build_uuid": "u"},
+        {"metadata": LONG, "source": {"url": "http://h/a"}},
+        {"source": {"url": f'a part of "{LONG}'}},
+        {"metadata": "data:,short", "source": {"url": LONG}},
+        [LONG],
+        LONG,
+    ],
+    ids=["new", "older", "elsewhere", "within another", "behind a short one", "array", "text"],
+)
+def test_a_long_text_is_put_back_where_it_was(value: Any):
+    raw = json.dumps(value).encode()
+    assert decode_large_json(raw) == value
+    assert decode_large_json(raw.replace(b"/", b"\\/")) == value
+
+
+def test_a_long_text_that_no_json_has_is_refused():
+    raw = json.dumps({"source": {"url": LONG}}).encode()
+    middle = len(raw) // 2
+    with pytest.raises(InvalidJsonError, match=f"at line 1 column {middle + 1}"):
+        decode_large_json(raw[:middle] + b"\n" + raw[middle:])
+
+
+def test_an_error_behind_it_is_said_with_its_place_in_the_whole_body():
+    raw = json.dumps({"source": {"url": LONG}}).encode()[:-1] + b",}"
+    with pytest.raises(InvalidJsonError) as caught:
+        decode_large_json(raw)
+    assert f"a trailing comma at line 1 column {len(raw)}." in caught.value.message
