@@ -10,7 +10,7 @@ from urllib.parse import quote
 import structlog
 from aiohttp import web
 
-from shuttle.errors import ShuttleError
+from shuttle.errors import InvalidRequestError, ShuttleError
 from shuttle.lifecycle.accept import Answer
 from shuttle.web import STREAMING, Handler
 
@@ -60,6 +60,8 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
         return _unless_started(request, error_answer(error))
     except web.HTTPException as error:
         return _unless_started(request, _http_answer(error))
+    except web.RequestPayloadError:
+        return error_answer(InvalidRequestError("Send a body that is encoded as its headers say."))
     except (ConnectionError, TimeoutError):
         raise  # the peer is gone or too slow: there is nobody to answer
     except Exception:  # the last line of defence

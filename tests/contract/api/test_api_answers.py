@@ -265,6 +265,12 @@ async def test_content_types(idle: Shuttle, app: str, content_type: str | None, 
         assert answer.json["code"] == "unsupported_media_type"
 
 
+async def test_a_body_that_is_not_encoded_as_it_says_is_refused(idle: Shuttle, app: str):
+    headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
+    answer = await idle.ask("POST", f"/{app}/1", data=b'{"source": 1}', headers=headers)
+    assert (answer.status, answer.json["code"]) == (400, "invalid_request")
+
+
 async def test_a_build_id_in_uuid_form_is_the_builds_uuid(idle: Shuttle, app: str):
     wanted = str(uuid.uuid4())
     await idle.post(f"/{app}/{wanted.upper()}", SCRIPT)
