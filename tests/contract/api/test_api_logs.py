@@ -66,10 +66,11 @@ async def test_beyond_a_complete_log(shuttle: Shuttle, done: tuple[str, bytes]):
     answer = await logs(shuttle, path, f"?offset={len(log) + 1}")
     assert (answer.status, answer.json["code"]) == (416, "range_not_satisfiable")
     assert answer.headers["Content-Range"] == f"bytes */{len(log)}"
-    assert (await logs(shuttle, path, "?offset=999999999999999999")).status == 416
+    for digits in (18, 30, 5000):
+        assert (await logs(shuttle, path, f"?offset={'9' * digits}")).status == 416
 
 
-@pytest.mark.parametrize("offset", ["-1", "x", "", "1.5", "0x1", "%D9%A3", "1e3", "9" * 30, "9" * 5000, "+1", "%2B1"])
+@pytest.mark.parametrize("offset", ["-1", "x", "", "1.5", "0x1", "%D9%A3", "1e3", "+1", "%2B1"])
 async def test_an_offset_that_is_no_number(shuttle: Shuttle, done: tuple[str, bytes], offset: str):
     answer = await logs(shuttle, done[0], f"?offset={offset}")
     assert (answer.status, answer.json["field"]) == (400, "offset")
@@ -82,6 +83,8 @@ async def test_an_offset_that_is_no_number(shuttle: Shuttle, done: tuple[str, by
         ("bytes=0-0", 0, 1),
         ("bytes=10-19", 10, 20),
         ("bytes=5-99999999", 5, None),
+        ("bytes=5-" + "9" * 5000, 5, None),
+        ("bytes=-" + "9" * 30, 0, None),
         ("bytes=-7", -7, None),
         ("bytes=-99999999", 0, None),
         ("Bytes=3-4", 3, 5),
@@ -98,7 +101,7 @@ async def test_ranges(shuttle: Shuttle, done: tuple[str, bytes], header: str, fi
 
 
 @pytest.mark.parametrize(
-    "header", ["bytes=1-2,4-5", "lines=1-2", "bytes=9-3", "bytes=x-", "bytes=-", "bytes=" + "9" * 5000]
+    "header", ["bytes=1-2,4-5", "lines=1-2", "bytes=9-3", "bytes=x-", "bytes=-", "bytes=" + "9" * 30]
 )
 async def test_ranges_that_nobody_serves_get_everything(shuttle: Shuttle, done: tuple[str, bytes], header: str):
     path, log = done
@@ -106,7 +109,7 @@ async def test_ranges_that_nobody_serves_get_everything(shuttle: Shuttle, done: 
     assert (answer.status, answer.body) == (200, log)
 
 
-@pytest.mark.parametrize("header", ["bytes={size}-", "bytes=999999999-", "bytes=-0"])
+@pytest.mark.parametrize("header", ["bytes={size}-", "bytes=999999999-", "bytes=" + "9" * 30 + "-", "bytes=-0"])
 async def test_ranges_beyond_the_end(shuttle: Shuttle, done: tuple[str, bytes], header: str):
     path, log = done
     answer = await logs(shuttle, path, Range=header.format(size=len(log)))
