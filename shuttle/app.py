@@ -47,6 +47,7 @@ from shuttle.store.sqlite import SqliteDatabase
 from shuttle.store.store import Store
 from shuttle.vault import open_vault
 from shuttle.web.server import make_web
+from shuttle.web.wire_log import hear_the_server
 from shuttle.worker import Worker
 
 log = structlog.get_logger()
@@ -232,6 +233,7 @@ def configure_logs() -> None:
         ],
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
+    hear_the_server()
 
 
 def collect_less_often() -> None:

@@ -2,6 +2,7 @@
 
 import re
 from asyncio import timeout
+from contextlib import suppress
 
 from aiohttp import web
 
@@ -15,6 +16,8 @@ from shuttle.web.names import named_build
 _BLOCK_BYTES = 256 * 1024
 # A reader that takes nothing for this long while bytes wait for it is let go; a log that is silent is not its fault.
 _STALLED_SECONDS = 300
+# One that has gone is noticed when something is to be written to it, and beside a silent log this often.
+_LOOK_SECONDS = 30.0
 _RANGE = re.compile(r"bytes=([0-9]*)-([0-9]*)", re.IGNORECASE)
 # No log has more than 18 digits of bytes; int() refuses some thousand.
 _MOST_DIGITS = 18
@@ -55,7 +58,7 @@ async def get_logs(request: web.Request) -> web.StreamResponse:
     await response.prepare(request)
     if request.method != "HEAD":
         await response.write(block)
-        await _send(response, reader, first + len(block), None if follow and not complete else end)
+        await _send(request, response, reader, first + len(block), None if follow and not complete else end)
     await response.write_eof()
     return response
 
@@ -67,7 +70,9 @@ async def _first_block(reader: LogReader, first: int, end: int) -> bytes:
         raise NotFoundError("The log of this build is no longer kept (SHUTTLE_KEEP_LOGS_DAYS).") from None
 
 
-async def _send(response: web.StreamResponse, reader: LogReader, first: int, end: int | None) -> None:
+async def _send(
+    request: web.Request, response: web.StreamResponse, reader: LogReader, first: int, end: int | None
+) -> None:
     """Write from `first` to `end`; None = to the end of the log, as it grows."""
     offset = first
     while end is None or offset < end:
@@ -80,7 +85,11 @@ async def _send(response: web.StreamResponse, reader: LogReader, first: int, end
         elif end is not None or (reader.complete and offset >= reader.size_bytes):
             return
         else:
-            await reader.grown_beyond(offset)
+            with suppress(TimeoutError):
+                async with timeout(_LOOK_SECONDS):
+                    await reader.grown_beyond(offset)
+            if request.transport is None or request.transport.is_closing():
+                raise ConnectionResetError("the reader has gone")
 
 
 def _wanted(request: web.Request, reader: LogReader) -> tuple[int, int, bool]:

@@ -1,0 +1,83 @@
+"""What the service writes about callers that go away or speak no HTTP: a line, and no traceback."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Iterator, MutableMapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+import structlog.testing
+
+from shuttle.web.wire_log import hear_the_server
+from tests.inprocess import Shuttle
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+Lines = list[MutableMapping[str, Any]]
+
+
+@pytest.fixture
+def written() -> Iterator[Lines]:
+    """What has been logged up to now."""
+    hear_the_server()
+    with structlog.testing.capture_logs() as lines:
+        yield lines
+    logging.getLogger("aiohttp.server").handlers = []
+    logging.getLogger("aiohttp.server").propagate = True
+
+
+async def until_written(written: Lines, event: str) -> MutableMapping[str, Any]:
+    async with asyncio.timeout(20):
+        while not (found := [line for line in written if event in line["event"]]):
+            await asyncio.sleep(0.02)
+    assert not any("exc_info" in line for line in written)
+    return found[0]
+
+
+async def follow(shuttle: Shuttle, path: str) -> asyncio.StreamWriter:
+    """A reader of a log that has had its first line."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", shuttle.port)
+    writer.write(f"GET {path}/logs?follow=true HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    await reader.readuntil(b"begun\n")
+    return writer
+
+
+async def test_a_reader_that_goes_while_a_log_flows(shuttle: Shuttle, app: str, tmp_path: Path, written: Lines):
+    go = tmp_path / "go"
+    await shuttle.submit(f"/{app}/1", f"echo begun; until [ -e {go} ]; do sleep 0.02; done; seq 100000")
+    leaving = await follow(shuttle, f"/{app}/1")
+    leaving.transport.abort()
+    go.touch()
+    line = await until_written(written, "a caller was gone")
+    assert line["log_level"] == "info"
+    await shuttle.until(f"/{app}/1")
+
+
+async def test_a_reader_that_goes_while_a_log_is_silent_is_let_go(
+    shuttle: Shuttle, app: str, tmp_path: Path, written: Lines, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("shuttle.web.logs._LOOK_SECONDS", 0.01)
+    go = tmp_path / "go"
+    await shuttle.submit(f"/{app}/1", f"echo begun; until [ -e {go} ]; do sleep 0.02; done")
+    staying = await follow(shuttle, f"/{app}/1")
+    leaving = await follow(shuttle, f"/{app}/1")
+    leaving.transport.abort()
+    await until_written(written, "a caller was gone")
+    # Still followed by the one who stays.
+    assert not staying.transport.is_closing()
+    go.touch()
+    await shuttle.until(f"/{app}/1")
+    staying.close()
+
+
+@pytest.mark.parametrize("sent", [b"GET / HTTP/9.9\r\n\r\n", b"GET / HTTP/1.1\r\nX: " + b"s3cr3t" * 9000])
+async def test_what_is_no_http_is_a_400_and_a_line_without_what_was_sent(shuttle: Shuttle, sent: bytes, written: Lines):
+    reader, writer = await asyncio.open_connection("127.0.0.1", shuttle.port)
+    writer.write(sent)
+    assert b" 400 " in await reader.readline()
+    writer.close()
+    line = await until_written(written, "a request could not be read")
+    assert "s3cr3t" not in json.dumps(line)
