@@ -24,7 +24,9 @@ JOB_TREE = "name,description,property[parameterDefinitions[name]]"
 
 Shape = TypeVar("Shape")
 
-_QUEUE_LOCATION = re.compile(r"/queue/item/([0-9]+)/?\Z")
+# What a database column holds; something else in Jenkins' place may answer any number.
+_Number = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+_QUEUE_LOCATION = re.compile(r"/queue/item/([0-9]{1,18})/?\Z")
 
 
 class _Shape(BaseModel):
@@ -48,12 +50,12 @@ _Actions = Annotated[list[_Action], BeforeValidator(_without_nulls)]
 
 
 class _Executable(_Shape):
-    number: int
+    number: _Number
 
 
 class _QueueItem(_Shape):
     kind: str = Field("", alias="_class")
-    id: int
+    id: _Number
     why: str | None = None
     cancelled: bool = False
     executable: _Executable | None = None
@@ -65,10 +67,10 @@ class _Queue(_Shape):
 
 
 class _Build(_Shape):
-    number: int
+    number: _Number
     building: bool
     result: str | None = None
-    queue_id: int = Field(-1, alias="queueId")
+    queue_id: _Number = Field(-1, alias="queueId")
     actions: _Actions = []
 
 

@@ -13,6 +13,9 @@ from shuttle.errors import JenkinsUnavailableError
 from shuttle.jenkins import LogResponse
 from shuttle.jenkins.session import unavailable
 
+# No log is longer, and int() refuses some thousand.
+_MOST_DIGITS = 18
+
 
 def read_log(response: aiohttp.ClientResponse, start: int) -> LogResponse:
     """The answer to `progressiveText?start=<start>`, status 200.
@@ -38,7 +41,7 @@ def read_log(response: aiohttp.ClientResponse, start: int) -> LogResponse:
 
 def _text_size(response: aiohttp.ClientResponse) -> int:
     size = response.headers.get("X-Text-Size", "")
-    if not (size.isascii() and size.isdigit()):
+    if not (size.isascii() and size.isdigit() and len(size) <= _MOST_DIGITS):
         raise JenkinsUnavailableError("Something answers in Jenkins' place: a log without X-Text-Size.")
     return int(size)
 

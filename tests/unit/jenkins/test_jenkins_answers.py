@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from shuttle.errors import JenkinsUnavailableError
 from shuttle.jenkins import JenkinsBuild, QueueItem, answers
 from shuttle.jenkins.session import Answer
 
@@ -109,3 +110,14 @@ def test_the_item_of_a_location(name, item):
 
 def test_who_we_are():
     assert answers.identity(recorded("L-shuttle-014-whoAmI")) == answers.Identity(name="admin", anonymous=False)
+
+
+@pytest.mark.parametrize("number", [2**63, 10**30])
+def test_numbers_that_no_database_holds_are_not_jenkins(number):
+    with pytest.raises(JenkinsUnavailableError, match="in Jenkins' place"):
+        answers.build(answer({"number": number, "building": True}))
+    with pytest.raises(JenkinsUnavailableError, match="in Jenkins' place"):
+        answers.queue_item(answer({"id": 1, "executable": {"number": number}}))
+    with pytest.raises(JenkinsUnavailableError, match="in Jenkins' place"):
+        answers.waiting_by_marker(answer({"items": [{"id": number}]}))
+    assert answers.queued_item(Answer(201, {"Location": f"http://x/queue/item/{number}/"}, b"")) is None
