@@ -80,7 +80,11 @@ def _refusal(status: int) -> str | None:
 _FAULTS: Sequence[tuple[type[Exception] | tuple[type[Exception], ...], str]] = (
     (aiohttp.ConnectionTimeoutError, "The receiver could not be connected to in time."),
     (aiohttp.ClientConnectorDNSError, "The receiver's host name could not be resolved."),
-    ((aiohttp.ClientSSLError, ssl.SSLError), "The receiver's TLS certificate or protocol was refused."),
+    (
+        aiohttp.ClientConnectorCertificateError,
+        "The receiver has a certificate that is not trusted here; SHUTTLE_CA_FILE names further authorities.",
+    ),
+    ((aiohttp.ClientSSLError, ssl.SSLError), "The receiver does not speak TLS as we do."),
     (aiohttp.InvalidURL, "The receiver's URL names no host that can be connected to."),
     (TimeoutError, "The receiver did not answer within the time limit."),
 )

@@ -14,6 +14,7 @@ from shuttle.delivery.http import HttpPost
 from shuttle.delivery.signature import Signer
 from shuttle.outgoing.connector import AddressPolicy, outgoing_session
 from shuttle.settings import load_settings
+from tests.certificates import loopback_tls
 from tests.unit.delivery.status_receiver import answers, hangs, receiving, resets, speaking
 
 NOW = datetime.now(UTC)
@@ -182,7 +183,7 @@ async def test_connections_that_break_or_never_come_about():
 
     async with await asyncio.start_server(speaks_no_tls, "127.0.0.1", 0) as plain:
         tls = await deliver(f"https://127.0.0.1:{plain.sockets[0].getsockname()[1]}/")
-    assert tls.error == "The receiver's TLS certificate or protocol was refused."
+    assert tls.error == "The receiver does not speak TLS as we do."
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     refused = await deliver(f"http://127.0.0.1:{port}/secret-path")
@@ -190,6 +191,14 @@ async def test_connections_that_break_or_never_come_about():
     assert refused.error == "No connection to the receiver came about: Connection refused."
     unknown = await deliver("http://no-such-host.invalid/secret-path")
     assert unknown.error == "The receiver's host name could not be resolved."
+
+
+async def test_a_certificate_of_an_unknown_authority_says_what_to_set(tmp_path):
+    context, _ = loopback_tls(tmp_path)
+    async with await asyncio.start_server(lambda *_: None, "127.0.0.1", 0, ssl=context) as server:
+        attempt = await deliver(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+    assert attempt.outcome == "failed"
+    assert "SHUTTLE_CA_FILE" in str(attempt.error)
 
 
 async def test_forbidden_addresses_are_not_reached():
