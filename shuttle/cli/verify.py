@@ -1,6 +1,8 @@
 """`shuttle logs --verify`: whether what was kept and sent of a log is, to the byte, what the final status told."""
 
 import hashlib
+from array import array
+from bisect import bisect_left
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -73,11 +75,11 @@ async def _joined(sink: str, settings: Settings, build: dict[str, Any]) -> Async
     """The topic's lines without doubles and without the message of the end.
 
     Raises:
-        LogDiffersError: lines are missing or cut, or the end is.
+        LogDiffersError: lines are missing or cut, or the end is; a double is another line than the first.
     """
     address = read_kafka_url(sink, "--sink")
     resolver = CheckingResolver(AddressPolicy(allow_loopback=True, allow_networks=settings.shuttle_allow_networks))
-    size_bytes, offset, ended = build["log"]["bytes"], 0, False
+    size_bytes, offset, ended, seen = build["log"]["bytes"], 0, False, _Seen()
     try:
         async for message in messages_of(
             build["build_uuid"],
@@ -93,12 +95,36 @@ async def _joined(sink: str, settings: Settings, build: dict[str, Any]) -> Async
             elif message.offset == offset:
                 if message.cut:
                     raise LogDiffersError(f"the line at {offset} is cut")
+                seen.add(offset, message.text)
                 yield message.text
                 offset += len(message.text)
+            elif not message.cut and not seen.has(message.offset, message.text):
+                raise LogDiffersError(f"a double at {message.offset} is not the line that came first")
     finally:
         await resolver.close()
     if not ended:
         raise LogDiffersError("the end is missing")
+
+
+class _Seen:
+    """The lines so far, 16 bytes of each: a log has millions of them."""
+
+    def __init__(self) -> None:
+        self._offsets, self._sums = array("Q"), array("Q")
+
+    def add(self, offset: int, line: bytes) -> None:
+        """The next one."""
+        self._offsets.append(offset)
+        self._sums.append(_sum(line))
+
+    def has(self, offset: int, line: bytes) -> bool:
+        """Whether this very line was added with this offset."""
+        place = bisect_left(self._offsets, offset)
+        return self._offsets[place : place + 1].tolist() == [offset] and self._sums[place] == _sum(line)
+
+
+def _sum(line: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(line, digest_size=8).digest())
 
 
 async def _held(copy: str, pieces: AsyncIterator[bytes], build: dict[str, Any]) -> Checked:

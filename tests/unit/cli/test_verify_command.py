@@ -110,11 +110,14 @@ async def test_what_a_topic_lacks_is_named(run: Run, told, final_build):
     one, two, finished, last, end = messages(final_build)
     value, headers = two
     cut = value, [*headers, ("cut", b"3")]
+    other, torn = (one[0].replace(b"one", b"two"), one[1]), (value, [("offset", b"6"), *headers[1:]])
     async with kafka_cluster() as cluster:
         for topic, portion, problem in (
             ("gap", [one, finished, last, end], "bytes 4 to 14 are missing"),
             ("endless", [one, two, finished, last], "the end is missing"),
             ("cut", [one, cut, finished, last, end], "the line at 4 is cut"),
+            ("altered", [one, two, other, finished, last, end], "a double at 0 is not the line that came first"),
+            ("torn", [one, two, torn, finished, last, end], "a double at 6 is not the line that came first"),
             ("empty", messages(final_build | {"build_uuid": "another"}), "the end is missing"),
         ):
             ran = await run("logs", "shop", "7", "--verify", "--sink", await fill(cluster, topic, portion))
