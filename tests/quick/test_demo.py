@@ -7,6 +7,7 @@ import re
 import signal
 import sys
 import time
+import zipfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,6 +90,26 @@ async def test_the_example_is_built_and_seen_live(tmp_path: Path):
     assert len(kept) == 4
     assert all(path.stat().st_size > 0 for path in kept)
     _nobody_listens(demo)
+
+
+async def test_the_example_is_built_from_an_installed_wheel(tmp_path: Path):
+    """What the wheel holds is all there is of the product; what it needs besides comes from this environment."""
+    build = (sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path))
+    building = await asyncio.create_subprocess_exec(*build, cwd=_ROOT, stdout=asyncio.subprocess.PIPE)
+    said, _ = await building.communicate()
+    assert building.returncode == 0, said
+    [wheel] = tmp_path.glob("*.whl")
+    installed = tmp_path / "site-packages"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(installed)
+    files = [path for package in ("shuttle", "jenkins_pipelines") for path in (_ROOT / package).rglob("*.*")]
+    ours = [path.relative_to(_ROOT) for path in files if path.is_file() and path.parent.name != "__pycache__"]
+    assert [path for path in ours if not (installed / path).is_file()] == []
+
+    (tmp_path / "home").mkdir()
+    demo = await _shuttle("demo", cwd=tmp_path / "home", PYTHONPATH=str(installed))
+    assert await demo.ended() == 0, demo.text
+    assert "Hello, Build Shuttle!" in demo.text
 
 
 async def test_with_kafka_the_same_log_is_consumed_from_its_broker(tmp_path: Path):
