@@ -18,6 +18,8 @@ from shuttle.outgoing.connector import why_unconnected
 from shuttle.outgoing.userinfo import basic_authorization, split_userinfo
 
 _MAX_ANSWER_BYTES = 64 * 1024
+# Nothing depends on an answer's body, and the build's next status waits behind it.
+_MAX_BODY_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,8 @@ class HttpPost:
                 # The status line decides: what follows cannot take a 2xx back, only cost time.
                 patience = retry_after_seconds(response.headers.get("Retry-After"), at)
                 answer = Answer(response.status, _refusal(response.status), patience)
-                await _discard_body(response)
+                async with asyncio.timeout(_MAX_BODY_SECONDS):
+                    await _discard_body(response)
         except (aiohttp.ClientError, ShuttleError, OSError, ValueError) as error:
             if answer.status_code is None:
                 return Answer(error=_what_went_wrong(error))

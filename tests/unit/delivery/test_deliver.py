@@ -131,7 +131,7 @@ async def test_a_head_that_drips_costs_the_time_limit_too():
     assert (attempt.outcome, attempt.took_seconds < 2) == ("failed", True)
 
 
-async def test_a_2xx_stands_whatever_its_body_does():
+async def test_a_2xx_stands_whatever_its_body_does(monkeypatch):
     async def drip(writer):
         while True:
             writer.write(b"1\r\nx\r\n")
@@ -142,6 +142,11 @@ async def test_a_2xx_stands_whatever_its_body_does():
     async with speaking(head, then=drip) as url:
         attempt = await deliver(url, timeout_seconds=0.1)
     assert (attempt.outcome, attempt.took_seconds < 2) == ("delivered", True)
+    # And however long it takes: the next status waits behind it.
+    monkeypatch.setattr("shuttle.delivery.http._MAX_BODY_SECONDS", 0.1)
+    async with speaking(head, then=drip) as url:
+        attempt = await deliver(url, timeout_seconds=3600)
+    assert (attempt.outcome, attempt.took_seconds < 20) == ("delivered", True)
     async with speaking(b"HTTP/1.1 202 OK\r\nContent-Length: 99\r\n\r\ncut") as url:
         assert (await deliver(url)).outcome == "delivered"
 
