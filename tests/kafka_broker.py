@@ -35,8 +35,30 @@ NO_SUCH_TOPIC, NO_RIGHT_TO_THE_TOPIC, NO_RIGHT_TO_THE_CLUSTER = 3, 29, 31
 Fault = int | str | None
 
 
-async def _well(_api: int) -> Fault:
+async def well(_api: int) -> Fault:
+    """A good broker."""
     return None
+
+
+def hanging_at(api: int) -> Callable[[int], Awaitable[Fault]]:
+    """One that never answers this."""
+
+    async def answering(asked: int) -> Fault:
+        return HANG if asked == api else None
+
+    return answering
+
+
+def held_at(api: int) -> tuple[Callable[[int], Awaitable[Fault]], asyncio.Event]:
+    """One that answers this only once the event is set."""
+    released = asyncio.Event()
+
+    async def answering(asked: int) -> Fault:
+        if asked == api:
+            await released.wait()
+        return None
+
+    return answering, released
 
 
 @dataclass
@@ -48,7 +70,7 @@ class Broker:
 
     port: int = 0
     advertised: tuple[str, int] = ("", 0)
-    answering: Callable[[int], Awaitable[Fault]] = _well
+    answering: Callable[[int], Awaitable[Fault]] = well
     max_batch_bytes: int = 2**31
     led_by: dict[str, "Broker"] = field(default_factory=dict)
     connections: int = 0

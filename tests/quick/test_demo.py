@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from shuttle.cli import main
+from tests.command_line import exit_code_of
 
 _ROOT = Path(__file__).parents[2]
 _WITHIN_SECONDS = 20
@@ -213,16 +213,8 @@ async def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
 
 
 async def test_the_commands_work_against_the_real_service(kept: Running, capsys: pytest.CaptureFixture[str]):
-    def in_thread(arguments: tuple[str, ...]) -> int:
-        try:
-            main(arguments)
-        except SystemExit as ended:
-            return int(ended.code or 0)
-        return 0
-
     async def run(*arguments: str) -> tuple[int, str, str]:
-        code = await asyncio.to_thread(in_thread, arguments)
-        return code, *capsys.readouterr()
+        return await exit_code_of(*arguments), *capsys.readouterr()
 
     example = str(_ROOT / "examples" / "hello")
     submit = ("submit", "hello", "2", "--source", example, "--pipeline", "script", "--arg", "VERSION=2")

@@ -29,11 +29,3 @@ async def jenkins(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Jen
     """An embedded Jenkins behind a front that can misbehave."""
     async with running_jenkins(tmp_path_factory.mktemp("jenkins"), executors=8) as running:
         yield running
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def shuttle(tmp_path_factory: pytest.TempPathFactory, jenkins: Jenkins) -> AsyncIterator[Shuttle]:
-    """A shuttle that really builds, several apps at a time."""
-    folder = tmp_path_factory.mktemp("shuttle")
-    async with running_shuttle(folder, jenkins.url, MAXIMUM_PARALLEL_BUILDS="8") as running:
-        yield running

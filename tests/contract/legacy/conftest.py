@@ -45,14 +45,6 @@ async def jenkins(tmp_path_factory: pytest.TempPathFactory, builder_path: str) -
             yield running
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def shuttle(tmp_path_factory: pytest.TempPathFactory, jenkins: Jenkins) -> AsyncIterator[Shuttle]:
-    """A shuttle that really builds, several apps at a time."""
-    folder = tmp_path_factory.mktemp("shuttle")
-    async with running_shuttle(folder, jenkins.url, MAXIMUM_PARALLEL_BUILDS="8") as running:
-        yield running
-
-
 @pytest.fixture
 def app(shuttle: Shuttle, builder_notes: Path) -> LegacyApp:
     """An app of its own on the shuttle that builds."""

@@ -1,6 +1,5 @@
 """A server that answers as a shuttle does, told by each test what to say; and a way to run commands against it."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -10,7 +9,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from shuttle.cli import main
+from tests.command_line import exit_code_of
 
 
 @dataclass
@@ -92,15 +91,8 @@ Run = Callable[..., Awaitable[Ran]]
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
     """Run `shuttle …` in a thread of its own, beside the server's loop."""
 
-    def in_thread(arguments: tuple[str, ...]) -> int:
-        try:
-            main(arguments)
-        except SystemExit as ended:
-            return int(ended.code or 0)
-        return 0
-
     async def ran(*arguments: str) -> Ran:
-        code = await asyncio.to_thread(in_thread, arguments)
+        code = await exit_code_of(*arguments)
         captured = capsys.readouterr()
         return Ran(code, captured.out, captured.err)
 

@@ -10,7 +10,6 @@ from shuttle.kafka import Record
 from shuttle.kafka.clusters import KafkaClusters
 from shuttle.outgoing.kafka_url import read_kafka_url
 from tests.kafka_broker import (
-    HANG,
     HANG_UP,
     METADATA,
     PRODUCE,
@@ -20,6 +19,9 @@ from tests.kafka_broker import (
     black_hole,
     broker,
     closed_port,
+    hanging_at,
+    held_at,
+    well,
 )
 
 QUICK = {"SHUTTLE_KAFKA_REQUEST_TIMEOUT_SECONDS": "0.6"}
@@ -28,17 +30,6 @@ QUICK = {"SHUTTLE_KAFKA_REQUEST_TIMEOUT_SECONDS": "0.6"}
 async def send(clusters: KafkaClusters, url: str, *values: str, patience_seconds: float = 10) -> None:
     records: list[Record] = [(value.encode(), []) for value in values]
     await clusters.send(read_kafka_url(url, "test"), b"app/1", records, patience_seconds=patience_seconds)
-
-
-def hanging_at(api: int):
-    async def answering(asked: int) -> str | None:
-        return HANG if asked == api else None
-
-    return answering
-
-
-async def well(_api: int) -> None:
-    return None
 
 
 async def test_refused_is_told_at_once_and_the_next_send_tries_again(make_clusters):
@@ -145,13 +136,7 @@ async def test_closing_does_not_wait_for_a_cluster_that_hangs(make_clusters):
 
 async def test_what_a_sender_gave_up_may_still_land_once_before_what_it_sends_again(make_clusters):
     async with broker() as running:
-        released = asyncio.Event()
-
-        async def slow(api: int) -> None:
-            if api == PRODUCE:
-                await released.wait()
-
-        running.answering = slow
+        running.answering, released = held_at(PRODUCE)
         clusters = make_clusters()
         with pytest.raises(KafkaUnavailableError):
             await send(clusters, running.url(), "1", "2", patience_seconds=0.2)
@@ -162,13 +147,7 @@ async def test_what_a_sender_gave_up_may_still_land_once_before_what_it_sends_ag
 
 async def test_what_was_queued_and_given_up_is_never_sent(make_clusters):
     async with broker() as running:
-        released = asyncio.Event()
-
-        async def slow(api: int) -> None:
-            if api == PRODUCE:
-                await released.wait()
-
-        running.answering = slow
+        running.answering, released = held_at(PRODUCE)
         clusters = make_clusters()
         first = asyncio.ensure_future(send(clusters, running.url(), "first"))
         await running.until(lambda: PRODUCE in running.asked)

@@ -8,7 +8,7 @@ import pytest
 from shuttle.errors import KafkaUnavailableError
 from shuttle.kafka import Record
 from shuttle.outgoing.kafka_url import read_kafka_url
-from tests.kafka_broker import PRODUCE, Broker, broker
+from tests.kafka_broker import PRODUCE, Broker, broker, held_at
 
 PATIENCE_SECONDS = 10
 # Of records of 1 KiB: more than half a batch each, so that one batch never holds all.
@@ -34,13 +34,7 @@ async def put(stream, *portions: int) -> None:
 
 async def test_all_are_under_way_before_the_first_is_acknowledged(make_clusters):
     async with broker() as running:
-        released = asyncio.Event()
-
-        async def slow(api: int) -> None:
-            if api == PRODUCE:
-                await released.wait()
-
-        running.answering = slow
+        running.answering, released = held_at(PRODUCE)
         stream = stream_to(make_clusters(), running)
         await put(stream, *range(6))
         await running.until(lambda: PRODUCE in running.asked)
@@ -78,13 +72,7 @@ async def test_what_is_behind_a_failed_batch_is_not_sent_until_it_is_sent_again(
 
 async def test_closed_it_leaves_no_gap_that_what_comes_again_would_have_to_fill(make_clusters):
     async with broker() as running:
-        released = asyncio.Event()
-
-        async def slow(api: int) -> None:
-            if api == PRODUCE:
-                await released.wait()
-
-        running.answering = slow
+        running.answering, released = held_at(PRODUCE)
         clusters = make_clusters()
         stream = stream_to(clusters, running)
         await put(stream, *range(6))

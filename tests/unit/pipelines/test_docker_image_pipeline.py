@@ -4,7 +4,6 @@ The builders themselves are in tests/real.
 """
 
 import json
-from pathlib import Path
 
 import pytest
 
@@ -12,22 +11,12 @@ from jenkins_pipelines.catalogue import PIPELINES
 from jenkins_pipelines.environment import AgentEnvironment
 from tests.agent_api import BUILD_UUID, TOKEN, AgentApi, source_archive
 from tests.image_builder import DIGEST, Notes, builder_program
-from tests.unit.pipelines.agent import SHELLS, Agent, everything_under
+from tests.unit.pipelines.agent import Agent, everything_under
 from tests.unit.pipelines.hostile_names import HOSTILE_NAMES
 
 IMAGE = PIPELINES["docker-image"].build(PIPELINES["docker-image"].Options())
 SOURCE = {"Dockerfile": "FROM scratch\nARG MINE\nCOPY . /\n"}
 LOCAL = f"localhost/build-shuttle:{BUILD_UUID}"
-
-
-@pytest.fixture
-def agent(tmp_path: Path) -> Agent:
-    return Agent(tmp_path, SHELLS[0])
-
-
-@pytest.fixture(params=SHELLS)
-def each_agent(request, tmp_path: Path) -> Agent:
-    return Agent(tmp_path, request.param)
 
 
 def with_builder(agent: Agent, name: str = "buildah") -> Notes:

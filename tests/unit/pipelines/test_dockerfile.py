@@ -1,11 +1,9 @@
 """`ARG NAME` after every FROM, wherever a Dockerfile hides one, and nowhere else."""
 
-from pathlib import Path
-
 import pytest
 
 from jenkins_pipelines.shell_scripts import step
-from tests.unit.pipelines.agent import SHELLS, Agent
+from tests.unit.pipelines.agent import Agent
 
 FORMS = {
     "one stage": ("FROM a\nRUN x\n", "FROM a\nARG A\nARG B\nRUN x\n"),
@@ -64,11 +62,6 @@ FORMS = {
 }
 
 
-@pytest.fixture(params=SHELLS)
-def agent(request, tmp_path: Path) -> Agent:
-    return Agent(tmp_path, request.param)
-
-
 async def insert(agent: Agent, dockerfile: str) -> str:
     (agent.workspace / "Dockerfile").write_bytes(dockerfile.encode())
     script = step("dockerfile").script + "work=$PWD\ninsert_arguments ' A B' <Dockerfile\n"
@@ -78,11 +71,11 @@ async def insert(agent: Agent, dockerfile: str) -> str:
 
 
 @pytest.mark.parametrize("form", FORMS)
-async def test_arguments_come_after_every_from(agent: Agent, form: str) -> None:
+async def test_arguments_come_after_every_from(each_agent: Agent, form: str) -> None:
     dockerfile, expected = FORMS[form]
-    assert await insert(agent, dockerfile) == expected
+    assert await insert(each_agent, dockerfile) == expected
 
 
-async def test_the_images_of_the_from_lines_are_listed(agent: Agent) -> None:
-    await insert(agent, "FROM --platform=linux/amd64 127.0.0.1:5000/a:1 AS x\nfrom \\\n docker.io/b\n")
-    assert (agent.workspace / "base_images.txt").read_text() == "127.0.0.1:5000/a:1\ndocker.io/b\n"
+async def test_the_images_of_the_from_lines_are_listed(each_agent: Agent) -> None:
+    await insert(each_agent, "FROM --platform=linux/amd64 127.0.0.1:5000/a:1 AS x\nfrom \\\n docker.io/b\n")
+    assert (each_agent.workspace / "base_images.txt").read_text() == "127.0.0.1:5000/a:1\ndocker.io/b\n"

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-from pathlib import Path
 
 import pytest
 
@@ -13,16 +12,6 @@ from tests.unit.pipelines.agent import SHELLS, Agent, everything_under
 
 SCRIPT = PIPELINES["script"].build(PIPELINES["script"].Options())
 HELLO = "#!/bin/sh\necho hello from $NAME\n"
-
-
-@pytest.fixture
-def agent(tmp_path: Path) -> Agent:
-    return Agent(tmp_path, SHELLS[0])
-
-
-@pytest.fixture(params=SHELLS)
-def each_agent(request, tmp_path: Path) -> Agent:
-    return Agent(tmp_path, request.param)
 
 
 def environment(**arguments: str) -> AgentEnvironment:

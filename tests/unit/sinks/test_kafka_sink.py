@@ -14,7 +14,7 @@ from shuttle.sinks.carry import Carrier
 from shuttle.sinks.far_ends import FarEnds
 from shuttle.sinks.kafka import KafkaSender
 from shuttle.sinks.lines import Lines, line_start, lines_from
-from tests.kafka_broker import HANG, PRODUCE, Broker, broker
+from tests.kafka_broker import PRODUCE, Broker, broker, hanging_at, well
 from tests.unit.sinks.conftest import QUICK, Build, Ledger
 
 MIB = 1024 * 1024
@@ -253,7 +253,7 @@ async def test_nothing_is_read_ahead_for_a_cluster_that_takes_nothing(kafka: Kaf
     reading, sender = Reading(), KafkaSender(kafka, 0.2)
     log = WholeLog(1, reading)
     async with broker() as running:
-        running.answering = hang_at_produce
+        running.answering = hanging_at(PRODUCE)
         carrying = asyncio.ensure_future(
             Carrier(sender, QUICK, FarEnds()).carry(target(running.url(), 1), log, log.ledger, lambda: None)
         )
@@ -263,14 +263,6 @@ async def test_nothing_is_read_ahead_for_a_cluster_that_takes_nothing(kafka: Kaf
         running.hung.set()
         await carrying
     assert log.ledger.said[-1] == ("done", MIB)
-
-
-async def hang_at_produce(api: int) -> str | None:
-    return HANG if api == PRODUCE else None
-
-
-async def well(_api: int) -> None:
-    return None
 
 
 def target(url: str, number: int) -> SinkTarget:

@@ -1,0 +1,16 @@
+"""What both APIs' tests share: a shuttle beside whatever Jenkins each of them has."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from tests.inprocess import Jenkins, Shuttle, running_shuttle
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shuttle(tmp_path_factory: pytest.TempPathFactory, jenkins: Jenkins) -> AsyncIterator[Shuttle]:
+    """A shuttle that really builds, several apps at a time."""
+    folder = tmp_path_factory.mktemp("shuttle")
+    async with running_shuttle(folder, jenkins.url, MAXIMUM_PARALLEL_BUILDS="8") as running:
+        yield running
