@@ -37,7 +37,7 @@ async def follow(build: Build, plan: Plan, ports: Ports) -> Ending:
         return ending
     await _describe(build, ports)
     try:
-        await _patiently(build, ports, lambda: tail(build, plan, ports))
+        await _patiently(build, ports, lambda: tail(build, plan, ports, lambda: _is_over(build, ports)))
         result = await _result(build, ports)
     except JenkinsNotFoundError:
         return _ending_of_lost(build)
@@ -130,6 +130,10 @@ async def _result(build: Build, ports: Ports) -> str:
             if not seen.building and seen.result is not None:
                 return seen.result
             await listener.wait(0.1)
+
+
+async def _is_over(build: Build, ports: Ports) -> bool:
+    return not (await _numbered(build, ports)).building
 
 
 async def _numbered(build: Build, ports: Ports) -> JenkinsBuild:

@@ -83,8 +83,14 @@ def spool_preamble(build: Build, spool: Spool) -> None:
         spool.append(preamble[spool.size_bytes :])
 
 
-async def tail(build: Build, plan: Plan, ports: Ports) -> None:
-    """Read Jenkins' text to its end.
+async def _as_its_text_says() -> bool:
+    return True
+
+
+async def tail(
+    build: Build, plan: Plan, ports: Ports, is_over: Callable[[], Awaitable[bool]] = _as_its_text_says
+) -> None:
+    """Read Jenkins' text to its end, which is there when `is_over` says so of the build, too.
 
     Raises:
         JenkinsUnavailableError, JenkinsRefusedError: call again, it goes on where it was.
@@ -95,24 +101,31 @@ async def tail(build: Build, plan: Plan, ports: Ports) -> None:
     spool = ports.library.spool(build.build_uuid)
     at = resume(current, plan, spool)
     saves = Saves(build.build_uuid, spool, at.log_offset, ports)
-    await read_to_the_end(build, at, ports, saves.save_if_worth_it)
+    await read_to_the_end(build, at, ports, saves.save_if_worth_it, is_over)
 
 
 async def read_to_the_end(
-    build: Build, at: Tail, ports: Ports, after_response: Callable[[Tail], Awaitable[None]]
+    build: Build,
+    at: Tail,
+    ports: Ports,
+    after_response: Callable[[Tail], Awaitable[None]],
+    is_over: Callable[[], Awaitable[bool]] = _as_its_text_says,
 ) -> None:
-    """Follow Jenkins' text from `at`; `after_response` is awaited after each whole one."""
+    """Follow Jenkins' text from `at`; `after_response` is awaited after each whole one.
+
+    An answer without the header that promises more is the end only of a build that `is_over`: a proxy that leaves it
+    out, or a log that a restart of Jenkins cut back, would end the log in the middle for good.
+    """
     assert build.build_number is not None  # noqa: S101 - only a numbered build has a text
     with PollPace(ports.polls) as pace:
-        more = True
-        while more:
+        while True:
             before = at.jenkins_offset
             async with ports.jenkins.log(build.job_name, build.build_number, before) as response:
                 await at.take(response)
-                more = response.more
             await after_response(at)
-            if more:
-                await asyncio.sleep(pace.next_delay(received_bytes=at.jenkins_offset - before))
+            if not response.more and await is_over():
+                break
+            await asyncio.sleep(pace.next_delay(received_bytes=at.jenkins_offset - before))
     at.end()
 
 
