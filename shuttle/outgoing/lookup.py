@@ -13,7 +13,8 @@ from typing import Any
 Found = Sequence[tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[Any, ...]]]
 
 # A name server that never answers holds a thread for 10 s and more; these are not the threads that read our files.
-_THREADS = 16
+# Of each kind, begun when they are needed: most of the hosts that one request may name, should all be new and hang.
+_THREADS = 64
 # One that answers does so in milliseconds; the system asks again after 5 s at the earliest.
 _SLOW_SECONDS = 1.0
 # Callers may name any number of hosts.

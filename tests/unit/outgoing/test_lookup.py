@@ -10,7 +10,7 @@ import pytest
 from shuttle.outgoing import lookup
 from shuttle.outgoing.lookup import Found, Lookups
 
-_SEVERAL_TIMES_THE_THREADS = 50
+_SEVERAL_TIMES_THE_THREADS = 200
 
 
 class NameServers:
