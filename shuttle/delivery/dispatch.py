@@ -12,8 +12,11 @@ from shuttle.delivery.deliver import Courier
 from shuttle.errors import UnavailableError
 from shuttle.settings import Settings
 
-# A host that hangs holds its own 20 connections for 15 s each; the others keep 480.
+# Connections to a host that answers; what it leaves unanswered for a second waits on beside them, so that one hook
+# that hangs holds up no other of its host. A host that hangs whole has 100 for 15 s each; the others keep 400.
 MAX_PER_HOST = 20
+MAX_SLOW_PER_HOST = 80
+SLOW_AFTER_SECONDS = 1.0
 MAX_AT_ONCE = 500
 # A look at the outbox costs it 5 ms and more when thousands wait; one look feeds a busy host this many tries.
 _MOST_AT_A_LOOK = 100
@@ -50,6 +53,7 @@ class Dispatcher:
         self._woken = asyncio.Event()
         self._under_way: dict[int, asyncio.Task[None]] = {}
         self._per_host: Counter[str] = Counter()
+        self._slow: defaultdict[str, set[int]] = defaultdict(set)
         # Fetched and due, while their host has no place: a full host is not asked for again until its line is gone.
         self._in_line: defaultdict[str, deque[DueDelivery]] = defaultdict(deque)
 
@@ -93,6 +97,7 @@ class Dispatcher:
         self._under_way[delivery.receiver_id] = asyncio.create_task(self._try_once(delivery))
 
     async def _try_once(self, delivery: DueDelivery) -> None:
+        slow = asyncio.get_running_loop().call_later(SLOW_AFTER_SECONDS, self._is_slow, delivery)
         try:
             await self._record(await self._courier.deliver(delivery))
         except Exception:  # noqa: BLE001 - logged, and the other deliveries go on
@@ -100,8 +105,24 @@ class Dispatcher:
             _log.exception("a delivery failed unexpectedly", delivery_id=delivery.delivery_id)
             await self._sleep(_FAULT_PAUSE_SECONDS)
         finally:
+            slow.cancel()
             del self._under_way[delivery.receiver_id]
+            self._leave(delivery)
+
+    def _is_slow(self, delivery: DueDelivery) -> None:
+        if len(self._slow[delivery.host]) < MAX_SLOW_PER_HOST and len(self._under_way) < MAX_AT_ONCE:
+            self._slow[delivery.host].add(delivery.receiver_id)
             self._give_place_on(delivery.host)
+
+    def _leave(self, delivery: DueDelivery) -> None:
+        slow = self._slow[delivery.host]
+        if delivery.receiver_id in slow:
+            slow.remove(delivery.receiver_id)
+            self.wake()
+        else:
+            self._give_place_on(delivery.host)
+        if not slow:
+            del self._slow[delivery.host]
 
     def _give_place_on(self, host: str) -> None:
         """To the next in the host's line; only without one is the outbox worth another look."""

@@ -100,7 +100,8 @@ async def test_gives_up_at_the_end_of_the_schedule_and_on_410():
     assert (sequences(bad), len(gone.posts)) == ([b"1", b"1", b"2", b"2"], 1)
 
 
-async def test_a_hung_host_fills_only_its_own_places():
+async def test_a_hung_host_fills_only_its_own_places(monkeypatch):
+    monkeypatch.setattr(dispatch, "SLOW_AFTER_SECONDS", 3600)
     builds = [f"build-{number}" for number in range(MAX_PER_HOST + 10)]
     async with receiving(hangs) as hung, receiving(answers(200)) as well, dispatching() as running:
         for build in builds:
@@ -114,6 +115,40 @@ async def test_a_hung_host_fills_only_its_own_places():
         await well.until(len(builds) + 1)
         assert len(hung.posts) == MAX_PER_HOST
         assert len({post.path for post in hung.posts}) == MAX_PER_HOST
+
+
+async def some_hang(exchange: Exchange) -> None:
+    await (exchange.answer() if "well" in exchange.target else hangs(exchange))
+
+
+async def test_hooks_that_hang_hold_up_no_other_of_their_host(monkeypatch):
+    monkeypatch.setattr(dispatch, "SLOW_AFTER_SECONDS", 0.01)
+    async with receiving(some_hang) as receiver, dispatching() as running:
+        for build in [f"hangs-{number}" for number in range(2 * MAX_PER_HOST)] + ["well"]:
+            running.add(build, receiver)
+            running.outbox.emit(build)
+        await running.until_recorded(1)
+        running.outbox.emit("well")
+        await running.until_recorded(2)
+    assert running.outcomes == ["delivered"] * 2
+
+
+async def test_a_host_that_hangs_whole_takes_no_more_than_its_share(monkeypatch):
+    monkeypatch.setattr(dispatch, "SLOW_AFTER_SECONDS", 0.01)
+    monkeypatch.setattr(dispatch, "MAX_SLOW_PER_HOST", 5)
+    share = MAX_PER_HOST + 5
+    async with receiving(some_hang) as receiver, receiving(answers(200)) as other, dispatching() as running:
+        for number in range(share):
+            running.add(f"hangs-{number}", receiver)
+            running.outbox.emit(f"hangs-{number}")
+        await receiver.until(share)
+        for build, where in (("too-many", receiver), ("other", other)):
+            running.add(build, where)
+            running.outbox.emit(build)
+        await running.until_recorded(1)
+        running.outbox.emit("other")
+        await running.until_recorded(2)
+        assert len(receiver.posts) == share
 
 
 async def test_a_place_that_becomes_free_is_given_to_the_next(monkeypatch):
