@@ -5,6 +5,7 @@ RUN python -m venv /opt/shuttle
 COPY requirements.txt .
 RUN /opt/shuttle/bin/pip install --no-cache-dir --require-hashes -r requirements.txt
 COPY pyproject.toml README.md ./
+COPY examples examples
 COPY jenkins_pipelines jenkins_pipelines
 COPY shuttle shuttle
 RUN /opt/shuttle/bin/pip install --no-cache-dir --no-build-isolation --no-deps .

@@ -18,7 +18,7 @@ from shuttle.embedded.receiver import ReceivedBuild
 from shuttle.objects.directory import DirectoryStore
 from shuttle.objects.names import artifact_object, log_object, source_object
 
-# In here, so that every installation has it; `examples/hello` leads to it.
+# Leads to `examples/hello`, and is its copy in an installation.
 _EXAMPLE = Path(__file__).parent / "hello"
 _PROGRAMS = ("sh", "curl", "tar", "gzip")
 _STOP_WITHIN_SECONDS = 8
