@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 MIB = 1024 * 1024
 LOG_BYTES = 256 * MIB
+LINE_BYTES = 80
 LARGE_LOG_BYTES = 1024 * MIB
 ROUNDS = 3
 GOALS = {0: 0.2, 3: 0.2, 20: 0.1}
@@ -53,13 +54,12 @@ def secrets(count: int) -> tuple[str, ...]:
     return tuple(f"{number * 2654435761 % 2**32:08x}-Tok/en+{number * 40503 % 65536:04x}" for number in range(count))
 
 
-def console_block() -> bytes:
+def console_block(line_bytes: int = LINE_BYTES) -> bytes:
     """About a mebibyte as Jenkins sends it: CRLF, engine lines, here and there a secret and a word beyond ASCII."""
     lines = []
-    for number in range(13_000):
-        lines.append(
-            b"[INFO] Compiling module-%05d of the project: gcc -O2 -Wall -c file%d.c -o file%d.o\r\n" % ((number,) * 3)
-        )
+    for number in range(MIB // line_bytes):
+        line = b"[INFO] Compiling module-%05d of the project: gcc -O2 -Wall -c file%d.c -o file%d.o" % ((number,) * 3)
+        lines.append((line + b" -I/usr/include" * (line_bytes // 15))[:line_bytes] + b"\r\n")
         if number % 100 == 0:
             lines.append(b"[Pipeline] sh\r\n+ curl -H 'Authorization: %s' x\r\n" % secrets(3)[number % 3].encode())
         if number % 1000 == 0:
@@ -68,10 +68,12 @@ def console_block() -> bytes:
 
 
 def far_ends(told: Connection) -> None:
-    """GET /log?bytes=N streams a console; POST /log reads and drops."""
-    block = console_block()
+    """GET /log?bytes=N&line_bytes=N streams a console; POST /log reads and drops."""
+    blocks: dict[int, bytes] = {}
 
     async def get(request: web.Request) -> web.StreamResponse:
+        line_bytes = int(request.query.get("line_bytes", LINE_BYTES))
+        block = blocks.setdefault(line_bytes, console_block(line_bytes))
         response = web.StreamResponse()
         await response.prepare(request)
         for _ in range(int(request.query["bytes"]) // len(block)):
