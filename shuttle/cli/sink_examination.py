@@ -8,6 +8,7 @@ import aiohttp
 from shuttle.errors import ShuttleError
 from shuttle.kafka.clusters import KafkaClusters
 from shuttle.outgoing.connector import AddressPolicy, outgoing_session
+from shuttle.outgoing.faults import what_broke
 from shuttle.outgoing.hooks import check_hook_url, members_of, shown_host
 from shuttle.outgoing.kafka_url import is_kafka, read_kafka_url
 from shuttle.outgoing.userinfo import split_userinfo
@@ -53,4 +54,4 @@ async def _http(url: str, policy: AddressPolicy, settings: Settings) -> str | No
     except ShuttleError as error:
         return error.message
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        return f"{urlsplit(address).netloc} cannot be asked ({type(error).__name__})."
+        return f"{urlsplit(address).netloc} {what_broke(error)}."

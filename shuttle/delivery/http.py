@@ -14,7 +14,7 @@ from shuttle.delivery import Answer, DueDelivery
 from shuttle.delivery.schedule import retry_after_seconds
 from shuttle.delivery.signature import Signer
 from shuttle.errors import ShuttleError
-from shuttle.outgoing.connector import why_unconnected
+from shuttle.outgoing.faults import why_unconnected
 from shuttle.outgoing.userinfo import basic_authorization, split_userinfo
 
 _MAX_ANSWER_BYTES = 64 * 1024

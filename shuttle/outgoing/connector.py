@@ -1,6 +1,5 @@
 """The connector for strangers' URLs: it checks the address that is really connected to, whatever the URL said."""
 
-import os
 import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -177,12 +176,6 @@ def outgoing_session(
         auto_decompress=False,
         trust_env=False,
     )
-
-
-def why_unconnected(error: aiohttp.ClientConnectorError) -> str:
-    """What the system says of a connect that failed, by its number: asyncio's own text repeats the address."""
-    number = error.os_error.errno
-    return os.strerror(number) if number and number > 0 else "it is unreachable"
 
 
 async def _refuse_redirect(_session: aiohttp.ClientSession, _context: SimpleNamespace, _redirect: Any) -> None:

@@ -6,19 +6,13 @@ from collections.abc import Callable
 from typing import Literal
 from urllib.parse import quote
 
-from aiohttp import (
-    ClientConnectorCertificateError,
-    ClientConnectorDNSError,
-    ClientConnectorError,
-    ClientError,
-    ClientSession,
-)
+from aiohttp import ClientError, ClientSession
 from multidict import CIMultiDict
 from yarl import URL
 
 from shuttle.errors import ShuttleError
 from shuttle.logs import LogReader
-from shuttle.outgoing.connector import why_unconnected
+from shuttle.outgoing.faults import what_broke
 from shuttle.outgoing.hooks import shown_host
 from shuttle.outgoing.userinfo import basic_authorization, split_userinfo
 from shuttle.sinks import SinkLedger, SinkTarget
@@ -90,9 +84,12 @@ class HttpCarriage:
         except asyncio.CancelledError:
             await self._go_on(request, self._after_break(request))
             raise
-        except (ClientError, TimeoutError, ValueError, ShuttleError) as error:
+        except ShuttleError as error:
             await self._go_on(request, self._after_break(request))
-            return await self._failed(f"{_what_broke(error)}.")
+            return await self._failed(f"could not be sent the log: {error.message}")
+        except (ClientError, TimeoutError, ValueError) as error:
+            await self._go_on(request, self._after_break(request))
+            return await self._failed(f"{what_broke(error)}.")
         if 200 <= status < 300 and request.ended:
             self._heard()
             await self._ledger.done(self._target.sink_id, self._log.size_bytes)
@@ -167,23 +164,3 @@ def _address_and_headers(target: SinkTarget) -> tuple[URL, CIMultiDict[str]]:
 
 def _ascii(text: str) -> str:
     return quote(text, safe=_PRINTABLE_ASCII)
-
-
-def _what_broke(error: Exception) -> str:
-    """Why there was no answer, without what others put into their messages: those quote URLs."""
-    match error:
-        case ShuttleError():
-            said = f"could not be sent the log: {error.message.rstrip('.')}"
-        case ClientConnectorCertificateError():
-            said = "has a certificate that is not trusted here; SHUTTLE_CA_FILE names further authorities"
-        case ClientConnectorDNSError():
-            said = "has a host name that cannot be resolved"
-        case ClientConnectorError():
-            said = f"cannot be connected to ({why_unconnected(error)})"
-        case TimeoutError():
-            said = "took nothing, or gave no answer, in time"
-        case ClientError():
-            said = f"broke the connection ({type(error).__name__})"
-        case _:
-            said = f"cannot be asked ({type(error).__name__})"
-    return said

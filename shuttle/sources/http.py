@@ -14,7 +14,7 @@ import aiohttp
 from yarl import URL
 
 from shuttle.errors import AddressRefusedError, BuildFailedError, UnavailableError
-from shuttle.outgoing.connector import why_unconnected
+from shuttle.outgoing.faults import why_unconnected
 from shuttle.outgoing.userinfo import Credentials, basic_authorization, split_userinfo, without_userinfo
 from shuttle.sources import FetchedSource, SourceLimits
 

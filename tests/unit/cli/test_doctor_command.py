@@ -1,5 +1,6 @@
 """`shuttle doctor`: what is wrong is named, with what to do, and nothing stays behind."""
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
@@ -10,6 +11,7 @@ import pytest
 from shuttle.embedded.jenkins import EmbeddedJenkins
 from shuttle.settings import Settings
 from shuttle.store.sqlite import SqliteDatabase
+from tests.certificates import loopback_tls
 from tests.kafka_broker import AUTHENTICATE, WRONG_PASSWORD, broker
 from tests.receivers import Receiver, answering
 
@@ -134,6 +136,17 @@ async def _jobs(jenkins: EmbeddedJenkins, path: str = "") -> list[str]:
     url, headers = f"{jenkins.url}/{path}api/json?tree=jobs[name]", {"Authorization": "Basic dTp0MGtlbg=="}
     async with aiohttp.ClientSession(headers=headers) as session, session.get(url) as answer:
         return [job["name"] for job in (await answer.json())["jobs"]]
+
+
+async def test_a_receiver_that_is_not_reached_says_why_in_words(run, jenkins, tmp_path, unused_tcp_port):
+    context, _ = loopback_tls(tmp_path)
+    async with await asyncio.start_server(lambda *_: None, "127.0.0.1", 0, ssl=context) as untrusted:
+        port = untrusted.sockets[0].getsockname()[1]
+        hooks = f"failover(http://127.0.0.1:{unused_tcp_port}/h, https://127.0.0.1:{port}/h, http://no-such.invalid/h)"
+        ran = await run("doctor", "--no-jobs", "--sink", hooks)
+    assert f"127.0.0.1:{unused_tcp_port} cannot be connected to (Connection refused)." in ran.out
+    assert f"127.0.0.1:{port} has a certificate that is not trusted here; SHUTTLE_CA_FILE" in ran.out
+    assert "no-such.invalid has a host name that cannot be resolved." in ran.out
 
 
 async def test_a_sink_is_reached_or_says_why_not(run, jenkins, tmp_path):
