@@ -137,9 +137,14 @@ class ShuttleClient:
                 async with self._log_response(app_id, build_id, offset, follow=follow) as response:
                     failing_since = None
                     complete = response.headers.get("Shuttle-Log-Complete") == "true"
+                    # A service that was killed may have less of a running log than it had sent, and begins there.
+                    at = min(offset, int(response.headers.get("Shuttle-Log-Offset", offset)))
                     async for piece in response.content.iter_any():
-                        offset += len(piece)
-                        yield piece
+                        new = piece[offset - at :]
+                        at += len(piece)
+                        if new:
+                            offset = at
+                            yield new
                 if complete or not follow:
                     return
             except ServiceUnreachableError:

@@ -64,6 +64,16 @@ async def test_following_goes_on_at_the_right_byte_when_the_service_restarts(ser
     assert [asked.query["offset"] for asked in service.asked] == ["0", "6", "6", "13"]
 
 
+async def test_what_a_killed_service_sends_again_is_printed_once(service, run):
+    """It has read less of the log again than it had sent: its answer begins before the byte that was asked for."""
+    service.will("GET", "/shop/7/logs", _log(b"first second ", complete=False))
+    service.will("GET", "/shop/7/logs", _log(b"st second third ", complete=False, first=3))
+    service.will("GET", "/shop/7/logs", _log(b"third fourth", complete=True, first=13))
+    ran = await run("logs", "shop", "7", "--follow")
+    assert (ran.code, ran.out) == (0, "first second third fourth")
+    assert [asked.query["offset"] for asked in service.asked] == ["0", "13", "19"]
+
+
 async def test_following_outlasts_a_connection_that_died_silently(service, run, monkeypatch):
     monkeypatch.setattr(client, "_QUIET_SECONDS", 0.4)
     monkeypatch.setattr(client, "_RECONNECT_FOR_SECONDS", 0.02)
@@ -204,8 +214,11 @@ async def test_deliveries_are_listed_and_replayed(service, run):
     assert (await run("deliveries", "replay", "3", "--app", "shop")).code == 2
 
 
-def _log(text: bytes, *, complete: bool):
+def _log(text: bytes, *, complete: bool, first: int | None = None):
     async def answer(_request: web.Request) -> web.StreamResponse:
-        return web.Response(body=text, headers={"Shuttle-Log-Complete": "true" if complete else "false"})
+        headers = {"Shuttle-Log-Complete": "true" if complete else "false"}
+        if first is not None:
+            headers["Shuttle-Log-Offset"] = str(first)
+        return web.Response(body=text, headers=headers)
 
     return answer
