@@ -82,6 +82,7 @@ async def _story(wish: Wish, screen: Screen) -> int:
         if received.log_sha256 != build["log"]["sha256"]:
             raise CommandError("The log that arrived is not the log that was archived; its files are kept.")
         await _consume_the_end(stage, build)
+        await _see_the_archive(stage, build)
         _show_what_is_left(stage, build, screen)
         well = build["state"] == "succeeded"
         screen.line()
@@ -147,6 +148,17 @@ async def _consume_the_end(stage: Stage, build: dict[str, Any]) -> None:
         raise CommandError(f"Kafka did not have the whole log within {_LOG_AFTER_STATUS_SECONDS} s.") from None
     if stage.broker.log.sha256 != build["log"]["sha256"]:
         raise CommandError("The log in Kafka is not the log that was archived; its files are kept.")
+
+
+async def _see_the_archive(stage: Stage, build: dict[str, Any]) -> None:
+    """The log as an object: it is stored a moment after its receivers have had its end."""
+    path = _file(stage, log_object(build["build_uuid"]))
+    try:
+        async with asyncio.timeout(_LOG_AFTER_STATUS_SECONDS):
+            while not path.is_file():  # noqa: ASYNC110 - another process writes it
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        raise CommandError(f"The log was not archived within {_LOG_AFTER_STATUS_SECONDS} s.") from None
 
 
 def _show_what_is_left(stage: Stage, build: dict[str, Any], screen: Screen) -> None:
