@@ -68,11 +68,14 @@ async def _keep_nothing(_at: Tail) -> None:
 
 
 def _line_after(log: Spool | LogSum, ending: Ending) -> bytes:
-    """The reason line as it follows this text: on a line of its own, unless the log's cap allows no more."""
-    line = b"" if log.ends_with(LOG_CUT) else reason_line(ending)
-    if line and log.size_bytes and not log.ends_with(b"\n"):
-        return b"\n" + line
-    return line
+    """The reason line as it follows this text: on a line of its own, if the pipeline has not written it there already.
+
+    Nothing where the log's cap allows no more.
+    """
+    line, written = reason_line(ending), log.ending()
+    if written.endswith(LOG_CUT) or b"\n" + line in b"\n" + written:
+        return b""
+    return b"\n" + line if written and not written.endswith(b"\n") else line
 
 
 async def settle(build: Build, plan: Plan, ports: Ports) -> None:

@@ -6,12 +6,11 @@ from collections import OrderedDict
 from pathlib import Path
 
 from shuttle.errors import ObjectStoreError
-from shuttle.logs.spool import SpoolError
+from shuttle.logs.spool import ENDING_BYTES, SpoolError
 from shuttle.objects import ObjectStore
 
 CONTENT_TYPE = "text/plain; charset=utf-8"
 _HASHED_AT_ONCE_BYTES = 1024 * 1024
-_REMEMBERED_BYTES = 4096
 # A request to an object store costs 10 to 50 ms: blocks of this size give a reader 20 MB/s and more.
 _BLOCK_BYTES = 1024 * 1024
 # For readers that go side by side (sinks, HTTP readers), each of which reads one block after the other.
@@ -52,17 +51,17 @@ class LogSum:
     def __init__(self) -> None:
         self.size_bytes = 0
         self._hashed = hashlib.sha256()
-        self._last = b""
+        self._ending = b""
 
     def append(self, text: bytes) -> None:
         """Add to the end."""
         self.size_bytes += len(text)
         self._hashed.update(text)
-        self._last = (self._last + text)[-_REMEMBERED_BYTES:]
+        self._ending = (self._ending + text)[-ENDING_BYTES:]
 
-    def ends_with(self, text: bytes) -> bool:
-        """Whether these, at most 4 KiB, are the last bytes so far."""
-        return self._last.endswith(text)
+    def ending(self) -> bytes:
+        """The last bytes so far, ENDING_BYTES of them."""
+        return self._ending
 
     def sha256(self) -> str:
         """Of everything so far, in hex."""

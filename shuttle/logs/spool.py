@@ -13,6 +13,9 @@ from shuttle.errors import ShuttleError
 # to fetch from the disk is read in a thread. 0 where the system has no such flag: then everything is read directly.
 _ONLY_IF_CACHED: Final = getattr(os, "RWF_NOWAIT", 0)
 
+# Where the pipeline's own word about its end is looked for; what follows it are a few short lines.
+ENDING_BYTES = 16 * 1024
+
 
 class SpoolError(ShuttleError):
     """The disk does not take or give the log (full, broken): its build ends `spool_unwritable`, readers ask again."""
@@ -50,9 +53,10 @@ class Spool:
         """Nothing will be added any more."""
         return self._complete
 
-    def ends_with(self, text: bytes) -> bool:
-        """Whether these are the last bytes so far."""
-        return self._size_bytes >= len(text) and self._read(len(text), self._size_bytes - len(text)) == text
+    def ending(self) -> bytes:
+        """The last bytes so far, ENDING_BYTES of them; raises SpoolError."""
+        size_bytes = min(self._size_bytes, ENDING_BYTES)
+        return self._read(size_bytes, self._size_bytes - size_bytes)
 
     # --- the writer
 

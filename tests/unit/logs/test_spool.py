@@ -10,7 +10,7 @@ import pytest
 
 from shuttle.errors import ShuttleError
 from shuttle.logs import LogReader
-from shuttle.logs.spool import Spool, SpoolError
+from shuttle.logs.spool import ENDING_BYTES, Spool, SpoolError
 
 
 @pytest.fixture
@@ -39,12 +39,11 @@ async def test_readers_get_every_byte_while_it_grows_and_the_end(spool: Spool) -
     spool.end()
     assert set(await asyncio.gather(*readers)) == {b"".join(text)}
     assert spool.size_bytes == len(b"".join(text))
-    assert spool.ends_with(text[-1][-9:])
+    assert spool.ending() == b"".join(text)[-ENDING_BYTES:]
 
 
 async def test_a_reader_sleeps_until_there_is_more_than_it_has(spool: Spool) -> None:
-    assert spool.ends_with(b"")
-    assert not spool.ends_with(b"\n")
+    assert spool.ending() == b""
     waiting = asyncio.ensure_future(spool.grown_beyond(5))
     spool.append(b"12345")
     for _ in range(5):
