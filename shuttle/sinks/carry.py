@@ -90,13 +90,13 @@ class Carrier:
         hosts = frozenset(shown_host(url) for url in members_of(target.url))
         heeding = True
         while True:
-            began_at, began_at_offset = time.monotonic(), carriage.offset
+            began_at, began_from = time.monotonic(), carriage.offset
             try:
                 if await carriage.tried(partial(self._patience_seconds, finished_at, began_at)):
                     return
                 if time.monotonic() - began_at > self._tries.longest_delay_seconds:
                     carriage.failures, heeding = 0, True  # it was well for long: this is another trouble
-                heeding = heeding or carriage.offset > began_at_offset
+                heeding = heeding or carriage.offset > began_from
                 delay_seconds = self._delay_seconds(carriage.failures)
                 if carriage.refusals >= _MAX_REFUSALS or delay_seconds >= self._left_seconds(finished_at):
                     await ledger.gave_up(target.sink_id, carriage.problem)

@@ -28,7 +28,9 @@ class FarEnds:
         """
         woken: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         for host in hosts:
-            self._waited_for.setdefault(host, _Waiting(self._scout_seconds)).enter(woken, heeding)
+            if host not in self._waited_for:
+                self._waited_for[host] = _Waiting(self._scout_seconds)
+            self._waited_for[host].enter(woken, heeding)
         try:
             async with asyncio.timeout(seconds):
                 return await woken

@@ -129,3 +129,15 @@ async def test_a_failover_waits_for_any_of_its_members(build: Build, kafka: Kafk
         await carrying
         assert len(first.exchanges) == 2
         assert [exchange.body for exchange in second.exchanges[1:]] == [b"one\n"] * 2
+
+
+async def test_nothing_is_left_behind_of_pauses_that_are_over() -> None:
+    """A service that waits for receivers all day must not gather timers for it."""
+    far_ends, loop = FarEnds(scout_seconds=NEVER), asyncio.get_running_loop()
+
+    def timers() -> list[asyncio.TimerHandle]:
+        return [handle for handle in loop._scheduled if not handle.cancelled()]  # type: ignore[attr-defined]
+
+    before = timers()
+    await asyncio.gather(*(far_ends.pause({"one", "other"}, 0.01, heeding=True) for _ in range(5)))
+    assert timers() == before
