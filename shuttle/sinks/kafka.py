@@ -13,8 +13,9 @@ from shuttle.sinks.far_ends import FarEnds
 from shuttle.sinks.lines import Lines, line_start, lines_from
 from shuttle.sinks.messages import Messages
 
-# Of 64 KiB each: a batch on the wire, the next one, packed meanwhile, and what is read for a third.
-_MOST_UNDER_WAY = 12
+# Of 64 KiB each, and 6 (short lines) to 15 (long ones) fill a batch: one on the wire, the next one, packed meanwhile,
+# and what is read for a third.
+_MOST_UNDER_WAY = 32
 # For all logs together, beyond the first of each: 8 MiB. Many logs fill batches without being ahead.
 _MOST_AHEAD = 128
 
