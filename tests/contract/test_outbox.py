@@ -153,11 +153,12 @@ async def tried(
     again_in: float = 0,
     *,
     asked_for: float | None = None,
+    began_at: datetime | None = None,
 ) -> None:
     await subject.outbox.record_attempt(
         Attempt(
             delivery_id=delivery.delivery_id,
-            started_at=clock.now,
+            started_at=began_at or clock.now,
             took_seconds=0.1,
             outcome=outcome,
             status_code=200 if outcome == "delivered" else 500,
@@ -258,40 +259,21 @@ async def test_no_event_hastens_what_the_receiver_asked_for(subject, clock):
 async def test_an_event_during_a_try_does_not_hasten_it_either(subject, clock):
     build_uuid = await subject.accept("a.example")
     (delivery,) = await due(subject, clock)
-    started_at = clock.now
+    began_at = clock.now
     clock.advance(1)
     await subject.event(build_uuid)
-    await subject.outbox.record_attempt(
-        Attempt(
-            delivery_id=delivery.delivery_id,
-            started_at=started_at,
-            took_seconds=2,
-            outcome="failed",
-            error="The receiver answered 429.",
-            next_attempt_at=clock.now + timedelta(seconds=3600),
-            asked_until=clock.now + timedelta(seconds=60),
-        )
-    )
+    await tried(subject, clock, delivery, "failed", again_in=3600, asked_for=60, began_at=began_at)
     assert await subject.outbox.next_due_at(busy=frozenset()) == clock.now + timedelta(seconds=60)
 
 
 async def test_an_event_during_a_try_that_fails_makes_it_due_at_once_too(subject, clock):
     build_uuid = await subject.accept("a.example")
     (delivery,) = await due(subject, clock)
-    started_at = clock.now
+    began_at = clock.now
     clock.advance(1)
     await subject.event(build_uuid)
     clock.advance(1)
-    await subject.outbox.record_attempt(
-        Attempt(
-            delivery_id=delivery.delivery_id,
-            started_at=started_at,
-            took_seconds=2,
-            outcome="failed",
-            error="The receiver did not answer within the time limit.",
-            next_attempt_at=clock.now + timedelta(seconds=3600),
-        )
-    )
+    await tried(subject, clock, delivery, "failed", again_in=3600, began_at=began_at)
     (again,) = await due(subject, clock)
     assert (again.delivery_id, again.tries) == (delivery.delivery_id, 1)
 
