@@ -35,15 +35,7 @@ async def run() -> None:
             for number in range(POSTS):
                 seen: list[float] = []
                 watch = asyncio.create_task(pauses(seen))
-                words = [
-                    "curl",
-                    "--silent",
-                    "--fail",
-                    "--header",
-                    "Content-Type: application/json",
-                    "--header",
-                    "Expect:",
-                ]
+                words = ("curl", "-sf", "-H", "Content-Type: application/json", "-H", "Expect:")
                 posting = await asyncio.create_subprocess_exec(
                     *words, "--data-binary", f"@{body}", f"{shuttle.url}/app-{number}/1", stdout=asyncio.subprocess.PIPE
                 )
