@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -54,6 +55,7 @@ def secrets(count: int) -> tuple[str, ...]:
     return tuple(f"{number * 2654435761 % 2**32:08x}-Tok/en+{number * 40503 % 65536:04x}" for number in range(count))
 
 
+@cache
 def console_block(line_bytes: int = LINE_BYTES) -> bytes:
     """About a mebibyte as Jenkins sends it: CRLF, engine lines, here and there a secret and a word beyond ASCII."""
     lines = []
@@ -69,11 +71,9 @@ def console_block(line_bytes: int = LINE_BYTES) -> bytes:
 
 def far_ends(told: Connection) -> None:
     """GET /log?bytes=N&line_bytes=N streams a console; POST /log reads and drops."""
-    blocks: dict[int, bytes] = {}
 
     async def get(request: web.Request) -> web.StreamResponse:
-        line_bytes = int(request.query.get("line_bytes", LINE_BYTES))
-        block = blocks.setdefault(line_bytes, console_block(line_bytes))
+        block = console_block(int(request.query.get("line_bytes", LINE_BYTES)))
         response = web.StreamResponse()
         await response.prepare(request)
         for _ in range(int(request.query["bytes"]) // len(block)):
