@@ -3,7 +3,17 @@
 import subprocess
 import sys
 
-BENCHMARKS = ("accept", "log_throughput", "latency", "scale", "trivial_build", "large_body", "kafka", "together")
+BENCHMARKS = (
+    "accept",
+    "log_throughput",
+    "latency",
+    "agent_cost",
+    "scale",
+    "trivial_build",
+    "large_body",
+    "kafka",
+    "together",
+)
 
 
 def main() -> int:

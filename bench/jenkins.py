@@ -1,50 +1,49 @@
-"""A bench Jenkins: answers what a follower asks, for any number of builds, and costs next to nothing itself."""
+"""A bench Jenkins: answers what the shuttle asks of its builds, for any number of them, and costs next to nothing."""
 
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Protocol
 
-import aiohttp
 from aiohttp import web
 
 
-class FlowingLog(Protocol):
-    """The text of one build as it is visible now."""
-
-    def size_bytes(self) -> int:
-        """How much there is."""
-
-    def done(self) -> bool:
-        """Nothing will be added."""
-
-    def read(self, start: int, end: int) -> bytes:
-        """The text between two offsets."""
-
-
 class BenchJenkins:
-    """One job a build, each with number 1; `log_of` gives a build its text once it is triggered."""
+    """One job a build, each with number 1, which runs until its job is in `over`.
+
+    `forms` has the parameters of each build by its uuid, and its job as `JOB`; `asked` counts requests by kind.
+    """
 
     def __init__(self) -> None:
         self.forms: dict[str, dict[str, str]] = {}
-        self.logs: dict[str, FlowingLog] = {}
-        self.items: dict[int, str] = {}
-        self.polls: Counter[str] = Counter()
+        self.over: set[str] = set()
+        self.asked: Counter[str] = Counter()
         self.triggered = asyncio.Condition()
+        self._items: dict[int, str] = {}
 
     def app(self) -> web.Application:
         """The routes."""
-        app = web.Application()
-        app.router.add_get("/job/{job}/api/json", self._missing)
-        app.router.add_post("/createItem", self._ok)
-        app.router.add_post("/job/{job}/buildWithParameters", self._trigger)
-        app.router.add_get("/queue/api/json", self._queue)
-        app.router.add_get("/queue/item/{item}/api/json", self._item)
-        app.router.add_get("/job/{job}/1/api/json", self._build)
-        app.router.add_get("/job/{job}/1/logText/progressiveText", self._log)
-        app.router.add_get("/api/json", self._root)
+        app = web.Application(middlewares=[self._count])
+        app.router.add_get("/job/{job}/api/json", self._missing, name="job")
+        app.router.add_post("/createItem", self._ok, name="create")
+        app.router.add_post("/job/{job}/buildWithParameters", self._trigger, name="trigger")
+        app.router.add_get("/queue/api/json", self._queue, name="queue")
+        app.router.add_get("/queue/item/{item}/api/json", self._item, name="item")
+        app.router.add_get("/job/{job}/1/api/json", self._build, name="build")
+        app.router.add_get("/api/json", self._root, name="root")
         return app
+
+    async def form_of(self, build_uuid: str) -> dict[str, str]:
+        """The parameters of the build, as soon as it is triggered."""
+        async with self.triggered:
+            await self.triggered.wait_for(lambda: build_uuid in self.forms)
+        return self.forms[build_uuid]
+
+    @web.middleware
+    async def _count(self, request: web.Request, handler: object) -> web.StreamResponse:
+        self.asked[request.match_info.route.name or "unknown"] += 1
+        answer: web.StreamResponse = await handler(request)  # type: ignore[operator]
+        return answer
 
     async def _ok(self, _request: web.Request) -> web.Response:
         return web.Response()
@@ -57,10 +56,11 @@ class BenchJenkins:
 
     async def _trigger(self, request: web.Request) -> web.Response:
         job = request.match_info["job"]
-        item = len(self.items) + 1
-        self.items[item] = job
+        item = len(self._items) + 1
+        self._items[item] = job
+        form = {name: str(value) for name, value in (await request.post()).items()}
         async with self.triggered:
-            self.forms[job] = {name: str(value) for name, value in (await request.post()).items()}
+            self.forms[form["BUILD_UUID"]] = form | {"JOB": job}
             self.triggered.notify_all()
         return web.Response(status=201, headers={"Location": f"http://{request.host}/queue/item/{item}/"})
 
@@ -72,28 +72,10 @@ class BenchJenkins:
         return web.json_response({"id": item, "why": None, "cancelled": False, "executable": {"number": 1}})
 
     async def _build(self, request: web.Request) -> web.Response:
-        log = self.logs.get(request.match_info["job"])
-        over = log is not None and log.done()
+        over = request.match_info["job"] in self.over
         return web.json_response(
             {"number": 1, "building": not over, "result": "SUCCESS" if over else None, "queueId": 1}
         )
-
-    async def _log(self, request: web.Request) -> web.Response:
-        job = request.match_info["job"]
-        self.polls[job] += 1
-        log = self.logs[job]
-        over, size = log.done(), log.size_bytes()
-        headers = {"X-Text-Size": str(size)} | ({} if over else {"X-More-Data": "true"})
-        body = log.read(int(request.query["start"]), size)
-        return web.Response(body=body, headers=headers, content_type="text/plain")
-
-    async def claim(self, session: aiohttp.ClientSession, url: str, job: str) -> None:
-        """As the pipeline's first step would."""
-        form = self.forms[job]
-        headers = {"Authorization": f"Bearer {form['SHUTTLE_TOKEN']}"}
-        address = f"{url}/-/builds/{form['BUILD_UUID']}/claim"
-        async with session.post(address, json={"number": 1}, headers=headers) as response:
-            response.raise_for_status()
 
 
 @asynccontextmanager

@@ -1,53 +1,64 @@
-"""One build's log, Jenkins to archive, beside a bare aiohttp copy of the same bytes; and what a 1 GiB log adds to RSS.
+"""One build's log, pushed by an agent, to an HTTP sink and the archive, beside a bare aiohttp copy of the same bytes.
 
-The far ends (a Jenkins that streams, a receiver that reads) are one process; copy and shuttle are another, with one
-loop. Both ways take turns and the best of each counts, so that a busy machine touches them alike.
+Agent, receiver and Jenkins are this process; the shuttle as it serves, and the copy, are processes of their own. The
+copy answers the same calls of 4 MiB and passes their bytes on in one long request. All ways take turns and the best of
+each counts, so that a busy machine touches them alike; the CPU that each needs for a gigabyte depends on no load.
 """
 
 import argparse
 import asyncio
 import multiprocessing
-import resource
 import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, datetime
 from functools import cache
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple
 
 import aiohttp
 from aiohttp import web
 
-if TYPE_CHECKING:
-    from shuttle.sinks import SinkTarget
-    from shuttle.sinks.carry import Sender
+from bench.jenkins import serving
+from bench.product import Shuttle, cpu_seconds, load_average, peak_mib, running_shuttle
+from bench.supervisor import FULL_PUSH_BYTES
 
 MIB = 1024 * 1024
 LOG_BYTES = 256 * MIB
 LINE_BYTES = 80
 LARGE_LOG_BYTES = 1024 * MIB
 ROUNDS = 3
-GOALS = {0: 0.2, 3: 0.2, 20: 0.1}
+GOALS = {0: 0.25, 3: 0.25, 20: 0.15}
 GOAL_GROWTH_MIB = 30
 
 
+class Speed(NamedTuple):
+    """Of one way: megabytes (10^6) of the agent's bytes a second, and CPU seconds a gigabyte."""
+
+    megabytes_per_second: float
+    cpu_seconds: float
+
+
 class Row(NamedTuple):
-    """One measured way, in megabytes (10^6) of Jenkins' text a second."""
+    """One measured way beside the copy."""
 
     secrets: int
-    copy_megabytes_per_second: float
-    shuttle_megabytes_per_second: float
+    copy: Speed
+    shuttle: Speed
 
     @property
     def ratio(self) -> float:
         """The shuttle's share of the copy's speed."""
-        return self.shuttle_megabytes_per_second / self.copy_megabytes_per_second
+        return self.shuttle.megabytes_per_second / self.copy.megabytes_per_second
+
+    @property
+    def cpu_ratio(self) -> float:
+        """The copy's CPU for the same bytes, as a share of the shuttle's."""
+        return self.copy.cpu_seconds / self.shuttle.cpu_seconds
 
 
-# --- the far ends -------------------------------------------------------------------------------------
+# --- what is sent -------------------------------------------------------------------------------------
 
 
 def secrets(count: int) -> tuple[str, ...]:
@@ -56,187 +67,185 @@ def secrets(count: int) -> tuple[str, ...]:
 
 
 @cache
-def console_block(line_bytes: int = LINE_BYTES) -> bytes:
-    """About a mebibyte as Jenkins sends it: CRLF, engine lines, here and there a secret and a word beyond ASCII."""
+def full_push(line_bytes: int = LINE_BYTES) -> bytes:
+    """4 MiB of a build's output: here and there a secret and a word beyond ASCII."""
     lines = []
-    for number in range(MIB // line_bytes):
+    for number in range(FULL_PUSH_BYTES // line_bytes + 1):
         line = b"[INFO] Compiling module-%05d of the project: gcc -O2 -Wall -c file%d.c -o file%d.o" % ((number,) * 3)
-        lines.append((line + b" -I/usr/include" * (line_bytes // 15))[:line_bytes] + b"\r\n")
+        lines.append((line + b" -I/usr/include" * (line_bytes // 15))[: line_bytes - 1] + b"\n")
         if number % 100 == 0:
-            lines.append(b"[Pipeline] sh\r\n+ curl -H 'Authorization: %s' x\r\n" % secrets(3)[number % 3].encode())
+            lines.append(b"+ curl -H 'Authorization: %s' x\n" % secrets(3)[number % 3].encode())
         if number % 1000 == 0:
-            lines.append("Übersetzt: źródło → wynik\r\n".encode())
-    return b"".join(lines)
+            lines.append("Übersetzt: źródło → wynik\n".encode())
+    text = b"".join(lines)[:FULL_PUSH_BYTES]
+    return text[: text.rindex(b"\n", 0, -1) + 1].ljust(FULL_PUSH_BYTES - 1, b".") + b"\n"
 
 
-def far_ends(told: Connection) -> None:
-    """GET /log?bytes=N&line_bytes=N streams a console; POST /log reads and drops."""
+# --- the far end --------------------------------------------------------------------------------------
 
-    async def get(request: web.Request) -> web.StreamResponse:
-        block = console_block(int(request.query.get("line_bytes", LINE_BYTES)))
-        response = web.StreamResponse()
-        await response.prepare(request)
-        for _ in range(int(request.query["bytes"]) // len(block)):
-            for at in range(0, len(block), 128 * 1024):
-                await response.write(block[at : at + 128 * 1024])
-        return response
 
-    async def post(request: web.Request) -> web.Response:
-        received = 0
+class Receiver:
+    """POST /<name>: reads and drops; `bytes_of` and `ended` by name."""
+
+    def __init__(self) -> None:
+        self.bytes_of: dict[str, int] = {}
+        self._ended: dict[str, asyncio.Event] = {}
+
+    def app(self) -> web.Application:
+        """The route."""
+        app = web.Application(client_max_size=0)
+        app.router.add_post("/{name}", self._take)
+        return app
+
+    async def ended(self, name: str) -> int:
+        """Wait for the end; gives the bytes."""
+        await self._ended.setdefault(name, asyncio.Event()).wait()
+        return self.bytes_of[name]
+
+    async def _take(self, request: web.Request) -> web.Response:
+        name, size = request.match_info["name"], int(request.headers.get("Shuttle-Log-Offset", "0"))
         async for chunk in request.content.iter_any():
-            received += len(chunk)
-        return web.Response(headers={"Received": str(received)})
-
-    async def serve() -> None:
-        app = web.Application()
-        app.router.add_get("/log", get)
-        app.router.add_post("/log", post)
-        runner = web.AppRunner(app, access_log=None)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        told.send(runner.addresses[0][1])
-        await asyncio.Event().wait()
-
-    asyncio.run(serve())
-
-
-class Ledger:
-    """A SinkLedger that checks the one thing that matters here: the log arrived, whole."""
-
-    done_bytes = -1
-
-    async def acknowledged(self, sink_id: int, offset: int) -> None:
-        """Not of interest."""
-
-    async def failing(self, _sink_id: int, error: str) -> None:
-        """Nothing may fail in a benchmark."""
-        raise SystemExit(error)
-
-    async def live(self, sink_id: int) -> None:
-        """Not of interest."""
-
-    async def went_over(self, sink_id: int, over: object) -> None: ...
-
-    async def done(self, _sink_id: int, offset: int) -> None:
-        """Keep what arrived."""
-        self.done_bytes = offset
-
-    async def gave_up(self, _sink_id: int, error: str) -> None:
-        """Nothing may fail in a benchmark."""
-        raise SystemExit(error)
+            size += len(chunk)
+        self.bytes_of[name] = size
+        self._ended.setdefault(name, asyncio.Event()).set()
+        return web.Response(headers={"Shuttle-Log-Offset": str(size)})
 
 
 # --- the two ways -------------------------------------------------------------------------------------
 
 
-async def bare_copy(url: str, size_bytes: int) -> None:
-    """What aiohttp itself can do: a streamed GET is the body of a POST."""
+def copy_server(told: Connection) -> None:
+    """The comparison, in a process of its own: what comes in calls goes on in one request, for each `to`."""
+    outgoing: dict[str, asyncio.Queue[bytes]] = {}
+    requests: dict[str, asyncio.Task[None]] = {}
 
-    async def body(source: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-        async for chunk in source.content.iter_any():
-            yield chunk
+    async def pass_on(session: aiohttp.ClientSession, to: str) -> None:
+        async def body() -> AsyncIterator[bytes]:
+            while chunk := await outgoing[to].get():
+                yield chunk
 
-    async with (
-        aiohttp.ClientSession() as session,
-        session.get(url, params={"bytes": size_bytes}) as source,
-        session.post(url, data=body(source)) as answer,
-    ):
-        answer.raise_for_status()
+        async with session.post(to, data=body()) as response:
+            response.raise_for_status()
 
+    async def serve() -> None:
+        async with aiohttp.ClientSession() as session:
 
-async def shuttle(
-    url: str, size_bytes: int, secret_count: int, *, further: Sequence[tuple["Sender", "SinkTarget"]] = ()
-) -> None:
-    """The product's way: transform, spool, sinks beside it (to HTTP, and `further` ones), archive at the end."""
-    from shuttle.logs import LogRules
-    from shuttle.logs.archive import archive, digest
-    from shuttle.logs.spool import Spool
-    from shuttle.logs.transform import LogTransform
-    from shuttle.objects.directory import DirectoryStore
-    from shuttle.outgoing.connector import AddressPolicy, outgoing_session
-    from shuttle.sinks import SinkTarget
-    from shuttle.sinks.carry import Carrier, Tries
-    from shuttle.sinks.far_ends import FarEnds
-    from shuttle.sinks.http import HttpSender
+            async def post(request: web.Request) -> web.Response:
+                to = request.query["to"]
+                if to not in outgoing:
+                    outgoing[to] = asyncio.Queue(2)
+                    requests[to] = asyncio.create_task(pass_on(session, to))
+                async for chunk in request.content.iter_any():
+                    await outgoing[to].put(chunk)
+                if "end" in request.query:
+                    await outgoing[to].put(b"")
+                    await requests[to]
+                return web.Response()
 
-    with tempfile.TemporaryDirectory() as folder:
-        async with aiohttp.ClientSession() as jenkins, outgoing_session(AddressPolicy(allow_loopback=True)) as out:
-            spool = Spool(Path(folder) / "spool")
-            transform = LogTransform(LogRules(secrets=secrets(secret_count)))
-            target = SinkTarget(sink_id=1, build_uuid="u", app_id="a", build_id="b", metadata_json="null", url=url)
-            ended_at = datetime.now(UTC)
-            ways = [(Ledger(), sender, to) for sender, to in ((HttpSender(out), target), *further)]
-            carried = asyncio.gather(
-                *(
-                    Carrier(each, Tries(), FarEnds()).carry(to, spool, ledger, lambda: ended_at)
-                    for ledger, each, to in ways
-                )
-            )
-            async with jenkins.get(url, params={"bytes": size_bytes}) as source:
-                async for chunk in source.content.iter_any():
-                    spool.append(transform.feed(chunk))
-            spool.append(transform.finish())
-            spool.end()
-            objects = DirectoryStore(Path(folder) / "objects")
-            archived_bytes, _ = await asyncio.to_thread(digest, spool.path)
-            await archive(spool.path, objects, "u.log")
-            await carried
-            await objects.close()
-            if {archived_bytes, *(ledger.done_bytes for ledger, *_ in ways)} != {transform.written_bytes}:
-                raise SystemExit("a sink or the archive lacks bytes")
+            app = web.Application(client_max_size=0)
+            app.router.add_post("/log", post)
+            async with serving(app) as url:
+                told.send(url)
+                await asyncio.Event().wait()
+
+    asyncio.run(serve())
 
 
-def megabytes_per_second(way: object, *arguments: object) -> float:
-    """One run."""
-    started = time.perf_counter()
-    asyncio.run(way(*arguments))  # type: ignore[operator]
-    return LOG_BYTES / 1e6 / (time.perf_counter() - started)
+async def bare_copy(url: str, pid: int, session: aiohttp.ClientSession, receiver_url: str, size_bytes: int) -> Speed:
+    """What aiohttp itself can do, in the process `pid`."""
+    began_at, cpu_before = time.perf_counter(), cpu_seconds(pid)
+    for number in reversed(range(size_bytes // FULL_PUSH_BYTES)):
+        query = {"to": receiver_url} | ({} if number else {"end": "1"})
+        async with session.post(f"{url}/log", params=query, data=full_push()) as response:
+            response.raise_for_status()
+    return _speed(size_bytes, time.perf_counter() - began_at, cpu_seconds(pid) - cpu_before)
 
 
-def measure_rows(told: Connection, url: str) -> None:
-    """In a process of its own: every way in turns, the best of each."""
-    copies: list[float] = []
-    ours: dict[int, list[float]] = {count: [] for count in GOALS}
-    for _ in range(ROUNDS):
-        copies.append(megabytes_per_second(bare_copy, url, LOG_BYTES))
-        for count, speeds in ours.items():
-            speeds.append(megabytes_per_second(shuttle, url, LOG_BYTES, count))
-    told.send([Row(count, max(copies), max(speeds)) for count, speeds in ours.items()])
+async def one_build(
+    shuttle: Shuttle, app_id: str, size_bytes: int, *, line_bytes: int = LINE_BYTES, **fields: Any
+) -> Speed:
+    """From the first push until the log is in every sink and in the archive."""
+    supervisor = await shuttle.running(app_id, **fields)
+    raw, calls, pid = full_push(line_bytes), size_bytes // FULL_PUSH_BYTES, shuttle.process.pid
+    began_at, cpu_before = time.perf_counter(), cpu_seconds(pid)
+    for number in range(calls):
+        await supervisor.push_all(raw, ended=number == calls - 1)
+    shuttle.jenkins.over.add(supervisor.form["JOB"])
+    archived = shuttle.folder / "data" / "objects" / f"{supervisor.form['BUILD_UUID']}.log"
+    while not archived.exists():
+        await asyncio.sleep(0.005)
+    build = await shuttle.build(app_id)
+    while any(sink["state"] != "done" for sink in build["sinks"]):
+        await asyncio.sleep(0.005)
+        build = await shuttle.build(app_id)
+    seconds, cpu = time.perf_counter() - began_at, cpu_seconds(pid) - cpu_before
+    if not build["log"]["bytes"] == archived.stat().st_size > size_bytes / 2:
+        raise SystemExit("the archive lacks bytes")
+    return _speed(size_bytes, seconds, cpu)
 
 
-def measure_growth(told: Connection, url: str) -> None:
-    """In a process of its own: the peak of RSS in MiB over what a small log needs."""
-    asyncio.run(shuttle(url, 8 * MIB, 3))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    asyncio.run(shuttle(url, LARGE_LOG_BYTES, 3))
-    told.send((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
-
-
-def in_process(work: object, *arguments: object) -> object:
-    """The answer of `work`, run in a fresh process."""
+async def measure() -> list[Row]:
+    """Every way in turns, the best of each."""
     ours, theirs = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=work, args=(theirs, *arguments), daemon=True)  # type: ignore[arg-type]
-    process.start()
-    theirs.close()
-    answer = ours.recv()
-    process.join(0 if work is far_ends else None)
-    return answer
+    copying = multiprocessing.get_context("spawn").Process(target=copy_server, args=(theirs,), daemon=True)
+    copying.start()
+    copies: list[Speed] = []
+    speeds: dict[int, list[Speed]] = {count: [] for count in GOALS}
+    receiver = Receiver()
+    with tempfile.TemporaryDirectory() as folder:
+        async with serving(receiver.app()) as receiver_url, running_shuttle(Path(folder)) as shuttle:
+            copy_url = await asyncio.to_thread(ours.recv)
+            assert copying.pid is not None
+            for number in range(ROUNDS):
+                to = f"{receiver_url}/copy-{number}"
+                copies.append(await bare_copy(copy_url, copying.pid, shuttle.session, to, LOG_BYTES))
+                for count in GOALS:
+                    app_id = f"app-{count}-{number}"
+                    fields = request(f"{receiver_url}/{app_id}", count)
+                    speeds[count].append(await one_build(shuttle, app_id, LOG_BYTES, **fields))
+    copying.kill()
+    return [Row(count, _best(copies), _best(of_count)) for count, of_count in speeds.items()]
+
+
+def _speed(size_bytes: int, seconds: float, cpu: float) -> Speed:
+    return Speed(size_bytes / 1e6 / seconds, cpu / (size_bytes / 1e9))
+
+
+def _best(speeds: Sequence[Speed]) -> Speed:
+    return Speed(max(speed.megabytes_per_second for speed in speeds), min(speed.cpu_seconds for speed in speeds))
+
+
+def request(sink: str, secret_count: int) -> dict[str, Any]:
+    """The fields of a build with so many secrets, whose log goes to `sink`."""
+    arguments = {f"SECRET_{number}": value for number, value in enumerate(secrets(secret_count))}
+    return {"webhooks": {"logs": sink}, "arguments": arguments, "secret_arguments": list(arguments)}
+
+
+async def measure_growth() -> float:
+    """The peak of RSS in MiB over what a small log needs."""
+    receiver = Receiver()
+    with tempfile.TemporaryDirectory() as folder:
+        async with serving(receiver.app()) as receiver_url, running_shuttle(Path(folder)) as shuttle:
+            await one_build(shuttle, "small", 8 * MIB, **request(f"{receiver_url}/small", 3))
+            before = peak_mib(shuttle.process.pid)
+            await one_build(shuttle, "large", LARGE_LOG_BYTES, **request(f"{receiver_url}/large", 3))
+            return peak_mib(shuttle.process.pid) - before
 
 
 def run() -> list[Row]:
     """Measure and print; the rows by number of secrets."""
-    url = f"http://127.0.0.1:{in_process(far_ends)}/log"
-    rows = in_process(measure_rows, url)
-    assert isinstance(rows, list)
-    print(f"one build's log of {LOG_BYTES // MIB} MiB: Jenkins → transform → spool → HTTP sink → archive, MB/s")
-    print(f"{'secrets':>8} {'bare copy':>10} {'shuttle':>8} {'ratio':>6} {'goal':>6}")
+    print(f"one build's log of {LOG_BYTES // MIB} MiB: pushes → transform → spool → HTTP sink → archive, MB/s")
+    rows = asyncio.run(measure())
+    print(f"{'':>8} {'bare copy':>17} {'shuttle':>17} {'ratio':>13}   {load_average()}")
+    print(f"{'secrets':>8} {'MB/s':>8} {'CPU s/GB':>8} {'MB/s':>8} {'CPU s/GB':>8} {'of both':>13} {'goal':>6}")
     for row in rows:
-        print(
-            f"{row.secrets:>8} {row.copy_megabytes_per_second:>10.0f} {row.shuttle_megabytes_per_second:>8.0f}"
-            f" {row.ratio:>6.2f} {GOALS[row.secrets]:>6.2f}"
+        speeds = " ".join(
+            f"{way.megabytes_per_second:>8.0f} {way.cpu_seconds:>8.2f}" for way in (row.copy, row.shuttle)
         )
-    growth = in_process(measure_growth, url)
+        print(
+            f"{row.secrets:>8} {speeds} {row.ratio:>6.2f} {row.cpu_ratio:>6.2f} {GOALS[row.secrets]:>6.2f}", flush=True
+        )
+    growth = asyncio.run(measure_growth())
     print(f"RSS growth for a log of {LARGE_LOG_BYTES // MIB} MiB: {growth:.0f} MiB (goal: at most {GOAL_GROWTH_MIB})")
     return rows
 

@@ -1,6 +1,6 @@
-"""Many builds at once, 10 lines/s each: every line arrives; cores, memory and polls of the shuttle; and a restart.
+"""Many builds at once, 10 lines/s each: every line arrives; cores, memory, agents' calls; and restarts by SIGKILL.
 
-The Jenkins and the receiver are bench servers in a process of their own (this one); the shuttle is a process too.
+The supervisors, the Jenkins and the receiver are this process; the shuttle is a process of its own.
 """
 
 import asyncio
@@ -8,165 +8,217 @@ import os
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
 import aiohttp
 from aiohttp import web
 
-from bench.jenkins import BenchJenkins, serving
+from bench.jenkins import serving
+from bench.product import Shuttle, cpu_seconds, load_average, resident_mib, running_shuttle
+from bench.supervisor import FULL_PUSH_BYTES, Supervisor
+from shuttle.app import raise_open_files_limit
 
 BUILDS = int(os.environ.get("BENCH_BUILDS", "1000"))
 LINES_PER_SECOND = 10
 SECONDS = 30.0
 LINE_BYTES = 32
+CALLS_PER_SECOND = 200
 POLLS_PER_SECOND = 200
 RESTART_GOAL_SECONDS = 5.0
+_ACCEPTING = 20
 
 
-class SteadyLog:
-    """A text of 32-byte lines, 10 a second from its claim on, made when it is read."""
+class SteadyBuild:
+    """A build that prints 32-byte lines, 10 a second from now on, and its supervisor's loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
         self._began_at = time.monotonic()
-        self.lines: int | None = None
+        self._is_over = asyncio.Event()
+        self.lines = 0
+        self.calls = 0
+        self.pushing = asyncio.create_task(self._push())
 
-    def size_bytes(self) -> int:
-        return self._now() * LINE_BYTES
+    def end(self) -> None:
+        """It prints nothing more."""
+        self.lines = self._printed()
+        self._is_over.set()
 
-    def done(self) -> bool:
-        return self.lines is not None
+    async def _push(self) -> None:
+        supervisor = self._supervisor
+        while True:
+            is_over = self._is_over.is_set()
+            lines = self.lines if is_over else self._printed()
+            raw = _text(supervisor.offset // LINE_BYTES, min(lines, supervisor.offset // LINE_BYTES + _MOST_LINES))
+            is_last = is_over and supervisor.offset + len(raw) == lines * LINE_BYTES
+            answered = await supervisor.push(raw, ended=is_last)
+            self.calls += 1
+            if is_last and answered:
+                return
+            await self._pause(supervisor.pause_seconds)
 
-    def read(self, start: int, end: int) -> bytes:
-        first, last = start // LINE_BYTES, end // LINE_BYTES
-        return b"".join(b"line %025d\n" % number for number in range(first, last)).replace(b"\n", b"\r\n")
+    async def _pause(self, seconds: float) -> None:
+        """Of a supervisor whose process has ended: it sends the rest at once."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._is_over.wait()
+        except TimeoutError:
+            return
+        if self._supervisor.failures:
+            await asyncio.sleep(seconds)
 
-    def _now(self) -> int:
-        if self.lines is not None:
-            return self.lines
+    @property
+    def offset(self) -> int:
+        """How much of it the shuttle has."""
+        return self._supervisor.offset
+
+    def _printed(self) -> int:
         return int((time.monotonic() - self._began_at) * LINES_PER_SECOND)
 
 
+_MOST_LINES = FULL_PUSH_BYTES // LINE_BYTES
+
+
+def _text(first: int, last: int) -> bytes:
+    return b"".join(b"line %026d\n" % number for number in range(first, last))
+
+
 class Lines:
-    """A receiver that counts the lines of each build by offset."""
+    """A receiver that keeps the number of bytes of each log by its app, and checks the lines of what it is sent."""
 
     def __init__(self) -> None:
         self.ended: dict[str, int] = {}
+        self.lines: Counter[str] = Counter()
         self.end = asyncio.Condition()
+        self._sizes: Counter[str] = Counter()
 
     async def take(self, request: web.Request) -> web.Response:
-        size = int(request.headers["Shuttle-Log-Offset"])
+        app_id, offset = request.headers["Shuttle-App-Id"], int(request.headers["Shuttle-Log-Offset"])
         try:
             async for chunk in request.content.iter_any():
-                size += len(chunk)
-        except ConnectionResetError:
+                new = chunk[max(self._sizes[app_id] - offset, 0) :]
+                self.lines[app_id] += new.count(b"line 0")
+                offset += len(chunk)
+                self._sizes[app_id] = max(offset, self._sizes[app_id])
+        except (ConnectionResetError, aiohttp.ClientError):
             return web.Response(status=400)
         async with self.end:
-            self.ended[request.headers["Shuttle-App-Id"]] = size
+            self.ended[app_id] = offset
             self.end.notify_all()
-        return web.Response(headers={"Shuttle-Log-Offset": str(size)})
-
-
-def usage(pid: int) -> tuple[float, float]:
-    """CPU seconds so far and resident MiB of a process."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    ticks = int(fields[11]) + int(fields[12])
-    resident = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return ticks / os.sysconf("SC_CLK_TCK"), resident * os.sysconf("SC_PAGE_SIZE") / 2**20
+        return web.Response(headers={"Shuttle-Log-Offset": str(offset)})
 
 
 async def run() -> None:
     """Print the figures."""
-    from shuttle.app import raise_open_files_limit
-    from tests.product import FAST, Process, data_url, free_port
-
     raise_open_files_limit()
-    jenkins, lines = BenchJenkins(), Lines()
+    lines = Lines()
     receiver = web.Application(client_max_size=0)
     receiver.router.add_post("/log", lines.take)
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
+    settings = {
+        "MAXIMUM_PARALLEL_BUILDS": str(BUILDS),
+        "SHUTTLE_JENKINS_POLLS_PER_SECOND": str(POLLS_PER_SECOND),
+        "SHUTTLE_AGENT_CALLS_PER_SECOND": str(CALLS_PER_SECOND),
+        # As it is by default: many supervisors of a small budget are silent for seconds.
+        "SHUTTLE_AGENT_SILENCE_SECONDS": "60",
+    }
     with tempfile.TemporaryDirectory() as folder:
-        async with serving(jenkins.app()) as jenkins_url, serving(receiver) as receiver_url:
-            environment = {
-                **FAST,
-                "PORT": str(port),
-                "SHUTTLE_DATA_DIR": folder,
-                "JENKINS_URL": jenkins_url.replace("://", "://u:t@"),
-                "MAXIMUM_PARALLEL_BUILDS": str(BUILDS),
-                "SHUTTLE_JENKINS_POLLS_PER_SECOND": str(POLLS_PER_SECOND),
-            }
-            shuttle = Process(["serve"], environment, f"{url}/healthz", Path(folder) / "out")
-            await shuttle.start()
-            try:
-                await _begin(url, data_url({"build.sh": ""}), f"{receiver_url}/log", jenkins)
-                await _measure(shuttle.pid, jenkins)
-                await _restart(shuttle, jenkins)
-                await _end(jenkins, lines)
-            finally:
-                await shuttle.kill()
+        async with (
+            serving(receiver) as receiver_url,
+            running_shuttle(Path(folder), **settings) as shuttle,
+            # A process on an agent holds no connection between two calls: each is made anew.
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=True)) as agents,
+        ):
+            builds: list[SteadyBuild] = []
+            for wanted in dict.fromkeys((min(500, BUILDS), BUILDS)):
+                builds += await _begin(shuttle, agents, f"{receiver_url}/log", len(builds), wanted)
+                await asyncio.sleep(10)
+                if wanted == BUILDS:
+                    await _measure(shuttle, builds)
+                await _restart(shuttle, builds)
+            await _end(builds, lines)
 
 
-async def _begin(url: str, source: str, sink: str, jenkins: BenchJenkins) -> None:
-    body = {"source": {"url": source}, "pipeline": "script", "webhooks": {"logs": sink}}
+async def _begin(
+    shuttle: Shuttle, agents: aiohttp.ClientSession, sink: str, first: int, last: int
+) -> list[SteadyBuild]:
     began_at = time.perf_counter()
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=20)) as session:
+    accepting = asyncio.Semaphore(_ACCEPTING)
 
-        async def submit(number: int) -> None:
-            async with session.post(f"{url}/app-{number}/1", json=body) as response:
-                response.raise_for_status()
+    async def begun(number: int) -> SteadyBuild:
+        async with accepting:
+            supervisor = await shuttle.running(f"app-{number}", webhooks={"logs": sink})
+        supervisor.session = agents
+        return SteadyBuild(supervisor)
 
-        claimed: set[str] = set()
-        submitting = asyncio.gather(*(submit(number) for number in range(BUILDS)))
-        while len(claimed) < BUILDS:
-            async with jenkins.triggered:
-                await jenkins.triggered.wait_for(lambda: len(jenkins.forms) > len(claimed))
-            for job in [job for job in jenkins.forms if job not in claimed]:
-                jenkins.logs[job] = SteadyLog()
-                await jenkins.claim(session, url, job)
-                claimed.add(job)
-        await submitting
-    print(f"{BUILDS} builds accepted, staged, triggered and claimed in {time.perf_counter() - began_at:.1f} s")
+    builds = await asyncio.gather(*(begun(number) for number in range(first, last)))
+    seconds = time.perf_counter() - began_at
+    print(f"{last - first} builds accepted, staged, triggered and claimed in {seconds:.1f} s", flush=True)
+    return builds
 
 
-async def _measure(pid: int, jenkins: BenchJenkins) -> None:
-    cpu_before, _ = usage(pid)
-    polls_before = jenkins.polls.total()
+async def _measure(shuttle: Shuttle, builds: list[SteadyBuild]) -> None:
+    pid = shuttle.process.pid
+    cpu_before, calls_before, asked_before = cpu_seconds(pid), _calls(builds), shuttle.jenkins.asked.total()
     await asyncio.sleep(SECONDS)
-    cpu, resident = usage(pid)
-    polls = (jenkins.polls.total() - polls_before) / SECONDS
-    print(f"running, {LINES_PER_SECOND} lines/s each: {(cpu - cpu_before) / SECONDS:.2f} cores (goal ≤ 1)", end="   ")
-    print(f"{resident:.0f} MB (goal ≤ 400)   {polls:.0f} polls/s (budget {POLLS_PER_SECOND})")
+    cores = (cpu_seconds(pid) - cpu_before) / SECONDS
+    calls = (_calls(builds) - calls_before) / SECONDS
+    polls = (shuttle.jenkins.asked.total() - asked_before) / SECONDS
+    print(f"{len(builds)} builds, {LINES_PER_SECOND} lines/s each: {cores:.2f} cores (goal ≤ 1)", end="   ")
+    print(
+        f"{resident_mib(pid):.0f} MB (goal ≤ 400)   {calls:.0f} agents' calls/s (budget {CALLS_PER_SECOND})", end="   "
+    )
+    print(f"{polls:.0f} requests/s to Jenkins (budget {POLLS_PER_SECOND})   {load_average()}", flush=True)
 
 
-async def _restart(shuttle: object, jenkins: BenchJenkins) -> None:
-    from tests.product import Process
+def _calls(builds: list[SteadyBuild]) -> int:
+    return sum(build.calls for build in builds)
 
-    assert isinstance(shuttle, Process)
-    await shuttle.kill()
-    jenkins.polls.clear()
+
+async def _restart(shuttle: Shuttle, builds: list[SteadyBuild]) -> None:
+    """Followed again = the new process has answered a push."""
+    await shuttle.process.kill()
+    # The answers of the killed one have come by now.
+    await asyncio.sleep(0.1)
+    offsets = [build.offset for build in builds]
+    shuttle.jenkins.asked.clear()
     began_at = time.perf_counter()
-    await shuttle.start()
-    served = time.perf_counter() - began_at
-    while len(jenkins.polls) < BUILDS and time.perf_counter() - began_at < 60:
+    await shuttle.process.start()
+    served_at = time.perf_counter()
+    while time.perf_counter() - served_at < 60:
+        followed = sum(build.offset > offset for build, offset in zip(builds, offsets, strict=True))
+        if followed == len(builds):
+            break
         await asyncio.sleep(0.02)
-    followed = time.perf_counter() - began_at - served
-    print(f"after SIGKILL: up in {served:.1f} s, {len(jenkins.polls)} builds followed again", end=" ")
-    print(f"{followed:.1f} s later (goal ≤ {RESTART_GOAL_SECONDS:g} s for 500)")
+    seconds = time.perf_counter() - served_at
+    polls = shuttle.jenkins.asked.total() / seconds
+    print(
+        f"after SIGKILL: up in {served_at - began_at:.1f} s, {followed} of {len(builds)} builds followed again", end=" "
+    )
+    print(
+        f"{seconds:.1f} s later (goal ≤ {RESTART_GOAL_SECONDS:g} s for 500)   {polls:.0f} requests/s to Jenkins",
+        end="   ",
+    )
+    print(load_average(), flush=True)
 
 
-async def _end(jenkins: BenchJenkins, lines: Lines) -> None:
-    expected = 0
-    for log in jenkins.logs.values():
-        assert isinstance(log, SteadyLog)
-        log.lines = log.size_bytes() // LINE_BYTES
-        expected += log.lines
+async def _end(builds: list[SteadyBuild], lines: Lines) -> None:
+    for build in builds:
+        build.end()
+    await asyncio.gather(*(build.pushing for build in builds))
     async with asyncio.timeout(120), lines.end:
-        await lines.end.wait_for(lambda: len(lines.ended) == BUILDS)
-    # A line has 31 bytes once CRLF is LF; the rest is the preamble and nothing else.
-    received = sum(lines.ended.values())
-    print(f"{expected} lines, {received / 1e6:.1f} MB received; every log has come to its end")
+        await lines.end.wait_for(lambda: len(lines.ended) == len(builds))
+    printed, received = sum(build.lines for build in builds), lines.lines.total()
+    print(f"{printed} lines printed, {received} received; every log has come to its end")
+    if printed != received:
+        raise SystemExit("lines are missing")
+
+
+def main() -> int:
+    """Print the figures."""
+    asyncio.run(run())
+    return 0
 
 
 if __name__ == "__main__":
-    asyncio.run(run())
-    sys.exit(0)
+    sys.exit(main())

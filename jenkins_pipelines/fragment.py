@@ -3,17 +3,16 @@
 from pydantic import BaseModel, ConfigDict
 
 from jenkins_pipelines.errors import PipelineError
-from jenkins_pipelines.models import Parameter, Pipeline, Stage, Step
+from jenkins_pipelines.models import Parameter, Pipeline, Stage
 
 
 class Fragment(BaseModel):
-    """A piece of a pipeline: the parameters it needs, the stages it adds, and what it does after the end."""
+    """A piece of a pipeline: the parameters it needs and the stages it adds."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     parameters: tuple[Parameter, ...] = ()
     stages: tuple[Stage, ...] = ()
-    always: tuple[Step, ...] = ()
 
 
 def combine(name: str, description: str, *fragments: Fragment) -> Pipeline:
@@ -24,7 +23,6 @@ def combine(name: str, description: str, *fragments: Fragment) -> Pipeline:
     """
     parameters: dict[str, Parameter] = {}
     stages: dict[str, Stage] = {}
-    always: list[Step] = []
     for fragment in fragments:
         for parameter in fragment.parameters:
             if parameters.setdefault(parameter.name, parameter) != parameter:
@@ -33,11 +31,9 @@ def combine(name: str, description: str, *fragments: Fragment) -> Pipeline:
             if stage.name in stages:
                 raise PipelineError(f"Two fragments of {name} define the stage {stage.name}; rename one.")
             stages[stage.name] = stage
-        always.extend(fragment.always)
     return Pipeline(
         name=name,
         description=description,
         parameters=tuple(parameters.values()),
         stages=tuple(stages.values()),
-        always=tuple(always),
     )

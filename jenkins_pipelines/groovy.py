@@ -25,8 +25,6 @@ def jenkinsfile(pipeline: Pipeline, *, agent_label: str | None, keep_builds: int
         *_block("options", _options(keep_builds)),
         *_block("stages", (line for stage in pipeline.stages for line in _stage(stage))),
     ]
-    if pipeline.always:
-        body += _block("post", _block("always", _steps(pipeline.always)))
     return "\n".join(_block("pipeline", body)) + "\n"
 
 

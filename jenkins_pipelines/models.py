@@ -1,4 +1,4 @@
-"""What a pipeline is: parameters, stages of steps, and steps that follow the end whatever it is."""
+"""What a pipeline is: parameters, and stages of steps."""
 
 from typing import Annotated, Literal
 
@@ -58,13 +58,12 @@ class Parameter(_Model):
 
 
 class Pipeline(_Model):
-    """A whole pipeline; `always` are the steps of its `post { always }`, which see all parameters."""
+    """A whole pipeline."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
     description: str
     parameters: tuple[Parameter, ...]
     stages: tuple[Stage, ...] = Field(min_length=1)
-    always: tuple[Step, ...] = ()
 
 
 class Rendered(_Model):

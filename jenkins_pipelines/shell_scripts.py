@@ -1,23 +1,45 @@
-"""The shell scripts beside this module, and how a step is made of them."""
+"""Joins the shell scripts of `shell/` to the one step of a pipeline."""
 
+from collections.abc import Mapping
 from importlib.resources import files
 
 from jenkins_pipelines.models import Sh
 
 # Jenkins traces a script (`+ command`) unless it names its interpreter; a trace would show the token.
-_FIRST_LINE = "#!/bin/sh -e\n"
+_FIRST_LINE = "#!/bin/sh\n"
+
+# Variables of the step that hold scripts as text, for other shells (`sh -c`) and for `eval`. Process lists show the
+# text, so it has no secret and no comments.
+_TEXTS: Mapping[str, tuple[str, ...]] = {
+    "library": ("calls", "log", "ending"),
+    "runner": ("runner",),
+    "first": ("first",),
+    "starter": ("become", "start"),
+    "orphan": ("orphan",),
+}
+_SUPERVISOR = ("programs", "stages", "processes", "claim", "fetch")
 
 
-def step(*names: str, inner: tuple[str, ...] = ()) -> Sh:
-    """One `sh` step that runs the named scripts of `shell/` as one text, in order; each starts where the last ended.
+def supervisor(*names: str) -> Sh:
+    """The `sh` step that claims the build, fetches what it needs and then runs the named scripts of `shell/`.
 
-    `inner` are scripts for a second shell, which the step finds as the text of its variable `inner`.
+    The brace group makes the shell read all of it before it runs anything: users' code can write to the file.
     """
-    texts = [_FIRST_LINE]
-    if inner:
-        texts += ["inner=$(cat <<'END_OF_INNER'\n", *map(_text, inner), "END_OF_INNER\n)\n"]
-    return Sh(script="".join([*texts, *map(_text, names)]))
+    return Sh(script=_FIRST_LINE + "{\n" + "".join([*_texts(), *map(text, (*_SUPERVISOR, *names))]) + "\nexit\n}\n")
 
 
-def _text(name: str) -> str:
+def text(name: str) -> str:
+    """The text of `shell/<name>.sh`."""
     return files("jenkins_pipelines").joinpath("shell", f"{name}.sh").read_text(encoding="utf-8")
+
+
+def _texts() -> list[str]:
+    return [
+        f"{variable}=$(cat <<'END_OF_TEXT'\n{_without_comments(''.join(map(text, names)))}END_OF_TEXT\n)\n"
+        for variable, names in _TEXTS.items()
+    ]
+
+
+def _without_comments(script: str) -> str:
+    lines = script.splitlines(keepends=True)
+    return "".join(line for line in lines if line.strip() and not line.lstrip().startswith("# "))

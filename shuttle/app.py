@@ -25,6 +25,8 @@ from shuttle.jenkins.budget import PollBudget
 from shuttle.jenkins.client import JenkinsClient
 from shuttle.kafka.clusters import KafkaClusters
 from shuttle.lifecycle import Ports
+from shuttle.lifecycle.agent_calls import AgentCalls
+from shuttle.lifecycle.build_logs import BuildLogs
 from shuttle.lifecycle.delete import Demolition
 from shuttle.lifecycle.retain import Retention
 from shuttle.lifecycle.signals import Signals
@@ -94,6 +96,9 @@ async def shuttle_parts(settings: Settings, public_url: str) -> AsyncIterator[tu
             count=count_jenkins_request,
         )
         stack.push_async_callback(jenkins.close)
+        library = LogLibrary(_data_dir(settings) / "spool", objects)
+        signals = Signals()
+        logs = BuildLogs(store, library, signals)
         ports = Ports(
             settings=settings,
             store=store,
@@ -102,8 +107,10 @@ async def shuttle_parts(settings: Settings, public_url: str) -> AsyncIterator[tu
             fetchers={"http": fetcher, "https": fetcher},
             jenkins=jenkins,
             polls=polls,
-            library=LogLibrary(_data_dir(settings) / "spool", objects),
-            signals=Signals(),
+            library=library,
+            logs=logs,
+            calls=AgentCalls(settings.shuttle_agent_calls_per_second),
+            signals=signals,
             public_url=public_url,
             now=now,
             flattening=asyncio.Semaphore(max(2, os.cpu_count() or 2)),

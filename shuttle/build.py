@@ -34,7 +34,8 @@ _ENDS_WITHOUT_SUCCESS = frozenset({State.FAILED, State.STOPPED, State.TIMEDOUT})
 TRANSITIONS: Mapping[State, frozenset[State]] = {
     State.RECORDED: _ENDS_WITHOUT_SUCCESS | {State.STAGING},
     State.STAGING: _ENDS_WITHOUT_SUCCESS | {State.QUEUED, State.RUNNING},
-    State.QUEUED: FINAL | {State.RUNNING},
+    # Jenkins can lose a build as it begins; nobody has claimed it, so it is triggered again.
+    State.QUEUED: FINAL | {State.RUNNING, State.STAGING},
     State.RUNNING: FINAL,
     **{state: frozenset() for state in FINAL},
 }
@@ -95,15 +96,23 @@ STOP_ENDINGS: Mapping[StopCause, Ending] = {
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A place in Jenkins' text from which re-reading gives the same log bytes.
+    """Where the writing of a log goes on after a restart, if the spool reaches to `log_offset` (bytes).
 
-    Taken at the end of a whole response: `jenkins_offset` is the next `start` for progressiveText,
-    `log_offset` the log's size there in bytes, `transformer` the transformer's state as JSON.
+    `log` is the state of the log's text as a whole, `streams` of each stream by its key: JSON values.
     """
 
-    jenkins_offset: int
     log_offset: int
-    transformer: Mapping[str, Any]
+    log: Mapping[str, Any]
+    streams: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class FinalLog:
+    """A log's size and SHA-256 (hex), and `ending`: what stands in it behind the agent's bytes."""
+
+    size_bytes: int
+    sha256: str
+    ending: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +166,7 @@ class Build:
     digest: str | None = None
     log_bytes: int | None = None
     log_sha256: str | None = None
+    log_ending: str | None = None
     archived_at: datetime | None = None
     lease_epoch: int = 0
     sequence: int = 0
@@ -207,44 +217,56 @@ def job_name_of(app_id: str, folder: str | None = None) -> str:
 
 
 _RESULTS: Mapping[str, Ending] = {
-    "SUCCESS": Ending(State.SUCCEEDED),
     "FAILURE": Ending(State.FAILED, "build_failed", "The build failed; its log says why."),
     "UNSTABLE": Ending(State.FAILED, "unstable", "Jenkins calls the build unstable."),
     "NOT_BUILT": Ending(State.FAILED, "not_built", "Jenkins did not build it."),
+    "ABORTED": Ending(State.FAILED, "aborted_in_jenkins", "Somebody or something aborted the build in Jenkins."),
+    "LOST": Ending(State.FAILED, "lost_in_jenkins", "Jenkins no longer has this build."),
 }
+_NOT_CLAIMED = Ending(
+    State.FAILED,
+    "not_claimed",
+    "Jenkins says SUCCESS, but no step of the build ever called the shuttle: look at the job's script in Jenkins.",
+)
+_NOT_REPORTED = Ending(
+    State.FAILED,
+    "not_reported",
+    "Jenkins says SUCCESS, but the build's supervisor did not: something on the agent ended it.",
+)
 
 
-def ending_of(build: Build, result: str) -> Ending:
-    """The contract's table of ends (section 2) for Jenkins' `result` of a finished build.
-
-    A stop that found Jenkins already finished leaves Jenkins' result; one that came before the pipeline claimed the
-    build makes the claim refuse, which Jenkins reports as a failure: that build was stopped.
-    """
-    if result == "ABORTED":
-        if build.stop_cause is not None:
-            return STOP_ENDINGS[build.stop_cause]
-        return Ending(State.FAILED, "aborted_in_jenkins", "Somebody or something aborted the build in Jenkins.")
-    if build.stop_cause is not None and build.claimed_at is None:
+def ending_by_supervisor(build: Build, exit_status: int) -> Ending:
+    """How a build ended by its supervisor's word, which rules. A stop that came after the success changes nothing."""
+    if exit_status == 0:
+        return Ending(State.SUCCEEDED)
+    if build.stop_cause is not None:
         return STOP_ENDINGS[build.stop_cause]
-    if build.stop_cause is StopCause.SPOOL_UNWRITABLE:
-        return STOP_ENDINGS[StopCause.SPOOL_UNWRITABLE]
+    return _explained(build, _RESULTS["FAILURE"])
+
+
+def ending_by_jenkins(build: Build, result: str) -> Ending:
+    """How a build ended whose supervisor did not say so (contract, section 2, and "no success without a claim")."""
+    if build.stop_cause is not None and (result != "SUCCESS" or build.claimed_at is None):
+        return STOP_ENDINGS[build.stop_cause]
+    if result == "SUCCESS":
+        return _NOT_CLAIMED if build.claimed_at is None else _explained(build, _NOT_REPORTED)
     ending = _RESULTS.get(result, _RESULTS["FAILURE"])
-    if ending.state is State.FAILED and build.report_reason is not None:
-        return Ending(State.FAILED, build.report_reason, build.report_message)
-    return ending
+    return ending if result in {"ABORTED", "LOST"} else _explained(build, ending)
 
 
-# Ends that Jenkins' own text explains, or that the pipeline explained in it.
-_EXPLAINED_BY_JENKINS = frozenset({None, "build_failed"})
+def _explained(build: Build, ending: Ending) -> Ending:
+    """The pipeline's own reason, where it gave one."""
+    if build.report_reason is None:
+        return ending
+    return Ending(State.FAILED, build.report_reason, build.report_message)
+
+
+# Ends that the log itself explains.
+_EXPLAINED_BY_THE_LOG = frozenset({None, "build_failed"})
 
 
 def reason_line(ending: Ending) -> bytes:
-    """The log's last line for an end that Jenkins' text does not explain; empty for one that it does."""
-    if ending.reason in _EXPLAINED_BY_JENKINS or not ending.message:
+    """The log's last line for an end that the text before does not explain; empty for one that it does."""
+    if ending.reason in _EXPLAINED_BY_THE_LOG or not ending.message:
         return b""
     return f"-----> {' '.join(ending.message.split())}\n".encode()
-
-
-def log_without_jenkins(preamble: str, ending: Ending) -> bytes:
-    """The whole log of a build that ended before Jenkins wrote anything."""
-    return preamble.encode() + reason_line(ending)

@@ -71,6 +71,13 @@ class ConflictError(ShuttleError):
     code = "conflict"
 
 
+class GoneError(ShuttleError):
+    """What was asked for existed and is over."""
+
+    status = 410
+    code = "gone"
+
+
 class BodyTooLargeError(ShuttleError):
     """More bytes than the limit, noticed while reading."""
 
@@ -178,9 +185,16 @@ class JenkinsUnavailableError(UnavailableError):
 
 
 class JenkinsRefusedError(UnavailableError):
-    """401 or 403: the credentials or permissions in JENKINS_URL do not suffice."""
+    """401 or 403: the credentials or permissions in JENKINS_URL do not suffice.
+
+    `permission` is what Jenkins said is missing, as its pages call it (`Job/Cancel`); None where it did not say.
+    """
 
     code = "jenkins_refused"
+
+    def __init__(self, message: str, *, permission: str | None = None) -> None:
+        super().__init__(message)
+        self.permission = permission
 
 
 class JenkinsNotFoundError(ShuttleError):

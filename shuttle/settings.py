@@ -25,13 +25,15 @@ from shuttle.setting_values import (
 MIB = 1024 * 1024
 GIB = 1024 * MIB
 
-# Settings of the old shuttle that nothing reads; a warning at start names the ones that are set.
+# Settings of the old shuttle, and of earlier versions of this one, that nothing reads; a warning at start names those
+# that are set.
 NAMES_WITHOUT_EFFECT = (
     "SHOW_BUILD_LOGS",
     "DOCKER_BUILD_IMAGE",
     "DOCKER_BUILD_SETTINGS",
     "USE_KUBERNETES",
     "DEBUG",
+    "SHUTTLE_JENKINS_LOG",
 )
 
 Seconds = Annotated[float, Field(gt=0)]
@@ -81,9 +83,11 @@ class Settings(BaseSettings):
     shuttle_jenkins_folder: str = ""
     shuttle_jenkins_agent_label: str = ""
     shuttle_jenkins_polls_per_second: float = Field(200, gt=0)
-    shuttle_jenkins_log: Literal["clean", "raw"] = "clean"
+    shuttle_jenkins_console: Literal["summary", "full"] = "summary"
+    shuttle_agent_calls_per_second: float = Field(200, gt=0)
     shuttle_trigger_settle_seconds: Seconds = 10
-    shuttle_stop_grace_seconds: Seconds = 10
+    shuttle_stop_grace_seconds: Annotated[Seconds, Field(le=10)] = 5
+    shuttle_agent_silence_seconds: Seconds = 60
 
     # --- builds
     maximum_parallel_builds: int = Field(4, ge=1)

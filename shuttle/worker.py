@@ -10,9 +10,9 @@ import structlog
 from shuttle.build import Build, StopCause
 from shuttle.errors import StoreError, UnavailableError
 from shuttle.lifecycle import Ports
+from shuttle.lifecycle.build_logs import write_preamble
 from shuttle.lifecycle.run import run
 from shuttle.lifecycle.stop import stop_build
-from shuttle.lifecycle.tail import spool_preamble
 from shuttle.logs.spool import SpoolError
 from shuttle.metrics import UNDER_WAY
 from shuttle.sinks import Sink, SinkTarget
@@ -70,6 +70,7 @@ class Worker:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=grace_seconds)
+        self._ports.logs.abandon()
 
     # --- turns
 
@@ -179,7 +180,7 @@ class Worker:
                 parked = await self._ports.store.waits_for(build.build_uuid, why, line)
                 # Not vital: a disk that takes no log ends the build when its flow meets it.
                 with suppress(SpoolError):
-                    spool_preamble(parked or build, self._ports.library.spool(build.build_uuid))
+                    write_preamble(parked or build, self._ports.library.spool(build.build_uuid))
 
     # --- sinks
 

@@ -40,8 +40,12 @@ class FaultyProxy:
 
     async def until_hits(self, count: int, seconds: float = 20) -> None:
         """Wait until that many faults have happened."""
+        await self.until(lambda: len(self.hits) >= count, seconds)
+
+    async def until(self, condition: Callable[[], bool], seconds: float = 30) -> None:
+        """Wait until the faults so far fulfil a condition."""
         async with asyncio.timeout(seconds), self.hit:
-            await self.hit.wait_for(lambda: len(self.hits) >= count)
+            await self.hit.wait_for(condition)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         fault = self.fault(request)

@@ -23,6 +23,7 @@ case " $* " in
     while [ $# -gt 1 ]; do shift; done
     sed -n 's/^RUN //p' "$notes.dockerfile" >"$notes.run"
     cd "$1" && sh -e "$notes.run" ;;
+  *' pull '*) cat "$REGISTRY_AUTH_FILE" >>"$notes.auth.pull" 2>/dev/null || : ;;
   *' push '*)
     cat "$REGISTRY_AUTH_FILE" >>"$notes.auth.push" 2>/dev/null || :
     [ ! -e "$notes.refuse" ] || {{ echo 'trying'; echo 'denied: "you" may not'; exit 1; }}
@@ -55,7 +56,7 @@ class Notes:
         return found
 
     def text(self, kind: str) -> str:
-        """`dockerfile`, `auth`, `auth.push`, `environment`."""
+        """`dockerfile`, `auth` (of build), `auth.pull`, `auth.push`, `environment`."""
         return Path(f"{self._base}.{kind}").read_text()
 
     @property

@@ -19,11 +19,12 @@ from yarl import URL
 from shuttle.app import shuttle_parts
 from shuttle.embedded.jenkins import EmbeddedJenkins
 from shuttle.embedded.jenkins.clock import Clock
+from shuttle.embedded.jenkins.permissions import ADMINISTRATOR
 from shuttle.lifecycle import Ports
 from shuttle.settings import load_settings
 from shuttle.web.server import make_web
 from shuttle.worker import Worker
-from tests.product import FAST, TOKEN, USER, data_url
+from tests.product import FAST, TOKEN, USER, data_url, end_agents
 
 # Nothing listens there (the discard port); connecting fails at once.
 NO_JENKINS = f"http://{USER}:{TOKEN}@127.0.0.1:9/"
@@ -129,7 +130,10 @@ def script_request(script: str = "true", /, **fields: Any) -> dict[str, Any]:
 
 @asynccontextmanager
 async def running_shuttle(folder: Path, jenkins_url: str = NO_JENKINS, **settings: str) -> AsyncIterator[Shuttle]:
-    """The shuttle over the data in `folder`, as `shuttle serve` composes it; SHUTTLE_… by their names."""
+    """The shuttle over the data in `folder`, as `shuttle serve` composes it; SHUTTLE_… by their names.
+
+    One that replaces another one needs its PORT: running agents push to that address.
+    """
     data = folder / "data"
     environment = {"JENKINS_URL": jenkins_url, "SHUTTLE_DATA_DIR": str(data), **FAST, **settings}
     checked = load_settings(environment)
@@ -138,7 +142,7 @@ async def running_shuttle(folder: Path, jenkins_url: str = NO_JENKINS, **setting
     # The public address must be known before the parts are made, so the port is taken first.
     listening = web.AppRunner(app)
     await listening.setup()
-    probe = web.TCPSite(listening, "127.0.0.1", 0)
+    probe = web.TCPSite(listening, "127.0.0.1", int(settings.get("PORT", "0")), reuse_address=True)
     await probe.start()
     port: int = listening.addresses[0][1]
     await listening.cleanup()
@@ -159,7 +163,9 @@ async def running_shuttle(folder: Path, jenkins_url: str = NO_JENKINS, **setting
 @asynccontextmanager
 async def running_jenkins(folder: Path, *, executors: int = 4, clock: Clock | None = None) -> AsyncIterator["Jenkins"]:
     """An embedded Jenkins behind a front that can misbehave."""
-    embedded = EmbeddedJenkins(folder / "jenkins", executors=executors, user=USER, token=TOKEN, clock=clock)
+    embedded = EmbeddedJenkins(
+        folder / "jenkins", executors=executors, user=USER, token=TOKEN, permissions=ADMINISTRATOR, clock=clock
+    )
     await embedded.start()
     jenkins = Jenkins(embedded)
     await jenkins.start()
@@ -168,6 +174,7 @@ async def running_jenkins(folder: Path, *, executors: int = 4, clock: Clock | No
     finally:
         await jenkins.stop()
         await embedded.close()
+        end_agents(folder)
 
 
 class Jenkins:

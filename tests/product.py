@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import tarfile
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ USER, TOKEN = "shuttle", "api-token-of-the-tests"
 FAST = {
     "SHUTTLE_TRIGGER_SETTLE_SECONDS": "0.6",
     "SHUTTLE_STOP_GRACE_SECONDS": "1",
+    "SHUTTLE_AGENT_SILENCE_SECONDS": "3",
     "SHUTTLE_SHUTDOWN_SECONDS": "2",
     "SHUTTLE_WEBHOOK_SCHEDULE_SECONDS": "0,0.05,0.1,0.2,0.4,0.8,1.6,3.2,6.4",
 }
@@ -244,6 +246,25 @@ class Product:
                 await asyncio.sleep(0.02)
 
 
+def end_agents(folder: Path) -> None:
+    """Kill what the builds of a Jenkins in `folder` have left running: agents outlive it, and ask for 15 minutes."""
+    for _ in range(100):  # one may start another meanwhile
+        agents = [int(process.name) for process in Path("/proc").glob("[0-9]*") if _works_in(folder, process)]
+        if not agents:
+            return
+        for pid in agents:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.01)
+
+
+def _works_in(folder: Path, process: Path) -> bool:
+    try:
+        return (process / "cwd").readlink().is_relative_to(folder / "jenkins")
+    except OSError:  # it has ended, or it is a kernel's or somebody else's
+        return False
+
+
 @asynccontextmanager
 async def running_product(
     folder: Path, *, executors: int = 4, jenkins_port: int | None = None, **settings: str
@@ -251,7 +272,7 @@ async def running_product(
     """Start everything in `folder`; ended by pid when the test is over."""
     jenkins_port, port = jenkins_port or free_port(), free_port()
     jenkins = Process(
-        "jenkins --port {} --home {} --executors {} --user {} --token {}".format(
+        "jenkins --port {} --home {} --executors {} --user {} --token {} --administrator".format(
             jenkins_port, folder / "jenkins", executors, USER, TOKEN
         ).split(),
         {},
@@ -290,4 +311,5 @@ async def running_product(
         finally:
             await shuttle.kill()
             await jenkins.kill()
+            end_agents(folder)
             await runner.cleanup()

@@ -8,6 +8,7 @@ from typing import Any
 
 from cryptography.fernet import Fernet
 
+from shuttle.lifecycle.plan import token_digest
 from shuttle.store.accept import NewBuild, NewParty, target_bytes
 from shuttle.store.migrate import migrate
 from shuttle.store.sqlite import SqliteDatabase
@@ -50,6 +51,7 @@ def new_build(vault: Vault, app_id: str = "app", build_id: str = "1", **changes:
         "job_name": f"job-of-{app_id}",
         "controller": "",
         "plan": vault.seal(b"{}"),
+        "token_digest": token_digest("token"),
         "request_fingerprint": vault.fingerprint(b"request"),
         "metadata_json": "null",
         "human_readable_info": None,

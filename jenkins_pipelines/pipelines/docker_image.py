@@ -6,12 +6,11 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from jenkins_pipelines.fragment import combine
-from jenkins_pipelines.fragments.claim import claim
-from jenkins_pipelines.fragments.docker_image import docker_image
-from jenkins_pipelines.fragments.fetch_source import fetch_source
-from jenkins_pipelines.fragments.finish import finish
+from jenkins_pipelines.fragments.supervised import supervised
 from jenkins_pipelines.kind import PipelineKind, PipelineOptions
 from jenkins_pipelines.models import Pipeline
+
+_SCRIPTS = ("credentials", "builder", "dockerfile", "build_image", "copy_image", "push_image", "docker_image")
 
 
 def _within_the_source(path: str) -> str:
@@ -28,7 +27,7 @@ class DockerImageOptions(PipelineOptions):
 
 def build(_: PipelineOptions) -> Pipeline:
     """The pipeline's model; the options reach it on the agent, so one job serves every build of an app."""
-    return combine(KIND.name, KIND.description, claim(), fetch_source(), docker_image(), finish())
+    return combine(KIND.name, KIND.description, supervised(*_SCRIPTS))
 
 
 KIND = PipelineKind(

@@ -1,11 +1,7 @@
 """`script`: run the source's own ./build.sh (or make) and keep what it leaves in dist/."""
 
 from jenkins_pipelines.fragment import combine
-from jenkins_pipelines.fragments.claim import claim
-from jenkins_pipelines.fragments.fetch_source import fetch_source
-from jenkins_pipelines.fragments.finish import finish
-from jenkins_pipelines.fragments.run_script import run_script
-from jenkins_pipelines.fragments.upload_artifacts import upload_artifacts
+from jenkins_pipelines.fragments.supervised import supervised
 from jenkins_pipelines.kind import PipelineKind, PipelineOptions
 from jenkins_pipelines.models import Pipeline
 
@@ -16,7 +12,7 @@ class ScriptOptions(PipelineOptions):
 
 def build(_: PipelineOptions) -> Pipeline:
     """The pipeline's model."""
-    return combine(KIND.name, KIND.description, claim(), fetch_source(), run_script(), upload_artifacts(), finish())
+    return combine(KIND.name, KIND.description, supervised("run_script", "upload_artifacts"))
 
 
 KIND = PipelineKind(

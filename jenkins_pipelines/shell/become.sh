@@ -1,9 +1,8 @@
 
-# Arguments as files -> environment of one process, without an argument's name or value ever steering this shell.
-# Functions have positional parameters of their own: no variable is needed after the one `export`, so no argument,
-# whatever its name, can change what is executed.
+# Turns arguments (files) into the environment of one process; their names and values cannot affect this shell: the
+# values are positional parameters of a function, and no variable is read after the one `export`.
 
-# take_arguments FOLDER…: export the NAME=VALUE of every file in the folders, which are then gone.
+# take_arguments FOLDER…: export the NAME=VALUE of every file in the folders, and remove the folders.
 take_arguments() {
   for folder; do
     shift

@@ -1,7 +1,7 @@
 
-# choose_builder: sets `builder` to the first of docker, buildah, podman that can work here.
+# choose_builder: sets `builder` to the first of docker, buildah, podman that works here, `builder_path` to its path.
 choose_builder() {
-  builder=
+  builder=''
   if docker version --format '{{.Server.Version}}' >/dev/null 2>&1; then
     builder=docker
   elif command -v buildah >/dev/null 2>&1; then
@@ -11,16 +11,20 @@ choose_builder() {
   fi
   [ -n "$builder" ] ||
     fail no_builder 'The agent has no docker daemon, no buildah and no podman; install one of them there.'
-  printf '%s\n' "$builder" >"$work/builder"
+  builder_path=$(command -v "$builder")
   keep_docker_context
 }
 
-# Credentials come by DOCKER_CONFIG, which hides the agent's own choice of a daemon: its address is kept.
+# DOCKER_CONFIG, set for credentials, hides the agent's docker context, so the daemon's address is kept in DOCKER_HOST.
 keep_docker_context() {
   [ "$builder" = docker ] && [ -z "${DOCKER_HOST-}" ] || return 0
-  DOCKER_HOST=$(docker context inspect --format '{{.Endpoints.docker.Host}}' 2>/dev/null) || DOCKER_HOST=
+  DOCKER_HOST=$(docker context inspect --format '{{.Endpoints.docker.Host}}' 2>/dev/null) || DOCKER_HOST=''
   if [ -n "$DOCKER_HOST" ]; then export DOCKER_HOST; else unset DOCKER_HOST; fi
 }
 
-# The image's name on the agent while it is made; the last step removes it.
+# The image's name on the agent during the build. The images in `local_images` are removed at the end.
 local_image=localhost/build-shuttle:$BUILD_UUID
+
+remove_images() {
+  for image in $local_images; do "$builder_path" rmi "$image" </dev/null >/dev/null 2>&1; done
+}

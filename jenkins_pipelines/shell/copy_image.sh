@@ -1,5 +1,5 @@
 
-# what_the_source_says: why the registry of a docker:// source gave no image.
+# refuse_source: fail with the reason that the log's last line gives for a source image that could not be read.
 refuse_source() {
   said=$(last_line)
   case $said in
@@ -10,43 +10,34 @@ refuse_source() {
 }
 
 copy_with_skopeo() {
-  from="$work/source_image" side=
-  [ ! -f "$from/insecure" ] || side=--tls-verify=false
-  # shellcheck disable=SC2086 # an empty option is no option
-  logged with_credentials "$from" quietly skopeo inspect --raw $side "docker://$source_image" || refuse_source
-  for to in "$work"/destinations/*; do
-    destination=$(cat "$to/reference")
-    printf -- '-----> Copying %s to %s\n' "$source_image" "$destination"
+  # Only whether it succeeds matters; the manifest that it prints is dropped.
+  with_credentials "$source_credentials" "$sh_path" -c 'exec "$@" >/dev/null' quietly \
+    "$skopeo_path" inspect --raw ${source_insecure:+--tls-verify=false} "docker://$source_image" || refuse_source
+  for number in $destinations; do
+    use_destination "$number"
+    say "Copying $source_image to $reference"
     set -- --digestfile "$work/digest"
-    [ ! -f "$from/config.json" ] || set -- "$@" --src-authfile "$from/config.json"
-    [ ! -f "$to/config.json" ] || set -- "$@" --dest-authfile "$to/config.json"
-    [ ! -f "$from/insecure" ] || set -- "$@" --src-tls-verify=false
-    [ ! -f "$to/insecure" ] || set -- "$@" --dest-tls-verify=false
-    logged skopeo copy --all "$@" "docker://$source_image" "docker://$destination" ||
-      fail registry_refused "The registry did not take $destination: $(last_line)"
+    if [ -n "$source_credentials" ]; then
+      write_credentials source "$source_credentials"
+      set -- "$@" --src-authfile "$work/credentials/source/config.json"
+    fi
+    if [ -n "$credentials" ]; then
+      write_credentials destination "$credentials"
+      set -- "$@" --dest-authfile "$work/credentials/destination/config.json"
+    fi
+    [ -z "$source_insecure" ] || set -- "$@" --src-tls-verify=false
+    [ -z "$insecure" ] || set -- "$@" --dest-tls-verify=false
+    with_credentials '' "$skopeo_path" copy --all "$@" "docker://$source_image" "docker://$reference" ||
+      fail registry_refused "The registry did not take $reference: $(last_line)"
   done
-}
-
-# quietly COMMAND…: without its answer, which is a manifest and no news to anybody.
-quietly() {
-  "$@" >/dev/null
 }
 
 pull_source_image() {
   choose_builder
   set -- "$source_image"
-  if [ "$builder" != docker ] && [ -f "$work/source_image/insecure" ]; then set -- --tls-verify=false "$@"; fi
-  printf -- '-----> Pulling %s\n' "$source_image"
-  logged with_credentials "$work/source_image" "$builder" pull "$@" || refuse_source
-  "$builder" tag "$source_image" "$local_image"
-  printf '%s\n' "$local_image" "$source_image" >>"$work/local_images"
+  if [ "$builder" != docker ] && [ -n "$source_insecure" ]; then set -- --tls-verify=false "$@"; fi
+  say "Pulling $source_image"
+  local_images="$local_image $source_image"
+  with_credentials "$source_credentials" "$builder_path" pull "$@" || refuse_source
+  run "$workspace" "$builder_path" tag "$source_image" "$local_image" || refuse_source
 }
-
-if [ -f "$work/source_image/reference" ]; then
-  source_image=$(cat "$work/source_image/reference")
-  if command -v skopeo >/dev/null 2>&1; then
-    copy_with_skopeo
-    exit 0
-  fi
-  pull_source_image
-fi

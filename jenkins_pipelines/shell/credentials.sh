@@ -1,20 +1,51 @@
 
-# with_credentials FOLDER COMMAND…: the folder's config.json for docker, buildah and podman alike; without one, the
-# agent's own login counts. By file: --creds would show the password in the process list.
-with_credentials() (
-  [ ! -f "$1/config.json" ] || export REGISTRY_AUTH_FILE="$1/config.json" DOCKER_CONFIG="$1"
-  shift
-  "$@"
-)
-
-# logged COMMAND…: its output goes to the log as it comes, and to a file.
-logged() {
-  rm -f "$work/worked"
-  { "$@" 2>&1 && : >"$work/worked"; } | tee "$work/output"
-  [ -f "$work/worked" ]
+# take_images: read destinations and credentials into variables and remove their files before users' code runs:
+# `reference_N`, `insecure_N` and `credentials_N` of each destination, `destinations` lists the numbers.
+take_images() {
+  destinations='' number=0
+  for folder in "$work"/environment/destinations/*; do
+    [ -d "$folder" ] || continue
+    number=$((number + 1)) insecure=''
+    destinations="$destinations $number"
+    [ ! -f "$folder/insecure" ] || insecure=yes
+    eval "reference_$number=\$(cat \"\$folder/reference\") insecure_$number=\$insecure"
+    eval "credentials_$number=\$(cat \"\$folder/config.json\" 2>/dev/null)"
+  done
+  source_image=$(cat "$work/environment/source_image/reference" 2>/dev/null)
+  source_credentials=$(cat "$work/environment/source_image/config.json" 2>/dev/null)
+  source_insecure=''
+  [ ! -f "$work/environment/source_image/insecure" ] || source_insecure=yes
+  base_credentials=$(cat "$work/environment/base_images/config.json" 2>/dev/null)
+  rm -rf "$work/environment/destinations" "$work/environment/source_image" "$work/environment/base_images"
 }
 
-# last_line: what the command above said last, fit for a message.
+# use_destination NUMBER: sets reference, insecure and credentials.
+use_destination() {
+  eval "reference=\$reference_$1 insecure=\$insecure_$1 credentials=\$credentials_$1"
+}
+
+# with_credentials CONFIG COMMAND…: run it with this config.json (docker, buildah, podman); if it is empty, with the
+# agent's own login. The file exists only meanwhile; --creds would show the password in process lists.
+with_credentials() {
+  config=$1 result=0
+  shift
+  if [ -n "$config" ]; then
+    write_credentials own "$config"
+    set -- "$env_path" REGISTRY_AUTH_FILE="$work/credentials/own/config.json" DOCKER_CONFIG="$work/credentials/own" "$@"
+  fi
+  run "$workspace" "$@" || result=$?
+  rm -rf "$work/credentials"
+  return "$result"
+}
+
+# write_credentials NAME CONFIG
+write_credentials() {
+  make_work
+  mkdir -p "$work/credentials/$1"
+  printf %s "$2" >"$work/credentials/$1/config.json"
+}
+
+# last_line: the log's last line that is not blank, as printable ASCII, at most 500 characters.
 last_line() {
-  tr -cd '\n\040-\176' <"$work/output" | sed '/^ *$/d' | tail -n 1 | cut -c 1-500
+  tail -c 4096 "/proc/$$/fd/4" | tr -cd '\n\040-\176' | sed '/^ *$/d' | tail -n 1 | cut -c 1-500
 }

@@ -1,8 +1,8 @@
 
-# insert_arguments NAMES: copy a Dockerfile from standard input to standard output with `ARG NAME` after every FROM,
-# and write the images of the FROM lines to the file base_images.txt.
-# An instruction goes on while its lines end in the escape character; comments and empty lines within do not end it;
-# the lines of a heredoc of RUN, COPY or ADD are no instructions.
+# insert_arguments NAMES: copy a Dockerfile from standard input to standard output with `ARG NAME` after every FROM, and
+# write the images of the FROM lines to the file base_images.txt. An instruction continues while its lines end with the
+# escape character; comments and empty lines do not end it. The lines of a heredoc of RUN, COPY or ADD are not
+# instructions.
 insert_arguments() {
   # shellcheck disable=SC1003 # it is one backslash
   escape='\' directives=yes instruction='' heredocs=''
@@ -37,7 +37,7 @@ blanks=" $tab"
 carriage_return=$(printf '\r')
 byte_order_mark=$(printf '\357\273\277')
 
-# `# escape=x` counts only above everything else; any other `# name=value` there lets the next line be one, too.
+# Directives (`# name=value`) are the first lines of a Dockerfile; only `escape` matters here.
 read_directive() {
   case $stripped in '#'*=*) ;; *) return 1 ;; esac
   directive=$(printf %s "${stripped#?}" | tr -d " \t" | tr '[:upper:]' '[:lower:]')

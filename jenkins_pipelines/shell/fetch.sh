@@ -1,24 +1,19 @@
 
-# fetch_whole PATH FILE: curl takes an answer that was cut within its headers for a whole and empty one (7.88: exit 0),
-# so gzip says whether all of it is there. What never gets whole is left to tar, which says why.
-fetch_whole() {
-  for fetched in 1 2 3 4 5; do
-    ask_shuttle GET "$1" -o "$work/$2" || return 1
-    if gzip -t "$work/$2" 2>/dev/null; then return 0; fi
-    sleep 1
-  done
-}
-
-umask 077
-fetch_whole environment environment.tar.gz ||
+begin_stage fetch 'Fetching the environment and the source'
+ask "$setup_token" GET environment -o "$work/environment.tar.gz" ||
   fail environment_refused "The shuttle did not hand out the build's environment (HTTP status $status)."
-tar -xzof "$work/environment.tar.gz" -C "$work"
+mkdir "$work/environment"
+tar -xzof "$work/environment.tar.gz" -C "$work/environment" ||
+  fail environment_refused "The build's environment could not be unpacked on the agent."
 rm "$work/environment.tar.gz"
+app_id=$(cat "$work/environment/app_id") build_id=$(cat "$work/environment/build_id")
 
-if [ -f "$work/source_image/reference" ]; then exit 0; fi
-fetch_whole source.tar.gz source.tar.gz ||
-  fail source_refused "The shuttle did not hand out the build's source (HTTP status $status)."
-umask 022
-chmod 755 source
-tar -xzof "$work/source.tar.gz" -C source || fail source_unpacking "The source could not be unpacked on the agent."
-rm "$work/source.tar.gz"
+fetch_source() {
+  ask "$setup_token" GET source.tar.gz -o "$work/source.tar.gz" ||
+    fail source_refused "The shuttle did not hand out the build's source (HTTP status $status)."
+  (umask 022 && chmod 755 "$sources" && tar -xzof "$work/source.tar.gz" -C "$sources") ||
+    fail source_unpacking "The source could not be unpacked on the agent."
+  rm "$work/source.tar.gz"
+}
+[ -f "$work/environment/source_image/reference" ] || fetch_source
+end_stage 0 succeeded

@@ -1,19 +1,28 @@
 
-builder=$(cat "$work/builder")
-keep_docker_context
-for folder in "$work"/destinations/*; do
-  destination=$(cat "$folder/reference")
-  printf -- '-----> Pushing %s\n' "$destination"
-  if [ "$builder" = docker ]; then
-    docker tag "$local_image" "$destination"
-    printf '%s\n' "$destination" >>"$work/local_images"
-    set -- docker push "$destination"
-  else
-    set -- "$builder" push --digestfile "$work/digest"
-    [ ! -f "$folder/insecure" ] || set -- "$@" --tls-verify=false
-    set -- "$@" "$local_image" "docker://$destination"
-  fi
-  logged with_credentials "$folder" "$@" ||
-    fail registry_refused "The registry did not take $destination: $(last_line)"
-  [ "$builder" != docker ] || sed -n 's/.*digest: \(sha256:[0-9a-f]*\).*/\1/p' "$work/output" >"$work/digest"
-done
+push_image() {
+  for number in $destinations; do
+    use_destination "$number"
+    say "Pushing $reference"
+    if [ "$builder" = docker ]; then
+      run "$workspace" "$builder_path" tag "$local_image" "$reference" ||
+        fail registry_refused "The image could not be tagged as $reference: $(last_line)"
+      local_images="$local_images $reference"
+      set -- "$builder_path" push "$reference"
+    else
+      set -- "$builder_path" push --digestfile "$work/digest"
+      [ -z "$insecure" ] || set -- "$@" --tls-verify=false
+      set -- "$@" "$local_image" "docker://$reference"
+    fi
+    with_credentials "$credentials" "$@" || fail registry_refused "The registry did not take $reference: $(last_line)"
+    [ "$builder" != docker ] ||
+      tail -c 4096 "/proc/$$/fd/4" | sed -n 's/.*digest: \(sha256:[0-9a-f]*\).*/\1/p' >"$work/digest"
+  done
+}
+
+report_image() {
+  use_destination 1
+  digest=$(tail -n 1 "$work/digest" | tr -cd 'a-z0-9:')
+  report "{\"id\":\"image\",\"state\":\"succeeded\",\"image\":\"$(json_text "$reference")\",\"digest\":\"$digest\"}" ||
+    fail report_refused "The shuttle refused the image's report (HTTP status $status)."
+  say "$reference is $digest"
+}

@@ -1,10 +1,11 @@
 
-# The command has a / in it, so that an argument PATH is the user's process's affair only.
-if [ -f source/build.sh ]; then
+# The command contains a /, so that an argument PATH affects only the user's process, not the search for the command.
+begin_stage build 'Running the build'
+if [ -f "$sources/build.sh" ]; then
   command='build.sh'
   set -- ./build.sh
-  [ -x source/build.sh ] || set -- /bin/sh ./build.sh
-elif [ -f source/Makefile ] || [ -f source/makefile ] || [ -f source/GNUmakefile ]; then
+  [ -x "$sources/build.sh" ] || set -- /bin/sh ./build.sh
+elif [ -f "$sources/Makefile" ] || [ -f "$sources/makefile" ] || [ -f "$sources/GNUmakefile" ]; then
   command='make'
   make=$(command -v make) || fail no_make 'The source has a Makefile, but the agent has no make; install it there.'
   set -- "$make"
@@ -12,12 +13,11 @@ else
   fail no_build_script 'The source has neither build.sh nor a Makefile at its top; add one.'
 fi
 
-# This pipeline needs no registry, so its user's process shall find no credentials for one.
-rm -rf "$work/base_images" "$work/source_image" "$work/destinations"
-printf -- '-----> Running %s\n' "$command"
-cd source
-ended=0
-env -i PATH="${PATH:-/usr/local/bin:/usr/bin:/bin}" HOME="${HOME:-$PWD}" LANG="${LANG:-C.UTF-8}" CI=true \
-  SHUTTLE_APP_ID="$(cat "$work/app_id")" SHUTTLE_BUILD_ID="$(cat "$work/build_id")" \
-  sh -ec "$inner" start "$work" "$@" || ended=$?
-[ "$ended" = 0 ] || fail build_failed "$command ended with exit status $ended."
+# This pipeline uses no registry, so the credentials are removed before the user's process starts.
+rm -rf "$work/environment/base_images" "$work/environment/source_image" "$work/environment/destinations"
+choose_namespace
+begin
+say "Running $command"
+clean=yes
+run "$sources" "$@" || fail build_failed "$command ended with exit status $ended." "$ended"
+end_stage 0 succeeded

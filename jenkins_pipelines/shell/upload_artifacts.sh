@@ -1,10 +1,8 @@
 
-LC_ALL=C # names are bytes here
-if [ ! -d source/dist ] || [ -L source/dist ]; then exit 0; fi
-cd source/dist
+begin_stage artifacts 'Uploading the artifacts'
 names='' reports=0
 
-# url_name NAME: one path segment of a URL, its slashes encoded as well.
+# url_name NAME: NAME as one path segment of a URL, with encoded slashes.
 url_name() {
   case $1 in
     *[!A-Za-z0-9._/-]*) printf %s "$1" | od -An -v -tx1 | tr -d ' \n' | sed 's/../%&/g' ;;
@@ -16,14 +14,14 @@ upload_file() {
   in_url=$(url_name "$1")
   [ "$(printf %s "$1" | tr -d '\000-\037\177')" = "$1" ] ||
     fail artifact_refused "The file $in_url in dist/ has a control character in its name; rename it."
-  printf -- '-----> Uploading %s\n' "$1"
-  ask_shuttle PUT "artifacts/$in_url" -T "./$1" ||
+  say "Uploading $1"
+  ask "$run_token" PUT "artifacts/$in_url" -o /dev/null -T "./$1" ||
     fail artifact_refused "The shuttle refused the artifact $in_url (HTTP status $status)."
   names=$names${names:+,}\"$(json_text "$1")\"
   [ ${#names} -lt 50000 ] || report_names
 }
 
-# A report has a limit, so many names take several.
+# A report has a size limit, so many names need several reports.
 report_names() {
   reports=$((reports + 1))
   report "{\"id\":\"artifacts-$reports\",\"state\":\"succeeded\",\"artifacts\":[$names]}" ||
@@ -31,12 +29,17 @@ report_names() {
   names=
 }
 
-# A link could lead anywhere on the agent: it is named, not followed.
+# A link could point anywhere on the agent: it is logged, not followed. Fifos and devices are skipped.
 upload_folder() {
   for file in "$1"/* "$1"/.[!.]* "$1"/..?*; do
+    [ -z "$stop$terminated" ] || stop_build
+    push_in=$((push_in - 1))
+    forward
     if [ -L "$file" ]; then
-      printf -- '-----> Not uploaded, because it is a link: %s\n' "${file#./}"
+      say "Not uploaded, because it is a link: ${file#./}"
     elif [ -d "$file" ]; then
+      # No name is that long, and dash ends at the thousandth call of a function within another.
+      [ ${#file} -lt 1000 ] || fail artifact_refused 'The folders in dist/ lie too deep; pack them into an archive.'
       upload_folder "$file"
     elif [ -f "$file" ]; then
       upload_file "${file#./}"
@@ -44,5 +47,10 @@ upload_folder() {
   done
 }
 
-upload_folder .
-[ -z "$names" ] || report_names
+if [ -d "$sources/dist" ] && [ ! -L "$sources/dist" ] && cd "$sources/dist"; then
+  LC_ALL=C # names are bytes here
+  upload_folder .
+  [ -z "$names" ] || report_names
+fi
+[ -z "$stop$terminated" ] || stop_build
+conclude 0 succeeded

@@ -11,8 +11,11 @@ from shuttle.cli.options import Json
 
 def doctor(
     jobs: Annotated[
-        bool, typer.Option(help="Prove Jenkins' permissions with a disabled job that is made, changed and deleted.")
+        bool, typer.Option(help="Make a job in Jenkins, run a build of one line on its agents, and delete the job.")
     ] = True,
+    wait_seconds: Annotated[
+        float, typer.Option(help="How long an agent may take to run that build.", metavar="SECONDS")
+    ] = 60,
     sink: Annotated[
         list[str] | None,
         typer.Option(
@@ -24,9 +27,10 @@ def doctor(
     """Check settings, database, object store and Jenkins, as the service would use them; exit 1 on problems."""
     import asyncio
 
-    from shuttle.cli.examination import Verdict, examine
+    from shuttle.cli.examination import examine
+    from shuttle.cli.findings import Verdict
 
-    findings = asyncio.run(examine(try_jobs=jobs, sinks=sink or []))
+    findings = asyncio.run(examine(try_jobs=jobs, wait_seconds=wait_seconds, sinks=sink or []))
     if as_json:
         print(json.dumps({"findings": [finding.as_json() for finding in findings]}))
     else:

@@ -18,6 +18,10 @@ def jenkins(
     token: Annotated[
         str, typer.Option(envvar="SHUTTLE_EMBEDDED_JENKINS_TOKEN", help="Their API token.", show_default=False)
     ] = "",
+    administrator: Annotated[
+        bool, typer.Option("--administrator", help="Give them every permission, not only what the README asks for.")
+    ] = False,
+    generation: Annotated[str, typer.Option(help="The Jenkins to behave like: 2.263 or 2.568.")] = "2.568",
 ) -> None:
     """Run an embedded Jenkins on 127.0.0.1 that runs the shuttle's pipelines; for demos and tests only.
 
@@ -26,12 +30,17 @@ def jenkins(
     if bool(user) != bool(token):
         raise UsageError("--user and --token (or SHUTTLE_EMBEDDED_JENKINS_TOKEN) go together.")
     from shuttle.embedded.jenkins import run
+    from shuttle.embedded.jenkins.generations import GENERATIONS
 
+    if generation not in GENERATIONS:
+        raise UsageError(f"--generation is one of {', '.join(GENERATIONS)}.")
     run(
         home.absolute(),
         port=port,
+        generation=generation,
         executors=executors,
         user=user or None,
         token=token or None,
+        administrator=administrator,
         announce=partial(print, flush=True),
     )

@@ -1,12 +1,12 @@
 """What the shuttle asks of a Jenkins: the port, and what comes back.
 
-Errors of every call: JenkinsUnavailableError (refused, reset, timed out, 5xx, unreadable: unknown, ask again),
-JenkinsRefusedError (401, 403) and, where said, JenkinsNotFoundError (a healthy Jenkins does not have it).
+Errors of every call: JenkinsUnavailableError (refused, reset, timed out, 5xx, unreadable, a 401 that may come from a
+Jenkins that is starting: unknown, ask again), JenkinsRefusedError (a steady 401; 403, with the missing permission in
+its message and in `permission`) and, where said, JenkinsNotFoundError (a healthy Jenkins does not have it).
 Nothing a Jenkins answers ever ends a build by itself; `shuttle.lifecycle` decides.
 """
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,60 +23,65 @@ class QueueItem:
 
 @dataclass(frozen=True, slots=True)
 class JenkinsBuild:
-    """A build as Jenkins sees it; `result` is None while it runs."""
+    """A build as Jenkins sees it; `result` is None while it runs.
+
+    `ghost`: Jenkins says that it builds but runs nothing, for good. A Jenkins that is killed in the first two seconds
+    of a build leaves one behind; no stop, term or kill ends it. Only versions that tell `inProgress` (newer than
+    2.263.4) show the difference; elsewhere it is always False.
+    """
 
     number: int
     building: bool
     result: str | None
     queue_item: int | None = None
-
-
-@dataclass(slots=True)
-class LogResponse:
-    """One progressiveText answer. `next_start` and `more` come from its headers and hold only once `chunks` has been
-    read to its end without an error; a body that is cut raises JenkinsUnavailableError from `chunks`.
-
-    `next_start` never goes back: a running log that is shorter than `start` raises JenkinsUnavailableError instead,
-    a finished one is an empty last answer."""
-
-    chunks: AsyncIterator[bytes]
-    next_start: int
-    more: bool
+    ghost: bool = False
 
 
 class Jenkins(Protocol):
     """One controller. Safe for any number of tasks of one loop. A job in a folder is named `folder/name`."""
 
     async def apply_job(self, job: str, config_xml: bytes, digest: str) -> None:
-        """Create the job (and missing folders), or update it when the digest in its description differs or when it
-        lost the parameters that we start it with; otherwise one cheap question.
+        """Create the job (and missing folders), or update it when the digest in its description differs or when
+        somebody edited it (script, sandbox, parameters, disabled, concurrency; logged once); otherwise two cheap GETs.
 
-        Raises ForeignJobError when a job of that name lacks our marker.
+        Raises ForeignJobError when a job of that name lacks our marker, JenkinsRefusedError also when Jenkins does not
+        show us the job or its config.xml.
         """
 
     async def delete_job(self, job: str) -> None:
-        """Delete our job; a missing one is fine. Raises ForeignJobError."""
+        """Delete our job; a missing one is fine. Raises ForeignJobError.
+
+        A newer Jenkins ends the job's running build first and waits up to 15 seconds for it: JenkinsUnavailableError
+        when that was not enough; ask again.
+        """
 
     async def trigger(self, job: str, parameters: Mapping[str, str]) -> int:
         """Start a build; returns the queue item. JenkinsNotFoundError: no such job. JobNotReadyError: Jenkins said for
-        certain that nothing was queued (disabled: only a person can help; no parameters: apply_job gives them back).
+        certain that nothing was queued (disabled, or without parameters): apply_job repairs it.
         JenkinsUnavailableError: it may have been queued; look for the marker before asking again."""
 
     async def waiting(self) -> Mapping[str, QueueItem]:
         """Every waiting item that carries a marker, by build uuid: one listing shared by all who ask at once."""
 
+    async def waiting_nodes(self) -> Mapping[tuple[str, int], QueueItem]:
+        """What running builds wait for: by job and number the queue item of the build's `node` step, whose `why` is
+        Jenkins' own ("There are no nodes with the label …"). Read from the same listing as `waiting`. Always empty
+        with 2.263.4, which does not say whose `node` step an item is."""
+
     async def queue_item(self, item: int) -> QueueItem:
         """JenkinsNotFoundError after the 5-minute rule or a restart."""
 
     async def find_build(self, job: str, build_uuid: str) -> JenkinsBuild | None:
-        """The job's build that carries the marker, of several (a replay) the first; None = a healthy Jenkins shows none
-        (also: no such job)."""
+        """The job's build that carries the marker, of several (a replay) the first that is no ghost; None = a healthy
+        Jenkins shows none (also: no such job)."""
 
     async def build(self, job: str, number: int) -> JenkinsBuild:
         """JenkinsNotFoundError when it is gone."""
 
-    def log(self, job: str, number: int, start: int) -> AbstractAsyncContextManager[LogResponse]:
-        """Jenkins' text from raw offset `start`; JenkinsNotFoundError when the build is gone."""
+    async def console_tail(self, job: str, number: int, limit_bytes: int = 65536) -> bytes:
+        """Jenkins' own words for people at the end of a build's console (errors, a lost agent, who aborted it): whole
+        lines of UTF-8 from its last `limit_bytes`, without the engine's bookkeeping. Read it when the build is over.
+        JenkinsNotFoundError when the build is gone."""
 
     async def cancel(self, item: int) -> None:
         """Take an item out of the queue; one that already left or is unknown is fine."""
@@ -88,7 +93,8 @@ class Jenkins(Protocol):
         """Set the build's description."""
 
     async def check(self) -> None:
-        """Prove that Jenkins answers and that the credentials suffice."""
+        """Prove that Jenkins answers and that the credentials suffice; JenkinsRefusedError names what is missing, also
+        when a command was lately refused for want of a permission."""
 
     async def close(self) -> None:
         """Give back connections and threads; also fine twice."""

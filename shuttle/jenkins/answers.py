@@ -6,26 +6,31 @@ Shapes are those of recorded answers; what is not needed is ignored. `actions` h
 import re
 from collections.abc import Iterable
 from typing import Annotated, Any, TypeVar
+from urllib.parse import unquote
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from shuttle.errors import JenkinsRefusedError, JenkinsUnavailableError, ShuttleError
 from shuttle.jenkins import JenkinsBuild, QueueItem
+from shuttle.jenkins.credentials import permission_name
+from shuttle.jenkins.queue import Listing
 from shuttle.jenkins.session import Answer
 
 # The parameter that carries the build's uuid: how a build is found again when a trigger's answer was lost.
 MARKER_PARAMETER = "BUILD_UUID"
 
-BUILD_TREE = "number,building,result,queueId"
+BUILD_TREE = "number,building,result,queueId,inProgress,duration,executor[number]"
 MARKED_BUILD_TREE = BUILD_TREE + ",actions[parameters[name,value]]"
 QUEUE_ITEM_TREE = "id,why,cancelled,executable[number]"
-QUEUE_TREE = "items[id,why,actions[parameters[name,value]]]"
+QUEUE_TREE = "items[id,why,task[url],actions[parameters[name,value]]]"
 JOB_TREE = "name,description,property[parameterDefinitions[name]]"
 
 Shape = TypeVar("Shape")
 
 # What a database column holds; something else in Jenkins' place may answer any number.
 _Number = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+_PLACEHOLDER = "ExecutorStepExecution$PlaceholderTask"
+_BUILD_URL = re.compile(r"(?:\A|/)((?:job/[^/]+/)+)([0-9]{1,9})/\Z")
 _QUEUE_LOCATION = re.compile(r"/queue/item/([0-9]{1,18})/?\Z")
 
 
@@ -53,12 +58,18 @@ class _Executable(_Shape):
     number: _Number
 
 
+class _Task(_Shape):
+    kind: str = Field("", alias="_class")
+    url: str = ""
+
+
 class _QueueItem(_Shape):
     kind: str = Field("", alias="_class")
     id: _Number
     why: str | None = None
     cancelled: bool = False
     executable: _Executable | None = None
+    task: _Task = _Task()
     actions: _Actions = []
 
 
@@ -71,7 +82,16 @@ class _Build(_Shape):
     building: bool
     result: str | None = None
     queue_id: _Number = Field(-1, alias="queueId")
+    in_progress: bool | None = Field(None, alias="inProgress")
+    duration: int | None = None
+    executor: dict[str, Any] | None = None
     actions: _Actions = []
+
+    @property
+    def ghost(self) -> bool:
+        """Said to build, never ended, and nothing runs it. A build that starts has its executor before all else."""
+        nothing_runs = self.in_progress is False and "executor" in self.model_fields_set and self.executor is None
+        return self.building and self.result is None and nothing_runs and self.duration == 0
 
 
 class _Builds(_Shape):
@@ -110,14 +130,18 @@ _JOB = TypeAdapter(JobFacts)
 _IDENTITY = TypeAdapter(Identity)
 
 
-def waiting_by_marker(answer: Answer) -> dict[str, QueueItem]:
-    """The waiting items that carry a marker; of two with the same marker the older one."""
+def queue_listing(answer: Answer) -> Listing:
+    """The waiting items of builds and of their `node` steps; of two of the same build the older one."""
     items = sorted(_read(_QUEUE, answer).items, key=lambda item: item.id, reverse=True)
-    return {
-        marker: QueueItem(item.id, item.why, cancelled=False, number=None)
-        for item in items
-        if (marker := _marker(item.actions)) is not None
-    }
+    marked: dict[str, QueueItem] = {}
+    nodes: dict[tuple[str, int], QueueItem] = {}
+    for item in items:
+        waits = QueueItem(item.id, item.why, cancelled=False, number=None)
+        if (marker := _marker(item.actions)) is not None:
+            marked[marker] = waits
+        elif item.task.kind.endswith(_PLACEHOLDER) and (build := _build_of(item.task.url)) is not None:
+            nodes[build] = waits
+    return Listing(marked, nodes)
 
 
 def queue_item(answer: Answer) -> QueueItem:
@@ -176,18 +200,21 @@ def failure(answer: Answer, what: str) -> ShuttleError:
 
 
 def failure_of(status: int, permission: str | None, x_error: str | None, what: str) -> ShuttleError:
-    """The same from its parts."""
-    if status == 401:
-        return JenkinsRefusedError("Jenkins does not know the user and API token in JENKINS_URL: correct them.")
+    """The same from its parts; a 401 never comes this far (`shuttle.jenkins.credentials`)."""
     if status in {403, 422}:
-        missing = f": the user in JENKINS_URL lacks the permission {permission}" if permission else ""
-        return JenkinsRefusedError(f"Jenkins refused to {what}{missing}.")
+        return refusal(what, permission and permission_name(permission))
     if 300 <= status < 400:
         return JenkinsUnavailableError(
             f"Jenkins redirects instead of letting us {what}: set JENKINS_URL to its address."
         )
     said = f" ({x_error})" if x_error else ""
     return JenkinsUnavailableError(f"Jenkins answered {status}{said} when asked to {what}.")
+
+
+def refusal(what: str, permission: str | None) -> JenkinsRefusedError:
+    """Jenkins said no; `permission` as its pages call it."""
+    missing = f": the user in JENKINS_URL lacks the permission {permission}" if permission else ""
+    return JenkinsRefusedError(f"Jenkins refused to {what}{missing}.", permission=permission)
 
 
 def _read(shape: TypeAdapter[Shape], answer: Answer) -> Shape:
@@ -205,8 +232,16 @@ def _marker(actions: Iterable[_Action]) -> str | None:
     return None
 
 
+def _build_of(url: str) -> tuple[str, int] | None:
+    """Job and number of `job/folder/job/name/7/`."""
+    match = _BUILD_URL.search(url)
+    if match is None:
+        return None
+    return "/".join(unquote(part) for part in match[1].split("/")[1::2]), int(match[2])
+
+
 def _jenkins_build(found: _Build) -> JenkinsBuild:
     # A declarative pipeline shows a result while its `post` section still runs: no result before the end.
     running = found.building or found.result is None
     queue_item_number = found.queue_id if found.queue_id > 0 else None
-    return JenkinsBuild(found.number, running, None if running else found.result, queue_item_number)
+    return JenkinsBuild(found.number, running, None if running else found.result, queue_item_number, found.ghost)

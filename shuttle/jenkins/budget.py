@@ -1,4 +1,4 @@
-"""The load that the shuttle may put on one Jenkins: a budget of polls, and how often a build that is followed polls.
+"""The load that the shuttle may put on one Jenkins: a budget of polls.
 
 Measured on two cores, a controller answers 1,300 to 1,800 polls a second and is fastest with 10 to 50 at once.
 """
@@ -7,13 +7,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Self
-
-# A line that Jenkins shows reaches the sink within 60 ms at the median while a log flows.
-QUICKEST_SECONDS = 0.05
-SLOWEST_SECONDS = 2.0
-# A log that has been silent for t seconds is looked at every t/8: its next line comes at most an eighth late.
-PART_OF_SILENCE = 8
 
 
 class PollBudget:
@@ -40,7 +33,6 @@ class PollBudget:
         self._under_way = asyncio.Semaphore(concurrent)
         self._next_due = clock() - burst_seconds
         self._hurries_until = clock() + hurry_seconds
-        self._demand_per_second = 0.0
 
     @asynccontextmanager
     async def poll(self) -> AsyncIterator[None]:
@@ -56,60 +48,3 @@ class PollBudget:
         self._next_due = due + 1 / (self.polls_per_second * (2 if now < self._hurries_until else 1))
         if due > now:
             await asyncio.sleep(due - now)
-
-    @property
-    def stretch(self) -> float:
-        """By how much every pace is slowed down so that all of them together stay within the budget; 1 or more."""
-        return max(1.0, self._demand_per_second / self.polls_per_second)
-
-    def want(self, more_polls_per_second: float) -> None:
-        """A pace tells how its wish changed."""
-        self._demand_per_second = max(0.0, self._demand_per_second + more_polls_per_second)
-
-
-class PollPace:
-    """How often one build's log is polled: quick while it flows, slower the longer it is silent.
-
-    Use it as a context manager, so that a build that is followed no longer stops counting:
-
-        with PollPace(budget) as pace:
-            ...
-            await asyncio.sleep(pace.next_delay(received_bytes=size))
-    """
-
-    def __init__(
-        self,
-        budget: PollBudget,
-        *,
-        quickest_seconds: float = QUICKEST_SECONDS,
-        slowest_seconds: float = SLOWEST_SECONDS,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._budget = budget
-        self._quickest_seconds = quickest_seconds
-        self._slowest_seconds = max(slowest_seconds, quickest_seconds)
-        self._clock = clock
-        self._flowed_at = clock()
-        self._wish_per_second = 0.0
-
-    def __enter__(self) -> Self:
-        self._flowed_at = self._clock()
-        self._wish(1 / self._quickest_seconds)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._wish(0.0)
-
-    def next_delay(self, *, received_bytes: int) -> float:
-        """Seconds until the next poll, told what the last one brought."""
-        now = self._clock()
-        if received_bytes:
-            self._flowed_at = now
-        silent_seconds = now - self._flowed_at
-        interval = min(max(silent_seconds / PART_OF_SILENCE, self._quickest_seconds), self._slowest_seconds)
-        self._wish(1 / interval)
-        return interval * self._budget.stretch
-
-    def _wish(self, polls_per_second: float) -> None:
-        self._budget.want(polls_per_second - self._wish_per_second)
-        self._wish_per_second = polls_per_second

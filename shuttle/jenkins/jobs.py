@@ -1,9 +1,8 @@
 """The jobs that the shuttle makes in Jenkins: created, updated and deleted by python-jenkins in a few threads.
 
-Whether a job is ours and up to date is read from its description (the marker that jenkins_pipelines writes there):
-Jenkins rewrites config.xml after every build, so its text says nothing, and what it says begins with `version="1.1"`,
-which strict XML parsers refuse. Of python-jenkins neither `job_exists` nor `get_job_info` is used, nor what calls them:
-they take a 503 for "does not exist".
+Whether a job is ours is read from its description (the marker that jenkins_pipelines writes there). It is up to date
+when the marker has our digest and nobody edited its definition (`shuttle.jenkins.definition`). `job_exists` and
+`get_job_info` of python-jenkins are not used, nor what calls them: they take a 503 for "does not exist".
 """
 
 import asyncio
@@ -17,13 +16,17 @@ from urllib.parse import quote
 
 import jenkins
 import requests
+import structlog
 from requests.adapters import HTTPAdapter
 
 from jenkins_pipelines.config_xml import digest_of
-from shuttle.errors import ForeignJobError, JenkinsUnavailableError
+from shuttle.errors import ForeignJobError, JenkinsRefusedError, JenkinsUnavailableError
 from shuttle.jenkins import answers
 from shuttle.jenkins.answers import JobFacts
+from shuttle.jenkins.definition import JobDefinition, read_definition
 from shuttle.jenkins.session import NO_CRUMB, JenkinsSession
+
+_log = structlog.get_logger()
 
 FOLDER_MODE = "com.cloudbees.hudson.plugins.folder.Folder"
 
@@ -35,7 +38,7 @@ def job_path(job: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Reply:
-    """What a call of python-jenkins came to."""
+    """What we use of Jenkins' answer to a call of python-jenkins."""
 
     status: int
     permission: str | None
@@ -43,7 +46,7 @@ class _Reply:
 
 
 class Jobs:
-    """Used from one event loop; at most `threads` changes of jobs are under way at once."""
+    """Used from one event loop; at most `threads` changes of jobs are under way at once, half of them deletions."""
 
     def __init__(
         self,
@@ -60,6 +63,9 @@ class Jobs:
         self._timeout_seconds = request_timeout_seconds
         self._server = _python_jenkins(session, ssl_context, (connect_timeout_seconds, request_timeout_seconds))
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="jenkins-jobs")
+        # A deletion may take 15 seconds: many of them must not keep builds from their jobs.
+        self._deletions = asyncio.Semaphore(max(1, threads // 2))
+        self._reported: set[str] = set()
 
     async def apply(self, job: str, config_xml: bytes, digest: str) -> None:
         """See `shuttle.jenkins.Jenkins.apply_job`."""
@@ -69,12 +75,16 @@ class Jobs:
                 return
             found = await self.look(job)
             if found is None:
-                raise JenkinsUnavailableError(
-                    f"Jenkins says of the job {job} both that it exists and that it does not."
-                )
-        # Somebody who edits the job by hand can remove the parameters and leave the digest.
+                raise _hidden(job)
         if _digest_of_ours(job, found) != digest or not found.takes_marker:
             await self._update(job, config_xml)
+            return
+        edited = await self._edited(job, config_xml)
+        if edited:
+            self._report(job, edited)
+            await self._update(job, config_xml)
+        else:
+            self._reported.discard(job)
 
     async def delete(self, job: str) -> None:
         """See `shuttle.jenkins.Jenkins.delete_job`."""
@@ -83,8 +93,13 @@ class Jobs:
             return
         _digest_of_ours(job, found)
         # DELETE answers 204; doDelete would redirect to a page that python-jenkins then fetches.
-        reply = await self._ask("DELETE", job_path(job))
-        if reply.status not in {200, 204, 404}:
+        async with self._deletions:
+            reply = await self._ask("DELETE", job_path(job))
+        if reply.status in {400, 500}:
+            raise JenkinsUnavailableError(
+                f"Jenkins is still ending the job's running build: {job} was not deleted yet ({reply.status})."
+            )
+        if reply.status not in {200, 204, 302, 404}:
             raise _failure(reply, f"delete the job {job}")
 
     async def look(self, job: str) -> JobFacts | None:
@@ -98,12 +113,29 @@ class Jobs:
         return answers.job_facts(answer)
 
     def close(self) -> None:
-        """Close the connections and let the threads end; what has not begun is dropped. Also fine twice."""
+        """Close the connections and let the threads end; calls that have not begun are dropped. Idempotent."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         _connections(self._server).close()
 
+    async def _edited(self, job: str, config_xml: bytes) -> list[str]:
+        """What somebody changed in the job since we wrote it; one GET."""
+        ours = read_definition(config_xml)
+        answer = await self._session.get("job", f"{job_path(job)}config.xml")
+        if answer.status == 404:
+            await prove_healthy(self._session)
+            raise answers.refusal(f"show the config.xml of the job {job}", "Job/Configure")
+        if answer.status != 200:
+            raise answers.failure(answer, f"show the config.xml of the job {job}")
+        return _differences(ours, read_definition(answer.body))
+
+    def _report(self, job: str, edited: list[str]) -> None:
+        """Warn once per edit, even if Jenkins does not keep the repaired job."""
+        if job not in self._reported:
+            self._reported.add(job)
+            _log.warning("The Jenkins job was edited by hand; it is repaired.", job=job, edited=", ".join(edited))
+
     async def _create(self, job: str, config_xml: bytes) -> bool:
-        """False when somebody else, another replica for one, was faster."""
+        """Create the job and missing folders; False = it exists already, e.g. made by another replica meanwhile."""
         folder, _, name = job.rpartition("/")
         path = f"{job_path(folder) if folder else ''}createItem?name={quote(name, safe='')}"
         reply = await self._ask("POST", path, config_xml)
@@ -112,6 +144,12 @@ class Jobs:
             reply = await self._ask("POST", path, config_xml)
         if _exists_already(reply.status, reply.x_error):
             return False
+        if reply.status == 400 and reply.x_error == "":
+            raise _hidden(job)
+        if reply.status == 500:
+            raise JenkinsUnavailableError(
+                f"Jenkins answered 500 when asked to create the job {job}: does it have the Pipeline plugin?"
+            )
         if reply.status != 200:
             raise _failure(reply, f"create the job {job}")
         return True
@@ -122,7 +160,7 @@ class Jobs:
             raise _failure(reply, f"update the job {job}")
 
     async def _create_folders(self, folder: str) -> None:
-        # By our own client: python-jenkins' create_folder follows the redirect to the new folder's settings page.
+        # With our own client: create_folder of python-jenkins follows the redirect to the new folder's settings page.
         parent = ""
         for name in folder.split("/"):
             path = f"{job_path(parent) if parent else ''}createItem?name={quote(name, safe='')}&mode={FOLDER_MODE}"
@@ -132,21 +170,26 @@ class Jobs:
             parent = f"{parent}/{name}" if parent else name
 
     async def _ask(self, method: str, path: str, config_xml: bytes | None = None) -> _Reply:
-        """Run one call in a thread; JenkinsUnavailableError also when it takes too long (it may still happen)."""
+        """Run one call in a thread; JenkinsUnavailableError also on a timeout, after which Jenkins may still do it."""
         self._count("job")
         call = partial(_call, self._server, method, self._session.url + path, config_xml)
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                return await asyncio.get_running_loop().run_in_executor(self._threads, call)
-        except TimeoutError:
+                reply = await asyncio.get_running_loop().run_in_executor(self._threads, call)
+        except (TimeoutError, JenkinsUnavailableError) as error:
+            self._session.credentials.no_answer()
+            if isinstance(error, JenkinsUnavailableError):
+                raise
             raise JenkinsUnavailableError("Jenkins is out of reach: a change of a job took too long.") from None
+        self._session.credentials.answered(reply.status)
+        return reply
 
 
 async def prove_healthy(session: JenkinsSession) -> None:
-    """After a 404, which says nothing by itself: a proxy without a Jenkins behind it answers the same.
+    """Check after a 404 that it came from a healthy Jenkins: a proxy without one answers the same.
 
     Raises:
-        JenkinsUnavailableError: no healthy Jenkins answers. JenkinsRefusedError: it does not let us look.
+        JenkinsUnavailableError: no healthy Jenkins answers. JenkinsRefusedError: it refuses our user.
     """
     answer = await session.get("health", "api/json?tree=quietingDown")
     if answer.status == 404 or (answer.status == 200 and "X-Jenkins" not in answer.headers):
@@ -165,6 +208,18 @@ def _digest_of_ours(job: str, found: JobFacts) -> str:
     return digest
 
 
+def _differences(ours: JobDefinition | None, theirs: JobDefinition | None) -> list[str]:
+    """Names of the facts that differ; none if our own text is unreadable, "config.xml" if theirs is."""
+    if ours is None or ours == theirs:
+        return []
+    return ["config.xml"] if theirs is None else ours.differences(theirs)
+
+
+def _hidden(job: str) -> JenkinsRefusedError:
+    """A job that we may not see: createItem says "already exists", or (newer versions) 400, X-Error empty."""
+    return answers.refusal(f"show the job {job}, which exists", "Job/Read")
+
+
 def _exists_already(status: int, x_error: str | None) -> bool:
     return status == 400 and "already exists" in (x_error or "")
 
@@ -179,14 +234,14 @@ def _python_jenkins(
     user, token = session.userinfo or (None, None)
     server = jenkins.Jenkins(session.url, user, token, timeout=timeout)
     connections = _connections(server)
-    connections.trust_env = False  # proxies and .netrc: what holds for the asyncio client holds here
+    connections.trust_env = False  # no proxies, no .netrc: as for the asyncio client
     if ssl_context is not None:
         connections.mount("https://", _TrustingAdapter(ssl_context))
     return server
 
 
 def _connections(server: jenkins.Jenkins) -> requests.Session:
-    session: requests.Session = server._session  # noqa: SLF001 - it offers no other way to them
+    session: requests.Session = server._session  # noqa: SLF001 - python-jenkins has no public access to it
     return session
 
 
@@ -218,10 +273,10 @@ def _call_once(server: jenkins.Jenkins, method: str, url: str, config_xml: bytes
     except (jenkins.JenkinsException, requests.RequestException) as error:
         response = _response_behind(error)
         if response is None:
-            server.crumb = None  # it may be what cannot be sent
+            server.crumb = None  # perhaps the crumb is what cannot be sent
             raise JenkinsUnavailableError(f"Jenkins is out of reach: {type(error).__name__}.") from None
     except (TypeError, KeyError, ValueError):
-        # python-jenkins keeps whatever JSON the issuer answers, and would trip over it for ever.
+        # python-jenkins keeps any JSON that the issuer answers, and would fail with it again and again.
         server.crumb = None
         raise JenkinsUnavailableError("Jenkins' crumb issuer answered something unreadable.") from None
     permission, x_error = response.headers.get("X-Required-Permission"), response.headers.get("X-Error")

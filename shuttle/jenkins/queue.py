@@ -3,10 +3,17 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 
 from shuttle.jenkins import QueueItem
 
-Listing = Mapping[str, QueueItem]
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What waits: triggers by their build's uuid, and `node` steps of running builds by job and number."""
+
+    marked: Mapping[str, QueueItem] = field(default_factory=dict)
+    nodes: Mapping[tuple[str, int], QueueItem] = field(default_factory=dict)
 
 
 class SharedQueue:
@@ -27,11 +34,11 @@ class SharedQueue:
         self._fresh_seconds = fresh_seconds
         self._clock = clock
         self._under_way: asyncio.Task[Listing] | None = None
-        self._listing: Listing = {}
+        self._listing = Listing()
         self._fresh_until = -float("inf")
 
     async def listing(self) -> Listing:
-        """Every waiting item that carries a marker, by build uuid, at most `fresh_seconds` old."""
+        """What waits, as Jenkins answered at most `fresh_seconds` ago."""
         if self._clock() < self._fresh_until:
             return self._listing
         if self._under_way is None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import ssl
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -10,11 +11,15 @@ from typing import Final
 import aiohttp
 from yarl import URL
 
-from shuttle.errors import JenkinsUnavailableError
+from shuttle.errors import JenkinsUnavailableError, ShuttleError
+from shuttle.jenkins.credentials import CredentialsCheck
 
 # Jenkins says this for certain before it does anything, so the same POST with a fresh crumb repeats nothing.
 NO_CRUMB: Final = b"No valid crumb"
 READ_BUFFER_BYTES: Final = 256 * 1024
+# A Jenkins that starts accepts connections and says nothing for 10 seconds and more: no question waits for it so long
+# that everybody's questions queue behind it.
+SILENCE_SECONDS: Final = 10.0
 
 
 def count_nothing(_kind: str) -> None:
@@ -23,7 +28,7 @@ def count_nothing(_kind: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole HTTP answer, whatever its status; redirects are not followed. Header names are found in any case."""
+    """A whole HTTP answer of any status but 401; redirects are not followed. Header names are found in any case."""
 
     status: int
     headers: Mapping[str, str]
@@ -35,7 +40,7 @@ class JenkinsSession:
 
     `url` may carry `user:api-token`; an API token needs no crumb. Without userinfo (and with a password) Jenkins wants
     a crumb and the session cookie that got it; both are fetched again when Jenkins no longer knows them.
-    Neither userinfo nor crumb is ever part of an error or a repr.
+    Neither userinfo nor crumb is ever part of an error or a repr. Every call raises the error that a 401 means.
     """
 
     def __init__(
@@ -46,12 +51,20 @@ class JenkinsSession:
         connect_timeout_seconds: float = 5,
         request_timeout_seconds: float = 30,
         count: Callable[[str], None] = count_nothing,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         address = URL(url)
         self.url = str(address.with_user(None).with_query(None).with_fragment(None)).rstrip("/") + "/"
         self.userinfo = None if address.user is None else (address.user, address.password or "")
+        self.credentials = CredentialsCheck(clock)
         self._count = count
-        self._timeout = aiohttp.ClientTimeout(total=request_timeout_seconds, connect=connect_timeout_seconds)
+        # A command may take its time, and what a lost answer to it means is costly to find out.
+        self._command_timeout = aiohttp.ClientTimeout(total=request_timeout_seconds, connect=connect_timeout_seconds)
+        self._question_timeout = aiohttp.ClientTimeout(
+            total=request_timeout_seconds,
+            connect=connect_timeout_seconds,
+            sock_read=min(SILENCE_SECONDS, request_timeout_seconds),
+        )
         self._connect_timeout_seconds = connect_timeout_seconds
         # Polls are bounded by their budget, and a stop must not queue behind them: hence no limit of connections here.
         # A session's cookie goes with its crumb only: beside a token it could make Jenkins ask for a crumb.
@@ -73,7 +86,7 @@ class JenkinsSession:
 
     async def get(self, kind: str, path: str) -> Answer:
         """GET `path` (relative, already encoded)."""
-        return await self._whole(await self._send(kind, "GET", path, timeout=self._timeout))
+        return await self._whole(await self._send(kind, "GET", path, timeout=self._question_timeout))
 
     async def post(self, kind: str, path: str, form: Mapping[str, str] | None = None) -> Answer:
         """POST a form, once: an error means that Jenkins may have done it."""
@@ -95,7 +108,7 @@ class JenkinsSession:
 
     async def _post(self, kind: str, path: str, form: Mapping[str, str], crumb: Mapping[str, str] | None) -> Answer:
         return await self._whole(
-            await self._send(kind, "POST", path, timeout=self._timeout, form=form, headers=crumb or {})
+            await self._send(kind, "POST", path, timeout=self._command_timeout, form=form, headers=crumb or {})
         )
 
     async def _send(
@@ -110,7 +123,7 @@ class JenkinsSession:
     ) -> aiohttp.ClientResponse:
         self._count(kind)
         try:
-            return await self._http.request(
+            response = await self._http.request(
                 method,
                 URL(self.url + path, encoded=True),
                 data=form,
@@ -119,7 +132,14 @@ class JenkinsSession:
                 timeout=timeout,
             )
         except (aiohttp.ClientError, OSError) as error:
+            self.credentials.no_answer()
             raise unavailable(error) from None
+        try:
+            self.credentials.answered(response.status)
+        except ShuttleError:
+            response.release()
+            raise
+        return response
 
     async def _whole(self, response: aiohttp.ClientResponse) -> Answer:
         try:
@@ -133,7 +153,7 @@ class JenkinsSession:
         async with self._crumb_lock:
             if self._crumb is not None and self._crumb is not instead_of:
                 return self._crumb
-            response = await self._send("crumb", "GET", "crumbIssuer/api/json", timeout=self._timeout)
+            response = await self._send("crumb", "GET", "crumbIssuer/api/json", timeout=self._question_timeout)
             cookies = "; ".join(f"{cookie.key}={cookie.value}" for cookie in response.cookies.values())
             self._crumb = _crumb_headers(await self._whole(response), cookies)
             return self._crumb

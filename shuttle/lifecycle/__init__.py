@@ -7,6 +7,8 @@ from datetime import datetime
 
 from shuttle.jenkins import Jenkins
 from shuttle.jenkins.budget import PollBudget
+from shuttle.lifecycle.agent_calls import AgentCalls
+from shuttle.lifecycle.build_logs import BuildLogs
 from shuttle.lifecycle.signals import Signals
 from shuttle.logs.library import LogLibrary
 from shuttle.objects import ObjectStore
@@ -28,6 +30,8 @@ class Ports:
     jenkins: Jenkins
     polls: PollBudget
     library: LogLibrary
+    logs: BuildLogs
+    calls: AgentCalls
     signals: Signals
     public_url: str
     now: Callable[[], datetime]

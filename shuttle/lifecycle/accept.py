@@ -13,7 +13,7 @@ from shuttle.build import Api, Build, job_name_of
 from shuttle.errors import CannotRecordError, LocalDiskError, ObjectStoreError, ShuttleError, StoreError
 from shuttle.lifecycle import Ports
 from shuttle.lifecycle.asked import Source, decoded_source, read_asked, read_asked_legacy
-from shuttle.lifecycle.plan import is_data, make_plan, shown_source_url
+from shuttle.lifecycle.plan import is_data, make_plan, shown_source_url, token_digest
 from shuttle.objects.local import local_disk
 from shuttle.objects.names import source_object
 from shuttle.outgoing.hooks import Hook, kind_of, shown_host
@@ -169,6 +169,7 @@ class Acceptance:
             job_name=self._job_name(name.app_id),
             controller="",
             plan=vault.seal(plan.model_dump_json().encode()),
+            token_digest=token_digest(plan.token),
             request_fingerprint=vault.fingerprint(content),
             metadata_json=request.metadata_json,
             human_readable_info=request.human_readable_info,

@@ -7,7 +7,7 @@ import structlog
 
 from shuttle.errors import ForeignJobError, UnavailableError
 from shuttle.lifecycle import Ports
-from shuttle.lifecycle.stop import tell_of_stop
+from shuttle.lifecycle.stop import wake_for_stop
 
 log = structlog.get_logger()
 
@@ -22,7 +22,7 @@ async def delete_app(app_id: str, ports: Ports) -> None:
         StoreError: not recorded, ask again.
     """
     for build in await ports.store.delete_app(app_id):
-        tell_of_stop(build.build_uuid, ports)
+        wake_for_stop(build.build_uuid, ports)
     ports.signals.deleted.set()
 
 

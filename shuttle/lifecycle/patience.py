@@ -1,35 +1,83 @@
-"""Patience: waiting for somebody we depend on, with backoff, telling why, and ending early when the build changes."""
+"""Retries with backoff for one build: the wait is shown as `waiting_for` and ends early when the build changes."""
 
+import asyncio
 import random
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
+from shuttle.build import Build
+from shuttle.errors import JenkinsNotFoundError, UnavailableError
 from shuttle.lifecycle import Ports
 
-# Jitter keeps a thousand builds from asking a Jenkins that just came back in the same instant.
+Found = TypeVar("Found")
+
 _FIRST_SECONDS = 0.25
 _LONGEST_SECONDS = 10.0
 
 
 class Patience:
-    """One wait after another for one build, each longer than the last up to 10 seconds."""
+    """The waits of one build, each twice as long as the one before, from 0.25 to 10 seconds."""
 
     def __init__(self, build_uuid: str, ports: Ports) -> None:
         self._build_uuid = build_uuid
         self._ports = ports
-        self._told: str | None = None
+        self._shown: str | None = None
         self.next_seconds = _FIRST_SECONDS
 
     async def wait(self, why: str) -> None:
         """Show `why` as the build's `waiting_for`, then wait; returns early when something about the build changes."""
         with self._ports.signals.listen(self._build_uuid) as listener:
-            if why != self._told:
-                self._told = why
+            if why != self._shown:
+                self._shown = why
                 await self._ports.store.waits_for(self._build_uuid, why)
+            # Jitter: a thousand builds must not ask a recovered Jenkins at the same instant.
             await listener.wait(self.next_seconds * random.uniform(0.75, 1.25))  # noqa: S311 - jitter, not a secret
         self.next_seconds = min(self.next_seconds * 2, _LONGEST_SECONDS)
 
     async def over(self) -> None:
-        """What we waited for is there again."""
+        """The wait has succeeded: clear `waiting_for`, and begin with the shortest wait next time."""
         self.next_seconds = _FIRST_SECONDS
-        if self._told is not None:
-            self._told = None
+        if self._shown is not None:
+            self._shown = None
             await self._ports.store.waits_for(self._build_uuid, None)
+
+
+class Missing:
+    """Measures how long a healthy Jenkins has been giving one answer: "not found", or a build that never begins."""
+
+    def __init__(self, ports: Ports) -> None:
+        self._settle_seconds = ports.settings.shuttle_trigger_settle_seconds
+        self._clock = asyncio.get_running_loop().time
+        self._since: float | None = None
+
+    def for_too_long(self) -> bool:
+        """Call it at each such answer; True once they have lasted for SHUTTLE_TRIGGER_SETTLE_SECONDS."""
+        now = self._clock()
+        self._since = now if self._since is None else self._since
+        return now - self._since >= self._settle_seconds
+
+    def reset(self) -> None:
+        """Call it at any other answer: the time starts again."""
+        self._since = None
+
+
+async def patiently(build: Build, ports: Ports, step: Callable[[], Awaitable[Found]]) -> Found:
+    """Repeat `step` until it succeeds.
+
+    Raises JenkinsNotFoundError once a healthy Jenkins has answered so for SHUTTLE_TRIGGER_SETTLE_SECONDS.
+    """
+    patience = Patience(build.build_uuid, ports)
+    missing = Missing(ports)
+    while True:
+        try:
+            found = await step()
+        except JenkinsNotFoundError as error:
+            if missing.for_too_long():
+                raise
+            await patience.wait(f"Jenkins: {error.message}")
+        except UnavailableError as error:
+            missing.reset()
+            await patience.wait(f"Jenkins: {error.message}")
+        else:
+            await patience.over()
+            return found

@@ -1,9 +1,13 @@
 """The plan of a build: all that is frozen at acceptance and secret at rest; every later step reads only this."""
 
+import hmac
 import secrets
+from base64 import urlsafe_b64encode
+from hashlib import sha256
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from jenkins_pipelines.catalogue import PIPELINES
 from jenkins_pipelines.environment import AgentEnvironment
 from shuttle.build import Build
 from shuttle.logs import LogRules
@@ -19,20 +23,19 @@ class Plan(BaseModel):
 
     request: BuildRequest = Field(repr=False)
     token: str = Field(repr=False)
+    agent_key: str = Field("", repr=False)
     secrets: tuple[str, ...] = Field(repr=False)
     registries: dict[str, tuple[str, str]] = Field(repr=False)
     insecure_registries: tuple[str, ...]
     no_cache: bool
-    keep_engine_lines: bool
     max_line_bytes: int
     max_log_bytes: int
 
     @property
     def log_rules(self) -> LogRules:
-        """What makes the log's transformation a pure function of Jenkins' bytes."""
+        """What makes the log's transformation a pure function of the agents' bytes."""
         return LogRules(
             secrets=(*self.secrets, self.token),
-            keep_engine_lines=self.keep_engine_lines,
             max_line_bytes=self.max_line_bytes,
             max_log_bytes=self.max_log_bytes,
         )
@@ -51,11 +54,11 @@ def make_plan(request: BuildRequest, settings: Settings) -> Plan:
     return Plan(
         request=request.model_copy(update={"source_url": "data:"}) if is_data(request) else request,
         token=new_token(),
+        agent_key=new_token(),
         secrets=secrets_of(request, settings),
         registries=registries,
         insecure_registries=settings.shuttle_insecure_registries,
         no_cache=settings.no_cache,
-        keep_engine_lines=settings.shuttle_jenkins_log == "raw",
         max_line_bytes=settings.shuttle_max_line_bytes,
         max_log_bytes=settings.shuttle_max_log_bytes,
     )
@@ -64,6 +67,17 @@ def make_plan(request: BuildRequest, settings: Settings) -> Plan:
 def new_token() -> str:
     """The build's own token: 256 bits, safe in a header and in a form."""
     return secrets.token_urlsafe(32)
+
+
+def token_digest(token: str) -> str:
+    """What is recorded of a token: SHA-256 in hex; with 256 random bits in a token nobody finds it from that."""
+    return sha256(token.encode()).hexdigest()
+
+
+def claim_token(plan: Plan, kind: str, branch: str, nonce: str) -> str:
+    """The `setup` or `run` token of one attempt: the same for the same nonce, and kept nowhere."""
+    named = "\0".join((kind, branch, nonce)).encode()
+    return urlsafe_b64encode(hmac.digest(plan.agent_key.encode(), named, "sha256")).decode().rstrip("=")
 
 
 def is_data(request: BuildRequest) -> bool:
@@ -78,9 +92,10 @@ def shown_source_url(request: BuildRequest) -> str:
     return without_userinfo(request.source_url)
 
 
-def agent_environment(build: Build, plan: Plan) -> AgentEnvironment:
-    """What `GET /-/builds/<uuid>/environment` gives the pipeline."""
+def agent_environment(build: Build, plan: Plan, *, with_credentials: bool) -> AgentEnvironment:
+    """What `GET …/environment` gives the pipeline; credentials only where images are pulled or pushed."""
     request = plan.request
+    with_credentials = with_credentials and PIPELINES[request.pipeline].needs_destination
     return AgentEnvironment(
         app_id=build.app_id,
         build_id=build.build_id,
@@ -88,7 +103,7 @@ def agent_environment(build: Build, plan: Plan) -> AgentEnvironment:
         arguments=request.effective_arguments,
         secret_arguments=list(request.secret_arguments),
         destinations=list(request.destinations),
-        registries=plan.registries,
+        registries=plan.registries if with_credentials else {},
         source_image=request.source_image.reference if request.source_image is not None else None,
         labels=request.labels,
         no_cache=plan.no_cache,

@@ -1,4 +1,4 @@
-"""Run: one build from where it is to its end; every step can be entered again after a crash or a takeover."""
+"""Run one build from its current state to its end; every step can be repeated after a crash or a takeover."""
 
 import asyncio
 
@@ -17,7 +17,7 @@ from shuttle.logs.spool import SpoolError
 async def run(build_uuid: str, ports: Ports) -> None:
     """Take the build as far as it can go now: to its end, or to where it waits for a slot."""
     build = await ports.store.build(build_uuid)
-    assert build is not None  # noqa: S101 - the worker read its uuid off the table
+    assert build is not None  # noqa: S101 - the worker has just read its uuid from the table
     plan = Plan.model_validate_json(await ports.store.plan(build_uuid))
     if not build.state.final:
         ending = await _pursue_within_limits(build, plan, ports)
@@ -25,11 +25,24 @@ async def run(build_uuid: str, ports: Ports) -> None:
             await finish(await _now(build, ports), plan, ending, ports)
         build = await _now(build, ports)
     if build.state.final and build.archived_at is None:
-        await settle(build, plan, ports)
+        await settle(build, ports)
+
+
+async def _pursue_within_limits(build: Build, plan: Plan, ports: Ports) -> Ending | None:
+    """Run the flow beside `enforce` (stop, time limit, deadline); the first of the two to return gives the ending."""
+    pursuit = asyncio.ensure_future(_pursue(build, plan, ports))
+    watch = asyncio.ensure_future(enforce(build.build_uuid, ports))
+    try:
+        done, _ = await asyncio.wait([pursuit, watch], return_when=asyncio.FIRST_COMPLETED)
+        return (pursuit if pursuit in done else watch).result()
+    finally:
+        for task in (pursuit, watch):
+            task.cancel()
+        await asyncio.gather(pursuit, watch, return_exceptions=True)
 
 
 async def _pursue(build: Build, plan: Plan, ports: Ports) -> Ending | None:
-    """The flow. None = it waits for a slot, or ended by itself."""
+    """The flow. None = it waits for a slot, is to be triggered again, or its final state is recorded already."""
     try:
         if build.staged_at is None:
             build = await stage(build, plan, ports) or await _now(build, ports)
@@ -41,7 +54,7 @@ async def _pursue(build: Build, plan: Plan, ports: Ports) -> Ending | None:
             return STOP_ENDINGS[build.stop_cause]
         if build.state.final:
             return None
-        return await follow(build, plan, ports)
+        return await follow(build, ports)
     except BuildFailedError as error:
         return Ending(State.FAILED, error.reason, error.message)
     except SpoolError:
@@ -50,7 +63,7 @@ async def _pursue(build: Build, plan: Plan, ports: Ports) -> Ending | None:
 
 
 async def _confirmed_stop(build: Build, ports: Ports) -> Ending:
-    """The log cannot be kept, so Jenkins' build is stopped before this one ends (contract section 2)."""
+    """The ending of a build whose log cannot be kept, once Jenkins has ended its side (contract, section 2)."""
     with ports.signals.listen(build.build_uuid) as listener:
         while build.build_number is not None:
             try:
@@ -63,19 +76,6 @@ async def _confirmed_stop(build: Build, ports: Ports) -> Ending:
                 break
             await listener.wait(0.5)
     return STOP_ENDINGS[StopCause.SPOOL_UNWRITABLE]
-
-
-async def _pursue_within_limits(build: Build, plan: Plan, ports: Ports) -> Ending | None:
-    """The flow beside the watch over stop, time limit and deadline; whichever ends first says how."""
-    pursuit = asyncio.ensure_future(_pursue(build, plan, ports))
-    watch = asyncio.ensure_future(enforce(build.build_uuid, ports))
-    try:
-        done, _ = await asyncio.wait([pursuit, watch], return_when=asyncio.FIRST_COMPLETED)
-        return (pursuit if pursuit in done else watch).result()
-    finally:
-        for task in (pursuit, watch):
-            task.cancel()
-        await asyncio.gather(pursuit, watch, return_exceptions=True)
 
 
 async def _now(build: Build, ports: Ports) -> Build:

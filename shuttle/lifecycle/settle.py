@@ -1,94 +1,99 @@
-"""Finish and settle: the final state with the log's sum, then the log whole, archived, and local files gone."""
+"""End a build: `finish` records the final state and the log's sum, `settle` completes and archives the log."""
 
 import asyncio
-import hashlib
+from hashlib import sha256
 
-from shuttle.build import Build, Ending, log_without_jenkins, reason_line
-from shuttle.errors import JenkinsNotFoundError, UnavailableError
+import structlog
+
+from shuttle.build import Build, Ending, FinalLog, StopCause, reason_line
+from shuttle.errors import JenkinsNotFoundError, StoreError, UnavailableError
 from shuttle.lifecycle import Ports
+from shuttle.lifecycle.build_log import BuildLog
+from shuttle.lifecycle.build_logs import write_preamble
 from shuttle.lifecycle.patience import Patience
 from shuttle.lifecycle.plan import Plan
 from shuttle.lifecycle.stage import forget_local_source
-from shuttle.lifecycle.tail import Tail, read_to_the_end, spool_preamble, tail
-from shuttle.logs.archive import LogSum, archive, digest
+from shuttle.logs.archive import archive, digest
 from shuttle.logs.spool import Spool, SpoolError
-from shuttle.logs.transform import LOG_CUT, LogTransform
+from shuttle.logs.transform import transform_line
 from shuttle.objects.names import log_objects
+
+log = structlog.get_logger()
+
+# How long Jenkins' console is awaited: without it a log lacks an explanation, but the final status must not wait long.
+_CONSOLE_SECONDS = 10.0
+_ENDED_BY_JENKINS = frozenset({"aborted_in_jenkins", "lost_in_jenkins"})
+# Reasons that need no explanation from the console.
+_EXPLAINED = frozenset({None, StopCause.STOPPED, StopCause.SPOOL_UNWRITABLE})
 
 
 async def finish(build: Build, plan: Plan, ending: Ending, ports: Ports) -> Build | None:
-    """→ a final state; its status tells the sum of a log that is whole but for the reason line, which is known."""
+    """Record the final state, and size and sum of the log with `log_ending`, the lines that `settle` appends."""
+    ended = await ports.store.finish(build.build_uuid, ending, await _final_log(build, plan, ending, ports))
+    ports.logs.forget(build.build_uuid)
+    return ended
+
+
+async def _final_log(build: Build, plan: Plan, ending: Ending, ports: Ports) -> FinalLog | None:
+    """None = the log consists of the preamble and the reason line, or it cannot be read."""
+    console = await _console_lines(build, ending, ports)
     try:
-        known = await _sum_of_spool(build, ending, ports)
-    except SpoolError:
-        known = await _sum_of_jenkins(build, plan, ending, ports)
-    if known is None:
-        return await ports.store.finish(build.build_uuid, ending)
-    size_bytes, sha256 = known
-    return await ports.store.finish(build.build_uuid, ending, log_bytes=size_bytes, log_sha256=sha256)
+        build_log = await ports.logs.open(build.build_uuid)
+        if build_log is not None:
+            await _close(build_log, ports)
+            return await build_log.final((console, reason_line(ending).decode()))
+    except SpoolError as error:
+        log.warning("a log is lost with its disk", build_uuid=build.build_uuid, error=error.message)
+    return _log_without_agent(build, plan, console, ending) if console else None
 
 
-async def _sum_of_spool(build: Build, ending: Ending, ports: Ports) -> tuple[int, str] | None:
-    """None = nothing of Jenkins' text is in the log."""
-    spool = ports.library.spool(build.build_uuid)
-    if build.claimed_at is None and spool.size_bytes <= len(build.preamble.encode()):
-        return None
-    return await asyncio.to_thread(digest, spool.path, _line_after(spool, ending))
+def _log_without_agent(build: Build, plan: Plan, console: str, ending: Ending) -> FinalLog:
+    """The log of a build that no step claimed: preamble, Jenkins' console, reason line."""
+    preamble = build.preamble.encode()
+    added = transform_line(console, plan.log_rules, written_bytes=len(preamble)) + reason_line(ending).decode()
+    text = preamble + added.encode()
+    return FinalLog(len(text), sha256(text).hexdigest(), added)
 
 
-async def _sum_of_jenkins(build: Build, plan: Plan, ending: Ending, ports: Ports) -> tuple[int, str] | None:
-    """Without a spool the log is what Jenkins' text makes of it: what a later spool will hold, once it can be made.
-
-    None = nothing of that text is in the log, or Jenkins cannot show it (gone, or away until the build's deadline).
-    """
-    patience = Patience(build.build_uuid, ports)
-    while build.claimed_at is not None:
+async def _close(build_log: BuildLog, ports: Ports) -> None:
+    patience = Patience(build_log.build_uuid, ports)
+    while True:
         try:
-            return await _read_for_sum(build, plan, ending, ports)
-        except JenkinsNotFoundError:
-            return None
-        except UnavailableError as error:
-            if ports.now() >= build.deadline_at:
-                return None
-            await patience.wait(f"Jenkins: {error.message}")
-    return None
+            await build_log.close()
+            break
+        except StoreError as error:
+            await patience.wait(f"the database: {error.message}")
 
 
-async def _read_for_sum(build: Build, plan: Plan, ending: Ending, ports: Ports) -> tuple[int, str]:
-    summed = LogSum()
-    summed.append(build.preamble.encode())
-    at = Tail(summed, LogTransform(plan.log_rules, written_bytes=summed.size_bytes), 0, summed.size_bytes)
-    await read_to_the_end(build, at, ports, _keep_nothing)
-    summed.append(_line_after(summed, ending))
-    return summed.size_bytes, summed.sha256()
+async def _console_lines(build: Build, ending: Ending, ports: Ports) -> str:
+    """The end of Jenkins' console (a lost agent, a Groovy error); "" where a supervisor explained the end."""
+    if build.build_number is None or ending.reason in _EXPLAINED:
+        return ""
+    if ports.settings.shuttle_jenkins_console == "full" and build.claimed_at is not None:
+        return ""  # the console's end is the build's own output
+    claims = await ports.store.claims(build.build_uuid)
+    explained = build.report_reason is not None or ending.reason not in _ENDED_BY_JENKINS
+    if explained and any(claim.exit_status is not None for claim in claims):
+        return ""
+    try:
+        async with asyncio.timeout(_CONSOLE_SECONDS):
+            console = await ports.jenkins.console_tail(build.job_name, build.build_number)
+    except (UnavailableError, JenkinsNotFoundError, TimeoutError) as error:
+        log.info("Jenkins did not show its console", build_uuid=build.build_uuid, error=str(error) or "timed out")
+        return ""
+    return console.decode()
 
 
-async def _keep_nothing(_at: Tail) -> None:
-    """No checkpoint without a spool."""
+async def settle(build: Build, ports: Ports) -> None:
+    """After the end: complete the spool, remove the local source and archive the log.
 
-
-def _line_after(log: Spool | LogSum, ending: Ending) -> bytes:
-    """The reason line as it follows this text: on a line of its own, if the pipeline has not written it there already.
-
-    Nothing where the log's cap allows no more.
-    """
-    line, written = reason_line(ending), log.ending()
-    if written.endswith(LOG_CUT) or b"\n" + line in b"\n" + written:
-        return b""
-    return b"\n" + line if written and not written.endswith(b"\n") else line
-
-
-async def settle(build: Build, plan: Plan, ports: Ports) -> None:
-    """After the end: complete the spool, archive it, and remove what lies here once nobody needs it.
-
-    Trouble in the object store or with the disk never changes a result: the log is completed and archived when they
-    are well again.
+    A failure of the disk or the object store never changes the result: the step is repeated until it succeeds.
     """
     patience = Patience(build.build_uuid, ports)
     while True:
         try:
             spool = ports.library.spool(build.build_uuid)
-            await _complete(build, plan, spool, ports)
+            await _complete(build, spool, ports)
             break
         except SpoolError as error:
             await patience.wait(f"the spool: {error.message}")
@@ -104,29 +109,25 @@ async def settle(build: Build, plan: Plan, ports: Ports) -> None:
     ports.signals.deleted.set()
 
 
-async def _complete(build: Build, plan: Plan, spool: Spool, ports: Ports) -> None:
-    """Bring the spool to the bytes whose sum the final status told; after a crash that may mean reading again."""
-    if build.log_bytes is not None and spool.size_bytes < build.log_bytes:
-        ending = Ending(build.state, build.reason, build.message)
-        without_jenkins = log_without_jenkins(build.preamble, ending)
-        if hashlib.sha256(without_jenkins).hexdigest() == build.log_sha256:
-            spool.append(without_jenkins[spool.size_bytes :])
-        else:
-            await _read_again(build, plan, spool, ports, ending)
+async def _complete(build: Build, spool: Spool, ports: Ports) -> None:
+    """Make the spool equal to the bytes whose sum the final status has."""
+    ending = (build.log_ending or "").encode()
+    size_bytes = build.log_bytes or 0
+    before = size_bytes - len(ending)
+    write_preamble(build, spool)
+    if spool.written_bytes > size_bytes:
+        spool.truncate(before)
+    if spool.written_bytes < before:
+        await _admit_loss(build, spool, ending, ports)
+    else:
+        spool.append(ending[spool.written_bytes - before :])
+    spool.show(spool.written_bytes)
     spool.end()
 
 
-async def _read_again(build: Build, plan: Plan, spool: Spool, ports: Ports, ending: Ending) -> None:
-    missing = (build.log_bytes or 0) - spool.size_bytes
-    if missing > len(reason_line(ending)) + 1:
-        spool_preamble(build, spool)
-        patience = Patience(build.build_uuid, ports)
-        while True:
-            try:
-                await tail(build, plan, ports)
-                break
-            except JenkinsNotFoundError:
-                break  # its text is gone with it; what we have is what there is
-            except UnavailableError as error:
-                await patience.wait(f"Jenkins: {error.message}")
-    spool.append(_line_after(spool, ending))
+async def _admit_loss(build: Build, spool: Spool, ending: bytes, ports: Ports) -> None:
+    """Durable bytes were lost with a disk: record the size and sum of what is left."""
+    log.error("bytes of a finished log are lost", build_uuid=build.build_uuid, kept_bytes=spool.written_bytes)
+    spool.append(ending)
+    kept = await asyncio.to_thread(digest, spool.path)
+    await ports.store.correct_log(build.build_uuid, FinalLog(*kept, ending.decode()))

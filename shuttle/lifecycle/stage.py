@@ -10,10 +10,10 @@ from typing import TypeVar
 from shuttle.build import Build, SourceFacts
 from shuttle.errors import BuildFailedError, ObjectNotFoundError, UnavailableError
 from shuttle.lifecycle import Ports
+from shuttle.lifecycle.build_logs import write_preamble
 from shuttle.lifecycle.earlier import copy_object, fetch_earlier
 from shuttle.lifecycle.patience import Patience
 from shuttle.lifecycle.plan import Plan, is_data
-from shuttle.lifecycle.tail import spool_preamble
 from shuttle.logs.transform import transform_line
 from shuttle.objects.local import local_disk
 from shuttle.objects.names import source_object
@@ -55,7 +55,7 @@ async def _staged(build: Build, facts: SourceFacts, line: str, ports: Ports) -> 
     """Record it, and show it in the log while the build waits for Jenkins."""
     staged = await ports.store.staged(build.build_uuid, facts, line)
     if staged is not None:
-        spool_preamble(staged, ports.library.spool(build.build_uuid))
+        write_preamble(staged, ports.library.spool(build.build_uuid))
     return staged
 
 

@@ -1,24 +1,32 @@
-"""Stop: record it, then make Jenkins stop the build: stop, then term, then kill, until Jenkins confirms."""
+"""Stop a build: record the cause, notify supervisors and Jenkins, and escalate until one of them confirms."""
 
+import asyncio
 from datetime import datetime
 
+import structlog
+
 from shuttle.build import STOP_ENDINGS, Api, Build, Ending, StopCause
-from shuttle.errors import JenkinsNotFoundError, UnavailableError
+from shuttle.errors import JenkinsNotFoundError, JenkinsRefusedError, UnavailableError
 from shuttle.lifecycle import Ports
 
-# A script that ignores SIGTERM outlived two stops for 10 s and fell to term in 1.5 s (Jenkins 2.263).
+log = structlog.get_logger()
+
+# Jenkins' commands, in this order. `term` and `kill` signal no process and leave the agent's executor taken, so they
+# are sent only where a `stop` had no effect and no supervisor calls.
 _ESCALATION = ("stop", "term", "kill")
-# What a signal that was lost may cost.
+# Between two looks at a claimed build that is being stopped, and so between two steps of the escalation.
+_LOOK_AGAIN_SECONDS = 10.0
+# The longest wait for a signal, so that a lost one delays a stop by no more.
 _LOST_SIGNAL_SECONDS = 60.0
-# How long a deadline waits for a Jenkins that cannot be reached, as a multiple of SHUTTLE_STOP_GRACE_SECONDS.
+# How long a build past its deadline waits for a confirmation, as a multiple of SHUTTLE_STOP_GRACE_SECONDS.
 _DEADLINE_GRACES = 3
 
 
 async def stop_pair(app_id: str, build_id: str, ports: Ports) -> Api | None:
-    """Record the stop of every build that the ids name; one that Jenkins does not have ends at once.
+    """Record the stop of every build with these ids; one that Jenkins does not have ends at once.
 
-    The API that the newest of them came by; None = there was nothing to stop, which to the older API's clients is a
-    stop, too, where the newest build is theirs (they break on anything else).
+    Returns the API of the newest of them; None = none was stopped. If the newest came by the older API, its API is
+    returned even then: clients of that API break on any other answer.
     """
     builds = await ports.store.builds_of(app_id, build_id)
     stopped = [await stop_build(build.build_uuid, StopCause.STOPPED, ports) for build in builds]
@@ -27,26 +35,26 @@ async def stop_pair(app_id: str, build_id: str, ports: Ports) -> Api | None:
 
 
 async def stop_build(build_uuid: str, cause: StopCause, ports: Ports) -> Build | None:
-    """Record `cause`, which is the end of a build that Jenkins cannot have. None = it was final already."""
+    """Record `cause`; a build that Jenkins cannot have ends with that. None = it was final already."""
     build = await ports.store.request_stop(build_uuid, cause)
-    tell_of_stop(build_uuid, ports)
+    wake_for_stop(build_uuid, ports)
     return build
 
 
-def tell_of_stop(build_uuid: str, ports: Ports) -> None:
-    """Wake whoever has to see a recorded stop through."""
+def wake_for_stop(build_uuid: str, ports: Ports) -> None:
+    """Wake the tasks that carry out a recorded stop: the build's own, and the worker."""
     ports.signals.wake(build_uuid)
     ports.signals.wake_worker(build_uuid)
 
 
 async def enforce(build_uuid: str, ports: Ports) -> Ending | None:
-    """Beside `run`: watch for a stop, the time limit and the deadline, and see each through in Jenkins.
+    """Beside the flow of `run`: wait for a stop, the time limit or the deadline, then stop the build.
 
-    Returns None when the row is final (a stop of a build that Jenkins does not have ends it without `run`), an ending
-    when the deadline has passed and Jenkins could not be made to confirm anything since.
+    Returns None when the row is final (a stop of a build that Jenkins does not have ends it at once), an ending when
+    the deadline has passed and neither Jenkins nor a supervisor has confirmed the stop in time.
     """
-    attempts = 0
     stopped_at: datetime | None = None
+    accepted = 0  # commands that Jenkins accepted
     with ports.signals.listen(build_uuid) as listener:
         while True:
             build = await ports.store.build(build_uuid)
@@ -59,10 +67,28 @@ async def enforce(build_uuid: str, ports: Ports) -> Ending | None:
             if build.stop_cause is None:
                 build = await stop_build(build_uuid, cause, ports) or build
             stopped_at = stopped_at or ports.now()
-            attempts += await _stop_in_jenkins(build, _ESCALATION[min(attempts, 2)], ports)
-            if cause is StopCause.DEADLINE and _given_up(stopped_at, ports):
+            ports.logs.stop(build_uuid, cause)
+            if not accepted or _is_ignored(build, stopped_at, ports):
+                accepted += await _stop_in_jenkins(build, _ESCALATION[min(accepted, 2)], ports)
+            if cause is StopCause.DEADLINE and _given_up(build, stopped_at, ports):
                 return STOP_ENDINGS[StopCause.DEADLINE]
-            await listener.wait(ports.settings.shuttle_stop_grace_seconds if attempts else 0.5)
+            await listener.wait(_next_look_seconds(build, accepted, ports))
+
+
+def _is_ignored(build: Build, stopped_at: datetime, ports: Ports) -> bool:
+    """The last command had no effect in time, and no supervisor calls."""
+    silent = _silent_seconds(build, ports)
+    if silent is None:
+        return (ports.now() - stopped_at).total_seconds() >= ports.settings.shuttle_stop_grace_seconds
+    return silent >= ports.settings.shuttle_agent_silence_seconds
+
+
+def _next_look_seconds(build: Build, accepted: int, ports: Ports) -> float:
+    if not accepted:
+        return 0.5
+    if build.claimed_at is None:
+        return ports.settings.shuttle_stop_grace_seconds
+    return min(_LOOK_AGAIN_SECONDS, ports.settings.shuttle_agent_silence_seconds)
 
 
 def _overdue(build: Build, now: datetime) -> StopCause | None:
@@ -76,13 +102,25 @@ def _seconds_to_next_limit(build: Build, now: datetime) -> float:
     return min(max((min(limits) - now).total_seconds(), 0.0), _LOST_SIGNAL_SECONDS)
 
 
-def _given_up(stopped_at: datetime, ports: Ports) -> bool:
+def _given_up(build: Build, stopped_at: datetime, ports: Ports) -> bool:
+    """The stop was not confirmed in time, and no supervisor has called lately that may still be working."""
     grace_seconds = ports.settings.shuttle_stop_grace_seconds * _DEADLINE_GRACES
+    silent = _silent_seconds(build, ports)
+    if silent is not None and silent < ports.settings.shuttle_agent_silence_seconds:
+        return False
     return (ports.now() - stopped_at).total_seconds() >= grace_seconds
 
 
+def _silent_seconds(build: Build, ports: Ports) -> float | None:
+    """Since the newest call of a supervisor; None = the build is not claimed, or its log is not open here."""
+    build_log = ports.logs.find(build.build_uuid)
+    if build.claimed_at is None or build_log is None:
+        return None
+    return asyncio.get_running_loop().time() - build_log.heard_at
+
+
 async def _stop_in_jenkins(build: Build, how: str, ports: Ports) -> bool:
-    """One step of the escalation; True = Jenkins took it. What it does not have yet is stopped when it has."""
+    """Send one command; True = Jenkins accepted it. False = send it again: also as long as the build has no number."""
     try:
         if build.build_number is not None:
             await ports.jenkins.stop(build.job_name, build.build_number, how)
@@ -91,6 +129,11 @@ async def _stop_in_jenkins(build: Build, how: str, ports: Ports) -> bool:
             return False
         else:
             return False
+    except JenkinsRefusedError as error:
+        if build.waiting_for != error.message:
+            log.warning("a build cannot be stopped in Jenkins", build_uuid=build.build_uuid, error=error.message)
+            await ports.store.waits_for(build.build_uuid, error.message)
+        return False
     except (UnavailableError, JenkinsNotFoundError):
         return False
     return True

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from pathlib import Path
 
 from shuttle.errors import ObjectStoreError
-from shuttle.logs.spool import ENDING_BYTES, SpoolError
+from shuttle.logs.spool import SpoolError
 from shuttle.objects import ObjectStore
 
 CONTENT_TYPE = "text/plain; charset=utf-8"
@@ -32,40 +32,40 @@ def digest(path: Path, following: bytes = b"") -> tuple[int, str]:
     Raises:
         SpoolError: it cannot be read.
     """
-    hashed, size_bytes = hashlib.sha256(), 0
-    block = bytearray(_HASHED_AT_ONCE_BYTES)
-    try:
-        with path.open("rb", buffering=0) as file:
-            while count := file.readinto(block):
-                hashed.update(memoryview(block)[:count])
-                size_bytes += count
-    except OSError as error:
-        raise SpoolError(f"The log's spool cannot be read ({error.strerror}).") from error
-    hashed.update(following)
-    return size_bytes + len(following), hashed.hexdigest()
+    growing = GrowingDigest(path)
+    growing.advance()
+    return growing.followed_by(following)
 
 
-class LogSum:
-    """Takes a log's bytes as a spool does, and keeps of them only what their sum needs."""
+class GrowingDigest:
+    """The sum of a file that only grows. `advance` reads, so it is for a thread; one at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, path: Path) -> None:
         self.size_bytes = 0
+        self._path = path
         self._hashed = hashlib.sha256()
-        self._ending = b""
 
-    def append(self, text: bytes) -> None:
-        """Add to the end."""
-        self.size_bytes += len(text)
-        self._hashed.update(text)
-        self._ending = (self._ending + text)[-ENDING_BYTES:]
+    def advance(self, until: int | None = None) -> None:
+        """Add what the file has beyond the last time, all of it or up to an offset.
 
-    def ending(self) -> bytes:
-        """The last bytes so far, ENDING_BYTES of them."""
-        return self._ending
+        Raises:
+            SpoolError: it cannot be read; a later call goes on from there.
+        """
+        block = memoryview(bytearray(_HASHED_AT_ONCE_BYTES))
+        try:
+            with self._path.open("rb", buffering=0) as file:
+                file.seek(self.size_bytes)
+                while count := file.readinto(block if until is None else block[: max(0, until - self.size_bytes)]):
+                    self._hashed.update(block[:count])
+                    self.size_bytes += count
+        except OSError as error:
+            raise SpoolError(f"The log's spool cannot be read ({error.strerror}).") from error
 
-    def sha256(self) -> str:
-        """Of everything so far, in hex."""
-        return self._hashed.hexdigest()
+    def followed_by(self, ending: bytes) -> tuple[int, str]:
+        """Size and SHA-256 (hex) with `ending` behind what was read so far."""
+        whole = self._hashed.copy()
+        whole.update(ending)
+        return self.size_bytes + len(ending), whole.hexdigest()
 
 
 class ArchivedLog:

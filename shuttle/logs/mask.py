@@ -1,18 +1,20 @@
-"""Secrets in a log: every form in which one may be printed, found by one automaton and replaced by `[secret]`."""
+"""Finds secrets in a log, in every form in which they may be printed."""
 
 import base64
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from urllib.parse import quote, quote_plus
 
 from ahocorasick_rs import BytesAhoCorasick, Implementation, MatchKind
 
 MASK = b"[secret]"
-# Shorter values are found in ordinary words: masking them would tear every log and hide nothing.
+# Shorter values occur in ordinary words: masking them would make logs unreadable and hide nothing.
 MIN_SECRET_BYTES = 6
 # `base64` wraps at 76 columns (RFC 2045), `openssl base64` and PEM at 64 (RFC 7468).
 _WRAP_COLUMNS = (76, 64)
-# What encodeURIComponent leaves as it is beyond what `quote` does.
+# Characters that encodeURIComponent does not encode and `quote` does.
 _JAVASCRIPT_SAFE = "!'()*~"
 # The vectorised search takes up to 64 patterns: 0.2 ms a megabyte for each such group, 2.6 ms for all in one automaton
 # that has more (measured). A dozen groups would be as slow as that one.
@@ -23,48 +25,71 @@ _ESCAPE = re.compile(rb"%[0-9A-F]{2}")
 
 
 class Masker:
-    """Replaces secrets in text made of whole lines; no pattern spans a line, so any split at lines masks alike."""
+    """Finds secrets in text. No pattern spans a line, so lines may be searched together or one by one."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         patterns = sorted({pattern for secret in secrets for pattern in _patterns(secret)})
-        # The same patterns twice: the leftmost kind has a vectorised search that passes clean text up to 10 times
-        # faster, but only the standard kind reports matches that overlap. NFAs, because a thousand builds hold a pair
-        # each: 16 KB a secret (measured), where tables (DFA) take many times that.
+        # The leftmost kind has a vectorised search, up to 10 times faster in text without secrets, but it reports no
+        # overlapping matches. NFAs, because each of a thousand builds has its own: a secret of 25 characters takes
+        # 5 KB in all (measured); DFA tables take many times that.
         self._finders = [_automaton(group, MatchKind.LeftmostLongest) for group in _groups(patterns)]
-        self._matches = _automaton(patterns, MatchKind.Standard)
+        # Overlapping matches are searched by heads: they have one length, so only one matches at a place. Patterns that
+        # are prefixes of each other would all match (50 of them in 50 KB of one letter: 5 s and 800 MiB, measured).
+        by_head = {head: list(group) for head, group in groupby(patterns, key=_head)}
+        self._heads = list(by_head)
+        self._patterns_of = [sorted(group, key=len, reverse=True) for group in by_head.values()]
+        self._head_finder = _automaton(self._heads, MatchKind.Standard)
         self.longest_bytes = max(map(len, patterns), default=0)
 
-    def mask(self, text: bytes) -> bytes:
-        """`text` with every secret replaced; forms that overlap are replaced together, so none leaves a half."""
-        return self.mask_up_to(text, len(text))
-
-    def mask_up_to(self, text: bytes, end: int) -> bytes:
-        """The first `end` bytes of `text`, masked; a secret that begins in them is masked whole, wherever it ends."""
-        spans = self._spans(text)
-        if not spans:
-            return text[:end]
-        parts: list[bytes] = []
-        shown = 0
-        for start, stop in _united(spans):
-            if start >= end:
-                break
-            parts += (text[shown:start], MASK)
-            shown = stop
-        parts.append(text[shown:end])
-        return b"".join(parts)
-
-    def _spans(self, text: bytes) -> list[tuple[int, int]]:
-        """Where secrets are, overlapping ones too: whatever overlaps with a find is behind it in its line."""
-        finds = [first for finder in self._finders for _, first, _ in finder.find_matches_as_indexes(text)]
+    def spans(self, text: bytes) -> list[tuple[int, int]]:
+        """(start, end) of the secrets, in order; overlapping forms are one span, so no part stays visible."""
+        finds = [find[1:] for finder in self._finders for find in finder.find_matches_as_indexes(text)]
         spans: list[tuple[int, int]] = []
-        looked_at = 0
-        for first in sorted(finds):
-            if first >= looked_at:
-                line_end = text.find(b"\n", first)
-                looked_at = line_end if line_end >= 0 else len(text)
-                in_line = self._matches.find_matches_as_indexes(text[first:looked_at], overlapping=True)
-                spans += ((first + start, first + stop) for _, start, stop in in_line)
+        covered = 0
+        for start, stop in sorted(finds):
+            if start >= covered:
+                covered = self._span_end(text, start, stop)
+                spans.append((start, covered))
         return spans
+
+    def _span_end(self, text: bytes, start: int, end: int) -> int:
+        """The end of the span that begins with the match `start` to `end` and includes all matches that overlap it."""
+        while start < end:
+            searched = end
+            heads = text[start : searched + MIN_SECRET_BYTES - 1]
+            for head, at, _ in self._head_finder.find_matches_as_indexes(heads, overlapping=True):
+                end = self._match_end(text, start + at, head, end)
+            start = searched
+        return end
+
+    def _match_end(self, text: bytes, start: int, head: int, end: int) -> int:
+        """The end of the longest match at `start`, or `end` if that is greater."""
+        for pattern in self._patterns_of[head]:
+            if start + len(pattern) <= end:
+                break
+            if text.startswith(pattern, start):
+                return start + len(pattern)
+        return end
+
+    def pending_bytes(self, line: bytes) -> int:
+        """The length of the longest suffix of an unfinished line that may be the beginning of a secret."""
+        tail = line[max(0, len(line) - self.longest_bytes + 1) :]
+        for head, start, _ in self._head_finder.find_matches_as_indexes(tail, overlapping=True):
+            end = tail[start:]
+            if any(len(pattern) > len(end) and pattern.startswith(end) for pattern in self._patterns_of[head]):
+                return len(end)
+        for length in range(min(len(tail), MIN_SECRET_BYTES - 1), 0, -1):
+            if self._begins_head(tail[-length:]):
+                return length
+        return 0
+
+    def _begins_head(self, text: bytes) -> bool:
+        at = bisect_left(self._heads, text)
+        return at < len(self._heads) and self._heads[at].startswith(text)
+
+
+def _head(pattern: bytes) -> bytes:
+    return pattern[:MIN_SECRET_BYTES]
 
 
 def _automaton(patterns: Sequence[bytes], kind: MatchKind) -> BytesAhoCorasick:
@@ -75,20 +100,6 @@ def _groups(patterns: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
     few = len(patterns) <= _MOST_GROUPS * _PATTERNS_OF_A_GROUP
     size = _PATTERNS_OF_A_GROUP if few else len(patterns)
     yield from (patterns[at : at + size] for at in range(0, len(patterns), size or 1))
-
-
-def _united(spans: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Overlapping spans as one; spans that only touch stay two."""
-    first, last = -1, -1
-    for start, stop in sorted(spans):
-        if start < last:
-            last = max(last, stop)
-            continue
-        if last > 0:
-            yield first, last
-        first, last = start, stop
-    if last > 0:
-        yield first, last
 
 
 def _patterns(secret: str) -> Iterator[bytes]:
@@ -103,7 +114,7 @@ def _patterns(secret: str) -> Iterator[bytes]:
 def _values(secret: str) -> set[bytes]:
     """The value, its lines, and both without the blanks around them, which a shell drops; as bytes of the log.
 
-    A lone surrogate is no text: it becomes what the log's own repair makes of its bytes.
+    A lone surrogate becomes what the log's repair of invalid UTF-8 makes of its bytes.
     """
     whole = secret.encode(errors="surrogatepass").decode(errors="replace").encode()
     values = {whole, *_LINE_END.split(whole)}
@@ -118,8 +129,8 @@ def _url_encoded(value: bytes) -> Iterator[bytes]:
 
 
 def _base64(value: bytes) -> Iterator[bytes]:
-    """The characters that `value` alone decides, for each of its three places in the groups of three bytes; and with
-    what follows them when the value ends the encoded text."""
+    """The base64 characters that depend on `value` alone, for each of its three alignments; also with the
+    characters that follow them where the value ends the encoded text."""
     for before in range(3):
         encoded = base64.b64encode(bytes(before) + value)
         first = (before * 8 + 5) // 6

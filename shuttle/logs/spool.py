@@ -1,4 +1,4 @@
-"""The spool: one build's log as a file that one writer appends to and any number of readers read behind it."""
+"""The spool: one build's log as a file with one writer and any number of readers."""
 
 import asyncio
 import os
@@ -9,16 +9,16 @@ from typing import Final
 
 from shuttle.errors import ShuttleError
 
-# What is in the page cache is read in 5 µs for 64 KiB (measured), a thread costs 90 µs: only what the kernel would have
-# to fetch from the disk is read in a thread. 0 where the system has no such flag: then everything is read directly.
+# 64 KiB from the page cache take 5 µs (measured), a thread costs 90 µs: only what the kernel has to fetch from the disk
+# is read in a thread. 0 where the system has no such flag: then the event loop reads everything.
 _ONLY_IF_CACHED: Final = getattr(os, "RWF_NOWAIT", 0)
 
-# Where the pipeline's own word about its end is looked for; what follows it are a few short lines.
+# How far from the end the pipeline's own reason line is looked for; only a few short lines follow it.
 ENDING_BYTES = 16 * 1024
 
 
 class SpoolError(ShuttleError):
-    """The disk does not take or give the log (full, broken): its build ends `spool_unwritable`, readers ask again."""
+    """The disk cannot write or read the log (full, broken): its build ends `spool_unwritable`, readers try again."""
 
     status = 503
     code = "spool_unwritable"
@@ -27,8 +27,8 @@ class SpoolError(ShuttleError):
 class Spool:
     """A LogReader over a file that still grows; made with what the file holds already. One writer, one loop.
 
-    Readers are woken by the writer, hold nothing here but their wait, and read the file at their own offsets.
-    Every method raises SpoolError where the disk fails. 0600: a log may show what its build thinks private.
+    Readers keep their own offsets; the writer wakes those that wait. All methods raise SpoolError where the disk fails.
+    The file has mode 0600: a log may show what its build considers private.
     """
 
     def __init__(self, path: Path) -> None:
@@ -37,63 +37,85 @@ class Spool:
         self._waiting: set[asyncio.Future[None]] = set()
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            # Closed with its last holder: whoever still reads an archived log's spool reads on, also after its removal.
+            # Closed with the last reference: a reader can finish after the file is removed.
             weakref.finalize(self, os.close, self._file)
-            self._size_bytes = os.fstat(self._file).st_size
+            self._size_bytes = self._written_bytes = os.fstat(self._file).st_size
         except OSError as error:
             raise _spool_error("opened", error) from error
 
     @property
     def size_bytes(self) -> int:
-        """How much there is now."""
+        """How many bytes readers can read now."""
         return self._size_bytes
 
     @property
+    def written_bytes(self) -> int:
+        """How many bytes the file has, including those that readers do not see yet."""
+        return self._written_bytes
+
+    @property
     def complete(self) -> bool:
-        """Nothing will be added any more."""
+        """Whether the log has its last byte."""
         return self._complete
 
     def ending(self) -> bytes:
-        """The last bytes so far, ENDING_BYTES of them; raises SpoolError."""
+        """The last ENDING_BYTES that readers can see, or less."""
         size_bytes = min(self._size_bytes, ENDING_BYTES)
         return self._read(size_bytes, self._size_bytes - size_bytes)
 
     # --- the writer
 
     def append(self, text: bytes) -> None:
-        """Add to the end and wake the readers; all of `text` or, with SpoolError, nothing."""
-        if not text:
-            return
+        """Write at the end and show it at once."""
+        self.write(text)
+        self.show(self._written_bytes)
+
+    def write(self, text: bytes) -> None:
+        """Add to the end, unseen by readers until `show`; all of `text` or, with SpoolError, nothing."""
         rest = memoryview(text)
         try:
             while rest:
-                rest = rest[os.pwrite(self._file, rest, self._size_bytes + len(text) - len(rest)) :]
+                rest = rest[os.pwrite(self._file, rest, self._written_bytes + len(text) - len(rest)) :]
         except OSError as error:
-            with suppress(OSError):  # what was taken of it is beyond `size_bytes`: harmless, but the space may help
-                os.ftruncate(self._file, self._size_bytes)
+            with suppress(OSError):  # bytes beyond the end do no harm, but their space may be needed
+                os.ftruncate(self._file, self._written_bytes)
             raise _spool_error("written", error) from error
-        self._size_bytes += len(text)
-        self._wake()
+        self._written_bytes += len(text)
+
+    def show(self, size_bytes: int) -> None:
+        """Let readers see the first `size_bytes`; it never takes anything back."""
+        if size_bytes > self._size_bytes:
+            self._size_bytes = size_bytes
+            self._wake()
+
+    def hide(self, offset: int) -> None:
+        """Show nothing behind `offset` until the next `show`; readers that are further wait."""
+        self._size_bytes = min(self._size_bytes, offset)
+
+    def holds(self, offset: int, text: bytes) -> bool:
+        """Whether the file has these bytes at `offset`."""
+        return self._read(len(text), offset) == text
 
     def truncate(self, offset: int) -> None:
-        """Go back to `offset`, to write the same bytes once more; readers that are ahead wait for them."""
-        if offset > self._size_bytes:
-            raise SpoolError(f"The spool ends at {self._size_bytes} and cannot go on at {offset}: read the log again.")
+        """Cut the file at `offset`; readers that are further wait until the same bytes are written again."""
+        if offset > self._written_bytes:
+            raise SpoolError(f"The spool ends at {self._written_bytes} and cannot go back to {offset}.")
         try:
             os.ftruncate(self._file, offset)
         except OSError as error:
             raise _spool_error("written", error) from error
-        self._size_bytes = offset
+        self._written_bytes = offset
+        self._size_bytes = min(self._size_bytes, offset)
 
     async def sync(self) -> None:
-        """Return once everything appended so far is on the disk: a checkpoint may refer to it."""
+        """Return once everything written so far is on the disk, so that its sender may drop it."""
         try:
             await asyncio.to_thread(os.fdatasync, self._file)
         except OSError as error:
             raise _spool_error("written", error) from error
 
     def end(self) -> None:
-        """Say that nothing will be added any more; also fine twice."""
+        """Set `complete`; idempotent."""
         self._complete = True
         self._wake()
 

@@ -45,6 +45,7 @@ class NewBuild:
     job_name: str
     controller: str
     plan: bytes = field(repr=False)
+    token_digest: str
     request_fingerprint: str
     metadata_json: str
     human_readable_info: str | None
@@ -260,6 +261,7 @@ _FROM_REQUEST = (
     "app_id",
     "build_id",
     "plan",
+    "token_digest",
     "request_fingerprint",
     "metadata_json",
     "human_readable_info",

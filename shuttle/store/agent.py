@@ -5,9 +5,19 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from shuttle.errors import ConflictError
-from shuttle.store.builds import Artifact
+from shuttle.errors import ConflictError, GoneError
+from shuttle.store.builds import Artifact, by_uuid
 from shuttle.store.tables import artifacts, builds, reports, variables
+
+# An agent sends one with its reason, one an image, and one for each 50 kB of artifacts' names.
+MOST_REPORTS = 100
+
+
+def refuse_when_over(connection: sa.Connection, build_uuid: str) -> None:
+    """A call may have begun before the end. Raises GoneError once the build is final."""
+    build = by_uuid(connection, build_uuid)
+    if build is None or build.state.final:
+        raise GoneError("The build is over: nothing more is taken from it.")
 
 
 def record_report(
@@ -23,10 +33,17 @@ def record_report(
     """Remember a report once; False = one of that id is there already and nothing changed.
 
     `facts` are columns of the build (report_reason, report_message, image, digest); `values` are variables.
+
+    Raises:
+        GoneError: the build is over. ConflictError: beyond MOST_REPORTS.
     """
+    refuse_when_over(connection, build_uuid)
     mine = (reports.c.build_uuid == build_uuid, reports.c.report_id == report_id)
     if connection.execute(sa.select(reports.c.report_id).where(*mine)).first() is not None:
         return False
+    of_build = sa.select(sa.func.count()).where(reports.c.build_uuid == build_uuid)
+    if connection.execute(of_build).scalar_one() >= MOST_REPORTS:
+        raise ConflictError(f"A build may send {MOST_REPORTS} reports.")
     row = {"build_uuid": build_uuid, "report_id": report_id, "body": body, "created_at": now}
     connection.execute(reports.insert(), row)
     if facts:
@@ -38,15 +55,21 @@ def record_report(
     return True
 
 
+def expect_artifact(connection: sa.Connection, build_uuid: str, name: str, *, most: int) -> None:
+    """Raises GoneError once the build is over, ConflictError when the file would be one above `most`."""
+    refuse_when_over(connection, build_uuid)
+    others = sa.select(sa.func.count()).where(artifacts.c.build_uuid == build_uuid, artifacts.c.name != name)
+    if connection.execute(others).scalar_one() >= most:
+        raise ConflictError(f"A build may leave {most} artifacts; pack them into one archive.")
+
+
 def record_artifact(
     connection: sa.Connection, build_uuid: str, artifact: Artifact, *, most: int, now: datetime
 ) -> None:
-    """Remember an uploaded file; an upload of the same name replaces it. Raises ConflictError beyond `most` files."""
+    """Remember an uploaded file; an upload of the same name replaces it. Raises what `expect_artifact` does."""
+    expect_artifact(connection, build_uuid, artifact.name, most=most)
     same = (artifacts.c.build_uuid == build_uuid, artifacts.c.name == artifact.name)
-    replaced = connection.execute(artifacts.delete().where(*same)).rowcount
-    of_build = sa.select(sa.func.count()).where(artifacts.c.build_uuid == build_uuid)
-    if not replaced and connection.execute(of_build).scalar_one() >= most:
-        raise ConflictError(f"A build may leave {most} artifacts; pack them into one archive.")
+    connection.execute(artifacts.delete().where(*same))
     row = {
         "build_uuid": build_uuid,
         "name": artifact.name,

@@ -8,8 +8,11 @@ from shuttle.store.tables import (
     artifacts,
     attempts,
     builds,
+    claims,
     deliveries,
     events,
+    log_segments,
+    progress,
     receivers,
     reports,
     sinks,
@@ -38,5 +41,5 @@ def drop_record(connection: sa.Connection, build_uuid: str) -> None:
     its_deliveries = sa.select(deliveries.c.delivery_id).where(deliveries.c.receiver_id.in_(its_receivers))
     connection.execute(attempts.delete().where(attempts.c.delivery_id.in_(its_deliveries)))
     connection.execute(deliveries.delete().where(deliveries.c.receiver_id.in_(its_receivers)))
-    for table in (events, receivers, sinks, reports, artifacts, variables, builds):
+    for table in (events, receivers, sinks, reports, artifacts, variables, claims, log_segments, progress, builds):
         connection.execute(table.delete().where(table.c.build_uuid == build_uuid))

@@ -7,12 +7,29 @@ from typing import Any
 import sqlalchemy as sa
 
 from shuttle import metrics
-from shuttle.build import Build, Checkpoint, Ending, SourceFacts, State, StopCause
-from shuttle.store import Database, accept, agent, apps, builds, early_sources, numbers, repeats, retain, transitions
+from shuttle.build import Build, Checkpoint, Ending, FinalLog, SourceFacts, State, StopCause
+from shuttle.logs import Segment
+from shuttle.store import (
+    Database,
+    accept,
+    agent,
+    apps,
+    builds,
+    claims,
+    early_sources,
+    log_segments,
+    numbers,
+    progress,
+    repeats,
+    retain,
+    transitions,
+)
 from shuttle.store.accept import Accepted, NewBuild
 from shuttle.store.books import Books
 from shuttle.store.builds import Artifact, Party
+from shuttle.store.claims import Claim, NewClaim
 from shuttle.store.intake import Intake
+from shuttle.store.progress import StageEvent
 from shuttle.store.tables import replicas
 from shuttle.vault import Vault
 
@@ -198,16 +215,16 @@ class Store(Books):
         """See `transitions.take_back_trigger`."""
         await self._database.run(lambda connection: transitions.take_back_trigger(connection, build_uuid))
 
+    async def trigger_again(self, build_uuid: str, number: int) -> Build | None:
+        """See `transitions.trigger_again`."""
+        return await self._database.run(lambda connection: transitions.trigger_again(connection, build_uuid, number))
+
     async def queued(self, build_uuid: str, *, item: int | None = None, number: int | None = None) -> Build:
         """See `transitions.queued`."""
         now = self._now()
         return await self._database.run(
             lambda connection: transitions.queued(connection, build_uuid, item, number, now)
         )
-
-    async def checkpoint(self, build_uuid: str, at: Checkpoint) -> None:
-        """See `transitions.checkpoint`."""
-        await self._database.run(lambda connection: transitions.checkpoint(connection, build_uuid, at))
 
     async def request_stop(self, build_uuid: str, cause: StopCause) -> Build | None:
         """See `transitions.request_stop`."""
@@ -219,15 +236,11 @@ class Store(Books):
             self._ended(build)
         return build
 
-    async def finish(
-        self, build_uuid: str, ending: Ending, *, log_bytes: int | None = None, log_sha256: str | None = None
-    ) -> Build | None:
+    async def finish(self, build_uuid: str, ending: Ending, log: FinalLog | None = None) -> Build | None:
         """See `transitions.finish`."""
         now = self._now()
         result = await self._database.run(
-            lambda connection: transitions.finish(
-                connection, build_uuid, ending, log_bytes=log_bytes, log_sha256=log_sha256, now=now
-            )
+            lambda connection: transitions.finish(connection, build_uuid, ending, log=log, now=now)
         )
         if result is not None:
             self._ended(result)
@@ -242,14 +255,52 @@ class Store(Books):
         now = self._now()
         await self._database.run(lambda connection: transitions.archived(connection, build_uuid, now))
 
+    async def correct_log(self, build_uuid: str, log: FinalLog) -> None:
+        """See `transitions.correct_log`."""
+        await self._database.run(lambda connection: transitions.correct_log(connection, build_uuid, log))
+
     # --- the agent
 
-    async def claim(self, build_uuid: str, number: int) -> bool:
-        """See `transitions.claim`."""
+    async def token_digest(self, build_uuid: str) -> str | None:
+        """See `claims.token_digest_of`."""
+        return await self._database.run(lambda connection: claims.token_digest_of(connection, build_uuid))
+
+    async def claim(self, build_uuid: str, new: NewClaim) -> Claim:
+        """See `claims.claim`."""
         now = self._now()
-        result = await self._database.run(lambda connection: transitions.claim(connection, build_uuid, number, now))
+        claim = await self._database.run(lambda connection: claims.claim(connection, build_uuid, new, now))
         self.on_event()
-        return result
+        return claim
+
+    async def claims(self, build_uuid: str) -> list[Claim]:
+        """See `claims.of_build`."""
+        return await self._database.run(lambda connection: claims.of_build(connection, build_uuid))
+
+    async def begin_claim(self, claim_id: int) -> None:
+        """See `claims.begin`."""
+        now = self._now()
+        await self._database.run(lambda connection: claims.begin(connection, claim_id, now))
+
+    async def end_claim(self, claim_id: int, exit_status: int) -> None:
+        """See `claims.end`."""
+        now = self._now()
+        await self._database.run(lambda connection: claims.end(connection, claim_id, exit_status, now))
+
+    async def record_log(self, build_uuid: str, segments: Sequence[Segment], at: Checkpoint) -> None:
+        """See `log_segments.record`."""
+        await self._database.run(lambda connection: log_segments.record(connection, build_uuid, segments, at))
+
+    async def log_segments(self, build_uuid: str) -> list[Segment]:
+        """See `log_segments.of_build`."""
+        return await self._database.run(lambda connection: log_segments.of_build(connection, build_uuid))
+
+    async def record_progress(self, build_uuid: str, event: StageEvent) -> bool:
+        """See `progress.record`."""
+        return await self._database.run(lambda connection: progress.record(connection, build_uuid, event))
+
+    async def progress(self, build_uuid: str) -> list[StageEvent]:
+        """See `progress.of_build`."""
+        return await self._database.run(lambda connection: progress.of_build(connection, build_uuid))
 
     async def record_report(
         self, build_uuid: str, report_id: str, body: bytes, *, facts: dict[str, Any], values: dict[str, str]
@@ -261,6 +312,10 @@ class Store(Books):
                 connection, build_uuid, report_id, body, facts=facts, values=values, now=now
             )
         )
+
+    async def expect_artifact(self, build_uuid: str, name: str, *, most: int) -> None:
+        """See `agent.expect_artifact`."""
+        await self._database.run(lambda connection: agent.expect_artifact(connection, build_uuid, name, most=most))
 
     async def record_artifact(self, build_uuid: str, artifact: Artifact, *, most: int) -> None:
         """See `agent.record_artifact`."""

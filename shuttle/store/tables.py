@@ -106,6 +106,8 @@ builds = sa.Table(
     sa.Column("log_sha256", sa.Text),
     sa.Column("archived_at", Instant),
     sa.Column("log_deleted_at", Instant),
+    sa.Column("token_digest", sa.Text),
+    sa.Column("log_ending", sa.Text),
     sa.Column("sequence", sa.Integer, nullable=False, server_default="0"),
     sa.Column("lease_owner", sa.Text),
     sa.Column("lease_until", Instant),
@@ -256,6 +258,51 @@ variables = sa.Table(
     sa.Column("build_uuid", sa.Text, sa.ForeignKey("builds.build_uuid"), primary_key=True),
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("value", sa.Text, nullable=False),
+)
+
+claims = sa.Table(
+    "claims",
+    metadata,
+    sa.Column("claim_id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("build_uuid", sa.Text, sa.ForeignKey("builds.build_uuid"), nullable=False),
+    sa.Column("branch", sa.Text, nullable=False, server_default=""),
+    sa.Column("nonce_digest", sa.Text, nullable=False),
+    sa.Column("setup_digest", sa.Text, nullable=False),
+    sa.Column("run_digest", sa.Text, nullable=False),
+    sa.Column("with_credentials", sa.Boolean, nullable=False),
+    sa.Column("claimed_at", Instant, nullable=False),
+    sa.Column("begun_at", Instant),
+    sa.Column("voided_at", Instant),
+    sa.Column("ended_at", Instant),
+    sa.Column("exit_status", sa.Integer),
+    sa.Index("claims_of_build", "build_uuid"),
+)
+
+# A stream is known by its claim, which is why a claim's row is never used for a second attempt.
+log_segments = sa.Table(
+    "log_segments",
+    metadata,
+    sa.Column("build_uuid", sa.Text, sa.ForeignKey("builds.build_uuid"), primary_key=True),
+    sa.Column("position", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("claim_id", sa.Integer, nullable=False),
+    sa.Column("stream", sa.Text, nullable=False),
+    sa.Column("raw_start", sa.BigInteger, nullable=False),
+    sa.Column("raw_stop", sa.BigInteger, nullable=False),
+    sa.Column("raw_sha256", sa.Text, nullable=False),
+    sa.Column("text_bytes", sa.BigInteger, nullable=False),
+)
+
+progress = sa.Table(
+    "progress",
+    metadata,
+    sa.Column("build_uuid", sa.Text, sa.ForeignKey("builds.build_uuid"), primary_key=True),
+    sa.Column("progress_id", sa.Text, primary_key=True),
+    sa.Column("branch", sa.Text, nullable=False),
+    sa.Column("stage", sa.Text, nullable=False),
+    sa.Column("event", sa.Text, nullable=False),
+    sa.Column("code", sa.Integer),
+    sa.Column("status", sa.Text),
+    sa.Column("at", Instant, nullable=False),
 )
 
 # No foreign key: the build is not there yet.

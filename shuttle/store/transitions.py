@@ -1,6 +1,5 @@
 """The ways between states: each one conditional UPDATE, with the status event it causes in the same transaction."""
 
-from dataclasses import asdict
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
@@ -12,13 +11,14 @@ from shuttle.build import (
     STOP_ENDINGS,
     TRANSITIONS,
     Build,
-    Checkpoint,
     Ending,
+    FinalLog,
     SourceFacts,
     State,
     StopCause,
-    log_without_jenkins,
+    reason_line,
 )
+from shuttle.store import log_segments
 from shuttle.store.builds import by_uuid
 from shuttle.store.outbox import emit
 from shuttle.store.tables import apps, builds
@@ -60,7 +60,7 @@ def staged(connection: sa.Connection, build_uuid: str, facts: SourceFacts, line:
 
 
 def waits_for(connection: sa.Connection, build_uuid: str, why: str | None, line: str | None) -> Build | None:
-    """Show why the build waits; `line` also says so in the preamble, once, while Jenkins' text has not begun."""
+    """Show why the build waits; `line` also says so in the preamble, once, while no agent writes the log."""
     build = by_uuid(connection, build_uuid)
     if build is None or build.state.final:
         return build
@@ -131,6 +131,14 @@ def take_back_trigger(connection: sa.Connection, build_uuid: str) -> None:
     _update(connection, build_uuid, builds.c.state == State.STAGING.value, trigger_attempted_at=None)
 
 
+def trigger_again(connection: sa.Connection, build_uuid: str, number: int) -> Build | None:
+    """queued → staging: Jenkins lost its build `number` before anybody claimed it."""
+    unclaimed = (builds.c.claimed_at.is_(None), builds.c.build_number == number, builds.c.stop_cause.is_(None))
+    values = {"state": State.STAGING.value, "trigger_attempted_at": None, "queue_item": None, "build_number": None}
+    _update(connection, build_uuid, builds.c.state == State.QUEUED.value, *unclaimed, **values)
+    return by_uuid(connection, build_uuid)
+
+
 def queued(connection: sa.Connection, build_uuid: str, item: int | None, number: int | None, now: datetime) -> Build:
     """staging → queued: Jenkins has it, as a queue item, as a numbered build, or both."""
     _update(
@@ -145,14 +153,9 @@ def queued(connection: sa.Connection, build_uuid: str, item: int | None, number:
     return build
 
 
-def claim(connection: sa.Connection, build_uuid: str, number: int, now: datetime) -> bool:
-    """→ running, for the first Jenkins build that asks; the same number may ask again, another is refused."""
-    build = by_uuid(connection, build_uuid)
-    if build is None or build.state.final:
-        return False
-    if build.claimed_at is not None:
-        return build.build_number == number
-    if build.stop_cause is not None or build.trigger_attempted_at is None:
+def start_running(connection: sa.Connection, build: Build, number: int, now: datetime) -> bool:
+    """→ running, for the first Jenkins build that claims it; False = nothing was ever handed to Jenkins."""
+    if build.trigger_attempted_at is None:
         return False
     values = {
         "state": State.RUNNING.value,
@@ -162,17 +165,12 @@ def claim(connection: sa.Connection, build_uuid: str, number: int, now: datetime
         "queued_at": build.queued_at or now,
         "waiting_for": None,
     }
-    if not _update(connection, build_uuid, _may_become(State.RUNNING), **values):
+    if not _update(connection, build.build_uuid, _may_become(State.RUNNING), **values):
         return False
-    running = by_uuid(connection, build_uuid)
+    running = by_uuid(connection, build.build_uuid)
     assert running is not None  # noqa: S101 - updated one line above
     emit(connection, running, status="pending", building=True, at=now)
     return True
-
-
-def checkpoint(connection: sa.Connection, build_uuid: str, at: Checkpoint) -> None:
-    """Remember the place from which a takeover reads again."""
-    _update(connection, build_uuid, checkpoint=asdict(at))
 
 
 def request_stop(connection: sa.Connection, build_uuid: str, cause: StopCause, now: datetime) -> Build | None:
@@ -187,7 +185,7 @@ def request_stop(connection: sa.Connection, build_uuid: str, cause: StopCause, n
     build = by_uuid(connection, build_uuid)
     if build is not None and build.stop_cause is not None and build.trigger_attempted_at is None:
         ending = STOP_ENDINGS[build.stop_cause]
-        return finish(connection, build_uuid, ending, log_bytes=None, log_sha256=None, now=now)
+        return finish(connection, build_uuid, ending, log=None, now=now)
     return build
 
 
@@ -196,27 +194,28 @@ def finish(
     build_uuid: str,
     ending: Ending,
     *,
-    log_bytes: int | None,
-    log_sha256: str | None,
+    log: FinalLog | None,
     now: datetime,
 ) -> Build | None:
     """→ a final state, with the log's sum and the final status; None = the build was final already.
 
-    Without a sum the log is what the row says it is: nothing of Jenkins' text is in it.
+    Without `log` the log is what the row says: nothing of an agent is in it.
     """
     build = by_uuid(connection, build_uuid)
     if build is None:
         return None
-    if log_bytes is None or log_sha256 is None:
-        text = log_without_jenkins(build.preamble, ending)
-        log_bytes, log_sha256 = len(text), sha256(text).hexdigest()
+    if log is None:
+        line = reason_line(ending)
+        text = build.preamble.encode() + line
+        log = FinalLog(len(text), sha256(text).hexdigest(), line.decode())
     values = {
         "state": ending.state.value,
         "reason": ending.reason,
         "message": ending.message,
         "waiting_for": None,
-        "log_bytes": log_bytes,
-        "log_sha256": log_sha256,
+        "log_bytes": log.size_bytes,
+        "log_sha256": log.sha256,
+        "log_ending": log.ending,
         "finished_at": now,
     }
     if not _update(connection, build_uuid, _may_become(ending.state), **values):
@@ -230,3 +229,9 @@ def finish(
 def archived(connection: sa.Connection, build_uuid: str, now: datetime) -> None:
     """The log rests in the object store."""
     _update(connection, build_uuid, archived_at=now)
+    log_segments.forget(connection, build_uuid)
+
+
+def correct_log(connection: sa.Connection, build_uuid: str, log: FinalLog) -> None:
+    """The log's bytes are lost for good: say of what is left what it is."""
+    _update(connection, build_uuid, log_bytes=log.size_bytes, log_sha256=log.sha256)

@@ -1,178 +1,136 @@
-"""What the pipeline on the agent calls, with the build's token and nothing else (contract, section 6)."""
+"""The supervisor's calls before users' code runs (claim, source, environment, begin), and the checks of its tokens."""
 
-import asyncio
+import hmac
 import re
 from collections.abc import Awaitable, Callable
-from hashlib import sha256
-from pathlib import Path
-from tempfile import NamedTemporaryFile
-from typing import Annotated, Any
-from urllib.parse import quote, unquote_to_bytes
+from typing import Any
+from urllib.parse import quote
 
 from aiohttp import web
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from jenkins_pipelines.environment import environment_archive
 from shuttle.build import Build
-from shuttle.errors import (
-    BodyTooLargeError,
-    ConflictError,
-    InvalidRequestError,
-    UnauthorizedError,
-)
-from shuttle.lifecycle.plan import Plan, agent_environment
-from shuttle.logs.transform import transform_line
-from shuttle.objects.local import local_disk
-from shuttle.objects.names import artifact_object
+from shuttle.errors import GoneError, InvalidRequestError, UnauthorizedError
+from shuttle.lifecycle import Ports
+from shuttle.lifecycle.agent_calls import QUICKEST_SECONDS
+from shuttle.lifecycle.plan import Plan, agent_environment, claim_token, token_digest
 from shuttle.request import decode_json
-from shuttle.store.builds import Artifact
+from shuttle.store.claims import Claim, NewClaim
 from shuttle.web import PORTS, Handler
 from shuttle.web.answers import json_answer
-from shuttle.web.auth import is_token
+from shuttle.web.auth import token_in
 from shuttle.web.body import read_body
-from shuttle.web.names import raw_segments
 from shuttle.web.sources import get_flattened
 
-_MAX_REPORT_BYTES = 256 * 1024
-_MOST_ARTIFACTS = 1000
-_REASON = re.compile(r"[a-z][a-z0-9_]{0,63}")
-_NAME_SEGMENT = re.compile(r"(?!\.{1,2}\Z)[^/\\\x00-\x1f\x7f-\x9f]+")
-_CONTENT_TYPE = re.compile(r"[!-~]+/[ -~]{1,200}")
-# Databases have neither.
-_NO_TEXT = re.compile(r"[\x00\ud800-\udfff]")
-# S3 takes keys of 1,024 bytes; the build's uuid and `/artifacts/` stand before the name.
-_MAX_NAME_BYTES = 900
+_MAX_CLAIM_BYTES = 4096
+_NONCE = re.compile(r"[A-Za-z0-9._-]{16,128}")
+_BRANCH = re.compile(r"[a-z0-9._-]{1,64}")
+_NO_TOKEN = "0" * 64
 
-AgentHandler = Callable[[web.Request, Build, Plan], Awaitable[web.StreamResponse]]
+AgentHandler = Callable[[web.Request, Build, Claim], Awaitable[web.StreamResponse]]
 
 
-def with_token(handler: AgentHandler) -> Handler:
-    """For callers that carry the token of the build that the path names, until Jenkins confirmed its end."""
+def build_uuid_in(request: web.Request) -> str:
+    """The build_uuid in the path, in lower case."""
+    return request.match_info["build_uuid"].lower()
+
+
+def digest_in(request: web.Request) -> str:
+    """The SHA-256 (hex) of the caller's token; without a token, that of the empty string."""
+    return token_digest(token_in(request.headers.get("Authorization", "")))
+
+
+def refusal() -> UnauthorizedError:
+    """The 401 for a token that is not one of this build's. An unknown build gets the same answer."""
+    return UnauthorizedError("Send a token of this build.", headers={"WWW-Authenticate": "Bearer"})
+
+
+def with_setup_token(handler: AgentHandler) -> Handler:
+    """Check the setup token. After `begin` only `begin` itself accepts it: users' code could have read it.
+
+    Raises:
+        UnauthorizedError: it is not one of this build's. GoneError: a newer attempt replaced it, or the build is final.
+    """
 
     async def checked(request: web.Request) -> web.StreamResponse:
-        ports = request.app[PORTS]
-        build = await ports.store.build(request.match_info["build_uuid"].lower())
-        refused = UnauthorizedError(
-            "Send the build's own token; it is valid until the build ends.", headers={"WWW-Authenticate": "Bearer"}
-        )
-        if build is None or build.state.final:
-            raise refused
-        plan = Plan.model_validate_json(await ports.store.plan(build.build_uuid))
-        if not is_token(request.headers.get("Authorization", ""), plan.token):
-            raise refused
-        return await handler(request, build, plan)
+        ports, build_uuid, digest = request.app[PORTS], build_uuid_in(request), digest_in(request)
+        claims = await ports.store.claims(build_uuid)
+        claim = next((found for found in claims if hmac.compare_digest(found.setup_digest, digest)), None)
+        build = await ports.store.build(build_uuid)
+        if claim is None or build is None:
+            raise refusal()
+        if claim.voided_at is not None or build.state.final:
+            raise GoneError("The token is no longer good: the step was begun anew, or the build is over.")
+        return await handler(request, build, claim)
 
     return checked
 
 
-async def post_claim(request: web.Request, build: Build, plan: Plan) -> web.StreamResponse:
-    """`POST …/claim {"number": N}`: the first Jenkins build gets it; 409 for any other."""
-    body = decode_json(await read_body(request, _MAX_REPORT_BYTES))
-    number = body.get("number") if isinstance(body, dict) else None
+async def post_claim(request: web.Request) -> web.StreamResponse:
+    """`POST …/claim {"number", "nonce", "branch"?}` with the build's token: 200 with its tokens, 409 or 410."""
+    ports, build_uuid = request.app[PORTS], build_uuid_in(request)
+    recorded = await ports.store.token_digest(build_uuid)
+    if not hmac.compare_digest(recorded or _NO_TOKEN, digest_in(request)) or recorded is None:
+        raise refusal()
+    number, nonce, branch = _read_claim(decode_json(await read_body(request, _MAX_CLAIM_BYTES)))
+    plan = Plan.model_validate_json(await ports.store.plan(build_uuid))
+    setup_token, run_token = (claim_token(plan, kind, branch, nonce) for kind in ("setup", "run"))
+    new = NewClaim(number, branch, token_digest(nonce), token_digest(setup_token), token_digest(run_token))
+    await ports.store.claim(build_uuid, new)
+    await ports.logs.reload_claims(build_uuid)
+    ports.signals.wake(build_uuid)
+    return json_answer(
+        {
+            "setup_token": setup_token,
+            "run_token": run_token,
+            "stop_grace_seconds": ports.settings.shuttle_stop_grace_seconds,
+            "console": ports.settings.shuttle_jenkins_console,
+            "log_url": await _log_url(build_uuid, ports),
+            "log": {"pause_seconds": QUICKEST_SECONDS, "max_bytes": plan.max_log_bytes},
+        }
+    )
+
+
+def _read_claim(body: Any) -> tuple[int, str, str]:
+    fields = body if isinstance(body, dict) else {}
+    number, nonce, branch = fields.get("number"), fields.get("nonce"), fields.get("branch", "")
     if not isinstance(number, int) or isinstance(number, bool) or not 0 < number < 2**53:
         raise InvalidRequestError("Write Jenkins' build number, a whole number above 0.", field="number")
-    ports = request.app[PORTS]
-    if not await ports.store.claim(build.build_uuid, number):
-        raise ConflictError("This build is not yours to run: it was claimed by another, or stopped.")
-    ports.signals.wake(build.build_uuid)
-    return json_answer({"status": "OK"})
+    if not isinstance(nonce, str) or not _NONCE.fullmatch(nonce):
+        raise InvalidRequestError("Write 16 to 128 random letters, digits, dots, dashes or underscores.", field="nonce")
+    if not isinstance(branch, str) or (branch and not _BRANCH.fullmatch(branch)):
+        raise InvalidRequestError("Write 1 to 64 of a-z, 0-9, dot, dash and underscore.", field="branch")
+    return number, nonce, branch
 
 
-async def get_source(request: web.Request, build: Build, plan: Plan) -> web.StreamResponse:
-    """`GET …/source.tar.gz`."""
+async def _log_url(build_uuid: str, ports: Ports) -> str:
+    build = await ports.store.build(build_uuid)
+    assert build is not None  # noqa: S101 - the caller has just recorded its claim
+    return f"{ports.public_url.rstrip('/')}/{quote(build.app_id, safe='')}/{quote(build.build_id, safe='')}/logs"
+
+
+async def get_source(request: web.Request, build: Build, claim: Claim) -> web.StreamResponse:
+    """`GET …/source.tar.gz`: 410 after `begin`."""
+    _refuse_after_begin(claim)
     return await get_flattened(request, build)
 
 
-async def get_environment(request: web.Request, build: Build, plan: Plan) -> web.StreamResponse:
-    """`GET …/environment`: arguments and registry credentials as plain files in a tar.gz."""
-    archive = environment_archive(agent_environment(build, plan))
+async def get_environment(request: web.Request, build: Build, claim: Claim) -> web.StreamResponse:
+    """`GET …/environment`: arguments and registry credentials as plain files in a tar.gz; 410 after `begin`."""
+    _refuse_after_begin(claim)
+    plan = Plan.model_validate_json(await request.app[PORTS].store.plan(build.build_uuid))
+    archive = environment_archive(agent_environment(build, plan, with_credentials=claim.with_credentials))
     return web.Response(body=archive, content_type="application/gzip", headers={"Cache-Control": "no-store"})
 
 
-def _storable(text: str) -> str:
-    if _NO_TEXT.search(text):
-        raise ValueError("Write texts without NUL characters and lone surrogates")
-    return text
+def _refuse_after_begin(claim: Claim) -> None:
+    if claim.begun_at is not None:
+        raise GoneError("Users' code has begun: source and environment are not handed out any more.")
 
 
-Text = Annotated[str, AfterValidator(_storable)]
-
-
-class Report(BaseModel):
-    """What a pipeline has to say; `id` makes it idempotent, `reason` explains a failure."""
-
-    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
-
-    id: Annotated[Text, Field(min_length=1, max_length=200)]
-    state: Text | None = None
-    reason: Text | None = None
-    message: Text | None = None
-    image: Text | None = None
-    digest: Text | None = None
-    variables: dict[Text, Text] = {}
-
-
-async def post_report(request: web.Request, build: Build, plan: Plan) -> web.StreamResponse:
-    """`POST …/report`: remembered once an id; the first reason given stays."""
-    raw = await read_body(request, _MAX_REPORT_BYTES)
-    try:
-        report = Report.model_validate(decode_json(raw))
-    except ValidationError as error:
-        problem = error.errors(include_input=False)[0]
-        message = problem["msg"].removeprefix("Value error, ")
-        raise InvalidRequestError(f"{message}.", field=".".join(map(str, problem["loc"]))) from None
-    if report.reason is not None and not _REASON.fullmatch(report.reason):
-        raise InvalidRequestError("Write a reason as lower-case words joined by _.", field="reason")
-    facts: dict[str, Any] = {
-        name: value for name, value in (("image", report.image), ("digest", report.digest)) if value is not None
-    }
-    if report.reason is not None and build.report_reason is None:
-        facts |= {"report_reason": report.reason, "report_message": _sentence(report.message, plan)}
+async def post_begin(request: web.Request, build: Build, claim: Claim) -> web.StreamResponse:
+    """`POST …/begin`: users' code is about to run; idempotent. Afterwards the setup token is good for nothing else."""
     ports = request.app[PORTS]
-    sealed = ports.vault.seal(raw)  # a message can quote what is secret
-    new = await ports.store.record_report(build.build_uuid, report.id, sealed, facts=facts, values=report.variables)
-    return json_answer({"status": "OK", "recorded": new})
-
-
-def _sentence(message: str | None, plan: Plan) -> str | None:
-    """It goes where the log goes, and further: so it is masked like the log, before it is cut."""
-    return None if message is None else " ".join(transform_line(message, plan.log_rules).split())[:1000]
-
-
-async def put_artifact(request: web.Request, build: Build, plan: Plan) -> web.StreamResponse:
-    """`PUT …/artifacts/<name>`: stored under the build's uuid; sha256 and bytes are recorded."""
-    ports = request.app[PORTS]
-    name = artifact_name(raw_segments(request)[4:])
-    limit_bytes = ports.settings.shuttle_max_artifact_bytes
-    with local_disk(), NamedTemporaryFile(dir=ports.settings.shuttle_data_dir, prefix="artifact-") as file:
-        digest, size_bytes = sha256(), 0
-        async for chunk in request.content.iter_any():
-            size_bytes += len(chunk)
-            if size_bytes > limit_bytes:
-                raise BodyTooLargeError(f"An artifact may have {limit_bytes} bytes.")
-            digest.update(chunk)
-            await asyncio.to_thread(file.write, chunk)
-        file.flush()
-        content_type = _content_type(request.headers.get("Content-Type", ""))
-        await ports.objects.put(artifact_object(build.build_uuid, name), Path(file.name), content_type=content_type)
-    artifact = Artifact(name, size_bytes, digest.hexdigest(), content_type)
-    await ports.store.record_artifact(build.build_uuid, artifact, most=_MOST_ARTIFACTS)
-    return json_answer({"status": "OK", "sha256": artifact.sha256, "bytes": size_bytes})
-
-
-def _content_type(header: str) -> str:
-    """As sent, if it is one that can be sent back."""
-    return header if _CONTENT_TYPE.fullmatch(header) else "application/octet-stream"
-
-
-def artifact_name(raw: list[str]) -> str:
-    """The file's relative name, decoded once (agents send its slashes as %2F); 400 if it could leave its folder."""
-    try:
-        name = unquote_to_bytes("/".join(raw).encode("utf-8", "surrogateescape")).decode()
-    except UnicodeDecodeError:
-        raise InvalidRequestError("Percent-encode the artifact's name as UTF-8.", field="name") from None
-    if not all(_NAME_SEGMENT.fullmatch(segment) for segment in name.split("/")):
-        raise InvalidRequestError("Name the artifact by ordinary file names joined by /.", field="name")
-    if len(quote(name)) > _MAX_NAME_BYTES:
-        raise InvalidRequestError("Give the artifact a shorter name, or pack the files into one.", field="name")
-    return name
+    await ports.store.begin_claim(claim.claim_id)
+    await ports.logs.reload_claims(build.build_uuid)
+    return json_answer({"status": "OK"})

@@ -5,7 +5,7 @@ from aiohttp import web
 from shuttle.errors import NotFoundError, ObjectNotFoundError
 from shuttle.objects.names import artifact_object
 from shuttle.web import PORTS
-from shuttle.web.agent import artifact_name
+from shuttle.web.agent_results import artifact_name
 from shuttle.web.answers import json_answer
 from shuttle.web.names import named_build, raw_segments
 from shuttle.web.representation import artifact_form

@@ -47,7 +47,10 @@ async def get_build(request: web.Request) -> web.StreamResponse:
     build = await named_build(request)
     plan = Plan.model_validate_json(await ports.store.plan(build.build_uuid))
     receivers, sinks, artifacts = await ports.store.parties(build.build_uuid)
-    return json_answer(long_form(build, plan, receivers, sinks, artifacts, ports=ports))
+    stages = await ports.store.progress(build.build_uuid)
+    return json_answer(
+        long_form(build, plan, receivers=receivers, sinks=sinks, artifacts=artifacts, stages=stages, ports=ports)
+    )
 
 
 async def get_status(request: web.Request) -> web.StreamResponse:

@@ -12,6 +12,7 @@ from shuttle.lifecycle import Ports
 from shuttle.lifecycle.plan import Plan
 from shuttle.outgoing.userinfo import without_userinfo
 from shuttle.store.builds import Artifact, Party
+from shuttle.store.progress import StageEvent
 
 
 def short_form(build: Build) -> dict[str, Any]:
@@ -41,10 +42,11 @@ def short_form(build: Build) -> dict[str, Any]:
 def long_form(
     build: Build,
     plan: Plan,
+    *,
     receivers: Sequence[Party],
     sinks: Sequence[Party],
     artifacts: Sequence[Artifact],
-    *,
+    stages: Sequence[StageEvent],
     ports: Ports,
 ) -> dict[str, Any]:
     """Everything about one build."""
@@ -60,12 +62,24 @@ def long_form(
         "timeout_seconds": build.timeout_seconds,
         "jenkins": _jenkins(build, ports),
         "log": {"bytes": log_bytes, "sha256": build.log_sha256, "complete": build.state.final},
+        "stages": stages_form(stages),
         "artifacts": [artifact_form(artifact) for artifact in artifacts],
         "image": build.image,
         "digest": build.digest,
         "receivers": [_party(party) for party in receivers],
         "sinks": [_sink(party, log_bytes, complete=build.state.final) for party in sinks],
     }
+
+
+def stages_form(events: Sequence[StageEvent]) -> list[dict[str, Any]]:
+    """The stages in the order in which they began; `branch` is null for the main step."""
+    stages: dict[tuple[str, str], dict[str, Any]] = {}
+    for event in events:
+        begun = {"stage": event.stage, "branch": event.branch or None, "began_at": _instant(event.at)}
+        stage = stages.setdefault((event.branch, event.stage), begun | {"ended_at": None, "code": None, "status": None})
+        if event.event == "end":
+            stage |= {"ended_at": _instant(event.at), "code": event.code, "status": event.status}
+    return list(stages.values())
 
 
 def artifact_form(artifact: Artifact) -> dict[str, Any]:

@@ -1,6 +1,20 @@
 """The table of routes: what the router and the OpenAPI document are made of."""
 
-from shuttle.web import Role, Route, agent, artifacts, builds, deliveries, health, legacy, logs, openapi, sources
+from shuttle.web import (
+    Role,
+    Route,
+    agent,
+    agent_log,
+    agent_results,
+    artifacts,
+    builds,
+    deliveries,
+    health,
+    legacy,
+    logs,
+    openapi,
+    sources,
+)
 
 # Ids may have braces, which aiohttp's own `{name}` does not match.
 ROUTES: tuple[Route, ...] = (
@@ -14,26 +28,47 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/-/deliveries", deliveries.list_deliveries, Role.READER, "Status deliveries, newest first."),
     Route("POST", "/-/deliveries/replay", deliveries.replay_given_up, Role.CONTROLLER, "Replay what was given up on."),
     Route("POST", "/-/deliveries/{delivery_id}/replay", deliveries.replay_one, Role.CONTROLLER, "Replay one delivery."),
-    Route("POST", "/-/builds/{build_uuid}/claim", agent.with_token(agent.post_claim), Role.AGENT, "Claim a build."),
+    Route("POST", "/-/builds/{build_uuid}/claim", agent.post_claim, Role.AGENT, "Claim a build or a branch of it."),
+    Route(
+        "POST",
+        "/-/builds/{build_uuid}/begin",
+        agent.with_setup_token(agent.post_begin),
+        Role.AGENT,
+        "Users' code is about to run.",
+    ),
+    Route("POST", "/-/builds/{build_uuid}/log", agent_log.post_log, Role.AGENT, "Push the next bytes of a stream."),
+    Route(
+        "POST",
+        "/-/builds/{build_uuid}/progress",
+        agent_results.with_run_token(agent_results.post_progress),
+        Role.AGENT,
+        "Report where a stage begins or ends.",
+    ),
     Route(
         "GET",
         "/-/builds/{build_uuid}/source.tar.gz",
-        agent.with_token(agent.get_source),
+        agent.with_setup_token(agent.get_source),
         Role.AGENT,
         "The source, checked and flattened.",
     ),
     Route(
         "GET",
         "/-/builds/{build_uuid}/environment",
-        agent.with_token(agent.get_environment),
+        agent.with_setup_token(agent.get_environment),
         Role.AGENT,
         "Arguments and registry credentials as files in a tar.gz.",
     ),
-    Route("POST", "/-/builds/{build_uuid}/report", agent.with_token(agent.post_report), Role.AGENT, "Report a result."),
+    Route(
+        "POST",
+        "/-/builds/{build_uuid}/report",
+        agent_results.with_run_token(agent_results.post_report),
+        Role.AGENT,
+        "Report a result.",
+    ),
     Route(
         "PUT",
         "/-/builds/{build_uuid}/artifacts/{name:.+}",
-        agent.with_token(agent.put_artifact),
+        agent_results.with_run_token(agent_results.put_artifact),
         Role.AGENT,
         "Upload a file.",
     ),

@@ -3,7 +3,7 @@
 import re
 from itertools import count
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from shuttle.lifecycle import Ports
 from shuttle.lifecycle.accept import Acceptance
@@ -47,5 +47,11 @@ def _tolerant(path: str) -> str:
 
 
 async def _nothing_here(request: web.Request) -> web.StreamResponse:
-    """`/-/…` is ours: what is not in the table is not an app."""
+    """`/-/…` is ours: what is not in the table is not an app; what is there takes its own methods alone."""
+    allowed: set[str] = set()
+    for resource in request.app.router.resources():
+        if resource.canonical.startswith("/-/"):
+            allowed |= (await resource.resolve(request))[1] - {hdrs.METH_ANY}
+    if allowed:
+        raise web.HTTPMethodNotAllowed(request.method, allowed)
     raise web.HTTPNotFound

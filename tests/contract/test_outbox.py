@@ -84,6 +84,7 @@ class InSqlite:
             job_name="app-job",
             controller="",
             plan=b"",
+            token_digest="",
             request_fingerprint="",
             metadata_json="null",
             human_readable_info=None,

@@ -32,7 +32,7 @@ async def test_one_spool_that_cannot_be_opened(tmp_path):
             spool = shuttle.data / "spool" / f"{broken['build_uuid']}.log"
         spool.unlink()
         spool.mkdir()  # nobody can open it for writing, root neither
-        async with running_shuttle(tmp_path, jenkins.url) as shuttle:
+        async with running_shuttle(tmp_path, jenkins.url, PORT=str(shuttle.port)) as shuttle:
             ended = await shuttle.until(BROKEN)
             assert (ended["state"], ended["reason"]) == ("failed", "spool_unwritable")
             await jenkins.finished(broken["jenkins"]["job"], broken["jenkins"]["build_number"])
@@ -44,7 +44,6 @@ async def test_one_spool_that_cannot_be_opened(tmp_path):
             spool.rmdir()
             log = await shuttle.whole_log(BROKEN)
             assert hashlib.sha256(log).hexdigest() == ended["log"]["sha256"]
-            assert b"\nbegun\n" in log
             assert log.splitlines()[-1].startswith(b"-----> ")
             await shuttle.until_settled(broken["build_uuid"])
     assert (tmp_path / "broken.ran").read_text() == "ran\n"
@@ -62,7 +61,7 @@ async def test_what_no_checkpoint_vouches_for_is_cut_before_anybody_reads_it(tmp
         with spool.open("ab") as file:
             file.write(b"\0" * 4096)
         (tmp_path / "fine.gate").touch()
-        async with running_shuttle(tmp_path, jenkins.url) as shuttle:
+        async with running_shuttle(tmp_path, jenkins.url, PORT=str(shuttle.port)) as shuttle:
             log = await shuttle.whole_log(FINE)
             assert b"\0" not in log
             assert hashlib.sha256(log).hexdigest() == (await shuttle.build(FINE))["log"]["sha256"]

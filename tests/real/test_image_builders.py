@@ -42,7 +42,7 @@ async def registry(tmp_path: Path) -> AsyncIterator[Registry]:
 def agent(tmp_path: Path) -> Iterator[Agent]:
     home = tmp_path / "agent"
     agent = Agent(home, "dash")
-    agent.give("buildah", "skopeo", "grep", "busybox", "cp")
+    agent.give("buildah", "skopeo", "busybox", "cp")
     storage = f'[storage]\ndriver = "vfs"\ngraphroot = "{home}/images"\nrunroot = "{home}/run"\n'
     (home / "storage.conf").write_text(storage)
     agent.environment = {
@@ -106,7 +106,7 @@ async def test_an_image_is_built_pushed_with_a_password_pulled_back_and_copied_o
         labels={"made by": "tests"},
     )
     built, api = await run(agent, wanted)
-    assert built.failed_in is None, built.log
+    assert built.status == 0, built.console + api.log
     digest, _ = await registry.manifest("org/app", "1.0")
     assert api.reports["image"]["image"] == f"{registry.host}/org/app:1.0"
     assert api.reports["image"]["digest"] == digest
@@ -114,7 +114,7 @@ async def test_an_image_is_built_pushed_with_a_password_pulled_back_and_copied_o
     config = await registry.config("org/app", "1.0")
     assert config["config"]["Labels"]["made by"] == "tests"
     assert SECRET not in json.dumps(config)
-    assert PASSWORD not in built.log
+    assert PASSWORD not in built.console + api.log
     files = await pulled_back(agent, registry, f"{registry.host}/org/app:1.0")
     assert files["greeting"] == f"{greeting}\n".encode()
     assert set(files) >= {"bin/busybox", "bin/sh", "greeting"}
@@ -122,7 +122,7 @@ async def test_an_image_is_built_pushed_with_a_password_pulled_back_and_copied_o
     source = f"{registry.host}/org/app:1.0"
     copy = environment(registry, "second/name:2", source_image=source, registries={registry.host: (USER, PASSWORD)})
     copied, api = await run(agent, copy)
-    assert copied.failed_in is None, copied.log
+    assert copied.status == 0, copied.console + api.log
     assert (await registry.manifest("second/name", "2"))[0] == digest
     assert api.reports["image"] == {
         "id": "image",
@@ -132,8 +132,8 @@ async def test_an_image_is_built_pushed_with_a_password_pulled_back_and_copied_o
     }
 
     based = {"Dockerfile": f"FROM {source}\nRUN /bin/busybox test -f /greeting\n"}
-    again, _ = await run(agent, environment(registry, "third:3", registries={registry.host: (USER, PASSWORD)}), based)
-    assert again.failed_in is None, again.log
+    again, api = await run(agent, environment(registry, "third:3", registries={registry.host: (USER, PASSWORD)}), based)
+    assert again.status == 0, again.console + api.log
     assert everything_under(agent.workspace) == []
 
 
@@ -156,8 +156,8 @@ async def test_an_image_is_built_by_a_jenkins_that_runs_the_rendered_job(agent: 
 
 
 async def test_nothing_of_a_build_stays_in_the_agents_storage(agent: Agent, registry: Registry) -> None:
-    built, _ = await run(agent, environment(registry, "app:1", arguments={"GREETING": "x", "SECRET": SECRET}))
-    assert built.failed_in is None, built.log
+    built, api = await run(agent, environment(registry, "app:1", arguments={"GREETING": "x", "SECRET": SECRET}))
+    assert built.status == 0, built.console + api.log
     status, output = await agent.script("#!/bin/sh -e\nbuildah images --noheading\nbuildah containers --noheading\n")
     assert (status, output) == (0, b"")
 
@@ -167,7 +167,7 @@ async def test_a_registry_that_refuses_is_quoted(agent: Agent, registry: Registr
     given = {} if password is None else {registry.host: (USER, password)}
     wanted = environment(registry, "app:1", registries=given, arguments={"GREETING": "x", "SECRET": SECRET})
     ended, api = await run(agent, wanted)
-    assert ended.failed_in == "push"
+    assert api.stages[-1] == "push end failed", ended.console + api.log
     assert api.reports["failure"]["reason"] == "registry_refused"
     assert "authentication required" in api.reports["failure"]["message"]
 
@@ -175,7 +175,7 @@ async def test_a_registry_that_refuses_is_quoted(agent: Agent, registry: Registr
 async def test_a_run_that_fails_fails_the_build(agent: Agent, registry: Registry) -> None:
     wanted = environment(registry, "app:1", arguments={"GREETING": "x", "SECRET": "another"})
     ended, api = await run(agent, wanted)
-    assert ended.failed_in == "build"
+    assert api.stages[-1] == "build end failed", ended.console + api.log
     assert api.reports["failure"]["reason"] == "build_failed"
 
 
@@ -187,19 +187,19 @@ async def test_a_source_image_that_is_not_there(agent: Agent, registry: Registry
         registries={registry.host: (USER, PASSWORD)},
     )
     ended, api = await run(agent, wanted)
-    assert ended.failed_in == "push"
-    assert api.reports["failure"]["reason"] == "image_not_found", ended.log
+    assert api.stages[-1] == "push end failed", ended.console + api.log
+    assert api.reports["failure"]["reason"] == "image_not_found", api.log
 
 
 async def test_without_skopeo_the_builder_pulls_and_pushes(agent: Agent, registry: Registry) -> None:
-    first, _ = await run(agent, environment(registry, "app:1", arguments={"GREETING": "x", "SECRET": SECRET}))
-    assert first.failed_in is None, first.log
+    first, api = await run(agent, environment(registry, "app:1", arguments={"GREETING": "x", "SECRET": SECRET}))
+    assert first.status == 0, first.console + api.log
     (agent.programs / "skopeo").unlink()
     agent.environment["PATH"] = str(agent.programs)
     source = f"{registry.host}/app:1"
-    copied, _ = await run(
+    copied, api = await run(
         agent, environment(registry, "b:2", source_image=source, registries={registry.host: (USER, PASSWORD)})
     )
-    assert copied.failed_in is None, copied.log
-    assert "Pulling" in copied.log
+    assert copied.status == 0, copied.console + api.log
+    assert "Pulling" in api.log
     await registry.manifest("b", "2")

@@ -67,20 +67,31 @@ def files_limited(product: Product, size_bytes: int) -> Iterator[None]:
         resource.prlimit(product.shuttle.pid, resource.RLIMIT_FSIZE, unlimited)
 
 
-async def until_over_in_jenkins(product: Product, build: dict[str, Any]) -> None:
-    """Jenkins tells nobody: it has to be asked."""
+async def until_made(path: Path) -> None:
+    """A build's script tells nobody that it came to some point; the file that it makes shows it."""
     async with asyncio.timeout(30):
-        while await runs_in_jenkins(product, build):
+        while not path.exists():
             await asyncio.sleep(0.05)
 
 
+async def until_console_says(product: Product, build: dict[str, Any], text: str) -> None:
+    """Jenkins tells nobody: it has to be asked."""
+    async with asyncio.timeout(30):
+        while text not in await from_jenkins(product, build, "consoleText"):
+            await asyncio.sleep(0.1)
+
+
 async def runs_in_jenkins(product: Product, build: dict[str, Any]) -> bool:
+    return bool(json.loads(await from_jenkins(product, build, "api/json?tree=building"))["building"])
+
+
+async def from_jenkins(product: Product, build: dict[str, Any], what: str) -> str:
     found = build["jenkins"]
-    url = f"http://127.0.0.1:{JENKINS_PORT}/job/{found['job']}/{found['build_number']}/api/json?tree=building"
+    url = f"http://127.0.0.1:{JENKINS_PORT}/job/{found['job']}/{found['build_number']}/{what}"
     headers = {"Authorization": aiohttp.encode_basic_auth(USER, TOKEN)}
     async with product.session.get(url, headers=headers) as response:
         assert response.status == 200
-        return bool((await response.json())["building"])
+        return await response.text()
 
 
 async def test_object_directory_gone_at_the_end(product):
@@ -146,12 +157,13 @@ async def test_spool_cannot_even_be_made(product):
 async def test_database_full_in_mid_build(product):
     name = "database"
     receiver = product.receiver(name)
-    await product.submit(name, "1", gated(product.folder, name, "seq 1 500"), receiver)
+    worked = product.folder / "worked"
+    await product.submit(name, "1", gated(product.folder, name, f"seq 1 500; touch {worked}"), receiver)
     await receiver.until(lambda: b"begun\n" in receiver.log)
     [growing] = (product.folder / "data").glob("*-wal")
     with files_limited(product, growing.stat().st_size):
         (product.folder / f"{name}.gate").touch()
-        await until_over_in_jenkins(product, await product.build(name, "1"))
+        await until_made(worked)
         body = {"source": {"url": "data:,archive"}, "pipeline": "script"}
         async with product.session.post(f"{product.url}/refused/1", json=body) as response:
             assert (response.status, (await response.json())["code"]) == (503, "cannot_record")
@@ -167,6 +179,7 @@ async def test_database_full_in_mid_build(product):
         async with product.session.get(f"{product.url}/readyz") as response:
             assert response.status == 503
             assert "check the disk" in (await response.json())["checks"]["database"]
+        assert await runs_in_jenkins(product, await product.build(name, "1")), "its agent holds the log's end"
     await receiver.until(lambda: receiver.final and receiver.log_ended)
     log = bytes(receiver.log)
     assert receiver.words() == ["queued", "pending", "succeeded"]
@@ -191,7 +204,7 @@ async def test_no_room_for_what_is_on_its_way(product):
             assert (response.status, (await response.json())["code"]) == (503, "cannot_record")
             assert "SHUTTLE_DATA_DIR" in (await response.json())["message"]
         (product.folder / f"{name}.gate").touch()
-        await receiver.until(lambda: b"asking again" in receiver.log)
+        await until_console_says(product, await product.build(name, "1"), "asking again")
     await receiver.until(lambda: receiver.final and receiver.log_ended)
     assert receiver.words() == ["queued", "pending", "succeeded"]
     assert [found["bytes"] for found in receiver.final["artifacts"]] == [2 * FILE_LIMIT_BYTES]

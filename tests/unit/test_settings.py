@@ -41,13 +41,13 @@ def test_all_problems_are_told_at_once_each_naming_its_setting():
         SHUTTLE_ALLOW_NETWORKS="10.0.0.0/99",
         SHUTTLE_LEGACY_UNTIL="soon",
         TIMEOUT_IN_MS="0",
-        SHUTTLE_JENKINS_LOG="loud",
+        SHUTTLE_JENKINS_CONSOLE="loud",
         BUILD_SHUTTLE_HOST="ftp://h",
     )
     for name in (
         *("PORT", "MAXIMUM_PARALLEL_BUILDS", "JENKINS_URL", "SHUTTLE_TOKENS", "DATABASE_URL", "S3_SECRET_KEY"),
         *("EXTRA_BUILD_ARGS", "SHUTTLE_ENCRYPTION_KEYS", "SHUTTLE_WEBHOOK_SCHEDULE_SECONDS", "SHUTTLE_ALLOW_NETWORKS"),
-        *("SHUTTLE_LEGACY_UNTIL", "TIMEOUT_IN_MS", "SHUTTLE_JENKINS_LOG", "BUILD_SHUTTLE_HOST"),
+        *("SHUTTLE_LEGACY_UNTIL", "TIMEOUT_IN_MS", "SHUTTLE_JENKINS_CONSOLE", "BUILD_SHUTTLE_HOST"),
     ):
         assert sum(line.startswith(f"{name}: ") for line in told) == 1, (name, told)
     assert len(told) >= 14
@@ -158,3 +158,4 @@ def test_intervals_may_be_small_but_not_nothing():
 
 def test_old_names_without_effect_are_known():
     assert names_without_effect({"DEBUG": "1", "PORT": "1", "SHOW_BUILD_LOGS": ""}) == ["DEBUG"]
+    assert names_without_effect({"SHUTTLE_JENKINS_LOG": "raw"}) == ["SHUTTLE_JENKINS_LOG"]

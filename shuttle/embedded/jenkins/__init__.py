@@ -1,4 +1,4 @@
-"""A Jenkins in one process: it answers as a real one was recorded, and runs the pipelines that the shuttle renders.
+"""A Jenkins in one process: it answers as real ones were recorded, and runs the pipelines that the shuttle renders.
 
 For demos and tests only. `EmbeddedJenkins` is the server, `run` serves until a signal.
 """

@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
-VERSION = "2.263.4"
+from shuttle.embedded.jenkins.generations import Generation
 
 
 class RefusedError(Exception):
@@ -22,13 +22,14 @@ class RefusedError(Exception):
 class Answers:
     """Responses of one server run: X-Jenkins-Session changes at each start, as there."""
 
-    def __init__(self) -> None:
+    def __init__(self, generation: Generation) -> None:
         """A new session mark."""
+        self.generation = generation
         self.session_mark = secrets.token_hex(4)
 
     @property
     def _identity(self) -> dict[str, str]:
-        return {"X-Jenkins": VERSION, "X-Jenkins-Session": self.session_mark}
+        return {"X-Jenkins": self.generation.version, "X-Jenkins-Session": self.session_mark}
 
     def json(self, value: Any) -> web.Response:
         """The API's answer: with X-Jenkins."""
@@ -44,6 +45,26 @@ class Answers:
         """An error page rendered by Jenkins (500, 405, 409, bad names …)."""
         return RefusedError(self.page(status, text, headers))
 
+    def bare(self, status: int, text: str, *, names_version: bool) -> RefusedError:
+        """An error whose page has X-Jenkins in one generation only."""
+        return self.refused(status, text) if names_version else bare(status, text)
+
+    def not_found(self) -> RefusedError:
+        """A missing job, build, item or page; never JSON."""
+        return self.bare(404, "Not Found", names_version=self.generation.not_found_names_version)
+
+    def starting(self, *, is_read: bool) -> web.Response:
+        """503 until the home directory is read."""
+        text = "Please wait while Jenkins is getting ready to work ..."
+        if self.generation.starting_post_names_version and not is_read:
+            return self.page(503, text)
+        return _html(503, text, "utf-8", {})
+
+    def unauthorized(self, user: str) -> RefusedError:
+        """401 for wrong credentials."""
+        text = f"Invalid password/token for user: {user}"
+        return bare(401, text, {"WWW-Authenticate": self.generation.challenge})
+
     def forbidden(self, user: str | None, permission: str) -> RefusedError:
         """A missing permission."""
         name = user or "anonymous"
@@ -52,18 +73,8 @@ class Answers:
 
 
 def bare(status: int, text: str, headers: Mapping[str, str] | None = None) -> RefusedError:
-    """An error of the servlet container (404, 401, a missing crumb): without X-Jenkins."""
+    """An error of the servlet container (401, a missing crumb): without X-Jenkins."""
     return RefusedError(_html(status, f"HTTP ERROR {status} {text}", "iso-8859-1", dict(headers or {})))
-
-
-def not_found() -> RefusedError:
-    """A missing job, build, item or page; never JSON."""
-    return bare(404, "Not Found")
-
-
-def starting() -> web.Response:
-    """Until the home directory is read: 503 without X-Jenkins."""
-    return _html(503, "Please wait while Jenkins is getting ready to work ...", "utf-8", {})
 
 
 def redirect(location: str) -> web.Response:
@@ -71,9 +82,9 @@ def redirect(location: str) -> web.Response:
     return web.Response(status=302, headers={"Location": location})
 
 
-def created(location: str) -> web.Response:
-    """201 with the address of the queue item."""
-    return web.Response(status=201, headers={"Location": location})
+def created(location: str, status: int = 201) -> web.Response:
+    """201 with the address of the queue item; 303 where it waited already."""
+    return web.Response(status=status, headers={"Location": location})
 
 
 def empty(status: int = 200) -> web.Response:

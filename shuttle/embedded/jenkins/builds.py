@@ -35,7 +35,7 @@ class Parameter:
 
 @dataclass(eq=False)  # one object is one build: it is a key among those that run
 class Build:
-    """`result` is None while it runs; times are seconds since 1970; `causes` are user names, None for nobody."""
+    """`result` is None while it builds; times are seconds since 1970; `causes` are user names, None for nobody."""
 
     job: "Job"
     number: int
@@ -47,6 +47,7 @@ class Build:
     duration_seconds: float = 0.0
     description: str | None = None
     is_deleted: bool = False
+    is_ghost: bool = False
     recorder: Recorder | None = field(default=None, repr=False)
     _final_bytes: int | None = field(default=None, repr=False)
 
@@ -54,6 +55,11 @@ class Build:
     def is_building(self) -> bool:
         """Whether the end is not known yet."""
         return self.result is None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether something carries the build out: a ghost says that it builds and never ends."""
+        return self.is_building and not self.is_ghost
 
     @property
     def directory(self) -> Path:
@@ -66,9 +72,19 @@ class Build:
         return self.directory / "log"
 
     @property
+    def is_logging(self) -> bool:
+        """Whether lines may still come; a moment longer than it builds."""
+        return self.recorder is not None and self.recorder.is_open
+
+    @property
+    def file_bytes(self) -> int:
+        """The size of the raw log, with an unfinished line."""
+        return self.recorder.size_bytes if self.recorder is not None else self.log_bytes
+
+    @property
     def log_bytes(self) -> int:
-        """How much of the raw log may be served: whole lines while it runs, then all of it."""
-        if self.recorder is not None and self.is_building:
+        """How much of the raw log may be served: whole lines while they come, then all of it."""
+        if self.recorder is not None and self.recorder.is_open:
             return self.recorder.visible_bytes
         if self._final_bytes is None:
             self._final_bytes = self.log_path.stat().st_size if self.log_path.exists() else 0
@@ -87,6 +103,7 @@ class Build:
             "result": self.result,
             "duration_seconds": self.duration_seconds,
             "description": self.description,
+            "is_ghost": self.is_ghost,
         }
         write_json(self.directory / "build.json", record)
 
@@ -104,6 +121,7 @@ class Build:
             record["result"],
             record["duration_seconds"],
             record["description"],
+            is_ghost=record.get("is_ghost", False),
         )
 
 

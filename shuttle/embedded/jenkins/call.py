@@ -7,8 +7,10 @@ from aiohttp import web
 
 from shuttle.embedded.jenkins.answers import Answers
 from shuttle.embedded.jenkins.controller import Controller
+from shuttle.embedded.jenkins.permissions import READ
 from shuttle.embedded.jenkins.security import Principal, Security
 from shuttle.embedded.jenkins.tree import Bean, TreeError, parse_tree, render
+from shuttle.embedded.jenkins.view import View
 
 _FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
@@ -28,6 +30,7 @@ class Call:
         self.security = security
         self.path = [unquote(part) for part in request.rel_url.raw_path.split("/") if part]
         self.base = _base(request)
+        self.view = View(self.base, answers.generation, principal.may(READ))
 
     @property
     def is_read(self) -> bool:
@@ -39,9 +42,13 @@ class Call:
         if self.request.method != "POST":
             raise self.answers.refused(405, "This URL requires POST", {"Allow": "POST"})
 
+    def location(self, path: str) -> str:
+        """`path` as this generation writes it in Location."""
+        return self.base + path if self.answers.generation.absolute_locations else path
+
     def need(self, permission: str) -> None:
-        """403 naming the permission, for a reader."""
-        if not self.principal.may_write:
+        """403 naming the permission."""
+        if not self.principal.may(permission):
             raise self.answers.forbidden(self.principal.name, permission)
 
     async def parameters(self) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable, Iterable
 from typing import Protocol
 
 
@@ -13,6 +14,22 @@ class Clock(Protocol):
 
     async def sleep(self, seconds: float) -> None:
         """Return once `seconds` of this clock have passed; at once for zero or less."""
+
+
+async def ended_within(clock: Clock, seconds: float, events: Iterable[Awaitable[object]]) -> bool:
+    """Wait for all of them, at most `seconds` of the clock; whether they ended. What did not is cancelled."""
+    tasks = [asyncio.ensure_future(event) for event in events]
+    patience = asyncio.create_task(clock.sleep(seconds))
+    pending = set(tasks)
+    try:
+        while pending and not patience.done():
+            await asyncio.wait({*pending, patience}, return_when=asyncio.FIRST_COMPLETED)
+            pending = {task for task in tasks if not task.done()}
+    finally:
+        for task in (*tasks, patience):
+            task.cancel()
+        await asyncio.gather(*tasks, patience, return_exceptions=True)
+    return not pending
 
 
 class SystemClock:

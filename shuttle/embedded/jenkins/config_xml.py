@@ -35,7 +35,7 @@ class ParameterDefinition:
     kind: str
     name: str
     default: str
-    description: str
+    description: str | None
 
     @property
     def is_secret(self) -> bool:
@@ -103,7 +103,7 @@ def _parameter(element: ElementTree.Element, seal: Seal) -> ParameterDefinition:
         kind=element.tag.rpartition(".")[2],
         name=element.findtext("name") or "",
         default=seal.unseal(default) if element.tag == _PASSWORD_TAG else default,
-        description=element.findtext("description") or "",
+        description=element.findtext("description"),
     )
 
 
@@ -118,6 +118,11 @@ def seal_defaults(root: ElementTree.Element, seal: Seal) -> None:
 def set_disabled(root: ElementTree.Element, *, disabled: bool) -> None:
     """Write the `disabled` element."""
     _child(root, "disabled").text = "true" if disabled else "false"
+
+
+def set_description(root: ElementTree.Element, text: str) -> None:
+    """Write the `description` element."""
+    _child(root, "description").text = text
 
 
 def adopt_options(root: ElementTree.Element, options: Options) -> bool:

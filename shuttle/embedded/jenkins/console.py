@@ -1,7 +1,7 @@
-"""The raw log file of a build: engine lines carry hidden notes, and readers get the text without them.
+"""The raw log file of a build: engine lines carry hidden notes, and readers get the text mostly without them.
 
-Jenkins' offsets (X-Text-Size) count the raw bytes: notes included, LF only. What is served has CRLF (progressiveText)
-or LF (consoleText) and no notes; a start inside a note therefore shows the rest of its base64.
+Jenkins' offsets (X-Text-Size) count the raw bytes: notes included, LF only. What is served has CRLF (progressiveText,
+in the newer generation with notes) or LF (consoleText); a start inside a note shows the rest of its base64.
 """
 
 import base64
@@ -24,22 +24,39 @@ def note(about: str) -> bytes:
     return _NOTE_START + b"////4" + payload + _NOTE_END
 
 
-def read_plain(path: Path, start: int, end: int, *, crlf: bool) -> Iterator[bytes]:
-    """The text between two raw offsets in pieces of about 1 MiB, notes removed, never all of it in memory."""
+def end_of_lines(path: Path, start: int, end: int, lines: int) -> int:
+    """The raw offset at which `lines` lines from `start` on end, or `end` where there are fewer."""
+    with path.open("rb") as log:
+        log.seek(start)
+        at = start
+        while at < end and (piece := log.read(min(_CHUNK_BYTES, end - at))):
+            count = piece.count(b"\n")
+            if count >= lines:
+                found = -1
+                for _ in range(lines):
+                    found = piece.index(b"\n", found + 1)
+                return at + found + 1
+            lines -= count
+            at += len(piece)
+    return end
+
+
+def read_text(path: Path, start: int, end: int, *, crlf: bool, notes: bool = False) -> Iterator[bytes]:
+    """The text between two raw offsets in pieces of about 1 MiB, without notes unless asked for."""
     carried = b""
     with path.open("rb") as log:
         log.seek(start)
         left = end - start
         while left > 0 and (piece := log.read(min(_CHUNK_BYTES, left))):
             left -= len(piece)
-            text, carried = _split(carried + piece)
-            yield _plain(text, crlf=crlf)
+            text, carried = (piece, b"") if notes else _split(carried + piece)
+            yield _text(text, crlf=crlf, notes=notes)
     if carried:
-        yield _plain(carried, crlf=crlf)
+        yield _text(carried, crlf=crlf, notes=notes)
 
 
-def _plain(raw: bytes, *, crlf: bool) -> bytes:
-    if _NOTE_START in raw:
+def _text(raw: bytes, *, crlf: bool, notes: bool) -> bytes:
+    if not notes and _NOTE_START in raw:
         raw = _NOTE.sub(b"", raw)
     return raw.replace(b"\n", b"\r\n") if crlf else raw
 

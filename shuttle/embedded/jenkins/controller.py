@@ -5,16 +5,21 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from shuttle.embedded.jenkins.builds import Build, Parameter
-from shuttle.embedded.jenkins.clock import Clock
+from shuttle.embedded.jenkins.clock import Clock, ended_within
 from shuttle.embedded.jenkins.config_xml import adopt_options
 from shuttle.embedded.jenkins.environment import build_environment, inherited
 from shuttle.embedded.jenkins.executors import Executors
+from shuttle.embedded.jenkins.generations import Generation
 from shuttle.embedded.jenkins.jobs import Folder, Job
 from shuttle.embedded.jenkins.pipeline import Options
 from shuttle.embedded.jenkins.queue import Item, Queue
-from shuttle.embedded.jenkins.runs import Run
+from shuttle.embedded.jenkins.runs import Run, finish_log
 from shuttle.embedded.jenkins.sealing import Seal
-from shuttle.embedded.jenkins.shell import Shells
+from shuttle.embedded.jenkins.shells import Shells
+from shuttle.embedded.jenkins.step_end import AgentLoss
+
+# Recorded: deleting a job whose build does not end takes this long and fails.
+DELETE_PATIENCE_SECONDS = 15.0
 
 
 class Controller:
@@ -24,11 +29,13 @@ class Controller:
         self,
         home: Path,
         *,
+        generation: Generation,
         executors: int,
         labels: Iterable[str],
         clock: Clock,
         log_poll_seconds: float,
         quiet_period_seconds: float,
+        leave_seconds: float,
         start_seconds: float,
         root_url: str | None,
         environment: Mapping[str, str] | None,
@@ -38,32 +45,44 @@ class Controller:
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._seal = Seal(home)
         self._clock = clock
+        self._generation = generation
         self._quiet_period_seconds = quiet_period_seconds
         self._root_url = root_url
         self._environment = dict(inherited() if environment is None else environment)
         self.top = Folder(None, "", home, self._seal)
-        self.queue = Queue(home, clock, self._seal, self._start, start_seconds)
-        self.executors = Executors(executors, labels, home, self.queue, clock)
-        self._shells = Shells(log_poll_seconds)
+        self.queue = Queue(
+            home, clock, self._seal, self._start, leave_seconds=leave_seconds, start_seconds=start_seconds
+        )
+        self.executors = Executors(executors, labels, home, self.queue, clock, generation=generation)
+        self._shells = Shells(log_poll_seconds, clock, whole_lines=not generation.size_counts_unserved)
         self._runs: dict[Build, Run] = {}
+        self._finishing: set[Run] = set()
+        self._next_ghosts: set[Job] = set()
 
     def load(self) -> None:
         """Read the home directory and go on with what ran and waited."""
         self.top.load()
         for job in self.top.jobs():
             for build in job.builds.values():
-                if build.is_building:
+                if build.is_running:
                     self._run(build)
+                else:
+                    finish_log(build)
         self.queue.load(self.top)
 
     async def close(self) -> None:
         """Stop following; processes of running builds go on, and the next `load` takes them up."""
         await self.queue.close()
-        await asyncio.gather(*(run.close() for run in list(self._runs.values())))
+        await asyncio.gather(*(run.close() for run in [*self._runs.values(), *self._finishing]))
         await self._shells.close()
 
-    def schedule(self, job: Job, given: Mapping[str, str], user: str | None, delay_seconds: float | None) -> Item:
-        """Queue a build; parameters that the job does not define are dropped, missing ones get their defaults."""
+    def schedule(
+        self, job: Job, given: Mapping[str, str], user: str | None, delay_seconds: float | None
+    ) -> tuple[Item, bool]:
+        """Queue a build; parameters that the job does not define are dropped, missing ones get their defaults.
+
+        Returns its item, and whether that is a new one.
+        """
         if delay_seconds is None:
             quiet = job.definition.quiet_period_seconds
             delay_seconds = self._quiet_period_seconds if quiet is None else quiet
@@ -93,15 +112,40 @@ class Controller:
         if (run := self._runs.get(build)) is not None:
             await run.kill()
 
-    def delete(self, item: Job | Folder, user: str | None) -> None:
-        """Forget a job or folder at once; its waiting items are cancelled, its running builds interrupted."""
+    def stop_executor(self, slot: int, user: str | None) -> None:
+        """Stop the build on an executor, or free one that a killed build has left taken."""
+        build = self.executors.slots[slot]
+        if build is not None and build in self._runs:
+            self.stop(build, user)
+        else:
+            self.executors.free_abandoned(slot)
+
+    async def delete(self, item: Job | Folder, user: str | None) -> bool:
+        """Delete a job or folder: its waiting items are cancelled, its running builds stopped.
+
+        The newer generation waits for the builds' end; False: they did not end in time, and nothing is deleted.
+        """
         jobs = [item] if isinstance(item, Job) else list(item.jobs())
         for job in jobs:
             self.queue.cancel_job(job)
-            for build in [build for build in self._runs if build.job is job]:
-                self.stop(build, user)
+        runs = [run for build, run in self._runs.items() if build.job in jobs]
+        for run in runs:
+            run.stop(user)
+        if self._generation.job_delete_ends_builds:
+            ends = [run.is_over.wait() for run in runs]
+            if not await ended_within(self._clock, DELETE_PATIENCE_SECONDS, ends):
+                return False
         if item.parent is not None:
             item.parent.remove(item)
+        return True
+
+    def haunt(self, job: Job) -> None:
+        """The job's next build becomes a ghost: it says that it builds, and nothing ever ends it."""
+        self._next_ghosts.add(job)
+
+    def lose_agent(self, build: Build, loss: AgentLoss) -> None:
+        """The agent of a running build is gone for good."""
+        self._runs[build].lose_agent(loss)
 
     def describe(self, build: Build, text: str) -> None:
         """Set a build's description."""
@@ -122,23 +166,31 @@ class Controller:
             causes=tuple(item.causes),
             started_at=self._clock.now(),
         )
-        self._run(build)
+        if item.job in self._next_ghosts:
+            self._next_ghosts.discard(item.job)
+            build.is_ghost = True
+            build.save(self._seal)
+        else:
+            self._run(build)
         return build
 
     def _run(self, build: Build) -> None:
-        environment = build_environment(self._environment, build, self.home, self._root_url)
+        node_name = self._generation.node_name
+        environment = build_environment(self._environment, build, self.home, self._root_url, node_name)
         self._runs[build] = Run(
             build,
             environment=environment,
             executors=self.executors,
             shells=self._shells,
             clock=self._clock,
+            generation=self._generation,
             ended=self._ended,
         )
 
     def _ended(self, run: Run, options: Options | None) -> None:
         build = run.build
         del self._runs[build]
+        self._finishing = {finishing for finishing in [*self._finishing, run] if finishing.is_finishing}
         build.save(self._seal)
         if not build.job.is_deleted:
             # Only now: a script's own disableConcurrentBuilds() does not hold back the builds of its first run.

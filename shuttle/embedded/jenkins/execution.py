@@ -1,11 +1,13 @@
 """One build's pipeline from `Start of Pipeline` to its result: agent, options, stages, parallel branches, post."""
 
 import asyncio
+import uuid
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+from shuttle.embedded.jenkins.generations import Generation
 from shuttle.embedded.jenkins.pipeline import (
     POST_CONDITIONS,
     AllOf,
@@ -18,28 +20,42 @@ from shuttle.embedded.jenkins.pipeline import (
     Step,
 )
 from shuttle.embedded.jenkins.recorder import Recorder
-from shuttle.embedded.jenkins.scopes import Scope, StepFailedError
+from shuttle.embedded.jenkins.scopes import InterruptedStepError, Scope, StepFailedError
 from shuttle.embedded.jenkins.steps import Place, Steps
 
 # hudson.model.Result, best to worst: a build never gets better.
 RESULTS = ("SUCCESS", "UNSTABLE", "FAILURE", "NOT_BUILT", "ABORTED")
+_ERROR_ID = "org.jenkinsci.plugins.workflow.actions.ErrorAction$ErrorId"
 
 
 class Agent(Protocol):
     """Gives a build its executor and workspace."""
 
-    async def acquire(self, label: str | None, scope: Scope) -> Path:
-        """Wait for an executor; the workspace to use. Interrupted through `scope`: InterruptedStepError."""
+    async def acquire(self, label: str | None, scope: Scope) -> Mapping[str, str]:
+        """Wait for an executor; what the node adds to the environment, with the WORKSPACE to use.
 
-    def release(self) -> None:
-        """Give the executor and the workspace back."""
+        Interrupted through `scope`: InterruptedStepError.
+        """
+
+    async def release(self) -> None:
+        """End what still runs there, give the executor and the workspace back."""
 
 
 class Execution:
     """Runs a compiled pipeline; run again with the same recorder it goes on where it was."""
 
-    def __init__(self, pipeline: Pipeline, recorder: Recorder, steps: Steps, agent: Agent, scope: Scope) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        recorder: Recorder,
+        steps: Steps,
+        agent: Agent,
+        scope: Scope,
+        *,
+        generation: Generation,
+    ) -> None:
         """`scope` is the whole build: interrupting it interrupts what runs."""
+        self._generation = generation
         self._pipeline = pipeline
         self._recorder = recorder
         self._steps = steps
@@ -48,16 +64,18 @@ class Execution:
         self.result = "SUCCESS"
 
     async def run(self, environment: Mapping[str, str]) -> str:
-        """The result; `environment` is what `sh` sees beside WORKSPACE."""
+        """The result; `environment` is what `sh` sees beside the node's variables."""
         self._steps.engine_line("start", "Start of Pipeline")
         self._steps.engine_line("node", "node")
         failure: StepFailedError | None = None
         try:
-            workspace = await self._agent.acquire(self._pipeline.label, self._scope)
+            added = await self._agent.acquire(self._pipeline.label, self._scope)
             try:
-                await self._on_agent(workspace, environment)
-            finally:
-                self._agent.release()
+                await self._on_agent(Path(added["WORKSPACE"]), {**environment, **added})
+            except StepFailedError:
+                await self._agent.release()
+                raise
+            await self._agent.release()
         except StepFailedError as error:
             failure = error
             self._worsen(error.result)
@@ -67,11 +85,14 @@ class Execution:
             self._recorder.line(
                 "error", failure.message if failure.result == "ABORTED" else f"ERROR: {failure.message}"
             )
+        if isinstance(failure, InterruptedStepError) and self._generation.prints_error_id:
+            error_id = self._recorder.remember("error-id", str(uuid.uuid4()))
+            self._recorder.line("error-id:line", f"{_ERROR_ID}: {error_id}")
         return self.result
 
     async def _on_agent(self, workspace: Path, environment: Mapping[str, str]) -> None:
         self._recorder.line("running-on", f"Running on Jenkins in {workspace}", linked="Jenkins")
-        place = Place("", workspace, {**environment, "WORKSPACE": str(workspace)}, self._scope)
+        place = Place("", workspace, environment, self._scope)
         self._steps.engine_line("node:open", "{")
         failure: StepFailedError | None = None
         try:
@@ -120,6 +141,8 @@ class Execution:
                 self._skip(stage, place, "earlier failure(s)")
             elif stage.when is not None and not _holds(stage.when, place.environment):
                 self._skip(stage, place, "when conditional")
+                if self._generation.prints_get_context:
+                    self._steps.engine_line(f"{place.key}:context", "getContext")
             else:
                 await self._stage_body(stage, place)
 

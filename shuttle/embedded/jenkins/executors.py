@@ -6,6 +6,7 @@ from pathlib import Path
 
 from shuttle.embedded.jenkins.builds import Build
 from shuttle.embedded.jenkins.clock import Clock
+from shuttle.embedded.jenkins.generations import Generation
 from shuttle.embedded.jenkins.queue import Item, Queue
 from shuttle.embedded.jenkins.recorder import Recorder
 from shuttle.embedded.jenkins.scopes import InterruptedStepError, Interruption, Kind, Scope
@@ -17,19 +18,21 @@ _STILL_WAITING_SECONDS = 15.0
 class Waiting:
     """A build that has no executor yet."""
 
-    def __init__(self, build: Build, label: str | None, *, is_known_label: bool) -> None:
-        """`label` is what the pipeline asks for."""
+    def __init__(self, build: Build, label: str | None, *, node: str | None, is_stuck: bool) -> None:
+        """`label` is what the pipeline asks for, `node` what is named as busy; no node has a stuck one's label."""
         self.build = build
         self.granted: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self.is_known_label = is_known_label
+        self.is_stuck = is_stuck
         self.interruption: Interruption | None = None
         self._label = label
+        self._node = node
 
     def why(self) -> str:
         """The queue's reason."""
-        if not self.is_known_label:
+        if self.is_stuck:
             return f"There are no nodes with the label \u2018{self._label}\u2019"
-        return "Waiting for next available executor"
+        on = f" on \u2018{self._node}\u2019" if self._node is not None else ""
+        return f"Waiting for next available executor{on}"
 
     def cancel(self) -> None:
         """The queue item was cancelled: the build is aborted."""
@@ -45,13 +48,17 @@ class Waiting:
 class Executors:
     """`slots[i]` is the build on executor i; a build that is resumed takes its slot even beyond the count."""
 
-    def __init__(self, count: int, labels: Iterable[str], home: Path, queue: Queue, clock: Clock) -> None:
-        """`labels`: what `agent { label '…' }` may ask for."""
+    def __init__(
+        self, count: int, labels: Iterable[str], home: Path, queue: Queue, clock: Clock, *, generation: Generation
+    ) -> None:
+        """`labels`: what `agent { label '…' }` may ask for besides the node's own name."""
         self.count = count
         self.slots: list[Build | None] = [None] * count
-        self._labels = frozenset(labels)
+        self._labels = frozenset(labels) | {generation.node_name}
+        self._busy_node = generation.node_display_name if generation.names_busy_node else None
         self._workspaces = home / "workspace"
         self._used: set[Path] = set()
+        self._abandoned: dict[int, Path] = {}
         self._queue = queue
         self._clock = clock
         self._waiting: list[Waiting] = []
@@ -59,11 +66,18 @@ class Executors:
     async def acquire(self, build: Build, label: str | None, scope: Scope, recorder: Recorder) -> tuple[int, Path]:
         """An executor and a workspace for the build, waited for in the queue when none is free."""
         known = label is None or label in self._labels
-        if known and None in self.slots[: self.count]:
-            slot = self.slots.index(None)
-            self.slots[slot] = build
-        else:
-            slot = await self._wait(Waiting(build, label, is_known_label=known), scope, recorder)
+        waiting = Waiting(build, label, node=self._busy_node, is_stuck=not known)
+        item = self._queue.wait_for_executor(waiting)
+        try:
+            if known and None in self.slots[: self.count]:
+                slot = self.slots.index(None)
+                self.slots[slot] = build
+            else:
+                slot = await self._wait(waiting, item, scope, recorder)
+            item.build = build
+        finally:
+            if item.left_at is None:
+                self._queue.leave(item)
         workspace = self._free_workspace(build)
         self._used.add(workspace)
         return slot, workspace
@@ -82,17 +96,26 @@ class Executors:
         self._used.discard(workspace)
         self._free(slot)
 
+    def abandon(self, slot: int, workspace: Path) -> None:
+        """The build ends without giving both back: they stay taken until `free_abandoned`."""
+        self._abandoned[slot] = workspace
+
+    def free_abandoned(self, slot: int) -> None:
+        """Give back what a killed build has left taken; nothing for other executors."""
+        workspace = self._abandoned.pop(slot, None)
+        if workspace is not None:
+            self.release(slot, workspace)
+
     def _free(self, slot: int) -> None:
         self.slots[slot] = None
         for waiting in self._waiting:
-            if waiting.is_known_label and not waiting.granted.done() and slot < self.count:
+            if not waiting.is_stuck and not waiting.granted.done() and slot < self.count:
                 # Taken here and now: the waiting build goes on only in the loop's next round.
                 self.slots[slot] = waiting.build
                 waiting.granted.set_result(slot)
                 return
 
-    async def _wait(self, waiting: Waiting, scope: Scope, recorder: Recorder) -> int:
-        item = self._queue.wait_for_executor(waiting)
+    async def _wait(self, waiting: Waiting, item: Item, scope: Scope, recorder: Recorder) -> int:
         self._waiting.append(waiting)
         notice = asyncio.create_task(self._say_still_waiting(item, recorder))
         try:
@@ -105,8 +128,6 @@ class Executors:
         finally:
             notice.cancel()
             self._waiting.remove(waiting)
-            if item.left_at is None:
-                self._queue.leave(item)
         if waiting.interruption is not None:
             self._free(slot)
             raise InterruptedStepError(waiting.interruption.kind)

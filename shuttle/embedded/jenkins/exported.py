@@ -1,6 +1,6 @@
 """What the JSON API shows of jobs, folders and builds, property by property as recorded.
 
-Addresses follow the request: `base` is its scheme and host. Secret parameters are shown by name only.
+Addresses follow the request. Secret parameters are shown by name only.
 """
 
 from collections.abc import Iterable
@@ -9,7 +9,9 @@ from typing import Any
 from shuttle.embedded.jenkins.builds import Build, Parameter, cause_text
 from shuttle.embedded.jenkins.controller import Controller
 from shuttle.embedded.jenkins.jobs import Folder, Job
+from shuttle.embedded.jenkins.queue import Item
 from shuttle.embedded.jenkins.tree import Bean
+from shuttle.embedded.jenkins.view import View
 
 WORKFLOW = "org.jenkinsci.plugins.workflow.job."
 _COLORS = {"SUCCESS": "blue", "UNSTABLE": "yellow", "FAILURE": "red", "ABORTED": "aborted", "NOT_BUILT": "notbuilt"}
@@ -22,39 +24,42 @@ def item_url(base: str, item: Job | Folder) -> str:
     return f"{base}/job/{item.full_name.replace('/', '/job/')}/"
 
 
-def root(controller: Controller, base: str, *, secured: bool) -> Bean:
+def root(controller: Controller, view: View, *, secured: bool) -> Bean:
     """`/api/json`."""
-    view = Bean("hudson.model.AllView", {"name": "all", "url": f"{base}/"}, brief=("name", "url"))
+    all_view = Bean("hudson.model.AllView", {"name": "all", "url": f"{view.base}/"}, brief=("name", "url"))
+    jobs = list(controller.top.items.values()) if view.may_read else []
     return Bean(
         "hudson.model.Hudson",
         {
-            "assignedLabels": [Bean(None, {"name": "master"})],
+            "assignedLabels": [Bean(None, {"name": view.generation.node_name})],
             "mode": "NORMAL",
-            "nodeDescription": "the master Jenkins node",
+            "nodeDescription": f"the {view.generation.node_name} Jenkins node",
             "nodeName": "",
             "numExecutors": controller.executors.count,
             "description": "An embedded Jenkins for demos and tests only",
-            "jobs": lambda: [item(each, base) for each in controller.top.items.values()],
+            "jobs": lambda: [item(each, controller, view) for each in jobs],
             "overallLoad": {},
-            "primaryView": view,
+            "primaryView": all_view,
             "quietingDown": controller.queue.is_quieting_down,
             "slaveAgentPort": -1,
             "unlabeledLoad": {"_class": "jenkins.model.UnlabeledLoadStatistics"},
             "url": None,
             "useCrumbs": True,
             "useSecurity": secured,
-            "views": [view],
+            "views": [all_view],
         },
         brief=("nodeName",),
     )
 
 
-def item(each: Job | Folder, base: str, url: str | None = None) -> Bean:
+def item(each: Job | Folder, controller: Controller, view: View, url: str | None = None) -> Bean:
     """`/job/<name>/api/json`; `url` is the address as it was asked for, where that differs in case."""
-    return _folder(each, base, url) if isinstance(each, Folder) else _job(each, base, url)
+    if isinstance(each, Folder):
+        return _folder(each, controller, view, url)
+    return _job(each, controller, view, url)
 
 
-def _folder(folder: Folder, base: str, url: str | None) -> Bean:
+def _folder(folder: Folder, controller: Controller, view: View, url: str | None) -> Bean:
     return Bean(
         "com.cloudbees.hudson.plugins.folder.Folder",
         {
@@ -64,21 +69,23 @@ def _folder(folder: Folder, base: str, url: str | None) -> Bean:
             "fullDisplayName": folder.full_name.replace("/", " \u00bb "),
             "fullName": folder.full_name,
             "name": folder.name,
-            "url": url or item_url(base, folder),
-            "jobs": lambda: [item(each, base) for each in folder.items.values()],
+            "url": url or item_url(view.base, folder),
+            "jobs": lambda: [item(each, controller, view) for each in folder.items.values()],
         },
         brief=("name", "url"),
     )
 
 
-def _job(job: Job, base: str, url: str | None) -> Bean:
-    own_url = url or item_url(base, job)
+def _job(job: Job, controller: Controller, view: View, url: str | None) -> Bean:
+    own_url = url or item_url(view.base, job)
+    # Recorded: an older Jenkins says that nothing of a pipeline job waits, whatever the queue holds.
+    waiting = controller.queue.of_job(job) if view.generation.shows_queue_item else None
 
     def shown(builds: Iterable[Build]) -> list[Bean]:
-        return [build(each, base) for each in builds]
+        return [build(each, view) for each in builds]
 
     def last(*results: str | None) -> Bean | None:
-        return next((build(each, base) for each in job.newest() if each.result in results), None)
+        return next((build(each, view) for each in job.newest() if each.result in results), None)
 
     return Bean(
         f"{WORKFLOW}WorkflowJob",
@@ -95,12 +102,11 @@ def _job(job: Job, base: str, url: str | None) -> Bean:
             "allBuilds": lambda: shown(job.newest()),
             "builds": lambda: shown(list(job.newest())[:_NEWEST_BUILDS]),
             "color": lambda: color(job),
-            "firstBuild": lambda: build(next(iter(job.builds.values())), base) if job.builds else None,
+            "firstBuild": lambda: build(next(iter(job.builds.values())), view) if job.builds else None,
             "healthReport": [],
-            # A pipeline job says so even while it waits (recorded): only the queue knows.
-            "inQueue": False,
+            "inQueue": waiting is not None,
             "keepDependencies": False,
-            "lastBuild": lambda: build(job.last_build, base) if job.last_build is not None else None,
+            "lastBuild": lambda: build(job.last_build, view) if job.last_build is not None else None,
             "lastCompletedBuild": lambda: last(*_COLORS),
             "lastFailedBuild": lambda: last("FAILURE"),
             "lastStableBuild": lambda: last("SUCCESS"),
@@ -109,13 +115,18 @@ def _job(job: Job, base: str, url: str | None) -> Bean:
             "lastUnsuccessfulBuild": lambda: last("UNSTABLE", "FAILURE", "ABORTED", "NOT_BUILT"),
             "nextBuildNumber": job.next_number,
             "property": lambda: _properties(job),
-            "queueItem": None,
+            "queueItem": lambda: _queue_item(waiting, controller) if waiting is not None else None,
             "concurrentBuild": job.definition.concurrent,
             "resumeBlocked": False,
         },
         brief=("name", "url", "color"),
         hidden=("allBuilds",),
     )
+
+
+def _queue_item(item: Item, controller: Controller) -> Bean:
+    shown = {"id": item.id, "why": controller.queue.why(item), "url": f"queue/item/{item.id}/"}
+    return Bean(f"hudson.model.Queue${controller.queue.kind(item)}", shown)
 
 
 def color(job: Job) -> str:
@@ -165,20 +176,27 @@ def shown_actions(parameters: Iterable[Parameter], causes: Iterable[str | None])
     return [Bean("hudson.model.ParametersAction", {"parameters": shown}), *actions] if shown else actions
 
 
-def build(each: Build, base: str) -> Bean:
+def build(each: Build, view: View) -> Bean:
     """`/job/<name>/<number>/api/json`."""
-    url = f"{item_url(base, each.job)}{each.number}/"
+    url = f"{item_url(view.base, each.job)}{each.number}/"
 
     def neighbour(step: int) -> Bean | None:
         numbers = list(each.job.builds)
         at = numbers.index(each.number) + step if each.number in numbers else -1
         if not 0 <= at < len(numbers):
             return None
-        return Bean(None, {"number": numbers[at], "url": f"{item_url(base, each.job)}{numbers[at]}/"})
+        return Bean(None, {"number": numbers[at], "url": f"{item_url(view.base, each.job)}{numbers[at]}/"})
 
     def estimated() -> int:
         seconds = each.job.estimated_seconds()
         return -1 if seconds is None else int(seconds * 1000)
+
+    def executor() -> Bean | None:
+        if not each.is_running:
+            return None
+        executable = Bean(f"{WORKFLOW}WorkflowRun", {"number": each.number, "url": url})
+        shown = {"currentExecutable": executable, "idle": False, "number": -1}
+        return Bean("hudson.model.OneOffExecutor", shown, brief=())
 
     def actions() -> list[Any]:
         interrupted = [Bean("jenkins.model.InterruptedBuildAction", {})] if each.result == "ABORTED" else []
@@ -195,7 +213,7 @@ def build(each: Build, base: str) -> Bean:
             "displayName": f"#{each.number}",
             "duration": int(each.duration_seconds * 1000),
             "estimatedDuration": estimated,
-            "executor": {"_class": "hudson.model.OneOffExecutor"} if each.is_building else None,
+            "executor": executor,
             "fullDisplayName": f"{each.job.full_name} #{each.number}",
             "id": str(each.number),
             "keepLog": False,
@@ -206,6 +224,7 @@ def build(each: Build, base: str) -> Bean:
             "url": url,
             "changeSets": [],
             "culprits": [],
+            **({"inProgress": each.is_running} if view.generation.shows_in_progress else {}),
             "nextBuild": lambda: neighbour(1),
             "previousBuild": lambda: neighbour(-1),
         },

@@ -7,81 +7,86 @@ from shuttle.embedded.jenkins.controller import Controller
 from shuttle.embedded.jenkins.exported import WORKFLOW, color, item_url, shown_actions
 from shuttle.embedded.jenkins.queue import Item
 from shuttle.embedded.jenkins.tree import Bean
+from shuttle.embedded.jenkins.view import View
 
 _PLACEHOLDER = "org.jenkinsci.plugins.workflow.support.steps.ExecutorStepExecution$PlaceholderTask"
 
 
-def queue(controller: Controller, base: str) -> Bean:
+def queue(controller: Controller, view: View) -> Bean:
     """`/queue/api/json`."""
-    items = [queue_item(controller, each, base) for each in controller.queue.waiting_items()]
+    waiting = list(controller.queue.waiting_items()) if view.may_read else []
+    items = [queue_item(controller, each, view) for each in waiting]
     return Bean("hudson.model.Queue", {"discoverableItems": [], "items": items})
 
 
-def queue_item(controller: Controller, each: Item, base: str) -> Bean:
+def queue_item(controller: Controller, each: Item, view: View) -> Bean:
     """`/queue/item/<id>/api/json`."""
-    quiet = each.left_at is None and each.job is not None and controller.queue.is_quiet(each)
-    kind = "WaitingItem" if quiet else "BlockedItem" if each.job is not None else "BuildableItem"
+    kind = controller.queue.kind(each)
     properties: dict[str, Any] = {
         "actions": shown_actions(each.parameters, each.causes) if each.job is not None else [],
-        "blocked": each.left_at is None and kind == "BlockedItem",
-        "buildable": each.left_at is None and kind == "BuildableItem",
+        "blocked": kind == "BlockedItem",
+        "buildable": kind == "BuildableItem",
         "id": each.id,
         "inQueueSince": int(each.in_queue_since * 1000),
         "params": "".join(f"\n{p.name}={'****' if p.secret else p.value}" for p in each.parameters),
-        "stuck": False,
-        "task": _task(each, base),
+        "stuck": view.generation.explains_placeholders and each.waiting is not None and each.waiting.is_stuck,
+        "task": _task(each, view),
         "url": f"queue/item/{each.id}/",
         "why": controller.queue.why(each),
     }
-    if each.left_at is not None:
-        started = each.build
-        executable = (
-            None
-            if started is None
-            else Bean(
-                f"{WORKFLOW}WorkflowRun",
-                {"number": started.number, "url": f"{item_url(base, started.job)}{started.number}/"},
-            )
-        )
-        return Bean(
-            "hudson.model.Queue$LeftItem", {**properties, "cancelled": each.is_cancelled, "executable": executable}
-        )
-    if quiet:
-        return Bean("hudson.model.Queue$WaitingItem", {**properties, "timestamp": int(each.due_at * 1000)})
-    properties["buildableStartMilliseconds"] = int(each.held_since * 1000)
-    if kind == "BuildableItem":
-        properties["pending"] = False
+    match kind:
+        case "LeftItem":
+            properties |= {"cancelled": each.is_cancelled, "executable": _executable(each, view)}
+        case "WaitingItem":
+            properties["timestamp"] = int(each.due_at * 1000)
+        case "BlockedItem":
+            properties["buildableStartMilliseconds"] = int(each.held_since * 1000)
+        case "BuildableItem":
+            properties |= {"buildableStartMilliseconds": int(each.held_since * 1000), "pending": False}
     return Bean(f"hudson.model.Queue${kind}", properties)
 
 
-def _task(each: Item, base: str) -> Bean:
-    if each.job is None:
+def _executable(each: Item, view: View) -> Bean | None:
+    started = each.build
+    if started is None:
+        return None
+    cls = f"{WORKFLOW}WorkflowRun" if each.job is not None else f"{_PLACEHOLDER}$PlaceholderExecutable"
+    return Bean(cls, {"number": started.number, "url": f"{item_url(view.base, started.job)}{started.number}/"})
+
+
+def _task(each: Item, view: View) -> Bean:
+    if each.job is not None:
+        shown = {"name": each.job.name, "url": item_url(view.base, each.job), "color": color(each.job)}
+        return Bean(f"{WORKFLOW}WorkflowJob", shown)
+    if each.waiting is None or not view.generation.explains_placeholders:
         return Bean(_PLACEHOLDER, {})
-    shown = {"name": each.job.name, "url": item_url(base, each.job), "color": color(each.job)}
-    return Bean(f"{WORKFLOW}WorkflowJob", shown)
+    build = each.waiting.build
+    name = build.job.full_name.replace("/", " \u00bb ")
+    url = f"{item_url('', build.job)}{build.number}/".removeprefix("/")
+    return Bean(_PLACEHOLDER, {"name": f"part of {name} #{build.number}", "url": url})
 
 
-def computers(controller: Controller, base: str) -> Bean:
+def computers(controller: Controller, view: View) -> Bean:
     """`/computer/api/json`."""
     busy = sum(each is not None for each in controller.executors.slots)
     totals = {"busyExecutors": busy, "displayName": "nodes", "totalExecutors": controller.executors.count}
-    return Bean("hudson.model.ComputerSet", {"computer": [computer(controller, base)], **totals})
+    return Bean("hudson.model.ComputerSet", {"computer": [computer(controller, view)], **totals})
 
 
-def computer(controller: Controller, base: str) -> Bean:
-    """`/computer/(master)/api/json`: executors, and one one-off executor for each running build."""
+def computer(controller: Controller, view: View) -> Bean:
+    """`/computer/(…)/api/json`: executors, and one one-off executor for each running build."""
 
     def executor(number: int, each: Build | None, cls: str) -> Bean:
-        url = "" if each is None else f"{item_url(base, each.job)}{each.number}/"
+        url = "" if each is None else f"{item_url(view.base, each.job)}{each.number}/"
         shown = None if each is None else Bean(cls, {"number": each.number, "url": url})
         return Bean(None, {"currentExecutable": shown, "idle": each is None, "number": number}, brief=())
 
-    running = [each for job in controller.top.jobs() for each in job.newest() if each.is_building]
+    running = [each for job in controller.top.jobs() for each in job.newest() if each.is_running]
     slots = controller.executors.slots
     return Bean(
         "hudson.model.Hudson$MasterComputer",
         {
-            "displayName": "master",
+            "displayName": view.generation.node_display_name,
             "executors": [executor(n, each, f"{_PLACEHOLDER}$PlaceholderExecutable") for n, each in enumerate(slots)],
             "idle": not any(slots),
             "numExecutors": controller.executors.count,

@@ -17,7 +17,7 @@ class BadNameError(Exception):
     """A name that Jenkins refuses; the text is what X-Error says."""
 
 
-def check_name(name: str) -> None:
+def check_name(name: str, *, refuses_trailing_dot: bool) -> None:
     """Jenkins' own rules, in its order; the doubled spaces are its curly quotes lost in the header (recorded)."""
     if not name:
         raise BadNameError("No name is specified")
@@ -28,6 +28,8 @@ def check_name(name: str) -> None:
             raise BadNameError("No control code is allowed")
         if char in _UNSAFE:
             raise BadNameError(f"{char}  is an unsafe character")
+    if refuses_trailing_dot and name.endswith("."):
+        raise BadNameError("A name cannot end with  . ")
 
 
 class Job:
@@ -87,6 +89,12 @@ class Job:
     def set_disabled(self, *, disabled: bool) -> None:
         """Stop or allow new builds."""
         config_xml.set_disabled(self.root, disabled=disabled)
+        self._set_root(self.root)
+        self.save(rewritten=True)
+
+    def describe(self, text: str) -> None:
+        """Set the description."""
+        config_xml.set_description(self.root, text)
         self._set_root(self.root)
         self.save(rewritten=True)
 

@@ -42,13 +42,24 @@ class Queue:
     """Used from the event loop only; `start` makes the build of an item that leaves."""
 
     def __init__(
-        self, home: Path, clock: Clock, seal: Seal, start: Callable[[Item], Build], start_seconds: float
+        self,
+        home: Path,
+        clock: Clock,
+        seal: Seal,
+        start: Callable[[Item], Build],
+        *,
+        leave_seconds: float,
+        start_seconds: float,
     ) -> None:
-        """`start_seconds`: how long an item has left the queue before its build is known (`executable: null`)."""
+        """`leave_seconds`: how long an item that may start still waits ("Finished waiting").
+
+        `start_seconds`: how long it has left the queue before its build is known (`executable: null`).
+        """
         self._directory = home / "queue"
         self._clock = clock
         self._seal = seal
         self._start = start
+        self._leave_seconds = leave_seconds
         self._start_seconds = start_seconds
         self._items: dict[int, Item] = {}
         self._left: dict[int, Item] = {}
@@ -56,8 +67,10 @@ class Queue:
         self._starts: set[asyncio.Task[None]] = set()
         self.is_quieting_down = False
 
-    def schedule(self, job: Job, parameters: tuple[Parameter, ...], user: str | None, delay_seconds: float) -> Item:
-        """A new item, or the waiting one of the same job with the same parameters."""
+    def schedule(
+        self, job: Job, parameters: tuple[Parameter, ...], user: str | None, delay_seconds: float
+    ) -> tuple[Item, bool]:
+        """A new item and True, or the waiting one of the same job with the same parameters and False."""
         now = self._clock.now()
         for item in self._items.values():
             if item.job is job and item.parameters == parameters:
@@ -65,12 +78,12 @@ class Queue:
                 item.due_at = min(item.due_at, now + delay_seconds)
                 self._save(item)
                 self._arm(item)
-                return item
+                return item, False
         item = Item(self.new_id(), job, parameters, [user], now, now + delay_seconds)
         self._items[item.id] = item
         self._save(item)
         self._arm(item)
-        return item
+        return item, True
 
     def wait_for_executor(self, waiting: "Waiting") -> Item:
         """The item that stands for a build without an executor."""
@@ -95,6 +108,24 @@ class Queue:
         yield from (item for item in items if item.job and item.due_at <= now)
         yield from reversed([item for item in items if item.job is None])
 
+    def of_job(self, job: Job) -> Item | None:
+        """The item that waits for the job; the oldest where there are several."""
+        return next((item for item in self._items.values() if item.job is job), None)
+
+    def kind(self, item: Item) -> str:
+        """Jenkins' class of the item, without `Queue$`."""
+        if item.left_at is not None:
+            return "LeftItem"
+        if item.job is None:
+            return "BuildableItem"
+        return "BlockedItem" if self._held_back(item) else "WaitingItem"
+
+    def _held_back(self, item: Item) -> bool:
+        if item.job is None or self.is_quiet(item):
+            return False
+        busy = item.job.starting > 0 or item.job.running() is not None
+        return self.is_quieting_down or (busy and not item.job.definition.concurrent)
+
     def find(self, number: int) -> Item | None:
         """An item that waits or left less than five minutes ago."""
         self._forget()
@@ -115,7 +146,7 @@ class Queue:
         if self.is_quieting_down:
             return "Jenkins is about to shut down"
         running = item.job.running() if item.job is not None else None
-        if running is None:
+        if running is None or not self._held_back(item):
             return "Finished waiting"
         estimated = running.job.estimated_seconds()
         left = None if estimated is None else estimated - (self._clock.now() - running.started_at)
@@ -147,11 +178,10 @@ class Queue:
     def maintain(self) -> None:
         """Start everything that may start now."""
         for item in list(self._items.values()):
-            if item.job is None or self.is_quiet(item):
+            if item.job is None or self._clock.now() < item.due_at + self._leave_seconds:
                 continue
             item.held_since = item.held_since or self._clock.now()
-            busy = item.job.starting > 0 or item.job.running() is not None
-            if self.is_quieting_down or (busy and not item.job.definition.concurrent):
+            if self._held_back(item):
                 continue
             self.leave(item)
             item.job.starting += 1
@@ -197,13 +227,13 @@ class Queue:
         if item.timer is not None:
             item.timer.cancel()
             item.timer = None
-        if self.is_quiet(item):
-            item.timer = asyncio.create_task(self._wait_quiet(item))
+        if self._clock.now() < item.due_at + self._leave_seconds:
+            item.timer = asyncio.create_task(self._wait_until_due(item))
         else:
             self.maintain()
 
-    async def _wait_quiet(self, item: Item) -> None:
-        await self._clock.sleep(item.due_at - self._clock.now())
+    async def _wait_until_due(self, item: Item) -> None:
+        await self._clock.sleep(item.due_at + self._leave_seconds - self._clock.now())
         item.timer = None
         self.maintain()
 

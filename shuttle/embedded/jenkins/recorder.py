@@ -41,6 +41,11 @@ class Recorder:
         self._log = self._journal = -1
 
     @property
+    def is_open(self) -> bool:
+        """Whether something may still be recorded."""
+        return self._log >= 0
+
+    @property
     def is_resumed(self) -> bool:
         """Whether an earlier process recorded something here."""
         return bool(self._written)
@@ -64,6 +69,11 @@ class Recorder:
             self._announce({"k": key, "value": value})
             self._values[key] = value
         return self._values[key]
+
+    def end_line(self, key: str) -> None:
+        """Put a line break after an unfinished line, once per `key`, so that what follows is a line of its own."""
+        if self.size_bytes > self.visible_bytes:
+            self.line(key, "")
 
     def copy(self, key: str, source_fd: int, *, final: bool) -> bool:
         """Append whole lines that `source_fd` has beyond the last copy (with `final` also a last partial line).

@@ -6,17 +6,15 @@ from xml.etree.ElementTree import Element
 from aiohttp import web
 
 from shuttle.embedded.jenkins import exported
-from shuttle.embedded.jenkins.answers import bare, created, empty, not_found, redirect
+from shuttle.embedded.jenkins.answers import RefusedError, bare, created, empty, redirect
 from shuttle.embedded.jenkins.call import Call
 from shuttle.embedded.jenkins.config_xml import FOLDER_TAG, ConfigError, folder_config, read
 from shuttle.embedded.jenkins.durations import parse_delay
 from shuttle.embedded.jenkins.jobs import BadNameError, Folder, Job, check_name
+from shuttle.embedded.jenkins.permissions import BUILD, CONFIGURE, CREATE, DELETE
 from shuttle.embedded.jenkins.routes_builds import answer_build, answer_delete_build, find_build
 
 _XML = {"Content-Type": "application/xml"}
-
-_CREATE, _BUILD = "hudson.model.Item.Create", "hudson.model.Item.Build"
-_CONFIGURE, _DELETE = "hudson.model.Item.Configure", "hudson.model.Item.Delete"
 
 
 async def answer_item(call: Call) -> web.StreamResponse:
@@ -24,9 +22,11 @@ async def answer_item(call: Call) -> web.StreamResponse:
     path = list(call.path)
     item: Job | Folder = call.controller.top
     while len(path) >= 2 and path[0] == "job" and isinstance(item, Folder):
-        found = item.find([path[1]])
+        found = item.find([path[1]]) if call.view.may_read else None
+        if found is None and call.request.method == "DELETE":
+            raise RefusedError(empty(404))
         if found is None:
-            raise not_found()
+            raise call.answers.not_found()
         item, path = found, path[2:]
     if isinstance(item, Folder):
         return await _answer_folder(call, item, path)
@@ -36,11 +36,11 @@ async def answer_item(call: Call) -> web.StreamResponse:
 async def _answer_folder(call: Call, folder: Folder, path: list[str]) -> web.StreamResponse:
     match path:
         case ["api", "json"]:
-            return call.json(exported.item(folder, call.base))
+            return call.json(exported.item(folder, call.controller, call.view))
         case ["createItem"]:
             return await create_item(call, folder)
         case ["config.xml"] if call.is_read:
-            call.need(_CONFIGURE)
+            call.need(CONFIGURE)
             return web.Response(body=(folder.directory / "config.xml").read_bytes(), headers=_XML)
     return await _answer_any(call, folder, path)
 
@@ -49,17 +49,19 @@ async def _answer_job(call: Call, job: Job, path: list[str]) -> web.StreamRespon
     match path:
         case ["api", "json"]:
             asked_as = call.base + call.request.rel_url.raw_path.removesuffix("/").removesuffix("api/json")
-            return call.json(exported.item(job, call.base, asked_as))
+            return call.json(exported.item(job, call.controller, call.view, asked_as))
         case ["config.xml"]:
             return await _config(call, job)
         case ["buildWithParameters"]:
             return await _build_with_parameters(call, job)
         case ["build"]:
             return await _build(call, job)
+        case ["submitDescription"]:
+            return await _describe(call, job)
         case ["disable" | "enable" as action]:
             return _set_disabled(call, job, disabled=action == "disable")
-        case [number, "doDelete"] if find_build(job, number) is not None:
-            return answer_delete_build(call, job, number)
+        case [number, "doDelete"] if (build := find_build(job, number)) is not None:
+            return answer_delete_build(call, job, build)
         case [number, *rest] if (build := find_build(job, number)) is not None:
             return await answer_build(call, build, rest)
     return await _answer_any(call, job, path)
@@ -68,23 +70,27 @@ async def _answer_job(call: Call, job: Job, path: list[str]) -> web.StreamRespon
 async def _answer_any(call: Call, item: Job | Folder, path: list[str]) -> web.StreamResponse:
     match path:
         case [] if call.request.method == "DELETE":
-            call.need(_DELETE)
-            call.controller.delete(item, call.principal.name)
+            await _delete(call, item)
             return empty(204)
         case ["doDelete"]:
             call.need_post()
-            call.need(_DELETE)
-            call.controller.delete(item, call.principal.name)
-            return redirect(f"{call.base}/")
+            await _delete(call, item)
+            return redirect(call.location("/"))
         case [] | ["configure"] if call.is_read:
             return call.answers.page(200, item.full_name)
-    raise not_found()
+    raise call.answers.not_found()
+
+
+async def _delete(call: Call, item: Job | Folder) -> None:
+    call.need(DELETE)
+    if not await call.controller.delete(item, call.principal.name):
+        raise call.answers.refused(500, "Failed to interrupt and stop the builds of the job")
 
 
 async def create_item(call: Call, folder: Folder) -> web.Response:
     """`POST createItem?name=…`: the checks in Jenkins' order; XML, a copy, or a folder by `mode`."""
     call.need_post()
-    call.need(_CREATE)
+    call.need(CREATE)
     given = await call.parameters()
     mode = given.get("mode")
     has_type = "Content-Type" in call.request.headers
@@ -94,11 +100,11 @@ async def create_item(call: Call, folder: Folder) -> web.Response:
         raise _bad(call, "Query parameter 'name' is required")
     name = given["name"].strip()
     try:
-        check_name(name)
+        check_name(name, refuses_trailing_dot=call.answers.generation.refuses_trailing_dot)
     except BadNameError as error:
         raise _bad(call, str(error)) from error
     if folder.find([name]) is not None:
-        raise _bad(call, f"A job already exists with the name  {name}")
+        raise _bad(call, f"A job already exists with the name  {name} " if call.view.may_read else "")
     if mode == "copy":
         return _copy(call, folder, name, given.get("from", ""))
     if has_type and call.request.content_type in ("application/xml", "text/xml"):
@@ -109,7 +115,7 @@ async def create_item(call: Call, folder: Folder) -> web.Response:
     if mode != FOLDER_TAG:
         raise _bad(call, f"No such item type: {mode}")
     folder.add(name, folder_config())
-    return redirect(f"{call.base}/job/{'/job/'.join(filter(None, [folder.full_name, name]))}/configure")
+    return redirect(call.location(f"{exported.item_url('', folder) if folder.name else '/'}job/{name}/configure"))
 
 
 def _bad(call: Call, error: str) -> Exception:
@@ -121,7 +127,7 @@ def _copy(call: Call, folder: Folder, name: str, source_name: str) -> web.Respon
     if not isinstance(source, Job):
         raise _bad(call, f"No such job: {source_name}")
     folder.add(name, read(source.config_text().encode()))
-    return redirect(f"{call.base}/job/{name}/configure")
+    return redirect(call.location(f"/job/{name}/configure"))
 
 
 async def _posted_config(call: Call) -> Element:
@@ -132,7 +138,7 @@ async def _posted_config(call: Call) -> Element:
 
 
 async def _config(call: Call, job: Job) -> web.Response:
-    call.need(_CONFIGURE)
+    call.need(CONFIGURE)
     if call.is_read:
         return web.Response(body=job.config_text().encode(), headers=_XML)
     call.need_post()
@@ -146,16 +152,20 @@ async def _config(call: Call, job: Job) -> web.Response:
 
 async def _build_with_parameters(call: Call, job: Job) -> web.Response:
     call.need_post()
-    call.need(_BUILD)
+    call.need(BUILD)
     given = await call.parameters()
     if not job.definition.parameters:
-        raise call.answers.refused(500, "This build is not parameterized")
+        generation = call.answers.generation
+        text = f"{job.full_name} is not parameterized"
+        raise call.answers.bare(
+            generation.not_parameterized_status, text, names_version=generation.trigger_errors_name_version
+        )
     return _schedule(call, job, given)
 
 
 async def _build(call: Call, job: Job) -> web.Response:
     call.need_post()
-    call.need(_BUILD)
+    call.need(BUILD)
     given = await call.parameters()
     if not job.definition.parameters:
         return _schedule(call, job, given)
@@ -172,17 +182,26 @@ async def _build(call: Call, job: Job) -> web.Response:
 
 def _schedule(call: Call, job: Job, given: dict[str, str]) -> web.Response:
     if job.definition.disabled:
-        raise call.answers.refused(409, f"{job.full_name} is not buildable")
+        names_version = call.answers.generation.conflict_names_version
+        raise call.answers.bare(409, f"{job.full_name} is not buildable", names_version=names_version)
     try:
         delay_seconds = parse_delay(given["delay"]) if "delay" in given else None
     except ValueError as error:
         raise call.answers.refused(500, str(error)) from error
-    item = call.controller.schedule(job, given, call.principal.name, delay_seconds)
-    return created(f"{call.base}/queue/item/{item.id}/")
+    item, is_new = call.controller.schedule(job, given, call.principal.name, delay_seconds)
+    status = 201 if is_new else call.answers.generation.equal_trigger_status
+    return created(f"{call.base}/queue/item/{item.id}/", status)
+
+
+async def _describe(call: Call, job: Job) -> web.Response:
+    call.need_post()
+    call.need(CONFIGURE)
+    job.describe((await call.parameters()).get("description", ""))
+    return redirect(call.location(exported.item_url("", job)))
 
 
 def _set_disabled(call: Call, job: Job, *, disabled: bool) -> web.Response:
     call.need_post()
-    call.need(_CONFIGURE)
+    call.need(CONFIGURE)
     job.set_disabled(disabled=disabled)
-    return redirect(exported.item_url(call.base, job))
+    return redirect(call.location(exported.item_url("", job)))

@@ -3,8 +3,9 @@
 from aiohttp import web
 
 from shuttle.embedded.jenkins import exported_queue
-from shuttle.embedded.jenkins.answers import empty, not_found
+from shuttle.embedded.jenkins.answers import empty
 from shuttle.embedded.jenkins.call import Call
+from shuttle.embedded.jenkins.permissions import CANCEL
 from shuttle.embedded.jenkins.queue import Item
 
 _NO_ITEM = "no such queue item"
@@ -14,11 +15,11 @@ async def answer_queue(call: Call, path: list[str]) -> web.StreamResponse:
     """`/queue/…`."""
     match path:
         case ["api", "json"]:
-            return call.json(exported_queue.queue(call.controller, call.base))
+            return call.json(exported_queue.queue(call.controller, call.view))
         case ["cancelItem"]:
             return await _cancel_by_id(call)
         case ["item", number, "api", "json"]:
-            return call.json(exported_queue.queue_item(call.controller, _item(call, number), call.base))
+            return call.json(exported_queue.queue_item(call.controller, _item(call, number), call.view))
         case ["item", number, "cancelQueue"]:
             call.need_post()
             return _cancel(call, _item(call, number))
@@ -26,15 +27,15 @@ async def answer_queue(call: Call, path: list[str]) -> web.StreamResponse:
             return call.answers.page(200, f"Queue item {_item(call, number).id}")
         case []:
             return call.answers.page(200, "Build queue")
-    raise not_found()
+    raise call.answers.not_found()
 
 
 def _item(call: Call, number: str) -> Item:
     if not number.isdecimal():
         raise call.answers.refused(500, f"not a number: {number}")
-    item = call.controller.queue.find(int(number))
+    item = call.controller.queue.find(int(number)) if call.view.may_read else None
     if item is None:
-        raise not_found()
+        raise call.answers.not_found()
     return item
 
 
@@ -49,7 +50,7 @@ async def _cancel_by_id(call: Call) -> web.Response:
 
 def _cancel(call: Call, item: Item) -> web.Response:
     """204; 422 without the permission and 500 for an item that has left, as recorded."""
-    if not call.principal.may_write:
+    if not call.principal.may(CANCEL):
         raise call.answers.refused(422, "the queue item cannot be cancelled by you")
     if item.left_at is not None:
         raise call.answers.refused(500, "the queue item has left the queue")

@@ -7,12 +7,12 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """A step is asked to end (stop, timeout), ended by force (term), or ended with its whole build (kill)."""
+    """A step is asked to end (stop, timeout), ended without its processes (term), or loses its agent (lost)."""
 
     STOP = "stop"
     TIMEOUT = "timeout"
     TERM = "term"
-    KILL = "kill"
+    LOST = "lost"
 
 
 @dataclass(frozen=True)

@@ -1,61 +1,82 @@
-"""Who asks: API token, password, reader or nobody; crumbs that belong to a session."""
+"""Who asks: API token, password or nobody; crumbs that belong to a session."""
 
 import base64
 import binascii
 import hmac
 import secrets
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 from aiohttp import web
 
-from shuttle.embedded.jenkins.answers import RefusedError, bare
+from shuttle.embedded.jenkins.answers import Answers, RefusedError, bare
+from shuttle.embedded.jenkins.permissions import ADMINISTRATOR, SHUTTLE_USER
 
 CRUMB_FIELD = "Jenkins-Crumb"
 
 
 @dataclass(frozen=True)
+class Account:
+    """A user: an API token, a password or both."""
+
+    name: str
+    token: str | None = field(default=None, repr=False)
+    password: str | None = field(default=None, repr=False)
+    permissions: frozenset[str] = SHUTTLE_USER
+
+
+@dataclass(frozen=True)
 class Principal:
-    """`name` is None for nobody; `needs_crumb` is False with an API token."""
+    """`name` is None for anonymous; `needs_crumb` is False with an API token."""
 
     name: str | None
-    may_write: bool
+    permissions: frozenset[str]
     needs_crumb: bool
 
     @property
     def is_anonymous(self) -> bool:
-        """Nobody, with or without rights."""
+        """Whether nobody is logged in, whatever they may do."""
         return self.name is None
+
+    def may(self, permission: str) -> bool:
+        """Whether the permission is granted."""
+        return permission in self.permissions
 
 
 class Security:
-    """Without `user` everybody may do everything, and every POST needs a crumb with its session."""
+    """Without accounts everybody may do everything, and every POST needs a crumb with its session."""
 
-    def __init__(self, user: str | None, token: str | None, password: str | None, reader_token: str | None) -> None:
-        """`reader_token`: the token of a second user, `reader`, who may only look."""
-        self.is_on = user is not None
+    def __init__(self, accounts: Iterable[Account], answers: Answers) -> None:
+        """`answers` shapes what is refused."""
         self._credentials: dict[tuple[str, str], Principal] = {}
-        if user is not None and token is not None:
-            self._credentials[user, token] = Principal(user, may_write=True, needs_crumb=False)
-        if user is not None and password is not None:
-            self._credentials[user, password] = Principal(user, may_write=True, needs_crumb=True)
-        if user is not None and reader_token is not None:
-            self._credentials["reader", reader_token] = Principal("reader", may_write=False, needs_crumb=False)
+        self._answers = answers
+        for account in accounts:
+            if account.token is not None:
+                self._add(account, account.token, needs_crumb=False)
+            if account.password is not None:
+                self._add(account, account.password, needs_crumb=True)
+        self.is_on = bool(self._credentials)
         # Sessions end with the server, as there: what they are signed with is made anew.
         self._key = secrets.token_bytes(32)
-        self._cookie_name = f"JSESSIONID.{secrets.token_hex(4)}"
+        plain = answers.generation.plain_session_cookie
+        self._cookie_name = "JSESSIONID" if plain else f"JSESSIONID.{secrets.token_hex(4)}"
+        self._cookie_attributes = "Path=/; HttpOnly; SameSite=Lax" if plain else "Path=/; HttpOnly"
+
+    def _add(self, account: Account, secret: str, *, needs_crumb: bool) -> None:
+        self._credentials[account.name, secret] = Principal(account.name, account.permissions, needs_crumb)
 
     def authenticate(self, request: web.Request) -> Principal:
         """The caller; a 401 for wrong credentials."""
         if not self.is_on:
-            return Principal(None, may_write=True, needs_crumb=True)
+            return Principal(None, ADMINISTRATOR, needs_crumb=True)
         header = request.headers.get("Authorization")
         if header is None:
-            return Principal(None, may_write=False, needs_crumb=True)
+            return Principal(None, frozenset(), needs_crumb=True)
         user, password = _basic(header)
         for (known_user, known_password), principal in self._credentials.items():
             if user == known_user and hmac.compare_digest(password.encode(), known_password.encode()):
                 return principal
-        raise bare(401, f"Invalid password/token for user: {user}", {"WWW-Authenticate": 'Basic realm="Jenkins"'})
+        raise self._answers.unauthorized(user)
 
     def check_crumb(self, request: web.Request, principal: Principal) -> None:
         """A 403 when a POST needs a crumb and has none that fits its session and user."""
@@ -77,7 +98,7 @@ class Security:
             return self._crumb(session, principal), None
         number = secrets.token_hex(16)
         session = f"{number}.{self._sign(number)}"
-        return self._crumb(session, principal), f"{self._cookie_name}={session}; Path=/; HttpOnly"
+        return self._crumb(session, principal), f"{self._cookie_name}={session}; {self._cookie_attributes}"
 
     def _session(self, request: web.Request) -> str | None:
         session = request.cookies.get(self._cookie_name, "")

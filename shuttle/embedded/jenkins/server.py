@@ -1,7 +1,6 @@
 """`shuttle jenkins`: the embedded Jenkins as an HTTP server on 127.0.0.1, for demos and tests only."""
 
 import asyncio
-import html
 import resource
 import signal
 from collections.abc import Callable, Iterable, Mapping
@@ -9,23 +8,17 @@ from pathlib import Path
 
 from aiohttp import web
 
-from shuttle.embedded.jenkins import exported, exported_queue
-from shuttle.embedded.jenkins.answers import Answers, RefusedError, not_found, redirect, starting
+from shuttle.embedded.jenkins.answers import Answers, RefusedError
 from shuttle.embedded.jenkins.call import Call
 from shuttle.embedded.jenkins.clock import Clock, SystemClock
 from shuttle.embedded.jenkins.controller import Controller
-from shuttle.embedded.jenkins.declarative import compile_pipeline
-from shuttle.embedded.jenkins.groovy_strings import ScriptError
-from shuttle.embedded.jenkins.jobs import BadNameError, check_name
-from shuttle.embedded.jenkins.routes_items import answer_item, create_item
-from shuttle.embedded.jenkins.routes_queue import answer_queue
-from shuttle.embedded.jenkins.security import CRUMB_FIELD, Security
-from shuttle.embedded.jenkins.tree import Bean
+from shuttle.embedded.jenkins.faults import Faults
+from shuttle.embedded.jenkins.generations import GENERATIONS, NEWEST
+from shuttle.embedded.jenkins.permissions import ADMINISTRATOR, OVERALL_READ, READER, SHUTTLE_USER
+from shuttle.embedded.jenkins.routes_top import NOTICE, answer
+from shuttle.embedded.jenkins.security import Account, Security
+from shuttle.embedded.jenkins.startup import Phase, Startup
 
-NOTICE = "Embedded Jenkins: for demos and tests only. It runs a small part of declarative pipelines."
-
-_ADMINISTER = "hudson.model.Hudson.Administer"
-_READ = "hudson.model.Hudson.Read"
 _MAX_BODY_BYTES = 64 << 20
 # Each running build has four files open, each poller a connection.
 _OPEN_FILES = 65536
@@ -39,57 +32,83 @@ class EmbeddedJenkins:
         home: Path,
         *,
         port: int = 0,
+        generation: str = NEWEST,
         executors: int = 2,
         user: str | None = None,
         token: str | None = None,
         password: str | None = None,
+        permissions: Iterable[str] = SHUTTLE_USER,
         reader_token: str | None = None,
-        labels: Iterable[str] = ("master", "built-in"),
+        accounts: Iterable[Account] = (),
+        labels: Iterable[str] = (),
         clock: Clock | None = None,
         log_poll_seconds: float = 0.02,
         quiet_period_seconds: float = 5.0,
+        leave_seconds: float = 0.0,
         start_seconds: float = 0.0,
         root_url: str | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        """Without `user` there is no access control and POSTs need a crumb; `reader_token` adds a user `reader`.
+        """Without any account there is no access control and POSTs need a crumb.
 
-        `start_seconds` is how long a queue item has left before its build is known (`executable: null`); `root_url` is
-        what JENKINS_URL and BUILD_URL come from, absent without it; `environment` is what `sh` inherits.
+        `generation` is one of GENERATIONS. `user` has `permissions`; `reader_token` adds a user `reader` who may only
+        look; `accounts` are further users. `labels` are what `agent { label '…' }` may ask for besides the node's own
+        names. `leave_seconds` is how long an item that may start still waits, `start_seconds` how long it has left
+        before its build is known (`executable: null`). `root_url` is what JENKINS_URL and BUILD_URL come from, absent
+        without it; `environment` is what `sh` inherits.
         """
         self.port = port
+        self.generation = GENERATIONS[generation]
         self._clock = clock or SystemClock()
-        self._security = Security(user, token, password, reader_token)
+        self._accounts = list(accounts)
+        if user is not None:
+            self._accounts.append(Account(user, token, password, frozenset(permissions)))
+        if reader_token is not None:
+            self._accounts.append(Account("reader", reader_token, permissions=READER))
+        self._answers = Answers(self.generation)
+        self._security = Security(self._accounts, self._answers)
         self._make_controller: Callable[[], Controller] = lambda: Controller(
             home.resolve(),
+            generation=self.generation,
             executors=executors,
             labels=labels,
             clock=self._clock,
             log_poll_seconds=log_poll_seconds,
             quiet_period_seconds=quiet_period_seconds,
+            leave_seconds=leave_seconds,
             start_seconds=start_seconds,
             root_url=root_url,
             environment=environment,
         )
-        self._answers = Answers()
         self._controller: Controller | None = None
         self._runner: web.AppRunner | None = None
+        self.startup = Startup()
 
     @property
     def url(self) -> str:
         """The address, without a slash at the end; valid once it listens."""
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def faults(self) -> Faults:
+        """What a test can make go wrong; only while it is loaded."""
+        if self._controller is None:
+            raise RuntimeError("the embedded Jenkins has not been started")
+        return Faults(self._controller)
+
     async def start(self) -> None:
         """Listen, read the home directory, go on with what ran."""
         await self.listen()
         self.load()
 
-    async def listen(self) -> None:
-        """Answer 503, as Jenkins does while it starts."""
+    async def listen(self, phase: Phase = Phase.STARTING) -> None:
+        """Accept connections and answer as Jenkins does while it starts: 503, or what `phase` says."""
+        self.startup.enter(phase)
         app = web.Application(client_max_size=_MAX_BODY_BYTES)
         app.router.add_route("*", "/{path:.*}", self._answer)
-        self._answers = Answers()
+        self._answers = Answers(self.generation)
+        # Sessions end with the server.
+        self._security = Security(self._accounts, self._answers)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self.port, backlog=1024)
@@ -102,9 +121,11 @@ class EmbeddedJenkins:
         controller = self._make_controller()
         controller.load()
         self._controller = controller
+        self.startup.enter(Phase.UP)
 
     async def close(self) -> None:
         """Stop listening; running scripts go on by themselves. Harmless when not started, or twice."""
+        self.startup.end()
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
@@ -113,95 +134,25 @@ class EmbeddedJenkins:
             self._controller = None
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        if self._controller is None:
-            return starting()
+        refusal = await self.startup.refusal(request, self._answers)
+        if refusal is not None or self._controller is None:
+            return refusal or self._answers.starting(is_read=True)
         try:
             principal = self._security.authenticate(request)
             call = Call(request, principal, self._controller, self._answers, self._security)
             self._admit(call)
-            return await self._route(call)
+            return await answer(call)
         except RefusedError as refused:
             return refused.response
 
     def _admit(self, call: Call) -> None:
         if not call.is_read:
             self._security.check_crumb(call.request, call.principal)
-        if self._security.is_on and call.principal.is_anonymous and call.path[:1] != ["login"]:
-            raise self._answers.forbidden(None, _READ)
-
-    async def _route(self, call: Call) -> web.StreamResponse:  # noqa: PLR0911  # one line a route
-        controller = call.controller
-        match call.path:
-            case ["job", _, *_]:
-                return await answer_item(call)
-            case ["queue", *rest]:
-                return await answer_queue(call, rest)
-            case ["api", "json"]:
-                return call.json(exported.root(controller, call.base, secured=self._security.is_on))
-            case ["createItem"]:
-                return await create_item(call, controller.top)
-            case ["computer", "api", "json"]:
-                return call.json(exported_queue.computers(controller, call.base))
-            case ["computer", "(master)", "api", "json"]:
-                return call.json(exported_queue.computer(controller, call.base))
-            case ["crumbIssuer", "api", "json"]:
-                return self._crumb(call)
-            case ["whoAmI" | "me", "api", "json"]:
-                return call.json(_who(call, call.path[0]))
-            case ["quietDown" | "cancelQuietDown" as action]:
-                call.need_post()
-                call.need(_ADMINISTER)
-                controller.quiet_down(quiet=action == "quietDown")
-                return redirect(f"{call.base}/")
-            case ["checkJobName"]:
-                return _check_job_name(call)
-            case ["pipeline-model-converter", "validate"]:
-                return await _validate(call)
-            case [] | ["login"]:
-                return self._answers.page(200, NOTICE)
-        raise not_found()
-
-    def _crumb(self, call: Call) -> web.Response:
-        crumb, cookie = self._security.issue_crumb(call.request, call.principal)
-        shown = {"crumb": crumb, "crumbRequestField": CRUMB_FIELD}
-        response = call.json(Bean("hudson.security.csrf.DefaultCrumbIssuer", shown))
-        if cookie is not None:
-            response.headers["Set-Cookie"] = cookie
-        return response
-
-
-def _who(call: Call, route: str) -> Bean:
-    name = call.principal.name or "anonymous"
-    if route == "me":
-        person = {"absoluteUrl": f"{call.base}/user/{name}", "description": None, "fullName": name, "id": name}
-        return Bean("hudson.model.User", {**person, "property": []})
-    known = not call.principal.is_anonymous
-    rights = {"anonymous": not known, "authenticated": True, "authorities": ["authenticated"] if known else []}
-    return Bean("hudson.security.WhoAmI", {**rights, "name": name})
-
-
-def _check_job_name(call: Call) -> web.Response:
-    """A fragment of a page: without X-Jenkins, as recorded."""
-    name = call.request.query.get("value", "")
-    message = ""
-    try:
-        check_name(name)
-    except BadNameError as error:
-        message = str(error)
-    if not message and call.controller.top.find([name]) is not None:
-        message = f"A job already exists with the name \u2018{name}\u2019"
-    return web.Response(text=html.escape(message), content_type="text/html")
-
-
-async def _validate(call: Call) -> web.Response:
-    """The declarative linter: 200 in both cases, the text tells."""
-    call.need_post()
-    script = (await call.parameters()).get("jenkinsfile", "")
-    try:
-        compile_pipeline(script)
-    except ScriptError as error:
-        return web.Response(text=f"Errors encountered validating Jenkinsfile:\n{error.excerpt(script)}")
-    return web.Response(text="Jenkinsfile successfully validated.\n")
+        if call.path[:1] == ["login"]:
+            return
+        if call.path[:1] == ["whoAmI"] and self.generation.anonymous_who_am_i:
+            return
+        call.need(OVERALL_READ)
 
 
 def _raise_open_files_limit() -> None:
@@ -225,11 +176,21 @@ def run(
     home: Path,
     *,
     port: int,
+    generation: str = NEWEST,
     executors: int = 2,
     user: str | None = None,
     token: str | None = None,
+    administrator: bool = False,
     announce: Callable[[str], None],
 ) -> None:
     """Serve until SIGINT or SIGTERM; `announce` gets one line with the address once requests are answered."""
-    jenkins = EmbeddedJenkins(home, port=port, executors=executors, user=user, token=token)
+    jenkins = EmbeddedJenkins(
+        home,
+        port=port,
+        generation=generation,
+        executors=executors,
+        user=user,
+        token=token,
+        permissions=ADMINISTRATOR if administrator else SHUTTLE_USER,
+    )
     asyncio.run(_serve(jenkins, announce))

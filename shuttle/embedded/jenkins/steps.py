@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import secrets
 import shutil
-import signal
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,10 +11,12 @@ from typing import Any
 
 from shuttle.embedded.jenkins.clock import Clock
 from shuttle.embedded.jenkins.durations import span
+from shuttle.embedded.jenkins.generations import Generation
 from shuttle.embedded.jenkins.pipeline import Echo, Error, Sh, Step, Timeout, Unstable, WithEnv
 from shuttle.embedded.jenkins.recorder import Recorder
 from shuttle.embedded.jenkins.scopes import InterruptedStepError, Interruption, Kind, Scope, StepFailedError
-from shuttle.embedded.jenkins.shell import Shell, Shells
+from shuttle.embedded.jenkins.shells import Shells
+from shuttle.embedded.jenkins.step_end import AgentLoss, StepEnd
 
 ENGINE = "[Pipeline]"
 
@@ -37,12 +38,14 @@ class Place:
 class Steps:
     """Runs the steps of one build."""
 
-    def __init__(self, recorder: Recorder, shells: Shells, clock: Clock) -> None:
-        """`recorder` is the build's own; `shells` and `clock` are the server's."""
+    def __init__(self, recorder: Recorder, shells: Shells, clock: Clock, generation: Generation) -> None:
+        """`recorder` is the build's own; the others are the server's."""
         self._recorder = recorder
         self._shells = shells
         self._clock = clock
+        self._generation = generation
         self.stopped_by = ""
+        self.agent_loss = AgentLoss()
         self.unstable = False
 
     def engine_line(self, key: str, text: str) -> None:
@@ -120,7 +123,7 @@ class Steps:
         if outcome is None:
             outcome = await self._run_script(step.script, place)
         if outcome["interrupted"]:
-            if outcome["status"] is not None:
+            if outcome["status"] is not None and self._generation.prints_aborted_exit_code:
                 self._recorder.line(f"{key}:status", f"script returned exit code {outcome['status']}")
             raise InterruptedStepError(Kind(outcome["interrupted"]))
         if outcome["status"] != 0:
@@ -140,37 +143,16 @@ class Steps:
             workspace=place.workspace,
             recorder=self._recorder,
         )
-        ended = asyncio.ensure_future(self._shells.ended(shell))
-        taken: list[Interruption] = []
-
-        def interrupt(interruption: Interruption) -> None:
-            taken.append(interruption)
-            self._interrupt(shell, key, interruption, len(taken))
-            if interruption.kind is Kind.TERM:
-                ended.cancel()
-
-        with place.scope.waiting(interrupt):
-            try:
-                status: int | None = await ended
-            except asyncio.CancelledError:
-                if not any(interruption.kind is Kind.TERM for interruption in taken):
-                    raise  # the server shuts down, or the build was killed: the step has no outcome yet, or never
-                status = None
-        for interruption in taken:
+        end = StepEnd(shell, key, self._shells, self._recorder, self._clock)
+        with place.scope.waiting(lambda interruption: end.interrupt(interruption, self.stopped_by, self.agent_loss)):
+            status = await end.wait()
+        for interruption in end.interruptions:
             self._recorder.remember(f"{interruption.key}:taken", value=True)
-        outcome = {"status": status, "interrupted": taken[0].kind if taken else ""}
+        kind = end.interruptions[0].kind if end.interruptions else ""
+        outcome = {"status": status, "interrupted": kind}
         self._recorder.remember(f"{key}:outcome", outcome)
         shutil.rmtree(directory, ignore_errors=True)
         return outcome
-
-    def _interrupt(self, shell: Shell, key: str, interruption: Interruption, count: int) -> None:
-        if interruption.kind in (Kind.TERM, Kind.KILL):
-            shell.signal(signal.SIGKILL)
-            return
-        self._recorder.line(f"{key}:signal:{count}", "Sending interrupt signal to process")
-        if interruption.kind is Kind.STOP:
-            self._recorder.line("stopped-by", f"Aborted by {self.stopped_by}")
-        shell.signal(signal.SIGTERM)
 
 
 def _overlaid(environment: Mapping[str, str], variables: Sequence[str]) -> Mapping[str, str]:

@@ -1,55 +1,138 @@
-"""What the pipeline on the agent calls, with the build's token and nothing else (contract, section 6)."""
+"""What a supervisor calls, and which token opens what."""
 
 import asyncio
 import base64
 import hashlib
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from tests.contract.agent_caller import Agent, agent_of, unpacked
+from shuttle.objects.names import artifact_object
+from shuttle.web import agent_results
+from tests.contract.agent_caller import SETUP_CALLS, Agent, agent_of, unpacked
 from tests.inprocess import Jenkins, Shuttle, running_shuttle
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 LIMIT_BYTES = 100_000
-REPORTED = {"id": "one", "state": "succeeded", "image": "h/o/r:1", "digest": "sha256:00", "variables": {"a": "b"}}
+IMAGE, DIGEST = "registry.example.org/team/shop:7", "sha256:" + "ab" * 32
+REPORTED = {"id": "one", "state": "succeeded", "image": IMAGE, "digest": DIGEST, "variables": {"a": "b"}}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shuttle(tmp_path_factory: pytest.TempPathFactory, jenkins: Jenkins) -> AsyncIterator[Shuttle]:
+    """Its builds wait for an agent that there is not: this module's tests play its part."""
     folder = tmp_path_factory.mktemp("agent")
-    settings = {"MAXIMUM_PARALLEL_BUILDS": "8", "SHUTTLE_MAX_ARTIFACT_BYTES": str(LIMIT_BYTES)}
-    async with running_shuttle(folder, jenkins.url, EXTRA_BUILD_ARGS='{"FROM_US": "1"}', **settings) as running:
+    settings = {"MAXIMUM_PARALLEL_BUILDS": "100", "SHUTTLE_MAX_ARTIFACT_BYTES": str(LIMIT_BYTES)}
+    settings |= {"SHUTTLE_JENKINS_AGENT_LABEL": "nowhere", "EXTRA_BUILD_ARGS": '{"FROM_US": "1"}'}
+    async with running_shuttle(folder, jenkins.url, **settings) as running:
         yield running
+
+
+async def waiting_agent(shuttle: Shuttle, path: str, **fields: Any) -> Agent:
+    """The agent of a new build that Jenkins has, and that nobody has claimed."""
+    await shuttle.submit(path, **fields)
+    await shuttle.until(path, "queued")
+    return await agent_of(shuttle, path)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def agent(shuttle: Shuttle) -> AsyncIterator[Agent]:
-    """The agent of a build that runs while this module's tests play its part."""
-    await shuttle.submit("/agents/1", "exec /bin/sleep 300", arguments={"A": "x y", "N": 1.0, "PATH": "/evil"})
-    await shuttle.until("/agents/1", "running")
-    yield await agent_of(shuttle, "/agents/1")
-    await shuttle.delete("/agents/1")
-    await shuttle.until("/agents/1")
+    """The agent of a build that runs, before users' code begins."""
+    agent = await waiting_agent(shuttle, "/agents/1", arguments={"A": "x y", "N": 1.0, "PATH": "/evil"})
+    assert (await agent.claim()).status == 200
+    yield agent
 
 
 async def names(agent: Agent) -> list[str]:
     return [entry["name"] for entry in (await agent.shuttle.get(f"{agent.path}/artifacts")).json["artifacts"]]
 
 
-async def test_claims(agent: Agent):
-    """The claim of Jenkins' build 1 came in before; the same number may ask again, another may not."""
-    assert (await agent.ask("POST", "claim", json={"number": 1})).status == 200
-    refused = await agent.ask("POST", "claim", json={"number": 2})
+async def test_a_claim_makes_the_build_run_and_is_answered_with_tokens(shuttle: Shuttle, app: str):
+    agent = await waiting_agent(shuttle, f"/{app}/1")
+    answer = await agent.claim()
+    assert answer.status == 200
+    assert set(answer.json) == {"setup_token", "run_token", "stop_grace_seconds", "console", "log_url", "log"}
+    assert answer.json["log_url"] == f"{shuttle.url}/{app}/1/logs"
+    assert answer.json["log"] == {"pause_seconds": 0.2, "max_bytes": 2 * 1024**3}
+    assert len({agent.token, agent.setup_token, agent.run_token}) == 3
+    assert (await shuttle.build(agent.path))["state"] == "running"
+
+
+async def test_another_jenkins_build_is_refused(agent: Agent):
+    refused = await agent.claim(number=2)
     assert (refused.status, refused.json["code"]) == (409, "conflict")
-    for wrong in ({}, {"number": "1"}, {"number": 0}, {"number": True}, {"number": 1.5}, {"number": 2**60}, [1], None):
-        answer = await agent.ask("POST", "claim", data=json.dumps(wrong))
-        assert (answer.status, answer.json["field"]) == (400, "number")
+
+
+async def test_one_nonce_is_answered_alike_and_another_voids_its_tokens(shuttle: Shuttle, app: str):
+    agent = await waiting_agent(shuttle, f"/{app}/1")
+    first = await agent.claim()
+    assert (await agent.claim()).json == first.json
+    second = await agent.claim(nonce="the step was begun anew".replace(" ", "-"))
+    assert second.json["run_token"] != first.json["run_token"]
+    for call, token in (("environment", "setup_token"), ("source.tar.gz", "setup_token"), ("begin", "setup_token")):
+        method = "POST" if call == "begin" else "GET"
+        assert (await agent.ask(method, call, token=first.json[token])).status == 410
+    for call in ("log?stream=main&offset=0", "report", "progress"):
+        assert (await agent.ask("POST", call, token=first.json["run_token"])).status == 410
+    assert (await agent.ask("GET", "environment")).status == 200
+
+
+async def test_from_begin_on_nothing_can_be_claimed_or_read(shuttle: Shuttle, app: str):
+    agent = await waiting_agent(shuttle, f"/{app}/1")
+    await agent.claim()
+    assert (await agent.ask("GET", "environment")).status == 200
+    assert (await agent.ask("POST", "begin")).status == 200
+    assert (await agent.ask("POST", "begin")).status == 200
+    for call in ("environment", "source.tar.gz"):
+        assert (await agent.ask("GET", call)).status == 410
+        assert (await agent.ask("GET", call, token=agent.token)).status == 401
+        assert (await agent.ask("GET", call, token=agent.run_token)).status == 401
+    assert (await agent.claim()).status == 409
+    assert (await agent.claim(nonce="another-nonce-0001")).status == 409
+
+
+async def test_a_branch_has_tokens_of_its_own_and_no_credentials_once_users_code_began(shuttle: Shuttle, app: str):
+    image = {"url": f"docker://user:registry-password@{IMAGE}"}
+    agent = await waiting_agent(shuttle, f"/{app}/1", pipeline="docker-image", destination=image)
+    await agent.begun()
+    branch = Agent(shuttle, agent.path, agent.uuid, agent.token)
+    assert (await branch.claim(branch="linux")).status == 200
+    assert branch.run_token != agent.run_token
+    assert (await branch.ask("GET", "source.tar.gz")).status == 200
+    files = await branch.files("environment")
+    assert not [name for name in files if name.endswith("config.json")]
+    assert "registry-password" not in str(files)
+    assert (await branch.push(b"one\n")).status == 200
+    assert (await branch.ask("POST", "report", json={"id": "of the branch"})).status == 200
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [
+        *[({"number": number}, "number") for number in ("1", 0, True, 1.5, 2**60, None)],
+        *[
+            ({"nonce": nonce}, "nonce")
+            for nonce in (None, "", "x" * 15, "x" * 129, "with blanks in it!", 5, ["x" * 16])
+        ],
+        *[({"branch": branch}, "branch") for branch in (None, "Upper", "a/b", "x" * 65, 5)],
+    ],
+    ids=str,
+)
+async def test_a_claim_that_is_none(agent: Agent, wrong: dict[str, object], field: str):
+    body = {"number": 1, "nonce": "nonce-of-a-test-0001"} | wrong
+    answer = await agent.ask("POST", "claim", data=json.dumps(body))
+    assert (answer.status, answer.json["field"]) == (400, field)
+
+
+async def test_a_claim_that_is_no_json(agent: Agent):
     assert (await agent.ask("POST", "claim", data=b"{")).json["code"] == "invalid_json"
+    assert (await agent.ask("POST", "claim", data=b"[1]")).json["field"] == "number"
+    assert (await agent.ask("POST", "claim", data=b" " * 5000)).status == 413
 
 
 async def test_the_source_is_one_flat_tar_gz(agent: Agent):
@@ -61,20 +144,60 @@ async def test_the_source_is_one_flat_tar_gz(agent: Agent):
 async def test_the_environment_is_plain_files(agent: Agent):
     answer = await agent.ask("GET", "environment")
     assert (answer.status, answer.headers["Cache-Control"]) == (200, "no-store")
-    files = unpacked(answer.body)
-    values = set(files.values())
+    values = set(unpacked(answer.body).values())
     assert {b"A=x y", b"N=1", b"PATH=/evil", b"FROM_US=1"} <= values
-    assert agent.token.encode() not in answer.body
-    assert agent.token.encode() not in b"".join(values)
+    for token in (agent.token, agent.setup_token, agent.run_token):
+        assert token.encode() not in b"".join(values)
 
 
-async def test_a_report_counts_once(agent: Agent):
+async def test_credentials_go_only_to_pipelines_that_pull_or_push(tmp_path: Path, jenkins: Jenkins):
+    registries = '{"registry.example.org": {"username": "operator", "password": "operators-password"}}'
+    settings = {"SHUTTLE_JENKINS_AGENT_LABEL": "nowhere", "EXTRA_DOCKER_REGISTRY_CONFIG": registries}
+    async with running_shuttle(tmp_path, jenkins.url, **settings) as shuttle:
+        script = await waiting_agent(shuttle, "/credentials/1")
+        assert not [name for name in await script.files("environment") if name.endswith("config.json")]
+        image = {"url": f"docker://{IMAGE}"}
+        pushing = await waiting_agent(shuttle, "/credentials-pushing/1", pipeline="docker-image", destination=image)
+        assert "destinations/000001/config.json" in await pushing.files("environment")
+
+
+async def test_a_report_counts_once(shuttle: Shuttle, app: str):
+    image = {"url": f"docker://{IMAGE}"}
+    agent = await waiting_agent(shuttle, f"/{app}/1", pipeline="docker-image", destination=image)
+    await agent.claim()
     first = await agent.ask("POST", "report", json=REPORTED)
     assert (first.status, first.json) == (200, {"status": "OK", "recorded": True})
-    again = await agent.ask("POST", "report", json={**REPORTED, "image": "other"})
+    again = await agent.ask("POST", "report", json={**REPORTED, "digest": "sha256:" + "cd" * 32})
     assert (again.status, again.json["recorded"]) == (200, False)
-    build = await agent.shuttle.build(agent.path)
-    assert (build["image"], build["digest"]) == ("h/o/r:1", "sha256:00")
+    build = await shuttle.build(agent.path)
+    assert (build["image"], build["digest"]) == (IMAGE, DIGEST)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"image": "registry.example.org/team/shop:8"}, "image"),
+        ({"image": "registry.example.org/team/shop"}, "image"),
+        ({"image": f"docker://{IMAGE}"}, "image"),
+        ({"image": None}, "image"),
+        ({"digest": "sha256:00"}, "digest"),
+    ],
+    ids=str,
+)
+async def test_only_what_was_to_be_pushed_can_have_been(
+    shuttle: Shuttle, app: str, changes: dict[str, str], field: str
+):
+    image = {"url": f"docker://{IMAGE}"}
+    agent = await waiting_agent(shuttle, f"/{app}/1", pipeline="docker-image", destination=image)
+    await agent.claim()
+    answer = await agent.ask("POST", "report", json=REPORTED | changes)
+    assert (answer.status, answer.json["field"]) == (400, field)
+    assert (await shuttle.build(agent.path))["image"] is None
+
+
+async def test_a_pipeline_that_does_not_push_reports_no_image(agent: Agent):
+    answer = await agent.ask("POST", "report", json=REPORTED | {"id": "image"})
+    assert (answer.status, answer.json["field"]) == (400, "image")
 
 
 @pytest.mark.parametrize(
@@ -166,7 +289,7 @@ async def test_an_artifact_again_replaces_the_first(agent: Agent):
 
 
 async def test_a_content_type_that_cannot_be_sent_back_is_not_kept(agent: Agent):
-    agent_headers = {"Authorization": f"Bearer {agent.token}"}
+    agent_headers = {"Authorization": f"Bearer {agent.run_token}"}
     for number, (sent, kept) in enumerate(
         [("text/html", "text/html"), ("\u00ff/\u00e9", "application/octet-stream"), ("", "application/octet-stream")]
     ):
@@ -185,7 +308,9 @@ async def test_an_artifact_too_large_or_cut_is_not_recorded(agent: Agent):
     assert (await agent.ask("PUT", "artifacts/larger", data=b"x" * (LIMIT_BYTES + 1))).status == 413
     assert (await agent.ask("PUT", "artifacts/endless", data=endless())).status == 413
     reader, writer = await asyncio.open_connection("127.0.0.1", agent.shuttle.port)
-    head = f"PUT /-/builds/{agent.uuid}/artifacts/cut HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {agent.token}\r\n"
+    head = (
+        f"PUT /-/builds/{agent.uuid}/artifacts/cut HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {agent.run_token}\r\n"
+    )
     writer.write(f"{head}Content-Length: 10\r\n\r\nhalf".encode())
     writer.write_eof()
     await reader.read()
@@ -194,72 +319,161 @@ async def test_an_artifact_too_large_or_cut_is_not_recorded(agent: Agent):
 
 
 CALLS: list[tuple[str, str, dict[str, Any]]] = [
-    ("POST", "claim", {"json": {"number": 1}}),
+    ("POST", "claim", {"json": {"number": 1, "nonce": "nonce-of-a-test-0001"}}),
     ("GET", "source.tar.gz", {}),
     ("GET", "environment", {}),
+    ("POST", "begin", {}),
+    ("POST", "log?stream=main&offset=0", {"data": b"late"}),
+    ("POST", "progress", {"json": {"id": "late", "stage": "build", "event": "begin"}}),
     ("POST", "report", {"json": {"id": "late"}}),
     ("PUT", "artifacts/late", {"data": b"x"}),
 ]
 
 
-async def test_the_token_opens_this_build_only(agent: Agent, shuttle: Shuttle, app: str):
-    await shuttle.submit(f"/{app}-other/1", "sleep 30")
-    other = await agent_of(shuttle, f"/{app}-other/1")
-    assert other.token != agent.token
+async def test_each_token_opens_its_own_calls_of_its_own_build(agent: Agent, shuttle: Shuttle, app: str):
+    other = await waiting_agent(shuttle, f"/{app}-other/1")
+    await other.claim()
+    mine = {agent.token, agent.setup_token, agent.run_token}
+    others = {other.token, other.setup_token, other.run_token, "", "x"}
     for method, what, sent in CALLS:
-        for wrong in (other.token, "", "x", agent.token + "x", agent.token[:-1]):
+        right = agent.token if what == "claim" else agent.setup_token if what in SETUP_CALLS else agent.run_token
+        for wrong in (others | mine | {right + "x", right[:-1]}) - {right}:
             answer = await agent.ask(method, what, token=wrong, **sent)
             assert (answer.status, answer.json["code"]) == (401, "unauthorized")
-        assert (
-            await Agent(shuttle, "", "0a7f4f0e-0000-4000-8000-0", agent.token).ask(method, what, **sent)
-        ).status == 401
-    for path in (agent.path, "/-/builds", f"{agent.path}/logs"):  # without tokens, reading is anybody's
-        assert (await shuttle.get(path, headers={"Authorization": f"Bearer {agent.token}"})).status == 200
-    await shuttle.delete(f"/{app}-other/1")
+        unknown = Agent(shuttle, "", "0a7f4f0e-0000-4000-8000-0", right, right, right)
+        assert (await unknown.ask(method, what, **sent)).status == 401
 
 
 async def test_the_token_in_the_url_is_not_one(agent: Agent):
-    path = f"/-/builds/{agent.uuid}/environment?token={agent.token}&Authorization=Bearer%20{agent.token}"
+    path = f"/-/builds/{agent.uuid}/environment?token={agent.setup_token}&Authorization=Bearer%20{agent.setup_token}"
     assert (await agent.shuttle.get(path)).status == 401
 
 
-async def test_the_token_is_invalid_after_the_end(shuttle: Shuttle, app: str):
-    await shuttle.submit(f"/{app}/1")
-    agent = await agent_of(shuttle, f"/{app}/1")
-    ended = await shuttle.until(f"/{app}/1")
+async def test_nothing_is_taken_after_the_end(shuttle: Shuttle, app: str):
+    agent = await (await waiting_agent(shuttle, f"/{app}/1")).begun()
+    await agent.end()
+    ended = await shuttle.until(agent.path)
     for method, what, sent in CALLS:
-        assert (await agent.ask(method, what, **sent)).status == 401
-    assert await shuttle.build(f"/{app}/1") == ended
+        answer = await agent.ask(method, what, **sent)
+        if what.startswith("log"):  # what a supervisor that does not know yet must be told
+            assert (answer.status, answer.headers["Shuttle-Stop"]) == (200, "over")
+            assert answer.headers["Shuttle-Log-Offset"] == "4"
+        else:
+            assert answer.status == 410
+    assert await shuttle.build(agent.path) == ended
+
+
+async def test_a_call_that_began_before_the_end_changes_nothing_behind_it(shuttle: Shuttle, app: str):
+    agent = await (await waiting_agent(shuttle, f"/{app}/1")).begun()
+    over = asyncio.Event()
+
+    async def slow(body: bytes) -> AsyncIterator[bytes]:
+        yield body[:1]
+        await over.wait()
+        yield body[1:]
+
+    report = {"id": "late", "state": "failed", "reason": "late", "message": "Late.", "variables": {"late": "1"}}
+    progress = {"id": "late", "stage": "late", "event": "begin"}
+    async with asyncio.TaskGroup() as tasks:
+        calls = [
+            tasks.create_task(agent.ask(method, what, data=slow(body)))
+            for method, what, body in (
+                ("PUT", "artifacts/late", b"late"),
+                ("POST", "report", json.dumps(report).encode()),
+                ("POST", "progress", json.dumps(progress).encode()),
+            )
+        ]
+        await asyncio.sleep(0.1)
+        assert (await agent.end()).status == 200
+        before = await shuttle.until(agent.path)
+        over.set()
+    assert [call.result().status for call in calls] == [410] * 3
+    assert await shuttle.build(agent.path) == before
+    assert await shuttle.ports.objects.head(artifact_object(agent.uuid, "late")) is None
+
+
+async def test_a_build_reports_no_more_than_its_share(shuttle: Shuttle, app: str):
+    agent = await (await waiting_agent(shuttle, f"/{app}/1")).begun()
+    answers = [await agent.ask("POST", "report", json={"id": f"{number}"}) for number in range(102)]
+    assert [answer.status for answer in answers] == [200] * 100 + [409] * 2
+    again = await agent.ask("POST", "report", json={"id": "99"})
+    assert (again.status, again.json["recorded"]) == (200, False)
+
+
+async def test_a_file_that_is_one_too_many_is_not_kept(shuttle: Shuttle, app: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(agent_results, "_MOST_ARTIFACTS", 1)
+    agent = await (await waiting_agent(shuttle, f"/{app}/1")).begun()
+    statuses = [(await agent.ask("PUT", f"artifacts/{name}", data=b"x")).status for name in ("one", "two", "one")]
+    assert statuses == [200, 409, 200]
+    assert await shuttle.ports.objects.head(artifact_object(agent.uuid, "two")) is None
 
 
 async def test_a_stopped_build_cannot_be_claimed(idle: Shuttle, app: str):
     """Neither one that Jenkins was never asked to run."""
     await idle.submit(f"/{app}/1")
     agent = await agent_of(idle, f"/{app}/1")
-    assert (await agent.ask("POST", "claim", json={"number": 1})).status == 409
+    assert (await agent.claim()).status == 409
     await idle.delete(f"/{app}/1")
-    assert (await agent.ask("POST", "claim", json={"number": 1})).status == 401
+    assert (await agent.claim()).status == 410
+
+
+async def test_the_progress_of_stages_is_shown(shuttle: Shuttle, app: str):
+    agent = await (await waiting_agent(shuttle, f"/{app}/1")).begun()
+    for told in (
+        {"id": "1", "stage": "fetch", "event": "begin"},
+        {"id": "2", "stage": "fetch", "event": "end", "code": 0, "status": "succeeded"},
+        {"id": "3", "stage": "build", "event": "begin"},
+    ):
+        for recorded in (True, False):
+            answer = await agent.ask("POST", "progress", json=told)
+            assert (answer.status, answer.json["recorded"]) == (200, recorded)
+    fetch, build = (await shuttle.build(agent.path))["stages"]
+    assert (fetch["stage"], fetch["code"], fetch["status"]) == ("fetch", 0, "succeeded")
+    assert fetch["began_at"] <= fetch["ended_at"] <= build["began_at"]
+    assert (build["stage"], build["ended_at"], build["branch"]) == ("build", None, None)
+
+
+@pytest.mark.parametrize(
+    ("told", "field"),
+    [
+        ({"id": ""}, "id"),
+        ({"stage": ""}, "stage"),
+        ({"stage": "x" * 65}, "stage"),
+        ({"event": "middle"}, "event"),
+        ({"code": "zero"}, "code"),
+        ({"code": 2**40}, "code"),
+        ({"status": "x" * 201}, "status"),
+    ],
+    ids=str,
+)
+async def test_progress_that_is_none(agent: Agent, told: dict[str, object], field: str):
+    answer = await agent.ask("POST", "progress", json={"id": "1", "stage": "s", "event": "end"} | told)
+    assert (answer.status, answer.json["field"]) == (400, field)
 
 
 async def test_the_first_reason_stays_and_explains_the_failure(shuttle: Shuttle, app: str):
     secret = "hidden-value-123"
     body = {"arguments": {"S": secret}, "secret_arguments": ["S"]}
-    await shuttle.submit(f"/{app}/1", "echo begun; sleep 0.3; exit 1", **body)
-    await shuttle.until(f"/{app}/1", "running")
-    agent = await agent_of(shuttle, f"/{app}/1")
+    agent = await (await waiting_agent(shuttle, f"/{app}/1", **body)).begun()
     encoded = base64.b64encode(secret.encode()).decode()
     for number, reason in enumerate(("registry_refused", "second")):
         message = f"It said:\n {secret} {encoded}\x1b[31m"
         await agent.ask("POST", "report", json={"id": f"r{number}", "reason": reason, "message": message})
-    build = await shuttle.until(f"/{app}/1")
+    await agent.end(1, b"begun\n")
+    build = await shuttle.until(agent.path)
     assert (build["state"], build["reason"]) == ("failed", "registry_refused")
     assert build["message"].startswith("It said: [secret] [secret]")
-    log = (await shuttle.whole_log(f"/{app}/1")).decode()
-    assert log.splitlines()[-1] == f"-----> {build['message']}"
+    log = (await shuttle.whole_log(agent.path)).decode()
+    assert log.splitlines()[-2:] == ["begun", f"-----> {build['message']}"]
     assert secret not in log + str(build)
 
 
-async def test_what_the_users_process_sees(shuttle: Shuttle, app: str):
+async def test_what_the_users_process_sees(tmp_path: Path, jenkins: Jenkins, app: str):
+    async with running_shuttle(tmp_path, jenkins.url, EXTRA_BUILD_ARGS='{"FROM_US": "1"}') as shuttle:
+        await sees(shuttle, app)
+
+
+async def sees(shuttle: Shuttle, app: str) -> None:
     body = {"arguments": {"MINE": "x'y", "CI": "mine"}, "secret_arguments": ["MINE"]}
     await shuttle.submit(f"/{app}/a%20b", "mkdir dist; env -0 > dist/env", **body)
     await shuttle.until(f"/{app}/a%20b")
@@ -286,6 +500,14 @@ async def test_what_the_users_process_sees(shuttle: Shuttle, app: str):
             "PWD",
             "OLDPWD",
             "SHLVL",
+            "SHUTTLE_RUN",
         ),
         "_",
     }
+
+
+@pytest.mark.parametrize(("method", "call", "allowed"), [("GET", "claim", "POST"), ("DELETE", "log", "POST")])
+async def test_other_methods_of_an_agents_call_are_405(agent: Agent, method: str, call: str, allowed: str):
+    answer = await agent.ask(method, call)
+    assert (answer.status, answer.headers["Allow"]) == (405, allowed)
+    assert (await agent.ask("GET", "nothing")).status == 404

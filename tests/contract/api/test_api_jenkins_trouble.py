@@ -134,28 +134,14 @@ async def test_a_call_that_hangs_holds_up_no_build_that_has_claimed(tmp_path: Pa
     assert (tmp_path / "ran").read_text() == "ran\n"
 
 
-@pytest.mark.parametrize("size_bytes", [None, 0])
-async def test_a_log_is_over_only_when_its_build_is(tmp_path: Path, size_bytes: int | None):
-    """In mid-build the header that promises more is missing, once with the size as it is and once with none."""
-    told = asyncio.Event()
-    go = tmp_path / "go"
-
-    def fault(request: web.Request) -> Any:
-        if "progressiveText" not in request.path or request.query["start"] == "0" or told.is_set():
-            return None
-        told.set()
-        size = request.query["start"] if size_bytes is None else str(size_bytes)
-        return web.Response(headers={"X-Text-Size": size})
-
+async def test_a_stop_reaches_the_supervisor_while_jenkins_is_down(tmp_path: Path):
     async with running_jenkins(tmp_path) as jenkins, running_shuttle(tmp_path, jenkins.url) as shuttle:
-        jenkins.fault = fault
-        await shuttle.submit("/app/1", f"echo begun; until [ -e {go} ]; do sleep 0.02; done; echo done")
-        async with asyncio.timeout(20):
-            await told.wait()
-        go.touch()
-        build = await shuttle.until("/app/1")
-        assert build["state"] == "succeeded"
-        assert b"begun\ndone\n" in await shuttle.whole_log("/app/1")
+        await shuttle.submit("/app/1", "while :; do echo tick; sleep 0.1; done")
+        await shuttle.until("/app/1", "running")
+        await jenkins.stop()
+        assert (await shuttle.delete("/app/1")).status == 200
+        assert (await shuttle.until("/app/1"))["state"] == "stopped"
+        await jenkins.start()
 
 
 async def test_a_stop_is_recorded_while_jenkins_is_down_and_carried_out_when_it_is_back(tmp_path: Path):

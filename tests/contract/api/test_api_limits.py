@@ -17,7 +17,7 @@ SCRIPT = script_request()
 
 @pytest.fixture
 async def small(tmp_path) -> AsyncIterator[Shuttle]:
-    """Takes 4 KiB a body and two waiting builds; its Jenkins is down, so every build waits."""
+    """Takes 4 KiB a body and two waiting builds. Its Jenkins is down and its only slot is taken: every build waits."""
     settings = {
         "SHUTTLE_MAX_BODY_BYTES": str(LIMIT_BYTES),
         "SHUTTLE_QUEUE_LIMIT": "2",
@@ -26,6 +26,8 @@ async def small(tmp_path) -> AsyncIterator[Shuttle]:
     }
     async with running_shuttle(tmp_path, **settings) as shuttle:
         shuttle.headers = CONTROLLER
+        await shuttle.submit("/busy/1")
+        await shuttle.until_shown("/busy/1", lambda build: "Jenkins" in str(build["waiting_for"]))
         yield shuttle
 
 
@@ -109,7 +111,7 @@ async def test_429_when_enough_builds_wait_and_repeats_are_still_answered(small:
     assert (await small.get("/q/3")).status == 404
     # Nothing of the refused request's source is kept either.
     kept = {path.name[:36] for path in (small.data / "objects").iterdir() if path.name.endswith("type")}
-    assert len(kept) == 2
+    assert len(kept) == 3, "that of the build with the slot, and those of two that wait"
     assert (await small.delete("/q/2")).status == 200
     assert (await small.post("/q/3", SCRIPT)).status == 200
 

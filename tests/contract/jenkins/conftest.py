@@ -7,6 +7,7 @@ import pytest
 
 from shuttle.jenkins import Jenkins
 from shuttle.jenkins.client import JenkinsClient
+from tests.contract.jenkins.exchanges import FILES
 from tests.contract.jenkins.replay import Replay
 from tests.contract.jenkins.servers import REAL_URL, ServerUnderTest, embedded_server, real_server
 
@@ -18,13 +19,22 @@ NEEDS = {
     "token": "needs an API token in JENKINS_URL",
     "open": "needs a Jenkins without access control",
     "restart": "needs to restart Jenkins",
+    "matrix": "needs the users of the newer recording",
     "alone": "needs a Jenkins that nobody else uses",
 }
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs(*what): what the server under test must offer")
-    config.addinivalue_line("markers", "covers(*ids): the recorded exchanges that a scenario replays")
+    config.addinivalue_line("markers", "covers(*ids, generation): the recorded exchanges that a scenario replays")
+    config.addinivalue_line("markers", "embedded(**options): how the embedded Jenkins is started")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A scenario runs against the generation that was recorded, every other test against both."""
+    if "server" in metafunc.fixturenames:
+        recorded = [mark.kwargs["generation"] for mark in metafunc.definition.iter_markers("covers")]
+        metafunc.parametrize("generation", recorded or list(FILES))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -35,15 +45,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
-async def server(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[ServerUnderTest]:
-    """The Jenkins under test, with the user `admin` unless the test needs an open one."""
+async def server(request: pytest.FixtureRequest, tmp_path: Path, generation: str) -> AsyncIterator[ServerUnderTest]:
+    """The Jenkins under test, with its users unless the test needs an open one."""
     needs = {what for mark in request.node.iter_markers("needs") for what in mark.args}
     assert needs <= NEEDS.keys()
     if not REAL_URL:
-        async with embedded_server(tmp_path / "jenkins", secured="open" not in needs) as server:
+        options = {name: value for mark in request.node.iter_markers("embedded") for name, value in mark.kwargs.items()}
+        options |= {"secured": "open" not in needs, "is_recorded": bool(list(request.node.iter_markers("covers")))}
+        async with embedded_server(tmp_path / "jenkins", generation, **options) as server:
             yield server
         return
     async with real_server() as server:
+        if server.generation != generation:
+            pytest.skip(f"needs a Jenkins like {generation}")
         offered = set(server.credentials) or {"open"}
         if os.environ.get("JENKINS_ALONE") == "1":
             offered.add("alone")

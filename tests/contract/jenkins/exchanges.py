@@ -1,4 +1,4 @@
-"""The recorded exchanges of a real Jenkins, by their short ids (`C-build-012`)."""
+"""The recorded exchanges of two real Jenkins, by generation and short id (`C-build-012`)."""
 
 import json
 import re
@@ -7,12 +7,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-RECORDING = Path(__file__).parents[2] / "recordings" / "exchanges.jsonl"
-_ID = re.compile(r"[A-Z]-[a-z0-9]+(?:-unpolled)?-[0-9]{3}")
+RECORDINGS = Path(__file__).parents[2] / "recordings"
+FILES = {"2.263": "exchanges.jsonl", "2.568": "exchanges-2568.jsonl"}
+_ID = re.compile(r"[A-Z]-[a-z0-9]+(?:-[a-z]+)?-[0-9]{3}")
+# Of the newer recording: `Basic <user:what secret>`.
+_WHOSE = re.compile(r"<([a-z-]+):([A-Z_]+)>")
 
 
 @dataclass(frozen=True)
 class Exchange:
+    generation: str
     id: str
     name: str
     notes: str
@@ -28,10 +32,16 @@ class Exchange:
 
     @property
     def authorization(self) -> str:
-        """Whose credentials: `token`, `password`, `reader`, `nobody`, or the user:password written in the note."""
+        """Whose credentials: `token`, `password`, `reader`, `nobody`, or user:password."""
         header = self.headers.get("Authorization")
         if header is None:
             return "nobody"
+        if self.generation == "2.568":
+            found = _WHOSE.search(header)
+            assert found is not None, header
+            user, secret = found.groups()
+            by_token = {"shuttle": "token"}.get(user, user)
+            return {"API_TOKEN": by_token, "PASSWORD": "password", "WRONG": f"{user}:wrong"}[secret]
         if "API_TOKEN" in header:
             return "token"
         if "<password>" in self.notes:
@@ -40,18 +50,21 @@ class Exchange:
 
 
 @cache
-def exchanges() -> dict[str, Exchange]:
+def exchanges(generation: str = "2.263") -> dict[str, Exchange]:
     """All of them, in the order they were recorded."""
-    lines = RECORDING.read_text(encoding="utf-8").splitlines()
-    return {exchange.id: exchange for exchange in map(_exchange, map(json.loads, lines))}
+    # The newer recording leaves the port out of addresses.
+    text = (RECORDINGS / FILES[generation]).read_text(encoding="utf-8").replace("127.0.0.1:PORT", "127.0.0.1:18080")
+    found = [_exchange(generation, json.loads(line)) for line in text.splitlines()]
+    return {exchange.id: exchange for exchange in found}
 
 
-def _exchange(line: dict[str, Any]) -> Exchange:
+def _exchange(generation: str, line: dict[str, Any]) -> Exchange:
     request, response = line["request"], line["response"]
     found = _ID.match(line["name"])
     assert found is not None, line["name"]
     headers = {name.lower(): value for name, value in response["headers"]}
     return Exchange(
+        generation,
         found[0],
         line["name"],
         " ".join(line["notes"]),

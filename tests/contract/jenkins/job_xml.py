@@ -43,3 +43,28 @@ def job_xml(
         f"<script>{escape(script or step(sh(TICKS)))}</script><sandbox>true</sandbox></definition><triggers/>"
         f"{'' if quiet is None else f'<quietPeriod>{quiet}</quietPeriod>'}<disabled>false</disabled></flow-definition>"
     )
+
+
+def shuttle_xml(
+    script: str = "echo up; sleep 60", *, label: str = "", parameters: bool = True, serial: bool = False
+) -> str:
+    """A job as those of the newer recording are: a marker and a password as parameters, a script that is not traced."""
+    one_at_a_time = (
+        "<org.jenkinsci.plugins.workflow.job.properties.DisableConcurrentBuildsJobProperty/>" if serial else ""
+    )
+    definitions = (
+        "<hudson.model.ParametersDefinitionProperty><parameterDefinitions>"
+        "<hudson.model.StringParameterDefinition><name>BUILD_UUID</name></hudson.model.StringParameterDefinition>"
+        "<hudson.model.PasswordParameterDefinition><name>SHUTTLE_TOKEN</name></hudson.model.PasswordParameterDefinition>"
+        "</parameterDefinitions></hudson.model.ParametersDefinitionProperty>"
+    )
+    pipeline = step(sh(f"#!/bin/sh\n{script}").replace("\n", "\\n"))
+    if label:
+        pipeline = pipeline.replace("agent any", f"agent {{\n    label '{label}'\n  }}")
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?>\n<flow-definition><description>managed by build shuttle</description>'
+        f"<properties>{one_at_a_time}{definitions if parameters else ''}</properties>"
+        '<definition class="org.jenkinsci.plugins.workflow.cps.CpsFlowDefinition">'
+        f"<script>{escape(pipeline)}</script><sandbox>true</sandbox></definition>"
+        "<disabled>false</disabled></flow-definition>"
+    )

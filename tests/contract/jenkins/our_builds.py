@@ -53,6 +53,5 @@ async def ended(server: ServerUnderTest, jenkins: Jenkins, job: str, number: int
     return await jenkins.build(job, number)
 
 
-async def text(jenkins: Jenkins, job: str, number: int, start: int = 0) -> bytes:
-    async with jenkins.log(job, number, start) as response:
-        return b"".join([chunk async for chunk in response.chunks])
+async def text(jenkins: Jenkins, job: str, number: int) -> bytes:
+    return await jenkins.console_tail(job, number)

@@ -34,7 +34,7 @@ class Replay:
         ignoring: frozenset[str] = frozenset(),
     ) -> Answer:
         """Send the recorded request, with these parts replaced, and compare; `ignoring` names JSON keys."""
-        recorded = exchanges()[exchange]
+        recorded = exchanges(self.server.generation)[exchange]
         answer = await self._send(recorded, query, recorded.body if body is None else body, headers or {})
         self.replayed.append(exchange)
         comparison = Comparison(self.server.url, self.server.prefix, self.matches, ignoring)
@@ -47,7 +47,7 @@ class Replay:
         self, method: str, path_qs: str, *, data: str | bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> Answer:
         """A request beside the recording, as the user with the token; its path is taken as it is."""
-        return await self._request(method, path_qs, data, {**self._authorization("token"), **(headers or {})})
+        return await self._request(method, path_qs, data, {**self.authorization("token"), **(headers or {})})
 
     def job(self, name: str) -> str:
         """The name here of a recorded job."""
@@ -56,7 +56,7 @@ class Replay:
     async def _send(self, recorded: Exchange, query: str | None, body: str, headers: Mapping[str, str]) -> Answer:
         # `<…>` stands where the recording left a secret out: the scenario says what is sent there.
         sent = {name: value for name, value in recorded.headers.items() if name != "Authorization" and "<" not in value}
-        sent |= self._authorization(recorded.authorization) | dict(headers)
+        sent |= self.authorization(recorded.authorization) | dict(headers)
         query = self._query_here(recorded.query if query is None else query)
         target = self._path_here(recorded.path) + (f"?{query}" if query else "")
         return await self._request(recorded.method, target, body or None, sent)
@@ -70,7 +70,8 @@ class Replay:
         ) as response:
             return Answer(response.status, response.headers, await response.read())
 
-    def _authorization(self, whose: str) -> dict[str, str]:
+    def authorization(self, whose: str) -> dict[str, str]:
+        """The header of a user, or of `token`, `password` or user:password."""
         if whose == "nobody" or (whose == "token" and not self.server.credentials):
             return {}
         user, password = self.server.credentials[whose] if ":" not in whose else tuple(whose.split(":", 1))

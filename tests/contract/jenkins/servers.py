@@ -8,10 +8,12 @@ a test may fill its executors and quiet it down); scenarios that need more are l
 import asyncio
 import os
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import aiohttp
@@ -19,8 +21,33 @@ from yarl import URL
 
 from shuttle.embedded.jenkins import EmbeddedJenkins
 from shuttle.embedded.jenkins.clock import ManualClock
+from shuttle.embedded.jenkins.permissions import (
+    ADMINISTRATOR,
+    BUILD,
+    CANCEL,
+    CONFIGURE,
+    CREATE,
+    DELETE,
+    OVERALL_READ,
+    READ,
+    READER,
+    SHUTTLE_USER,
+    UPDATE_BUILD,
+)
+from shuttle.embedded.jenkins.security import Account
 
-TOKEN, PASSWORD, READER_TOKEN = "11f0token", "pass-word", "22f0token"
+TOKEN, PASSWORD = "11f0token", "pass-word"
+# Of the newer recording: its user `shuttle`, and users who lack one permission of that one's.
+RECORDED_USER = SHUTTLE_USER - {UPDATE_BUILD}
+WITHOUT = {
+    "no-read": OVERALL_READ,
+    "no-iread": READ,
+    "no-create": CREATE,
+    "no-configure": CONFIGURE,
+    "no-build": BUILD,
+    "no-cancel": CANCEL,
+    "no-delete": DELETE,
+}
 REAL_URL = os.environ.get("JENKINS_URL", "")
 
 
@@ -29,6 +56,7 @@ class ServerUnderTest:
     """`prefix` begins the name of every job that a test makes, so that a shared Jenkins stays as it was."""
 
     url: str
+    generation: str
     credentials: dict[str, tuple[str, str]]
     embedded: EmbeddedJenkins | None = None
     clock: ManualClock | None = None
@@ -64,14 +92,36 @@ class ServerUnderTest:
         self.embedded.load()
 
 
+def accounts(generation: str, *, is_recorded: bool) -> list[Account]:
+    """The users of the recording; a test that replays nothing has a user with every permission."""
+    newer = generation == "2.568"
+    user = "shuttle" if newer else "admin"
+    permissions = RECORDED_USER if newer and is_recorded else ADMINISTRATOR
+    found = [
+        Account(user, TOKEN, PASSWORD, permissions),
+        Account("reader", "token-of-reader", permissions=READER),
+    ]
+    if newer:
+        found.append(Account("admin", "token-of-admin", permissions=ADMINISTRATOR))
+        found += [
+            Account(name, f"token-of-{name}", permissions=RECORDED_USER - {permission})
+            for name, permission in WITHOUT.items()
+        ]
+    return found
+
+
 @asynccontextmanager
-async def embedded_server(home: Path, *, secured: bool = True) -> AsyncIterator[ServerUnderTest]:
+async def embedded_server(
+    home: Path, generation: str, *, secured: bool = True, is_recorded: bool = True, **options: Any
+) -> AsyncIterator[ServerUnderTest]:
     clock = ManualClock()
-    users = {"user": "admin", "token": TOKEN, "password": PASSWORD, "reader_token": READER_TOKEN} if secured else {}
-    jenkins = EmbeddedJenkins(home, executors=4, clock=clock, **users)  # type: ignore[arg-type]
+    users = accounts(generation, is_recorded=is_recorded) if secured else []
+    jenkins = EmbeddedJenkins(home, generation=generation, accounts=users, clock=clock, **{"executors": 4, **options})
     await jenkins.start()
-    credentials = {"token": ("admin", TOKEN), "password": ("admin", PASSWORD), "reader": ("reader", READER_TOKEN)}
-    server = ServerUnderTest(jenkins.url, credentials if secured else {}, jenkins, clock)
+    credentials = {user.name: (user.name, user.token or "") for user in users}
+    if users:
+        credentials |= {"token": (users[0].name, TOKEN), "password": (users[0].name, PASSWORD)}
+    server = ServerUnderTest(jenkins.url, generation, credentials, jenkins, clock)
     try:
         yield server
         await _delete_jobs(server)
@@ -88,11 +138,19 @@ async def real_server() -> AsyncIterator[ServerUnderTest]:
     if reader := os.environ.get("JENKINS_READER"):
         name, _, token = reader.partition(":")
         credentials["reader"] = (name, token)
-    server = ServerUnderTest(str(address.with_user(None)).rstrip("/"), credentials)
+    url = str(address.with_user(None)).rstrip("/")
+    server = ServerUnderTest(url, await _generation(url), credentials)
     try:
         yield server
     finally:
         await _delete_jobs(server)
+
+
+async def _generation(url: str) -> str:
+    """The recorded generation that a real server is nearest to."""
+    async with aiohttp.ClientSession() as http, http.get(f"{url}/login") as response:
+        major, minor = response.headers["X-Jenkins"].split(".")[:2]
+    return "2.568" if (int(major), int(minor)) >= (2, 500) else "2.263"
 
 
 async def _delete_jobs(server: ServerUnderTest) -> None:
@@ -109,6 +167,20 @@ async def _delete_jobs(server: ServerUnderTest) -> None:
             jobs = [job["name"] for job in (await response.json())["jobs"]]
         for job in jobs:
             if job.lower().startswith(server.prefix):
-                url = f"{server.url}/job/{quote(job)}/doDelete"
-                async with http.post(url, headers=headers, allow_redirects=False) as response:
-                    assert response.status == 302, (job, response.status)
+                await server.until(partial(_is_deleted, server, http, job, headers), 60)
+
+
+async def _is_deleted(
+    server: ServerUnderTest, http: aiohttp.ClientSession, job: str, headers: Mapping[str, str]
+) -> bool:
+    """Where a build does not end in time, deleting its job fails and is tried again."""
+    url = f"{server.url}/job/{quote(job)}/doDelete"
+    answer = asyncio.ensure_future(http.post(url, headers=headers, allow_redirects=False))
+
+    async def has_answered() -> bool:
+        return answer.done()
+
+    await server.until(has_answered)
+    async with await answer as response:
+        assert response.status in (302, 500), (job, response.status)
+        return response.status == 302

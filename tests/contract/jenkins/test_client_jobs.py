@@ -8,6 +8,7 @@ from shuttle.errors import (
     ForeignJobError,
     JenkinsNotFoundError,
     JenkinsRefusedError,
+    JenkinsUnavailableError,
     JobNotReadyError,
 )
 from shuttle.jenkins.client import JenkinsClient
@@ -22,7 +23,11 @@ async def test_check(jenkins):
 @pytest.mark.needs("token")
 async def test_check_with_a_wrong_token(server):
     user, _token = server.credentials["token"]
-    client = JenkinsClient(server.url.replace("//", f"//{user}:wrong@"))
+    seconds = [0.0]
+    client = JenkinsClient(server.url.replace("//", f"//{user}:wrong@"), clock=lambda: seconds[0])
+    with pytest.raises(JenkinsUnavailableError, match="still starting"):
+        await client.check()
+    seconds[0] += 10
     with pytest.raises(JenkinsRefusedError, match="JENKINS_URL"):
         await client.check()
     await client.close()
@@ -36,17 +41,17 @@ async def test_what_a_reader_may_not_do_is_refused_by_name(server, jenkins, job)
     waiting = await jenkins.trigger(job, new_build())
     user, token = server.credentials["reader"]
     reader = JenkinsClient(server.url.replace("//", f"//{user}:{token}@"))
-    with pytest.raises(JenkinsRefusedError, match=r"Item\.Create"):
+    with pytest.raises(JenkinsRefusedError, match="Job/Create"):
         await reader.check()
-    with pytest.raises(JenkinsRefusedError, match=r"Item\.Build"):
+    with pytest.raises(JenkinsRefusedError, match="Job/Build"):
         await reader.trigger(job, parameters)
-    with pytest.raises(JenkinsRefusedError, match=r"Item\.Cancel"):
+    with pytest.raises(JenkinsRefusedError, match="Job/Cancel"):
         await reader.stop(job, number, "stop")
-    with pytest.raises(JenkinsRefusedError, match=r"Item\.Create"):
+    with pytest.raises(JenkinsRefusedError, match="Job/Create"):
         await reader.apply_job(f"{job}-2", ours(), DIGEST)
-    with pytest.raises(JenkinsRefusedError, match=r"Item\.Configure"):
+    with pytest.raises(JenkinsRefusedError, match="Job/Configure"):
         await reader.apply_job(job, ours(digest=OTHER_DIGEST), OTHER_DIGEST)
-    with pytest.raises(JenkinsRefusedError, match=r"Item\.Delete"):
+    with pytest.raises(JenkinsRefusedError, match="Job/Delete"):
         await reader.delete_job(job)
     with pytest.raises(JenkinsRefusedError):
         await reader.cancel(waiting)
@@ -73,17 +78,16 @@ async def test_a_password_instead_of_a_token(server, job):
     await client.close()
 
 
-async def test_a_job_is_created_updated_only_when_it_differs_and_deleted(server, jenkins, job):
+async def test_a_job_is_created_updated_when_it_differs_and_deleted(server, jenkins, job):
     await jenkins.apply_job(job, ours("echo one"), DIGEST)
-    await jenkins.apply_job(job, ours("echo two"), DIGEST)
     number = await number_of(server, jenkins, await jenkins.trigger(job, new_build()))
     await ended(server, jenkins, job, number)
-    assert b"\r\none\r\n" in await text(jenkins, job, number), "an equal digest changes nothing"
+    assert b"one\n" in await text(jenkins, job, number)
 
     await jenkins.apply_job(job, ours("echo two", OTHER_DIGEST), OTHER_DIGEST)
     number = await number_of(server, jenkins, await jenkins.trigger(job, new_build()))
     await ended(server, jenkins, job, number)
-    assert b"\r\ntwo\r\n" in await text(jenkins, job, number)
+    assert b"two\n" in await text(jenkins, job, number)
 
     await jenkins.delete_job(job)
     await jenkins.delete_job(job)
@@ -93,6 +97,25 @@ async def test_a_job_is_created_updated_only_when_it_differs_and_deleted(server,
         await jenkins.build(job, number)
     with pytest.raises(JenkinsNotFoundError):
         await text(jenkins, job, number)
+
+
+@pytest.mark.needs("token")
+async def test_a_job_whose_script_was_edited_is_repaired(server, jenkins, job, replay):
+    await jenkins.apply_job(job, ours("echo ours"), DIGEST)
+    path, xml = f"/job/{job}/config.xml", {"Content-Type": "application/xml"}
+    assert (await replay.ask("POST", path, data=ours("echo theirs"), headers=xml)).status == 200
+    await jenkins.apply_job(job, ours("echo ours"), DIGEST)
+    number = await number_of(server, jenkins, await jenkins.trigger(job, new_build()))
+    await ended(server, jenkins, job, number)
+    assert b"ours\n" in await text(jenkins, job, number)
+
+
+async def test_what_jenkins_changes_after_a_build_is_no_edit(server, jenkins, job, capsys):
+    await jenkins.apply_job(job, ours("echo hi"), DIGEST)
+    number = await number_of(server, jenkins, await jenkins.trigger(job, new_build()))
+    await ended(server, jenkins, job, number)
+    await jenkins.apply_job(job, ours("echo hi"), DIGEST)
+    assert "edited" not in capsys.readouterr().out
 
 
 async def test_many_create_one_job_at_once(jenkins, job):
@@ -140,11 +163,13 @@ async def test_a_job_that_lost_its_parameters_is_not_ready_until_applied_again(j
 
 
 @pytest.mark.needs("token")
-async def test_a_disabled_job_is_not_ready(jenkins, job, replay):
+async def test_a_disabled_job_is_not_ready_until_applied_again(jenkins, job, replay):
     await jenkins.apply_job(job, ours(), DIGEST)
     await replay.ask("POST", f"/job/{job}/disable")
     with pytest.raises(JobNotReadyError, match="disabled"):
         await jenkins.trigger(job, new_build())
+    await jenkins.apply_job(job, ours(), DIGEST)
+    assert await jenkins.trigger(job, new_build())
 
 
 @pytest.mark.needs("open", "restart")

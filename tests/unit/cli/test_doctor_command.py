@@ -3,17 +3,23 @@
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator
+import socket
+from collections.abc import AsyncIterator, Callable
 
 import aiohttp
 import pytest
+from aiohttp import web
 
+from shuttle.build import job_name_of
 from shuttle.embedded.jenkins import EmbeddedJenkins
 from shuttle.settings import Settings
 from shuttle.store.sqlite import SqliteDatabase
 from tests.certificates import loopback_tls
+from tests.inprocess import Jenkins
 from tests.kafka_broker import AUTHENTICATE, WRONG_PASSWORD, broker
 from tests.receivers import Receiver, answering
+
+JOB = job_name_of("shuttle-doctor")
 
 
 @pytest.fixture
@@ -23,7 +29,7 @@ async def jenkins(tmp_path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Em
     server = EmbeddedJenkins(tmp_path / "jenkins", user="u", token="t0ken", password="passw0rd", reader_token="reads")
     await server.start()
     monkeypatch.setenv("SHUTTLE_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("BUILD_SHUTTLE_HOST", "http://127.0.0.1:9000")
+    monkeypatch.setenv("PORT", "0")
     monkeypatch.setenv("JENKINS_URL", server.url.replace("//", "//u:t0ken@"))
     yield server
     await server.close()
@@ -33,8 +39,11 @@ async def test_all_is_well_and_no_job_is_left(jenkins, run):
     ran = await run("doctor")
     assert ran.code == 0, ran
     assert "problem" not in ran.out
-    for permission in ("Job/Create", "Job/Configure", "Job/Build", "Job/Delete"):
+    for permission in ("Job/Create is", "Job/Read and Job/Configure are", "Job/Build is", "Job/Cancel is"):
+        assert f"{permission} granted" in ran.out
+    for permission in ("Run/Update", "Job/Delete"):
         assert f"{permission} is granted" in ran.out
+    assert "was claimed, sent its log and succeeded" in ran.out
     assert await _jobs(jenkins) == []
 
 
@@ -86,12 +95,12 @@ async def test_a_job_of_somebody_else_is_left_alone(jenkins, run):
     config = b"<flow-definition><definition/></flow-definition>"
     async with aiohttp.ClientSession() as session:
         headers = {"Content-Type": "text/xml", "Authorization": "Basic dTp0MGtlbg=="}
-        async with session.post(f"{jenkins.url}/createItem?name=shuttle-doctor", data=config, headers=headers) as made:
+        async with session.post(f"{jenkins.url}/createItem?name={JOB}", data=config, headers=headers) as made:
             assert made.status == 200
     ran = await run("doctor", "--json")
     assert ran.code == 1
     assert "not ours" in _of("problem", ran.out)[0]
-    assert await _jobs(jenkins) == ["shuttle-doctor"]
+    assert await _jobs(jenkins) == [JOB]
 
 
 async def test_every_bad_setting_is_one_finding(jenkins, run, monkeypatch):
@@ -126,6 +135,128 @@ async def test_migrate_says_what_it_did(jenkins, run, tmp_path):
     assert ran.code == 0
     assert re.search(r"is at revision \d{4}\n", ran.out)
     assert (tmp_path / "data" / "shuttle.db").exists()
+
+
+async def test_an_agent_that_does_not_reach_the_shuttle_is_shown_the_address(jenkins, run, monkeypatch):
+    monkeypatch.setenv("BUILD_SHUTTLE_HOST", "http://127.0.0.1:9")
+    ran = await run("doctor", "--json", "--wait-seconds", "2")
+    assert ran.code == 1
+    [sentence] = _of("problem", ran.out)
+    assert "an agent must be free, have curl and reach http://127.0.0.1:9 (BUILD_SHUTTLE_HOST)." in sentence
+    assert await _jobs(jenkins) == []
+
+
+async def test_beside_a_service_on_its_port_the_build_uses_another(jenkins, run, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as service:
+        port = service.getsockname()[1]
+        monkeypatch.setenv("PORT", str(port))
+        monkeypatch.setenv("BUILD_SHUTTLE_HOST", f"http://127.0.0.1:{port}")
+        ran = await run("doctor", "--json")
+    assert ran.code == 0, ran
+    [sentence] = _of("warning", ran.out)
+    assert re.fullmatch(rf"port {port} is in use; instead the agent must reach http://127\.0\.0\.1:\d+\.", sentence)
+    assert f":{port}." not in sentence
+
+
+@pytest.fixture
+async def front(jenkins, monkeypatch) -> AsyncIterator[Jenkins]:
+    """The same Jenkins behind a front that may answer for it."""
+    front = Jenkins(jenkins)
+    await front.start()
+    monkeypatch.setenv("JENKINS_URL", f"http://u:t0ken@127.0.0.1:{front.port}/")
+    yield front
+    await front.stop()
+
+
+def refusing(*rules: tuple[str, str, str]) -> Callable[[web.Request], web.Response | None]:
+    """A user who lacks permissions: (method, what the path ends in, permission)."""
+
+    def fault(request: web.Request) -> web.Response | None:
+        for method, end, permission in rules:
+            if request.method == method and request.path.endswith(end):
+                return web.Response(status=403, headers={"X-Required-Permission": permission})
+        return None
+
+    return fault
+
+
+async def test_an_agent_label_that_nobody_has_is_named_with_the_reason_of_the_queue(front, jenkins, run, monkeypatch):
+    item = {
+        "id": 11,
+        "why": "There are no nodes with the label \u2018nowhere\u2019",
+        "task": {"_class": "x.ExecutorStepExecution$PlaceholderTask", "url": f"job/{JOB}/1/"},
+    }
+    queue = {"items": [item]}
+    front.fault = lambda request: web.json_response(queue) if request.path == "/queue/api/json" else None
+    monkeypatch.setenv("SHUTTLE_JENKINS_AGENT_LABEL", "nowhere")
+    ran = await run("doctor", "--json", "--wait-seconds", "1")
+    assert ran.code == 1
+    [sentence] = _of("problem", ran.out)
+    assert sentence == (
+        "no agent took it within 1 s. It asks for the label nowhere (SHUTTLE_JENKINS_AGENT_LABEL);"
+        f" Jenkins says: {item['why']}"
+    )
+    assert await _jobs(jenkins) == []
+
+
+async def test_permissions_that_are_missing_before_a_build_are_named_one_by_one(front, jenkins, run):
+    front.fault = refusing(
+        ("POST", "/config.xml", "hudson.model.Item.Configure"),
+        ("POST", "/buildWithParameters", "hudson.model.Item.Build"),
+        ("DELETE", "/", "hudson.model.Item.Delete"),
+    )
+    ran = await run("doctor", "--json")
+    assert ran.code == 1
+    configure, build, delete = _of("problem", ran.out)
+    assert "lacks the permission Job/Configure" in configure
+    assert "lacks the permission Job/Build" in build
+    assert "lacks the permission Job/Delete" in delete
+    assert f"The job {JOB} is left: delete it." in delete
+    assert await _jobs(jenkins) == [JOB]
+
+
+async def test_permissions_that_only_a_build_needs_are_named(front, jenkins, run):
+    front.fault = refusing(
+        ("POST", "/stop", "hudson.model.Item.Cancel"), ("POST", "/submitDescription", "hudson.model.Run.Update")
+    )
+    ran = await run("doctor", "--json")
+    assert ran.code == 1
+    [cancel] = _of("problem", ran.out)
+    *_, update = _of("warning", ran.out)
+    assert "lacks the permission Job/Cancel" in cancel
+    assert "lacks the permission Run/Update" in update
+    assert "human_readable_info" in update
+    assert await _jobs(jenkins) == []
+
+
+async def test_without_the_right_to_read_the_job_that_is_left_is_named(front, jenkins, run):
+    def hide(request: web.Request) -> web.Response | None:
+        return web.Response(status=404) if request.path.startswith("/job/") else None
+
+    front.fault = hide
+    ran = await run("doctor", "--json")
+    assert ran.code == 1
+    read, left = _of("problem", ran.out)
+    assert "lacks the permission Job/Read" in read
+    assert left == f"Without Job/Read the job {JOB} cannot be deleted: delete it."
+    assert await _jobs(jenkins) == [JOB]
+
+
+async def test_a_jenkins_without_pipelines_is_told_the_plugin(front, run):
+    front.fault = lambda request: web.Response(status=500) if "name" in request.query else None
+    ran = await run("doctor", "--json")
+    assert ran.code == 1
+    [sentence] = _of("problem", ran.out)
+    assert "does it have the Pipeline plugin?" in sentence
+
+
+async def test_a_deletion_that_waits_for_a_build_is_asked_for_again(front, jenkins, run, monkeypatch):
+    monkeypatch.setenv("SHUTTLE_JENKINS_AGENT_LABEL", "nowhere")
+    refused = iter([web.Response(status=500)])
+    front.fault = lambda request: next(refused, None) if request.method == "DELETE" else None
+    ran = await run("doctor", "--json", "--wait-seconds", "0")
+    assert len(_of("problem", ran.out)) == 1, ran
+    assert await _jobs(jenkins) == []
 
 
 def _of(verdict: str, text: str) -> list[str]:

@@ -119,6 +119,12 @@ async def test_an_embedded_jenkins_needs_both_user_and_token_or_neither(run, tmp
     assert "--token" in ran.err
 
 
+async def test_an_embedded_jenkins_behaves_like_a_recorded_generation_only(run, tmp_path):
+    ran = await run("jenkins", "--home", str(tmp_path), "--generation", "3.0")
+    assert ran.code == 2
+    assert "2.263, 2.568" in ran.err
+
+
 async def test_help_names_every_command(run):
     ran = await run("--help")
     assert ran.code == 0

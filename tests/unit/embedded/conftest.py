@@ -8,6 +8,7 @@ import aiohttp
 import pytest
 
 from shuttle.embedded.jenkins import EmbeddedJenkins
+from shuttle.embedded.jenkins.permissions import ADMINISTRATOR
 from tests.unit.embedded.embedded_caller import Caller
 
 
@@ -26,7 +27,14 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
     started: list[EmbeddedJenkins] = []
 
     async def begin(home: Path | None = None, **options: Any) -> EmbeddedJenkins:
-        options = {"user": "admin", "token": "tok", "password": "pw", "reader_token": "look", **options}
+        options = {
+            "permissions": ADMINISTRATOR,
+            "user": "admin",
+            "token": "tok",
+            "password": "pw",
+            "reader_token": "look",
+            **options,
+        }
         jenkins = EmbeddedJenkins(home or tmp_path / "home", **options)
         started.append(jenkins)
         await jenkins.start()

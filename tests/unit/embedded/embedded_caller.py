@@ -52,23 +52,28 @@ class Caller:
         assert answer.status == 200, answer
 
     async def trigger(self, name: str, delay: str = "0sec", **parameters: str) -> int:
-        """The queue item's number."""
+        """The number of the queue item, a new one or the one that waits with the same parameters."""
         route = "buildWithParameters" if parameters else "build"
         answer = await self.post(f"/job/{name}/{route}?delay={delay}", data=parameters)
-        assert answer.status == 201, answer
+        assert answer.status in (201, 303), answer
         return int(answer.headers["Location"].rstrip("/").rsplit("/", 1)[1])
 
     async def build(self, name: str, number: int = 1) -> Any:
         return (await self.get(f"/job/{name}/{number}/api/json")).json
 
     async def ended(self, name: str, number: int = 1) -> str:
-        """The result, once there is one."""
+        """The result, once there is one and the log is whole."""
         await until(lambda: self._is_ended(name, number))
+        await until(lambda: self._has_whole_log(name, number))
         return str((await self.build(name, number))["result"])
 
     async def _is_ended(self, name: str, number: int) -> bool:
         answer = await self.get(f"/job/{name}/{number}/api/json?tree=building")
         return answer.status == 200 and not answer.json["building"]
+
+    async def _has_whole_log(self, name: str, number: int) -> bool:
+        answer = await self.request("HEAD", f"/job/{name}/{number}/logText/progressiveText")
+        return "X-More-Data" not in answer.headers
 
     async def console(self, name: str, number: int = 1) -> str:
         return (await self.get(f"/job/{name}/{number}/consoleText")).text
@@ -83,6 +88,11 @@ class Caller:
 
     async def item(self, number: int) -> Any:
         return (await self.get(f"/queue/item/{number}/api/json")).json
+
+
+def deaf(gate: Path) -> str:
+    """A step that ignores TERM until the test opens the gate."""
+    return f"sh 'trap : TERM; echo deaf; while [ ! -e {gate} ]; do sleep 0.02 || true; done'"
 
 
 async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 20) -> None:

@@ -39,13 +39,13 @@ async def test_anonymous_and_wrong_credentials(caller: Caller, session: aiohttp.
     for path in ("/api/json", "/job/nope/api/json", CRUMB):
         answer = await anonymous.get(path)
         assert answer.status == 403
-        assert answer.headers["X-Jenkins"] == "2.263.4"
+        assert answer.headers["X-Jenkins"] == "2.568.1"
         assert answer.headers["X-Required-Permission"] == "hudson.model.Hudson.Read"
     assert (await anonymous.get("/login")).status == 200
     assert "No valid crumb" in (await create(anonymous, "a")).text
     for wrong in (Caller(session, caller.url, "admin", "wrong"), Caller(session, caller.url, "nobody", "tok")):
         answer = await wrong.get("/api/json")
-        assert (answer.status, answer.headers["WWW-Authenticate"]) == (401, 'Basic realm="Jenkins"')
+        assert (answer.status, answer.headers["WWW-Authenticate"]) == (401, 'Basic realm="Jenkins", charset="UTF-8"')
         assert "X-Jenkins" not in answer.headers
         assert "wrong" not in answer.text
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from shuttle.embedded.jenkins.console import note, read_plain
+from shuttle.embedded.jenkins.console import note, read_text
 from shuttle.embedded.jenkins.recorder import Recorder
 
 
 def plain(path: Path, start: int = 0, *, crlf: bool = False) -> bytes:
-    return b"".join(read_plain(path, start, path.stat().st_size, crlf=crlf))
+    return b"".join(read_text(path, start, path.stat().st_size, crlf=crlf))
 
 
 def test_notes_are_removed_wherever_a_piece_of_the_file_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,10 @@
 import re
 from collections import Counter
 
+import aiohttp
+import pytest
+
+from tests.unit.embedded.conftest import Start
 from tests.unit.embedded.embedded_caller import RECORDINGS, XML, Caller
 
 
@@ -15,7 +19,7 @@ async def run_recorded(caller: Caller) -> list[str]:
 
 
 def lines(console: str) -> list[str]:
-    return [re.sub(r"^(Running on Jenkins in ).*", r"\1<workspace>", line) for line in console.splitlines()]
+    return [re.sub(r"^(Running on|Started by user) .*", r"\1 …", line) for line in console.splitlines()]
 
 
 def parts(console: list[str]) -> tuple[list[str], list[str], list[str]]:
@@ -24,9 +28,13 @@ def parts(console: list[str]) -> tuple[list[str], list[str], list[str]]:
     return console[:start], console[start:end], console[end:]
 
 
-async def test_console_is_the_recorded_one_line_for_line(caller: Caller) -> None:
+@pytest.mark.parametrize(("generation", "name"), [("2.263", "console.txt"), ("2.568", "console-2568.txt")])
+async def test_console_is_the_recorded_one_line_for_line(
+    start: Start, session: aiohttp.ClientSession, generation: str, name: str
+) -> None:
+    caller = Caller(session, (await start(generation=generation)).url)
     before, parallel, after = parts(await run_recorded(caller))
-    recorded_before, recorded_parallel, recorded_after = parts(lines((RECORDINGS / "console.txt").read_text()))
+    recorded_before, recorded_parallel, recorded_after = parts(lines((RECORDINGS / name).read_text()))
     assert before == recorded_before
     assert after == recorded_after
     assert Counter(parallel) == Counter(recorded_parallel)

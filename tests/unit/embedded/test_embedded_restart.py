@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from tests.unit.embedded.conftest import Start
-from tests.unit.embedded.embedded_caller import Caller, until
+from tests.unit.embedded.embedded_caller import Caller, deaf, until
 
 SERIAL = "<org.jenkinsci.plugins.workflow.job.properties.DisableConcurrentBuildsJobProperty/>"
 LOG = "/job/j/1/logText/progressiveText"
@@ -20,8 +20,9 @@ LOG = "/job/j/1/logText/progressiveText"
 class Server:
     """The embedded Jenkins in a process of its own, always on one port and home."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, generation: str) -> None:
         self.home = home
+        self.generation = generation
         self.port = 0
         self.process: asyncio.subprocess.Process | None = None
 
@@ -29,7 +30,7 @@ class Server:
         program = Path(__file__).with_name("jenkins_process.py")
         root = Path(__file__).parents[3]
         self.process = await asyncio.create_subprocess_exec(
-            sys.executable, str(program), str(self.home), str(self.port),
+            sys.executable, str(program), str(self.home), str(self.port), self.generation,
             stdout=asyncio.subprocess.PIPE, env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(root)},
         )  # fmt: skip
         assert self.process.stdout is not None
@@ -45,7 +46,8 @@ class Server:
 
 @pytest.fixture
 async def server(tmp_path: Path) -> AsyncIterator[Server]:
-    server = Server(tmp_path / "home")
+    # The generation whose log can be followed by offsets.
+    server = Server(tmp_path / "home", "2.263")
     await server.start()
     yield server
     assert server.process is not None
@@ -153,8 +155,8 @@ async def test_killed_again_and_again_it_still_does_everything_once(
 
 
 async def test_a_stop_before_the_end_of_the_server_still_stops(server: Server, caller: Caller, tmp_path: Path) -> None:
-    steps = "sh 'trap : TERM; echo deaf; while :; do sleep 0.02 || true; done'"
-    await caller.create("j", f"steps:{steps}")
+    gate = tmp_path / "gate"
+    await caller.create("j", f"steps:{deaf(gate)}")
     await caller.trigger("j")
     await caller.shows("deaf\n", "j")
     await caller.post("/job/j/1/stop")
@@ -164,22 +166,24 @@ async def test_a_stop_before_the_end_of_the_server_still_stops(server: Server, c
     assert (await caller.build("j"))["building"]
     assert (await caller.post("/job/j/1/term")).status == 200
     assert await caller.ended("j") == "ABORTED"
+    gate.touch()
 
 
 async def test_an_end_that_was_not_recorded_any_more_is_recorded_at_the_next_start(
     start: Start, session: aiohttp.ClientSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    jenkins = await start()
+    jenkins = await start(generation="2.263")
     caller = Caller(session, jenkins.url)
     await caller.create("j", "steps:sh 'echo once'")
     directory = tmp_path / "home" / "jobs" / "j" / "builds" / "1"
     with monkeypatch.context() as patched:
-        patched.setattr("shuttle.embedded.jenkins.runs.Run._finish_record", lambda *_: None)
+        # The server ends between the result in the journal and the result in the build's record.
+        patched.setattr("shuttle.embedded.jenkins.runs.Run._record_result", lambda *_: None)
         await caller.trigger("j")
         await until(lambda: _ends_with(directory / "log", b"Finished: SUCCESS\n"))
     log = (directory / "log").read_bytes()
     await jenkins.close()
-    again = Caller(session, (await start()).url)
+    again = Caller(session, (await start(generation="2.263")).url)
     assert await again.ended("j") == "SUCCESS"
     assert (directory / "log").read_bytes() == log
 

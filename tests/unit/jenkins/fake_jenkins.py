@@ -16,6 +16,15 @@ HEALTHY = {"X-Jenkins": "2.263.4"}
 ERROR_PAGE = b"<html><head><title>Error</title></head><body>Oops!</body></html>"
 
 
+class Clock:
+    """Time that passes when a test says so."""
+
+    seconds = 100.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
 @dataclass(frozen=True)
 class Seen:
     method: str
@@ -86,11 +95,6 @@ def answers(status: int, body: bytes = b"", **headers: str) -> Behaviour:
 
 def answers_json(value: Any) -> Behaviour:
     return answers(200, json.dumps(value).encode(), **{"X-Jenkins": "2.263.4", "Content-Type": "application/json"})
-
-
-def answers_log(body: bytes, size: int, *, more: bool) -> Behaviour:
-    flags = {"X-Text-Size": str(size), "Content-Type": "text/plain"} | ({"X-More-Data": "true"} if more else {})
-    return answers(200, body, **flags)
 
 
 async def resets(request: web.Request) -> web.StreamResponse:

@@ -1,23 +1,14 @@
 """Reading real recorded answers, and the shapes that Jenkins shows only for a moment."""
 
 import json
-from pathlib import Path
 
 import pytest
 
 from shuttle.errors import JenkinsUnavailableError
 from shuttle.jenkins import JenkinsBuild, QueueItem, answers
+from shuttle.jenkins.queue import Listing
 from shuttle.jenkins.session import Answer
-
-RECORDED = {
-    (exchange := json.loads(line))["name"]: exchange["response"]
-    for line in Path("tests/recordings/exchanges.jsonl").read_text(encoding="utf-8").splitlines()
-}
-
-
-def recorded(name: str) -> Answer:
-    response = RECORDED[name]
-    return Answer(response["status"], dict(response["headers"]), response["body"].encode())
+from tests.unit.jenkins.recorded import recorded, recorded_2568
 
 
 def answer(value: object) -> Answer:
@@ -73,17 +64,81 @@ def test_a_result_counts_only_at_the_end():
 
 
 def test_the_queue_by_marker_without_what_is_not_ours():
-    listing = answers.waiting_by_marker(recorded("L-shuttle-004-queue_tree"))
+    listing = answers.queue_listing(recorded("L-shuttle-004-queue_tree")).marked
     why = "Build #1 is already in progress (ETA: N/A)"
     assert listing == {"22222222-2222-4222-8222-222222222222": QueueItem(216, why, cancelled=False, number=None)}
-    assert answers.waiting_by_marker(recorded("D-ctl-039-queue_executors_exhausted")) == {}
-    assert answers.waiting_by_marker(recorded("D-ctl-067-queue_after")) == {}
+    assert answers.queue_listing(recorded("D-ctl-039-queue_executors_exhausted")) == Listing()
+    assert answers.queue_listing(recorded("D-ctl-067-queue_after")).marked == {}
+
+
+def test_the_node_step_of_a_running_build_waits_under_its_job_and_number():
+    listing = answers.queue_listing(recorded_2568("F-queue-004-the_queue_listing_then"))
+    why = "There are no nodes with the label \u2018nowhere\u2019"
+    assert listing == Listing({}, {("lab", 1): QueueItem(11, why, cancelled=False, number=None)})
+
+
+@pytest.mark.parametrize(
+    ("url", "build"),
+    [
+        ("job/ci/job/team%20a/job/app/12/", ("ci/team a/app", 12)),
+        ("https://ci.example.com/jenkins/job/app/3/", ("app", 3)),
+        ("job/app/", None),
+        ("", None),
+    ],
+)
+def test_the_build_behind_a_node_step(url, build):
+    kind = "org.jenkinsci.plugins.workflow.support.steps.ExecutorStepExecution$PlaceholderTask"
+    items = [{"id": 4, "why": "busy", "task": {"_class": kind, "url": url}}]
+    assert list(answers.queue_listing(answer({"items": items})).nodes) == ([build] if build else [])
+
+
+def test_of_two_branches_that_wait_the_older_counts():
+    task = {"_class": "x.ExecutorStepExecution$PlaceholderTask", "url": "job/app/3/"}
+    listing = answers.queue_listing(answer({"items": [{"id": n, "task": task} for n in (7, 5, 6)]}))
+    assert listing.nodes["app", 3].item == 5
+
+
+GHOST = {"number": 1, "building": True, "result": None, "inProgress": False, "duration": 0, "executor": None}
+
+
+def test_a_build_that_nothing_runs_and_that_never_ends_is_a_ghost():
+    assert answers.build(answer(GHOST)).ghost
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"inProgress": True},
+        {"inProgress": None},
+        {"executor": {"number": -1}},
+        {"duration": 17},
+        {"building": False, "result": "ABORTED"},
+    ],
+)
+def test_what_differs_in_one_fact_is_no_ghost(changed):
+    assert not answers.build(answer(GHOST | changed)).ghost
+
+
+def test_without_a_word_about_executors_nothing_is_a_ghost():
+    assert not answers.build(answer({name: GHOST[name] for name in GHOST if name != "executor"})).ghost
+
+
+@pytest.mark.parametrize("name", ["C-build-022-build_just_started", "C-build-029-build_running"])
+def test_recorded_running_builds_of_an_older_jenkins_are_no_ghosts(name):
+    assert not answers.build(recorded(name)).ghost
+
+
+@pytest.mark.parametrize("name", ["D-builds-001-build_running_whole", "F-queue-003-its_build"])
+def test_recorded_running_builds_are_no_ghosts(name):
+    read = answers.build(recorded_2568(name))
+    assert read.building
+    assert not read.ghost
 
 
 def test_of_two_items_with_one_marker_the_older_counts():
     actions = [{}, None, {"parameters": [{"name": "BUILD_UUID", "value": "u1"}]}]
-    listing = answers.waiting_by_marker(answer({"items": [{"id": n, "actions": actions} for n in (7, 5, 6)]}))
-    assert listing["u1"].item == 5
+    listing = answers.queue_listing(answer({"items": [{"id": n, "actions": actions} for n in (7, 5, 6)]}))
+    assert listing.marked["u1"].item == 5
 
 
 def test_builds_by_marker_among_empty_actions():
@@ -119,5 +174,5 @@ def test_numbers_that_no_database_holds_are_not_jenkins(number):
     with pytest.raises(JenkinsUnavailableError, match="in Jenkins' place"):
         answers.queue_item(answer({"id": 1, "executable": {"number": number}}))
     with pytest.raises(JenkinsUnavailableError, match="in Jenkins' place"):
-        answers.waiting_by_marker(answer({"items": [{"id": number}]}))
+        answers.queue_listing(answer({"items": [{"id": number}]}))
     assert answers.queued_item(Answer(201, {"Location": f"http://x/queue/item/{number}/"}, b"")) is None

@@ -5,7 +5,7 @@ from collections.abc import Awaitable
 
 import pytest
 
-from shuttle.jenkins.budget import PollBudget, PollPace
+from shuttle.jenkins.budget import PollBudget
 
 
 class Timeline:
@@ -126,56 +126,3 @@ async def test_a_waiter_that_leaves_gives_its_place_back():
         await asyncio.wait([leaves])
     async with asyncio.timeout(5), budget.poll():
         pass
-
-
-class Clock:
-    seconds = 0.0
-
-    def __call__(self) -> float:
-        return self.seconds
-
-
-def test_a_log_that_flows_is_polled_quickly():
-    clock = Clock()
-    with PollPace(PollBudget(200), clock=clock) as pace:
-        for _ in range(50):
-            clock.seconds += 0.05
-            assert pace.next_delay(received_bytes=100) == 0.05
-
-
-def test_a_silent_log_is_polled_ever_more_slowly_up_to_two_seconds():
-    clock, delays = Clock(), list[float]()
-    with PollPace(PollBudget(200), clock=clock) as pace:
-        while clock.seconds < 60:
-            delays.append(pace.next_delay(received_bytes=0))
-            clock.seconds += delays[-1]
-        assert delays == sorted(delays)
-        assert delays[0] == 0.05
-        assert delays[-1] == 2.0
-        assert len(delays) < 70
-        assert pace.next_delay(received_bytes=1) == 0.05
-
-
-def test_a_line_every_second_is_seen_within_a_fifth_of_a_second():
-    clock = Clock()
-    with PollPace(PollBudget(200), clock=clock) as pace:
-        for line_at in range(1, 20):
-            while clock.seconds < line_at:
-                clock.seconds += pace.next_delay(received_bytes=0)
-            assert clock.seconds - line_at < 0.2
-            clock.seconds += pace.next_delay(received_bytes=80)
-
-
-def test_a_thousand_builds_together_stay_within_the_budget():
-    clock, budget = Clock(), PollBudget(200)
-    paces = [PollPace(budget, clock=clock).__enter__() for _ in range(1000)]
-    delays = [pace.next_delay(received_bytes=10) for pace in paces]
-    assert sum(1 / delay for delay in delays) == pytest.approx(200)
-    clock.seconds += 100
-    for pace in paces[:900]:
-        pace.next_delay(received_bytes=0)
-    # 900 silent builds want 450 a second, 100 lively ones 2000: the lively ones stay the quicker by the same ratio.
-    assert paces[0].next_delay(received_bytes=0) / paces[-1].next_delay(received_bytes=10) == pytest.approx(40)
-    for pace in paces[:999]:
-        pace.__exit__(None, None, None)
-    assert paces[-1].next_delay(received_bytes=10) == 0.05

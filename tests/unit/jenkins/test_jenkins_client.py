@@ -8,7 +8,8 @@ from aiohttp import web
 
 from shuttle.errors import JenkinsNotFoundError, JenkinsRefusedError, JenkinsUnavailableError, JobNotReadyError
 from shuttle.jenkins.budget import PollBudget
-from tests.unit.jenkins.fake_jenkins import ERROR_PAGE, answers, answers_json, resets
+from tests.unit.jenkins.fake_jenkins import ERROR_PAGE, Clock, answers, answers_json, resets
+from tests.unit.jenkins.recorded import recorded_2568
 
 
 async def test_a_lost_answer_to_a_trigger_is_unknown_and_sent_once(fake, connect):
@@ -72,9 +73,9 @@ async def test_cancelling_fails_when_the_item_still_waits(fake, connect):
         await connect().cancel(5)
 
 
-async def test_cancelling_without_permission_is_refused(fake, connect):
+async def test_cancelling_without_permission_names_it(fake, connect):
     fake.on("POST", "/queue/cancelItem", answers(422, ERROR_PAGE))
-    with pytest.raises(JenkinsRefusedError):
+    with pytest.raises(JenkinsRefusedError, match="lacks the permission Job/Cancel"):
         await connect().cancel(5)
 
 
@@ -139,6 +140,59 @@ async def test_check_passes_without_creating_anything(fake, connect):
     assert fake.asked("POST", "/createItem")[0].path_qs == "/createItem"
 
 
+async def test_check_names_the_permission_that_a_command_lately_lacked(fake, connect):
+    fake.on("GET", "/whoAmI/api/json", answers_json({"name": "ci", "anonymous": False}))
+    fake.on("POST", "/createItem", answers(400))
+    forbidden = answers(403, ERROR_PAGE, **{"X-Required-Permission": "hudson.model.Item.Cancel"})
+    fake.on("POST", "/job/app/1/stop", forbidden, answers(302), forbidden)
+    clock = Clock()
+    client = connect(clock=clock)
+    message = "Jenkins refused to stop build 1 of app: the user in JENKINS_URL lacks the permission Job/Cancel."
+    for ends in ("a success", "time"):
+        with pytest.raises(JenkinsRefusedError):
+            await client.stop("app", 1, "stop")
+        with pytest.raises(JenkinsRefusedError) as caught:
+            await client.check()
+        assert caught.value.message == message
+        if ends == "a success":
+            await client.stop("app", 1, "stop")
+        else:
+            clock.seconds += 600
+        await client.check()
+
+
+async def test_check_passes_without_the_right_to_describe(fake, connect):
+    fake.on("GET", "/whoAmI/api/json", answers_json({"name": "ci", "anonymous": False}))
+    fake.on("POST", "/createItem", answers(400))
+    update = {"X-Required-Permission": "hudson.model.Run.Update"}
+    fake.on("POST", "/job/app/1/submitDescription", answers(403, ERROR_PAGE, **update))
+    client = connect()
+    with pytest.raises(JenkinsRefusedError, match="lacks the permission Run/Update"):
+        await client.describe("app", 1, "text")
+    await client.check()
+
+
+async def test_waiting_builds_and_waiting_nodes_share_one_request(fake, connect):
+    fake.on("GET", "/queue/api/json", answers(200, recorded_2568("F-queue-004-the_queue_listing_then").body))
+    client = connect(queue_fresh_seconds=60)
+    assert await client.waiting() == {}
+    assert (await client.waiting_nodes())["lab", 1].why == "There are no nodes with the label \u2018nowhere\u2019"
+    assert len(fake.asked("GET", "/queue/")) == 1
+
+
+async def test_console_tail_reads_the_end_of_a_console_of_any_length(fake, connect):
+    head = b"Started by user ci\n" + b"one of very many lines\n" * 100_000
+    fake.on("GET", "/job/app/1/consoleText", answers(200, head + b"ERROR: no space\nFinished: FAILURE\n"))
+    shown = await connect().console_tail("app", 1, limit_bytes=80)
+    assert shown == b"one of very many lines\nERROR: no space\n"
+
+
+async def test_a_question_waits_ten_seconds_for_a_first_byte_and_a_command_longer(connect):
+    session = connect()._session
+    assert session._question_timeout.sock_read == 10
+    assert session._command_timeout.sock_read is None
+
+
 @pytest.mark.parametrize("folder_exists", [True, False])
 async def test_check_asks_in_the_folder_where_jobs_will_be(fake, connect, folder_exists):
     fake.on("GET", "/whoAmI/api/json", answers_json({"name": "ci", "anonymous": False}))
@@ -152,18 +206,6 @@ async def test_check_notices_that_the_user_is_ignored(fake, connect):
     fake.on("GET", "/whoAmI/api/json", answers_json({"name": "anonymous", "anonymous": True}))
     with pytest.raises(JenkinsRefusedError):
         await connect().check()
-
-
-async def test_an_error_of_whoever_reads_the_log_is_not_jenkins_fault(fake, connect):
-    fake.on("GET", "/", answers(200, b"text", **{"X-Text-Size": "4"}))
-
-    async def read_to_a_full_disk() -> None:
-        async with connect().log("app", 1, 0) as response:
-            async for _ in response.chunks:
-                raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        await read_to_a_full_disk()
 
 
 async def test_closing_twice_is_fine(connect):

@@ -9,6 +9,7 @@ from shuttle.jenkins.client import JenkinsClient
 from tests.unit.jenkins.fake_jenkins import (
     ERROR_PAGE,
     HEALTHY,
+    Clock,
     FakeJenkins,
     answers,
     cut_off,
@@ -19,17 +20,13 @@ from tests.unit.jenkins.fake_jenkins import (
 Call = Callable[[JenkinsClient], Awaitable[object]]
 
 
-async def read_whole_log(client: JenkinsClient) -> bytes:
-    async with client.log("app", 1, 0) as response:
-        return b"".join([chunk async for chunk in response.chunks])
-
-
 QUESTIONS: dict[str, Call] = {
+    "console_tail": lambda client: client.console_tail("app", 1),
+    "waiting_nodes": lambda client: client.waiting_nodes(),
     "waiting": lambda client: client.waiting(),
     "queue_item": lambda client: client.queue_item(5),
     "find_build": lambda client: client.find_build("app", "u1"),
     "build": lambda client: client.build("app", 1),
-    "log": read_whole_log,
     "check": lambda client: client.check(),
     "apply_job": lambda client: client.apply_job("app", b"<flow-definition/>", "sha256:" + "0" * 64),
 }
@@ -39,7 +36,7 @@ COMMANDS: dict[str, Call] = {
     "stop": lambda client: client.stop("app", 1, "stop"),
     "describe": lambda client: client.describe("app", 1, "text"),
 }
-JSON_QUESTIONS = {name: call for name, call in QUESTIONS.items() if name != "log"}
+JSON_QUESTIONS = {name: call for name, call in QUESTIONS.items() if name not in {"log", "console_tail"}}
 questions = pytest.mark.parametrize("call", QUESTIONS.values(), ids=QUESTIONS.keys())
 commands = pytest.mark.parametrize("call", COMMANDS.values(), ids=COMMANDS.keys())
 everything = pytest.mark.parametrize("call", (QUESTIONS | COMMANDS).values(), ids=(QUESTIONS | COMMANDS).keys())
@@ -79,7 +76,7 @@ async def test_an_answer_that_never_comes_is_given_up(fake, connect, call):
     fake.on("GET", "/", fake.hang)
     fake.on("POST", "/", fake.hang)
     with pytest.raises(JenkinsUnavailableError, match="in time"):
-        await call(connect(request_timeout_seconds=0.05, log_idle_timeout_seconds=0.05))
+        await call(connect(request_timeout_seconds=0.05, console_idle_timeout_seconds=0.05))
     assert len(fake.asked("POST", "/")) <= 1
 
 
@@ -97,12 +94,6 @@ async def test_200_with_something_else_than_jenkins_json_is_unknown(fake, connec
         await call(connect())
 
 
-async def test_200_with_a_login_page_is_no_log(fake, connect):
-    fake.on("GET", "/", answers(200, ERROR_PAGE, **HEALTHY))
-    with pytest.raises(JenkinsUnavailableError, match="X-Text-Size"):
-        await read_whole_log(connect())
-
-
 @questions
 async def test_a_cut_answer_is_unknown(fake, connect, call):
     fake.on("GET", "/", cut_off({"Content-Length": "500", "X-Text-Size": "500", **HEALTHY}, b'{"items":'))
@@ -111,11 +102,16 @@ async def test_a_cut_answer_is_unknown(fake, connect, call):
 
 
 @everything
-async def test_401_says_to_correct_the_credentials(fake, connect, call):
+async def test_a_steady_401_says_to_correct_the_credentials(fake, connect, call):
     fake.on("GET", "/", answers(401, ERROR_PAGE))
     fake.on("POST", "/", answers(401, ERROR_PAGE))
+    clock = Clock()
+    client = connect(clock=clock)
+    with pytest.raises(JenkinsUnavailableError, match="still starting"):
+        await call(client)
+    clock.seconds += 10
     with pytest.raises(JenkinsRefusedError, match="JENKINS_URL"):
-        await call(connect())
+        await call(client)
 
 
 @everything
@@ -123,8 +119,9 @@ async def test_403_names_the_missing_permission(fake, connect, call):
     refusal = answers(403, ERROR_PAGE, **{"X-Required-Permission": "hudson.model.Item.Build"})
     fake.on("GET", "/", refusal)
     fake.on("POST", "/", refusal)
-    with pytest.raises(JenkinsRefusedError, match=r"hudson\.model\.Item\.Build"):
+    with pytest.raises(JenkinsRefusedError, match=r"lacks the permission Job/Build\.") as caught:
         await call(connect())
+    assert caught.value.permission == "Job/Build"
 
 
 @everything
@@ -135,9 +132,10 @@ async def test_a_redirect_is_not_followed(fake, connect, call):
         await call(connect())
 
 
-GONE: dict[str, Call] = {
-    name: call for name, call in (QUESTIONS | COMMANDS).items() if name in {"queue_item", "build", "log", "describe"}
-} | {"trigger": COMMANDS["trigger"]}
+GONE_NAMES = {"queue_item", "build", "log", "console_tail", "describe"}
+GONE: dict[str, Call] = {name: call for name, call in (QUESTIONS | COMMANDS).items() if name in GONE_NAMES} | {
+    "trigger": COMMANDS["trigger"]
+}
 
 
 @pytest.mark.parametrize("call", GONE.values(), ids=GONE.keys())

@@ -13,7 +13,10 @@ from shuttle.jenkins.jobs import job_path
 from tests.unit.jenkins.fake_jenkins import ERROR_PAGE, answers, answers_json, resets
 from tests.unit.jenkins.test_jenkins_session import CrumbIssuer
 
-XML = '<?xml version="1.1" encoding="UTF-8"?><flow-definition>é</flow-definition>'.encode()
+XML = (
+    '<?xml version="1.1" encoding="UTF-8"?><flow-definition><definition class="Cps"><script>é</script>'
+    "<sandbox>true</sandbox></definition></flow-definition>"
+).encode()
 DIGEST, OTHER_DIGEST = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 PARAMETERS = [{}, {"parameterDefinitions": [{"name": "BUILD_UUID"}, {"name": "SHUTTLE_URL"}]}]
 
@@ -36,10 +39,62 @@ async def test_a_missing_job_is_created_with_the_bytes_given(fake, connect):
     assert created.headers["Authorization"].startswith("Basic ")
 
 
-async def test_an_equal_job_costs_one_question(fake, connect):
+async def test_an_equal_job_costs_two_questions(fake, connect):
     fake.on("GET", "/job/app/api/json", job())
+    fake.on("GET", "/job/app/config.xml", answers(200, XML))
     await connect().apply_job("app", XML, DIGEST)
-    assert [(seen.method, seen.path_qs.partition("?")[0]) for seen in fake.seen] == [("GET", "/job/app/api/json")]
+    assert [(seen.method, seen.path_qs.partition("?")[0]) for seen in fake.seen] == [
+        ("GET", "/job/app/api/json"),
+        ("GET", "/job/app/config.xml"),
+    ]
+
+
+@pytest.mark.parametrize("kept", [XML.replace(b"true", b"false"), b"<flow-definition", b""])
+async def test_a_job_that_somebody_edited_is_repaired_with_one_warning(fake, connect, kept, capsys):
+    fake.on("GET", "/job/app/api/json", job())
+    fake.on("GET", "/job/app/config.xml", answers(200, kept), answers(200, kept), answers(200, XML))
+    fake.on("POST", "/job/app/config.xml", answers(200))
+    client = connect()
+    for _ in range(3):
+        await client.apply_job("app", XML, DIGEST)
+    assert [seen.body for seen in fake.asked("POST", "/job/app/config.xml")] == [XML, XML]
+    assert capsys.readouterr().out.count("edited by hand") == 1
+
+
+async def test_a_job_that_is_edited_once_more_is_reported_once_more(fake, connect, capsys):
+    edited = answers(200, XML.replace(b"true", b"false"))
+    fake.on("GET", "/job/app/api/json", job())
+    fake.on("GET", "/job/app/config.xml", edited, answers(200, XML), edited)
+    fake.on("POST", "/job/app/config.xml", answers(200))
+    client = connect()
+    for _ in range(3):
+        await client.apply_job("app", XML, DIGEST)
+    assert capsys.readouterr().out.count("edited by hand") == 2
+
+
+HIDDEN_CONFIG = {
+    "403": answers(403, ERROR_PAGE, **{"X-Required-Permission": "hudson.model.Item.Configure"}),
+    "404": answers(404, ERROR_PAGE),
+}
+
+
+@pytest.mark.parametrize("hidden", HIDDEN_CONFIG.values(), ids=HIDDEN_CONFIG.keys())
+async def test_a_config_xml_that_we_may_not_read_names_the_permission(fake, connect, hidden):
+    fake.on("GET", "/job/app/api/json", job())
+    fake.on("GET", "/job/app/config.xml", hidden)
+    with pytest.raises(JenkinsRefusedError, match=r"config\.xml of the job app: .* lacks the permission Job/Configure"):
+        await connect().apply_job("app", XML, DIGEST)
+    assert not fake.asked("POST", "/")
+
+
+HIDDEN_JOBS = {"older": "A job already exists with the name  app", "newer": ""}
+
+
+@pytest.mark.parametrize("x_error", HIDDEN_JOBS.values(), ids=HIDDEN_JOBS.keys())
+async def test_a_job_that_we_may_not_see_names_the_permission(fake, connect, x_error):
+    fake.on("POST", "/createItem", answers(400, ERROR_PAGE, **{"X-Error": x_error}))
+    with pytest.raises(JenkinsRefusedError, match="lacks the permission Job/Read"):
+        await connect().apply_job("app", XML, DIGEST)
 
 
 @pytest.mark.parametrize("found", [job(digest=OTHER_DIGEST), job(property=[{}])], ids=["other digest", "no parameters"])
@@ -71,6 +126,7 @@ async def test_a_foreign_job_is_neither_changed_nor_deleted(fake, connect, found
 
 async def test_a_job_that_somebody_else_creates_meanwhile_is_taken_as_it_is(fake, connect):
     fake.on("GET", "/job/app/api/json", MISSING, job())
+    fake.on("GET", "/job/app/config.xml", answers(200, XML))
     fake.on("POST", "/createItem", EXISTS)
     await connect().apply_job("app", XML, DIGEST)
     assert len(fake.asked("POST", "/")) == 1
@@ -105,6 +161,30 @@ async def test_our_job_is_deleted_and_a_missing_one_is_fine(fake, connect):
     assert len(fake.asked("DELETE", "/job/app/")) == 1
 
 
+@pytest.mark.parametrize("status", [400, 500])
+async def test_a_job_whose_build_does_not_end_in_time_is_asked_for_again(fake, connect, status):
+    fake.on("GET", "/job/app/api/json", job())
+    fake.on("DELETE", "/job/app/", answers(status, ERROR_PAGE), answers(204))
+    client = connect()
+    with pytest.raises(JenkinsUnavailableError, match="still ending the job's running build"):
+        await client.delete_job("app")
+    await client.delete_job("app")
+
+
+async def test_deletions_leave_threads_for_other_changes(fake, connect):
+    fake.on("GET", "/job/old", job(name="old"))
+    fake.on("DELETE", "/job/old", fake.hang)
+    fake.on("POST", "/createItem", answers(200))
+    client = connect(job_threads=2)
+    deletions = [asyncio.create_task(client.delete_job("old")) for _ in range(5)]
+    await fake.was_asked("DELETE", "/job/old")
+    await client.apply_job("new", XML, DIGEST)
+    assert len(fake.asked("DELETE", "/job/old")) == 1
+    for deletion in deletions:
+        deletion.cancel()
+    await asyncio.wait(deletions)
+
+
 @pytest.mark.parametrize("status", [500, 503])
 async def test_trouble_is_not_taken_for_a_missing_job(fake, connect, status):
     fake.on("GET", "/job/app/api/json", answers(status, ERROR_PAGE))
@@ -130,7 +210,7 @@ async def test_a_change_that_fails_is_unknown_and_sent_once(fake, connect, found
 async def test_a_change_without_permission_names_it(fake, connect, found, method, path):
     fake.on("GET", "/job/app/api/json", found)
     fake.on(method, path, answers(403, ERROR_PAGE, **{"X-Required-Permission": "hudson.model.Item.Create"}))
-    with pytest.raises(JenkinsRefusedError, match=r"hudson\.model\.Item\.Create"):
+    with pytest.raises(JenkinsRefusedError, match="Job/Create"):
         await connect().apply_job("app", XML, DIGEST)
 
 

@@ -6,9 +6,10 @@ import pytest
 
 from shuttle.errors import JenkinsUnavailableError
 from shuttle.jenkins import QueueItem
-from shuttle.jenkins.queue import SharedQueue
+from shuttle.jenkins.queue import Listing, SharedQueue
+from tests.unit.jenkins.fake_jenkins import Clock
 
-ITEM = {"u1": QueueItem(1, "in the quiet period", cancelled=False, number=None)}
+ITEM = Listing({"u1": QueueItem(1, "in the quiet period", cancelled=False, number=None)})
 
 
 class Asked:
@@ -17,19 +18,12 @@ class Asked:
     def __init__(self) -> None:
         self.times = 0
         self.began = asyncio.Event()
-        self.answer: asyncio.Future[dict[str, QueueItem]] = asyncio.get_running_loop().create_future()
+        self.answer: asyncio.Future[Listing] = asyncio.get_running_loop().create_future()
 
-    async def __call__(self) -> dict[str, QueueItem]:
+    async def __call__(self) -> Listing:
         self.times += 1
         self.began.set()
         return await asyncio.shield(self.answer)
-
-
-class Clock:
-    seconds = 100.0
-
-    def __call__(self) -> float:
-        return self.seconds
 
 
 async def test_a_hundred_askers_share_one_request():

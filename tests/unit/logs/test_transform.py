@@ -1,195 +1,318 @@
-"""Jenkins' text to the log's text: what goes, what stays, and that no cut of the input changes a byte."""
+"""From raw streams to the log's bytes: what is repaired, masked and cut, and that timing never changes a byte."""
 
+import base64
 import json
-from copy import copy
-from pathlib import Path
+import re
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from shuttle.logs import LogRules
-from shuttle.logs.transform import LINE_CUT, LOG_CUT, LogTransform, transform_line
+from shuttle.logs.mask import MASK, Masker
+from shuttle.logs.stream_transform import LINE_CUT, StreamTransform
+from shuttle.logs.transform import LOG_CUT, LogComposer, transform_line
 
-RECORDED = Path(__file__).parents[2] / "recordings" / "declarative" / "console.txt"
-SECRETS = ("topsecret", "line one\nline two")
-
-
-def whole(raw: bytes, rules: LogRules) -> bytes:
-    transform = LogTransform(rules)
-    return transform.feed(raw) + transform.finish()
-
-
-def clean(raw: bytes) -> bytes:
-    return whole(raw, LogRules())
-
-
-# --- what goes and what stays -------------------------------------------------------------------------
-
-
-def test_the_recorded_console_keeps_the_builds_own_lines_only() -> None:
-    raw = RECORDED.read_bytes()
-    own = [
-        line
-        for line in raw.splitlines(keepends=True)
-        if not line.startswith((b"[Pipeline] ", b"Started by ", b"Running "))
-    ]
-    assert clean(raw) == b"".join(own)
-    assert clean(raw).startswith(b"+ echo uuid u1")
-    assert whole(raw, LogRules(keep_engine_lines=True)) == raw
+SECRETS = (
+    "topsecret",
+    "secretary",
+    "cret\rary",
+    "<topsecret>",
+    "line one\nline two",
+    "bro\ufffdken",
+    "aaaaaaa",
+    "aaaaaaaaab",
+)
+BASE64 = base64.b64encode(b"--topsecret--")
+NO_CAP = 10_000
 
 
-def test_only_the_engines_own_running_on_line_goes() -> None:
-    raw = (
-        b"Started by user admin\r\nRunning in Durability level: MAX_SURVIVABILITY\r\n[Pipeline] Start of Pipeline\r\n"
-        b"[Pipeline] node\r\nStill waiting to schedule task\r\nWaiting for next available executor\r\n"
-        b"Running on Jenkins in /var/lib/jenkins/workspace/a b@2\r\n[Pipeline] {\r\n"
-        b"Running on port 80\r\nRunning on agent in /home\r\nStarted by hand\r\nRunning in Durability level: none\r\n"
-    )
-    assert clean(raw) == (
-        b"Still waiting to schedule task\nWaiting for next available executor\n"
-        b"Running on port 80\nRunning on agent in /home\nStarted by hand\nRunning in Durability level: none\n"
-    )
+def transform(raw: bytes, *secrets: str, cap: int = NO_CAP) -> bytes:
+    stream = StreamTransform(Masker(secrets), cap)
+    return stream.feed(raw) + stream.finish()
 
 
-def test_running_on_port_80_stays_even_right_behind_a_node_line() -> None:
-    assert clean(b"[Pipeline] node\nRunning on port 80\nRunning on a in C:\\work\n") == b"Running on port 80\n"
+# --- one stream ---------------------------------------------------------------------------------------
 
 
-def test_the_lines_of_a_resumed_build_go() -> None:
-    raw = (
-        b"[Pipeline] sh\ntick 1\nReady to run at dawn\n"
-        b"Resuming build at Fri Nov 20 21:23:39 UTC 2026 after Jenkins restart\r\n"
-        b"Waiting to resume part of c1 #31: Finished waiting\r\nReady to run at Fri Nov 20 21:23:40 UTC 2026\r\n"
-        b"tick 2\n[Pipeline] }\nReady to run at Fri Nov 20 21:23:40 UTC 2026\n"
-    )
-    assert clean(raw) == b"tick 1\nReady to run at dawn\ntick 2\nReady to run at Fri Nov 20 21:23:40 UTC 2026\n"
+def test_line_ends_and_invalid_utf8_are_repaired_and_everything_else_stays() -> None:
+    raw = b"[Pipeline] x\na\r\nb\rc\n\x1b[31mred\x1b[0m\t\x00\n\xff\xe2\x82\n\xe2\x82\xac\n\r\n\r\r\n  \n"
+    assert transform(raw) == "[Pipeline] x\na\nb\rc\n\x1b[31mred\x1b[0m\t\x00\n\ufffd\ufffd\n€\n\n\r\n  \n".encode()
 
 
-def test_a_step_name_inside_a_line_is_no_engine_line() -> None:
-    assert clean(b"echo [Pipeline] node\n [Pipeline] x\n") == b"echo [Pipeline] node\n [Pipeline] x\n"
+def test_lines_that_look_like_jenkins_own_stay() -> None:
+    raw = b"Started by hand\n[Pipeline] node\nRunning on a in /b\n"
+    assert transform(raw) == raw
 
 
-def test_line_ends_and_broken_utf8_are_repaired_and_everything_else_stays() -> None:
-    raw = b"[Pipeline] x\na\r\nb\rc\n\x1b[31mred\x1b[0m\t\x00\n\xff\xe2\x82\n\xe2\x82\xac\n\r\n  \n"
-    assert clean(raw) == "a\nb\rc\n\x1b[31mred\x1b[0m\t\x00\n\ufffd\ufffd\n€\n\n  \n".encode()
+def test_an_unfinished_line_is_held_until_the_stream_is_idle() -> None:
+    stream = StreamTransform(Masker(SECRETS), NO_CAP)
+    assert stream.feed(b"one\ntests: ..") == b"one\n"
+    assert stream.idle() == b"tests: .."
+    assert stream.feed(b"..\n") == b"..\n"
 
 
-def test_a_last_line_without_its_end_is_shown_at_the_end() -> None:
-    transform = LogTransform(LogRules(secrets=SECRETS))
-    assert transform.feed(b"one\ntwo topse") == b"one\n"
-    assert transform.feed(b"cret") == b""
-    assert transform.finish() == b"two [secret]"
-    assert transform.finish() == b""
-    assert transform.own_lines("-----> ended: topsecret") == b"\n-----> ended: [secret]\n"
+@pytest.mark.parametrize("held", [b"topsec", b"a", b"\r", b"\xe2\x82", b"cret\r", b"aaaaaaaa", b"bro\xff", b"t\xe2"])
+def test_idle_holds_what_later_bytes_may_change(held: bytes) -> None:
+    stream = StreamTransform(Masker(("topsecret", "cret\rary", "bro\ufffdken", "aaaaaaaaab", "t\u20acuvwx")), NO_CAP)
+    assert stream.feed(b"before " + held) == b""
+    assert stream.idle() == b"before "
+    assert stream.held_bytes == len(held)
+    assert stream.idle() == b""
 
 
-def test_a_copy_goes_its_own_way_so_that_a_response_that_is_cut_can_be_read_again() -> None:
-    transform = LogTransform(LogRules(secrets=SECRETS))
-    transform.feed(b"[Pipeline] node\nhalf a ")
-    attempt = copy(transform)
-    assert attempt.feed(b"line\nRunning on a in /b\nRunning on a in /b\n") == b"half a line\nRunning on a in /b\n"
-    assert transform.feed(b"line\nRunning on a in /b\nx\n") == b"half a line\nx\n"
+def test_a_span_that_grows_after_idle_has_one_mask() -> None:
+    stream = StreamTransform(Masker(("topsecret", "secretary")), NO_CAP)
+    assert stream.feed(b"<topsecret") + stream.idle() == b"<[secret]"
+    assert stream.held_bytes == len("secret")
+    assert stream.feed(b"ary>") + stream.idle() == b">"
 
 
-# --- caps ---------------------------------------------------------------------------------------------
+def test_a_stream_of_whole_lines_holds_an_unfinished_one() -> None:
+    stream = StreamTransform(Masker(()), NO_CAP, whole_lines=True)
+    assert stream.feed(b"one\ntwo") == b"one\n"
+    assert stream.idle() == b""
+    assert stream.finish() == b"two"
 
 
 def test_a_line_above_the_cap_is_cut_with_a_notice_between_two_characters() -> None:
-    rules = LogRules(max_line_bytes=10)
-    assert whole(b"0123456789\n0123456789\r\n0123456789a\nb\n", rules) == (
+    assert transform(b"0123456789\n0123456789\r\n0123456789a\nb\n", cap=10) == (
         b"0123456789\n0123456789\n0123456789" + LINE_CUT + b"\nb\n"
     )
-    assert whole("012345678é\n".encode(), rules) == b"012345678" + LINE_CUT + b"\n"
-    assert whole(b"x" * 1000, rules) == b"x" * 10 + LINE_CUT + b"\n"
-    assert whole(b"[Pipeline] and much more\nx\n", LogRules(max_line_bytes=12)) == b"x\n"
+    assert transform("012345678é\n".encode(), cap=10) == b"012345678" + LINE_CUT + b"\n"
+    assert transform(b"x" * 1000, cap=10) == b"x" * 10 + LINE_CUT
+
+
+def test_the_last_words_of_a_progress_bar_survive_the_line_cap() -> None:
+    bar = b"".join(b"\r%3d %%" % percent for percent in range(101))
+    assert transform(bar + b" done\n", cap=10) == bar + b" done\n"
+    assert transform(b"0123456789abc\r99 %\n", cap=10) == b"0123456789" + LINE_CUT + b"\r99 %\n"
 
 
 @pytest.mark.parametrize("before", range(12))
 def test_a_secret_at_the_cut_is_masked_whole(before: int) -> None:
-    text = b"." * before + b"topsecret" + b"." * 50
-    shown = whole(text + b"\nnext\n", LogRules(secrets=SECRETS, max_line_bytes=10))
-    masked = b"." * before + b"[secret]" + b"." * (10 - before - 9) if before < 10 else b"." * 10
+    shown = transform(b"." * before + b"topsecret" + b"." * 50 + b"\nnext\n", "topsecret", cap=10)
+    masked = b"." * before + MASK + b"." * (1 - before) if before < 10 else b"." * 10
     assert shown == masked + LINE_CUT + b"\nnext\n"
 
 
-def test_an_endless_line_takes_bounded_memory_and_is_shown_once_it_is_known_to_be_cut() -> None:
-    transform = LogTransform(LogRules(max_line_bytes=1000))
-    out = b"".join(transform.feed(b"x" * 700) for _ in range(1000))
-    assert out == b"x" * 1000 + LINE_CUT + b"\n"
-    assert transform.state() is not None
-    assert transform.feed(b"still the same line\nnext\n") == b"next\n"
+def test_a_secret_that_begins_behind_the_cut_leaves_nothing_behind_its_cr() -> None:
+    assert transform(b"0123456789cret\rary and\n", "cret\rary", cap=10) == b"0123456789" + LINE_CUT + MASK + b" and\n"
 
 
-def test_a_log_above_the_cap_ends_with_one_notice_behind_its_last_whole_line() -> None:
-    transform = LogTransform(LogRules(max_log_bytes=200, secrets=SECRETS))
-    out = b"".join(transform.feed(b"line %02d topsecret\n" % number) for number in range(50))
-    assert out.endswith(LOG_CUT)
-    assert out.count(LOG_CUT) == 1
-    assert out.removesuffix(LOG_CUT).splitlines() == [b"line %02d [secret]" % number for number in range(6)]
-    assert len(out) <= 200
-    assert transform.feed(b"more\n") + transform.finish() + transform.own_lines("more") == b""
-    assert transform.written_bytes == len(out)
+@pytest.mark.parametrize("whole_lines", [False, True])
+@pytest.mark.parametrize("line", [b"x" * 700, b"progress\r" * 80, b"topsecret" * 80, b"\xff\xf0\x90" * 300])
+def test_memory_for_an_endless_line_is_bounded(line: bytes, whole_lines: bool) -> None:
+    stream = StreamTransform(Masker(("topsecret",)), 1000, whole_lines=whole_lines)
+    for _ in range(100):
+        stream.feed(line)
+        assert stream.held_bytes <= 1000 + len(BASE64)
 
 
-def test_what_the_log_holds_already_counts_for_its_cap() -> None:
-    rules = LogRules(max_log_bytes=1024)
-    assert LogTransform(rules, written_bytes=1020).feed(b"line\n") == LOG_CUT
-    assert transform_line("-----> x", rules, written_bytes=1020) == LOG_CUT.decode()
-    assert transform_line("-----> x", rules, written_bytes=20) == "-----> x\n"
+# --- the law: timing never changes a byte ---------------------------------------------------------------
 
 
-def test_preamble_lines_are_masked_and_cut_like_all_others() -> None:
-    rules = LogRules(secrets=SECRETS, max_line_bytes=20)
-    assert transform_line("-----> topsecret", rules) == "-----> [secret]\n"
-    assert transform_line("[Pipeline] stays\nStarted by us\n", rules) == "[Pipeline] stays\nStarted by us\n"
-    assert transform_line("-----> " + "x" * 100, rules) == "-----> " + "x" * 13 + LINE_CUT.decode() + "\n"
+def naive_spans(text: bytes, masker: Masker) -> list[tuple[int, int]]:
+    """Every match of every pattern, united, by trying all of them everywhere."""
+    patterns = [pattern for group in masker._patterns_of for pattern in group]
+    united: list[tuple[int, int]] = []
+    matches = (
+        (m.start(), m.start() + len(p)) for p in patterns for m in re.finditer(b"(?=" + re.escape(p) + b")", text)
+    )
+    for start, stop in sorted(matches):
+        if united and start < united[-1][1]:
+            united[-1] = (united[-1][0], max(stop, united[-1][1]))
+        else:
+            united.append((start, stop))
+    return united
 
 
-# --- purity -------------------------------------------------------------------------------------------
+def reference(raw: bytes, masker: Masker, cap: int) -> bytes:
+    """The definition, character by character over the whole input."""
+    text = raw.replace(b"\r\n", b"\n").decode(errors="replace").encode()
+    span_at = {at: span for span in naive_spans(text, masker) for at in range(*span)}
+    shown, masked, piece_bytes, at = [], set(), 0, 0
+    for character in text.decode():
+        encoded = character.encode()
+        ends_piece = character in "\r\n"
+        was_cut = piece_bytes > cap
+        piece_bytes = 0 if ends_piece else piece_bytes + len(encoded)
+        if piece_bytes <= cap and not (was_cut and not ends_piece):
+            span = span_at.get(at)
+            if span is None:
+                shown.append(encoded)
+            elif span not in masked:
+                masked.add(span)
+                shown.append(MASK)
+        elif not was_cut:
+            shown.append(LINE_CUT)
+        at += len(encoded)
+    return b"".join(shown)
+
 
 pieces = st.sampled_from(
     [
-        *(b"\n", b"\r", b"\r\n", b"[Pipeline] node", b"[Pipeline] {", b"Started by user x", b"Running on a in /b"),
-        *(b"topsecret", b"topse", b"cret", b"line one", b"\xe2\x82\xac", b"\xe2\x82", b"\xff", b"plain text "),
-        *(b"Resuming build at Fri Nov 20 21:23:39 UTC 2026 after Jenkins restart", b"x" * 30),
-        *(b"Waiting to resume part of c1 #31: y", b"Running in Durability level: Z", b"Ready to run at dawn"),
+        *(
+            b"\n",
+            b"\r",
+            b"\r\n",
+            b"<",
+            b">",
+            b"topsecret",
+            b"topse",
+            b"cret",
+            b"ary",
+            b"cret\rary",
+            b"secretary",
+            b"line one",
+        ),
+        *(b"line two", b"\xe2\x82\xac", b"\xe2\x82", b"\xe2", b"\xff", b"bro", b"ken", b"\xf0\x90", b"\xef\xbf\xbd"),
+        *(b"plain text ", b"<topsecret", b"a", b"aaaa", b"b", b"x" * 30, BASE64, BASE64[:7], BASE64[7:]),
     ]
 )
-logs = st.lists(pieces, max_size=40).map(b"".join)
-rule_sets = st.builds(
-    LogRules,
-    secrets=st.sampled_from([(), SECRETS]),
-    keep_engine_lines=st.booleans(),
-    max_line_bytes=st.sampled_from([1, 12, 25, 60, 10_000]),
-    max_log_bytes=st.sampled_from([0, 100, 180, 10_000]),
-)
+raws = st.lists(pieces, max_size=30).map(b"".join)
+secret_sets = st.sampled_from([(), SECRETS[:1], SECRETS])
+caps = st.sampled_from([0, 1, 5, 12, 25, 60, NO_CAP])
+maskers = {secrets: Masker(secrets) for secrets in [(), SECRETS[:1], SECRETS]}
+# After these bytes: nothing, a silence, or a new object from the state.
+feeds = st.lists(st.tuples(pieces, st.sampled_from(["", "idle", "resume"])), max_size=30)
 
 
-@given(logs, rule_sets, st.lists(st.integers(0, 400), max_size=12))
-@example(b"x" * 12 + b"\r\n", LogRules(max_line_bytes=12), [13])
-def test_any_cut_of_the_input_gives_the_same_log(raw: bytes, rules: LogRules, cuts: list[int]) -> None:
-    transform, out, at = LogTransform(rules), b"", 0
-    for cut in sorted(cuts):
-        out += transform.feed(raw[at:cut])
-        at = max(at, cut)
-        state = transform.state()
-        if state is not None:
-            transform = LogTransform(rules, json.loads(json.dumps(dict(state))))
-    out += transform.feed(raw[at:]) + transform.finish()
-    assert out == whole(raw, rules)
-    assert transform.written_bytes == len(out)
+@given(feeds, secret_sets, caps, st.booleans(), st.booleans())
+@example([(b"x" * 12 + b"\r", "idle"), (b"\n", "")], (), 12, False, False)
+@example([(b"<topsecret", "idle"), (b">.", "")], SECRETS, 12, False, False)
+@example([(b"0123456 topsecret", "idle"), (b"", "resume"), (b"\rary!\n", "")], SECRETS, 5, False, False)
+@settings(max_examples=500)
+def test_cuts_silences_and_resumptions_never_change_the_text(
+    feeds: list[tuple[bytes, str]], secrets: tuple[str, ...], cap: int, by_byte: bool, whole_lines: bool
+) -> None:
+    if by_byte:
+        feeds = [(bytes([byte]), then) for piece, then in feeds for byte in piece]
+    raw = b"".join(piece for piece, _ in feeds)
+    masker = maskers[secrets]
+    stream, out, taken, known = StreamTransform(masker, cap, whole_lines=whole_lines), b"", 0, 0
+    for piece, then in feeds:
+        known += len(piece)
+        out += stream.feed(raw[taken:known])
+        taken = known
+        if then == "idle":
+            out += stream.idle()
+        if then == "resume":
+            taken -= stream.held_bytes
+            state = json.loads(json.dumps(stream.state()))
+            stream = StreamTransform(masker, cap, state, whole_lines=whole_lines)
+    out += stream.feed(raw[taken:]) + stream.finish()
+    assert out == reference(raw, masker, cap)
+    assert stream.held_bytes == 0
 
 
-@given(logs, st.sampled_from([(), SECRETS]))
-def test_lines_taken_in_blocks_and_one_by_one_come_out_alike(raw: bytes, secrets: tuple[str, ...]) -> None:
-    long_lines, short_lines = LogRules(secrets=secrets), LogRules(secrets=secrets, max_line_bytes=max(1, len(raw) * 3))
-    one_by_one = LogTransform(short_lines)
-    out = b"".join(one_by_one.feed(raw[at : at + 1]) for at in range(len(raw))) + one_by_one.finish()
-    assert out == whole(raw, long_lines)
+@given(raws, secret_sets, st.integers(0, 200))
+def test_what_idle_returns_is_a_prefix_of_any_continuation(raw: bytes, secrets: tuple[str, ...], at: int) -> None:
+    stream = StreamTransform(maskers[secrets], NO_CAP)
+    assert reference(raw, maskers[secrets], NO_CAP).startswith(stream.feed(raw[:at]) + stream.idle())
+
+
+@given(st.binary(max_size=40), st.lists(st.integers(1, 4), max_size=20))
+def test_any_bytes_are_repaired_alike_in_any_cuts(raw: bytes, sizes: list[int]) -> None:
+    stream, out, at = StreamTransform(Masker(()), NO_CAP), b"", 0
+    for size in sizes:
+        out += stream.feed(raw[at : at + size]) + stream.idle()
+        at += size
+    assert out + stream.feed(raw[at:]) + stream.finish() == reference(raw, Masker(()), NO_CAP)
 
 
 def test_more_than_a_block_at_once_is_the_same_as_its_lines() -> None:
     lines = [b"line %d topsecret \xc3\xa9\r\n" % number for number in range(20_000)]
-    transform = LogTransform(LogRules(secrets=SECRETS))
-    assert b"".join(map(transform.feed, lines)) == whole(b"".join(lines), LogRules(secrets=SECRETS))
+    stream = StreamTransform(maskers[SECRETS], NO_CAP)
+    assert b"".join(map(stream.feed, lines)) == transform(b"".join(lines), *SECRETS)
+
+
+# --- several streams, one log ---------------------------------------------------------------------------
+
+
+def test_branches_have_a_prefix_and_begin_on_lines_of_their_own() -> None:
+    log = LogComposer(LogRules())
+    out = log.add(b"build: ..") + log.add(b"one\ntwo\n", "linux", "linux") + log.add(b"done\n")
+    assert out == b"build: ..\n[linux] one\n[linux] two\ndone\n"
+    assert log.add(b"three", "linux", "linux") + log.add(b"x") == b"[linux] three\nx"
+    assert log.add(b"a\r") + log.add(b"b") == b"a\rb"
+    assert log.own_lines("-----> ended") == b"\n-----> ended\n"
+
+
+def test_a_branchs_line_cap_counts_its_prefix() -> None:
+    stream = LogComposer(LogRules(max_line_bytes=12)).stream("arm")
+    assert stream.feed(b"1234567\n") == b"123456" + LINE_CUT + b"\n"
+
+
+def test_own_lines_are_masked_and_cut_like_all_others() -> None:
+    rules = LogRules(secrets=SECRETS, max_line_bytes=20)
+    assert transform_line("-----> topsecret", rules) == "-----> [secret]\n"
+    assert transform_line("one\ntwo\n", rules) == "one\ntwo\n"
+    assert transform_line("-----> " + "x" * 100, rules) == "-----> " + "x" * 13 + LINE_CUT.decode() + "\n"
+    assert transform_line("a \ud800", rules) == "a \ufffd\ufffd\ufffd\n"
+
+
+def test_a_log_above_the_cap_ends_with_one_notice_on_a_line_of_its_own() -> None:
+    log = LogComposer(LogRules(max_log_bytes=len(LOG_CUT) + 1 + 14))
+    out = log.add("line é\n".encode()) + log.add("line é\n".encode())
+    assert out == "line é\nline ".encode() + b"\n" + LOG_CUT
+    assert log.add(b"more\n") == b""
+    assert log.add(b"more\n") + log.own_lines("more") + log.add(b"x", "b", "b") == b""
+    assert log.written_bytes == len(out)
+
+
+def test_what_the_log_holds_already_counts_for_its_cap() -> None:
+    rules = LogRules(max_log_bytes=1024)
+    assert LogComposer(rules, written_bytes=1020).add(b"line\n") == LOG_CUT
+    assert transform_line("-----> x", rules, written_bytes=1020) == LOG_CUT.decode()
+    assert transform_line("-----> x", rules, written_bytes=20) == "-----> x\n"
+
+
+texts = st.text("ab\r\né€", min_size=1, max_size=20).map(str.encode)
+entries = st.lists(st.tuples(st.sampled_from(["", "linux", "mac", "own"]), texts), max_size=12)
+
+
+def compose(log: LogComposer, stream: str, text: bytes) -> bytes:
+    if stream == "own":
+        return log.own_lines(text.decode())
+    return log.add(text, stream, stream)
+
+
+@given(entries, st.integers(0, 150), st.lists(st.integers(0, 4), max_size=40), st.booleans())
+def test_the_log_does_not_depend_on_how_texts_are_divided(
+    entries: list[tuple[str, bytes]], room: int, sizes: list[int], resumed: bool
+) -> None:
+    rules = LogRules(max_log_bytes=room + len(LOG_CUT) + 1)
+    unlimited, whole, divided, out, log = LogComposer(LogRules()), LogComposer(rules), LogComposer(rules), b"", b""
+    full = b""
+    for stream, text in entries:
+        full += compose(unlimited, stream, text)
+        log += compose(whole, stream, text)
+        parts = list(text.decode())
+        while parts:
+            size = sizes.pop() if sizes and stream != "own" else len(parts)
+            out += compose(divided, stream, "".join(parts[:size]).encode())
+            parts = parts[size:]
+            if resumed:
+                divided = LogComposer(rules, json.loads(json.dumps(divided.state())))
+    assert out == log
+    assert divided.written_bytes == len(out) <= rules.max_log_bytes
+    assert divided.ends_in_line == (bool(out) and not out.endswith(b"\n"))
+    if len(full) <= room:
+        assert log == full
+    else:
+        kept = full[:room].decode(errors="ignore").encode()
+        assert log == kept + (b"" if not kept or kept.endswith(b"\n") else b"\n") + LOG_CUT
+
+
+@given(feeds, st.integers(0, 120))
+def test_silences_do_not_move_the_byte_cap(feeds: list[tuple[bytes, str]], room: int) -> None:
+    rules = LogRules(secrets=SECRETS, max_line_bytes=25, max_log_bytes=room + len(LOG_CUT) + 1)
+    log = LogComposer(rules)
+    stream, out = log.stream(), b""
+    for piece, then in feeds:
+        out += log.add(stream.feed(piece))
+        out += log.add(stream.idle()) if then == "idle" else b""
+    out += log.add(stream.finish())
+    raw = b"".join(piece for piece, _ in feeds)
+    assert out == LogComposer(rules).add(reference(raw, maskers[SECRETS], 25))

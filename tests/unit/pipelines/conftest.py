@@ -1,5 +1,6 @@
 """Agents of all pipelines' tests: machines with a shell and nothing but what a step is given."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,12 +9,16 @@ from tests.unit.pipelines.agent import SHELLS, Agent
 
 
 @pytest.fixture
-def agent(tmp_path: Path) -> Agent:
+def agent(tmp_path: Path) -> Iterator[Agent]:
     """One, with the first shell."""
-    return Agent(tmp_path, SHELLS[0])
+    agent = Agent(tmp_path, SHELLS[0])
+    yield agent
+    agent.clean_up()
 
 
 @pytest.fixture(params=SHELLS)
-def each_agent(request: pytest.FixtureRequest, tmp_path: Path) -> Agent:
+def each_agent(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Agent]:
     """One with each shell."""
-    return Agent(tmp_path, request.param)
+    agent = Agent(tmp_path, request.param)
+    yield agent
+    agent.clean_up()

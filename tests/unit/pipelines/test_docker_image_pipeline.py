@@ -9,7 +9,7 @@ import pytest
 
 from jenkins_pipelines.catalogue import PIPELINES
 from jenkins_pipelines.environment import AgentEnvironment
-from tests.agent_api import BUILD_UUID, TOKEN, AgentApi, source_archive
+from tests.agent_api import BUILD_UUID, TOKENS, AgentApi, source_archive
 from tests.image_builder import DIGEST, Notes, builder_program
 from tests.unit.pipelines.agent import Agent, everything_under
 from tests.unit.pipelines.hostile_names import HOSTILE_NAMES
@@ -45,7 +45,7 @@ async def test_it_builds_pushes_everywhere_reports_and_cleans_up(each_agent: Age
     notes = with_builder(each_agent, builder)
     destinations = ["registry.example/org/app:1.0", "registry.example/org/app:latest", "127.0.0.1:5000/app:1"]
     ended, api = await run(each_agent, environment(destinations=destinations))
-    assert ended.failed_in is None, ended.log
+    assert ended.status == 0, ended.console + api.log
     assert api.reports["image"] == {
         "id": "image",
         "state": "succeeded",
@@ -64,8 +64,8 @@ async def test_it_builds_pushes_everywhere_reports_and_cleans_up(each_agent: Age
 async def test_arguments_go_by_environment_and_stand_after_every_from(each_agent: Agent) -> None:
     notes = with_builder(each_agent)
     arguments = {"MINE": "va lue\n", "folder": "$(id)", "DOCKER_HOST": "tcp://evil", "PATH": "/evil", "UID": "7"}
-    ended, _ = await run(each_agent, environment(arguments=arguments))
-    assert ended.failed_in is None, ended.log
+    ended, api = await run(each_agent, environment(arguments=arguments))
+    assert ended.status == 0, ended.console + api.log
     build = notes.call("build")
     told = [build[position + 1] for position, word in enumerate(build) if word == "--build-arg"]
     assert told == ["MINE", "folder", "DOCKER_HOST=tcp://evil", "PATH=/evil", "UID=7"]
@@ -73,7 +73,7 @@ async def test_arguments_go_by_environment_and_stand_after_every_from(each_agent
     assert (seen["MINE"], seen["folder"]) == ("va lue\n", "$(id)")
     assert seen["PATH"] == str(each_agent.programs)
     assert "DOCKER_HOST" not in seen
-    assert seen["SHUTTLE_TOKEN"] == ""
+    assert not {"SHUTTLE_TOKEN", "JENKINS_SERVER_COOKIE"} & set(seen)
     inserted = "".join(f"ARG {name}\n" for name in arguments)
     assert notes.text("dockerfile") == f"FROM scratch\n{inserted}ARG MINE\nCOPY . /\n"
 
@@ -82,7 +82,7 @@ async def test_hostile_arguments_reach_the_build_exactly_and_steer_nothing(each_
     notes = with_builder(each_agent)
     arguments = {name: f"/hostile '{name}'\n$(id)" for name in HOSTILE_NAMES}
     ended, api = await run(each_agent, environment(arguments=arguments))
-    assert ended.failed_in is None, ended.log
+    assert ended.status == 0, ended.console + api.log
     build = notes.call("build")
     told = [build[position + 1] for position, word in enumerate(build) if word == "--build-arg"]
     by_name = [name for name in told if "=" not in name]
@@ -99,16 +99,16 @@ async def test_hostile_arguments_reach_the_build_exactly_and_steer_nothing(each_
 async def test_secret_arguments_stay_out_of_the_images_history_where_the_builder_can(agent: Agent) -> None:
     notes = with_builder(agent)
     secret = environment(arguments={"TOKEN": "s3cr3t"}, secret_arguments=["TOKEN"])
-    ended, _ = await run(agent, secret)
+    ended, api = await run(agent, secret)
     assert "--omit-history" in notes.call("build")
     assert "s3cr3t" not in str(notes.calls)
-    assert "s3cr3t" not in ended.log
+    assert "s3cr3t" not in ended.console + api.log
 
 
 async def test_docker_cannot_and_says_so(agent: Agent) -> None:
     with_builder(agent, "docker")
-    ended, _ = await run(agent, environment(arguments={"TOKEN": "s3cr3t"}, secret_arguments=["TOKEN"]))
-    assert "docker keeps the values of build arguments, secret ones too, in the history of the image." in ended.log
+    _ended, api = await run(agent, environment(arguments={"TOKEN": "s3cr3t"}, secret_arguments=["TOKEN"]))
+    assert "docker keeps the values of build arguments, secret ones too, in the history of the image." in api.log
 
 
 async def test_labels_and_no_cache_reach_the_builder_as_they_are(each_agent: Agent) -> None:
@@ -121,8 +121,8 @@ async def test_labels_and_no_cache_reach_the_builder_as_they_are(each_agent: Age
 
 async def test_another_dockerfile_of_the_source_can_be_named(agent: Agent) -> None:
     notes = with_builder(agent)
-    ended, _ = await run(agent, environment(options={"dockerfile": "a b/-f"}), {"a b/-f": "FROM b\n"})
-    assert ended.failed_in is None, ended.log
+    ended, api = await run(agent, environment(options={"dockerfile": "a b/-f"}), {"a b/-f": "FROM b\n"})
+    assert ended.status == 0, ended.console + api.log
     assert notes.text("dockerfile") == "FROM b\n"
 
 
@@ -130,22 +130,37 @@ async def test_each_destination_gets_its_own_credentials_by_file(agent: Agent) -
     notes = with_builder(agent)
     one, two = "registry.example/one:1", "registry.example/two:1"
     registries = {one: ("user-one", "pass-one"), two: ("user-two", "pass-two"), "base.example": ("b", "p")}
-    ended, _ = await run(agent, environment(destinations=[one, two], registries=registries))
-    assert ended.failed_in is None, ended.log
+    dockerfile = "FROM base.example/image:1 AS base\nFROM base\nFROM else.example/image\n"
+    ended, api = await run(
+        agent, environment(destinations=[one, two], registries=registries), {"Dockerfile": dockerfile}
+    )
+    assert ended.status == 0, ended.console + api.log
     pushed = [json.loads(text + "}}}")["auths"] for text in notes.text("auth.push").split("}}}")[:-1]]
     assert pushed == [
         {"registry.example": {"auth": "dXNlci1vbmU6cGFzcy1vbmU="}},
         {"registry.example": {"auth": "dXNlci10d286cGFzcy10d28="}},
     ]
-    assert set(json.loads(notes.text("auth"))["auths"]) == {"registry.example", "base.example"}
+    assert [call[2:] for call in notes.calls if call[1] == "pull"] == [["base.example/image:1"]]
+    assert set(json.loads(notes.text("auth.pull"))["auths"]) == {"registry.example", "base.example"}
+    assert notes.text("auth") == "", "the builder and its RUNs have no credentials"
     assert "pass-" not in str(notes.calls)
+
+
+@pytest.mark.parametrize(("builder", "isolates"), [("docker", True), ("buildah", False), ("podman", False)])
+async def test_only_docker_has_credentials_while_users_code_runs(agent: Agent, builder: str, isolates: bool) -> None:
+    notes = with_builder(agent, builder)
+    registries = {"base.example": ("b", "p")}
+    ended, api = await run(agent, environment(registries=registries), {"Dockerfile": "FROM base.example/image:1\n"})
+    assert ended.status == 0, ended.console + api.log
+    assert set(json.loads(notes.text("auth.pull"))["auths"]) == {"base.example"}
+    assert bool(notes.text("auth")) is isolates
 
 
 async def test_a_base_image_of_an_insecure_registry_is_pulled_as_such_alone(agent: Agent) -> None:
     notes = with_builder(agent)
     dockerfile = "FROM 127.0.0.1:5000/base:1\nFROM lab.example:5000/x\nFROM docker.io/library/y\n"
-    ended, _ = await run(agent, environment(insecure_registries=["lab.example:5000"]), {"Dockerfile": dockerfile})
-    assert ended.failed_in is None, ended.log
+    ended, api = await run(agent, environment(insecure_registries=["lab.example:5000"]), {"Dockerfile": dockerfile})
+    assert ended.status == 0, ended.console + api.log
     pulled = [call[2:] for call in notes.calls if call[1] == "pull"]
     assert pulled == [
         ["--tls-verify=false", "127.0.0.1:5000/base:1"],
@@ -156,39 +171,40 @@ async def test_a_base_image_of_an_insecure_registry_is_pulled_as_such_alone(agen
 
 async def test_no_dockerfile(agent: Agent) -> None:
     with_builder(agent)
-    ended, api = await run(agent, environment(), {"README": ""})
-    assert ended.failed_in == "build"
+    _ended, api = await run(agent, environment(), {"README": ""})
+    assert api.stages[-1] == "build end failed"
     assert api.reports["failure"]["reason"] == "no_dockerfile"
     assert api.reports["failure"]["message"] == "The source has no file Dockerfile; add it, or name another one."
 
 
 async def test_no_builder(agent: Agent) -> None:
-    ended, api = await run(agent, environment())
-    assert ended.failed_in == "build"
+    _ended, api = await run(agent, environment())
+    assert api.stages[-1] == "build end failed"
     assert api.reports["failure"]["reason"] == "no_builder"
 
 
 async def test_a_docker_without_its_daemon_does_not_count(agent: Agent) -> None:
     agent.program("docker", '#!/bin/sh\n[ "$1" != version ]\n')
     notes = with_builder(agent, "podman")
-    ended, _ = await run(agent, environment())
-    assert ended.failed_in is None, ended.log
+    ended, api = await run(agent, environment())
+    assert ended.status == 0, ended.console + api.log
     assert notes.call("build")[0] == "podman"
 
 
 async def test_a_failed_build_is_a_failed_build(agent: Agent) -> None:
     agent.program("buildah", '#!/bin/sh\n[ "$1" != build ] || { echo no such base; exit 125; }\n')
-    ended, api = await run(agent, environment())
-    assert ended.failed_in == "build"
-    assert "no such base\n" in ended.log
+    _ended, api = await run(agent, environment())
+    assert api.stages[-1] == "build end failed"
+    assert "no such base\n" in api.log
+    assert api.ends == {"main": 125}
     assert api.reports["failure"]["reason"] == "build_failed"
 
 
 async def test_a_registry_that_refuses_is_quoted(each_agent: Agent) -> None:
     with_builder(each_agent)
     (each_agent.home / "notes.refuse").touch()
-    ended, api = await run(each_agent, environment())
-    assert ended.failed_in == "push"
+    _ended, api = await run(each_agent, environment())
+    assert api.stages[-1] == "push end failed"
     assert api.reports["failure"]["reason"] == "registry_refused"
     assert (
         api.reports["failure"]["message"]
@@ -219,7 +235,7 @@ async def test_a_docker_source_is_copied_with_each_sides_own_credentials(each_ag
     ended, api = await run(
         each_agent, environment(source_image=source, destinations=[destination], registries=registries)
     )
-    assert ended.failed_in is None, ended.log
+    assert ended.status == 0, ended.console + api.log
     assert not any("source.tar.gz" in path for _, path, _ in api.calls)
     copy = notes.call("copy")
     assert copy[-2:] == [f"docker://{source}", f"docker://{destination}"]
@@ -236,8 +252,8 @@ async def test_a_docker_source_is_copied_with_each_sides_own_credentials(each_ag
 async def test_a_docker_source_that_is_not_there(agent: Agent) -> None:
     agent.program("skopeo", SKOPEO.replace("HOME_FOLDER", str(agent.home)))
     (agent.home / "missing").touch()
-    ended, api = await run(agent, environment(source_image="registry.example/gone:1"))
-    assert ended.failed_in == "push"
+    _ended, api = await run(agent, environment(source_image="registry.example/gone:1"))
+    assert api.stages[-1] == "push end failed"
     assert api.reports["failure"]["reason"] == "image_not_found"
     assert "registry.example/gone:1" in api.reports["failure"]["message"]
 
@@ -246,9 +262,9 @@ async def test_a_docker_source_that_is_not_there(agent: Agent) -> None:
 async def test_without_skopeo_an_image_is_pulled_tagged_and_pushed(agent: Agent, builder: str) -> None:
     notes = with_builder(agent, builder)
     ended, api = await run(agent, environment(source_image="127.0.0.1:5000/a:1"))
-    assert ended.failed_in is None, ended.log
+    assert ended.status == 0, ended.console + api.log
     insecure = [] if builder == "docker" else ["--tls-verify=false"]
     assert notes.call("pull") == [builder, "pull", *insecure, "127.0.0.1:5000/a:1"]
     assert [builder, "tag", "127.0.0.1:5000/a:1", LOCAL] in notes.calls
     assert api.reports["image"]["digest"] == DIGEST
-    assert TOKEN not in ended.log
+    assert not any(token in ended.console + api.log for token in TOKENS)

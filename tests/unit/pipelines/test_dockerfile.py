@@ -2,7 +2,7 @@
 
 import pytest
 
-from jenkins_pipelines.shell_scripts import step
+from jenkins_pipelines.shell_scripts import text
 from tests.unit.pipelines.agent import Agent
 
 FORMS = {
@@ -64,7 +64,7 @@ FORMS = {
 
 async def insert(agent: Agent, dockerfile: str) -> str:
     (agent.workspace / "Dockerfile").write_bytes(dockerfile.encode())
-    script = step("dockerfile").script + "work=$PWD\ninsert_arguments ' A B' <Dockerfile\n"
+    script = "#!/bin/sh\n" + text("dockerfile") + "work=$PWD\ninsert_arguments ' A B' <Dockerfile\n"
     status, output = await agent.script(script)
     assert status == 0, output
     return output.decode()

@@ -20,7 +20,7 @@ RECORDED = Path("tests/recordings/declarative/config.xml")
 CONSTRUCTS = {
     "pipeline {", "agent any", "agent {", "label S", "options {", "durabilityHint (S)", "disableConcurrentBuilds ()",
     "buildDiscarder (logRotator (numToKeepStr :S))", "skipDefaultCheckout ()", "stages {", "stage (S) {", "steps {",
-    "sh S", "echo S", "withEnv ([S]) {", "withEnv ([S,S]) {", "timeout (time :N,unit :S) {", "post {", "always {", "}",
+    "sh S", "echo S", "withEnv ([S]) {", "withEnv ([S,S]) {", "timeout (time :N,unit :S) {", "}",
 }  # fmt: skip
 
 writable = st.text(
@@ -68,13 +68,12 @@ def test_no_text_of_a_model_becomes_groovy_or_xml(script: str, variable: str, la
         description="any",
         parameters=(Parameter(name="P", description=label.translate({8: "", 12: ""})),),
         stages=(Stage(name=label, steps=(Timeout(seconds=30, steps=(inner,)),)),),
-        always=(Sh(script=script),),
     )
     rendered = render(pipeline, agent_label=label)
     assert constructs(rendered.jenkinsfile) <= CONSTRUCTS
     strings = [text for kind, text in tokens(rendered.jenkinsfile) if kind == "string"]
     assert strings == [
-        label, "MAX_SURVIVABILITY", "50", label, "SECONDS", f"A={variable}", "B=", script, label, script,
+        label, "MAX_SURVIVABILITY", "50", label, "SECONDS", f"A={variable}", "B=", script, label,
     ]  # fmt: skip
     job = ElementTree.fromstring(rendered.config_xml)
     assert job.findtext("definition/script") == rendered.jenkinsfile

@@ -1,7 +1,6 @@
 """The rendered job, as Jenkins runs it: triggered with the three parameters, its console, its result."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -11,24 +10,9 @@ import pytest
 from jenkins_pipelines.config_xml import digest_of
 from jenkins_pipelines.environment import AgentEnvironment
 from shuttle.embedded.jenkins.server import EmbeddedJenkins
-from tests.agent_api import BUILD_UUID, TOKEN, AgentApi, source_archive
+from tests.agent_api import BUILD_UUID, TOKEN, TOKENS, AgentApi, source_archive
+from tests.unit.pipelines.agent import is_running, long_time
 from tests.unit.pipelines.jenkins_job import AUTHORIZATION, Job, config_xml
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    """Wait for what other processes do."""
-    while True:
-        if holds():
-            return
-        await asyncio.sleep(0.01)
-
-
-def alive(pid: int) -> bool:
-    """A zombie that nobody reaps is dead enough."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 @pytest.fixture
@@ -52,14 +36,14 @@ async def test_a_script_build_from_trigger_to_artifact(job: Job) -> None:
         assert result == "SUCCESS", console
         assert api.artifacts == {"result.txt": b'$it\'s \\ "here"'}
         again, refused = await job.run(2, **parameters)
-    assert 'building $it\'s \\ "here"\n' in console
-    assert TOKEN not in console + refused
+        assert 'building $it\'s \\ "here"\n' in api.log
+    assert not any(token in console + refused for token in TOKENS)
     assert again == "FAILURE"
-    assert "-----> Refused: this build was claimed by another run or has ended. Nothing was done.\n" in refused
+    assert "-----> Refused: this build was claimed by another run or has begun. Nothing was done.\n" in refused
     assert api.claims == [1]
 
 
-async def test_a_failure_is_reported_from_the_post_section(job: Job) -> None:
+async def test_a_failure_is_reported(job: Job) -> None:
     environment = AgentEnvironment(app_id="app", build_id="1", build_uuid=BUILD_UUID, destinations=["r.example/a:1"])
     await job.create(config_xml("docker-image"))
     async with AgentApi(environment, source_archive({"README": ""})) as api:
@@ -81,16 +65,18 @@ async def test_the_marker_is_still_there_after_a_build(job: Job) -> None:
 
 
 async def test_a_stop_ends_the_users_process_and_still_cleans_up(job: Job, tmp_path: Path) -> None:
-    started, ended = tmp_path / "started", tmp_path / "ended"
-    build = f"#!/bin/sh\necho $$ >'{started}'\nsleep 600\necho >'{ended}'\n"
+    ended, forever = tmp_path / "ended", long_time()
+    build = f"#!/bin/sh\necho started\nsleep {forever}\necho >'{ended}'\n"
     await job.create(config_xml("script"))
     async with AgentApi(source=source_archive({"build.sh": build})) as api:
         await job.trigger(BUILD_UUID=BUILD_UUID, SHUTTLE_URL=api.url, SHUTTLE_TOKEN=TOKEN)
-        await until(lambda: started.exists() and started.read_text().endswith("\n"))
+        await api.until(lambda: "started\n" in api.log)
         await job.stop(1)
         result, console = await job.ended(1)
+        await api.until(lambda: api.ends)
     assert result == "ABORTED", console
-    await until(lambda: not alive(int(started.read_text())))
+    assert not is_running(forever)
     assert not ended.exists()
-    assert api.reports == {}
+    assert api.ends == {"main": 143}
+    assert api.reports["end"]["reason"] == "aborted_in_jenkins"
     assert not list((tmp_path / "jenkins").rglob("build.sh"))

@@ -2,12 +2,13 @@
 
 import asyncio
 import os
+import signal
 
 import pytest
 
 from jenkins_pipelines.catalogue import PIPELINES
 from jenkins_pipelines.environment import AgentEnvironment
-from tests.agent_api import BUILD_UUID, TOKEN, AgentApi, Cut, CutHeaders, source_archive
+from tests.agent_api import BUILD_UUID, TOKENS, AgentApi, Cut, CutHeaders, source_archive
 from tests.unit.pipelines.agent import SHELLS, Agent, everything_under
 
 SCRIPT = PIPELINES["script"].build(PIPELINES["script"].Options())
@@ -22,12 +23,43 @@ async def test_it_claims_first_runs_build_sh_and_leaves_nothing_behind(each_agen
     async with AgentApi(environment(NAME="here"), source_archive({"build.sh": HELLO})) as api:
         each_agent.url = api.url
         run = await each_agent.run(SCRIPT)
-    assert run.failed_in is None, run.log
-    assert "hello from here\n" in run.log
-    assert [path.rsplit("/", 1)[1] for _, path, _ in api.calls] == ["claim", "environment", "source.tar.gz"]
+    assert run.status == 0, run.console + api.log
+    assert api.log == "-----> Running build.sh\nhello from here\n"
+    assert api.ends == {"main": 0}
+    calls = [path.rsplit("/", 1)[1].partition("?")[0] for _, path, _ in api.calls]
+    order = ["claim", "environment", "source.tar.gz", "begin", "log"]
+    assert [call for call in dict.fromkeys(calls) if call != "progress"] == order
+    assert api.stages == [
+        "fetch begin", "fetch end succeeded", "build begin", "build end succeeded", "artifacts begin",
+        "artifacts end succeeded",
+    ]  # fmt: skip
     assert api.claims == [1]
+    assert list(each_agent.home.glob("workspace*")) == [each_agent.workspace]
     assert everything_under(each_agent.workspace) == []
-    assert TOKEN not in run.log
+    assert not any(token in run.console for token in TOKENS)
+
+
+async def test_jenkins_console_has_a_line_a_stage_and_where_the_log_is(agent: Agent) -> None:
+    async with AgentApi(environment(NAME="here"), source_archive({"build.sh": HELLO})) as api:
+        agent.url = api.url
+        run = await agent.run(SCRIPT)
+    assert run.console.splitlines() == [
+        "[shuttle] The log is at http://shuttle.example/app/1/log",
+        "[shuttle] Fetching the environment and the source",
+        "[shuttle] Running the build",
+        "[shuttle] Uploading the artifacts",
+        "-----> Succeeded.",
+    ]
+
+
+async def test_a_full_console_has_the_log_once(each_agent: Agent) -> None:
+    async with AgentApi(environment(NAME="here"), source_archive({"build.sh": HELLO})) as api:
+        each_agent.url = api.url
+        api.claim_answer = {"console": "full"}
+        api.faults["log"].extend([503, CutHeaders])
+        run = await each_agent.run(SCRIPT)
+    assert run.console.count("hello from here\n") == 1
+    assert run.console.count("-----> Running build.sh\n") == 1
 
 
 async def test_a_refused_claim_does_nothing_at_all(each_agent: Agent) -> None:
@@ -38,8 +70,8 @@ async def test_a_refused_claim_does_nothing_at_all(each_agent: Agent) -> None:
         each_agent.url = api.url
         api.claims.append(7)
         run = await each_agent.run(SCRIPT)
-    assert run.failed_in == "claim"
-    assert "Refused: this build was claimed by another run or has ended. Nothing was done." in run.log
+    assert run.status == 1
+    assert "Refused: this build was claimed by another run or has begun. Nothing was done." in run.console
     assert [status for _, _, status in api.calls] == [409]
     assert everything_under(each_agent.workspace) == ["source/file"]
 
@@ -49,8 +81,8 @@ async def test_a_replay_after_the_end_has_a_token_that_opens_nothing(agent: Agen
         agent.url = api.url
         api.token = "another"
         run = await agent.run(SCRIPT)
-    assert run.failed_in == "claim"
-    assert "Refused: the build has ended" in run.log
+    assert run.status == 1
+    assert "Refused: the token is not of this build" in run.console
     assert everything_under(agent.workspace) == []
 
 
@@ -69,7 +101,7 @@ ln -s / dist/root
     async with AgentApi(environment(), source_archive({"build.sh": build})) as api:
         each_agent.url = api.url
         run = await each_agent.run(SCRIPT)
-    assert run.failed_in is None, run.log
+    assert run.status == 0, run.console + api.log
     assert api.artifacts == {
         "plain.txt": b"one",
         "sub folder/ä+b%c?d#e&[f]{g}.txt": b"two",
@@ -78,7 +110,7 @@ ln -s / dist/root
         "-dash": b"five",
     }
     assert sorted(api.reports["artifacts-1"]["artifacts"]) == sorted(api.artifacts)
-    assert "Not uploaded, because it is a link: link\n" in run.log
+    assert "Not uploaded, because it is a link: link\n" in api.log
 
 
 async def test_a_dist_that_is_a_link_is_not_followed(agent: Agent) -> None:
@@ -86,7 +118,7 @@ async def test_a_dist_that_is_a_link_is_not_followed(agent: Agent) -> None:
     async with AgentApi(environment(), source_archive({"build.sh": "#!/bin/sh\nln -s /etc dist\n"})) as api:
         agent.url = api.url
         run = await agent.run(SCRIPT)
-    assert run.failed_in is None
+    assert run.status == 0, run.console + api.log
     assert api.artifacts == {}
 
 
@@ -96,7 +128,7 @@ async def test_an_artifact_that_the_shuttle_refuses_fails_the_build_saying_so(ag
         agent.url = api.url
         api.faults["big.iso"].append(413)
         run = await agent.run(SCRIPT)
-    assert run.failed_in == "artifacts"
+    assert (run.status, api.stages[-1]) == (1, "artifacts end failed")
     report = api.reports["failure"]
     assert (report["state"], report["reason"]) == ("failed", "artifact_refused")
     assert report["message"] == "The shuttle refused the artifact big.iso (HTTP status 413)."
@@ -107,7 +139,7 @@ async def test_a_name_with_a_line_break_fails_saying_so(each_agent: Agent) -> No
     async with AgentApi(environment(), source_archive({"build.sh": build})) as api:
         each_agent.url = api.url
         run = await each_agent.run(SCRIPT)
-    assert run.failed_in == "artifacts"
+    assert (run.status, api.ends) == (1, {"main": 1})
     assert api.reports["failure"]["message"] == (
         "The file %61%0a%62 in dist/ has a control character in its name; rename it."
     )
@@ -120,7 +152,7 @@ async def test_many_long_names_are_reported_in_parts_that_any_limit_takes(agent:
     async with AgentApi(environment(), source_archive({"build.sh": build})) as api:
         agent.url = api.url
         run = await agent.run(SCRIPT)
-    assert run.failed_in is None, run.log
+    assert run.status == 0, run.console + api.log
     parts = [report["artifacts"] for report in api.reports.values()]
     assert len(parts) == 2
     assert sorted(name for part in parts for name in part) == sorted(api.artifacts)
@@ -133,33 +165,37 @@ async def test_make_runs_when_there_is_no_build_sh(agent: Agent) -> None:
     async with AgentApi(environment(WHO="make"), source_archive({"Makefile": makefile})) as api:
         agent.url = api.url
         run = await agent.run(SCRIPT)
-    assert run.failed_in is None, run.log
-    assert "made by make\n" in run.log
+    assert run.status == 0, run.console + api.log
+    assert "made by make\n" in api.log
 
 
 async def test_build_sh_without_its_executable_bit_still_runs(agent: Agent) -> None:
     async with AgentApi(environment(NAME="x"), source_archive({"build.sh": HELLO}, executable=())) as api:
         agent.url = api.url
         run = await agent.run(SCRIPT)
-    assert run.failed_in is None, run.log
+    assert run.status == 0, run.console + api.log
 
 
 @pytest.mark.parametrize(
-    ("files", "reason", "message"),
+    ("files", "reason", "message", "status"),
     [
-        ({"README": ""}, "no_build_script", "The source has neither build.sh nor a Makefile at its top; add one."),
-        ({"Makefile": "all:"}, "no_make", "The source has a Makefile, but the agent has no make; install it there."),
-        ({"build.sh": "#!/bin/sh\nexit 42\n"}, "build_failed", "build.sh ended with exit status 42."),
-        ({"build.sh": "#!/no/such/program\n"}, "build_failed", "build.sh ended with exit status 127."),
+        ({"README": ""}, "no_build_script", "The source has neither build.sh nor a Makefile at its top; add one.", 1),
+        ({"Makefile": "all:"}, "no_make", "The source has a Makefile, but the agent has no make; install it there.", 1),
+        ({"build.sh": "#!/bin/sh\nexit 42\n"}, "build_failed", "build.sh ended with exit status 42.", 42),
+        ({"build.sh": "#!/no/such/program\n"}, "build_failed", "build.sh ended with exit status 127.", 127),
     ],
 )
-async def test_a_build_that_cannot_succeed_reports_why(each_agent: Agent, files, reason: str, message: str) -> None:
+async def test_a_build_that_cannot_succeed_reports_why(
+    each_agent: Agent, files, reason: str, message: str, status: int
+) -> None:
     async with AgentApi(environment(), source_archive(files)) as api:
         each_agent.url = api.url
         run = await each_agent.run(SCRIPT)
-    assert run.failed_in == "build"
+    assert (run.status, api.ends) == (status, {"main": status})
+    assert api.stages[-1] == "build end failed"
     assert api.reports["failure"] == {"id": "failure", "state": "failed", "reason": reason, "message": message}
-    assert message in run.log
+    assert f"-----> {message}\n" in api.log
+    assert f"-----> Failed: {message}\n" in run.console
     assert everything_under(each_agent.workspace) == []
 
 
@@ -172,9 +208,13 @@ async def test_every_call_waits_out_a_shuttle_that_stumbles(each_agent: Agent) -
         api.faults["source.tar.gz"].append(Cut)
         api.faults["file"].append(500)
         api.faults["report"].append(502)
+        api.faults["begin"].extend([CutHeaders, 503])
+        api.faults["progress"].append(500)
+        api.faults["log"].extend([500, CutHeaders])
         run = await each_agent.run(SCRIPT)
-    assert run.failed_in is None, run.log
+    assert run.status == 0, run.console + api.log
     assert api.claims == [1]
+    assert api.log == "-----> Running build.sh\n-----> Uploading file\n"
     assert api.artifacts == {"file": b"artifact\n"}
     assert api.reports["artifacts-1"]["artifacts"] == ["file"]
 
@@ -185,8 +225,8 @@ async def test_an_answer_cut_within_its_headers_is_not_taken_for_an_empty_one(ag
         agent.url = api.url
         api.faults[call].append(CutHeaders)
         run = await agent.run(SCRIPT)
-    assert run.failed_in is None, run.log
-    assert "built" in run.log
+    assert run.status == 0, run.console + api.log
+    assert "built" in api.log
 
 
 async def test_a_shuttle_that_is_down_is_asked_until_it_is_back(agent: Agent) -> None:
@@ -203,60 +243,33 @@ async def test_a_shuttle_that_is_down_is_asked_until_it_is_back(agent: Agent) ->
     await api.start()
     run = await running
     await api.stop()
-    assert run.failed_in is None, run.log
-    assert "hello from you" in run.log
+    assert run.status == 0, run.console + api.log
+    assert "hello from you" in api.log
 
 
 async def test_giving_up_names_the_trouble_and_no_secret(agent: Agent) -> None:
     agent.environment = {"SHUTTLE_RETRY_SECONDS": "0"}
     run = await agent.run(SCRIPT)
-    assert run.failed_in == "claim"
-    assert "The shuttle could not be asked (HTTP status 000, curl status 7)." in run.log
-    assert TOKEN not in run.log
+    assert run.status == 1
+    assert "The shuttle could not be asked (HTTP status 000, curl status 7)." in run.console
+    assert not any(token in run.console for token in TOKENS)
 
 
 async def test_an_agent_without_curl_says_so_at_once(agent: Agent) -> None:
     (agent.programs / "curl").unlink()
     run = await agent.run(SCRIPT)
-    assert run.failed_in == "claim"
-    assert run.log == "-----> The agent has no curl; install it there. Nothing was done.\n"
+    assert run.status == 1
+    assert run.console == "-----> The agent has no curl; install it there. Nothing was done.\n"
 
 
 async def test_a_4xx_is_an_answer_and_not_asked_again(agent: Agent) -> None:
     async with AgentApi(environment(), source_archive({"build.sh": HELLO})) as api:
         agent.url = api.url
         api.faults["source.tar.gz"].append(410)
-        run = await agent.run(SCRIPT)
-    assert run.failed_in == "fetch"
+        await agent.run(SCRIPT)
+    assert api.stages == ["fetch begin", "fetch end failed"]
     assert api.reports["failure"]["reason"] == "source_refused"
     assert sum(path.endswith("source.tar.gz") for _, path, _ in api.calls) == 1
-
-
-async def test_no_command_line_and_no_process_of_the_user_shows_the_token(agent: Agent) -> None:
-    """The user's build reads every environment and command line that /proc lets it read."""
-    agent.give("ls")
-    seen = agent.home / "command_lines"
-    agent.program("curl", f'#!/bin/sh\nprintf "%s\\n" "$@" >>"{seen}"\nexec /usr/bin/curl "$@"\n')
-    build = f"#!/bin/sh\ncat /proc/$PPID/environ /proc/self/environ /proc/$PPID/cmdline; ls -R '{agent.workspace}'\n"
-    async with AgentApi(environment(NAME="n"), source_archive({"build.sh": build})) as api:
-        agent.url = api.url
-        run = await agent.run(SCRIPT)
-    assert run.failed_in is None, run.log
-    assert TOKEN not in run.log
-    assert "BUILD_NUMBER=1" in run.log, "the check saw the step's own environment"
-    assert seen.read_text().count("claim") == 1
-    assert TOKEN not in seen.read_text()
-    assert "/arguments" not in run.log
-
-
-async def test_credentials_of_registries_are_gone_before_the_users_process_starts(agent: Agent) -> None:
-    agent.give("grep")
-    build = '#!/bin/sh\n! grep -r "aHViOnMzY3Iz[d]A==" ..\n'
-    with_registry = environment().model_copy(update={"registries": {"registry.example": ("hub", "s3cr3t")}})
-    async with AgentApi(with_registry, source_archive({"build.sh": build})) as api:
-        agent.url = api.url
-        run = await agent.run(SCRIPT)
-    assert run.failed_in is None, run.log
 
 
 async def test_leftovers_of_a_run_whose_agent_died_are_removed(each_agent: Agent) -> None:
@@ -264,13 +277,17 @@ async def test_leftovers_of_a_run_whose_agent_died_are_removed(each_agent: Agent
     locked.mkdir(parents=True)
     (locked / "file").write_text("old")
     locked.chmod(0)
-    (each_agent.workspace / "shuttle" / "arguments").mkdir(parents=True)
-    (each_agent.workspace / "shuttle" / "arguments" / "000009").write_text("OLD=value")
-    build = '#!/bin/sh\n[ ! -e locked ] && [ -z "${OLD-}" ]\n'
+    left = each_agent.home / "workspace@shuttle-main-0123"
+    left.mkdir()
+    (left / "marker").write_text("0123abcd\n")
+    running = await asyncio.create_subprocess_exec("sleep", "60", env={**os.environ, "SHUTTLE_RUN": "0123abcd"})
+    build = "#!/bin/sh\n[ ! -e locked ]\n"
     async with AgentApi(environment(), source_archive({"build.sh": build})) as api:
         each_agent.url = api.url
         run = await each_agent.run(SCRIPT)
-    assert run.failed_in is None, run.log
+    assert run.status == 0, run.console + api.log
+    assert list(each_agent.home.glob("workspace*")) == [each_agent.workspace]
+    assert await running.wait() == -signal.SIGTERM
 
 
 async def test_a_curlrc_that_a_build_left_is_not_read(agent: Agent) -> None:
@@ -279,7 +296,7 @@ async def test_a_curlrc_that_a_build_left_is_not_read(agent: Agent) -> None:
         agent.url = api.url
         agent.environment = {"SHUTTLE_RETRY_SECONDS": "0"}
         run = await agent.run(SCRIPT)
-    assert run.failed_in is None, run.log
+    assert run.status == 0, run.console + api.log
 
 
 def test_this_machine_has_a_shell_to_test_with() -> None:

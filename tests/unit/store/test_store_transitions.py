@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from cryptography.fernet import Fernet
 
-from shuttle.build import Ending, SourceFacts, State, StopCause
-from shuttle.errors import ConflictError, QueueFullError, SettingsError, StoreError
+from shuttle.build import Ending, FinalLog, SourceFacts, State, StopCause
+from shuttle.errors import ConflictError, GoneError, QueueFullError, SettingsError, StoreError
+from shuttle.store.claims import NewClaim
 from shuttle.store.sqlite import SqliteDatabase
 from shuttle.store.store import Store
 from shuttle.vault import Vault
@@ -35,6 +36,10 @@ async def store(tmp_path, vault, clock):
 async def accepted(store: Store, vault: Vault, app_id: str = "app", build_id: str = "1", **changes):
     new = new_build(vault, app_id, build_id, **changes)
     return (await store.record(new, b"request", queue_limit=100)).build
+
+
+def a_claim(number: int, *, nonce: str = "one", branch: str = "") -> NewClaim:
+    return NewClaim(number, branch, nonce, f"setup {nonce}{branch}", f"run {nonce}{branch}")
 
 
 async def staged(store: Store, build_uuid: str):
@@ -70,10 +75,10 @@ async def words(store: Store, clock: Clock):
 async def test_a_whole_life_tells_three_statuses_in_order(store, vault, clock):
     build = await accepted(store, vault, receivers=[party(vault, "http://r.example/hook")])
     await triggered(store, build.build_uuid)
-    assert await store.claim(build.build_uuid, 3)
+    await store.claim(build.build_uuid, a_claim(3))
     running = await store.build(build.build_uuid)
     assert (running.state, running.build_number) == (State.RUNNING, 3)
-    ended = await store.finish(build.build_uuid, Ending(State.SUCCEEDED), log_bytes=9, log_sha256="cd" * 32)
+    ended = await store.finish(build.build_uuid, Ending(State.SUCCEEDED), FinalLog(9, "cd" * 32, ""))
     assert ended.state is State.SUCCEEDED
     assert await words(store, clock) == [(1, "queued", False), (2, "pending", True), (3, "succeeded", False)]
     receivers, _, _ = await store.parties(build.build_uuid)
@@ -89,13 +94,66 @@ async def test_a_final_state_is_final(store, vault):
     assert (await store.build(build.build_uuid)).reason == "source_not_found"
 
 
-async def test_the_first_claim_wins_and_may_be_repeated(store, vault):
+async def test_the_first_jenkins_build_that_claims_has_it(store, vault):
     build = await accepted(store, vault)
     await triggered(store, build.build_uuid)
-    assert await store.claim(build.build_uuid, 4)
-    assert await store.claim(build.build_uuid, 4)
-    assert not await store.claim(build.build_uuid, 5)
+    await store.claim(build.build_uuid, a_claim(4))
+    with pytest.raises(ConflictError):
+        await store.claim(build.build_uuid, a_claim(5))
     assert (await store.build(build.build_uuid)).build_number == 4
+
+
+async def test_only_the_jenkins_build_that_is_known_may_claim(store, vault):
+    build = await accepted(store, vault)
+    await triggered(store, build.build_uuid)
+    await store.queued(build.build_uuid, number=4)
+    with pytest.raises(ConflictError, match="build 4"):
+        await store.claim(build.build_uuid, a_claim(77))
+    await store.claim(build.build_uuid, a_claim(4))
+
+
+async def test_one_nonce_is_answered_alike_and_another_voids_it_until_users_code_begins(store, vault):
+    build = await accepted(store, vault)
+    await triggered(store, build.build_uuid)
+    first = await store.claim(build.build_uuid, a_claim(4))
+    assert await store.claim(build.build_uuid, a_claim(4)) == first
+    second = await store.claim(build.build_uuid, a_claim(4, nonce="other"))
+    assert [claim.voided_at is None for claim in await store.claims(build.build_uuid)] == [False, True]
+    await store.begin_claim(second.claim_id)
+    for nonce in ("other", "third"):
+        with pytest.raises(ConflictError):
+            await store.claim(build.build_uuid, a_claim(4, nonce=nonce))
+
+
+async def test_a_branch_that_claims_after_users_code_began_has_no_credentials(store, vault):
+    build = await accepted(store, vault)
+    await triggered(store, build.build_uuid)
+    main = await store.claim(build.build_uuid, a_claim(4))
+    early = await store.claim(build.build_uuid, a_claim(4, branch="early"))
+    await store.begin_claim(main.claim_id)
+    late = await store.claim(build.build_uuid, a_claim(4, branch="late"))
+    assert (main.with_credentials, early.with_credentials, late.with_credentials) == (True, True, False)
+
+
+async def test_the_first_word_on_an_end_counts(store, vault):
+    build = await accepted(store, vault)
+    await triggered(store, build.build_uuid)
+    claim = await store.claim(build.build_uuid, a_claim(4))
+    await store.end_claim(claim.claim_id, 3)
+    await store.end_claim(claim.claim_id, 0)
+    assert [claim.exit_status for claim in await store.claims(build.build_uuid)] == [3]
+
+
+async def test_a_build_that_jenkins_lost_is_triggered_again_unless_it_is_claimed(store, vault):
+    build = await accepted(store, vault)
+    await triggered(store, build.build_uuid)
+    await store.queued(build.build_uuid, number=4)
+    lost = await store.trigger_again(build.build_uuid, 4)
+    assert (lost.state, lost.build_number, lost.trigger_attempted_at) == (State.STAGING, None, None)
+    await store.attempt_trigger(build.build_uuid)
+    await store.queued(build.build_uuid, number=5)
+    await store.claim(build.build_uuid, a_claim(5))
+    assert (await store.trigger_again(build.build_uuid, 5)).state is State.RUNNING
 
 
 async def test_a_claim_is_the_first_news_of_a_build_whose_trigger_answer_was_lost(store, vault):
@@ -103,7 +161,7 @@ async def test_a_claim_is_the_first_news_of_a_build_whose_trigger_answer_was_los
     await staged(store, build.build_uuid)
     await store.grant_slots(1)
     await store.attempt_trigger(build.build_uuid)
-    assert await store.claim(build.build_uuid, 9)
+    await store.claim(build.build_uuid, a_claim(9))
     running = await store.build(build.build_uuid)
     assert (running.state, running.build_number, running.queue_item) == (State.RUNNING, 9, None)
     assert (await store.queued(build.build_uuid, item=3, number=10)).build_number == 9
@@ -111,10 +169,12 @@ async def test_a_claim_is_the_first_news_of_a_build_whose_trigger_answer_was_los
 
 async def test_nobody_claims_what_was_never_triggered_or_was_stopped(store, vault):
     build = await accepted(store, vault)
-    assert not await store.claim(build.build_uuid, 1)
+    with pytest.raises(ConflictError):
+        await store.claim(build.build_uuid, a_claim(1))
     await triggered(store, build.build_uuid)
     await store.request_stop(build.build_uuid, StopCause.STOPPED)
-    assert not await store.claim(build.build_uuid, 1)
+    with pytest.raises(GoneError):
+        await store.claim(build.build_uuid, a_claim(1))
 
 
 async def test_a_stop_forbids_the_trigger(store, vault):

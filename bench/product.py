@@ -1,0 +1,92 @@
+"""The shuttle as a process of its own beside a bench Jenkins, and what a process costs."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import aiohttp
+
+from bench.jenkins import BenchJenkins, serving
+from bench.supervisor import Supervisor
+from tests.product import FAST, Process, data_url, free_port
+
+_SOURCE = data_url({"build.sh": ""})
+
+
+class Shuttle(NamedTuple):
+    """One that serves, its Jenkins, and a session of a caller and its agents."""
+
+    url: str
+    folder: Path
+    process: Process
+    jenkins: BenchJenkins
+    session: aiohttp.ClientSession
+
+    async def submit(self, app_id: str, **fields: Any) -> str:
+        """Ask for the app's build `1`; gives its uuid."""
+        body = {"source": {"url": _SOURCE}, "pipeline": "script", **fields}
+        async with self.session.post(f"{self.url}/{app_id}/1", json=body) as response:
+            if response.status != 200:
+                raise SystemExit(f"unexpected: {response.status} {await response.text()}")
+        return str((await self.build(app_id))["build_uuid"])
+
+    async def running(self, app_id: str, **fields: Any) -> Supervisor:
+        """The supervisor of such a build, whose code has begun."""
+        form = await self.jenkins.form_of(await self.submit(app_id, **fields))
+        supervisor = Supervisor(self.session, self.url, form)
+        await supervisor.begin()
+        return supervisor
+
+    async def build(self, app_id: str) -> dict[str, Any]:
+        """What the read side says of the app's build `1`."""
+        async with self.session.get(f"{self.url}/{app_id}/1") as response:
+            found: dict[str, Any] = await response.json()
+            return found
+
+
+@asynccontextmanager
+async def running_shuttle(folder: Path, **settings: str) -> AsyncIterator[Shuttle]:
+    """`shuttle serve` in `folder`, ended by its pid."""
+    jenkins, port = BenchJenkins(), free_port()
+    url = f"http://127.0.0.1:{port}"
+    async with (
+        serving(jenkins.app()) as jenkins_url,
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=100)) as session,
+    ):
+        environment = {
+            **FAST,
+            "PORT": str(port),
+            "SHUTTLE_DATA_DIR": str(folder / "data"),
+            "JENKINS_URL": jenkins_url.replace("://", "://u:t@"),
+            **settings,
+        }
+        process = Process(["serve"], environment, f"{url}/healthz", folder / "out")
+        await process.start()
+        try:
+            yield Shuttle(url, folder, process, jenkins, session)
+        finally:
+            await process.kill()
+
+
+def cpu_seconds(pid: int, *, with_children: bool = False) -> float:
+    """What the process has used so far, on request with the children that it has waited for."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11 : 15 if with_children else 13])) / os.sysconf("SC_CLK_TCK")
+
+
+def resident_mib(pid: int) -> float:
+    """How much of it is in memory."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def peak_mib(pid: int) -> float:
+    """How much of it was in memory at most."""
+    [line] = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) / 1024
+
+
+def load_average() -> str:
+    """How busy the machine was in the last minute: stands beside figures."""
+    return f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"

@@ -1,0 +1,80 @@
+"""An imitated supervisor: what a build's agent asks of the shuttle, without a shell and a process of its own."""
+
+import asyncio
+from dataclasses import dataclass
+from uuid import uuid4
+
+import aiohttp
+
+FULL_PUSH_BYTES = 4 * 1024 * 1024
+# Pauses after calls without an answer, as the real one makes them.
+_FAILED_PAUSES_SECONDS = (0.5, 0.5, 1, 1, 2, 2, 5)
+
+
+@dataclass
+class Supervisor:
+    """Pushes the main stream of one build. `form` is what Jenkins was given; `session` is the agent's.
+
+    `offset` is what the shuttle wants next, `pause_seconds` how long it asked to wait before the next call.
+    """
+
+    session: aiohttp.ClientSession
+    url: str
+    form: dict[str, str]
+    offset: int = 0
+    pause_seconds: float = 0.0
+    failures: int = 0
+    _run_token: str = ""
+
+    async def begin(self) -> None:
+        """Claim the build, and say that users' code begins."""
+        claim = {"number": 1, "nonce": uuid4().hex}
+        async with self._call("claim", self.form["SHUTTLE_TOKEN"], json=claim) as response:
+            tokens = await _checked(response).json()
+        self._run_token = tokens["run_token"]
+        async with self._call("begin", tokens["setup_token"]) as response:
+            _checked(response)
+
+    async def push(self, raw: bytes, *, ended: bool = False) -> bool:
+        """One call with bytes that begin at `offset`; False = there was no answer, and they are to be sent again."""
+        end = "&end=1&exit=0" if ended else ""
+        what = f"log?stream=main&offset={self.offset}{end}"
+        try:
+            async with self._call(what, self._run_token, data=raw) as response:
+                await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            self.pause_seconds = _FAILED_PAUSES_SECONDS[min(self.failures, len(_FAILED_PAUSES_SECONDS) - 1)]
+            self.failures += 1
+            return False
+        if response.status != 409:  # after a crash the shuttle may want bytes again that it had acknowledged
+            _checked(response)
+        self.failures = 0
+        self.offset = int(response.headers["Shuttle-Log-Offset"])
+        self.pause_seconds = float(response.headers.get("Shuttle-Log-Pause", "0.2"))
+        return True
+
+    async def push_all(self, raw: bytes, *, ended: bool = False) -> None:
+        """As many calls as it takes; pauses where an answer asks for it."""
+        until = self.offset + len(raw)
+        view = memoryview(raw)
+        while self.offset < until or ended:
+            begin = len(raw) - (until - self.offset)
+            part = view[begin : begin + FULL_PUSH_BYTES]
+            is_last = self.offset + len(part) == until
+            answered = await self.push(bytes(part), ended=ended and is_last)
+            if answered and is_last:
+                break
+            await asyncio.sleep(self.pause_seconds)
+
+    def _call(self, what: str, token: str, **sent: object) -> "aiohttp.client._RequestContextManager":
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/octet-stream"}
+        if "json" in sent:
+            del headers["Content-Type"]
+        url = f"{self.url}/-/builds/{self.form['BUILD_UUID']}/{what}"
+        return self.session.post(url, headers=headers, **sent)  # type: ignore[arg-type]
+
+
+def _checked(response: aiohttp.ClientResponse) -> aiohttp.ClientResponse:
+    if response.status != 200:
+        raise SystemExit(f"unexpected: {response.status} from {response.url.path}")
+    return response

@@ -1,0 +1,20 @@
+"""One build, run on an agent by the supervisor: one stage of one `sh` step."""
+
+from jenkins_pipelines.fragment import Fragment
+from jenkins_pipelines.models import Parameter, Stage
+from jenkins_pipelines.shell_scripts import supervisor
+
+PARAMETERS = (
+    Parameter(name="BUILD_UUID", description="The build; also the marker by which it is found again."),
+    Parameter(name="SHUTTLE_URL", description="The shuttle's base URL as the agent sees it."),
+    Parameter(name="SHUTTLE_TOKEN", kind="password", description="Claims this one build, and opens nothing else."),
+)
+
+
+def supervised(*scripts: str) -> Fragment:
+    """Claim the build by Jenkins' number, fetch its source, then run the named scripts of `shell/`.
+
+    One step: no token is handed from step to step, where a user's process could find it. The stages that people see
+    are those that the scripts report to the shuttle.
+    """
+    return Fragment(parameters=PARAMETERS, stages=(Stage(name="build", steps=(supervisor(*scripts),)),))

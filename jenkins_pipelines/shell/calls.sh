@@ -1,0 +1,90 @@
+newline='
+'
+carriage_return=$(printf '\r')
+
+# call TOKEN METHOD PATH [curl options]: one HTTP call. Sets `status` (HTTP), `problem` (curl) and `answer` (head,
+# body). curl reads the token from a pipe: process lists do not show it, and older shells write here-documents to files.
+# -q ignores ~/.curlrc. The empty `Expect:` keeps curl from waiting up to a second before it sends a large body.
+call() {
+  bearer=$1 method=$2 url=${SHUTTLE_URL%/}/-/builds/$BUILD_UUID/$3 problem=0
+  shift 3
+  # shellcheck disable=SC2086 # an empty option is no option
+  answer=$(
+    printf 'Authorization: Bearer %s\nExpect:\n' "$bearer" |
+      curl -q -s -g -X "$method" -H @- -D - --suppress-connect-headers -w '\n%{http_code}' --connect-timeout 10 \
+        --speed-limit 1 $time_limit "$@" "$url" 2>/dev/null
+  ) || problem=$?
+  status=${answer##*"$newline"}
+  # curl takes an answer that ends within its head for a complete one (7.88: exit 0).
+  case $answer in
+    *"$carriage_return$newline$carriage_return$newline"*) ;;
+    *) status=000 ;;
+  esac
+}
+
+# ask TOKEN METHOD PATH [curl options]: a call that is repeated after 408, 429, 5xx and no answer, until `deadline` or
+# for SHUTTLE_RETRY_SECONDS. Fails on any answer but 2xx. Without a `deadline`, a stop ends it.
+ask() {
+  tries=0 give_up_at=${deadline:-$(($(date +%s) + ${SHUTTLE_RETRY_SECONDS:-900}))}
+  while :; do
+    call "$@" --speed-time 120
+    case $status in
+      408 | 429 | 5??) ;;
+      2??) [ "$problem" != 0 ] || break ;;
+      [34]??) return 1 ;;
+    esac
+    [ -n "$deadline" ] || [ -z "$stop$terminated" ] || return 1
+    # Not worth repeating: a wrong URL, the agent's disk, an untrusted certificate, no curl.
+    case $problem in 1 | 2 | 3 | 23 | 26 | 27 | 60 | 77 | 126 | 127) give_up_at=0 ;; esac
+    if [ "$(date +%s)" -ge "$give_up_at" ]; then
+      announce "The shuttle could not be asked (HTTP status $status, curl status $problem)."
+      return 1
+    fi
+    [ "$tries" != 1 ] || announce 'The shuttle does not answer; asking again.'
+    tries=$((tries + 1))
+    case $tries in 1 | 2) nap 30 ;; 3 | 4) nap 100 ;; 5 | 6) nap 200 ;; *) nap 500 ;; esac
+  done
+  [ -n "$deadline" ] || [ -z "$stop$terminated" ]
+}
+
+# nap HUNDREDTHS of a second; a `sleep` that takes no fractions sleeps the next whole second.
+nap() {
+  fraction=$(($1 % 100))
+  [ "$fraction" -ge 10 ] || fraction=0$fraction
+  sleep "$(($1 / 100)).$fraction" 2>/dev/null || [ -n "$terminated" ] || sleep "$((($1 + 99) / 100))"
+}
+
+# announce TEXT: a line on Jenkins' console.
+announce() {
+  printf -- '-----> %s\n' "$1"
+}
+
+# note TEXT: a line on Jenkins' console that nobody needs in the log, should the console's end be copied there.
+note() {
+  printf '[shuttle] %s\n' "$1"
+}
+
+random_id() {
+  dd if=/dev/urandom bs=16 count=1 2>/dev/null | od -An -v -tx1 | tr -d ' \n'
+}
+
+# json_text TEXT: the inside of a JSON string; control characters are dropped.
+json_text() {
+  printf %s "$1" | tr -d '\000-\037\177' | sed 's/[\\"]/\\&/g'
+}
+
+# report JSON. It is sent from a file: a list of many artifacts is too long for a command line.
+report() {
+  make_work
+  # A build cannot know the name.
+  text=$work/$(random_id) told=0
+  printf %s "$1" >"$text"
+  ask "$run_token" POST report -o /dev/null -H 'Content-Type: application/json' --data-binary "@$text" || told=$?
+  rm -f "$text"
+  return "$told"
+}
+
+# A build may have removed the folder beside its workspace.
+make_work() {
+  [ -d "$work" ] || mkdir -m 700 "$work"
+}

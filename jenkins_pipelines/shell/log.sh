@@ -1,0 +1,215 @@
+
+# The log is a file without a name: descriptor 4 appends to it, 3 reads it. `offset` is what the shuttle wants next. The
+# file of descriptor 9, the chunk, keeps the `chunk_size` bytes from there until they are acknowledged; 3 is behind them.
+full_chunk=4194304
+most_unsent=268435456
+
+open_log() {
+  : >"$work/log"
+  # shellcheck disable=SC2094 # the build writes it, this shell reads it
+  exec 3<"$work/log" 4>>"$work/log" 9>"$work/chunk"
+  rm -f "$work/log" "$work/chunk"
+  begin_forwarding 0
+}
+
+# begin_forwarding OFFSET. Hundredths of a second: `push_in` until the next push, `silent` since the last one, `idle`
+# the longest time without one.
+begin_forwarding() {
+  chunk=/proc/$$/fd/9
+  offset=$1 chunk_size=0 push_in=0 silent=0 idle=3000 failures=0 empty_looks=0 cut_at=0 paused='' shown=$1
+}
+
+# seek_log: read again from `offset`. The file has no name, so it is reopened by its descriptor; `skip` is one lseek.
+seek_log() {
+  chunk_size=0
+  exec 3<"/proc/$$/fd/3"
+  [ "$offset" = 0 ] || dd bs=1 skip="$offset" count=0 <&3 2>/dev/null
+}
+
+log_size() {
+  # shellcheck disable=SC2046 # split into words: the fifth is the size
+  set -- $(ls -lnL "/proc/$$/fd/4")
+  echo "${5:-0}"
+}
+
+# read_chunk: read up to 4 MiB of the log into `chunk`, unless one is waiting to be acknowledged.
+read_chunk() {
+  [ "$chunk_size" = 0 ] || return 0
+  [ "$cut_at" = 0 ] || [ "$offset" -lt "$cut_at" ] || return 0
+  # A dd that was ended by a signal may have read more than it wrote.
+  dd bs=256k count=16 <&3 >"$chunk" 2>/dev/null || {
+    seek_log
+    return 1
+  }
+  [ -s "$chunk" ] || return 0
+  chunk_size=$(($(wc -c <"$chunk")))
+  if [ "$console" = full ] && [ "$shown" -lt $((offset + chunk_size)) ]; then
+    tail -c "+$((shown > offset ? shown - offset + 1 : 1))" "$chunk"
+    shown=$((offset + chunk_size))
+  fi
+}
+
+# push [QUERY]: send the chunk, or nothing. Sets `wanted` to the offset that the answer names, empty = no answer.
+push() {
+  wanted='' pause=0.2 body=/dev/null
+  [ "$chunk_size" = 0 ] || body=$chunk
+  watch_growth
+  call "$run_token" POST "log?stream=$stream&offset=$offset${1-}" -o /dev/null --speed-time 30 \
+    -H 'Content-Type: application/octet-stream' --data-binary "@$body"
+  unwatch_growth
+  case $status in
+    200 | 409) read_head ;;
+    410) stop=${stop:-over} ;;
+  esac
+  push_in=0 silent=0
+  if [ -z "$wanted" ]; then
+    failures=$((failures + 1))
+    case $failures in 1 | 2) push_in=50 ;; 3 | 4) push_in=100 ;; 5 | 6) push_in=200 ;; *) push_in=500 ;; esac
+    return 1
+  fi
+  failures=0
+  to_hundredths "$pause"
+  push_in=$hundredths
+  acknowledge
+}
+
+# read_head: read the Shuttle- headers of the last answer.
+read_head() {
+  IFS=$newline
+  set -f
+  for line in $answer; do
+    line=${line%"$carriage_return"}
+    value=${line#*:}
+    value=${value# }
+    case $line in
+      [Ss]huttle-[Ll]og-[Oo]ffset:*) wanted=$value ;;
+      [Ss]huttle-[Ll]og-[Pp]ause:*) pause=$value ;;
+      [Ss]huttle-[Ll]og-[Ii]dle:*)
+        to_hundredths "$value"
+        idle=$hundredths
+        ;;
+      [Ss]huttle-[Ss]top:*) stop=$value ;;
+      '') break ;;
+    esac
+  done
+  set +f
+  unset IFS
+  case $wanted in *[!0-9]* | 0?*) wanted='' ;; esac
+}
+
+# to_hundredths SECONDS: sets `hundredths`, rounded up, at most an hour; one second for anything but a decimal number.
+to_hundredths() {
+  whole=${1%%.*} fraction=${1#"${1%%.*}"}
+  fraction=${fraction#.}00
+  case $whole$fraction in *[!0-9]*) whole=1 fraction=00 ;; esac
+  case $whole in 0?*) whole=1 ;; ????*) whole=3600 ;; esac
+  rest=${fraction#??}
+  fraction=${fraction%"$rest"}
+  hundredths=$((${whole:-0} * 100 + 1$fraction - 100))
+  case $rest in *[1-9]*) hundredths=$((hundredths + 1)) ;; esac
+}
+
+# acknowledge: continue at `wanted`: behind the chunk, or elsewhere if the shuttle has lost its disk.
+acknowledge() {
+  if [ "$chunk_size" -lt "$full_chunk" ] || [ "$wanted" = "$offset" ]; then
+    push_in=$((push_in > 5 ? push_in : 5))
+  fi
+  if [ "$wanted" = $((offset + chunk_size)) ]; then
+    offset=$wanted chunk_size=0
+  elif [ "$wanted" != "$offset" ]; then
+    offset=$wanted
+    seek_log
+  fi
+}
+
+# watch_growth: pause the collector from a process beside a push that hangs, as a build may write gigabytes a second.
+watch_growth() {
+  [ -n "$collector" ] && [ -z "$paused" ] || return 0
+  (
+    trap - TERM INT HUP
+    while sleep 1 && kill -0 $$ 2>/dev/null; do
+      [ "$(($(log_size) - offset))" -lt "$most_unsent" ] || { kill -STOP "$collector" && : >"$work/paused"; }
+    done
+  ) >/dev/null 2>&1 &
+  watcher=$!
+}
+
+unwatch_growth() {
+  [ -n "$watcher" ] || return 0
+  kill "$watcher" 2>/dev/null
+  wait "$watcher" 2>/dev/null
+  watcher=''
+  [ ! -e "$work/paused" ] || paused=yes
+}
+
+# limit_growth: pause the collector while more than 256 MiB are unsent, so that the build waits at its pipe. Bytes
+# beyond the largest log are dropped by cutting the file again and again.
+limit_growth() {
+  if [ "$offset" -ge "$max_bytes" ]; then
+    cut_at=$((cut_at > offset + chunk_size ? cut_at : offset + chunk_size))
+    dd if=/dev/null of="/proc/$$/fd/4" bs=1 seek="$cut_at" 2>/dev/null
+  elif [ -n "$collector" ] && [ "$(($(log_size) - offset))" -ge "$most_unsent" ]; then
+    kill -STOP "$collector" 2>/dev/null
+    paused=yes
+    return 0
+  fi
+  resume
+}
+
+resume() {
+  [ -z "$paused" ] || rm -f "$work/paused"
+  [ -z "$paused" ] || kill -CONT "$collector" 2>/dev/null
+  paused=''
+}
+
+# forward: one round. Reads only when the pause is over, so that what was printed meanwhile goes with the same push.
+forward() {
+  [ "$push_in" -gt 0 ] || read_chunk
+  if [ "$chunk_size" = "$full_chunk" ] || [ "$push_in" -gt 100 ] || [ "$cut_at" -gt 0 ] || [ -n "$paused" ]; then
+    limit_growth
+  fi
+  [ "$push_in" -le 0 ] || return 0
+  if [ "$chunk_size" = 0 ]; then
+    empty_looks=$((empty_looks + 1))
+    [ "$silent" -ge "$idle" ] || return 0
+  else
+    empty_looks=0
+  fi
+  push
+}
+
+# rest: sleep until the next round: 0.05 s at first, so that a short build ends at once, up to 1 s in a silent build.
+rest() {
+  if [ "$chunk_size" != 0 ] || [ "$push_in" -gt 20 ]; then
+    moment=$((push_in < 100 ? push_in : 100))
+  elif [ "$empty_looks" -lt 5 ]; then
+    moment=$((push_in > 0 && push_in < 5 ? push_in : 5))
+  elif [ "$empty_looks" -lt 25 ] || [ "$cut_at" -gt 0 ]; then
+    moment=20
+  elif [ "$empty_looks" -lt 40 ]; then
+    moment=50
+  else
+    moment=100
+  fi
+  [ "$moment" -gt 0 ] || return 0
+  nap "$moment"
+  push_in=$((push_in - moment)) silent=$((silent + moment))
+}
+
+# push_all EXIT DEADLINE: send the rest of the log and the exit status; fails after DEADLINE (seconds since 1970).
+push_all() {
+  push_in=0
+  # A chunk that was read earlier may lack the last bytes.
+  seek_log
+  while :; do
+    read_chunk
+    if [ "$chunk_size" = "$full_chunk" ]; then
+      push
+    elif push "&end=1&exit=$1" && [ "$status" = 200 ] && [ "$chunk_size" = 0 ]; then
+      return 0
+    fi
+    [ "$stop" != over ] || return 0
+    [ "$(date +%s)" -lt "$2" ] || return 1
+    [ "$push_in" -le 1 ] || nap "$((push_in < 100 ? push_in : 100))"
+  done
+}

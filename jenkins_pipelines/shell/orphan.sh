@@ -1,0 +1,9 @@
+# Sends the rest of the log after the step has ended, for 15 minutes.
+# shellcheck disable=SC2034 # the library reads them
+read -r run_token
+work=$1 stream=$2 max_bytes=$4 exit=$5 ending=$6
+console=summary stop='' terminated='' collector='' time_limit=''
+deadline=$(($(date +%s) + 900))
+begin_forwarding "$3"
+seek_log
+send_end "$exit" || rm -rf "$work"

@@ -1,0 +1,141 @@
+
+# processes_with NAME=VALUE: the pids of the processes with it in their environment; takes 4 ms. Environments of other
+# users cannot be read.
+processes_with() {
+  # shellcheck disable=SC2013 # the words are paths of /proc
+  for found in $(grep -lszxF "$1" /proc/[0-9]*/environ 2>/dev/null); do
+    found=${found#/proc/}
+    echo "${found%/environ}"
+  done
+}
+
+# signal_processes NAME: to the group of the user's process, and to all that carry the build's marker.
+signal_processes() {
+  survivors=$(processes_with "SHUTTLE_RUN=$marker")
+  {
+    [ -z "$process" ] || kill "-$1" "-$process"
+    # unshare ignores TERM; KILL ends it and its namespace.
+    [ -z "$process" ] || [ "$1" != KILL ] || kill -KILL "$process"
+    # shellcheck disable=SC2086 # one word a pid
+    [ -z "$survivors" ] || kill "-$1" $survivors
+  } 2>/dev/null
+}
+
+# end_survivors LINE: TERM, then KILL for what the user's process left running; LINE goes to the log if there is any.
+end_survivors() {
+  survivors=$(processes_with "SHUTTLE_RUN=$marker")
+  [ -n "$survivors" ] || return 0
+  [ -z "$1" ] || say "$1"
+  signal_processes TERM
+  kill_at=$(($(date +%s) + grace + 1))
+  while [ -n "$(processes_with "SHUTTLE_RUN=$marker")" ] && [ "$(date +%s)" -lt "$kill_at" ]; do nap 5; done
+  kill_survivors
+}
+
+# kill_survivors: repeated, as a process may start another one meanwhile.
+kill_survivors() {
+  for _ in 1 2 3 4 5 6 7 8 9 10; do
+    signal_processes KILL
+    [ -n "$survivors" ] || return 0
+    nap 5
+  done
+}
+
+# choose_namespace: sets `namespace` to the options with which unshare makes a pid namespace, so that no process
+# survives the build. A user namespace is not used where sudo or newuidmap exist: they could not change the user in it.
+choose_namespace() {
+  namespace='' unshare_path=$(command -v unshare) || return 0
+  if "$unshare_path" --pid --fork --kill-child --mount-proc "$sh_path" -c : 2>/dev/null; then
+    namespace='--pid --fork --kill-child --mount-proc'
+  elif command -v sudo >/dev/null || command -v newuidmap >/dev/null; then
+    :
+  elif "$unshare_path" --user --map-current-user --pid --fork --kill-child --mount-proc "$sh_path" -c : 2>/dev/null; then
+    namespace='--user --map-current-user --pid --fork --kill-child --mount-proc'
+  fi
+}
+
+# start FOLDER COMMAND…: start it in FOLDER under the runner, an orphan that Jenkins' signals do not reach. Descriptor 6
+# reads the runner's status lines; 7 is closed when this shell ends, and then the runner ends the process. `clean` =
+# yes: with an environment of its own, else with that of this step.
+start() {
+  process='' collector='' ended='' drained='' left_running='' runner_pid='' runner_lost='' folder=$1
+  shift
+  : >"$work/status"
+  # shellcheck disable=SC2094 # the runner writes it, this shell reads it
+  exec 5>>"$work/status" 6<"$work/status"
+  mkfifo "$work/alive"
+  exec 7<>"$work/alive" 8<"$work/alive"
+  rm -f "$work/status" "$work/alive"
+  set -- "$sh_path" -c "$runner" runner "$first" "$starter" "$marker" "$grace" "$sleep_path" "$cat_path" \
+    "$work/environment" "${namespace:+$unshare_path}" "$namespace" "$@"
+  [ "$clean" != yes ] ||
+    set -- "$env_path" -i PATH="${PATH:-/usr/local/bin:/usr/bin:/bin}" HOME="${HOME:-$sources}" \
+      LANG="${LANG:-C.UTF-8}" CI=true SHUTTLE_APP_ID="$app_id" SHUTTLE_BUILD_ID="$build_id" "$@"
+  (
+    trap - TERM INT HUP
+    cd "$folder" && umask "$umask_of_builds" || exit
+    "$setsid_path" "$@" </dev/null >/dev/null 2>&1 3<&- 6<&- 7>&- 9<&- &
+    echo "runner $!" >&5
+  )
+  exec 5>&- 8<&-
+}
+
+# read_status: read new status lines. If the build has killed its runner, it counts as ended with 137.
+read_status() {
+  while read -r word value <&6; do
+    case $value in *[!0-9]* | 0?* | ????????*) continue ;; esac
+    case $word in
+      runner) runner_pid=$value ;;
+      process) process=${process:-$value} ;;
+      collector) collector=${collector:-$value} ;;
+      ended) ended=${ended:-$value} ;;
+      survivors) left_running=yes ;;
+      drained) drained=yes ended=${ended:-137} ;;
+    esac
+  done
+  if [ -z "$ended" ] && ! kill -0 "$runner_pid" 2>/dev/null; then
+    [ -z "$runner_lost" ] || ended=137
+    runner_lost=yes
+  fi
+}
+
+# follow: forward the log until the process has ended; fails when a stop is wanted.
+follow() {
+  empty_looks=0
+  while :; do
+    read_status
+    [ -z "$stop$terminated" ] || return 1
+    [ -z "$ended" ] || return 0
+    # Nothing is read before the collector is known, which limit_growth pauses.
+    [ -z "$collector" ] || forward
+    rest
+  done
+}
+
+# run FOLDER COMMAND…: run it, and end what it leaves running. Fails with its exit status.
+run() {
+  start "$@"
+  line_open=maybe
+  follow || stop_build
+  line='Processes that were left running are ended.'
+  [ -z "$left_running" ] || say "$line"
+  resume
+  end_survivors "$line"
+  drain
+  return "$ended"
+}
+
+# drain: wait up to 2 s for the collector, which ends after the pipe's last byte; a hidden process may hold the pipe
+# open.
+# A build may have stopped the runner or the collector, which are in one group.
+drain() {
+  turns=40
+  [ -n "$drained" ] || kill -CONT "-$runner_pid" 2>/dev/null
+  while [ -z "$drained" ] && [ "$turns" -gt 0 ]; do
+    read_status
+    [ -n "$drained" ] || nap 5
+    turns=$((turns - 1))
+  done
+  [ -n "$drained" ] || kill -KILL "-$runner_pid" 2>/dev/null
+  process='' collector='' paused=''
+}

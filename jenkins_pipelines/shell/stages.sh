@@ -1,0 +1,107 @@
+
+# say TEXT: a line in the log; it ends a line that a process left unfinished.
+say() {
+  if [ -n "$line_open" ] && [ -n "$(tail -c 1 "/proc/$$/fd/4" | tr '\000' x)" ]; then echo >&4; fi
+  line_open=''
+  printf -- '-----> %s\n' "$1" >&4
+}
+
+# begin_stage NAME TEXT: TEXT is shown on Jenkins' console.
+begin_stage() {
+  stage=$1
+  [ "$console" != full ] || read_chunk
+  note "$2"
+  progress begin
+}
+
+# end_stage CODE STATUS
+end_stage() {
+  [ -n "$stage" ] || return 0
+  progress end ",\"code\":$1,\"status\":\"$2\""
+  stage=''
+}
+
+# progress EVENT [FIELDS]: a failure is ignored, as only the stage's times are lost.
+progress() {
+  ask "$run_token" POST progress -o /dev/null -H 'Content-Type: application/json' --data-binary \
+    "{\"id\":\"$stream.$stage.$1\",\"stage\":\"$stage\",\"event\":\"$1\"${2-}}"
+}
+
+# begin: voids the setup token; only afterwards may users' code run.
+begin() {
+  if ! ask "$setup_token" POST begin -o /dev/null -d ''; then
+    fail begin_refused "The shuttle did not let the build begin (HTTP status $status)."
+  fi
+  unset setup_token bearer answer
+}
+
+# fail REASON MESSAGE [STATUS]: end the build.
+fail() {
+  [ -z "$stop$terminated" ] || stop_build
+  say "$2"
+  conclude "${3:-1}" failed "$1" "$2"
+}
+
+# stop_build: TERM, the grace time, KILL, and the last push; all within 15 s, as Jenkins waits 20 s. A TERM without a
+# stop from the shuttle was sent by Jenkins.
+stop_build() {
+  now=$(date +%s)
+  kill_at=$((now + grace + 1)) deadline=$((now + grace + 5))
+  if [ "$deadline" -gt $((now + 13)) ]; then deadline=$((now + 13)); fi
+  cause=$stop time_limit='--max-time 2'
+  # Jenkins' TERM comes for the shuttle's stops, too, and often before the shuttle has said so.
+  say "The build is stopped${cause:+: $cause}."
+  if [ -n "$process" ] || [ -n "$(processes_with "SHUTTLE_RUN=$marker")" ]; then
+    resume
+    signal_processes TERM
+    while [ "$(date +%s)" -lt "$kill_at" ]; do
+      read_status
+      [ -z "$ended" ] || [ -n "$(processes_with "SHUTTLE_RUN=$marker")" ] || break
+      forward
+      nap 10
+      push_in=$((push_in - 10))
+    done
+    kill_survivors
+    drain
+  fi
+  if [ -n "$cause" ]; then
+    conclude 143 stopped '' "$cause"
+  else
+    conclude 143 stopped aborted_in_jenkins 'The build was aborted in Jenkins.'
+  fi
+}
+
+# conclude EXIT STATUS REASON MESSAGE: clean up, send how the build ended, end the step.
+conclude() {
+  deadline=${deadline:-$(($(date +%s) + ${SHUTTLE_RETRY_SECONDS:-900}))}
+  ending=''
+  cd "$workspace" || :
+  # Source and credentials are removed first: sending may take minutes.
+  remove_folder "$sources"
+  rm -rf "$work/environment" "$work/credentials"
+  # A stop loses no time with a shuttle that does not answer.
+  [ "$2" = stopped ] && [ "$failures" != 0 ] || end_stage "$1" "$2"
+  report_id=failure
+  [ "$3" != aborted_in_jenkins ] || report_id=end
+  [ -z "$3" ] || ending="{\"id\":\"$report_id\",\"state\":\"failed\",\"reason\":\"$(json_text "$3")\",\
+\"message\":\"$(json_text "$4")\"}"
+  send_end "$1" || hand_over "$1"
+  [ -z "$local_images" ] || remove_images
+  case $2 in
+    succeeded) announce 'Succeeded.' ;;
+    stopped) announce "Stopped: $4" ;;
+    *) announce "Failed: $4" ;;
+  esac
+  exit "$1"
+}
+
+# hand_over EXIT: a process that Jenkins does not know sends the rest for up to 15 minutes (orphan.sh).
+hand_over() {
+  announce 'The shuttle does not answer; the rest of the log is sent later.'
+  printf '%s\n' "$run_token" | (
+    trap - TERM INT HUP
+    "$env_path" -i PATH="$PATH" LC_ALL=C SHUTTLE_FORWARDS="$work" SHUTTLE_URL="$SHUTTLE_URL" BUILD_UUID="$BUILD_UUID" \
+      "$setsid_path" "$sh_path" -c "$programs$library$newline$orphan" orphan \
+      "$work" "$stream" "$offset" "$max_bytes" "$1" "$ending" <&5 >/dev/null 2>&1 6<&- &
+  ) 5<&0
+}

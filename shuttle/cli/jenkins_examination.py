@@ -1,0 +1,160 @@
+"""What `shuttle doctor` examines in Jenkins: credentials, each permission by using it, and a build of one line."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import suppress
+from urllib.parse import urlsplit
+from xml.etree.ElementTree import SubElement, tostring
+
+from defusedxml.ElementTree import fromstring
+
+from jenkins_pipelines.catalogue import PIPELINES
+from jenkins_pipelines.models import Rendered
+from jenkins_pipelines.render import render
+from shuttle.build import job_name_of
+from shuttle.cli.findings import Finding, Verdict, fine, problem, warning
+from shuttle.cli.trial_build import APP_ID, TrialBuild
+from shuttle.errors import (
+    ForeignJobError,
+    JenkinsRefusedError,
+    JenkinsUnavailableError,
+    JobNotReadyError,
+    ShuttleError,
+)
+from shuttle.jenkins import Jenkins
+from shuttle.jenkins.client import JenkinsClient
+from shuttle.outgoing.tls import tls_context
+from shuttle.settings import Settings
+
+_SUBJECT = "Jenkins"
+# A deletion that waits for a running build is refused after 15 seconds, and asked for again.
+_DELETIONS = 3
+_PAUSE_SECONDS = 0.5
+
+
+async def examine_jenkins(settings: Settings, *, try_jobs: bool, wait_seconds: float) -> AsyncIterator[Finding]:
+    """Credentials, then, with `try_jobs`, everything that the service does in Jenkins."""
+    requests: list[str] = []
+    url = settings.jenkins_url.get_secret_value()
+    jenkins = JenkinsClient(url, ssl_context=tls_context(settings.shuttle_ca_file), count=requests.append)
+    try:
+        await jenkins.check()
+        has_credentials = urlsplit(url).username is not None
+        yield fine(_SUBJECT, "answers, and takes the credentials of JENKINS_URL." if has_credentials else "answers.")
+        if try_jobs:
+            async for finding in _JobsExamination(jenkins, settings, wait_seconds).run():
+                yield finding
+        if has_credentials and "crumb" in requests:  # which an API token does not need
+            sentence = "JENKINS_URL holds a password, good for 29 requests a second; with an API token it is 1,300."
+            yield warning(_SUBJECT, sentence)
+    except ShuttleError as error:
+        yield problem(_SUBJECT, error.message)
+    finally:
+        await jenkins.close()
+
+
+class _JobsExamination:
+    """Makes a job, changes it, runs it and deletes it; whatever is missing, the job is removed or named."""
+
+    def __init__(self, jenkins: Jenkins, settings: Settings, wait_seconds: float) -> None:
+        self._jenkins = jenkins
+        self._settings = settings
+        self._wait_seconds = wait_seconds
+        self._job = job_name_of(APP_ID, settings.shuttle_jenkins_folder)
+        self._made = False
+        self._may_be_there = True
+        self._hidden = False
+
+    async def run(self) -> AsyncIterator[Finding]:
+        """What was found, in the order in which the service needs it."""
+        removed: Finding | None = None
+        try:
+            async for finding in self._use():
+                yield finding
+        except ForeignJobError:
+            self._may_be_there = False
+            yield problem(_SUBJECT, f"a job {self._job} is there that is not ours; rename it.")
+        except ShuttleError as error:
+            yield problem(_SUBJECT, error.message)
+        finally:
+            # Also when the doctor is interrupted.
+            removed = await self._remove()
+        if removed is not None:
+            yield removed
+
+    async def _use(self) -> AsyncIterator[Finding]:
+        """First with a disabled job, so that nothing runs whatever Jenkins answers; then as the service does."""
+        jenkins, job = self._jenkins, self._job
+        first, second = (_disabled(render(kind.build(kind.Options()), agent_label=None)) for kind in PIPELINES.values())
+        created = await self._attempt("Job/Create is granted.", jenkins.apply_job(job, first.config_xml, first.digest))
+        yield created
+        self._made = created.verdict is Verdict.FINE
+        self._may_be_there = self._made or self._hidden
+        if not self._made:
+            return
+        sentence = "Job/Read and Job/Configure are granted."
+        changed = await self._attempt(sentence, jenkins.apply_job(job, second.config_xml, second.digest))
+        yield changed
+        if self._hidden:
+            return
+        started = await self._attempt("Job/Build is granted.", self._start_disabled())
+        yield started
+        if changed.verdict is started.verdict is Verdict.FINE:
+            async for finding in self._run_build():
+                yield finding
+
+    async def _attempt(self, granted: str, call: Awaitable[object]) -> Finding:
+        try:
+            await call
+        except JenkinsRefusedError as error:
+            self._hidden = self._hidden or error.permission == "Job/Read"
+            return problem(_SUBJECT, error.message)
+        return fine(_SUBJECT, granted)
+
+    async def _start_disabled(self) -> None:
+        with suppress(JobNotReadyError):  # permissions come first: only who may build is told that it is disabled
+            await self._jenkins.trigger(self._job, {})
+            raise JenkinsUnavailableError(f"the disabled job {self._job} was started; look at it in Jenkins.")
+
+    async def _run_build(self) -> AsyncIterator[Finding]:
+        """A build as the service runs it, and then what can be tried only with a build."""
+        trial = TrialBuild(self._settings, self._wait_seconds)
+        async for finding in trial.run():
+            yield finding
+        if trial.number is None:
+            return
+        yield await self._attempt("Job/Cancel is granted.", self._jenkins.stop(self._job, trial.number, "stop"))
+        words = self._jenkins.describe(self._job, trial.number, "A build of `shuttle doctor`.")
+        described = await self._attempt("Run/Update is granted.", words)
+        if described.verdict is not Verdict.FINE:
+            sentence = f"{described.sentence} Without it Jenkins' pages do not show a build's human_readable_info."
+            described = warning(_SUBJECT, sentence)
+        yield described
+
+    async def _remove(self) -> Finding | None:
+        """Delete the job; None when there was none."""
+        if not self._may_be_there:
+            return None
+        if self._hidden:
+            return problem(_SUBJECT, f"Without Job/Read the job {self._job} cannot be deleted: delete it.")
+        for attempts_left in reversed(range(_DELETIONS)):
+            try:
+                await self._jenkins.delete_job(self._job)
+            except JenkinsUnavailableError as error:
+                if attempts_left == 0:
+                    return problem(_SUBJECT, f"{error.message} The job {self._job} may be left: delete it.")
+                await asyncio.sleep(_PAUSE_SECONDS)
+            except ShuttleError as error:
+                return problem(_SUBJECT, f"{error.message} The job {self._job} is left: delete it.")
+            else:
+                break
+        return fine(_SUBJECT, "Job/Delete is granted.") if self._made else None
+
+
+def _disabled(rendered: Rendered) -> Rendered:
+    job = fromstring(rendered.config_xml)
+    for disabled in job.findall("disabled"):
+        job.remove(disabled)
+    SubElement(job, "disabled").text = "true"
+    text: bytes = tostring(job, encoding="UTF-8", xml_declaration=True)
+    return rendered.model_copy(update={"config_xml": text})

@@ -1,0 +1,208 @@
+"""A build of one line that the doctor runs as the service would: accepted, run by a Jenkins agent, followed to its end.
+
+The shuttle that runs it is the real one, over a temporary directory and with a token of its own, for as long as the
+build takes. It listens where the service would; where a running service already does, on another port.
+"""
+
+import asyncio
+import logging
+import secrets
+import socket
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+from aiohttp import web
+from yarl import URL
+
+from shuttle.app import shuttle_parts
+from shuttle.cli.client import ShuttleClient
+from shuttle.cli.findings import Finding, fine, problem, warning
+from shuttle.cli.pack import source_url
+from shuttle.errors import ShuttleError
+from shuttle.jenkins import Jenkins
+from shuttle.settings import Settings, load_settings
+from shuttle.web.server import make_web
+
+APP_ID = "shuttle-doctor"
+
+_BUILD_ID = "1"
+_SUBJECT = "trial build"
+_FINAL_STATES = frozenset({"succeeded", "failed", "stopped", "timedout"})
+_PAUSE_SECONDS = 0.1
+_SHOWN_LINES = 6
+_NO_DECLARATIVE = "No such DSL method 'pipeline'"
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """All that is known of the trial build when it is over, or when nobody waits any longer.
+
+    `build` is the shuttle's long form, `waits` the reason that Jenkins' queue gives, `console` Jenkins' own words.
+    """
+
+    build: Mapping[str, Any]
+    waits: str | None
+    console: str
+    log_arrived: bool
+
+
+class TrialBuild:
+    """One build; `number` is the number that Jenkins gave it, None before."""
+
+    def __init__(self, settings: Settings, wait_seconds: float) -> None:
+        self._settings = settings
+        self._wait_seconds = wait_seconds
+        self.number: int | None = None
+
+    async def run(self) -> AsyncIterator[Finding]:
+        """Whether a build is claimed, its log arrives and its end is known."""
+        with _silence(), tempfile.TemporaryDirectory(prefix="shuttle-doctor-") as folder:
+            with _listen(self._settings) as (listening, is_usual):
+                address = _address(self._settings, listening, is_usual=is_usual)
+                if not is_usual:
+                    sentence = f"port {self._settings.port} is in use; instead the agent must reach {address}."
+                    yield warning(_SUBJECT, sentence)
+                began = time.monotonic()
+                async with _shuttle(self._settings, Path(folder), listening, address) as (client, jenkins):
+                    observed = await self._observe(Path(folder), client, jenkins)
+            seconds = time.monotonic() - began
+        wrong = diagnosis(observed, address, self._settings.shuttle_jenkins_agent_label, self._wait_seconds)
+        if wrong is None:
+            yield fine(_SUBJECT, f"was claimed, sent its log and succeeded, {seconds:.1f} s after it was asked for.")
+        else:
+            yield problem(_SUBJECT, wrong)
+
+    async def _observe(self, folder: Path, client: ShuttleClient, jenkins: Jenkins) -> Observed:
+        line = f"shuttle-doctor {secrets.token_hex(8)}"
+        await client.submit(APP_ID, _BUILD_ID, {"source": {"url": _source(folder, line)}, "pipeline": "script"})
+        build, waits = await self._wait(client, jenkins)
+        log = b"".join([part async for part in client.log(APP_ID, _BUILD_ID, offset=0, follow=False)])
+        console = b""
+        if self.number is not None and build["state"] != "succeeded":
+            try:
+                console = await jenkins.console_tail(build["jenkins"]["job"], self.number)
+            except ShuttleError:
+                console = b""
+        return Observed(build, waits, console.decode(errors="replace"), line.encode() in log)
+
+    async def _wait(self, client: ShuttleClient, jenkins: Jenkins) -> tuple[dict[str, Any], str | None]:
+        """The build at its end, or after `wait_seconds`; and what Jenkins' queue said last."""
+        until = time.monotonic() + self._wait_seconds
+        while True:
+            build = await client.build(APP_ID, _BUILD_ID)
+            self.number = build["jenkins"]["build_number"]
+            if build["state"] in _FINAL_STATES or time.monotonic() > until:
+                break
+            await asyncio.sleep(_PAUSE_SECONDS)
+        if build["state"] in _FINAL_STATES:
+            return build, None
+        return build, await _reason(build, self.number, jenkins)
+
+
+def diagnosis(observed: Observed, address: str, label: str, wait_seconds: float) -> str | None:
+    """What is wrong, in words that say what to do; None when all is well."""
+    build = observed.build
+    jenkins_says = _last_lines(observed.console)
+    claimed = build["timestamps"]["running_at"] is not None
+    if build["state"] == "succeeded":
+        return None if observed.log_arrived else "succeeded, but its log did not arrive."
+    if _NO_DECLARATIVE in observed.console:
+        return "Jenkins lacks the plugin Pipeline: Declarative (pipeline-model-definition); install it."
+    if observed.waits is not None:
+        wanted = f"the label {label} (SHUTTLE_JENKINS_AGENT_LABEL)" if label else "no label"
+        return f"no agent took it within {wait_seconds:g} s. It asks for {wanted}; Jenkins says: {observed.waits}"
+    if not claimed and build["jenkins"]["build_number"] is not None:
+        needs = f"an agent must be free, have curl and reach {address} (BUILD_SHUTTLE_HOST)"
+        return f"Jenkins began it, but no agent claimed it: {needs}.{jenkins_says}"
+    if build["state"] in _FINAL_STATES:
+        return f"{build['state']}: {build['message']}{jenkins_says}"
+    return f"did not end within {wait_seconds:g} s. It waits for: {build['waiting_for']}{jenkins_says}"
+
+
+async def _reason(build: Mapping[str, Any], number: int | None, jenkins: Jenkins) -> str | None:
+    """Why it waits, in the words of Jenkins' queue; None when it is not there."""
+    try:
+        if number is None:
+            item = (await jenkins.waiting()).get(build["build_uuid"])
+        else:
+            item = (await jenkins.waiting_nodes()).get((build["jenkins"]["job"], number))
+    except ShuttleError:
+        return None
+    return None if item is None else item.why
+
+
+def _last_lines(console: str) -> str:
+    lines = [line for line in console.splitlines() if line.strip()][-_SHOWN_LINES:]
+    return f" Jenkins says: {' | '.join(lines)}" if lines else ""
+
+
+def _source(folder: Path, line: str) -> str:
+    source = folder / "source"
+    source.mkdir()
+    script = source / "build.sh"
+    script.write_text(f"#!/bin/sh\necho '{line}'\n")
+    script.chmod(0o755)
+    return source_url(str(source))
+
+
+@contextmanager
+def _listen(settings: Settings) -> Iterator[tuple[socket.socket, bool]]:
+    """The socket, and whether it has the service's own port."""
+    family = socket.AF_INET6 if ":" in settings.shuttle_bind else socket.AF_INET
+    try:
+        listening, is_usual = socket.create_server((settings.shuttle_bind, settings.port), family=family), True
+    except OSError:
+        listening, is_usual = socket.create_server((settings.shuttle_bind, 0), family=family), False
+    with listening:
+        yield listening, is_usual
+
+
+def _address(settings: Settings, listening: socket.socket, *, is_usual: bool) -> str:
+    """What the agent is told to call."""
+    if settings.build_shuttle_host and is_usual:
+        return settings.build_shuttle_host
+    named = URL(settings.build_shuttle_host).host if settings.build_shuttle_host else None
+    host = named or (settings.shuttle_bind if settings.binds_loopback else socket.gethostname())
+    return str(URL.build(scheme="http", host=host, port=listening.getsockname()[1]))
+
+
+@asynccontextmanager
+async def _shuttle(
+    settings: Settings, folder: Path, listening: socket.socket, address: str
+) -> AsyncIterator[tuple[ShuttleClient, Jenkins]]:
+    """The service over an empty directory, a caller of it, and its Jenkins."""
+    token = secrets.token_urlsafe(32)
+    temporary = load_settings(
+        None,
+        shuttle_data_dir=folder / "data",
+        database_url="",
+        s3_bucket="",
+        shuttle_tokens=f"controller:{token}",
+        shuttle_shutdown_seconds=2,
+    )
+    async with AsyncExitStack() as stack:
+        ports, worker = await stack.enter_async_context(shuttle_parts(temporary, address))
+        runner = web.AppRunner(make_web(ports, worker), access_log=None, shutdown_timeout=0.1)
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        await web.SockSite(runner, listening).start()
+        here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.shuttle_bind, settings.shuttle_bind)  # noqa: S104
+        url = URL.build(scheme="http", host=here, port=listening.getsockname()[1])
+        yield await stack.enter_async_context(ShuttleClient(str(url), token)), ports.jenkins
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """The service's log lines are no part of what the doctor prints."""
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    try:
+        yield
+    finally:
+        structlog.configure(**before)

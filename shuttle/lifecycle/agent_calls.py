@@ -1,0 +1,40 @@
+"""Pauses between pushes, so that all supervisors together stay within SHUTTLE_AGENT_CALLS_PER_SECOND."""
+
+import asyncio
+from collections import OrderedDict
+
+# Delays a line by half of it at the median.
+QUICKEST_SECONDS = 0.2
+SILENT_SECONDS = 30.0
+# How often a silent supervisor calls while a stop is wanted, or in the last SILENT_SECONDS of its time limit.
+ALERT_SECONDS = 5.0
+# A push of at least this size means that more is waiting on the agent.
+_BACKLOG_BYTES = 1024 * 1024
+# How long after its newest bytes a supervisor counts as sending.
+_FLOWING_SECONDS = 10.0
+_SLOWEST_SECONDS = 60.0
+
+
+class AgentCalls:
+    """The pause grows with the number of supervisors that are sending. Used from one event loop."""
+
+    def __init__(self, calls_per_second: float) -> None:
+        self._calls_per_second = calls_per_second
+        self._flowing: OrderedDict[int, float] = OrderedDict()
+
+    def pause_seconds(self, claim_id: int, received_bytes: int) -> float:
+        """The pause before this supervisor's next call, after one that brought `received_bytes` of new bytes."""
+        now = asyncio.get_running_loop().time()
+        if received_bytes:
+            self._flowing[claim_id] = now
+            self._flowing.move_to_end(claim_id)
+        while self._flowing and next(iter(self._flowing.values())) < now - _FLOWING_SECONDS:
+            self._flowing.popitem(last=False)
+        fair = min(len(self._flowing) / self._calls_per_second, _SLOWEST_SECONDS)
+        if received_bytes >= _BACKLOG_BYTES:
+            return fair if len(self._flowing) > 1 else 0.0
+        return max(QUICKEST_SECONDS, fair)
+
+    def over(self, claim_id: int) -> None:
+        """This supervisor will send nothing more."""
+        self._flowing.pop(claim_id, None)

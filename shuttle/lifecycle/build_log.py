@@ -1,0 +1,242 @@
+"""One build's log while it is written: pushed bytes are transformed, recorded, and then shown to readers."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import datetime
+
+import structlog
+
+from shuttle.build import FinalLog
+from shuttle.errors import StoreError, UnavailableError
+from shuttle.logs.archive import GrowingDigest
+from shuttle.logs.spool import Spool, SpoolError
+from shuttle.logs.transform import LOG_CUT
+from shuttle.logs.writer import LogWriter
+from shuttle.store.claims import Claim
+from shuttle.store.store import Store
+
+log = structlog.get_logger()
+
+# Of a line that stays unfinished for this long, the part that later bytes cannot change is written.
+_UNFINISHED_SECONDS = 0.5
+# Above this much text that is written but not recorded, pushes wait for the database.
+_MOST_UNSHOWN_BYTES = 16 * 1024 * 1024
+_STORE_PAUSE_SECONDS = 0.5
+# Longer than a busy disk takes, and less than the 30 s after which a supervisor repeats its push (log.sh).
+_DURABLE_SECONDS = 20.0
+# A log that comes by the megabyte is put on record this often: one commit costs as much as transforming 150 KiB
+# (measured), and what a block is committed alone for is not seen any sooner.
+_FLOWING_BYTES = 64 * 1024
+_PAUSE_OF_COMMITS_SECONDS = 0.02
+# The sum of a large log is computed while it comes, so that its final status need not wait for a second reading.
+_SUMMED_AT_ONCE_BYTES = 8 * 1024 * 1024
+
+
+class BuildLog:
+    """The writer of one log with its commits. Used from one event loop.
+
+    `claims` are all attempts of the build's steps; `heard_at` is the time of a supervisor's newest call, on the loop's
+    clock. `stop_cause` is sent to supervisors with the answer to their next push; `broken` is why nothing more can be
+    written to the spool.
+    """
+
+    def __init__(
+        self,
+        build_uuid: str,
+        writer: LogWriter,
+        spool: Spool,
+        store: Store,
+        *,
+        claims: Sequence[Claim],
+        on_broken: Callable[[], None],
+    ) -> None:
+        """`on_broken` is called when the spool cannot be written or read any more."""
+        self.build_uuid = build_uuid
+        self.claims: Sequence[Claim] = ()
+        self.heard_at = asyncio.get_running_loop().time()
+        self.stop_cause: str | None = None
+        self.time_limit_at: datetime | None = None
+        self.broken: SpoolError | None = None
+        self.closed = False
+        self._on_broken = on_broken
+        self._writer = writer
+        self._spool = spool
+        self._store = store
+        self._commit: asyncio.Task[None] | None = None
+        self._shown = asyncio.Event()
+        self._unfinished_check: asyncio.TimerHandle | None = None
+        self._sum = GrowingDigest(spool.path)
+        self._summing: asyncio.Task[None] | None = None
+        self.use_claims(claims)
+
+    def use_claims(self, claims: Sequence[Claim]) -> None:
+        """Replace `claims`. An attempt that is over cannot send its bytes again: a replay does not wait for them."""
+        self.claims = claims
+        for claim in claims:
+            if claim.voided_at is not None or claim.exit_status is not None:
+                self._writer.give_up(claim.claim_id)
+
+    def superseded(self, claim: Claim) -> bool:
+        """A newer attempt of the step has replaced this one: nothing more is accepted from it."""
+        return any(known.claim_id == claim.claim_id and known.voided_at is not None for known in self.claims)
+
+    # --- what supervisors send
+
+    def wanted(self, claim: Claim, stream: str) -> int:
+        """The raw offset from which the stream is wanted. Raises ConflictError for one stream too many."""
+        return self._writer.wanted((claim.claim_id, stream), claim.branch)
+
+    def take(self, claim: Claim, stream: str, offset: int, raw: bytes) -> int:
+        """Take raw bytes that begin at `offset`; returns the offset that is wanted next.
+
+        If the log is broken or closed the bytes are dropped but acknowledged: the supervisor has to get the answer that
+        stops it.
+        """
+        if self.broken is not None or self.closed:
+            return offset + len(raw)
+        try:
+            wanted = self._writer.take((claim.claim_id, stream), claim.branch, offset, raw)
+        except SpoolError as error:
+            self._break(error)
+            return offset + len(raw)
+        self._schedule_commit()
+        return wanted
+
+    async def wait_for_room(self) -> None:
+        """Return once at most 16 MiB are written but not recorded, or the log is broken."""
+        while self._writer.offset - self._spool.size_bytes > _MOST_UNSHOWN_BYTES and self.broken is None:
+            await self._next_commit()
+
+    async def end_stream(self, claim: Claim, stream: str) -> None:
+        """The stream is over: return once all of it is durable.
+
+        Raises:
+            UnavailableError: a lost log is still being written again, or the disk or database is too slow: the caller
+                has to send the end again. StoreError: the database failed.
+        """
+        if self.broken is not None or self.closed:
+            return
+        try:
+            self._writer.finish_stream((claim.claim_id, stream), claim.branch)
+            async with asyncio.timeout(_DURABLE_SECONDS):
+                await self._make_durable()
+        except SpoolError as error:
+            self._break(error)
+        except TimeoutError:
+            raise UnavailableError("The database or the disk does not take the log in time.") from None
+
+    async def _make_durable(self) -> None:
+        """Return once everything written so far is recorded, shown and on the disk."""
+        self._schedule_commit()
+        if self._writer.replaying:
+            raise UnavailableError("A lost log is being written again in its old order; other streams come first.")
+        while self._spool.size_bytes < self._writer.offset:
+            await self._next_commit()
+        await self._spool.sync()
+
+    async def close(self) -> None:
+        """Take nothing more; write, record and show the rest. Idempotent. Raises StoreError."""
+        self.closed = True
+        if self._unfinished_check is not None:
+            self._unfinished_check.cancel()
+        if self.broken is None:
+            try:
+                self._writer.finish()
+                await self._make_durable()
+            except SpoolError as error:
+                self._break(error)
+
+    async def final(self, lines: Sequence[str]) -> FinalLog:
+        """Size and sum of the closed log with `lines` appended; nothing is written. Raises SpoolError.
+
+        A line that the log's end has already (pipelines write their reason themselves) is left out.
+        """
+        written = self._spool.ending()
+        last_lines = b"\n" + written
+        new = [text for text in lines if text and b"\n" + text.encode() not in last_lines]
+        ending = b"" if written.endswith(LOG_CUT) else self._writer.ending(new)
+        if self._summing is not None:
+            await self._summing
+        await asyncio.to_thread(self._sum.advance)
+        return FinalLog(*self._sum.followed_by(ending), ending.decode())
+
+    def abandon(self) -> None:
+        """The process shuts down: drop what is not recorded; the next process asks agents for it again."""
+        self.closed = True
+        if self._unfinished_check is not None:
+            self._unfinished_check.cancel()
+        for task in (self._commit, self._summing):
+            if task is not None:
+                task.cancel()
+
+    # --- commits
+
+    def _schedule_commit(self) -> None:
+        """Start a commit if there is text to record, and the timer for a line that stays unfinished."""
+        if self._commit is None and self._writer.offset > self._spool.size_bytes:
+            self._commit = asyncio.create_task(self._commit_all(), name=f"log of {self.build_uuid}")
+        if self._unfinished_check is None and not self.closed and self._writer.holds_text:
+            self._unfinished_check = asyncio.get_running_loop().call_later(_UNFINISHED_SECONDS, self._write_unfinished)
+
+    def _write_unfinished(self) -> None:
+        self._unfinished_check = None
+        if self.broken is not None or self.closed:
+            return
+        try:
+            self._writer.idle()
+        except SpoolError as error:
+            self._break(error)
+            return
+        self._schedule_commit()
+
+    async def _commit_all(self) -> None:
+        """Commit and show until nothing is left; all that was written meanwhile goes into one transaction."""
+        try:
+            while (waiting_bytes := self._writer.offset - self._spool.size_bytes) > 0:
+                if waiting_bytes > _FLOWING_BYTES:
+                    await asyncio.sleep(_PAUSE_OF_COMMITS_SECONDS)
+                await self._commit_once()
+        except Exception:  # a bug must not lose the log: log it and try again
+            log.exception("a log could not be recorded", build_uuid=self.build_uuid)
+            await asyncio.sleep(_STORE_PAUSE_SECONDS)
+        finally:
+            self._commit = None
+            self._wake()
+
+    async def _commit_once(self) -> None:
+        offset, changes = self._writer.offset, self._writer.changes()
+        if changes is not None:
+            segments, checkpoint = changes
+            try:
+                await self._store.record_log(self.build_uuid, segments, checkpoint)
+            except StoreError as error:
+                self._writer.unsaved(segments)
+                log.warning("a log waits for the database", build_uuid=self.build_uuid, error=error.message)
+                await asyncio.sleep(_STORE_PAUSE_SECONDS)
+                return
+        self._spool.show(offset)
+        self._wake()
+        if self._summing is None and offset - self._sum.size_bytes >= _SUMMED_AT_ONCE_BYTES:
+            self._summing = asyncio.create_task(self._sum_up(offset), name=f"sum of {self.build_uuid}")
+
+    async def _sum_up(self, until: int) -> None:
+        """Bytes that are shown never change."""
+        try:
+            with suppress(SpoolError):  # `final` meets it again
+                await asyncio.to_thread(self._sum.advance, until)
+        finally:
+            self._summing = None
+
+    async def _next_commit(self) -> None:
+        self._schedule_commit()
+        await self._shown.wait()
+
+    def _wake(self) -> None:
+        shown, self._shown = self._shown, asyncio.Event()
+        shown.set()
+
+    def _break(self, error: SpoolError) -> None:
+        self.broken = error
+        self._wake()
+        self._on_broken()

@@ -1,0 +1,101 @@
+"""The logs that are being written, one a build: opened by the first call that needs one, closed with the build."""
+
+import asyncio
+from functools import partial
+from weakref import WeakValueDictionary
+
+from shuttle.build import Build
+from shuttle.lifecycle.build_log import BuildLog
+from shuttle.lifecycle.plan import Plan
+from shuttle.lifecycle.signals import Signals
+from shuttle.logs.library import LogLibrary
+from shuttle.logs.mask import Masker
+from shuttle.logs.spool import Spool
+from shuttle.logs.writer import LogWriter
+from shuttle.store.store import Store
+
+
+def write_preamble(build: Build, spool: Spool) -> None:
+    """Append what the spool lacks of the recorded preamble. Raises SpoolError."""
+    preamble = build.preamble.encode()
+    if spool.written_bytes < len(preamble):
+        spool.append(preamble[spool.written_bytes :])
+
+
+class BuildLogs:
+    """Hands out one BuildLog a build. Used from one event loop."""
+
+    def __init__(self, store: Store, library: LogLibrary, signals: Signals) -> None:
+        self._store = store
+        self._library = library
+        self._signals = signals
+        self._logs: dict[str, BuildLog] = {}
+        self._opening: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    @property
+    def open_count(self) -> int:
+        """How many logs are open."""
+        return len(self._logs)
+
+    def find(self, build_uuid: str) -> BuildLog | None:
+        """The build's log, if it is open."""
+        return self._logs.get(build_uuid)
+
+    async def open(self, build_uuid: str) -> BuildLog | None:
+        """The build's log, ready to be written; None = no step has claimed the build, or it is final.
+
+        Raises SpoolError, StoreError.
+        """
+        async with self._opening.setdefault(build_uuid, asyncio.Lock()):
+            found = self._logs.get(build_uuid)
+            if found is None:
+                build = await self._store.build(build_uuid)
+                if build is None or build.claimed_at is None or build.state.final:
+                    return None
+                found = self._logs[build_uuid] = await self._opened(build)
+            return found
+
+    async def _opened(self, build: Build) -> BuildLog:
+        plan = Plan.model_validate_json(await self._store.plan(build.build_uuid))
+        segments = await self._store.log_segments(build.build_uuid)
+        # In a thread: a thousand secrets take a second.
+        masker = await asyncio.to_thread(Masker, plan.log_rules.secrets)
+        # Read last, with no await behind: `reload_claims` and `stop` reach no log that is not in `_logs`.
+        build = await self._store.build(build.build_uuid) or build
+        claims = await self._store.claims(build.build_uuid)
+        spool = self._library.spool(build.build_uuid)
+        write_preamble(build, spool)
+        writer = LogWriter(
+            spool,
+            plan.log_rules,
+            masker,
+            preamble_bytes=len(build.preamble.encode()),
+            checkpoint=build.checkpoint,
+            segments=segments,
+        )
+        wake = partial(self._signals.wake, build.build_uuid)
+        opened = BuildLog(build.build_uuid, writer, spool, self._store, claims=claims, on_broken=wake)
+        opened.stop_cause = build.stop_cause
+        opened.time_limit_at = build.time_limit_at
+        return opened
+
+    async def reload_claims(self, build_uuid: str) -> None:
+        """Call it after an attempt was claimed, begun, voided or ended: an open log gets all claims anew."""
+        found = self._logs.get(build_uuid)
+        if found is not None:
+            found.use_claims(await self._store.claims(build_uuid))
+
+    def stop(self, build_uuid: str, cause: str) -> None:
+        """Send `cause` to the build's supervisors with the answer to their next push; the first cause stays."""
+        found = self._logs.get(build_uuid)
+        if found is not None:
+            found.stop_cause = found.stop_cause or cause
+
+    def forget(self, build_uuid: str) -> None:
+        """Drop the log of a final build."""
+        self._logs.pop(build_uuid, None)
+
+    def abandon(self) -> None:
+        """The process shuts down: drop what is not recorded; the next process asks agents for it again."""
+        for found in self._logs.values():
+            found.abandon()

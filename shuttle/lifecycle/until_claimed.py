@@ -1,0 +1,131 @@
+"""Watch a triggered build in Jenkins until a step claims it, or until it is over, cancelled or lost without a claim."""
+
+import structlog
+
+from shuttle.build import STOP_ENDINGS, Build, Ending, State, ending_by_jenkins
+from shuttle.errors import JenkinsNotFoundError, UnavailableError
+from shuttle.lifecycle import Ports
+from shuttle.lifecycle.claimed import unless_claimed
+from shuttle.lifecycle.patience import Missing, Patience, patiently
+from shuttle.lifecycle.trigger import find_in_jenkins
+
+log = structlog.get_logger()
+
+# The pauses between two looks grow from the first to the longest: a queue item becomes a build within 8 ms (measured),
+# and later the claim itself wakes the wait.
+_FIRST_LOOK_SECONDS = 0.02
+_LONGEST_LOOK_SECONDS = 2.0
+_LOST = Ending(State.FAILED, "lost_in_jenkins", "Jenkins no longer has this build.")
+_CANCELLED = Ending(State.FAILED, "cancelled_in_jenkins", "Somebody took the build out of Jenkins' queue.")
+
+
+async def until_claimed_or_over(build: Build, ports: Ports) -> tuple[Build, Ending | None]:
+    """Wait until a step claims the build, or until it cannot be claimed any more.
+
+    Returns the newest row, and the ending if it is known. Without one, the row is claimed, or is `staging` (to be
+    triggered again), or is unclaimed although Jenkins has ended the build.
+    """
+    pause = _FIRST_LOOK_SECONDS
+    patience = Patience(build.build_uuid, ports)
+    missing = Missing(ports)
+    ghost = Missing(ports)
+    with ports.signals.listen(build.build_uuid) as listener:
+        while build.claimed_at is None:
+            try:
+                over = await unless_claimed(build.build_uuid, ports, _look(build, ports, ghost))
+                await patience.over()
+            except JenkinsNotFoundError:
+                if missing.for_too_long():
+                    return build, _ending_of_lost(build)
+                over = None
+            except UnavailableError as error:
+                missing.reset()
+                await patience.wait(f"Jenkins: {error.message}")
+                over = None
+            if over is not None:
+                return (build, over) if isinstance(over, Ending) else (over, None)
+            await listener.wait(pause)
+            pause = min(pause * 1.5, _LONGEST_LOOK_SECONDS)
+            build = await ports.store.build(build.build_uuid) or build
+    return build, None
+
+
+async def _look(build: Build, ports: Ports, ghost: Missing) -> Build | Ending | None:
+    """One look at Jenkins: an ending, the row of a build that is over or lost, or None = keep waiting.
+
+    Raises JenkinsNotFoundError, UnavailableError.
+    """
+    if build.build_number is not None:
+        return await _look_at_build(build, build.build_number, ports, ghost)
+    if build.queue_item is None:
+        if await find_in_jenkins(build, ports) is None:
+            raise JenkinsNotFoundError("Jenkins has neither an item nor a build with this marker.")
+        return None
+    waiting = (await ports.jenkins.waiting()).get(build.build_uuid)
+    if waiting is not None:
+        await _show_waiting_for(build, f"Jenkins: {waiting.why}", ports)
+        return None
+    return await _look_at_item(build, build.queue_item, ports)
+
+
+async def _look_at_build(build: Build, number: int, ports: Ports, ghost: Missing) -> Build | Ending | None:
+    """A build that has a number and no claim: over, a ghost, or waiting for an agent."""
+    seen = await ports.jenkins.build(build.job_name, number)
+    if not seen.building and seen.result is not None:
+        # The claim may have come in while Jenkins answered.
+        return await ports.store.build(build.build_uuid)
+    if not seen.ghost:
+        ghost.reset()
+        waiting = (await ports.jenkins.waiting_nodes()).get((build.job_name, number))
+        why = f"Jenkins: {waiting.why}" if waiting is not None and waiting.why else "the agent to claim the build"
+        await _show_waiting_for(build, why, ports)
+        return None
+    if build.stop_cause is not None:
+        return STOP_ENDINGS[build.stop_cause]  # should it run after all, its claim is refused
+    if not ghost.for_too_long():
+        return None
+    return await _trigger_again(build, number, ports)
+
+
+async def _trigger_again(build: Build, number: int, ports: Ports) -> Build | None:
+    """Jenkins lost the build as it began. The ghost blocks the job for ever; only deleting the job removes it."""
+    log.warning("Jenkins lost a build as it began; its job is made anew", build_uuid=build.build_uuid, number=number)
+    async with ports.signals.job_door(build.job_name):
+        await ports.jenkins.delete_job(build.job_name)
+        return await ports.store.trigger_again(build.build_uuid, number)
+
+
+async def _look_at_item(build: Build, queue_item: int, ports: Ports) -> Ending | None:
+    """An item that left the queue: it was cancelled, or has become a build. `executable: null` alone proves neither."""
+    try:
+        item = await ports.jenkins.queue_item(queue_item)
+    except JenkinsNotFoundError:  # items are dropped after 5 minutes and at a restart; the marker finds the build
+        if await find_in_jenkins(build, ports) is None:
+            raise
+        return None
+    if item.cancelled:
+        return STOP_ENDINGS[build.stop_cause] if build.stop_cause is not None else _CANCELLED
+    if item.number is not None:
+        await ports.store.queued(build.build_uuid, number=item.number)
+    return None
+
+
+async def ending_of_unclaimed(build: Build, ports: Ports) -> Ending:
+    """By Jenkins' result: the build is over there, and no step of it has claimed it."""
+    number = build.build_number
+    assert number is not None  # noqa: S101 - Jenkins showed it as over
+    try:
+        seen = await patiently(build, ports, lambda: ports.jenkins.build(build.job_name, number))
+    except JenkinsNotFoundError:
+        return _ending_of_lost(build)
+    current = await ports.store.build(build.build_uuid) or build
+    return ending_by_jenkins(current, seen.result or "FAILURE")
+
+
+async def _show_waiting_for(build: Build, why: str, ports: Ports) -> None:
+    if build.waiting_for != why:
+        await ports.store.waits_for(build.build_uuid, why)
+
+
+def _ending_of_lost(build: Build) -> Ending:
+    return STOP_ENDINGS[build.stop_cause] if build.stop_cause is not None else _LOST

@@ -1,0 +1,202 @@
+"""Transforms one raw stream of a build into text, independent of the sizes in which the bytes arrive."""
+
+import codecs
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from shuttle.logs.mask import MASK, Masker
+
+LINE_CUT = b" [line cut here: it is longer than SHUTTLE_MAX_LINE_BYTES]"
+
+# Larger blocks are not faster (measured); this size fits the CPU's cache.
+_BLOCK_BYTES = 64 * 1024
+_LONGEST_CHARACTER_BYTES = 4
+_REPLACEMENT = "\ufffd".encode()
+# The line cap counts each piece separately: text up to a CR or LF, which belongs to it.
+_PIECE = re.compile(rb"[^\r\n]+[\r\n]?|[\r\n]")
+
+
+class StreamTransform:
+    """CRLF becomes LF, invalid UTF-8 U+FFFD, a secret `[secret]`; a line above the cap is cut.
+
+    The output is a function of the bytes alone: it does not depend on how they are divided between calls of `feed`,
+    on when `idle` is called, or on where a new object continues from `state()`.
+
+    The line cap counts repaired text before masking, and each CR begins the count anew, so that the last words of a
+    progress bar survive. What follows a cut is dropped up to the next CR or LF. A secret that begins before the cut is
+    masked whole.
+
+    Memory is bounded by the line cap plus the longest form of a secret. Only beyond that,
+    in a line of many CRs, `feed` returns a part of a line. With `whole_lines`, `idle` returns nothing.
+    """
+
+    def __init__(
+        self,
+        masker: Masker,
+        max_line_bytes: int,
+        state: Mapping[str, int] | None = None,
+        *,
+        whole_lines: bool = False,
+    ) -> None:
+        state = state or {}
+        self._masker = masker
+        self._max_line_bytes = max_line_bytes
+        self._max_held_bytes = max_line_bytes + masker.longest_bytes
+        self._whole_lines = whole_lines
+        # Raw bytes of the unfinished line that later bytes may change. The other fields describe the point before them.
+        self._held = bytearray()
+        # Size of the current piece so far; above the cap = it has been cut.
+        self._piece_bytes = state.get("piece_bytes", 0)
+        # How much of what follows belongs to a secret that began earlier, and whether its mask is still to be written.
+        self._secret_bytes = state.get("secret_bytes", 0)
+        self._mask_due = bool(state.get("mask_due", False))
+
+    @property
+    def held_bytes(self) -> int:
+        """How many of the last raw bytes are held; a new object with `state()` must be fed from the first of them."""
+        return len(self._held)
+
+    def state(self) -> dict[str, int]:
+        """What a new object needs to continue at the first held byte; JSON values."""
+        return {
+            "piece_bytes": self._piece_bytes,
+            "secret_bytes": self._secret_bytes,
+            "mask_due": int(self._mask_due),
+        }
+
+    def feed(self, raw: bytes) -> bytes:
+        """The text of the lines that `raw` completes."""
+        if len(raw) <= _BLOCK_BYTES:
+            return self._feed_block(raw)
+        return b"".join(self._feed_block(raw[at : at + _BLOCK_BYTES]) for at in range(0, len(raw), _BLOCK_BYTES))
+
+    def idle(self) -> bytes:
+        """The part of the unfinished line that later bytes cannot change, for a silent stream."""
+        return b"" if self._whole_lines or not self._held else self._release()
+
+    def finish(self) -> bytes:
+        """The text of everything that is held, at the stream's end."""
+        text = _repaired(bytes(self._held))
+        self._held.clear()
+        return self._shown(text, len(text))
+
+    def _feed_block(self, raw: bytes) -> bytes:
+        complete = raw.rfind(b"\n") + 1
+        shown = b""
+        if complete:
+            lines = bytes(self._held) + raw[:complete] if self._held else raw[:complete]
+            self._held.clear()
+            text = _repaired(_with_lf(lines))
+            shown = self._shown(text, len(text))
+        self._held += raw[complete:]
+        return shown + self._release() if len(self._held) > self._max_held_bytes else shown
+
+    def _release(self) -> bytes:
+        raw = bytes(self._held)
+        known = raw[: len(raw) - _pending_bytes(raw)]
+        text = _repaired(known)
+        decided = len(text) - self._masker.pending_bytes(text)
+        self._held = bytearray(raw[_raw_offset(known, text[decided:]) :])
+        return self._shown(text, decided)
+
+    def _shown(self, text: bytes, end: int) -> bytes:
+        """The output for `text[:end]`; the bytes from `end` on, which are passed again, only show where secrets end."""
+        spans = self._masker.spans(text)
+        if not spans and not self._secret_bytes:
+            return b"".join(self._within_cap(text[:end]))
+        parts: list[bytes] = []
+        at = 0
+        covered = self._secret_bytes
+        for start, stop in spans:
+            if start >= end:
+                break
+            if start >= covered:
+                parts += self._masked(text[at:covered])
+                parts += self._within_cap(text[max(at, covered) : start])
+                self._mask_due = True
+                at = start
+            covered = max(covered, stop)
+        parts += self._masked(text[at : min(covered, end)])
+        parts += self._within_cap(text[max(at, covered) : end])
+        self._secret_bytes = max(0, covered - end)
+        return b"".join(parts)
+
+    def _masked(self, secret: bytes) -> Sequence[bytes]:
+        """One mask in the place of the first byte that would be shown; the line cap counts the secret itself."""
+        shown: list[bytes] = []
+        for part in self._within_cap(secret):
+            if part is LINE_CUT:
+                shown.append(part)
+            elif self._mask_due:
+                self._mask_due = False
+                shown.append(MASK)
+        return shown
+
+    def _within_cap(self, text: bytes) -> Sequence[bytes]:
+        """`text` without what is above the line cap; `LINE_CUT` comes as a part of its own."""
+        if self._may_exceed_cap(text):
+            return [part for piece in _PIECE.findall(text) for part in self._cut(piece)]
+        piece_start = max(text.rfind(b"\n"), text.rfind(b"\r")) + 1
+        self._piece_bytes = len(text) - piece_start + (0 if piece_start else self._piece_bytes)
+        return (text,) if text else ()
+
+    def _may_exceed_cap(self, text: bytes) -> bool:
+        room = self._max_line_bytes - self._piece_bytes
+        return len(text) > room and max(map(len, text.replace(b"\r", b"\n").split(b"\n"))) > room
+
+    def _cut(self, piece: bytes) -> Iterator[bytes]:
+        line = piece.rstrip(b"\r\n")
+        line_end = piece[len(line) :]
+        room = self._max_line_bytes - self._piece_bytes
+        if len(line) <= room:
+            yield piece
+        else:
+            if room >= 0:
+                yield from filter(None, (line[: character_start(line, room)],))
+                yield LINE_CUT
+            if line_end:
+                yield line_end
+        self._piece_bytes = 0 if line_end else min(self._piece_bytes + len(line), self._max_line_bytes + 1)
+
+
+def character_start(text: bytes, at: int) -> int:
+    """Where the character begins that the byte at `at` belongs to."""
+    while at and text[at] & 0xC0 == 0x80:
+        at -= 1
+    return at
+
+
+def _pending_bytes(raw: bytes) -> int:
+    """How many of the last bytes may change with the next ones: a CR, or a part of a character."""
+    if raw.endswith(b"\r"):
+        return 1
+    end = raw[-_LONGEST_CHARACTER_BYTES:]
+    _, decoded_bytes = codecs.utf_8_decode(end, "replace", False)
+    return len(end) - decoded_bytes
+
+
+def _raw_offset(raw: bytes, tail: bytes) -> int:
+    """Where the raw bytes of `tail` begin, which is the end of the repaired text of `raw`."""
+    at = len(raw) - len(tail)
+    # Only U+FFFD may stand for fewer bytes than its own, and only a secret that has one makes it part of a tail.
+    if _REPLACEMENT in tail:
+        at = next(at for at in range(max(0, at), len(raw)) if _repaired(raw[at:]) == tail)
+    return at
+
+
+def _with_lf(lines: bytes) -> bytes:
+    """CRLF becomes LF. Dropping all CRs, where each is of a CRLF, is twice as fast."""
+    if b"\r" not in lines:
+        return lines
+    only_crlf = lines.count(b"\r") == lines.count(b"\r\n")
+    return lines.replace(b"\r", b"") if only_crlf else lines.replace(b"\r\n", b"\n")
+
+
+def _repaired(text: bytes) -> bytes:
+    if text.isascii():
+        return text
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return text.decode(errors="replace").encode()
+    return text

@@ -1,0 +1,269 @@
+"""Writes one build's log: raw bytes become text in the spool, and segments that record the order of the text."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from shuttle.build import Checkpoint
+from shuttle.errors import ConflictError
+from shuttle.logs import LogRules, Segment
+from shuttle.logs.mask import Masker
+from shuttle.logs.replay import Replay, StreamKey
+from shuttle.logs.spool import Spool
+from shuttle.logs.stream_transform import StreamTransform
+from shuttle.logs.transform import LogComposer
+
+# While a log is written again: how much text of one stream may wait for its place in the recorded order.
+_MOST_WAITING_BYTES = 4 * 1024 * 1024
+# Each is a part of every checkpoint.
+MOST_STREAMS = 200
+_ALTERED = "-----> An agent's copy of this log was changed after it had been sent."
+_LOST = "-----> A part of this log was lost with the shuttle's disk."
+
+
+@dataclass(slots=True)
+class _Stream:
+    """One raw stream: `taken` is the raw offset behind the last byte that was fed to `transform`."""
+
+    branch: str
+    transform: StreamTransform
+    taken: int = 0
+    # Raw bytes below this belong to segments that are recorded already.
+    recorded_stop: int = 0
+    finished: bool = False
+
+
+class LogWriter:
+    """Deterministic: the same pieces in the same order give the same bytes. Used from one event loop, never awaits.
+
+    Readers do not see what it writes until the caller has committed `changes` and calls `Spool.show`. Every method that
+    writes raises SpoolError.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        rules: LogRules,
+        masker: Masker,
+        *,
+        preamble_bytes: int,
+        checkpoint: Checkpoint | None,
+        segments: Sequence[Segment],
+    ) -> None:
+        """Continues at `checkpoint` if the spool reaches it; else all streams are wanted again from offset 0."""
+        self._spool = spool
+        self._rules = rules
+        self._masker = masker
+        self._streams: dict[StreamKey, _Stream] = {}
+        self._newest: Segment | None = None
+        self._sum = hashlib.sha256()
+        self._differs = False
+        self._next_position = max((segment.position for segment in segments), default=0) + 1
+        self._changed: dict[int, Segment] = {}
+        self._states: Mapping[str, Mapping[str, Any]] = {}
+        if checkpoint is not None and spool.written_bytes >= checkpoint.log_offset:
+            spool.truncate(checkpoint.log_offset)
+            self.offset = checkpoint.log_offset
+            self._log = LogComposer(rules, checkpoint.log, masker=masker)
+            self._replay = Replay(())
+            self._states = checkpoint.streams
+            self._recorded = {(s.claim_id, s.stream): s.raw_stop for s in segments}
+        else:
+            if checkpoint is None:
+                spool.truncate(preamble_bytes)
+            spool.hide(preamble_bytes)
+            self.offset = preamble_bytes
+            self._log = LogComposer(rules, written_bytes=preamble_bytes, masker=masker)
+            self._replay = Replay(segments)
+            self._recorded = {}
+
+    # --- what agents send
+
+    def wanted(self, key: StreamKey, branch: str) -> int:
+        """The raw offset from which the stream is wanted. Raises ConflictError beyond MOST_STREAMS."""
+        if key not in self._streams and self._knows_too_many(key):
+            raise ConflictError(f"A build may push {MOST_STREAMS} streams.")
+        return self._stream(key, branch).taken
+
+    def _knows_too_many(self, key: StreamKey) -> bool:
+        known = {*self._states, *map(_name, self._streams)}
+        return _name(key) not in known and len(known) >= MOST_STREAMS
+
+    def take(self, key: StreamKey, branch: str, offset: int, raw: bytes) -> int:
+        """Take what is new of the raw bytes that begin at `offset`; returns the offset that is wanted next."""
+        stream = self._stream(key, branch)
+        new = raw[stream.taken - offset :] if offset < stream.taken else raw
+        if offset > stream.taken or not new or stream.finished or not self._has_room(key):
+            return stream.taken
+        text = stream.transform.feed(new)
+        self._record_raw(key, stream, new)
+        stream.taken += len(new)
+        self._add(key, text)
+        return stream.taken
+
+    def idle(self) -> bool:
+        """Write the part of unfinished lines that later bytes cannot change; True = some of them are still held."""
+        for key, stream in self._streams.items():
+            if stream.transform.held_bytes:
+                self._add(key, stream.transform.idle())
+        return any(stream.transform.held_bytes for stream in self._streams.values())
+
+    @property
+    def holds_text(self) -> bool:
+        """Whether bytes of unfinished lines are held."""
+        return any(stream.transform.held_bytes for stream in self._streams.values())
+
+    def finish_stream(self, key: StreamKey, branch: str) -> None:
+        """Write what is held of the stream and take no more of it; idempotent."""
+        stream = self._stream(key, branch)
+        if not stream.finished:
+            stream.finished = True
+            self._add(key, stream.transform.finish())
+
+    def give_up(self, claim_id: int) -> None:
+        """This claim's bytes cannot be sent again: a log that is being written again does not wait for them."""
+        if not self._replay.over:
+            self._replay.give_up(claim_id)
+            self._write_in_order()
+
+    @property
+    def replaying(self) -> bool:
+        """Whether a lost log is being written again and recorded text is still missing."""
+        return not self._replay.over
+
+    def finish(self) -> None:
+        """Write what is held: no more bytes will come. Where text is missing, the recorded order is given up."""
+        for key, stream in list(self._streams.items()):
+            self.finish_stream(key, stream.branch)
+        rest = self._replay.rest()
+        if self._spool.written_bytes > self.offset:
+            self._adopt()
+            return
+        for key, text in rest:
+            self._write(key, text)
+
+    def _adopt(self) -> None:
+        """The agents did not send everything again, and the spool has more: keep its bytes."""
+        self.offset = self._spool.written_bytes
+        ends_in_line = not self._spool.holds(self.offset - 1, b"\n")
+        self._log = LogComposer(self._rules, written_bytes=self.offset, ends_in_line=ends_in_line, masker=self._masker)
+
+    def ending(self, texts: Sequence[str]) -> bytes:
+        """The bytes that `texts` as lines would add, after notices of a lossy replay; nothing is written."""
+        log = LogComposer(self._rules, self._log.state(), masker=self._masker)
+        notices = [
+            line
+            for line, true in ((_ALTERED, self._replay.altered or self._differs), (_LOST, self._replay.lossy))
+            if true
+        ]
+        return b"".join(log.own_lines(lines) for lines in (*notices, *texts))
+
+    # --- what is to be committed
+
+    def changes(self) -> tuple[list[Segment], Checkpoint] | None:
+        """The segments that are new or have grown since the last call, and the checkpoint after them.
+
+        None while a lost log is written again: what is written then is recorded already, and the older checkpoint leads
+        to the same bytes.
+        """
+        if self.replaying:
+            return None
+        changed, self._changed = list(self._changed.values()), {}
+        return changed, Checkpoint(self.offset, self._log.state(), self._stream_states())
+
+    def unsaved(self, segments: Sequence[Segment]) -> None:
+        """Their commit failed: return them with the next `changes`, unless they have grown since."""
+        self._changed = {segment.position: segment for segment in segments} | self._changed
+
+    def _stream_states(self) -> dict[str, dict[str, Any]]:
+        states = {name: dict(state) for name, state in self._states.items()}
+        for key, stream in self._streams.items():
+            states[_name(key)] = {
+                "offset": stream.taken - stream.transform.held_bytes,
+                "finished": stream.finished,
+                "transform": stream.transform.state(),
+            }
+        return states
+
+    # --- the pieces
+
+    def _stream(self, key: StreamKey, branch: str) -> _Stream:
+        stream = self._streams.get(key)
+        if stream is None:
+            state = self._states.get(_name(key), {})
+            transform = self._log.stream(branch, state.get("transform"))
+            recorded = max(self._recorded.get(key, 0), self._replay.recorded_stop(key))
+            stream = _Stream(branch, transform, state.get("offset", 0), recorded, state.get("finished", False))
+            self._streams[key] = stream
+        return stream
+
+    def _has_room(self, key: StreamKey) -> bool:
+        return self._replay.over or self._replay.waiting_bytes(key) < _MOST_WAITING_BYTES
+
+    def _record_raw(self, key: StreamKey, stream: _Stream, raw: bytes) -> None:
+        """Compare bytes that are recorded with their sums; record the others."""
+        known = min(max(stream.recorded_stop - stream.taken, 0), len(raw))
+        if known:
+            self._replay.check(key, raw[:known])
+        if known < len(raw):
+            new = raw[known:] if known else raw
+            self._grow(key, raw_start=stream.taken + known, raw=new)
+
+    def _add(self, key: StreamKey, text: bytes) -> None:
+        if self._replay.over:
+            self._write(key, text)
+            return
+        self._replay.add(key, text)
+        self._write_in_order()
+
+    def _write_in_order(self) -> None:
+        while (piece := self._replay.take()) is not None:
+            self._put(*piece)
+        if self._replay.over:
+            for its_key, rest in self._replay.rest():
+                self._write(its_key, rest)
+
+    def _write(self, key: StreamKey, text: bytes) -> None:
+        """Record new text and write it."""
+        if text:
+            self._grow(key, text_bytes=len(text))
+            self._put(key, text)
+
+    def _put(self, key: StreamKey, text: bytes) -> None:
+        """Write text whose place is recorded."""
+        self._append(self._log.add(text, _name(key), self._streams[key].branch))
+
+    def _append(self, text: bytes) -> None:
+        """Write to the spool at `offset`; bytes that it holds there stand, whatever an agent's copy says now."""
+        known = max(self._spool.written_bytes - self.offset, 0)
+        if known and not self._spool.holds(self.offset, text[:known]):
+            self._differs = True
+        if known < len(text):
+            self._spool.write(text[known:])
+        self.offset += len(text)
+
+    def _grow(self, key: StreamKey, *, raw_start: int = 0, raw: bytes = b"", text_bytes: int = 0) -> None:
+        """Add to the newest segment, or begin one if the newest belongs to another stream."""
+        last = self._newest
+        if last is None or (last.claim_id, last.stream) != key:
+            stream = self._streams[key]
+            start = raw_start if raw else max(stream.taken, stream.recorded_stop)
+            self._sum = hashlib.sha256()
+            last = Segment(self._next_position, *key, start, start, "", 0)
+            self._next_position += 1
+        self._sum.update(raw)
+        grown = Segment(
+            last.position,
+            *key,
+            last.raw_start,
+            last.raw_stop + len(raw),
+            self._sum.hexdigest(),
+            last.text_bytes + text_bytes,
+        )
+        self._newest = grown
+        self._changed[grown.position] = grown
+
+
+def _name(key: StreamKey) -> str:
+    return f"{key[0]}/{key[1]}"

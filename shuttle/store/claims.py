@@ -1,0 +1,114 @@
+"""Claims: each attempt of a step to run a build, with the digests of its tokens."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from shuttle.errors import ConflictError, GoneError
+from shuttle.store.builds import by_uuid
+from shuttle.store.tables import builds, claims
+from shuttle.store.transitions import start_running
+
+_OVER = "This build is over, or was stopped: there is nothing to run."
+_MOST_CLAIMS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One attempt of the main step (`branch` "") or of a parallel branch; digests are SHA-256 in hex.
+
+    `with_credentials`: its environment holds registry credentials. `exit_status` comes from the supervisor's last call.
+    """
+
+    claim_id: int
+    build_uuid: str
+    branch: str
+    nonce_digest: str
+    setup_digest: str
+    run_digest: str
+    with_credentials: bool
+    begun_at: datetime | None
+    voided_at: datetime | None
+    ended_at: datetime | None
+    exit_status: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewClaim:
+    """A claim as requested; `number` is the number of the Jenkins build that the step runs in."""
+
+    number: int
+    branch: str
+    nonce_digest: str
+    setup_digest: str
+    run_digest: str
+
+
+_COLUMNS = [claims.c[name] for name in Claim.__dataclass_fields__]
+
+
+def claim(connection: sa.Connection, build_uuid: str, new: NewClaim, now: datetime) -> Claim:
+    """Record an attempt to run the build, or this branch of it.
+
+    The first claim makes the build `running`. Until `begin`, the same nonce returns the same claim; another nonce means
+    that Jenkins has restarted the step, and voids the attempt before it.
+
+    Raises:
+        ConflictError: another Jenkins build has claimed it, the branch has begun, the build was never triggered, or it
+            has 1,000 claims. GoneError: the build is over or stopped.
+    """
+    build = by_uuid(connection, build_uuid)
+    if build is None or build.state.final or build.stop_cause is not None:
+        raise GoneError(_OVER)
+    if build.build_number not in {None, new.number}:
+        raise ConflictError(f"Jenkins' build {build.build_number} is the one of this build: another may not run it.")
+    if build.claimed_at is None and not start_running(connection, build, new.number, now):
+        raise ConflictError("This build was never handed to Jenkins: a claim of it is not ours.")
+    earlier = of_build(connection, build_uuid)
+    current = next((old for old in earlier if old.branch == new.branch and old.voided_at is None), None)
+    if current is not None:
+        if current.begun_at is not None:
+            raise ConflictError("This step has begun already: a second run of it would do its work twice.")
+        if current.nonce_digest == new.nonce_digest:
+            return current
+        connection.execute(claims.update().where(claims.c.claim_id == current.claim_id).values(voided_at=now))
+    if len(earlier) >= _MOST_CLAIMS:
+        raise ConflictError(f"A build may be claimed {_MOST_CLAIMS} times.")
+    row = {
+        "build_uuid": build_uuid,
+        "branch": new.branch,
+        "nonce_digest": new.nonce_digest,
+        "setup_digest": new.setup_digest,
+        "run_digest": new.run_digest,
+        "with_credentials": all(old.begun_at is None for old in earlier),
+        "claimed_at": now,
+    }
+    connection.execute(claims.insert(), row)
+    return of_build(connection, build_uuid)[-1]
+
+
+def of_build(connection: sa.Connection, build_uuid: str) -> list[Claim]:
+    """Every attempt, in the order of their claims."""
+    query = sa.select(*_COLUMNS).where(claims.c.build_uuid == build_uuid).order_by(claims.c.claim_id)
+    return [Claim(*row) for row in connection.execute(query)]
+
+
+def begin(connection: sa.Connection, claim_id: int, now: datetime) -> None:
+    """Record that users' code is about to run; only the first time counts."""
+    connection.execute(
+        claims.update().where(claims.c.claim_id == claim_id, claims.c.begun_at.is_(None)).values(begun_at=now)
+    )
+
+
+def end(connection: sa.Connection, claim_id: int, exit_status: int, now: datetime) -> None:
+    """Record the exit status of the supervisor's last call; only the first one counts."""
+    mine = (claims.c.claim_id == claim_id, claims.c.ended_at.is_(None))
+    connection.execute(claims.update().where(*mine).values(ended_at=now, exit_status=exit_status))
+
+
+def token_digest_of(connection: sa.Connection, build_uuid: str) -> str | None:
+    """The digest of the build's own token; None = there is no such build, or it has none."""
+    query = sa.select(builds.c.token_digest).where(builds.c.build_uuid == build_uuid)
+    digest: str | None = connection.execute(query).scalar()
+    return digest

@@ -1,0 +1,132 @@
+"""`POST …/log`: a supervisor pushes raw bytes of a stream; the answer has the next offset, the pause and any stop."""
+
+import re
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+
+from shuttle.errors import BodyTooLargeError, ConflictError, GoneError, InvalidRequestError
+from shuttle.lifecycle import Ports
+from shuttle.lifecycle.agent_calls import ALERT_SECONDS, SILENT_SECONDS
+from shuttle.lifecycle.build_log import BuildLog
+from shuttle.logs.spool import SpoolError
+from shuttle.store.claims import Claim
+from shuttle.web import PORTS
+from shuttle.web.agent_results import SUPERSEDED, claim_in
+from shuttle.web.answers import json_answer
+
+_MAX_PUSH_BYTES = 4 * 1024 * 1024
+# How much is transformed at once, so that other requests of the event loop get their turn.
+_BLOCK_BYTES = 256 * 1024
+_STREAM = re.compile(r"[a-z0-9._-]{1,64}")
+_OFFSET = re.compile(r"[0-9]{1,15}")
+_EXIT = re.compile(r"[0-9]{1,3}")
+
+
+async def post_log(request: web.Request) -> web.StreamResponse:
+    """`POST …/log?stream=S&offset=N[&end=1&exit=N]`.
+
+    200 with the wanted offset, the pause before the next call and the cause of a stop, if there is one; 409 with the
+    wanted offset when N is beyond it; 410 when a newer attempt replaced this one. An end is answered once all bytes are
+    durable, or with 503 while a lost log is being written again.
+    """
+    ports = request.app[PORTS]
+    claim = await claim_in(request)
+    stream, offset, exit_status = _read_query(request)
+    try:
+        log = await ports.logs.open(claim.build_uuid)
+    except SpoolError:
+        # The build's own task gets the same error and stops the build.
+        ports.signals.wake(claim.build_uuid)
+        return await _dropped(request, offset, "spool_unwritable")
+    if log is None:
+        return await _dropped(request, offset, "over")
+    received = 0
+    wanted = log.wanted(claim, stream)
+    async for block in _blocks(request):
+        if log.superseded(claim):
+            raise GoneError(SUPERSEDED)
+        wanted = log.take(claim, stream, offset + received, block)
+        received += len(block)
+    if offset > wanted:
+        raise ConflictError(
+            f"The stream goes on at {wanted}: send its bytes from there.",
+            headers={"Shuttle-Log-Offset": str(wanted)},
+        )
+    if "end" in request.query and offset + received < wanted:
+        raise ConflictError(
+            f"The stream has {wanted} bytes already: say its end behind them.",
+            headers={"Shuttle-Log-Offset": str(wanted)},
+        )
+    if "end" in request.query and wanted == offset + received:
+        await _end(log, claim, stream, exit_status, ports)
+    await log.wait_for_room()
+    return _answer(log, claim, wanted, max(wanted - offset, 0), ports)
+
+
+async def _end(log: BuildLog, claim: Claim, stream: str, exit_status: int | None, ports: Ports) -> None:
+    await log.end_stream(claim, stream)
+    if exit_status is not None:
+        await ports.store.end_claim(claim.claim_id, exit_status)
+        await ports.logs.reload_claims(claim.build_uuid)
+        ports.calls.over(claim.claim_id)
+        ports.signals.wake(claim.build_uuid)
+
+
+def _answer(log: BuildLog, claim: Claim, wanted: int, received: int, ports: Ports) -> web.Response:
+    pause = ports.calls.pause_seconds(claim.claim_id, received)
+    seconds_left = SILENT_SECONDS * 2
+    if log.time_limit_at is not None:
+        seconds_left = (log.time_limit_at - ports.now()).total_seconds()
+    alert = log.stop_cause is not None or seconds_left < SILENT_SECONDS
+    headers = {
+        "Shuttle-Log-Offset": str(wanted),
+        "Shuttle-Log-Pause": f"{pause:.3f}",
+        "Shuttle-Log-Idle": f"{ALERT_SECONDS if alert else SILENT_SECONDS:.0f}",
+    }
+    if log.stop_cause is not None:
+        headers["Shuttle-Stop"] = log.stop_cause
+    return json_answer({"status": "OK"}, headers=headers)
+
+
+async def _dropped(request: web.Request, offset: int, cause: str) -> web.Response:
+    """Read the body and drop it: acknowledged, so that it is not sent again, and with the cause for which to stop."""
+    received = 0
+    async for block in _blocks(request):
+        received += len(block)
+    headers = {"Shuttle-Log-Offset": str(offset + received), "Shuttle-Log-Pause": "0", "Shuttle-Stop": cause}
+    return json_answer({"status": "OK"}, headers=headers)
+
+
+def _read_query(request: web.Request) -> tuple[str, int, int | None]:
+    query = request.query
+    stream, offset, exit_status = query.get("stream", ""), query.get("offset", ""), query.get("exit")
+    if not _STREAM.fullmatch(stream):
+        raise InvalidRequestError("Name the stream by 1 to 64 of a-z, 0-9, dot, dash and underscore.", field="stream")
+    if not _OFFSET.fullmatch(offset):
+        raise InvalidRequestError("Write the offset of the first byte, a whole number from 0 on.", field="offset")
+    if query.get("end", "1") != "1":
+        raise InvalidRequestError("Write end=1, or leave it out.", field="end")
+    if exit_status is not None and not (_EXIT.fullmatch(exit_status) and int(exit_status) <= 255 and "end" in query):
+        raise InvalidRequestError("Write an exit status from 0 to 255 beside end=1.", field="exit")
+    return stream, int(offset), None if exit_status is None else int(exit_status)
+
+
+async def _blocks(request: web.Request) -> AsyncIterator[bytes]:
+    """The body in pieces of about 256 KiB; BodyTooLargeError beyond 4 MiB. A slow sender costs one piece of memory."""
+    too_large = BodyTooLargeError(f"Send at most {_MAX_PUSH_BYTES} bytes in one call.")
+    if request.content_length is not None and request.content_length > _MAX_PUSH_BYTES:
+        raise too_large
+    chunks, size, received = list[bytes](), 0, 0
+    async for chunk in request.content.iter_any():
+        chunks.append(chunk)
+        size += len(chunk)
+        received += len(chunk)
+        if received > _MAX_PUSH_BYTES:
+            raise too_large
+        if size >= _BLOCK_BYTES:
+            yield b"".join(chunks)
+            chunks.clear()
+            size = 0
+    if chunks:
+        yield b"".join(chunks)

@@ -1,0 +1,210 @@
+"""Builds whose end only Jenkins reports, and states in Jenkins that must not end a build (ghosts, missing rights)."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from aiohttp import web
+
+from shuttle.build import job_name_of
+from shuttle.lifecycle import jenkins_watch
+from tests.contract.agent_caller import Agent, agent_of
+from tests.inprocess import Jenkins, Shuttle, running_shuttle
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def unmanned(tmp_path_factory: pytest.TempPathFactory, jenkins: Jenkins) -> AsyncIterator[Shuttle]:
+    """A shuttle whose builds wait for an agent that does not exist."""
+    settings = {"MAXIMUM_PARALLEL_BUILDS": "100", "SHUTTLE_JENKINS_AGENT_LABEL": "nowhere"}
+    async with running_shuttle(tmp_path_factory.mktemp("unmanned"), jenkins.url, **settings) as running:
+        yield running
+
+
+async def unclaimed(shuttle: Shuttle, app: str) -> Agent:
+    """The agent of a new build that Jenkins has numbered and that nobody has claimed."""
+    await shuttle.submit(f"/{app}/1")
+    await shuttle.until_shown(f"/{app}/1", lambda build: build["jenkins"]["build_number"] == 1)
+    return await agent_of(shuttle, f"/{app}/1")
+
+
+def jenkins_shows(jenkins: Jenkins, app: str, **facts: object) -> None:
+    """Make Jenkins' API show the app's first build with these fields."""
+    shown = {"number": 1, "building": False, "result": "SUCCESS", "queueId": 1, "actions": []} | facts
+
+    def fault(request: web.Request) -> web.Response | None:
+        return web.json_response(shown) if request.path == f"/job/{job_name_of(app)}/1/api/json" else None
+
+    jenkins.fault = fault
+
+
+@pytest.fixture(autouse=True)
+def reset_fault(jenkins: Jenkins):
+    yield
+    jenkins.fault = None
+
+
+async def test_success_in_jenkins_without_a_claim_fails_the_build(unmanned: Shuttle, jenkins: Jenkins, app: str):
+    agent = await unclaimed(unmanned, app)
+    jenkins_shows(jenkins, app, result="SUCCESS")
+    build = await unmanned.until(agent.path)
+    assert (build["state"], build["reason"]) == ("failed", "not_claimed")
+    assert "look at the job's script" in build["message"]
+    assert (await unmanned.whole_log(agent.path)).decode().splitlines()[-1] == f"-----> {build['message']}"
+
+
+@pytest.mark.parametrize(
+    ("result", "reason"),
+    [
+        ("SUCCESS", "not_reported"),
+        ("FAILURE", "build_failed"),
+        ("UNSTABLE", "unstable"),
+        ("NOT_BUILT", "not_built"),
+        ("ABORTED", "aborted_in_jenkins"),
+    ],
+)
+async def test_without_the_supervisors_end_jenkins_result_gives_the_reason(
+    unmanned: Shuttle, jenkins: Jenkins, app: str, result: str, reason: str
+):
+    agent = await (await unclaimed(unmanned, app)).begun()
+    await agent.push(b"the last words of it\n")
+    jenkins_shows(jenkins, app, result=result)
+    build = await unmanned.until(agent.path)
+    assert (build["state"], build["reason"]) == ("failed", reason)
+    assert b"\nthe last words of it\n" in await unmanned.whole_log(agent.path)
+    assert (await agent.push(b"late")).headers["Shuttle-Stop"] == "over"
+
+
+async def test_supervisors_end_after_an_abort_in_jenkins_decides(unmanned: Shuttle, jenkins: Jenkins, app: str):
+    """A supervisor that was cut off for a while: it gets a stop, and its exit status counts."""
+    agent = await (await unclaimed(unmanned, app)).begun()
+    jenkins_shows(jenkins, app, result="ABORTED")
+    async with asyncio.timeout(10):
+        while "Shuttle-Stop" not in (answer := await agent.push(b"")).headers:
+            await asyncio.sleep(1)
+    assert answer.headers["Shuttle-Stop"] == "over"
+    await agent.end(0, b"it succeeded nevertheless\n")
+    assert (await unmanned.until(agent.path))["state"] == "succeeded"
+
+
+async def test_a_supervisor_that_is_never_silent_is_told_that_jenkins_ended_the_build(
+    unmanned: Shuttle, jenkins: Jenkins, app: str
+):
+    agent = await (await unclaimed(unmanned, app)).begun()
+    jenkins_shows(jenkins, app, result="ABORTED")
+    async with asyncio.timeout(10):
+        while "Shuttle-Stop" not in (answer := await agent.push(b"word\n")).headers:
+            await asyncio.sleep(0.1)
+    assert answer.headers["Shuttle-Stop"] == "over"
+    await agent.end(143)
+    assert (await unmanned.until(agent.path))["reason"] == "aborted_in_jenkins"
+
+
+async def test_a_branch_that_never_ends_does_not_hold_up_the_end_for_ever(
+    unmanned: Shuttle, jenkins: Jenkins, app: str, monkeypatch: pytest.MonkeyPatch
+):
+    """A build may find its own token, claim a branch with it, and leave a process that goes on pushing."""
+    monkeypatch.setattr(jenkins_watch, "_LONGEST_LAST_CALL_SILENCES", 1)
+    agent = await (await unclaimed(unmanned, app)).begun()
+    branch = await agent_of(unmanned, agent.path)
+    assert (await branch.claim(branch="hidden")).status == 200
+    await agent.end()
+    jenkins_shows(jenkins, app, result="SUCCESS")
+    async with asyncio.timeout(15):
+        while (build := await unmanned.build(agent.path))["state"] == "running":
+            await branch.push(b"word\n")
+            await asyncio.sleep(0.1)
+    assert (build["state"], build["reason"]) == ("failed", "not_reported")
+
+
+async def test_jenkins_console_is_appended_without_the_supervisors_end(unmanned: Shuttle, jenkins: Jenkins, app: str):
+    agent = await (await unclaimed(unmanned, app)).begun()
+    await agent.push(b"an unfinished line")
+    job = job_name_of(app)
+    console = "Started by user ci\n[Pipeline] node\nlost has been removed or offline for 5 min 0 sec; assuming gone\n"
+    jenkins_shows(jenkins, app, result="ABORTED")
+    shows_build = jenkins.fault
+
+    def fault(request: web.Request) -> web.Response | None:
+        if request.path == f"/job/{job}/1/consoleText":
+            return web.Response(text=console + "Finished: ABORTED\n")
+        answer: web.Response | None = shows_build(request)
+        return answer
+
+    jenkins.fault = fault
+    build = await unmanned.until(agent.path)
+    assert (await unmanned.whole_log(agent.path)).decode().splitlines()[2:] == [
+        "an unfinished line",
+        "lost has been removed or offline for 5 min 0 sec; assuming gone",
+        f"-----> {build['message']}",
+    ]
+
+
+async def test_waiting_for_has_jenkins_reason_while_no_node_is_free(unmanned: Shuttle, app: str):
+    agent = await unclaimed(unmanned, app)
+    async with asyncio.timeout(2):
+        await unmanned.until_shown(
+            agent.path, lambda build: "There are no nodes with the label" in str(build["waiting_for"])
+        )
+    await unmanned.delete(agent.path)
+    assert (await unmanned.until(agent.path))["state"] == "stopped"
+
+
+GHOST = {"building": True, "result": None, "executor": None, "inProgress": False, "duration": 0}
+
+
+async def test_ghost_is_triggered_again(shuttle: Shuttle, jenkins: Jenkins, app: str):
+    """A Jenkins that is killed while a build begins shows it as running for ever."""
+    await shuttle.submit(f"/{app}/1")
+    await shuttle.until(f"/{app}/1")
+    jenkins.embedded.faults.make_ghost(job_name_of(app))
+    await shuttle.submit(f"/{app}/2", "echo really built")
+    build = await shuttle.until(f"/{app}/2")
+    assert (build["state"], build["jenkins"]["build_number"]) == ("succeeded", 1)
+    assert (await shuttle.whole_log(f"/{app}/2")).count(b"really built\n") == 1
+
+
+async def test_stopped_ghost_ends_at_once(unmanned: Shuttle, jenkins: Jenkins, app: str):
+    agent = await unclaimed(unmanned, app)
+    jenkins_shows(jenkins, app, **GHOST)
+    assert (await unmanned.delete(agent.path)).status == 200
+    assert (await unmanned.until(agent.path))["state"] == "stopped"
+    assert (await agent.claim()).status == 410
+
+
+async def test_missing_permission_to_stop_is_in_waiting_for_and_readyz(unmanned: Shuttle, jenkins: Jenkins, app: str):
+    agent = await (await unclaimed(unmanned, app)).begun()
+
+    def forbidden(request: web.Request) -> web.Response | None:
+        if request.path.endswith("/stop"):
+            return web.Response(status=403, headers={"X-Required-Permission": "hudson.model.Item.Cancel"})
+        return None
+
+    jenkins.fault = forbidden
+    await unmanned.delete(agent.path)
+    await unmanned.until_shown(agent.path, lambda build: "Job/Cancel" in str(build["waiting_for"]))
+    ready = await unmanned.get("/readyz")
+    assert ready.status == 503
+    assert "Job/Cancel" in ready.body.decode()
+    await agent.end(143)
+    assert (await unmanned.until(agent.path))["state"] == "stopped"
+
+
+async def test_edited_job_is_repaired_before_the_next_build(
+    shuttle: Shuttle, jenkins: Jenkins, app: str, tmp_path: Path
+):
+    await shuttle.submit(f"/{app}/1")
+    job = (await shuttle.until(f"/{app}/1"))["jenkins"]["job"]
+    config = (await jenkins.read(f"/job/{job}/config.xml")).decode()
+    start, end = config.index("<script>"), config.index("</script>")
+    edited = (
+        config[:start] + "<script>pipeline { agent any; stages { stage('x') { steps { echo 'hi' } } } }" + config[end:]
+    )
+    headers = {"Content-Type": "application/xml"}
+    assert await jenkins.call("POST", f"/job/{job}/config.xml", data=edited.encode(), headers=headers) == 200
+    await shuttle.submit(f"/{app}/2", "echo really built")
+    assert (await shuttle.until(f"/{app}/2"))["state"] == "succeeded"
+    assert b"\nreally built\n" in await shuttle.whole_log(f"/{app}/2")

@@ -1,0 +1,176 @@
+"""The spool's disk is lost while builds run and the shuttle is down: agents send again, and no offset changes its byte.
+
+The tests play the agents' part; the log's receiver fails them if a byte that it has is ever another one.
+"""
+
+import asyncio
+import hashlib
+import shutil
+import time
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from shuttle.logs.mask import Masker
+from tests.contract.agent_caller import Agent, agent_of
+from tests.inprocess import Jenkins, Shuttle, running_jenkins, running_shuttle
+from tests.product import Receiver
+
+PATH = "/app/1"
+NOBODY = {"SHUTTLE_JENKINS_AGENT_LABEL": "nowhere"}
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    made = Receiver()
+    app = web.Application(client_max_size=0)
+    app.router.add_post("/log", made.on_log)
+    app.router.add_post("/status", made.on_status)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    yield made
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def jenkins(tmp_path: Path) -> AsyncIterator[Jenkins]:
+    async with running_jenkins(tmp_path) as running:
+        yield running
+
+
+async def claimed(shuttle: Shuttle, receiver: Receiver | None = None) -> Agent:
+    """The agent of a new build whose log goes to the receiver; nothing has begun yet."""
+    hooks = {} if receiver is None else {"logs": [f"{receiver.url}/log"], "status": f"{receiver.url}/status"}
+    await shuttle.submit(PATH, webhooks=hooks)
+    await shuttle.until(PATH, "queued")
+    agent = await agent_of(shuttle, PATH)
+    assert (await agent.claim()).status == 200
+    return agent
+
+
+async def branch_of(agent: Agent, name: str) -> Agent:
+    """The agent of a branch, claimed and begun."""
+    return await Agent(agent.shuttle, agent.path, agent.uuid, agent.token).begun(branch=name)
+
+
+async def ends_whole(shuttle: Shuttle, receiver: Receiver) -> bytes:
+    """The build succeeds, and its receiver, its final status and the archive have one and the same log."""
+    await shuttle.until(PATH, "succeeded")
+    await receiver.until(lambda: receiver.final and receiver.log_ended)
+    log = bytes(receiver.log)
+    assert receiver.final is not None
+    assert (receiver.final["log_bytes"], receiver.final["log_sha256"]) == (len(log), hashlib.sha256(log).hexdigest())
+    await shuttle.until_settled((await shuttle.build(PATH))["build_uuid"])
+    assert await shuttle.whole_log(PATH) == log
+    return log
+
+
+async def test_streams_are_written_again_in_their_recorded_order(tmp_path: Path, jenkins: Jenkins, receiver: Receiver):
+    async with running_shuttle(tmp_path, jenkins.url, **NOBODY) as shuttle:
+        main = await claimed(shuttle, receiver)
+        await main.ask("POST", "begin")
+        left, right = [await branch_of(main, name) for name in ("left", "right")]
+        for turn in range(3):
+            for agent, name in ((main, "main"), (right, "right"), (left, "left")):
+                await agent.push(f"{name} {turn}\n{name} {turn} more\n".encode())
+                await receiver.until(partial(has_got, receiver, f"{name} {turn} more\n"))
+    shown = bytes(receiver.log)
+    shutil.rmtree(shuttle.data / "spool")
+    async with running_shuttle(tmp_path, jenkins.url, PORT=str(shuttle.port), **NOBODY) as shuttle:
+        for agent, name in ((left, "left"), (main, "main"), (right, "right")):
+            agent.shuttle = shuttle
+            answer = await agent.push(b"new\n")
+            assert (answer.status, answer.headers["Shuttle-Log-Offset"]) == (409, "0")
+            said = "".join(f"{name} {turn}\n{name} {turn} more\n" for turn in range(3))
+            await agent.push(said.encode() + b"new\n")
+        await jenkins_says_over(jenkins, shuttle)
+        for agent in (left, right, main):
+            assert (await agent.end()).status == 200
+        log = await ends_whole(shuttle, receiver)
+    assert log.startswith(shown)
+    assert sorted(log[len(shown) :].splitlines()) == [b"[left] new", b"[right] new", b"new"]
+
+
+def has_got(receiver: Receiver, text: str) -> bool:
+    return text.encode() in receiver.log
+
+
+async def jenkins_says_over(jenkins: Jenkins, shuttle: Shuttle) -> None:
+    """Only Jenkins knows that no further branch will come."""
+    found = (await shuttle.build(PATH))["jenkins"]
+    assert await jenkins.call("POST", f"/job/{found['job']}/{found['build_number']}/stop") in {200, 302}
+
+
+async def test_bytes_that_cannot_be_sent_again_hold_nobody_up(tmp_path: Path, jenkins: Jenkins):
+    """Of an attempt that was superseded and of a branch that ended: the log says that it lost something."""
+    async with running_shuttle(tmp_path, jenkins.url, **NOBODY) as shuttle:
+        first = await claimed(shuttle)
+        await first.push(b"of the first attempt\n")
+        second = await agent_of(shuttle, PATH)
+        await second.claim(nonce="another-nonce-0001")
+        await second.ask("POST", "begin")
+        await second.push(b"of the second attempt\n")
+        await (await branch_of(second, "left")).end(0, b"of a branch\n")
+        await second.push(b"more\n")
+    shutil.rmtree(shuttle.data / "spool")
+    async with running_shuttle(tmp_path, jenkins.url, PORT=str(shuttle.port), **NOBODY) as shuttle:
+        second.shuttle = shuttle
+        await second.push(b"of the second attempt\nmore\nnew\n", offset=0)
+        await jenkins_says_over(jenkins, shuttle)
+        assert (await second.end()).status == 200
+        ended = await shuttle.until(PATH, "succeeded")
+        log = await shuttle.whole_log(PATH)
+    assert log.splitlines()[-4:-1] == [b"of the second attempt", b"more", b"new"]
+    assert log.splitlines()[-1] == b"-----> A part of this log was lost with the shuttle's disk."
+    assert ended["log"]["sha256"] == hashlib.sha256(log).hexdigest()
+
+
+async def test_a_step_begun_anew_while_its_log_is_opened(
+    tmp_path: Path, jenkins: Jenkins, monkeypatch: pytest.MonkeyPatch
+):
+    """Which attempt counts is known to a log however late it is opened."""
+
+    class SlowMasker(Masker):
+        def __init__(self, secrets: Sequence[str]) -> None:
+            time.sleep(0.5)
+            super().__init__(secrets)
+
+    monkeypatch.setattr("shuttle.lifecycle.build_logs.Masker", SlowMasker)
+    async with running_shuttle(tmp_path, jenkins.url, **NOBODY) as shuttle:
+        first = await claimed(shuttle)
+        await asyncio.sleep(0.1)
+        second = await agent_of(shuttle, PATH)
+        await second.claim(nonce="another-nonce-0001")
+        assert (await second.push(b"of the second attempt\n")).status == 200
+        assert (await first.push(b"of the first attempt\n")).status == 410
+        await second.end()
+        assert b"first" not in await shuttle.whole_log(PATH)
+
+
+async def test_a_push_under_way_when_its_attempt_is_superseded(tmp_path: Path, jenkins: Jenkins, receiver: Receiver):
+    async with running_shuttle(tmp_path, jenkins.url, **NOBODY) as shuttle:
+        first = await claimed(shuttle, receiver)
+        superseded = asyncio.Event()
+
+        async def slowly() -> AsyncIterator[bytes]:
+            yield (b"x" * 99 + b"\n") * 3000
+            await superseded.wait()
+            yield b"too late\n"
+
+        pushing = asyncio.create_task(first.push(slowly()))
+        await receiver.until(lambda: b"xx" in receiver.log)
+        second = await agent_of(shuttle, PATH)
+        await second.claim(nonce="another-nonce-0001")
+        await second.ask("POST", "begin")
+        await second.push(b"begun\n")
+        superseded.set()
+        assert (await pushing).status == 410
+        await second.push(b"ended\n")
+        await second.end()
+        log = await ends_whole(shuttle, receiver)
+    assert log.endswith(b"x\nbegun\nended\n")

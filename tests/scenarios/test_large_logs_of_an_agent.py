@@ -1,0 +1,65 @@
+"""Logs of hundreds of megabytes, as an agent sends them."""
+
+import asyncio
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from jenkins_pipelines.catalogue import PIPELINES
+from tests.agent_api import AgentApi, source_archive
+from tests.unit.pipelines.agent import SHELLS, Agent
+
+SCRIPT = PIPELINES["script"].build(PIPELINES["script"].Options())
+MEBIBYTE = 1 << 20
+
+
+def log_of(agent: Agent) -> Path | None:
+    """The unnamed file in which an agent keeps the log."""
+    for descriptor in Path("/proc").glob("[0-9]*/fd/4"):
+        try:
+            if str(agent.home) in str(descriptor.readlink()):
+                return descriptor
+        except OSError:
+            continue
+    return None
+
+
+@pytest.fixture(params=SHELLS)
+def agent(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Agent]:
+    agent = Agent(tmp_path, request.param)
+    yield agent
+    agent.clean_up()
+
+
+async def test_200_megabytes_arrive_exactly(agent: Agent) -> None:
+    data = os.urandom(MEBIBYTE) * 200
+    (agent.home / "data").write_bytes(data)
+    async with AgentApi(source=source_archive({"build.sh": f"#!/bin/sh\ncat {agent.home}/data\n"})) as api:
+        agent.url = api.url
+        run = await agent.run(SCRIPT)
+    assert run.status == 0
+    assert bytes(api.logs["main"]) == b"-----> Running build.sh\n" + data
+    assert len(api.pushes) < 200
+
+
+async def test_a_build_waits_while_more_than_256_mebibytes_are_unsent(agent: Agent) -> None:
+    agent.give("head")
+    build = "#!/bin/sh\nexec head -c 6000000000 /dev/zero\n"
+    async with AgentApi(source=source_archive({"build.sh": build})) as api:
+        agent.url = api.url
+        api.claim_answer = {"log": {"max_bytes": 500 * MEBIBYTE}}
+        api.held["log"] = asyncio.Event()
+        step = await agent.start(SCRIPT)
+        await api.until(lambda: "log" in api.waiting)
+        size = -1
+        while (descriptor := log_of(agent)) is None or size < 256 * MEBIBYTE or size != descriptor.stat().st_size:
+            size = -1 if descriptor is None else descriptor.stat().st_size
+            await asyncio.sleep(1.2)
+        assert size < 6_000_000_000, "it waits"
+        api.held.pop("log").set()
+        run = await step.ended()
+    assert (run.status, api.ends) == (0, {"main": 0})
+    assert 500 * MEBIBYTE <= len(api.logs["main"]) < 520 * MEBIBYTE
+    assert set(api.logs["main"][-1000:]) == {0}

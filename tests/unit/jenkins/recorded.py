@@ -1,0 +1,30 @@
+"""Answers of two real Jenkins, as recorded: 2.263.4 and 2.568.1."""
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from shuttle.jenkins.session import Answer
+
+RECORDINGS = Path(__file__).parents[2] / "recordings"
+
+
+@cache
+def _responses(file: str) -> dict[str, Any]:
+    exchanges = map(json.loads, (RECORDINGS / file).read_text(encoding="utf-8").splitlines())
+    return {exchange["name"]: exchange["response"] for exchange in exchanges}
+
+
+def _answer(response: Any) -> Answer:
+    return Answer(response["status"], dict(response["headers"]), response["body"].encode())
+
+
+def recorded(name: str) -> Answer:
+    """An answer of Jenkins 2.263.4."""
+    return _answer(_responses("exchanges.jsonl")[name])
+
+
+def recorded_2568(name: str) -> Answer:
+    """An answer of Jenkins 2.568.1."""
+    return _answer(_responses("exchanges-2568.jsonl")[name])

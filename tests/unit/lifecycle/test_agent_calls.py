@@ -1,0 +1,55 @@
+"""The pauses of supervisors: quick for a few, within the budget for many, none while there is a backlog."""
+
+import asyncio
+
+import pytest
+
+from shuttle.lifecycle.agent_calls import QUICKEST_SECONDS, AgentCalls
+
+
+class Loop:
+    """The clock of the event loop, moved by hand."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.seconds = 0.0
+        monkeypatch.setattr(asyncio, "get_running_loop", lambda: self)
+
+    def time(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def loop(monkeypatch: pytest.MonkeyPatch) -> Loop:
+    return Loop(monkeypatch)
+
+
+def test_a_few_builds_send_five_times_a_second(loop: Loop):
+    calls = AgentCalls(200)
+    assert [calls.pause_seconds(claim, 10) for claim in range(40)] == [QUICKEST_SECONDS] * 40
+
+
+def test_a_thousand_builds_together_stay_within_the_budget(loop: Loop):
+    calls = AgentCalls(200)
+    for _ in range(2):
+        pauses = [calls.pause_seconds(claim, 10) for claim in range(1000)]
+    assert sum(1 / pause for pause in pauses) == pytest.approx(200)
+    assert len(set(pauses)) == 1
+
+
+def test_a_backlog_is_sent_without_a_pause_unless_many_have_one(loop: Loop):
+    calls = AgentCalls(200)
+    assert calls.pause_seconds(1, 4 * 1024**2) == 0
+    for claim in range(100):
+        pause = calls.pause_seconds(claim, 4 * 1024**2)
+    assert pause == pytest.approx(0.5)
+
+
+def test_builds_that_fell_silent_or_ended_leave_their_share_to_the_others(loop: Loop):
+    calls = AgentCalls(10)
+    for claim in range(100):
+        calls.pause_seconds(claim, 10)
+    for claim in range(50):
+        calls.over(claim)
+    assert calls.pause_seconds(99, 10) == pytest.approx(5)
+    loop.seconds += 11
+    assert calls.pause_seconds(99, 10) == QUICKEST_SECONDS

@@ -1,0 +1,162 @@
+"""A log while it is written: commits, a database that is away, a disk that is full, and what the record says then."""
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shuttle.errors import StoreError, UnavailableError
+from shuttle.lifecycle.build_log import BuildLog
+from shuttle.logs import LogRules
+from shuttle.logs.mask import Masker
+from shuttle.logs.spool import Spool
+from shuttle.logs.writer import LogWriter
+from shuttle.store.claims import Claim
+
+MAIN = Claim(1, "uuid", "", "n", "s", "r", True, None, None, None, None)
+PREAMBLE = b"-----> Source\n"
+
+
+class FakeStore:
+    """The one question that a BuildLog asks: it may be away, or hang until `free`."""
+
+    def __init__(self) -> None:
+        self.recorded: list[int] = []
+        self.away = False
+        self.free = asyncio.Event()
+        self.free.set()
+
+    async def record_log(self, _build_uuid: str, _segments: object, at: Any) -> None:
+        await self.free.wait()
+        if self.away:
+            raise StoreError("the database is away")
+        self.recorded.append(at.log_offset)
+
+
+@pytest.fixture
+def store() -> FakeStore:
+    return FakeStore()
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    spool = Spool(tmp_path / "log")
+    spool.append(PREAMBLE)
+    return spool
+
+
+@pytest.fixture
+def opened(spool: Spool, store: FakeStore) -> Callable[..., BuildLog]:
+    def build_log(on_broken: Callable[[], None] = lambda: None) -> BuildLog:
+        rules = LogRules()
+        writer = LogWriter(spool, rules, Masker(()), preamble_bytes=len(PREAMBLE), checkpoint=None, segments=())
+        return BuildLog("uuid", writer, spool, store, claims=[MAIN], on_broken=on_broken)  # type: ignore[arg-type]
+
+    return build_log
+
+
+async def test_readers_see_bytes_once_they_are_on_record(opened, spool: Spool, store: FakeStore):
+    log = opened()
+    store.free.clear()
+    log.take(MAIN, "main", 0, b"one\n")
+    await asyncio.sleep(0)
+    assert spool.size_bytes == len(PREAMBLE)
+    store.free.set()
+    async with asyncio.timeout(5):
+        await spool.grown_beyond(len(PREAMBLE))
+    assert store.recorded == [len(PREAMBLE) + 4]
+
+
+async def test_pushes_during_a_commit_share_the_next_one(opened, spool: Spool, store: FakeStore):
+    log = opened()
+    store.free.clear()
+    for at in range(100):
+        log.take(MAIN, "main", at * 2, b"x\n")
+        await asyncio.sleep(0)
+    store.free.set()
+    await log.end_stream(MAIN, "main")
+    assert spool.size_bytes == len(PREAMBLE) + 200
+    assert len(store.recorded) == 2
+
+
+async def test_a_database_that_is_away_delays_the_log_and_loses_nothing(opened, spool: Spool, store: FakeStore):
+    log = opened()
+    store.away = True
+    log.take(MAIN, "main", 0, b"one\n")
+    await asyncio.sleep(0.05)
+    assert spool.size_bytes == len(PREAMBLE)
+    store.away = False
+    await log.end_stream(MAIN, "main")
+    assert spool.path.read_bytes() == PREAMBLE + b"one\n"
+
+
+async def test_an_end_is_not_acknowledged_while_its_bytes_are_not_on_record(
+    opened, store: FakeStore, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("shuttle.lifecycle.build_log._DURABLE_SECONDS", 0.05)
+    log = opened()
+    store.free.clear()
+    log.take(MAIN, "main", 0, b"one\n")
+    with pytest.raises(UnavailableError, match="in time"):
+        await log.end_stream(MAIN, "main")
+    store.free.set()
+    await log.end_stream(MAIN, "main")
+
+
+async def test_a_full_disk_is_told_once_and_what_follows_is_dropped(
+    opened, spool: Spool, monkeypatch: pytest.MonkeyPatch
+):
+    told: list[bool] = []
+    log = opened(lambda: told.append(True))
+    log.take(MAIN, "main", 0, b"fits\n")
+    await log.wait_for_room()
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.pwrite", full)
+        assert log.take(MAIN, "main", 5, b"does not\n") == 14
+    assert log.take(MAIN, "main", 14, b"nor this\n") == 23
+    assert told == [True]
+    assert log.broken is not None
+    await log.end_stream(MAIN, "main")
+    await log.close()
+    final = await log.final(["-----> The disk is full.\n"])
+    assert final.size_bytes == len(PREAMBLE + b"fits\n-----> The disk is full.\n")
+
+
+async def test_the_final_sum_is_over_all_that_will_stand_in_the_log(opened, spool: Spool):
+    log = opened()
+    log.take(MAIN, "main", 0, b"an unfinished line")
+    await log.close()
+    for _ in range(2):
+        final = await log.final(["words of Jenkins\n", "-----> It failed.\n"])
+        whole = spool.path.read_bytes() + final.ending.encode()
+        assert whole == PREAMBLE + b"an unfinished line\nwords of Jenkins\n-----> It failed.\n"
+        assert (final.size_bytes, final.sha256) == (len(whole), hashlib.sha256(whole).hexdigest())
+    assert log.take(MAIN, "main", 18, b"late\n") == 23
+    assert spool.path.read_bytes() == PREAMBLE + b"an unfinished line"
+
+
+async def test_a_reason_that_the_pipeline_wrote_is_not_written_again(opened):
+    log = opened()
+    log.take(MAIN, "main", 0, b"-----> No Dockerfile.\nbye\n")
+    await log.close()
+    assert (await log.final(["-----> No Dockerfile.\n"])).ending == ""
+
+
+async def test_a_line_that_stays_unfinished_is_shown(opened, spool: Spool, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("shuttle.lifecycle.build_log._UNFINISHED_SECONDS", 0.01)
+    log = opened()
+    log.take(MAIN, "main", 0, b"...")
+    async with asyncio.timeout(5):
+        await spool.grown_beyond(len(PREAMBLE))
+    log.take(MAIN, "main", 3, b".")
+    async with asyncio.timeout(5):
+        await spool.grown_beyond(len(PREAMBLE) + 3)
+    assert spool.path.read_bytes() == PREAMBLE + b"...."
+    log.abandon()

@@ -1,0 +1,229 @@
+"""The writer of a log: the same bytes whatever the timing, after a restart, and when a lost log is written again."""
+
+import asyncio
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shuttle.build import Checkpoint
+from shuttle.errors import ConflictError
+from shuttle.logs import LogRules, Segment
+from shuttle.logs.mask import Masker
+from shuttle.logs.spool import Spool
+from shuttle.logs.writer import MOST_STREAMS, LogWriter
+
+RULES = LogRules(secrets=("s3cret-value",), max_line_bytes=200, max_log_bytes=100_000)
+MASKER = Masker(RULES.secrets)
+MAIN = (1, "main")
+LEFT = (2, "main")
+RIGHT = (3, "main")
+BRANCHES = {MAIN: "", LEFT: "left", RIGHT: "right"}
+PREAMBLE = b"-----> Source: 3 bytes\n"
+
+
+@dataclass
+class Kept:
+    """What survives a crash: the spool's file, and what was committed."""
+
+    path: Path
+    segments: dict[int, Segment] = field(default_factory=dict)
+    checkpoint: Checkpoint | None = None
+
+    def writer(self) -> tuple[LogWriter, Spool]:
+        spool = Spool(self.path)
+        if spool.written_bytes < len(PREAMBLE):
+            spool.append(PREAMBLE[spool.written_bytes :])
+        segments = [self.segments[position] for position in sorted(self.segments)]
+        writer = LogWriter(
+            spool, RULES, MASKER, preamble_bytes=len(PREAMBLE), checkpoint=self.checkpoint, segments=segments
+        )
+        return writer, spool
+
+    def commit(self, writer: LogWriter, spool: Spool) -> None:
+        changes = writer.changes()
+        if changes is not None:
+            segments, self.checkpoint = changes
+            self.segments |= {segment.position: segment for segment in segments}
+        spool.show(writer.offset)
+
+
+def send(writer: LogWriter, key: tuple[int, str], raw: bytes, size: int = 7) -> None:
+    """As a supervisor does: from the wanted offset on, until all of it is taken."""
+    while (offset := writer.wanted(key, BRANCHES[key])) < len(raw):
+        if writer.take(key, BRANCHES[key], offset, raw[offset : offset + size]) == offset:
+            return
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Kept:
+    return Kept(tmp_path / "log")
+
+
+def written(kept: Kept) -> bytes:
+    return kept.path.read_bytes()
+
+
+def test_one_stream(kept: Kept):
+    writer, _ = kept.writer()
+    send(writer, MAIN, b"one\r\ntwo s3cret-value\nthree")
+    writer.finish()
+    assert written(kept) == PREAMBLE + b"one\ntwo [secret]\nthree"
+
+
+def test_readers_see_only_what_is_committed(kept: Kept):
+    writer, spool = kept.writer()
+    send(writer, MAIN, b"one\n")
+    assert (spool.size_bytes, spool.written_bytes) == (len(PREAMBLE), len(PREAMBLE) + 4)
+    kept.commit(writer, spool)
+    assert asyncio.run(spool.read(0, 100)) == PREAMBLE + b"one\n"
+
+
+def test_bytes_beyond_the_wanted_offset_are_not_taken(kept: Kept):
+    writer, _ = kept.writer()
+    assert writer.take(MAIN, "", 3, b"def") == 0
+    assert writer.take(MAIN, "", 0, b"abc") == 3
+    assert writer.take(MAIN, "", 1, b"bcdef\n") == 7
+    assert written(kept) == PREAMBLE + b"abcdef\n"
+
+
+def test_streams_have_a_limit(kept: Kept):
+    writer, _ = kept.writer()
+    for number in range(MOST_STREAMS):
+        writer.take((1, f"s{number}"), "", writer.wanted((1, f"s{number}"), ""), b"x")
+    assert writer.wanted((1, "s0"), "") == 1
+    with pytest.raises(ConflictError, match="200 streams"):
+        writer.wanted((1, "one more"), "")
+
+
+def test_branches_come_in_whole_lines_with_their_names(kept: Kept):
+    writer, _ = kept.writer()
+    send(writer, MAIN, b"dots..")
+    writer.idle()
+    send(writer, LEFT, b"l1\nl")
+    send(writer, RIGHT, b"r1\n")
+    writer.idle()
+    send(writer, LEFT, b"l1\nl2\nend")
+    send(writer, MAIN, b"dots.. more\n")
+    writer.finish()
+    assert written(kept) == PREAMBLE + b"dots..\n[left] l1\n[right] r1\n[left] l2\n more\n[left] end"
+
+
+def test_a_second_attempt_begins_on_a_line_of_its_own(kept: Kept):
+    writer, _ = kept.writer()
+    writer.take((1, "main"), "", 0, b"first att")
+    writer.idle()
+    writer.take((7, "main"), "", 0, b"second\n")
+    assert written(kept) == PREAMBLE + b"first att\nsecond\n"
+
+
+RAW = {
+    MAIN: b"a s3cret-value\r\nb\rc\n\xffd s3cret",
+    LEFT: b"left 1\nleft 22\nleft",
+    RIGHT: b"r\n" * 9 + b"s3cret-value",
+}
+Step = tuple[tuple[int, str], int] | str
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.sampled_from(list(RAW)), st.integers(1, 40)),
+        st.sampled_from(["idle", "commit", "crash", "lose the spool", "lose its end"]),
+    ),
+    max_size=30,
+)
+
+
+def play(kept: Kept, steps: list[Step]) -> bytes:
+    """Play the steps, then let every supervisor send what is wanted of it; what the log is in the end."""
+    writer, spool = kept.writer()
+    shown = b""
+    sent = dict.fromkeys(RAW, 0)
+    for step in steps:
+        if isinstance(step, tuple):
+            key, size = step
+            offset = writer.wanted(key, BRANCHES[key])
+            writer.take(key, BRANCHES[key], offset, RAW[key][offset : offset + size])
+            sent[key] = max(sent[key], writer.wanted(key, BRANCHES[key]))
+        elif step == "idle":
+            writer.idle()
+        elif step == "commit":
+            kept.commit(writer, spool)
+            now = written(kept)[: spool.size_bytes]
+            assert now[: len(shown)] == shown[: len(now)]
+            shown = max(shown, now, key=len)
+        else:
+            if step == "lose the spool":
+                kept.path.unlink()
+            elif step == "lose its end":
+                kept.path.write_bytes(written(kept)[: len(written(kept)) // 2])
+            writer, spool = kept.writer()
+    for _ in range(2 * sum(map(len, RAW.values()))):
+        for key, raw in RAW.items():
+            send(writer, key, raw)
+            if writer.wanted(key, BRANCHES[key]) == len(raw):
+                writer.finish_stream(key, BRANCHES[key])
+    assert not writer.replaying
+    assert not writer.ending([])
+    writer.finish()
+    kept.commit(writer, spool)
+    whole = written(kept)
+    assert whole[: len(shown)] == shown
+    return whole
+
+
+@settings(max_examples=200, deadline=None)
+@given(STEPS)
+def test_no_crash_changes_a_byte_that_was_shown(tmp_path_factory: pytest.TempPathFactory, steps: list[Step]):
+    kept = Kept(tmp_path_factory.mktemp("log") / "log")
+    whole = play(kept, steps)
+    kept.path.unlink()
+    assert play(kept, []) == whole
+
+
+def test_bytes_that_the_spool_still_has_stand_against_a_changed_copy(kept: Kept):
+    writer, spool = kept.writer()
+    send(writer, MAIN, b"the truth\nand the rest\n")
+    kept.commit(writer, spool)
+    kept.path.write_bytes(written(kept)[: len(PREAMBLE) + 10])
+    again, _ = kept.writer()
+    send(again, MAIN, b"the lies!\nand the rest\n")
+    assert written(kept) == PREAMBLE + b"the truth\nand the rest\n"
+    assert b"was changed" in again.ending([])
+
+
+def test_a_copy_that_was_changed_is_told(kept: Kept):
+    writer, spool = kept.writer()
+    send(writer, MAIN, b"the truth\n")
+    kept.commit(writer, spool)
+    kept.path.unlink()
+    again, spool = kept.writer()
+    send(again, MAIN, b"the lies!\n")
+    assert again.ending([]) == b"-----> An agent's copy of this log was changed after it had been sent.\n"
+
+
+def test_what_the_spool_still_has_stands_when_no_agent_returns(kept: Kept):
+    writer, spool = kept.writer()
+    send(writer, MAIN, b"one\ntwo\nthree")
+    writer.idle()
+    kept.commit(writer, spool)
+    kept.path.write_bytes(written(kept)[:-2])
+    again, _ = kept.writer()
+    again.finish()
+    assert written(kept) == PREAMBLE + b"one\ntwo\nthr"
+    assert again.ending(["-----> Gone.\n"]) == b"\n-----> Gone.\n"
+
+
+def test_a_log_is_written_again_without_what_nobody_can_send_again(kept: Kept):
+    writer, spool = kept.writer()
+    for key, raw in ((MAIN, b"one\n"), (LEFT, b"gone\n"), (MAIN, b"one\ntwo\n")):
+        send(writer, key, raw)
+    kept.commit(writer, spool)
+    kept.path.unlink()
+    again, _ = kept.writer()
+    again.take(MAIN, "", 0, b"one\ntwo\n")
+    assert again.replaying
+    again.give_up(LEFT[0])
+    assert not again.replaying
+    assert written(kept) == PREAMBLE + b"one\ntwo\n"
+    assert again.ending([]) == b"-----> A part of this log was lost with the shuttle's disk.\n"
