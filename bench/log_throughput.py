@@ -115,7 +115,7 @@ class Receiver:
 
 
 def copy_server(told: Connection) -> None:
-    """The comparison, in a process of its own: what comes in calls goes on in one request, for each `to`."""
+    """The comparison, in a process of its own: the body of each call is forwarded in one request to each `to`."""
     outgoing: dict[str, asyncio.Queue[bytes]] = {}
     requests: dict[str, asyncio.Task[None]] = {}
 

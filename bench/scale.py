@@ -178,7 +178,7 @@ def _calls(builds: list[SteadyBuild]) -> int:
 async def _restart(shuttle: Shuttle, builds: list[SteadyBuild]) -> None:
     """Followed again = the new process has answered a push."""
     await shuttle.process.kill()
-    # The answers of the killed one have come by now.
+    # The answers of the killed one have arrived.
     await asyncio.sleep(0.1)
     offsets = [build.offset for build in builds]
     shuttle.jenkins.asked.clear()

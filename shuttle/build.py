@@ -96,7 +96,7 @@ STOP_ENDINGS: Mapping[StopCause, Ending] = {
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """Where the writing of a log goes on after a restart, if the spool reaches to `log_offset` (bytes).
+    """The place from which a log is written on after a restart, if the spool has `log_offset` bytes.
 
     `log` is the state of the log's text as a whole, `streams` of each stream by its key: JSON values.
     """

@@ -112,7 +112,7 @@ class _JobsExamination:
         return fine(_SUBJECT, granted)
 
     async def _start_disabled(self) -> None:
-        with suppress(JobNotReadyError):  # permissions come first: only who may build is told that it is disabled
+        with suppress(JobNotReadyError):  # Jenkins checks the permission before it says that the job is disabled
             await self._jenkins.trigger(self._job, {})
             raise JenkinsUnavailableError(f"the disabled job {self._job} was started; look at it in Jenkins.")
 

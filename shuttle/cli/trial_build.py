@@ -164,7 +164,7 @@ def _listen(settings: Settings) -> Iterator[tuple[socket.socket, bool]]:
 
 
 def _address(settings: Settings, listening: socket.socket, *, is_usual: bool) -> str:
-    """What the agent is told to call."""
+    """The base URL that the agent calls."""
     if settings.build_shuttle_host and is_usual:
         return settings.build_shuttle_host
     named = URL(settings.build_shuttle_host).host if settings.build_shuttle_host else None

@@ -202,7 +202,7 @@ class JenkinsClient:
     async def check(self) -> None:
         """See the port: who we are, and whether we may create jobs (asked by a request that cannot create one).
 
-        Other permissions show only when they are needed: what was lately refused is told from memory. A missing
+        Other permissions show only when they are needed: recent refusals are remembered and raised here. A missing
         Run/Update is not part of it, because builds run without descriptions as well.
         """
         answer = await self._session.get("check", "whoAmI/api/json")

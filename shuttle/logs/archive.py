@@ -49,7 +49,7 @@ class GrowingDigest:
         """Add what the file has beyond the last time, all of it or up to an offset.
 
         Raises:
-            SpoolError: it cannot be read; a later call goes on from there.
+            SpoolError: it cannot be read; a later call continues at the same offset.
         """
         block = memoryview(bytearray(_HASHED_AT_ONCE_BYTES))
         try:

@@ -50,12 +50,12 @@ async def post_log(request: web.Request) -> web.StreamResponse:
         received += len(block)
     if offset > wanted:
         raise ConflictError(
-            f"The stream goes on at {wanted}: send its bytes from there.",
+            f"The next byte of the stream is wanted at offset {wanted}: send from there.",
             headers={"Shuttle-Log-Offset": str(wanted)},
         )
     if "end" in request.query and offset + received < wanted:
         raise ConflictError(
-            f"The stream has {wanted} bytes already: say its end behind them.",
+            f"The stream has {wanted} bytes already: its end must be sent at that offset.",
             headers={"Shuttle-Log-Offset": str(wanted)},
         )
     if "end" in request.query and wanted == offset + received:

@@ -106,7 +106,7 @@ async def test_a_supervisor_that_is_never_silent_is_told_that_jenkins_ended_the_
 async def test_a_branch_that_never_ends_does_not_hold_up_the_end_for_ever(
     unmanned: Shuttle, jenkins: Jenkins, app: str, monkeypatch: pytest.MonkeyPatch
 ):
-    """A build may find its own token, claim a branch with it, and leave a process that goes on pushing."""
+    """A build may find its own token, claim a branch with it, and leave a process that keeps pushing."""
     monkeypatch.setattr(jenkins_watch, "_LONGEST_LAST_CALL_SILENCES", 1)
     agent = await (await unclaimed(unmanned, app)).begun()
     branch = await agent_of(unmanned, agent.path)
