@@ -7,6 +7,9 @@ ARGS ?=
 .PHONY: demo test check format scenarios test-real test-jenkins bench lock clean
 .DEFAULT_GOAL := test
 
+# Where it is set, each of the hundreds of processes that the tests start would compile the program anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 # The stamp is newer than the pins it was installed from, so a second run installs nothing.
 $(VENV)/.installed: requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=…")'
@@ -25,7 +28,9 @@ demo: $(VENV)/.installed$(if $(findstring --kafka,$(ARGS)),-dev)
 
 test: $(VENV)/.installed-dev
 	@# JENKINS_URL would send the conformance suite to that server: `make test-jenkins` does so.
-	env -u JENKINS_URL $(BIN)/python -m pytest -n 2 --dist loadfile tests/unit tests/contract tests/controller tests/golden tests/quick $(ARGS)
+	@# Half of a test's time is waiting, so there are twice as many workers as the smallest machine has cores.
+	env -u JENKINS_URL $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder \
+	  tests/unit tests/contract tests/controller tests/golden tests/quick $(ARGS)
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .

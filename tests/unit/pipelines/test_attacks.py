@@ -9,8 +9,8 @@ from jenkins_pipelines.environment import AgentEnvironment
 from tests.agent_api import BUILD_UUID, RUN_TOKEN, SETUP_TOKEN, AgentApi, source_archive
 from tests.image_builder import DIGEST, Notes, builder_program
 from tests.unit.pipelines.agent import Agent, everything_under
+from tests.unit.pipelines.builds import SCRIPT, shuttle
 
-SCRIPT = PIPELINES["script"].build(PIPELINES["script"].Options())
 IMAGE = PIPELINES["docker-image"].build(PIPELINES["docker-image"].Options())
 PASSWORD = "s3cr3t-of-the-registry"
 ENCODED = base64.b64encode(f"user:{PASSWORD}".encode()).decode()
@@ -23,10 +23,6 @@ for secret in {SETUP_TOKEN[:-1]}[{SETUP_TOKEN[-1]}] {RUN_TOKEN[:-1]}[{RUN_TOKEN[
   if grep -rlae "$secret" HOME; then echo found; fi
 done
 """
-
-
-def shuttle(build: str) -> AgentApi:
-    return AgentApi(source=source_archive({"build.sh": "#!/bin/sh\n" + build}))
 
 
 async def test_a_script_file_that_is_rewritten_meanwhile_is_not_run(each_agent: Agent) -> None:

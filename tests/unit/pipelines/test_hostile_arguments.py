@@ -7,13 +7,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jenkins_pipelines.catalogue import PIPELINES
 from jenkins_pipelines.environment import AgentEnvironment
 from tests.agent_api import BUILD_UUID, TOKENS, AgentApi, source_archive
 from tests.unit.pipelines.agent import SHELLS, Agent
+from tests.unit.pipelines.builds import SCRIPT
 from tests.unit.pipelines.hostile_names import HOSTILE_NAMES
-
-SCRIPT = PIPELINES["script"].build(PIPELINES["script"].Options())
 
 # The kernel runs `/bin/cat /proc/self/environ ./build.sh`: the exact environment, NUL after each, then this line.
 SHOW_ENVIRONMENT = "#!/bin/cat /proc/self/environ\n"

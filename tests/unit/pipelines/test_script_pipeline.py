@@ -6,12 +6,11 @@ import signal
 
 import pytest
 
-from jenkins_pipelines.catalogue import PIPELINES
 from jenkins_pipelines.environment import AgentEnvironment
 from tests.agent_api import BUILD_UUID, TOKENS, AgentApi, Cut, CutHeaders, source_archive
 from tests.unit.pipelines.agent import SHELLS, Agent, everything_under
+from tests.unit.pipelines.builds import SCRIPT
 
-SCRIPT = PIPELINES["script"].build(PIPELINES["script"].Options())
 HELLO = "#!/bin/sh\necho hello from $NAME\n"
 
 

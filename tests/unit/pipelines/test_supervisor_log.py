@@ -1,0 +1,150 @@
+"""The supervisor's log: every byte of a build reaches the shuttle."""
+
+import functools
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.agent_api import Cut, CutHeaders, NoOffset
+from tests.unit.pipelines.agent import Agent
+from tests.unit.pipelines.builds import RUNNING, SCRIPT, shuttle, until
+
+BYTES = {
+    "nothing": b"",
+    "no final newline": b"one\ntwo",
+    "newlines": b"\n\n\n",
+    "every byte": bytes(range(256)) * 2,
+    "progress bars": b"1%\r2%\r\r\n100%\r\n",
+    "invalid utf-8": b"\xff\xfe\xc3\n\xe2\x82",
+    "several chunks": random.Random(0).randbytes(9_000_001),
+}
+
+
+@pytest.mark.parametrize("kind", BYTES)
+async def test_every_byte_arrives(each_agent: Agent, kind: str) -> None:
+    async with shuttle("cat output\n", output=BYTES[kind]) as api:
+        each_agent.url = api.url
+        run = await each_agent.run(SCRIPT)
+    assert run.status == 0, run.console
+    assert bytes(api.logs["main"]) == RUNNING.encode() + BYTES[kind]
+    assert api.ends == {"main": 0}
+
+
+async def test_both_outputs_arrive_in_the_order_in_which_they_were_written(each_agent: Agent) -> None:
+    async with shuttle("echo 1; echo 2 >&2; echo 3; echo 4 >/dev/stderr; echo 5 >/dev/stdout\n") as api:
+        each_agent.url = api.url
+        await each_agent.run(SCRIPT)
+    assert api.log == RUNNING + "1\n2\n3\n4\n5\n"
+
+
+async def test_output_arrives_while_the_build_runs_and_waits_for_no_newline(each_agent: Agent) -> None:
+    build = f"for n in 1 2 3; do printf .; while [ ! -e {each_agent.home}/$n ]; do sleep 0.02; done; done\n"
+    async with shuttle(build) as api:
+        each_agent.url = api.url
+        step = await each_agent.start(SCRIPT)
+        for count in (1, 2, 3):
+            await api.until(functools.partial(api.has_logged, RUNNING + "." * count))
+            (each_agent.home / str(count)).touch()
+        assert (await step.ended()).status == 0
+
+
+async def test_a_shuttle_that_is_away_for_a_while_gets_everything_in_order(each_agent: Agent) -> None:
+    home = each_agent.home
+    each_agent.give("seq", "touch")
+    build = f"echo one; while [ ! -e {home}/away ]; do sleep 0.02; done; seq 2000; touch {home}/ran; exit 3\n"
+    async with shuttle(build) as api:
+        each_agent.url = api.url
+        step = await each_agent.start(SCRIPT)
+        await api.until(lambda: "one\n" in api.log)
+        await api.stop()
+        (home / "away").touch()
+        await until((home / "ran").exists)
+        await api.start()
+        run = await step.ended()
+    lines = "".join(f"{number}\n" for number in range(1, 2001))
+    assert api.log == f"{RUNNING}one\n{lines}-----> build.sh ended with exit status 3.\n"
+    assert (run.status, api.ends) == (3, {"main": 3})
+
+
+async def test_a_shuttle_whose_disk_is_lost_gets_everything_again(each_agent: Agent) -> None:
+    each_agent.give("seq")
+    build = f"seq 500000; echo half; while [ ! -e {each_agent.home}/lost ]; do sleep 0.02; done; echo end\n"
+    async with shuttle(build) as api:
+        each_agent.url = api.url
+        step = await each_agent.start(SCRIPT)
+        await api.until(lambda: api.logs["main"].endswith(b"half\n"))
+        whole = api.log
+        api.logs["main"].clear()
+        (each_agent.home / "lost").touch()
+        assert (await step.ended()).status == 0
+    assert api.log == whole + "end\n"
+
+
+@pytest.mark.parametrize("faults", [(NoOffset, 500, CutHeaders), (401, Cut, 404)])
+async def test_no_answer_to_a_push_loses_or_doubles_a_byte(each_agent: Agent, faults) -> None:
+    build = "for n in 1 2 3 4 5 6 7 8; do echo $n; sleep 0.05; done\n"
+    async with shuttle(build) as api:
+        each_agent.url = api.url
+        api.faults["log"].extend(faults)
+        run = await each_agent.run(SCRIPT)
+    assert api.log == RUNNING + "".join(f"{number}\n" for number in range(1, 9))
+    assert (run.status, api.ends) == (0, {"main": 0})
+    assert not api.faults["log"]
+
+
+async def test_a_claim_whose_answer_is_lost_is_repeated_with_its_nonce(agent: Agent) -> None:
+    async with shuttle("echo hello\n") as api:
+        agent.url = api.url
+        api.faults["claim"].extend([CutHeaders, Cut])
+        assert (await agent.run(SCRIPT)).status == 0
+    assert len(api.nonces[0]) == 32
+    assert len(set(api.nonces)) == 1
+
+
+async def test_a_parallel_branch_has_a_claim_and_a_stream_of_its_own(agent: Agent) -> None:
+    async with shuttle("echo hello\n") as api:
+        agent.url = api.url
+        agent.environment = {"SHUTTLE_BRANCH": "linux.x86-64"}
+        assert (await agent.run(SCRIPT)).status == 0
+    assert api.branches == ["linux.x86-64"]
+    assert api.logs["linux.x86-64"].endswith(b"hello\n")
+    assert api.ends == {"linux.x86-64": 0}
+
+
+async def test_a_silent_build_costs_no_calls(agent: Agent) -> None:
+    async with shuttle("sleep 1.5\n") as api:
+        agent.url = api.url
+        await agent.run(SCRIPT)
+    assert [size for _, _, size in api.pushes] == [len(RUNNING), 0], "the first line, and the end"
+
+
+async def test_a_log_beyond_its_limit_does_not_fill_the_agents_disk(each_agent: Agent) -> None:
+    size = each_agent.home / "size"
+    each_agent.give("head", "readlink")
+    build = f"""\
+head -c 300000 /dev/zero
+while [ ! -e {each_agent.home}/full ]; do sleep 0.02; done
+head -c 30000000 /dev/zero
+sleep 0.5
+for fd in /proc/$PPID/fd/4 /proc/[0-9]*/fd/4; do
+  case $(readlink $fd) in {each_agent.home}/*log*) wc -c <$fd >{size} ;; esac
+done
+exit 5
+"""
+    async with shuttle(build) as api:
+        each_agent.url = api.url
+        api.claim_answer = {"log": {"max_bytes": 100_000}}
+        step = await each_agent.start(SCRIPT)
+        await api.until(lambda: len(api.log) >= 300_000)
+        (each_agent.home / "full").touch()
+        run = await step.ended()
+    assert (run.status, api.ends) == (5, {"main": 5})
+    assert int(size.read_text()) < 6_000_000, "the limit, what was read before, what came since the last look"
+    assert len(api.logs["main"]) < 6_000_000
+
+
+def test_no_script_of_the_agents_names_a_path_outside_of_its_own() -> None:
+    """Nothing goes to /tmp, where other users of the agent could see it."""
+    for path in Path("jenkins_pipelines/shell").glob("*.sh"):
+        assert "/tmp" not in path.read_text(), path
