@@ -73,9 +73,18 @@ class BuildLog:
     def use_claims(self, claims: Sequence[Claim]) -> None:
         """Replace `claims`. An attempt that is over cannot send its bytes again: a replay does not wait for them."""
         self.claims = claims
-        for claim in claims:
-            if claim.voided_at is not None or claim.exit_status is not None:
-                self._writer.give_up(claim.claim_id)
+        if self.broken is not None or self.closed:
+            return
+        try:
+            for claim in claims:
+                if claim.voided_at is not None:
+                    self._writer.supersede(claim.claim_id)
+                elif claim.exit_status is not None:
+                    self._writer.give_up(claim.claim_id)
+        except SpoolError as error:
+            self._break(error)
+        else:
+            self._schedule_commit()
 
     def superseded(self, claim: Claim) -> bool:
         """A newer attempt of the step has replaced this one: nothing more is accepted from it."""

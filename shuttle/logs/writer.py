@@ -102,12 +102,11 @@ class LogWriter:
         self._add(key, text)
         return stream.taken
 
-    def idle(self) -> bool:
-        """Write the part of unfinished lines that later bytes cannot change; True = some of them are still held."""
+    def idle(self) -> None:
+        """Write the part of unfinished lines that later bytes cannot change."""
         for key, stream in self._streams.items():
             if stream.transform.held_bytes:
                 self._add(key, stream.transform.idle())
-        return any(stream.transform.held_bytes for stream in self._streams.values())
 
     @property
     def holds_text(self) -> bool:
@@ -126,6 +125,13 @@ class LogWriter:
         if not self._replay.over:
             self._replay.give_up(claim_id)
             self._write_in_order()
+
+    def supersede(self, claim_id: int) -> None:
+        """The claim is over: write what is held of its streams before anything that a newer one sends."""
+        self.give_up(claim_id)
+        for key, stream in self._streams.items():
+            if key[0] == claim_id:
+                self.finish_stream(key, stream.branch)
 
     @property
     def replaying(self) -> bool:

@@ -45,9 +45,14 @@ async def log_of(agent: Agent) -> bytes:
 
 async def shown(agent: Agent, text: bytes) -> None:
     """Wait until the log ends with `text`."""
-    async with asyncio.timeout(10):
-        while not (await agent.shuttle.get(f"{agent.path}/logs")).body.endswith(text):
-            await asyncio.sleep(0.02)
+    shown = b""
+    try:
+        async with asyncio.timeout(10):
+            while not shown.endswith(text):
+                await asyncio.sleep(0.02)
+                shown = (await agent.shuttle.get(f"{agent.path}/logs")).body
+    except TimeoutError:
+        raise AssertionError(f"the log ends with {shown[-1000:]!r}") from None
 
 
 async def test_bytes_pushed_one_by_one_arrive_and_the_exit_status_decides(shuttle: Shuttle, app: str):
@@ -92,6 +97,21 @@ async def test_unfinished_line_is_shown_up_to_a_possible_secret(shuttle: Shuttle
     await agent.push(b"ue.secret-va\n")
     await shown(agent, b"\n...[secret].secret-va\n")
     await agent.end()
+
+
+async def test_the_end_of_a_superseded_attempts_last_line_comes_before_the_next_attempts_log(
+    shuttle: Shuttle, app: str
+):
+    path = f"/{app}/1"
+    await shuttle.submit(path, arguments={"S": "secret-value"}, secret_arguments=["S"])
+    await shuttle.until(path, "queued")
+    first = await agent_of(shuttle, path)
+    await first.claim()
+    await first.push(b"old secret-va")
+    second = await (await agent_of(shuttle, path)).begun(nonce="another-nonce-0001")
+    await second.push(b"lue new\n")
+    await shown(second, b"old secret-va\nlue new\n")
+    await second.end()
 
 
 async def test_streams_and_attempts_do_not_share_lines(shuttle: Shuttle, app: str):
