@@ -128,15 +128,16 @@ watch_growth() {
   (
     trap - TERM INT HUP
     while sleep 1 && kill -0 $$ 2>/dev/null; do
-      [ "$(($(log_size) - offset))" -lt "$most_unsent" ] || { kill -STOP "$collector" && : >"$work/paused"; }
+      [ "$(($(log_size) - offset))" -lt "$most_unsent" ] || { : >"$work/paused" && kill -STOP "$collector"; }
     done
   ) >/dev/null 2>&1 &
   watcher=$!
 }
 
+# KILL, as a process that has just been forked loses any other signal while it still has the traps of this shell.
 unwatch_growth() {
   [ -n "$watcher" ] || return 0
-  kill "$watcher" 2>/dev/null
+  kill -KILL "$watcher" 2>/dev/null
   wait "$watcher" 2>/dev/null
   watcher=''
   [ ! -e "$work/paused" ] || paused=yes

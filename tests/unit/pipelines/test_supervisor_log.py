@@ -1,5 +1,6 @@
 """The supervisor's log: every byte of a build reaches the shuttle."""
 
+import asyncio
 import functools
 import random
 from pathlib import Path
@@ -142,6 +143,15 @@ exit 5
     assert (run.status, api.ends) == (5, {"main": 5})
     assert int(size.read_text()) < 6_000_000, "the limit, what was read before, what came since the last look"
     assert len(api.logs["main"]) < 6_000_000
+
+
+async def test_a_push_that_ends_at_once_ends_its_watcher(each_agent: Agent) -> None:
+    """A process that has just been forked may lose a TERM; it was waited for for ever."""
+    functions = Path("jenkins_pipelines/shell/log.sh").read_text()
+    tries = "for n in 1 2 3 4 5 6 7 8 9 10; do watch_growth; unwatch_growth; done\n" * 50
+    setup = f"trap 'terminated=yes' TERM INT HUP\ncollector=$$ paused='' watcher='' work={each_agent.home}\n"
+    async with asyncio.timeout(20):
+        assert await each_agent.script("#!/bin/sh\n" + functions + setup + tries) == (0, b"")
 
 
 def test_no_script_of_the_agents_names_a_path_outside_of_its_own() -> None:
