@@ -46,6 +46,11 @@ class LogComposer:
         return self._written_bytes
 
     @property
+    def capped(self) -> bool:
+        """Whether the log has reached its byte cap: nothing more is shown."""
+        return self._capped
+
+    @property
     def ends_in_line(self) -> bool:
         """Whether the log's last line is unfinished."""
         return self._line_of is not None

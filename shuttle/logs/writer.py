@@ -18,6 +18,8 @@ from shuttle.logs.transform import LogComposer
 _MOST_WAITING_BYTES = 4 * 1024 * 1024
 # Each is a part of every checkpoint.
 MOST_STREAMS = 200
+# A row each. If streams take turns more often, a lost disk costs the order of what came later, but none of its text.
+_MOST_SEGMENTS = 50_000
 _ALTERED = "-----> An agent's copy of this log was changed after it had been sent."
 _LOST = "-----> A part of this log was lost with the shuttle's disk."
 
@@ -58,7 +60,8 @@ class LogWriter:
         self._streams: dict[StreamKey, _Stream] = {}
         self._newest: Segment | None = None
         self._sum = hashlib.sha256()
-        self._differs = False
+        found = checkpoint.log if checkpoint is not None else {}
+        self._altered, self._lossy = bool(found.get("altered")), bool(found.get("lossy"))
         self._next_position = max((segment.position for segment in segments), default=0) + 1
         self._changed: dict[int, Segment] = {}
         self._states: Mapping[str, Mapping[str, Any]] = {}
@@ -142,6 +145,7 @@ class LogWriter:
         """Write what is held: no more bytes will come. Where text is missing, the recorded order is given up."""
         for key, stream in list(self._streams.items()):
             self.finish_stream(key, stream.branch)
+        self._lossy = self.lossy or self.replaying
         rest = self._replay.rest()
         if self._spool.written_bytes > self.offset:
             self._adopt()
@@ -158,12 +162,18 @@ class LogWriter:
     def ending(self, texts: Sequence[str]) -> bytes:
         """The bytes that `texts` as lines would add, after notices of a lossy replay; nothing is written."""
         log = LogComposer(self._rules, self._log.state(), masker=self._masker)
-        notices = [
-            line
-            for line, true in ((_ALTERED, self._replay.altered or self._differs), (_LOST, self._replay.lossy))
-            if true
-        ]
+        notices = [line for line, true in ((_ALTERED, self.altered), (_LOST, self.lossy)) if true]
         return b"".join(log.own_lines(lines) for lines in (*notices, *texts))
+
+    @property
+    def altered(self) -> bool:
+        """Whether an agent sent bytes again that differ from what it had sent before."""
+        return self._altered or self._replay.altered
+
+    @property
+    def lossy(self) -> bool:
+        """Whether recorded text could not be written again."""
+        return self._lossy or self._replay.lossy
 
     # --- what is to be committed
 
@@ -176,7 +186,8 @@ class LogWriter:
         if self.replaying:
             return None
         changed, self._changed = list(self._changed.values()), {}
-        return changed, Checkpoint(self.offset, self._log.state(), self._stream_states())
+        state = {**self._log.state(), "altered": int(self.altered), "lossy": int(self.lossy)}
+        return changed, Checkpoint(self.offset, state, self._stream_states())
 
     def unsaved(self, segments: Sequence[Segment]) -> None:
         """Their commit failed: return them with the next `changes`, unless they have grown since."""
@@ -244,15 +255,20 @@ class LogWriter:
         """Write to the spool at `offset`; bytes that it holds there stand, whatever an agent's copy says now."""
         known = max(self._spool.written_bytes - self.offset, 0)
         if known and not self._spool.holds(self.offset, text[:known]):
-            self._differs = True
+            self._altered = True
         if known < len(text):
             self._spool.write(text[known:])
         self.offset += len(text)
 
     def _grow(self, key: StreamKey, *, raw_start: int = 0, raw: bytes = b"", text_bytes: int = 0) -> None:
-        """Add to the newest segment, or begin one if the newest belongs to another stream."""
+        """Add to the newest segment, or begin one if the newest belongs to another stream.
+
+        Behind the byte cap nothing is shown, so nothing is recorded.
+        """
         last = self._newest
         if last is None or (last.claim_id, last.stream) != key:
+            if self._next_position > _MOST_SEGMENTS or self._log.capped:
+                return
             stream = self._streams[key]
             start = raw_start if raw else max(stream.taken, stream.recorded_stop)
             self._sum = hashlib.sha256()

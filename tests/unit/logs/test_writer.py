@@ -22,6 +22,8 @@ LEFT = (2, "main")
 RIGHT = (3, "main")
 BRANCHES = {MAIN: "", LEFT: "left", RIGHT: "right"}
 PREAMBLE = b"-----> Source: 3 bytes\n"
+CHANGED = b"-----> An agent's copy of this log was changed after it had been sent.\n"
+LOST = b"-----> A part of this log was lost with the shuttle's disk.\n"
 
 
 @dataclass
@@ -199,7 +201,9 @@ def test_a_copy_that_was_changed_is_told(kept: Kept):
     kept.path.unlink()
     again, spool = kept.writer()
     send(again, MAIN, b"the lies!\n")
-    assert again.ending([]) == b"-----> An agent's copy of this log was changed after it had been sent.\n"
+    assert again.ending([]) == CHANGED
+    kept.commit(again, spool)
+    assert kept.writer()[0].ending([]) == CHANGED, "a restart does not forget it"
 
 
 def test_what_the_spool_still_has_stands_when_no_agent_returns(kept: Kept):
@@ -211,7 +215,7 @@ def test_what_the_spool_still_has_stands_when_no_agent_returns(kept: Kept):
     again, _ = kept.writer()
     again.finish()
     assert written(kept) == PREAMBLE + b"one\ntwo\nthr"
-    assert again.ending(["-----> Gone.\n"]) == b"\n-----> Gone.\n"
+    assert again.ending(["-----> Gone.\n"]) == b"\n" + LOST + b"-----> Gone.\n"
 
 
 def test_a_log_is_written_again_without_what_nobody_can_send_again(kept: Kept):
@@ -226,4 +230,38 @@ def test_a_log_is_written_again_without_what_nobody_can_send_again(kept: Kept):
     again.give_up(LEFT[0])
     assert not again.replaying
     assert written(kept) == PREAMBLE + b"one\ntwo\n"
-    assert again.ending([]) == b"-----> A part of this log was lost with the shuttle's disk.\n"
+    assert again.ending([]) == LOST
+    kept.commit(again, spool)
+    assert kept.writer()[0].ending([]) == LOST, "a restart does not forget it"
+
+
+def test_streams_that_take_turns_for_ever_do_not_fill_the_database(kept: Kept, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("shuttle.logs.writer._MOST_SEGMENTS", 3)
+    raw = {key: b"".join(b"%d\n" % number for number in range(5)) for key in (LEFT, RIGHT)}
+
+    def take_turns() -> None:
+        writer, spool = kept.writer()
+        for number in range(5):
+            for key in (LEFT, RIGHT):
+                writer.take(key, BRANCHES[key], 2 * number, raw[key][2 * number : 2 * number + 2])
+            kept.commit(writer, spool)
+        writer.finish()
+        assert writer.ending([]) == b""
+
+    take_turns()
+    assert list(kept.segments) == [1, 2, 3]
+    whole = written(kept)
+    kept.path.unlink()
+    take_turns()
+    assert sorted(written(kept).splitlines()) == sorted(whole.splitlines()), "nothing but the order is lost"
+
+
+def test_nothing_is_recorded_beyond_the_byte_cap(kept: Kept):
+    writer, spool = kept.writer()
+    send(writer, LEFT, b"x" * 99 + b"\n", size=100)
+    for number in range(1, 2000):
+        writer.take(MAIN, "", 100 * (number - 1), b"x" * 99 + b"\n")
+        writer.take(LEFT, "left", 100 * number, b"x" * 99 + b"\n")
+    kept.commit(writer, spool)
+    assert len(written(kept)) <= RULES.max_log_bytes
+    assert len(kept.segments) < 1000
