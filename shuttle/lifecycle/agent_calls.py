@@ -1,7 +1,7 @@
 """Pauses between pushes, so that all supervisors together stay within SHUTTLE_AGENT_CALLS_PER_SECOND."""
 
 import asyncio
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 
 # Delays a line by half of it at the median.
 QUICKEST_SECONDS = 0.2
@@ -16,25 +16,32 @@ _SLOWEST_SECONDS = 60.0
 
 
 class AgentCalls:
-    """The pause grows with the number of supervisors that are sending. Used from one event loop."""
+    """Each build that sends has an equal share, whatever the number of its supervisors. Used from one event loop."""
 
     def __init__(self, calls_per_second: float) -> None:
         self._calls_per_second = calls_per_second
-        self._flowing: OrderedDict[int, float] = OrderedDict()
+        # When each supervisor (build_uuid, claim_id) sent its newest bytes, the oldest first, and how many a build has.
+        self._flowing: OrderedDict[tuple[str, int], float] = OrderedDict()
+        self._of_build: Counter[str] = Counter()
 
-    def pause_seconds(self, claim_id: int, received_bytes: int) -> float:
+    def pause_seconds(self, build_uuid: str, claim_id: int, received_bytes: int) -> float:
         """The pause before this supervisor's next call, after one that brought `received_bytes` of new bytes."""
         now = asyncio.get_running_loop().time()
         if received_bytes:
-            self._flowing[claim_id] = now
-            self._flowing.move_to_end(claim_id)
+            self._of_build[build_uuid] += (build_uuid, claim_id) not in self._flowing
+            self._flowing[build_uuid, claim_id] = now
+            self._flowing.move_to_end((build_uuid, claim_id))
         while self._flowing and next(iter(self._flowing.values())) < now - _FLOWING_SECONDS:
-            self._flowing.popitem(last=False)
-        fair = min(len(self._flowing) / self._calls_per_second, _SLOWEST_SECONDS)
+            self.over(*next(iter(self._flowing)))
+        calls = len(self._of_build) * max(1, self._of_build.get(build_uuid, 0))
+        fair = min(calls / self._calls_per_second, _SLOWEST_SECONDS)
         if received_bytes >= _BACKLOG_BYTES:
-            return fair if len(self._flowing) > 1 else 0.0
+            return fair if calls > 1 else 0.0
         return max(QUICKEST_SECONDS, fair)
 
-    def over(self, claim_id: int) -> None:
+    def over(self, build_uuid: str, claim_id: int) -> None:
         """This supervisor will send nothing more."""
-        self._flowing.pop(claim_id, None)
+        if self._flowing.pop((build_uuid, claim_id), None) is not None:
+            self._of_build[build_uuid] -= 1
+            if not self._of_build[build_uuid]:
+                del self._of_build[build_uuid]

@@ -58,10 +58,11 @@ async def post_log(request: web.Request) -> web.StreamResponse:
             f"The stream has {wanted} bytes already: its end must be sent at that offset.",
             headers={"Shuttle-Log-Offset": str(wanted)},
         )
+    await log.wait_for_room()
+    answer = _answer(log, claim, wanted, max(wanted - offset, 0), ports)
     if "end" in request.query and wanted == offset + received:
         await _end(log, claim, stream, exit_status, ports)
-    await log.wait_for_room()
-    return _answer(log, claim, wanted, max(wanted - offset, 0), ports)
+    return answer
 
 
 async def _end(log: BuildLog, claim: Claim, stream: str, exit_status: int | None, ports: Ports) -> None:
@@ -69,12 +70,12 @@ async def _end(log: BuildLog, claim: Claim, stream: str, exit_status: int | None
     if exit_status is not None:
         await ports.store.end_claim(claim.claim_id, exit_status)
         await ports.logs.reload_claims(claim.build_uuid)
-        ports.calls.over(claim.claim_id)
+        ports.calls.over(claim.build_uuid, claim.claim_id)
         ports.signals.wake(claim.build_uuid)
 
 
 def _answer(log: BuildLog, claim: Claim, wanted: int, received: int, ports: Ports) -> web.Response:
-    pause = ports.calls.pause_seconds(claim.claim_id, received)
+    pause = ports.calls.pause_seconds(claim.build_uuid, claim.claim_id, received)
     seconds_left = SILENT_SECONDS * 2
     if log.time_limit_at is not None:
         seconds_left = (log.time_limit_at - ports.now()).total_seconds()

@@ -25,31 +25,43 @@ def loop(monkeypatch: pytest.MonkeyPatch) -> Loop:
 
 def test_a_few_builds_send_five_times_a_second(loop: Loop):
     calls = AgentCalls(200)
-    assert [calls.pause_seconds(claim, 10) for claim in range(40)] == [QUICKEST_SECONDS] * 40
+    assert [calls.pause_seconds(f"build {claim}", claim, 10) for claim in range(40)] == [QUICKEST_SECONDS] * 40
 
 
 def test_a_thousand_builds_together_stay_within_the_budget(loop: Loop):
     calls = AgentCalls(200)
     for _ in range(2):
-        pauses = [calls.pause_seconds(claim, 10) for claim in range(1000)]
+        pauses = [calls.pause_seconds(f"build {claim}", claim, 10) for claim in range(1000)]
     assert sum(1 / pause for pause in pauses) == pytest.approx(200)
     assert len(set(pauses)) == 1
 
 
 def test_a_backlog_is_sent_without_a_pause_unless_many_have_one(loop: Loop):
     calls = AgentCalls(200)
-    assert calls.pause_seconds(1, 4 * 1024**2) == 0
+    assert calls.pause_seconds("build 1", 1, 4 * 1024**2) == 0
     for claim in range(100):
-        pause = calls.pause_seconds(claim, 4 * 1024**2)
+        pause = calls.pause_seconds(f"build {claim}", claim, 4 * 1024**2)
     assert pause == pytest.approx(0.5)
 
 
 def test_builds_that_fell_silent_or_ended_leave_their_share_to_the_others(loop: Loop):
     calls = AgentCalls(10)
     for claim in range(100):
-        calls.pause_seconds(claim, 10)
+        calls.pause_seconds(f"build {claim}", claim, 10)
     for claim in range(50):
-        calls.over(claim)
-    assert calls.pause_seconds(99, 10) == pytest.approx(5)
+        calls.over(f"build {claim}", claim)
+    assert calls.pause_seconds("build 99", 99, 10) == pytest.approx(5)
     loop.seconds += 11
-    assert calls.pause_seconds(99, 10) == QUICKEST_SECONDS
+    assert calls.pause_seconds("build 99", 99, 10) == QUICKEST_SECONDS
+
+
+def test_a_build_of_many_supervisors_has_one_share(loop: Loop):
+    calls = AgentCalls(10)
+    for _ in range(2):
+        branches = [calls.pause_seconds("branches", claim, 10) for claim in range(1, 101)]
+        alone = calls.pause_seconds("alone", 101, 10)
+    assert alone == pytest.approx(0.2)
+    assert sum(1 / pause for pause in branches) == pytest.approx(5)
+    for claim in range(1, 101):
+        calls.over("branches", claim)
+    assert calls.pause_seconds("branches", 1, 10) == pytest.approx(0.2)
