@@ -6,7 +6,7 @@ The tests play the agents' part; the log's receiver fails them if a byte that it
 import asyncio
 import hashlib
 import shutil
-import time
+import threading
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -135,17 +135,21 @@ async def test_a_step_begun_anew_while_its_log_is_opened(
 ):
     """Which attempt counts is known to a log however late it is opened."""
 
+    opening, superseded = threading.Event(), threading.Event()
+
     class SlowMasker(Masker):
         def __init__(self, secrets: Sequence[str]) -> None:
-            time.sleep(0.5)
+            opening.set()
+            assert superseded.wait(10)
             super().__init__(secrets)
 
     monkeypatch.setattr("shuttle.lifecycle.build_logs.Masker", SlowMasker)
     async with running_shuttle(tmp_path, jenkins.url, **NOBODY) as shuttle:
         first = await claimed(shuttle)
-        await asyncio.sleep(0.1)
+        assert await asyncio.to_thread(opening.wait, 10)
         second = await agent_of(shuttle, PATH)
         await second.claim(nonce="another-nonce-0001")
+        superseded.set()
         assert (await second.push(b"of the second attempt\n")).status == 200
         assert (await first.push(b"of the first attempt\n")).status == 410
         await second.end()

@@ -366,9 +366,11 @@ async def test_nothing_is_taken_after_the_end(shuttle: Shuttle, app: str):
 async def test_a_call_that_began_before_the_end_changes_nothing_behind_it(shuttle: Shuttle, app: str):
     agent = await (await waiting_agent(shuttle, f"/{app}/1")).begun()
     over = asyncio.Event()
+    under_way = asyncio.Barrier(4)
 
     async def slow(body: bytes) -> AsyncIterator[bytes]:
         yield body[:1]
+        await under_way.wait()
         await over.wait()
         yield body[1:]
 
@@ -383,7 +385,7 @@ async def test_a_call_that_began_before_the_end_changes_nothing_behind_it(shuttl
                 ("POST", "progress", json.dumps(progress).encode()),
             )
         ]
-        await asyncio.sleep(0.1)
+        await under_way.wait()
         assert (await agent.end()).status == 200
         before = await shuttle.until(agent.path)
         over.set()
