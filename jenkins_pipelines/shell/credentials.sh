@@ -40,7 +40,8 @@ with_credentials() {
 
 # write_credentials NAME CONFIG
 write_credentials() {
-  make_work
+  # A build may have removed the folder beside its workspace.
+  [ -d "$work" ] || mkdir -m 700 "$work"
   mkdir -p "$work/credentials/$1"
   printf %s "$2" >"$work/credentials/$1/config.json"
 }

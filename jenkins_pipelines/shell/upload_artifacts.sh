@@ -1,6 +1,5 @@
 
 begin_stage artifacts 'Uploading the artifacts'
-names='' reports=0
 
 # url_name NAME: NAME as one path segment of a URL, with encoded slashes.
 url_name() {
@@ -17,16 +16,6 @@ upload_file() {
   say "Uploading $1"
   ask "$run_token" PUT "artifacts/$in_url" -o /dev/null -T "./$1" ||
     fail artifact_refused "The shuttle refused the artifact $in_url (HTTP status $status)."
-  names=$names${names:+,}\"$(json_text "$1")\"
-  [ ${#names} -lt 50000 ] || report_names
-}
-
-# A report has a size limit, so many names need several reports.
-report_names() {
-  reports=$((reports + 1))
-  report "{\"id\":\"artifacts-$reports\",\"state\":\"succeeded\",\"artifacts\":[$names]}" ||
-    fail report_refused "The shuttle refused the list of artifacts (HTTP status $status)."
-  names=
 }
 
 # A link could point anywhere on the agent: it is logged, not followed. Fifos and devices are skipped.
@@ -50,7 +39,6 @@ upload_folder() {
 if [ -d "$sources/dist" ] && [ ! -L "$sources/dist" ] && cd "$sources/dist"; then
   LC_ALL=C # names are bytes here
   upload_folder .
-  [ -z "$names" ] || report_names
 fi
 [ -z "$stop$terminated" ] || stop_build
 conclude 0 succeeded

@@ -9,7 +9,7 @@ from shuttle.errors import ConflictError, GoneError
 from shuttle.store.builds import Artifact, by_uuid
 from shuttle.store.tables import artifacts, builds, reports, variables
 
-# An agent sends one with its reason, one an image, and one for each 50 kB of artifacts' names.
+# An agent sends one with its reason and one for each image.
 MOST_REPORTS = 100
 
 
