@@ -1,6 +1,5 @@
 """Writes one build's log: raw bytes become text in the spool, and segments that record the order of the text."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +8,7 @@ from shuttle.build import Checkpoint
 from shuttle.errors import ConflictError
 from shuttle.logs import LogRules, Segment
 from shuttle.logs.mask import Masker
+from shuttle.logs.recorder import SegmentRecorder
 from shuttle.logs.replay import Replay, StreamKey
 from shuttle.logs.spool import Spool
 from shuttle.logs.stream_transform import StreamTransform
@@ -18,8 +18,6 @@ from shuttle.logs.transform import LogComposer
 _MOST_WAITING_BYTES = 4 * 1024 * 1024
 # Each is a part of every checkpoint.
 MOST_STREAMS = 200
-# A row each. If streams take turns more often, a lost disk costs the order of what came later, but none of its text.
-_MOST_SEGMENTS = 50_000
 _ALTERED = "-----> An agent's copy of this log was changed after it had been sent."
 _LOST = "-----> A part of this log was lost with the shuttle's disk."
 
@@ -58,12 +56,9 @@ class LogWriter:
         self._rules = rules
         self._masker = masker
         self._streams: dict[StreamKey, _Stream] = {}
-        self._newest: Segment | None = None
-        self._sum = hashlib.sha256()
         found = checkpoint.log if checkpoint is not None else {}
         self._altered, self._lossy = bool(found.get("altered")), bool(found.get("lossy"))
-        self._next_position = max((segment.position for segment in segments), default=0) + 1
-        self._changed: dict[int, Segment] = {}
+        self._recorder = SegmentRecorder(max((segment.position for segment in segments), default=0) + 1)
         self._states: Mapping[str, Mapping[str, Any]] = {}
         if checkpoint is not None and spool.written_bytes >= checkpoint.log_offset:
             spool.truncate(checkpoint.log_offset)
@@ -185,13 +180,21 @@ class LogWriter:
         """
         if self.replaying:
             return None
-        changed, self._changed = list(self._changed.values()), {}
         state = {**self._log.state(), "altered": int(self.altered), "lossy": int(self.lossy)}
-        return changed, Checkpoint(self.offset, state, self._stream_states())
+        return self._recorder.changes(), Checkpoint(self.offset, state, self._stream_states())
 
     def unsaved(self, segments: Sequence[Segment]) -> None:
         """Their commit failed: return them with the next `changes`, unless they have grown since."""
-        self._changed = {segment.position: segment for segment in segments} | self._changed
+        self._recorder.unsaved(segments)
+
+    @property
+    def unsummed_bytes(self) -> int:
+        """For how many raw bytes `changes` has to compute a checksum."""
+        return self._recorder.unsummed_bytes
+
+    def sum_up(self) -> None:
+        """Compute them now; the only method that may run in a thread beside the others."""
+        self._recorder.sum_up()
 
     def _stream_states(self) -> dict[str, dict[str, Any]]:
         states = {name: dict(state) for name, state in self._states.items()}
@@ -225,7 +228,7 @@ class LogWriter:
             self._replay.check(key, raw[:known])
         if known < len(raw):
             new = raw[known:] if known else raw
-            self._grow(key, raw_start=stream.taken + known, raw=new)
+            self._record(key, stream.taken + known, raw=new)
 
     def _add(self, key: StreamKey, text: bytes) -> None:
         if self._replay.over:
@@ -244,8 +247,14 @@ class LogWriter:
     def _write(self, key: StreamKey, text: bytes) -> None:
         """Record new text and write it."""
         if text:
-            self._grow(key, text_bytes=len(text))
+            stream = self._streams[key]
+            self._record(key, max(stream.taken, stream.recorded_stop), text_bytes=len(text))
             self._put(key, text)
+
+    def _record(self, key: StreamKey, raw_start: int, *, raw: bytes = b"", text_bytes: int = 0) -> None:
+        """Behind the byte cap nothing is shown, so nothing is recorded."""
+        if not self._log.capped:
+            self._recorder.grow(key, raw_start, raw, text_bytes)
 
     def _put(self, key: StreamKey, text: bytes) -> None:
         """Write text whose place is recorded."""
@@ -259,32 +268,6 @@ class LogWriter:
         if known < len(text):
             self._spool.write(text[known:])
         self.offset += len(text)
-
-    def _grow(self, key: StreamKey, *, raw_start: int = 0, raw: bytes = b"", text_bytes: int = 0) -> None:
-        """Add to the newest segment, or begin one if the newest belongs to another stream.
-
-        Behind the byte cap nothing is shown, so nothing is recorded.
-        """
-        last = self._newest
-        if last is None or (last.claim_id, last.stream) != key:
-            if self._next_position > _MOST_SEGMENTS or self._log.capped:
-                return
-            stream = self._streams[key]
-            start = raw_start if raw else max(stream.taken, stream.recorded_stop)
-            self._sum = hashlib.sha256()
-            last = Segment(self._next_position, *key, start, start, "", 0)
-            self._next_position += 1
-        self._sum.update(raw)
-        grown = Segment(
-            last.position,
-            *key,
-            last.raw_start,
-            last.raw_stop + len(raw),
-            self._sum.hexdigest(),
-            last.text_bytes + text_bytes,
-        )
-        self._newest = grown
-        self._changed[grown.position] = grown
 
 
 def _name(key: StreamKey) -> str:

@@ -236,7 +236,7 @@ def test_a_log_is_written_again_without_what_nobody_can_send_again(kept: Kept):
 
 
 def test_streams_that_take_turns_for_ever_do_not_fill_the_database(kept: Kept, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("shuttle.logs.writer._MOST_SEGMENTS", 3)
+    monkeypatch.setattr("shuttle.logs.recorder._MOST_SEGMENTS", 3)
     raw = {key: b"".join(b"%d\n" % number for number in range(5)) for key in (LEFT, RIGHT)}
 
     def take_turns() -> None:
