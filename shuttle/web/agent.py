@@ -1,8 +1,6 @@
-"""The supervisor's calls before users' code runs (claim, source, environment, begin), and the checks of its tokens."""
+"""The supervisor's calls before users' code runs: claim, source, environment, begin."""
 
-import hmac
 import re
-from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import quote
 
@@ -10,68 +8,26 @@ from aiohttp import web
 
 from jenkins_pipelines.environment import environment_archive
 from shuttle.build import Build
-from shuttle.errors import GoneError, InvalidRequestError, UnauthorizedError
+from shuttle.errors import GoneError, InvalidRequestError
 from shuttle.lifecycle import Ports
 from shuttle.lifecycle.agent_calls import QUICKEST_SECONDS
 from shuttle.lifecycle.plan import Plan, agent_environment, claim_token, token_digest
 from shuttle.request import decode_json
 from shuttle.store.claims import Claim, NewClaim
-from shuttle.web import PORTS, Handler
+from shuttle.web import PORTS
+from shuttle.web.agent_auth import check_build_token
 from shuttle.web.answers import json_answer
-from shuttle.web.auth import token_in
 from shuttle.web.body import read_body
 from shuttle.web.sources import get_flattened
 
 _MAX_CLAIM_BYTES = 4096
 _NONCE = re.compile(r"[A-Za-z0-9._-]{16,128}")
 _BRANCH = re.compile(r"[a-z0-9._-]{1,64}")
-_NO_TOKEN = "0" * 64
-
-AgentHandler = Callable[[web.Request, Build, Claim], Awaitable[web.StreamResponse]]
-
-
-def build_uuid_in(request: web.Request) -> str:
-    """The build_uuid in the path, in lower case."""
-    return request.match_info["build_uuid"].lower()
-
-
-def digest_in(request: web.Request) -> str:
-    """The SHA-256 (hex) of the caller's token; without a token, that of the empty string."""
-    return token_digest(token_in(request.headers.get("Authorization", "")))
-
-
-def refusal() -> UnauthorizedError:
-    """The 401 for a token that is not one of this build's. An unknown build gets the same answer."""
-    return UnauthorizedError("Send a token of this build.", headers={"WWW-Authenticate": "Bearer"})
-
-
-def with_setup_token(handler: AgentHandler) -> Handler:
-    """Check the setup token. After `begin` only `begin` itself accepts it: users' code could have read it.
-
-    Raises:
-        UnauthorizedError: it is not one of this build's. GoneError: a newer attempt replaced it, or the build is final.
-    """
-
-    async def checked(request: web.Request) -> web.StreamResponse:
-        ports, build_uuid, digest = request.app[PORTS], build_uuid_in(request), digest_in(request)
-        claims = await ports.store.claims(build_uuid)
-        claim = next((found for found in claims if hmac.compare_digest(found.setup_digest, digest)), None)
-        build = await ports.store.build(build_uuid)
-        if claim is None or build is None:
-            raise refusal()
-        if claim.voided_at is not None or build.state.final:
-            raise GoneError("The token is no longer good: the step was begun anew, or the build is over.")
-        return await handler(request, build, claim)
-
-    return checked
 
 
 async def post_claim(request: web.Request) -> web.StreamResponse:
     """`POST …/claim {"number", "nonce", "branch"?}` with the build's token: 200 with its tokens, 409 or 410."""
-    ports, build_uuid = request.app[PORTS], build_uuid_in(request)
-    recorded = await ports.store.token_digest(build_uuid)
-    if not hmac.compare_digest(recorded or _NO_TOKEN, digest_in(request)) or recorded is None:
-        raise refusal()
+    ports, build_uuid = request.app[PORTS], await check_build_token(request)
     number, nonce, branch = _read_claim(decode_json(await read_body(request, _MAX_CLAIM_BYTES)))
     plan = Plan.model_validate_json(await ports.store.plan(build_uuid))
     setup_token, run_token = (claim_token(plan, kind, branch, nonce) for kind in ("setup", "run"))

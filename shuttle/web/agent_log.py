@@ -12,7 +12,7 @@ from shuttle.lifecycle.build_log import BuildLog
 from shuttle.logs.spool import SpoolError
 from shuttle.store.claims import Claim
 from shuttle.web import PORTS
-from shuttle.web.agent_results import SUPERSEDED, claim_in
+from shuttle.web.agent_auth import SUPERSEDED, claim_of_run_token
 from shuttle.web.answers import json_answer
 
 _MAX_PUSH_BYTES = 4 * 1024 * 1024
@@ -31,7 +31,7 @@ async def post_log(request: web.Request) -> web.StreamResponse:
     durable, or with 503 while a lost log is being written again.
     """
     ports = request.app[PORTS]
-    claim = await claim_in(request)
+    claim = await claim_of_run_token(request)
     stream, offset, exit_status = _read_query(request)
     try:
         log = await ports.logs.open(claim.build_uuid)

@@ -1,7 +1,6 @@
-"""What a supervisor sends besides the log: progress, reports and artifacts; and the check of its run token."""
+"""What a supervisor sends besides the log: progress, reports and artifacts."""
 
 import asyncio
-import hmac
 import re
 from hashlib import sha256
 from pathlib import Path
@@ -14,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from jenkins_pipelines.catalogue import PIPELINES
 from shuttle.build import Build
-from shuttle.errors import BodyTooLargeError, GoneError, InvalidRequestError
+from shuttle.errors import BodyTooLargeError, InvalidRequestError
 from shuttle.lifecycle.plan import Plan
 from shuttle.logs.transform import transform_line
 from shuttle.objects.local import local_disk
@@ -23,8 +22,7 @@ from shuttle.request import decode_json
 from shuttle.store.builds import Artifact
 from shuttle.store.claims import Claim
 from shuttle.store.progress import StageEvent
-from shuttle.web import PORTS, Handler
-from shuttle.web.agent import AgentHandler, build_uuid_in, digest_in, refusal
+from shuttle.web import PORTS
 from shuttle.web.answers import json_answer
 from shuttle.web.body import read_body
 from shuttle.web.names import raw_segments
@@ -41,41 +39,7 @@ _NO_TEXT = re.compile(r"[\x00\ud800-\udfff]")
 _MAX_NAME_BYTES = 900
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
-SUPERSEDED = "The step was begun anew: this attempt of it is over."
-
 Shape = TypeVar("Shape", bound=BaseModel)
-
-
-async def claim_in(request: web.Request) -> Claim:
-    """The attempt whose run token the caller presents.
-
-    Raises:
-        UnauthorizedError: it is not one of this build's. GoneError: a newer attempt has replaced this one.
-    """
-    ports, build_uuid, digest = request.app[PORTS], build_uuid_in(request), digest_in(request)
-    opened = ports.logs.find(build_uuid)
-    claims = opened.claims if opened is not None else await ports.store.claims(build_uuid)
-    claim = next((found for found in claims if hmac.compare_digest(found.run_digest, digest)), None)
-    if claim is None:
-        raise refusal()
-    if claim.voided_at is not None:
-        raise GoneError(SUPERSEDED)
-    if opened is not None:
-        opened.heard_at = asyncio.get_running_loop().time()
-    return claim
-
-
-def with_run_token(handler: AgentHandler) -> Handler:
-    """Check the run token; 410 once the build is final."""
-
-    async def checked(request: web.Request) -> web.StreamResponse:
-        claim = await claim_in(request)
-        build = await request.app[PORTS].store.build(claim.build_uuid)
-        if build is None or build.state.final:
-            raise GoneError("The build is over: nothing more is taken from it.")
-        return await handler(request, build, claim)
-
-    return checked
 
 
 def _storable(text: str) -> str:

@@ -15,6 +15,7 @@ from shuttle.web import (
     openapi,
     sources,
 )
+from shuttle.web.agent_auth import with_run_token, with_setup_token
 
 # Ids may have braces, which aiohttp's own `{name}` does not match.
 ROUTES: tuple[Route, ...] = (
@@ -32,7 +33,7 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "POST",
         "/-/builds/{build_uuid}/begin",
-        agent.with_setup_token(agent.post_begin),
+        with_setup_token(agent.post_begin),
         Role.AGENT,
         "Users' code is about to run.",
     ),
@@ -40,35 +41,35 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "POST",
         "/-/builds/{build_uuid}/progress",
-        agent_results.with_run_token(agent_results.post_progress),
+        with_run_token(agent_results.post_progress),
         Role.AGENT,
         "Report where a stage begins or ends.",
     ),
     Route(
         "GET",
         "/-/builds/{build_uuid}/source.tar.gz",
-        agent.with_setup_token(agent.get_source),
+        with_setup_token(agent.get_source),
         Role.AGENT,
         "The source, checked and flattened.",
     ),
     Route(
         "GET",
         "/-/builds/{build_uuid}/environment",
-        agent.with_setup_token(agent.get_environment),
+        with_setup_token(agent.get_environment),
         Role.AGENT,
         "Arguments and registry credentials as files in a tar.gz.",
     ),
     Route(
         "POST",
         "/-/builds/{build_uuid}/report",
-        agent_results.with_run_token(agent_results.post_report),
+        with_run_token(agent_results.post_report),
         Role.AGENT,
         "Report a result.",
     ),
     Route(
         "PUT",
         "/-/builds/{build_uuid}/artifacts/{name:.+}",
-        agent_results.with_run_token(agent_results.put_artifact),
+        with_run_token(agent_results.put_artifact),
         Role.AGENT,
         "Upload a file.",
     ),

@@ -1,0 +1,102 @@
+"""Check the tokens of an agent's calls: the build's own token claims it, a setup and a run token belong to an attempt.
+
+A token of no attempt gets the same 401 as an unknown build; the token of an attempt that was replaced gets 410.
+"""
+
+import asyncio
+import hmac
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from shuttle.build import Build
+from shuttle.errors import GoneError, UnauthorizedError
+from shuttle.lifecycle.plan import token_digest
+from shuttle.store.claims import Claim
+from shuttle.web import PORTS, Handler
+from shuttle.web.auth import token_in
+
+SUPERSEDED = "The step was begun anew: this attempt of it is over."
+_NO_TOKEN = "0" * 64
+
+AgentHandler = Callable[[web.Request, Build, Claim], Awaitable[web.StreamResponse]]
+
+
+async def check_build_token(request: web.Request) -> str:
+    """The build_uuid in the path, whose own token the caller presents.
+
+    Raises:
+        UnauthorizedError: it is not the token of this build.
+    """
+    build_uuid = _build_uuid_in(request)
+    recorded = await request.app[PORTS].store.token_digest(build_uuid)
+    if not hmac.compare_digest(recorded or _NO_TOKEN, _digest_in(request)) or recorded is None:
+        raise _unauthorized()
+    return build_uuid
+
+
+def with_setup_token(handler: AgentHandler) -> Handler:
+    """Check the setup token. After `begin` only `begin` itself accepts it: users' code could have read it.
+
+    Raises:
+        UnauthorizedError: it is not one of this build's. GoneError: a newer attempt replaced it, or the build is final.
+    """
+
+    async def checked(request: web.Request) -> web.StreamResponse:
+        ports, build_uuid, digest = request.app[PORTS], _build_uuid_in(request), _digest_in(request)
+        claims = await ports.store.claims(build_uuid)
+        claim = next((found for found in claims if hmac.compare_digest(found.setup_digest, digest)), None)
+        build = await ports.store.build(build_uuid)
+        if claim is None or build is None:
+            raise _unauthorized()
+        if claim.voided_at is not None or build.state.final:
+            raise GoneError("The token is no longer good: the step was begun anew, or the build is over.")
+        return await handler(request, build, claim)
+
+    return checked
+
+
+async def claim_of_run_token(request: web.Request) -> Claim:
+    """The attempt whose run token the caller presents; the call counts as a sign of life of its supervisor.
+
+    Raises:
+        UnauthorizedError: it is not one of this build's. GoneError: a newer attempt has replaced this one.
+    """
+    ports, build_uuid, digest = request.app[PORTS], _build_uuid_in(request), _digest_in(request)
+    opened = ports.logs.find(build_uuid)
+    claims = opened.claims if opened is not None else await ports.store.claims(build_uuid)
+    claim = next((found for found in claims if hmac.compare_digest(found.run_digest, digest)), None)
+    if claim is None:
+        raise _unauthorized()
+    if claim.voided_at is not None:
+        raise GoneError(SUPERSEDED)
+    if opened is not None:
+        opened.heard_at = asyncio.get_running_loop().time()
+    return claim
+
+
+def with_run_token(handler: AgentHandler) -> Handler:
+    """Check the run token; 410 once the build is final."""
+
+    async def checked(request: web.Request) -> web.StreamResponse:
+        claim = await claim_of_run_token(request)
+        build = await request.app[PORTS].store.build(claim.build_uuid)
+        if build is None or build.state.final:
+            raise GoneError("The build is over: nothing more is taken from it.")
+        return await handler(request, build, claim)
+
+    return checked
+
+
+def _build_uuid_in(request: web.Request) -> str:
+    """The build_uuid in the path, in lower case."""
+    return request.match_info["build_uuid"].lower()
+
+
+def _digest_in(request: web.Request) -> str:
+    """The SHA-256 (hex) of the caller's token; without a token, that of the empty string."""
+    return token_digest(token_in(request.headers.get("Authorization", "")))
+
+
+def _unauthorized() -> UnauthorizedError:
+    return UnauthorizedError("Send a token of this build.", headers={"WWW-Authenticate": "Bearer"})
