@@ -50,7 +50,7 @@ class Worker:
         for build in unfinished:
             self._ports.library.recover(build)
             self._begin(build)
-        for build in await self._ports.store.unsettled():
+        for build in await self._ports.store.unarchived():
             self._begin(build)
         for target in await self._ports.store.open_sinks():
             await self._carry(target)

@@ -1,4 +1,4 @@
-"""The life of a build as verbs: accept, run, stage, trigger, follow, stop, settle. `Ports` is what they work with."""
+"""The life of a build as verbs: accept, run, stage, trigger, follow, stop, finish. `Ports` is what they work with."""
 
 import asyncio
 from collections.abc import Callable

@@ -5,9 +5,10 @@ import asyncio
 from shuttle.build import STOP_ENDINGS, Build, Ending, State, StopCause
 from shuttle.errors import BuildFailedError, JenkinsNotFoundError, UnavailableError
 from shuttle.lifecycle import Ports
+from shuttle.lifecycle.archive_log import archive_log
+from shuttle.lifecycle.finish import finish
 from shuttle.lifecycle.follow import follow
 from shuttle.lifecycle.plan import Plan
-from shuttle.lifecycle.settle import finish, settle
 from shuttle.lifecycle.stage import stage
 from shuttle.lifecycle.stop import enforce, stop_build
 from shuttle.lifecycle.trigger import trigger
@@ -25,7 +26,7 @@ async def run(build_uuid: str, ports: Ports) -> None:
             await finish(await _now(build, ports), plan, ending, ports)
         build = await _now(build, ports)
     if build.state.final and build.archived_at is None:
-        await settle(build, ports)
+        await archive_log(build, ports)
 
 
 async def _pursue_within_limits(build: Build, plan: Plan, ports: Ports) -> Ending | None:

@@ -82,7 +82,7 @@ def unfinished(connection: sa.Connection) -> list[Build]:
     return [build_from(row) for row in connection.execute(query)]
 
 
-def unsettled(connection: sa.Connection) -> list[Build]:
+def unarchived(connection: sa.Connection) -> list[Build]:
     """Final builds whose log is not archived yet."""
     query = _JOINED.where(builds.c.finished_at.is_not(None), builds.c.archived_at.is_(None))
     return [build_from(row) for row in connection.execute(query.order_by(builds.c.position))]

@@ -23,7 +23,7 @@ _DELETED = {"source": builds.c.source_deleted_at, "log": builds.c.log_deleted_at
 
 
 def expired(connection: sa.Connection, kind: str, before: datetime, limit: int) -> list[str]:
-    """Uuids of settled builds that ended before then and whose `kind` (source, log or record) is still there."""
+    """Uuids of archived builds that ended before then and whose `kind` (source, log or record) is still there."""
     query = sa.select(builds.c.build_uuid).where(builds.c.finished_at < before, builds.c.archived_at.is_not(None))
     if kind in _DELETED:
         query = query.where(_DELETED[kind].is_(None))

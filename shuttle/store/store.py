@@ -122,9 +122,9 @@ class Store(Books):
         """Every build that is not final, in the order of acceptance."""
         return await self._database.run(builds.unfinished)
 
-    async def unsettled(self) -> list[Build]:
+    async def unarchived(self) -> list[Build]:
         """Final builds whose log is not archived yet."""
-        return await self._database.run(builds.unsettled)
+        return await self._database.run(builds.unarchived)
 
     async def plan(self, build_uuid: str) -> bytes:
         """The opened plan."""

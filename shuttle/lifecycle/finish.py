@@ -1,4 +1,4 @@
-"""End a build: `finish` records the final state and the log's sum, `settle` completes and archives the log."""
+"""Finish a build: record its final state together with the size and the checksum of its complete log."""
 
 import asyncio
 from hashlib import sha256
@@ -9,14 +9,10 @@ from shuttle.build import Build, Ending, FinalLog, StopCause, reason_line
 from shuttle.errors import JenkinsNotFoundError, StoreError, UnavailableError
 from shuttle.lifecycle import Ports
 from shuttle.lifecycle.build_log import BuildLog
-from shuttle.lifecycle.build_logs import write_preamble
 from shuttle.lifecycle.patience import Patience
 from shuttle.lifecycle.plan import Plan
-from shuttle.lifecycle.stage import forget_local_source
-from shuttle.logs.archive import archive, digest
-from shuttle.logs.spool import Spool, SpoolError
+from shuttle.logs.spool import SpoolError
 from shuttle.logs.transform import transform_line
-from shuttle.objects.names import log_objects
 
 log = structlog.get_logger()
 
@@ -28,7 +24,7 @@ _EXPLAINED = frozenset({None, StopCause.STOPPED, StopCause.SPOOL_UNWRITABLE})
 
 
 async def finish(build: Build, plan: Plan, ending: Ending, ports: Ports) -> Build | None:
-    """Record the final state, and size and sum of the log with `log_ending`, the lines that `settle` appends."""
+    """Record the final state, and size and checksum of the log with `log_ending`, which `archive_log` appends."""
     ended = await ports.store.finish(build.build_uuid, ending, await _final_log(build, plan, ending, ports))
     ports.logs.forget(build.build_uuid)
     return ended
@@ -82,52 +78,3 @@ async def _console_lines(build: Build, ending: Ending, ports: Ports) -> str:
         log.info("Jenkins did not show its console", build_uuid=build.build_uuid, error=str(error) or "timed out")
         return ""
     return console.decode()
-
-
-async def settle(build: Build, ports: Ports) -> None:
-    """After the end: complete the spool, remove the local source and archive the log.
-
-    A failure of the disk or the object store never changes the result: the step is repeated until it succeeds.
-    """
-    patience = Patience(build.build_uuid, ports)
-    while True:
-        try:
-            spool = ports.library.spool(build.build_uuid)
-            await _complete(build, spool, ports)
-            break
-        except SpoolError as error:
-            await patience.wait(f"the spool: {error.message}")
-    forget_local_source(build, ports)
-    while True:
-        try:
-            for name in log_objects(build):
-                await archive(spool.path, ports.objects, name)
-            break
-        except UnavailableError as error:
-            await patience.wait(f"the object store: {error.message}")
-    await ports.store.archived(build.build_uuid)
-    ports.signals.deleted.set()
-
-
-async def _complete(build: Build, spool: Spool, ports: Ports) -> None:
-    """Make the spool equal to the bytes whose sum the final status has."""
-    ending = (build.log_ending or "").encode()
-    size_bytes = build.log_bytes or 0
-    before = size_bytes - len(ending)
-    write_preamble(build, spool)
-    if spool.written_bytes > size_bytes:
-        spool.truncate(before)
-    if spool.written_bytes < before:
-        await _admit_loss(build, spool, ending, ports)
-    else:
-        spool.append(ending[spool.written_bytes - before :])
-    spool.show(spool.written_bytes)
-    spool.end()
-
-
-async def _admit_loss(build: Build, spool: Spool, ending: bytes, ports: Ports) -> None:
-    """Durable bytes were lost with a disk: record the size and sum of what is left."""
-    log.error("bytes of a finished log are lost", build_uuid=build.build_uuid, kept_bytes=spool.written_bytes)
-    spool.append(ending)
-    kept = await asyncio.to_thread(digest, spool.path)
-    await ports.store.correct_log(build.build_uuid, FinalLog(*kept, ending.decode()))

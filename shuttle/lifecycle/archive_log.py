@@ -1,0 +1,66 @@
+"""Archive the log of a finished build: complete its spool, store it as objects, and remove the local source."""
+
+import asyncio
+
+import structlog
+
+from shuttle.build import Build, FinalLog
+from shuttle.errors import UnavailableError
+from shuttle.lifecycle import Ports
+from shuttle.lifecycle.build_logs import write_preamble
+from shuttle.lifecycle.patience import Patience
+from shuttle.lifecycle.stage import forget_local_source
+from shuttle.logs.archive import archive, digest
+from shuttle.logs.spool import Spool, SpoolError
+from shuttle.objects.names import log_objects
+
+log = structlog.get_logger()
+
+
+async def archive_log(build: Build, ports: Ports) -> None:
+    """Complete the spool, remove the local source and archive the log.
+
+    A failure of the disk or the object store never changes the result: the step is repeated until it succeeds.
+    """
+    patience = Patience(build.build_uuid, ports)
+    while True:
+        try:
+            spool = ports.library.spool(build.build_uuid)
+            await _complete(build, spool, ports)
+            break
+        except SpoolError as error:
+            await patience.wait(f"the spool: {error.message}")
+    forget_local_source(build, ports)
+    while True:
+        try:
+            for name in log_objects(build):
+                await archive(spool.path, ports.objects, name)
+            break
+        except UnavailableError as error:
+            await patience.wait(f"the object store: {error.message}")
+    await ports.store.archived(build.build_uuid)
+    ports.signals.deleted.set()
+
+
+async def _complete(build: Build, spool: Spool, ports: Ports) -> None:
+    """Make the spool equal to the bytes whose checksum the final status has."""
+    ending = (build.log_ending or "").encode()
+    size_bytes = build.log_bytes or 0
+    before = size_bytes - len(ending)
+    write_preamble(build, spool)
+    if spool.written_bytes > size_bytes:
+        spool.truncate(before)
+    if spool.written_bytes < before:
+        await _admit_loss(build, spool, ending, ports)
+    else:
+        spool.append(ending[spool.written_bytes - before :])
+    spool.show(spool.written_bytes)
+    spool.end()
+
+
+async def _admit_loss(build: Build, spool: Spool, ending: bytes, ports: Ports) -> None:
+    """Durable bytes were lost with a disk: record the size and sum of what is left."""
+    log.error("bytes of a finished log are lost", build_uuid=build.build_uuid, kept_bytes=spool.written_bytes)
+    spool.append(ending)
+    kept = await asyncio.to_thread(digest, spool.path)
+    await ports.store.correct_log(build.build_uuid, FinalLog(*kept, ending.decode()))
