@@ -8,7 +8,7 @@ from shuttle.build import Build, Ending, State, ending_by_jenkins, ending_by_sup
 from shuttle.errors import JenkinsNotFoundError, UnavailableError
 from shuttle.lifecycle import Ports
 from shuttle.lifecycle.build_log import BuildLog
-from shuttle.lifecycle.jenkins_watch import JenkinsWatch
+from shuttle.lifecycle.jenkins_watch import JenkinsWatch, is_over_in_jenkins
 from shuttle.lifecycle.until_claimed import ending_of_unclaimed, until_claimed_or_over
 
 log = structlog.get_logger()
@@ -54,22 +54,13 @@ async def _ending_so_far(build: Build, build_log: BuildLog, result: str | None, 
     if result is None and (not steps or any(claim.exit_status is None for claim in steps)):
         return None
     branched = any(claim.branch for claim in steps)
-    if result is None and branched and not await _is_over(build, ports):
+    if result is None and branched and not await is_over_in_jenkins(build, ports):
         return None  # another branch may still claim the build
     current = await ports.store.build(build.build_uuid) or build
     statuses = [claim.exit_status for claim in steps]
     if not steps or any(status is None for status in statuses):
         return ending_by_jenkins(current, result or "FAILURE")
     return ending_by_supervisor(current, next((status for status in statuses if status), 0))
-
-
-async def _is_over(build: Build, ports: Ports) -> bool:
-    try:
-        return not (await ports.jenkins.build(build.job_name, build.build_number or 0)).building
-    except JenkinsNotFoundError:
-        return True
-    except UnavailableError:
-        return False
 
 
 async def _describe(build: Build, ports: Ports) -> None:

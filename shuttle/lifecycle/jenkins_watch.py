@@ -102,3 +102,15 @@ class JenkinsWatch:
         self._result = result
         self._over_at = self._clock()
         self._ports.logs.stop(self._build.build_uuid, "over")
+
+
+async def is_over_in_jenkins(build: Build, ports: Ports) -> bool:
+    """Ask Jenkins once; also True if it does not have the build, and False if it does not answer."""
+    if build.build_number is None:
+        return True
+    try:
+        return not (await ports.jenkins.build(build.job_name, build.build_number)).building
+    except JenkinsNotFoundError:
+        return True
+    except UnavailableError:
+        return False

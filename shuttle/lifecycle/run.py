@@ -3,16 +3,20 @@
 import asyncio
 
 from shuttle.build import STOP_ENDINGS, Build, Ending, State, StopCause
-from shuttle.errors import BuildFailedError, JenkinsNotFoundError, UnavailableError
+from shuttle.errors import BuildFailedError
 from shuttle.lifecycle import Ports
 from shuttle.lifecycle.archive_log import archive_log
 from shuttle.lifecycle.finish import finish
 from shuttle.lifecycle.follow import follow
+from shuttle.lifecycle.jenkins_watch import is_over_in_jenkins
 from shuttle.lifecycle.plan import Plan
 from shuttle.lifecycle.stage import stage
 from shuttle.lifecycle.stop import enforce, stop_build
 from shuttle.lifecycle.trigger import trigger
 from shuttle.logs.spool import SpoolError
+
+# Between two looks at a stopped build in Jenkins.
+_LOOK_SECONDS = 0.5
 
 
 async def run(build_uuid: str, ports: Ports) -> None:
@@ -64,18 +68,10 @@ async def _pursue(build: Build, plan: Plan, ports: Ports) -> Ending | None:
 
 
 async def _confirmed_stop(build: Build, ports: Ports) -> Ending:
-    """The ending of a build whose log cannot be kept, once Jenkins has ended its side (contract, section 2)."""
+    """The ending of a build whose log cannot be kept, once Jenkins has ended its side."""
     with ports.signals.listen(build.build_uuid) as listener:
-        while build.build_number is not None:
-            try:
-                seen = await ports.jenkins.build(build.job_name, build.build_number)
-            except JenkinsNotFoundError:
-                break
-            except UnavailableError:
-                seen = None  # unknown: ask again
-            if seen is not None and not seen.building:
-                break
-            await listener.wait(0.5)
+        while not await is_over_in_jenkins(build, ports):
+            await listener.wait(_LOOK_SECONDS)
     return STOP_ENDINGS[StopCause.SPOOL_UNWRITABLE]
 
 
