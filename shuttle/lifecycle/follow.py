@@ -4,12 +4,12 @@ import asyncio
 
 import structlog
 
-from shuttle.build import Build, Ending, State, ending_by_jenkins, ending_by_supervisor
+from shuttle.build import Build, Ending, ending_by_jenkins, ending_by_supervisor
 from shuttle.errors import JenkinsNotFoundError, UnavailableError
 from shuttle.lifecycle import Ports
 from shuttle.lifecycle.build_log import BuildLog
 from shuttle.lifecycle.jenkins_watch import JenkinsWatch, is_over_in_jenkins
-from shuttle.lifecycle.until_claimed import ending_of_unclaimed, until_claimed_or_over
+from shuttle.lifecycle.until_claimed import Claimed, TriggerAgain, until_claimed_or_over
 
 log = structlog.get_logger()
 
@@ -21,13 +21,13 @@ async def follow(build: Build, ports: Ports) -> Ending | None:
 
     Every step can be repeated after a takeover. Raises SpoolError when the log cannot be kept.
     """
-    build, ending = await until_claimed_or_over(build, ports)
-    if ending is not None or build.state is State.STAGING:
-        return ending
-    if build.claimed_at is None:
-        return await ending_of_unclaimed(build, ports)
-    await _describe(build, ports)
-    return await _until_ended(build, ports)
+    outcome = await until_claimed_or_over(build, ports)
+    if isinstance(outcome, TriggerAgain):
+        return None
+    if isinstance(outcome, Claimed):
+        await _describe(outcome.build, ports)
+        return await _until_ended(outcome.build, ports)
+    return outcome
 
 
 async def _until_ended(build: Build, ports: Ports) -> Ending:

@@ -1,5 +1,7 @@
 """Watch a triggered build in Jenkins until a step claims it, or until it is over, cancelled or lost without a claim."""
 
+from dataclasses import dataclass
+
 import structlog
 
 from shuttle.build import STOP_ENDINGS, Build, Ending, State, ending_by_jenkins
@@ -19,12 +21,20 @@ _LOST = Ending(State.FAILED, "lost_in_jenkins", "Jenkins no longer has this buil
 _CANCELLED = Ending(State.FAILED, "cancelled_in_jenkins", "Somebody took the build out of Jenkins' queue.")
 
 
-async def until_claimed_or_over(build: Build, ports: Ports) -> tuple[Build, Ending | None]:
-    """Wait until a step claims the build, or until it cannot be claimed any more.
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A step has claimed the build; `build` is the claimed row."""
 
-    Returns the newest row, and the ending if it is known. Without one, the row is claimed, or is `staging` (to be
-    triggered again), or is unclaimed although Jenkins has ended the build.
-    """
+    build: Build
+
+
+@dataclass(frozen=True, slots=True)
+class TriggerAgain:
+    """Jenkins lost the build as it began; the row is `staging` again."""
+
+
+async def until_claimed_or_over(build: Build, ports: Ports) -> Claimed | TriggerAgain | Ending:
+    """Wait until a step claims the build, or until it cannot be claimed any more."""
     pause = _FIRST_LOOK_SECONDS
     patience = Patience(build.build_uuid, ports)
     missing = Missing(ports)
@@ -32,26 +42,37 @@ async def until_claimed_or_over(build: Build, ports: Ports) -> tuple[Build, Endi
     with ports.signals.listen(build.build_uuid) as listener:
         while build.claimed_at is None:
             try:
-                over = await unless_claimed(build.build_uuid, ports, _look(build, ports, ghost))
+                found = await unless_claimed(build.build_uuid, ports, _look(build, ports, ghost))
                 await patience.over()
             except JenkinsNotFoundError:
                 if missing.for_too_long():
-                    return build, _ending_of_lost(build)
-                over = None
+                    return _ending_of_lost(build)
+                found = None
             except UnavailableError as error:
                 missing.reset()
                 await patience.wait(f"Jenkins: {error.message}")
-                over = None
-            if over is not None:
-                return (build, over) if isinstance(over, Ending) else (over, None)
+                found = None
+            if isinstance(found, Ending):
+                return found
+            if found is not None:
+                return await _outcome_of_row(found, ports)
             await listener.wait(pause)
             pause = min(pause * 1.5, _LONGEST_LOOK_SECONDS)
             build = await ports.store.build(build.build_uuid) or build
-    return build, None
+    return Claimed(build)
+
+
+async def _outcome_of_row(build: Build, ports: Ports) -> Claimed | TriggerAgain | Ending:
+    """The outcome for a build that is over in Jenkins, or whose ghost was removed there."""
+    if build.state is State.STAGING:
+        return TriggerAgain()
+    if build.claimed_at is not None:
+        return Claimed(build)
+    return await _ending_of_unclaimed(build, ports)
 
 
 async def _look(build: Build, ports: Ports, ghost: Missing) -> Build | Ending | None:
-    """One look at Jenkins: an ending, the row of a build that is over or lost, or None = keep waiting.
+    """One look at Jenkins: an ending, the newest row once nothing more is to be expected there, or None = keep waiting.
 
     Raises JenkinsNotFoundError, UnavailableError.
     """
@@ -110,7 +131,7 @@ async def _look_at_item(build: Build, queue_item: int, ports: Ports) -> Ending |
     return None
 
 
-async def ending_of_unclaimed(build: Build, ports: Ports) -> Ending:
+async def _ending_of_unclaimed(build: Build, ports: Ports) -> Ending:
     """By Jenkins' result: the build is over there, and no step of it has claimed it."""
     number = build.build_number
     assert number is not None  # noqa: S101 - Jenkins showed it as over
