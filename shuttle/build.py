@@ -1,4 +1,4 @@
-"""A build: its states, the ways between them, the reasons of its end, and the row that is recorded of it (pure)."""
+"""A build: its states, the ways between them, the causes of a stop, and the row that is recorded of it (pure)."""
 
 import re
 from collections.abc import Mapping
@@ -214,59 +214,3 @@ def job_name_of(app_id: str, folder: str | None = None) -> str:
     readable = re.sub(r"[^a-z0-9]+", "-", app_id.lower()).strip("-")[:60].rstrip("-")
     name = f"{readable or 'app'}-{sha256(app_id.encode()).hexdigest()[:20]}"
     return f"{folder.strip('/')}/{name}" if folder else name
-
-
-_RESULTS: Mapping[str, Ending] = {
-    "FAILURE": Ending(State.FAILED, "build_failed", "The build failed; its log says why."),
-    "UNSTABLE": Ending(State.FAILED, "unstable", "Jenkins calls the build unstable."),
-    "NOT_BUILT": Ending(State.FAILED, "not_built", "Jenkins did not build it."),
-    "ABORTED": Ending(State.FAILED, "aborted_in_jenkins", "Somebody or something aborted the build in Jenkins."),
-    "LOST": Ending(State.FAILED, "lost_in_jenkins", "Jenkins no longer has this build."),
-}
-_NOT_CLAIMED = Ending(
-    State.FAILED,
-    "not_claimed",
-    "Jenkins says SUCCESS, but no step of the build ever called the shuttle: look at the job's script in Jenkins.",
-)
-_NOT_REPORTED = Ending(
-    State.FAILED,
-    "not_reported",
-    "Jenkins says SUCCESS, but the build's supervisor did not: something on the agent ended it.",
-)
-
-
-def ending_by_supervisor(build: Build, exit_status: int) -> Ending:
-    """How a build ended by its supervisor's word, which rules. A stop that came after the success changes nothing."""
-    if exit_status == 0:
-        return Ending(State.SUCCEEDED)
-    if build.stop_cause is not None:
-        return STOP_ENDINGS[build.stop_cause]
-    return _explained(build, _RESULTS["FAILURE"])
-
-
-def ending_by_jenkins(build: Build, result: str) -> Ending:
-    """How a build ended whose supervisor did not say so (contract, section 2, and "no success without a claim")."""
-    if build.stop_cause is not None and (result != "SUCCESS" or build.claimed_at is None):
-        return STOP_ENDINGS[build.stop_cause]
-    if result == "SUCCESS":
-        return _NOT_CLAIMED if build.claimed_at is None else _explained(build, _NOT_REPORTED)
-    ending = _RESULTS.get(result, _RESULTS["FAILURE"])
-    return ending if result in {"ABORTED", "LOST"} else _explained(build, ending)
-
-
-def _explained(build: Build, ending: Ending) -> Ending:
-    """The pipeline's own reason, where it gave one."""
-    if build.report_reason is None:
-        return ending
-    return Ending(State.FAILED, build.report_reason, build.report_message)
-
-
-# Ends that the log itself explains.
-_EXPLAINED_BY_THE_LOG = frozenset({None, "build_failed"})
-
-
-def reason_line(ending: Ending) -> bytes:
-    """The log's last line for an end that the text before does not explain; empty for one that it does."""
-    if ending.reason in _EXPLAINED_BY_THE_LOG or not ending.message:
-        return b""
-    return f"-----> {' '.join(ending.message.split())}\n".encode()

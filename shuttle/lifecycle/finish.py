@@ -5,7 +5,8 @@ from hashlib import sha256
 
 import structlog
 
-from shuttle.build import Build, Ending, FinalLog, StopCause, reason_line
+from shuttle.build import Build, Ending, FinalLog, StopCause
+from shuttle.endings import reason_line
 from shuttle.errors import JenkinsNotFoundError, StoreError, UnavailableError
 from shuttle.lifecycle import Ports
 from shuttle.lifecycle.build_log import BuildLog

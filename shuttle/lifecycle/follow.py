@@ -4,7 +4,8 @@ import asyncio
 
 import structlog
 
-from shuttle.build import Build, Ending, ending_by_jenkins, ending_by_supervisor
+from shuttle.build import Build, Ending
+from shuttle.endings import JenkinsResult, ending_by_jenkins, ending_by_supervisor
 from shuttle.errors import JenkinsNotFoundError, UnavailableError
 from shuttle.lifecycle import Ports
 from shuttle.lifecycle.build_log import BuildLog
@@ -48,7 +49,9 @@ async def _until_ended(build: Build, ports: Ports) -> Ending:
             await listener.wait(watch.next_seconds())
 
 
-async def _ending_so_far(build: Build, build_log: BuildLog, result: str | None, ports: Ports) -> Ending | None:
+async def _ending_so_far(
+    build: Build, build_log: BuildLog, result: JenkinsResult | None, ports: Ports
+) -> Ending | None:
     """By the exit statuses of all steps; where one is missing, by Jenkins' `result`. None = not over."""
     steps = [claim for claim in build_log.claims if claim.voided_at is None]
     if result is None and (not steps or any(claim.exit_status is None for claim in steps)):
@@ -59,7 +62,7 @@ async def _ending_so_far(build: Build, build_log: BuildLog, result: str | None, 
     current = await ports.store.build(build.build_uuid) or build
     statuses = [claim.exit_status for claim in steps]
     if not steps or any(status is None for status in statuses):
-        return ending_by_jenkins(current, result or "FAILURE")
+        return ending_by_jenkins(current, result or JenkinsResult.FAILURE)
     return ending_by_supervisor(current, next((status for status in statuses if status), 0))
 
 

@@ -3,6 +3,7 @@
 import asyncio
 
 from shuttle.build import Build
+from shuttle.endings import JenkinsResult, read_result
 from shuttle.errors import JenkinsNotFoundError, UnavailableError
 from shuttle.lifecycle import Ports
 from shuttle.lifecycle.build_log import BuildLog
@@ -30,13 +31,13 @@ class JenkinsWatch:
         self._clock = asyncio.get_running_loop().time
         self._patience = Patience(build.build_uuid, ports)
         self._missing = Missing(ports)
-        self._result: str | None = None
+        self._result: JenkinsResult | None = None
         self._over_at = 0.0
         self._asked_at = self._clock()
         silence_seconds = ports.settings.shuttle_agent_silence_seconds
         self._recent_call_seconds = min(_RECENT_CALL_SECONDS, silence_seconds / 4)
 
-    async def result_when_silent(self) -> str | None:
+    async def result_when_silent(self) -> JenkinsResult | None:
         """Jenkins' result, or LOST, once the supervisor is silent for so long that no call is awaited."""
         if self._result is None and self._seconds_to_question() <= 0:
             await self._ask()
@@ -45,9 +46,9 @@ class JenkinsWatch:
         return self._result
 
     @property
-    def aborted_result(self) -> str | None:
+    def aborted_result(self) -> JenkinsResult | None:
         """ABORTED or LOST if Jenkins has said so; the supervisor may still be running."""
-        return self._result if self._result in {"ABORTED", "LOST"} else None
+        return self._result if self._result is not None and self._result.cut_short else None
 
     def next_seconds(self) -> float:
         """How long to wait for a signal before looking again."""
@@ -74,7 +75,7 @@ class JenkinsWatch:
         result means that it is gone: it keeps the step running until its last call is acknowledged.
         """
         settings = self._ports.settings
-        if self._result in {"ABORTED", "LOST"}:
+        if self.aborted_result is not None:
             return settings.shuttle_agent_silence_seconds
         return min(settings.shuttle_trigger_settle_seconds, settings.shuttle_agent_silence_seconds)
 
@@ -86,18 +87,18 @@ class JenkinsWatch:
             self._missing.reset()
         except JenkinsNotFoundError:
             if self._missing.for_too_long():
-                self._record("LOST")
+                self._record(JenkinsResult.LOST)
             return
         except UnavailableError as error:
             self._missing.reset()
             await self._patience.wait(f"Jenkins: {error.message}")
             return
         if not seen.building and seen.result is not None:
-            self._record(seen.result)
+            self._record(read_result(seen.result))
         elif seen.ghost and self._clock() - self._log.heard_at >= self._ports.settings.shuttle_agent_silence_seconds:
-            self._record("LOST")
+            self._record(JenkinsResult.LOST)
 
-    def _record(self, result: str) -> None:
+    def _record(self, result: JenkinsResult) -> None:
         """Also stops a supervisor that still runs: it must not work beside the app's next build."""
         self._result = result
         self._over_at = self._clock()

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import structlog
 
-from shuttle.build import STOP_ENDINGS, Build, Ending, State, ending_by_jenkins
+from shuttle.build import STOP_ENDINGS, Build, Ending, State
+from shuttle.endings import JenkinsResult, ending_by_jenkins, read_result
 from shuttle.errors import JenkinsNotFoundError, UnavailableError
 from shuttle.lifecycle import Ports
 from shuttle.lifecycle.claimed import unless_claimed
@@ -17,7 +18,6 @@ log = structlog.get_logger()
 # and later the claim itself wakes the wait.
 _FIRST_LOOK_SECONDS = 0.02
 _LONGEST_LOOK_SECONDS = 2.0
-_LOST = Ending(State.FAILED, "lost_in_jenkins", "Jenkins no longer has this build.")
 _CANCELLED = Ending(State.FAILED, "cancelled_in_jenkins", "Somebody took the build out of Jenkins' queue.")
 
 
@@ -46,7 +46,7 @@ async def until_claimed_or_over(build: Build, ports: Ports) -> Claimed | Trigger
                 await patience.over()
             except JenkinsNotFoundError:
                 if missing.for_too_long():
-                    return _ending_of_lost(build)
+                    return ending_by_jenkins(build, JenkinsResult.LOST)
                 found = None
             except UnavailableError as error:
                 missing.reset()
@@ -138,15 +138,11 @@ async def _ending_of_unclaimed(build: Build, ports: Ports) -> Ending:
     try:
         seen = await patiently(build, ports, lambda: ports.jenkins.build(build.job_name, number))
     except JenkinsNotFoundError:
-        return _ending_of_lost(build)
+        return ending_by_jenkins(build, JenkinsResult.LOST)
     current = await ports.store.build(build.build_uuid) or build
-    return ending_by_jenkins(current, seen.result or "FAILURE")
+    return ending_by_jenkins(current, read_result(seen.result))
 
 
 async def _show_waiting_for(build: Build, why: str, ports: Ports) -> None:
     if build.waiting_for != why:
         await ports.store.waits_for(build.build_uuid, why)
-
-
-def _ending_of_lost(build: Build) -> Ending:
-    return STOP_ENDINGS[build.stop_cause] if build.stop_cause is not None else _LOST

@@ -16,8 +16,8 @@ from shuttle.build import (
     SourceFacts,
     State,
     StopCause,
-    reason_line,
 )
+from shuttle.endings import reason_line
 from shuttle.store import log_segments
 from shuttle.store.builds import by_uuid
 from shuttle.store.outbox import emit
