@@ -57,7 +57,6 @@ class Report(BaseModel):
     model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
 
     id: Annotated[Text, Field(min_length=1, max_length=200)]
-    state: Text | None = None
     reason: Text | None = None
     message: Text | None = None
     image: Text | None = None
