@@ -1,5 +1,6 @@
-"""What the pipeline on the agent told us: reports, artifacts and variables."""
+"""What a build's agent sent besides its log: reports, artifacts and variables."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +12,14 @@ from shuttle.store.tables import artifacts, builds, reports, variables
 
 # An agent sends one with its reason and one for each image.
 MOST_REPORTS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why the build fails, in its pipeline's words: a stable code, and a sentence for people."""
+
+    reason: str
+    message: str | None
 
 
 def refuse_when_over(connection: sa.Connection, build_uuid: str) -> None:
@@ -26,13 +35,15 @@ def record_report(
     report_id: str,
     body: bytes,
     *,
+    failure: Failure | None,
     facts: dict[str, Any],
     values: dict[str, str],
     now: datetime,
 ) -> bool:
     """Remember a report once; False = one of that id is there already and nothing changed.
 
-    `facts` are columns of the build (report_reason, report_message, image, digest); `values` are variables.
+    Only the build's first `failure` is kept. `facts` are columns of the build (image, digest), `values` its variables:
+    the newest are kept.
 
     Raises:
         GoneError: the build is over. ConflictError: beyond MOST_REPORTS.
@@ -41,13 +52,17 @@ def record_report(
     mine = (reports.c.build_uuid == build_uuid, reports.c.report_id == report_id)
     if connection.execute(sa.select(reports.c.report_id).where(*mine)).first() is not None:
         return False
-    of_build = sa.select(sa.func.count()).where(reports.c.build_uuid == build_uuid)
-    if connection.execute(of_build).scalar_one() >= MOST_REPORTS:
+    recorded = sa.select(sa.func.count()).where(reports.c.build_uuid == build_uuid)
+    if connection.execute(recorded).scalar_one() >= MOST_REPORTS:
         raise ConflictError(f"A build may send {MOST_REPORTS} reports.")
     row = {"build_uuid": build_uuid, "report_id": report_id, "body": body, "created_at": now}
     connection.execute(reports.insert(), row)
+    of_build = builds.update().where(builds.c.build_uuid == build_uuid)
+    if failure is not None:
+        explained = {"report_reason": failure.reason, "report_message": failure.message}
+        connection.execute(of_build.where(builds.c.report_reason.is_(None)).values(explained))
     if facts:
-        connection.execute(builds.update().where(builds.c.build_uuid == build_uuid).values(facts))
+        connection.execute(of_build.values(facts))
     for name, value in values.items():
         same = (variables.c.build_uuid == build_uuid, variables.c.name == name)
         connection.execute(variables.delete().where(*same))

@@ -303,13 +303,20 @@ class Store(Books):
         return await self._database.run(lambda connection: progress.of_build(connection, build_uuid))
 
     async def record_report(
-        self, build_uuid: str, report_id: str, body: bytes, *, facts: dict[str, Any], values: dict[str, str]
+        self,
+        build_uuid: str,
+        report_id: str,
+        body: bytes,
+        *,
+        failure: agent.Failure | None,
+        facts: dict[str, Any],
+        values: dict[str, str],
     ) -> bool:
         """See `agent.record_report`."""
         now = self._now()
         return await self._database.run(
             lambda connection: agent.record_report(
-                connection, build_uuid, report_id, body, facts=facts, values=values, now=now
+                connection, build_uuid, report_id, body, failure=failure, facts=facts, values=values, now=now
             )
         )
 

@@ -19,6 +19,7 @@ from shuttle.logs.transform import transform_line
 from shuttle.objects.local import local_disk
 from shuttle.objects.names import artifact_object
 from shuttle.request import decode_json
+from shuttle.store.agent import Failure
 from shuttle.store.builds import Artifact
 from shuttle.store.claims import Claim
 from shuttle.store.progress import StageEvent
@@ -75,11 +76,14 @@ async def post_report(request: web.Request, build: Build, claim: Claim) -> web.S
     facts: dict[str, Any] = {
         name: value for name, value in (("image", report.image), ("digest", report.digest)) if value is not None
     }
-    if report.reason is not None and build.report_reason is None:
+    failure = None
+    if report.reason is not None:
         plan = Plan.model_validate_json(await ports.store.plan(build.build_uuid))
-        facts |= {"report_reason": report.reason, "report_message": _sentence(report.message, plan)}
+        failure = Failure(report.reason, _sentence(report.message, plan))
     sealed = ports.vault.seal(raw)  # a message can quote what is secret
-    new = await ports.store.record_report(build.build_uuid, report.id, sealed, facts=facts, values=report.variables)
+    new = await ports.store.record_report(
+        build.build_uuid, report.id, sealed, failure=failure, facts=facts, values=report.variables
+    )
     return json_answer({"status": "OK", "recorded": new})
 
 

@@ -513,3 +513,24 @@ async def test_other_methods_of_an_agents_call_are_405(agent: Agent, method: str
     answer = await agent.ask(method, call)
     assert (answer.status, answer.headers["Allow"]) == (405, allowed)
     assert (await agent.ask("GET", "nothing")).status == 404
+
+
+async def test_the_first_recorded_reason_stays_although_another_report_began_before(shuttle: Shuttle, app: str):
+    agent = await (await waiting_agent(shuttle, f"/{app}/1")).begun()
+    sent = asyncio.Event()
+
+    async def slow(report: dict[str, str]) -> AsyncIterator[bytes]:
+        body = json.dumps(report).encode()
+        yield body[:1]
+        await sent.wait()
+        yield body[1:]
+
+    slower = {"id": "slower", "reason": "slower", "message": "Slower."}
+    late = asyncio.create_task(agent.ask("POST", "report", data=slow(slower)))
+    await asyncio.sleep(0.1)
+    first = await agent.ask("POST", "report", json={"id": "first", "reason": "first", "message": "First."})
+    sent.set()
+    assert (first.status, (await late).status) == (200, 200)
+    await agent.end(1)
+    build = await shuttle.until(agent.path)
+    assert (build["reason"], build["message"]) == ("first", "First.")
