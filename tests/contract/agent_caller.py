@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shuttle.lifecycle.plan import Plan
-from shuttle.store.tables import builds
 from tests.inprocess import Answer, Shuttle
 
 NONCE = "nonce-of-a-test-0001"
@@ -69,13 +68,9 @@ class Agent:
         return unpacked(answer.body)
 
     async def _hand_to_jenkins(self) -> None:
-        """Make the row look as if the build had been triggered: else the claim is refused."""
-        ports = self.shuttle.ports
-        its_row = builds.update().where(builds.c.build_uuid == self.uuid, builds.c.trigger_attempted_at.is_(None))
+        """Record the attempt of a trigger, as the shuttle does before it calls Jenkins: else the claim is refused."""
         await self.shuttle.until_shown(self.path, lambda build: build["timestamps"]["staged_at"] is not None)
-        await ports.store._database.run(
-            lambda connection: connection.execute(its_row.values(trigger_attempted_at=ports.now()))
-        )
+        await self.shuttle.ports.store.attempt_trigger(self.uuid)
 
 
 async def agent_of(shuttle: Shuttle, path: str) -> Agent:
