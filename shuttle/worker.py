@@ -35,6 +35,8 @@ class Worker:
         self._ports = ports
         self._sinks = sinks
         self._runs: dict[str, asyncio.Task[None]] = {}
+        # Also those that have left `_runs` and decide what is next for their build.
+        self._build_tasks: set[asyncio.Task[None]] = set()
         self._carriers: dict[int, asyncio.Task[None]] = {}
         self._parked: dict[str, Build] = {}
         self._in_line: dict[str, Build] = {}
@@ -65,7 +67,7 @@ class Worker:
     async def close(self, grace_seconds: float) -> None:
         """Stop claiming, abort what is open towards strangers, and let go; nothing fails because we stopped."""
         self._closing = True
-        tasks = [*self._runs.values(), *self._carriers.values(), *([self._loop] if self._loop else [])]
+        tasks = [*self._build_tasks, *self._carriers.values(), *([self._loop] if self._loop else [])]
         for task in tasks:
             task.cancel()
         if tasks:
@@ -110,6 +112,8 @@ class Worker:
             return
         task = asyncio.create_task(self._run(build), name=f"build {build.build_uuid}")
         self._runs[build.build_uuid] = task
+        self._build_tasks.add(task)
+        task.add_done_callback(self._build_tasks.discard)
         UNDER_WAY.set(len(self._runs))
 
     async def _run(self, build: Build) -> None:

@@ -1,0 +1,29 @@
+"""The worker's shutdown: it leaves no task that would find the database closed."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.inprocess import running_shuttle
+
+
+async def test_no_task_of_a_build_that_has_just_ended_survives_the_shutdown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    asked = asyncio.Event()
+
+    async def unanswered(_build_uuid: str) -> bool:
+        asked.set()
+        await asyncio.Event().wait()
+        return False
+
+    async with running_shuttle(tmp_path) as shuttle:
+        monkeypatch.setattr(shuttle.ports.store, "has_open_sinks", unanswered)
+        await shuttle.submit("/app/1")
+        await shuttle.delete("/app/1")
+        await shuttle.until("/app/1", "stopped")
+        async with asyncio.timeout(5):
+            await asked.wait()
+        await shuttle.worker.close(grace_seconds=5)
+        assert [task for task in asyncio.all_tasks() if task.get_name().startswith("build ")] == []
