@@ -26,10 +26,15 @@ def doctor(
 ) -> None:
     """Check settings, database, object store and Jenkins, as the service would use them; exit 1 on problems."""
     import asyncio
+    import signal
+    from contextlib import suppress
 
     from shuttle.cli.examination import examine
     from shuttle.cli.findings import Verdict
 
+    # SIGTERM ends it as Ctrl-C does, so that its job, its build and its folder go with it.
+    with suppress(ValueError):  # not the main thread
+        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     findings = asyncio.run(examine(try_jobs=jobs, wait_seconds=wait_seconds, sinks=sink or []))
     if as_json:
         print(json.dumps({"findings": [finding.as_json() for finding in findings]}))

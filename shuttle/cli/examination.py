@@ -2,7 +2,10 @@
 
 import os
 import shutil
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from shuttle.app import object_store
 from shuttle.cli.findings import Finding, fine, problem, warning
@@ -51,11 +54,8 @@ def _settings(settings: Settings) -> list[Finding]:
 async def _database(settings: Settings) -> AsyncIterator[Finding]:
     path = settings.database_path
     try:
-        database = SqliteDatabase(path)
-        try:
-            revision = migrate(database.engine)
-        finally:
-            await database.close()
+        with _to_be_tried(path) as tried:
+            revision = await _migrated(tried)
     except SettingsError:
         # Its lock file is held: whoever holds it uses the very file that we would look at.
         yield fine("database", f"{path} is in use by a running shuttle.")
@@ -66,21 +66,60 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
     except OSError as error:
         yield problem("database", f"{path}: {error.strerror}; set SHUTTLE_DATA_DIR to a directory that can be written.")
         return
-    yield fine("database", f"{path} can be written; its schema is {revision}.")
-    free_bytes = shutil.disk_usage(path.parent).free
+    if tried == path:
+        yield fine("database", f"{path} can be written; its schema is {revision}.")
+    else:
+        yield fine("database", f"{path} does not exist yet and can be made; its schema will be {revision}.")
+    free_bytes = shutil.disk_usage(_existing_folder(path)).free
     if free_bytes < _ENOUGH_DISK_BYTES:
         yield warning("disk", f"only {free_bytes // 2**20} MiB are free in {path.parent}; logs and sources need room.")
 
 
+async def _migrated(path: Path) -> str:
+    database = SqliteDatabase(path)
+    try:
+        return migrate(database.engine)
+    finally:
+        await database.close()
+
+
 async def _objects(settings: Settings) -> AsyncIterator[Finding]:
-    where = (
-        f"bucket {settings.s3_bucket}" if settings.s3_bucket else f"directory {settings.shuttle_data_dir / 'objects'}"
-    )
+    if settings.s3_bucket:
+        yield await _object_store(settings, f"bucket {settings.s3_bucket}")
+        return
+    path = settings.shuttle_data_dir / "objects"
+    try:
+        with _to_be_tried(path) as tried:
+            tried_settings = settings.model_copy(update={"shuttle_data_dir": tried.parent})
+            found = await _object_store(tried_settings, f"directory {path}")
+    except OSError as error:
+        found = problem("objects", f"the directory {path}: {error.strerror}; set SHUTTLE_DATA_DIR to another one.")
+    yield found
+
+
+async def _object_store(settings: Settings, where: str) -> Finding:
     objects = object_store(settings)
     try:
         await objects.check()
-        yield fine("objects", f"the {where} can be read and written.")
     except ShuttleError as error:
-        yield problem("objects", f"the {where}: {error}")
+        return problem("objects", f"the {where}: {error}")
     finally:
         await objects.close()
+    return fine("objects", f"the {where} can be read and written.")
+
+
+@contextmanager
+def _to_be_tried(path: Path) -> Iterator[Path]:
+    """`path` if it exists; else one in a temporary folder where `path` would be made, so that nothing is left behind.
+
+    The service may run as another user: what the doctor made in its place, it could not write.
+    """
+    if path.exists():
+        yield path
+        return
+    with TemporaryDirectory(prefix=".shuttle-doctor-", dir=_existing_folder(path)) as folder:
+        yield Path(folder) / path.name
+
+
+def _existing_folder(path: Path) -> Path:
+    return next(folder for folder in path.absolute().parents if folder.exists())

@@ -4,6 +4,8 @@ import asyncio
 import json
 import re
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 
 import aiohttp
@@ -35,9 +37,11 @@ async def jenkins(tmp_path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Em
     await server.close()
 
 
-async def test_all_is_well_and_no_job_is_left(jenkins, run):
+async def test_all_is_well_and_neither_a_job_nor_a_file_is_left(jenkins, run, tmp_path):
     ran = await run("doctor")
     assert ran.code == 0, ran
+    assert "does not exist yet and can be made; its schema will be" in ran.out
+    assert [path.name for path in tmp_path.iterdir()] == ["jenkins"]
     assert "problem" not in ran.out
     for permission in ("Job/Create is", "Job/Read and Job/Configure are", "Job/Build is", "Job/Cancel is"):
         assert f"{permission} granted" in ran.out
@@ -101,6 +105,29 @@ async def test_a_job_of_somebody_else_is_left_alone(jenkins, run):
     assert ran.code == 1
     assert "not ours" in _of("problem", ran.out)[0]
     assert await _jobs(jenkins) == [JOB]
+
+
+async def test_files_of_the_service_are_tried_where_they_are(jenkins, run, tmp_path):
+    assert (await run("migrate")).code == 0
+    (tmp_path / "data" / "objects").mkdir()
+    ran = await run("doctor", "--no-jobs")
+    assert ran.code == 0, ran
+    assert f"{tmp_path}/data/shuttle.db can be written; its schema is" in ran.out
+    assert f"the directory {tmp_path}/data/objects can be read and written." in ran.out
+
+
+async def test_a_doctor_that_is_terminated_takes_its_job_and_its_folder_with_it(jenkins, tmp_path, monkeypatch):
+    monkeypatch.setenv("SHUTTLE_JENKINS_AGENT_LABEL", "nowhere")
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    doctor = await asyncio.create_subprocess_exec(sys.executable, "-m", "shuttle", "doctor", stdout=subprocess.DEVNULL)
+    async with asyncio.timeout(30):
+        while not (list((tmp_path / "tmp").iterdir()) and await _jobs(jenkins)):
+            await asyncio.sleep(0.05)
+        doctor.terminate()
+        assert await doctor.wait() == 130
+    assert await _jobs(jenkins) == []
+    assert list((tmp_path / "tmp").iterdir()) == []
 
 
 async def test_every_bad_setting_is_one_finding(jenkins, run, monkeypatch):
