@@ -74,7 +74,10 @@ async def shuttle_parts(settings: Settings, public_url: str) -> AsyncIterator[tu
         vault = open_vault([key.get_secret_value() for key in settings.shuttle_encryption_keys], _data_dir(settings))
         database = SqliteDatabase(settings.database_path)
         stack.push_async_callback(database.close)
-        await asyncio.to_thread(migrate, database.engine)
+        migration = asyncio.ensure_future(asyncio.to_thread(migrate, database.engine))
+        # Also if the start is cancelled: SQLite crashes when a connection is closed that a thread still uses.
+        stack.push_async_callback(asyncio.wait, [migration])
+        await asyncio.shield(migration)
         database.start()
         store = Store(database, vault, now, on_event=lambda: dispatcher.wake())  # noqa: PLW0108 - made below
         stack.push_async_callback(store.close)

@@ -1,11 +1,18 @@
-"""The migrations make exactly the tables that the code uses."""
+"""The migrations make exactly the tables that the code uses, and a start waits for them."""
 
+import asyncio
+import threading
+import time
+from pathlib import Path
+
+import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from shuttle.store.migrate import migrate
 from shuttle.store.tables import metadata
+from tests.inprocess import running_shuttle
 
 
 def test_migrations_and_tables_agree(tmp_path):
@@ -20,3 +27,26 @@ def test_migrating_twice_changes_nothing(tmp_path):
     engine = sa.create_engine(f"sqlite:///{tmp_path}/a.db")
     assert migrate(engine) == migrate(engine)
     engine.dispose()
+
+
+async def test_a_start_that_is_cancelled_waits_for_the_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """SQLite crashes the process when a connection is closed that a thread still uses."""
+    loop, began, finished = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+
+    def slow(engine: sa.Engine) -> str:
+        loop.call_soon_threadsafe(began.set)
+        time.sleep(0.3)
+        finished.set()
+        return migrate(engine)
+
+    async def start() -> None:
+        async with running_shuttle(tmp_path):
+            pass
+
+    monkeypatch.setattr("shuttle.app.migrate", slow)
+    starting = asyncio.create_task(start())
+    await began.wait()
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    assert finished.is_set()
