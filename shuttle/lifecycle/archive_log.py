@@ -12,6 +12,7 @@ from shuttle.lifecycle.patience import Patience
 from shuttle.lifecycle.stage import forget_local_source
 from shuttle.logs.archive import archive, digest
 from shuttle.logs.spool import Spool, SpoolError
+from shuttle.logs.writer import PART_LOST
 from shuttle.objects.names import log_objects
 
 log = structlog.get_logger()
@@ -59,8 +60,10 @@ async def _complete(build: Build, spool: Spool, ports: Ports) -> None:
 
 
 async def _admit_loss(build: Build, spool: Spool, ending: bytes, ports: Ports) -> None:
-    """Durable bytes were lost with a disk: record the size and sum of what is left."""
+    """Durable bytes were lost with a disk: say so in the log, and record the size and checksum of what is left."""
     log.error("bytes of a finished log are lost", build_uuid=build.build_uuid, kept_bytes=spool.written_bytes)
-    spool.append(ending)
+    told = f"{PART_LOST}\n".encode() + ending
+    if not spool.ending().endswith(told):  # it does if this step was cut off before it could record it
+        spool.append(told if spool.ending().endswith(b"\n") else b"\n" + told)
     kept = await asyncio.to_thread(digest, spool.path)
-    await ports.store.correct_log(build.build_uuid, FinalLog(*kept, ending.decode()))
+    await ports.store.correct_log(build.build_uuid, FinalLog(*kept, told.decode()))

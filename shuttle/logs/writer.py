@@ -19,7 +19,7 @@ _MOST_WAITING_BYTES = 4 * 1024 * 1024
 # Each is a part of every checkpoint.
 MOST_STREAMS = 200
 _ALTERED = "-----> An agent's copy of this log was changed after it had been sent."
-_LOST = "-----> A part of this log was lost with the shuttle's disk."
+PART_LOST = "-----> A part of this log was lost with the shuttle's disk."
 
 
 @dataclass(slots=True)
@@ -157,7 +157,7 @@ class LogWriter:
     def ending(self, texts: Sequence[str]) -> bytes:
         """The bytes that `texts` as lines would add, after notices of a lossy replay; nothing is written."""
         log = LogComposer(self._rules, self._log.state(), masker=self._masker)
-        notices = [line for line, true in ((_ALTERED, self.altered), (_LOST, self.lossy)) if true]
+        notices = [line for line, true in ((_ALTERED, self.altered), (PART_LOST, self.lossy)) if true]
         return b"".join(log.own_lines(lines) for lines in (*notices, *texts))
 
     @property

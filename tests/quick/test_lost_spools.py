@@ -178,3 +178,22 @@ async def test_a_push_under_way_when_its_attempt_is_superseded(tmp_path: Path, j
         await second.end()
         log = await ends_whole(shuttle, receiver)
     assert log.endswith(b"x\nbegun\nended\n")
+
+
+async def test_a_disk_that_is_lost_before_the_log_is_archived_is_told_in_the_log(tmp_path: Path, jenkins: Jenkins):
+    async with running_shuttle(tmp_path, jenkins.url, **NOBODY) as shuttle:
+        agent = await claimed(shuttle)
+        objects = shuttle.data / "objects"
+        kept = objects.rename(objects.with_name("kept"))
+        objects.write_text("no directory")
+        await agent.end(0, b"one\ntwo\n")
+        before = await shuttle.until(PATH, "succeeded")
+    shutil.rmtree(shuttle.data / "spool")
+    objects.unlink()
+    kept.rename(objects)
+    async with running_shuttle(tmp_path, jenkins.url, PORT=str(shuttle.port), **NOBODY) as shuttle:
+        await shuttle.until_settled(before["build_uuid"])
+        after, log = await shuttle.build(PATH), await shuttle.whole_log(PATH)
+    assert log.splitlines()[-1] == b"-----> A part of this log was lost with the shuttle's disk."
+    assert b"two" not in log
+    assert after["log"] == {"bytes": len(log), "sha256": hashlib.sha256(log).hexdigest(), "complete": True}
