@@ -127,7 +127,7 @@ watch_growth() {
   [ -n "$collector" ] && [ -z "$paused" ] || return 0
   (
     trap - TERM INT HUP
-    while sleep 1 && kill -0 $$ 2>/dev/null; do
+    while nap 20 && kill -0 $$ 2>/dev/null; do
       [ "$(($(log_size) - offset))" -lt "$most_unsent" ] || { : >"$work/paused" && kill -STOP "$collector"; }
     done
   ) >/dev/null 2>&1 &

@@ -56,7 +56,8 @@ choose_namespace() {
 
 # start FOLDER COMMAND…: start it in FOLDER under the runner, an orphan that Jenkins' signals do not reach. Descriptor 6
 # reads the runner's status lines; 7 is closed when this shell ends, and then the runner ends the process. `clean` =
-# yes: with an environment of its own, else with that of this step.
+# yes: with an environment of its own, else with that of this step. The second setsid is called by the leader of a
+# session, and so leaves a child behind: `&` would make the process deaf to SIGINT and SIGQUIT.
 start() {
   process='' collector='' ended='' drained='' left_running='' runner_pid='' runner_lost='' folder=$1
   shift
@@ -67,20 +68,21 @@ start() {
   exec 7<>"$work/alive" 8<"$work/alive"
   rm -f "$work/status" "$work/alive"
   set -- "$sh_path" -c "$runner" runner "$first" "$starter" "$marker" "$grace" "$sleep_path" "$cat_path" \
-    "$work/environment" "${namespace:+$unshare_path}" "$namespace" "$@"
+    "$grep_path" "$work/environment" "${namespace:+$unshare_path}" "$namespace" "$@"
   [ "$clean" != yes ] ||
     set -- "$env_path" -i PATH="${PATH:-/usr/local/bin:/usr/bin:/bin}" HOME="${HOME:-$sources}" \
       LANG="${LANG:-C.UTF-8}" CI=true SHUTTLE_APP_ID="$app_id" SHUTTLE_BUILD_ID="$build_id" "$@"
   (
     trap - TERM INT HUP
     cd "$folder" && umask "$umask_of_builds" || exit
-    "$setsid_path" "$@" </dev/null >/dev/null 2>&1 3<&- 6<&- 7>&- 9<&- &
-    echo "runner $!" >&5
+    "$setsid_path" "$sh_path" -c 'exec "$@"' leader "$setsid_path" "$@" </dev/null >/dev/null 2>&1 3<&- 6<&- 7>&- 9<&- ||
+      echo 'ended 126' >&5
   )
   exec 5>&- 8<&-
 }
 
-# read_status: read new status lines. If the build has killed its runner, it counts as ended with 137.
+# read_status: read new status lines. If the build has killed its runner, it counts as ended with 137; the runner's
+# own first line may not have come yet.
 read_status() {
   while read -r word value <&6; do
     case $value in *[!0-9]* | 0?* | ????????*) continue ;; esac
@@ -93,7 +95,7 @@ read_status() {
       drained) drained=yes ended=${ended:-137} ;;
     esac
   done
-  if [ -z "$ended" ] && ! kill -0 "$runner_pid" 2>/dev/null; then
+  if [ -z "$ended" ] && ! kill -0 "${runner_pid:-$$}" 2>/dev/null; then
     [ -z "$runner_lost" ] || ended=137
     runner_lost=yes
   fi

@@ -1,26 +1,39 @@
 # The runner starts the user's process in a session of its own, collects its output and writes how it ended to
 # descriptor 5. The output goes through a pipe: with the file itself, `echo >/dev/stderr` would truncate the log.
-first=$1 starter=$2 marker=$3 grace=$4 sleep=$5 cat=$6 environment=$7 unshare=$8 namespace=$9
+# The user's process is in the foreground: a shell without job control starts all others deaf to SIGINT and SIGQUIT.
+first=$1 starter=$2 marker=$3 grace=$4 sleep=$5 cat=$6 grep=$7 environment=$8 unshare=$9
 shift 9
+namespace=$1
+shift
 set -- env SHUTTLE_RUN="$marker" setsid sh -c "$starter" start "$environment" "$@"
 # shellcheck disable=SC2086 # options without blanks
 [ -z "$unshare" ] || set -- "$unshare" $namespace sh -c "$first" first "$grace" "$sleep" "$@"
-# The pipe at descriptor 8 is closed when the supervisor is killed; then only the runner can end the process.
+
+# end_process: its pid is in the status file, to which descriptor 5 appends.
+end_process() {
+  exec 6</proc/self/fd/5
+  word=''
+  until [ "$word" = process ]; do read -r word process <&6 || "$sleep" 1; done
+  kill -TERM "-$process"
+  "$sleep" "$grace"
+  kill -KILL "-$process"
+  kill -KILL "$process"
+  for _ in 1 2 3; do
+    for file in $("$grep" -lszxF "SHUTTLE_RUN=$marker" /proc/[0-9]*/environ); do
+      file=${file#/proc/}
+      kill -KILL "${file%/environ}"
+    done
+  done
+}
+
+echo "runner $$" >&5
 {
-  "$@" 2>&1 4>&- 8<&- &
-  process=$!
-  echo "process $process" >&5
-  {
-    "$cat" <&8
-    kill -TERM "-$process"
-    "$sleep" "$grace"
-    kill -KILL "-$process"
-    kill -KILL "$process"
-  } >/dev/null 2>&1 4>&- 5>&- &
-  wait "$process"
+  # The pipe at descriptor 8 is closed when the supervisor is killed; then only the runner can end the process.
+  { "$cat" <&8 && end_process; } >/dev/null 2>&1 4>&- &
+  watchdog=$!
+  # Another shell redirects the output, as this one would print there how the process was killed.
+  sh -c 'echo "process $$" >&5 && exec "$@" 2>&1 4>&- 8<&-' process "$@"
   echo "ended $?" >&5
-  kill $! 2>/dev/null
-} | "$cat" >&4 5>&- 8<&- &
-echo "collector $!" >&5
-wait $!
+  kill "$watchdog" 2>/dev/null
+} | sh -c 'echo "collector $$" >&5 && exec "$1" >&4 4>&- 5>&- 8<&-' collector "$cat"
 echo drained >&5

@@ -33,6 +33,36 @@ async def test_the_exit_status_is_the_builds_own(each_agent: Agent, build: str, 
     assert api.reports["failure"]["message"] == f"build.sh ended with exit status {status}."
 
 
+KILLED = {"TERM": 143, "KILL": 137, "INT": 130, "QUIT": 131, "ABRT": 134, "USR1": 138}
+
+
+@pytest.mark.parametrize("namespace", [False, True])
+@pytest.mark.parametrize("name", KILLED)
+async def test_a_build_that_is_killed_by_a_signal_adds_nothing_to_its_log(
+    each_agent: Agent, name: str, namespace: bool
+) -> None:
+    if namespace:
+        each_agent.give("unshare")
+    async with shuttle(f"ulimit -c 0; printf partial; kill -{name} $$; echo deaf\n") as api:
+        each_agent.url = api.url
+        run = await each_agent.run(SCRIPT)
+    assert (run.status, api.ends) == (KILLED[name], {"main": KILLED[name]}), api.log
+    assert api.log == RUNNING + f"partial\n-----> build.sh ended with exit status {KILLED[name]}.\n"
+
+
+@pytest.mark.parametrize("namespace", [False, True])
+async def test_a_build_can_catch_every_signal(each_agent: Agent, namespace: bool) -> None:
+    """A shell starts what is behind `&` deaf to INT and QUIT, and no shell below can change that."""
+    if namespace:
+        each_agent.give("unshare")
+    build = 'for name in INT QUIT TERM HUP; do trap "echo caught $name" $name; kill -$name $$; done\n'
+    async with shuttle(build) as api:
+        each_agent.url = api.url
+        run = await each_agent.run(SCRIPT)
+    assert run.status == 0
+    assert api.log == RUNNING + "caught INT\ncaught QUIT\ncaught TERM\ncaught HUP\n"
+
+
 async def test_a_silent_build_asks_as_often_as_the_shuttle_wants_and_is_stopped(each_agent: Agent) -> None:
     async with shuttle("trap 'echo caught; exit 7' TERM; echo begun; while :; do sleep 0.05; done\n") as api:
         each_agent.url = api.url
@@ -182,8 +212,8 @@ async def test_in_a_pid_namespace_not_even_an_empty_environment_escapes(tmp_path
 
 
 async def test_a_supervisor_that_is_killed_leaves_no_build_behind(each_agent: Agent) -> None:
-    times = [long_time(), long_time()]
-    script = f"trap '' TERM\nsleep {times[0]} &\necho begun\nwhile :; do sleep {times[1]}; done\n"
+    times = [long_time(), long_time(), long_time()]
+    script = f"trap '' TERM\nsleep {times[0]} &\nsetsid sleep {times[1]} &\necho begun\nsleep {times[2]}\n"
     async with shuttle(script) as api:
         each_agent.url = api.url
         api.claim_answer = {"stop_grace_seconds": 1}

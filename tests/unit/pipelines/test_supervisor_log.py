@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from jenkins_pipelines.shell_scripts import text
 from tests.agent_api import Cut, CutHeaders, NoOffset
 from tests.unit.pipelines.agent import Agent
 from tests.unit.pipelines.builds import RUNNING, SCRIPT, shuttle, until
@@ -147,7 +148,7 @@ exit 5
 
 async def test_a_push_that_ends_at_once_ends_its_watcher(each_agent: Agent) -> None:
     """A process that has just been forked may lose a TERM; it was waited for for ever."""
-    functions = Path("jenkins_pipelines/shell/log.sh").read_text()
+    functions = text("calls") + text("log")
     tries = "for n in 1 2 3 4 5 6 7 8 9 10; do watch_growth; unwatch_growth; done\n" * 50
     setup = f"trap 'terminated=yes' TERM INT HUP\ncollector=$$ paused='' watcher='' work={each_agent.home}\n"
     async with asyncio.timeout(20):
