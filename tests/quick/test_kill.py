@@ -118,7 +118,7 @@ async def test_at_every_call_of_jenkins_and_of_its_agents(stage):
     names = [f"called-{number}" for number in range(len(to_jenkins) + len(to_shuttle))]
     async with AsyncExitStack() as stack:
         builds = [await stack.enter_async_context(stage.audience(name)) for name in names]
-        holds = [stage.to_jenkins.until_hits(len(to_jenkins)), stage.to_shuttle.until_hits(len(to_shuttle))]
+        holds = [stage.to_jenkins.until_hits(len(to_jenkins), 60), stage.to_shuttle.until_hits(len(to_shuttle), 60)]
         stage.to_jenkins.fault, stage.to_shuttle.fault = each_once(to_jenkins), each_once(to_shuttle)
         for build in builds:
             await build.submit("seq 1 300; mkdir dist; echo made > dist/made; echo done")
