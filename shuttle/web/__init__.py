@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
@@ -10,10 +11,17 @@ from shuttle.lifecycle import Ports
 from shuttle.lifecycle.accept import Acceptance
 from shuttle.worker import Worker
 
+if TYPE_CHECKING:
+    from shuttle.web.auth import Gate
+    from shuttle.web.readiness import Readiness
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 PORTS: web.AppKey[Ports] = web.AppKey("ports", Ports)
 ACCEPTANCE: web.AppKey[Acceptance] = web.AppKey("acceptance", Acceptance)
+# By name: their modules import this one.
+GATE: web.AppKey["Gate"] = web.AppKey("gate")
+READINESS: web.AppKey["Readiness"] = web.AppKey("readiness")
 WORKER: web.AppKey[Worker] = web.AppKey("worker", Worker)
 # Set just before a stream's headers go out: from then on an error can only cut the connection.
 STREAMING: web.RequestKey[bool] = web.RequestKey("streaming", bool)

@@ -43,6 +43,14 @@ class Gate:
         _refuse_other_sites(request)
         return True
 
+    def admits(self, request: web.Request, needed: Role) -> bool:
+        """Whether `check` raises nothing."""
+        try:
+            self.check(request, needed)
+        except (UnauthorizedError, ForbiddenError):
+            return False
+        return True
+
     def check(self, request: web.Request, needed: Role) -> None:
         """Raises UnauthorizedError (401) without good credentials, ForbiddenError (403) with too small a role."""
         if not self._tokens:

@@ -1,16 +1,11 @@
 """Whether we are well: the process, what it depends on, the old probe's form, and figures for Prometheus."""
 
-import asyncio
-from collections.abc import Awaitable
-
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from shuttle.errors import ShuttleError
-from shuttle.web import PORTS
+from shuttle.web import GATE, READINESS, Role
 from shuttle.web.answers import json_answer
-
-_PATIENCE_SECONDS = 5.0
+from shuttle.web.readiness import OK
 
 
 async def healthz(request: web.Request) -> web.StreamResponse:
@@ -19,34 +14,23 @@ async def healthz(request: web.Request) -> web.StreamResponse:
 
 
 async def readyz(request: web.Request) -> web.StreamResponse:
-    """`GET /readyz`: database, object store and Jenkins, each named; 503 if any is out of reach."""
-    ports = request.app[PORTS]
-    names = ("database", "object_store", "jenkins")
-    checks = (ports.store.ping(), ports.objects.check(), ports.jenkins.check())
-    states = dict(zip(names, await asyncio.gather(*map(_state, checks)), strict=True))
-    ready = all(state == "ok" for state in states.values())
+    """`GET /readyz`: database, object store and Jenkins, each named; 503 if any is out of reach.
+
+    Only those who may read builds are told what is wrong: the sentences name addresses.
+    """
+    states = await request.app[READINESS].states()
+    ready = all(state == OK for state in states.values())
+    if not request.app[GATE].admits(request, Role.READER):
+        states = {name: state if state == OK else "not ready" for name, state in states.items()}
     body = {"status": "OK" if ready else "not ready", "checks": states}
     return json_answer(body, status=200 if ready else 503)
 
 
 async def octhc(request: web.Request) -> web.StreamResponse:
     """`GET /octhc`: the old shuttle's probe; bad when the database or Jenkins is out of reach."""
-    ports = request.app[PORTS]
-    states = await asyncio.gather(_state(ports.store.ping()), _state(ports.jenkins.check()))
-    good = all(state == "ok" for state in states)
+    states = await request.app[READINESS].states()
+    good = states["database"] == states["jenkins"] == OK
     return web.Response(text=f"overall_status={'good' if good else 'bad'}", status=200 if good else 503)
-
-
-async def _state(check: Awaitable[None]) -> str:
-    """`ok`, or one sentence that says what is wrong."""
-    try:
-        async with asyncio.timeout(_PATIENCE_SECONDS):
-            await check
-    except TimeoutError:
-        return f"It did not answer within {_PATIENCE_SECONDS:g} seconds."
-    except ShuttleError as error:
-        return error.message
-    return "ok"
 
 
 async def metrics(request: web.Request) -> web.StreamResponse:

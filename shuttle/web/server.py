@@ -7,9 +7,10 @@ from aiohttp import hdrs, web
 
 from shuttle.lifecycle import Ports
 from shuttle.lifecycle.accept import Acceptance
-from shuttle.web import ACCEPTANCE, PORTS, WORKER
+from shuttle.web import ACCEPTANCE, GATE, PORTS, READINESS, WORKER
 from shuttle.web.answers import errors_as_json
 from shuttle.web.auth import Gate
+from shuttle.web.readiness import Readiness
 from shuttle.web.routes import ROUTES
 from shuttle.worker import Worker
 
@@ -23,7 +24,8 @@ def make_web(ports: Ports, worker: Worker) -> web.Application:
     app[PORTS] = ports
     app[ACCEPTANCE] = Acceptance(ports)
     app[WORKER] = worker
-    gate = Gate(ports.settings.shuttle_tokens, legacy_anonymous=ports.settings.shuttle_legacy_anonymous)
+    app[READINESS] = Readiness(ports)
+    app[GATE] = gate = Gate(ports.settings.shuttle_tokens, legacy_anonymous=ports.settings.shuttle_legacy_anonymous)
     for route in ROUTES:
         handler = gate.guard(route.handler, route.role, route.is_legacy)
         if route.method == "GET":

@@ -11,6 +11,7 @@ from aiohttp import web
 from yarl import URL
 
 from shuttle.build import job_name_of
+from shuttle.web import readiness
 from tests.faulty_proxy import faulty_proxy
 from tests.inprocess import running_jenkins, running_shuttle
 from tests.product import TOKEN, USER
@@ -24,7 +25,8 @@ def with_login(url: str) -> str:
     return str(URL(url).with_user(USER).with_password(TOKEN))
 
 
-async def test_down_at_the_post_then_back(tmp_path: Path):
+async def test_down_at_the_post_then_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(readiness, "_ASKED_EVERY_SECONDS", 0)
     async with running_jenkins(tmp_path) as jenkins, running_shuttle(tmp_path, jenkins.url) as shuttle:
         await jenkins.stop()
         async with asyncio.timeout(5):

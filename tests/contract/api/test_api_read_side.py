@@ -1,14 +1,17 @@
 """What can be read of builds, apps and sources (contract, section 5)."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from shuttle.errors import ObjectStoreError
+from shuttle.web import readiness
 from tests.inprocess import Shuttle, running_shuttle
 from tests.receivers import Receiver, answering
 
@@ -179,6 +182,7 @@ async def test_probes(idle: Shuttle, monkeypatch: pytest.MonkeyPatch):
     async def broken() -> None:
         raise ObjectStoreError("The object store is full.")
 
+    monkeypatch.setattr(readiness, "_ASKED_EVERY_SECONDS", 0)
     monkeypatch.setattr(idle.ports.objects, "check", broken)
     ready = await idle.get("/readyz")
     assert ready.status == 503
@@ -192,7 +196,8 @@ async def test_probes_of_a_jenkins_that_hangs_answer_in_time(idle: Shuttle, monk
         await asyncio.Event().wait()
 
     monkeypatch.setattr(idle.ports.jenkins, "check", hang)
-    monkeypatch.setattr("shuttle.web.health._PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(readiness, "_ASKED_EVERY_SECONDS", 0)
+    monkeypatch.setattr(readiness, "_PATIENCE_SECONDS", 0.05)
     ready = await idle.get("/readyz")
     assert (ready.status, ready.json["checks"]["jenkins"]) == (503, "It did not answer within 0.05 seconds.")
     assert (await idle.get("/octhc")).body == b"overall_status=bad"
@@ -203,3 +208,32 @@ async def test_metrics_name_no_build(many: Shuttle):
     build_uuid = (await many.build("/one/0"))["build_uuid"]
     assert build_uuid not in metrics
     assert "/one/" not in metrics
+
+
+async def test_a_thousand_probes_ask_jenkins_once_a_second(idle: Shuttle, monkeypatch: pytest.MonkeyPatch):
+    asked = 0
+
+    async def count() -> None:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr(idle.ports.jenkins, "check", count)
+    while not asked:  # what was asked before holds for a second
+        await idle.get("/readyz")
+    began = time.monotonic()
+    for _ in range(10):
+        await asyncio.gather(*(idle.get(path) for path in ("/readyz", "/octhc") for _ in range(50)))
+    assert asked <= 2 + time.monotonic() - began
+
+
+async def test_probes_tell_addresses_to_nobody_without_a_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(readiness, "_ASKED_EVERY_SECONDS", 0)
+    async with running_shuttle(tmp_path, SHUTTLE_TOKENS="reader:a-token-to-read-with") as shuttle:
+        anonymous = await shuttle.get("/readyz")
+        assert (anonymous.status, anonymous.json["checks"]) == (
+            503,
+            {"database": "ok", "object_store": "ok", "jenkins": "not ready"},
+        )
+        known = await shuttle.get("/readyz", headers={"Authorization": "Bearer a-token-to-read-with"})
+        assert "127.0.0.1" in known.json["checks"]["jenkins"]
