@@ -48,7 +48,7 @@ from shuttle.store.migrate import migrate
 from shuttle.store.sqlite import SqliteDatabase
 from shuttle.store.store import Store
 from shuttle.vault import open_vault
-from shuttle.web.server import make_web
+from shuttle.web.server import make_runner, make_web
 from shuttle.web.wire_log import hear_the_server
 from shuttle.worker import Worker
 
@@ -202,9 +202,7 @@ async def serve(settings: Settings) -> None:
     port = listening.getsockname()[1]
     public_url = settings.build_shuttle_host or f"http://{_reachable_host(settings)}:{port}"
     async with shuttle_parts(settings, public_url) as (ports, worker):
-        runner = web.AppRunner(
-            make_web(ports, worker), access_log=None, shutdown_timeout=1.0, handler_cancellation=False
-        )
+        runner = make_runner(make_web(ports, worker), shutdown_seconds=1.0)
         await runner.setup()
         await web.SockSite(runner, listening, backlog=_BACKLOG).start()
         log.info("serving", bind=settings.shuttle_bind, port=port, replica=replica_name(settings))

@@ -22,7 +22,7 @@ from shuttle.embedded.jenkins.clock import Clock
 from shuttle.embedded.jenkins.permissions import ADMINISTRATOR
 from shuttle.lifecycle import Ports
 from shuttle.settings import load_settings
-from shuttle.web.server import make_web
+from shuttle.web.server import make_runner, make_web
 from shuttle.worker import Worker
 from tests.product import FAST, TOKEN, USER, data_url, end_agents
 
@@ -151,7 +151,7 @@ async def running_shuttle(folder: Path, jenkins_url: str = NO_JENKINS, **setting
         shuttle_parts(checked, checked.build_shuttle_host or url) as (ports, worker),
         aiohttp.ClientSession() as session,
     ):
-        runner = web.AppRunner(make_web(ports, worker), access_log=None, shutdown_timeout=0.1)
+        runner = make_runner(make_web(ports, worker), shutdown_seconds=0.1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", port, reuse_address=True).start()
         try:

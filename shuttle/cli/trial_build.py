@@ -27,7 +27,7 @@ from shuttle.cli.pack import source_url
 from shuttle.errors import ShuttleError
 from shuttle.jenkins import Jenkins
 from shuttle.settings import Settings, load_settings
-from shuttle.web.server import make_web
+from shuttle.web.server import make_runner, make_web
 
 APP_ID = "shuttle-doctor"
 
@@ -188,7 +188,7 @@ async def _shuttle(
     )
     async with AsyncExitStack() as stack:
         ports, worker = await stack.enter_async_context(shuttle_parts(temporary, address))
-        runner = web.AppRunner(make_web(ports, worker), access_log=None, shutdown_timeout=0.1)
+        runner = make_runner(make_web(ports, worker), shutdown_seconds=0.1)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         await web.SockSite(runner, listening).start()

@@ -14,6 +14,7 @@ from shuttle.store.claims import Claim
 from shuttle.web import PORTS
 from shuttle.web.agent_auth import SUPERSEDED, claim_of_run_token
 from shuttle.web.answers import json_answer
+from shuttle.web.body import refuse_encoded
 
 _MAX_PUSH_BYTES = 4 * 1024 * 1024
 # How much is transformed at once, so that other requests of the event loop get their turn.
@@ -115,6 +116,7 @@ def _read_query(request: web.Request) -> tuple[str, int, int | None]:
 
 async def _blocks(request: web.Request) -> AsyncIterator[bytes]:
     """The body in pieces of about 256 KiB; BodyTooLargeError beyond 4 MiB. A slow sender costs one piece of memory."""
+    refuse_encoded(request)
     too_large = BodyTooLargeError(f"Send at most {_MAX_PUSH_BYTES} bytes in one call.")
     if request.content_length is not None and request.content_length > _MAX_PUSH_BYTES:
         raise too_large

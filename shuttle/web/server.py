@@ -14,6 +14,8 @@ from shuttle.web.readiness import Readiness
 from shuttle.web.routes import ROUTES
 from shuttle.worker import Worker
 
+# How long the rest of a body that nobody wanted is read, so that its sender sees the answer before the connection ends.
+_LINGERING_SECONDS = 2.0
 # Those outside of a placeholder.
 _SLASH = re.compile(r"/(?![^{]*})")
 
@@ -34,6 +36,18 @@ def make_web(ports: Ports, worker: Worker) -> web.Application:
             app.router.add_route(route.method, _tolerant(route.path), handler)
     app.router.add_route("*", "/-/{rest:.*}", _nothing_here)
     return app
+
+
+def make_runner(app: web.Application, *, shutdown_seconds: float) -> web.AppRunner:
+    """How the application is served. Bodies are unpacked by those who want them, within their limits (`body`)."""
+    return web.AppRunner(
+        app,
+        access_log=None,
+        shutdown_timeout=shutdown_seconds,
+        handler_cancellation=False,
+        auto_decompress=False,
+        lingering_time=_LINGERING_SECONDS,
+    )
 
 
 def _tolerant(path: str) -> str:

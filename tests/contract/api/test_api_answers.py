@@ -2,10 +2,17 @@
 
 import asyncio
 import base64
+import gzip
+import io
 import json
+import time
 import uuid
+import zlib
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from tests.inprocess import Shuttle, running_shuttle, script_request
@@ -269,6 +276,55 @@ async def test_a_body_that_is_not_encoded_as_it_says_is_refused(idle: Shuttle, a
     headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
     answer = await idle.ask("POST", f"/{app}/1", data=b'{"source": 1}', headers=headers)
     assert (answer.status, answer.json["code"]) == (400, "invalid_request")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "pack"),
+    [
+        ("gzip", gzip.compress),
+        ("GZIP", lambda body: gzip.compress(body[:5]) + gzip.compress(body[5:])),
+        ("deflate", zlib.compress),
+        ("identity", bytes),
+    ],
+)
+async def test_a_packed_body_is_unpacked(idle: Shuttle, app: str, encoding: str, pack: Callable[[bytes], bytes]):
+    headers = {"Content-Encoding": encoding, "Content-Type": "application/json"}
+    body = pack(json.dumps(SCRIPT).encode())
+    assert (await idle.ask("POST", f"/{app}/1", data=body, headers=headers)).json == {"status": "OK"}
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body", "status"),
+    [
+        ("gzip", gzip.compress(b'{"source": 1}')[:-9], 400),
+        ("gzip", gzip.compress(b"{}") + b"no gzip", 400),
+        ("gzip", gzip.compress(b"") * 5000, 400),
+        ("br", b"{}", 415),
+        ("gzip, gzip", gzip.compress(gzip.compress(b"{}")), 415),
+    ],
+)
+async def test_a_body_that_is_badly_packed_is_refused(idle: Shuttle, app: str, encoding: str, body: bytes, status: int):
+    headers = {"Content-Encoding": encoding, "Content-Type": "application/json"}
+    assert (await idle.ask("POST", f"/{app}/1", data=body, headers=headers)).status == status
+
+
+async def test_a_body_that_unpacks_to_gigabytes_costs_no_more_than_its_limit(idle: Shuttle, app: str):
+    """3 MiB of gzip, 3 GiB of zeros: refused where it is wanted, never unpacked elsewhere."""
+    member = gzip.compress(bytes(64 * 1024**2), 1)
+    bomb = member * (3 * 1024**3 // (64 * 1024**2))
+    headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
+    before = time.process_time()
+    wanted = await idle.ask("POST", f"/{app}/1", data=io.BytesIO(bomb), headers=headers)
+    assert (wanted.status, wanted.json["code"]) == (413, "body_too_large")
+    for method, path in (
+        ("GET", "/healthz"),
+        ("GET", f"/{app}/1"),
+        ("DELETE", f"/{app}/1"),
+        ("POST", "/nowhere/at/all"),
+    ):
+        with suppress(aiohttp.ClientError):  # it may hang up before it has all of it
+            await idle.ask(method, path, data=io.BytesIO(bomb), headers=headers)
+    assert time.process_time() - before < 3, "unpacking all of it once takes 4 s here"
 
 
 async def test_a_build_id_in_uuid_form_is_the_builds_uuid(idle: Shuttle, app: str):
