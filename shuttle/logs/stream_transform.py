@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from shuttle.logs.mask import MASK, Masker
+from shuttle.logs.pattern_search import LINE_FEED
 
 LINE_CUT = b" [line cut here: it is longer than SHUTTLE_MAX_LINE_BYTES]"
 
@@ -50,6 +51,8 @@ class StreamTransform:
         # How much of what follows belongs to a secret that began earlier, and whether its mask is still to be written.
         self._secret_bytes = state.get("secret_bytes", 0)
         self._mask_due = bool(state.get("mask_due", False))
+        # The byte before the held ones: it shows whether they begin a word.
+        self._previous = state.get("previous", LINE_FEED)
 
     @property
     def held_bytes(self) -> int:
@@ -62,6 +65,7 @@ class StreamTransform:
             "piece_bytes": self._piece_bytes,
             "secret_bytes": self._secret_bytes,
             "mask_due": int(self._mask_due),
+            "previous": self._previous,
         }
 
     def feed(self, raw: bytes) -> bytes:
@@ -95,13 +99,14 @@ class StreamTransform:
         raw = bytes(self._held)
         known = raw[: len(raw) - _pending_bytes(raw)]
         text = _repaired(known)
-        decided = len(text) - self._masker.pending_bytes(text)
+        decided = len(text) - self._masker.pending_bytes(text, self._previous)
         self._held = bytearray(raw[_raw_offset(known, text[decided:]) :])
         return self._shown(text, decided)
 
     def _shown(self, text: bytes, end: int) -> bytes:
         """The output for `text[:end]`; the bytes from `end` on, which are passed again, only show where secrets end."""
-        spans = self._masker.spans(text)
+        spans = self._masker.spans(text, self._previous)
+        self._previous = text[end - 1] if end else self._previous
         if not spans and not self._secret_bytes:
             return b"".join(self._within_cap(text[:end]))
         parts: list[bytes] = []

@@ -1,6 +1,8 @@
 """The secrets of a request: every value that its log must not show."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from shuttle.outgoing.hooks import credentials_of
 from shuttle.outgoing.userinfo import Credentials, split_userinfo
@@ -9,6 +11,8 @@ from shuttle.settings import Settings
 
 # Contract, section 4: shorter ones would blot out half of an ordinary log.
 MIN_MASKED_BYTES = 6
+# Shorter strings of a JSON document are rather words like "project" than secrets.
+MIN_DOCUMENT_STRING_BYTES = 8
 
 
 def secrets_of(request: BuildRequest, settings: Settings) -> tuple[str, ...]:
@@ -59,3 +63,27 @@ def _url_secret(name: str, credentials: Credentials | None) -> Iterator[tuple[st
     """The password; a user without one is a token."""
     if credentials is not None:
         yield name, credentials.password or credentials.user
+
+
+def document_strings(secret: str) -> tuple[str, ...]:
+    """The strings of a secret that is a JSON document, for each may be printed alone; none of any other secret."""
+    if secret.lstrip()[:1] not in {"{", "["}:
+        return ()
+    try:
+        document = json.loads(secret)
+    except (ValueError, RecursionError):
+        return ()
+    strings: dict[str, None] = {}
+    layer = [document]
+    while layer:
+        strings.update(
+            (each, None)
+            for each in layer
+            if isinstance(each, str) and len(each.encode(errors="surrogatepass")) >= MIN_DOCUMENT_STRING_BYTES
+        )
+        layer = [child for each in layer for child in _children(each)]
+    return tuple(strings)
+
+
+def _children(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()

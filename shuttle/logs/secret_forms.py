@@ -1,0 +1,210 @@
+"""The forms in which tools print a secret: encoded, escaped, quoted; each as the bytes that a log then contains."""
+
+import base64
+import re
+from collections.abc import Callable, Iterator, Sequence
+from html.entities import codepoint2name
+from urllib.parse import quote, quote_plus
+
+from shuttle.request.secrets import MIN_MASKED_BYTES, document_strings
+
+# Above this size a value is a file rather than a password: it gets the common escapes only, so that memory is bounded.
+_MANY_FORMS_BYTES = 512
+# `base64` wraps at 76 columns (RFC 2045), `openssl base64` and PEM at 64 (RFC 7468).
+_WRAP_COLUMNS = (76, 64)
+_LINE_END = re.compile(rb"\r?\n")
+# What no tool escapes; most tokens are nothing else, and need no form of their own.
+_UNESCAPED = re.compile(r"[A-Za-z0-9_.\-]*")
+_BEYOND_ASCII = re.compile(r"[^\x00-\x7f]")
+# The sets that quote, encodeURIComponent, encodeURI and URLSearchParams leave as they are; the last has + for a space.
+_PERCENT_SAFE = ("", "/", "!'()*~", ";,/?:@&=+$#!'()*~")
+
+_Table = dict[int, str]
+_Rewrite = Callable[[str], str]
+
+
+def printed_forms(secret: str) -> Iterator[bytes]:
+    """Every form of a secret; a form of several lines is covered line by line, so none contains a line end."""
+    for value in _values(secret):
+        if len(value) < MIN_MASKED_BYTES:
+            continue
+        for form in (value, *_escaped(value), *_base64(value)):
+            yield from (line for line in _LINE_END.split(form) if len(line) >= MIN_MASKED_BYTES)
+
+
+def base64_cores(secret: str) -> Iterator[bytes]:
+    """The base64 characters that depend on a value alone, for each of its three alignments and both alphabets; also
+    with the last character where the value ends the encoded text."""
+    for value in _values(secret):
+        if len(value) >= MIN_MASKED_BYTES:
+            for before in range(3):
+                yield from _base64_from(value, before)[:4]
+
+
+def _values(secret: str) -> set[bytes]:
+    """The value, its lines, the strings of a JSON document and their lines; all also without the blanks around them,
+    which a shell drops; as bytes of the log.
+
+    A lone surrogate becomes what the log's repair of invalid UTF-8 makes of its bytes.
+    """
+    values: set[bytes] = set()
+    for text in (secret, *document_strings(secret)):
+        whole = text.encode(errors="surrogatepass").decode(errors="replace").encode()
+        values |= {whole, *_LINE_END.split(whole)}
+    return {form for value in values for form in (value, value.strip()) if form}
+
+
+def _first(before: int) -> int:
+    """The first base64 character without a bit of the `before` bytes in front of the value."""
+    return (before * 8 + 5) // 6
+
+
+def _url_alphabet(encoded: bytes) -> bytes:
+    return encoded.replace(b"+", b"-").replace(b"/", b"_")
+
+
+def _base64(value: bytes) -> Iterator[bytes]:
+    for before in range(3):
+        yield from _base64_from(value, before)
+    encoded = base64.b64encode(value)
+    for columns in _WRAP_COLUMNS:
+        for at in range(0, len(encoded), columns):
+            yield encoded[at : at + columns]
+            yield _url_alphabet(encoded[at : at + columns])
+
+
+def _base64_from(value: bytes, before: int) -> list[bytes]:
+    """What depends on the value alone, where `before` bytes precede it and where it ends the encoded text or not."""
+    encoded = base64.b64encode(bytes(before) + value)
+    ending = encoded[_first(before) :]
+    forms = (encoded[_first(before) : (before + len(value)) * 8 // 6], ending.rstrip(b"="), ending)
+    return [spelled for form in forms for spelled in (form, _url_alphabet(form))]
+
+
+def _escaped(value: bytes) -> Iterator[bytes]:
+    text = value.decode()
+    if not _UNESCAPED.fullmatch(text):
+        for safe in _PERCENT_SAFE:
+            yield quote(text, safe=safe).encode()
+        yield quote_plus(text).encode()
+        yield quote_plus(text, safe="*").replace("~", "%7E").encode()
+        kinds = _ALL_KINDS if len(value) <= _MANY_FORMS_BYTES else _COMMON_KINDS
+        for tables, rewrites in kinds:
+            for table in tables:
+                escaped = text.translate(table)
+                yield escaped.encode()
+                if not text.isascii():
+                    yield from (_BEYOND_ASCII.sub(rewrite, escaped).encode() for rewrite in rewrites)
+        yield _bash_quoted(text).encode()
+
+
+def _each(write: _Rewrite) -> Callable[[re.Match[str]], str]:
+    return lambda match: write(match[0])
+
+
+def _table(pairs: dict[str, str]) -> _Table:
+    return {ord(character): escape for character, escape in pairs.items()}
+
+
+def _backslashed(characters: str) -> _Table:
+    return {ord(character): f"\\{character}" for character in characters}
+
+
+def _utf16(characters: str) -> _Table:
+    return {ord(character): f"\\u{ord(character):04x}" for character in characters}
+
+
+def _utf16_escape(character: str) -> str:
+    units = character.encode("utf-16-be")
+    return "".join(f"\\u{units[at] * 256 + units[at + 1]:04x}" for at in range(0, len(units), 2))
+
+
+def _octal_escape(character: str) -> str:
+    return "".join(f"\\{byte:03o}" for byte in character.encode())
+
+
+def _entity(character: str) -> str:
+    name = codepoint2name.get(ord(character))
+    return f"&{name};" if name else character
+
+
+_BACKSLASH_CONTROLS = _table({"\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r"})
+_JSON = _utf16("".join(map(chr, range(32)))) | _BACKSLASH_CONTROLS | _backslashed('"\\')
+_SLASH = _backslashed("/")
+_JSON_TABLES: Sequence[_Table] = (
+    _JSON,
+    _JSON | _SLASH,  # PHP
+    _JSON | _utf16("<>&\u2028\u2029"),  # Go, Rails
+    _JSON | _utf16("<>&='"),  # Gson
+    _JSON | _utf16("<>&'+`\""),  # .NET
+    _JSON | _SLASH | _utf16("<>&'\""),  # PHP with its JSON_HEX_… options
+)
+_JSON_REWRITES = (_each(_utf16_escape),)
+
+_REPR = {code: f"\\x{code:02x}" for code in (*range(32), 127)} | _table({"\t": "\\t", "\n": "\\n", "\r": "\\r"})
+_REPR |= _backslashed("\\")
+_REPR_TABLES: Sequence[_Table] = (_REPR, _REPR | _backslashed("'"), _REPR | _backslashed('"'))
+_REPR_REWRITES = (
+    _each(lambda character: ascii(character)[1:-1]),
+    _each(lambda character: repr(character.encode())[2:-1]),
+)
+
+_ANSI_C = {code: f"\\{code:03o}" for code in (*range(32), 127)} | _BACKSLASH_CONTROLS | _backslashed("\\'")
+_ANSI_C |= _table({"\a": "\\a", "\v": "\\v", "\x1b": "\\E"})
+_BASH_SPECIAL = " \t!\"$&'()*,;<>?[\\]^`{|}"
+_SHELL_TABLES: Sequence[_Table] = (
+    _table({"'": "'\\''"}),
+    _table({"'": "'\"'\"'"}),
+    _backslashed('$`"\\'),
+    _backslashed('$`"\\!'),
+    _ANSI_C,
+    _backslashed(_BASH_SPECIAL),
+    _backslashed(_BASH_SPECIAL + "#~="),  # zsh, and quoting of every special character
+    _backslashed(_BASH_SPECIAL.replace(",", "") + "#~=%"),  # Ruby
+)
+_SHELL_REWRITES = (_each(_octal_escape),)
+
+_MARKUP = _table({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+_MARKUP_QUOTES: Sequence[dict[str, str]] = (
+    {},
+    {'"': "&quot;"},
+    {'"': "&quot;", "'": "&#x27;"},
+    {'"': "&quot;", "'": "&#39;"},
+    {'"': "&quot;", "'": "&#039;"},
+    {'"': "&quot;", "'": "&apos;"},
+    {"'": "&apos;"},
+    {'"': "&#34;", "'": "&#39;"},
+    {'"': "&#34;", "'": "&#39;", "+": "&#43;"},  # Go's templates
+    {'"': "&quot;", "'": "&#39;", "/": "&#x2F;", "`": "&#x60;", "=": "&#x3D;"},  # mustache
+    {'"': "&quot;", "'": "&#x27;", "`": "&#x60;", "=": "&#x3D;"},  # handlebars
+    {'"': "&quot;", "'": "&#x27;", "/": "&#x2F;"},
+)
+_MARKUP_TABLES: Sequence[_Table] = (
+    _table({"&": "&amp;", "<": "&lt;"}),
+    *(_MARKUP | _table(quotes) for quotes in _MARKUP_QUOTES),
+)
+_MARKUP_REWRITES = (
+    _each(lambda character: f"&#{ord(character)};"),
+    _each(lambda character: f"&#x{ord(character):x};"),
+    _each(_entity),
+)
+
+_Kinds = Sequence[tuple[Sequence[_Table], Sequence[Callable[[re.Match[str]], str]]]]
+_ALL_KINDS: _Kinds = (
+    (_JSON_TABLES, _JSON_REWRITES),
+    (_REPR_TABLES, _REPR_REWRITES),
+    (_SHELL_TABLES, _SHELL_REWRITES),
+    (_MARKUP_TABLES, _MARKUP_REWRITES),
+)
+_COMMON_KINDS: _Kinds = (
+    (_JSON_TABLES[:3], _JSON_REWRITES),
+    (_REPR_TABLES[:2], _REPR_REWRITES[:1]),
+    (_SHELL_TABLES[:1], ()),
+    (_MARKUP_TABLES[3:5], ()),
+)
+
+
+def _bash_quoted(text: str) -> str:
+    """`printf %q` quotes # and ~ where they begin a word only."""
+    quoted = text.translate(_backslashed(_BASH_SPECIAL))
+    return f"\\{quoted}" if text[:1] in {"#", "~"} else quoted

@@ -1,0 +1,88 @@
+"""Finds the parts of a secret in base64 text that is wrapped, where neither line contains the whole of it."""
+
+from collections.abc import Iterable
+from string import ascii_letters, digits
+
+from shuttle.logs.pattern_search import HEAD_BYTES, Span
+
+# Every part of 8 characters (6 bytes of the secret) contains a key. Within long values only the ends of the encoded
+# text and whole lines of it matter, and of a great many secrets the parts of 14 characters.
+_STEP, _STEP_OF_MANY, _STEP_WITHIN = 3, 9, 48
+_MIN_PART_CHARACTERS = 8
+_MANY = 300
+# More than any tool wraps at.
+_MOST_COLUMNS = 128
+_END_CHARACTERS = 80
+# Of a value that repeats itself.
+_MOST_PLACES_OF_A_KEY = 4
+# Of both kinds of base64.
+_ALPHABET = (ascii_letters + digits + "+/-_").encode()
+
+
+class WrappedBase64:
+    """Finds parts of `cores`: a part ends where the core ends, or where the run of base64 characters around it does."""
+
+    def __init__(self, cores: Iterable[bytes]) -> None:
+        ordered = sorted(set(cores))
+        step = _STEP if len(ordered) <= _MANY else _STEP_OF_MANY
+        self._places: dict[bytes, list[tuple[bytes, int]]] = {}
+        for core in ordered:
+            for at in _key_places(len(core), step):
+                places = self._places.setdefault(core[at : at + HEAD_BYTES], [])
+                if len(places) < _MOST_PLACES_OF_A_KEY:
+                    places.append((core, at))
+        self._all = b"\n".join(ordered)
+
+    @property
+    def keys(self) -> Iterable[bytes]:
+        """What every part contains one of."""
+        return self._places
+
+    def around(self, text: bytes, at: int, previous: int) -> list[Span]:
+        """The parts that contain the key at `at`."""
+        places = self._places[text[at : at + HEAD_BYTES]]
+        found = (_part(text, previous, at, core, place) for core, place in places)
+        return [span for span in found if span is not None]
+
+    def pending_bytes(self, line: bytes, previous: int) -> int:
+        """The length of the run at the end of an unfinished line, if it is the inner part of a core so far."""
+        tail = line[-_MOST_COLUMNS - 1 :]
+        run = tail[_run_start(tail, len(tail)) :]
+        if not run or len(run) > _MOST_COLUMNS or (len(run) == len(line) and previous in _ALPHABET):
+            return 0
+        return len(run) if run in self._all else 0
+
+
+def _key_places(length: int, step: int) -> Iterable[int]:
+    places = range(0, length - HEAD_BYTES + 1, step)
+    inner = range(_END_CHARACTERS, length - _END_CHARACTERS)
+    return (at for at in places if at not in inner or at % _STEP_WITHIN < step)
+
+
+def _part(text: bytes, previous: int, key_at: int, core: bytes, at: int) -> Span | None:
+    """The part of `core` whose characters from `at` on are at `key_at` in `text`."""
+    start, end = key_at - at, key_at + len(core) - at
+    if at > _MOST_COLUMNS or start < 0 or text[start:key_at] != core[:at]:
+        start = _run_start(text, key_at)
+        is_cut_there = start > 0 or previous not in _ALPHABET
+        if (
+            not is_cut_there
+            or key_at - start > min(at, _MOST_COLUMNS)
+            or text[start:key_at] != core[at - key_at + start : at]
+        ):
+            return None
+    if end - key_at > _MOST_COLUMNS or text[key_at:end] != core[at:]:
+        end = _run_end(text, key_at)
+        if end - key_at > min(len(core) - at, _MOST_COLUMNS) or text[key_at:end] != core[at : at + end - key_at]:
+            return None
+    return (start, end) if end - start >= _MIN_PART_CHARACTERS else None
+
+
+def _run_start(text: bytes, at: int) -> int:
+    before = text[max(0, at - _MOST_COLUMNS - 1) : at]
+    return at - len(before) + len(before.rstrip(_ALPHABET))
+
+
+def _run_end(text: bytes, at: int) -> int:
+    behind = text[at : at + _MOST_COLUMNS + 1]
+    return at + len(behind) - len(behind.lstrip(_ALPHABET))
