@@ -22,7 +22,7 @@ from shuttle.request.legacy_auth import read_registry_auth
 from shuttle.request.legacy_shape import INVALID_UUID, MISSING_FIELDS, LegacyBody, read_legacy_shape
 from shuttle.request.model import BuildRequest, ParsedRequest, PipelineKind
 from shuttle.request.parse import check_text, read_source
-from shuttle.request.secrets import unmasked_secrets
+from shuttle.request.secrets import check_secrets, unmasked_secrets
 from shuttle.request.shape import Source
 from shuttle.settings import Settings
 
@@ -36,6 +36,7 @@ _LEGACY_NAMES = {
     "destination": "gm_registry_auth",
     "webhooks.status[0]": "callback",
     "webhooks.status[0].headers.Authorization": "callback_auth",
+    "secret_arguments": "build_args",
 }
 
 
@@ -106,10 +107,18 @@ def read_legacy_request(
         timeout_seconds=settings.timeout_seconds,
         labels=labels,
     )
+    _check_secrets(request)
     repository = _read_repository(host, repo, app_id, body.gm_registry_auth)
     number_given = _read_number(body.build_number)
     ignored = tuple(body.model_extra or ())
     return LegacyRequest(body.build_uuid.lower(), app_id, number_given, request, repository, ignored)
+
+
+def _check_secrets(request: BuildRequest) -> None:
+    try:
+        check_secrets(request)
+    except InvalidRequestError as error:
+        raise InvalidRequestError(error.message, field=_LEGACY_NAMES.get(error.field or "", error.field)) from None
 
 
 def _read_number(value: Any) -> int | str | None:

@@ -13,7 +13,7 @@ from shuttle.request.arguments import read_arguments, read_secret_arguments
 from shuttle.request.body import compact_json
 from shuttle.request.image import Image, check_tag, parse_destination, parse_image
 from shuttle.request.model import BuildRequest, ParsedRequest, PipelineKind, Pipelines
-from shuttle.request.secrets import unmasked_secrets
+from shuttle.request.secrets import check_secrets, unmasked_secrets
 from shuttle.request.shape import Destination, Source, Webhooks, read_shape, refuse, unknown_fields
 from shuttle.settings import Settings
 
@@ -64,6 +64,7 @@ def parse_build_request(value: Any, settings: Settings, pipelines: Pipelines) ->
         timeout_seconds=_read_timeout(body.timeout_seconds, settings),
         labels=_read_labels(body.labels or {}),
     )
+    check_secrets(request)
     warnings = tuple(
         f"{name} is shorter than 6 bytes and is not masked in the log." for name in unmasked_secrets(request)
     )

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from shuttle.errors import InvalidRequestError
 from shuttle.outgoing.hooks import credentials_of
 from shuttle.outgoing.userinfo import Credentials, split_userinfo
 from shuttle.request.model import BuildRequest
@@ -13,6 +14,9 @@ from shuttle.settings import Settings
 MIN_MASKED_BYTES = 6
 # Shorter strings of a JSON document are rather words like "project" than secrets.
 MIN_DOCUMENT_STRING_BYTES = 8
+# What the search for them costs grows with both.
+_MAX_SECRETS = 1000
+_MAX_SECRETS_BYTES = 1024 * 1024
 
 
 def secrets_of(request: BuildRequest, settings: Settings) -> tuple[str, ...]:
@@ -35,7 +39,35 @@ def unmasked_secrets(request: BuildRequest) -> tuple[str, ...]:
     return tuple(dict.fromkeys(short))
 
 
+def check_secrets(request: BuildRequest) -> None:
+    """Refuse more secrets than a log can be searched for; each string of a JSON document is one.
+
+    Raises:
+        InvalidRequestError: names the field of the first secret that is too many.
+    """
+    count = size_bytes = 0
+    for name, value in _given_secrets(request):
+        field = "secret_arguments" if name.startswith("arguments.") else name
+        size_bytes += len(value.encode(errors="surrogatepass"))
+        if size_bytes > _MAX_SECRETS_BYTES:
+            message = f"Shorten the secrets of the request: together they fit into {_MAX_SECRETS_BYTES} bytes."
+            raise InvalidRequestError(message, field=field)
+        count += 1 + len(document_strings(value))
+        if count > _MAX_SECRETS:
+            kinds = "passwords, header values, secret arguments and the strings of JSON in them"
+            message = f"Give at most {_MAX_SECRETS} secrets: {kinds}."
+            raise InvalidRequestError(message, field=field)
+
+
 def _named_secrets(request: BuildRequest) -> Iterator[tuple[str, str]]:
+    for name, value in _given_secrets(request):
+        yield name, value
+        if ".headers." in name:
+            # `Bearer abc`: a log shows the token more likely than the whole value.
+            yield name, value.partition(" ")[2]
+
+
+def _given_secrets(request: BuildRequest) -> Iterator[tuple[str, str]]:
     if request.source_image is not None:
         yield from _url_secret("source.url", request.source_image.credentials)
     elif request.source_url[:5].lower() != "data:":
@@ -49,8 +81,6 @@ def _named_secrets(request: BuildRequest) -> Iterator[tuple[str, str]]:
                 yield from _url_secret(name, credentials)
             for header, value in hook.headers.items():
                 yield f"{name}.headers.{header}", value
-                # `Bearer abc`: a log shows the token more likely than the whole value.
-                yield f"{name}.headers.{header}", value.partition(" ")[2]
     for name in request.secret_arguments:
         yield f"arguments.{name}", request.effective_arguments[name]
 

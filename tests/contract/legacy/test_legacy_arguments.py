@@ -148,3 +148,8 @@ async def test_masked_arguments_stay_out_of_the_images_history(
     notes = app.notes(build_uuid)
     assert ("--omit-history" in notes.call("build")) is kept_out
     assert not [value for value in arguments.values() if value in str(notes.calls)]
+
+
+async def test_more_secrets_than_a_thousand_are_refused_naming_the_field(waiting: LegacyApp):
+    answer = await waiting.refused(build_args={f"TOKEN_{number}": "a secret" for number in range(1001)})
+    assert (answer.status, answer.json["field"]) == (400, "build_args")
