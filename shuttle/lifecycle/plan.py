@@ -11,6 +11,7 @@ from jenkins_pipelines.catalogue import PIPELINES
 from jenkins_pipelines.environment import AgentEnvironment
 from shuttle.build import Build
 from shuttle.logs import LogRules
+from shuttle.outgoing.queries import without_query
 from shuttle.outgoing.userinfo import without_userinfo
 from shuttle.request import BuildRequest, secrets_of
 from shuttle.settings import Settings
@@ -86,10 +87,10 @@ def is_data(request: BuildRequest) -> bool:
 
 
 def shown_source_url(request: BuildRequest) -> str:
-    """The source's URL as anybody may see it: without userinfo; of a data: URL only its head."""
+    """The source's URL as anybody may see it: without userinfo and query; of a data: URL only its head."""
     if is_data(request):
         return request.source_url[:200].partition(",")[0]
-    return without_userinfo(request.source_url)
+    return without_query(without_userinfo(request.source_url))
 
 
 def agent_environment(build: Build, plan: Plan, *, with_credentials: bool) -> AgentEnvironment:

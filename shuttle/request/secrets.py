@@ -6,6 +6,7 @@ from typing import Any
 
 from shuttle.errors import InvalidRequestError
 from shuttle.outgoing.hooks import credentials_of
+from shuttle.outgoing.queries import query_values, spellings
 from shuttle.outgoing.userinfo import Credentials, split_userinfo
 from shuttle.request.model import BuildRequest
 from shuttle.settings import Settings
@@ -20,12 +21,13 @@ _MAX_SECRETS_BYTES = 1024 * 1024
 
 
 def secrets_of(request: BuildRequest, settings: Settings) -> tuple[str, ...]:
-    """All values to mask, each once: passwords and sole-user tokens of URLs (percent-decoded), header values, secret
-    arguments, and the operator's registry passwords, which the agent is given too.
+    """All values to mask, each once: passwords and sole-user tokens of URLs (percent-decoded), values in a source's
+    query, header values, secret arguments, and the operator's registry passwords, which the agent is given too.
 
     What this returns at acceptance is recorded with the build: a log is a pure function of what is recorded.
     """
     values = [value for _, value in _named_secrets(request)]
+    values += [spelled for value in _source_query(request) for spelled in sorted(spellings(value))]
     # What connects by such an argument logs its password rather than the whole of it.
     for name in request.secret_arguments:
         values += [value for _, value in _url_secret(name, _credentials(request.effective_arguments[name]))]
@@ -72,6 +74,7 @@ def _given_secrets(request: BuildRequest) -> Iterator[tuple[str, str]]:
         yield from _url_secret("source.url", request.source_image.credentials)
     elif request.source_url[:5].lower() != "data:":
         yield from _url_secret("source.url", _credentials(request.source_url))
+        yield from (("source.url", value) for value in _source_query(request))
     if request.destination is not None:
         yield from _url_secret("destination", request.destination.credentials)
     for kind, hooks in (("status", request.status_hooks), ("logs", request.log_hooks)):
@@ -83,6 +86,10 @@ def _given_secrets(request: BuildRequest) -> Iterator[tuple[str, str]]:
                 yield f"{name}.headers.{header}", value
     for name in request.secret_arguments:
         yield f"arguments.{name}", request.effective_arguments[name]
+
+
+def _source_query(request: BuildRequest) -> Iterator[str]:
+    return query_values(request.source_url) if request.source_url[:4].lower() == "http" else iter(())
 
 
 def _credentials(url: str) -> Credentials | None:

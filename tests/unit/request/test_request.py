@@ -198,3 +198,10 @@ def test_any_json_is_a_request_or_an_error_of_ours(fields, complete):
     with suppress(InvalidRequestError):
         metadata_json = parse(value).request.metadata_json
         assert canonical_json(decode_json(metadata_json.encode())) == canonical_json(value.get("metadata"))
+
+
+def test_values_of_a_sources_query_are_secrets_as_written_and_decoded():
+    request = parse(
+        source("https://h/a?X-Date=20301231&short=1234567&s=a%2Fb+c%3dde;bare-token#fragment-of-it")
+    ).request
+    assert set(secrets_of(request, settings())) == {*("20301231", "a%2Fb+c%3dde", "a/b+c=de", "a/b c=de", "bare-token")}
