@@ -93,11 +93,12 @@ def _seconds_left(ends_at: datetime, ports: Ports) -> float:
 
 
 async def _fetch(build: Build, plan: Plan, ports: Ports) -> FetchedSource:
-    scheme = plan.request.source_url.partition(":")[0]
+    request = plan.request
+    fetcher = ports.fetchers[request.source_url.partition(":")[0]]
     with local_disk():
         into = _original_path(build, ports)
         into.parent.mkdir(parents=True, exist_ok=True)
-        return await ports.fetchers[scheme].fetch(plan.request.source_url, into, _limits(ports))
+        return await fetcher.fetch(request.source_url, into, _limits(ports), request.source_headers)
 
 
 async def _take_stored(build: Build, ports: Ports) -> FetchedSource:

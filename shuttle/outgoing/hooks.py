@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from shuttle.errors import InvalidRequestError
 from shuttle.outgoing.addresses import read_address
+from shuttle.outgoing.headers import check_headers
 from shuttle.outgoing.kafka_url import is_kafka, read_kafka_url
 from shuttle.outgoing.userinfo import Credentials, split_userinfo
 
@@ -16,19 +17,9 @@ _FAILOVER = re.compile(r"failover:?\((.*)\)", re.DOTALL | re.IGNORECASE)
 # It is looked for where a run of spaces begins only: from each of n spaces, that would be n² steps.
 _NEXT_MEMBER = re.compile(r"(?<! ) *, *(?=[A-Za-z][A-Za-z0-9+.\-]*(?:://|:?\())")
 
-_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]{1,256}")
-# RFC 9110, 5.5: a field value is visible text, spaces and tabs; anything else could end the header.
-_HEADER_TEXT = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]*")
-_MAX_HEADER_BYTES = 8192
 # One request of 64 MiB could otherwise make the shuttle knock at a million doors.
 _MAX_HOSTS = 100
 _MAX_URL_CHARACTERS = 16_384
-# Hop-by-hop (RFC 9110, 7.6.1), what frames the message, and what we ourselves say with it.
-_OUR_HEADERS = re.compile(
-    r"connection|keep-alive|proxy-.*|te|trailer|transfer-encoding|upgrade|expect|host"
-    r"|content-.*|shuttle-.*|webhook-(?:id|timestamp|signature)",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +70,7 @@ def _parse_entry(entry: Any, name: str, ignored: list[str]) -> Hook:
     check_hook_url(url, f"{name}.url")
     ignored.extend(f"{name}.{key}" for key in entry if key not in {"url", "headers"})
     headers = entry.get("headers")
-    hook = Hook(url, {} if headers is None else _check_headers(headers, f"{name}.headers"))
+    hook = Hook(url, {} if headers is None else check_headers(headers, f"{name}.headers"))
     if hook.headers and not any(_is_http(member) for member in members_of(url)):
         raise InvalidRequestError("Leave the headers out: Kafka receives none of them.", field=f"{name}.headers")
     if any(key.lower() == "authorization" for key in hook.headers) and any(
@@ -170,26 +161,3 @@ def _check_member(member: str, name: str) -> None:
     if not (is_kafka(member) or _is_http(member)):
         raise InvalidRequestError("Write an http, https or kafka URL.", field=name)
     check_hook_url(member, name)
-
-
-def _check_headers(headers: Any, name: str) -> dict[str, str]:
-    if not isinstance(headers, dict):
-        raise InvalidRequestError("Write headers as an object of names and texts.", field=name)
-    seen: set[str] = set()
-    for key, value in headers.items():
-        where = f"{name}.{key}"
-        if not _TOKEN.fullmatch(key):
-            raise InvalidRequestError("Write a header name of letters, digits and dashes.", field=where)
-        if _OUR_HEADERS.fullmatch(key):
-            raise InvalidRequestError("Leave this header out: the shuttle or the connection sets it.", field=where)
-        if key.lower() in seen:
-            raise InvalidRequestError("Name each header once; upper and lower case are the same name.", field=where)
-        seen.add(key.lower())
-        if not isinstance(value, str):
-            raise InvalidRequestError("Write the header's value as a text.", field=where)
-        if not _HEADER_TEXT.fullmatch(value) or len(value.encode()) > _MAX_HEADER_BYTES:
-            raise InvalidRequestError(
-                f"Write the header's value in up to {_MAX_HEADER_BYTES} bytes without line ends or control characters.",
-                field=where,
-            )
-    return headers

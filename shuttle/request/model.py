@@ -41,6 +41,7 @@ class BuildRequest(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     source_url: str = Field(repr=False)
+    source_headers: dict[str, str] = Field(default_factory=dict, repr=False)
     source_object: str | None = None
     source_image: Image | None
     checksum: str | None

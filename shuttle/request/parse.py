@@ -8,7 +8,9 @@ from pydantic import ValidationError
 
 from shuttle.errors import InvalidRequestError, NotYetSupportedError
 from shuttle.outgoing.addresses import read_address
+from shuttle.outgoing.headers import check_headers
 from shuttle.outgoing.hooks import parse_hooks
+from shuttle.outgoing.userinfo import split_userinfo
 from shuttle.request.arguments import read_arguments, read_secret_arguments
 from shuttle.request.body import compact_json
 from shuttle.request.image import Image, check_tag, parse_destination, parse_image
@@ -24,6 +26,7 @@ _MAX_TEXT_BYTES = 64 * 1024
 
 _CHECKSUM = re.compile(r"sha256:([0-9A-Fa-f]{64})")
 _NO_TEXT = re.compile(r"[\x00\ud800-\udfff]")
+_DOWNLOAD_HEADERS = re.compile(r"range|if-.*|accept-encoding", re.IGNORECASE)
 _GIT_PATH = re.compile(r"[^?#]*\.git/?#.*", re.DOTALL)
 
 
@@ -48,6 +51,7 @@ def parse_build_request(value: Any, settings: Settings, pipelines: Pipelines) ->
     effective_arguments = settings.extra_build_args | arguments
     request = BuildRequest(
         source_url=_with_plain_scheme(body.source.url),
+        source_headers=_read_source_headers(body.source),
         source_image=image,
         checksum=_read_checksum(body.source),
         destination=destination,
@@ -114,6 +118,24 @@ def read_source(source: Source, kind: PipelineKind) -> Image | None:
     else:
         raise InvalidRequestError("Write the source as an http, https, docker or data URL.", field="source.url")
     return None
+
+
+def _read_source_headers(source: Source) -> dict[str, str]:
+    if source.headers is None:
+        return {}
+    headers = check_headers(source.headers, "source.headers")
+    if headers and source.url[:4].lower() != "http":
+        raise InvalidRequestError(
+            "Leave the headers out: they are sent with http and https sources only.", field="source.headers"
+        )
+    for name in headers:
+        if _DOWNLOAD_HEADERS.fullmatch(name):
+            message = "Leave this header out: the download of a source depends on it."
+            raise InvalidRequestError(message, field=f"source.headers.{name}")
+        if name.lower() == "authorization" and split_userinfo(source.url)[1] is not None:
+            message = "Give the source's credentials once: in the URL or in an Authorization header."
+            raise InvalidRequestError(message, field=f"source.headers.{name}")
+    return headers
 
 
 def _with_plain_scheme(url: str) -> str:

@@ -64,7 +64,7 @@ def check_secrets(request: BuildRequest) -> None:
 def _named_secrets(request: BuildRequest) -> Iterator[tuple[str, str]]:
     for name, value in _given_secrets(request):
         yield name, value
-        if ".headers." in name:
+        if "headers." in name:
             # `Bearer abc`: a log shows the token more likely than the whole value.
             yield name, value.partition(" ")[2]
 
@@ -75,6 +75,7 @@ def _given_secrets(request: BuildRequest) -> Iterator[tuple[str, str]]:
     elif request.source_url[:5].lower() != "data:":
         yield from _url_secret("source.url", _credentials(request.source_url))
         yield from (("source.url", value) for value in _source_query(request))
+        yield from ((f"source.headers.{name}", value) for name, value in request.source_headers.items())
     if request.destination is not None:
         yield from _url_secret("destination", request.destination.credentials)
     for kind, hooks in (("status", request.status_hooks), ("logs", request.log_hooks)):

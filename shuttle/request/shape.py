@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, WithJsonSchema
 
 from shuttle.errors import InvalidRequestError
 
+_HEADERS = {"type": "object", "additionalProperties": {"type": "string"}}
 _RECEIVER = {
     "oneOf": [
         {"type": "string"},
@@ -15,7 +16,7 @@ _RECEIVER = {
             "required": ["url"],
             "properties": {
                 "url": {"type": "string"},
-                "headers": {"type": "object", "additionalProperties": {"type": "string"}},
+                "headers": _HEADERS,
             },
         },
     ]
@@ -46,6 +47,7 @@ class Source(_Shape):
 
     url: str
     checksum: str | None = None
+    headers: Annotated[Any, WithJsonSchema(_HEADERS)] = None
 
 
 class Destination(_Shape):

@@ -30,8 +30,10 @@ class SourceLimits:
 class SourceFetcher(Protocol):
     """Brings one scheme's source into a local file. Safe for any number of tasks of one loop."""
 
-    async def fetch(self, url: str, into: Path, limits: SourceLimits) -> FetchedSource:
+    async def fetch(self, url: str, into: Path, limits: SourceLimits, headers: Mapping[str, str]) -> FetchedSource:
         """Stream `url` (userinfo = credentials) into the file `into`, never whole in memory.
+
+        The `headers` are sent to its host only.
 
         Raises:
             BuildFailedError: it will not get better (`source_not_found`, `source_refused`, `source_too_large`, …).

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from io import BufferedWriter
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import NoReturn
 from urllib.parse import urljoin, urlsplit
 
 import aiohttp
+from multidict import CIMultiDict
 from yarl import URL
 
 from shuttle.errors import AddressRefusedError, BuildFailedError, UnavailableError
@@ -47,8 +48,8 @@ class HttpFetcher:
         self._stall_seconds = stall_seconds
         self._max_redirects = max_redirects
 
-    async def fetch(self, url: str, into: Path, limits: SourceLimits) -> FetchedSource:
-        """Stream `url` into the file `into`, which is left only when it is whole.
+    async def fetch(self, url: str, into: Path, limits: SourceLimits, headers: Mapping[str, str]) -> FetchedSource:
+        """Stream `url` into the file `into`, which is left only when it is whole; `headers` go to its origin only.
 
         Raises:
             BuildFailedError: `source_not_found` (404, 410), `source_refused` (401, 403, a forbidden address),
@@ -58,23 +59,27 @@ class HttpFetcher:
         """
         shown = _shown(url)
         with _named_troubles(shown, self._stall_seconds):
-            async with self._final_answer(url, shown) as answer:
+            async with self._final_answer(url, shown, headers) as answer:
                 _check_status(answer.status, shown)
                 _check_size(answer.content_length or 0, limits, shown)
                 return await _receive(answer, into, limits, shown)
 
     @asynccontextmanager
-    async def _final_answer(self, url: str, shown: str) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Follow redirects; each host gets only the credentials that were given for its own origin."""
+    async def _final_answer(
+        self, url: str, shown: str, headers: Mapping[str, str]
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Follow redirects; each host gets only the headers and credentials that were given for its own origin."""
         known: dict[Origin, Credentials] = {}
+        first: Origin | None = None
         for _ in range(self._max_redirects + 1):
             url, credentials = split_userinfo(url)
             target = _target(url, shown)
             if credentials is not None:
                 known[_origin(target)] = credentials
+            first = first or _origin(target)
             async with self._session.get(
                 target,
-                headers=_headers(known.get(_origin(target))),
+                headers=_headers(known.get(_origin(target)), headers if _origin(target) == first else {}),
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(
                     total=None, sock_connect=self._stall_seconds, sock_read=self._stall_seconds
@@ -89,10 +94,11 @@ class HttpFetcher:
         )
 
 
-def _headers(credentials: Credentials | None) -> dict[str, str]:
-    headers = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "build-shuttle"}
+def _headers(credentials: Credentials | None, given: Mapping[str, str]) -> CIMultiDict[str]:
+    headers = CIMultiDict({"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "build-shuttle"})
     if credentials is not None:
         headers["Authorization"] = basic_authorization(credentials)
+    headers.update(given)
     return headers
 
 
@@ -131,7 +137,8 @@ def _check_status(status: int, shown: str) -> None:
         raise BuildFailedError("source_not_found", f"{shown} answers {status}: there is no such source.")
     if status in {401, 403}:
         raise BuildFailedError(
-            "source_refused", f"{shown} answers {status}: give valid credentials, like https://user:password@host/."
+            "source_refused",
+            f"{shown} answers {status}: give valid credentials, in source.headers or like https://user:password@host/.",
         )
     raise BuildFailedError("source_failed", f"{shown} answers {status} instead of the source.")
 

@@ -23,7 +23,7 @@ async def host() -> AsyncIterator[tuple[str, list[web.Request]]]:
 
     async def serve(request: web.Request) -> web.Response:
         requests.append(request)
-        if request.query.get("sig") != SIGNATURE:
+        if request.query.get("sig") != SIGNATURE and request.headers.get("X-Key") != SIGNATURE:
             return web.Response(status=404)
         return web.Response(body=archive({"build.sh": script}))
 
@@ -67,3 +67,24 @@ async def test_query_of_a_source_is_shown_nowhere_and_its_values_are_masked(
     for text in (*answers, captured.out.encode(), captured.err.encode(), *data):
         for secret in (SIGNATURE, quote(SIGNATURE, safe=""), refused, "expires="):
             assert secret.encode() not in text.replace(b"as sent: expires=", b"")
+
+
+async def test_headers_of_a_source_are_sent_to_its_host_and_shown_nowhere(
+    tmp_path: Path, host: tuple[str, list[web.Request]], capfd: pytest.CaptureFixture[str]
+):
+    url, requests = host
+    async with running_jenkins(tmp_path) as jenkins, running_shuttle(tmp_path, jenkins.url) as shuttle:
+        source = {"url": f"{url}/a", "headers": {"X-Key": SIGNATURE}}
+        answer = await shuttle.post("/app/1", {"source": source, "pipeline": "script"})
+        assert "Shuttle-Ignored-Fields" not in answer.headers
+        assert (await shuttle.until("/app/1"))["state"] == "succeeded"
+        answers = [(await shuttle.get(path)).body for path in ("/app/1", "/app/1/status", "/app/1/logs", "/app")]
+        schema = (await shuttle.get("/-/openapi.json")).json["components"]["schemas"]["Source"]
+
+    assert requests[0].headers["X-Key"] == SIGNATURE
+    assert "signed: [secret] 20301231 v=2\n" in answers[2].decode()
+    assert "headers" in schema["properties"]
+    captured = capfd.readouterr()
+    data = [file.read_bytes() for file in tmp_path.rglob("shuttle.db*")]
+    for text in (*answers, captured.out.encode(), captured.err.encode(), *data):
+        assert SIGNATURE.encode() not in text

@@ -205,3 +205,33 @@ def test_values_of_a_sources_query_are_secrets_as_written_and_decoded():
         source("https://h/a?X-Date=20301231&short=1234567&s=a%2Fb+c%3dde;bare-token#fragment-of-it")
     ).request
     assert set(secrets_of(request, settings())) == {*("20301231", "a%2Fb+c%3dde", "a/b+c=de", "a/b c=de", "bare-token")}
+
+
+def test_headers_of_a_source_are_secrets():
+    headers = {"Authorization": "Bearer token-of-the-source", "X-Key": "another-key"}
+    parsed = parse(source("https://h/a", headers=headers))
+    assert parsed.request.source_headers == headers
+    assert set(secrets_of(parsed.request, settings())) == {*headers.values(), "token-of-the-source"}
+    assert "token-of-the-source" not in repr(parsed)
+    assert parsed.ignored_fields == ()
+    assert BuildRequest.model_validate_json(parsed.request.model_dump_json()) == parsed.request
+
+
+@pytest.mark.parametrize(
+    ("url", "headers", "field"),
+    [
+        ("https://h/a", {"bad name": "x"}, "source.headers.bad name"),
+        ("https://h/a", {"X": "a\nb"}, "source.headers.X"),
+        ("https://h/a", {"X": 1}, "source.headers.X"),
+        ("https://h/a", "X: y", "source.headers"),
+        ("https://h/a", {"Host": "other"}, "source.headers.Host"),
+        ("https://h/a", {"Range": "bytes=1-"}, "source.headers.Range"),
+        ("https://h/a", {"Accept-Encoding": "gzip"}, "source.headers.Accept-Encoding"),
+        ("https://u:password@h/a", {"authorization": "Bearer x"}, "source.headers.authorization"),
+        ("data:,x", {"X": "value"}, "source.headers"),
+    ],
+)
+def test_headers_that_no_source_can_be_asked_with_are_refused(url: str, headers: object, field: str):
+    with pytest.raises(InvalidRequestError) as caught:
+        parse(source(url, headers=headers))
+    assert caught.value.field == field

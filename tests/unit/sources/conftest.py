@@ -92,8 +92,8 @@ async def fetch(tmp_path):
     async with outgoing_session(AddressPolicy(allow_loopback=True)) as session:
         fetcher = HttpFetcher(session, stall_seconds=0.3)
 
-        async def fetch_url(url):
-            source = await fetcher.fetch(url, tmp_path / "source", SMALL_SOURCES)
+        async def fetch_url(url, headers=None):
+            source = await fetcher.fetch(url, tmp_path / "source", SMALL_SOURCES, headers or {})
             return source, source.path.read_bytes()
 
         yield fetch_url

@@ -32,6 +32,23 @@ async def test_redirects_take_the_credentials_to_their_own_origin_only(start_hos
     assert "Referer" not in other.requests[0].headers
 
 
+async def test_headers_of_a_source_are_sent_to_its_own_host_only(start_host, fetch):
+    first, other = await start_host(), await start_host()
+    first.answer = lambda request: (
+        web.Response(body=b"x")
+        if request.path == "/back"
+        else web.Response(status=302, headers={"Location": "/on" if request.path == "/a" else f"{other.url}/there"})
+    )
+    other.answer = lambda _: web.Response(status=307, headers={"Location": f"{first.url}/back"})
+    given = {"authorization": "Bearer hunter22", "X-Token": "hunter23", "accept": "application/x-tar"}
+    await fetch(f"{first.url}/a", given)
+    for request in first.requests:
+        assert {name: request.headers.getall(name) for name in given} == {name: [given[name]] for name in given}
+    assert [request.path for request in first.requests] == ["/a", "/on", "/back"]
+    assert not any("hunter2" in value for value in other.requests[0].headers.values())
+    assert "X-Token" not in other.requests[0].headers
+
+
 async def test_credentials_in_a_redirect_are_for_that_host(start_host, fetch):
     first, other = await start_host(), await start_host()
     location = other.url.replace("://", "://token:hunter22@")

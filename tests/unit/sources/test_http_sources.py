@@ -88,7 +88,7 @@ async def test_a_refused_address_fails_the_source(tmp_path):
     async with outgoing_session(AddressPolicy(allow_loopback=False)) as session:
         for url in ("http://127.0.0.1:1/", "http://localhost:1/", "http://169.254.169.254/"):
             with pytest.raises(BuildFailedError, match="SHUTTLE_ALLOW_NETWORKS") as caught:
-                await HttpFetcher(session).fetch(url, tmp_path / "source", SMALL_LIMITS)
+                await HttpFetcher(session).fetch(url, tmp_path / "source", SMALL_LIMITS, {})
             assert caught.value.reason == "source_refused"
 
 
@@ -218,8 +218,8 @@ async def test_https_with_the_operators_ca_and_without(tmp_path):
     # The refused handshake comes first: while the other answers, the server sees that it ended, and closes its side.
     async with outgoing_session(AddressPolicy(allow_loopback=True)) as session:
         with pytest.raises(BuildFailedError, match="SHUTTLE_CA_FILE") as caught:
-            await HttpFetcher(session).fetch(url, tmp_path / "source", SMALL_LIMITS)
+            await HttpFetcher(session).fetch(url, tmp_path / "source", SMALL_LIMITS, {})
     assert caught.value.reason == "source_untrusted"
     async with outgoing_session(AddressPolicy(allow_loopback=True), ca_file=ca_file) as session:
-        assert (await HttpFetcher(session).fetch(url, tmp_path / "source", SMALL_LIMITS)).size_bytes == 1
+        assert (await HttpFetcher(session).fetch(url, tmp_path / "source", SMALL_LIMITS, {})).size_bytes == 1
     await close_when_left(server)
