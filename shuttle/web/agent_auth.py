@@ -46,8 +46,10 @@ def with_setup_token(handler: AgentHandler) -> Handler:
         ports, build_uuid, digest = request.app[PORTS], _build_uuid_in(request), _digest_in(request)
         claims = await ports.store.claims(build_uuid)
         claim = next((found for found in claims if hmac.compare_digest(found.setup_digest, digest)), None)
+        if claim is None:
+            raise _unauthorized()
         build = await ports.store.build(build_uuid)
-        if claim is None or build is None:
+        if build is None:
             raise _unauthorized()
         if claim.voided_at is not None or build.state.final:
             raise GoneError("The token is no longer good: the step was begun anew, or the build is over.")

@@ -1,0 +1,44 @@
+"""A wrong token on the agents' side of the API costs a look at digests, whether there is such a build or not."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
+
+from shuttle.errors import UnauthorizedError
+from shuttle.lifecycle.plan import token_digest
+from shuttle.store.claims import Claim
+from shuttle.web import PORTS, Handler
+from shuttle.web.agent_auth import get_environment, post_begin, post_claim, with_setup_token
+from shuttle.web.agent_results import post_report, with_run_token
+
+KNOWN, UNKNOWN = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
+
+
+class DigestsOnly:
+    """A store that has nothing but digests to read."""
+
+    async def claims(self, build_uuid: str) -> list[Claim]:
+        digests = token_digest("setup"), token_digest("run")
+        claim = Claim(1, KNOWN, "", "nonce", *digests, False, None, None, None, None)
+        return [claim] if build_uuid == KNOWN else []
+
+    async def token_digest(self, build_uuid: str) -> str | None:
+        return token_digest("token") if build_uuid == KNOWN else None
+
+
+@pytest.mark.parametrize("build_uuid", [KNOWN, UNKNOWN])
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer wrong"}])
+@pytest.mark.parametrize(
+    "handler",
+    [with_setup_token(get_environment), with_setup_token(post_begin), post_claim, with_run_token(post_report)],
+)
+async def test_nothing_of_a_build_is_read_for_a_wrong_token(build_uuid: str, headers: dict[str, str], handler: Handler):
+    ports: Any = SimpleNamespace(store=DigestsOnly(), logs=SimpleNamespace(find=lambda _: None))
+    app = web.Application()
+    app[PORTS] = ports
+    request = make_mocked_request("GET", "/", headers=headers, match_info={"build_uuid": build_uuid}, app=app)
+    with pytest.raises(UnauthorizedError):
+        await handler(request)
