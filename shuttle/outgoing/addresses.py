@@ -21,6 +21,7 @@ _ADDRESS = re.compile(
 )
 # Any label string is a name: the specification's own `10.0.0.0.1` and container names with `_` are resolved when used.
 _HOST = re.compile(r"(?!.{254})[A-Za-z0-9_\-]{1,63}(?:\.[A-Za-z0-9_\-]{1,63})*\.?")
+MAX_URL_CHARACTERS = 16_384
 _PORT = re.compile(r"[0-9]{1,5}")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
@@ -42,6 +43,7 @@ def read_address(url: str, name: str) -> Address:
     Raises:
         InvalidRequestError: it is no URL, or a part of it cannot be used; the message never repeats the URL.
     """
+    check_length(url, name)
     if _UNUSABLE.search(url):
         raise InvalidRequestError(
             "Write the URL without whitespace, control characters or lone surrogates.", field=name
@@ -59,6 +61,12 @@ def read_address(url: str, name: str) -> Address:
     if not url.isascii():
         _check_international(f"http://{host}{rest}", name)
     return Address(scheme.lower(), host, None if port is None else read_port(port, name), userinfo, rest)
+
+
+def check_length(url: str, name: str) -> None:
+    """Refuse a URL that is longer than any of use; to be asked before anything else looks at the URL."""
+    if len(url) > MAX_URL_CHARACTERS:
+        raise InvalidRequestError(f"Write the URL in up to {MAX_URL_CHARACTERS} characters.", field=name)
 
 
 def check_host(host: str, name: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from shuttle.errors import InvalidRequestError
-from shuttle.outgoing.addresses import read_address
+from shuttle.outgoing.addresses import check_length, read_address
 from shuttle.outgoing.headers import check_headers
 from shuttle.outgoing.kafka_url import is_kafka, read_kafka_url
 from shuttle.outgoing.userinfo import Credentials, split_userinfo
@@ -19,7 +19,6 @@ _NEXT_MEMBER = re.compile(r"(?<! ) *, *(?=[A-Za-z][A-Za-z0-9+.\-]*(?:://|:?\())"
 
 # One request of 64 MiB could otherwise make the shuttle knock at a million doors.
 _MAX_HOSTS = 100
-_MAX_URL_CHARACTERS = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +88,7 @@ def check_hook_url(url: str, name: str) -> None:
     Raises:
         InvalidRequestError: the URL is wrong; of a failover the message names the member by its place.
     """
-    if len(url) > _MAX_URL_CHARACTERS:
-        raise InvalidRequestError(f"Write the URL in up to {_MAX_URL_CHARACTERS} characters.", field=name)
+    check_length(url, name)
     if is_failover(url):
         _check_failover(url, name)
     elif is_kafka(url):

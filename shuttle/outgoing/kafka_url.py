@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, field
 
 from shuttle.errors import InvalidRequestError
-from shuttle.outgoing.addresses import check_host, check_userinfo, read_port
+from shuttle.outgoing.addresses import check_host, check_length, check_userinfo, read_port
 from shuttle.outgoing.userinfo import Credentials, split_userinfo
 
 DEFAULT_PORT = 9092
@@ -39,6 +39,7 @@ def read_kafka_url(url: str, name: str) -> KafkaAddress:
     Raises:
         InvalidRequestError: a part of it cannot be used; the message never repeats the URL.
     """
+    check_length(url, name)
     parts = _URL.fullmatch(url)
     if parts is None:
         raise InvalidRequestError("Write kafka://host[:port][,host2…]/topic.", field=name)
