@@ -34,6 +34,7 @@ from shuttle.logs.library import LogLibrary
 from shuttle.metrics import count_jenkins_request
 from shuttle.objects import ObjectStore
 from shuttle.objects.directory import DirectoryStore
+from shuttle.objects.local import make_private
 from shuttle.outgoing.connector import AddressPolicy, outgoing_session
 from shuttle.outgoing.tls import tls_context
 from shuttle.settings import Settings, names_without_effect
@@ -71,7 +72,9 @@ def now() -> datetime:
 async def shuttle_parts(settings: Settings, public_url: str) -> AsyncIterator[tuple[Ports, Worker]]:
     """Everything below the web, started; left in the reverse order, within SHUTTLE_SHUTDOWN_SECONDS."""
     async with AsyncExitStack() as stack:
-        vault = open_vault([key.get_secret_value() for key in settings.shuttle_encryption_keys], _data_dir(settings))
+        await asyncio.to_thread(_prepare_data_dir, settings.shuttle_data_dir)
+        keys = [key.get_secret_value() for key in settings.shuttle_encryption_keys]
+        vault = open_vault(keys, settings.shuttle_data_dir)
         database = SqliteDatabase(settings.database_path)
         stack.push_async_callback(database.close)
         migration = asyncio.ensure_future(asyncio.to_thread(migrate, database.engine))
@@ -99,7 +102,7 @@ async def shuttle_parts(settings: Settings, public_url: str) -> AsyncIterator[tu
             count=count_jenkins_request,
         )
         stack.push_async_callback(jenkins.close)
-        library = LogLibrary(_data_dir(settings) / "spool", objects)
+        library = LogLibrary(settings.shuttle_data_dir / "spool", objects)
         signals = Signals()
         logs = BuildLogs(store, library, signals)
         ports = Ports(
@@ -167,9 +170,12 @@ async def _end(task: asyncio.Task[None], grace_seconds: float) -> None:
     await asyncio.wait([task], timeout=grace_seconds)
 
 
-def _data_dir(settings: Settings) -> Path:
-    settings.shuttle_data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return settings.shuttle_data_dir
+def _prepare_data_dir(folder: Path) -> None:
+    try:
+        make_private(folder)
+    except PermissionError as error:
+        # A volume of another user, shared by its group: it serves, and the operator decides who is in that group.
+        log.warning("other users may read SHUTTLE_DATA_DIR", error=str(error))
 
 
 def object_store(settings: Settings) -> ObjectStore:
@@ -189,6 +195,7 @@ def object_store(settings: Settings) -> ObjectStore:
 
 async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; builds that are under way go on at the next start."""
+    os.umask(0o077)
     configure_logs()
     raise_open_files_limit()
     collect_less_often()
