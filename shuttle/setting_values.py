@@ -7,6 +7,10 @@ from ipaddress import ip_address
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
+# 16 random hexadecimal digits are 64 bits: nobody guesses them over HTTP.
+_MIN_TOKEN_CHARACTERS = 16
+# The Standard Webhooks specification asks for 24 to 64 bytes.
+MIN_WEBHOOK_KEY_BYTES = 24
 _ARGUMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # No environment of a process can hold the first, no file of UTF-8 the others.
 _NO_ARGUMENT_TEXT = re.compile(r"[\x00\ud800-\udfff]")
@@ -24,6 +28,10 @@ def read_tokens(text: str) -> tuple[tuple[str, str], ...]:
         role, colon, token = entry.partition(":")
         if role not in {"controller", "reader"} or not colon or not token:
             raise ValueError("write role:token pairs, the role being controller or reader")
+        if len(token) < _MIN_TOKEN_CHARACTERS:
+            raise ValueError(
+                f"write tokens of at least {_MIN_TOKEN_CHARACTERS} characters, as `shuttle token new` makes them"
+            )
         pairs.append((role, token))
     return tuple(pairs)
 

@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shuttle.errors import SettingsError
 from shuttle.setting_values import (
+    MIN_WEBHOOK_KEY_BYTES,
     check_database_url,
     comma_list,
     credentials_by_host,
@@ -160,11 +161,14 @@ class Settings(BaseSettings):
     @classmethod
     def _webhook_secret(cls, value: SecretStr) -> SecretStr:
         try:
-            usable = read_webhook_key(value.get_secret_value()) != b""
+            key = read_webhook_key(value.get_secret_value())
         except ValueError:
-            usable = False
-        if not usable:
-            raise ValueError("write whsec_ and base64, as `openssl rand -base64 32` prints it")
+            key = b""
+        if key is not None and len(key) < MIN_WEBHOOK_KEY_BYTES:
+            raise ValueError(
+                f"write whsec_ and the base64 of at least {MIN_WEBHOOK_KEY_BYTES} bytes,"
+                " as `openssl rand -base64 32` prints it"
+            )
         return value
 
     @field_validator("shuttle_webhook_schedule_seconds")

@@ -92,7 +92,7 @@ def test_secrets_are_not_in_the_repr():
         {
             "JENKINS_URL": f"http://user:{SECRET}@host/",
             "SHUTTLE_TOKENS": f"controller:{SECRET}",
-            "SHUTTLE_WEBHOOK_SECRET": "whsec_" + base64.b64encode(SECRET.encode()).decode(),
+            "SHUTTLE_WEBHOOK_SECRET": "whsec_" + base64.b64encode(SECRET.encode() * 2).decode(),
             "S3_BUCKET": "b",
             "S3_ACCESS_KEY": "k",
             "S3_SECRET_KEY": SECRET,
@@ -101,7 +101,7 @@ def test_secrets_are_not_in_the_repr():
         }
     )
     assert SECRET not in repr(settings)
-    assert base64.b64encode(SECRET.encode()).decode() not in repr(settings)
+    assert base64.b64encode(SECRET.encode() * 2).decode() not in repr(settings)
     assert key not in repr(settings)
 
 
@@ -111,7 +111,9 @@ def test_without_tokens_only_loopback_is_bound():
     [told] = problems(SHUTTLE_BIND="0.0.0.0")
     assert "SHUTTLE_TOKENS" in told
     assert "SHUTTLE_ALLOW_ANONYMOUS" in told
-    assert not load_settings({"SHUTTLE_BIND": "0.0.0.0", "SHUTTLE_TOKENS": "controller:x"}).binds_loopback
+    assert not load_settings(
+        {"SHUTTLE_BIND": "0.0.0.0", "SHUTTLE_TOKENS": "controller:sixteen-letters-"}
+    ).binds_loopback
     load_settings({"SHUTTLE_BIND": "::", "SHUTTLE_ALLOW_ANONYMOUS": "true"})
 
 
@@ -136,14 +138,14 @@ def test_build_args_become_texts():
 def test_lists():
     settings = load_settings(
         {
-            "SHUTTLE_TOKENS": " controller:a:b , reader:c,",
+            "SHUTTLE_TOKENS": " controller:a:b-of-16-characters , reader:c-of-16-characters,",
             "SHUTTLE_WEBHOOK_SCHEDULE_SECONDS": "0, 0.5,10",
             "SHUTTLE_ALLOW_NETWORKS": "10.0.0.1/8, ::1",
             "SHUTTLE_INSECURE_REGISTRIES": "h:5000, i",
         }
     )
     tokens = [(role, token.get_secret_value()) for role, token in settings.shuttle_tokens]
-    assert tokens == [("controller", "a:b"), ("reader", "c")]
+    assert tokens == [("controller", "a:b-of-16-characters"), ("reader", "c-of-16-characters")]
     assert settings.shuttle_webhook_schedule_seconds == (0, 0.5, 10)
     assert [str(network) for network in settings.shuttle_allow_networks] == ["10.0.0.0/8", "::1/128"]
     assert settings.shuttle_insecure_registries == ("h:5000", "i")
@@ -159,3 +161,18 @@ def test_intervals_may_be_small_but_not_nothing():
 def test_old_names_without_effect_are_known():
     assert names_without_effect({"DEBUG": "1", "PORT": "1", "SHOW_BUILD_LOGS": ""}) == ["DEBUG"]
     assert names_without_effect({"SHUTTLE_JENKINS_LOG": "raw"}) == ["SHUTTLE_JENKINS_LOG"]
+
+
+def test_tokens_have_at_least_16_characters():
+    assert len(load_settings({"SHUTTLE_TOKENS": "reader:" + "ü" * 16}).shuttle_tokens) == 1
+    [problem] = problems(SHUTTLE_TOKENS="controller:0123456789abcdef,reader:0123456789abcde")
+    assert problem.startswith("SHUTTLE_TOKENS: ")
+    assert "16 characters" in problem
+    assert "0123456789abcde" not in problem
+
+
+def test_webhook_secrets_have_at_least_24_bytes():
+    assert load_settings({"SHUTTLE_WEBHOOK_SECRET": base64.b64encode(bytes(24)).decode()}).webhook_key == bytes(24)
+    [problem] = problems(SHUTTLE_WEBHOOK_SECRET=base64.b64encode(bytes(23)).decode())
+    assert problem.startswith("SHUTTLE_WEBHOOK_SECRET: ")
+    assert "24 bytes" in problem

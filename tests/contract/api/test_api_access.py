@@ -12,13 +12,13 @@ from tests.inprocess import Shuttle, running_shuttle, script_request
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-CONTROLLER, READER = "controller-token-1", "reader-token-ü"
+CONTROLLER, READER = "controller-token-1", "reader-token-2-ü"
 SCRIPT = script_request()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def guarded(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shuttle]:
-    tokens = f"controller:{CONTROLLER},reader:{READER},controller:another"
+    tokens = f"controller:{CONTROLLER},reader:{READER},controller:another-controller"
     async with running_shuttle(tmp_path_factory.mktemp("guarded"), SHUTTLE_TOKENS=tokens) as shuttle:
         yield shuttle
 
@@ -34,7 +34,7 @@ def basic(user: str, password: str) -> dict[str, str]:
 GOOD = [
     bearer(CONTROLLER),
     {"Authorization": f"bearer   {CONTROLLER} "},
-    bearer("another"),
+    bearer("another-controller"),
     basic("anybody", CONTROLLER),
     basic(CONTROLLER, ""),
 ]

@@ -12,7 +12,7 @@ from tests.inprocess import Shuttle, running_shuttle, script_request
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-CONTROLLER, READER = "controller-token-1", "reader-token-2"
+CONTROLLER, READER = "controller-token-1", "token-of-a-reader-2"
 TOKENS = f"controller:{CONTROLLER},reader:{READER}"
 TOKEN = {"Authorization": f"Bearer {CONTROLLER}"}
 

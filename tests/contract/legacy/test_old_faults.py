@@ -171,7 +171,7 @@ async def test_fault_10_a_source_has_a_size_limit(tmp_path: Path):
 
 
 async def test_fault_11_there_is_authentication(tmp_path: Path):
-    async with running_shuttle(tmp_path, SHUTTLE_TOKENS="controller:the-token") as shuttle:
+    async with running_shuttle(tmp_path, SHUTTLE_TOKENS="controller:token-of-the-controller") as shuttle:
         app = LegacyApp(shuttle)
         assert (await app.post(app.request())).status == 401
         assert (await app.stop()).status == 401

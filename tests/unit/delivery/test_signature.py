@@ -20,7 +20,7 @@ BODY = '{"id":"ä"}'.encode()
 
 
 @pytest.mark.parametrize("zone", [UTC, timezone(timedelta(hours=5, minutes=30))])
-@pytest.mark.parametrize("secret", [SECRET, SECRET.removeprefix("whsec_"), "YWJjZA"])
+@pytest.mark.parametrize("secret", [SECRET, SECRET.removeprefix("whsec_"), "YWJjZA" * 8])
 def test_receivers_can_verify_it_whatever_our_zone(zone, secret):
     headers = Signer(key_of(secret)).headers("msg_1", datetime.now(zone), BODY)
     assert headers["webhook-id"] == "msg_1"
