@@ -13,7 +13,7 @@ from shuttle.lifecycle.build_log import BuildLog
 from shuttle.lifecycle.patience import Patience
 from shuttle.lifecycle.plan import Plan
 from shuttle.logs.spool import SpoolError
-from shuttle.logs.transform import transform_line
+from shuttle.logs.transform import transform_beside
 
 log = structlog.get_logger()
 
@@ -41,13 +41,14 @@ async def _final_log(build: Build, plan: Plan, ending: Ending, ports: Ports) -> 
             return await build_log.final((console, reason_line(ending).decode()))
     except SpoolError as error:
         log.warning("a log is lost with its disk", build_uuid=build.build_uuid, error=error.message)
-    return _log_without_agent(build, plan, console, ending) if console else None
+    return await _log_without_agent(build, plan, console, ending) if console else None
 
 
-def _log_without_agent(build: Build, plan: Plan, console: str, ending: Ending) -> FinalLog:
+async def _log_without_agent(build: Build, plan: Plan, console: str, ending: Ending) -> FinalLog:
     """The log of a build that no step claimed: preamble, Jenkins' console, reason line."""
     preamble = build.preamble.encode()
-    added = transform_line(console, plan.log_rules, written_bytes=len(preamble)) + reason_line(ending).decode()
+    shown = await transform_beside(console, plan.log_rules, written_bytes=len(preamble))
+    added = shown + reason_line(ending).decode()
     text = preamble + added.encode()
     return FinalLog(len(text), sha256(text).hexdigest(), added)
 

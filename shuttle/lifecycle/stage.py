@@ -14,7 +14,7 @@ from shuttle.lifecycle.build_logs import write_preamble
 from shuttle.lifecycle.earlier import copy_object, fetch_earlier
 from shuttle.lifecycle.patience import Patience
 from shuttle.lifecycle.plan import Plan, is_data
-from shuttle.logs.transform import transform_line
+from shuttle.logs.transform import transform_beside
 from shuttle.objects.local import local_disk
 from shuttle.objects.names import source_object
 from shuttle.sources import FetchedSource, SourceLimits
@@ -39,7 +39,7 @@ async def stage(build: Build, plan: Plan, ports: Ports) -> Build | None:
         return None
     if plan.request.source_image is not None:
         line = f"-----> Source: the image {build.source_url}\n"
-        return await _staged(build, SourceFacts(), transform_line(line, plan.log_rules), ports)
+        return await _staged(build, SourceFacts(), await transform_beside(line, plan.log_rules), ports)
     fetched = await _obtain(begun, plan, ports)
     _verify(fetched, plan)
     await _flatten_in_time(fetched, build, ports)
@@ -48,7 +48,7 @@ async def stage(build: Build, plan: Plan, ports: Ports) -> Build | None:
     shown = build.source_url[:_SHOWN_URL_CHARACTERS]
     line = f"-----> Source: {shown}\n-----> Source: {fetched.size_bytes} bytes, sha256 {fetched.sha256}\n"
     facts = SourceFacts(fetched.sha256, fetched.size_bytes, fetched.content_type)
-    return await _staged(build, facts, transform_line(line, plan.log_rules), ports)
+    return await _staged(build, facts, await transform_beside(line, plan.log_rules), ports)
 
 
 async def _staged(build: Build, facts: SourceFacts, line: str, ports: Ports) -> Build | None:

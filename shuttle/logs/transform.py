@@ -1,5 +1,6 @@
 """Composes a build's log from the text of its streams: branch prefixes, the shuttle's own lines, the byte cap."""
 
+import asyncio
 from collections.abc import Mapping
 
 from shuttle.logs import LogRules
@@ -108,6 +109,11 @@ class LogComposer:
 def transform_line(text: str, rules: LogRules, *, written_bytes: int = 0) -> str:
     """Lines of the shuttle as the log will hold them; `written_bytes` is the log's length before them."""
     return LogComposer(rules, written_bytes=written_bytes).own_lines(text).decode()
+
+
+async def transform_beside(text: str, rules: LogRules, *, written_bytes: int = 0) -> str:
+    """`transform_line` in a thread: the search for a thousand secrets takes a second to prepare."""
+    return await asyncio.to_thread(transform_line, text, rules, written_bytes=written_bytes)
 
 
 def _prefix(branch: str) -> bytes:

@@ -15,7 +15,7 @@ from jenkins_pipelines.catalogue import PIPELINES
 from shuttle.build import Build
 from shuttle.errors import BodyTooLargeError, InvalidRequestError
 from shuttle.lifecycle.plan import Plan
-from shuttle.logs.transform import transform_line
+from shuttle.logs.transform import transform_beside
 from shuttle.objects.local import local_disk
 from shuttle.objects.names import artifact_object
 from shuttle.request import decode_json
@@ -79,7 +79,7 @@ async def post_report(request: web.Request, build: Build, claim: Claim) -> web.S
     failure = None
     if report.reason is not None:
         plan = Plan.model_validate_json(await ports.store.plan(build.build_uuid))
-        failure = Failure(report.reason, _sentence(report.message, plan))
+        failure = Failure(report.reason, await _sentence(report.message, plan))
     sealed = ports.vault.seal(raw)  # a message can quote what is secret
     new = await ports.store.record_report(
         build.build_uuid, report.id, sealed, failure=failure, facts=facts, values=report.variables
@@ -131,9 +131,11 @@ def _read(shape: type[Shape], raw: bytes) -> Shape:
         raise InvalidRequestError(f"{message}.", field=".".join(map(str, problem["loc"]))) from None
 
 
-def _sentence(message: str | None, plan: Plan) -> str | None:
+async def _sentence(message: str | None, plan: Plan) -> str | None:
     """The message as one line of at most 1,000 characters. Masked before it is cut: statuses and answers show it."""
-    return None if message is None else " ".join(transform_line(message, plan.log_rules).split())[:1000]
+    if message is None:
+        return None
+    return " ".join((await transform_beside(message, plan.log_rules)).split())[:1000]
 
 
 async def put_artifact(request: web.Request, build: Build, claim: Claim) -> web.StreamResponse:
