@@ -143,7 +143,12 @@ _JSON_REWRITES = (_each(_utf16_escape),)
 
 _REPR = {code: f"\\x{code:02x}" for code in (*range(32), 127)} | _table({"\t": "\\t", "\n": "\\n", "\r": "\\r"})
 _REPR |= _backslashed("\\")
-_REPR_TABLES: Sequence[_Table] = (_REPR, _REPR | _backslashed("'"), _REPR | _backslashed('"'))
+_REPR_TABLES: Sequence[_Table] = (
+    _REPR,
+    _REPR | _backslashed("'"),
+    _REPR | _backslashed('"'),
+    _backslashed("\\'"),  # Perl, PHP
+)
 _REPR_REWRITES = (
     _each(lambda character: ascii(character)[1:-1]),
     _each(lambda character: repr(character.encode())[2:-1]),
@@ -178,6 +183,8 @@ _MARKUP_QUOTES: Sequence[dict[str, str]] = (
     {'"': "&quot;", "'": "&#39;", "/": "&#x2F;", "`": "&#x60;", "=": "&#x3D;"},  # mustache
     {'"': "&quot;", "'": "&#x27;", "`": "&#x60;", "=": "&#x3D;"},  # handlebars
     {'"': "&quot;", "'": "&#x27;", "/": "&#x2F;"},
+    {'"': "&quot;", "\t": "&#9;", "\n": "&#10;", "\r": "&#13;"},  # attributes of XML
+    {'"': "&quot;", "\t": "&#x9;", "\n": "&#xA;", "\r": "&#xD;"},
 )
 _MARKUP_TABLES: Sequence[_Table] = (
     _table({"&": "&amp;", "<": "&lt;"}),

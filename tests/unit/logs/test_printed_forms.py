@@ -98,10 +98,27 @@ def test_secret_in_markup_is_masked(form: str) -> None:
         repr(SECRET.encode())[2:-1],
         repr(SECRET + "'")[1:-3],
         repr({"key": SECRET})[9:-2],
+        SECRET.replace("\\", "\\\\").replace("'", "\\'"),
     ],
 )
 def test_secret_in_python_repr_is_masked(form: str) -> None:
     assert masked(f"KeyError: '{form}'\n") == "KeyError: '[secret]'\n"
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "$'first\\tline\\nof'",
+        '"first\\tline\\nof"',
+        "'first\tline\\nof'",
+        '"first&#9;line&#10;of"',
+        '"first&#x9;line&#xA;of"',
+        "first%09line%0Aof",
+    ],
+)
+def test_secret_with_a_tab_and_a_line_end_is_masked_where_both_are_escaped(form: str) -> None:
+    assert "[secret]" in masked(form, "first\tline\nof")
+    assert "line" not in masked(form, "first\tline\nof")
 
 
 @pytest.mark.parametrize("form", ["hunter2%2fwith%2Bslash%3d", "hunter2/with%2bslash%3D", "hunter2%2Fwith%2bslash%3D"])
