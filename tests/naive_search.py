@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from shuttle.logs.secret_forms import base64_cores, printed_forms
+from shuttle.logs.wrapped_base64 import key_places
 
 _RUN = re.compile(rb"[A-Za-z0-9+/_-]+")
 
@@ -36,12 +37,13 @@ def _matches(text: bytes, secrets: tuple[str, ...]) -> Iterator[tuple[int, int]]
 def _parts(text: bytes, secrets: tuple[str, ...]) -> Iterator[tuple[int, int]]:
     cores = {core for secret in secrets for core in base64_cores(secret)}
     for run in _RUN.finditer(text):
-        for core in cores:
+        for core, length in cores:
             for at in range(len(core)):
                 # Only at the start of a run may the start of the core be missing.
                 for start in range(run.start(), run.end()) if at == 0 else (run.start(),):
                     end = start + _common_bytes(text[start : run.end()], core[at:])
-                    if end - start >= 8 and (end == run.end() or at + end - start == len(core)):
+                    has_key = any(at <= key <= at + end - start - 6 for key in key_places(length))
+                    if end - start >= 8 and has_key and (end == run.end() or at + end - start == len(core)):
                         yield start, end
 
 

@@ -5,14 +5,12 @@ from string import ascii_letters, digits
 
 from shuttle.logs.pattern_search import HEAD_BYTES, Span
 
-# Every part of 8 characters (6 bytes of the secret) contains a key. Within long values only the ends of the encoded
-# text and whole lines of it matter, and of a great many secrets the parts of 14 characters.
-_STEP, _STEP_OF_MANY, _STEP_WITHIN = 3, 9, 48
+# A part of fewer holds less than 6 bytes of the secret.
 _MIN_PART_CHARACTERS = 8
-_MANY = 300
+# The first and the last line of a value contain a key of one of its ends, and so does every line of 30 characters.
+_STEP = 24
 # More than any tool wraps at.
 _MOST_COLUMNS = 128
-_END_CHARACTERS = 80
 # Of a value that repeats itself.
 _MOST_PLACES_OF_A_KEY = 4
 # Of both kinds of base64.
@@ -22,16 +20,15 @@ _ALPHABET = (ascii_letters + digits + "+/-_").encode()
 class WrappedBase64:
     """Finds parts of `cores`: a part ends where the core ends, or where the run of base64 characters around it does."""
 
-    def __init__(self, cores: Iterable[bytes]) -> None:
+    def __init__(self, cores: Iterable[tuple[bytes, int]]) -> None:
         ordered = sorted(set(cores))
-        step = _STEP if len(ordered) <= _MANY else _STEP_OF_MANY
         self._places: dict[bytes, list[tuple[bytes, int]]] = {}
-        for core in ordered:
-            for at in _key_places(len(core), step):
+        for core, length in ordered:
+            for at in key_places(length):
                 places = self._places.setdefault(core[at : at + HEAD_BYTES], [])
                 if len(places) < _MOST_PLACES_OF_A_KEY:
                     places.append((core, at))
-        self._all = b"\n".join(ordered)
+        self._all = b"\n".join(core for core, _ in ordered)
 
     @property
     def keys(self) -> Iterable[bytes]:
@@ -53,10 +50,11 @@ class WrappedBase64:
         return len(run) if run in self._all else 0
 
 
-def _key_places(length: int, step: int) -> Iterable[int]:
-    places = range(0, length - HEAD_BYTES + 1, step)
-    inner = range(_END_CHARACTERS, length - _END_CHARACTERS)
-    return (at for at in places if at not in inner or at % _STEP_WITHIN < step)
+def key_places(length: int) -> list[int]:
+    """Where the keys of a core begin: at both of its ends, and evenly between them."""
+    last = length - HEAD_BYTES
+    steps = -(-last // _STEP)
+    return [last * number // steps for number in range(steps + 1)] if steps > 0 else [0][: last + 1]
 
 
 def _part(text: bytes, previous: int, key_at: int, core: bytes, at: int) -> Span | None:
