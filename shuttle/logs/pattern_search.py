@@ -29,6 +29,10 @@ class Parts(Protocol):
     def keys(self) -> Iterable[bytes]:
         """Texts of `HEAD_BYTES` bytes; each span contains one."""
 
+    @property
+    def reach_bytes(self) -> int:
+        """How far a span extends from its key at most, to either side."""
+
     def around(self, text: bytes, at: int, previous: int) -> list[Span]:
         """The spans that contain the key at `at`; `previous` is the byte before the text."""
 
@@ -89,7 +93,8 @@ class PatternSearch:
                     if longest:
                         spans.append((begin, longest) if begin >= covered else (spans.pop()[0], longest))
                         covered = longest
-                    if (search := self._parts_at[head]) is not None:
+                    search = self._parts_at[head]
+                    if search is not None and not _lies_within(begin, search.reach_bytes, spans):
                         parts += search.around(text, begin, previous)
                 at, end = end, max(end, covered)
             searched = end
@@ -147,6 +152,11 @@ class _PrefixTree:
                 return start + len(self._ordered[at])
             at = self._parents[at]
         return 0
+
+
+def _lies_within(at: int, reach_bytes: int, spans: Sequence[Span]) -> bool:
+    """Whether the last span covers everything around a place."""
+    return bool(spans) and spans[-1][0] <= at - reach_bytes and at + reach_bytes <= spans[-1][1]
 
 
 def _shortest(keys: Iterable[bytes]) -> list[bytes]:

@@ -11,8 +11,8 @@ _MIN_PART_CHARACTERS = 8
 _STEP = 24
 # More than any tool wraps at.
 _MOST_COLUMNS = 128
-# Of a value that repeats itself.
-_MOST_PLACES_OF_A_KEY = 4
+# Of a value that repeats itself, or of several that begin or end alike.
+_MOST_PLACES_OF_A_KEY = 8
 # Of both kinds of base64.
 _ALPHABET = (ascii_letters + digits + "+/-_").encode()
 
@@ -31,15 +31,39 @@ class WrappedBase64:
         self._all = b"\n".join(core for core, _ in ordered)
 
     @property
+    def reach_bytes(self) -> int:
+        """How far a part extends from its key at most, to either side."""
+        return _MOST_COLUMNS
+
+    @property
     def keys(self) -> Iterable[bytes]:
         """What every part contains one of."""
         return self._places
 
     def around(self, text: bytes, at: int, previous: int) -> list[Span]:
         """The parts that contain the key at `at`."""
-        places = self._places[text[at : at + HEAD_BYTES]]
-        found = (_part(text, previous, at, core, place) for core, place in places)
-        return [span for span in found if span is not None]
+        run_start, run_end = _run_start(text, at), _run_end(text, at)
+        begins_run = run_start > 0 or previous not in _ALPHABET
+        parts: list[Span] = []
+        for core, place in self._places[text[at : at + HEAD_BYTES]]:
+            start, end = at - place, at + len(core) - place
+            if place > _MOST_COLUMNS or start < run_start or text[start:at] != core[:place]:
+                start = run_start
+                before = at - start
+                if (
+                    not begins_run
+                    or before > min(place, _MOST_COLUMNS)
+                    or text[start:at] != core[place - before : place]
+                ):
+                    continue
+            if end - at > _MOST_COLUMNS or end > run_end or text[at:end] != core[place:]:
+                end = run_end
+                length = end - at
+                if length > min(len(core) - place, _MOST_COLUMNS) or text[at:end] != core[place : place + length]:
+                    continue
+            if end - start >= _MIN_PART_CHARACTERS:
+                parts.append((start, end))
+        return parts
 
     def pending_bytes(self, line: bytes, previous: int) -> int:
         """The length of the run at the end of an unfinished line, if it is the inner part of a core so far."""
@@ -55,25 +79,6 @@ def key_places(length: int) -> list[int]:
     last = length - HEAD_BYTES
     steps = -(-last // _STEP)
     return [last * number // steps for number in range(steps + 1)] if steps > 0 else [0][: last + 1]
-
-
-def _part(text: bytes, previous: int, key_at: int, core: bytes, at: int) -> Span | None:
-    """The part of `core` whose characters from `at` on are at `key_at` in `text`."""
-    start, end = key_at - at, key_at + len(core) - at
-    if at > _MOST_COLUMNS or start < 0 or text[start:key_at] != core[:at]:
-        start = _run_start(text, key_at)
-        is_cut_there = start > 0 or previous not in _ALPHABET
-        if (
-            not is_cut_there
-            or key_at - start > min(at, _MOST_COLUMNS)
-            or text[start:key_at] != core[at - key_at + start : at]
-        ):
-            return None
-    if end - key_at > _MOST_COLUMNS or text[key_at:end] != core[at:]:
-        end = _run_end(text, key_at)
-        if end - key_at > min(len(core) - at, _MOST_COLUMNS) or text[key_at:end] != core[at : at + end - key_at]:
-            return None
-    return (start, end) if end - start >= _MIN_PART_CHARACTERS else None
 
 
 def _run_start(text: bytes, at: int) -> int:
