@@ -37,12 +37,12 @@ def _matches(text: bytes, secrets: tuple[str, ...]) -> Iterator[tuple[int, int]]
 def _parts(text: bytes, secrets: tuple[str, ...]) -> Iterator[tuple[int, int]]:
     cores = {core for secret in secrets for core in base64_cores(secret)}
     for run in _RUN.finditer(text):
-        for core, length in cores:
+        for core in cores:
             for at in range(len(core)):
                 # Only at the start of a run may the start of the core be missing.
                 for start in range(run.start(), run.end()) if at == 0 else (run.start(),):
                     end = start + _common_bytes(text[start : run.end()], core[at:])
-                    has_key = any(at <= key <= at + end - start - 6 for key in key_places(length))
+                    has_key = any(at <= key <= at + end - start - 6 for key in key_places(len(core)))
                     if end - start >= 8 and has_key and (end == run.end() or at + end - start == len(core)):
                         yield start, end
 

@@ -17,7 +17,7 @@ class Masker:
     def __init__(self, secrets: Iterable[str]) -> None:
         exact: set[bytes] = set()
         folded: set[bytes] = set()
-        cores: set[tuple[bytes, int]] = set()
+        cores: set[bytes] = set()
         for secret in secrets:
             for form in printed_forms(secret):
                 if any(escape in form for escape in _ESCAPES):

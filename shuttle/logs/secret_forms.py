@@ -32,14 +32,12 @@ def printed_forms(secret: str) -> Iterator[bytes]:
             yield from (line for line in _LINE_END.split(form) if len(line) >= MIN_MASKED_BYTES)
 
 
-def base64_cores(secret: str) -> Iterator[tuple[bytes, int]]:
-    """The base64 characters that depend on a value alone and their number, for each of its three alignments and both
-    alphabets; also with one more character where the value ends the encoded text."""
+def base64_cores(secret: str) -> Iterator[bytes]:
+    """The base64 characters that depend on a value alone, for each of its three alignments and both alphabets."""
     for value in _values(secret):
         if len(value) >= MIN_MASKED_BYTES:
             for before in range(3):
-                forms = _base64_from(value, before)
-                yield from ((form, len(forms[0])) for form in forms[:4])
+                yield from _base64_from(value, before)[:2]
 
 
 def _values(secret: str) -> set[bytes]:

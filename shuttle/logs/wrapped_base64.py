@@ -20,15 +20,15 @@ _ALPHABET = (ascii_letters + digits + "+/-_").encode()
 class WrappedBase64:
     """Finds parts of `cores`: a part ends where the core ends, or where the run of base64 characters around it does."""
 
-    def __init__(self, cores: Iterable[tuple[bytes, int]]) -> None:
+    def __init__(self, cores: Iterable[bytes]) -> None:
         ordered = sorted(set(cores))
         self._places: dict[bytes, list[tuple[bytes, int]]] = {}
-        for core, length in ordered:
-            for at in key_places(length):
+        for core in ordered:
+            for at in key_places(len(core)):
                 places = self._places.setdefault(core[at : at + HEAD_BYTES], [])
                 if len(places) < _MOST_PLACES_OF_A_KEY:
                     places.append((core, at))
-        self._all = b"\n".join(core for core, _ in ordered)
+        self._all = b"\n".join(ordered)
 
     @property
     def reach_bytes(self) -> int:

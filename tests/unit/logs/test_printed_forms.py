@@ -143,6 +143,14 @@ def test_wrapped_base64_behind_any_prefix_shows_no_six_bytes_of_the_secret(colum
             assert len(covered) < 8 or "[secret]" in left
 
 
+def test_wrapped_base64_of_four_tokens_that_begin_alike_is_masked() -> None:
+    tokens = [f"glpat-/{number * 7919 % 10007:05}+secret-{number}?>" for number in range(4)]
+    for token in tokens:
+        text = base64.b64encode(b"p" * 45 + token.encode()).decode()
+        first, second = masked(f"{text[:76]}\n{text[76:]}\n", *tokens).split("\n")[:2]
+        assert (first[-8:], second[:8]) == ("[secret]", "[secret]")
+
+
 def test_strings_of_a_json_document_are_masked_each() -> None:
     document = json.dumps({"type": "short", "private_key": "first-line-of-key\nsecond-line", "list": [["inner-token"]]})
     text = "inner-token first-line-of-key second-line short private_key\n"
