@@ -11,8 +11,9 @@ from shuttle.errors import UnauthorizedError
 from shuttle.lifecycle.plan import token_digest
 from shuttle.store.claims import Claim
 from shuttle.web import PORTS, Handler
-from shuttle.web.agent_auth import get_environment, post_begin, post_claim, with_setup_token
-from shuttle.web.agent_results import post_report, with_run_token
+from shuttle.web.agent import get_environment, post_begin, post_claim
+from shuttle.web.agent_auth import with_run_token, with_setup_token
+from shuttle.web.agent_results import post_report
 
 KNOWN, UNKNOWN = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
 
