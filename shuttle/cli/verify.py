@@ -4,6 +4,7 @@ import hashlib
 from array import array
 from bisect import bisect_left
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,26 +81,29 @@ async def _joined(sink: str, settings: Settings, build: dict[str, Any]) -> Async
     address = read_kafka_url(sink, "--sink")
     resolver = CheckingResolver(AddressPolicy(allow_loopback=True, allow_networks=settings.shuttle_allow_networks))
     size_bytes, offset, ended, seen = build["log"]["bytes"], 0, False, _Seen()
+    messages = messages_of(
+        build["build_uuid"],
+        address,
+        access_to(address, settings),
+        resolver,
+        timeout_seconds=settings.shuttle_kafka_request_timeout_seconds,
+    )
     try:
-        async for message in messages_of(
-            build["build_uuid"],
-            address,
-            access_to(address, settings),
-            resolver,
-            timeout_seconds=settings.shuttle_kafka_request_timeout_seconds,
-        ):
-            if message.offset > offset:
-                raise LogDiffersError(f"bytes {offset} to {message.offset} are missing")
-            if message.offset == size_bytes:
-                ended = True
-            elif message.offset == offset:
-                if message.cut:
-                    raise LogDiffersError(f"the line at {offset} is cut")
-                seen.add(offset, message.text)
-                yield message.text
-                offset += len(message.text)
-            elif not message.cut and not seen.has(message.offset, message.text):
-                raise LogDiffersError(f"a double at {message.offset} is not the line that came first")
+        # Closed here: a difference ends the loop early, and the consumer must not outlive it.
+        async with aclosing(messages):
+            async for message in messages:
+                if message.offset > offset:
+                    raise LogDiffersError(f"bytes {offset} to {message.offset} are missing")
+                if message.offset == size_bytes:
+                    ended = True
+                elif message.offset == offset:
+                    if message.cut:
+                        raise LogDiffersError(f"the line at {offset} is cut")
+                    seen.add(offset, message.text)
+                    yield message.text
+                    offset += len(message.text)
+                elif not message.cut and not seen.has(message.offset, message.text):
+                    raise LogDiffersError(f"a double at {message.offset} is not the line that came first")
     finally:
         await resolver.close()
     if not ended:

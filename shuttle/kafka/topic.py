@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -29,7 +29,7 @@ class LogMessage:
 
 async def messages_of(
     build_uuid: str, address: KafkaAddress, access: Access, resolver: CheckingResolver, *, timeout_seconds: float
-) -> AsyncIterator[LogMessage]:
+) -> AsyncGenerator[LogMessage, None]:
     """The build's messages that the topic holds now, each partition in its order, doubles included.
 
     Raises:
