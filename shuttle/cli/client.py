@@ -15,6 +15,7 @@ import aiohttp
 from yarl import URL
 
 from shuttle.cli.failures import ServiceRefusedError, ServiceUnreachableError, UsageError
+from shuttle.outgoing.lenient_client import RESPONSE_LIMITS, LenientConnector
 from shuttle.outgoing.tls import tls_context
 
 Answer = TypeVar("Answer")
@@ -64,9 +65,10 @@ class ShuttleClient:
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=self._tls),
+            connector=LenientConnector(ssl=self._tls),
             headers=self._headers,
             timeout=aiohttp.ClientTimeout(total=_ANSWER_SECONDS, sock_connect=_CONNECT_SECONDS),
+            **RESPONSE_LIMITS,
         )
         return self
 

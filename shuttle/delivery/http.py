@@ -15,6 +15,7 @@ from shuttle.delivery.schedule import retry_after_seconds
 from shuttle.delivery.signature import Signer
 from shuttle.errors import ShuttleError
 from shuttle.outgoing.faults import why_unconnected
+from shuttle.outgoing.lenient_client import ResponseHeadTooLargeError
 from shuttle.outgoing.userinfo import basic_authorization, split_userinfo
 
 _MAX_ANSWER_BYTES = 64 * 1024
@@ -89,6 +90,10 @@ _FAULTS: Sequence[tuple[type[Exception] | tuple[type[Exception], ...], str]] = (
     ),
     ((aiohttp.ClientSSLError, ssl.SSLError), "The receiver does not speak TLS as we do."),
     (aiohttp.InvalidURL, "The receiver's URL names no host that can be connected to."),
+    (
+        ResponseHeadTooLargeError,
+        "The receiver answers with headers beyond the limits (64 KiB a line, 1,000 headers, 1 MiB in all).",
+    ),
     (TimeoutError, "The receiver did not answer within the time limit."),
 )
 

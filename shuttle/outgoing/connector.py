@@ -12,6 +12,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from shuttle.errors import AddressRefusedError, UnavailableError
+from shuttle.outgoing.lenient_client import RESPONSE_LIMITS, LenientConnector
 from shuttle.outgoing.lookup import Lookups
 from shuttle.outgoing.tls import tls_context
 
@@ -159,7 +160,7 @@ def outgoing_session(
         policy.check(str(where[0]))
         return socket.socket(family, kind, protocol)
 
-    connector = aiohttp.TCPConnector(
+    connector = LenientConnector(
         resolver=CheckingResolver(policy),
         socket_factory=checked_socket,
         ssl=tls_context(ca_file),
@@ -175,6 +176,7 @@ def outgoing_session(
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_seconds),
         auto_decompress=False,
         trust_env=False,
+        **RESPONSE_LIMITS,
     )
 
 

@@ -10,6 +10,8 @@ from aiohttp import (
     ClientSSLError,
 )
 
+from shuttle.outgoing.lenient_client import ResponseHeadTooLargeError
+
 
 def what_broke(error: Exception) -> str:
     """Of any error that a request can raise, ours excepted."""
@@ -24,6 +26,8 @@ def what_broke(error: Exception) -> str:
             said = f"cannot be connected to ({why_unconnected(error)})"
         case TimeoutError():
             said = "took nothing, or gave no answer, in time"
+        case ResponseHeadTooLargeError():
+            said = "answers with headers beyond the limits (64 KiB a line, 1,000 headers, 1 MiB in all)"
         case ClientError():
             said = f"broke the connection ({type(error).__name__})"
         case _:

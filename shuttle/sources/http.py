@@ -15,7 +15,8 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from shuttle.errors import AddressRefusedError, BuildFailedError, UnavailableError
-from shuttle.outgoing.faults import why_unconnected
+from shuttle.outgoing.faults import what_broke, why_unconnected
+from shuttle.outgoing.lenient_client import BrokenBodyError, ResponseHeadTooLargeError
 from shuttle.outgoing.userinfo import Credentials, basic_authorization, split_userinfo, without_userinfo
 from shuttle.sources import FetchedSource, SourceLimits
 
@@ -210,10 +211,12 @@ def _raise_named(error: Exception, shown: str) -> NoReturn:
         raise UnavailableError(f"{shown} does not speak TLS as expected.") from None
     if isinstance(error, aiohttp.ClientConnectorError):
         raise UnavailableError(f"{shown} cannot be connected to: {why_unconnected(error)}.") from None
+    if isinstance(error, ResponseHeadTooLargeError):
+        raise UnavailableError(f"{shown} {what_broke(error)}.") from None
+    if isinstance(error, (BrokenBodyError, aiohttp.ClientResponseError)):
+        raise UnavailableError(f"{shown} does not answer in valid HTTP.") from None
     if isinstance(error, aiohttp.ClientPayloadError):
         raise UnavailableError(f"{shown} was cut off before its end.") from None
-    if isinstance(error, aiohttp.ClientResponseError):
-        raise UnavailableError(f"{shown} does not answer in valid HTTP.") from None
     raise UnavailableError(f"{shown} closed the connection without an answer.") from None
 
 

@@ -169,6 +169,28 @@ async def test_what_breaks_off_may_get_better(fetch, tmp_path, pieces, words):
     assert not (tmp_path / "source").exists()
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"Content-Length: 7\r\nContent-Length: 7",
+        b"Content-Length: 7, 7",
+        b"Content-Length : 7",
+        b"Content-Length: 7\r\nContent-Security-Policy: " + b"x" * 9000,
+        b"Content-Length: 7\r\n" + b"\r\n".join([b"X: y"] * 200),
+    ],
+)
+async def test_a_source_arrives_under_a_loose_head(fetch, head):
+    async with raw_host(b"HTTP/1.1 200 " + b"r" * 9000 + b"\r\n" + head + b"\r\n\r\ncontent") as url:
+        assert (await fetch(url))[1] == b"content"
+
+
+async def test_a_redirect_by_a_long_location_is_followed(fetch):
+    async with raw_host(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx") as there:
+        location = f"{there}/?{'s' * 9000}".encode()
+        async with raw_host(b"HTTP/1.1 302 Found\r\nLocation: " + location + b"\r\nContent-Length: 0\r\n\r\n") as url:
+            assert (await fetch(url))[1] == b"x"
+
+
 async def test_nobody_listening_and_no_such_name_may_get_better(fetch):
     async with raw_host(b"") as url:
         pass

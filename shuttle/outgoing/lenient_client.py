@@ -1,0 +1,152 @@
+"""aiohttp's client for peers that speak HTTP loosely: the limits of a response, and a connector that applies them.
+
+aiohttp offers limits as options, and they are used. It offers no way to accept two equal lengths, a length beside
+chunks or a body after 204: its parser raises before the status reaches the caller. So each head is written again in its
+strict form before the parser sees it (`response_heads`).
+"""
+
+from functools import partial
+from typing import Any, Final, TypedDict
+
+import aiohttp
+from aiohttp.client_proto import ResponseHandler
+
+from shuttle.outgoing.response_heads import (
+    MAX_HEADERS,
+    MAX_LINE_BYTES,
+    Body,
+    Head,
+    HeadTooLargeError,
+    end_of_head,
+    is_beyond_limits,
+    read_head,
+)
+
+
+class ResponseLimits(TypedDict):
+    """aiohttp.ClientSession's names for them."""
+
+    max_line_size: int
+    max_field_size: int
+    max_headers: int
+
+
+# Not below what `response_heads` lets through: aiohttp adds a header's name to the name of the one before it.
+RESPONSE_LIMITS: Final = ResponseLimits(
+    max_line_size=MAX_LINE_BYTES, max_field_size=2 * MAX_LINE_BYTES, max_headers=MAX_HEADERS + 1
+)
+
+
+class ResponseHeadTooLargeError(aiohttp.ClientError):
+    """More headers, or longer ones, than anybody needs."""
+
+
+class BrokenBodyError(aiohttp.ClientPayloadError):
+    """The status is known; the body breaks the rules of HTTP, or nobody can say where it ends."""
+
+
+class LenientConnector(aiohttp.TCPConnector):
+    """A connector whose connections understand what curl understands; give its session RESPONSE_LIMITS as well."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        # Private, and the only place where aiohttp takes another protocol; a test says when it is gone.
+        self._factory = partial(LenientResponseHandler, loop=self._loop)  # type: ignore[assignment]
+
+
+class LenientResponseHandler(ResponseHandler):
+    """One connection: aiohttp's parser gets each head in its strict form, and what follows as it comes."""
+
+    _head: bytearray | None = None
+    """What has come of a head that is not complete; None = the head is over, or no response is expected."""
+    _ignores_data = False
+    """Nothing that still comes is of any use."""
+
+    def set_response_params(self, **params: Any) -> None:
+        """A request begins: its response starts with a head."""
+        self._head = bytearray()
+        super().set_response_params(**params)
+
+    def data_received(self, data: bytes) -> None:
+        """Collect the head, pass on the rest."""
+        if self._ignores_data:
+            return
+        if self._head is None:
+            if data:
+                self._receive_body(data)
+            else:  # aiohttp's own call, to go on with what a paused parser has kept
+                super().data_received(data)
+            return
+        self.start_timeout()
+        scanned = len(self._head)
+        self._head += data
+        try:
+            self._receive_heads(scanned)
+        except HeadTooLargeError:
+            self._fail(ResponseHeadTooLargeError("The headers are more or longer than allowed."))
+
+    def _receive_heads(self, scanned: int) -> None:
+        """Interim responses, and the final one."""
+        while self._head and (end := end_of_head(self._head, scanned)) is not None:
+            whole, rest, scanned = bytes(self._head[:end]), bytes(self._head[end:]), 0
+            if not whole.strip(b"\r\n"):  # empty lines before a response
+                self._head = bytearray(rest)
+                continue
+            head = read_head(whole)
+            if head is not None and head.is_interim:
+                self._head = bytearray(rest)
+                super().data_received(head.text)
+                continue
+            self._head = None
+            if head is None:
+                super().data_received(whole)  # no HTTP: the parser says what it is
+            else:
+                self._begin_response(head, rest)
+        if self._head and not _may_be_http(self._head):
+            received, self._head = bytes(self._head), None
+            super().data_received(received)
+        elif self._head and is_beyond_limits(self._head):
+            raise HeadTooLargeError
+
+    def _begin_response(self, head: Head, rest: bytes) -> None:
+        """The head in a call of its own: what is wrong behind it cannot take the status back."""
+        if head.body is not Body.FRAMED:
+            self.force_close()
+            self._ignores_data = True
+        super().data_received(head.text)
+        if head.body is Body.UNREADABLE:
+            self._break_body()
+        elif head.body is Body.FRAMED and rest:
+            self._receive_body(rest)
+
+    def _receive_body(self, data: bytes) -> None:
+        payload = self._payload
+        if self._parser is not None and payload is not None and payload.is_eof():
+            # Bytes behind the response's end would be taken for the answer to the next request.
+            self._ignores_data = True
+            self._hang_up()
+            return
+        super().data_received(data)
+        if self.exception() is not None:
+            # aiohttp reports a broken chunk to whoever waits for a head, and leaves the body's reader waiting.
+            self._break_body(payload)
+
+    def _break_body(self, payload: aiohttp.StreamReader | None = None) -> None:
+        payload = payload or self._payload
+        if payload is not None and not payload.is_eof() and payload.exception() is None:
+            payload.set_exception(BrokenBodyError("The response's body is broken."))
+        self._hang_up()
+
+    def _fail(self, error: aiohttp.ClientError) -> None:
+        self._head, self._ignores_data = None, True
+        self.set_exception(error)
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        self.force_close()
+        if self.transport is not None:
+            self.transport.close()
+
+
+def _may_be_http(received: bytearray) -> bool:
+    return received.startswith((b"\r", b"\n")) or b"HTTP/".startswith(received[:5])

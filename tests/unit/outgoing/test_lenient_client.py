@@ -1,0 +1,228 @@
+"""Responses as servers and proxies really send them: the status reaches the caller, and so does a body that has one."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+
+import aiohttp
+import pytest
+
+from shuttle.outgoing.connector import AddressPolicy, outgoing_session
+from shuttle.outgoing.lenient_client import (
+    RESPONSE_LIMITS,
+    BrokenBodyError,
+    LenientConnector,
+    LenientResponseHandler,
+    ResponseHeadTooLargeError,
+)
+from shuttle.outgoing.response_heads import MAX_HEADERS, MAX_LINE_BYTES
+from tests.receivers import Exchange, Receiver
+
+HEADERS_200 = b"".join(b"X-%d: y\r\n" % number for number in range(200))
+BODY = b"Content-Length: 2\r\n\r\nok"
+
+ANSWERS_WITH_A_BODY = {
+    "a length beside chunks": b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b"2\r\nok\r\n0\r\n\r\n",
+    "chunks beside a length": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 7\r\n\r\n"
+    b"2\r\nok\r\n0\r\n\r\n",
+    "chunked in two headers": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\nTransfer-Encoding: Chunked\r\n\r\n"
+    b"2\r\nok\r\n0\r\n\r\n",
+    "the length twice": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\ncontent-length: 2\r\n\r\nok",
+    "the length in a list": b"HTTP/1.1 200 OK\r\nContent-Length: 2, 2\r\n\r\nok",
+    "identity beside a length": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n" + BODY,
+    "a space before the colon": b"HTTP/1.1 200 OK\r\nContent-Length : 2\r\n\r\nok",
+    "200 headers": b"HTTP/1.1 200 OK\r\n" + HEADERS_200 + BODY,
+    "as many headers as may be": b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * (MAX_HEADERS - 1) + BODY,
+    "a long reason": b"HTTP/1.1 200 " + b"r" * 9000 + b"\r\n" + BODY,
+    "no reason": b"HTTP/1.1 200\r\n" + BODY,
+    "a long header": b"HTTP/1.1 200 OK\r\nContent-Security-Policy: " + b"x" * 9000 + b"\r\n" + BODY,
+    "a header as long as may be": b"HTTP/1.1 200 OK\r\nX: " + b"x" * (MAX_LINE_BYTES - 3) + b"\r\n" + BODY,
+    "a name as long as may be": b"HTTP/1.1 200 OK\r\n" + b"x" * (MAX_LINE_BYTES - 3) + b": y\r\n" + BODY,
+    "bare line feeds": b"HTTP/1.1 200 OK\nContent-Length: 2\n\nok",
+    "a folded header": b"HTTP/1.1 200 OK\r\nX-Long: a\r\n b\r\nContent-Length:\r\n 2\r\n\r\nok",
+    "a line without a colon": b"HTTP/1.1 200 OK\r\nnonsense\r\n" + BODY,
+    "an unusable name": b"HTTP/1.1 200 OK\r\nX Y(z): 1\r\n" + BODY,
+    "a NUL in a value": b"HTTP/1.1 200 OK\r\nX: a\x00b\x07\r\n" + BODY,
+    "Latin-1 in a value": b"HTTP/1.1 200 D\xe9j\xe0\r\nX: \xe9\r\n" + BODY,
+    "empty lines first": b"\r\n\r\nHTTP/1.1 200 OK\r\n" + BODY,
+    "an interim response first": b"HTTP/1.1 103 Early\r\nContent-Length : 9\r\n\r\nHTTP/1.1 200 OK\r\n" + BODY,
+    "two spaces in the status line": b"HTTP/1.1  200  OK\r\n" + BODY,
+    "another version": b"HTTP/2 200\r\n" + BODY,
+    "bytes behind its end": b"HTTP/1.1 200 OK\r\n" + BODY + b"excess",
+    "another response behind its end": b"HTTP/1.1 200 OK\r\n" + BODY + b"HTTP/1.1 500 No\r\n\r\n",
+    "neither length nor chunks": b"HTTP/1.0 200 OK\r\n\r\nok",
+}
+
+ANSWERS_WITHOUT_A_BODY = {
+    "204 with an empty chunked body": b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "204 with two bytes": b"HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\nok",
+    "204 with two bytes that no header names": b"HTTP/1.1 204 No Content\r\n\r\nok",
+    "204 with a length of zero": b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n",
+}
+
+ANSWERS_WITH_A_BROKEN_BODY = {
+    "two different lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok",
+    "a length that is no number": b"HTTP/1.1 200 OK\r\nContent-Length: two\r\n\r\nok",
+    "a negative length": b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\nok",
+    "a chunk that is none": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nok\r\n",
+    "a chunk without its end": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nokokok\r\n0\r\n\r\n",
+    "too short": b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok",
+}
+
+ANSWERS_ABOVE_THE_LIMITS = {
+    "too many headers": b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * MAX_HEADERS + BODY,
+    "too long a header": b"HTTP/1.1 200 OK\r\nX: " + b"x" * (MAX_LINE_BYTES - 2) + b"\r\n" + BODY,
+    "too long a folded header": b"HTTP/1.1 200 OK\r\nX: y\r\n" + (b" " + b"x" * 40_000 + b"\r\n") * 2 + BODY,
+    "too long a reason": b"HTTP/1.1 200 " + b"r" * MAX_LINE_BYTES + b"\r\n" + BODY,
+    "too large a head": b"HTTP/1.1 200 OK\r\n" + (b"X: " + b"x" * 60_000 + b"\r\n") * 20 + BODY,
+    "a head without end": b"HTTP/1.1 200 OK\r\n" + (b"X: " + b"x" * 60_000 + b"\r\n") * 20,
+    "a header without end": b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000,
+}
+
+Asked = Callable[[], Awaitable[tuple[int, bytes]]]
+
+
+def sending(*pieces: bytes) -> Callable[[Exchange], Awaitable[None]]:
+    """Reads the request, sends these bytes as they are, one after the other, and closes."""
+
+    async def script(exchange: Exchange) -> None:
+        await exchange.read_all()
+        for piece in pieces:
+            exchange._writer.write(piece)
+            with suppress(ConnectionError):
+                await exchange._writer.drain()
+        exchange.hang_up()
+
+    return script
+
+
+@asynccontextmanager
+async def client() -> AsyncIterator[aiohttp.ClientSession]:
+    async with outgoing_session(AddressPolicy(allow_loopback=True)) as session:
+        yield session
+
+
+async def asked(*pieces: bytes) -> tuple[int, bytes]:
+    """Status and body of the response that a POST gets."""
+    async with (
+        asyncio.timeout(10),
+        Receiver(sending(*pieces)) as receiver,
+        client() as session,
+        session.post(receiver.url, data=b"x") as response,
+    ):
+        return response.status, await response.read()
+
+
+@pytest.mark.parametrize("how", ANSWERS_WITH_A_BODY)
+async def test_a_loose_response_arrives_with_its_body(how: str) -> None:
+    assert await asked(ANSWERS_WITH_A_BODY[how]) == (200, b"ok")
+
+
+@pytest.mark.parametrize("how", ANSWERS_WITH_A_BODY)
+async def test_a_loose_response_arrives_in_any_pieces(how: str) -> None:
+    sent = ANSWERS_WITH_A_BODY[how]
+    for size in (1, 7) if len(sent) < 4000 else (4001,):
+        handler = LenientResponseHandler(asyncio.get_running_loop())
+        handler.set_response_params(read_until_eof=True, **RESPONSE_LIMITS)
+        for at in range(0, len(sent), size):
+            handler.data_received(sent[at : at + size])
+        handler.connection_lost(None)
+        messages = [await handler.read() for _ in range(len(handler))]
+        message, payload = messages[-1]
+        assert (message.code, await payload.read()) == (200, b"ok")
+
+
+@pytest.mark.parametrize("how", ANSWERS_WITHOUT_A_BODY)
+async def test_204_counts_whatever_follows_it(how: str) -> None:
+    assert await asked(ANSWERS_WITHOUT_A_BODY[how]) == (204, b"")
+
+
+@pytest.mark.parametrize("how", ANSWERS_WITH_A_BROKEN_BODY)
+async def test_the_status_of_a_response_with_a_broken_body_is_known(how: str) -> None:
+    async with (
+        asyncio.timeout(10),
+        Receiver(sending(ANSWERS_WITH_A_BROKEN_BODY[how])) as receiver,
+        client() as session,
+        session.post(receiver.url, data=b"x") as response,
+    ):
+        assert response.status == 200
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await response.read()
+
+
+async def test_a_chunk_that_breaks_later_ends_the_wait_for_the_body() -> None:
+    handler = LenientResponseHandler(asyncio.get_running_loop())
+    handler.set_response_params(**RESPONSE_LIMITS)
+    handler.data_received(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfive!\r\n")
+    _, payload = await handler.read()
+    assert await payload.readany() == b"five!"
+    handler.data_received(b"zz\r\n")
+    with pytest.raises(BrokenBodyError):
+        await payload.readany()
+
+
+@pytest.mark.parametrize("how", ANSWERS_ABOVE_THE_LIMITS)
+async def test_a_head_above_the_limits_is_an_error_of_its_own(how: str) -> None:
+    with pytest.raises(ResponseHeadTooLargeError):
+        await asked(ANSWERS_ABOVE_THE_LIMITS[how])
+
+
+async def test_headers_that_break_off_are_no_answer() -> None:
+    with pytest.raises(aiohttp.ServerDisconnectedError):
+        await asked(b"HTTP/1.1 200 OK\r\nContent-Le")
+
+
+@pytest.mark.parametrize("sent", [b"SSH-2.0-OpenSSH_9.2\r\n\r\n", b"HTTP/1.1 20\r\n\r\n", b"\x16\x03\x01" * 30_000])
+async def test_what_is_no_http_is_an_error(sent: bytes) -> None:
+    with pytest.raises(aiohttp.ClientError):
+        await asked(sent)
+
+
+async def test_what_comes_behind_a_response_answers_no_other_request() -> None:
+    async def script(exchange: Exchange) -> None:
+        await exchange.read_all()
+        exchange._writer.write(b"HTTP/1.1 200 OK\r\n" + BODY)
+        await exchange._writer.drain()
+        await exchange.until(first_is_read.is_set)
+        exchange._writer.write(b"HTTP/1.1 500 Stray\r\nContent-Length: 0\r\n\r\n")
+        await exchange._writer.drain()
+        await exchange.read_head()
+        exchange.answered = True
+
+    first_is_read = asyncio.Event()
+    async with Receiver(script, sending(b"HTTP/1.1 200 OK\r\n" + BODY)) as receiver, client() as session:
+        async with session.post(receiver.url, data=b"x") as response:
+            assert await response.read() == b"ok"
+        connection = next(iter(session.connector._conns.values()))[0][0]
+        first_is_read.set()
+        receiver.exchanges[0]._changes.tell()
+        closed = connection.closed
+        assert closed is not None
+        await closed
+        async with session.post(receiver.url, data=b"x") as response:
+            assert response.status == 200
+
+
+async def test_a_connection_with_orderly_responses_is_used_again() -> None:
+    async def script(exchange: Exchange) -> None:
+        await exchange.read_all()
+        await exchange.answer(204, {})
+
+    async with Receiver(script) as receiver, client() as session:
+        for _ in range(3):
+            async with session.post(receiver.url, data=b"x") as response:
+                assert response.status == 204
+        assert len(receiver._tasks) == 1
+
+
+def test_aiohttp_still_takes_another_protocol() -> None:
+    assert "_factory" in vars(_connector())
+
+
+def _connector() -> LenientConnector:
+    loop = asyncio.new_event_loop()
+    try:
+        return LenientConnector(loop=loop)
+    finally:
+        loop.close()
