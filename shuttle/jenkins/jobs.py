@@ -11,19 +11,18 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 from urllib.parse import quote
 
 import jenkins
 import requests
 import structlog
-from requests.adapters import HTTPAdapter
 
 from jenkins_pipelines.config_xml import digest_of
 from shuttle.errors import ForeignJobError, JenkinsRefusedError, JenkinsUnavailableError
 from shuttle.jenkins import answers
 from shuttle.jenkins.answers import JobFacts
 from shuttle.jenkins.definition import JobDefinition, read_definition
+from shuttle.jenkins.lenient_adapter import LenientAdapter
 from shuttle.jenkins.session import NO_CRUMB, JenkinsSession
 
 _log = structlog.get_logger()
@@ -235,25 +234,14 @@ def _python_jenkins(
     server = jenkins.Jenkins(session.url, user, token, timeout=timeout)
     connections = _connections(server)
     connections.trust_env = False  # no proxies, no .netrc: as for the asyncio client
-    if ssl_context is not None:
-        connections.mount("https://", _TrustingAdapter(ssl_context))
+    connections.mount("http://", LenientAdapter())
+    connections.mount("https://", LenientAdapter(ssl_context))
     return server
 
 
 def _connections(server: jenkins.Jenkins) -> requests.Session:
     session: requests.Session = server._session  # noqa: SLF001 - python-jenkins has no public access to it
     return session
-
-
-class _TrustingAdapter(HTTPAdapter):
-    """Connections that trust what the given context trusts."""
-
-    def __init__(self, ssl_context: ssl.SSLContext) -> None:
-        self._ssl_context = ssl_context
-        super().__init__()
-
-    def init_poolmanager(self, *arguments: Any, **named: Any) -> None:
-        super().init_poolmanager(*arguments, **named, ssl_context=self._ssl_context)
 
 
 def _call(server: jenkins.Jenkins, method: str, url: str, config_xml: bytes | None) -> _Reply:

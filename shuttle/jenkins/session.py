@@ -13,6 +13,7 @@ from yarl import URL
 
 from shuttle.errors import JenkinsUnavailableError, ShuttleError
 from shuttle.jenkins.credentials import CredentialsCheck
+from shuttle.outgoing.lenient_client import RESPONSE_LIMITS, LenientConnector
 
 # Jenkins says this for certain before it does anything, so the same POST with a fresh crumb repeats nothing.
 NO_CRUMB: Final = b"No valid crumb"
@@ -69,10 +70,11 @@ class JenkinsSession:
         # Polls are bounded by their budget, and a stop must not queue behind them: hence no limit of connections here.
         # A session's cookie goes with its crumb only: beside a token it could make Jenkins ask for a crumb.
         self._http = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=ssl_context or True),
+            connector=LenientConnector(limit=0, ssl=ssl_context or True),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"Accept-Encoding": "identity", **_authorization(self.userinfo)},
             read_bufsize=READ_BUFFER_BYTES,
+            **RESPONSE_LIMITS,
         )
         self._crumb: Mapping[str, str] | None = None
         self._crumb_lock = asyncio.Lock()
@@ -142,11 +144,14 @@ class JenkinsSession:
         return response
 
     async def _whole(self, response: aiohttp.ClientResponse) -> Answer:
+        """The answer with its body; of a command, and of a refusal, the status counts also without it."""
         try:
             async with response:
                 return Answer(response.status, response.headers, await response.read())
         except (aiohttp.ClientError, OSError) as error:
-            raise unavailable(error) from None
+            if response.method == "GET" and response.status == 200:
+                raise unavailable(error) from None
+            return Answer(response.status, response.headers, b"")
 
     async def _fetch_crumb(self, instead_of: Mapping[str, str] | None) -> Mapping[str, str]:
         """The headers to send; {} when Jenkins has crumbs switched off (404). Concurrent askers share one fetch."""
