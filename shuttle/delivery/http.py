@@ -14,6 +14,7 @@ from shuttle.delivery import Answer, DueDelivery
 from shuttle.delivery.schedule import retry_after_seconds
 from shuttle.delivery.signature import Signer
 from shuttle.errors import ShuttleError
+from shuttle.outgoing.connector import ConnectionUse
 from shuttle.outgoing.faults import why_unconnected
 from shuttle.outgoing.lenient_client import ResponseHeadTooLargeError
 from shuttle.outgoing.userinfo import basic_authorization, split_userinfo
@@ -33,13 +34,9 @@ class HttpPost:
 
     async def post(self, delivery: DueDelivery, at: datetime) -> Answer:
         """See the port; at most `timeout_seconds` from the name lookup to the end of the answer."""
-        url, headers = self._address(delivery, at)
         answer = Answer()
         try:
-            async with (
-                asyncio.timeout(self.timeout_seconds),
-                self.session.post(url, data=delivery.body, headers=headers, allow_redirects=False) as response,
-            ):
+            async with asyncio.timeout(self.timeout_seconds), await self._send(delivery, at) as response:
                 # The status line decides: what follows cannot take a 2xx back, only cost time.
                 patience = retry_after_seconds(response.headers.get("Retry-After"), at)
                 answer = Answer(response.status, _refusal(response.status), patience)
@@ -49,6 +46,20 @@ class HttpPost:
             if answer.status_code is None:
                 return Answer(error=_what_went_wrong(error))
         return answer
+
+    async def _send(self, delivery: DueDelivery, at: datetime) -> aiohttp.ClientResponse:
+        """Once, and again at once while it met a kept connection that the receiver had closed."""
+        url, headers = self._address(delivery, at)
+        while True:
+            use = ConnectionUse()
+            try:
+                return await self.session.post(
+                    url, data=delivery.body, headers=headers, allow_redirects=False, trace_request_ctx=use
+                )
+            except (aiohttp.ClientError, OSError) as error:
+                # It ends: each failure takes a connection out of the pool, and a new one is not tried twice.
+                if not use.explains(error):
+                    raise
 
     def _address(self, delivery: DueDelivery, at: datetime) -> tuple[str, CIMultiDict[str]]:
         """The URL without its userinfo, and the headers: the caller's own, then ours, which win."""

@@ -83,6 +83,18 @@ def _embedded(address: Address) -> Iterator[IPv4Address]:
         yield IPv4Address(address.packed[-4:])
 
 
+@dataclass(slots=True)
+class ConnectionUse:
+    """Which connection a request had. `reused`: one that the peer may have closed just before the request arrived."""
+
+    reused: bool = False
+
+    def explains(self, error: Exception) -> bool:
+        """Whether `error` may mean no more than that: the peer had closed the connection, and a new one may do."""
+        closed = (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError, ConnectionError)
+        return self.reused and isinstance(error, closed)
+
+
 class CheckingResolver(AbstractResolver):
     """Resolves names by the system, and leaves out the addresses that the policy refuses."""
 
@@ -152,6 +164,7 @@ def outgoing_session(
     only the C library reads as an address (`127.1`, `2130706433`) are aiohttp's InvalidUrlClientError. Redirects are
     not followed: a request without `allow_redirects=False` that meets one raises UnavailableError. There is no total
     timeout, and bodies are not decompressed. `limit` connections in all, `limit_per_host` (0 = any) to one host.
+    A ConnectionUse that is given as `trace_request_ctx` says afterwards which connection the request had.
     """
 
     def checked_socket(address: aiohttp.AddrInfoType) -> socket.socket:
@@ -169,6 +182,7 @@ def outgoing_session(
     )
     trace = aiohttp.TraceConfig()
     trace.on_request_redirect.append(_refuse_redirect)
+    trace.on_connection_reuseconn.append(_note_reuse)
     return aiohttp.ClientSession(
         connector=connector,
         trace_configs=[trace],
@@ -183,3 +197,8 @@ def outgoing_session(
 async def _refuse_redirect(_session: aiohttp.ClientSession, _context: SimpleNamespace, _redirect: Any) -> None:
     """A redirect could carry headers that are secrets to another host: whoever follows one decides about each hop."""
     raise UnavailableError("The host answered with a redirect, which is not followed.")
+
+
+async def _note_reuse(_session: aiohttp.ClientSession, context: SimpleNamespace, _reuse: Any) -> None:
+    if isinstance(context.trace_request_ctx, ConnectionUse):
+        context.trace_request_ctx.reused = True

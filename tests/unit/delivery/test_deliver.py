@@ -15,6 +15,7 @@ from shuttle.delivery.signature import Signer
 from shuttle.outgoing.connector import AddressPolicy, outgoing_session
 from shuttle.settings import load_settings
 from tests.certificates import loopback_tls
+from tests.receivers import Receiver, answering
 from tests.unit.delivery.status_receiver import answers, hangs, receiving, resets, speaking
 
 NOW = datetime.now(UTC)
@@ -22,8 +23,9 @@ SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
 async def deliver(
-    url: str, *, headers=None, timeout_seconds: float = 5, tries=0, allow_loopback=True, wire="standard"
+    url: str, *, headers=None, timeout_seconds: float = 5, tries=0, allow_loopback=True, wire="standard", times=1
 ) -> Attempt:
+    """The last attempt of so many, one after the other over one session."""
     async with outgoing_session(AddressPolicy(allow_loopback=allow_loopback)) as session:
         signer = Signer(load_settings({"SHUTTLE_WEBHOOK_SECRET": SECRET}).webhook_key)
         courier = Courier({"http": HttpPost(session, signer, timeout_seconds)}, (0, 5, 60), lambda: NOW)
@@ -40,6 +42,8 @@ async def deliver(
             tries=tries,
             created_at=NOW,
         )
+        for _ in range(times - 1):
+            await courier.deliver(delivery)
         return await courier.deliver(delivery)
 
 
@@ -196,6 +200,28 @@ async def test_connections_that_break_or_never_come_about():
     assert refused.error == "No connection to the receiver came about: Connection refused."
     unknown = await deliver("http://no-such-host.invalid/secret-path")
     assert unknown.error == "The receiver's host name could not be resolved."
+
+
+@pytest.mark.parametrize("reset", [False, True])
+async def test_a_kept_connection_that_the_receiver_closes_is_replaced_at_once(reset):
+    async def hangs_up(exchange):
+        await exchange.read_all()
+        exchange.hang_up(reset=reset)
+
+    async with Receiver(answering(200), hangs_up, answering(204)) as receiver:
+        attempt = await deliver(receiver.url, times=2)
+    assert (attempt.outcome, attempt.status_code) == ("delivered", 204)
+    assert {exchange.headers["webhook-id"] for exchange in receiver.exchanges} == {"msg_1"}
+
+
+async def test_a_new_connection_that_the_receiver_closes_waits_for_the_schedule():
+    async def hangs_up(exchange):
+        await exchange.read_all()
+        exchange.hang_up()
+
+    async with Receiver(answering(200), hangs_up) as receiver:
+        attempt = await deliver(receiver.url, times=2)
+    assert (attempt.outcome, len(receiver.exchanges)) == ("failed", 3)
 
 
 async def test_a_certificate_of_an_unknown_authority_says_what_to_set(tmp_path):

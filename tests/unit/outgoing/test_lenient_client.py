@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 import aiohttp
 import pytest
 
-from shuttle.outgoing.connector import AddressPolicy, outgoing_session
+from shuttle.outgoing.connector import AddressPolicy, ConnectionUse, outgoing_session
 from shuttle.outgoing.lenient_client import (
     RESPONSE_LIMITS,
     BrokenBodyError,
@@ -16,7 +16,7 @@ from shuttle.outgoing.lenient_client import (
     ResponseHeadTooLargeError,
 )
 from shuttle.outgoing.response_heads import MAX_HEADERS, MAX_LINE_BYTES
-from tests.receivers import Exchange, Receiver
+from tests.receivers import Exchange, Receiver, answering
 
 HEADERS_200 = b"".join(b"X-%d: y\r\n" % number for number in range(200))
 BODY = b"Content-Length: 2\r\n\r\nok"
@@ -204,16 +204,14 @@ async def test_what_comes_behind_a_response_answers_no_other_request() -> None:
             assert response.status == 200
 
 
-async def test_a_connection_with_orderly_responses_is_used_again() -> None:
-    async def script(exchange: Exchange) -> None:
-        await exchange.read_all()
-        await exchange.answer(204, {})
-
-    async with Receiver(script) as receiver, client() as session:
-        for _ in range(3):
-            async with session.post(receiver.url, data=b"x") as response:
-                assert response.status == 204
-        assert len(receiver._tasks) == 1
+@pytest.mark.parametrize(("status", "body"), [(204, b""), (200, b""), (200, b"ok"), (200, b"x" * 500_000)])
+async def test_a_connection_with_orderly_responses_is_used_again(status: int, body: bytes) -> None:
+    async with Receiver(answering(status, body=body)) as receiver, client() as session:
+        uses = [ConnectionUse() for _ in range(3)]
+        for use in uses:
+            async with session.post(receiver.url, data=b"x", trace_request_ctx=use) as response:
+                assert (response.status, await response.read()) == (status, body)
+        assert [use.reused for use in uses] == [False, True, True]
 
 
 def test_aiohttp_still_takes_another_protocol() -> None:
