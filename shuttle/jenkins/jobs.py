@@ -233,6 +233,7 @@ def _python_jenkins(
     user, token = session.userinfo or (None, None)
     server = jenkins.Jenkins(session.url, user, token, timeout=timeout)
     connections = _connections(server)
+    connections.headers["Connection"] = "close"  # as the adapter treats it
     connections.trust_env = False  # no proxies, no .netrc: as for the asyncio client
     connections.mount("http://", LenientAdapter())
     connections.mount("https://", LenientAdapter(ssl_context))

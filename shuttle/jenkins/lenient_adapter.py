@@ -78,6 +78,8 @@ class _Response(http.client.HTTPResponse):
             super().begin()
         finally:
             self.fp = connection
+        # Whatever the answer says: a change sent over a connection that Jenkins is about to close would be lost.
+        self.will_close = True
 
 
 def _strict_head(connection: BinaryIO) -> bytes:

@@ -67,15 +67,22 @@ class JenkinsSession:
             sock_read=min(SILENCE_SECONDS, request_timeout_seconds),
         )
         self._connect_timeout_seconds = connect_timeout_seconds
+
         # Polls are bounded by their budget, and a stop must not queue behind them: hence no limit of connections here.
         # A session's cookie goes with its crumb only: beside a token it could make Jenkins ask for a crumb.
-        self._http = aiohttp.ClientSession(
-            connector=LenientConnector(limit=0, ssl=ssl_context or True),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"Accept-Encoding": "identity", **_authorization(self.userinfo)},
-            read_bufsize=READ_BUFFER_BYTES,
-            **RESPONSE_LIMITS,
-        )
+        def session(*, keep_connections: bool) -> aiohttp.ClientSession:
+            return aiohttp.ClientSession(
+                connector=LenientConnector(limit=0, ssl=ssl_context or True, force_close=not keep_connections),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={"Accept-Encoding": "identity", **_authorization(self.userinfo)},
+                read_bufsize=READ_BUFFER_BYTES,
+                **RESPONSE_LIMITS,
+            )
+
+        self._questions = session(keep_connections=True)
+        # Jenkins or a proxy may close a kept connection as a command is sent. Whether it was done is then unknown, and
+        # the search for its build costs more than a connection; a question is just asked again.
+        self._commands = session(keep_connections=False)
         self._crumb: Mapping[str, str] | None = None
         self._crumb_lock = asyncio.Lock()
 
@@ -84,7 +91,8 @@ class JenkinsSession:
 
     async def close(self) -> None:
         """Close every connection; also fine twice."""
-        await self._http.close()
+        await self._questions.close()
+        await self._commands.close()
 
     async def get(self, kind: str, path: str) -> Answer:
         """GET `path` (relative, already encoded)."""
@@ -125,7 +133,7 @@ class JenkinsSession:
     ) -> aiohttp.ClientResponse:
         self._count(kind)
         try:
-            response = await self._http.request(
+            response = await (self._questions if method == "GET" else self._commands).request(
                 method,
                 URL(self.url + path, encoded=True),
                 data=form,
