@@ -111,7 +111,8 @@ class Receiver:
                 offset += len(piece)
         except (ClientError, ConnectionError):
             return _have(build, status=400)  # cut off: only a terminated request is the log's end
-        build.log_ended.set()
+        if "Shuttle-Log-Piece" not in request.headers:
+            build.log_ended.set()
         return _have(build, status=200)
 
     def _take(self, build: ReceivedBuild, offset: int, piece: bytes) -> None:

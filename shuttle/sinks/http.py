@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Literal
 from urllib.parse import quote
 
@@ -22,6 +23,10 @@ from shuttle.sinks.http_request import LogRequest
 # Answers that will not change by themselves (contract section 4).
 _REFUSALS = frozenset({401, 403, 404, 410})
 _MAX_METADATA_BYTES = 4096
+# A receiver that takes even less is not one for logs, and each piece costs a connection.
+_SMALLEST_PIECE_BYTES = 1024
+# Twice the first piece for one that refuses before it has taken anything.
+_PIECE_BYTES = 256 * 1024
 # A proxy takes a request, too, and answers within this that what is behind it is away.
 _WELL_AFTER_SECONDS = 1.0
 _PRINTABLE_ASCII = "".join(map(chr, range(0x20, 0x7F)))
@@ -65,16 +70,25 @@ class HttpCarriage:
         self._ledger = ledger
         self._far_ends = far_ends
         self._resume_at_sent = resume_at_sent
+        self._piece_bytes: int | None = None
         self._is_live = False
         self._well: asyncio.TimerHandle | None = None
 
     async def tried(self, patience_seconds: Callable[[], float]) -> bool:
-        """One request, from the first byte that there is to send; whether the whole log is acknowledged by it."""
+        """One request, or piece after piece, from the first byte that there is to send; whether all is acknowledged."""
+        while True:
+            is_acknowledged = await self._try_request(patience_seconds)
+            if is_acknowledged is not None:
+                return is_acknowledged
+
+    async def _try_request(self, patience_seconds: Callable[[], float]) -> bool | None:
+        """Whether the whole log is acknowledged by one request; None = the next one can follow at once."""
         await self._log.grown_beyond(self.offset)
         self._is_live = False
         request = LogRequest(
             self._log,
             self.offset,
+            piece_bytes=self._piece_bytes,
             patience_seconds=patience_seconds,
             on_told=self._acknowledge,
             on_sent=self._note_sent,
@@ -90,18 +104,48 @@ class HttpCarriage:
         except (ClientError, TimeoutError, ValueError) as error:
             await self._go_on(request, self._after_break(request))
             return await self._failed(f"{what_broke(error)}.")
-        if 200 <= status < 300 and request.ended:
+        if 200 <= status < 300:
+            return await self._taken(request, status)
+        return await self._refused(request, status)
+
+    async def _taken(self, request: LogRequest, status: int) -> bool | None:
+        """A 2xx; before the end of what was to be sent, it is a receiver that goes on with another request."""
+        if request.ended:
             self._heard()
+        if request.ended and not request.is_piece:
             await self._ledger.done(self._target.sink_id, self._log.size_bytes)
             return True
-        if 200 <= status < 300:
-            self.refusals = 0
-            told = request.answer_offset
-            await self._go_on(request, request.sent_offset if told is None else told)
-            return await self._failed(f"answered {status} before the log's end.")
+        self.refusals = 0
+        told = request.answer_offset
+        await self._go_on(request, request.sent_offset if told is None else told)
+        if request.ended and self.offset > request.first_offset:
+            return None
+        where = "without taking the piece" if request.ended else "before the log's end"
+        return await self._failed(f"answered {status} {where}.")
+
+    async def _refused(self, request: LogRequest, status: int) -> bool | None:
         self.refusals += status in _REFUSALS
         await self._go_on(request, self._after_break(request))
+        if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE and self._make_pieces_smaller(request):
+            await self._failed(f"answered 413; from now on it gets pieces of up to {self._piece_bytes} bytes.")
+            self.failures = 0
+            return None
         return await self._failed(f"answered {status}.")
+
+    def _make_pieces_smaller(self, request: LogRequest) -> bool:
+        """At most half of what was taken; False = there is nothing smaller.
+
+        Without an offset in the answer that is what the kernel took, which is more than what the receiver read: it may
+        take some refusals to get below its limit.
+        """
+        if self._piece_bytes == _SMALLEST_PIECE_BYTES:
+            return False
+        told = request.answer_offset or 0
+        taken_bytes = (told if told > request.first_offset else request.sent_offset) - request.first_offset
+        before_bytes = self._piece_bytes or max(taken_bytes, _PIECE_BYTES)
+        taken_bytes = min(taken_bytes or before_bytes, before_bytes)
+        self._piece_bytes = max(taken_bytes // 2, _SMALLEST_PIECE_BYTES)
+        return True
 
     async def _sent(self, request: LogRequest) -> int:
         try:

@@ -14,6 +14,7 @@ from shuttle.errors import ShuttleError
 from shuttle.logs import LogReader
 
 OFFSET_HEADER: Final = "Shuttle-Log-Offset"
+PIECE_HEADER: Final = "Shuttle-Log-Piece"
 # A request holds one block and what the transport has not written of the last one: 256 KiB, however slow its reader.
 # Half the size is about a tenth slower, twice the size as much faster: memory for a thousand sinks weighs more.
 _BLOCK_BYTES = 128 * 1024
@@ -21,7 +22,10 @@ _CONNECT_SECONDS = 15
 
 
 class LogRequest:
-    """Sends the log from `first_offset` to its end, once.
+    """Sends the log from `first_offset` to its end, or a piece of at most `piece_bytes` of it, once.
+
+    `is_piece`: the end of this request is not the log's. That is said in its head, so a log that ends within a piece is
+    followed by an empty request.
 
     After `send`, also a broken one: `sent_offset` is where the bytes handed to the kernel end, `told_offset` what the
     receiver last said that it has (None = nothing), `answer_offset` what its final answer said, `ended` whether the
@@ -33,11 +37,15 @@ class LogRequest:
         log: LogReader,
         first_offset: int,
         *,
+        piece_bytes: int | None = None,
         patience_seconds: Callable[[], float],
         on_told: Callable[[int], Awaitable[None]],
         on_sent: Callable[[int], Awaitable[None]],
     ) -> None:
         self.first_offset = first_offset
+        fits = log.complete and piece_bytes is not None and log.size_bytes - first_offset <= piece_bytes
+        self.is_piece = piece_bytes is not None and not fits
+        self._end_offset = None if piece_bytes is None else first_offset + piece_bytes
         self.sent_offset = first_offset
         self.told_offset: int | None = None
         self.answer_offset: int | None = None
@@ -65,7 +73,7 @@ class LogRequest:
                 async with session.post(
                     url,
                     data=self._body(),
-                    headers={**headers, OFFSET_HEADER: str(self.first_offset)},
+                    headers={**headers, OFFSET_HEADER: str(self.first_offset)} | self._piece_header(),
                     allow_redirects=False,
                     timeout=ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS),
                     middlewares=(self._listen,),
@@ -84,6 +92,9 @@ class LogRequest:
                 # `close` would wait for ever for a receiver that reads nothing; and what is left must not be ended.
                 self._transport.abort()
 
+    def _piece_header(self) -> dict[str, str]:
+        return {PIECE_HEADER: "true"} if self.is_piece else {}
+
     async def _body(self) -> AsyncIterator[bytes]:
         """The chunks; aiohttp writes the terminating one when this returns, and closes without it when this raises."""
         offset = self.first_offset
@@ -99,11 +110,15 @@ class LogRequest:
             raise
         self._wait_for_receiver()
         self.ended = True
+        self.sent_offset = offset  # what the transport has not written yet is under way, and nothing follows it
 
     async def _next_block(self, offset: int) -> bytes:
-        """What follows `offset`, as soon as there is something; b"" = the log is at its end."""
+        """What follows `offset`, as soon as there is something; b"" = the log, or the piece, is at its end."""
+        most_bytes = _BLOCK_BYTES if self._end_offset is None else min(_BLOCK_BYTES, self._end_offset - offset)
+        if not most_bytes:
+            return b""
         while True:
-            block = await self._log.read(offset, _BLOCK_BYTES)
+            block = await self._log.read(offset, most_bytes)
             if block or (self._log.complete and self._log.size_bytes <= offset):
                 return block
             self._timer.reschedule(None)
