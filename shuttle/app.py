@@ -92,7 +92,7 @@ async def shuttle_parts(settings: Settings, public_url: str) -> AsyncIterator[tu
         # Each log holds a connection for as long as its build runs.
         logs_out = outgoing_session(policy, ca_file=settings.shuttle_ca_file, limit=0)
         await stack.enter_async_context(logs_out)
-        fetcher = HttpFetcher(outgoing)
+        fetcher = HttpFetcher(outgoing, stall_seconds=settings.shuttle_source_stall_seconds)
         polls = PollBudget(settings.shuttle_jenkins_polls_per_second, hurry_seconds=_HURRY_SECONDS)
         jenkins = JenkinsClient(
             settings.jenkins_url.get_secret_value(),

@@ -105,6 +105,7 @@ class Settings(BaseSettings):
     shuttle_queue_limit: int = Field(1000, ge=1)
     shuttle_max_timeout_seconds: Seconds = 86_400
     shuttle_stage_timeout_seconds: Seconds = 600
+    shuttle_source_stall_seconds: Seconds = 30
     shuttle_build_deadline_seconds: Seconds = 86_400
     shuttle_shutdown_seconds: Seconds = 20
 

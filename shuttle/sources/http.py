@@ -1,11 +1,8 @@
 """http:// and https:// sources: stream the bytes of a stranger's server into a file."""
 
-import asyncio
-import hashlib
 import re
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from io import BufferedWriter
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urljoin, urlsplit
@@ -19,17 +16,16 @@ from shuttle.outgoing.faults import what_broke, why_unconnected
 from shuttle.outgoing.lenient_client import BrokenBodyError, ResponseHeadTooLargeError
 from shuttle.outgoing.userinfo import Credentials, basic_authorization, split_userinfo, without_userinfo
 from shuttle.sources import FetchedSource, SourceLimits
+from shuttle.sources.download import Download
 
 MAX_REDIRECTS = 10
-# Hashed and written in a thread: a whole block pays for the hop, a small source needs one.
-_BLOCK_BYTES = 1024 * 1024
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # Of the 4xx these say "later" (RFC 9110, 15.5.9; RFC 8470; RFC 6585).
 _LATER = frozenset({408, 425, 429})
 # Everything that RFC 3986 allows in a URL: such a one is sent as written, since a signature may cover its escapes.
 _AS_WRITTEN = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]*")
-_CONTENT_TYPE = re.compile(r"[\x20-\x7e]{1,255}")
-UNKNOWN_TYPE = "application/octet-stream"
+# A download that breaks off goes on at once if it got this far; less is left to the pauses between two fetches.
+_MIN_PROGRESS_BYTES = 64 * 1024
 
 Origin = tuple[str, str | None, int | None]
 
@@ -48,26 +44,60 @@ class HttpFetcher:
         self._session = session
         self._stall_seconds = stall_seconds
         self._max_redirects = max_redirects
+        self._interrupted: dict[Path, Download] = {}
 
     async def fetch(self, url: str, into: Path, limits: SourceLimits, headers: Mapping[str, str]) -> FetchedSource:
-        """Stream `url` into the file `into`, which is left only when it is whole; `headers` go to its origin only.
+        """Stream `url` into the file `into`; `headers` go to its origin only.
+
+        The first byte may take as long as the caller waits; after it nothing may be silent for `stall_seconds`. What
+        broke off is continued, also by the next call for the same file, if the host says what it belongs to.
 
         Raises:
             BuildFailedError: `source_not_found` (404, 410), `source_refused` (401, 403, a forbidden address),
-                `source_redirects` (more than MAX_REDIRECTS), `source_too_large`, `source_failed` (any other answer
-                that will not get better).
+                `source_redirects` (more than MAX_REDIRECTS), `source_too_large`, `source_is_a_page`, `source_failed`
+                (any other answer that will not get better).
             UnavailableError: 5xx, 408, 425, 429, no name, refused, reset, stalled or cut off.
         """
-        shown = _shown(url)
+        download = self._interrupted.pop(into, None)
+        if download is None or download.url != url or not download.can_go_on:
+            download = Download(url, into)
+        while True:
+            had_bytes = download.size_bytes
+            try:
+                return await self._fetch_once(download, limits, headers)
+            except UnavailableError:
+                if not download.can_go_on:
+                    download.discard()
+                    raise
+                if download.size_bytes - had_bytes < _MIN_PROGRESS_BYTES:
+                    self._keep_for_later(into, download)
+                    raise
+            except BaseException:
+                download.discard()
+                raise
+
+    async def _fetch_once(
+        self, download: Download, limits: SourceLimits, headers: Mapping[str, str]
+    ) -> FetchedSource:
+        shown = _shown(download.url)
+        wanted = download.request_headers()
         with _named_troubles(shown, self._stall_seconds):
-            async with self._final_answer(url, shown, headers) as answer:
-                _check_status(answer.status, shown)
-                _check_size(answer.content_length or 0, limits, shown)
-                return await _receive(answer, into, limits, shown)
+            async with self._final_answer(download.url, shown, headers, wanted) as answer:
+                if wanted and answer.status == 416:
+                    download.discard()
+                    raise UnavailableError(f"{shown} answers 416: the source has changed.")
+                if not (wanted and answer.status == 206):
+                    _check_status(answer.status, shown)
+                return await download.receive(answer, limits, shown, self._stall_seconds)
+
+    def _keep_for_later(self, into: Path, download: Download) -> None:
+        """For the next call; downloads that nobody came back for are known by their files, which the caller removed."""
+        self._interrupted = {path: kept for path, kept in self._interrupted.items() if path.exists()}
+        self._interrupted[into] = download
 
     @asynccontextmanager
     async def _final_answer(
-        self, url: str, shown: str, headers: Mapping[str, str]
+        self, url: str, shown: str, headers: Mapping[str, str], wanted: dict[str, str]
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Follow redirects; each host gets only the headers and credentials that were given for its own origin."""
         known: dict[Origin, Credentials] = {}
@@ -80,11 +110,9 @@ class HttpFetcher:
             first = first or _origin(target)
             async with self._session.get(
                 target,
-                headers=_headers(known.get(_origin(target)), headers if _origin(target) == first else {}),
+                headers=_headers(known.get(_origin(target)), headers if _origin(target) == first else {}) | wanted,
                 allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(
-                    total=None, sock_connect=self._stall_seconds, sock_read=self._stall_seconds
-                ),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._stall_seconds),
             ) as answer:
                 if answer.status not in _REDIRECTS:
                     yield answer
@@ -142,47 +170,6 @@ def _check_status(status: int, shown: str) -> None:
             f"{shown} answers {status}: give valid credentials, in source.headers or like https://user:password@host/.",
         )
     raise BuildFailedError("source_failed", f"{shown} answers {status} instead of the source.")
-
-
-def _check_size(size_bytes: int, limits: SourceLimits, shown: str) -> None:
-    if size_bytes > limits.max_source_bytes:
-        raise BuildFailedError(
-            "source_too_large", f"{shown} is larger than the {limits.max_source_bytes} bytes that a source may have."
-        )
-
-
-async def _receive(answer: aiohttp.ClientResponse, into: Path, limits: SourceLimits, shown: str) -> FetchedSource:
-    size_bytes = 0
-    digest = hashlib.sha256()
-    try:
-        with into.open("wb") as file:
-            async for block in _blocks(answer.content):
-                size_bytes += len(block)
-                _check_size(size_bytes, limits, shown)
-                await asyncio.to_thread(_keep, block, file, digest.update)
-    except BaseException:
-        into.unlink(missing_ok=True)
-        raise
-    content_type = answer.headers.get("Content-Type", "")
-    return FetchedSource(
-        into, size_bytes, digest.hexdigest(), content_type if _CONTENT_TYPE.fullmatch(content_type) else UNKNOWN_TYPE
-    )
-
-
-async def _blocks(content: aiohttp.StreamReader) -> AsyncIterator[bytearray]:
-    block = bytearray()
-    async for chunk in content.iter_any():
-        block += chunk
-        if len(block) >= _BLOCK_BYTES:
-            yield block
-            block = bytearray()
-    if block:
-        yield block
-
-
-def _keep(block: bytearray, file: BufferedWriter, update: Callable[[bytearray], None]) -> None:
-    file.write(block)
-    update(block)
 
 
 @contextmanager

@@ -142,13 +142,26 @@ async def test_an_undeclared_size_is_refused_while_reading(host, fetch):
     assert caught.value.reason == "source_too_large"
 
 
-@pytest.mark.parametrize(
-    "beginning", [b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfive!"]
-)
-async def test_a_host_that_falls_silent_has_stalled(fetch, beginning):
-    async with raw_host(beginning, then_wait=True) as url:
+async def test_a_host_that_falls_silent_has_stalled(fetch):
+    async with raw_host(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfive!", then_wait=True) as url:
         with pytest.raises(UnavailableError, match="stalled"):
             await fetch(url)
+
+
+@pytest.mark.parametrize("beginning", [b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"])
+async def test_the_first_byte_may_take_longer_than_a_stall(fetch, beginning):
+    """An archive that the host makes first, for longer than the 0.3 s of the fixture."""
+    whole = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nlate!"
+
+    async def serve(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(beginning)
+        await asyncio.sleep(0.5)
+        writer.write(whole[len(beginning) :])
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        assert (await fetch(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"))[1] == b"late!"
 
 
 @pytest.mark.parametrize(

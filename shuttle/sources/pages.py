@@ -1,0 +1,24 @@
+"""Whether what a host sent is a page for people: of a login, a mistake, or around the archive that was meant."""
+
+import re
+
+_PAGE_TYPE = re.compile(r"\s*(?:text/html|application/xhtml\+xml)\s*(?:;.*)?", re.IGNORECASE)
+_PAGE_START = re.compile(rb"<(?:!doctype\s+html|html)[\s>]", re.IGNORECASE)
+# gzip, zip (also empty or in parts), bzip2, xz, zstd: whatever the host calls them.
+_ARCHIVE_STARTS = (b"\x1f\x8b", b"PK", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
+
+
+def is_page(start: bytes, content_type: str) -> bool:
+    """By how it begins; its declared type counts only for a text, because hosts call archives `text/html` as well."""
+    # A tar pads its first name with NUL.
+    if not start or start.startswith(_ARCHIVE_STARTS) or b"\0" in start[:512]:
+        return False
+    return bool(_PAGE_START.match(_without_preface(start)) or _PAGE_TYPE.fullmatch(content_type))
+
+
+def _without_preface(start: bytes) -> bytes:
+    """Without byte order mark, blanks, comments and the XML declaration."""
+    rest = start.removeprefix(b"\xef\xbb\xbf").lstrip()
+    while rest.startswith((b"<!--", b"<?")):
+        rest = rest.partition(b"-->" if rest.startswith(b"<!--") else b"?>")[2].lstrip()
+    return rest

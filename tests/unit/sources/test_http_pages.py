@@ -1,0 +1,49 @@
+"""A page instead of an archive is called that; an archive that a host calls a page is taken."""
+
+import gzip
+import io
+import tarfile
+import zipfile
+
+import pytest
+from aiohttp import web
+
+from shuttle.errors import BuildFailedError
+from shuttle.sources.pages import is_page
+
+PAGES = [
+    (b"<!doctype html><title>Sign in</title>", "text/html"),
+    (b"<!DOCTYPE html PUBLIC '-//W3C//DTD XHTML 1.0'>", "application/octet-stream"),
+    (b"\xef\xbb\xbf\r\n  <html lang=en>", "application/x-gzip"),
+    (b"<?xml version='1.0'?><!-- a --><!-- b -->\n<html>", "application/xhtml+xml"),
+    (b"Please sign in.", "text/html; charset=utf-8"),
+]
+
+
+def archives() -> list[bytes]:
+    tar, packed = io.BytesIO(), io.BytesIO()
+    with tarfile.open(fileobj=tar, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        archive.addfile(tarfile.TarInfo("<html>.txt"))
+    with zipfile.ZipFile(packed, "w") as archive_file:
+        archive_file.writestr("a", "b")
+    return [tar.getvalue(), packed.getvalue(), gzip.compress(tar.getvalue())]
+
+
+@pytest.mark.parametrize(("body", "content_type"), PAGES)
+async def test_a_page_says_so(host, fetch, tmp_path, body, content_type):
+    host.answer = lambda _: web.Response(body=body, headers={"Content-Type": content_type})
+    with pytest.raises(BuildFailedError, match="a page for people instead of an archive") as caught:
+        await fetch(f"{host.url}/a.tar.gz?signature=hunter22")
+    assert caught.value.reason == "source_is_a_page"
+    assert "hunter22" not in caught.value.message
+    assert not (tmp_path / "source").exists()
+
+
+@pytest.mark.parametrize("archive", archives())
+async def test_an_archive_that_is_called_a_page_is_taken(host, fetch, archive):
+    host.answer = lambda _: web.Response(body=archive, content_type="text/html")
+    assert (await fetch(host.url))[1] == archive
+
+
+def test_comments_without_end_cost_nothing():
+    assert not is_page(b"<!---->" * 500 + b"<!--", "text/plain")
