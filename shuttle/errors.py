@@ -141,6 +141,16 @@ class UnavailableError(ShuttleError):
     code = "unavailable"
 
 
+class RetryLaterError(UnavailableError):
+    """A host that answers, and says after how many seconds it wants to be asked again."""
+
+    code = "retry_later"
+
+    def __init__(self, message: str, *, after_seconds: float) -> None:
+        super().__init__(message)
+        self.after_seconds = after_seconds
+
+
 class StoreError(UnavailableError):
     """The database cannot be reached or written."""
 

@@ -11,12 +11,12 @@ from multidict import CIMultiDict
 
 from shuttle import __version__
 from shuttle.delivery import Answer, DueDelivery
-from shuttle.delivery.schedule import retry_after_seconds
 from shuttle.delivery.signature import Signer
 from shuttle.errors import ShuttleError
 from shuttle.outgoing.connector import ConnectionUse
 from shuttle.outgoing.faults import why_unconnected
 from shuttle.outgoing.lenient_client import ResponseHeadTooLargeError
+from shuttle.outgoing.retry_after import retry_after_seconds
 from shuttle.outgoing.userinfo import basic_authorization, split_userinfo
 
 _MAX_ANSWER_BYTES = 64 * 1024

@@ -24,14 +24,15 @@ class Patience:
         self._shown: str | None = None
         self.next_seconds = _FIRST_SECONDS
 
-    async def wait(self, why: str) -> None:
+    async def wait(self, why: str, *, at_least_seconds: float = 0) -> None:
         """Show `why` as the build's `waiting_for`, then wait; returns early when something about the build changes."""
         with self._ports.signals.listen(self._build_uuid) as listener:
             if why != self._shown:
                 self._shown = why
                 await self._ports.store.waits_for(self._build_uuid, why)
             # Jitter: a thousand builds must not ask a recovered Jenkins at the same instant.
-            await listener.wait(self.next_seconds * random.uniform(0.75, 1.25))  # noqa: S311 - jitter, not a secret
+            seconds = self.next_seconds * random.uniform(0.75, 1.25)  # noqa: S311 - jitter, not a secret
+            await listener.wait(max(seconds, at_least_seconds))
         self.next_seconds = min(self.next_seconds * 2, _LONGEST_SECONDS)
 
     async def over(self) -> None:

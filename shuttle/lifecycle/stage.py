@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from shuttle.build import Build, SourceFacts
-from shuttle.errors import BuildFailedError, ObjectNotFoundError, UnavailableError
+from shuttle.errors import BuildFailedError, ObjectNotFoundError, RetryLaterError, UnavailableError
 from shuttle.lifecycle import Ports
 from shuttle.lifecycle.build_logs import write_preamble
 from shuttle.lifecycle.earlier import copy_object, fetch_earlier
@@ -22,6 +22,7 @@ from shuttle.sources.archive import flatten
 
 _T = TypeVar("_T")
 
+_LONGEST_RETRY_AFTER_SECONDS = 60.0
 # A preamble is a few lines for people; the whole URL is on the read side.
 _SHOWN_URL_CHARACTERS = 300
 
@@ -83,9 +84,19 @@ async def _fetch_in_time(build: Build, plan: Plan, ports: Ports) -> FetchedSourc
             message = f"The source did not arrive within {seconds:g} seconds."
             raise BuildFailedError("source_timeout", message) from None
         except UnavailableError as error:
-            if _seconds_left(ends_at, ports) <= patience.next_seconds:
+            left_seconds = _seconds_left(ends_at, ports)
+            if left_seconds <= patience.next_seconds:
                 raise BuildFailedError("source_unreachable", error.message) from error
-            await patience.wait(f"the source: {error.message}")
+            await patience.wait(
+                f"the source: {error.message}", at_least_seconds=_requested_pause_seconds(error, left_seconds)
+            )
+
+
+def _requested_pause_seconds(error: UnavailableError, left_seconds: float) -> float:
+    """What the host's Retry-After says, within reason: an hour would leave no time to try again."""
+    if not isinstance(error, RetryLaterError):
+        return 0.0
+    return min(error.after_seconds, _LONGEST_RETRY_AFTER_SECONDS, left_seconds / 2)
 
 
 def _seconds_left(ends_at: datetime, ports: Ports) -> float:

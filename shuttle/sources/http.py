@@ -3,6 +3,7 @@
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urljoin, urlsplit
@@ -11,9 +12,10 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
-from shuttle.errors import AddressRefusedError, BuildFailedError, UnavailableError
+from shuttle.errors import AddressRefusedError, BuildFailedError, RetryLaterError, UnavailableError
 from shuttle.outgoing.faults import what_broke, why_unconnected
 from shuttle.outgoing.lenient_client import BrokenBodyError, ResponseHeadTooLargeError
+from shuttle.outgoing.retry_after import retry_after_seconds
 from shuttle.outgoing.userinfo import Credentials, basic_authorization, split_userinfo, without_userinfo
 from shuttle.sources import FetchedSource, SourceLimits
 from shuttle.sources.download import Download
@@ -22,6 +24,8 @@ MAX_REDIRECTS = 10
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # Of the 4xx these say "later" (RFC 9110, 15.5.9; RFC 8470; RFC 6585).
 _LATER = frozenset({408, 425, 429})
+# With Retry-After: an archive that is being made, and hosts that limit requests by 403.
+_LATER_WITH_RETRY_AFTER = frozenset({202, 403})
 # Everything that RFC 3986 allows in a URL: such a one is sent as written, since a signature may cover its escapes.
 _AS_WRITTEN = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]*")
 # A download that breaks off goes on at once if it got this far; less is left to the pauses between two fetches.
@@ -56,6 +60,7 @@ class HttpFetcher:
             BuildFailedError: `source_not_found` (404, 410), `source_refused` (401, 403, a forbidden address),
                 `source_redirects` (more than MAX_REDIRECTS), `source_too_large`, `source_is_a_page`, `source_failed`
                 (any other answer that will not get better).
+            RetryLaterError: 202, 403 and those of the next line, with a Retry-After.
             UnavailableError: 5xx, 408, 425, 429, no name, refused, reset, stalled or cut off.
         """
         download = self._interrupted.pop(into, None)
@@ -87,7 +92,7 @@ class HttpFetcher:
                     download.discard()
                     raise UnavailableError(f"{shown} answers 416: the source has changed.")
                 if not (wanted and answer.status == 206):
-                    _check_status(answer.status, shown)
+                    _check_status(answer, shown)
                 return await download.receive(answer, limits, shown, self._stall_seconds)
 
     def _keep_for_later(self, into: Path, download: Download) -> None:
@@ -157,9 +162,13 @@ def _origin(url: URL) -> Origin:
     return url.scheme, url.raw_host and url.raw_host.lower(), url.port
 
 
-def _check_status(status: int, shown: str) -> None:
+def _check_status(answer: aiohttp.ClientResponse, shown: str) -> None:
+    status = answer.status
     if status in {200, 203}:
         return
+    after_seconds = retry_after_seconds(answer.headers.get("Retry-After"), datetime.now(UTC))
+    if after_seconds is not None and (status >= 500 or status in _LATER | _LATER_WITH_RETRY_AFTER):
+        raise RetryLaterError(f"{shown} answers {status} and asks for patience.", after_seconds=after_seconds)
     if status >= 500 or status in _LATER:
         raise UnavailableError(f"{shown} answers {status}.")
     if status in {404, 410}:

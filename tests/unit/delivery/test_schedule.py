@@ -5,7 +5,8 @@ from email.utils import format_datetime
 
 import pytest
 
-from shuttle.delivery.schedule import next_attempt_at, retry_after_seconds
+from shuttle.delivery.schedule import next_attempt_at
+from shuttle.outgoing.retry_after import retry_after_seconds
 from shuttle.settings import load_settings
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)

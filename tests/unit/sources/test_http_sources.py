@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from shuttle.errors import BuildFailedError, UnavailableError
+from shuttle.errors import BuildFailedError, RetryLaterError, UnavailableError
 from shuttle.outgoing.connector import AddressPolicy, outgoing_session
 from shuttle.sources.http import HttpFetcher
 from tests.archives import SMALL_LIMITS
@@ -120,6 +120,22 @@ async def test_answers_that_may_get_better(host, fetch, status):
     with pytest.raises(UnavailableError, match=str(status)) as caught:
         await fetch(host.url.replace("://", "://me:hunter22@") + "/a?signature=hunter22")
     assert "hunter22" not in caught.value.message
+
+
+@pytest.mark.parametrize("status", [202, 403, 429, 503])
+async def test_an_answer_that_names_a_time_says_when_to_ask_again(host, fetch, status):
+    host.answer = lambda _: web.Response(status=status, headers={"Retry-After": "17"})
+    with pytest.raises(RetryLaterError, match=str(status)) as caught:
+        await fetch(host.url)
+    assert caught.value.after_seconds == 17
+
+
+@pytest.mark.parametrize(("status", "reason"), [(202, "source_failed"), (403, "source_refused")])
+async def test_an_unreadable_time_is_none(host, fetch, status, reason):
+    host.answer = lambda _: web.Response(status=status, headers={"Retry-After": "soon"})
+    with pytest.raises(BuildFailedError) as caught:
+        await fetch(host.url)
+    assert caught.value.reason == reason
 
 
 async def test_a_declared_size_is_refused_before_a_byte_is_read(fetch):

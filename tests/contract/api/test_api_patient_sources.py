@@ -1,0 +1,48 @@
+"""A source whose host makes it wait, and then breaks off: the build waits, says why, and goes on where it was."""
+
+import pytest
+
+from tests.inprocess import Shuttle
+from tests.product import archive
+from tests.receivers import Exchange, Receiver, answering
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+SOURCE = archive({"build.sh": "#!/bin/sh\necho it is here\n"})
+
+
+async def cut_off(exchange: Exchange) -> None:
+    """Half of it."""
+    await exchange.answer(200, {"Content-Length": str(len(SOURCE)), "ETag": '"v1"'}, SOURCE[: len(SOURCE) // 2])
+    exchange.hang_up()
+
+
+async def the_rest(exchange: Exchange) -> None:
+    at = int(exchange.headers["Range"].removeprefix("bytes=").removesuffix("-"))
+    headers = {"Content-Range": f"bytes {at}-{len(SOURCE) - 1}/{len(SOURCE)}", "ETag": '"v1"'}
+    await exchange.answer(206, headers, SOURCE[at:])
+
+
+async def test_a_source_that_is_refused_for_a_while_and_then_cut_arrives(shuttle: Shuttle, app: str):
+    limited = answering(403, {"Retry-After": "1"})
+    async with Receiver(limited, answering(202, {"Retry-After": "0"}), cut_off, the_rest) as host:
+        body = {"source": {"url": f"{host.url}/a.tar.gz"}, "pipeline": "script"}
+        assert (await shuttle.post(f"/{app}/1", body)).status == 200
+        await host.exchange(0)
+        build = await shuttle.until(f"/{app}/1")
+        assert (build["state"], build["reason"]) == ("succeeded", None)
+        assert [exchange.headers.get("Range") for exchange in host.exchanges] == [
+            *(None, None, None),
+            f"bytes={len(SOURCE) // 2}-",
+        ]
+        assert host.exchanges[3].headers["If-Range"] == '"v1"'
+    assert b"it is here" in await shuttle.whole_log(f"/{app}/1")
+
+
+async def test_a_page_instead_of_a_source_ends_the_build(shuttle: Shuttle, app: str):
+    async with Receiver(answering(200, {"Content-Type": "text/html"}, b"<!doctype html><p>Sign in")) as host:
+        body = {"source": {"url": f"{host.url}/a.tar.gz"}, "pipeline": "script"}
+        assert (await shuttle.post(f"/{app}/1", body)).status == 200
+        build = await shuttle.until(f"/{app}/1")
+        assert (build["state"], build["reason"]) == ("failed", "source_is_a_page")
+        assert len(host.exchanges) == 1
