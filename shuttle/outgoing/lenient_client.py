@@ -5,11 +5,13 @@ chunks or a body after 204: its parser raises before the status reaches the call
 strict form before the parser sees it (`response_heads`).
 """
 
+import os
 from functools import partial
 from typing import Any, Final, TypedDict
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.helpers import _EXC_SENTINEL as _NO_CAUSE
 
 from shuttle.outgoing.response_heads import (
     MAX_HEADERS,
@@ -84,6 +86,34 @@ class LenientResponseHandler(ResponseHandler):
             self._receive_heads(scanned)
         except HeadTooLargeError:
             self._fail(ResponseHeadTooLargeError("The headers are more or longer than allowed."))
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """The connection is over; the response may have come before that."""
+        if exc is not None:
+            self._read_received()
+        super().connection_lost(exc)
+
+    def set_exception(self, exc: BaseException, exc_cause: BaseException = _NO_CAUSE) -> None:
+        """The response failed, or the request could not be written on."""
+        if isinstance(exc, ConnectionError | aiohttp.ClientConnectionError):
+            self._read_received()
+        super().set_exception(exc, exc_cause)
+
+    def _read_received(self) -> None:
+        """A peer that refuses a long request (413) answers and closes: then writing fails before we have read.
+
+        asyncio closes the connection at the failed write; what has come lies in the socket still. Under TLS it would
+        have to be decrypted, so there the answer stays lost.
+        """
+        transport = self.transport
+        if self._head is None or self._ignores_data or transport is None or transport.get_extra_info("sslcontext"):
+            return
+        try:
+            received = os.read(transport.get_extra_info("socket").fileno(), MAX_LINE_BYTES)
+        except (OSError, ValueError):
+            return
+        if received:
+            self.data_received(received)
 
     def _receive_heads(self, scanned: int) -> None:
         """Interim responses, and the final one."""

@@ -1,6 +1,7 @@
 """Responses as servers and proxies really send them: the status reaches the caller, and so does a body that has one."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
@@ -224,3 +225,35 @@ def _connector() -> LenientConnector:
         return LenientConnector(loop=loop)
     finally:
         loop.close()
+
+
+@pytest.mark.parametrize("how", ["the write fails", "the connection is lost"])
+async def test_a_response_that_came_before_the_connection_broke_counts(how: str) -> None:
+    """A server that answers 413 in the middle of a request and closes: the write may fail before we have read."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        transport, handler = await asyncio.get_running_loop().create_connection(
+            lambda: LenientResponseHandler(asyncio.get_running_loop()), sock=ours
+        )
+        handler.set_response_params(**RESPONSE_LIMITS)
+        theirs.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
+        if how == "the write fails":
+            handler.set_exception(aiohttp.ClientConnectionResetError("Cannot write to closing transport"))
+        else:
+            handler.connection_lost(ConnectionResetError())
+        message, _ = await handler.read()
+        assert message.code == 413
+        transport.abort()
+
+
+async def test_a_connection_that_breaks_without_a_response_is_an_error() -> None:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        transport, handler = await asyncio.get_running_loop().create_connection(
+            lambda: LenientResponseHandler(asyncio.get_running_loop()), sock=ours
+        )
+        handler.set_response_params(**RESPONSE_LIMITS)
+        handler.set_exception(aiohttp.ClientConnectionResetError("Cannot write to closing transport"))
+        with pytest.raises(aiohttp.ClientConnectionResetError):
+            await handler.read()
+        transport.abort()
