@@ -81,9 +81,7 @@ class HttpFetcher:
                 download.discard()
                 raise
 
-    async def _fetch_once(
-        self, download: Download, limits: SourceLimits, headers: Mapping[str, str]
-    ) -> FetchedSource:
+    async def _fetch_once(self, download: Download, limits: SourceLimits, headers: Mapping[str, str]) -> FetchedSource:
         shown = _shown(download.url)
         wanted = download.request_headers()
         with _named_troubles(shown, self._stall_seconds):
@@ -115,7 +113,7 @@ class HttpFetcher:
             first = first or _origin(target)
             async with self._session.get(
                 target,
-                headers=_headers(known.get(_origin(target)), headers if _origin(target) == first else {}) | wanted,
+                headers=_headers(known.get(_origin(target)), headers if _origin(target) == first else {}, wanted),
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._stall_seconds),
             ) as answer:
@@ -128,11 +126,12 @@ class HttpFetcher:
         )
 
 
-def _headers(credentials: Credentials | None, given: Mapping[str, str]) -> CIMultiDict[str]:
+def _headers(credentials: Credentials | None, given: Mapping[str, str], wanted: Mapping[str, str]) -> CIMultiDict[str]:
     headers = CIMultiDict({"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "build-shuttle"})
     if credentials is not None:
         headers["Authorization"] = basic_authorization(credentials)
     headers.update(given)
+    headers.update(wanted)
     return headers
 
 
