@@ -9,8 +9,9 @@ set -- env SHUTTLE_RUN="$marker" setsid sh -c "$starter" start "$environment" "$
 # shellcheck disable=SC2086 # options without blanks
 [ -z "$unshare" ] || set -- "$unshare" $namespace sh -c "$first" first "$grace" "$sleep" "$@"
 
-# end_process: its pid is in the status file, to which descriptor 5 appends.
+# end_process: its pid is in the status file, to which descriptor 5 appends. When it ends, what it left must end, too.
 end_process() {
+  trap '' TERM
   exec 6</proc/self/fd/5
   word=''
   until [ "$word" = process ]; do read -r word process <&6 || "$sleep" 1; done

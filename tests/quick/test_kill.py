@@ -123,12 +123,19 @@ async def test_at_every_call_of_jenkins_and_of_its_agents(stage):
         for build in builds:
             await build.submit("seq 1 300; mkdir dist; echo made > dist/made; echo done")
         await asyncio.gather(*holds)
+        failed = [await stack.enter_async_context(stage.audience(f"failed-{how}")) for how in HELD]
+        stage.to_shuttle.fault = each_once([("/report", how) for how in HELD])
+        for build in failed:
+            await build.submit("exit 42")
+        await stage.to_shuttle.until_hits(len(to_shuttle) + len(failed), 60)
         await stage.product.shuttle.kill()
         stage.to_jenkins.calm()
         stage.to_shuttle.calm()
         await stage.product.shuttle.start()
         for build in builds:
             assert b"\n300\ndone\n" in await build.heard_all()
+        for build in failed:
+            assert b"ended with exit status 42" in await build.heard_all(["queued", "pending", "failed"])
     for name in names:
         assert [made["name"] for made in (await stage.product.build(name, "1"))["artifacts"]] == ["made"]
 
@@ -143,7 +150,6 @@ AGENT_CALLS = (
     "begin",
     "/log?stream=main&offset=0",
     "artifacts",
-    "/report",
     "&end=1&",
 )
 
