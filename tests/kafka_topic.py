@@ -74,9 +74,7 @@ def joined(messages: Sequence[ConsumerRecord]) -> tuple[bytes, int]:
         if text == _FINISHED and not header(message, "no_newline") and end in {None, offset} and offset == len(log):
             end = offset
             continue
-        assert offset <= len(log), (
-            f"bytes are missing: {[(m.partition, m.offset, offset_of(m)) for m in messages[:20]]}"
-        )
+        assert offset <= len(log), f"bytes {len(log)} to {offset} are missing before Kafka's offset {message.offset}"
         line = line_of(message)
         if offset < len(log):
             assert log[offset : offset + len(line)] == line, "a double differs"
