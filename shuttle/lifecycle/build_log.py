@@ -214,8 +214,6 @@ class BuildLog:
             self._wake()
 
     async def _commit_once(self) -> None:
-        if self._writer.unsummed_bytes > _FLOWING_BYTES:
-            await asyncio.to_thread(self._writer.sum_up)
         offset, changes = self._writer.offset, self._writer.changes()
         if changes is not None:
             segments, checkpoint = changes

@@ -187,15 +187,6 @@ class LogWriter:
         """Their commit failed: return them with the next `changes`, unless they have grown since."""
         self._recorder.unsaved(segments)
 
-    @property
-    def unsummed_bytes(self) -> int:
-        """For how many raw bytes `changes` has to compute a checksum."""
-        return self._recorder.unsummed_bytes
-
-    def sum_up(self) -> None:
-        """Compute them now; the only method that may run in a thread beside the others."""
-        self._recorder.sum_up()
-
     def _stream_states(self) -> dict[str, dict[str, Any]]:
         states = {name: dict(state) for name, state in self._states.items()}
         for key, stream in self._streams.items():
