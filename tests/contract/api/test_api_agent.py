@@ -517,17 +517,18 @@ async def test_other_methods_of_an_agents_call_are_405(agent: Agent, method: str
 
 async def test_the_first_recorded_reason_stays_although_another_report_began_before(shuttle: Shuttle, app: str):
     agent = await (await waiting_agent(shuttle, f"/{app}/1")).begun()
-    sent = asyncio.Event()
+    begun, sent = asyncio.Event(), asyncio.Event()
 
     async def slow(report: dict[str, str]) -> AsyncIterator[bytes]:
         body = json.dumps(report).encode()
         yield body[:1]
+        begun.set()
         await sent.wait()
         yield body[1:]
 
     slower = {"id": "slower", "reason": "slower", "message": "Slower."}
     late = asyncio.create_task(agent.ask("POST", "report", data=slow(slower)))
-    await asyncio.sleep(0.1)
+    await begun.wait()
     first = await agent.ask("POST", "report", json={"id": "first", "reason": "first", "message": "First."})
     sent.set()
     assert (first.status, (await late).status) == (200, 200)

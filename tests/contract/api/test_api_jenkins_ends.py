@@ -41,6 +41,25 @@ def jenkins_shows(jenkins: Jenkins, app: str, **facts: object) -> None:
     jenkins.fault = fault
 
 
+def told_to_stop(shuttle: Shuttle, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Set once the shuttle wants to stop a supervisor."""
+    told, stop = asyncio.Event(), shuttle.ports.logs.stop
+
+    def tell(build_uuid: str, cause: str) -> None:
+        stop(build_uuid, cause)
+        told.set()
+
+    monkeypatch.setattr(shuttle.ports.logs, "stop", tell)
+    return told
+
+
+async def prints_until(over: asyncio.Task[object], agent: Agent) -> None:
+    """As a supervisor does whose build is never silent: a push after each pause that the shuttle names."""
+    while not over.done():
+        answer = await agent.push(b"word\n")
+        await asyncio.wait({over}, timeout=float(answer.headers["Shuttle-Log-Pause"]))
+
+
 @pytest.fixture(autouse=True)
 def reset_fault(jenkins: Jenkins):
     yield
@@ -78,27 +97,28 @@ async def test_without_the_supervisors_end_jenkins_result_gives_the_reason(
     assert (await agent.push(b"late")).headers["Shuttle-Stop"] == "over"
 
 
-async def test_supervisors_end_after_an_abort_in_jenkins_decides(unmanned: Shuttle, jenkins: Jenkins, app: str):
+async def test_supervisors_end_after_an_abort_in_jenkins_decides(
+    unmanned: Shuttle, jenkins: Jenkins, app: str, monkeypatch: pytest.MonkeyPatch
+):
     """A supervisor that was cut off for a while: it gets a stop, and its exit status counts."""
+    told = told_to_stop(unmanned, monkeypatch)
     agent = await (await unclaimed(unmanned, app)).begun()
     jenkins_shows(jenkins, app, result="ABORTED")
-    async with asyncio.timeout(10):
-        while "Shuttle-Stop" not in (answer := await agent.push(b"")).headers:
-            await asyncio.sleep(1)
-    assert answer.headers["Shuttle-Stop"] == "over"
+    await told.wait()
+    assert (await agent.push(b"")).headers["Shuttle-Stop"] == "over"
     await agent.end(0, b"it succeeded nevertheless\n")
     assert (await unmanned.until(agent.path))["state"] == "succeeded"
 
 
 async def test_a_supervisor_that_is_never_silent_is_told_that_jenkins_ended_the_build(
-    unmanned: Shuttle, jenkins: Jenkins, app: str
+    unmanned: Shuttle, jenkins: Jenkins, app: str, monkeypatch: pytest.MonkeyPatch
 ):
+    told = told_to_stop(unmanned, monkeypatch)
     agent = await (await unclaimed(unmanned, app)).begun()
     jenkins_shows(jenkins, app, result="ABORTED")
     async with asyncio.timeout(10):
-        while "Shuttle-Stop" not in (answer := await agent.push(b"word\n")).headers:
-            await asyncio.sleep(0.1)
-    assert answer.headers["Shuttle-Stop"] == "over"
+        await prints_until(asyncio.create_task(told.wait()), agent)
+    assert (await agent.push(b"word\n")).headers["Shuttle-Stop"] == "over"
     await agent.end(143)
     assert (await unmanned.until(agent.path))["reason"] == "aborted_in_jenkins"
 
@@ -113,10 +133,9 @@ async def test_a_branch_that_never_ends_does_not_hold_up_the_end_for_ever(
     assert (await branch.claim(branch="hidden")).status == 200
     await agent.end()
     jenkins_shows(jenkins, app, result="SUCCESS")
-    async with asyncio.timeout(15):
-        while (build := await unmanned.build(agent.path))["state"] == "running":
-            await branch.push(b"word\n")
-            await asyncio.sleep(0.1)
+    ended = asyncio.create_task(unmanned.until(agent.path, seconds=15))
+    await prints_until(ended, branch)
+    build = await ended
     assert (build["state"], build["reason"]) == ("failed", "not_reported")
 
 
