@@ -158,7 +158,7 @@ class LenientResponseHandler(ResponseHandler):
             return
         super().data_received(data)
         if self.exception() is not None:
-            # aiohttp reports a broken chunk to whoever waits for a head, and leaves the body's reader waiting.
+            # aiohttp raises a broken chunk for the reader of the head only; the reader of the body would hang.
             self._break_body(payload)
 
     def _break_body(self, payload: aiohttp.StreamReader | None = None) -> None:

@@ -109,7 +109,7 @@ class HttpCarriage:
         return await self._refused(request, status)
 
     async def _taken(self, request: LogRequest, status: int) -> bool | None:
-        """A 2xx; before the end of what was to be sent, it is a receiver that goes on with another request."""
+        """A 2xx. Before the end of the body it means that the receiver wants the rest in another request."""
         if request.ended:
             self._heard()
         if request.ended and not request.is_piece:

@@ -1,4 +1,4 @@
-"""One download: the bytes on their way into a file, and from where it goes on when the connection breaks."""
+"""One download: the bytes received into a file, and the offset at which it resumes after the connection breaks."""
 
 import asyncio
 import hashlib

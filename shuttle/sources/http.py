@@ -28,7 +28,7 @@ _LATER = frozenset({408, 425, 429})
 _LATER_WITH_RETRY_AFTER = frozenset({202, 403})
 # Everything that RFC 3986 allows in a URL: such a one is sent as written, since a signature may cover its escapes.
 _AS_WRITTEN = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]*")
-# A download that breaks off goes on at once if it got this far; less is left to the pauses between two fetches.
+# An interrupted download resumes at once if this much has arrived; with less it is retried after the usual backoff.
 _MIN_PROGRESS_BYTES = 64 * 1024
 
 Origin = tuple[str, str | None, int | None]

@@ -132,12 +132,12 @@ async def test_streams_and_attempts_do_not_share_lines(shuttle: Shuttle, app: st
     await shown(second, b"main ")
     await left.push(b"l1\nl")
     await right.push(b"r1\n")
-    await second.push(b"goes on\n")
+    await second.push(b"more\n")
     await left.end(0, b"2\n")
     await right.end(0)
     assert (await shuttle.build(path))["state"] == "running"
     await second.end()
-    await shown(second, b"first attempt\nmain \n[left] l1\n[right] r1\ngoes on\n[left] l2\n")
+    await shown(second, b"first attempt\nmain \n[left] l1\n[right] r1\nmore\n[left] l2\n")
     await shuttle.delete(path)
 
 

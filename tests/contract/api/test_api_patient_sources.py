@@ -1,4 +1,4 @@
-"""A source whose host makes it wait, and then breaks off: the build waits, says why, and goes on where it was."""
+"""A source host that answers Retry-After and then cuts the connection: the build waits, names the reason, resumes."""
 
 import pytest
 

@@ -17,7 +17,7 @@ QUERY = f"expires=20301231&sig={quote(SIGNATURE, safe='')}&v=2"
 
 @pytest.fixture
 async def host() -> AsyncIterator[tuple[str, list[web.Request]]]:
-    """A host that offers an archive to whoever asks with the signature, and the requests that it got."""
+    """A host that serves an archive for the signed URL only, and the requests that it received."""
     requests: list[web.Request] = []
     script = f"#!/bin/sh\necho 'signed: {SIGNATURE} 20301231 v=2'\necho 'as sent: {QUERY}'\n"
 

@@ -1,15 +1,17 @@
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
 import pytest
+from yarl import URL
 
 from shuttle.jenkins import Jenkins
 from shuttle.jenkins.client import JenkinsClient
 from tests.contract.jenkins.exchanges import FILES
 from tests.contract.jenkins.replay import Replay
-from tests.contract.jenkins.servers import REAL_URL, ServerUnderTest, embedded_server, real_server
+from tests.contract.jenkins.servers import REAL_URL, ServerUnderTest, embedded_server, generation_of, real_server
 
 # What a Jenkins that we did not start cannot offer to a test.
 NEEDS = {
@@ -37,11 +39,23 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("generation", recorded or list(FILES))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A real Jenkins takes its time: quiet periods, executors, starting a script."""
-    if REAL_URL:
-        for item in items:
-            item.add_marker(pytest.mark.timeout(300))
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A real Jenkins is of one generation, and takes its time: quiet periods, executors, starting a script."""
+    if not REAL_URL:
+        return
+    for item in items:
+        item.add_marker(pytest.mark.timeout(300))
+    address = URL(REAL_URL).with_user(None)
+    generation = asyncio.run(generation_of(str(address).rstrip("/")))
+    others = [item for item in items if _generation_of(item) not in {None, generation}]
+    config.hook.pytest_deselected(items=others)
+    items[:] = [item for item in items if item not in others]
+
+
+def _generation_of(item: pytest.Item) -> object:
+    """None = the test is not of a generation."""
+    call = getattr(item, "callspec", None)
+    return call.params.get("generation") if call is not None else None
 
 
 @pytest.fixture
@@ -56,8 +70,6 @@ async def server(request: pytest.FixtureRequest, tmp_path: Path, generation: str
             yield server
         return
     async with real_server() as server:
-        if server.generation != generation:
-            pytest.skip(f"needs a Jenkins like {generation}")
         offered = set(server.credentials) or {"open"}
         if os.environ.get("JENKINS_ALONE") == "1":
             offered.add("alone")

@@ -139,14 +139,14 @@ async def real_server() -> AsyncIterator[ServerUnderTest]:
         name, _, token = reader.partition(":")
         credentials["reader"] = (name, token)
     url = str(address.with_user(None)).rstrip("/")
-    server = ServerUnderTest(url, await _generation(url), credentials)
+    server = ServerUnderTest(url, await generation_of(url), credentials)
     try:
         yield server
     finally:
         await _delete_jobs(server)
 
 
-async def _generation(url: str) -> str:
+async def generation_of(url: str) -> str:
     """The recorded generation that a real server is nearest to."""
     async with aiohttp.ClientSession() as http, http.get(f"{url}/login") as response:
         major, minor = response.headers["X-Jenkins"].split(".")[:2]

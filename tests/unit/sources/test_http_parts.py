@@ -1,4 +1,4 @@
-"""Downloads that break off: what continues them, and what never does, because it may be another source by now."""
+"""Interrupted downloads: which answers resume them, and which restart them, as the source may have changed."""
 
 import asyncio
 import hashlib
