@@ -40,6 +40,7 @@ class ObjectStore(Protocol):
     async def put(self, name: str, path: Path, *, content_type: str) -> None:
         """Store the file at `path` as `name`, replacing what was there; durable and whole when this returns.
 
+        Afterwards the file may be deleted, but no more written: a store on the same disk keeps it under a second name.
         Raises FileNotFoundError when `path` is gone: no later try would find it.
         """
 

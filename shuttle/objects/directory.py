@@ -47,7 +47,7 @@ class DirectoryStore:
         """See ObjectStore."""
         target = self.path_of(name)
         with path.open("rb") as source:
-            await self._in_thread("written", lambda: self._put(target, source, content_type))
+            await self._in_thread("written", lambda: self._put(target, path, source, content_type))
 
     @asynccontextmanager
     async def open(self, name: str, *, start: int = 0, length: int | None = None) -> AsyncIterator[OpenObject]:
@@ -96,12 +96,10 @@ class DirectoryStore:
             start += len(chunk)
             yield chunk
 
-    def _put(self, target: Path, source: BinaryIO, content_type: str) -> None:
+    def _put(self, target: Path, path: Path, source: BinaryIO, content_type: str) -> None:
         self._prepare()
-        with self._new_file() as (file, written), self._new_file() as (type_file, type_written):
-            shutil.copyfileobj(source, file, 1024 * 1024)
+        with self._kept(path, source) as written, self._new_file() as (type_file, type_written):
             type_file.write(content_type.encode())
-            _sync(file)
             _sync(type_file)
             with self._tree:
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -110,6 +108,25 @@ class DirectoryStore:
         _sync_directory(target.parent)
         for directory in target.parent.relative_to(self._root).parents:
             _sync_directory(self._root / directory)
+
+    @contextmanager
+    def _kept(self, path: Path, source: BinaryIO) -> Iterator[Path]:
+        """The bytes of `source`, which is the file at `path`, in a file of ours, synced.
+
+        A second name of the same file costs neither time nor space. Only a file system without such names, or another
+        one than the file's, needs a copy.
+        """
+        written = self._incoming / uuid4().hex
+        try:
+            if _link(path, written):
+                os.fsync(source.fileno())
+            else:
+                with written.open("xb") as file:
+                    shutil.copyfileobj(source, file, 1024 * 1024)
+                    _sync(file)
+            yield written
+        finally:
+            written.unlink(missing_ok=True)
 
     @contextmanager
     def _new_file(self) -> Iterator[tuple[BinaryIO, Path]]:
@@ -139,7 +156,8 @@ class DirectoryStore:
             _sync_directory(self._root.parent)
         for path in self._incoming.iterdir():
             with suppress(FileNotFoundError):  # another writer has just finished
-                if path.stat().st_mtime < time.time() - _ABANDONED_AFTER_SECONDS:
+                # Not the time of the bytes: a second name is as old as its file.
+                if path.stat().st_ctime < time.time() - _ABANDONED_AFTER_SECONDS:
                     path.unlink()
 
     def _check(self) -> None:
@@ -147,6 +165,17 @@ class DirectoryStore:
         with self._new_file() as (file, _):
             file.write(b"can be written")
             _sync(file)
+
+
+def _link(path: Path, second_name: Path) -> bool:
+    """False = not possible. A link to a symbolic link would be no second name of the bytes."""
+    if path.is_symlink():
+        return False
+    try:
+        second_name.hardlink_to(path)
+    except OSError:
+        return False
+    return True
 
 
 def _short(segment: str) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from uuid import uuid4
 
 import pytest
 
@@ -43,9 +44,10 @@ def put(store, tmp_path):
     """Store bytes under a name."""
 
     async def put_bytes(name, content, content_type="text/plain"):
-        path = tmp_path / f"upload-{hashlib.sha256(name.encode()).hexdigest()}"
+        path = tmp_path / uuid4().hex
         path.write_bytes(content)
         await store.put(name, path, content_type=content_type)
+        path.unlink()
 
     return put_bytes
 
