@@ -29,7 +29,7 @@ _DURABLE_SECONDS = 20.0
 # (measured), and what a block is committed alone for is not seen any sooner.
 _FLOWING_BYTES = 64 * 1024
 _PAUSE_OF_COMMITS_SECONDS = 0.02
-# The sum of a large log is computed while it comes, so that its final status need not wait for a second reading.
+# A large log is summed and synced while it comes: its end need not wait for a second reading and a slow disk.
 _SUMMED_AT_ONCE_BYTES = 8 * 1024 * 1024
 
 
@@ -234,6 +234,7 @@ class BuildLog:
         try:
             with suppress(SpoolError):  # `final` meets it again
                 await asyncio.to_thread(self._sum.advance, until)
+                await self._spool.sync()
         finally:
             self._summing = None
 
