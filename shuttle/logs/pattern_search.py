@@ -18,6 +18,8 @@ _KEY_BYTES = 16
 # that has more (measured). Twenty groups would be as slow as that one.
 _PATTERNS_OF_A_GROUP = 64
 _MOST_GROUPS = 16
+# How much is searched from a candidate on: most secrets lie within it, and a second search costs as much as this one.
+_REGION_BYTES = 64
 # So many with the same head are compared one by one.
 _FEW_PATTERNS = 8
 
@@ -83,7 +85,7 @@ class PatternSearch:
         parts: list[Span] = []
         searched = covered = 0
         for start, stop in sorted(candidates):
-            at, end = (start, stop) if start >= searched else (searched, max(stop, searched))
+            at, end = max(start, searched), max(stop, start + _REGION_BYTES, searched)
             # A match that reaches further may overlap others, which begin behind the candidate.
             while at < end:
                 heads = text[at : end + HEAD_BYTES - 1]

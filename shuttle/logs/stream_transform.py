@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from shuttle.logs.mask import MASK, Masker
-from shuttle.logs.pattern_search import LINE_FEED
+from shuttle.logs.pattern_search import LINE_FEED, Span
 
 LINE_CUT = b" [line cut here: it is longer than SHUTTLE_MAX_LINE_BYTES]"
 
@@ -109,6 +109,9 @@ class StreamTransform:
         self._previous = text[end - 1] if end else self._previous
         if not spans and not self._secret_bytes:
             return b"".join(self._within_cap(text[:end]))
+        if end == len(text) and not self._secret_bytes and not self._may_exceed_cap(text):
+            self._count_piece(text)
+            return _with_masks(text, spans)
         parts: list[bytes] = []
         at = 0
         covered = self._secret_bytes
@@ -141,9 +144,12 @@ class StreamTransform:
         """`text` without what is above the line cap; `LINE_CUT` comes as a part of its own."""
         if self._may_exceed_cap(text):
             return [part for piece in _PIECE.findall(text) for part in self._cut(piece)]
+        self._count_piece(text)
+        return (text,) if text else ()
+
+    def _count_piece(self, text: bytes) -> None:
         piece_start = max(text.rfind(b"\n"), text.rfind(b"\r")) + 1
         self._piece_bytes = len(text) - piece_start + (0 if piece_start else self._piece_bytes)
-        return (text,) if text else ()
 
     def _may_exceed_cap(self, text: bytes) -> bool:
         room = self._max_line_bytes - self._piece_bytes
@@ -162,6 +168,17 @@ class StreamTransform:
             if line_end:
                 yield line_end
         self._piece_bytes = 0 if line_end else min(self._piece_bytes + len(line), self._max_line_bytes + 1)
+
+
+def _with_masks(text: bytes, spans: Sequence[Span]) -> bytes:
+    """`text` with a mask in the place of each span."""
+    parts: list[bytes] = []
+    at = 0
+    for start, stop in spans:
+        parts += (text[at:start], MASK)
+        at = stop
+    parts.append(text[at:])
+    return b"".join(parts)
 
 
 def character_start(text: bytes, at: int) -> int:
