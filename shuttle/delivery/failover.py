@@ -22,19 +22,19 @@ class FailoverPost:
         it only come again when all behind it have failed: then the status has nowhere else to go.
         """
         members = members_of(delivery.url)
-        answers: dict[str, Answer] = {}
+        failed: list[tuple[str, Answer]] = []  # not by host: two members may differ in their path alone
         for step in range(len(members)):
             place = (delivery.member + step) % len(members)
             host = shown_host(members[place])
             answer = await self.posts[kind_of(members[place])].post(replace(delivery, url=members[place]), at)
             if answer.error is None:
-                over = WentOver(place, host, f"{_errors(answers)} Went over to {host}.") if answers else None
+                over = WentOver(place, host, f"{_errors(failed)} Went over to {host}.") if failed else None
                 return replace(answer, went_over=over)
-            answers[host] = answer
-        codes = {answer.status_code for answer in answers.values()}
+            failed.append((host, answer))
+        codes = {answer.status_code for _, answer in failed}
         # One member that says never again (410) does not speak for the others.
         code = codes.pop() if len(codes) == 1 else None
-        return Answer(code, _errors(answers), _common_patience(list(answers.values())))
+        return Answer(code, _errors(failed), _common_patience([answer for _, answer in failed]))
 
 
 def _common_patience(answers: Sequence[Answer]) -> float | None:
@@ -43,5 +43,5 @@ def _common_patience(answers: Sequence[Answer]) -> float | None:
     return min(named) if len(named) == len(answers) else None
 
 
-def _errors(answers: Mapping[str, Answer]) -> str:
-    return " ".join(f"{host}: {answer.error}" for host, answer in answers.items())
+def _errors(failed: Sequence[tuple[str, Answer]]) -> str:
+    return " ".join(f"{host}: {answer.error}" for host, answer in failed)

@@ -59,6 +59,29 @@ async def test_one_that_is_gone_does_not_speak_for_the_others():
         assert (await deliver(gone.url, gone.url + "/x")).outcome == "gone"
 
 
+@pytest.mark.parametrize("codes", [(410, 503), (503, 410)])
+async def test_one_410_does_not_end_a_failover_of_two_members_on_one_host(codes):
+    async def by_path(exchange):
+        await exchange.answer(codes[int(exchange.target[1:])])
+
+    async with receiving(by_path) as host:
+        attempt = await deliver(f"{host.url}/0", f"{host.url}/1")
+    assert attempt.outcome == "failed"
+    assert "answered 410" in str(attempt.error)
+    assert "answered 503" in str(attempt.error)
+
+
+@pytest.mark.parametrize(("asked", "until"), [(("120", "60"), 60), (("120", None), None)])
+async def test_members_on_one_host_are_asked_again_when_the_first_is_ready(asked, until):
+    async def by_path(exchange):
+        time = asked[int(exchange.target[1:])]
+        await exchange.answer(429, {} if time is None else {"Retry-After": time})
+
+    async with receiving(by_path) as host:
+        attempt = await deliver(f"{host.url}/1", f"{host.url}/0")
+    assert attempt.asked_until == (None if until is None else NOW + timedelta(seconds=until))
+
+
 @pytest.mark.parametrize(("asked", "until"), [(("120", "60"), 60), (("120", None), None)])
 async def test_when_all_ask_for_patience_the_round_begins_anew_when_the_first_is_ready(asked, until):
     first, second = (answers(429, headers={} if time is None else {"Retry-After": time}) for time in asked)
