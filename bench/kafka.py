@@ -16,6 +16,7 @@ from pathlib import Path
 from aiokafka import AIOKafkaProducer
 
 from bench.product import load_average
+from shuttle.clock import Clock
 from shuttle.kafka import Record
 from shuttle.kafka.clusters import KafkaClusters
 from shuttle.kafka.lane import BATCH_BYTES
@@ -108,7 +109,7 @@ async def sink(spool: Spool, target: SinkTarget) -> None:
     clusters = KafkaClusters(AddressPolicy(allow_loopback=True), load_settings({}))
     ledger, ended_at = Ledger(), datetime.now(UTC)
     try:
-        carrier = Carrier(KafkaSender(clusters, _PATIENCE_SECONDS), Tries(), FarEnds())
+        carrier = Carrier(KafkaSender(clusters, _PATIENCE_SECONDS), Tries(), FarEnds(), Clock())
         await carrier.carry(target, spool, ledger, lambda: ended_at)
     finally:
         await clusters.close()

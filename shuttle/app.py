@@ -9,12 +9,12 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
 from aiohttp import ClientSession, web
 
+from shuttle.clock import Clock
 from shuttle.delivery import Post
 from shuttle.delivery.dispatch import Dispatcher
 from shuttle.delivery.failover import FailoverPost
@@ -30,6 +30,7 @@ from shuttle.lifecycle.build_logs import BuildLogs
 from shuttle.lifecycle.delete import Demolition
 from shuttle.lifecycle.retain import Retention
 from shuttle.lifecycle.signals import Signals
+from shuttle.lifecycle.steady_time import record_steady_time
 from shuttle.logs.library import LogLibrary
 from shuttle.metrics import count_jenkins_request
 from shuttle.objects import ObjectStore
@@ -63,11 +64,6 @@ _HURRY_SECONDS = 5.0
 _BACKLOG = 1024
 
 
-def now() -> datetime:
-    """The clock."""
-    return datetime.now(UTC)
-
-
 @asynccontextmanager
 async def shuttle_parts(settings: Settings, public_url: str) -> AsyncIterator[tuple[Ports, Worker]]:
     """Everything below the web, started; left in the reverse order, within SHUTTLE_SHUTDOWN_SECONDS."""
@@ -82,8 +78,11 @@ async def shuttle_parts(settings: Settings, public_url: str) -> AsyncIterator[tu
         stack.push_async_callback(asyncio.wait, [migration])
         await asyncio.shield(migration)
         database.start()
-        store = Store(database, vault, now, on_event=lambda: dispatcher.wake())  # noqa: PLW0108 - made below
+        clock = Clock()
+        store = Store(database, vault, clock, on_event=lambda: dispatcher.wake())  # noqa: PLW0108 - made below
         stack.push_async_callback(store.close)
+        clock.resume(await store.steady_anchor())
+        await store.record_steady_time()
         objects = object_store(settings)
         stack.push_async_callback(objects.close)
         policy = AddressPolicy(allow_loopback=settings.binds_loopback, allow_networks=settings.shuttle_allow_networks)
@@ -118,19 +117,24 @@ async def shuttle_parts(settings: Settings, public_url: str) -> AsyncIterator[tu
             calls=AgentCalls(settings.shuttle_agent_calls_per_second),
             signals=signals,
             public_url=public_url,
-            now=now,
+            clock=clock,
             flattening=asyncio.Semaphore(max(2, os.cpu_count() or 2)),
         )
         kafka = KafkaClusters(policy, settings)
         stack.push_async_callback(kafka.close)
-        worker = Worker(ports, _sinks(logs_out, kafka, settings))
-        dispatcher = Dispatcher(store, _posts(outgoing, kafka, settings), settings, now)
-        loops = {"delivery": dispatcher.run(), "retention": Retention(ports).run(), "apps": Demolition(ports).run()}
+        worker = Worker(ports, _sinks(logs_out, kafka, clock, settings))
+        dispatcher = Dispatcher(store, _posts(outgoing, kafka, settings), settings, clock)
+        loops = {
+            "delivery": dispatcher.run(),
+            "retention": Retention(ports).run(),
+            "apps": Demolition(ports).run(),
+            "steady time": record_steady_time(ports),
+        }
         await _start(stack, worker, loops, settings)
         yield ports, worker
 
 
-def _sinks(session: ClientSession, kafka: KafkaClusters, settings: Settings) -> dict[str, Sink]:
+def _sinks(session: ClientSession, kafka: KafkaClusters, clock: Clock, settings: Settings) -> dict[str, Sink]:
     """Where logs go, by kind."""
     to_kafka = KafkaSender(kafka, settings.shuttle_kafka_request_timeout_seconds)
     senders: dict[str, Sender] = {
@@ -141,7 +145,7 @@ def _sinks(session: ClientSession, kafka: KafkaClusters, settings: Settings) -> 
     }
     tries = Tries(give_up_seconds=settings.shuttle_sink_give_up_seconds)
     far_ends = FarEnds()
-    return {kind: Carrier(sender, tries, far_ends, now=now) for kind, sender in senders.items()}
+    return {kind: Carrier(sender, tries, far_ends, clock) for kind, sender in senders.items()}
 
 
 def _posts(session: ClientSession, kafka: KafkaClusters, settings: Settings) -> dict[str, Post]:

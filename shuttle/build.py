@@ -126,7 +126,10 @@ class SourceFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Build:
-    """The recorded row of a build; instants are aware UTC, None = has not happened."""
+    """The recorded row of a build; instants are aware UTC, None = has not happened.
+
+    `deadline_at`, `time_limit_at` and `…_steady_at` are on steady time (see `shuttle.clock`).
+    """
 
     build_uuid: str
     app_id: str
@@ -148,11 +151,14 @@ class Build:
     accepted_at: datetime
     deadline_at: datetime
     staging_at: datetime | None = None
+    staging_steady_at: datetime | None = None
     staged_at: datetime | None = None
     slot_at: datetime | None = None
     queued_at: datetime | None = None
     running_at: datetime | None = None
+    running_steady_at: datetime | None = None
     finished_at: datetime | None = None
+    finished_steady_at: datetime | None = None
     stop_requested_at: datetime | None = None
     stop_cause: StopCause | None = None
     trigger_attempted_at: datetime | None = None
@@ -200,9 +206,9 @@ class Build:
     @property
     def time_limit_at(self) -> datetime | None:
         """When its time is over; counted from running, so None before."""
-        if self.running_at is None:
+        if self.running_steady_at is None:
             return None
-        return self.running_at + timedelta(seconds=self.timeout_seconds)
+        return self.running_steady_at + timedelta(seconds=self.timeout_seconds)
 
 
 def job_name_of(app_id: str, folder: str | None = None) -> str:

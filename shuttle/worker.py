@@ -99,7 +99,7 @@ class Worker:
             parked = self._parked.pop(build_uuid, None) or await self._ports.store.build(build_uuid)
             if parked is not None:
                 self._begin(parked)
-        now = self._ports.now()
+        now = self._ports.clock.steady()
         waiting = (*self._parked.values(), *self._in_line.values())
         for build in [build for build in waiting if build.deadline_at <= now]:
             await stop_build(build.build_uuid, StopCause.DEADLINE, self._ports)
@@ -159,8 +159,8 @@ class Worker:
         build = await self._ports.store.build(build_uuid)
         if build is None:
             return
-        if build.finished_at is not None and await self._ports.store.has_open_sinks(build_uuid):
-            self._ended_at[build_uuid] = build.finished_at
+        if build.finished_steady_at is not None and await self._ports.store.has_open_sinks(build_uuid):
+            self._ended_at[build_uuid] = build.finished_steady_at
         if build.state.final:
             self._parked.pop(build_uuid, None)
             if build.archived_at is None:
@@ -209,8 +209,8 @@ class Worker:
         build_uuid = target.build_uuid
         build = await self._ports.store.build(build_uuid)
         assert build is not None  # noqa: S101 - a sink's row refers to it
-        if build.finished_at is not None:
-            self._ended_at[build_uuid] = build.finished_at
+        if build.finished_steady_at is not None:
+            self._ended_at[build_uuid] = build.finished_steady_at
         sink = self._sinks[target.kind]
         while True:
             try:

@@ -31,7 +31,7 @@ class _Delivery:
     webhook_id: str
     sequence: int
     body: bytes
-    created_at: datetime
+    queued_steady_at: datetime
     next_attempt_at: datetime
     tries: int = 0
     state: str = "pending"
@@ -39,7 +39,10 @@ class _Delivery:
 
 @dataclass
 class MemoryOutbox:
-    """Implements `shuttle.delivery.Outbox`; `broken` makes it raise, `recorded` tells of every attempt."""
+    """Implements `shuttle.delivery.Outbox`; `broken` makes it raise, `recorded` tells of every attempt.
+
+    `clock` is steady time.
+    """
 
     clock: Callable[[], datetime]
     broken: bool = False
@@ -90,7 +93,7 @@ class MemoryOutbox:
                 headers=head.receiver.headers,
                 member=head.receiver.member,
                 tries=head.tries,
-                created_at=head.created_at,
+                queued_steady_at=head.queued_steady_at,
             )
             for head in due[:limit]
         ]
@@ -111,8 +114,8 @@ class MemoryOutbox:
         elif attempt.outcome == "failed":
             assert attempt.next_attempt_at is not None
             newest = self._pending(delivery.receiver)[-1]
-            told_since = newest.created_at > attempt.started_at
-            made_due_at = delivery.receiver.due_at(newest.created_at)
+            told_since = newest.queued_steady_at > attempt.began_steady_at
+            made_due_at = delivery.receiver.due_at(newest.queued_steady_at)
             delivery.next_attempt_at = made_due_at if told_since else attempt.next_attempt_at
         elif attempt.outcome == "gave_up":
             delivery.state = "gave_up"

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,27 +13,17 @@ from shuttle.store.migrate import migrate
 from shuttle.store.sqlite import SqliteDatabase
 from shuttle.store.store import Store
 from shuttle.vault import Vault
-
-
-class Clock:
-    """A clock that a test moves."""
-
-    def __init__(self) -> None:
-        self.at = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
-
-    def __call__(self) -> datetime:
-        return self.at
-
-    def forward(self, seconds: float) -> None:
-        self.at += timedelta(seconds=seconds)
+from tests.clock import SetClock
 
 
 @asynccontextmanager
-async def open_store(folder: Path, clock: Clock | None = None, vault: Vault | None = None) -> AsyncIterator[Store]:
+async def open_store(folder: Path, clock: SetClock | None = None, vault: Vault | None = None) -> AsyncIterator[Store]:
     database = SqliteDatabase(folder / "shuttle.db")
     migrate(database.engine)
     database.start()
-    store = Store(database, vault or Vault([Fernet.generate_key().decode()]), clock or Clock(), on_event=lambda: None)
+    store = Store(
+        database, vault or Vault([Fernet.generate_key().decode()]), clock or SetClock(), on_event=lambda: None
+    )
     try:
         yield store
     finally:

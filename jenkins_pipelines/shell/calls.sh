@@ -25,7 +25,8 @@ call() {
 # ask TOKEN METHOD PATH [curl options]: a call that is repeated after 408, 429, 5xx and no answer, until `deadline` or
 # for SHUTTLE_RETRY_SECONDS. Fails on any answer but 2xx. Without a `deadline`, a stop ends it.
 ask() {
-  tries=0 give_up_at=${deadline:-$(($(date +%s) + ${SHUTTLE_RETRY_SECONDS:-900}))}
+  read_clock
+  tries=0 give_up_at=${deadline:-$((now + ${SHUTTLE_RETRY_SECONDS:-900}))}
   while :; do
     call "$@" --speed-time 120
     case $status in
@@ -36,7 +37,8 @@ ask() {
     [ -n "$deadline" ] || [ -z "$stop$terminated" ] || return 1
     # Not worth repeating: a wrong URL, the agent's disk, an untrusted certificate, no curl.
     case $problem in 1 | 2 | 3 | 23 | 26 | 27 | 60 | 77 | 126 | 127) give_up_at=0 ;; esac
-    if [ "$(date +%s)" -ge "$give_up_at" ]; then
+    read_clock
+    if [ "$now" -ge "$give_up_at" ]; then
       announce "The shuttle could not be asked (HTTP status $status, curl status $problem)."
       return 1
     fi
@@ -45,6 +47,11 @@ ask() {
     case $tries in 1 | 2) nap 30 ;; 3 | 4) nap 100 ;; 5 | 6) nap 200 ;; *) nap 500 ;; esac
   done
   [ -n "$deadline" ] || [ -z "$stop$terminated" ]
+}
+
+# read_clock: sets `now`, the seconds since the machine started: a clock that nobody sets, so no limit moves with one.
+read_clock() {
+  { read -r now _ </proc/uptime && now=${now%%.*}; } 2>/dev/null || now=$(date +%s)
 }
 
 # nap HUNDREDTHS of a second; a `sleep` that takes no fractions sleeps the next whole second.

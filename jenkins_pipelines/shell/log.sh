@@ -197,7 +197,7 @@ rest() {
   push_in=$((push_in - moment)) silent=$((silent + moment))
 }
 
-# push_all EXIT DEADLINE: send the rest of the log and the exit status; fails after DEADLINE (seconds since 1970).
+# push_all EXIT DEADLINE: send the rest of the log and the exit status; fails after DEADLINE (see read_clock).
 push_all() {
   push_in=0
   # A chunk that was read earlier may lack the last bytes.
@@ -210,7 +210,8 @@ push_all() {
       return 0
     fi
     [ "$stop" != over ] || return 0
-    [ "$(date +%s)" -lt "$2" ] || return 1
+    read_clock
+    [ "$now" -lt "$2" ] || return 1
     [ "$push_in" -le 1 ] || nap "$((push_in < 100 ? push_in : 100))"
   done
 }

@@ -3,7 +3,8 @@
 read -r run_token
 work=$1 stream=$2 max_bytes=$4 exit=$5 ending=$6
 console=summary stop='' terminated='' collector='' time_limit=''
-deadline=$(($(date +%s) + 900))
+read_clock
+deadline=$((now + 900))
 begin_forwarding "$3"
 seek_log
 send_end "$exit" || rm -rf "$work"

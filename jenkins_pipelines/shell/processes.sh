@@ -27,8 +27,12 @@ end_survivors() {
   [ -n "$survivors" ] || return 0
   [ -z "$1" ] || say "$1"
   signal_processes TERM
-  kill_at=$(($(date +%s) + grace + 1))
-  while [ -n "$(processes_with "SHUTTLE_RUN=$marker")" ] && [ "$(date +%s)" -lt "$kill_at" ]; do nap 5; done
+  read_clock
+  kill_at=$((now + grace + 1))
+  while [ -n "$(processes_with "SHUTTLE_RUN=$marker")" ] && [ "$now" -lt "$kill_at" ]; do
+    nap 5
+    read_clock
+  done
   kill_survivors
 }
 

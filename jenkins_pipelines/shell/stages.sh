@@ -45,7 +45,7 @@ fail() {
 # stop_build: TERM, the grace time, KILL, and the last push; all within 15 s, as Jenkins waits 20 s. A TERM without a
 # stop from the shuttle was sent by Jenkins.
 stop_build() {
-  now=$(date +%s)
+  read_clock
   kill_at=$((now + grace + 1)) deadline=$((now + grace + 5))
   if [ "$deadline" -gt $((now + 13)) ]; then deadline=$((now + 13)); fi
   cause=$stop time_limit='--max-time 2'
@@ -54,12 +54,13 @@ stop_build() {
   if [ -n "$process" ] || [ -n "$(processes_with "SHUTTLE_RUN=$marker")" ]; then
     resume
     signal_processes TERM
-    while [ "$(date +%s)" -lt "$kill_at" ]; do
+    while [ "$now" -lt "$kill_at" ]; do
       read_status
       [ -z "$ended" ] || [ -n "$(processes_with "SHUTTLE_RUN=$marker")" ] || break
       forward
       nap 10
       push_in=$((push_in - 10))
+      read_clock
     done
     kill_survivors
     drain
@@ -73,7 +74,8 @@ stop_build() {
 
 # conclude EXIT STATUS REASON MESSAGE: clean up, send how the build ended, end the step.
 conclude() {
-  deadline=${deadline:-$(($(date +%s) + ${SHUTTLE_RETRY_SECONDS:-900}))}
+  read_clock
+  deadline=${deadline:-$((now + ${SHUTTLE_RETRY_SECONDS:-900}))}
   ending=''
   cd "$workspace" || :
   # Source and credentials are removed first: sending may take minutes.

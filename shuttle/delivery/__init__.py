@@ -14,6 +14,7 @@ class DueDelivery:
 
     `host` is what may be shown of `url`; deliveries with the same `host` share its limit of connections. `member` is
     the place of the failover's member that took the last one, from 0. `tries` were made before this one.
+    `queued_steady_at`: the event came then, on steady time.
     """
 
     delivery_id: int
@@ -28,18 +29,20 @@ class DueDelivery:
     wire: str = "standard"
     member: int = 0
     tries: int = 0
-    created_at: datetime
+    queued_steady_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
     """One try at one delivery: what came of it. `outcome` is delivered, failed, gone (410) or gave_up.
 
-    `asked_until`: the receiver's own Retry-After; no new event hastens it.
+    `asked_until`: the receiver's own Retry-After; no new event hastens it. It, `began_steady_at` and `next_attempt_at`
+    are on steady time, `started_at` is what people read.
     """
 
     delivery_id: int
     started_at: datetime
+    began_steady_at: datetime
     took_seconds: float
     outcome: str
     status_code: int | None = None
@@ -81,11 +84,11 @@ class Outbox(Protocol):
     async def due_deliveries(
         self, *, now: datetime, limit: int, busy: frozenset[int], full_hosts: frozenset[str] = frozenset()
     ) -> list[DueDelivery]:
-        """For each receiver outside `busy` its oldest undelivered event, if due at `now`; at most `limit`, the longest
-        due first, and none for `full_hosts` (as in `DueDelivery.host`)."""
+        """For each receiver outside `busy` its oldest undelivered event, if due at `now` (steady time); at most
+        `limit`, the longest due first, and none for `full_hosts` (as in `DueDelivery.host`)."""
 
     async def next_due_at(self, *, busy: frozenset[int], full_hosts: frozenset[str] = frozenset()) -> datetime | None:
-        """When the next of them falls due; None = nothing waits."""
+        """When the next of them falls due, on steady time; None = nothing waits."""
 
     async def record_attempt(self, attempt: Attempt) -> None:
         """Add the row; `delivered`, `gave_up` and `gone` end the delivery (gone: all of that receiver; otherwise those

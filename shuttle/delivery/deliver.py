@@ -1,16 +1,17 @@
 """One try of one delivery, top-down: the message, the answer, and what comes of it."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from http import HTTPStatus
 
+from shuttle.clock import Clock
 from shuttle.delivery import Answer, Attempt, DueDelivery, Post
 from shuttle.delivery.schedule import next_attempt_at
 from shuttle.outgoing.hooks import kind_of
 
-# A callback's authorization lives 2.8 to 5.6 hours, by the clock of the client that made it.
+# A callback's authorization lives 2.8 to 5.6 hours.
 _LEGACY_LIFE = timedelta(hours=5.5)
 _LEGACY_LONGEST_PAUSE_SECONDS = 1800.0
 _LEGACY_REFUSALS = frozenset({401, 403, 404, 410})
@@ -23,19 +24,20 @@ class Courier:
 
     posts: Mapping[str, Post]
     schedule_seconds: Sequence[float]
-    clock: Callable[[], datetime]
+    clock: Clock
 
     async def deliver(self, delivery: DueDelivery) -> Attempt:
         """Try once; raises nothing."""
-        started_at = self.clock()
-        began = time.monotonic()
-        answer = await self.posts[kind_of(delivery.url)].post(delivery, started_at)
-        ended_at = self.clock()
+        began = self.clock.moment()
+        stopwatch = time.monotonic()
+        answer = await self.posts[kind_of(delivery.url)].post(delivery, began.at)
+        ended_at = self.clock.steady()
         outcome, retry_at = self._judge(answer, delivery, ended_at)
         return Attempt(
             delivery_id=delivery.delivery_id,
-            started_at=started_at,
-            took_seconds=time.monotonic() - began,
+            started_at=began.at,
+            began_steady_at=began.steady,
+            took_seconds=time.monotonic() - stopwatch,
             outcome=outcome,
             status_code=answer.status_code,
             error=answer.error,
@@ -75,7 +77,7 @@ class Courier:
             failed_at=now,
             retry_after_seconds=_patience_seconds(answer, delivery),
         )
-        if retry_at is None or retry_at > delivery.created_at + _LEGACY_LIFE:
+        if retry_at is None or retry_at > delivery.queued_steady_at + _LEGACY_LIFE:
             return "gave_up", None
         return "failed", retry_at
 

@@ -3,10 +3,10 @@
 import asyncio
 from collections import Counter, defaultdict, deque
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import datetime
 
 import structlog
 
+from shuttle.clock import Clock
 from shuttle.delivery import Attempt, DueDelivery, Outbox, Post
 from shuttle.delivery.deliver import Courier
 from shuttle.errors import UnavailableError
@@ -32,8 +32,8 @@ class Dispatcher:
     """Delivers what the outbox holds; `run` once, `wake` after any transaction that wrote an event.
 
     Nothing is kept here that the outbox does not hold: after a crash a try that was under way is made again, with the
-    same webhook-id. `posts` by kind; that of `http` must allow MAX_AT_ONCE connections. `clock` gives aware UTC;
-    `sleep` waits for seconds.
+    same webhook-id. `posts` by kind; that of `http` must allow MAX_AT_ONCE connections. `sleep` waits for
+    seconds.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Dispatcher:
         outbox: Outbox,
         posts: Mapping[str, Post],
         settings: Settings,
-        clock: Callable[[], datetime],
+        clock: Clock,
         *,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -82,7 +82,7 @@ class Dispatcher:
     async def _start_what_is_due(self) -> None:
         while (limit := min(MAX_AT_ONCE - len(self._under_way), _MOST_AT_A_LOOK)) > 0:
             due = await self._outbox.due_deliveries(
-                now=self._clock(), limit=limit, busy=frozenset(self._under_way), full_hosts=self._full_hosts
+                now=self._clock.steady(), limit=limit, busy=frozenset(self._under_way), full_hosts=self._full_hosts
             )
             for delivery in due:
                 if self._per_host[delivery.host] < MAX_PER_HOST:
@@ -155,7 +155,7 @@ class Dispatcher:
             return
         ears = [
             asyncio.ensure_future(self._woken.wait()),
-            asyncio.ensure_future(self._sleep(max(0.0, (due_at - self._clock()).total_seconds()))),
+            asyncio.ensure_future(self._sleep(max(0.0, (due_at - self._clock.steady()).total_seconds()))),
         ]
         try:
             await asyncio.wait(ears, return_when=asyncio.FIRST_COMPLETED)

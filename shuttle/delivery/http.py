@@ -38,7 +38,7 @@ class HttpPost:
         try:
             async with asyncio.timeout(self.timeout_seconds), await self._send(delivery, at) as response:
                 # The status line decides: what follows cannot take a 2xx back, only cost time.
-                patience = retry_after_seconds(response.headers.get("Retry-After"), at)
+                patience = retry_after_seconds(response.headers, at)
                 answer = Answer(response.status, _refusal(response.status), patience)
                 async with asyncio.timeout(_MAX_BODY_SECONDS):
                     await _discard_body(response)

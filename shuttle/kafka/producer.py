@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import time
 from collections import defaultdict
 from collections.abc import MutableMapping
 from contextlib import nullcontext
@@ -88,13 +87,14 @@ class Producer:
     async def lane(self, topic: str, key: bytes, limits: MutableMapping[str, int], patience_seconds: float) -> Lane:
         """The lane of the key's partition; `limits` as there. Raises KafkaUnavailableError."""
         producer = self._started()
-        began_ms = time.time() * 1000
+        cluster = producer.client.cluster
+        refreshed_ms = cluster._last_successful_refresh_ms  # noqa: SLF001
         try:
             async with asyncio.timeout(min(patience_seconds, self._timeout_seconds)):
                 partitions = sorted(await producer.partitions_for(topic))
         except TimeoutError as error:
             # aiokafka asks for longer than most senders wait: it was told again and again that there is none.
-            is_told = producer.client.cluster._last_successful_refresh_ms >= began_ms  # noqa: SLF001
+            is_told = cluster._last_successful_refresh_ms != refreshed_ms  # noqa: SLF001
             raise self._explain(UnknownTopicOrPartitionError() if is_told else error) from None
         except KafkaError as error:
             raise self._explain(error) from None

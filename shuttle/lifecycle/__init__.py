@@ -1,10 +1,9 @@
 """The life of a build as verbs: accept, run, stage, trigger, follow, stop, finish. `Ports` is what they work with."""
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 
+from shuttle.clock import Clock
 from shuttle.jenkins import Jenkins
 from shuttle.jenkins.budget import PollBudget
 from shuttle.lifecycle.agent_calls import AgentCalls
@@ -34,5 +33,5 @@ class Ports:
     calls: AgentCalls
     signals: Signals
     public_url: str
-    now: Callable[[], datetime]
+    clock: Clock
     flattening: asyncio.Semaphore

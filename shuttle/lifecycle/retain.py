@@ -34,8 +34,11 @@ class Retention:
             await asyncio.sleep(_EVERY_SECONDS)
 
     async def sweep(self) -> None:
-        """Remove the sources and logs of builds that ended before SHUTTLE_KEEP_SOURCES_DAYS and …LOGS_DAYS."""
-        settings, now = self._ports.settings, self._ports.now()
+        """Remove the sources and logs of builds that ended before SHUTTLE_KEEP_SOURCES_DAYS and …LOGS_DAYS.
+
+        By the wall clock: people count these days by their calendars.
+        """
+        settings, now = self._ports.settings, self._ports.clock.now()
         for kind, days, names_of in (
             ("source", settings.shuttle_keep_sources_days, _source_objects),
             ("log", settings.shuttle_keep_logs_days, log_objects),
@@ -56,7 +59,7 @@ class Retention:
 
     async def _remove_unpromised(self) -> None:
         """Sources of POSTs that ended without a record: cut off, killed, or the store took them too late."""
-        before = self._ports.now() - _UNPROMISED
+        before = self._ports.clock.steady() - _UNPROMISED
         while unpromised := await self._ports.store.unpromised_sources(before, limit=_AT_ONCE):
             for build_uuid in unpromised:
                 await self._ports.objects.delete(source_object(build_uuid))

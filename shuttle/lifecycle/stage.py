@@ -71,10 +71,10 @@ async def _obtain(build: Build, plan: Plan, ports: Ports) -> FetchedSource:
 
 async def _fetch_in_time(build: Build, plan: Plan, ports: Ports) -> FetchedSource:
     """Fetch, again and again while it may get better, for SHUTTLE_STAGE_TIMEOUT_SECONDS since staging began."""
-    seconds = ports.settings.shuttle_stage_timeout_seconds
-    ends_at = (build.staging_at or ports.now()) + timedelta(seconds=seconds)
-    if ends_at <= ports.now():  # we were down that long: one honest try
-        ends_at = ports.now() + timedelta(seconds=min(seconds, 30))
+    seconds, now = ports.settings.shuttle_stage_timeout_seconds, ports.clock.steady()
+    ends_at = (build.staging_steady_at or now) + timedelta(seconds=seconds)
+    if ends_at <= now:  # we were down that long: one honest try
+        ends_at = now + timedelta(seconds=min(seconds, 30))
     patience = Patience(build.build_uuid, ports)
     while True:
         try:
@@ -100,7 +100,7 @@ def _requested_pause_seconds(error: UnavailableError, left_seconds: float) -> fl
 
 
 def _seconds_left(ends_at: datetime, ports: Ports) -> float:
-    return max((ends_at - ports.now()).total_seconds(), 0.01)
+    return max((ends_at - ports.clock.steady()).total_seconds(), 0.01)
 
 
 async def _fetch(build: Build, plan: Plan, ports: Ports) -> FetchedSource:
@@ -148,7 +148,7 @@ async def _flatten_in_time(fetched: FetchedSource, build: Build, ports: Ports) -
     """Check it and make the tar.gz, again for SHUTTLE_STAGE_TIMEOUT_SECONDS when this machine (a full disk, no memory)
     may be what is wrong."""
     patience = Patience(build.build_uuid, ports)
-    gives_up_at = ports.now() + timedelta(seconds=ports.settings.shuttle_stage_timeout_seconds)
+    gives_up_at = ports.clock.steady() + timedelta(seconds=ports.settings.shuttle_stage_timeout_seconds)
     while True:
         try:
             async with ports.flattening:

@@ -53,33 +53,34 @@ async def enforce(build_uuid: str, ports: Ports) -> Ending | None:
     Returns None when the row is final (a stop of a build that Jenkins does not have ends it at once), an ending when
     the deadline has passed and neither Jenkins nor a supervisor has confirmed the stop in time.
     """
-    stopped_at: datetime | None = None
+    clock = asyncio.get_running_loop().time
+    stopped_at: float | None = None
     accepted = 0  # commands that Jenkins accepted
     with ports.signals.listen(build_uuid) as listener:
         while True:
             build = await ports.store.build(build_uuid)
             if build is None or build.state.final:
                 return None
-            cause = build.stop_cause or _overdue(build, ports.now())
+            cause = build.stop_cause or _overdue(build, ports.clock.steady())
             if cause is None:
-                await listener.wait(_seconds_to_next_limit(build, ports.now()))
+                await listener.wait(_seconds_to_next_limit(build, ports.clock.steady()))
                 continue
             if build.stop_cause is None:
                 build = await stop_build(build_uuid, cause, ports) or build
-            stopped_at = stopped_at or ports.now()
+            stopped_at = clock() if stopped_at is None else stopped_at
             ports.logs.stop(build_uuid, cause)
-            if not accepted or _is_ignored(build, stopped_at, ports):
+            if not accepted or _is_ignored(build, clock() - stopped_at, ports):
                 accepted += await _stop_in_jenkins(build, _ESCALATION[min(accepted, 2)], ports)
-            if cause is StopCause.DEADLINE and _given_up(build, stopped_at, ports):
+            if cause is StopCause.DEADLINE and _given_up(build, clock() - stopped_at, ports):
                 return STOP_ENDINGS[StopCause.DEADLINE]
             await listener.wait(_next_look_seconds(build, accepted, ports))
 
 
-def _is_ignored(build: Build, stopped_at: datetime, ports: Ports) -> bool:
+def _is_ignored(build: Build, stopping_seconds: float, ports: Ports) -> bool:
     """The last command had no effect in time, and no supervisor calls."""
     silent = _silent_seconds(build, ports)
     if silent is None:
-        return (ports.now() - stopped_at).total_seconds() >= ports.settings.shuttle_stop_grace_seconds
+        return stopping_seconds >= ports.settings.shuttle_stop_grace_seconds
     return silent >= ports.settings.shuttle_agent_silence_seconds
 
 
@@ -102,13 +103,13 @@ def _seconds_to_next_limit(build: Build, now: datetime) -> float:
     return min(max((min(limits) - now).total_seconds(), 0.0), _LOST_SIGNAL_SECONDS)
 
 
-def _given_up(build: Build, stopped_at: datetime, ports: Ports) -> bool:
+def _given_up(build: Build, stopping_seconds: float, ports: Ports) -> bool:
     """The stop was not confirmed in time, and no supervisor has called lately that may still be working."""
     grace_seconds = ports.settings.shuttle_stop_grace_seconds * _DEADLINE_GRACES
     silent = _silent_seconds(build, ports)
     if silent is not None and silent < ports.settings.shuttle_agent_silence_seconds:
         return False
-    return (ports.now() - stopped_at).total_seconds() >= grace_seconds
+    return stopping_seconds >= grace_seconds
 
 
 def _silent_seconds(build: Build, ports: Ports) -> float | None:

@@ -5,12 +5,12 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from typing import Protocol
 
 import structlog
 
+from shuttle.clock import Clock
 from shuttle.errors import ShuttleError
 from shuttle.logs import LogReader
 from shuttle.outgoing.hooks import members_of, shown_host
@@ -76,13 +76,12 @@ class Carrier:
         sender: Sender,
         tries: Tries,
         far_ends: FarEnds,
-        *,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Clock,
     ) -> None:
         self._sender = sender
         self._tries = tries
         self._far_ends = far_ends
-        self._now = now
+        self._clock = clock
 
     async def carry(self, target: SinkTarget, log: LogReader, ledger: SinkLedger, finished_at: FinishedAt) -> None:
         """Send until done or given up; never raises but CancelledError, and then nothing open looks like an end."""
@@ -113,7 +112,7 @@ class Carrier:
         ended_at = finished_at()
         if ended_at is None:
             return math.inf
-        return self._tries.give_up_seconds - (self._now() - ended_at).total_seconds()
+        return self._tries.give_up_seconds - (self._clock.steady() - ended_at).total_seconds()
 
     def _patience_seconds(self, finished_at: FinishedAt, began_at: float) -> float:
         """Not beyond the time to give up, so that a receiver of a byte a second holds nothing for ever."""

@@ -165,7 +165,7 @@ def _check_status(answer: aiohttp.ClientResponse, shown: str) -> None:
     status = answer.status
     if status in {200, 203}:
         return
-    after_seconds = retry_after_seconds(answer.headers.get("Retry-After"), datetime.now(UTC))
+    after_seconds = retry_after_seconds(answer.headers, datetime.now(UTC))
     if after_seconds is not None and (status >= 500 or status in _LATER | _LATER_WITH_RETRY_AFTER):
         raise RetryLaterError(f"{shown} answers {status} and asks for patience.", after_seconds=after_seconds)
     if status >= 500 or status in _LATER:

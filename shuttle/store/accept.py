@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from shuttle.build import Api, Build, SourceFacts
+from shuttle.clock import Moment
 from shuttle.errors import ConflictError, QueueFullError, ShuttleError
 from shuttle.store.builds import by_uuid
 from shuttle.store.early_sources import forget
@@ -74,7 +75,7 @@ class Asked:
     """
 
     new: NewBuild
-    now: datetime
+    now: Moment
     queue_limit: int | None
     same_request: Callable[[str], bool]
 
@@ -182,7 +183,7 @@ def _repeated(connection: sa.Connection, request: Asked) -> Accepted | ShuttleEr
 
 def _insert(connection: sa.Connection, fresh: Sequence[tuple[Asked, Build]]) -> None:
     first = {request.new.app_id: request for request, _ in reversed(fresh)}
-    _NEW_APPS.run(connection, [_app_row(request.new, request.now) for request in first.values()])
+    _NEW_APPS.run(connection, [_app_row(request.new, request.now.at) for request in first.values()])
     _NEW_BUILDS.run(connection, [_row(request.new, build) for request, build in fresh])
     early = [request.new.build_uuid for request, _ in fresh if request.new.source_sha256 is not None]
     if early:
@@ -199,7 +200,7 @@ def _insert(connection: sa.Connection, fresh: Sequence[tuple[Asked, Build]]) -> 
         ]
         if rows:
             connection.execute(table.insert(), rows)
-    emit_first(connection, [(build, bool(request.new.receivers)) for request, build in fresh])
+    emit_first(connection, [(build, bool(request.new.receivers)) for request, build in fresh], fresh[-1][0].now.steady)
 
 
 def _receivers_of(request: Asked) -> Sequence[NewParty]:
@@ -210,7 +211,7 @@ def _sinks_of(request: Asked) -> Sequence[NewParty]:
     return request.new.sinks
 
 
-def _recorded(new: NewBuild, now: datetime) -> Build:
+def _recorded(new: NewBuild, now: Moment) -> Build:
     """The row that was just inserted, without reading it again; its position is known to the table alone."""
     return Build(
         api=new.api,
@@ -225,8 +226,8 @@ def _recorded(new: NewBuild, now: datetime) -> Build:
         source_url=new.source_url,
         source=SourceFacts(new.source_sha256, new.source_bytes, new.source_content_type),
         timeout_seconds=new.timeout_seconds,
-        accepted_at=now,
-        deadline_at=now + timedelta(seconds=new.deadline_seconds),
+        accepted_at=now.at,
+        deadline_at=now.steady + timedelta(seconds=new.deadline_seconds),
         controller=new.controller,
         job_name=new.job_name,
     )

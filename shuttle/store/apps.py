@@ -1,17 +1,16 @@
 """Apps: deleting them, which is done once nothing of theirs needs their job any more."""
 
-from datetime import datetime
-
 import sqlalchemy as sa
 
 from shuttle.build import Api, Build, StopCause
+from shuttle.clock import Moment
 from shuttle.store.tables import apps, builds
 from shuttle.store.transitions import request_stop
 
 
-def delete_app(connection: sa.Connection, app_id: str, now: datetime) -> list[Build]:
+def delete_app(connection: sa.Connection, app_id: str, now: Moment) -> list[Build]:
     """Mark it and stop its builds, which are given as they are then; an unknown app has none."""
-    connection.execute(apps.update().where(apps.c.app_id == app_id).values(deleted_at=now))
+    connection.execute(apps.update().where(apps.c.app_id == app_id).values(deleted_at=now.at))
     unfinished = (builds.c.app_id == app_id, builds.c.finished_at.is_(None))
     uuids = list(connection.execute(sa.select(builds.c.build_uuid).where(*unfinished)).scalars())
     stopped = (request_stop(connection, build_uuid, StopCause.STOPPED, now) for build_uuid in uuids)

@@ -1,9 +1,11 @@
 """The books kept about strangers: the outbox of statuses and the ledger of log sinks."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 from shuttle import metrics
+from shuttle.clock import Clock
 from shuttle.delivery import Attempt, DueDelivery
 from shuttle.outgoing.failover import WentOver
 from shuttle.sinks import SinkTarget
@@ -20,13 +22,14 @@ class Books:
         self,
         database: Database,
         vault: Vault,
-        now: Callable[[], datetime],
+        clock: Clock,
         on_event: Callable[[], None],
     ) -> None:
         """`on_event` is called after a transaction that put something into the outbox."""
         self._database = database
         self._vault = vault
-        self._now = now
+        self._clock = clock
+        self._now = clock.now
         self._offsets = AckedOffsets(database)
         self.on_event = on_event
 
@@ -61,15 +64,16 @@ class Books:
         self, *, app_id: str | None, build_id: str | None, state: str | None, limit: int
     ) -> list[DeliveryRow]:
         """See `ledger.list_deliveries`."""
-        return await self._database.run(
+        rows = await self._database.run(
             lambda connection: ledger.list_deliveries(
                 connection, app_id=app_id, build_id=build_id, state=state, limit=limit
             )
         )
+        return [_as_shown(row, self._clock) for row in rows]
 
     async def replay(self, *, delivery_id: int | None, app_id: str | None, build_id: str | None) -> int:
         """See `ledger.replay`."""
-        now = self._now()
+        now = self._clock.steady()
         result = await self._database.run(
             lambda connection: ledger.replay(
                 connection, delivery_id=delivery_id, app_id=app_id, build_id=build_id, now=now
@@ -120,3 +124,8 @@ class Books:
         await self._offsets.write()
         values = {"state": "gave_up", "last_error": error, "ended_at": self._now()}
         await self._database.run(lambda connection: ledger.sink_is(connection, sink_id, **values))
+
+
+def _as_shown(row: DeliveryRow, clock: Clock) -> DeliveryRow:
+    """With an instant that people can compare with their clocks."""
+    return row if row.next_attempt_at is None else replace(row, next_attempt_at=clock.shown(row.next_attempt_at))

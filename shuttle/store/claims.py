@@ -5,6 +5,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
+from shuttle.clock import Moment
 from shuttle.errors import ConflictError, GoneError
 from shuttle.store.builds import by_uuid
 from shuttle.store.tables import builds, claims
@@ -48,7 +49,7 @@ class NewClaim:
 _COLUMNS = [claims.c[name] for name in Claim.__dataclass_fields__]
 
 
-def claim(connection: sa.Connection, build_uuid: str, new: NewClaim, now: datetime) -> Claim:
+def claim(connection: sa.Connection, build_uuid: str, new: NewClaim, now: Moment) -> Claim:
     """Record an attempt to run the build, or this branch of it.
 
     The first claim makes the build `running`. Until `begin`, the same nonce returns the same claim; another nonce means
@@ -72,7 +73,7 @@ def claim(connection: sa.Connection, build_uuid: str, new: NewClaim, now: dateti
             raise ConflictError("This step has begun already: a second run of it would do its work twice.")
         if current.nonce_digest == new.nonce_digest:
             return current
-        connection.execute(claims.update().where(claims.c.claim_id == current.claim_id).values(voided_at=now))
+        connection.execute(claims.update().where(claims.c.claim_id == current.claim_id).values(voided_at=now.at))
     if len(earlier) >= _MOST_CLAIMS:
         raise ConflictError(f"A build may be claimed {_MOST_CLAIMS} times.")
     row = {
@@ -82,7 +83,7 @@ def claim(connection: sa.Connection, build_uuid: str, new: NewClaim, now: dateti
         "setup_digest": new.setup_digest,
         "run_digest": new.run_digest,
         "with_credentials": all(old.begun_at is None for old in earlier),
-        "claimed_at": now,
+        "claimed_at": now.at,
     }
     connection.execute(claims.insert(), row)
     return of_build(connection, build_uuid)[-1]

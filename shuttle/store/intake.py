@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 
+from shuttle.clock import Moment
 from shuttle.errors import ShuttleError
 from shuttle.store import Database
 from shuttle.store.accept import Accepted, Asked, NewBuild, record_all
@@ -32,7 +32,7 @@ class Intake:
         self._uncounted = 0
 
     async def record(
-        self, new: NewBuild, *, now: datetime, queue_limit: int | None, same_request: Callable[[str], bool]
+        self, new: NewBuild, *, now: Moment, queue_limit: int | None, same_request: Callable[[str], bool]
     ) -> Accepted:
         """See `shuttle.store.accept.record_all`; raises what it gives for this request, and StoreError."""
         asked = Asked(new, now, self._limit_to_check(queue_limit), same_request)

@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from shuttle.build import Api, Build
+from shuttle.clock import Moment
 from shuttle.delivery import Attempt, DueDelivery
 from shuttle.events import LEGACY_WORDS, event_body
 from shuttle.store.builds import Artifact, artifacts_of
@@ -21,7 +22,7 @@ _NEW_EVENTS = Prepared(
 )
 
 
-def emit(connection: sa.Connection, build: Build, *, status: str, building: bool, at: datetime) -> None:
+def emit(connection: sa.Connection, build: Build, *, status: str, building: bool, now: Moment) -> None:
     """Append the event, queue it for every receiver, and make the backlog of this build's receivers due at once.
 
     `build` is the row as it is after the transition; its artifacts are named on a final event. Receivers of the older
@@ -30,20 +31,23 @@ def emit(connection: sa.Connection, build: Build, *, status: str, building: bool
     if status == "pending" and build.api is Api.LEGACY:
         return
     artifacts = artifacts_of(connection, build.build_uuid) if build.state.final else None
-    event = _event(build, status=status, building=building, at=at, artifacts=artifacts)
+    event = _event(build, status=status, building=building, at=now.at, artifacts=artifacts)
     _NEW_EVENTS.run(connection, [event])
     mine = builds.c.build_uuid == build.build_uuid
     connection.execute(builds.update().where(mine).values(sequence=event["sequence"]))
-    _make_due(connection, build.build_uuid, at)
-    _queue(connection, [build.build_uuid], event["sequence"], at)
+    _make_due(connection, build.build_uuid, now.steady)
+    _queue(connection, [build.build_uuid], event["sequence"], now.steady)
 
 
-def emit_first(connection: sa.Connection, recorded: Sequence[tuple[Build, bool]]) -> None:
-    """The first event of builds that were just inserted (their rows say sequence 1), and whether each reports."""
+def emit_first(connection: sa.Connection, recorded: Sequence[tuple[Build, bool]], now: datetime) -> None:
+    """The first event of builds that were just inserted (their rows say sequence 1), and whether each reports.
+
+    `now` is steady time.
+    """
     _NEW_EVENTS.run(connection, [_first_event(build) for build, _ in recorded])
     reporting = [build for build, reports in recorded if reports]
     if reporting:
-        _queue(connection, [build.build_uuid for build in reporting], 1, reporting[-1].accepted_at)
+        _queue(connection, [build.build_uuid for build in reporting], 1, now)
 
 
 def _first_event(build: Build) -> dict[str, Any]:
@@ -66,30 +70,31 @@ def _event(
     }
 
 
-def _queue(connection: sa.Connection, build_uuids: Sequence[str], sequence: int, at: datetime) -> None:
+def _queue(connection: sa.Connection, build_uuids: Sequence[str], sequence: int, now: datetime) -> None:
     """A delivery of the builds' event of that sequence for each of their receivers that is not closed."""
+    due_at = _due_at(receivers.c.asked_until, now)
     rows = (
-        sa.select(receivers.c.receiver_id, events.c.event_id, _due_at(receivers.c.asked_until, at))
+        sa.select(receivers.c.receiver_id, events.c.event_id, due_at, sa.literal(now, Instant))
         .join(events, events.c.build_uuid == receivers.c.build_uuid)
         .where(receivers.c.build_uuid.in_(build_uuids), events.c.sequence == sequence, receivers.c.ended_at.is_(None))
         .order_by(events.c.event_id, receivers.c.place)
     )
-    columns = ["receiver_id", "event_id", "next_attempt_at"]
+    columns = ["receiver_id", "event_id", "next_attempt_at", "queued_steady_at"]
     connection.execute(deliveries.insert().from_select(columns, rows))
 
 
-def _make_due(connection: sa.Connection, build_uuid: str, at: datetime) -> None:
+def _make_due(connection: sa.Connection, build_uuid: str, now: datetime) -> None:
     mine = sa.select(receivers.c.receiver_id).where(receivers.c.build_uuid == build_uuid)
     backlog = (deliveries.c.receiver_id.in_(mine), deliveries.c.state == "pending")
     asked = sa.select(receivers.c.asked_until).where(receivers.c.receiver_id == deliveries.c.receiver_id)
-    due_at = _due_at(asked.scalar_subquery(), at)
+    due_at = _due_at(asked.scalar_subquery(), now)
     connection.execute(deliveries.update().where(*backlog).values(next_attempt_at=due_at))
 
 
-def _due_at(asked_until: sa.ColumnElement[datetime | None], at: datetime) -> sa.ColumnElement[datetime]:
+def _due_at(asked_until: sa.ColumnElement[datetime | None], now: datetime) -> sa.ColumnElement[datetime]:
     """At once, but for a receiver that has asked for patience: that it is well again nobody has said."""
-    now = sa.literal(at, Instant)
-    return sa.case((asked_until > now, asked_until), else_=now)
+    at_once = sa.literal(now, Instant)
+    return sa.case((asked_until > at_once, asked_until), else_=at_once)
 
 
 # The oldest pending delivery of each receiver: nothing overtakes it.
@@ -123,7 +128,7 @@ def due(
         events.c.webhook_id,
         events.c.sequence,
         events.c.body,
-        events.c.created_at,
+        sa.func.coalesce(deliveries.c.queued_steady_at, events.c.created_at).label("queued_steady_at"),
     )
     query = (
         _startable(columns, busy, full_hosts)
@@ -159,7 +164,7 @@ def _due_delivery(row: Any, target: dict[str, Any]) -> DueDelivery:
         wire=row.wire,
         member=row.member,
         tries=row.tries,
-        created_at=row.created_at,
+        queued_steady_at=row.queued_steady_at,
     )
 
 
@@ -213,11 +218,11 @@ def record_attempt(connection: sa.Connection, attempt: Attempt) -> None:
 def _again_at(connection: sa.Connection, receiver_id: int, attempt: Attempt) -> datetime | None:
     """When the attempt says; an event that came while it was under way made the backlog due (see `_due_at`)."""
     newest_event_at: datetime | None = connection.execute(
-        sa.select(sa.func.max(events.c.created_at))
-        .join(deliveries, deliveries.c.event_id == events.c.event_id)
-        .where(deliveries.c.receiver_id == receiver_id, deliveries.c.state == "pending")
+        sa.select(sa.func.max(deliveries.c.queued_steady_at)).where(
+            deliveries.c.receiver_id == receiver_id, deliveries.c.state == "pending"
+        )
     ).scalar()
-    if newest_event_at is not None and newest_event_at > attempt.started_at:
+    if newest_event_at is not None and newest_event_at > attempt.began_steady_at:
         return max(newest_event_at, attempt.asked_until or newest_event_at)
     return attempt.next_attempt_at
 

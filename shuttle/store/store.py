@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from shuttle import metrics
 from shuttle.build import Build, Checkpoint, Ending, FinalLog, SourceFacts, State, StopCause
+from shuttle.clock import Anchor, Clock
 from shuttle.logs import Segment
 from shuttle.store import (
     Database,
@@ -22,6 +23,7 @@ from shuttle.store import (
     progress,
     repeats,
     retain,
+    steady_time,
     transitions,
 )
 from shuttle.store.accept import Accepted, NewBuild
@@ -41,11 +43,11 @@ class Store(Books):
         self,
         database: Database,
         vault: Vault,
-        now: Callable[[], datetime],
+        clock: Clock,
         on_event: Callable[[], None],
     ) -> None:
         """See `Books`."""
-        super().__init__(database, vault, now, on_event)
+        super().__init__(database, vault, clock, on_event)
         self._intake = Intake(database)
 
     # --- accepting
@@ -70,7 +72,7 @@ class Store(Books):
     async def record(self, new: NewBuild, content: bytes, *, queue_limit: int | None) -> Accepted:
         """See `shuttle.store.accept.record_all`; `content` is the canonical request."""
         accepted = await self._intake.record(
-            new, now=self._now(), queue_limit=queue_limit, same_request=self._same_as(content)
+            new, now=self._clock.moment(), queue_limit=queue_limit, same_request=self._same_as(content)
         )
         if not accepted.replayed:
             metrics.ACCEPTED.inc()
@@ -80,7 +82,7 @@ class Store(Books):
 
     async def announce_source(self, build_uuid: str, *, new_object: bool) -> None:
         """See `early_sources.announce`."""
-        now = self._now()
+        now = self._clock.steady()
         await self._database.run(
             lambda connection: early_sources.announce(connection, build_uuid, now, new_object=new_object)
         )
@@ -154,11 +156,20 @@ class Store(Books):
         now = self._now()
         await self._database.run(lambda connection: _write_and_undo(connection, now))
 
+    async def steady_anchor(self) -> Anchor | None:
+        """See `steady_time.read`."""
+        return await self._database.run(steady_time.read)
+
+    async def record_steady_time(self) -> None:
+        """See `steady_time.record`."""
+        anchor = self._clock.anchor()
+        await self._database.run(lambda connection: steady_time.record(connection, anchor))
+
     # --- apps
 
     async def delete_app(self, app_id: str) -> list[Build]:
         """See `apps.delete_app`."""
-        now = self._now()
+        now = self._clock.moment()
         stopped = await self._database.run(lambda connection: apps.delete_app(connection, app_id, now))
         for build in stopped:
             if build.state.final:
@@ -185,7 +196,7 @@ class Store(Books):
 
     async def begin_staging(self, build_uuid: str) -> Build | None:
         """See `transitions.begin_staging`."""
-        now = self._now()
+        now = self._clock.moment()
         return await self._database.run(lambda connection: transitions.begin_staging(connection, build_uuid, now))
 
     async def staged(self, build_uuid: str, facts: SourceFacts, line: str) -> Build | None:
@@ -199,7 +210,7 @@ class Store(Books):
 
     async def grant_slots(self, slots: int) -> list[str]:
         """See `transitions.grant_slots`."""
-        now = self._now()
+        now = self._clock.moment()
         return await self._database.run(lambda connection: transitions.grant_slots(connection, slots=slots, now=now))
 
     async def why_parked(self, build_uuid: str, slots: int) -> str | None:
@@ -228,7 +239,7 @@ class Store(Books):
 
     async def request_stop(self, build_uuid: str, cause: StopCause) -> Build | None:
         """See `transitions.request_stop`."""
-        now = self._now()
+        now = self._clock.moment()
         build = await self._database.run(
             lambda connection: transitions.request_stop(connection, build_uuid, cause, now)
         )
@@ -238,7 +249,7 @@ class Store(Books):
 
     async def finish(self, build_uuid: str, ending: Ending, log: FinalLog | None = None) -> Build | None:
         """See `transitions.finish`."""
-        now = self._now()
+        now = self._clock.moment()
         result = await self._database.run(
             lambda connection: transitions.finish(connection, build_uuid, ending, log=log, now=now)
         )
@@ -267,7 +278,7 @@ class Store(Books):
 
     async def claim(self, build_uuid: str, new: NewClaim) -> Claim:
         """See `claims.claim`."""
-        now = self._now()
+        now = self._clock.moment()
         claim = await self._database.run(lambda connection: claims.claim(connection, build_uuid, new, now))
         self.on_event()
         return claim

@@ -1,4 +1,8 @@
-"""The tables: what is durable. `migrations/` creates them; a test holds both equal."""
+"""The tables: what is durable. `migrations/` creates them; a test holds both equal.
+
+On steady time, which no set clock changes (see `shuttle.clock`): every column named `…_steady_at`, and `deadline_at`,
+`next_attempt_at`, `asked_until`, `last_slot_at` and `announced_at`.
+"""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -85,11 +89,14 @@ builds = sa.Table(
     sa.Column("accepted_at", Instant, nullable=False),
     sa.Column("deadline_at", Instant, nullable=False),
     sa.Column("staging_at", Instant),
+    sa.Column("staging_steady_at", Instant),
     sa.Column("staged_at", Instant),
     sa.Column("slot_at", Instant),
     sa.Column("queued_at", Instant),
     sa.Column("running_at", Instant),
+    sa.Column("running_steady_at", Instant),
     sa.Column("finished_at", Instant),
+    sa.Column("finished_steady_at", Instant),
     sa.Column("timeout_seconds", sa.Float, nullable=False),
     sa.Column("stop_requested_at", Instant),
     sa.Column("stop_cause", sa.Text),
@@ -210,6 +217,7 @@ deliveries = sa.Table(
     sa.Column("tries", sa.Integer, nullable=False, server_default="0"),
     sa.Column("next_attempt_at", Instant),
     sa.Column("delivered_at", Instant),
+    sa.Column("queued_steady_at", Instant),
     sa.Column("last_error", sa.Text),
     sa.Index(
         "deliveries_pending",
@@ -311,6 +319,16 @@ early_sources = sa.Table(
     metadata,
     sa.Column("build_uuid", sa.Text, primary_key=True),
     sa.Column("announced_at", Instant, nullable=False),
+)
+
+# One row: how far steady time is.
+steady_time = sa.Table(
+    "steady_time",
+    metadata,
+    sa.Column("only", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("steady_at", Instant, nullable=False),
+    sa.Column("boot_id", sa.Text, nullable=False),
+    sa.Column("uptime_seconds", sa.Float, nullable=False),
 )
 
 replicas = sa.Table(

@@ -17,6 +17,7 @@ from shuttle.build import (
     State,
     StopCause,
 )
+from shuttle.clock import Moment
 from shuttle.endings import reason_line
 from shuttle.store import log_segments
 from shuttle.store.builds import by_uuid
@@ -37,9 +38,10 @@ def _may_become(state: State) -> sa.ColumnElement[bool]:
     return builds.c.state.in_([origin.value for origin, ways in TRANSITIONS.items() if state in ways])
 
 
-def begin_staging(connection: sa.Connection, build_uuid: str, now: datetime) -> Build | None:
+def begin_staging(connection: sa.Connection, build_uuid: str, now: Moment) -> Build | None:
     """recorded → staging; None = it is no longer recorded (nor staging after a restart)."""
-    _update(connection, build_uuid, _may_become(State.STAGING), state=State.STAGING.value, staging_at=now)
+    begun = {"state": State.STAGING.value, "staging_at": now.at, "staging_steady_at": now.steady}
+    _update(connection, build_uuid, _may_become(State.STAGING), **begun)
     build = by_uuid(connection, build_uuid)
     return build if build is not None and build.state is State.STAGING else None
 
@@ -75,7 +77,7 @@ def _fits(preamble: str, line: str) -> bool:
     return line not in preamble and len(preamble) + len(line) <= _LONGEST_PREAMBLE_BYTES
 
 
-def grant_slots(connection: sa.Connection, *, slots: int, now: datetime) -> list[str]:
+def grant_slots(connection: sa.Connection, *, slots: int, now: Moment) -> list[str]:
     """Give free slots to staged builds that are the oldest of their app, the app served longest ago first."""
     taken = sa.select(sa.func.count()).where(builds.c.slot_at.is_not(None), builds.c.finished_at.is_(None))
     free = slots - connection.execute(taken).scalar_one()
@@ -97,8 +99,8 @@ def grant_slots(connection: sa.Connection, *, slots: int, now: datetime) -> list
     )
     granted = connection.execute(query).all()
     for build_uuid, app_id in granted:
-        _update(connection, build_uuid, slot_at=now, waiting_for=None)
-        connection.execute(apps.update().where(apps.c.app_id == app_id).values(last_slot_at=now))
+        _update(connection, build_uuid, slot_at=now.at, waiting_for=None)
+        connection.execute(apps.update().where(apps.c.app_id == app_id).values(last_slot_at=now.steady))
     return [build_uuid for build_uuid, _ in granted]
 
 
@@ -153,27 +155,28 @@ def queued(connection: sa.Connection, build_uuid: str, item: int | None, number:
     return build
 
 
-def start_running(connection: sa.Connection, build: Build, number: int, now: datetime) -> bool:
+def start_running(connection: sa.Connection, build: Build, number: int, now: Moment) -> bool:
     """→ running, for the first Jenkins build that claims it; False = nothing was ever handed to Jenkins."""
     if build.trigger_attempted_at is None:
         return False
     values = {
         "state": State.RUNNING.value,
         "build_number": number,
-        "claimed_at": now,
-        "running_at": now,
-        "queued_at": build.queued_at or now,
+        "claimed_at": now.at,
+        "running_at": now.at,
+        "running_steady_at": now.steady,
+        "queued_at": build.queued_at or now.at,
         "waiting_for": None,
     }
     if not _update(connection, build.build_uuid, _may_become(State.RUNNING), **values):
         return False
     running = by_uuid(connection, build.build_uuid)
     assert running is not None  # noqa: S101 - updated one line above
-    emit(connection, running, status="pending", building=True, at=now)
+    emit(connection, running, status="pending", building=True, now=now)
     return True
 
 
-def request_stop(connection: sa.Connection, build_uuid: str, cause: StopCause, now: datetime) -> Build | None:
+def request_stop(connection: sa.Connection, build_uuid: str, cause: StopCause, now: Moment) -> Build | None:
     """Record why the build shall stop; the first cause stays. None = unknown or already final.
 
     A build that Jenkins cannot have ends in the same transaction: no crash can leave it stopped and without an end.
@@ -181,7 +184,7 @@ def request_stop(connection: sa.Connection, build_uuid: str, cause: StopCause, n
     build = by_uuid(connection, build_uuid)
     if build is None or build.state.final:
         return None
-    _update(connection, build_uuid, builds.c.stop_cause.is_(None), stop_requested_at=now, stop_cause=cause.value)
+    _update(connection, build_uuid, builds.c.stop_cause.is_(None), stop_requested_at=now.at, stop_cause=cause.value)
     build = by_uuid(connection, build_uuid)
     if build is not None and build.stop_cause is not None and build.trigger_attempted_at is None:
         ending = STOP_ENDINGS[build.stop_cause]
@@ -195,7 +198,7 @@ def finish(
     ending: Ending,
     *,
     log: FinalLog | None,
-    now: datetime,
+    now: Moment,
 ) -> Build | None:
     """→ a final state, with the log's sum and the final status; None = the build was final already.
 
@@ -216,13 +219,14 @@ def finish(
         "log_bytes": log.size_bytes,
         "log_sha256": log.sha256,
         "log_ending": log.ending,
-        "finished_at": now,
+        "finished_at": now.at,
+        "finished_steady_at": now.steady,
     }
     if not _update(connection, build_uuid, _may_become(ending.state), **values):
         return None
     ended = by_uuid(connection, build_uuid)
     assert ended is not None  # noqa: S101 - updated one line above
-    emit(connection, ended, status=FINAL_WORDS[ending.state], building=False, at=now)
+    emit(connection, ended, status=FINAL_WORDS[ending.state], building=False, now=now)
     return by_uuid(connection, build_uuid)
 
 

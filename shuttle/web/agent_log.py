@@ -79,7 +79,7 @@ def _answer(log: BuildLog, claim: Claim, wanted: int, received: int, ports: Port
     pause = ports.calls.pause_seconds(claim.build_uuid, claim.claim_id, received)
     seconds_left = SILENT_SECONDS * 2
     if log.time_limit_at is not None:
-        seconds_left = (log.time_limit_at - ports.now()).total_seconds()
+        seconds_left = (log.time_limit_at - ports.clock.steady()).total_seconds()
     alert = log.stop_cause is not None or seconds_left < SILENT_SECONDS
     headers = {
         "Shuttle-Log-Offset": str(wanted),

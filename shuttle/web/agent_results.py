@@ -116,7 +116,7 @@ async def post_progress(request: web.Request, build: Build, claim: Claim) -> web
     reported = _read(Progress, await read_body(request, _MAX_PROGRESS_BYTES))
     ports = request.app[PORTS]
     event = StageEvent(
-        reported.id, claim.branch, reported.stage, reported.event, reported.code, reported.status, ports.now()
+        reported.id, claim.branch, reported.stage, reported.event, reported.code, reported.status, ports.clock.now()
     )
     new = await ports.store.record_progress(build.build_uuid, event)
     return json_answer({"status": "OK", "recorded": new})

@@ -34,7 +34,7 @@ async def delete_build(request: web.Request) -> web.StreamResponse:
     ports = request.app[PORTS]
     newest = await stop_pair(app_id, build_id, ports)
     if newest is None:
-        may_be_old_shuttles = legacy.is_old_shuttles(app_id, build_id, ports.settings, ports.now())
+        may_be_old_shuttles = legacy.is_old_shuttles(app_id, build_id, ports.settings, ports.clock.now())
         if may_be_old_shuttles and await ports.store.build_of(app_id, build_id) is None:
             return json_answer(legacy.OK)
         raise NothingToStopError(f"Build {build_id} of {app_id} is unknown or has already ended.")

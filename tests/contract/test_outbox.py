@@ -3,8 +3,8 @@
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -20,18 +20,8 @@ from shuttle.store.migrate import migrate
 from shuttle.store.sqlite import SqliteDatabase
 from shuttle.store.store import Store
 from shuttle.vault import Vault
+from tests.clock import SetClock
 from tests.memory_outbox import MemoryOutbox
-
-
-@dataclass
-class Clock:
-    now: datetime = field(default_factory=lambda: datetime(2026, 11, 20, 12, tzinfo=UTC))
-
-    def __call__(self) -> datetime:
-        return self.now
-
-    def advance(self, seconds: float) -> None:
-        self.now += timedelta(seconds=seconds)
 
 
 class Subject(Protocol):
@@ -50,10 +40,10 @@ class Subject(Protocol):
 
 @dataclass
 class InMemory:
-    clock: Clock
+    clock: SetClock
 
     def __post_init__(self) -> None:
-        self.outbox = MemoryOutbox(self.clock)
+        self.outbox = MemoryOutbox(self.clock.steady)
 
     async def accept(self, *hosts: str) -> str:
         build_uuid = str(uuid.uuid4())
@@ -68,7 +58,7 @@ class InMemory:
 
 @dataclass
 class InSqlite:
-    clock: Clock
+    clock: SetClock
     database: SqliteDatabase
 
     def __post_init__(self) -> None:
@@ -106,18 +96,18 @@ class InSqlite:
         def emit(connection):
             build = by_uuid(connection, build_uuid)
             assert build is not None
-            store_outbox.emit(connection, build, status="pending", building=True, at=self.clock.now)
+            store_outbox.emit(connection, build, status="pending", building=True, now=self.clock.moment())
 
         await self.database.run(emit)
 
 
 @asynccontextmanager
-async def in_memory(clock: Clock, _tmp_path: Path) -> AsyncIterator[Subject]:
+async def in_memory(clock: SetClock, _tmp_path: Path) -> AsyncIterator[Subject]:
     yield InMemory(clock)
 
 
 @asynccontextmanager
-async def in_sqlite(clock: Clock, tmp_path: Path) -> AsyncIterator[Subject]:
+async def in_sqlite(clock: SetClock, tmp_path: Path) -> AsyncIterator[Subject]:
     database = SqliteDatabase(tmp_path / "shuttle.db")
     migrate(database.engine)
     database.start()
@@ -125,13 +115,15 @@ async def in_sqlite(clock: Clock, tmp_path: Path) -> AsyncIterator[Subject]:
     await database.close()
 
 
-Factory = Callable[[Clock, Path], AbstractAsyncContextManager[Subject]]
+Factory = Callable[[SetClock, Path], AbstractAsyncContextManager[Subject]]
 FACTORIES: list[Factory] = [in_memory, in_sqlite]
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> SetClock:
+    clock = SetClock()
+    clock.set_by(-3600)  # whatever people set it to, deliveries are due as before
+    return clock
 
 
 @pytest.fixture(params=FACTORIES, ids=lambda factory: factory.__name__)
@@ -140,15 +132,15 @@ async def subject(request, clock, tmp_path):
         yield subject
 
 
-async def due(subject: Subject, clock: Clock, *, limit=100, busy=(), full_hosts=()) -> list[DueDelivery]:
+async def due(subject: Subject, clock: SetClock, *, limit=100, busy=(), full_hosts=()) -> list[DueDelivery]:
     return await subject.outbox.due_deliveries(
-        now=clock.now, limit=limit, busy=frozenset(busy), full_hosts=frozenset(full_hosts)
+        now=clock.steady(), limit=limit, busy=frozenset(busy), full_hosts=frozenset(full_hosts)
     )
 
 
 async def tried(
     subject: Subject,
-    clock: Clock,
+    clock: SetClock,
     delivery: DueDelivery,
     outcome: str,
     again_in: float = 0,
@@ -159,13 +151,14 @@ async def tried(
     await subject.outbox.record_attempt(
         Attempt(
             delivery_id=delivery.delivery_id,
-            started_at=began_at or clock.now,
+            started_at=clock.now(),
+            began_steady_at=began_at or clock.steady(),
             took_seconds=0.1,
             outcome=outcome,
             status_code=200 if outcome == "delivered" else 500,
             error=None if outcome == "delivered" else "The receiver answered 500.",
-            next_attempt_at=clock.now + timedelta(seconds=again_in) if outcome == "failed" else None,
-            asked_until=None if asked_for is None else clock.now + timedelta(seconds=asked_for),
+            next_attempt_at=clock.steady() + timedelta(seconds=again_in) if outcome == "failed" else None,
+            asked_until=None if asked_for is None else clock.steady() + timedelta(seconds=asked_for),
         )
     )
 
@@ -185,8 +178,8 @@ async def test_an_event_is_due_at_once_for_every_receiver(subject, clock):
         assert delivery.url == f"https://u:p@{delivery.host}/hook"
         assert dict(delivery.headers) == {"X-Key": "k"}
         assert (delivery.build_uuid, delivery.sequence, delivery.tries) == (build_uuid, 1, 0)
-        assert (delivery.wire, delivery.created_at) == ("standard", clock.now)
-    assert await subject.outbox.next_due_at(busy=frozenset()) == clock.now
+        assert (delivery.wire, delivery.queued_steady_at) == ("standard", clock.steady())
+    assert await subject.outbox.next_due_at(busy=frozenset()) == clock.steady()
 
 
 async def test_events_come_one_by_one_in_order(subject, clock):
@@ -207,14 +200,14 @@ async def test_events_come_one_by_one_in_order(subject, clock):
 async def test_leaves_out_the_busy_and_the_full_and_keeps_the_limit(subject, clock):
     for host in ("a.example", "b.example", "b.example", "c.example"):
         await subject.accept(host)
-        clock.advance(1)
+        clock.forward(1)
     a, b, other_b, c = await due(subject, clock)
     assert [delivery.host for delivery in (a, b, other_b, c)] == ["a.example", "b.example", "b.example", "c.example"]
     assert await due(subject, clock, limit=2) == [a, b]
     assert await due(subject, clock, limit=2, busy=[a.receiver_id]) == [b, other_b]
     assert await due(subject, clock, limit=2, full_hosts=["b.example"]) == [a, c]
     everyone = frozenset({a.receiver_id, b.receiver_id, other_b.receiver_id})
-    assert await subject.outbox.next_due_at(busy=everyone) == c.created_at
+    assert await subject.outbox.next_due_at(busy=everyone) == c.queued_steady_at
     assert await subject.outbox.next_due_at(busy=everyone, full_hosts=frozenset({"c.example"})) is None
 
 
@@ -224,8 +217,8 @@ async def test_a_failed_one_waits_for_its_time_and_holds_what_is_behind_it(subje
     (delivery,) = await due(subject, clock)
     await tried(subject, clock, delivery, "failed", again_in=5)
     assert await due(subject, clock) == []
-    assert await subject.outbox.next_due_at(busy=frozenset()) == clock.now + timedelta(seconds=5)
-    clock.advance(5)
+    assert await subject.outbox.next_due_at(busy=frozenset()) == clock.steady() + timedelta(seconds=5)
+    clock.forward(5)
     (again,) = await due(subject, clock)
     assert (again.delivery_id, again.webhook_id, again.tries) == (delivery.delivery_id, delivery.webhook_id, 1)
 
@@ -234,7 +227,7 @@ async def test_a_new_event_makes_the_backlog_due_at_once(subject, clock):
     build_uuid = await subject.accept("a.example")
     (delivery,) = await due(subject, clock)
     await tried(subject, clock, delivery, "failed", again_in=3600)
-    clock.advance(1)
+    clock.forward(1)
     await subject.event(build_uuid)
     (again,) = await due(subject, clock)
     assert again.delivery_id == delivery.delivery_id
@@ -245,12 +238,12 @@ async def test_no_event_hastens_what_the_receiver_asked_for(subject, clock):
     for delivery in await due(subject, clock):
         asked_for = 60 if delivery.host == "a.example" else None
         await tried(subject, clock, delivery, "failed", again_in=3600, asked_for=asked_for)
-    clock.advance(1)
+    clock.forward(1)
     await subject.event(build_uuid)
     assert [delivery.host for delivery in await due(subject, clock)] == ["b.example"]
-    clock.advance(58)
+    clock.forward(58)
     assert [delivery.host for delivery in await due(subject, clock)] == ["b.example"]
-    clock.advance(1)
+    clock.forward(1)
     patient = next(delivery for delivery in await due(subject, clock) if delivery.host == "a.example")
     await tried(subject, clock, patient, "delivered")
     (head,) = [delivery for delivery in await due(subject, clock) if delivery.host == "a.example"]
@@ -260,20 +253,20 @@ async def test_no_event_hastens_what_the_receiver_asked_for(subject, clock):
 async def test_an_event_during_a_try_does_not_hasten_it_either(subject, clock):
     build_uuid = await subject.accept("a.example")
     (delivery,) = await due(subject, clock)
-    began_at = clock.now
-    clock.advance(1)
+    began_at = clock.steady()
+    clock.forward(1)
     await subject.event(build_uuid)
     await tried(subject, clock, delivery, "failed", again_in=3600, asked_for=60, began_at=began_at)
-    assert await subject.outbox.next_due_at(busy=frozenset()) == clock.now + timedelta(seconds=60)
+    assert await subject.outbox.next_due_at(busy=frozenset()) == clock.steady() + timedelta(seconds=60)
 
 
 async def test_an_event_during_a_try_that_fails_makes_it_due_at_once_too(subject, clock):
     build_uuid = await subject.accept("a.example")
     (delivery,) = await due(subject, clock)
-    began_at = clock.now
-    clock.advance(1)
+    began_at = clock.steady()
+    clock.forward(1)
     await subject.event(build_uuid)
-    clock.advance(1)
+    clock.forward(1)
     await tried(subject, clock, delivery, "failed", again_in=3600, began_at=began_at)
     (again,) = await due(subject, clock)
     assert (again.delivery_id, again.tries) == (delivery.delivery_id, 1)
@@ -287,7 +280,8 @@ async def test_later_events_begin_with_the_member_that_took_the_last(subject, cl
         await subject.outbox.record_attempt(
             Attempt(
                 delivery_id=delivery.delivery_id,
-                started_at=clock.now,
+                started_at=clock.now(),
+                began_steady_at=clock.steady(),
                 took_seconds=9,
                 outcome="delivered",
                 went_over=over,
@@ -328,3 +322,27 @@ async def test_giving_up_an_event_leaves_those_behind_it_their_own_tries(subject
     await tried(subject, clock, behind, "gave_up")
     assert await due(subject, clock) == []
     assert await subject.outbox.next_due_at(busy=frozenset()) is None
+
+
+@pytest.mark.parametrize("seconds", [-3600, 3600])
+async def test_an_event_during_a_try_is_noticed_though_the_clock_is_set(subject, clock, seconds):
+    build = await subject.accept("a.example")
+    (delivery,) = await due(subject, clock)
+    began_at = clock.steady()
+    clock.set_by(seconds)
+    clock.forward(1)
+    await subject.event(build)
+    await tried(subject, clock, delivery, "failed", again_in=3600, began_at=began_at)
+    assert len(await due(subject, clock)) == 1
+
+
+@pytest.mark.parametrize("seconds", [-3600, 3600])
+async def test_a_set_clock_makes_a_failed_one_due_neither_later_nor_earlier(subject, clock, seconds):
+    await subject.accept("a.example")
+    (delivery,) = await due(subject, clock)
+    await tried(subject, clock, delivery, "failed", again_in=60)
+    clock.set_by(seconds)
+    clock.forward(59)
+    assert await due(subject, clock) == []
+    clock.forward(1)
+    assert len(await due(subject, clock)) == 1

@@ -16,7 +16,7 @@ from uuid import uuid4
 import aiohttp
 from aiohttp import web
 
-from tests.shuttle_store import Clock
+from tests.clock import SetClock
 
 # The words that its database knows, and the seconds of one window of a stamp; a stamp of the window before counts, too.
 WORDS = frozenset({"queued", "pending", "failed", "succeeded", "unknown"})
@@ -59,7 +59,7 @@ class Controller:
 
     def __init__(self, shuttle_url: str) -> None:
         self.shuttle_url = shuttle_url
-        self.clock = Clock()
+        self.clock = SetClock()
         self.builds: list[ControllerBuild] = []
         self.answers: list[int] = []
         self.down = False
@@ -197,7 +197,7 @@ class Controller:
 
     def stamp(self, build_id: str, windows_ago: int = 0) -> str:
         """What proves that a callback is for a build of ours, until the window after next begins."""
-        window = round(self.clock.at.timestamp() / WINDOW_SECONDS) - windows_ago
+        window = round(self.clock.now().timestamp() / WINDOW_SECONDS) - windows_ago
         return hmac.new(_KEY + str(window).encode(), build_id.encode(), hashlib.sha256).hexdigest()
 
     async def _on_callback(self, request: web.Request) -> web.Response:

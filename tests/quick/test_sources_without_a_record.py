@@ -3,13 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from shuttle.lifecycle.retain import Retention
+from tests.clock import SetClock
 from tests.faulty_proxy import FaultyProxy, faulty_proxy
 from tests.inprocess import Shuttle, running_shuttle, script_request
 from tests.s3_server import bucket_of, s3_server, settings_for
@@ -33,7 +33,9 @@ class Scene:
     async def swept_after(self, hours: float) -> list[str]:
         """What retention leaves when it comes by then."""
         ports = self.shuttle.ports
-        await Retention(replace(ports, now=lambda: ports.now() + timedelta(hours=hours))).sweep()
+        later = SetClock(ports.clock.now())
+        later.forward(hours * 3600)
+        await Retention(replace(ports, clock=later)).sweep()
         return await self.objects()
 
 

@@ -2,13 +2,16 @@
 
 import asyncio
 import json
+import time
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from shuttle.clock import Clock
 from tests.contract.legacy.caller import OK, LegacyApp
 from tests.inprocess import Shuttle, running_shuttle
 from tests.receivers import Exchange, Receiver, Script, answering, hanging
@@ -145,7 +148,12 @@ async def test_any_other_failure_is_tried_on(waiting: LegacyApp, status: int):
 async def test_it_is_tried_for_five_and_a_half_hours_and_not_longer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Tries 1,000 s apart (up to a tenth later) by a clock that the test moves."""
     ahead = timedelta()
-    monkeypatch.setattr("shuttle.app.now", lambda: datetime.now(UTC) + ahead)
+    passing = partial(
+        Clock,
+        wall=lambda: datetime.now(UTC) + ahead,
+        monotonic=lambda: time.monotonic() + ahead.total_seconds(),
+    )
+    monkeypatch.setattr("shuttle.app.Clock", passing)
     schedule = {"SHUTTLE_WEBHOOK_SCHEDULE_SECONDS": "0" + ",1000" * 9}
     async with Receiver(answering(500)) as callback, running_shuttle(tmp_path, **schedule) as shuttle:
         app = LegacyApp(shuttle)

@@ -13,6 +13,7 @@ from shuttle.delivery.http import HttpPost
 from shuttle.delivery.signature import Signer
 from shuttle.outgoing.connector import AddressPolicy, outgoing_session
 from shuttle.settings import load_settings
+from tests.clock import SetClock
 from tests.memory_outbox import MemoryOutbox
 from tests.unit.delivery.status_receiver import StatusReceiver
 
@@ -21,32 +22,29 @@ from tests.unit.delivery.status_receiver import StatusReceiver
 class Time:
     """A clock that is set, and a sleep that ends when it is set far enough."""
 
-    now: datetime = field(default_factory=lambda: datetime.now(UTC))
+    clock: SetClock = field(default_factory=lambda: SetClock(datetime.now(UTC)))
     sleepers: list[tuple[datetime, asyncio.Future[None]]] = field(default_factory=list)
     asleep: asyncio.Condition = field(default_factory=asyncio.Condition)
 
-    def clock(self) -> datetime:
-        return self.now
-
     async def sleep(self, seconds: float) -> None:
         until: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.sleepers.append((self.now + timedelta(seconds=seconds), until))
+        self.sleepers.append((self.clock.steady() + timedelta(seconds=seconds), until))
         async with self.asleep:
             self.asleep.notify_all()
         await until
 
     def waits(self) -> list[float]:
         """How long those sleep who sleep now."""
-        return [(at - self.now).total_seconds() for at, until in self.sleepers if not until.done()]
+        return [(at - self.clock.steady()).total_seconds() for at, until in self.sleepers if not until.done()]
 
     async def until_someone_sleeps(self) -> None:
         async with self.asleep:
             await self.asleep.wait_for(self.waits)
 
     def advance(self, seconds: float) -> None:
-        self.now += timedelta(seconds=seconds)
+        self.clock.forward(seconds)
         for at, until in self.sleepers:
-            if at <= self.now and not until.done():
+            if at <= self.clock.steady() and not until.done():
                 until.set_result(None)
 
 
@@ -72,8 +70,8 @@ class Running:
 @asynccontextmanager
 async def dispatching(outbox: MemoryOutbox | None = None, **environment: str) -> AsyncIterator[Running]:
     time = Time()
-    outbox = outbox or MemoryOutbox(time.clock)
-    outbox.clock = time.clock
+    outbox = outbox or MemoryOutbox(time.clock.steady)
+    outbox.clock = time.clock.steady
     environment = {"SHUTTLE_SHUTDOWN_SECONDS": "0.2"} | environment
     async with outgoing_session(AddressPolicy(allow_loopback=True), limit=0) as session:
         settings = load_settings(environment)

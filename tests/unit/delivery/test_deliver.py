@@ -15,6 +15,7 @@ from shuttle.delivery.signature import Signer
 from shuttle.outgoing.connector import AddressPolicy, outgoing_session
 from shuttle.settings import load_settings
 from tests.certificates import loopback_tls
+from tests.clock import SetClock
 from tests.receivers import Receiver, answering
 from tests.unit.delivery.status_receiver import answers, hangs, receiving, resets, speaking
 
@@ -28,7 +29,7 @@ async def deliver(
     """The last attempt of so many, one after the other over one session."""
     async with outgoing_session(AddressPolicy(allow_loopback=allow_loopback)) as session:
         signer = Signer(load_settings({"SHUTTLE_WEBHOOK_SECRET": SECRET}).webhook_key)
-        courier = Courier({"http": HttpPost(session, signer, timeout_seconds)}, (0, 5, 60), lambda: NOW)
+        courier = Courier({"http": HttpPost(session, signer, timeout_seconds)}, (0, 5, 60), SetClock(NOW))
         delivery = DueDelivery(
             delivery_id=7,
             receiver_id=1,
@@ -40,7 +41,7 @@ async def deliver(
             headers=headers or {},
             wire=wire,
             tries=tries,
-            created_at=NOW,
+            queued_steady_at=NOW,
         )
         for _ in range(times - 1):
             await courier.deliver(delivery)

@@ -10,6 +10,7 @@ from shuttle.delivery.failover import FailoverPost
 from shuttle.delivery.http import HttpPost
 from shuttle.delivery.signature import Signer
 from shuttle.outgoing.connector import AddressPolicy, outgoing_session
+from tests.clock import SetClock
 from tests.unit.delivery.dispatching import dispatching
 from tests.unit.delivery.status_receiver import answers, hangs, receiving
 
@@ -19,7 +20,7 @@ NOW = datetime.now(UTC)
 async def deliver(*urls: str, member: int = 0) -> Attempt:
     async with outgoing_session(AddressPolicy(allow_loopback=True)) as session:
         posts = {"http": HttpPost(session, Signer(None), 0.3)}
-        courier = Courier(posts | {"failover": FailoverPost(posts)}, (0, 5), lambda: NOW)
+        courier = Courier(posts | {"failover": FailoverPost(posts)}, (0, 5), SetClock(NOW))
         delivery = DueDelivery(
             delivery_id=7,
             receiver_id=1,
@@ -29,7 +30,7 @@ async def deliver(*urls: str, member: int = 0) -> Attempt:
             body=b"{}",
             url=f"failover({', '.join(urls)})",
             member=member,
-            created_at=NOW,
+            queued_steady_at=NOW,
         )
         return await courier.deliver(delivery)
 

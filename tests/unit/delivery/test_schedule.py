@@ -37,7 +37,7 @@ def test_a_receiver_can_ask_for_more_patience_but_not_for_less_or_for_ever():
     assert pause(1, retry_after=120) == 120
     assert pause(3, retry_after=1) == 60
     assert pause(12, retry_after=1) is None
-    assert retry_after_seconds("9" * 400, NOW) == 86400
+    assert retry_after_seconds({"Retry-After": "9" * 400}, NOW) == 86400
 
 
 @pytest.mark.parametrize(
@@ -61,4 +61,13 @@ def test_a_receiver_can_ask_for_more_patience_but_not_for_less_or_for_ever():
     ],
 )
 def test_reads_retry_after(header, seconds):
-    assert retry_after_seconds(header, NOW) == seconds
+    assert retry_after_seconds({} if header is None else {"Retry-After": header}, NOW) == seconds
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_date_in_retry_after_counts_from_the_date_of_the_response(hours):
+    ours = NOW + timedelta(hours=hours)  # our clock, or theirs, is wrong
+    headers = {"Date": format_datetime(NOW, usegmt=True)}
+    headers["Retry-After"] = format_datetime(NOW + timedelta(seconds=90), usegmt=True)
+    assert retry_after_seconds(headers, ours) == 90
+    assert retry_after_seconds({**headers, "Date": "today"}, NOW) == 90

@@ -15,7 +15,8 @@ from shuttle.objects.names import artifact_object, log_object, source_object
 from shuttle.settings import load_settings
 from shuttle.store.builds import Artifact
 from shuttle.vault import Vault
-from tests.shuttle_store import Clock, new_build, open_store, party
+from tests.clock import SetClock
+from tests.shuttle_store import new_build, open_store, party
 
 DAY_SECONDS = 86_400
 
@@ -38,7 +39,7 @@ class Kept:
 
 @pytest.fixture
 async def kept(tmp_path: Path):
-    clock, vault = Clock(), Vault([Fernet.generate_key().decode()])
+    clock, vault = SetClock(), Vault([Fernet.generate_key().decode()])
     objects = DirectoryStore(tmp_path / "objects")
     content = tmp_path / "content"
     content.write_bytes(b"x")
@@ -58,7 +59,7 @@ async def kept(tmp_path: Path):
 
         async def after_days(days: float, **settings: str) -> set[str]:
             clock.forward(days * DAY_SECONDS)
-            ports = SimpleNamespace(settings=load_settings(settings), store=store, objects=objects, now=clock)
+            ports = SimpleNamespace(settings=load_settings(settings), store=store, objects=objects, clock=clock)
             await Retention(cast("Ports", ports)).sweep()
             return await build.parts()
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -127,6 +128,26 @@ async def test_a_stop_by_jenkins_while_the_build_runs(each_agent: Agent) -> None
     assert api.log == RUNNING + "begun\n-----> The build is stopped.\n"
     assert not is_running(forever)
     assert nothing_is_left(each_agent)
+
+
+async def test_an_agents_clock_that_is_set_back_lengthens_no_stop(each_agent: Agent) -> None:
+    forever = long_time()
+    before = each_agent.home / "asked-before"
+    real = shutil.which("date")
+    each_agent.program(
+        "date", f'#!/bin/sh\n[ -e {before} ] && exec {real} -d "1 hour ago" "$@"\n: >{before}\nexec {real} "$@"\n'
+    )
+    async with shuttle(f"trap '' TERM; echo begun; while :; do sleep {forever}; done\n") as api:
+        each_agent.url = api.url
+        api.claim_answer = {"stop_grace_seconds": 0}
+        step = await each_agent.start(SCRIPT)
+        await api.until(lambda: "begun" in api.log)
+        before.unlink(missing_ok=True)
+        step.stop_as_jenkins_does()
+        async with asyncio.timeout(10):
+            run = await step.ended()
+    assert (run.status, api.ends) == (143, {"main": 143})
+    assert not is_running(forever)
 
 
 async def test_an_attempt_that_was_superseded_ends(agent: Agent) -> None:

@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import aiohttp
 import pytest
 
+from shuttle.clock import Clock
 from shuttle.kafka.clusters import KafkaClusters
 from shuttle.logs.spool import Spool
 from shuttle.outgoing.connector import AddressPolicy
@@ -76,10 +77,11 @@ class Build:
     ledger: Ledger = field(default_factory=Ledger)
     far_ends: FarEnds = field(default_factory=FarEnds)
     finished_at: datetime | None = None
+    clock: Clock = field(default_factory=Clock)
 
     def end(self) -> None:
         """The build's end: nothing is added to its log any more."""
-        self.finished_at = datetime.now(UTC)
+        self.finished_at = self.clock.steady()
         self.log.end()
 
     def carry(self, url: str, tries: Tries = QUICK, **fields: object) -> "asyncio.Task[None]":
@@ -89,7 +91,7 @@ class Build:
 
     def carry_by(self, sender: Sender, url: str, tries: Tries = QUICK, **fields: object) -> "asyncio.Task[None]":
         """Start carrying the log there by this sender; `fields` are those of the target."""
-        sink = Carrier(sender, tries, self.far_ends)
+        sink = Carrier(sender, tries, self.far_ends, self.clock)
         known = {"sink_id": 1, "build_uuid": "u-1", "app_id": "app", "build_id": "b1", "metadata_json": "null"}
         target = SinkTarget(**{**known, "url": url, **fields})  # type: ignore[arg-type]
         return asyncio.ensure_future(sink.carry(target, self.log, self.ledger, lambda: self.finished_at))

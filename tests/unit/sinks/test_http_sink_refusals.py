@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from shuttle.clock import Clock
 from shuttle.sinks.carry import Carrier, Tries
 from shuttle.sinks.http import HttpSender
 from tests.receivers import Exchange, Receiver, answering, answering_early, hanging, silent
@@ -136,7 +137,7 @@ async def test_no_http_at_all_is_an_error_like_others(build: Build) -> None:
 
 def test_patience_and_delays_are_bounded_for_any_number_of_failures(build: Build) -> None:
 
-    sink = Carrier(HttpSender(build.session), Tries(), build.far_ends)
+    sink = Carrier(HttpSender(build.session), Tries(), build.far_ends, Clock())
     assert all(0.5 <= sink._delay_seconds(failures) <= 60 for failures in (0, 1, 2, 10, 10_000))
     assert sink._delay_seconds(1) <= 1
     assert sink._delay_seconds(7) >= 30

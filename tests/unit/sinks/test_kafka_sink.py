@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 
+from shuttle.clock import Clock
 from shuttle.kafka.clusters import KafkaClusters
 from shuttle.logs.spool import Spool
 from shuttle.sinks import SinkTarget
@@ -241,7 +242,9 @@ async def test_many_logs_together_are_read_ahead_within_bounds(kafka: KafkaClust
         running.answering = slow_once_all_have_begun
         await asyncio.gather(
             *(
-                Carrier(sender, QUICK, FarEnds()).carry(target(running.url(), number), log, log.ledger, lambda: None)
+                Carrier(sender, QUICK, FarEnds(), Clock()).carry(
+                    target(running.url(), number), log, log.ledger, lambda: None
+                )
                 for number, log in enumerate(logs)
             )
         )
@@ -255,7 +258,7 @@ async def test_nothing_is_read_ahead_for_a_cluster_that_takes_nothing(kafka: Kaf
     async with broker() as running:
         running.answering = hanging_at(PRODUCE)
         carrying = asyncio.ensure_future(
-            Carrier(sender, QUICK, FarEnds()).carry(target(running.url(), 1), log, log.ledger, lambda: None)
+            Carrier(sender, QUICK, FarEnds(), Clock()).carry(target(running.url(), 1), log, log.ledger, lambda: None)
         )
         await log.ledger.until("failing")
         assert reading.most_bytes == 64 * 1024

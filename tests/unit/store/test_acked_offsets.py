@@ -15,7 +15,8 @@ from shuttle.store.offsets import AckedOffsets
 from shuttle.store.sqlite import SqliteDatabase
 from shuttle.store.store import Store
 from shuttle.vault import Vault
-from tests.shuttle_store import Clock, new_build, party
+from tests.clock import SetClock
+from tests.shuttle_store import new_build, party
 
 Result = TypeVar("Result")
 SINKS = 50
@@ -47,7 +48,7 @@ async def database(tmp_path: Path) -> AsyncIterator[Counting]:
 async def store(database: Counting) -> Store:
     """With a build that has many sinks."""
     vault = Vault([Fernet.generate_key().decode()])
-    store = Store(database, vault, Clock(), on_event=lambda: None)
+    store = Store(database, vault, SetClock(), on_event=lambda: None)
     sinks = [party(vault, f"http://sink-{number}.example.org/") for number in range(SINKS)]
     await store.record(new_build(vault, sinks=sinks), b"request", queue_limit=100)
     return store

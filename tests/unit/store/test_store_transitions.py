@@ -12,7 +12,8 @@ from shuttle.store.claims import NewClaim
 from shuttle.store.sqlite import SqliteDatabase
 from shuttle.store.store import Store
 from shuttle.vault import Vault
-from tests.shuttle_store import Clock, new_build, open_store, party
+from tests.clock import SetClock
+from tests.shuttle_store import new_build, open_store, party
 
 FACTS = SourceFacts("ab" * 32, 5, "application/gzip")
 
@@ -24,7 +25,7 @@ def vault():
 
 @pytest.fixture
 def clock():
-    return Clock()
+    return SetClock()
 
 
 @pytest.fixture
@@ -56,17 +57,21 @@ async def triggered(store: Store, build_uuid: str):
     return await store.queued(build_uuid, item=7)
 
 
-async def words(store: Store, clock: Clock):
+async def words(store: Store, clock: SetClock):
     """The status words in the outbox, in order, delivering each."""
     from shuttle.delivery import Attempt
 
     told = []
-    while due := await store.due_deliveries(now=clock(), limit=10, busy=frozenset()):
+    while due := await store.due_deliveries(now=clock.steady(), limit=10, busy=frozenset()):
         for delivery in due:
             body = json.loads(delivery.body)
             told.append((body["sequence"], body["status"], body["building"]))
             attempt = Attempt(
-                delivery_id=delivery.delivery_id, started_at=clock(), took_seconds=0.1, outcome="delivered"
+                delivery_id=delivery.delivery_id,
+                started_at=clock.now(),
+                began_steady_at=clock.steady(),
+                took_seconds=0.1,
+                outcome="delivered",
             )
             await store.record_attempt(attempt)
     return told
@@ -238,7 +243,8 @@ async def test_an_earlier_build_that_is_not_staged_yet_keeps_its_turn(store, vau
     assert await store.grant_slots(4) == [first.build_uuid]
 
 
-async def test_slots_are_shared_fairly_between_apps(store, vault, clock):
+@pytest.mark.parametrize("set_by_seconds", [0, -3600])
+async def test_slots_are_shared_fairly_between_apps(store, vault, clock, set_by_seconds):
     crowd = [await accepted(store, vault, "crowd", str(number)) for number in range(3)]
     single = await accepted(store, vault, "single", "1")
     for build in (*crowd, single):
@@ -248,6 +254,7 @@ async def test_slots_are_shared_fairly_between_apps(store, vault, clock):
         clock.forward(1)
         [granted] = await store.grant_slots(1)
         order.append(granted)
+        clock.set_by(set_by_seconds)
         assert await store.grant_slots(1) == []
         await store.finish(granted, Ending(State.FAILED, "x", "y"))
     assert order == [crowd[0].build_uuid, single.build_uuid, crowd[1].build_uuid, crowd[2].build_uuid]
@@ -324,12 +331,27 @@ async def test_given_up_deliveries_can_be_replayed(store, vault, clock):
     from shuttle.delivery import Attempt
 
     await accepted(store, vault, receivers=[party(vault, "http://r.example/hook")])
-    [due] = await store.due_deliveries(now=clock(), limit=10, busy=frozenset())
-    attempt = Attempt(delivery_id=due.delivery_id, started_at=clock(), took_seconds=0.1, outcome="gave_up", error="500")
+    [due] = await store.due_deliveries(now=clock.steady(), limit=10, busy=frozenset())
+    attempt = Attempt(
+        delivery_id=due.delivery_id,
+        started_at=clock.now(),
+        began_steady_at=clock.steady(),
+        took_seconds=0.1,
+        outcome="gave_up",
+        error="500",
+    )
     await store.record_attempt(attempt)
-    assert await store.due_deliveries(now=clock(), limit=10, busy=frozenset()) == []
+    assert await store.due_deliveries(now=clock.steady(), limit=10, busy=frozenset()) == []
     [row] = await store.deliveries(app_id="app", build_id=None, state="gave_up", limit=10)
     assert (row.receiver, row.last_error) == ("r.example", "500")
     assert await store.replay(delivery_id=None, app_id="app", build_id=None) == 1
-    [again] = await store.due_deliveries(now=clock(), limit=10, busy=frozenset())
+    [again] = await store.due_deliveries(now=clock.steady(), limit=10, busy=frozenset())
     assert again.webhook_id == due.webhook_id
+
+
+@pytest.mark.parametrize("set_by_seconds", [-3600, 3600])
+async def test_operators_see_when_the_next_try_is_by_the_clock_as_it_is_set_now(store, vault, clock, set_by_seconds):
+    await accepted(store, vault, receivers=[party(vault, "http://r.example/hook")])
+    clock.set_by(set_by_seconds)
+    [row] = await store.deliveries(app_id="app", build_id=None, state=None, limit=10)
+    assert row.next_attempt_at == clock.now()
