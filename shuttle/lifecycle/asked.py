@@ -11,6 +11,7 @@ from hashlib import sha256
 from typing import Any, TypeVar
 
 from jenkins_pipelines.catalogue import PIPELINES
+from shuttle.errors import InvalidRequestError
 from shuttle.lifecycle import Ports
 from shuttle.lifecycle.plan import is_data
 from shuttle.request import (
@@ -63,11 +64,15 @@ async def read_asked_legacy(body: bytes, host: str, ports: Ports) -> tuple[Legac
 
 
 async def decoded_source(request: BuildRequest, ports: Ports) -> Source:
-    """The bytes of a data: URL; raises InvalidRequestError."""
+    """The bytes of a data: URL, with the checksum that the request names; raises InvalidRequestError."""
 
     def decoded() -> Source:
         content, content_type = decode_data_url(request.source_url, ports.settings.shuttle_max_source_bytes)
-        return Source(content, content_type, sha256(content).hexdigest())
+        digest = sha256(content).hexdigest()
+        if request.checksum not in {None, digest}:
+            message = f"Correct the checksum, or send the source again: that of the data: URL is sha256:{digest}."
+            raise InvalidRequestError(message, field="source.checksum")
+        return Source(content, content_type, digest)
 
     return await asyncio.to_thread(decoded)
 

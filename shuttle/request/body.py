@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from shuttle.errors import InvalidJsonError
+from shuttle.request.numbers import WrittenNumber, as_written, path_of, read_fraction
 
 # As deep as Rust's and PHP's readers go by default, give or take; far below Python's own recursion limit.
 _MAX_DEPTH = 200
@@ -22,8 +23,8 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 def decode_json(raw: bytes) -> Any:
     """The JSON value of a body.
 
-    Integers are exact, other numbers are doubles (RFC 8259, 6). Lone surrogates in strings are kept. A byte order
-    mark is skipped (RFC 8259, 8.1).
+    Integers are exact, other numbers are doubles (RFC 8259, 6) that know how they were written. Lone surrogates in
+    strings are kept. A byte order mark is skipped (RFC 8259, 8.1).
 
     Raises:
         InvalidJsonError: with line and column (of characters, from 1) wherever the fault has a place.
@@ -44,6 +45,8 @@ def decode_json(raw: bytes) -> Any:
         raise InvalidJsonError(f"The body is not JSON: {_fault(error)} at {_place(text, error.pos)}.") from None
     except RecursionError:
         raise _too_deep() from None
+    except _TooLargeError as error:
+        raise _too_large(error.text, text) from None
     if containers > _MAX_DEPTH and _deeper_than(value, _MAX_DEPTH):
         raise _too_deep()
     return value
@@ -59,8 +62,9 @@ def canonical_json(value: Any) -> bytes:
 
 
 def compact_json(value: Any) -> str:
-    """`value` as the caller ordered it, without spaces, in ASCII (so that lone surrogates survive any store)."""
-    return _COMPACT.encode(value)
+    """`value` as the caller ordered it and wrote its numbers, without spaces, in ASCII (so that lone surrogates survive
+    any store)."""
+    return as_written(value, _COMPACT)
 
 
 def _with_whole_numbers(value: Any) -> Any:
@@ -74,21 +78,41 @@ def _with_whole_numbers(value: Any) -> Any:
     return value
 
 
-def _read_integer(text: str) -> int:
+class _TooLargeError(Exception):
+    """A number that no double reaches."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+
+def _read_integer(text: str) -> float:
     if len(text.lstrip("-")) > _MAX_DIGITS:
-        raise _too_large(text)
-    return int(text)
+        raise _TooLargeError(text)
+    return WrittenNumber(text) if text == "-0" else int(text)
 
 
 def _read_fraction(text: str) -> float:
-    number = float(text)
+    number = read_fraction(text)
     if math.isinf(number):
-        raise _too_large(text)
+        raise _TooLargeError(text)
     return number
 
 
-def _too_large(text: str) -> InvalidJsonError:
-    return InvalidJsonError(f"The body is not usable: the number {text[:40]} is beyond the range of a double.")
+def _too_large(number: str, text: str) -> InvalidJsonError:
+    """Names the field of the first number that is too large: the body is read again, with something in its place."""
+    place = object()
+
+    def read(written: str) -> Any:
+        return place if written == number else 0
+
+    try:
+        body = json.JSONDecoder(parse_float=read, parse_int=read).decode(text)
+        field = path_of(place, body)
+    except (json.JSONDecodeError, RecursionError):
+        field = None
+    named = f"Correct {field}" if field is not None else "The body is not usable"
+    return InvalidJsonError(f"{named}: the number {number[:40]} is beyond the range of a double.", field=field)
 
 
 def _refuse_constant(name: str) -> Any:

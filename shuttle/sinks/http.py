@@ -1,7 +1,6 @@
 """Logs to http(s) receivers: a request that is held open, and where the next one goes on when it breaks."""
 
 import asyncio
-import json
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Literal
@@ -197,7 +196,7 @@ def _address_and_headers(target: SinkTarget) -> tuple[URL, CIMultiDict[str]]:
     headers["Shuttle-App-Id"] = _ascii(target.app_id)
     headers["Shuttle-Build-Id"] = _ascii(target.build_id)
     headers["Shuttle-Build-Uuid"] = target.build_uuid
-    metadata = json.dumps(json.loads(target.metadata_json or "null"), separators=(",", ":"))
+    metadata = target.metadata_json or "null"
     if len(metadata) <= _MAX_METADATA_BYTES:
         headers["Shuttle-Metadata"] = metadata
     else:

@@ -49,7 +49,8 @@ async def get_build(request: web.Request) -> web.StreamResponse:
     receivers, sinks, artifacts = await ports.store.parties(build.build_uuid)
     stages = await ports.store.progress(build.build_uuid)
     return json_answer(
-        long_form(build, plan, receivers=receivers, sinks=sinks, artifacts=artifacts, stages=stages, ports=ports)
+        long_form(build, plan, receivers=receivers, sinks=sinks, artifacts=artifacts, stages=stages, ports=ports),
+        recorded={"metadata": build.metadata_json},
     )
 
 

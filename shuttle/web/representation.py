@@ -1,6 +1,5 @@
 """How a build looks from outside: the long and the short form of contract section 5, without secrets."""
 
-import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -49,11 +48,10 @@ def long_form(
     stages: Sequence[StageEvent],
     ports: Ports,
 ) -> dict[str, Any]:
-    """Everything about one build."""
+    """Everything about one build but its metadata, which is handed back as recorded."""
     log_bytes = build.log_bytes if build.log_bytes is not None else ports.library.size_bytes(build)
     secret = set(plan.request.secret_arguments)
     return short_form(build) | {
-        "metadata": json.loads(build.metadata_json),
         "source": {"url": build.source_url, "sha256": build.source.sha256, "bytes": build.source.bytes},
         "destinations": list(build.destinations),
         "arguments": {

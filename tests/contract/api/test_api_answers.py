@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import gzip
+import hashlib
 import io
 import json
 import time
@@ -182,6 +183,9 @@ async def test_malformed_json_is_told_with_its_place(idle: Shuttle, app: str, bo
         (script_request(labels={"a": 1}), "labels.a"),
         (script_request(human_readable_info=["x"]), "human_readable_info"),
         (script_request(metadata="x" * 65_536), "metadata"),
+        (json.dumps(script_request(metadata={"a": [0]})).replace("[0]", "[1e999]").encode(), "metadata"),
+        (json.dumps(script_request(arguments={"A": 0})).replace('"A": 0', '"A": 1e999').encode(), "arguments.A"),
+        ({**SCRIPT, "source": SCRIPT["source"] | {"checksum": "sha256:" + "0" * 64}}, "source.checksum"),
         (script_request(resume_from="x"), "resume_from"),
     ],
     ids=lambda value: str(value)[:60],
@@ -209,6 +213,19 @@ async def test_metadata_is_handed_back_equal(idle: Shuttle, app: str, metadata: 
     assert (await idle.post(f"/{app}/1", body)).status == 200
     assert (await idle.build(f"/{app}/1"))["metadata"] == metadata
     assert (await idle.get(f"/{app}/1/status")).json["id"] == metadata
+
+
+async def test_numbers_in_metadata_are_handed_back_as_they_were_written(idle: Shuttle, app: str):
+    written = b'[1.50,1e-400,-0,1E2,0.1000000000000000055511151231257827,{"a":12345678901234567890.5}]'
+    body = json.dumps(script_request(metadata=7)).encode().replace(b": 7", b": " + written)
+    assert (await idle.post(f"/{app}/1", body)).status == 200
+    assert b'"metadata":' + written in (await idle.get(f"/{app}/1")).body
+    assert b'"id":' + written in (await idle.get(f"/{app}/1/status")).body
+
+
+async def test_the_right_checksum_of_a_data_source_is_taken(idle: Shuttle, app: str):
+    source = {"url": "data:application/gzip,abc", "checksum": f"sha256:{hashlib.sha256(b'abc').hexdigest().upper()}"}
+    assert (await idle.post(f"/{app}/1", {**SCRIPT, "source": source})).status == 200
 
 
 @pytest.mark.parametrize("destination", ["image", "url"])

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shuttle.errors import InvalidJsonError
-from shuttle.request import canonical_json, decode_json
+from shuttle.request import canonical_json, compact_json, decode_json
 from tests.unit.request.catalogue import FIXED
 
 
@@ -38,6 +38,7 @@ from tests.unit.request.catalogue import FIXED
         (b'{"a":' * 100_000, "deeper than 200"),
         (b"[" * 100_000, "deeper than 200"),
         (b"1" * 310, "beyond the range"),
+        (b'{"a":1e400,}', "1e400"),
         (b"[" + b"[]," * 125_000 + b"1]", "more than 250000 values"),
     ],
 )
@@ -47,6 +48,53 @@ def test_says_what_is_wrong_and_where(raw, said):
     assert said in caught.value.message
     assert caught.value.status == 400
     assert caught.value.code == "invalid_json"
+
+
+@pytest.mark.parametrize(
+    ("raw", "field"),
+    [
+        (b'{"metadata":1e999}', "metadata"),
+        (b'{"metadata":{"a":[1,{"metadata":-1E999}]}}', "metadata"),
+        (b'{"metadata":' + b"9" * 310 + b"}", "metadata"),
+        (b'{"arguments":{"A":1,"B":1e309}}', "arguments.B"),
+        (b'{"webhooks":{"status":["http://h/",1.8e308]}}', "webhooks.status[1]"),
+        (b'{"build_number":1e999}', "build_number"),
+        (b"1e999", None),
+    ],
+)
+def test_names_the_field_of_a_number_that_is_too_large(raw, field):
+    with pytest.raises(InvalidJsonError, match="beyond the range of a double") as caught:
+        decode_json(raw)
+    assert caught.value.field == field
+    assert field is None or field in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        *(
+            "0",
+            "-0",
+            "-0.0",
+            "1.50",
+            "1e-400",
+            "-1E-999",
+            "1E+2",
+            "1e0",
+            "0.1000000000000000055511151231257827",
+            "1e308",
+        ),
+        *(
+            "1.7976931348623157e308",
+            "9" * 309,
+            "12345678901234567890.123",
+            "100000000000000000000000",
+            '[1.0,2,{"a":3e1}]',
+        ),
+    ],
+)
+def test_a_number_comes_back_as_it_was_written(written):
+    assert compact_json(decode_json(written.encode())) == written
 
 
 def test_ends_of_what_is_taken():

@@ -59,7 +59,7 @@ async def test_the_headers_say_whose_log_it_is(build: Build) -> None:
             app_id="żółw 100%",
             build_id="b 1",
             build_uuid="0a1b",
-            metadata_json='{"a": "ż", "n": [1, 2.0]}',
+            metadata_json='{"a":"\\u017c","n":[1,2.0]}',
             headers={"X-Token": "t0", "shuttle-metadata": "mine", "Transfer-Encoding": "identity"},
         )
         exchange = await receiver.exchange(0)
