@@ -1,8 +1,10 @@
 """The worker: the other entrance beside web/. It begins, resumes and gives turns to builds, and carries their logs."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import datetime
+from typing import TypeVar
 from weakref import WeakValueDictionary
 
 import structlog
@@ -11,13 +13,15 @@ from shuttle.build import Build, StopCause
 from shuttle.errors import StoreError, UnavailableError
 from shuttle.lifecycle import Ports
 from shuttle.lifecycle.build_logs import write_preamble
-from shuttle.lifecycle.run import run
+from shuttle.lifecycle.run import pursue, run, settle
 from shuttle.lifecycle.stop import stop_build
 from shuttle.logs.spool import SpoolError
 from shuttle.metrics import UNDER_WAY
 from shuttle.sinks import Sink, SinkTarget
 
 log = structlog.get_logger()
+
+_Answer = TypeVar("_Answer")
 
 # Signals wake the worker; this bounds what a lost one costs, and how late a parked build's deadline is noticed.
 _TICK_SECONDS = 5.0
@@ -38,6 +42,7 @@ class Worker:
         # Also those that have left `_runs` and decide what is next for their build.
         self._build_tasks: set[asyncio.Task[None]] = set()
         self._carriers: dict[int, asyncio.Task[None]] = {}
+        self._carrier_starts: set[asyncio.Task[None]] = set()
         self._parked: dict[str, Build] = {}
         self._in_line: dict[str, Build] = {}
         self._staging = asyncio.Semaphore(_STAGED_AT_ONCE)
@@ -67,7 +72,12 @@ class Worker:
     async def close(self, grace_seconds: float) -> None:
         """Stop claiming, abort what is open towards strangers, and let go; nothing fails because we stopped."""
         self._closing = True
-        tasks = [*self._build_tasks, *self._carriers.values(), *([self._loop] if self._loop else [])]
+        tasks = [
+            *self._build_tasks,
+            *self._carrier_starts,
+            *self._carriers.values(),
+            *([self._loop] if self._loop else []),
+        ]
         for task in tasks:
             task.cancel()
         if tasks:
@@ -145,14 +155,15 @@ class Worker:
                 await asyncio.sleep(_STORE_PAUSE_SECONDS)
 
     async def _stage_in_turn(self, build: Build) -> None:
-        """One source of an app at a time, in the order of acceptance."""
+        """One source of an app at a time, in the order of acceptance; the turn ends before the build is settled."""
         self._in_line[build.build_uuid] = build
         try:
             async with self._staging_of_app.setdefault(build.app_id, asyncio.Lock()), self._staging:
                 del self._in_line[build.build_uuid]
-                await run(build.build_uuid, self._ports)
+                ending = await pursue(build.build_uuid, self._ports)
         finally:
             self._in_line.pop(build.build_uuid, None)
+        await settle(build.build_uuid, ending, self._ports)
 
     async def _after(self, build_uuid: str) -> None:
         """Park it, begin it again, or let it go; then see who is next."""
@@ -190,12 +201,21 @@ class Worker:
 
     def _spawn_carriers(self, build_uuid: str) -> None:
         task = asyncio.create_task(self._carry_all(build_uuid))
-        self._carriers[id(task)] = task
-        task.add_done_callback(lambda done: self._carriers.pop(id(done), None))
+        self._carrier_starts.add(task)
+        task.add_done_callback(self._carrier_starts.discard)
 
     async def _carry_all(self, build_uuid: str) -> None:
-        for target in await self._ports.store.open_sinks(build_uuid):
+        for target in await self._once_stored(lambda: self._ports.store.open_sinks(build_uuid)):
             await self._carry(target)
+
+    async def _once_stored(self, ask: Callable[[], Awaitable[_Answer]]) -> _Answer:
+        """Ask the database until it answers: without these tasks a log would be sent after the next start only."""
+        while True:
+            try:
+                return await ask()
+            except StoreError as error:
+                log.warning("a log waits for the database", error=error.message)
+                await asyncio.sleep(_STORE_PAUSE_SECONDS)
 
     async def _carry(self, target: SinkTarget) -> None:
         if target.sink_id in self._carriers:
@@ -207,7 +227,7 @@ class Worker:
     async def _carry_one(self, target: SinkTarget) -> None:
         """One log to one stranger, until done or given up; afterwards the spool may go."""
         build_uuid = target.build_uuid
-        build = await self._ports.store.build(build_uuid)
+        build = await self._once_stored(lambda: self._ports.store.build(build_uuid))
         assert build is not None  # noqa: S101 - a sink's row refers to it
         if build.finished_steady_at is not None:
             self._ended_at[build_uuid] = build.finished_steady_at
@@ -223,13 +243,14 @@ class Worker:
             except Exception:  # a bug must not lose the log: say so, and go on from what is acknowledged
                 log.exception("a sink's task failed; it goes on in a moment", build_uuid=build_uuid)
                 await asyncio.sleep(1)
-                still_open = {again.sink_id: again for again in await self._ports.store.open_sinks(build_uuid)}
+                opened = await self._once_stored(lambda: self._ports.store.open_sinks(build_uuid))
+                still_open = {again.sink_id: again for again in opened}
                 if target.sink_id not in still_open:
                     break
                 target = still_open[target.sink_id]
-        if not await self._ports.store.has_open_sinks(build_uuid):
+        if not await self._once_stored(lambda: self._ports.store.has_open_sinks(build_uuid)):
             self._ended_at.pop(build_uuid, None)
-            await self._let_go(build_uuid)
+            await self._once_stored(lambda: self._let_go(build_uuid))
 
     async def _let_go(self, build_uuid: str) -> None:
         """The spool goes once the log is archived and no sink needs it any more."""

@@ -21,16 +21,32 @@ _LOOK_SECONDS = 0.5
 
 async def run(build_uuid: str, ports: Ports) -> None:
     """Take the build as far as it can go now: to its end, or to where it waits for a slot."""
-    build = await ports.store.build(build_uuid)
-    assert build is not None  # noqa: S101 - the worker has just read its uuid from the table
-    plan = Plan.model_validate_json(await ports.store.plan(build_uuid))
-    if not build.state.final:
-        ending = await _pursue_within_limits(build, plan, ports)
-        if ending is not None:
-            await finish(await _now(build, ports), plan, ending, ports)
+    await settle(build_uuid, await pursue(build_uuid, ports), ports)
+
+
+async def pursue(build_uuid: str, ports: Ports) -> Ending | None:
+    """Take the build as far as it can go without being settled: how it ends, or None where it waits or is final."""
+    build, plan = await _read(build_uuid, ports)
+    return None if build.state.final else await _pursue_within_limits(build, plan, ports)
+
+
+async def settle(build_uuid: str, ending: Ending | None, ports: Ports) -> None:
+    """Record the ending, if there is one, and archive the log of a build that is final.
+
+    This can last as long as Jenkins or the object store are out of reach, so it is nobody's turn to stage.
+    """
+    build, plan = await _read(build_uuid, ports)
+    if ending is not None and not build.state.final:
+        await finish(build, plan, ending, ports)
         build = await _now(build, ports)
     if build.state.final and build.archived_at is None:
         await archive_log(build, ports)
+
+
+async def _read(build_uuid: str, ports: Ports) -> tuple[Build, Plan]:
+    build = await ports.store.build(build_uuid)
+    assert build is not None  # noqa: S101 - the worker has just read its uuid from the table
+    return build, Plan.model_validate_json(await ports.store.plan(build_uuid))
 
 
 async def _pursue_within_limits(build: Build, plan: Plan, ports: Ports) -> Ending | None:
