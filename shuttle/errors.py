@@ -157,6 +157,14 @@ class StoreError(UnavailableError):
     code = "store_unavailable"
 
 
+class StoreFaultError(StoreError):
+    """The database works, and refused what we asked of it: a fault of ours. Builds wait as if it were out of reach, for
+    nothing of theirs may be lost; callers are not told to ask again."""
+
+    status = 500
+    code = "internal_error"
+
+
 class ObjectStoreError(UnavailableError):
     """The object store refuses, is slow or is out of space."""
 

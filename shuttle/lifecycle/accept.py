@@ -10,7 +10,15 @@ from pathlib import Path
 from weakref import WeakValueDictionary
 
 from shuttle.build import Api, Build, job_name_of
-from shuttle.errors import CannotRecordError, LocalDiskError, ObjectStoreError, ShuttleError, StoreError
+from shuttle.errors import (
+    CannotRecordError,
+    ConflictError,
+    LocalDiskError,
+    ObjectStoreError,
+    QueueFullError,
+    StoreError,
+    StoreFaultError,
+)
 from shuttle.lifecycle import Ports
 from shuttle.lifecycle.asked import Source, decoded_source, read_asked, read_asked_legacy
 from shuttle.lifecycle.plan import is_data, make_plan, shown_source_url, token_digest
@@ -132,9 +140,10 @@ class Acceptance:
         )
         try:
             return await self._record_row(new, parsed, content)
-        except ShuttleError:
+        except (ConflictError, QueueFullError):
             await self._ports.objects.delete(source_object(name.build_uuid))
             raise
+        # After a StoreError the row may be there all the same: then the source is its own, else retention removes it.
 
     async def _record_row(self, new: NewBuild, parsed: ParsedRequest, content: bytes) -> Answer:
         # A refused POST strands a record at the older API's clients, and its queue is durable: it has no limit.
@@ -205,5 +214,7 @@ async def _with_others() -> None:
 def _told_as_unrecorded() -> Iterator[None]:
     try:
         yield
+    except StoreFaultError:
+        raise  # asking again would not help
     except (StoreError, ObjectStoreError, LocalDiskError) as error:
         raise CannotRecordError(f"The build was not recorded: {error.message}") from error

@@ -5,11 +5,14 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from shuttle.store.troubles import unusable
+from shuttle.store.troubles import told
 
 
 def migrate(engine: sa.Engine) -> str:
-    """Run every migration that is missing; returns the revision that the database now has. Raises StoreError."""
+    """Run every migration that is missing; returns the revision that the database now has.
+
+    Raises StoreError.
+    """
     from alembic import command  # noqa: PLC0415 - 80 ms that only a start pays
     from alembic.config import Config  # noqa: PLC0415
     from alembic.script import ScriptDirectory  # noqa: PLC0415
@@ -21,6 +24,6 @@ def migrate(engine: sa.Engine) -> str:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
     except SQLAlchemyError as error:
-        raise unusable(error) from error
+        raise told(error) from error
     head = ScriptDirectory.from_config(config).get_current_head()
     return str(head)

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.pool import StaticPool
 
 from shuttle.errors import SettingsError, StoreError
-from shuttle.store.troubles import unusable
+from shuttle.store.troubles import told
 
 Result = TypeVar("Result")
 
@@ -112,7 +112,7 @@ class SqliteDatabase:
 
 
 def _told(error: Exception) -> Exception:
-    return unusable(error) if isinstance(error, sa.exc.SQLAlchemyError) else error
+    return told(error) if isinstance(error, sa.exc.SQLAlchemyError) else error
 
 
 def _answer(group: list[_Asked], results: list[Any]) -> None:
@@ -147,6 +147,7 @@ def _engine(path: Path) -> sa.Engine:
         f"sqlite:///{path}",
         poolclass=StaticPool,
         connect_args={"check_same_thread": False, "isolation_level": None, "cached_statements": 512},
+        hide_parameters=True,
     )
 
     @sa.event.listens_for(engine, "connect")

@@ -1,11 +1,42 @@
 """What a database's own errors are to the rest of the shuttle: one sentence that says what to do."""
 
-from sqlalchemy.exc import SQLAlchemyError
+import sqlite3
+from collections.abc import Mapping
 
-from shuttle.errors import StoreError
+import structlog
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from shuttle.errors import StoreError, StoreFaultError
+
+log = structlog.get_logger()
+
+# By SQLite's primary result codes (https://www.sqlite.org/rescode.html): what passes, or what an operator can mend.
+_UNUSABLE: Mapping[int, str] = {
+    sqlite3.SQLITE_FULL: "make room on the disk of SHUTTLE_DATA_DIR",
+    sqlite3.SQLITE_IOERR: "check the disk of SHUTTLE_DATA_DIR",
+    sqlite3.SQLITE_READONLY: "check the permissions of its file and folder",
+    sqlite3.SQLITE_PERM: "check the permissions of its file and folder",
+    sqlite3.SQLITE_CANTOPEN: "check the permissions of its file and folder",
+    sqlite3.SQLITE_AUTH: "check the permissions of its file and folder",
+    sqlite3.SQLITE_BUSY: "end the other process that uses it",
+    sqlite3.SQLITE_LOCKED: "end the other process that uses it",
+    sqlite3.SQLITE_PROTOCOL: "end the other process that uses it",
+    sqlite3.SQLITE_NOMEM: "give the service more memory",
+    sqlite3.SQLITE_CORRUPT: "its file is damaged: restore a backup",
+    sqlite3.SQLITE_NOTADB: "its file is damaged: restore a backup",
+}
 
 
-def unusable(error: SQLAlchemyError) -> StoreError:
-    """The driver's own words, without the statement and its values."""
-    detail = str(getattr(error, "orig", None) or type(error).__name__)
-    return StoreError(f"The database cannot be used now ({detail}); check the disk and the file's permissions.")
+def told(error: SQLAlchemyError) -> StoreError:
+    """In the driver's own words, without the statement and its values.
+
+    StoreFaultError for a statement that it will never take; it is logged here, as its callers log what passes.
+    """
+    driver = error.orig if isinstance(error, DBAPIError) else None
+    detail = str(driver or type(error).__name__)
+    code = getattr(driver, "sqlite_errorcode", None)
+    what_to_do = None if code is None else _UNUSABLE.get(code & 0xFF)
+    if what_to_do is None:
+        log.error("the database refused a statement", error=detail)
+        return StoreFaultError(f"The database refused a statement ({detail}): a fault of the shuttle; report it.")
+    return StoreError(f"The database cannot be used now ({detail}); {what_to_do}.")

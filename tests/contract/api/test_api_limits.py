@@ -4,6 +4,7 @@ import asyncio
 import json
 import zlib
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -128,6 +129,25 @@ async def test_503_while_the_database_cannot_record(small: Shuttle, monkeypatch:
         assert "disk full" in answer.json["message"]
     assert (await small.get("/a/1")).status == 404
     assert (await small.post("/a/1", SCRIPT)).status == 200
+
+
+async def test_a_source_stays_where_it_is_unknown_whether_its_build_was_recorded(
+    small: Shuttle, monkeypatch: pytest.MonkeyPatch
+):
+    """The commit took place, and its answer was lost: the build is there and needs its source."""
+    record = small.ports.store.record
+
+    async def recorded_without_an_answer(*given: Any, **named: Any) -> None:
+        await record(*given, **named)
+        raise StoreError("The database cannot be used now (disk I/O error); check the disk.")
+
+    with monkeypatch.context() as trouble:
+        trouble.setattr(small.ports.store, "record", recorded_without_an_answer)
+        assert (await small.post("/lost-answer/1", SCRIPT)).status == 503
+    assert (await small.post("/lost-answer/1", SCRIPT)).headers["Shuttle-Replayed"] == "true"
+    build_uuid = (await small.build("/lost-answer/1"))["build_uuid"]
+    assert (await small.get(f"/{build_uuid}")).status == 200
+    assert (await small.delete("/lost-answer/1")).status == 200
 
 
 async def test_503_while_the_object_store_does_not_take_the_source(small: Shuttle, monkeypatch: pytest.MonkeyPatch):

@@ -1,0 +1,74 @@
+"""What the database cannot do: a full disk, a file that cannot be written, and statements that it never takes."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from shuttle.errors import StoreError, StoreFaultError
+from shuttle.store.migrate import migrate
+from shuttle.store.sqlite import SqliteDatabase
+
+
+@pytest.fixture
+async def database(tmp_path: Path):
+    opened = SqliteDatabase(tmp_path / "shuttle.db")
+    migrate(opened.engine)
+    opened.start()
+    yield opened
+    await opened.close()
+
+
+async def execute(database: SqliteDatabase, statement: str, **values: str) -> None:
+    await database.run(lambda connection: connection.execute(sa.text(statement), values))
+
+
+async def add_app(database: SqliteDatabase, app_id: str) -> None:
+    statement = "INSERT INTO apps (app_id, job_name, created_at) VALUES (:app, :job, '2030-01-01')"
+    await execute(database, statement, app=app_id, job=app_id * 1000)
+
+
+async def test_a_statement_that_is_never_taken_is_no_full_disk(database: SqliteDatabase):
+    await add_app(database, "secret-of-mine")
+    with pytest.raises(StoreFaultError, match=r"UNIQUE constraint failed: apps\.") as caught:
+        await add_app(database, "secret-of-mine")
+    assert (caught.value.status, caught.value.code) == (500, "internal_error")
+    assert "disk" not in caught.value.message
+    assert "secret-of-mine" not in repr(caught.value)
+    with pytest.raises(StoreFaultError, match="no such table"):
+        await execute(database, "SELECT * FROM nowhere")
+
+
+async def test_a_full_disk_is_one_and_passes(database: SqliteDatabase):
+    await execute(database, "PRAGMA max_page_count = 1")  # as many as there are
+    with pytest.raises(StoreError, match="make room on the disk") as caught:
+        await add_app(database, "app" * 100_000)
+    assert (type(caught.value), caught.value.status) == (StoreError, 503)
+    await execute(database, "PRAGMA max_page_count = 100000")
+    await add_app(database, "later")
+
+
+async def test_a_database_that_cannot_be_written_says_what_to_check(database: SqliteDatabase):
+    await execute(database, "PRAGMA query_only = ON")
+    with pytest.raises(StoreError, match="check the permissions") as caught:
+        await add_app(database, "one")
+    assert type(caught.value) is StoreError
+
+
+def test_a_file_that_is_no_database_says_to_restore_a_backup(tmp_path: Path):
+    (tmp_path / "shuttle.db").write_bytes(b"not a database" * 1000)
+    with pytest.raises(StoreError, match="restore a backup"):
+        migrate(sa.create_engine(f"sqlite:///{tmp_path}/shuttle.db"))
+
+
+async def test_another_process_that_holds_the_database_is_named_as_such(database: SqliteDatabase, tmp_path: Path):
+    await execute(database, "PRAGMA busy_timeout = 10")
+    other = sqlite3.connect(tmp_path / "shuttle.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    try:
+        with pytest.raises(StoreError, match="end the other process"):
+            await add_app(database, "one")
+    finally:
+        other.close()
+    await add_app(database, "one")
