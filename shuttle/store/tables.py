@@ -219,6 +219,9 @@ deliveries = sa.Table(
     sa.Column("delivered_at", Instant),
     sa.Column("queued_steady_at", Instant),
     sa.Column("last_error", sa.Text),
+    # For records that are dropped: SQLite looks for rows that refer to each row that it deletes.
+    sa.Index("deliveries_of_receiver", "receiver_id"),
+    sa.Index("deliveries_of_event", "event_id"),
     sa.Index(
         "deliveries_pending",
         "receiver_id",

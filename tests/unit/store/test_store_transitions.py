@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from cryptography.fernet import Fernet
 
 from shuttle.build import Ending, FinalLog, SourceFacts, State, StopCause
@@ -355,3 +356,40 @@ async def test_operators_see_when_the_next_try_is_by_the_clock_as_it_is_set_now(
     clock.set_by(set_by_seconds)
     [row] = await store.deliveries(app_id="app", build_id=None, state=None, limit=10)
     assert row.next_attempt_at == clock.now()
+
+
+async def test_dropping_a_record_scans_no_table(store, vault):
+    """With 300,000 deliveries each record took 417 ms."""
+    plans: list[str] = []
+
+    def explain(connection, _cursor, statement, parameters, _context, _many) -> None:
+        if statement.startswith("DELETE"):
+            raw = connection.connection.driver_connection
+            plans.extend(row[3] for row in raw.execute(f"EXPLAIN QUERY PLAN {statement}", parameters))
+
+    build = await accepted(store, vault, receivers=[party(vault, "http://r.example/hook")])
+    sa.event.listen(store._database.engine, "before_cursor_execute", explain)
+    await store.drop_record(build.build_uuid)
+    assert await store.build(build.build_uuid) is None
+    assert plans
+    assert [plan for plan in plans if plan.startswith("SCAN")] == []
+
+
+async def test_what_refers_to_a_deleted_row_is_found_by_an_index(store):
+    """SQLite looks for it at each row that is deleted, and scans the table where no index begins with the column."""
+
+    def scanned(connection) -> list[str]:
+        inspector, found = sa.inspect(connection), []
+        for table in inspector.get_table_names():
+            indexes = [each["column_names"][0] for each in inspector.get_indexes(table) if not _is_partial(each)]
+            indexes += [each["column_names"][0] for each in inspector.get_unique_constraints(table)]
+            indexes += inspector.get_pk_constraint(table)["constrained_columns"][:1]
+            columns = [key["constrained_columns"][0] for key in inspector.get_foreign_keys(table)]
+            found += [f"{table}.{column}" for column in columns if column not in indexes]
+        return found
+
+    assert await store._database.run(scanned) == []
+
+
+def _is_partial(index) -> bool:
+    return index.get("dialect_options", {}).get("sqlite_where") is not None

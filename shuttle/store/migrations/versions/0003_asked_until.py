@@ -6,8 +6,6 @@ Revision 0003, after 0002.
 import sqlalchemy as sa
 from alembic import op
 
-from shuttle.store.tables import Instant
-
 revision = "0003"
 down_revision = "0002"
 branch_labels = None
@@ -16,4 +14,4 @@ depends_on = None
 
 def upgrade() -> None:
     """Go forward."""
-    op.add_column("receivers", sa.Column("asked_until", Instant()))
+    op.add_column("receivers", sa.Column("asked_until", sa.DateTime(timezone=True)))

@@ -6,8 +6,6 @@ Revision 0004, after 0003.
 import sqlalchemy as sa
 from alembic import op
 
-from shuttle.store.tables import Instant
-
 revision = "0004"
 down_revision = "0003"
 branch_labels = None
@@ -19,6 +17,6 @@ def upgrade() -> None:
     op.create_table(
         "early_sources",
         sa.Column("build_uuid", sa.Text(), nullable=False),
-        sa.Column("announced_at", Instant(), nullable=False),
+        sa.Column("announced_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("build_uuid"),
     )

@@ -6,8 +6,6 @@ Revision 0005, after 0004.
 import sqlalchemy as sa
 from alembic import op
 
-from shuttle.store.tables import Instant
-
 revision = "0005"
 down_revision = "0004"
 branch_labels = None
@@ -29,10 +27,10 @@ def upgrade() -> None:
         sa.Column("setup_digest", sa.Text(), nullable=False),
         sa.Column("run_digest", sa.Text(), nullable=False),
         sa.Column("with_credentials", sa.Boolean(), nullable=False),
-        sa.Column("claimed_at", Instant(), nullable=False),
-        sa.Column("begun_at", Instant(), nullable=True),
-        sa.Column("voided_at", Instant(), nullable=True),
-        sa.Column("ended_at", Instant(), nullable=True),
+        sa.Column("claimed_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("begun_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("voided_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("exit_status", sa.Integer(), nullable=True),
         sa.PrimaryKeyConstraint("claim_id"),
     )
@@ -58,6 +56,6 @@ def upgrade() -> None:
         sa.Column("event", sa.Text(), nullable=False),
         sa.Column("code", sa.Integer(), nullable=True),
         sa.Column("status", sa.Text(), nullable=True),
-        sa.Column("at", Instant(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("build_uuid", "progress_id"),
     )

@@ -1,0 +1,17 @@
+"""Indexes for the deliveries of a record that is dropped: without them each record scanned all deliveries.
+
+Revision 0007, after 0006.
+"""
+
+from alembic import op
+
+revision = "0007"
+down_revision = "0006"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Go forward."""
+    op.create_index("deliveries_of_receiver", "deliveries", ["receiver_id"])
+    op.create_index("deliveries_of_event", "deliveries", ["event_id"])
