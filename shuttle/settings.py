@@ -51,11 +51,17 @@ def _unless_empty(text: str) -> str | None:
 
 
 def _networks(text: str) -> tuple[Network, ...]:
-    return tuple(ip_network(part, strict=False) for part in comma_list(text))
+    try:
+        return tuple(ip_network(part, strict=False) for part in comma_list(text))
+    except ValueError:  # its text repeats the value
+        raise ValueError("write networks like 10.0.0.0/8 and addresses, comma-separated") from None
 
 
 def _delays(text: str) -> tuple[float, ...]:
-    return tuple(float(part) for part in comma_list(text))
+    try:
+        return tuple(float(part) for part in comma_list(text))
+    except ValueError:  # its text repeats the value
+        raise ValueError("write seconds, comma-separated, like 0,5,15") from None
 
 
 class Settings(BaseSettings):

@@ -19,7 +19,9 @@ def doctor(
     sink: Annotated[
         list[str] | None,
         typer.Option(
-            help="A receiver as in webhooks.logs, to be reached as well; nothing is sent to it.", metavar="URL"
+            help="A receiver as in webhooks.logs, to be reached as well; nothing is sent to it. - reads URLs from"
+            " standard input, a line each; without the option SHUTTLE_SINK names one.",
+            metavar="URL",
         ),
     ] = None,
     as_json: Json = False,
@@ -31,11 +33,14 @@ def doctor(
 
     from shuttle.cli.examination import examine
     from shuttle.cli.findings import Verdict
+    from shuttle.cli.hidden_url import read_urls
+
+    sinks = read_urls("--sink", sink or [], "SHUTTLE_SINK")
 
     # SIGTERM ends it as Ctrl-C does, so that its job, its build and its folder go with it.
     with suppress(ValueError):  # not the main thread
         signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    findings = asyncio.run(examine(try_jobs=jobs, wait_seconds=wait_seconds, sinks=sink or []))
+    findings = asyncio.run(examine(try_jobs=jobs, wait_seconds=wait_seconds, sinks=sinks))
     if as_json:
         print(json.dumps({"findings": [finding.as_json() for finding in findings]}))
     else:

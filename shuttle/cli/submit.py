@@ -43,7 +43,12 @@ def submit(
         ),
     ],
     destination: Annotated[
-        str, typer.Option(help="Where to push: docker://user:password@host/repo:tag, without what is not needed.")
+        str,
+        typer.Option(
+            metavar="URL",
+            help="Where to push: docker://[user:password@]host/repo[:tag]. - reads it from standard input, which keeps"
+            " a password out of `ps`; without the option SHUTTLE_DESTINATION says it.",
+        ),
     ] = "",
     pipeline: Annotated[str, typer.Option(help="A name of `shuttle pipelines list`; the service has a default.")] = "",
     arg: Annotated[
@@ -77,11 +82,13 @@ def submit(
     The same ids and the same request again are a repeat: nothing new starts.
     """
     from shuttle.cli.client import ask
+    from shuttle.cli.hidden_url import read_url
     from shuttle.cli.pack import source_url
     from shuttle.cli.submit_legacy import LegacySubmission, legacy_submission
     from shuttle.cli.watch import end, working
 
     asked: LegacySubmission | _NewSubmission
+    destination = read_url("--destination", destination, "SHUTTLE_DESTINATION")
     arguments, secret_arguments = _pairs("--arg", arg), _pairs("--secret-arg", secret_arg)
     with working("packing the source"):
         place = source_url(source)

@@ -49,14 +49,16 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the log's end.")] = False,
     offset: Annotated[int, typer.Option(min=0, help="Begin at this byte.")] = 0,
     verify: Annotated[bool, typer.Option("--verify", help="Hold its copies to the final status instead.")] = False,
-    sink: Annotated[str, typer.Option(metavar="URL", help="With --verify: a kafka:// topic, too.")] = "",
+    sink: Annotated[str, typer.Option(metavar="URL", help="With --verify: a kafka:// topic, too; - reads it.")] = "",
     url: ServiceUrl = DEFAULT_URL,
     token: Token = "",
 ) -> None:
     """Print a build's log, byte by byte as it is; or verify what was kept and sent of it."""
     from shuttle.cli.client import ask
+    from shuttle.cli.hidden_url import read_url
 
     if verify:
+        sink = read_url("--sink", sink, "SHUTTLE_SINK")
         _verify(app_id, build_id, sink, url=url, token=token)
         return
     if sink:

@@ -63,8 +63,20 @@ def test_every_command_and_option_exists(line: str):
     assert words == ["--help"] or not getattr(command, "commands", {}), f"{line}: there is no such command"
     known = {name: option for option in command.params for name in (*option.opts, *option.secondary_opts)}
     for word in words:
-        if word.startswith("-"):
+        if word.startswith("-") and word != "-":
             assert word.partition("=")[0] in known or word == "--help", f"{line}: there is no {word}"
+
+
+@pytest.mark.parametrize("page", _PAGES, ids=lambda page: page.name)
+def test_no_command_line_holds_a_password(page: Path):
+    """Every user of a machine sees its commands, with the values of their variables."""
+    text = page.read_text(encoding="utf-8")
+    text_of_files = re.compile(r"<<'END'.*?^ *END$", re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^ *```sh\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL)
+    lines = [line.strip() for block in blocks for line in text_of_files.sub("", block).splitlines()]
+    commands = [line for line in lines if not line.startswith(("echo ", "printf ", "export ", "#"))]
+    commands += re.findall(r"`shuttle [^`]*`", text)
+    assert [line for line in commands if re.search(r"://[^/\s]*@|Bearer|--token|--callback-auth", line)] == []
 
 
 @pytest.mark.parametrize("line", _commands("make"))
@@ -92,7 +104,13 @@ def test_what_needs_nothing_works_as_written(line: str, tmp_path: Path):
 @pytest.mark.parametrize("page", _PAGES, ids=lambda page: page.name)
 def test_every_setting_that_is_named_exists(page: Path):
     known = {name.upper() for name in Settings.model_fields}
-    of_commands = {"SHUTTLE_URL", "SHUTTLE_TOKEN", "SHUTTLE_EMBEDDED_JENKINS_TOKEN"}
+    of_commands = {
+        "SHUTTLE_URL",
+        "SHUTTLE_TOKEN",
+        "SHUTTLE_EMBEDDED_JENKINS_TOKEN",
+        "SHUTTLE_SINK",
+        "SHUTTLE_DESTINATION",
+    }
     of_builds = {"SHUTTLE_APP_ID", "SHUTTLE_BUILD_ID"}
     named = set(re.findall(r"\bSHUTTLE_[A-Z_]+\b", page.read_text(encoding="utf-8")))
     assert named <= known | of_commands | of_builds | set(NAMES_WITHOUT_EFFECT)
@@ -127,7 +145,9 @@ def test_the_image_is_given_only_what_the_service_needs():
 
 
 def test_the_request_in_the_readme_is_one_that_is_accepted():
-    [body] = re.findall(r"^curl -X POST .* -d '(.*?)'$", (_ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    [body] = re.findall(
+        r"^cat > request.json <<'END'$(.*?)^END$", (_ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL
+    )
     parsed = parse_build_request(json.loads(body), load_settings({}), PIPELINES)
     assert parsed.ignored_fields == ()
 

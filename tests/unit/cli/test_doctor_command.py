@@ -1,6 +1,7 @@
 """`shuttle doctor`: what is wrong is named, with what to do, and nothing stays behind."""
 
 import asyncio
+import io
 import json
 import re
 import socket
@@ -321,6 +322,21 @@ async def test_a_sink_is_reached_or_says_why_not(run, jenkins, tmp_path):
         assert receiver.exchanges[0].method == "HEAD"
         ran = await run("doctor", "--no-jobs", "--sink", "kafka://h")
         assert "Name a Kafka topic" in ran.out
+
+
+async def test_sinks_are_read_from_standard_input_or_the_environment(run, jenkins, monkeypatch):
+    """What stands on a command line every user of the machine sees."""
+    async with Receiver(answering(405)) as one, Receiver(answering(405)) as other:
+        monkeypatch.setattr("sys.stdin", io.StringIO(f"{one.url}/t0ken\n\n  {other.url}/t0ken\n"))
+        ran = await run("doctor", "--no-jobs", "--sink", "-")
+        for receiver in (one, other):
+            assert f"fine     sink         127.0.0.1:{receiver.port} is reached." in ran.out
+        monkeypatch.setenv("SHUTTLE_SINK", f"failover({one.url}, {other.url})")
+        await run("doctor", "--no-jobs")
+        assert [len(receiver.exchanges) for receiver in (one, other)] == [2, 2]
+        monkeypatch.setattr("sys.stdin", io.StringIO(""))
+        ran = await run("doctor", "--no-jobs", "--sink", "-")
+        assert (ran.code, ran.err) == (2, "shuttle: --sink -: standard input is empty; write the URL to it.\n")
 
 
 async def refuse_passwords(api: int) -> int | None:

@@ -37,6 +37,18 @@ async def test_every_option_becomes_its_field(service, run, monkeypatch):
     }
 
 
+@pytest.mark.parametrize("by", ["standard input", "environment"])
+async def test_a_destination_with_a_password_need_not_stand_on_the_command_line(service, run, monkeypatch, by):
+    service.says("POST", "/web/7", {"status": "OK"})
+    url = "docker://pusher:s3cret@registry.example.com/shop/web"
+    if by == "environment":
+        monkeypatch.setenv("SHUTTLE_DESTINATION", url)
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{url}\n"))
+    option = ["--destination", "-"] if by == "standard input" else []
+    assert (await run("submit", "web", "7", "--source", "https://example.com/a.tar.gz", *option)).code == 0
+    assert service.asked[0].body["destination"] == {"url": url}
+
+
 async def test_what_is_not_said_is_left_to_the_service(service, run):
     service.says("POST", "/shop/7", {"status": "OK"})
     await run("submit", "shop", "7", "--source", "https://code.example.com/a.tgz")
