@@ -1,9 +1,12 @@
 """The migrations make exactly the tables that the code uses, and a start waits for them."""
 
 import asyncio
+import json
 import re
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -11,7 +14,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from shuttle.store.migrate import migrate
-from shuttle.store.tables import metadata
+from shuttle.store.tables import apps, builds, events, metadata
 from tests.inprocess import running_shuttle
 
 
@@ -60,3 +63,34 @@ async def test_a_start_that_is_cancelled_waits_for_the_migration(tmp_path: Path,
     released.set()
     with pytest.raises(asyncio.CancelledError):
         await starting
+
+
+def test_queries_of_source_urls_leave_records_that_were_made_before_they_were_secret(tmp_path: Path):
+    engine = sa.create_engine(f"sqlite:///{tmp_path}/a.db")
+    migrate(engine)
+    url, other = "https://h.example/a.tgz?sig=t0ps3cret", "https://h.example/b.tgz?…"
+    mine = f'{{"mine":"{url}"}}'
+    body = f'{{"id":{mine},"message":"{url} answers 404."}}'
+    at = datetime(2030, 1, 1, tzinfo=UTC)
+    with engine.begin() as connection:
+        connection.execute(apps.insert(), {"app_id": "app", "job_name": "job", "created_at": at})
+        for number, source_url in enumerate((url, other)):
+            row: dict[str, Any] = {"build_uuid": f"u{number}", "build_id": str(number), "app_id": "app"}
+            row |= {"source_url": source_url}
+            row |= {"plan": b"", "request_fingerprint": "", "labels": {}, "pipeline": "script", "serial_key": "app"}
+            row |= {"destinations": [], "state": "failed", "timeout_seconds": 1, "metadata_json": mine}
+            row |= {"message": f"{source_url} answers 404.", "preamble": f"-----> Source: {source_url}\n"}
+            row |= dict.fromkeys(("accepted_at", "deadline_at", "finished_at", "archived_at"), at)
+            connection.execute(builds.insert(), row)
+        event = {"build_uuid": "u0", "sequence": 1, "webhook_id": "m", "status": "failed", "body": body.encode()}
+        connection.execute(events.insert(), event | {"created_at": at})
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0007'")
+    migrate(engine)
+    with engine.connect() as connection:
+        kept = connection.execute(sa.select(builds.c.source_url, builds.c.message, builds.c.preamble)).all()
+        [sent] = connection.execute(sa.select(events.c.body)).scalars()
+    engine.dispose()
+    shown = "https://h.example/a.tgz?…"
+    assert kept[0] == (shown, f"{shown} answers 404.", f"-----> Source: {shown}\n")
+    assert kept[1].source_url == other
+    assert json.loads(sent) == {"id": {"mine": url}, "message": f"{shown} answers 404."}
