@@ -47,6 +47,7 @@ from shuttle.sinks.http import HttpSender
 from shuttle.sinks.kafka import KafkaSender
 from shuttle.sources.http import HttpFetcher
 from shuttle.store.migrate import migrate
+from shuttle.store.sealed import samples
 from shuttle.store.sqlite import SqliteDatabase
 from shuttle.store.store import Store
 from shuttle.vault import open_vault
@@ -69,8 +70,6 @@ async def shuttle_parts(settings: Settings, public_url: str) -> AsyncIterator[tu
     """Everything below the web, started; left in the reverse order, within SHUTTLE_SHUTDOWN_SECONDS."""
     async with AsyncExitStack() as stack:
         await asyncio.to_thread(_prepare_data_dir, settings.shuttle_data_dir)
-        keys = [key.get_secret_value() for key in settings.shuttle_encryption_keys]
-        vault = open_vault(keys, settings.shuttle_data_dir)
         database = SqliteDatabase(settings.database_path)
         stack.push_async_callback(database.close)
         migration = asyncio.ensure_future(asyncio.to_thread(migrate, database.engine))
@@ -78,6 +77,8 @@ async def shuttle_parts(settings: Settings, public_url: str) -> AsyncIterator[tu
         stack.push_async_callback(asyncio.wait, [migration])
         await asyncio.shield(migration)
         database.start()
+        keys = [key.get_secret_value() for key in settings.shuttle_encryption_keys]
+        vault = open_vault(keys, settings.shuttle_data_dir, await database.run(samples))
         clock = Clock()
         store = Store(database, vault, clock, on_event=lambda: dispatcher.wake())  # noqa: PLW0108 - made below
         stack.push_async_callback(store.close)

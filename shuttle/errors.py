@@ -235,6 +235,12 @@ class SettingsError(ShuttleError):
     code = "bad_settings"
 
 
+class KeyMissingError(UnavailableError):
+    """A recorded secret that none of the keys in use opens."""
+
+    code = "key_missing"
+
+
 class JobNotReadyError(UnavailableError):
     """Jenkins certainly queued nothing: the job is disabled, or lost its parameters."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
-from shuttle.errors import SettingsError
+from shuttle.errors import KeyMissingError, SettingsError
 
 
 class Vault:
@@ -26,12 +26,12 @@ class Vault:
         return self._fernet.encrypt(plain)
 
     def open(self, sealed: bytes) -> bytes:
-        """Decrypt; raises SettingsError when no key of ours sealed it."""
+        """Decrypt; raises KeyMissingError when no key of ours sealed it."""
         try:
             return self._fernet.decrypt(sealed)
         except InvalidToken:
-            raise SettingsError(
-                "The database was sealed with a key that SHUTTLE_ENCRYPTION_KEYS lacks; add it."
+            raise KeyMissingError(
+                "The key that this was sealed with is missing; add it to SHUTTLE_ENCRYPTION_KEYS."
             ) from None
 
     def fingerprint(self, content: bytes) -> str:
@@ -47,19 +47,65 @@ class Vault:
         return hmac.new(key, content, hashlib.sha256).hexdigest()
 
 
-def open_vault(keys: Sequence[str], data_dir: Path) -> Vault:
-    """The vault of these keys; without any, of the key file (mode 0600) in the data directory, made when missing."""
-    return Vault(list(keys) or [_key_of_file(data_dir / "encryption.key")])
+def open_vault(keys: Sequence[str], data_dir: Path, sealed: Sequence[bytes], *, make: bool = True) -> Vault:
+    """The vault of these keys; without any, of the key file in the data directory.
+
+    `sealed` are samples of what the database holds: a key that does not open them is a wrong one, and beside them no
+    new one is made. `make` False: nor anywhere else, a missing key file is then as good as a new one.
+
+    Raises:
+        SettingsError: one sentence that says which key has to be restored.
+    """
+    if keys:
+        return _proven(
+            Vault(keys), sealed, "SHUTTLE_ENCRYPTION_KEYS lacks the key that the database was sealed with; add it."
+        )
+    path = data_dir / "encryption.key"
+    key = _read_key(path)
+    if key is None and sealed:
+        raise SettingsError(
+            f"{path} holds no key, but the database has secrets that were sealed with one:"
+            " restore the file from the backup, or name the key in SHUTTLE_ENCRYPTION_KEYS."
+        )
+    if key is None:
+        key = Fernet.generate_key()
+        if make:
+            _write_key(path, key)
+    wrong = f"{path} is not the key that the database was sealed with: restore the file that belongs to the database."
+    return _proven(Vault([key.decode()]), sealed, wrong)
 
 
-def _key_of_file(path: Path) -> str:
+def _proven(vault: Vault, sealed: Sequence[bytes], wrong: str) -> Vault:
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_text().strip()
-    key = Fernet.generate_key()
+        for sample in sealed:
+            vault.open(sample)
+    except KeyMissingError:
+        raise SettingsError(wrong) from None
+    return vault
+
+
+def _read_key(path: Path) -> bytes | None:
+    """None: there is no such file, or no key in it."""
+    try:
+        key = path.read_bytes().strip()
+        Fernet(key)
+    except (FileNotFoundError, ValueError):
+        return None
+    return key
+
+
+def _write_key(path: Path, key: bytes) -> None:
+    """Mode 0600, and whole whenever it is there."""
+    written = path.with_suffix(".new")
+    written.unlink(missing_ok=True)
+    handle = os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "wb") as file:
         file.write(key)
         file.flush()
         os.fsync(file.fileno())
-    return key.decode()
+    written.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -14,7 +14,9 @@ from shuttle.cli.sink_examination import examine_sink
 from shuttle.errors import SettingsError, ShuttleError, StoreError
 from shuttle.settings import GIB, Settings, load_settings, names_without_effect
 from shuttle.store.migrate import migrate
+from shuttle.store.sealed import samples
 from shuttle.store.sqlite import SqliteDatabase
+from shuttle.vault import open_vault
 
 _ENOUGH_DISK_BYTES = 5 * GIB  # one source and one log of their largest default size, and some air
 
@@ -55,7 +57,7 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
     path = settings.database_path
     try:
         with _to_be_tried(path) as tried:
-            revision = await _migrated(tried)
+            revision, sealed = await _migrated(tried)
     except SettingsError:
         # Its lock file is held: whoever holds it uses the very file that we would look at.
         yield fine("database", f"{path} is in use by a running shuttle.")
@@ -70,15 +72,27 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
         yield fine("database", f"{path} can be written; its schema is {revision}.")
     else:
         yield fine("database", f"{path} does not exist yet and can be made; its schema will be {revision}.")
+    keys = [key.get_secret_value() for key in settings.shuttle_encryption_keys]
+    try:
+        open_vault(keys, settings.shuttle_data_dir, sealed, make=False)
+    except SettingsError as error:
+        yield problem("key", error.message)
+    else:
+        yield fine(
+            "key", "opens what is sealed in the database." if sealed else "nothing is sealed in the database yet."
+        )
     free_bytes = shutil.disk_usage(_existing_folder(path)).free
     if free_bytes < _ENOUGH_DISK_BYTES:
         yield warning("disk", f"only {free_bytes // 2**20} MiB are free in {path.parent}; logs and sources need room.")
 
 
-async def _migrated(path: Path) -> str:
+async def _migrated(path: Path) -> tuple[str, list[bytes]]:
+    """Its revision, and samples of what is sealed in it."""
     database = SqliteDatabase(path)
     try:
-        return migrate(database.engine)
+        revision = migrate(database.engine)
+        with database.engine.connect() as connection:
+            return revision, samples(connection)
     finally:
         await database.close()
 

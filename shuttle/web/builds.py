@@ -2,10 +2,12 @@
 
 from typing import Any
 
+import structlog
 from aiohttp import web
 
 from shuttle.build import Api, State
-from shuttle.errors import InvalidRequestError, NotFoundError, NothingToStopError
+from shuttle.errors import InvalidRequestError, KeyMissingError, NotFoundError, NothingToStopError
+from shuttle.lifecycle import Ports
 from shuttle.lifecycle.plan import Plan
 from shuttle.lifecycle.stop import stop_pair
 from shuttle.web import ACCEPTANCE, PORTS, WORKER, legacy
@@ -13,6 +15,8 @@ from shuttle.web.answers import acceptance_headers, json_answer
 from shuttle.web.body import read_json_body
 from shuttle.web.names import ids_in, named_build
 from shuttle.web.representation import long_form, short_form
+
+log = structlog.get_logger()
 
 _MAX_PAGE = 200
 _PAGE = 50
@@ -45,13 +49,22 @@ async def get_build(request: web.Request) -> web.StreamResponse:
     """`GET /:app_id/:build_id`: everything about one build, without secrets."""
     ports = request.app[PORTS]
     build = await named_build(request)
-    plan = Plan.model_validate_json(await ports.store.plan(build.build_uuid))
+    plan = await _plan_or_none(build.build_uuid, ports)
     receivers, sinks, artifacts = await ports.store.parties(build.build_uuid)
     stages = await ports.store.progress(build.build_uuid)
     return json_answer(
         long_form(build, plan, receivers=receivers, sinks=sinks, artifacts=artifacts, stages=stages, ports=ports),
         recorded={"metadata": build.metadata_json},
     )
+
+
+async def _plan_or_none(build_uuid: str, ports: Ports) -> Plan | None:
+    """None where the key of that time is missing: all else about the build can be read."""
+    try:
+        return Plan.model_validate_json(await ports.store.plan(build_uuid))
+    except KeyMissingError as error:
+        log.warning("the arguments of a build cannot be read", build_uuid=build_uuid, error=error.message)
+        return None
 
 
 async def get_status(request: web.Request) -> web.StreamResponse:

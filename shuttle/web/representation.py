@@ -40,7 +40,7 @@ def short_form(build: Build) -> dict[str, Any]:
 
 def long_form(
     build: Build,
-    plan: Plan,
+    plan: Plan | None,
     *,
     receivers: Sequence[Party],
     sinks: Sequence[Party],
@@ -48,15 +48,12 @@ def long_form(
     stages: Sequence[StageEvent],
     ports: Ports,
 ) -> dict[str, Any]:
-    """Everything about one build but its metadata, which is handed back as recorded."""
+    """Everything about one build but its metadata, handed back as recorded; without its key there is no `plan`."""
     log_bytes = build.log_bytes if build.log_bytes is not None else ports.library.size_bytes(build)
-    secret = set(plan.request.secret_arguments)
     return short_form(build) | {
         "source": {"url": build.source_url, "sha256": build.source.sha256, "bytes": build.source.bytes},
         "destinations": list(build.destinations),
-        "arguments": {
-            name: None if name in secret else value for name, value in plan.request.effective_arguments.items()
-        },
+        "arguments": None if plan is None else _arguments(plan),
         "timeout_seconds": build.timeout_seconds,
         "jenkins": _jenkins(build, ports),
         "log": {"bytes": log_bytes, "sha256": build.log_sha256, "complete": build.state.final},
@@ -67,6 +64,11 @@ def long_form(
         "receivers": [_party(party) for party in receivers],
         "sinks": [_sink(party, log_bytes, complete=build.state.final) for party in sinks],
     }
+
+
+def _arguments(plan: Plan) -> dict[str, str | None]:
+    secret = set(plan.request.secret_arguments)
+    return {name: None if name in secret else value for name, value in plan.request.effective_arguments.items()}
 
 
 def stages_form(events: Sequence[StageEvent]) -> list[dict[str, Any]]:

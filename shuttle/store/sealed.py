@@ -1,0 +1,22 @@
+"""Samples of what is sealed in the database, by which a start finds out whether it has the right key."""
+
+import sqlalchemy as sa
+
+from shuttle.store.tables import builds, deliveries, receivers, sinks
+
+# The newest build, which has the newest key; and of what is still to be worked on, the oldest.
+_QUERIES = (
+    sa.select(builds.c.plan).order_by(builds.c.position.desc()).limit(1),
+    sa.select(builds.c.plan).where(builds.c.finished_at.is_(None)).order_by(builds.c.position).limit(1),
+    sa.select(sinks.c.target).where(sinks.c.ended_at.is_(None)).order_by(sinks.c.sink_id).limit(1),
+    sa.select(receivers.c.target)
+    .join(deliveries, deliveries.c.receiver_id == receivers.c.receiver_id)
+    .where(deliveries.c.state == "pending")
+    .order_by(deliveries.c.delivery_id)
+    .limit(1),
+)
+
+
+def samples(connection: sa.Connection) -> list[bytes]:
+    """A few sealed values; none = nothing was ever sealed."""
+    return [sealed for query in _QUERIES for sealed in connection.execute(query).scalars()]

@@ -1,0 +1,87 @@
+"""A lost or wrong key is noticed at the start, and a new one is never made beside what another one sealed."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from cryptography.fernet import Fernet
+
+from shuttle.cli.examination import examine
+from shuttle.errors import SettingsError
+from tests.inprocess import NO_JENKINS, running_shuttle, script_request
+
+OURS, ANOTHER = (Fernet.generate_key().decode() for _ in range(2))
+
+
+@pytest.fixture
+async def sealed(tmp_path: Path) -> Path:
+    """The data of a service that has accepted a build, with its key file."""
+    async with running_shuttle(tmp_path) as shuttle:
+        await shuttle.submit("/app/1", webhooks={"status": "http://127.0.0.1:9/", "logs": "http://127.0.0.1:9/"})
+        await shuttle.delete("/app/1")
+    return tmp_path
+
+
+async def refused(folder: Path, **settings: str) -> str:
+    """What `serve` says; `doctor` says it, too."""
+    with pytest.raises(SettingsError) as caught:
+        async with running_shuttle(folder, **settings):
+            pass
+    said = caught.value.message
+    assert said.endswith(".")
+    assert "\n" not in said
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in ({"SHUTTLE_DATA_DIR": str(folder / "data"), "JENKINS_URL": NO_JENKINS} | settings).items():
+            environment.setenv(name, value)
+        findings = await examine(try_jobs=False)
+    assert said in [finding.sentence for finding in findings if finding.verdict == "problem"]
+    return said
+
+
+async def test_a_lost_key_file_is_not_replaced_by_a_new_one(sealed: Path):
+    key = sealed / "data" / "encryption.key"
+    key.rename(sealed / "kept")
+    assert "restore the file from the backup" in await refused(sealed)
+    assert not key.exists()
+    shutil.copy(sealed / "kept", key)
+    async with running_shuttle(sealed) as shuttle:
+        assert (await shuttle.build("/app/1"))["state"] == "stopped"
+
+
+@pytest.mark.parametrize("content", [ANOTHER, "", "no key"])
+async def test_a_wrong_key_file_is_noticed(sealed: Path, content: str):
+    (sealed / "data" / "encryption.key").write_text(content)
+    said = await refused(sealed)
+    assert "encryption.key" in said
+    assert (sealed / "data" / "encryption.key").read_text() == content
+    assert ANOTHER not in said
+
+
+async def test_keys_of_the_environment_must_have_the_one_that_sealed(sealed: Path):
+    key = (sealed / "data" / "encryption.key").read_text()
+    assert "SHUTTLE_ENCRYPTION_KEYS" in await refused(sealed, SHUTTLE_ENCRYPTION_KEYS=ANOTHER)
+    async with running_shuttle(sealed, SHUTTLE_ENCRYPTION_KEYS=f"{ANOTHER},{key}") as shuttle:
+        assert (await shuttle.build("/app/1"))["arguments"] == {}
+        replayed = await shuttle.get("/app/1/status")
+        assert replayed.status == 200
+
+
+async def test_a_build_whose_key_was_given_up_can_still_be_read(tmp_path: Path):
+    async with running_shuttle(tmp_path, SHUTTLE_ENCRYPTION_KEYS=ANOTHER) as shuttle:
+        await shuttle.submit("/app/1", arguments={"A": "b"})
+        await shuttle.delete("/app/1")
+        await shuttle.until("/app/1")
+    async with running_shuttle(tmp_path, SHUTTLE_ENCRYPTION_KEYS=f"{OURS},{ANOTHER}") as shuttle:
+        await shuttle.post("/app/2", script_request(arguments={"A": "c"}))
+    async with running_shuttle(tmp_path, SHUTTLE_ENCRYPTION_KEYS=OURS) as shuttle:
+        old, new = await shuttle.build("/app/1"), await shuttle.build("/app/2")
+    assert (old["arguments"], old["state"]) == (None, "stopped")
+    assert new["arguments"] == {"A": "c"}
+
+
+async def test_a_first_start_makes_a_key_that_its_owner_alone_can_read(tmp_path: Path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "encryption.key").touch()  # a process that was killed while it wrote
+    async with running_shuttle(tmp_path):
+        key = tmp_path / "data" / "encryption.key"
+        assert (key.stat().st_mode & 0o777, len(key.read_text())) == (0o600, 44)
