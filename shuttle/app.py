@@ -151,7 +151,7 @@ def _sinks(session: ClientSession, kafka: KafkaClusters, clock: Clock, settings:
 
 def _posts(session: ClientSession, kafka: KafkaClusters, settings: Settings) -> dict[str, Post]:
     """Where statuses go, by kind."""
-    signer, seconds = Signer(settings.webhook_key), settings.shuttle_webhook_timeout_seconds
+    signer, seconds = Signer(settings.webhook_keys), settings.shuttle_webhook_timeout_seconds
 
     def within(seconds: float) -> dict[str, Post]:
         return {"http": HttpPost(session, signer, seconds), "kafka": KafkaPost(kafka, signer, seconds)}

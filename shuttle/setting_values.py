@@ -95,10 +95,20 @@ def check_database_url(url: str) -> None:
         raise ValueError("write sqlite:///PATH, or leave it empty for a file in SHUTTLE_DATA_DIR")
 
 
-def read_webhook_key(text: str) -> bytes | None:
-    """The key of `whsec_<base64>`; None = unset."""
-    encoded = text.removeprefix("whsec_")
-    return b64decode(encoded + "=" * (-len(encoded) % 4), validate=True) if text else None
+def read_webhook_keys(text: str) -> tuple[bytes, ...]:
+    """The keys of `whsec_<base64>`, comma-separated; none = unset."""
+    secrets = comma_list(text)
+    if text and not secrets:
+        raise ValueError("no secret between the commas")
+    return tuple(_read_webhook_key(secret) for secret in secrets)
+
+
+def _read_webhook_key(secret: str) -> bytes:
+    encoded = secret.removeprefix("whsec_")
+    key = b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
+    if len(key) < MIN_WEBHOOK_KEY_BYTES:
+        raise ValueError("a key that is too short")
+    return key
 
 
 def is_loopback(host: str) -> bool:

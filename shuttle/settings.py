@@ -20,7 +20,7 @@ from shuttle.setting_values import (
     read_jenkins_url,
     read_public_url,
     read_tokens,
-    read_webhook_key,
+    read_webhook_keys,
 )
 
 MIB = 1024 * 1024
@@ -168,14 +168,12 @@ class Settings(BaseSettings):
     @classmethod
     def _webhook_secret(cls, value: SecretStr) -> SecretStr:
         try:
-            key = read_webhook_key(value.get_secret_value())
+            read_webhook_keys(value.get_secret_value())
         except ValueError:
-            key = b""
-        if key is not None and len(key) < MIN_WEBHOOK_KEY_BYTES:
             raise ValueError(
                 f"write whsec_ and the base64 of at least {MIN_WEBHOOK_KEY_BYTES} bytes,"
-                " as `openssl rand -base64 32` prints it"
-            )
+                " as `openssl rand -base64 32` prints it; several are separated by commas"
+            ) from None
         return value
 
     @field_validator("shuttle_webhook_schedule_seconds")
@@ -228,9 +226,9 @@ class Settings(BaseSettings):
         return Path(url.removeprefix("sqlite:///")) if url else self.shuttle_data_dir / "shuttle.db"
 
     @property
-    def webhook_key(self) -> bytes | None:
-        """What statuses are signed with; None = they are not."""
-        return read_webhook_key(self.shuttle_webhook_secret.get_secret_value())
+    def webhook_keys(self) -> tuple[bytes, ...]:
+        """What statuses are signed with, each with every one; none = they are not."""
+        return read_webhook_keys(self.shuttle_webhook_secret.get_secret_value())
 
     @property
     def timeout_seconds(self) -> float:

@@ -1,5 +1,6 @@
 """The three webhook headers, after the Standard Webhooks specification."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from math import floor
 
@@ -7,15 +8,20 @@ from standardwebhooks import Webhook
 
 
 class Signer:
-    """Names, dates and signs webhooks; `key` is what SHUTTLE_WEBHOOK_SECRET encodes, without one they are unsigned."""
+    """Names, dates and signs webhooks; `keys` are what SHUTTLE_WEBHOOK_SECRET encodes, without any they are unsigned.
 
-    def __init__(self, key: bytes | None) -> None:
-        self._webhook = None if key is None else Webhook(key)
+    Several sign in their order, separated by spaces as the specification has it: a receiver that knows one of them
+    verifies, so secrets can be changed on the two sides at different times.
+    """
+
+    def __init__(self, keys: Sequence[bytes]) -> None:
+        self._webhooks = [Webhook(key) for key in dict.fromkeys(keys)]
 
     def headers(self, webhook_id: str, at: datetime, body: bytes) -> dict[str, str]:
-        """`webhook-id`, `webhook-timestamp` (of this try, in seconds) and, with a secret, `webhook-signature`."""
+        """`webhook-id`, `webhook-timestamp` (of this try, in seconds) and, with secrets, `webhook-signature`."""
         headers = {"webhook-id": webhook_id, "webhook-timestamp": str(floor(at.timestamp()))}
-        if self._webhook is not None:
+        if self._webhooks:
             # The library reads any other zone's clock face as UTC and signs a wrong instant.
-            headers["webhook-signature"] = self._webhook.sign(webhook_id, at.astimezone(UTC), body.decode())
+            signed = (webhook.sign(webhook_id, at.astimezone(UTC), body.decode()) for webhook in self._webhooks)
+            headers["webhook-signature"] = " ".join(signed)
         return headers

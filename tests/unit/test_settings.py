@@ -180,7 +180,7 @@ def test_tokens_have_at_least_16_characters():
 
 
 def test_webhook_secrets_have_at_least_24_bytes():
-    assert load_settings({"SHUTTLE_WEBHOOK_SECRET": base64.b64encode(bytes(24)).decode()}).webhook_key == bytes(24)
+    assert load_settings({"SHUTTLE_WEBHOOK_SECRET": base64.b64encode(bytes(24)).decode()}).webhook_keys == (bytes(24),)
     [problem] = problems(SHUTTLE_WEBHOOK_SECRET=base64.b64encode(bytes(23)).decode())
     assert problem.startswith("SHUTTLE_WEBHOOK_SECRET: ")
     assert "24 bytes" in problem

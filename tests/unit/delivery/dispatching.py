@@ -76,7 +76,7 @@ async def dispatching(outbox: MemoryOutbox | None = None, **environment: str) ->
     async with outgoing_session(AddressPolicy(allow_loopback=True), limit=0) as session:
         settings = load_settings(environment)
         seconds = settings.shuttle_webhook_timeout_seconds
-        posts: dict[str, Post] = {"http": HttpPost(session, Signer(settings.webhook_key), seconds)}
+        posts: dict[str, Post] = {"http": HttpPost(session, Signer(settings.webhook_keys), seconds)}
         posts["failover"] = FailoverPost(posts)
         dispatcher = Dispatcher(outbox, posts, settings, time.clock, sleep=time.sleep)
         outbox.on_event = dispatcher.wake

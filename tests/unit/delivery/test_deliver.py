@@ -28,7 +28,7 @@ async def deliver(
 ) -> Attempt:
     """The last attempt of so many, one after the other over one session."""
     async with outgoing_session(AddressPolicy(allow_loopback=allow_loopback)) as session:
-        signer = Signer(load_settings({"SHUTTLE_WEBHOOK_SECRET": SECRET}).webhook_key)
+        signer = Signer(load_settings({"SHUTTLE_WEBHOOK_SECRET": SECRET}).webhook_keys)
         courier = Courier({"http": HttpPost(session, signer, timeout_seconds)}, (0, 5, 60), SetClock(NOW))
         delivery = DueDelivery(
             delivery_id=7,

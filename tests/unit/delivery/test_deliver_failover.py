@@ -19,7 +19,7 @@ NOW = datetime.now(UTC)
 
 async def deliver(*urls: str, member: int = 0) -> Attempt:
     async with outgoing_session(AddressPolicy(allow_loopback=True)) as session:
-        posts = {"http": HttpPost(session, Signer(None), 0.3)}
+        posts = {"http": HttpPost(session, Signer(()), 0.3)}
         courier = Courier(posts | {"failover": FailoverPost(posts)}, (0, 5), SetClock(NOW))
         delivery = DueDelivery(
             delivery_id=7,

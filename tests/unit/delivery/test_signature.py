@@ -10,10 +10,11 @@ from shuttle.errors import SettingsError
 from shuttle.settings import load_settings
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+ANOTHER = "whsec_" + "WHla" * 8
 
 
-def key_of(secret):
-    return load_settings({"SHUTTLE_WEBHOOK_SECRET": secret}).webhook_key
+def keys_of(secret):
+    return load_settings({"SHUTTLE_WEBHOOK_SECRET": secret}).webhook_keys
 
 
 BODY = '{"id":"ä"}'.encode()
@@ -22,7 +23,7 @@ BODY = '{"id":"ä"}'.encode()
 @pytest.mark.parametrize("zone", [UTC, timezone(timedelta(hours=5, minutes=30))])
 @pytest.mark.parametrize("secret", [SECRET, SECRET.removeprefix("whsec_"), "YWJjZA" * 8])
 def test_receivers_can_verify_it_whatever_our_zone(zone, secret):
-    headers = Signer(key_of(secret)).headers("msg_1", datetime.now(zone), BODY)
+    headers = Signer(keys_of(secret)).headers("msg_1", datetime.now(zone), BODY)
     assert headers["webhook-id"] == "msg_1"
     assert Webhook(secret).verify(BODY, headers) == {"id": "ä"}
     with pytest.raises(WebhookVerificationError):
@@ -30,19 +31,34 @@ def test_receivers_can_verify_it_whatever_our_zone(zone, secret):
 
 
 def test_the_specifications_own_example():
-    headers = Signer(key_of(SECRET)).headers(
+    headers = Signer(keys_of(SECRET)).headers(
         "msg_p5jXN8AQM9LWM0D4loKWxJek", datetime.fromtimestamp(1614265330, UTC), b'{"test": 2432232314}'
     )
     assert headers["webhook-timestamp"] == "1614265330"
     assert headers["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 
 
+@pytest.mark.parametrize("secrets", [f"{SECRET},{ANOTHER}", f" {ANOTHER} , {SECRET},", f"{SECRET},{SECRET},{ANOTHER}"])
+def test_receivers_with_any_of_several_secrets_can_verify_it(secrets):
+    headers = Signer(keys_of(secrets)).headers("msg_1", datetime.now(UTC), BODY)
+    signatures = headers["webhook-signature"].split(" ")
+    assert len(signatures) == 2
+    first = secrets.strip().partition(",")[0].strip()
+    assert Webhook(first).verify(BODY, {**headers, "webhook-signature": signatures[0]})
+    for secret in (SECRET, ANOTHER):
+        assert Webhook(secret).verify(BODY, headers) == {"id": "ä"}
+    with pytest.raises(WebhookVerificationError):
+        Webhook("whsec_" + "YWJj" * 8).verify(BODY, headers)
+
+
 def test_without_a_secret_there_is_no_signature():
-    assert set(Signer(key_of("")).headers("msg_1", datetime.now(UTC), BODY)) == {"webhook-id", "webhook-timestamp"}
+    assert set(Signer(keys_of("")).headers("msg_1", datetime.now(UTC), BODY)) == {"webhook-id", "webhook-timestamp"}
 
 
-@pytest.mark.parametrize("secret", ["whsec_", "not base64!", "whsec_a", "ä"])
+@pytest.mark.parametrize(
+    "secret", ["whsec_", "not base64!", "whsec_a", "ä", ",", f"{SECRET},whsec_a", f"{SECRET},{'A' * 31}"]
+)
 def test_a_secret_that_cannot_sign_is_refused_at_start_without_repeating_it(secret):
     with pytest.raises(SettingsError, match="SHUTTLE_WEBHOOK_SECRET") as caught:
-        key_of(secret)
-    assert secret.removeprefix("whsec_") in {"", "a"} or secret not in str(caught.value)
+        keys_of(secret)
+    assert secret.removeprefix("whsec_") in {"", "a", ","} or secret not in str(caught.value)
