@@ -12,6 +12,9 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # with the command line 2 MiB at the usual stack limit; half of that leaves room for what the agent adds.
 _MAX_ARGUMENT_BYTES = 128 * 1024 - 1
 _MAX_ARGUMENTS_BYTES = 1024 * 1024
+# An image's builder is given the name of each in its command line, which shares those 2 MiB.
+_MAX_ARGUMENTS = 5000
+_MAX_SECRET_NAMES = 1000
 
 
 def read_arguments(values: dict[str, Any]) -> dict[str, str]:
@@ -34,8 +37,10 @@ def argument_texts(values: Mapping[str, Any]) -> dict[str, str]:
     Raises:
         InvalidRequestError: see `read_arguments`.
     """
+    if len(values) > _MAX_ARGUMENTS:
+        raise InvalidRequestError(f"Give at most {_MAX_ARGUMENTS} arguments.", field="arguments")
     arguments = {name: _read_value(name, value) for name, value in values.items()}
-    if sum(len(name) + len(text) for name, text in arguments.items()) > _MAX_ARGUMENTS_BYTES:
+    if sum(len(name) + len(text.encode()) for name, text in arguments.items()) > _MAX_ARGUMENTS_BYTES:
         raise InvalidRequestError(
             f"Shorten the arguments: together they fit into {_MAX_ARGUMENTS_BYTES} bytes.", field="arguments"
         )
@@ -65,6 +70,8 @@ def _read_value(name: str, value: Any) -> str:
 
 def read_secret_arguments(names: list[str], effective_arguments: dict[str, str]) -> tuple[str, ...]:
     """The names whose values are masked, each once; EXTRA_BUILD_ARGS are among `effective_arguments`."""
+    if len(names) > _MAX_SECRET_NAMES:
+        raise InvalidRequestError(f"Name at most {_MAX_SECRET_NAMES} secrets.", field="secret_arguments")
     for index, name in enumerate(names):
         if name not in effective_arguments:
             raise InvalidRequestError(

@@ -223,7 +223,7 @@ def _read_kafka(body: LegacyBody, settings: Settings) -> tuple[Hook, ...]:
         return ()
     url = f"kafka://{','.join(host.strip() for host in hosts.split(',') if host.strip())}/{settings.kafka_topic}"
     read_kafka_url(url, "kafka_hosts")
-    return (Hook(url),)
+    return parse_hooks(url, "kafka_hosts")[0]
 
 
 def _info(body: LegacyBody) -> str | None:

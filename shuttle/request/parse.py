@@ -23,6 +23,8 @@ DEFAULT_PIPELINE = "docker-image"
 
 _MAX_METADATA_BYTES = 64 * 1024
 _MAX_TEXT_BYTES = 64 * 1024
+# Each is pushed by itself.
+_MAX_TAGS = 100
 
 _CHECKSUM = re.compile(r"sha256:([0-9A-Fa-f]{64})")
 _NO_TEXT = re.compile(r"[\x00\ud800-\udfff]")
@@ -174,6 +176,8 @@ def _read_destination(destination: Destination | None, kind: PipelineKind) -> tu
             "Give destination.image or destination.url, not two of them.", field="destination.url"
         )
     tags = destination.tags or []
+    if len(tags) > _MAX_TAGS:
+        raise InvalidRequestError(f"Name at most {_MAX_TAGS} tags.", field="destination.tags")
     for index, tag in enumerate(tags):
         check_tag(tag, f"destination.tags[{index}]")
     if image is not None:
@@ -214,7 +218,7 @@ def _read_labels(labels: dict[str, str]) -> dict[str, str]:
     for name, text in labels.items():
         check_text(name, "labels")
         check_text(text, f"labels.{name}")
-    if sum(len(name) + len(text) for name, text in labels.items()) > _MAX_TEXT_BYTES:
+    if sum(len(name.encode()) + len(text.encode()) for name, text in labels.items()) > _MAX_TEXT_BYTES:
         raise InvalidRequestError(
             f"Shorten the labels: together they fit into {_MAX_TEXT_BYTES} bytes.", field="labels"
         )

@@ -1,0 +1,90 @@
+"""The limits of a request's lists and texts: the last that is taken, and the first that is refused by its field."""
+
+from typing import Any
+
+import pytest
+
+from jenkins_pipelines.catalogue import PIPELINES
+from shuttle.errors import InvalidRequestError
+from shuttle.request.legacy import read_legacy_request
+from tests.unit.request.catalogue import image, parse, script, settings
+
+KIB = 1024
+# What counts are bytes, not characters.
+TWO_BYTES = "ä"
+
+
+def numbered(count: int) -> dict[str, str]:
+    return {f"A{number}": "" for number in range(count)}
+
+
+@pytest.mark.parametrize(
+    ("taken", "refused", "field"),
+    [
+        (
+            image("docker://r.example.com/app", tags=[f"t{number}" for number in range(100)]),
+            image("docker://r.example.com/app", tags=["t"] * 101),
+            "destination.tags",
+        ),
+        (
+            image("docker://r.example.com/app", tags=["t" * 128]),
+            image("docker://r.example.com/app", tags=["t", "t" * 129]),
+            "destination.tags[1]",
+        ),
+        (script(arguments=numbered(5000)), script(arguments=numbered(5001)), "arguments"),
+        (
+            script(arguments={f"A{number}": TWO_BYTES * (64 * KIB - 2) for number in range(8)}),
+            script(arguments={f"A{number}": TWO_BYTES * (64 * KIB - 2) for number in range(9)}),
+            "arguments",
+        ),
+        (
+            script(arguments={"A": "x" * (128 * KIB - 3)}),
+            script(arguments={"A": "x" * (128 * KIB - 2)}),
+            "arguments.A",
+        ),
+        (
+            script(arguments={"A": "secret"}, secret_arguments=["A"] * 1000),
+            script(arguments={"A": "secret"}, secret_arguments=["A"] * 1001),
+            "secret_arguments",
+        ),
+        (
+            script(labels={"a": TWO_BYTES * (16 * KIB), "b": "x" * (32 * KIB - 2)}),
+            script(labels={"a": TWO_BYTES * (16 * KIB), "b": "x" * (32 * KIB - 1)}),
+            "labels",
+        ),
+        (
+            script(human_readable_info=TWO_BYTES * (32 * KIB)),
+            script(human_readable_info=TWO_BYTES * (32 * KIB) + "x"),
+            "human_readable_info",
+        ),
+        (
+            script(webhooks={"status": [f"http://h{number}/" for number in range(100)]}),
+            script(webhooks={"status": [f"http://h{number}/" for number in range(101)]}),
+            "webhooks.status",
+        ),
+        (
+            script(webhooks={"logs": {"url": "http://h/", "headers": {"X" * 256: "y" * 8192}}}),
+            script(webhooks={"logs": {"url": "http://h/", "headers": {"X": "y" * 8193}}}),
+            "webhooks.logs.headers.X",
+        ),
+    ],
+)
+def test_the_last_is_taken_and_one_more_is_refused(taken: dict[str, Any], refused: dict[str, Any], field: str):
+    parse(taken)
+    with pytest.raises(InvalidRequestError) as caught:
+        parse(refused)
+    assert (caught.value.status, caught.value.field) == (400, field)
+
+
+def test_brokers_of_the_older_api_are_as_many_as_other_receivers():
+    body = {"app": "a", "space": "s", "app_uuid": "u", "build_uuid": "0a7f4f0e-0000-4000-8000-0123456789ab"}
+    body |= {"sources": "http://h/a", "gm_registry_host": "r.example.com", "gm_registry_repo": "apps"}
+
+    def read(hosts: int) -> int:
+        request = body | {"kafka_hosts": ",".join(f"h{number}" for number in range(hosts))}
+        return len(read_legacy_request(request, settings(), PIPELINES["docker-image"], ()).request.log_hooks)
+
+    assert read(100) == 1
+    with pytest.raises(InvalidRequestError) as caught:
+        read(101)
+    assert caught.value.field == "kafka_hosts"
