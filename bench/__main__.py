@@ -11,6 +11,7 @@ BENCHMARKS = (
     "scale",
     "trivial_build",
     "large_body",
+    "strangers",
     "kafka",
     "together",
 )

@@ -52,7 +52,7 @@ from shuttle.store.sqlite import SqliteDatabase
 from shuttle.store.store import Store
 from shuttle.vault import open_vault
 from shuttle.web.server import make_runner, make_web
-from shuttle.web.wire_log import hear_the_server
+from shuttle.web.wire_log import LoopLog, hear_the_server
 from shuttle.worker import Worker
 
 log = structlog.get_logger()
@@ -63,6 +63,8 @@ _OUTGOING_CONNECTIONS = 4_096
 # Builds that were running when we went down are to be followed again within this.
 _HURRY_SECONDS = 5.0
 _BACKLOG = 1024
+# asyncio accepts as many connections as its backlog says before the first of them is counted.
+_ACCEPTED_AT_ONCE = 32
 
 
 @asynccontextmanager
@@ -208,6 +210,7 @@ async def serve(settings: Settings) -> None:
         log.warning("this setting of the old shuttle has no effect", setting=name)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(LoopLog())
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     listening = _listen(settings)
@@ -216,7 +219,8 @@ async def serve(settings: Settings) -> None:
     async with shuttle_parts(settings, public_url) as (ports, worker):
         runner = make_runner(make_web(ports, worker), shutdown_seconds=1.0)
         await runner.setup()
-        await web.SockSite(runner, listening, backlog=_BACKLOG).start()
+        await web.SockSite(runner, listening, backlog=_ACCEPTED_AT_ONCE).start()
+        listening.listen(_BACKLOG)
         log.info("serving", bind=settings.shuttle_bind, port=port, replica=replica_name(settings))
         await stop.wait()
         log.info("stopping; builds go on at the next start")

@@ -39,6 +39,13 @@ class NotYetSupportedError(InvalidRequestError):
     code = "not_supported_yet"
 
 
+class MalformedHttpError(ShuttleError):
+    """What came is not HTTP."""
+
+    status = 400
+    code = "malformed_http"
+
+
 class LegacyRefusalError(InvalidRequestError):
     """What the older API answers to a request that it cannot take; the message is its whole `status`."""
 
@@ -62,6 +69,20 @@ class NotFoundError(ShuttleError):
 
     status = 404
     code = "not_found"
+
+
+class HeadTimeoutError(ShuttleError):
+    """The head of a request did not arrive in time."""
+
+    status = 408
+    code = "head_timeout"
+
+
+class BodyTimeoutError(ShuttleError):
+    """The body of a request arrives too slowly, or not at all."""
+
+    status = 408
+    code = "body_timeout"
 
 
 class ConflictError(ShuttleError):
@@ -111,6 +132,27 @@ class QueueFullError(ShuttleError):
 
     status = 429
     code = "queue_full"
+
+
+class HeadTooLargeError(ShuttleError):
+    """The head of a request is longer than it may be."""
+
+    status = 431
+    code = "head_too_large"
+
+
+class TooManyConnectionsError(ShuttleError):
+    """No connection more is taken, of this peer or of anybody; one of them has to end first."""
+
+    status = 503
+    code = "too_many_connections"
+
+
+class BusyError(ShuttleError):
+    """The bodies that are being received take all the room that there is for them."""
+
+    status = 503
+    code = "busy"
 
 
 class CannotRecordError(ShuttleError):

@@ -76,6 +76,13 @@ class Settings(BaseSettings):
     shuttle_replica_name: str = ""
     shuttle_aliases: Annotated[tuple[str, ...], NoDecode, _text(comma_list)] = ()
 
+    # --- callers' connections
+    shuttle_max_connections: int = Field(4096, ge=1)
+    shuttle_max_connections_per_peer: int = Field(1024, ge=1)
+    shuttle_head_timeout_seconds: Seconds = 20
+    shuttle_idle_timeout_seconds: Seconds = 75
+    shuttle_reader_stall_seconds: Seconds = 300
+
     # --- state and objects
     database_url: SecretStr = SecretStr("")
     shuttle_data_dir: Path = Path(".data")

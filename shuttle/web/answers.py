@@ -53,18 +53,30 @@ def acceptance_headers(answer: Answer) -> dict[str, str]:
 
 def error_answer(error: ShuttleError) -> web.Response:
     """The family's JSON form; `field` only where one is to blame."""
+    return web.Response(
+        text=error_text(error), status=error.status, content_type="application/json", headers=error_headers(error)
+    )
+
+
+def error_text(error: ShuttleError) -> str:
+    """The JSON of `error_answer`."""
     body = {"status": "error", "code": error.code, "message": error.message}
     if error.field is not None:
         body["field"] = error.field
-    headers = error.headers
+    return json.dumps(body, separators=(",", ":"))
+
+
+def error_headers(error: ShuttleError) -> dict[str, str]:
+    """The headers of `error_answer` beside those of its body."""
     if error.status == HTTPStatus.SERVICE_UNAVAILABLE:
-        headers = {"Retry-After": _RETRY_AFTER_SECONDS, **headers}
-    return json_answer(body, status=error.status, headers=headers)
+        return {"Retry-After": _RETRY_AFTER_SECONDS, **error.headers}
+    return error.headers
 
 
-@web.middleware
 async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Everything that a handler raises becomes an answer of the family; what nobody expected is logged and a 500."""
+    """Everything that the router or a handler raises becomes an answer of the family; what nobody expected is logged
+    and a 500.
+    """
     try:
         return await handler(request)
     except ShuttleError as error:
@@ -76,9 +88,15 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
     except (ConnectionError, TimeoutError):
         raise  # the peer is gone or too slow: there is nobody to answer
     except Exception:  # the last line of defence
-        log.exception("a request failed", method=request.method, route=str(request.match_info.route.resource))
+        log.exception("a request failed", method=request.method, route=_route_of(request))
         body = {"status": "error", "code": "internal_error", "message": "The shuttle has a bug here; see its log."}
         return _unless_started(request, json_answer(body, status=500))
+
+
+def _route_of(request: web.Request) -> str:
+    """The pattern of the path, never the path itself; empty if the router failed."""
+    match = getattr(request, "_match_info", None)
+    return "" if match is None else str(match.route.resource)
 
 
 def _unless_started(request: web.Request, answer: web.Response) -> web.StreamResponse:

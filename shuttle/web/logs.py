@@ -14,9 +14,7 @@ from shuttle.web.legacy_logs import old_shuttles_log, send_as_json, wants_json
 from shuttle.web.names import named_build
 
 _BLOCK_BYTES = 256 * 1024
-# A reader that takes nothing for this long while bytes wait for it is let go; a log that is silent is not its fault.
-_STALLED_SECONDS = 300
-# One that has gone is noticed when something is to be written to it, and beside a silent log this often.
+# A reader that has gone is noticed when something is to be written to it, and beside a silent log this often.
 _LOOK_SECONDS = 30.0
 _RANGE = re.compile(r"bytes=([0-9]*)-([0-9]*)", re.IGNORECASE)
 # No log has more than 18 digits of bytes; int() refuses some thousand.
@@ -79,8 +77,7 @@ async def _send(
         limit = _BLOCK_BYTES if end is None else min(_BLOCK_BYTES, end - offset)
         block = await reader.read(offset, limit)
         if block:
-            async with timeout(_STALLED_SECONDS):
-                await response.write(block)
+            await response.write(block)
             offset += len(block)
         elif end is not None or (reader.complete and offset >= reader.size_bytes):
             return

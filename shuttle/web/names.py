@@ -9,10 +9,13 @@ from shuttle.web import PORTS
 
 
 def raw_segments(request: web.Request) -> list[str]:
-    """The path's segments as they were sent; clients in the field double slashes, and end with one."""
-    path = request.raw_path.partition("?")[0]
-    if "://" in path[:8]:  # absolute form, as sent to proxies
-        path = "/" + path.split("/", 3)[3]
+    """The path's segments as they were sent; clients in the field double slashes, and end with one.
+
+    They are those of the path that the router matches, so that there are as many as a route says.
+    """
+    path = request.raw_path.partition("?")[0].partition("#")[0]
+    if not path.startswith("/"):  # absolute form, as sent to proxies
+        path = "/" + path.partition("://")[2].partition("/")[2]
     if path.startswith("/-/"):
         return path.lstrip("/").split("/")
     return [segment for segment in path.split("/") if segment]

@@ -2,14 +2,17 @@
 
 import re
 from itertools import count
+from typing import Any
 
-from aiohttp import hdrs, web
+from aiohttp import StreamReader, hdrs, web
 
 from shuttle.lifecycle import Ports
 from shuttle.lifecycle.accept import Acceptance
 from shuttle.web import ACCEPTANCE, GATE, PORTS, READINESS, WORKER
 from shuttle.web.answers import errors_as_json
 from shuttle.web.auth import Gate
+from shuttle.web.callers import Callers, most_connections
+from shuttle.web.connection import MAX_HEAD_BYTES, Connection, TimeLimits, head_too_large
 from shuttle.web.readiness import Readiness
 from shuttle.web.routes import ROUTES
 from shuttle.worker import Worker
@@ -22,7 +25,7 @@ _SLASH = re.compile(r"/(?![^{]*})")
 
 def make_web(ports: Ports, worker: Worker) -> web.Application:
     """The application; starting and stopping what it works with is the composition root's business."""
-    app = web.Application(middlewares=[errors_as_json], client_max_size=ports.settings.shuttle_max_body_bytes)
+    app = web.Application(client_max_size=ports.settings.shuttle_max_body_bytes)
     app[PORTS] = ports
     app[ACCEPTANCE] = Acceptance(ports)
     app[WORKER] = worker
@@ -38,13 +41,64 @@ def make_web(ports: Ports, worker: Worker) -> web.Application:
     return app
 
 
+class _Server(web.Server):
+    """Makes a limited connection of each that comes, and an answer of everything that goes wrong in it."""
+
+    def __init__(self, server: web.Server, callers: Callers, times: TimeLimits, options: dict[str, Any]) -> None:
+        super().__init__(self._answer, request_factory=self._begin)
+        self._handle: Any = server.request_handler
+        self._make = server.request_factory
+        self._callers = callers
+        self._times = times
+        self._options = options
+
+    def __call__(self) -> web.RequestHandler:
+        """See web.Server."""
+        return Connection(self, self._callers, self._times, loop=self._loop, **self._options)
+
+    def _begin(self, message: Any, body: StreamReader, connection: Any, writer: Any, task: Any) -> web.BaseRequest:
+        connection.began(body)
+        return self._make(message, body, connection, writer, task)
+
+    async def _answer(self, request: Any) -> web.StreamResponse:
+        return await errors_as_json(request, self._checked)
+
+    async def _checked(self, request: web.Request) -> web.StreamResponse:
+        if _head_bytes(request) > MAX_HEAD_BYTES:
+            raise head_too_large()
+        answer: web.StreamResponse = await self._handle(request)
+        return answer
+
+
+def _head_bytes(request: web.Request) -> int:
+    """As it is usually written: one space after each colon."""
+    first_line = len(f"{request.method}  HTTP/1.1\r\n") + len(request.raw_path)
+    return first_line + sum(len(name) + len(value) + len(": \r\n") for name, value in request.raw_headers) + len("\r\n")
+
+
+class _Runner(web.AppRunner):
+    """AppRunner with our own connections."""
+
+    async def _make_server(self) -> web.Server:
+        settings = self.app[PORTS].settings
+        callers = Callers(
+            most=most_connections(settings.shuttle_max_connections),
+            most_of_a_peer=settings.shuttle_max_connections_per_peer,
+        )
+        times = TimeLimits(
+            head=settings.shuttle_head_timeout_seconds,
+            idle=settings.shuttle_idle_timeout_seconds,
+            reader=settings.shuttle_reader_stall_seconds,
+        )
+        return _Server(await super()._make_server(), callers, times, self._kwargs)
+
+
 def make_runner(app: web.Application, *, shutdown_seconds: float) -> web.AppRunner:
     """How the application is served. Bodies are unpacked by those who want them, within their limits (`body`)."""
-    return web.AppRunner(
+    return _Runner(
         app,
         access_log=None,
         shutdown_timeout=shutdown_seconds,
-        handler_cancellation=False,
         auto_decompress=False,
         lingering_time=_LINGERING_SECONDS,
     )

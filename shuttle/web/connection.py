@@ -1,0 +1,261 @@
+"""One caller's connection: how long it may be silent, how large a head may be; broken HTTP gets JSON, too."""
+
+import asyncio
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from aiohttp import StreamReader, web
+from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+
+from shuttle.errors import (
+    HeadTimeoutError,
+    HeadTooLargeError,
+    MalformedHttpError,
+    ShuttleError,
+    TooManyConnectionsError,
+    UnavailableError,
+)
+from shuttle.web.answers import error_answer, error_headers, error_text
+from shuttle.web.callers import Callers, peer_name
+
+# Request line and headers together; nginx takes 32 KiB, an S3 server 16.
+MAX_HEAD_BYTES = 64 * 1024
+# Of a head that is whole: aiohttp counts lines of up to so many bytes, and so many of them.
+MAX_LINE_BYTES = 8190
+MAX_HEADERS = 128
+
+
+@dataclass(frozen=True, slots=True)
+class TimeLimits:
+    """In seconds: until a head is whole, between two requests, and for a reader that takes nothing of its answer."""
+
+    head: float
+    idle: float
+    reader: float
+
+
+class Connection(web.RequestHandler):
+    """aiohttp's connection with limits. It answers and closes when a head is late or too large, and closes silently
+    when nothing has come, when nothing comes after a request, or when an answer is not read.
+    """
+
+    __slots__ = (
+        "_body",
+        "_callers",
+        "_finished",
+        "_head_bytes",
+        "_head_timer",
+        "_peer",
+        "_resumed",
+        "_seen",
+        "_stall_timer",
+        "_times",
+        "_wire",
+    )
+
+    def __init__(self, server: web.Server, callers: Callers, times: TimeLimits, **options: object) -> None:
+        super().__init__(
+            server,
+            keepalive_timeout=times.idle,
+            max_line_size=MAX_LINE_BYTES,
+            max_field_size=MAX_LINE_BYTES,
+            max_headers=MAX_HEADERS,
+            **options,  # type: ignore[arg-type]  # what AppRunner was given
+        )
+        self._callers = callers
+        self._times = times
+        self._peer: str | None = None
+        self._wire: asyncio.Transport | None = None
+        self._finished = 0
+        self._head_bytes = 0
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._stall_timer: asyncio.TimerHandle | None = None
+        self._resumed = 0
+        self._seen = (0, 0)
+        self._body: StreamReader | None = None
+
+    # --- its beginning and its end
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See asyncio.Protocol: counted, or refused with 503."""
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - we serve TCP only
+        self._wire = transport
+        peer = peer_name(transport.get_extra_info("peername"))
+        if not self._callers.enter(peer):
+            self.transport = transport
+            self._end_with(TooManyConnectionsError("Too many connections are open; close some, or ask again later."))
+            return
+        self._peer = peer
+        super().connection_made(transport)
+        self._callers.idle(self, peer)
+        self._head_timer = self._loop.call_later(self._times.head, self._head_is_late)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """See asyncio.Protocol."""
+        if self._peer is not None:
+            self._callers.leave(self, self._peer)
+            self._peer = None
+        self._cancel_head_timer()
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+        super().connection_lost(exc)
+
+    def drop(self) -> None:
+        """End it at once, whatever is still to be sent."""
+        self.force_close()
+        if self._wire is not None:
+            self._wire.abort()
+
+    @property
+    def waits_for_head(self) -> bool:
+        """Whether no request of it is being received, handled or answered."""
+        return self._waiter is not None and not self._waiter.done()
+
+    # --- heads
+
+    def data_received(self, data: bytes) -> None:
+        """See asyncio.Protocol."""
+        known = self._request_count
+        ahead = known > self._finished and self._newest_body_is_whole()
+        super().data_received(data)
+        if ahead:
+            self._request_goes_ahead(len(data))
+        elif self._request_count > known:
+            self._head_bytes = 0
+            self._cancel_head_timer()
+            if self._peer is not None:
+                self._callers.busy(self, self._peer)
+        elif data and self.waits_for_head:
+            self._head_goes_on(len(data))
+
+    def _request_goes_ahead(self, size_bytes: int) -> None:
+        """It comes while another one is being answered."""
+        self._head_bytes += size_bytes
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self.drop()
+
+    def began(self, body: StreamReader) -> None:
+        """A request is about to be handled; this is its body."""
+        self._body = body
+
+    def _newest_body_is_whole(self) -> bool:
+        body = self._messages[-1][1] if self._messages else self._body
+        return body is not None and body.is_eof()
+
+    def _head_goes_on(self, size_bytes: int) -> None:
+        if self._head_bytes == 0:
+            self._cancel_head_timer()
+            self._head_timer = self._loop.call_later(self._times.head, self._head_is_late)
+        self._head_bytes += size_bytes
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self._end_with(head_too_large())
+
+    def _head_is_late(self) -> None:
+        self._head_timer = None
+        if not self.waits_for_head:
+            return
+        if self._head_bytes:
+            self._end_with(HeadTimeoutError(f"Send the head of a request within {self._times.head:g} seconds."))
+        else:
+            self.drop()
+
+    def _cancel_head_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _end_with(self, error: ShuttleError) -> None:
+        """Answer what aiohttp does not know as a request, and close."""
+        if self._wire is not None:
+            self._wire.write(_plain_answer(error))
+        self.force_close()
+
+    # --- answers
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """See RequestHandler: send the rest of the answer."""
+        try:
+            return await super().finish_response(request, resp, start_time)
+        finally:
+            self._finished += 1
+            self._head_bytes = 0
+            if self._finished == self._request_count and self._peer is not None:
+                self._callers.idle(self, self._peer)
+            self._watch_reader()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002 - it quotes the request
+    ) -> web.StreamResponse:
+        """What aiohttp could not read or what failed outside of a route: as JSON, without a word of the request."""
+        self.log_exception("Error handling a request", exc_info=exc)
+        if request.writer.output_size > 0:
+            raise ConnectionError("An answer has begun already.")
+        answer = error_answer(_error_of(status, exc))
+        answer.force_close()
+        return answer
+
+    # --- readers
+
+    def pause_writing(self) -> None:
+        """See asyncio.Protocol: the caller reads more slowly than we write."""
+        super().pause_writing()
+        self._watch_reader()
+
+    def resume_writing(self) -> None:
+        """See asyncio.Protocol."""
+        self._resumed += 1
+        super().resume_writing()
+
+    def force_close(self) -> None:
+        """See RequestHandler; what is still to be sent is sent, unless its reader takes nothing of it."""
+        super().force_close()
+        self._watch_reader()
+
+    def _watch_reader(self) -> None:
+        """Look later whether what waits now for its reader has become less."""
+        if self._stall_timer is None and self._wire is not None and self._wire.get_write_buffer_size():
+            self._seen = (self._resumed, self._wire.get_write_buffer_size())
+            self._stall_timer = self._loop.call_later(self._times.reader, self._look_at_reader)
+
+    def _look_at_reader(self) -> None:
+        self._stall_timer = None
+        if self._wire is not None and self._seen == (self._resumed, self._wire.get_write_buffer_size()):
+            self.drop()
+        else:
+            self._watch_reader()
+
+
+def head_too_large() -> HeadTooLargeError:
+    """What a caller is told about a head."""
+    return HeadTooLargeError(
+        f"Send a request line and headers of at most {MAX_HEAD_BYTES} bytes together, of {MAX_LINE_BYTES} bytes each"
+        f" and {MAX_HEADERS} headers."
+    )
+
+
+def _error_of(status: int, error: BaseException | None) -> ShuttleError:
+    if isinstance(error, LineTooLong):
+        return head_too_large()
+    if isinstance(error, HttpProcessingError) or status == HTTPStatus.BAD_REQUEST:
+        return MalformedHttpError("Send a request that follows the grammar of HTTP/1.1.")
+    if status == HTTPStatus.GATEWAY_TIMEOUT:
+        return UnavailableError("The service was not ready with this in time; ask again later.")
+    return ShuttleError("The shuttle has a bug here; see its log.")
+
+
+def _plain_answer(error: ShuttleError) -> bytes:
+    body = error_text(error).encode()
+    head = [
+        f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}",
+        "Content-Type: application/json; charset=utf-8",
+        f"Content-Length: {len(body)}",
+        *(f"{name}: {value}" for name, value in error_headers(error).items()),
+        "Connection: close",
+    ]
+    return "\r\n".join([*head, "", ""]).encode() + body

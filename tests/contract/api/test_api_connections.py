@@ -1,0 +1,244 @@
+"""Connections have limits: of number, of time until a head is whole and between requests, and of a head's size."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shuttle.objects.names import legacy_log_object
+from shuttle.web.connection import MAX_HEAD_BYTES
+from tests.inprocess import Shuttle, running_shuttle
+
+HEALTH = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
+OLD_APP = "shop-11111111-1111-4111-8111-111111111111"
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+@pytest.fixture
+async def quick(tmp_path: Path) -> AsyncIterator[Shuttle]:
+    """Waits 0.3 s for a head and 0.8 s for the next request."""
+    times = {"SHUTTLE_HEAD_TIMEOUT_SECONDS": "0.3", "SHUTTLE_IDLE_TIMEOUT_SECONDS": "0.8"}
+    async with running_shuttle(tmp_path, **times) as shuttle:
+        yield shuttle
+
+
+@asynccontextmanager
+async def connected(shuttle: Shuttle, sent: bytes = b"") -> AsyncIterator[Streams]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", shuttle.port)
+    writer.write(sent)
+    try:
+        yield reader, writer
+    finally:
+        writer.transport.abort()
+
+
+async def answer_of(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], Any]:
+    """Status, headers and JSON of one answer."""
+    head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+    headers = dict(line.lower().split(": ", 1) for line in head[1:] if line)
+    return int(head[0].split()[1]), headers, json.loads(await reader.readexactly(int(headers["content-length"])))
+
+
+async def ended_after(reader: asyncio.StreamReader) -> float:
+    """Seconds until the service closes; what it sends is dropped."""
+    began_at = asyncio.get_running_loop().time()
+    async with asyncio.timeout(10):
+        while await reader.read(65_536):
+            pass
+    return asyncio.get_running_loop().time() - began_at
+
+
+async def test_a_connection_without_a_request_is_closed(quick: Shuttle):
+    async with connected(quick) as (reader, _):
+        assert 0.2 < await ended_after(reader) < 0.7
+
+
+@pytest.mark.parametrize("drop_seconds", [1, 0.05])
+async def test_half_a_head_is_answered_408_and_closed_however_slowly_it_goes_on(quick: Shuttle, drop_seconds: float):
+    async with connected(quick, b"GET / HTTP/1.1\r\nX-Half: ") as (reader, writer):
+        answering = asyncio.create_task(answer_of(reader))
+        while not answering.done():
+            await asyncio.wait([answering], timeout=drop_seconds)
+            writer.write(b"x")
+        status, headers, body = answering.result()
+        assert (status, body["code"], headers["connection"]) == (408, "head_timeout", "close")
+        assert "GET" not in body["message"]
+
+
+async def test_a_connection_is_kept_between_requests_and_closed_after_the_idle_time(quick: Shuttle):
+    async with connected(quick, HEALTH) as (reader, writer):
+        assert (await answer_of(reader))[0] == 200
+        await asyncio.sleep(0.5)  # longer than a head may take
+        writer.write(HEALTH[:20])
+        await asyncio.sleep(0.1)
+        writer.write(HEALTH[20:])
+        assert (await answer_of(reader))[0] == 200
+        assert 0.6 < await ended_after(reader) < 1.5
+
+
+async def test_a_followed_log_is_not_idle(quick: Shuttle):
+    await quick.submit("/followed/1")
+    async with connected(quick, b"GET /followed/1/logs?follow=1 HTTP/1.1\r\nHost: a\r\n\r\n") as (reader, _):
+        assert b"200" in await reader.readline()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(ended_after(reader), 1.5)
+
+
+@pytest.mark.parametrize(("size_bytes", "status"), [(MAX_HEAD_BYTES, 200), (MAX_HEAD_BYTES + 1, 431)])
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_a_head_has_a_limit(quick: Shuttle, size_bytes: int, status: int, at_once: bool):
+    fillers = b"".join(b"X-%d: %s\r\n" % (number, b"x" * 7000) for number in range(9))
+    head = b"GET /healthz HTTP/1.1\r\nHost: a\r\n" + fillers + b"X-Last: \r\n\r\n"
+    head = head.replace(b"X-Last: ", b"X-Last: " + b"x" * (size_bytes - len(head)))
+    async with connected(quick) as (reader, writer):
+        if not at_once:
+            writer.write(head[:-1])
+            await asyncio.sleep(0.05)
+        writer.write(head if at_once else head[-1:])
+        found, _, body = await answer_of(reader)
+        assert found == status
+        assert status == 200 or body["code"] == "head_too_large"
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "code"),
+    [
+        (b"Authorization: Bearer the-token\r\n\r\n", 400, "malformed_http"),
+        (b"GET / HTTP/1.1\r\nAuthorization Bearer the-token\r\n\r\n", 400, "malformed_http"),
+        (b"GET /the-token HTTP/9.9\r\n\r\n", 400, "malformed_http"),
+        (b"\x16\x03\x01\x02\x00\x01", 400, "malformed_http"),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: the-token\r\n\r\n", 400, "malformed_http"),
+        (
+            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            400,
+            "malformed_http",
+        ),
+        (b"GET / HTTP/1.1\r\nX: the-token" + b"x" * 8200 + b"\r\n\r\n", 431, "head_too_large"),
+        (b"GET /the-token" + b"x" * 8200 + b" HTTP/1.1\r\n\r\n", 431, "head_too_large"),
+        (b"GET / HTTP/1.1\r\n" + b"X: the-token\r\n" * 200 + b"\r\n", 400, "malformed_http"),
+    ],
+)
+async def test_broken_http_is_answered_as_json_that_quotes_nothing(quick: Shuttle, sent: bytes, status: int, code: str):
+    async with connected(quick, sent) as (reader, _):
+        found, headers, body = await answer_of(reader)
+        assert (found, body["code"]) == (status, code)
+        assert headers["content-type"] == "application/json; charset=utf-8"
+        assert "the-token" not in json.dumps(body)
+
+
+ODD_PATHS = (
+    *("//", "//x", "//x/y", "/x://y", "/x://y/z", "/:///", "/:///x", "/x:/y", "/x:///y", "/ab://c/d/e", "/http://a/b"),
+    *(
+        "/a://b/logs",
+        "/-/x://y",
+        "//-/builds",
+        "/-//builds",
+        "http://a",
+        "http://a/",
+        "http://a//x/y",
+        "http://a/x:///y",
+    ),
+    *(
+        "http:///x",
+        "http://[",
+        "//[/x",
+        "ftp://a/b",
+        "*",
+        "x",
+        "/%",
+        "/%zz/%",
+        "/%ff/%fe",
+        "/a/%2f",
+        "/../..",
+        "/a/b#c",
+    ),
+    *("/a b", "/\\", "/a;b/c,d", "/\xe9/\xff", "/-/builds/x/artifacts//", "/a/b/artifacts/..", "/octhc://"),
+)
+METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "BREW")
+
+
+@pytest.mark.parametrize("method", METHODS)
+async def test_no_path_makes_the_service_fail(quick: Shuttle, method: str):
+    for path in ODD_PATHS:
+        sent = f"{method} {path} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer the-token\r\nConnection: close\r\n\r\n"
+        async with connected(quick, sent.encode("latin-1")) as (reader, _):
+            whole = await reader.read()
+        head, _, body = whole.partition(b"\r\n\r\n")
+        assert 200 <= int(head.split()[1]) < 500, path
+        assert b"the-token" not in whole, path
+        if int(head.split()[1]) >= 400 and method != "HEAD":
+            assert json.loads(body)["status"], path
+
+
+async def test_requests_that_are_sent_far_ahead_end_the_connection(quick: Shuttle):
+    await quick.submit("/ahead/1")
+    async with connected(quick, b"GET /ahead/1/logs?follow=1 HTTP/1.1\r\nHost: a\r\n\r\n") as (reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        for _ in range(MAX_HEAD_BYTES // 4096 + 2):
+            writer.write(HEALTH[:-2] + b"X-Filler: " + b"x" * 4096 + b"\r\n\r\n")
+        with suppress(ConnectionError):
+            assert await ended_after(reader) < 5
+
+
+@asynccontextmanager
+async def with_few_connections(folder: Path, most: int, most_of_a_peer: int) -> AsyncIterator[Shuttle]:
+    numbers = {"SHUTTLE_MAX_CONNECTIONS": str(most), "SHUTTLE_MAX_CONNECTIONS_PER_PEER": str(most_of_a_peer)}
+    async with running_shuttle(folder, **numbers) as shuttle:
+        yield shuttle
+
+
+async def health(shuttle: Shuttle) -> tuple[int, dict[str, str], Any]:
+    async with connected(shuttle, HEALTH) as (reader, _):
+        return await answer_of(reader)
+
+
+FOLLOW = b"GET /many/1/logs?follow=1 HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+@pytest.mark.parametrize(("most", "most_of_a_peer"), [(3, 100), (100, 3)])
+async def test_beyond_the_limit_a_connection_is_refused_until_one_ends(tmp_path, most: int, most_of_a_peer: int):
+    async with with_few_connections(tmp_path, most, most_of_a_peer) as shuttle, AsyncExitStack() as stack:
+        await shuttle.submit("/many/1")
+        await shuttle.session.close()
+        open_ones = [await stack.enter_async_context(connected(shuttle, FOLLOW)) for _ in range(2)]
+        for reader, _ in open_ones:
+            assert b"200" in await reader.readline()
+        assert (await health(shuttle))[0] == 200
+        third = await stack.enter_async_context(connected(shuttle, FOLLOW))
+        assert b"200" in await third[0].readline()
+        status, headers, body = await health(shuttle)
+        assert (status, body["code"], headers["retry-after"]) == (503, "too_many_connections", "5")
+        open_ones[0][1].transport.abort()
+        async with asyncio.timeout(5):
+            while (await health(shuttle))[0] != 200:
+                await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize(("most", "most_of_a_peer"), [(3, 100), (100, 3)])
+@pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nX-Half: ", HEALTH])
+async def test_connections_without_a_request_keep_nobody_out(tmp_path, most: int, most_of_a_peer: int, sent: bytes):
+    async with with_few_connections(tmp_path, most, most_of_a_peer) as shuttle, AsyncExitStack() as stack:
+        idle = [await stack.enter_async_context(connected(shuttle, sent)) for _ in range(10)]
+        for _ in range(3):
+            assert (await health(shuttle))[0] == 200
+        await ended_after(idle[0][0])
+
+
+async def test_a_reader_that_takes_nothing_is_disconnected(tmp_path):
+    async with running_shuttle(tmp_path, SHUTTLE_READER_STALL_SECONDS="0.3") as shuttle:
+        log = tmp_path / "log"
+        log.write_bytes(b"a line of the log\n" * 1_000_000)
+        await shuttle.ports.objects.put(legacy_log_object(OLD_APP, "1"), log, content_type="text/plain")
+        async with connected(shuttle, f"GET /{OLD_APP}/1/logs HTTP/1.1\r\nHost: a\r\n\r\n".encode()) as (
+            reader,
+            writer,
+        ):
+            writer.transport.pause_reading()  # type: ignore[attr-defined]  # a socket's transport has it
+            await asyncio.sleep(1)
+            writer.transport.resume_reading()  # type: ignore[attr-defined]
+            with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+                await reader.readexactly(18_000_000)
