@@ -81,6 +81,7 @@ class Settings(BaseSettings):
     shuttle_max_connections_per_peer: int = Field(1024, ge=1)
     shuttle_head_timeout_seconds: Seconds = 20
     shuttle_idle_timeout_seconds: Seconds = 75
+    shuttle_body_stall_seconds: Seconds = 20
     shuttle_reader_stall_seconds: Seconds = 300
 
     # --- state and objects
@@ -124,6 +125,8 @@ class Settings(BaseSettings):
 
     # --- sizes
     shuttle_max_body_bytes: int = Field(64 * MIB, ge=1024)
+    shuttle_body_memory_bytes: int = Field(256 * MIB, ge=1)
+    shuttle_body_disk_bytes: int = Field(2 * GIB, ge=1)
     shuttle_max_source_bytes: int = Field(2 * GIB, ge=1)
     shuttle_max_expanded_bytes: int = Field(8 * GIB, ge=1)
     shuttle_max_line_bytes: int = Field(256 * 1024, ge=64)

@@ -1,12 +1,11 @@
 """Accept: check the request, record the build durably, and only then answer."""
 
 import asyncio
-import tempfile
+import mmap
 import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from weakref import WeakValueDictionary
 
 from shuttle.build import Api, Build, job_name_of
@@ -22,7 +21,6 @@ from shuttle.errors import (
 from shuttle.lifecycle import Ports
 from shuttle.lifecycle.asked import Source, decoded_source, read_asked, read_asked_legacy
 from shuttle.lifecycle.plan import is_data, make_plan, shown_source_url, token_digest
-from shuttle.objects.local import local_disk
 from shuttle.objects.names import source_object
 from shuttle.outgoing.hooks import Hook, kind_of, shown_host
 from shuttle.request import UUID, ParsedRequest
@@ -64,7 +62,7 @@ class Acceptance:
         self._ports = ports
         self._doors: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    async def accept(self, app_id: str, build_id: str, body: bytes) -> Answer:
+    async def accept(self, app_id: str, build_id: str, body: bytes | mmap.mmap) -> Answer:
         """Record the build, once.
 
         Raises:
@@ -81,17 +79,16 @@ class Acceptance:
 
     async def _accept_alone(self, app_id: str, build_id: str, parsed: ParsedRequest, content: bytes) -> Answer:
         """A request whose source or whose uuid another one may bring, too."""
-        async with self._door(build_id.lower() if UUID.fullmatch(build_id) else f"{app_id}/{build_id}"):
-            source = None
-            if is_data(parsed.request):
-                source = await decoded_source(parsed.request, self._ports)
+        door = self._door(build_id.lower() if UUID.fullmatch(build_id) else f"{app_id}/{build_id}")
+        async with door, decoded_source(parsed.request, self._ports) as source:
+            if source is not None:
                 recorded = await self._ports.store.recorded(app_id, build_id, content)
                 if recorded is not None:
                     return _answer(recorded, parsed, replayed=True)
             name = _Name(Api.NEW, app_id, build_id, await self._uuid_for(build_id))
             return await self._record(name, parsed, content, source)
 
-    async def accept_legacy(self, body: bytes, host: str) -> Answer:
+    async def accept_legacy(self, body: bytes | mmap.mmap, host: str) -> Answer:
         """Record a build that the older API asks for, once for its uuid; `host` is the request's own Host.
 
         Raises:
@@ -99,10 +96,8 @@ class Acceptance:
         """
         store = self._ports.store
         asked, content = await read_asked_legacy(body, host, self._ports)
-        async with self._door(asked.build_uuid):
-            number, source = asked.number_given, None
-            if is_data(asked.request):
-                source = await decoded_source(asked.request, self._ports)
+        async with self._door(asked.build_uuid), decoded_source(asked.request, self._ports) as source:
+            number = asked.number_given
             if source is not None or number is None:
                 recorded = await store.recorded_legacy(asked.build_uuid, content)
                 if recorded is not None:
@@ -135,7 +130,7 @@ class Acceptance:
         new = replace(
             new,
             source_sha256=source.sha256,
-            source_bytes=len(source.content),
+            source_bytes=source.size_bytes,
             source_content_type=source.content_type,
         )
         try:
@@ -154,17 +149,13 @@ class Acceptance:
     async def _keep(self, build_uuid: str, source: Source) -> None:
         """Put it where it rests; announced before, so that it is found should it never be promised."""
         name = source_object(build_uuid)
-        folder = self._ports.settings.shuttle_data_dir
-        with local_disk(), tempfile.NamedTemporaryFile(dir=folder, prefix="data-source-") as file:
-            await asyncio.to_thread(file.write, source.content)
-            file.flush()
-            try:
-                async with asyncio.timeout(_LONGEST_PUT_SECONDS):
-                    known = await self._ports.objects.head(name)
-                    await self._ports.store.announce_source(build_uuid, new_object=known is None)
-                    await self._ports.objects.put(name, Path(file.name), content_type=source.content_type)
-            except TimeoutError:
-                raise ObjectStoreError("The object store does not take the source in time.") from None
+        try:
+            async with asyncio.timeout(_LONGEST_PUT_SECONDS):
+                known = await self._ports.objects.head(name)
+                await self._ports.store.announce_source(build_uuid, new_object=known is None)
+                await self._ports.objects.put(name, source.path, content_type=source.content_type)
+        except TimeoutError:
+            raise ObjectStoreError("The object store does not take the source in time.") from None
 
     def _new_build(self, name: _Name, parsed: ParsedRequest, content: bytes) -> NewBuild:
         request, settings, vault = parsed.request, self._ports.settings, self._ports.vault

@@ -1,19 +1,24 @@
 """What a body asks for: the checked request, the text by which equal ones are known, and a source that came along.
 
 A body of many MiB is read in a thread, in pieces: one of 63 MB kept everybody else waiting for 0.4 s, now for 0.06 s
-(`python -m bench.large_body`).
+(`python -m bench.large_body`). Its source goes from the URL to a file, piece by piece.
 """
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import mmap
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, TypeVar
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import IO, Any, TypeVar
 
 from jenkins_pipelines.catalogue import PIPELINES
 from shuttle.errors import InvalidRequestError
 from shuttle.lifecycle import Ports
 from shuttle.lifecycle.plan import is_data
+from shuttle.objects.local import local_disk
 from shuttle.request import (
     DEFAULT_PIPELINE,
     LARGE_BODY_BYTES,
@@ -26,7 +31,7 @@ from shuttle.request import (
     parse_build_request,
     read_legacy_request,
 )
-from shuttle.sources.data import decode_data_url
+from shuttle.sources.data import read_data_url
 
 _PIECE_CHARACTERS = 1024 * 1024
 
@@ -35,14 +40,15 @@ _Asked = TypeVar("_Asked")
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What came along with a request, decoded."""
+    """What came along with a request, decoded: a file that is there while the request is handled."""
 
-    content: bytes = field(repr=False)
+    path: Path
+    size_bytes: int
     content_type: str
     sha256: str
 
 
-async def read_asked(body: bytes, ports: Ports) -> tuple[ParsedRequest, bytes]:
+async def read_asked(body: bytes | mmap.mmap, ports: Ports) -> tuple[ParsedRequest, bytes]:
     """A request of the new API; raises InvalidRequestError."""
 
     def checked(value: Any) -> tuple[ParsedRequest, bytes]:
@@ -52,7 +58,7 @@ async def read_asked(body: bytes, ports: Ports) -> tuple[ParsedRequest, bytes]:
     return await _aside_if_large(body, checked)
 
 
-async def read_asked_legacy(body: bytes, host: str, ports: Ports) -> tuple[LegacyRequest, bytes]:
+async def read_asked_legacy(body: bytes | mmap.mmap, host: str, ports: Ports) -> tuple[LegacyRequest, bytes]:
     """One of the older API, whose request named this `host`; raises LegacyRefusalError, InvalidRequestError."""
     our_names = (ports.public_url, host, *ports.settings.shuttle_aliases)
 
@@ -63,23 +69,39 @@ async def read_asked_legacy(body: bytes, host: str, ports: Ports) -> tuple[Legac
     return await _aside_if_large(body, checked)
 
 
-async def decoded_source(request: BuildRequest, ports: Ports) -> Source:
-    """The bytes of a data: URL, with the checksum that the request names; raises InvalidRequestError."""
+@asynccontextmanager
+async def decoded_source(request: BuildRequest, ports: Ports) -> AsyncIterator[Source | None]:
+    """What a data: URL holds, with the checksum that the request names; None for another URL.
 
-    def decoded() -> Source:
-        content, content_type = decode_data_url(request.source_url, ports.settings.shuttle_max_source_bytes)
-        digest = sha256(content).hexdigest()
-        if request.checksum not in {None, digest}:
-            message = f"Correct the checksum, or send the source again: that of the data: URL is sha256:{digest}."
+    Raises InvalidRequestError, LocalDiskError.
+    """
+    if not is_data(request):
+        yield None
+        return
+    with local_disk(), NamedTemporaryFile(dir=ports.settings.shuttle_data_dir, prefix="data-source-") as file:
+        source = await asyncio.to_thread(
+            _decode_into, file, request.source_url, ports.settings.shuttle_max_source_bytes
+        )
+        if request.checksum not in {None, source.digest}:
+            message = f"Correct the checksum, or send the source again: that of the data: URL is sha256:{source.digest}."
             raise InvalidRequestError(message, field="source.checksum")
-        return Source(content, content_type, digest)
-
-    return await asyncio.to_thread(decoded)
+        yield source
 
 
-async def _aside_if_large(body: bytes, checked: Callable[[Any], _Asked]) -> _Asked:
+def _decode_into(file: IO[bytes], url: str, max_source_bytes: int) -> Source:
+    content_type, pieces = read_data_url(url, max_source_bytes)
+    digest, size_bytes = sha256(), 0
+    for piece in pieces:
+        digest.update(piece)
+        size_bytes += len(piece)
+        file.write(piece)
+    file.flush()
+    return Source(Path(file.name), size_bytes, content_type, digest.hexdigest())
+
+
+async def _aside_if_large(body: bytes | mmap.mmap, checked: Callable[[Any], _Asked]) -> _Asked:
     if len(body) < LARGE_BODY_BYTES:
-        return checked(decode_json(body))
+        return checked(decode_json(body[:]))
     return await asyncio.to_thread(lambda: checked(decode_large_json(body)))
 
 

@@ -4,7 +4,7 @@ from shuttle.request.body import canonical_json, compact_json, decode_json
 from shuttle.request.ids import UUID, decode_id, legacy_app
 from shuttle.request.image import Image
 from shuttle.request.legacy import LegacyRequest, read_legacy_request
-from shuttle.request.long_text import LARGE_BODY_BYTES, decode_large_json
+from shuttle.request.long_text import LARGE_BODY_BYTES, MAX_JSON_BYTES, decode_large_json
 from shuttle.request.model import BuildRequest, ParsedRequest, PipelineKind, Pipelines
 from shuttle.request.parse import DEFAULT_PIPELINE, parse_build_request
 from shuttle.request.secrets import secrets_of
@@ -12,6 +12,7 @@ from shuttle.request.secrets import secrets_of
 __all__ = [
     "DEFAULT_PIPELINE",
     "LARGE_BODY_BYTES",
+    "MAX_JSON_BYTES",
     "UUID",
     "BuildRequest",
     "Image",

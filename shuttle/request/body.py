@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -20,8 +21,16 @@ _WHOLE_DOUBLE = re.compile(r"\.0(?:[,}\]]|$)|e\+")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
-def decode_json(raw: bytes) -> Any:
-    """The JSON value of a body.
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Where bytes of a line are left out of a text: behind how many bytes of it, and how many characters they are."""
+
+    start: int
+    characters: int
+
+
+def decode_json(raw: bytes, gap: Gap | None = None) -> Any:
+    """The JSON value of a body; places in it are those before the `gap` was made.
 
     Integers are exact, other numbers are doubles (RFC 8259, 6) that know how they were written. Lone surrogates in
     strings are kept. A byte order mark is skipped (RFC 8259, 8.1).
@@ -38,11 +47,11 @@ def decode_json(raw: bytes) -> Any:
         text = raw.removeprefix(_BYTE_ORDER_MARK).decode()
     except UnicodeDecodeError as error:
         readable = error.object[: error.start].decode()
-        raise InvalidJsonError(f"The body is not UTF-8 at {_place(readable, len(readable))}.") from None
+        raise InvalidJsonError(f"The body is not UTF-8 at {_place(readable, len(readable), gap)}.") from None
     try:
         value = _DECODER.decode(text)
     except json.JSONDecodeError as error:
-        raise InvalidJsonError(f"The body is not JSON: {_fault(error)} at {_place(text, error.pos)}.") from None
+        raise InvalidJsonError(f"The body is not JSON: {_fault(error)} at {_place(text, error.pos, gap)}.") from None
     except RecursionError:
         raise _too_deep() from None
     except _TooLargeError as error:
@@ -133,9 +142,13 @@ def _fault(error: json.JSONDecodeError) -> str:
     return error.msg[:1].lower() + error.msg[1:].removesuffix(" at")
 
 
-def _place(text: str, position: int) -> str:
+def _place(text: str, position: int, gap: Gap | None) -> str:
     line = text.count("\n", 0, position) + 1
-    return f"line {line} column {position - text.rfind(chr(10), 0, position)}"
+    line_start = text.rfind("\n", 0, position) + 1
+    column = position - line_start + 1
+    if gap is not None and len(text[:line_start].encode()) <= gap.start <= len(text[:position].encode()):
+        column += gap.characters
+    return f"line {line} column {column}"
 
 
 def _too_deep() -> InvalidJsonError:

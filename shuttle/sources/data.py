@@ -2,6 +2,7 @@
 
 import binascii
 import re
+from collections.abc import Iterator
 
 from shuttle.errors import InvalidRequestError
 
@@ -19,29 +20,36 @@ _MAX_TYPE = 255
 _PIECE_BYTES = 1024 * 1024
 
 
-def decode_data_url(url: str, max_source_bytes: int) -> tuple[bytes, str]:
-    """The bytes and the media type of `data:[type][;base64],…`, or `data:base64,…` as the old clients write it.
+def read_data_url(url: str, max_source_bytes: int) -> tuple[str, Iterator[bytes]]:
+    """The media type and the bytes, in pieces, of `data:[type][;base64],…`, or `data:base64,…` as old clients write it.
 
     Base64 is the standard alphabet, with or without its padding, also in lines (CR, LF); percent-escapes are decoded
-    first. The type is as written, with RFC 2397's default where there is none. 64 MiB take 0.3 s: call it in a thread,
-    which lets others run every few milliseconds where it is base64 without escapes.
+    first. The type is as written, with RFC 2397's default where there is none. 64 MiB take 0.3 s: read it in a thread,
+    which lets others run every few milliseconds.
 
     Raises:
-        InvalidRequestError: field `source.url`; the message never repeats the URL.
+        InvalidRequestError: here or while the pieces are read; field `source.url`, the message never repeats the URL.
     """
-    head, comma, body = url.partition(",")  # a copy, but one of 0.02 s
-    if head[:5].lower() != "data:" or not comma:
+    comma = url.find(",")
+    if url[:5].lower() != "data:" or comma < 0:
         raise _wrong("Write the source as data:[type][;base64],… with a comma before the data.")
-    media_type, is_base64 = _read_head(head[5:])
-    try:
-        content = _from_base64(body, max_source_bytes) if is_base64 else _from_escapes(body.encode("ascii"))
-    except UnicodeEncodeError:
-        raise _wrong("Percent-encode what is not ASCII in the data: URL, or use ;base64.") from None
-    if not content:
+    if not url.isascii():
+        raise _wrong("Percent-encode what is not ASCII in the data: URL, or use ;base64.")
+    media_type, is_base64 = _read_head(url[5:comma])
+    return media_type, _limited(
+        _from_base64(url, comma + 1) if is_base64 else _from_escapes(url, comma + 1), max_source_bytes
+    )
+
+
+def _limited(pieces: Iterator[bytes], max_source_bytes: int) -> Iterator[bytes]:
+    size_bytes = 0
+    for piece in pieces:
+        size_bytes += len(piece)
+        if size_bytes > max_source_bytes:
+            raise _too_large(max_source_bytes)
+        yield piece
+    if size_bytes == 0:
         raise _wrong("The data: URL holds no bytes; put an archive into it.")
-    if len(content) > max_source_bytes:
-        raise _too_large(max_source_bytes)
-    return content, media_type
 
 
 def _read_head(head: str) -> tuple[str, bool]:
@@ -54,30 +62,18 @@ def _read_head(head: str) -> tuple[str, bool]:
     return media_type or _DEFAULT_TYPE, is_base64
 
 
-def _from_base64(encoded: str, max_source_bytes: int) -> bytes:
-    if "%" in encoded:
-        lines = encoded.replace("\r", "").replace("\n", "")
-        unescaped = _from_escapes(lines.encode("ascii"))
-        if not unescaped.isascii():
+def _from_base64(url: str, start: int) -> Iterator[bytes]:
+    left = b""
+    for piece in _unescaped(url, start):
+        text = left + piece.translate(None, b"\r\n")
+        end = text.find(b"=")
+        if not text.isascii() or 0 <= end < len(text) - 2:
             raise _not_base64()
-        encoded = unescaped.decode()
-    encoded = encoded.rstrip("\r\n")
-    decoded: list[bytes] = []
-    left, size_bytes = b"", 0
-    for start in range(0, len(encoded), _PIECE_BYTES):
-        text = left + encoded[start : start + _PIECE_BYTES].encode("ascii").translate(None, b"\r\n")
-        whole = len(text) // 4 * 4
-        if start + _PIECE_BYTES >= len(encoded):
-            text += b"=" * (0 if text.endswith(b"=") else -len(text) % 4)
-            whole = len(text)
-        elif b"=" in text[:whole]:
-            raise _not_base64()
-        decoded.append(_quads(text[:whole]))
+        whole = (len(text) if end < 0 else end) // 4 * 4
+        yield _quads(text[:whole])
         left = text[whole:]
-        size_bytes += len(decoded[-1])
-        if size_bytes > max_source_bytes:
-            raise _too_large(max_source_bytes)
-    return b"".join(decoded)
+    if left:
+        yield _quads(left + b"=" * (0 if left.endswith(b"=") else -len(left) % 4))
 
 
 def _quads(text: bytes) -> bytes:
@@ -87,7 +83,32 @@ def _quads(text: bytes) -> bytes:
         raise _not_base64() from None
 
 
-def _from_escapes(encoded: bytes) -> bytes:
+def _unescaped(url: str, start: int) -> Iterator[bytes]:
+    """The insides of base64: its lines may be there as they are."""
+    if "%" not in url:
+        yield from _pieces(url, start)
+        return
+    for piece in _pieces(url, start):
+        yield _decoded(piece.translate(None, b"\r\n"))
+
+
+def _from_escapes(url: str, start: int) -> Iterator[bytes]:
+    for piece in _pieces(url, start):
+        yield _decoded(piece)
+
+
+def _pieces(url: str, start: int) -> Iterator[bytes]:
+    """No escape is cut."""
+    while start < len(url):
+        end = start + _PIECE_BYTES
+        cut = url.find("%", end - 2, end)
+        if cut >= 0 and end < len(url):
+            end = cut
+        yield url[start:end].encode("ascii")
+        start = end
+
+
+def _decoded(encoded: bytes) -> bytes:
     if _BAD_ESCAPE.search(encoded) or _NOT_IN_URL.search(encoded):
         raise _wrong("Percent-encode every byte of the data: URL that is not allowed in a URL, or use ;base64.")
     # Quoted-printable is the same with `=`, and decoded in C: unquote_to_bytes makes an object of every escape.

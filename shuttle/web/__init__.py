@@ -13,6 +13,7 @@ from shuttle.worker import Worker
 
 if TYPE_CHECKING:
     from shuttle.web.auth import Gate
+    from shuttle.web.body_room import BodyRoom
     from shuttle.web.readiness import Readiness
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -20,6 +21,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 PORTS: web.AppKey[Ports] = web.AppKey("ports", Ports)
 ACCEPTANCE: web.AppKey[Acceptance] = web.AppKey("acceptance", Acceptance)
 # By name: their modules import this one.
+BODY_ROOM: web.AppKey["BodyRoom"] = web.AppKey("body_room")
 GATE: web.AppKey["Gate"] = web.AppKey("gate")
 READINESS: web.AppKey["Readiness"] = web.AppKey("readiness")
 WORKER: web.AppKey[Worker] = web.AppKey("worker", Worker)

@@ -14,7 +14,7 @@ from shuttle.store.claims import Claim
 from shuttle.web import PORTS
 from shuttle.web.agent_auth import SUPERSEDED, claim_of_run_token
 from shuttle.web.answers import json_answer
-from shuttle.web.body import refuse_encoded
+from shuttle.web.body import chunks_of, refuse_encoded
 
 _MAX_PUSH_BYTES = 4 * 1024 * 1024
 # How much is transformed at once, so that other requests of the event loop get their turn.
@@ -121,7 +121,7 @@ async def _blocks(request: web.Request) -> AsyncIterator[bytes]:
     if request.content_length is not None and request.content_length > _MAX_PUSH_BYTES:
         raise too_large
     chunks, size, received = list[bytes](), 0, 0
-    async for chunk in request.content.iter_any():
+    async for chunk in chunks_of(request):
         chunks.append(chunk)
         size += len(chunk)
         received += len(chunk)

@@ -25,7 +25,7 @@ from shuttle.store.claims import Claim
 from shuttle.store.progress import StageEvent
 from shuttle.web import PORTS
 from shuttle.web.answers import json_answer
-from shuttle.web.body import read_body, refuse_encoded
+from shuttle.web.body import chunks_of, read_body, refuse_encoded
 from shuttle.web.names import raw_segments
 
 _MAX_REPORT_BYTES = 256 * 1024
@@ -146,7 +146,7 @@ async def put_artifact(request: web.Request, build: Build, claim: Claim) -> web.
     refuse_encoded(request)
     with local_disk(), NamedTemporaryFile(dir=ports.settings.shuttle_data_dir, prefix="artifact-") as file:
         digest, size_bytes = sha256(), 0
-        async for chunk in request.content.iter_any():
+        async for chunk in chunks_of(request):
             size_bytes += len(chunk)
             if size_bytes > limit_bytes:
                 raise BodyTooLargeError(f"An artifact may have {limit_bytes} bytes.")

@@ -1,13 +1,17 @@
-"""The body of a request: read and unpacked within its limit, as JSON in whatever charset it is."""
+"""The body of a request: received within its limits of size and time, unpacked, and as JSON in whatever charset."""
 
 import asyncio
+import mmap
 import zlib
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-from shuttle.errors import BodyTooLargeError, InvalidRequestError, UnsupportedMediaTypeError
-from shuttle.web import PORTS
+from shuttle.errors import BodyTimeoutError, BodyTooLargeError, InvalidRequestError, UnsupportedMediaTypeError
+from shuttle.web import BODY_ROOM, PORTS
+from shuttle.web.body_charset import in_utf8
+from shuttle.web.body_room import BodyBuffer
 
 # How much is unpacked at once, so that other requests of the event loop get their turn.
 _UNPACKED_AT_ONCE_BYTES = 256 * 1024
@@ -15,36 +19,66 @@ _UNPACKED_AT_ONCE_BYTES = 256 * 1024
 _MOST_MEMBERS = 1000
 # zlib reads the header of both gzip (RFC 1952) and deflate (RFC 9110: with zlib's header) itself.
 _EITHER_HEADER = 32 + zlib.MAX_WBITS
+# An agent with a poor network sends 10 KB a second.
+SLOWEST_BYTES_PER_SECOND = 1024
+
+
+async def chunks_of(request: web.Request) -> AsyncIterator[bytes]:
+    """What arrives of the body. Only waiting for it counts, and each KiB allows one second of that.
+
+    Raises:
+        BodyTimeoutError: 408, too little of it arrives.
+    """
+    most_seconds = left_seconds = request.app[PORTS].settings.shuttle_body_stall_seconds
+    clock = asyncio.get_running_loop().time
+    while True:
+        began_at = clock()
+        try:
+            async with asyncio.timeout(left_seconds):
+                chunk = await request.content.readany()
+        except TimeoutError:
+            raise BodyTimeoutError(
+                f"Send the body with at least {SLOWEST_BYTES_PER_SECOND} bytes a second, without pauses of"
+                f" {most_seconds:g} seconds."
+            ) from None
+        if not chunk:
+            return
+        left_seconds += began_at - clock() + len(chunk) / SLOWEST_BYTES_PER_SECOND
+        left_seconds = min(most_seconds, left_seconds)
+        yield chunk
 
 
 async def read_body(request: web.Request, limit_bytes: int) -> bytes:
-    """The body, unpacked and counted while it is read.
+    """A short body, unpacked and counted while it is read.
 
     Raises:
         BodyTooLargeError: 413. UnsupportedMediaTypeError: 415, neither gzip nor deflate. InvalidRequestError: 400, it
-            is not packed as it says.
+            is not packed as it says. BodyTimeoutError: 408. BusyError: 503.
     """
+    async with _received(request, limit_bytes) as buffer, buffer.reading() as body:
+        return body[:]
+
+
+@asynccontextmanager
+async def _received(request: web.Request, limit_bytes: int) -> AsyncIterator[BodyBuffer]:
     too_large = BodyTooLargeError(f"Send at most {limit_bytes} bytes (SHUTTLE_MAX_BODY_BYTES).")
     if request.content_length is not None and request.content_length > limit_bytes:
         raise too_large
-    return await _gathered(
-        _unpacked(_encoding(request), _received(request, limit_bytes, too_large)), limit_bytes, too_large
-    )
+    buffer = BodyBuffer(request.app[BODY_ROOM])
+    try:
+        async for chunk in _unpacked(_encoding(request), _counted(request, limit_bytes, too_large)):
+            if buffer.size_bytes + len(chunk) > limit_bytes:
+                raise too_large
+            await buffer.add(chunk)
+        yield buffer
+    finally:
+        buffer.close()
 
 
-async def _gathered(chunks: AsyncIterator[bytes], limit_bytes: int, too_large: BodyTooLargeError) -> bytes:
-    body = bytearray()
-    async for chunk in chunks:
-        body += chunk
-        if len(body) > limit_bytes:
-            raise too_large
-    return bytes(body)
-
-
-async def _received(request: web.Request, limit_bytes: int, too_large: BodyTooLargeError) -> AsyncIterator[bytes]:
+async def _counted(request: web.Request, limit_bytes: int, too_large: BodyTooLargeError) -> AsyncIterator[bytes]:
     """What arrives, counted: packed bytes may unpack to nothing for ever."""
     received_bytes = 0
-    async for chunk in request.content.iter_any():
+    async for chunk in chunks_of(request):
         received_bytes += len(chunk)
         if received_bytes > limit_bytes:
             raise too_large
@@ -89,33 +123,25 @@ async def _unpacked(encoding: str, chunks: AsyncIterator[bytes]) -> AsyncIterato
         raise badly_packed
 
 
-async def read_json_body(request: web.Request) -> bytes:
-    """The body of a request for a build, in UTF-8.
+@asynccontextmanager
+async def json_body(request: web.Request) -> AsyncIterator[bytes | mmap.mmap]:
+    """The body of a request for a build, in UTF-8; a large one as a mapped file, which ends with this.
 
     Raises:
-        BodyTooLargeError: 413. UnsupportedMediaTypeError: 415, no JSON by its Content-Type; none means JSON.
+        UnsupportedMediaTypeError: 415, no JSON by its Content-Type; none means JSON. Others: see `read_body`.
     """
-    body = await read_body(request, request.app[PORTS].settings.shuttle_max_body_bytes)
+    async with _received(request, request.app[PORTS].settings.shuttle_max_body_bytes) as buffer:
+        _check_content_type(request)
+        async with buffer.reading() as body:
+            yield await in_utf8(body, request.charset)
+
+
+def _check_content_type(request: web.Request) -> None:
     content_type = request.headers.get("Content-Type")
     if content_type is None:
-        return body
+        return
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type != "application/json" and not (
         media_type.startswith("application/") and media_type.endswith("+json")
     ):
         raise UnsupportedMediaTypeError("Send the body as application/json.")
-    return _in_utf8(body, request.charset)
-
-
-def _in_utf8(body: bytes, charset: str | None) -> bytes:
-    """JSON is UTF-8 whatever a charset says (RFC 8259, 11); only where it cannot be, the charset is believed."""
-    if charset is None or body.isascii():
-        return body
-    try:
-        body.decode()
-    except UnicodeDecodeError:
-        try:
-            return body.decode(charset).encode()
-        except (LookupError, UnicodeError):
-            raise UnsupportedMediaTypeError("Send the body in UTF-8.") from None
-    return body

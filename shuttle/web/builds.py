@@ -12,7 +12,7 @@ from shuttle.lifecycle.plan import Plan
 from shuttle.lifecycle.stop import stop_pair
 from shuttle.web import ACCEPTANCE, PORTS, WORKER, legacy
 from shuttle.web.answers import acceptance_headers, json_answer
-from shuttle.web.body import read_json_body
+from shuttle.web.body import json_body
 from shuttle.web.names import ids_in, named_build
 from shuttle.web.representation import long_form, short_form
 
@@ -24,9 +24,9 @@ _PAGE = 50
 
 async def post_build(request: web.Request) -> web.StreamResponse:
     """`POST /:app_id/:build_id`: 200 once the build is durable."""
-    body = await read_json_body(request)
-    app_id, build_id = ids_in(request)
-    answer = await request.app[ACCEPTANCE].accept(app_id, build_id, body)
+    async with json_body(request) as body:
+        app_id, build_id = ids_in(request)
+        answer = await request.app[ACCEPTANCE].accept(app_id, build_id, body)
     if not answer.replayed:
         request.app[WORKER].adopt(answer.build, has_sinks=answer.has_sinks)
     return json_answer({"status": "OK"}, headers=acceptance_headers(answer))

@@ -13,7 +13,7 @@ from shuttle.request import UUID, legacy_app
 from shuttle.settings import Settings
 from shuttle.web import ACCEPTANCE, PORTS, WORKER
 from shuttle.web.answers import acceptance_headers, json_answer
-from shuttle.web.body import read_json_body
+from shuttle.web.body import json_body
 from shuttle.web.names import app_id_in, ids_in, raw_segments
 
 OK = {"status": "ok"}
@@ -24,9 +24,9 @@ _STATUS_WORDS = {State.SUCCEEDED: "succeeded", State.STOPPED: "stopped"}
 
 async def post_build(request: web.Request) -> web.StreamResponse:
     """`POST /`: 200 once the build is durable; its own two refusals in the words of the old shuttle."""
-    body = await read_json_body(request)
     try:
-        answer = await request.app[ACCEPTANCE].accept_legacy(body, request.headers.get("Host", ""))
+        async with json_body(request) as body:
+            answer = await request.app[ACCEPTANCE].accept_legacy(body, request.headers.get("Host", ""))
     except LegacyRefusalError as error:
         return json_answer({"status": error.message}, status=error.status)
     if not answer.replayed:

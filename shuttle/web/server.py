@@ -8,9 +8,10 @@ from aiohttp import StreamReader, hdrs, web
 
 from shuttle.lifecycle import Ports
 from shuttle.lifecycle.accept import Acceptance
-from shuttle.web import ACCEPTANCE, GATE, PORTS, READINESS, WORKER
+from shuttle.web import ACCEPTANCE, BODY_ROOM, GATE, PORTS, READINESS, WORKER
 from shuttle.web.answers import errors_as_json
 from shuttle.web.auth import Gate
+from shuttle.web.body_room import BodyRoom
 from shuttle.web.callers import Callers, most_connections
 from shuttle.web.connection import MAX_HEAD_BYTES, Connection, TimeLimits, head_too_large
 from shuttle.web.readiness import Readiness
@@ -25,12 +26,17 @@ _SLASH = re.compile(r"/(?![^{]*})")
 
 def make_web(ports: Ports, worker: Worker) -> web.Application:
     """The application; starting and stopping what it works with is the composition root's business."""
-    app = web.Application(client_max_size=ports.settings.shuttle_max_body_bytes)
+    settings, app = ports.settings, web.Application(client_max_size=ports.settings.shuttle_max_body_bytes)
     app[PORTS] = ports
+    app[BODY_ROOM] = BodyRoom(
+        memory_bytes=settings.shuttle_body_memory_bytes,
+        disk_bytes=settings.shuttle_body_disk_bytes,
+        folder=settings.shuttle_data_dir,
+    )
     app[ACCEPTANCE] = Acceptance(ports)
     app[WORKER] = worker
     app[READINESS] = Readiness(ports)
-    app[GATE] = gate = Gate(ports.settings.shuttle_tokens, legacy_anonymous=ports.settings.shuttle_legacy_anonymous)
+    app[GATE] = gate = Gate(settings.shuttle_tokens, legacy_anonymous=settings.shuttle_legacy_anonymous)
     for route in ROUTES:
         handler = gate.guard(route.handler, route.role, route.is_legacy)
         if route.method == "GET":

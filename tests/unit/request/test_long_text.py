@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shuttle.errors import InvalidJsonError
-from shuttle.request import LARGE_BODY_BYTES, decode_json, decode_large_json
+from shuttle.errors import BodyTooLargeError, InvalidJsonError
+from shuttle.request import MAX_JSON_BYTES, decode_json, decode_large_json
 
-LONG = "data:;base64," + "QU/D" * (LARGE_BODY_BYTES // 4)
+LONG = "data:;base64," + "QU/D" * (MAX_JSON_BYTES // 4)
 
 # What bodies are made of here: texts that are long enough with the limit below, and all that can stand around them.
 FRAGMENTS = [
@@ -28,13 +28,18 @@ def outcome(decode: Any, raw: bytes) -> Any:
         return error.message
 
 
-@given(fragments=st.lists(st.sampled_from(FRAGMENTS), max_size=12), piece=st.integers(1, 20))
-def test_any_body_comes_to_the_same(fragments: list[str], piece: int):
+@given(fragments=st.lists(st.sampled_from(FRAGMENTS), max_size=12), limit_bytes=st.integers(0, 60))
+def test_any_body_comes_to_the_same_or_is_too_large(fragments: list[str], limit_bytes: int):
     raw = "".join(fragments).encode()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("shuttle.request.long_text.LARGE_BODY_BYTES", 8)
-        patch.setattr("shuttle.request.long_text._PIECE_BYTES", piece)
-        assert outcome(decode_large_json, raw) == outcome(decode_json, raw)
+        patch.setattr("shuttle.request.long_text.MAX_JSON_BYTES", limit_bytes)
+        try:
+            found = outcome(decode_large_json, raw)
+        except BodyTooLargeError:
+            assert len(raw) > limit_bytes
+            return
+    assert not raw.isascii() or found == outcome(decode_json, raw)
 
 
 @pytest.mark.parametrize(
@@ -42,18 +47,45 @@ def test_any_body_comes_to_the_same(fragments: list[str], piece: int):
     [
         {"source": {"url": LONG, "checksum": None}, "pipeline": "script"},
         {"sources": LONG, "build_uuid": "u"},
-        {"metadata": LONG, "source": {"url": "http://h/a"}},
-        {"source": {"url": f'a part of "{LONG}'}},
         {"metadata": "data:,short", "source": {"url": LONG}},
-        [LONG],
-        LONG,
+        {"source": {"url": LONG.replace("data", "DATA")}},
+        {"source": {"url": LONG.replace(";base64", ';a="b";base64')}},
+        {"metadata": "x" * (MAX_JSON_BYTES - 1024), "source": {"url": LONG}},
     ],
-    ids=["new", "older", "elsewhere", "within another", "behind a short one", "array", "text"],
+    ids=["new", "older", "behind a short one", "upper case", "with quotes", "beside long JSON"],
 )
 def test_a_long_text_is_put_back_where_it_was(value: Any):
     raw = json.dumps(value).encode()
     assert decode_large_json(raw) == value
     assert decode_large_json(raw.replace(b"/", b"\\/")) == value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"metadata": LONG, "source": {"url": "http://h/a"}},
+        {"source": {"url": f'a part of "{LONG}'}},
+        {"source": {"url": "http://h/a"}, "unknown": "x" * MAX_JSON_BYTES},
+        {"metadata": "x" * MAX_JSON_BYTES, "source": {"url": LONG}},
+        [LONG],
+        LONG,
+    ],
+    ids=["elsewhere", "within another", "no data: URL", "beside more JSON", "array", "text"],
+)
+def test_long_json_is_refused_unless_the_source_is_what_is_long(value: Any):
+    with pytest.raises(BodyTooLargeError, match=str(MAX_JSON_BYTES)):
+        decode_large_json(json.dumps(value).encode())
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_json_beside_a_source_has_a_limit(more: int):
+    beside_bytes = len('{"source": {"url": ""}}')
+    body = b'{"source": {"url": "%s"}}' % LONG.encode() + b" " * (MAX_JSON_BYTES - beside_bytes + more)
+    if more:
+        with pytest.raises(BodyTooLargeError):
+            decode_large_json(body)
+    else:
+        assert decode_large_json(body)["source"]["url"] == LONG
 
 
 def test_a_long_text_that_no_json_has_is_refused():

@@ -8,7 +8,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shuttle.errors import InvalidRequestError
-from shuttle.sources.data import decode_data_url
+from shuttle.sources.data import read_data_url
+
+
+def decode_data_url(url: str, max_source_bytes: int) -> tuple[bytes, str]:
+    content_type, pieces = read_data_url(url, max_source_bytes)
+    return b"".join(pieces), content_type
+
 
 PLAIN = "text/plain;charset=US-ASCII"
 

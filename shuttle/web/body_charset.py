@@ -1,0 +1,51 @@
+"""JSON in another charset than UTF-8."""
+
+import asyncio
+import codecs
+import mmap
+from collections.abc import Iterator
+
+from shuttle.errors import UnsupportedMediaTypeError
+
+_PIECE_BYTES = 1024 * 1024
+# Bodies in UTF-8, which is what JSON is, may be longer.
+_MAX_OTHER_BYTES = 4 * 1024 * 1024
+
+
+async def in_utf8(body: bytes | mmap.mmap, charset: str | None) -> bytes | mmap.mmap:
+    """JSON is UTF-8 whatever a charset says (RFC 8259, 11); only where it cannot be, the charset is believed.
+
+    Raises:
+        UnsupportedMediaTypeError: 415, it is neither.
+    """
+    if charset is None:
+        return body
+    if len(body) < _PIECE_BYTES:
+        return _in_utf8(body, charset)
+    return await asyncio.to_thread(_in_utf8, body, charset)
+
+
+def _in_utf8(body: bytes | mmap.mmap, charset: str) -> bytes | mmap.mmap:
+    if _is_utf8(body):
+        return body
+    try:
+        if len(body) <= _MAX_OTHER_BYTES:
+            return body[:].decode(charset).encode()
+    except (LookupError, UnicodeError):
+        pass
+    raise UnsupportedMediaTypeError("Send the body in UTF-8.")
+
+
+def _is_utf8(body: bytes | mmap.mmap) -> bool:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        for piece in _pieces(body):
+            decoder.decode(piece)
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _pieces(body: bytes | mmap.mmap) -> Iterator[bytes]:
+    return (body[start : start + _PIECE_BYTES] for start in range(0, len(body), _PIECE_BYTES))

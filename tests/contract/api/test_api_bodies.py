@@ -1,0 +1,54 @@
+"""How slowly a body may arrive, and what all bodies together may take."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.contract.api.test_api_connections import answer_of, connected
+from tests.inprocess import Shuttle, running_shuttle, script_request
+
+HEAD = b"POST /slow/%d HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
+
+
+@pytest.fixture
+async def hurried(tmp_path) -> AsyncIterator[Shuttle]:
+    async with running_shuttle(
+        tmp_path, SHUTTLE_BODY_STALL_SECONDS="0.4", SHUTTLE_BODY_DISK_BYTES="3000000"
+    ) as shuttle:
+        yield shuttle
+
+
+@pytest.mark.parametrize("sent_before", [0, 10, 2_000_000])
+@pytest.mark.parametrize("drips", [False, True])
+async def test_a_body_that_stalls_is_ended(hurried: Shuttle, sent_before: int, drips: bool):
+    async with connected(hurried, HEAD % (1, 60_000_000) + b" " * sent_before) as (reader, writer):
+        answering = asyncio.create_task(answer_of(reader))
+        began_at = asyncio.get_running_loop().time()
+        while not answering.done():
+            await asyncio.wait([answering], timeout=0.05)
+            if drips:
+                writer.write(b" ")
+        status, _, body = answering.result()
+        assert (status, body["code"]) == (408, "body_timeout")
+        assert asyncio.get_running_loop().time() - began_at < 3
+
+
+async def test_a_slow_body_that_goes_on_is_taken(hurried: Shuttle):
+    body = json.dumps(script_request()).encode().ljust(20_000)
+    async with connected(hurried, HEAD % (2, len(body))) as (reader, writer):
+        for start in range(0, len(body), 1000):
+            writer.write(body[start : start + 1000])
+            await asyncio.sleep(0.05)
+        assert (await answer_of(reader))[0] == 200
+
+
+async def test_bodies_beyond_the_room_for_them_get_503(hurried: Shuttle):
+    async with connected(hurried, HEAD % (3, 4_000_000) + b" " * 4_000_000) as (reader, _):
+        status, headers, body = await answer_of(reader)
+        assert (status, body["code"], headers["retry-after"]) == (503, "busy", "5")
+    body = json.dumps(script_request()).encode().ljust(2_900_000)
+    async with connected(hurried, HEAD % (4, len(body)) + body) as (reader, _):
+        assert (await answer_of(reader))[0] == 200
+    assert [path.name for path in hurried.data.iterdir() if path.name.startswith(("body-", "data-source-"))] == []
