@@ -104,7 +104,9 @@ async def shuttle_parts(settings: Settings, public_url: str) -> AsyncIterator[tu
             count=count_jenkins_request,
         )
         stack.push_async_callback(jenkins.close)
-        library = LogLibrary(settings.shuttle_data_dir / "spool", objects)
+        library = LogLibrary(
+            settings.shuttle_data_dir / "spool", objects, memory_bytes=settings.shuttle_log_memory_bytes
+        )
         signals = Signals()
         logs = BuildLogs(store, library, signals)
         ports = Ports(

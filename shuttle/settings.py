@@ -130,8 +130,10 @@ class Settings(BaseSettings):
     shuttle_max_source_bytes: int = Field(2 * GIB, ge=1)
     shuttle_max_expanded_bytes: int = Field(8 * GIB, ge=1)
     shuttle_max_line_bytes: int = Field(256 * 1024, ge=64)
+    shuttle_log_memory_bytes: int = Field(64 * MIB, ge=1)
     shuttle_max_log_bytes: int = Field(2 * GIB, ge=1024)
     shuttle_max_artifact_bytes: int = Field(2 * GIB, ge=1)
+    shuttle_max_artifacts_bytes: int = Field(8 * GIB, ge=1)
 
     # --- what we keep
     shuttle_keep_sources_days: float = Field(30, gt=0)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from shuttle.build import Build
 from shuttle.logs import LogReader
-from shuttle.logs.archive import ArchivedLog
+from shuttle.logs.archive import ArchivedLog, LogBlocks
 from shuttle.logs.spool import Spool
 from shuttle.objects import ObjectStore
 from shuttle.objects.names import log_object
@@ -13,10 +13,10 @@ from shuttle.objects.names import log_object
 class LogLibrary:
     """Hands out one Spool a build, so that its writer wakes all its readers. Used from one event loop."""
 
-    def __init__(self, folder: Path, objects: ObjectStore) -> None:
+    def __init__(self, folder: Path, objects: ObjectStore, *, memory_bytes: int) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._folder = folder
-        self._objects = objects
+        self._blocks = LogBlocks(objects, memory_bytes)
         self._spools: dict[str, Spool] = {}
         # For spools of an earlier process that have not been opened since: the size that their checkpoint confirms.
         self._confirmed_bytes: dict[str, int] = {}
@@ -39,8 +39,12 @@ class LogLibrary:
     def reader(self, build: Build) -> LogReader:
         """The build's spool, or the archive if the build is archived and its spool not open. Raises SpoolError."""
         if build.archived_at is not None and build.build_uuid not in self._spools:
-            return ArchivedLog(self._objects, log_object(build.build_uuid), build.log_bytes or 0)
+            return self.archived(log_object(build.build_uuid), build.log_bytes or 0)
         return self.spool(build.build_uuid)
+
+    def archived(self, name: str, size_bytes: int) -> ArchivedLog:
+        """The log that is the object `name`."""
+        return ArchivedLog(self._blocks, name, size_bytes)
 
     def recover(self, build: Build) -> None:
         """Call it after a restart, before the first reader: only the bytes that a checkpoint confirms are kept.

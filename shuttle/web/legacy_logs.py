@@ -14,7 +14,8 @@ from shuttle.request import legacy_app
 from shuttle.web import PORTS, STREAMING
 from shuttle.web.names import ids_in
 
-_BLOCK_BYTES = 256 * 1024
+# Also what a reader costs that takes nothing of it.
+_BLOCK_BYTES = 64 * 1024
 # Its clients hold the whole answer in memory, some of them several copies of it.
 _MOST_BYTES = 8 * 1024 * 1024
 
@@ -29,11 +30,20 @@ async def old_shuttles_log(request: web.Request) -> LogReader:
     if not (legacy_app(app_id) and build_id.isascii() and build_id.isdigit()):
         raise nothing
     name = legacy_log_object(app_id, build_id)
-    objects = request.app[PORTS].objects
-    info = await objects.head(name)
+    info = await request.app[PORTS].objects.head(name)
     if info is None:
         raise nothing
-    return ArchivedLog(objects, name, info.size_bytes)
+    return request.app[PORTS].library.archived(name, info.size_bytes)
+
+
+async def check_kept(reader: LogReader) -> None:
+    """Raises NotFoundError, for HEAD as for GET: the build is known, its log is not kept any more."""
+    if isinstance(reader, ArchivedLog) and not await reader.is_kept():
+        raise _no_longer_kept()
+
+
+def _no_longer_kept() -> NotFoundError:
+    return NotFoundError("The log of this build is no longer kept (SHUTTLE_KEEP_LOGS_DAYS).")
 
 
 def wants_json(request: web.Request) -> bool:
@@ -74,7 +84,7 @@ async def _escaped(reader: LogReader, offset: int, end: int) -> AsyncIterator[by
         try:
             block = await reader.read(offset, min(_BLOCK_BYTES, end - offset))
         except ObjectNotFoundError:
-            raise NotFoundError("The log of this build is no longer kept (SHUTTLE_KEEP_LOGS_DAYS).") from None
+            raise _no_longer_kept() from None
         if not block:
             break
         offset += len(block)

@@ -10,10 +10,11 @@ from shuttle.build import Api
 from shuttle.errors import InvalidRequestError, NotFoundError, ObjectNotFoundError, RangeNotSatisfiableError
 from shuttle.logs import LogReader
 from shuttle.web import PORTS, STREAMING
-from shuttle.web.legacy_logs import old_shuttles_log, send_as_json, wants_json
+from shuttle.web.legacy_logs import check_kept, old_shuttles_log, send_as_json, wants_json
 from shuttle.web.names import named_build
 
-_BLOCK_BYTES = 256 * 1024
+# Also what a reader costs that takes nothing of it.
+_BLOCK_BYTES = 64 * 1024
 # A reader that has gone is noticed when something is to be written to it, and beside a silent log this often.
 _LOOK_SECONDS = 30.0
 _RANGE = re.compile(r"bytes=([0-9]*)-([0-9]*)", re.IGNORECASE)
@@ -28,6 +29,7 @@ async def get_logs(request: web.Request) -> web.StreamResponse:
         reader, api = request.app[PORTS].library.reader(build), build.api
     except NotFoundError:
         reader, api = await old_shuttles_log(request), Api.LEGACY
+    await check_kept(reader)
     if api is Api.LEGACY and wants_json(request):
         return await send_as_json(request, reader)
     first, end, partial = _wanted(request, reader)

@@ -194,6 +194,9 @@ async def test_an_archive_out_of_reach_is_told_as_an_error(shuttle: Shuttle, app
     answer = await logs(shuttle, f"/{app}/1")
     assert (answer.status, answer.json["code"]) == (404, "not_found")
     assert "no longer kept" in answer.json["message"]
+    for asked in ("", "?offset=0", "?offset=5", "?offset=999999", "?follow=true"):
+        for method in ("GET", "HEAD"):
+            assert (await logs(shuttle, f"/{app}/1", asked, method=method)).status == 404, (method, asked)
 
 
 async def test_a_reader_that_stalls_or_leaves_harms_nobody(shuttle: Shuttle, app: str):

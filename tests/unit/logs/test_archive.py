@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from shuttle.errors import ObjectNotFoundError, ObjectStoreError
-from shuttle.logs.archive import ArchivedLog, archive, digest
+from shuttle.logs.archive import ArchivedLog, LogBlocks, archive, digest
 from shuttle.logs.spool import Spool, SpoolError
 from shuttle.objects import OpenObject
 from shuttle.objects.directory import DirectoryStore
 
+MEMORY_BYTES = 64 * 1024 * 1024
 NAME = "8c2b0d3c-95e1-4c2b-9a43-1f6d8a1f0b11.log"
 TEXT = random.Random(4).randbytes(3 * 1024 * 1024 + 17)
 
@@ -44,7 +45,7 @@ async def archived(store: CountingStore, tmp_path: Path) -> ArchivedLog:
     await archive(spool.path, store, NAME)
     assert digest(spool.path) == (len(TEXT), hashlib.sha256(TEXT).hexdigest())
     assert digest(spool.path, b"\nend\n") == (len(TEXT) + 5, hashlib.sha256(TEXT + b"\nend\n").hexdigest())
-    return ArchivedLog(store, NAME, len(TEXT))
+    return ArchivedLog(LogBlocks(store, MEMORY_BYTES), NAME, len(TEXT))
 
 
 async def test_sequential_readers_see_every_byte_at_one_request_a_mebibyte(
@@ -80,11 +81,38 @@ async def test_any_offset_can_be_read(store: CountingStore, tmp_path: Path) -> N
 async def test_an_archive_that_is_not_what_was_recorded_is_an_error(store: CountingStore, tmp_path: Path) -> None:
     await archived(store, tmp_path)
     with pytest.raises(ObjectStoreError, match="off what was recorded"):
-        await ArchivedLog(store, NAME, len(TEXT) + 1).read(len(TEXT) - 1, 10)
+        await ArchivedLog(LogBlocks(store, MEMORY_BYTES), NAME, len(TEXT) + 1).read(len(TEXT) - 1, 10)
     with pytest.raises(ObjectNotFoundError):
-        await ArchivedLog(store, "missing.log", 10).read(0, 10)
+        await ArchivedLog(LogBlocks(store, MEMORY_BYTES), "missing.log", 10).read(0, 10)
 
 
 def test_a_spool_that_is_gone_has_no_sum(tmp_path: Path) -> None:
     with pytest.raises(SpoolError, match="cannot be read"):
         digest(tmp_path / "gone")
+
+
+async def test_readers_of_one_log_share_its_blocks(store: CountingStore, tmp_path: Path) -> None:
+    await archived(store, tmp_path)
+    blocks = LogBlocks(store, MEMORY_BYTES)
+    readers = [ArchivedLog(blocks, NAME, len(TEXT)) for _ in range(20)]
+    assert len({await reader.read(5, 10) for reader in readers}) == 1
+    assert set(await asyncio.gather(*(reader.read(2**20, 10) for reader in readers))) == {TEXT[2**20 : 2**20 + 10]}
+    assert store.opened == 2
+
+
+async def test_the_blocks_of_all_logs_have_one_bound(store: CountingStore, tmp_path: Path) -> None:
+    await archived(store, tmp_path)
+    blocks = LogBlocks(store, 4 * 1024 * 1024)
+    log = ArchivedLog(blocks, NAME, len(TEXT))
+    for block in (0, 1, 0, 2, 0):
+        assert await log.read(block * 2**20, 1) == TEXT[block * 2**20 :][:1]
+    assert store.opened == 3
+    await log.read(2**20, 1)
+    assert store.opened == 4
+
+
+async def test_a_log_that_is_deleted_is_not_kept(store: CountingStore, tmp_path: Path) -> None:
+    log = await archived(store, tmp_path)
+    assert await log.is_kept()
+    await store.delete(NAME)
+    assert not await log.is_kept()
