@@ -12,6 +12,17 @@ from shuttle.store.tables import artifacts, builds, reports, variables
 
 # An agent sends one with its reason and one for each image.
 MOST_REPORTS = 100
+# Of a build's reports together, encrypted as they are recorded.
+MOST_REPORTS_BYTES = 1024 * 1024
+MOST_VARIABLES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactLimits:
+    """How many files a build may leave, and how large they may be together."""
+
+    most: int
+    most_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +57,13 @@ def record_report(
     the newest are kept.
 
     Raises:
-        GoneError: the build is over. ConflictError: beyond MOST_REPORTS.
+        GoneError: the build is over. ConflictError: beyond MOST_REPORTS, MOST_REPORTS_BYTES or MOST_VARIABLES.
     """
     refuse_when_over(connection, build_uuid)
     mine = (reports.c.build_uuid == build_uuid, reports.c.report_id == report_id)
     if connection.execute(sa.select(reports.c.report_id).where(*mine)).first() is not None:
         return False
-    recorded = sa.select(sa.func.count()).where(reports.c.build_uuid == build_uuid)
-    if connection.execute(recorded).scalar_one() >= MOST_REPORTS:
-        raise ConflictError(f"A build may send {MOST_REPORTS} reports.")
+    _check_share(connection, build_uuid, len(body), values)
     row = {"build_uuid": build_uuid, "report_id": report_id, "body": body, "created_at": now}
     connection.execute(reports.insert(), row)
     of_build = builds.update().where(builds.c.build_uuid == build_uuid)
@@ -70,21 +79,47 @@ def record_report(
     return True
 
 
-def expect_artifact(connection: sa.Connection, build_uuid: str, name: str, *, most: int) -> None:
-    """Raises GoneError once the build is over, ConflictError when the file would be one above `most`."""
+def _check_share(connection: sa.Connection, build_uuid: str, size_bytes: int, values: dict[str, str]) -> None:
+    of_build = reports.c.build_uuid == build_uuid
+    sizes = sa.func.coalesce(sa.func.sum(sa.func.length(reports.c.body)), 0)
+    count, bytes_before = connection.execute(sa.select(sa.func.count(), sizes).where(of_build)).one()
+    if count >= MOST_REPORTS:
+        raise ConflictError(f"A build may send {MOST_REPORTS} reports.")
+    if bytes_before + size_bytes > MOST_REPORTS_BYTES:
+        raise ConflictError(f"The reports of a build may have {MOST_REPORTS_BYTES} bytes together, encrypted.")
+    if values:
+        others = (variables.c.build_uuid == build_uuid, variables.c.name.not_in(values))
+        known = connection.execute(sa.select(sa.func.count()).select_from(variables).where(*others)).scalar_one()
+        if known + len(values) > MOST_VARIABLES:
+            raise ConflictError(f"A build may report {MOST_VARIABLES} variables.")
+
+
+def expect_artifact(
+    connection: sa.Connection, build_uuid: str, name: str, size_bytes: int, limits: ArtifactLimits
+) -> None:
+    """Raises GoneError once the build is over, ConflictError when the file would be beyond the limits."""
     refuse_when_over(connection, build_uuid)
-    others = sa.select(sa.func.count()).where(artifacts.c.build_uuid == build_uuid, artifacts.c.name != name)
-    if connection.execute(others).scalar_one() >= most:
-        raise ConflictError(f"A build may leave {most} artifacts; pack them into one archive.")
+    others = (artifacts.c.build_uuid == build_uuid, artifacts.c.name != name)
+    sizes = sa.func.coalesce(sa.func.sum(artifacts.c.size_bytes), 0)
+    count, bytes_before = connection.execute(sa.select(sa.func.count(), sizes).where(*others)).one()
+    if count >= limits.most:
+        raise ConflictError(f"A build may leave {limits.most} artifacts; pack them into one archive.")
+    if bytes_before + size_bytes > limits.most_bytes:
+        message = f"The artifacts of a build may have {limits.most_bytes} bytes together (SHUTTLE_MAX_ARTIFACTS_BYTES)."
+        raise ConflictError(message)
 
 
 def record_artifact(
-    connection: sa.Connection, build_uuid: str, artifact: Artifact, *, most: int, now: datetime
+    connection: sa.Connection, build_uuid: str, artifact: Artifact, limits: ArtifactLimits, now: datetime
 ) -> None:
-    """Remember an uploaded file; an upload of the same name replaces it. Raises what `expect_artifact` does."""
-    expect_artifact(connection, build_uuid, artifact.name, most=most)
+    """Remember an uploaded file; an upload of the same name replaces it.
+
+    Also after the build's end if the file of that name is recorded: what is stored is the new one. Else it raises what
+    `expect_artifact` does.
+    """
     same = (artifacts.c.build_uuid == build_uuid, artifacts.c.name == artifact.name)
-    connection.execute(artifacts.delete().where(*same))
+    if connection.execute(artifacts.delete().where(*same)).rowcount == 0:
+        expect_artifact(connection, build_uuid, artifact.name, artifact.size_bytes, limits)
     row = {
         "build_uuid": build_uuid,
         "name": artifact.name,

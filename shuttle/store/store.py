@@ -331,15 +331,17 @@ class Store(Books):
             )
         )
 
-    async def expect_artifact(self, build_uuid: str, name: str, *, most: int) -> None:
+    async def expect_artifact(self, build_uuid: str, name: str, size_bytes: int, limits: agent.ArtifactLimits) -> None:
         """See `agent.expect_artifact`."""
-        await self._database.run(lambda connection: agent.expect_artifact(connection, build_uuid, name, most=most))
+        await self._database.run(
+            lambda connection: agent.expect_artifact(connection, build_uuid, name, size_bytes, limits)
+        )
 
-    async def record_artifact(self, build_uuid: str, artifact: Artifact, *, most: int) -> None:
+    async def record_artifact(self, build_uuid: str, artifact: Artifact, limits: agent.ArtifactLimits) -> None:
         """See `agent.record_artifact`."""
         now = self._now()
         await self._database.run(
-            lambda connection: agent.record_artifact(connection, build_uuid, artifact, most=most, now=now)
+            lambda connection: agent.record_artifact(connection, build_uuid, artifact, limits, now)
         )
 
     # --- retention

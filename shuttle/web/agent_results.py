@@ -1,43 +1,29 @@
-"""What a supervisor sends besides the log: progress, reports and artifacts."""
+"""What a supervisor sends besides the log and files: progress and reports."""
 
-import asyncio
 import re
-from hashlib import sha256
-from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Annotated, Any, Literal, TypeVar
-from urllib.parse import quote, unquote_to_bytes
 
 from aiohttp import web
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from jenkins_pipelines.catalogue import PIPELINES
 from shuttle.build import Build
-from shuttle.errors import BodyTooLargeError, InvalidRequestError
+from shuttle.errors import InvalidRequestError
 from shuttle.lifecycle.plan import Plan
 from shuttle.logs.transform import transform_beside
-from shuttle.objects.local import local_disk
-from shuttle.objects.names import artifact_object
 from shuttle.request import decode_json
-from shuttle.store.agent import Failure
-from shuttle.store.builds import Artifact
+from shuttle.store.agent import MOST_VARIABLES, Failure
 from shuttle.store.claims import Claim
 from shuttle.store.progress import StageEvent
 from shuttle.web import PORTS
 from shuttle.web.answers import json_answer
-from shuttle.web.body import chunks_of, read_body, refuse_encoded
-from shuttle.web.names import raw_segments
+from shuttle.web.body import read_body
 
 _MAX_REPORT_BYTES = 256 * 1024
 _MAX_PROGRESS_BYTES = 4096
-_MOST_ARTIFACTS = 1000
 _REASON = re.compile(r"[a-z][a-z0-9_]{0,63}")
-_NAME_SEGMENT = re.compile(r"(?!\.{1,2}\Z)[^/\\\x00-\x1f\x7f-\x9f]+")
-_CONTENT_TYPE = re.compile(r"[!-~]+/[ -~]{1,200}")
 # NUL and lone surrogates, which databases cannot store.
 _NO_TEXT = re.compile(r"[\x00\ud800-\udfff]")
-# S3 takes keys of 1,024 bytes; the build's uuid and `/artifacts/` stand before the name.
-_MAX_NAME_BYTES = 900
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 Shape = TypeVar("Shape", bound=BaseModel)
@@ -60,9 +46,9 @@ class Report(BaseModel):
     id: Annotated[Text, Field(min_length=1, max_length=200)]
     reason: Text | None = None
     message: Text | None = None
-    image: Text | None = None
-    digest: Text | None = None
-    variables: dict[Text, Text] = {}
+    image: Annotated[Text | None, Field(max_length=1024)] = None
+    digest: Annotated[Text | None, Field(max_length=128)] = None
+    variables: Annotated[dict[Annotated[Text, Field(max_length=200)], Text], Field(max_length=MOST_VARIABLES)] = {}
 
 
 async def post_report(request: web.Request, build: Build, claim: Claim) -> web.StreamResponse:
@@ -136,45 +122,3 @@ async def _sentence(message: str | None, plan: Plan) -> str | None:
     if message is None:
         return None
     return " ".join((await transform_beside(message, plan.log_rules)).split())[:1000]
-
-
-async def put_artifact(request: web.Request, build: Build, claim: Claim) -> web.StreamResponse:
-    """`PUT …/artifacts/<name>`: stored under the build's uuid; sha256 and bytes are recorded."""
-    ports = request.app[PORTS]
-    name = artifact_name(raw_segments(request)[4:])
-    limit_bytes = ports.settings.shuttle_max_artifact_bytes
-    refuse_encoded(request)
-    with local_disk(), NamedTemporaryFile(dir=ports.settings.shuttle_data_dir, prefix="artifact-") as file:
-        digest, size_bytes = sha256(), 0
-        async for chunk in chunks_of(request):
-            size_bytes += len(chunk)
-            if size_bytes > limit_bytes:
-                raise BodyTooLargeError(f"An artifact may have {limit_bytes} bytes.")
-            digest.update(chunk)
-            await asyncio.to_thread(file.write, chunk)
-        file.flush()
-        # Its object would be nobody's if the file were refused afterwards only.
-        await ports.store.expect_artifact(build.build_uuid, name, most=_MOST_ARTIFACTS)
-        content_type = _content_type(request.headers.get("Content-Type", ""))
-        await ports.objects.put(artifact_object(build.build_uuid, name), Path(file.name), content_type=content_type)
-    artifact = Artifact(name, size_bytes, digest.hexdigest(), content_type)
-    await ports.store.record_artifact(build.build_uuid, artifact, most=_MOST_ARTIFACTS)
-    return json_answer({"status": "OK", "sha256": artifact.sha256, "bytes": size_bytes})
-
-
-def _content_type(header: str) -> str:
-    """The header as sent, if it can be sent back in an answer; else application/octet-stream."""
-    return header if _CONTENT_TYPE.fullmatch(header) else "application/octet-stream"
-
-
-def artifact_name(raw: list[str]) -> str:
-    """The file's relative name, decoded once (agents send its slashes as %2F); 400 if it could leave its folder."""
-    try:
-        name = unquote_to_bytes("/".join(raw).encode("utf-8", "surrogateescape")).decode()
-    except UnicodeDecodeError:
-        raise InvalidRequestError("Percent-encode the artifact's name as UTF-8.", field="name") from None
-    if not all(_NAME_SEGMENT.fullmatch(segment) for segment in name.split("/")):
-        raise InvalidRequestError("Name the artifact by ordinary file names joined by /.", field="name")
-    if len(quote(name)) > _MAX_NAME_BYTES:
-        raise InvalidRequestError("Give the artifact a shorter name, or pack the files into one.", field="name")
-    return name

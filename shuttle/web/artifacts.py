@@ -5,7 +5,7 @@ from aiohttp import web
 from shuttle.errors import NotFoundError, ObjectNotFoundError
 from shuttle.objects.names import artifact_object
 from shuttle.web import PORTS
-from shuttle.web.agent_results import artifact_name
+from shuttle.web.agent_artifacts import artifact_name
 from shuttle.web.answers import json_answer
 from shuttle.web.names import named_build, raw_segments
 from shuttle.web.representation import artifact_form
@@ -32,10 +32,13 @@ async def get_artifact(request: web.Request) -> web.StreamResponse:
                 "X-Content-Type-Options": "nosniff",
                 "Content-Disposition": "attachment",
             }
+            stored = artifact_object(build.build_uuid, name)
             if request.method == "HEAD":
+                if await request.app[PORTS].objects.head(stored) is None:
+                    break
                 return web.Response(headers=headers)
             try:
-                return await send_object(request, artifact_object(build.build_uuid, name), headers)
+                return await send_object(request, stored, headers)
             except ObjectNotFoundError:
                 break
     raise NotFoundError("There is no artifact of that name.")

@@ -4,6 +4,7 @@ from shuttle.web import (
     Role,
     Route,
     agent,
+    agent_artifacts,
     agent_log,
     agent_results,
     artifacts,
@@ -69,7 +70,7 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "PUT",
         "/-/builds/{build_uuid}/artifacts/{name:.+}",
-        with_run_token(agent_results.put_artifact),
+        with_run_token(agent_artifacts.put_artifact),
         Role.AGENT,
         "Upload a file.",
     ),

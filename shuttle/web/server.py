@@ -9,6 +9,7 @@ from aiohttp import StreamReader, hdrs, web
 from shuttle.lifecycle import Ports
 from shuttle.lifecycle.accept import Acceptance
 from shuttle.web import ACCEPTANCE, BODY_ROOM, GATE, PORTS, READINESS, WORKER
+from shuttle.web.agent_artifacts import UPLOADS, ArtifactUploads
 from shuttle.web.answers import errors_as_json
 from shuttle.web.auth import Gate
 from shuttle.web.body_room import BodyRoom
@@ -33,6 +34,7 @@ def make_web(ports: Ports, worker: Worker) -> web.Application:
         disk_bytes=settings.shuttle_body_disk_bytes,
         folder=settings.shuttle_data_dir,
     )
+    app[UPLOADS] = ArtifactUploads()
     app[ACCEPTANCE] = Acceptance(ports)
     app[WORKER] = worker
     app[READINESS] = Readiness(ports)

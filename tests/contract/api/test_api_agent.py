@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from shuttle.objects.names import artifact_object
-from shuttle.web import agent_results
+from shuttle.web import agent_artifacts
 from tests.contract.agent_caller import SETUP_CALLS, Agent, agent_of, unpacked
 from tests.inprocess import Jenkins, Shuttle, running_shuttle
 
@@ -402,8 +402,75 @@ async def test_a_build_reports_no_more_than_its_share(shuttle: Shuttle, app: str
     assert (again.status, again.json["recorded"]) == (200, False)
 
 
+async def test_the_reports_of_a_build_have_a_size_together(shuttle: Shuttle, app: str):
+    """Encrypted, 150,000 bytes are 200,100: five fit into 1 MiB."""
+    agent = await (await waiting_agent(shuttle, f"/{app}/1")).begun()
+    answers = [
+        await agent.ask("POST", "report", json={"id": f"{number}", "ignored": "x" * 150_000}) for number in range(6)
+    ]
+    assert [answer.status for answer in answers] == [200] * 5 + [409]
+    assert (await agent.ask("POST", "report", json={"id": "small"})).status == 200
+
+
+async def test_a_build_has_no_more_than_100_variables(shuttle: Shuttle, app: str):
+    agent = await (await waiting_agent(shuttle, f"/{app}/1")).begun()
+
+    async def report(name: str, variables: dict[str, str]) -> int:
+        return (await agent.ask("POST", "report", json={"id": name, "variables": variables})).status
+
+    most = {f"name-{number}": "value" for number in range(100)}
+    assert await report("too many", most | {"one more": ""}) == 400
+    assert await report("most", most) == 200
+    assert await report("again", {"name-7": "another"}) == 200
+    assert await report("new", {"one more": ""}) == 409
+
+
+@pytest.mark.parametrize("field", ["image", "digest", "reason", "id"])
+async def test_texts_of_a_report_have_a_length(shuttle: Shuttle, app: str, field: str):
+    agent = await (await waiting_agent(shuttle, f"/{app}/1")).begun()
+    answer = await agent.ask("POST", "report", json={"id": "1"} | {field: "x" * 250_000})
+    assert (answer.status, answer.json["field"]) == (400, field)
+
+
+async def test_files_uploaded_at_once_are_counted_before_they_are_stored(
+    shuttle: Shuttle, app: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(agent_artifacts, "_MOST_ARTIFACTS", 3)
+    agent = await (await waiting_agent(shuttle, f"/{app}/1")).begun()
+    answers = await asyncio.gather(*(agent.ask("PUT", f"artifacts/{name}", data=b"x") for name in "abcdefgh"))
+    assert sorted(answer.status for answer in answers) == [200] * 3 + [409] * 5
+    stored = [await shuttle.ports.objects.head(artifact_object(agent.uuid, name)) for name in "abcdefgh"]
+    assert [found is not None for found in stored] == [answer.status == 200 for answer in answers]
+
+
+@pytest.mark.parametrize("declared", [True, False])
+async def test_the_files_of_a_build_have_a_size_together(tmp_path, jenkins: Jenkins, app: str, declared: bool):
+    async def chunked(content: bytes) -> AsyncIterator[bytes]:
+        yield content
+
+    settings = {"SHUTTLE_MAX_ARTIFACTS_BYTES": "100", "SHUTTLE_JENKINS_AGENT_LABEL": "nowhere"}
+    async with running_shuttle(tmp_path, jenkins.url, **settings) as shuttle:
+        agent = await (await waiting_agent(shuttle, f"/{app}/1")).begun()
+
+        async def put(name: str, size_bytes: int) -> int:
+            content = b"x" * size_bytes
+            sent = content if declared else chunked(content)
+            return (await agent.ask("PUT", f"artifacts/{name}", data=sent)).status
+
+        statuses = [await put(name, size) for name, size in (("a", 60), ("b", 41), ("b", 40), ("a", 60), ("c", 1))]
+        assert statuses == [200, 409, 200, 200, 409]
+        assert await shuttle.ports.objects.head(artifact_object(agent.uuid, "c")) is None
+
+
+async def test_head_of_an_artifact_that_is_gone_says_what_get_says(agent: Agent):
+    assert (await agent.ask("PUT", "artifacts/gone", data=b"x")).status == 200
+    await agent.shuttle.ports.objects.delete(artifact_object(agent.uuid, "gone"))
+    for method in ("GET", "HEAD"):
+        assert (await agent.shuttle.ask(method, f"{agent.path}/artifacts/gone")).status == 404
+
+
 async def test_a_file_that_is_one_too_many_is_not_kept(shuttle: Shuttle, app: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(agent_results, "_MOST_ARTIFACTS", 1)
+    monkeypatch.setattr(agent_artifacts, "_MOST_ARTIFACTS", 1)
     agent = await (await waiting_agent(shuttle, f"/{app}/1")).begun()
     statuses = [(await agent.ask("PUT", f"artifacts/{name}", data=b"x")).status for name in ("one", "two", "one")]
     assert statuses == [200, 409, 200]

@@ -13,6 +13,7 @@ from shuttle.lifecycle.retain import Retention
 from shuttle.objects.directory import DirectoryStore
 from shuttle.objects.names import artifact_object, log_object, source_object
 from shuttle.settings import load_settings
+from shuttle.store.agent import ArtifactLimits
 from shuttle.store.builds import Artifact
 from shuttle.vault import Vault
 from tests.clock import SetClock
@@ -52,7 +53,8 @@ async def kept(tmp_path: Path):
             artifact_object(new.build_uuid, "a b.txt"),
         ):
             await objects.put(name, content, content_type="text/plain")
-        await store.record_artifact(new.build_uuid, Artifact("a b.txt", 1, "00", "text/plain"), most=9)
+        artifact = Artifact("a b.txt", 1, "00", "text/plain")
+        await store.record_artifact(new.build_uuid, artifact, ArtifactLimits(most=9, most_bytes=9))
         await store.finish(new.build_uuid, Ending(State.FAILED, "source_not_found", "No."))
         await store.archived(new.build_uuid)
         build = Kept(store, objects, new.build_uuid)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shuttle.errors import InvalidRequestError, RangeNotSatisfiableError
-from shuttle.web.agent_results import artifact_name
+from shuttle.web.agent_artifacts import artifact_name
 from shuttle.web.answers import header_list
 from shuttle.web.auth import is_token, token_in
 from shuttle.web.logs import _range

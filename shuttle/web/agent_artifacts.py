@@ -1,0 +1,104 @@
+"""Files that a supervisor uploads: counted before they are stored, one of a build after the other."""
+
+import asyncio
+import re
+from hashlib import sha256
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import IO
+from urllib.parse import quote, unquote_to_bytes
+from weakref import WeakValueDictionary
+
+from aiohttp import web
+
+from shuttle.build import Build
+from shuttle.errors import BodyTooLargeError, ConflictError, GoneError, InvalidRequestError
+from shuttle.lifecycle import Ports
+from shuttle.objects.local import local_disk
+from shuttle.objects.names import artifact_object
+from shuttle.store.agent import ArtifactLimits
+from shuttle.store.builds import Artifact
+from shuttle.store.claims import Claim
+from shuttle.web import PORTS
+from shuttle.web.answers import json_answer
+from shuttle.web.body import chunks_of, refuse_encoded
+from shuttle.web.names import raw_segments
+
+_MOST_ARTIFACTS = 1000
+_NAME_SEGMENT = re.compile(r"(?!\.{1,2}\Z)[^/\\\x00-\x1f\x7f-\x9f]+")
+_CONTENT_TYPE = re.compile(r"[!-~]+/[ -~]{1,200}")
+# S3 takes keys of 1,024 bytes; the build's uuid and `/artifacts/` stand before the name.
+_MAX_NAME_BYTES = 900
+
+
+class ArtifactUploads:
+    """Whose turn it is: a build's files come one after the other, so that each is counted before the next one."""
+
+    def __init__(self) -> None:
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def turn(self, build_uuid: str) -> asyncio.Lock:
+        """Hold it while a file is received and stored."""
+        return self._turns.setdefault(build_uuid, asyncio.Lock())
+
+
+UPLOADS: web.AppKey[ArtifactUploads] = web.AppKey("uploads", ArtifactUploads)
+
+
+async def put_artifact(request: web.Request, build: Build, claim: Claim) -> web.StreamResponse:
+    """`PUT …/artifacts/<name>`: stored under the build's uuid; sha256 and bytes are recorded."""
+    ports = request.app[PORTS]
+    name = artifact_name(raw_segments(request)[4:])
+    refuse_encoded(request)
+    limits = ArtifactLimits(most=_MOST_ARTIFACTS, most_bytes=ports.settings.shuttle_max_artifacts_bytes)
+    async with request.app[UPLOADS].turn(build.build_uuid):
+        await ports.store.expect_artifact(build.build_uuid, name, request.content_length or 0, limits)
+        with local_disk(), NamedTemporaryFile(dir=ports.settings.shuttle_data_dir, prefix="artifact-") as file:
+            content_type = _content_type(request.headers.get("Content-Type", ""))
+            artifact = Artifact(name, *await _receive(request, file), content_type)
+            await ports.store.expect_artifact(build.build_uuid, name, artifact.size_bytes, limits)
+            stored = artifact_object(build.build_uuid, name)
+            await ports.objects.put(stored, Path(file.name), content_type=content_type)
+        await _record(ports, build.build_uuid, artifact, limits)
+    return json_answer({"status": "OK", "sha256": artifact.sha256, "bytes": artifact.size_bytes})
+
+
+async def _receive(request: web.Request, file: IO[bytes]) -> tuple[int, str]:
+    """Its size and SHA-256."""
+    limit_bytes = request.app[PORTS].settings.shuttle_max_artifact_bytes
+    digest, size_bytes = sha256(), 0
+    async for chunk in chunks_of(request):
+        size_bytes += len(chunk)
+        if size_bytes > limit_bytes:
+            raise BodyTooLargeError(f"An artifact may have {limit_bytes} bytes.")
+        digest.update(chunk)
+        await asyncio.to_thread(file.write, chunk)
+    file.flush()
+    return size_bytes, digest.hexdigest()
+
+
+async def _record(ports: Ports, build_uuid: str, artifact: Artifact, limits: ArtifactLimits) -> None:
+    """What is refused now, because the build ended meanwhile, does not stay in the store."""
+    try:
+        await ports.store.record_artifact(build_uuid, artifact, limits)
+    except (ConflictError, GoneError):
+        await ports.objects.delete(artifact_object(build_uuid, artifact.name))
+        raise
+
+
+def _content_type(header: str) -> str:
+    """The header as sent, if it can be sent back in an answer; else application/octet-stream."""
+    return header if _CONTENT_TYPE.fullmatch(header) else "application/octet-stream"
+
+
+def artifact_name(raw: list[str]) -> str:
+    """The file's relative name, decoded once (agents send its slashes as %2F); 400 if it could leave its folder."""
+    try:
+        name = unquote_to_bytes("/".join(raw).encode("utf-8", "surrogateescape")).decode()
+    except UnicodeDecodeError:
+        raise InvalidRequestError("Percent-encode the artifact's name as UTF-8.", field="name") from None
+    if not all(_NAME_SEGMENT.fullmatch(segment) for segment in name.split("/")):
+        raise InvalidRequestError("Name the artifact by ordinary file names joined by /.", field="name")
+    if len(quote(name)) > _MAX_NAME_BYTES:
+        raise InvalidRequestError("Give the artifact a shorter name, or pack the files into one.", field="name")
+    return name
