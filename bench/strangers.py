@@ -181,6 +181,9 @@ async def large_json(service: Service) -> None:
         for text in ("x" * 60_000_000, "ü" * 20_000_000 + "😀", "\\" * 20_000_000)
     ]
     bodies.append(json.dumps({"source": source, "metadata": [{"a": [1, 2]}] * 60_000}).encode())
+    texts = [f"{number:0300}" for number in range(200_000)]
+    bodies.append(json.dumps({"source": source, "pipeline": "script", "unknown": texts}).encode())
+    bodies.append(json.dumps({"source": source, "pipeline": "script", "unknown": texts[:12_000]}).encode())
 
     async def post(number: int) -> str:
         body = bodies[number % len(bodies)]

@@ -32,6 +32,7 @@ from shuttle.lifecycle.retain import Retention
 from shuttle.lifecycle.signals import Signals
 from shuttle.lifecycle.steady_time import record_steady_time
 from shuttle.logs.library import LogLibrary
+from shuttle.memory import give_back_memory, map_large_pieces
 from shuttle.metrics import count_jenkins_request
 from shuttle.objects import ObjectStore
 from shuttle.objects.directory import DirectoryStore
@@ -134,6 +135,7 @@ async def shuttle_parts(settings: Settings, public_url: str) -> AsyncIterator[tu
             "retention": Retention(ports).run(),
             "apps": Demolition(ports).run(),
             "steady time": record_steady_time(ports),
+            "memory": give_back_memory(),
         }
         await _start(stack, worker, loops, settings)
         yield ports, worker
@@ -208,6 +210,7 @@ async def serve(settings: Settings) -> None:
     configure_logs()
     raise_open_files_limit()
     collect_less_often()
+    map_large_pieces()
     for name in names_without_effect(os.environ):
         log.warning("this setting of the old shuttle has no effect", setting=name)
     stop = asyncio.Event()

@@ -82,8 +82,8 @@ async def decoded_source(request: BuildRequest, ports: Ports) -> AsyncIterator[S
         source = await asyncio.to_thread(
             _decode_into, file, request.source_url, ports.settings.shuttle_max_source_bytes
         )
-        if request.checksum not in {None, source.digest}:
-            message = f"Correct the checksum, or send the source again: that of the data: URL is sha256:{source.digest}."
+        if request.checksum not in {None, source.sha256}:
+            message = f"Correct the checksum, or send the source again: that of the data: URL is sha256:{source.sha256}."
             raise InvalidRequestError(message, field="source.checksum")
         yield source
 

@@ -1,0 +1,27 @@
+"""Memory of a burst goes back to the system, and a C library without these functions is no fault."""
+
+import asyncio
+
+import pytest
+
+from shuttle import memory
+
+
+async def test_memory_is_given_back_again_and_again(monkeypatch: pytest.MonkeyPatch):
+    calls: asyncio.Queue[int] = asyncio.Queue()
+    monkeypatch.setattr(memory, "_EVERY_SECONDS", 0.01)
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(
+        memory, "_function", lambda _: lambda padding: loop.call_soon_threadsafe(calls.put_nowait, padding)
+    )
+    giving = asyncio.create_task(memory.give_back_memory())
+    async with asyncio.timeout(5):
+        assert [await calls.get(), await calls.get()] == [0, 0]
+    giving.cancel()
+
+
+async def test_nothing_happens_with_another_c_library(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(memory, "_function", lambda _: None)
+    memory.map_large_pieces()
+    async with asyncio.timeout(5):
+        await memory.give_back_memory()
