@@ -241,7 +241,7 @@ def head_too_large() -> HeadTooLargeError:
 
 def _error_of(status: int, error: BaseException | None) -> ShuttleError:
     if isinstance(error, LineTooLong):
-        return head_too_large()
+        return MalformedHttpError(head_too_large().message)
     if isinstance(error, HttpProcessingError) or status == HTTPStatus.BAD_REQUEST:
         return MalformedHttpError("Send a request that follows the grammar of HTTP/1.1.")
     if status == HTTPStatus.GATEWAY_TIMEOUT:
