@@ -83,7 +83,7 @@ async def decoded_source(request: BuildRequest, ports: Ports) -> AsyncIterator[S
             _decode_into, file, request.source_url, ports.settings.shuttle_max_source_bytes
         )
         if request.checksum not in {None, source.sha256}:
-            message = f"Correct the checksum, or send the source again: that of the data: URL is sha256:{source.sha256}."
+            message = f"Correct the checksum or send the source again: the data: URL has sha256:{source.sha256}."
             raise InvalidRequestError(message, field="source.checksum")
         yield source
 
