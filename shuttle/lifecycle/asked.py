@@ -73,17 +73,18 @@ async def read_asked_legacy(body: bytes | mmap.mmap, host: str, ports: Ports) ->
 async def decoded_source(request: BuildRequest, ports: Ports) -> AsyncIterator[Source | None]:
     """What a data: URL holds, with the checksum that the request names; None for another URL.
 
-    Raises InvalidRequestError, LocalDiskError.
+    Raises:
+        InvalidRequestError: it is no such URL, or has another checksum. LocalDiskError: there is no room for it.
     """
     if not is_data(request):
         yield None
         return
     with local_disk(), NamedTemporaryFile(dir=ports.settings.shuttle_data_dir, prefix="data-source-") as file:
-        source = await asyncio.to_thread(
-            _decode_into, file, request.source_url, ports.settings.shuttle_max_source_bytes
-        )
+        max_source_bytes = ports.settings.shuttle_max_source_bytes
+        source = await asyncio.to_thread(_decode_into, file, request.source_url, max_source_bytes)
         if request.checksum not in {None, source.sha256}:
-            message = f"Correct the checksum or send the source again: the data: URL has sha256:{source.sha256}."
+            found = f"that of the data: URL is sha256:{source.sha256}"
+            message = f"Correct the checksum, or send the source again: {found}."
             raise InvalidRequestError(message, field="source.checksum")
         yield source
 
