@@ -4,12 +4,14 @@ carriage_return=$(printf '\r')
 
 # call TOKEN METHOD PATH [curl options]: one HTTP call. Sets `status` (HTTP), `problem` (curl) and `answer` (head,
 # body). curl reads the token from a pipe: process lists do not show it, and older shells write here-documents to files.
+# A call that hangs does not keep the runner from noticing that this shell was killed (descriptor 7, see processes.sh).
 # -q ignores ~/.curlrc. The empty `Expect:` keeps curl from waiting up to a second before it sends a large body.
 call() {
   bearer=$1 method=$2 url=${SHUTTLE_URL%/}/-/builds/$BUILD_UUID/$3 problem=0
   shift 3
   # shellcheck disable=SC2086 # an empty option is no option
   answer=$(
+    exec 7>&-
     printf 'Authorization: Bearer %s\nExpect:\n' "$bearer" |
       curl -q -s -g -X "$method" -H @- -D - --suppress-connect-headers -w '\n%{http_code}' --connect-timeout 10 \
         --speed-limit 1 $time_limit "$@" "$url" 2>/dev/null

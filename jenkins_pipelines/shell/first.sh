@@ -1,5 +1,5 @@
 # The first process of a pid namespace; when it ends, the kernel kills all others. What its only child leaves running
-# gets TERM and the grace time; `kill -1` reaches all processes but the first. The shell's own words about a child that
+# gets TERM (a stopped process handles it only after CONT) and the grace time; `kill -1` reaches all processes but the first. The shell's own words about a child that
 # was killed are not the build's.
 grace=$1 sleep=$2
 shift 2
@@ -8,6 +8,7 @@ sh -c 'exec "$@" 2>&6 5>&- 6>&-' only "$@"
 status=$?
 if kill -TERM -1; then
   echo survivors 0 >&5
+  kill -CONT -1
   turns=$((grace * 5))
   while [ "$turns" -gt 0 ] && "$sleep" 0.2 && kill -0 -1; do turns=$((turns - 1)); done
 fi

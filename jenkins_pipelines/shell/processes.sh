@@ -2,36 +2,57 @@
 # processes_with NAME=VALUE: the pids of the processes with it in their environment; takes 4 ms. Environments of other
 # users cannot be read.
 processes_with() {
+  processes_found environ -zxF "$1"
+}
+
+# processes_found FILE OPTIONS…: the pids of the processes in whose /proc/PID/FILE grep finds something.
+processes_found() {
+  file=$1
+  shift
   # shellcheck disable=SC2013 # the words are paths of /proc
-  for found in $(grep -lszxF "$1" /proc/[0-9]*/environ 2>/dev/null); do
+  for found in $(grep -ls "$@" /proc/[0-9]*/"$file" 2>/dev/null); do
     found=${found#/proc/}
-    echo "${found%/environ}"
+    echo "${found%%/*}"
   done
 }
 
-# signal_processes NAME: to the group of the user's process, and to all that carry the build's marker.
+# find_survivors: sets `survivors` to the pids with the build's marker, and those in the session of the user's process,
+# where a process may have emptied its environment. /proc/PID/stat: pid (name) state parent group session. Zombies do not
+# count: not every agent has an init that reaps.
+find_survivors() {
+  survivors=$(
+    processes_with "SHUTTLE_RUN=$marker"
+    [ -z "$process" ] || processes_found stat -E "^[0-9]+ \\(.*\\) [^ZX] [0-9]+ [0-9]+ $process "
+  )
+}
+
+# signal_processes NAME: to the group of the user's process, and to all survivors. TERM is followed by CONT, as a stopped
+# process could not handle it.
 signal_processes() {
-  survivors=$(processes_with "SHUTTLE_RUN=$marker")
+  find_survivors
   {
     [ -z "$process" ] || kill "-$1" "-$process"
     # unshare ignores TERM; KILL ends it and its namespace.
     [ -z "$process" ] || [ "$1" != KILL ] || kill -KILL "$process"
     # shellcheck disable=SC2086 # one word a pid
     [ -z "$survivors" ] || kill "-$1" $survivors
+    # shellcheck disable=SC2086
+    [ "$1" != TERM ] || [ -z "$survivors" ] || kill -CONT $survivors
   } 2>/dev/null
 }
 
 # end_survivors LINE: TERM, then KILL for what the user's process left running; LINE goes to the log if there is any.
 end_survivors() {
-  survivors=$(processes_with "SHUTTLE_RUN=$marker")
+  find_survivors
   [ -n "$survivors" ] || return 0
   [ -z "$1" ] || say "$1"
   signal_processes TERM
   read_clock
   kill_at=$((now + grace + 1))
-  while [ -n "$(processes_with "SHUTTLE_RUN=$marker")" ] && [ "$now" -lt "$kill_at" ]; do
+  while [ -n "$survivors" ] && [ "$now" -lt "$kill_at" ]; do
     nap 5
     read_clock
+    find_survivors
   done
   kill_survivors
 }
@@ -112,6 +133,8 @@ follow() {
     read_status
     [ -z "$stop$terminated" ] || return 1
     [ -z "$ended" ] || return 0
+    # A build may have stopped its runner, which would never report the end.
+    [ -n "$paused" ] || kill -CONT "-$runner_pid" 2>/dev/null
     # Nothing is read before the collector is known, which limit_growth pauses.
     [ -z "$collector" ] || forward
     rest

@@ -51,12 +51,14 @@ stop_build() {
   cause=$stop time_limit='--max-time 2'
   # Jenkins' TERM comes for the shuttle's stops, too, and often before the shuttle has said so.
   say "The build is stopped${cause:+: $cause}."
-  if [ -n "$process" ] || [ -n "$(processes_with "SHUTTLE_RUN=$marker")" ]; then
+  find_survivors
+  if [ -n "$process$survivors" ]; then
     resume
     signal_processes TERM
     while [ "$now" -lt "$kill_at" ]; do
       read_status
-      [ -z "$ended" ] || [ -n "$(processes_with "SHUTTLE_RUN=$marker")" ] || break
+      find_survivors
+      [ -z "$ended" ] || [ -n "$survivors" ] || break
       forward
       nap 10
       push_in=$((push_in - 10))
@@ -77,7 +79,7 @@ conclude() {
   read_clock
   deadline=${deadline:-$((now + ${SHUTTLE_RETRY_SECONDS:-900}))}
   ending=''
-  cd "$workspace" || :
+  cd "$workspace" 2>/dev/null || :
   # Source and credentials are removed first: sending may take minutes.
   remove_folder "$sources"
   rm -rf "$work/environment" "$work/credentials"

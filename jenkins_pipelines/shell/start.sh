@@ -9,7 +9,8 @@ if [ -d "$environment/shell_variables" ]; then
   done
   rm -rf "$environment/shell_variables"
 fi
-set -- "$(command -v env)" -u _ -u SHLVL -u PWD -u OLDPWD "$@" # what bash adds to every environment
+# -u: what bash adds to every environment. No argument replaces the marker, by which the build's processes are found.
+set -- "$(command -v env)" -u _ -u SHLVL -u PWD -u OLDPWD SHUTTLE_RUN="$SHUTTLE_RUN" "$@"
 become() {
   take_arguments "$environment/arguments" "$environment/steering"
   exec "$@" </dev/null 5>&-

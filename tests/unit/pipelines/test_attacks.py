@@ -8,7 +8,7 @@ from jenkins_pipelines.catalogue import PIPELINES
 from jenkins_pipelines.environment import AgentEnvironment
 from tests.agent_api import BUILD_UUID, RUN_TOKEN, SETUP_TOKEN, AgentApi, source_archive
 from tests.image_builder import DIGEST, Notes, builder_program
-from tests.unit.pipelines.agent import Agent, everything_under
+from tests.unit.pipelines.agent import Agent, everything_under, is_running, long_time
 from tests.unit.pipelines.builds import SCRIPT, shuttle
 
 IMAGE = PIPELINES["docker-image"].build(PIPELINES["docker-image"].Options())
@@ -188,6 +188,22 @@ async def test_a_collector_that_a_build_stops_still_delivers_and_ends(each_agent
     async with asyncio.timeout(5):
         while each_agent.processes():
             await asyncio.sleep(0.05)
+
+
+async def test_a_runner_that_a_build_stops_still_reports_the_exit_status(each_agent: Agent) -> None:
+    async with shuttle("kill -STOP $PPID; exit 3\n") as api, asyncio.timeout(20):
+        each_agent.url = api.url
+        run = await each_agent.run(SCRIPT)
+    assert (run.status, api.ends) == (3, {"main": 3}), run.console
+
+
+async def test_an_argument_named_as_the_marker_hides_no_process(each_agent: Agent) -> None:
+    forever = long_time()
+    async with shuttle(f"setsid sleep {forever} &\nsleep 0.1\n", {"SHUTTLE_RUN": "mine"}) as api:
+        each_agent.url = api.url
+        run = await each_agent.run(SCRIPT)
+    assert run.status == 0, run.console
+    assert not is_running(forever)
 
 
 async def test_a_stop_ends_the_upload_of_a_dist_full_of_links(each_agent: Agent) -> None:

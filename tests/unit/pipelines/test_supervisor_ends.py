@@ -1,6 +1,7 @@
 """How the supervisor ends: the exit status is the build's own, and nothing of a build outlives it."""
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.agent_api import NoOffset
-from tests.unit.pipelines.agent import SHELLS, Agent, everything_under, is_running, long_time
+from tests.unit.pipelines.agent import SHELLS, Agent, everything_under, is_running, long_time, only_step
 from tests.unit.pipelines.builds import RUNNING, SCRIPT, shuttle, until
 
 
@@ -78,6 +79,17 @@ async def test_a_silent_build_asks_as_often_as_the_shuttle_wants_and_is_stopped(
     assert api.stages[-1] == "build end stopped"
     assert api.reports == {}
     assert nothing_is_left(each_agent)
+
+
+async def test_a_build_that_has_stopped_itself_cleans_up_when_it_is_stopped(each_agent: Agent) -> None:
+    async with shuttle("trap 'echo caught; exit 7' TERM; echo begun; kill -STOP $$\n") as api:
+        each_agent.url = api.url
+        step = await each_agent.start(SCRIPT)
+        await api.until(lambda: "begun" in api.log)
+        step.stop_as_jenkins_does()
+        run = await step.ended()
+    assert (run.status, api.ends) == (143, {"main": 143})
+    assert api.log.endswith("The build is stopped.\ncaught\n")
 
 
 async def test_a_build_that_ignores_term_is_killed_after_the_grace(each_agent: Agent) -> None:
@@ -191,8 +203,15 @@ WAYS_TO_STAY = {
     "double fork": "( ( {leave} ) & )",
     "detached": "( setsid nohup {leave} <&- >&- 2>&- & )",
     "deaf": "( trap '' TERM HUP INT; {leave} & )",
+    "empty environment": "env -i {sleep} &",
+    "empty environment, group of its own": "env -i {timeout} 600 {leave} &",
+    "stopped": "{leave} & kill -STOP $!",
     "writer": "sh -c 'while :; do echo >>../written; sleep 0.01; done' {leave} &",
 }
+
+
+def _to_stay(way: str, time: str) -> str:
+    return way.format(leave=f"sleep {time}", sleep=f"{shutil.which('sleep')} {time}", timeout=shutil.which("timeout"))
 
 
 @pytest.mark.parametrize("namespace", [False, True])
@@ -200,7 +219,7 @@ async def test_what_a_build_leaves_running_is_ended_and_named(each_agent: Agent,
     if namespace:
         each_agent.give("unshare")
     times = [long_time() for _ in WAYS_TO_STAY]
-    ways = [way.format(leave=f"sleep {time}") for time, way in zip(times, WAYS_TO_STAY.values(), strict=True)]
+    ways = [_to_stay(way, time) for time, way in zip(times, WAYS_TO_STAY.values(), strict=True)]
     async with shuttle("\n".join([*ways, "sleep 0.2; exit 6\n"])) as api:
         each_agent.url = api.url
         api.claim_answer = {"stop_grace_seconds": 1}
@@ -245,6 +264,51 @@ async def test_a_supervisor_that_is_killed_leaves_no_build_behind(each_agent: Ag
             while any(map(is_running, times)):
                 await asyncio.sleep(0.05)
         await step.ended()
+
+
+async def test_a_supervisor_that_is_killed_while_the_build_is_paused_leaves_no_process(each_agent: Agent) -> None:
+    paused_early = only_step(SCRIPT).script.replace("most_unsent=268435456", "most_unsent=100000")
+    async with shuttle("while :; do echo 0123456789012345678901234567890123456789; done\n") as api:
+        each_agent.url = api.url
+        api.claim_answer = {"stop_grace_seconds": 0}
+        step = await each_agent.start_script(paused_early)
+        await api.until(lambda: "0123456789" in api.log)
+        api.held["log"] = asyncio.Event()
+        async with asyncio.timeout(20):
+            await until(lambda: ("cat", "stopped") in _states(each_agent))
+            step.process.kill()
+            # The push, which still hangs, keeps nothing else alive.
+            await until(lambda: "cat" not in {name for name, _ in _states(each_agent)})
+            api.held.pop("log").set()
+            await step.ended()
+            await until(lambda: not each_agent.processes())
+
+
+def _states(agent: Agent) -> set[tuple[str, str]]:
+    """The names of all processes, and whether they are stopped."""
+    states = set()
+    for pid in agent.processes():
+        with contextlib.suppress(OSError):
+            lines = dict(line.split(":\t") for line in Path(f"/proc/{pid}/status").read_text().splitlines()[:3])
+            states.add((lines["Name"], "stopped" if lines["State"].startswith("T") else "running"))
+    return states
+
+
+@pytest.mark.parametrize("shell", [shell for shell in SHELLS if shell != "busybox"])
+async def test_a_build_in_a_namespace_can_clean_up_when_the_supervisor_is_killed(tmp_path: Path, shell: str) -> None:
+    needs_namespaces()
+    agent = Agent(tmp_path, shell)
+    agent.give("unshare")
+    async with shuttle(f"trap ': >{tmp_path}/caught; exit 7' TERM; echo begun; sleep {long_time()}\n") as api:
+        agent.url = api.url
+        api.claim_answer = {"stop_grace_seconds": 1}
+        step = await agent.start(SCRIPT)
+        await api.until(lambda: "begun" in api.log)
+        step.process.kill()
+        await step.ended()
+        async with asyncio.timeout(10):
+            await until(lambda: not agent.processes())
+    assert (tmp_path / "caught").exists()
 
 
 async def test_a_build_that_kills_its_runner_ends(agent: Agent) -> None:
