@@ -49,12 +49,6 @@ claim() {
   exit 1
 }
 
-# remove_folder FOLDER: also folders in it whose permissions a build has removed.
-remove_folder() {
-  if [ ! -L "$1" ] && [ -d "$1" ]; then chmod -R u+rwX "$1" 2>/dev/null; fi
-  rm -rf "$1" || announce "The agent could not remove $1."
-}
-
 # remove_leftovers PREFIX: folders and processes of an earlier build whose agent died; the file `marker` identifies the
 # processes. A folder whose log is still being sent stays.
 remove_leftovers() {

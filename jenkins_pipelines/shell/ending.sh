@@ -1,4 +1,10 @@
 
+# remove_folder FOLDER: also folders in it whose permissions a build has removed.
+remove_folder() {
+  if [ ! -L "$1" ] && [ -d "$1" ]; then chmod -R u+rwX "$1" 2>/dev/null; fi
+  rm -rf "$1" || announce "The agent could not remove $1."
+}
+
 # send_end EXIT: send the report in `ending`, if any, then the rest of the log; fails at `deadline`.
 send_end() {
   if [ -n "$ending" ]; then
@@ -9,5 +15,5 @@ send_end() {
     fi
   fi
   push_all "$1" "$deadline" || return 1
-  rm -rf "$work"
+  remove_folder "$work"
 }

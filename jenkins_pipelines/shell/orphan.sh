@@ -7,4 +7,4 @@ read_clock
 deadline=$((now + 900))
 begin_forwarding "$3"
 seek_log
-send_end "$exit" || rm -rf "$work"
+send_end "$exit" || remove_folder "$work"

@@ -13,9 +13,15 @@ upload_file() {
   in_url=$(url_name "$1")
   [ "$(printf %s "$1" | tr -d '\000-\037\177')" = "$1" ] ||
     fail artifact_refused "The file $in_url in dist/ has a control character in its name; rename it."
+  { true <"./$1"; } 2>/dev/null || refuse_unreadable "file $in_url"
   say "Uploading $1"
   ask "$run_token" PUT "artifacts/$in_url" -o /dev/null -T "./$1" ||
     fail artifact_refused "The shuttle refused the artifact $in_url (HTTP status $status)."
+}
+
+# refuse_unreadable WHAT: a build that lost an artifact has not succeeded.
+refuse_unreadable() {
+  fail artifact_refused "The $1 in dist/ cannot be read; change its permissions."
 }
 
 # A link could point anywhere on the agent: it is logged, not followed. Fifos and devices are skipped.
@@ -29,6 +35,7 @@ upload_folder() {
     elif [ -d "$file" ]; then
       # No name is that long, and dash ends at the thousandth call of a function within another.
       [ ${#file} -lt 1000 ] || fail artifact_refused 'The folders in dist/ lie too deep; pack them into an archive.'
+      if [ ! -r "$file" ] || [ ! -x "$file" ]; then refuse_unreadable "folder $(url_name "${file#./}")"; fi
       upload_folder "$file"
     elif [ -f "$file" ]; then
       upload_file "${file#./}"
@@ -36,7 +43,9 @@ upload_folder() {
   done
 }
 
-if [ -d "$sources/dist" ] && [ ! -L "$sources/dist" ] && cd "$sources/dist"; then
+if [ -d "$sources/dist" ] && [ ! -L "$sources/dist" ]; then
+  { [ -r "$sources/dist" ] && cd "$sources/dist" 2>/dev/null; } ||
+    fail artifact_refused 'The folder dist/ cannot be read; change its permissions.'
   LC_ALL=C # names are bytes here
   upload_folder .
 fi

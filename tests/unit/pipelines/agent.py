@@ -88,6 +88,8 @@ class Agent:
     url: str = "http://127.0.0.1:1"
     build_number: int = 1
     environment: dict[str, str] = field(default_factory=dict)
+    # Permissions of files hold for this agent, also where the tests run as root.
+    obeys_permissions: bool = False
     cookie: str = field(default_factory=lambda: f"durable-{os.getpid()}-{next(_serial)}")
 
     def __post_init__(self) -> None:
@@ -150,7 +152,11 @@ class Agent:
         first_line = script.partition("\n")[0]
         assert first_line.startswith("#!/bin/sh")
         self.script_file.write_text(script)
+        without_powers = (
+            (shutil.which("setpriv"), "--bounding-set=-all", "--inh-caps=-all") if os.geteuid() == 0 else ()
+        )
         process = await asyncio.create_subprocess_exec(
+            *(without_powers if self.obeys_permissions else ()),
             self.programs / "sh", *first_line.split()[1:], self.script_file,
             cwd=self.workspace,
             env=self._variables(),

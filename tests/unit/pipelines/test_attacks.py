@@ -190,6 +190,17 @@ async def test_a_collector_that_a_build_stops_still_delivers_and_ends(each_agent
             await asyncio.sleep(0.05)
 
 
+async def test_folders_that_a_build_locks_are_removed_and_not_taken_for_a_silent_shuttle(each_agent: Agent) -> None:
+    each_agent.obeys_permissions = True
+    build = "for folder in ../../workspace@*; do mkdir -p $folder/a/b; chmod 0 $folder/a; done\n"
+    async with shuttle(build) as api:
+        each_agent.url = api.url
+        run = await each_agent.run(SCRIPT)
+    assert (run.status, api.ends) == (0, {"main": 0}), run.console
+    assert "does not answer" not in run.console
+    assert list(each_agent.home.glob("workspace*")) == [each_agent.workspace]
+
+
 async def test_a_runner_that_a_build_stops_still_reports_the_exit_status(each_agent: Agent) -> None:
     async with shuttle("kill -STOP $PPID; exit 3\n") as api, asyncio.timeout(20):
         each_agent.url = api.url

@@ -132,6 +132,30 @@ async def test_an_artifact_that_the_shuttle_refuses_fails_the_build_saying_so(ag
     assert report["message"] == "The shuttle refused the artifact big.iso (HTTP status 413)."
 
 
+@pytest.mark.parametrize(
+    ("lock", "what"),
+    [("dist", "folder dist/"), ("dist/folder", "folder folder in dist/"), ("dist/file", "file file in dist/")],
+)
+async def test_an_artifact_that_cannot_be_read_fails_the_build(each_agent: Agent, lock: str, what: str) -> None:
+    each_agent.obeys_permissions = True
+    async with AgentApi(
+        environment(),
+        source_archive(
+            {
+                "build.sh": f"""#!/bin/sh
+mkdir -p dist/folder; echo x >dist/file; echo x >dist/folder/inner; chmod 0 {lock}
+"""
+            }
+        ),
+    ) as api:
+        each_agent.url = api.url
+        run = await each_agent.run(SCRIPT)
+    assert (run.status, api.ends) == (1, {"main": 1}), run.console
+    assert api.reports["failure"]["reason"] == "artifact_refused"
+    assert api.reports["failure"]["message"] == f"The {what} cannot be read; change its permissions."
+    assert list(each_agent.home.glob("workspace*")) == [each_agent.workspace]
+
+
 async def test_a_name_with_a_line_break_fails_saying_so(each_agent: Agent) -> None:
     build = "#!/bin/sh\nmkdir dist; echo >'dist/a\nb'\n"
     async with AgentApi(environment(), source_archive({"build.sh": build})) as api:
