@@ -43,11 +43,12 @@ async def stage(build: Build, plan: Plan, ports: Ports) -> Build | None:
         return await _staged(build, SourceFacts(), await transform_beside(line, plan.log_rules), ports)
     fetched = await _obtain(begun, plan, ports)
     _verify(fetched, plan)
-    await _flatten_in_time(fetched, build, ports)
+    warnings = await _flatten_in_time(fetched, build, ports)
     await _keep_original(begun, fetched, ports)
     await asyncio.to_thread(fetched.path.unlink, missing_ok=True)
     shown = build.source_url[:_SHOWN_URL_CHARACTERS]
-    line = f"-----> Source: {shown}\n-----> Source: {fetched.size_bytes} bytes, sha256 {fetched.sha256}\n"
+    said = [shown, f"{fetched.size_bytes} bytes, sha256 {fetched.sha256}", *(f"Warning: {text}." for text in warnings)]
+    line = "".join(f"-----> Source: {text}\n" for text in said)
     facts = SourceFacts(fetched.sha256, fetched.size_bytes, fetched.content_type)
     return await _staged(build, facts, await transform_beside(line, plan.log_rules), ports)
 
@@ -144,7 +145,7 @@ def _verify(fetched: FetchedSource, plan: Plan) -> None:
         raise BuildFailedError("source_checksum", message)
 
 
-async def _flatten_in_time(fetched: FetchedSource, build: Build, ports: Ports) -> None:
+async def _flatten_in_time(fetched: FetchedSource, build: Build, ports: Ports) -> list[str]:
     """Check it and make the tar.gz, again for SHUTTLE_STAGE_TIMEOUT_SECONDS when this machine (a full disk, no memory)
     may be what is wrong."""
     patience = Patience(build.build_uuid, ports)

@@ -25,14 +25,16 @@ _ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH")
 _OUT_OF_TIME = -24  # SIGXCPU
 
 
-async def flatten(original: Path, flattened: Path, limits: SourceLimits) -> None:
+async def flatten(original: Path, flattened: Path, limits: SourceLimits) -> list[str]:
     """Check a tar, tar.gz or zip (told by content) and write what it holds as the tar.gz `flattened`.
 
-    A single directory at the top is removed; owners, odd modes and attributes are lost, the executable bit stays. The
-    same original always gives the same bytes. `flattened` is there whole or not at all, also when we are killed.
+    A single directory at the top is removed; owners, odd modes and attributes are lost, the executable bit stays.
+    Symbolic links are kept wherever they point. The same original always gives the same bytes. `flattened` is there
+    whole or not at all, also when we are killed. Returns warnings for the log.
 
     Raises:
-        BuildFailedError: `archive_path_escapes` (absolute, `..`), `archive_link_escapes` (out, or written through),
+        BuildFailedError: `archive_path_escapes` (absolute, `..`), `archive_link_escapes` (through a link, a hard link
+            out),
             `archive_special_file`, `archive_conflict` (one path, two meanings), `archive_too_large` (bytes, entries,
             names, or the time and memory to read it), `archive_bomb`, `archive_empty`, `archive_truncated` (cut off,
             damaged), `archive_encrypted`, `archive_unknown` (no such archive).
@@ -42,25 +44,26 @@ async def flatten(original: Path, flattened: Path, limits: SourceLimits) -> None
     part.unlink(missing_ok=True)
     order = {"original": str(original.absolute()), "flattened": str(part.absolute()), **asdict(limits)}
     try:
-        await _run(json.dumps(order))
+        warnings = await _run(json.dumps(order))
         part.replace(flattened)
     finally:
         part.unlink(missing_ok=True)
+    return warnings
 
 
-async def _run(order: str) -> None:
+async def _run(order: str) -> list[str]:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-I", "-S", "-c", _PROGRAM, _PACKAGES, order),
         stdin=asyncio.subprocess.PIPE,  # never written to: its end tells the process that we are gone
-        stdout=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
         start_new_session=True,  # Ctrl-C is for us to handle
     )
     try:
-        if process.stderr is None:
+        if process.stdout is None or process.stderr is None:
             raise RuntimeError("asyncio gave no pipe")
-        complaint = await process.stderr.read()
+        warnings, complaint = await asyncio.gather(process.stdout.read(), process.stderr.read())
         status = await process.wait()
     finally:
         if process.returncode is None:
@@ -74,3 +77,4 @@ async def _run(order: str) -> None:
     if status != 0:
         last_line = complaint.decode(errors="replace").strip().rpartition("\n")[2]
         raise UnavailableError(f"The archive could not be checked (exit status {status}): {last_line[:300]}")
+    return [str(warning) for warning in json.loads(warnings)]

@@ -4,8 +4,8 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-# Linux's own limits (limits.h): nothing longer can be unpacked on an agent.
-MAX_PATH_BYTES = 4096
+# Linux's own limits (limits.h; PATH_MAX counts the final NUL): nothing longer can be unpacked on an agent.
+MAX_PATH_BYTES = 4095
 MAX_NAME_BYTES = 255
 
 Kind = Literal["file", "directory", "symlink", "hardlink"]
@@ -54,6 +54,9 @@ class Archive(Protocol):
     errors: tuple[type[Exception], ...]
     """What its library raises for bytes that somebody made up, also while content is read."""
 
+    warnings: list[str]
+    """What people should know though the archive is used; complete once all entries were read."""
+
     def entries(self) -> Generator[Entry]:
         """Every entry in order, each time from the start. Raises RefusedError."""
 
@@ -71,9 +74,32 @@ def clean_path(name: str, shown: str) -> str:
     parts = [part for part in name.split("/") if part not in {"", "."}]
     if ".." in parts:
         raise RefusedError("archive_path_escapes", f"The archive has a path with '..': {shown}.")
-    if _bytes(name) > MAX_PATH_BYTES or any(_bytes(part) > MAX_NAME_BYTES for part in parts):
+    path = "/".join(parts)
+    if _bytes(path) > MAX_PATH_BYTES or any(_bytes(part) > MAX_NAME_BYTES for part in parts):
         raise RefusedError("archive_too_large", f"The archive has a name too long for any file system: {shown}.")
-    return "/".join(parts)
+    return path
+
+
+def link_target(target: str, shown: str) -> str:
+    """A symbolic link's text as it is, wherever it points: nothing is written or read through the link.
+
+    Raises:
+        RefusedError: no link can have that text.
+    """
+    if not target or "\0" in target or _bytes(target) > MAX_PATH_BYTES:
+        raise damaged(f"the link {shown} has no path as its target")
+    return target
+
+
+def is_companion(entry: Entry) -> bool:
+    """Whether macOS added it: AppleDouble files (`._NAME`), the Finder's folder for them in a zip, its own notes.
+
+    A `.DS_Store` below the top may be a file of the project.
+    """
+    top, _, below = entry.path.partition("/")
+    if top == "__MACOSX" or (entry.path == ".DS_Store" and entry.kind == "file"):
+        return True
+    return entry.kind != "directory" and (below or top).rpartition("/")[2].startswith("._")
 
 
 def show(name: str) -> str:

@@ -7,10 +7,11 @@ import resource
 import sys
 import tarfile
 import threading
+from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
 
-from shuttle.sources.unpack.entries import Archive, Budget, Content, Entry, RefusedError, damaged
+from shuttle.sources.unpack.entries import Archive, Budget, Content, Entry, RefusedError, damaged, is_companion
 from shuttle.sources.unpack.tar import ENCODING, ENCODING_ERRORS, TarArchive
 from shuttle.sources.unpack.tree import Tree
 
@@ -29,7 +30,7 @@ _OTHERS = {b"BZh": "bzip2", b"\xfd7z": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"7z\x
 
 
 def main() -> int:
-    """Do what the one argument asks, as JSON; the only words on stderr are a refusal's."""
+    """Do what the one argument asks, as JSON: a list of warnings on stdout, or a refusal on stderr."""
     order = json.loads(sys.argv[1])
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
@@ -43,11 +44,12 @@ def main() -> int:
         _limit_ourselves(
             min(order["max_expanded_bytes"], max(order["ratio_from_bytes"], size_bytes * order["max_ratio"]))
         )
-        repack(original, Path(order["flattened"]), budget)
+        warnings = repack(original, Path(order["flattened"]), budget)
     except RefusedError as refusal:
         return _complain(refusal)
     except MemoryError:
         return _complain(RefusedError("archive_too_large", "The archive needs too much memory to be read."))
+    json.dump(warnings, sys.stdout)
     return 0
 
 
@@ -69,8 +71,10 @@ def _limit_ourselves(expanded_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def repack(original: Path, flattened: Path, budget: Budget) -> None:
+def repack(original: Path, flattened: Path, budget: Budget) -> list[str]:
     """Read all headers and judge them as a whole, then copy; the same bytes always give the same result.
+
+    Returns warnings.
 
     Raises:
         RefusedError: see its reasons in `archive.flatten`.
@@ -78,13 +82,20 @@ def repack(original: Path, flattened: Path, budget: Budget) -> None:
     archive = _recognise(original, budget)
     try:
         tree = Tree(2 * budget.max_entries)  # with the folders that no entry names
-        with closing(archive.entries()) as entries:
+        with closing(_members(archive)) as entries:
             for entry in entries:
                 budget.add(entry.size_bytes)
                 tree.add(entry)
         _write_all(archive, tree, tree.finish(), flattened)
     except archive.errors as error:
         raise damaged(str(error) or type(error).__name__) from None
+    return archive.warnings
+
+
+def _members(archive: Archive) -> Generator[Entry]:
+    """What the sender packed; what macOS added neither counts nor travels."""
+    with closing(archive.entries()) as entries:
+        yield from (entry for entry in entries if not is_companion(entry))
 
 
 def _recognise(original: Path, budget: Budget) -> Archive:
@@ -100,7 +111,7 @@ def _recognise(original: Path, budget: Budget) -> Archive:
             raise RefusedError(
                 "archive_unknown", f"The source is {name}, which is not read: send a tar.gz, tar or zip."
             )
-    archive = TarArchive(original, budget, gzipped=start.startswith(b"\x1f\x8b"))
+    archive = TarArchive(original, budget)
     if not archive.holds_entries():
         raise RefusedError("archive_empty", "The archive is empty.")
     return archive
@@ -110,11 +121,13 @@ def _write_all(archive: Archive, tree: Tree, prefix: str, flattened: Path) -> No
     with flattened.open("xb") as file:
         with (
             gzip.GzipFile(filename="", mode="wb", compresslevel=1, fileobj=file, mtime=0) as out,
-            closing(archive.entries()) as entries,
+            closing(_members(archive)) as entries,
         ):
             for entry in entries:
-                if entry.path and f"{entry.path}/" != prefix:
-                    tree.follow_hardlink(entry)
+                if not entry.path or f"{entry.path}/" == prefix:
+                    continue
+                tree.follow_hardlink(entry)
+                if not tree.is_superseded(entry):
                     out.write(_header(entry, prefix).tobuf(tarfile.GNU_FORMAT, ENCODING, ENCODING_ERRORS))
                     if entry.content is not None:
                         _copy(entry.content, entry.size_bytes, out)

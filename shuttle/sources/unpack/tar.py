@@ -1,36 +1,41 @@
 """Reading tar and tar.gz: forward only, in bounded pieces, and never past what the budget allows."""
 
-import gzip
 import os
 import tarfile
 import zlib
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, Self, cast
 
-from shuttle.sources.unpack.entries import Budget, Entry, RefusedError, clean_path, damaged, show
+from shuttle.sources.unpack.entries import Budget, Entry, RefusedError, clean_path, damaged, link_target, show
+from shuttle.sources.unpack.gzip_stream import GzipStream, Readable, starts_gzip
 
 ENCODING, ENCODING_ERRORS = "utf-8", "surrogateescape"
 
 _BLOCK = 512
 _SKIP_BYTES = 256 * 1024
+# A program that stores gzipped files gzips a tar.gz once more; a third time is nobody's doing.
+_MAX_GZIPS = 2
+# GNU tar's own kinds of entries: the name of the volume (`tar -V`), a folder with a list of its files (`tar -g`).
+_VOLUME_LABEL, _LISTED_FOLDER = b"V", b"D"
 # tarfile reads an extended header whole, whatever size it claims; real ones (long names, attributes) are far below.
 _MAX_HEADER_BYTES = 1024 * 1024
 
 
 class TarArchive:
-    """A tar, or with `gzipped` a tar.gz."""
+    """A tar, or a tar.gz."""
 
     errors: tuple[type[Exception], ...] = (
-        *(tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError, OverflowError, LookupError),
+        *(tarfile.TarError, EOFError, zlib.error, ValueError, OverflowError, LookupError),
         RecursionError,  # extended headers in a row
     )
 
-    def __init__(self, path: Path, budget: Budget, *, gzipped: bool) -> None:
+    def __init__(self, path: Path, budget: Budget) -> None:
         self._path = path
         self._budget = budget
-        self._gzipped = gzipped
+        self._gzips = 0
+        self.warnings: list[str] = []
 
     def holds_entries(self) -> bool:
         """Whether the first block is a header; False = it marks the end, or there is none.
@@ -40,13 +45,12 @@ class TarArchive:
         """
         block = b""
         try:
-            with self._stream() as stream:
-                block = stream.read(_BLOCK)
-            tarfile.TarInfo.frombuf(block, ENCODING, ENCODING_ERRORS)
+            block = self._first_block()
+            _Header.frombuf(block, ENCODING, ENCODING_ERRORS)
         except tarfile.HeaderError:
             if not block.strip(b"\0") and len(block) in {0, _BLOCK}:
                 return False
-            inside = " inside the gzip" if self._gzipped else ""
+            inside = " inside the gzip" if self._gzips else ""
             raise RefusedError(
                 "archive_unknown", f"The source is no archive{inside} that we read: send a tar.gz, tar or zip."
             ) from None
@@ -54,13 +58,29 @@ class TarArchive:
             raise damaged(str(error) or type(error).__name__) from None
         return True
 
+    def _first_block(self) -> bytes:
+        """The first bytes below every gzip."""
+        while True:
+            with self._stream() as stream:
+                block = stream.read(_BLOCK)
+            if not starts_gzip(block):
+                return block
+            self._gzips += 1
+            if self._gzips > _MAX_GZIPS:
+                raise RefusedError(
+                    "archive_unknown", "The source is a gzip in a gzip in a gzip; send a tar that is packed once."
+                )
+
     def entries(self) -> Generator[Entry]:
         """See Archive."""
         with self._stream() as stream:
-            tar = tarfile.TarFile(fileobj=cast("BinaryIO", stream), encoding=ENCODING, errors=ENCODING_ERRORS)
+            tar = tarfile.TarFile(
+                fileobj=cast("BinaryIO", stream), tarinfo=_Header, encoding=ENCODING, errors=ENCODING_ERRORS
+            )
             header = tar.next()
             while header is not None:
-                yield _entry(header, tar)
+                if header.type != _VOLUME_LABEL:
+                    yield _entry(header, tar)
                 stream.seek(tar.offset)
                 header = self._next(tar)
             stream.drain()
@@ -68,34 +88,45 @@ class TarArchive:
     def _next(self, tar: tarfile.TarFile) -> tarfile.TarInfo | None:
         """As TarFile.next, which takes any header that it cannot read for the end, and keeps all that it read."""
         try:
-            return tarfile.TarInfo.fromtarfile(tar)
+            return _Header.fromtarfile(tar)
         except tarfile.EOFHeaderError:  # type: ignore[attr-defined] # typeshed leaves these two out
             return None
         except tarfile.EmptyHeaderError:  # type: ignore[attr-defined]
-            if (
-                self._gzipped
-            ):  # some programs write no end mark; the end of the gzip then proves that nothing is missing
+            if self._gzips:  # some programs write no end mark; the end of the gzip then proves that nothing is missing
                 return None
             raise
 
     @contextmanager
     def _stream(self) -> Iterator["_Forward"]:
+        gzips: list[GzipStream] = []
         with self._path.open("rb") as file:
-            if self._gzipped:
-                with gzip.GzipFile(fileobj=file, mode="rb") as expanded:
-                    yield _Forward(expanded, self._budget)
-            else:
-                yield _Forward(file, None)
+            stream = _Forward(file)
+            for _ in range(self._gzips):
+                gzips.append(GzipStream(stream))
+                stream = _Forward(gzips[-1].buffered(), self._budget, stream)
+            yield stream
+        if any(gzip.has_text_behind for gzip in gzips):
+            self.warnings = ["the text behind the end of the gzip is ignored"]
+
+
+class _Header(tarfile.TarInfo):
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """As tarfile, which takes the times that GNU tar writes (`tar -g`) for a prefix of the name."""
+        header = super().frombuf(buf, encoding, errors)
+        if buf[257:265] == tarfile.GNU_MAGIC:
+            header.name = bytes(buf[:100]).partition(b"\0")[0].decode(ENCODING, ENCODING_ERRORS)
+        return header
 
 
 def _entry(header: tarfile.TarInfo, tar: tarfile.TarFile) -> Entry:
     shown = show(header.name)
     path = clean_path(header.name, shown)
     modified_at = int(header.mtime)
-    if header.isdir():
+    if header.isdir() or header.type == _LISTED_FOLDER:
         return Entry(path, "directory", modified_at=modified_at)
     if header.issym():
-        return Entry(path, "symlink", modified_at=modified_at, target=header.linkname)
+        return Entry(path, "symlink", modified_at=modified_at, target=link_target(header.linkname, shown))
     if header.islnk():
         return Entry(path, "hardlink", modified_at=modified_at, target=_hardlink_target(header.linkname, shown))
     if not header.isreg() or header.type not in tarfile.SUPPORTED_TYPES:
@@ -122,9 +153,10 @@ def _hardlink_target(target: str, shown: str) -> str:
 class _Forward:
     """What tarfile reads from: no way back, no read of absurd size, everything that is expanded counted."""
 
-    def __init__(self, stream: "BinaryIO | gzip.GzipFile", budget: Budget | None) -> None:
+    def __init__(self, stream: Readable, budget: Budget | None = None, packed: "_Forward | None" = None) -> None:
         self._stream = stream
         self._budget = budget
+        self._packed = packed
         self._position = 0
         self._reads_past_end = 0
 
@@ -157,7 +189,9 @@ class _Forward:
         return position
 
     def drain(self) -> None:
-        """Read what follows the end mark, so that a compressed stream's checksum is checked."""
+        """Read what follows the end mark, so that the checksum of every gzip around it is checked."""
         self._reads_past_end = 0
         while self.read(_SKIP_BYTES):
             pass
+        if self._packed is not None:
+            self._packed.drain()

@@ -1,25 +1,24 @@
-"""The tree that unpacking would make: no path may have two meanings, and no link may lead out."""
+"""The tree that unpacking would make: no path may have two meanings, and none may pass through a link."""
 
-import posixpath
 from collections.abc import Iterator
 
 from shuttle.sources.unpack.entries import Entry, RefusedError, damaged, show
-
-# More than any program follows (Linux 40, Go 255): what is longer, or runs in a circle, leads nowhere.
-_MAX_HOPS = 300
 
 
 class Tree:
     """Gathers all entries of an archive; the one top-level directory is known only at the end.
 
-    A path keeps the kind and the target of its first entry, so the order in which an agent unpacks cannot matter:
-    nothing is written through a link, whether it came earlier or later. Only files may come twice; the last one wins.
+    A path keeps the kind of its first entry, so the order in which an agent unpacks cannot matter: nothing is written
+    through a link, whether it came earlier or later. Files and links may come again as what they are; the last one
+    wins. Where a symbolic link points does not matter.
     """
 
     def __init__(self, max_paths: int) -> None:
         self._max_paths = max_paths
         # Path to "" for a file, "/" for a directory, "@target" for a symlink: half a million need room.
         self._kinds: dict[str, str] = {}
+        # Of paths that come more than once: how many entries are still superseded, and whether the last is a hard link.
+        self._repeated: dict[str, tuple[int, bool]] = {}
         self._tops: set[str] = set()
         self._has_files = False
 
@@ -34,6 +33,11 @@ class Tree:
                 raise damaged("an entry without a name")
             return
         self.follow_hardlink(entry)
+        if entry.kind == "hardlink" and entry.target == entry.path:
+            return
+        if entry.kind != "directory" and entry.path in self._kinds:
+            count, _ = self._repeated.get(entry.path, (0, False))
+            self._repeated[entry.path] = count + 1, entry.kind == "hardlink"
         self._has_files |= entry.kind != "directory"
         self._tops.add(entry.path.partition("/")[0])
         self._set(entry.path, {"symlink": f"@{entry.target}", "directory": "/"}.get(entry.kind, ""))
@@ -47,7 +51,7 @@ class Tree:
         if entry.kind != "hardlink":
             return
         kind = self._kinds.get(entry.target, "/")
-        if kind == "/" or entry.target == entry.path:
+        if kind == "/":
             raise RefusedError(
                 "archive_link_escapes",
                 f"The hard link {show(entry.path)} leads to no file that came before it in the archive.",
@@ -59,21 +63,32 @@ class Tree:
         """The one directory at the top that holds everything, with its slash; "" = there are several entries.
 
         Raises:
-            RefusedError: there is no file at all, or a link leads out of what will be unpacked.
+            RefusedError: there is no file at all.
         """
         if not self._has_files:
             raise RefusedError("archive_empty", "The archive holds no files.")
         (top, *others) = self._tops
-        prefix = f"{top}/" if not others and self._kinds[top] == "/" else ""
-        links = {path.removeprefix(prefix): kind[1:] for path, kind in self._kinds.items() if kind[:1] == "@"}
-        for path, target in links.items():
-            if not _stays_inside(path, target, links):
-                raise RefusedError("archive_link_escapes", f"The link {show(path)} in the archive leads out of it.")
-        return prefix
+        return f"{top}/" if not others and self._kinds[top] == "/" else ""
+
+    def is_superseded(self, entry: Entry) -> bool:
+        """Whether it must not be unpacked: busybox does not replace by a link, or a link by another.
+
+        A superseded file stays where a file follows, since a hard link between them means the first. GNU tar's hard
+        link of a file to itself, for a file that was named twice, adds nothing. Ask once an entry, in their order.
+        """
+        if entry.kind == "hardlink" and entry.target == entry.path:
+            return True
+        count, ends_as_hardlink = self._repeated.get(entry.path, (0, False))
+        if entry.kind == "directory" or not count:
+            return False
+        self._repeated[entry.path] = count - 1, ends_as_hardlink
+        return entry.kind != "file" or ends_as_hardlink
 
     def _set(self, path: str, kind: str) -> None:
         known = self._kinds.setdefault(path, kind)
-        if known != kind:
+        if known[:1] == kind[:1] == "@":
+            self._kinds[path] = kind
+        elif known != kind:
             if "@" in {known[:1], kind[:1]}:
                 raise RefusedError(
                     "archive_link_escapes", f"The archive uses {show(path)} as a link and as something else."
@@ -89,40 +104,3 @@ def _folders(path: str) -> Iterator[str]:
     while end > 0:
         yield path[:end]
         end = path.rfind("/", 0, end)
-
-
-def _stays_inside(link: str, target: str, links: dict[str, str]) -> bool:
-    """Walk as the kernel does, through every further link on the way; `..` at the root leads out.
-
-    A circle has no end for the kernel; a program that takes its text for a path must stay inside, too.
-    """
-    here = link.split("/")[:-1]
-    ahead: list[str] = []
-    onward: str | None = target
-    for _ in range(_MAX_HOPS):
-        if onward is None:
-            return not ahead
-        if onward.startswith("/"):
-            return False
-        ahead.append(onward)
-        onward = _walk(here, ahead, links)
-    return not posixpath.normpath(posixpath.join(posixpath.dirname(link), target)).startswith("..")
-
-
-def _walk(here: list[str], ahead: list[str], links: dict[str, str]) -> str | None:
-    """Go on until a link's text comes up, or None: at the end (nothing ahead), or outside (something ahead)."""
-    while ahead:
-        part, _, rest = ahead.pop().partition("/")
-        if rest:
-            ahead.append(rest)
-        if part == "..":
-            if not here:
-                ahead.append(part)
-                return None
-            here.pop()
-        elif part not in {"", "."}:
-            onward = links.get("/".join([*here, part]))
-            if onward is not None:
-                return onward
-            here.append(part)
-    return None

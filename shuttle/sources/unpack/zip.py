@@ -12,7 +12,15 @@ from io import BufferedReader, FileIO
 from pathlib import Path
 from typing import IO
 
-from shuttle.sources.unpack.entries import MAX_PATH_BYTES, Entry, RefusedError, clean_path, damaged, show
+from shuttle.sources.unpack.entries import (
+    MAX_PATH_BYTES,
+    Entry,
+    RefusedError,
+    clean_path,
+    damaged,
+    link_target,
+    show,
+)
 
 # zipfile reads the central directory whole: 128 bytes an entry at half a million entries.
 _MAX_SINGLE_READ_BYTES = 64 * 1024 * 1024
@@ -20,6 +28,10 @@ _ENCRYPTED = 0x1 | 0x40
 _UTF8_NAME = 0x800
 # PKWARE's APPNOTE, 4.4.2: "version made by"; these systems give `external_attr` Unix modes (3 Unix, 19 macOS).
 _UNIX = frozenset({3, 19})
+# FAT, NTFS, VFAT. Java and git also write 0, on any system, but with slashes.
+_WINDOWS = frozenset({0, 10, 14})
+# Info-ZIP's extra field with the name in UTF-8: a version, the CRC-32 of the name that it stands for, the text.
+_UNICODE_PATH, _UNICODE_PATH_HEAD = 0x7075, struct.Struct("<BL")
 _DOS_DIRECTORY = 0x10
 _METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
 
@@ -34,14 +46,14 @@ class ZipArchive:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self.warnings: list[str] = []
 
     def entries(self) -> Generator[Entry]:
-        """See Archive; what the Finder adds for itself (`__MACOSX/`) is left out."""
+        """See Archive."""
         with _Bounded(FileIO(self._path)) as file, zipfile.ZipFile(file) as archive:
+            has_slashes = any("/" in _name(info) for info in archive.infolist())
             for info in archive.infolist():
-                entry = _entry(info, archive)
-                if entry.path.partition("/")[0] != "__MACOSX":
-                    yield entry
+                yield _entry(info, _posix_name(info, has_slashes), archive)
 
 
 class _Bounded(BufferedReader):
@@ -57,8 +69,7 @@ class _Bounded(BufferedReader):
         return super().seek(target, whence)
 
 
-def _entry(info: zipfile.ZipInfo, archive: zipfile.ZipFile) -> Entry:
-    name = _name(info)
+def _entry(info: zipfile.ZipInfo, name: str, archive: zipfile.ZipFile) -> Entry:
     shown = show(name)
     path = clean_path(name, shown)
     if info.flag_bits & _ENCRYPTED:
@@ -72,7 +83,7 @@ def _entry(info: zipfile.ZipInfo, archive: zipfile.ZipFile) -> Entry:
     if info.compress_type not in _METHODS:
         raise RefusedError("archive_unknown", f"The zip compresses {shown} in an unusual way; use deflate.")
     if stat.S_ISLNK(mode):
-        return Entry(path, "symlink", modified_at=modified_at, target=_target(info, archive))
+        return Entry(path, "symlink", modified_at=modified_at, target=_target(info, shown, archive))
     return Entry(
         path,
         "file",
@@ -84,15 +95,37 @@ def _entry(info: zipfile.ZipInfo, archive: zipfile.ZipFile) -> Entry:
 
 
 def _name(info: zipfile.ZipInfo) -> str:
-    """Undo zipfile's cp437 where the bytes are UTF-8 without the flag; DOS separators become slashes."""
+    """UTF-8 if the flag or the Unicode path field says so, or the bytes are valid; else cp437, the format's own."""
     name = info.orig_filename
-    if not info.flag_bits & _UTF8_NAME:
-        with suppress(UnicodeError):  # an old program's code page, which nothing tells: cp437 is what the format says
-            name = name.encode("cp437").decode()
-    if info.create_system in _UNIX:
+    if info.flag_bits & _UTF8_NAME:
         return name
-    name = name.replace("\\", "/")
-    return f"/{name}" if name[1:2] == ":" else name  # `C:/…` is as absolute as `/…`
+    raw = name.encode("cp437")
+    for text in (_unicode_path(info.extra, raw), raw):
+        with suppress(UnicodeError):
+            return text.decode()
+    return name
+
+
+def _unicode_path(extra: bytes, raw: bytes) -> bytes:
+    """The name of the Unicode path field, if there is one and it still belongs to the entry's own name; else that."""
+    while len(extra) >= 4:
+        kind, size_bytes = struct.unpack_from("<HH", extra)
+        field, extra = extra[4 : 4 + size_bytes], extra[4 + size_bytes :]
+        if kind == _UNICODE_PATH and len(field) > _UNICODE_PATH_HEAD.size:
+            version, checksum = _UNICODE_PATH_HEAD.unpack_from(field)
+            if version == 1 and checksum == zlib.crc32(raw):
+                return field[_UNICODE_PATH_HEAD.size :]
+    return raw
+
+
+def _posix_name(info: zipfile.ZipInfo, has_slashes: bool) -> str:
+    """A backslash is a letter, except on Windows where a zip has no slash at all; `C:/…` is as absolute as `/…`."""
+    name = _name(info)
+    if info.create_system not in _WINDOWS:
+        return name
+    if not has_slashes:
+        name = name.replace("\\", "/")
+    return f"/{name}" if name[1:2] == ":" else name
 
 
 def _modified_at(info: zipfile.ZipInfo) -> int:
@@ -101,10 +134,10 @@ def _modified_at(info: zipfile.ZipInfo) -> int:
     return calendar.timegm((year, min(max(month, 1), 12), max(day, 1), hour, minute, second))
 
 
-def _target(info: zipfile.ZipInfo, archive: zipfile.ZipFile) -> str:
-    if info.file_size > MAX_PATH_BYTES:
-        raise damaged(f"the link {show(info.filename)} has no path as its target")
-    return archive.read(info).decode("utf-8", "surrogateescape")
+def _target(info: zipfile.ZipInfo, shown: str, archive: zipfile.ZipFile) -> str:
+    # A target that is too long is not read whole.
+    with archive.open(info) as content:
+        return link_target(content.read(MAX_PATH_BYTES + 1).decode("utf-8", "surrogateescape"), shown)
 
 
 class _Lazy:

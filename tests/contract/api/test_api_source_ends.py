@@ -179,13 +179,13 @@ def zipped(name: str) -> bytes:
         (lambda: tar(entry("../up")), "archive_path_escapes"),
         (lambda: tar(entry("/etc/passwd")), "archive_path_escapes"),
         (lambda: zipped("../up"), "archive_path_escapes"),
-        (lambda: tar(entry("out", tarfile.SYMTYPE, "/etc/passwd")), "archive_link_escapes"),
+        (lambda: tar(entry("out", tarfile.SYMTYPE, "/tmp"), entry("out/file")), "archive_link_escapes"),
         (lambda: tar(entry("out", tarfile.LNKTYPE, "../up")), "archive_link_escapes"),
         (lambda: tar(entry("null", tarfile.CHRTYPE)), "archive_special_file"),
         (lambda: tar(entry("pipe", tarfile.FIFOTYPE)), "archive_special_file"),
         (bomb, "archive_too_large"),
     ],
-    ids=["html", "cut", "empty", "dots", "absolute", "zip", "symlink", "hardlink", "device", "fifo", "bomb"],
+    ids=["html", "cut", "empty", "dots", "absolute", "zip", "through", "hardlink", "device", "fifo", "bomb"],
 )
 async def test_what_an_archive_can_be(shuttle: Shuttle, app: str, make: Callable[[], bytes], reason: str):
     url = "data:application/gzip;base64," + base64.b64encode(make()).decode()
@@ -208,3 +208,12 @@ async def test_nothing_local_is_left_of_a_refused_source(shuttle: Shuttle, host:
     left = [path for path in (shuttle.data / "sources").iterdir() if path.name.startswith(build_uuid)]
     assert left == []
     assert (await shuttle.get(f"/{build_uuid}")).json == {"status": "Not Found"}
+
+
+async def test_text_behind_a_gzip_is_a_warning_in_the_log(shuttle: Shuttle, app: str):
+    packed = base64.b64encode(GOOD + b"Downloaded by a script.\n").decode()
+    await shuttle.post(f"/{app}/1", {"source": {"url": f"data:;base64,{packed}"}, "pipeline": "script"})
+    build = await shuttle.until_shown(f"/{app}/1", lambda shown: shown["timestamps"]["staged_at"] or shown["reason"])
+    assert build["reason"] is None
+    log = (await shuttle.get(f"/{app}/1/logs")).body.decode()
+    assert "-----> Source: Warning: the text behind the end of the gzip is ignored.\n" in log

@@ -3,7 +3,6 @@
 import io
 import tarfile
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 
 from hypothesis import HealthCheck, example, given, settings
@@ -27,7 +26,7 @@ entries = st.lists(
     st.one_of(
         st.builds(entry, paths, st.binary(max_size=5)),
         st.builds(folder, paths),
-        st.builds(symlink, paths, paths),
+        st.builds(symlink, paths, st.one_of(paths, st.sampled_from(["/", "../../..", "/nowhere/at/all"]))),
         st.builds(hardlink, paths, paths),
     ),
     min_size=1,
@@ -55,7 +54,7 @@ def repacked(original: bytes, max_entries: int = 100) -> bytes | None:
 @example(entries=[symlink("a", ".."), entry("a/b", b"x")])
 @example(entries=[symlink("a/b", "c/../.."), symlink("a/c", "."), entry("b", b"x")])
 def test_what_is_accepted_unpacks_inside(entries):
-    """By a naive unpacker, which follows whatever is there; and every link then ends inside."""
+    """By a naive unpacker, which writes through whatever is there."""
     result = repacked(tar_gz(*entries))
     if result is None:
         return
@@ -67,9 +66,6 @@ def test_what_is_accepted_unpacks_inside(entries):
         assert [path.name for path in Path(directory).iterdir()] == ["one"]
         assert [path.name for path in Path(directory, "one").iterdir()] == ["two"]
         assert [path.name for path in Path(directory, "one", "two").iterdir()] == ["three"]
-        for path in root.rglob("*"):
-            with suppress(RuntimeError):  # a loop of links, which ends nowhere
-                assert path.resolve().is_relative_to(root)
 
 
 @without_clock

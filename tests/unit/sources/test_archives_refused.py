@@ -62,6 +62,7 @@ async def test_archives_without_files(refusal, original):
     "original",
     [
         *(b"x", b"hello\n" * 500, b"<html>not found</html>", bytes(100), gzip.compress(b"hello\n" * 500)),
+        gzip.compress(gzip.compress(gzip.compress(tar(entry("a", b"1"))))),
         *(b"BZh91AY&SY", b"\xfd7zXZ\x00\x00", b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07\x00", b"\x28\xb5\x2f\xfd"),
         gzip.compress(zipped(("a", b"1"))),
     ],
@@ -139,5 +140,14 @@ async def test_extended_headers_without_end(refusal):
 
 
 async def test_a_name_longer_than_a_file_system_takes(refusal):
-    assert await refusal(tar_gz(entry("n" * 300, b"1"))) == "archive_too_large"
-    assert await refusal(tar_gz(entry("/".join(["n" * 200] * 30), b"1"))) == "archive_too_large"
+    assert await refusal(tar_gz(entry("n" * 256, b"1"))) == "archive_too_large"
+    assert (
+        await refusal(tar_gz(entry("/".join(["n" * 127] * 31 + ["m" * 128]), b"1"), entry("b"))) == "archive_too_large"
+    )
+
+
+async def test_the_longest_names_that_a_file_system_takes(flat):
+    names = {"n" * 255, "/".join(["n" * 127] * 32)}
+    original = tar_gz(*(entry(f"./{name}", b"1") for name in names))
+    path = await flat(original, SourceLimits(max_source_bytes=1, max_expanded_bytes=MIB))
+    assert set(contents(path)) == names
