@@ -18,8 +18,13 @@ RUN_TOKEN = "run-token_of-this-build-24681357"
 TOKENS = (TOKEN, SETUP_TOKEN, RUN_TOKEN)
 
 
-def source_archive(files: Mapping[str, bytes | str], *, executable: tuple[str, ...] = ("build.sh",)) -> bytes:
-    """A tar.gz as the shuttle hands it out: flattened, ordinary modes."""
+def source_archive(
+    files: Mapping[str, bytes | str],
+    *,
+    executable: tuple[str, ...] = ("build.sh",),
+    links: Mapping[str, str] | None = None,
+) -> bytes:
+    """A tar.gz as the shuttle hands it out: flattened, ordinary modes, links wherever they point."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as archive:
         for name, content in files.items():
@@ -28,6 +33,10 @@ def source_archive(files: Mapping[str, bytes | str], *, executable: tuple[str, .
             entry.size = len(data)
             entry.mode = 0o755 if name in executable else 0o644
             archive.addfile(entry, io.BytesIO(data))
+        for name, target in (links or {}).items():
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.linkname = tarfile.SYMTYPE, target
+            archive.addfile(entry)
     return packed.getvalue()
 
 
@@ -73,6 +82,7 @@ class AgentApi:
         self.progress: list[dict[str, Any]] = []
         self.reports: dict[str, dict[str, Any]] = {}
         self.artifacts: dict[str, bytes] = {}
+        self.artifact_refusals: dict[str, str] = {}
         self.calls: list[tuple[str, str, int]] = []
         self.faults: defaultdict[str, deque[Fault]] = defaultdict(deque)
         self.held: dict[str, asyncio.Event] = {}
@@ -247,5 +257,9 @@ class AgentApi:
         return web.json_response({"status": "OK"})
 
     async def _artifact(self, request: web.Request) -> web.Response:
-        self.artifacts[request.match_info["name"]] = await request.read()
+        name = request.match_info["name"]
+        if name in self.artifact_refusals:
+            answer = {"status": "error", "code": "invalid", "message": self.artifact_refusals[name], "field": "name"}
+            return web.json_response(answer, status=400)
+        self.artifacts[name] = await request.read()
         return web.json_response({"status": "OK"})

@@ -12,7 +12,7 @@ class ScriptOptions(PipelineOptions):
 
 def build(_: PipelineOptions) -> Pipeline:
     """The pipeline's model."""
-    return combine(KIND.name, KIND.description, supervised("run_script", "upload_artifacts"))
+    return combine(KIND.name, KIND.description, supervised("links", "run_script", "upload_artifacts"))
 
 
 KIND = PipelineKind(

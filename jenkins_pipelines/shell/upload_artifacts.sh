@@ -9,14 +9,44 @@ url_name() {
   esac
 }
 
+# is_utf8 NAME: judged by its bytes in hexadecimal, as tools differ in what they read as text. The patterns are those of
+# well-formed UTF-8 in RFC 3629.
+is_utf8() {
+  ! printf %s "$1" | od -An -v -tx1 | tr -d '\n' | sed '
+    s/ c[2-9a-f] [89ab]./ 2d/g
+    s/ d. [89ab]./ 2d/g
+    s/ e0 [ab]. [89ab]./ 2d/g
+    s/ e[1-9abcef] [89ab]. [89ab]./ 2d/g
+    s/ ed [89]. [89ab]./ 2d/g
+    s/ f0 [9ab]. [89ab]. [89ab]./ 2d/g
+    s/ f[1-3] [89ab]. [89ab]. [89ab]./ 2d/g
+    s/ f4 8. [89ab]. [89ab]./ 2d/g
+  ' | grep -q ' [89a-f]'
+}
+
+# check_name NAME: sets `readable`, with `?` for what a message cannot show; fails for a name that no artifact can have.
+check_name() {
+  readable=$1
+  case $1 in *[!A-Za-z0-9._/-]*) ;; *) return 0 ;; esac
+  readable=$(printf %s "$1" | tr '\001-\037\177' '?')
+  is_utf8 "$1" || {
+    readable=$(printf %s "$readable" | tr '\200-\377' '?')
+    fail artifact_refused "The name $readable in dist/ is not UTF-8; rename it."
+  }
+  [ "$readable" = "$1" ] || fail artifact_refused "The name $readable in dist/ has a control character; rename it."
+}
+
 upload_file() {
-  in_url=$(url_name "$1")
-  [ "$(printf %s "$1" | tr -d '\000-\037\177')" = "$1" ] ||
-    fail artifact_refused "The file $in_url in dist/ has a control character in its name; rename it."
-  { true <"./$1"; } 2>/dev/null || refuse_unreadable "file $in_url"
+  check_name "$1"
+  { true <"./$1"; } 2>/dev/null || refuse_unreadable "file $readable"
   say "Uploading $1"
-  ask "$run_token" PUT "artifacts/$in_url" -o /dev/null -T "./$1" ||
-    fail artifact_refused "The shuttle refused the artifact $in_url (HTTP status $status)."
+  ask "$run_token" PUT "artifacts/$(url_name "$1")" -T "./$1" || refuse_artifact
+}
+
+# refuse_artifact: with what the shuttle says about it.
+refuse_artifact() {
+  json_field message
+  fail artifact_refused "The shuttle refused the artifact $readable (HTTP status $status)${field:+: ${field%.}}."
 }
 
 # refuse_unreadable WHAT: a build that lost an artifact has not succeeded.
@@ -35,7 +65,10 @@ upload_folder() {
     elif [ -d "$file" ]; then
       # No name is that long, and dash ends at the thousandth call of a function within another.
       [ ${#file} -lt 1000 ] || fail artifact_refused 'The folders in dist/ lie too deep; pack them into an archive.'
-      if [ ! -r "$file" ] || [ ! -x "$file" ]; then refuse_unreadable "folder $(url_name "${file#./}")"; fi
+      if [ ! -r "$file" ] || [ ! -x "$file" ]; then
+        check_name "${file#./}"
+        refuse_unreadable "folder $readable"
+      fi
       upload_folder "$file"
     elif [ -f "$file" ]; then
       upload_file "${file#./}"
@@ -43,7 +76,9 @@ upload_folder() {
   done
 }
 
-if [ -d "$sources/dist" ] && [ ! -L "$sources/dist" ]; then
+if [ -L "$sources/dist" ]; then
+  say 'Not uploaded, because it is a link: dist'
+elif [ -d "$sources/dist" ]; then
   { [ -r "$sources/dist" ] && cd "$sources/dist" 2>/dev/null; } ||
     fail artifact_refused 'The folder dist/ cannot be read; change its permissions.'
   LC_ALL=C # names are bytes here

@@ -25,7 +25,7 @@ from shuttle.web.body import chunks_of, refuse_encoded
 from shuttle.web.names import raw_segments
 
 _MOST_ARTIFACTS = 1000
-_NAME_SEGMENT = re.compile(r"(?!\.{1,2}\Z)[^/\\\x00-\x1f\x7f-\x9f]+")
+_NAME_SEGMENT = re.compile(r"(?!\.{1,2}\Z)[^/\x00-\x1f\x7f-\x9f]+")
 _CONTENT_TYPE = re.compile(r"[!-~]+/[ -~]{1,200}")
 # S3 takes keys of 1,024 bytes; the build's uuid and `/artifacts/` stand before the name.
 _MAX_NAME_BYTES = 900

@@ -111,13 +111,14 @@ ln -s / dist/root
     assert "Not uploaded, because it is a link: link\n" in api.log
 
 
-async def test_a_dist_that_is_a_link_is_not_followed(agent: Agent) -> None:
+async def test_a_dist_that_is_a_link_is_not_followed_and_the_log_says_so(agent: Agent) -> None:
     agent.give("ln")
     async with AgentApi(environment(), source_archive({"build.sh": "#!/bin/sh\nln -s /etc dist\n"})) as api:
         agent.url = api.url
         run = await agent.run(SCRIPT)
     assert run.status == 0, run.console + api.log
     assert api.artifacts == {}
+    assert "-----> Not uploaded, because it is a link: dist\n" in api.log
 
 
 async def test_an_artifact_that_the_shuttle_refuses_fails_the_build_saying_so(agent: Agent) -> None:
@@ -156,14 +157,38 @@ mkdir -p dist/folder; echo x >dist/file; echo x >dist/folder/inner; chmod 0 {loc
     assert list(each_agent.home.glob("workspace*")) == [each_agent.workspace]
 
 
-async def test_a_name_with_a_line_break_fails_saying_so(each_agent: Agent) -> None:
-    build = "#!/bin/sh\nmkdir dist; echo >'dist/a\nb'\n"
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (r"grün a\nb", "The name grün a?b in dist/ has a control character; rename it."),
+        (r"d/a\tb", "The name d/a?b in dist/ has a control character; rename it."),
+        (r"a\177", "The name a? in dist/ has a control character; rename it."),
+        (r"caf\351.txt", "The name caf?.txt in dist/ is not UTF-8; rename it."),
+        (r"gr\303\274n \355\240\200\n", "The name gr??n ???? in dist/ is not UTF-8; rename it."),
+    ],
+)
+async def test_a_name_that_no_artifact_can_have_is_readable_in_the_error(
+    each_agent: Agent, name: str, message: str
+) -> None:
+    build = f"#!/bin/sh\nmkdir -p dist/d; echo >dist/\"$(printf '{name}.')\"\n"
     async with AgentApi(environment(), source_archive({"build.sh": build})) as api:
         each_agent.url = api.url
         run = await each_agent.run(SCRIPT)
     assert (run.status, api.ends) == (1, {"main": 1})
+    assert api.reports["failure"]["message"] == message.replace(" in dist/", ". in dist/")
+
+
+async def test_why_the_shuttle_refuses_an_artifact_is_in_the_error(each_agent: Agent) -> None:
+    name = 'grün "it" a\\b'
+    build = f"#!/bin/sh\nmkdir dist; echo >'dist/{name}'\n"
+    async with AgentApi(environment(), source_archive({"build.sh": build})) as api:
+        each_agent.url = api.url
+        api.artifact_refusals[name] = "Give the artifact a shorter name, or pack the files into one."
+        await each_agent.run(SCRIPT)
     assert api.reports["failure"]["message"] == (
-        "The file %61%0a%62 in dist/ has a control character in its name; rename it."
+        f"The shuttle refused the artifact {name} (HTTP status 400): "
+        "Give the artifact a shorter name, or pack the files into one."
     )
 
 
@@ -177,11 +202,118 @@ async def test_make_runs_when_there_is_no_build_sh(agent: Agent) -> None:
     assert "made by make\n" in api.log
 
 
-async def test_build_sh_without_its_executable_bit_still_runs(agent: Agent) -> None:
-    async with AgentApi(environment(NAME="x"), source_archive({"build.sh": HELLO}, executable=())) as api:
-        agent.url = api.url
-        run = await agent.run(SCRIPT)
+@pytest.mark.parametrize(
+    ("first_line", "expected"),
+    [
+        ("#! \tSHOW \t ", "<./build.sh>"),
+        ("#!SHOW \t one  argument\t", "<one  argument> <./build.sh>"),
+        ("#!/usr/bin/env -S SHOW 'a b' c", "<a b> <c> <./build.sh>"),
+        ("#!./tools/show x", "<x> <./build.sh>"),
+    ],
+)
+async def test_build_sh_without_its_executable_bit_is_run_by_what_its_first_line_says(
+    each_agent: Agent, first_line: str, expected: str
+) -> None:
+    show = "#!/bin/sh\nfor word; do printf '<%s> ' \"$word\"; done; echo\n"
+    each_agent.program("show", show)
+    script = first_line.replace("SHOW", str(each_agent.programs / "show")) + "\nexit 1\n"
+    source = source_archive({"build.sh": script, "tools/show": show}, executable=("tools/show",))
+    async with AgentApi(environment(), source) as api:
+        each_agent.url = api.url
+        run = await each_agent.run(SCRIPT)
     assert run.status == 0, run.console + api.log
+    assert api.log == f"-----> Running build.sh\n{expected} \n"
+
+
+@pytest.mark.parametrize("first_line", ["#! \t", "#" * 600])
+async def test_build_sh_without_an_interpreter_is_run_by_sh(each_agent: Agent, first_line: str) -> None:
+    source = source_archive({"build.sh": f"{first_line}\necho hello\n"}, executable=())
+    async with AgentApi(environment(), source) as api:
+        each_agent.url = api.url
+        run = await each_agent.run(SCRIPT)
+    assert run.status == 0, run.console + api.log
+    assert api.log.endswith("\nhello\n")
+
+
+@pytest.mark.parametrize("interpreter", ["/no/such/program", "sh"])
+async def test_build_sh_of_an_interpreter_that_is_not_there_fails_as_if_executable(
+    each_agent: Agent, interpreter: str
+) -> None:
+    async with AgentApi(environment(), source_archive({"build.sh": f"#!{interpreter}\n"}, executable=())) as api:
+        each_agent.url = api.url
+        run = await each_agent.run(SCRIPT)
+    assert run.status == 127, run.console + api.log
+    assert "No such file" in api.log
+
+
+BOM = "build.sh begins with a byte order mark (BOM); save it as UTF-8 without one."
+CRLF = "The first line of build.sh ends with CR LF, as Windows writes it; save it with LF."
+
+
+@pytest.mark.parametrize(
+    ("script", "executable", "message"),
+    [
+        (b"#!/bin/sh\r\necho hello\r\n", True, CRLF),
+        (b"#!/usr/bin/env python3\r", False, CRLF),
+        (b"echo hello\r\n", False, CRLF),
+        (b"\xef\xbb\xbf#!/bin/sh\necho hello\n", True, BOM),
+        (b"\xef\xbb\xbfecho hello\r\n", False, BOM),
+        ("#!/bin/sh\n".encode("utf-16"), True, BOM),
+        (b"\xfe\xff" + "#!/bin/sh\n".encode("utf-16-be"), False, BOM),
+    ],
+)
+async def test_a_build_sh_that_windows_wrote_gets_a_sentence(
+    each_agent: Agent, script: bytes, executable: bool, message: str
+) -> None:
+    source = source_archive({"build.sh": script}, executable=("build.sh",) if executable else ())
+    async with AgentApi(environment(), source) as api:
+        each_agent.url = api.url
+        run = await each_agent.run(SCRIPT)
+    assert run.status == 1
+    report = api.reports["failure"]
+    assert (report["reason"], report["message"]) == ("build_script_encoding", message)
+    assert f"-----> {message}\n" in api.log
+
+
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        ("build.sh", "OUT"),
+        ("build.sh", "d/../l2"),
+        ("build.sh", "d/e/out"),
+        ("build.sh", "loop"),
+        ("Makefile", "../../out"),
+    ],
+)
+async def test_a_build_script_that_is_a_link_out_of_the_source_is_not_read(
+    each_agent: Agent, name: str, target: str
+) -> None:
+    out = each_agent.home / "out"
+    out.write_text("#!/bin/sh\r\necho secret\n")
+    out.chmod(0o755)
+    links = {name: target.replace("OUT", str(out)), "l2": "l3", "l3": f"{each_agent.home}/./out"}
+    links |= {"d/e": str(each_agent.home), "loop": "loop"}
+    each_agent.give("make")
+    async with AgentApi(environment(), source_archive({"d/f": ""}, links=links)) as api:
+        each_agent.url = api.url
+        run = await each_agent.run(SCRIPT)
+    assert run.status == 1
+    report = api.reports["failure"]
+    assert report["reason"] == "no_build_script"
+    if target != "loop":
+        assert report["message"] == f"The source's {name} is a link that leads out of the source; add the file itself."
+    assert "secret" not in api.log
+
+
+@pytest.mark.parametrize("target", ["./d/../d/l", "/WORKSPACE/source/d/run"])
+async def test_a_build_script_that_is_a_link_within_the_source_runs(each_agent: Agent, target: str) -> None:
+    links = {"build.sh": target.replace("/WORKSPACE", str(each_agent.workspace)), "d/l": "../e/run", "e": "d"}
+    source = source_archive({"d/run": HELLO}, executable=("d/run",), links=links)
+    async with AgentApi(environment(NAME="x"), source) as api:
+        each_agent.url = api.url
+        run = await each_agent.run(SCRIPT)
+    assert run.status == 0, run.console + api.log
+    assert "hello from x" in api.log
 
 
 @pytest.mark.parametrize(
