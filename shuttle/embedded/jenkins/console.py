@@ -1,7 +1,8 @@
 """The raw log file of a build: engine lines carry hidden notes, and readers get the text mostly without them.
 
-Jenkins' offsets (X-Text-Size) count the raw bytes: notes included, LF only. What is served has CRLF (progressiveText,
-in the newer generation with notes) or LF (consoleText); a start inside a note shows the rest of its base64.
+Jenkins' offsets (X-Text-Size) count the raw bytes: notes included, line ends as written. progressiveText has CRLF for
+every lone LF (in the newer generation with notes), consoleText the line ends as written; a start inside a note shows
+the rest of its base64.
 """
 
 import base64
@@ -16,6 +17,7 @@ _LONGEST_NOTE_BYTES = 1 << 16
 _NOTE_START = b"\x1b[8mha:"
 _NOTE_END = b"\x1b[0m"
 _NOTE = re.compile(rb"\x1b\[8mha:[^\x1b\n]*\x1b\[0m")
+_LONE_LF = re.compile(rb"(?<!\r)\n")
 
 
 def note(about: str) -> bytes:
@@ -43,22 +45,35 @@ def end_of_lines(path: Path, start: int, end: int, lines: int) -> int:
 
 def read_text(path: Path, start: int, end: int, *, crlf: bool, notes: bool = False) -> Iterator[bytes]:
     """The text between two raw offsets in pieces of about 1 MiB, without notes unless asked for."""
-    carried = b""
+    pieces = _pieces(path, start, end) if notes else _without_notes(_pieces(path, start, end))
+    return _with_crlf(pieces) if crlf else pieces
+
+
+def _pieces(path: Path, start: int, end: int) -> Iterator[bytes]:
     with path.open("rb") as log:
         log.seek(start)
         left = end - start
         while left > 0 and (piece := log.read(min(_CHUNK_BYTES, left))):
             left -= len(piece)
-            text, carried = (piece, b"") if notes else _split(carried + piece)
-            yield _text(text, crlf=crlf, notes=notes)
-    if carried:
-        yield _text(carried, crlf=crlf, notes=notes)
+            yield piece
 
 
-def _text(raw: bytes, *, crlf: bool, notes: bool) -> bytes:
-    if not notes and _NOTE_START in raw:
-        raw = _NOTE.sub(b"", raw)
-    return raw.replace(b"\n", b"\r\n") if crlf else raw
+def _without_notes(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    carried = b""
+    for piece in pieces:
+        text, carried = _split(carried + piece)
+        yield _NOTE.sub(b"", text)
+    yield _NOTE.sub(b"", carried)
+
+
+def _with_crlf(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """As Jenkins' LineEndNormalizingWriter: a LF gets a CR unless one precedes it, also at the end of a piece."""
+    ends_in_cr = False
+    for piece in pieces:
+        begins_with_lf = ends_in_cr and piece.startswith(b"\n")
+        text = _LONE_LF.sub(b"\r\n", piece)
+        yield text.removeprefix(b"\r") if begins_with_lf else text
+        ends_in_cr = piece.endswith(b"\r") if piece else ends_in_cr
 
 
 def _split(raw: bytes) -> tuple[bytes, bytes]:

@@ -24,6 +24,19 @@ def test_notes_are_removed_wherever_a_piece_of_the_file_ends(tmp_path: Path, mon
         assert plain(path) == b"one linked\n\x1b[31mred\x1b[0m \x1b[8m kept\n[Pipeline] sh\nend\x1b"
 
 
+def test_only_a_lone_lf_gets_a_cr_wherever_a_piece_of_the_file_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "log"
+    raw = b"\nlone\nof windows\r\n" + note("a") + b"\ntwo\r\r\n\n\rbar\r50%\r" + note("b") + b"\nend\r"
+    path.write_bytes(raw)
+    expected = b"\r\nlone\r\nof windows\r\n\r\ntwo\r\r\n\r\n\rbar\r50%\r\nend\r"
+    for size in range(1, len(raw) + 1):
+        monkeypatch.setattr("shuttle.embedded.jenkins.console._CHUNK_BYTES", size)
+        assert plain(path, crlf=True) == expected
+    assert plain(path, raw.index(b"\r\n") + 1, crlf=True).startswith(b"\r\n\r\ntwo"), "a reader's first LF is lone"
+
+
 def test_a_start_inside_a_note_shows_its_rest(tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.write_bytes(note("a") + b"text\n")
