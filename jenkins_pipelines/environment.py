@@ -92,7 +92,8 @@ def _files(environment: AgentEnvironment) -> Iterator[tuple[str, bytes]]:
     for option, chosen in environment.options.items():
         if not _NAME.fullmatch(option):
             raise PipelineError("An option's name is letters, digits and underscores.")
-        yield f"options/{option}", _bytes(chosen if isinstance(chosen, str) else json.dumps(chosen))
+        if chosen is not None:
+            yield f"options/{option}", _bytes(chosen if isinstance(chosen, str) else json.dumps(chosen))
     if environment.secret_arguments:
         yield "has_secrets", b""
     if environment.no_cache:

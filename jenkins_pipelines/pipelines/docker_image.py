@@ -10,7 +10,10 @@ from jenkins_pipelines.fragments.supervised import supervised
 from jenkins_pipelines.kind import PipelineKind, PipelineOptions
 from jenkins_pipelines.models import Pipeline
 
-_SCRIPTS = ("credentials", "builder", "dockerfile", "build_image", "copy_image", "push_image", "docker_image")
+_SCRIPTS = (
+    *("links", "credentials", "builder", "variables", "dockerfile", "image_options", "build_image", "copy_image"),
+    *("push_image", "docker_image"),
+)
 
 
 def _within_the_source(path: str) -> str:
@@ -19,10 +22,18 @@ def _within_the_source(path: str) -> str:
     return path
 
 
-class DockerImageOptions(PipelineOptions):
-    """`dockerfile`: the path of the Dockerfile within the source; the build's context is always the whole source."""
+_Path = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_within_the_source)]
 
-    dockerfile: Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_within_the_source)] = "Dockerfile"
+
+class DockerImageOptions(PipelineOptions):
+    """Paths within the source.
+
+    `context`: the folder that COPY and ADD see; without it, the whole source. `dockerfile`: without it, `Dockerfile` in
+    the context, else at the top of the source.
+    """
+
+    context: _Path = "."
+    dockerfile: _Path | None = None
 
 
 def build(_: PipelineOptions) -> Pipeline:

@@ -1,11 +1,11 @@
 
 # insert_arguments NAMES: copy a Dockerfile from standard input to standard output with `ARG NAME` after every FROM, and
-# write the images of the FROM lines to the file base_images.txt. An instruction continues while its lines end with the
+# write the images that it uses to the file base_images.txt. An instruction continues while its lines end with the
 # escape character; comments and empty lines do not end it. The lines of a heredoc of RUN, COPY or ADD are not
 # instructions.
 insert_arguments() {
   # shellcheck disable=SC1003 # it is one backslash
-  escape='\' directives=yes instruction='' heredocs=''
+  escape='\' directives=yes instruction='' heredocs='' scope='head' stages=' scratch '
   while IFS= read -r line || [ -n "$line" ]; do
     printf '%s\n' "$line"
     line=${line%"$carriage_return"}
@@ -56,16 +56,62 @@ end_instruction() {
 
 # end_words NAMES KEYWORD WORD…
 end_words() {
-  names=$1 keyword=$2
+  inserted=$1 keyword=$2
   shift 2
   case $keyword in
     [Ff][Rr][Oo][Mm])
-      while case ${1-} in --*) ;; *) false ;; esac; do shift; done
-      printf '%s\n' "${1-}" >>"$work/base_images.txt"
-      for name in $names; do printf 'ARG %s\n' "$name"; done
+      begin_image_stage "$@"
+      for name in $inserted; do printf 'ARG %s\n' "$name"; done
       ;;
-    [Rr][Uu][Nn] | [Cc][Oo][Pp][Yy] | [Aa][Dd][Dd] | [Oo][Nn][Bb][Uu][Ii][Ll][Dd]) find_heredocs "$instruction" ;;
+    [Aa][Rr][Gg]) for word; do declare_argument "$word"; done ;;
+    [Rr][Uu][Nn] | [Cc][Oo][Pp][Yy] | [Aa][Dd][Dd] | [Oo][Nn][Bb][Uu][Ii][Ll][Dd])
+      list_images_of_options "$@"
+      find_heredocs "$instruction"
+      ;;
   esac
+}
+
+# begin_image_stage WORD…: those of a FROM, in which only the ARGs before the first one are known.
+begin_image_stage() {
+  while case ${1-} in --*) ;; *) false ;; esac; do shift; done
+  scope='head'
+  list_image "${1-}"
+  scope='stage' stage_names=''
+  case ${2-} in
+    [Aa][Ss]) stages="$stages$(printf %s "${3-}" | tr '[:upper:]' '[:lower:]') " ;;
+  esac
+}
+
+# list_images_of_options WORD…: of COPY --from=IMAGE and RUN --mount=from=IMAGE,….
+list_images_of_options() {
+  while case ${1-} in --*) ;; *) false ;; esac; do
+    case $1 in
+      --from=*) list_image "${1#--from=}" ;;
+      --mount=*)
+        from=,${1#--mount=}
+        case $from in
+          *,from=*)
+            from=${from#*,from=}
+            list_image "${from%%,*}"
+            ;;
+        esac
+        ;;
+    esac
+    shift
+  done
+}
+
+# list_image NAME: unless it is a stage, by its name or number, or has a variable whose value only the builder knows. One
+# that begins with `-` would be an option of the builder.
+list_image() {
+  expand "$1" || return 0
+  case $expanded in
+    -*) return 0 ;;
+    *[!0-9]*) ;;
+    *) return 0 ;;
+  esac
+  case $stages in *" $(printf %s "$expanded" | tr '[:upper:]' '[:lower:]') "*) return 0 ;; esac
+  printf '%s\n' "$expanded" >>"$work/base_images.txt"
 }
 
 # find_heredocs TEXT: `heredocs` becomes the list of delimiters that it opens, `-` before one whose end may be indented.

@@ -6,6 +6,7 @@ The builders themselves are in tests/real.
 import json
 
 import pytest
+from pydantic import ValidationError
 
 from jenkins_pipelines.catalogue import PIPELINES
 from jenkins_pipelines.environment import AgentEnvironment
@@ -34,8 +35,8 @@ def environment(**changes) -> AgentEnvironment:
     return AgentEnvironment.model_validate(asked | changes)
 
 
-async def run(agent: Agent, wanted: AgentEnvironment, files=None):
-    async with AgentApi(wanted, source_archive(SOURCE if files is None else files)) as api:
+async def run(agent: Agent, wanted: AgentEnvironment, files=None, links=None):
+    async with AgentApi(wanted, source_archive(SOURCE if files is None else files, links=links)) as api:
         agent.url = api.url
         return await agent.run(IMAGE), api
 
@@ -167,6 +168,108 @@ async def test_a_base_image_of_an_insecure_registry_is_pulled_as_such_alone(agen
         ["--tls-verify=false", "lab.example:5000/x"],
     ]
     assert "--tls-verify=false" not in notes.call("build")
+
+
+async def test_images_that_arguments_name_and_those_of_copy_from_are_pulled_without_tls_too(each_agent: Agent) -> None:
+    notes = with_builder(each_agent)
+    dockerfile = (
+        "ARG REGISTRY=docker.io/library\nARG TOOLS=127.0.0.1:5000\nFROM ${REGISTRY}/base:1 AS base\n"
+        "FROM base\nCOPY --from=${TOOLS}/tools:2 /x /x\nrun --mount=type=bind,from=lab.example:5000/data true\n"
+    )
+    arguments = {"REGISTRY": "lab.example:5000", "PATH": "x"}
+    wanted = environment(insecure_registries=["lab.example:5000"], arguments=arguments)
+    ended, api = await run(each_agent, wanted, {"Dockerfile": dockerfile})
+    assert ended.status == 0, ended.console + api.log
+    assert [call[3:] for call in notes.calls if call[1] == "pull"] == [
+        ["lab.example:5000/base:1"],
+        ["127.0.0.1:5000/tools:2"],
+        ["lab.example:5000/data"],
+    ]
+
+
+async def test_a_stage_is_not_pulled_from_a_registry_with_credentials(agent: Agent) -> None:
+    notes = with_builder(agent)
+    dockerfile = "FROM docker.io/library/a AS build\nFROM build\nFROM scratch\nCOPY --from=build /x /x\n"
+    ended, api = await run(agent, environment(registries={"docker.io": ("u", "p")}), {"Dockerfile": dockerfile})
+    assert ended.status == 0, ended.console + api.log
+    assert [call[2:] for call in notes.calls if call[1] == "pull"] == [["docker.io/library/a"]]
+
+
+@pytest.mark.parametrize(
+    ("options", "built", "context"),
+    [
+        ({"context": "services/api"}, "FROM api\n", "services/api"),
+        ({"context": "services/api/"}, "FROM api\n", "services/api"),
+        ({"context": "./services"}, "FROM top\n", "./services"),
+        ({"context": "services", "dockerfile": "docker/f"}, "FROM elsewhere\n", "services"),
+        ({"context": "services/api", "dockerfile": "Dockerfile"}, "FROM top\n", "services/api"),
+        ({"context": "."}, "FROM top\n", ""),
+        ({"context": "./"}, "FROM top\n", ""),
+        ({"context": "to the api"}, "FROM api\n", "to the api"),
+        ({"dockerfile": "./services/api/Dockerfile"}, "FROM api\n", ""),
+    ],
+)
+async def test_the_context_is_a_folder_of_the_source(
+    agent: Agent, options: dict[str, str], built: str, context: str
+) -> None:
+    notes = with_builder(agent)
+    files = {"Dockerfile": "FROM top\n", "services/api/Dockerfile": "FROM api\n", "docker/f": "FROM elsewhere\n"}
+    chosen = PIPELINES["docker-image"].Options.model_validate(options).model_dump(mode="json")
+    ended, api = await run(agent, environment(options=chosen), files, links={"to the api": "services/../services/api"})
+    assert ended.status == 0, ended.console + api.log
+    assert notes.text("dockerfile") == built
+    assert notes.call("build")[-1] == str(agent.workspace / "source") + (f"/{context}" if context else "")
+
+
+@pytest.mark.parametrize("path", ["/etc", "..", "a/../b", "", "a\nb", "x" * 501])
+@pytest.mark.parametrize("option", ["context", "dockerfile"])
+def test_a_path_out_of_the_source_is_no_option(option: str, path: str) -> None:
+    with pytest.raises(ValidationError):
+        PIPELINES["docker-image"].Options.model_validate({option: path})
+
+
+async def test_a_context_that_the_source_lacks(agent: Agent) -> None:
+    with_builder(agent)
+    _ended, api = await run(agent, environment(options={"context": "services/web"}))
+    assert api.reports["failure"]["reason"] == "no_context"
+    assert api.reports["failure"]["message"] == (
+        "The source has no folder services/web; name another one as the context."
+    )
+
+
+@pytest.mark.parametrize(
+    ("link", "reason", "what"),
+    [
+        ("Dockerfile", "no_dockerfile", "file Dockerfile"),
+        ("Dockerfile.dockerignore", "no_dockerfile", "file Dockerfile.dockerignore"),
+        (".dockerignore", "no_dockerfile", "file .dockerignore"),
+        ("folder", "no_context", "folder folder"),
+    ],
+)
+async def test_what_leads_out_of_the_source_by_a_link_is_not_given_to_the_builder(
+    each_agent: Agent, link: str, reason: str, what: str
+) -> None:
+    notes = with_builder(each_agent)
+    out = each_agent.home / "out"
+    out.mkdir()
+    (out / "Dockerfile").write_text("FROM secret\n")
+    files = {} if link == "Dockerfile" else {"Dockerfile": "FROM a\n"}
+    target = out if link == "folder" else out / "Dockerfile"
+    options = {"context": "folder"} if link == "folder" else {}
+    ended, api = await run(each_agent, environment(options=options), {"x": "", **files}, links={link: str(target)})
+    assert ended.status == 1
+    report = api.reports["failure"]
+    message = f"The source's {what} is a link that leads out of the source; add the file itself."
+    assert (report["reason"], report["message"]) == (reason, message)
+    assert not notes.calls or "build" not in [call[1] for call in notes.calls]
+
+
+async def test_a_dockerfile_that_is_a_link_within_the_source_is_built(each_agent: Agent) -> None:
+    notes = with_builder(each_agent)
+    links = {"Dockerfile": "docker/prod", "docker/prod": "../docker/dev"}
+    ended, api = await run(each_agent, environment(), {"docker/dev": "FROM a\n"}, links=links)
+    assert ended.status == 0, ended.console + api.log
+    assert notes.text("dockerfile") == "FROM a\n"
 
 
 async def test_no_dockerfile(agent: Agent) -> None:

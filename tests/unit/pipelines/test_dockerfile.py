@@ -64,7 +64,7 @@ FORMS = {
 
 async def insert(agent: Agent, dockerfile: str) -> str:
     (agent.workspace / "Dockerfile").write_bytes(dockerfile.encode())
-    script = "#!/bin/sh\n" + text("dockerfile") + "work=$PWD\ninsert_arguments ' A B' <Dockerfile\n"
+    script = "#!/bin/sh\n" + text("variables") + text("dockerfile") + "work=$PWD\ninsert_arguments ' A B' <Dockerfile\n"
     status, output = await agent.script(script)
     assert status == 0, output
     return output.decode()
@@ -76,6 +76,67 @@ async def test_arguments_come_after_every_from(each_agent: Agent, form: str) -> 
     assert await insert(each_agent, dockerfile) == expected
 
 
-async def test_the_images_of_the_from_lines_are_listed(each_agent: Agent) -> None:
-    await insert(each_agent, "FROM --platform=linux/amd64 127.0.0.1:5000/a:1 AS x\nfrom \\\n docker.io/b\n")
-    assert (each_agent.workspace / "base_images.txt").read_text() == "127.0.0.1:5000/a:1\ndocker.io/b\n"
+IMAGES = {
+    "from, any case, over several lines": (
+        "FROM --platform=linux/amd64 127.0.0.1:5000/a:1 AS x\nfrom \\\n docker.io/b\n",
+        ["127.0.0.1:5000/a:1", "docker.io/b"],
+    ),
+    "a default": ("ARG REGISTRY=r:1\nFROM ${REGISTRY}/base\nFROM $REGISTRY/b\n", ["r:1/base", "r:1/b"]),
+    "an argument instead of the default": ("ARG GIVEN=r:1\nFROM ${GIVEN}/base\n", ["given:5/base"]),
+    "an argument without a default": ("ARG GIVEN\nFROM $GIVEN/base\n", ["given:5/base"]),
+    "several on a line, quoted": (
+        'ARG R="r:1" T=\'2\'\nFROM "${R}/base":${T}\n',
+        ["r:1/base:2"],
+    ),
+    "a default made of others": ("ARG T=2\nARG I=r:1/base:${T}\nFROM $I\n", ["r:1/base:2"]),
+    "defaults in braces": (
+        "ARG E=\nARG GIVEN\nFROM ${NO:-r:1}/a\nFROM ${E:-r:2}/b\nFROM ${E-r:3}c\nFROM ${GIVEN:+r:4}/d\n",
+        ["r:1/a", "r:2/b", "c", "r:4/d"],
+    ),
+    "more braces": (
+        "ARG E=\nARG GIVEN\nFROM ${NO+r:5}e\nFROM ${NO:-${GIVEN:-x}}/f\nFROM ${NO:-${E:-r:6}/g}\nFROM ${GIVEN:-x}/h\n",
+        ["e", "given:5/f", "r:6/g", "given:5/h"],
+    ),
+    "what the builder would take for an option": ("FROM ${NO:--i}\nFROM a\nCOPY --from=--authfile=x y z\n", ["a"]),
+    "what only the builder knows": (
+        "ARG TARGETARCH\nFROM r/a-$TARGETARCH\nFROM ${GIVEN}/b\nFROM ${A#x}/c\nFROM ${A\nFROM r/d$\nFROM $\n",
+        [],
+    ),
+    "an argument of a stage is not one of the next FROM": ("FROM a\nARG R=r:1\nFROM $R/b\n", ["a"]),
+    "stages are no images": (
+        "FROM a AS Base\nFROM scratch\nFROM base as two\nFROM TWO\nCOPY --from=0 x x\nCOPY --from=BASE x x\n",
+        ["a"],
+    ),
+    "copy --from": (
+        "FROM a\nCOPY --chown=1:2 --from=r:1/b:2 x x\ncopy --link --from=c x x\nCOPY x --from=d\n",
+        ["a", "r:1/b:2", "c"],
+    ),
+    "run --mount": (
+        "FROM a\nRUN --mount=type=bind,from=r:1/b,target=/x --mount=from=c x\nRUN --mount=type=cache,target=/x x\n",
+        ["a", "r:1/b", "c"],
+    ),
+    "variables of a stage": (
+        "ARG H=r:1\nFROM a\nARG S=r:2\nCOPY --from=$H/b x x\nCOPY --from=$S/c x x\nCOPY --from=$GIVEN/d x x\n",
+        ["a", "r:1/b", "r:2/c", "given:5/d"],
+    ),
+    "variables of an earlier stage": (
+        "ARG H=r:1\nFROM a\nARG H\nARG S=r:2\nFROM e\nCOPY --from=$S/f x x\nCOPY --from=$H/g x x\n",
+        ["a", "e", "r:1/g"],
+    ),
+    "text of the shell is no command": (
+        "ARG R=$(touch made)`touch made`;\nFROM $R/a\nFROM `touch${IFS}made`\nARG x;touch=1\n",
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize("form", IMAGES)
+async def test_the_images_that_a_dockerfile_uses_are_listed(each_agent: Agent, form: str) -> None:
+    dockerfile, expected = IMAGES[form]
+    (each_agent.workspace / "Dockerfile").write_text(dockerfile)
+    script = text("variables") + text("dockerfile") + "work=$PWD\nremember_argument GIVEN=given:5\n"
+    status, output = await each_agent.script(f"#!/bin/sh\n{script}insert_arguments ' GIVEN' <Dockerfile\n")
+    assert status == 0, output
+    listed = each_agent.workspace / "base_images.txt"
+    assert (listed.read_text().splitlines() if listed.exists() else []) == expected
+    assert not (each_agent.workspace / "made").exists()

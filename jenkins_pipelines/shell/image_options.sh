@@ -1,0 +1,51 @@
+
+# add_option WORD…: append the words to `options`, the builder's command line, quoted for `eval`.
+add_option() {
+  for word; do
+    quoted=''
+    while case $word in *\'*) ;; *) false ;; esac; do
+      quoted=$quoted${word%%\'*}"'\\''"
+      word=${word#*\'}
+    done
+    options="$options '$quoted$word'"
+  done
+}
+
+# collect_options: for most arguments only the name is an option; the builder reads the value from its environment. A
+# name that would affect the builder itself cannot be there: its value is on the command line.
+collect_options() {
+  options=''
+  for file in "$work"/environment/arguments/*; do
+    [ -f "$file" ] || continue
+    pair=$(cat "$file" && echo .)
+    remember_argument "${pair%.}"
+    add_option --build-arg "${pair%%=*}"
+  done
+  for file in "$work"/environment/steering/* "$work"/environment/shell_variables/*; do
+    [ -f "$file" ] || continue
+    pair=$(cat "$file" && echo .)
+    remember_argument "${pair%.}"
+    add_option --build-arg "${pair%.}"
+  done
+  rm -rf "$work/environment/steering" "$work/environment/shell_variables"
+  for file in "$work"/environment/labels/*; do
+    [ -f "$file" ] || continue
+    pair=$(cat "$file" && echo .)
+    add_option --label "${pair%.}"
+  done
+  [ ! -f "$work/environment/no_cache" ] || add_option --no-cache
+  [ ! -f "$work/environment/has_secrets" ] || hide_history
+}
+
+# hide_history: an image's history has the values of the arguments of a RUN; only buildah and podman can omit it.
+hide_history() {
+  if [ "$builder" = docker ]; then
+    say 'docker keeps the values of build arguments, secret ones too, in the history of the image.'
+  elif "$builder_path" build --help | grep -q -e --omit-history; then
+    # Layers would be kept on the agent with their history.
+    add_option --omit-history --layers=false
+  else
+    # Before --omit-history, only a squash of layers drops it.
+    add_option --layers --squash
+  fi
+}

@@ -1,0 +1,129 @@
+
+# The values that variables have in a Dockerfile's image names: `given_NAME` is a build argument's, whose names are in
+# `names`; `head_NAME` that of an ARG before the first FROM, in `head_names`; `stage_NAME` that of an ARG in the current
+# stage, in `stage_names`. A name that comes here consists of letters, digits and underscores, so that `eval` is safe.
+names='' head_names='' stage_names=''
+
+# remember_argument NAME=VALUE: a build argument.
+remember_argument() {
+  names="$names ${1%%=*}"
+  eval "given_${1%%=*}=\${1#*=}"
+}
+
+# declare_argument NAME[=DEFAULT]: an ARG instruction's, in the part of the Dockerfile that `scope` names: head or stage.
+declare_argument() {
+  declared=${1%%=*} expanded=''
+  case $declared in '' | *[!A-Za-z0-9_]*) return 0 ;; esac
+  case " $names " in
+    *" $declared "*) eval "expanded=\$given_$declared" ;;
+    *)
+      case $1 in
+        *=*) expand "${1#*=}" || return 0 ;;
+        *) look_up "$declared" head || return 0 ;;
+      esac
+      ;;
+  esac
+  eval "${scope}_$declared=\$expanded ${scope}_names=\"\$${scope}_names \$declared\""
+}
+
+# look_up NAME [SCOPE]: sets `expanded` to a variable's value there; fails if it has none. A stage also has the build
+# arguments, because an ARG for each is inserted, and buildah lets it see those of the head.
+look_up() {
+  where=${2:-$scope} expanded=''
+  eval "known=\$${where}_names"
+  case " $known " in
+    *" $1 "*) eval "expanded=\$${where}_$1" ;;
+    *)
+      [ "$where" = stage ] || return 1
+      case " $names " in *" $1 "*) eval "expanded=\$given_$1" ;; *) look_up "$1" head ;; esac
+      ;;
+  esac
+}
+
+# expand TEXT: sets `expanded` to TEXT without quotes and with the values of its variables; fails for what is not known
+# here, which the builder may know.
+expand() {
+  text=$1 built=''
+  while :; do
+    plain=${text%%[\$\\\"\']*}
+    built=$built$plain text=${text#"$plain"}
+    case $text in
+      '') break ;;
+      [\"\']*) text=${text#?} ;;
+      \\*)
+        text=${text#?}
+        built=$built${text%"${text#?}"} text=${text#?}
+        ;;
+      '${'*)
+        text=${text#??}
+        expand_braces || return 1
+        built=$built$expanded
+        ;;
+      '$'[A-Za-z_]*)
+        text=${text#?}
+        variable=${text%%[!A-Za-z0-9_]*}
+        text=${text#"$variable"}
+        look_up "$variable" || return 1
+        built=$built$expanded
+        ;;
+      *) return 1 ;;
+    esac
+  done
+  expanded=$built
+}
+
+# expand_braces: `text` begins behind `${`; sets `expanded`, and `text` to what follows `}`.
+expand_braces() {
+  variable=${text%%[!A-Za-z0-9_]*}
+  text=${text#"$variable"}
+  case $variable in '') return 1 ;; esac
+  case $text in
+    '}'*)
+      text=${text#?}
+      look_up "$variable"
+      ;;
+    :[-+]* | [-+]*)
+      operator=${text%%[!:+-]*}
+      case $operator in :[-+]*) operator=${operator%"${operator#??}"} ;; *) operator=${operator%"${operator#?}"} ;; esac
+      text=${text#"$operator"}
+      take_word || return 1
+      choose_value
+      ;;
+    *) return 1 ;;
+  esac
+}
+
+# take_word: sets `word` to the text up to the brace that closes `${NAME:-word}`, in which variables may be nested.
+take_word() {
+  word='' depth=0
+  while :; do
+    plain=${text%%[\{\}]*}
+    [ "$plain" != "$text" ] || return 1
+    word=$word$plain text=${text#"$plain"}
+    case $text in
+      '}'*)
+        [ "$depth" -gt 0 ] || break
+        depth=$((depth - 1)) word="$word}"
+        ;;
+      *) depth=$((depth + 1)) word="$word{" ;;
+    esac
+    text=${text#?}
+  done
+  text=${text#?}
+}
+
+# choose_value: the value of `variable`, or `word`, as `operator` says.
+choose_value() {
+  found=yes
+  look_up "$variable" || found=''
+  case $operator in :*) [ -n "$expanded" ] || found='' ;; esac
+  case $operator$found in
+    *-yes) ;;
+    *+) expanded='' ;;
+    *)
+      # In a shell of its own, since `expand` is running.
+      expanded=$(expand "$word" && printf '%s.' "$expanded") || return 1
+      expanded=${expanded%.}
+      ;;
+  esac
+}
