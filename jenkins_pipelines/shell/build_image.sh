@@ -55,8 +55,9 @@ with_base_credentials() {
 
 # pull_base_images: pull the images of FROM, COPY --from and RUN --mount whose registries need credentials or lack TLS.
 # docker's daemon knows which registries lack TLS; buildah and podman get --tls-verify=false for these images only, not
-# for the whole build.
+# for the whole build. The arguments are for the build, which comes after.
 pull_base_images() {
+  arguments_folder=none
   while read -r image; do
     insecure='' host=docker.io
     case $image in *[.:]*/* | localhost/*) host=${image%%/*} ;; esac
@@ -72,4 +73,5 @@ pull_base_images() {
     with_credentials "$base_credentials" "$builder_path" pull ${insecure:+--tls-verify=false} "$image" ||
       fail build_failed "The base image $image could not be pulled: $(last_line)"
   done <"$work/base_images.txt"
+  arguments_folder=environment
 }

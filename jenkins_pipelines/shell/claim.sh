@@ -7,7 +7,7 @@ umask 077
 stream=${SHUTTLE_BRANCH:-main} branch=''
 [ "$stream" = main ] || branch=,\"branch\":\"$(json_text "$stream")\"
 console=summary stop='' deadline='' stage='' process='' collector='' watcher='' clean='' namespace=''
-local_images='' line_open=''
+local_images='' line_open='' arguments_folder=environment
 # Jenkins sends TERM to this shell and to all its descendants, then waits for them. The loops check this flag.
 terminated='' time_limit=''
 trap 'terminated=yes' TERM INT HUP

@@ -111,7 +111,8 @@ list_image() {
     *) return 0 ;;
   esac
   case $stages in *" $(printf %s "$expanded" | tr '[:upper:]' '[:lower:]') "*) return 0 ;; esac
-  printf '%s\n' "$expanded" >>"$work/base_images.txt"
+  grep -q -x -F -e "$expanded" "$work/base_images.txt" 2>/dev/null ||
+    printf '%s\n' "$expanded" >>"$work/base_images.txt"
 }
 
 # find_heredocs TEXT: `heredocs` becomes the list of delimiters that it opens, `-` before one whose end may be indented.

@@ -81,7 +81,8 @@ choose_namespace() {
 
 # start FOLDER COMMAND…: start it in FOLDER under the runner, an orphan that Jenkins' signals do not reach. Descriptor 6
 # reads the runner's status lines; 7 is closed when this shell ends, and then the runner ends the process. `clean` =
-# yes: with an environment of its own, else with that of this step. The second setsid is called by the leader of a
+# yes: with an environment of its own, else with that of this step. The process gets the arguments in `arguments_folder`,
+# which are then removed. The second setsid is called by the leader of a
 # session, and so leaves a child behind: `&` would make the process deaf to SIGINT and SIGQUIT.
 start() {
   process='' collector='' ended='' drained='' left_running='' runner_pid='' runner_lost='' folder=$1
@@ -93,7 +94,7 @@ start() {
   exec 7<>"$work/alive" 8<"$work/alive"
   rm -f "$work/status" "$work/alive"
   set -- "$sh_path" -c "$runner" runner "$first" "$starter" "$marker" "$grace" "$sleep_path" "$cat_path" \
-    "$grep_path" "$work/environment" "${namespace:+$unshare_path}" "$namespace" "$@"
+    "$grep_path" "$work/$arguments_folder" "${namespace:+$unshare_path}" "$namespace" "$@"
   [ "$clean" != yes ] ||
     set -- "$env_path" -i PATH="${PATH:-/usr/local/bin:/usr/bin:/bin}" HOME="${HOME:-$sources}" \
       LANG="${LANG:-C.UTF-8}" CI=true SHUTTLE_APP_ID="$app_id" SHUTTLE_BUILD_ID="$build_id" "$@"

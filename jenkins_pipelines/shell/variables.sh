@@ -27,7 +27,7 @@ declare_argument() {
 }
 
 # look_up NAME [SCOPE]: sets `expanded` to a variable's value there; fails if it has none. A stage also has the build
-# arguments, because an ARG for each is inserted, and buildah lets it see those of the head.
+# arguments, because an ARG for each is inserted; it counts as having declared those of the head.
 look_up() {
   where=${2:-$scope} expanded=''
   eval "known=\$${where}_names"

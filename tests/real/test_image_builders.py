@@ -203,3 +203,41 @@ async def test_without_skopeo_the_builder_pulls_and_pushes(agent: Agent, registr
     assert copied.status == 0, copied.console + api.log
     assert "Pulling" in api.log
     await registry.manifest("b", "2")
+
+
+async def test_images_named_by_variables_and_copy_from_and_links_in_the_context(
+    agent: Agent, registry: Registry
+) -> None:
+    """From a registry with a password and without TLS; the context is a folder, the Dockerfile lies elsewhere."""
+    credentials = {registry.host: (USER, PASSWORD)}
+    made, api = await run(agent, environment(registry, "base:1", arguments={"GREETING": "base", "SECRET": SECRET}))
+    assert made.status == 0, made.console + api.log
+    dockerfile = """\
+ARG REGISTRY=registry.invalid
+ARG TOOLS=HOST
+FROM ${REGISTRY}/base:1 AS first
+FROM ${REGISTRY:-x}/base:1
+ARG TOOLS
+COPY --from=HOST/base:1 /greeting /from-an-image
+COPY --from=${TOOLS}/base:1 /greeting /from-a-variable
+COPY --from=first /greeting /from-a-stage
+COPY . /src
+RUN for link in localtime x.service bin/python3; do /bin/busybox readlink /src/$link; done > /links
+"""
+    files = {"docker/api": dockerfile.replace("HOST", registry.host), "services/api/file": "1", "top": "2"}
+    links = {"localtime": "/usr/share/zoneinfo/UTC", "x.service": "/dev/null", "bin/python3": "/usr/bin/python3"}
+    source = source_archive(files, links={f"services/api/{name}": target for name, target in links.items()})
+    options = {"context": "services/api", "dockerfile": "docker/api"}
+    wanted = environment(
+        registry, "app:1", registries=credentials, arguments={"REGISTRY": registry.host}, options=options
+    )
+    async with AgentApi(wanted, source) as api:
+        agent.url = api.url
+        built = await agent.run(IMAGE)
+    assert built.status == 0, built.console + api.log
+    found = await pulled_back(agent, registry, f"{registry.host}/app:1")
+    assert found["links"].decode().split() == list(links.values())
+    for name in ("from-an-image", "from-a-variable", "from-a-stage"):
+        assert found[name] == b"base\n"
+    assert found["src/file"] == b"1"
+    assert "src/top" not in found

@@ -185,6 +185,7 @@ async def test_images_that_arguments_name_and_those_of_copy_from_are_pulled_with
         ["127.0.0.1:5000/tools:2"],
         ["lab.example:5000/data"],
     ]
+    assert notes.environment["REGISTRY"] == "lab.example:5000", "the pulls leave the arguments to the build"
 
 
 async def test_a_stage_is_not_pulled_from_a_registry_with_credentials(agent: Agent) -> None:

@@ -1,6 +1,7 @@
 """Archives whose paths, links or entries reach beyond an ordinary tree of files."""
 
 import asyncio
+import shutil
 import stat
 import tarfile
 import zipfile
@@ -113,7 +114,7 @@ async def test_every_tar_unpacks_links_that_come_again(flat, tmp_path, entries, 
     """As `tar -r` and `tar a a` leave them."""
     path = await flat(tar_gz(entry("a", b"1"), *entries))
     assert contents(path) == {"a": b"1"} | expected
-    for program in (["tar"], ["busybox", "tar"]):
+    for program in (["tar"], *([["busybox", "tar"]] if shutil.which("busybox") else [])):
         into = tmp_path / program[0]
         into.mkdir()
         unpacking = await asyncio.create_subprocess_exec(*program, "-xzof", path, "-C", into)
