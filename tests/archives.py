@@ -46,8 +46,13 @@ def tar(*entries, tar_format=tarfile.PAX_FORMAT, **options):
     return out.getvalue()
 
 
+def gzipped(content, level=1):
+    """Without the time: these bytes are names of tests, on which the workers of a parallel run have to agree."""
+    return gzip.compress(content, level, mtime=0)
+
+
 def tar_gz(*entries, **options):
-    return gzip.compress(tar(*entries, **options), 1)
+    return gzipped(tar(*entries, **options))
 
 
 def zipped(*entries, compression=zipfile.ZIP_DEFLATED):
@@ -55,7 +60,8 @@ def zipped(*entries, compression=zipfile.ZIP_DEFLATED):
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", compression) as archive:
         for name, content in entries:
-            archive.writestr(name, content, compression)
+            # A name alone would get the time of now.
+            archive.writestr(zipfile.ZipInfo(name) if isinstance(name, str) else name, content, compression)
     return out.getvalue()
 
 

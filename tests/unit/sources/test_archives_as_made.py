@@ -1,6 +1,5 @@
 """Archives as people's programs make them: what macOS, Windows and GNU tar add, names of old zips, gzips of gzips."""
 
-import gzip
 import io
 import os
 import struct
@@ -13,7 +12,7 @@ import pytest
 from shuttle.errors import BuildFailedError
 from shuttle.sources import SourceLimits
 from shuttle.sources.archive import flatten
-from tests.archives import SMALL_LIMITS, contents, entry, folder, hardlink, symlink, tar_gz, zipped
+from tests.archives import SMALL_LIMITS, contents, entry, folder, gzipped, hardlink, symlink, tar_gz, zipped
 
 
 def made_by(*command: str) -> bytes:
@@ -117,7 +116,7 @@ async def test_text_behind_the_end_of_a_gzip_is_a_warning(flat, tmp_path, behind
     assert contents(tmp_path / "flattened") == {"a": b"1" * 70000, "b": b"2"}
 
 
-@pytest.mark.parametrize("behind", [b"", b"\0", bytes(200000), gzip.compress(b""), gzip.compress(b"text")])
+@pytest.mark.parametrize("behind", [b"", b"\0", bytes(200000), gzipped(b""), gzipped(b"text")])
 async def test_padding_and_members_behind_a_gzip_are_no_warning(flat, tmp_path, behind):
     path = tmp_path / "original"
     path.write_bytes(tar_gz(entry("a", b"1")) + behind)
@@ -126,10 +125,10 @@ async def test_padding_and_members_behind_a_gzip_are_no_warning(flat, tmp_path, 
 
 
 async def test_a_member_behind_that_is_damaged_is_refused(refusal):
-    member = bytearray(gzip.compress(b"text" * 100))
+    member = bytearray(gzipped(b"text" * 100))
     member[-6] ^= 1
     assert await refusal(tar_gz(entry("a", b"1")) + member) == "archive_truncated"
-    assert await refusal(tar_gz(entry("a", b"1")) + gzip.compress(b"text")[:-3]) == "archive_truncated"
+    assert await refusal(tar_gz(entry("a", b"1")) + gzipped(b"text")[:-3]) == "archive_truncated"
 
 
 async def test_text_behind_a_gzip_that_is_cut_off_does_not_complete_it(refusal):
@@ -139,26 +138,26 @@ async def test_text_behind_a_gzip_that_is_cut_off_does_not_complete_it(refusal):
 async def test_a_gzip_in_a_gzip_is_opened_once_more(flat, tmp_path):
     inner = tar_gz(entry("a", os.urandom(100000)), symlink("l", "/x"))
     expected = contents(await flat(inner))
-    assert contents(await flat(gzip.compress(inner))) == expected
-    (tmp_path / "original").write_bytes(gzip.compress(inner + b"text"))
+    assert contents(await flat(gzipped(inner))) == expected
+    (tmp_path / "original").write_bytes(gzipped(inner + b"text"))
     assert await flatten(tmp_path / "original", tmp_path / "flattened", SMALL_LIMITS)
 
 
 async def test_a_gzip_in_a_gzip_in_a_gzip_is_refused_in_a_sentence(flat):
     with pytest.raises(BuildFailedError) as caught:
-        await flat(gzip.compress(gzip.compress(tar_gz(entry("a", b"1")))))
+        await flat(gzipped(gzipped(tar_gz(entry("a", b"1")))))
     assert caught.value.reason == "archive_unknown"
     assert caught.value.message == "The source is a gzip in a gzip in a gzip; send a tar that is packed once."
 
 
 async def test_what_a_gzip_in_a_gzip_hides(refusal):
     zeros = tar_gz(entry("a", bytes(20_000_000)))
-    assert await refusal(gzip.compress(zeros)) == "archive_bomb"
-    damaged = bytearray(gzip.compress(tar_gz(entry("a", os.urandom(5000)))))
+    assert await refusal(gzipped(zeros)) == "archive_bomb"
+    damaged = bytearray(gzipped(tar_gz(entry("a", os.urandom(5000)))))
     damaged[-6] ^= 1  # the outer checksum
     assert await refusal(bytes(damaged)) == "archive_truncated"
-    assert await refusal(gzip.compress(gzip.compress(b"text" * 1000))) == "archive_unknown"
-    assert await refusal(gzip.compress(gzip.compress(b""))) == "archive_empty"
+    assert await refusal(gzipped(gzipped(b"text" * 1000))) == "archive_unknown"
+    assert await refusal(gzipped(gzipped(b""))) == "archive_empty"
 
 
 def zip_of(*names: tuple[bytes, int, bytes, int]) -> bytes:

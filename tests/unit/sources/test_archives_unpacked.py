@@ -1,6 +1,5 @@
 """What comes out of archives that are all right."""
 
-import gzip
 import io
 import os
 import stat
@@ -16,6 +15,7 @@ from tests.archives import (
     entry,
     folder,
     git_archives,
+    gzipped,
     hardlink,
     packed_sparse,
     symlink,
@@ -112,8 +112,8 @@ async def test_sparse_files_are_filled(flat, tmp_path, tar_format):
 
 async def test_a_tar_in_two_gzip_members_and_one_without_its_end_mark(flat):
     whole = tar(entry("a", b"1"), entry("b", b"2"))
-    assert contents(await flat(gzip.compress(whole[:700]) + gzip.compress(whole[700:]))) == {"a": b"1", "b": b"2"}
-    assert contents(await flat(gzip.compress(whole[:2048]))) == {"a": b"1", "b": b"2"}
+    assert contents(await flat(gzipped(whole[:700]) + gzipped(whole[700:]))) == {"a": b"1", "b": b"2"}
+    assert contents(await flat(gzipped(whole[:2048]))) == {"a": b"1", "b": b"2"}
 
 
 async def test_zip_names_of_every_origin(flat):
