@@ -48,7 +48,7 @@ async def test_a_lost_key_file_is_not_replaced_by_a_new_one(sealed: Path):
         assert (await shuttle.build("/app/1"))["state"] == "stopped"
 
 
-@pytest.mark.parametrize("content", [ANOTHER, "", "no key"])
+@pytest.mark.parametrize("content", [ANOTHER, "", "no key"], ids=["another key", "empty", "no key"])
 async def test_a_wrong_key_file_is_noticed(sealed: Path, content: str):
     (sealed / "data" / "encryption.key").write_text(content)
     said = await refused(sealed)

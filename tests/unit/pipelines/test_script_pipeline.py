@@ -157,7 +157,6 @@ mkdir -p dist/folder; echo x >dist/file; echo x >dist/folder/inner; chmod 0 {loc
     assert list(each_agent.home.glob("workspace*")) == [each_agent.workspace]
 
 
-
 @pytest.mark.parametrize(
     ("name", "message"),
     [
