@@ -11,7 +11,10 @@ UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-]{0,127}")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _MAX_CHARACTERS = 128
-_LEGACY_APP = re.compile(rf"(?P<app>.+)-(?P<app_uuid>{UUID.pattern})", re.IGNORECASE | re.DOTALL)
+# With dashes or without any, as two kinds of clients write the uuid of an app. Both stay as they are written: the id of
+# an app is made of it.
+APP_UUID = re.compile(rf"{UUID.pattern}|[0-9a-f]{{32}}", re.IGNORECASE)
+_LEGACY_APP = re.compile(rf"(?P<app>.+)-(?P<app_uuid>{APP_UUID.pattern})", re.IGNORECASE | re.DOTALL)
 
 
 def legacy_app(app_id: str) -> tuple[str, str] | None:

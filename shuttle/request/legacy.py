@@ -15,7 +15,7 @@ from shuttle.outgoing.addresses import read_address
 from shuttle.outgoing.hooks import Hook, parse_hooks
 from shuttle.outgoing.kafka_url import read_kafka_url
 from shuttle.outgoing.userinfo import Credentials, split_userinfo, without_userinfo
-from shuttle.request.ids import UUID, check_id
+from shuttle.request.ids import APP_UUID, UUID, check_id
 from shuttle.request.image import Image, parse_destination
 from shuttle.request.legacy_arguments import read_legacy_arguments, secret_names
 from shuttle.request.legacy_auth import read_registry_auth
@@ -81,6 +81,8 @@ def read_legacy_request(
         raise LegacyRefusalError(MISSING_FIELDS)
     if not UUID.fullmatch(body.build_uuid):
         raise LegacyRefusalError(INVALID_UUID)
+    if not APP_UUID.fullmatch(body.app_uuid):
+        raise InvalidRequestError("Write app_uuid as a UUID: 32 hexadecimal digits.", field="app_uuid")
     app_id = check_id("app", f"{body.app}-{body.app_uuid}")
     arguments = read_legacy_arguments(body.model_dump(include={"build_args", "build_opts", "build_options"}))
     effective_arguments = settings.extra_build_args | arguments

@@ -77,7 +77,12 @@ def test_the_last_is_taken_and_one_more_is_refused(taken: dict[str, Any], refuse
 
 
 def test_brokers_of_the_older_api_are_as_many_as_other_receivers():
-    body = {"app": "a", "space": "s", "app_uuid": "u", "build_uuid": "0a7f4f0e-0000-4000-8000-0123456789ab"}
+    body = {
+        "app": "a",
+        "space": "s",
+        "app_uuid": "5f0c7b9a-3c1d-4e55-9d0a-2b8f6a1c7e10",
+        "build_uuid": "0a7f4f0e-0000-4000-8000-0123456789ab",
+    }
     body |= {"sources": "http://h/a", "gm_registry_host": "r.example.com", "gm_registry_repo": "apps"}
 
     def read(hosts: int) -> int:
