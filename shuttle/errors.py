@@ -50,11 +50,26 @@ class LegacyRefusalError(InvalidRequestError):
     """What the older API answers to a request that it cannot take; the message is its whole `status`."""
 
 
+# How a caller may present a token.
+CHALLENGE = 'Bearer realm="build shuttle", Basic realm="build shuttle"'
+
+
 class UnauthorizedError(ShuttleError):
     """No credentials, or wrong ones."""
 
     status = 401
     code = "unauthorized"
+
+
+class TokenNeededError(UnauthorizedError):
+    """A caller without a token wants what is not the older API's (SHUTTLE_LEGACY_ANONYMOUS)."""
+
+    def __init__(self, *, field: str | None = None) -> None:
+        super().__init__(
+            "Send one of the service's tokens: without one, only builds of the older API can be used.",
+            field=field,
+            headers={"WWW-Authenticate": CHALLENGE},
+        )
 
 
 class ForbiddenError(ShuttleError):

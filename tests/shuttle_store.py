@@ -8,6 +8,7 @@ from typing import Any
 from cryptography.fernet import Fernet
 
 from shuttle.lifecycle.plan import token_digest
+from shuttle.standing import Standing
 from shuttle.store.accept import NewBuild, NewParty, target_bytes
 from shuttle.store.migrate import migrate
 from shuttle.store.sqlite import SqliteDatabase
@@ -33,6 +34,7 @@ async def open_store(folder: Path, clock: SetClock | None = None, vault: Vault |
 
 def new_build(vault: Vault, app_id: str = "app", build_id: str = "1", **changes: Any) -> NewBuild:
     values: dict[str, Any] = {
+        "standing": Standing.CONTROLLER,
         "build_uuid": changes.pop("build_uuid", None)
         or f"00000000-0000-4000-8000-{abs(hash((app_id, build_id))) % 10**12:012}",
         "app_id": app_id,

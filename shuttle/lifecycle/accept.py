@@ -17,13 +17,15 @@ from shuttle.errors import (
     QueueFullError,
     StoreError,
     StoreFaultError,
+    TokenNeededError,
 )
 from shuttle.lifecycle import Ports
 from shuttle.lifecycle.asked import Source, decoded_source, read_asked, read_asked_legacy
 from shuttle.lifecycle.plan import is_data, make_plan, shown_source_url, token_digest
 from shuttle.objects.names import source_object
 from shuttle.outgoing.hooks import Hook, kind_of, shown_host
-from shuttle.request import UUID, ParsedRequest
+from shuttle.request import UUID, LegacyRequest, ParsedRequest
+from shuttle.standing import Standing
 from shuttle.store.accept import NewBuild, NewParty, target_bytes
 
 # Callers in the field wait 60 s for the answer; a store that says nothing would hold theirs for 90.
@@ -47,8 +49,9 @@ def _answer(build: Build, parsed: ParsedRequest, *, replayed: bool) -> Answer:
 
 @dataclass(frozen=True, slots=True)
 class _Name:
-    """What the new build will be called, and by which API."""
+    """What the new build will be called, and who asks for it by which API."""
 
+    standing: Standing
     api: Api
     app_id: str
     build_id: str
@@ -62,7 +65,7 @@ class Acceptance:
         self._ports = ports
         self._doors: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    async def accept(self, app_id: str, build_id: str, body: bytes | mmap.mmap) -> Answer:
+    async def accept(self, app_id: str, build_id: str, body: bytes | mmap.mmap, standing: Standing) -> Answer:
         """Record the build, once.
 
         Raises:
@@ -72,12 +75,15 @@ class Acceptance:
         await _with_others()
         parsed, content = await read_asked(body, self._ports)
         if is_data(parsed.request) or UUID.fullmatch(build_id):
-            return await self._accept_alone(app_id, build_id, parsed, content)
+            return await self._accept_alone(app_id, build_id, parsed, content, standing)
         with _told_as_unrecorded():
             await _with_others()
-            return await self._record(_Name(Api.NEW, app_id, build_id, str(uuid.uuid4())), parsed, content, None)
+            name = _Name(standing, Api.NEW, app_id, build_id, str(uuid.uuid4()))
+            return await self._record(name, parsed, content, None)
 
-    async def _accept_alone(self, app_id: str, build_id: str, parsed: ParsedRequest, content: bytes) -> Answer:
+    async def _accept_alone(
+        self, app_id: str, build_id: str, parsed: ParsedRequest, content: bytes, standing: Standing
+    ) -> Answer:
         """A request whose source or whose uuid another one may bring, too."""
         door = self._door(build_id.lower() if UUID.fullmatch(build_id) else f"{app_id}/{build_id}")
         async with door, decoded_source(parsed.request, self._ports) as source:
@@ -85,28 +91,41 @@ class Acceptance:
                 recorded = await self._ports.store.recorded(app_id, build_id, content)
                 if recorded is not None:
                     return _answer(recorded, parsed, replayed=True)
-            name = _Name(Api.NEW, app_id, build_id, await self._uuid_for(build_id))
+            name = _Name(standing, Api.NEW, app_id, build_id, await self._uuid_for(build_id))
             return await self._record(name, parsed, content, source)
 
-    async def accept_legacy(self, body: bytes | mmap.mmap, host: str) -> Answer:
+    async def accept_legacy(self, body: bytes | mmap.mmap, host: str, standing: Standing) -> Answer:
         """Record a build that the older API asks for, once for its uuid; `host` is the request's own Host.
 
         Raises:
-            LegacyRefusalError, InvalidRequestError: 400. ConflictError: 409. CannotRecordError: 503.
+            LegacyRefusalError, InvalidRequestError: 400. TokenNeededError: 401, for an anonymous caller.
+            ConflictError: 409. CannotRecordError: 503.
         """
         store = self._ports.store
         asked, content = await read_asked_legacy(body, host, self._ports)
-        async with self._door(asked.build_uuid), decoded_source(asked.request, self._ports) as source:
-            number = asked.number_given
-            if source is not None or number is None:
-                recorded = await store.recorded_legacy(asked.build_uuid, content)
-                if recorded is not None:
-                    return _answer(recorded, asked.numbered(recorded.build_id), replayed=True)
-            await _with_others()
-            if number is None:
-                number = await store.take_number(asked.app_id, self._job_name(asked.app_id))
-            name = _Name(Api.LEGACY, asked.app_id, str(number), asked.build_uuid)
-            return await self._record(name, asked.numbered(number), content, source)
+        async with self._door(asked.build_uuid):
+            # Decided again where it counts, in the transaction and when the source is copied; here before anything is
+            # written under that uuid.
+            await store.check_app(asked.app_id, standing)
+            if asked.request.source_object is not None:
+                await store.check_source(asked.request.source_object, standing)
+            async with decoded_source(asked.request, self._ports) as source:
+                return await self._accept_legacy_alone(asked, content, source, standing)
+
+    async def _accept_legacy_alone(
+        self, asked: LegacyRequest, content: bytes, source: Source | None, standing: Standing
+    ) -> Answer:
+        """The only request for its uuid at this moment."""
+        store, number = self._ports.store, asked.number_given
+        if source is not None or number is None:
+            recorded = await store.recorded_legacy(asked.build_uuid, content)
+            if recorded is not None:
+                return _answer(recorded, asked.numbered(recorded.build_id), replayed=True)
+        await _with_others()
+        if number is None:
+            number = await store.take_number(asked.app_id, self._job_name(asked.app_id), standing)
+        name = _Name(standing, Api.LEGACY, asked.app_id, str(number), asked.build_uuid)
+        return await self._record(name, asked.numbered(number), content, source)
 
     @asynccontextmanager
     async def _door(self, name: str) -> AsyncIterator[None]:
@@ -135,7 +154,7 @@ class Acceptance:
         )
         try:
             return await self._record_row(new, parsed, content)
-        except (ConflictError, QueueFullError):
+        except (ConflictError, QueueFullError, TokenNeededError):
             await self._ports.objects.delete(source_object(name.build_uuid))
             raise
         # After a StoreError the row may be there all the same: then the source is its own, else retention removes it.
@@ -159,9 +178,10 @@ class Acceptance:
 
     def _new_build(self, name: _Name, parsed: ParsedRequest, content: bytes) -> NewBuild:
         request, settings, vault = parsed.request, self._ports.settings, self._ports.vault
-        plan = make_plan(request, settings)
+        plan = make_plan(request, name.standing, settings)
         wire = "standard" if name.api is Api.NEW else "legacy"
         return NewBuild(
+            standing=name.standing,
             api=name.api,
             build_uuid=name.build_uuid,
             app_id=name.app_id,

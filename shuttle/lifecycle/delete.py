@@ -8,6 +8,7 @@ import structlog
 from shuttle.errors import ForeignJobError, UnavailableError
 from shuttle.lifecycle import Ports
 from shuttle.lifecycle.stop import wake_for_stop
+from shuttle.standing import Standing
 
 log = structlog.get_logger()
 
@@ -15,13 +16,13 @@ log = structlog.get_logger()
 _EVERY_SECONDS = 5.0
 
 
-async def delete_app(app_id: str, ports: Ports) -> None:
+async def delete_app(app_id: str, standing: Standing, ports: Ports) -> None:
     """Durable when it returns; an unknown app is fine. A later build of the app makes it live again.
 
     Raises:
-        StoreError: not recorded, ask again.
+        TokenNeededError: the app is not the anonymous caller's business. StoreError: not recorded, ask again.
     """
-    for build in await ports.store.delete_app(app_id):
+    for build in await ports.store.delete_app(app_id, standing):
         wake_for_stop(build.build_uuid, ports)
     ports.signals.deleted.set()
 

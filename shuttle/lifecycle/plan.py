@@ -15,6 +15,7 @@ from shuttle.outgoing.queries import without_query
 from shuttle.outgoing.userinfo import without_userinfo
 from shuttle.request import BuildRequest, secrets_of
 from shuttle.settings import Settings
+from shuttle.standing import Standing
 
 
 class Plan(BaseModel):
@@ -25,6 +26,8 @@ class Plan(BaseModel):
     request: BuildRequest = Field(repr=False)
     token: str = Field(repr=False)
     agent_key: str = Field("", repr=False)
+    # Of the caller; plans that have none were made before it was recorded.
+    standing: Standing = Standing.CONTROLLER
     secrets: tuple[str, ...] = Field(repr=False)
     registries: dict[str, tuple[str, str]] = Field(repr=False)
     insecure_registries: tuple[str, ...]
@@ -42,7 +45,7 @@ class Plan(BaseModel):
         )
 
 
-def make_plan(request: BuildRequest, settings: Settings) -> Plan:
+def make_plan(request: BuildRequest, standing: Standing, settings: Settings) -> Plan:
     """Freeze what a later change of settings must not alter; a data: source is in the object store, not in here."""
     registries = {
         host: (user, password.get_secret_value())
@@ -56,6 +59,7 @@ def make_plan(request: BuildRequest, settings: Settings) -> Plan:
         request=request.model_copy(update={"source_url": "data:"}) if is_data(request) else request,
         token=new_token(),
         agent_key=new_token(),
+        standing=standing,
         secrets=secrets_of(request, settings),
         registries=registries,
         insecure_registries=settings.shuttle_insecure_registries,

@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from shuttle.build import Build, SourceFacts
-from shuttle.errors import BuildFailedError, ObjectNotFoundError, RetryLaterError, UnavailableError
+from shuttle.errors import (
+    BuildFailedError,
+    ObjectNotFoundError,
+    RetryLaterError,
+    TokenNeededError,
+    UnavailableError,
+)
 from shuttle.lifecycle import Ports
 from shuttle.lifecycle.build_logs import write_preamble
 from shuttle.lifecycle.earlier import copy_object, fetch_earlier
@@ -19,6 +25,7 @@ from shuttle.objects.local import local_disk
 from shuttle.objects.names import source_object
 from shuttle.sources import FetchedSource, SourceLimits
 from shuttle.sources.archive import flatten
+from shuttle.standing import Standing
 
 _T = TypeVar("_T")
 
@@ -66,7 +73,7 @@ async def _obtain(build: Build, plan: Plan, ports: Ports) -> FetchedSource:
     if is_data(plan.request):
         return await _take_stored(build, ports)
     if plan.request.source_object is not None:
-        return await _take_earlier(plan.request.source_object, build, ports)
+        return await _take_earlier(plan.request.source_object, plan.standing, build, ports)
     return await _fetch_in_time(build, plan, ports)
 
 
@@ -124,11 +131,13 @@ async def _take_stored(build: Build, ports: Ports) -> FetchedSource:
     return FetchedSource(into, facts.bytes or 0, facts.sha256 or "", facts.content_type or "application/octet-stream")
 
 
-async def _take_earlier(build_uuid: str, build: Build, ports: Ports) -> FetchedSource:
+async def _take_earlier(build_uuid: str, standing: Standing, build: Build, ports: Ports) -> FetchedSource:
     """A rebuild: the source that an earlier build left in the object store, checked and kept as this one's own."""
     into = _original_path(build, ports)
     try:
-        return await _patiently(build, ports, lambda: fetch_earlier(build_uuid, ports.objects, into))
+        return await _patiently(build, ports, lambda: fetch_earlier(build_uuid, standing, ports, into))
+    except TokenNeededError:
+        raise BuildFailedError("source_refused", f"Only a token opens the source of build {build_uuid}.") from None
     except ObjectNotFoundError:
         message = f"The source of build {build_uuid} is not, or no longer, in the object store."
         raise BuildFailedError("source_not_found", message) from None

@@ -8,6 +8,7 @@ import structlog
 from shuttle.build import STOP_ENDINGS, Api, Build, Ending, StopCause
 from shuttle.errors import JenkinsNotFoundError, JenkinsRefusedError, UnavailableError
 from shuttle.lifecycle import Ports
+from shuttle.standing import Standing
 
 log = structlog.get_logger()
 
@@ -22,13 +23,16 @@ _LOST_SIGNAL_SECONDS = 60.0
 _DEADLINE_GRACES = 3
 
 
-async def stop_pair(app_id: str, build_id: str, ports: Ports) -> Api | None:
-    """Record the stop of every build with these ids; one that Jenkins does not have ends at once.
+async def stop_pair(app_id: str, build_id: str, standing: Standing, ports: Ports) -> Api | None:
+    """Record the stop of every build of the pair that the caller may touch; one that Jenkins lacks ends at once.
 
     Returns the API of the newest of them; None = none was stopped. If the newest came by the older API, its API is
     returned even then: clients of that API break on any other answer.
+
+    Raises:
+        TokenNeededError: the caller is anonymous, and none of them is the older API's.
     """
-    builds = await ports.store.builds_of(app_id, build_id)
+    builds = await ports.store.builds_of(app_id, build_id, standing)
     stopped = [await stop_build(build.build_uuid, StopCause.STOPPED, ports) for build in builds]
     newest = builds[-1].api if builds else None
     return newest if newest is Api.LEGACY or any(stopped) else None

@@ -12,11 +12,13 @@ import sqlalchemy as sa
 
 from shuttle.build import Api, Build, SourceFacts
 from shuttle.clock import Moment
-from shuttle.errors import ConflictError, QueueFullError, ShuttleError
+from shuttle.errors import ConflictError, QueueFullError, ShuttleError, TokenNeededError
+from shuttle.standing import Standing
 from shuttle.store.builds import by_uuid
 from shuttle.store.early_sources import forget
 from shuttle.store.numbers import count_on
 from shuttle.store.outbox import emit_first
+from shuttle.store.permitted import apis_of
 from shuttle.store.prepared import Prepared
 from shuttle.store.repeats import find_recorded, find_recorded_legacy
 from shuttle.store.tables import apps, builds, receivers, sinks
@@ -37,8 +39,9 @@ class NewParty:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewBuild:
-    """A checked request, ready to be recorded; `plan` and the parties' targets are sealed."""
+    """A checked request of a caller of that standing; `plan` and the parties' targets are sealed."""
 
+    standing: Standing
     api: Api = Api.NEW
     build_uuid: str
     app_id: str
@@ -111,13 +114,18 @@ def record_all(connection: sa.Connection, asked: Sequence[Asked]) -> list[Accept
     """Record what came in together: each build with its receivers, its sinks and its first event, `queued`.
 
     A handful of statements for all of them, because a statement costs as much as the row it writes. For each request
-    what came of it, or ConflictError (409: another request under the same ids) or QueueFullError (429).
+    what came of it, or ConflictError (409: another request under the same ids), QueueFullError (429) or
+    TokenNeededError (401: an anonymous caller, an app of the new API).
     """
     taken = _taken(connection, asked)
+    apis = _apis_for_anonymous(connection, asked)
     fresh: dict[Identity, tuple[Asked, Build]] = {}
     results: dict[int, Accepted | ShuttleError] = {}
     waited: int | None = None
     for place, request in enumerate(asked):
+        if request.new.standing is Standing.ANONYMOUS and Api.NEW in {request.new.api, apis.get(request.new.app_id)}:
+            results[place] = TokenNeededError(field="app")
+            continue
         if request.identity in taken or request.identity in fresh:
             continue
         waiting = None
@@ -129,6 +137,7 @@ def record_all(connection: sa.Connection, asked: Sequence[Asked]) -> list[Accept
                 continue
         build = _recorded(request.new, request.now)
         fresh[request.identity] = request, build
+        apis.setdefault(request.new.app_id, request.new.api)
         taken.add(request.pair)
         results[place] = Accepted(build, replayed=False, waiting=waiting)
     if fresh:
@@ -137,6 +146,12 @@ def record_all(connection: sa.Connection, asked: Sequence[Asked]) -> list[Accept
         if place not in results:
             results[place] = _repeated(connection, request)
     return [results[place] for place in range(len(asked))]
+
+
+def _apis_for_anonymous(connection: sa.Connection, asked: Sequence[Asked]) -> dict[str, Api]:
+    """Whose the apps are that anonymous callers ask builds of; nobody else needs to know."""
+    app_ids = {request.new.app_id for request in asked if request.new.standing is Standing.ANONYMOUS}
+    return apis_of(connection, app_ids) if app_ids else {}
 
 
 def _taken(connection: sa.Connection, asked: Sequence[Asked]) -> set[Identity]:
@@ -240,7 +255,7 @@ def free_uuid(connection: sa.Connection, wanted: str | None) -> str:
     return str(uuid.uuid4())
 
 
-_APP_COLUMNS = ("app_id", "job_name", "controller", "created_at")
+_APP_COLUMNS = ("app_id", "api", "job_name", "controller", "created_at")
 _NEW_APPS = Prepared(
     apps.insert()
     .inline()
@@ -254,7 +269,8 @@ _NEW_APPS = Prepared(
 
 
 def _app_row(new: NewBuild, now: datetime) -> dict[str, Any]:
-    return {"app_id": new.app_id, "job_name": new.job_name, "controller": new.controller, "created_at": now}
+    row = {"app_id": new.app_id, "api": new.api.value, "job_name": new.job_name}
+    return row | {"controller": new.controller, "created_at": now}
 
 
 _FROM_REQUEST = (

@@ -4,23 +4,29 @@ import sqlalchemy as sa
 
 from shuttle.build import Api, Build, StopCause
 from shuttle.clock import Moment
+from shuttle.standing import Standing
+from shuttle.store.permitted import check_app, has_builds_of
 from shuttle.store.tables import apps, builds
 from shuttle.store.transitions import request_stop
 
 
-def delete_app(connection: sa.Connection, app_id: str, now: Moment) -> list[Build]:
-    """Mark it and stop its builds, which are given as they are then; an unknown app has none."""
-    connection.execute(apps.update().where(apps.c.app_id == app_id).values(deleted_at=now.at))
-    unfinished = (builds.c.app_id == app_id, builds.c.finished_at.is_(None))
+def delete_app(connection: sa.Connection, app_id: str, standing: Standing, now: Moment) -> list[Build]:
+    """Mark it and stop its builds, which are given as they are then; an unknown app has none.
+
+    For an anonymous caller those of the older API alone; the job stays if builds of the new API are in it.
+
+    Raises:
+        TokenNeededError: see `permitted.check_app`.
+    """
+    check_app(connection, app_id, standing)
+    unfinished = [builds.c.app_id == app_id, builds.c.finished_at.is_(None)]
+    if standing is Standing.ANONYMOUS:
+        unfinished.append(builds.c.api == Api.LEGACY.value)
+    if standing is not Standing.ANONYMOUS or not has_builds_of(connection, app_id, Api.NEW):
+        connection.execute(apps.update().where(apps.c.app_id == app_id).values(deleted_at=now.at))
     uuids = list(connection.execute(sa.select(builds.c.build_uuid).where(*unfinished)).scalars())
     stopped = (request_stop(connection, build_uuid, StopCause.STOPPED, now) for build_uuid in uuids)
     return [build for build in stopped if build is not None]
-
-
-def is_open_to_legacy(connection: sa.Connection, app_id: str) -> bool:
-    """It has a build of the older API, or none at all."""
-    apis = set(connection.execute(sa.select(builds.c.api).distinct().where(builds.c.app_id == app_id)).scalars())
-    return not apis or Api.LEGACY in apis
 
 
 def deleted_apps(connection: sa.Connection) -> list[tuple[str, str]]:

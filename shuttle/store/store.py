@@ -10,6 +10,7 @@ from shuttle import metrics
 from shuttle.build import Build, Checkpoint, Ending, FinalLog, SourceFacts, State, StopCause
 from shuttle.clock import Anchor, Clock
 from shuttle.logs import Segment
+from shuttle.standing import Standing
 from shuttle.store import (
     Database,
     accept,
@@ -20,6 +21,7 @@ from shuttle.store import (
     early_sources,
     log_segments,
     numbers,
+    permitted,
     progress,
     repeats,
     retain,
@@ -64,10 +66,12 @@ class Store(Books):
             lambda connection: repeats.find_recorded_legacy(connection, build_uuid, self._same_as(content))
         )
 
-    async def take_number(self, app_id: str, job_name: str) -> int:
+    async def take_number(self, app_id: str, job_name: str, standing: Standing) -> int:
         """See `numbers.take_number`."""
         now = self._now()
-        return await self._database.run(lambda connection: numbers.take_number(connection, app_id, job_name, now))
+        return await self._database.run(
+            lambda connection: numbers.take_number(connection, app_id, job_name, standing, now)
+        )
 
     async def record(self, new: NewBuild, content: bytes, *, queue_limit: int | None) -> Accepted:
         """See `shuttle.store.accept.record_all`; `content` is the canonical request."""
@@ -100,13 +104,25 @@ class Store(Books):
         """The build of that uuid."""
         return await self._database.run(lambda connection: builds.by_uuid(connection, build_uuid))
 
-    async def build_of(self, app_id: str, build_id: str) -> Build | None:
-        """The newest build of that pair of ids."""
-        return await self._database.run(lambda connection: builds.by_id(connection, app_id, build_id))
+    async def build_of(self, app_id: str, build_id: str, standing: Standing) -> Build | None:
+        """See `permitted.newest_of_pair`."""
+        return await self._database.run(
+            lambda connection: permitted.newest_of_pair(connection, app_id, build_id, standing)
+        )
 
-    async def builds_of(self, app_id: str, build_id: str) -> list[Build]:
-        """Every build of that pair of ids, oldest first."""
-        return await self._database.run(lambda connection: builds.of_pair(connection, app_id, build_id))
+    async def builds_of(self, app_id: str, build_id: str, standing: Standing) -> list[Build]:
+        """See `permitted.builds_of_pair`."""
+        return await self._database.run(
+            lambda connection: permitted.builds_of_pair(connection, app_id, build_id, standing)
+        )
+
+    async def check_app(self, app_id: str, standing: Standing) -> None:
+        """See `permitted.check_app`."""
+        await self._database.run(lambda connection: permitted.check_app(connection, app_id, standing))
+
+    async def check_source(self, build_uuid: str, standing: Standing) -> None:
+        """See `permitted.check_source`."""
+        await self._database.run(lambda connection: permitted.check_source(connection, build_uuid, standing))
 
     async def has_app(self, app_id: str) -> bool:
         """Whether any build of the app was ever accepted."""
@@ -167,18 +183,14 @@ class Store(Books):
 
     # --- apps
 
-    async def delete_app(self, app_id: str) -> list[Build]:
+    async def delete_app(self, app_id: str, standing: Standing) -> list[Build]:
         """See `apps.delete_app`."""
         now = self._clock.moment()
-        stopped = await self._database.run(lambda connection: apps.delete_app(connection, app_id, now))
+        stopped = await self._database.run(lambda connection: apps.delete_app(connection, app_id, standing, now))
         for build in stopped:
             if build.state.final:
                 self._ended(build)
         return stopped
-
-    async def is_open_to_legacy(self, app_id: str) -> bool:
-        """See `apps.is_open_to_legacy`."""
-        return await self._database.run(lambda connection: apps.is_open_to_legacy(connection, app_id))
 
     async def deleted_apps(self) -> list[tuple[str, str]]:
         """See `apps.deleted_apps`."""

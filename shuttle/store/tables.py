@@ -50,6 +50,8 @@ apps = sa.Table(
     "apps",
     metadata,
     sa.Column("app_id", sa.Text, primary_key=True),
+    # The API of the request that made the app, whichever asked for its later builds.
+    sa.Column("api", sa.Text, nullable=False, server_default="new"),
     sa.Column("job_name", sa.Text, nullable=False, unique=True),
     sa.Column("generation", sa.Integer, nullable=False, server_default="0"),
     sa.Column("controller", sa.Text, nullable=False, server_default=""),

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from shuttle.lifecycle import Ports
 from shuttle.lifecycle.accept import Acceptance
+from shuttle.standing import Standing
 from shuttle.worker import Worker
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ BODY_ROOM: web.AppKey["BodyRoom"] = web.AppKey("body_room")
 GATE: web.AppKey["Gate"] = web.AppKey("gate")
 READINESS: web.AppKey["Readiness"] = web.AppKey("readiness")
 WORKER: web.AppKey[Worker] = web.AppKey("worker", Worker)
+# Who the gate found the caller to be; handlers pass it to every action.
+STANDING: web.RequestKey[Standing] = web.RequestKey("standing", Standing)
 # Set just before a stream's headers go out: from then on an error can only cut the connection.
 STREAMING: web.RequestKey[bool] = web.RequestKey("streaming", bool)
 
@@ -47,5 +50,5 @@ class Route:
     handler: Handler
     role: Role
     summary: str
-    # Whether a request is the older API's, whose clients may have no token (SHUTTLE_LEGACY_ANONYMOUS).
-    is_legacy: Callable[[web.Request], Awaitable[bool]] | None = None
+    # SHUTTLE_LEGACY_ANONYMOUS lets callers without a token in; the actions decide what these may touch.
+    open_to_anonymous: bool = False

@@ -3,47 +3,41 @@
 import base64
 import binascii
 import hmac
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from hashlib import sha256
 
 from aiohttp import web
 from pydantic import SecretStr
 
-from shuttle.errors import ForbiddenError, UnauthorizedError
-from shuttle.web import Handler, Role
+from shuttle.errors import CHALLENGE, ForbiddenError, UnauthorizedError
+from shuttle.standing import Standing
+from shuttle.web import STANDING, Handler, Role
 
-LegacyRule = Callable[[web.Request], Awaitable[bool]]
-
-_ROLES = {"controller": Role.CONTROLLER, "reader": Role.READER}
+_STANDINGS = {"controller": Standing.CONTROLLER, "reader": Standing.READER}
+_NEEDED = {Role.CONTROLLER: Standing.CONTROLLER, Role.READER: Standing.READER}
 
 
 class Gate:
-    """Decides by the Authorization header alone."""
+    """Finds a caller's standing by the Authorization header alone."""
 
     def __init__(self, tokens: Sequence[tuple[str, SecretStr]], *, legacy_anonymous: bool = False) -> None:
         # Digests are of one length, so comparing them tells nothing about the length of a token.
         self._legacy_anonymous = legacy_anonymous
-        self._tokens = [(_digest(token.get_secret_value()), _ROLES[role]) for role, token in tokens]
+        self._tokens = [(_digest(token.get_secret_value()), _STANDINGS[role]) for role, token in tokens]
 
-    def guard(self, handler: Handler, needed: Role, is_legacy: LegacyRule | None = None) -> Handler:
-        """The handler, for callers whose role suffices, and those of the older API who may come without any."""
-        if needed in {Role.ANYBODY, Role.AGENT}:
+    def guard(self, handler: Handler, role: Role, *, open_to_anonymous: bool = False) -> Handler:
+        """The handler, for callers whose standing suffices; it finds that in `request[STANDING]`."""
+        needed = _NEEDED.get(role)
+        if needed is None:
             return handler
 
         async def guarded(request: web.Request) -> web.StreamResponse:
-            if is_legacy is None or not await self._opens_to(request, is_legacy):
-                self.check(request, needed)
+            request[STANDING] = self.check(request, needed, open_to_anonymous=open_to_anonymous)
             return await handler(request)
 
         return guarded
 
-    async def _opens_to(self, request: web.Request, is_legacy: LegacyRule) -> bool:
-        if not self._legacy_anonymous or "Authorization" in request.headers or not await is_legacy(request):
-            return False
-        _refuse_other_sites(request)
-        return True
-
-    def admits(self, request: web.Request, needed: Role) -> bool:
+    def admits(self, request: web.Request, needed: Standing) -> bool:
         """Whether `check` raises nothing."""
         try:
             self.check(request, needed)
@@ -51,27 +45,34 @@ class Gate:
             return False
         return True
 
-    def check(self, request: web.Request, needed: Role) -> None:
-        """Raises UnauthorizedError (401) without good credentials, ForbiddenError (403) with too small a role."""
+    def check(self, request: web.Request, needed: Standing, *, open_to_anonymous: bool = False) -> Standing:
+        """The caller's standing.
+
+        Raises UnauthorizedError (401) without good credentials, ForbiddenError (403) with too small a role.
+        """
         if not self._tokens:
             _refuse_other_sites(request)
-            return
-        role = self._role_of(request.headers.get("Authorization", ""))
-        if role is None:
+            return Standing.CONTROLLER
+        if open_to_anonymous and self._legacy_anonymous and "Authorization" not in request.headers:
+            _refuse_other_sites(request)
+            return Standing.ANONYMOUS
+        standing = self._standing_of(request.headers.get("Authorization", ""))
+        if standing is None:
             raise UnauthorizedError(
                 "Send one of the service's tokens, as a bearer token or as the password of basic authentication.",
-                headers={"WWW-Authenticate": 'Bearer realm="build shuttle", Basic realm="build shuttle"'},
+                headers={"WWW-Authenticate": CHALLENGE},
             )
-        if role < needed:
+        if standing < needed:
             raise ForbiddenError("This token may only read; use a controller's token.")
+        return standing
 
-    def _role_of(self, authorization: str) -> Role | None:
+    def _standing_of(self, authorization: str) -> Standing | None:
         presented = _digest(token_in(authorization))
-        role = None
-        for digest, its_role in self._tokens:
+        standing = None
+        for digest, its_standing in self._tokens:
             if hmac.compare_digest(digest, presented):
-                role = its_role
-        return role
+                standing = its_standing
+        return standing
 
 
 def token_in(authorization: str) -> str:

@@ -10,7 +10,7 @@ from shuttle.errors import InvalidRequestError, KeyMissingError, NotFoundError, 
 from shuttle.lifecycle import Ports
 from shuttle.lifecycle.plan import Plan
 from shuttle.lifecycle.stop import stop_pair
-from shuttle.web import ACCEPTANCE, PORTS, WORKER, legacy
+from shuttle.web import ACCEPTANCE, PORTS, STANDING, WORKER, legacy
 from shuttle.web.answers import acceptance_headers, json_answer
 from shuttle.web.body import json_body
 from shuttle.web.names import ids_in, named_build
@@ -26,7 +26,7 @@ async def post_build(request: web.Request) -> web.StreamResponse:
     """`POST /:app_id/:build_id`: 200 once the build is durable."""
     async with json_body(request) as body:
         app_id, build_id = ids_in(request)
-        answer = await request.app[ACCEPTANCE].accept(app_id, build_id, body)
+        answer = await request.app[ACCEPTANCE].accept(app_id, build_id, body, request[STANDING])
     if not answer.replayed:
         request.app[WORKER].adopt(answer.build, has_sinks=answer.has_sinks)
     return json_answer({"status": "OK"}, headers=acceptance_headers(answer))
@@ -36,10 +36,11 @@ async def delete_build(request: web.Request) -> web.StreamResponse:
     """`DELETE /:app_id/:build_id`: 200 once the stop is durable; in the form of the API that the build came by."""
     app_id, build_id = ids_in(request)
     ports = request.app[PORTS]
-    newest = await stop_pair(app_id, build_id, ports)
+    standing = request[STANDING]
+    newest = await stop_pair(app_id, build_id, standing, ports)
     if newest is None:
         may_be_old_shuttles = legacy.is_old_shuttles(app_id, build_id, ports.settings, ports.clock.now())
-        if may_be_old_shuttles and await ports.store.build_of(app_id, build_id) is None:
+        if may_be_old_shuttles and await ports.store.build_of(app_id, build_id, standing) is None:
             return json_answer(legacy.OK)
         raise NothingToStopError(f"Build {build_id} of {app_id} is unknown or has already ended.")
     return json_answer(legacy.OK if newest is Api.LEGACY else {"status": "OK"})

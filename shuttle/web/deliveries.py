@@ -8,7 +8,7 @@ from aiohttp import web
 from shuttle.errors import InvalidRequestError, NotFoundError
 from shuttle.events import instant_text
 from shuttle.store.ledger import DeliveryRow
-from shuttle.web import PORTS
+from shuttle.web import PORTS, STANDING
 from shuttle.web.answers import json_answer
 
 _MOST = 200
@@ -48,7 +48,7 @@ async def replay_given_up(request: web.Request) -> web.StreamResponse:
     store = request.app[PORTS].store
     if build_id is None and not await store.has_app(app_id):
         raise NotFoundError(f"No build of {app_id} was ever accepted.")
-    if build_id is not None and await store.build_of(app_id, build_id) is None:
+    if build_id is not None and await store.build_of(app_id, build_id, request[STANDING]) is None:
         raise NotFoundError(f"There is no build {build_id} of {app_id}.")
     return await _replay(request, delivery_id=None, app_id=app_id, build_id=build_id)
 

@@ -3,7 +3,8 @@
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from shuttle.web import GATE, READINESS, Role
+from shuttle.standing import Standing
+from shuttle.web import GATE, READINESS
 from shuttle.web.answers import json_answer
 from shuttle.web.readiness import OK
 
@@ -20,7 +21,7 @@ async def readyz(request: web.Request) -> web.StreamResponse:
     """
     states = await request.app[READINESS].states()
     ready = all(state == OK for state in states.values())
-    if not request.app[GATE].admits(request, Role.READER):
+    if not request.app[GATE].admits(request, Standing.READER):
         states = {name: state if state == OK else "not ready" for name, state in states.items()}
     body = {"status": "OK" if ready else "not ready", "checks": states}
     return json_answer(body, status=200 if ready else 503)

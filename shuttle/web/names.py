@@ -3,9 +3,10 @@
 from aiohttp import web
 
 from shuttle.build import Build
-from shuttle.errors import InvalidRequestError, NotFoundError
+from shuttle.errors import InvalidRequestError, NotFoundError, TokenNeededError
 from shuttle.request import decode_id
-from shuttle.web import PORTS
+from shuttle.standing import Standing
+from shuttle.web import PORTS, STANDING
 
 
 def raw_segments(request: web.Request) -> list[str]:
@@ -22,23 +23,33 @@ def raw_segments(request: web.Request) -> list[str]:
 
 
 def app_id_in(request: web.Request) -> str:
-    """The first segment."""
-    return decode_id("app_id", raw_segments(request)[0])
+    """The first segment; raises InvalidRequestError."""
+    return _decoded(request, "app_id", raw_segments(request)[0])
 
 
 def ids_in(request: web.Request) -> tuple[str, str]:
     """App id and build id; raises InvalidRequestError that names the one at fault."""
     app_id, build_id, *_ = raw_segments(request)
-    return decode_id("app_id", app_id), decode_id("build_id", build_id)
+    return _decoded(request, "app_id", app_id), _decoded(request, "build_id", build_id)
+
+
+def _decoded(request: web.Request, field: str, raw_segment: str) -> str:
+    """An anonymous caller is asked for a token before anything else is said of ids that the older API never had."""
+    try:
+        return decode_id(field, raw_segment)
+    except InvalidRequestError:
+        if request[STANDING] is Standing.ANONYMOUS:
+            raise TokenNeededError from None
+        raise
 
 
 async def named_build(request: web.Request) -> Build:
-    """The build that the path names; an id that no build can have names none (404)."""
+    """The build that the path names to this caller; an id that no build can have names none (404)."""
     try:
         app_id, build_id = ids_in(request)
     except InvalidRequestError:
         raise NotFoundError("No build can have such an id.") from None
-    build = await request.app[PORTS].store.build_of(app_id, build_id)
+    build = await request.app[PORTS].store.build_of(app_id, build_id, request[STANDING])
     if build is None:
         raise NotFoundError(f"There is no build {build_id} of {app_id}.")
     return build

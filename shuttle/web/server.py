@@ -40,7 +40,7 @@ def make_web(ports: Ports, worker: Worker) -> web.Application:
     app[READINESS] = Readiness(ports)
     app[GATE] = gate = Gate(settings.shuttle_tokens, legacy_anonymous=settings.shuttle_legacy_anonymous)
     for route in ROUTES:
-        handler = gate.guard(route.handler, route.role, route.is_legacy)
+        handler = gate.guard(route.handler, route.role, open_to_anonymous=route.open_to_anonymous)
         if route.method == "GET":
             app.router.add_get(_tolerant(route.path), handler)
         else:

@@ -1,15 +1,17 @@
 """`GET|HEAD /<segment>`: a build's source by its uuid, else an app's list."""
 
+from collections.abc import Awaitable, Callable
 from urllib.parse import unquote
 
 from aiohttp import web
 
 from shuttle.build import Build
-from shuttle.errors import InvalidRequestError, NotFoundError, ObjectNotFoundError
+from shuttle.errors import InvalidRequestError, NotFoundError, ObjectNotFoundError, TokenNeededError
 from shuttle.lifecycle.earlier import find_source
 from shuttle.lifecycle.stage import flattened_source
 from shuttle.request import UUID
-from shuttle.web import PORTS, STREAMING
+from shuttle.standing import Standing
+from shuttle.web import PORTS, STANDING, STREAMING
 from shuttle.web.answers import json_answer
 from shuttle.web.builds import list_app
 from shuttle.web.names import app_id_in, raw_segments
@@ -19,6 +21,10 @@ async def get_source_or_app(request: web.Request) -> web.StreamResponse:
     """A known build uuid → the original bytes; else a known app → its builds; else 404."""
     ports = request.app[PORTS]
     segment = unquote(raw_segments(request)[0])
+    if request[STANDING] is Standing.ANONYMOUS:
+        if not UUID.fullmatch(segment):
+            raise TokenNeededError
+        return await _original(request, segment)  # never a list: a UUID may be an app's id as well
     if UUID.fullmatch(segment) and await ports.store.build(segment.lower()) is not None:
         return await _original(request, segment)
     try:
@@ -37,7 +43,9 @@ def _nothing() -> web.StreamResponse:
 
 
 async def _original(request: web.Request, build_uuid: str) -> web.StreamResponse:
-    found = await find_source(build_uuid, request.app[PORTS].objects)
+    ports, standing = request.app[PORTS], request[STANDING]
+    found = await find_source(build_uuid, ports.objects)
+    await ports.store.check_source(build_uuid, standing)
     if found is None:
         return _nothing()
     name, info = found
@@ -49,12 +57,20 @@ async def _original(request: web.Request, build_uuid: str) -> web.StreamResponse
     }
     if request.method == "HEAD":
         return web.Response(headers=headers)
-    return await send_object(request, name, headers)
+    return await send_object(request, name, headers, once_open=lambda: ports.store.check_source(build_uuid, standing))
 
 
-async def send_object(request: web.Request, name: str, headers: dict[str, str]) -> web.StreamResponse:
-    """Stream an object of known length; raises ObjectNotFoundError before anything was sent."""
+async def send_object(
+    request: web.Request,
+    name: str,
+    headers: dict[str, str],
+    *,
+    once_open: Callable[[], Awaitable[None]] | None = None,
+) -> web.StreamResponse:
+    """Stream an object of known length; raises ObjectNotFoundError, and as `once_open` does, before the first byte."""
     async with request.app[PORTS].objects.open(name) as opened:
+        if once_open is not None:
+            await once_open()
         response = web.StreamResponse(headers=headers | {"Content-Length": str(opened.size_bytes)})
         request[STREAMING] = True
         await response.prepare(request)

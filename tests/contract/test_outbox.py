@@ -13,6 +13,7 @@ from cryptography.fernet import Fernet
 
 from shuttle.delivery import Attempt, DueDelivery, Outbox
 from shuttle.outgoing.failover import WentOver
+from shuttle.standing import Standing
 from shuttle.store import outbox as store_outbox
 from shuttle.store.accept import NewBuild, NewParty, target_bytes
 from shuttle.store.builds import by_uuid
@@ -68,6 +69,7 @@ class InSqlite:
     async def accept(self, *hosts: str) -> str:
         build_uuid = str(uuid.uuid4())
         new = NewBuild(
+            standing=Standing.CONTROLLER,
             build_uuid=build_uuid,
             app_id="app",
             build_id=build_uuid,

@@ -9,6 +9,7 @@ from cryptography.fernet import Fernet
 
 from shuttle.build import Ending, FinalLog, SourceFacts, State, StopCause
 from shuttle.errors import ConflictError, GoneError, QueueFullError, SettingsError, StoreError
+from shuttle.standing import Standing
 from shuttle.store.claims import NewClaim
 from shuttle.store.sqlite import SqliteDatabase
 from shuttle.store.store import Store
@@ -207,7 +208,10 @@ async def test_deleting_an_app_stops_its_builds(store, vault):
     over = await accepted(store, vault, "app", "3")
     await store.finish(over.build_uuid, Ending(State.FAILED, "source_not_found", "No."))
     other = await accepted(store, vault, "other", "1")
-    stopped = {build.build_uuid: (build.state, build.stop_cause) for build in await store.delete_app("app")}
+    stopped = {
+        build.build_uuid: (build.state, build.stop_cause)
+        for build in await store.delete_app("app", Standing.CONTROLLER)
+    }
     assert stopped == {
         waiting.build_uuid: (State.STOPPED, StopCause.STOPPED),
         running.build_uuid: (State.QUEUED, StopCause.STOPPED),
