@@ -1,4 +1,4 @@
-"""Who is asking: roles by token (bearer or basic), compared in constant time; loopback only without any tokens."""
+"""Who is asking: roles by token (bearer or basic), compared in constant time; without any tokens, who may ask."""
 
 import base64
 import binascii
@@ -9,18 +9,20 @@ from hashlib import sha256
 from aiohttp import web
 from pydantic import SecretStr
 
-from shuttle.errors import CHALLENGE, ForbiddenError, UnauthorizedError
+from shuttle.errors import CHALLENGE, ForbiddenError, ShuttleError, UnauthorizedError
 from shuttle.standing import Standing
 from shuttle.web import STANDING, Handler, Role
+from shuttle.web.sites import Sites
 
 _STANDINGS = {"controller": Standing.CONTROLLER, "reader": Standing.READER}
 _NEEDED = {Role.CONTROLLER: Standing.CONTROLLER, Role.READER: Standing.READER}
 
 
 class Gate:
-    """Finds a caller's standing by the Authorization header alone."""
+    """Finds a caller's standing by the Authorization header alone; browsers also have to be on a page of ours."""
 
-    def __init__(self, tokens: Sequence[tuple[str, SecretStr]], *, legacy_anonymous: bool = False) -> None:
+    def __init__(self, tokens: Sequence[tuple[str, SecretStr]], sites: Sites, *, legacy_anonymous: bool) -> None:
+        self._sites = sites
         # Digests are of one length, so comparing them tells nothing about the length of a token.
         self._legacy_anonymous = legacy_anonymous
         self._tokens = [(_digest(token.get_secret_value()), _STANDINGS[role]) for role, token in tokens]
@@ -41,22 +43,25 @@ class Gate:
         """Whether `check` raises nothing."""
         try:
             self.check(request, needed)
-        except (UnauthorizedError, ForbiddenError):
+        except ShuttleError:
             return False
         return True
 
     def check(self, request: web.Request, needed: Standing, *, open_to_anonymous: bool = False) -> Standing:
         """The caller's standing.
 
-        Raises UnauthorizedError (401) without good credentials, ForbiddenError (403) with too small a role.
+        Raises UnauthorizedError (401) without good credentials, ForbiddenError (403) with too small a role or from a
+        page of another site, InvalidRequestError (400) where Host is needed and is not there once.
         """
         if not self._tokens:
-            _refuse_other_sites(request)
+            self._sites.check_host(request)
+            self._sites.check_origin(request, reading_too=True)
             return Standing.CONTROLLER
         if open_to_anonymous and self._legacy_anonymous and "Authorization" not in request.headers:
-            _refuse_other_sites(request)
+            self._sites.check_origin(request, reading_too=True)
             return Standing.ANONYMOUS
-        standing = self._standing_of(request.headers.get("Authorization", ""))
+        authorization = request.headers.get("Authorization", "")
+        standing = self._standing_of(authorization)
         if standing is None:
             raise UnauthorizedError(
                 "Send one of the service's tokens, as a bearer token or as the password of basic authentication.",
@@ -64,6 +69,9 @@ class Gate:
             )
         if standing < needed:
             raise ForbiddenError("This token may only read; use a controller's token.")
+        if authorization.strip().lower().startswith("basic"):
+            # A browser that was given a token adds it to the requests of every page.
+            self._sites.check_origin(request, reading_too=False)
         return standing
 
     def _standing_of(self, authorization: str) -> Standing | None:
@@ -96,9 +104,3 @@ def is_token(authorization: str, token: str) -> bool:
 
 def _digest(token: str) -> bytes:
     return sha256(token.encode("utf-8", "surrogateescape")).digest()
-
-
-def _refuse_other_sites(request: web.Request) -> None:
-    """Without tokens, a page of another site in the operator's browser could reach us on loopback; browsers say so."""
-    if request.headers.get("Sec-Fetch-Site") == "cross-site":
-        raise ForbiddenError("Pages of other sites may not use this service; set SHUTTLE_TOKENS to allow clients.")

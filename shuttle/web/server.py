@@ -17,6 +17,7 @@ from shuttle.web.callers import Callers, most_connections
 from shuttle.web.connection import MAX_HEAD_BYTES, Connection, TimeLimits, head_too_large
 from shuttle.web.readiness import Readiness
 from shuttle.web.routes import ROUTES
+from shuttle.web.sites import Sites
 from shuttle.worker import Worker
 
 # How long the rest of a body that nobody wanted is read, so that its sender sees the answer before the connection ends.
@@ -38,7 +39,7 @@ def make_web(ports: Ports, worker: Worker) -> web.Application:
     app[ACCEPTANCE] = Acceptance(ports)
     app[WORKER] = worker
     app[READINESS] = Readiness(ports)
-    app[GATE] = gate = Gate(settings.shuttle_tokens, legacy_anonymous=settings.shuttle_legacy_anonymous)
+    app[GATE] = gate = _gate(ports)
     for route in ROUTES:
         handler = gate.guard(route.handler, route.role, open_to_anonymous=route.open_to_anonymous)
         if route.method == "GET":
@@ -47,6 +48,13 @@ def make_web(ports: Ports, worker: Worker) -> web.Application:
             app.router.add_route(route.method, _tolerant(route.path), handler)
     app.router.add_route("*", "/-/{rest:.*}", _nothing_here)
     return app
+
+
+def _gate(ports: Ports) -> Gate:
+    settings = ports.settings
+    # Where other machines reach us, they may do so by our address.
+    sites = Sites((ports.public_url, *settings.shuttle_aliases), addresses_too=not settings.binds_loopback)
+    return Gate(settings.shuttle_tokens, sites, legacy_anonymous=settings.shuttle_legacy_anonymous)
 
 
 class _Server(web.Server):

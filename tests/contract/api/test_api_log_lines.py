@@ -40,7 +40,7 @@ async def until_written(written: Lines, event: str) -> MutableMapping[str, Any]:
 async def follow(shuttle: Shuttle, path: str) -> asyncio.StreamWriter:
     """A reader of a log that has had its first line."""
     reader, writer = await asyncio.open_connection("127.0.0.1", shuttle.port)
-    writer.write(f"GET {path}/logs?follow=true HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    writer.write(f"GET {path}/logs?follow=true HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
     await reader.readuntil(b"begun\n")
     return writer
 

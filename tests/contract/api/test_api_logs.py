@@ -205,9 +205,9 @@ async def test_a_reader_that_stalls_or_leaves_harms_nobody(shuttle: Shuttle, app
     await shuttle.submit(
         f"/{app}/1", "yes 'some text of a line that is long enough to fill buffers' | head -c 20000000"
     )
-    writer.write(f"GET /{app}/1/logs?follow=true HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    writer.write(f"GET /{app}/1/logs?follow=true HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
     leaving, leaver = await asyncio.open_connection("127.0.0.1", shuttle.port)
-    leaver.write(f"GET /{app}/1/logs?follow=true HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    leaver.write(f"GET /{app}/1/logs?follow=true HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
     await leaving.readline()
     leaver.transport.abort()
     build = await shuttle.until(f"/{app}/1")

@@ -109,7 +109,7 @@ async def test_a_chunked_body_in_tiny_pieces(waiting: LegacyApp):
     body = written(waiting)
     chunks = b"".join(b"%x\r\n%b\r\n" % (len(body[at : at + 7]), body[at : at + 7]) for at in range(0, len(body), 7))
     reader, writer = await asyncio.open_connection("127.0.0.1", waiting.shuttle.port)
-    writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n")
+    writer.write(b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n")
     answer = await _answer(reader)
     writer.close()
     assert (answer.status, answer.body) == (200, OK)
@@ -175,7 +175,7 @@ async def test_two_requests_on_one_connection(waiting: LegacyApp):
     reader, writer = await asyncio.open_connection("127.0.0.1", waiting.shuttle.port)
     for number in (1, 2):
         body = json.dumps(waiting.request(number)).encode()
-        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        writer.write(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
         answer = await _answer(reader)
         assert (answer.status, answer.body) == (200, OK)
     writer.close()
