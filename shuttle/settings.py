@@ -1,5 +1,6 @@
 """Every setting, read from the environment, validated whole at start; all problems are reported at once."""
 
+import os
 from collections.abc import Callable, Mapping
 from datetime import date
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -10,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shuttle.errors import SettingsError
+from shuttle.setting_files import names_with_files, read_setting_files
 from shuttle.setting_values import (
     MIN_WEBHOOK_KEY_BYTES,
     check_database_url,
@@ -249,18 +251,27 @@ class Settings(BaseSettings):
 
 
 def load_settings(environment: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
-    """The settings of `environment` (the process's own if None).
+    """The settings of `environment` (the process's own if None), secrets also from files: see `setting_files`.
 
     Raises:
         SettingsError: one line a problem, each naming its setting, without the offending values.
     """
+    given = os.environ if environment is None else environment
+    from_files, problems = read_setting_files(given, names_with_files(Settings))
+    known = {} if environment is None else {name: given[name] for name in setting_names() if name in given}
+    values = {name.lower(): value for name, value in {**known, **from_files}.items()}
     try:
-        if environment is None:
-            return Settings(**overrides)
-        known = {name: environment[name.upper()] for name in Settings.model_fields if name.upper() in environment}
-        return Settings.model_validate({**known, **overrides})
+        settings = Settings(**{**values, **overrides})
     except ValidationError as error:
-        raise SettingsError("\n".join(_problem(entry) for entry in error.errors(include_input=False))) from None
+        problems += [_problem(entry) for entry in error.errors(include_input=False)]
+    if problems:
+        raise SettingsError("\n".join(problems))
+    return settings
+
+
+def setting_names() -> frozenset[str]:
+    """The names in the environment, without those of files."""
+    return frozenset(name.upper() for name in Settings.model_fields)
 
 
 def _problem(entry: Any) -> str:

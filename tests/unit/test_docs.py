@@ -20,7 +20,8 @@ from shuttle.events import status_body
 from shuttle.request.legacy import read_legacy_request
 from shuttle.request.legacy_shape import LegacyBody
 from shuttle.request.parse import parse_build_request
-from shuttle.settings import NAMES_WITHOUT_EFFECT, Settings, load_settings
+from shuttle.setting_files import names_with_files
+from shuttle.settings import NAMES_WITHOUT_EFFECT, Settings, load_settings, setting_names
 
 _ROOT = Path(__file__).parents[2]
 _PAGES = sorted([*_ROOT.glob("*.md"), *_ROOT.joinpath("docs").glob("*.md")])
@@ -103,10 +104,11 @@ def test_what_needs_nothing_works_as_written(line: str, tmp_path: Path):
 
 @pytest.mark.parametrize("page", _PAGES, ids=lambda page: page.name)
 def test_every_setting_that_is_named_exists(page: Path):
-    known = {name.upper() for name in Settings.model_fields}
+    known = setting_names() | {f"{name}_FILE" for name in names_with_files(Settings)}
     of_commands = {
         "SHUTTLE_URL",
         "SHUTTLE_TOKEN",
+        "SHUTTLE_TOKEN_FILE",
         "SHUTTLE_EMBEDDED_JENKINS_TOKEN",
         "SHUTTLE_SINK",
         "SHUTTLE_DESTINATION",

@@ -14,7 +14,8 @@ from shuttle.cli.demo.processes import Child, clean_environment, free_port
 from shuttle.cli.demo.screen import Screen
 from shuttle.cli.failures import CommandError, UsageError
 from shuttle.embedded.receiver import ReceivedBuild, Receiver
-from shuttle.settings import Settings
+from shuttle.setting_files import names_with_files
+from shuttle.settings import Settings, setting_names
 
 if TYPE_CHECKING:
     from shuttle.embedded.broker import Broker
@@ -126,4 +127,5 @@ def _note(build: ReceivedBuild, body: dict[str, Any]) -> str:
 
 
 def _setting_names() -> frozenset[str]:
-    return frozenset(name.upper() for name in Settings.model_fields) | {"SHUTTLE_URL", "SHUTTLE_TOKEN"}
+    from_files = {f"{name}_FILE" for name in names_with_files(Settings)}
+    return setting_names() | from_files | {"SHUTTLE_URL", "SHUTTLE_TOKEN", "SHUTTLE_TOKEN_FILE"}

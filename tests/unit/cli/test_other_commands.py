@@ -141,3 +141,30 @@ def test_help_does_not_pay_for_what_it_does_not_use():
     root = Path(__file__).parents[3]
     ran = subprocess.run([sys.executable, "-c", probe], cwd=root, capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize(
+    ("environment", "arguments", "expected"),
+    [
+        ({"SHUTTLE_TOKEN_FILE": "file"}, (), "of-the-file"),
+        ({"SHUTTLE_TOKEN": "of-the-environment"}, (), "of-the-environment"),
+        ({"SHUTTLE_TOKEN_FILE": "file", "SHUTTLE_TOKEN": "other"}, ("--token", "of-the-option"), "of-the-option"),
+        ({"SHUTTLE_TOKEN_FILE": "file", "SHUTTLE_TOKEN": "other"}, (), None),
+        ({"SHUTTLE_TOKEN_FILE": "/nowhere/file"}, (), None),
+    ],
+)
+async def test_commands_take_their_token_from_a_file(
+    run, service, tmp_path, monkeypatch, environment, arguments, expected
+):
+    file = tmp_path / "token"
+    file.write_text("of-the-file\n")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, str(file) if value == "file" else value)
+    service.says("GET", "/-/builds", {"builds": [], "next": None})
+    ran = await run("builds", "--url", service.url, *arguments)
+    if expected is None:
+        assert ran.code == 2
+        assert "SHUTTLE_TOKEN_FILE" in ran.err
+        assert service.asked == []
+    else:
+        assert service.asked[0].authorization == f"Bearer {expected}"
