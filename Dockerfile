@@ -13,11 +13,12 @@ RUN /opt/shuttle/bin/pip install --no-cache-dir --no-build-isolation --no-deps .
 FROM python:3.11-slim
 RUN useradd --system --uid 10001 --home-dir /data --create-home shuttle
 COPY --from=build /opt/shuttle /opt/shuttle
-ENV PATH=/opt/shuttle/bin:$PATH SHUTTLE_BIND=0.0.0.0 SHUTTLE_DATA_DIR=/data
+ENV PATH=/opt/shuttle/bin:$PATH PYTHONDONTWRITEBYTECODE=1 SHUTTLE_BIND=0.0.0.0 SHUTTLE_DATA_DIR=/data
 USER shuttle
 VOLUME /data
 EXPOSE 9000
 HEALTHCHECK --interval=10s --timeout=3s CMD ["python", "-c", "import os, urllib.request; \
 urllib.request.urlopen(f\"http://127.0.0.1:{os.environ.get('PORT', '9000')}/healthz\", timeout=2)"]
+# The root may be mounted read-only: it writes to /data, and small files to /tmp.
 # Ends with one line that says what to set when neither SHUTTLE_TOKENS nor SHUTTLE_ALLOW_ANONYMOUS is.
 CMD ["shuttle", "serve"]
