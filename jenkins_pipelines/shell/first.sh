@@ -1,6 +1,6 @@
 # The first process of a pid namespace; when it ends, the kernel kills all others. What its only child leaves running
-# gets TERM (a stopped process handles it only after CONT) and the grace time; `kill -1` reaches all processes but the first. The shell's own words about a child that
-# was killed are not the build's.
+# gets TERM (a stopped process handles it only after CONT) and the grace time; `kill -1` reaches all processes but the
+# first. The shell's own words about a child that was killed are not the build's.
 grace=$1 sleep=$2
 shift 2
 exec 6>&2 2>/dev/null

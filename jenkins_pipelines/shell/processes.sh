@@ -82,10 +82,10 @@ choose_namespace() {
 # start FOLDER COMMAND…: start it in FOLDER under the runner, an orphan that Jenkins' signals do not reach. Descriptor 6
 # reads the runner's status lines; 7 is closed when this shell ends, and then the runner ends the process. `clean` =
 # yes: with an environment of its own, else with that of this step. The process gets the arguments in `arguments_folder`,
-# which are then removed. The second setsid is called by the leader of a
-# session, and so leaves a child behind: `&` would make the process deaf to SIGINT and SIGQUIT.
+# which are then removed. The second setsid is called by the leader of a session, and so leaves a child behind: `&` would
+# make the process deaf to SIGINT and SIGQUIT.
 start() {
-  process='' collector='' ended='' drained='' left_running='' runner_pid='' runner_lost='' folder=$1
+  process='' collector='' ended='' drained='' collected='' left_running='' runner_pid='' runner_lost='' folder=$1
   shift
   : >"$work/status"
   # shellcheck disable=SC2094 # the runner writes it, this shell reads it
@@ -118,7 +118,7 @@ read_status() {
       collector) collector=${collector:-$value} ;;
       ended) ended=${ended:-$value} ;;
       survivors) left_running=yes ;;
-      drained) drained=yes ended=${ended:-137} ;;
+      drained) drained=yes collected=$value ended=${ended:-137} ;;
     esac
   done
   if [ -z "$ended" ] && ! kill -0 "${runner_pid:-$$}" 2>/dev/null; then
@@ -152,12 +152,13 @@ run() {
   resume
   end_survivors "$line"
   drain
+  [ "${collected:-0}" = 0 ] ||
+    fail output_lost "The agent could not write all of the build's output; give its disk room."
   return "$ended"
 }
 
 # drain: wait up to 2 s for the collector, which ends after the pipe's last byte; a hidden process may hold the pipe
-# open.
-# A build may have stopped the runner or the collector, which are in one group.
+# open. A build may have stopped the runner or the collector, which are in one group.
 drain() {
   turns=40
   [ -n "$drained" ] || kill -CONT "-$runner_pid" 2>/dev/null

@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import random
+import shutil
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,13 @@ BYTES = {
     "invalid utf-8": b"\xff\xfe\xc3\n\xe2\x82",
     "several chunks": random.Random(0).randbytes(9_000_001),
 }
+
+# Without arguments and with a file as its output it collects the build's output.
+FULL_DISK = """#!/bin/sh
+if [ $# != 0 ] || [ ! -f /proc/$$/fd/1 ]; then exec {cat} "$@"; fi
+dd bs=1024 count=4 2>/dev/null
+exit 1
+"""
 
 
 @pytest.mark.parametrize("kind", BYTES)
@@ -144,6 +152,19 @@ exit 5
     assert (run.status, api.ends) == (5, {"main": 5})
     assert int(size.read_text()) < 6_000_000, "the limit, what was read before, what came since the last look"
     assert len(api.logs["main"]) < 6_000_000
+
+
+async def test_output_that_the_agents_disk_has_no_room_for_fails_the_build_saying_so(agent: Agent) -> None:
+    agent.program("cat", FULL_DISK.format(cat=shutil.which("cat")))
+    # Whoever ignores the broken pipe would otherwise succeed with a part of its log.
+    build = "trap '' PIPE; n=0; while [ $n -lt 5000 ]; do echo 'one of many lines' || :; n=$((n + 1)); done; exit 0\n"
+    async with shuttle(build) as api:
+        agent.url = api.url
+        run = await agent.run(SCRIPT)
+    assert (run.status, api.ends) == (1, {"main": 1})
+    assert api.reports["failure"]["reason"] == "output_lost"
+    assert api.log.startswith(RUNNING + "one of many lines\n")
+    assert api.log.endswith("-----> The agent could not write all of the build's output; give its disk room.\n")
 
 
 async def test_a_push_that_ends_at_once_ends_its_watcher(each_agent: Agent) -> None:
