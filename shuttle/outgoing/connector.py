@@ -1,9 +1,9 @@
 """The connector for strangers' URLs: it checks the address that is really connected to, whatever the URL said."""
 
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +12,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from shuttle.errors import AddressRefusedError, UnavailableError
+from shuttle.outgoing.embedded_ipv4 import embedded_ipv4
 from shuttle.outgoing.lenient_client import RESPONSE_LIMITS, LenientConnector
 from shuttle.outgoing.lookup import Lookups
 from shuttle.outgoing.tls import tls_context
@@ -23,8 +24,6 @@ Address = IPv4Address | IPv6Address
 _METADATA = frozenset(
     ip_address(text) for text in ("fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "192.0.0.192", "168.63.129.16")
 )
-# RFC 6052: a NAT64 gateway turns the last four bytes into an IPv4 address.
-_NAT64 = ip_network("64:ff9b::/96")
 _BROADCAST = IPv4Address("255.255.255.255")
 
 
@@ -38,22 +37,24 @@ class AddressPolicy:
     """SHUTTLE_ALLOW_NETWORKS: the exceptions to every rule."""
 
     def check(self, address: str | Address) -> None:
-        """Refuse an address, also for the IPv4 address that an IPv6 one stands for.
+        """Refuse an address, also for each IPv4 address that an IPv6 one may stand for.
 
         Raises:
             AddressRefusedError: connecting there is forbidden.
         """
         parsed = ip_address(address)
-        forms = [parsed, *_embedded(parsed)]
-        if any(form in network for network in self.allow_networks for form in forms):
+        if self._is_exception(parsed):
             return
-        for form in forms:
+        for form in (parsed, *(embedded_ipv4(parsed) if isinstance(parsed, IPv6Address) else ())):
             kind = _forbidden_kind(form)
-            if kind is not None and not (kind == "loopback" and self.allow_loopback):
+            if kind is not None and not (kind == "loopback" and self.allow_loopback) and not self._is_exception(form):
                 raise AddressRefusedError(
                     f"The address {parsed} is {kind} and not connected to;"
                     " the operator can allow it in SHUTTLE_ALLOW_NETWORKS."
                 )
+
+    def _is_exception(self, address: Address) -> bool:
+        return any(address in network for network in self.allow_networks)
 
 
 def _forbidden_kind(address: Address) -> str | None:
@@ -68,19 +69,6 @@ def _forbidden_kind(address: Address) -> str | None:
     if address.is_multicast or address == _BROADCAST:
         return "no single host"
     return None
-
-
-def _embedded(address: Address) -> Iterator[IPv4Address]:
-    if isinstance(address, IPv4Address):
-        return
-    if address.ipv4_mapped is not None:
-        yield address.ipv4_mapped
-    if address.sixtofour is not None:
-        yield address.sixtofour
-    if address.teredo is not None:
-        yield address.teredo[1]
-    if address in _NAT64:
-        yield IPv4Address(address.packed[-4:])
 
 
 @dataclass(slots=True)

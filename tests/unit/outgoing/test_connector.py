@@ -49,6 +49,54 @@ def test_addresses_of_no_host_are_refused(policy, address):
         policy.check(address)
 
 
+def embedding(packed: str) -> list[str]:
+    """An IPv4 address of eight hexadecimal digits in each form of IPv6 that stands for one."""
+    high, low = packed[:4], packed[4:]
+    inverted = f"{int(packed, 16) ^ 0xFFFFFFFF:08x}"
+    return [
+        f"::ffff:{high}:{low}",  # IPv4-mapped
+        f"::{high}:{low}",  # IPv4-compatible
+        f"::ffff:0:{high}:{low}",  # IPv4-translated
+        f"2002:{high}:{low}::1",  # 6to4
+        f"2001:0:{high}:{low}:0:1:f7f7:f7f7",  # Teredo: the server
+        f"2001:0:808:808:0:1:{inverted[:4]}:{inverted[4:]}",  # Teredo: the client
+        f"2a00:1450::5efe:{high}:{low}",  # ISATAP
+        f"2a00:1450::200:5efe:{high}:{low}",
+        f"64:ff9b::{high}:{low}",  # NAT64
+        f"64:ff9b:1::{high}:{low}",  # NAT64 of local use, by the length of the gateway's prefix: 96
+        f"64:ff9b:1:{high}:{low[:2]}:{low[2:]}00::",  # 48
+        f"64:ff9b:1:ab{high[:2]}:{high[2:]}:{low}::",  # 56
+        f"64:ff9b:1:abcd:{high[:2]}:{high[2:]}{low[:2]}:{low[2:]}00:0",  # 64
+    ]
+
+
+@pytest.mark.parametrize("address", embedding("a9fea9fe"))
+@pytest.mark.parametrize("policy", [STRICT, LOCAL])
+def test_an_ipv6_address_that_stands_for_the_metadata_service_is_refused(policy, address):
+    with pytest.raises(AddressRefusedError):
+        policy.check(address)
+
+
+@pytest.mark.parametrize("address", embedding("7f000001"))
+def test_an_ipv6_address_that_stands_for_loopback_is_refused_as_loopback(address):
+    with pytest.raises(AddressRefusedError, match="is loopback"):
+        STRICT.check(address)
+    LOCAL.check(address)
+    AddressPolicy(allow_loopback=False, allow_networks=[ip_network("127.0.0.0/8")]).check(address)
+
+
+@pytest.mark.parametrize("address", [*embedding("0a010203"), *embedding("08080808"), "64:ff9b:1:a08:8:800::"])
+def test_an_ipv6_address_that_stands_for_a_private_or_public_one_is_allowed(address):
+    STRICT.check(address)
+
+
+def test_an_exception_for_one_reading_of_an_address_is_none_for_another():
+    """Behind a gateway with a prefix of 48 bits it is the metadata service, behind one of 96 bits 10.0.0.1."""
+    policy = AddressPolicy(allow_loopback=False, allow_networks=[ip_network("10.0.0.0/8")])
+    with pytest.raises(AddressRefusedError):
+        policy.check("64:ff9b:1:a9fe:a9:fe00:a00:1")
+
+
 @pytest.mark.parametrize("address", LOOPBACK)
 def test_loopback_is_refused_unless_the_service_is_there_itself(address):
     with pytest.raises(AddressRefusedError, match="SHUTTLE_ALLOW_NETWORKS"):
