@@ -13,8 +13,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 
-def loopback_tls(directory: Path) -> tuple[ssl.SSLContext, Path]:
-    """A server's context with a self-signed certificate for 127.0.0.1, and the file for SHUTTLE_CA_FILE."""
+def loopback_tls(directory: Path, host: str | None = None) -> tuple[ssl.SSLContext, Path]:
+    """A server's context with a self-signed certificate for 127.0.0.1 or `host`, and the file for SHUTTLE_CA_FILE."""
+    subject = x509.DNSName(host) if host else x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "loopback test")])
     now = datetime.datetime.now(datetime.UTC)
@@ -22,7 +23,7 @@ def loopback_tls(directory: Path) -> tuple[ssl.SSLContext, Path]:
         x509.CertificateBuilder(name, name, key.public_key(), 1)
         .not_valid_before(now - datetime.timedelta(hours=1))
         .not_valid_after(now + datetime.timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([subject]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )

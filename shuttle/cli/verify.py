@@ -13,6 +13,7 @@ from shuttle.cli.client import ShuttleClient
 from shuttle.cli.failures import CommandError
 from shuttle.errors import ObjectNotFoundError, ShuttleError
 from shuttle.kafka.access import access_to
+from shuttle.kafka.connector import BrokerConnector
 from shuttle.kafka.topic import messages_of
 from shuttle.objects.names import log_object
 from shuttle.outgoing.connector import AddressPolicy, CheckingResolver
@@ -79,13 +80,14 @@ async def _joined(sink: str, settings: Settings, build: dict[str, Any]) -> Async
         LogDiffersError: lines are missing or cut, or the end is; a double is another line than the first.
     """
     address = read_kafka_url(sink, "--sink")
-    resolver = CheckingResolver(AddressPolicy(allow_loopback=True, allow_networks=settings.shuttle_allow_networks))
+    policy = AddressPolicy(allow_loopback=True, allow_networks=settings.shuttle_allow_networks)
+    connector = BrokerConnector(CheckingResolver(policy))
     size_bytes, offset, ended, seen = build["log"]["bytes"], 0, False, _Seen()
     messages = messages_of(
         build["build_uuid"],
         address,
         access_to(address, settings),
-        resolver,
+        connector,
         timeout_seconds=settings.shuttle_kafka_request_timeout_seconds,
     )
     try:
@@ -105,7 +107,7 @@ async def _joined(sink: str, settings: Settings, build: dict[str, Any]) -> Async
                 elif not message.cut and not seen.has(message.offset, message.text):
                     raise LogDiffersError(f"a double at {message.offset} is not the line that came first")
     finally:
-        await resolver.close()
+        await connector.close()
     if not ended:
         raise LogDiffersError("the end is missing")
 

@@ -7,6 +7,7 @@ from functools import partial
 from shuttle.errors import KafkaUnavailableError
 from shuttle.kafka import Record
 from shuttle.kafka.access import Access, access_to
+from shuttle.kafka.connector import BrokerConnector
 from shuttle.kafka.producer import Producer
 from shuttle.kafka.stream import HeldLane, LaneStream
 from shuttle.outgoing.connector import AddressPolicy, CheckingResolver
@@ -19,7 +20,7 @@ class KafkaClusters:
 
     def __init__(self, policy: AddressPolicy, settings: Settings) -> None:
         self._settings = settings
-        self._resolver = CheckingResolver(policy)
+        self._connector = BrokerConnector(CheckingResolver(policy))
         self._clusters: dict[tuple[frozenset[tuple[str, int]], Access], _Cluster] = {}
 
     def stream(self, address: KafkaAddress, key: bytes) -> LaneStream:
@@ -51,23 +52,23 @@ class KafkaClusters:
         if cluster is None:
             # Callers may name any number of clusters: those that nobody uses any more are forgotten.
             self._clusters = {known: each for known, each in self._clusters.items() if each.in_use}
-            cluster = self._clusters[which] = _Cluster(address, access, self._resolver, self._settings)
+            cluster = self._clusters[which] = _Cluster(address, access, self._connector, self._settings)
         return cluster
 
     async def close(self) -> None:
         """Abort every connection, within seconds; senders have ended before."""
         await asyncio.gather(*(cluster.close() for cluster in self._clusters.values()))
         self._clusters.clear()
-        await self._resolver.close()
+        await self._connector.close()
 
 
 class _Cluster:
     """The producer of one cluster; those that failed end once their other partitions have nothing on the wire."""
 
-    def __init__(self, address: KafkaAddress, access: Access, resolver: CheckingResolver, settings: Settings) -> None:
+    def __init__(self, address: KafkaAddress, access: Access, connector: BrokerConnector, settings: Settings) -> None:
         self._address = address
         self._access = access
-        self._resolver = resolver
+        self._connector = connector
         self._timeout_seconds = settings.shuttle_kafka_request_timeout_seconds
         self._idle_seconds = settings.shuttle_kafka_idle_seconds
         self._limits: dict[str, int] = {}
@@ -134,7 +135,7 @@ class _Cluster:
             self._end(starting.result())
 
     async def _start(self) -> Producer:
-        producer = Producer(self._address, self._access, self._resolver, self._timeout_seconds)
+        producer = Producer(self._address, self._access, self._connector, self._timeout_seconds)
         await producer.start()
         self._rest(producer)
         return producer

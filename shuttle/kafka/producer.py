@@ -2,21 +2,21 @@
 
 import asyncio
 import logging
-from collections import defaultdict
 from collections.abc import MutableMapping
-from contextlib import nullcontext
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.conn import CloseReason
 from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 from aiokafka.partitioner import DefaultPartitioner
 
 from shuttle.errors import AddressRefusedError, KafkaUnavailableError, ShuttleError
 from shuttle.kafka.access import Access, why
 from shuttle.kafka.batch import Batch
+from shuttle.kafka.client import CheckedClient
+from shuttle.kafka.connector import BrokerConnector
 from shuttle.kafka.lane import Lane
 from shuttle.kafka.reach import reach
-from shuttle.outgoing.connector import CheckingResolver
 from shuttle.outgoing.kafka_url import KafkaAddress, shown_hosts
 
 # Its warnings quote addresses and repeat every second; what matters of them is in the ledger.
@@ -24,8 +24,6 @@ logging.getLogger("aiokafka").addHandler(logging.NullHandler())
 
 # Within our own limit, so that a broker that hangs is noticed, and another asked, before the whole producer goes.
 _REQUESTS_IN_A_TIMEOUT = 3
-# Connecting takes a round trip or a few; a broker that hangs is known by it sooner than by a request.
-_CONNECT_SECONDS = 5.0
 # Requests that failed because we hung up wait for aiokafka's backoff of 0.1 s, perhaps twice.
 _END_TURN_SECONDS = 0.12
 _END_TURNS = 5
@@ -39,13 +37,14 @@ class Producer:
     """
 
     def __init__(
-        self, address: KafkaAddress, access: Access, resolver: CheckingResolver, timeout_seconds: float
+        self, address: KafkaAddress, access: Access, connector: BrokerConnector, timeout_seconds: float
     ) -> None:
         self._address = address
         self._access = access
-        self._resolver = resolver
+        self._connector = connector
         self._timeout_seconds = timeout_seconds
         self._producer: AIOKafkaProducer | None = None
+        self._connections: CheckedClient | None = None
         self._lanes: dict[tuple[str, int], Lane] = {}
         self._retired = False
         self._refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -56,16 +55,21 @@ class Producer:
         aiokafka's own start raises at once on refused, but looks for a producer id for ever while brokers hang.
         """
         request_seconds = self._timeout_seconds / _REQUESTS_IN_A_TIMEOUT
-        host = await reach(self._address, self._access, self._resolver, self._timeout_seconds)
+        greeted = await reach(self._address, self._access, self._connector, self._timeout_seconds)
         self._producer = AIOKafkaProducer(
-            bootstrap_servers=[host],
             client_id="build-shuttle",
             acks="all",
             enable_idempotence=True,
             request_timeout_ms=max(int(request_seconds * 1000), 1),
-            **self._access.options(),
         )
-        self._connect_our_way(self._producer.client, request_seconds)
+        self._connections = CheckedClient(
+            self._producer.client,
+            greeted,
+            self._connector,
+            self._access,
+            request_seconds=request_seconds,
+            refused=self._refuse,
+        )
         try:
             await self._bounded(self._producer.start())
         except (KafkaError, TimeoutError, OSError) as error:
@@ -141,46 +145,10 @@ class Producer:
             raise RuntimeError("Producer.start has not returned")
         return self._producer
 
-    def _connect_our_way(self, client: Any, request_seconds: float) -> None:
-        """Advertised hosts are checked where the client connects: it has no hook of its own before that.
-
-        And its one lock for connecting anywhere is replaced by one for each broker, with a shorter limit: else one that
-        hangs keeps us from all others for a whole request's time, and again whenever it is chosen to be asked.
-        """
-        connect = client._get_conn  # noqa: SLF001 - the one place that all its connections come from
-        client._get_conn_lock_value = nullcontext()  # noqa: SLF001
-        locks: defaultdict[Any, asyncio.Lock] = defaultdict(asyncio.Lock)
-
-        async def checked(node_id: Any, **options: Any) -> Any:
-            if self._producer is None:
-                return None  # as for any broker that cannot be connected to
-            broker = client.cluster.broker_metadata(node_id)
-            connections = client._conns.items()  # noqa: SLF001
-            is_open = any(which[0] == node_id and connection.connected() for which, connection in connections)
-            if broker is None or is_open:
-                return await connect(node_id, **options)
-            if not await self._may_go_to(broker):
-                return None
-            try:
-                async with locks[node_id], asyncio.timeout(min(request_seconds, _CONNECT_SECONDS)):
-                    return await connect(node_id, **options)
-            except TimeoutError:
-                client.force_metadata_update()  # as it does itself: another broker may lead by now
-                return None
-
-        client._get_conn = checked  # noqa: SLF001
-
-    async def _may_go_to(self, broker: Any) -> bool:
-        try:
-            await self._resolver.check(broker.host, broker.port)
-        except AddressRefusedError as error:
-            if not self._refused.done():
-                self._refused.set_exception(error)
-                self._refused.exception()  # told to whoever waits, and that may be nobody
-            return False
-        except OSError:
-            return False
-        return True
+    def _refuse(self, error: AddressRefusedError) -> None:
+        if not self._refused.done():
+            self._refused.set_exception(error)
+            self._refused.exception()  # told to whoever waits, and that may be nobody
 
     async def abort(self) -> None:
         """End at once, whatever the cluster does; what was not acknowledged is not waited for. Fine twice.
@@ -194,12 +162,16 @@ class Producer:
         if producer is None:
             return
         producer._closed = True  # noqa: SLF001 - else its finalizer says that it was left open
+        if self._connections is not None:
+            self._connections.close()
         client, sender = producer.client, producer._sender.sender_task  # noqa: SLF001
         if sender is not None:
             sender.cancel()
         for connection in list(client._conns.values()):  # noqa: SLF001
             if connection._writer is not None:  # noqa: SLF001
-                connection._writer.transport.abort()  # noqa: SLF001 - `close` would wait for a broker that hangs
+                transport = connection._writer.transport  # noqa: SLF001
+                connection.close(reason=CloseReason.SHUTDOWN)  # before `abort`, which would count as broken
+                transport.abort()  # `close` alone would wait for a broker that hangs
         await asyncio.gather(client.close(), return_exceptions=True)
         for _ in range(_END_TURNS):
             waiting = client._md_update_fut  # noqa: SLF001

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 
-from shuttle.errors import KafkaUnavailableError
+from shuttle.errors import AddressRefusedError, KafkaUnavailableError
 from shuttle.kafka.access import Access, why
+from shuttle.kafka.client import CheckedClient
+from shuttle.kafka.connector import BrokerConnector
 from shuttle.kafka.reach import reach
-from shuttle.outgoing.connector import CheckingResolver
 from shuttle.outgoing.kafka_url import KafkaAddress, shown_hosts
 
 _POLL_MS = 1000
@@ -28,7 +29,7 @@ class LogMessage:
 
 
 async def messages_of(
-    build_uuid: str, address: KafkaAddress, access: Access, resolver: CheckingResolver, *, timeout_seconds: float
+    build_uuid: str, address: KafkaAddress, access: Access, connector: BrokerConnector, *, timeout_seconds: float
 ) -> AsyncGenerator[LogMessage, None]:
     """The build's messages that the topic holds now, each partition in its order, doubles included.
 
@@ -36,7 +37,7 @@ async def messages_of(
         KafkaUnavailableError: the topic cannot be read; the cluster was silent for `timeout_seconds`.
         AddressRefusedError: as for sending.
     """
-    async with _reading(address, access, resolver, timeout_seconds) as consumer:
+    async with _reading(address, access, connector, timeout_seconds) as consumer:
         partitions = list(consumer.assignment())
         async with asyncio.timeout(timeout_seconds):
             ends = await consumer.end_offsets(partitions)
@@ -54,19 +55,27 @@ async def messages_of(
 
 @asynccontextmanager
 async def _reading(
-    address: KafkaAddress, access: Access, resolver: CheckingResolver, timeout_seconds: float
+    address: KafkaAddress, access: Access, connector: BrokerConnector, timeout_seconds: float
 ) -> AsyncIterator[AIOKafkaConsumer]:
     """A consumer of the whole topic, without a group, from its beginning; every wait for it ends."""
-    host = await reach(address, access, resolver, timeout_seconds)
+    greeted = await reach(address, access, connector, timeout_seconds)
+    # Half of ours, so that it is the library that ends a wait, and tells a missing topic from silence.
+    request_seconds = timeout_seconds / 2
     consumer = AIOKafkaConsumer(
         address.topic,
-        bootstrap_servers=[host],
         client_id="build-shuttle",
         group_id=None,
         auto_offset_reset="earliest",
-        # Half of ours, so that it is the library that ends a wait, and tells a missing topic from silence.
-        request_timeout_ms=max(int(timeout_seconds * 500), 1),
-        **access.options(),
+        request_timeout_ms=max(int(request_seconds * 1000), 1),
+    )
+    refusals: list[AddressRefusedError] = []
+    CheckedClient(
+        consumer._client,  # noqa: SLF001 - as in a producer, where it is public
+        greeted,
+        connector,
+        access,
+        request_seconds=request_seconds,
+        refused=refusals.append,
     )
     try:
         async with asyncio.timeout(timeout_seconds):
@@ -75,6 +84,8 @@ async def _reading(
     except TopicAuthorizationFailedError:
         raise KafkaUnavailableError(f"Kafka {shown_hosts(address)} does not let us read the topic.") from None
     except (KafkaError, TimeoutError) as error:
+        if refusals:
+            raise refusals[0] from None
         raise KafkaUnavailableError(f"Kafka {shown_hosts(address)} {why(error, access)}.") from None
     finally:
         await asyncio.wait({asyncio.ensure_future(consumer.stop())}, timeout=timeout_seconds)

@@ -14,7 +14,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from shuttle.errors import AddressRefusedError, UnavailableError
 from shuttle.outgoing.embedded_ipv4 import embedded_ipv4
 from shuttle.outgoing.lenient_client import RESPONSE_LIMITS, LenientConnector
-from shuttle.outgoing.lookup import Lookups
+from shuttle.outgoing.lookup import Found, Lookups, Resolved
 from shuttle.outgoing.tls import tls_context
 
 Network = IPv4Network | IPv6Network
@@ -99,39 +99,28 @@ class CheckingResolver(AbstractResolver):
             OSError: the name does not resolve.
             AddressRefusedError: it does, but only to refused addresses.
         """
+        return [
+            ResolveResult(
+                hostname=host, host=str(where[0]), port=port, family=found, proto=protocol, flags=socket.AI_NUMERICHOST
+            )
+            for found, _, protocol, _, where in await self.addresses(host, port, family)
+        ]
+
+    async def addresses(self, host: str, port: int, family: socket.AddressFamily = socket.AF_UNSPEC) -> Found:
+        """The same as the system's resolver gives them: connect to one of these, and the policy holds."""
         found = await self._lookups.addresses(host, port, family)
-        allowed: list[ResolveResult] = []
+        allowed: list[Resolved] = []
         refusal: AddressRefusedError | None = None
-        for address_family, _, protocol, _, (address, *_) in found:
+        for resolved in found:
             try:
-                self._policy.check(str(address))
+                self._policy.check(str(resolved[-1][0]))
             except AddressRefusedError as error:
                 refusal = error
-                continue
-            allowed.append(
-                ResolveResult(
-                    hostname=host,
-                    host=str(address),
-                    port=port,
-                    family=address_family,
-                    proto=protocol,
-                    flags=socket.AI_NUMERICHOST,
-                )
-            )
+            else:
+                allowed.append(resolved)
         if not allowed and refusal is not None:
             raise refusal
         return allowed
-
-    async def check(self, host: str, port: int) -> None:
-        """For a client that resolves by itself: refuse a host if any address of it is refused.
-
-        Raises:
-            OSError: the name does not resolve.
-            AddressRefusedError: it resolves to a refused address.
-        """
-        found = await self._lookups.addresses(host, port)
-        for *_, (address, *_) in found:
-            self._policy.check(str(address))
 
     async def close(self) -> None:
         """Let the threads go; a lookup under way ends by itself."""

@@ -10,7 +10,8 @@ from ipaddress import ip_address
 from typing import Any
 
 # What `socket.getaddrinfo` answers: family, kind, protocol, canonical name, address.
-Found = Sequence[tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[Any, ...]]]
+Resolved = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[Any, ...]]
+Found = Sequence[Resolved]
 
 # A name server that never answers holds a thread for 10 s and more; these are not the threads that read our files.
 # Of each kind, begun when they are needed: most of the hosts that one request may name, should all be new and hang.

@@ -7,6 +7,7 @@ from aiokafka.errors import NotLeaderForPartitionError
 
 from shuttle.errors import AddressRefusedError, KafkaUnavailableError
 from shuttle.kafka.access import Access, access_to, why
+from shuttle.kafka.connector import BrokerConnector
 from shuttle.kafka.topic import messages_of
 from shuttle.outgoing.connector import AddressPolicy, CheckingResolver
 from shuttle.outgoing.kafka_url import read_kafka_url
@@ -126,10 +127,10 @@ async def test_why_a_topic_cannot_be_read(code, said):
     async with broker() as running:
         running.answering = failing_at(METADATA, code)
         address = read_kafka_url(running.url(), "test")
-        resolver = CheckingResolver(AddressPolicy(allow_loopback=True))
+        connector = BrokerConnector(CheckingResolver(AddressPolicy(allow_loopback=True)))
         with pytest.raises(KafkaUnavailableError, match=said):
-            await anext(messages_of("u", address, access_to(address, settings), resolver, timeout_seconds=1))
-        await resolver.close()
+            await anext(messages_of("u", address, access_to(address, settings), connector, timeout_seconds=1))
+        await connector.close()
 
 
 async def test_a_refused_bootstrap_host_is_not_connected_to(make_clusters):
