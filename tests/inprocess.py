@@ -24,6 +24,7 @@ from shuttle.lifecycle import Ports
 from shuttle.settings import load_settings
 from shuttle.web.server import make_runner, make_web
 from shuttle.worker import Worker
+from tests.described import assert_described
 from tests.product import FAST, TOKEN, USER, data_url, end_agents
 
 # Nothing listens there (the discard port); connecting fails at once.
@@ -62,7 +63,9 @@ class Shuttle:
         async with self.session.request(
             method, url, headers={**self.headers, **(headers or {})}, allow_redirects=False, **sent
         ) as response:
-            return Answer(response.status, response.headers, await response.read())
+            body = await response.read()
+            assert_described(method, path, response.status, response.headers, body)
+            return Answer(response.status, response.headers, body)
 
     async def get(self, path: str, **sent: Any) -> Answer:
         return await self.ask("GET", path, **sent)

@@ -7,33 +7,30 @@ from pydantic import BaseModel, ConfigDict, ValidationError, WithJsonSchema
 
 from shuttle.errors import InvalidRequestError
 
+# As if the field were not there.
+_NULL = {"type": "null"}
 _HEADERS = {"type": "object", "additionalProperties": {"type": "string"}}
-_RECEIVER = {
-    "oneOf": [
-        {"type": "string"},
-        {
-            "type": "object",
-            "required": ["url"],
-            "properties": {
-                "url": {"type": "string"},
-                "headers": _HEADERS,
-            },
-        },
-    ]
-}
-_PIPELINE = {
-    "oneOf": [
-        {"type": "string"},
-        {
-            "type": "object",
-            "required": ["name"],
-            "properties": {"name": {"type": "string"}, "options": {"type": "object"}},
-        },
-    ]
-}
+_RECEIVER = [
+    {"type": "string"},
+    {
+        "type": "object",
+        "required": ["url"],
+        "properties": {"url": {"type": "string"}, "headers": {"oneOf": [_HEADERS, _NULL]}},
+    },
+]
+_PIPELINE = [
+    {"type": "string"},
+    {
+        "type": "object",
+        "required": ["name"],
+        "properties": {"name": {"type": "string"}, "options": {"type": ["object", "null"]}},
+    },
+]
 _ARGUMENT = {"type": ["string", "number", "boolean"]}
 
-Receivers = Annotated[Any, WithJsonSchema({"oneOf": [_RECEIVER, {"type": "array", "items": _RECEIVER}]})]
+Receivers = Annotated[
+    Any, WithJsonSchema({"oneOf": [*_RECEIVER, {"type": "array", "items": {"oneOf": _RECEIVER}}, _NULL]})
+]
 
 
 class _Shape(BaseModel):
@@ -47,7 +44,7 @@ class Source(_Shape):
 
     url: str
     checksum: str | None = None
-    headers: Annotated[Any, WithJsonSchema(_HEADERS)] = None
+    headers: Annotated[Any, WithJsonSchema({"oneOf": [_HEADERS, _NULL]})] = None
 
 
 class Destination(_Shape):
@@ -65,7 +62,7 @@ class Webhooks(_Shape):
     logs: Receivers = None
 
 
-class Body(_Shape):
+class BuildRequest(_Shape):
     """What `POST /:app_id/:build_id` takes."""
 
     source: Source
@@ -75,13 +72,13 @@ class Body(_Shape):
     human_readable_info: str | None = None
     arguments: dict[str, Annotated[Any, WithJsonSchema(_ARGUMENT)]] | None = None
     secret_arguments: list[str] | None = None
-    pipeline: Annotated[Any, WithJsonSchema(_PIPELINE)] = None
-    timeout_seconds: Annotated[Any, WithJsonSchema({"type": "number", "minimum": 1})] = None
+    pipeline: Annotated[Any, WithJsonSchema({"oneOf": [*_PIPELINE, _NULL]})] = None
+    timeout_seconds: Annotated[Any, WithJsonSchema({"type": ["number", "null"], "minimum": 1})] = None
     labels: dict[str, str] | None = None
     resume_from: Any = None
 
 
-def read_shape(value: Any) -> Body:
+def read_shape(value: Any) -> BuildRequest:
     """The body's fields by their types.
 
     Raises:
@@ -90,12 +87,12 @@ def read_shape(value: Any) -> Body:
     if not isinstance(value, dict):
         raise InvalidRequestError('Send a JSON object like {"source": {"url": "https://…"}}.')
     try:
-        return Body.model_validate(value)
+        return BuildRequest.model_validate(value)
     except ValidationError as error:
         refuse(error, "")
 
 
-def unknown_fields(body: Body) -> Iterator[str]:
+def unknown_fields(body: BuildRequest) -> Iterator[str]:
     """The paths of the fields that no model knows."""
     yield from body.model_extra or ()
     for name in ("source", "destination", "webhooks"):
@@ -125,9 +122,3 @@ def refuse(error: ValidationError, prefix: str) -> NoReturn:
     shown = path or "the names of the fields"
     message = f"Correct {shown}: {problem['msg'].rstrip('.')}." if sentence is None else sentence.format(shown)
     raise InvalidRequestError(message, field=path or None) from None
-
-
-def request_schema(reference: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """JSON schema of a request's body and its definitions; `reference` is a template like `#/…/{model}`."""
-    schema = Body.model_json_schema(ref_template=reference)
-    return schema, schema.pop("$defs", {})

@@ -1,14 +1,14 @@
 """The supervisor's calls before users' code runs: claim, source, environment, begin."""
 
-import re
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import quote
 
 from aiohttp import web
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from jenkins_pipelines.environment import environment_archive
 from shuttle.build import Build
-from shuttle.errors import GoneError, InvalidRequestError
+from shuttle.errors import ConflictError, GoneError, InvalidRequestError, NotFoundError, StoreError, UnauthorizedError
 from shuttle.lifecycle import Ports
 from shuttle.lifecycle.agent_calls import QUICKEST_SECONDS
 from shuttle.lifecycle.plan import Plan, agent_environment, claim_token, token_digest
@@ -18,45 +18,64 @@ from shuttle.web import PORTS
 from shuttle.web.agent_auth import check_build_token
 from shuttle.web.answers import json_answer
 from shuttle.web.body import read_body
+from shuttle.web.description import JSON_ERRORS, OBJECT_ERRORS, describe
+from shuttle.web.models import Claimed, LogRules, Ok
 from shuttle.web.sources import get_flattened
 
 _MAX_CLAIM_BYTES = 4096
-_NONCE = re.compile(r"[A-Za-z0-9._-]{16,128}")
-_BRANCH = re.compile(r"[a-z0-9._-]{1,64}")
 
 
+class ClaimBody(BaseModel):
+    """What claims a build: Jenkins' number of it, and what no other attempt knows."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", hide_input_in_errors=True)
+
+    number: Annotated[int, Field(gt=0, lt=2**53)]
+    nonce: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{16,128}$")]
+    branch: Annotated[str, Field(pattern=r"^([a-z0-9._-]{1,64})?$")] = ""
+
+
+_SENTENCES = {
+    "number": "Write Jenkins' build number, a whole number above 0.",
+    "nonce": "Write 16 to 128 random letters, digits, dots, dashes or underscores.",
+    "branch": "Write 1 to 64 of a-z, 0-9, dot, dash and underscore.",
+}
+
+
+@describe(
+    Claimed,
+    body=ClaimBody,
+    errors=(*JSON_ERRORS, UnauthorizedError, ConflictError, GoneError, StoreError),
+)
 async def post_claim(request: web.Request) -> web.StreamResponse:
     """`POST …/claim {"number", "nonce", "branch"?}` with the build's token: 200 with its tokens, 409 or 410."""
     ports, build_uuid = request.app[PORTS], await check_build_token(request)
-    number, nonce, branch = _read_claim(decode_json(await read_body(request, _MAX_CLAIM_BYTES)))
+    claim = _read_claim(decode_json(await read_body(request, _MAX_CLAIM_BYTES)))
     plan = Plan.model_validate_json(await ports.store.plan(build_uuid))
-    setup_token, run_token = (claim_token(plan, kind, branch, nonce) for kind in ("setup", "run"))
-    new = NewClaim(number, branch, token_digest(nonce), token_digest(setup_token), token_digest(run_token))
+    setup_token, run_token = (claim_token(plan, kind, claim.branch, claim.nonce) for kind in ("setup", "run"))
+    digests = (token_digest(secret) for secret in (claim.nonce, setup_token, run_token))
+    new = NewClaim(claim.number, claim.branch, *digests)
     await ports.store.claim(build_uuid, new)
     await ports.logs.reload_claims(build_uuid)
     ports.signals.wake(build_uuid)
     return json_answer(
-        {
-            "setup_token": setup_token,
-            "run_token": run_token,
-            "stop_grace_seconds": ports.settings.shuttle_stop_grace_seconds,
-            "console": ports.settings.shuttle_jenkins_console,
-            "log_url": await _log_url(build_uuid, ports),
-            "log": {"pause_seconds": QUICKEST_SECONDS, "max_bytes": plan.max_log_bytes},
-        }
+        Claimed(
+            setup_token=setup_token,
+            run_token=run_token,
+            stop_grace_seconds=ports.settings.shuttle_stop_grace_seconds,
+            console=ports.settings.shuttle_jenkins_console,
+            log_url=await _log_url(build_uuid, ports),
+            log=LogRules(pause_seconds=QUICKEST_SECONDS, max_bytes=plan.max_log_bytes),
+        )
     )
 
 
-def _read_claim(body: Any) -> tuple[int, str, str]:
-    fields = body if isinstance(body, dict) else {}
-    number, nonce, branch = fields.get("number"), fields.get("nonce"), fields.get("branch", "")
-    if not isinstance(number, int) or isinstance(number, bool) or not 0 < number < 2**53:
-        raise InvalidRequestError("Write Jenkins' build number, a whole number above 0.", field="number")
-    if not isinstance(nonce, str) or not _NONCE.fullmatch(nonce):
-        raise InvalidRequestError("Write 16 to 128 random letters, digits, dots, dashes or underscores.", field="nonce")
-    if not isinstance(branch, str) or (branch and not _BRANCH.fullmatch(branch)):
-        raise InvalidRequestError("Write 1 to 64 of a-z, 0-9, dot, dash and underscore.", field="branch")
-    return number, nonce, branch
+def _read_claim(body: Any) -> ClaimBody:
+    try:
+        return ClaimBody.model_validate(body if isinstance(body, dict) else {})
+    except ValidationError as error:
+        name = str(error.errors(include_input=False)[0]["loc"][0])
+        raise InvalidRequestError(_SENTENCES[name], field=name) from None
 
 
 async def _log_url(build_uuid: str, ports: Ports) -> str:
@@ -65,12 +84,14 @@ async def _log_url(build_uuid: str, ports: Ports) -> str:
     return f"{ports.public_url.rstrip('/')}/{quote(build.app_id, safe='')}/{quote(build.build_id, safe='')}/logs"
 
 
+@describe("application/gzip", errors=(NotFoundError, GoneError, *OBJECT_ERRORS))
 async def get_source(request: web.Request, build: Build, claim: Claim) -> web.StreamResponse:
     """`GET …/source.tar.gz`: 410 after `begin`."""
     _refuse_after_begin(claim)
     return await get_flattened(request, build)
 
 
+@describe("application/gzip", errors=(GoneError, StoreError))
 async def get_environment(request: web.Request, build: Build, claim: Claim) -> web.StreamResponse:
     """`GET …/environment`: arguments and registry credentials as plain files in a tar.gz; 410 after `begin`."""
     _refuse_after_begin(claim)
@@ -84,9 +105,10 @@ def _refuse_after_begin(claim: Claim) -> None:
         raise GoneError("Users' code has begun: source and environment are not handed out any more.")
 
 
+@describe(Ok, errors=(GoneError, StoreError))
 async def post_begin(request: web.Request, build: Build, claim: Claim) -> web.StreamResponse:
     """`POST …/begin`: users' code is about to run; idempotent. Afterwards the setup token is good for nothing else."""
     ports = request.app[PORTS]
     await ports.store.begin_claim(claim.claim_id)
     await ports.logs.reload_claims(build.build_uuid)
-    return json_answer({"status": "OK"})
+    return json_answer(Ok())

@@ -22,6 +22,8 @@ from shuttle.store.claims import Claim
 from shuttle.web import PORTS
 from shuttle.web.answers import json_answer
 from shuttle.web.body import chunks_of, refuse_encoded
+from shuttle.web.description import BYTES_ERRORS, OBJECT_ERRORS, describe
+from shuttle.web.models import ArtifactStored
 from shuttle.web.names import raw_segments
 
 _MOST_ARTIFACTS = 1000
@@ -45,6 +47,7 @@ class ArtifactUploads:
 UPLOADS: web.AppKey[ArtifactUploads] = web.AppKey("uploads", ArtifactUploads)
 
 
+@describe(ArtifactStored, body="*/*", errors=(*BYTES_ERRORS, ConflictError, GoneError, *OBJECT_ERRORS))
 async def put_artifact(request: web.Request, build: Build, claim: Claim) -> web.StreamResponse:
     """`PUT …/artifacts/<name>`: stored under the build's uuid; sha256 and bytes are recorded."""
     ports = request.app[PORTS]
@@ -60,7 +63,7 @@ async def put_artifact(request: web.Request, build: Build, claim: Claim) -> web.
             stored = artifact_object(build.build_uuid, name)
             await ports.objects.put(stored, Path(file.name), content_type=content_type)
         await _record(ports, build.build_uuid, artifact, limits)
-    return json_answer({"status": "OK", "sha256": artifact.sha256, "bytes": artifact.size_bytes})
+    return json_answer(ArtifactStored(sha256=artifact.sha256, bytes=artifact.size_bytes))
 
 
 async def _receive(request: web.Request, file: IO[bytes]) -> tuple[int, str]:

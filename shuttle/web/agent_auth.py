@@ -10,11 +10,12 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from shuttle.build import Build
-from shuttle.errors import GoneError, UnauthorizedError
+from shuttle.errors import GoneError, StoreError, UnauthorizedError
 from shuttle.lifecycle.plan import token_digest
 from shuttle.store.claims import Claim
 from shuttle.web import PORTS, Handler
 from shuttle.web.auth import token_in
+from shuttle.web.description import described_as
 
 SUPERSEDED = "The step was begun anew: this attempt of it is over."
 _NO_TOKEN = "0" * 64
@@ -55,7 +56,7 @@ def with_setup_token(handler: AgentHandler) -> Handler:
             raise GoneError("The token is no longer good: the step was begun anew, or the build is over.")
         return await handler(request, build, claim)
 
-    return checked
+    return described_as(checked, handler, UnauthorizedError, GoneError, StoreError)
 
 
 async def claim_of_run_token(request: web.Request) -> Claim:
@@ -87,7 +88,7 @@ def with_run_token(handler: AgentHandler) -> Handler:
             raise GoneError("The build is over: nothing more is taken from it.")
         return await handler(request, build, claim)
 
-    return checked
+    return described_as(checked, handler, UnauthorizedError, GoneError, StoreError)
 
 
 def _build_uuid_in(request: web.Request) -> str:

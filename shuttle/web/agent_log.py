@@ -5,7 +5,15 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 
-from shuttle.errors import BodyTooLargeError, ConflictError, GoneError, InvalidRequestError
+from shuttle.errors import (
+    BodyTooLargeError,
+    ConflictError,
+    GoneError,
+    InvalidRequestError,
+    StoreError,
+    UnauthorizedError,
+    UnavailableError,
+)
 from shuttle.lifecycle import Ports
 from shuttle.lifecycle.agent_calls import ALERT_SECONDS, SILENT_SECONDS
 from shuttle.lifecycle.build_log import BuildLog
@@ -15,6 +23,8 @@ from shuttle.web import PORTS
 from shuttle.web.agent_auth import SUPERSEDED, claim_of_run_token
 from shuttle.web.answers import json_answer
 from shuttle.web.body import chunks_of, refuse_encoded
+from shuttle.web.description import BYTES_ERRORS, Parameter, describe
+from shuttle.web.models import Ok
 
 _MAX_PUSH_BYTES = 4 * 1024 * 1024
 # How much is transformed at once, so that other requests of the event loop get their turn.
@@ -24,6 +34,18 @@ _OFFSET = re.compile(r"[0-9]{1,15}")
 _EXIT = re.compile(r"[0-9]{1,3}")
 
 
+@describe(
+    Ok,
+    headers=("Shuttle-Log-Offset", "Shuttle-Log-Pause", "Shuttle-Log-Idle", "Shuttle-Stop"),
+    body="application/octet-stream",
+    errors=(*BYTES_ERRORS, UnauthorizedError, ConflictError, GoneError, SpoolError, UnavailableError, StoreError),
+    parameters=(
+        Parameter("stream", {"type": "string", "pattern": f"^{_STREAM.pattern}$"}, "Its name.", required=True),
+        Parameter("offset", {"type": "string", "pattern": f"^{_OFFSET.pattern}$"}, "Of the first byte.", required=True),
+        Parameter("end", {"const": "1"}, "These are the stream's last bytes."),
+        Parameter("exit", {"type": "string", "pattern": f"^{_EXIT.pattern}$"}, "The exit status; beside `end` only."),
+    ),
+)
 async def post_log(request: web.Request) -> web.StreamResponse:
     """`POST …/log?stream=S&offset=N[&end=1&exit=N]`.
 
@@ -88,7 +110,7 @@ def _answer(log: BuildLog, claim: Claim, wanted: int, received: int, ports: Port
     }
     if log.stop_cause is not None:
         headers["Shuttle-Stop"] = log.stop_cause
-    return json_answer({"status": "OK"}, headers=headers)
+    return json_answer(Ok(), headers=headers)
 
 
 async def _dropped(request: web.Request, offset: int, cause: str) -> web.Response:
@@ -97,7 +119,7 @@ async def _dropped(request: web.Request, offset: int, cause: str) -> web.Respons
     async for block in _blocks(request):
         received += len(block)
     headers = {"Shuttle-Log-Offset": str(offset + received), "Shuttle-Log-Pause": "0", "Shuttle-Stop": cause}
-    return json_answer({"status": "OK"}, headers=headers)
+    return json_answer(Ok(), headers=headers)
 
 
 def _read_query(request: web.Request) -> tuple[str, int, int | None]:

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from jenkins_pipelines.catalogue import PIPELINES
 from shuttle.build import Build
-from shuttle.errors import InvalidRequestError
+from shuttle.errors import ConflictError, GoneError, InvalidRequestError, StoreError
 from shuttle.lifecycle.plan import Plan
 from shuttle.logs.transform import transform_beside
 from shuttle.request import decode_json
@@ -18,6 +18,8 @@ from shuttle.store.progress import StageEvent
 from shuttle.web import PORTS
 from shuttle.web.answers import json_answer
 from shuttle.web.body import read_body
+from shuttle.web.description import JSON_ERRORS, describe
+from shuttle.web.models import Recorded
 
 _MAX_REPORT_BYTES = 256 * 1024
 _MAX_PROGRESS_BYTES = 4096
@@ -51,6 +53,7 @@ class Report(BaseModel):
     variables: Annotated[dict[Annotated[Text, Field(max_length=200)], Text], Field(max_length=MOST_VARIABLES)] = {}
 
 
+@describe(Recorded, body=Report, errors=(*JSON_ERRORS, ConflictError, GoneError, StoreError))
 async def post_report(request: web.Request, build: Build, claim: Claim) -> web.StreamResponse:
     """`POST …/report`: recorded once per id; only the build's first reason is kept."""
     raw = await read_body(request, _MAX_REPORT_BYTES)
@@ -70,7 +73,7 @@ async def post_report(request: web.Request, build: Build, claim: Claim) -> web.S
     new = await ports.store.record_report(
         build.build_uuid, report.id, sealed, failure=failure, facts=facts, values=report.variables
     )
-    return json_answer({"status": "OK", "recorded": new})
+    return json_answer(Recorded(recorded=new))
 
 
 def _check_image(report: Report, build: Build) -> None:
@@ -97,6 +100,7 @@ class Progress(BaseModel):
     status: Annotated[Text | None, Field(max_length=200)] = None
 
 
+@describe(Recorded, body=Progress, errors=(*JSON_ERRORS, ConflictError, GoneError, StoreError))
 async def post_progress(request: web.Request, build: Build, claim: Claim) -> web.StreamResponse:
     """`POST …/progress`: a stage begins or ends; shown in the build's `stages`."""
     reported = _read(Progress, await read_body(request, _MAX_PROGRESS_BYTES))
@@ -105,7 +109,7 @@ async def post_progress(request: web.Request, build: Build, claim: Claim) -> web
         reported.id, claim.branch, reported.stage, reported.event, reported.code, reported.status, ports.clock.now()
     )
     new = await ports.store.record_progress(build.build_uuid, event)
-    return json_answer({"status": "OK", "recorded": new})
+    return json_answer(Recorded(recorded=new))
 
 
 def _read(shape: type[Shape], raw: bytes) -> Shape:

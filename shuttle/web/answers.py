@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import structlog
 from aiohttp import web
+from pydantic import BaseModel
 
 from shuttle.errors import InvalidRequestError, ShuttleError
 from shuttle.lifecycle.accept import Answer
@@ -33,10 +34,18 @@ def json_answer(
 
     `recorded` are further members of an object, as JSON texts: nothing rewrites their numbers.
     """
-    text = json.dumps(body, separators=(",", ":"))
+    text = json.dumps(body, separators=(",", ":"), default=_fields)
     for name, value in (recorded or {}).items():
         text = f"{{{json.dumps(name)}:{value},{text[1:]}"
     return web.Response(text=text, status=status, content_type="application/json", headers=headers)
+
+
+def _fields(model: BaseModel) -> dict[str, Any]:
+    return dict(model)
+
+
+# Of an accepted request.
+ACCEPTANCE_HEADERS = ("Shuttle-Replayed", "Shuttle-Ignored-Fields", "Shuttle-Warnings")
 
 
 def acceptance_headers(answer: Answer) -> dict[str, str]:

@@ -2,23 +2,27 @@
 
 from aiohttp import web
 
-from shuttle.errors import NotFoundError, ObjectNotFoundError
+from shuttle.errors import InvalidRequestError, NotFoundError, ObjectNotFoundError, StoreError
 from shuttle.objects.names import artifact_object
 from shuttle.web import PORTS
 from shuttle.web.agent_artifacts import artifact_name
 from shuttle.web.answers import json_answer
+from shuttle.web.description import OBJECT_ERRORS, describe
+from shuttle.web.models import Artifacts
 from shuttle.web.names import named_build, raw_segments
 from shuttle.web.representation import artifact_form
 from shuttle.web.sources import send_object
 
 
+@describe(Artifacts, errors=(NotFoundError, StoreError))
 async def list_artifacts(request: web.Request) -> web.StreamResponse:
     """`GET /:app_id/:build_id/artifacts`."""
     build = await named_build(request)
     artifacts = await request.app[PORTS].store.artifacts(build.build_uuid)
-    return json_answer({"artifacts": [artifact_form(artifact) for artifact in artifacts]})
+    return json_answer(Artifacts(artifacts=[artifact_form(artifact) for artifact in artifacts]))
 
 
+@describe("*/*", headers=("ETag",), errors=(InvalidRequestError, NotFoundError, *OBJECT_ERRORS))
 async def get_artifact(request: web.Request) -> web.StreamResponse:
     """`GET /:app_id/:build_id/artifacts/<name>`: its bytes, with its SHA-256 as ETag."""
     build = await named_build(request)

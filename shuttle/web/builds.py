@@ -1,18 +1,31 @@
 """The builds of an app: ask for one, stop one, see one, list them."""
 
-from typing import Any
+import re
 
 import structlog
 from aiohttp import web
 
 from shuttle.build import Api, State
-from shuttle.errors import InvalidRequestError, KeyMissingError, NotFoundError, NothingToStopError
+from shuttle.errors import (
+    CannotRecordError,
+    ConflictError,
+    InvalidRequestError,
+    KeyMissingError,
+    NotFoundError,
+    NothingToStopError,
+    NotYetSupportedError,
+    QueueFullError,
+    StoreError,
+)
 from shuttle.lifecycle import Ports
 from shuttle.lifecycle.plan import Plan
 from shuttle.lifecycle.stop import stop_pair
+from shuttle.request.shape import BuildRequest
 from shuttle.web import ACCEPTANCE, PORTS, STANDING, WORKER, legacy
-from shuttle.web.answers import acceptance_headers, json_answer
+from shuttle.web.answers import ACCEPTANCE_HEADERS, acceptance_headers, json_answer
 from shuttle.web.body import json_body
+from shuttle.web.description import JSON_ERRORS, Parameter, describe
+from shuttle.web.models import BuildPage, LegacyOk, LegacyStatus, Ok, StatusEvent, WholeBuild
 from shuttle.web.names import ids_in, named_build
 from shuttle.web.representation import long_form, short_form
 
@@ -20,8 +33,32 @@ log = structlog.get_logger()
 
 _MAX_PAGE = 200
 _PAGE = 50
+# Of a position or an id, which are below 2**63.
+WHOLE_NUMBER = "[0-9]{1,18}"
 
 
+# Of lists of builds.
+PAGE_QUERY = (
+    Parameter("limit", {"type": "integer", "minimum": 1, "maximum": _MAX_PAGE, "default": _PAGE}, "How many builds."),
+    Parameter("before", {"type": "string", "pattern": f"^{WHOLE_NUMBER}$"}, "The `next` of the page before."),
+    Parameter("state", {"enum": [state.value for state in State]}, "Only builds in this state."),
+)
+
+
+@describe(
+    Ok,
+    body=BuildRequest,
+    errors=(
+        *JSON_ERRORS,
+        NotYetSupportedError,
+        NotFoundError,
+        ConflictError,
+        QueueFullError,
+        CannotRecordError,
+        StoreError,
+    ),
+    headers=ACCEPTANCE_HEADERS,
+)
 async def post_build(request: web.Request) -> web.StreamResponse:
     """`POST /:app_id/:build_id`: 200 once the build is durable."""
     async with json_body(request) as body:
@@ -29,9 +66,10 @@ async def post_build(request: web.Request) -> web.StreamResponse:
         answer = await request.app[ACCEPTANCE].accept(app_id, build_id, body, request[STANDING])
     if not answer.replayed:
         request.app[WORKER].adopt(answer.build, has_sinks=answer.has_sinks)
-    return json_answer({"status": "OK"}, headers=acceptance_headers(answer))
+    return json_answer(Ok(), headers=acceptance_headers(answer))
 
 
+@describe(Ok, LegacyOk, errors=(InvalidRequestError, NotFoundError, NothingToStopError, StoreError))
 async def delete_build(request: web.Request) -> web.StreamResponse:
     """`DELETE /:app_id/:build_id`: 200 once the stop is durable; in the form of the API that the build came by."""
     app_id, build_id = ids_in(request)
@@ -41,11 +79,12 @@ async def delete_build(request: web.Request) -> web.StreamResponse:
     if newest is None:
         may_be_old_shuttles = legacy.is_old_shuttles(app_id, build_id, ports.settings, ports.clock.now())
         if may_be_old_shuttles and await ports.store.build_of(app_id, build_id, standing) is None:
-            return json_answer(legacy.OK)
+            return json_answer(LegacyOk())
         raise NothingToStopError(f"Build {build_id} of {app_id} is unknown or has already ended.")
-    return json_answer(legacy.OK if newest is Api.LEGACY else {"status": "OK"})
+    return json_answer(LegacyOk() if newest is Api.LEGACY else Ok())
 
 
+@describe(WholeBuild, errors=(NotFoundError, StoreError))
 async def get_build(request: web.Request) -> web.StreamResponse:
     """`GET /:app_id/:build_id`: everything about one build, without secrets."""
     ports = request.app[PORTS]
@@ -68,6 +107,7 @@ async def _plan_or_none(build_uuid: str, ports: Ports) -> Plan | None:
         return None
 
 
+@describe(StatusEvent, LegacyStatus, errors=(NotFoundError, StoreError))
 async def get_status(request: web.Request) -> web.StreamResponse:
     """`GET /:app_id/:build_id/status`: the newest webhook body."""
     build = await named_build(request)
@@ -84,6 +124,7 @@ async def list_app(request: web.Request, app_id: str) -> web.StreamResponse:
     return await _page(request, app_id)
 
 
+@describe(BuildPage, errors=(InvalidRequestError, StoreError), parameters=PAGE_QUERY)
 async def list_all(request: web.Request) -> web.StreamResponse:
     """`GET /-/builds`: the builds of all apps, newest first."""
     return await _page(request, None)
@@ -96,16 +137,15 @@ async def _page(request: web.Request, app_id: str | None) -> web.StreamResponse:
     before = _whole_number(request, "before", 0) or None
     builds = await request.app[PORTS].store.page(app_id=app_id, before=before, state=_state(request), limit=limit + 1)
     more = len(builds) > limit
-    body: dict[str, Any] = {"builds": [short_form(build) for build in builds[:limit]]}
-    body["next"] = str(builds[limit - 1].position) if more else None
-    return json_answer(body)
+    page = [short_form(build) for build in builds[:limit]]
+    return json_answer(BuildPage(builds=page, next=str(builds[limit - 1].position) if more else None))
 
 
 def _whole_number(request: web.Request, name: str, default: int) -> int:
     text = request.query.get(name)
     if text is None:
         return default
-    if not (text.isascii() and text.isdigit() and len(text) < 19):
+    if not re.fullmatch(WHOLE_NUMBER, text):
         raise InvalidRequestError(f"Write {name} as a whole number.", field=name)
     return int(text)
 

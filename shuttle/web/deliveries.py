@@ -1,20 +1,30 @@
 """The ledger of status deliveries, for operators: what was delivered, what was given up, and again."""
 
-from dataclasses import asdict
-from typing import Any
+import re
+from dataclasses import asdict, replace
 
 from aiohttp import web
 
-from shuttle.errors import InvalidRequestError, NotFoundError
+from shuttle.errors import InvalidRequestError, NotFoundError, StoreError
 from shuttle.events import instant_text
 from shuttle.store.ledger import DeliveryRow
 from shuttle.web import PORTS, STANDING
 from shuttle.web.answers import json_answer
+from shuttle.web.builds import WHOLE_NUMBER
+from shuttle.web.description import Parameter, describe
+from shuttle.web.models import Deliveries, DeliveryEntry, Replayed
 
 _MOST = 200
 _STATES = ("pending", "delivered", "gave_up")
+_OF_APP = Parameter("app_id", {"type": "string"}, "Only of this app.")
+_OF_BUILD = Parameter("build_id", {"type": "string"}, "Only of this build.")
 
 
+@describe(
+    Deliveries,
+    errors=(InvalidRequestError, StoreError),
+    parameters=(_OF_APP, _OF_BUILD, Parameter("state", {"enum": list(_STATES)}, "Only in this state.")),
+)
 async def list_deliveries(request: web.Request) -> web.StreamResponse:
     """`GET /-/deliveries?app_id=&build_id=&state=`: newest first, 200 at most."""
     state = request.query.get("state")
@@ -23,22 +33,28 @@ async def list_deliveries(request: web.Request) -> web.StreamResponse:
     rows = await request.app[PORTS].store.deliveries(
         app_id=request.query.get("app_id"), build_id=request.query.get("build_id"), state=state, limit=_MOST
     )
-    return json_answer({"deliveries": [_form(row) for row in rows]})
+    return json_answer(Deliveries(deliveries=[_form(row) for row in rows]))
 
 
-def _form(row: DeliveryRow) -> dict[str, Any]:
+def _form(row: DeliveryRow) -> DeliveryEntry:
     due_at = row.next_attempt_at
-    return asdict(row) | {"next_attempt_at": None if due_at is None else instant_text(due_at)}
+    return DeliveryEntry(**asdict(row) | {"next_attempt_at": None if due_at is None else instant_text(due_at)})
 
 
+@describe(Replayed, errors=(NotFoundError, StoreError))
 async def replay_one(request: web.Request) -> web.StreamResponse:
     """`POST /-/deliveries/<id>/replay`: deliver it again now, whatever became of it."""
     text = request.match_info["delivery_id"]
-    if not (text.isascii() and text.isdigit() and len(text) < 19):
+    if not re.fullmatch(WHOLE_NUMBER, text):
         raise NotFoundError("There is no such delivery.")
     return await _replay(request, delivery_id=int(text), app_id=None, build_id=None)
 
 
+@describe(
+    Replayed,
+    errors=(InvalidRequestError, NotFoundError, StoreError),
+    parameters=(replace(_OF_APP, required=True), _OF_BUILD),
+)
 async def replay_given_up(request: web.Request) -> web.StreamResponse:
     """`POST /-/deliveries/replay?app_id=&build_id=`: everything that was given up on, of one app or build."""
     app_id = request.query.get("app_id")
@@ -59,4 +75,4 @@ async def _replay(
     replayed = await request.app[PORTS].store.replay(delivery_id=delivery_id, app_id=app_id, build_id=build_id)
     if delivery_id is not None and not replayed:
         raise NotFoundError("There is no such delivery.")
-    return json_answer({"status": "OK", "replayed": replayed})
+    return json_answer(Replayed(replayed=replayed))

@@ -6,14 +6,18 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from shuttle.standing import Standing
 from shuttle.web import GATE, READINESS
 from shuttle.web.answers import json_answer
+from shuttle.web.description import Reply, describe
+from shuttle.web.models import Checks, Ok, Ready
 from shuttle.web.readiness import OK
 
 
+@describe(Ok)
 async def healthz(request: web.Request) -> web.StreamResponse:
     """`GET /healthz`: the process serves."""
-    return json_answer({"status": "OK"})
+    return json_answer(Ok())
 
 
+@describe(Ready, replies={503: Reply((Ready,))})
 async def readyz(request: web.Request) -> web.StreamResponse:
     """`GET /readyz`: database, object store and Jenkins, each named; 503 if any is out of reach.
 
@@ -23,10 +27,11 @@ async def readyz(request: web.Request) -> web.StreamResponse:
     ready = all(state == OK for state in states.values())
     if not request.app[GATE].admits(request, Standing.READER):
         states = {name: state if state == OK else "not ready" for name, state in states.items()}
-    body = {"status": "OK" if ready else "not ready", "checks": states}
+    body = Ready(status="OK" if ready else "not ready", checks=Checks(**states))
     return json_answer(body, status=200 if ready else 503)
 
 
+@describe("text/plain", replies={503: Reply(("text/plain",))})
 async def octhc(request: web.Request) -> web.StreamResponse:
     """`GET /octhc`: the old shuttle's probe; bad when the database or Jenkins is out of reach."""
     states = await request.app[READINESS].states()
@@ -34,6 +39,7 @@ async def octhc(request: web.Request) -> web.StreamResponse:
     return web.Response(text=f"overall_status={'good' if good else 'bad'}", status=200 if good else 503)
 
 
+@describe("text/plain")
 async def metrics(request: web.Request) -> web.StreamResponse:
     """`GET /metrics`: Prometheus' text format; never a build's id, never a secret."""
     return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -1,27 +1,42 @@
 """The routes that only the older API has, and the forms of its answers (contract, section 7)."""
 
 from datetime import UTC, datetime, time
-from typing import Any
 
 from aiohttp import web
 
 from shuttle.build import Build, State
-from shuttle.errors import LegacyRefusalError, NotFoundError
+from shuttle.errors import (
+    CannotRecordError,
+    ConflictError,
+    InvalidRequestError,
+    LegacyRefusalError,
+    NotFoundError,
+    NotYetSupportedError,
+    StoreError,
+)
 from shuttle.lifecycle.delete import delete_app
 from shuttle.request import legacy_app
+from shuttle.request.legacy_shape import LegacyBody
 from shuttle.settings import Settings
 from shuttle.standing import Standing
 from shuttle.web import ACCEPTANCE, PORTS, STANDING, WORKER
-from shuttle.web.answers import acceptance_headers, json_answer
+from shuttle.web.answers import ACCEPTANCE_HEADERS, acceptance_headers, json_answer
 from shuttle.web.body import json_body
+from shuttle.web.description import JSON_ERRORS, Reply, describe
+from shuttle.web.models import LegacyOk, LegacyRefusal, LegacyStatus
 from shuttle.web.names import app_id_in
-
-OK = {"status": "ok"}
 
 # `stopped` is a word of this route alone; callbacks call it failed.
 _STATUS_WORDS = {State.SUCCEEDED: "succeeded", State.STOPPED: "stopped"}
 
 
+@describe(
+    LegacyOk,
+    body=LegacyBody,
+    replies={400: Reply((LegacyRefusal,))},
+    errors=(*JSON_ERRORS, NotYetSupportedError, ConflictError, CannotRecordError, StoreError),
+    headers=ACCEPTANCE_HEADERS,
+)
 async def post_build(request: web.Request) -> web.StreamResponse:
     """`POST /`: 200 once the build is durable; its own two refusals in the words of the old shuttle."""
     try:
@@ -29,19 +44,20 @@ async def post_build(request: web.Request) -> web.StreamResponse:
         async with json_body(request) as body:
             answer = await request.app[ACCEPTANCE].accept_legacy(body, host, request[STANDING])
     except LegacyRefusalError as error:
-        return json_answer({"status": error.message}, status=error.status)
+        return json_answer(LegacyRefusal(status=error.message), status=error.status)
     if not answer.replayed:
         request.app[WORKER].adopt(answer.build, has_sinks=answer.has_sinks)
-    return json_answer(OK, headers=acceptance_headers(answer))
+    return json_answer(LegacyOk(), headers=acceptance_headers(answer))
 
 
+@describe(LegacyOk, errors=(InvalidRequestError, NotFoundError, StoreError))
 async def delete_app_of_path(request: web.Request) -> web.StreamResponse:
     """`DELETE /{app}-{app_uuid}`: recorded at once; its builds stop, its job goes later. Also fine when absent."""
     app_id = app_id_in(request)
     if legacy_app(app_id) is None and request[STANDING] is not Standing.ANONYMOUS:
         raise NotFoundError("Only an app <app>-<app_uuid> can be deleted.")
     await delete_app(app_id, request[STANDING], request.app[PORTS])
-    return json_answer(OK)
+    return json_answer(LegacyOk())
 
 
 def is_old_shuttles(app_id: str, build_id: str, settings: Settings, now: datetime) -> bool:
@@ -52,7 +68,7 @@ def is_old_shuttles(app_id: str, build_id: str, settings: Settings, now: datetim
     return legacy_app(app_id) is not None and build_id.isascii() and build_id.isdigit()
 
 
-def status_form(build: Build) -> dict[str, Any]:
+def status_form(build: Build) -> LegacyStatus:
     """What `GET …/{n}/status` says of a build of the older API."""
     word = _STATUS_WORDS.get(build.state, "failed") if build.state.final else "pending"
-    return {"id": int(build.build_id), "building": not build.state.final, "status": word, "type": "jenkins"}
+    return LegacyStatus(id=int(build.build_id), building=not build.state.final, status=word)

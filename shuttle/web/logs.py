@@ -9,8 +9,11 @@ from aiohttp import web
 from shuttle.build import Api
 from shuttle.errors import InvalidRequestError, NotFoundError, ObjectNotFoundError, RangeNotSatisfiableError
 from shuttle.logs import LogReader
+from shuttle.logs.spool import SpoolError
 from shuttle.web import PORTS, STREAMING
+from shuttle.web.description import OBJECT_ERRORS, Parameter, Reply, describe
 from shuttle.web.legacy_logs import check_kept, old_shuttles_log, send_as_json, wants_json
+from shuttle.web.models import LegacyLog
 from shuttle.web.names import named_build
 
 # Also what a reader costs that takes nothing of it.
@@ -22,6 +25,21 @@ _RANGE = re.compile(r"bytes=([0-9]*)-([0-9]*)", re.IGNORECASE)
 _MOST_DIGITS = 18
 
 
+_LOG_HEADERS = ("Shuttle-Log-Offset", "Shuttle-Log-Complete", "Accept-Ranges")
+
+
+@describe(
+    "text/plain",
+    LegacyLog,
+    headers=_LOG_HEADERS,
+    replies={206: Reply(("text/plain",), (*_LOG_HEADERS, "Content-Range"))},
+    errors=(InvalidRequestError, NotFoundError, RangeNotSatisfiableError, SpoolError, *OBJECT_ERRORS),
+    parameters=(
+        Parameter("offset", {"type": "string", "pattern": "^[0-9]+$"}, "The first byte that is wanted."),
+        Parameter("follow", {"enum": ["true", "1", "false", "0"]}, "Wait for more until the log is complete."),
+        Parameter("Range", {"type": "string"}, "One range of bytes; of a complete log only.", place="header"),
+    ),
+)
 async def get_logs(request: web.Request) -> web.StreamResponse:
     """`GET /:app_id/:build_id/logs`: see contract section 4."""
     try:

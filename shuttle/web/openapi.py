@@ -1,16 +1,25 @@
-"""The OpenAPI document, made of the table of routes and of pydantic's own schema of the request."""
+"""The OpenAPI document: made of the table of routes, what handlers say of themselves, and the family of errors."""
 
 import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from functools import cache
+from http import HTTPStatus
 from typing import Any
 
 from aiohttp import web
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
 
 import shuttle
-from shuttle.request.shape import request_schema
-from shuttle.web import Role
+from shuttle.errors import ForbiddenError, InvalidRequestError, UnauthorizedError
+from shuttle.web import Role, Route
 from shuttle.web.answers import json_answer
+from shuttle.web.description import Content, Description, ErrorClass, Parameter, Reply, describe, description_of
 
+_SCHEMAS = "#/components/schemas/"
 _ERROR = {
+    "description": "One sentence says what to do; `field` is there where one is to blame.",
     "type": "object",
     "required": ["status", "code", "message"],
     "properties": {
@@ -19,54 +28,168 @@ _ERROR = {
         "message": {"type": "string"},
         "field": {"type": "string"},
     },
+    "additionalProperties": False,
 }
+_GENERAL = (
+    "Beside what each route lists, any of them may answer 405 (with Allow) to another method, 400, 408, 413, 417 or 431"
+    " to a request that breaks the rules of HTTP or is too slow, 503 while too many connections are open. A request"
+    " may be sent again after 429 and 503, both with Retry-After. Each GET may be a HEAD. What begins with `/-/` and is"
+    " not listed is 404 to every method: no app is called `-`."
+)
+_ID = {"type": "string", "minLength": 1, "maxLength": 128}
+_PATH_PARAMETERS: Mapping[str, tuple[Mapping[str, Any], str]] = {
+    "app_id": (_ID, "The app, percent-encoded."),
+    "build_id": (_ID, "The build's id within its app, percent-encoded."),
+    "build_uuid": ({"type": "string", "format": "uuid"}, "The build's uuid."),
+    "delivery_id": ({"type": "string", "pattern": "^[0-9]{1,18}$"}, "From the list of deliveries."),
+    "segment": (_ID, "A build's uuid, or an app."),
+    "name": ({"type": "string", "minLength": 1}, "A relative file name."),
+}
+# Of routes with a role: without credentials, with those of too small a role, and without a Host where it is needed.
+_GATE_ERRORS = (UnauthorizedError, ForbiddenError, InvalidRequestError)
 
 
+@describe("application/json")
 async def get_openapi(request: web.Request) -> web.StreamResponse:
     """`GET /-/openapi.json`."""
     return json_answer(document())
 
 
+@cache
 def document() -> dict[str, Any]:
     """OpenAPI 3.1 of every route."""
     from shuttle.web.routes import ROUTES  # noqa: PLC0415 - the table names this module's handler
 
-    paths: dict[str, dict[str, Any]] = {}
+    paths: dict[str, dict[str, Any]] = defaultdict(dict)
     for route in ROUTES:
-        path = re.sub(r":[^}]*}", "}", route.path)
-        operation: dict[str, Any] = {
-            "summary": route.summary,
-            "parameters": [
-                {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-                for name in re.findall(r"{(\w+)}", path)
-            ],
-            "responses": {
-                "200": {"description": "As described."},
-                "default": {
-                    "description": "An error of the family.",
-                    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
-                },
-            },
-            "security": _security(route.role),
-        }
-        if (route.method, path) == ("POST", "/{app_id}/{build_id}"):
-            schema = {"$ref": "#/components/schemas/BuildRequest"}
-            operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
-        paths.setdefault(path, {})[route.method.lower()] = operation
-    request, definitions = request_schema("#/components/schemas/{model}")
+        path, description = path_of(route), description_of(route.handler)
+        operation = paths[path][route.method.lower()] = _operation(route, path, description)
+        if route.method == "GET":
+            paths[path]["head"] = _head(operation)
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Build Shuttle", "version": shuttle.__version__},
-        "paths": paths,
+        "info": {"title": "Build Shuttle", "version": shuttle.__version__, "description": _GENERAL},
+        "paths": dict(paths),
         "components": {
-            "schemas": {**definitions, "BuildRequest": request, "Error": _ERROR},
+            "schemas": {"Error": _ERROR, **_schemas(description_of(route.handler) for route in ROUTES)},
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
                 "basic": {"type": "http", "scheme": "basic"},
-                "build": {"type": "http", "scheme": "bearer", "description": "The build's own token."},
+                "build": {"type": "http", "scheme": "bearer", "description": "A token of this build."},
             },
         },
     }
+
+
+def path_of(route: Route) -> str:
+    """As OpenAPI writes it: parameters without their patterns."""
+    return re.sub(r":[^{}]*}", "}", route.path)
+
+
+def errors_of(route: Route) -> frozenset[ErrorClass]:
+    """All that the route answers: its handler's errors and those of the check before it."""
+    gate = _GATE_ERRORS if route.role in {Role.READER, Role.CONTROLLER} else ()
+    return description_of(route.handler).errors | frozenset(gate)
+
+
+def _operation(route: Route, path: str, description: Description) -> dict[str, Any]:
+    parameters = [_path_parameter(name) for name in re.findall(r"{(\w+)}", path)]
+    operation: dict[str, Any] = {
+        "summary": route.summary,
+        "operationId": f"{route.method.lower()}_{re.sub(r'[^a-z0-9]+', '_', path).strip('_')}",
+        "parameters": [*parameters, *map(_parameter, description.parameters)],
+        "responses": _responses(description.replies, errors_of(route)),
+        "security": _security(route.role),
+    }
+    if description.body is not None:
+        operation["requestBody"] = {"required": True, "content": _content([description.body])}
+    return operation
+
+
+def _head(operation: Mapping[str, Any]) -> dict[str, Any]:
+    """The same without bodies."""
+    responses = {
+        status: {name: value for name, value in response.items() if name != "content"}
+        for status, response in operation["responses"].items()
+    }
+    return {**operation, "operationId": f"head_{operation['operationId']}", "responses": responses}
+
+
+def _path_parameter(name: str) -> dict[str, Any]:
+    schema, description = _PATH_PARAMETERS[name]
+    return {"name": name, "in": "path", "required": True, "schema": schema, "description": description}
+
+
+def _parameter(parameter: Parameter) -> dict[str, Any]:
+    return {
+        "name": parameter.name,
+        "in": parameter.place,
+        "required": parameter.required,
+        "schema": parameter.schema,
+        "description": parameter.description,
+    }
+
+
+def _responses(replies: Mapping[int, Reply], errors: frozenset[ErrorClass]) -> dict[str, Any]:
+    by_status: dict[int, list[ErrorClass]] = defaultdict(list)
+    for error in sorted(errors, key=lambda each: each.code):
+        by_status[error.status].append(error)
+    responses: dict[str, Any] = {}
+    for status in sorted({*replies, *by_status}):
+        reply, failures = replies.get(status, Reply(())), by_status.get(status, [])
+        content = _content(reply.content, failures)
+        headers = [*reply.headers, *_error_headers(status, failures)]
+        responses[str(status)] = {
+            "description": _meaning(status, failures),
+            "content": content,
+            "headers": {name: {"schema": {"type": "string"}} for name in headers},
+        }
+    return responses
+
+
+def _meaning(status: int, errors: Iterable[ErrorClass]) -> str:
+    reasons = [f"`{error.code}`: {(error.__doc__ or '').splitlines()[0]}" for error in errors]
+    return "\n\n".join(reasons) or f"{HTTPStatus(status).phrase}."
+
+
+def _error_headers(status: int, errors: Iterable[ErrorClass]) -> tuple[str, ...]:
+    if not errors:
+        return ()
+    names = {401: ("WWW-Authenticate",), 409: ("Shuttle-Log-Offset",), 416: ("Content-Range",)}
+    return ("Retry-After",) if status in {429, 503} else names.get(status, ())
+
+
+def _content(contents: Iterable[Content], errors: Iterable[ErrorClass] = ()) -> dict[str, Any]:
+    """By media type; several models, or an error beside one, are alternatives."""
+    by_type: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for content in contents:
+        if isinstance(content, str):
+            by_type[content]
+        else:
+            by_type["application/json"].append({"$ref": _SCHEMAS + content.__name__})
+    codes = [error.code for error in errors]
+    if codes:
+        by_type["application/json"].append(
+            {"allOf": [{"$ref": _SCHEMAS + "Error"}, {"properties": {"code": {"enum": codes}}}]}
+        )
+    return {media_type: _any_of(schemas) for media_type, schemas in by_type.items()}
+
+
+def _any_of(schemas: list[Mapping[str, Any]]) -> dict[str, Any]:
+    if not schemas:
+        return {}
+    return {"schema": schemas[0] if len(schemas) == 1 else {"anyOf": schemas}}
+
+
+def _schemas(descriptions: Iterable[Description]) -> dict[str, Any]:
+    """Requests as they are read, answers as they are written."""
+    models: dict[tuple[type[BaseModel], Any], None] = {}
+    for description in descriptions:
+        if description.body is not None and not isinstance(description.body, str):
+            models[description.body, "validation"] = None
+        for reply in description.replies.values():
+            models |= {(content, "serialization"): None for content in reply.content if not isinstance(content, str)}
+    return dict(models_json_schema(list(models), ref_template=_SCHEMAS + "{model}")[1]["$defs"])
 
 
 def _security(role: Role) -> list[dict[str, list[str]]]:

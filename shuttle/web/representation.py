@@ -12,18 +12,33 @@ from shuttle.lifecycle.plan import Plan
 from shuttle.outgoing.userinfo import without_userinfo
 from shuttle.store.builds import Artifact, Party
 from shuttle.store.progress import StageEvent
+from shuttle.web.models import (
+    ArtifactEntry,
+    BuildInJenkins,
+    BuildLogSize,
+    BuildSource,
+    LongBuild,
+    PartyEntry,
+    ShortBuild,
+    StageTimes,
+    Timestamps,
+)
 
 
-def short_form(build: Build) -> dict[str, Any]:
+def short_form(build: Build) -> ShortBuild:
     """What a list shows."""
+    return ShortBuild(**_short_fields(build))
+
+
+def _short_fields(build: Build) -> dict[str, Any]:
     return {
         "app_id": build.app_id,
         "build_id": build.build_id,
         "build_uuid": build.build_uuid,
         "api": build.api,
         "pipeline": build.pipeline,
-        "state": build.state.value,
-        "stage": build.stage.value,
+        "state": build.state,
+        "stage": build.stage,
         "building": build.building,
         "status": build.status,
         "reason": build.reason,
@@ -31,10 +46,13 @@ def short_form(build: Build) -> dict[str, Any]:
         "waiting_for": build.waiting_for,
         "human_readable_info": build.human_readable_info,
         "labels": dict(build.labels),
-        "timestamps": {
-            name: _instant(getattr(build, name))
-            for name in ("accepted_at", "staged_at", "queued_at", "running_at", "finished_at")
-        },
+        "timestamps": Timestamps(
+            accepted_at=instant_text(build.accepted_at),
+            staged_at=_instant(build.staged_at),
+            queued_at=_instant(build.queued_at),
+            running_at=_instant(build.running_at),
+            finished_at=_instant(build.finished_at),
+        ),
     }
 
 
@@ -47,23 +65,24 @@ def long_form(
     artifacts: Sequence[Artifact],
     stages: Sequence[StageEvent],
     ports: Ports,
-) -> dict[str, Any]:
+) -> LongBuild:
     """Everything about one build but its metadata, handed back as recorded; without its key there is no `plan`."""
     log_bytes = build.log_bytes if build.log_bytes is not None else ports.library.size_bytes(build)
-    return short_form(build) | {
-        "source": {"url": build.source_url, "sha256": build.source.sha256, "bytes": build.source.bytes},
-        "destinations": list(build.destinations),
-        "arguments": None if plan is None else _arguments(plan),
-        "timeout_seconds": build.timeout_seconds,
-        "jenkins": _jenkins(build, ports),
-        "log": {"bytes": log_bytes, "sha256": build.log_sha256, "complete": build.state.final},
-        "stages": stages_form(stages),
-        "artifacts": [artifact_form(artifact) for artifact in artifacts],
-        "image": build.image,
-        "digest": build.digest,
-        "receivers": [_party(party) for party in receivers],
-        "sinks": [_sink(party, log_bytes, complete=build.state.final) for party in sinks],
-    }
+    return LongBuild(
+        **_short_fields(build),
+        source=BuildSource(url=build.source_url, sha256=build.source.sha256, bytes=build.source.bytes),
+        destinations=list(build.destinations),
+        arguments=None if plan is None else _arguments(plan),
+        timeout_seconds=build.timeout_seconds,
+        jenkins=_jenkins(build, ports),
+        log=BuildLogSize(bytes=log_bytes, sha256=build.log_sha256, complete=build.state.final),
+        stages=stages_form(stages),
+        artifacts=[artifact_form(artifact) for artifact in artifacts],
+        image=build.image,
+        digest=build.digest,
+        receivers=[_party(party) for party in receivers],
+        sinks=[_sink(party, log_bytes, complete=build.state.final) for party in sinks],
+    )
 
 
 def _arguments(plan: Plan) -> dict[str, str | None]:
@@ -71,59 +90,57 @@ def _arguments(plan: Plan) -> dict[str, str | None]:
     return {name: None if name in secret else value for name, value in plan.request.effective_arguments.items()}
 
 
-def stages_form(events: Sequence[StageEvent]) -> list[dict[str, Any]]:
+def stages_form(events: Sequence[StageEvent]) -> list[StageTimes]:
     """The stages in the order in which they began; `branch` is null for the main step."""
-    stages: dict[tuple[str, str], dict[str, Any]] = {}
+    stages: dict[tuple[str, str], StageTimes] = {}
     for event in events:
-        begun = {"stage": event.stage, "branch": event.branch or None, "began_at": _instant(event.at)}
-        stage = stages.setdefault((event.branch, event.stage), begun | {"ended_at": None, "code": None, "status": None})
+        which = event.branch, event.stage
+        begun = StageTimes(stage=event.stage, branch=event.branch or None, began_at=_instant(event.at))
+        stage = stages.setdefault(which, begun)
         if event.event == "end":
-            stage |= {"ended_at": _instant(event.at), "code": event.code, "status": event.status}
+            end = {"ended_at": _instant(event.at), "code": event.code, "status": event.status}
+            stages[which] = stage.model_copy(update=end)
     return list(stages.values())
 
 
-def artifact_form(artifact: Artifact) -> dict[str, Any]:
+def artifact_form(artifact: Artifact) -> ArtifactEntry:
     """One uploaded file."""
-    return {
-        "name": artifact.name,
-        "bytes": artifact.size_bytes,
-        "sha256": artifact.sha256,
-        "content_type": artifact.content_type,
-    }
+    return ArtifactEntry(
+        name=artifact.name, bytes=artifact.size_bytes, sha256=artifact.sha256, content_type=artifact.content_type
+    )
 
 
-def _party(party: Party) -> dict[str, Any]:
-    return {
-        "kind": party.kind,
-        "host": party.host,
-        "state": party.state,
-        "acked_offset": party.acked_offset,
-        "lag_bytes": None,
-        "attempts": party.attempts,
-        "last_error": party.last_error,
-        "failing_since": _instant(party.failing_since),
-        "failovers": list(party.failovers),
-    }
+def _party(party: Party) -> PartyEntry:
+    return PartyEntry(
+        kind=party.kind,
+        host=party.host,
+        state=party.state,
+        acked_offset=party.acked_offset,
+        lag_bytes=None,
+        attempts=party.attempts,
+        last_error=party.last_error,
+        failing_since=_instant(party.failing_since),
+        failovers=[dict(failover) for failover in party.failovers],
+    )
 
 
-def _sink(party: Party, log_bytes: int, *, complete: bool) -> dict[str, Any]:
+def _sink(party: Party, log_bytes: int, *, complete: bool) -> PartyEntry:
     """A sink that works is behind once there is nothing more to come and it still lacks some of it."""
     acked_offset = party.acked_offset or 0
     state = "behind" if party.state == "live" and complete else party.state
-    return _party(party) | {"state": state, "lag_bytes": max(log_bytes - acked_offset, 0)}
+    return _party(party).model_copy(update={"state": state, "lag_bytes": max(log_bytes - acked_offset, 0)})
 
 
-def _jenkins(build: Build, ports: Ports) -> dict[str, Any]:
+def _jenkins(build: Build, ports: Ports) -> BuildInJenkins:
     controller = without_userinfo(ports.settings.jenkins_url.get_secret_value())
     path = "/".join(f"job/{quote(part)}" for part in build.job_name.split("/"))
-    url = f"{controller}{path}/{build.build_number}/" if build.build_number is not None else None
-    return {
-        "controller": controller,
-        "job": build.job_name,
-        "queue_item": build.queue_item,
-        "build_number": build.build_number,
-        "url": url,
-    }
+    return BuildInJenkins(
+        controller=controller,
+        job=build.job_name,
+        queue_item=build.queue_item,
+        build_number=build.build_number,
+        url=f"{controller}{path}/{build.build_number}/" if build.build_number is not None else None,
+    )
 
 
 def _instant(at: datetime | None) -> str | None:

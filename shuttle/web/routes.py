@@ -69,7 +69,7 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         "PUT",
-        "/-/builds/{build_uuid}/artifacts/{name:.+}",
+        "/-/builds/{build_uuid}/artifacts/{name:[\\s\\S]+}",
         with_run_token(agent_artifacts.put_artifact),
         Role.AGENT,
         "Upload a file.",
@@ -121,7 +121,7 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         "GET",
-        "/{app_id:[^/]+}/{build_id:[^/]+}/artifacts/{name:.+}",
+        "/{app_id:[^/]+}/{build_id:[^/]+}/artifacts/{name:[\\s\\S]+}",
         artifacts.get_artifact,
         Role.READER,
         "One of them.",

@@ -13,10 +13,19 @@ from shuttle.request import UUID
 from shuttle.standing import Standing
 from shuttle.web import PORTS, STANDING, STREAMING
 from shuttle.web.answers import json_answer
-from shuttle.web.builds import list_app
+from shuttle.web.builds import PAGE_QUERY, list_app
+from shuttle.web.description import OBJECT_ERRORS, Reply, describe
+from shuttle.web.models import BuildPage, NothingThere
 from shuttle.web.names import app_id_in, raw_segments
 
 
+@describe(
+    BuildPage,
+    "*/*",
+    replies={404: Reply((NothingThere,))},
+    errors=(InvalidRequestError, ObjectNotFoundError, *OBJECT_ERRORS),
+    parameters=PAGE_QUERY,
+)
 async def get_source_or_app(request: web.Request) -> web.StreamResponse:
     """A known build uuid → the original bytes; else a known app → its builds; else 404."""
     ports = request.app[PORTS]
@@ -39,7 +48,7 @@ async def get_source_or_app(request: web.Request) -> web.StreamResponse:
 
 
 def _nothing() -> web.StreamResponse:
-    return json_answer({"status": "Not Found"}, status=404)
+    return json_answer(NothingThere(), status=404)
 
 
 async def _original(request: web.Request, build_uuid: str) -> web.StreamResponse:

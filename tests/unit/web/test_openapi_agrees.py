@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from openapi_spec_validator import validate
 
 from shuttle.web import Role
-from shuttle.web.openapi import document
+from shuttle.web.openapi import document, path_of
 from shuttle.web.routes import ROUTES
 from tests.inprocess import running_shuttle, script_request
 
-METHODS = {"get", "post", "put", "delete"}
+METHODS = {"get", "head", "post", "put", "delete"}
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +26,12 @@ def operations(described: dict[str, Any]) -> set[tuple[str, str]]:
 
 
 def test_every_route_is_described_and_nothing_else(described: dict[str, Any]):
-    routes = {(route.method, re.sub(r":[^{}]*}", "}", route.path)) for route in ROUTES}
-    assert operations(described) == routes
+    routes = {(route.method, path_of(route)) for route in ROUTES}
+    assert operations(described) == routes | {("HEAD", path) for method, path in routes if method == "GET"}
+
+
+def test_it_is_valid(described: dict[str, Any]):
+    validate(described)
 
 
 async def test_every_described_path_is_routed(tmp_path: Path, described: dict[str, Any]):
@@ -47,7 +52,7 @@ def test_it_names_every_path_parameter(described: dict[str, Any]):
 
 def test_it_says_who_may_call(described: dict[str, Any]):
     for route in ROUTES:
-        operation = described["paths"][re.sub(r":[^{}]*}", "}", route.path)][route.method.lower()]
+        operation = described["paths"][path_of(route)][route.method.lower()]
         schemes = {name for choice in operation["security"] for name in choice}
         wanted = {Role.ANYBODY: set(), Role.AGENT: {"build"}}.get(route.role, {"bearer", "basic"})
         assert schemes == wanted

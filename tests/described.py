@@ -1,0 +1,51 @@
+"""Whether an answer is one that the OpenAPI document describes: its status, its media type, its JSON."""
+
+import json
+import re
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from openapi_schema_validator import OAS31Validator
+
+from shuttle.web.openapi import document, path_of
+from shuttle.web.routes import ROUTES
+
+# Of any route, see the document's `info`: another method, and requests that break the rules of HTTP.
+_OF_ANY_ROUTE = {405, 417}
+_ROUTES = [
+    (re.compile(re.sub(r"{\w+(?::([^{}]*))?}", lambda part: part[1] or "[^/]+", route.path)), path_of(route))
+    for route in ROUTES
+]
+
+
+def assert_described(method: str, path: str, status: int, headers: Mapping[str, str], body: bytes) -> None:
+    """Fail unless the document has it; what is no route of ours needs no description."""
+    operation = _operation(method.lower(), path.partition("?")[0])
+    if operation is None or status in _OF_ANY_ROUTE:
+        return
+    where = f"{method} {path} answers {status}: {body[:300]!r}"
+    assert str(status) in operation["responses"], f"an undescribed status: {where}"
+    if method == "HEAD" or (status == 200 and not body):
+        return
+    content = operation["responses"][str(status)]["content"]
+    media_type = headers.get("Content-Type", "").partition(";")[0]
+    assert media_type in content or "*/*" in content, f"an undescribed {media_type}: {where}"
+    if media_type == "application/json" and media_type in content and "schema" in content[media_type]:
+        schema = json.dumps(content[media_type]["schema"])
+        problems = [error.message[:300] for error in _validator(schema).iter_errors(json.loads(body))]
+        assert not problems, f"{problems} in {where}"
+
+
+def _operation(method: str, path: str) -> dict[str, Any] | None:
+    plain = path if path.startswith("/-/") else "/" + "/".join(part for part in path.split("/") if part)
+    for pattern, described in _ROUTES:
+        operation: dict[str, Any] | None = document()["paths"][described].get(method)
+        if operation is not None and pattern.fullmatch(plain):
+            return operation
+    return None
+
+
+@cache
+def _validator(schema: str) -> OAS31Validator:
+    return OAS31Validator({**json.loads(schema), "components": document()["components"]})
