@@ -96,7 +96,7 @@ class Progress(BaseModel):
     id: Annotated[Text, Field(min_length=1, max_length=200)]
     stage: Annotated[Text, Field(min_length=1, max_length=64)]
     event: Literal["begin", "end"]
-    code: Annotated[int | None, Field(ge=-(2**31), lt=2**31)] = None
+    code: Annotated[int | None, Field(strict=True, ge=-(2**31), lt=2**31)] = None
     status: Annotated[Text | None, Field(max_length=200)] = None
 
 

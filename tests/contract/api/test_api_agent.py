@@ -511,6 +511,8 @@ async def test_the_progress_of_stages_is_shown(shuttle: Shuttle, app: str):
         ({"stage": "x" * 65}, "stage"),
         ({"event": "middle"}, "event"),
         ({"code": "zero"}, "code"),
+        ({"code": False}, "code"),
+        ({"code": "7"}, "code"),
         ({"code": 2**40}, "code"),
         ({"status": "x" * 201}, "status"),
     ],
