@@ -36,7 +36,7 @@ _LOG_HEADERS = ("Shuttle-Log-Offset", "Shuttle-Log-Complete", "Accept-Ranges")
     errors=(InvalidRequestError, NotFoundError, RangeNotSatisfiableError, SpoolError, *OBJECT_ERRORS),
     parameters=(
         Parameter("offset", {"type": "string", "pattern": "^[0-9]+$"}, "The first byte that is wanted."),
-        Parameter("follow", {"enum": ["true", "1", "false", "0"]}, "Wait for more until the log is complete."),
+        Parameter("follow", {"type": "string"}, "`true` or `1`: wait for more until the log is complete."),
         Parameter("Range", {"type": "string"}, "One range of bytes; of a complete log only.", place="header"),
     ),
 )

@@ -102,7 +102,9 @@ def _operation(route: Route, path: str, description: Description) -> dict[str, A
         "security": _security(route.role),
     }
     if description.body is not None:
-        operation["requestBody"] = {"required": True, "content": _content([description.body])}
+        # Bytes may be none.
+        is_required = not isinstance(description.body, str)
+        operation["requestBody"] = {"required": is_required, "content": _content([description.body])}
     return operation
 
 
