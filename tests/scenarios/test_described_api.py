@@ -18,6 +18,8 @@ from tests.inprocess import Shuttle, running_jenkins, running_shuttle, script_re
 pytestmark = [pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="module")]
 TOKEN = "controllers-token-of-the-test"
 ENDED, HELD = "/app/1", "/held/1"
+# Of a request that is not as described; 410 comes before a look at the body.
+REFUSED = ["400", "401", "403", "404", "405", "409", "410", "413", "415", "422"]
 # Not `positive_data_acceptance`: that a source is no URL, or an image has no name, is beyond a schema.
 CHECKS = (
     "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,"
@@ -43,7 +45,8 @@ async def ask_as_described(shuttle: Shuttle, folder: Path, token: str, *options:
     """Ask each route, with these parameters of paths where they are given; fail with all that is not as described."""
     configuration = folder / "schemathesis.toml"
     lines = [f"{json.dumps(f'path.{name}')} = {json.dumps(value)}" for name, value in parameters.items()]
-    configuration.write_text("\n".join(["[parameters]", *lines, ""]))
+    refused = [f"[checks.negative_data_rejection]\nexpected-statuses = {json.dumps(REFUSED)}", "[parameters]"]
+    configuration.write_text("\n".join([*refused, *lines, ""]))
     program = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "schemathesis.cli", "--config-file", configuration, "run"),
         *(f"{shuttle.url}/-/openapi.json", "--header", f"Authorization: Bearer {token}", "--checks", CHECKS),
@@ -73,7 +76,12 @@ async def test_an_agents_calls_are_answered_as_described(tmp_path: Path):
         assert answer.status == 200
         agent = await agent_of(shuttle, HELD)
         assert await agent.files("source.tar.gz")
-        of_the_agent = "--include-path-regex", "^/-/builds/"
-        # The build's own last: another claim voids the tokens of this one.
-        for token in (agent.run_token, agent.setup_token, agent.token):
+        # A pushed end ends the build, and another claim voids the tokens of this one: so these come last.
+        for token, calls in (
+            (agent.run_token, "(progress|report|artifacts)"),
+            (agent.setup_token, "(source|environment|begin)"),
+            (agent.run_token, "log"),
+            (agent.token, ""),
+        ):
+            of_the_agent = "--include-path-regex", f"^/-/builds/[^/]+/{calls}"
             await ask_as_described(shuttle, tmp_path, token, *of_the_agent, build_uuid=agent.uuid)
