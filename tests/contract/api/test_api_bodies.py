@@ -9,7 +9,7 @@ import pytest
 from tests.contract.api.test_api_connections import answer_of, connected
 from tests.inprocess import Shuttle, running_shuttle, script_request
 
-HEAD = b"POST /slow/%d HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
+HEAD = b"POST /slow/%d HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from shuttle.objects.names import legacy_log_object
 from shuttle.web.connection import MAX_HEAD_BYTES
 from tests.inprocess import Shuttle, running_shuttle
 
-HEALTH = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
+HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 OLD_APP = "shop-11111111-1111-4111-8111-111111111111"
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -82,7 +82,7 @@ async def test_a_connection_is_kept_between_requests_and_closed_after_the_idle_t
 
 async def test_a_followed_log_is_not_idle(quick: Shuttle):
     await quick.submit("/followed/1")
-    async with connected(quick, b"GET /followed/1/logs?follow=1 HTTP/1.1\r\nHost: a\r\n\r\n") as (reader, _):
+    async with connected(quick, b"GET /followed/1/logs?follow=1 HTTP/1.1\r\nHost: localhost\r\n\r\n") as (reader, _):
         assert b"200" in await reader.readline()
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(ended_after(reader), 1.5)
@@ -92,7 +92,7 @@ async def test_a_followed_log_is_not_idle(quick: Shuttle):
 @pytest.mark.parametrize("at_once", [True, False])
 async def test_a_head_has_a_limit(quick: Shuttle, size_bytes: int, status: int, at_once: bool):
     fillers = b"".join(b"X-%d: %s\r\n" % (number, b"x" * 7000) for number in range(9))
-    head = b"GET /healthz HTTP/1.1\r\nHost: a\r\n" + fillers + b"X-Last: \r\n\r\n"
+    head = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n" + fillers + b"X-Last: \r\n\r\n"
     head = head.replace(b"X-Last: ", b"X-Last: " + b"x" * (size_bytes - len(head)))
     async with connected(quick) as (reader, writer):
         if not at_once:
@@ -111,9 +111,9 @@ async def test_a_head_has_a_limit(quick: Shuttle, size_bytes: int, status: int, 
         (b"GET / HTTP/1.1\r\nAuthorization Bearer the-token\r\n\r\n", 400, "malformed_http"),
         (b"GET /the-token HTTP/9.9\r\n\r\n", 400, "malformed_http"),
         (b"\x16\x03\x01\x02\x00\x01", 400, "malformed_http"),
-        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: the-token\r\n\r\n", 400, "malformed_http"),
+        (b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: the-token\r\n\r\n", 400, "malformed_http"),
         (
-            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
             400,
             "malformed_http",
         ),
@@ -164,7 +164,8 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", 
 @pytest.mark.parametrize("method", METHODS)
 async def test_no_path_makes_the_service_fail(quick: Shuttle, method: str):
     for path in ODD_PATHS:
-        sent = f"{method} {path} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer the-token\r\nConnection: close\r\n\r\n"
+        headers = "Host: localhost\r\nAuthorization: Bearer the-token\r\nConnection: close\r\n"
+        sent = f"{method} {path} HTTP/1.1\r\n{headers}\r\n"
         async with connected(quick, sent.encode("latin-1")) as (reader, _):
             whole = await reader.read()
         head, _, body = whole.partition(b"\r\n\r\n")
@@ -176,7 +177,7 @@ async def test_no_path_makes_the_service_fail(quick: Shuttle, method: str):
 
 async def test_requests_that_are_sent_far_ahead_end_the_connection(quick: Shuttle):
     await quick.submit("/ahead/1")
-    async with connected(quick, b"GET /ahead/1/logs?follow=1 HTTP/1.1\r\nHost: a\r\n\r\n") as (reader, writer):
+    async with connected(quick, b"GET /ahead/1/logs?follow=1 HTTP/1.1\r\nHost: localhost\r\n\r\n") as (reader, writer):
         await reader.readuntil(b"\r\n\r\n")
         for _ in range(MAX_HEAD_BYTES // 4096 + 2):
             writer.write(HEALTH[:-2] + b"X-Filler: " + b"x" * 4096 + b"\r\n\r\n")
@@ -196,7 +197,7 @@ async def health(shuttle: Shuttle) -> tuple[int, dict[str, str], Any]:
         return await answer_of(reader)
 
 
-FOLLOW = b"GET /many/1/logs?follow=1 HTTP/1.1\r\nHost: a\r\n\r\n"
+FOLLOW = b"GET /many/1/logs?follow=1 HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 @pytest.mark.parametrize(("most", "most_of_a_peer"), [(3, 100), (100, 3)])
@@ -233,7 +234,7 @@ async def test_a_reader_that_takes_nothing_is_disconnected(tmp_path):
         log = tmp_path / "log"
         log.write_bytes(b"a line of the log\n" * 1_000_000)
         await shuttle.ports.objects.put(legacy_log_object(OLD_APP, "1"), log, content_type="text/plain")
-        async with connected(shuttle, f"GET /{OLD_APP}/1/logs HTTP/1.1\r\nHost: a\r\n\r\n".encode()) as (
+        async with connected(shuttle, f"GET /{OLD_APP}/1/logs HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()) as (
             reader,
             writer,
         ):
