@@ -75,8 +75,8 @@ class DirectoryStore:
         await self._in_thread("written", self._check)
 
     async def close(self) -> None:
-        """See ObjectStore."""
-        self._threads.shutdown(wait=False)
+        """See ObjectStore. Whoever removes the directory afterwards must not meet a thread that makes it again."""
+        await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
 
     def path_of(self, name: str) -> Path:
         """The file that holds the object of that name."""

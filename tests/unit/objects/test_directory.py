@@ -1,11 +1,15 @@
 """A directory of objects: what takes no second place on its disk, and a disk without room."""
 
+import asyncio
 import errno
 import os
 import resource
+import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -99,3 +103,28 @@ async def test_an_old_file_being_stored_is_not_taken_for_what_a_killed_process_l
     await store.put("u2.log", file, content_type="text/plain")
     assert being_stored.exists()
     await store.close()
+
+
+async def test_a_closed_store_makes_no_directory_any_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    began, goes_on = threading.Event(), threading.Event()
+    make = Path.mkdir
+
+    def held(path: Path, *arguments: Any, **options: Any) -> None:
+        began.set()
+        goes_on.wait(10)
+        make(path, *arguments, **options)
+
+    file = tmp_path / "log"
+    file.write_bytes(b"a log")
+    monkeypatch.setattr(Path, "mkdir", held)
+    store = DirectoryStore(tmp_path / "data" / "objects")
+    putting = asyncio.create_task(store.put("u1.log", file, content_type="text/plain"))
+    await asyncio.to_thread(began.wait, 10)
+    putting.cancel()
+    threads = [thread for thread in threading.enumerate() if thread.name.startswith("objects")]
+    asyncio.get_running_loop().call_later(0.1, goes_on.set)
+    await store.close()
+    shutil.rmtree(tmp_path / "data", ignore_errors=True)
+    for thread in threads:
+        await asyncio.to_thread(thread.join)
+    assert not (tmp_path / "data").exists()
