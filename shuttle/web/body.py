@@ -8,7 +8,14 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-from shuttle.errors import BodyTimeoutError, BodyTooLargeError, InvalidRequestError, UnsupportedMediaTypeError
+from shuttle.errors import (
+    BodyTimeoutError,
+    BodyTooLargeError,
+    CannotRecordError,
+    InvalidRequestError,
+    LocalDiskError,
+    UnsupportedMediaTypeError,
+)
 from shuttle.web import BODY_ROOM, PORTS
 from shuttle.web.body_charset import in_utf8
 from shuttle.web.body_room import BodyBuffer
@@ -53,7 +60,7 @@ async def read_body(request: web.Request, limit_bytes: int) -> bytes:
 
     Raises:
         BodyTooLargeError: 413. UnsupportedMediaTypeError: 415, neither gzip nor deflate. InvalidRequestError: 400, it
-            is not packed as it says. BodyTimeoutError: 408. BusyError: 503.
+            is not packed as it says. BodyTimeoutError: 408. BusyError, CannotRecordError: 503.
     """
     async with _received(request, limit_bytes) as buffer, buffer.reading() as body:
         return body[:]
@@ -71,6 +78,8 @@ async def _received(request: web.Request, limit_bytes: int) -> AsyncIterator[Bod
                 raise too_large
             await buffer.add(chunk)
         yield buffer
+    except LocalDiskError as error:
+        raise CannotRecordError(f"The request was not recorded: {error.message}") from error
     finally:
         buffer.close()
 

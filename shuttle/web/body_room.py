@@ -4,7 +4,7 @@ import asyncio
 import mmap
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -125,7 +125,8 @@ class BodyBuffer:
         if self._file is None:
             self._room.give_memory(self.size_bytes)
         else:
-            self._file.close()
+            with suppress(OSError):  # it tries once more to write what the disk had no room for; the file is closed
+                self._file.close()
             self._file = None
             self._room.disk_left_bytes += self.size_bytes
         self.size_bytes = 0

@@ -1,13 +1,14 @@
 """Bodies take a bounded part of the memory; what is larger waits on the disk, and reading it waits for memory."""
 
 import asyncio
+import resource
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 
-from shuttle.errors import BusyError
+from shuttle.errors import BusyError, LocalDiskError
 from shuttle.web.body_room import MEMORY_OF_A_BODY_BYTES, BodyBuffer, BodyRoom
 
 MIB = 1024 * 1024
@@ -94,3 +95,22 @@ async def test_a_body_larger_than_all_of_the_memory_is_still_read(tmp_path, make
     buffer = make(room(tmp_path, memory_bytes=MIB))
     await buffer.add(b"x" * 3 * MIB)
     assert len(await whole(buffer)) == 3 * MIB
+
+
+async def add_for_ever(buffer: BodyBuffer) -> None:
+    while True:
+        await buffer.add(b"x" * 5000)
+
+
+async def test_a_body_that_the_disk_has_no_room_for_gives_back_all_that_it_took(tmp_path: Path):
+    space = room(tmp_path)
+    buffer = BodyBuffer(space)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2 * MIB, hard))
+    try:
+        with pytest.raises(LocalDiskError):
+            await add_for_ever(buffer)
+        buffer.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (space.memory_left_bytes, space.disk_left_bytes) == (8 * MIB, 8 * MIB)
