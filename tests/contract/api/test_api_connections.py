@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from shuttle.objects.names import legacy_log_object
-from shuttle.web.connection import MAX_HEAD_BYTES
+from shuttle.web.connection import MAX_HEAD_BYTES, Connection
 from tests.inprocess import Shuttle, running_shuttle
 
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -69,12 +69,21 @@ async def test_half_a_head_is_answered_408_and_closed_however_slowly_it_goes_on(
         assert "GET" not in body["message"]
 
 
+async def stays_open_for(reader: asyncio.StreamReader, *, seconds: float) -> bool:
+    """Whether the service neither closes the connection nor sends anything in this time."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await reader.read(1)
+            return False
+    return True
+
+
 async def test_a_connection_is_kept_between_requests_and_closed_after_the_idle_time(quick: Shuttle):
     async with connected(quick, HEALTH) as (reader, writer):
         assert (await answer_of(reader))[0] == 200
-        await asyncio.sleep(0.5)  # longer than a head may take
+        assert await stays_open_for(reader, seconds=0.5)  # longer than a head may take
         writer.write(HEALTH[:20])
-        await asyncio.sleep(0.1)
+        assert await stays_open_for(reader, seconds=0.1)
         writer.write(HEALTH[20:])
         assert (await answer_of(reader))[0] == 200
         assert 0.6 < await ended_after(reader) < 1.5
@@ -229,7 +238,14 @@ async def test_connections_without_a_request_keep_nobody_out(tmp_path, most: int
         await ended_after(idle[0][0])
 
 
-async def test_a_reader_that_takes_nothing_is_disconnected(tmp_path):
+async def test_a_reader_that_takes_nothing_is_disconnected(tmp_path, monkeypatch):
+    dropped, drop = asyncio.Event(), Connection.drop
+
+    def drop_and_report(connection: Connection) -> None:
+        drop(connection)
+        dropped.set()
+
+    monkeypatch.setattr(Connection, "drop", drop_and_report)
     async with running_shuttle(tmp_path, SHUTTLE_READER_STALL_SECONDS="0.3") as shuttle:
         log = tmp_path / "log"
         log.write_bytes(b"a line of the log\n" * 1_000_000)
@@ -239,7 +255,8 @@ async def test_a_reader_that_takes_nothing_is_disconnected(tmp_path):
             writer,
         ):
             writer.transport.pause_reading()  # type: ignore[attr-defined]  # a socket's transport has it
-            await asyncio.sleep(1)
+            async with asyncio.timeout(10):
+                await dropped.wait()
             writer.transport.resume_reading()  # type: ignore[attr-defined]
             with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
                 await reader.readexactly(18_000_000)

@@ -168,16 +168,21 @@ async def test_a_host_that_falls_silent_has_stalled(fetch):
 async def test_the_first_byte_may_take_longer_than_a_stall(fetch, beginning):
     """An archive that the host makes first, for longer than the 0.3 s of the fixture."""
     whole = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nlate!"
+    archive_is_made = asyncio.Event()
 
     async def serve(reader, writer):
         await reader.readuntil(b"\r\n\r\n")
         writer.write(beginning)
-        await asyncio.sleep(0.5)
+        await archive_is_made.wait()
         writer.write(whole[len(beginning) :])
         writer.close()
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        assert (await fetch(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"))[1] == b"late!"
+        fetching = asyncio.create_task(fetch(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"))
+        ended, _ = await asyncio.wait([fetching], timeout=0.5)
+        assert not ended
+        archive_is_made.set()
+        assert (await fetching)[1] == b"late!"
 
 
 @pytest.mark.parametrize(
