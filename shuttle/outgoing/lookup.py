@@ -43,7 +43,7 @@ class Lookups:
 
     async def addresses(self, host: str, port: int, family: int = socket.AF_UNSPEC) -> Found:
         """Where `host` is; an address is answered at once. Raises OSError if the name does not resolve."""
-        if _is_address(host):
+        if is_address(host):
             return socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
         which = (host, port, family)
         lookup = self._under_way.get(which)
@@ -76,7 +76,8 @@ class Lookups:
             threads.shutdown(wait=False, cancel_futures=True)
 
 
-def _is_address(host: str) -> bool:
+def is_address(host: str) -> bool:
+    """Whether it is an IPv4 or IPv6 address, not a name."""
     try:
         ip_address(host)
     except ValueError:

@@ -63,11 +63,11 @@ def acceptance_headers(answer: Answer) -> dict[str, str]:
 def error_answer(error: ShuttleError) -> web.Response:
     """The family's JSON form; `field` only where one is to blame."""
     return web.Response(
-        text=error_text(error), status=error.status, content_type="application/json", headers=error_headers(error)
+        text=_error_text(error), status=error.status, content_type="application/json", headers=_error_headers(error)
     )
 
 
-def error_text(error: ShuttleError) -> str:
+def _error_text(error: ShuttleError) -> str:
     """The JSON of `error_answer`."""
     body = {"status": "error", "code": error.code, "message": error.message}
     if error.field is not None:
@@ -75,11 +75,24 @@ def error_text(error: ShuttleError) -> str:
     return json.dumps(body, separators=(",", ":"))
 
 
-def error_headers(error: ShuttleError) -> dict[str, str]:
+def _error_headers(error: ShuttleError) -> dict[str, str]:
     """The headers of `error_answer` beside those of its body."""
     if error.status == HTTPStatus.SERVICE_UNAVAILABLE:
         return {"Retry-After": _RETRY_AFTER_SECONDS, **error.headers}
     return error.headers
+
+
+def error_bytes(error: ShuttleError) -> bytes:
+    """`error_answer` as it is on the wire, for a connection without a request; it ends the connection."""
+    body = _error_text(error).encode()
+    head = [
+        f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}",
+        "Content-Type: application/json; charset=utf-8",
+        f"Content-Length: {len(body)}",
+        *(f"{name}: {value}" for name, value in _error_headers(error).items()),
+        "Connection: close",
+    ]
+    return "\r\n".join([*head, "", ""]).encode() + body
 
 
 async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -15,7 +15,7 @@ from shuttle.errors import (
     TooManyConnectionsError,
     UnavailableError,
 )
-from shuttle.web.answers import error_answer, error_headers, error_text
+from shuttle.web.answers import error_answer, error_bytes
 from shuttle.web.callers import Callers, peer_name
 
 # Request line and headers together; nginx takes 32 KiB, an S3 server 16.
@@ -167,7 +167,7 @@ class Connection(web.RequestHandler):
     def _end_with(self, error: ShuttleError) -> None:
         """Answer what aiohttp does not know as a request, and close."""
         if self._wire is not None:
-            self._wire.write(_plain_answer(error))
+            self._wire.write(error_bytes(error))
         self.force_close()
 
     # --- answers
@@ -232,7 +232,7 @@ class Connection(web.RequestHandler):
 
 
 def head_too_large() -> HeadTooLargeError:
-    """What a caller is told about a head."""
+    """The error for a request head above the limits."""
     return HeadTooLargeError(
         f"Send a request line and headers of at most {MAX_HEAD_BYTES} bytes together, of {MAX_LINE_BYTES} bytes each"
         f" and {MAX_HEADERS} headers."
@@ -247,15 +247,3 @@ def _error_of(status: int, error: BaseException | None) -> ShuttleError:
     if status == HTTPStatus.GATEWAY_TIMEOUT:
         return UnavailableError("The service was not ready with this in time; ask again later.")
     return ShuttleError("The shuttle has a bug here; see its log.")
-
-
-def _plain_answer(error: ShuttleError) -> bytes:
-    body = error_text(error).encode()
-    head = [
-        f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}",
-        "Content-Type: application/json; charset=utf-8",
-        f"Content-Length: {len(body)}",
-        *(f"{name}: {value}" for name, value in error_headers(error).items()),
-        "Connection: close",
-    ]
-    return "\r\n".join([*head, "", ""]).encode() + body

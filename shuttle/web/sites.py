@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from aiohttp import HttpVersion11, hdrs, web
 
 from shuttle.errors import ForbiddenError, InvalidRequestError
+from shuttle.outgoing.lookup import is_address
 from shuttle.setting_values import is_loopback
 
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{0,5}))?")
@@ -73,7 +74,7 @@ class Sites:
     def _is_ours(self, host: str) -> bool:
         if host in self._hosts or is_loopback(host):
             return True
-        return self._addresses_too and _is_address(host)
+        return self._addresses_too and is_address(host)
 
 
 def _authorities(request: web.Request) -> list[str]:
@@ -98,7 +99,7 @@ def _place(scheme: str, authority: str) -> _Place | None:
         return None
     host = match[1].lower().removesuffix(".")
     if host.startswith("["):
-        if not _is_address(host[1:-1]):
+        if not is_address(host[1:-1]):
             return None
         host = str(ip_address(host[1:-1]))
     return _Place(scheme, host, int(match[2]) if match[2] else _DEFAULT_PORTS[scheme])
@@ -115,14 +116,6 @@ def _places_of(url: str) -> Iterator[_Place]:
         place = _place(scheme, authority)
         if place is not None:
             yield place
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def _foreign(field: str) -> ForbiddenError:

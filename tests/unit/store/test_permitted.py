@@ -1,34 +1,19 @@
 """What callers without a token may touch is decided in the transaction of the action."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from cryptography.fernet import Fernet
 
 from shuttle.build import Api
 from shuttle.errors import TokenNeededError
 from shuttle.standing import Standing
 from shuttle.store.migrate import migrate
-from shuttle.store.store import Store
-from shuttle.vault import Vault
 from tests.shuttle_store import new_build, open_store
 
 APP = "shop-5f0c7b9a-3c1d-4e55-9d0a-2b8f6a1c7e10"
 FIRST, SECOND = "aaaaaaaa-0000-4000-8000-000000000000", "bbbbbbbb-0000-4000-8000-000000000000"
-
-
-@pytest.fixture
-def vault() -> Vault:
-    return Vault([Fernet.generate_key().decode()])
-
-
-@pytest.fixture
-async def store(tmp_path: Path, vault: Vault) -> AsyncIterator[Store]:
-    async with open_store(tmp_path, vault=vault) as opened:
-        yield opened
 
 
 def new(vault, build_id: str = "1", build_uuid: str = FIRST):

@@ -1,27 +1,13 @@
 """Reports of a build's agent as the database keeps them."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
-from cryptography.fernet import Fernet
 
 from shuttle.store.agent import Failure
 from shuttle.store.store import Store
 from shuttle.vault import Vault
-from tests.shuttle_store import new_build, open_store
-
-
-@pytest.fixture
-def vault() -> Vault:
-    return Vault([Fernet.generate_key().decode()])
-
-
-@pytest.fixture
-async def store(tmp_path: Path, vault: Vault) -> AsyncIterator[Store]:
-    async with open_store(tmp_path, vault=vault) as opened:
-        yield opened
+from tests.shuttle_store import new_build
 
 
 @pytest.fixture

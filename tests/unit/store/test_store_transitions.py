@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from cryptography.fernet import Fernet
 
 from shuttle.build import Ending, FinalLog, SourceFacts, State, StopCause
 from shuttle.errors import ConflictError, GoneError, QueueFullError, SettingsError, StoreError
@@ -18,11 +17,6 @@ from tests.clock import SetClock
 from tests.shuttle_store import new_build, open_store, party
 
 FACTS = SourceFacts("ab" * 32, 5, "application/gzip")
-
-
-@pytest.fixture
-def vault():
-    return Vault([Fernet.generate_key().decode()])
 
 
 @pytest.fixture
