@@ -3,7 +3,7 @@
 Steady time is written like the wall clock and agrees with it at the first start. From then on it advances by the
 seconds that have really passed, so a wall clock that is set changes no limit. It is recorded (`Anchor`): a process that
 starts on the same boot of the machine counts the time in between, one on another boot continues from the recorded
-instant. How long a machine was down only its wall clock could say, and nobody knows whether that was set meanwhile.
+instant: only the wall clock could tell how long the machine was down, and that may have been set meanwhile.
 """
 
 import time

@@ -101,5 +101,5 @@ class CheckedClient:
         except AddressRefusedError as error:
             self._refused(error)
         except (OSError, EOFError, KafkaError, TimeoutError):
-            self._client.force_metadata_update()  # as it does itself: another broker may lead by now
+            self._client.force_metadata_update()  # as aiokafka does: the partition may have another leader
         return None

@@ -148,7 +148,7 @@ class Producer:
     def _refuse(self, error: AddressRefusedError) -> None:
         if not self._refused.done():
             self._refused.set_exception(error)
-            self._refused.exception()  # told to whoever waits, and that may be nobody
+            self._refused.exception()  # else asyncio logs it as never retrieved if nothing waits for it
 
     async def abort(self) -> None:
         """End at once, whatever the cluster does; what was not acknowledged is not waited for. Fine twice.

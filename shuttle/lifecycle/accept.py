@@ -49,7 +49,7 @@ def _answer(build: Build, parsed: ParsedRequest, *, replayed: bool) -> Answer:
 
 @dataclass(frozen=True, slots=True)
 class _Name:
-    """What the new build will be called, and who asks for it by which API."""
+    """The ids of the new build, its API, and the standing of its caller."""
 
     standing: Standing
     api: Api

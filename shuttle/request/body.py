@@ -32,8 +32,8 @@ class Gap:
 def decode_json(raw: bytes, gap: Gap | None = None) -> Any:
     """The JSON value of a body; places in it are those before the `gap` was made.
 
-    Integers are exact, other numbers are doubles (RFC 8259, 6) that know how they were written. Lone surrogates in
-    strings are kept. A byte order mark is skipped (RFC 8259, 8.1).
+    Integers are exact, other numbers are doubles (RFC 8259, 6) that keep their source text. Lone surrogates in strings
+    are kept. A byte order mark is skipped (RFC 8259, 8.1).
 
     Raises:
         InvalidJsonError: with line and column (of characters, from 1) wherever the fault has a place.

@@ -1,4 +1,4 @@
-"""Numbers of JSON that doubles cannot hold: kept as they were written, or named by their field."""
+"""JSON numbers that a double cannot represent: they keep their source text, or an error names their field."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class WrittenNumber(float):
-    """A double whose own text differs from the caller's (`1.50`, `1e-400`, twenty digits): it comes back as `text`."""
+    """A double whose own text differs from the caller's (`1.50`, `1e-400`, twenty digits); serialized as `text`."""
 
     text: str
 

@@ -71,4 +71,4 @@ class FinishedAt(Protocol):
     """Tells when the build ended."""
 
     def __call__(self) -> datetime | None:
-        """The instant of the end, on steady time; None = it goes on."""
+        """When the build ended, on steady time; None = it has not ended."""

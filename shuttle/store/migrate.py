@@ -5,7 +5,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from shuttle.store.troubles import told
+from shuttle.store.troubles import translate_error
 
 
 def migrate(engine: sa.Engine) -> str:
@@ -24,6 +24,6 @@ def migrate(engine: sa.Engine) -> str:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
     except SQLAlchemyError as error:
-        raise told(error) from error
+        raise translate_error(error) from error
     head = ScriptDirectory.from_config(config).get_current_head()
     return str(head)

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.pool import StaticPool
 
 from shuttle.errors import SettingsError, StoreError
-from shuttle.store.troubles import told
+from shuttle.store.troubles import translate_error
 
 Result = TypeVar("Result")
 
@@ -112,7 +112,7 @@ class SqliteDatabase:
 
 
 def _told(error: Exception) -> Exception:
-    return told(error) if isinstance(error, sa.exc.SQLAlchemyError) else error
+    return translate_error(error) if isinstance(error, sa.exc.SQLAlchemyError) else error
 
 
 def _answer(group: list[_Asked], results: list[Any]) -> None:

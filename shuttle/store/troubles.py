@@ -27,10 +27,10 @@ _UNUSABLE: Mapping[int, str] = {
 }
 
 
-def told(error: SQLAlchemyError) -> StoreError:
-    """In the driver's own words, without the statement and its values.
+def translate_error(error: SQLAlchemyError) -> StoreError:
+    """An error of ours with the driver's message, without the statement and its values.
 
-    StoreFaultError for a statement that it will never take; it is logged here, as its callers log what passes.
+    StoreFaultError for a statement that the database can never execute; it is logged here, because callers retry.
     """
     driver = error.orig if isinstance(error, DBAPIError) else None
     detail = str(driver or type(error).__name__)

@@ -45,7 +45,7 @@ async def test_a_clock_set_forward_ends_no_build(tmp_path, wall: Wall):
         await shuttle.submit("/app/1", FOR_EVER, timeout_seconds=600)
         await shuttle.until("/app/1", "running")
         wall.set_by_seconds = HOUR_SECONDS * 48
-        # A signal makes whoever waits for a limit look at it.
+        # A signal makes the waiting task check the limit.
         shuttle.ports.signals.wake((await shuttle.build("/app/1"))["build_uuid"])
         await shuttle.submit("/other/1")
         assert (await shuttle.until("/other/1"))["state"] == "succeeded"

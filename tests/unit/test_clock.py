@@ -1,4 +1,4 @@
-"""Steady time: it passes as time does, whatever the wall clock is set to, and goes on in the next process."""
+"""Steady time advances independently of the wall clock, and continues in the next process."""
 
 from datetime import UTC, datetime, timedelta
 
