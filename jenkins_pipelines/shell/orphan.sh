@@ -1,6 +1,7 @@
 # Sends the rest of the log after the step has ended, for 15 minutes.
 # shellcheck disable=SC2034 # the library reads them
 read -r run_token
+exec >/dev/null
 work=$1 stream=$2 max_bytes=$4 exit=$5 ending=$6
 console=summary stop='' terminated='' collector='' time_limit=''
 read_clock

@@ -99,13 +99,16 @@ conclude() {
   exit "$1"
 }
 
-# hand_over EXIT: a process that Jenkins does not know sends the rest for up to 15 minutes (orphan.sh).
+# hand_over EXIT: a process that Jenkins does not know sends the rest for up to 15 minutes (orphan.sh). It has to run
+# before the step ends: Jenkins then kills all that still have the step's environment. It closes its output when it runs.
 hand_over() {
   announce 'The shuttle does not answer; the rest of the log is sent later.'
   printf '%s\n' "$run_token" | (
     trap - TERM INT HUP
-    "$env_path" -i PATH="$PATH" LC_ALL=C SHUTTLE_FORWARDS="$work" SHUTTLE_URL="$SHUTTLE_URL" BUILD_UUID="$BUILD_UUID" \
-      "$setsid_path" "$sh_path" -c "$programs$library$newline$orphan" orphan \
-      "$work" "$stream" "$offset" "$max_bytes" "$1" "$ending" <&5 >/dev/null 2>&1 6<&- &
+    : "$(
+      "$env_path" -i PATH="$PATH" LC_ALL=C SHUTTLE_FORWARDS="$work" SHUTTLE_URL="$SHUTTLE_URL" \
+        BUILD_UUID="$BUILD_UUID" "$setsid_path" "$sh_path" -c "$programs$library$newline$orphan" orphan \
+        "$work" "$stream" "$offset" "$max_bytes" "$1" "$ending" <&5 2>/dev/null 6<&- 7>&- &
+    )"
   ) 5<&0
 }

@@ -50,7 +50,7 @@ class Step:
 
         Seen on a Jenkins of 2.568.1; it sends no KILL.
         """
-        for pid in [*_descendants(self.process.pid), self.process.pid, *_processes_with(self.cookie)]:
+        for pid in [*_descendants(self.process.pid), self.process.pid, *processes_with(self.cookie)]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
 
@@ -70,7 +70,8 @@ def _descendants(pid: int) -> list[int]:
     return list(below(pid))
 
 
-def _processes_with(variable: str) -> list[int]:
+def processes_with(variable: str) -> list[int]:
+    """The pids of those that have `NAME=value` in their environment."""
     found = []
     for environ in Path("/proc").glob("[0-9]*/environ"):
         with contextlib.suppress(OSError):
@@ -169,7 +170,7 @@ class Agent:
 
     def processes(self) -> list[int]:
         """All that have in their environment what only processes of this agent have."""
-        return _processes_with(f"HOME={self.home}")
+        return processes_with(f"HOME={self.home}")
 
     def clean_up(self) -> None:
         """End what a failed test left running."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.agent_api import NoOffset
-from tests.unit.pipelines.agent import SHELLS, Agent, everything_under, is_running, long_time, only_step
+from tests.unit.pipelines.agent import SHELLS, Agent, everything_under, is_running, long_time, only_step, processes_with
 from tests.unit.pipelines.builds import RUNNING, SCRIPT, shuttle, until
 
 
@@ -194,6 +194,24 @@ async def test_what_a_stop_cannot_send_in_time_is_sent_later_by_nobodys_process(
     assert api.log == RUNNING + "begun\n-----> The build is stopped.\n"
     assert api.reports["end"]["reason"] == "aborted_in_jenkins"
     await until(lambda: nothing_is_left(each_agent))
+
+
+async def test_a_step_ends_once_the_process_that_sends_the_rest_has_an_environment_of_its_own(agent: Agent) -> None:
+    """Jenkins kills what still has the step's environment: here the window for that is half a second."""
+    agent.program("env", f'#!/bin/sh\nsleep 0.5\nexec {shutil.which("env")} "$@"\n')
+    async with shuttle(f"echo begun; sleep {long_time()}\n") as api:
+        agent.url = api.url
+        api.claim_answer = {"stop_grace_seconds": 0}
+        step = await agent.start(SCRIPT)
+        await api.until(lambda: "begun" in api.log)
+        await api.stop()
+        step.stop_as_jenkins_does()
+        await step.ended()
+        [folder] = agent.home.glob("workspace@shuttle-main-*")
+        assert processes_with(f"SHUTTLE_FORWARDS={folder}")
+        await api.start()
+        await api.until(lambda: api.ends)
+    await until(lambda: nothing_is_left(agent))
 
 
 WAYS_TO_STAY = {
