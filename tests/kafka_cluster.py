@@ -5,7 +5,6 @@ a program, this module is that process: it says where it listens, and ends with 
 """
 
 import asyncio
-import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,6 +14,7 @@ from aiokafka import AIOKafkaConsumer
 from confluent_kafka import Producer
 
 from tests.kafka_topic import Topic, consuming
+from tests.paused_process import pause
 
 PARTITIONS = 4
 _TREE = Path(__file__).parents[1]
@@ -32,9 +32,9 @@ class Cluster:
         """The hook of a topic."""
         return f"kafka://{self.bootstrap}/{topic}"
 
-    def send(self, number: signal.Signals) -> None:
-        """SIGSTOP or SIGCONT to all its brokers."""
-        self._process.send_signal(number)
+    async def pause(self) -> None:
+        """Stop all its brokers; the kernel still takes connections for them."""
+        await pause(self._process)
 
     @asynccontextmanager
     async def reading(self, topic: str) -> AsyncIterator[Topic]:

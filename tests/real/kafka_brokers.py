@@ -4,7 +4,6 @@ import asyncio
 import base64
 import logging
 import os
-import signal
 import socket
 import uuid
 from collections.abc import AsyncIterator, Sequence
@@ -17,6 +16,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
 
 from tests.kafka_topic import Topic, consuming
+from tests.paused_process import pause, resume
 from tests.tcp_proxy import TcpProxy
 
 LIBRARIES = Path(__file__).parents[2] / ".real" / "kafka" / "libs"
@@ -92,10 +92,15 @@ class Broker:
                 stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output,
             )  # fmt: skip
 
-    def send(self, number: signal.Signals) -> None:
-        """SIGSTOP or SIGCONT."""
+    async def pause(self) -> None:
+        """Stop it; the kernel still takes connections for it."""
         assert self._process is not None
-        self._process.send_signal(number)
+        await pause(self._process)
+
+    def resume(self) -> None:
+        """Let it continue."""
+        assert self._process is not None
+        resume(self._process)
 
     async def kill(self) -> None:
         """SIGKILL, also of a stopped one; fine twice."""
@@ -130,10 +135,15 @@ class Brokers:
         userinfo = f"{quote(USER, safe='')}:{quote(password, safe='')}@" if self._asks_for_password else ""
         return f"kafka://{userinfo}{self.public}/{topic}"
 
-    def send(self, number: signal.Signals) -> None:
-        """To all of them."""
+    async def pause(self) -> None:
+        """Stop all of them."""
         for broker in self.all:
-            broker.send(number)
+            await broker.pause()
+
+    def resume(self) -> None:
+        """Let all of them continue."""
+        for broker in self.all:
+            broker.resume()
 
     @asynccontextmanager
     async def _admin(self) -> AsyncIterator[AIOKafkaAdminClient]:

@@ -4,7 +4,6 @@ The shuttle has its default settings. What is measured is printed (`make test-re
 """
 
 import asyncio
-import signal
 
 import pytest
 import pytest_asyncio
@@ -55,13 +54,13 @@ async def test_the_leader_hangs(product, three):
     async with talking(product, three, three_of("hung")) as builds:
         await asyncio.gather(*(build.arrives() for build in builds))
         leader = await three.leader("hung-0-log")
-        leader.send(signal.SIGSTOP)
+        await leader.pause()
         try:
             hanging = asyncio.create_task(asyncio.sleep(_HANGS_SECONDS))
             arriving = asyncio.gather(*(build.arrives() for build in builds))
             await hanging
         finally:
-            leader.send(signal.SIGCONT)
+            leader.resume()
         took = await arriving
         print(f"a leader hangs for {_HANGS_SECONDS} s: lines arrive again after {max(took):.1f} s")
         assert max(took) < _NOTICED_SECONDS

@@ -5,7 +5,6 @@ The shuttle has its default settings. What is measured is printed (`make test-re
 
 import asyncio
 import json
-import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -77,7 +76,7 @@ async def test_a_first_member_that_is_dead_from_the_start(product, clusters):
             "black-holed": Dead(f"127.0.0.1:{hole}"),
             "stopped": Dead(stopped.public),
         }
-        stopped.send(signal.SIGSTOP)
+        await stopped.pause()
         try:
             async with talking(product, guarded, list(dead), preferred=list(dead.values())) as builds:
                 await asyncio.gather(*(build.arrives() for build in builds))
@@ -85,7 +84,7 @@ async def test_a_first_member_that_is_dead_from_the_start(product, clusters):
                 for build in builds:
                     await build.ends()
         finally:
-            stopped.send(signal.SIGCONT)
+            stopped.resume()
     for build, sink in zip(builds, shown, strict=True):
         heard_by = build.heard_by
         assert f"Went over to {guarded.public} at offset 0." in str(sink["last_error"]), heard_by.name
@@ -112,7 +111,7 @@ async def test_a_first_member_that_hangs_in_mid_build(product, clusters):
             return time.monotonic() - began_at
 
         proxy.fall_silent()
-        stopped.send(signal.SIGSTOP)
+        await stopped.pause()
         try:
             took = await asyncio.gather(*(goes_over(build) for build in builds))
             await asyncio.gather(*(build.arrives() for build in builds))
@@ -124,7 +123,7 @@ async def test_a_first_member_that_hangs_in_mid_build(product, clusters):
                 await build.heard_by.hears_the_end(WITHIN_SECONDS)
         finally:
             proxy.calm()
-            stopped.send(signal.SIGCONT)
+            stopped.resume()
         for build, first in zip(builds, firsts, strict=True):
             goes_on_at = offset_of(build.heard_by.lines.messages[0])
             assert goes_on_at > 0
