@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from shuttle.logs.mask import MASK, Masker
 from shuttle.logs.pattern_search import LINE_FEED, Span
+from shuttle.logs.utf8 import repaired
 
 LINE_CUT = b" [line cut here: it is longer than SHUTTLE_MAX_LINE_BYTES]"
 
@@ -72,7 +73,7 @@ class StreamTransform:
         """The text of the lines that `raw` completes."""
         if len(raw) <= _BLOCK_BYTES:
             return self._feed_block(raw)
-        return b"".join(self._feed_block(raw[at : at + _BLOCK_BYTES]) for at in range(0, len(raw), _BLOCK_BYTES))
+        return b"".join(map(self._feed_block, _blocks(raw)))
 
     def idle(self) -> bytes:
         """The part of the unfinished line that later bytes cannot change, for a silent stream."""
@@ -80,7 +81,7 @@ class StreamTransform:
 
     def finish(self) -> bytes:
         """The text of everything that is held, at the stream's end."""
-        text = _repaired(bytes(self._held))
+        text = repaired(bytes(self._held))
         self._held.clear()
         return self._shown(text, len(text))
 
@@ -90,7 +91,7 @@ class StreamTransform:
         if complete:
             lines = bytes(self._held) + raw[:complete] if self._held else raw[:complete]
             self._held.clear()
-            text = _repaired(_with_lf(lines))
+            text = repaired(_with_lf(lines))
             shown = self._shown(text, len(text))
         self._held += raw[complete:]
         return shown + self._release() if len(self._held) > self._max_held_bytes else shown
@@ -98,7 +99,7 @@ class StreamTransform:
     def _release(self) -> bytes:
         raw = bytes(self._held)
         known = raw[: len(raw) - _pending_bytes(raw)]
-        text = _repaired(known)
+        text = repaired(known)
         decided = len(text) - self._masker.pending_bytes(text, self._previous)
         self._held = bytearray(raw[_raw_offset(known, text[decided:]) :])
         return self._shown(text, decided)
@@ -170,6 +171,17 @@ class StreamTransform:
         self._piece_bytes = 0 if line_end else min(self._piece_bytes + len(line), self._max_line_bytes + 1)
 
 
+def _blocks(raw: bytes) -> Iterator[bytes]:
+    """Parts of at most 64 KiB that end in a line feed where they can: nothing of such a part has to be held."""
+    at = 0
+    while at < len(raw):
+        stop = at + _BLOCK_BYTES
+        line_end = raw.rfind(b"\n", at, stop) + 1
+        stop = line_end if stop < len(raw) and line_end else stop
+        yield raw[at:stop]
+        at = stop
+
+
 def _with_masks(text: bytes, spans: Sequence[Span]) -> bytes:
     """`text` with a mask in the place of each span."""
     parts: list[bytes] = []
@@ -202,7 +214,7 @@ def _raw_offset(raw: bytes, tail: bytes) -> int:
     at = len(raw) - len(tail)
     # Only U+FFFD may stand for fewer bytes than its own, and only a secret that has one makes it part of a tail.
     if _REPLACEMENT in tail:
-        at = next(at for at in range(max(0, at), len(raw)) if _repaired(raw[at:]) == tail)
+        at = next(at for at in range(max(0, at), len(raw)) if repaired(raw[at:]) == tail)
     return at
 
 
@@ -212,13 +224,3 @@ def _with_lf(lines: bytes) -> bytes:
         return lines
     only_crlf = lines.count(b"\r") == lines.count(b"\r\n")
     return lines.replace(b"\r", b"") if only_crlf else lines.replace(b"\r\n", b"\n")
-
-
-def _repaired(text: bytes) -> bytes:
-    if text.isascii():
-        return text
-    try:
-        text.decode()
-    except UnicodeDecodeError:
-        return text.decode(errors="replace").encode()
-    return text
