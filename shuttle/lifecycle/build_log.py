@@ -28,7 +28,7 @@ _DURABLE_SECONDS = 20.0
 # A log that comes by the megabyte is put on record this often: one commit costs as much as transforming 150 KiB
 # (measured), and what a block is committed alone for is not seen any sooner.
 _FLOWING_BYTES = 64 * 1024
-_PAUSE_OF_COMMITS_SECONDS = 0.02
+_PAUSE_OF_COMMITS_SECONDS = 0.04
 # A large log is summed and synced while it comes: its end need not wait for a second reading and a slow disk.
 _SUMMED_AT_ONCE_BYTES = 8 * 1024 * 1024
 

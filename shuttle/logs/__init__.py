@@ -20,7 +20,8 @@ class LogRules:
 class Segment:
     """A piece of a log by one stream: `text_bytes` of the stream's text stand here before the next segment's.
 
-    The stream's raw bytes from `raw_start` to `raw_stop` arrived during it; `raw_sha256` (hex) is over these.
+    The stream's raw bytes from `raw_start` to `raw_stop` arrived during it; `raw_digest` is over these
+    (see `RawDigest`).
     """
 
     position: int
@@ -28,7 +29,7 @@ class Segment:
     stream: str
     raw_start: int
     raw_stop: int
-    raw_sha256: str
+    raw_digest: str
     text_bytes: int
 
 

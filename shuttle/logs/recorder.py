@@ -1,10 +1,10 @@
 """Records segments: in which order the text of a log's streams was written, and checksums of their raw bytes."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 
 from shuttle.logs import Segment
+from shuttle.logs.raw_digest import RawDigest
 from shuttle.logs.replay import StreamKey
 
 # A row each. If streams take turns more often, a lost disk costs the order of what came later, but none of its text.
@@ -18,7 +18,7 @@ class SegmentRecorder:
         """`next_position` is the first that is not recorded yet."""
         self._next_position = next_position
         self._newest: Segment | None = None
-        self._newest_sum = hashlib.sha256()
+        self._newest_digest = RawDigest()
         self._changed: dict[int, Segment] = {}
 
     def grow(self, key: StreamKey, raw_start: int, raw: bytes = b"", text_bytes: int = 0) -> None:
@@ -28,13 +28,13 @@ class SegmentRecorder:
             if self._next_position > _MOST_SEGMENTS:
                 return
             last = Segment(self._next_position, *key, raw_start, raw_start, "", 0)
-            self._newest_sum = hashlib.sha256()
+            self._newest_digest = RawDigest()
             self._next_position += 1
-        self._newest_sum.update(raw)
+        self._newest_digest.update(raw)
         self._newest = replace(
             last,
             raw_stop=last.raw_stop + len(raw),
-            raw_sha256=self._newest_sum.hexdigest(),
+            raw_digest=self._newest_digest.value,
             text_bytes=last.text_bytes + text_bytes,
         )
         self._changed[last.position] = self._newest

@@ -1,10 +1,10 @@
 """Replays a lost log: puts text into the recorded order, and compares agents' copies with the recorded sums."""
 
-import hashlib
 from collections import defaultdict, deque
 from collections.abc import Sequence
 
 from shuttle.logs import Segment
+from shuttle.logs.raw_digest import RawDigest
 
 # (claim_id, name of the stream within that claim).
 StreamKey = tuple[int, str]
@@ -93,7 +93,7 @@ class _RawCheck:
         self.stop = 0
         self._at = 0
         self._expected: deque[Segment] = deque()
-        self._sum = hashlib.sha256()
+        self._digest: RawDigest | None = None
 
     def expect(self, segment: Segment) -> None:
         self.stop = max(self.stop, segment.raw_stop)
@@ -104,10 +104,11 @@ class _RawCheck:
         while raw and self._expected:
             segment = self._expected[0]
             part = raw[: segment.raw_stop - self._at]
-            self._sum.update(part)
+            self._digest = self._digest or RawDigest(like=segment.raw_digest)
+            self._digest.update(part)
             self._at += len(part)
             raw = raw[len(part) :]
             if self._at == segment.raw_stop:
-                self.altered |= self._sum.hexdigest() != segment.raw_sha256
+                self.altered |= self._digest.value != segment.raw_digest
                 self._expected.popleft()
-                self._sum = hashlib.sha256()
+                self._digest = None

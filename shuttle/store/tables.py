@@ -301,7 +301,7 @@ log_segments = sa.Table(
     sa.Column("stream", sa.Text, nullable=False),
     sa.Column("raw_start", sa.BigInteger, nullable=False),
     sa.Column("raw_stop", sa.BigInteger, nullable=False),
-    sa.Column("raw_sha256", sa.Text, nullable=False),
+    sa.Column("raw_digest", sa.Text, nullable=False),
     sa.Column("text_bytes", sa.BigInteger, nullable=False),
 )
 

@@ -1,15 +1,19 @@
-"""The record of a log's order: checksums are those of all bytes, whatever commits fail."""
+"""The record of a log's order: digests are those of all bytes, whatever commits fail."""
 
 import hashlib
 
+from blake3 import blake3
+
+from shuttle.logs import Segment
 from shuttle.logs.recorder import SegmentRecorder
+from shuttle.logs.replay import Replay
 
 MAIN = (1, "main")
 LEFT = (2, "main")
 
 
-def sha256(raw: bytes) -> str:
-    return hashlib.sha256(raw).hexdigest()
+def digest(raw: bytes) -> str:
+    return f"blake3:{blake3(raw).hexdigest()}"
 
 
 def test_a_segment_that_grows_while_its_commit_fails_has_the_sum_of_all_its_bytes():
@@ -19,7 +23,7 @@ def test_a_segment_that_grows_while_its_commit_fails_has_the_sum_of_all_its_byte
     recorder.grow(MAIN, 3, b"two")
     recorder.unsaved(failing)
     [segment] = recorder.changes()
-    assert (segment.raw_stop, segment.raw_sha256) == (6, sha256(b"onetwo"))
+    assert (segment.raw_stop, segment.raw_digest) == (6, digest(b"onetwo"))
 
 
 def test_a_segment_whose_commit_failed_comes_again_as_it_was():
@@ -29,5 +33,18 @@ def test_a_segment_whose_commit_failed_comes_again_as_it_was():
     recorder.grow(LEFT, 0, b"left")
     recorder.unsaved(failing)
     recorder.grow(MAIN, 3, b"two")
-    sums = [segment.raw_sha256 for segment in recorder.changes()]
-    assert sums == [sha256(b"one"), sha256(b"left"), sha256(b"two")]
+    sums = [segment.raw_digest for segment in recorder.changes()]
+    assert sums == [digest(b"one"), digest(b"left"), digest(b"two")]
+
+
+def test_bytes_that_are_sent_again_are_compared_with_the_digests_of_this_and_of_earlier_versions():
+    old = Segment(1, *MAIN, 0, 3, hashlib.sha256(b"one").hexdigest(), 3)
+    new = Segment(2, *MAIN, 3, 6, digest(b"two"), 3)
+    replay = Replay([old, new])
+    replay.check(MAIN, b"on")
+    replay.check(MAIN, b"etwo")
+    assert not replay.altered
+    for copy in (b"oNetwo", b"onetWo"):
+        replay = Replay([old, new])
+        replay.check(MAIN, copy)
+        assert replay.altered

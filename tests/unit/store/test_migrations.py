@@ -84,6 +84,7 @@ def test_queries_of_source_urls_leave_records_that_were_made_before_they_were_se
             connection.execute(builds.insert(), row)
         event = {"build_uuid": "u0", "sequence": 1, "webhook_id": "m", "status": "failed", "body": body.encode()}
         connection.execute(events.insert(), event | {"created_at": at})
+        connection.exec_driver_sql("ALTER TABLE log_segments RENAME COLUMN raw_digest TO raw_sha256")  # likewise
         connection.exec_driver_sql("ALTER TABLE apps DROP COLUMN api")  # a later migration's
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0007'")
     migrate(engine)

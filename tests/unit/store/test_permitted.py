@@ -93,6 +93,7 @@ async def test_migration_takes_an_apps_api_from_its_oldest_build(tmp_path: Path,
     engine = sa.create_engine(f"sqlite:///{tmp_path}/shuttle.db")
     with engine.begin() as connection:
         connection.execute(sa.text("ALTER TABLE apps DROP COLUMN api"))
+        connection.execute(sa.text("ALTER TABLE log_segments RENAME COLUMN raw_digest TO raw_sha256"))
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '0008'"))
     migrate(engine)
     with engine.connect() as connection:
