@@ -7,6 +7,7 @@ RUN /opt/shuttle/bin/pip install --no-cache-dir --require-hashes -r requirements
 COPY pyproject.toml README.md ./
 COPY examples examples
 COPY jenkins_pipelines jenkins_pipelines
+COPY jenkins_emulator jenkins_emulator
 COPY shuttle shuttle
 RUN /opt/shuttle/bin/pip install --no-cache-dir --no-build-isolation --no-deps .
 

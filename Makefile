@@ -8,7 +8,7 @@ ARGS ?=
 .DEFAULT_GOAL := test
 
 # Compiled once, and written by none of the tests' processes: one whose files may not grow leaves a cut .pyc behind.
-COMPILE = $(BIN)/python -m compileall -q shuttle jenkins_pipelines tests
+COMPILE = $(BIN)/python -m compileall -q shuttle jenkins_pipelines jenkins_emulator tests
 export PYTHONDONTWRITEBYTECODE = 1
 
 # The stamp is newer than the pins it was installed from, so a second run installs nothing.
@@ -23,7 +23,7 @@ $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	touch $@
 
-# The embedded Kafka broker is one of the tests' programs.
+# The mock Kafka broker is one of the tests' programs.
 demo: $(VENV)/.installed$(if $(findstring --kafka,$(ARGS)),-dev)
 	@$(BIN)/shuttle demo $(ARGS)
 

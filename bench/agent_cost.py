@@ -1,6 +1,6 @@
 """What the supervisor costs its agent: while a build is silent, at 20 lines/s, and with 200 MB of output.
 
-It is the real script, rendered and run by the embedded Jenkins. What is counted is the CPU of all processes that work
+It is the real script, rendered and run by the emulated Jenkins. What is counted is the CPU of all processes that work
 in the build's workspace and are not the user's; and the supervisor's calls, by a proxy before the shuttle.
 """
 

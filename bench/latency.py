@@ -1,4 +1,4 @@
-"""From a line that a build prints to the HTTP sink: a real supervisor in the embedded Jenkins, one build.
+"""From a line that a build prints to the HTTP sink: a real supervisor in the emulated Jenkins, one build.
 
 The line carries the time at which it was printed; build, shuttle and receiver are on one machine.
 """

@@ -1,4 +1,4 @@
-"""From the POST to the final webhook of a build that does nothing, by phase, with the embedded Jenkins.
+"""From the POST to the final webhook of a build that does nothing, by phase, with the emulated Jenkins.
 
 Beside it: what that Jenkins needs from a trigger to the end of a pipeline of one `sh` step that does the same.
 """

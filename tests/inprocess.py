@@ -1,4 +1,4 @@
-"""The real shuttle and the real embedded Jenkins in the test's own process: fast, and a test can look inside.
+"""The real shuttle and the real emulated Jenkins in the test's own process: fast, and a test can look inside.
 
 What `tests/product.py` proves with processes and signals is not proven here; this is for the API's many sentences.
 """
@@ -16,10 +16,10 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
+from jenkins_emulator import EmulatedJenkins
+from jenkins_emulator.clock import Clock
+from jenkins_emulator.permissions import ADMINISTRATOR
 from shuttle.app import shuttle_parts
-from shuttle.embedded.jenkins import EmbeddedJenkins
-from shuttle.embedded.jenkins.clock import Clock
-from shuttle.embedded.jenkins.permissions import ADMINISTRATOR
 from shuttle.lifecycle import Ports
 from shuttle.settings import load_settings
 from shuttle.web.server import make_runner, make_web
@@ -165,29 +165,29 @@ async def running_shuttle(folder: Path, jenkins_url: str = NO_JENKINS, **setting
 
 @asynccontextmanager
 async def running_jenkins(folder: Path, *, executors: int = 4, clock: Clock | None = None) -> AsyncIterator["Jenkins"]:
-    """An embedded Jenkins behind a front that can misbehave."""
-    embedded = EmbeddedJenkins(
+    """An emulated Jenkins behind a front that can misbehave."""
+    emulated = EmulatedJenkins(
         folder / "jenkins", executors=executors, user=USER, token=TOKEN, permissions=ADMINISTRATOR, clock=clock
     )
-    await embedded.start()
-    jenkins = Jenkins(embedded)
+    await emulated.start()
+    jenkins = Jenkins(emulated)
     await jenkins.start()
     try:
         yield jenkins
     finally:
         await jenkins.stop()
-        await embedded.close()
+        await emulated.close()
         end_agents(folder)
 
 
 class Jenkins:
-    """A front before the embedded Jenkins: passes calls on, or answers itself what `fault` says.
+    """A front before the emulated Jenkins: passes calls on, or answers itself what `fault` says.
 
     `fault(request)` returns None to pass the call on, or the answer to give; `lose_answers` passes on and hangs up.
     """
 
-    def __init__(self, embedded: EmbeddedJenkins) -> None:
-        self.embedded = embedded
+    def __init__(self, emulated: EmulatedJenkins) -> None:
+        self.emulated = emulated
         self.port = 0
         self.fault: Any = None
         self.lose_answers: Any = None
@@ -222,7 +222,7 @@ class Jenkins:
         """What a person does in Jenkins: one call past the front; the status."""
         async with (
             aiohttp.ClientSession(headers=_PERSON) as session,
-            session.request(method, self.embedded.url + path, allow_redirects=False, **sent) as response,
+            session.request(method, self.emulated.url + path, allow_redirects=False, **sent) as response,
         ):
             await response.read()
             return response.status
@@ -231,7 +231,7 @@ class Jenkins:
         """What a person reads in Jenkins, past the front."""
         async with (
             aiohttp.ClientSession(headers=_PERSON) as session,
-            session.get(self.embedded.url + path) as response,
+            session.get(self.emulated.url + path) as response,
         ):
             return await response.read()
 
@@ -253,7 +253,7 @@ class Jenkins:
         headers = {name: value for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP}
         async with self._session.request(
             request.method,
-            URL(self.embedded.url + request.raw_path, encoded=True),
+            URL(self.emulated.url + request.raw_path, encoded=True),
             headers=headers,
             data=await request.read(),
             allow_redirects=False,

@@ -23,14 +23,14 @@ def jenkins(
     ] = False,
     generation: Annotated[str, typer.Option(help="The Jenkins to behave like: 2.263 or 2.568.")] = "2.568",
 ) -> None:
-    """Run an embedded Jenkins on 127.0.0.1 that runs the shuttle's pipelines; for demos and tests only.
+    """Run an emulated Jenkins on 127.0.0.1 that runs the shuttle's pipelines; for demos and tests only.
 
     Without --user and --token everybody on this machine may run programs through it.
     """
     if bool(user) != bool(token):
         raise UsageError("--user and --token (or SHUTTLE_EMBEDDED_JENKINS_TOKEN) go together.")
-    from shuttle.embedded.jenkins import run
-    from shuttle.embedded.jenkins.generations import GENERATIONS
+    from jenkins_emulator import run
+    from jenkins_emulator.generations import GENERATIONS
 
     if generation not in GENERATIONS:
         raise UsageError(f"--generation is one of {', '.join(GENERATIONS)}.")

@@ -12,9 +12,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from jenkins_emulator.server import EmulatedJenkins
 from jenkins_pipelines.catalogue import PIPELINES
 from jenkins_pipelines.environment import AgentEnvironment
-from shuttle.embedded.jenkins.server import EmbeddedJenkins
 from tests.agent_api import BUILD_UUID, TOKEN, AgentApi, source_archive
 from tests.real.registry import PASSWORD, USER, Registry, busybox, running_registry
 from tests.unit.pipelines.agent import Agent, everything_under
@@ -138,7 +138,7 @@ async def test_an_image_is_built_pushed_with_a_password_pulled_back_and_copied_o
 
 
 async def test_an_image_is_built_by_a_jenkins_that_runs_the_rendered_job(agent: Agent, registry: Registry) -> None:
-    jenkins = EmbeddedJenkins(
+    jenkins = EmulatedJenkins(
         agent.home / "jenkins", user="admin", token="api-token", environment=os.environ | agent.environment
     )
     await jenkins.start()

@@ -15,13 +15,13 @@ def demo(
     destination: Annotated[str, typer.Option(help="docker://… where the docker-image pipeline pushes to.")] = "",
     keep: Annotated[bool, typer.Option("--keep", help="Keep everything running until Ctrl-C.")] = False,
     kafka: Annotated[
-        bool, typer.Option("--kafka", help="Send the log to an embedded Kafka broker as well, and consume it there.")
+        bool, typer.Option("--kafka", help="Send the log to a mock Kafka broker as well, and consume it there.")
     ] = False,
     picture: Annotated[
         Path | None, typer.Option("--svg", metavar="FILE", help="Save what was shown as an SVG.", show_default=False)
     ] = None,
 ) -> None:
-    """Build something real on this machine: an embedded Jenkins, the shuttle and a receiver, all on loopback."""
+    """Build something real on this machine: an emulated Jenkins, the shuttle and a receiver, all on loopback."""
     from shuttle.cli.demo.screen import Screen
     from shuttle.cli.demo.story import Wish, run_story
 

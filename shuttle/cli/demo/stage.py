@@ -1,4 +1,4 @@
-"""The demo's servers: an embedded Jenkins and the shuttle as processes, receiver and Kafka broker in this one."""
+"""The demo's servers: an emulated Jenkins and the shuttle as processes, receiver and Kafka broker in this one."""
 
 import secrets
 import tempfile
@@ -11,14 +11,14 @@ import aiohttp
 
 from shuttle.cli.client import ShuttleClient
 from shuttle.cli.demo.processes import Child, clean_environment, free_port
+from shuttle.cli.demo.receiver import ReceivedBuild, Receiver
 from shuttle.cli.demo.screen import Screen
 from shuttle.cli.failures import CommandError, UsageError
-from shuttle.embedded.receiver import ReceivedBuild, Receiver
 from shuttle.setting_files import names_with_files
 from shuttle.settings import Settings, setting_names
 
 if TYPE_CHECKING:
-    from shuttle.embedded.broker import Broker
+    from shuttle.cli.demo.broker import Broker
 
 _TOPIC = "build-logs"
 
@@ -59,7 +59,7 @@ async def start_servers(stack: AsyncExitStack, screen: Screen, *, kafka: bool) -
 
 async def _start_broker(stack: AsyncExitStack, screen: Screen) -> "Broker":
     try:
-        from shuttle.embedded.broker import Broker
+        from shuttle.cli.demo.broker import Broker
     except ImportError:
         raise UsageError(
             "--kafka needs the package confluent-kafka: pip install 'build-shuttle[kafka-demo]'."
@@ -76,7 +76,7 @@ async def _start_jenkins(stack: AsyncExitStack, home: Path, screen: Screen) -> t
     port, token = free_port(), secrets.token_hex(16)
     arguments = ["jenkins", "--port", str(port), "--home", str(home / "jenkins"), "--user", "demo"]
     environment = {**clean_environment(_setting_names()), "SHUTTLE_EMBEDDED_JENKINS_TOKEN": token}
-    child = Child("the embedded Jenkins", arguments, environment, home / "jenkins.log")
+    child = Child("the emulated Jenkins", arguments, environment, home / "jenkins.log")
     stack.push_async_callback(child.stop)
     url = f"http://127.0.0.1:{port}/"
     async with aiohttp.ClientSession() as session:

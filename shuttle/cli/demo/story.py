@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from shuttle.cli.client import ShuttleClient
+from shuttle.cli.demo.receiver import ReceivedBuild
 from shuttle.cli.demo.screen import Screen
 from shuttle.cli.demo.stage import Stage, start_servers
 from shuttle.cli.failures import CommandError, UsageError
 from shuttle.cli.pack import source_url
-from shuttle.embedded.receiver import ReceivedBuild
 from shuttle.objects.directory import DirectoryStore
 from shuttle.objects.names import artifact_object, log_object, source_object
 
@@ -197,7 +197,7 @@ async def _keep(stage: Stage, screen: Screen) -> None:
 
 
 async def _stop_unfinished(client: ShuttleClient, received: ReceivedBuild) -> None:
-    """Steps of a build outlive the embedded Jenkins, on purpose; so an interrupted build is stopped before it."""
+    """Steps of a build outlive the emulated Jenkins, on purpose; so an interrupted build is stopped before it."""
     if received.final_status.is_set():
         return
     with suppress(CommandError, TimeoutError):

@@ -26,6 +26,6 @@ async def idle(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shuttl
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def jenkins(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Jenkins]:
-    """An embedded Jenkins behind a front that can misbehave."""
+    """An emulated Jenkins behind a front that can misbehave."""
     async with running_jenkins(tmp_path_factory.mktemp("jenkins"), executors=8) as running:
         yield running

@@ -179,7 +179,7 @@ async def test_ghost_is_triggered_again(shuttle: Shuttle, jenkins: Jenkins, app:
     """A Jenkins that is killed while a build begins shows it as running for ever."""
     await shuttle.submit(f"/{app}/1")
     await shuttle.until(f"/{app}/1")
-    jenkins.embedded.faults.make_ghost(job_name_of(app))
+    jenkins.emulated.faults.make_ghost(job_name_of(app))
     await shuttle.submit(f"/{app}/2", "echo really built")
     build = await shuttle.until(f"/{app}/2")
     assert (build["state"], build["jenkins"]["build_number"]) == ("succeeded", 1)

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from shuttle.embedded.jenkins.queue import LEFT_ITEM_SECONDS
+from jenkins_emulator.queue import LEFT_ITEM_SECONDS
 from tests.inprocess import Jenkins, running_jenkins, running_shuttle
 
 
 class Watch:
-    """The machine's time and what a test has added to it; a Clock of the embedded Jenkins."""
+    """The machine's time and what a test has added to it; a Clock of the emulated Jenkins."""
 
     ahead_seconds = 0.0
 
@@ -29,8 +29,8 @@ async def five_minutes_pass(jenkins: Jenkins, watch: Watch) -> None:
 
 
 async def jenkins_restarts(jenkins: Jenkins, watch: Watch) -> None:
-    await jenkins.embedded.close()
-    await jenkins.embedded.start()
+    await jenkins.emulated.close()
+    await jenkins.emulated.start()
 
 
 @pytest.mark.parametrize("forgetting", [five_minutes_pass, jenkins_restarts])

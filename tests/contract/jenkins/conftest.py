@@ -11,7 +11,7 @@ from shuttle.jenkins import Jenkins
 from shuttle.jenkins.client import JenkinsClient
 from tests.contract.jenkins.exchanges import FILES
 from tests.contract.jenkins.replay import Replay
-from tests.contract.jenkins.servers import REAL_URL, ServerUnderTest, embedded_server, generation_of, real_server
+from tests.contract.jenkins.servers import REAL_URL, ServerUnderTest, emulated_server, generation_of, real_server
 
 # What a Jenkins that we did not start cannot offer to a test.
 NEEDS = {
@@ -29,7 +29,7 @@ NEEDS = {
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs(*what): what the server under test must offer")
     config.addinivalue_line("markers", "covers(*ids, generation): the recorded exchanges that a scenario replays")
-    config.addinivalue_line("markers", "embedded(**options): how the embedded Jenkins is started")
+    config.addinivalue_line("markers", "emulated(**options): how the emulated Jenkins is started")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -64,9 +64,9 @@ async def server(request: pytest.FixtureRequest, tmp_path: Path, generation: str
     needs = {what for mark in request.node.iter_markers("needs") for what in mark.args}
     assert needs <= NEEDS.keys()
     if not REAL_URL:
-        options = {name: value for mark in request.node.iter_markers("embedded") for name, value in mark.kwargs.items()}
+        options = {name: value for mark in request.node.iter_markers("emulated") for name, value in mark.kwargs.items()}
         options |= {"secured": "open" not in needs, "is_recorded": bool(list(request.node.iter_markers("covers")))}
-        async with embedded_server(tmp_path / "jenkins", generation, **options) as server:
+        async with emulated_server(tmp_path / "jenkins", generation, **options) as server:
             yield server
         return
     async with real_server() as server:

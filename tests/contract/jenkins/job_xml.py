@@ -1,4 +1,4 @@
-"""The recorded jobs, said in the declarative subset that the shuttle renders and the embedded Jenkins runs."""
+"""The recorded jobs, said in the declarative subset that the shuttle renders and the emulated Jenkins runs."""
 
 from xml.sax.saxutils import escape
 

@@ -1,4 +1,4 @@
-"""The Jenkins under test: the embedded one with a clock that the test drives, or the one that JENKINS_URL names.
+"""The Jenkins under test: the emulated one with a clock that the test drives, or the one that JENKINS_URL names.
 
 JENKINS_URL carries `user:api-token@`. What else that Jenkins can offer is said by JENKINS_READER (`user:api-token` of
 one who may only read), JENKINS_PASSWORD (of the user in JENKINS_URL) and JENKINS_ALONE=1 (nobody else uses it, so that
@@ -19,9 +19,9 @@ from urllib.parse import quote
 import aiohttp
 from yarl import URL
 
-from shuttle.embedded.jenkins import EmbeddedJenkins
-from shuttle.embedded.jenkins.clock import ManualClock
-from shuttle.embedded.jenkins.permissions import (
+from jenkins_emulator import EmulatedJenkins
+from jenkins_emulator.clock import ManualClock
+from jenkins_emulator.permissions import (
     ADMINISTRATOR,
     BUILD,
     CANCEL,
@@ -34,7 +34,7 @@ from shuttle.embedded.jenkins.permissions import (
     SHUTTLE_USER,
     UPDATE_BUILD,
 )
-from shuttle.embedded.jenkins.security import Account
+from jenkins_emulator.security import Account
 
 TOKEN, PASSWORD = "11f0token", "pass-word"
 # Of the newer recording: its user `shuttle`, and users who lack one permission of that one's.
@@ -58,7 +58,7 @@ class ServerUnderTest:
     url: str
     generation: str
     credentials: dict[str, tuple[str, str]]
-    embedded: EmbeddedJenkins | None = None
+    emulated: EmulatedJenkins | None = None
     clock: ManualClock | None = None
     prefix: str = field(default_factory=lambda: f"conformance-{secrets.token_hex(4)}-")
 
@@ -69,7 +69,7 @@ class ServerUnderTest:
         return str(URL(self.url + "/").with_user(user).with_password(token))
 
     async def until(self, holds: Callable[[], Awaitable[bool]], seconds: float = 30) -> None:
-        """Ask again until it holds; the time of an embedded Jenkins runs ten times as fast meanwhile."""
+        """Ask again until it holds; the time of an emulated Jenkins runs ten times as fast meanwhile."""
         async with asyncio.timeout(seconds):
             while not await holds():
                 await asyncio.sleep(0.02)
@@ -82,14 +82,14 @@ class ServerUnderTest:
         self.clock.advance(seconds)
 
     async def restart(self) -> None:
-        """Only the embedded one: down, then 503 while it starts; `load` ends that."""
-        assert self.embedded is not None
-        await self.embedded.close()
-        await self.embedded.listen()
+        """Only the emulated one: down, then 503 while it starts; `load` ends that."""
+        assert self.emulated is not None
+        await self.emulated.close()
+        await self.emulated.listen()
 
     def load(self) -> None:
-        assert self.embedded is not None
-        self.embedded.load()
+        assert self.emulated is not None
+        self.emulated.load()
 
 
 def accounts(generation: str, *, is_recorded: bool) -> list[Account]:
@@ -111,12 +111,12 @@ def accounts(generation: str, *, is_recorded: bool) -> list[Account]:
 
 
 @asynccontextmanager
-async def embedded_server(
+async def emulated_server(
     home: Path, generation: str, *, secured: bool = True, is_recorded: bool = True, **options: Any
 ) -> AsyncIterator[ServerUnderTest]:
     clock = ManualClock()
     users = accounts(generation, is_recorded=is_recorded) if secured else []
-    jenkins = EmbeddedJenkins(home, generation=generation, accounts=users, clock=clock, **{"executors": 4, **options})
+    jenkins = EmulatedJenkins(home, generation=generation, accounts=users, clock=clock, **{"executors": 4, **options})
     await jenkins.start()
     credentials = {user.name: (user.name, user.token or "") for user in users}
     if users:

@@ -1,4 +1,4 @@
-"""The port's builds, queue and logs, against the embedded Jenkins and any other that JENKINS_URL names."""
+"""The port's builds, queue and logs, against the emulated Jenkins and any other that JENKINS_URL names."""
 
 import pytest
 

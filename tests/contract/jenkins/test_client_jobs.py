@@ -1,4 +1,4 @@
-"""The port's way in and its jobs, against the embedded Jenkins and any other that JENKINS_URL names."""
+"""The port's way in and its jobs, against the emulated Jenkins and any other that JENKINS_URL names."""
 
 import asyncio
 

@@ -14,7 +14,7 @@ async def as_administrator(replay, path):
     assert (await replay.ask("POST", path, headers=token)).status == 302
 
 
-@pytest.mark.embedded(leave_seconds=0.1)
+@pytest.mark.emulated(leave_seconds=0.1)
 @covers_newer(*(f"C-trigger-0{number:02}" for number in range(1, 21) if number != 12))
 async def test_from_the_trigger_to_the_build(replay):
     await create(replay, "c1", serial=True)
@@ -27,7 +27,7 @@ async def test_from_the_trigger_to_the_build(replay):
 
 
 @pytest.mark.needs("clock")
-@pytest.mark.embedded(start_seconds=1.0)
+@pytest.mark.emulated(start_seconds=1.0)
 @covers_newer("C-trigger-021")
 async def test_an_item_may_have_left_before_its_build_is_known(replay):
     await create(replay, "c1")
@@ -84,7 +84,7 @@ async def test_a_label_that_no_node_has(replay):
 
 
 @pytest.mark.needs("alone")
-@pytest.mark.embedded(executors=2)
+@pytest.mark.emulated(executors=2)
 @covers_newer("F-queue-008", "F-queue-009")
 async def test_builds_that_wait_for_an_executor(replay):
     await create(replay, "c1")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from shuttle.embedded.jenkins.startup import Phase
+from jenkins_emulator.startup import Phase
 from tests.contract.jenkins.coverage import covers_newer
 from tests.contract.jenkins.newer_situations import create, is_over, running, shows, trigger
 from tests.contract.jenkins.situations import left_with_a_number
@@ -26,7 +26,7 @@ async def test_a_restart_of_the_newer_generation(replay):
     await server.restart()
     await replay("J-restart-002")
     await replay("J-restart-003")
-    server.embedded.startup.enter(Phase.DENYING)
+    server.emulated.startup.enter(Phase.DENYING)
     await replay("J-restart-004")
     await replay("J-restart-005")
     server.load()

@@ -38,7 +38,7 @@ def builder_path(builder_notes: Path) -> str:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def jenkins(tmp_path_factory: pytest.TempPathFactory, builder_path: str) -> AsyncIterator[Jenkins]:
-    """An embedded Jenkins, behind a front that can misbehave, whose agent has the stand-in on its PATH."""
+    """An emulated Jenkins, behind a front that can misbehave, whose agent has the stand-in on its PATH."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", builder_path)
         async with running_jenkins(tmp_path_factory.mktemp("jenkins"), executors=8) as running:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
-from shuttle.embedded.receiver import Receiver
+from shuttle.cli.demo.receiver import Receiver
 
 
 class Heard:

@@ -13,8 +13,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from jenkins_emulator import EmulatedJenkins
 from shuttle.build import job_name_of
-from shuttle.embedded.jenkins import EmbeddedJenkins
 from shuttle.settings import Settings
 from shuttle.store.sqlite import SqliteDatabase
 from tests.certificates import loopback_tls
@@ -26,10 +26,10 @@ JOB = job_name_of("shuttle-doctor")
 
 
 @pytest.fixture
-async def jenkins(tmp_path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[EmbeddedJenkins]:
+async def jenkins(tmp_path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[EmulatedJenkins]:
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
-    server = EmbeddedJenkins(tmp_path / "jenkins", user="u", token="t0ken", password="passw0rd", reader_token="reads")
+    server = EmulatedJenkins(tmp_path / "jenkins", user="u", token="t0ken", password="passw0rd", reader_token="reads")
     await server.start()
     monkeypatch.setenv("SHUTTLE_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("PORT", "0")
@@ -291,7 +291,7 @@ def _of(verdict: str, text: str) -> list[str]:
     return [finding["sentence"] for finding in json.loads(text)["findings"] if finding["verdict"] == verdict]
 
 
-async def _jobs(jenkins: EmbeddedJenkins, path: str = "") -> list[str]:
+async def _jobs(jenkins: EmulatedJenkins, path: str = "") -> list[str]:
     url, headers = f"{jenkins.url}/{path}api/json?tree=jobs[name]", {"Authorization": "Basic dTp0MGtlbg=="}
     async with aiohttp.ClientSession(headers=headers) as session, session.get(url) as answer:
         return [job["name"] for job in (await answer.json())["jobs"]]

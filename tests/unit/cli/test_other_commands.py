@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from shuttle.embedded.jenkins import EmbeddedJenkins
+from jenkins_emulator import EmulatedJenkins
 from shuttle.settings import Settings, load_settings
 
 
@@ -88,7 +88,7 @@ async def test_an_unknown_pipeline_is_refused_with_those_there_are(run):
 
 
 async def test_apply_makes_the_job_and_a_second_time_changes_nothing(run, tmp_path, monkeypatch):
-    jenkins = EmbeddedJenkins(tmp_path, user="u", token="t0ken")
+    jenkins = EmulatedJenkins(tmp_path, user="u", token="t0ken")
     await jenkins.start()
     try:
         monkeypatch.setenv("JENKINS_URL", jenkins.url.replace("//", "//u:t0ken@"))
@@ -113,13 +113,13 @@ async def test_tokens_are_strong_different_and_accepted_by_the_settings(run):
     assert [(role, token.get_secret_value()) for role, token in tokens] == [("reader", made["token"])]
 
 
-async def test_an_embedded_jenkins_needs_both_user_and_token_or_neither(run, tmp_path):
+async def test_an_emulated_jenkins_needs_both_user_and_token_or_neither(run, tmp_path):
     ran = await run("jenkins", "--home", str(tmp_path), "--user", "u")
     assert ran.code == 2
     assert "--token" in ran.err
 
 
-async def test_an_embedded_jenkins_behaves_like_a_recorded_generation_only(run, tmp_path):
+async def test_an_emulated_jenkins_behaves_like_a_recorded_generation_only(run, tmp_path):
     ran = await run("jenkins", "--home", str(tmp_path), "--generation", "3.0")
     assert ran.code == 2
     assert "2.263, 2.568" in ran.err

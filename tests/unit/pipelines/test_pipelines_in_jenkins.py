@@ -7,9 +7,9 @@ from xml.etree import ElementTree
 import aiohttp
 import pytest
 
+from jenkins_emulator.server import EmulatedJenkins
 from jenkins_pipelines.config_xml import digest_of
 from jenkins_pipelines.environment import AgentEnvironment
-from shuttle.embedded.jenkins.server import EmbeddedJenkins
 from tests.agent_api import BUILD_UUID, TOKEN, TOKENS, AgentApi, source_archive
 from tests.unit.pipelines.agent import is_running, long_time
 from tests.unit.pipelines.jenkins_job import AUTHORIZATION, Job, config_xml
@@ -17,7 +17,7 @@ from tests.unit.pipelines.jenkins_job import AUTHORIZATION, Job, config_xml
 
 @pytest.fixture
 async def job(tmp_path: Path) -> AsyncIterator[Job]:
-    jenkins = EmbeddedJenkins(tmp_path / "jenkins", user="admin", token="api-token")
+    jenkins = EmulatedJenkins(tmp_path / "jenkins", user="admin", token="api-token")
     await jenkins.start()
     async with aiohttp.ClientSession(headers=AUTHORIZATION) as session:
         yield Job(session, jenkins.url)

@@ -1,1 +1,0 @@
-"""Servers to run with nothing installed: for demos and tests only."""
