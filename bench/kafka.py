@@ -19,14 +19,14 @@ from bench.product import load_average
 from shuttle.clock import Clock
 from shuttle.kafka import Record
 from shuttle.kafka.clusters import KafkaClusters
-from shuttle.kafka.lane import BATCH_BYTES
+from shuttle.kafka.partition_sender import BATCH_BYTES
 from shuttle.logs.spool import Spool
 from shuttle.outgoing.connector import AddressPolicy
 from shuttle.settings import load_settings
 from shuttle.sinks import SinkTarget
-from shuttle.sinks.carry import Carrier, Tries
-from shuttle.sinks.far_ends import FarEnds
-from shuttle.sinks.kafka import KafkaSender
+from shuttle.sinks.forward import LogForwarder, RetryPolicy
+from shuttle.sinks.host_recovery import HostRecovery
+from shuttle.sinks.kafka import KafkaUploadFactory
 from shuttle.sinks.lines import lines_from
 from shuttle.sinks.messages import Messages
 from tests.real.kafka_brokers import AS_SHIPPED, LIBRARIES, Brokers, running_brokers
@@ -109,7 +109,7 @@ async def sink(spool: Spool, target: SinkTarget) -> None:
     clusters = KafkaClusters(AddressPolicy(allow_loopback=True), load_settings({}))
     ledger, ended_at = Ledger(), datetime.now(UTC)
     try:
-        carrier = Carrier(KafkaSender(clusters, _PATIENCE_SECONDS), Tries(), FarEnds(), Clock())
+        carrier = LogForwarder(KafkaUploadFactory(clusters, _PATIENCE_SECONDS), RetryPolicy(), HostRecovery(), Clock())
         await carrier.carry(target, spool, ledger, lambda: ended_at)
     finally:
         await clusters.close()

@@ -15,11 +15,11 @@ import structlog
 from aiohttp import ClientSession, web
 
 from shuttle.clock import Clock
-from shuttle.delivery import Post
+from shuttle.delivery import StatusSender
 from shuttle.delivery.dispatch import Dispatcher
-from shuttle.delivery.failover import FailoverPost
-from shuttle.delivery.http import HttpPost
-from shuttle.delivery.kafka import KafkaPost
+from shuttle.delivery.failover import FailoverStatusSender
+from shuttle.delivery.http import HttpStatusSender
+from shuttle.delivery.kafka import KafkaStatusSender
 from shuttle.delivery.signature import Signer
 from shuttle.jenkins.budget import PollBudget
 from shuttle.jenkins.client import JenkinsClient
@@ -27,7 +27,7 @@ from shuttle.kafka.clusters import KafkaClusters
 from shuttle.lifecycle import Ports
 from shuttle.lifecycle.agent_calls import AgentCalls
 from shuttle.lifecycle.build_logs import BuildLogs
-from shuttle.lifecycle.delete import Demolition
+from shuttle.lifecycle.delete import AppCleanup
 from shuttle.lifecycle.retain import Retention
 from shuttle.lifecycle.signals import Signals
 from shuttle.lifecycle.steady_time import record_steady_time
@@ -41,11 +41,11 @@ from shuttle.outgoing.connector import AddressPolicy, outgoing_session
 from shuttle.outgoing.tls import tls_context
 from shuttle.settings import Settings, names_without_effect
 from shuttle.sinks import Sink
-from shuttle.sinks.carry import Carrier, Sender, Tries
-from shuttle.sinks.failover import DECISION_SECONDS, FailoverSender
-from shuttle.sinks.far_ends import FarEnds
-from shuttle.sinks.http import HttpSender
-from shuttle.sinks.kafka import KafkaSender
+from shuttle.sinks.failover import DECISION_SECONDS, FailoverUploadFactory
+from shuttle.sinks.forward import LogForwarder, RetryPolicy, UploadFactory
+from shuttle.sinks.host_recovery import HostRecovery
+from shuttle.sinks.http import HttpUploadFactory
+from shuttle.sinks.kafka import KafkaUploadFactory
 from shuttle.sources.http import HttpFetcher
 from shuttle.store.migrate import migrate
 from shuttle.store.sealed import samples
@@ -129,11 +129,11 @@ async def shuttle_parts(settings: Settings, public_url: str) -> AsyncIterator[tu
         kafka = KafkaClusters(policy, settings)
         stack.push_async_callback(kafka.close)
         worker = Worker(ports, _sinks(logs_out, kafka, clock, settings))
-        dispatcher = Dispatcher(store, _posts(outgoing, kafka, settings), settings, clock)
+        dispatcher = Dispatcher(store, _status_senders(outgoing, kafka, settings), settings, clock)
         loops = {
             "delivery": dispatcher.run(),
             "retention": Retention(ports).run(),
-            "apps": Demolition(ports).run(),
+            "apps": AppCleanup(ports).run(),
             "steady time": record_steady_time(ports),
             "memory": give_back_memory(),
         }
@@ -143,26 +143,26 @@ async def shuttle_parts(settings: Settings, public_url: str) -> AsyncIterator[tu
 
 def _sinks(session: ClientSession, kafka: KafkaClusters, clock: Clock, settings: Settings) -> dict[str, Sink]:
     """Where logs go, by kind."""
-    to_kafka = KafkaSender(kafka, settings.shuttle_kafka_request_timeout_seconds)
-    senders: dict[str, Sender] = {
-        "http": HttpSender(session, resume=settings.shuttle_log_resume),
+    to_kafka = KafkaUploadFactory(kafka, settings.shuttle_kafka_request_timeout_seconds)
+    factories: dict[str, UploadFactory] = {
+        "http": HttpUploadFactory(session, resume=settings.shuttle_log_resume),
         "kafka": to_kafka,
         # Whatever a receiver was sent: the next member begins where the last one acknowledged.
-        "failover": FailoverSender({"http": HttpSender(session), "kafka": to_kafka}),
+        "failover": FailoverUploadFactory({"http": HttpUploadFactory(session), "kafka": to_kafka}),
     }
-    tries = Tries(give_up_seconds=settings.shuttle_sink_give_up_seconds)
-    far_ends = FarEnds()
-    return {kind: Carrier(sender, tries, far_ends, clock) for kind, sender in senders.items()}
+    retry_policy = RetryPolicy(give_up_seconds=settings.shuttle_sink_give_up_seconds)
+    host_recovery = HostRecovery()
+    return {kind: LogForwarder(factory, retry_policy, host_recovery, clock) for kind, factory in factories.items()}
 
 
-def _posts(session: ClientSession, kafka: KafkaClusters, settings: Settings) -> dict[str, Post]:
+def _status_senders(session: ClientSession, kafka: KafkaClusters, settings: Settings) -> dict[str, StatusSender]:
     """Where statuses go, by kind."""
     signer, seconds = Signer(settings.webhook_keys), settings.shuttle_webhook_timeout_seconds
 
-    def within(seconds: float) -> dict[str, Post]:
-        return {"http": HttpPost(session, signer, seconds), "kafka": KafkaPost(kafka, signer, seconds)}
+    def within(seconds: float) -> dict[str, StatusSender]:
+        return {"http": HttpStatusSender(session, signer, seconds), "kafka": KafkaStatusSender(kafka, signer, seconds)}
 
-    return within(seconds) | {"failover": FailoverPost(within(min(seconds, DECISION_SECONDS)))}
+    return within(seconds) | {"failover": FailoverStatusSender(within(min(seconds, DECISION_SECONDS)))}
 
 
 async def _start(

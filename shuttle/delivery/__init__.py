@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from shuttle.outgoing.failover import WentOver
+from shuttle.outgoing.failover import Failover
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +34,7 @@ class DueDelivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One try at one delivery: what came of it. `outcome` is delivered, failed, gone (410) or gave_up.
+    """One attempt of a delivery and its outcome. `outcome` is delivered, failed, gone (410) or gave_up.
 
     `asked_until`: the receiver's own Retry-After; no new event hastens it. It, `began_steady_at` and `next_attempt_at`
     are on steady time, `started_at` is what people read.
@@ -49,7 +49,7 @@ class Attempt:
     error: str | None = None
     next_attempt_at: datetime | None = None
     asked_until: datetime | None = None
-    went_over: WentOver | None = None
+    went_over: Failover | None = None
 
     @property
     def ended_at(self) -> datetime:
@@ -58,8 +58,8 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What a receiver said, or why it could not be heard; `error` is None when it has taken the status.
+class SendResult:
+    """A receiver's answer, or why there is none; `error` is None if it accepted the status.
 
     `patience_seconds` is what its Retry-After asks for. `went_over`: it is another member of the failover than the one
     that took the last.
@@ -68,13 +68,13 @@ class Answer:
     status_code: int | None = None
     error: str | None = None
     patience_seconds: float | None = None
-    went_over: WentOver | None = None
+    went_over: Failover | None = None
 
 
-class Post(Protocol):
-    """Hands statuses to receivers of one kind. Safe for any number of tasks of one loop."""
+class StatusSender(Protocol):
+    """Sends statuses to receivers of one kind. Safe for any number of tasks of one loop."""
 
-    async def post(self, delivery: DueDelivery, at: datetime) -> Answer:
+    async def post(self, delivery: DueDelivery, at: datetime) -> SendResult:
         """Try once, signed as of `at`, within a time of its own; raises nothing."""
 
 

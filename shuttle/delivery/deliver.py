@@ -1,4 +1,4 @@
-"""One try of one delivery, top-down: the message, the answer, and what comes of it."""
+"""One attempt of one delivery: send it, decide the outcome, describe the attempt."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from http import HTTPStatus
 
 from shuttle.clock import Clock
-from shuttle.delivery import Answer, Attempt, DueDelivery, Post
+from shuttle.delivery import Attempt, DueDelivery, SendResult, StatusSender
 from shuttle.delivery.schedule import next_attempt_at
 from shuttle.outgoing.hooks import kind_of
 
@@ -19,20 +19,20 @@ _LEGACY_REFUSED_TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Courier:
-    """What every try needs: a post for each kind of receiver, and the operator's schedule in seconds."""
+class StatusDelivery:
+    """Attempts deliveries; `senders` by kind of receiver, `schedule_seconds` are the delays between attempts."""
 
-    posts: Mapping[str, Post]
+    senders: Mapping[str, StatusSender]
     schedule_seconds: Sequence[float]
     clock: Clock
 
-    async def deliver(self, delivery: DueDelivery) -> Attempt:
-        """Try once; raises nothing."""
+    async def attempt(self, delivery: DueDelivery) -> Attempt:
+        """Send once; raises nothing."""
         began = self.clock.moment()
         stopwatch = time.monotonic()
-        answer = await self.posts[kind_of(delivery.url)].post(delivery, began.at)
+        answer = await self.senders[kind_of(delivery.url)].post(delivery, began.at)
         ended_at = self.clock.steady()
-        outcome, retry_at = self._judge(answer, delivery, ended_at)
+        outcome, retry_at = self._decide_outcome(answer, delivery, ended_at)
         return Attempt(
             delivery_id=delivery.delivery_id,
             started_at=began.at,
@@ -46,12 +46,12 @@ class Courier:
             went_over=answer.went_over,
         )
 
-    def _judge(self, answer: Answer, delivery: DueDelivery, now: datetime) -> tuple[str, datetime | None]:
-        """2xx = delivered, 410 = gone for good, anything else = again by the schedule until it is used up."""
+    def _decide_outcome(self, answer: SendResult, delivery: DueDelivery, now: datetime) -> tuple[str, datetime | None]:
+        """2xx: delivered. 410: gone. Anything else: failed, and gave up once the schedule is used up."""
         if answer.error is None:
             return "delivered", None
         if delivery.wire == "legacy":
-            return self._judge_legacy(answer, delivery, now)
+            return self._decide_legacy_outcome(answer, delivery, now)
         if answer.status_code == HTTPStatus.GONE:
             return "gone", None
         retry_at = next_attempt_at(
@@ -62,7 +62,9 @@ class Courier:
         )
         return ("gave_up", None) if retry_at is None else ("failed", retry_at)
 
-    def _judge_legacy(self, answer: Answer, delivery: DueDelivery, now: datetime) -> tuple[str, datetime | None]:
+    def _decide_legacy_outcome(
+        self, answer: SendResult, delivery: DueDelivery, now: datetime
+    ) -> tuple[str, datetime | None]:
         """Callbacks of the older API (contract, section 7): a refusal has three tries, everything else 5.5 hours.
 
         Giving up on `pending` leaves the final status its own tries: a client that recorded the build late gets it.
@@ -82,12 +84,12 @@ class Courier:
         return "failed", retry_at
 
 
-def _asked_until(answer: Answer, delivery: DueDelivery, now: datetime) -> datetime | None:
+def _asked_until(answer: SendResult, delivery: DueDelivery, now: datetime) -> datetime | None:
     patience_seconds = _patience_seconds(answer, delivery)
     return None if patience_seconds is None else now + timedelta(seconds=patience_seconds)
 
 
-def _patience_seconds(answer: Answer, delivery: DueDelivery) -> float | None:
+def _patience_seconds(answer: SendResult, delivery: DueDelivery) -> float | None:
     """What a receiver that did not take the status asks for; of a callback's few hours no large part."""
     if answer.error is None or answer.patience_seconds is None:
         return None

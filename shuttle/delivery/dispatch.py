@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable, Mapping
 import structlog
 
 from shuttle.clock import Clock
-from shuttle.delivery import Attempt, DueDelivery, Outbox, Post
-from shuttle.delivery.deliver import Courier
+from shuttle.delivery import Attempt, DueDelivery, Outbox, StatusSender
+from shuttle.delivery.deliver import StatusDelivery
 from shuttle.errors import UnavailableError
 from shuttle.settings import Settings
 
@@ -32,21 +32,23 @@ class Dispatcher:
     """Delivers what the outbox holds; `run` once, `wake` after any transaction that wrote an event.
 
     Nothing is kept here that the outbox does not hold: after a crash a try that was under way is made again, with the
-    same webhook-id. `posts` by kind; that of `http` must allow MAX_AT_ONCE connections. `sleep` waits for
+    same webhook-id. `senders` by kind; that of `http` must allow MAX_AT_ONCE connections. `sleep` waits for
     seconds.
     """
 
     def __init__(
         self,
         outbox: Outbox,
-        posts: Mapping[str, Post],
+        senders: Mapping[str, StatusSender],
         settings: Settings,
         clock: Clock,
         *,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._outbox = outbox
-        self._courier = Courier(posts=posts, schedule_seconds=settings.shuttle_webhook_schedule_seconds, clock=clock)
+        self._delivery = StatusDelivery(
+            senders=senders, schedule_seconds=settings.shuttle_webhook_schedule_seconds, clock=clock
+        )
         self._clock = clock
         self._sleep = sleep
         self._grace_seconds = min(settings.shuttle_shutdown_seconds / 4, _LONGEST_GRACE_SECONDS)
@@ -99,7 +101,7 @@ class Dispatcher:
     async def _try_once(self, delivery: DueDelivery) -> None:
         slow = asyncio.get_running_loop().call_later(SLOW_AFTER_SECONDS, self._is_slow, delivery)
         try:
-            await self._record(await self._courier.deliver(delivery))
+            await self._record(await self._delivery.attempt(delivery))
         except Exception:  # noqa: BLE001 - logged, and the other deliveries go on
             # A fault of ours in one delivery: it stays due, so it keeps its place for a while instead of spinning.
             _log.exception("a delivery failed unexpectedly", delivery_id=delivery.delivery_id)

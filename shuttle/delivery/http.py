@@ -10,7 +10,7 @@ import aiohttp
 from multidict import CIMultiDict
 
 from shuttle import __version__
-from shuttle.delivery import Answer, DueDelivery
+from shuttle.delivery import DueDelivery, SendResult
 from shuttle.delivery.signature import Signer
 from shuttle.errors import ShuttleError
 from shuttle.outgoing.connector import ConnectionUse
@@ -25,26 +25,26 @@ _MAX_BODY_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class HttpPost:
-    """See `shuttle.delivery.Post`; `session` checks addresses."""
+class HttpStatusSender:
+    """See `shuttle.delivery.StatusSender`; `session` checks addresses."""
 
     session: aiohttp.ClientSession
     signer: Signer
     timeout_seconds: float
 
-    async def post(self, delivery: DueDelivery, at: datetime) -> Answer:
+    async def post(self, delivery: DueDelivery, at: datetime) -> SendResult:
         """See the port; at most `timeout_seconds` from the name lookup to the end of the answer."""
-        answer = Answer()
+        answer = SendResult()
         try:
             async with asyncio.timeout(self.timeout_seconds), await self._send(delivery, at) as response:
                 # The status line decides: what follows cannot take a 2xx back, only cost time.
                 patience = retry_after_seconds(response.headers, at)
-                answer = Answer(response.status, _refusal(response.status), patience)
+                answer = SendResult(response.status, _refusal(response.status), patience)
                 async with asyncio.timeout(_MAX_BODY_SECONDS):
                     await _discard_body(response)
         except (aiohttp.ClientError, ShuttleError, OSError, ValueError) as error:
             if answer.status_code is None:
-                return Answer(error=_what_went_wrong(error))
+                return SendResult(error=_what_went_wrong(error))
         return answer
 
     async def _send(self, delivery: DueDelivery, at: datetime) -> aiohttp.ClientResponse:

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from datetime import datetime
 
-from shuttle.delivery import Answer, DueDelivery
+from shuttle.delivery import DueDelivery, SendResult
 from shuttle.delivery.signature import Signer
 from shuttle.errors import ShuttleError
 from shuttle.kafka import Kafka, Record
@@ -12,14 +12,14 @@ from shuttle.outgoing.kafka_url import read_kafka_url
 
 
 @dataclass(frozen=True, slots=True)
-class KafkaPost:
-    """See `shuttle.delivery.Post`; `timeout_seconds` as `patience_seconds` of `Kafka.send`."""
+class KafkaStatusSender:
+    """See `shuttle.delivery.StatusSender`; `timeout_seconds` as `patience_seconds` of `Kafka.send`."""
 
     kafka: Kafka
     signer: Signer
     timeout_seconds: float
 
-    async def post(self, delivery: DueDelivery, at: datetime) -> Answer:
+    async def post(self, delivery: DueDelivery, at: datetime) -> SendResult:
         """See the port; acknowledged by all replicas in sync."""
         headers = self.signer.headers(delivery.webhook_id, at, delivery.body)
         record: Record = delivery.body, [(name, text.encode()) for name, text in headers.items()]
@@ -27,8 +27,8 @@ class KafkaPost:
         try:
             await self.kafka.send(address, _key(delivery), [record], patience_seconds=self.timeout_seconds)
         except ShuttleError as error:
-            return Answer(error=error.message)
-        return Answer()
+            return SendResult(error=error.message)
+        return SendResult()
 
 
 def _key(delivery: DueDelivery) -> bytes:

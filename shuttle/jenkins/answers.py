@@ -14,7 +14,7 @@ from shuttle.errors import JenkinsRefusedError, JenkinsUnavailableError, Shuttle
 from shuttle.jenkins import JenkinsBuild, QueueItem
 from shuttle.jenkins.credentials import permission_name
 from shuttle.jenkins.queue import Listing
-from shuttle.jenkins.session import Answer
+from shuttle.jenkins.session import JenkinsResponse
 
 # The parameter that carries the build's uuid: how a build is found again when a trigger's answer was lost.
 MARKER_PARAMETER = "BUILD_UUID"
@@ -130,7 +130,7 @@ _JOB = TypeAdapter(JobFacts)
 _IDENTITY = TypeAdapter(Identity)
 
 
-def queue_listing(answer: Answer) -> Listing:
+def queue_listing(answer: JenkinsResponse) -> Listing:
     """The waiting items of builds and of their `node` steps; of two of the same build the older one."""
     items = sorted(_read(_QUEUE, answer).items, key=lambda item: item.id, reverse=True)
     marked: dict[str, QueueItem] = {}
@@ -144,7 +144,7 @@ def queue_listing(answer: Answer) -> Listing:
     return Listing(marked, nodes)
 
 
-def queue_item(answer: Answer) -> QueueItem:
+def queue_item(answer: JenkinsResponse) -> QueueItem:
     """An item, waiting or left. A left one whose `executable` is null is about to become a build: not cancelled."""
     item = _read(_QUEUE_ITEM, answer)
     left = item.kind.endswith("LeftItem")
@@ -156,33 +156,33 @@ def queue_item(answer: Answer) -> QueueItem:
     )
 
 
-def has_left_queue(answer: Answer) -> bool:
+def has_left_queue(answer: JenkinsResponse) -> bool:
     """The item no longer waits: it became a build, or was cancelled."""
     return _read(_QUEUE_ITEM, answer).kind.endswith("LeftItem")
 
 
-def build(answer: Answer) -> JenkinsBuild:
+def build(answer: JenkinsResponse) -> JenkinsBuild:
     """One build."""
     return _jenkins_build(_read(_BUILD, answer))
 
 
-def builds_with_marker(answer: Answer, build_uuid: str) -> tuple[int, list[JenkinsBuild]]:
+def builds_with_marker(answer: JenkinsResponse, build_uuid: str) -> tuple[int, list[JenkinsBuild]]:
     """How many builds the page holds, and those that carry the marker."""
     builds = _read(_BUILDS, answer).all_builds
     return len(builds), [_jenkins_build(found) for found in builds if _marker(found.actions) == build_uuid]
 
 
-def job_facts(answer: Answer) -> JobFacts:
+def job_facts(answer: JenkinsResponse) -> JobFacts:
     """Name, description and parameters of a job."""
     return _read(_JOB, answer)
 
 
-def identity(answer: Answer) -> Identity:
+def identity(answer: JenkinsResponse) -> Identity:
     """The answer of whoAmI."""
     return _read(_IDENTITY, answer)
 
 
-def queued_item(answer: Answer) -> int | None:
+def queued_item(answer: JenkinsResponse) -> int | None:
     """The queue item that a trigger's Location names; None without a usable one.
 
     Its host is ignored: Jenkins builds it from whatever Host the request had.
@@ -191,7 +191,7 @@ def queued_item(answer: Answer) -> int | None:
     return int(match[1]) if match else None
 
 
-def failure(answer: Answer, what: str) -> ShuttleError:
+def failure(answer: JenkinsResponse, what: str) -> ShuttleError:
     """The error that an unexpected status means; `what` completes "Jenkins did not …".
 
     A 404 is not decided here: it counts only from a Jenkins that proves to be healthy.
@@ -217,7 +217,7 @@ def refusal(what: str, permission: str | None) -> JenkinsRefusedError:
     return JenkinsRefusedError(f"Jenkins refused to {what}{missing}.", permission=permission)
 
 
-def _read(shape: TypeAdapter[Shape], answer: Answer) -> Shape:
+def _read(shape: TypeAdapter[Shape], answer: JenkinsResponse) -> Shape:
     try:
         return shape.validate_json(answer.body)
     except ValidationError:

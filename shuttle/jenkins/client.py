@@ -14,7 +14,7 @@ from shuttle.jenkins.budget import PollBudget
 from shuttle.jenkins.credentials import RefusedCommands
 from shuttle.jenkins.jobs import Jobs, job_path, prove_healthy
 from shuttle.jenkins.queue import Listing, SharedQueue
-from shuttle.jenkins.session import Answer, JenkinsSession, count_nothing
+from shuttle.jenkins.session import JenkinsResponse, JenkinsSession, count_nothing
 
 BUILDS_PER_PAGE = 100
 # A build that is looked for is among the newest of its app; jobs of ours keep 50. The bound is for jobs edited by hand.
@@ -150,7 +150,7 @@ class JenkinsClient:
         try:
             if response.status != 200:
                 what = f"show the console of build {number} of {job}"
-                raise await self._failure(Answer(response.status, response.headers, b""), what)
+                raise await self._failure(JenkinsResponse(response.status, response.headers, b""), what)
             text, cut = await console.last_bytes(response, limit_bytes)
         finally:
             response.release()
@@ -227,7 +227,7 @@ class JenkinsClient:
 
     # --- asking
 
-    async def _ask(self, kind: str, path: str, what: str) -> Answer:
+    async def _ask(self, kind: str, path: str, what: str) -> JenkinsResponse:
         """A GET within the budget; anything but 200 raises."""
         async with self.budget.poll():
             answer = await self._session.get(kind, path)
@@ -238,7 +238,7 @@ class JenkinsClient:
     async def _ask_for_queue(self) -> Listing:
         return answers.queue_listing(await self._ask("queue", _json("queue/", answers.QUEUE_TREE), "show its queue"))
 
-    async def _ask_for_queue_item(self, item: int) -> Answer:
+    async def _ask_for_queue_item(self, item: int) -> JenkinsResponse:
         path = _json(f"queue/item/{item}/", answers.QUEUE_ITEM_TREE)
         return await self._ask("queue_item", path, f"show the queue item {item}")
 
@@ -253,7 +253,7 @@ class JenkinsClient:
         found = await self._jobs.look(job)
         return found is not None and found.takes_marker
 
-    async def _failure(self, answer: Answer, what: str) -> Exception:
+    async def _failure(self, answer: JenkinsResponse, what: str) -> Exception:
         return await self._not_found(what) if answer.status == 404 else answers.failure(answer, what)
 
     async def _not_found(self, what: str) -> JenkinsNotFoundError:

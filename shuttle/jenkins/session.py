@@ -28,7 +28,7 @@ def count_nothing(_kind: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class JenkinsResponse:
     """A whole HTTP answer of any status but 401; redirects are not followed. Header names are found in any case."""
 
     status: int
@@ -94,11 +94,11 @@ class JenkinsSession:
         await self._questions.close()
         await self._commands.close()
 
-    async def get(self, kind: str, path: str) -> Answer:
+    async def get(self, kind: str, path: str) -> JenkinsResponse:
         """GET `path` (relative, already encoded)."""
         return await self._whole(await self._send(kind, "GET", path, timeout=self._question_timeout))
 
-    async def post(self, kind: str, path: str, form: Mapping[str, str] | None = None) -> Answer:
+    async def post(self, kind: str, path: str, form: Mapping[str, str] | None = None) -> JenkinsResponse:
         """POST a form, once: an error means that Jenkins may have done it."""
         crumb = self._crumb
         if crumb is None and self.userinfo is None:
@@ -116,7 +116,9 @@ class JenkinsSession:
         )
         return await self._send(kind, "GET", path, timeout=timeout)
 
-    async def _post(self, kind: str, path: str, form: Mapping[str, str], crumb: Mapping[str, str] | None) -> Answer:
+    async def _post(
+        self, kind: str, path: str, form: Mapping[str, str], crumb: Mapping[str, str] | None
+    ) -> JenkinsResponse:
         return await self._whole(
             await self._send(kind, "POST", path, timeout=self._command_timeout, form=form, headers=crumb or {})
         )
@@ -151,15 +153,15 @@ class JenkinsSession:
             raise
         return response
 
-    async def _whole(self, response: aiohttp.ClientResponse) -> Answer:
+    async def _whole(self, response: aiohttp.ClientResponse) -> JenkinsResponse:
         """The answer with its body; of a command, and of a refusal, the status counts also without it."""
         try:
             async with response:
-                return Answer(response.status, response.headers, await response.read())
+                return JenkinsResponse(response.status, response.headers, await response.read())
         except (aiohttp.ClientError, OSError) as error:
             if response.method == "GET" and response.status == 200:
                 raise unavailable(error) from None
-            return Answer(response.status, response.headers, b"")
+            return JenkinsResponse(response.status, response.headers, b"")
 
     async def _fetch_crumb(self, instead_of: Mapping[str, str] | None) -> Mapping[str, str]:
         """The headers to send; {} when Jenkins has crumbs switched off (404). Concurrent askers share one fetch."""
@@ -178,7 +180,7 @@ def _authorization(userinfo: tuple[str, str] | None) -> dict[str, str]:
     return {"Authorization": aiohttp.encode_basic_auth(*userinfo)}
 
 
-def _crumb_headers(answer: Answer, cookies: str) -> Mapping[str, str]:
+def _crumb_headers(answer: JenkinsResponse, cookies: str) -> Mapping[str, str]:
     if answer.status != 200:
         # Whatever is wrong shows in the POST's own answer: 403 says what permission is missing, 5xx that it is down.
         return {}

@@ -9,7 +9,7 @@ from shuttle.kafka import Record
 from shuttle.kafka.access import Access, access_to
 from shuttle.kafka.connector import BrokerConnector
 from shuttle.kafka.producer import Producer
-from shuttle.kafka.stream import HeldLane, LaneStream
+from shuttle.kafka.stream import HeldPartitionSender, PartitionStream
 from shuttle.outgoing.connector import AddressPolicy, CheckingResolver
 from shuttle.outgoing.kafka_url import KafkaAddress, shown_hosts
 from shuttle.settings import Settings
@@ -23,11 +23,11 @@ class KafkaClusters:
         self._connector = BrokerConnector(CheckingResolver(policy))
         self._clusters: dict[tuple[frozenset[tuple[str, int]], Access], _Cluster] = {}
 
-    def stream(self, address: KafkaAddress, key: bytes) -> LaneStream:
+    def stream(self, address: KafkaAddress, key: bytes) -> PartitionStream:
         """See the port."""
-        return LaneStream(partial(self._hold, address, key), key)
+        return PartitionStream(partial(self._hold, address, key), key)
 
-    async def _hold(self, address: KafkaAddress, key: bytes, patience_seconds: float) -> HeldLane:
+    async def _hold(self, address: KafkaAddress, key: bytes, patience_seconds: float) -> HeldPartitionSender:
         return await self._cluster(address).hold(address.topic, key, patience_seconds)
 
     async def send(
@@ -85,8 +85,8 @@ class _Cluster:
         resting = starting is None or (starting.done() and self._unusable(starting))
         return bool(self._waiting or self._sending or self._ending) or not resting
 
-    async def hold(self, topic: str, key: bytes, patience_seconds: float) -> HeldLane:
-        """The key's lane; while it is held, its producer is neither idle nor, should it fail, ended."""
+    async def hold(self, topic: str, key: bytes, patience_seconds: float) -> HeldPartitionSender:
+        """The key's sender; while it is held, its producer is neither idle nor, should it fail, ended."""
         deadline = asyncio.get_running_loop().time() + patience_seconds
         self._waiting += 1
         try:
@@ -96,11 +96,11 @@ class _Cluster:
         self._enter(producer)
         try:
             left_seconds = max(deadline - asyncio.get_running_loop().time(), 0)
-            lane = await producer.lane(topic, key, self._limits, left_seconds)
+            sender = await producer.sender(topic, key, self._limits, left_seconds)
         except BaseException:
             self._over(producer)
             raise
-        return HeldLane(lane, partial(self._over, producer), partial(self._regain, producer))
+        return HeldPartitionSender(sender, partial(self._over, producer), partial(self._regain, producer))
 
     def _regain(self, producer: Producer) -> bool:
         """One sender more, unless it takes no further sends."""

@@ -13,10 +13,10 @@ from aiokafka.partitioner import DefaultPartitioner
 from shuttle.errors import AddressRefusedError, KafkaUnavailableError, ShuttleError
 from shuttle.kafka.access import Access, why
 from shuttle.kafka.batch import Batch
+from shuttle.kafka.bootstrap import probe_bootstrap
 from shuttle.kafka.client import CheckedClient
 from shuttle.kafka.connector import BrokerConnector
-from shuttle.kafka.lane import Lane
-from shuttle.kafka.reach import reach
+from shuttle.kafka.partition_sender import PartitionSender
 from shuttle.outgoing.kafka_url import KafkaAddress, shown_hosts
 
 # Its warnings quote addresses and repeat every second; what matters of them is in the ledger.
@@ -31,7 +31,7 @@ _partition_of = DefaultPartitioner()
 
 
 class Producer:
-    """A started producer, until one of its lanes fails; then others end what they have, and it is used no more.
+    """A started producer, until one of its senders fails; then others end what they have, and it is used no more.
 
     With idempotence, a batch that failed leaves a gap in its partition's sequence that no later batch can cross.
     """
@@ -45,7 +45,7 @@ class Producer:
         self._timeout_seconds = timeout_seconds
         self._producer: AIOKafkaProducer | None = None
         self._connections: CheckedClient | None = None
-        self._lanes: dict[tuple[str, int], Lane] = {}
+        self._senders: dict[tuple[str, int], PartitionSender] = {}
         self._retired = False
         self._refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -55,7 +55,7 @@ class Producer:
         aiokafka's own start raises at once on refused, but looks for a producer id for ever while brokers hang.
         """
         request_seconds = self._timeout_seconds / _REQUESTS_IN_A_TIMEOUT
-        greeted = await reach(self._address, self._access, self._connector, self._timeout_seconds)
+        greeted = await probe_bootstrap(self._address, self._access, self._connector, self._timeout_seconds)
         self._producer = AIOKafkaProducer(
             client_id="build-shuttle",
             acks="all",
@@ -82,14 +82,16 @@ class Producer:
     @property
     def usable(self) -> bool:
         """It takes further sends; if not, begin anew with another."""
-        return not self._retired and not any(lane.failed for lane in self._lanes.values())
+        return not self._retired and not any(sender.failed for sender in self._senders.values())
 
     def retire(self) -> None:
         """Take no further sends."""
         self._retired = True
 
-    async def lane(self, topic: str, key: bytes, limits: MutableMapping[str, int], patience_seconds: float) -> Lane:
-        """The lane of the key's partition; `limits` as there. Raises KafkaUnavailableError."""
+    async def sender(
+        self, topic: str, key: bytes, limits: MutableMapping[str, int], patience_seconds: float
+    ) -> PartitionSender:
+        """The sender of the key's partition; `limits` as there. Raises KafkaUnavailableError."""
         producer = self._started()
         cluster = producer.client.cluster
         refreshed_ms = cluster._last_successful_refresh_ms  # noqa: SLF001
@@ -103,14 +105,16 @@ class Producer:
         except KafkaError as error:
             raise self._explain(error) from None
         partition = _partition_of(key, partitions, partitions)
-        lane = self._lanes.get((topic, partition))
-        if lane is None:
+        sender = self._senders.get((topic, partition))
+        if sender is None:
 
             async def put(batch: Batch) -> None:
                 await self._put(batch, topic, partition)
 
-            lane = self._lanes[topic, partition] = Lane(topic, put=put, limits=limits, explain=self._explain)
-        return lane
+            sender = self._senders[topic, partition] = PartitionSender(
+                topic, put=put, limits=limits, explain=self._explain
+            )
+        return sender
 
     async def _put(self, batch: Batch, topic: str, partition: int) -> None:
         """Send and await the acknowledgement: an idempotent batch never expires while its leader is known."""
@@ -156,8 +160,8 @@ class Producer:
         aiokafka's `stop` flushes first, and so hangs for ever with a cluster that is gone.
         """
         self.retire()
-        for lane in self._lanes.values():
-            await lane.close()
+        for sender in self._senders.values():
+            await sender.close()
         producer, self._producer = self._producer, None
         if producer is None:
             return

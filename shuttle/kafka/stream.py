@@ -1,4 +1,4 @@
-"""A stream: one sender's portions on their way through a lane, in order, whatever becomes of lanes and batches."""
+"""A stream: one sender's portions on their way through a sender, in order, whatever becomes of senders and batches."""
 
 import asyncio
 from collections import deque
@@ -6,43 +6,43 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 from shuttle.kafka import Record
-from shuttle.kafka.lane import Lane, Shipment, SmallerBatchesError
+from shuttle.kafka.partition_sender import Chunk, PartitionSender, SmallerBatchesError
 
 
 @dataclass(frozen=True, slots=True)
-class HeldLane:
-    """A lane whose producer stays until `release` is called.
+class HeldPartitionSender:
+    """A sender whose producer stays until `release` is called.
 
     `regain` holds it once more, if it can still be used: an open log sends a line every now and then.
     """
 
-    lane: Lane
+    sender: PartitionSender
     release: Callable[[], None]
     regain: Callable[[], bool]
 
 
-class LaneStream:
-    """See `shuttle.kafka.Stream`; `hold` finds a lane within that many seconds.
+class PartitionStream:
+    """See `shuttle.kafka.Stream`; `hold` finds a sender within that many seconds.
 
-    The lane changes only while nothing is under way: a portion in another lane could overtake those before it.
+    The sender changes only while nothing is under way: a portion in another sender could overtake those before it.
     """
 
-    def __init__(self, hold: Callable[[float], Awaitable[HeldLane]], key: bytes) -> None:
+    def __init__(self, hold: Callable[[float], Awaitable[HeldPartitionSender]], key: bytes) -> None:
         self._hold = hold
         self._key = key
-        self._held: HeldLane | None = None
-        self._last: HeldLane | None = None
-        self._under_way: deque[Shipment] = deque()
+        self._held: HeldPartitionSender | None = None
+        self._last: HeldPartitionSender | None = None
+        self._under_way: deque[Chunk] = deque()
         self._sign_of_life_at = 0.0
 
     async def put(self, records: Iterable[Record], patience_seconds: float) -> None:
         """See the port."""
         if self._held is None:
             self._sign_of_life_at = asyncio.get_running_loop().time()
-            self._held = await self._lane(patience_seconds)
-        self._under_way.append(self._held.lane.queue(self._key, records))
+            self._held = await self._sender(patience_seconds)
+        self._under_way.append(self._held.sender.queue(self._key, records))
 
-    async def _lane(self, patience_seconds: float) -> HeldLane:
+    async def _sender(self, patience_seconds: float) -> HeldPartitionSender:
         if self._last is None or not self._last.regain():
             self._last = await self._hold(patience_seconds)
         return self._last
@@ -53,7 +53,7 @@ class LaneStream:
         while self._held is not None:
             left_seconds = max(self._sign_of_life_at + patience_seconds - loop.time(), 0)
             try:
-                await self._held.lane.arrived(self._under_way[0], left_seconds, patience_seconds)
+                await self._held.sender.arrived(self._under_way[0], left_seconds, patience_seconds)
                 break
             except SmallerBatchesError:
                 await self._begin_again(patience_seconds)  # an answer is a sign of life
@@ -63,15 +63,15 @@ class LaneStream:
             self.close()
 
     async def _begin_again(self, patience_seconds: float) -> None:
-        portions = [shipment.records for shipment in self._under_way]
+        portions = [chunk.records for chunk in self._under_way]
         self.close()
         for records in portions:
             await self.put(records, patience_seconds)
 
     def close(self) -> None:
         """See the port. All at once: were the first withdrawn alone, what follows it could be sent without it."""
-        for shipment in self._under_way:
-            shipment.withdraw()
+        for chunk in self._under_way:
+            chunk.withdraw()
         self._under_way.clear()
         held, self._held = self._held, None
         if held is not None:

@@ -11,9 +11,9 @@ from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 
 from shuttle.errors import AddressRefusedError, KafkaUnavailableError
 from shuttle.kafka.access import Access, why
+from shuttle.kafka.bootstrap import probe_bootstrap
 from shuttle.kafka.client import CheckedClient
 from shuttle.kafka.connector import BrokerConnector
-from shuttle.kafka.reach import reach
 from shuttle.outgoing.kafka_url import KafkaAddress, shown_hosts
 
 _POLL_MS = 1000
@@ -58,7 +58,7 @@ async def _reading(
     address: KafkaAddress, access: Access, connector: BrokerConnector, timeout_seconds: float
 ) -> AsyncIterator[AIOKafkaConsumer]:
     """A consumer of the whole topic, without a group, from its beginning; every wait for it ends."""
-    greeted = await reach(address, access, connector, timeout_seconds)
+    greeted = await probe_bootstrap(address, access, connector, timeout_seconds)
     # Half of ours, so that it is the library that ends a wait, and tells a missing topic from silence.
     request_seconds = timeout_seconds / 2
     consumer = AIOKafkaConsumer(

@@ -27,7 +27,7 @@ async def delete_app(app_id: str, standing: Standing, ports: Ports) -> None:
     ports.signals.deleted.set()
 
 
-class Demolition:
+class AppCleanup:
     """Removes the jobs of deleted apps. `run` once; what fails is tried again."""
 
     def __init__(self, ports: Ports) -> None:

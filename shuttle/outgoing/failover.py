@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class WentOver:
+class Failover:
     """Which member, from 0, it goes on with until it fails or the build is over; `to` is what may be shown of it.
 
     `why` is what kept the members before it, in sentences without secrets.

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from shuttle.logs import LogReader
-from shuttle.outgoing.failover import WentOver
+from shuttle.outgoing.failover import Failover
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,7 @@ class SinkLedger(Protocol):
     async def live(self, sink_id: int) -> None:
         """An attempt is under way and well."""
 
-    async def went_over(self, sink_id: int, over: WentOver) -> None:
+    async def went_over(self, sink_id: int, over: Failover) -> None:
         """A failover goes on with another member, also after a crash."""
 
     async def done(self, sink_id: int, offset: int) -> None:

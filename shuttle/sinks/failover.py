@@ -4,38 +4,42 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from shuttle.logs import LogReader
-from shuttle.outgoing.failover import WentOver
+from shuttle.outgoing.failover import Failover
 from shuttle.outgoing.hooks import kind_of, members_of, shown_host
 from shuttle.sinks import SinkLedger, SinkTarget
-from shuttle.sinks.carry import Carriage, Sender
-from shuttle.sinks.far_ends import FarEnds
+from shuttle.sinks.forward import LogUpload, UploadFactory
+from shuttle.sinks.host_recovery import HostRecovery
 
 # The contract gives 10 s to go over to the next; the rest is for the going.
 DECISION_SECONDS = 9.0
 
 
-class FailoverSender:
-    """Makes carriages that go over to the next member when one fails; see `shuttle.sinks.carry.Sender`.
+class FailoverUploadFactory:
+    """Makes uploads that go over to the next member when one fails; see `shuttle.sinks.forward.UploadFactory`.
 
-    `senders` by kind; `decision_seconds` is how long a member may take nothing of what there is to send.
+    `factories` by kind; `decision_seconds` is how long a member may take nothing of what there is to send.
     """
 
-    def __init__(self, senders: Mapping[str, Sender], decision_seconds: float = DECISION_SECONDS) -> None:
-        self._senders = senders
+    def __init__(self, factories: Mapping[str, UploadFactory], decision_seconds: float = DECISION_SECONDS) -> None:
+        self._factories = factories
         self._decision_seconds = decision_seconds
 
-    def carriage(self, target: SinkTarget, log: LogReader, ledger: SinkLedger, far_ends: FarEnds) -> "FailoverCarriage":
+    def upload(
+        self, target: SinkTarget, log: LogReader, ledger: SinkLedger, host_recovery: HostRecovery
+    ) -> "FailoverUpload":
         """For one log; nothing is opened yet."""
         urls = members_of(target.url)
         members = [
-            self._senders[kind_of(url)].carriage(replace(target, url=url, kind=kind_of(url)), log, ledger, far_ends)
+            self._factories[kind_of(url)].upload(
+                replace(target, url=url, kind=kind_of(url)), log, ledger, host_recovery
+            )
             for url in urls
         ]
-        return FailoverCarriage(members, [shown_host(url) for url in urls], target, ledger, self._decision_seconds)
+        return FailoverUpload(members, [shown_host(url) for url in urls], target, ledger, self._decision_seconds)
 
 
-class FailoverCarriage:
-    """See `shuttle.sinks.carry.Carriage`. One `tried` is a round: every member from the present one on, once.
+class FailoverUpload:
+    """See `shuttle.sinks.forward.LogUpload`. One attempt is a round: every member from the present one on, once.
 
     Within a build it goes back to an earlier member only when the last one has failed too: then the log has nowhere
     else to go.
@@ -43,7 +47,7 @@ class FailoverCarriage:
 
     def __init__(
         self,
-        members: list[Carriage],
+        members: list[LogUpload],
         hosts: list[str],
         target: SinkTarget,
         ledger: SinkLedger,
@@ -64,13 +68,13 @@ class FailoverCarriage:
         """Of the member that refused least: only when all refuse there is no more use in trying."""
         return min(member.refusals for member in self._members)
 
-    async def tried(self, patience_seconds: Callable[[], float]) -> bool:
+    async def attempt(self, patience_seconds: Callable[[], float]) -> bool:
         """Send by the present member, and from the first unacknowledged byte by each after it."""
         began_at_offset = self.offset
         while True:
             member = self._members[self._place]
             member.offset = self.offset
-            if await member.tried(lambda: min(patience_seconds(), self._decision_seconds)):
+            if await member.attempt(lambda: min(patience_seconds(), self._decision_seconds)):
                 self.offset = member.offset
                 return True
             self.offset = max(self.offset, member.offset)
@@ -83,4 +87,4 @@ class FailoverCarriage:
         self._place = (self._place + 1) % len(self._members)
         to = self._hosts[self._place]
         self.problem = f"{problem} Went over to {to} at offset {self.offset}."
-        await self._ledger.went_over(self._sink_id, WentOver(self._place, to, self.problem))
+        await self._ledger.went_over(self._sink_id, Failover(self._place, to, self.problem))

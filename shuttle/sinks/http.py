@@ -16,7 +16,7 @@ from shuttle.outgoing.faults import what_broke
 from shuttle.outgoing.hooks import shown_host
 from shuttle.outgoing.userinfo import basic_authorization, split_userinfo
 from shuttle.sinks import SinkLedger, SinkTarget
-from shuttle.sinks.far_ends import FarEnds
+from shuttle.sinks.host_recovery import HostRecovery
 from shuttle.sinks.http_request import LogRequest
 
 # Answers that will not change by themselves (contract section 4).
@@ -31,8 +31,8 @@ _WELL_AFTER_SECONDS = 1.0
 _PRINTABLE_ASCII = "".join(map(chr, range(0x20, 0x7F)))
 
 
-class HttpSender:
-    """Makes carriages to http(s) receivers as contract section 4 says; see `shuttle.sinks.carry.Sender`.
+class HttpUploadFactory:
+    """Makes uploads to http(s) receivers as contract section 4 says; see `shuttle.sinks.forward.UploadFactory`.
 
     `session` must have no limit of connections (each log holds one) and no default headers that are secrets.
     """
@@ -41,13 +41,15 @@ class HttpSender:
         self._session = session
         self._resume_at_sent = resume == "sent"
 
-    def carriage(self, target: SinkTarget, log: LogReader, ledger: SinkLedger, far_ends: FarEnds) -> "HttpCarriage":
+    def upload(
+        self, target: SinkTarget, log: LogReader, ledger: SinkLedger, host_recovery: HostRecovery
+    ) -> "HttpUpload":
         """For one log; nothing is opened yet."""
-        return HttpCarriage(self._session, target, log, ledger, far_ends, resume_at_sent=self._resume_at_sent)
+        return HttpUpload(self._session, target, log, ledger, host_recovery, resume_at_sent=self._resume_at_sent)
 
 
-class HttpCarriage:
-    """See `shuttle.sinks.carry.Carriage`."""
+class HttpUpload:
+    """See `shuttle.sinks.forward.LogUpload`."""
 
     def __init__(
         self,
@@ -55,7 +57,7 @@ class HttpCarriage:
         target: SinkTarget,
         log: LogReader,
         ledger: SinkLedger,
-        far_ends: FarEnds,
+        host_recovery: HostRecovery,
         *,
         resume_at_sent: bool,
     ) -> None:
@@ -67,13 +69,13 @@ class HttpCarriage:
         self._target = target
         self._log = log
         self._ledger = ledger
-        self._far_ends = far_ends
+        self._host_recovery = host_recovery
         self._resume_at_sent = resume_at_sent
         self._piece_bytes: int | None = None
         self._is_live = False
         self._well: asyncio.TimerHandle | None = None
 
-    async def tried(self, patience_seconds: Callable[[], float]) -> bool:
+    async def attempt(self, patience_seconds: Callable[[], float]) -> bool:
         """One request, or piece after piece, from the first byte that there is to send; whether all is acknowledged."""
         while True:
             is_acknowledged = await self._try_request(patience_seconds)
@@ -154,7 +156,7 @@ class HttpCarriage:
                 self._well.cancel()
 
     def _heard(self) -> None:
-        self._far_ends.heard(shown_host(self._target.url))
+        self._host_recovery.succeeded(shown_host(self._target.url))
 
     def _after_break(self, request: LogRequest) -> int:
         if request.told_offset is not None:

@@ -9,7 +9,7 @@ from shuttle.logs import LogReader
 from shuttle.outgoing.hooks import shown_host
 from shuttle.outgoing.kafka_url import KafkaAddress, read_kafka_url
 from shuttle.sinks import SinkLedger, SinkTarget
-from shuttle.sinks.far_ends import FarEnds
+from shuttle.sinks.host_recovery import HostRecovery
 from shuttle.sinks.lines import Lines, line_start, lines_from
 from shuttle.sinks.messages import Messages
 
@@ -27,17 +27,19 @@ class Ahead:
         self.left = left
 
 
-class KafkaSender:
-    """Makes carriages to Kafka topics; see `shuttle.sinks.carry.Sender`. `patience_seconds` as in `Kafka.send`."""
+class KafkaUploadFactory:
+    """Makes uploads to Kafka topics; see `UploadFactory`. `patience_seconds` as in `Kafka.send`."""
 
     def __init__(self, kafka: Kafka, patience_seconds: float) -> None:
         self._kafka = kafka
         self._patience_seconds = patience_seconds
         self._ahead = Ahead()
 
-    def carriage(self, target: SinkTarget, log: LogReader, ledger: SinkLedger, far_ends: FarEnds) -> "KafkaCarriage":
+    def upload(
+        self, target: SinkTarget, log: LogReader, ledger: SinkLedger, host_recovery: HostRecovery
+    ) -> "KafkaUpload":
         """For one log; nothing is opened yet."""
-        return KafkaCarriage(self, target, log, ledger, far_ends)
+        return KafkaUpload(self, target, log, ledger, host_recovery)
 
     def flow(self, address: KafkaAddress, messages: Messages, patience_seconds: Callable[[], float]) -> "_Flow":
         """For one try."""
@@ -49,37 +51,42 @@ class KafkaSender:
         )
 
 
-class KafkaCarriage:
-    """See `shuttle.sinks.carry.Carriage`. Kafka refuses nothing for good: topics and rights may come."""
+class KafkaUpload:
+    """See `shuttle.sinks.forward.LogUpload`. Kafka refuses nothing for good: topics and rights may come."""
 
     def __init__(
-        self, sender: KafkaSender, target: SinkTarget, log: LogReader, ledger: SinkLedger, far_ends: FarEnds
+        self,
+        factory: KafkaUploadFactory,
+        target: SinkTarget,
+        log: LogReader,
+        ledger: SinkLedger,
+        host_recovery: HostRecovery,
     ) -> None:
         self.offset = target.acked_offset
         self.problem = ""
         self.refusals = 0
         self.failures = 0
-        self._sender = sender
+        self._factory = factory
         self._target = target
         self._host = shown_host(target.url)
         self._address = read_kafka_url(target.url, "url")
         self._messages = Messages(target)
         self._log = log
         self._ledger = ledger
-        self._far_ends = far_ends
+        self._host_recovery = host_recovery
         self._is_live = False
 
-    async def tried(self, patience_seconds: Callable[[], float]) -> bool:
+    async def attempt(self, patience_seconds: Callable[[], float]) -> bool:
         """Send lines as they come until the log's end, then the end; whether all of it is acknowledged."""
         self._is_live = False
-        flow = self._sender.flow(self._address, self._messages, patience_seconds)
+        flow = self._factory.flow(self._address, self._messages, patience_seconds)
         try:
             if self.offset:
                 # Where an http member of a failover was acknowledged is not always the beginning of a line.
                 self.offset = await line_start(self._log, self.offset)
             await self._send_lines(flow)
             await flow.finish(self.offset)
-            self._far_ends.heard(self._host)
+            self._host_recovery.succeeded(self._host)
         except RecordTooLargeError:
             if self._messages.cut_more(flow.oldest):
                 # One step of a few: nothing that the next try had to wait longer for.
@@ -111,7 +118,7 @@ class KafkaCarriage:
         self.failures = 0
         if not self._is_live:
             self._is_live = True
-            self._far_ends.heard(self._host)
+            self._host_recovery.succeeded(self._host)
             await self._ledger.live(self._target.sink_id)
         await self._ledger.acknowledged(self._target.sink_id, self.offset)
 

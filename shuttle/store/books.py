@@ -7,7 +7,7 @@ from datetime import datetime
 from shuttle import metrics
 from shuttle.clock import Clock
 from shuttle.delivery import Attempt, DueDelivery
-from shuttle.outgoing.failover import WentOver
+from shuttle.outgoing.failover import Failover
 from shuttle.sinks import SinkTarget
 from shuttle.store import Database, ledger, outbox
 from shuttle.store.ledger import DeliveryRow
@@ -108,7 +108,7 @@ class Books:
             lambda connection: ledger.sink_is(connection, sink_id, state="live", failing_since=None)
         )
 
-    async def went_over(self, sink_id: int, over: WentOver) -> None:
+    async def went_over(self, sink_id: int, over: Failover) -> None:
         """See the port."""
         now = self._now()
         await self._database.run(lambda connection: ledger.sink_went_over(connection, sink_id, over, now))

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from shuttle.events import instant_text
-from shuttle.outgoing.failover import WentOver
+from shuttle.outgoing.failover import Failover
 from shuttle.sinks import SinkTarget
 from shuttle.store.tables import builds, deliveries, events, receivers, sinks
 
@@ -88,13 +88,13 @@ def sink_done(connection: sa.Connection, sink_id: int, offset: int, now: datetim
     )
 
 
-def sink_went_over(connection: sa.Connection, sink_id: int, over: WentOver, now: datetime) -> None:
+def sink_went_over(connection: sa.Connection, sink_id: int, over: Failover, now: datetime) -> None:
     """A failover goes on with another member."""
     known = connection.execute(sa.select(sinks.c.failovers).where(sinks.c.sink_id == sink_id)).scalar_one()
     sink_is(connection, sink_id, last_error=over.why, **gone_over(known, over, now))
 
 
-def gone_over(known: Sequence[Mapping[str, str]], over: WentOver, now: datetime) -> dict[str, Any]:
+def gone_over(known: Sequence[Mapping[str, str]], over: Failover, now: datetime) -> dict[str, Any]:
     """Columns of a sink or receiver that goes on with another member; of the moments, the newest are kept."""
     moment = {"at": instant_text(now), "to": over.to, "why": over.why}
     return {"member": over.member, "failovers": [*known, moment][-_FAILOVERS_KEPT:]}

@@ -12,7 +12,7 @@ import pytest
 from cryptography.fernet import Fernet
 
 from shuttle.delivery import Attempt, DueDelivery, Outbox
-from shuttle.outgoing.failover import WentOver
+from shuttle.outgoing.failover import Failover
 from shuttle.standing import Standing
 from shuttle.store import outbox as store_outbox
 from shuttle.store.accept import NewBuild, NewParty, target_bytes
@@ -278,7 +278,7 @@ async def test_later_events_begin_with_the_member_that_took_the_last(subject, cl
     build_uuid = await subject.accept("a.example", "b.example")
     for delivery in await due(subject, clock):
         assert delivery.member == 0
-        over = WentOver(1, "other.example", "It is down.") if delivery.host == "a.example" else None
+        over = Failover(1, "other.example", "It is down.") if delivery.host == "a.example" else None
         await subject.outbox.record_attempt(
             Attempt(
                 delivery_id=delivery.delivery_id,

@@ -22,12 +22,12 @@ def demo(
     ] = None,
 ) -> None:
     """Build something real on this machine: an emulated Jenkins, the shuttle and a receiver, all on loopback."""
+    from shuttle.cli.demo.run import DemoOptions, run_story
     from shuttle.cli.demo.screen import Screen
-    from shuttle.cli.demo.story import Wish, run_story
 
     screen = Screen(record=picture is not None)
-    wish = Wish(source=source, pipeline=pipeline, destination=destination, keep=keep, kafka=kafka)
-    code = run_story(wish, screen)
+    options = DemoOptions(source=source, pipeline=pipeline, destination=destination, keep=keep, kafka=kafka)
+    code = run_story(options, screen)
     if picture is not None:
         screen.save(picture)
     raise typer.Exit(code)

@@ -146,7 +146,7 @@ async def test_any_other_failure_is_tried_on(waiting: LegacyApp, status: int):
 
 
 async def test_it_is_tried_for_five_and_a_half_hours_and_not_longer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Tries 1,000 s apart (up to a tenth later) by a clock that the test moves."""
+    """RetryPolicy 1,000 s apart (up to a tenth later) by a clock that the test moves."""
     ahead = timedelta()
     passing = partial(
         Clock,

@@ -6,10 +6,10 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from shuttle.delivery import Post
+from shuttle.delivery import StatusSender
 from shuttle.delivery.dispatch import Dispatcher
-from shuttle.delivery.failover import FailoverPost
-from shuttle.delivery.http import HttpPost
+from shuttle.delivery.failover import FailoverStatusSender
+from shuttle.delivery.http import HttpStatusSender
 from shuttle.delivery.signature import Signer
 from shuttle.outgoing.connector import AddressPolicy, outgoing_session
 from shuttle.settings import load_settings
@@ -76,9 +76,9 @@ async def dispatching(outbox: MemoryOutbox | None = None, **environment: str) ->
     async with outgoing_session(AddressPolicy(allow_loopback=True), limit=0) as session:
         settings = load_settings(environment)
         seconds = settings.shuttle_webhook_timeout_seconds
-        posts: dict[str, Post] = {"http": HttpPost(session, Signer(settings.webhook_keys), seconds)}
-        posts["failover"] = FailoverPost(posts)
-        dispatcher = Dispatcher(outbox, posts, settings, time.clock, sleep=time.sleep)
+        senders: dict[str, StatusSender] = {"http": HttpStatusSender(session, Signer(settings.webhook_keys), seconds)}
+        senders["failover"] = FailoverStatusSender(senders)
+        dispatcher = Dispatcher(outbox, senders, settings, time.clock, sleep=time.sleep)
         outbox.on_event = dispatcher.wake
         task = asyncio.create_task(dispatcher.run())
         yield Running(dispatcher, outbox, time, task)

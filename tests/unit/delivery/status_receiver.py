@@ -29,12 +29,12 @@ class StatusReceiver:
         return self.server.url
 
     @property
-    def posts(self) -> list[Post]:
+    def senders(self) -> list[Post]:
         whole = [exchange for exchange in self.server.exchanges if exchange.ended]
         return [Post(exchange.target, exchange.headers, bytes(exchange.body)) for exchange in whole]
 
     async def until(self, count: int) -> None:
-        await self.server.until(lambda: len(self.posts) >= count)
+        await self.server.until(lambda: len(self.senders) >= count)
 
     async def _answer(self, exchange: Exchange) -> None:
         await exchange.read_all()

@@ -9,8 +9,8 @@ import pytest
 from standardwebhooks import Webhook
 
 from shuttle.delivery import Attempt, DueDelivery
-from shuttle.delivery.deliver import Courier
-from shuttle.delivery.http import HttpPost
+from shuttle.delivery.deliver import StatusDelivery
+from shuttle.delivery.http import HttpStatusSender
 from shuttle.delivery.signature import Signer
 from shuttle.outgoing.connector import AddressPolicy, outgoing_session
 from shuttle.settings import load_settings
@@ -29,7 +29,9 @@ async def deliver(
     """The last attempt of so many, one after the other over one session."""
     async with outgoing_session(AddressPolicy(allow_loopback=allow_loopback)) as session:
         signer = Signer(load_settings({"SHUTTLE_WEBHOOK_SECRET": SECRET}).webhook_keys)
-        courier = Courier({"http": HttpPost(session, signer, timeout_seconds)}, (0, 5, 60), SetClock(NOW))
+        status_delivery = StatusDelivery(
+            {"http": HttpStatusSender(session, signer, timeout_seconds)}, (0, 5, 60), SetClock(NOW)
+        )
         delivery = DueDelivery(
             delivery_id=7,
             receiver_id=1,
@@ -44,15 +46,15 @@ async def deliver(
             queued_steady_at=NOW,
         )
         for _ in range(times - 1):
-            await courier.deliver(delivery)
-        return await courier.deliver(delivery)
+            await status_delivery.attempt(delivery)
+        return await status_delivery.attempt(delivery)
 
 
 async def test_posts_the_body_with_everything_that_belongs_to_it():
     async with receiving(answers(200)) as receiver:
         url = receiver.url.replace("http://", "http://us%40er:p%3Aw@")
         attempt = await deliver(f"{url}/a%2Fb?x=%20y", headers={"X-Key": "abc", "user-agent": "mine"})
-    (post,) = receiver.posts
+    (post,) = receiver.senders
     assert (post.path, post.body) == ("/a%2Fb?x=%20y", b'{"status":"queued"}')
     assert post.headers["Content-Type"] == "application/json"
     assert post.headers["Authorization"] == f"Basic {base64.b64encode(b'us@er:p:w').decode()}"
@@ -69,7 +71,7 @@ async def test_posts_the_body_with_everything_that_belongs_to_it():
 async def test_a_sole_token_is_a_user_without_password():
     async with receiving(answers(204)) as receiver:
         await deliver(receiver.url.replace("http://", "http://token@"))
-    assert receiver.posts[0].headers["Authorization"] == f"Basic {base64.b64encode(b'token:').decode()}"
+    assert receiver.senders[0].headers["Authorization"] == f"Basic {base64.b64encode(b'token:').decode()}"
 
 
 @pytest.mark.parametrize(
@@ -86,7 +88,7 @@ async def test_the_status_decides(status, outcome):
     assert (attempt.outcome, attempt.status_code) == (outcome, status)
     assert (attempt.error is None) == (outcome == "delivered")
     assert (attempt.next_attempt_at is not None) == (outcome == "failed")
-    assert other.posts == []
+    assert other.senders == []
 
 
 @pytest.mark.parametrize("status", [429, 503, 500, 404, 301])
@@ -236,7 +238,7 @@ async def test_a_certificate_of_an_unknown_authority_says_what_to_set(tmp_path):
 async def test_forbidden_addresses_are_not_reached():
     async with receiving(answers(200)) as receiver:
         attempt = await deliver(receiver.url, allow_loopback=False)
-    assert receiver.posts == []
+    assert receiver.senders == []
     assert attempt.outcome == "failed"
     assert "SHUTTLE_ALLOW_NETWORKS" in str(attempt.error)
     assert "secret" not in str((await deliver("http://u:secret@2130706433/secret")).error)

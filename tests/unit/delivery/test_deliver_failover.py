@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from shuttle.delivery import Attempt, DueDelivery
-from shuttle.delivery.deliver import Courier
-from shuttle.delivery.failover import FailoverPost
-from shuttle.delivery.http import HttpPost
+from shuttle.delivery.deliver import StatusDelivery
+from shuttle.delivery.failover import FailoverStatusSender
+from shuttle.delivery.http import HttpStatusSender
 from shuttle.delivery.signature import Signer
 from shuttle.outgoing.connector import AddressPolicy, outgoing_session
 from tests.clock import SetClock
@@ -19,8 +19,8 @@ NOW = datetime.now(UTC)
 
 async def deliver(*urls: str, member: int = 0) -> Attempt:
     async with outgoing_session(AddressPolicy(allow_loopback=True)) as session:
-        posts = {"http": HttpPost(session, Signer(()), 0.3)}
-        courier = Courier(posts | {"failover": FailoverPost(posts)}, (0, 5), SetClock(NOW))
+        senders = {"http": HttpStatusSender(session, Signer(()), 0.3)}
+        status_delivery = StatusDelivery(senders | {"failover": FailoverStatusSender(senders)}, (0, 5), SetClock(NOW))
         delivery = DueDelivery(
             delivery_id=7,
             receiver_id=1,
@@ -32,14 +32,14 @@ async def deliver(*urls: str, member: int = 0) -> Attempt:
             member=member,
             queued_steady_at=NOW,
         )
-        return await courier.deliver(delivery)
+        return await status_delivery.attempt(delivery)
 
 
 async def test_the_first_that_takes_it_is_the_only_one_that_is_asked():
     async with receiving(answers(200)) as first, receiving(answers(200)) as second:
         attempt = await deliver(first.url, second.url)
         assert (attempt.outcome, attempt.error) == ("delivered", None)
-        assert (len(first.posts), len(second.posts)) == (1, 0)
+        assert (len(first.senders), len(second.senders)) == (1, 0)
 
 
 @pytest.mark.parametrize("behaviour", [answers(500), answers(410), hangs])
@@ -47,7 +47,7 @@ async def test_the_next_is_asked_when_a_member_does_not_take_it(behaviour):
     async with receiving(behaviour) as first, receiving(answers(200)) as second:
         attempt = await deliver(first.url, second.url)
         assert attempt.outcome == "delivered"
-        assert second.posts[0].headers["webhook-id"] == "msg_1"
+        assert second.senders[0].headers["webhook-id"] == "msg_1"
 
 
 async def test_one_that_is_gone_does_not_speak_for_the_others():
@@ -104,7 +104,7 @@ async def test_a_builds_later_statuses_begin_with_the_one_that_took_the_last():
         assert running.outcomes == ["delivered"] * 4
         asked_in_vain = [exchange.headers["webhook-id"] for exchange in dead.server.exchanges]
         assert sorted(asked_in_vain) == ["msg_one_1", "msg_two_1"]
-        assert (len(second.posts), len(third.posts)) == (4, 0)
+        assert (len(second.senders), len(third.senders)) == (4, 0)
         moments = [attempt.went_over for attempt in running.outbox.attempts if attempt.went_over is not None]
         assert [(over.member, over.to) for over in moments] == [(1, second.url.removeprefix("http://"))] * 2
         assert "did not answer within the time limit. Went over to" in moments[0].why
@@ -113,6 +113,6 @@ async def test_a_builds_later_statuses_begin_with_the_one_that_took_the_last():
 async def test_one_before_it_comes_again_when_all_behind_it_have_failed():
     async with receiving(answers(200)) as first, receiving(answers(500)) as second:
         attempt = await deliver(first.url, second.url, member=1)
-        assert (attempt.outcome, len(first.posts), len(second.posts)) == ("delivered", 1, 1)
+        assert (attempt.outcome, len(first.senders), len(second.senders)) == ("delivered", 1, 1)
         assert attempt.went_over is not None
         assert attempt.went_over.member == 0

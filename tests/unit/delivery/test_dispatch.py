@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from shuttle.delivery import Attempt, DueDelivery, dispatch
-from shuttle.delivery.deliver import Courier
+from shuttle.delivery.deliver import StatusDelivery
 from shuttle.delivery.dispatch import MAX_PER_HOST
 from tests.memory_outbox import MemoryOutbox
 from tests.receivers import Exchange
@@ -15,7 +15,7 @@ from tests.unit.delivery.status_receiver import StatusReceiver, answers, hangs, 
 
 
 def sequences(receiver: StatusReceiver) -> list[bytes]:
-    return [post.body.partition(b'"sequence":')[2].strip(b"}") for post in receiver.posts]
+    return [post.body.partition(b'"sequence":')[2].strip(b"}") for post in receiver.senders]
 
 
 async def test_delivers_in_order_with_one_id_for_all_receivers():
@@ -25,7 +25,9 @@ async def test_delivers_in_order_with_one_id_for_all_receivers():
         ids = [running.outbox.emit("one") for _ in range(3)]
         await running.until_recorded(6)
     assert sequences(a) == sequences(b) == [b"1", b"2", b"3"]
-    assert [post.headers["webhook-id"] for post in a.posts] == ids == [post.headers["webhook-id"] for post in b.posts]
+    assert (
+        [post.headers["webhook-id"] for post in a.senders] == ids == [post.headers["webhook-id"] for post in b.senders]
+    )
     assert set(running.outcomes) == {"delivered"}
 
 
@@ -39,14 +41,14 @@ async def test_tries_again_by_the_schedule_with_the_same_id_and_a_row_each():
             await running.time.until_someone_sleeps()
             (wait,) = running.time.waits()
             assert pause <= wait <= pause * 1.1
-            timestamps.append(receiver.posts[-1].headers["webhook-timestamp"])
+            timestamps.append(receiver.senders[-1].headers["webhook-timestamp"])
             running.time.advance(pause - 0.01)
-            assert len(receiver.posts) == count
+            assert len(receiver.senders) == count
             running.time.advance(pause)
         await running.until_recorded(3)
     assert running.outcomes == ["failed", "failed", "delivered"]
-    assert len({post.headers["webhook-id"] for post in receiver.posts}) == 1
-    assert len({*timestamps, receiver.posts[-1].headers["webhook-timestamp"]}) == 3
+    assert len({post.headers["webhook-id"] for post in receiver.senders}) == 1
+    assert len({*timestamps, receiver.senders[-1].headers["webhook-timestamp"]}) == 3
 
 
 async def test_a_new_event_does_not_wait_for_the_pause_of_the_old_one():
@@ -97,7 +99,7 @@ async def test_gives_up_at_the_end_of_the_schedule_and_on_410():
         await running.until_recorded(5)
         running.outbox.emit("two")
     assert sorted(running.outcomes) == ["failed", "failed", "gave_up", "gave_up", "gone"]
-    assert (sequences(bad), len(gone.posts)) == ([b"1", b"1", b"2", b"2"], 1)
+    assert (sequences(bad), len(gone.senders)) == ([b"1", b"1", b"2", b"2"], 1)
 
 
 async def test_a_hung_host_fills_only_its_own_places(monkeypatch):
@@ -113,8 +115,8 @@ async def test_a_hung_host_fills_only_its_own_places(monkeypatch):
         await running.until_recorded(len(builds))
         running.outbox.emit(builds[0])
         await well.until(len(builds) + 1)
-        assert len(hung.posts) == MAX_PER_HOST
-        assert len({post.path for post in hung.posts}) == MAX_PER_HOST
+        assert len(hung.senders) == MAX_PER_HOST
+        assert len({post.path for post in hung.senders}) == MAX_PER_HOST
 
 
 async def some_hang(exchange: Exchange) -> None:
@@ -148,7 +150,7 @@ async def test_a_host_that_hangs_whole_takes_no_more_than_its_share(monkeypatch)
         await running.until_recorded(1)
         running.outbox.emit("other")
         await running.until_recorded(2)
-        assert len(receiver.posts) == share
+        assert len(receiver.senders) == share
 
 
 async def test_a_place_that_becomes_free_is_given_to_the_next(monkeypatch):
@@ -178,7 +180,7 @@ async def test_a_long_line_at_one_host_costs_few_looks_at_the_outbox():
         for number in range(90):
             running.outbox.emit(f"build-{number}")
         await running.until_recorded(90)
-    assert len({post.path for post in receiver.posts}) == len(receiver.posts) == 90
+    assert len({post.path for post in receiver.senders}) == len(receiver.senders) == 90
     assert running.outbox.calls < 90 + 60
 
 
@@ -199,7 +201,7 @@ async def test_all_places_taken_means_waiting_for_one(monkeypatch):
         running.outbox.emit("well")
         for _ in range(20):
             await asyncio.sleep(0)
-        assert well.posts == []
+        assert well.senders == []
         answer.set()
         await well.until(1)
 
@@ -229,7 +231,7 @@ async def test_shutdown_is_quick_and_the_next_start_tries_again_with_the_same_id
         receiver.behave = answers(200)
         async with dispatching(running.outbox) as again:
             await again.until_recorded(1)
-    assert [post.headers["webhook-id"] for post in receiver.posts] == [webhook_id, webhook_id]
+    assert [post.headers["webhook-id"] for post in receiver.senders] == [webhook_id, webhook_id]
 
 
 async def test_shutdown_lets_a_quick_answer_be_recorded():
@@ -272,16 +274,16 @@ async def test_a_database_that_is_away_doubles_nothing():
 
 
 async def test_a_fault_of_ours_is_met_with_a_pause_and_not_with_a_storm(monkeypatch):
-    deliver, faults = Courier.deliver, 0
+    deliver, faults = StatusDelivery.attempt, 0
 
-    async def faulty(courier: Courier, delivery: DueDelivery) -> Attempt:
+    async def faulty(status_delivery: StatusDelivery, delivery: DueDelivery) -> Attempt:
         nonlocal faults
         if delivery.build_uuid == "one" and faults == 0:
             faults += 1
             raise RuntimeError
-        return await deliver(courier, delivery)
+        return await deliver(status_delivery, delivery)
 
-    monkeypatch.setattr(Courier, "deliver", faulty)
+    monkeypatch.setattr(StatusDelivery, "attempt", faulty)
     async with receiving(answers(200)) as receiver, dispatching() as running:
         running.add("one", receiver)
         running.add("two", receiver)
@@ -289,10 +291,10 @@ async def test_a_fault_of_ours_is_met_with_a_pause_and_not_with_a_storm(monkeypa
         await running.time.until_someone_sleeps()
         running.outbox.emit("two")
         await running.until_recorded(1)
-        assert [post.path for post in receiver.posts] == ["/two"]
+        assert [post.path for post in receiver.senders] == ["/two"]
         running.time.advance(60)
         await running.until_recorded(2)
-    assert [post.path for post in receiver.posts] == ["/two", "/one"]
+    assert [post.path for post in receiver.senders] == ["/two", "/one"]
 
 
 async def test_a_fault_of_the_outbox_does_not_end_the_dispatcher(monkeypatch):

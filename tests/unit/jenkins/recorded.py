@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from shuttle.jenkins.session import Answer
+from shuttle.jenkins.session import JenkinsResponse
 
 RECORDINGS = Path(__file__).parents[2] / "recordings"
 
@@ -16,15 +16,15 @@ def _responses(file: str) -> dict[str, Any]:
     return {exchange["name"]: exchange["response"] for exchange in exchanges}
 
 
-def _answer(response: Any) -> Answer:
-    return Answer(response["status"], dict(response["headers"]), response["body"].encode())
+def _answer(response: Any) -> JenkinsResponse:
+    return JenkinsResponse(response["status"], dict(response["headers"]), response["body"].encode())
 
 
-def recorded(name: str) -> Answer:
+def recorded(name: str) -> JenkinsResponse:
     """An answer of Jenkins 2.263.4."""
     return _answer(_responses("exchanges.jsonl")[name])
 
 
-def recorded_2568(name: str) -> Answer:
+def recorded_2568(name: str) -> JenkinsResponse:
     """An answer of Jenkins 2.568.1."""
     return _answer(_responses("exchanges-2568.jsonl")[name])

@@ -7,12 +7,12 @@ import pytest
 from shuttle.errors import JenkinsUnavailableError
 from shuttle.jenkins import JenkinsBuild, QueueItem, answers
 from shuttle.jenkins.queue import Listing
-from shuttle.jenkins.session import Answer
+from shuttle.jenkins.session import JenkinsResponse
 from tests.unit.jenkins.recorded import recorded, recorded_2568
 
 
-def answer(value: object) -> Answer:
-    return Answer(200, {}, json.dumps(value).encode())
+def answer(value: object) -> JenkinsResponse:
+    return JenkinsResponse(200, {}, json.dumps(value).encode())
 
 
 @pytest.mark.parametrize(
@@ -175,4 +175,4 @@ def test_numbers_that_no_database_holds_are_not_jenkins(number):
         answers.queue_item(answer({"id": 1, "executable": {"number": number}}))
     with pytest.raises(JenkinsUnavailableError, match="in Jenkins' place"):
         answers.queue_listing(answer({"items": [{"id": number}]}))
-    assert answers.queued_item(Answer(201, {"Location": f"http://x/queue/item/{number}/"}, b"")) is None
+    assert answers.queued_item(JenkinsResponse(201, {"Location": f"http://x/queue/item/{number}/"}, b"")) is None

@@ -13,15 +13,15 @@ from shuttle.clock import Clock
 from shuttle.kafka.clusters import KafkaClusters
 from shuttle.logs.spool import Spool
 from shuttle.outgoing.connector import AddressPolicy
-from shuttle.outgoing.failover import WentOver
+from shuttle.outgoing.failover import Failover
 from shuttle.settings import load_settings
 from shuttle.sinks import SinkTarget
-from shuttle.sinks.carry import Carrier, Sender, Tries
-from shuttle.sinks.far_ends import FarEnds
-from shuttle.sinks.http import HttpSender
+from shuttle.sinks.forward import LogForwarder, RetryPolicy, UploadFactory
+from shuttle.sinks.host_recovery import HostRecovery
+from shuttle.sinks.http import HttpUploadFactory
 from tests.receivers import Receiver
 
-QUICK = Tries(give_up_seconds=60, first_delay_seconds=0.01, longest_delay_seconds=0.02, patience_seconds=30)
+QUICK = RetryPolicy(give_up_seconds=60, first_delay_seconds=0.01, longest_delay_seconds=0.02, patience_seconds=30)
 
 
 def offsets(receiver: Receiver) -> list[int]:
@@ -50,7 +50,7 @@ class Ledger:
     async def live(self, sink_id: int) -> None:
         self._say("live", None)
 
-    async def went_over(self, sink_id: int, over: WentOver) -> None:
+    async def went_over(self, sink_id: int, over: Failover) -> None:
         self._say("went_over", over)
 
     async def done(self, sink_id: int, offset: int) -> None:
@@ -75,7 +75,7 @@ class Build:
     log: Spool
     session: aiohttp.ClientSession
     ledger: Ledger = field(default_factory=Ledger)
-    far_ends: FarEnds = field(default_factory=FarEnds)
+    host_recovery: HostRecovery = field(default_factory=HostRecovery)
     finished_at: datetime | None = None
     clock: Clock = field(default_factory=Clock)
 
@@ -84,14 +84,16 @@ class Build:
         self.finished_at = self.clock.steady()
         self.log.end()
 
-    def carry(self, url: str, tries: Tries = QUICK, **fields: object) -> "asyncio.Task[None]":
+    def carry(self, url: str, retry_policy: RetryPolicy = QUICK, **fields: object) -> "asyncio.Task[None]":
         """Start carrying the log there; `fields` are those of the target, and `resume`."""
-        sender = HttpSender(self.session, resume=fields.pop("resume", "acknowledged"))  # type: ignore[arg-type]
-        return self.carry_by(sender, url, tries, **fields)
+        uploads = HttpUploadFactory(self.session, resume=fields.pop("resume", "acknowledged"))  # type: ignore[arg-type]
+        return self.carry_by(uploads, url, retry_policy, **fields)
 
-    def carry_by(self, sender: Sender, url: str, tries: Tries = QUICK, **fields: object) -> "asyncio.Task[None]":
-        """Start carrying the log there by this sender; `fields` are those of the target."""
-        sink = Carrier(sender, tries, self.far_ends, self.clock)
+    def carry_by(
+        self, uploads: UploadFactory, url: str, retry_policy: RetryPolicy = QUICK, **fields: object
+    ) -> "asyncio.Task[None]":
+        """Start carrying the log there by uploads of this kind; `fields` are those of the target."""
+        sink = LogForwarder(uploads, retry_policy, self.host_recovery, self.clock)
         known = {"sink_id": 1, "build_uuid": "u-1", "app_id": "app", "build_id": "b1", "metadata_json": "null"}
         target = SinkTarget(**{**known, "url": url, **fields})  # type: ignore[arg-type]
         return asyncio.ensure_future(sink.carry(target, self.log, self.ledger, lambda: self.finished_at))

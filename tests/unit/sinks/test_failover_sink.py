@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 import pytest
 
 from shuttle.kafka.clusters import KafkaClusters
-from shuttle.sinks.carry import Sender
-from shuttle.sinks.failover import FailoverSender
-from shuttle.sinks.http import HttpSender
-from shuttle.sinks.kafka import KafkaSender
+from shuttle.sinks.failover import FailoverUploadFactory
+from shuttle.sinks.forward import UploadFactory
+from shuttle.sinks.http import HttpUploadFactory
+from shuttle.sinks.kafka import KafkaUploadFactory
 from tests.kafka_broker import HANG, PRODUCE, Broker, black_hole, broker, closed_port
 from tests.kafka_cluster import kafka_cluster
 from tests.receivers import Receiver, answering, hanging
@@ -21,9 +21,12 @@ DECISION_SECONDS = 0.5
 
 
 @pytest.fixture
-def failover(build: Build, kafka: KafkaClusters) -> FailoverSender:
-    senders: dict[str, Sender] = {"http": HttpSender(build.session), "kafka": KafkaSender(kafka, 5)}
-    return FailoverSender(senders, DECISION_SECONDS)
+def failover(build: Build, kafka: KafkaClusters) -> FailoverUploadFactory:
+    senders: dict[str, UploadFactory] = {
+        "http": HttpUploadFactory(build.session),
+        "kafka": KafkaUploadFactory(kafka, 5),
+    }
+    return FailoverUploadFactory(senders, DECISION_SECONDS)
 
 
 def messages(running: Broker) -> list[tuple[str, int]]:
@@ -56,7 +59,7 @@ DEAD = ["refused", "unresolvable", "black-holed", "stopped", "black-holed http",
 
 
 @pytest.mark.parametrize("how", DEAD)
-async def test_a_dead_first_member_is_left_in_time(build: Build, failover: FailoverSender, how: str) -> None:
+async def test_a_dead_first_member_is_left_in_time(build: Build, failover: FailoverUploadFactory, how: str) -> None:
     async with dead_member(how) as dead, broker() as running:
         build.log.append(b"one\ntwo\n")
         build.end()
@@ -69,7 +72,7 @@ async def test_a_dead_first_member_is_left_in_time(build: Build, failover: Failo
     assert build.ledger.said[-1] == ("done", 8)
 
 
-async def test_a_member_that_works_keeps_the_log(build: Build, failover: FailoverSender) -> None:
+async def test_a_member_that_works_keeps_the_log(build: Build, failover: FailoverUploadFactory) -> None:
     async with broker() as first, broker() as second:
         build.log.append(b"one\n")
         build.end()
@@ -80,7 +83,7 @@ async def test_a_member_that_works_keeps_the_log(build: Build, failover: Failove
 
 
 async def test_a_member_that_dies_in_mid_build_hands_over_at_the_first_unacknowledged_line(
-    build: Build, failover: FailoverSender
+    build: Build, failover: FailoverUploadFactory
 ) -> None:
     async with broker() as first, broker() as second:
         carrying = build.carry_by(failover, f"failover({first.url()}, {second.url()})", kind="failover")
@@ -103,7 +106,9 @@ async def test_a_member_that_dies_in_mid_build_hands_over_at_the_first_unacknowl
     assert len(build.ledger.details("went_over")) == 1
 
 
-async def test_an_http_member_hands_over_what_it_did_not_acknowledge(build: Build, failover: FailoverSender) -> None:
+async def test_an_http_member_hands_over_what_it_did_not_acknowledge(
+    build: Build, failover: FailoverUploadFactory
+) -> None:
     async with Receiver(answering(500)) as receiver, broker() as running:
         build.log.append(b"one\ntwo\n")
         build.end()
@@ -111,7 +116,7 @@ async def test_an_http_member_hands_over_what_it_did_not_acknowledge(build: Buil
     assert messages(running) == [("one", 0), ("two", 4), ("Build finished", 8)]
 
 
-async def test_kafka_hands_over_to_http_from_its_offset(build: Build, failover: FailoverSender) -> None:
+async def test_kafka_hands_over_to_http_from_its_offset(build: Build, failover: FailoverUploadFactory) -> None:
     async with broker() as running, Receiver() as receiver:
         carrying = build.carry_by(failover, f"failover({running.url()}, {receiver.url})", kind="failover")
         build.log.append(b"one\n")
@@ -130,7 +135,7 @@ async def refuse(api: int) -> int | None:
     return 87 if api == PRODUCE else None
 
 
-async def test_after_a_crash_it_goes_on_with_the_member_in_use(build: Build, failover: FailoverSender) -> None:
+async def test_after_a_crash_it_goes_on_with_the_member_in_use(build: Build, failover: FailoverUploadFactory) -> None:
     async with broker() as first, broker() as second:
         build.log.append(b"one\ntwo\n")
         build.end()
@@ -140,7 +145,7 @@ async def test_after_a_crash_it_goes_on_with_the_member_in_use(build: Build, fai
     assert not first.connections
 
 
-async def test_when_all_have_failed_the_round_begins_anew(build: Build, failover: FailoverSender) -> None:
+async def test_when_all_have_failed_the_round_begins_anew(build: Build, failover: FailoverUploadFactory) -> None:
     port = closed_port()
     url = f"failover(kafka://127.0.0.1:{port}/t, http://127.0.0.1:{closed_port()}/)"
     build.log.append(b"one\n")
@@ -152,7 +157,7 @@ async def test_when_all_have_failed_the_round_begins_anew(build: Build, failover
     assert messages(running) == [("one", 0), ("Build finished", 4)]
 
 
-async def test_it_is_given_up_only_when_every_member_refuses(build: Build, failover: FailoverSender) -> None:
+async def test_it_is_given_up_only_when_every_member_refuses(build: Build, failover: FailoverUploadFactory) -> None:
     async with Receiver(answering(404)) as one, Receiver(answering(403)) as other:
         build.log.append(b"one\n")
         build.end()

@@ -7,7 +7,7 @@ import pytest
 
 from shuttle.errors import ObjectStoreError, StoreError
 from shuttle.outgoing.connector import AddressPolicy, outgoing_session
-from shuttle.sinks.carry import Tries
+from shuttle.sinks.forward import RetryPolicy
 from tests.receivers import Exchange, Receiver, answering, answering_early, resetting
 from tests.unit.sinks.conftest import Build, offsets
 
@@ -139,7 +139,7 @@ async def test_no_error_shows_credentials_path_or_query(build: Build) -> None:
         url = receiver.url.replace("//", "//user:passw0rd@") + "/hook/t0ken?sig=s1gnature"
         await build.carry(url, headers={"X": "h3ader"})
         port_closed = url.replace(str(receiver.port), "1")
-        await build.carry(port_closed, Tries(give_up_seconds=0))
+        await build.carry(port_closed, RetryPolicy(give_up_seconds=0))
         for _, detail in build.ledger.said:
             assert not any(secret in str(detail) for secret in ("passw0rd", "user", "t0ken", "s1gnature", "h3ader"))
 
@@ -149,7 +149,7 @@ async def test_a_refused_address_is_said_and_never_connected_to(build: Build) ->
         build.session = session
         build.log.append(b"x\n")
         build.end()
-        await build.carry(receiver.url, Tries(give_up_seconds=0.02, first_delay_seconds=0.01))
+        await build.carry(receiver.url, RetryPolicy(give_up_seconds=0.02, first_delay_seconds=0.01))
         assert not receiver.exchanges
         assert "SHUTTLE_ALLOW_NETWORKS" in str(build.ledger.said[-1][1])
 

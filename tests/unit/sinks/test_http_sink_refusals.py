@@ -6,13 +6,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from shuttle.clock import Clock
-from shuttle.sinks.carry import Carrier, Tries
-from shuttle.sinks.http import HttpSender
+from shuttle.sinks.forward import LogForwarder, RetryPolicy
+from shuttle.sinks.http import HttpUploadFactory
 from tests.receivers import Exchange, Receiver, answering, answering_early, hanging, silent
 from tests.unit.sinks.conftest import Build, offsets
 
 TEXT = b"".join(b"line %05d\n" % number for number in range(50_000))
-IMPATIENT = Tries(give_up_seconds=60, first_delay_seconds=0.01, longest_delay_seconds=0.02, patience_seconds=0.2)
+IMPATIENT = RetryPolicy(give_up_seconds=60, first_delay_seconds=0.01, longest_delay_seconds=0.02, patience_seconds=0.2)
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410])
@@ -66,7 +66,7 @@ async def test_a_host_name_that_nobody_knows_is_told_as_that(build: Build) -> No
 
 
 async def test_it_gives_up_some_time_after_the_builds_end(build: Build) -> None:
-    tries = Tries(give_up_seconds=0.05, first_delay_seconds=0.01, longest_delay_seconds=0.02)
+    tries = RetryPolicy(give_up_seconds=0.05, first_delay_seconds=0.01, longest_delay_seconds=0.02)
     async with Receiver(answering_early(500)) as receiver:
         carrying = build.carry(receiver.url, tries)
         build.log.append(b"x\n")
@@ -83,7 +83,7 @@ async def test_a_build_that_ended_long_ago_is_tried_once(build: Build, status: i
         build.log.append(b"x\n")
         build.log.end()
         build.finished_at = datetime.now(UTC) - timedelta(days=2)
-        await build.carry(receiver.url, Tries())
+        await build.carry(receiver.url, RetryPolicy())
         assert build.ledger.said[-1][0] == end
         assert len(receiver.exchanges) == 1
 
@@ -137,7 +137,7 @@ async def test_no_http_at_all_is_an_error_like_others(build: Build) -> None:
 
 def test_patience_and_delays_are_bounded_for_any_number_of_failures(build: Build) -> None:
 
-    sink = Carrier(HttpSender(build.session), Tries(), build.far_ends, Clock())
+    sink = LogForwarder(HttpUploadFactory(build.session), RetryPolicy(), build.host_recovery, Clock())
     assert all(0.5 <= sink._delay_seconds(failures) <= 60 for failures in (0, 1, 2, 10, 10_000))
     assert sink._delay_seconds(1) <= 1
     assert sink._delay_seconds(7) >= 30

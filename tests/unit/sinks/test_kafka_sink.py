@@ -11,9 +11,9 @@ from shuttle.clock import Clock
 from shuttle.kafka.clusters import KafkaClusters
 from shuttle.logs.spool import Spool
 from shuttle.sinks import SinkTarget
-from shuttle.sinks.carry import Carrier
-from shuttle.sinks.far_ends import FarEnds
-from shuttle.sinks.kafka import KafkaSender
+from shuttle.sinks.forward import LogForwarder
+from shuttle.sinks.host_recovery import HostRecovery
+from shuttle.sinks.kafka import KafkaUploadFactory
 from shuttle.sinks.lines import Lines, line_start, lines_from
 from tests.kafka_broker import PRODUCE, Broker, broker, hanging_at, well
 from tests.unit.sinks.conftest import QUICK, Build, Ledger
@@ -29,7 +29,7 @@ def messages(running: Broker) -> list[tuple[str, int]]:
 async def test_a_message_a_line_and_one_for_the_end(build: Build, kafka: KafkaClusters) -> None:
     async with broker() as running:
         carrying = build.carry_by(
-            KafkaSender(kafka, 5), running.url(), app_id="żółw", build_id='b"1', metadata_json='{"a":"\\u017c"}'
+            KafkaUploadFactory(kafka, 5), running.url(), app_id="żółw", build_id='b"1', metadata_json='{"a":"\\u017c"}'
         )
         text = '  two spaces\n\nżółw "q" \\ \t\r\x1b[0m\nlast'
         build.log.append(text.encode())
@@ -51,7 +51,7 @@ async def test_a_message_a_line_and_one_for_the_end(build: Build, kafka: KafkaCl
 
 async def test_a_line_is_sent_when_it_is_whole(build: Build, kafka: KafkaClusters) -> None:
     async with broker() as running:
-        carrying = build.carry_by(KafkaSender(kafka, 5), running.url())
+        carrying = build.carry_by(KafkaUploadFactory(kafka, 5), running.url())
         build.log.append(b"one\ntw")
         await running.until(lambda: len(running.appended) == 1)
         build.log.append(b"o\n")
@@ -64,7 +64,7 @@ async def test_a_line_is_sent_when_it_is_whole(build: Build, kafka: KafkaCluster
 async def test_an_empty_log_gets_its_end(build: Build, kafka: KafkaClusters) -> None:
     async with broker() as running:
         build.end()
-        await build.carry_by(KafkaSender(kafka, 5), running.url())
+        await build.carry_by(KafkaUploadFactory(kafka, 5), running.url())
     assert messages(running) == [("Build finished", 0)]
     assert build.ledger.said == [("done", 0)]
 
@@ -73,10 +73,10 @@ async def test_it_goes_on_at_the_acknowledged_line(build: Build, kafka: KafkaClu
     async with broker() as running:
         build.log.append(b"one\ntwo\nthree\n")
         build.end()
-        await build.carry_by(KafkaSender(kafka, 5), running.url(), acked_offset=4)
+        await build.carry_by(KafkaUploadFactory(kafka, 5), running.url(), acked_offset=4)
         assert messages(running) == [("two", 4), ("three", 8), ("Build finished", 14)]
         running.appended.clear()
-        await build.carry_by(KafkaSender(kafka, 5), running.url(), acked_offset=6)
+        await build.carry_by(KafkaUploadFactory(kafka, 5), running.url(), acked_offset=6)
         assert messages(running) == [("two", 4), ("three", 8), ("Build finished", 14)]
 
 
@@ -88,7 +88,7 @@ async def test_after_a_failure_everything_unacknowledged_comes_again(build: Buil
             return failures.pop() if api == PRODUCE and failures and running.appended else None
 
         running.answering = failing
-        carrying = build.carry_by(KafkaSender(kafka, 5), running.url())
+        carrying = build.carry_by(KafkaUploadFactory(kafka, 5), running.url())
         build.log.append(b"one\n")
         await running.until(lambda: running.appended)
         build.log.append(b"two\n")
@@ -105,7 +105,7 @@ async def test_lines_beyond_the_brokers_limit_are_cut_and_say_so(build: Build, k
         running.max_batch_bytes = 3000
         build.log.append(b"short\n" + b"x" * 10_000 + b"\nend\n")
         build.end()
-        await build.carry_by(KafkaSender(kafka, 5), running.url())
+        await build.carry_by(KafkaUploadFactory(kafka, 5), running.url())
     known = {int(headers["offset"]): (json.loads(value)["message"], headers) for _, value, headers in running.appended}
     assert sorted(known) == [0, 6, 10_007, 10_011]
     line, headers = known[6]
@@ -125,11 +125,11 @@ async def test_the_steps_to_a_line_that_fits_make_no_pause_longer(build: Build, 
         target = SinkTarget(
             sink_id=1, build_uuid="u-1", app_id="app", build_id="b1", metadata_json="null", url=running.url()
         )
-        carriage = KafkaSender(kafka, 5).carriage(target, build.log, build.ledger, build.far_ends)
+        upload = KafkaUploadFactory(kafka, 5).upload(target, build.log, build.ledger, build.host_recovery)
         steps = 0
-        while not await carriage.tried(lambda: 5):
+        while not await upload.attempt(lambda: 5):
             steps += 1
-            assert carriage.failures == 0
+            assert upload.failures == 0
     assert steps == 7
     assert build.ledger.said[-1] == ("done", 262_145)
 
@@ -139,7 +139,7 @@ async def test_a_topic_that_takes_no_message_is_told_from_one_whose_lines_are_cu
 ) -> None:
     async with broker() as running:
         running.max_batch_bytes = 100
-        carrying = build.carry_by(KafkaSender(kafka, 5), running.url())
+        carrying = build.carry_by(KafkaUploadFactory(kafka, 5), running.url())
         build.log.append(b"x" * 100 + b"\n")
         await build.ledger.until("failing", 2)
         running.max_batch_bytes = 1000
@@ -153,7 +153,7 @@ async def test_a_topic_that_takes_no_message_is_told_from_one_whose_lines_are_cu
 
 async def test_cancelled_it_notes_what_is_acknowledged_and_sends_no_end(build: Build, kafka: KafkaClusters) -> None:
     async with broker() as running:
-        carrying = build.carry_by(KafkaSender(kafka, 5), running.url())
+        carrying = build.carry_by(KafkaUploadFactory(kafka, 5), running.url())
         for count in (1, 2, 3):
             build.log.append(b"line\n")
             await running.until(partial(has_appended, running, count))
@@ -231,7 +231,7 @@ class WholeLog:
 
 
 async def test_many_logs_together_are_read_ahead_within_bounds(kafka: KafkaClusters) -> None:
-    reading, sender = Reading(), KafkaSender(kafka, 5)
+    reading, sender = Reading(), KafkaUploadFactory(kafka, 5)
     logs = [WholeLog(number, reading) for number in range(40)]
     async with broker() as running:
 
@@ -242,7 +242,7 @@ async def test_many_logs_together_are_read_ahead_within_bounds(kafka: KafkaClust
         running.answering = slow_once_all_have_begun
         await asyncio.gather(
             *(
-                Carrier(sender, QUICK, FarEnds(), Clock()).carry(
+                LogForwarder(sender, QUICK, HostRecovery(), Clock()).carry(
                     target(running.url(), number), log, log.ledger, lambda: None
                 )
                 for number, log in enumerate(logs)
@@ -253,12 +253,14 @@ async def test_many_logs_together_are_read_ahead_within_bounds(kafka: KafkaClust
 
 
 async def test_nothing_is_read_ahead_for_a_cluster_that_takes_nothing(kafka: KafkaClusters) -> None:
-    reading, sender = Reading(), KafkaSender(kafka, 0.2)
+    reading, sender = Reading(), KafkaUploadFactory(kafka, 0.2)
     log = WholeLog(1, reading)
     async with broker() as running:
         running.answering = hanging_at(PRODUCE)
         carrying = asyncio.ensure_future(
-            Carrier(sender, QUICK, FarEnds(), Clock()).carry(target(running.url(), 1), log, log.ledger, lambda: None)
+            LogForwarder(sender, QUICK, HostRecovery(), Clock()).carry(
+                target(running.url(), 1), log, log.ledger, lambda: None
+            )
         )
         await log.ledger.until("failing")
         assert reading.most_bytes == 64 * 1024

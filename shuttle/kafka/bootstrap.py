@@ -13,7 +13,7 @@ from shuttle.kafka.connector import BrokerConnector
 from shuttle.outgoing.kafka_url import KafkaAddress, shown_hosts
 
 
-async def reach(
+async def probe_bootstrap(
     address: KafkaAddress, access: Access, connector: BrokerConnector, seconds: float
 ) -> AIOKafkaConnection:
     """A connection to the first bootstrap host that greets us and takes our credentials; the caller closes it.

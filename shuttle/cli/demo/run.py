@@ -12,7 +12,7 @@ from typing import Any
 from shuttle.cli.client import ShuttleClient
 from shuttle.cli.demo.receiver import ReceivedBuild
 from shuttle.cli.demo.screen import Screen
-from shuttle.cli.demo.stage import Stage, start_servers
+from shuttle.cli.demo.servers import Stage, start_servers
 from shuttle.cli.failures import CommandError, UsageError
 from shuttle.cli.pack import source_url
 from shuttle.objects.directory import DirectoryStore
@@ -26,7 +26,7 @@ _LOG_AFTER_STATUS_SECONDS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class DemoOptions:
     """What the demo's user typed; an empty `source` = the example."""
 
     source: str
@@ -41,13 +41,13 @@ class Wish:
         return "demo" if self.source else "hello"
 
 
-def run_story(wish: Wish, screen: Screen) -> int:
+def run_story(options: DemoOptions, screen: Screen) -> int:
     """Run it to its end; returns the exit code. A signal ends it early, and everything that it started."""
-    return asyncio.run(_until_signal(wish, screen))
+    return asyncio.run(_until_signal(options, screen))
 
 
-async def _until_signal(wish: Wish, screen: Screen) -> int:
-    story = asyncio.ensure_future(_story(wish, screen))
+async def _until_signal(options: DemoOptions, screen: Screen) -> int:
+    story = asyncio.ensure_future(_story(options, screen))
     received: list[signal.Signals] = []
 
     def end(number: signal.Signals) -> None:
@@ -67,18 +67,18 @@ async def _until_signal(wish: Wish, screen: Screen) -> int:
         return 128 + received[0]
 
 
-async def _story(wish: Wish, screen: Screen) -> int:
+async def _story(options: DemoOptions, screen: Screen) -> int:
     _need_programs()
-    request = _request(wish)
+    request = _request(options)
     async with AsyncExitStack() as stack:
-        stage = await start_servers(stack, screen, kafka=wish.kafka)
+        stage = await start_servers(stack, screen, kafka=options.kafka)
         build_id = "1"
-        received = stage.receiver.build(wish.app_id, build_id)
+        received = stage.receiver.build(options.app_id, build_id)
         stack.push_async_callback(_stop_unfinished, stage.client, received)
-        await _ask(stage, wish.app_id, build_id, request, screen)
+        await _ask(stage, options.app_id, build_id, request, screen)
         await _hear_the_end(stage, received)
         screen.end_log()
-        build = await stage.client.build(wish.app_id, build_id)
+        build = await stage.client.build(options.app_id, build_id)
         if received.log_sha256 != build["log"]["sha256"]:
             raise CommandError("The log that arrived is not the log that was archived; its files are kept.")
         await _consume_the_end(stage, build)
@@ -87,7 +87,7 @@ async def _story(wish: Wish, screen: Screen) -> int:
         well = build["state"] == "succeeded"
         screen.line()
         screen.line(f"{build['state']}{_why(build)}", style="bold green" if well else "bold red")
-        if wish.keep:
+        if options.keep:
             await _keep(stage, screen)
         return 0 if well else 1
 
@@ -99,13 +99,13 @@ def _need_programs() -> None:
         raise UsageError(f"Install {' and '.join(missing)}: an agent needs {', '.join(_PROGRAMS)}.")
 
 
-def _request(wish: Wish) -> dict[str, Any]:
-    if wish.source:
-        destination = {"destination": {"url": wish.destination}} if wish.destination else {}
-        return {"source": {"url": source_url(wish.source)}, "pipeline": wish.pipeline, **destination}
+def _request(options: DemoOptions) -> dict[str, Any]:
+    if options.source:
+        destination = {"destination": {"url": options.destination}} if options.destination else {}
+        return {"source": {"url": source_url(options.source)}, "pipeline": options.pipeline, **destination}
     return {
         "source": {"url": source_url(str(_EXAMPLE))},
-        "pipeline": wish.pipeline,
+        "pipeline": options.pipeline,
         "arguments": {"VERSION": "1.0.0", "RELEASE_KEY": secrets.token_hex(16)},
         "secret_arguments": ["RELEASE_KEY"],
         "metadata": {"asked by": "the demo"},

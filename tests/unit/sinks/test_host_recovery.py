@@ -4,27 +4,27 @@ import asyncio
 import time
 
 from shuttle.kafka.clusters import KafkaClusters
-from shuttle.sinks.carry import Tries
-from shuttle.sinks.failover import FailoverSender
-from shuttle.sinks.far_ends import FarEnds
-from shuttle.sinks.http import HttpSender
-from shuttle.sinks.kafka import KafkaSender
+from shuttle.sinks.failover import FailoverUploadFactory
+from shuttle.sinks.forward import RetryPolicy
+from shuttle.sinks.host_recovery import HostRecovery
+from shuttle.sinks.http import HttpUploadFactory
+from shuttle.sinks.kafka import KafkaUploadFactory
 from tests.kafka_broker import HANG_UP, broker
 from tests.receivers import Receiver, answering, resetting
 from tests.unit.sinks.conftest import Build, Ledger
 
 # What would bring a sink back by its own backoff is too late for any test.
-AFTER_HOURS = Tries(first_delay_seconds=10_000, longest_delay_seconds=10_000)
+AFTER_HOURS = RetryPolicy(first_delay_seconds=10_000, longest_delay_seconds=10_000)
 NEVER = 10_000.0
 
 
 def logs(build: Build, count: int) -> list[Build]:
     """Further sinks of the same log, each with a ledger of its own, and with the same far ends."""
-    return [Build(build.log, build.session, Ledger(), far_ends=build.far_ends) for _ in range(count)]
+    return [Build(build.log, build.session, Ledger(), host_recovery=build.host_recovery) for _ in range(count)]
 
 
 async def test_a_sink_looks_for_its_receiver_long_before_its_pause_is_over(build: Build) -> None:
-    build.far_ends = FarEnds(scout_seconds=0.01)
+    build.host_recovery = HostRecovery(probe_seconds=0.01)
     build.log.append(b"one\n")
     build.end()
     async with Receiver(resetting(), resetting(), answering(200)) as receiver:
@@ -34,7 +34,7 @@ async def test_a_sink_looks_for_its_receiver_long_before_its_pause_is_over(build
 
 
 async def test_all_that_wait_try_again_when_one_is_heard(build: Build) -> None:
-    build.far_ends = FarEnds(scout_seconds=NEVER)
+    build.host_recovery = HostRecovery(probe_seconds=NEVER)
     build.log.append(b"one\n")
     build.end()
     waiting = logs(build, 20)
@@ -49,7 +49,7 @@ async def test_all_that_wait_try_again_when_one_is_heard(build: Build) -> None:
 
 
 async def test_a_receiver_that_holds_a_log_open_is_well_before_that_log_ends(build: Build) -> None:
-    build.far_ends = FarEnds(scout_seconds=NEVER)
+    build.host_recovery = HostRecovery(probe_seconds=NEVER)
     build.log.append(b"one\n")
     async with Receiver(resetting(), answering(200)) as receiver:
         waiting = build.carry(f"{receiver.url}/waiting", AFTER_HOURS)
@@ -62,7 +62,7 @@ async def test_a_receiver_that_holds_a_log_open_is_well_before_that_log_ends(bui
 
 
 async def test_a_dead_receiver_is_looked_for_by_one_at_a_time_however_many_wait(build: Build) -> None:
-    build.far_ends = FarEnds(scout_seconds=0.05)
+    build.host_recovery = HostRecovery(probe_seconds=0.05)
     build.log.append(b"one\n")
     build.end()
     waiting = logs(build, 50)
@@ -78,7 +78,7 @@ async def test_a_dead_receiver_is_looked_for_by_one_at_a_time_however_many_wait(
 
 
 async def test_a_receiver_that_takes_others_logs_is_no_news_twice(build: Build) -> None:
-    build.far_ends = FarEnds(scout_seconds=NEVER)
+    build.host_recovery = HostRecovery(probe_seconds=NEVER)
     build.log.append(b"one\n")
     build.end()
     async with Receiver(resetting(), answering(200), resetting(), resetting(), answering(200)) as receiver:
@@ -96,7 +96,7 @@ async def test_a_receiver_that_takes_others_logs_is_no_news_twice(build: Build) 
 
 
 async def test_a_cluster_that_was_away_gets_every_log_when_it_took_one(build: Build, kafka: KafkaClusters) -> None:
-    build.far_ends = FarEnds(scout_seconds=NEVER)
+    build.host_recovery = HostRecovery(probe_seconds=NEVER)
     build.log.append(b"one\n")
     build.end()
     away = True
@@ -107,7 +107,7 @@ async def test_a_cluster_that_was_away_gets_every_log_when_it_took_one(build: Bu
     async with broker() as running:
         running.answering = away_for_a_while
         waiting = logs(build, 50)
-        sender = KafkaSender(kafka, 5)
+        sender = KafkaUploadFactory(kafka, 5)
         carrying = [each.carry_by(sender, running.url(), AFTER_HOURS) for each in waiting]
         await asyncio.gather(*(each.ledger.until("failing") for each in waiting))
         away = False
@@ -117,11 +117,11 @@ async def test_a_cluster_that_was_away_gets_every_log_when_it_took_one(build: Bu
 
 
 async def test_a_failover_waits_for_any_of_its_members(build: Build, kafka: KafkaClusters) -> None:
-    build.far_ends = FarEnds(scout_seconds=NEVER)
+    build.host_recovery = HostRecovery(probe_seconds=NEVER)
     build.log.append(b"one\n")
     build.end()
-    http = HttpSender(build.session)
-    sender = FailoverSender({"http": http, "kafka": KafkaSender(kafka, 5)})
+    http = HttpUploadFactory(build.session)
+    sender = FailoverUploadFactory({"http": http, "kafka": KafkaUploadFactory(kafka, 5)})
     async with Receiver(resetting()) as first, Receiver(resetting(), answering(200)) as second:
         carrying = build.carry_by(sender, f"failover({first.url}, {second.url})", AFTER_HOURS)
         await build.ledger.until("went_over", times=2)
@@ -133,11 +133,11 @@ async def test_a_failover_waits_for_any_of_its_members(build: Build, kafka: Kafk
 
 async def test_nothing_is_left_behind_of_pauses_that_are_over() -> None:
     """A service that waits for receivers all day must not gather timers for it."""
-    far_ends, loop = FarEnds(scout_seconds=NEVER), asyncio.get_running_loop()
+    host_recovery, loop = HostRecovery(probe_seconds=NEVER), asyncio.get_running_loop()
 
     def timers() -> list[asyncio.TimerHandle]:
         return [handle for handle in loop._scheduled if not handle.cancelled()]  # type: ignore[attr-defined]
 
     before = timers()
-    await asyncio.gather(*(far_ends.pause({"one", "other"}, 0.01, heeding=True) for _ in range(5)))
+    await asyncio.gather(*(host_recovery.pause({"one", "other"}, 0.01, wake_on_recovery=True) for _ in range(5)))
     assert timers() == before

@@ -1,4 +1,4 @@
-"""A lane: the one task that sends to a partition, so that order holds whoever hands it records."""
+"""Sends to one partition: a single task, so that records keep their order whoever hands them in."""
 
 import asyncio
 from collections import deque
@@ -16,17 +16,17 @@ from shuttle.kafka.batch import Batch
 # What a topic takes by default is 1 MiB, and 1,000,012 bytes in older ones (max.message.bytes). The larger a batch, the
 # less a record costs the broker.
 BATCH_BYTES = 960 * 1024
-# Packed between two turns of the loop, about 0.5 ms: what is on the wire, and everybody else, goes on meanwhile.
+# Packed between two turns of the loop, about 0.5 ms: other tasks get their turn.
 _RECORDS_AT_ONCE = 400
 
 
 class SmallerBatchesError(KafkaUnavailableError):
-    """The topic takes less at once than we sent: send again, the lanes know better now."""
+    """The topic takes less at once than we sent: send again, in batches of the size that is known now."""
 
 
 @dataclass(slots=True, eq=False)
-class Shipment:
-    """One portion of a sender's records, from the queue until all are acknowledged.
+class Chunk:
+    """One portion of a stream's records, from the queue until all are acknowledged.
 
     `left` are not packed yet, and before them `held`: one that the last batch had no room for.
     """
@@ -58,24 +58,24 @@ class Shipment:
         """It may not have arrived, and is not sent any more."""
         if not self.arrived.done():
             self.arrived.set_exception(failure)
-            self.arrived.exception()  # told, also to a sender that has just stopped waiting
+            self.arrived.exception()  # retrieved, also if the stream has just stopped waiting
 
 
 @dataclass(slots=True)
 class _Load:
-    """A batch and what is in it: the shipment of its first record, and those whose last record it holds."""
+    """A batch and what is in it: the chunk of its first record, and those whose last record it holds."""
 
     batch: Batch
-    first: Shipment | None = None
-    completed: list[Shipment] = field(default_factory=list)
+    first: Chunk | None = None
+    completed: list[Chunk] = field(default_factory=list)
 
 
-class Lane:
-    """The queue of one partition. Batches hold what is there, of all senders; the next goes when one is acknowledged.
+class PartitionSender:
+    """The queue of one partition. Batches hold what is there, of all streams; the next is sent once it is acknowledged.
 
     It is packed while the one before is on the wire. `put` sends a batch and returns with its acknowledgement;
     `limits` has the bytes of a batch by topic, learned from refusals. After a failure everything queued has failed and
-    the lane is not used again: what was on the wire may still arrive, so its successors must not be sent without it.
+    the sender is not used again: what was on the wire may still arrive, so its successors must not be sent without it.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Lane:
         self._put = put
         self._limits = limits
         self._explain = explain
-        self._queue: deque[Shipment] = deque()
+        self._queue: deque[Chunk] = deque()
         self._loads: deque[_Load] = deque()
         self._task: asyncio.Task[None] | None = None
         self._failure: Exception | None = None
@@ -101,23 +101,23 @@ class Lane:
         """Nothing can be sent by it any more."""
         return self._failure is not None
 
-    def queue(self, key: bytes, records: Iterable[Record]) -> Shipment:
+    def queue(self, key: bytes, records: Iterable[Record]) -> Chunk:
         """Send the records behind all that were queued before; see `arrived`."""
-        shipment = Shipment(key, records)
+        chunk = Chunk(key, records)
         if self._failure is not None:
-            shipment.fail(self._failure)
-            return shipment
-        self._queue.append(shipment)
+            chunk.fail(self._failure)
+            return chunk
+        self._queue.append(chunk)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run(), name=f"kafka {self._topic}")
-        return shipment
+        return chunk
 
-    async def arrived(self, shipment: Shipment, left_seconds: float, patience_seconds: float) -> None:
+    async def arrived(self, chunk: Chunk, left_seconds: float, patience_seconds: float) -> None:
         """Return once it is acknowledged; raises what kept it.
 
         Or that nobody's records were acknowledged: not within `left_seconds`, or later not for the patience.
         """
-        loop, arrived = asyncio.get_running_loop(), shipment.arrived
+        loop, arrived = asyncio.get_running_loop(), chunk.arrived
         while not arrived.done():
             before = self._acknowledged
             # A thousand logs wait here ten times a second: `asyncio.wait` takes twice the time of a future of our own.
@@ -163,8 +163,8 @@ class Lane:
                     sending.cancel()
                     await asyncio.gather(sending, return_exceptions=True)
         self._acknowledged += load.batch.count
-        for shipment in load.completed:
-            shipment.arrive()
+        for chunk in load.completed:
+            chunk.arrive()
 
     async def _pack_next(self, sending: asyncio.Future[None]) -> None:
         """What is queued, until what is on the wire is acknowledged."""
@@ -180,16 +180,16 @@ class Lane:
         batch = load.batch
         most = batch.count + _RECORDS_AT_ONCE
         while self._queue and batch.count < most:
-            shipment = self._queue[0]
-            if not shipment.arrived.done():
-                held = batch.fill(shipment.key, shipment.take(most - batch.count))
-                load.first = load.first or (shipment if batch.count else None)
+            chunk = self._queue[0]
+            if not chunk.arrived.done():
+                held = batch.fill(chunk.key, chunk.take(most - batch.count))
+                load.first = load.first or (chunk if batch.count else None)
                 if held is not None:
-                    shipment.held = (held,)
+                    chunk.held = (held,)
                     return False
                 if batch.count >= most:
                     return True
-                load.completed.append(shipment)
+                load.completed.append(chunk)
             self._queue.popleft()
         return bool(self._queue)
 
@@ -206,10 +206,10 @@ class Lane:
             elif refused.first is not None:
                 refused.first.fail(RecordTooLargeError(f"The Kafka topic {self._topic} takes no message of this size."))
         for load in loads:
-            for shipment in load.completed:
-                shipment.fail(failure)
-        for shipment in queue:
-            shipment.fail(failure)
+            for chunk in load.completed:
+                chunk.fail(failure)
+        for chunk in queue:
+            chunk.fail(failure)
 
     async def close(self) -> None:
         """Stop; whoever waits is told that nothing was acknowledged."""

@@ -1,0 +1,125 @@
+"""Forwards one log to one receiver of any kind: retries until all of it is acknowledged or the sink is given up."""
+
+import math
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+import structlog
+
+from shuttle.clock import Clock
+from shuttle.errors import ShuttleError
+from shuttle.logs import LogReader
+from shuttle.outgoing.hooks import members_of, shown_host
+from shuttle.sinks import FinishedAt, SinkLedger, SinkTarget
+from shuttle.sinks.host_recovery import HostRecovery
+
+_log = structlog.get_logger()
+
+_MAX_REFUSALS = 5
+# An attempt has at least this long, also when the time to give up has passed: after a long downtime of the shuttle each
+# log is tried once.
+_SHORTEST_ATTEMPT_SECONDS = 15
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """Timeouts and delays, in seconds."""
+
+    give_up_seconds: float = 86_400
+    """After the build's end."""
+    first_delay_seconds: float = 1
+    """Between two requests, doubled with every failure. Jitter takes up to half of it, so that the builds of one
+    receiver do not all retry at once."""
+    longest_delay_seconds: float = 60
+    patience_seconds: float = 600
+    """For a receiver that reads nothing, or does not answer after the log's end. A silent log does not count."""
+
+
+class LogUpload(Protocol):
+    """The upload of one log to one receiver.
+
+    `offset` is where the next attempt begins, `problem` what went wrong last, `refusals` how often the receiver refused
+    since it last accepted anything, `failures` the number of attempts in a row without progress.
+    """
+
+    offset: int
+    problem: str
+    failures: int
+
+    @property
+    def refusals(self) -> int:
+        """See above."""
+
+    async def attempt(self, patience_seconds: Callable[[], float]) -> bool:
+        """Send once, starting when there is a byte to send; returns whether the whole log is acknowledged.
+
+        A failure is in the ledger when this returns. Raises ShuttleError if the ledger does, and CancelledError; an
+        open request is then aborted, so that the receiver does not mistake it for the log's end.
+        """
+
+
+class UploadFactory(Protocol):
+    """Makes uploads for receivers of one kind."""
+
+    def upload(self, target: SinkTarget, log: LogReader, ledger: SinkLedger, host_recovery: HostRecovery) -> LogUpload:
+        """For one log; opens nothing yet. The upload reports each success of its host to `host_recovery`."""
+
+
+class LogForwarder:
+    """A `shuttle.sinks.Sink` of any kind: retries until done or given up. All share one `host_recovery`."""
+
+    def __init__(
+        self,
+        uploads: UploadFactory,
+        retry_policy: RetryPolicy,
+        host_recovery: HostRecovery,
+        clock: Clock,
+    ) -> None:
+        self._uploads = uploads
+        self._retry_policy = retry_policy
+        self._host_recovery = host_recovery
+        self._clock = clock
+
+    async def carry(self, target: SinkTarget, log: LogReader, ledger: SinkLedger, finished_at: FinishedAt) -> None:
+        """Send until done or given up. Raises only CancelledError; see `LogUpload.attempt`."""
+        upload = self._uploads.upload(target, log, ledger, self._host_recovery)
+        hosts = frozenset(shown_host(url) for url in members_of(target.url))
+        wake_on_recovery = True
+        while True:
+            began_at, began_from = time.monotonic(), upload.offset
+            try:
+                if await upload.attempt(partial(self._patience_seconds, finished_at, began_at)):
+                    return
+                if time.monotonic() - began_at > self._retry_policy.longest_delay_seconds:
+                    upload.failures, wake_on_recovery = 0, True  # a long success: this failure is a new one
+                wake_on_recovery = wake_on_recovery or upload.offset > began_from
+                delay_seconds = self._delay_seconds(upload.failures)
+                if upload.refusals >= _MAX_REFUSALS or delay_seconds >= self._left_seconds(finished_at):
+                    await ledger.gave_up(target.sink_id, upload.problem)
+                    return
+            except ShuttleError as error:  # of the ledger: what it did not record is sent again
+                _log.warning("a sink waits to be recorded", sink_id=target.sink_id, error=error.message)
+                delay_seconds = self._retry_policy.longest_delay_seconds
+            if await self._host_recovery.pause(hosts, delay_seconds, wake_on_recovery=wake_on_recovery):
+                # Once: if this log still fails, later successes of other logs say nothing about it. Failures in the
+                # minute after an outage are soon over, so the delays start short again.
+                wake_on_recovery, upload.failures = False, 0
+
+    def _left_seconds(self, finished_at: FinishedAt) -> float:
+        ended_at = finished_at()
+        if ended_at is None:
+            return math.inf
+        return self._retry_policy.give_up_seconds - (self._clock.steady() - ended_at).total_seconds()
+
+    def _patience_seconds(self, finished_at: FinishedAt, began_at: float) -> float:
+        """Not beyond the time to give up: a receiver that reads a byte a second cannot hold an attempt forever."""
+        shortest_seconds = _SHORTEST_ATTEMPT_SECONDS - (time.monotonic() - began_at)
+        return min(self._retry_policy.patience_seconds, max(self._left_seconds(finished_at), shortest_seconds, 0))
+
+    def _delay_seconds(self, failures: int) -> float:
+        doubled = self._retry_policy.first_delay_seconds * 2.0 ** min(max(failures - 1, 0), 30)
+        return min(doubled, self._retry_policy.longest_delay_seconds) * random.uniform(0.5, 1)  # noqa: S311 - jitter
