@@ -7,8 +7,17 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from shuttle.errors import SettingsError
 from shuttle.setting_files import names_with_files, read_setting_files
@@ -66,17 +75,17 @@ def _delays(text: str) -> tuple[float, ...]:
         raise ValueError("write seconds, comma-separated, like 0,5,15") from None
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """The operator's wishes; the names are those of the environment, in lower case."""
 
-    model_config = SettingsConfigDict(extra="ignore", hide_input_in_errors=True, frozen=True, populate_by_name=True)
+    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True, frozen=True)
 
     # --- where we listen and what we are called
     port: int = Field(9000, ge=0, le=65535)
     shuttle_bind: str = "127.0.0.1"
     build_shuttle_host: Annotated[str, AfterValidator(read_public_url)] = ""
     shuttle_replica_name: str = ""
-    shuttle_aliases: Annotated[tuple[str, ...], NoDecode, _text(comma_list)] = ()
+    shuttle_aliases: Annotated[tuple[str, ...], _text(comma_list)] = ()
 
     # --- callers' connections
     shuttle_max_connections: int = Field(4096, ge=1)
@@ -89,7 +98,7 @@ class Settings(BaseSettings):
     # --- state and objects
     database_url: SecretStr = SecretStr("")
     shuttle_data_dir: Path = Path(".data")
-    shuttle_encryption_keys: Annotated[tuple[SecretStr, ...], NoDecode, _text(comma_list)] = ()
+    shuttle_encryption_keys: Annotated[tuple[SecretStr, ...], _text(comma_list)] = ()
     s3_bucket: str = ""
     s3_access_key: str = ""
     s3_secret_key: SecretStr = Field(SecretStr(""), validate_default=True)
@@ -109,9 +118,9 @@ class Settings(BaseSettings):
     # --- builds
     maximum_parallel_builds: int = Field(4, ge=1)
     timeout_in_ms: int = Field(1_200_000, ge=1)
-    extra_build_args: Annotated[dict[str, str], NoDecode, _text(read_build_args)] = Field(default_factory=dict)
-    extra_docker_registry_config: Annotated[dict[str, tuple[str, SecretStr]], NoDecode, _text(credentials_by_host)] = (
-        Field(default_factory=dict)
+    extra_build_args: Annotated[dict[str, str], _text(read_build_args)] = Field(default_factory=dict)
+    extra_docker_registry_config: Annotated[dict[str, tuple[str, SecretStr]], _text(credentials_by_host)] = Field(
+        default_factory=dict
     )
     no_cache: bool = False
     docker_registry_host: str = ""
@@ -143,27 +152,27 @@ class Settings(BaseSettings):
     shuttle_keep_records_days: float = Field(0, ge=0)
 
     # --- who may do what
-    shuttle_tokens: Annotated[tuple[tuple[str, SecretStr], ...], NoDecode, _text(read_tokens)] = ()
+    shuttle_tokens: Annotated[tuple[tuple[str, SecretStr], ...], _text(read_tokens)] = ()
     shuttle_allow_anonymous: bool = Field(default=False, validate_default=True)
     shuttle_legacy_anonymous: bool = False
     shuttle_legacy_until: Annotated[date | None, _text(_unless_empty)] = None
 
     # --- outgoing
     shuttle_webhook_secret: SecretStr = SecretStr("")
-    shuttle_webhook_schedule_seconds: Annotated[tuple[float, ...], NoDecode, _text(_delays)] = (
+    shuttle_webhook_schedule_seconds: Annotated[tuple[float, ...], _text(_delays)] = (
         *(0, 5, 15, 60, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400),
     )
     shuttle_webhook_timeout_seconds: Seconds = 15
     shuttle_sink_give_up_seconds: Seconds = 86_400
     shuttle_log_resume: Literal["acknowledged", "sent"] = "acknowledged"
-    shuttle_allow_networks: Annotated[tuple[Network, ...], NoDecode, _text(_networks)] = ()
-    shuttle_insecure_registries: Annotated[tuple[str, ...], NoDecode, _text(comma_list)] = ()
+    shuttle_allow_networks: Annotated[tuple[Network, ...], _text(_networks)] = ()
+    shuttle_insecure_registries: Annotated[tuple[str, ...], _text(comma_list)] = ()
     shuttle_ca_file: Annotated[Path | None, _text(_unless_empty)] = None
 
     # --- Kafka
     shuttle_kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
-    shuttle_kafka_credentials: Annotated[dict[str, tuple[str, SecretStr]], NoDecode, _text(credentials_by_host)] = (
-        Field(default_factory=dict)
+    shuttle_kafka_credentials: Annotated[dict[str, tuple[str, SecretStr]], _text(credentials_by_host)] = Field(
+        default_factory=dict
     )
     shuttle_kafka_ca_file: Annotated[Path | None, _text(_unless_empty)] = None
     shuttle_kafka_request_timeout_seconds: Seconds = 30
@@ -258,7 +267,7 @@ def load_settings(environment: Mapping[str, str] | None = None, **overrides: Any
     """
     given = os.environ if environment is None else environment
     from_files, problems = read_setting_files(given, names_with_files(Settings))
-    known = {} if environment is None else {name: given[name] for name in setting_names() if name in given}
+    known = {name: given[name] for name in setting_names() if name in given}
     values = {name.lower(): value for name, value in {**known, **from_files}.items()}
     try:
         settings = Settings(**{**values, **overrides})

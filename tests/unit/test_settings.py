@@ -26,6 +26,14 @@ def test_nothing_set_is_a_shuttle_on_loopback():
     assert settings.database_path == Path(".data/shuttle.db")
 
 
+def test_the_process_own_environment_does_not_add_to_one_that_is_given(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PORT", "9001")
+    monkeypatch.setenv("SHUTTLE_LEGACY_ANONYMOUS", "true")
+    assert load_settings({}) == load_settings({"PORT": "9000"})
+    assert load_settings().port == 9001
+    assert load_settings().shuttle_legacy_anonymous
+
+
 def test_all_problems_are_told_at_once_each_naming_its_setting():
     told = problems(
         PORT="x",
