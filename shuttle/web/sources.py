@@ -1,6 +1,9 @@
 """`GET|HEAD /<segment>`: a build's source by its uuid, else an app's list."""
 
+import asyncio
+import os
 from collections.abc import Awaitable, Callable
+from typing import BinaryIO
 from urllib.parse import unquote
 
 from aiohttp import web
@@ -9,6 +12,7 @@ from shuttle.build import Build
 from shuttle.errors import InvalidRequestError, NotFoundError, ObjectNotFoundError, TokenNeededError
 from shuttle.lifecycle.earlier import find_source
 from shuttle.lifecycle.stage import flattened_source
+from shuttle.objects.local import local_disk
 from shuttle.request import UUID
 from shuttle.standing import Standing
 from shuttle.web import PORTS, STANDING, STREAMING
@@ -17,6 +21,8 @@ from shuttle.web.builds import PAGE_QUERY, list_app
 from shuttle.web.description import OBJECT_ERRORS, Reply, describe
 from shuttle.web.models import BuildPage, NothingThere
 from shuttle.web.names import app_id_in, raw_segments
+
+_BLOCK_BYTES = 256 * 1024
 
 
 @describe(
@@ -91,8 +97,29 @@ async def send_object(
 
 async def get_flattened(request: web.Request, build: Build) -> web.StreamResponse:
     """`GET /-/builds/<uuid>/source.tar.gz` for the pipeline: checked and flattened."""
+    missing = NotFoundError("This build has no stored source.")
     try:
         path = await flattened_source(build, request.app[PORTS])
     except ObjectNotFoundError:
-        raise NotFoundError("This build has no stored source.") from None
-    return web.FileResponse(path, headers={"Content-Type": "application/gzip"})
+        raise missing from None
+    with local_disk():
+        try:
+            file = path.open("rb")
+        except FileNotFoundError:  # the build has ended meanwhile
+            raise missing from None
+    with file:
+        return await _send_file(request, file)
+
+
+async def _send_file(request: web.Request, file: BinaryIO) -> web.StreamResponse:
+    """Not by web.FileResponse: the kernel would send it without the connection's knowledge, and so without its limit
+    for a reader that takes nothing."""
+    size_bytes = os.fstat(file.fileno()).st_size
+    headers = {"Content-Type": "application/gzip", "Content-Length": str(size_bytes)}
+    response = web.StreamResponse(headers=headers)
+    request[STREAMING] = True
+    await response.prepare(request)
+    while request.method != "HEAD" and (block := await asyncio.to_thread(file.read, _BLOCK_BYTES)):
+        await response.write(block)
+    await response.write_eof()
+    return response

@@ -1,7 +1,10 @@
 """Connections have limits: of number, of time until a head is whole and between requests, and of a head's size."""
 
 import asyncio
+import base64
+import io
 import json
+import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -11,9 +14,12 @@ import pytest
 
 from shuttle.objects.names import legacy_log_object
 from shuttle.web.connection import MAX_HEAD_BYTES, Connection
-from tests.inprocess import Shuttle, running_shuttle
+from tests.archives import MIB, entry, tar_gz
+from tests.contract.agent_caller import agent_of
+from tests.inprocess import Shuttle, running_shuttle, script_request
 
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+JSON = {"Content-Type": "application/json"}
 OLD_APP = "shop-11111111-1111-4111-8111-111111111111"
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -238,7 +244,9 @@ async def test_connections_without_a_request_keep_nobody_out(tmp_path, most: int
         await ended_after(idle[0][0])
 
 
-async def test_a_reader_that_takes_nothing_is_disconnected(tmp_path, monkeypatch):
+@pytest.fixture
+def dropped(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Set once the service ends a connection."""
     dropped, drop = asyncio.Event(), Connection.drop
 
     def drop_and_report(connection: Connection) -> None:
@@ -246,6 +254,10 @@ async def test_a_reader_that_takes_nothing_is_disconnected(tmp_path, monkeypatch
         dropped.set()
 
     monkeypatch.setattr(Connection, "drop", drop_and_report)
+    return dropped
+
+
+async def test_a_reader_that_takes_nothing_is_disconnected(tmp_path: Path, dropped: asyncio.Event):
     async with running_shuttle(tmp_path, SHUTTLE_READER_STALL_SECONDS="0.3") as shuttle:
         log = tmp_path / "log"
         log.write_bytes(b"a line of the log\n" * 1_000_000)
@@ -260,3 +272,38 @@ async def test_a_reader_that_takes_nothing_is_disconnected(tmp_path, monkeypatch
             writer.transport.resume_reading()  # type: ignore[attr-defined]
             with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
                 await reader.readexactly(18_000_000)
+
+
+def open_files(folder: Path) -> list[str]:
+    """Those of this process that lie in the folder."""
+    found = []
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):  # the one of this loop
+            found.append(str(descriptor.readlink()))
+    return [path for path in found if path.startswith(str(folder))]
+
+
+async def test_an_agent_that_takes_nothing_of_its_source_is_disconnected_and_the_file_closed(
+    tmp_path: Path, dropped: asyncio.Event
+):
+    """More than the kernel takes for it."""
+    archive = tar_gz(entry("build.sh", b"true"), entry("large", os.urandom(16 * MIB)))
+    source = {"url": "data:application/gzip;base64," + base64.b64encode(archive).decode()}
+    async with running_shuttle(tmp_path, SHUTTLE_READER_STALL_SECONDS="0.3") as shuttle:
+        request = io.BytesIO(json.dumps(script_request(source=source)).encode())
+        assert (await shuttle.ask("POST", "/stalled/1", data=request, headers=JSON)).status == 200
+        agent = await agent_of(shuttle, "/stalled/1")
+        assert (await agent.files("source.tar.gz"))["build.sh"] == b"true"
+        head = f"GET /-/builds/{agent.uuid}/source.tar.gz HTTP/1.1\r\nHost: localhost\r\n"
+        sent = f"{head}Authorization: Bearer {agent.setup_token}\r\n\r\n".encode()
+        async with connected(shuttle, sent) as (reader, writer):
+            assert b"200" in await reader.readline()
+            writer.transport.pause_reading()  # type: ignore[attr-defined]  # a socket's transport has it
+            assert open_files(shuttle.data / "sources")
+            async with asyncio.timeout(3):
+                await dropped.wait()
+                while open_files(shuttle.data / "sources"):
+                    await asyncio.sleep(0.01)
+            writer.transport.resume_reading()  # type: ignore[attr-defined]
+            with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+                await reader.readexactly(len(archive))
