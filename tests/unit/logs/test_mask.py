@@ -3,6 +3,7 @@
 import base64
 import textwrap
 import time
+from collections.abc import Callable
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -141,6 +142,23 @@ def test_a_thousand_secrets_that_differ_only_at_their_ends_take_linear_time() ->
     started = time.process_time()
     assert masker.spans(b"a" * 50_000) == [(0, 50_000)]
     assert time.process_time() - started < 2
+
+
+@pytest.mark.parametrize("endings", ["", "bcdefgh", "bcdefghijklm"])
+def test_secrets_of_128_kb_of_one_letter_take_linear_time(endings: str) -> None:
+    """Each place of such a text begins like each of them."""
+    masker = Masker("a" * 131_000 + ending for ending in endings or [""])
+    started = time.process_time()
+    assert masker.spans(b"a" * 500_000) == [(0, 500_000)]
+    assert time.process_time() - started < 1
+
+
+@pytest.mark.parametrize("form", [lambda text: text, quote, lambda text: base64.b64encode(text.encode()).decode()])
+def test_a_secret_of_many_kilobytes_is_replaced_by_one_mask(form: Callable[[str], str]) -> None:
+    secret = "".join(f"<line {number}>" for number in range(10_000))
+    assert masked(f"before {form(secret)} after".encode(), secret) == b"before [secret] after"
+    # A part of it that a tool prints alone.
+    assert masked(f"before {secret[5_000:9_000]} after".encode(), secret).count(b"<line") <= 200
 
 
 @given(st.sets(st.text("ab", min_size=6, max_size=12), min_size=30), st.text("ab", max_size=80).map(str.encode))
