@@ -97,18 +97,36 @@ def _base64_from(value: bytes, before: int) -> list[bytes]:
 def _escaped(value: bytes) -> Iterator[bytes]:
     text = value.decode()
     if not _UNESCAPED.fullmatch(text):
-        for safe in _PERCENT_SAFE:
-            yield quote(text, safe=safe).encode()
-        yield quote_plus(text).encode()
-        yield quote_plus(text, safe="*").replace("~", "%7E").encode()
-        kinds = _ALL_KINDS if len(value) <= _MANY_FORMS_BYTES else _COMMON_KINDS
-        for tables, rewrites in kinds:
-            for table in tables:
-                escaped = text.translate(table)
-                yield escaped.encode()
-                if not text.isascii():
-                    yield from (_BEYOND_ASCII.sub(rewrite, escaped).encode() for rewrite in rewrites)
-        yield _bash_quoted(text).encode()
+        short = len(value) <= _MANY_FORMS_BYTES
+        forms = [*_percent_encoded(text), *_rewritten(text, _ALL_KINDS if short else _COMMON_KINDS), _bash_quoted(text)]
+        yield from (form.encode() for form in (*forms, *(_escaped_twice(text) if short else ())))
+
+
+def _percent_encoded(text: str) -> Iterator[str]:
+    for safe in _PERCENT_SAFE:
+        yield quote(text, safe=safe)
+    yield quote_plus(text)
+    yield quote_plus(text, safe="*").replace("~", "%7E")
+
+
+def _rewritten(text: str, kinds: "_Kinds") -> Iterator[str]:
+    """In each kind: by each table, and there also with each way to write what is beyond ASCII."""
+    for tables, rewrites in kinds:
+        for table in tables:
+            escaped = text.translate(table)
+            yield escaped
+            if not text.isascii():
+                yield from (_BEYOND_ASCII.sub(rewrite, escaped) for rewrite in rewrites)
+
+
+def _escaped_twice(text: str) -> Iterator[str]:
+    """The pairs that tools make: a URL in a URL, JSON in JSON, a message in a log of JSON lines or on a page."""
+    for once in {*_percent_encoded(text)}:
+        yield quote(once, safe="")
+        yield once.replace("%", "%25")
+    for inner, outer in _PAIRS:
+        for once in {*_rewritten(text, inner)}:
+            yield from _rewritten(once, outer)
 
 
 def _each(write: _Rewrite) -> Callable[[re.Match[str]], str]:
@@ -221,6 +239,15 @@ _COMMON_KINDS: _Kinds = (
     (_REPR_TABLES[:2], _REPR_REWRITES[:1]),
     (_SHELL_TABLES[:1], ()),
     (_MARKUP_TABLES[3:5], ()),
+)
+_PAIRS: Sequence[tuple[_Kinds, _Kinds]] = (
+    (
+        ((_JSON_TABLES[:1], _JSON_REWRITES), (_REPR_TABLES[:2], _REPR_REWRITES), *_COMMON_KINDS[2:]),
+        ((_JSON_TABLES[:1], _JSON_REWRITES),),
+    ),
+    *((((_JSON_TABLES[at : at + 1], _JSON_REWRITES),),) * 2 for at in (1, 2)),
+    (((_JSON_TABLES[:1], _JSON_REWRITES),), ((_REPR_TABLES[:2], ()),)),
+    (((_JSON_TABLES[:1], _JSON_REWRITES), (_MARKUP_TABLES[3:5], ())), ((_MARKUP_TABLES[3:5], ()),)),
 )
 
 
