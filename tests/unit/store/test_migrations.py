@@ -74,13 +74,15 @@ def test_queries_of_source_urls_leave_records_that_were_made_before_they_were_se
     at = datetime(2030, 1, 1, tzinfo=UTC)
     with engine.begin() as connection:
         connection.execute(apps.insert(), {"app_id": "app", "job_name": "job", "created_at": at})
-        for number, source_url in enumerate((url, other)):
+        for number, source_url in enumerate((url, other, url, url + "x" * 300)):
             row: dict[str, Any] = {"build_uuid": f"u{number}", "build_id": str(number), "app_id": "app"}
             row |= {"source_url": source_url}
             row |= {"plan": b"", "request_fingerprint": "", "labels": {}, "pipeline": "script", "serial_key": "app"}
             row |= {"destinations": [], "state": "failed", "timeout_seconds": 1, "metadata_json": mine}
             row |= {"message": f"{source_url} answers 404.", "preamble": f"-----> Source: {source_url}\n"}
             row |= dict.fromkeys(("accepted_at", "deadline_at", "finished_at", "archived_at"), at)
+            if number >= 2:  # whose log still lies on this disk
+                row |= {"archived_at": None, "preamble": f"-----> Source: {source_url[:300]}\n"}
             connection.execute(builds.insert(), row)
         event = {"build_uuid": "u0", "sequence": 1, "webhook_id": "m", "status": "failed", "body": body.encode()}
         connection.execute(events.insert(), event | {"created_at": at})
@@ -95,4 +97,11 @@ def test_queries_of_source_urls_leave_records_that_were_made_before_they_were_se
     shown = "https://h.example/a.tgz?…"
     assert kept[0] == (shown, f"{shown} answers 404.", f"-----> Source: {shown}\n")
     assert kept[1].source_url == other
+    # Offsets count these bytes.
+    first_line = f"-----> Source: {url}\n".replace("sig=t0ps3cret", "*" * len("sig=t0ps3cret"))
+    assert kept[2] == (shown, f"{shown} answers 404.", first_line)
+    assert (
+        kept[3].preamble
+        == f"-----> Source: {url[: url.index('?') + 1]}".ljust(len("-----> Source: ") + 300, "*") + "\n"
+    )
     assert json.loads(sent) == {"id": {"mine": url}, "message": f"{shown} answers 404."}

@@ -1,8 +1,8 @@
 """Queries of source URLs leave the records of builds that were accepted when they were not secret.
 
 Revision 0008, after 0007. The sealed plan has the whole URL. It stood in the record itself, in sentences about the
-source, in the log's first lines and in the statuses that quote a sentence. The lines of a log that is not archived yet
-stay: their bytes count.
+source, in the log's first lines and in the statuses that quote a sentence. In the lines of a log that is not archived
+yet stars take its place, because their bytes count.
 """
 
 import json
@@ -41,6 +41,11 @@ def _without_query(url: str) -> str:
     return f"{place}?…" if mark else place
 
 
+def _with_stars(url: str) -> str:
+    place, mark, query = url.partition("?")
+    return place + mark + "".join("*" * len(character.encode()) for character in query)
+
+
 def _hide(connection: sa.Connection, row: Any) -> None:
     url = row.source_url
     shown = _without_query(url)
@@ -54,7 +59,7 @@ def _hide(connection: sa.Connection, row: Any) -> None:
             "url": shown,
             "message": row.message and row.message.replace(url, shown),
             "waiting_for": row.waiting_for and row.waiting_for.replace(url, shown),
-            "preamble": row.preamble if row.archived_at is None else _first_lines(row.preamble, url, shown),
+            "preamble": _first_lines(row.preamble, url, shown if row.archived_at else _with_stars(url)),
         },
     )
     query = sa.text("SELECT event_id, body FROM events WHERE build_uuid = :build_uuid")
