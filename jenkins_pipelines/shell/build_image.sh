@@ -4,11 +4,12 @@ build_image() {
   choose_files
   choose_builder
   collect_options
-  : >"$work/base_images.txt"
+  : >"$work/base_images.txt" >"$work/mounts.txt"
   insert_arguments "$names" <"$sources/$dockerfile" >"$work/Dockerfile"
   # docker looks for this file beside the Dockerfile, which is now a copy in another folder.
   [ ! -f "$sources/$dockerfile.dockerignore" ] ||
     cat "$sources/$dockerfile.dockerignore" >"$work/Dockerfile.dockerignore"
+  refuse_mounts_out
   pull_base_images
   begin
   say "Building with $builder"
@@ -40,6 +41,16 @@ choose_files() {
 # refuse_link_out REASON WHAT PATH
 refuse_link_out() {
   ! leads_out "$3" || fail "$1" "The source's $2 is a link that leads out of the source; add the file itself."
+}
+
+# refuse_mounts_out: buildah before 1.35 and podman before 5 mount what a link in the context leads to on the agent. docker
+# looks links up within the context.
+refuse_mounts_out() {
+  [ "$builder" != docker ] || return 0
+  while read -r mount; do
+    while case $mount in /* | ./* | ../*) ;; *) false ;; esac; do mount=${mount#*/}; done
+    [ ! -e "$context_folder/$mount" ] || refuse_link_out no_context "path $context/$mount" "$context/$mount"
+  done <"$work/mounts.txt"
 }
 
 # with_base_credentials COMMAND…: only docker gets the credentials for base images while users' code runs: its RUN is in

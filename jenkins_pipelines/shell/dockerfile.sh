@@ -87,18 +87,29 @@ list_images_of_options() {
   while case ${1-} in --*) ;; *) false ;; esac; do
     case $1 in
       --from=*) list_image "${1#--from=}" ;;
-      --mount=*)
-        from=,${1#--mount=}
-        case $from in
-          *,from=*)
-            from=${from#*,from=}
-            list_image "${from%%,*}"
-            ;;
-        esac
-        ;;
+      --mount=*) read_mount "${1#--mount=}" ;;
     esac
     shift
   done
+}
+
+# read_mount OPTION,…: lists the image that a mount of RUN is taken from; of a bind mount without one, the path in the
+# context, in the file mounts.txt.
+read_mount() {
+  mount_type=bind mount_from='' mount_source='' rest=$1,
+  while [ -n "$rest" ]; do
+    case ${rest%%,*} in
+      type=*) mount_type=${rest%%,*} mount_type=${mount_type#*=} ;;
+      from=*) mount_from=${rest%%,*} mount_from=${mount_from#*=} ;;
+      source=* | src=*) mount_source=${rest%%,*} mount_source=${mount_source#*=} ;;
+    esac
+    rest=${rest#*,}
+  done
+  if [ -n "$mount_from" ]; then
+    list_image "$mount_from"
+  elif [ "$mount_type" = bind ] && [ -n "$mount_source" ] && expand "$mount_source"; then
+    printf '%s\n' "$expanded" >>"$work/mounts.txt"
+  fi
 }
 
 # list_image NAME: unless it is a stage, by its name or number, or has a variable whose value only the builder knows. One

@@ -265,6 +265,48 @@ async def test_what_leads_out_of_the_source_by_a_link_is_not_given_to_the_builde
     assert not notes.calls or "build" not in [call[1] for call in notes.calls]
 
 
+MOUNTS = {
+    "type=bind,source=out,target=/m": "out",
+    "target=/m,src=/out/file,rw": "out/file",
+    "source=../$WHERE/file,target=/m": "out/file",
+    "source=./within/out,target=/m": "within/out",
+}
+
+
+@pytest.mark.parametrize("mount", MOUNTS)
+async def test_a_bind_mount_of_a_link_that_leads_out_of_the_source_is_refused(each_agent: Agent, mount: str) -> None:
+    """buildah and podman have mounted what it leads to: a file of the agent."""
+    notes = with_builder(each_agent)
+    out = each_agent.home / "out"
+    out.mkdir()
+    (out / "file").touch()
+    dockerfile = f"FROM scratch\nARG WHERE=out\nRUN --mount=target=/context --mount={mount} cat /m\n"
+    links = {"api/out": str(out), "api/within/out": "../../../../out"}
+    options = {"context": "api"}
+    ended, api = await run(each_agent, environment(options=options), {"api/Dockerfile": dockerfile}, links=links)
+    assert ended.status != 0
+    assert notes.calls == []
+    message = f"The source's path api/{MOUNTS[mount]} is a link that leads out of the source; add the file itself."
+    assert api.reports["failure"] == {"id": "failure", "state": "failed", "reason": "no_context", "message": message}
+
+
+async def test_bind_mounts_of_links_within_the_source_are_built(each_agent: Agent) -> None:
+    with_builder(each_agent)
+    mounts = ("source=link", "src=/folder/file", "from=b,source=/out", "type=cache,source=out", "source=missing")
+    dockerfile = "FROM scratch\n" + "".join(f"run --mount={mount},target=/m x\n" for mount in mounts)
+    files = {"Dockerfile": dockerfile, "folder/file": ""}
+    ended, api = await run(each_agent, environment(), files, links={"link": "folder", "out": "/etc"})
+    assert ended.status == 0, ended.console + api.log
+
+
+async def test_docker_gets_bind_mounts_of_any_link(each_agent: Agent) -> None:
+    """It looks links up within the context, also absolute ones."""
+    with_builder(each_agent, "docker")
+    files = {"Dockerfile": "FROM scratch\nrun --mount=source=link,target=/m x\n", "file": ""}
+    ended, api = await run(each_agent, environment(), files, links={"link": "/file"})
+    assert ended.status == 0, ended.console + api.log
+
+
 async def test_a_dockerfile_that_is_a_link_within_the_source_is_built(each_agent: Agent) -> None:
     notes = with_builder(each_agent)
     links = {"Dockerfile": "docker/prod", "docker/prod": "../docker/dev"}
