@@ -21,6 +21,7 @@ from shuttle.outgoing.response_heads import (
     HeadTooLargeError,
     end_of_head,
     is_beyond_limits,
+    read_cut_head,
     read_head,
 )
 
@@ -91,6 +92,8 @@ class LenientResponseHandler(ResponseHandler):
         """The connection is over; the response may have come before that."""
         if exc is not None:
             self._read_received()
+        if self._head and not self._ignores_data:
+            self._take_cut_head(bytes(self._head))
         super().connection_lost(exc)
 
     def set_exception(self, exc: BaseException, exc_cause: BaseException = _NO_CAUSE) -> None:
@@ -114,6 +117,16 @@ class LenientResponseHandler(ResponseHandler):
             return
         if received:
             self.data_received(received)
+
+    def _take_cut_head(self, received: bytes) -> None:
+        """The status line decides, also where the connection ends within the headers."""
+        try:
+            head = read_cut_head(received)
+        except HeadTooLargeError:
+            return
+        if head is not None and not head.is_interim:
+            self._head = None
+            self._begin_response(head, b"")
 
     def _receive_heads(self, scanned: int) -> None:
         """Interim responses, and the final one."""

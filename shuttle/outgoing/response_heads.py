@@ -83,6 +83,15 @@ def read_head(head: bytes) -> Head | None:
     return Head(status, _written(first_line, kept + framing), body)
 
 
+def read_cut_head(received: bytes) -> Head | None:
+    """Understand the whole lines of a head within which the connection has ended: its status counts, its body is lost.
+
+    None = the status line is not whole, or no status line. Raises HeadTooLargeError.
+    """
+    lines = received[: received.rfind(b"\n") + 1]
+    return read_head(lines + b"Content-Length: cut\r\n\r\n") if lines else None
+
+
 def _read_status(line: bytes) -> tuple[int, bytes] | None:
     match = _STATUS.fullmatch(line)
     if match is None:
@@ -115,7 +124,7 @@ def _read_headers(lines: list[bytes]) -> Headers:
 def _read_framing(status: int, headers: Headers) -> tuple[Body, Headers]:
     """Where the body ends, and the header that says so: chunks win over a length (RFC 9112, 6.3)."""
     codings = _listed(headers, b"transfer-encoding")
-    lengths = set(_listed(headers, b"content-length"))
+    lengths = {length.removeprefix(b"+") for length in _listed(headers, b"content-length")}
     if status in _WITHOUT_BODY or status < 200:
         # A 304 names the length of what it does not send.
         declared = bool(codings) or (status == 204 and bool(lengths - {b"0"}))

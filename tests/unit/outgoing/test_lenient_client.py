@@ -31,6 +31,7 @@ ANSWERS_WITH_A_BODY = {
     b"2\r\nok\r\n0\r\n\r\n",
     "the length twice": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\ncontent-length: 2\r\n\r\nok",
     "the length in a list": b"HTTP/1.1 200 OK\r\nContent-Length: 2, 2\r\n\r\nok",
+    "a length with a plus": b"HTTP/1.1 200 OK\r\nContent-Length: +2\r\nContent-Length: 2\r\n\r\nok",
     "identity beside a length": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n" + BODY,
     "a space before the colon": b"HTTP/1.1 200 OK\r\nContent-Length : 2\r\n\r\nok",
     "200 headers": b"HTTP/1.1 200 OK\r\n" + HEADERS_200 + BODY,
@@ -68,6 +69,9 @@ ANSWERS_WITH_A_BROKEN_BODY = {
     "a negative length": b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\nok",
     "a chunk that is none": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nok\r\n",
     "a chunk without its end": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nokokok\r\n0\r\n\r\n",
+    "cut behind the status line": b"HTTP/1.1 200 OK\r\n",
+    "cut within a header": b"HTTP/1.1 200 OK\r\nServer: x\r\nContent-Le",
+    "cut behind a length": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n",
     "too short": b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok",
 }
 
@@ -169,9 +173,10 @@ async def test_a_head_above_the_limits_is_an_error_of_its_own(how: str) -> None:
         await asked(ANSWERS_ABOVE_THE_LIMITS[how])
 
 
-async def test_headers_that_break_off_are_no_answer() -> None:
+@pytest.mark.parametrize("sent", [b"HTTP/1.1 200 O", b"HTTP/1.1 103 Early\r\nLink: x\r\n", b""])
+async def test_a_response_that_breaks_off_before_its_status_is_known_is_no_answer(sent: bytes) -> None:
     with pytest.raises(aiohttp.ServerDisconnectedError):
-        await asked(b"HTTP/1.1 200 OK\r\nContent-Le")
+        await asked(sent)
 
 
 @pytest.mark.parametrize("sent", [b"SSH-2.0-OpenSSH_9.2\r\n\r\n", b"HTTP/1.1 20\r\n\r\n", b"\x16\x03\x01" * 30_000])

@@ -192,7 +192,7 @@ async def test_the_first_byte_may_take_longer_than_a_stall(fetch, beginning):
         ((b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfive!\r\n",), "cut off"),
         ((b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfive!\r\nzz\r\n",), "valid HTTP"),
         ((b"",), "without an answer"),
-        ((b"HTTP/1.1 200 OK\r\nContent-Le",), "without an answer"),
+        ((b"HTTP/1.1 200 OK\r\nContent-Le",), "cut off"),
         ((b"SSH-2.0-OpenSSH_9.2\r\n\r\n",), "HTTP"),
     ],
 )
