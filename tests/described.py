@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from openapi_schema_validator import OAS31Validator
+from jsonschema_rs import Draft202012Validator
 
 from shuttle.web.openapi import document, path_of
 from shuttle.web.routes import ROUTES
@@ -33,7 +33,7 @@ def assert_described(method: str, path: str, status: int, headers: Mapping[str, 
     assert media_type in content or "*/*" in content, f"an undescribed {media_type}: {where}"
     if media_type == "application/json" and media_type in content and "schema" in content[media_type]:
         schema = json.dumps(content[media_type]["schema"])
-        problems = [error.message[:300] for error in _validator(schema).iter_errors(json.loads(body))]
+        problems = [error.message[:300] for error in _validator(schema).iter_errors(_value(body))]
         assert not problems, f"{problems} in {where}"
 
 
@@ -46,6 +46,12 @@ def _operation(method: str, path: str) -> dict[str, Any] | None:
     return None
 
 
+def _value(body: bytes) -> Any:
+    """What the JSON says; half a surrogate pair, which the validator does not take, as a question mark."""
+    return json.loads(json.dumps(json.loads(body), ensure_ascii=False).encode("utf-8", "replace"))
+
+
 @cache
-def _validator(schema: str) -> OAS31Validator:
-    return OAS31Validator({**json.loads(schema), "components": document()["components"]})
+def _validator(schema: str) -> Draft202012Validator:
+    # The dialect of OpenAPI 3.1 is this one with words that only describe.
+    return Draft202012Validator({**json.loads(schema), "components": document()["components"]})
