@@ -1,6 +1,7 @@
 """What all tests share: the same examples and names everywhere, the order of the files, no search for garbage."""
 
 import gc
+import sys
 from collections.abc import Generator
 from typing import Any
 
@@ -11,6 +12,9 @@ from hypothesis import HealthCheck, settings
 # What is imported and collected stays to the end. Looking for garbage among it, again and again while it grows, was a
 # third of a collection's time; frozen, it costs the tests nothing either.
 gc.disable()
+# pytest's own form of a test's module, with the assertions taken apart, is kept for the next run: half of a collection.
+# The processes that tests start go on writing none, see the Makefile.
+_WRITES_NONE, sys.dont_write_bytecode = sys.dont_write_bytecode, False
 
 settings.register_profile(
     "repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
@@ -33,6 +37,7 @@ _LONGEST_FOLDERS = ("tests/quick/", "tests/controller/", "tests/unit/pipelines/"
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
     result = yield
+    sys.dont_write_bytecode = _WRITES_NONE
     gc.freeze()
     gc.enable()
     return result
