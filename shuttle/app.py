@@ -270,6 +270,7 @@ def collect_less_often() -> None:
     thresholds a fifth fewer POSTs a second were accepted (50 connections, four rounds by turns)."""
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
+    gc.enable()  # the command has turned it off for the imports
 
 
 def raise_open_files_limit() -> None:

@@ -1,10 +1,12 @@
 """Memory of a burst goes back to the system, and a C library without these functions is no fault."""
 
 import asyncio
+import gc
 
 import pytest
 
 from shuttle import memory
+from shuttle.app import collect_less_often
 
 
 async def test_memory_is_given_back_again_and_again(monkeypatch: pytest.MonkeyPatch):
@@ -25,3 +27,14 @@ async def test_nothing_happens_with_another_c_library(monkeypatch: pytest.Monkey
     memory.map_large_pieces()
     async with asyncio.timeout(5):
         await memory.give_back_memory()
+
+
+def test_a_service_looks_for_garbage_once_all_is_imported():
+    thresholds = gc.get_threshold()
+    gc.disable()
+    try:
+        collect_less_often()
+        assert gc.isenabled()
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.enable()
