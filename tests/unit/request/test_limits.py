@@ -1,11 +1,13 @@
 """The limits of a request's lists and texts: the last that is taken, and the first that is refused by its field."""
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 
 from jenkins_pipelines.catalogue import PIPELINES
 from shuttle.errors import InvalidRequestError
+from shuttle.request import parse_build_request
 from shuttle.request.legacy import read_legacy_request
 from tests.unit.request.catalogue import image, parse, script, settings
 
@@ -16,6 +18,10 @@ TWO_BYTES = "ä"
 
 def numbered(count: int) -> dict[str, str]:
     return {f"A{number}": "" for number in range(count)}
+
+
+def kafka(hosts: int) -> str:
+    return "kafka://" + ",".join(f"h{number}" for number in range(hosts)) + "/t"
 
 
 @pytest.mark.parametrize(
@@ -67,6 +73,36 @@ def numbered(count: int) -> dict[str, str]:
             script(webhooks={"logs": {"url": "http://h/", "headers": {"X": "y" * 8193}}}),
             "webhooks.logs.headers.X",
         ),
+        (
+            script(webhooks={"logs": {"url": "http://h/", "headers": {"X" * 256: "y"}}}),
+            script(webhooks={"logs": {"url": "http://h/", "headers": {"X" * 257: "y"}}}),
+            "webhooks.logs.headers." + "X" * 257,
+        ),
+        (
+            script(source={"url": "https://h/a", "headers": {"X" * 256: "y" * 8192}}),
+            script(source={"url": "https://h/a", "headers": {"X": "y" * 8193}}),
+            "source.headers.X",
+        ),
+        (
+            script(webhooks={"logs": kafka(100)}),
+            script(webhooks={"logs": kafka(101)}),
+            "webhooks.logs",
+        ),
+        (
+            script(webhooks={"logs": [f"failover({kafka(50)}, {kafka(49)})", "http://h/"]}),
+            script(webhooks={"logs": [f"failover({kafka(50)}, {kafka(50)})", "http://h/"]}),
+            "webhooks.logs",
+        ),
+        (
+            image("docker://r.example.com/" + "x" * (255 - len("r.example.com/"))),
+            image("docker://r.example.com/" + "x" * (256 - len("r.example.com/"))),
+            "destination.image",
+        ),
+        (
+            script(metadata="x" * (64 * KIB - 2)),
+            script(metadata="x" * (64 * KIB - 1)),
+            "metadata",
+        ),
     ],
 )
 def test_the_last_is_taken_and_one_more_is_refused(taken: dict[str, Any], refused: dict[str, Any], field: str):
@@ -93,3 +129,12 @@ def test_brokers_of_the_older_api_are_as_many_as_other_receivers():
     with pytest.raises(InvalidRequestError) as caught:
         read(101)
     assert caught.value.field == "kafka_hosts"
+
+
+@pytest.mark.parametrize("option", ["context", "dockerfile"])
+def test_a_path_within_the_source_has_a_length(option: str):
+    body = image("docker://r.example.com/app")
+    for size, taken in ((500, True), (501, False)):
+        asked = body | {"pipeline": {"name": "docker-image", "options": {option: "x" * size}}}
+        with nullcontext() if taken else pytest.raises(InvalidRequestError, match=f"pipeline.options.{option}"):
+            parse_build_request(asked, settings(), PIPELINES)

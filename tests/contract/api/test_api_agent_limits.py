@@ -1,0 +1,105 @@
+"""The limits of an agent's calls: the last that is taken, and the first that is refused."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from shuttle.store.progress import StageEvent
+from tests.contract.agent_caller import Agent, agent_of
+from tests.inprocess import Jenkins, Shuttle, running_shuttle
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+KIB = 1024
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shuttle(tmp_path_factory: pytest.TempPathFactory, jenkins: Jenkins) -> AsyncIterator[Shuttle]:
+    """Its builds wait for an agent that there is not: this module's tests play its part."""
+    folder: Path = tmp_path_factory.mktemp("limits")
+    settings = {"MAXIMUM_PARALLEL_BUILDS": "100", "SHUTTLE_JENKINS_AGENT_LABEL": "nowhere"}
+    async with running_shuttle(folder, jenkins.url, **settings) as running:
+        yield running
+
+
+async def waiting_agent(shuttle: Shuttle, path: str) -> Agent:
+    """The agent of a new build that Jenkins has, and that nobody has claimed."""
+    await shuttle.submit(path)
+    await shuttle.until(path, "queued")
+    return await agent_of(shuttle, path)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def agent(shuttle: Shuttle) -> Agent:
+    """The agent of a build whose users' code has begun."""
+    return await (await waiting_agent(shuttle, "/limits/1")).begun()
+
+
+def padded(text: str, size_bytes: int) -> bytes:
+    """JSON of exactly so many bytes."""
+    return text.encode().ljust(size_bytes)
+
+
+@pytest.mark.parametrize(
+    ("call", "body", "limit_bytes"),
+    [
+        ("report", '{"id": "limit"}', 256 * KIB),
+        ("progress", '{"id": "limit", "stage": "s", "event": "begin"}', 4 * KIB),
+    ],
+)
+async def test_a_body_has_a_size(agent: Agent, call: str, body: str, limit_bytes: int):
+    assert (await agent.ask("POST", call, data=padded(body, limit_bytes))).status == 200
+    answer = await agent.ask("POST", call, data=padded(body, limit_bytes + 1))
+    assert (answer.status, answer.json["code"]) == (413, "body_too_large")
+
+
+async def test_a_claim_has_a_size_and_a_build_100_of_them(shuttle: Shuttle):
+    agent = await waiting_agent(shuttle, "/claims/1")
+    body = '{"number": 1, "nonce": "a-nonce-of-16-letters"}'
+    assert (await agent.ask("POST", "claim", data=padded(body, 4 * KIB))).status == 200
+    assert (await agent.ask("POST", "claim", data=padded(body, 4 * KIB + 1))).status == 413
+    answers = await asyncio.gather(*(agent.claim(nonce=f"another-nonce-{number:04}") for number in range(99)))
+    assert {answer.status for answer in answers} == {200}
+    assert (await agent.claim(nonce="one-more-than-is-allowed")).status == 409
+
+
+@pytest.mark.parametrize(
+    ("call", "name", "most", "body"),
+    [
+        ("report", "id", 200, {}),
+        ("report", "reason", 64, {"id": "reason"}),
+        ("progress", "id", 200, {"stage": "s", "event": "begin"}),
+        ("progress", "stage", 64, {"id": "stage", "event": "begin"}),
+        ("progress", "status", 200, {"id": "status", "stage": "s", "event": "end"}),
+    ],
+)
+async def test_a_text_has_a_length(agent: Agent, call: str, name: str, most: int, body: dict[str, Any]):
+    assert (await agent.ask("POST", call, json={**body, name: "x" * most})).status == 200
+    answer = await agent.ask("POST", call, json={**body, name: "x" * (most + 1)})
+    assert (answer.status, answer.json["field"]) == (400, name)
+
+
+async def test_a_name_of_a_variable_has_a_length(agent: Agent):
+    assert (await agent.ask("POST", "report", json={"id": "v1", "variables": {"x" * 200: ""}})).status == 200
+    assert (await agent.ask("POST", "report", json={"id": "v2", "variables": {"x" * 201: ""}})).status == 400
+
+
+async def test_a_build_has_1000_boundaries_of_stages(shuttle: Shuttle):
+    agent = await (await waiting_agent(shuttle, "/stages/1")).begun()
+    events = [StageEvent(str(number), "", "s", "begin", None, None, datetime.now(UTC)) for number in range(999)]
+    await asyncio.gather(*(shuttle.ports.store.record_progress(agent.uuid, event) for event in events))
+    body = {"id": "the last", "stage": "s", "event": "begin"}
+    assert (await agent.ask("POST", "progress", json=body)).status == 200
+    assert (await agent.ask("POST", "progress", json=body | {"id": "one more"})).status == 409
+    assert (await agent.ask("POST", "progress", json=body)).json["recorded"] is False
+
+
+async def test_the_name_of_an_artifact_has_a_length(agent: Agent):
+    name = "/".join(["x" * 100] * 9)[:900]
+    assert (await agent.ask("PUT", f"artifacts/{name}", data=b"1")).status == 200
+    assert (await agent.ask("PUT", f"artifacts/{name}x", data=b"1")).status == 400
