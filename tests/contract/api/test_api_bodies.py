@@ -1,6 +1,7 @@
 """How slowly a body may arrive, and what all bodies together may take."""
 
 import asyncio
+import gzip
 import json
 from collections.abc import AsyncIterator
 
@@ -52,3 +53,12 @@ async def test_bodies_beyond_the_room_for_them_get_503(hurried: Shuttle):
     async with connected(hurried, HEAD % (4, len(body)) + body) as (reader, _):
         assert (await answer_of(reader))[0] == 200
     assert [path.name for path in hurried.data.iterdir() if path.name.startswith(("body-", "data-source-"))] == []
+
+
+@pytest.mark.parametrize(("members", "status"), [(1000, 200), (1001, 400)])
+async def test_a_gzip_has_at_most_1000_members(hurried: Shuttle, members: int, status: int):
+    """Each costs memory for a moment, and may hold nothing."""
+    packed = gzip.compress(b"") * (members - 1) + gzip.compress(json.dumps(script_request()).encode())
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    answer = await hurried.ask("POST", f"/members/{members}", data=packed, headers=headers)
+    assert answer.status == status

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from shuttle.objects.names import legacy_log_object
-from shuttle.web.connection import MAX_HEAD_BYTES, Connection
+from shuttle.web.connection import MAX_HEAD_BYTES, MAX_HEADERS, MAX_LINE_BYTES, Connection
 from tests.archives import MIB, entry, tar_gz
 from tests.contract.agent_caller import agent_of
 from tests.inprocess import Shuttle, running_shuttle, script_request
@@ -117,6 +117,20 @@ async def test_a_head_has_a_limit(quick: Shuttle, size_bytes: int, status: int, 
         found, _, body = await answer_of(reader)
         assert found == status
         assert status == 200 or body["code"] == "head_too_large"
+
+
+@pytest.mark.parametrize(
+    ("taken", "refused"),
+    [
+        (b"X: " + b"x" * MAX_LINE_BYTES, b"X: " + b"x" * (MAX_LINE_BYTES + 1)),
+        (b"\r\n".join([b"X: y"] * (MAX_HEADERS - 1)), b"\r\n".join([b"X: y"] * MAX_HEADERS)),
+    ],
+    ids=["size", "number"],
+)
+async def test_a_header_and_their_number_have_a_limit(quick: Shuttle, taken: bytes, refused: bytes):
+    for headers, status in ((taken, 200), (refused, 400)):
+        async with connected(quick, HEALTH[:-2] + headers + b"\r\n\r\n") as (reader, _):
+            assert (await answer_of(reader))[0] == status
 
 
 @pytest.mark.parametrize(
