@@ -8,7 +8,7 @@ import pytest
 
 from jenkins_pipelines.environment import AgentEnvironment
 from tests.agent_api import BUILD_UUID, TOKENS, AgentApi, Cut, CutHeaders, source_archive
-from tests.unit.pipelines.agent import SHELLS, Agent, everything_under
+from tests.unit.pipelines.agent import SHELLS, Agent, everything_under, only_step
 from tests.unit.pipelines.builds import SCRIPT
 
 HELLO = "#!/bin/sh\necho hello from $NAME\n"
@@ -406,6 +406,20 @@ async def test_an_agent_without_curl_says_so_at_once(agent: Agent) -> None:
     run = await agent.run(SCRIPT)
     assert run.status == 1
     assert run.console == "-----> The agent has no curl; install it there. Nothing was done.\n"
+
+
+async def test_a_shell_that_is_stopped_at_its_very_start_misses_no_program(each_agent: Agent) -> None:
+    """Jenkins signals the deepest process first: here the one that looks for a program, and for a moment no other."""
+    script = only_step(SCRIPT).script
+    look = 'path=$(command -v "$program")'
+    assert look in script
+    killed = script.replace(
+        look, 'path=$([ "$program" != sed ] || sh -c \'kill "$PPID"; sleep 1\'; command -v "$program")'
+    )
+    step = await each_agent.start_script(killed)
+    run = await step.ended()
+    assert "The agent has no" not in run.console
+    assert run.status != 0
 
 
 async def test_a_4xx_is_an_answer_and_not_asked_again(agent: Agent) -> None:
