@@ -36,7 +36,7 @@ signal_marked() {
 echo "runner $$" >&5
 {
   # The pipe at descriptor 8 is closed when the supervisor is killed; then only the runner can end the process.
-  { "$cat" <&8 && end_process; } >/dev/null 2>&1 4>&- &
+  { while read -r _ <&8; do :; done; end_process; } >/dev/null 2>&1 4>&- &
   watchdog=$!
   # Another shell redirects the output, as this one would print there how the process was killed.
   sh -c 'echo "process $$" >&5 && exec "$@" 2>&1 4>&- 8<&-' process "$@"

@@ -269,6 +269,17 @@ async def test_in_a_pid_namespace_not_even_an_empty_environment_escapes(tmp_path
     assert not is_running(forever)
 
 
+async def test_what_watches_the_supervisor_ends_with_the_users_process(each_agent: Agent) -> None:
+    async with shuttle("mkdir dist; echo >dist/file\n") as api, asyncio.timeout(25):
+        each_agent.url = api.url
+        api.held["file"] = asyncio.Event()
+        step = await each_agent.start(SCRIPT)
+        await api.until(lambda: "file" in api.waiting)
+        assert "cat" not in {name for name, _ in _states(each_agent)}
+        api.held.pop("file").set()
+        await step.ended()
+
+
 async def test_a_supervisor_that_is_killed_leaves_no_build_behind(each_agent: Agent) -> None:
     times = [long_time(), long_time(), long_time()]
     script = f"trap '' TERM\nsleep {times[0]} &\nsetsid sleep {times[1]} &\necho begun\nsleep {times[2]}\n"
