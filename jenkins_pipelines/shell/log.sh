@@ -137,7 +137,12 @@ watch_growth() {
 # KILL, as a process that has just been forked loses any other signal while it still has the traps of this shell.
 unwatch_growth() {
   [ -n "$watcher" ] || return 0
-  kill -KILL "$watcher" 2>/dev/null
+  # With its `sleep`, where the kernel lists children; elsewhere that stays for another 0.2 s.
+  sleeping=''
+  kill -STOP "$watcher" 2>/dev/null
+  { read -r sleeping <"/proc/$watcher/task/$watcher/children"; } 2>/dev/null
+  # shellcheck disable=SC2086 # one word a pid
+  kill -KILL "$watcher" $sleeping 2>/dev/null
   wait "$watcher" 2>/dev/null
   watcher=''
   [ ! -e "$work/paused" ] || paused=yes

@@ -167,11 +167,21 @@ async def test_output_that_the_agents_disk_has_no_room_for_fails_the_build_sayin
     assert api.log.endswith("-----> The agent could not write all of the build's output; give its disk room.\n")
 
 
+async def test_a_push_leaves_no_process_behind(each_agent: Agent) -> None:
+    """What watches the log's growth meanwhile has a `sleep` of 0.2 s."""
+    functions = text("calls") + text("log")
+    setup = f"trap 'terminated=1' TERM INT HUP\ncollector=$$ paused='' watcher='' work={each_agent.home}\nopen_log\n"
+    watched = 'until grep -qsE "^[0-9]+ \\(.*\\) . $watcher " /proc/[0-9]*/stat; do :; done\n'
+    script = f"#!/bin/sh\n{functions}{setup}watch_growth\n{watched}unwatch_growth\n"
+    assert await each_agent.script(script) == (0, b"")
+    assert each_agent.processes() == []
+
+
 async def test_a_push_that_ends_at_once_ends_its_watcher(each_agent: Agent) -> None:
     """A process that has just been forked may lose a TERM; it was waited for for ever."""
     functions = text("calls") + text("log")
     tries = "for n in 1 2 3 4 5 6 7 8 9 10; do watch_growth; unwatch_growth; done\n" * 50
-    setup = f"trap 'terminated=yes' TERM INT HUP\ncollector=$$ paused='' watcher='' work={each_agent.home}\n"
+    setup = f"trap 'terminated=1' TERM INT HUP\ncollector=$$ paused='' watcher='' work={each_agent.home}\n"
     async with asyncio.timeout(20):
         assert await each_agent.script("#!/bin/sh\n" + functions + setup + tries) == (0, b"")
 
