@@ -17,13 +17,23 @@ processes_found() {
 }
 
 # find_survivors: sets `survivors` to the pids with the build's marker, and those in the session of the user's process,
-# where a process may have emptied its environment. /proc/PID/stat: pid (name) state parent group session. Zombies do not
-# count: not every agent has an init that reaps.
+# or in its pid namespace, where a process may have emptied its environment. /proc/PID/stat: pid (name) state parent
+# group session. Zombies do not count: not every agent has an init that reaps.
 find_survivors() {
   survivors=$(
     processes_with "SHUTTLE_RUN=$marker"
     [ -z "$process" ] || processes_found stat -E "^[0-9]+ \\(.*\\) [^ZX] [0-9]+ [0-9]+ $process "
+    [ -z "$process" ] || [ -z "$namespace" ] || processes_in_namespace
   )
+}
+
+# processes_in_namespace: the pids of the processes in that of the user's process, whose pid is that of unshare: its only
+# child is the namespace's first process. That one ignores TERM.
+processes_in_namespace() {
+  only=$(processes_found stat -E "^[0-9]+ \\(.*\\) [^ZX] $process ")
+  inside=$(ls -l "/proc/$only/ns/pid" 2>/dev/null)
+  inside=${inside##*\[}
+  [ -z "$inside" ] || ls -l /proc/[0-9]*/ns/pid 2>/dev/null | sed -n "s,.* /proc/\([0-9]*\)/ns/pid -> pid:\[$inside\$,\1,p"
 }
 
 # signal_processes NAME: to the group of the user's process, and to all survivors. TERM is followed by CONT, as a stopped

@@ -269,6 +269,27 @@ async def test_in_a_pid_namespace_not_even_an_empty_environment_escapes(tmp_path
     assert not is_running(forever)
 
 
+@pytest.mark.parametrize("shell", [shell for shell in SHELLS if shell != "busybox"])
+async def test_a_build_without_an_environment_can_clean_up_in_a_namespace(tmp_path: Path, shell: str) -> None:
+    needs_namespaces()
+    agent = Agent(tmp_path, shell)
+    agent.give("unshare")
+    other = long_time()
+    build = (
+        f"/usr/bin/setsid /usr/bin/env -i /bin/sh ./wait other {other} &\nexec /usr/bin/env -i /bin/sh ./wait itself\n"
+    )
+    wait = b"trap 'echo cleaned up $1; exit 7' TERM; echo begun $1; while :; do /bin/sleep 0.05; done\n"
+    async with shuttle(build, wait=wait) as api, asyncio.timeout(25):
+        agent.url = api.url
+        step = await agent.start(SCRIPT)
+        await api.until(lambda: "begun other" in api.log and "begun itself" in api.log)
+        step.stop_as_jenkins_does()
+        await step.ended()
+    assert "cleaned up itself\n" in api.log
+    assert "cleaned up other\n" in api.log
+    assert not is_running(other)
+
+
 async def test_what_watches_the_supervisor_ends_with_the_users_process(each_agent: Agent) -> None:
     async with shuttle("mkdir dist; echo >dist/file\n") as api, asyncio.timeout(25):
         each_agent.url = api.url
