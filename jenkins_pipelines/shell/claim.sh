@@ -8,9 +8,9 @@ stream=${SHUTTLE_BRANCH:-main} branch=''
 [ "$stream" = main ] || branch=,\"branch\":\"$(json_text "$stream")\"
 console=summary stop='' deadline='' stage='' process='' collector='' watcher='' clean='' namespace=''
 local_images='' line_open='' arguments_folder=environment
-# Jenkins sends TERM to this shell and to all its descendants, then waits for them. The loops check this flag.
-terminated='' time_limit=''
-trap 'terminated=yes' TERM INT HUP
+# Jenkins sends TERM to this shell and to all its descendants, then waits for them. The loops check when it came.
+terminated='' in_haste='' unreported=''
+trap '[ -n "$terminated" ] || { read_clock && terminated=$now; }' TERM INT HUP
 
 # json_field NAME: the value of a field of `answer`, a text without escapes or a number.
 json_field() {

@@ -14,6 +14,6 @@ send_end() {
       case $status in 4??) announce "The shuttle did not take the reason (HTTP status $status)." ;; esac
     fi
   fi
-  push_all "$1" "$deadline" || return 1
+  push_all "$1" || return 1
   remove_folder "$work"
 }

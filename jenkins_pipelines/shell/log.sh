@@ -202,7 +202,8 @@ rest() {
   push_in=$((push_in - moment)) silent=$((silent + moment))
 }
 
-# push_all EXIT DEADLINE: send the rest of the log and the exit status; fails after DEADLINE (see read_clock).
+# push_all EXIT: send the rest of the log, the stages that are not reported yet, and the exit status; fails at
+# `deadline` (see read_clock).
 push_all() {
   push_in=0
   # A chunk that was read earlier may lack the last bytes.
@@ -211,12 +212,14 @@ push_all() {
     read_chunk
     if [ "$chunk_size" = "$full_chunk" ]; then
       push
-    elif push "&end=1&exit=$1" && [ "$status" = 200 ] && [ "$chunk_size" = 0 ]; then
+    elif
+      report_stages
+      push "&end=1&exit=$1" && [ "$status" = 200 ] && [ "$chunk_size" = 0 ]; then
       return 0
     fi
     [ "$stop" != over ] || return 0
     read_clock
-    [ "$now" -lt "$2" ] || return 1
+    [ "$now" -lt "$deadline" ] || return 1
     [ "$push_in" -le 1 ] || nap "$((push_in < 100 ? push_in : 100))"
   done
 }

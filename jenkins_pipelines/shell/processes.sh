@@ -148,6 +148,8 @@ follow() {
     [ -n "$paused" ] || kill -CONT "-$runner_pid" 2>/dev/null
     # Nothing is read before the collector is known, which limit_growth pauses.
     [ -z "$collector" ] || forward
+    # After a push that was answered.
+    [ "$silent$failures" != 00 ] || report_stages
     rest
   done
 }
@@ -176,6 +178,8 @@ drain() {
     read_status
     [ -n "$drained" ] || nap 5
     turns=$((turns - 1))
+    read_clock
+    [ "$now" -lt "${deadline:-$((now + 1))}" ] || turns=0
   done
   [ -n "$drained" ] || kill -KILL "-$runner_pid" 2>/dev/null
   process='' collector='' paused=''

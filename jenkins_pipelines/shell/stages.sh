@@ -21,10 +21,26 @@ end_stage() {
   stage=''
 }
 
-# progress EVENT [FIELDS]: a failure is ignored, as only the stage's times are lost.
+# progress EVENT [FIELDS]: nothing waits for it. `unreported` has the events, a line each, that the shuttle has not
+# taken yet; they are sent again beside a push. If none of that succeeds, only the stages' times are lost.
 progress() {
-  ask "$run_token" POST progress -o /dev/null -H 'Content-Type: application/json' --data-binary \
-    "{\"id\":\"$stream.$stage.$1\",\"stage\":\"$stage\",\"event\":\"$1\"${2-}}"
+  unreported="$unreported{\"id\":\"$stream.$stage.$1\",\"stage\":\"$stage\",\"event\":\"$1\"${2-}}$newline"
+  report_stages
+}
+
+# report_stages: send what is `unreported`, in order, up to the first event that the shuttle does not answer.
+report_stages() {
+  while [ -n "$unreported" ]; do
+    call "$run_token" POST progress -o /dev/null --max-time 5 -H 'Content-Type: application/json' \
+      --data-binary "${unreported%%"$newline"*}"
+    case $status in
+      408 | 429 | 5??) return 0 ;;
+      2??) [ "$problem" = 0 ] || return 0 ;;
+      4??) ;;
+      *) return 0 ;;
+    esac
+    unreported=${unreported#*"$newline"}
+  done
 }
 
 # begin: voids the setup token; only afterwards may users' code run.
@@ -46,9 +62,9 @@ fail() {
 # stop from the shuttle was sent by Jenkins.
 stop_build() {
   read_clock
-  kill_at=$((now + grace + 1)) deadline=$((now + grace + 5))
-  if [ "$deadline" -gt $((now + 13)) ]; then deadline=$((now + 13)); fi
-  cause=$stop time_limit='--max-time 2'
+  kill_at=$((now + grace + 1)) deadline=$((now + grace + 5)) latest=$((${terminated:-$now} + 13))
+  if [ "$deadline" -gt "$latest" ]; then deadline=$latest; fi
+  cause=$stop in_haste=yes
   # Jenkins' TERM comes for the shuttle's stops, too, and often before the shuttle has said so.
   say "The build is stopped${cause:+: $cause}."
   find_survivors

@@ -205,11 +205,23 @@ def long_time() -> str:
 
 def is_running(argument: str) -> bool:
     """Whether a process has this text among its arguments; its own pid says nothing in a pid namespace."""
+    return bool(_with_argument(argument))
+
+
+def end_processes(argument: str) -> None:
+    """Those that have this text among their arguments."""
+    for pid in _with_argument(argument):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _with_argument(argument: str) -> list[int]:
+    found = []
     for cmdline in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
             if argument.encode() in cmdline.read_bytes().split(b"\0"):
-                return True
-    return False
+                found.append(int(cmdline.parent.name))
+    return found
 
 
 def everything_under(folder: Path) -> list[str]:

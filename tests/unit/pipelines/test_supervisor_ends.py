@@ -12,7 +12,16 @@ from pathlib import Path
 import pytest
 
 from tests.agent_api import NoOffset
-from tests.unit.pipelines.agent import SHELLS, Agent, everything_under, is_running, long_time, only_step, processes_with
+from tests.unit.pipelines.agent import (
+    SHELLS,
+    Agent,
+    end_processes,
+    everything_under,
+    is_running,
+    long_time,
+    only_step,
+    processes_with,
+)
 from tests.unit.pipelines.builds import RUNNING, SCRIPT, shuttle, until
 
 
@@ -194,6 +203,107 @@ async def test_what_a_stop_cannot_send_in_time_is_sent_later_by_nobodys_process(
     assert api.log == RUNNING + "begun\n-----> The build is stopped.\n"
     assert api.reports["end"]["reason"] == "aborted_in_jenkins"
     await until(lambda: nothing_is_left(each_agent))
+
+
+@pytest.mark.parametrize("ended", [False, True])
+async def test_a_stop_by_jenkins_takes_no_longer_because_the_shuttle_hangs(each_agent: Agent, ended: bool) -> None:
+    """Also when the build has ended before: without a stop its end is sent for 15 minutes."""
+    build = "echo begun; exit 3\n" if ended else f"trap '' TERM; echo begun; sleep {long_time()}; sleep 600\n"
+    async with shuttle(build) as api, asyncio.timeout(25):
+        each_agent.url = api.url
+        api.claim_answer = {"stop_grace_seconds": 1}
+        calls = {name: asyncio.Event() for name in ("progress", "report", "log")}
+        if ended:
+            api.held["report"] = calls["report"]
+        step = await each_agent.start(SCRIPT)
+        await api.until(lambda: "report" in api.waiting if ended else "begun" in api.log)
+        api.held = dict(calls)
+        began = time.monotonic()
+        step.stop_as_jenkins_does()
+        run = await step.ended()
+        assert time.monotonic() - began < 9
+        for call in calls.values():
+            call.set()
+        api.held.clear()
+        await api.until(lambda: api.ends)
+    assert api.ends == {"main": run.status}
+    assert run.status == (3 if ended else 143)
+    await until(lambda: nothing_is_left(each_agent))
+
+
+async def test_the_longest_grace_and_a_shuttle_that_hangs_fit_into_fifteen_seconds(agent: Agent) -> None:
+    """Jenkins waits 20 s. A process that is found by nothing holds the build's output open."""
+    hidden = long_time()
+    build = (
+        f"trap '' TERM; env -i $(command -v setsid) $(command -v sleep) {hidden} & echo begun; sleep 600; sleep 600\n"
+    )
+    async with shuttle(build) as api, asyncio.timeout(25):
+        agent.url = api.url
+        api.claim_answer = {"stop_grace_seconds": 10}
+        step = await agent.start(SCRIPT)
+        await api.until(lambda: "begun" in api.log)
+        api.held = {name: asyncio.Event() for name in ("progress", "report", "log")}
+        began = time.monotonic()
+        step.stop_as_jenkins_does()
+        await step.ended()
+        took = time.monotonic() - began
+        for call in api.held.values():
+            call.set()
+        api.held.clear()
+        await api.until(lambda: api.ends)
+    assert 10 <= took < 15
+    end_processes(hidden)
+
+
+async def test_a_shuttle_that_is_away_when_the_work_is_over_delays_the_end_once(each_agent: Agent) -> None:
+    """Not again at each boundary of a stage."""
+    each_agent.environment = {"SHUTTLE_RETRY_SECONDS": "2"}
+    async with (
+        shuttle(f"echo begun; while [ ! -e {each_agent.home}/away ]; do sleep 0.02; done; echo over\n") as api,
+        asyncio.timeout(25),
+    ):
+        each_agent.url = api.url
+        step = await each_agent.start(SCRIPT)
+        await api.until(lambda: "begun" in api.log)
+        await api.stop()
+        began = time.monotonic()
+        (each_agent.home / "away").touch()
+        assert (await step.ended()).status == 0
+        assert time.monotonic() - began < 5
+        await api.start()
+        await api.until(lambda: api.ends)
+    assert api.log == RUNNING + "begun\nover\n"
+
+
+async def test_stages_that_could_not_be_reported_at_once_are_reported_later(each_agent: Agent) -> None:
+    build = f"echo begun; while [ ! -e {each_agent.home}/go ]; do sleep 0.02; done\n"
+    async with shuttle(build) as api, asyncio.timeout(25):
+        each_agent.url = api.url
+        api.faults["progress"].extend([500, 502, 503])
+        step = await each_agent.start(SCRIPT)
+        await api.until(lambda: "build begin" in api.stages)
+        await api.stop()
+        (each_agent.home / "go").touch()
+        await until(lambda: not is_running(str(each_agent.home / "go")))
+        await asyncio.sleep(0.5)
+        await api.start()
+        assert (await step.ended()).status == 0
+    assert api.stages == [
+        "fetch begin",
+        "fetch end succeeded",
+        "build begin",
+        "build end succeeded",
+        "artifacts begin",
+        "artifacts end succeeded",
+    ]
+
+
+async def test_a_shuttle_that_takes_no_stages_delays_nothing(agent: Agent) -> None:
+    async with shuttle("echo built\n") as api, asyncio.timeout(10):
+        agent.url = api.url
+        api.faults["progress"].extend([503] * 100)
+        run = await agent.run(SCRIPT)
+    assert (run.status, api.ends) == (0, {"main": 0})
 
 
 async def test_a_step_ends_once_the_process_that_sends_the_rest_has_an_environment_of_its_own(agent: Agent) -> None:
