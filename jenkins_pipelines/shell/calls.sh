@@ -32,7 +32,8 @@ call() {
 }
 
 # ask TOKEN METHOD PATH [curl options]: a call that is repeated after 408, 429, 5xx and no answer, until `deadline` or
-# for SHUTTLE_RETRY_SECONDS. Fails on any answer but 2xx. Without a `deadline`, a stop ends it.
+# for SHUTTLE_RETRY_SECONDS. Fails on any answer but 2xx. Without a `deadline`, a stop ends it; and when it gives up, the
+# build ends, for which the shuttle is not awaited as long again.
 ask() {
   read_clock
   tries=0 give_up_at=$((now + ${SHUTTLE_RETRY_SECONDS:-900}))
@@ -49,6 +50,7 @@ ask() {
     # Not worth repeating: a wrong URL, the agent's disk, an untrusted certificate, no curl.
     case $problem in 1 | 2 | 3 | 23 | 26 | 27 | 60 | 77 | 126 | 127) give_up_at=0 ;; esac
     if [ "$now" -ge "$give_up_at" ]; then
+      [ "$give_up_at" = 0 ] || deadline=$now
       announce "The shuttle could not be asked (HTTP status $status, curl status $problem)."
       return 1
     fi

@@ -275,6 +275,23 @@ async def test_a_shuttle_that_is_away_when_the_work_is_over_delays_the_end_once(
     assert api.log == RUNNING + "begun\nover\n"
 
 
+async def test_a_shuttle_that_goes_away_during_an_upload_is_not_awaited_twice(agent: Agent) -> None:
+    agent.environment = {"SHUTTLE_RETRY_SECONDS": "4"}
+    async with shuttle("mkdir dist; echo >dist/file\n") as api, asyncio.timeout(25):
+        agent.url = api.url
+        api.held["file"] = asyncio.Event()
+        step = await agent.start(SCRIPT)
+        await api.until(lambda: "file" in api.waiting)
+        await api.stop()
+        api.held.pop("file").set()
+        began = time.monotonic()
+        assert (await step.ended()).status == 1
+        assert time.monotonic() - began < 8
+        await api.start()
+        await api.until(lambda: api.ends)
+    assert api.reports["failure"]["reason"] == "artifact_refused"
+
+
 async def test_stages_that_could_not_be_reported_at_once_are_reported_later(each_agent: Agent) -> None:
     build = f"echo begun; while [ ! -e {each_agent.home}/go ]; do sleep 0.02; done\n"
     async with shuttle(build) as api, asyncio.timeout(25):
