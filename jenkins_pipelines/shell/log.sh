@@ -218,6 +218,8 @@ push_all() {
       return 0
     fi
     [ "$stop" != over ] || return 0
+    # Without curl nothing can be sent, and where it is gone `sleep` may be as well: the pauses would take no time.
+    case $problem in 126 | 127) return 1 ;; esac
     read_clock
     [ "$now" -lt "$deadline" ] || return 1
     [ "$push_in" -le 1 ] || nap "$((push_in < 100 ? push_in : 100))"

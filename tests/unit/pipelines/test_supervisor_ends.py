@@ -292,6 +292,24 @@ async def test_a_shuttle_that_goes_away_during_an_upload_is_not_awaited_twice(ag
     assert api.reports["failure"]["reason"] == "artifact_refused"
 
 
+def commands_of(agent: Agent) -> list[bytes]:
+    """The command lines of the agent's processes."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found.append(file.read_bytes())
+    return [command for command in found if str(agent.home).encode() in command]
+
+
+async def test_a_build_that_removes_the_agents_programs_leaves_nothing_running(each_agent: Agent) -> None:
+    """Without `sleep` the pauses between calls take no time: what sends the rest was busy for 15 minutes."""
+    gone = f"{each_agent.programs}/curl {each_agent.programs}/sleep"
+    async with shuttle(f"rm {gone}\n") as api, asyncio.timeout(25):
+        each_agent.url = api.url
+        await each_agent.run(SCRIPT)
+        await until(lambda: not commands_of(each_agent))
+
+
 async def test_stages_that_could_not_be_reported_at_once_are_reported_later(each_agent: Agent) -> None:
     build = f"echo begun; while [ ! -e {each_agent.home}/go ]; do sleep 0.02; done\n"
     async with shuttle(build) as api, asyncio.timeout(25):
