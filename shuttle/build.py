@@ -40,7 +40,7 @@ TRANSITIONS: Mapping[State, frozenset[State]] = {
     **{state: frozenset() for state in FINAL},
 }
 
-# The webhook's and the read side's word for a final state (contract, section 2).
+# The status word of a final state (docs/contract.md, "Ends of builds").
 FINAL_WORDS: Mapping[State, str] = {
     State.SUCCEEDED: "succeeded",
     State.FAILED: "failed",

@@ -34,7 +34,7 @@ class InvalidJsonError(InvalidRequestError):
 
 
 class NotYetSupportedError(InvalidRequestError):
-    """A scheme or field that the contract names but that this version does not serve yet."""
+    """A scheme or field that is planned and that this version does not serve yet."""
 
     code = "not_supported_yet"
 

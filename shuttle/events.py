@@ -36,7 +36,7 @@ def status_body(
     sequence: int,
     artifacts: Sequence[Artifact] | None,
 ) -> bytes:
-    """The JSON of one status event, keys in the contract's order (section 3), ASCII.
+    """The JSON of one status event, keys in the order of docs/contract.md, "Statuses", ASCII.
 
     `build` is the row after the transition, `at` the instant of the event. `artifacts` is None unless the event is the
     final one, which alone tells of the log and the results. The metadata is spliced in as recorded, so that nothing
@@ -80,7 +80,7 @@ def event_body(
 
 
 def legacy_status_body(build: Build, *, status: str, building: bool) -> bytes:
-    """The older API's callback (contract, section 7): three words only, `id` is the build number as it was given.
+    """The older API's callback (docs/contract.md, "The older API"): three words, and `id` is the given build number.
 
     Its clients' database knows no other word, so a reason says which failures are a stop or a timeout.
     """

@@ -65,7 +65,7 @@ class StatusDelivery:
     def _decide_legacy_outcome(
         self, answer: SendResult, delivery: DueDelivery, now: datetime
     ) -> tuple[str, datetime | None]:
-        """Callbacks of the older API (contract, section 7): a refusal has three tries, everything else 5.5 hours.
+        """Callbacks of docs/contract.md, "The older API": three attempts after a refusal, else 5.5 hours.
 
         Giving up on `pending` leaves the final status its own tries: a client that recorded the build late gets it.
         """

@@ -40,7 +40,7 @@ async def stage(build: Build, plan: Plan, ports: Ports) -> Build | None:
     Can be entered again at any point: what a killed process left is fetched anew.
 
     Raises:
-        BuildFailedError: with a reason `source_…` or `archive_…` of contract section 2.
+        BuildFailedError: with a reason `source_…` or `archive_…` (docs/operating.md, "Reasons").
     """
     begun = await ports.store.begin_staging(build.build_uuid)
     if begun is None:

@@ -19,7 +19,7 @@ async def trigger(build: Build, plan: Plan, ports: Ports) -> Build:
     """staging → queued (or whatever a claim, a stop or an end made of it meanwhile).
 
     The attempt is committed before the POST. When its answer is lost the POST is not repeated: the marker is looked
-    for until SHUTTLE_TRIGGER_SETTLE_SECONDS of healthy answers have shown nothing (contract section 2).
+    for until SHUTTLE_TRIGGER_SETTLE_SECONDS of healthy answers have shown nothing.
 
     Raises:
         BuildFailedError: `foreign_job`.

@@ -1,4 +1,4 @@
-"""What objects are called (contract, section 8)."""
+"""Names of objects in the object store (docs/contract.md, "Objects")."""
 
 from urllib.parse import quote
 

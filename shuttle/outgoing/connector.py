@@ -29,7 +29,10 @@ _BROADCAST = IPv4Address("255.255.255.255")
 
 @dataclass(frozen=True, slots=True)
 class AddressPolicy:
-    """Where outgoing http may go (contract section 8): private networks yes, ourselves and metadata services no."""
+    """Addresses that outgoing requests may reach: private networks, but no loopback and no metadata services.
+
+    See docs/contract.md, "Outgoing connections".
+    """
 
     allow_loopback: bool
     """The service itself binds to loopback, so that its callers are of this machine too."""

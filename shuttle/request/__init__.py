@@ -1,4 +1,4 @@
-"""What callers send: its JSON, its ids, and the checked request that comes of it (contract, section 1)."""
+"""Requests for builds: their JSON, their ids, and the checked request (docs/contract.md, "Requests")."""
 
 from shuttle.request.body import canonical_json, compact_json, decode_json
 from shuttle.request.ids import UUID, decode_id, legacy_app

@@ -24,7 +24,7 @@ def legacy_app(app_id: str) -> tuple[str, str] | None:
 
 
 def decode_id(field: str, raw_segment: str) -> str:
-    """The id that a raw path segment spells: percent-decoded once, case kept (contract, section 1).
+    """The id in a raw path segment: percent-decoded once, case kept (docs/contract.md, "Ids").
 
     Raises:
         InvalidRequestError: `field` (`app_id` or `build_id`) cannot be used; the sentence gives the rule.

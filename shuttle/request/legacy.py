@@ -1,4 +1,4 @@
-"""A request of the older API, checked, as the same kind of build request with another wire form (contract, section 7).
+"""Checks a request of the older API and makes it a build request (docs/contract.md, "The older API").
 
 What it calls a build number is the build's id, and what its answers and messages call by it is kept as it was given.
 """

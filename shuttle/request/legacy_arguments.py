@@ -15,7 +15,7 @@ FIELDS = ("build_options", "build_opts", "build_args")
 
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_]+")
 _ARG = re.compile(r"ARG\s+(.+)", re.IGNORECASE)
-# An app's config vars come without a word about which of them are secret (contract, section 7).
+# An app's configuration does not say which of its values are secret (docs/contract.md, "The older API").
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASS|CREDENTIAL", re.IGNORECASE)
 
 

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from shuttle.errors import LegacyRefusalError
 from shuttle.request.shape import refuse
 
-# In the words that the clients in the field know (contract, section 7).
+# The words that existing clients know (docs/contract.md, "The older API").
 MISSING_FIELDS = "Bad Request - missing fields."
 INVALID_UUID = "Bad Request - build uuid is invalid."
 

@@ -1,4 +1,4 @@
-"""From a decoded body to a checked request: every rule of the contract's section 1, each where its field is read."""
+"""Checks a decoded body: every rule of docs/contract.md, "Requests", each where its field is read."""
 
 import json
 import re
@@ -37,7 +37,7 @@ def parse_build_request(value: Any, settings: Settings, pipelines: Pipelines) ->
 
     Raises:
         InvalidRequestError: the first field that cannot be used, named by its path (`webhooks.status[1].url`).
-        NotYetSupportedError: a field or scheme that the contract names for later.
+        NotYetSupportedError: a field or scheme that is planned and not served yet.
     """
     body = read_shape(value)
     if body.resume_from is not None:

@@ -11,7 +11,7 @@ from shuttle.outgoing.userinfo import Credentials, split_userinfo
 from shuttle.request.model import BuildRequest
 from shuttle.settings import Settings
 
-# Contract, section 4: shorter ones would blot out half of an ordinary log.
+# Shorter ones would hide half of an ordinary log (docs/contract.md, "Masking").
 MIN_MASKED_BYTES = 6
 # Shorter strings of a JSON document are rather words like "project" than secrets.
 MIN_DOCUMENT_STRING_BYTES = 8

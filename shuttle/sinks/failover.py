@@ -1,4 +1,4 @@
-"""Logs to the first of several receivers that works, in their order (contract section 4)."""
+"""Logs to the first of several receivers that works (docs/contract.md, "Failover")."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -10,7 +10,7 @@ from shuttle.sinks import SinkLedger, SinkTarget
 from shuttle.sinks.forward import LogUpload, UploadFactory
 from shuttle.sinks.host_recovery import HostRecovery
 
-# The contract gives 10 s to go over to the next; the rest is for the going.
+# The next member continues within 10 s (docs/contract.md, "Failover"); the rest is for the switch itself.
 DECISION_SECONDS = 9.0
 
 

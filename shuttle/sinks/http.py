@@ -19,7 +19,7 @@ from shuttle.sinks import SinkLedger, SinkTarget
 from shuttle.sinks.host_recovery import HostRecovery
 from shuttle.sinks.http_request import LogRequest
 
-# Answers that will not change by themselves (contract section 4).
+# Answers that will not change by themselves (docs/contract.md, "Logs by http").
 _REFUSALS = frozenset({401, 403, 404, 410})
 _MAX_METADATA_BYTES = 4096
 # A receiver that takes even less is not one for logs, and each piece costs a connection.
@@ -32,7 +32,7 @@ _PRINTABLE_ASCII = "".join(map(chr, range(0x20, 0x7F)))
 
 
 class HttpUploadFactory:
-    """Makes uploads to http(s) receivers as contract section 4 says; see `shuttle.sinks.forward.UploadFactory`.
+    """Makes uploads to http(s) receivers (docs/contract.md, "Logs by http"); see `shuttle.sinks.forward.UploadFactory`.
 
     `session` must have no limit of connections (each log holds one) and no default headers that are secrets.
     """
@@ -187,7 +187,7 @@ class HttpUpload:
 
 
 def _address_and_headers(target: SinkTarget) -> tuple[URL, CIMultiDict[str]]:
-    """Where to, without the userinfo, and the headers of contract section 4 over those that the caller gave."""
+    """The URL without its userinfo, and our headers over those that the caller gave."""
     address, credentials = split_userinfo(target.url)
     headers = CIMultiDict(target.headers)
     if credentials is not None:

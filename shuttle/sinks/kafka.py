@@ -1,4 +1,4 @@
-"""Logs to Kafka: portions of lines on their way, several at once, and a message for the end (contract section 4)."""
+"""Logs to Kafka: several portions of lines on their way, then the last message (docs/contract.md, "Logs to Kafka")."""
 
 from collections import deque
 from collections.abc import Callable

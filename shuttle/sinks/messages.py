@@ -1,4 +1,4 @@
-"""The messages that a log is in Kafka: a JSON object a line, made as they are packed (contract section 4)."""
+"""Kafka messages of a log: a JSON object per line, made as they are packed (docs/contract.md, "Logs to Kafka")."""
 
 import json
 from collections.abc import Iterable, Iterator

@@ -1,4 +1,4 @@
-"""The routes that only the older API has, and the forms of its answers (contract, section 7)."""
+"""Routes that only the older API has, and its answers (docs/contract.md, "The older API")."""
 
 from datetime import UTC, datetime, time
 

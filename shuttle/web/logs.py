@@ -41,7 +41,7 @@ _LOG_HEADERS = ("Shuttle-Log-Offset", "Shuttle-Log-Complete", "Accept-Ranges")
     ),
 )
 async def get_logs(request: web.Request) -> web.StreamResponse:
-    """`GET /:app_id/:build_id/logs`: see contract section 4."""
+    """`GET /:app_id/:build_id/logs` (docs/contract.md, "Reading the log")."""
     try:
         build = await named_build(request)
         reader, api = request.app[PORTS].library.reader(build), build.api

@@ -32,7 +32,7 @@ class LegacyOk(Answer):
 class LegacyRefusal(Answer):
     """What the older API answers to a request that it cannot take."""
 
-    status: Literal[MISSING_FIELDS, INVALID_UUID]  # type: ignore[valid-type] # constants of the contract
+    status: Literal[MISSING_FIELDS, INVALID_UUID]  # type: ignore[valid-type] # constants, too
 
 
 class NothingThere(Answer):

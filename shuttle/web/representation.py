@@ -1,4 +1,4 @@
-"""How a build looks from outside: the long and the short form of contract section 5, without secrets."""
+"""A build as callers see it, in a long and a short form, without secrets (docs/contract.md, "Reading builds")."""
 
 from collections.abc import Sequence
 from datetime import datetime

@@ -22,7 +22,7 @@ from tests.tcp_proxy import tcp_proxy
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
 
-# The contract's 10 s are for the decision; going over takes a moment more, and seconds on a machine that is overloaded.
+# The 10 s of docs/contract.md, "Failover"; the switch takes a moment more, and seconds on an overloaded machine.
 _DECISION_SECONDS = 10
 _GOING_SECONDS = 5
 
@@ -62,7 +62,7 @@ class Dead:
 
 
 def told(name: str, seconds: float) -> None:
-    """Print it, and hold it to the contract."""
+    """Print it, and compare it with the limit."""
     print(f"{name}: the next member is in use after {seconds:.1f} s")
     assert seconds < _DECISION_SECONDS + _GOING_SECONDS, name
 

@@ -1,4 +1,7 @@
-"""A Jenkins that misbehaves: the build is always found again or ends by the contract's table, and never runs twice."""
+"""A Jenkins that misbehaves: its builds are found again or end as they should, and none runs twice.
+
+See docs/contract.md, "Ends of builds".
+"""
 
 import asyncio
 import hashlib

@@ -129,6 +129,37 @@ def test_every_link_and_file_that_is_named_is_there(page: Path):
         assert _ROOT.joinpath(file).exists(), f"{page.name} names {file}"
 
 
+def _anchor(heading: str) -> str:
+    """As GitHub makes it: lower case, spaces to dashes, punctuation left out."""
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+def _headings(page: Path) -> list[str]:
+    text = re.sub(r"^ *```.*?^ *```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    return re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", _PAGES, ids=lambda page: page.name)
+def test_every_heading_that_is_linked_exists(page: Path):
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)#([^)]+)\)", page.read_text(encoding="utf-8")):
+        if "://" not in target:
+            linked = page.parent.joinpath(target) if target else page
+            assert anchor in map(_anchor, _headings(linked)), f"{page.name} links to {target}#{anchor}"
+
+
+def test_every_heading_that_code_cites_exists():
+    files = [file for folder in ("shuttle", "jenkins_pipelines", "tests") for file in _ROOT.joinpath(folder).rglob("*")]
+    cited = re.compile(r"\b(docs/[\w-]+\.md|ARCHITECTURE\.md), \"([^\"]+)\"")
+    checked = 0
+    for file in files:
+        if file.suffix not in {".py", ".sh"}:
+            continue
+        for page, heading in cited.findall(file.read_text(encoding="utf-8")):
+            checked += 1
+            assert heading in _headings(_ROOT / page), f"{file.relative_to(_ROOT)} cites {page}, {heading}"
+    assert checked
+
+
 def test_ci_runs_the_targets_that_exist():
     script = (_ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert os.access(_ROOT / ".ci" / "run", os.X_OK)
@@ -194,3 +225,8 @@ def _migration() -> str:
 def _one_build(api: str) -> Any:
     [body] = re.findall(f"<!-- one build: {api} -->\n```json\n(.*?)```", _migration(), re.DOTALL)
     return json.loads(body)
+
+
+def test_the_glossary_explains_each_word_once_in_the_order_of_the_alphabet():
+    words = re.findall(r"^\| (.+?) \|", (_ROOT / "docs" / "glossary.md").read_text(encoding="utf-8"), re.MULTILINE)[1:]
+    assert words == sorted(set(words), key=str.lower)

@@ -1,4 +1,4 @@
-"""Who may do what: tokens, roles, and the ways to send one (contract, sections 1, 5 and 8)."""
+"""Access: tokens, roles, and the ways to send a token (docs/contract.md, "Reading builds")."""
 
 import base64
 import re

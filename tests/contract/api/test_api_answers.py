@@ -1,4 +1,4 @@
-"""`POST /:app_id/:build_id`: what is answered to which body, in which order (contract, section 1)."""
+"""`POST /:app_id/:build_id`: the answer to each kind of body (docs/contract.md, "Answers")."""
 
 import asyncio
 import base64

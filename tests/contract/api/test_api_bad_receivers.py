@@ -1,4 +1,4 @@
-"""Receivers that hang, reset, refuse or read one byte at a time harm nobody but themselves (contract, 3 and 4)."""
+"""Receivers that hang, reset, refuse or read one byte at a time delay nothing else."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""How builds end in Jenkins (contract, section 2): state, status word, reason, statuses, log."""
+"""Ends of builds in Jenkins: state, status word, reason, statuses, log (docs/contract.md, "Ends of builds")."""
 
 import hashlib
 import json

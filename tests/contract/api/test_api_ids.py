@@ -1,4 +1,4 @@
-"""Ids in paths: taken as given, percent-decoded once, and refused where they cannot be used (contract, section 1)."""
+"""Ids in paths: percent-decoded once, refused where they cannot be used (docs/contract.md, "Ids")."""
 
 import itertools
 from urllib.parse import quote

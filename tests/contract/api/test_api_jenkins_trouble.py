@@ -1,4 +1,7 @@
-"""A Jenkins that is down, answers nonsense or loses answers never ends a build (contract, section 2)."""
+"""A Jenkins that is down, answers nonsense or loses answers never ends a build.
+
+See docs/contract.md, "Ends of builds".
+"""
 
 import asyncio
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Sizes, the queue's limit, trouble with recording, and the order of a request's checks (contract, section 1)."""
+"""Sizes, the queue's limit, failures to record, and the order of checks (docs/contract.md, "Answers")."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""`GET /:app_id/:build_id/logs`: offset, follow, Range, HEAD (contract, section 4)."""
+"""`GET /:app_id/:build_id/logs`: offset, follow, Range, HEAD (docs/contract.md, "Reading the log")."""
 
 import asyncio
 from collections.abc import AsyncIterator

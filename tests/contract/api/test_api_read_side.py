@@ -1,4 +1,4 @@
-"""What can be read of builds, apps and sources (contract, section 5)."""
+"""Reading builds, apps and sources (docs/contract.md, "Reading builds")."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""Secrets planted in every place where one can be, looked for in every place where none may be (contract, 4 to 6)."""
+"""Secrets in every place that can hold one appear in none that must not (docs/contract.md, "Masking")."""
 
 import base64
 import json

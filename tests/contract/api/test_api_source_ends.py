@@ -1,4 +1,4 @@
-"""Sources that end a build `failed` before Jenkins hears of it: reason, sentence, statuses and log (section 2)."""
+"""Sources that fail a build before Jenkins has it: reason, statuses, log (docs/contract.md, "Ends of builds")."""
 
 import asyncio
 import base64

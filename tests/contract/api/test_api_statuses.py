@@ -1,4 +1,4 @@
-"""The statuses of a build as its receiver gets them (contract, section 3), and how builds take turns (section 1)."""
+"""Statuses as a receiver gets them (docs/contract.md, "Statuses"), and the order of an app's builds."""
 
 import asyncio
 import base64

@@ -1,4 +1,4 @@
-"""The uuid of an app is a UUID: another text would make the id of somebody else's app (contract, section 7)."""
+"""The uuid of an app is a UUID: another text could make the id of somebody else's app."""
 
 import pytest
 

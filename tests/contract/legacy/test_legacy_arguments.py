@@ -1,4 +1,4 @@
-"""Build arguments of the legacy API: names, spellings, and which of them are secret (contract, section 7)."""
+"""Build arguments of the older API: names, spellings, and which of them are secret."""
 
 import base64
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Both APIs on one app at once: two builds of one pair, one after the other, each with its own form (contract, 7)."""
+"""Both APIs on one app at once: two builds of one pair of ids run one after the other."""
 
 import asyncio
 import json

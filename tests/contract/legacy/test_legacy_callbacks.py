@@ -1,4 +1,4 @@
-"""What a legacy build's callback is told, when, and for how long it is tried (contract, section 7)."""
+"""Callbacks of the older API: their bodies, when they are sent, and for how long they are tried."""
 
 import asyncio
 import json

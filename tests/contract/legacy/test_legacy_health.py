@@ -1,4 +1,4 @@
-"""`GET /octhc`: the old probe, truthful (contract, section 7)."""
+"""`GET /octhc`: the old shuttle's health probe, with true answers."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What makes a legacy build the same one: its uuid; and what numbers mean that came twice (contract, section 7)."""
+"""Identity in the older API: a build is known by its uuid, and two builds may have one number."""
 
 import asyncio
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The image of a legacy build: its names, its registry's credentials, its labels (contract, section 7)."""
+"""The image of a build of the older API: its names, its registry's credentials, its labels."""
 
 import json
 from base64 import b64encode

@@ -1,4 +1,4 @@
-"""The log of a legacy build as its Kafka consumers get it (contract, section 7)."""
+"""The log of a build of the older API as Kafka consumers get it."""
 
 import json
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""`GET …/{n}/logs` as text and as `{"output":…}`, and the old shuttle's logs (contract, section 7)."""
+"""`GET …/{n}/logs` as text and as `{"output":…}`, and the old shuttle's logs."""
 
 import asyncio
 import json
@@ -151,7 +151,7 @@ async def test_the_log_of_an_unknown_build_is_404(waiting: LegacyApp):
 
 
 async def test_its_own_object_is_also_kept_under_the_old_name(app: LegacyApp):
-    """Clients and operators read `<app>-<app_uuid>-<n>.logs` from the bucket (contract, section 8)."""
+    """Clients and operators read `<app>-<app_uuid>-<n>.logs` from the bucket (docs/contract.md, "Objects")."""
     build_uuid = await app.submit(7)
     await app.until(7)
     await app.shuttle.until_settled(build_uuid)

@@ -1,4 +1,4 @@
-"""`POST /`: its fields, its answers, and what becomes of a request that names little (contract, section 7)."""
+"""`POST /`: its fields, its answers, and requests that leave most fields out."""
 
 import asyncio
 import hashlib

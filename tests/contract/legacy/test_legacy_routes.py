@@ -1,4 +1,4 @@
-"""The other routes of the legacy API: sources, stops, whole apps, statuses (contract, section 7)."""
+"""The other routes of the older API: sources, stops, whole apps, statuses."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""Where a legacy build's source comes from, our own objects included (contract, section 7)."""
+"""Sources of the older API, those of earlier builds included."""
 
 from base64 import b64encode
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Who may use the legacy API: a token in the URL's userinfo, or its routes opened to all (contract, section 7)."""
+"""Access to the older API: a token in the URL's userinfo, or routes that are open to everybody."""
 
 from collections.abc import AsyncIterator
 from uuid import uuid4

@@ -1,4 +1,4 @@
-"""The part of fault 7 that is about memory (contract, section 9), seen at the process."""
+"""The memory of fault 7 (docs/contract.md, "Faults of the old shuttle"), measured at the process."""
 
 import asyncio
 from pathlib import Path

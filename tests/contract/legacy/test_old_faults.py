@@ -1,4 +1,4 @@
-"""What was wrong in the old shuttle, each a test of its own (contract, section 9)."""
+"""docs/contract.md, "Faults of the old shuttle": a test for each."""
 
 import asyncio
 import json
