@@ -1,29 +1,46 @@
 """Brings the schema to where this version of the shuttle needs it."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
+from shuttle.errors import SettingsError
 from shuttle.store.troubles import translate_error
+
+if TYPE_CHECKING:
+    from alembic.script import ScriptDirectory
 
 
 def migrate(engine: sa.Engine) -> str:
     """Run every migration that is missing; returns the revision that the database now has.
 
-    Raises StoreError.
+    Raises:
+        StoreError: the database cannot be used. SettingsError: a newer version of the shuttle has migrated it.
     """
     from alembic import command  # noqa: PLC0415 - 80 ms that only a start pays
     from alembic.config import Config  # noqa: PLC0415
+    from alembic.migration import MigrationContext  # noqa: PLC0415
     from alembic.script import ScriptDirectory  # noqa: PLC0415
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    script = ScriptDirectory.from_config(config)
     try:
         with engine.begin() as connection:
+            _refuse_newer(MigrationContext.configure(connection).get_current_revision(), script)
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
     except SQLAlchemyError as error:
         raise translate_error(error) from error
-    head = ScriptDirectory.from_config(config).get_current_head()
-    return str(head)
+    return str(script.get_current_head())
+
+
+def _refuse_newer(revision: str | None, script: "ScriptDirectory") -> None:
+    """Raise SettingsError for a revision that no migration here makes."""
+    if revision is not None and revision not in {known.revision for known in script.walk_revisions()}:
+        raise SettingsError(
+            f"A newer version of the shuttle has migrated the database (revision {revision}):"
+            " start that version, or restore the backup that was made before the upgrade."
+        )

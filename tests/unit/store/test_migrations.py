@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
+from shuttle.errors import SettingsError
 from shuttle.store.migrate import migrate
 from shuttle.store.tables import apps, builds, events, metadata
 from tests.inprocess import running_shuttle
@@ -29,6 +30,16 @@ def test_migrations_and_tables_agree(tmp_path):
 def test_migrating_twice_changes_nothing(tmp_path):
     engine = sa.create_engine(f"sqlite:///{tmp_path}/a.db")
     assert migrate(engine) == migrate(engine)
+    engine.dispose()
+
+
+def test_a_database_of_a_newer_version_is_refused_in_one_sentence(tmp_path):
+    engine = sa.create_engine(f"sqlite:///{tmp_path}/a.db")
+    migrate(engine)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(SettingsError, match=r"newer version.*\(revision 9999\).*the backup.*\.$"):
+        migrate(engine)
     engine.dispose()
 
 
