@@ -33,7 +33,7 @@ from shuttle.lifecycle.signals import Signals
 from shuttle.lifecycle.steady_time import record_steady_time
 from shuttle.logs.library import LogLibrary
 from shuttle.memory import give_back_memory, map_large_pieces
-from shuttle.metrics import count_jenkins_request
+from shuttle.metrics import observe_jenkins_request
 from shuttle.objects import ObjectStore
 from shuttle.objects.directory import DirectoryStore
 from shuttle.objects.local import make_private
@@ -102,7 +102,7 @@ async def shuttle_parts(settings: Settings, public_url: str) -> AsyncIterator[tu
             budget=polls,
             folder=settings.shuttle_jenkins_folder,
             ssl_context=tls_context(settings.shuttle_ca_file),
-            count=count_jenkins_request,
+            observe=observe_jenkins_request,
         )
         stack.push_async_callback(jenkins.close)
         library = LogLibrary(

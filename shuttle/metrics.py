@@ -1,14 +1,78 @@
-"""Figures for Prometheus: few, and never labelled by a build, an app or anything a caller names."""
+"""Metrics for Prometheus: few, and never labelled by a build, an app or anything a caller names."""
 
-from prometheus_client import Counter, Gauge
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from shuttle.build import Build
+
+_WAIT_BUCKETS = (1, 5, 15, 60, 300, 900, 3600, 14_400, math.inf)
+_JENKINS_BUCKETS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, math.inf)
 
 ACCEPTED = Counter("shuttle_builds_accepted_total", "Builds recorded; repeats of a request do not count.")
 ENDED = Counter("shuttle_builds_ended_total", "Builds that reached a final state.", ["state"])
 UNDER_WAY = Gauge("shuttle_builds_under_way", "Builds that this process works on now, waiting ones left out.")
-ATTEMPTS = Counter("shuttle_delivery_attempts_total", "RetryPolicy at status webhooks.", ["outcome"])
+WAITING = Gauge("shuttle_builds_waiting", "Builds that have no slot yet.")
+OLDEST_WAITING = Gauge("shuttle_builds_waiting_oldest_seconds", "How long the oldest of them has waited.")
+QUEUE_WAIT = Histogram(
+    "shuttle_queue_wait_seconds", "How long builds waited; counted when they end.", ["queue"], buckets=_WAIT_BUCKETS
+)
+ATTEMPTS = Counter("shuttle_delivery_attempts_total", "Attempts to deliver a status.", ["outcome"])
+OUTBOX = Gauge("shuttle_outbox_deliveries", "Statuses that have not been delivered yet.")
+OLDEST_DELIVERY = Gauge("shuttle_outbox_oldest_seconds", "How long the oldest of them has been in the outbox.")
+SINKS = Gauge("shuttle_sinks_open", "Log sinks that are neither done nor given up.", ["state"])
+SINK_LAG = Gauge("shuttle_sink_lag_bytes", "Recorded log bytes that open sinks have not acknowledged.", ["state"])
 JENKINS_REQUESTS = Counter("shuttle_jenkins_requests_total", "Requests to Jenkins.", ["kind"])
+JENKINS_SECONDS = Histogram(
+    "shuttle_jenkins_request_seconds",
+    "Time until Jenkins answered, or until the request failed.",
+    ["kind"],
+    buckets=_JENKINS_BUCKETS,
+)
 
 
-def count_jenkins_request(kind: str) -> None:
-    """One more request of that kind."""
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits, as recorded; `sinks` has the number of open sinks and their lag in bytes, by state."""
+
+    builds: float
+    oldest_build_seconds: float
+    deliveries: float
+    oldest_delivery_seconds: float
+    sinks: Mapping[str, tuple[int, int]]
+
+
+# The database cannot be asked: no number would be true.
+UNKNOWN_BACKLOG = Backlog(math.nan, math.nan, math.nan, math.nan, {})
+
+
+def show_backlog(backlog: Backlog) -> None:
+    """Set the gauges of what waits."""
+    WAITING.set(backlog.builds)
+    OLDEST_WAITING.set(backlog.oldest_build_seconds)
+    OUTBOX.set(backlog.deliveries)
+    OLDEST_DELIVERY.set(backlog.oldest_delivery_seconds)
+    SINKS.clear()
+    SINK_LAG.clear()
+    for state, (count, lag_bytes) in backlog.sinks.items():
+        SINKS.labels(state).set(count)
+        SINK_LAG.labels(state).set(lag_bytes)
+
+
+def count_end(build: Build) -> None:
+    """One more build that ended, and how long it waited for a slot and in Jenkins' queue."""
+    ENDED.labels(build.state.value).inc()
+    for queue, began_at, ended_at in (
+        ("slot", build.accepted_at, build.slot_at),
+        ("jenkins", build.queued_at, build.running_at),
+    ):
+        if began_at is not None and ended_at is not None:
+            QUEUE_WAIT.labels(queue).observe(max((ended_at - began_at).total_seconds(), 0))
+
+
+def observe_jenkins_request(kind: str, seconds: float) -> None:
+    """One more request of that kind, and how long it took."""
     JENKINS_REQUESTS.labels(kind).inc()
+    JENKINS_SECONDS.labels(kind).observe(seconds)

@@ -36,7 +36,11 @@ async def examine_jenkins(settings: Settings, *, try_jobs: bool, wait_seconds: f
     """Credentials, then, with `try_jobs`, everything that the service does in Jenkins."""
     requests: list[str] = []
     url = settings.jenkins_url.get_secret_value()
-    jenkins = JenkinsClient(url, ssl_context=tls_context(settings.shuttle_ca_file), count=requests.append)
+    jenkins = JenkinsClient(
+        url,
+        ssl_context=tls_context(settings.shuttle_ca_file),
+        observe=lambda kind, _seconds: requests.append(kind),
+    )
     try:
         await jenkins.check()
         has_credentials = urlsplit(url).username is not None

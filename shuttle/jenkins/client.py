@@ -14,7 +14,7 @@ from shuttle.jenkins.budget import PollBudget
 from shuttle.jenkins.credentials import RefusedCommands
 from shuttle.jenkins.jobs import Jobs, job_path, prove_healthy
 from shuttle.jenkins.queue import Listing, SharedQueue
-from shuttle.jenkins.session import JenkinsResponse, JenkinsSession, count_nothing
+from shuttle.jenkins.session import JenkinsResponse, JenkinsSession, observe_nothing
 
 BUILDS_PER_PAGE = 100
 # A build that is looked for is among the newest of its app; jobs of ours keep 50. The bound is for jobs edited by hand.
@@ -26,8 +26,9 @@ class JenkinsClient:
 
     `url` is JENKINS_URL, userinfo and all. A job in a folder is named `folder/name`; `folder` is only where `check`
     asks for the permission to create jobs, which may be granted there and nowhere else. `budget` is asked before every
-    question (GET), never before a command. `count` is told the kind of every request. Timeouts are in seconds: a
-    connection, a whole answer, and the longest silence within a console's text, whose whole length is not limited.
+    question (GET), never before a command. `observe` gets the kind of every request and its seconds. Timeouts are in
+    seconds: a connection, a whole answer, and the longest silence within a console's text, whose whole length is not
+    limited.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class JenkinsClient:
         console_idle_timeout_seconds: float = 60,
         queue_fresh_seconds: float = 0.1,
         job_threads: int = 4,
-        count: Callable[[str], None] = count_nothing,
+        observe: Callable[[str, float], None] = observe_nothing,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._session = JenkinsSession(
@@ -50,7 +51,7 @@ class JenkinsClient:
             ssl_context=ssl_context,
             connect_timeout_seconds=connect_timeout_seconds,
             request_timeout_seconds=request_timeout_seconds,
-            count=count,
+            observe=observe,
             clock=clock,
         )
         self._refused = RefusedCommands(clock)
@@ -59,7 +60,7 @@ class JenkinsClient:
             ssl_context=ssl_context,
             connect_timeout_seconds=connect_timeout_seconds,
             request_timeout_seconds=request_timeout_seconds,
-            count=count,
+            observe=observe,
             threads=job_threads,
         )
         self.budget = budget or PollBudget()

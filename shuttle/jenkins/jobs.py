@@ -7,6 +7,7 @@ when the marker has our digest and nobody edited its definition (`shuttle.jenkin
 
 import asyncio
 import ssl
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -54,11 +55,11 @@ class Jobs:
         ssl_context: ssl.SSLContext | None,
         connect_timeout_seconds: float,
         request_timeout_seconds: float,
-        count: Callable[[str], None],
+        observe: Callable[[str, float], None],
         threads: int = 4,
     ) -> None:
         self._session = session
-        self._count = count
+        self._observe = observe
         self._timeout_seconds = request_timeout_seconds
         self._server = _python_jenkins(session, ssl_context, (connect_timeout_seconds, request_timeout_seconds))
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="jenkins-jobs")
@@ -170,7 +171,7 @@ class Jobs:
 
     async def _ask(self, method: str, path: str, config_xml: bytes | None = None) -> _Reply:
         """Run one call in a thread; JenkinsUnavailableError also on a timeout, after which Jenkins may still do it."""
-        self._count("job")
+        began_at = time.monotonic()
         call = partial(_call, self._server, method, self._session.url + path, config_xml)
         try:
             async with asyncio.timeout(self._timeout_seconds):
@@ -180,6 +181,8 @@ class Jobs:
             if isinstance(error, JenkinsUnavailableError):
                 raise
             raise JenkinsUnavailableError("Jenkins is out of reach: a change of a job took too long.") from None
+        finally:
+            self._observe("job", time.monotonic() - began_at)
         self._session.credentials.answered(reply.status)
         return reply
 

@@ -23,8 +23,8 @@ READ_BUFFER_BYTES: Final = 256 * 1024
 SILENCE_SECONDS: Final = 10.0
 
 
-def count_nothing(_kind: str) -> None:
-    """The default of `count`: nobody measures."""
+def observe_nothing(_kind: str, _seconds: float) -> None:
+    """The default of `observe`: nobody measures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +51,14 @@ class JenkinsSession:
         ssl_context: ssl.SSLContext | None = None,
         connect_timeout_seconds: float = 5,
         request_timeout_seconds: float = 30,
-        count: Callable[[str], None] = count_nothing,
+        observe: Callable[[str, float], None] = observe_nothing,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         address = URL(url)
         self.url = str(address.with_user(None).with_query(None).with_fragment(None)).rstrip("/") + "/"
         self.userinfo = None if address.user is None else (address.user, address.password or "")
         self.credentials = CredentialsCheck(clock)
-        self._count = count
+        self._observe = observe
         # A command may take its time, and what a lost answer to it means is costly to find out.
         self._command_timeout = aiohttp.ClientTimeout(total=request_timeout_seconds, connect=connect_timeout_seconds)
         self._question_timeout = aiohttp.ClientTimeout(
@@ -133,7 +133,7 @@ class JenkinsSession:
         form: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> aiohttp.ClientResponse:
-        self._count(kind)
+        began_at = time.monotonic()
         try:
             response = await (self._questions if method == "GET" else self._commands).request(
                 method,
@@ -146,6 +146,8 @@ class JenkinsSession:
         except (aiohttp.ClientError, OSError) as error:
             self.credentials.no_answer()
             raise unavailable(error) from None
+        finally:
+            self._observe(kind, time.monotonic() - began_at)
         try:
             self.credentials.answered(response.status)
         except ShuttleError:

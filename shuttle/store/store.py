@@ -16,6 +16,7 @@ from shuttle.store import (
     accept,
     agent,
     apps,
+    backlog,
     builds,
     claims,
     early_sources,
@@ -99,6 +100,11 @@ class Store(Books):
         return lambda fingerprint: self._vault.matches(content, fingerprint)
 
     # --- reading
+
+    async def backlog(self) -> metrics.Backlog:
+        """See `backlog.backlog`."""
+        now = self._clock.moment()
+        return await self._database.run(lambda connection: backlog.backlog(connection, now))
 
     async def build(self, build_uuid: str) -> Build | None:
         """The build of that uuid."""
@@ -270,7 +276,7 @@ class Store(Books):
         return result
 
     def _ended(self, build: Build) -> None:
-        metrics.ENDED.labels(build.state.value).inc()
+        metrics.count_end(build)
         self.on_event()
 
     async def archived(self, build_uuid: str) -> None:

@@ -1,14 +1,21 @@
 """Whether we are well: the process, what it depends on, the old probe's form, and figures for Prometheus."""
 
+import asyncio
+
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from shuttle.errors import UnavailableError
+from shuttle.metrics import UNKNOWN_BACKLOG, show_backlog
 from shuttle.standing import Standing
-from shuttle.web import GATE, READINESS
+from shuttle.web import GATE, PORTS, READINESS
 from shuttle.web.answers import json_answer
 from shuttle.web.description import Reply, describe
 from shuttle.web.models import Checks, Ok, Ready
 from shuttle.web.readiness import OK
+
+# Prometheus waits 10 s for all of it.
+_BACKLOG_SECONDS = 3.0
 
 
 @describe(Ok)
@@ -41,5 +48,13 @@ async def octhc(request: web.Request) -> web.StreamResponse:
 
 @describe("text/plain")
 async def metrics(request: web.Request) -> web.StreamResponse:
-    """`GET /metrics`: Prometheus' text format; never a build's id, never a secret."""
+    """`GET /metrics`: Prometheus' text format; never a build's id, never a secret.
+
+    While the database does not answer, what waits there is NaN and all other metrics are served.
+    """
+    try:
+        async with asyncio.timeout(_BACKLOG_SECONDS):
+            show_backlog(await request.app[PORTS].store.backlog())
+    except (TimeoutError, UnavailableError):
+        show_backlog(UNKNOWN_BACKLOG)
     return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})

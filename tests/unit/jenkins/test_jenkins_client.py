@@ -214,14 +214,15 @@ async def test_closing_twice_is_fine(connect):
     await client.close()
 
 
-async def test_requests_are_counted_by_kind(fake, connect):
-    counted: list[str] = []
+async def test_requests_are_measured_by_kind(fake, connect):
+    measured: list[tuple[str, float]] = []
     fake.on("GET", "/queue/api/json", answers_json({"items": []}))
-    client = connect(count=counted.append)
+    client = connect(observe=lambda *request: measured.append(request))
     await client.waiting()
     with pytest.raises(JenkinsNotFoundError):
         await client.build("app", 1)
-    assert counted == ["queue", "build", "health"]
+    assert [kind for kind, _ in measured] == ["queue", "build", "health"]
+    assert all(0 < seconds < 30 for _, seconds in measured)
 
 
 async def test_polls_wait_for_their_budget_and_commands_do_not(fake, connect):
