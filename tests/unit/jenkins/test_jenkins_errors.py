@@ -81,8 +81,10 @@ async def test_an_answer_that_never_comes_is_given_up(fake, connect, call):
 
 
 @everything
-async def test_nobody_listens(connect, call, unused_tcp_port):
-    with pytest.raises(JenkinsUnavailableError, match="cannot connect"):
+async def test_a_refused_connection_is_named_in_words(connect, call, unused_tcp_port):
+    with pytest.raises(
+        JenkinsUnavailableError, match=r"^Jenkins is out of reach: cannot connect \(Connection refused\)\.$"
+    ):
         await call(connect(f"http://127.0.0.1:{unused_tcp_port}/"))
 
 
