@@ -61,13 +61,13 @@ class Agent:
     async def files(self, what: str) -> dict[str, bytes]:
         """The files of `environment` or `source.tar.gz`, by name; claims the build first, even if Jenkins has none."""
         if not self.setup_token:
-            await self._hand_to_jenkins()
+            await self.handed_to_jenkins()
             assert (await self.claim()).status == 200
         answer = await self.ask("GET", what)
         assert answer.status == 200, answer.body
         return unpacked(answer.body)
 
-    async def _hand_to_jenkins(self) -> None:
+    async def handed_to_jenkins(self) -> None:
         """Record the attempt of a trigger, as the shuttle does before it calls Jenkins: else the claim is refused."""
         await self.shuttle.until_shown(self.path, lambda build: build["timestamps"]["staged_at"] is not None)
         await self.shuttle.ports.store.attempt_trigger(self.uuid)

@@ -1,20 +1,43 @@
-"""The examples in docs/legacy-api.md are what the service says."""
+"""The examples in docs/api.md and docs/legacy-api.md are what the service says."""
 
+import re
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
-from tests.legacy_examples import record, shown, written
+from shuttle.web.routes import ROUTES
+from tests.recorded import legacy_api, new_api
+from tests.recorded.page import DOCS, shown, written
 
-pytestmark = pytest.mark.timeout(240)  # they are one conversation from the first POST to a Jenkins that is down
+_PAGES = {"api.md": new_api.record, "legacy-api.md": legacy_api.record}
 
 
-async def test_every_example_of_the_page_is_what_the_service_answers(tmp_path: Path):
+@pytest.mark.timeout(240)  # a page is one conversation, from the first POST to a Jenkins that is down
+@pytest.mark.parametrize(("page", "record"), _PAGES.items(), ids=list(_PAGES))
+async def test_every_example_of_the_page_is_what_the_service_answers(
+    page: str, record: Callable[[Path], Awaitable[dict[str, str]]], tmp_path: Path
+):
     examples = await record(tmp_path)
-    on_page = shown()
+    on_page = shown(DOCS / page)
     assert set(on_page) == set(examples)
     for name, text in examples.items():
-        assert on_page[name] == text, f"{name}: python -m tests.legacy_examples writes the page anew"
+        assert on_page[name] == text, f"{name}: python -m tests.recorded writes the page anew"
+
+
+def test_every_route_has_an_example():
+    called = [text.split(" ", 2)[:2] for page in _PAGES for text in shown(DOCS / page).values()]
+    assert {_route_of(method, target) for method, target in called} >= {(each.method, each.path) for each in ROUTES}
+
+
+def _route_of(method: str, target: str) -> tuple[str, str] | None:
+    """The first route that takes it, as the router finds it; None for a request that a receiver got."""
+    path, method = target.partition("?")[0], "GET" if method == "HEAD" else method
+    for route in ROUTES:
+        pattern = re.sub(r"{\w+:([^{}]*)}", r"\1", route.path)
+        if route.method == method and re.fullmatch(re.sub(r"{\w+}", "[^/]+", pattern), path):
+            return route.method, route.path
+    return None
 
 
 def test_an_example_that_differs_is_written_in_its_place():

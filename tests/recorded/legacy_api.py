@@ -1,14 +1,6 @@
-"""The examples of docs/legacy-api.md, recorded from the service: `python -m tests.legacy_examples` writes them anew.
-
-Hosts are put in the place of loopback's ports, of the same length, so that every size and offset is still true.
-"""
+"""The examples of docs/legacy-api.md: every call of the older API, its callbacks and its Kafka messages."""
 
 import asyncio
-import json
-import re
-import tempfile
-from collections.abc import Mapping
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -17,33 +9,17 @@ from aiokafka import ConsumerRecord
 
 from tests.archives import entry, tar
 from tests.image_builder import agent_path
-from tests.inprocess import Answer, Shuttle, running_jenkins, running_shuttle
+from tests.inprocess import Shuttle, running_jenkins, running_shuttle
 from tests.kafka_cluster import Cluster, kafka_cluster
 from tests.kafka_topic import is_finished
 from tests.receivers import Exchange, Receiver
-
-PAGE = Path(__file__).parents[1] / "docs" / "legacy-api.md"
-_BLOCK = re.compile(r"(<!-- recorded: ([a-z-]+) -->\n```\w*\n)(.*?)(```)", re.DOTALL)
+from tests.recorded.recorder import Recorder
 
 _APP_UUID = "5f0c7b9a-3c1d-4e55-9d0a-2b8f6a1c7e10"
 _APP = f"shop-{_APP_UUID}"
 _FIRST, _REBUILD, _STOPPED = (f"{digit * 8}-0000-4000-8000-000000000000" for digit in "abc")
 _DOCKERFILE = "FROM scratch\nRUN echo '  compiling shop'\nRUN echo ready\n"
 _SOURCE = tar(entry("shop-4f1c2d3/Dockerfile", _DOCKERFILE.encode()))
-
-# What differs from run to run and says nothing about the service.
-_LEFT_OUT = frozenset({"date", "server", "host", "accept", "accept-encoding", "user-agent"})
-_VARYING = {"webhook-id": "…", "webhook-timestamp": "…"}
-
-
-def shown(page: Path = PAGE) -> dict[str, str]:
-    """The examples that the page shows, by name."""
-    return {name: text for _, name, text, _ in _BLOCK.findall(page.read_text(encoding="utf-8"))}
-
-
-def written(page: str, examples: Mapping[str, str]) -> str:
-    """The page with these examples in the places of its own."""
-    return _BLOCK.sub(lambda block: f"{block[1]}{examples[block[2]]}{block[4]}", page)
 
 
 async def record(folder: Path) -> dict[str, str]:
@@ -59,7 +35,7 @@ async def record(folder: Path) -> dict[str, str]:
             ) as shuttle,
             Receiver() as controller,
         ):
-            recorder = _Recorder(shuttle, controller, cluster)
+            recorder = _Conversation(shuttle, controller, cluster)
             await recorder.build_one()
             await recorder.ask_about_it()
             await recorder.refusals()
@@ -70,14 +46,12 @@ async def record(folder: Path) -> dict[str, str]:
             return recorder.examples
 
 
-class _Recorder:
+class _Conversation(Recorder):
     def __init__(self, shuttle: Shuttle, controller: Receiver, cluster: Cluster) -> None:
-        self.examples: dict[str, str] = {}
-        self._shuttle = shuttle
+        super().__init__(shuttle)
         self._controller = controller
         self._cluster = cluster
-        self._names = {
-            f"127.0.0.1:{shuttle.port}": "api.example.com",
+        self.names |= {
             f"127.0.0.1:{controller.port}": "app.example.com",
             cluster.bootstrap: "kafka.example.com:9092",
         }
@@ -91,7 +65,7 @@ class _Recorder:
             await exchange.answer(200, {"Content-Type": "application/x-tar"}, _SOURCE)
 
         async with Receiver(source) as code, self._cluster.reading("alamobuildlogs") as topic:
-            self._names[f"127.0.0.1:{code.port}"] = "src.example.com"
+            self.names[f"127.0.0.1:{code.port}"] = "src.example.com"
             self._request = self._real_clients(f"{code.url}/shop-4f1c2d3.tar")
             await self.call("post", "POST", "/", self._request)
             await self.call("status-pending", "GET", f"/{_APP}/42/status")
@@ -99,7 +73,7 @@ class _Recorder:
             await self._callbacks(42, "callback-pending", "callback-succeeded")
             await topic.until(is_finished, seconds=60)
             line, end = next(one for one in topic.messages if b"compiling" in one.value), topic.messages[-1]
-            self.examples["kafka"] = f"{self._message(line)}\n{self._message(end)}"
+            self.keep("kafka", f"{_kafka_message(line)}\n{_kafka_message(end)}")
 
     async def ask_about_it(self) -> None:
         """All that can be read of it, and what its own POST is answered once more."""
@@ -122,7 +96,7 @@ class _Recorder:
         """The specification's own payload, with an earlier build's source; a stop; the end of the app."""
         await self.call("post-specified", "POST", "/", self._specified())
         waiting = self._request | {"build_number": 44, "build_uuid": _STOPPED, "callback": self._callback(44)}
-        answer = await self._shuttle.post("/", waiting)
+        answer = await self.shuttle.post("/", waiting)
         assert answer.status == 200, answer.body
         await self.call("delete-build", "DELETE", f"/{_APP}/44")
         await self.call("status-stopped", "GET", f"/{_APP}/44/status")
@@ -132,26 +106,6 @@ class _Recorder:
         await self.call("status-unknown", "GET", f"/{_APP}/45/status")
         await self.call("delete-app", "DELETE", f"/{_APP}")
 
-    async def call(
-        self,
-        name: str,
-        method: str,
-        path: str,
-        body: Any = None,
-        *,
-        headers: Mapping[str, str] | None = None,
-        show_body: bool = True,
-    ) -> None:
-        """Make one call and keep it with its answer under this name."""
-        headers = dict(headers or {})
-        sent: dict[str, Any] = {}
-        if body is not None:
-            headers["Content-Type"] = "application/json"
-            sent["data"] = json.dumps(body, indent=2)
-        answer = await self._shuttle.ask(method, path, headers=headers, **sent)
-        request = _message_text(f"{method} {path} HTTP/1.1", headers, sent.get("data", "") if show_body else "")
-        self.examples[name] = self._named(f"{request}\n{_answer_text(answer)}")
-
     async def _callbacks(self, number: int, *names: str | None) -> None:
         """The callbacks of that build, in order; a name of None is known already."""
         ours = lambda: [one for one in self._controller.exchanges if one.target.endswith(f"/{number}") and one.ended]  # noqa: E731
@@ -159,8 +113,7 @@ class _Recorder:
             await self._controller.until(lambda: len(ours()) >= len(names))
         for name, exchange in zip(names, ours(), strict=True):
             if name is not None:
-                start = f"{exchange.method} {exchange.target} HTTP/1.1"
-                self.examples[name] = self._named(_message_text(start, exchange.headers, exchange.body.decode()))
+                self.keep_request(name, exchange)
 
     def _callback(self, number: int) -> str:
         return f"{self._controller.url}/builds/{number}"
@@ -198,48 +151,16 @@ class _Recorder:
             "callback_auth": "",
             "build_uuid": _REBUILD,
             "app_uuid": _APP_UUID,
-            "sources": f"{self._shuttle.url}/{_FIRST}",
+            "sources": f"{self.shuttle.url}/{_FIRST}",
             "docker_registry": "",
             "docker_login": "",
             "docker_password": "",
             "build_options": "ARG NODE_ENV=production\nARG VERSION=42",
         }
 
-    def _message(self, message: ConsumerRecord) -> str:
-        headers = [f"{name}: {value.decode()}" for name, value in message.headers]
-        key = (message.key or b"").decode()
-        lines = [f"topic: {message.topic}", f"key: {key}", *headers, "", (message.value or b"").decode(), ""]
-        return self._named("\n".join(lines))
 
-    def _named(self, text: str) -> str:
-        for address, name in self._names.items():
-            text = text.replace(address, name)
-        return text
-
-
-def _answer_text(answer: Answer) -> str:
-    media_type = answer.headers.get("Content-Type", "")
-    is_text = media_type.startswith(("text/", "application/json"))
-    body = answer.body.decode() if is_text else f"({len(answer.body)} bytes)" if answer.body else ""
-    return _message_text(f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}", answer.headers, body)
-
-
-def _message_text(start: str, headers: Mapping[str, str], body: str) -> str:
-    lines = [
-        f"{name}: {_VARYING.get(name.lower(), value)}"
-        for name, value in headers.items()
-        if name.lower() not in _LEFT_OUT
-    ]
-    end = f"\n{body}" if body else ""
-    return "\n".join([start, *lines]) + "\n" + end + ("\n" if body and not body.endswith("\n") else "")
-
-
-def main() -> None:
-    """Write the page anew."""
-    with tempfile.TemporaryDirectory() as folder:
-        examples = asyncio.run(record(Path(folder)))
-    PAGE.write_text(written(PAGE.read_text(encoding="utf-8"), examples), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()
+def _kafka_message(message: ConsumerRecord) -> str:
+    headers = [f"{name}: {value.decode()}" for name, value in message.headers]
+    key = (message.key or b"").decode()
+    lines = [f"topic: {message.topic}", f"key: {key}", *headers, "", (message.value or b"").decode(), ""]
+    return "\n".join(lines)

@@ -1,0 +1,212 @@
+"""The examples of docs/api.md: every call of the API, what receivers get, and the calls of an agent."""
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.archives import entry, tar
+from tests.contract.agent_caller import Agent, agent_of
+from tests.inprocess import Jenkins, Shuttle, running_jenkins, running_shuttle
+from tests.receivers import Exchange, Receiver
+from tests.recorded.recorder import Recorder
+
+_BUILD_SH = """#!/bin/sh
+echo "  compiling shop $VERSION"
+echo "logging in with $API_KEY"
+mkdir dist
+echo "shop $VERSION" >dist/shop.txt
+"""
+_SOURCE = tar(entry("shop-42/build.sh", _BUILD_SH.encode(), mode=0o755))
+_UUIDS = {number: f"{letter * 8}-0000-4000-8000-000000000000" for number, letter in ((42, "a"), (43, "b"), (44, "c"))}
+_SHA256 = "0123456789abcdef" * 4
+_CONTROLLER, _READER = "controller-token-0001", "reader-token-0000001"
+_TOKENS = {"SHUTTLE_TOKENS": f"controller:{_CONTROLLER},reader:{_READER}"}
+
+
+async def record(folder: Path) -> dict[str, str]:
+    """Drive a service that builds through every call, and one without a Jenkins through those of an agent."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("shuttle.web.readiness._ASKED_EVERY_SECONDS", 0)
+        async with (
+            running_jenkins(folder) as jenkins,
+            running_shuttle(folder, jenkins.url, **_TOKENS) as shuttle,
+            Receiver() as statuses,
+            Receiver() as logs,
+        ):
+            shuttle.headers = _bearer(_CONTROLLER)
+            callers = _Callers(shuttle, jenkins, statuses, logs)
+            await callers.build()
+            await callers.read()
+            await callers.repeat_and_refuse()
+            await callers.stop()
+            await callers.lists_and_deliveries()
+            await callers.health()
+    async with running_shuttle(folder / "without-jenkins") as shuttle:
+        agents = _Agents(shuttle, indents_long_json=True)
+        await agents.build()
+    return callers.examples | agents.examples
+
+
+class _Callers(Recorder):
+    def __init__(self, shuttle: Shuttle, jenkins: Jenkins, statuses: Receiver, logs: Receiver) -> None:
+        super().__init__(shuttle, indents_long_json=True)
+        self._jenkins = jenkins
+        self._statuses = statuses
+        self._logs = logs
+        self.names |= {
+            f"127.0.0.1:{jenkins.port}": "ci1.example.com",
+            f"127.0.0.1:{statuses.port}": "app.example.com",
+            f"127.0.0.1:{logs.port}": "log.example.com",
+        }
+
+    async def build(self) -> None:
+        """From the POST to the last status; the source is held back until the status was read."""
+        status_read = asyncio.Event()
+
+        async def source(exchange: Exchange) -> None:
+            await (status_read if exchange.target.endswith("42.tar") else asyncio.Event()).wait()
+            await exchange.answer(200, {"Content-Type": "application/x-tar"}, _SOURCE)
+
+        self._code = Receiver(source)
+        await self._code.__aenter__()
+        self.names[f"127.0.0.1:{self._code.port}"] = "src.example.com"
+        self._request = self._whole_request()
+        await self.call("post", "POST", "/shop/42", self._request)
+        await self.call("status-queued", "GET", "/shop/42/status")
+        status_read.set()
+        build = await self.shuttle.until_shown("/shop/42", _is_reported, seconds=60)
+        await self.shuttle.until_settled(build["build_uuid"])
+        self.names |= {build["build_uuid"]: _UUIDS[42], build["log"]["sha256"]: _SHA256}
+        for name, exchange in zip(("queued", "pending", "succeeded"), self._statuses.exchanges, strict=True):
+            self.keep_request(f"receiver-{name}", exchange)
+        self.keep_request("receiver-log", self._logs.exchanges[0])
+
+    async def read(self) -> None:
+        """All that can be read of the build."""
+        uuid = (await self.call("build", "GET", "/shop/42")).json["build_uuid"]
+        await self.call("status-succeeded", "GET", "/shop/42/status")
+        await self.call("logs", "GET", "/shop/42/logs")
+        await self.call("logs-offset", "GET", "/shop/42/logs?offset=20&follow=true")
+        await self.call("logs-range", "GET", "/shop/42/logs", headers={"Range": "bytes=0-13"})
+        await self.call("logs-head", "HEAD", "/shop/42/logs")
+        await self.call("logs-beyond", "GET", "/shop/42/logs?offset=100000")
+        await self.call("artifacts", "GET", "/shop/42/artifacts")
+        await self.call("artifact", "GET", "/shop/42/artifacts/shop.txt")
+        await self.call("source", "GET", f"/{uuid}")
+
+    async def repeat_and_refuse(self) -> None:
+        """The same request again, and requests that are refused."""
+        again = self._request
+        await self.call("post-again", "POST", "/shop/42", again, show_body=False)
+        await self.call("post-other-body", "POST", "/shop/42", again | {"labels": {}}, show_body=False)
+        await self.call("post-bad-field", "POST", "/shop/43", {"source": {"url": "ftp://src.example.com/a.tar"}})
+        text = b'{"source": {"url": "https://src.example.com/a.tar"},}'
+        await self.call("post-bad-json", "POST", "/shop/43", text, headers={"Content-Type": "application/json"})
+        await self.call("build-unknown", "GET", "/shop/99")
+        self.shuttle.headers = {}
+        await self.call("no-token", "GET", "/shop/42")
+        self.shuttle.headers = _bearer(_READER)
+        await self.call("small-role", "DELETE", "/shop/42")
+        self.shuttle.headers = _bearer(_CONTROLLER)
+
+    async def stop(self) -> None:
+        """A build with an unknown field and a short secret, stopped while it waits for its source."""
+        request = {
+            "source": {"url": f"{self._code.url}/shop-43.tar"},
+            "pipeline": "script",
+            "arguments": {"PIN": "1234"},
+            "secret_arguments": ["PIN"],
+            "colour": "blue",
+        }
+        await self.call("post-warnings", "POST", "/shop/43", request)
+        build = await self.shuttle.until("/shop/43", "staging")
+        self.names[build["build_uuid"]] = _UUIDS[43]
+        await self.call("delete", "DELETE", "/shop/43")
+        await self.shuttle.until("/shop/43")
+        await self.call("delete-again", "DELETE", "/shop/43")
+        await self._code.__aexit__(None, None, None)
+
+    async def lists_and_deliveries(self) -> None:
+        """Builds and deliveries, newest first."""
+        await self.call("app", "GET", "/shop?limit=1")
+        await self.call("builds", "GET", "/-/builds?state=succeeded&limit=1")
+        await self.call("deliveries", "GET", "/-/deliveries?app_id=shop&build_id=42&state=delivered")
+        await self.call("replay-one", "POST", "/-/deliveries/3/replay")
+        await self.call("replay", "POST", "/-/deliveries/replay?app_id=shop")
+
+    async def health(self) -> None:
+        """The probes, with Jenkins and without."""
+        await self.call("healthz", "GET", "/healthz")
+        await self.call("readyz", "GET", "/readyz")
+        await self.call("metrics", "GET", "/metrics", show_answer="…")
+        await self.call("openapi", "GET", "/-/openapi.json", show_answer="…")
+        await self._jenkins.stop()
+        await self.call("readyz-without-jenkins", "GET", "/readyz")
+
+    def _whole_request(self) -> dict[str, Any]:
+        return {
+            "source": {"url": f"{self._code.url}/shop-42.tar"},
+            "pipeline": "script",
+            "arguments": {"VERSION": "42", "API_KEY": "correct-horse-battery"},
+            "secret_arguments": ["API_KEY"],
+            "webhooks": {"status": f"{self._statuses.url}/builds", "logs": f"{self._logs.url}/logs"},
+            "metadata": {"order": 4711},
+            "human_readable_info": "the shop, release 42",
+            "labels": {"team": "shop"},
+            "timeout_seconds": 600,
+        }
+
+
+class _Agents(Recorder):
+    async def build(self) -> None:
+        """The calls of a supervisor, in their order."""
+        await self.shuttle.submit("/shop/44", "make test")
+        agent = await agent_of(self.shuttle, "/shop/44")
+        self.names[agent.uuid] = _UUIDS[44]
+        await agent.handed_to_jenkins()
+        claim = {"number": 1, "nonce": "nonce-of-an-attempt-1"}
+        answer = await self._call(agent, "claim", "POST", "claim", agent.token, claim)
+        setup, run = answer.json["setup_token"], answer.json["run_token"]
+        for kind, token in (("build", agent.token), ("setup", setup), ("run", run)):
+            self.names[token] = f"{kind}-token".ljust(len(token), "-")
+        await self._call(agent, "environment", "GET", "environment", setup, show_answer="(a tar.gz)")
+        await self._call(agent, "source", "GET", "source.tar.gz", setup, show_answer="(a tar.gz)")
+        await self._call(agent, "begin", "POST", "begin", setup)
+        stage = {"id": "main.build.begin", "stage": "build", "event": "begin"}
+        await self._call(agent, "progress", "POST", "progress", run, stage)
+        raw = {"Content-Type": "application/octet-stream"}
+        await self._call(agent, "log", "POST", "log?stream=main&offset=0", run, b"2 tests failed\n", headers=raw)
+        await self._call(agent, "log-gap", "POST", "log?stream=main&offset=99", run, b"more\n", headers=raw)
+        text = {"Content-Type": "text/plain"}
+        await self._call(agent, "put-artifact", "PUT", "artifacts/report.txt", run, b"2 of 40 failed\n", headers=text)
+        report = {"id": "end", "reason": "tests_failed", "message": "2 of 40 tests failed."}
+        await self._call(agent, "report", "POST", "report", run, report)
+        await self._call(agent, "log-end", "POST", "log?stream=main&offset=15&end=1&exit=1", run, b"", headers=raw)
+
+    async def _call(
+        self,
+        agent: Agent,
+        name: str,
+        method: str,
+        what: str,
+        token: str,
+        body: Any = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        show_answer: str = "",
+    ) -> Any:
+        path = f"/-/builds/{agent.uuid}/{what}"
+        headers = {**_bearer(token), **(headers or {})}
+        return await self.call(f"agent-{name}", method, path, body, headers=headers, show_answer=show_answer)
+
+
+def _bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def _is_reported(build: dict[str, Any]) -> bool:
+    """Its receiver and its sink have all of it."""
+    return all(party["state"] == "done" for party in (*build["receivers"], *build["sinks"]))
