@@ -2,9 +2,13 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
 from cryptography.fernet import Fernet
 
 from shuttle.lifecycle.plan import token_digest
@@ -58,3 +62,27 @@ def new_build(vault: Vault, app_id: str = "app", build_id: str = "1", **changes:
 
 def party(vault: Vault, url: str) -> NewParty:
     return NewParty("http", url.split("/")[2], vault.seal(target_bytes(url, {})))
+
+
+def migrate_to(engine: sa.Engine, revision: str) -> None:
+    """Make the tables as an earlier version had them."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrate.__code__.co_filename).parent / "migrations"))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+
+
+def build_row(app_id: str, number: int, at: datetime, **changes: Any) -> dict[str, Any]:
+    """The row of a failed build, in columns that every version had."""
+    texts = ("request_fingerprint", "source_url")
+    instants = ("accepted_at", "deadline_at", "finished_at", "archived_at")
+    row: dict[str, Any] = {
+        "build_uuid": f"u{number}",
+        "build_id": str(number),
+        "app_id": app_id,
+        "serial_key": app_id,
+        "plan": b"",
+    }
+    row |= {"labels": {}, "destinations": [], "pipeline": "script", "state": "failed", "timeout_seconds": 1}
+    return row | dict.fromkeys(texts, "") | dict.fromkeys(instants, at) | changes

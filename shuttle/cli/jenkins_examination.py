@@ -30,6 +30,8 @@ _SUBJECT = "Jenkins"
 # A deletion that waits for a running build is refused after 15 seconds, and asked for again.
 _DELETIONS = 3
 _PAUSE_SECONDS = 0.5
+# One to create the job with, and another to change it to.
+_TWO_PIPELINES = tuple(PIPELINES.values())[:2]
 
 
 async def examine_jenkins(settings: Settings, *, try_jobs: bool, wait_seconds: float) -> AsyncIterator[Finding]:
@@ -89,7 +91,7 @@ class _JobsExamination:
     async def _use(self) -> AsyncIterator[Finding]:
         """First with a disabled job, so that nothing runs whatever Jenkins answers; then as the service does."""
         jenkins, job = self._jenkins, self._job
-        first, second = (_disabled(render(kind.build(kind.Options()), agent_label=None)) for kind in PIPELINES.values())
+        first, second = (_disabled(render(kind.build(kind.Options()), agent_label=None)) for kind in _TWO_PIPELINES)
         created = await self._attempt("Job/Create is granted.", jenkins.apply_job(job, first.config_xml, first.digest))
         yield created
         self._made = created.verdict is Verdict.FINE

@@ -48,7 +48,7 @@ def _reasons_in_python() -> set[str]:
         if name in place and len(call.args) > place[name]:
             reason = call.args[place[name]]
             if isinstance(reason, ast.Constant):
-                found.add(reason.value)
+                found.add(str(reason.value))
     return found
 
 

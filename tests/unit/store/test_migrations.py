@@ -6,7 +6,6 @@ import re
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -17,6 +16,7 @@ from shuttle.errors import SettingsError
 from shuttle.store.migrate import migrate
 from shuttle.store.tables import apps, builds, events, metadata
 from tests.inprocess import running_shuttle
+from tests.shuttle_store import build_row, migrate_to
 
 
 def test_migrations_and_tables_agree(tmp_path):
@@ -78,7 +78,7 @@ async def test_a_start_that_is_cancelled_waits_for_the_migration(tmp_path: Path,
 
 def test_queries_of_source_urls_leave_records_that_were_made_before_they_were_secret(tmp_path: Path):
     engine = sa.create_engine(f"sqlite:///{tmp_path}/a.db")
-    migrate(engine)
+    migrate_to(engine, "0007")
     url, other = "https://h.example/a.tgz?sig=t0ps3cret", "https://h.example/b.tgz?…"
     mine = f'{{"mine":"{url}"}}'
     body = f'{{"id":{mine},"message":"{url} answers 404."}}'
@@ -86,20 +86,13 @@ def test_queries_of_source_urls_leave_records_that_were_made_before_they_were_se
     with engine.begin() as connection:
         connection.execute(apps.insert(), {"app_id": "app", "job_name": "job", "created_at": at})
         for number, source_url in enumerate((url, other, url, url + "x" * 300)):
-            row: dict[str, Any] = {"build_uuid": f"u{number}", "build_id": str(number), "app_id": "app"}
-            row |= {"source_url": source_url}
-            row |= {"plan": b"", "request_fingerprint": "", "labels": {}, "pipeline": "script", "serial_key": "app"}
-            row |= {"destinations": [], "state": "failed", "timeout_seconds": 1, "metadata_json": mine}
-            row |= {"message": f"{source_url} answers 404.", "preamble": f"-----> Source: {source_url}\n"}
-            row |= dict.fromkeys(("accepted_at", "deadline_at", "finished_at", "archived_at"), at)
+            texts = {"message": f"{source_url} answers 404.", "preamble": f"-----> Source: {source_url}\n"}
+            row = build_row("app", number, at, source_url=source_url, metadata_json=mine, **texts)
             if number >= 2:  # whose log still lies on this disk
                 row |= {"archived_at": None, "preamble": f"-----> Source: {source_url[:300]}\n"}
             connection.execute(builds.insert(), row)
         event = {"build_uuid": "u0", "sequence": 1, "webhook_id": "m", "status": "failed", "body": body.encode()}
         connection.execute(events.insert(), event | {"created_at": at})
-        connection.exec_driver_sql("ALTER TABLE log_segments RENAME COLUMN raw_digest TO raw_sha256")  # likewise
-        connection.exec_driver_sql("ALTER TABLE apps DROP COLUMN api")  # a later migration's
-        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0007'")
     migrate(engine)
     with engine.connect() as connection:
         kept = connection.execute(sa.select(builds.c.source_url, builds.c.message, builds.c.preamble)).all()

@@ -1,6 +1,7 @@
 """What callers without a token may touch is decided in the transaction of the action."""
 
 import asyncio
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from shuttle.build import Api
 from shuttle.errors import TokenNeededError
 from shuttle.standing import Standing
 from shuttle.store.migrate import migrate
-from tests.shuttle_store import new_build, open_store
+from shuttle.store.tables import apps, builds
+from tests.shuttle_store import build_row, migrate_to, new_build
 
 APP = "shop-5f0c7b9a-3c1d-4e55-9d0a-2b8f6a1c7e10"
 FIRST, SECOND = "aaaaaaaa-0000-4000-8000-000000000000", "bbbbbbbb-0000-4000-8000-000000000000"
@@ -84,17 +86,14 @@ async def test_an_anonymous_request_is_never_a_new_build(store, vault):
         ([], "legacy"),
     ],
 )
-async def test_migration_takes_an_apps_api_from_its_oldest_build(tmp_path: Path, vault, apis, made_by):
-    async with open_store(tmp_path, vault=vault) as store:
-        await store.take_number(APP, f"job-of-{APP}", Standing.CONTROLLER)
-        for number, api in enumerate(apis):
-            each = new_build(vault, APP, str(number), build_uuid=f"{FIRST[:-1]}{number}", api=Api(api))
-            await store.record(each, b"request", queue_limit=None)
+def test_migration_takes_an_apps_api_from_its_oldest_build(tmp_path: Path, apis, made_by):
     engine = sa.create_engine(f"sqlite:///{tmp_path}/shuttle.db")
+    migrate_to(engine, "0008")
+    at = datetime(2030, 1, 1, tzinfo=UTC)
     with engine.begin() as connection:
-        connection.execute(sa.text("ALTER TABLE apps DROP COLUMN api"))
-        connection.execute(sa.text("ALTER TABLE log_segments RENAME COLUMN raw_digest TO raw_sha256"))
-        connection.execute(sa.text("UPDATE alembic_version SET version_num = '0008'"))
+        connection.execute(apps.insert(), {"app_id": APP, "job_name": f"job-of-{APP}", "created_at": at})
+        for number, api in enumerate(apis):
+            connection.execute(builds.insert(), build_row(APP, number, at, api=api))
     migrate(engine)
     with engine.connect() as connection:
         assert connection.execute(sa.text("SELECT api FROM apps")).scalar_one() == made_by
