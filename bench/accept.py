@@ -73,21 +73,24 @@ def legacy_requests(source_url: str) -> Requests:
 
 def bare_server(folder: str, port: int) -> None:
     """The comparison: aiohttp, json.loads, one insert through the same group-committing thread."""
+    from shuttle.clock import Clock
+    from shuttle.store import Tx
     from shuttle.store.sqlite import SqliteDatabase
 
     table = sa.Table("t", sa.MetaData(), sa.Column("id", sa.Text), sa.Column("body", sa.LargeBinary))
 
     async def serve() -> None:
-        database = SqliteDatabase(Path(folder) / "bare.db")
-        with database.engine.begin() as connection:
-            table.create(connection)
-        database.start()
+        database = SqliteDatabase(Path(folder) / "bare.db", Clock())
+        await database.run(lambda tx: table.create(tx.connection))
+
+        def insert(tx: Tx, row: dict[str, bytes | str | None]) -> None:
+            tx.execute(table.insert(), row)
 
         async def post(request: web.Request) -> web.Response:
             body = await request.read()
             json.loads(body)
             row = {"id": request.match_info.get("build_id"), "body": body}
-            await database.run(lambda connection: connection.execute(table.insert(), row) and None)
+            await database.run(insert, row)
             return web.json_response({"status": "OK"})
 
         app = web.Application()

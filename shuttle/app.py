@@ -47,10 +47,13 @@ from shuttle.sinks.host_recovery import HostRecovery
 from shuttle.sinks.http import HttpUploadFactory
 from shuttle.sinks.kafka import KafkaUploadFactory
 from shuttle.sources.http import HttpFetcher
-from shuttle.store.migrate import migrate
-from shuttle.store.sealed import samples
+from shuttle.store import Database, Topic
+from shuttle.store.intake import Intake
+from shuttle.store.sealed import sealed_samples
 from shuttle.store.sqlite import SqliteDatabase
-from shuttle.store.store import Store
+from shuttle.store.steady_time import read_steady_time, write_steady_time
+from shuttle.store.stored_outbox import StoredOutbox
+from shuttle.store.stored_sinks import StoredSinks
 from shuttle.vault import open_vault
 from shuttle.web.server import make_runner, make_web
 from shuttle.web.wire_log import LoopLog, hear_the_server
@@ -73,20 +76,16 @@ async def shuttle_parts(settings: Settings, public_url: str) -> AsyncIterator[tu
     """Everything below the web, started; left in the reverse order, within SHUTTLE_SHUTDOWN_SECONDS."""
     async with AsyncExitStack() as stack:
         await asyncio.to_thread(_prepare_data_dir, settings.shuttle_data_dir)
-        database = SqliteDatabase(settings.database_path)
-        stack.push_async_callback(database.close)
-        migration = asyncio.ensure_future(asyncio.to_thread(migrate, database.engine))
-        # Also if the start is cancelled: SQLite crashes when a connection is closed that a thread still uses.
-        stack.push_async_callback(asyncio.wait, [migration])
-        await asyncio.shield(migration)
-        database.start()
-        keys = [key.get_secret_value() for key in settings.shuttle_encryption_keys]
-        vault = open_vault(keys, settings.shuttle_data_dir, await database.run(samples))
         clock = Clock()
-        store = Store(database, vault, clock, on_event=lambda: dispatcher.wake())  # noqa: PLW0108 - made below
-        stack.push_async_callback(store.close)
-        clock.resume(await store.steady_anchor())
-        await store.record_steady_time()
+        database = open_database(settings, clock)
+        stack.push_async_callback(database.close)
+        await database.migrate()
+        keys = [key.get_secret_value() for key in settings.shuttle_encryption_keys]
+        vault = open_vault(keys, settings.shuttle_data_dir, await database.run(sealed_samples))
+        clock.resume(await database.run(read_steady_time))
+        await database.run(write_steady_time, clock.anchor())
+        sinks = StoredSinks(database, vault)
+        stack.push_async_callback(sinks.close)
         objects = object_store(settings)
         stack.push_async_callback(objects.close)
         policy = AddressPolicy(allow_loopback=settings.binds_loopback, allow_networks=settings.shuttle_allow_networks)
@@ -109,10 +108,13 @@ async def shuttle_parts(settings: Settings, public_url: str) -> AsyncIterator[tu
             settings.shuttle_data_dir / "spool", objects, memory_bytes=settings.shuttle_log_memory_bytes
         )
         signals = Signals()
-        logs = BuildLogs(store, library, signals)
+        signals.subscribe_to(database)
+        logs = BuildLogs(database, vault, library, signals)
         ports = Ports(
             settings=settings,
-            store=store,
+            database=database,
+            intake=Intake(database, clock),
+            sinks=sinks,
             vault=vault,
             objects=objects,
             fetchers={"http": fetcher, "https": fetcher},
@@ -129,7 +131,10 @@ async def shuttle_parts(settings: Settings, public_url: str) -> AsyncIterator[tu
         kafka = KafkaClusters(policy, settings)
         stack.push_async_callback(kafka.close)
         worker = Worker(ports, _sinks(logs_out, kafka, clock, settings))
-        dispatcher = Dispatcher(store, _status_senders(outgoing, kafka, settings), settings, clock)
+        dispatcher = Dispatcher(
+            StoredOutbox(database, vault), _status_senders(outgoing, kafka, settings), settings, clock
+        )
+        database.subscribe(Topic.DELIVERIES, dispatcher.wake)
         loops = {
             "delivery": dispatcher.run(),
             "retention": Retention(ports).run(),
@@ -187,6 +192,11 @@ def _prepare_data_dir(folder: Path) -> None:
     except PermissionError as error:
         # A volume of another user, shared by its group: it serves, and the operator decides who is in that group.
         log.warning("other users may read SHUTTLE_DATA_DIR", error=str(error))
+
+
+def open_database(settings: Settings, clock: Clock) -> Database:
+    """The database that the settings name; nothing is asked of it yet."""
+    return SqliteDatabase(settings.database_path, clock)
 
 
 def object_store(settings: Settings) -> ObjectStore:

@@ -61,8 +61,10 @@ def show_backlog(backlog: Backlog) -> None:
         SINK_LAG.labels(state).set(lag_bytes)
 
 
-def count_end(build: Build) -> None:
-    """One more build that ended, and how long it waited for a slot and in Jenkins' queue."""
+def count_end(build: Build | None) -> None:
+    """One more build that ended, if it did, and how long it waited for a slot and in Jenkins' queue."""
+    if build is None or not build.state.final:
+        return
     ENDED.labels(build.state.value).inc()
     for queue, began_at, ended_at in (
         ("slot", build.accepted_at, build.slot_at),

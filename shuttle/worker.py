@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from typing import TypeVar
 from weakref import WeakValueDictionary
 
@@ -18,6 +19,9 @@ from shuttle.lifecycle.stop import stop_build
 from shuttle.logs.spool import SpoolError
 from shuttle.metrics import UNDER_WAY
 from shuttle.sinks import Sink, SinkTarget
+from shuttle.store.builds import find_build, unarchived_builds, unfinished_builds
+from shuttle.store.ledger import has_open_sinks
+from shuttle.store.transitions import grant_slots, waits_for, why_parked, with_slots
 
 log = structlog.get_logger()
 
@@ -49,17 +53,18 @@ class Worker:
         self._staging_of_app: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._ended_at: dict[str, datetime] = {}
         self._loop: asyncio.Task[None] | None = None
+        self._grant_is_unknown = False
         self._closing = False
 
     async def start(self) -> None:
         """Take up everything that is not over: unfinished builds, logs to archive, sinks to feed."""
-        unfinished = await self._ports.store.unfinished()
+        unfinished = await self._ports.database.run(unfinished_builds)
         for build in unfinished:
             self._ports.library.recover(build)
             self._begin(build)
-        for build in await self._ports.store.unarchived():
+        for build in await self._ports.database.run(unarchived_builds):
             self._begin(build)
-        for target in await self._ports.store.open_sinks():
+        for target in await self._ports.sinks.open_sinks():
             await self._carry(target)
         self._loop = asyncio.create_task(self._serve(), name="worker")
 
@@ -105,14 +110,25 @@ class Worker:
                 self._begin(touched)
             elif build_uuid in self._in_line:
                 self._runs[build_uuid].cancel()
-        for build_uuid in await self._ports.store.grant_slots(self._ports.settings.maximum_parallel_builds):
-            parked = self._parked.pop(build_uuid, None) or await self._ports.store.build(build_uuid)
-            if parked is not None:
-                self._begin(parked)
+        for build_uuid in await self._granted():
+            granted = self._parked.pop(build_uuid, None) or await self._once_stored(partial(self._find, build_uuid))
+            if granted is not None:
+                self._begin(granted)
         now = self._ports.clock.steady()
         waiting = (*self._parked.values(), *self._in_line.values())
         for build in [build for build in waiting if build.deadline_at <= now]:
             await stop_build(build.build_uuid, StopCause.DEADLINE, self._ports)
+
+    async def _find(self, build_uuid: str) -> Build | None:
+        return await self._ports.database.run(find_build, build_uuid)
+
+    async def _granted(self) -> list[str]:
+        """The builds that have a slot now; a grant may have been committed though it raised StoreError."""
+        lost = await self._ports.database.run(with_slots, list(self._parked)) if self._grant_is_unknown else []
+        self._grant_is_unknown = True
+        granted = await self._ports.database.run(grant_slots, self._ports.settings.maximum_parallel_builds)
+        self._grant_is_unknown = False
+        return [*lost, *granted]
 
     # --- builds
 
@@ -166,11 +182,11 @@ class Worker:
         await settle(build.build_uuid, ending, self._ports)
 
     async def _after(self, build_uuid: str) -> None:
-        """Park it, begin it again, or let it go; then see who is next."""
-        build = await self._ports.store.build(build_uuid)
+        """Park it, begin it again, or let it go."""
+        build = await self._ports.database.run(find_build, build_uuid)
         if build is None:
             return
-        if build.finished_steady_at is not None and await self._ports.store.has_open_sinks(build_uuid):
+        if build.finished_steady_at is not None and await self._ports.database.run(has_open_sinks, build_uuid):
             self._ended_at[build_uuid] = build.finished_steady_at
         if build.state.final:
             self._parked.pop(build_uuid, None)
@@ -182,17 +198,18 @@ class Worker:
             await self._park(build)
         else:
             self._begin(build)
-        self._ports.signals.wake_worker()
 
     async def _park(self, build: Build) -> None:
         """It waits for its turn, holding neither a slot nor a task."""
         self._parked[build.build_uuid] = build
         await self._give_turns()
         if build.build_uuid in self._parked:
-            why = await self._ports.store.why_parked(build.build_uuid, self._ports.settings.maximum_parallel_builds)
+            why = await self._ports.database.run(
+                why_parked, build.build_uuid, self._ports.settings.maximum_parallel_builds
+            )
             if why is not None:
                 line = f"-----> Waiting for {why}.\n"
-                parked = await self._ports.store.waits_for(build.build_uuid, why, line)
+                parked = await self._ports.database.run(waits_for, build.build_uuid, why, line)
                 # Not vital: a disk that takes no log ends the build when its flow meets it.
                 with suppress(SpoolError):
                     write_preamble(parked or build, self._ports.library.spool(build.build_uuid))
@@ -205,7 +222,7 @@ class Worker:
         task.add_done_callback(self._carrier_starts.discard)
 
     async def _carry_all(self, build_uuid: str) -> None:
-        for target in await self._once_stored(lambda: self._ports.store.open_sinks(build_uuid)):
+        for target in await self._once_stored(lambda: self._ports.sinks.open_sinks(build_uuid)):
             await self._carry(target)
 
     async def _once_stored(self, ask: Callable[[], Awaitable[_Answer]]) -> _Answer:
@@ -227,7 +244,7 @@ class Worker:
     async def _carry_one(self, target: SinkTarget) -> None:
         """One log to one stranger, until done or given up; afterwards the spool may go."""
         build_uuid = target.build_uuid
-        build = await self._once_stored(lambda: self._ports.store.build(build_uuid))
+        build = await self._once_stored(lambda: self._ports.database.run(find_build, build_uuid))
         assert build is not None  # noqa: S101 - a sink's row refers to it
         if build.finished_steady_at is not None:
             self._ended_at[build_uuid] = build.finished_steady_at
@@ -235,7 +252,7 @@ class Worker:
         while True:
             try:
                 reader = self._ports.library.reader(build)
-                await sink.carry(target, reader, self._ports.store, lambda: self._ended_at.get(build_uuid))
+                await sink.carry(target, reader, self._ports.sinks, lambda: self._ended_at.get(build_uuid))
                 break
             except SpoolError as error:  # the disk may be given room or be mended
                 log.warning("a sink waits for the log's spool", build_uuid=build_uuid, error=error.message)
@@ -243,21 +260,21 @@ class Worker:
             except Exception:  # a bug must not lose the log: say so, and go on from what is acknowledged
                 log.exception("a sink's task failed; it goes on in a moment", build_uuid=build_uuid)
                 await asyncio.sleep(1)
-                opened = await self._once_stored(lambda: self._ports.store.open_sinks(build_uuid))
+                opened = await self._once_stored(lambda: self._ports.sinks.open_sinks(build_uuid))
                 still_open = {again.sink_id: again for again in opened}
                 if target.sink_id not in still_open:
                     break
                 target = still_open[target.sink_id]
-        if not await self._once_stored(lambda: self._ports.store.has_open_sinks(build_uuid)):
+        if not await self._once_stored(lambda: self._ports.database.run(has_open_sinks, build_uuid)):
             self._ended_at.pop(build_uuid, None)
             await self._once_stored(lambda: self._let_go(build_uuid))
 
     async def _let_go(self, build_uuid: str) -> None:
         """The spool goes once the log is archived and no sink needs it any more."""
-        build = await self._ports.store.build(build_uuid)
+        build = await self._ports.database.run(find_build, build_uuid)
         if (
             build is not None
             and build.archived_at is not None
-            and not await self._ports.store.has_open_sinks(build_uuid)
+            and not await self._ports.database.run(has_open_sinks, build_uuid)
         ):
             self._ports.library.forget(build_uuid)

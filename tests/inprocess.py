@@ -21,9 +21,10 @@ from jenkins_emulator import EmulatedJenkins
 from jenkins_emulator.clock import Clock
 from jenkins_emulator.permissions import ADMINISTRATOR
 from shuttle.app import shuttle_parts
+from shuttle.clock import Clock as ShuttleClock
 from shuttle.lifecycle import Ports
 from shuttle.settings import load_settings
-from shuttle.store.migrate import migrate
+from shuttle.store.builds import find_build
 from shuttle.store.sqlite import SqliteDatabase
 from shuttle.web.server import make_runner, make_web
 from shuttle.worker import Worker
@@ -116,7 +117,7 @@ class Shuttle:
         """Return once the log of an ended build is archived and its spool is gone."""
         async with asyncio.timeout(seconds):
             while True:
-                build = await self.ports.store.build(build_uuid)
+                build = await self.ports.database.run(find_build, build_uuid)
                 assert build is not None
                 if build.archived_at is not None and not (self.data / "spool" / f"{build_uuid}.log").exists():
                     return
@@ -141,9 +142,9 @@ async def migrated_database() -> bytes:
     """A database's file without a build. All migrations take 80 ms, and nearly every test's shuttle begins with one."""
     if not _migrated:
         with TemporaryDirectory() as folder:
-            database = SqliteDatabase(Path(folder) / "shuttle.db")
+            database = SqliteDatabase(Path(folder) / "shuttle.db", ShuttleClock())
             try:
-                migrate(database.engine)
+                await database.migrate()
             finally:
                 await database.close()
             _migrated.append((Path(folder) / "shuttle.db").read_bytes())

@@ -1,39 +1,43 @@
-"""A real SQLite store in a temporary folder, and builds to put into it."""
+"""A real database in a temporary folder, and builds to record in it."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
-from cryptography.fernet import Fernet
 
 from shuttle.lifecycle.plan import token_digest
 from shuttle.standing import Standing
-from shuttle.store.accept import NewBuild, NewParty, target_bytes
-from shuttle.store.migrate import migrate
+from shuttle.store import Database
+from shuttle.store.accept import Accepted, NewBuild, NewParty, target_bytes
+from shuttle.store.intake import Intake
+from shuttle.store.migrate import bring_up_to_date
 from shuttle.store.sqlite import SqliteDatabase
-from shuttle.store.store import Store
 from shuttle.vault import Vault
 from tests.clock import SetClock
 
 
 @asynccontextmanager
-async def open_store(folder: Path, clock: SetClock | None = None, vault: Vault | None = None) -> AsyncIterator[Store]:
-    database = SqliteDatabase(folder / "shuttle.db")
-    migrate(database.engine)
-    database.start()
-    store = Store(
-        database, vault or Vault([Fernet.generate_key().decode()]), clock or SetClock(), on_event=lambda: None
-    )
+async def open_database(folder: Path, clock: SetClock | None = None) -> AsyncIterator[SqliteDatabase]:
+    database = SqliteDatabase(folder / "shuttle.db", clock or SetClock())
     try:
-        yield store
+        await database.migrate()
+        yield database
     finally:
-        await store.close()
         await database.close()
+
+
+async def record(
+    database: Database, vault: Vault, new: NewBuild, content: bytes = b"request", *, queue_limit: int | None = 100
+) -> Accepted:
+    """Record a build as a POST of that content does."""
+    intake = Intake(database, database._clock)  # type: ignore[attr-defined]
+    return await intake.record(new, queue_limit=queue_limit, same_request=partial(vault.matches, content))
 
 
 def new_build(vault: Vault, app_id: str = "app", build_id: str = "1", **changes: Any) -> NewBuild:
@@ -67,7 +71,7 @@ def party(vault: Vault, url: str) -> NewParty:
 def migrate_to(engine: sa.Engine, revision: str) -> None:
     """Make the tables as an earlier version had them."""
     config = Config()
-    config.set_main_option("script_location", str(Path(migrate.__code__.co_filename).parent / "migrations"))
+    config.set_main_option("script_location", str(Path(bring_up_to_date.__code__.co_filename).parent / "migrations"))
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, revision)

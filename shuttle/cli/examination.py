@@ -11,10 +11,10 @@ from shuttle.app import object_store
 from shuttle.cli.findings import Finding, fine, problem, warning
 from shuttle.cli.jenkins_examination import examine_jenkins
 from shuttle.cli.sink_examination import examine_sink
+from shuttle.clock import Clock
 from shuttle.errors import SettingsError, ShuttleError, StoreError
 from shuttle.settings import GIB, Settings, load_settings, names_without_effect
-from shuttle.store.migrate import migrate
-from shuttle.store.sealed import samples
+from shuttle.store.sealed import sealed_samples
 from shuttle.store.sqlite import SqliteDatabase
 from shuttle.vault import open_vault
 
@@ -88,11 +88,9 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
 
 async def _migrated(path: Path) -> tuple[str, list[bytes]]:
     """Its revision, and samples of what is sealed in it."""
-    database = SqliteDatabase(path)
+    database = SqliteDatabase(path, Clock())
     try:
-        revision = migrate(database.engine)
-        with database.engine.connect() as connection:
-            return revision, samples(connection)
+        return await database.migrate(), await database.run(sealed_samples)
     finally:
         await database.close()
 

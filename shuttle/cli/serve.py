@@ -32,13 +32,17 @@ def migrate() -> None:
     import asyncio
 
     from shuttle.settings import load_settings
-    from shuttle.store.migrate import migrate as bring_up_to_date
-    from shuttle.store.sqlite import SqliteDatabase
 
     settings = load_settings()
-    database = SqliteDatabase(settings.database_path)
-    try:
-        revision = bring_up_to_date(database.engine)
-    finally:
-        asyncio.run(database.close())
+    from shuttle.app import open_database
+    from shuttle.clock import Clock
+
+    async def bring_up_to_date() -> str:
+        database = open_database(settings, Clock())
+        try:
+            return await database.migrate()
+        finally:
+            await database.close()
+
+    revision = asyncio.run(bring_up_to_date())
     print(f"{settings.database_path} is at revision {revision}")

@@ -59,7 +59,7 @@ class Dispatcher:
         # Fetched and due, while their host has no place: a full host is not asked for again until its line is gone.
         self._in_line: defaultdict[str, deque[DueDelivery]] = defaultdict(deque)
 
-    def wake(self) -> None:
+    def wake(self, _build_uuid: str = "") -> None:
         """Something may be due: a new event, a replay, the end of a try."""
         self._woken.set()
 

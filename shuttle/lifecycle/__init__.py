@@ -13,7 +13,9 @@ from shuttle.logs.library import LogLibrary
 from shuttle.objects import ObjectStore
 from shuttle.settings import Settings
 from shuttle.sources import Fetchers
-from shuttle.store.store import Store
+from shuttle.store import Database
+from shuttle.store.intake import Intake
+from shuttle.store.stored_sinks import StoredSinks
 from shuttle.vault import Vault
 
 
@@ -22,7 +24,9 @@ class Ports:
     """Everything outside a build's own row that its life needs."""
 
     settings: Settings
-    store: Store
+    database: Database
+    intake: Intake
+    sinks: StoredSinks
     vault: Vault
     objects: ObjectStore
     fetchers: Fetchers

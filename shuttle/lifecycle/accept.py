@@ -3,9 +3,10 @@
 import asyncio
 import mmap
 import uuid
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from weakref import WeakValueDictionary
 
 from shuttle.build import Api, Build, job_name_of
@@ -26,7 +27,11 @@ from shuttle.objects.names import source_object
 from shuttle.outgoing.hooks import Hook, kind_of, shown_host
 from shuttle.request import UUID, LegacyRequest, ParsedRequest
 from shuttle.standing import Standing
-from shuttle.store.accept import NewBuild, NewParty, target_bytes
+from shuttle.store.accept import NewBuild, NewParty, free_uuid, target_bytes
+from shuttle.store.build_numbers import take_number
+from shuttle.store.idempotency import find_recorded, find_recorded_legacy
+from shuttle.store.pending_uploads import register_upload
+from shuttle.store.permitted import check_app, check_source
 
 # Callers in the field wait 60 s for the answer; a store that says nothing would hold theirs for 90.
 _LONGEST_PUT_SECONDS = 45.0
@@ -88,7 +93,7 @@ class Acceptance:
         door = self._door(build_id.lower() if UUID.fullmatch(build_id) else f"{app_id}/{build_id}")
         async with door, decoded_source(parsed.request, self._ports) as source:
             if source is not None:
-                recorded = await self._ports.store.recorded(app_id, build_id, content)
+                recorded = await self._ports.database.run(find_recorded, app_id, build_id, self._same_as(content))
                 if recorded is not None:
                     return _answer(recorded, parsed, replayed=True)
             name = _Name(standing, Api.NEW, app_id, build_id, await self._uuid_for(build_id))
@@ -101,14 +106,14 @@ class Acceptance:
             LegacyRefusalError, InvalidRequestError: 400. TokenNeededError: 401, for an anonymous caller.
             ConflictError: 409. CannotRecordError: 503.
         """
-        store = self._ports.store
+        database = self._ports.database
         asked, content = await read_asked_legacy(body, host, self._ports)
         async with self._door(asked.build_uuid):
             # Decided again where it counts, in the transaction and when the source is copied; here before anything is
             # written under that uuid.
-            await store.check_app(asked.app_id, standing)
+            await database.run(check_app, asked.app_id, standing)
             if asked.request.source_object is not None:
-                await store.check_source(asked.request.source_object, standing)
+                await database.run(check_source, asked.request.source_object, standing)
             async with decoded_source(asked.request, self._ports) as source:
                 return await self._accept_legacy_alone(asked, content, source, standing)
 
@@ -116,14 +121,14 @@ class Acceptance:
         self, asked: LegacyRequest, content: bytes, source: Source | None, standing: Standing
     ) -> Answer:
         """The only request for its uuid at this moment."""
-        store, number = self._ports.store, asked.number_given
+        database, number = self._ports.database, asked.number_given
         if source is not None or number is None:
-            recorded = await store.recorded_legacy(asked.build_uuid, content)
+            recorded = await database.run(find_recorded_legacy, asked.build_uuid, self._same_as(content))
             if recorded is not None:
                 return _answer(recorded, asked.numbered(recorded.build_id), replayed=True)
         await _with_others()
         if number is None:
-            number = await store.take_number(asked.app_id, self._job_name(asked.app_id), standing)
+            number = await database.run(take_number, asked.app_id, self._job_name(asked.app_id), standing)
         name = _Name(standing, Api.LEGACY, asked.app_id, str(number), asked.build_uuid)
         return await self._record(name, asked.numbered(number), content, source)
 
@@ -137,7 +142,7 @@ class Acceptance:
     async def _uuid_for(self, build_id: str) -> str:
         """A build id in UUID form that no build has is also the build's uuid."""
         if UUID.fullmatch(build_id):
-            return await self._ports.store.free_uuid(build_id.lower())
+            return await self._ports.database.run(free_uuid, build_id.lower())
         return str(uuid.uuid4())
 
     async def _record(self, name: _Name, parsed: ParsedRequest, content: bytes, source: Source | None) -> Answer:
@@ -162,16 +167,16 @@ class Acceptance:
     async def _record_row(self, new: NewBuild, parsed: ParsedRequest, content: bytes) -> Answer:
         # A refused POST strands a record at the older API's clients, and its queue is durable: it has no limit.
         limit = self._ports.settings.shuttle_queue_limit if new.api is Api.NEW else None
-        accepted = await self._ports.store.record(new, content, queue_limit=limit)
+        accepted = await self._ports.intake.record(new, queue_limit=limit, same_request=self._same_as(content))
         return _answer(accepted.build, parsed, replayed=accepted.replayed)
 
     async def _keep(self, build_uuid: str, source: Source) -> None:
-        """Put it where it rests; announced before, so that it is found should it never be promised."""
+        """Put it where it rests; registered before, so that it is found if the build is never recorded."""
         name = source_object(build_uuid)
         try:
             async with asyncio.timeout(_LONGEST_PUT_SECONDS):
                 known = await self._ports.objects.head(name)
-                await self._ports.store.announce_source(build_uuid, new_object=known is None)
+                await self._ports.database.run(register_upload, build_uuid, new_object=known is None)
                 await self._ports.objects.put(name, source.path, content_type=source.content_type)
         except TimeoutError:
             raise ObjectStoreError("The object store does not take the source in time.") from None
@@ -202,6 +207,9 @@ class Acceptance:
             receivers=self._parties(request.status_hooks, wire),
             sinks=self._parties(request.log_hooks, wire),
         )
+
+    def _same_as(self, content: bytes) -> Callable[[str], bool]:
+        return partial(self._ports.vault.matches, content)
 
     def _job_name(self, app_id: str) -> str:
         return job_name_of(app_id, self._ports.settings.shuttle_jenkins_folder or None)

@@ -14,6 +14,7 @@ from shuttle.logs.archive import archive, digest
 from shuttle.logs.spool import Spool, SpoolError
 from shuttle.logs.writer import PART_LOST
 from shuttle.objects.names import log_objects
+from shuttle.store.transitions import correct_log, mark_archived
 
 log = structlog.get_logger()
 
@@ -39,8 +40,7 @@ async def archive_log(build: Build, ports: Ports) -> None:
             break
         except UnavailableError as error:
             await patience.wait(f"the object store: {error.message}")
-    await ports.store.archived(build.build_uuid)
-    ports.signals.deleted.set()
+    await ports.database.run(mark_archived, build.build_uuid)
 
 
 async def _complete(build: Build, spool: Spool, ports: Ports) -> None:
@@ -66,4 +66,4 @@ async def _admit_loss(build: Build, spool: Spool, ending: bytes, ports: Ports) -
     if not spool.ending().endswith(told):  # it does if this step was cut off before it could record it
         spool.append(told if spool.ending().endswith(b"\n") else b"\n" + told)
     kept = await asyncio.to_thread(digest, spool.path)
-    await ports.store.correct_log(build.build_uuid, FinalLog(*kept, told.decode()))
+    await ports.database.run(correct_log, build.build_uuid, FinalLog(*kept, told.decode()))

@@ -13,8 +13,9 @@ from shuttle.logs.archive import GrowingDigest
 from shuttle.logs.spool import Spool, SpoolError
 from shuttle.logs.transform import LOG_CUT
 from shuttle.logs.writer import LogWriter
+from shuttle.store import Database
 from shuttle.store.claims import Claim
-from shuttle.store.store import Store
+from shuttle.store.log_segments import record_log
 
 log = structlog.get_logger()
 
@@ -46,7 +47,7 @@ class BuildLog:
         build_uuid: str,
         writer: LogWriter,
         spool: Spool,
-        store: Store,
+        database: Database,
         *,
         claims: Sequence[Claim],
         on_broken: Callable[[], None],
@@ -62,7 +63,7 @@ class BuildLog:
         self._on_broken = on_broken
         self._writer = writer
         self._spool = spool
-        self._store = store
+        self._database = database
         self._commit: asyncio.Task[None] | None = None
         self._shown = asyncio.Event()
         self._unfinished_check: asyncio.TimerHandle | None = None
@@ -218,7 +219,7 @@ class BuildLog:
         if changes is not None:
             segments, checkpoint = changes
             try:
-                await self._store.record_log(self.build_uuid, segments, checkpoint)
+                await self._database.run(record_log, self.build_uuid, segments, checkpoint)
             except StoreError as error:
                 self._writer.unsaved(segments)
                 log.warning("a log waits for the database", build_uuid=self.build_uuid, error=error.message)

@@ -6,13 +6,17 @@ from weakref import WeakValueDictionary
 
 from shuttle.build import Build
 from shuttle.lifecycle.build_log import BuildLog
-from shuttle.lifecycle.plan import Plan
+from shuttle.lifecycle.plan import read_plan
 from shuttle.lifecycle.signals import Signals
 from shuttle.logs.library import LogLibrary
 from shuttle.logs.mask import Masker
 from shuttle.logs.spool import Spool
 from shuttle.logs.writer import LogWriter
-from shuttle.store.store import Store
+from shuttle.store import Database
+from shuttle.store.builds import find_build, reread
+from shuttle.store.claims import claims_of
+from shuttle.store.log_segments import segments_of
+from shuttle.vault import Vault
 
 
 def write_preamble(build: Build, spool: Spool) -> None:
@@ -25,8 +29,9 @@ def write_preamble(build: Build, spool: Spool) -> None:
 class BuildLogs:
     """Hands out one BuildLog a build. Used from one event loop."""
 
-    def __init__(self, store: Store, library: LogLibrary, signals: Signals) -> None:
-        self._store = store
+    def __init__(self, database: Database, vault: Vault, library: LogLibrary, signals: Signals) -> None:
+        self._database = database
+        self._vault = vault
         self._library = library
         self._signals = signals
         self._logs: dict[str, BuildLog] = {}
@@ -49,20 +54,20 @@ class BuildLogs:
         async with self._opening.setdefault(build_uuid, asyncio.Lock()):
             found = self._logs.get(build_uuid)
             if found is None:
-                build = await self._store.build(build_uuid)
+                build = await self._database.run(find_build, build_uuid)
                 if build is None or build.claimed_at is None or build.state.final:
                     return None
                 found = self._logs[build_uuid] = await self._opened(build)
             return found
 
     async def _opened(self, build: Build) -> BuildLog:
-        plan = Plan.model_validate_json(await self._store.plan(build.build_uuid))
-        segments = await self._store.log_segments(build.build_uuid)
+        plan = await read_plan(build.build_uuid, self._database, self._vault)
+        segments = await self._database.run(segments_of, build.build_uuid)
         # In a thread: a thousand secrets take a second.
         masker = await asyncio.to_thread(Masker, plan.log_rules.secrets)
         # Read last, with no await behind: `reload_claims` and `stop` reach no log that is not in `_logs`.
-        build = await self._store.build(build.build_uuid) or build
-        claims = await self._store.claims(build.build_uuid)
+        build = await self._database.run(reread, build)
+        claims = await self._database.run(claims_of, build.build_uuid)
         spool = self._library.spool(build.build_uuid)
         write_preamble(build, spool)
         writer = LogWriter(
@@ -74,16 +79,20 @@ class BuildLogs:
             segments=segments,
         )
         wake = partial(self._signals.wake, build.build_uuid)
-        opened = BuildLog(build.build_uuid, writer, spool, self._store, claims=claims, on_broken=wake)
+        opened = BuildLog(build.build_uuid, writer, spool, self._database, claims=claims, on_broken=wake)
         opened.stop_cause = build.stop_cause
         opened.time_limit_at = build.time_limit_at
         return opened
 
     async def reload_claims(self, build_uuid: str) -> None:
-        """Call it after an attempt was claimed, begun, voided or ended: an open log gets all claims anew."""
+        """Call it after an attempt was claimed, begun, voided or ended: an open log gets all claims anew.
+
+        Whoever waits for the build is woken after that: what the transaction's own notice woke has seen the old ones.
+        """
         found = self._logs.get(build_uuid)
         if found is not None:
-            found.use_claims(await self._store.claims(build_uuid))
+            found.use_claims(await self._database.run(claims_of, build_uuid))
+            self._signals.wake(build_uuid)
 
     def stop(self, build_uuid: str, cause: str) -> None:
         """Send `cause` to the build's supervisors with the answer to their next push; the first cause stays."""

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from shuttle.lifecycle import Ports
 from shuttle.lifecycle.signals import Listener
+from shuttle.store.builds import find_build
 
 Found = TypeVar("Found")
 
@@ -41,6 +42,6 @@ async def _claim(build_uuid: str, ports: Ports, listener: Listener) -> None:
     """Return once the build is claimed; who asks has read its row just before."""
     while True:
         await listener.wait(_LOST_SIGNAL_SECONDS)
-        build = await ports.store.build(build_uuid)
+        build = await ports.database.run(find_build, build_uuid)
         if build is None or build.claimed_at is not None:
             return

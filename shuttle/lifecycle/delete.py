@@ -7,8 +7,9 @@ import structlog
 
 from shuttle.errors import ForeignJobError, UnavailableError
 from shuttle.lifecycle import Ports
-from shuttle.lifecycle.stop import wake_for_stop
+from shuttle.metrics import count_end
 from shuttle.standing import Standing
+from shuttle.store.apps import app_is_over, deleted_apps, mark_app_deleted, unmark_deleted_app
 
 log = structlog.get_logger()
 
@@ -22,9 +23,8 @@ async def delete_app(app_id: str, standing: Standing, ports: Ports) -> None:
     Raises:
         TokenNeededError: the app is not the anonymous caller's business. StoreError: not recorded, ask again.
     """
-    for build in await ports.store.delete_app(app_id, standing):
-        wake_for_stop(build.build_uuid, ports)
-    ports.signals.deleted.set()
+    for build in await ports.database.run(mark_app_deleted, app_id, standing):
+        count_end(build)
 
 
 class AppCleanup:
@@ -39,7 +39,7 @@ class AppCleanup:
             self._ports.signals.deleted.clear()
             waiting = False
             try:
-                for app_id, job_name in await self._ports.store.deleted_apps():
+                for app_id, job_name in await self._ports.database.run(deleted_apps):
                     waiting = not await self._remove_job(app_id, job_name) or waiting
             except UnavailableError as error:
                 waiting = True
@@ -50,14 +50,14 @@ class AppCleanup:
 
     async def _remove_job(self, app_id: str, job_name: str) -> bool:
         """Whether that is done with: builds that are not over need the job, and a newer one keeps it."""
-        if not await self._ports.store.app_is_over(app_id):
+        if not await self._ports.database.run(app_is_over, app_id):
             return False
         async with self._ports.signals.job_door(job_name):
-            if not await self._ports.store.app_is_over(app_id):
+            if not await self._ports.database.run(app_is_over, app_id):
                 return False
             try:
                 await self._ports.jenkins.delete_job(job_name)
             except ForeignJobError as error:
                 log.warning("the job of a deleted app is not ours", error=error.message)
-            await self._ports.store.app_deleted(app_id)
+            await self._ports.database.run(unmark_deleted_app, app_id)
             return True

@@ -11,6 +11,7 @@ from shuttle.objects.local import local_disk
 from shuttle.objects.names import source_object
 from shuttle.sources import FetchedSource
 from shuttle.standing import Standing
+from shuttle.store.permitted import check_source
 
 
 async def find_source(build_uuid: str, objects: ObjectStore) -> tuple[str, ObjectInfo] | None:
@@ -38,7 +39,7 @@ async def fetch_earlier(build_uuid: str, standing: Standing, ports: Ports, into:
         raise ObjectNotFoundError("No source is stored under that uuid.")
     name, info = found
     size_bytes, digest = await copy_object(objects, name, into)
-    await ports.store.check_source(build_uuid, standing)
+    await ports.database.run(check_source, build_uuid, standing)
     return FetchedSource(into, size_bytes, digest, info.content_type)
 
 

@@ -14,6 +14,9 @@ from shuttle.lifecycle.patience import Patience
 from shuttle.lifecycle.plan import Plan
 from shuttle.logs.spool import SpoolError
 from shuttle.logs.transform import transform_beside
+from shuttle.metrics import count_end
+from shuttle.store.claims import claims_of
+from shuttle.store.transitions import finish_build
 
 log = structlog.get_logger()
 
@@ -26,7 +29,10 @@ _EXPLAINED = frozenset({None, StopCause.STOPPED, StopCause.SPOOL_UNWRITABLE})
 
 async def finish(build: Build, plan: Plan, ending: Ending, ports: Ports) -> Build | None:
     """Record the final state, and size and checksum of the log with `log_ending`, which `archive_log` appends."""
-    ended = await ports.store.finish(build.build_uuid, ending, await _final_log(build, plan, ending, ports))
+    ended = await ports.database.run(
+        finish_build, build.build_uuid, ending, await _final_log(build, plan, ending, ports)
+    )
+    count_end(ended)
     ports.logs.forget(build.build_uuid)
     return ended
 
@@ -69,7 +75,7 @@ async def _console_lines(build: Build, ending: Ending, ports: Ports) -> str:
         return ""
     if ports.settings.shuttle_jenkins_console == "full" and build.claimed_at is not None:
         return ""  # the console's end is the build's own output
-    claims = await ports.store.claims(build.build_uuid)
+    claims = await ports.database.run(claims_of, build.build_uuid)
     explained = build.report_reason is not None or ending.reason not in _ENDED_BY_JENKINS
     if explained and any(claim.exit_status is not None for claim in claims):
         return ""

@@ -8,6 +8,7 @@ from typing import TypeVar
 from shuttle.build import Build
 from shuttle.errors import JenkinsNotFoundError, UnavailableError
 from shuttle.lifecycle import Ports
+from shuttle.store.transitions import waits_for
 
 Found = TypeVar("Found")
 
@@ -29,7 +30,7 @@ class Patience:
         with self._ports.signals.listen(self._build_uuid) as listener:
             if why != self._shown:
                 self._shown = why
-                await self._ports.store.waits_for(self._build_uuid, why)
+                await self._ports.database.run(waits_for, self._build_uuid, why)
             # Jitter: a thousand builds must not ask a recovered Jenkins at the same instant.
             seconds = self.next_seconds * random.uniform(0.75, 1.25)  # noqa: S311 - jitter, not a secret
             await listener.wait(max(seconds, at_least_seconds))
@@ -40,7 +41,7 @@ class Patience:
         self.next_seconds = _FIRST_SECONDS
         if self._shown is not None:
             self._shown = None
-            await self._ports.store.waits_for(self._build_uuid, None)
+            await self._ports.database.run(waits_for, self._build_uuid, None)
 
 
 class Missing:

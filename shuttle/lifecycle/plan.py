@@ -16,6 +16,9 @@ from shuttle.outgoing.userinfo import without_userinfo
 from shuttle.request import BuildRequest, secrets_of
 from shuttle.settings import Settings
 from shuttle.standing import Standing
+from shuttle.store import Database
+from shuttle.store.builds import sealed_plan
+from shuttle.vault import Vault
 
 
 class Plan(BaseModel):
@@ -43,6 +46,11 @@ class Plan(BaseModel):
             max_line_bytes=self.max_line_bytes,
             max_log_bytes=self.max_log_bytes,
         )
+
+
+async def read_plan(build_uuid: str, database: Database, vault: Vault) -> Plan:
+    """The plan of a recorded build. Raises StoreError."""
+    return Plan.model_validate_json(vault.open(await database.run(sealed_plan, build_uuid)))
 
 
 def make_plan(request: BuildRequest, standing: Standing, settings: Settings) -> Plan:

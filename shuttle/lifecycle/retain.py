@@ -9,13 +9,16 @@ from shuttle.build import Build
 from shuttle.errors import UnavailableError
 from shuttle.lifecycle import Ports
 from shuttle.objects.names import artifact_object, log_objects, source_object
+from shuttle.store.builds import artifacts_of, find_build
+from shuttle.store.pending_uploads import forget_uploads, orphaned_uploads
+from shuttle.store.retain import drop_record, expired_builds, mark_forgotten
 
 log = structlog.get_logger()
 
 _EVERY_SECONDS = 3600.0
 _AT_ONCE = 100
 # Far beyond any POST, and any late answer of a store.
-_UNPROMISED = timedelta(days=1)
+_ORPHANED_AFTER = timedelta(days=1)
 
 
 class Retention:
@@ -44,37 +47,37 @@ class Retention:
             ("log", settings.shuttle_keep_logs_days, log_objects),
         ):
             before = now - timedelta(days=days)
-            while expired := await self._ports.store.expired(kind, before, limit=_AT_ONCE):
+            while expired := await self._ports.database.run(expired_builds, kind, before, limit=_AT_ONCE):
                 for build_uuid in expired:
-                    build = await self._ports.store.build(build_uuid)
+                    build = await self._ports.database.run(find_build, build_uuid)
                     for name in names_of(build) if build is not None else ():
                         await self._ports.objects.delete(name)
-                    await self._ports.store.forgotten(kind, build_uuid)
-        await self._remove_unpromised()
+                    await self._ports.database.run(mark_forgotten, kind, build_uuid)
+        await self._remove_orphaned()
         if settings.shuttle_keep_records_days > 0:
             before = now - timedelta(days=settings.shuttle_keep_records_days)
-            while expired := await self._ports.store.expired("record", before, limit=_AT_ONCE):
+            while expired := await self._ports.database.run(expired_builds, "record", before, limit=_AT_ONCE):
                 for build_uuid in expired:
                     await self._drop(build_uuid)
 
-    async def _remove_unpromised(self) -> None:
+    async def _remove_orphaned(self) -> None:
         """Sources of POSTs that ended without a record: cut off, killed, or the store took them too late."""
-        before = self._ports.clock.steady() - _UNPROMISED
-        while unpromised := await self._ports.store.unpromised_sources(before, limit=_AT_ONCE):
-            for build_uuid in unpromised:
+        before = self._ports.clock.steady() - _ORPHANED_AFTER
+        while orphaned := await self._ports.database.run(orphaned_uploads, before, limit=_AT_ONCE):
+            for build_uuid in orphaned:
                 await self._ports.objects.delete(source_object(build_uuid))
-                await self._ports.store.forget_source(build_uuid)
+                await self._ports.database.run(forget_uploads, [build_uuid])
 
     async def _drop(self, build_uuid: str) -> None:
         """Nothing would lead to its objects any more, so they go before the record does."""
-        build = await self._ports.store.build(build_uuid)
-        artifacts = await self._ports.store.artifacts(build_uuid)
+        build = await self._ports.database.run(find_build, build_uuid)
+        artifacts = await self._ports.database.run(artifacts_of, build_uuid)
         names = [artifact_object(build_uuid, artifact.name) for artifact in artifacts]
         if build is not None:
             names += [*_source_objects(build), *log_objects(build)]
         for name in names:
             await self._ports.objects.delete(name)
-        await self._ports.store.drop_record(build_uuid)
+        await self._ports.database.run(drop_record, build_uuid)
 
 
 def _source_objects(build: Build) -> tuple[str, ...]:

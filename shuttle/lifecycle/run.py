@@ -9,11 +9,12 @@ from shuttle.lifecycle.archive_log import archive_log
 from shuttle.lifecycle.finish import finish
 from shuttle.lifecycle.follow import follow
 from shuttle.lifecycle.jenkins_watch import is_over_in_jenkins
-from shuttle.lifecycle.plan import Plan
+from shuttle.lifecycle.plan import Plan, read_plan
 from shuttle.lifecycle.stage import stage
 from shuttle.lifecycle.stop import enforce, stop_build
 from shuttle.lifecycle.trigger import trigger
 from shuttle.logs.spool import SpoolError
+from shuttle.store.builds import find_build, reread
 
 # Between two looks at a stopped build in Jenkins.
 _LOOK_SECONDS = 0.5
@@ -44,9 +45,9 @@ async def settle(build_uuid: str, ending: Ending | None, ports: Ports) -> None:
 
 
 async def _read(build_uuid: str, ports: Ports) -> tuple[Build, Plan]:
-    build = await ports.store.build(build_uuid)
+    build = await ports.database.run(find_build, build_uuid)
     assert build is not None  # noqa: S101 - the worker has just read its uuid from the table
-    return build, Plan.model_validate_json(await ports.store.plan(build_uuid))
+    return build, await read_plan(build_uuid, ports.database, ports.vault)
 
 
 async def _pursue_within_limits(build: Build, plan: Plan, ports: Ports) -> Ending | None:
@@ -92,4 +93,4 @@ async def _confirmed_stop(build: Build, ports: Ports) -> Ending:
 
 
 async def _now(build: Build, ports: Ports) -> Build:
-    return await ports.store.build(build.build_uuid) or build
+    return await ports.database.run(reread, build)

@@ -5,6 +5,8 @@ from collections import defaultdict
 from contextlib import suppress
 from weakref import WeakValueDictionary
 
+from shuttle.store import Database, Topic
+
 
 class Signals:
     """Signals within one process. A waiter always has a timeout besides, so a lost signal only costs time."""
@@ -22,9 +24,15 @@ class Signals:
         for event in self._waiting.get(build_uuid, ()):
             event.set()
 
-    def wake_worker(self, build_uuid: str | None = None) -> None:
+    def subscribe_to(self, database: Database) -> None:
+        """Wake whoever waits for what the transactions of `database` change."""
+        database.subscribe(Topic.BUILD, self.wake)
+        database.subscribe(Topic.TURNS, self._wake_worker)
+        database.subscribe(Topic.DELETED_APPS, lambda _: self.deleted.set())
+
+    def _wake_worker(self, build_uuid: str) -> None:
         """There may be work to begin, with this build if one is named."""
-        if build_uuid is not None:
+        if build_uuid:
             self._touched.add(build_uuid)
         self.worker.set()
 

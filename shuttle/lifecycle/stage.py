@@ -26,6 +26,7 @@ from shuttle.objects.names import source_object
 from shuttle.sources import FetchedSource, SourceLimits
 from shuttle.sources.archive import flatten
 from shuttle.standing import Standing
+from shuttle.store.transitions import become_staged, begin_staging
 
 _T = TypeVar("_T")
 
@@ -42,7 +43,7 @@ async def stage(build: Build, plan: Plan, ports: Ports) -> Build | None:
     Raises:
         BuildFailedError: with a reason `source_…` or `archive_…` (docs/operating.md, "Reasons").
     """
-    begun = await ports.store.begin_staging(build.build_uuid)
+    begun = await ports.database.run(begin_staging, build.build_uuid)
     if begun is None:
         return None
     if plan.request.source_image is not None:
@@ -62,7 +63,7 @@ async def stage(build: Build, plan: Plan, ports: Ports) -> Build | None:
 
 async def _staged(build: Build, facts: SourceFacts, line: str, ports: Ports) -> Build | None:
     """Record it, and show it in the log while the build waits for Jenkins."""
-    staged = await ports.store.staged(build.build_uuid, facts, line)
+    staged = await ports.database.run(become_staged, build.build_uuid, facts, line)
     if staged is not None:
         write_preamble(staged, ports.library.spool(build.build_uuid))
     return staged

@@ -6,6 +6,7 @@ import structlog
 
 from shuttle.errors import UnavailableError
 from shuttle.lifecycle import Ports
+from shuttle.store.steady_time import write_steady_time
 
 log = structlog.get_logger()
 
@@ -18,6 +19,6 @@ async def record_steady_time(ports: Ports) -> None:
     while True:
         await asyncio.sleep(_EVERY_SECONDS)
         try:
-            await ports.store.record_steady_time()
+            await ports.database.run(write_steady_time, ports.clock.anchor())
         except UnavailableError as error:
             log.warning("the time for limits waits to be recorded", error=error.message)

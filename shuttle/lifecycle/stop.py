@@ -8,7 +8,11 @@ import structlog
 from shuttle.build import STOP_ENDINGS, Api, Build, Ending, StopCause
 from shuttle.errors import JenkinsNotFoundError, JenkinsRefusedError, UnavailableError
 from shuttle.lifecycle import Ports
+from shuttle.metrics import count_end
 from shuttle.standing import Standing
+from shuttle.store.builds import find_build
+from shuttle.store.permitted import builds_of_pair
+from shuttle.store.transitions import request_stop, waits_for
 
 log = structlog.get_logger()
 
@@ -32,7 +36,7 @@ async def stop_pair(app_id: str, build_id: str, standing: Standing, ports: Ports
     Raises:
         TokenNeededError: the caller is anonymous, and none of them is the older API's.
     """
-    builds = await ports.store.builds_of(app_id, build_id, standing)
+    builds = await ports.database.run(builds_of_pair, app_id, build_id, standing)
     stopped = [await stop_build(build.build_uuid, StopCause.STOPPED, ports) for build in builds]
     newest = builds[-1].api if builds else None
     return newest if newest is Api.LEGACY or any(stopped) else None
@@ -40,15 +44,9 @@ async def stop_pair(app_id: str, build_id: str, standing: Standing, ports: Ports
 
 async def stop_build(build_uuid: str, cause: StopCause, ports: Ports) -> Build | None:
     """Record `cause`; a build that Jenkins cannot have ends with that. None = it was final already."""
-    build = await ports.store.request_stop(build_uuid, cause)
-    wake_for_stop(build_uuid, ports)
+    build = await ports.database.run(request_stop, build_uuid, cause)
+    count_end(build)
     return build
-
-
-def wake_for_stop(build_uuid: str, ports: Ports) -> None:
-    """Wake the tasks that carry out a recorded stop: the build's own, and the worker."""
-    ports.signals.wake(build_uuid)
-    ports.signals.wake_worker(build_uuid)
 
 
 async def enforce(build_uuid: str, ports: Ports) -> Ending | None:
@@ -62,7 +60,7 @@ async def enforce(build_uuid: str, ports: Ports) -> Ending | None:
     accepted = 0  # commands that Jenkins accepted
     with ports.signals.listen(build_uuid) as listener:
         while True:
-            build = await ports.store.build(build_uuid)
+            build = await ports.database.run(find_build, build_uuid)
             if build is None or build.state.final:
                 return None
             cause = build.stop_cause or _overdue(build, ports.clock.steady())
@@ -137,7 +135,7 @@ async def _stop_in_jenkins(build: Build, how: str, ports: Ports) -> bool:
     except JenkinsRefusedError as error:
         if build.waiting_for != error.message:
             log.warning("a build cannot be stopped in Jenkins", build_uuid=build.build_uuid, error=error.message)
-            await ports.store.waits_for(build.build_uuid, error.message)
+            await ports.database.run(waits_for, build.build_uuid, error.message)
         return False
     except (UnavailableError, JenkinsNotFoundError):
         return False

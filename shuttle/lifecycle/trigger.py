@@ -10,6 +10,8 @@ from shuttle.lifecycle import Ports
 from shuttle.lifecycle.claimed import unless_claimed
 from shuttle.lifecycle.patience import Patience
 from shuttle.lifecycle.plan import Plan
+from shuttle.store.builds import reread
+from shuttle.store.transitions import attempt_trigger, become_queued, take_back_trigger
 
 # How often the marker is looked for while an answer is unknown; two listings each time.
 _LOOK_SECONDS = 0.5
@@ -39,7 +41,7 @@ async def trigger(build: Build, plan: Plan, ports: Ports) -> Build:
 
 async def _prepare_and_trigger(build: Build, plan: Plan, ports: Ports, patience: Patience) -> Build:
     await _prepare(build, plan, ports, patience)
-    attempted = await ports.store.attempt_trigger(build.build_uuid)
+    attempted = await ports.database.run(attempt_trigger, build.build_uuid)
     if attempted is None:
         return await _reread(build, ports)
     return await _trigger_once(attempted, plan, ports, patience)
@@ -76,13 +78,17 @@ async def _trigger_once(build: Build, plan: Plan, ports: Ports, patience: Patien
         posted = ports.jenkins.trigger(build.job_name, parameters)
         item = await unless_claimed(build.build_uuid, ports, posted)
     except (JobNotReadyError, JenkinsNotFoundError) as error:
-        await ports.store.take_back_trigger(build.build_uuid)
+        await ports.database.run(take_back_trigger, build.build_uuid)
         await patience.wait(f"Jenkins: {error.message}")
         return await _reread(build, ports)
     except UnavailableError as error:
         await patience.wait(f"Jenkins: {error.message}")
         return await _reread(build, ports)
-    return await ports.store.queued(build.build_uuid, item=item) if item is not None else await _reread(build, ports)
+    return (
+        await ports.database.run(become_queued, build.build_uuid, item=item)
+        if item is not None
+        else await _reread(build, ports)
+    )
 
 
 async def _look_for(build: Build, ports: Ports) -> Build:
@@ -103,7 +109,7 @@ async def _look_for(build: Build, ports: Ports) -> Build:
                 now = clock()
                 healthy_since = now if healthy_since is None else healthy_since
                 if now - healthy_since >= ports.settings.shuttle_trigger_settle_seconds:
-                    await ports.store.take_back_trigger(build.build_uuid)
+                    await ports.database.run(take_back_trigger, build.build_uuid)
                     return await _reread(build, ports)
                 await listener.wait(min(_LOOK_SECONDS, ports.settings.shuttle_trigger_settle_seconds / 4))
             build = await _reread(build, ports)
@@ -117,12 +123,12 @@ async def find_in_jenkins(build: Build, ports: Ports) -> Build | None:
     """
     item = (await ports.jenkins.waiting()).get(build.build_uuid)
     if item is not None:
-        return await ports.store.queued(build.build_uuid, item=item.item)
+        return await ports.database.run(become_queued, build.build_uuid, item=item.item)
     found = await ports.jenkins.find_build(build.job_name, build.build_uuid)
     if found is not None:
-        return await ports.store.queued(build.build_uuid, item=found.queue_item, number=found.number)
+        return await ports.database.run(become_queued, build.build_uuid, item=found.queue_item, number=found.number)
     return None
 
 
 async def _reread(build: Build, ports: Ports) -> Build:
-    return await ports.store.build(build.build_uuid) or build
+    return await ports.database.run(reread, build)

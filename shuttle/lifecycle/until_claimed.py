@@ -11,6 +11,8 @@ from shuttle.lifecycle import Ports
 from shuttle.lifecycle.claimed import unless_claimed
 from shuttle.lifecycle.patience import Missing, Patience, patiently
 from shuttle.lifecycle.trigger import find_in_jenkins
+from shuttle.store.builds import find_build, reread
+from shuttle.store.transitions import become_queued, trigger_again, waits_for
 
 log = structlog.get_logger()
 
@@ -58,7 +60,7 @@ async def until_claimed_or_over(build: Build, ports: Ports) -> Claimed | Trigger
                 return await _outcome_of_row(found, ports)
             await listener.wait(pause)
             pause = min(pause * 1.5, _LONGEST_LOOK_SECONDS)
-            build = await ports.store.build(build.build_uuid) or build
+            build = await ports.database.run(reread, build)
     return Claimed(build)
 
 
@@ -94,7 +96,7 @@ async def _look_at_build(build: Build, number: int, ports: Ports, ghost: Missing
     seen = await ports.jenkins.build(build.job_name, number)
     if not seen.building and seen.result is not None:
         # The claim may have come in while Jenkins answered.
-        return await ports.store.build(build.build_uuid)
+        return await ports.database.run(find_build, build.build_uuid)
     if not seen.ghost:
         ghost.reset()
         waiting = (await ports.jenkins.waiting_nodes()).get((build.job_name, number))
@@ -113,7 +115,7 @@ async def _trigger_again(build: Build, number: int, ports: Ports) -> Build | Non
     log.warning("Jenkins lost a build as it began; its job is made anew", build_uuid=build.build_uuid, number=number)
     async with ports.signals.job_door(build.job_name):
         await ports.jenkins.delete_job(build.job_name)
-        return await ports.store.trigger_again(build.build_uuid, number)
+        return await ports.database.run(trigger_again, build.build_uuid, number)
 
 
 async def _look_at_item(build: Build, queue_item: int, ports: Ports) -> Ending | None:
@@ -127,7 +129,7 @@ async def _look_at_item(build: Build, queue_item: int, ports: Ports) -> Ending |
     if item.cancelled:
         return STOP_ENDINGS[build.stop_cause] if build.stop_cause is not None else _CANCELLED
     if item.number is not None:
-        await ports.store.queued(build.build_uuid, number=item.number)
+        await ports.database.run(become_queued, build.build_uuid, number=item.number)
     return None
 
 
@@ -139,10 +141,10 @@ async def _ending_of_unclaimed(build: Build, ports: Ports) -> Ending:
         seen = await patiently(build, ports, lambda: ports.jenkins.build(build.job_name, number))
     except JenkinsNotFoundError:
         return ending_by_jenkins(build, JenkinsResult.LOST)
-    current = await ports.store.build(build.build_uuid) or build
+    current = await ports.database.run(reread, build)
     return ending_by_jenkins(current, read_result(seen.result))
 
 
 async def _show_waiting_for(build: Build, why: str, ports: Ports) -> None:
     if build.waiting_for != why:
-        await ports.store.waits_for(build.build_uuid, why)
+        await ports.database.run(waits_for, build.build_uuid, why)

@@ -1,25 +1,42 @@
-"""State: one port, `Database`, and queries as plain functions of a connection that any database can run.
+"""State: one port, `Database`, and queries as plain functions of a `Tx` that any database can run.
 
-`Store` in `shuttle.store.store` is the list of what the rest of the shuttle may ask; every method is one transaction.
+A caller writes `await database.run(claim_build, build_uuid, new)`: one transaction, durable when it returns.
 """
 
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
-import sqlalchemy as sa
+from shuttle.store.tx import Topic, Tx
 
+__all__ = ["Database", "Parameters", "Result", "Topic", "Tx"]
+
+Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 
 class Database(Protocol):
-    """Runs work in transactions. Safe for any number of tasks of one loop."""
+    """Runs queries in transactions. Safe for any number of tasks of one loop."""
 
-    async def run(self, work: Callable[[sa.Connection], Result]) -> Result:
-        """Run `work` in one transaction; durable (fsync) when this returns.
+    async def migrate(self) -> str:
+        """Bring the schema to where this version needs it, before anything is run; returns its revision.
 
-        What `work` raises comes out here and nothing of it is kept. `work` may be run twice (the first run undone), so
-        it must touch nothing but the connection. Cancelling the caller does not undo the work. Raises StoreError.
+        Raises StoreError.
         """
 
+    async def run(
+        self,
+        query: Callable[Concatenate[Tx, Parameters], Result],
+        *args: Parameters.args,
+        **kwargs: Parameters.kwargs,
+    ) -> Result:
+        """Run `query` in one transaction; durable (fsync) when this returns.
+
+        What `query` raises comes out here and nothing of it is kept. `query` may be run again (the run before undone),
+        so it must touch nothing but its `Tx`. Cancelling the caller does not undo the transaction. Raises StoreError.
+        """
+
+    def subscribe(self, topic: Topic, callback: Callable[[str], None]) -> None:
+        """Call `callback` with the build's uuid of each notice of that topic, after the commit."""
+
     async def close(self) -> None:
-        """Finish what was asked, then let go; also fine twice."""
+        """Finish what was asked, then release the database; idempotent."""

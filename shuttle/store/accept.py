@@ -6,22 +6,25 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
 
 from shuttle.build import Api, Build, SourceFacts
 from shuttle.clock import Moment
 from shuttle.errors import ConflictError, QueueFullError, ShuttleError, TokenNeededError
 from shuttle.standing import Standing
-from shuttle.store.builds import by_uuid
-from shuttle.store.early_sources import forget
-from shuttle.store.numbers import count_on
+from shuttle.store.build_numbers import count_on
+from shuttle.store.builds import find_build
+from shuttle.store.idempotency import find_recorded, find_recorded_legacy
 from shuttle.store.outbox import emit_first
-from shuttle.store.permitted import apis_of
+from shuttle.store.pending_uploads import forget_uploads
 from shuttle.store.prepared import Prepared
-from shuttle.store.repeats import find_recorded, find_recorded_legacy
 from shuttle.store.tables import apps, builds, receivers, sinks
+from shuttle.store.tx import Tx
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,17 +113,35 @@ _WAITING = (
 )
 
 
-def record_all(connection: sa.Connection, asked: Sequence[Asked]) -> list[Accepted | ShuttleError]:
+def record_all(tx: Tx, asked: Sequence[Asked]) -> list[Accepted | ShuttleError]:
     """Record what came in together: each build with its receivers, its sinks and its first event, `queued`.
 
     A handful of statements for all of them, because a statement costs as much as the row it writes. For each request
     what came of it, or ConflictError (409: another request under the same ids), QueueFullError (429) or
     TokenNeededError (401: an anonymous caller, an app of the new API).
     """
-    taken = _taken(connection, asked)
-    apis = _apis_for_anonymous(connection, asked)
+    while True:
+        apis = _lock_apps(tx, asked)
+        fresh, results = _decide(tx, asked, dict(apis))
+        if _add_apps(tx, [request for request, _ in fresh if request.new.app_id not in apis]):
+            break
+    if fresh:
+        _insert(tx, fresh)
+    for place, request in enumerate(asked):
+        if place not in results:
+            results[place] = _repeated(tx, request)
+    return [results[place] for place in range(len(asked))]
+
+
+_Fresh = Sequence[tuple[Asked, Build]]
+_Results = dict[int, Accepted | ShuttleError]
+
+
+def _decide(tx: Tx, asked: Sequence[Asked], apis: dict[str, Api]) -> tuple[_Fresh, _Results]:
+    """The builds to record, and what is known of the requests by then; the rest are repeats, or conflicts."""
+    taken = _taken(tx, asked)
     fresh: dict[Identity, tuple[Asked, Build]] = {}
-    results: dict[int, Accepted | ShuttleError] = {}
+    results: _Results = {}
     waited: int | None = None
     for place, request in enumerate(asked):
         if request.new.standing is Standing.ANONYMOUS and Api.NEW in {request.new.api, apis.get(request.new.app_id)}:
@@ -130,7 +151,7 @@ def record_all(connection: sa.Connection, asked: Sequence[Asked]) -> list[Accept
             continue
         waiting = None
         if request.queue_limit is not None:
-            waited = connection.execute(_WAITING).scalar_one() if waited is None else waited
+            waited = tx.execute(_WAITING).scalar_one() if waited is None else waited
             waiting = waited + len(fresh)
             if waiting >= request.queue_limit:
                 results[place] = _queue_full(request.queue_limit)
@@ -140,42 +161,59 @@ def record_all(connection: sa.Connection, asked: Sequence[Asked]) -> list[Accept
         apis.setdefault(request.new.app_id, request.new.api)
         taken.add(request.pair)
         results[place] = Accepted(build, replayed=False, waiting=waiting)
-    if fresh:
-        _insert(connection, list(fresh.values()))
-    for place, request in enumerate(asked):
-        if place not in results:
-            results[place] = _repeated(connection, request)
-    return [results[place] for place in range(len(asked))]
+    return list(fresh.values()), results
 
 
-def _apis_for_anonymous(connection: sa.Connection, asked: Sequence[Asked]) -> dict[str, Api]:
-    """Whose the apps are that anonymous callers ask builds of; nobody else needs to know."""
-    app_ids = {request.new.app_id for request in asked if request.new.standing is Standing.ANONYMOUS}
-    return apis_of(connection, app_ids) if app_ids else {}
+def _lock_apps(tx: Tx, asked: Sequence[Asked]) -> dict[str, Api]:
+    """By which API the known ones of the apps were made. Until the end of the transaction nobody else records a build
+    of them; in one order, so that two transactions do not wait for each other."""
+    app_ids = list(dict.fromkeys(request.new.app_id for request in asked))
+    values = {f"a_{place}": app_id for place, app_id in enumerate(_padded(app_ids))}
+    return {app_id: Api(api) for app_id, api in _locked_apps(len(values)).ask(tx, values)}
 
 
-def _taken(connection: sa.Connection, asked: Sequence[Asked]) -> set[Identity]:
+def _add_apps(tx: Tx, requests: Sequence[Asked]) -> bool:
+    """False = somebody else made one of them just now: it has to be locked, and all decided again."""
+    first = {request.new.app_id: request for request in reversed(requests)}
+    rows = [_app_row(request.new, request.now.at) for _, request in sorted(first.items())]
+    return not rows or _NEW_APPS.run(tx, rows) == len(rows)
+
+
+def _padded(wanted: Sequence[_T]) -> list[_T]:
+    """With its last one to a power of two: eight texts to compile for up to 128 requests."""
+    return [*wanted, *[wanted[-1]] * ((1 << (len(wanted) - 1).bit_length()) - len(wanted))]
+
+
+@cache
+def _locked_apps(count: int) -> Prepared:
+    wanted = [sa.bindparam(f"a_{place}", type_=sa.Text) for place in range(count)]
+    query = sa.select(apps.c.app_id, apps.c.api).where(apps.c.app_id.in_(wanted)).order_by(apps.c.app_id)
+    return Prepared(query.with_for_update(key_share=True))
+
+
+def _taken(tx: Tx, asked: Sequence[Asked]) -> set[Identity]:
     """The identities among those asked for that builds have already; a pair of ids counts for either API's builds."""
     pairs = [request.pair for request in asked if request.new.api is Api.NEW]
     uuids = [request.new.build_uuid for request in asked if request.new.api is Api.LEGACY]
-    taken: set[Identity] = set(_taken_pairs(connection, pairs)) if pairs else set()
+    taken: set[Identity] = set(_taken_pairs(tx, pairs)) if pairs else set()
     if uuids:
         known = sa.select(builds.c.build_uuid).where(builds.c.build_uuid.in_(uuids))
-        taken.update(connection.execute(known).scalars())
+        taken.update(tx.execute(known).scalars())
     return taken
 
 
-def _taken_pairs(connection: sa.Connection, wanted: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    # Padded with the last pair to a power of two: eight texts to compile for up to 128 requests.
-    pairs = 1 << (len(wanted) - 1).bit_length()
-    ids = [*wanted, *[wanted[-1]] * (pairs - len(wanted))]
+def _taken_pairs(tx: Tx, wanted: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    ids = _padded(wanted)
     values = {f"{name}_{place}": text for place, pair in enumerate(ids) for name, text in zip("ab", pair, strict=True)}
-    return ((app_id, build_id) for app_id, build_id in _those_of(pairs).ask(connection, values))
+    return ((app_id, build_id) for app_id, build_id in _those_of(len(ids)).ask(tx, values))
 
 
 @cache
 def _those_of(pairs: int) -> Prepared:
-    wanted = [sa.tuple_(sa.bindparam(f"a_{place}"), sa.bindparam(f"b_{place}")) for place in range(pairs)]
+    wanted = [
+        sa.tuple_(sa.bindparam(f"a_{place}", type_=sa.Text), sa.bindparam(f"b_{place}", type_=sa.Text))
+        for place in range(pairs)
+    ]
     query = sa.select(builds.c.app_id, builds.c.build_id)
     return Prepared(query.where(sa.tuple_(builds.c.app_id, builds.c.build_id).in_(wanted)))
 
@@ -184,28 +222,26 @@ def _queue_full(queue_limit: int) -> QueueFullError:
     return QueueFullError(f"{queue_limit} builds are waiting already; try again later.", headers={"Retry-After": "30"})
 
 
-def _repeated(connection: sa.Connection, request: Asked) -> Accepted | ShuttleError:
+def _repeated(tx: Tx, request: Asked) -> Accepted | ShuttleError:
     try:
         if request.new.api is Api.LEGACY:
-            recorded = find_recorded_legacy(connection, request.new.build_uuid, request.same_request)
+            recorded = find_recorded_legacy(tx, request.new.build_uuid, request.same_request)
         else:
-            recorded = find_recorded(connection, *request.pair, request.same_request)
+            recorded = find_recorded(tx, *request.pair, request.same_request)
     except ConflictError as error:
         return error
     assert recorded is not None  # noqa: S101 - its identity is taken
     return Accepted(recorded, replayed=True)
 
 
-def _insert(connection: sa.Connection, fresh: Sequence[tuple[Asked, Build]]) -> None:
-    first = {request.new.app_id: request for request, _ in reversed(fresh)}
-    _NEW_APPS.run(connection, [_app_row(request.new, request.now.at) for request in first.values()])
-    _NEW_BUILDS.run(connection, [_row(request.new, build) for request, build in fresh])
+def _insert(tx: Tx, fresh: _Fresh) -> None:
+    _NEW_BUILDS.run(tx, [_row(request.new, build) for request, build in fresh])
     early = [request.new.build_uuid for request, _ in fresh if request.new.source_sha256 is not None]
     if early:
-        forget(connection, early)
+        forget_uploads(tx, early)
     numbered = [request.new for request, _ in fresh if request.new.api is Api.LEGACY]
     if numbered:
-        count_on(connection, numbered)
+        count_on(tx, numbered)
     for table, parties_of in ((receivers, _receivers_of), (sinks, _sinks_of)):
         rows = [
             {"build_uuid": request.new.build_uuid, "place": place, "kind": party.kind, "host": party.host}
@@ -214,8 +250,8 @@ def _insert(connection: sa.Connection, fresh: Sequence[tuple[Asked, Build]]) -> 
             for place, party in enumerate(parties_of(request))
         ]
         if rows:
-            connection.execute(table.insert(), rows)
-    emit_first(connection, [(build, bool(request.new.receivers)) for request, build in fresh], fresh[-1][0].now.steady)
+            tx.execute(table.insert(), rows)
+    emit_first(tx, [(build, bool(request.new.receivers)) for request, build in fresh])
 
 
 def _receivers_of(request: Asked) -> Sequence[NewParty]:
@@ -248,24 +284,15 @@ def _recorded(new: NewBuild, now: Moment) -> Build:
     )
 
 
-def free_uuid(connection: sa.Connection, wanted: str | None) -> str:
+def free_uuid(tx: Tx, wanted: str | None) -> str:
     """`wanted` if no build has it, else a new version 4 uuid."""
-    if wanted is not None and by_uuid(connection, wanted) is None:
+    if wanted is not None and find_build(tx, wanted) is None:
         return wanted
     return str(uuid.uuid4())
 
 
 _APP_COLUMNS = ("app_id", "api", "job_name", "controller", "created_at")
-_NEW_APPS = Prepared(
-    apps.insert()
-    .inline()
-    .from_select(
-        _APP_COLUMNS,
-        sa.select(*(sa.bindparam(name, type_=apps.c[name].type) for name in _APP_COLUMNS)).where(
-            ~sa.exists().where(apps.c.app_id == sa.bindparam("app_id"))
-        ),
-    )
-)
+_NEW_APPS = Prepared(insert(apps).inline().on_conflict_do_nothing(index_elements=["app_id"]), _APP_COLUMNS)
 
 
 def _app_row(new: NewBuild, now: datetime) -> dict[str, Any]:

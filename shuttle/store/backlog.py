@@ -2,33 +2,35 @@
 
 import sqlalchemy as sa
 
-from shuttle.clock import Moment
 from shuttle.metrics import Backlog
 from shuttle.store.tables import Instant, builds, deliveries, sinks
+from shuttle.store.tx import Tx
 
 
-def backlog(connection: sa.Connection, now: Moment) -> Backlog:
+def read_backlog(tx: Tx) -> Backlog:
     """Count it, over the partial indexes of what is not finished."""
     waiting = (builds.c.finished_at.is_(None), builds.c.slot_at.is_(None))
-    build_count, accepted_at = connection.execute(
+    build_count, accepted_at = tx.execute(
         sa.select(sa.func.count(), sa.func.min(builds.c.accepted_at, type_=Instant)).where(*waiting)
     ).one()
-    delivery_count, queued_at = connection.execute(
+    delivery_count, queued_at = tx.execute(
         sa.select(sa.func.count(), sa.func.min(deliveries.c.queued_steady_at, type_=Instant)).where(
             deliveries.c.state == "pending"
         )
     ).one()
     return Backlog(
         builds=build_count,
-        oldest_build_seconds=0 if accepted_at is None else max((now.at - accepted_at).total_seconds(), 0),
+        oldest_build_seconds=0 if accepted_at is None else max((tx.now.at - accepted_at).total_seconds(), 0),
         deliveries=delivery_count,
-        oldest_delivery_seconds=0 if queued_at is None else max((now.steady - queued_at).total_seconds(), 0),
-        sinks={state: (count, lag_bytes) for state, count, lag_bytes in connection.execute(_OPEN_SINKS)},
+        oldest_delivery_seconds=0 if queued_at is None else max((tx.now.steady - queued_at).total_seconds(), 0),
+        sinks={state: (count, int(lag_bytes)) for state, count, lag_bytes in tx.execute(_OPEN_SINKS)},
     )
 
 
 # A running build's log is recorded up to its checkpoint; an acknowledged preamble may be beyond that.
-_RECORDED_BYTES = sa.func.coalesce(builds.c.log_bytes, builds.c.checkpoint["log_offset"].as_integer(), 0)
+_RECORDED_BYTES = sa.func.coalesce(
+    builds.c.log_bytes, sa.cast(builds.c.checkpoint["log_offset"].as_string(), sa.BigInteger), 0
+)
 _LAG_BYTES = sa.case((sinks.c.acked_offset < _RECORDED_BYTES, _RECORDED_BYTES - sinks.c.acked_offset), else_=0)
 _OPEN_SINKS = (
     sa.select(sinks.c.state, sa.func.count(), sa.func.sum(_LAG_BYTES))

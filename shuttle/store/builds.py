@@ -9,10 +9,13 @@ import sqlalchemy as sa
 
 from shuttle.build import Api, Build, Checkpoint, SourceFacts, State, StopCause
 from shuttle.store.tables import apps, artifacts, builds, events, receivers, sinks
+from shuttle.store.tx import Tx
 
 _COLUMNS = [*builds.c, apps.c.job_name, apps.c.controller]
 _JOINED = sa.select(*_COLUMNS).join(apps, apps.c.app_id == builds.c.app_id)
 _BY_UUID = _JOINED.where(builds.c.build_uuid == sa.bindparam("uuid"))
+# Rows that refer to the build may be inserted meanwhile. SQLite has one writer, and FOR UPDATE compiles to nothing.
+_LOCKED = _BY_UUID.with_for_update(of=builds, key_share=True)
 _PLAN = sa.select(builds.c.plan).where(builds.c.build_uuid == sa.bindparam("uuid"))
 _BY_ID = (
     _JOINED.where(builds.c.app_id == sa.bindparam("app_id"), builds.c.build_id == sa.bindparam("build_id"))
@@ -39,31 +42,42 @@ def build_from(row: Any) -> Build:
     )
 
 
-def by_uuid(connection: sa.Connection, build_uuid: str) -> Build | None:
+def find_build(tx: Tx, build_uuid: str) -> Build | None:
     """The build of that uuid."""
-    row = connection.execute(_BY_UUID, {"uuid": build_uuid}).first()
+    row = tx.execute(_BY_UUID, {"uuid": build_uuid}).first()
     return None if row is None else build_from(row)
 
 
-def by_id(connection: sa.Connection, app_id: str, build_id: str) -> Build | None:
+def lock_build(tx: Tx, build_uuid: str) -> Build | None:
+    """The build of that uuid, which no other transaction changes until the end of this one."""
+    row = tx.execute(_LOCKED, {"uuid": build_uuid}).first()
+    return None if row is None else build_from(row)
+
+
+def reread(tx: Tx, build: Build) -> Build:
+    """The build as its row is now."""
+    return find_build(tx, build.build_uuid) or build
+
+
+def by_id(tx: Tx, app_id: str, build_id: str) -> Build | None:
     """The newest build of that pair of ids."""
-    row = connection.execute(_BY_ID, {"app_id": app_id, "build_id": build_id}).first()
+    row = tx.execute(_BY_ID, {"app_id": app_id, "build_id": build_id}).first()
     return None if row is None else build_from(row)
 
 
-def of_pair(connection: sa.Connection, app_id: str, build_id: str) -> list[Build]:
+def of_pair(tx: Tx, app_id: str, build_id: str) -> list[Build]:
     """Every build of that pair of ids, oldest first: one of the new API, then any of the older one's."""
     pair = (builds.c.app_id == app_id, builds.c.build_id == build_id)
-    return [build_from(row) for row in connection.execute(_JOINED.where(*pair).order_by(builds.c.position))]
+    return [build_from(row) for row in tx.execute(_JOINED.where(*pair).order_by(builds.c.position))]
 
 
-def has_app(connection: sa.Connection, app_id: str) -> bool:
+def has_app(tx: Tx, app_id: str) -> bool:
     """Whether any build of the app was ever accepted."""
-    return connection.execute(sa.select(apps.c.app_id).where(apps.c.app_id == app_id)).first() is not None
+    return tx.execute(sa.select(apps.c.app_id).where(apps.c.app_id == app_id)).first() is not None
 
 
-def page(
-    connection: sa.Connection, *, app_id: str | None, before: int | None, state: State | None, limit: int
+def page_of_builds(
+    tx: Tx, *, app_id: str | None = None, before: int | None = None, state: State | None = None, limit: int = 50
 ) -> list[Build]:
     """Builds, newest first, with positions below `before`."""
     query = _JOINED.order_by(builds.c.position.desc()).limit(limit)
@@ -73,31 +87,31 @@ def page(
         query = query.where(builds.c.position < before)
     if state is not None:
         query = query.where(builds.c.state == state.value)
-    return [build_from(row) for row in connection.execute(query)]
+    return [build_from(row) for row in tx.execute(query)]
 
 
-def unfinished(connection: sa.Connection) -> list[Build]:
+def unfinished_builds(tx: Tx) -> list[Build]:
     """Every build that is not final, in the order of acceptance."""
     query = _JOINED.where(builds.c.finished_at.is_(None)).order_by(builds.c.position)
-    return [build_from(row) for row in connection.execute(query)]
+    return [build_from(row) for row in tx.execute(query)]
 
 
-def unarchived(connection: sa.Connection) -> list[Build]:
+def unarchived_builds(tx: Tx) -> list[Build]:
     """Final builds whose log is not archived yet."""
     query = _JOINED.where(builds.c.finished_at.is_not(None), builds.c.archived_at.is_(None))
-    return [build_from(row) for row in connection.execute(query.order_by(builds.c.position))]
+    return [build_from(row) for row in tx.execute(query.order_by(builds.c.position))]
 
 
-def plan_of(connection: sa.Connection, build_uuid: str) -> bytes:
+def sealed_plan(tx: Tx, build_uuid: str) -> bytes:
     """The sealed plan."""
-    plan: bytes = connection.execute(_PLAN, {"uuid": build_uuid}).scalar_one()
+    plan: bytes = tx.execute(_PLAN, {"uuid": build_uuid}).scalar_one()
     return plan
 
 
-def newest_event(connection: sa.Connection, build_uuid: str) -> bytes | None:
+def newest_event(tx: Tx, build_uuid: str) -> bytes | None:
     """The body of the newest status event."""
     query = sa.select(events.c.body).where(events.c.build_uuid == build_uuid).order_by(events.c.sequence.desc())
-    body: bytes | None = connection.execute(query.limit(1)).scalar()
+    body: bytes | None = tx.execute(query.limit(1)).scalar()
     return body
 
 
@@ -111,11 +125,11 @@ class Artifact:
     content_type: str
 
 
-def artifacts_of(connection: sa.Connection, build_uuid: str) -> list[Artifact]:
+def artifacts_of(tx: Tx, build_uuid: str) -> list[Artifact]:
     """What the pipeline uploaded, by name."""
     columns = (artifacts.c.name, artifacts.c.size_bytes, artifacts.c.sha256, artifacts.c.content_type)
     query = sa.select(*columns).where(artifacts.c.build_uuid == build_uuid).order_by(artifacts.c.name)
-    return [Artifact(*row) for row in connection.execute(query)]
+    return [Artifact(*row) for row in tx.execute(query)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,21 +146,26 @@ class Party:
     acked_offset: int | None = None
 
 
-def receivers_of(connection: sa.Connection, build_uuid: str) -> Sequence[Party]:
+def receivers_of(tx: Tx, build_uuid: str) -> Sequence[Party]:
     """The status receivers in the order of the request."""
-    return _parties(connection, receivers, build_uuid)
+    return _parties(tx, receivers, build_uuid)
 
 
-def sinks_of(connection: sa.Connection, build_uuid: str) -> Sequence[Party]:
+def sinks_of(tx: Tx, build_uuid: str) -> Sequence[Party]:
     """The log sinks in the order of the request."""
-    return _parties(connection, sinks, build_uuid, sinks.c.acked_offset)
+    return _parties(tx, sinks, build_uuid, sinks.c.acked_offset)
 
 
-def _parties(connection: sa.Connection, table: sa.Table, build_uuid: str, *more: sa.Column[Any]) -> Sequence[Party]:
+def parties_of(tx: Tx, build_uuid: str) -> tuple[Sequence[Party], Sequence[Party], list[Artifact]]:
+    """Receivers, sinks and artifacts of a build, for the read side."""
+    return receivers_of(tx, build_uuid), sinks_of(tx, build_uuid), artifacts_of(tx, build_uuid)
+
+
+def _parties(tx: Tx, table: sa.Table, build_uuid: str, *more: sa.Column[Any]) -> Sequence[Party]:
     names = ("kind", "host", "state", "attempts", "last_error", "failing_since", "failovers")
     query = (
         sa.select(*(table.c[name] for name in names), *more)
         .where(table.c.build_uuid == build_uuid)
         .order_by(table.c.place)
     )
-    return [Party(*row) for row in connection.execute(query)]
+    return [Party(*row) for row in tx.execute(query)]

@@ -5,11 +5,11 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from shuttle.clock import Moment
 from shuttle.errors import ConflictError, GoneError
-from shuttle.store.builds import by_uuid
+from shuttle.store.builds import lock_build
 from shuttle.store.tables import builds, claims
 from shuttle.store.transitions import start_running
+from shuttle.store.tx import Topic, Tx
 
 _OVER = "This build is over, or was stopped: there is nothing to run."
 _MOST_CLAIMS = 100
@@ -49,7 +49,7 @@ class NewClaim:
 _COLUMNS = [claims.c[name] for name in Claim.__dataclass_fields__]
 
 
-def claim(connection: sa.Connection, build_uuid: str, new: NewClaim, now: Moment) -> Claim:
+def claim_build(tx: Tx, build_uuid: str, new: NewClaim) -> Claim:
     """Record an attempt to run the build, or this branch of it.
 
     The first claim makes the build `running`. Until `begin`, the same nonce returns the same claim; another nonce means
@@ -59,21 +59,21 @@ def claim(connection: sa.Connection, build_uuid: str, new: NewClaim, now: Moment
         ConflictError: another Jenkins build has claimed it, the branch has begun, the build was never triggered, or it
             has 1,000 claims. GoneError: the build is over or stopped.
     """
-    build = by_uuid(connection, build_uuid)
+    build = lock_build(tx, build_uuid)
     if build is None or build.state.final or build.stop_cause is not None:
         raise GoneError(_OVER)
     if build.build_number not in {None, new.number}:
         raise ConflictError(f"Jenkins' build {build.build_number} is the one of this build: another may not run it.")
-    if build.claimed_at is None and not start_running(connection, build, new.number, now):
+    if build.claimed_at is None and not start_running(tx, build, new.number):
         raise ConflictError("This build was never handed to Jenkins: a claim of it is not ours.")
-    earlier = of_build(connection, build_uuid)
+    earlier = claims_of(tx, build_uuid)
     current = next((old for old in earlier if old.branch == new.branch and old.voided_at is None), None)
     if current is not None:
         if current.begun_at is not None:
             raise ConflictError("This step has begun already: a second run of it would do its work twice.")
         if current.nonce_digest == new.nonce_digest:
             return current
-        connection.execute(claims.update().where(claims.c.claim_id == current.claim_id).values(voided_at=now.at))
+        tx.execute(claims.update().where(claims.c.claim_id == current.claim_id).values(voided_at=tx.now.at))
     if len(earlier) >= _MOST_CLAIMS:
         raise ConflictError(f"A build may be claimed {_MOST_CLAIMS} times.")
     row = {
@@ -83,33 +83,34 @@ def claim(connection: sa.Connection, build_uuid: str, new: NewClaim, now: Moment
         "setup_digest": new.setup_digest,
         "run_digest": new.run_digest,
         "with_credentials": all(old.begun_at is None for old in earlier),
-        "claimed_at": now.at,
+        "claimed_at": tx.now.at,
     }
-    connection.execute(claims.insert(), row)
-    return of_build(connection, build_uuid)[-1]
+    tx.execute(claims.insert(), row)
+    tx.notify(Topic.BUILD, build_uuid)
+    return claims_of(tx, build_uuid)[-1]
 
 
-def of_build(connection: sa.Connection, build_uuid: str) -> list[Claim]:
+def claims_of(tx: Tx, build_uuid: str) -> list[Claim]:
     """Every attempt, in the order of their claims."""
     query = sa.select(*_COLUMNS).where(claims.c.build_uuid == build_uuid).order_by(claims.c.claim_id)
-    return [Claim(*row) for row in connection.execute(query)]
+    return [Claim(*row) for row in tx.execute(query)]
 
 
-def begin(connection: sa.Connection, claim_id: int, now: datetime) -> None:
+def begin_claim(tx: Tx, claim_id: int) -> None:
     """Record that users' code is about to run; only the first time counts."""
-    connection.execute(
-        claims.update().where(claims.c.claim_id == claim_id, claims.c.begun_at.is_(None)).values(begun_at=now)
+    tx.execute(
+        claims.update().where(claims.c.claim_id == claim_id, claims.c.begun_at.is_(None)).values(begun_at=tx.now.at)
     )
 
 
-def end(connection: sa.Connection, claim_id: int, exit_status: int, now: datetime) -> None:
+def end_claim(tx: Tx, claim_id: int, exit_status: int) -> None:
     """Record the exit status of the supervisor's last call; only the first one counts."""
     mine = (claims.c.claim_id == claim_id, claims.c.ended_at.is_(None))
-    connection.execute(claims.update().where(*mine).values(ended_at=now, exit_status=exit_status))
+    tx.execute(claims.update().where(*mine).values(ended_at=tx.now.at, exit_status=exit_status))
 
 
-def token_digest_of(connection: sa.Connection, build_uuid: str) -> str | None:
+def token_digest_of(tx: Tx, build_uuid: str) -> str | None:
     """The digest of the build's own token; None = there is no such build, or it has none."""
     query = sa.select(builds.c.token_digest).where(builds.c.build_uuid == build_uuid)
-    digest: str | None = connection.execute(query).scalar()
+    digest: str | None = tx.execute(query).scalar()
     return digest

@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
-from shuttle.clock import Moment
+from shuttle import metrics
+from shuttle.clock import Clock
 from shuttle.errors import ShuttleError
 from shuttle.store import Database
 from shuttle.store.accept import Accepted, Asked, NewBuild, record_all
@@ -25,17 +25,16 @@ class _Waiting:
 class Intake:
     """Records new builds. Safe for any number of tasks of one loop."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
+        self._clock = clock
         self._waiting: list[_Waiting] = []
         self._recording: asyncio.Task[None] | None = None
         self._uncounted = 0
 
-    async def record(
-        self, new: NewBuild, *, now: Moment, queue_limit: int | None, same_request: Callable[[str], bool]
-    ) -> Accepted:
+    async def record(self, new: NewBuild, *, queue_limit: int | None, same_request: Callable[[str], bool]) -> Accepted:
         """See `shuttle.store.accept.record_all`; raises what it gives for this request, and StoreError."""
-        asked = Asked(new, now, self._limit_to_check(queue_limit), same_request)
+        asked = Asked(new, self._clock.moment(), self._limit_to_check(queue_limit), same_request)
         answer: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(asked, answer))
         if self._recording is None:
@@ -44,6 +43,8 @@ class Intake:
         if accepted.waiting is not None and queue_limit is not None:
             free = queue_limit - accepted.waiting
             self._uncounted = free // 2 if free > _KEPT_FREE else 0
+        if not accepted.replayed:
+            metrics.ACCEPTED.inc()
         return accepted
 
     def _limit_to_check(self, queue_limit: int | None) -> int | None:
@@ -60,7 +61,7 @@ class Intake:
             batch, self._waiting = self._waiting[:_LARGEST_BATCH], self._waiting[_LARGEST_BATCH:]
             asked = [waiting.asked for waiting in batch]
             try:
-                results = await self._database.run(partial(record_all, asked=asked))
+                results = await self._database.run(record_all, asked)
             except Exception as error:  # noqa: BLE001 - whoever asked is told
                 _tell(batch, [error] * len(batch))
             else:

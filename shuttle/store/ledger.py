@@ -12,14 +12,13 @@ from shuttle.events import instant_text
 from shuttle.outgoing.failover import Failover
 from shuttle.sinks import SinkTarget
 from shuttle.store.tables import builds, deliveries, events, receivers, sinks
+from shuttle.store.tx import Topic, Tx
 
 # When every member fails a failover goes round once a minute, for a day.
 _FAILOVERS_KEPT = 20
 
 
-def open_sinks(
-    connection: sa.Connection, unseal: Callable[[bytes], bytes], build_uuid: str | None = None
-) -> list[SinkTarget]:
+def open_sinks(tx: Tx, unseal: Callable[[bytes], bytes], build_uuid: str | None = None) -> list[SinkTarget]:
     """Sinks that are neither done nor given up, of one build or of all."""
     query = (
         sa.select(sinks, builds.c.app_id, builds.c.build_id, builds.c.metadata_json, builds.c.labels)
@@ -29,7 +28,7 @@ def open_sinks(
     )
     if build_uuid is not None:
         query = query.where(sinks.c.build_uuid == build_uuid)
-    return [_target(row, json.loads(unseal(row.target))) for row in connection.execute(query)]
+    return [_target(row, json.loads(unseal(row.target))) for row in tx.execute(query)]
 
 
 def _target(row: Any, target: dict[str, Any]) -> SinkTarget:
@@ -52,46 +51,56 @@ def _target(row: Any, target: dict[str, Any]) -> SinkTarget:
     )
 
 
-def has_open_sinks(connection: sa.Connection, build_uuid: str) -> bool:
+def has_open_sinks(tx: Tx, build_uuid: str) -> bool:
     """Whether any sink of the build still wants bytes."""
     query = sa.select(sinks.c.sink_id).where(sinks.c.build_uuid == build_uuid, sinks.c.ended_at.is_(None))
-    return connection.execute(query.limit(1)).first() is not None
+    return tx.execute(query.limit(1)).first() is not None
 
 
-def sink_is(connection: sa.Connection, sink_id: int, **values: Any) -> None:
+def sink_is(tx: Tx, sink_id: int, **values: Any) -> None:
     """Set columns of a sink's row."""
-    connection.execute(sinks.update().where(sinks.c.sink_id == sink_id).values(values))
+    tx.execute(sinks.update().where(sinks.c.sink_id == sink_id).values(values))
 
 
-def sink_fails(connection: sa.Connection, sink_id: int, error: str, now: datetime) -> None:
+def sink_fails(tx: Tx, sink_id: int, error: str) -> None:
     """One more failed attempt."""
     sink_is(
-        connection,
+        tx,
         sink_id,
         state="failing",
         last_error=error,
         attempts=sinks.c.attempts + 1,
-        failing_since=sa.func.coalesce(sinks.c.failing_since, now),
+        failing_since=sa.func.coalesce(sinks.c.failing_since, tx.now.at),
     )
 
 
-def sink_done(connection: sa.Connection, sink_id: int, offset: int, now: datetime) -> None:
+def sink_done(tx: Tx, sink_id: int, offset: int) -> None:
     """The attempt that brought the whole log."""
     sink_is(
-        connection,
+        tx,
         sink_id,
         state="done",
         acked_offset=offset,
         attempts=sinks.c.attempts + 1,
         failing_since=None,
-        ended_at=now,
+        ended_at=tx.now.at,
     )
 
 
-def sink_went_over(connection: sa.Connection, sink_id: int, over: Failover, now: datetime) -> None:
+def sink_is_live(tx: Tx, sink_id: int) -> None:
+    """An attempt is under way and well."""
+    sink_is(tx, sink_id, state="live", failing_since=None)
+
+
+def sink_gave_up(tx: Tx, sink_id: int, error: str) -> None:
+    """Nothing more is sent."""
+    sink_is(tx, sink_id, state="gave_up", last_error=error, ended_at=tx.now.at)
+
+
+def sink_went_over(tx: Tx, sink_id: int, over: Failover) -> None:
     """A failover goes on with another member."""
-    known = connection.execute(sa.select(sinks.c.failovers).where(sinks.c.sink_id == sink_id)).scalar_one()
-    sink_is(connection, sink_id, last_error=over.why, **gone_over(known, over, now))
+    known = tx.execute(sa.select(sinks.c.failovers).where(sinks.c.sink_id == sink_id)).scalar_one()
+    sink_is(tx, sink_id, last_error=over.why, **gone_over(known, over, tx.now.at))
 
 
 def gone_over(known: Sequence[Mapping[str, str]], over: Failover, now: datetime) -> dict[str, Any]:
@@ -127,8 +136,8 @@ def _selected(query: Any, app_id: str | None, build_id: str | None, state: str |
     return query
 
 
-def list_deliveries(
-    connection: sa.Connection, *, app_id: str | None, build_id: str | None, state: str | None, limit: int
+def find_deliveries(
+    tx: Tx, *, app_id: str | None, build_id: str | None, state: str | None, limit: int
 ) -> list[DeliveryRow]:
     """Newest first."""
     query = (
@@ -151,12 +160,10 @@ def list_deliveries(
         .order_by(deliveries.c.delivery_id.desc())
         .limit(limit)
     )
-    return [DeliveryRow(*row) for row in connection.execute(_selected(query, app_id, build_id, state))]
+    return [DeliveryRow(*row) for row in tx.execute(_selected(query, app_id, build_id, state))]
 
 
-def replay(
-    connection: sa.Connection, *, delivery_id: int | None, app_id: str | None, build_id: str | None, now: datetime
-) -> int:
+def replay_deliveries(tx: Tx, *, delivery_id: int | None, app_id: str | None, build_id: str | None) -> int:
     """Make given-up deliveries due again, with a fresh schedule; returns how many."""
 
     def chosen(column: sa.Column[int]) -> Any:
@@ -170,7 +177,8 @@ def replay(
         return _selected(query, app_id, build_id, "gave_up")
 
     reopened = receivers.c.receiver_id.in_(chosen(deliveries.c.receiver_id))
-    connection.execute(receivers.update().where(reopened).values(state="behind", ended_at=None, asked_until=None))
+    tx.execute(receivers.update().where(reopened).values(state="behind", ended_at=None, asked_until=None))
+    tx.notify(Topic.DELIVERIES)
     again = deliveries.c.delivery_id.in_(chosen(deliveries.c.delivery_id))
-    values = {"state": "pending", "tries": 0, "next_attempt_at": now}
-    return connection.execute(deliveries.update().where(again).values(values)).rowcount
+    values = {"state": "pending", "tries": 0, "next_attempt_at": tx.now.steady}
+    return tx.execute(deliveries.update().where(again).values(values)).rowcount

@@ -4,20 +4,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
-from sqlalchemy.exc import SQLAlchemyError
 
 from shuttle.errors import SettingsError
-from shuttle.store.troubles import translate_error
 
 if TYPE_CHECKING:
     from alembic.script import ScriptDirectory
 
 
-def migrate(engine: sa.Engine) -> str:
+def bring_up_to_date(engine: sa.Engine) -> str:
     """Run every migration that is missing; returns the revision that the database now has.
 
     Raises:
-        StoreError: the database cannot be used. SettingsError: a newer version of the shuttle has migrated it.
+        SQLAlchemyError: the database cannot be used. SettingsError: a newer version of the shuttle has migrated it.
     """
     from alembic import command  # noqa: PLC0415 - 80 ms that only a start pays
     from alembic.config import Config  # noqa: PLC0415
@@ -27,13 +25,10 @@ def migrate(engine: sa.Engine) -> str:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     script = ScriptDirectory.from_config(config)
-    try:
-        with engine.begin() as connection:
-            _refuse_newer(MigrationContext.configure(connection).get_current_revision(), script)
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
-    except SQLAlchemyError as error:
-        raise translate_error(error) from error
+    with engine.begin() as connection:
+        _refuse_newer(MigrationContext.configure(connection).get_current_revision(), script)
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
     return str(script.get_current_head())
 
 

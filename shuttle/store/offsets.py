@@ -1,6 +1,7 @@
 """Acknowledged offsets: what all sinks have told in about a second, written in one go."""
 
 import asyncio
+from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 import structlog
@@ -8,6 +9,7 @@ import structlog
 from shuttle.errors import StoreError
 from shuttle.store import Database
 from shuttle.store.tables import sinks
+from shuttle.store.tx import Tx
 
 log = structlog.get_logger()
 
@@ -19,6 +21,10 @@ _WRITE = (
     .where(sinks.c.sink_id == sa.bindparam("which"), sinks.c.ended_at.is_(None))
     .values(acked_offset=sa.bindparam("offset"))
 )
+
+
+def _write(tx: Tx, rows: Sequence[Mapping[str, int]]) -> None:
+    tx.execute(_WRITE, rows)
 
 
 class AckedOffsets:
@@ -51,7 +57,7 @@ class AckedOffsets:
         offsets, self._unwritten = self._unwritten, {}
         rows = [{"which": sink_id, "offset": offset} for sink_id, offset in offsets.items()]
         try:
-            await self._database.run(lambda connection: connection.execute(_WRITE, rows))
+            await self._database.run(_write, rows)
         except StoreError:
             for sink_id, offset in (offsets | self._unwritten).items():
                 self.note(sink_id, offset)

@@ -9,20 +9,20 @@ from typing import Any
 import sqlalchemy as sa
 
 from shuttle.build import Api, Build
-from shuttle.clock import Moment
 from shuttle.delivery import Attempt, DueDelivery
 from shuttle.events import LEGACY_WORDS, event_body
 from shuttle.store.builds import Artifact, artifacts_of
 from shuttle.store.ledger import gone_over
 from shuttle.store.prepared import Prepared
 from shuttle.store.tables import Instant, attempts, builds, deliveries, events, receivers
+from shuttle.store.tx import Topic, Tx
 
 _NEW_EVENTS = Prepared(
     events.insert().inline(), ("build_uuid", "sequence", "webhook_id", "status", "body", "created_at")
 )
 
 
-def emit(connection: sa.Connection, build: Build, *, status: str, building: bool, now: Moment) -> None:
+def emit(tx: Tx, build: Build, *, status: str, building: bool) -> None:
     """Append the event, queue it for every receiver, and make the backlog of this build's receivers due at once.
 
     `build` is the row as it is after the transition; its artifacts are named on a final event. Receivers of the older
@@ -30,24 +30,22 @@ def emit(connection: sa.Connection, build: Build, *, status: str, building: bool
     """
     if status == "pending" and build.api is Api.LEGACY:
         return
-    artifacts = artifacts_of(connection, build.build_uuid) if build.state.final else None
-    event = _event(build, status=status, building=building, at=now.at, artifacts=artifacts)
-    _NEW_EVENTS.run(connection, [event])
+    artifacts = artifacts_of(tx, build.build_uuid) if build.state.final else None
+    event = _event(build, status=status, building=building, at=tx.now.at, artifacts=artifacts)
+    _NEW_EVENTS.run(tx, [event])
     mine = builds.c.build_uuid == build.build_uuid
-    connection.execute(builds.update().where(mine).values(sequence=event["sequence"]))
-    _make_due(connection, build.build_uuid, now.steady)
-    _queue(connection, [build.build_uuid], event["sequence"], now.steady)
+    tx.execute(builds.update().where(mine).values(sequence=event["sequence"]))
+    lock_receivers(tx, receivers.c.build_uuid == build.build_uuid)
+    _make_due(tx, build.build_uuid)
+    _queue(tx, [build.build_uuid], event["sequence"])
 
 
-def emit_first(connection: sa.Connection, recorded: Sequence[tuple[Build, bool]], now: datetime) -> None:
-    """The first event of builds that were just inserted (their rows say sequence 1), and whether each reports.
-
-    `now` is steady time.
-    """
-    _NEW_EVENTS.run(connection, [_first_event(build) for build, _ in recorded])
+def emit_first(tx: Tx, recorded: Sequence[tuple[Build, bool]]) -> None:
+    """The first event of builds that were just inserted (their rows say sequence 1), and whether each reports."""
+    _NEW_EVENTS.run(tx, [_first_event(build) for build, _ in recorded])
     reporting = [build for build, reports in recorded if reports]
     if reporting:
-        _queue(connection, [build.build_uuid for build in reporting], 1, now)
+        _queue(tx, [build.build_uuid for build in reporting], 1)
 
 
 def _first_event(build: Build) -> dict[str, Any]:
@@ -70,8 +68,9 @@ def _event(
     }
 
 
-def _queue(connection: sa.Connection, build_uuids: Sequence[str], sequence: int, now: datetime) -> None:
+def _queue(tx: Tx, build_uuids: Sequence[str], sequence: int) -> None:
     """A delivery of the builds' event of that sequence for each of their receivers that is not closed."""
+    now = tx.now.steady
     due_at = _due_at(receivers.c.asked_until, now)
     rows = (
         sa.select(receivers.c.receiver_id, events.c.event_id, due_at, sa.literal(now, Instant))
@@ -80,15 +79,22 @@ def _queue(connection: sa.Connection, build_uuids: Sequence[str], sequence: int,
         .order_by(events.c.event_id, receivers.c.place)
     )
     columns = ["receiver_id", "event_id", "next_attempt_at", "queued_steady_at"]
-    connection.execute(deliveries.insert().from_select(columns, rows))
+    tx.execute(deliveries.insert().from_select(columns, rows))
+    tx.notify(Topic.DELIVERIES)
 
 
-def _make_due(connection: sa.Connection, build_uuid: str, now: datetime) -> None:
+def lock_receivers(tx: Tx, which: sa.ColumnElement[bool]) -> None:
+    """Until the end of the transaction: a new event and the end of an attempt decide on the same deliveries."""
+    query = sa.select(receivers.c.receiver_id).where(which).order_by(receivers.c.receiver_id)
+    tx.execute(query.with_for_update(key_share=True)).all()
+
+
+def _make_due(tx: Tx, build_uuid: str) -> None:
     mine = sa.select(receivers.c.receiver_id).where(receivers.c.build_uuid == build_uuid)
     backlog = (deliveries.c.receiver_id.in_(mine), deliveries.c.state == "pending")
     asked = sa.select(receivers.c.asked_until).where(receivers.c.receiver_id == deliveries.c.receiver_id)
-    due_at = _due_at(asked.scalar_subquery(), now)
-    connection.execute(deliveries.update().where(*backlog).values(next_attempt_at=due_at))
+    due_at = _due_at(asked.scalar_subquery(), tx.now.steady)
+    tx.execute(deliveries.update().where(*backlog).values(next_attempt_at=due_at))
 
 
 def _due_at(asked_until: sa.ColumnElement[datetime | None], now: datetime) -> sa.ColumnElement[datetime]:
@@ -107,7 +113,7 @@ _HEADS = (
 
 
 def due(
-    connection: sa.Connection,
+    tx: Tx,
     *,
     now: datetime,
     limit: int,
@@ -136,7 +142,7 @@ def due(
         .where(deliveries.c.next_attempt_at <= now)
         .limit(limit)
     )
-    return [_due_delivery(row, json.loads(unseal(row.target))) for row in connection.execute(query)]
+    return [_due_delivery(row, json.loads(unseal(row.target))) for row in tx.execute(query)]
 
 
 def _startable(columns: Sequence[Any], busy: frozenset[int], full_hosts: frozenset[str]) -> Any:
@@ -168,19 +174,22 @@ def _due_delivery(row: Any, target: dict[str, Any]) -> DueDelivery:
     )
 
 
-def next_due_at(connection: sa.Connection, *, busy: frozenset[int], full_hosts: frozenset[str]) -> datetime | None:
+def next_due_at(tx: Tx, *, busy: frozenset[int], full_hosts: frozenset[str]) -> datetime | None:
     """See `shuttle.delivery.Outbox.next_due_at`."""
     query = _startable((deliveries.c.next_attempt_at,), busy, full_hosts).limit(1)
-    due_at: datetime | None = connection.execute(query).scalar()
+    due_at: datetime | None = tx.execute(query).scalar()
     return due_at
 
 
-def record_attempt(connection: sa.Connection, attempt: Attempt) -> None:
+def record_attempt(tx: Tx, attempt: Attempt) -> None:
     """See `shuttle.delivery.Outbox.record_attempt`."""
     columns = ("delivery_id", "started_at", "took_seconds", "outcome", "status_code", "error")
-    connection.execute(attempts.insert(), {name: getattr(attempt, name) for name in columns})
     mine = deliveries.c.delivery_id == attempt.delivery_id
-    receiver_id = connection.execute(sa.select(deliveries.c.receiver_id).where(mine)).scalar_one()
+    receiver_id = tx.execute(sa.select(deliveries.c.receiver_id).where(mine)).scalar_one()
+    lock_receivers(tx, receivers.c.receiver_id == receiver_id)
+    if _is_recorded(tx, attempt):
+        return
+    tx.execute(attempts.insert(), {name: getattr(attempt, name) for name in columns})
     behind = (deliveries.c.receiver_id == receiver_id, deliveries.c.state == "pending")
     tried = {"tries": deliveries.c.tries + 1, "last_error": attempt.error}
     party: dict[str, object] = {
@@ -189,35 +198,41 @@ def record_attempt(connection: sa.Connection, attempt: Attempt) -> None:
         "asked_until": attempt.asked_until,
     }
     if attempt.went_over is not None:
-        known = connection.execute(sa.select(receivers.c.failovers).where(receivers.c.receiver_id == receiver_id))
+        known = tx.execute(sa.select(receivers.c.failovers).where(receivers.c.receiver_id == receiver_id))
         party |= {"last_error": attempt.went_over.why}
         party |= gone_over(known.scalar_one(), attempt.went_over, attempt.ended_at)
     if attempt.outcome == "delivered":
         values = {**tried, "state": "delivered", "delivered_at": attempt.started_at, "next_attempt_at": None}
-        connection.execute(deliveries.update().where(mine).values(values))
-        state = _state_after_delivery(connection, receiver_id)
+        tx.execute(deliveries.update().where(mine).values(values))
+        state = _state_after_delivery(tx, receiver_id)
         party |= {"state": state, "failing_since": None}
         party |= {"ended_at": attempt.started_at if state == "done" else None}
     elif attempt.outcome == "gone":
-        connection.execute(deliveries.update().where(mine).values(tried))
-        connection.execute(deliveries.update().where(*behind).values(state="gave_up", next_attempt_at=None))
+        tx.execute(deliveries.update().where(mine).values(tried))
+        tx.execute(deliveries.update().where(*behind).values(state="gave_up", next_attempt_at=None))
         party |= {"state": "gave_up", "ended_at": attempt.started_at}
     else:
         gave_up = attempt.outcome == "gave_up"
         values = (
             {"state": "gave_up", "next_attempt_at": None}
             if gave_up
-            else {"next_attempt_at": _again_at(connection, receiver_id, attempt)}
+            else {"next_attempt_at": _again_at(tx, receiver_id, attempt)}
         )
-        connection.execute(deliveries.update().where(mine).values({**tried, **values}))
-        party |= {"state": "gave_up" if gave_up and not _has_pending(connection, receiver_id) else "failing"}
+        tx.execute(deliveries.update().where(mine).values({**tried, **values}))
+        party |= {"state": "gave_up" if gave_up and not _has_pending(tx, receiver_id) else "failing"}
         party |= {"failing_since": sa.func.coalesce(receivers.c.failing_since, attempt.started_at)}
-    connection.execute(receivers.update().where(receivers.c.receiver_id == receiver_id).values(party))
+    tx.execute(receivers.update().where(receivers.c.receiver_id == receiver_id).values(party))
 
 
-def _again_at(connection: sa.Connection, receiver_id: int, attempt: Attempt) -> datetime | None:
+def _is_recorded(tx: Tx, attempt: Attempt) -> bool:
+    """It was, and the answer to the COMMIT was lost: whoever sent it asks again until it is recorded."""
+    same = (attempts.c.delivery_id == attempt.delivery_id, attempts.c.started_at == attempt.started_at)
+    return tx.execute(sa.select(attempts.c.attempt_id).where(*same).limit(1)).first() is not None
+
+
+def _again_at(tx: Tx, receiver_id: int, attempt: Attempt) -> datetime | None:
     """When the attempt says; an event that came while it was under way made the backlog due (see `_due_at`)."""
-    newest_event_at: datetime | None = connection.execute(
+    newest_event_at: datetime | None = tx.execute(
         sa.select(sa.func.max(deliveries.c.queued_steady_at)).where(
             deliveries.c.receiver_id == receiver_id, deliveries.c.state == "pending"
         )
@@ -227,20 +242,20 @@ def _again_at(connection: sa.Connection, receiver_id: int, attempt: Attempt) -> 
     return attempt.next_attempt_at
 
 
-def _state_after_delivery(connection: sa.Connection, receiver_id: int) -> str:
+def _state_after_delivery(tx: Tx, receiver_id: int) -> str:
     """Done when the build's final event is delivered too."""
     finished = (
         sa.select(builds.c.finished_at)
         .join(receivers, receivers.c.build_uuid == builds.c.build_uuid)
         .where(receivers.c.receiver_id == receiver_id)
     )
-    if _has_pending(connection, receiver_id):
+    if _has_pending(tx, receiver_id):
         return "behind"
-    return "live" if connection.execute(finished).scalar() is None else "done"
+    return "live" if tx.execute(finished).scalar() is None else "done"
 
 
-def _has_pending(connection: sa.Connection, receiver_id: int) -> bool:
+def _has_pending(tx: Tx, receiver_id: int) -> bool:
     pending = sa.select(deliveries.c.delivery_id).where(
         deliveries.c.receiver_id == receiver_id, deliveries.c.state == "pending"
     )
-    return connection.execute(pending.limit(1)).first() is not None
+    return tx.execute(pending.limit(1)).first() is not None

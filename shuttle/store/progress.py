@@ -4,10 +4,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
 
 from shuttle.errors import ConflictError
 from shuttle.store.agent import refuse_when_over
 from shuttle.store.tables import progress
+from shuttle.store.tx import Tx
 
 MOST_EVENTS = 1000
 
@@ -25,30 +27,31 @@ class StageEvent:
     at: datetime
 
 
+_NEW_EVENT = insert(progress).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
 _COLUMNS = [progress.c[name] for name in StageEvent.__dataclass_fields__]
 
 
-def record(connection: sa.Connection, build_uuid: str, event: StageEvent) -> bool:
+def record_stage_event(tx: Tx, build_uuid: str, event: StageEvent) -> bool:
     """Record the event; False = one with its id is recorded already.
 
     Raises:
         GoneError: the build is over. ConflictError: beyond MOST_EVENTS.
     """
-    refuse_when_over(connection, build_uuid)
+    refuse_when_over(tx, build_uuid)
     of_build = progress.c.build_uuid == build_uuid
     mine = sa.select(progress.c.progress_id).where(of_build, progress.c.progress_id == event.progress_id)
-    if connection.execute(mine).first() is not None:
+    if tx.execute(mine).first() is not None:
         return False
-    if connection.execute(sa.select(sa.func.count()).where(of_build)).scalar_one() >= MOST_EVENTS:
+    if tx.execute(sa.select(sa.func.count()).where(of_build)).scalar_one() >= MOST_EVENTS:
         raise ConflictError(f"A build may report {MOST_EVENTS} boundaries of stages.")
     values = {name: getattr(event, name) for name in StageEvent.__dataclass_fields__}
-    connection.execute(progress.insert(), {"build_uuid": build_uuid} | values)
-    return True
+    row = {"build_uuid": build_uuid} | values
+    return tx.execute(_NEW_EVENT, row).rowcount == 1
 
 
-def of_build(connection: sa.Connection, build_uuid: str) -> list[StageEvent]:
+def stage_events_of(tx: Tx, build_uuid: str) -> list[StageEvent]:
     """All events, by the time of their report."""
     query = (
         sa.select(*_COLUMNS).where(progress.c.build_uuid == build_uuid).order_by(progress.c.at, progress.c.progress_id)
     )
-    return [StageEvent(*row) for row in connection.execute(query)]
+    return [StageEvent(*row) for row in tx.execute(query)]

@@ -3,6 +3,7 @@
 import sqlalchemy as sa
 
 from shuttle.store.tables import builds, deliveries, receivers, sinks
+from shuttle.store.tx import Tx
 
 # The newest build, which has the newest key; and of what is still to be worked on, the oldest.
 _QUERIES = (
@@ -17,6 +18,6 @@ _QUERIES = (
 )
 
 
-def samples(connection: sa.Connection) -> list[bytes]:
+def sealed_samples(tx: Tx) -> list[bytes]:
     """A few sealed values; none = nothing was ever sealed."""
-    return [sealed for query in _QUERIES for sealed in connection.execute(query).scalars()]
+    return [sealed for query in _QUERIES for sealed in tx.execute(query).scalars()]

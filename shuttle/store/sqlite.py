@@ -1,23 +1,27 @@
-"""The embedded database: one thread owns the SQLite connection and commits what has piled up in one go."""
+"""The embedded database: one thread owns the SQLite connection and commits in one go what has queued up."""
 
 import asyncio
 import fcntl
 import os
+import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, Concatenate
 
 import sqlalchemy as sa
 from sqlalchemy.pool import StaticPool
 
+from shuttle.clock import Clock, Moment
 from shuttle.errors import SettingsError, StoreError
-from shuttle.store.troubles import translate_error
-
-Result = TypeVar("Result")
+from shuttle.store import Parameters, Result
+from shuttle.store.migrate import bring_up_to_date
+from shuttle.store.sqlite_errors import sqlite_error
+from shuttle.store.tx import Notice, Subscriptions, Topic, Tx
 
 # More in one commit only makes the first asker wait longer: a commit costs one fsync whatever its size.
 _LARGEST_GROUP = 256
@@ -32,8 +36,11 @@ _PRAGMAS = (
 
 
 @dataclass(slots=True)
-class _Asked:
-    work: Callable[[sa.Connection], Any]
+class _Task:
+    """What a caller waits for: a query of a transaction, or without `now` a call that makes its own transaction."""
+
+    work: Callable[..., Any]
+    now: Moment | None
     future: asyncio.Future[Any]
     loop: asyncio.AbstractEventLoop
 
@@ -45,25 +52,41 @@ class SqliteDatabase:
     (measured on two cores). An exclusive lock file proves that nobody else serves from this file.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, clock: Clock) -> None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock_file = _lock(path)
-        self.engine = _engine(path)
-        self._asked: SimpleQueue[_Asked | None] = SimpleQueue()
+        self._engine = _engine(path)
+        self._clock = clock
+        self._subscriptions = Subscriptions()
+        self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._serve, name="sqlite", daemon=True)
         self._closing = False
 
-    def start(self) -> None:
-        """Begin to serve; the schema must be there (see `migrate`)."""
-        self._thread.start()
-
-    async def run(self, work: Callable[[sa.Connection], Result]) -> Result:
+    def subscribe(self, topic: Topic, callback: Callable[[str], None]) -> None:
         """See the port."""
+        self._subscriptions.add(topic, callback)
+
+    async def migrate(self) -> str:
+        """See the port. In the thread that owns the connection: a start that is cancelled closes it after that."""
+        return await self._in_thread(partial(bring_up_to_date, self._engine), None)
+
+    async def run(
+        self,
+        query: Callable[Concatenate[Tx, Parameters], Result],
+        *args: Parameters.args,
+        **kwargs: Parameters.kwargs,
+    ) -> Result:
+        """See the port."""
+        return await self._in_thread(lambda tx: query(tx, *args, **kwargs), self._clock.moment())
+
+    async def _in_thread(self, work: Callable[..., Result], now: Moment | None) -> Result:
         if self._closing:
             raise StoreError("The database is closed because the shuttle is going down.")
+        if not self._thread.ident:
+            self._thread.start()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Result] = loop.create_future()
-        self._asked.put(_Asked(work, future, loop))
+        self._tasks.put(_Task(work, now, future, loop))
         # A caller that goes away cancels this wait alone: the thread runs all that it was asked.
         return await future
 
@@ -71,64 +94,83 @@ class SqliteDatabase:
         """See the port."""
         if not self._closing:
             self._closing = True
-            self._asked.put(None)
+            self._tasks.put(None)
             if self._thread.is_alive():
                 await asyncio.to_thread(self._thread.join)
-            self.engine.dispose()
+            self._engine.dispose()
             self._lock_file.close()
 
     def _serve(self) -> None:
-        with self.engine.connect() as connection:
-            while (group := self._next_group()) is not None:
+        connection = None
+        while (group := self._next_group()) is not None:
+            if group[0].now is None:
+                self._call(group[0])
+                continue
+            try:
+                connection = connection or self._engine.connect()
+            except (sa.exc.SQLAlchemyError, sqlite3.Error) as error:
+                self._answer(group, [_translated(error)] * len(group), ())
+            else:
                 self._commit(connection, group)
+        if connection is not None:
+            connection.close()
 
-    def _next_group(self) -> list[_Asked] | None:
-        """Everything that has been asked by now, at least one; None = closed and nothing left."""
-        first = self._asked.get()
+    def _next_group(self) -> list[_Task] | None:
+        """All tasks that are waiting, at least one; None = closed and nothing left. A call comes alone."""
+        first = self._tasks.get()
         if first is None:
             return None
+        if first.now is None:
+            return [first]
         group = [first]
-        while len(group) < _LARGEST_GROUP and not self._asked.empty():
-            asked = self._asked.get()
-            if asked is None:
-                self._asked.put(None)
+        while len(group) < _LARGEST_GROUP and not self._tasks.empty():
+            task = self._tasks.get()
+            if task is None or task.now is None:
+                self._tasks.put(task)
                 break
-            group.append(asked)
+            group.append(task)
         return group
 
-    def _commit(self, connection: sa.Connection, group: list[_Asked]) -> None:
+    def _call(self, task: _Task) -> None:
+        try:
+            self._answer([task], [task.work()], ())
+        except Exception as error:  # noqa: BLE001 - handed over to the caller
+            self._answer([task], [_translated(error)], ())
+
+    def _commit(self, connection: sa.Connection, group: list[_Task]) -> None:
         """Run the group in one transaction; if any of it raises, each in a transaction of its own."""
+        notices: list[Notice] = []
         try:
             with connection.begin():
-                results = [asked.work(connection) for asked in group]
-        except Exception as error:  # noqa: BLE001 - whatever the work raised belongs to whoever asked for it
+                results = [task.work(Tx(connection, task.now or self._clock.moment(), notices)) for task in group]
+        except Exception as error:  # noqa: BLE001 - whatever the query raised belongs to its caller
             if len(group) == 1:
-                _answer(group, [_told(error)])
+                self._answer(group, [_translated(error)], ())
                 return
-            for asked in group:
-                self._commit(connection, [asked])
+            for task in group:
+                self._commit(connection, [task])
             return
-        _answer(group, results)
+        self._answer(group, results, notices)
+
+    def _answer(self, group: Sequence[_Task], results: Sequence[Any], notices: Sequence[Notice]) -> None:
+        """Hand the results over, and send the notices, with one wake-up of the loop for all of them."""
+
+        def hand_over() -> None:
+            self._subscriptions.send(notices)
+            for task, result in zip(group, results, strict=True):
+                if task.future.done():
+                    continue
+                if isinstance(result, Exception):
+                    task.future.set_exception(result)
+                else:
+                    task.future.set_result(result)
+
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            group[0].loop.call_soon_threadsafe(hand_over)
 
 
-def _told(error: Exception) -> Exception:
-    return translate_error(error) if isinstance(error, sa.exc.SQLAlchemyError) else error
-
-
-def _answer(group: list[_Asked], results: list[Any]) -> None:
-    """Hand the results over, one wake-up of the loop for all of them."""
-
-    def hand_over() -> None:
-        for asked, result in zip(group, results, strict=True):
-            if asked.future.done():
-                continue
-            if isinstance(result, Exception):
-                asked.future.set_exception(result)
-            else:
-                asked.future.set_result(result)
-
-    with suppress(RuntimeError):  # the loop is gone: nobody waits any more
-        group[0].loop.call_soon_threadsafe(hand_over)
+def _translated(error: Exception) -> Exception:
+    return sqlite_error(error) if isinstance(error, sa.exc.SQLAlchemyError | sqlite3.Error) else error
 
 
 def _lock(path: Path) -> Any:

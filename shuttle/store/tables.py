@@ -37,12 +37,15 @@ class Instant(sa.TypeDecorator[datetime]):
         return None if value is None else value.astimezone(UTC)
 
     def process_result_value(self, value: Any, dialect: sa.Dialect) -> datetime | None:  # noqa: ARG002
-        """SQLite gives naive instants back."""
+        """SQLite gives naive instants back, PostgreSQL those of the session's time zone."""
         if value is None:
             return None
         instant: datetime = value
-        return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+        return instant.astimezone(UTC) if instant.tzinfo else instant.replace(tzinfo=UTC)
 
+
+# 64 bits in both: SQLite numbers rows in a column that is called INTEGER, and its integers have as many.
+Id = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 metadata = sa.MetaData()
 
@@ -56,7 +59,7 @@ apps = sa.Table(
     sa.Column("generation", sa.Integer, nullable=False, server_default="0"),
     sa.Column("controller", sa.Text, nullable=False, server_default=""),
     sa.Column("config_digest", sa.Text),
-    sa.Column("next_number", sa.Integer, nullable=False, server_default="1"),
+    sa.Column("next_number", sa.BigInteger, nullable=False, server_default="1"),
     sa.Column("last_slot_at", Instant),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("deleted_at", Instant),
@@ -65,7 +68,7 @@ apps = sa.Table(
 builds = sa.Table(
     "builds",
     metadata,
-    sa.Column("position", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("position", Id, primary_key=True, autoincrement=True),
     sa.Column("build_uuid", sa.Text, nullable=False, unique=True),
     sa.Column("app_id", sa.Text, sa.ForeignKey("apps.app_id"), nullable=False),
     sa.Column("build_id", sa.Text, nullable=False),
@@ -156,7 +159,7 @@ builds = sa.Table(
 events = sa.Table(
     "events",
     metadata,
-    sa.Column("event_id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("event_id", Id, primary_key=True, autoincrement=True),
     sa.Column("build_uuid", sa.Text, sa.ForeignKey("builds.build_uuid"), nullable=False),
     sa.Column("sequence", sa.Integer, nullable=False),
     sa.Column("webhook_id", sa.Text, nullable=False),
@@ -190,7 +193,7 @@ def _ledger_columns() -> list[sa.schema.SchemaItem]:
 receivers = sa.Table(
     "receivers",
     metadata,
-    sa.Column("receiver_id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("receiver_id", Id, primary_key=True, autoincrement=True),
     *_ledger_columns(),
     sa.Column("asked_until", Instant),
 )
@@ -198,7 +201,7 @@ receivers = sa.Table(
 sinks = sa.Table(
     "sinks",
     metadata,
-    sa.Column("sink_id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("sink_id", Id, primary_key=True, autoincrement=True),
     *_ledger_columns(),
     sa.Column("acked_offset", sa.BigInteger, nullable=False, server_default="0"),
     sa.Index(
@@ -212,9 +215,9 @@ sinks = sa.Table(
 deliveries = sa.Table(
     "deliveries",
     metadata,
-    sa.Column("delivery_id", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("receiver_id", sa.Integer, sa.ForeignKey("receivers.receiver_id"), nullable=False),
-    sa.Column("event_id", sa.Integer, sa.ForeignKey("events.event_id"), nullable=False),
+    sa.Column("delivery_id", Id, primary_key=True, autoincrement=True),
+    sa.Column("receiver_id", Id, sa.ForeignKey("receivers.receiver_id"), nullable=False),
+    sa.Column("event_id", Id, sa.ForeignKey("events.event_id"), nullable=False),
     sa.Column("state", sa.Text, nullable=False, server_default="pending"),
     sa.Column("tries", sa.Integer, nullable=False, server_default="0"),
     sa.Column("next_attempt_at", Instant),
@@ -236,8 +239,8 @@ deliveries = sa.Table(
 attempts = sa.Table(
     "attempts",
     metadata,
-    sa.Column("attempt_id", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("delivery_id", sa.Integer, sa.ForeignKey("deliveries.delivery_id"), nullable=False, index=True),
+    sa.Column("attempt_id", Id, primary_key=True, autoincrement=True),
+    sa.Column("delivery_id", Id, sa.ForeignKey("deliveries.delivery_id"), nullable=False, index=True),
     sa.Column("started_at", Instant, nullable=False),
     sa.Column("took_seconds", sa.Float, nullable=False),
     sa.Column("outcome", sa.Text, nullable=False),
@@ -276,7 +279,7 @@ variables = sa.Table(
 claims = sa.Table(
     "claims",
     metadata,
-    sa.Column("claim_id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("claim_id", Id, primary_key=True, autoincrement=True),
     sa.Column("build_uuid", sa.Text, sa.ForeignKey("builds.build_uuid"), nullable=False),
     sa.Column("branch", sa.Text, nullable=False, server_default=""),
     sa.Column("nonce_digest", sa.Text, nullable=False),
@@ -297,7 +300,7 @@ log_segments = sa.Table(
     metadata,
     sa.Column("build_uuid", sa.Text, sa.ForeignKey("builds.build_uuid"), primary_key=True),
     sa.Column("position", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("claim_id", sa.Integer, nullable=False),
+    sa.Column("claim_id", Id, nullable=False),
     sa.Column("stream", sa.Text, nullable=False),
     sa.Column("raw_start", sa.BigInteger, nullable=False),
     sa.Column("raw_stop", sa.BigInteger, nullable=False),

@@ -11,9 +11,10 @@ from shuttle.build import Build
 from shuttle.errors import ConflictError, GoneError, InvalidRequestError, NotFoundError, StoreError, UnauthorizedError
 from shuttle.lifecycle import Ports
 from shuttle.lifecycle.agent_calls import QUICKEST_SECONDS
-from shuttle.lifecycle.plan import Plan, agent_environment, claim_token, token_digest
+from shuttle.lifecycle.plan import agent_environment, claim_token, read_plan, token_digest
 from shuttle.request import decode_json
-from shuttle.store.claims import Claim, NewClaim
+from shuttle.store.builds import find_build
+from shuttle.store.claims import Claim, NewClaim, begin_claim, claim_build
 from shuttle.web import PORTS
 from shuttle.web.agent_auth import check_build_token
 from shuttle.web.answers import json_answer
@@ -51,13 +52,12 @@ async def post_claim(request: web.Request) -> web.StreamResponse:
     """`POST …/claim {"number", "nonce", "branch"?}` with the build's token: 200 with its tokens, 409 or 410."""
     ports, build_uuid = request.app[PORTS], await check_build_token(request)
     claim = _read_claim(decode_json(await read_body(request, _MAX_CLAIM_BYTES)))
-    plan = Plan.model_validate_json(await ports.store.plan(build_uuid))
+    plan = await read_plan(build_uuid, ports.database, ports.vault)
     setup_token, run_token = (claim_token(plan, kind, claim.branch, claim.nonce) for kind in ("setup", "run"))
     digests = (token_digest(secret) for secret in (claim.nonce, setup_token, run_token))
     new = NewClaim(claim.number, claim.branch, *digests)
-    await ports.store.claim(build_uuid, new)
+    await ports.database.run(claim_build, build_uuid, new)
     await ports.logs.reload_claims(build_uuid)
-    ports.signals.wake(build_uuid)
     return json_answer(
         Claimed(
             setup_token=setup_token,
@@ -79,7 +79,7 @@ def _read_claim(body: Any) -> ClaimBody:
 
 
 async def _log_url(build_uuid: str, ports: Ports) -> str:
-    build = await ports.store.build(build_uuid)
+    build = await ports.database.run(find_build, build_uuid)
     assert build is not None  # noqa: S101 - the caller has just recorded its claim
     return f"{ports.public_url.rstrip('/')}/{quote(build.app_id, safe='')}/{quote(build.build_id, safe='')}/logs"
 
@@ -95,7 +95,7 @@ async def get_source(request: web.Request, build: Build, claim: Claim) -> web.St
 async def get_environment(request: web.Request, build: Build, claim: Claim) -> web.StreamResponse:
     """`GET …/environment`: arguments and registry credentials as plain files in a tar.gz; 410 after `begin`."""
     _refuse_after_begin(claim)
-    plan = Plan.model_validate_json(await request.app[PORTS].store.plan(build.build_uuid))
+    plan = await read_plan(build.build_uuid, request.app[PORTS].database, request.app[PORTS].vault)
     archive = environment_archive(agent_environment(build, plan, with_credentials=claim.with_credentials))
     return web.Response(body=archive, content_type="application/gzip", headers={"Cache-Control": "no-store"})
 
@@ -109,6 +109,6 @@ def _refuse_after_begin(claim: Claim) -> None:
 async def post_begin(request: web.Request, build: Build, claim: Claim) -> web.StreamResponse:
     """`POST …/begin`: users' code is about to run; idempotent. Afterwards the setup token is good for nothing else."""
     ports = request.app[PORTS]
-    await ports.store.begin_claim(claim.claim_id)
+    await ports.database.run(begin_claim, claim.claim_id)
     await ports.logs.reload_claims(build.build_uuid)
     return json_answer(Ok())

@@ -16,7 +16,7 @@ from shuttle.errors import BodyTooLargeError, ConflictError, GoneError, InvalidR
 from shuttle.lifecycle import Ports
 from shuttle.objects.local import local_disk
 from shuttle.objects.names import artifact_object
-from shuttle.store.agent import ArtifactLimits
+from shuttle.store.agent import ArtifactLimits, expect_artifact, record_artifact
 from shuttle.store.builds import Artifact
 from shuttle.store.claims import Claim
 from shuttle.web import PORTS
@@ -55,11 +55,11 @@ async def put_artifact(request: web.Request, build: Build, claim: Claim) -> web.
     refuse_encoded(request)
     limits = ArtifactLimits(most=_MOST_ARTIFACTS, most_bytes=ports.settings.shuttle_max_artifacts_bytes)
     async with request.app[UPLOADS].turn(build.build_uuid):
-        await ports.store.expect_artifact(build.build_uuid, name, request.content_length or 0, limits)
+        await ports.database.run(expect_artifact, build.build_uuid, name, request.content_length or 0, limits)
         with local_disk(), NamedTemporaryFile(dir=ports.settings.shuttle_data_dir, prefix="artifact-") as file:
             content_type = _content_type(request.headers.get("Content-Type", ""))
             artifact = Artifact(name, *await _receive(request, file), content_type)
-            await ports.store.expect_artifact(build.build_uuid, name, artifact.size_bytes, limits)
+            await ports.database.run(expect_artifact, build.build_uuid, name, artifact.size_bytes, limits)
             stored = artifact_object(build.build_uuid, name)
             await ports.objects.put(stored, Path(file.name), content_type=content_type)
         await _record(ports, build.build_uuid, artifact, limits)
@@ -83,7 +83,7 @@ async def _receive(request: web.Request, file: IO[bytes]) -> tuple[int, str]:
 async def _record(ports: Ports, build_uuid: str, artifact: Artifact, limits: ArtifactLimits) -> None:
     """What is refused now, because the build ended meanwhile, does not stay in the store."""
     try:
-        await ports.store.record_artifact(build_uuid, artifact, limits)
+        await ports.database.run(record_artifact, build_uuid, artifact, limits)
     except (ConflictError, GoneError):
         await ports.objects.delete(artifact_object(build_uuid, artifact.name))
         raise

@@ -12,7 +12,8 @@ from aiohttp import web
 from shuttle.build import Build
 from shuttle.errors import GoneError, StoreError, UnauthorizedError
 from shuttle.lifecycle.plan import token_digest
-from shuttle.store.claims import Claim
+from shuttle.store.builds import find_build
+from shuttle.store.claims import Claim, claims_of, token_digest_of
 from shuttle.web import PORTS, Handler
 from shuttle.web.auth import token_in
 from shuttle.web.description import described_as
@@ -30,7 +31,7 @@ async def check_build_token(request: web.Request) -> str:
         UnauthorizedError: it is not the token of this build.
     """
     build_uuid = _build_uuid_in(request)
-    recorded = await request.app[PORTS].store.token_digest(build_uuid)
+    recorded = await request.app[PORTS].database.run(token_digest_of, build_uuid)
     if not hmac.compare_digest(recorded or _NO_TOKEN, _digest_in(request)) or recorded is None:
         raise _unauthorized()
     return build_uuid
@@ -45,11 +46,11 @@ def with_setup_token(handler: AgentHandler) -> Handler:
 
     async def checked(request: web.Request) -> web.StreamResponse:
         ports, build_uuid, digest = request.app[PORTS], _build_uuid_in(request), _digest_in(request)
-        claims = await ports.store.claims(build_uuid)
+        claims = await ports.database.run(claims_of, build_uuid)
         claim = next((found for found in claims if hmac.compare_digest(found.setup_digest, digest)), None)
         if claim is None:
             raise _unauthorized()
-        build = await ports.store.build(build_uuid)
+        build = await ports.database.run(find_build, build_uuid)
         if build is None:
             raise _unauthorized()
         if claim.voided_at is not None or build.state.final:
@@ -67,7 +68,7 @@ async def claim_of_run_token(request: web.Request) -> Claim:
     """
     ports, build_uuid, digest = request.app[PORTS], _build_uuid_in(request), _digest_in(request)
     opened = ports.logs.find(build_uuid)
-    claims = opened.claims if opened is not None else await ports.store.claims(build_uuid)
+    claims = opened.claims if opened is not None else await ports.database.run(claims_of, build_uuid)
     claim = next((found for found in claims if hmac.compare_digest(found.run_digest, digest)), None)
     if claim is None:
         raise _unauthorized()
@@ -83,7 +84,7 @@ def with_run_token(handler: AgentHandler) -> Handler:
 
     async def checked(request: web.Request) -> web.StreamResponse:
         claim = await claim_of_run_token(request)
-        build = await request.app[PORTS].store.build(claim.build_uuid)
+        build = await request.app[PORTS].database.run(find_build, claim.build_uuid)
         if build is None or build.state.final:
             raise GoneError("The build is over: nothing more is taken from it.")
         return await handler(request, build, claim)

@@ -18,7 +18,7 @@ from shuttle.lifecycle import Ports
 from shuttle.lifecycle.agent_calls import ALERT_SECONDS, SILENT_SECONDS
 from shuttle.lifecycle.build_log import BuildLog
 from shuttle.logs.spool import SpoolError
-from shuttle.store.claims import Claim
+from shuttle.store.claims import Claim, end_claim
 from shuttle.web import PORTS
 from shuttle.web.agent_auth import SUPERSEDED, claim_of_run_token
 from shuttle.web.answers import json_answer
@@ -91,10 +91,9 @@ async def post_log(request: web.Request) -> web.StreamResponse:
 async def _end(log: BuildLog, claim: Claim, stream: str, exit_status: int | None, ports: Ports) -> None:
     await log.end_stream(claim, stream)
     if exit_status is not None:
-        await ports.store.end_claim(claim.claim_id, exit_status)
+        await ports.database.run(end_claim, claim.claim_id, exit_status)
         await ports.logs.reload_claims(claim.build_uuid)
         ports.calls.over(claim.build_uuid, claim.claim_id)
-        ports.signals.wake(claim.build_uuid)
 
 
 def _answer(log: BuildLog, claim: Claim, wanted: int, received: int, ports: Ports) -> web.Response:

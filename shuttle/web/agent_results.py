@@ -9,12 +9,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from jenkins_pipelines.catalogue import PIPELINES
 from shuttle.build import Build
 from shuttle.errors import ConflictError, GoneError, InvalidRequestError, StoreError
-from shuttle.lifecycle.plan import Plan
+from shuttle.lifecycle.plan import Plan, read_plan
 from shuttle.logs.transform import transform_beside
 from shuttle.request import decode_json
-from shuttle.store.agent import MOST_VARIABLES, Failure
+from shuttle.store.agent import MOST_VARIABLES, Failure, record_report
 from shuttle.store.claims import Claim
-from shuttle.store.progress import StageEvent
+from shuttle.store.progress import StageEvent, record_stage_event
 from shuttle.web import PORTS
 from shuttle.web.answers import json_answer
 from shuttle.web.body import read_body
@@ -67,11 +67,11 @@ async def post_report(request: web.Request, build: Build, claim: Claim) -> web.S
     }
     failure = None
     if report.reason is not None:
-        plan = Plan.model_validate_json(await ports.store.plan(build.build_uuid))
+        plan = await read_plan(build.build_uuid, ports.database, ports.vault)
         failure = Failure(report.reason, await _sentence(report.message, plan))
     sealed = ports.vault.seal(raw)  # a message can quote what is secret
-    new = await ports.store.record_report(
-        build.build_uuid, report.id, sealed, failure=failure, facts=facts, values=report.variables
+    new = await ports.database.run(
+        record_report, build.build_uuid, report.id, sealed, failure=failure, facts=facts, values=report.variables
     )
     return json_answer(Recorded(recorded=new))
 
@@ -108,7 +108,7 @@ async def post_progress(request: web.Request, build: Build, claim: Claim) -> web
     event = StageEvent(
         reported.id, claim.branch, reported.stage, reported.event, reported.code, reported.status, ports.clock.now()
     )
-    new = await ports.store.record_progress(build.build_uuid, event)
+    new = await ports.database.run(record_stage_event, build.build_uuid, event)
     return json_answer(Recorded(recorded=new))
 
 

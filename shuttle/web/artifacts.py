@@ -4,6 +4,7 @@ from aiohttp import web
 
 from shuttle.errors import InvalidRequestError, NotFoundError, ObjectNotFoundError, StoreError
 from shuttle.objects.names import artifact_object
+from shuttle.store.builds import artifacts_of
 from shuttle.web import PORTS
 from shuttle.web.agent_artifacts import artifact_name
 from shuttle.web.answers import json_answer
@@ -18,7 +19,7 @@ from shuttle.web.sources import send_object
 async def list_artifacts(request: web.Request) -> web.StreamResponse:
     """`GET /:app_id/:build_id/artifacts`."""
     build = await named_build(request)
-    artifacts = await request.app[PORTS].store.artifacts(build.build_uuid)
+    artifacts = await request.app[PORTS].database.run(artifacts_of, build.build_uuid)
     return json_answer(Artifacts(artifacts=[artifact_form(artifact) for artifact in artifacts]))
 
 
@@ -27,7 +28,7 @@ async def get_artifact(request: web.Request) -> web.StreamResponse:
     """`GET /:app_id/:build_id/artifacts/<name>`: its bytes, with its SHA-256 as ETag."""
     build = await named_build(request)
     name = artifact_name(raw_segments(request)[3:])
-    for artifact in await request.app[PORTS].store.artifacts(build.build_uuid):
+    for artifact in await request.app[PORTS].database.run(artifacts_of, build.build_uuid):
         if artifact.name == name:
             headers = {
                 "Content-Type": artifact.content_type,

@@ -18,9 +18,12 @@ from shuttle.errors import (
     StoreError,
 )
 from shuttle.lifecycle import Ports
-from shuttle.lifecycle.plan import Plan
+from shuttle.lifecycle.plan import Plan, read_plan
 from shuttle.lifecycle.stop import stop_pair
 from shuttle.request.shape import BuildRequest
+from shuttle.store.builds import has_app, newest_event, page_of_builds, parties_of
+from shuttle.store.permitted import newest_of_pair
+from shuttle.store.progress import stage_events_of
 from shuttle.web import ACCEPTANCE, PORTS, STANDING, WORKER, legacy
 from shuttle.web.answers import ACCEPTANCE_HEADERS, acceptance_headers, json_answer
 from shuttle.web.body import json_body
@@ -78,7 +81,7 @@ async def delete_build(request: web.Request) -> web.StreamResponse:
     newest = await stop_pair(app_id, build_id, standing, ports)
     if newest is None:
         may_be_old_shuttles = legacy.is_old_shuttles(app_id, build_id, ports.settings, ports.clock.now())
-        if may_be_old_shuttles and await ports.store.build_of(app_id, build_id, standing) is None:
+        if may_be_old_shuttles and await ports.database.run(newest_of_pair, app_id, build_id, standing) is None:
             return json_answer(LegacyOk())
         raise NothingToStopError(f"Build {build_id} of {app_id} is unknown or has already ended.")
     return json_answer(LegacyOk() if newest is Api.LEGACY else Ok())
@@ -90,8 +93,8 @@ async def get_build(request: web.Request) -> web.StreamResponse:
     ports = request.app[PORTS]
     build = await named_build(request)
     plan = await _plan_or_none(build.build_uuid, ports)
-    receivers, sinks, artifacts = await ports.store.parties(build.build_uuid)
-    stages = await ports.store.progress(build.build_uuid)
+    receivers, sinks, artifacts = await ports.database.run(parties_of, build.build_uuid)
+    stages = await ports.database.run(stage_events_of, build.build_uuid)
     return json_answer(
         long_form(build, plan, receivers=receivers, sinks=sinks, artifacts=artifacts, stages=stages, ports=ports),
         recorded={"metadata": build.metadata_json},
@@ -101,7 +104,7 @@ async def get_build(request: web.Request) -> web.StreamResponse:
 async def _plan_or_none(build_uuid: str, ports: Ports) -> Plan | None:
     """None where the key of that time is missing: all else about the build can be read."""
     try:
-        return Plan.model_validate_json(await ports.store.plan(build_uuid))
+        return await read_plan(build_uuid, ports.database, ports.vault)
     except KeyMissingError as error:
         log.warning("the arguments of a build cannot be read", build_uuid=build_uuid, error=error.message)
         return None
@@ -113,13 +116,13 @@ async def get_status(request: web.Request) -> web.StreamResponse:
     build = await named_build(request)
     if build.api is Api.LEGACY:
         return json_answer(legacy.status_form(build))
-    body = await request.app[PORTS].store.newest_event(build.build_uuid)
+    body = await request.app[PORTS].database.run(newest_event, build.build_uuid)
     return web.Response(body=body, content_type="application/json")
 
 
 async def list_app(request: web.Request, app_id: str) -> web.StreamResponse:
     """`GET /:app_id`: the app's builds, newest first."""
-    if not await request.app[PORTS].store.has_app(app_id):
+    if not await request.app[PORTS].database.run(has_app, app_id):
         raise NotFoundError(f"No build of {app_id} was ever accepted.")
     return await _page(request, app_id)
 
@@ -135,7 +138,9 @@ async def _page(request: web.Request, app_id: str | None) -> web.StreamResponse:
     if not 1 <= limit <= _MAX_PAGE:
         raise InvalidRequestError(f"Ask for 1 to {_MAX_PAGE} builds.", field="limit")
     before = _whole_number(request, "before", 0) or None
-    builds = await request.app[PORTS].store.page(app_id=app_id, before=before, state=_state(request), limit=limit + 1)
+    builds = await request.app[PORTS].database.run(
+        page_of_builds, app_id=app_id, before=before, state=_state(request), limit=limit + 1
+    )
     more = len(builds) > limit
     page = [short_form(build) for build in builds[:limit]]
     return json_answer(BuildPage(builds=page, next=str(builds[limit - 1].position) if more else None))

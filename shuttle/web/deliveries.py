@@ -5,9 +5,12 @@ from dataclasses import asdict, replace
 
 from aiohttp import web
 
+from shuttle.clock import Clock
 from shuttle.errors import InvalidRequestError, NotFoundError, StoreError
 from shuttle.events import instant_text
-from shuttle.store.ledger import DeliveryRow
+from shuttle.store.builds import has_app
+from shuttle.store.ledger import DeliveryRow, find_deliveries, replay_deliveries
+from shuttle.store.permitted import newest_of_pair
 from shuttle.web import PORTS, STANDING
 from shuttle.web.answers import json_answer
 from shuttle.web.builds import WHOLE_NUMBER
@@ -30,14 +33,19 @@ async def list_deliveries(request: web.Request) -> web.StreamResponse:
     state = request.query.get("state")
     if state is not None and state not in _STATES:
         raise InvalidRequestError(f"Choose one of: {', '.join(_STATES)}.", field="state")
-    rows = await request.app[PORTS].store.deliveries(
-        app_id=request.query.get("app_id"), build_id=request.query.get("build_id"), state=state, limit=_MOST
+    rows = await request.app[PORTS].database.run(
+        find_deliveries,
+        app_id=request.query.get("app_id"),
+        build_id=request.query.get("build_id"),
+        state=state,
+        limit=_MOST,
     )
-    return json_answer(Deliveries(deliveries=[_form(row) for row in rows]))
+    return json_answer(Deliveries(deliveries=[delivery_entry(row, request.app[PORTS].clock) for row in rows]))
 
 
-def _form(row: DeliveryRow) -> DeliveryEntry:
-    due_at = row.next_attempt_at
+def delivery_entry(row: DeliveryRow, clock: Clock) -> DeliveryEntry:
+    """With an instant that people can compare with their clocks."""
+    due_at = row.next_attempt_at and clock.shown(row.next_attempt_at)
     return DeliveryEntry(**asdict(row) | {"next_attempt_at": None if due_at is None else instant_text(due_at)})
 
 
@@ -61,10 +69,10 @@ async def replay_given_up(request: web.Request) -> web.StreamResponse:
     if app_id is None:
         raise InvalidRequestError("Name the app whose deliveries to replay.", field="app_id")
     build_id = request.query.get("build_id")
-    store = request.app[PORTS].store
-    if build_id is None and not await store.has_app(app_id):
+    database = request.app[PORTS].database
+    if build_id is None and not await database.run(has_app, app_id):
         raise NotFoundError(f"No build of {app_id} was ever accepted.")
-    if build_id is not None and await store.build_of(app_id, build_id, request[STANDING]) is None:
+    if build_id is not None and await database.run(newest_of_pair, app_id, build_id, request[STANDING]) is None:
         raise NotFoundError(f"There is no build {build_id} of {app_id}.")
     return await _replay(request, delivery_id=None, app_id=app_id, build_id=build_id)
 
@@ -72,7 +80,9 @@ async def replay_given_up(request: web.Request) -> web.StreamResponse:
 async def _replay(
     request: web.Request, *, delivery_id: int | None, app_id: str | None, build_id: str | None
 ) -> web.StreamResponse:
-    replayed = await request.app[PORTS].store.replay(delivery_id=delivery_id, app_id=app_id, build_id=build_id)
+    replayed = await request.app[PORTS].database.run(
+        replay_deliveries, delivery_id=delivery_id, app_id=app_id, build_id=build_id
+    )
     if delivery_id is not None and not replayed:
         raise NotFoundError("There is no such delivery.")
     return json_answer(Replayed(replayed=replayed))

@@ -8,6 +8,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from shuttle.errors import UnavailableError
 from shuttle.metrics import UNKNOWN_BACKLOG, show_backlog
 from shuttle.standing import Standing
+from shuttle.store.backlog import read_backlog
 from shuttle.web import GATE, PORTS, READINESS
 from shuttle.web.answers import json_answer
 from shuttle.web.description import Reply, describe
@@ -54,7 +55,7 @@ async def metrics(request: web.Request) -> web.StreamResponse:
     """
     try:
         async with asyncio.timeout(_BACKLOG_SECONDS):
-            show_backlog(await request.app[PORTS].store.backlog())
+            show_backlog(await request.app[PORTS].database.run(read_backlog))
     except (TimeoutError, UnavailableError):
         show_backlog(UNKNOWN_BACKLOG)
     return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -6,6 +6,7 @@ from shuttle.build import Build
 from shuttle.errors import InvalidRequestError, NotFoundError, TokenNeededError
 from shuttle.request import decode_id
 from shuttle.standing import Standing
+from shuttle.store.permitted import newest_of_pair
 from shuttle.web import PORTS, STANDING
 
 
@@ -49,7 +50,7 @@ async def named_build(request: web.Request) -> Build:
         app_id, build_id = ids_in(request)
     except InvalidRequestError:
         raise NotFoundError("No build can have such an id.") from None
-    build = await request.app[PORTS].store.build_of(app_id, build_id, request[STANDING])
+    build = await request.app[PORTS].database.run(newest_of_pair, app_id, build_id, request[STANDING])
     if build is None:
         raise NotFoundError(f"There is no build {build_id} of {app_id}.")
     return build

@@ -6,6 +6,7 @@ from collections.abc import Awaitable
 
 from shuttle.errors import ShuttleError
 from shuttle.lifecycle import Ports
+from shuttle.store.probe import prove_writable
 
 OK = "ok"
 _ASKED_EVERY_SECONDS = 1.0
@@ -32,7 +33,7 @@ class Readiness:
     async def _ask(self) -> None:
         ports = self._ports
         checks = {
-            "database": ports.store.ping(),
+            "database": ports.database.run(prove_writable),
             "object_store": ports.objects.check(),
             "jenkins": ports.jenkins.check(),
         }

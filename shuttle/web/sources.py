@@ -15,6 +15,8 @@ from shuttle.lifecycle.stage import flattened_source
 from shuttle.objects.local import local_disk
 from shuttle.request import UUID
 from shuttle.standing import Standing
+from shuttle.store.builds import find_build
+from shuttle.store.permitted import check_source
 from shuttle.web import PORTS, STANDING, STREAMING
 from shuttle.web.answers import json_answer
 from shuttle.web.builds import PAGE_QUERY, list_app
@@ -40,7 +42,7 @@ async def get_source_or_app(request: web.Request) -> web.StreamResponse:
         if not UUID.fullmatch(segment):
             raise TokenNeededError
         return await _original(request, segment)  # never a list: a UUID may be an app's id as well
-    if UUID.fullmatch(segment) and await ports.store.build(segment.lower()) is not None:
+    if UUID.fullmatch(segment) and await ports.database.run(find_build, segment.lower()) is not None:
         return await _original(request, segment)
     try:
         return await list_app(request, app_id_in(request))
@@ -60,7 +62,7 @@ def _nothing() -> web.StreamResponse:
 async def _original(request: web.Request, build_uuid: str) -> web.StreamResponse:
     ports, standing = request.app[PORTS], request[STANDING]
     found = await find_source(build_uuid, ports.objects)
-    await ports.store.check_source(build_uuid, standing)
+    await ports.database.run(check_source, build_uuid, standing)
     if found is None:
         return _nothing()
     name, info = found
@@ -72,7 +74,9 @@ async def _original(request: web.Request, build_uuid: str) -> web.StreamResponse
     }
     if request.method == "HEAD":
         return web.Response(headers=headers)
-    return await send_object(request, name, headers, once_open=lambda: ports.store.check_source(build_uuid, standing))
+    return await send_object(
+        request, name, headers, once_open=lambda: ports.database.run(check_source, build_uuid, standing)
+    )
 
 
 async def send_object(

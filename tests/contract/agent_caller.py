@@ -5,7 +5,9 @@ import tarfile
 from dataclasses import dataclass, field
 from typing import Any
 
-from shuttle.lifecycle.plan import Plan
+from shuttle.lifecycle.plan import read_plan
+from shuttle.store.builds import find_build
+from shuttle.store.transitions import attempt_trigger
 from tests.inprocess import Answer, Shuttle
 
 NONCE = "nonce-of-a-test-0001"
@@ -70,7 +72,7 @@ class Agent:
     async def handed_to_jenkins(self) -> None:
         """Record the attempt of a trigger, as the shuttle does before it calls Jenkins: else the claim is refused."""
         await self.shuttle.until_shown(self.path, lambda build: build["timestamps"]["staged_at"] is not None)
-        await self.shuttle.ports.store.attempt_trigger(self.uuid)
+        await self.shuttle.ports.database.run(attempt_trigger, self.uuid)
 
 
 async def agent_of(shuttle: Shuttle, path: str) -> Agent:
@@ -82,10 +84,10 @@ async def agent_of_uuid(shuttle: Shuttle, build_uuid: str, path: str = "") -> Ag
     """The agent of the build of that uuid."""
     ports = shuttle.ports
     if not path:
-        build = await ports.store.build(build_uuid)
+        build = await ports.database.run(find_build, build_uuid)
         assert build is not None
         path = f"/{build.app_id}/{build.build_id}"
-    return Agent(shuttle, path, build_uuid, Plan.model_validate_json(await ports.store.plan(build_uuid)).token)
+    return Agent(shuttle, path, build_uuid, (await read_plan(build_uuid, ports.database, ports.vault)).token)
 
 
 def unpacked(archive: bytes) -> dict[str, bytes]:

@@ -16,13 +16,13 @@ from shuttle.outgoing.failover import Failover
 from shuttle.standing import Standing
 from shuttle.store import outbox as store_outbox
 from shuttle.store.accept import NewBuild, NewParty, target_bytes
-from shuttle.store.builds import by_uuid
-from shuttle.store.migrate import migrate
+from shuttle.store.builds import find_build
 from shuttle.store.sqlite import SqliteDatabase
-from shuttle.store.store import Store
+from shuttle.store.stored_outbox import StoredOutbox
 from shuttle.vault import Vault
 from tests.clock import SetClock
 from tests.memory_outbox import MemoryOutbox
+from tests.shuttle_store import record
 
 
 class Subject(Protocol):
@@ -64,7 +64,7 @@ class InSqlite:
 
     def __post_init__(self) -> None:
         self.vault = Vault([Fernet.generate_key().decode()])
-        self.outbox = Store(self.database, self.vault, self.clock, lambda: None)
+        self.outbox = StoredOutbox(self.database, self.vault)
 
     async def accept(self, *hosts: str) -> str:
         build_uuid = str(uuid.uuid4())
@@ -91,14 +91,14 @@ class InSqlite:
                 for host in hosts
             ],
         )
-        await self.outbox.record(new, b"", queue_limit=100)
+        await record(self.database, self.vault, new, b"")
         return build_uuid
 
     async def event(self, build_uuid: str) -> None:
-        def emit(connection):
-            build = by_uuid(connection, build_uuid)
+        def emit(tx):
+            build = find_build(tx, build_uuid)
             assert build is not None
-            store_outbox.emit(connection, build, status="pending", building=True, now=self.clock.moment())
+            store_outbox.emit(tx, build, status="pending", building=True)
 
         await self.database.run(emit)
 
@@ -110,9 +110,8 @@ async def in_memory(clock: SetClock, _tmp_path: Path) -> AsyncIterator[Subject]:
 
 @asynccontextmanager
 async def in_sqlite(clock: SetClock, tmp_path: Path) -> AsyncIterator[Subject]:
-    database = SqliteDatabase(tmp_path / "shuttle.db")
-    migrate(database.engine)
-    database.start()
+    database = SqliteDatabase(tmp_path / "shuttle.db", clock)
+    await database.migrate()
     yield InSqlite(clock, database)
     await database.close()
 

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 from aiohttp import web
 
-from shuttle.lifecycle.plan import Plan
+from shuttle.lifecycle.plan import read_plan
 from tests.inprocess import Shuttle, running_jenkins, running_shuttle
 from tests.product import TOKEN, archive
 from tests.receivers import Receiver, answering
@@ -131,9 +131,8 @@ async def test_secrets_are_nowhere(tmp_path: Path, sources: str, capfd: pytest.C
         tokens = {}
         for number, path in enumerate(paths[:2]):
             build = await shuttle.build(path)
-            tokens[f"token {number}"] = Plan.model_validate_json(
-                await shuttle.ports.store.plan(build["build_uuid"])
-            ).token
+            plan = await read_plan(build["build_uuid"], shuttle.ports.database, shuttle.ports.vault)
+            tokens[f"token {number}"] = plan.token
             job = build["jenkins"]["job"]
             answers += [(await shuttle.get(path + what)).body for what in ("", "/status", "/logs", "/artifacts")]
             pages = (f"/job/{job}/api/json?depth=2", f"/job/{job}/config.xml", f"/job/{job}/1/api/json")

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 from shuttle.build import Build
+from shuttle.store.builds import find_build
 from tests.contract.agent_caller import Agent, agent_of_uuid
 from tests.image_builder import Notes
 from tests.inprocess import Answer, Shuttle
@@ -99,7 +100,7 @@ class LegacyApp:
 
     async def record(self, build_uuid: str) -> Build:
         """The build of that uuid, whatever else has its number."""
-        build = await self.shuttle.ports.store.build(build_uuid)
+        build = await self.shuttle.ports.database.run(find_build, build_uuid)
         assert build is not None
         return build
 

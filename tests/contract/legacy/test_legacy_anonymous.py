@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from shuttle.store.apps import deleted_apps
 from tests.contract.legacy.caller import OK, LegacyApp
 from tests.inprocess import Answer, Shuttle, running_shuttle, script_request
 from tests.product import data_url
@@ -103,7 +104,7 @@ async def test_anonymous_deletion_of_a_shared_app_stops_its_legacy_builds_alone(
     assert (await app.delete()).body == OK
     assert [await state_of(app, build_uuid) for build_uuid in legacy] == ["stopped", "stopped"]
     assert await state_of(app, new) in WAITING
-    assert app.app_id not in dict(await app.shuttle.ports.store.deleted_apps()), (
+    assert app.app_id not in dict(await app.shuttle.ports.database.run(deleted_apps)), (
         "its Jenkins job is the new build's too"
     )
     assert (await app.shuttle.delete(f"/{app.app_id}", headers=TOKEN)).body == OK
@@ -206,15 +207,15 @@ async def test_anonymous_source_that_becomes_a_new_builds_later_is_not_copied(ap
 async def test_source_of_a_new_build_that_is_just_being_recorded_is_not_open(opened: Shuttle):
     """A data: source is in the object store before its build is recorded."""
     wanted = str(uuid.uuid4())
-    store = opened.ports.store
-    recording, recorded, go_on = store.record, asyncio.Event(), asyncio.Event()
+    intake = opened.ports.intake
+    recording, recorded, go_on = intake.record, asyncio.Event(), asyncio.Event()
 
     async def record(*args, **named):
         recorded.set()
         await go_on.wait()
         return await recording(*args, **named)
 
-    store.record = record  # type: ignore[method-assign]
+    intake.record = record  # type: ignore[method-assign]
     try:
         posting = asyncio.create_task(opened.post(f"/plain/{wanted}", script_request(), headers=TOKEN))
         async with asyncio.timeout(10):
@@ -223,7 +224,7 @@ async def test_source_of_a_new_build_that_is_just_being_recorded_is_not_open(ope
         for method in ("GET", "HEAD"):
             assert (await opened.ask(method, f"/{wanted}")).status == 401, method
     finally:
-        store.record = recording  # type: ignore[method-assign]
+        intake.record = recording  # type: ignore[method-assign]
         go_on.set()
     assert (await posting).status == 200
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from shuttle.errors import StoreError
+from shuttle.store.probe import prove_writable
 from shuttle.web import readiness
 from tests.inprocess import Jenkins, Shuttle, running_shuttle
 
@@ -38,8 +39,8 @@ async def test_good_again_when_jenkins_is_back(shuttle: Shuttle, jenkins: Jenkin
 async def test_bad_when_the_database_is_out_of_reach(jenkins: Jenkins, tmp_path: Path):
     async with running_shuttle(tmp_path, jenkins.url) as shuttle:
         assert (await shuttle.get("/octhc")).status == 200
-        await shuttle.ports.store._database.close()
+        await shuttle.ports.database.close()
         with pytest.raises(StoreError):
-            await shuttle.ports.store.ping()
+            await shuttle.ports.database.run(prove_writable)
         answer = await shuttle.get("/octhc")
         assert (answer.status, answer.body) == (503, b"overall_status=bad")

@@ -15,6 +15,7 @@ from aiohttp import web
 
 from jenkins_emulator import EmulatedJenkins
 from shuttle.build import job_name_of
+from shuttle.clock import Clock
 from shuttle.settings import Settings
 from shuttle.store.sqlite import SqliteDatabase
 from tests.certificates import loopback_tls
@@ -150,8 +151,8 @@ async def test_a_data_directory_that_cannot_be_used_is_a_problem(jenkins, run, m
 
 
 async def test_beside_a_running_shuttle_its_database_is_fine(jenkins, run, tmp_path):
-    database = SqliteDatabase(tmp_path / "data" / "shuttle.db")
-    database.start()
+    database = SqliteDatabase(tmp_path / "data" / "shuttle.db", Clock())
+    await database.migrate()
     ran = await run("doctor")
     await database.close()
     assert ran.code == 0, ran

@@ -20,8 +20,8 @@ MAIN = Claim(1, "uuid", "", "n", "s", "r", True, None, None, None, None)
 PREAMBLE = b"-----> Source\n"
 
 
-class FakeStore:
-    """The one question that a BuildLog asks: it may be away, or hang until `free`."""
+class FakeDatabase:
+    """The one query that a BuildLog asks: it may be away, or hang until `free`."""
 
     def __init__(self) -> None:
         self.recorded: list[int] = []
@@ -29,7 +29,7 @@ class FakeStore:
         self.free = asyncio.Event()
         self.free.set()
 
-    async def record_log(self, _build_uuid: str, _segments: object, at: Any) -> None:
+    async def run(self, _query: object, _build_uuid: str, _segments: object, at: Any) -> None:
         await self.free.wait()
         if self.away:
             raise StoreError("the database is away")
@@ -37,8 +37,8 @@ class FakeStore:
 
 
 @pytest.fixture
-def store() -> FakeStore:
-    return FakeStore()
+def database() -> FakeDatabase:
+    return FakeDatabase()
 
 
 @pytest.fixture
@@ -49,60 +49,60 @@ def spool(tmp_path: Path) -> Spool:
 
 
 @pytest.fixture
-def opened(spool: Spool, store: FakeStore) -> Callable[..., BuildLog]:
+def opened(spool: Spool, database: FakeDatabase) -> Callable[..., BuildLog]:
     def build_log(on_broken: Callable[[], None] = lambda: None) -> BuildLog:
         rules = LogRules()
         writer = LogWriter(spool, rules, Masker(()), preamble_bytes=len(PREAMBLE), checkpoint=None, segments=())
-        return BuildLog("uuid", writer, spool, store, claims=[MAIN], on_broken=on_broken)  # type: ignore[arg-type]
+        return BuildLog("uuid", writer, spool, database, claims=[MAIN], on_broken=on_broken)  # type: ignore[arg-type]
 
     return build_log
 
 
-async def test_readers_see_bytes_once_they_are_on_record(opened, spool: Spool, store: FakeStore):
+async def test_readers_see_bytes_once_they_are_on_record(opened, spool: Spool, database: FakeDatabase):
     log = opened()
-    store.free.clear()
+    database.free.clear()
     log.take(MAIN, "main", 0, b"one\n")
     await asyncio.sleep(0)
     assert spool.size_bytes == len(PREAMBLE)
-    store.free.set()
+    database.free.set()
     async with asyncio.timeout(5):
         await spool.grown_beyond(len(PREAMBLE))
-    assert store.recorded == [len(PREAMBLE) + 4]
+    assert database.recorded == [len(PREAMBLE) + 4]
 
 
-async def test_pushes_during_a_commit_share_the_next_one(opened, spool: Spool, store: FakeStore):
+async def test_pushes_during_a_commit_share_the_next_one(opened, spool: Spool, database: FakeDatabase):
     log = opened()
-    store.free.clear()
+    database.free.clear()
     for at in range(100):
         log.take(MAIN, "main", at * 2, b"x\n")
         await asyncio.sleep(0)
-    store.free.set()
+    database.free.set()
     await log.end_stream(MAIN, "main")
     assert spool.size_bytes == len(PREAMBLE) + 200
-    assert len(store.recorded) == 2
+    assert len(database.recorded) == 2
 
 
-async def test_a_database_that_is_away_delays_the_log_and_loses_nothing(opened, spool: Spool, store: FakeStore):
+async def test_a_database_that_is_away_delays_the_log_and_loses_nothing(opened, spool: Spool, database: FakeDatabase):
     log = opened()
-    store.away = True
+    database.away = True
     log.take(MAIN, "main", 0, b"one\n")
     await asyncio.sleep(0.05)
     assert spool.size_bytes == len(PREAMBLE)
-    store.away = False
+    database.away = False
     await log.end_stream(MAIN, "main")
     assert spool.path.read_bytes() == PREAMBLE + b"one\n"
 
 
 async def test_an_end_is_not_acknowledged_while_its_bytes_are_not_on_record(
-    opened, store: FakeStore, monkeypatch: pytest.MonkeyPatch
+    opened, database: FakeDatabase, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("shuttle.lifecycle.build_log._DURABLE_SECONDS", 0.05)
     log = opened()
-    store.free.clear()
+    database.free.clear()
     log.take(MAIN, "main", 0, b"one\n")
     with pytest.raises(UnavailableError, match="in time"):
         await log.end_stream(MAIN, "main")
-    store.free.set()
+    database.free.set()
     await log.end_stream(MAIN, "main")
 
 

@@ -13,11 +13,12 @@ from shuttle.lifecycle.retain import Retention
 from shuttle.objects.directory import DirectoryStore
 from shuttle.objects.names import artifact_object, log_object, source_object
 from shuttle.settings import load_settings
-from shuttle.store.agent import ArtifactLimits
-from shuttle.store.builds import Artifact
+from shuttle.store.agent import ArtifactLimits, record_artifact
+from shuttle.store.builds import Artifact, find_build
+from shuttle.store.transitions import finish_build, mark_archived
 from shuttle.vault import Vault
 from tests.clock import SetClock
-from tests.shuttle_store import new_build, open_store, party
+from tests.shuttle_store import new_build, open_database, party, record
 
 DAY_SECONDS = 86_400
 
@@ -25,8 +26,8 @@ DAY_SECONDS = 86_400
 class Kept:
     """A build that ended, with everything that can be kept of it."""
 
-    def __init__(self, store: Any, objects: DirectoryStore, build_uuid: str) -> None:
-        self.store, self.objects, self.build_uuid = store, objects, build_uuid
+    def __init__(self, database: Any, objects: DirectoryStore, build_uuid: str) -> None:
+        self.database, self.objects, self.build_uuid = database, objects, build_uuid
 
     async def parts(self) -> set[str]:
         names = {
@@ -35,7 +36,7 @@ class Kept:
             "artifact": artifact_object(self.build_uuid, "a b.txt"),
         }
         found = {part for part, name in names.items() if await self.objects.head(name) is not None}
-        return found | ({"record"} if await self.store.build(self.build_uuid) is not None else set())
+        return found | ({"record"} if await self.database.run(find_build, self.build_uuid) is not None else set())
 
 
 @pytest.fixture
@@ -44,9 +45,9 @@ async def kept(tmp_path: Path):
     objects = DirectoryStore(tmp_path / "objects")
     content = tmp_path / "content"
     content.write_bytes(b"x")
-    async with open_store(tmp_path, clock, vault) as store:
+    async with open_database(tmp_path, clock) as database:
         new = new_build(vault, receivers=[party(vault, "http://r.example/hook")])
-        await store.record(new, b"request", queue_limit=9)
+        await record(database, vault, new, queue_limit=9)
         for name in (
             source_object(new.build_uuid),
             log_object(new.build_uuid),
@@ -54,14 +55,14 @@ async def kept(tmp_path: Path):
         ):
             await objects.put(name, content, content_type="text/plain")
         artifact = Artifact("a b.txt", 1, "00", "text/plain")
-        await store.record_artifact(new.build_uuid, artifact, ArtifactLimits(most=9, most_bytes=9))
-        await store.finish(new.build_uuid, Ending(State.FAILED, "source_not_found", "No."))
-        await store.archived(new.build_uuid)
-        build = Kept(store, objects, new.build_uuid)
+        await database.run(record_artifact, new.build_uuid, artifact, ArtifactLimits(most=9, most_bytes=9))
+        await database.run(finish_build, new.build_uuid, Ending(State.FAILED, "source_not_found", "No."))
+        await database.run(mark_archived, new.build_uuid)
+        build = Kept(database, objects, new.build_uuid)
 
         async def after_days(days: float, **settings: str) -> set[str]:
             clock.forward(days * DAY_SECONDS)
-            ports = SimpleNamespace(settings=load_settings(settings), store=store, objects=objects, clock=clock)
+            ports = SimpleNamespace(settings=load_settings(settings), database=database, objects=objects, clock=clock)
             await Retention(cast("Ports", ports)).sweep()
             return await build.parts()
 

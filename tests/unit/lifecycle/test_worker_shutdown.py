@@ -2,9 +2,11 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from shuttle.store.ledger import has_open_sinks
 from tests.inprocess import running_shuttle
 
 
@@ -13,13 +15,15 @@ async def test_no_task_of_a_build_that_has_just_ended_survives_the_shutdown(
 ):
     asked = asyncio.Event()
 
-    async def unanswered(_build_uuid: str) -> bool:
-        asked.set()
-        await asyncio.Event().wait()
-        return False
+    async def unanswered(query: Any, *args: Any, **kwargs: Any) -> Any:
+        if query is has_open_sinks:
+            asked.set()
+            await asyncio.Event().wait()
+        return await run(query, *args, **kwargs)
 
     async with running_shuttle(tmp_path) as shuttle:
-        monkeypatch.setattr(shuttle.ports.store, "has_open_sinks", unanswered)
+        run = shuttle.ports.database.run
+        monkeypatch.setattr(shuttle.ports.database, "run", unanswered)
         await shuttle.submit("/app/1")
         await shuttle.delete("/app/1")
         await shuttle.until("/app/1", "stopped")

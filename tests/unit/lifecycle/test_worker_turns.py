@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from shuttle.errors import ObjectStoreError, StoreError
+from shuttle.store.transitions import grant_slots
 from tests.inprocess import running_shuttle, script_request
 from tests.receivers import Receiver, answering
 
@@ -36,7 +37,7 @@ async def test_a_log_is_sent_once_the_database_answers_again(tmp_path: Path, mon
     """It was away as the sinks of a build that was just accepted were read."""
     monkeypatch.setattr("shuttle.worker._STORE_PAUSE_SECONDS", 0.05)
     async with Receiver(answering(200)) as receiver, running_shuttle(tmp_path) as shuttle:
-        open_sinks, tries = shuttle.ports.store.open_sinks, []
+        open_sinks, tries = shuttle.ports.sinks.open_sinks, []
 
         async def away_at_first(build_uuid: str | None = None) -> Any:
             tries.append(build_uuid)
@@ -44,8 +45,32 @@ async def test_a_log_is_sent_once_the_database_answers_again(tmp_path: Path, mon
                 raise StoreError("The database cannot be used now (disk full).")
             return await open_sinks(build_uuid)
 
-        monkeypatch.setattr(shuttle.ports.store, "open_sinks", away_at_first)
+        monkeypatch.setattr(shuttle.ports.sinks, "open_sinks", away_at_first)
         await shuttle.submit("/one/1", webhooks={"logs": receiver.url})
         await shuttle.delete("/one/1")
         await shuttle.until_shown("/one/1", lambda build: build["sinks"][0]["state"] == "done", seconds=5)
     assert len(tries) > 1
+
+
+async def test_a_build_whose_grant_of_a_slot_was_not_answered_is_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The COMMIT took place, and its answer was lost: nobody else is given the slot."""
+    monkeypatch.setattr("shuttle.worker._TICK_SECONDS", 0.05)
+    async with running_shuttle(tmp_path, MAXIMUM_PARALLEL_BUILDS="1") as shuttle:
+        run, granted = shuttle.ports.database.run, []
+
+        async def unanswered(query: Any, *args: Any, **kwargs: Any) -> Any:
+            result = await run(query, *args, **kwargs)
+            if query is grant_slots and result:
+                granted.extend(result)
+                raise StoreError("The database does not answer.")
+            return result
+
+        # Its Jenkins is out of reach: a build that has the slot waits for it.
+        await shuttle.submit("/one/1")
+        await shuttle.until_shown("/one/1", lambda build: "Jenkins" in (build["waiting_for"] or ""))
+        await shuttle.submit("/two/1")
+        await shuttle.until_shown("/two/1", lambda build: "slots" in (build["waiting_for"] or ""))
+        monkeypatch.setattr(shuttle.ports.database, "run", unanswered)
+        assert (await shuttle.delete("/one/1")).status == 200
+        await shuttle.until_shown("/two/1", lambda build: "Jenkins" in (build["waiting_for"] or ""))
+    assert len(granted) == 1

@@ -13,7 +13,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from shuttle.errors import SettingsError
-from shuttle.store.migrate import migrate
+from shuttle.store.migrate import bring_up_to_date
 from shuttle.store.tables import apps, builds, events, metadata
 from tests.inprocess import running_shuttle
 from tests.shuttle_store import build_row, migrate_to
@@ -21,7 +21,7 @@ from tests.shuttle_store import build_row, migrate_to
 
 def test_migrations_and_tables_agree(tmp_path):
     engine = sa.create_engine(f"sqlite:///{tmp_path}/a.db")
-    assert migrate(engine)
+    assert bring_up_to_date(engine)
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
     engine.dispose()
@@ -29,23 +29,23 @@ def test_migrations_and_tables_agree(tmp_path):
 
 def test_migrating_twice_changes_nothing(tmp_path):
     engine = sa.create_engine(f"sqlite:///{tmp_path}/a.db")
-    assert migrate(engine) == migrate(engine)
+    assert bring_up_to_date(engine) == bring_up_to_date(engine)
     engine.dispose()
 
 
 def test_a_database_of_a_newer_version_is_refused_in_one_sentence(tmp_path):
     engine = sa.create_engine(f"sqlite:///{tmp_path}/a.db")
-    migrate(engine)
+    bring_up_to_date(engine)
     with engine.begin() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(SettingsError, match=r"newer version.*\(revision 9999\).*the backup.*\.$"):
-        migrate(engine)
+        bring_up_to_date(engine)
     engine.dispose()
 
 
 def test_migrations_import_nothing_of_the_code():
     """What they made must not change when the code does."""
-    versions = Path(migrate.__code__.co_filename).parent / "migrations" / "versions"
+    versions = Path(bring_up_to_date.__code__.co_filename).parent / "migrations" / "versions"
     for path in versions.glob("*.py"):
         imports = re.findall(r"^(?:from|import) (\w+)", path.read_text(), re.MULTILINE)
         assert "shuttle" not in imports, path.name
@@ -58,13 +58,13 @@ async def test_a_start_that_is_cancelled_waits_for_the_migration(tmp_path: Path,
     def slow(engine: sa.Engine) -> str:
         loop.call_soon_threadsafe(began.set)
         assert released.wait(10)
-        return migrate(engine)
+        return bring_up_to_date(engine)
 
     async def start() -> None:
         async with running_shuttle(tmp_path):
             pass
 
-    monkeypatch.setattr("shuttle.app.migrate", slow)
+    monkeypatch.setattr("shuttle.store.sqlite.bring_up_to_date", slow)
     starting = asyncio.create_task(start())
     await began.wait()
     starting.cancel()
@@ -93,7 +93,7 @@ def test_queries_of_source_urls_leave_records_that_were_made_before_they_were_se
             connection.execute(builds.insert(), row)
         event = {"build_uuid": "u0", "sequence": 1, "webhook_id": "m", "status": "failed", "body": body.encode()}
         connection.execute(events.insert(), event | {"created_at": at})
-    migrate(engine)
+    bring_up_to_date(engine)
     with engine.connect() as connection:
         kept = connection.execute(sa.select(builds.c.source_url, builds.c.message, builds.c.preamble)).all()
         [sent] = connection.execute(sa.select(events.c.body)).scalars()

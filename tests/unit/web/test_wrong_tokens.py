@@ -9,7 +9,7 @@ from aiohttp.test_utils import make_mocked_request
 
 from shuttle.errors import UnauthorizedError
 from shuttle.lifecycle.plan import token_digest
-from shuttle.store.claims import Claim
+from shuttle.store.claims import Claim, claims_of, token_digest_of
 from shuttle.web import PORTS, Handler
 from shuttle.web.agent import get_environment, post_begin, post_claim
 from shuttle.web.agent_auth import with_run_token, with_setup_token
@@ -19,14 +19,14 @@ KNOWN, UNKNOWN = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-822
 
 
 class DigestsOnly:
-    """A store that has nothing but digests to read."""
+    """A database that has nothing but digests to read."""
 
-    async def claims(self, build_uuid: str) -> list[Claim]:
-        digests = token_digest("setup"), token_digest("run")
-        claim = Claim(1, KNOWN, "", "nonce", *digests, False, None, None, None, None)
-        return [claim] if build_uuid == KNOWN else []
-
-    async def token_digest(self, build_uuid: str) -> str | None:
+    async def run(self, query: object, build_uuid: str) -> list[Claim] | str | None:
+        if query is claims_of:
+            digests = token_digest("setup"), token_digest("run")
+            claim = Claim(1, KNOWN, "", "nonce", *digests, False, None, None, None, None)
+            return [claim] if build_uuid == KNOWN else []
+        assert query is token_digest_of
         return token_digest("token") if build_uuid == KNOWN else None
 
 
@@ -37,7 +37,7 @@ class DigestsOnly:
     [with_setup_token(get_environment), with_setup_token(post_begin), post_claim, with_run_token(post_report)],
 )
 async def test_nothing_of_a_build_is_read_for_a_wrong_token(build_uuid: str, headers: dict[str, str], handler: Handler):
-    ports: Any = SimpleNamespace(store=DigestsOnly(), logs=SimpleNamespace(find=lambda _: None))
+    ports: Any = SimpleNamespace(database=DigestsOnly(), logs=SimpleNamespace(find=lambda _: None))
     app = web.Application()
     app[PORTS] = ports
     request = make_mocked_request("GET", "/", headers=headers, match_info={"build_uuid": build_uuid}, app=app)

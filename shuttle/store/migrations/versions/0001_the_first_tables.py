@@ -11,6 +11,9 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
+# 64 bits in both: SQLite numbers rows in a column that is called INTEGER.
+Id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
 
 def upgrade() -> None:
     """Go forward."""
@@ -21,7 +24,7 @@ def upgrade() -> None:
         sa.Column("generation", sa.Integer(), server_default="0", nullable=False),
         sa.Column("controller", sa.Text(), server_default="", nullable=False),
         sa.Column("config_digest", sa.Text(), nullable=True),
-        sa.Column("next_number", sa.Integer(), server_default="1", nullable=False),
+        sa.Column("next_number", sa.BigInteger(), server_default="1", nullable=False),
         sa.Column("last_slot_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("deleted_at", sa.DateTime(timezone=True), nullable=True),
@@ -37,7 +40,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "builds",
-        sa.Column("position", sa.Integer(), autoincrement=True, nullable=False),
+        sa.Column("position", Id, autoincrement=True, nullable=False),
         sa.Column("build_uuid", sa.Text(), nullable=False),
         sa.Column("app_id", sa.Text(), nullable=False),
         sa.Column("build_id", sa.Text(), nullable=False),
@@ -143,7 +146,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "events",
-        sa.Column("event_id", sa.Integer(), autoincrement=True, nullable=False),
+        sa.Column("event_id", Id, autoincrement=True, nullable=False),
         sa.Column("build_uuid", sa.Text(), nullable=False),
         sa.Column("sequence", sa.Integer(), nullable=False),
         sa.Column("webhook_id", sa.Text(), nullable=False),
@@ -159,7 +162,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "receivers",
-        sa.Column("receiver_id", sa.Integer(), autoincrement=True, nullable=False),
+        sa.Column("receiver_id", Id, autoincrement=True, nullable=False),
         sa.Column("build_uuid", sa.Text(), nullable=False),
         sa.Column("place", sa.Integer(), nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),
@@ -192,7 +195,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "sinks",
-        sa.Column("sink_id", sa.Integer(), autoincrement=True, nullable=False),
+        sa.Column("sink_id", Id, autoincrement=True, nullable=False),
         sa.Column("build_uuid", sa.Text(), nullable=False),
         sa.Column("place", sa.Integer(), nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),
@@ -235,9 +238,9 @@ def upgrade() -> None:
     )
     op.create_table(
         "deliveries",
-        sa.Column("delivery_id", sa.Integer(), autoincrement=True, nullable=False),
-        sa.Column("receiver_id", sa.Integer(), nullable=False),
-        sa.Column("event_id", sa.Integer(), nullable=False),
+        sa.Column("delivery_id", Id, autoincrement=True, nullable=False),
+        sa.Column("receiver_id", Id, nullable=False),
+        sa.Column("event_id", Id, nullable=False),
         sa.Column("state", sa.Text(), server_default="pending", nullable=False),
         sa.Column("tries", sa.Integer(), server_default="0", nullable=False),
         sa.Column("next_attempt_at", sa.DateTime(timezone=True), nullable=True),
@@ -264,8 +267,8 @@ def upgrade() -> None:
 
     op.create_table(
         "attempts",
-        sa.Column("attempt_id", sa.Integer(), autoincrement=True, nullable=False),
-        sa.Column("delivery_id", sa.Integer(), nullable=False),
+        sa.Column("attempt_id", Id, autoincrement=True, nullable=False),
+        sa.Column("delivery_id", Id, nullable=False),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("took_seconds", sa.Float(), nullable=False),
         sa.Column("outcome", sa.Text(), nullable=False),

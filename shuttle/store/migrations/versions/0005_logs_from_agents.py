@@ -11,6 +11,9 @@ down_revision = "0004"
 branch_labels = None
 depends_on = None
 
+# 64 bits in both: SQLite numbers rows in a column that is called INTEGER.
+Id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
 
 def upgrade() -> None:
     """Go forward."""
@@ -20,7 +23,7 @@ def upgrade() -> None:
     op.execute("UPDATE builds SET checkpoint = NULL")
     op.create_table(
         "claims",
-        sa.Column("claim_id", sa.Integer(), autoincrement=True, nullable=False),
+        sa.Column("claim_id", Id, autoincrement=True, nullable=False),
         sa.Column("build_uuid", sa.Text(), sa.ForeignKey("builds.build_uuid"), nullable=False),
         sa.Column("branch", sa.Text(), server_default="", nullable=False),
         sa.Column("nonce_digest", sa.Text(), nullable=False),
@@ -39,7 +42,7 @@ def upgrade() -> None:
         "log_segments",
         sa.Column("build_uuid", sa.Text(), sa.ForeignKey("builds.build_uuid"), nullable=False),
         sa.Column("position", sa.Integer(), nullable=False),
-        sa.Column("claim_id", sa.Integer(), nullable=False),
+        sa.Column("claim_id", Id, nullable=False),
         sa.Column("stream", sa.Text(), nullable=False),
         sa.Column("raw_start", sa.BigInteger(), nullable=False),
         sa.Column("raw_stop", sa.BigInteger(), nullable=False),

@@ -24,7 +24,8 @@ def upgrade() -> None:
     """Go forward."""
     connection = op.get_bind()
     # What is overwritten leaves nothing in the file's free pages.
-    connection.exec_driver_sql("PRAGMA secure_delete = ON")
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("PRAGMA secure_delete = ON")
     found = connection.execute(
         sa.text(
             "SELECT build_uuid, source_url, message, waiting_for, preamble, archived_at, metadata_json FROM builds"

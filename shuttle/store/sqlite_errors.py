@@ -1,4 +1,4 @@
-"""What a database's own errors are to the rest of the shuttle: one sentence that says what to do."""
+"""What SQLite's errors are to the rest of the shuttle: one sentence that says what to do."""
 
 import sqlite3
 from collections.abc import Mapping
@@ -27,12 +27,12 @@ _UNUSABLE: Mapping[int, str] = {
 }
 
 
-def translate_error(error: SQLAlchemyError) -> StoreError:
+def sqlite_error(error: SQLAlchemyError | sqlite3.Error) -> StoreError:
     """An error of ours with the driver's message, without the statement and its values.
 
     StoreFaultError for a statement that the database can never execute; it is logged here, because callers retry.
     """
-    driver = error.orig if isinstance(error, DBAPIError) else None
+    driver = error.orig if isinstance(error, DBAPIError) else error if isinstance(error, sqlite3.Error) else None
     detail = str(driver or type(error).__name__)
     code = getattr(driver, "sqlite_errorcode", None)
     what_to_do = None if code is None else _UNUSABLE.get(code & 0xFF)

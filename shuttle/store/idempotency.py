@@ -6,41 +6,38 @@ import sqlalchemy as sa
 
 from shuttle.build import Api, Build
 from shuttle.errors import ConflictError
-from shuttle.store.builds import by_uuid, of_pair
+from shuttle.store.builds import find_build, of_pair
 from shuttle.store.tables import builds
+from shuttle.store.tx import Tx
 
 
-def find_recorded(
-    connection: sa.Connection, app_id: str, build_id: str, same_request: Callable[[str], bool]
-) -> Build | None:
+def find_recorded(tx: Tx, app_id: str, build_id: str, same_request: Callable[[str], bool]) -> Build | None:
     """The new API's build of this pair of ids, if its request is the same; raises ConflictError if it is another.
 
     A pair that only the older API's builds hold is taken, too.
     """
-    holders = of_pair(connection, app_id, build_id)
+    holders = of_pair(tx, app_id, build_id)
     if not holders:
         return None
     for build in holders:
-        if build.api is Api.NEW and same_request(_fingerprint(connection, build.build_uuid)):
+        if build.api is Api.NEW and same_request(_fingerprint(tx, build.build_uuid)):
             return build
     raise ConflictError(
         f"Build {build_id} of {app_id} exists with another request; use a new build id.", field="build_id"
     )
 
 
-def find_recorded_legacy(
-    connection: sa.Connection, build_uuid: str, same_request: Callable[[str], bool]
-) -> Build | None:
+def find_recorded_legacy(tx: Tx, build_uuid: str, same_request: Callable[[str], bool]) -> Build | None:
     """The older API's build of this uuid, if its request is the same; raises ConflictError if it is another."""
-    build = by_uuid(connection, build_uuid)
+    build = find_build(tx, build_uuid)
     if build is None:
         return None
-    if build.api is Api.LEGACY and same_request(_fingerprint(connection, build_uuid)):
+    if build.api is Api.LEGACY and same_request(_fingerprint(tx, build_uuid)):
         return build
     raise ConflictError(f"Build {build_uuid} exists with another request; use a new uuid.", field="build_uuid")
 
 
-def _fingerprint(connection: sa.Connection, build_uuid: str) -> str:
+def _fingerprint(tx: Tx, build_uuid: str) -> str:
     query = sa.select(builds.c.request_fingerprint).where(builds.c.build_uuid == build_uuid)
-    fingerprint: str = connection.execute(query).scalar_one()
+    fingerprint: str = tx.execute(query).scalar_one()
     return fingerprint

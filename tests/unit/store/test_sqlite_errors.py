@@ -7,21 +7,20 @@ import pytest
 import sqlalchemy as sa
 
 from shuttle.errors import StoreError, StoreFaultError
-from shuttle.store.migrate import migrate
 from shuttle.store.sqlite import SqliteDatabase
+from tests.clock import SetClock
 
 
 @pytest.fixture
 async def database(tmp_path: Path):
-    opened = SqliteDatabase(tmp_path / "shuttle.db")
-    migrate(opened.engine)
-    opened.start()
+    opened = SqliteDatabase(tmp_path / "shuttle.db", SetClock())
+    await opened.migrate()
     yield opened
     await opened.close()
 
 
 async def execute(database: SqliteDatabase, statement: str, **values: str) -> None:
-    await database.run(lambda connection: connection.execute(sa.text(statement), values))
+    await database.run(lambda tx: tx.execute(sa.text(statement), values))
 
 
 async def add_app(database: SqliteDatabase, app_id: str) -> None:
@@ -56,10 +55,13 @@ async def test_a_database_that_cannot_be_written_says_what_to_check(database: Sq
     assert type(caught.value) is StoreError
 
 
-def test_a_file_that_is_no_database_says_to_restore_a_backup(tmp_path: Path):
+async def test_a_file_that_is_no_database_says_to_restore_a_backup(tmp_path: Path):
     (tmp_path / "shuttle.db").write_bytes(b"not a database" * 1000)
-    with pytest.raises(StoreError, match="restore a backup"):
-        migrate(sa.create_engine(f"sqlite:///{tmp_path}/shuttle.db"))
+    opened = SqliteDatabase(tmp_path / "shuttle.db", SetClock())
+    for call in (opened.migrate(), opened.run(lambda tx: None)):
+        with pytest.raises(StoreError, match="restore a backup"):
+            await call
+    await opened.close()
 
 
 async def test_another_process_that_holds_the_database_is_named_as_such(database: SqliteDatabase, tmp_path: Path):

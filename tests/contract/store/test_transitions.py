@@ -1,0 +1,341 @@
+"""The state machine as the database keeps it: conditions, events, slots, stops."""
+
+import json
+
+import pytest
+
+from shuttle.build import Ending, FinalLog, SourceFacts, State, StopCause
+from shuttle.errors import ConflictError, GoneError, QueueFullError
+from shuttle.events import instant_text
+from shuttle.standing import Standing
+from shuttle.store import Database
+from shuttle.store.apps import app_is_over, mark_app_deleted
+from shuttle.store.builds import find_build, page_of_builds, parties_of
+from shuttle.store.claims import NewClaim, begin_claim, claim_build, claims_of, end_claim
+from shuttle.store.ledger import find_deliveries, replay_deliveries
+from shuttle.store.stored_outbox import StoredOutbox
+from shuttle.store.transitions import (
+    attempt_trigger,
+    become_queued,
+    become_staged,
+    begin_staging,
+    finish_build,
+    grant_slots,
+    request_stop,
+    trigger_again,
+    waits_for,
+    why_parked,
+)
+from shuttle.vault import Vault
+from shuttle.web.deliveries import delivery_entry
+from tests.clock import SetClock
+from tests.shuttle_store import new_build, party, record
+
+FACTS = SourceFacts("ab" * 32, 5, "application/gzip")
+
+
+async def accepted(database: Database, vault: Vault, app_id: str = "app", build_id: str = "1", **changes):
+    new = new_build(vault, app_id, build_id, **changes)
+    return (await record(database, vault, new, queue_limit=100)).build
+
+
+def a_claim(number: int, *, nonce: str = "one", branch: str = "") -> NewClaim:
+    return NewClaim(number, branch, nonce, f"setup {nonce}{branch}", f"run {nonce}{branch}")
+
+
+async def staged(database: Database, build_uuid: str):
+    assert await database.run(begin_staging, build_uuid)
+    build = await database.run(become_staged, build_uuid, FACTS, "-----> Source\n")
+    assert build is not None
+    return build
+
+
+async def triggered(database: Database, build_uuid: str):
+    await staged(database, build_uuid)
+    assert build_uuid in await database.run(grant_slots, 100)
+    assert await database.run(attempt_trigger, build_uuid)
+    return await database.run(become_queued, build_uuid, item=7)
+
+
+async def words(outbox: StoredOutbox, clock: SetClock):
+    """The status words in the outbox, in order, delivering each."""
+    from shuttle.delivery import Attempt
+
+    told = []
+    while due := await outbox.due_deliveries(now=clock.steady(), limit=10, busy=frozenset()):
+        for delivery in due:
+            body = json.loads(delivery.body)
+            told.append((body["sequence"], body["status"], body["building"]))
+            attempt = Attempt(
+                delivery_id=delivery.delivery_id,
+                started_at=clock.now(),
+                began_steady_at=clock.steady(),
+                took_seconds=0.1,
+                outcome="delivered",
+            )
+            await outbox.record_attempt(attempt)
+    return told
+
+
+async def test_a_whole_life_tells_three_statuses_in_order(database, vault, clock, outbox):
+    build = await accepted(database, vault, receivers=[party(vault, "http://r.example/hook")])
+    await triggered(database, build.build_uuid)
+    await database.run(claim_build, build.build_uuid, a_claim(3))
+    running = await database.run(find_build, build.build_uuid)
+    assert (running.state, running.build_number) == (State.RUNNING, 3)
+    ended = await database.run(finish_build, build.build_uuid, Ending(State.SUCCEEDED), FinalLog(9, "cd" * 32, ""))
+    assert ended.state is State.SUCCEEDED
+    assert await words(outbox, clock) == [(1, "queued", False), (2, "pending", True), (3, "succeeded", False)]
+    receivers, _, _ = await database.run(parties_of, build.build_uuid)
+    assert [(receiver.state, receiver.attempts) for receiver in receivers] == [("done", 3)]
+
+
+async def test_a_final_state_is_final(database, vault):
+    build = await accepted(database, vault)
+    assert await database.run(finish_build, build.build_uuid, Ending(State.FAILED, "source_not_found", "No."))
+    assert await database.run(finish_build, build.build_uuid, Ending(State.STOPPED, "stopped", "No.")) is None
+    assert await database.run(begin_staging, build.build_uuid) is None
+    assert await database.run(request_stop, build.build_uuid, StopCause.STOPPED) is None
+    assert (await database.run(find_build, build.build_uuid)).reason == "source_not_found"
+
+
+async def test_the_first_jenkins_build_that_claims_has_it(database, vault):
+    build = await accepted(database, vault)
+    await triggered(database, build.build_uuid)
+    await database.run(claim_build, build.build_uuid, a_claim(4))
+    with pytest.raises(ConflictError):
+        await database.run(claim_build, build.build_uuid, a_claim(5))
+    assert (await database.run(find_build, build.build_uuid)).build_number == 4
+
+
+async def test_only_the_jenkins_build_that_is_known_may_claim(database, vault):
+    build = await accepted(database, vault)
+    await triggered(database, build.build_uuid)
+    await database.run(become_queued, build.build_uuid, number=4)
+    with pytest.raises(ConflictError, match="build 4"):
+        await database.run(claim_build, build.build_uuid, a_claim(77))
+    await database.run(claim_build, build.build_uuid, a_claim(4))
+
+
+async def test_one_nonce_is_answered_alike_and_another_voids_it_until_users_code_begins(database, vault):
+    build = await accepted(database, vault)
+    await triggered(database, build.build_uuid)
+    first = await database.run(claim_build, build.build_uuid, a_claim(4))
+    assert await database.run(claim_build, build.build_uuid, a_claim(4)) == first
+    second = await database.run(claim_build, build.build_uuid, a_claim(4, nonce="other"))
+    assert [claim.voided_at is None for claim in await database.run(claims_of, build.build_uuid)] == [False, True]
+    await database.run(begin_claim, second.claim_id)
+    for nonce in ("other", "third"):
+        with pytest.raises(ConflictError):
+            await database.run(claim_build, build.build_uuid, a_claim(4, nonce=nonce))
+
+
+async def test_a_branch_that_claims_after_users_code_began_has_no_credentials(database, vault):
+    build = await accepted(database, vault)
+    await triggered(database, build.build_uuid)
+    main = await database.run(claim_build, build.build_uuid, a_claim(4))
+    early = await database.run(claim_build, build.build_uuid, a_claim(4, branch="early"))
+    await database.run(begin_claim, main.claim_id)
+    late = await database.run(claim_build, build.build_uuid, a_claim(4, branch="late"))
+    assert (main.with_credentials, early.with_credentials, late.with_credentials) == (True, True, False)
+
+
+async def test_the_first_word_on_an_end_counts(database, vault):
+    build = await accepted(database, vault)
+    await triggered(database, build.build_uuid)
+    claim = await database.run(claim_build, build.build_uuid, a_claim(4))
+    await database.run(end_claim, claim.claim_id, 3)
+    await database.run(end_claim, claim.claim_id, 0)
+    assert [claim.exit_status for claim in await database.run(claims_of, build.build_uuid)] == [3]
+
+
+async def test_a_build_that_jenkins_lost_is_triggered_again_unless_it_is_claimed(database, vault):
+    build = await accepted(database, vault)
+    await triggered(database, build.build_uuid)
+    await database.run(become_queued, build.build_uuid, number=4)
+    lost = await database.run(trigger_again, build.build_uuid, 4)
+    assert (lost.state, lost.build_number, lost.trigger_attempted_at) == (State.STAGING, None, None)
+    await database.run(attempt_trigger, build.build_uuid)
+    await database.run(become_queued, build.build_uuid, number=5)
+    await database.run(claim_build, build.build_uuid, a_claim(5))
+    assert (await database.run(trigger_again, build.build_uuid, 5)).state is State.RUNNING
+
+
+async def test_a_claim_is_the_first_news_of_a_build_whose_trigger_answer_was_lost(database, vault):
+    build = await accepted(database, vault)
+    await staged(database, build.build_uuid)
+    await database.run(grant_slots, 1)
+    await database.run(attempt_trigger, build.build_uuid)
+    await database.run(claim_build, build.build_uuid, a_claim(9))
+    running = await database.run(find_build, build.build_uuid)
+    assert (running.state, running.build_number, running.queue_item) == (State.RUNNING, 9, None)
+    assert (await database.run(become_queued, build.build_uuid, item=3, number=10)).build_number == 9
+
+
+async def test_nobody_claims_what_was_never_triggered_or_was_stopped(database, vault):
+    build = await accepted(database, vault)
+    with pytest.raises(ConflictError):
+        await database.run(claim_build, build.build_uuid, a_claim(1))
+    await triggered(database, build.build_uuid)
+    await database.run(request_stop, build.build_uuid, StopCause.STOPPED)
+    with pytest.raises(GoneError):
+        await database.run(claim_build, build.build_uuid, a_claim(1))
+
+
+async def test_a_stop_forbids_the_trigger(database, vault):
+    build = await accepted(database, vault)
+    await staged(database, build.build_uuid)
+    await database.run(request_stop, build.build_uuid, StopCause.STOPPED)
+    assert await database.run(grant_slots, 4) == []
+    assert await database.run(attempt_trigger, build.build_uuid) is None
+
+
+async def test_the_stop_of_a_build_that_jenkins_cannot_have_is_its_end(database, vault, clock, outbox):
+    """In one transaction: whoever is killed between two of them would leave it stopped, and without an end."""
+    build = await accepted(database, vault, receivers=[party(vault, "http://r.example/hook")])
+    await staged(database, build.build_uuid)
+    stopped = await database.run(request_stop, build.build_uuid, StopCause.DEADLINE)
+    assert (stopped.state, stopped.reason) == (State.TIMEDOUT, "deadline")
+    assert await words(outbox, clock) == [(1, "queued", False), (2, "timedout", False)]
+
+
+async def test_deleting_an_app_stops_its_builds(database, vault):
+    running = await accepted(database, vault, "app", "1")
+    await triggered(database, running.build_uuid)
+    waiting = await accepted(database, vault, "app", "2")
+    over = await accepted(database, vault, "app", "3")
+    await database.run(finish_build, over.build_uuid, Ending(State.FAILED, "source_not_found", "No."))
+    other = await accepted(database, vault, "other", "1")
+    stopped = {
+        build.build_uuid: (build.state, build.stop_cause)
+        for build in await database.run(mark_app_deleted, "app", Standing.CONTROLLER)
+    }
+    assert stopped == {
+        waiting.build_uuid: (State.STOPPED, StopCause.STOPPED),
+        running.build_uuid: (State.QUEUED, StopCause.STOPPED),
+    }
+    assert (await database.run(find_build, other.build_uuid)).stop_cause is None
+    assert not await database.run(app_is_over, "app")
+
+
+async def test_the_first_cause_of_a_stop_stays(database, vault):
+    build = await accepted(database, vault)
+    await triggered(database, build.build_uuid)
+    await database.run(request_stop, build.build_uuid, StopCause.TIMEOUT)
+    stopped = await database.run(request_stop, build.build_uuid, StopCause.STOPPED)
+    assert stopped.stop_cause is StopCause.TIMEOUT
+
+
+async def test_builds_of_one_app_get_their_slots_one_after_another(database, vault):
+    first = await accepted(database, vault, "app", "1")
+    second = await accepted(database, vault, "app", "2")
+    for build in (second, first):
+        await staged(database, build.build_uuid)
+    assert await database.run(grant_slots, 4) == [first.build_uuid]
+    assert await database.run(why_parked, second.build_uuid, 4) == "build 1 of this app to end"
+    await database.run(finish_build, first.build_uuid, Ending(State.FAILED, "x", "y"))
+    assert await database.run(grant_slots, 4) == [second.build_uuid]
+
+
+async def test_an_earlier_build_that_is_not_staged_yet_keeps_its_turn(database, vault):
+    first = await accepted(database, vault, "app", "1")
+    second = await accepted(database, vault, "app", "2")
+    await staged(database, second.build_uuid)
+    assert await database.run(grant_slots, 4) == []
+    await staged(database, first.build_uuid)
+    assert await database.run(grant_slots, 4) == [first.build_uuid]
+
+
+@pytest.mark.parametrize("set_by_seconds", [0, -3600])
+async def test_slots_are_shared_fairly_between_apps(database, vault, clock, set_by_seconds):
+    crowd = [await accepted(database, vault, "crowd", str(number)) for number in range(3)]
+    single = await accepted(database, vault, "single", "1")
+    for build in (*crowd, single):
+        await staged(database, build.build_uuid)
+    order = []
+    for _ in range(4):
+        clock.forward(1)
+        [granted] = await database.run(grant_slots, 1)
+        order.append(granted)
+        clock.set_by(set_by_seconds)
+        assert await database.run(grant_slots, 1) == []
+        await database.run(finish_build, granted, Ending(State.FAILED, "x", "y"))
+    assert order == [crowd[0].build_uuid, single.build_uuid, crowd[1].build_uuid, crowd[2].build_uuid]
+
+
+async def test_reasons_for_waiting_are_in_the_preamble_once(database, vault):
+    build = await accepted(database, vault)
+    for _ in range(2):
+        await database.run(waits_for, build.build_uuid, "a slot", "-----> Waiting for a slot.\n")
+        await database.run(waits_for, build.build_uuid, None)
+    seen = await database.run(find_build, build.build_uuid)
+    assert seen.preamble == "-----> Waiting for a slot.\n"
+    assert seen.waiting_for is None
+
+
+async def test_the_log_of_a_build_that_jenkins_never_saw_is_preamble_and_reason(database, vault):
+    build = await accepted(database, vault)
+    await database.run(waits_for, build.build_uuid, "x", "-----> Waiting for x.\n")
+    ended = await database.run(
+        finish_build, build.build_uuid, Ending(State.FAILED, "source_not_found", "There is no source.")
+    )
+    assert ended.log_bytes == len(b"-----> Waiting for x.\n-----> There is no source.\n")
+
+
+async def test_an_equal_request_is_the_same_build_and_another_is_refused(database, vault):
+    build = await accepted(database, vault)
+    again = await record(database, vault, new_build(vault), queue_limit=100)
+    assert (again.replayed, again.build.build_uuid) == (True, build.build_uuid)
+    with pytest.raises(ConflictError):
+        await record(database, vault, new_build(vault), b"another")
+
+
+async def test_a_full_queue_refuses_new_builds_but_not_repeats(database, vault):
+    await record(database, vault, new_build(vault, "app", "1"), queue_limit=1)
+    with pytest.raises(QueueFullError):
+        await record(database, vault, new_build(vault, "app", "2"), queue_limit=1)
+    assert (await record(database, vault, new_build(vault, "app", "1"), queue_limit=1)).replayed
+
+
+async def test_one_failing_transaction_of_a_group_harms_no_other(database, vault):
+    import asyncio
+
+    await accepted(database, vault, "app", "0")
+    results = await asyncio.gather(
+        *(record(database, vault, new_build(vault, f"app{n}", "1"), queue_limit=100) for n in range(20)),
+        record(database, vault, new_build(vault, "app", "0"), b"another"),
+        return_exceptions=True,
+    )
+    assert isinstance(results[-1], ConflictError)
+    assert all(not isinstance(result, Exception) for result in results[:-1])
+    assert len(await database.run(page_of_builds, limit=100)) == 21
+
+
+async def test_given_up_deliveries_can_be_replayed(database, vault, clock, outbox):
+    from shuttle.delivery import Attempt
+
+    await accepted(database, vault, receivers=[party(vault, "http://r.example/hook")])
+    [due] = await outbox.due_deliveries(now=clock.steady(), limit=10, busy=frozenset())
+    attempt = Attempt(
+        delivery_id=due.delivery_id,
+        started_at=clock.now(),
+        began_steady_at=clock.steady(),
+        took_seconds=0.1,
+        outcome="gave_up",
+        error="500",
+    )
+    await outbox.record_attempt(attempt)
+    assert await outbox.due_deliveries(now=clock.steady(), limit=10, busy=frozenset()) == []
+    [row] = await database.run(find_deliveries, app_id="app", build_id=None, state="gave_up", limit=10)
+    assert (row.receiver, row.last_error) == ("r.example", "500")
+    assert await database.run(replay_deliveries, delivery_id=None, app_id="app", build_id=None) == 1
+    [again] = await outbox.due_deliveries(now=clock.steady(), limit=10, busy=frozenset())
+    assert again.webhook_id == due.webhook_id
+
+
+@pytest.mark.parametrize("set_by_seconds", [-3600, 3600])
+async def test_operators_see_when_the_next_try_is_by_the_clock_as_it_is_set_now(database, vault, clock, set_by_seconds):
+    await accepted(database, vault, receivers=[party(vault, "http://r.example/hook")])
+    clock.set_by(set_by_seconds)
+    [row] = await database.run(find_deliveries, app_id="app", build_id=None, state=None, limit=10)
+    assert delivery_entry(row, clock).next_attempt_at == instant_text(clock.now())

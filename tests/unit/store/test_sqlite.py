@@ -1,0 +1,80 @@
+"""What only the SQLite file does: it is there again, it is one process's, and its deletions scan nothing."""
+
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from shuttle.build import State
+from shuttle.errors import SettingsError, StoreError
+from shuttle.store import Tx
+from shuttle.store.builds import find_build, unfinished_builds
+from shuttle.store.probe import prove_writable
+from shuttle.store.retain import drop_record
+from shuttle.store.sqlite import SqliteDatabase
+from tests.clock import SetClock
+from tests.shuttle_store import new_build, open_database, party, record
+
+
+@pytest.fixture
+async def database(tmp_path: Path):
+    async with open_database(tmp_path) as opened:
+        yield opened
+
+
+async def test_what_was_recorded_is_there_after_opening_again(tmp_path: Path, vault):
+    async with open_database(tmp_path) as database:
+        build = (await record(database, vault, new_build(vault))).build
+    async with open_database(tmp_path) as database:
+        assert (await database.run(find_build, build.build_uuid)).state is State.RECORDED
+        assert [found.build_uuid for found in await database.run(unfinished_builds)] == [build.build_uuid]
+
+
+async def test_a_second_shuttle_on_the_same_file_is_refused(tmp_path: Path):
+    async with open_database(tmp_path):
+        with pytest.raises(SettingsError, match="Another shuttle"):
+            SqliteDatabase(tmp_path / "shuttle.db", SetClock())
+
+
+async def test_a_closed_database_says_so(tmp_path: Path):
+    async with open_database(tmp_path) as database:
+        pass
+    with pytest.raises(StoreError):
+        await database.run(prove_writable)
+
+
+async def test_dropping_a_record_scans_no_table(database, vault):
+    """With 300,000 deliveries each record took 417 ms."""
+    plans: list[str] = []
+
+    def explain(connection, _cursor, statement, parameters, _context, _many) -> None:
+        if statement.startswith("DELETE"):
+            raw = connection.connection.driver_connection
+            plans.extend(row[3] for row in raw.execute(f"EXPLAIN QUERY PLAN {statement}", parameters))
+
+    build = (await record(database, vault, new_build(vault, receivers=[party(vault, "http://r.example/hook")]))).build
+    sa.event.listen(database._engine, "before_cursor_execute", explain)
+    await database.run(drop_record, build.build_uuid)
+    assert await database.run(find_build, build.build_uuid) is None
+    assert plans
+    assert [plan for plan in plans if plan.startswith("SCAN")] == []
+
+
+async def test_what_refers_to_a_deleted_row_is_found_by_an_index(database):
+    """SQLite looks for it at each row that is deleted, and scans the table where no index begins with the column."""
+
+    def scanned(tx: Tx) -> list[str]:
+        inspector, found = sa.inspect(tx.connection), []
+        for table in inspector.get_table_names():
+            indexes = [each["column_names"][0] for each in inspector.get_indexes(table) if not _is_partial(each)]
+            indexes += [each["column_names"][0] for each in inspector.get_unique_constraints(table)]
+            indexes += inspector.get_pk_constraint(table)["constrained_columns"][:1]
+            columns = [key["constrained_columns"][0] for key in inspector.get_foreign_keys(table)]
+            found += [f"{table}.{column}" for column in columns if column not in indexes]
+        return found
+
+    assert await database.run(scanned) == []
+
+
+def _is_partial(index) -> bool:
+    return index.get("dialect_options", {}).get("sqlite_where") is not None
