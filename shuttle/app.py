@@ -7,9 +7,10 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import structlog
 from aiohttp import ClientSession, web
@@ -21,6 +22,7 @@ from shuttle.delivery.failover import FailoverStatusSender
 from shuttle.delivery.http import HttpStatusSender
 from shuttle.delivery.kafka import KafkaStatusSender
 from shuttle.delivery.signature import Signer
+from shuttle.errors import StoreError, StoreFaultError
 from shuttle.jenkins.budget import PollBudget
 from shuttle.jenkins.client import JenkinsClient
 from shuttle.kafka.clusters import KafkaClusters
@@ -56,6 +58,7 @@ from shuttle.store.stored_outbox import StoredOutbox
 from shuttle.store.stored_sinks import StoredSinks
 from shuttle.vault import open_vault
 from shuttle.web.server import make_runner, make_web
+from shuttle.web.waiting import WaitingSite
 from shuttle.web.wire_log import LoopLog, hear_the_server
 from shuttle.worker import Worker
 
@@ -67,19 +70,25 @@ _OUTGOING_CONNECTIONS = 4_096
 # Builds that were running when we went down are to be followed again within this.
 _HURRY_SECONDS = 5.0
 _BACKLOG = 1024
+_DATABASE_PAUSE_SECONDS = 1.0
 # asyncio accepts as many connections as its backlog says before the first of them is counted.
 _ACCEPTED_AT_ONCE = 32
 
 
 @asynccontextmanager
-async def shuttle_parts(settings: Settings, public_url: str) -> AsyncIterator[tuple[Ports, Worker]]:
-    """Everything below the web, started; left in the reverse order, within SHUTTLE_SHUTDOWN_SECONDS."""
+async def shuttle_parts(
+    settings: Settings, public_url: str, on_wait: Callable[[str], None] = lambda _: None
+) -> AsyncIterator[tuple[Ports, Worker]]:
+    """Everything below the web, started; left in the reverse order, within SHUTTLE_SHUTDOWN_SECONDS.
+
+    `on_wait` gets a sentence each time that the start has to wait for the database.
+    """
     async with AsyncExitStack() as stack:
         await asyncio.to_thread(_prepare_data_dir, settings.shuttle_data_dir)
         clock = Clock()
         database = open_database(settings, clock)
         stack.push_async_callback(database.close)
-        await database.migrate()
+        await _migrate(database, settings, on_wait)
         keys = [key.get_secret_value() for key in settings.shuttle_encryption_keys]
         vault = open_vault(keys, settings.shuttle_data_dir, await database.run(sealed_samples))
         clock.resume(await database.run(read_steady_time))
@@ -196,7 +205,28 @@ def _prepare_data_dir(folder: Path) -> None:
 
 def open_database(settings: Settings, clock: Clock) -> Database:
     """The database that the settings name; nothing is asked of it yet."""
+    if settings.postgres_url:
+        from shuttle.store.postgres import PostgresDatabase  # noqa: PLC0415 - 60 ms and 15 MB that SQLite does not cost
+
+        return PostgresDatabase(settings.postgres_url, clock)
     return SqliteDatabase(settings.database_path, clock)
+
+
+async def _migrate(database: Database, settings: Settings, on_wait: Callable[[str], None]) -> None:
+    """PostgreSQL may be away at our start: then we wait for it, and `on_wait` gets the sentence that says so."""
+    while True:
+        try:
+            await database.migrate()
+        except StoreFaultError:
+            raise
+        except StoreError as error:
+            if not settings.postgres_url:
+                raise
+            log.warning("the start waits for the database", error=error.message)
+            on_wait(error.message)
+            await asyncio.sleep(_DATABASE_PAUSE_SECONDS)
+        else:
+            return
 
 
 def object_store(settings: Settings) -> ObjectStore:
@@ -231,7 +261,16 @@ async def serve(settings: Settings) -> None:
     listening = _listen(settings)
     port = listening.getsockname()[1]
     public_url = settings.build_shuttle_host or f"http://{_reachable_host(settings)}:{port}"
-    async with shuttle_parts(settings, public_url) as (ports, worker):
+    async with AsyncExitStack() as stack:
+        waiting = WaitingSite(listening)
+        if settings.postgres_url:
+            stack.push_async_callback(waiting.close)
+            await waiting.start()
+        starting = asyncio.ensure_future(stack.enter_async_context(shuttle_parts(settings, public_url, waiting.say)))
+        if not await _before_stop(starting, stop):
+            return
+        ports, worker = starting.result()
+        await waiting.close()
         runner = make_runner(make_web(ports, worker), shutdown_seconds=1.0)
         await runner.setup()
         await web.SockSite(runner, listening, backlog=_ACCEPTED_AT_ONCE).start()
@@ -240,6 +279,18 @@ async def serve(settings: Settings) -> None:
         await stop.wait()
         log.info("stopping; builds go on at the next start")
         await runner.cleanup()
+
+
+async def _before_stop(starting: asyncio.Future[Any], stop: asyncio.Event) -> bool:
+    """Whether the start is done; a stop ends one that waits for the database."""
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not starting.done():
+        starting.cancel()
+        await asyncio.wait({starting})
+        return False
+    return True
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -88,11 +88,25 @@ def _is_base_url(url: str) -> bool:
 
 
 def check_database_url(url: str) -> None:
-    """Empty, or SQLite."""
-    if url.startswith("postgresql"):
-        raise ValueError("PostgreSQL is not supported yet; leave it empty for SQLite")
-    if url and not url.startswith("sqlite:///"):
-        raise ValueError("write sqlite:///PATH, or leave it empty for a file in SHUTTLE_DATA_DIR")
+    """Empty, SQLite or PostgreSQL."""
+    if is_postgres(url):
+        import psycopg  # noqa: PLC0415 - costs 60 ms that a service on SQLite need not pay
+        from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415
+
+        try:
+            conninfo_to_dict(url)
+        except psycopg.Error:  # its text repeats the value
+            raise ValueError("write postgresql://USER:PASSWORD@HOST:PORT/DATABASE, special characters as %XX") from None
+    elif url and not url.startswith("sqlite:///"):
+        raise ValueError(
+            "write postgresql://USER:PASSWORD@HOST/DATABASE or sqlite:///PATH,"
+            " or leave it empty for a file in SHUTTLE_DATA_DIR"
+        )
+
+
+def is_postgres(url: str) -> bool:
+    """Whether it names a PostgreSQL server, in either of libpq's spellings."""
+    return url.startswith(("postgresql://", "postgres://"))
 
 
 def read_webhook_keys(text: str) -> tuple[bytes, ...]:

@@ -27,6 +27,7 @@ from shuttle.setting_values import (
     comma_list,
     credentials_by_host,
     is_loopback,
+    is_postgres,
     read_build_args,
     read_jenkins_url,
     read_public_url,
@@ -98,8 +99,8 @@ class Settings(BaseModel):
     # --- state and objects
     database_url: SecretStr = SecretStr("")
     shuttle_data_dir: Path = Path(".data")
-    shuttle_encryption_keys: Annotated[tuple[SecretStr, ...], _text(comma_list)] = ()
-    s3_bucket: str = ""
+    shuttle_encryption_keys: Annotated[tuple[SecretStr, ...], _text(comma_list)] = Field((), validate_default=True)
+    s3_bucket: str = Field("", validate_default=True)
     s3_access_key: str = ""
     s3_secret_key: SecretStr = Field(SecretStr(""), validate_default=True)
     s3_location: str = ""
@@ -180,7 +181,12 @@ class Settings(BaseModel):
 
     @field_validator("shuttle_encryption_keys")
     @classmethod
-    def _keys(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+    def _keys(cls, value: tuple[SecretStr, ...], info: ValidationInfo) -> tuple[SecretStr, ...]:
+        if not value and _names_postgres(info):
+            raise ValueError(
+                "PostgreSQL needs a key that is not kept on this machine alone: set SHUTTLE_ENCRYPTION_KEYS"
+                " (.env.example shows how to make one)"
+            )
         from cryptography.fernet import Fernet  # noqa: PLC0415 - costs 30 ms that `shuttle submit` need not pay
 
         for key in value:
@@ -219,6 +225,16 @@ class Settings(BaseModel):
 
     # Rules over several settings sit at the last of them: so they are told with all other problems, not after them.
 
+    @field_validator("s3_bucket")
+    @classmethod
+    def _postgres_needs_a_bucket(cls, value: str, info: ValidationInfo) -> str:
+        if not value and _names_postgres(info):
+            raise ValueError(
+                "PostgreSQL needs an object store that is not kept on this machine alone: set S3_BUCKET"
+                " with S3_ACCESS_KEY and S3_SECRET_KEY"
+            )
+        return value
+
     @field_validator("s3_secret_key")
     @classmethod
     def _s3_is_whole(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
@@ -236,6 +252,12 @@ class Settings(BaseModel):
                 " (make one with `shuttle token new`) or SHUTTLE_ALLOW_ANONYMOUS=true"
             )
         return value
+
+    @property
+    def postgres_url(self) -> str:
+        """The PostgreSQL server; "" = SQLite."""
+        url = self.database_url.get_secret_value()
+        return url if is_postgres(url) else ""
 
     @property
     def binds_loopback(self) -> bool:
@@ -257,6 +279,11 @@ class Settings(BaseModel):
     def timeout_seconds(self) -> float:
         """The time limit of a build that asks for none."""
         return self.timeout_in_ms / 1000
+
+
+def _names_postgres(info: ValidationInfo) -> bool:
+    url = info.data.get("database_url")
+    return isinstance(url, SecretStr) and is_postgres(url.get_secret_value())
 
 
 def load_settings(environment: Mapping[str, str] | None = None, **overrides: Any) -> Settings:

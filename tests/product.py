@@ -6,18 +6,20 @@ import gzip
 import io
 import os
 import signal
-import socket
 import sys
 import tarfile
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 from aiohttp import web
+
+from tests.free_port import free_port
+from tests.on_postgres import OnPostgres, on_postgres
 
 USER, TOKEN = "shuttle", "api-token-of-the-tests"
 # Small so that a fault costs milliseconds; no rule depends on the values.
@@ -28,14 +30,6 @@ FAST = {
     "SHUTTLE_SHUTDOWN_SECONDS": "2",
     "SHUTTLE_WEBHOOK_SCHEDULE_SECONDS": "0,0.05,0.1,0.2,0.4,0.8,1.6,3.2,6.4",
 }
-
-
-def free_port() -> int:
-    """A port of loopback, below the ephemeral range's use by the kernel for connections of the same instant."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def archive(files: Mapping[str, str], *, executable: bool = True) -> bytes:
@@ -189,6 +183,7 @@ class Product:
     receivers_url: str
     jenkins_port: int
     proxy: Any = None
+    postgres: OnPostgres | None = None
 
     def receiver(self, name: str = "r") -> Receiver:
         """A fresh receiver; its hooks are `<url>/status` and `<url>/log`."""
@@ -223,11 +218,17 @@ class Product:
             return await response.read()
 
     async def archived_log(self, build_uuid: str, seconds: float = 30) -> bytes:
-        """The log's object, once it is there: the service tells nobody, the folder shows it."""
+        """The log's object, once it is there: the service tells nobody, the object store shows it."""
         async with asyncio.timeout(seconds):
-            while not (archived := self.folder / "data" / "objects" / f"{build_uuid}.log").exists():
+            while (archived := await self._object(f"{build_uuid}.log")) is None:
                 await asyncio.sleep(0.02)
-            return archived.read_bytes()
+            return archived
+
+    async def _object(self, name: str) -> bytes | None:
+        if self.postgres is not None:
+            return await asyncio.to_thread(self.postgres.object_of, name)
+        file = self.folder / "data" / "objects" / name
+        return file.read_bytes() if file.exists() else None
 
     async def until_waiting(self, app_id: str, build_id: str, seconds: float = 30) -> str:
         """Poll the read side until the build says what it waits for."""
@@ -269,7 +270,19 @@ def _works_in(folder: Path, process: Path) -> bool:
 async def running_product(
     folder: Path, *, executors: int = 4, jenkins_port: int | None = None, **settings: str
 ) -> AsyncIterator[Product]:
-    """Start everything in `folder`; ended by pid when the test is over."""
+    """Start everything in `folder`; ended by pid when the test is over.
+
+    With TESTS_DATABASE=postgresql in the environment it serves from PostgreSQL, with its objects in S3.
+    """
+    with on_postgres() if os.environ.get("TESTS_DATABASE") == "postgresql" else nullcontext() as postgres:
+        async with _running_product(folder, postgres, executors, jenkins_port, settings) as product:
+            yield product
+
+
+@asynccontextmanager
+async def _running_product(
+    folder: Path, postgres: OnPostgres | None, executors: int, jenkins_port: int | None, settings: Mapping[str, str]
+) -> AsyncIterator[Product]:
     jenkins_port, port = jenkins_port or free_port(), free_port()
     jenkins = Process(
         "jenkins --port {} --home {} --executors {} --user {} --token {} --administrator".format(
@@ -284,10 +297,12 @@ async def running_product(
         "JENKINS_URL": f"http://{USER}:{TOKEN}@127.0.0.1:{jenkins_port}/",
         "SHUTTLE_DATA_DIR": str(folder / "data"),
         **FAST,
+        **(postgres.settings if postgres is not None else {}),
         **settings,
     }
     url = f"http://127.0.0.1:{port}"
-    shuttle = Process(["serve"], environment, f"{url}/healthz", folder / "shuttle.out")
+    # While a start waits for its database, `/healthz` is well already.
+    shuttle = Process(["serve"], environment, f"{url}/-/openapi.json", folder / "shuttle.out")
     receivers: dict[str, Receiver] = {}
 
     async def on_status(request: web.Request) -> web.Response:
@@ -307,7 +322,9 @@ async def running_product(
     async with aiohttp.ClientSession() as session:
         try:
             await asyncio.gather(jenkins.start(), shuttle.start())
-            yield Product(folder, url, shuttle, jenkins, session, receivers, receivers_url, jenkins_port)
+            yield Product(
+                folder, url, shuttle, jenkins, session, receivers, receivers_url, jenkins_port, None, postgres
+            )
         finally:
             await shuttle.kill()
             await jenkins.kill()

@@ -54,6 +54,19 @@ def _settings(settings: Settings) -> list[Finding]:
 
 
 async def _database(settings: Settings) -> AsyncIterator[Finding]:
+    if not settings.postgres_url:
+        async for finding in _sqlite(settings):
+            yield finding
+    else:
+        from shuttle.cli.postgres_examination import examine_postgres
+
+        async for finding in examine_postgres(settings):
+            yield finding
+    async for finding in _disk(settings):
+        yield finding
+
+
+async def _sqlite(settings: Settings) -> AsyncIterator[Finding]:
     path = settings.database_path
     try:
         with _to_be_tried(path) as tried:
@@ -81,6 +94,10 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
         yield fine(
             "key", "opens what is sealed in the database." if sealed else "nothing is sealed in the database yet."
         )
+
+
+async def _disk(settings: Settings) -> AsyncIterator[Finding]:
+    path = settings.shuttle_data_dir / "spool" if settings.postgres_url else settings.database_path
     free_bytes = shutil.disk_usage(_existing_folder(path)).free
     if free_bytes < _ENOUGH_DISK_BYTES:
         yield warning("disk", f"only {free_bytes // 2**20} MiB are free in {path.parent}; logs and sources need room.")

@@ -45,4 +45,5 @@ def migrate() -> None:
             await database.close()
 
     revision = asyncio.run(bring_up_to_date())
-    print(f"{settings.database_path} is at revision {revision}")
+    where = "The database of DATABASE_URL" if settings.postgres_url else settings.database_path
+    print(f"{where} is at revision {revision}")

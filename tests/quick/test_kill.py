@@ -14,8 +14,9 @@ from aiohttp import web
 
 from tests.audience import SUCCEEDED, Audience, audience
 from tests.faulty_proxy import FaultyProxy, faulty_proxy
+from tests.free_port import free_port
 from tests.kafka_cluster import Cluster, kafka_cluster
-from tests.product import TOKEN, USER, Product, Receiver, archive, free_port, running_product
+from tests.product import TOKEN, USER, Product, Receiver, archive, running_product
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

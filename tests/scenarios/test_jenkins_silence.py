@@ -15,7 +15,8 @@ from aiohttp import web
 
 from shuttle.build import job_name_of
 from tests.faulty_proxy import FaultyProxy, faulty_proxy
-from tests.product import TOKEN, USER, Product, Receiver, free_port, running_product
+from tests.free_port import free_port
+from tests.product import TOKEN, USER, Product, Receiver, running_product
 from tests.tcp_proxy import tcp_proxy
 
 pytestmark = [pytest.mark.timeout(200), pytest.mark.asyncio(loop_scope="module")]

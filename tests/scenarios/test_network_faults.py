@@ -12,7 +12,8 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
-from tests.product import TOKEN, USER, Product, Receiver, archive, free_port, running_product
+from tests.free_port import free_port
+from tests.product import TOKEN, USER, Product, Receiver, archive, running_product
 from tests.tcp_proxy import KINDS, TcpProxy, tcp_proxy
 
 pytestmark = pytest.mark.timeout(240)

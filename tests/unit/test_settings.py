@@ -41,7 +41,7 @@ def test_all_problems_are_told_at_once_each_naming_its_setting():
         JENKINS_URL="ftp://h/",
         SHUTTLE_TOKENS="admin:x",
         SHUTTLE_BIND="0.0.0.0",
-        DATABASE_URL="postgresql://h/db",
+        DATABASE_URL="mysql://h/db",
         S3_BUCKET="b",
         EXTRA_BUILD_ARGS="[1]",
         SHUTTLE_ENCRYPTION_KEYS="short",
@@ -71,7 +71,8 @@ def test_all_problems_are_told_at_once_each_naming_its_setting():
         {"JENKINS_URL": f"http://user:{SECRET}@host:{SECRET}/"},
         {"JENKINS_URL": f"ftp://user:{SECRET}@host/"},
         {"BUILD_SHUTTLE_HOST": f"http://user:{SECRET}@[::1/"},
-        {"DATABASE_URL": f"postgresql://user:{SECRET}@host/db"},
+        {"DATABASE_URL": f"postgresql://user:{SECRET}@host:port/db?nonsense={SECRET}"},
+        {"DATABASE_URL": f"postgresql://user:{SECRET}%zz@host/db"},
         {"DATABASE_URL": f"mysql://user:{SECRET}@host/db"},
         {"SHUTTLE_TOKENS": f"{SECRET}"},
         {"SHUTTLE_TOKENS": f"reader:x,{SECRET}:y"},
@@ -192,3 +193,29 @@ def test_webhook_secrets_have_at_least_24_bytes():
     [problem] = problems(SHUTTLE_WEBHOOK_SECRET=base64.b64encode(bytes(23)).decode())
     assert problem.startswith("SHUTTLE_WEBHOOK_SECRET: ")
     assert "24 bytes" in problem
+
+
+POSTGRES = {
+    "DATABASE_URL": "postgresql://user:password@host/db",
+    "SHUTTLE_ENCRYPTION_KEYS": Fernet.generate_key().decode(),
+    "S3_BUCKET": "b",
+    "S3_ACCESS_KEY": "a",
+    "S3_SECRET_KEY": "s",
+}
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres"])
+def test_postgresql_is_used_with_an_object_store_and_keys(scheme: str):
+    url = POSTGRES["DATABASE_URL"].replace("postgresql", scheme)
+    settings = load_settings(POSTGRES | {"DATABASE_URL": url})
+    assert settings.postgres_url == url
+    assert load_settings({}).postgres_url == ""
+    assert "password" not in repr(settings)
+
+
+@pytest.mark.parametrize("name", ["SHUTTLE_ENCRYPTION_KEYS", "S3_BUCKET"])
+@pytest.mark.parametrize("empty", [True, False])
+def test_postgresql_without_keys_or_a_bucket_is_refused_with_one_sentence(name: str, empty: bool):
+    given = {other: value for other, value in POSTGRES.items() if other != name} | ({name: ""} if empty else {})
+    [told] = problems(**given)
+    assert told.startswith(f"{name}: PostgreSQL needs ")

@@ -1,0 +1,33 @@
+"""What `shuttle doctor` wants to know of a PostgreSQL server; nothing is changed there."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from shuttle.store.tx import Tx
+
+OLDEST_VERSION = 14
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresFacts:
+    """`revision` None: the tables are not made yet."""
+
+    version: int
+    may_create: bool
+    writes_durably: bool
+    clock_at: datetime
+    revision: str | None
+
+
+def read_facts(tx: Tx) -> PostgresFacts:
+    """Everything in one look."""
+    row = tx.connection.exec_driver_sql(
+        "SELECT current_setting('server_version_num')::int / 10000,"
+        " has_schema_privilege(current_schema(), 'CREATE'),"
+        " current_setting('fsync') = 'on' AND current_setting('synchronous_commit') <> 'off',"
+        " clock_timestamp(), to_regclass('alembic_version') IS NOT NULL"
+    ).one()
+    revision = None
+    if row[4]:
+        revision = tx.connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+    return PostgresFacts(row[0], bool(row[1]), bool(row[2]), row[3], revision)

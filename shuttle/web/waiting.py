@@ -1,0 +1,55 @@
+"""What is answered while the start waits for the database: 503 to all, with a sentence that says why on `/readyz`."""
+
+import socket
+
+from aiohttp import web
+
+from shuttle.errors import StoreError
+from shuttle.web.answers import error_answer, json_answer
+from shuttle.web.models import Checks, Ok, Ready
+
+_NOT_ASKED = "not asked yet: the start waits for the database"
+_PROBED_CHARACTERS = 64
+
+
+class WaitingSite:
+    """Answers on a copy of the listening socket, so that closing it leaves the socket to the service."""
+
+    def __init__(self, listening: socket.socket) -> None:
+        self._listening = listening
+        self._why = "The service starts."
+        self._runner: web.AppRunner | None = None
+
+    def say(self, why: str) -> None:
+        """One sentence: what the start waits for."""
+        self._why = why
+
+    async def start(self) -> None:
+        """Answer until `close`."""
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", self._answer)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        await self._runner.setup()
+        await web.SockSite(self._runner, self._listening.dup()).start()
+
+    async def close(self) -> None:
+        """Stop answering; idempotent."""
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            await runner.cleanup()
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        answer = self._answer_to(request)
+        answer.force_close()  # the next request may be for the service
+        return answer
+
+    def _answer_to(self, request: web.Request) -> web.Response:
+        path = "/" + request.path.strip("/")[:_PROBED_CHARACTERS]
+        if path == "/healthz":
+            return json_answer(Ok())
+        if path == "/readyz":
+            checks = Checks(database=self._why, object_store=_NOT_ASKED, jenkins=_NOT_ASKED)
+            return json_answer(Ready(status="not ready", checks=checks), status=503, headers={"Retry-After": "5"})
+        if path == "/octhc":
+            return web.Response(text="overall_status=bad", status=503)
+        return error_answer(StoreError(self._why))

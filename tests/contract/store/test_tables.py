@@ -1,0 +1,28 @@
+"""The migrations make the tables that the code uses, on both databases."""
+
+from typing import Any
+
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from shuttle.store import Database, Tx
+from shuttle.store.tables import metadata
+
+
+async def test_migrations_and_tables_agree(database: Database):
+    def differences(tx: Tx) -> Any:
+        return compare_metadata(MigrationContext.configure(tx.connection), metadata)
+
+    assert await database.run(differences) == []
+
+
+async def test_row_numbers_have_64_bits(database: Database):
+    """A column and its sequence: one of 32 bits ends after two thousand million rows."""
+
+    def narrow(tx: Tx) -> list[str]:
+        if tx.connection.dialect.name == "sqlite":
+            return []
+        query = "SELECT sequencename FROM pg_sequences WHERE data_type <> 'bigint'::regtype"
+        return [*tx.connection.exec_driver_sql(query).scalars()]
+
+    assert await database.run(narrow) == []

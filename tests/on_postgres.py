@@ -1,0 +1,41 @@
+"""What a shuttle needs to serve from PostgreSQL: the server, an object store, and a key."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import ClientError
+from cryptography.fernet import Fernet
+
+from tests.postgres_server import PostgresServer, running_postgres
+from tests.s3_server import bucket_of, s3_server, settings_for
+
+
+@dataclass
+class OnPostgres:
+    """`settings` are those of the shuttle."""
+
+    server: PostgresServer
+    settings: dict[str, str]
+    client: Any
+
+    def object_of(self, name: str) -> bytes | None:
+        """What is in the bucket."""
+        try:
+            content: bytes = self.client.get_object(Bucket=self.settings["S3_BUCKET"], Key=name)["Body"].read()
+        except ClientError:
+            return None
+        return content
+
+
+@contextmanager
+def on_postgres(server_settings: Mapping[str, str] | None = None) -> Iterator[OnPostgres]:
+    """All of it, fresh."""
+    with running_postgres(server_settings) as server, s3_server() as endpoint, bucket_of(endpoint) as (bucket, client):
+        settings = {
+            "DATABASE_URL": server.new_url(),
+            "SHUTTLE_ENCRYPTION_KEYS": Fernet.generate_key().decode(),
+            **settings_for(endpoint, bucket),
+        }
+        yield OnPostgres(server, settings, client)

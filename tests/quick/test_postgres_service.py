@@ -1,0 +1,102 @@
+"""The service on PostgreSQL: a start while the server is away, a server that hangs, and one that refuses us."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.free_port import free_port
+from tests.on_postgres import OnPostgres, on_postgres
+from tests.postgres_server import PASSWORD
+from tests.product import Process, running_product
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[OnPostgres]:
+    with on_postgres() as running:
+        yield running
+
+
+@pytest.fixture
+def _postgresql(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TESTS_DATABASE", "postgresql")
+
+
+@pytest.mark.usefixtures("_postgresql")
+async def test_a_build_runs_and_calls_are_answered_503_in_time_while_the_server_hangs(tmp_path: Path):
+    async with running_product(tmp_path) as product:
+        assert product.postgres is not None
+        receiver = product.receiver()
+        await product.submit("app", "1", "echo done", receiver)
+        await receiver.until(lambda: receiver.final and receiver.log_ended)
+        assert receiver.words() == ["queued", "pending", "succeeded"]
+        assert await product.archived_log((await product.build("app", "1"))["build_uuid"]) == bytes(receiver.log)
+        product.postgres.server.pause()
+        try:
+            for method, path in (("POST", "app/2"), ("DELETE", "app/1")):
+                began = time.monotonic()
+                async with product.session.request(method, f"{product.url}/{path}", json=source()) as response:
+                    assert (response.status, int(response.headers["Retry-After"]) > 0) == (503, True)
+                    assert PASSWORD not in await response.text()
+                assert time.monotonic() - began < 3.5, "3 s are promised; the rest is for a busy machine"
+        finally:
+            product.postgres.server.resume()
+        await product.submit("app", "3", "echo done", asks=50)
+        await product.until_state("app", "3", "succeeded")
+        assert PASSWORD not in product.shuttle.output()
+
+
+def source() -> dict[str, object]:
+    return {"source": {"url": "http://127.0.0.1:9/a.tgz"}, "pipeline": "script"}
+
+
+async def test_a_start_waits_for_a_server_that_is_away_and_says_so(postgres: OnPostgres, tmp_path: Path):
+    url, shuttle = service(postgres, tmp_path)
+    postgres.server.stop()
+    starting = asyncio.create_task(shuttle.start())
+    try:
+        async with asyncio.timeout(60), aiohttp.ClientSession() as session:
+            while True:
+                with suppress(aiohttp.ClientError):
+                    async with session.get(f"{url}/readyz") as response:
+                        body = await response.json()
+                        assert response.status == 503
+                        if "does not answer" in body["checks"]["database"]:
+                            break
+                await asyncio.sleep(0.05)
+            async with session.get(f"{url}/healthz") as response:
+                assert response.status == 200
+            async with session.post(f"{url}/app/1", json=source()) as response:
+                assert (response.status, (await response.json())["code"]) == (503, "store_unavailable")
+                assert int(response.headers["Retry-After"]) > 0
+    finally:
+        postgres.server.start()
+    await starting
+    async with aiohttp.ClientSession() as session, session.post(f"{url}/app/1", json=source()) as response:
+        assert response.status == 200
+    assert PASSWORD not in shuttle.output()
+    await shuttle.kill()
+
+
+async def test_a_start_with_a_wrong_password_ends_with_one_sentence(postgres: OnPostgres, tmp_path: Path):
+    wrong = postgres.server.url(password="not-the-password")
+    _, shuttle = service(postgres, tmp_path, DATABASE_URL=wrong)
+    with pytest.raises(AssertionError, match="exited with"):
+        await shuttle.start()
+    last = shuttle.output().strip().splitlines()[-1]
+    assert "refuses the user or the password of DATABASE_URL" in last
+    assert "not-the-password" not in shuttle.output()
+
+
+def service(postgres: OnPostgres, folder: Path, **settings: str) -> tuple[str, Process]:
+    """A shuttle without a Jenkins."""
+    port = free_port()
+    environment = {"PORT": str(port), "SHUTTLE_DATA_DIR": str(folder / "data"), **postgres.settings, **settings}
+    url = f"http://127.0.0.1:{port}"
+    return url, Process(["serve"], environment, f"{url}/-/openapi.json", folder / "shuttle.out")
