@@ -48,10 +48,16 @@ scenarios: $(VENV)/.installed-dev
 	$(COMPILE)
 	@# They wait more than they work.
 	env -u JENKINS_URL $(BIN)/python -m pytest -n 2 --dist loadfile tests/scenarios $(ARGS)
+	@# A kill at each transition, and at seeded moments, on the other database.
+	env -u JENKINS_URL TESTS_DATABASE=postgresql $(BIN)/python -m pytest -n 2 --dist loadfile tests/quick/test_kill.py \
+	  tests/scenarios/test_seeded_kills.py -k "not twenty_kills" $(ARGS)
 
 test-real: $(VENV)/.installed-dev
 	tests/real/install
 	env -u JENKINS_URL $(BIN)/python -m pytest tests/real $(ARGS)
+	@# Debian's PostgreSQL instead of the wheel's.
+	env -u JENKINS_URL TESTS_POSTGRES_BIN="$$(tests/real/postgres_bin)" $(BIN)/python -m pytest tests/contract/store \
+	  tests/unit/store/test_postgres.py $(ARGS)
 
 # Replays the recorded exchanges by meaning against the server that JENKINS_URL names.
 test-jenkins: $(VENV)/.installed-dev

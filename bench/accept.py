@@ -1,4 +1,4 @@
-"""Accepted POSTs a second of both APIs, durable before the answer, beside a bare handler with one insert.
+"""Accepted POSTs a second of both APIs on both databases, durable before the answer, beside a handler with one insert.
 
 The load comes from a process of its own; both servers are processes of their own, on loopback, and take turns, so that
 a busy machine touches them alike: the ratio is the median of those of the rounds.
@@ -15,7 +15,6 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import aiohttp
 import sqlalchemy as sa
@@ -71,16 +70,22 @@ def legacy_requests(source_url: str) -> Requests:
     return request
 
 
-def bare_server(folder: str, port: int) -> None:
-    """The comparison: aiohttp, json.loads, one insert through the same group-committing thread."""
+# Settings of the environment, beside the port and the folder.
+Settings = dict[str, str]
+
+
+def bare_server(folder: str, port: int, settings: Settings) -> None:
+    """The comparison: aiohttp, json.loads, one insert by the same threads."""
+    from shuttle.app import open_database
     from shuttle.clock import Clock
+    from shuttle.settings import load_settings
     from shuttle.store import Tx
-    from shuttle.store.sqlite import SqliteDatabase
 
     table = sa.Table("t", sa.MetaData(), sa.Column("id", sa.Text), sa.Column("body", sa.LargeBinary))
 
     async def serve() -> None:
-        database = SqliteDatabase(Path(folder) / "bare.db", Clock())
+        database = open_database(load_settings({"SHUTTLE_DATA_DIR": folder, **settings}), Clock())
+        await database.migrate()
         await database.run(lambda tx: table.create(tx.connection))
 
         def insert(tx: Tx, row: dict[str, bytes | str | None]) -> None:
@@ -104,7 +109,7 @@ def bare_server(folder: str, port: int) -> None:
     asyncio.run(serve())
 
 
-def shuttle_server(folder: str, port: int) -> None:
+def shuttle_server(folder: str, port: int, settings: Settings) -> None:
     """The product as it is; its Jenkins is out of reach, so builds wait after they are accepted."""
     from shuttle.app import serve
     from shuttle.settings import load_settings
@@ -115,6 +120,7 @@ def shuttle_server(folder: str, port: int) -> None:
         "JENKINS_URL": "http://u:t@127.0.0.1:9/",
         "SHUTTLE_QUEUE_LIMIT": "1000000",
         "SHUTTLE_STAGE_TIMEOUT_SECONDS": "3600",
+        **settings,
     }
     asyncio.run(serve(load_settings(environment)))
 
@@ -144,21 +150,25 @@ async def load(port: int, connections: int, run: str, requests: Requests) -> flo
 
 
 async def until_serving(port: int) -> None:
-    """Wait for the server."""
+    """Wait for the server; while it waits for its database it answers 503."""
     async with aiohttp.ClientSession() as session:
         while True:
             try:
-                async with session.get(f"http://127.0.0.1:{port}/healthz"):
-                    return
+                async with session.get(f"http://127.0.0.1:{port}/-/openapi.json") as response:
+                    if response.status != 503:
+                        return
             except aiohttp.ClientError:
-                await asyncio.sleep(0.05)
+                pass
+            await asyncio.sleep(0.05)
 
 
 @contextmanager
-def serving(server: Callable[[str, int], None], port: int) -> Iterator[None]:
+def serving(server: Callable[[str, int, Settings], None], port: int, settings: Settings) -> Iterator[None]:
     """The server, in a process and a folder of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        process = multiprocessing.get_context("spawn").Process(target=server, args=(folder, port), daemon=True)
+        process = multiprocessing.get_context("spawn").Process(
+            target=server, args=(folder, port, settings), daemon=True
+        )
         process.start()
         try:
             asyncio.run(until_serving(port))
@@ -169,23 +179,30 @@ def serving(server: Callable[[str, int], None], port: int) -> Iterator[None]:
 
 
 def main() -> int:
-    """Print a table for each API."""
+    """Print a table for each API on each database."""
+    from tests.on_postgres import on_postgres
+
     # The source's host takes connections and says nothing, so staging costs nothing.
-    with socket.create_server(("127.0.0.1", 0), backlog=4096) as silent:
+    with (
+        socket.create_server(("127.0.0.1", 0), backlog=4096) as silent,
+        on_postgres({"fsync": "on"}) as postgres,
+    ):
         source_url = f"http://127.0.0.1:{silent.getsockname()[1]}/source.tar.gz"
-        table("/:app_id/:build_id", new_requests(source_url))
-        table("/ (legacy)", legacy_requests(source_url))
+        for route, requests in (("/:app_id/:build_id", new_requests), ("/ (legacy)", legacy_requests)):
+            table(f"{route} on SQLite", requests(source_url), {}, {})
+            own = [postgres.settings | {"DATABASE_URL": postgres.server.new_url()} for _ in range(2)]
+            table(f"{route} on PostgreSQL", requests(source_url), *own)
     return 0
 
 
-def table(route: str, requests: Requests) -> None:
-    """Measure one API, and print it."""
-    from tests.product import free_port
+def table(title: str, requests: Requests, bare_settings: Settings, our_settings: Settings) -> None:
+    """Measure one API on one database, and print it."""
+    from tests.free_port import free_port
 
     bare_port, our_port = free_port(), free_port()
-    print(f"accepted POSTs/s of {route}, durable before the answer")
+    print(f"accepted POSTs/s of {title}, durable before the answer")
     print(f"{'connections':>12} {'bare':>8} {'shuttle':>8} {'ratio':>6}   goal 0.50 at 1 and 50")
-    with serving(bare_server, bare_port), serving(shuttle_server, our_port):
+    with serving(bare_server, bare_port, bare_settings), serving(shuttle_server, our_port, our_settings):
         for connections in CONNECTIONS:
             bare, ours = [], []
             for number in range(ROUNDS):
