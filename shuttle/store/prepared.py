@@ -16,12 +16,15 @@ class _Text(NamedTuple):
     sql: str
     places: Sequence[str] | None
     processes: Mapping[str, Callable[[Any], Any]]
+    at_places: Sequence[tuple[int, Callable[[Any], Any]]]
 
     def parameters(self, values: Values) -> Any:
-        processed = {name: process(values[name]) for name, process in self.processes.items()}
         if self.places is None:
-            return {**values, **processed}
-        return tuple(processed[name] if name in processed else values[name] for name in self.places)
+            return {**values, **{name: process(values[name]) for name, process in self.processes.items()}}
+        row = [values[name] for name in self.places]
+        for place, process in self.at_places:
+            row[place] = process(row[place])
+        return tuple(row)
 
 
 class Prepared:
@@ -60,4 +63,5 @@ class Prepared:
         kinds = {name: bind.type.dialect_impl(dialect).bind_processor(dialect) for name, bind in compiled.binds.items()}
         processes = {name: process for name, process in kinds.items() if process is not None}
         places = tuple(compiled.positiontup or ()) if compiled.positional else None
-        return _Text(compiled.string, places, processes)
+        at_places = [(at, processes[name]) for at, name in enumerate(places or ()) if name in processes]
+        return _Text(compiled.string, places, processes, at_places)
