@@ -35,7 +35,7 @@ LINES = 200_000
 LINE_BYTES = 120
 ROUNDS = 3
 GOAL = 0.5
-_PATIENCE_SECONDS = 60
+_TIMEOUT_SECONDS = 60
 
 
 class Ledger:
@@ -53,7 +53,7 @@ class Ledger:
     async def live(self, sink_id: int) -> None:
         """Not of interest."""
 
-    async def went_over(self, sink_id: int, over: object) -> None:
+    async def failed_over(self, sink_id: int, failover: object) -> None:
         """Not of interest."""
 
     async def done(self, _sink_id: int, offset: int) -> None:
@@ -109,8 +109,8 @@ async def sink(spool: Spool, target: SinkTarget) -> None:
     clusters = KafkaClusters(AddressPolicy(allow_loopback=True), load_settings({}))
     ledger, ended_at = Ledger(), datetime.now(UTC)
     try:
-        carrier = LogForwarder(KafkaUploadFactory(clusters, _PATIENCE_SECONDS), RetryPolicy(), HostRecovery(), Clock())
-        await carrier.carry(target, spool, ledger, lambda: ended_at)
+        forwarder = LogForwarder(KafkaUploadFactory(clusters, _TIMEOUT_SECONDS), RetryPolicy(), HostRecovery(), Clock())
+        await forwarder.forward(target, spool, ledger, lambda: ended_at)
     finally:
         await clusters.close()
     if ledger.done_bytes != spool.size_bytes:

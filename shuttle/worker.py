@@ -252,7 +252,7 @@ class Worker:
         while True:
             try:
                 reader = self._ports.library.reader(build)
-                await sink.carry(target, reader, self._ports.sinks, lambda: self._ended_at.get(build_uuid))
+                await sink.forward(target, reader, self._ports.sinks, lambda: self._ended_at.get(build_uuid))
                 break
             except SpoolError as error:  # the disk may be given room or be mended
                 log.warning("a sink waits for the log's spool", build_uuid=build_uuid, error=error.message)

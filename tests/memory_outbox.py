@@ -107,8 +107,8 @@ class MemoryOutbox:
         delivery = self._deliveries[attempt.delivery_id - 1]
         delivery.tries += 1
         delivery.receiver.asked_until = attempt.asked_until
-        if attempt.went_over is not None:
-            delivery.receiver.member = attempt.went_over.member
+        if attempt.failed_over is not None:
+            delivery.receiver.member = attempt.failed_over.member
         if attempt.outcome == "delivered":
             delivery.state = "delivered"
         elif attempt.outcome == "failed":

@@ -8,7 +8,7 @@ import aiohttp
 from shuttle.errors import ShuttleError
 from shuttle.kafka.clusters import KafkaClusters
 from shuttle.outgoing.connector import AddressPolicy, outgoing_session
-from shuttle.outgoing.faults import what_broke
+from shuttle.outgoing.faults import describe_fault
 from shuttle.outgoing.hooks import check_hook_url, members_of, shown_host
 from shuttle.outgoing.kafka_url import is_kafka, read_kafka_url
 from shuttle.outgoing.userinfo import split_userinfo
@@ -34,7 +34,7 @@ async def _kafka(url: str, policy: AddressPolicy, settings: Settings) -> str | N
     """Greet the cluster, show the credentials, and look for the topic (a cluster may make it then)."""
     clusters = KafkaClusters(policy, settings)
     try:
-        await clusters.check(read_kafka_url(url, "--sink"), patience_seconds=_PATIENCE_SECONDS)
+        await clusters.check(read_kafka_url(url, "--sink"), timeout_seconds=_PATIENCE_SECONDS)
     except ShuttleError as error:
         return error.message
     finally:
@@ -54,4 +54,4 @@ async def _http(url: str, policy: AddressPolicy, settings: Settings) -> str | No
     except ShuttleError as error:
         return error.message
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        return f"{urlsplit(address).netloc} {what_broke(error)}."
+        return f"{urlsplit(address).netloc} {describe_fault(error)}."

@@ -1,4 +1,4 @@
-"""Status webhooks: from the outbox to the receivers, in order for each, retried on a schedule, a row per attempt."""
+"""Status webhooks: sent from the outbox in order per receiver, retried on a schedule, one row for each attempt."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,9 +12,9 @@ from shuttle.outgoing.failover import Failover
 class DueDelivery:
     """The oldest undelivered event of one receiver of one build, as the outbox holds it.
 
-    `host` is what may be shown of `url`; deliveries with the same `host` share its limit of connections. `member` is
-    the place of the failover's member that took the last one, from 0. `tries` were made before this one.
-    `queued_steady_at`: the event came then, on steady time.
+    `host` is the part of `url` that may be shown; deliveries with the same `host` share its limit of connections.
+    `member` is the index of the failover's member that accepted the last event, from 0. `tries` is the number of
+    earlier attempts. `queued_steady_at` is when the event was recorded, on steady time.
     """
 
     delivery_id: int
@@ -36,8 +36,8 @@ class DueDelivery:
 class Attempt:
     """One attempt of a delivery and its outcome. `outcome` is delivered, failed, gone (410) or gave_up.
 
-    `asked_until`: the receiver's own Retry-After; no new event hastens it. It, `began_steady_at` and `next_attempt_at`
-    are on steady time, `started_at` is what people read.
+    `asked_until` is the end of the receiver's own Retry-After; a new event does not shorten it. It, `began_steady_at`
+    and `next_attempt_at` are on steady time, `started_at` is wall-clock time, for people.
     """
 
     delivery_id: int
@@ -49,33 +49,33 @@ class Attempt:
     error: str | None = None
     next_attempt_at: datetime | None = None
     asked_until: datetime | None = None
-    went_over: Failover | None = None
+    failed_over: Failover | None = None
 
     @property
     def ended_at(self) -> datetime:
-        """When it was known what came of it."""
+        """When the outcome was known."""
         return self.started_at + timedelta(seconds=self.took_seconds)
 
 
 @dataclass(frozen=True, slots=True)
 class SendResult:
-    """A receiver's answer, or why there is none; `error` is None if it accepted the status.
+    """A receiver's answer, or why there is none; `error` is None if the receiver accepted the status.
 
-    `patience_seconds` is what its Retry-After asks for. `went_over`: it is another member of the failover than the one
-    that took the last.
+    `retry_after_seconds` is the delay that its Retry-After asks for. `failed_over` is set if another member of the
+    failover answered than the one that accepted the last status.
     """
 
     status_code: int | None = None
     error: str | None = None
-    patience_seconds: float | None = None
-    went_over: Failover | None = None
+    retry_after_seconds: float | None = None
+    failed_over: Failover | None = None
 
 
 class StatusSender(Protocol):
     """Sends statuses to receivers of one kind. Safe for any number of tasks of one loop."""
 
     async def post(self, delivery: DueDelivery, at: datetime) -> SendResult:
-        """Try once, signed as of `at`, within a time of its own; raises nothing."""
+        """Send once, signed as of `at`, within the sender's own timeout; raises nothing."""
 
 
 class Outbox(Protocol):
@@ -84,13 +84,18 @@ class Outbox(Protocol):
     async def due_deliveries(
         self, *, now: datetime, limit: int, busy: frozenset[int], full_hosts: frozenset[str] = frozenset()
     ) -> list[DueDelivery]:
-        """For each receiver outside `busy` its oldest undelivered event, if due at `now` (steady time); at most
-        `limit`, the longest due first, and none for `full_hosts` (as in `DueDelivery.host`)."""
+        """The oldest undelivered event of each receiver that is not in `busy`, if it is due at `now` (steady time).
+
+        At most `limit`, the longest due first, and none for `full_hosts` (as in `DueDelivery.host`).
+        """
 
     async def next_due_at(self, *, busy: frozenset[int], full_hosts: frozenset[str] = frozenset()) -> datetime | None:
-        """When the next of them falls due, on steady time; None = nothing waits."""
+        """When the next delivery is due, on steady time; None = none is pending."""
 
     async def record_attempt(self, attempt: Attempt) -> None:
-        """Add the row; `delivered`, `gave_up` and `gone` end the delivery (gone: all of that receiver; otherwise those
-        behind it have tries of their own), `failed` sets `next_attempt_at`. Where it went over, what the receiver gets
-        later begins with that member."""
+        """Add the row and apply the outcome.
+
+        `delivered` and `gave_up` end this delivery; later ones of the receiver start with attempts of their own. `gone`
+        ends all deliveries of the receiver. `failed` sets `next_attempt_at`. With `failed_over`, later deliveries of
+        the receiver begin with that member.
+        """

@@ -1,4 +1,4 @@
-"""One attempt of one delivery: send it, decide the outcome, describe the attempt."""
+"""One attempt of one delivery: sends it, decides the outcome and describes the attempt."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from shuttle.delivery import Attempt, DueDelivery, SendResult, StatusSender
 from shuttle.delivery.schedule import next_attempt_at
 from shuttle.outgoing.hooks import kind_of
 
-# A callback's authorization lives 2.8 to 5.6 hours.
+# The authorization of a callback is valid for 2.8 to 5.6 hours.
 _LEGACY_LIFE = timedelta(hours=5.5)
 _LEGACY_LONGEST_PAUSE_SECONDS = 1800.0
 _LEGACY_REFUSALS = frozenset({401, 403, 404, 410})
@@ -20,7 +20,7 @@ _LEGACY_REFUSED_TRIES = 3
 
 @dataclass(frozen=True, slots=True)
 class StatusDelivery:
-    """Attempts deliveries; `senders` by kind of receiver, `schedule_seconds` are the delays between attempts."""
+    """Attempts deliveries; `senders` has one for each kind of receiver, `schedule_seconds` the delays."""
 
     senders: Mapping[str, StatusSender]
     schedule_seconds: Sequence[float]
@@ -43,11 +43,11 @@ class StatusDelivery:
             error=answer.error,
             next_attempt_at=retry_at,
             asked_until=_asked_until(answer, delivery, ended_at),
-            went_over=answer.went_over,
+            failed_over=answer.failed_over,
         )
 
     def _decide_outcome(self, answer: SendResult, delivery: DueDelivery, now: datetime) -> tuple[str, datetime | None]:
-        """2xx: delivered. 410: gone. Anything else: failed, and gave up once the schedule is used up."""
+        """The outcome and the time of the next attempt. 2xx: delivered. 410: gone. Else failed, at last gave_up."""
         if answer.error is None:
             return "delivered", None
         if delivery.wire == "legacy":
@@ -58,7 +58,7 @@ class StatusDelivery:
             self.schedule_seconds,
             tries=delivery.tries + 1,
             failed_at=now,
-            retry_after_seconds=_patience_seconds(answer, delivery),
+            retry_after_seconds=_retry_after_seconds(answer, delivery),
         )
         return ("gave_up", None) if retry_at is None else ("failed", retry_at)
 
@@ -67,7 +67,8 @@ class StatusDelivery:
     ) -> tuple[str, datetime | None]:
         """Callbacks of docs/contract.md, "The older API": three attempts after a refusal, else 5.5 hours.
 
-        Giving up on `pending` leaves the final status its own tries: a client that recorded the build late gets it.
+        Giving up on `pending` leaves the final status attempts of its own: a client that recorded the build late gets
+        it.
         """
         if answer.status_code in _LEGACY_REFUSALS and delivery.tries + 1 >= _LEGACY_REFUSED_TRIES:
             return "gave_up", None
@@ -77,7 +78,7 @@ class StatusDelivery:
             pauses,
             tries=delivery.tries + 1,
             failed_at=now,
-            retry_after_seconds=_patience_seconds(answer, delivery),
+            retry_after_seconds=_retry_after_seconds(answer, delivery),
         )
         if retry_at is None or retry_at > delivery.queued_steady_at + _LEGACY_LIFE:
             return "gave_up", None
@@ -85,14 +86,14 @@ class StatusDelivery:
 
 
 def _asked_until(answer: SendResult, delivery: DueDelivery, now: datetime) -> datetime | None:
-    patience_seconds = _patience_seconds(answer, delivery)
-    return None if patience_seconds is None else now + timedelta(seconds=patience_seconds)
+    retry_after_seconds = _retry_after_seconds(answer, delivery)
+    return None if retry_after_seconds is None else now + timedelta(seconds=retry_after_seconds)
 
 
-def _patience_seconds(answer: SendResult, delivery: DueDelivery) -> float | None:
-    """What a receiver that did not take the status asks for; of a callback's few hours no large part."""
-    if answer.error is None or answer.patience_seconds is None:
+def _retry_after_seconds(answer: SendResult, delivery: DueDelivery) -> float | None:
+    """The Retry-After of a receiver that did not accept the status, limited for callbacks, which have a few hours."""
+    if answer.error is None or answer.retry_after_seconds is None:
         return None
     if delivery.wire == "legacy":
-        return min(answer.patience_seconds, _LEGACY_LONGEST_PAUSE_SECONDS)
-    return answer.patience_seconds
+        return min(answer.retry_after_seconds, _LEGACY_LONGEST_PAUSE_SECONDS)
+    return answer.retry_after_seconds

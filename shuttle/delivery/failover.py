@@ -1,4 +1,4 @@
-"""Statuses to the first of several receivers that takes them, in their order, and on with that one in a build."""
+"""Sends statuses to the first of several receivers that accepts them; a build's later statuses begin with that one."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,35 +11,36 @@ from shuttle.outgoing.hooks import kind_of, members_of, shown_host
 
 @dataclass(frozen=True, slots=True)
 class FailoverStatusSender:
-    """See `StatusSender`; `senders` by kind give each member no longer than a decision may take."""
+    """See `StatusSender`; `senders` has one for each kind, whose timeout limits how long a member may take."""
 
     senders: Mapping[str, StatusSender]
 
     async def post(self, delivery: DueDelivery, at: datetime) -> SendResult:
-        """See the port; the answer is the taker's, or tells the errors of all, and their status if it is the same.
+        """See the port. The result is that of the member that accepted, or has the errors of all.
 
-        The one that took the build's last status is asked first: a dead one before it costs its time once. Those before
-        it only come again when all behind it have failed: then the status has nowhere else to go.
+        If all failed with the same status, the result has it, too. The member that accepted the build's last status is
+        tried first, so a dead one before it costs its timeout only once in a build. The members before it are tried
+        again only after all others have failed.
         """
         members = members_of(delivery.url)
-        failed: list[tuple[str, SendResult]] = []  # not by host: two members may differ in their path alone
+        failed: list[tuple[str, SendResult]] = []  # no dict by host: two members may differ in their path only
         for step in range(len(members)):
-            place = (delivery.member + step) % len(members)
-            host = shown_host(members[place])
-            answer = await self.senders[kind_of(members[place])].post(replace(delivery, url=members[place]), at)
+            index = (delivery.member + step) % len(members)
+            host = shown_host(members[index])
+            answer = await self.senders[kind_of(members[index])].post(replace(delivery, url=members[index]), at)
             if answer.error is None:
-                over = Failover(place, host, f"{_errors(failed)} Went over to {host}.") if failed else None
-                return replace(answer, went_over=over)
+                failover = Failover(index, host, f"{_errors(failed)} Failed over to {host}.") if failed else None
+                return replace(answer, failed_over=failover)
             failed.append((host, answer))
         codes = {answer.status_code for _, answer in failed}
-        # One member that says never again (410) does not speak for the others.
+        # A 410 of one member does not end the delivery to the others.
         code = codes.pop() if len(codes) == 1 else None
-        return SendResult(code, _errors(failed), _common_patience([answer for _, answer in failed]))
+        return SendResult(code, _errors(failed), _shortest_retry_after([answer for _, answer in failed]))
 
 
-def _common_patience(answers: Sequence[SendResult]) -> float | None:
-    """Until the first of them wants to be asked again; one that names no time may be asked at any."""
-    named = [answer.patience_seconds for answer in answers if answer.patience_seconds is not None]
+def _shortest_retry_after(answers: Sequence[SendResult]) -> float | None:
+    """The shortest Retry-After; None if a member names none, since it may be tried at any time."""
+    named = [answer.retry_after_seconds for answer in answers if answer.retry_after_seconds is not None]
     return min(named) if len(named) == len(answers) else None
 
 

@@ -1,4 +1,4 @@
-"""Statuses to http(s) receivers: one POST, its answer, and why there was none."""
+"""Sends statuses to http(s) receivers: one POST, its answer, and a sentence for each way to get none."""
 
 import asyncio
 import ssl
@@ -14,13 +14,13 @@ from shuttle.delivery import DueDelivery, SendResult
 from shuttle.delivery.signature import Signer
 from shuttle.errors import ShuttleError
 from shuttle.outgoing.connector import ConnectionUse
-from shuttle.outgoing.faults import why_unconnected
+from shuttle.outgoing.faults import describe_connect_error
 from shuttle.outgoing.lenient_client import ResponseHeadTooLargeError
 from shuttle.outgoing.retry_after import retry_after_seconds
 from shuttle.outgoing.userinfo import basic_authorization, split_userinfo
 
 _MAX_ANSWER_BYTES = 64 * 1024
-# Nothing depends on an answer's body, and the build's next status waits behind it.
+# Nothing depends on the body of an answer, and the build's next status waits for it.
 _MAX_BODY_SECONDS = 1.0
 
 
@@ -33,22 +33,22 @@ class HttpStatusSender:
     timeout_seconds: float
 
     async def post(self, delivery: DueDelivery, at: datetime) -> SendResult:
-        """See the port; at most `timeout_seconds` from the name lookup to the end of the answer."""
+        """See the port; takes at most `timeout_seconds` from the name lookup to the end of the answer."""
         answer = SendResult()
         try:
             async with asyncio.timeout(self.timeout_seconds), await self._send(delivery, at) as response:
-                # The status line decides: what follows cannot take a 2xx back, only cost time.
-                patience = retry_after_seconds(response.headers, at)
-                answer = SendResult(response.status, _refusal(response.status), patience)
+                # The status line decides: nothing after it can revoke a 2xx.
+                retry_after = retry_after_seconds(response.headers, at)
+                answer = SendResult(response.status, _refusal(response.status), retry_after)
                 async with asyncio.timeout(_MAX_BODY_SECONDS):
                     await _discard_body(response)
         except (aiohttp.ClientError, ShuttleError, OSError, ValueError) as error:
             if answer.status_code is None:
-                return SendResult(error=_what_went_wrong(error))
+                return SendResult(error=_describe(error))
         return answer
 
     async def _send(self, delivery: DueDelivery, at: datetime) -> aiohttp.ClientResponse:
-        """Once, and again at once while it met a kept connection that the receiver had closed."""
+        """Send once; retries at once if the request met a kept connection that the receiver had closed."""
         url, headers = self._address(delivery, at)
         while True:
             use = ConnectionUse()
@@ -57,12 +57,12 @@ class HttpStatusSender:
                     url, data=delivery.body, headers=headers, allow_redirects=False, trace_request_ctx=use
                 )
             except (aiohttp.ClientError, OSError) as error:
-                # It ends: each failure takes a connection out of the pool, and a new one is not tried twice.
+                # The loop ends: each failure removes a connection from the pool, and a new one is not tried twice.
                 if not use.explains(error):
                     raise
 
     def _address(self, delivery: DueDelivery, at: datetime) -> tuple[str, CIMultiDict[str]]:
-        """The URL without its userinfo, and the headers: the caller's own, then ours, which win."""
+        """The URL without its userinfo, and the headers: the caller's, then ours, which replace them."""
         url, credentials = split_userinfo(delivery.url)
         headers = CIMultiDict({"User-Agent": f"build-shuttle/{__version__}"} | dict(delivery.headers))
         if credentials is not None:
@@ -73,7 +73,7 @@ class HttpStatusSender:
 
 
 async def _discard_body(response: aiohttp.ClientResponse) -> None:
-    """Read a short body, so that the connection can be used again; drop the connection of a long one."""
+    """Read a short body, so that the connection can be reused; close the connection of a long one."""
     left_bytes = _MAX_ANSWER_BYTES
     while left_bytes > 0:
         chunk = await response.content.read(left_bytes)
@@ -91,32 +91,32 @@ def _refusal(status: int) -> str | None:
     return f"The receiver answered {status}."
 
 
-# The first that fits. Texts of the library are not passed on: they repeat the URL, whose path may be a secret.
+# The first match counts. The library's own texts repeat the URL, whose path may be a secret, so they are not used.
 _FAULTS: Sequence[tuple[type[Exception] | tuple[type[Exception], ...], str]] = (
-    (aiohttp.ConnectionTimeoutError, "The receiver could not be connected to in time."),
+    (aiohttp.ConnectionTimeoutError, "The connection to the receiver timed out."),
     (aiohttp.ClientConnectorDNSError, "The receiver's host name could not be resolved."),
     (
         aiohttp.ClientConnectorCertificateError,
         "The receiver has a certificate that is not trusted here; SHUTTLE_CA_FILE names further authorities.",
     ),
-    ((aiohttp.ClientSSLError, ssl.SSLError), "The receiver does not speak TLS as we do."),
+    ((aiohttp.ClientSSLError, ssl.SSLError), "The TLS handshake with the receiver failed."),
     (aiohttp.InvalidURL, "The receiver's URL names no host that can be connected to."),
     (
         ResponseHeadTooLargeError,
-        "The receiver answers with headers beyond the limits (64 KiB a line, 1,000 headers, 1 MiB in all).",
+        "The receiver answered with headers above the limits (64 KiB a line, 1,000 headers, 1 MiB in all).",
     ),
     (TimeoutError, "The receiver did not answer within the time limit."),
 )
 
 
-def _what_went_wrong(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     if isinstance(error, ShuttleError):
         return error.message
     for kinds, sentence in _FAULTS:
         if isinstance(error, kinds):
             return sentence
     if isinstance(error, aiohttp.ClientConnectorError):
-        return f"No connection to the receiver came about: {why_unconnected(error)}."
+        return f"The receiver cannot be connected to: {describe_connect_error(error)}."
     if isinstance(error, (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError, ConnectionError)):
         return "The receiver closed the connection without an answer."
     return f"The receiver's answer could not be read ({type(error).__name__})."

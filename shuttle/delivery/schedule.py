@@ -1,10 +1,10 @@
-"""When a delivery is tried again (pure)."""
+"""Computes when a delivery is attempted again (pure)."""
 
 import random
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
-# Later only, up to a tenth: receivers that came back are not met by every build in the same instant.
+# Up to a tenth later, never earlier: a receiver that recovers does not get the statuses of all builds at once.
 _JITTER = 0.1
 
 
@@ -16,9 +16,9 @@ def next_attempt_at(
     retry_after_seconds: float | None = None,
     uniform: Callable[[float, float], float] = random.uniform,
 ) -> datetime | None:
-    """When to try after `tries` failures, the last at `failed_at`; None = the schedule is used up.
+    """The next attempt after `tries` failures, the last at `failed_at`; None = the schedule is exhausted.
 
-    `schedule_seconds` are the pauses before the first, second, … try, each counted from the failure before it.
+    `schedule_seconds` are the delays before the first, second, … attempt, each from the failure before it.
     """
     if tries >= len(schedule_seconds):
         return None

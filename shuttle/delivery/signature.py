@@ -1,4 +1,4 @@
-"""The three webhook headers, after the Standard Webhooks specification."""
+"""The three webhook headers of the Standard Webhooks specification."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -8,20 +8,20 @@ from standardwebhooks import Webhook
 
 
 class Signer:
-    """Names, dates and signs webhooks; `keys` are what SHUTTLE_WEBHOOK_SECRET encodes, without any they are unsigned.
+    """Makes the headers of webhooks. `keys` are those of SHUTTLE_WEBHOOK_SECRET; without any, webhooks are unsigned.
 
-    Several sign in their order, separated by spaces as the specification has it: a receiver that knows one of them
-    verifies, so secrets can be changed on the two sides at different times.
+    With several keys there is a signature by each, in their order, separated by spaces as the specification says. A
+    receiver needs only one of the secrets, so the two sides can change them at different times.
     """
 
     def __init__(self, keys: Sequence[bytes]) -> None:
         self._webhooks = [Webhook(key) for key in dict.fromkeys(keys)]
 
     def headers(self, webhook_id: str, at: datetime, body: bytes) -> dict[str, str]:
-        """`webhook-id`, `webhook-timestamp` (of this try, in seconds) and, with secrets, `webhook-signature`."""
+        """`webhook-id`, `webhook-timestamp` (of this attempt, in seconds) and, with keys, `webhook-signature`."""
         headers = {"webhook-id": webhook_id, "webhook-timestamp": str(floor(at.timestamp()))}
         if self._webhooks:
-            # The library reads any other zone's clock face as UTC and signs a wrong instant.
+            # The library takes the local time of any zone for UTC, and would sign a wrong instant.
             signed = (webhook.sign(webhook_id, at.astimezone(UTC), body.decode()) for webhook in self._webhooks)
             headers["webhook-signature"] = " ".join(signed)
         return headers

@@ -17,16 +17,16 @@ class Stream(Protocol):
     was not acknowledged. Any number of the records behind that may have arrived, or arrive later, the first before the
     others: let receivers know doubles by what the records say.
 
-    `patience_seconds` bounds how long the cluster may show no sign of progress. Both waits raise:
+    `timeout_seconds` bounds how long the cluster may show no sign of progress. Both waits raise:
         KafkaUnavailableError: not acknowledged; the message says why, without secrets.
         RecordTooLargeError: a record of the oldest portion is larger than the topic takes.
         AddressRefusedError: the policy forbids an address of the cluster.
     """
 
-    async def put(self, records: Iterable[Record], patience_seconds: float) -> None:
+    async def put(self, records: Iterable[Record], timeout_seconds: float) -> None:
         """Queue a portion. It is iterated when it is packed, and once more if the topic takes smaller batches only."""
 
-    async def acknowledged(self, patience_seconds: float) -> None:
+    async def acknowledged(self, timeout_seconds: float) -> None:
         """Return once the oldest portion under way is on all replicas in sync (acks=all)."""
 
     def close(self) -> None:
@@ -40,6 +40,6 @@ class Kafka(Protocol):
         """A way for many records; nothing is opened yet."""
 
     async def send(
-        self, address: KafkaAddress, key: bytes, records: Iterable[Record], *, patience_seconds: float
+        self, address: KafkaAddress, key: bytes, records: Iterable[Record], *, timeout_seconds: float
     ) -> None:
         """One portion by a stream of its own: return once it is acknowledged; raises as a stream does."""

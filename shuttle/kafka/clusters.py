@@ -27,23 +27,23 @@ class KafkaClusters:
         """See the port."""
         return PartitionStream(partial(self._hold, address, key), key)
 
-    async def _hold(self, address: KafkaAddress, key: bytes, patience_seconds: float) -> HeldPartitionSender:
-        return await self._cluster(address).hold(address.topic, key, patience_seconds)
+    async def _hold(self, address: KafkaAddress, key: bytes, timeout_seconds: float) -> HeldPartitionSender:
+        return await self._cluster(address).hold(address.topic, key, timeout_seconds)
 
     async def send(
-        self, address: KafkaAddress, key: bytes, records: Iterable[Record], *, patience_seconds: float
+        self, address: KafkaAddress, key: bytes, records: Iterable[Record], *, timeout_seconds: float
     ) -> None:
         """See the port."""
         stream = self.stream(address, key)
         try:
-            await stream.put(records, patience_seconds)
-            await stream.acknowledged(patience_seconds)
+            await stream.put(records, timeout_seconds)
+            await stream.acknowledged(timeout_seconds)
         finally:
             stream.close()
 
-    async def check(self, address: KafkaAddress, *, patience_seconds: float) -> None:
+    async def check(self, address: KafkaAddress, *, timeout_seconds: float) -> None:
         """Whether the cluster lets us in and has the topic; raises as `send`."""
-        await self.send(address, b"", (), patience_seconds=patience_seconds)
+        await self.send(address, b"", (), timeout_seconds=timeout_seconds)
 
     def _cluster(self, address: KafkaAddress) -> "_Cluster":
         access = access_to(address, self._settings)
@@ -85,9 +85,9 @@ class _Cluster:
         resting = starting is None or (starting.done() and self._unusable(starting))
         return bool(self._waiting or self._sending or self._ending) or not resting
 
-    async def hold(self, topic: str, key: bytes, patience_seconds: float) -> HeldPartitionSender:
+    async def hold(self, topic: str, key: bytes, timeout_seconds: float) -> HeldPartitionSender:
         """The key's sender; while it is held, its producer is neither idle nor, should it fail, ended."""
-        deadline = asyncio.get_running_loop().time() + patience_seconds
+        deadline = asyncio.get_running_loop().time() + timeout_seconds
         self._waiting += 1
         try:
             producer = await self._producer(deadline)

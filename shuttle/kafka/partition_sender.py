@@ -112,7 +112,7 @@ class PartitionSender:
             self._task = asyncio.create_task(self._run(), name=f"kafka {self._topic}")
         return chunk
 
-    async def arrived(self, chunk: Chunk, left_seconds: float, patience_seconds: float) -> None:
+    async def arrived(self, chunk: Chunk, left_seconds: float, timeout_seconds: float) -> None:
         """Return once it is acknowledged; raises what kept it.
 
         Or that nobody's records were acknowledged: not within `left_seconds`, or later not for the patience.
@@ -131,7 +131,7 @@ class PartitionSender:
                 arrived.remove_done_callback(wake)
             if self._acknowledged == before and not arrived.done():
                 raise self._explain(TimeoutError())
-            left_seconds = patience_seconds
+            left_seconds = timeout_seconds
         arrived.result()
 
     async def _run(self) -> None:

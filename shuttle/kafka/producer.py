@@ -89,14 +89,14 @@ class Producer:
         self._retired = True
 
     async def sender(
-        self, topic: str, key: bytes, limits: MutableMapping[str, int], patience_seconds: float
+        self, topic: str, key: bytes, limits: MutableMapping[str, int], timeout_seconds: float
     ) -> PartitionSender:
         """The sender of the key's partition; `limits` as there. Raises KafkaUnavailableError."""
         producer = self._started()
         cluster = producer.client.cluster
         refreshed_ms = cluster._last_successful_refresh_ms  # noqa: SLF001
         try:
-            async with asyncio.timeout(min(patience_seconds, self._timeout_seconds)):
+            async with asyncio.timeout(min(timeout_seconds, self._timeout_seconds)):
                 partitions = sorted(await producer.partitions_for(topic))
         except TimeoutError as error:
             # aiokafka asks for longer than most senders wait: it was told again and again that there is none.

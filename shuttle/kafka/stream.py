@@ -35,38 +35,38 @@ class PartitionStream:
         self._under_way: deque[Chunk] = deque()
         self._sign_of_life_at = 0.0
 
-    async def put(self, records: Iterable[Record], patience_seconds: float) -> None:
+    async def put(self, records: Iterable[Record], timeout_seconds: float) -> None:
         """See the port."""
         if self._held is None:
             self._sign_of_life_at = asyncio.get_running_loop().time()
-            self._held = await self._sender(patience_seconds)
+            self._held = await self._sender(timeout_seconds)
         self._under_way.append(self._held.sender.queue(self._key, records))
 
-    async def _sender(self, patience_seconds: float) -> HeldPartitionSender:
+    async def _sender(self, timeout_seconds: float) -> HeldPartitionSender:
         if self._last is None or not self._last.regain():
-            self._last = await self._hold(patience_seconds)
+            self._last = await self._hold(timeout_seconds)
         return self._last
 
-    async def acknowledged(self, patience_seconds: float) -> None:
+    async def acknowledged(self, timeout_seconds: float) -> None:
         """See the port."""
         loop = asyncio.get_running_loop()
         while self._held is not None:
-            left_seconds = max(self._sign_of_life_at + patience_seconds - loop.time(), 0)
+            left_seconds = max(self._sign_of_life_at + timeout_seconds - loop.time(), 0)
             try:
-                await self._held.sender.arrived(self._under_way[0], left_seconds, patience_seconds)
+                await self._held.sender.arrived(self._under_way[0], left_seconds, timeout_seconds)
                 break
             except SmallerBatchesError:
-                await self._begin_again(patience_seconds)  # an answer is a sign of life
+                await self._begin_again(timeout_seconds)  # an answer is a sign of life
         self._sign_of_life_at = loop.time()
         self._under_way.popleft()
         if not self._under_way:
             self.close()
 
-    async def _begin_again(self, patience_seconds: float) -> None:
+    async def _begin_again(self, timeout_seconds: float) -> None:
         portions = [chunk.records for chunk in self._under_way]
         self.close()
         for records in portions:
-            await self.put(records, patience_seconds)
+            await self.put(records, timeout_seconds)
 
     def close(self) -> None:
         """See the port. All at once: were the first withdrawn alone, what follows it could be sent without it."""

@@ -1,4 +1,4 @@
-"""Why a host gave no answer, in words that follow its name; those of the library repeat the URL, maybe a secret."""
+"""Describes why a host gave no answer, without the library's own texts: they repeat the URL, which may hold secrets."""
 
 import os
 
@@ -13,29 +13,29 @@ from aiohttp import (
 from shuttle.outgoing.lenient_client import ResponseHeadTooLargeError
 
 
-def what_broke(error: Exception) -> str:
-    """Of any error that a request can raise, ours excepted."""
+def describe_fault(error: Exception) -> str:
+    """The end of a sentence that begins with the host, for any error that a request can raise except ShuttleError."""
     match error:
         case ClientConnectorCertificateError():
-            said = "has a certificate that is not trusted here; SHUTTLE_CA_FILE names further authorities"
+            description = "has a certificate that is not trusted here; SHUTTLE_CA_FILE names further authorities"
         case ClientSSLError():
-            said = "does not speak TLS as we do"
+            description = "failed the TLS handshake"
         case ClientConnectorDNSError():
-            said = "has a host name that cannot be resolved"
+            description = "has a host name that cannot be resolved"
         case ClientConnectorError():
-            said = f"cannot be connected to ({why_unconnected(error)})"
+            description = f"cannot be connected to ({describe_connect_error(error)})"
         case TimeoutError():
-            said = "took nothing, or gave no answer, in time"
+            description = "timed out"
         case ResponseHeadTooLargeError():
-            said = "answers with headers beyond the limits (64 KiB a line, 1,000 headers, 1 MiB in all)"
+            description = "answered with headers above the limits (64 KiB a line, 1,000 headers, 1 MiB in all)"
         case ClientError():
-            said = f"broke the connection ({type(error).__name__})"
+            description = f"broke the connection ({type(error).__name__})"
         case _:
-            said = f"cannot be asked ({type(error).__name__})"
-    return said
+            description = f"cannot be requested ({type(error).__name__})"
+    return description
 
 
-def why_unconnected(error: ClientConnectorError) -> str:
-    """What the system says of a connect that failed, by its number: asyncio's own text repeats the address."""
+def describe_connect_error(error: ClientConnectorError) -> str:
+    """The system's message for a failed connect, by its number: asyncio's own text repeats the address."""
     number = error.os_error.errno
     return os.strerror(number) if number and number > 0 else "it is unreachable"

@@ -1,4 +1,4 @@
-"""Where logs go: a sink carries one build's log to one stranger, by its own offset, until it is told or gives up."""
+"""Log sinks: each forwards one build's log to one receiver, with an offset of its own, until done or given up."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,8 +13,8 @@ from shuttle.outgoing.failover import Failover
 class SinkTarget:
     """One recorded sink of one build; `url` still holds its userinfo, `headers` may hold secrets (not in repr).
 
-    `kind` is http, kafka or failover; `member` the place of the failover's member that is in use, from 0. `build_json`
-    is what messages call the build: its id, or the build number as the older API's client gave it.
+    `kind` is http, kafka or failover; `member` is the index of the failover's member in use, from 0. `build_json` is
+    the value of `build` in Kafka messages: the build's id, or the build number as the older API's client gave it.
     """
 
     sink_id: int
@@ -32,23 +32,23 @@ class SinkTarget:
 
 
 class SinkLedger(Protocol):
-    """What is remembered of a sink, durably when a call returns, but for `acknowledged`. Raises StoreError."""
+    """The recorded state of sinks: durable when a call returns, except for `acknowledged`. Raises StoreError."""
 
     async def acknowledged(self, sink_id: int, offset: int) -> None:
-        """The receiver has every byte below `offset`: sending goes on from here after a crash.
+        """The receiver has every byte below `offset`; after a crash sending resumes there.
 
-        Called for every interim answer and every batch, so cheap: written within seconds, those of all sinks together,
-        the newest of each. What was not written is sent again.
+        Called for every interim answer and every batch, so it is cheap: the newest offset of each sink is written
+        within seconds, all sinks together. Bytes whose offset was not written are sent again.
         """
 
     async def failing(self, sink_id: int, error: str) -> None:
         """An attempt failed; `error` is one sentence without secrets."""
 
     async def live(self, sink_id: int) -> None:
-        """An attempt is under way and well."""
+        """An attempt is in progress and the receiver takes data."""
 
-    async def went_over(self, sink_id: int, over: Failover) -> None:
-        """A failover goes on with another member, also after a crash."""
+    async def failed_over(self, sink_id: int, failover: Failover) -> None:
+        """The sink continues with another member of its failover, also after a crash."""
 
     async def done(self, sink_id: int, offset: int) -> None:
         """The whole log, `offset` bytes, is acknowledged."""
@@ -58,17 +58,17 @@ class SinkLedger(Protocol):
 
 
 class Sink(Protocol):
-    """Carries logs to receivers of one kind. Safe for any number of tasks of one loop."""
+    """Forwards logs to receivers of one kind. Safe for any number of tasks of one loop."""
 
-    async def carry(self, target: SinkTarget, log: LogReader, ledger: SinkLedger, finished_at: "FinishedAt") -> None:
-        """Send until done or given up (SHUTTLE_SINK_GIVE_UP_SECONDS after the end); never raises but CancelledError.
+    async def forward(self, target: SinkTarget, log: LogReader, ledger: SinkLedger, finished_at: "FinishedAt") -> None:
+        """Send until done or given up (SHUTTLE_SINK_GIVE_UP_SECONDS after the end); raises only CancelledError.
 
-        Cancelled, it aborts what is open so that no receiver takes it for the log's end.
+        When cancelled, it aborts an open request, so that no receiver mistakes it for the log's end.
         """
 
 
 class FinishedAt(Protocol):
-    """Tells when the build ended."""
+    """Returns when the build ended."""
 
     def __call__(self) -> datetime | None:
-        """When the build ended, on steady time; None = it has not ended."""
+        """The end of the build on steady time; None = it has not ended."""

@@ -1,4 +1,4 @@
-"""Logs to the first of several receivers that works (docs/contract.md, "Failover")."""
+"""Sends a log to the first of several receivers that works (docs/contract.md, "Failover")."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -10,14 +10,14 @@ from shuttle.sinks import SinkLedger, SinkTarget
 from shuttle.sinks.forward import LogUpload, UploadFactory
 from shuttle.sinks.host_recovery import HostRecovery
 
-# The next member continues within 10 s (docs/contract.md, "Failover"); the rest is for the switch itself.
+# The next member has to continue within 10 s (docs/contract.md, "Failover"); 1 s is left for the switch itself.
 DECISION_SECONDS = 9.0
 
 
 class FailoverUploadFactory:
-    """Makes uploads that go over to the next member when one fails; see `shuttle.sinks.forward.UploadFactory`.
+    """Makes uploads that fail over to the next member; see `shuttle.sinks.forward.UploadFactory`.
 
-    `factories` by kind; `decision_seconds` is how long a member may take nothing of what there is to send.
+    `factories` has one factory for each kind. A member that makes no progress for `decision_seconds` has failed.
     """
 
     def __init__(self, factories: Mapping[str, UploadFactory], decision_seconds: float = DECISION_SECONDS) -> None:
@@ -39,10 +39,9 @@ class FailoverUploadFactory:
 
 
 class FailoverUpload:
-    """See `shuttle.sinks.forward.LogUpload`. One attempt is a round: every member from the present one on, once.
+    """See `shuttle.sinks.forward.LogUpload`. An attempt tries each member once, from the current one to the last.
 
-    Within a build it goes back to an earlier member only when the last one has failed too: then the log has nowhere
-    else to go.
+    Within a build an earlier member is tried again only after the last one has failed, too.
     """
 
     def __init__(
@@ -58,33 +57,33 @@ class FailoverUpload:
         self.failures = 0
         self._members = members
         self._hosts = hosts
-        self._place = target.member % len(members)
+        self._index = target.member % len(members)
         self._sink_id = target.sink_id
         self._ledger = ledger
         self._decision_seconds = decision_seconds
 
     @property
     def refusals(self) -> int:
-        """Of the member that refused least: only when all refuse there is no more use in trying."""
+        """The lowest number among the members: the sink gives up only when all of them refuse."""
         return min(member.refusals for member in self._members)
 
-    async def attempt(self, patience_seconds: Callable[[], float]) -> bool:
-        """Send by the present member, and from the first unacknowledged byte by each after it."""
+    async def attempt(self, timeout_seconds: Callable[[], float]) -> bool:
+        """Send to the current member; if it fails, to each following one from the first unacknowledged byte."""
         began_at_offset = self.offset
         while True:
-            member = self._members[self._place]
+            member = self._members[self._index]
             member.offset = self.offset
-            if await member.attempt(lambda: min(patience_seconds(), self._decision_seconds)):
+            if await member.attempt(lambda: min(timeout_seconds(), self._decision_seconds)):
                 self.offset = member.offset
                 return True
             self.offset = max(self.offset, member.offset)
-            await self._go_over(member.problem)
-            if self._place == 0:
+            await self._fail_over(member.problem)
+            if self._index == 0:
                 self.failures = 0 if self.offset > began_at_offset else self.failures + 1
                 return False
 
-    async def _go_over(self, problem: str) -> None:
-        self._place = (self._place + 1) % len(self._members)
-        to = self._hosts[self._place]
-        self.problem = f"{problem} Went over to {to} at offset {self.offset}."
-        await self._ledger.went_over(self._sink_id, Failover(self._place, to, self.problem))
+    async def _fail_over(self, problem: str) -> None:
+        self._index = (self._index + 1) % len(self._members)
+        to = self._hosts[self._index]
+        self.problem = f"{problem} Failed over to {to} at offset {self.offset}."
+        await self._ledger.failed_over(self._sink_id, Failover(self._index, to, self.problem))

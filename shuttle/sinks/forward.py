@@ -20,8 +20,7 @@ from shuttle.sinks.host_recovery import HostRecovery
 _log = structlog.get_logger()
 
 _MAX_REFUSALS = 5
-# An attempt has at least this long, also when the time to give up has passed: after a long downtime of the shuttle each
-# log is tried once.
+# The minimum time for an attempt, also after the time to give up: after a long downtime each log is tried once.
 _SHORTEST_ATTEMPT_SECONDS = 15
 
 
@@ -30,20 +29,21 @@ class RetryPolicy:
     """Timeouts and delays, in seconds."""
 
     give_up_seconds: float = 86_400
-    """After the build's end."""
+    """How long after the build's end the sink is given up."""
     first_delay_seconds: float = 1
-    """Between two requests, doubled with every failure. Jitter takes up to half of it, so that the builds of one
-    receiver do not all retry at once."""
+    """The delay after the first failure; it doubles with every further one. Jitter takes up to half of it, so that the
+    builds of one receiver do not all retry at once."""
     longest_delay_seconds: float = 60
-    patience_seconds: float = 600
-    """For a receiver that reads nothing, or does not answer after the log's end. A silent log does not count."""
+    timeout_seconds: float = 600
+    """The limit for a receiver that reads nothing, or does not answer after the log's end. Time in which the log does
+    not grow does not count."""
 
 
 class LogUpload(Protocol):
     """The upload of one log to one receiver.
 
-    `offset` is where the next attempt begins, `problem` what went wrong last, `refusals` how often the receiver refused
-    since it last accepted anything, `failures` the number of attempts in a row without progress.
+    `offset` is where the next attempt begins, `problem` the last error, `refusals` the number of refusals since the
+    receiver last accepted anything, `failures` the number of consecutive attempts without progress.
     """
 
     offset: int
@@ -52,13 +52,14 @@ class LogUpload(Protocol):
 
     @property
     def refusals(self) -> int:
-        """See above."""
+        """The number of refusals since the receiver last accepted anything."""
 
-    async def attempt(self, patience_seconds: Callable[[], float]) -> bool:
-        """Send once, starting when there is a byte to send; returns whether the whole log is acknowledged.
+    async def attempt(self, timeout_seconds: Callable[[], float]) -> bool:
+        """Send once, as soon as there is a byte to send; returns whether the whole log is acknowledged.
 
-        A failure is in the ledger when this returns. Raises ShuttleError if the ledger does, and CancelledError; an
-        open request is then aborted, so that the receiver does not mistake it for the log's end.
+        `timeout_seconds` returns how long the receiver may make no progress. A failure is in the ledger when this
+        returns. Raises ShuttleError if the ledger does, and CancelledError; an open request is then aborted, so that
+        the receiver does not mistake it for the log's end.
         """
 
 
@@ -66,11 +67,11 @@ class UploadFactory(Protocol):
     """Makes uploads for receivers of one kind."""
 
     def upload(self, target: SinkTarget, log: LogReader, ledger: SinkLedger, host_recovery: HostRecovery) -> LogUpload:
-        """For one log; opens nothing yet. The upload reports each success of its host to `host_recovery`."""
+        """Make the upload of one log; it opens no connection yet and reports successes to `host_recovery`."""
 
 
 class LogForwarder:
-    """A `shuttle.sinks.Sink` of any kind: retries until done or given up. All share one `host_recovery`."""
+    """A `shuttle.sinks.Sink` of any kind: retries until done or given up. All forwarders share one `host_recovery`."""
 
     def __init__(
         self,
@@ -84,7 +85,7 @@ class LogForwarder:
         self._host_recovery = host_recovery
         self._clock = clock
 
-    async def carry(self, target: SinkTarget, log: LogReader, ledger: SinkLedger, finished_at: FinishedAt) -> None:
+    async def forward(self, target: SinkTarget, log: LogReader, ledger: SinkLedger, finished_at: FinishedAt) -> None:
         """Send until done or given up. Raises only CancelledError; see `LogUpload.attempt`."""
         upload = self._uploads.upload(target, log, ledger, self._host_recovery)
         hosts = frozenset(shown_host(url) for url in members_of(target.url))
@@ -92,21 +93,23 @@ class LogForwarder:
         while True:
             began_at, began_from = time.monotonic(), upload.offset
             try:
-                if await upload.attempt(partial(self._patience_seconds, finished_at, began_at)):
+                if await upload.attempt(partial(self._timeout_seconds, finished_at, began_at)):
                     return
                 if time.monotonic() - began_at > self._retry_policy.longest_delay_seconds:
-                    upload.failures, wake_on_recovery = 0, True  # a long success: this failure is a new one
+                    upload.failures, wake_on_recovery = 0, True  # it worked for long: count failures from 0 again
                 wake_on_recovery = wake_on_recovery or upload.offset > began_from
                 delay_seconds = self._delay_seconds(upload.failures)
                 if upload.refusals >= _MAX_REFUSALS or delay_seconds >= self._left_seconds(finished_at):
                     await ledger.gave_up(target.sink_id, upload.problem)
                     return
-            except ShuttleError as error:  # of the ledger: what it did not record is sent again
-                _log.warning("a sink waits to be recorded", sink_id=target.sink_id, error=error.message)
+            except ShuttleError as error:  # the ledger's; bytes whose offset was not recorded are sent again
+                _log.warning(
+                    "the state of a sink cannot be recorded; retrying", sink_id=target.sink_id, error=error.message
+                )
                 delay_seconds = self._retry_policy.longest_delay_seconds
             if await self._host_recovery.pause(hosts, delay_seconds, wake_on_recovery=wake_on_recovery):
-                # Once: if this log still fails, later successes of other logs say nothing about it. Failures in the
-                # minute after an outage are soon over, so the delays start short again.
+                # Only once: if this log still fails, successes of other logs say nothing about it. Failures shortly
+                # after an outage tend to be brief, so the delays start short again.
                 wake_on_recovery, upload.failures = False, 0
 
     def _left_seconds(self, finished_at: FinishedAt) -> float:
@@ -115,10 +118,10 @@ class LogForwarder:
             return math.inf
         return self._retry_policy.give_up_seconds - (self._clock.steady() - ended_at).total_seconds()
 
-    def _patience_seconds(self, finished_at: FinishedAt, began_at: float) -> float:
-        """Not beyond the time to give up: a receiver that reads a byte a second cannot hold an attempt forever."""
+    def _timeout_seconds(self, finished_at: FinishedAt, began_at: float) -> float:
+        """Ends with the time to give up: a receiver that reads a byte a second cannot hold an attempt forever."""
         shortest_seconds = _SHORTEST_ATTEMPT_SECONDS - (time.monotonic() - began_at)
-        return min(self._retry_policy.patience_seconds, max(self._left_seconds(finished_at), shortest_seconds, 0))
+        return min(self._retry_policy.timeout_seconds, max(self._left_seconds(finished_at), shortest_seconds, 0))
 
     def _delay_seconds(self, failures: int) -> float:
         doubled = self._retry_policy.first_delay_seconds * 2.0 ** min(max(failures - 1, 0), 30)

@@ -1,4 +1,4 @@
-"""Recovery of a host: one of the logs that wait for it probes it; once one succeeds, the others retry at once."""
+"""Recovery of a host: one of the waiting logs probes it; once a request succeeds, the others retry at once."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,10 +11,10 @@ _APART_SECONDS = 0.01
 
 
 class HostRecovery:
-    """The pauses of all logs, by the host that they wait for: with backoff alone each would retry up to a minute late.
+    """The pauses of all logs, by host. With backoff alone a log could retry a minute after its receiver has recovered.
 
-    Besides the retries at the end of each pause there is one probe per host in `probe_seconds`, by each waiting log in
-    turn, however many wait. Used from one event loop.
+    A log retries at the end of its pause. In addition the waiting logs probe their host in turn, one probe in
+    `probe_seconds` for each host, however many logs wait. For one event loop.
     """
 
     def __init__(self, probe_seconds: float = _PROBE_SECONDS) -> None:
@@ -24,7 +24,7 @@ class HostRecovery:
     async def pause(self, hosts: AbstractSet[str], seconds: float, *, wake_on_recovery: bool) -> bool:
         """Wait before the next attempt: at most `seconds`, or until it is this log's turn to probe.
 
-        With `wake_on_recovery` also until a request to one of `hosts` succeeds; returns whether that was the cause.
+        With `wake_on_recovery` the pause also ends when a request to one of `hosts` succeeds; returns whether it did.
         """
         woken: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         for host in hosts:
@@ -42,7 +42,7 @@ class HostRecovery:
                     del self._waited_for[host]
 
     def succeeded(self, host: str) -> None:
-        """A request to the host has succeeded: the logs that wait for it may retry."""
+        """Report that a request to the host has succeeded: the logs that wait for it may retry."""
         waiting = self._waited_for.get(host)
         if waiting is not None:
             waiting.recovered()
@@ -64,14 +64,14 @@ class _Waiting:
         self._wakes_on_recovery[woken] = wake_on_recovery
 
     def leave(self, woken: asyncio.Future[bool]) -> bool:
-        """Remove a pause; returns whether others remain."""
+        """Remove a pause; returns whether other pauses remain."""
         self._wakes_on_recovery.pop(woken, None)
         if not self._wakes_on_recovery:
             self._probe.cancel()
         return bool(self._wakes_on_recovery)
 
     def recovered(self) -> None:
-        """End the pauses that a success ends, one after the other."""
+        """End the pauses that wake on recovery, one after the other."""
         for index, woken in enumerate(
             [woken for woken, wake_on_recovery in self._wakes_on_recovery.items() if wake_on_recovery]
         ):

@@ -1,4 +1,4 @@
-"""Logs to http(s) receivers: a request that is held open, and where the next one goes on when it breaks."""
+"""Sends logs to http(s) receivers: one long request, and another from the right offset when it breaks."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,29 +12,29 @@ from yarl import URL
 
 from shuttle.errors import ShuttleError
 from shuttle.logs import LogReader
-from shuttle.outgoing.faults import what_broke
+from shuttle.outgoing.faults import describe_fault
 from shuttle.outgoing.hooks import shown_host
 from shuttle.outgoing.userinfo import basic_authorization, split_userinfo
 from shuttle.sinks import SinkLedger, SinkTarget
 from shuttle.sinks.host_recovery import HostRecovery
 from shuttle.sinks.http_request import LogRequest
 
-# Answers that will not change by themselves (docs/contract.md, "Logs by http").
+# Statuses that do not change by themselves (docs/contract.md, "Logs by http").
 _REFUSALS = frozenset({401, 403, 404, 410})
 _MAX_METADATA_BYTES = 4096
-# A receiver that takes even less is not one for logs, and each piece costs a connection.
+# A receiver with a lower limit is unfit for logs, and each piece costs a connection.
 _SMALLEST_PIECE_BYTES = 1024
-# Twice the first piece for one that refuses before it has taken anything.
+# If the receiver refuses before it has read anything, the first piece has half of this.
 _PIECE_BYTES = 256 * 1024
-# A proxy takes a request, too, and answers within this that what is behind it is away.
-_WELL_AFTER_SECONDS = 1.0
+# A proxy whose upstream is down accepts the request, too, but answers with an error within this time.
+_SUCCESS_AFTER_SECONDS = 1.0
 _PRINTABLE_ASCII = "".join(map(chr, range(0x20, 0x7F)))
 
 
 class HttpUploadFactory:
     """Makes uploads to http(s) receivers (docs/contract.md, "Logs by http"); see `shuttle.sinks.forward.UploadFactory`.
 
-    `session` must have no limit of connections (each log holds one) and no default headers that are secrets.
+    `session` must have no limit of connections, because each log holds one, and no secrets in its default headers.
     """
 
     def __init__(self, session: ClientSession, *, resume: Literal["acknowledged", "sent"] = "acknowledged") -> None:
@@ -73,97 +73,97 @@ class HttpUpload:
         self._resume_at_sent = resume_at_sent
         self._piece_bytes: int | None = None
         self._is_live = False
-        self._well: asyncio.TimerHandle | None = None
+        self._success_timer: asyncio.TimerHandle | None = None
 
-    async def attempt(self, patience_seconds: Callable[[], float]) -> bool:
-        """One request, or piece after piece, from the first byte that there is to send; whether all is acknowledged."""
+    async def attempt(self, timeout_seconds: Callable[[], float]) -> bool:
+        """Send one request, or one for each piece; returns whether the whole log is acknowledged."""
         while True:
-            is_acknowledged = await self._try_request(patience_seconds)
+            is_acknowledged = await self._try_request(timeout_seconds)
             if is_acknowledged is not None:
                 return is_acknowledged
 
-    async def _try_request(self, patience_seconds: Callable[[], float]) -> bool | None:
-        """Whether the whole log is acknowledged by one request; None = the next one can follow at once."""
+    async def _try_request(self, timeout_seconds: Callable[[], float]) -> bool | None:
+        """Send one request; returns whether the whole log is acknowledged, None = the next one can follow at once."""
         await self._log.grown_beyond(self.offset)
         self._is_live = False
         request = LogRequest(
             self._log,
             self.offset,
             piece_bytes=self._piece_bytes,
-            patience_seconds=patience_seconds,
-            on_told=self._acknowledge,
+            timeout_seconds=timeout_seconds,
+            on_reported=self._acknowledge,
             on_sent=self._note_sent,
         )
         try:
-            status = await self._sent(request)
+            status = await self._send(request)
         except asyncio.CancelledError:
-            await self._go_on(request, self._after_break(request))
+            await self._resume_at(request, self._offset_after_break(request))
             raise
         except ShuttleError as error:
-            await self._go_on(request, self._after_break(request))
+            await self._resume_at(request, self._offset_after_break(request))
             return await self._failed(f"could not be sent the log: {error.message}")
         except (ClientError, TimeoutError, ValueError) as error:
-            await self._go_on(request, self._after_break(request))
-            return await self._failed(f"{what_broke(error)}.")
+            await self._resume_at(request, self._offset_after_break(request))
+            return await self._failed(f"{describe_fault(error)}.")
         if 200 <= status < 300:
-            return await self._taken(request, status)
+            return await self._accepted(request, status)
         return await self._refused(request, status)
 
-    async def _taken(self, request: LogRequest, status: int) -> bool | None:
-        """A 2xx. Before the end of the body it means that the receiver wants the rest in another request."""
+    async def _accepted(self, request: LogRequest, status: int) -> bool | None:
+        """Handle a 2xx. Before the end of the body it asks for the rest in another request."""
         if request.ended:
-            self._heard()
+            self._report_success()
         if request.ended and not request.is_piece:
             await self._ledger.done(self._target.sink_id, self._log.size_bytes)
             return True
         self.refusals = 0
-        told = request.answer_offset
-        await self._go_on(request, request.sent_offset if told is None else told)
+        reported = request.answer_offset
+        await self._resume_at(request, request.sent_offset if reported is None else reported)
         if request.ended and self.offset > request.first_offset:
             return None
-        where = "without taking the piece" if request.ended else "before the log's end"
-        return await self._failed(f"answered {status} {where}.")
+        detail = "without acknowledging any byte of the piece" if request.ended else "before the log's end"
+        return await self._failed(f"answered {status} {detail}.")
 
     async def _refused(self, request: LogRequest, status: int) -> bool | None:
         self.refusals += status in _REFUSALS
-        await self._go_on(request, self._after_break(request))
+        await self._resume_at(request, self._offset_after_break(request))
         if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE and self._make_pieces_smaller(request):
-            await self._failed(f"answered 413; from now on it gets pieces of up to {self._piece_bytes} bytes.")
+            await self._failed(f"answered 413; it gets pieces of up to {self._piece_bytes} bytes from now on.")
             self.failures = 0
             return None
         return await self._failed(f"answered {status}.")
 
     def _make_pieces_smaller(self, request: LogRequest) -> bool:
-        """At most half of what was taken; False = there is nothing smaller.
+        """Halve the piece, or what the receiver took of the request if that is less; False = it is the smallest.
 
-        Without an offset in the answer that is what the kernel took, which is more than what the receiver read: it may
-        take some refusals to get below its limit.
+        Without an offset in the answer, what the kernel took counts. The receiver has read less, so it may take some
+        refusals to get below its limit.
         """
         if self._piece_bytes == _SMALLEST_PIECE_BYTES:
             return False
-        told = request.answer_offset or 0
-        taken_bytes = (told if told > request.first_offset else request.sent_offset) - request.first_offset
+        reported = request.answer_offset or 0
+        taken_bytes = (reported if reported > request.first_offset else request.sent_offset) - request.first_offset
         before_bytes = self._piece_bytes or max(taken_bytes, _PIECE_BYTES)
         taken_bytes = min(taken_bytes or before_bytes, before_bytes)
         self._piece_bytes = max(taken_bytes // 2, _SMALLEST_PIECE_BYTES)
         return True
 
-    async def _sent(self, request: LogRequest) -> int:
+    async def _send(self, request: LogRequest) -> int:
         try:
             return await request.send(self._session, *_address_and_headers(self._target))
         finally:
-            if self._well is not None:
-                self._well.cancel()
+            if self._success_timer is not None:
+                self._success_timer.cancel()
 
-    def _heard(self) -> None:
+    def _report_success(self) -> None:
         self._host_recovery.succeeded(shown_host(self._target.url))
 
-    def _after_break(self, request: LogRequest) -> int:
-        if request.told_offset is not None:
-            return request.told_offset
+    def _offset_after_break(self, request: LogRequest) -> int:
+        if request.reported_offset is not None:
+            return request.reported_offset
         return request.sent_offset if self._resume_at_sent else request.first_offset
 
-    async def _go_on(self, request: LogRequest, offset: int) -> None:
+    async def _resume_at(self, request: LogRequest, offset: int) -> None:
         self.failures = 0 if offset > request.first_offset else self.failures + 1
         self.offset = offset
         if offset != request.first_offset:
@@ -180,19 +180,19 @@ class HttpUpload:
     async def _note_sent(self, offset: int) -> None:
         if not self._is_live:
             self._is_live = True
-            self._well = asyncio.get_running_loop().call_later(_WELL_AFTER_SECONDS, self._heard)
+            self._success_timer = asyncio.get_running_loop().call_later(_SUCCESS_AFTER_SECONDS, self._report_success)
             await self._ledger.live(self._target.sink_id)
         if self._resume_at_sent:
             await self._acknowledge(offset)
 
 
 def _address_and_headers(target: SinkTarget) -> tuple[URL, CIMultiDict[str]]:
-    """The URL without its userinfo, and our headers over those that the caller gave."""
+    """The URL without its userinfo, and the headers; our own replace the caller's."""
     address, credentials = split_userinfo(target.url)
     headers = CIMultiDict(target.headers)
     if credentials is not None:
         headers.setdefault("Authorization", basic_authorization(credentials))
-    # A connection of its own and never used again: one that the receiver is about to close would cost a request.
+    # Each request has a connection of its own: a kept one that the receiver is about to close would cost a request.
     headers["Connection"] = "close"
     headers["Content-Type"] = "text/plain; charset=utf-8"
     headers["Shuttle-App-Id"] = _ascii(target.app_id)
@@ -203,7 +203,7 @@ def _address_and_headers(target: SinkTarget) -> tuple[URL, CIMultiDict[str]]:
         headers["Shuttle-Metadata"] = metadata
     else:
         headers["Shuttle-Metadata-Omitted"] = "true"
-    # As the caller wrote it: requoting would break a signature in the query.
+    # Exactly as the caller wrote it: requoting would break a signature in the query.
     return URL(address, encoded=address.isascii()), headers
 
 

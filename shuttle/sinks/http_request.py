@@ -1,4 +1,4 @@
-"""One request of the http(s) sink: a chunked POST that is held open while the log grows, and what becomes of it."""
+"""One request of the http(s) sink: a chunked POST that is held open while the log grows."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -15,8 +15,8 @@ from shuttle.logs import LogReader
 
 OFFSET_HEADER: Final = "Shuttle-Log-Offset"
 PIECE_HEADER: Final = "Shuttle-Log-Piece"
-# A request holds one block and what the transport has not written of the last one: 256 KiB, however slow its reader.
-# Half the size is about a tenth slower, twice the size as much faster: memory for a thousand sinks weighs more.
+# A request holds one block and the unwritten rest of the last one: 256 KiB, however slow its reader. Half the size is
+# about a tenth slower, twice the size a tenth faster; the memory of a thousand sinks matters more.
 _BLOCK_BYTES = 128 * 1024
 _CONNECT_SECONDS = 15
 
@@ -24,12 +24,12 @@ _CONNECT_SECONDS = 15
 class LogRequest:
     """Sends the log from `first_offset` to its end, or a piece of at most `piece_bytes` of it, once.
 
-    `is_piece`: the end of this request is not the log's. That is said in its head, so a log that ends within a piece is
+    `is_piece`: the end of this request is not the log's. Its head says so, so a log that ends within a piece is
     followed by an empty request.
 
-    After `send`, also a broken one: `sent_offset` is where the bytes handed to the kernel end, `told_offset` what the
-    receiver last said that it has (None = nothing), `answer_offset` what its final answer said, `ended` whether the
-    terminating chunk was written. `on_told` and `on_sent` are awaited with offsets while the request goes on.
+    After `send`, also after a failed one, `sent_offset` is the end of the bytes handed to the kernel, `reported_offset`
+    the offset that the receiver last reported (None = none), `answer_offset` the one in its final answer, and `ended`
+    says whether the terminating chunk was written. `on_reported` and `on_sent` are awaited with offsets meanwhile.
     """
 
     def __init__(
@@ -38,8 +38,8 @@ class LogRequest:
         first_offset: int,
         *,
         piece_bytes: int | None = None,
-        patience_seconds: Callable[[], float],
-        on_told: Callable[[int], Awaitable[None]],
+        timeout_seconds: Callable[[], float],
+        on_reported: Callable[[int], Awaitable[None]],
         on_sent: Callable[[int], Awaitable[None]],
     ) -> None:
         self.first_offset = first_offset
@@ -47,12 +47,12 @@ class LogRequest:
         self.is_piece = piece_bytes is not None and not fits
         self._end_offset = None if piece_bytes is None else first_offset + piece_bytes
         self.sent_offset = first_offset
-        self.told_offset: int | None = None
+        self.reported_offset: int | None = None
         self.answer_offset: int | None = None
         self.ended = False
         self._log = log
-        self._patience_seconds = patience_seconds
-        self._on_told = on_told
+        self._timeout_seconds = timeout_seconds
+        self._on_reported = on_reported
         self._on_sent = on_sent
         self._failure: ShuttleError | None = None
         self._transport: asyncio.Transport | None = None
@@ -60,12 +60,12 @@ class LogRequest:
         self._upload = UploadTracker()
 
     async def send(self, session: ClientSession, url: URL, headers: CIMultiDict[str]) -> int:
-        """Send until the receiver answers, early or after our end; returns the status of its answer.
+        """Send until the receiver answers, before or after the body's end; returns the status of its answer.
 
         Raises:
-            TimeoutError: the receiver took nothing, or gave no answer, for the patience.
-            aiohttp.ClientError, ValueError: the connection could not be made, broke, or is no HTTP.
-            ShuttleError: the log could not be read, the address is refused, or `on_told` or `on_sent` raised it.
+            TimeoutError: the receiver read nothing, or did not answer, for `timeout_seconds`.
+            aiohttp.ClientError, ValueError: the connection failed, broke, or the peer does not speak HTTP.
+            ShuttleError: the log could not be read, the address is refused, or `on_reported` or `on_sent` raised it.
         """
         try:
             async with self._timer:
@@ -76,7 +76,7 @@ class LogRequest:
                     headers={**headers, OFFSET_HEADER: str(self.first_offset)} | self._piece_header(),
                     allow_redirects=False,
                     timeout=ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS),
-                    middlewares=(self._listen,),
+                    middlewares=(self._report_interim_answers,),
                     upload_tracker=self._upload,
                 ) as answer:
                     self._note_sent()
@@ -89,14 +89,14 @@ class LogRequest:
         finally:
             self._note_sent()
             if self._transport is not None:
-                # `close` would wait for ever for a receiver that reads nothing; and what is left must not be ended.
+                # `close` would wait forever for a receiver that reads nothing, and would end an unfinished body.
                 self._transport.abort()
 
     def _piece_header(self) -> dict[str, str]:
         return {PIECE_HEADER: "true"} if self.is_piece else {}
 
     async def _body(self) -> AsyncIterator[bytes]:
-        """The chunks; aiohttp writes the terminating one when this returns, and closes without it when this raises."""
+        """The chunks. aiohttp writes the terminating one when this returns; when this raises, it closes without one."""
         offset = self.first_offset
         try:
             while block := await self._next_block(offset):
@@ -110,10 +110,10 @@ class LogRequest:
             raise
         self._wait_for_receiver()
         self.ended = True
-        self.sent_offset = offset  # what the transport has not written yet is under way, and nothing follows it
+        self.sent_offset = offset  # the transport still writes the rest, and nothing follows it
 
     async def _next_block(self, offset: int) -> bytes:
-        """What follows `offset`, as soon as there is something; b"" = the log, or the piece, is at its end."""
+        """The bytes from `offset`, as soon as there are some; b"" = the log, or the piece, ends there."""
         most_bytes = _BLOCK_BYTES if self._end_offset is None else min(_BLOCK_BYTES, self._end_offset - offset)
         if not most_bytes:
             return b""
@@ -125,38 +125,38 @@ class LogRequest:
             await self._log.grown_beyond(offset)
 
     def _wait_for_receiver(self) -> None:
-        self._timer.reschedule(asyncio.get_running_loop().time() + self._patience_seconds())
+        self._timer.reschedule(asyncio.get_running_loop().time() + self._timeout_seconds())
 
     def _note_sent(self) -> None:
         self.sent_offset = max(self.sent_offset, self.first_offset + self._upload.bytes_written)
 
-    # --- what the receiver says
+    # --- the receiver's answers
 
-    async def _listen(self, request: ClientRequest, send: ClientHandlerType) -> ClientResponse:
-        request.response_class = partial(_Answer, self)  # type: ignore[assignment]
+    async def _report_interim_answers(self, request: ClientRequest, send: ClientHandlerType) -> ClientResponse:
+        request.response_class = partial(_ReportingResponse, self)  # type: ignore[assignment]
         return await send(request)
 
     def connected(self, transport: asyncio.Transport | None) -> None:
-        """Remember what an abort has to abort."""
+        """Keep the connection's transport for an abort."""
         self._transport = transport
 
-    async def heed(self, headers: CIMultiDictProxy[str]) -> None:
-        """Take note of an offset in any answer, also an interim (1xx) one."""
+    async def note_answer(self, headers: CIMultiDictProxy[str]) -> None:
+        """Note the offset in an answer, also in an interim (1xx) one."""
         offset = self._offset_in(headers)
         if offset is not None:
-            self.told_offset = offset
-            await self._on_told(offset)
+            self.reported_offset = offset
+            await self._on_reported(offset)
 
     def _offset_in(self, headers: CIMultiDictProxy[str]) -> int | None:
-        """None also for an offset that the log has not reached: nobody can have those bytes."""
+        """The offset that the headers report; None also for one beyond the log's end, which no receiver can have."""
         text = headers.get(OFFSET_HEADER, "")
         if not (text.isascii() and text.isdigit()) or len(text) > len(str(self._log.size_bytes)):
             return None
         return int(text) if int(text) <= self._log.size_bytes else None
 
 
-class _Answer(ClientResponse):
-    """An answer that reports its interim answers, which aiohttp drops, and the connection before any answer."""
+class _ReportingResponse(ClientResponse):
+    """A response that reports its connection, and the interim answers, which aiohttp drops."""
 
     def __init__(self, request: LogRequest, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -170,7 +170,7 @@ class _Answer(ClientResponse):
 
         async def read_and_report() -> Any:
             message, payload = await read()
-            await self._log_request.heed(message.headers)
+            await self._log_request.note_answer(message.headers)
             return message, payload
 
         protocol.read = read_and_report  # type: ignore[method-assign]

@@ -1,4 +1,4 @@
-"""Logs to Kafka: several portions of lines on their way, then the last message (docs/contract.md, "Logs to Kafka")."""
+"""Sends logs to Kafka: several chunks of lines in flight, then the last message (docs/contract.md, "Logs to Kafka")."""
 
 from collections import deque
 from collections.abc import Callable
@@ -13,27 +13,27 @@ from shuttle.sinks.host_recovery import HostRecovery
 from shuttle.sinks.lines import Lines, line_start, lines_from
 from shuttle.sinks.messages import Messages
 
-# Of 64 KiB each, and 6 (short lines) to 15 (long ones) fill a batch: one on the wire, the next one, packed meanwhile,
-# and what is read for a third.
-_MOST_UNDER_WAY = 32
-# For all logs together, beyond the first of each: 8 MiB. Many logs fill batches without being ahead.
-_MOST_AHEAD = 128
+# Chunks in flight of one log. A chunk has 64 KiB, and 6 (short lines) to 15 (long ones) of them fill a batch: this is
+# enough for the batch on the wire, the next one, which is packed meanwhile, and a part of a third.
+_MAX_IN_FLIGHT = 32
+# Chunks in flight of all logs together, beyond the first of each: 8 MiB. Many logs fill batches without reading ahead.
+_MAX_READ_AHEAD = 128
 
 
-class Ahead:
-    """How many portions may be under way beyond the first of each log."""
+class ReadAhead:
+    """How many chunks may still be read ahead: in flight beyond the first of each log. All logs share it."""
 
-    def __init__(self, left: int = _MOST_AHEAD) -> None:
+    def __init__(self, left: int = _MAX_READ_AHEAD) -> None:
         self.left = left
 
 
 class KafkaUploadFactory:
-    """Makes uploads to Kafka topics; see `UploadFactory`. `patience_seconds` as in `Kafka.send`."""
+    """Makes uploads to Kafka topics; see `UploadFactory`. `timeout_seconds` as in `Kafka.send`."""
 
-    def __init__(self, kafka: Kafka, patience_seconds: float) -> None:
+    def __init__(self, kafka: Kafka, timeout_seconds: float) -> None:
         self._kafka = kafka
-        self._patience_seconds = patience_seconds
-        self._ahead = Ahead()
+        self._timeout_seconds = timeout_seconds
+        self._read_ahead = ReadAhead()
 
     def upload(
         self, target: SinkTarget, log: LogReader, ledger: SinkLedger, host_recovery: HostRecovery
@@ -41,18 +41,18 @@ class KafkaUploadFactory:
         """For one log; nothing is opened yet."""
         return KafkaUpload(self, target, log, ledger, host_recovery)
 
-    def flow(self, address: KafkaAddress, messages: Messages, patience_seconds: Callable[[], float]) -> "_Flow":
-        """For one try."""
-        return _Flow(
+    def chunks(self, address: KafkaAddress, messages: Messages, timeout_seconds: Callable[[], float]) -> "_Chunks":
+        """For one attempt."""
+        return _Chunks(
             self._kafka.stream(address, messages.key),
             messages,
-            self._ahead,
-            lambda: min(patience_seconds(), self._patience_seconds),
+            self._read_ahead,
+            lambda: min(timeout_seconds(), self._timeout_seconds),
         )
 
 
 class KafkaUpload:
-    """See `shuttle.sinks.forward.LogUpload`. Kafka refuses nothing for good: topics and rights may come."""
+    """See `shuttle.sinks.forward.LogUpload`. No error of Kafka is final: topics and permissions may be added later."""
 
     def __init__(
         self,
@@ -76,40 +76,40 @@ class KafkaUpload:
         self._host_recovery = host_recovery
         self._is_live = False
 
-    async def attempt(self, patience_seconds: Callable[[], float]) -> bool:
-        """Send lines as they come until the log's end, then the end; whether all of it is acknowledged."""
+    async def attempt(self, timeout_seconds: Callable[[], float]) -> bool:
+        """Send lines as they come, then the message for the log's end; returns whether all of it is acknowledged."""
         self._is_live = False
-        flow = self._factory.flow(self._address, self._messages, patience_seconds)
+        chunks = self._factory.chunks(self._address, self._messages, timeout_seconds)
         try:
             if self.offset:
-                # Where an http member of a failover was acknowledged is not always the beginning of a line.
+                # The offset that an http member of a failover acknowledged may lie within a line.
                 self.offset = await line_start(self._log, self.offset)
-            await self._send_lines(flow)
-            await flow.finish(self.offset)
+            await self._send_lines(chunks)
+            await chunks.finish(self.offset)
             self._host_recovery.succeeded(self._host)
         except RecordTooLargeError:
-            if self._messages.cut_more(flow.oldest):
-                # One step of a few: nothing that the next try had to wait longer for.
-                return await self._failed("The topic takes only smaller messages: lines are cut.", failures=0)
-            return await self._failed("The topic takes no message of this build, however short the line.")
+            if self._messages.cut_more(chunks.oldest):
+                # It takes several such steps to find the limit; they must not lengthen the next delay.
+                return await self._failed("The topic accepts only smaller messages; long lines are cut.", failures=0)
+            return await self._failed("The topic accepts no message of this build, however short the line.")
         except ShuttleError as error:
             return await self._failed(error.message)
         finally:
-            flow.close()
+            chunks.close()
         await self._ledger.done(self._target.sink_id, self.offset)
         return True
 
-    async def _send_lines(self, flow: "_Flow") -> None:
-        """As many portions at once as there are and may be; a line that grows holds up no acknowledgement."""
+    async def _send_lines(self, chunks: "_Chunks") -> None:
+        """Keep as many chunks in flight as there are and may be; an incomplete line delays no acknowledgement."""
         log, offset = self._log, self.offset
-        while flow.under_way or not log.complete or offset < log.size_bytes:
+        while chunks.in_flight or not log.complete or offset < log.size_bytes:
             seen_bytes = max(log.size_bytes, offset)
-            lines = await lines_from(log, offset) if flow.has_room else None
+            lines = await lines_from(log, offset) if chunks.has_room else None
             if lines is not None:
-                await flow.put(lines)
+                await chunks.put(lines)
                 offset = lines.end_offset
-            elif flow.under_way:
-                await self._acknowledged(await flow.landed())
+            elif chunks.in_flight:
+                await self._acknowledged(await chunks.acknowledged())
             else:
                 await log.grown_beyond(seen_bytes)
 
@@ -129,50 +129,52 @@ class KafkaUpload:
         return False
 
 
-class _Flow:
-    """The portions of one log that are under way, in their order."""
+class _Chunks:
+    """The chunks of one log that are in flight, in their order."""
 
-    def __init__(self, stream: Stream, messages: Messages, ahead: Ahead, patience_seconds: Callable[[], float]) -> None:
-        self.under_way: deque[Lines] = deque()
+    def __init__(
+        self, stream: Stream, messages: Messages, read_ahead: ReadAhead, timeout_seconds: Callable[[], float]
+    ) -> None:
+        self.in_flight: deque[Lines] = deque()
         self._stream = stream
         self._messages = messages
-        self._ahead = ahead
-        self._patience_seconds = patience_seconds
-        self._has_landed = False
+        self._read_ahead = read_ahead
+        self._timeout_seconds = timeout_seconds
+        self._any_acknowledged = False
 
     @property
     def has_room(self) -> bool:
-        """One more may be put. The first always may; more only where one has landed: a dead cluster holds up nobody."""
-        may_go_ahead = self._has_landed and len(self.under_way) < _MOST_UNDER_WAY and self._ahead.left > 0
-        return not self.under_way or may_go_ahead
+        """Whether another chunk may be put. Reading ahead needs an acknowledgement: a dead cluster occupies no room."""
+        may_read_ahead = self._any_acknowledged and len(self.in_flight) < _MAX_IN_FLIGHT and self._read_ahead.left > 0
+        return not self.in_flight or may_read_ahead
 
     @property
     def oldest(self) -> Lines:
-        """The portion that an error of `landed` is about."""
-        return self.under_way[0]
+        """The chunk that an error of `acknowledged` is about."""
+        return self.in_flight[0]
 
     async def put(self, lines: Lines) -> None:
-        """Send them behind the others."""
-        self._ahead.left -= bool(self.under_way)
-        self.under_way.append(lines)
-        await self._stream.put(self._messages.of(lines), self._patience_seconds())
+        """Send a chunk behind the others."""
+        self._read_ahead.left -= bool(self.in_flight)
+        self.in_flight.append(lines)
+        await self._stream.put(self._messages.of(lines), self._timeout_seconds())
 
-    async def landed(self) -> Lines:
-        """Return the oldest once it is acknowledged."""
-        await self._stream.acknowledged(self._patience_seconds())
-        self._has_landed = True
-        lines = self.under_way.popleft()
-        self._ahead.left += bool(self.under_way)
+    async def acknowledged(self) -> Lines:
+        """Return the oldest chunk once it is acknowledged."""
+        await self._stream.acknowledged(self._timeout_seconds())
+        self._any_acknowledged = True
+        lines = self.in_flight.popleft()
+        self._read_ahead.left += bool(self.in_flight)
         return lines
 
     async def finish(self, log_bytes: int) -> None:
-        """Send the last message, when nothing else is under way, and return once it is acknowledged."""
-        self.under_way.append(Lines(log_bytes, b""))
-        await self._stream.put(self._messages.finished(log_bytes), self._patience_seconds())
-        await self.landed()
+        """Send the last message, when nothing else is in flight, and return once it is acknowledged."""
+        self.in_flight.append(Lines(log_bytes, b""))
+        await self._stream.put(self._messages.finished(log_bytes), self._timeout_seconds())
+        await self.acknowledged()
 
     def close(self) -> None:
-        """Let go of what is still under way."""
+        """Withdraw the chunks that are still in flight."""
         self._stream.close()
-        self._ahead.left += max(len(self.under_way) - 1, 0)
-        self.under_way.clear()
+        self._read_ahead.left += max(len(self.in_flight) - 1, 0)
+        self.in_flight.clear()

@@ -9,9 +9,9 @@ _BLOCK_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """Whole lines from `offset` on, at least one; `text` is without the LF of the last, and `no_newline`: it has none.
+    """Whole lines from `offset` on, at least one. `text` leaves out the LF of the last line.
 
-    Such a line ends the log, and is alone.
+    `no_newline`: that line has no LF. It is then the last one of the log, and the only one in `text`.
     """
 
     offset: int
@@ -25,14 +25,14 @@ class Lines:
 
     @property
     def longest_bytes(self) -> int:
-        """Of the longest line."""
+        """The length of the longest line."""
         return max(map(len, self.text.split(b"\n")))
 
 
 async def lines_from(log: LogReader, offset: int) -> Lines | None:
-    """Some of what follows `offset`, the beginning of a line; None = there is no whole line now, or the log's end.
+    """Some lines from `offset`, the beginning of a line; None = there is no whole line yet, or the log ends there.
 
-    Holds one block, or a single longer line.
+    They are at most one block, or a single longer line.
     """
     wanted_bytes = _BLOCK_BYTES
     while True:
@@ -49,7 +49,7 @@ async def lines_from(log: LogReader, offset: int) -> Lines | None:
 
 
 async def line_start(log: LogReader, offset: int) -> int:
-    """Where the line begins that the byte at `offset` is in."""
+    """The offset at which the line of the byte at `offset` begins."""
     end = offset
     while end > 0:
         start = max(end - _BLOCK_BYTES, 0)
@@ -61,7 +61,7 @@ async def line_start(log: LogReader, offset: int) -> int:
 
 
 async def _read(log: LogReader, offset: int, wanted_bytes: int) -> bytes:
-    """Up to `wanted_bytes`; less only at the present end."""
+    """Up to `wanted_bytes`; less only at the log's current end."""
     block = await log.read(offset, wanted_bytes)
     while block and len(block) < wanted_bytes:
         more = await log.read(offset + len(block), wanted_bytes - len(block))

@@ -1,4 +1,4 @@
-"""Kafka messages of a log: a JSON object per line, made as they are packed (docs/contract.md, "Logs to Kafka")."""
+"""A log as Kafka messages: a JSON object for each line, made when it is packed (docs/contract.md, "Logs to Kafka")."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -10,11 +10,11 @@ from shuttle.sinks import SinkTarget
 from shuttle.sinks.lines import Lines
 
 FINISHED = "Build finished"
-# A message that is smaller than this is not what a broker refuses.
+# If the broker refuses a message with a line as short as this, the line is not the cause.
 _LEAST_LINE_BYTES = 64
 _NO_NEWLINE = ("no_newline", b"true")
 
-# What JSON escapes; LF is left, for it parts the lines. Backslash comes first: the others' escapes begin with one.
+# The bytes that JSON escapes, without LF, which separates the lines. Backslash is first: other escapes begin with one.
 _ESCAPES = {
     bytes([code]): encode_basestring(chr(code))[1:-1].encode() for code in (0x5C, 0x22, *range(0x20)) if code != 0x0A
 }
@@ -22,9 +22,9 @@ _PLAIN = bytes(code for code in range(256) if bytes([code]) not in _ESCAPES)
 
 
 def escaped(text: bytes) -> bytes:
-    """Lines as the insides of JSON strings; the same object if there is nothing to escape.
+    """Lines as the contents of JSON strings; the same object if there is nothing to escape.
 
-    All at once: a line at a time this costs three times as much as the rest of a message.
+    All lines are escaped at once: one by one this costs three times as much as the rest of a message.
     """
     if not text.isascii():
         text = _valid_utf8(text)
@@ -45,7 +45,7 @@ def _valid_utf8(text: bytes) -> bytes:
 
 
 class Messages:
-    """The messages of one build's log; `max_line_bytes` is what the broker was found to take of a line, None = any."""
+    """The messages of one build's log; lines are cut to `max_line_bytes`, learned from refusals (None = no limit)."""
 
     def __init__(self, target: SinkTarget) -> None:
         self.key = f"{target.app_id}/{target.build_id}".encode()
@@ -57,17 +57,17 @@ class Messages:
         self.max_line_bytes: int | None = None
 
     def of(self, lines: Lines) -> "LineMessages":
-        """A message for each."""
+        """A message for each line."""
         return LineMessages(self, lines)
 
     def finished(self, log_bytes: int) -> list[Record]:
-        """The last message: no line of the log, and its offset is the log's size."""
+        """The last message: it is no line of the log, and its offset is the log's size."""
         return list(self.of(Lines(log_bytes, FINISHED.encode())))
 
     def cut_more(self, refused: Lines) -> bool:
-        """The broker takes no line as long as the longest of these: cut lines to half of that.
+        """Cut lines to half of the longest line in `refused`, which the broker did not accept.
 
-        False = they are short already: it is the rest of a message that is too large.
+        False = the lines are short already: the rest of the message is too large.
         """
         longest_bytes = min(refused.longest_bytes, self.max_line_bytes or refused.longest_bytes)
         if longest_bytes <= _LEAST_LINE_BYTES:
@@ -78,7 +78,7 @@ class Messages:
 
 @dataclass(frozen=True, slots=True)
 class LineMessages:
-    """Lines as messages, made anew whenever they are iterated: those of a log would not fit into memory."""
+    """Lines as messages, made at each iteration: the messages of a whole log would not fit into memory."""
 
     messages: Messages
     lines: Lines
@@ -91,14 +91,14 @@ class LineMessages:
         if self.lines.no_newline or self.messages.max_line_bytes is not None:
             yield from self._unusual(pairs)
             return
-        # Every line of nearly every log comes by here: it is written for speed.
+        # Nearly every line of every log takes this path: it is written for speed.
         head, build_uuid = self.messages.head, self.messages.build_uuid
         for line, within in pairs:
             yield head + within + b'"}', [("offset", b"%d" % offset), build_uuid]
             offset += len(line) + 1
 
     def _unusual(self, pairs: Iterable[tuple[bytes, bytes]]) -> Iterator[Record]:
-        """Without an LF, or perhaps too long."""
+        """Messages of lines that have no LF or may have to be cut."""
         offset, longest_bytes = self.lines.offset, self.messages.max_line_bytes
         for line, within in pairs:
             headers = [("offset", b"%d" % offset), self.messages.build_uuid]

@@ -13,7 +13,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from shuttle.errors import AddressRefusedError, BuildFailedError, RetryLaterError, UnavailableError
-from shuttle.outgoing.faults import what_broke, why_unconnected
+from shuttle.outgoing.faults import describe_connect_error, describe_fault
 from shuttle.outgoing.lenient_client import BrokenBodyError, ResponseHeadTooLargeError
 from shuttle.outgoing.retry_after import retry_after_seconds
 from shuttle.outgoing.userinfo import Credentials, basic_authorization, split_userinfo, without_userinfo
@@ -205,9 +205,9 @@ def _raise_named(error: Exception, shown: str) -> NoReturn:
     if isinstance(error, aiohttp.ClientConnectorSSLError):
         raise UnavailableError(f"{shown} does not speak TLS as expected.") from None
     if isinstance(error, aiohttp.ClientConnectorError):
-        raise UnavailableError(f"{shown} cannot be connected to: {why_unconnected(error)}.") from None
+        raise UnavailableError(f"{shown} cannot be connected to: {describe_connect_error(error)}.") from None
     if isinstance(error, ResponseHeadTooLargeError):
-        raise UnavailableError(f"{shown} {what_broke(error)}.") from None
+        raise UnavailableError(f"{shown} {describe_fault(error)}.") from None
     if isinstance(error, (BrokenBodyError, aiohttp.ClientResponseError)):
         raise UnavailableError(f"{shown} does not answer in valid HTTP.") from None
     if isinstance(error, aiohttp.ClientPayloadError):

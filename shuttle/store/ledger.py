@@ -97,13 +97,13 @@ def sink_gave_up(tx: Tx, sink_id: int, error: str) -> None:
     sink_is(tx, sink_id, state="gave_up", last_error=error, ended_at=tx.now.at)
 
 
-def sink_went_over(tx: Tx, sink_id: int, over: Failover) -> None:
+def sink_failed_over(tx: Tx, sink_id: int, over: Failover) -> None:
     """A failover goes on with another member."""
     known = tx.execute(sa.select(sinks.c.failovers).where(sinks.c.sink_id == sink_id)).scalar_one()
-    sink_is(tx, sink_id, last_error=over.why, **gone_over(known, over, tx.now.at))
+    sink_is(tx, sink_id, last_error=over.why, **failover_columns(known, over, tx.now.at))
 
 
-def gone_over(known: Sequence[Mapping[str, str]], over: Failover, now: datetime) -> dict[str, Any]:
+def failover_columns(known: Sequence[Mapping[str, str]], over: Failover, now: datetime) -> dict[str, Any]:
     """Columns of a sink or receiver that goes on with another member; of the moments, the newest are kept."""
     moment = {"at": instant_text(now), "to": over.to, "why": over.why}
     return {"member": over.member, "failovers": [*known, moment][-_FAILOVERS_KEPT:]}

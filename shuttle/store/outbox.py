@@ -12,7 +12,7 @@ from shuttle.build import Api, Build
 from shuttle.delivery import Attempt, DueDelivery
 from shuttle.events import LEGACY_WORDS, event_body
 from shuttle.store.builds import Artifact, artifacts_of
-from shuttle.store.ledger import gone_over
+from shuttle.store.ledger import failover_columns
 from shuttle.store.prepared import Prepared
 from shuttle.store.tables import Instant, attempts, builds, deliveries, events, receivers
 from shuttle.store.tx import Topic, Tx
@@ -197,10 +197,10 @@ def record_attempt(tx: Tx, attempt: Attempt) -> None:
         "last_error": attempt.error,
         "asked_until": attempt.asked_until,
     }
-    if attempt.went_over is not None:
+    if attempt.failed_over is not None:
         known = tx.execute(sa.select(receivers.c.failovers).where(receivers.c.receiver_id == receiver_id))
-        party |= {"last_error": attempt.went_over.why}
-        party |= gone_over(known.scalar_one(), attempt.went_over, attempt.ended_at)
+        party |= {"last_error": attempt.failed_over.why}
+        party |= failover_columns(known.scalar_one(), attempt.failed_over, attempt.ended_at)
     if attempt.outcome == "delivered":
         values = {**tried, "state": "delivered", "delivered_at": attempt.started_at, "next_attempt_at": None}
         tx.execute(deliveries.update().where(mine).values(values))

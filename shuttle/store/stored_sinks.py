@@ -36,9 +36,9 @@ class StoredSinks:
         """See the port."""
         await self._database.run(ledger.sink_is_live, sink_id)
 
-    async def went_over(self, sink_id: int, over: Failover) -> None:
+    async def failed_over(self, sink_id: int, over: Failover) -> None:
         """See the port."""
-        await self._database.run(ledger.sink_went_over, sink_id, over)
+        await self._database.run(ledger.sink_failed_over, sink_id, over)
 
     async def done(self, sink_id: int, offset: int) -> None:
         """See the port."""

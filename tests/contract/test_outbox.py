@@ -285,7 +285,7 @@ async def test_later_events_begin_with_the_member_that_took_the_last(subject, cl
                 began_steady_at=clock.steady(),
                 took_seconds=9,
                 outcome="delivered",
-                went_over=over,
+                failed_over=over,
             )
         )
     await subject.event(build_uuid)

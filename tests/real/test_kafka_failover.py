@@ -87,7 +87,7 @@ async def test_a_first_member_that_is_dead_from_the_start(product, clusters):
             stopped.resume()
     for build, sink in zip(builds, shown, strict=True):
         heard_by = build.heard_by
-        assert f"Went over to {guarded.public} at offset 0." in str(sink["last_error"]), heard_by.name
+        assert f"Failed over to {guarded.public} at offset 0." in str(sink["last_error"]), heard_by.name
         assert PASSWORD not in json.dumps(sink)
         for what, topic in (("log", heard_by.lines), ("statuses", heard_by.statuses)):
             told(f"{heard_by.name}, {what}", topic.messages[0].timestamp / 1000 - build.submitted_at)
@@ -117,7 +117,7 @@ async def test_a_first_member_that_hangs_in_mid_build(product, clusters):
             await asyncio.gather(*(build.arrives() for build in builds))
             for build in builds:
                 sink = await build.sink("live", "behind")
-                assert f"Went over to {guarded.public} at offset " in str(sink["last_error"])
+                assert f"Failed over to {guarded.public} at offset " in str(sink["last_error"])
                 build.hush()
             for build in builds:
                 await build.heard_by.hears_the_end(WITHIN_SECONDS)

@@ -75,7 +75,7 @@ async def test_statuses_and_log_go_over_to_the_member_that_works(shuttle: Shuttl
     assert (sink["kind"], sink["host"]) == ("failover", f"{dead}, {cluster.bootstrap}")
     assert sink["acked_offset"] == build["log"]["bytes"]
     assert f"Kafka {dead} cannot be connected to" in sink["last_error"]
-    assert f"Went over to {cluster.bootstrap} at offset 0." in sink["last_error"]
+    assert f"Failed over to {cluster.bootstrap} at offset 0." in sink["last_error"]
     assert (sink["attempts"], sink["failing_since"], receiver["attempts"]) == (2, None, 3)
     for party in (sink, receiver):
         (over,) = party["failovers"]

@@ -56,7 +56,7 @@ async def fill(cluster: Cluster, topic: str, *portions: list[Record]) -> str:
     clusters = KafkaClusters(AddressPolicy(allow_loopback=True), load_settings({}))
     try:
         for records in portions:
-            await clusters.send(read_kafka_url(cluster.url(topic), "test"), b"shop/7", records, patience_seconds=10)
+            await clusters.send(read_kafka_url(cluster.url(topic), "test"), b"shop/7", records, timeout_seconds=10)
     finally:
         await clusters.close()
     return cluster.url(topic)

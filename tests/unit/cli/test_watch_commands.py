@@ -173,7 +173,7 @@ async def test_builds_of_one_app_as_json(service, run, final_build):
 
 
 async def test_where_statuses_and_log_of_a_build_went_is_shown(service, run, final_build):
-    over = {"at": "2030-01-01T10:00:01.000Z", "to": "b.example", "why": "a.example is down. Went over to b.example."}
+    over = {"at": "2030-01-01T10:00:01.000Z", "to": "b.example", "why": "a.example is down. Failed over to b.example."}
     party = {"kind": "failover", "host": "a.example, b.example", "attempts": 3, "failing_since": None}
     receiver = party | {"state": "done", "acked_offset": None, "lag_bytes": None, "last_error": None, "failovers": []}
     sink = party | {"state": "behind", "acked_offset": 4, "lag_bytes": 7, "last_error": "500", "failovers": [over]}
@@ -182,7 +182,7 @@ async def test_where_statuses_and_log_of_a_build_went_is_shown(service, run, fin
     assert ran.out.splitlines() == [
         "status\tfailover\ta.example, b.example\tdone\t\t\t\t3\t",
         "log\tfailover\ta.example, b.example\tbehind\t\t4\t7\t3\t500",
-        "log\t2030-01-01T10:00:01.000Z\tb.example\ta.example is down. Went over to b.example.",
+        "log\t2030-01-01T10:00:01.000Z\tb.example\ta.example is down. Failed over to b.example.",
     ]
     ran = await run("deliveries", "show", "shop", "7", "--json")
     assert json.loads(ran.out) == {"receivers": [receiver], "sinks": [sink]}

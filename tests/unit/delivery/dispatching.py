@@ -1,4 +1,4 @@
-"""A dispatcher that runs, over an outbox in memory, on a clock that a test sets."""
+"""A running dispatcher with an outbox in memory and a clock that a test sets."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -20,7 +20,7 @@ from tests.unit.delivery.status_receiver import StatusReceiver
 
 @dataclass
 class Time:
-    """A clock that is set, and a sleep that ends when it is set far enough."""
+    """A clock that a test advances, and a `sleep` by that clock."""
 
     clock: SetClock = field(default_factory=lambda: SetClock(datetime.now(UTC)))
     sleepers: list[tuple[datetime, asyncio.Future[None]]] = field(default_factory=list)
@@ -34,10 +34,10 @@ class Time:
         await until
 
     def waits(self) -> list[float]:
-        """How long those sleep who sleep now."""
+        """The remaining seconds of all current sleeps."""
         return [(at - self.clock.steady()).total_seconds() for at, until in self.sleepers if not until.done()]
 
-    async def until_someone_sleeps(self) -> None:
+    async def until_asleep(self) -> None:
         async with self.asleep:
             await self.asleep.wait_for(self.waits)
 

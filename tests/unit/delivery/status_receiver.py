@@ -1,4 +1,4 @@
-"""Receivers of status webhooks: a real HTTP server on loopback that answers as a test tells it, and remembers."""
+"""Receivers of status webhooks: a real HTTP server on loopback that answers as a test wants and records requests."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -18,7 +18,7 @@ class Post:
 
 
 class StatusReceiver:
-    """`behave` is asked for the answer to every whole post; tests may change it."""
+    """`behave` answers every complete POST; tests may replace it."""
 
     def __init__(self, behave: Script) -> None:
         self.behave = behave
@@ -29,12 +29,12 @@ class StatusReceiver:
         return self.server.url
 
     @property
-    def senders(self) -> list[Post]:
-        whole = [exchange for exchange in self.server.exchanges if exchange.ended]
-        return [Post(exchange.target, exchange.headers, bytes(exchange.body)) for exchange in whole]
+    def posts(self) -> list[Post]:
+        complete = [exchange for exchange in self.server.exchanges if exchange.ended]
+        return [Post(exchange.target, exchange.headers, bytes(exchange.body)) for exchange in complete]
 
     async def until(self, count: int) -> None:
-        await self.server.until(lambda: len(self.senders) >= count)
+        await self.server.until(lambda: len(self.posts) >= count)
 
     async def _answer(self, exchange: Exchange) -> None:
         await exchange.read_all()
@@ -42,7 +42,7 @@ class StatusReceiver:
 
 
 def answers(*statuses: int, headers: dict[str, str] | None = None) -> Script:
-    """Each status once, the last one for ever."""
+    """Each status once, then always the last one."""
     left = list(statuses)
 
     async def answer(exchange: Exchange) -> None:
@@ -67,7 +67,7 @@ async def receiving(behave: Script) -> AsyncIterator[StatusReceiver]:
 
 
 @asynccontextmanager
-async def speaking(
+async def raw_server(
     raw: bytes, *, then: Callable[[asyncio.StreamWriter], Awaitable[None]] | None = None
 ) -> AsyncIterator[str]:
     """A server that sends these bytes after any request, then does `then` or closes; yields its URL."""
@@ -80,7 +80,7 @@ async def speaking(
             if then is not None:
                 await then(writer)
         except (ConnectionError, asyncio.IncompleteReadError):
-            return  # the client went away first, as it may
+            return  # the client may disconnect first
         finally:
             writer.close()
 

@@ -1,4 +1,4 @@
-"""One try of one delivery, against receivers that behave and receivers that do not."""
+"""One attempt of one delivery, with receivers that work and receivers that do not."""
 
 import asyncio
 import base64
@@ -17,7 +17,7 @@ from shuttle.settings import load_settings
 from tests.certificates import loopback_tls
 from tests.clock import SetClock
 from tests.receivers import Receiver, answering
-from tests.unit.delivery.status_receiver import answers, hangs, receiving, resets, speaking
+from tests.unit.delivery.status_receiver import answers, hangs, raw_server, receiving, resets
 
 NOW = datetime.now(UTC)
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -26,7 +26,7 @@ SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 async def deliver(
     url: str, *, headers=None, timeout_seconds: float = 5, tries=0, allow_loopback=True, wire="standard", times=1
 ) -> Attempt:
-    """The last attempt of so many, one after the other over one session."""
+    """The last of `times` attempts, one after the other in one session."""
     async with outgoing_session(AddressPolicy(allow_loopback=allow_loopback)) as session:
         signer = Signer(load_settings({"SHUTTLE_WEBHOOK_SECRET": SECRET}).webhook_keys)
         status_delivery = StatusDelivery(
@@ -50,17 +50,17 @@ async def deliver(
         return await status_delivery.attempt(delivery)
 
 
-async def test_posts_the_body_with_everything_that_belongs_to_it():
+async def test_post_has_the_body_headers_credentials_and_signature():
     async with receiving(answers(200)) as receiver:
         url = receiver.url.replace("http://", "http://us%40er:p%3Aw@")
         attempt = await deliver(f"{url}/a%2Fb?x=%20y", headers={"X-Key": "abc", "user-agent": "mine"})
-    (post,) = receiver.senders
+    (post,) = receiver.posts
     assert (post.path, post.body) == ("/a%2Fb?x=%20y", b'{"status":"queued"}')
     assert post.headers["Content-Type"] == "application/json"
     assert post.headers["Authorization"] == f"Basic {base64.b64encode(b'us@er:p:w').decode()}"
     assert (post.headers["X-Key"], post.headers.getall("User-Agent")) == ("abc", ["mine"])
     assert post.headers["webhook-id"] == "msg_1"
-    # Not by `verify`, which refuses what is 5 minutes old: so long may a whole suite take from import to here.
+    # Not with `verify`, which refuses timestamps older than 5 minutes: the suite may have been imported before that.
     assert post.headers["webhook-timestamp"] == str(int(NOW.timestamp()))
     assert post.headers["webhook-signature"] == Webhook(SECRET).sign("msg_1", NOW, post.body.decode())
     assert (attempt.delivery_id, attempt.outcome, attempt.status_code) == (7, "delivered", 200)
@@ -68,10 +68,10 @@ async def test_posts_the_body_with_everything_that_belongs_to_it():
     assert attempt.took_seconds > 0
 
 
-async def test_a_sole_token_is_a_user_without_password():
+async def test_token_in_the_url_is_sent_as_a_user_without_password():
     async with receiving(answers(204)) as receiver:
         await deliver(receiver.url.replace("http://", "http://token@"))
-    assert receiver.senders[0].headers["Authorization"] == f"Basic {base64.b64encode(b'token:').decode()}"
+    assert receiver.posts[0].headers["Authorization"] == f"Basic {base64.b64encode(b'token:').decode()}"
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ async def test_a_sole_token_is_a_user_without_password():
     [(200, "delivered"), (201, "delivered"), (299, "delivered"), (410, "gone")]
     + [(status, "failed") for status in (300, 301, 302, 304, 307, 308, 400, 401, 404, 429, 500, 503, 599)],
 )
-async def test_the_status_decides(status, outcome):
+async def test_status_code_decides_the_outcome(status, outcome):
     async with (
         receiving(answers(200)) as other,
         receiving(answers(status, headers={"Location": other.url})) as receiver,
@@ -88,7 +88,7 @@ async def test_the_status_decides(status, outcome):
     assert (attempt.outcome, attempt.status_code) == (outcome, status)
     assert (attempt.error is None) == (outcome == "delivered")
     assert (attempt.next_attempt_at is not None) == (outcome == "failed")
-    assert other.senders == []
+    assert other.posts == []
 
 
 @pytest.mark.parametrize("status", [429, 503, 500, 404, 301])
@@ -100,45 +100,45 @@ async def test_retry_after_is_honoured(status):
     assert 120 <= (attempt.next_attempt_at - NOW).total_seconds() <= 120 * 1.1
 
 
-async def test_retry_after_of_one_that_took_the_status_asks_for_nothing():
+async def test_retry_after_is_ignored_when_the_status_was_accepted():
     async with receiving(answers(200, headers={"Retry-After": "120"})) as receiver:
         attempt = await deliver(receiver.url)
     assert (attempt.outcome, attempt.asked_until) == ("delivered", None)
 
 
-async def test_a_callback_of_the_older_api_waits_half_an_hour_at_most():
+async def test_callback_of_the_older_api_waits_at_most_half_an_hour():
     async with receiving(answers(429, headers={"Retry-After": "86400"})) as receiver:
         attempt = await deliver(receiver.url, wire="legacy")
     assert (attempt.outcome, attempt.asked_until) == ("failed", NOW + timedelta(seconds=1800))
 
 
-async def test_gives_up_when_the_schedule_is_used_up():
+async def test_delivery_gives_up_when_the_schedule_is_exhausted():
     async with receiving(answers(500)) as receiver:
         assert (await deliver(receiver.url, tries=1)).outcome == "failed"
         last = await deliver(receiver.url, tries=2)
     assert (last.outcome, last.next_attempt_at, last.error) == ("gave_up", None, "The receiver answered 500.")
 
 
-async def test_a_hanging_receiver_costs_the_time_limit():
+async def test_receiver_that_hangs_times_out():
     async with receiving(hangs) as receiver:
         attempt = await deliver(receiver.url, timeout_seconds=0.05)
     assert (attempt.outcome, attempt.error) == ("failed", "The receiver did not answer within the time limit.")
     assert 0.05 <= attempt.took_seconds < 10
 
 
-async def test_a_head_that_drips_costs_the_time_limit_too():
+async def test_endless_response_head_times_out():
     async def drip(writer):
         while True:
             writer.write(b"X")
             await writer.drain()
             await asyncio.sleep(0.01)
 
-    async with speaking(b"HTTP/1.1 200 OK\r\nX-Long: ", then=drip) as url:
+    async with raw_server(b"HTTP/1.1 200 OK\r\nX-Long: ", then=drip) as url:
         attempt = await deliver(url, timeout_seconds=0.1)
     assert (attempt.outcome, attempt.took_seconds < 2) == ("failed", True)
 
 
-async def test_a_2xx_stands_whatever_its_body_does(monkeypatch):
+async def test_2xx_counts_even_if_its_body_hangs_or_breaks(monkeypatch):
     async def drip(writer):
         while True:
             writer.write(b"1\r\nx\r\n")
@@ -146,19 +146,19 @@ async def test_a_2xx_stands_whatever_its_body_does(monkeypatch):
             await asyncio.sleep(0.01)
 
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-    async with speaking(head, then=drip) as url:
+    async with raw_server(head, then=drip) as url:
         attempt = await deliver(url, timeout_seconds=0.1)
     assert (attempt.outcome, attempt.took_seconds < 2) == ("delivered", True)
-    # And however long it takes: the next status waits behind it.
+    # A long timeout does not help the body either: the build's next status waits for it.
     monkeypatch.setattr("shuttle.delivery.http._MAX_BODY_SECONDS", 0.1)
-    async with speaking(head, then=drip) as url:
+    async with raw_server(head, then=drip) as url:
         attempt = await deliver(url, timeout_seconds=3600)
     assert (attempt.outcome, attempt.took_seconds < 20) == ("delivered", True)
-    async with speaking(b"HTTP/1.1 202 OK\r\nContent-Length: 99\r\n\r\ncut") as url:
+    async with raw_server(b"HTTP/1.1 202 OK\r\nContent-Length: 99\r\n\r\ncut") as url:
         assert (await deliver(url)).outcome == "delivered"
 
 
-async def test_an_endless_body_is_not_read():
+async def test_endless_response_body_is_not_read():
     sent_bytes = 0
 
     async def flood(writer):
@@ -168,45 +168,45 @@ async def test_an_endless_body_is_not_read():
             await writer.drain()
             sent_bytes += 65536
 
-    async with speaking(b"HTTP/1.1 500 No\r\n\r\n", then=flood) as url:
+    async with raw_server(b"HTTP/1.1 500 No\r\n\r\n", then=flood) as url:
         attempt = await deliver(url)
     assert (attempt.outcome, attempt.status_code) == ("failed", 500)
     assert sent_bytes < 32 * 1024 * 1024
 
 
 @pytest.mark.parametrize("raw", [b"", b"HTTP/1.1 200", b"nonsense\r\n\r\n", b"HTTP/1.1 200 OK\r\nX: " + b"a" * 100_000])
-async def test_no_answer_is_a_failure(raw):
-    async with speaking(raw) as url:
+async def test_unreadable_answer_is_a_failure(raw):
+    async with raw_server(raw) as url:
         attempt = await deliver(url)
     assert (attempt.outcome, attempt.status_code) == ("failed", None)
     assert attempt.error is not None
     assert attempt.error.endswith(".")
 
 
-async def test_connections_that_break_or_never_come_about():
+async def test_connection_errors_are_described():
     async with receiving(resets) as receiver:
         assert (await deliver(receiver.url)).error == "The receiver closed the connection without an answer."
 
-    async def speaks_no_tls(reader, writer):
+    async def answers_without_tls(reader, writer):
         await reader.read(65536)
         writer.write(b"HTTP/1.1 400 No\r\n\r\n")
         await writer.drain()
         writer.close()
 
-    async with await asyncio.start_server(speaks_no_tls, "127.0.0.1", 0) as plain:
+    async with await asyncio.start_server(answers_without_tls, "127.0.0.1", 0) as plain:
         tls = await deliver(f"https://127.0.0.1:{plain.sockets[0].getsockname()[1]}/")
-    assert tls.error == "The receiver does not speak TLS as we do."
+    assert tls.error == "The TLS handshake with the receiver failed."
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     refused = await deliver(f"http://127.0.0.1:{port}/secret-path")
     assert refused.outcome == "failed"
-    assert refused.error == "No connection to the receiver came about: Connection refused."
+    assert refused.error == "The receiver cannot be connected to: Connection refused."
     unknown = await deliver("http://no-such-host.invalid/secret-path")
     assert unknown.error == "The receiver's host name could not be resolved."
 
 
 @pytest.mark.parametrize("reset", [False, True])
-async def test_a_kept_connection_that_the_receiver_closes_is_replaced_at_once(reset):
+async def test_kept_connection_closed_by_the_receiver_is_replaced_at_once(reset):
     async def hangs_up(exchange):
         await exchange.read_all()
         exchange.hang_up(reset=reset)
@@ -217,7 +217,7 @@ async def test_a_kept_connection_that_the_receiver_closes_is_replaced_at_once(re
     assert {exchange.headers["webhook-id"] for exchange in receiver.exchanges} == {"msg_1"}
 
 
-async def test_a_new_connection_that_the_receiver_closes_waits_for_the_schedule():
+async def test_new_connection_closed_by_the_receiver_is_a_failed_attempt():
     async def hangs_up(exchange):
         await exchange.read_all()
         exchange.hang_up()
@@ -227,7 +227,7 @@ async def test_a_new_connection_that_the_receiver_closes_waits_for_the_schedule(
     assert (attempt.outcome, len(receiver.exchanges)) == ("failed", 3)
 
 
-async def test_a_certificate_of_an_unknown_authority_says_what_to_set(tmp_path):
+async def test_error_for_an_untrusted_certificate_names_the_setting(tmp_path):
     context, _ = loopback_tls(tmp_path)
     async with await asyncio.start_server(lambda *_: None, "127.0.0.1", 0, ssl=context) as server:
         attempt = await deliver(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
@@ -235,10 +235,10 @@ async def test_a_certificate_of_an_unknown_authority_says_what_to_set(tmp_path):
     assert "SHUTTLE_CA_FILE" in str(attempt.error)
 
 
-async def test_forbidden_addresses_are_not_reached():
+async def test_forbidden_addresses_are_not_connected_to():
     async with receiving(answers(200)) as receiver:
         attempt = await deliver(receiver.url, allow_loopback=False)
-    assert receiver.senders == []
+    assert receiver.posts == []
     assert attempt.outcome == "failed"
     assert "SHUTTLE_ALLOW_NETWORKS" in str(attempt.error)
     assert "secret" not in str((await deliver("http://u:secret@2130706433/secret")).error)

@@ -1,4 +1,4 @@
-"""Statuses to failover(…): in order, past members that refuse, hang or are gone."""
+"""Statuses to failover(…): members that refuse, hang or are gone are skipped, in order."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -35,22 +35,22 @@ async def deliver(*urls: str, member: int = 0) -> Attempt:
         return await status_delivery.attempt(delivery)
 
 
-async def test_the_first_that_takes_it_is_the_only_one_that_is_asked():
+async def test_only_the_first_member_gets_the_status_if_it_accepts():
     async with receiving(answers(200)) as first, receiving(answers(200)) as second:
         attempt = await deliver(first.url, second.url)
         assert (attempt.outcome, attempt.error) == ("delivered", None)
-        assert (len(first.senders), len(second.senders)) == (1, 0)
+        assert (len(first.posts), len(second.posts)) == (1, 0)
 
 
 @pytest.mark.parametrize("behaviour", [answers(500), answers(410), hangs])
-async def test_the_next_is_asked_when_a_member_does_not_take_it(behaviour):
+async def test_next_member_gets_the_status_if_the_first_does_not_accept(behaviour):
     async with receiving(behaviour) as first, receiving(answers(200)) as second:
         attempt = await deliver(first.url, second.url)
         assert attempt.outcome == "delivered"
-        assert second.senders[0].headers["webhook-id"] == "msg_1"
+        assert second.posts[0].headers["webhook-id"] == "msg_1"
 
 
-async def test_one_that_is_gone_does_not_speak_for_the_others():
+async def test_410_of_one_member_does_not_end_the_delivery():
     async with receiving(answers(410)) as gone, receiving(answers(503)) as down:
         for urls in ((gone.url, down.url), (down.url, gone.url)):
             attempt = await deliver(*urls)
@@ -61,7 +61,7 @@ async def test_one_that_is_gone_does_not_speak_for_the_others():
 
 
 @pytest.mark.parametrize("codes", [(410, 503), (503, 410)])
-async def test_one_410_does_not_end_a_failover_of_two_members_on_one_host(codes):
+async def test_410_of_one_of_two_members_on_a_host_does_not_end_the_delivery(codes):
     async def by_path(exchange):
         await exchange.answer(codes[int(exchange.target[1:])])
 
@@ -72,27 +72,27 @@ async def test_one_410_does_not_end_a_failover_of_two_members_on_one_host(codes)
     assert "answered 503" in str(attempt.error)
 
 
-@pytest.mark.parametrize(("asked", "until"), [(("120", "60"), 60), (("120", None), None)])
-async def test_members_on_one_host_are_asked_again_when_the_first_is_ready(asked, until):
+@pytest.mark.parametrize(("delays", "until"), [(("120", "60"), 60), (("120", None), None)])
+async def test_shortest_retry_after_of_members_on_one_host_counts(delays, until):
     async def by_path(exchange):
-        time = asked[int(exchange.target[1:])]
-        await exchange.answer(429, {} if time is None else {"Retry-After": time})
+        delay = delays[int(exchange.target[1:])]
+        await exchange.answer(429, {} if delay is None else {"Retry-After": delay})
 
     async with receiving(by_path) as host:
         attempt = await deliver(f"{host.url}/1", f"{host.url}/0")
     assert attempt.asked_until == (None if until is None else NOW + timedelta(seconds=until))
 
 
-@pytest.mark.parametrize(("asked", "until"), [(("120", "60"), 60), (("120", None), None)])
-async def test_when_all_ask_for_patience_the_round_begins_anew_when_the_first_is_ready(asked, until):
-    first, second = (answers(429, headers={} if time is None else {"Retry-After": time}) for time in asked)
+@pytest.mark.parametrize(("delays", "until"), [(("120", "60"), 60), (("120", None), None)])
+async def test_shortest_retry_after_of_all_members_counts(delays, until):
+    first, second = (answers(429, headers={} if delay is None else {"Retry-After": delay}) for delay in delays)
     async with receiving(first) as one, receiving(second) as other:
         attempt = await deliver(one.url, other.url)
     assert attempt.outcome == "failed"
     assert attempt.asked_until == (None if until is None else NOW + timedelta(seconds=until))
 
 
-async def test_a_builds_later_statuses_begin_with_the_one_that_took_the_last():
+async def test_later_statuses_of_a_build_begin_with_the_member_that_accepted_the_last():
     async with receiving(hangs) as dead, receiving(answers(200)) as second, receiving(answers(200)) as third:
         url = f"failover({dead.url}, {second.url}, {third.url})"
         async with dispatching(SHUTTLE_WEBHOOK_TIMEOUT_SECONDS="1") as running:
@@ -102,17 +102,17 @@ async def test_a_builds_later_statuses_begin_with_the_one_that_took_the_last():
                     running.outbox.emit(build)
             await running.until_recorded(4)
         assert running.outcomes == ["delivered"] * 4
-        asked_in_vain = [exchange.headers["webhook-id"] for exchange in dead.server.exchanges]
-        assert sorted(asked_in_vain) == ["msg_one_1", "msg_two_1"]
-        assert (len(second.senders), len(third.senders)) == (4, 0)
-        moments = [attempt.went_over for attempt in running.outbox.attempts if attempt.went_over is not None]
-        assert [(over.member, over.to) for over in moments] == [(1, second.url.removeprefix("http://"))] * 2
-        assert "did not answer within the time limit. Went over to" in moments[0].why
+        tried_on_dead = [exchange.headers["webhook-id"] for exchange in dead.server.exchanges]
+        assert sorted(tried_on_dead) == ["msg_one_1", "msg_two_1"]
+        assert (len(second.posts), len(third.posts)) == (4, 0)
+        failovers = [attempt.failed_over for attempt in running.outbox.attempts if attempt.failed_over is not None]
+        assert [(each.member, each.to) for each in failovers] == [(1, second.url.removeprefix("http://"))] * 2
+        assert "did not answer within the time limit. Failed over to" in failovers[0].why
 
 
-async def test_one_before_it_comes_again_when_all_behind_it_have_failed():
+async def test_earlier_member_is_tried_again_after_all_others_have_failed():
     async with receiving(answers(200)) as first, receiving(answers(500)) as second:
         attempt = await deliver(first.url, second.url, member=1)
-        assert (attempt.outcome, len(first.senders), len(second.senders)) == ("delivered", 1, 1)
-        assert attempt.went_over is not None
-        assert attempt.went_over.member == 0
+        assert (attempt.outcome, len(first.posts), len(second.posts)) == ("delivered", 1, 1)
+        assert attempt.failed_over is not None
+        assert attempt.failed_over.member == 0

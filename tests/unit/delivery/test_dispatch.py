@@ -1,4 +1,4 @@
-"""The dispatcher: what is delivered when, and what harms what."""
+"""The dispatcher: when deliveries are attempted, and how they affect each other."""
 
 import asyncio
 from typing import Any
@@ -15,54 +15,52 @@ from tests.unit.delivery.status_receiver import StatusReceiver, answers, hangs, 
 
 
 def sequences(receiver: StatusReceiver) -> list[bytes]:
-    return [post.body.partition(b'"sequence":')[2].strip(b"}") for post in receiver.senders]
+    return [post.body.partition(b'"sequence":')[2].strip(b"}") for post in receiver.posts]
 
 
-async def test_delivers_in_order_with_one_id_for_all_receivers():
+async def test_events_arrive_in_order_with_one_id_for_all_receivers():
     async with receiving(answers(200)) as a, receiving(answers(204)) as b, dispatching() as running:
         running.add("one", a)
         running.add("one", b)
         ids = [running.outbox.emit("one") for _ in range(3)]
         await running.until_recorded(6)
     assert sequences(a) == sequences(b) == [b"1", b"2", b"3"]
-    assert (
-        [post.headers["webhook-id"] for post in a.senders] == ids == [post.headers["webhook-id"] for post in b.senders]
-    )
+    assert [post.headers["webhook-id"] for post in a.posts] == ids == [post.headers["webhook-id"] for post in b.posts]
     assert set(running.outcomes) == {"delivered"}
 
 
-async def test_tries_again_by_the_schedule_with_the_same_id_and_a_row_each():
+async def test_failed_delivery_is_retried_on_schedule_with_the_same_id_and_a_row_each():
     async with receiving(answers(500, 503, 200)) as receiver, dispatching() as running:
         running.add("one", receiver)
         running.outbox.emit("one")
         timestamps = []
         for count, pause in ((1, 5), (2, 15)):
             await running.until_recorded(count)
-            await running.time.until_someone_sleeps()
+            await running.time.until_asleep()
             (wait,) = running.time.waits()
             assert pause <= wait <= pause * 1.1
-            timestamps.append(receiver.senders[-1].headers["webhook-timestamp"])
+            timestamps.append(receiver.posts[-1].headers["webhook-timestamp"])
             running.time.advance(pause - 0.01)
-            assert len(receiver.senders) == count
+            assert len(receiver.posts) == count
             running.time.advance(pause)
         await running.until_recorded(3)
     assert running.outcomes == ["failed", "failed", "delivered"]
-    assert len({post.headers["webhook-id"] for post in receiver.senders}) == 1
-    assert len({*timestamps, receiver.senders[-1].headers["webhook-timestamp"]}) == 3
+    assert len({post.headers["webhook-id"] for post in receiver.posts}) == 1
+    assert len({*timestamps, receiver.posts[-1].headers["webhook-timestamp"]}) == 3
 
 
-async def test_a_new_event_does_not_wait_for_the_pause_of_the_old_one():
+async def test_new_event_ends_the_retry_delay_of_the_previous_one():
     async with receiving(answers(500, 200)) as receiver, dispatching() as running:
         running.add("one", receiver)
         running.outbox.emit("one")
         await running.until_recorded(1)
-        await running.time.until_someone_sleeps()
+        await running.time.until_asleep()
         running.outbox.emit("one")
         await running.until_recorded(3)
     assert sequences(receiver) == [b"1", b"1", b"2"]
 
 
-async def test_a_receiver_that_is_down_for_an_hour_hears_everything_in_order():
+async def test_receiver_that_was_down_for_an_hour_gets_all_events_in_order():
     async with receiving(resets) as receiver, dispatching() as running:
         began_at = running.time.clock.steady()
         running.add("one", receiver)
@@ -70,26 +68,26 @@ async def test_a_receiver_that_is_down_for_an_hour_hears_everything_in_order():
             running.outbox.emit("one")
         await running.until_recorded(1)
         while (running.time.clock.steady() - began_at).total_seconds() < 3600:
-            await next_try(running)
+            await next_attempt(running)
         assert set(running.outcomes) == {"failed"}
         receiver.behave = answers(200)
         tries = len(running.outcomes)
-        await next_try(running)
+        await next_attempt(running)
         await running.until_recorded(tries + 3)
     assert running.outcomes[tries:] == ["delivered"] * 3
     assert sequences(receiver)[tries:] == [b"1", b"2", b"3"]
     assert set(sequences(receiver)[:tries]) == {b"1"}  # nothing overtook it
 
 
-async def next_try(running: Running) -> None:
-    """Let the clock go on to when the dispatcher tries again, and wait for what comes of it."""
+async def next_attempt(running: Running) -> None:
+    """Advance the clock to the dispatcher's next attempt, and wait for its outcome."""
     tries = len(running.outcomes)
-    await running.time.until_someone_sleeps()
+    await running.time.until_asleep()
     running.time.advance(max(running.time.waits()))
     await running.until_recorded(tries + 1)
 
 
-async def test_gives_up_at_the_end_of_the_schedule_and_on_410():
+async def test_delivery_ends_with_the_schedule_or_a_410():
     short = dispatching(SHUTTLE_WEBHOOK_SCHEDULE_SECONDS="0,0")
     async with receiving(answers(500)) as bad, receiving(answers(410)) as gone, short as running:
         running.add("one", bad)
@@ -99,10 +97,10 @@ async def test_gives_up_at_the_end_of_the_schedule_and_on_410():
         await running.until_recorded(5)
         running.outbox.emit("two")
     assert sorted(running.outcomes) == ["failed", "failed", "gave_up", "gave_up", "gone"]
-    assert (sequences(bad), len(gone.senders)) == ([b"1", b"1", b"2", b"2"], 1)
+    assert (sequences(bad), len(gone.posts)) == ([b"1", b"1", b"2", b"2"], 1)
 
 
-async def test_a_hung_host_fills_only_its_own_places(monkeypatch):
+async def test_hung_host_uses_only_its_own_connections(monkeypatch):
     monkeypatch.setattr(dispatch, "SLOW_AFTER_SECONDS", 3600)
     builds = [f"build-{number}" for number in range(MAX_PER_HOST + 10)]
     async with receiving(hangs) as hung, receiving(answers(200)) as well, dispatching() as running:
@@ -115,15 +113,15 @@ async def test_a_hung_host_fills_only_its_own_places(monkeypatch):
         await running.until_recorded(len(builds))
         running.outbox.emit(builds[0])
         await well.until(len(builds) + 1)
-        assert len(hung.senders) == MAX_PER_HOST
-        assert len({post.path for post in hung.senders}) == MAX_PER_HOST
+        assert len(hung.posts) == MAX_PER_HOST
+        assert len({post.path for post in hung.posts}) == MAX_PER_HOST
 
 
 async def some_hang(exchange: Exchange) -> None:
     await (exchange.answer() if "well" in exchange.target else hangs(exchange))
 
 
-async def test_hooks_that_hang_hold_up_no_other_of_their_host(monkeypatch):
+async def test_hung_hooks_do_not_delay_others_of_the_same_host(monkeypatch):
     monkeypatch.setattr(dispatch, "SLOW_AFTER_SECONDS", 0.01)
     async with receiving(some_hang) as receiver, dispatching() as running:
         for build in [f"hangs-{number}" for number in range(2 * MAX_PER_HOST)] + ["well"]:
@@ -135,7 +133,7 @@ async def test_hooks_that_hang_hold_up_no_other_of_their_host(monkeypatch):
     assert running.outcomes == ["delivered"] * 2
 
 
-async def test_a_host_that_hangs_whole_takes_no_more_than_its_share(monkeypatch):
+async def test_hung_host_has_a_limited_number_of_slow_connections(monkeypatch):
     monkeypatch.setattr(dispatch, "SLOW_AFTER_SECONDS", 0.01)
     monkeypatch.setattr(dispatch, "MAX_SLOW_PER_HOST", 5)
     share = MAX_PER_HOST + 5
@@ -150,10 +148,10 @@ async def test_a_host_that_hangs_whole_takes_no_more_than_its_share(monkeypatch)
         await running.until_recorded(1)
         running.outbox.emit("other")
         await running.until_recorded(2)
-        assert len(receiver.senders) == share
+        assert len(receiver.posts) == share
 
 
-async def test_a_place_that_becomes_free_is_given_to_the_next(monkeypatch):
+async def test_free_connection_is_given_to_the_next_delivery_of_the_host(monkeypatch):
     monkeypatch.setattr(dispatch, "MAX_PER_HOST", 1)
     under_way = 0
 
@@ -173,18 +171,18 @@ async def test_a_place_that_becomes_free_is_given_to_the_next(monkeypatch):
     assert running.outcomes == ["delivered"] * 5
 
 
-async def test_a_long_line_at_one_host_costs_few_looks_at_the_outbox():
+async def test_long_queue_for_one_host_needs_few_queries_of_the_outbox():
     async with receiving(answers(200)) as receiver, dispatching() as running:
         for number in range(90):
             running.add(f"build-{number}", receiver)
         for number in range(90):
             running.outbox.emit(f"build-{number}")
         await running.until_recorded(90)
-    assert len({post.path for post in receiver.senders}) == len(receiver.senders) == 90
+    assert len({post.path for post in receiver.posts}) == len(receiver.posts) == 90
     assert running.outbox.calls < 90 + 60
 
 
-async def test_all_places_taken_means_waiting_for_one(monkeypatch):
+async def test_delivery_waits_while_all_connections_are_in_use(monkeypatch):
     monkeypatch.setattr(dispatch, "MAX_AT_ONCE", 2)
     answer = asyncio.Event()
 
@@ -201,17 +199,17 @@ async def test_all_places_taken_means_waiting_for_one(monkeypatch):
         running.outbox.emit("well")
         for _ in range(20):
             await asyncio.sleep(0)
-        assert well.senders == []
+        assert well.posts == []
         answer.set()
         await well.until(1)
 
 
-async def test_nothing_is_asked_while_nothing_happens():
+async def test_outbox_is_not_queried_while_nothing_is_due():
     async with receiving(answers(500)) as receiver, dispatching() as running:
         running.add("one", receiver)
         running.outbox.emit("one")
         await running.until_recorded(1)
-        await running.time.until_someone_sleeps()
+        await running.time.until_asleep()
         calls = running.outbox.calls
         running.time.advance(4)
         for _ in range(20):
@@ -219,7 +217,7 @@ async def test_nothing_is_asked_while_nothing_happens():
         assert running.outbox.calls == calls
 
 
-async def test_shutdown_is_quick_and_the_next_start_tries_again_with_the_same_id():
+async def test_shutdown_is_quick_and_the_next_start_retries_with_the_same_id():
     async with receiving(hangs) as receiver:
         async with dispatching() as running:
             running.add("one", receiver)
@@ -231,10 +229,10 @@ async def test_shutdown_is_quick_and_the_next_start_tries_again_with_the_same_id
         receiver.behave = answers(200)
         async with dispatching(running.outbox) as again:
             await again.until_recorded(1)
-    assert [post.headers["webhook-id"] for post in receiver.senders] == [webhook_id, webhook_id]
+    assert [post.headers["webhook-id"] for post in receiver.posts] == [webhook_id, webhook_id]
 
 
-async def test_shutdown_lets_a_quick_answer_be_recorded():
+async def test_shutdown_waits_for_a_quick_answer_and_records_it():
     answer = asyncio.Event()
 
     async def waits(exchange: Exchange) -> None:
@@ -251,18 +249,18 @@ async def test_shutdown_lets_a_quick_answer_be_recorded():
     assert running.outcomes == ["delivered"]
 
 
-async def test_a_database_that_is_away_doubles_nothing():
+async def test_unavailable_database_causes_no_duplicate_delivery():
     async with receiving(answers(200)) as receiver, dispatching() as running:
         running.add("one", receiver)
 
-        async def goes_away(exchange: Exchange) -> None:
+        async def breaks_database(exchange: Exchange) -> None:
             running.outbox.broken = True
             await exchange.answer()
 
-        receiver.behave = goes_away
+        receiver.behave = breaks_database
         running.outbox.emit("one")
         await receiver.until(1)
-        await running.time.until_someone_sleeps()
+        await running.time.until_asleep()
         assert running.outbox.attempts == []
         running.outbox.broken = False
         running.time.advance(60)
@@ -273,7 +271,7 @@ async def test_a_database_that_is_away_doubles_nothing():
     assert sequences(receiver) == [b"1", b"2"]
 
 
-async def test_a_fault_of_ours_is_met_with_a_pause_and_not_with_a_storm(monkeypatch):
+async def test_internal_error_in_a_delivery_is_retried_after_a_pause(monkeypatch):
     deliver, faults = StatusDelivery.attempt, 0
 
     async def faulty(status_delivery: StatusDelivery, delivery: DueDelivery) -> Attempt:
@@ -288,16 +286,16 @@ async def test_a_fault_of_ours_is_met_with_a_pause_and_not_with_a_storm(monkeypa
         running.add("one", receiver)
         running.add("two", receiver)
         running.outbox.emit("one")
-        await running.time.until_someone_sleeps()
+        await running.time.until_asleep()
         running.outbox.emit("two")
         await running.until_recorded(1)
-        assert [post.path for post in receiver.senders] == ["/two"]
+        assert [post.path for post in receiver.posts] == ["/two"]
         running.time.advance(60)
         await running.until_recorded(2)
-    assert [post.path for post in receiver.senders] == ["/two", "/one"]
+    assert [post.path for post in receiver.posts] == ["/two", "/one"]
 
 
-async def test_a_fault_of_the_outbox_does_not_end_the_dispatcher(monkeypatch):
+async def test_internal_error_of_the_outbox_does_not_end_the_dispatcher(monkeypatch):
     due_deliveries, faults = MemoryOutbox.due_deliveries, 0
 
     async def faulty(outbox: MemoryOutbox, **wanted: Any) -> list[DueDelivery]:
@@ -309,7 +307,7 @@ async def test_a_fault_of_the_outbox_does_not_end_the_dispatcher(monkeypatch):
 
     monkeypatch.setattr(MemoryOutbox, "due_deliveries", faulty)
     async with receiving(answers(200)) as receiver, dispatching() as running:
-        await running.time.until_someone_sleeps()
+        await running.time.until_asleep()
         running.add("one", receiver)
         running.outbox.emit("one")
         running.time.advance(60)
@@ -318,7 +316,7 @@ async def test_a_fault_of_the_outbox_does_not_end_the_dispatcher(monkeypatch):
 
 
 @pytest.mark.parametrize("behave", [resets, answers(302), answers(401)])
-async def test_one_receivers_trouble_is_no_others(behave):
+async def test_failing_receiver_does_not_affect_another(behave):
     async with receiving(behave) as bad, receiving(answers(200)) as good, dispatching() as running:
         running.add("one", bad)
         running.add("one", good)

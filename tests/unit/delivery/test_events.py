@@ -1,4 +1,4 @@
-"""The bodies that receivers get."""
+"""The bodies of status events."""
 
 import json
 from dataclasses import dataclass, replace
@@ -16,17 +16,17 @@ ALWAYS = [*FIRST_FOUR, "app_id", "build_id", "stage", "reason", "message", "at",
 
 
 @dataclass(frozen=True)
-class Left:
+class Artifact:
     name: str
     size_bytes: int
     sha256: str
 
 
-def test_the_first_event():
+def test_first_event_has_all_common_fields():
     body = status_body(BUILD, status="queued", building=False, at=AT, sequence=1, artifacts=None)
-    told = json.loads(body)
-    assert list(told) == ALWAYS
-    assert told == {
+    event = json.loads(body)
+    assert list(event) == ALWAYS
+    assert event == {
         "id": {"b": 1.5, "a": []},
         "type": "build system",
         "building": False,
@@ -43,7 +43,7 @@ def test_the_first_event():
     assert body.startswith(b'{"id":{"b":1.50,"a":[]},"type":"build system","building":false,"status":"queued",')
 
 
-def test_the_final_event_tells_of_the_log_and_the_results():
+def test_final_event_has_the_log_and_the_results():
     ended = replace(
         BUILD,
         state=State.FAILED,
@@ -55,21 +55,21 @@ def test_the_final_event_tells_of_the_log_and_the_results():
         image="r/app:1",
         metadata_json="null",
     )
-    left = [Left("dist/a b", 3, "cd")]
-    told = json.loads(status_body(ended, status="failed", building=False, at=AT, sequence=3, artifacts=left))
-    assert list(told) == [*ALWAYS, "log_sha256", "log_bytes", "image", "digest", "artifacts"]
-    assert (told["id"], told["stage"], told["reason"], told["message"]) == (
+    artifacts = [Artifact("dist/a b", 3, "cd")]
+    event = json.loads(status_body(ended, status="failed", building=False, at=AT, sequence=3, artifacts=artifacts))
+    assert list(event) == [*ALWAYS, "log_sha256", "log_bytes", "image", "digest", "artifacts"]
+    assert (event["id"], event["stage"], event["reason"], event["message"]) == (
         *(None, "build", "build_failed", "The build failed."),
     )
-    assert (told["log_sha256"], told["log_bytes"], told["image"], told["digest"]) == ("ab", 12, "r/app:1", None)
-    assert told["artifacts"] == [{"name": "dist/a b", "bytes": 3, "sha256": "cd"}]
+    assert (event["log_sha256"], event["log_bytes"], event["image"], event["digest"]) == ("ab", 12, "r/app:1", None)
+    assert event["artifacts"] == [{"name": "dist/a b", "bytes": 3, "sha256": "cd"}]
 
 
-def test_odd_metadata_comes_back_as_it_was():
+def test_metadata_is_returned_unchanged():
     odd = replace(BUILD, metadata_json='["\\ud800",12345678901234567890,1e308]')
-    told = json.loads(status_body(odd, status="pending", building=True, at=AT, sequence=2, artifacts=None))
-    assert told["id"] == ["\ud800", 12345678901234567890, 1e308]
+    event = json.loads(status_body(odd, status="pending", building=True, at=AT, sequence=2, artifacts=None))
+    assert event["id"] == ["\ud800", 12345678901234567890, 1e308]
 
 
-def test_instants_are_utc():
+def test_instants_are_written_in_utc():
     assert instant_text(datetime(2026, 1, 1, 1, tzinfo=timezone(timedelta(hours=2)))) == "2025-12-31T23:00:00.000Z"

@@ -1,4 +1,4 @@
-"""When a delivery is tried again."""
+"""The retry schedule of deliveries."""
 
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -23,17 +23,17 @@ def pause(tries: int, retry_after: float | None = None, jitter: float = 0) -> fl
     return None if at is None else (at - NOW).total_seconds()
 
 
-def test_pauses_grow_for_days_and_then_end():
+def test_delays_grow_for_days_and_then_end():
     pauses = [pause(tries) for tries in range(1, 13)]
     assert pauses == [5, 15, 60, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400, None]
 
 
-def test_jitter_delays_by_up_to_a_tenth_and_never_hastens():
+def test_jitter_adds_up_to_a_tenth_and_never_shortens_a_delay():
     assert pause(2, jitter=1) == 16.5
     assert pause(11, jitter=0.5) == 86400 * 1.05
 
 
-def test_a_receiver_can_ask_for_more_patience_but_not_for_less_or_for_ever():
+def test_retry_after_can_lengthen_a_delay_up_to_a_day_but_not_shorten_it():
     assert pause(1, retry_after=120) == 120
     assert pause(3, retry_after=1) == 60
     assert pause(12, retry_after=1) is None
@@ -65,8 +65,8 @@ def test_reads_retry_after(header, seconds):
 
 
 @pytest.mark.parametrize("hours", [-1, 1])
-def test_a_date_in_retry_after_counts_from_the_date_of_the_response(hours):
-    ours = NOW + timedelta(hours=hours)  # our clock, or theirs, is wrong
+def test_date_in_retry_after_counts_from_the_date_of_the_response(hours):
+    ours = NOW + timedelta(hours=hours)  # one of the two clocks is wrong
     headers = {"Date": format_datetime(NOW, usegmt=True)}
     headers["Retry-After"] = format_datetime(NOW + timedelta(seconds=90), usegmt=True)
     assert retry_after_seconds(headers, ours) == 90

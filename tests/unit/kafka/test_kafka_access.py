@@ -91,12 +91,10 @@ async def test_a_topic_that_is_missing_is_told_from_silence_however_short_the_pa
     async with broker() as running:
         running.answering = failing_at(METADATA, NO_SUCH_TOPIC)
         with pytest.raises(KafkaUnavailableError, match="has no such topic, and makes none"):
-            await send(
-                make_clusters(SHUTTLE_KAFKA_REQUEST_TIMEOUT_SECONDS="60"), running.url(), "a", patience_seconds=1
-            )
+            await send(make_clusters(SHUTTLE_KAFKA_REQUEST_TIMEOUT_SECONDS="60"), running.url(), "a", timeout_seconds=1)
         running.answering = failing_at(METADATA, HANG)
         with pytest.raises(KafkaUnavailableError, match="does not answer"):
-            await send(make_clusters(), running.url(), "a", patience_seconds=1)
+            await send(make_clusters(), running.url(), "a", timeout_seconds=1)
 
 
 async def test_tls_with_a_trusted_certificate_and_without(make_clusters, tmp_path):
@@ -115,7 +113,7 @@ async def test_tls_with_a_trusted_certificate_and_without(make_clusters, tmp_pat
 async def test_tls_to_a_broker_that_speaks_none(make_clusters):
     async with broker() as running:
         with pytest.raises(KafkaUnavailableError):
-            await send(make_clusters(), running.url(scheme="kafka+ssl"), "a", patience_seconds=0.3)
+            await send(make_clusters(), running.url(scheme="kafka+ssl"), "a", timeout_seconds=0.3)
 
 
 @pytest.mark.parametrize(

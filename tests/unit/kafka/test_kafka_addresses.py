@@ -65,7 +65,7 @@ async def test_a_name_that_changes_its_address_after_the_check_is_connected_to_w
         clusters = make_clusters(**ONLY_ALLOWED)
         for _ in range(4):
             try:
-                await send(clusters, url, "a", patience_seconds=1)
+                await send(clusters, url, "a", timeout_seconds=1)
             except ShuttleError:
                 abort_all(running)
         assert not arrived
@@ -129,7 +129,7 @@ async def test_a_broker_that_hangs_up_is_connected_to_with_growing_pauses(make_c
         ended_at = asyncio.get_running_loop().time() + 1.6
         while (left_seconds := ended_at - asyncio.get_running_loop().time()) > 0:
             with pytest.raises(KafkaUnavailableError):
-                await send(clusters, running.url(), "a", patience_seconds=left_seconds)
+                await send(clusters, running.url(), "a", timeout_seconds=left_seconds)
         assert 3 <= running.connections <= 8
         running.answering = well
         await send(clusters, running.url(), "b")
@@ -147,9 +147,9 @@ async def test_one_broken_connection_is_replaced_at_once(make_clusters):
     async with broker() as running:
         clusters = make_clusters()
         for value in ("a", "b"):
-            await send(clusters, running.url(), value, patience_seconds=1)
+            await send(clusters, running.url(), value, timeout_seconds=1)
             abort_all(running)
-        await send(clusters, running.url(), "c", patience_seconds=1)
+        await send(clusters, running.url(), "c", timeout_seconds=1)
         assert running.values == [b"a", b"b", b"c"]
 
 

@@ -11,7 +11,7 @@ from tests.kafka_topic import header
 async def send(clusters: KafkaClusters, cluster: Cluster, topic: str, key: str, values: list[str]) -> None:
     records = [(value.encode(), [("n", b"%d" % number)]) for number, value in enumerate(values)]
     address = read_kafka_url(cluster.url(topic), "test")
-    await clusters.send(address, key.encode(), records, patience_seconds=10)
+    await clusters.send(address, key.encode(), records, timeout_seconds=10)
 
 
 async def test_records_arrive_in_order_with_key_and_headers(clusters):

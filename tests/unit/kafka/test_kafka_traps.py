@@ -27,9 +27,9 @@ from tests.kafka_broker import (
 QUICK = {"SHUTTLE_KAFKA_REQUEST_TIMEOUT_SECONDS": "0.6"}
 
 
-async def send(clusters: KafkaClusters, url: str, *values: str, patience_seconds: float = 10) -> None:
+async def send(clusters: KafkaClusters, url: str, *values: str, timeout_seconds: float = 10) -> None:
     records: list[Record] = [(value.encode(), []) for value in values]
-    await clusters.send(read_kafka_url(url, "test"), b"app/1", records, patience_seconds=patience_seconds)
+    await clusters.send(read_kafka_url(url, "test"), b"app/1", records, timeout_seconds=timeout_seconds)
 
 
 async def test_refused_is_told_at_once_and_the_next_send_tries_again(make_clusters):
@@ -87,7 +87,7 @@ async def test_the_sender_decides_how_long_it_waits(make_clusters):
         began = time.monotonic()
         with pytest.raises(KafkaUnavailableError, match="does not answer"):
             await send(
-                make_clusters(SHUTTLE_KAFKA_REQUEST_TIMEOUT_SECONDS="60"), running.url(), "a", patience_seconds=0.3
+                make_clusters(SHUTTLE_KAFKA_REQUEST_TIMEOUT_SECONDS="60"), running.url(), "a", timeout_seconds=0.3
             )
         assert time.monotonic() - began < 20
 
@@ -96,7 +96,7 @@ async def test_a_start_that_hangs_is_awaited_together_and_each_sender_leaves_whe
     async with broker() as running:
         running.answering = hanging_at(VERSIONS)
         clusters = make_clusters(SHUTTLE_KAFKA_REQUEST_TIMEOUT_SECONDS="60")
-        sends = [send(clusters, running.url(), "a", patience_seconds=0.2) for _ in range(20)]
+        sends = [send(clusters, running.url(), "a", timeout_seconds=0.2) for _ in range(20)]
         outcomes = await asyncio.gather(*sends, return_exceptions=True)
         assert {type(outcome) for outcome in outcomes} == {KafkaUnavailableError}
         assert running.connections == 1
@@ -123,7 +123,7 @@ async def test_closing_does_not_wait_for_a_cluster_that_hangs(make_clusters):
     async with broker() as running:
         running.answering = hanging_at(PRODUCE)
         clusters = make_clusters(SHUTTLE_KAFKA_REQUEST_TIMEOUT_SECONDS="60")
-        sending = asyncio.ensure_future(send(clusters, running.url(), "a", patience_seconds=60))
+        sending = asyncio.ensure_future(send(clusters, running.url(), "a", timeout_seconds=60))
         await running.until(lambda: PRODUCE in running.asked)
         began = time.monotonic()
         await clusters.close()
@@ -139,7 +139,7 @@ async def test_what_a_sender_gave_up_may_still_land_once_before_what_it_sends_ag
         running.answering, released = held_at(PRODUCE)
         clusters = make_clusters()
         with pytest.raises(KafkaUnavailableError):
-            await send(clusters, running.url(), "1", "2", patience_seconds=0.2)
+            await send(clusters, running.url(), "1", "2", timeout_seconds=0.2)
         released.set()
         await send(clusters, running.url(), "1", "2", "3")
         assert running.values == [b"1", b"2", b"1", b"2", b"3"]
@@ -152,7 +152,7 @@ async def test_what_was_queued_and_given_up_is_never_sent(make_clusters):
         first = asyncio.ensure_future(send(clusters, running.url(), "first"))
         await running.until(lambda: PRODUCE in running.asked)
         with pytest.raises(KafkaUnavailableError):
-            await send(clusters, running.url(), "given up", patience_seconds=0.1)
+            await send(clusters, running.url(), "given up", timeout_seconds=0.1)
         released.set()
         await first
         await send(clusters, running.url(), "last")
@@ -237,7 +237,7 @@ async def test_a_producer_that_fails_when_its_sender_has_left_is_ended_too(make_
         running.answering = hanging_at(PRODUCE)
         clusters = make_clusters(**QUICK)
         with pytest.raises(KafkaUnavailableError):
-            await send(clusters, running.url(), "a", patience_seconds=0.1)
+            await send(clusters, running.url(), "a", timeout_seconds=0.1)
         (cluster,) = clusters._clusters.values()
         async with asyncio.timeout(5):
             while cluster._starting.result().usable:

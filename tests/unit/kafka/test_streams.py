@@ -10,7 +10,7 @@ from shuttle.kafka import Record
 from shuttle.outgoing.kafka_url import read_kafka_url
 from tests.kafka_broker import PRODUCE, Broker, broker, held_at
 
-PATIENCE_SECONDS = 10
+TIMEOUT_SECONDS = 10
 # Of records of 1 KiB: more than half a batch each, so that one batch never holds all.
 PORTION = 300
 
@@ -29,7 +29,7 @@ def stream_to(clusters, running: Broker):
 
 async def put(stream, *portions: int) -> None:
     for number in portions:
-        await stream.put(portion(number), PATIENCE_SECONDS)
+        await stream.put(portion(number), TIMEOUT_SECONDS)
 
 
 async def test_all_are_under_way_before_the_first_is_acknowledged(make_clusters):
@@ -40,7 +40,7 @@ async def test_all_are_under_way_before_the_first_is_acknowledged(make_clusters)
         await running.until(lambda: PRODUCE in running.asked)
         released.set()
         for _ in range(6):
-            await stream.acknowledged(PATIENCE_SECONDS)
+            await stream.acknowledged(TIMEOUT_SECONDS)
         assert numbers(running) == list(range(6 * PORTION))
         assert running.asked.count(PRODUCE) < 6
 
@@ -57,16 +57,16 @@ async def test_what_is_behind_a_failed_batch_is_not_sent_until_it_is_sent_again(
         stream = stream_to(clusters, running)
         await put(stream, *range(6))
         with pytest.raises(KafkaUnavailableError):
-            await stream.acknowledged(PATIENCE_SECONDS)
+            await stream.acknowledged(TIMEOUT_SECONDS)
         await put(stream, 6)
         with pytest.raises(KafkaUnavailableError):
-            await stream.acknowledged(PATIENCE_SECONDS)
+            await stream.acknowledged(TIMEOUT_SECONDS)
         stream.close()
         assert not running.values
         again = stream_to(clusters, running)
         await put(again, *range(7))
         for _ in range(7):
-            await again.acknowledged(PATIENCE_SECONDS)
+            await again.acknowledged(TIMEOUT_SECONDS)
         assert numbers(running) == list(range(7 * PORTION))
 
 
@@ -84,7 +84,7 @@ async def test_closed_it_leaves_no_gap_that_what_comes_again_would_have_to_fill(
         await put(again, *range(3))
         released.set()
         for _ in range(3):
-            await again.acknowledged(PATIENCE_SECONDS)
+            await again.acknowledged(TIMEOUT_SECONDS)
         came = numbers(running)
         assert came[-3 * PORTION :] == list(range(3 * PORTION))
         assert all(later <= earlier + 1 for earlier, later in pairwise(chain([-1], came)))
@@ -96,7 +96,7 @@ async def test_smaller_batches_are_found_without_losing_the_order(make_clusters)
         stream = stream_to(make_clusters(), running)
         await put(stream, *range(4))
         for _ in range(4):
-            await stream.acknowledged(PATIENCE_SECONDS)
+            await stream.acknowledged(TIMEOUT_SECONDS)
         assert numbers(running) == list(range(4 * PORTION))
 
 
@@ -104,14 +104,14 @@ async def test_a_stream_that_rests_keeps_no_connection_and_goes_on(make_clusters
     async with broker() as running:
         stream = stream_to(make_clusters(SHUTTLE_KAFKA_IDLE_SECONDS="0.05"), running)
         await put(stream, 0)
-        await stream.acknowledged(PATIENCE_SECONDS)
+        await stream.acknowledged(TIMEOUT_SECONDS)
         async with asyncio.timeout(10):
             while running.writers:
                 await asyncio.sleep(0.01)
         connections = running.connections
         for number in (1, 2):
             await put(stream, number)
-            await stream.acknowledged(PATIENCE_SECONDS)
+            await stream.acknowledged(TIMEOUT_SECONDS)
         assert running.connections > connections
         assert numbers(running) == list(range(3 * PORTION))
 
@@ -121,7 +121,7 @@ async def test_a_stream_that_rests_leaves_a_producer_that_failed_for_another(mak
         clusters = make_clusters()
         stream = stream_to(clusters, running)
         await put(stream, 0)
-        await stream.acknowledged(PATIENCE_SECONDS)
+        await stream.acknowledged(TIMEOUT_SECONDS)
         refusals = [87]
 
         async def refuse_once(api: int) -> int | None:
@@ -131,8 +131,8 @@ async def test_a_stream_that_rests_leaves_a_producer_that_failed_for_another(mak
         other = stream_to(clusters, running)
         await put(other, 7)
         with pytest.raises(KafkaUnavailableError):
-            await other.acknowledged(PATIENCE_SECONDS)
+            await other.acknowledged(TIMEOUT_SECONDS)
         other.close()
         await put(stream, 1)
-        await stream.acknowledged(PATIENCE_SECONDS)
+        await stream.acknowledged(TIMEOUT_SECONDS)
         assert numbers(running) == list(range(2 * PORTION))

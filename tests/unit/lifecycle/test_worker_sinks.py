@@ -23,13 +23,13 @@ class Buggy:
         self._build_id = build_id
         self._instead = instead
 
-    async def carry(self, target: SinkTarget, log: LogReader, ledger: SinkLedger, finished_at: FinishedAt) -> None:
+    async def forward(self, target: SinkTarget, log: LogReader, ledger: SinkLedger, finished_at: FinishedAt) -> None:
         failing = target.build_id == self._build_id and all(each.build_id != target.build_id for each in self.carried)
         self.carried.append(target)
         if failing:
             await self._instead(target, ledger)
             raise RuntimeError("a bug")
-        await self._sink.carry(target, log, ledger, finished_at)
+        await self._sink.forward(target, log, ledger, finished_at)
 
 
 @pytest.fixture

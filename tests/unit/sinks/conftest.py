@@ -1,4 +1,4 @@
-"""What a log sink meets: a growing log, a ledger that remembers, a build that ends, receivers of every kind."""
+"""The environment of a log sink: a growing log, a ledger that records calls, a build that ends."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -21,56 +21,56 @@ from shuttle.sinks.host_recovery import HostRecovery
 from shuttle.sinks.http import HttpUploadFactory
 from tests.receivers import Receiver
 
-QUICK = RetryPolicy(give_up_seconds=60, first_delay_seconds=0.01, longest_delay_seconds=0.02, patience_seconds=30)
+QUICK = RetryPolicy(give_up_seconds=60, first_delay_seconds=0.01, longest_delay_seconds=0.02, timeout_seconds=30)
 
 
 def offsets(receiver: Receiver) -> list[int]:
-    """Where each request started."""
+    """The offset at which each request started."""
     return [int(exchange.headers["Shuttle-Log-Offset"]) for exchange in receiver.exchanges]
 
 
 @dataclass
 class Ledger:
-    """A SinkLedger that keeps what it was told, in order."""
+    """A SinkLedger that records its calls, in order."""
 
-    said: list[tuple[str, object]] = field(default_factory=list)
-    _told: asyncio.Event = field(default_factory=asyncio.Event)
+    calls: list[tuple[str, object]] = field(default_factory=list)
+    _called: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def _say(self, what: str, detail: object) -> None:
-        self.said.append((what, detail))
-        self._told.set()
-        self._told = asyncio.Event()
+    def _record(self, what: str, detail: object) -> None:
+        self.calls.append((what, detail))
+        self._called.set()
+        self._called = asyncio.Event()
 
     async def acknowledged(self, sink_id: int, offset: int) -> None:
-        self._say("acknowledged", offset)
+        self._record("acknowledged", offset)
 
     async def failing(self, sink_id: int, error: str) -> None:
-        self._say("failing", error)
+        self._record("failing", error)
 
     async def live(self, sink_id: int) -> None:
-        self._say("live", None)
+        self._record("live", None)
 
-    async def went_over(self, sink_id: int, over: Failover) -> None:
-        self._say("went_over", over)
+    async def failed_over(self, sink_id: int, failover: Failover) -> None:
+        self._record("failed_over", failover)
 
     async def done(self, sink_id: int, offset: int) -> None:
-        self._say("done", offset)
+        self._record("done", offset)
 
     async def gave_up(self, sink_id: int, error: str) -> None:
-        self._say("gave_up", error)
+        self._record("gave_up", error)
 
     def details(self, what: str) -> list[object]:
-        return [detail for said, detail in self.said if said == what]
+        return [detail for called, detail in self.calls if called == what]
 
     async def until(self, what: str, times: int = 1) -> None:
-        """Return once `what` has been said so often."""
+        """Return once `what` has been called so often."""
         while len(self.details(what)) < times:
-            await self._told.wait()
+            await self._called.wait()
 
 
 @dataclass
 class Build:
-    """A log on its way: what the lifecycle and the worker hold of it."""
+    """A build whose log is forwarded, with all that the lifecycle and the worker hold for it."""
 
     log: Spool
     session: aiohttp.ClientSession
@@ -80,28 +80,28 @@ class Build:
     clock: Clock = field(default_factory=Clock)
 
     def end(self) -> None:
-        """The build's end: nothing is added to its log any more."""
+        """End the build: nothing is added to its log any more."""
         self.finished_at = self.clock.steady()
         self.log.end()
 
-    def carry(self, url: str, retry_policy: RetryPolicy = QUICK, **fields: object) -> "asyncio.Task[None]":
-        """Start carrying the log there; `fields` are those of the target, and `resume`."""
+    def forward(self, url: str, retry_policy: RetryPolicy = QUICK, **fields: object) -> "asyncio.Task[None]":
+        """Start forwarding the log to this http URL; `fields` are those of the target, and `resume`."""
         uploads = HttpUploadFactory(self.session, resume=fields.pop("resume", "acknowledged"))  # type: ignore[arg-type]
-        return self.carry_by(uploads, url, retry_policy, **fields)
+        return self.forward_with(uploads, url, retry_policy, **fields)
 
-    def carry_by(
+    def forward_with(
         self, uploads: UploadFactory, url: str, retry_policy: RetryPolicy = QUICK, **fields: object
     ) -> "asyncio.Task[None]":
-        """Start carrying the log there by uploads of this kind; `fields` are those of the target."""
+        """Start forwarding the log to this URL with uploads of this kind; `fields` are those of the target."""
         sink = LogForwarder(uploads, retry_policy, self.host_recovery, self.clock)
         known = {"sink_id": 1, "build_uuid": "u-1", "app_id": "app", "build_id": "b1", "metadata_json": "null"}
         target = SinkTarget(**{**known, "url": url, **fields})  # type: ignore[arg-type]
-        return asyncio.ensure_future(sink.carry(target, self.log, self.ledger, lambda: self.finished_at))
+        return asyncio.ensure_future(sink.forward(target, self.log, self.ledger, lambda: self.finished_at))
 
 
 @pytest.fixture
 async def kafka() -> AsyncIterator[KafkaClusters]:
-    """Clusters that lose no time on those that hang."""
+    """Clusters with a short request timeout."""
     settings = load_settings({"SHUTTLE_KAFKA_REQUEST_TIMEOUT_SECONDS": "5"})
     clusters = KafkaClusters(AddressPolicy(allow_loopback=True), settings)
     yield clusters

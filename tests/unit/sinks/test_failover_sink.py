@@ -1,4 +1,4 @@
-"""failover(…): the first that works, the next in time from the first unacknowledged byte, no way back in a build."""
+"""failover(…): the first member that works gets the log; after a failure the next one continues it in time."""
 
 import json
 import time
@@ -22,11 +22,11 @@ DECISION_SECONDS = 0.5
 
 @pytest.fixture
 def failover(build: Build, kafka: KafkaClusters) -> FailoverUploadFactory:
-    senders: dict[str, UploadFactory] = {
+    factories: dict[str, UploadFactory] = {
         "http": HttpUploadFactory(build.session),
         "kafka": KafkaUploadFactory(kafka, 5),
     }
-    return FailoverUploadFactory(senders, DECISION_SECONDS)
+    return FailoverUploadFactory(factories, DECISION_SECONDS)
 
 
 def messages(running: Broker) -> list[tuple[str, int]]:
@@ -59,34 +59,36 @@ DEAD = ["refused", "unresolvable", "black-holed", "stopped", "black-holed http",
 
 
 @pytest.mark.parametrize("how", DEAD)
-async def test_a_dead_first_member_is_left_in_time(build: Build, failover: FailoverUploadFactory, how: str) -> None:
+async def test_dead_first_member_fails_over_within_the_decision_time(
+    build: Build, failover: FailoverUploadFactory, how: str
+) -> None:
     async with dead_member(how) as dead, broker() as running:
         build.log.append(b"one\ntwo\n")
         build.end()
         began = time.monotonic()
-        await build.carry_by(failover, f"failover({dead}, {running.url()})", kind="failover")
+        await build.forward_with(failover, f"failover({dead}, {running.url()})", kind="failover")
         assert time.monotonic() - began < DECISION_SECONDS + 1
     assert messages(running) == [("one", 0), ("two", 4), ("Build finished", 8)]
-    (went_over,) = build.ledger.details("went_over")
-    assert f"Went over to {running.bootstrap} at offset 0." in str(went_over)
-    assert build.ledger.said[-1] == ("done", 8)
+    (failover_to,) = build.ledger.details("failed_over")
+    assert f"Failed over to {running.bootstrap} at offset 0." in str(failover_to)
+    assert build.ledger.calls[-1] == ("done", 8)
 
 
-async def test_a_member_that_works_keeps_the_log(build: Build, failover: FailoverUploadFactory) -> None:
+async def test_working_first_member_gets_the_whole_log(build: Build, failover: FailoverUploadFactory) -> None:
     async with broker() as first, broker() as second:
         build.log.append(b"one\n")
         build.end()
-        await build.carry_by(failover, f"failover({first.url()}, {second.url()})", kind="failover")
+        await build.forward_with(failover, f"failover({first.url()}, {second.url()})", kind="failover")
     assert messages(first) == [("one", 0), ("Build finished", 4)]
     assert not second.connections
-    assert not build.ledger.details("went_over")
+    assert not build.ledger.details("failed_over")
 
 
-async def test_a_member_that_dies_in_mid_build_hands_over_at_the_first_unacknowledged_line(
+async def test_failover_during_a_build_resumes_at_the_first_unacknowledged_line(
     build: Build, failover: FailoverUploadFactory
 ) -> None:
     async with broker() as first, broker() as second:
-        carrying = build.carry_by(failover, f"failover({first.url()}, {second.url()})", kind="failover")
+        forwarding = build.forward_with(failover, f"failover({first.url()}, {second.url()})", kind="failover")
         build.log.append(b"one\ntwo\n")
         await build.ledger.until("live")
 
@@ -100,32 +102,34 @@ async def test_a_member_that_dies_in_mid_build_hands_over_at_the_first_unacknowl
         first.hung.set()
         build.log.append(b"four\n")
         build.end()
-        await carrying
+        await forwarding
     assert messages(second) == [("three", 8), ("four", 14), ("Build finished", 19)]
     assert messages(first)[:2] == [("one", 0), ("two", 4)]
-    assert len(build.ledger.details("went_over")) == 1
+    assert len(build.ledger.details("failed_over")) == 1
 
 
-async def test_an_http_member_hands_over_what_it_did_not_acknowledge(
+async def test_failover_from_http_sends_the_unacknowledged_log_to_kafka(
     build: Build, failover: FailoverUploadFactory
 ) -> None:
     async with Receiver(answering(500)) as receiver, broker() as running:
         build.log.append(b"one\ntwo\n")
         build.end()
-        await build.carry_by(failover, f"failover({receiver.url}, {running.url()})", kind="failover")
+        await build.forward_with(failover, f"failover({receiver.url}, {running.url()})", kind="failover")
     assert messages(running) == [("one", 0), ("two", 4), ("Build finished", 8)]
 
 
-async def test_kafka_hands_over_to_http_from_its_offset(build: Build, failover: FailoverUploadFactory) -> None:
+async def test_failover_from_kafka_to_http_resumes_at_the_acknowledged_offset(
+    build: Build, failover: FailoverUploadFactory
+) -> None:
     async with broker() as running, Receiver() as receiver:
-        carrying = build.carry_by(failover, f"failover({running.url()}, {receiver.url})", kind="failover")
+        forwarding = build.forward_with(failover, f"failover({running.url()}, {receiver.url})", kind="failover")
         build.log.append(b"one\n")
         await build.ledger.until("live")
         running.answering = refuse
         build.log.append(b"two\n")
         exchange = await receiver.exchange(0)
         build.end()
-        await carrying
+        await forwarding
         assert exchange.headers["Shuttle-Log-Offset"] == "4"
         assert exchange.body == b"two\n"
     assert messages(running) == [("one", 0)]
@@ -135,32 +139,34 @@ async def refuse(api: int) -> int | None:
     return 87 if api == PRODUCE else None
 
 
-async def test_after_a_crash_it_goes_on_with_the_member_in_use(build: Build, failover: FailoverUploadFactory) -> None:
+async def test_restart_continues_with_the_member_in_use(build: Build, failover: FailoverUploadFactory) -> None:
     async with broker() as first, broker() as second:
         build.log.append(b"one\ntwo\n")
         build.end()
         url = f"failover({first.url()}, {second.url()})"
-        await build.carry_by(failover, url, kind="failover", acked_offset=4, member=1)
+        await build.forward_with(failover, url, kind="failover", acked_offset=4, member=1)
     assert messages(second) == [("two", 4), ("Build finished", 8)]
     assert not first.connections
 
 
-async def test_when_all_have_failed_the_round_begins_anew(build: Build, failover: FailoverUploadFactory) -> None:
+async def test_members_are_tried_again_from_the_first_after_all_have_failed(
+    build: Build, failover: FailoverUploadFactory
+) -> None:
     port = closed_port()
     url = f"failover(kafka://127.0.0.1:{port}/t, http://127.0.0.1:{closed_port()}/)"
     build.log.append(b"one\n")
-    carrying = build.carry_by(failover, url, kind="failover")
-    await build.ledger.until("went_over", 4)
+    forwarding = build.forward_with(failover, url, kind="failover")
+    await build.ledger.until("failed_over", 4)
     async with broker(port=port) as running:
         build.end()
-        await carrying
+        await forwarding
     assert messages(running) == [("one", 0), ("Build finished", 4)]
 
 
-async def test_it_is_given_up_only_when_every_member_refuses(build: Build, failover: FailoverUploadFactory) -> None:
+async def test_sink_gives_up_only_when_every_member_refuses(build: Build, failover: FailoverUploadFactory) -> None:
     async with Receiver(answering(404)) as one, Receiver(answering(403)) as other:
         build.log.append(b"one\n")
         build.end()
-        await build.carry_by(failover, f"failover({one.url}, {other.url})", kind="failover")
-        assert build.ledger.said[-1][0] == "gave_up"
+        await build.forward_with(failover, f"failover({one.url}, {other.url})", kind="failover")
+        assert build.ledger.calls[-1][0] == "gave_up"
         assert (len(one.exchanges), len(other.exchanges)) == (5, 5)

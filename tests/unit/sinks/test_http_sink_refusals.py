@@ -1,4 +1,4 @@
-"""The http(s) sink at receivers that refuse, are away, or say nothing: tried again, and not for ever."""
+"""The http(s) sink with receivers that refuse, are down or do not answer: it retries, up to its limits."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -12,118 +12,118 @@ from tests.receivers import Exchange, Receiver, answering, answering_early, hang
 from tests.unit.sinks.conftest import Build, offsets
 
 TEXT = b"".join(b"line %05d\n" % number for number in range(50_000))
-IMPATIENT = RetryPolicy(give_up_seconds=60, first_delay_seconds=0.01, longest_delay_seconds=0.02, patience_seconds=0.2)
+IMPATIENT = RetryPolicy(give_up_seconds=60, first_delay_seconds=0.01, longest_delay_seconds=0.02, timeout_seconds=0.2)
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410])
 @pytest.mark.parametrize("early", [True, False])
-async def test_five_refusals_end_it(build: Build, status: int, early: bool) -> None:
+async def test_sink_gives_up_after_five_refusals(build: Build, status: int, early: bool) -> None:
     script = answering_early(status, after_bytes=1) if early else answering(status)
     async with Receiver(script) as receiver:
         build.log.append(TEXT)
         if not early:
             build.end()
-        await build.carry(receiver.url)
+        await build.forward(receiver.url)
         assert len(receiver.exchanges) == 5
-        assert build.ledger.said[-1] == ("gave_up", f"127.0.0.1:{receiver.port} answered {status}.")
+        assert build.ledger.calls[-1] == ("gave_up", f"127.0.0.1:{receiver.port} answered {status}.")
         assert not build.ledger.details("done")
 
 
-async def test_four_refusals_do_not_end_it(build: Build) -> None:
+async def test_sink_retries_after_four_refusals(build: Build) -> None:
     async with Receiver(*[answering(404)] * 4, answering(200)) as receiver:
         build.log.append(b"x\n")
         build.end()
-        await build.carry(receiver.url)
-        assert build.ledger.said[-1] == ("done", 2)
+        await build.forward(receiver.url)
+        assert build.ledger.calls[-1] == ("done", 2)
 
 
 @pytest.mark.parametrize("status", [400, 413, 429, 500, 503])
-async def test_other_errors_are_retried(build: Build, status: int) -> None:
+async def test_other_error_statuses_are_retried(build: Build, status: int) -> None:
     async with Receiver(*[answering(status)] * 6, answering(200)) as receiver:
         build.log.append(b"x\n")
         build.end()
-        await build.carry(receiver.url)
-        assert build.ledger.said[-1] == ("done", 2)
+        await build.forward(receiver.url)
+        assert build.ledger.calls[-1] == ("done", 2)
         assert len(build.ledger.details("failing")) == 6
 
 
-async def test_a_receiver_that_is_away_is_waited_for(build: Build) -> None:
+async def test_receiver_that_refuses_connections_is_retried(build: Build) -> None:
     async with Receiver() as receiver:
         url = receiver.url
-    carrying = build.carry(url)
+    forwarding = build.forward(url)
     build.log.append(b"x\n")
     await build.ledger.until("failing", times=3)
     assert str(build.ledger.details("failing")[0]).endswith("cannot be connected to (Connection refused).")
-    carrying.cancel()
+    forwarding.cancel()
 
 
-async def test_a_host_name_that_nobody_knows_is_told_as_that(build: Build) -> None:
-    carrying = build.carry("http://no-such-host.invalid/")
+async def test_unknown_host_name_is_reported(build: Build) -> None:
+    forwarding = build.forward("http://no-such-host.invalid/")
     build.log.append(b"x\n")
     await build.ledger.until("failing", times=1)
     assert "no-such-host.invalid has a host name that cannot be resolved." in str(build.ledger.details("failing")[0])
-    carrying.cancel()
+    forwarding.cancel()
 
 
-async def test_it_gives_up_some_time_after_the_builds_end(build: Build) -> None:
-    tries = RetryPolicy(give_up_seconds=0.05, first_delay_seconds=0.01, longest_delay_seconds=0.02)
+async def test_sink_gives_up_some_time_after_the_builds_end(build: Build) -> None:
+    retry_policy = RetryPolicy(give_up_seconds=0.05, first_delay_seconds=0.01, longest_delay_seconds=0.02)
     async with Receiver(answering_early(500)) as receiver:
-        carrying = build.carry(receiver.url, tries)
+        forwarding = build.forward(receiver.url, retry_policy)
         build.log.append(b"x\n")
         await receiver.exchange(7)
-        assert not carrying.done()
+        assert not forwarding.done()
         build.end()
-        await carrying
-        assert build.ledger.said[-1][0] == "gave_up"
+        await forwarding
+        assert build.ledger.calls[-1][0] == "gave_up"
 
 
 @pytest.mark.parametrize(("status", "end"), [(500, "gave_up"), (200, "done")])
-async def test_a_build_that_ended_long_ago_is_tried_once(build: Build, status: int, end: str) -> None:
+async def test_log_of_a_build_that_ended_long_ago_is_tried_once(build: Build, status: int, end: str) -> None:
     async with Receiver(answering(status)) as receiver:
         build.log.append(b"x\n")
         build.log.end()
         build.finished_at = datetime.now(UTC) - timedelta(days=2)
-        await build.carry(receiver.url, RetryPolicy())
-        assert build.ledger.said[-1][0] == end
+        await build.forward(receiver.url, RetryPolicy())
+        assert build.ledger.calls[-1][0] == end
         assert len(receiver.exchanges) == 1
 
 
-async def test_a_receiver_that_never_answers_is_asked_again(build: Build) -> None:
+async def test_receiver_that_never_answers_times_out_and_is_retried(build: Build) -> None:
     async with Receiver(silent, answering(200)) as receiver:
         build.log.append(b"x\n")
         build.end()
-        await build.carry(receiver.url, IMPATIENT)
+        await build.forward(receiver.url, IMPATIENT)
         assert set(offsets(receiver)) == {0}
         assert receiver.exchanges[-1].body == b"x\n"
-        assert "in time" in str(build.ledger.details("failing")[0])
+        assert "timed out" in str(build.ledger.details("failing")[0])
 
 
-async def test_a_receiver_that_stops_reading_is_hung_up_on(build: Build) -> None:
+async def test_connection_to_a_receiver_that_stops_reading_is_closed(build: Build) -> None:
     async with Receiver(hanging, buffer_bytes=4096) as receiver:
         build.log.append(TEXT * 20)
-        carrying = build.carry(receiver.url, IMPATIENT)
+        forwarding = build.forward(receiver.url, IMPATIENT)
         await build.ledger.until("failing")
-        assert "in time" in str(build.ledger.details("failing")[0])
-        carrying.cancel()
+        assert "timed out" in str(build.ledger.details("failing")[0])
+        forwarding.cancel()
         first = receiver.exchanges[0]
         await first.read_all()
         assert first.broken
         assert len(first.body) < len(TEXT) * 20
 
 
-async def test_a_silent_log_is_not_the_receivers_fault(build: Build) -> None:
+async def test_silent_log_does_not_time_out(build: Build) -> None:
     async with Receiver() as receiver:
-        carrying = build.carry(receiver.url, IMPATIENT)
+        forwarding = build.forward(receiver.url, IMPATIENT)
         build.log.append(b"x\n")
         exchange = await receiver.exchange(0)
-        with pytest.raises(TimeoutError):  # twice the patience passes, and nothing happens
-            await asyncio.wait_for(exchange.until(lambda: exchange.broken), 2 * IMPATIENT.patience_seconds)
+        with pytest.raises(TimeoutError):  # twice the timeout passes and the request stays open
+            await asyncio.wait_for(exchange.until(lambda: exchange.broken), 2 * IMPATIENT.timeout_seconds)
         build.end()
-        await carrying
-        assert build.ledger.said == [("live", None), ("done", 2)]
+        await forwarding
+        assert build.ledger.calls == [("live", None), ("done", 2)]
 
 
-async def test_no_http_at_all_is_an_error_like_others(build: Build) -> None:
+async def test_answer_that_is_not_http_is_retried(build: Build) -> None:
     async def gibberish(exchange: Exchange) -> None:
         exchange._writer.write(b"\x00\xff not http\r\n\r\n")
         await exchange.read_all()
@@ -131,12 +131,11 @@ async def test_no_http_at_all_is_an_error_like_others(build: Build) -> None:
     async with Receiver(gibberish, answering(200)) as receiver:
         build.log.append(b"x\n")
         build.end()
-        await build.carry(receiver.url)
-        assert build.ledger.said[-1] == ("done", 2)
+        await build.forward(receiver.url)
+        assert build.ledger.calls[-1] == ("done", 2)
 
 
-def test_patience_and_delays_are_bounded_for_any_number_of_failures(build: Build) -> None:
-
+def test_delays_are_bounded_for_any_number_of_failures(build: Build) -> None:
     sink = LogForwarder(HttpUploadFactory(build.session), RetryPolicy(), build.host_recovery, Clock())
     assert all(0.5 <= sink._delay_seconds(failures) <= 60 for failures in (0, 1, 2, 10, 10_000))
     assert sink._delay_seconds(1) <= 1

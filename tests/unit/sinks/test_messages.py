@@ -1,4 +1,4 @@
-"""Lines as JSON messages: what a consumer reads is the line, whatever bytes it has."""
+"""Lines as JSON messages: a consumer reads the same line, whatever bytes it has."""
 
 import json
 from typing import Any
@@ -21,7 +21,7 @@ def messages() -> Messages:
 
 
 @given(TEXT)
-def test_each_message_is_its_line_at_its_offset(text: bytes) -> None:
+def test_each_message_has_its_line_and_offset(text: bytes) -> None:
     records = list(messages().of(Lines(7, text)))
     lines = text.split(b"\n")
     read: list[Any] = [json.loads(value) for value, _ in records]
@@ -35,20 +35,20 @@ def test_each_message_is_its_line_at_its_offset(text: bytes) -> None:
     ]
 
 
-def test_they_can_be_made_again() -> None:
+def test_messages_can_be_iterated_repeatedly() -> None:
     made = messages().of(Lines(0, b'one\n"two"'))
     assert list(made) == list(made)
 
 
-def test_a_cut_line_says_how_many_bytes_it_lacks_and_ends_with_a_whole_character() -> None:
-    told = messages()
-    told.cut_more(Lines(0, "ż".encode() * 101))
-    short, long = told.of(Lines(0, b"x" * 101 + b"\n" + "ż".encode() * 100))
+def test_cut_line_reports_the_missing_bytes_and_ends_with_a_whole_character() -> None:
+    limited = messages()
+    limited.cut_more(Lines(0, "ż".encode() * 101))
+    short, long = limited.of(Lines(0, b"x" * 101 + b"\n" + "ż".encode() * 100))
     assert dict(short[1]).keys() == {"offset", "build_uuid"}
     assert json.loads(long[0])["message"] == "ż" * 50
     assert dict(long[1])["cut"] == b"100"
 
 
-def test_a_plain_block_is_not_copied() -> None:
+def test_text_without_escapes_is_not_copied() -> None:
     text = "żółw and more\nlines".encode()
     assert escaped(text) is text
