@@ -13,7 +13,7 @@ from yarl import URL
 
 from shuttle.errors import JenkinsUnavailableError, ShuttleError
 from shuttle.jenkins.credentials import CredentialsCheck
-from shuttle.outgoing.faults import why_unconnected
+from shuttle.outgoing.faults import describe_connect_error
 from shuttle.outgoing.lenient_client import RESPONSE_LIMITS, LenientConnector
 
 # Jenkins says this for certain before it does anything, so the same POST with a fresh crumb repeats nothing.
@@ -206,7 +206,7 @@ def unavailable(error: Exception) -> JenkinsUnavailableError:
         case aiohttp.ClientConnectorCertificateError():
             reason = "its certificate is not trusted (SHUTTLE_CA_FILE names more authorities)"
         case aiohttp.ClientConnectorError():
-            reason = f"cannot connect ({why_unconnected(error)})"
+            reason = f"cannot connect ({describe_connect_error(error)})"
         case aiohttp.ClientPayloadError():
             reason = "its answer was cut off"
         case aiohttp.ServerDisconnectedError():

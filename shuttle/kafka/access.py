@@ -1,4 +1,4 @@
-"""How we enter a cluster: TLS, credentials, and why it did not let us in."""
+"""Access to a cluster: TLS, credentials, and descriptions of connection errors."""
 
 import os
 import socket
@@ -29,7 +29,7 @@ from shuttle.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What aiokafka is told about a cluster beside its hosts; equal for all who may share a connection."""
+    """TLS and credentials for a cluster; users with equal access share a producer."""
 
     tls: bool
     ca_file: Path | None = None
@@ -51,7 +51,7 @@ class Access:
 
 
 def access_to(address: KafkaAddress, settings: Settings) -> Access:
-    """The caller's credentials, or the operator's, which only clusters that the operator named are shown."""
+    """The access with the caller's credentials, or with the operator's if the operator has named all hosts."""
     return Access(
         tls=address.tls,
         ca_file=settings.shuttle_kafka_ca_file or settings.shuttle_ca_file,
@@ -71,27 +71,27 @@ def _operators_credentials(address: KafkaAddress, settings: Settings) -> Credent
 
 
 # X509_V_ERR_HOSTNAME_MISMATCH and …_IP_ADDRESS_MISMATCH of OpenSSL: the authority is trusted.
-_ANOTHER_HOST = frozenset((62, 64))
-# The first that fits. What brokers say is not passed on: it may quote what we sent them.
+_HOST_MISMATCH = frozenset((62, 64))
+# The first match counts. Texts of brokers are not used: they may quote what was sent to them.
 _REASONS: Sequence[tuple[type[BaseException] | tuple[type[BaseException], ...], str]] = (
     (SaslAuthenticationFailed, "refused the user or the password (SASL {mechanism})"),
     (
         UnsupportedSaslMechanismError,
-        "does not take SASL {mechanism}; SHUTTLE_KAFKA_SASL_MECHANISM can name another mechanism",
+        "does not support SASL {mechanism}; SHUTTLE_KAFKA_SASL_MECHANISM can name another mechanism",
     ),
     (
         ssl.SSLCertVerificationError,
         "has a certificate that is not trusted; SHUTTLE_KAFKA_CA_FILE names further authorities",
     ),
-    (ssl.SSLError, "does not speak TLS as we do; write kafka:// if it speaks none"),
-    (IllegalSaslStateError, "takes no user and password"),
-    (TopicAuthorizationFailedError, "does not let us write to the topic"),
-    # Of an idempotent producer's start: this user may write to no topic at all.
-    (ClusterAuthorizationFailedError, "does not let us write; the user needs WRITE on the topic"),
-    (UnknownTopicOrPartitionError, "has no such topic, and makes none"),
+    (ssl.SSLError, "failed the TLS handshake; write kafka:// if it does not use TLS"),
+    (IllegalSaslStateError, "does not accept a user and password"),
+    (TopicAuthorizationFailedError, "denies writing to the topic"),
+    # Raised by the start of an idempotent producer if the user may not write to any topic.
+    (ClusterAuthorizationFailedError, "denies writing; the user needs WRITE on the topic"),
+    (UnknownTopicOrPartitionError, "has no such topic and does not create topics"),
     (
         (NotLeaderForPartitionError, LeaderNotAvailableError),
-        "has no leader for the topic at present; the topic may be gone",
+        "currently has no leader for the topic; the topic may have been deleted",
     ),
     ((TimeoutError, RequestTimedOutError), "does not answer"),
     (socket.gaierror, "has a host name that cannot be resolved"),
@@ -99,22 +99,22 @@ _REASONS: Sequence[tuple[type[BaseException] | tuple[type[BaseException], ...], 
 )
 
 
-def why(error: BaseException, access: Access) -> str:
-    """What went wrong, as the end of a sentence that begins with the cluster's name; without secrets.
+def describe_fault(error: BaseException, access: Access) -> str:
+    """The end of a sentence that begins with the cluster's hosts; without secrets.
 
-    aiokafka itself only says "Unable to bootstrap"; `reach` sees the errors that it logs.
+    aiokafka only reports "Unable to bootstrap"; `probe_bootstrap` gets the errors that it merely logs.
     """
-    if isinstance(error, ssl.SSLCertVerificationError) and error.verify_code in _ANOTHER_HOST:
-        return "has a certificate for other host names than this"
+    if isinstance(error, ssl.SSLCertVerificationError) and error.verify_code in _HOST_MISMATCH:
+        return "has a certificate for other host names"
     for kinds, reason in _REASONS:
         if isinstance(error, kinds):
-            return reason.format(mechanism=access.mechanism, wanted=_other_ways_in(access))
+            return reason.format(mechanism=access.mechanism, wanted=_alternatives(access))
     if isinstance(error, OSError):
-        # By the number: asyncio's own text repeats the address.
+        # By its number: asyncio's own text repeats the address.
         return f"cannot be connected to ({os.strerror(error.errno) if error.errno else type(error).__name__})"
     return f"failed ({type(error).__name__})"
 
 
-def _other_ways_in(access: Access) -> str:
+def _alternatives(access: Access) -> str:
     scheme = "kafka:// without TLS" if access.tls else "kafka+ssl://"
     return scheme if access.credentials else f"{scheme}, or a user and a password"

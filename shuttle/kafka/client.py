@@ -1,4 +1,4 @@
-"""aiokafka's client, made to connect by a `BrokerConnector`: it would resolve names again after they were checked."""
+"""Makes aiokafka's client connect with a `BrokerConnector`: it would resolve names again after they were checked."""
 
 import asyncio
 from collections import defaultdict
@@ -14,31 +14,31 @@ from shuttle.errors import AddressRefusedError
 from shuttle.kafka.access import Access
 from shuttle.kafka.connector import BrokerConnector
 
-# Connecting takes a round trip or a few; a broker that hangs is known by it sooner than by a request.
+# Connecting takes few round trips, so a broker that hangs is noticed sooner by it than by a request.
 _CONNECT_SECONDS = 5.0
-# aiokafka asks for a connection again after 0.1 s, and at once where only metadata is missing.
-_TURN_SECONDS = 0.1
+# aiokafka requests a connection again after 0.1 s, but at once if only metadata is missing.
+_RETRY_SECONDS = 0.1
 _BOOTSTRAP = ("bootstrap", ConnectionGroup.DEFAULT)
 
 
 class CheckedClient:
     """Replaces the two methods of a client that open connections, before its first use.
 
-    Its one lock for connecting anywhere becomes one for each broker, with a shorter limit: else a broker that hangs
-    keeps it from all others for a whole request's time, and again whenever it is chosen to be asked.
+    It has a lock for each broker instead of one for the whole client, and a shorter timeout. Otherwise a broker that
+    hangs would block connections to all others for the time of a request, again and again.
     """
 
     def __init__(
         self,
         client: AIOKafkaClient,
-        greeted: AIOKafkaConnection,
+        bootstrap: AIOKafkaConnection,
         connector: BrokerConnector,
         access: Access,
         *,
         request_seconds: float,
         refused: Callable[[AddressRefusedError], None],
     ) -> None:
-        """Of `greeted`, see `reach`, the cluster's brokers are learned; `refused` is called for each forbidden one."""
+        """The brokers are learned from `bootstrap` (`probe_bootstrap`); `refused` is called for each forbidden one."""
         self._client = client
         self._connector = connector
         self._access = access
@@ -46,23 +46,23 @@ class CheckedClient:
         self._refused = refused
         self._closed = False
         self._locks: defaultdict[Any, asyncio.Lock] = defaultdict(asyncio.Lock)
-        client._conns[_BOOTSTRAP] = greeted  # noqa: SLF001 - the client closes it, whatever happens
-        client._get_conn = self._connection  # noqa: SLF001 - the one place that all its connections come from
+        client._conns[_BOOTSTRAP] = bootstrap  # noqa: SLF001 - the client closes it, whatever happens
+        client._get_conn = self._connection  # noqa: SLF001 - it gets all its connections from this method
         client.bootstrap = self._bootstrap
 
     async def _bootstrap(self) -> None:
-        """The greeted connection is kept until brokers are known, as in aiokafka. Raises KafkaError, TimeoutError."""
-        client, greeted = self._client, self._client._conns[_BOOTSTRAP]  # noqa: SLF001
-        client.cluster.update_metadata(await greeted.send(MetadataRequest([])))
+        """Learn the brokers, and then close the connection as aiokafka does. Raises KafkaError, TimeoutError."""
+        client, bootstrap = self._client, self._client._conns[_BOOTSTRAP]  # noqa: SLF001
+        client.cluster.update_metadata(await bootstrap.send(MetadataRequest([])))
         if client.cluster.brokers():
             del client._conns[_BOOTSTRAP]  # noqa: SLF001
-            greeted.close()
+            bootstrap.close()
         client._sync_task = asyncio.create_task(client._md_synchronizer())  # noqa: SLF001
 
     async def _connection(
         self, node_id: Any, *, group: Any = ConnectionGroup.DEFAULT, **_hints: bool
     ) -> AIOKafkaConnection | None:
-        """The open one or a new one; None = the broker cannot be connected to now."""
+        """The open connection or a new one; None = the broker cannot be connected to now."""
         which = (node_id, group)
         async with self._locks[which]:
             connection = self._client._conns.get(which)  # noqa: SLF001
@@ -77,7 +77,7 @@ class CheckedClient:
             return connection
 
     def close(self) -> None:
-        """Open nothing more: tasks of the client that are about to end may still ask for connections."""
+        """Open no more connections: tasks of the client that are about to end may still request some."""
         self._closed = True
 
     async def _new_connection(self, node_id: Any) -> AIOKafkaConnection | None:
@@ -87,7 +87,7 @@ class CheckedClient:
             return None
         pause_seconds = self._connector.pause_seconds(broker.host, broker.port)
         if pause_seconds:
-            await asyncio.sleep(min(pause_seconds, _TURN_SECONDS))
+            await asyncio.sleep(min(pause_seconds, _RETRY_SECONDS))
             return None
         try:
             async with asyncio.timeout(min(self._request_seconds, _CONNECT_SECONDS)):
@@ -101,5 +101,5 @@ class CheckedClient:
         except AddressRefusedError as error:
             self._refused(error)
         except (OSError, EOFError, KafkaError, TimeoutError):
-            self._client.force_metadata_update()  # as aiokafka does: the partition may have another leader
+            self._client.force_metadata_update()  # as in aiokafka: the partition may have another leader
         return None

@@ -1,4 +1,4 @@
-"""The clusters that we speak to: a producer for each, made when first needed, anew after failures, closed when idle."""
+"""The clusters in use: a producer for each, started when first needed, replaced after failures, closed when idle."""
 
 import asyncio
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ from shuttle.settings import Settings
 
 
 class KafkaClusters:
-    """See `shuttle.kafka.Kafka`. Builds and both uses, logs and statuses, share the producer of a cluster."""
+    """See `shuttle.kafka.Kafka`. The logs and statuses of all builds share the producer of a cluster."""
 
     def __init__(self, policy: AddressPolicy, settings: Settings) -> None:
         self._settings = settings
@@ -42,7 +42,7 @@ class KafkaClusters:
             stream.close()
 
     async def check(self, address: KafkaAddress, *, timeout_seconds: float) -> None:
-        """Whether the cluster lets us in and has the topic; raises as `send`."""
+        """Check that the cluster accepts the credentials and has the topic; raises the errors of `send`."""
         await self.send(address, b"", (), timeout_seconds=timeout_seconds)
 
     def _cluster(self, address: KafkaAddress) -> "_Cluster":
@@ -50,20 +50,20 @@ class KafkaClusters:
         which = (frozenset(address.hosts), access)
         cluster = self._clusters.get(which)
         if cluster is None:
-            # Callers may name any number of clusters: those that nobody uses any more are forgotten.
+            # Callers may name any number of clusters, so unused ones are removed.
             self._clusters = {known: each for known, each in self._clusters.items() if each.in_use}
             cluster = self._clusters[which] = _Cluster(address, access, self._connector, self._settings)
         return cluster
 
     async def close(self) -> None:
-        """Abort every connection, within seconds; senders have ended before."""
+        """Abort every connection, within seconds. The senders must have ended."""
         await asyncio.gather(*(cluster.close() for cluster in self._clusters.values()))
         self._clusters.clear()
         await self._connector.close()
 
 
 class _Cluster:
-    """The producer of one cluster; those that failed end once their other partitions have nothing on the wire."""
+    """The producer of one cluster. One that failed ends once its other partitions have nothing on the wire."""
 
     def __init__(self, address: KafkaAddress, access: Access, connector: BrokerConnector, settings: Settings) -> None:
         self._address = address
@@ -80,13 +80,13 @@ class _Cluster:
 
     @property
     def in_use(self) -> bool:
-        """Somebody sends or waits, or there is a connection."""
+        """Whether something is being sent, waits to be sent, or a producer is connected."""
         starting = self._starting
-        resting = starting is None or (starting.done() and self._unusable(starting))
-        return bool(self._waiting or self._sending or self._ending) or not resting
+        unconnected = starting is None or (starting.done() and self._unusable(starting))
+        return bool(self._waiting or self._sending or self._ending) or not unconnected
 
     async def hold(self, topic: str, key: bytes, timeout_seconds: float) -> HeldPartitionSender:
-        """The key's sender; while it is held, its producer is neither idle nor, should it fail, ended."""
+        """The key's sender. While it is held, its producer does not become idle and, if it fails, is not ended."""
         deadline = asyncio.get_running_loop().time() + timeout_seconds
         self._waiting += 1
         try:
@@ -98,12 +98,12 @@ class _Cluster:
             left_seconds = max(deadline - asyncio.get_running_loop().time(), 0)
             sender = await producer.sender(topic, key, self._limits, left_seconds)
         except BaseException:
-            self._over(producer)
+            self._release(producer)
             raise
-        return HeldPartitionSender(sender, partial(self._over, producer), partial(self._regain, producer))
+        return HeldPartitionSender(sender, partial(self._release, producer), partial(self._regain, producer))
 
     def _regain(self, producer: Producer) -> bool:
-        """One sender more, unless it takes no further sends."""
+        """Count a sender again, if the producer is still usable; returns whether it is."""
         if not producer.usable:
             return False
         self._enter(producer)
@@ -113,10 +113,10 @@ class _Cluster:
         self._sending[producer] = self._sending.get(producer, 0) + 1
 
     async def _producer(self, deadline: float) -> Producer:
-        """The one in use, or a new one; all who need it await the same start, which ends with its own timeout."""
+        """The producer in use, or a new one. All callers await the same start, which has a timeout of its own."""
         starting = self._starting
         if starting is not None and starting.done() and self._unusable(starting):
-            self._end_if_left(starting)
+            self._end_if_unused(starting)
             starting = None
         if starting is None:
             starting = self._starting = asyncio.create_task(self._start(), name="kafka start")
@@ -129,30 +129,30 @@ class _Cluster:
     def _unusable(self, starting: asyncio.Task[Producer]) -> bool:
         return starting.cancelled() or starting.exception() is not None or not starting.result().usable
 
-    def _end_if_left(self, starting: asyncio.Task[Producer]) -> None:
-        """A producer that failed when its last sender had given it up already has nobody else who ends it."""
+    def _end_if_unused(self, starting: asyncio.Task[Producer]) -> None:
+        """End a producer that failed after its last sender had released it; otherwise that sender's release ends it."""
         if not starting.cancelled() and starting.exception() is None and starting.result() not in self._sending:
             self._end(starting.result())
 
     async def _start(self) -> Producer:
         producer = Producer(self._address, self._access, self._connector, self._timeout_seconds)
         await producer.start()
-        self._rest(producer)
+        self._start_idle_timer(producer)
         return producer
 
-    def _over(self, producer: Producer) -> None:
-        """One sender less: the last one of a failed producer ends it, the last of a good one lets it rest."""
+    def _release(self, producer: Producer) -> None:
+        """Count one sender less. After the last one a failed producer ends, and a usable one becomes idle."""
         self._sending[producer] -= 1
         if self._sending[producer]:
             return
         del self._sending[producer]
         if producer.usable:
-            self._rest(producer)
+            self._start_idle_timer(producer)
         else:
             self._end(producer)
 
-    def _rest(self, producer: Producer) -> None:
-        """Close it when nothing is sent for the idle time."""
+    def _start_idle_timer(self, producer: Producer) -> None:
+        """Close the producer if nothing is sent for the idle time."""
         if self._idle is not None:
             self._idle.cancel()
         self._idle = asyncio.get_running_loop().call_later(self._idle_seconds, self._end_idle, producer)

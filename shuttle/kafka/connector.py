@@ -1,4 +1,4 @@
-"""Connections to brokers: to an address that was just checked, and with backoff where the last ones broke."""
+"""Opens connections to brokers: to an address that was just checked, with backoff after failures."""
 
 import asyncio
 import time
@@ -14,12 +14,12 @@ from shuttle.errors import AddressRefusedError
 from shuttle.kafka.access import Access
 from shuttle.outgoing.connector import CheckingResolver
 
-# As aiokafka's clients have it by default; brokers close what is idle for 10 minutes.
+# The default of aiokafka's clients; brokers close connections that are idle for 10 minutes.
 _IDLE_MS = 540_000
-# Kafka's own clients pause for at most 1 s, for each of their brokers; ours are strangers'.
+# Kafka's own clients pause for at most 1 s for each broker; these brokers belong to others, so the limit is higher.
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 2.0
-# A connection that breaks this long after the last one that did says nothing about the host.
+# If the last broken connection is longer ago than this, the backoff starts again.
 _FORGET_SECONDS = 30.0
 _BROKEN = frozenset((CloseReason.CONNECTION_BROKEN, CloseReason.CONNECTION_TIMEOUT, CloseReason.AUTH_FAILURE))
 
@@ -27,16 +27,16 @@ OnClose = Callable[[AIOKafkaConnection, CloseReason | None], None]
 
 
 class BrokerConnector:
-    """Opens the connections of all clients, so that their hosts are known by their failures. For one event loop."""
+    """Opens the connections of all clients, so that they share the backoff of each broker. For one event loop."""
 
     def __init__(self, resolver: CheckingResolver) -> None:
         self._resolver = resolver
-        self._failing: dict[tuple[str, int], _Failing] = {}
+        self._backoffs: dict[tuple[str, int], _Backoff] = {}
 
     def pause_seconds(self, host: str, port: int) -> float:
-        """How long to wait before another connection to this broker."""
-        failing = self._failing.get((host, port))
-        return max(failing.next_at - time.monotonic(), 0) if failing else 0
+        """The seconds to wait before another connection to this broker."""
+        backoff = self._backoffs.get((host, port))
+        return max(backoff.next_at - time.monotonic(), 0) if backoff else 0
 
     async def open(
         self,
@@ -47,11 +47,11 @@ class BrokerConnector:
         request_seconds: float,
         on_close: OnClose | None = None,
     ) -> AIOKafkaConnection:
-        """Connect, learn the protocol's versions and present the credentials; at once, whatever the pause.
+        """Connect, learn the protocol's versions and present the credentials, without waiting for the backoff.
 
         Raises:
             AddressRefusedError: the policy forbids every address of the host.
-            OSError, EOFError, KafkaError, TimeoutError: see `shuttle.kafka.access.why`.
+            OSError, EOFError, KafkaError, TimeoutError: see `shuttle.kafka.access.describe_fault`.
         """
 
         def closed(connection: AIOKafkaConnection, reason: CloseReason | None) -> None:
@@ -80,46 +80,46 @@ class BrokerConnector:
         return connection
 
     def _failed(self, host: str, port: int) -> None:
-        """Double the pause, once for each connection: two notices of one failure arrive in the same pause."""
+        """Double the pause. A second report of the same failure falls into that pause and is ignored."""
         now = time.monotonic()
-        self._failing = {
-            which: failing for which, failing in self._failing.items() if now - failing.next_at < _FORGET_SECONDS
+        self._backoffs = {
+            which: backoff for which, backoff in self._backoffs.items() if now - backoff.next_at < _FORGET_SECONDS
         }
-        failing = self._failing.get((host, port))
-        if failing is None:
-            self._failing[host, port] = _Failing(_FIRST_PAUSE_SECONDS, now + _FIRST_PAUSE_SECONDS)
-        elif failing.next_at <= now:
-            failing.pause_seconds = min(failing.pause_seconds * 2, _LONGEST_PAUSE_SECONDS)
-            failing.next_at = now + failing.pause_seconds
+        backoff = self._backoffs.get((host, port))
+        if backoff is None:
+            self._backoffs[host, port] = _Backoff(_FIRST_PAUSE_SECONDS, now + _FIRST_PAUSE_SECONDS)
+        elif backoff.next_at <= now:
+            backoff.pause_seconds = min(backoff.pause_seconds * 2, _LONGEST_PAUSE_SECONDS)
+            backoff.next_at = now + backoff.pause_seconds
 
     async def close(self) -> None:
-        """Give the resolver's threads back."""
+        """Release the resolver's threads."""
         await self._resolver.close()
 
 
 @dataclass(slots=True)
-class _Failing:
-    """`next_at` is an instant of the monotonic clock."""
+class _Backoff:
+    """The backoff of one broker; `next_at` is on the monotonic clock."""
 
     pause_seconds: float
     next_at: float
 
 
 class _CheckedConnection(AIOKafkaConnection):  # type: ignore[misc] # aiokafka has no types
-    """aiokafka's connection, except that it connects to addresses that `resolver` allows, not to a name."""
+    """aiokafka's connection, but connected to an address that `resolver` allows instead of a name."""
 
     resolver: CheckingResolver
 
     async def connect(self) -> Any:
-        """As in aiokafka, which asks its loop to resolve the name and to connect."""
+        """Connect as aiokafka does, which lets its loop resolve the name and connect."""
         self._loop = _CheckingLoop(asyncio.get_running_loop(), self.resolver)
         return await super().connect()
 
 
 class _CheckingLoop:
-    """A loop whose `create_connection` resolves a host once, and connects to what was checked.
+    """A loop whose `create_connection` resolves a host once and connects to an address that was checked.
 
-    TLS still verifies the certificate for the host's name, and sends that (SNI).
+    TLS still sends the host's name (SNI) and verifies the certificate against it.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, resolver: CheckingResolver) -> None:

@@ -1,4 +1,4 @@
-"""One producer: aiokafka's, with every wait bounded, every address checked, and an end that does not hang."""
+"""aiokafka's producer with a limit for every wait, a check of every address, and an end that does not hang."""
 
 import asyncio
 import logging
@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 from aiokafka.partitioner import DefaultPartitioner
 
 from shuttle.errors import AddressRefusedError, KafkaUnavailableError, ShuttleError
-from shuttle.kafka.access import Access, why
+from shuttle.kafka.access import Access, describe_fault
 from shuttle.kafka.batch import Batch
 from shuttle.kafka.bootstrap import probe_bootstrap
 from shuttle.kafka.client import CheckedClient
@@ -19,21 +19,21 @@ from shuttle.kafka.connector import BrokerConnector
 from shuttle.kafka.partition_sender import PartitionSender
 from shuttle.outgoing.kafka_url import KafkaAddress, shown_hosts
 
-# Its warnings quote addresses and repeat every second; what matters of them is in the ledger.
+# Its warnings quote addresses and repeat every second; the ledger has the errors that matter.
 logging.getLogger("aiokafka").addHandler(logging.NullHandler())
 
-# Within our own limit, so that a broker that hangs is noticed, and another asked, before the whole producer goes.
+# A request has this part of our own timeout, so that another broker is tried before the whole producer fails.
 _REQUESTS_IN_A_TIMEOUT = 3
-# Requests that failed because we hung up wait for aiokafka's backoff of 0.1 s, perhaps twice.
+# Requests that failed because we closed the connection wait for aiokafka's backoff of 0.1 s, perhaps twice.
 _END_TURN_SECONDS = 0.12
 _END_TURNS = 5
 _partition_of = DefaultPartitioner()
 
 
 class Producer:
-    """A started producer, until one of its senders fails; then others end what they have, and it is used no more.
+    """A producer that is used until one of its senders fails; the other senders then finish their queues.
 
-    With idempotence, a batch that failed leaves a gap in its partition's sequence that no later batch can cross.
+    It is idempotent, so a failed batch leaves a gap in its partition's sequence, and no later batch is accepted.
     """
 
     def __init__(
@@ -50,12 +50,13 @@ class Producer:
         self._refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def start(self) -> None:
-        """Connect, within the timeout. Raises KafkaUnavailableError or AddressRefusedError; then nothing is left open.
+        """Connect within the timeout. Raises KafkaUnavailableError or AddressRefusedError and leaves nothing open.
 
-        aiokafka's own start raises at once on refused, but looks for a producer id for ever while brokers hang.
+        aiokafka's own start fails at once if connections are refused, but waits forever for a producer id while brokers
+        hang.
         """
         request_seconds = self._timeout_seconds / _REQUESTS_IN_A_TIMEOUT
-        greeted = await probe_bootstrap(self._address, self._access, self._connector, self._timeout_seconds)
+        bootstrap = await probe_bootstrap(self._address, self._access, self._connector, self._timeout_seconds)
         self._producer = AIOKafkaProducer(
             client_id="build-shuttle",
             acks="all",
@@ -64,7 +65,7 @@ class Producer:
         )
         self._connections = CheckedClient(
             self._producer.client,
-            greeted,
+            bootstrap,
             self._connector,
             self._access,
             request_seconds=request_seconds,
@@ -81,7 +82,7 @@ class Producer:
 
     @property
     def usable(self) -> bool:
-        """It takes further sends; if not, begin anew with another."""
+        """Whether it takes further sends; if not, start another producer."""
         return not self._retired and not any(sender.failed for sender in self._senders.values())
 
     def retire(self) -> None:
@@ -91,7 +92,7 @@ class Producer:
     async def sender(
         self, topic: str, key: bytes, limits: MutableMapping[str, int], timeout_seconds: float
     ) -> PartitionSender:
-        """The sender of the key's partition; `limits` as there. Raises KafkaUnavailableError."""
+        """The sender of the key's partition; `limits` as in PartitionSender. Raises KafkaUnavailableError."""
         producer = self._started()
         cluster = producer.client.cluster
         refreshed_ms = cluster._last_successful_refresh_ms  # noqa: SLF001
@@ -99,9 +100,10 @@ class Producer:
             async with asyncio.timeout(min(timeout_seconds, self._timeout_seconds)):
                 partitions = sorted(await producer.partitions_for(topic))
         except TimeoutError as error:
-            # aiokafka asks for longer than most senders wait: it was told again and again that there is none.
-            is_told = cluster._last_successful_refresh_ms != refreshed_ms  # noqa: SLF001
-            raise self._explain(UnknownTopicOrPartitionError() if is_told else error) from None
+            # For a missing topic aiokafka repeats its request longer than most senders wait. If the metadata was
+            # refreshed meanwhile, the topic is missing; otherwise the cluster did not answer.
+            is_refreshed = cluster._last_successful_refresh_ms != refreshed_ms  # noqa: SLF001
+            raise self._explain(UnknownTopicOrPartitionError() if is_refreshed else error) from None
         except KafkaError as error:
             raise self._explain(error) from None
         partition = _partition_of(key, partitions, partitions)
@@ -117,14 +119,14 @@ class Producer:
         return sender
 
     async def _put(self, batch: Batch, topic: str, partition: int) -> None:
-        """Send and await the acknowledgement: an idempotent batch never expires while its leader is known."""
+        """Send and await the acknowledgement, with a limit: idempotent batches with a leader never expire."""
         await self._bounded(self._send(batch, topic, partition))
 
     async def _send(self, batch: Batch, topic: str, partition: int) -> None:
         await (await self._started().send_batch(batch.builder, topic, partition=partition))
 
     async def _bounded(self, work: Any) -> None:
-        """Within the timeout, and only while no address of the cluster is refused."""
+        """Await `work` within the timeout; a refused address of the cluster ends it, too."""
         task = asyncio.ensure_future(work)
         try:
             done, _ = await asyncio.wait(
@@ -142,7 +144,7 @@ class Producer:
     def _explain(self, error: BaseException) -> ShuttleError:
         if isinstance(error, ShuttleError):
             return error
-        return KafkaUnavailableError(f"Kafka {shown_hosts(self._address)} {why(error, self._access)}.")
+        return KafkaUnavailableError(f"Kafka {shown_hosts(self._address)} {describe_fault(error, self._access)}.")
 
     def _started(self) -> AIOKafkaProducer:
         if self._producer is None:
@@ -152,12 +154,12 @@ class Producer:
     def _refuse(self, error: AddressRefusedError) -> None:
         if not self._refused.done():
             self._refused.set_exception(error)
-            self._refused.exception()  # else asyncio logs it as never retrieved if nothing waits for it
+            self._refused.exception()  # otherwise asyncio logs it as never retrieved if nothing waits for it
 
     async def abort(self) -> None:
-        """End at once, whatever the cluster does; what was not acknowledged is not waited for. Fine twice.
+        """End at once, without waiting for acknowledgements; idempotent.
 
-        aiokafka's `stop` flushes first, and so hangs for ever with a cluster that is gone.
+        aiokafka's `stop` flushes first, so it hangs forever if the cluster is gone.
         """
         self.retire()
         for sender in self._senders.values():
@@ -165,7 +167,7 @@ class Producer:
         producer, self._producer = self._producer, None
         if producer is None:
             return
-        producer._closed = True  # noqa: SLF001 - else its finalizer says that it was left open
+        producer._closed = True  # noqa: SLF001 - otherwise its finalizer warns that it was left open
         if self._connections is not None:
             self._connections.close()
         client, sender = producer.client, producer._sender.sender_task  # noqa: SLF001
@@ -174,13 +176,13 @@ class Producer:
         for connection in list(client._conns.values()):  # noqa: SLF001
             if connection._writer is not None:  # noqa: SLF001
                 transport = connection._writer.transport  # noqa: SLF001
-                connection.close(reason=CloseReason.SHUTDOWN)  # before `abort`, which would count as broken
+                connection.close(reason=CloseReason.SHUTDOWN)  # first, so that `abort` does not count as a failure
                 transport.abort()  # `close` alone would wait for a broker that hangs
         await asyncio.gather(client.close(), return_exceptions=True)
         for _ in range(_END_TURNS):
             waiting = client._md_update_fut  # noqa: SLF001
             if waiting is not None and not waiting.done():
-                waiting.set_result(False)  # nobody fetches metadata any more, and the sender's requests wait for some
+                waiting.set_result(False)  # the sender's requests wait for metadata that nobody fetches any more
             if sender is None or (await asyncio.wait({sender}, timeout=_END_TURN_SECONDS))[0]:
                 return
         sender.cancel()

@@ -1,4 +1,4 @@
-"""A stream: one sender's portions on their way through a sender, in order, whatever becomes of senders and batches."""
+"""A stream: the chunks of one log or status, sent in order even if partition senders and batches fail."""
 
 import asyncio
 from collections import deque
@@ -11,9 +11,9 @@ from shuttle.kafka.partition_sender import Chunk, PartitionSender, SmallerBatche
 
 @dataclass(frozen=True, slots=True)
 class HeldPartitionSender:
-    """A sender whose producer stays until `release` is called.
+    """A sender whose producer stays open until `release` is called.
 
-    `regain` holds it once more, if it can still be used: an open log sends a line every now and then.
+    `regain` holds it again if it is still usable: an open log sends a line every now and then.
     """
 
     sender: PartitionSender
@@ -24,7 +24,7 @@ class HeldPartitionSender:
 class PartitionStream:
     """See `shuttle.kafka.Stream`; `hold` finds a sender within that many seconds.
 
-    The sender changes only while nothing is under way: a portion in another sender could overtake those before it.
+    The sender changes only while nothing is in flight: a chunk in another sender could overtake those before it.
     """
 
     def __init__(self, hold: Callable[[float], Awaitable[HeldPartitionSender]], key: bytes) -> None:
@@ -32,15 +32,15 @@ class PartitionStream:
         self._key = key
         self._held: HeldPartitionSender | None = None
         self._last: HeldPartitionSender | None = None
-        self._under_way: deque[Chunk] = deque()
-        self._sign_of_life_at = 0.0
+        self._in_flight: deque[Chunk] = deque()
+        self._progress_at = 0.0
 
     async def put(self, records: Iterable[Record], timeout_seconds: float) -> None:
         """See the port."""
         if self._held is None:
-            self._sign_of_life_at = asyncio.get_running_loop().time()
+            self._progress_at = asyncio.get_running_loop().time()
             self._held = await self._sender(timeout_seconds)
-        self._under_way.append(self._held.sender.queue(self._key, records))
+        self._in_flight.append(self._held.sender.queue(self._key, records))
 
     async def _sender(self, timeout_seconds: float) -> HeldPartitionSender:
         if self._last is None or not self._last.regain():
@@ -51,28 +51,28 @@ class PartitionStream:
         """See the port."""
         loop = asyncio.get_running_loop()
         while self._held is not None:
-            left_seconds = max(self._sign_of_life_at + timeout_seconds - loop.time(), 0)
+            left_seconds = max(self._progress_at + timeout_seconds - loop.time(), 0)
             try:
-                await self._held.sender.arrived(self._under_way[0], left_seconds, timeout_seconds)
+                await self._held.sender.arrived(self._in_flight[0], left_seconds, timeout_seconds)
                 break
             except SmallerBatchesError:
-                await self._begin_again(timeout_seconds)  # an answer is a sign of life
-        self._sign_of_life_at = loop.time()
-        self._under_way.popleft()
-        if not self._under_way:
+                await self._send_again(timeout_seconds)  # the cluster answered, so the timeout starts anew
+        self._progress_at = loop.time()
+        self._in_flight.popleft()
+        if not self._in_flight:
             self.close()
 
-    async def _begin_again(self, timeout_seconds: float) -> None:
-        portions = [chunk.records for chunk in self._under_way]
+    async def _send_again(self, timeout_seconds: float) -> None:
+        chunks = [chunk.records for chunk in self._in_flight]
         self.close()
-        for records in portions:
+        for records in chunks:
             await self.put(records, timeout_seconds)
 
     def close(self) -> None:
-        """See the port. All at once: were the first withdrawn alone, what follows it could be sent without it."""
-        for chunk in self._under_way:
+        """See the port. Withdraws all chunks at once: otherwise a chunk could be sent without the one before it."""
+        for chunk in self._in_flight:
             chunk.withdraw()
-        self._under_way.clear()
+        self._in_flight.clear()
         held, self._held = self._held, None
         if held is not None:
             held.release()

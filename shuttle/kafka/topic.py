@@ -1,4 +1,4 @@
-"""Reading a log back from a topic: one build's lines in order, doubles told by their offsets."""
+"""Reads a log back from a topic: one build's lines in order; duplicates have equal offsets."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 
 from shuttle.errors import AddressRefusedError, KafkaUnavailableError
-from shuttle.kafka.access import Access, why
+from shuttle.kafka.access import Access, describe_fault
 from shuttle.kafka.bootstrap import probe_bootstrap
 from shuttle.kafka.client import CheckedClient
 from shuttle.kafka.connector import BrokerConnector
@@ -21,7 +21,7 @@ _POLL_MS = 1000
 
 @dataclass(frozen=True, slots=True)
 class LogMessage:
-    """A line with its LF, if it had one; `cut` = the cluster took only a part of it. The end of a log is one, too."""
+    """A line with its LF, if it had one; `cut`: the topic holds only a part of it. A log's end is a message, too."""
 
     offset: int
     text: bytes
@@ -31,7 +31,7 @@ class LogMessage:
 async def messages_of(
     build_uuid: str, address: KafkaAddress, access: Access, connector: BrokerConnector, *, timeout_seconds: float
 ) -> AsyncGenerator[LogMessage, None]:
-    """The build's messages that the topic holds now, each partition in its order, doubles included.
+    """The build's messages that the topic holds now, in order per partition, duplicates included.
 
     Raises:
         KafkaUnavailableError: the topic cannot be read; the cluster was silent for `timeout_seconds`.
@@ -57,9 +57,9 @@ async def messages_of(
 async def _reading(
     address: KafkaAddress, access: Access, connector: BrokerConnector, timeout_seconds: float
 ) -> AsyncIterator[AIOKafkaConsumer]:
-    """A consumer of the whole topic, without a group, from its beginning; every wait for it ends."""
-    greeted = await probe_bootstrap(address, access, connector, timeout_seconds)
-    # Half of ours, so that it is the library that ends a wait, and tells a missing topic from silence.
+    """A consumer of the whole topic from its beginning, without a group; every wait has a limit."""
+    bootstrap = await probe_bootstrap(address, access, connector, timeout_seconds)
+    # Half of our timeout, so that the library ends a wait first: it distinguishes a missing topic from no answer.
     request_seconds = timeout_seconds / 2
     consumer = AIOKafkaConsumer(
         address.topic,
@@ -71,7 +71,7 @@ async def _reading(
     refusals: list[AddressRefusedError] = []
     CheckedClient(
         consumer._client,  # noqa: SLF001 - as in a producer, where it is public
-        greeted,
+        bootstrap,
         connector,
         access,
         request_seconds=request_seconds,
@@ -82,11 +82,11 @@ async def _reading(
             await consumer.start()
         yield consumer
     except TopicAuthorizationFailedError:
-        raise KafkaUnavailableError(f"Kafka {shown_hosts(address)} does not let us read the topic.") from None
+        raise KafkaUnavailableError(f"Kafka {shown_hosts(address)} denies reading the topic.") from None
     except (KafkaError, TimeoutError) as error:
         if refusals:
             raise refusals[0] from None
-        raise KafkaUnavailableError(f"Kafka {shown_hosts(address)} {why(error, access)}.") from None
+        raise KafkaUnavailableError(f"Kafka {shown_hosts(address)} {describe_fault(error, access)}.") from None
     finally:
         await asyncio.wait({asyncio.ensure_future(consumer.stop())}, timeout=timeout_seconds)
 
@@ -97,4 +97,4 @@ def _message(record: ConsumerRecord) -> LogMessage:
         line = json.loads(record.value)["message"].encode()
         return LogMessage(int(headers["offset"]), line + (b"" if "no_newline" in headers else b"\n"), "cut" in headers)
     except (ValueError, LookupError, TypeError, AttributeError):
-        raise KafkaUnavailableError("The topic holds a message of this build that is no line of a log.") from None
+        raise KafkaUnavailableError("The topic holds a message of this build that is not a log line.") from None

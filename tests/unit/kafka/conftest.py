@@ -1,4 +1,4 @@
-"""Clusters as the product composes them, with short times."""
+"""Clusters as the product composes them, with short timeouts."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
@@ -14,7 +14,7 @@ MakeClusters = Callable[..., KafkaClusters]
 
 @pytest.fixture
 async def make_clusters() -> AsyncIterator[MakeClusters]:
-    """Make KafkaClusters with settings by their names; they are closed after the test."""
+    """Makes KafkaClusters with the given settings; they are closed after the test."""
     async with AsyncExitStack() as stack:
 
         def make(*, allow_loopback: bool = True, **settings: str) -> KafkaClusters:

@@ -1,4 +1,4 @@
-"""Who is let in: credentials, TLS, addresses; and that a refusal says why without saying secrets."""
+"""Credentials, TLS and addresses of clusters; errors say why access was refused and show no secrets."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import pytest
 from aiokafka.errors import NotLeaderForPartitionError
 
 from shuttle.errors import AddressRefusedError, KafkaUnavailableError
-from shuttle.kafka.access import Access, access_to, why
+from shuttle.kafka.access import Access, access_to, describe_fault
 from shuttle.kafka.connector import BrokerConnector
 from shuttle.kafka.topic import messages_of
 from shuttle.outgoing.connector import AddressPolicy, CheckingResolver
@@ -38,14 +38,14 @@ def failing_at(api: int, fault: int | str):
     return answering
 
 
-async def test_the_urls_credentials_are_shown_to_the_cluster(make_clusters):
+async def test_credentials_in_the_url_are_sent_to_the_cluster(make_clusters):
     async with broker() as running:
         await send(make_clusters(), running.url(userinfo="us%40er:p%3Aw@"), "a")
         assert set(running.credentials) == {b"us@er\0us@er\0p:w"}
         assert running.values == [b"a"]
 
 
-async def test_a_wrong_password_is_called_that(make_clusters):
+async def test_wrong_password_is_reported(make_clusters):
     async with broker() as running:
         running.answering = failing_at(AUTHENTICATE, WRONG_PASSWORD)
         with pytest.raises(KafkaUnavailableError) as caught:
@@ -53,18 +53,18 @@ async def test_a_wrong_password_is_called_that(make_clusters):
         assert caught.value.message == f"Kafka {running.bootstrap} refused the user or the password (SASL PLAIN)."
 
 
-async def test_another_mechanism_is_named_as_the_reason(make_clusters):
+async def test_error_for_an_unsupported_mechanism_names_the_setting(make_clusters):
     async with broker() as running:
         running.answering = failing_at(HANDSHAKE, OTHER_MECHANISM)
         with pytest.raises(
-            KafkaUnavailableError, match="does not take SASL SCRAM-SHA-512; SHUTTLE_KAFKA_SASL_MECHANISM"
+            KafkaUnavailableError, match="does not support SASL SCRAM-SHA-512; SHUTTLE_KAFKA_SASL_MECHANISM"
         ):
             await send(
                 make_clusters(SHUTTLE_KAFKA_SASL_MECHANISM="SCRAM-SHA-512"), running.url(userinfo="user:s3cret@"), "a"
             )
 
 
-async def test_a_cluster_that_hangs_up_may_want_credentials(make_clusters):
+async def test_error_for_a_closed_connection_suggests_tls_or_credentials(make_clusters):
     async with broker() as running:
         running.answering = failing_at(METADATA, HANG_UP)
         with pytest.raises(KafkaUnavailableError, match=r"may want kafka\+ssl://, or a user and a password"):
@@ -73,31 +73,31 @@ async def test_a_cluster_that_hangs_up_may_want_credentials(make_clusters):
             await send(make_clusters(), running.url(userinfo="user:s3cret@"), "a")
 
 
-async def test_a_cluster_that_takes_no_credentials_says_so(make_clusters):
+async def test_cluster_that_accepts_no_credentials_is_reported(make_clusters):
     async with broker() as running:
         running.answering = failing_at(HANDSHAKE, ILLEGAL_STATE)
-        with pytest.raises(KafkaUnavailableError, match="takes no user and password"):
+        with pytest.raises(KafkaUnavailableError, match="does not accept a user and password"):
             await send(make_clusters(), running.url(userinfo="user:s3cret@"), "a")
 
 
-async def test_a_user_who_may_write_to_no_topic_is_told_what_is_needed(make_clusters):
+async def test_error_for_a_user_without_rights_names_the_needed_right(make_clusters):
     async with broker() as running:
         running.answering = failing_at(PRODUCER_ID, NO_RIGHT_TO_THE_CLUSTER)
         with pytest.raises(KafkaUnavailableError, match="needs WRITE on the topic"):
             await send(make_clusters(), running.url(), "a")
 
 
-async def test_a_topic_that_is_missing_is_told_from_silence_however_short_the_patience(make_clusters):
+async def test_missing_topic_is_distinguished_from_no_answer_with_short_timeouts(make_clusters):
     async with broker() as running:
         running.answering = failing_at(METADATA, NO_SUCH_TOPIC)
-        with pytest.raises(KafkaUnavailableError, match="has no such topic, and makes none"):
+        with pytest.raises(KafkaUnavailableError, match="has no such topic and does not create topics"):
             await send(make_clusters(SHUTTLE_KAFKA_REQUEST_TIMEOUT_SECONDS="60"), running.url(), "a", timeout_seconds=1)
         running.answering = failing_at(METADATA, HANG)
         with pytest.raises(KafkaUnavailableError, match="does not answer"):
             await send(make_clusters(), running.url(), "a", timeout_seconds=1)
 
 
-async def test_tls_with_a_trusted_certificate_and_without(make_clusters, tmp_path):
+async def test_tls_requires_a_trusted_certificate_for_the_host(make_clusters, tmp_path):
     context, ca_file = loopback_tls(tmp_path)
     async with broker(tls=context) as running:
         await send(make_clusters(SHUTTLE_CA_FILE=str(ca_file)), running.url(scheme="kafka+ssl"), "a")
@@ -110,35 +110,38 @@ async def test_tls_with_a_trusted_certificate_and_without(make_clusters, tmp_pat
             await send(make_clusters(SHUTTLE_CA_FILE=str(ca_file)), by_another_name, "d")
 
 
-async def test_tls_to_a_broker_that_speaks_none(make_clusters):
+async def test_tls_to_a_broker_without_tls_fails(make_clusters):
     async with broker() as running:
         with pytest.raises(KafkaUnavailableError):
             await send(make_clusters(), running.url(scheme="kafka+ssl"), "a", timeout_seconds=0.3)
 
 
 @pytest.mark.parametrize(
-    ("code", "said"),
-    [(NO_SUCH_TOPIC, "has no such topic, and makes none"), (NO_RIGHT_TO_THE_TOPIC, "does not let us read the topic")],
+    ("code", "description"),
+    [
+        (NO_SUCH_TOPIC, "has no such topic and does not create topics"),
+        (NO_RIGHT_TO_THE_TOPIC, "denies reading the topic"),
+    ],
 )
-async def test_why_a_topic_cannot_be_read(code, said):
+async def test_error_says_why_a_topic_cannot_be_read(code, description):
     settings = load_settings({})
     async with broker() as running:
         running.answering = failing_at(METADATA, code)
         address = read_kafka_url(running.url(), "test")
         connector = BrokerConnector(CheckingResolver(AddressPolicy(allow_loopback=True)))
-        with pytest.raises(KafkaUnavailableError, match=said):
+        with pytest.raises(KafkaUnavailableError, match=description):
             await anext(messages_of("u", address, access_to(address, settings), connector, timeout_seconds=1))
         await connector.close()
 
 
-async def test_a_refused_bootstrap_host_is_not_connected_to(make_clusters):
+async def test_refused_bootstrap_host_is_not_connected_to(make_clusters):
     async with broker() as running:
         with pytest.raises(AddressRefusedError, match="loopback"):
             await send(make_clusters(allow_loopback=False), running.url(), "a")
         assert not running.connections
 
 
-async def test_a_refused_advertised_host_is_not_connected_to(make_clusters):
+async def test_refused_advertised_host_is_not_connected_to(make_clusters):
     async with broker() as running, broker() as inner:
         running.advertised = ("127.0.0.2", inner.port)
         clusters = make_clusters(allow_loopback=False, SHUTTLE_ALLOW_NETWORKS="127.0.0.1/32")
@@ -147,7 +150,7 @@ async def test_a_refused_advertised_host_is_not_connected_to(make_clusters):
         assert not inner.connections
 
 
-def test_the_operators_credentials_are_for_the_operators_hosts_only():
+def test_operators_credentials_are_used_for_the_configured_hosts_only():
     entry = '{"username": "u", "password": "p"}'
     settings = load_settings({"SHUTTLE_KAFKA_CREDENTIALS": f'{{"k1:9092": {entry}, "k2": {entry}}}'})
 
@@ -160,11 +163,12 @@ def test_the_operators_credentials_are_for_the_operators_hosts_only():
     assert credentials("kafka://mine:own@k1/t").user == "mine"
 
 
-def test_a_topic_that_was_deleted_under_a_log_has_no_leader():
-    """What aiokafka says of its batches then, on real brokers; the double's topics always have one."""
-    assert why(NotLeaderForPartitionError(), Access(tls=False)).startswith("has no leader for the topic at present")
+def test_deleted_topic_is_reported_as_without_leader():
+    """aiokafka raises this for real brokers; the topics of the fake broker always have a leader."""
+    description = describe_fault(NotLeaderForPartitionError(), Access(tls=False))
+    assert description.startswith("currently has no leader for the topic")
 
 
-def test_nothing_shows_the_password():
+def test_repr_does_not_show_the_password():
     access = access_to(read_kafka_url("kafka://u:s3cret@h/t", "test"), load_settings({}))
     assert "s3cret" not in repr(access)

@@ -1,4 +1,4 @@
-"""Brokers' names that change their address, and hosts that hang up: which connections are opened, and how many."""
+"""Connections to brokers: to checked addresses only, also if a name changes its address, and with backoff."""
 
 import asyncio
 import itertools
@@ -25,7 +25,7 @@ ONLY_ALLOWED = {"allow_loopback": False, "SHUTTLE_ALLOW_NETWORKS": f"{ALLOWED}/3
 
 
 def resolve_to(monkeypatch: pytest.MonkeyPatch, addresses: Iterator[str]) -> None:
-    """The next of these, each time that a name of `example` is resolved, by whomever."""
+    """Resolve names that end with `example` to the next of these addresses, each time."""
     system = socket.getaddrinfo
 
     def getaddrinfo(host, port, *arguments, **options):
@@ -38,7 +38,7 @@ def resolve_to(monkeypatch: pytest.MonkeyPatch, addresses: Iterator[str]) -> Non
 
 @asynccontextmanager
 async def forbidden_listener(port: int) -> AsyncIterator[list[object]]:
-    """The connections that arrive at the forbidden address."""
+    """Yields the connections that arrive at the forbidden address."""
     arrived: list[object] = []
 
     def note(_reader, writer):
@@ -54,7 +54,7 @@ async def forbidden_listener(port: int) -> AsyncIterator[list[object]]:
 
 @pytest.mark.parametrize("is_advertised", [False, True])
 @pytest.mark.parametrize("offset", [0, 1])
-async def test_a_name_that_changes_its_address_after_the_check_is_connected_to_where_it_was_checked(
+async def test_connections_go_to_the_checked_address_if_the_name_changes_it(
     make_clusters, monkeypatch, is_advertised, offset
 ):
     addresses = itertools.cycle([ALLOWED, FORBIDDEN])
@@ -71,7 +71,7 @@ async def test_a_name_that_changes_its_address_after_the_check_is_connected_to_w
         assert not arrived
 
 
-async def test_a_topic_is_read_from_allowed_addresses_only(monkeypatch):
+async def test_topic_is_read_from_allowed_addresses_only(monkeypatch):
     resolve_to(monkeypatch, itertools.repeat(FORBIDDEN))
     policy = AddressPolicy(
         allow_loopback=False,
@@ -88,7 +88,7 @@ async def test_a_topic_is_read_from_allowed_addresses_only(monkeypatch):
     await connector.close()
 
 
-async def test_of_a_names_addresses_the_allowed_ones_are_used(make_clusters, monkeypatch):
+async def test_allowed_addresses_of_a_name_are_used(make_clusters, monkeypatch):
     system = socket.getaddrinfo
 
     def both(host, port, *arguments, **options):
@@ -102,7 +102,7 @@ async def test_of_a_names_addresses_the_allowed_ones_are_used(make_clusters, mon
         assert not arrived
 
 
-async def test_tls_names_and_verifies_the_host_and_not_its_address(make_clusters, monkeypatch, tmp_path):
+async def test_tls_uses_the_host_name_and_not_its_address(make_clusters, monkeypatch, tmp_path):
     resolve_to(monkeypatch, itertools.repeat(ALLOWED))
     context, ca_file = loopback_tls(tmp_path, "broker.example")
     named: list[str | None] = []
@@ -122,7 +122,7 @@ async def test_tls_names_and_verifies_the_host_and_not_its_address(make_clusters
 
 
 @pytest.mark.parametrize("api", [VERSIONS, METADATA, PRODUCER_ID, PRODUCE])
-async def test_a_broker_that_hangs_up_is_connected_to_with_growing_pauses(make_clusters, api):
+async def test_broker_that_closes_connections_is_retried_with_backoff(make_clusters, api):
     async with broker() as running:
         running.answering = hanging_up_at(api)
         clusters = make_clusters()
@@ -143,7 +143,7 @@ def hanging_up_at(api: int):
     return answering
 
 
-async def test_one_broken_connection_is_replaced_at_once(make_clusters):
+async def test_single_broken_connection_is_replaced_at_once(make_clusters):
     async with broker() as running:
         clusters = make_clusters()
         for value in ("a", "b"):
@@ -153,7 +153,7 @@ async def test_one_broken_connection_is_replaced_at_once(make_clusters):
         assert running.values == [b"a", b"b", b"c"]
 
 
-async def test_a_producer_that_is_replaced_costs_the_next_one_no_pause(make_clusters):
+async def test_replaced_producer_causes_no_backoff_for_the_next_one(make_clusters):
     async with broker() as running:
         running.max_batch_bytes = 500
         began = asyncio.get_running_loop().time()

@@ -1,4 +1,4 @@
-"""One producer a cluster, over mock brokers: order, sharing, recovery, idle time."""
+"""One producer for each cluster, with mock brokers: order and sharing."""
 
 import asyncio
 
@@ -24,7 +24,7 @@ async def test_records_arrive_in_order_with_key_and_headers(clusters):
         assert len({message.partition for message in topic.messages}) == 1
 
 
-async def test_many_senders_of_one_partition_share_batches_and_keep_their_order(clusters):
+async def test_logs_in_one_partition_share_batches_and_keep_their_order(clusters):
     async with kafka_cluster() as cluster, cluster.reading("t") as topic:
 
         async def build(name: int) -> None:

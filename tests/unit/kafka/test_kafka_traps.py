@@ -1,4 +1,4 @@
-"""Brokers that refuse, hang and lie: every wait ends, says why, and the next send begins anew."""
+"""Brokers that refuse, hang or fail: every wait ends with a reason, and the next send works."""
 
 import asyncio
 import time
@@ -32,7 +32,7 @@ async def send(clusters: KafkaClusters, url: str, *values: str, timeout_seconds:
     await clusters.send(read_kafka_url(url, "test"), b"app/1", records, timeout_seconds=timeout_seconds)
 
 
-async def test_refused_is_told_at_once_and_the_next_send_tries_again(make_clusters):
+async def test_refused_connection_is_reported_at_once_and_the_next_send_connects_again(make_clusters):
     clusters, port = make_clusters(), closed_port()
     began = time.monotonic()
     with pytest.raises(KafkaUnavailableError, match=rf"Kafka 127.0.0.1:{port} cannot be connected to .*refused"):
@@ -43,12 +43,12 @@ async def test_refused_is_told_at_once_and_the_next_send_tries_again(make_cluste
         assert running.values == [b"b"]
 
 
-async def test_a_name_that_does_not_resolve_is_told(make_clusters):
+async def test_unresolvable_name_is_reported(make_clusters):
     with pytest.raises(KafkaUnavailableError, match="has a host name that cannot be resolved"):
         await send(make_clusters(), "kafka://no-such-host.invalid/t", "a")
 
 
-async def test_black_holes_before_a_good_host_cost_nothing(make_clusters):
+async def test_unresponsive_bootstrap_hosts_cause_no_delay(make_clusters):
     with black_hole() as first, black_hole() as second:
         async with broker() as running:
             began = time.monotonic()
@@ -58,7 +58,7 @@ async def test_black_holes_before_a_good_host_cost_nothing(make_clusters):
             assert time.monotonic() - began < 4
 
 
-async def test_only_black_holes_end_with_one_timeout_for_all(make_clusters):
+async def test_several_unresponsive_bootstrap_hosts_share_one_timeout(make_clusters):
     with black_hole() as first, black_hole() as second:
         began = time.monotonic()
         with pytest.raises(KafkaUnavailableError, match="does not answer"):
@@ -67,7 +67,7 @@ async def test_only_black_holes_end_with_one_timeout_for_all(make_clusters):
 
 
 @pytest.mark.parametrize("api", [VERSIONS, METADATA, PRODUCER_ID, PRODUCE])
-async def test_a_broker_that_hangs_at_any_step_ends_in_time_and_is_used_when_it_is_well(make_clusters, api):
+async def test_send_to_a_hung_broker_times_out_and_works_after_its_recovery(make_clusters, api):
     async with broker() as running:
         running.answering = hanging_at(api)
         clusters = make_clusters(**QUICK)
@@ -81,7 +81,7 @@ async def test_a_broker_that_hangs_at_any_step_ends_in_time_and_is_used_when_it_
         assert running.values[-1] == b"b"
 
 
-async def test_the_sender_decides_how_long_it_waits(make_clusters):
+async def test_caller_sets_the_timeout(make_clusters):
     async with broker() as running:
         running.answering = hanging_at(PRODUCE)
         began = time.monotonic()
@@ -92,7 +92,7 @@ async def test_the_sender_decides_how_long_it_waits(make_clusters):
         assert time.monotonic() - began < 20
 
 
-async def test_a_start_that_hangs_is_awaited_together_and_each_sender_leaves_when_it_likes(make_clusters):
+async def test_senders_share_a_hung_start_and_each_has_its_own_timeout(make_clusters):
     async with broker() as running:
         running.answering = hanging_at(VERSIONS)
         clusters = make_clusters(SHUTTLE_KAFKA_REQUEST_TIMEOUT_SECONDS="60")
@@ -102,8 +102,8 @@ async def test_a_start_that_hangs_is_awaited_together_and_each_sender_leaves_whe
         assert running.connections == 1
 
 
-async def test_connecting_to_a_broker_that_hangs_does_not_hold_up_the_others(make_clusters, monkeypatch):
-    monkeypatch.setattr("random.choice", min)  # what is random is the broker that is asked for metadata
+async def test_hung_broker_does_not_delay_connections_to_others(make_clusters, monkeypatch):
+    monkeypatch.setattr("random.choice", min)  # the broker for metadata requests is chosen at random
     monkeypatch.setattr("random.shuffle", list.sort)
     async with broker() as first, broker() as hung, broker() as other:
         clusters = make_clusters(SHUTTLE_KAFKA_REQUEST_TIMEOUT_SECONDS="60")
@@ -119,7 +119,7 @@ async def test_connecting_to_a_broker_that_hangs_does_not_hold_up_the_others(mak
         waiting.cancel()
 
 
-async def test_closing_does_not_wait_for_a_cluster_that_hangs(make_clusters):
+async def test_close_does_not_wait_for_a_hung_cluster(make_clusters):
     async with broker() as running:
         running.answering = hanging_at(PRODUCE)
         clusters = make_clusters(SHUTTLE_KAFKA_REQUEST_TIMEOUT_SECONDS="60")
@@ -134,7 +134,7 @@ async def test_closing_does_not_wait_for_a_cluster_that_hangs(make_clusters):
         await running_without_connections(running)
 
 
-async def test_what_a_sender_gave_up_may_still_land_once_before_what_it_sends_again(make_clusters):
+async def test_retry_after_abandoned_send_may_duplicate_once(make_clusters):
     async with broker() as running:
         running.answering, released = held_at(PRODUCE)
         clusters = make_clusters()
@@ -145,7 +145,7 @@ async def test_what_a_sender_gave_up_may_still_land_once_before_what_it_sends_ag
         assert running.values == [b"1", b"2", b"1", b"2", b"3"]
 
 
-async def test_what_was_queued_and_given_up_is_never_sent(make_clusters):
+async def test_abandoned_queued_records_are_not_sent(make_clusters):
     async with broker() as running:
         running.answering, released = held_at(PRODUCE)
         clusters = make_clusters()
@@ -159,7 +159,7 @@ async def test_what_was_queued_and_given_up_is_never_sent(make_clusters):
         assert running.values == [b"first", b"last"]
 
 
-async def test_a_lost_acknowledgement_is_asked_for_again_on_a_new_connection(make_clusters):
+async def test_batch_with_a_lost_acknowledgement_is_stored_once(make_clusters):
     async with broker() as running:
         lost = False
 
@@ -175,7 +175,7 @@ async def test_a_lost_acknowledgement_is_asked_for_again_on_a_new_connection(mak
         assert running.values == [b"a", b"b"]
 
 
-async def test_after_a_failed_batch_nothing_queued_overtakes_it(make_clusters):
+async def test_queued_records_do_not_overtake_a_failed_batch(make_clusters):
     async with broker() as running:
         failing = True
 
@@ -194,24 +194,24 @@ async def test_after_a_failed_batch_nothing_queued_overtakes_it(make_clusters):
         assert running.values == [b"after"]
 
 
-async def test_batches_shrink_to_what_the_topic_takes_and_a_single_record_says_so(make_clusters):
+async def test_batches_shrink_to_the_topics_limit_and_a_too_large_record_fails(make_clusters):
     async with broker() as running:
         running.max_batch_bytes = 2000
         clusters = make_clusters()
         lines = [f"{number} " + "x" * 100 for number in range(100)]
         await send(clusters, running.url(), *lines)
         assert sorted(set(running.values), key=running.values.index) == [line.encode() for line in lines]
-        with pytest.raises(RecordTooLargeError, match="takes no message of this size"):
+        with pytest.raises(RecordTooLargeError, match="accepts no message of this size"):
             await send(clusters, running.url(), "y" * 3000)
         await send(clusters, running.url(), "z")
         assert running.values[-1] == b"z"
 
 
-async def test_both_uses_share_one_connection_and_it_is_closed_when_idle(make_clusters):
+async def test_topics_of_a_cluster_share_one_connection_that_is_closed_when_idle(make_clusters):
     async with broker() as running:
         clusters = make_clusters(SHUTTLE_KAFKA_IDLE_SECONDS="0.05")
         await asyncio.gather(*(send(clusters, running.url(topic), "a") for topic in ("logs", "statuses") * 10))
-        assert running.connections <= 3  # one that greets, one that bootstraps, one that works
+        assert running.connections <= 3  # probe, bootstrap and producer
         await running_without_connections(running)
         before = running.connections
         await send(clusters, running.url("logs"), "b")
@@ -224,7 +224,7 @@ async def running_without_connections(running: Broker) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_clusters_that_nobody_uses_are_forgotten(make_clusters):
+async def test_unused_clusters_are_removed(make_clusters):
     clusters = make_clusters()
     for _ in range(5):
         with pytest.raises(KafkaUnavailableError):
@@ -232,7 +232,7 @@ async def test_clusters_that_nobody_uses_are_forgotten(make_clusters):
     assert len(clusters._clusters) == 1
 
 
-async def test_a_producer_that_fails_when_its_sender_has_left_is_ended_too(make_clusters):
+async def test_producer_that_fails_after_its_last_sender_left_is_ended(make_clusters):
     async with broker() as running:
         running.answering = hanging_at(PRODUCE)
         clusters = make_clusters(**QUICK)

@@ -1,4 +1,4 @@
-"""Several portions on their way at once: they arrive in order, and nothing overtakes what failed."""
+"""Streams with several chunks in flight: chunks arrive in order, and none overtakes a failed one."""
 
 import asyncio
 from itertools import chain, pairwise
@@ -11,12 +11,12 @@ from shuttle.outgoing.kafka_url import read_kafka_url
 from tests.kafka_broker import PRODUCE, Broker, broker, held_at
 
 TIMEOUT_SECONDS = 10
-# Of records of 1 KiB: more than half a batch each, so that one batch never holds all.
-PORTION = 300
+# Records of 1 KiB in a chunk: more than half a batch, so that a batch never holds all chunks.
+CHUNK = 300
 
 
-def portion(number: int) -> list[Record]:
-    return [(b"%06d" % (number * PORTION + step) + b"x" * 1024, []) for step in range(PORTION)]
+def chunk(number: int) -> list[Record]:
+    return [(b"%06d" % (number * CHUNK + step) + b"x" * 1024, []) for step in range(CHUNK)]
 
 
 def numbers(running: Broker) -> list[int]:
@@ -27,12 +27,12 @@ def stream_to(clusters, running: Broker):
     return clusters.stream(read_kafka_url(running.url(), "test"), b"app/1")
 
 
-async def put(stream, *portions: int) -> None:
-    for number in portions:
-        await stream.put(portion(number), TIMEOUT_SECONDS)
+async def put(stream, *numbers: int) -> None:
+    for number in numbers:
+        await stream.put(chunk(number), TIMEOUT_SECONDS)
 
 
-async def test_all_are_under_way_before_the_first_is_acknowledged(make_clusters):
+async def test_all_chunks_are_in_flight_before_the_first_is_acknowledged(make_clusters):
     async with broker() as running:
         running.answering, released = held_at(PRODUCE)
         stream = stream_to(make_clusters(), running)
@@ -41,11 +41,11 @@ async def test_all_are_under_way_before_the_first_is_acknowledged(make_clusters)
         released.set()
         for _ in range(6):
             await stream.acknowledged(TIMEOUT_SECONDS)
-        assert numbers(running) == list(range(6 * PORTION))
+        assert numbers(running) == list(range(6 * CHUNK))
         assert running.asked.count(PRODUCE) < 6
 
 
-async def test_what_is_behind_a_failed_batch_is_not_sent_until_it_is_sent_again(make_clusters):
+async def test_chunks_after_a_failed_batch_are_not_sent(make_clusters):
     async with broker() as running:
         refusals = [87]  # INVALID_RECORD: not retried by the client
 
@@ -67,10 +67,10 @@ async def test_what_is_behind_a_failed_batch_is_not_sent_until_it_is_sent_again(
         await put(again, *range(7))
         for _ in range(7):
             await again.acknowledged(TIMEOUT_SECONDS)
-        assert numbers(running) == list(range(7 * PORTION))
+        assert numbers(running) == list(range(7 * CHUNK))
 
 
-async def test_closed_it_leaves_no_gap_that_what_comes_again_would_have_to_fill(make_clusters):
+async def test_closed_stream_leaves_no_gap_in_the_topic(make_clusters):
     async with broker() as running:
         running.answering, released = held_at(PRODUCE)
         clusters = make_clusters()
@@ -85,22 +85,22 @@ async def test_closed_it_leaves_no_gap_that_what_comes_again_would_have_to_fill(
         released.set()
         for _ in range(3):
             await again.acknowledged(TIMEOUT_SECONDS)
-        came = numbers(running)
-        assert came[-3 * PORTION :] == list(range(3 * PORTION))
-        assert all(later <= earlier + 1 for earlier, later in pairwise(chain([-1], came)))
+        arrived = numbers(running)
+        assert arrived[-3 * CHUNK :] == list(range(3 * CHUNK))
+        assert all(later <= earlier + 1 for earlier, later in pairwise(chain([-1], arrived)))
 
 
-async def test_smaller_batches_are_found_without_losing_the_order(make_clusters):
+async def test_batches_shrink_without_changing_the_order(make_clusters):
     async with broker() as running:
         running.max_batch_bytes = 20_000
         stream = stream_to(make_clusters(), running)
         await put(stream, *range(4))
         for _ in range(4):
             await stream.acknowledged(TIMEOUT_SECONDS)
-        assert numbers(running) == list(range(4 * PORTION))
+        assert numbers(running) == list(range(4 * CHUNK))
 
 
-async def test_a_stream_that_rests_keeps_no_connection_and_goes_on(make_clusters):
+async def test_idle_stream_holds_no_connection_and_can_send_again(make_clusters):
     async with broker() as running:
         stream = stream_to(make_clusters(SHUTTLE_KAFKA_IDLE_SECONDS="0.05"), running)
         await put(stream, 0)
@@ -113,10 +113,10 @@ async def test_a_stream_that_rests_keeps_no_connection_and_goes_on(make_clusters
             await put(stream, number)
             await stream.acknowledged(TIMEOUT_SECONDS)
         assert running.connections > connections
-        assert numbers(running) == list(range(3 * PORTION))
+        assert numbers(running) == list(range(3 * CHUNK))
 
 
-async def test_a_stream_that_rests_leaves_a_producer_that_failed_for_another(make_clusters):
+async def test_idle_stream_replaces_a_failed_producer(make_clusters):
     async with broker() as running:
         clusters = make_clusters()
         stream = stream_to(clusters, running)
@@ -135,4 +135,4 @@ async def test_a_stream_that_rests_leaves_a_producer_that_failed_for_another(mak
         other.close()
         await put(stream, 1)
         await stream.acknowledged(TIMEOUT_SECONDS)
-        assert numbers(running) == list(range(2 * PORTION))
+        assert numbers(running) == list(range(2 * CHUNK))

@@ -97,7 +97,7 @@ async def test_unacknowledged_lines_are_sent_again_after_a_failure(build: Build,
         await forwarding
     assert messages(running) == [("one", 0), ("two", 4), ("Build finished", 8)]
     assert build.ledger.calls[-1] == ("done", 8)
-    assert build.ledger.details("failing") == [f"Kafka {running.bootstrap} does not let us write to the topic."] * 2
+    assert build.ledger.details("failing") == [f"Kafka {running.bootstrap} denies writing to the topic."] * 2
 
 
 async def test_lines_above_the_brokers_limit_are_cut_and_marked(build: Build, kafka: KafkaClusters) -> None:
