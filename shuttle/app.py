@@ -58,8 +58,8 @@ from shuttle.store.stored_outbox import StoredOutbox
 from shuttle.store.stored_sinks import StoredSinks
 from shuttle.vault import open_vault
 from shuttle.web.server import make_runner, make_web
+from shuttle.web.server_log import EventLoopLog, redirect_server_log
 from shuttle.web.waiting import WaitingSite
-from shuttle.web.wire_log import LoopLog, hear_the_server
 from shuttle.worker import Worker
 
 log = structlog.get_logger()
@@ -255,7 +255,7 @@ async def serve(settings: Settings) -> None:
         log.warning("this setting of the old shuttle has no effect", setting=name)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    loop.set_exception_handler(LoopLog())
+    loop.set_exception_handler(EventLoopLog())
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     listening = _listen(settings)
@@ -323,7 +323,7 @@ def configure_logs() -> None:
         ],
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
-    hear_the_server()
+    redirect_server_log()
 
 
 def collect_less_often() -> None:

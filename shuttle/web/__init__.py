@@ -1,4 +1,4 @@
-"""The HTTP side: thin handlers, one module a resource; `routes` is the table, `server` puts it together."""
+"""The HTTP API: thin handlers, one module per resource. `routes` is the table of routes, `server` assembles it."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -21,19 +21,19 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 PORTS: web.AppKey[Ports] = web.AppKey("ports", Ports)
 ACCEPTANCE: web.AppKey[Acceptance] = web.AppKey("acceptance", Acceptance)
-# By name: their modules import this one.
+# Typed by name, because their modules import this one.
 BODY_ROOM: web.AppKey["BodyRoom"] = web.AppKey("body_room")
 GATE: web.AppKey["Gate"] = web.AppKey("gate")
 READINESS: web.AppKey["Readiness"] = web.AppKey("readiness")
 WORKER: web.AppKey[Worker] = web.AppKey("worker", Worker)
-# Who the gate found the caller to be; handlers pass it to every action.
+# The caller's standing, set by the gate; handlers pass it to every action.
 STANDING: web.RequestKey[Standing] = web.RequestKey("standing", Standing)
-# Set just before a stream's headers go out: from then on an error can only cut the connection.
+# Set just before the headers of a streamed response are sent: from then on an error can only cut the connection.
 STREAMING: web.RequestKey[bool] = web.RequestKey("streaming", bool)
 
 
 class Role(IntEnum):
-    """Who may call a route; a bigger role includes the smaller ones. AGENT routes check the build's own token."""
+    """Who may call a route. A higher role includes the lower ones; AGENT routes check the build's own tokens."""
 
     ANYBODY = 0
     READER = 1
@@ -43,12 +43,12 @@ class Role(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One row of the table that the router and the OpenAPI document are made of."""
+    """One row of the table from which the router and the OpenAPI document are built."""
 
     method: str
     path: str
     handler: Handler
     role: Role
     summary: str
-    # SHUTTLE_LEGACY_ANONYMOUS lets callers without a token in; the actions decide what these may touch.
+    # SHUTTLE_LEGACY_ANONYMOUS admits callers without a token here; the actions decide what they may do.
     open_to_anonymous: bool = False

@@ -1,4 +1,4 @@
-"""The supervisor's calls before users' code runs: claim, source, environment, begin."""
+"""The supervisor's calls before the user's code runs: claim, source, environment, begin."""
 
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -27,7 +27,7 @@ _MAX_CLAIM_BYTES = 4096
 
 
 class ClaimBody(BaseModel):
-    """What claims a build: Jenkins' number of it, and what no other attempt knows."""
+    """A claim of a build: Jenkins' build number, and a nonce that no other attempt knows."""
 
     model_config = ConfigDict(strict=True, extra="ignore", hide_input_in_errors=True)
 
@@ -102,12 +102,12 @@ async def get_environment(request: web.Request, build: Build, claim: Claim) -> w
 
 def _refuse_after_begin(claim: Claim) -> None:
     if claim.begun_at is not None:
-        raise GoneError("Users' code has begun: source and environment are not handed out any more.")
+        raise GoneError("The user's code has begun: source and environment are no longer available.")
 
 
 @describe(Ok, errors=(GoneError, StoreError))
 async def post_begin(request: web.Request, build: Build, claim: Claim) -> web.StreamResponse:
-    """`POST …/begin`: users' code is about to run; idempotent. Afterwards the setup token is good for nothing else."""
+    """`POST …/begin`: the user's code is about to run. Idempotent; afterwards the setup token is valid only here."""
     ports = request.app[PORTS]
     await ports.database.run(begin_claim, claim.claim_id)
     await ports.logs.reload_claims(build.build_uuid)

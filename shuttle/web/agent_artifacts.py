@@ -1,4 +1,4 @@
-"""Files that a supervisor uploads: counted before they are stored, one of a build after the other."""
+"""Upload of artifacts by the supervisor: one file of a build at a time, and checked against the limits first."""
 
 import asyncio
 import re
@@ -29,19 +29,19 @@ from shuttle.web.names import raw_segments
 _MOST_ARTIFACTS = 1000
 _NAME_SEGMENT = re.compile(r"(?!\.{1,2}\Z)[^/\x00-\x1f\x7f-\x9f]+")
 _CONTENT_TYPE = re.compile(r"[!-~]+/[ -~]{1,200}")
-# S3 takes keys of 1,024 bytes; the build's uuid and `/artifacts/` stand before the name.
+# S3 accepts keys of 1,024 bytes; the build's uuid and `/artifacts/` precede the name.
 _MAX_NAME_BYTES = 900
 
 
 class ArtifactUploads:
-    """Whose turn it is: a build's files come one after the other, so that each is counted before the next one."""
+    """One lock per build: its files are stored one after the other, so that each is counted before the next one."""
 
     def __init__(self) -> None:
-        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    def turn(self, build_uuid: str) -> asyncio.Lock:
-        """Hold it while a file is received and stored."""
-        return self._turns.setdefault(build_uuid, asyncio.Lock())
+    def lock(self, build_uuid: str) -> asyncio.Lock:
+        """The build's lock, to be held while a file is received and stored."""
+        return self._locks.setdefault(build_uuid, asyncio.Lock())
 
 
 UPLOADS: web.AppKey[ArtifactUploads] = web.AppKey("uploads", ArtifactUploads)
@@ -49,12 +49,12 @@ UPLOADS: web.AppKey[ArtifactUploads] = web.AppKey("uploads", ArtifactUploads)
 
 @describe(ArtifactStored, body="*/*", errors=(*BYTES_ERRORS, ConflictError, GoneError, *OBJECT_ERRORS))
 async def put_artifact(request: web.Request, build: Build, claim: Claim) -> web.StreamResponse:
-    """`PUT …/artifacts/<name>`: stored under the build's uuid; sha256 and bytes are recorded."""
+    """`PUT …/artifacts/<name>`: store the file under the build's uuid; record its sha256 and size."""
     ports = request.app[PORTS]
     name = artifact_name(raw_segments(request)[4:])
     refuse_encoded(request)
     limits = ArtifactLimits(most=_MOST_ARTIFACTS, most_bytes=ports.settings.shuttle_max_artifacts_bytes)
-    async with request.app[UPLOADS].turn(build.build_uuid):
+    async with request.app[UPLOADS].lock(build.build_uuid):
         await ports.database.run(expect_artifact, build.build_uuid, name, request.content_length or 0, limits)
         with local_disk(), NamedTemporaryFile(dir=ports.settings.shuttle_data_dir, prefix="artifact-") as file:
             content_type = _content_type(request.headers.get("Content-Type", ""))
@@ -67,7 +67,7 @@ async def put_artifact(request: web.Request, build: Build, claim: Claim) -> web.
 
 
 async def _receive(request: web.Request, file: IO[bytes]) -> tuple[int, str]:
-    """Its size and SHA-256."""
+    """Write the body to the file; returns its size and SHA-256."""
     limit_bytes = request.app[PORTS].settings.shuttle_max_artifact_bytes
     digest, size_bytes = sha256(), 0
     async for chunk in chunks_of(request):
@@ -81,7 +81,7 @@ async def _receive(request: web.Request, file: IO[bytes]) -> tuple[int, str]:
 
 
 async def _record(ports: Ports, build_uuid: str, artifact: Artifact, limits: ArtifactLimits) -> None:
-    """What is refused now, because the build ended meanwhile, does not stay in the store."""
+    """Record the artifact. If it is refused because the build ended meanwhile, delete its object again."""
     try:
         await ports.database.run(record_artifact, build_uuid, artifact, limits)
     except (ConflictError, GoneError):
@@ -90,12 +90,12 @@ async def _record(ports: Ports, build_uuid: str, artifact: Artifact, limits: Art
 
 
 def _content_type(header: str) -> str:
-    """The header as sent, if it can be sent back in an answer; else application/octet-stream."""
+    """The header as sent if it is valid in a response, else application/octet-stream."""
     return header if _CONTENT_TYPE.fullmatch(header) else "application/octet-stream"
 
 
 def artifact_name(raw: list[str]) -> str:
-    """The file's relative name, decoded once (agents send its slashes as %2F); 400 if it could leave its folder."""
+    """The file's relative name, decoded once (agents send slashes as %2F); 400 if it could leave its folder."""
     try:
         name = unquote_to_bytes("/".join(raw).encode("utf-8", "surrogateescape")).decode()
     except UnicodeDecodeError:

@@ -1,6 +1,6 @@
-"""Check the tokens of an agent's calls: the build's own token claims it, a setup and a run token belong to an attempt.
+"""Check of the tokens in an agent's calls: the build token claims a build; each attempt has a setup and a run token.
 
-A token of no attempt gets the same 401 as an unknown build; the token of an attempt that was replaced gets 410.
+A token of no attempt gets the same 401 as an unknown build. The token of a replaced attempt gets 410.
 """
 
 import asyncio
@@ -18,17 +18,17 @@ from shuttle.web import PORTS, Handler
 from shuttle.web.auth import token_in
 from shuttle.web.description import described_as
 
-SUPERSEDED = "The step was begun anew: this attempt of it is over."
+SUPERSEDED = "A newer attempt of this step has replaced this one."
 _NO_TOKEN = "0" * 64
 
 AgentHandler = Callable[[web.Request, Build, Claim], Awaitable[web.StreamResponse]]
 
 
 async def check_build_token(request: web.Request) -> str:
-    """The build_uuid in the path, whose own token the caller presents.
+    """The build_uuid in the path, if the caller presents the token of that build.
 
     Raises:
-        UnauthorizedError: it is not the token of this build.
+        UnauthorizedError: the token is not that of this build.
     """
     build_uuid = _build_uuid_in(request)
     recorded = await request.app[PORTS].database.run(token_digest_of, build_uuid)
@@ -38,10 +38,11 @@ async def check_build_token(request: web.Request) -> str:
 
 
 def with_setup_token(handler: AgentHandler) -> Handler:
-    """Check the setup token. After `begin` only `begin` itself accepts it: users' code could have read it.
+    """Check the setup token. After `begin` only `begin` itself accepts it: the user's code could have read it.
 
     Raises:
-        UnauthorizedError: it is not one of this build's. GoneError: a newer attempt replaced it, or the build is final.
+        UnauthorizedError: no attempt of this build has the token. GoneError: a newer attempt replaced the attempt, or
+            the build is final.
     """
 
     async def checked(request: web.Request) -> web.StreamResponse:
@@ -54,7 +55,9 @@ def with_setup_token(handler: AgentHandler) -> Handler:
         if build is None:
             raise _unauthorized()
         if claim.voided_at is not None or build.state.final:
-            raise GoneError("The token is no longer good: the step was begun anew, or the build is over.")
+            raise GoneError(
+                "The token is no longer valid: a newer attempt has replaced this one, or the build has ended."
+            )
         return await handler(request, build, claim)
 
     return described_as(checked, handler, UnauthorizedError, GoneError, StoreError)
@@ -64,7 +67,7 @@ async def claim_of_run_token(request: web.Request) -> Claim:
     """The attempt whose run token the caller presents; the call counts as a sign of life of its supervisor.
 
     Raises:
-        UnauthorizedError: it is not one of this build's. GoneError: a newer attempt has replaced this one.
+        UnauthorizedError: no attempt of this build has the token. GoneError: a newer attempt has replaced this one.
     """
     ports, build_uuid, digest = request.app[PORTS], _build_uuid_in(request), _digest_in(request)
     opened = ports.logs.find(build_uuid)
@@ -86,7 +89,7 @@ def with_run_token(handler: AgentHandler) -> Handler:
         claim = await claim_of_run_token(request)
         build = await request.app[PORTS].database.run(find_build, claim.build_uuid)
         if build is None or build.state.final:
-            raise GoneError("The build is over: nothing more is taken from it.")
+            raise GoneError("The build has ended and accepts nothing more.")
         return await handler(request, build, claim)
 
     return described_as(checked, handler, UnauthorizedError, GoneError, StoreError)

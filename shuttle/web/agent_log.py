@@ -1,4 +1,4 @@
-"""`POST …/log`: a supervisor pushes raw bytes of a stream; the answer has the next offset, the pause and any stop."""
+"""`POST …/log`: a supervisor pushes raw bytes of a stream. The response has the next offset, a pause and any stop."""
 
 import re
 from collections.abc import AsyncIterator
@@ -27,7 +27,7 @@ from shuttle.web.description import BYTES_ERRORS, Parameter, describe
 from shuttle.web.models import Ok
 
 _MAX_PUSH_BYTES = 4 * 1024 * 1024
-# How much is transformed at once, so that other requests of the event loop get their turn.
+# How much is transformed at once, so that other requests of the event loop are not delayed.
 _BLOCK_BYTES = 256 * 1024
 _STREAM = re.compile(r"[a-z0-9._-]{1,64}")
 _OFFSET = re.compile(r"[0-9]{1,15}")
@@ -40,18 +40,23 @@ _EXIT = re.compile(r"[0-9]{1,3}")
     body="application/octet-stream",
     errors=(*BYTES_ERRORS, UnauthorizedError, ConflictError, GoneError, SpoolError, UnavailableError, StoreError),
     parameters=(
-        Parameter("stream", {"type": "string", "pattern": f"^{_STREAM.pattern}$"}, "Its name.", required=True),
-        Parameter("offset", {"type": "string", "pattern": f"^{_OFFSET.pattern}$"}, "Of the first byte.", required=True),
+        Parameter("stream", {"type": "string", "pattern": f"^{_STREAM.pattern}$"}, "The stream's name.", required=True),
+        Parameter(
+            "offset",
+            {"type": "string", "pattern": f"^{_OFFSET.pattern}$"},
+            "The offset of the first byte.",
+            required=True,
+        ),
         Parameter("end", {"const": "1"}, "These are the stream's last bytes."),
-        Parameter("exit", {"type": "string", "pattern": f"^{_EXIT.pattern}$"}, "The exit status; beside `end` only."),
+        Parameter("exit", {"type": "string", "pattern": f"^{_EXIT.pattern}$"}, "The exit status; only with `end`."),
     ),
 )
 async def post_log(request: web.Request) -> web.StreamResponse:
     """`POST …/log?stream=S&offset=N[&end=1&exit=N]`.
 
-    200 with the wanted offset, the pause before the next call and the cause of a stop, if there is one; 409 with the
-    wanted offset when N is beyond it; 410 when a newer attempt replaced this one. An end is answered once all bytes are
-    durable, or with 503 while a lost log is being written again.
+    200 has the wanted offset, the pause before the next call and the cause of a stop, if there is one. 409 has the
+    wanted offset and means that N is beyond it; 410 means that a newer attempt replaced this one. An end is answered
+    once all bytes are durable, or with 503 while a lost log is being written again.
     """
     ports = request.app[PORTS]
     claim = await claim_of_run_token(request)
@@ -61,9 +66,9 @@ async def post_log(request: web.Request) -> web.StreamResponse:
     except SpoolError:
         # The build's own task gets the same error and stops the build.
         ports.signals.wake(claim.build_uuid)
-        return await _dropped(request, offset, "spool_unwritable")
+        return await _discard(request, offset, "spool_unwritable")
     if log is None:
-        return await _dropped(request, offset, "over")
+        return await _discard(request, offset, "over")
     received = 0
     wanted = log.wanted(claim, stream)
     async for block in _blocks(request):
@@ -73,12 +78,12 @@ async def post_log(request: web.Request) -> web.StreamResponse:
         received += len(block)
     if offset > wanted:
         raise ConflictError(
-            f"The next byte of the stream is wanted at offset {wanted}: send from there.",
+            f"The stream's next offset is {wanted}: send from there.",
             headers={"Shuttle-Log-Offset": str(wanted)},
         )
     if "end" in request.query and offset + received < wanted:
         raise ConflictError(
-            f"The stream has {wanted} bytes already: its end must be sent at that offset.",
+            f"The stream already has {wanted} bytes: send its end at that offset.",
             headers={"Shuttle-Log-Offset": str(wanted)},
         )
     await log.wait_for_room()
@@ -112,8 +117,8 @@ def _answer(log: BuildLog, claim: Claim, wanted: int, received: int, ports: Port
     return json_answer(Ok(), headers=headers)
 
 
-async def _dropped(request: web.Request, offset: int, cause: str) -> web.Response:
-    """Read the body and drop it: acknowledged, so that it is not sent again, and with the cause for which to stop."""
+async def _discard(request: web.Request, offset: int, cause: str) -> web.Response:
+    """Discard the body, but acknowledge it so that it is not sent again, and name the cause to stop for."""
     received = 0
     async for block in _blocks(request):
         received += len(block)
@@ -125,18 +130,18 @@ def _read_query(request: web.Request) -> tuple[str, int, int | None]:
     query = request.query
     stream, offset, exit_status = query.get("stream", ""), query.get("offset", ""), query.get("exit")
     if not _STREAM.fullmatch(stream):
-        raise InvalidRequestError("Name the stream by 1 to 64 of a-z, 0-9, dot, dash and underscore.", field="stream")
+        raise InvalidRequestError("Name the stream with 1 to 64 of a-z, 0-9, dot, dash and underscore.", field="stream")
     if not _OFFSET.fullmatch(offset):
-        raise InvalidRequestError("Write the offset of the first byte, a whole number from 0 on.", field="offset")
+        raise InvalidRequestError("Write the offset of the first byte as a whole number, 0 or more.", field="offset")
     if query.get("end", "1") != "1":
         raise InvalidRequestError("Write end=1, or leave it out.", field="end")
     if exit_status is not None and not (_EXIT.fullmatch(exit_status) and int(exit_status) <= 255 and "end" in query):
-        raise InvalidRequestError("Write an exit status from 0 to 255 beside end=1.", field="exit")
+        raise InvalidRequestError("Write an exit status from 0 to 255, together with end=1.", field="exit")
     return stream, int(offset), None if exit_status is None else int(exit_status)
 
 
 async def _blocks(request: web.Request) -> AsyncIterator[bytes]:
-    """The body in pieces of about 256 KiB; BodyTooLargeError beyond 4 MiB. A slow sender costs one piece of memory."""
+    """The body in blocks of about 256 KiB, one in memory at a time; raises BodyTooLargeError above 4 MiB."""
     refuse_encoded(request)
     too_large = BodyTooLargeError(f"Send at most {_MAX_PUSH_BYTES} bytes in one call.")
     if request.content_length is not None and request.content_length > _MAX_PUSH_BYTES:

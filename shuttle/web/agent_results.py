@@ -1,4 +1,4 @@
-"""What a supervisor sends besides the log and files: progress and reports."""
+"""The supervisor's reports: progress of stages, results and failures."""
 
 import re
 from typing import Annotated, Any, Literal, TypeVar
@@ -55,7 +55,7 @@ class Report(BaseModel):
 
 @describe(Recorded, body=Report, errors=(*JSON_ERRORS, ConflictError, GoneError, StoreError))
 async def post_report(request: web.Request, build: Build, claim: Claim) -> web.StreamResponse:
-    """`POST …/report`: recorded once per id; only the build's first reason is kept."""
+    """`POST …/report`: record it once per id. Only the build's first reason is kept."""
     raw = await read_body(request, _MAX_REPORT_BYTES)
     report = _read(Report, raw)
     _check_image(report, build)
@@ -69,7 +69,7 @@ async def post_report(request: web.Request, build: Build, claim: Claim) -> web.S
     if report.reason is not None:
         plan = await read_plan(build.build_uuid, ports.database, ports.vault)
         failure = Failure(report.reason, await _sentence(report.message, plan))
-    sealed = ports.vault.seal(raw)  # a message can quote what is secret
+    sealed = ports.vault.seal(raw)  # a message may quote secrets
     new = await ports.database.run(
         record_report, build.build_uuid, report.id, sealed, failure=failure, facts=facts, values=report.variables
     )
@@ -77,7 +77,7 @@ async def post_report(request: web.Request, build: Build, claim: Claim) -> web.S
 
 
 def _check_image(report: Report, build: Build) -> None:
-    """Users' code can forge a report: an image counts only for a pipeline that pushes, and only as a destination."""
+    """Accept an image only from pipelines that push, and only a destination: the user's code can forge reports."""
     if report.image is None and report.digest is None:
         return
     if not PIPELINES[build.pipeline].needs_destination:
@@ -89,7 +89,7 @@ def _check_image(report: Report, build: Build) -> None:
 
 
 class Progress(BaseModel):
-    """The begin or the end of a stage; `id` makes it idempotent."""
+    """The beginning or the end of a stage; `id` makes it idempotent."""
 
     model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
 
@@ -102,7 +102,7 @@ class Progress(BaseModel):
 
 @describe(Recorded, body=Progress, errors=(*JSON_ERRORS, ConflictError, GoneError, StoreError))
 async def post_progress(request: web.Request, build: Build, claim: Claim) -> web.StreamResponse:
-    """`POST …/progress`: a stage begins or ends; shown in the build's `stages`."""
+    """`POST …/progress`: a stage begins or ends. The build's `stages` show it."""
     reported = _read(Progress, await read_body(request, _MAX_PROGRESS_BYTES))
     ports = request.app[PORTS]
     event = StageEvent(
@@ -122,7 +122,7 @@ def _read(shape: type[Shape], raw: bytes) -> Shape:
 
 
 async def _sentence(message: str | None, plan: Plan) -> str | None:
-    """The message as one line of at most 1,000 characters. Masked before it is cut: statuses and answers show it."""
+    """The message as one line of at most 1,000 characters; masked before it is cut, because it becomes public."""
     if message is None:
         return None
     return " ".join((await transform_beside(message, plan.log_rules)).split())[:1000]

@@ -1,4 +1,4 @@
-"""How we answer: JSON, errors as one family, and never a stack trace."""
+"""Responses in JSON: bodies, headers of accepted requests, and errors, never with a stack trace."""
 
 import json
 from collections.abc import Mapping
@@ -30,9 +30,9 @@ def json_answer(
     headers: Mapping[str, str] | None = None,
     recorded: Mapping[str, str] | None = None,
 ) -> web.Response:
-    """A JSON body, ASCII-escaped so that every string a caller sent can be handed back.
+    """A JSON response, ASCII-escaped so that every string of a caller can be returned.
 
-    `recorded` are further members of an object, as JSON texts: nothing rewrites their numbers.
+    `recorded` are further members of the object as JSON texts, so that their numbers are not rewritten.
     """
     text = json.dumps(body, separators=(",", ":"), default=_fields)
     for name, value in (recorded or {}).items():
@@ -44,12 +44,12 @@ def _fields(model: BaseModel) -> dict[str, Any]:
     return dict(model)
 
 
-# Of an accepted request.
+# Headers of the response to an accepted request.
 ACCEPTANCE_HEADERS = ("Shuttle-Replayed", "Shuttle-Ignored-Fields", "Shuttle-Warnings")
 
 
 def acceptance_headers(answer: Answer) -> dict[str, str]:
-    """What an accepted request is told beside 200."""
+    """The headers that inform the caller of an accepted request: replayed, ignored fields, warnings."""
     headers = {}
     if answer.replayed:
         headers["Shuttle-Replayed"] = "true"
@@ -61,7 +61,7 @@ def acceptance_headers(answer: Answer) -> dict[str, str]:
 
 
 def error_answer(error: ShuttleError) -> web.Response:
-    """The family's JSON form; `field` only where one is to blame."""
+    """The error as JSON; with `field` if the error names one."""
     return web.Response(
         text=_error_text(error), status=error.status, content_type="application/json", headers=_error_headers(error)
     )
@@ -108,25 +108,25 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
     except web.RequestPayloadError:
         return error_answer(InvalidRequestError("Send a body that is encoded as its headers say."))
     except (ConnectionError, TimeoutError):
-        raise  # the peer is gone or too slow: there is nobody to answer
-    except Exception:  # the last line of defence
-        log.exception("a request failed", method=request.method, route=_route_of(request))
+        raise  # the client has disconnected or is too slow: nobody receives a response
+    except Exception:  # whatever a handler did not expect
+        log.exception("request failed", method=request.method, route=_route_of(request))
         body = {"status": "error", "code": "internal_error", "message": "The shuttle has a bug here; see its log."}
         return _unless_started(request, json_answer(body, status=500))
 
 
 def _route_of(request: web.Request) -> str:
-    """The pattern of the path, never the path itself; empty if the router failed."""
+    """The pattern of the route, never the path itself; empty if the router failed."""
     match = getattr(request, "_match_info", None)
     return "" if match is None else str(match.route.resource)
 
 
 def _unless_started(request: web.Request, answer: web.Response) -> web.StreamResponse:
-    """A stream that has begun cannot become an error any more: cut the connection instead."""
+    """The error's response; if a streamed response has already begun, cut the connection instead."""
     if request.get(STREAMING):
         if request.transport is not None:
             request.transport.abort()
-        raise ConnectionResetError("the stream was cut by an error of ours")
+        raise ConnectionResetError("an error ended the streamed response")
     return answer
 
 
@@ -144,7 +144,7 @@ def _http_answer(error: web.HTTPException) -> web.Response:
 
 
 def header_list(texts: tuple[str, ...]) -> str:
-    """Texts of a caller as one header value: percent-encoded where a header could not hold them, `...` after 4 KiB."""
+    """A caller's texts as one header value, percent-encoded where needed; above 4 KiB it ends with `...`."""
     encoded = [quote(text.encode("utf-8", "surrogatepass"), safe=_SAFE_IN_HEADER) for text in texts]
     whole = ", ".join(encoded)
     if len(whole) <= _MAX_HEADER_BYTES:

@@ -1,4 +1,4 @@
-"""The files that a pipeline left: their list, and each by its name."""
+"""The artifacts of a build: their list, and each file by its name."""
 
 from aiohttp import web
 
@@ -17,7 +17,7 @@ from shuttle.web.sources import send_object
 
 @describe(Artifacts, errors=(NotFoundError, StoreError))
 async def list_artifacts(request: web.Request) -> web.StreamResponse:
-    """`GET /:app_id/:build_id/artifacts`."""
+    """`GET /:app_id/:build_id/artifacts`: the list of the build's artifacts."""
     build = await named_build(request)
     artifacts = await request.app[PORTS].database.run(artifacts_of, build.build_uuid)
     return json_answer(Artifacts(artifacts=[artifact_form(artifact) for artifact in artifacts]))
@@ -25,7 +25,7 @@ async def list_artifacts(request: web.Request) -> web.StreamResponse:
 
 @describe("*/*", headers=("ETag",), errors=(InvalidRequestError, NotFoundError, *OBJECT_ERRORS))
 async def get_artifact(request: web.Request) -> web.StreamResponse:
-    """`GET /:app_id/:build_id/artifacts/<name>`: its bytes, with its SHA-256 as ETag."""
+    """`GET /:app_id/:build_id/artifacts/<name>`: the file's bytes, with their SHA-256 as ETag."""
     build = await named_build(request)
     name = artifact_name(raw_segments(request)[3:])
     for artifact in await request.app[PORTS].database.run(artifacts_of, build.build_uuid):

@@ -1,4 +1,4 @@
-"""Who is asking: roles by token (bearer or basic), compared in constant time; without any tokens, who may ask."""
+"""Authorization of callers: roles by token (bearer or basic), compared in constant time; checks without tokens."""
 
 import base64
 import binascii
@@ -19,16 +19,16 @@ _NEEDED = {Role.CONTROLLER: Standing.CONTROLLER, Role.READER: Standing.READER}
 
 
 class Gate:
-    """Finds a caller's standing by the Authorization header alone; browsers also have to be on a page of ours."""
+    """Finds a caller's standing from the Authorization header; requests of browsers must also come from own pages."""
 
     def __init__(self, tokens: Sequence[tuple[str, SecretStr]], sites: Sites, *, legacy_anonymous: bool) -> None:
         self._sites = sites
-        # Digests are of one length, so comparing them tells nothing about the length of a token.
+        # Digests have one length, so comparing them reveals nothing about the length of a token.
         self._legacy_anonymous = legacy_anonymous
         self._tokens = [(_digest(token.get_secret_value()), _STANDINGS[role]) for role, token in tokens]
 
     def guard(self, handler: Handler, role: Role, *, open_to_anonymous: bool = False) -> Handler:
-        """The handler, for callers whose standing suffices; it finds that in `request[STANDING]`."""
+        """The handler, restricted to callers with the role; it reads their standing from `request[STANDING]`."""
         needed = _NEEDED.get(role)
         if needed is None:
             return handler
@@ -50,8 +50,8 @@ class Gate:
     def check(self, request: web.Request, needed: Standing, *, open_to_anonymous: bool = False) -> Standing:
         """The caller's standing.
 
-        Raises UnauthorizedError (401) without good credentials, ForbiddenError (403) with too small a role or from a
-        page of another site, InvalidRequestError (400) where Host is needed and is not there once.
+        Raises UnauthorizedError (401) without valid credentials, ForbiddenError (403) if the role does not suffice or
+        the request comes from another site's page, InvalidRequestError (400) if Host is needed and not sent just once.
         """
         if not self._tokens:
             self._sites.check_host(request)
@@ -70,7 +70,7 @@ class Gate:
         if standing < needed:
             raise ForbiddenError("This token may only read; use a controller's token.")
         if authorization.strip().lower().startswith("basic"):
-            # A browser that was given a token adds it to the requests of every page.
+            # A browser that knows a token adds it to the requests of every page.
             self._sites.check_origin(request, reading_too=False)
         return standing
 
@@ -84,7 +84,7 @@ class Gate:
 
 
 def token_in(authorization: str) -> str:
-    """The token of an Authorization header, empty without one; basic: the password, or the user without one."""
+    """The token in an Authorization header, or "". With basic: the password, or the user if that is empty."""
     scheme, _, value = authorization.strip().partition(" ")
     if scheme.lower() == "bearer":
         return value.strip()
@@ -98,7 +98,7 @@ def token_in(authorization: str) -> str:
 
 
 def is_token(authorization: str, token: str) -> bool:
-    """Whether the header carries this very token."""
+    """Whether the header has exactly this token."""
     return hmac.compare_digest(_digest(token_in(authorization)), _digest(token))
 
 

@@ -1,4 +1,4 @@
-"""The body of a request: received within its limits of size and time, unpacked, and as JSON in whatever charset."""
+"""The body of a request: received within limits of size and time, decompressed, and converted to UTF-8."""
 
 import asyncio
 import mmap
@@ -20,21 +20,21 @@ from shuttle.web import BODY_ROOM, PORTS
 from shuttle.web.body_charset import in_utf8
 from shuttle.web.body_room import BodyBuffer
 
-# How much is unpacked at once, so that other requests of the event loop get their turn.
+# How much is decompressed at once, so that other requests of the event loop are not delayed.
 _UNPACKED_AT_ONCE_BYTES = 256 * 1024
-# Of a gzip. Each costs 40 KB for a moment, and may hold nothing.
+# Members of one gzip body. Each needs 40 KB for a moment, and may be empty.
 _MOST_MEMBERS = 1000
 # zlib reads the header of both gzip (RFC 1952) and deflate (RFC 9110: with zlib's header) itself.
 _EITHER_HEADER = 32 + zlib.MAX_WBITS
-# An agent with a poor network sends 10 KB a second.
+# For comparison: an agent with a poor network sends 10 KB a second.
 SLOWEST_BYTES_PER_SECOND = 1024
 
 
 async def chunks_of(request: web.Request) -> AsyncIterator[bytes]:
-    """What arrives of the body. Only waiting for it counts, and each KiB allows one second of that.
+    """The chunks of the body as they arrive. Only the time spent waiting counts; each KiB allows another second.
 
     Raises:
-        BodyTimeoutError: 408, too little of it arrives.
+        BodyTimeoutError: 408, the body arrives too slowly.
     """
     most_seconds = left_seconds = request.app[PORTS].settings.shuttle_body_stall_seconds
     clock = asyncio.get_running_loop().time
@@ -56,11 +56,11 @@ async def chunks_of(request: web.Request) -> AsyncIterator[bytes]:
 
 
 async def read_body(request: web.Request, limit_bytes: int) -> bytes:
-    """A short body, unpacked and counted while it is read.
+    """A short body, decompressed; its size is checked while it is read.
 
     Raises:
         BodyTooLargeError: 413. UnsupportedMediaTypeError: 415, neither gzip nor deflate. InvalidRequestError: 400, it
-            is not packed as it says. BodyTimeoutError: 408. BusyError, CannotRecordError: 503.
+            is not encoded as its header says. BodyTimeoutError: 408. BusyError, CannotRecordError: 503.
     """
     async with _received(request, limit_bytes) as buffer, buffer.reading() as body:
         return body[:]
@@ -85,7 +85,7 @@ async def _received(request: web.Request, limit_bytes: int) -> AsyncIterator[Bod
 
 
 async def _counted(request: web.Request, limit_bytes: int, too_large: BodyTooLargeError) -> AsyncIterator[bytes]:
-    """What arrives, counted: packed bytes may unpack to nothing for ever."""
+    """The chunks, with a limit on the compressed size: compressed bytes may yield nothing, without end."""
     received_bytes = 0
     async for chunk in chunks_of(request):
         received_bytes += len(chunk)
@@ -95,13 +95,13 @@ async def _counted(request: web.Request, limit_bytes: int, too_large: BodyTooLar
 
 
 def refuse_encoded(request: web.Request) -> None:
-    """Raises UnsupportedMediaTypeError (415) for a body whose bytes are taken as they are but that is packed."""
+    """Raises UnsupportedMediaTypeError (415) if a body that is stored unchanged has a Content-Encoding."""
     if _encoding(request):
         raise UnsupportedMediaTypeError("Send these bytes as they are, without a Content-Encoding.")
 
 
 def _encoding(request: web.Request) -> str:
-    """Empty = none."""
+    """The Content-Encoding in lower case; empty if there is none."""
     encoding = request.headers.get("Content-Encoding", "").strip().lower()
     return "" if encoding == "identity" else encoding
 
@@ -134,10 +134,10 @@ async def _unpacked(encoding: str, chunks: AsyncIterator[bytes]) -> AsyncIterato
 
 @asynccontextmanager
 async def json_body(request: web.Request) -> AsyncIterator[bytes | mmap.mmap]:
-    """The body of a request for a build, in UTF-8; a large one as a mapped file, which ends with this.
+    """The body of a build request in UTF-8. A large one is a mapped file that is closed when the context ends.
 
     Raises:
-        UnsupportedMediaTypeError: 415, no JSON by its Content-Type; none means JSON. Others: see `read_body`.
+        UnsupportedMediaTypeError: 415, the Content-Type is not JSON; a missing one means JSON. Others: see `read_body`.
     """
     async with _received(request, request.app[PORTS].settings.shuttle_max_body_bytes) as buffer:
         _check_content_type(request)

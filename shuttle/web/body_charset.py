@@ -1,4 +1,4 @@
-"""JSON in another charset than UTF-8."""
+"""Conversion of JSON bodies in another charset to UTF-8."""
 
 import asyncio
 import codecs
@@ -8,15 +8,15 @@ from collections.abc import Iterator
 from shuttle.errors import UnsupportedMediaTypeError
 
 _PIECE_BYTES = 1024 * 1024
-# Bodies in UTF-8, which is what JSON is, may be longer.
+# Bodies in UTF-8, the encoding of JSON, may be longer.
 _MAX_OTHER_BYTES = 4 * 1024 * 1024
 
 
 async def in_utf8(body: bytes | mmap.mmap, charset: str | None) -> bytes | mmap.mmap:
-    """JSON is UTF-8 whatever a charset says (RFC 8259, 11); only where it cannot be, the charset is believed.
+    """The body in UTF-8. The charset is used only if the body is not valid UTF-8, which JSON is (RFC 8259, 11).
 
     Raises:
-        UnsupportedMediaTypeError: 415, it is neither.
+        UnsupportedMediaTypeError: 415, the body is neither UTF-8 nor in that charset.
     """
     if charset is None:
         return body

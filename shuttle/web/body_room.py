@@ -1,4 +1,4 @@
-"""The room that bodies take while they are received and read: so much memory for all of them, and so much disk."""
+"""Limits of the memory and the disk space that all bodies together use while they are received and read."""
 
 import asyncio
 import mmap
@@ -11,14 +11,14 @@ from typing import IO
 from shuttle.errors import BusyError
 from shuttle.objects.local import local_disk
 
-# A longer body waits in a file until it is whole.
+# A longer body is received into a file.
 MEMORY_OF_A_BODY_BYTES = 1024 * 1024
-# How long a body that is whole waits until there is memory to read it; callers in the field wait 60 s for an answer.
+# How long a received body waits for memory to be read into; callers in the field wait 60 s for a response.
 _LONGEST_WAIT_SECONDS = 20.0
 
 
 class BodyRoom:
-    """What is left for bodies. Used from one event loop."""
+    """The memory and disk space that is left for bodies. Used from one event loop."""
 
     def __init__(self, *, memory_bytes: int, disk_bytes: int, folder: Path) -> None:
         self.folder = folder
@@ -28,30 +28,32 @@ class BodyRoom:
         self._given_back: asyncio.Future[None] | None = None
 
     def take_memory(self, size_bytes: int) -> bool:
-        """False = there is not so much left."""
+        """Reserve memory; False if not enough is left."""
         if size_bytes > self.memory_left_bytes:
             return False
         self.memory_left_bytes -= size_bytes
         return True
 
     def give_memory(self, size_bytes: int) -> None:
-        """It is not needed any more."""
+        """Return memory that is not needed any more."""
         self.memory_left_bytes += size_bytes
         if self._given_back is not None and not self._given_back.done():
             self._given_back.set_result(None)
 
     def take_disk(self, size_bytes: int) -> None:
-        """Raises BusyError: there is not so much left."""
+        """Reserve disk space; raises BusyError if not enough is left."""
         if size_bytes > self.disk_left_bytes:
-            raise BusyError("Bodies of other requests take all the room for them (SHUTTLE_BODY_DISK_BYTES); ask again.")
+            raise BusyError(
+                "Bodies of other requests use all the disk space for bodies (SHUTTLE_BODY_DISK_BYTES); try again later."
+            )
         self.disk_left_bytes -= size_bytes
 
     @asynccontextmanager
     async def reading(self, size_bytes: int) -> AsyncIterator[None]:
-        """Memory to read a body that is in a file; one that is larger than all of it is read alone.
+        """Hold the memory for reading a body from its file; a body larger than all of the memory is read alone.
 
         Raises:
-            BusyError: others have not given back enough in time.
+            BusyError: other requests did not return enough memory in time.
         """
         wanted_bytes = min(size_bytes, self._memory_bytes // 2)
         try:
@@ -61,7 +63,7 @@ class BodyRoom:
                     await self._given_back
         except TimeoutError:
             raise BusyError(
-                "Other requests take all the memory for bodies (SHUTTLE_BODY_MEMORY_BYTES); ask again."
+                "Other requests use all the memory for bodies (SHUTTLE_BODY_MEMORY_BYTES); try again later."
             ) from None
         try:
             yield
@@ -70,7 +72,7 @@ class BodyRoom:
 
 
 class BodyBuffer:
-    """One body: its bytes in memory, and from 1 MiB on, or where no memory is left, in a file without a name."""
+    """The bytes of one body: in memory, or above 1 MiB and when no memory is left, in an unnamed file."""
 
     def __init__(self, room: BodyRoom) -> None:
         self._room = room
@@ -80,7 +82,7 @@ class BodyBuffer:
         self.size_bytes = 0
 
     async def add(self, chunk: bytes) -> None:
-        """Raises BusyError, LocalDiskError."""
+        """Append the chunk; raises BusyError, LocalDiskError."""
         if self._file is None and (
             self.size_bytes + len(chunk) > MEMORY_OF_A_BODY_BYTES or not self._room.take_memory(len(chunk))
         ):
@@ -99,7 +101,7 @@ class BodyBuffer:
         await self._write(memory)
 
     async def _write(self, chunk: bytes) -> None:
-        assert self._file is not None  # noqa: S101 - its callers have looked
+        assert self._file is not None  # noqa: S101 - its callers have checked it
         self._room.take_disk(len(chunk))
         self.size_bytes += len(chunk)
         with local_disk():
@@ -107,7 +109,7 @@ class BodyBuffer:
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[bytes | mmap.mmap]:
-        """All of it, to be read. Raises BusyError, LocalDiskError."""
+        """The whole body for reading; raises BusyError, LocalDiskError."""
         if self._file is None:
             yield bytes(self._memory)
             return
@@ -121,11 +123,11 @@ class BodyBuffer:
                 self._map.close()
 
     def close(self) -> None:
-        """Give back all that it took."""
+        """Return all memory and disk space that the buffer uses."""
         if self._file is None:
             self._room.give_memory(self.size_bytes)
         else:
-            with suppress(OSError):  # it tries once more to write what the disk had no room for; the file is closed
+            with suppress(OSError):  # close flushes again what the full disk refused; the file is closed even so
                 self._file.close()
             self._file = None
             self._room.disk_left_bytes += self.size_bytes

@@ -1,4 +1,4 @@
-"""The builds of an app: ask for one, stop one, see one, list them."""
+"""Builds over HTTP: request, stop, read and list them."""
 
 import re
 
@@ -36,14 +36,16 @@ log = structlog.get_logger()
 
 _MAX_PAGE = 200
 _PAGE = 50
-# Of a position or an id, which are below 2**63.
+# A position or an id; both are below 2**63.
 WHOLE_NUMBER = "[0-9]{1,18}"
 
 
-# Of lists of builds.
+# The query parameters of lists of builds.
 PAGE_QUERY = (
     Parameter("limit", {"type": "integer", "minimum": 1, "maximum": _MAX_PAGE, "default": _PAGE}, "How many builds."),
-    Parameter("before", {"type": "string", "pattern": f"^{WHOLE_NUMBER}$"}, "The `next` of the page before."),
+    Parameter(
+        "before", {"type": "string", "pattern": f"^{WHOLE_NUMBER}$"}, "The value of `next` in the previous page."
+    ),
     Parameter("state", {"enum": [state.value for state in State]}, "Only builds in this state."),
 )
 
@@ -74,14 +76,14 @@ async def post_build(request: web.Request) -> web.StreamResponse:
 
 @describe(Ok, LegacyOk, errors=(InvalidRequestError, NotFoundError, NothingToStopError, StoreError))
 async def delete_build(request: web.Request) -> web.StreamResponse:
-    """`DELETE /:app_id/:build_id`: 200 once the stop is durable; in the form of the API that the build came by."""
+    """`DELETE /:app_id/:build_id`: 200 once the stop is durable; the body has the form of the build's API."""
     app_id, build_id = ids_in(request)
     ports = request.app[PORTS]
     standing = request[STANDING]
     newest = await stop_pair(app_id, build_id, standing, ports)
     if newest is None:
-        may_be_old_shuttles = legacy.is_old_shuttles(app_id, build_id, ports.settings, ports.clock.now())
-        if may_be_old_shuttles and await ports.database.run(newest_of_pair, app_id, build_id, standing) is None:
+        may_run_elsewhere = legacy.may_be_old_shuttles(app_id, build_id, ports.settings, ports.clock.now())
+        if may_run_elsewhere and await ports.database.run(newest_of_pair, app_id, build_id, standing) is None:
             return json_answer(LegacyOk())
         raise NothingToStopError(f"Build {build_id} of {app_id} is unknown or has already ended.")
     return json_answer(LegacyOk() if newest is Api.LEGACY else Ok())
@@ -102,11 +104,11 @@ async def get_build(request: web.Request) -> web.StreamResponse:
 
 
 async def _plan_or_none(build_uuid: str, ports: Ports) -> Plan | None:
-    """None where the key of that time is missing: all else about the build can be read."""
+    """The plan, or None if its encryption key is missing: everything else about the build can be read."""
     try:
         return await read_plan(build_uuid, ports.database, ports.vault)
     except KeyMissingError as error:
-        log.warning("the arguments of a build cannot be read", build_uuid=build_uuid, error=error.message)
+        log.warning("cannot decrypt a build's arguments", build_uuid=build_uuid, error=error.message)
         return None
 
 
@@ -123,7 +125,7 @@ async def get_status(request: web.Request) -> web.StreamResponse:
 async def list_app(request: web.Request, app_id: str) -> web.StreamResponse:
     """`GET /:app_id`: the app's builds, newest first."""
     if not await request.app[PORTS].database.run(has_app, app_id):
-        raise NotFoundError(f"No build of {app_id} was ever accepted.")
+        raise NotFoundError(f"There is no app {app_id}: no build of it was ever accepted.")
     return await _page(request, app_id)
 
 

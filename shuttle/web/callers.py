@@ -1,4 +1,4 @@
-"""Who is connected: how many connections there are, of each peer and in all, and which of them may be closed."""
+"""Limits of open connections, per peer and in total; idle connections are closed to make room for new ones."""
 
 import resource
 from collections.abc import Iterator
@@ -6,48 +6,48 @@ from dataclasses import dataclass, field
 from ipaddress import IPv6Address
 from typing import Protocol
 
-# A new connection looks at no more of those that were open before it than this.
-_MOST_LOOKED_AT = 64
+# To make room, at most so many idle connections are examined, so that accepting a connection stays cheap.
+_MAX_EXAMINED = 64
 
 
 class IdleConnection(Protocol):
-    """What a new connection may take the place of."""
+    """A connection that may be closed in favour of a new one."""
 
     @property
     def waits_for_head(self) -> bool:
-        """Whether no request of it is being received, handled or answered."""
+        """Whether no request is being received, handled or answered on it."""
 
     def drop(self) -> None:
-        """End it at once."""
+        """Close it at once."""
 
 
 @dataclass(slots=True)
 class Peer:
-    """One address: how many connections it has, and those without a request, the longest first."""
+    """One address: its number of connections, and those without a request, the longest idle first."""
 
     open: int = 0
     idle: dict[IdleConnection, None] = field(default_factory=dict)
 
 
 class Callers:
-    """Counts connections. At a limit a new one takes the place of one that has no request, else it is refused.
+    """Counts connections. At a limit a new one replaces an idle one; if there is none, it is refused.
 
-    So connections that do nothing keep nobody out. Used from one event loop.
+    So idle connections cannot lock other callers out. Used from one event loop.
     """
 
-    def __init__(self, *, most: int, most_of_a_peer: int) -> None:
-        self.most = most
-        self.most_of_a_peer = most_of_a_peer
+    def __init__(self, *, maximum: int, maximum_per_peer: int) -> None:
+        self.maximum = maximum
+        self.maximum_per_peer = maximum_per_peer
         self.open = 0
         self._peers: dict[str, Peer] = {}
         self._idle: dict[IdleConnection, None] = {}
 
     def enter(self, name: str) -> bool:
-        """Count a connection of the peer; False = it has to be refused, and is not counted."""
+        """Count a connection of the peer. False: it must be refused and is not counted."""
         peer = self._peers.get(name)
-        if peer is not None and peer.open >= self.most_of_a_peer and not self._make_room(peer.idle):
+        if peer is not None and peer.open >= self.maximum_per_peer and not self._make_room(peer.idle):
             return False
-        if self.open >= self.most and not self._make_room(self._idle):
+        if self.open >= self.maximum and not self._make_room(self._idle):
             return False
         self.open += 1
         self._peers.setdefault(name, Peer()).open += 1
@@ -63,23 +63,23 @@ class Callers:
             del self._peers[name]
 
     def idle(self, connection: IdleConnection, name: str) -> None:
-        """It has no request, from now on."""
+        """The connection has no request from now on."""
         self._peers[name].idle[connection] = self._idle[connection] = None
 
     def busy(self, connection: IdleConnection, name: str) -> None:
-        """It has a request."""
+        """The connection has a request."""
         self._idle.pop(connection, None)
         self._peers[name].idle.pop(connection, None)
 
     def _make_room(self, idle: dict[IdleConnection, None]) -> bool:
-        """Whether one of these could be ended. It is counted until its end is known: a few callbacks later."""
-        for connection in _first(idle, _MOST_LOOKED_AT):
+        """Close one of these connections; False if none can be. It counts until it is lost, a few callbacks later."""
+        for connection in _first(idle, _MAX_EXAMINED):
             if connection.waits_for_head:
                 self._idle.pop(connection, None)
                 idle.pop(connection, None)
                 connection.drop()
                 return True
-            # The rest of its body is still being read.
+            # The rest of its last request's body is still being read.
             idle[connection] = idle.pop(connection)
         return False
 
@@ -89,7 +89,7 @@ def _first(idle: dict[IdleConnection, None], count: int) -> Iterator[IdleConnect
 
 
 def peer_name(address: object) -> str:
-    """Whom a connection is counted for: an IPv4 address, or a network /64 of IPv6, which is what one host is given."""
+    """The peer that a connection is counted for: an IPv4 address, or the IPv6 /64 network, which one host is given."""
     host = str(address[0]) if isinstance(address, tuple) and address else ""
     if ":" not in host:
         return host
@@ -99,10 +99,10 @@ def peer_name(address: object) -> str:
     return parsed.packed[:8].hex()
 
 
-def most_connections(wanted: int) -> int:
-    """As many as wanted, at most half of the files that this process may open.
+def connection_limit(wanted: int) -> int:
+    """The wanted number of connections, at most half of the files that this process may open.
 
-    The other half is the service's own: a log, a connection to Jenkins and one to each receiver for every build.
+    The other half is for the service itself: for each build a log, a connection to Jenkins and one to each receiver.
     """
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return wanted if soft == resource.RLIM_INFINITY else max(1, min(wanted, soft // 2))

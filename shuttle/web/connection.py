@@ -1,4 +1,4 @@
-"""One caller's connection: how long it may be silent, how large a head may be; broken HTTP gets JSON, too."""
+"""One caller's connection with its limits of time and size. Malformed HTTP is answered as JSON as well."""
 
 import asyncio
 from dataclasses import dataclass
@@ -18,16 +18,16 @@ from shuttle.errors import (
 from shuttle.web.answers import error_answer, error_bytes
 from shuttle.web.callers import Callers, peer_name
 
-# Request line and headers together; nginx takes 32 KiB, an S3 server 16.
+# Request line and headers together. For comparison: nginx accepts 32 KiB, S3 servers 16 KiB.
 MAX_HEAD_BYTES = 64 * 1024
-# Of a head that is whole: aiohttp counts lines of up to so many bytes, and so many of them.
+# aiohttp's own limits for a head: the length of each line, and the number of headers.
 MAX_LINE_BYTES = 8190
 MAX_HEADERS = 128
 
 
 @dataclass(frozen=True, slots=True)
 class TimeLimits:
-    """In seconds: until a head is whole, between two requests, and for a reader that takes nothing of its answer."""
+    """In seconds: to receive a head, between two requests, and for a client that reads nothing of its response."""
 
     head: float
     idle: float
@@ -35,8 +35,10 @@ class TimeLimits:
 
 
 class Connection(web.RequestHandler):
-    """aiohttp's connection with limits. It answers and closes when a head is late or too large, and closes silently
-    when nothing has come, when nothing comes after a request, or when an answer is not read.
+    """aiohttp's connection with limits.
+
+    It answers and closes if a head is late or too large. It closes without an answer if no request arrives, at first
+    or after another one, and if a response is not read.
     """
 
     __slots__ = (
@@ -60,7 +62,7 @@ class Connection(web.RequestHandler):
             max_line_size=MAX_LINE_BYTES,
             max_field_size=MAX_LINE_BYTES,
             max_headers=MAX_HEADERS,
-            **options,  # type: ignore[arg-type]  # what AppRunner was given
+            **options,  # type: ignore[arg-type]  # AppRunner's options
         )
         self._callers = callers
         self._times = times
@@ -74,16 +76,16 @@ class Connection(web.RequestHandler):
         self._seen = (0, 0)
         self._body: StreamReader | None = None
 
-    # --- its beginning and its end
+    # --- opening and closing
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """See asyncio.Protocol: counted, or refused with 503."""
+        """See asyncio.Protocol: the connection is counted, or refused with 503."""
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - we serve TCP only
         self._wire = transport
         peer = peer_name(transport.get_extra_info("peername"))
         if not self._callers.enter(peer):
             self.transport = transport
-            self._end_with(TooManyConnectionsError("Too many connections are open; close some, or ask again later."))
+            self._end_with(TooManyConnectionsError("Too many connections are open; close some, or try again later."))
             return
         self._peer = peer
         super().connection_made(transport)
@@ -101,14 +103,14 @@ class Connection(web.RequestHandler):
         super().connection_lost(exc)
 
     def drop(self) -> None:
-        """End it at once, whatever is still to be sent."""
+        """Close it at once and discard what is not sent yet."""
         self.force_close()
         if self._wire is not None:
             self._wire.abort()
 
     @property
     def waits_for_head(self) -> bool:
-        """Whether no request of it is being received, handled or answered."""
+        """Whether no request is being received, handled or answered on it."""
         return self._waiter is not None and not self._waiter.done()
 
     # --- heads
@@ -119,30 +121,30 @@ class Connection(web.RequestHandler):
         ahead = known > self._finished and self._newest_body_is_whole()
         super().data_received(data)
         if ahead:
-            self._request_goes_ahead(len(data))
+            self._count_pipelined(len(data))
         elif self._request_count > known:
             self._head_bytes = 0
             self._cancel_head_timer()
             if self._peer is not None:
                 self._callers.busy(self, self._peer)
         elif data and self.waits_for_head:
-            self._head_goes_on(len(data))
+            self._count_head(len(data))
 
-    def _request_goes_ahead(self, size_bytes: int) -> None:
-        """It comes while another one is being answered."""
+    def _count_pipelined(self, size_bytes: int) -> None:
+        """Limit what arrives of a next request while the current one is being answered."""
         self._head_bytes += size_bytes
         if self._head_bytes > MAX_HEAD_BYTES:
             self.drop()
 
     def began(self, body: StreamReader) -> None:
-        """A request is about to be handled; this is its body."""
+        """A request is about to be handled; `body` is its body."""
         self._body = body
 
     def _newest_body_is_whole(self) -> bool:
         body = self._messages[-1][1] if self._messages else self._body
         return body is not None and body.is_eof()
 
-    def _head_goes_on(self, size_bytes: int) -> None:
+    def _count_head(self, size_bytes: int) -> None:
         if self._head_bytes == 0:
             self._cancel_head_timer()
             self._head_timer = self._loop.call_later(self._times.head, self._head_is_late)
@@ -165,17 +167,17 @@ class Connection(web.RequestHandler):
             self._head_timer = None
 
     def _end_with(self, error: ShuttleError) -> None:
-        """Answer what aiohttp does not know as a request, and close."""
+        """Send the error where aiohttp has no request to answer, and close."""
         if self._wire is not None:
             self._wire.write(error_bytes(error))
         self.force_close()
 
-    # --- answers
+    # --- responses
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
-        """See RequestHandler: send the rest of the answer."""
+        """See RequestHandler: send the rest of the response."""
         try:
             return await super().finish_response(request, resp, start_time)
         finally:
@@ -192,18 +194,18 @@ class Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,  # noqa: ARG002 - it quotes the request
     ) -> web.StreamResponse:
-        """What aiohttp could not read or what failed outside of a route: as JSON, without a word of the request."""
+        """Answer malformed requests and failures outside of routes as JSON, without quoting the request."""
         self.log_exception("Error handling a request", exc_info=exc)
         if request.writer.output_size > 0:
-            raise ConnectionError("An answer has begun already.")
+            raise ConnectionError("The response has already begun.")
         answer = error_answer(_error_of(status, exc))
         answer.force_close()
         return answer
 
-    # --- readers
+    # --- slow readers
 
     def pause_writing(self) -> None:
-        """See asyncio.Protocol: the caller reads more slowly than we write."""
+        """See asyncio.Protocol: the client reads more slowly than the service writes."""
         super().pause_writing()
         self._watch_reader()
 
@@ -213,17 +215,17 @@ class Connection(web.RequestHandler):
         super().resume_writing()
 
     def force_close(self) -> None:
-        """See RequestHandler; what is still to be sent is sent, unless its reader takes nothing of it."""
+        """See RequestHandler: buffered bytes are still sent, unless the client stops reading."""
         super().force_close()
         self._watch_reader()
 
     def _watch_reader(self) -> None:
-        """Look later whether what waits now for its reader has become less."""
+        """Check later whether the client has read any of the buffered bytes."""
         if self._stall_timer is None and self._wire is not None and self._wire.get_write_buffer_size():
             self._seen = (self._resumed, self._wire.get_write_buffer_size())
-            self._stall_timer = self._loop.call_later(self._times.reader, self._look_at_reader)
+            self._stall_timer = self._loop.call_later(self._times.reader, self._check_reader)
 
-    def _look_at_reader(self) -> None:
+    def _check_reader(self) -> None:
         self._stall_timer = None
         if self._wire is not None and self._seen == (self._resumed, self._wire.get_write_buffer_size()):
             self.drop()
@@ -245,5 +247,5 @@ def _error_of(status: int, error: BaseException | None) -> ShuttleError:
     if isinstance(error, HttpProcessingError) or status == HTTPStatus.BAD_REQUEST:
         return MalformedHttpError("Send a request that follows the grammar of HTTP/1.1.")
     if status == HTTPStatus.GATEWAY_TIMEOUT:
-        return UnavailableError("The service was not ready with this in time; ask again later.")
+        return UnavailableError("The service did not finish this request in time; send it again later.")
     return ShuttleError("The shuttle has a bug here; see its log.")

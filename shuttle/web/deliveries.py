@@ -1,4 +1,4 @@
-"""The ledger of status deliveries, for operators: what was delivered, what was given up, and again."""
+"""The ledger of status deliveries for operators: list them, and deliver again."""
 
 import re
 from dataclasses import asdict, replace
@@ -51,7 +51,7 @@ def delivery_entry(row: DeliveryRow, clock: Clock) -> DeliveryEntry:
 
 @describe(Replayed, errors=(NotFoundError, StoreError))
 async def replay_one(request: web.Request) -> web.StreamResponse:
-    """`POST /-/deliveries/<id>/replay`: deliver it again now, whatever became of it."""
+    """`POST /-/deliveries/<id>/replay`: deliver it again now, in whatever state it is."""
     text = request.match_info["delivery_id"]
     if not re.fullmatch(WHOLE_NUMBER, text):
         raise NotFoundError("There is no such delivery.")
@@ -64,14 +64,14 @@ async def replay_one(request: web.Request) -> web.StreamResponse:
     parameters=(replace(_OF_APP, required=True), _OF_BUILD),
 )
 async def replay_given_up(request: web.Request) -> web.StreamResponse:
-    """`POST /-/deliveries/replay?app_id=&build_id=`: everything that was given up on, of one app or build."""
+    """`POST /-/deliveries/replay?app_id=&build_id=`: deliver again everything given up on, of one app or build."""
     app_id = request.query.get("app_id")
     if app_id is None:
-        raise InvalidRequestError("Name the app whose deliveries to replay.", field="app_id")
+        raise InvalidRequestError("Name the app whose deliveries are to be replayed.", field="app_id")
     build_id = request.query.get("build_id")
     database = request.app[PORTS].database
     if build_id is None and not await database.run(has_app, app_id):
-        raise NotFoundError(f"No build of {app_id} was ever accepted.")
+        raise NotFoundError(f"There is no app {app_id}: no build of it was ever accepted.")
     if build_id is not None and await database.run(newest_of_pair, app_id, build_id, request[STANDING]) is None:
         raise NotFoundError(f"There is no build {build_id} of {app_id}.")
     return await _replay(request, delivery_id=None, app_id=app_id, build_id=build_id)

@@ -1,4 +1,4 @@
-"""What a handler takes and answers, written beside it: OpenAPI is made of this and of the table of routes."""
+"""The description of a handler's request and responses, written beside it. OpenAPI is built from it and the routes."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -20,12 +20,12 @@ from shuttle.errors import (
 )
 from shuttle.web import Handler
 
-# A model is JSON; a text is the media type of anything else.
+# A model stands for JSON; a string is the media type of anything else.
 Content = type[BaseModel] | str
 Described = TypeVar("Described", bound=Callable[..., Any])
 ErrorClass = type[ShuttleError]
 
-# Of reading a body as JSON.
+# Errors of reading a body as JSON.
 JSON_ERRORS = (
     InvalidRequestError,
     InvalidJsonError,
@@ -34,26 +34,26 @@ JSON_ERRORS = (
     UnsupportedMediaTypeError,
     BusyError,
 )
-# Of sending a body in pieces.
+# Errors of receiving a body in chunks.
 BYTES_ERRORS = (InvalidRequestError, BodyTooLargeError, BodyTimeoutError, UnsupportedMediaTypeError)
-# Of reading an object.
+# Errors of reading an object.
 OBJECT_ERRORS = (StoreError, ObjectStoreError, LocalDiskError)
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A parameter of the query or a header of the request; `schema` is JSON Schema."""
+    """A parameter in the query or in a header; `schema` is JSON Schema, `location` is OpenAPI's `in`."""
 
     name: str
     schema: Mapping[str, Any]
     description: str
     required: bool = False
-    place: str = "query"
+    location: str = "query"
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One status: its body in any of these forms, and the headers that it may have."""
+    """The response with one status: the possible forms of its body, and its possible headers."""
 
     content: tuple[Content, ...]
     headers: tuple[str, ...] = ()
@@ -61,7 +61,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """Of one handler. `errors` are classes of the family: they have the status and the code."""
+    """The description of one handler. The classes in `errors` have their status and code."""
 
     replies: Mapping[int, Reply]
     errors: frozenset[ErrorClass] = frozenset()
@@ -80,7 +80,7 @@ def describe(
     body: Content | None = None,
     headers: tuple[str, ...] = (),
 ) -> Callable[[Described], Described]:
-    """Decorate a handler: `content` and `headers` are those of 200, `replies` those of further statuses."""
+    """Decorate a handler with its description: `content` and `headers` are for 200, `replies` for other statuses."""
 
     def described(handler: Described) -> Described:
         all_replies = ({200: Reply(content, headers)} if content else {}) | dict(replies or {})
@@ -91,12 +91,12 @@ def describe(
 
 
 def described_as(wrapper: Handler, wrapped: Callable[..., Any], *errors: ErrorClass) -> Handler:
-    """The wrapper, described as what it wraps, with the errors that it adds."""
+    """Give the wrapper the description of the handler that it wraps, with the errors that it adds."""
     description = description_of(wrapped)
     _DESCRIPTIONS[wrapper] = replace(description, errors=description.errors | frozenset(errors))
     return wrapper
 
 
 def description_of(handler: Callable[..., Any]) -> Description:
-    """Raises KeyError: the handler is not described."""
+    """The handler's description; raises KeyError if it has none."""
     return _DESCRIPTIONS[handler]

@@ -1,4 +1,4 @@
-"""Whether we are well: the process, what it depends on, the old probe's form, and figures for Prometheus."""
+"""Health checks: liveness, readiness, the old shuttle's probe, and metrics for Prometheus."""
 
 import asyncio
 
@@ -21,15 +21,15 @@ _BACKLOG_SECONDS = 3.0
 
 @describe(Ok)
 async def healthz(request: web.Request) -> web.StreamResponse:
-    """`GET /healthz`: the process serves."""
+    """`GET /healthz`: the process answers requests."""
     return json_answer(Ok())
 
 
 @describe(Ready, replies={503: Reply((Ready,))})
 async def readyz(request: web.Request) -> web.StreamResponse:
-    """`GET /readyz`: database, object store and Jenkins, each named; 503 if any is out of reach.
+    """`GET /readyz`: the state of database, object store and Jenkins; 503 if any is unreachable.
 
-    Only those who may read builds are told what is wrong: the sentences name addresses.
+    Only callers who may read builds see the reasons, because these name addresses.
     """
     states = await request.app[READINESS].states()
     ready = all(state == OK for state in states.values())
@@ -41,7 +41,7 @@ async def readyz(request: web.Request) -> web.StreamResponse:
 
 @describe("text/plain", replies={503: Reply(("text/plain",))})
 async def octhc(request: web.Request) -> web.StreamResponse:
-    """`GET /octhc`: the old shuttle's probe; bad when the database or Jenkins is out of reach."""
+    """`GET /octhc`: the old shuttle's probe. It is bad if the database or Jenkins is unreachable."""
     states = await request.app[READINESS].states()
     good = states["database"] == states["jenkins"] == OK
     return web.Response(text=f"overall_status={'good' if good else 'bad'}", status=200 if good else 503)
@@ -49,9 +49,9 @@ async def octhc(request: web.Request) -> web.StreamResponse:
 
 @describe("text/plain")
 async def metrics(request: web.Request) -> web.StreamResponse:
-    """`GET /metrics`: Prometheus' text format; never a build's id, never a secret.
+    """`GET /metrics`: Prometheus' text format, without build ids and secrets.
 
-    While the database does not answer, what waits there is NaN and all other metrics are served.
+    While the database does not answer, the metrics of its backlog are NaN, and all others are served.
     """
     try:
         async with asyncio.timeout(_BACKLOG_SECONDS):

@@ -1,4 +1,4 @@
-"""Routes that only the older API has, and its answers (docs/contract.md, "The older API")."""
+"""Routes that only the older API has, and its responses (docs/contract.md, "The older API")."""
 
 from datetime import UTC, datetime, time
 
@@ -26,7 +26,7 @@ from shuttle.web.description import JSON_ERRORS, Reply, describe
 from shuttle.web.models import LegacyOk, LegacyRefusal, LegacyStatus
 from shuttle.web.names import app_id_in
 
-# `stopped` is a word of this route alone; callbacks call it failed.
+# Only this route says `stopped`; callbacks say `failed`.
 _STATUS_WORDS = {State.SUCCEEDED: "succeeded", State.STOPPED: "stopped"}
 
 
@@ -38,7 +38,7 @@ _STATUS_WORDS = {State.SUCCEEDED: "succeeded", State.STOPPED: "stopped"}
     headers=ACCEPTANCE_HEADERS,
 )
 async def post_build(request: web.Request) -> web.StreamResponse:
-    """`POST /`: 200 once the build is durable; its own two refusals in the words of the old shuttle."""
+    """`POST /`: 200 once the build is durable. Two refusals have the wording of the old shuttle."""
     try:
         host = request.headers.get("Host", "")
         async with json_body(request) as body:
@@ -52,7 +52,7 @@ async def post_build(request: web.Request) -> web.StreamResponse:
 
 @describe(LegacyOk, errors=(InvalidRequestError, NotFoundError, StoreError))
 async def delete_app_of_path(request: web.Request) -> web.StreamResponse:
-    """`DELETE /{app}-{app_uuid}`: recorded at once; its builds stop, its job goes later. Also fine when absent."""
+    """`DELETE /{app}-{app_uuid}`: recorded at once; its builds stop, its job is deleted later. Idempotent."""
     app_id = app_id_in(request)
     if legacy_app(app_id) is None and request[STANDING] is not Standing.ANONYMOUS:
         raise NotFoundError("Only an app <app>-<app_uuid> can be deleted.")
@@ -60,8 +60,8 @@ async def delete_app_of_path(request: web.Request) -> web.StreamResponse:
     return json_answer(LegacyOk())
 
 
-def is_old_shuttles(app_id: str, build_id: str, settings: Settings, now: datetime) -> bool:
-    """Whether the stop of a build that is unknown here may be meant for one that the old shuttle runs."""
+def may_be_old_shuttles(app_id: str, build_id: str, settings: Settings, now: datetime) -> bool:
+    """Whether a stop for a build unknown here may be meant for one that the old shuttle runs."""
     until = settings.shuttle_legacy_until
     if until is None or now >= datetime.combine(until, time(), UTC):
         return False
@@ -69,6 +69,6 @@ def is_old_shuttles(app_id: str, build_id: str, settings: Settings, now: datetim
 
 
 def status_form(build: Build) -> LegacyStatus:
-    """What `GET …/{n}/status` says of a build of the older API."""
+    """The body of `GET …/{n}/status` for a build of the older API."""
     word = _STATUS_WORDS.get(build.state, "failed") if build.state.final else "pending"
     return LegacyStatus(id=int(build.build_id), building=not build.state.final, status=word)

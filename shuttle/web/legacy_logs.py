@@ -1,4 +1,4 @@
-"""Logs in the forms of the older API: as `{"output": …}`, and those that the old shuttle left in the bucket."""
+"""Logs for the older API: as `{"output": …}`, and those that the old shuttle left in the bucket."""
 
 import codecs
 import json
@@ -14,30 +14,30 @@ from shuttle.request import legacy_app
 from shuttle.web import PORTS, STREAMING
 from shuttle.web.names import ids_in
 
-# Also what a reader costs that takes nothing of it.
+# A reader that has stopped reading holds one block in memory.
 _BLOCK_BYTES = 64 * 1024
 # Its clients hold the whole answer in memory, some of them several copies of it.
 _MOST_BYTES = 8 * 1024 * 1024
 
 
 async def old_shuttles_log(request: web.Request) -> LogReader:
-    """The log of a build that only the bucket knows; raises NotFoundError, ObjectStoreError."""
-    nothing = NotFoundError("There is no such build.")
+    """The log of a build of the old shuttle, found in the bucket only; raises NotFoundError, ObjectStoreError."""
+    not_found = NotFoundError("There is no such build.")
     try:
         app_id, build_id = ids_in(request)
     except InvalidRequestError:
-        raise nothing from None
+        raise not_found from None
     if not (legacy_app(app_id) and build_id.isascii() and build_id.isdigit()):
-        raise nothing
+        raise not_found
     name = legacy_log_object(app_id, build_id)
     info = await request.app[PORTS].objects.head(name)
     if info is None:
-        raise nothing
+        raise not_found
     return request.app[PORTS].library.archived(name, info.size_bytes)
 
 
 async def check_kept(reader: LogReader) -> None:
-    """Raises NotFoundError, for HEAD as for GET: the build is known, its log is not kept any more."""
+    """Raises NotFoundError, for HEAD as for GET, if the build is known but its log is no longer kept."""
     if isinstance(reader, ArchivedLog) and not await reader.is_kept():
         raise _no_longer_kept()
 
@@ -47,16 +47,18 @@ def _no_longer_kept() -> NotFoundError:
 
 
 def wants_json(request: web.Request) -> bool:
-    """Whether JSON is asked for, and text is not: the real client says so by a Content-Type without a body."""
-    asked = f"{request.headers.get('Accept', '')},{request.headers.get('Content-Type', '')}".lower()
-    return "application/json" in asked and "text/" not in asked
+    """Whether the caller accepts JSON and no text. The client in the field sends Content-Type without a body for it."""
+    accepted = f"{request.headers.get('Accept', '')},{request.headers.get('Content-Type', '')}".lower()
+    return "application/json" in accepted and "text/" not in accepted
 
 
 async def send_as_json(request: web.Request, reader: LogReader) -> web.StreamResponse:
-    """What there is of the log as `{"output": …}`, streamed; of a long one its tail, behind a notice."""
+    """Stream the present log as `{"output": …}`; of a long log only its tail, after a notice."""
     size_bytes = reader.size_bytes
     blocks = _escaped(reader, max(size_bytes - _MOST_BYTES, 0), size_bytes)
-    first = await anext(blocks) if request.method != "HEAD" else b""  # so that an error can still be told
+    first = (
+        await anext(blocks) if request.method != "HEAD" else b""
+    )  # before the headers, so that an error can still be answered
     response = web.StreamResponse(headers={"Content-Type": "application/json", "Cache-Control": "no-store"})
     if request.version < (1, 1):
         response.force_close()
@@ -93,7 +95,7 @@ async def _escaped(reader: LogReader, offset: int, end: int) -> AsyncIterator[by
 
 
 async def _first_whole_line(reader: LogReader, offset: int, end: int) -> tuple[int, bytes]:
-    """Where the first line at or behind `offset` begins, and what was read of it."""
+    """The offset of the first whole line at or after `offset`, and the bytes already read from there."""
     block = await reader.read(offset, min(_BLOCK_BYTES, end - offset))
     line_end = block.find(b"\n") + 1
     return offset + line_end, block[line_end:]

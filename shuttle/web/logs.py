@@ -1,4 +1,4 @@
-"""The log over HTTP: from any offset, by range when complete, and followed while it is produced."""
+"""The log over HTTP: from any offset, as a range once it is complete, or followed while it grows."""
 
 import re
 from asyncio import timeout
@@ -16,13 +16,13 @@ from shuttle.web.legacy_logs import check_kept, old_shuttles_log, send_as_json, 
 from shuttle.web.models import LegacyLog
 from shuttle.web.names import named_build
 
-# Also what a reader costs that takes nothing of it.
+# A reader that has stopped reading holds one block in memory.
 _BLOCK_BYTES = 64 * 1024
-# A reader that has gone is noticed when something is to be written to it, and beside a silent log this often.
-_LOOK_SECONDS = 30.0
+# A disconnected reader is noticed when a block is written to it, and if the log does not grow, this often.
+_DISCONNECT_CHECK_SECONDS = 30.0
 _RANGE = re.compile(r"bytes=([0-9]*)-([0-9]*)", re.IGNORECASE)
-# No log has more than 18 digits of bytes; int() refuses some thousand.
-_MOST_DIGITS = 18
+# No log's size has more than 18 digits; int() refuses some thousand digits.
+_MAX_DIGITS = 18
 
 
 _LOG_HEADERS = ("Shuttle-Log-Offset", "Shuttle-Log-Complete", "Accept-Ranges")
@@ -35,9 +35,9 @@ _LOG_HEADERS = ("Shuttle-Log-Offset", "Shuttle-Log-Complete", "Accept-Ranges")
     replies={206: Reply(("text/plain",), (*_LOG_HEADERS, "Content-Range"))},
     errors=(InvalidRequestError, NotFoundError, RangeNotSatisfiableError, SpoolError, *OBJECT_ERRORS),
     parameters=(
-        Parameter("offset", {"type": "string", "pattern": "^[0-9]+$"}, "The first byte that is wanted."),
+        Parameter("offset", {"type": "string", "pattern": "^[0-9]+$"}, "The offset of the first byte to return."),
         Parameter("follow", {"type": "string"}, "`true` or `1`: wait for more until the log is complete."),
-        Parameter("Range", {"type": "string"}, "One range of bytes; of a complete log only.", place="header"),
+        Parameter("Range", {"type": "string"}, "One range of bytes; for complete logs only.", location="header"),
     ),
 )
 async def get_logs(request: web.Request) -> web.StreamResponse:
@@ -70,7 +70,7 @@ async def get_logs(request: web.Request) -> web.StreamResponse:
     response = web.StreamResponse(status=status, headers=headers)
     if not complete and request.version < (1, 1):
         response.force_close()
-    # Read before the headers go out: an archive that is out of reach can still be told as an error.
+    # Read before the headers are sent, so that an unreachable archive can still be answered as an error.
     block = b"" if request.method == "HEAD" else await _first_block(reader, first, end)
     request[STREAMING] = True
     await response.prepare(request)
@@ -91,7 +91,7 @@ async def _first_block(reader: LogReader, first: int, end: int) -> bytes:
 async def _send(
     request: web.Request, response: web.StreamResponse, reader: LogReader, first: int, end: int | None
 ) -> None:
-    """Write from `first` to `end`; None = to the end of the log, as it grows."""
+    """Write from `first` to `end`; if `end` is None, follow the log to its end."""
     offset = first
     while end is None or offset < end:
         limit = _BLOCK_BYTES if end is None else min(_BLOCK_BYTES, end - offset)
@@ -103,14 +103,14 @@ async def _send(
             return
         else:
             with suppress(TimeoutError):
-                async with timeout(_LOOK_SECONDS):
+                async with timeout(_DISCONNECT_CHECK_SECONDS):
                     await reader.grown_beyond(offset)
             if request.transport is None or request.transport.is_closing():
-                raise ConnectionResetError("the reader has gone")
+                raise ConnectionResetError("the client has disconnected")
 
 
 def _wanted(request: web.Request, reader: LogReader) -> tuple[int, int, bool]:
-    """First and end offset of what is asked for, and whether that is a range of RFC 9110 (206)."""
+    """First and end offset of the requested bytes, and whether they are a range of RFC 9110 (206)."""
     size_bytes = reader.size_bytes
     if "offset" in request.query:
         text = request.query["offset"]
@@ -128,7 +128,7 @@ def _wanted(request: web.Request, reader: LogReader) -> tuple[int, int, bool]:
 
 
 def _range(text: str, size_bytes: int) -> tuple[int, int] | None:
-    """One range of RFC 9110; None = a form that we do not serve (several ranges, other units): the whole log."""
+    """One range of RFC 9110. None for forms that are not supported (several ranges, other units): the whole log."""
     match = _RANGE.fullmatch(text.strip())
     if match is None or match[1] == match[2] == "":
         return None
@@ -145,12 +145,12 @@ def _range(text: str, size_bytes: int) -> tuple[int, int] | None:
 
 
 def _bytes(digits: str) -> int:
-    return int(digits) if len(digits) <= _MOST_DIGITS else 10**_MOST_DIGITS
+    return int(digits) if len(digits) <= _MAX_DIGITS else 10**_MAX_DIGITS
 
 
 def _beyond(size_bytes: int, field: str | None = None) -> RangeNotSatisfiableError:
     return RangeNotSatisfiableError(
-        f"The log is complete and has {size_bytes} bytes; ask for less.",
+        f"The log is complete and has {size_bytes} bytes; request a smaller offset.",
         field=field,
         headers={"Content-Range": f"bytes */{size_bytes}"},
     )

@@ -1,4 +1,4 @@
-"""The bodies of our answers, as models: handlers fill them in, and the OpenAPI document describes them."""
+"""The models of response bodies: handlers fill them in, and the OpenAPI document describes them."""
 
 from typing import Annotated, Any, Literal
 
@@ -11,53 +11,53 @@ Instant = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"
 Count = Annotated[int, Field(ge=0)]
 
 
-class Answer(BaseModel):
-    """Whole as it stands: no other fields, and every field is in the JSON, also one that is null."""
+class ResponseBody(BaseModel):
+    """A complete body: it has no further fields, and its JSON has every field, even one that is null."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Ok(Answer):
-    """It is done, durably."""
+class Ok(ResponseBody):
+    """The request was carried out durably."""
 
     status: Literal["OK"] = "OK"
 
 
-class LegacyOk(Answer):
-    """The same in the older API."""
+class LegacyOk(ResponseBody):
+    """Success in the older API."""
 
     status: Literal["ok"] = "ok"
 
 
-class LegacyRefusal(Answer):
-    """What the older API answers to a request that it cannot take."""
+class LegacyRefusal(ResponseBody):
+    """A refusal in the older API."""
 
     status: Literal[MISSING_FIELDS, INVALID_UUID]  # type: ignore[valid-type] # constants, too
 
 
-class NothingThere(Answer):
-    """Neither a source nor an app."""
+class NotFoundStatus(ResponseBody):
+    """There is neither a source nor an app of that name."""
 
     status: Literal["Not Found"] = "Not Found"
 
 
-class Checks(Answer):
-    """Of each, `ok` or what is wrong."""
+class Checks(ResponseBody):
+    """Each dependency's state: `ok`, or what is wrong."""
 
     database: str
     object_store: str
     jenkins: str
 
 
-class Ready(Answer):
-    """Whether what the service depends on can be reached."""
+class Ready(ResponseBody):
+    """Whether all dependencies of the service can be reached."""
 
     status: Literal["OK", "not ready"]
     checks: Checks
 
 
-class Timestamps(Answer):
-    """When the build came how far."""
+class Timestamps(ResponseBody):
+    """When the build reached each state."""
 
     accepted_at: Instant
     staged_at: Instant | None
@@ -66,7 +66,7 @@ class Timestamps(Answer):
     finished_at: Instant | None
 
 
-class ShortBuild(Answer):
+class ShortBuild(ResponseBody):
     """A build in a list."""
 
     app_id: str
@@ -86,22 +86,22 @@ class ShortBuild(Answer):
     timestamps: Timestamps
 
 
-class BuildPage(Answer):
+class BuildPage(ResponseBody):
     """Builds, newest first; `next` is the `before` of the next page, null on the last."""
 
     builds: list[ShortBuild]
     next: str | None
 
 
-class BuildSource(Answer):
-    """Where the code came from, without credentials; sum and size once it is stored."""
+class BuildSource(ResponseBody):
+    """Where the source came from, without credentials; checksum and size once it is stored."""
 
     url: str | None
     sha256: str | None
     bytes: Count | None
 
 
-class BuildInJenkins(Answer):
+class BuildInJenkins(ResponseBody):
     """Where the build is in Jenkins, as far as it is known."""
 
     controller: str
@@ -111,15 +111,15 @@ class BuildInJenkins(Answer):
     url: str | None
 
 
-class BuildLogSize(Answer):
-    """The log: its checksum once it is complete."""
+class BuildLogSize(ResponseBody):
+    """The log's size, and its checksum once it is complete."""
 
     bytes: Count
     sha256: str | None
     complete: bool
 
 
-class StageTimes(Answer):
+class StageTimes(ResponseBody):
     """A stage that the agent reported; `branch` is null for the main step."""
 
     stage: str
@@ -130,8 +130,8 @@ class StageTimes(Answer):
     status: str | None = None
 
 
-class ArtifactEntry(Answer):
-    """A file that the build left."""
+class ArtifactEntry(ResponseBody):
+    """A file that the build uploaded."""
 
     name: str
     bytes: Count
@@ -139,14 +139,14 @@ class ArtifactEntry(Answer):
     content_type: str
 
 
-class Artifacts(Answer):
-    """All files that the build left."""
+class Artifacts(ResponseBody):
+    """All files that the build uploaded."""
 
     artifacts: list[ArtifactEntry]
 
 
-class PartyEntry(Answer):
-    """A receiver of statuses or of the log: how far it is."""
+class PartyEntry(ResponseBody):
+    """A receiver of statuses or of the log, and its progress."""
 
     kind: str
     host: str
@@ -160,7 +160,7 @@ class PartyEntry(Answer):
 
 
 class LongBuild(ShortBuild):
-    """Everything about a build but its metadata; secret arguments are null, and all without the key of that time."""
+    """Everything about a build except its metadata. Secret arguments are null; all are if their key is missing."""
 
     source: BuildSource
     destinations: list[str]
@@ -177,13 +177,13 @@ class LongBuild(ShortBuild):
 
 
 class WholeBuild(LongBuild):
-    """Everything about a build; the metadata is handed back as the JSON text that was recorded."""
+    """Everything about a build; the metadata is the JSON text as it was recorded."""
 
     metadata: Any
 
 
 class StatusEvent(BaseModel):
-    """The newest status as it is sent to receivers, with `id` = the metadata; see `shuttle.events.status_body`."""
+    """The newest status as receivers get it; `id` is the metadata. See `shuttle.events.status_body`."""
 
     id: Any
     type: Literal["build system"]
@@ -199,7 +199,7 @@ class StatusEvent(BaseModel):
     system: Literal["jenkins"]
 
 
-class LegacyStatus(Answer):
+class LegacyStatus(ResponseBody):
     """The status of a build of the older API."""
 
     id: int
@@ -208,14 +208,14 @@ class LegacyStatus(Answer):
     type: Literal["jenkins"] = "jenkins"
 
 
-class LegacyLog(Answer):
-    """The log as the older API's clients read it."""
+class LegacyLog(ResponseBody):
+    """The log in the form of the older API."""
 
     output: str
 
 
-class DeliveryEntry(Answer):
-    """A status on its way to a receiver."""
+class DeliveryEntry(ResponseBody):
+    """The delivery of one status to one receiver."""
 
     delivery_id: int
     app_id: str
@@ -230,40 +230,40 @@ class DeliveryEntry(Answer):
     last_error: str | None
 
 
-class Deliveries(Answer):
-    """Statuses on their way, newest first."""
+class Deliveries(ResponseBody):
+    """Status deliveries, newest first."""
 
     deliveries: list[DeliveryEntry]
 
 
 class Replayed(Ok):
-    """How many deliveries are tried again."""
+    """How many deliveries are sent again."""
 
     replayed: Count
 
 
 class Recorded(Ok):
-    """Whether it was new; a repeated `id` is not."""
+    """Whether the report was new; one with a repeated `id` is not."""
 
     recorded: bool
 
 
 class ArtifactStored(Ok):
-    """What was received of an artifact."""
+    """Checksum and size of an artifact as received."""
 
     sha256: str
     bytes: Count
 
 
-class LogRules(Answer):
-    """How the agent sends the log."""
+class LogRules(ResponseBody):
+    """How the agent has to send the log."""
 
     pause_seconds: float
     max_bytes: int
 
 
-class Claimed(Answer):
-    """The tokens of an attempt, and what its supervisor needs to know."""
+class Claimed(ResponseBody):
+    """The tokens of an attempt, and the settings of its supervisor."""
 
     setup_token: str
     run_token: str

@@ -1,4 +1,4 @@
-"""The ids in a path, decoded once from its raw segments, and the builds they name."""
+"""The ids in a path, decoded once from its raw segments, and the build that they name."""
 
 from aiohttp import web
 
@@ -11,9 +11,9 @@ from shuttle.web import PORTS, STANDING
 
 
 def raw_segments(request: web.Request) -> list[str]:
-    """The path's segments as they were sent; clients in the field double slashes, and end with one.
+    """The path's segments as sent, without empty ones: clients in the field send repeated and trailing slashes.
 
-    They are those of the path that the router matches, so that there are as many as a route says.
+    They agree with the path that the router matches, so that their number is that of the route.
     """
     path = request.raw_path.partition("?")[0].partition("#")[0]
     if not path.startswith("/"):  # absolute form, as sent to proxies
@@ -24,18 +24,18 @@ def raw_segments(request: web.Request) -> list[str]:
 
 
 def app_id_in(request: web.Request) -> str:
-    """The first segment; raises InvalidRequestError."""
+    """The app id in the first segment; raises InvalidRequestError."""
     return _decoded(request, "app_id", raw_segments(request)[0])
 
 
 def ids_in(request: web.Request) -> tuple[str, str]:
-    """App id and build id; raises InvalidRequestError that names the one at fault."""
+    """App id and build id; raises InvalidRequestError, which names the invalid one."""
     app_id, build_id, *_ = raw_segments(request)
     return _decoded(request, "app_id", app_id), _decoded(request, "build_id", build_id)
 
 
 def _decoded(request: web.Request, field: str, raw_segment: str) -> str:
-    """An anonymous caller is asked for a token before anything else is said of ids that the older API never had."""
+    """The decoded id. If it is invalid, an anonymous caller gets TokenNeededError: the older API has no such ids."""
     try:
         return decode_id(field, raw_segment)
     except InvalidRequestError:
@@ -45,11 +45,11 @@ def _decoded(request: web.Request, field: str, raw_segment: str) -> str:
 
 
 async def named_build(request: web.Request) -> Build:
-    """The build that the path names to this caller; an id that no build can have names none (404)."""
+    """The build that the path names and that this caller may read; NotFoundError if there is none."""
     try:
         app_id, build_id = ids_in(request)
     except InvalidRequestError:
-        raise NotFoundError("No build can have such an id.") from None
+        raise NotFoundError("There is no such build: its id would be invalid.") from None
     build = await request.app[PORTS].database.run(newest_of_pair, app_id, build_id, request[STANDING])
     if build is None:
         raise NotFoundError(f"There is no build {build_id} of {app_id}.")

@@ -1,4 +1,4 @@
-"""The OpenAPI document: made of the table of routes, what handlers say of themselves, and the family of errors."""
+"""The OpenAPI document, built from the table of routes, the handlers' descriptions and the error classes."""
 
 import re
 from collections import defaultdict
@@ -19,7 +19,7 @@ from shuttle.web.description import Content, Description, ErrorClass, Parameter,
 
 _SCHEMAS = "#/components/schemas/"
 _ERROR = {
-    "description": "One sentence says what to do; `field` is there where one is to blame.",
+    "description": "`message` says in one sentence what to do; `field` names the field at fault, if there is one.",
     "type": "object",
     "required": ["status", "code", "message"],
     "properties": {
@@ -31,27 +31,27 @@ _ERROR = {
     "additionalProperties": False,
 }
 _GENERAL = (
-    "Beside what each route lists, any of them may answer 405 (with Allow) to another method, 400, 408, 413, 417 or 431"
-    " to a request that breaks the rules of HTTP or is too slow, 503 while too many connections are open. A request"
-    " may be sent again after 429 and 503, both with Retry-After. Each GET may be a HEAD. What begins with `/-/` and is"
-    " not listed is 404 to every method: no app is called `-`."
+    "Besides the listed responses, any route may answer 405 (with Allow) to another method, 400, 408, 413, 417 or 431"
+    " to a request that is malformed or too slow, and 503 while too many connections are open. After 429 and 503, both"
+    " with Retry-After, the request may be sent again. HEAD is possible wherever GET is. Paths that begin with `/-/`"
+    " and are not listed get 404 for every method: no app is called `-`."
 )
 _ID = {"type": "string", "minLength": 1, "maxLength": 128}
 _PATH_PARAMETERS: Mapping[str, tuple[Mapping[str, Any], str]] = {
     "app_id": (_ID, "The app, percent-encoded."),
-    "build_id": (_ID, "The build's id within its app, percent-encoded."),
+    "build_id": (_ID, "The id of the build within its app, percent-encoded."),
     "build_uuid": ({"type": "string", "format": "uuid"}, "The build's uuid."),
-    "delivery_id": ({"type": "string", "pattern": "^[0-9]{1,18}$"}, "From the list of deliveries."),
+    "delivery_id": ({"type": "string", "pattern": "^[0-9]{1,18}$"}, "The id in the list of deliveries."),
     "segment": (_ID, "A build's uuid, or an app."),
     "name": ({"type": "string", "minLength": 1}, "A relative file name."),
 }
-# Of routes with a role: without credentials, with those of too small a role, and without a Host where it is needed.
+# Errors of every route with a role: no credentials, an insufficient role, and a missing Host where it is needed.
 _GATE_ERRORS = (UnauthorizedError, ForbiddenError, InvalidRequestError)
 
 
 @describe("application/json")
 async def get_openapi(request: web.Request) -> web.StreamResponse:
-    """`GET /-/openapi.json`."""
+    """`GET /-/openapi.json`: the OpenAPI document."""
     return json_answer(document())
 
 
@@ -82,12 +82,12 @@ def document() -> dict[str, Any]:
 
 
 def path_of(route: Route) -> str:
-    """As OpenAPI writes it: parameters without their patterns."""
+    """The path in OpenAPI's form: parameters without their patterns."""
     return re.sub(r":[^{}]*}", "}", route.path)
 
 
 def errors_of(route: Route) -> frozenset[ErrorClass]:
-    """All that the route answers: its handler's errors and those of the check before it."""
+    """All errors of the route: its handler's and those of the check of credentials before it."""
     gate = _GATE_ERRORS if route.role in {Role.READER, Role.CONTROLLER} else ()
     return description_of(route.handler).errors | frozenset(gate)
 
@@ -102,14 +102,14 @@ def _operation(route: Route, path: str, description: Description) -> dict[str, A
         "security": _security(route.role),
     }
     if description.body is not None:
-        # Bytes may be none.
+        # A body of bytes may be empty.
         is_required = not isinstance(description.body, str)
         operation["requestBody"] = {"required": is_required, "content": _content([description.body])}
     return operation
 
 
 def _head(operation: Mapping[str, Any]) -> dict[str, Any]:
-    """The same without bodies."""
+    """The operation for HEAD: the same without bodies."""
     responses = {
         status: {name: value for name, value in response.items() if name != "content"}
         for status, response in operation["responses"].items()
@@ -125,7 +125,7 @@ def _path_parameter(name: str) -> dict[str, Any]:
 def _parameter(parameter: Parameter) -> dict[str, Any]:
     return {
         "name": parameter.name,
-        "in": parameter.place,
+        "in": parameter.location,
         "required": parameter.required,
         "schema": parameter.schema,
         "description": parameter.description,
@@ -142,14 +142,14 @@ def _responses(replies: Mapping[int, Reply], errors: frozenset[ErrorClass]) -> d
         content = _content(reply.content, failures)
         headers = [*reply.headers, *_error_headers(status, failures)]
         responses[str(status)] = {
-            "description": _meaning(status, failures),
+            "description": _description(status, failures),
             "content": content,
             "headers": {name: {"schema": {"type": "string"}} for name in headers},
         }
     return responses
 
 
-def _meaning(status: int, errors: Iterable[ErrorClass]) -> str:
+def _description(status: int, errors: Iterable[ErrorClass]) -> str:
     reasons = [f"`{error.code}`: {(error.__doc__ or '').splitlines()[0]}" for error in errors]
     return "\n\n".join(reasons) or f"{HTTPStatus(status).phrase}."
 
@@ -162,7 +162,7 @@ def _error_headers(status: int, errors: Iterable[ErrorClass]) -> tuple[str, ...]
 
 
 def _content(contents: Iterable[Content], errors: Iterable[ErrorClass] = ()) -> dict[str, Any]:
-    """By media type; several models, or an error beside one, are alternatives."""
+    """The content by media type; several models, or a model and an error, are alternatives."""
     by_type: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for content in contents:
         if isinstance(content, str):
@@ -184,7 +184,7 @@ def _any_of(schemas: list[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _schemas(descriptions: Iterable[Description]) -> dict[str, Any]:
-    """Requests as they are read, answers as they are written."""
+    """The models' schemas: requests in the form for validation, responses in that of serialization."""
     models: dict[tuple[type[BaseModel], Any], None] = {}
     for description in descriptions:
         if description.body is not None and not isinstance(description.body, str):

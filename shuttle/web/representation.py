@@ -26,7 +26,7 @@ from shuttle.web.models import (
 
 
 def short_form(build: Build) -> ShortBuild:
-    """What a list shows."""
+    """The form in lists."""
     return ShortBuild(**_short_fields(build))
 
 
@@ -66,7 +66,7 @@ def long_form(
     stages: Sequence[StageEvent],
     ports: Ports,
 ) -> LongBuild:
-    """Everything about one build but its metadata, handed back as recorded; without its key there is no `plan`."""
+    """Everything about one build except its metadata; `plan` is None if its encryption key is missing."""
     log_bytes = build.log_bytes if build.log_bytes is not None else ports.library.size_bytes(build)
     return LongBuild(
         **_short_fields(build),
@@ -125,7 +125,7 @@ def _party(party: Party) -> PartyEntry:
 
 
 def _sink(party: Party, log_bytes: int, *, complete: bool) -> PartyEntry:
-    """A sink that works is behind once there is nothing more to come and it still lacks some of it."""
+    """The sink's entry. A live sink is `behind` if the log is complete and it has not received all of it yet."""
     acked_offset = party.acked_offset or 0
     state = "behind" if party.state == "live" and complete else party.state
     return _party(party).model_copy(update={"state": state, "lag_bytes": max(log_bytes - acked_offset, 0)})

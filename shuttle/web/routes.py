@@ -1,4 +1,4 @@
-"""The table of routes: what the router and the OpenAPI document are made of."""
+"""The table of routes, from which the router and the OpenAPI document are built."""
 
 from shuttle.web import (
     Role,
@@ -18,17 +18,23 @@ from shuttle.web import (
 )
 from shuttle.web.agent_auth import with_run_token, with_setup_token
 
-# Ids may have braces, which aiohttp's own `{name}` does not match.
+# The patterns are explicit, because ids may have braces, which aiohttp's default for `{name}` does not match.
 ROUTES: tuple[Route, ...] = (
-    Route("POST", "/", legacy.post_build, Role.CONTROLLER, "Ask for a build by the older API.", open_to_anonymous=True),
-    Route("GET", "/healthz", health.healthz, Role.ANYBODY, "The process serves."),
-    Route("GET", "/readyz", health.readyz, Role.ANYBODY, "Database, object store and Jenkins are in reach."),
+    Route("POST", "/", legacy.post_build, Role.CONTROLLER, "Request a build by the older API.", open_to_anonymous=True),
+    Route("GET", "/healthz", health.healthz, Role.ANYBODY, "Whether the process answers requests."),
+    Route("GET", "/readyz", health.readyz, Role.ANYBODY, "Whether database, object store and Jenkins can be reached."),
     Route("GET", "/octhc", health.octhc, Role.ANYBODY, "The old shuttle's health probe."),
-    Route("GET", "/metrics", health.metrics, Role.READER, "Figures for Prometheus."),
+    Route("GET", "/metrics", health.metrics, Role.READER, "Metrics for Prometheus."),
     Route("GET", "/-/openapi.json", openapi.get_openapi, Role.ANYBODY, "This document."),
     Route("GET", "/-/builds", builds.list_all, Role.READER, "The builds of all apps, newest first."),
     Route("GET", "/-/deliveries", deliveries.list_deliveries, Role.READER, "Status deliveries, newest first."),
-    Route("POST", "/-/deliveries/replay", deliveries.replay_given_up, Role.CONTROLLER, "Replay what was given up on."),
+    Route(
+        "POST",
+        "/-/deliveries/replay",
+        deliveries.replay_given_up,
+        Role.CONTROLLER,
+        "Replay the deliveries given up on.",
+    ),
     Route("POST", "/-/deliveries/{delivery_id}/replay", deliveries.replay_one, Role.CONTROLLER, "Replay one delivery."),
     Route("POST", "/-/builds/{build_uuid}/claim", agent.post_claim, Role.AGENT, "Claim a build or a branch of it."),
     Route(
@@ -36,7 +42,7 @@ ROUTES: tuple[Route, ...] = (
         "/-/builds/{build_uuid}/begin",
         with_setup_token(agent.post_begin),
         Role.AGENT,
-        "Users' code is about to run.",
+        "Report that the user's code is about to run.",
     ),
     Route("POST", "/-/builds/{build_uuid}/log", agent_log.post_log, Role.AGENT, "Push the next bytes of a stream."),
     Route(
@@ -44,7 +50,7 @@ ROUTES: tuple[Route, ...] = (
         "/-/builds/{build_uuid}/progress",
         with_run_token(agent_results.post_progress),
         Role.AGENT,
-        "Report where a stage begins or ends.",
+        "Report that a stage begins or ends.",
     ),
     Route(
         "GET",
@@ -90,7 +96,7 @@ ROUTES: tuple[Route, ...] = (
         "Delete an app of the older API.",
         open_to_anonymous=True,
     ),
-    Route("POST", "/{app_id:[^/]+}/{build_id:[^/]+}", builds.post_build, Role.CONTROLLER, "Ask for a build."),
+    Route("POST", "/{app_id:[^/]+}/{build_id:[^/]+}", builds.post_build, Role.CONTROLLER, "Request a build."),
     Route("GET", "/{app_id:[^/]+}/{build_id:[^/]+}", builds.get_build, Role.READER, "Everything about a build."),
     Route(
         "DELETE",
@@ -113,17 +119,15 @@ ROUTES: tuple[Route, ...] = (
         "/{app_id:[^/]+}/{build_id:[^/]+}/logs",
         logs.get_logs,
         Role.READER,
-        "The log, also followed while it grows.",
+        "The log; it can be followed while it grows.",
         open_to_anonymous=True,
     ),
-    Route(
-        "GET", "/{app_id:[^/]+}/{build_id:[^/]+}/artifacts", artifacts.list_artifacts, Role.READER, "The files it left."
-    ),
+    Route("GET", "/{app_id:[^/]+}/{build_id:[^/]+}/artifacts", artifacts.list_artifacts, Role.READER, "The artifacts."),
     Route(
         "GET",
         "/{app_id:[^/]+}/{build_id:[^/]+}/artifacts/{name:[\\s\\S]+}",
         artifacts.get_artifact,
         Role.READER,
-        "One of them.",
+        "One artifact.",
     ),
 )

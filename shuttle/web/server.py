@@ -1,4 +1,4 @@
-"""The web application: the table of routes behind the gate, errors as JSON, and what every handler needs."""
+"""The web application: routes behind the gate, errors as JSON, and the objects that handlers share."""
 
 import re
 from itertools import count
@@ -13,21 +13,21 @@ from shuttle.web.agent_artifacts import UPLOADS, ArtifactUploads
 from shuttle.web.answers import errors_as_json
 from shuttle.web.auth import Gate
 from shuttle.web.body_room import BodyRoom
-from shuttle.web.callers import Callers, most_connections
+from shuttle.web.callers import Callers, connection_limit
 from shuttle.web.connection import MAX_HEAD_BYTES, Connection, TimeLimits, head_too_large
 from shuttle.web.readiness import Readiness
 from shuttle.web.routes import ROUTES
 from shuttle.web.sites import Sites
 from shuttle.worker import Worker
 
-# How long the rest of a body that nobody wanted is read, so that its sender sees the answer before the connection ends.
+# How long the rest of an unwanted body is read, so that its sender sees the response before the connection closes.
 _LINGERING_SECONDS = 2.0
-# Those outside of a placeholder.
+# Slashes outside of placeholders.
 _SLASH = re.compile(r"/(?![^{]*})")
 
 
 def make_web(ports: Ports, worker: Worker) -> web.Application:
-    """The application; starting and stopping what it works with is the composition root's business."""
+    """Make the application. The composition root starts and stops the services that it uses."""
     settings, app = ports.settings, web.Application(client_max_size=ports.settings.shuttle_max_body_bytes)
     app[PORTS] = ports
     app[BODY_ROOM] = BodyRoom(
@@ -52,13 +52,13 @@ def make_web(ports: Ports, worker: Worker) -> web.Application:
 
 def _gate(ports: Ports) -> Gate:
     settings = ports.settings
-    # Where other machines reach us, they may do so by our address.
+    # If other machines can reach the service, they may call it by its IP address.
     sites = Sites((ports.public_url, *settings.shuttle_aliases), addresses_too=not settings.binds_loopback)
     return Gate(settings.shuttle_tokens, sites, legacy_anonymous=settings.shuttle_legacy_anonymous)
 
 
 class _Server(web.Server):
-    """Makes a limited connection of each that comes, and an answer of everything that goes wrong in it."""
+    """Applies limits to each connection, and answers every failure in it as JSON."""
 
     def __init__(self, server: web.Server, callers: Callers, times: TimeLimits, options: dict[str, Any]) -> None:
         super().__init__(self._answer, request_factory=self._begin)
@@ -87,19 +87,19 @@ class _Server(web.Server):
 
 
 def _head_bytes(request: web.Request) -> int:
-    """As it is usually written: one space after each colon."""
+    """The size of the head in its usual form, with one space after each colon."""
     first_line = len(f"{request.method}  HTTP/1.1\r\n") + len(request.raw_path)
     return first_line + sum(len(name) + len(value) + len(": \r\n") for name, value in request.raw_headers) + len("\r\n")
 
 
 class _Runner(web.AppRunner):
-    """AppRunner with our own connections."""
+    """AppRunner with the connections of this package."""
 
     async def _make_server(self) -> web.Server:
         settings = self.app[PORTS].settings
         callers = Callers(
-            most=most_connections(settings.shuttle_max_connections),
-            most_of_a_peer=settings.shuttle_max_connections_per_peer,
+            maximum=connection_limit(settings.shuttle_max_connections),
+            maximum_per_peer=settings.shuttle_max_connections_per_peer,
         )
         times = TimeLimits(
             head=settings.shuttle_head_timeout_seconds,
@@ -110,7 +110,7 @@ class _Runner(web.AppRunner):
 
 
 def make_runner(app: web.Application, *, shutdown_seconds: float) -> web.AppRunner:
-    """How the application is served. Bodies are unpacked by those who want them, within their limits (`body`)."""
+    """Make the server of the application. aiohttp decompresses no bodies: `body` does, within limits."""
     return _Runner(
         app,
         access_log=None,
@@ -121,19 +121,19 @@ def make_runner(app: web.Application, *, shutdown_seconds: float) -> web.AppRunn
 
 
 def _tolerant(path: str) -> str:
-    """The path's pattern with more slashes than one between its segments and behind them, as old clients send them.
+    """The path's pattern, with repeated and trailing slashes allowed: clients of the older API send such paths.
 
-    Not for our own `/-/…`: an artifact's name there is taken as it is.
+    Paths below `/-/` are matched exactly, because an artifact's name in them is not changed.
     """
     if path.startswith("/-/"):
         return path
-    places = count()
-    inner = _SLASH.sub(lambda _: f"{{_{next(places)}:/+}}", path[1:])
+    numbers = count()
+    inner = _SLASH.sub(lambda _: f"{{_{next(numbers)}:/+}}", path[1:])
     return f"/{{_begin:/*}}{inner}{{_end:/*}}" if inner else "/{_begin:/*}"
 
 
 async def _nothing_here(request: web.Request) -> web.StreamResponse:
-    """`/-/…` is ours: what is not in the table is not an app; what is there takes its own methods alone."""
+    """Answer unknown paths below `/-/` with 404, and known ones with 405 for any other method: no app is called `-`."""
     allowed: set[str] = set()
     for resource in request.app.router.resources():
         if resource.canonical.startswith("/-/"):

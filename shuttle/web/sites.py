@@ -1,7 +1,7 @@
-"""Refuse what a page of another site makes a browser send: to a name of its own (DNS rebinding), or across origins.
+"""Refusal of requests that another site's page makes a browser send, across origins or by DNS rebinding.
 
-A browser on a machine that reaches the service is a way in for every page that it shows. Other clients send whatever
-Host and Origin they like; against them there are tokens.
+Every page that is open in a browser on a machine that reaches the service could use the service. Other clients can
+send any Host and Origin; against them there are tokens.
 """
 
 import re
@@ -20,13 +20,13 @@ _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{0,5}))?
 _SCHEME = re.compile(r"(https?)://", re.IGNORECASE)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _READING = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
-# What browsers write into Sec-Fetch-Site for a page of ours, and for an address that a person typed.
-_OURS = frozenset({"same-origin", "none"})
+# Sec-Fetch-Site as browsers send it from the service's own pages, and for an address that a person typed.
+_OWN_SITES = frozenset({"same-origin", "none"})
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    """A scheme, a host in lower case without the root's dot, and a port; equal ones are one origin."""
+class _Origin:
+    """A web origin: scheme, host (lower case, without a trailing dot) and port."""
 
     scheme: str
     host: str
@@ -34,54 +34,54 @@ class _Place:
 
 
 class Sites:
-    """Knows the names of this service. `addresses_too`: an address in Host is fine, because no page can own one."""
+    """Knows the service's own names. With `addresses_too` any IP address is valid in Host: no page can own one."""
 
     def __init__(self, own_urls: Sequence[str], *, addresses_too: bool) -> None:
-        """`own_urls` are base URLs, or bare `host[:port]` that may be meant for http and https."""
-        self._origins = {place for url in own_urls for place in _places_of(url)}
-        self._hosts = {place.host for place in self._origins}
+        """`own_urls` are base URLs, or `host[:port]`, which stands for http and https."""
+        self._origins = {origin for url in own_urls for origin in _origins_of(url)}
+        self._hosts = {origin.host for origin in self._origins}
         self._addresses_too = addresses_too
 
     def check_host(self, request: web.Request) -> None:
-        """Raises InvalidRequestError (400) unless there is one Host, ForbiddenError (403) if it is no name of ours."""
+        """Raises InvalidRequestError (400) unless there is one Host, ForbiddenError (403) if it is not an own name."""
         for authority in _authorities(request):
-            place = _place("http", authority)
-            if place is None or not self._is_ours(place.host):
+            origin = _origin("http", authority)
+            if origin is None or not self._is_own(origin.host):
                 raise ForbiddenError(
                     "Call this service at localhost, 127.0.0.1 or a host in BUILD_SHUTTLE_HOST or SHUTTLE_ALIASES;"
-                    " with SHUTTLE_TOKENS set, any name does.",
+                    " with SHUTTLE_TOKENS set, any name is accepted.",
                     field="Host",
                 )
 
     def check_origin(self, request: web.Request, *, reading_too: bool) -> None:
-        """Raises ForbiddenError (403) if a browser sends a change for a page of another site.
+        """Raises ForbiddenError (403) if a browser sends a changing request from a page of another site.
 
-        `reading_too` refuses `cross-site` reads as well; without it, links on other sites' pages can be followed.
+        `reading_too` also refuses `cross-site` reads; without it, links on other sites' pages can be followed.
         """
         sites = set(request.headers.getall("Sec-Fetch-Site", []))
         if request.method in _READING:
             if reading_too and "cross-site" in sites:
                 raise _foreign("Sec-Fetch-Site")
             return
-        if sites - _OURS:
+        if sites - _OWN_SITES:
             raise _foreign("Sec-Fetch-Site")
-        ours = self._origins | {place for text in _authorities(request)[:1] if (place := _place("http", text))}
-        for origin in request.headers.getall(hdrs.ORIGIN, []):
-            scheme = _SCHEME.match(origin)
-            if scheme is None or _place(scheme[1].lower(), origin[scheme.end() :]) not in ours:
+        own = self._origins | {origin for text in _authorities(request)[:1] if (origin := _origin("http", text))}
+        for sent in request.headers.getall(hdrs.ORIGIN, []):
+            scheme = _SCHEME.match(sent)
+            if scheme is None or _origin(scheme[1].lower(), sent[scheme.end() :]) not in own:
                 raise _foreign("Origin")
 
-    def _is_ours(self, host: str) -> bool:
+    def _is_own(self, host: str) -> bool:
         if host in self._hosts or is_loopback(host):
             return True
         return self._addresses_too and is_address(host)
 
 
 def _authorities(request: web.Request) -> list[str]:
-    """What the request is addressed to: the authority of an absolute target, which counts before Host, and Host.
+    """The authorities that the request names: that of an absolute target, which takes precedence, and Host.
 
-    Raises InvalidRequestError for several Hosts, and for none where HTTP/1.1 requires it. HTTP/1.0 has none: no browser
-    speaks it.
+    Raises InvalidRequestError for several Host headers, and for none in HTTP/1.1, which requires it. HTTP/1.0 may have
+    none: no browser uses it.
     """
     hosts = request.headers.getall(hdrs.HOST, [])
     if len(hosts) > 1 or (not hosts and request.version >= HttpVersion11):
@@ -92,8 +92,8 @@ def _authorities(request: web.Request) -> list[str]:
     return [re.split(r"[/?#]", request.raw_path[scheme.end() :], maxsplit=1)[0], *hosts]
 
 
-def _place(scheme: str, authority: str) -> _Place | None:
-    """None = that is not `host[:port]`: userinfo, for example, has no place in Host or Origin."""
+def _origin(scheme: str, authority: str) -> _Origin | None:
+    """The origin, or None if the authority is not `host[:port]`: userinfo is invalid in Host and Origin."""
     match = _AUTHORITY.fullmatch(authority)
     if match is None or int(match[2] or 0) > 65_535:
         return None
@@ -102,10 +102,10 @@ def _place(scheme: str, authority: str) -> _Place | None:
         if not is_address(host[1:-1]):
             return None
         host = str(ip_address(host[1:-1]))
-    return _Place(scheme, host, int(match[2]) if match[2] else _DEFAULT_PORTS[scheme])
+    return _Origin(scheme, host, int(match[2]) if match[2] else _DEFAULT_PORTS[scheme])
 
 
-def _places_of(url: str) -> Iterator[_Place]:
+def _origins_of(url: str) -> Iterator[_Origin]:
     written = _SCHEME.match(url)
     for scheme in (written[1].lower(),) if written else ("http", "https"):
         try:
@@ -113,9 +113,9 @@ def _places_of(url: str) -> Iterator[_Place]:
             authority = authority.encode("idna").decode() if not authority.isascii() else authority
         except (ValueError, UnicodeError):
             continue
-        place = _place(scheme, authority)
-        if place is not None:
-            yield place
+        origin = _origin(scheme, authority)
+        if origin is not None:
+            yield origin
 
 
 def _foreign(field: str) -> ForbiddenError:

@@ -1,4 +1,4 @@
-"""`GET|HEAD /<segment>`: a build's source by its uuid, else an app's list."""
+"""`GET|HEAD /<segment>`: the source of a build by its uuid, else the builds of an app."""
 
 import asyncio
 import os
@@ -21,7 +21,7 @@ from shuttle.web import PORTS, STANDING, STREAMING
 from shuttle.web.answers import json_answer
 from shuttle.web.builds import PAGE_QUERY, list_app
 from shuttle.web.description import OBJECT_ERRORS, Reply, describe
-from shuttle.web.models import BuildPage, NothingThere
+from shuttle.web.models import BuildPage, NotFoundStatus
 from shuttle.web.names import app_id_in, raw_segments
 
 _BLOCK_BYTES = 256 * 1024
@@ -30,7 +30,7 @@ _BLOCK_BYTES = 256 * 1024
 @describe(
     BuildPage,
     "*/*",
-    replies={404: Reply((NothingThere,))},
+    replies={404: Reply((NotFoundStatus,))},
     errors=(InvalidRequestError, ObjectNotFoundError, *OBJECT_ERRORS),
     parameters=PAGE_QUERY,
 )
@@ -49,14 +49,14 @@ async def get_source_or_app(request: web.Request) -> web.StreamResponse:
     except InvalidRequestError as error:
         if error.field != "app_id":
             raise
-        return _nothing()  # no app can have such an id
+        return _not_found()  # no app can have such an id
     except NotFoundError:
-        # The old shuttle's sources are in the bucket, and nowhere else.
-        return await _original(request, segment) if UUID.fullmatch(segment) else _nothing()
+        # Sources of the old shuttle are only in the bucket, not in the database.
+        return await _original(request, segment) if UUID.fullmatch(segment) else _not_found()
 
 
-def _nothing() -> web.StreamResponse:
-    return json_answer(NothingThere(), status=404)
+def _not_found() -> web.StreamResponse:
+    return json_answer(NotFoundStatus(), status=404)
 
 
 async def _original(request: web.Request, build_uuid: str) -> web.StreamResponse:
@@ -64,7 +64,7 @@ async def _original(request: web.Request, build_uuid: str) -> web.StreamResponse
     found = await find_source(build_uuid, ports.objects)
     await ports.database.run(check_source, build_uuid, standing)
     if found is None:
-        return _nothing()
+        return _not_found()
     name, info = found
     headers = {
         "Content-Type": info.content_type,
@@ -86,7 +86,7 @@ async def send_object(
     *,
     once_open: Callable[[], Awaitable[None]] | None = None,
 ) -> web.StreamResponse:
-    """Stream an object of known length; raises ObjectNotFoundError, and as `once_open` does, before the first byte."""
+    """Stream an object of known length; raises ObjectNotFoundError and errors of `once_open` before the first byte."""
     async with request.app[PORTS].objects.open(name) as opened:
         if once_open is not None:
             await once_open()
@@ -100,7 +100,7 @@ async def send_object(
 
 
 async def get_flattened(request: web.Request, build: Build) -> web.StreamResponse:
-    """`GET /-/builds/<uuid>/source.tar.gz` for the pipeline: checked and flattened."""
+    """`GET /-/builds/<uuid>/source.tar.gz` for the pipeline: the source, checked and flattened."""
     missing = NotFoundError("This build has no stored source.")
     try:
         path = await flattened_source(build, request.app[PORTS])

@@ -26,7 +26,7 @@ async def record(folder: Path) -> dict[str, str]:
     """Drive a service that builds, with a stand-in for the image builder, through every call; the examples by name."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", agent_path(folder / "agent"))
-        patch.setattr("shuttle.web.readiness._ASKED_EVERY_SECONDS", 0)
+        patch.setattr("shuttle.web.readiness._CACHE_SECONDS", 0)
         async with (
             kafka_cluster() as cluster,
             running_jenkins(folder) as jenkins,

@@ -29,7 +29,7 @@ _TOKENS = {"SHUTTLE_TOKENS": f"controller:{_CONTROLLER},reader:{_READER}"}
 async def record(folder: Path) -> dict[str, str]:
     """Drive a service that builds through every call, and one without a Jenkins through those of an agent."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("shuttle.web.readiness._ASKED_EVERY_SECONDS", 0)
+        patch.setattr("shuttle.web.readiness._CACHE_SECONDS", 0)
         async with (
             running_jenkins(folder) as jenkins,
             running_shuttle(folder, jenkins.url, **_TOKENS) as shuttle,

@@ -29,7 +29,7 @@ def with_login(url: str) -> str:
 
 
 async def test_down_at_the_post_then_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(readiness, "_ASKED_EVERY_SECONDS", 0)
+    monkeypatch.setattr(readiness, "_CACHE_SECONDS", 0)
     async with running_jenkins(tmp_path) as jenkins, running_shuttle(tmp_path, jenkins.url) as shuttle:
         await jenkins.stop()
         async with asyncio.timeout(5):

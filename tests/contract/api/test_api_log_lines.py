@@ -11,7 +11,7 @@ import pytest
 import structlog
 import structlog.testing
 
-from shuttle.web.wire_log import hear_the_server
+from shuttle.web.server_log import redirect_server_log
 from tests.inprocess import Shuttle
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -22,7 +22,7 @@ Lines = list[MutableMapping[str, Any]]
 @pytest.fixture
 def written() -> Iterator[Lines]:
     """What has been logged up to now."""
-    hear_the_server()
+    redirect_server_log()
     with structlog.testing.capture_logs() as lines:
         yield lines
     logging.getLogger("aiohttp.server").handlers = []
@@ -51,7 +51,7 @@ async def test_a_reader_that_goes_while_a_log_flows(shuttle: Shuttle, app: str, 
     leaving = await follow(shuttle, f"/{app}/1")
     leaving.transport.abort()
     go.touch()
-    line = await until_written(written, "a caller was gone")
+    line = await until_written(written, "client disconnected")
     assert line["log_level"] == "info"
     await shuttle.until(f"/{app}/1")
 
@@ -59,13 +59,13 @@ async def test_a_reader_that_goes_while_a_log_flows(shuttle: Shuttle, app: str, 
 async def test_a_reader_that_goes_while_a_log_is_silent_is_let_go(
     shuttle: Shuttle, app: str, tmp_path: Path, written: Lines, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("shuttle.web.logs._LOOK_SECONDS", 0.01)
+    monkeypatch.setattr("shuttle.web.logs._DISCONNECT_CHECK_SECONDS", 0.01)
     go = tmp_path / "go"
     await shuttle.submit(f"/{app}/1", f"echo begun; until [ -e {go} ]; do sleep 0.02; done")
     staying = await follow(shuttle, f"/{app}/1")
     leaving = await follow(shuttle, f"/{app}/1")
     leaving.transport.abort()
-    await until_written(written, "a caller was gone")
+    await until_written(written, "client disconnected")
     # Still followed by the one who stays.
     assert not staying.transport.is_closing()
     go.touch()
@@ -79,5 +79,5 @@ async def test_what_is_no_http_is_a_400_and_a_line_without_what_was_sent(shuttle
     writer.write(sent)
     assert b" 400 " in await reader.readline()
     writer.close()
-    line = await until_written(written, "a request could not be read")
+    line = await until_written(written, "malformed HTTP request")
     assert "s3cr3t" not in json.dumps(line)

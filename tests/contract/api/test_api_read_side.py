@@ -182,7 +182,7 @@ async def test_probes(idle: Shuttle, monkeypatch: pytest.MonkeyPatch):
     async def broken() -> None:
         raise ObjectStoreError("The object store is full.")
 
-    monkeypatch.setattr(readiness, "_ASKED_EVERY_SECONDS", 0)
+    monkeypatch.setattr(readiness, "_CACHE_SECONDS", 0)
     monkeypatch.setattr(idle.ports.objects, "check", broken)
     ready = await idle.get("/readyz")
     assert ready.status == 503
@@ -196,8 +196,8 @@ async def test_probes_of_a_jenkins_that_hangs_answer_in_time(idle: Shuttle, monk
         await asyncio.Event().wait()
 
     monkeypatch.setattr(idle.ports.jenkins, "check", hang)
-    monkeypatch.setattr(readiness, "_ASKED_EVERY_SECONDS", 0)
-    monkeypatch.setattr(readiness, "_PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(readiness, "_CACHE_SECONDS", 0)
+    monkeypatch.setattr(readiness, "_CHECK_TIMEOUT_SECONDS", 0.05)
     ready = await idle.get("/readyz")
     assert (ready.status, ready.json["checks"]["jenkins"]) == (503, "It did not answer within 0.05 seconds.")
     assert (await idle.get("/octhc")).body == b"overall_status=bad"
@@ -228,7 +228,7 @@ async def test_a_thousand_probes_ask_jenkins_once_a_second(idle: Shuttle, monkey
 
 
 async def test_probes_give_details_to_token_holders_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(readiness, "_ASKED_EVERY_SECONDS", 0)
+    monkeypatch.setattr(readiness, "_CACHE_SECONDS", 0)
     async with running_shuttle(tmp_path, SHUTTLE_TOKENS="reader:a-token-to-read-with") as shuttle:
         anonymous = await shuttle.get("/readyz")
         assert (anonymous.status, anonymous.json["checks"]) == (

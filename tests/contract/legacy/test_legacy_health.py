@@ -14,7 +14,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 @pytest.fixture(autouse=True)
 def asked_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readiness, "_ASKED_EVERY_SECONDS", 0)
+    monkeypatch.setattr(readiness, "_CACHE_SECONDS", 0)
 
 
 async def test_good_when_the_database_and_jenkins_are_in_reach(shuttle: Shuttle):

@@ -1,4 +1,4 @@
-"""Bodies take a bounded part of the memory; what is larger waits on the disk, and reading it waits for memory."""
+"""Bodies use a bounded amount of memory: larger ones are kept on the disk, and reading them waits for memory."""
 
 import asyncio
 import resource
@@ -31,7 +31,7 @@ async def whole(buffer: BodyBuffer) -> bytes:
 
 
 @pytest.mark.parametrize(("size_bytes", "on_disk"), [(MEMORY_OF_A_BODY_BYTES, 0), (MEMORY_OF_A_BODY_BYTES + 1, 1)])
-async def test_a_body_above_1_mib_is_on_the_disk(tmp_path, make, size_bytes: int, on_disk: int):
+async def test_body_above_1_mib_is_kept_on_the_disk(tmp_path, make, size_bytes: int, on_disk: int):
     space = room(tmp_path)
     buffer = make(space)
     content = bytes(range(256)) * (size_bytes // 256) + b"x" * (size_bytes % 256)
@@ -45,7 +45,7 @@ async def test_a_body_above_1_mib_is_on_the_disk(tmp_path, make, size_bytes: int
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_a_short_body_is_on_the_disk_when_the_memory_is_used_up(tmp_path, make):
+async def test_short_body_is_kept_on_the_disk_when_no_memory_is_left(tmp_path, make):
     space = room(tmp_path, memory_bytes=100)
     first, second = make(space), make(space)
     await first.add(b"x" * 60)
@@ -56,7 +56,7 @@ async def test_a_short_body_is_on_the_disk_when_the_memory_is_used_up(tmp_path, 
     assert await whole(second) == b"y" * 40 + b"z"
 
 
-async def test_beyond_the_room_on_the_disk_a_body_is_refused(tmp_path, make):
+async def test_body_is_refused_when_no_disk_space_is_left_for_bodies(tmp_path, make):
     space = room(tmp_path, memory_bytes=1, disk_bytes=100)
     buffer = make(space)
     await buffer.add(b"x" * 100)
@@ -66,7 +66,7 @@ async def test_beyond_the_room_on_the_disk_a_body_is_refused(tmp_path, make):
     assert space.disk_left_bytes == 100
 
 
-async def test_a_large_body_is_read_once_another_one_is_over(tmp_path, make):
+async def test_large_body_waits_until_another_one_returns_its_memory(tmp_path, make):
     space = room(tmp_path, memory_bytes=4 * MIB)
     buffers = [make(space) for _ in range(3)]
     for buffer in buffers:
@@ -79,7 +79,7 @@ async def test_a_large_body_is_read_once_another_one_is_over(tmp_path, make):
         assert len(await third) == 2 * MIB
 
 
-async def test_a_large_body_that_finds_no_memory_in_time_is_refused(tmp_path, make, monkeypatch):
+async def test_large_body_is_refused_when_memory_stays_used_up(tmp_path, make, monkeypatch):
     monkeypatch.setattr("shuttle.web.body_room._LONGEST_WAIT_SECONDS", 0.05)
     space = room(tmp_path, memory_bytes=MIB)
     first, second = make(space), make(space)
@@ -91,25 +91,25 @@ async def test_a_large_body_that_finds_no_memory_in_time_is_refused(tmp_path, ma
     assert await whole(second) == b"xx"
 
 
-async def test_a_body_larger_than_all_of_the_memory_is_still_read(tmp_path, make):
+async def test_body_larger_than_the_whole_memory_limit_is_read(tmp_path, make):
     buffer = make(room(tmp_path, memory_bytes=MIB))
     await buffer.add(b"x" * 3 * MIB)
     assert len(await whole(buffer)) == 3 * MIB
 
 
-async def add_for_ever(buffer: BodyBuffer) -> None:
+async def add_until_it_fails(buffer: BodyBuffer) -> None:
     while True:
         await buffer.add(b"x" * 5000)
 
 
-async def test_a_body_that_the_disk_has_no_room_for_gives_back_all_that_it_took(tmp_path: Path):
+async def test_body_returns_memory_and_disk_space_when_the_disk_is_full(tmp_path: Path):
     space = room(tmp_path)
     buffer = BodyBuffer(space)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2 * MIB, hard))
     try:
         with pytest.raises(LocalDiskError):
-            await add_for_ever(buffer)
+            await add_until_it_fails(buffer)
         buffer.close()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -1,4 +1,4 @@
-"""Each error that a handler raises, also by functions of the web package that it calls, is described of its route."""
+"""Each error that a handler or a function of the web package that it calls raises is in its route's description."""
 
 import ast
 import inspect
@@ -25,7 +25,7 @@ def test_every_error_that_a_handler_raises_is_described(route: Route):
 
 
 def raised_by(function: Callable[..., Any], seen: set[Any]) -> set[type[ShuttleError]]:
-    """By the function and by those of ours that it names, without what a `try` around them catches for good."""
+    """The errors that the function and the web functions it names raise, except those that a `try` catches for good."""
     if function in seen:
         return set()
     seen.add(function)
@@ -78,7 +78,7 @@ def kinds_of(handler: ast.ExceptHandler, known: dict[str, Any]) -> list[type]:
 
 
 def value_of(node: ast.AST | None, known: dict[str, Any]) -> Any:
-    """Of a name, or of a name in a module."""
+    """The value of a name, or of a name in a module."""
     if isinstance(node, ast.Name):
         return known.get(node.id)
     if isinstance(node, ast.Attribute) and isinstance(module := value_of(node.value, known), ModuleType):

@@ -1,4 +1,4 @@
-"""The OpenAPI document and the router say the same, because both are made of one table."""
+"""The OpenAPI document agrees with the router, because both are built from one table."""
 
 import re
 from pathlib import Path
@@ -30,12 +30,12 @@ def test_every_route_is_described_and_nothing_else(described: dict[str, Any]):
     assert operations(described) == routes | {("HEAD", path) for method, path in routes if method == "GET"}
 
 
-def test_it_is_valid(described: dict[str, Any]):
+def test_document_is_valid_openapi(described: dict[str, Any]):
     validate(described)
 
 
 async def test_every_described_path_is_routed(tmp_path: Path, described: dict[str, Any]):
-    """No path answers 404 for want of a route: what is not there is a build, an app or a token."""
+    """No described path answers 404 because its route is missing."""
     async with running_shuttle(tmp_path, SHUTTLE_TOKENS="controller:only-others-have-it") as shuttle:
         for method, path in operations(described):
             answer = await shuttle.ask(method, re.sub(r"{\w+}", "x", path))
@@ -43,14 +43,14 @@ async def test_every_described_path_is_routed(tmp_path: Path, described: dict[st
             assert (answer.status in {200, 503}) if open_to_all else answer.status == 401, (method, path)
 
 
-def test_it_names_every_path_parameter(described: dict[str, Any]):
+def test_every_path_parameter_is_described(described: dict[str, Any]):
     for path, item in described["paths"].items():
         for operation in item.values():
             named = [parameter["name"] for parameter in operation["parameters"] if parameter["in"] == "path"]
             assert named == re.findall(r"{(\w+)}", path)
 
 
-def test_it_says_who_may_call(described: dict[str, Any]):
+def test_every_route_has_the_security_schemes_of_its_role(described: dict[str, Any]):
     for route in ROUTES:
         operation = described["paths"][path_of(route)][route.method.lower()]
         schemes = {name for choice in operation["security"] for name in choice}
@@ -59,13 +59,13 @@ def test_it_says_who_may_call(described: dict[str, Any]):
         assert schemes <= set(described["components"]["securitySchemes"])
 
 
-def test_every_reference_leads_somewhere(described: dict[str, Any]):
+def test_every_schema_reference_resolves(described: dict[str, Any]):
     found = set(re.findall(r"#/components/schemas/(\w+)", str(described)))
     assert found
     assert found <= set(described["components"]["schemas"])
 
 
-def test_the_request_is_described_field_by_field(described: dict[str, Any]):
+def test_build_request_is_described_field_by_field(described: dict[str, Any]):
     schema = described["components"]["schemas"]["BuildRequest"]
     assert set(script_request()) <= set(schema["properties"])
     assert {"destination", "webhooks", "metadata", "arguments", "secret_arguments", "labels"} <= set(
@@ -76,6 +76,6 @@ def test_the_request_is_described_field_by_field(described: dict[str, Any]):
     assert post["requestBody"]["content"]["application/json"]["schema"]["$ref"].endswith("/BuildRequest")
 
 
-def test_handlers_are_coroutines_of_the_table_once_each():
+def test_every_route_is_in_the_table_once_and_can_be_added():
     assert len({(route.method, route.path) for route in ROUTES}) == len(ROUTES)
     assert all(web.Application().router.add_route(route.method, route.path, route.handler) for route in ROUTES)

@@ -1,4 +1,4 @@
-"""Small pure parts of the HTTP side: header values, tokens in headers, ranges, paths as they were sent."""
+"""Pure functions of the web package: header values, tokens in headers, ranges, raw path segments."""
 
 import base64
 from itertools import pairwise
@@ -18,7 +18,7 @@ from shuttle.web.names import raw_segments
 
 
 @given(st.lists(st.text(max_size=2000), max_size=20))
-def test_a_header_list_is_printable_ascii_of_4_kib(texts: list[str]):
+def test_header_list_is_printable_ascii_of_at_most_4_kib(texts: list[str]):
     value = header_list(tuple(texts))
     assert len(value) <= 4096
     assert value.isascii()
@@ -27,7 +27,7 @@ def test_a_header_list_is_printable_ascii_of_4_kib(texts: list[str]):
         assert len(value.split(", ")) == len(texts)
 
 
-def test_a_header_list_that_fits_exactly_is_whole():
+def test_header_list_that_fits_exactly_is_not_cut():
     texts = tuple("x" * 1022 for _ in range(4))  # with three separators 4,094 bytes
     for names, whole in ((texts, True), ((*texts[:3], "x" * 1024), True), ((*texts[:3], "x" * 1026), False)):
         value = header_list(names)
@@ -35,7 +35,7 @@ def test_a_header_list_that_fits_exactly_is_whole():
         assert len(value) <= 4096
 
 
-def test_longer_lists_keep_their_first_texts():
+def test_longer_header_lists_keep_their_first_texts():
     values = [header_list(tuple(f"name-{number}" for number in range(count))) for count in (400, 500, 5000)]
     for shorter, longer in pairwise(values):
         assert longer.startswith(shorter.removesuffix(", ...")[:4000])
@@ -63,7 +63,7 @@ def basic(pair: str) -> str:
         ("", ""),
     ],
 )
-def test_the_token_of_a_header(header: str, token: str):
+def test_token_in_authorization_header(header: str, token: str):
     assert token_in(header) == token
     assert is_token(header, "abc") is (token == "abc")
 
@@ -85,12 +85,12 @@ def test_the_token_of_a_header(header: str, token: str):
         ("rows=1-2", None),
     ],
 )
-def test_ranges_of_ten_bytes(text: str, found: tuple[int, int] | None):
+def test_range_of_a_log_with_ten_bytes(text: str, found: tuple[int, int] | None):
     assert _range(text, 10) == found
 
 
 @pytest.mark.parametrize(("text", "size"), [("bytes=10-", 10), ("bytes=10-11", 10), ("bytes=-0", 10), ("bytes=-1", 0)])
-def test_ranges_that_hold_nothing(text: str, size: int):
+def test_range_without_bytes_is_refused_with_content_range(text: str, size: int):
     with pytest.raises(RangeNotSatisfiableError) as caught:
         _range(text, size)
     assert caught.value.headers["Content-Range"] == f"bytes */{size}"
@@ -109,12 +109,12 @@ def test_ranges_that_hold_nothing(text: str, size: int):
         ("/-/builds/u/artifacts/a//b", ["-", "builds", "u", "artifacts", "a", "", "b"]),
     ],
 )
-def test_segments_are_those_that_were_sent(path: str, segments: list[str]):
+def test_raw_path_segments_are_as_sent_without_empty_ones(path: str, segments: list[str]):
     assert raw_segments(make_mocked_request("GET", path)) == segments
 
 
 @given(st.text(min_size=1, max_size=100))
-def test_an_artifacts_name_never_leaves_its_folder(name: str):
+def test_artifact_name_never_leaves_its_folder(name: str):
     try:
         decoded = artifact_name([quote(name.encode("utf-8", "surrogatepass"), safe="")])
     except InvalidRequestError:

@@ -1,4 +1,4 @@
-"""A wrong token on the agents' side of the API costs a look at digests, whether there is such a build or not."""
+"""Agent calls with a wrong token read nothing but digests, whether or not the build exists."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +19,7 @@ KNOWN, UNKNOWN = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-822
 
 
 class DigestsOnly:
-    """A database that has nothing but digests to read."""
+    """A database that has only digests to read."""
 
     async def run(self, query: object, build_uuid: str) -> list[Claim] | str | None:
         if query is claims_of:
@@ -36,7 +36,9 @@ class DigestsOnly:
     "handler",
     [with_setup_token(get_environment), with_setup_token(post_begin), post_claim, with_run_token(post_report)],
 )
-async def test_nothing_of_a_build_is_read_for_a_wrong_token(build_uuid: str, headers: dict[str, str], handler: Handler):
+async def test_wrong_token_is_refused_without_reading_the_build(
+    build_uuid: str, headers: dict[str, str], handler: Handler
+):
     ports: Any = SimpleNamespace(database=DigestsOnly(), logs=SimpleNamespace(find=lambda _: None))
     app = web.Application()
     app[PORTS] = ports

@@ -1,4 +1,4 @@
-"""What the event loop reports becomes lines of the service's log."""
+"""Reports of the event loop become lines of the service's log."""
 
 import asyncio
 import errno
@@ -8,11 +8,11 @@ import pytest
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from shuttle.web.wire_log import LoopLog
+from shuttle.web.server_log import EventLoopLog
 
 
 class Loop(asyncio.SelectorEventLoop):
-    """A loop whose time a test moves."""
+    """An event loop whose clock the test sets."""
 
     at = 100.0
 
@@ -23,7 +23,7 @@ class Loop(asyncio.SelectorEventLoop):
 @pytest.fixture
 def loop() -> Iterator[Loop]:
     made = Loop()
-    made.set_exception_handler(LoopLog())
+    made.set_exception_handler(EventLoopLog())
     yield made
     made.close()
 
@@ -36,7 +36,7 @@ def reported(loop: Loop, error: Exception, times: int = 1) -> list[EventDict]:
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
-def test_no_more_files_is_reported_once_a_second_without_a_traceback(loop: Loop, number: int):
+def test_lack_of_file_descriptors_is_logged_once_a_second_without_traceback(loop: Loop, number: int):
     [line] = reported(loop, OSError(number, "Too many open files"), times=1000)
     assert "limit of open files" in line["event"]
     assert "exc_info" not in line
@@ -47,6 +47,6 @@ def test_no_more_files_is_reported_once_a_second_without_a_traceback(loop: Loop,
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("a bug")])
-def test_any_other_fault_is_reported_each_time_with_its_error(loop: Loop, error: Exception):
+def test_any_other_event_loop_error_is_logged_each_time_with_its_exception(loop: Loop, error: Exception):
     lines = reported(loop, error, times=3)
     assert [line["exc_info"] for line in lines] == [error] * 3
