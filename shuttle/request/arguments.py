@@ -1,4 +1,4 @@
-"""The arguments of a build: names and values that reach the user's own process, and which of them are secret."""
+"""The arguments of a build: names and values for the user's process, and which of them are secret."""
 
 import re
 from collections.abc import Mapping
@@ -12,16 +12,16 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # with the command line 2 MiB at the usual stack limit; half of that leaves room for what the agent adds.
 _MAX_ARGUMENT_BYTES = 128 * 1024 - 1
 _MAX_ARGUMENTS_BYTES = 1024 * 1024
-# An image's builder is given the name of each in its command line, which shares those 2 MiB.
+# The image builder gets each name in its command line, which counts towards the same 2 MiB.
 _MAX_ARGUMENTS = 5000
 _MAX_SECRET_NAMES = 1000
 
 
 def read_arguments(values: dict[str, Any]) -> dict[str, str]:
-    """The arguments as texts.
+    """The arguments as strings.
 
     Raises:
-        InvalidRequestError: a name, a value or their size is nothing that an environment can hold.
+        InvalidRequestError: an environment cannot hold a name, a value or all of them together.
     """
     for name in values:
         if not _NAME.fullmatch(name):
@@ -32,7 +32,7 @@ def read_arguments(values: dict[str, Any]) -> dict[str, str]:
 
 
 def argument_texts(values: Mapping[str, Any]) -> dict[str, str]:
-    """Numbers and booleans become their JSON text (`1.0` is `1`); names are taken as they are.
+    """The values as strings; numbers and booleans become their JSON text (`1.0` is `1`). Names are not checked.
 
     Raises:
         InvalidRequestError: see `read_arguments`.
@@ -42,7 +42,7 @@ def argument_texts(values: Mapping[str, Any]) -> dict[str, str]:
     arguments = {name: _read_value(name, value) for name, value in values.items()}
     if sum(len(name) + len(text.encode()) for name, text in arguments.items()) > _MAX_ARGUMENTS_BYTES:
         raise InvalidRequestError(
-            f"Shorten the arguments: together they fit into {_MAX_ARGUMENTS_BYTES} bytes.", field="arguments"
+            f"Shorten the arguments: together they may have at most {_MAX_ARGUMENTS_BYTES} bytes.", field="arguments"
         )
     return arguments
 
@@ -54,7 +54,7 @@ def _read_value(name: str, value: Any) -> str:
     if isinstance(value, (int, float)):
         return canonical_json(value).decode()
     if not isinstance(value, str):
-        raise InvalidRequestError("Give the argument as a text, a number or a boolean.", field=where)
+        raise InvalidRequestError("Give the argument as a string, a number or a boolean.", field=where)
     try:
         size_bytes = len(name) + 1 + len(value.encode())
     except UnicodeEncodeError:
@@ -63,13 +63,13 @@ def _read_value(name: str, value: Any) -> str:
         raise InvalidRequestError("Write the argument without NUL characters.", field=where)
     if size_bytes > _MAX_ARGUMENT_BYTES:
         raise InvalidRequestError(
-            f"Shorten the argument: with its name and = it fits into {_MAX_ARGUMENT_BYTES} bytes.", field=where
+            f"Shorten the argument: with its name and = it may have at most {_MAX_ARGUMENT_BYTES} bytes.", field=where
         )
     return value
 
 
 def read_secret_arguments(names: list[str], effective_arguments: dict[str, str]) -> tuple[str, ...]:
-    """The names whose values are masked, each once; EXTRA_BUILD_ARGS are among `effective_arguments`."""
+    """The names whose values are masked, without duplicates; `effective_arguments` include EXTRA_BUILD_ARGS."""
     if len(names) > _MAX_SECRET_NAMES:
         raise InvalidRequestError(f"Name at most {_MAX_SECRET_NAMES} secrets.", field="secret_arguments")
     for index, name in enumerate(names):

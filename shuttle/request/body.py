@@ -1,4 +1,4 @@
-"""The body of a request as a JSON value, and the one text in which equal JSON values are equal bytes."""
+"""Decoding of a request's body from JSON, and the canonical JSON text, equal for equal values."""
 
 import json
 import math
@@ -10,9 +10,9 @@ from typing import Any
 from shuttle.errors import InvalidJsonError
 from shuttle.request.numbers import WrittenNumber, as_written, path_of, read_fraction
 
-# As deep as Rust's and PHP's readers go by default, give or take; far below Python's own recursion limit.
+# About the default of JSON parsers in Rust and PHP; far below Python's recursion limit.
 _MAX_DEPTH = 200
-# A body may have 64 MiB for a data: source's sake; as many million values would hold the service for half a minute.
+# A body may have 64 MiB because of data: sources. Values in that number would block the service for half a minute.
 _MAX_VALUES = 250_000
 # The largest double has 309 digits; reading and writing longer integers takes quadratic time.
 _MAX_DIGITS = 309
@@ -23,35 +23,35 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Where bytes of a line are left out of a text: behind how many bytes of it, and how many characters they are."""
+    """A part of a line that was cut out of a text: after how many bytes of the text, and how many characters long."""
 
     start: int
     characters: int
 
 
 def decode_json(raw: bytes, gap: Gap | None = None) -> Any:
-    """The JSON value of a body; places in it are those before the `gap` was made.
+    """The JSON value of a body. Positions in errors refer to the text before the `gap` was cut out.
 
     Integers are exact, other numbers are doubles (RFC 8259, 6) that keep their source text. Lone surrogates in strings
     are kept. A byte order mark is skipped (RFC 8259, 8.1).
 
     Raises:
-        InvalidJsonError: with line and column (of characters, from 1) wherever the fault has a place.
+        InvalidJsonError: with line and column (in characters, from 1) if the error has a position.
     """
     if not raw.strip():
         raise InvalidJsonError("The body is empty; send a JSON object.")
     containers = raw.count(b"[") + raw.count(b"{")
     if containers + raw.count(b",") > _MAX_VALUES:
-        raise InvalidJsonError(f"The body holds more than {_MAX_VALUES} values; send fewer.")
+        raise InvalidJsonError(f"The body has more than {_MAX_VALUES} values; send fewer.")
     try:
         text = raw.removeprefix(_BYTE_ORDER_MARK).decode()
     except UnicodeDecodeError as error:
         readable = error.object[: error.start].decode()
-        raise InvalidJsonError(f"The body is not UTF-8 at {_place(readable, len(readable), gap)}.") from None
+        raise InvalidJsonError(f"The body is not UTF-8 at {_position(readable, len(readable), gap)}.") from None
     try:
         value = _DECODER.decode(text)
     except json.JSONDecodeError as error:
-        raise InvalidJsonError(f"The body is not JSON: {_fault(error)} at {_place(text, error.pos, gap)}.") from None
+        raise InvalidJsonError(f"The body is not JSON: {_fault(error)} at {_position(text, error.pos, gap)}.") from None
     except RecursionError:
         raise _too_deep() from None
     except _TooLargeError as error:
@@ -62,17 +62,17 @@ def decode_json(raw: bytes, gap: Gap | None = None) -> Any:
 
 
 def canonical_json(value: Any) -> bytes:
-    """One text for all spellings of a JSON value: keys in order, no spaces, ASCII, `1.0` and `1e0` as `1`."""
+    """The canonical text of a JSON value: sorted keys, no spaces, ASCII, `1.0` and `1e0` as `1`."""
     text = _CANONICAL.encode(value)
-    # Only these two can be in the text of a whole double; most requests have none, so most are not walked.
+    # The text of a whole double has one of these two. Most requests have none, so their values are not traversed.
     if _WHOLE_DOUBLE.search(text):
         text = _CANONICAL.encode(_with_whole_numbers(value))
     return text.encode()
 
 
 def compact_json(value: Any) -> str:
-    """`value` as the caller ordered it and wrote its numbers, without spaces, in ASCII (so that lone surrogates survive
-    any store)."""
+    """The value without spaces, with the caller's order of keys and spelling of numbers; in ASCII, so that any store
+    can keep lone surrogates."""
     return as_written(value, _COMPACT)
 
 
@@ -82,13 +82,13 @@ def _with_whole_numbers(value: Any) -> Any:
     if isinstance(value, list):
         return [_with_whole_numbers(child) for child in value]
     if isinstance(value, float) and value.is_integer():
-        # Through the shortest text of the double, so that 1e23 is the integer that people write for it.
+        # By the shortest text of the double, so that 1e23 becomes the integer 10**23.
         return int(Decimal(repr(value)))
     return value
 
 
 class _TooLargeError(Exception):
-    """A number that no double reaches."""
+    """A number beyond the range of a double."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -109,15 +109,15 @@ def _read_fraction(text: str) -> float:
 
 
 def _too_large(number: str, text: str) -> InvalidJsonError:
-    """Names the field of the first number that is too large: the body is read again, with something in its place."""
-    place = object()
+    """The error for a number that is too large. To name its field, the body is read again with a marker for it."""
+    marker = object()
 
     def read(written: str) -> Any:
-        return place if written == number else 0
+        return marker if written == number else 0
 
     try:
         body = json.JSONDecoder(parse_float=read, parse_int=read).decode(text)
-        field = path_of(place, body)
+        field = path_of(marker, body)
     except (json.JSONDecodeError, RecursionError):
         field = None
     named = f"Correct {field}" if field is not None else "The body is not usable"
@@ -125,7 +125,7 @@ def _too_large(number: str, text: str) -> InvalidJsonError:
 
 
 def _refuse_constant(name: str) -> Any:
-    raise InvalidJsonError(f"The body is not JSON: {name} is no JSON value; write null or a number.")
+    raise InvalidJsonError(f"The body is not JSON: {name} is not a JSON value; write null or a number.")
 
 
 _DECODER = json.JSONDecoder(parse_float=_read_fraction, parse_int=_read_integer, parse_constant=_refuse_constant)
@@ -142,7 +142,7 @@ def _fault(error: json.JSONDecodeError) -> str:
     return error.msg[:1].lower() + error.msg[1:].removesuffix(" at")
 
 
-def _place(text: str, position: int, gap: Gap | None) -> str:
+def _position(text: str, position: int, gap: Gap | None) -> str:
     line = text.count("\n", 0, position) + 1
     line_start = text.rfind("\n", 0, position) + 1
     column = position - line_start + 1

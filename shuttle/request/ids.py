@@ -1,4 +1,4 @@
-"""The ids of a build as its path names them."""
+"""The ids of apps and builds in paths."""
 
 import re
 import unicodedata
@@ -11,14 +11,14 @@ UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-]{0,127}")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _MAX_CHARACTERS = 128
-# With dashes or without any, as two kinds of clients write the uuid of an app. Both stay as they are written: the id of
-# an app is made of it.
+# The uuid of an app, with or without dashes: there are clients for both. The spelling is kept, because it is a part of
+# the app's id.
 APP_UUID = re.compile(rf"{UUID.pattern}|[0-9a-f]{{32}}", re.IGNORECASE)
 _LEGACY_APP = re.compile(rf"(?P<app>.+)-(?P<app_uuid>{APP_UUID.pattern})", re.IGNORECASE | re.DOTALL)
 
 
 def legacy_app(app_id: str) -> tuple[str, str] | None:
-    """Name and uuid of an app `<app>-<app_uuid>` of the older API; None = the id has another form."""
+    """Name and uuid of an app `<app>-<app_uuid>` of the older API, or None if the id has another form."""
     match = _LEGACY_APP.fullmatch(app_id)
     return None if match is None else (match["app"], match["app_uuid"])
 
@@ -27,7 +27,7 @@ def decode_id(field: str, raw_segment: str) -> str:
     """The id in a raw path segment: percent-decoded once, case kept (docs/contract.md, "Ids").
 
     Raises:
-        InvalidRequestError: `field` (`app_id` or `build_id`) cannot be used; the sentence gives the rule.
+        InvalidRequestError: `field` (`app_id` or `build_id`) is invalid; the message gives the rule.
     """
     if _PLAIN.fullmatch(raw_segment):
         return raw_segment
@@ -41,7 +41,7 @@ def decode_id(field: str, raw_segment: str) -> str:
 
 
 def check_id(field: str, decoded: str) -> str:
-    """The id, if builds can have it.
+    """The id, if it is valid.
 
     Raises:
         InvalidRequestError: see `decode_id`.

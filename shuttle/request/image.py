@@ -1,4 +1,4 @@
-"""`docker://` URLs: which image in which registry, and the credentials for it."""
+"""`docker://` URLs: registry, image and credentials."""
 
 import re
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ _MAX_NAME_CHARACTERS = 255
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """One image: `registry` is `host[:port]`; `tag` and `digest` are None where the URL has none."""
+    """One image. `registry` is `host[:port]`; `tag` and `digest` are None if the URL has none."""
 
     registry: str
     repository: str
@@ -28,21 +28,21 @@ class Image:
 
     @property
     def reference(self) -> str:
-        """What docker, buildah, podman and skopeo are given; without a tag it means `latest`."""
+        """The reference for docker, buildah, podman and skopeo; without a tag it means `latest`."""
         if self.digest is not None:
             return f"{self.registry}/{self.repository}@{self.digest}"
         return self.tagged(self.tag or "latest")
 
     def tagged(self, tag: str) -> str:
-        """The reference of another tag beside this one."""
+        """The reference of the same image with another tag."""
         return f"{self.registry}/{self.repository}:{tag}"
 
 
 def parse_image(url: str, name: str) -> Image:
-    """The image that `docker://[user[:pass]@]host[:port]/org/repo[:tag][@digest]` names.
+    """The image of `docker://[user[:pass]@]host[:port]/org/repo[:tag][@digest]`.
 
     Raises:
-        InvalidRequestError: for the request's field `name`.
+        InvalidRequestError: the URL is invalid; the error names the field `name`.
     """
     if url[:9].lower() != "docker://":
         raise InvalidRequestError("Name the image as docker://host[:port]/org/repo[:tag].", field=name)
@@ -64,7 +64,7 @@ def parse_image(url: str, name: str) -> Image:
 
 
 def parse_destination(url: str, name: str) -> Image:
-    """An image to push: a digest is what the push results in, so none can be asked for."""
+    """The image of a destination, which cannot have a digest: the push determines it."""
     image = parse_image(url, name)
     if image.digest is not None:
         raise InvalidRequestError("Name the destination by a tag; its digest is known after the push.", field=name)
@@ -72,7 +72,7 @@ def parse_destination(url: str, name: str) -> Image:
 
 
 def check_tag(tag: str, name: str) -> None:
-    """Refuse what no registry takes as a tag."""
+    """Refuse an invalid tag."""
     if not _TAG.fullmatch(tag):
         raise InvalidRequestError(
             "Write a tag of up to 128 letters, digits, '_', '.' and '-', not beginning with '.' or '-'.", field=name
@@ -80,7 +80,7 @@ def check_tag(tag: str, name: str) -> None:
 
 
 def _registry(host: str, port: int | None) -> str:
-    """A one-label host gets its port spelled out: `name/org/repo` would mean Docker Hub's `name` to every tool."""
+    """`host[:port]`. A one-label host always gets its port: tools read `name/org/repo` as a path on Docker Hub."""
     if port is None and "." not in host and host != "localhost" and not host.startswith("["):
         port = 443
     return host if port is None else f"{host}:{port}"

@@ -1,6 +1,6 @@
 """Checks a request of the older API and makes it a build request (docs/contract.md, "The older API").
 
-What it calls a build number is the build's id, and what its answers and messages call by it is kept as it was given.
+The older API's build number is the build's id; responses and messages show it as it was given.
 """
 
 import json
@@ -27,10 +27,10 @@ from shuttle.request.shape import Source
 from shuttle.settings import Settings
 
 _NUMBER = re.compile(r"[0-9]{1,15}")
-# A name without a scheme may be meant for either, and so may the port that it leaves out.
+# A name without a scheme may stand for http or https, and so may a missing port.
 _DEFAULT_PORTS = frozenset({None, 80, 443})
 
-# What the older API calls the fields that a secret can be in.
+# The older API's names of the fields that can have secrets.
 _LEGACY_NAMES = {
     "source.url": "sources",
     "destination": "gm_registry_auth",
@@ -42,7 +42,7 @@ _LEGACY_NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class LegacyRequest:
-    """What was asked for, but for the number: `number_given` is the JSON value of `build_number`, None without one."""
+    """The request except for its number. `number_given` is the JSON value of `build_number`, None if there is none."""
 
     build_uuid: str
     app_id: str
@@ -52,7 +52,7 @@ class LegacyRequest:
     ignored_fields: tuple[str, ...]
 
     def numbered(self, number: int | str) -> ParsedRequest:
-        """The whole request, for the number that was given or taken."""
+        """The complete request with its number, which the caller or the service chose."""
         request = self.request.model_copy(
             update={
                 "destination": replace(self.repository, tag=f"1.{number}"),
@@ -66,13 +66,14 @@ class LegacyRequest:
 
 
 def read_legacy_request(
-    value: Any, settings: Settings, pipeline: PipelineKind, our_names: Sequence[str]
+    value: Any, settings: Settings, pipeline: PipelineKind, own_names: Sequence[str]
 ) -> LegacyRequest:
-    """Check what `decode_json` gave; `our_names` are the base URLs and hosts that this service is reached by.
+    """Check the value from `decode_json`; `own_names` are the base URLs and hosts at which this service is reached.
 
     Raises:
-        LegacyRefusalError: in the old words: a field is missing, no image can be named, the build's uuid is none.
-        InvalidRequestError: any other field that cannot be used, by its name.
+        LegacyRefusalError: with the old wording: a field is missing, the fields give no valid image name, or the
+            build's uuid is invalid.
+        InvalidRequestError: any other invalid field, by its name.
     """
     body = read_legacy_shape(value)
     host = body.gm_registry_host or settings.docker_registry_host
@@ -86,7 +87,7 @@ def read_legacy_request(
     app_id = check_id("app", f"{body.app}-{body.app_uuid}")
     arguments = read_legacy_arguments(body.model_dump(include={"build_args", "build_opts", "build_options"}))
     effective_arguments = settings.extra_build_args | arguments
-    source_object, image = _read_sources(body, pipeline, our_names)
+    source_object, image = _read_sources(body, pipeline, own_names)
     labels = {"app": body.app, "space": body.space, "build_uuid": body.build_uuid, "app_uuid": body.app_uuid}
     for name, text in labels.items():
         check_text(text, name)
@@ -124,7 +125,7 @@ def _check_secrets(request: BuildRequest) -> None:
 
 
 def _read_number(value: Any) -> int | str | None:
-    """A whole number, as one or as its digits; what is absent, null or empty is given by us."""
+    """A whole number as a number or as digits; None if it is absent, null or empty: then the service chooses one."""
     if value is None or value == "":
         return None
     if isinstance(value, float) and value.is_integer():
@@ -135,13 +136,13 @@ def _read_number(value: Any) -> int | str | None:
 
 
 def _read_repository(host: str, repo: str, app_id: str, auth: Any) -> Image:
-    """`<host>/<repo>/<app>-<app_uuid>`, in lower case as registries want it."""
-    # Only what can be in a path of a URL gets through to the grammar of images.
+    """`<host>/<repo>/<app>-<app_uuid>` in lower case, as registries require."""
+    # Quoted first, so that the grammar of images sees valid URL paths only.
     path = quote(f"{repo.strip('/')}/{app_id}".lower().encode("utf-8", "surrogatepass"), safe="/:@._~-")
     try:
         image = parse_destination(f"docker://{host.rpartition('://')[2].rstrip('/')}/{path}", "gm_registry_host")
     except InvalidRequestError as error:
-        message = f"No image can be named by gm_registry_host, gm_registry_repo and app. {error.message}"
+        message = f"gm_registry_host, gm_registry_repo and app do not give a valid image name. {error.message}"
         raise InvalidRequestError(message, field="gm_registry_host") from None
     if image.tag is not None:
         raise InvalidRequestError("Write gm_registry_repo without a tag.", field="gm_registry_repo")
@@ -149,10 +150,10 @@ def _read_repository(host: str, repo: str, app_id: str, auth: Any) -> Image:
 
 
 def _read_sources(
-    body: LegacyBody, pipeline: PipelineKind, our_names: Sequence[str]
+    body: LegacyBody, pipeline: PipelineKind, own_names: Sequence[str]
 ) -> tuple[str | None, Image | None]:
-    """The uuid of an earlier build whose source is meant, or the image that is."""
-    rebuilt = _rebuilt_uuid(body.sources, our_names)
+    """The uuid of the earlier build whose source is to be used, or the source image."""
+    rebuilt = _rebuilt_uuid(body.sources, own_names)
     if rebuilt is not None:
         return rebuilt, None
     try:
@@ -165,9 +166,9 @@ def _read_sources(
 
 
 def _docker_credentials(body: LegacyBody) -> Credentials:
-    """docker_login and docker_password win over the URL's userinfo.
+    """The credentials of a docker:// source; docker_login and docker_password take precedence over the userinfo.
 
-    The real client cuts them out of that URL with their escapes left in: then what the URL says is meant, decoded.
+    The client in the field copies them out of that URL without decoding; in that case the decoded userinfo is used.
     """
     login, password = body.docker_login or "", body.docker_password or ""
     credentials = split_userinfo(body.sources)[1]
@@ -177,19 +178,19 @@ def _docker_credentials(body: LegacyBody) -> Credentials:
     return Credentials(login, password)
 
 
-def _rebuilt_uuid(url: str, our_names: Sequence[str]) -> str | None:
-    """The uuid in `<shuttle>/<build_uuid>` under one of our names, whatever its scheme and userinfo."""
+def _rebuilt_uuid(url: str, own_names: Sequence[str]) -> str | None:
+    """The uuid in `<shuttle>/<build_uuid>` under one of the own names, with any scheme and userinfo."""
     if url[:8].lower().startswith(("http://", "https://")) and len(url) < 2048:
         address = read_address(url, "sources")
         path, _, last = re.sub("/+", "/", unquote(address.rest)).rstrip("/").rpartition("/")
-        place = (address.host.lower(), _explicit(address.port), path)
-        if UUID.fullmatch(last) and place in {_place(name) for name in our_names if name}:
+        location = (address.host.lower(), _explicit(address.port), path)
+        if UUID.fullmatch(last) and location in {_location(name) for name in own_names if name}:
             return last
     return None
 
 
-def _place(name: str) -> tuple[str, int | None, str] | None:
-    """Host, port unless it is a default one, and path of a base URL or of a bare `host[:port]`."""
+def _location(name: str) -> tuple[str, int | None, str] | None:
+    """Host, port unless it is a default one, and path of a base URL or of `host[:port]`."""
     try:
         parts: SplitResult = urlsplit(name if "://" in name else f"http://{name}")
         host, port = parts.hostname or "", parts.port
@@ -209,7 +210,7 @@ def _read_callback(body: LegacyBody) -> tuple[Hook, ...]:
         raise InvalidRequestError("Write callback as an http or https URL.", field="callback")
     url, headers = body.callback, {}
     if body.callback_auth:
-        # Sent verbatim; a header is one thing, so what the URL's userinfo would make of it gives way.
+        # The header is sent verbatim and replaces the one that the URL's userinfo would give.
         read_address(url, "callback")
         url, headers = split_userinfo(url)[0], {"Authorization": body.callback_auth}
     try:
@@ -229,7 +230,7 @@ def _read_kafka(body: LegacyBody, settings: Settings) -> tuple[Hook, ...]:
 
 
 def _info(body: LegacyBody) -> str | None:
-    """What the source is, for lists: the repository, the branch and the commit, where they are given."""
+    """The description of the source for lists: repository, branch and commit, as far as they are given."""
     words = [word for word in (body.repo, body.branch, body.sha) if isinstance(word, str) and word]
     text = " ".join(words)[:1000]
     check_text(text, "repo")

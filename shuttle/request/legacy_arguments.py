@@ -1,4 +1,4 @@
-"""The arguments of the older API: three fields, two forms, names cleaned, secrets known by their looks."""
+"""The arguments of the older API: three fields with two forms; names are cleaned, secrets recognized by name."""
 
 import re
 import shlex
@@ -10,7 +10,7 @@ from shuttle.outgoing.userinfo import split_userinfo
 from shuttle.request.arguments import argument_texts
 from shuttle.request.secrets import MIN_MASKED_BYTES
 
-# The newest name last: what it says wins.
+# The newest name last: its values take precedence.
 FIELDS = ("build_options", "build_opts", "build_args")
 
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_]+")
@@ -20,10 +20,10 @@ _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASS|CREDENTIAL", re.IGNORECASE)
 
 
 def read_legacy_arguments(fields: Mapping[str, Any]) -> dict[str, str]:
-    """The arguments of `build_args`, `build_opts` and `build_options`: an object each, or a text of ARG lines.
+    """The arguments of `build_args`, `build_opts` and `build_options`: each an object, or a string of ARG lines.
 
     Raises:
-        InvalidRequestError: names the field, and of an object the argument.
+        InvalidRequestError: names the field, and for an object the argument.
     """
     arguments: dict[str, str] = {}
     for field in FIELDS:
@@ -36,7 +36,7 @@ def read_legacy_arguments(fields: Mapping[str, Any]) -> dict[str, str]:
 
 
 def secret_names(arguments: Mapping[str, str]) -> tuple[str, ...]:
-    """The arguments that are masked: by their name, or because they are a URL with a password."""
+    """The arguments to mask: those with a secret's name, and URLs with a password."""
     return tuple(name for name, value in arguments.items() if _is_secret(name, value))
 
 
@@ -54,11 +54,11 @@ def _values(value: Any, field: str) -> Mapping[str, Any]:
         return dict(_argument_lines(value, field))
     if isinstance(value, dict):
         return value
-    raise InvalidRequestError(f"Write {field} as an object, or as a text of ARG lines.", field=field)
+    raise InvalidRequestError(f"Write {field} as an object, or as a string of ARG lines.", field=field)
 
 
 def _argument_lines(text: str, field: str) -> Iterator[tuple[str, str]]:
-    """`ARG NAME=value …` as in a Dockerfile; one without a value declares a name that nothing is passed for."""
+    """The arguments in `ARG NAME=value …`, as in a Dockerfile; a name without a value only declares an argument."""
     for number, line in enumerate(text.splitlines(), start=1):
         stripped = line.strip()
         if not stripped or stripped.startswith("#"):
@@ -77,7 +77,7 @@ def _argument_lines(text: str, field: str) -> Iterator[tuple[str, str]]:
 
 
 def _cleaned(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Names lose all but letters, digits and `_`; one that nothing is left of names nothing. null = not set."""
+    """Remove all but letters, digits and `_` from names. Empty names and null values are left out."""
     for name, value in values.items():
         cleaned = _NOT_IN_NAMES.sub("", name)
         if cleaned and value is not None:

@@ -1,4 +1,4 @@
-"""`gm_registry_auth`: a registry's credentials as docker's clients write them."""
+"""`gm_registry_auth`: a registry's credentials in the form of docker's clients."""
 
 import base64
 import binascii
@@ -11,10 +11,10 @@ _FIELD = "gm_registry_auth"
 
 
 def read_registry_auth(value: Any) -> Credentials | None:
-    """User and password of `{"username": …, "password": …}` or `{"auth": <base64 of user:password>}`; None = none.
+    """User and password of `{"username": …, "password": …}` or `{"auth": <base64 of user:password>}`, or None.
 
     Raises:
-        InvalidRequestError: it is something else; the message never repeats it.
+        InvalidRequestError: the value has another form; the message never quotes it.
     """
     if value is None or value in ({}, ""):
         return None
@@ -24,7 +24,7 @@ def read_registry_auth(value: Any) -> Credentials | None:
     if user is None and password is None and isinstance(value.get("auth"), str):
         user, password = _decoded(value["auth"])
     if not isinstance(user, str) or not isinstance(password, str):
-        raise InvalidRequestError("Give username and password as texts.", field=_FIELD)
+        raise InvalidRequestError("Give username and password as strings.", field=_FIELD)
     if not user:
         return None
     if any(not text.isprintable() for text in (user, password)) or ":" in user:

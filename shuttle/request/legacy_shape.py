@@ -1,4 +1,4 @@
-"""The shape of the older API's body: its fields, and which of them it cannot do without."""
+"""The shape of the older API's body: its fields, and which of them are required."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ _REQUIRED = ("sources", "app", "space", "app_uuid", "build_uuid")
 
 
 class LegacyBody(BaseModel):
-    """What `POST /` takes. `build_args`, `build_opts` and `build_options` are names for the same thing."""
+    """The body of `POST /`. `build_args`, `build_opts` and `build_options` have the same meaning."""
 
     model_config = ConfigDict(strict=True, extra="allow", hide_input_in_errors=True)
 
@@ -44,11 +44,11 @@ class LegacyBody(BaseModel):
 
 
 def read_legacy_shape(value: Any) -> LegacyBody:
-    """The body's fields by their types.
+    """Check the types of the body's fields.
 
     Raises:
-        LegacyRefusalError: a field that it needs is missing or empty.
-        InvalidRequestError: a field is of another type.
+        LegacyRefusalError: a required field is missing or empty.
+        InvalidRequestError: a field has another type.
     """
     if not isinstance(value, dict) or not all(value.get(name) for name in _REQUIRED):
         raise LegacyRefusalError(MISSING_FIELDS)

@@ -1,7 +1,7 @@
-"""Bodies with a source of many MiB in them: parsed without it, and with it put back.
+"""Decoding of bodies with a source of many MiB: the long text is cut out, the rest is parsed, the text is put back.
 
-The JSON reader is one call in which no other thread runs, and text takes up to four times the memory of its bytes. So
-it reads a few MiB at most, whatever the body holds; what is long has to be the source's data: URL.
+The JSON parser is one call during which no other thread runs, and a string uses up to four times the memory of its
+bytes. So it never parses more than a few MiB; the only long text in a body must be the source's data: URL.
 """
 
 import json
@@ -13,24 +13,24 @@ from typing import Any
 from shuttle.errors import BodyTooLargeError, InvalidJsonError
 from shuttle.request.body import Gap, decode_json
 
-# Reading less takes 5 ms at most, as long as others wait for their turn beside a busy thread anyway.
+# Parsing a smaller body takes at most 5 ms: the interpreter's switch interval, which other threads wait anyway.
 LARGE_BODY_BYTES = 1024 * 1024
 # The largest request without a data: URL: metadata, arguments, secrets and 100 receivers with their headers.
 MAX_JSON_BYTES = 4 * 1024 * 1024
-# A source is one of the first texts; a body of a million short ones is not looked through.
-_MOST_TEXTS = 100
-# A data: URL has quotes around the values of its type's parameters only.
-_MOST_QUOTES = 100
+# The source is one of the first strings; a body of a million short ones is not searched.
+_MAX_STRINGS = 100
+# A data: URL has quotes only around the values of its media type's parameters.
+_MAX_QUOTES = 100
 _BEGINNING = re.compile(rb'"data:', re.IGNORECASE)
-# Characters before the place of a fault that its description depends on.
+# The parser's message about an error depends on so many characters before it.
 _BEFORE_FAULT = 8
 
 
 def decode_large_json(raw: bytes | mmap.mmap) -> Any:
-    """As `decode_json`; for a thread of its own.
+    """Decode a large body as `decode_json` does; to be called in a thread.
 
     Raises:
-        BodyTooLargeError: more than MAX_JSON_BYTES beside the text of a data: URL.
+        BodyTooLargeError: the body has more than MAX_JSON_BYTES besides the data: URL.
     """
     if len(raw) <= MAX_JSON_BYTES:
         return decode_json(raw[:])
@@ -39,7 +39,7 @@ def decode_large_json(raw: bytes | mmap.mmap) -> Any:
         raise _too_large()
     text, mark = _text(raw, start, end), token_hex().encode()
     value = decode_json(raw[:start] + mark + raw[end:], Gap(start + len(mark), end - start - len(mark)))
-    place = _place_of(mark.decode(), value)
+    place = _field_of(mark.decode(), value)
     if place is None:
         raise _too_large()
     within, name = place
@@ -48,12 +48,13 @@ def decode_large_json(raw: bytes | mmap.mmap) -> Any:
 
 
 def _long_text(raw: bytes | mmap.mmap) -> tuple[int, int]:
-    """Where the insides of a long `"data:…"` are; an empty span = there is none.
+    """Start and end of the content of a long `"data:…"`; an empty span if there is none.
 
-    Its first quote may be another text's end, or a part of one: then the mark is not in a source's place alone.
+    Its first quote may also end another string or be a part of one. Then the mark that replaces the content is not the
+    value of the source's field.
     """
     end = 0
-    for _ in range(_MOST_TEXTS):
+    for _ in range(_MAX_STRINGS):
         beginning = _BEGINNING.search(raw, end, end + MAX_JSON_BYTES)
         if beginning is None:
             break
@@ -67,9 +68,9 @@ def _long_text(raw: bytes | mmap.mmap) -> tuple[int, int]:
 
 
 def _end_of_text(raw: bytes | mmap.mmap, start: int) -> int:
-    """Where its last quote is; -1 without one."""
+    """The position of the closing quote, -1 if there is none."""
     end = start - 1
-    for _ in range(_MOST_QUOTES):
+    for _ in range(_MAX_QUOTES):
         end = raw.find(b'"', end + 1)
         if end < 0:
             break
@@ -80,12 +81,12 @@ def _end_of_text(raw: bytes | mmap.mmap, start: int) -> int:
 
 
 def _text(raw: bytes | mmap.mmap, start: int, end: int) -> str:
-    """What these bytes of a JSON string say."""
+    """The decoded content of these bytes of a JSON string."""
     with memoryview(raw) as whole, whole[start:end] as part:
         try:
             text = str(part, "ascii")
         except UnicodeDecodeError:
-            return "data:\x80"  # refused for the same reason as the whole of it
+            return "data:\x80"  # refused for the same reason as the whole text
     if "\\" in text or not text.isprintable():
         try:
             unescaped: str = json.loads(f'"{text}"')
@@ -94,13 +95,13 @@ def _text(raw: bytes | mmap.mmap, start: int, end: int) -> str:
             rest = raw[start - 1 : start] + raw[position : position + 2 * _BEFORE_FAULT]
             prefix = raw[: start - 1]
             decode_json(prefix + rest, Gap(len(prefix) + 1, position - start))
-            raise InvalidJsonError("The body is not JSON: a text in it has a fault.") from None
+            raise InvalidJsonError("The body is not JSON: a string in it is invalid.") from None
         return unescaped
     return text
 
 
-def _place_of(mark: str, value: Any) -> tuple[dict[str, Any], str] | None:
-    """The object and the name in it: the source's place in one of the two APIs."""
+def _field_of(mark: str, value: Any) -> tuple[dict[str, Any], str] | None:
+    """The object and the field of the source whose value is the mark, in either of the two APIs."""
     if isinstance(value, dict):
         for within, name in ((value.get("source"), "url"), (value, "sources")):
             if isinstance(within, dict) and within.get(name) == mark:
@@ -109,4 +110,4 @@ def _place_of(mark: str, value: Any) -> tuple[dict[str, Any], str] | None:
 
 
 def _too_large() -> BodyTooLargeError:
-    return BodyTooLargeError(f"Send at most {MAX_JSON_BYTES} bytes of JSON beside the source's data: URL.")
+    return BodyTooLargeError(f"Send at most {MAX_JSON_BYTES} bytes of JSON besides the source's data: URL.")

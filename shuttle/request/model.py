@@ -1,4 +1,4 @@
-"""A request as it was understood: checked, with its defaults, and able to be recorded as JSON and read back."""
+"""The checked build request with its defaults; it is recorded as JSON and read back."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from shuttle.request.image import Image
 
 
 class PipelineKind(Protocol):
-    """What a request can ask of a pipeline of the catalogue."""
+    """A pipeline of the catalogue as requests see it."""
 
     @property
     def name(self) -> str:
@@ -23,19 +23,19 @@ class PipelineKind(Protocol):
 
     @property
     def needs_destination(self) -> bool:
-        """It pushes an image."""
+        """Whether it pushes an image."""
 
     @property
     def accepts_image_source(self) -> bool:
-        """A docker:// source makes sense to it."""
+        """Whether it accepts a docker:// source."""
 
 
 class BuildRequest(BaseModel):
-    """What a build is to do. Secrets are in it (URLs, header values, arguments): it is recorded encrypted only.
+    """A checked build request. It has secrets (URLs, header values, arguments) and is recorded only encrypted.
 
-    `source_object` is the uuid, as written, of the earlier build whose stored source is meant. `checksum` is lower-case
-    hex of SHA-256; `arguments` are the request's own, `effective_arguments` include EXTRA_BUILD_ARGS as of acceptance;
-    `metadata_json` is compact ASCII JSON, `null` without.
+    `source_object` is the uuid, as written, of the earlier build whose stored source is used. `checksum` is the SHA-256
+    in lower-case hex; `arguments` are those of the request, `effective_arguments` include EXTRA_BUILD_ARGS at the time
+    of acceptance; `metadata_json` is compact ASCII JSON, `null` if the request has none.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -61,7 +61,7 @@ class BuildRequest(BaseModel):
 
     @property
     def destinations(self) -> tuple[str, ...]:
-        """The references to push, without credentials, the destination's own tag first."""
+        """The references to push, without credentials; the one with the destination's own tag is first."""
         if self.destination is None:
             return ()
         references = (self.destination.reference, *(self.destination.tagged(tag) for tag in self.destination_tags))
@@ -70,7 +70,7 @@ class BuildRequest(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class ParsedRequest:
-    """The request, the paths of the fields that nothing reads, and sentences for the answer's Shuttle-Warnings."""
+    """The request, the paths of its unknown fields, and the sentences for the header Shuttle-Warnings."""
 
     request: BuildRequest
     ignored_fields: tuple[str, ...]

@@ -14,20 +14,20 @@ class WrittenNumber(float):
     text: str
 
     def __new__(cls, text: str) -> "WrittenNumber":
-        """The nearest double of the text."""
+        """The double nearest to the text."""
         number = super().__new__(cls, text)
         number.text = text
         return number
 
 
 def read_fraction(text: str) -> float:
-    """The hook of a JSON reader: a double, which is infinite where the number is too large."""
+    """The double of a JSON number, infinite if it is too large; a hook for the JSON parser."""
     number = float(text)
     return number if repr(number) == text else WrittenNumber(text)
 
 
 def as_written(value: Any, encoder: json.JSONEncoder) -> str:
-    """The value's JSON with each number in it as its caller wrote it."""
+    """The value's JSON with each number as the caller wrote it."""
     texts: list[str] = []
     mark = token_hex()
 
@@ -46,7 +46,7 @@ def as_written(value: Any, encoder: json.JSONEncoder) -> str:
 
 
 def path_of(wanted: object, value: Any) -> str | None:
-    """The field of the request that holds this very object, as errors name it; of metadata no more than that."""
+    """The path of the field whose value is this object, as errors name it; within metadata just `metadata`."""
     places: deque[tuple[str, Any]] = deque([("", value)])
     while places:
         path, part = places.popleft()

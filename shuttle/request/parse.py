@@ -23,7 +23,7 @@ DEFAULT_PIPELINE = "docker-image"
 
 _MAX_METADATA_BYTES = 64 * 1024
 _MAX_TEXT_BYTES = 64 * 1024
-# Each is pushed by itself.
+# Each tag is a push of its own.
 _MAX_TAGS = 100
 
 _CHECKSUM = re.compile(r"sha256:([0-9A-Fa-f]{64})")
@@ -33,11 +33,11 @@ _GIT_PATH = re.compile(r"[^?#]*\.git/?#.*", re.DOTALL)
 
 
 def parse_build_request(value: Any, settings: Settings, pipelines: Pipelines) -> ParsedRequest:
-    """Check what `decode_json` gave; an optional field that is null counts as absent.
+    """Check the value from `decode_json`; an optional field that is null counts as absent.
 
     Raises:
-        InvalidRequestError: the first field that cannot be used, named by its path (`webhooks.status[1].url`).
-        NotYetSupportedError: a field or scheme that is planned and not served yet.
+        InvalidRequestError: the first invalid field, named by its path (`webhooks.status[1].url`).
+        NotYetSupportedError: a field or scheme that is planned but not supported yet.
     """
     body = read_shape(value)
     if body.resume_from is not None:
@@ -78,7 +78,7 @@ def parse_build_request(value: Any, settings: Settings, pipelines: Pipelines) ->
 
 
 def _read_pipeline(value: Any, pipelines: Pipelines, ignored: list[str]) -> tuple[PipelineKind, dict[str, Any]]:
-    """A name, or a name with options that the pipeline's own model checks."""
+    """The pipeline and its options: a name, or an object with options that the pipeline's model checks."""
     choice = value if isinstance(value, dict) else {"name": DEFAULT_PIPELINE if value is None else value}
     where = "pipeline.name" if isinstance(value, dict) else "pipeline"
     name = choice.get("name")
@@ -97,7 +97,7 @@ def _read_pipeline(value: Any, pipelines: Pipelines, ignored: list[str]) -> tupl
 
 
 def read_source(source: Source, kind: PipelineKind) -> Image | None:
-    """Check the source's URL; the image, if it is one. What a data: URL holds is checked where it is decoded."""
+    """Check the source's URL; returns the image of a docker:// URL. A data: URL's content is checked when decoded."""
     scheme = source.url[:16].partition(":")[0].lower()
     if scheme in {"http", "https"}:
         address = read_address(source.url, "source.url")
@@ -109,7 +109,7 @@ def read_source(source: Source, kind: PipelineKind) -> Image | None:
     elif scheme == "data":
         if "," not in source.url or not source.url.isascii():
             raise InvalidRequestError(
-                "Write data:[type][;base64],… in ASCII, a comma before the data.", field="source.url"
+                "Write data:[type][;base64],… in ASCII, with a comma before the data.", field="source.url"
             )
     elif scheme == "docker":
         if not kind.accepts_image_source:
@@ -141,7 +141,7 @@ def _read_source_headers(source: Source) -> dict[str, str]:
 
 
 def _with_plain_scheme(url: str) -> str:
-    """Schemes have no case (RFC 3986, 3.1); every later step compares them in lower case."""
+    """The URL with its scheme in lower case, as later steps expect it; schemes ignore case (RFC 3986, 3.1)."""
     scheme, colon, _ = url[:16].partition(":")
     return url if scheme.islower() else scheme.lower() + colon + url[len(scheme) + 1 :]
 
@@ -173,7 +173,7 @@ def _read_destination(destination: Destination | None, kind: PipelineKind) -> tu
     url, image = destination.url, destination.image
     if url is not None and image is not None and url != image:
         raise InvalidRequestError(
-            "Give destination.image or destination.url, not two of them.", field="destination.url"
+            "Give either destination.image or destination.url, not both.", field="destination.url"
         )
     tags = destination.tags or []
     if len(tags) > _MAX_TAGS:
@@ -190,11 +190,12 @@ def _read_destination(destination: Destination | None, kind: PipelineKind) -> tu
 def _read_metadata(value: Any) -> str:
     metadata_json = compact_json(value)
     if len(metadata_json) > _MAX_METADATA_BYTES:
-        # The limit is on what a caller sends, UTF-8; the escaped form that we keep may be longer.
+        # The limit applies to the UTF-8 that a caller sends; the escaped form that is stored may be longer.
         text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
         if len(text.encode("utf-8", "surrogatepass")) > _MAX_METADATA_BYTES:
             raise InvalidRequestError(
-                f"Shorten the metadata: as compact JSON it fits into {_MAX_METADATA_BYTES} bytes.", field="metadata"
+                f"Shorten the metadata: as compact JSON it may have at most {_MAX_METADATA_BYTES} bytes.",
+                field="metadata",
             )
     return metadata_json
 
@@ -220,14 +221,14 @@ def _read_labels(labels: dict[str, str]) -> dict[str, str]:
         check_text(text, f"labels.{name}")
     if sum(len(name.encode()) + len(text.encode()) for name, text in labels.items()) > _MAX_TEXT_BYTES:
         raise InvalidRequestError(
-            f"Shorten the labels: together they fit into {_MAX_TEXT_BYTES} bytes.", field="labels"
+            f"Shorten the labels: together they may have at most {_MAX_TEXT_BYTES} bytes.", field="labels"
         )
     return labels
 
 
 def check_text(text: str, name: str) -> None:
-    """Lists and pages show it, so it has a bound; databases and XML have neither NUL nor lone surrogates."""
+    """Limit a text that lists show, and refuse NUL and lone surrogates, which databases and XML cannot hold."""
     if _NO_TEXT.search(text):
         raise InvalidRequestError("Write the text without NUL characters and lone surrogates.", field=name)
     if len(text.encode()) > _MAX_TEXT_BYTES:
-        raise InvalidRequestError(f"Shorten the text: it fits into {_MAX_TEXT_BYTES} bytes.", field=name)
+        raise InvalidRequestError(f"Shorten the text: it may have at most {_MAX_TEXT_BYTES} bytes.", field=name)

@@ -1,4 +1,4 @@
-"""The secrets of a request: every value that its log must not show."""
+"""The secrets of a request: the values that its log must not show."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -13,22 +13,22 @@ from shuttle.settings import Settings
 
 # Shorter ones would hide half of an ordinary log (docs/contract.md, "Masking").
 MIN_MASKED_BYTES = 6
-# Shorter strings of a JSON document are rather words like "project" than secrets.
+# Shorter strings in a JSON document are more likely words like "project" than secrets.
 MIN_DOCUMENT_STRING_BYTES = 8
-# What the search for them costs grows with both.
+# The cost of searching a log for secrets grows with both.
 _MAX_SECRETS = 1000
 _MAX_SECRETS_BYTES = 1024 * 1024
 
 
 def secrets_of(request: BuildRequest, settings: Settings) -> tuple[str, ...]:
-    """All values to mask, each once: passwords and sole-user tokens of URLs (percent-decoded), values in a source's
-    query, header values, secret arguments, and the operator's registry passwords, which the agent is given too.
+    """All values to mask, without duplicates: passwords and sole-user tokens of URLs (percent-decoded), values in a
+    source's query, header values, secret arguments, and the operator's registry passwords, which the agent gets too.
 
-    What this returns at acceptance is recorded with the build: a log is a pure function of what is recorded.
+    The result at acceptance is recorded with the build: a log is a pure function of what is recorded.
     """
     values = [value for _, value in _named_secrets(request)]
     values += [spelled for value in _source_query(request) for spelled in sorted(spellings(value))]
-    # What connects by such an argument logs its password rather than the whole of it.
+    # A program that connects with such a URL is more likely to log its password than the whole URL.
     for name in request.secret_arguments:
         values += [value for _, value in _url_secret(name, _credentials(request.effective_arguments[name]))]
     values += [password.get_secret_value() for _, password in settings.extra_docker_registry_config.values()]
@@ -36,23 +36,23 @@ def secrets_of(request: BuildRequest, settings: Settings) -> tuple[str, ...]:
 
 
 def unmasked_secrets(request: BuildRequest) -> tuple[str, ...]:
-    """The fields whose secrets are too short to be masked; names only."""
+    """The names of the fields whose secrets are too short to be masked."""
     short = (name for name, value in _named_secrets(request) if 0 < len(value.encode()) < MIN_MASKED_BYTES)
     return tuple(dict.fromkeys(short))
 
 
 def check_secrets(request: BuildRequest) -> None:
-    """Refuse more secrets than a log can be searched for; each string of a JSON document is one.
+    """Refuse more secrets than a log can be searched for; each string of a JSON document counts as one.
 
     Raises:
-        InvalidRequestError: names the field of the first secret that is too many.
+        InvalidRequestError: names the field of the first secret above the limit.
     """
     count = size_bytes = 0
     for name, value in _given_secrets(request):
         field = "secret_arguments" if name.startswith("arguments.") else name
         size_bytes += len(value.encode(errors="surrogatepass"))
         if size_bytes > _MAX_SECRETS_BYTES:
-            message = f"Shorten the secrets of the request: together they fit into {_MAX_SECRETS_BYTES} bytes."
+            message = f"Shorten the secrets of the request: together they may have at most {_MAX_SECRETS_BYTES} bytes."
             raise InvalidRequestError(message, field=field)
         count += 1 + len(document_strings(value))
         if count > _MAX_SECRETS:
@@ -65,7 +65,7 @@ def _named_secrets(request: BuildRequest) -> Iterator[tuple[str, str]]:
     for name, value in _given_secrets(request):
         yield name, value
         if "headers." in name:
-            # `Bearer abc`: a log shows the token more likely than the whole value.
+            # `Bearer abc`: a log is more likely to show the token than the whole value.
             yield name, value.partition(" ")[2]
 
 
@@ -98,13 +98,13 @@ def _credentials(url: str) -> Credentials | None:
 
 
 def _url_secret(name: str, credentials: Credentials | None) -> Iterator[tuple[str, str]]:
-    """The password; a user without one is a token."""
+    """The password, or the user if there is no password, because that is a token."""
     if credentials is not None:
         yield name, credentials.password or credentials.user
 
 
 def document_strings(secret: str) -> tuple[str, ...]:
-    """The strings of a secret that is a JSON document, for each may be printed alone; none of any other secret."""
+    """The strings in a secret that is a JSON document, because each may be printed alone; none for other secrets."""
     if secret.lstrip()[:1] not in {"{", "["}:
         return ()
     try:

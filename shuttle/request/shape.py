@@ -1,4 +1,4 @@
-"""The shape of a request's body: which fields there are and of which types; what they may say is checked after it."""
+"""The shape of a request's body: its fields and their types. Their values are checked afterwards."""
 
 from collections.abc import Iterator
 from typing import Annotated, Any, NoReturn
@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, WithJsonSchema
 
 from shuttle.errors import InvalidRequestError
 
-# As if the field were not there.
+# null counts as absent.
 _NULL = {"type": "null"}
 _HEADERS = {"type": "object", "additionalProperties": {"type": "string"}}
 _RECEIVER = [
@@ -34,13 +34,13 @@ Receivers = Annotated[
 
 
 class _Shape(BaseModel):
-    """Types are taken as they are (no "1" for 1); what nobody knows is kept aside, to be named."""
+    """Types are strict (no "1" for 1); unknown fields are kept aside, to be reported."""
 
     model_config = ConfigDict(strict=True, extra="allow", hide_input_in_errors=True)
 
 
 class Source(_Shape):
-    """Where the code comes from."""
+    """The source of the code."""
 
     url: str
     checksum: str | None = None
@@ -48,7 +48,7 @@ class Source(_Shape):
 
 
 class Destination(_Shape):
-    """Where the image goes to."""
+    """The destination of the image."""
 
     image: str | None = None
     url: str | None = None
@@ -56,14 +56,14 @@ class Destination(_Shape):
 
 
 class Webhooks(_Shape):
-    """Who is told."""
+    """The receivers of statuses and logs."""
 
     status: Receivers = None
     logs: Receivers = None
 
 
 class BuildRequest(_Shape):
-    """What `POST /:app_id/:build_id` takes."""
+    """The body of `POST /:app_id/:build_id`."""
 
     source: Source
     destination: Destination | None = None
@@ -79,10 +79,10 @@ class BuildRequest(_Shape):
 
 
 def read_shape(value: Any) -> BuildRequest:
-    """The body's fields by their types.
+    """Check the types of the body's fields.
 
     Raises:
-        InvalidRequestError: the first field that is missing or of another type.
+        InvalidRequestError: the first field that is missing or has another type.
     """
     if not isinstance(value, dict):
         raise InvalidRequestError('Send a JSON object like {"source": {"url": "https://…"}}.')
@@ -93,7 +93,7 @@ def read_shape(value: Any) -> BuildRequest:
 
 
 def unknown_fields(body: BuildRequest) -> Iterator[str]:
-    """The paths of the fields that no model knows."""
+    """The paths of the fields that the models do not have."""
     yield from body.model_extra or ()
     for name in ("source", "destination", "webhooks"):
         part = getattr(body, name)
@@ -103,7 +103,7 @@ def unknown_fields(body: BuildRequest) -> Iterator[str]:
 
 _SENTENCES = {
     "missing": "Add {}; it is required.",
-    "string_type": "Write {} as a text.",
+    "string_type": "Write {} as a string.",
     "list_type": "Write {} as an array.",
     "dict_type": "Write {} as an object.",
     "model_type": "Write {} as an object.",
@@ -112,7 +112,7 @@ _SENTENCES = {
 
 
 def refuse(error: ValidationError, prefix: str) -> NoReturn:
-    """The first problem of a model, as one sentence about a field of the request at `prefix`."""
+    """Raise InvalidRequestError for the first problem of a model that validates the part of the request at `prefix`."""
     problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
     path = prefix
     for step in problem["loc"]:

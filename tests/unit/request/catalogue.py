@@ -1,4 +1,4 @@
-"""Pipeline kinds of the shape that requests see (the real ones have their own tests), and requests to parse."""
+"""Pipeline kinds as requests see them (the real ones have their own tests), and requests to parse."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -43,12 +43,12 @@ def settings(**environment: str) -> Settings:
 
 
 def parse(value: Any, **environment: str) -> ParsedRequest:
-    """As a body travels: through JSON text."""
+    """Parse the value by way of JSON text, as a body arrives."""
     return parse_build_request(decode_json(canonical_json(value)), settings(**environment), PIPELINES)
 
 
 def script(**fields: Any) -> dict[str, Any]:
-    """A request that is complete, of a pipeline that needs no destination."""
+    """A complete request for a pipeline that needs no destination."""
     return {"source": {"url": "https://example.com/a.tar.gz"}, "pipeline": "script"} | fields
 
 

@@ -1,4 +1,4 @@
-"""Bodies: what is JSON, where it is not, and which texts are the same value."""
+"""Decoding of JSON bodies: errors with their position, numbers, and canonical JSON."""
 
 import json
 from contextlib import suppress
@@ -42,7 +42,7 @@ from tests.unit.request.catalogue import FIXED
         (b"[" + b"[]," * 125_000 + b"1]", "more than 250000 values"),
     ],
 )
-def test_says_what_is_wrong_and_where(raw, said):
+def test_error_says_what_is_wrong_and_at_which_position(raw, said):
     with pytest.raises(InvalidJsonError) as caught:
         decode_json(raw)
     assert said in caught.value.message
@@ -62,7 +62,7 @@ def test_says_what_is_wrong_and_where(raw, said):
         (b"1e999", None),
     ],
 )
-def test_names_the_field_of_a_number_that_is_too_large(raw, field):
+def test_error_for_too_large_number_names_its_field(raw, field):
     with pytest.raises(InvalidJsonError, match="beyond the range of a double") as caught:
         decode_json(raw)
     assert caught.value.field == field
@@ -93,11 +93,11 @@ def test_names_the_field_of_a_number_that_is_too_large(raw, field):
         ),
     ],
 )
-def test_a_number_comes_back_as_it_was_written(written):
+def test_number_is_returned_as_it_was_written(written):
     assert compact_json(decode_json(written.encode())) == written
 
 
-def test_ends_of_what_is_taken():
+def test_nesting_and_digits_up_to_the_limits_are_accepted():
     assert decode_json(b"[" * 200 + b"]" * 200)
     assert len(decode_json(b"[" + b"1," * 249_999 + b"1]")) == 250_000
     assert decode_json(b"1" * 309) == int("1" * 309)
@@ -122,7 +122,7 @@ def test_ends_of_what_is_taken():
         (b'"\\/"', b'"/"'),
     ],
 )
-def test_equal_values_have_one_text(one, other):
+def test_equal_values_have_the_same_canonical_json(one, other):
     assert canonical_json(decode_json(one)) == canonical_json(decode_json(other))
 
 
@@ -141,7 +141,7 @@ def test_equal_values_have_one_text(one, other):
         ('"é"'.encode(), '"e\u0301"'.encode()),
     ],
 )
-def test_different_values_have_different_texts(one, other):
+def test_different_values_have_different_canonical_json(one, other):
     assert canonical_json(decode_json(one)) != canonical_json(decode_json(other))
 
 
@@ -153,7 +153,7 @@ _JSON = st.recursive(
 
 @FIXED
 @given(_JSON)
-def test_any_value_comes_back_equal_from_any_spelling(value):
+def test_any_value_is_decoded_equal_from_any_spelling(value):
     spellings = [json.dumps(value), json.dumps(value, ensure_ascii=False, indent=1)]
     decoded = [decode_json(text.encode("utf-8")) for text in spellings]
     assert decoded == [value, value]
@@ -163,6 +163,6 @@ def test_any_value_comes_back_equal_from_any_spelling(value):
 
 @FIXED
 @given(st.binary(max_size=40))
-def test_any_bytes_are_a_value_or_an_error_of_ours(raw):
+def test_any_bytes_give_a_value_or_an_invalid_json_error(raw):
     with suppress(InvalidJsonError):
         canonical_json(decode_json(raw))

@@ -1,4 +1,4 @@
-"""Ids: which path segments name an app or a build."""
+"""Ids of apps and builds in path segments."""
 
 import pytest
 
@@ -24,7 +24,7 @@ from shuttle.request import decode_id, legacy_app
         ("x" * 128, "x" * 128),
     ],
 )
-def test_is_decoded_once_and_taken_as_given(segment, decoded):
+def test_id_is_percent_decoded_once_and_keeps_its_case(segment, decoded):
     assert decode_id("app_id", segment) == decoded
 
 
@@ -57,7 +57,7 @@ def test_is_decoded_once_and_taken_as_given(segment, decoded):
         "a%C2%A0",
     ],
 )
-def test_refuses_what_cannot_be_an_id(segment):
+def test_invalid_id_is_refused(segment):
     with pytest.raises(InvalidRequestError) as caught:
         decode_id("build_id", segment)
     assert caught.value.field == "build_id"
@@ -68,12 +68,12 @@ _UUID = "0C3A6C52-6b0e-4a52-9d0b-1f1b1a6a2c11"
 
 
 @pytest.mark.parametrize("app", ["shop", "a-b", "-", "a\nb", _UUID])
-def test_an_app_of_the_older_api_is_its_name_and_its_uuid(app):
+def test_app_id_of_the_older_api_splits_into_name_and_uuid(app):
     assert legacy_app(f"{app}-{_UUID}") == (app, _UUID)
 
 
 @pytest.mark.parametrize(
     "app_id", ["", "shop", "-" + _UUID, _UUID, "shop_" + _UUID, f"shop-{_UUID}1", f"shop-{_UUID} "]
 )
-def test_other_forms_are_none_of_the_older_apis_apps(app_id):
+def test_other_app_ids_are_not_of_the_older_api(app_id):
     assert legacy_app(app_id) is None

@@ -1,4 +1,4 @@
-"""The limits of a request's lists and texts: the last that is taken, and the first that is refused by its field."""
+"""The limits of a request's lists and texts: the largest accepted value, and the error for the next one."""
 
 from contextlib import nullcontext
 from typing import Any
@@ -105,14 +105,16 @@ def kafka(hosts: int) -> str:
         ),
     ],
 )
-def test_the_last_is_taken_and_one_more_is_refused(taken: dict[str, Any], refused: dict[str, Any], field: str):
+def test_value_at_the_limit_is_accepted_and_one_more_is_refused(
+    taken: dict[str, Any], refused: dict[str, Any], field: str
+):
     parse(taken)
     with pytest.raises(InvalidRequestError) as caught:
         parse(refused)
     assert (caught.value.status, caught.value.field) == (400, field)
 
 
-def test_brokers_of_the_older_api_are_as_many_as_other_receivers():
+def test_brokers_of_the_older_api_have_the_limit_of_other_receivers():
     body = {
         "app": "a",
         "space": "s",

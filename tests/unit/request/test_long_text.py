@@ -1,4 +1,4 @@
-"""Bodies whose long text is taken out before they are parsed: the value, or the error, is that of parsing it whole."""
+"""Bodies whose long text is cut out before parsing give the same value or error as when parsed whole."""
 
 import json
 from typing import Any
@@ -12,7 +12,7 @@ from shuttle.request import MAX_JSON_BYTES, decode_json, decode_large_json
 
 LONG = "data:;base64," + "QU/D" * (MAX_JSON_BYTES // 4)
 
-# What bodies are made of here: texts that are long enough with the limit below, and all that can stand around them.
+# Parts of generated bodies: strings that are long by the limit below, and everything that can surround them.
 FRAGMENTS = [
     *('{"source":{"url":', '{"sources":', '"metadata":', '"source":{"url":', "}", "}", "{", "[", "]", ",", ":", " "),
     *('"data:;base64,QUJDREVG"', '"data:;base64,QUJDREVG",', '"data:QUJD\\/REVGREVG"', '"data:QUJD\\"REVGREVG"'),
@@ -29,7 +29,7 @@ def outcome(decode: Any, raw: bytes) -> Any:
 
 
 @given(fragments=st.lists(st.sampled_from(FRAGMENTS), max_size=12), limit_bytes=st.integers(0, 60))
-def test_any_body_comes_to_the_same_or_is_too_large(fragments: list[str], limit_bytes: int):
+def test_any_body_gives_the_result_of_parsing_it_whole_or_is_too_large(fragments: list[str], limit_bytes: int):
     raw = "".join(fragments).encode()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("shuttle.request.long_text.LARGE_BODY_BYTES", 8)
@@ -54,7 +54,7 @@ def test_any_body_comes_to_the_same_or_is_too_large(fragments: list[str], limit_
     ],
     ids=["new", "older", "behind a short one", "upper case", "with quotes", "beside long JSON"],
 )
-def test_a_long_text_is_put_back_where_it_was(value: Any):
+def test_long_source_is_put_back_into_its_field(value: Any):
     raw = json.dumps(value).encode()
     assert decode_large_json(raw) == value
     assert decode_large_json(raw.replace(b"/", b"\\/")) == value
@@ -72,13 +72,13 @@ def test_a_long_text_is_put_back_where_it_was(value: Any):
     ],
     ids=["elsewhere", "within another", "no data: URL", "beside more JSON", "array", "text"],
 )
-def test_long_json_is_refused_unless_the_source_is_what_is_long(value: Any):
+def test_long_json_is_refused_unless_only_the_source_is_long(value: Any):
     with pytest.raises(BodyTooLargeError, match=str(MAX_JSON_BYTES)):
         decode_large_json(json.dumps(value).encode())
 
 
 @pytest.mark.parametrize("more", [0, 1])
-def test_json_beside_a_source_has_a_limit(more: int):
+def test_json_besides_the_source_has_a_limit(more: int):
     beside_bytes = len('{"source": {"url": ""}}')
     body = b'{"source": {"url": "%s"}}' % LONG.encode() + b" " * (MAX_JSON_BYTES - beside_bytes + more)
     if more:
@@ -88,14 +88,14 @@ def test_json_beside_a_source_has_a_limit(more: int):
         assert decode_large_json(body)["source"]["url"] == LONG
 
 
-def test_a_long_text_that_no_json_has_is_refused():
+def test_long_text_that_is_invalid_json_is_refused_with_its_position():
     raw = json.dumps({"source": {"url": LONG}}).encode()
     middle = len(raw) // 2
     with pytest.raises(InvalidJsonError, match=f"at line 1 column {middle + 1}"):
         decode_large_json(raw[:middle] + b"\n" + raw[middle:])
 
 
-def test_an_error_behind_it_is_said_with_its_place_in_the_whole_body():
+def test_error_after_the_long_text_has_its_position_in_the_whole_body():
     raw = json.dumps({"source": {"url": LONG}}).encode()[:-1] + b",}"
     with pytest.raises(InvalidJsonError) as caught:
         decode_large_json(raw)

@@ -1,4 +1,4 @@
-"""Requests that cannot be served: what is refused at once, and the field that the answer names."""
+"""Requests that are refused, and the field that the error names."""
 
 from typing import Any
 
@@ -109,7 +109,7 @@ _REFUSED: list[tuple[Any, str | None]] = [
 
 
 @pytest.mark.parametrize(("value", "field"), _REFUSED)
-def test_refuses_and_names_the_field(value, field):
+def test_invalid_request_is_refused_with_the_name_of_its_field(value, field):
     with pytest.raises(InvalidRequestError) as caught:
         parse_build_request(value, settings(), PIPELINES)
     assert caught.value.field == field

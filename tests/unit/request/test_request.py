@@ -1,4 +1,4 @@
-"""Requests: every field of the new API, what is taken, what is refused and how it is called."""
+"""Requests of the new API: every field, accepted and refused values, and the names in errors."""
 
 from contextlib import suppress
 
@@ -12,7 +12,7 @@ from shuttle.request import BuildRequest, canonical_json, decode_json, parse_bui
 from tests.unit.request.catalogue import FIXED, IMAGE, PIPELINES, SHA, image, parse, script, settings, source
 
 
-def test_a_request_with_everything():
+def test_request_with_every_field():
     parsed = parse(
         {
             "source": {"url": "https://bob:s3cr3tpw@example.com/a.zip", "checksum": f"sha256:{SHA}"},
@@ -55,7 +55,7 @@ def test_a_request_with_everything():
     assert BuildRequest.model_validate_json(request.model_dump_json()) == request
 
 
-def test_the_least_request_and_its_defaults():
+def test_smallest_request_gets_the_defaults():
     request = parse(script(), TIMEOUT_IN_MS="90000").request
     assert request.timeout_seconds == 90
     assert request.metadata_json == "null"
@@ -66,7 +66,7 @@ def test_the_least_request_and_its_defaults():
     )
 
 
-def test_null_is_absent_for_what_may_be_absent():
+def test_null_counts_as_absent_for_optional_fields():
     optional = dict.fromkeys(
         [
             *("destination", "webhooks", "metadata", "human_readable_info", "arguments", "secret_arguments"),
@@ -86,7 +86,7 @@ def test_null_is_absent_for_what_may_be_absent():
         script(resume_from="build-1"),
     ],
 )
-def test_says_what_comes_later(value):
+def test_fields_reserved_for_later_are_reported_as_not_yet_supported(value):
     with pytest.raises(NotYetSupportedError, match="yet"):
         parse(value)
 
@@ -102,12 +102,12 @@ def test_says_what_comes_later(value):
         "https://u:p%40@[::1]:8080/x?sig=a%2Fb",
     ],
 )
-def test_takes_sources(url):
+def test_source_url_is_accepted(url):
     scheme = url.partition(":")[0]
     assert parse(source(url)).request.source_url == scheme.lower() + url.removeprefix(scheme)
 
 
-def test_takes_image_sources_where_the_pipeline_does():
+def test_image_source_is_accepted_if_the_pipeline_accepts_it():
     fields = {"destination": {"image": IMAGE}, "pipeline": "docker-image"}
     request = parse({"source": {"url": f"DOCKER://u:p%2Fw@h:1/a/b:c@sha256:{SHA.lower()}"}, **fields}).request
     assert request.source_image is not None
@@ -131,12 +131,12 @@ def test_takes_image_sources_where_the_pipeline_does():
         ("docker://registry/org/app", "registry:443/org/app:latest"),
     ],
 )
-def test_takes_destinations(url, reference):
+def test_destination_is_accepted(url, reference):
     assert parse(image(url)).request.destinations == (reference,)
     assert parse(script(destination={"url": url, "image": url})).request.destinations == (reference,)
 
 
-def test_names_what_it_ignores_wherever_it_is():
+def test_unknown_fields_are_reported_at_every_level():
     parsed = parse(
         script(
             extra=1,
@@ -151,7 +151,7 @@ def test_names_what_it_ignores_wherever_it_is():
     }
 
 
-def test_warns_by_name_of_secrets_that_cannot_be_masked():
+def test_warnings_name_secrets_too_short_to_be_masked():
     parsed = parse(
         script(
             source={"url": "http://u:ab12c@h/x"},
@@ -166,14 +166,14 @@ def test_warns_by_name_of_secrets_that_cannot_be_masked():
     assert not any(value in " ".join(parsed.warnings) for value in ("ab12c", "9942", "123"))
 
 
-def test_masks_the_operators_registries_and_bearer_tokens_too():
+def test_registry_passwords_and_bearer_tokens_are_masked_too():
     request = parse(script(webhooks={"logs": {"url": "http://h/", "headers": {"Authorization": "Bearer abcdefgh"}}}))
     registries = '{"r.example.com":{"username":"ops","password":"registry password"}}'
     secrets = secrets_of(request.request, settings(EXTRA_DOCKER_REGISTRY_CONFIG=registries))
     assert set(secrets) == {"Bearer abcdefgh", "abcdefgh", "registry password"}
 
 
-def test_metadata_is_measured_as_compact_utf_8():
+def test_size_of_metadata_is_that_of_compact_utf_8():
     assert parse(script(metadata="ä" * 32767)).request.metadata_json.isascii()
     lone = decode_json(b'{"a":"\\ud800"}')
     metadata_json = parse_build_request(script(metadata=lone), settings(), PIPELINES).request.metadata_json
@@ -193,21 +193,21 @@ _FIELDS = [
 
 @FIXED
 @given(st.dictionaries(st.sampled_from(_FIELDS), _ANYTHING), st.booleans())
-def test_any_json_is_a_request_or_an_error_of_ours(fields, complete):
+def test_any_json_gives_a_request_or_an_invalid_request_error(fields, complete):
     value = script(**fields) if complete else fields
     with suppress(InvalidRequestError):
         metadata_json = parse(value).request.metadata_json
         assert canonical_json(decode_json(metadata_json.encode())) == canonical_json(value.get("metadata"))
 
 
-def test_values_of_a_sources_query_are_secrets_as_written_and_decoded():
+def test_values_in_the_source_query_are_secret_as_written_and_decoded():
     request = parse(
         source("https://h/a?X-Date=20301231&short=1234567&s=a%2Fb+c%3dde;bare-token#fragment-of-it")
     ).request
     assert set(secrets_of(request, settings())) == {*("20301231", "a%2Fb+c%3dde", "a/b+c=de", "a/b c=de", "bare-token")}
 
 
-def test_headers_of_a_source_are_secrets():
+def test_source_headers_are_secret():
     headers = {"Authorization": "Bearer token-of-the-source", "X-Key": "another-key"}
     parsed = parse(source("https://h/a", headers=headers))
     assert parsed.request.source_headers == headers
@@ -231,7 +231,7 @@ def test_headers_of_a_source_are_secrets():
         ("data:,x", {"X": "value"}, "source.headers"),
     ],
 )
-def test_headers_that_no_source_can_be_asked_with_are_refused(url: str, headers: object, field: str):
+def test_invalid_source_headers_are_refused(url: str, headers: object, field: str):
     with pytest.raises(InvalidRequestError) as caught:
         parse(source(url, headers=headers))
     assert caught.value.field == field

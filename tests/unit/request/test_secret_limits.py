@@ -1,4 +1,4 @@
-"""How many secrets a request may have, and how long they may be together."""
+"""The limits of a request's secrets: their number and their total size."""
 
 import json
 from typing import Any
@@ -20,7 +20,7 @@ def refusal(**fields: Any) -> InvalidRequestError:
     return caught.value
 
 
-def test_a_thousand_secrets_are_taken_and_one_more_is_refused() -> None:
+def test_thousand_secrets_are_accepted_and_one_more_is_refused() -> None:
     values = [f"secret-{number}" for number in range(1000)]
     assert parse(script(**secret_arguments(*values))).warnings == ()
     error = refusal(**secret_arguments(*values, "one more"))
@@ -33,11 +33,11 @@ def test_a_thousand_secrets_are_taken_and_one_more_is_refused() -> None:
     )
 
 
-def test_equal_secrets_count_each() -> None:
+def test_equal_secrets_are_counted_each() -> None:
     assert refusal(**secret_arguments(*["the same"] * 1001)).field == "secret_arguments"
 
 
-def test_secrets_of_more_than_a_mebibyte_are_refused() -> None:
+def test_secrets_of_more_than_one_mebibyte_together_are_refused() -> None:
     headers = {f"X-{number:04}": "é" * 4000 for number in range(140)}
     webhook = {"url": "https://a.example/", "headers": headers}
     error = refusal(webhooks={"logs": [webhook]})
