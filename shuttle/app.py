@@ -34,7 +34,7 @@ from shuttle.lifecycle.retain import Retention
 from shuttle.lifecycle.signals import Signals
 from shuttle.lifecycle.steady_time import record_steady_time
 from shuttle.logs.library import LogLibrary
-from shuttle.memory import give_back_memory, map_large_pieces
+from shuttle.memory import map_large_allocations, trim_memory
 from shuttle.metrics import observe_jenkins_request
 from shuttle.objects import ObjectStore
 from shuttle.objects.directory import DirectoryStore
@@ -149,7 +149,7 @@ async def shuttle_parts(
             "retention": Retention(ports).run(),
             "apps": AppCleanup(ports).run(),
             "steady time": record_steady_time(ports),
-            "memory": give_back_memory(),
+            "memory": trim_memory(),
         }
         await _start(stack, worker, loops, settings)
         yield ports, worker
@@ -250,7 +250,7 @@ async def serve(settings: Settings) -> None:
     configure_logs()
     raise_open_files_limit()
     collect_less_often()
-    map_large_pieces()
+    map_large_allocations()
     for name in names_without_effect(os.environ):
         log.warning("this setting of the old shuttle has no effect", setting=name)
     stop = asyncio.Event()

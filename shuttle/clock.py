@@ -1,9 +1,9 @@
-"""The service's two times: the wall clock for what people read, and steady time for limits.
+"""The service's two clocks: the wall clock for what people read, and steady time for limits.
 
-Steady time is written like the wall clock and agrees with it at the first start. From then on it advances by the
-seconds that have really passed, so a wall clock that is set changes no limit. It is recorded (`Anchor`): a process that
-starts on the same boot of the machine counts the time in between, one on another boot continues from the recorded
-instant: only the wall clock could tell how long the machine was down, and that may have been set meanwhile.
+Steady time has the form of the wall clock and agrees with it at the first start. From then on it advances by the
+seconds that have really passed, so setting the wall clock changes no limit. It is recorded (`Anchor`): a process that
+starts in the same boot of the machine counts the time in between. In another boot it continues from the recorded
+instant, because only the wall clock could say how long the machine was down, and that may have been set meanwhile.
 """
 
 import time
@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-# Not CLOCK_BOOTTIME: tools that fake a process' clocks change it too.
+# Not CLOCK_BOOTTIME: tools that fake the clocks of a process change it as well.
 _UPTIME = Path("/proc/uptime")
 
 
 class Moment(NamedTuple):
-    """One instant on both times: `at` is shown, `steady` decides on limits."""
+    """One instant on both clocks: `at` is shown, `steady` decides on limits."""
 
     at: datetime
     steady: datetime
@@ -27,7 +27,7 @@ class Moment(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Boot:
-    """One boot of the machine: its id, "" where the system does not tell, and the seconds since it began."""
+    """One boot of the machine: its id ("" if the system does not provide it) and the seconds since it began."""
 
     boot_id: str
     uptime_seconds: float
@@ -35,14 +35,14 @@ class Boot:
 
 @dataclass(frozen=True, slots=True)
 class Anchor:
-    """A recorded instant of steady time, and where it lies in a boot of the machine."""
+    """A recorded instant of steady time, and its position in a boot of the machine."""
 
     steady_at: datetime
     boot: Boot
 
 
 def read_boot() -> Boot:
-    """The present boot; nothing outlasts a process where the system does not have these files."""
+    """The current boot; without these files of the system, each process counts as a boot of its own."""
     try:
         return Boot(_BOOT_ID.read_text().strip(), float(_UPTIME.read_text().split()[0]))
     except (OSError, ValueError, IndexError):
@@ -54,7 +54,7 @@ def _wall() -> datetime:
 
 
 class Clock:
-    """Both times of one process. Safe for any number of threads once it has resumed."""
+    """Both clocks of one process. Thread-safe once `resume` was called."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Clock:
         monotonic: Callable[[], float] = time.monotonic,
         boot: Callable[[], Boot] = read_boot,
     ) -> None:
-        """`wall` gives aware UTC, `monotonic` seconds that nothing sets, `boot` the present boot."""
+        """`wall` gives aware UTC, `monotonic` seconds that cannot be set, `boot` the current boot."""
         self.now = wall
         self._monotonic = monotonic
         self._boot = boot
@@ -70,7 +70,7 @@ class Clock:
         self._began = monotonic()
 
     def resume(self, recorded: Anchor | None) -> None:
-        """Continue the recorded time; without one it agrees with the wall clock."""
+        """Continue the recorded steady time; without a record it begins at the wall clock's time."""
         self._began, self._began_at = self._monotonic(), self.now()
         if recorded is None:
             return
@@ -84,13 +84,13 @@ class Clock:
         return self._began_at + timedelta(seconds=self._monotonic() - self._began)
 
     def moment(self) -> Moment:
-        """Now, on both times."""
+        """Now, on both clocks."""
         return Moment(self.now(), self.steady())
 
     def shown(self, steady_at: datetime) -> datetime:
-        """What the wall clock says at an instant of steady time, as it is set now."""
+        """The wall clock's time, as it is set now, at an instant of steady time."""
         return steady_at + (self.now() - self.steady())
 
     def anchor(self) -> Anchor:
-        """What to record."""
+        """The instant to record."""
         return Anchor(self.steady(), self._boot())

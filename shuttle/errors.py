@@ -1,11 +1,11 @@
-"""One family of errors: the HTTP status and the stable code sit on the class, the message says what to do."""
+"""One family of errors: each class has an HTTP status and a stable code, and its message says what to do."""
 
 from collections.abc import Mapping
 from typing import ClassVar
 
 
 class ShuttleError(Exception):
-    """Anything that the shuttle tells a caller; `str(error)` is one sentence without secrets."""
+    """An error that callers see; `str(error)` is one sentence without secrets."""
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
@@ -17,11 +17,11 @@ class ShuttleError(Exception):
         self.headers = dict(headers or {})
 
 
-# --- what a request can do wrong: 4xx ---------------------------------------------------------------
+# --- errors of requests: 4xx ------------------------------------------------------------------------
 
 
 class InvalidRequestError(ShuttleError):
-    """A field of the request cannot be used as it is; `field` names it."""
+    """A part of the request is invalid; `field` names it."""
 
     status = 400
     code = "invalid_request"
@@ -34,20 +34,20 @@ class InvalidJsonError(InvalidRequestError):
 
 
 class NotYetSupportedError(InvalidRequestError):
-    """A scheme or field that is planned and that this version does not serve yet."""
+    """A scheme or field that is planned but not supported yet."""
 
     code = "not_supported_yet"
 
 
 class MalformedHttpError(ShuttleError):
-    """What came is not HTTP."""
+    """The request is not valid HTTP."""
 
     status = 400
     code = "malformed_http"
 
 
 class LegacyRefusalError(InvalidRequestError):
-    """What the older API answers to a request that it cannot take; the message is its whole `status`."""
+    """A refusal in the form of the older API; the message is its whole `status`."""
 
 
 # How a caller may present a token.
@@ -62,7 +62,7 @@ class UnauthorizedError(ShuttleError):
 
 
 class TokenNeededError(UnauthorizedError):
-    """A caller without a token wants what is not the older API's (SHUTTLE_LEGACY_ANONYMOUS)."""
+    """Without a token, only builds of the older API are accessible (SHUTTLE_LEGACY_ANONYMOUS)."""
 
     def __init__(self, *, field: str | None = None) -> None:
         super().__init__(
@@ -73,14 +73,14 @@ class TokenNeededError(UnauthorizedError):
 
 
 class ForbiddenError(ShuttleError):
-    """Known credentials whose role is too small."""
+    """The role of the credentials does not suffice, or the request comes from another site's page."""
 
     status = 403
     code = "forbidden"
 
 
 class NotFoundError(ShuttleError):
-    """Nothing of that name."""
+    """There is nothing of that name."""
 
     status = 404
     code = "not_found"
@@ -101,28 +101,28 @@ class BodyTimeoutError(ShuttleError):
 
 
 class ConflictError(ShuttleError):
-    """The name is taken by something else."""
+    """The request conflicts with what is recorded under this name."""
 
     status = 409
     code = "conflict"
 
 
 class GoneError(ShuttleError):
-    """What was asked for existed and is over."""
+    """The build, attempt or resource existed, but has ended."""
 
     status = 410
     code = "gone"
 
 
 class BodyTooLargeError(ShuttleError):
-    """More bytes than the limit, noticed while reading."""
+    """The body is larger than the limit."""
 
     status = 413
     code = "body_too_large"
 
 
 class UnsupportedMediaTypeError(ShuttleError):
-    """A Content-Type other than JSON."""
+    """The body's Content-Type or Content-Encoding is not supported."""
 
     status = 415
     code = "unsupported_media_type"
@@ -150,56 +150,56 @@ class QueueFullError(ShuttleError):
 
 
 class HeadTooLargeError(ShuttleError):
-    """The head of a request is longer than it may be."""
+    """The head of a request is too large."""
 
     status = 431
     code = "head_too_large"
 
 
 class TooManyConnectionsError(ShuttleError):
-    """No connection more is taken, of this peer or of anybody; one of them has to end first."""
+    """The limit of open connections, of this peer or in total, is reached."""
 
     status = 503
     code = "too_many_connections"
 
 
 class BusyError(ShuttleError):
-    """The bodies that are being received take all the room that there is for them."""
+    """Other requests use all the memory or disk space for bodies; try again later."""
 
     status = 503
     code = "busy"
 
 
 class CannotRecordError(ShuttleError):
-    """The database or the object store cannot make the build durable now; ask again later."""
+    """The database or the object store cannot make the build durable now; try again later."""
 
     status = 503
     code = "cannot_record"
 
 
-# --- what ends a build: `code` is the build's reason -------------------------------------------------
+# --- errors that end a build: `code` is the build's reason -------------------------------------------
 
 
 class BuildFailedError(ShuttleError):
-    """Found while the build was under way; ends it `failed` with `reason` and the message."""
+    """An error while a build runs; ends it `failed` with `reason` and the message."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
 
 
-# --- what others do to us: never ends a build ---------------------------------------------------------
+# --- failures of other services: they never end a build -----------------------------------------------
 
 
 class UnavailableError(ShuttleError):
-    """Somebody we depend on does not answer as it should now: wait with backoff, keep the build."""
+    """A service that the shuttle depends on is unavailable: wait with backoff, keep the build."""
 
     status = 503
     code = "unavailable"
 
 
 class RetryLaterError(UnavailableError):
-    """A host that answers, and says after how many seconds it wants to be asked again."""
+    """A host asks for a retry after a number of seconds."""
 
     code = "retry_later"
 
@@ -215,54 +215,56 @@ class StoreError(UnavailableError):
 
 
 class StoreFaultError(StoreError):
-    """The database works, and refused what we asked of it: a fault of ours. Builds wait as if it were out of reach, for
-    nothing of theirs may be lost; callers are not told to ask again."""
+    """The database works but refused a statement, which is a bug of the shuttle.
+
+    Builds wait as if the database were unreachable, so that nothing of them is lost; callers are not asked to retry.
+    """
 
     status = 500
     code = "internal_error"
 
 
 class ObjectStoreError(UnavailableError):
-    """The object store refuses, is slow or is out of space."""
+    """The object store refuses, is too slow or is out of space."""
 
     code = "object_store_unavailable"
 
 
 class LocalDiskError(UnavailableError):
-    """The disk of SHUTTLE_DATA_DIR takes nothing (full, broken): ask again when it has room."""
+    """The disk of SHUTTLE_DATA_DIR cannot be written (full, broken): retry when it has space."""
 
     code = "disk_unavailable"
 
 
 class KafkaUnavailableError(UnavailableError):
-    """A Kafka cluster cannot be reached, refuses us, or does not acknowledge: send again what was not acknowledged."""
+    """A Kafka cluster is unreachable, refuses, or does not acknowledge: send unacknowledged records again."""
 
     code = "kafka_unavailable"
 
 
 class RecordTooLargeError(ShuttleError):
-    """A single Kafka message is larger than the topic takes; sent again as it is, it fails again."""
+    """A single Kafka message is larger than the topic accepts; a retry without change fails again."""
 
     code = "record_too_large"
 
 
 class ObjectNotFoundError(ShuttleError):
-    """No object of that name in the object store."""
+    """There is no object of that name in the object store."""
 
     status = 404
     code = "object_not_found"
 
 
 class JenkinsUnavailableError(UnavailableError):
-    """Refused, reset, timed out, 5xx or unreadable: what Jenkins did is unknown."""
+    """A connection failed or timed out, or a response was 5xx or unreadable: what Jenkins did is unknown."""
 
     code = "jenkins_unavailable"
 
 
 class JenkinsRefusedError(UnavailableError):
-    """401 or 403: the credentials or permissions in JENKINS_URL do not suffice.
+    """401 or 403: the credentials in JENKINS_URL are wrong, or their permissions do not suffice.
 
-    `permission` is what Jenkins said is missing, as its pages call it (`Job/Cancel`); None where it did not say.
+    `permission` is the missing permission as Jenkins names it (`Job/Cancel`); None if the response did not name it.
     """
 
     code = "jenkins_refused"
@@ -273,39 +275,39 @@ class JenkinsRefusedError(UnavailableError):
 
 
 class JenkinsNotFoundError(ShuttleError):
-    """A healthy Jenkins says that the job, build or queue item is not there."""
+    """A healthy Jenkins answers that the job, build or queue item does not exist."""
 
     status = 404
     code = "jenkins_not_found"
 
 
 class AddressRefusedError(ShuttleError):
-    """An outgoing address that policy forbids (link-local, metadata, loopback)."""
+    """The policy forbids an outgoing address (link-local, metadata, loopback)."""
 
     status = 400
     code = "address_refused"
 
 
 class SettingsError(ShuttleError):
-    """The environment does not describe a shuttle that can start; the message lists every problem."""
+    """The settings are invalid; the message lists every problem."""
 
     code = "bad_settings"
 
 
 class KeyMissingError(UnavailableError):
-    """A recorded secret that none of the keys in use opens."""
+    """None of the keys in use decrypts a recorded secret."""
 
     code = "key_missing"
 
 
 class JobNotReadyError(UnavailableError):
-    """Jenkins certainly queued nothing: the job is disabled, or lost its parameters."""
+    """Jenkins certainly queued nothing: the job is disabled, or has lost its parameters."""
 
     code = "job_not_ready"
 
 
 class ForeignJobError(ShuttleError):
-    """A Jenkins job of our name that does not carry our marker: never changed, never deleted."""
+    """A Jenkins job has the app's name but not the shuttle's marker: it is never changed or deleted."""
 
     status = 409
     code = "foreign_job"

@@ -1,4 +1,4 @@
-"""Secret settings from files: `NAME_FILE` names one, as container engines mount them, and its text is the value."""
+"""Secret settings from files: `NAME_FILE` is the path of a file with the value, as container engines mount it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,20 +6,20 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, SecretStr
 
-# Far beyond the credentials of any number of registries.
-MOST_BYTES = 1024 * 1024
-# Text by their types, and yet credentials: half of a pair, and the values of arguments that requests call secret.
+# Far more than the credentials of many registries need.
+MAX_FILE_BYTES = 1024 * 1024
+# Not SecretStr, but credentials: half of a pair, and values of arguments that requests may declare secret.
 _ALSO_SECRET = frozenset({"S3_ACCESS_KEY", "EXTRA_BUILD_ARGS"})
 
 
 def names_with_files(settings: type[BaseModel]) -> frozenset[str]:
-    """The settings that may come from a file: all that hold a secret."""
+    """The settings that may come from a file: all with a secret."""
     fields = settings.model_fields.items()
     return _ALSO_SECRET | {name.upper() for name, field in fields if _holds_secret(field.annotation)}
 
 
 def read_setting_files(environment: Mapping[str, str], names: frozenset[str]) -> tuple[dict[str, str], list[str]]:
-    """Values by setting, and the problems: one line each, without a path, which may be a secret in the wrong place."""
+    """The values by setting, and one line per problem, without the path: a secret may be written in its place."""
     values, problems = {}, []
     for name in sorted(names):
         path = environment.get(f"{name}_FILE")
@@ -40,16 +40,16 @@ def _holds_secret(annotation: Any) -> bool:
 
 
 def _text_of(path: str) -> str:
-    """The file's text without the newline that editors and `echo` put at its end; ValueError says what is wrong."""
+    """The file's text without the final newline that editors and `echo` add; raises ValueError."""
     try:
         with Path(path).open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
+            content = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise ValueError(f"the file cannot be read: {error.strerror}") from None
-    except ValueError:  # a NUL in its path
-        raise ValueError("the file cannot be read: its path is none") from None
-    if len(content) > MOST_BYTES:
-        raise ValueError(f"the file is larger than {MOST_BYTES} bytes")
+    except ValueError:  # a NUL in the path
+        raise ValueError("the file cannot be read: its path is invalid") from None
+    if len(content) > MAX_FILE_BYTES:
+        raise ValueError(f"the file is larger than {MAX_FILE_BYTES} bytes")
     try:
         text = content.decode().rstrip("\r\n")
     except UnicodeDecodeError:

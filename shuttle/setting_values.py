@@ -1,4 +1,4 @@
-"""How the texts of the environment become values; every ValueError says what to write and never repeats the text."""
+"""Parsers for the values of settings; each ValueError says what to write and never quotes the value."""
 
 import json
 import re
@@ -7,22 +7,22 @@ from ipaddress import ip_address
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-# 16 random hexadecimal digits are 64 bits: nobody guesses them over HTTP.
+# 16 random hexadecimal digits are 64 bits, too many to be guessed over HTTP.
 _MIN_TOKEN_CHARACTERS = 16
-# The Standard Webhooks specification asks for 24 to 64 bytes.
+# The Standard Webhooks specification requires 24 to 64 bytes.
 MIN_WEBHOOK_KEY_BYTES = 24
 _ARGUMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-# No environment of a process can hold the first, no file of UTF-8 the others.
+# NUL, which no environment variable can hold, and lone surrogates, which UTF-8 cannot.
 _NO_ARGUMENT_TEXT = re.compile(r"[\x00\ud800-\udfff]")
 
 
 def comma_list(text: str) -> tuple[str, ...]:
-    """The parts between commas, without those that are empty."""
+    """The parts between commas, without empty ones."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def read_tokens(text: str) -> tuple[tuple[str, str], ...]:
-    """(role, token) pairs of `controller:<token>,reader:<token>`."""
+    """The (role, token) pairs in `controller:<token>,reader:<token>`."""
     pairs = []
     for entry in comma_list(text):
         role, colon, token = entry.partition(":")
@@ -37,7 +37,7 @@ def read_tokens(text: str) -> tuple[tuple[str, str], ...]:
 
 
 def read_build_args(text: str) -> dict[str, str]:
-    """A JSON object whose values become texts; what is refused could reach no build (see `shuttle.request`)."""
+    """The arguments in a JSON object, as strings; those that no build could get (see `shuttle.request`) are refused."""
     arguments = _json_object(text)
     texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in arguments.items()}
     if not all(_ARGUMENT_NAME.fullmatch(name) for name in texts):
@@ -48,7 +48,7 @@ def read_build_args(text: str) -> dict[str, str]:
 
 
 def credentials_by_host(text: str) -> dict[str, tuple[Any, Any]]:
-    """(user, password) by registry or Kafka host, of `{"host": {"username": …, "password": …}}`."""
+    """(user, password) by registry or Kafka host, from `{"host": {"username": …, "password": …}}`."""
     hosts = _json_object(text)
     if not all(isinstance(entry, dict) and {"username", "password"} <= set(entry) for entry in hosts.values()):
         raise ValueError('write {"host.example.com": {"username": "…", "password": "…"}}')
@@ -63,7 +63,7 @@ def _json_object(text: str) -> dict[str, Any]:
 
 
 def read_jenkins_url(text: str) -> str:
-    """The controller's base URL, a slash at its end."""
+    """The controller's base URL with a final slash."""
     if "," in text:
         raise ValueError("several controllers are not supported yet; name one")
     if not _is_base_url(text):
@@ -72,7 +72,7 @@ def read_jenkins_url(text: str) -> str:
 
 
 def read_public_url(text: str) -> str:
-    """Our own base URL; a bare host means https (the old shuttle's rule)."""
+    """The service's base URL; a host without a scheme gets https, as in the old shuttle."""
     url = text if not text or "://" in text else f"https://{text}"
     if url and not _is_base_url(url):
         raise ValueError("write the base URL of this service as Jenkins sees it")
@@ -83,12 +83,12 @@ def _is_base_url(url: str) -> bool:
     try:
         parts: SplitResult = urlsplit(url)
         return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # its text would repeat the URL with the userinfo in it
+    except ValueError:  # its text would quote the URL with the userinfo
         return False
 
 
 def check_database_url(url: str) -> None:
-    """Empty, SQLite or PostgreSQL."""
+    """Raises ValueError unless the URL is empty, or one of SQLite or PostgreSQL."""
     if is_postgres(url):
         import psycopg  # noqa: PLC0415 - costs 60 ms that a service on SQLite need not pay
         from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415
@@ -105,12 +105,12 @@ def check_database_url(url: str) -> None:
 
 
 def is_postgres(url: str) -> bool:
-    """Whether it names a PostgreSQL server, in either of libpq's spellings."""
+    """Whether the URL names a PostgreSQL server, in either of libpq's spellings."""
     return url.startswith(("postgresql://", "postgres://"))
 
 
 def read_webhook_keys(text: str) -> tuple[bytes, ...]:
-    """The keys of `whsec_<base64>`, comma-separated; none = unset."""
+    """The keys in `whsec_<base64>`, comma-separated; an empty tuple if the setting is empty."""
     secrets = comma_list(text)
     if text and not secrets:
         raise ValueError("no secret between the commas")
@@ -126,7 +126,7 @@ def _read_webhook_key(secret: str) -> bytes:
 
 
 def is_loopback(host: str) -> bool:
-    """Only programs of this machine reach what listens there."""
+    """Whether only programs on this machine can reach a socket bound to the host."""
     if host == "localhost":
         return True
     try:

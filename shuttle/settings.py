@@ -1,4 +1,4 @@
-"""Every setting, read from the environment, validated whole at start; all problems are reported at once."""
+"""All settings: read from the environment and validated together at the start; all problems are reported at once."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -38,8 +38,8 @@ from shuttle.setting_values import (
 MIB = 1024 * 1024
 GIB = 1024 * MIB
 
-# Settings of the old shuttle, and of earlier versions of this one, that nothing reads; a warning at start names those
-# that are set.
+# Settings of the old shuttle and of earlier versions of this one that are no longer read. A warning at the start names
+# those that are set.
 NAMES_WITHOUT_EFFECT = (
     "SHOW_BUILD_LOGS",
     "DOCKER_BUILD_IMAGE",
@@ -54,7 +54,7 @@ Network = IPv4Network | IPv6Network
 
 
 def _text(read: Callable[[str], Any]) -> BeforeValidator:
-    """How a setting of the environment is read; what code passes is taken as it is."""
+    """Parse the setting if it is a string from the environment; values from code are used unchanged."""
     return BeforeValidator(lambda value: read(value) if isinstance(value, str) else value)
 
 
@@ -65,30 +65,30 @@ def _unless_empty(text: str) -> str | None:
 def _networks(text: str) -> tuple[Network, ...]:
     try:
         return tuple(ip_network(part, strict=False) for part in comma_list(text))
-    except ValueError:  # its text repeats the value
+    except ValueError:  # its text quotes the value
         raise ValueError("write networks like 10.0.0.0/8 and addresses, comma-separated") from None
 
 
 def _delays(text: str) -> tuple[float, ...]:
     try:
         return tuple(float(part) for part in comma_list(text))
-    except ValueError:  # its text repeats the value
+    except ValueError:  # its text quotes the value
         raise ValueError("write seconds, comma-separated, like 0,5,15") from None
 
 
 class Settings(BaseModel):
-    """The operator's wishes; the names are those of the environment, in lower case."""
+    """The operator's settings; the names are those of the environment in lower case."""
 
     model_config = ConfigDict(extra="ignore", hide_input_in_errors=True, frozen=True)
 
-    # --- where we listen and what we are called
+    # --- address and names of the service
     port: int = Field(9000, ge=0, le=65535)
     shuttle_bind: str = "127.0.0.1"
     build_shuttle_host: Annotated[str, AfterValidator(read_public_url)] = ""
     shuttle_replica_name: str = ""
     shuttle_aliases: Annotated[tuple[str, ...], _text(comma_list)] = ()
 
-    # --- callers' connections
+    # --- connections of callers
     shuttle_max_connections: int = Field(4096, ge=1)
     shuttle_max_connections_per_peer: int = Field(1024, ge=1)
     shuttle_head_timeout_seconds: Seconds = 20
@@ -147,12 +147,12 @@ class Settings(BaseModel):
     shuttle_max_artifact_bytes: int = Field(2 * GIB, ge=1)
     shuttle_max_artifacts_bytes: int = Field(8 * GIB, ge=1)
 
-    # --- what we keep
+    # --- retention
     shuttle_keep_sources_days: float = Field(30, gt=0)
     shuttle_keep_logs_days: float = Field(90, gt=0)
     shuttle_keep_records_days: float = Field(0, ge=0)
 
-    # --- who may do what
+    # --- authorization
     shuttle_tokens: Annotated[tuple[tuple[str, SecretStr], ...], _text(read_tokens)] = ()
     shuttle_allow_anonymous: bool = Field(default=False, validate_default=True)
     shuttle_legacy_anonymous: bool = False
@@ -209,7 +209,7 @@ class Settings(BaseModel):
     @classmethod
     def _schedule_is_usable(cls, value: tuple[float, ...]) -> tuple[float, ...]:
         if not value or not all(seconds >= 0 for seconds in value):
-            raise ValueError("needs at least one delay, none of them negative")
+            raise ValueError("write at least one delay, and no negative one")
         return value
 
     @field_validator("jenkins_url")
@@ -223,7 +223,7 @@ class Settings(BaseModel):
         check_database_url(value.get_secret_value())
         return value
 
-    # Rules over several settings sit at the last of them: so they are told with all other problems, not after them.
+    # A rule over several settings is a validator of the last one: so it is reported together with all other problems.
 
     @field_validator("s3_bucket")
     @classmethod
@@ -261,7 +261,7 @@ class Settings(BaseModel):
 
     @property
     def binds_loopback(self) -> bool:
-        """Only programs of this machine can reach the service."""
+        """Whether only programs on this machine can reach the service."""
         return is_loopback(self.shuttle_bind)
 
     @property
@@ -272,12 +272,12 @@ class Settings(BaseModel):
 
     @property
     def webhook_keys(self) -> tuple[bytes, ...]:
-        """What statuses are signed with, each with every one; none = they are not."""
+        """The keys for signing statuses; each status is signed with every key, and not at all if there are none."""
         return read_webhook_keys(self.shuttle_webhook_secret.get_secret_value())
 
     @property
     def timeout_seconds(self) -> float:
-        """The time limit of a build that asks for none."""
+        """The time limit of a build whose request has none."""
         return self.timeout_in_ms / 1000
 
 
@@ -287,10 +287,10 @@ def _names_postgres(info: ValidationInfo) -> bool:
 
 
 def load_settings(environment: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
-    """The settings of `environment` (the process's own if None), secrets also from files: see `setting_files`.
+    """The settings in `environment` (None: of this process); secrets also from files, see `setting_files`.
 
     Raises:
-        SettingsError: one line a problem, each naming its setting, without the offending values.
+        SettingsError: one line per problem with the name of the setting, without the invalid value.
     """
     given = os.environ if environment is None else environment
     from_files, problems = read_setting_files(given, names_with_files(Settings))
@@ -306,7 +306,7 @@ def load_settings(environment: Mapping[str, str] | None = None, **overrides: Any
 
 
 def setting_names() -> frozenset[str]:
-    """The names in the environment, without those of files."""
+    """The names of the settings in the environment, without those of files."""
     return frozenset(name.upper() for name in Settings.model_fields)
 
 
@@ -317,5 +317,5 @@ def _problem(entry: Any) -> str:
 
 
 def names_without_effect(environment: Mapping[str, str]) -> list[str]:
-    """Old settings that are set but that nothing reads."""
+    """The settings in the environment that are no longer read."""
     return [name for name in NAMES_WITHOUT_EFFECT if environment.get(name)]

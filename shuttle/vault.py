@@ -1,4 +1,4 @@
-"""What is secret at rest: sealing with MultiFernet, and fingerprints of requests that only we can compute."""
+"""Encryption at rest with MultiFernet, and keyed fingerprints of requests."""
 
 import hashlib
 import hmac
@@ -13,12 +13,12 @@ from shuttle.errors import KeyMissingError, SettingsError
 
 
 class Vault:
-    """Seals bytes with the first key and opens them with any; safe for any number of threads."""
+    """Encrypts with the first key and decrypts with any key; thread-safe."""
 
     def __init__(self, keys: Sequence[str]) -> None:
-        """`keys` are Fernet keys (32 bytes, URL-safe base64); the first one seals."""
+        """`keys` are Fernet keys (32 bytes, URL-safe base64); the first one encrypts."""
         self._fernet = MultiFernet([Fernet(key) for key in keys])
-        # A label keeps the fingerprint's key apart from the keys that Fernet derives of the same secret.
+        # The label separates the fingerprint's key from the keys that Fernet derives from the same secret.
         self._fingerprint_keys = [hashlib.sha256(b"fingerprint" + urlsafe_b64decode(key)).digest() for key in keys]
 
     def seal(self, plain: bytes) -> bytes:
@@ -26,20 +26,20 @@ class Vault:
         return self._fernet.encrypt(plain)
 
     def open(self, sealed: bytes) -> bytes:
-        """Decrypt; raises KeyMissingError when no key of ours sealed it."""
+        """Decrypt; raises KeyMissingError if none of the keys encrypted it."""
         try:
             return self._fernet.decrypt(sealed)
         except InvalidToken:
             raise KeyMissingError(
-                "The key that this was sealed with is missing; add it to SHUTTLE_ENCRYPTION_KEYS."
+                "The key that this was encrypted with is missing; add it to SHUTTLE_ENCRYPTION_KEYS."
             ) from None
 
     def fingerprint(self, content: bytes) -> str:
-        """HMAC-SHA-256 with the first key, as hex: says whether two requests are equal without keeping either."""
+        """HMAC-SHA-256 with the first key, in hex: compares requests without storing them."""
         return self._fingerprint(self._fingerprint_keys[0], content)
 
     def matches(self, content: bytes, fingerprint: str) -> bool:
-        """Whether `fingerprint` was made of `content` with any of our keys."""
+        """Whether `fingerprint` is that of `content` with any of the keys."""
         return any(hmac.compare_digest(self._fingerprint(key, content), fingerprint) for key in self._fingerprint_keys)
 
     @staticmethod
@@ -48,30 +48,32 @@ class Vault:
 
 
 def open_vault(keys: Sequence[str], data_dir: Path, sealed: Sequence[bytes], *, make: bool = True) -> Vault:
-    """The vault of these keys; without any, of the key file in the data directory.
+    """The vault with these keys, or if there are none, with the key file in the data directory.
 
-    `sealed` are samples of what the database holds: a key that does not open them is a wrong one, and beside them no
-    new one is made. `make` False: nor anywhere else, a missing key file is then as good as a new one.
+    `sealed` are samples from the database. A key that does not decrypt them is refused, and if there are any, no new
+    key is made. If `make` is False, no key file is written: a missing one is treated as if it were new.
 
     Raises:
         SettingsError: one sentence that says which key has to be restored.
     """
     if keys:
         return _proven(
-            Vault(keys), sealed, "SHUTTLE_ENCRYPTION_KEYS lacks the key that the database was sealed with; add it."
+            Vault(keys), sealed, "SHUTTLE_ENCRYPTION_KEYS lacks the key that the database was encrypted with; add it."
         )
     path = data_dir / "encryption.key"
     key = _read_key(path)
     if key is None and sealed:
         raise SettingsError(
-            f"{path} holds no key, but the database has secrets that were sealed with one:"
+            f"{path} has no key, but the database has secrets that were encrypted with one:"
             " restore the file from the backup, or name the key in SHUTTLE_ENCRYPTION_KEYS."
         )
     if key is None:
         key = Fernet.generate_key()
         if make:
             _write_key(path, key)
-    wrong = f"{path} is not the key that the database was sealed with: restore the file that belongs to the database."
+    wrong = (
+        f"{path} is not the key that the database was encrypted with: restore the file that belongs to the database."
+    )
     return _proven(Vault([key.decode()]), sealed, wrong)
 
 
@@ -85,7 +87,7 @@ def _proven(vault: Vault, sealed: Sequence[bytes], wrong: str) -> Vault:
 
 
 def _read_key(path: Path) -> bytes | None:
-    """None: there is no such file, or no key in it."""
+    """The key in the file; None if the file is missing or has no key."""
     try:
         key = path.read_bytes().strip()
         Fernet(key)
@@ -95,7 +97,7 @@ def _read_key(path: Path) -> bytes | None:
 
 
 def _write_key(path: Path, key: bytes) -> None:
-    """Mode 0600, and whole whenever it is there."""
+    """Write the key file atomically, with mode 0600."""
     written = path.with_suffix(".new")
     written.unlink(missing_ok=True)
     handle = os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

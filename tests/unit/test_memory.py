@@ -16,7 +16,7 @@ async def test_memory_is_given_back_again_and_again(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(
         memory, "_function", lambda _: lambda padding: loop.call_soon_threadsafe(calls.put_nowait, padding)
     )
-    giving = asyncio.create_task(memory.give_back_memory())
+    giving = asyncio.create_task(memory.trim_memory())
     async with asyncio.timeout(5):
         assert [await calls.get(), await calls.get()] == [0, 0]
     giving.cancel()
@@ -24,9 +24,9 @@ async def test_memory_is_given_back_again_and_again(monkeypatch: pytest.MonkeyPa
 
 async def test_nothing_happens_with_another_c_library(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(memory, "_function", lambda _: None)
-    memory.map_large_pieces()
+    memory.map_large_allocations()
     async with asyncio.timeout(5):
-        await memory.give_back_memory()
+        await memory.trim_memory()
 
 
 def test_a_service_looks_for_garbage_once_all_is_imported():

@@ -11,7 +11,7 @@ from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
 from shuttle.errors import SettingsError
-from shuttle.setting_files import MOST_BYTES, names_with_files
+from shuttle.setting_files import MAX_FILE_BYTES, names_with_files
 from shuttle.settings import Settings, load_settings
 
 SECRET = "planted-secret-value"
@@ -96,7 +96,7 @@ def test_an_empty_name_is_not_set(tmp_path: Path, name: str):
         (b"", "is empty"),
         (b"\n", "is empty"),
         (SECRET.encode() + b"\xff", "not UTF-8"),
-        (SECRET.encode() * (MOST_BYTES // len(SECRET) + 1), "larger than"),
+        (SECRET.encode() * (MAX_FILE_BYTES // len(SECRET) + 1), "larger than"),
     ],
     ids=["empty", "newline", "binary", "large"],
 )
@@ -108,8 +108,8 @@ def test_a_file_without_a_usable_text_is_refused(tmp_path: Path, content: bytes,
 
 
 def test_the_largest_file_is_read(tmp_path: Path):
-    path = written(tmp_path, "x" * MOST_BYTES)
-    assert len(load_settings({"S3_SECRET_KEY_FILE": path}).s3_secret_key) == MOST_BYTES
+    path = written(tmp_path, "x" * MAX_FILE_BYTES)
+    assert len(load_settings({"S3_SECRET_KEY_FILE": path}).s3_secret_key) == MAX_FILE_BYTES
 
 
 def test_a_file_that_cannot_be_read_is_named_by_its_setting(tmp_path: Path):
