@@ -1,4 +1,4 @@
-"""The command line: `shuttle …`. Commands import what they need when they run, so that `--help` is quick."""
+"""The command line: `shuttle …`. Commands import their modules when they run, so that `--help` is fast."""
 
 import sys
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Asks a running shuttle over HTTP what the commands need to know."""
+"""The commands' HTTP client of a running shuttle."""
 
 import asyncio
 import os
@@ -20,19 +20,19 @@ from shuttle.outgoing.tls import tls_context
 
 Answer = TypeVar("Answer")
 
-# A body of 64 MiB over a slow line fits; a service that hangs does not hold a terminal for ever.
+# Long enough for a body of 64 MiB over a slow connection; a service that hangs does not block a terminal for ever.
 _ANSWER_SECONDS = 300
 _CONNECT_SECONDS = 5
-# Nothing is injected into a quiet log, so a connection that died silently is found by asking again at our offset.
+# A quiet log sends nothing, so a connection that died silently is found by a new request at the current offset.
 _QUIET_SECONDS = 120
-# A restart of the service takes seconds; who follows a log does not want to follow it by hand.
+# A restart of the service takes seconds; the user need not follow the log again by hand.
 _RECONNECT_FOR_SECONDS = 60
 _RECONNECT_PAUSE_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """The answer to a build that was asked for: `replayed` = it had been accepted before, nothing new started."""
+    """The response to a build request. `replayed`: the build had been accepted before, and nothing new started."""
 
     replayed: bool
     warnings: tuple[str, ...]
@@ -40,17 +40,17 @@ class Submission:
 
 
 class ShuttleClient:
-    """One service; an async context manager.
+    """A client of one service; an async context manager.
 
-    `url` may carry a token as userinfo; `token` wins. Every call raises ServiceRefusedError with the service's own
-    sentence, or ServiceUnreachableError. No error shows the token.
+    `url` may have a token as userinfo; `token` takes precedence. Every call may raise ServiceRefusedError with the
+    service's message, or ServiceUnreachableError. No error shows the token.
     """
 
     def __init__(self, url: str, token: str = "", *, ca_file: Path | None = None) -> None:
         try:
             parsed = URL(url.rstrip("/") + "/")
         except ValueError:
-            raise UsageError("--url (SHUTTLE_URL) is no URL; write http(s)://host[:port].") from None
+            raise UsageError("--url (SHUTTLE_URL) is not a URL; write http(s)://host[:port].") from None
         if parsed.scheme not in {"http", "https"} or not parsed.host:
             raise UsageError("--url (SHUTTLE_URL) must be http(s)://host[:port].")
         self._url = parsed.with_user(None)
@@ -79,16 +79,16 @@ class ShuttleClient:
             await self._session.close()
 
     async def ready(self) -> bool:
-        """Whether the service says that it and everything it needs is there."""
+        """Whether the service and all its dependencies are ready."""
         async with self._open("GET", "readyz", refuse=False) as response:
             return response.status == 200
 
     async def submit(self, app_id: str, build_id: str, request: Mapping[str, Any]) -> Submission:
-        """Ask for a build; when this returns, it is durably accepted."""
+        """Request a build; once this returns, it is durably accepted."""
         return await self._submit(_path(app_id, build_id), request)
 
     async def submit_legacy(self, body: Mapping[str, Any]) -> Submission:
-        """The same by the older API."""
+        """Request a build by the older API."""
         return await self._submit("", body)
 
     async def _submit(self, path: str, body: Mapping[str, Any]) -> Submission:
@@ -100,21 +100,21 @@ class ShuttleClient:
             )
 
     async def number_of(self, app_id: str, build_uuid: str) -> str:
-        """The number of a build that was just accepted, which the older API's answer does not tell."""
+        """The number of a build that was just accepted; the older API's response does not have it."""
         page = await self.builds(app_id, limit="200")
         for build in page["builds"]:
             if build["build_uuid"] == build_uuid:
                 return str(build["build_id"])
-        raise ServiceRefusedError("It is not among the newest 200 builds of its app.")
+        raise ServiceRefusedError("The build is not among the newest 200 of its app.")
 
     async def build(self, app_id: str, build_id: str) -> dict[str, Any]:
-        """Everything that the service shows of a build."""
+        """The service's whole record of a build."""
         return await self._json("GET", _path(app_id, build_id))
 
     async def stop(self, app_id: str, build_id: str) -> str:
-        """Ask to stop a build; when this returns, the wish is durably recorded, and the answer is `OK`.
+        """Request the stop of a build; once this returns, the stop is durably recorded. Returns `OK`.
 
-        The older API's answer is `ok`, also for builds that are over.
+        For builds of the older API it returns `ok`, even for builds that have ended.
         """
         return str((await self._json("DELETE", _path(app_id, build_id)))["status"])
 
@@ -123,23 +123,23 @@ class ShuttleClient:
         return await self._json("GET", "-/builds" if app_id is None else _path(app_id), **query)
 
     async def deliveries(self, **query: str) -> list[dict[str, Any]]:
-        """The ledger of status webhooks, by app_id, build_id and state where given."""
+        """The ledger of status webhooks, filtered by app_id, build_id and state if given."""
         return list((await self._json("GET", "-/deliveries", **query))["deliveries"])
 
     async def replay(self, delivery_id: int | None, **query: str) -> dict[str, Any]:
-        """Make one delivery due again, or all of a build that gave up."""
+        """Make one delivery due again, or all deliveries of an app or a build that were given up."""
         path = "-/deliveries/replay" if delivery_id is None else f"-/deliveries/{delivery_id}/replay"
         return await self._json("POST", path, **query)
 
     async def log(self, app_id: str, build_id: str, *, offset: int, follow: bool) -> AsyncIterator[bytes]:
-        """The log's bytes from `offset`; with `follow` until its end, across restarts of the service."""
+        """The log's bytes from `offset`; with `follow` until its end, even across restarts of the service."""
         failing_since: float | None = None
         while True:
             try:
                 async with self._log_response(app_id, build_id, offset, follow=follow) as response:
                     failing_since = None
                     complete = response.headers.get("Shuttle-Log-Complete") == "true"
-                    # A service that was killed may have less of a running log than it had sent, and begins there.
+                    # A service that was killed may have less of a running log than it had sent; it begins there.
                     at = min(offset, int(response.headers.get("Shuttle-Log-Offset", offset)))
                     async for piece in response.content.iter_any():
                         new = piece[offset - at :]
@@ -153,10 +153,10 @@ class ShuttleClient:
                 failing_since = failing_since or time.monotonic()
                 if not follow or time.monotonic() - failing_since > _RECONNECT_FOR_SECONDS:
                     raise
-                await asyncio.sleep(_RECONNECT_PAUSE_SECONDS)  # nothing tells us when a service comes back
+                await asyncio.sleep(_RECONNECT_PAUSE_SECONDS)  # no signal reports that a service is back
 
     async def end_of(self, app_id: str, build_id: str) -> dict[str, Any]:
-        """The build, once it is final; to be asked when its log has ended, which is moments before or after."""
+        """The build, once it is final. To be called at the end of its log, which comes moments before or after that."""
         while True:
             build = await self.build(app_id, build_id)
             if build["timestamps"]["finished_at"] is not None:
@@ -186,10 +186,10 @@ class ShuttleClient:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         if self._session is None:
             raise RuntimeError("ShuttleClient is used outside of its `async with`")
-        # Ids are taken as given: what `_path` quoted must not be unquoted or normalised again.
+        # Ids are sent unchanged: what `_path` has quoted must not be unquoted or normalized.
         url = URL(f"{self._url}{path}", encoded=True)
         try:
-            # A redirect would make a GET of a POST, and show the token to somebody else.
+            # A redirect would turn a POST into a GET, and reveal the token to another server.
             async with self._session.request(method, url, allow_redirects=False, **options) as response:
                 if refuse and response.status >= 300:
                     raise await self._refusal(response)
@@ -203,22 +203,22 @@ class ShuttleClient:
     async def _refusal(self, response: aiohttp.ClientResponse) -> Exception:
         try:
             answer = await response.json()
-            message = str(answer.get("message") or answer["status"])  # the older API's refusals are a status alone
+            message = str(answer.get("message") or answer["status"])  # the older API's refusals have only a status
         except (ValueError, LookupError, AttributeError, aiohttp.ContentTypeError):
             return self._not_a_shuttle(response.status)
         if response.status == 503:
-            return ServiceUnreachableError(message)  # for now: who follows a log goes on when it is back
+            return ServiceUnreachableError(message)  # temporary: following a log continues when the service is back
         field = answer.get("field")
         return ServiceRefusedError(f"{field}: {message}" if field and field not in message else message)
 
     def _not_a_shuttle(self, status: int) -> ServiceUnreachableError:
         return ServiceUnreachableError(
-            f"{self.address} answered {status}, but not as a shuttle does; SHUTTLE_URL must be its own address."
+            f"{self.address} answered {status}, but it is not a shuttle; set SHUTTLE_URL to the service's address."
         )
 
 
 def ask(url: str, token: str, question: Callable[[ShuttleClient], Awaitable[Answer]]) -> Answer:
-    """Run one conversation with the service; SHUTTLE_CA_FILE names additional roots of trust."""
+    """Run one conversation with the service; SHUTTLE_CA_FILE names additional certificate authorities."""
     ca_file = os.environ.get("SHUTTLE_CA_FILE")
 
     async def conversation() -> Answer:
@@ -237,16 +237,16 @@ def _credentials(url: URL, token: str) -> dict[str, str]:
 
 
 def _reason(error: Exception) -> str:
-    """aiohttp's own texts show its internals, and headers with them."""
+    """The reason in plain words: aiohttp's messages show internals and headers."""
     match error:
         case TimeoutError():
-            return "it takes too long"
+            return "timed out"
         case aiohttp.ClientConnectorCertificateError():
             return "its certificate is not trusted; SHUTTLE_CA_FILE names further authorities"
         case aiohttp.ClientConnectorError(os_error=cause):
             return os.strerror(cause.errno).lower() if cause.errno and cause.errno > 0 else "its host name is unknown"
         case aiohttp.ClientPayloadError() | aiohttp.ServerDisconnectedError():
-            return "the connection broke"
+            return "connection lost"
         case _:
             return type(error).__name__
 

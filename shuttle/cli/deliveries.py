@@ -1,4 +1,4 @@
-"""`shuttle deliveries`: what receivers and log sinks were told, and how to send a status again."""
+"""`shuttle deliveries`: what receivers and log sinks have received, and sending statuses again."""
 
 import json
 import sys
@@ -9,10 +9,12 @@ import typer
 from shuttle.cli.failures import UsageError
 from shuttle.cli.options import DEFAULT_URL, AppId, BuildId, Json, ServiceUrl, Token
 
-app = typer.Typer(help="See what receivers and log sinks were told, and tell them again.", no_args_is_help=True)
+app = typer.Typer(
+    help="Show what receivers and log sinks have received, and send statuses again.", no_args_is_help=True
+)
 
-_App = Annotated[str, typer.Option("--app", metavar="APP", help="Of this app's builds.", show_default=False)]
-_Build = Annotated[str, typer.Option("--build", metavar="BUILD", help="Of this build.", show_default=False)]
+_App = Annotated[str, typer.Option("--app", metavar="APP", help="Only builds of this app.", show_default=False)]
+_Build = Annotated[str, typer.Option("--build", metavar="BUILD", help="Only this build.", show_default=False)]
 
 
 @app.command("list")
@@ -25,7 +27,7 @@ def list_deliveries(
     url: ServiceUrl = DEFAULT_URL,
     token: Token = "",
 ) -> None:
-    """List the statuses that are on their way to receivers, and what became of them."""
+    """List the deliveries of statuses to receivers, with their state."""
     from shuttle.cli.client import ask
     from shuttle.cli.tables import print_table
 
@@ -43,7 +45,7 @@ def list_deliveries(
 def show(
     app_id: AppId, build_id: BuildId, as_json: Json = False, url: ServiceUrl = DEFAULT_URL, token: Token = ""
 ) -> None:
-    """Show where a build's statuses and its log go: how far each receiver and sink is, and what kept it."""
+    """Show the receivers of a build's statuses and log: how far each of them is, and its last error."""
     from shuttle.cli.client import ask
     from shuttle.cli.tables import print_table
 
@@ -77,7 +79,7 @@ def replay(
 ) -> None:
     """Send again: one delivery by its id, or all of an app or a build that were given up."""
     if (delivery_id is None) != bool(app_id):
-        raise UsageError("Name either one delivery's ID, or --app, with --build if only that build's.")
+        raise UsageError("Give either the ID of one delivery, or --app, and --build to restrict it to one build.")
     from shuttle.cli.client import ask
 
     answer = ask(url, token, lambda client: client.replay(delivery_id, **_filled(app_id=app_id, build_id=build_id)))

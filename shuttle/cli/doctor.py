@@ -1,4 +1,4 @@
-"""`shuttle doctor`: tries everything that the service needs, and says in plain words what to do."""
+"""`shuttle doctor`: tries everything that the service needs, and says what to do about problems."""
 
 import json
 import sys
@@ -37,7 +37,7 @@ def doctor(
 
     sinks = read_urls("--sink", sink or [], "SHUTTLE_SINK")
 
-    # SIGTERM ends it as Ctrl-C does, so that its job, its build and its folder go with it.
+    # SIGTERM is handled like Ctrl-C, so that the job, the build and the folder are removed.
     with suppress(ValueError):  # not the main thread
         signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     findings = asyncio.run(examine(try_jobs=jobs, wait_seconds=wait_seconds, sinks=sinks))
@@ -48,5 +48,5 @@ def doctor(
             print(f"{finding.verdict.value:<8} {finding.subject:<12} {finding.sentence}")
     problems = sum(finding.verdict is Verdict.PROBLEM for finding in findings)
     if problems:
-        print(f"shuttle: {problems} to put right", file=sys.stderr)
+        print(f"shuttle: {problems} found", file=sys.stderr)
         raise typer.Exit(1)

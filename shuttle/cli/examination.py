@@ -1,4 +1,4 @@
-"""What `shuttle doctor` examines, one function a subject; every finding is one sentence that says what to do."""
+"""The checks of `shuttle doctor`, one function per subject; each finding is one sentence that says what to do."""
 
 import os
 import shutil
@@ -18,11 +18,11 @@ from shuttle.store.sealed import sealed_samples
 from shuttle.store.sqlite import SqliteDatabase
 from shuttle.vault import open_vault
 
-_ENOUGH_DISK_BYTES = 5 * GIB  # one source and one log of their largest default size, and some air
+_ENOUGH_DISK_BYTES = 5 * GIB  # one source and one log of the largest default size, and some reserve
 
 
 async def examine(*, try_jobs: bool, wait_seconds: float = 60, sinks: Sequence[str] = ()) -> list[Finding]:
-    """Everything, in the order in which it makes sense to put it right."""
+    """All checks, in the order in which problems should be solved."""
     try:
         settings = load_settings()
     except SettingsError as error:
@@ -72,7 +72,7 @@ async def _sqlite(settings: Settings) -> AsyncIterator[Finding]:
         with _to_be_tried(path) as tried:
             revision, sealed = await _migrated(tried)
     except SettingsError:
-        # Its lock file is held: whoever holds it uses the very file that we would look at.
+        # The lock file is held, so a running shuttle uses this database.
         yield fine("database", f"{path} is in use by a running shuttle.")
         return
     except StoreError as error:
@@ -92,7 +92,7 @@ async def _sqlite(settings: Settings) -> AsyncIterator[Finding]:
         yield problem("key", error.message)
     else:
         yield fine(
-            "key", "opens what is sealed in the database." if sealed else "nothing is sealed in the database yet."
+            "key", "decrypts the secrets in the database." if sealed else "the database has no encrypted secrets yet."
         )
 
 
@@ -104,7 +104,7 @@ async def _disk(settings: Settings) -> AsyncIterator[Finding]:
 
 
 async def _migrated(path: Path) -> tuple[str, list[bytes]]:
-    """Its revision, and samples of what is sealed in it."""
+    """Migrate a copy of the database; returns its revision and samples of its encrypted secrets."""
     database = SqliteDatabase(path, Clock())
     try:
         return await database.migrate(), await database.run(sealed_samples)
@@ -139,9 +139,9 @@ async def _object_store(settings: Settings, where: str) -> Finding:
 
 @contextmanager
 def _to_be_tried(path: Path) -> Iterator[Path]:
-    """`path` if it exists; else one in a temporary folder where `path` would be made, so that nothing is left behind.
+    """`path` if it exists, else a path in a temporary folder next to it, so that nothing is left behind.
 
-    The service may run as another user: what the doctor made in its place, it could not write.
+    The service may run as another user, who could not write files that the doctor made.
     """
     if path.exists():
         yield path

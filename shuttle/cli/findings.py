@@ -1,4 +1,4 @@
-"""What `shuttle doctor` reports: one sentence for each thing that it tried, which says what to do."""
+"""The findings of `shuttle doctor`: one sentence for each check, which says what to do."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,7 +14,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found about one subject."""
+    """The result of one check."""
 
     verdict: Verdict
     subject: str
@@ -26,15 +26,15 @@ class Finding:
 
 
 def fine(subject: str, sentence: str) -> Finding:
-    """Nothing to do."""
+    """A finding that needs no action."""
     return Finding(Verdict.FINE, subject, sentence)
 
 
 def warning(subject: str, sentence: str) -> Finding:
-    """The service works without it."""
+    """A finding that does not keep the service from working."""
     return Finding(Verdict.WARNING, subject, sentence)
 
 
 def problem(subject: str, sentence: str) -> Finding:
-    """The service does not work like this."""
+    """A finding that keeps the service from working."""
     return Finding(Verdict.PROBLEM, subject, sentence)

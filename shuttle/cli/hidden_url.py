@@ -1,4 +1,4 @@
-"""URLs with passwords, read from standard input or the environment: every user of a machine sees its commands."""
+"""URLs with passwords, read from standard input or the environment: all users of a machine see its command lines."""
 
 import os
 import sys
@@ -9,14 +9,14 @@ STANDARD_INPUT = "-"
 
 
 def read_url(option: str, given: str, variable: str) -> str:
-    """What the option says; `-` = the first line of standard input; without the option, what `variable` says."""
+    """The option's URL, or for `-` the first line of standard input; without the option that of `variable`."""
     if given == STANDARD_INPUT:
         return _lines(option)[0]
     return given or os.environ.get(variable, "").strip()
 
 
 def read_urls(option: str, given: list[str], variable: str) -> list[str]:
-    """Of an option that is repeated; `-` = each line of standard input."""
+    """The URLs of a repeated option; `-` stands for all lines of standard input."""
     urls: list[str] = []
     for url in given:
         urls += _lines(option) if url == STANDARD_INPUT else [url]

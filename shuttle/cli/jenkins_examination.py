@@ -1,4 +1,4 @@
-"""What `shuttle doctor` examines in Jenkins: credentials, each permission by using it, and a build of one line."""
+"""The checks of `shuttle doctor` in Jenkins: credentials, each permission by using it, and a trial build."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
@@ -27,7 +27,7 @@ from shuttle.outgoing.tls import tls_context
 from shuttle.settings import Settings
 
 _SUBJECT = "Jenkins"
-# A deletion that waits for a running build is refused after 15 seconds, and asked for again.
+# Jenkins refuses a deletion after it has waited 15 seconds for a running build; then it is tried again.
 _DELETIONS = 3
 _PAUSE_SECONDS = 0.5
 # One to create the job with, and another to change it to.
@@ -35,7 +35,7 @@ _TWO_PIPELINES = tuple(PIPELINES.values())[:2]
 
 
 async def examine_jenkins(settings: Settings, *, try_jobs: bool, wait_seconds: float) -> AsyncIterator[Finding]:
-    """Credentials, then, with `try_jobs`, everything that the service does in Jenkins."""
+    """Check the credentials, and with `try_jobs` everything that the service does in Jenkins."""
     requests: list[str] = []
     url = settings.jenkins_url.get_secret_value()
     jenkins = JenkinsClient(
@@ -50,7 +50,7 @@ async def examine_jenkins(settings: Settings, *, try_jobs: bool, wait_seconds: f
         if try_jobs:
             async for finding in _JobsExamination(jenkins, settings, wait_seconds).run():
                 yield finding
-        if has_credentials and "crumb" in requests:  # which an API token does not need
+        if has_credentials and "crumb" in requests:  # an API token needs no crumb
             sentence = "JENKINS_URL holds a password, good for 29 requests a second; with an API token it is 1,300."
             yield warning(_SUBJECT, sentence)
     except ShuttleError as error:
@@ -60,7 +60,7 @@ async def examine_jenkins(settings: Settings, *, try_jobs: bool, wait_seconds: f
 
 
 class _JobsExamination:
-    """Makes a job, changes it, runs it and deletes it; whatever is missing, the job is removed or named."""
+    """Creates a job, changes, runs and deletes it; if a permission is missing, the job is still removed or named."""
 
     def __init__(self, jenkins: Jenkins, settings: Settings, wait_seconds: float) -> None:
         self._jenkins = jenkins
@@ -72,24 +72,24 @@ class _JobsExamination:
         self._hidden = False
 
     async def run(self) -> AsyncIterator[Finding]:
-        """What was found, in the order in which the service needs it."""
+        """The findings, in the order in which the service needs the permissions."""
         removed: Finding | None = None
         try:
             async for finding in self._use():
                 yield finding
         except ForeignJobError:
             self._may_be_there = False
-            yield problem(_SUBJECT, f"a job {self._job} is there that is not ours; rename it.")
+            yield problem(_SUBJECT, f"the job {self._job} exists but is not the shuttle's; rename it.")
         except ShuttleError as error:
             yield problem(_SUBJECT, error.message)
         finally:
-            # Also when the doctor is interrupted.
+            # Even if the doctor is interrupted.
             removed = await self._remove()
         if removed is not None:
             yield removed
 
     async def _use(self) -> AsyncIterator[Finding]:
-        """First with a disabled job, so that nothing runs whatever Jenkins answers; then as the service does."""
+        """Use a disabled job first, so that nothing runs whatever Jenkins answers; then do as the service does."""
         jenkins, job = self._jenkins, self._job
         first, second = (_disabled(render(kind.build(kind.Options()), agent_label=None)) for kind in _TWO_PIPELINES)
         created = await self._attempt("Job/Create is granted.", jenkins.apply_job(job, first.config_xml, first.digest))
@@ -123,7 +123,7 @@ class _JobsExamination:
             raise JenkinsUnavailableError(f"the disabled job {self._job} was started; look at it in Jenkins.")
 
     async def _run_build(self) -> AsyncIterator[Finding]:
-        """A build as the service runs it, and then what can be tried only with a build."""
+        """Run a build as the service does, then check the permissions that need a build."""
         trial = TrialBuild(self._settings, self._wait_seconds)
         async for finding in trial.run():
             yield finding
@@ -138,7 +138,7 @@ class _JobsExamination:
         yield described
 
     async def _remove(self) -> Finding | None:
-        """Delete the job; None when there was none."""
+        """Delete the job; None if there was none."""
         if not self._may_be_there:
             return None
         if self._hidden:

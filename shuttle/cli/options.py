@@ -1,4 +1,4 @@
-"""The arguments and options that several commands share."""
+"""Arguments and options that several commands share."""
 
 import os
 from typing import Annotated
@@ -9,7 +9,7 @@ from shuttle.cli.failures import UsageError
 
 
 def _token(context: typer.Context, given: str) -> str:
-    """The option, SHUTTLE_TOKEN, or the text of the file that SHUTTLE_TOKEN_FILE names."""
+    """The token: of the option, SHUTTLE_TOKEN, or the file that SHUTTLE_TOKEN_FILE names."""
     source = context.get_parameter_source("token")
     if source is not None and source.name == "COMMANDLINE":
         return given

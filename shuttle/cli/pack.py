@@ -1,4 +1,4 @@
-"""Packs a source that lies on this machine so that it travels inside the request, as a data: URL."""
+"""Packs a local source as a data: URL, so that the request contains it."""
 
 import base64
 import gzip
@@ -9,16 +9,16 @@ from pathlib import Path
 
 from shuttle.cli.failures import UsageError
 
-# SHUTTLE_MAX_BODY_BYTES is 64 MiB by default, base64 makes 4 bytes of 3, and the rest of the request wants room too.
+# SHUTTLE_MAX_BODY_BYTES is 64 MiB by default, base64 turns 3 bytes into 4, and the rest of the request needs space too.
 MAX_ARCHIVE_BYTES = 47 * 1024 * 1024
 _LEFT_OUT = frozenset({".git"})
 
 
 def source_url(source: str) -> str:
-    """What `--source` means: a URL as it is; a directory packed as tar.gz, an archive file read, both as data:.
+    """The URL for `--source`: a URL unchanged; a directory packed as tar.gz or an archive file as a data: URL.
 
     Raises:
-        UsageError: no such file or directory, or too large to travel in a request.
+        UsageError: there is no such file or directory, or it is too large for a request.
     """
     if "://" in source or source.startswith("data:"):
         return source
@@ -29,11 +29,11 @@ def source_url(source: str) -> str:
         if path.stat().st_size > MAX_ARCHIVE_BYTES:
             raise _too_large(source)
         return _data_url(path.read_bytes(), "application/octet-stream")
-    raise UsageError(f"--source {source} is neither a URL nor a file or directory of this machine.")
+    raise UsageError(f"--source {source} is neither a URL nor a file or directory on this machine.")
 
 
 def pack(directory: Path) -> bytes:
-    """The directory as tar.gz without `.git`. Equal trees give equal bytes, so that a repeated submit is a repeat."""
+    """The directory as tar.gz without `.git`. Equal trees give equal bytes, so that submitting again is idempotent."""
     buffer = io.BytesIO()
     with (
         gzip.GzipFile(fileobj=buffer, mode="wb", mtime=0) as compressed,
@@ -57,7 +57,7 @@ def _files(directory: Path) -> list[Path]:
 
 
 def _anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:
-    """Who packed it is no part of a source."""
+    """The entry without its owner, which is not a part of the source."""
     entry.uid = entry.gid = 0
     entry.uname = entry.gname = ""
     entry.mtime = int(entry.mtime)
@@ -70,6 +70,6 @@ def _data_url(archive: bytes, media_type: str) -> str:
 
 def _too_large(source: str) -> UsageError:
     return UsageError(
-        f"{source} is larger than {MAX_ARCHIVE_BYTES // 1024 // 1024} MiB packed, which no request carries;"
+        f"{source} is larger than {MAX_ARCHIVE_BYTES // 1024 // 1024} MiB packed, the limit for a request;"
         " put an archive of it on a web server and give its URL."
     )

@@ -1,4 +1,4 @@
-"""`shuttle pipelines`: what Jenkins will be given, to read before it is, and to apply by hand."""
+"""`shuttle pipelines`: list and render the pipelines, and apply one to a Jenkins job by hand."""
 
 import json
 import sys
@@ -13,7 +13,7 @@ from shuttle.cli.options import Json
 if TYPE_CHECKING:
     from jenkins_pipelines.kind import PipelineKind
 
-app = typer.Typer(help="Look at the pipelines, and put one into Jenkins.", no_args_is_help=True)
+app = typer.Typer(help="Show the pipelines, and apply one to a Jenkins job.", no_args_is_help=True)
 
 _Name = Annotated[str, typer.Argument(metavar="NAME", help="A name of `shuttle pipelines list`.", show_default=False)]
 _Label = Annotated[
@@ -78,7 +78,7 @@ def apply(
     job: Annotated[str, typer.Argument(metavar="JOB", help="The Jenkins job, folder/name if in a folder.")],
     agent_label: _Label = "",
 ) -> None:
-    """Create the Jenkins job, or bring it up to date; never touches a job that is not the shuttle's."""
+    """Create or update the Jenkins job; a job that is not the shuttle's is never changed."""
     import asyncio
 
     from jenkins_pipelines.render import render as rendered

@@ -1,4 +1,4 @@
-"""`shuttle serve` and `shuttle migrate`: the service itself, and its database's schema."""
+"""`shuttle serve` and `shuttle migrate`: run the service, and migrate its database."""
 
 from shuttle.cli.failures import CommandError
 
@@ -12,23 +12,23 @@ def serve() -> None:
 
     from shuttle.settings import load_settings
 
-    gc.disable()  # until all is imported: looking for garbage that is not there took 60 of the imports' 830 ms
-    settings = load_settings()  # before the slow imports: who forgot a setting hears of it at once
+    gc.disable()  # until all is imported: garbage collection took 60 of the 830 ms of the imports
+    settings = load_settings()  # before the slow imports, so that invalid settings are reported at once
     from shuttle.app import serve as serve_until_signal
 
     try:
         asyncio.run(serve_until_signal(settings))
-    except OSError as error:  # the port is taken, the data directory is not ours, the disk is full
+    except OSError as error:  # the port is in use, the data directory is not writable, the disk is full
         raise CommandError(f"The service cannot run: {error}.") from error
-    # All is closed and durable. A thread may still wait for an answer of S3 or Jenkins (90 s when nothing comes), and
-    # the interpreter would wait for the thread.
+    # Everything is closed and durable. A thread may still wait for a response of S3 or Jenkins (at most 90 s), and the
+    # interpreter would wait for the thread.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
 
 
 def migrate() -> None:
-    """Bring the database's schema up to date; `serve` does it, too."""
+    """Migrate the database to the current schema; `serve` does it as well."""
     import asyncio
 
     from shuttle.settings import load_settings

@@ -1,4 +1,4 @@
-"""What `shuttle doctor --sink URL` examines: whether a receiver can be reached, without sending it anything."""
+"""The check of `shuttle doctor --sink URL`: whether a receiver can be reached, without sending it anything."""
 
 from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
@@ -14,11 +14,11 @@ from shuttle.outgoing.kafka_url import is_kafka, read_kafka_url
 from shuttle.outgoing.userinfo import split_userinfo
 from shuttle.settings import Settings
 
-_PATIENCE_SECONDS = 10.0
+_TIMEOUT_SECONDS = 10.0
 
 
 async def examine_sink(url: str, settings: Settings) -> AsyncIterator[tuple[str, str | None]]:
-    """For each member of a hook URL what is well, or what is wrong: (host, problem or None)."""
+    """For each member of a hook URL its host and the problem, or None if it can be reached."""
     try:
         check_hook_url(url, "--sink")
     except ShuttleError as error:
@@ -31,10 +31,10 @@ async def examine_sink(url: str, settings: Settings) -> AsyncIterator[tuple[str,
 
 
 async def _kafka(url: str, policy: AddressPolicy, settings: Settings) -> str | None:
-    """Greet the cluster, show the credentials, and look for the topic (a cluster may make it then)."""
+    """Connect to the cluster, authenticate, and look up the topic (which may make a cluster create it)."""
     clusters = KafkaClusters(policy, settings)
     try:
-        await clusters.check(read_kafka_url(url, "--sink"), timeout_seconds=_PATIENCE_SECONDS)
+        await clusters.check(read_kafka_url(url, "--sink"), timeout_seconds=_TIMEOUT_SECONDS)
     except ShuttleError as error:
         return error.message
     finally:
@@ -43,12 +43,12 @@ async def _kafka(url: str, policy: AddressPolicy, settings: Settings) -> str | N
 
 
 async def _http(url: str, policy: AddressPolicy, settings: Settings) -> str | None:
-    """Any answer shows that it is reached; what it says to a HEAD is its own business."""
+    """Send a HEAD request; any response shows that the receiver is reachable."""
     address = split_userinfo(url)[0]
     try:
         async with (
             outgoing_session(policy, ca_file=settings.shuttle_ca_file) as session,
-            session.head(address, allow_redirects=False, timeout=aiohttp.ClientTimeout(total=_PATIENCE_SECONDS)),
+            session.head(address, allow_redirects=False, timeout=aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS)),
         ):
             return None
     except ShuttleError as error:

@@ -1,4 +1,4 @@
-"""`shuttle submit`: asks for a build and, if wished, follows it to its end."""
+"""`shuttle submit`: request a build and optionally follow it to its end."""
 
 import json
 import os
@@ -25,20 +25,20 @@ class _NewSubmission:
     request: Mapping[str, Any] = field(repr=False)
 
     async def send(self, client: "ShuttleClient") -> "tuple[str, Submission]":
-        """The build's id, and the answer."""
+        """Send it; returns the build's id and the response."""
         return self.build_id, await client.submit(self.app_id, self.build_id, self.request)
 
 
 def submit(
     app_id: AppId,
     build_id: Annotated[
-        str | None, typer.Argument(metavar="BUILD", help="The build's id; --legacy: a number, or none.")
+        str | None, typer.Argument(metavar="BUILD", help="The build's id; with --legacy a number, or nothing.")
     ] = None,
     *,
     source: Annotated[
         str,
         typer.Option(
-            help="Where the code is: an http(s):, docker: or data: URL, or a directory or archive of this machine.",
+            help="The source: an http(s):, docker: or data: URL, or a directory or archive on this machine.",
             show_default=False,
         ),
     ],
@@ -47,25 +47,30 @@ def submit(
         typer.Option(
             metavar="URL",
             help="Where to push: docker://[user:password@]host/repo[:tag]. - reads it from standard input, which keeps"
-            " a password out of `ps`; without the option SHUTTLE_DESTINATION says it.",
+            " a password out of `ps`; without the option SHUTTLE_DESTINATION is used.",
         ),
     ] = "",
     pipeline: Annotated[str, typer.Option(help="A name of `shuttle pipelines list`; the service has a default.")] = "",
     arg: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME[=VALUE]", help="A build argument; without a value, the environment's."),
+        typer.Option(
+            metavar="NAME[=VALUE]", help="A build argument; without a value it is taken from the environment."
+        ),
     ] = None,
     secret_arg: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME[=VALUE]", help="One that no log shows; without a value it stays out of `ps`, too."),
+        typer.Option(
+            metavar="NAME[=VALUE]",
+            help="A masked build argument; without a value it is taken from the environment and not in `ps`.",
+        ),
     ] = None,
-    status_webhook: Annotated[list[str] | None, typer.Option(metavar="URL", help="Told every status.")] = None,
-    log_webhook: Annotated[list[str] | None, typer.Option(metavar="URL", help="Sent the log as it grows.")] = None,
+    status_webhook: Annotated[list[str] | None, typer.Option(metavar="URL", help="Receives every status.")] = None,
+    log_webhook: Annotated[list[str] | None, typer.Option(metavar="URL", help="Receives the log as it grows.")] = None,
     timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="The build's time limit.")] = None,
-    label: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="To find the build by.")] = None,
-    metadata: Annotated[str, typer.Option(metavar="JSON", help="Handed back in every status.")] = "",
-    legacy: Annotated[bool, typer.Option("--legacy", help="Ask by the older API, `POST /`.")] = False,
-    space: Annotated[str, typer.Option(help="With --legacy: the app's space; `default` without.")] = "",
+    label: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="A label of the build.")] = None,
+    metadata: Annotated[str, typer.Option(metavar="JSON", help="Returned in every status.")] = "",
+    legacy: Annotated[bool, typer.Option("--legacy", help="Use the older API, `POST /`.")] = False,
+    space: Annotated[str, typer.Option(help="With --legacy: the app's space; `default` if not given.")] = "",
     callback_auth: Annotated[
         str, typer.Option(metavar="TEXT", help="With --legacy: the Authorization that the status webhook gets.")
     ] = "",
@@ -77,9 +82,9 @@ def submit(
     url: ServiceUrl = DEFAULT_URL,
     token: Token = "",
 ) -> None:
-    """Ask for a build of an app.
+    """Request a build of an app.
 
-    The same ids and the same request again are a repeat: nothing new starts.
+    Sending the same request with the same ids again is idempotent: nothing new starts.
     """
     from shuttle.cli.client import ask
     from shuttle.cli.hidden_url import read_url
@@ -87,7 +92,7 @@ def submit(
     from shuttle.cli.submit_legacy import LegacySubmission, legacy_submission
     from shuttle.cli.watch import end, working
 
-    asked: LegacySubmission | _NewSubmission
+    submission_request: LegacySubmission | _NewSubmission
     destination = read_url("--destination", destination, "SHUTTLE_DESTINATION")
     arguments, secret_arguments = _pairs("--arg", arg), _pairs("--secret-arg", secret_arg)
     with working("packing the source"):
@@ -98,7 +103,7 @@ def submit(
             {"--pipeline": pipeline, "--secret-arg": secret_arg, "--log-webhook": log_webhook, "--timeout": timeout}
             | {"--label": label, "--metadata": metadata},
         )
-        asked = legacy_submission(
+        submission_request = legacy_submission(
             app_id,
             build_id,
             space=space or "default",
@@ -115,7 +120,7 @@ def submit(
             {"--space": space, "--callback-auth": callback_auth, "--kafka-hosts": kafka_hosts},
         )
         if build_id is None:
-            raise UsageError("Name the BUILD: only with --legacy the service counts an app's builds.")
+            raise UsageError("Give the BUILD: only with --legacy does the service number the builds.")
         request = _without_blanks(
             source={"url": place},
             destination={"url": destination} if destination else None,
@@ -127,15 +132,15 @@ def submit(
             labels=_pairs("--label", label),
         )
         if metadata:
-            request["metadata"] = _json(metadata)  # {} and "" are values like others
-        asked = _NewSubmission(app_id, build_id, request)
+            request["metadata"] = _json(metadata)  # {} and "" are valid values
+        submission_request = _NewSubmission(app_id, build_id, request)
 
     async def conversation(client: "ShuttleClient") -> None:
         with working("sending the request"):
-            name, submission = await asked.send(client)
-        _tell(asked.app_id, name, submission, as_json=as_json and not follow)
+            name, submission = await submission_request.send(client)
+        _print_submission(submission_request.app_id, name, submission, as_json=as_json and not follow)
         if follow:
-            await end(client, asked.app_id, name, as_json=as_json)
+            await end(client, submission_request.app_id, name, as_json=as_json)
 
     ask(url, token, conversation)
 
@@ -146,7 +151,7 @@ def _refuse_options(why: str, options: Mapping[str, Any]) -> None:
         raise UsageError(f"{', '.join(given)}: {why}; leave it out.")
 
 
-def _tell(app_id: str, build_id: str, submission: "Submission", *, as_json: bool) -> None:
+def _print_submission(app_id: str, build_id: str, submission: "Submission", *, as_json: bool) -> None:
     if as_json:
         answer = {
             "app_id": app_id,
@@ -159,12 +164,12 @@ def _tell(app_id: str, build_id: str, submission: "Submission", *, as_json: bool
         return
     for warning in submission.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    said = "had been accepted before" if submission.replayed else "is accepted"
-    print(f"{app_id} {build_id} {said}", file=sys.stderr)
+    outcome = "had been accepted before" if submission.replayed else "is accepted"
+    print(f"{app_id} {build_id} {outcome}", file=sys.stderr)
 
 
 def _pairs(option: str, texts: list[str] | None) -> dict[str, str]:
-    """`NAME=VALUE` texts; an argument without `=` takes its value from the environment."""
+    """The pairs of `NAME=VALUE`; an argument without `=` takes its value from the environment."""
     pairs = {}
     for text in texts or ():
         name, equals, value = text.partition("=")
@@ -183,5 +188,5 @@ def _json(text: str) -> Any:
 
 
 def _without_blanks(**fields: Any) -> dict[str, Any]:
-    """What was not given is left to the service's defaults."""
+    """The fields that were given; for all others the service has defaults."""
     return {name: value for name, value in fields.items() if value not in (None, "", [], {})}

@@ -1,4 +1,4 @@
-"""`shuttle submit --legacy`: its options as a request of the older API, with ids made up where none are given."""
+"""`shuttle submit --legacy`: the options as a request of the older API; missing ids are generated."""
 
 import uuid
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LegacySubmission:
-    """A body for `POST /`, and what the read side will call that build; `build_id` None = the service numbers it."""
+    """A body for `POST /` and the ids of its build; `build_id` is None if the service numbers it."""
 
     app_id: str
     build_id: str | None
@@ -21,13 +21,13 @@ class LegacySubmission:
     body: Mapping[str, Any] = field(repr=False)
 
     async def send(self, client: "ShuttleClient") -> "tuple[str, Submission]":
-        """The build's number, and the answer."""
+        """Send it; returns the build's number and the response."""
         try:
             submission = await client.submit_legacy(self.body)
         except ServiceRefusedError as error:
             if "gm_registry_host" in self.body:
                 raise
-            # The service's own answer has to be in words that its clients know.
+            # The service's message has the wording that clients of the older API know.
             raise ServiceRefusedError(
                 f"{error.message} Without --destination, DOCKER_REGISTRY_HOST and DOCKER_REPO of the service name the"
                 " image."
@@ -38,7 +38,7 @@ class LegacySubmission:
             return await client.number_of(self.app_id, self.build_uuid), submission
         except ServiceRefusedError as error:
             raise ServiceRefusedError(
-                f"{self.app_id} is being built (uuid {self.build_uuid}), but its number is not told: {error.message}"
+                f"{self.app_id} is being built (uuid {self.build_uuid}), but its number is unknown: {error.message}"
             ) from None
 
 
@@ -54,16 +54,16 @@ def legacy_submission(
     callback_auth: str,
     kafka_hosts: str,
 ) -> LegacySubmission:
-    """What the options mean to the older API. An app is named by `<app>-<app_uuid>`, or has the uuid of its space.
+    """The request for the options. An app is named by `<app>-<app_uuid>`, or its uuid is derived from name and space.
 
-    The same app, space and number have the same build uuid each time, so that a repeat is one; without a number each
-    is a new build. Raises UsageError.
+    The same app, space and number always give the same build uuid, so that sending it again is idempotent. Without a
+    number each request is a new build. Raises UsageError.
     """
     name, app_uuid = _app_of(app, space)
     if number is not None and not (number.isascii() and number.isdigit()):
-        raise UsageError(f"BUILD {number}: the older API takes a whole number, or none and counts itself.")
+        raise UsageError(f"BUILD {number}: the older API needs a whole number; without one, the service chooses it.")
     if len(callbacks) > 1:
-        raise UsageError("--status-webhook: the older API calls one URL back.")
+        raise UsageError("--status-webhook: the older API has only one callback; give one URL.")
     build_number = None if number is None else int(number)
     build_uuid = str(uuid.uuid4() if number is None else uuid.uuid5(uuid.UUID(app_uuid), f"{name}/{build_number}"))
     body = {
@@ -91,7 +91,7 @@ def _app_of(app: str, space: str) -> tuple[str, str]:
 
 
 def _registry(destination: str) -> dict[str, Any]:
-    """The app's own name follows the repository, so what is named here is where images of all apps are."""
+    """The registry and the repository for the images of all apps; the service appends the app's name."""
     if not destination:
         return {}
     from shuttle.errors import InvalidRequestError

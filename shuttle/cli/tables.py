@@ -1,4 +1,4 @@
-"""Prints rows: a table on a terminal, one line of tab-separated fields a row elsewhere."""
+"""Prints rows: as a table on a terminal, elsewhere one line of tab-separated fields per row."""
 
 import sys
 from collections.abc import Iterable, Sequence
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """None and "" are empty cells; nothing in a cell is taken for markup."""
+    """Print the rows. None and "" are empty cells; cells are never interpreted as markup."""
     texts = [tuple("" if cell is None else str(cell) for cell in row) for row in rows]
     if not sys.stdout.isatty():
         for row in texts:

@@ -12,7 +12,7 @@ from shuttle.cli.options import Json
 
 app = typer.Typer(help="Make tokens for callers.", no_args_is_help=True)
 
-# 256 bits: nobody guesses it, however quickly the service answers.
+# 256 bits cannot be guessed, however quickly the service answers.
 _TOKEN_BYTES = 32
 
 
@@ -25,15 +25,17 @@ class Role(StrEnum):
 
 @app.callback()
 def _group() -> None:
-    """Keeps `new` a command of its own although it is the only one."""
+    """Keep `new` a subcommand although it is the only one."""
 
 
 @app.command()
 def new(
-    role: Annotated[Role, typer.Option(help="A controller may do everything, a reader only look.")] = Role.CONTROLLER,
+    role: Annotated[
+        Role, typer.Option(help="A controller may do everything, a reader may only read.")
+    ] = Role.CONTROLLER,
     as_json: Json = False,
 ) -> None:
-    """Make a token and print it; nothing keeps a copy."""
+    """Make a token and print it; it is not stored."""
     token = secrets.token_urlsafe(_TOKEN_BYTES)
     if as_json:
         print(json.dumps({"role": role.value, "token": token, "setting": f"SHUTTLE_TOKENS={role.value}:{token}"}))

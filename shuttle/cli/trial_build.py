@@ -1,7 +1,7 @@
-"""A build of one line that the doctor runs as the service would: accepted, run by a Jenkins agent, followed to its end.
+"""The doctor's trial build of one line: accepted, run by a Jenkins agent and followed to its end, as in the service.
 
-The shuttle that runs it is the real one, over a temporary directory and with a token of its own, for as long as the
-build takes. It listens where the service would; where a running service already does, on another port.
+For the duration of the build a real shuttle runs in this process, with a temporary directory and a token of its own. It
+listens on the service's port, or on another one if a running service uses it.
 """
 
 import asyncio
@@ -41,9 +41,9 @@ _NO_DECLARATIVE = "No such DSL method 'pipeline'"
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """All that is known of the trial build when it is over, or when nobody waits any longer.
+    """What is known of the trial build at its end, or at the end of the time limit.
 
-    `build` is the shuttle's long form, `waits` the reason that Jenkins' queue gives, `console` Jenkins' own words.
+    `build` is the shuttle's long form, `waits` the reason in Jenkins' queue, `console` the text of Jenkins' console.
     """
 
     build: Mapping[str, Any]
@@ -53,7 +53,7 @@ class Observed:
 
 
 class TrialBuild:
-    """One build; `number` is the number that Jenkins gave it, None before."""
+    """One trial build; `number` is Jenkins' build number, None before it has one."""
 
     def __init__(self, settings: Settings, wait_seconds: float) -> None:
         self._settings = settings
@@ -61,7 +61,7 @@ class TrialBuild:
         self.number: int | None = None
 
     async def run(self) -> AsyncIterator[Finding]:
-        """Whether a build is claimed, its log arrives and its end is known."""
+        """Findings on whether the build is claimed, its log arrives and its end is reported."""
         with _silence(), tempfile.TemporaryDirectory(prefix="shuttle-doctor-") as folder:
             with _listen(self._settings) as (listening, is_usual):
                 address = _address(self._settings, listening, is_usual=is_usual)
@@ -74,7 +74,7 @@ class TrialBuild:
             seconds = time.monotonic() - began
         wrong = diagnosis(observed, address, self._settings.shuttle_jenkins_agent_label, self._wait_seconds)
         if wrong is None:
-            yield fine(_SUBJECT, f"was claimed, sent its log and succeeded, {seconds:.1f} s after it was asked for.")
+            yield fine(_SUBJECT, f"was claimed, sent its log and succeeded, {seconds:.1f} s after its request.")
         else:
             yield problem(_SUBJECT, wrong)
 
@@ -92,7 +92,7 @@ class TrialBuild:
         return Observed(build, waits, console.decode(errors="replace"), line.encode() in log)
 
     async def _wait(self, client: ShuttleClient, jenkins: Jenkins) -> tuple[dict[str, Any], str | None]:
-        """The build at its end, or after `wait_seconds`; and what Jenkins' queue said last."""
+        """The build at its end or after `wait_seconds`, and the last reason in Jenkins' queue."""
         until = time.monotonic() + self._wait_seconds
         while True:
             build = await client.build(APP_ID, _BUILD_ID)
@@ -106,7 +106,7 @@ class TrialBuild:
 
 
 def diagnosis(observed: Observed, address: str, label: str, wait_seconds: float) -> str | None:
-    """What is wrong, in words that say what to do; None when all is well."""
+    """What is wrong and what to do about it; None if the build succeeded."""
     build = observed.build
     jenkins_says = _last_lines(observed.console)
     claimed = build["timestamps"]["running_at"] is not None
@@ -126,7 +126,7 @@ def diagnosis(observed: Observed, address: str, label: str, wait_seconds: float)
 
 
 async def _reason(build: Mapping[str, Any], number: int | None, jenkins: Jenkins) -> str | None:
-    """Why it waits, in the words of Jenkins' queue; None when it is not there."""
+    """The reason in Jenkins' queue why it waits; None if it is not in the queue."""
     try:
         if number is None:
             item = (await jenkins.waiting()).get(build["build_uuid"])
@@ -153,7 +153,7 @@ def _source(folder: Path, line: str) -> str:
 
 @contextmanager
 def _listen(settings: Settings) -> Iterator[tuple[socket.socket, bool]]:
-    """The socket, and whether it has the service's own port."""
+    """The listening socket, and whether it has the service's port."""
     family = socket.AF_INET6 if ":" in settings.shuttle_bind else socket.AF_INET
     try:
         listening, is_usual = socket.create_server((settings.shuttle_bind, settings.port), family=family), True
@@ -176,7 +176,7 @@ def _address(settings: Settings, listening: socket.socket, *, is_usual: bool) ->
 async def _shuttle(
     settings: Settings, folder: Path, listening: socket.socket, address: str
 ) -> AsyncIterator[tuple[ShuttleClient, Jenkins]]:
-    """The service over an empty directory, a caller of it, and its Jenkins."""
+    """Run the service with an empty directory; yields a client of it and its Jenkins."""
     token = secrets.token_urlsafe(32)
     temporary = load_settings(
         None,
@@ -199,7 +199,7 @@ async def _shuttle(
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """The service's log lines are no part of what the doctor prints."""
+    """Suppress the service's log lines in the doctor's output."""
     before = structlog.get_config()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     try:

@@ -1,4 +1,4 @@
-"""`shuttle logs --verify`: whether what was kept and sent of a log is, to the byte, what the final status told."""
+"""`shuttle logs --verify`: compare the copies of a log with the checksum in the final status."""
 
 import hashlib
 from array import array
@@ -22,51 +22,51 @@ from shuttle.settings import Settings, load_settings
 
 
 class LogDiffersError(CommandError):
-    """A copy of the log is not what the final status told."""
+    """A copy of the log differs from the checksum in the final status."""
 
     code = "log_differs"
 
 
 class NotVerifiableError(CommandError):
-    """The build goes on, so there is no sum yet to hold its log to."""
+    """The build has not ended, so there is no checksum of its log yet."""
 
     code = "not_verifiable"
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """One copy of the log: what it is, and what is wrong with it (None = nothing)."""
+    """One copy of the log: its name, and what is wrong with it (None: it is equal)."""
 
     copy: str
     problem: str | None
 
 
 async def verify(client: ShuttleClient, app_id: str, build_id: str, sink: str) -> list[Checked]:
-    """Hold `GET …/logs`, the archive where this machine reaches it, and the topic of `sink` (or "") to the sum.
+    """Compare `GET …/logs`, the archive if reachable from here, and the topic of `sink` (or "") with the checksum.
 
     Raises:
         NotVerifiableError: the build has not ended.
     """
     build = await client.build(app_id, build_id)
     if build["log"]["sha256"] is None:
-        raise NotVerifiableError(f"{app_id} {build_id} has not ended; its log has no sum yet.")
+        raise NotVerifiableError(f"{app_id} {build_id} has not ended; its log has no checksum yet.")
     settings = load_settings()
-    checked = [await _held("GET …/logs", client.log(app_id, build_id, offset=0, follow=False), build)]
+    checked = [await _compare("GET …/logs", client.log(app_id, build_id, offset=0, follow=False), build)]
     if settings.s3_bucket or (settings.shuttle_data_dir / "objects").is_dir():
         checked += await _archive(settings, build)
     if sink:
         address = read_kafka_url(sink, "--sink")
         name = f"kafka {shown_hosts(address)}/{address.topic}"
-        checked.append(await _held(name, _joined(sink, settings, build), build))
+        checked.append(await _compare(name, _joined(sink, settings, build), build))
     return checked
 
 
 async def _archive(settings: Settings, build: dict[str, Any]) -> list[Checked]:
-    """The object store of this machine's settings, if the build's log is in it; another service may have another."""
+    """Check the archive in the object store of the local settings; nothing if the build's log is not in that store."""
     objects = object_store(settings)
     try:
         async with objects.open(log_object(build["build_uuid"])) as found:
-            return [await _held("archive", found.chunks, build)]
+            return [await _compare("archive", found.chunks, build)]
     except ObjectNotFoundError:
         return []
     finally:
@@ -74,10 +74,10 @@ async def _archive(settings: Settings, build: dict[str, Any]) -> list[Checked]:
 
 
 async def _joined(sink: str, settings: Settings, build: dict[str, Any]) -> AsyncIterator[bytes]:
-    """The topic's lines without doubles and without the message of the end.
+    """The topic's lines without duplicates and without the final message.
 
     Raises:
-        LogDiffersError: lines are missing or cut, or the end is; a double is another line than the first.
+        LogDiffersError: lines or the final message are missing or cut, or a duplicate differs from the first message.
     """
     address = read_kafka_url(sink, "--sink")
     policy = AddressPolicy(allow_loopback=True, allow_networks=settings.shuttle_allow_networks)
@@ -91,7 +91,7 @@ async def _joined(sink: str, settings: Settings, build: dict[str, Any]) -> Async
         timeout_seconds=settings.shuttle_kafka_request_timeout_seconds,
     )
     try:
-        # Closed here: a difference ends the loop early, and the consumer must not outlive it.
+        # Closed explicitly: a difference ends the loop early, and the consumer must not outlive it.
         async with aclosing(messages):
             async for message in messages:
                 if message.offset > offset:
@@ -105,7 +105,7 @@ async def _joined(sink: str, settings: Settings, build: dict[str, Any]) -> Async
                     yield message.text
                     offset += len(message.text)
                 elif not message.cut and not seen.has(message.offset, message.text):
-                    raise LogDiffersError(f"a double at {message.offset} is not the line that came first")
+                    raise LogDiffersError(f"a duplicate at {message.offset} differs from the first line")
     finally:
         await connector.close()
     if not ended:
@@ -113,27 +113,27 @@ async def _joined(sink: str, settings: Settings, build: dict[str, Any]) -> Async
 
 
 class _Seen:
-    """The lines so far, 16 bytes of each: a log has millions of them."""
+    """The lines so far, in 16 bytes each, because a log has millions of them."""
 
     def __init__(self) -> None:
         self._offsets, self._sums = array("Q"), array("Q")
 
     def add(self, offset: int, line: bytes) -> None:
-        """The next one."""
+        """Add the next line."""
         self._offsets.append(offset)
         self._sums.append(_sum(line))
 
     def has(self, offset: int, line: bytes) -> bool:
-        """Whether this very line was added with this offset."""
-        place = bisect_left(self._offsets, offset)
-        return self._offsets[place : place + 1].tolist() == [offset] and self._sums[place] == _sum(line)
+        """Whether exactly this line was added with this offset."""
+        index = bisect_left(self._offsets, offset)
+        return self._offsets[index : index + 1].tolist() == [offset] and self._sums[index] == _sum(line)
 
 
 def _sum(line: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(line, digest_size=8).digest())
 
 
-async def _held(copy: str, pieces: AsyncIterator[bytes], build: dict[str, Any]) -> Checked:
+async def _compare(copy: str, pieces: AsyncIterator[bytes], build: dict[str, Any]) -> Checked:
     hashed, size_bytes = hashlib.sha256(), 0
     try:
         async for piece in pieces:
@@ -142,7 +142,7 @@ async def _held(copy: str, pieces: AsyncIterator[bytes], build: dict[str, Any]) 
     except ShuttleError as error:
         return Checked(copy, error.message.rstrip("."))
     if size_bytes != build["log"]["bytes"]:
-        return Checked(copy, f"has {size_bytes} bytes, the status told {build['log']['bytes']}")
+        return Checked(copy, f"has {size_bytes} bytes, the final status says {build['log']['bytes']}")
     if hashed.hexdigest() != build["log"]["sha256"]:
-        return Checked(copy, "has another SHA-256 than the status told")
+        return Checked(copy, "has another SHA-256 than the final status says")
     return Checked(copy, None)

@@ -1,4 +1,4 @@
-"""`shuttle status`, `logs`, `stop` and `builds`: what became of builds, and how to end one."""
+"""`shuttle status`, `logs`, `stop` and `builds`: show builds and their logs, and stop a build."""
 
 import json
 import sys
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
 
 class BuildDidNotSucceedError(CommandError):
-    """The build that was followed ended, but not well."""
+    """The followed build ended without success."""
 
     code = "build_did_not_succeed"
 
 
 class NothingStoppedError(CommandError):
-    """The build that was to be stopped had ended."""
+    """The build to be stopped had already ended."""
 
     code = "nothing_stopped"
 
 
-# A stop that came too late changes none of these.
+# A stop that comes too late does not change these states.
 _ENDED_OTHERWISE = frozenset({"succeeded", "failed", "timedout"})
 
 
@@ -46,14 +46,19 @@ def logs(
     app_id: AppId,
     build_id: BuildId,
     *,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the log's end.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Follow the log to its end.")] = False,
     offset: Annotated[int, typer.Option(min=0, help="Begin at this byte.")] = 0,
-    verify: Annotated[bool, typer.Option("--verify", help="Hold its copies to the final status instead.")] = False,
-    sink: Annotated[str, typer.Option(metavar="URL", help="With --verify: a kafka:// topic, too; - reads it.")] = "",
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Compare the log's copies with the final status instead.")
+    ] = False,
+    sink: Annotated[
+        str,
+        typer.Option(metavar="URL", help="With --verify: also a kafka:// topic; - reads the URL from standard input."),
+    ] = "",
     url: ServiceUrl = DEFAULT_URL,
     token: Token = "",
 ) -> None:
-    """Print a build's log, byte by byte as it is; or verify what was kept and sent of it."""
+    """Print a build's log unchanged, or verify its copies."""
     from shuttle.cli.client import ask
     from shuttle.cli.hidden_url import read_url
 
@@ -62,7 +67,7 @@ def logs(
         _verify(app_id, build_id, sink, url=url, token=token)
         return
     if sink:
-        raise UsageError("Add --verify: --sink names a further copy to hold to the final status.")
+        raise UsageError("Add --verify: --sink names a further copy to compare with the final status.")
     ask(url, token, lambda client: _print_log(client, app_id, build_id, offset=offset, follow=follow))
 
 
@@ -77,7 +82,7 @@ def _verify(app_id: str, build_id: str, sink: str, *, url: str, token: str) -> N
         )
     wrong = [copy.copy for copy in checked if copy.problem is not None]
     if wrong:
-        raise LogDiffersError(f"The log of {app_id} {build_id} is not what its status told: {', '.join(wrong)}.")
+        raise LogDiffersError(f"The log of {app_id} {build_id} differs from its final status: {', '.join(wrong)}.")
 
 
 def stop(app_id: AppId, build_id: BuildId, url: ServiceUrl = DEFAULT_URL, token: Token = "") -> None:
@@ -97,11 +102,11 @@ async def _stop(client: "ShuttleClient", app_id: str, build_id: str) -> None:
 
 
 def builds(
-    app_id: Annotated[str | None, typer.Argument(metavar="[APP]", help="One app's; all apps' without.")] = None,
+    app_id: Annotated[str | None, typer.Argument(metavar="[APP]", help="Only builds of this app.")] = None,
     *,
-    state: Annotated[str, typer.Option(help="Only those in this state.")] = "",
+    state: Annotated[str, typer.Option(help="Only builds in this state.")] = "",
     limit: Annotated[int, typer.Option(min=1, max=200, help="How many, newest first.")] = 20,
-    before: Annotated[str, typer.Option(metavar="CURSOR", help="Go on after a page's `next`.")] = "",
+    before: Annotated[str, typer.Option(metavar="CURSOR", help="Continue after the `next` of a page.")] = "",
     as_json: Json = False,
     url: ServiceUrl = DEFAULT_URL,
     token: Token = "",
@@ -125,7 +130,7 @@ def builds(
 
 
 async def end(client: "ShuttleClient", app_id: str, build_id: str, *, as_json: bool) -> None:
-    """Follow a build to its end: its log on stdout (with `as_json` the build instead), its result as the exit code."""
+    """Follow a build to its end: print its log (with `as_json` the build instead); the exit code is its result."""
     if not as_json:
         await _print_log(client, app_id, build_id, offset=0, follow=True)
     build = await client.end_of(app_id, build_id)
@@ -138,7 +143,7 @@ async def end(client: "ShuttleClient", app_id: str, build_id: str, *, as_json: b
 
 @contextmanager
 def working(what: str) -> Iterator[None]:
-    """Show on a terminal that something takes its time; elsewhere nothing."""
+    """Show on a terminal what the command is doing; elsewhere print nothing."""
     if not sys.stderr.isatty():
         yield
         return
@@ -183,5 +188,5 @@ def _show(build: dict[str, Any], *, as_json: bool) -> None:
 
 def _fail_unless_well(build: dict[str, Any]) -> None:
     if build["state"] in {"failed", "stopped", "timedout"}:
-        said = build["message"] or build["reason"] or "its log says why"
-        raise BuildDidNotSucceedError(f"{build['app_id']} {build['build_id']} {build['state']}: {said}")
+        why = build["message"] or build["reason"] or "its log says why"
+        raise BuildDidNotSucceedError(f"{build['app_id']} {build['build_id']} {build['state']}: {why}")

@@ -86,7 +86,7 @@ async def test_the_example_is_built_and_seen_live(tmp_path: Path):
     assert "Hello, Build Shuttle!" in log
     assert "== sign with [secret]" in log, "secret arguments are masked"
 
-    assert "the same that the receiver got" in demo.text
+    assert "equal to what the receiver got" in demo.text
     kept = [Path(tmp_path, path) for path in re.findall(r"^ {12}(\S+)$", demo.text, re.MULTILINE)]
     assert len(kept) == 4
     assert all(path.stat().st_size > 0 for path in kept)

@@ -1,1 +1,1 @@
-"""`shuttle demo`: one real build, shown as its caller sees it."""
+"""`shuttle demo`: one real build, shown from its caller's point of view."""

@@ -1,6 +1,6 @@
-"""A Kafka broker for demos: confluent-kafka's mock cluster on loopback, and a build's log consumed from it.
+"""A Kafka broker for demos: confluent-kafka's mock cluster on loopback, and a consumer of a build's log.
 
-It keeps about 5 MB a partition and proves nothing about durability.
+The mock cluster keeps about 5 MB per partition and has no durability.
 """
 
 import asyncio
@@ -13,13 +13,13 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from confluent_kafka import Producer
 
 _ANSWERS_WITHIN_SECONDS = 10
-# It makes every topic with this many.
+# The mock cluster creates every topic with so many partitions.
 _PARTITIONS = 4
 _FINISHED = "Build finished"
 
 
 class ConsumedLog:
-    """One build's log as its messages tell it; lines are known by their offset, so doubles do no harm."""
+    """One build's log put together from its messages. Lines are identified by offset, so duplicates are ignored."""
 
     def __init__(self) -> None:
         self.bytes = 0
@@ -28,16 +28,16 @@ class ConsumedLog:
 
     @property
     def sha256(self) -> str:
-        """Of the bytes so far, in hex."""
+        """The SHA-256 of the bytes so far, in hex."""
         return self._hash.hexdigest()
 
     @property
     def has_end(self) -> bool:
-        """The newest message says that the build finished; so could a line of the log, then others follow."""
+        """Whether the newest message says that the build finished. A log line can say so too; then more follow."""
         return bool(self._maybe_end)
 
     def take(self, record: ConsumerRecord) -> bytes:
-        """What the message adds to the log: usually its line; nothing if it is a double or the end."""
+        """The bytes that the message adds to the log: usually its line; none for a duplicate or the final message."""
         headers = dict(record.headers)
         if int(headers["offset"]) != self.bytes + len(self._maybe_end):
             return b""
@@ -50,7 +50,7 @@ class ConsumedLog:
 
 
 class Broker:
-    """A cluster of one broker on 127.0.0.1; `on_log(piece)` hears every byte of the topic's one log, in order."""
+    """A cluster of one broker on 127.0.0.1; `on_log(piece)` gets every byte of the topic's one log, in order."""
 
     def __init__(self, topic: str, on_log: Callable[[bytes], None]) -> None:
         self.log = ConsumedLog()
@@ -68,8 +68,8 @@ class Broker:
         return f"kafka://{self._host}/{self._topic}"
 
     async def start(self) -> None:
-        """Listen, and consume the topic from its beginning."""
-        # The name only has to look like one: the cluster is this client's own.
+        """Start the broker and consume the topic from its beginning."""
+        # The server's name only has to be valid: the cluster runs in this client.
         self._cluster = Producer({"bootstrap.servers": "mock:1", "test.mock.num.brokers": 1, "log_level": 0})
         found = await asyncio.to_thread(self._cluster.list_topics, timeout=_ANSWERS_WITHIN_SECONDS)
         self._host = ",".join(f"{broker.host}:{broker.port}" for broker in found.brokers.values())
@@ -79,7 +79,7 @@ class Broker:
         self._consuming = asyncio.create_task(self._consume(self._consumer), name="consume the demo's log")
 
     async def until(self, log_bytes: int) -> None:
-        """Until the whole log of this size, and its end, are consumed; raises what ended the consumer instead."""
+        """Wait until the log of this size and its end are consumed; raises the consumer's error if it fails."""
         if self._consuming is None:
             raise RuntimeError("Broker.start has not returned")
         whole = asyncio.ensure_future(self._whole(log_bytes))
@@ -91,7 +91,7 @@ class Broker:
             whole.cancel()
 
     async def close(self) -> None:
-        """Stop consuming, then listening; also fine twice, and without a start."""
+        """Stop the consumer, then the broker; idempotent, also without `start`."""
         consuming, self._consuming = self._consuming, None
         if consuming is not None:
             consuming.cancel()

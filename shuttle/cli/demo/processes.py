@@ -1,4 +1,4 @@
-"""The demo's own processes: started with a clean environment, ended by their id, never left behind."""
+"""The demo's processes: started with a clean environment, ended by their id, never left behind."""
 
 import asyncio
 import os
@@ -15,7 +15,7 @@ _END_WITHIN_SECONDS = 10
 
 
 class Child:
-    """One `shuttle …` process; what it prints goes to `output`."""
+    """One `shuttle …` process; its output is written to the file `output`."""
 
     def __init__(self, name: str, arguments: list[str], environment: Mapping[str, str], output: Path) -> None:
         self.name = name
@@ -25,7 +25,7 @@ class Child:
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self, is_ready: Callable[[], Awaitable[bool]]) -> None:
-        """Start it and wait until `is_ready`; CommandError with its last words if it ends or takes too long."""
+        """Start it and wait until `is_ready`; raises CommandError with its last line if it ends or takes too long."""
         with self.output.open("ab") as output:
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "shuttle", *self._arguments),
@@ -33,7 +33,7 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                # Ctrl-C on the terminal is ours to handle: each process is ended in its turn.
+                # Ctrl-C must reach this process only, which then ends the others in order.
                 start_new_session=True,
             )
         try:
@@ -41,17 +41,19 @@ class Child:
                 while not await is_ready():
                     if self._process.returncode is not None:
                         raise self.ended()
-                    await asyncio.sleep(0.05)  # a server cannot tell us when it begins to listen
+                    await asyncio.sleep(0.05)  # a server does not report when it begins to listen
         except TimeoutError:
-            raise CommandError(f"{self.name} was not ready within {_READY_WITHIN_SECONDS} s: {self._words()}") from None
+            raise CommandError(
+                f"{self.name} was not ready within {_READY_WITHIN_SECONDS} s: {self._last_line()}"
+            ) from None
 
     async def wait(self) -> None:
-        """Until it has ended."""
+        """Wait until it has ended."""
         if self._process is not None:
             await self._process.wait()
 
     async def stop(self) -> None:
-        """Ask it to end, then make it; also fine twice, and without a start."""
+        """Terminate it, and kill it if it does not end; idempotent, also without `start`."""
         process = self._process
         if process is None or process.returncode is not None:
             return
@@ -64,23 +66,23 @@ class Child:
             await process.wait()
 
     def ended(self) -> CommandError:
-        """It should be running, but is not."""
+        """The error for a process that has ended although it should be running."""
         code = self._process.returncode if self._process else None
-        return CommandError(f"{self.name} ended with exit code {code}: {self._words()}")
+        return CommandError(f"{self.name} ended with exit code {code}: {self._last_line()}")
 
-    def _words(self) -> str:
+    def _last_line(self) -> str:
         lines = self.output.read_text(errors="replace").strip().splitlines()
-        return f"{lines[-1]} (all of it: {self.output})" if lines else "it said nothing"
+        return f"{lines[-1]} (full output: {self.output})" if lines else "it printed nothing"
 
 
 def clean_environment(setting_names: frozenset[str]) -> dict[str, str]:
-    """This process's environment without any setting of a shuttle, and without a proxy between loopback ports."""
+    """This process's environment without settings of a shuttle, and without a proxy for loopback addresses."""
     ours = {name: value for name, value in os.environ.items() if name not in setting_names}
     return {**ours, "no_proxy": "127.0.0.1", "NO_PROXY": "127.0.0.1"}
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody uses now."""
+    """A port of 127.0.0.1 that is not in use now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

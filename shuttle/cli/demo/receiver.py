@@ -1,7 +1,7 @@
-"""A receiver of status webhooks and chunked logs, for demos and tests: remembers little, tells its owner everything.
+"""A receiver of status webhooks and chunked logs, for demos and tests: it stores little and reports by callbacks.
 
-It shows what a receiver has to do: know a status by its `webhook-id`, know log bytes by their offset, and answer with
-the offset it has, so that a sender that lost the connection goes on there.
+It shows what a receiver has to do: identify a status by its `webhook-id` and log bytes by their offset, and answer with
+the offset that it has, so that a sender that lost the connection continues there.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ class ReceivedBuild:
 
     @property
     def log_sha256(self) -> str:
-        """Of the bytes so far, in hex."""
+        """The SHA-256 of the bytes so far, in hex."""
         return str(self.log_hash.hexdigest())
 
 
@@ -42,7 +42,7 @@ def _ignore(_build: ReceivedBuild, _arrived: Any) -> None:
 class Receiver:
     """An HTTP server on 127.0.0.1 with the hooks `/status` and `/logs`.
 
-    `on_status(build, body)` hears every event once, `on_log(build, piece)` every byte of a log once and in order.
+    `on_status(build, body)` is called once per event; `on_log(build, piece)` gets every byte of a log once, in order.
     """
 
     def __init__(
@@ -68,11 +68,11 @@ class Receiver:
         return f"http://127.0.0.1:{self._port}/logs"
 
     def build(self, app_id: str, build_id: str) -> ReceivedBuild:
-        """What has arrived of that build so far; also before anything has."""
+        """What has arrived of that build so far, possibly nothing."""
         return self._builds.setdefault((app_id, build_id), ReceivedBuild(app_id, build_id))
 
     async def start(self, port: int = 0) -> None:
-        """Listen; port 0 = any free one."""
+        """Start listening; port 0 is any free port."""
         app = web.Application()
         app.router.add_post("/status", self._receive_status)
         app.router.add_post("/logs", self._receive_log)
@@ -83,7 +83,7 @@ class Receiver:
         self._port = self._runner.addresses[0][1]
 
     async def close(self) -> None:
-        """Stop listening; also fine twice, and without a start."""
+        """Stop listening; idempotent, also without `start`."""
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
@@ -104,13 +104,13 @@ class Receiver:
         build = self.build(unquote(request.headers["Shuttle-App-Id"]), unquote(request.headers["Shuttle-Build-Id"]))
         offset = int(request.headers["Shuttle-Log-Offset"])
         if offset > build.log_bytes:
-            return _have(build, status=409)  # bytes are missing in between: say from where
+            return _have(build, status=409)  # bytes are missing in between: answer with the offset to send from
         try:
             async for piece in request.content.iter_any():
                 self._take(build, offset, piece)
                 offset += len(piece)
         except (ClientError, ConnectionError):
-            return _have(build, status=400)  # cut off: only a terminated request is the log's end
+            return _have(build, status=400)  # cut off: only a complete request is the log's end
         if "Shuttle-Log-Piece" not in request.headers:
             build.log_ended.set()
         return _have(build, status=200)

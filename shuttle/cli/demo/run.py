@@ -1,4 +1,4 @@
-"""The demo, told in order: start three servers, ask for a build, hear of it, show what is left of it."""
+"""The demo in its order: start three servers, request a build, receive its events, show its results."""
 
 import asyncio
 import secrets
@@ -12,13 +12,13 @@ from typing import Any
 from shuttle.cli.client import ShuttleClient
 from shuttle.cli.demo.receiver import ReceivedBuild
 from shuttle.cli.demo.screen import Screen
-from shuttle.cli.demo.servers import Stage, start_servers
+from shuttle.cli.demo.servers import Servers, start_servers
 from shuttle.cli.failures import CommandError, UsageError
 from shuttle.cli.pack import source_url
 from shuttle.objects.directory import DirectoryStore
 from shuttle.objects.names import artifact_object, log_object, source_object
 
-# Leads to `examples/hello`, and is its copy in an installation.
+# A link to `examples/hello`; in an installation a copy of it.
 _EXAMPLE = Path(__file__).parent / "hello"
 _PROGRAMS = ("sh", "curl", "tar", "gzip")
 _STOP_WITHIN_SECONDS = 8
@@ -27,7 +27,7 @@ _LOG_AFTER_STATUS_SECONDS = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoOptions:
-    """What the demo's user typed; an empty `source` = the example."""
+    """The options of the command line; an empty `source` stands for the example."""
 
     source: str
     pipeline: str
@@ -37,63 +37,63 @@ class DemoOptions:
 
     @property
     def app_id(self) -> str:
-        """What the app is called."""
+        """The app's id."""
         return "demo" if self.source else "hello"
 
 
-def run_story(options: DemoOptions, screen: Screen) -> int:
-    """Run it to its end; returns the exit code. A signal ends it early, and everything that it started."""
+def run_demo(options: DemoOptions, screen: Screen) -> int:
+    """Run the demo to its end; returns the exit code. A signal ends it early, with everything that it started."""
     return asyncio.run(_until_signal(options, screen))
 
 
 async def _until_signal(options: DemoOptions, screen: Screen) -> int:
-    story = asyncio.ensure_future(_story(options, screen))
+    task = asyncio.ensure_future(_run(options, screen))
     received: list[signal.Signals] = []
 
     def end(number: signal.Signals) -> None:
-        if not received:  # the first is obeyed, in order; more of them would only leave things behind
+        if not received:  # only the first signal counts: a second one would interrupt the cleanup
             received.append(number)
-            story.cancel()
+            task.cancel()
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, end, number)
     try:
-        return await story
+        return await task
     except asyncio.CancelledError:
-        if not received:  # nobody reads us any more (`shuttle demo | head`)
+        if not received:  # the output is no longer read (`shuttle demo | head`)
             raise
         screen.line("interrupted; everything is stopped")
         return 128 + received[0]
 
 
-async def _story(options: DemoOptions, screen: Screen) -> int:
+async def _run(options: DemoOptions, screen: Screen) -> int:
     _need_programs()
     request = _request(options)
     async with AsyncExitStack() as stack:
-        stage = await start_servers(stack, screen, kafka=options.kafka)
+        servers = await start_servers(stack, screen, kafka=options.kafka)
         build_id = "1"
-        received = stage.receiver.build(options.app_id, build_id)
-        stack.push_async_callback(_stop_unfinished, stage.client, received)
-        await _ask(stage, options.app_id, build_id, request, screen)
-        await _hear_the_end(stage, received)
+        received = servers.receiver.build(options.app_id, build_id)
+        stack.push_async_callback(_stop_unfinished, servers.client, received)
+        await _ask(servers, options.app_id, build_id, request, screen)
+        await _wait_for_the_end(servers, received)
         screen.end_log()
-        build = await stage.client.build(options.app_id, build_id)
+        build = await servers.client.build(options.app_id, build_id)
         if received.log_sha256 != build["log"]["sha256"]:
             raise CommandError("The log that arrived is not the log that was archived; its files are kept.")
-        await _consume_the_end(stage, build)
-        await _see_the_archive(stage, build)
-        _show_what_is_left(stage, build, screen)
+        await _consume_the_end(servers, build)
+        await _wait_for_the_archive(servers, build)
+        _show_results(servers, build, screen)
         well = build["state"] == "succeeded"
         screen.line()
         screen.line(f"{build['state']}{_why(build)}", style="bold green" if well else "bold red")
         if options.keep:
-            await _keep(stage, screen)
+            await _keep(servers, screen)
         return 0 if well else 1
 
 
 def _need_programs() -> None:
-    """This machine is the demo's agent; without these its build would fail, and say so less clearly."""
+    """Check for the programs that an agent needs: this machine is the agent, and its build would fail less clearly."""
     missing = [program for program in _PROGRAMS if shutil.which(program) is None]
     if missing:
         raise UsageError(f"Install {' and '.join(missing)}: an agent needs {', '.join(_PROGRAMS)}.")
@@ -112,17 +112,17 @@ def _request(options: DemoOptions) -> dict[str, Any]:
     }
 
 
-async def _ask(stage: Stage, app_id: str, build_id: str, request: dict[str, Any], screen: Screen) -> None:
-    logs = [stage.receiver.log_url] + ([stage.broker.url] if stage.broker else [])
-    webhooks = {"status": stage.receiver.status_url, "logs": logs}
-    await stage.client.submit(app_id, build_id, {**request, "webhooks": webhooks})
-    screen.event("POST", f"/{app_id}/{build_id} is accepted, durably")
+async def _ask(servers: Servers, app_id: str, build_id: str, request: dict[str, Any], screen: Screen) -> None:
+    logs = [servers.receiver.log_url] + ([servers.broker.url] if servers.broker else [])
+    webhooks = {"status": servers.receiver.status_url, "logs": logs}
+    await servers.client.submit(app_id, build_id, {**request, "webhooks": webhooks})
+    screen.event("POST", f"/{app_id}/{build_id} is durably accepted")
 
 
-async def _hear_the_end(stage: Stage, received: ReceivedBuild) -> None:
-    """The final status, then the log's end; or an error, should a server end first."""
+async def _wait_for_the_end(servers: Servers, received: ReceivedBuild) -> None:
+    """Wait for the final status and the log's end; raises CommandError if a server ends first."""
     final = asyncio.ensure_future(received.final_status.wait())
-    ends = {asyncio.ensure_future(child.wait()): child for child in (stage.jenkins, stage.shuttle)}
+    ends = {asyncio.ensure_future(child.wait()): child for child in (servers.jenkins, servers.shuttle)}
     try:
         await asyncio.wait({final, *ends}, return_when=asyncio.FIRST_COMPLETED)
         for end, child in ends.items():
@@ -137,22 +137,22 @@ async def _hear_the_end(stage: Stage, received: ReceivedBuild) -> None:
             task.cancel()
 
 
-async def _consume_the_end(stage: Stage, build: dict[str, Any]) -> None:
-    """The rest of the log from Kafka; it has to be the log that was archived."""
-    if stage.broker is None:
+async def _consume_the_end(servers: Servers, build: dict[str, Any]) -> None:
+    """Consume the rest of the log from Kafka, and compare it with the archived log."""
+    if servers.broker is None:
         return
     try:
         async with asyncio.timeout(_LOG_AFTER_STATUS_SECONDS):
-            await stage.broker.until(build["log"]["bytes"])
+            await servers.broker.until(build["log"]["bytes"])
     except TimeoutError:
         raise CommandError(f"Kafka did not have the whole log within {_LOG_AFTER_STATUS_SECONDS} s.") from None
-    if stage.broker.log.sha256 != build["log"]["sha256"]:
+    if servers.broker.log.sha256 != build["log"]["sha256"]:
         raise CommandError("The log in Kafka is not the log that was archived; its files are kept.")
 
 
-async def _see_the_archive(stage: Stage, build: dict[str, Any]) -> None:
-    """The log as an object: it is stored a moment after its receivers have had its end."""
-    path = _file(stage, log_object(build["build_uuid"]))
+async def _wait_for_the_archive(servers: Servers, build: dict[str, Any]) -> None:
+    """Wait for the archived log, which is stored a moment after its receivers got its end."""
+    path = _file(servers, log_object(build["build_uuid"]))
     try:
         async with asyncio.timeout(_LOG_AFTER_STATUS_SECONDS):
             while not path.is_file():  # noqa: ASYNC110 - another process writes it
@@ -161,43 +161,45 @@ async def _see_the_archive(stage: Stage, build: dict[str, Any]) -> None:
         raise CommandError(f"The log was not archived within {_LOG_AFTER_STATUS_SECONDS} s.") from None
 
 
-def _show_what_is_left(stage: Stage, build: dict[str, Any], screen: Screen) -> None:
+def _show_results(servers: Servers, build: dict[str, Any], screen: Screen) -> None:
     uuid = build["build_uuid"]
     screen.line()
     if build["source"]["bytes"] is not None:
-        screen.fact("source", f"{build['source']['bytes']} bytes, as they came", _file(stage, source_object(uuid)))
-    screen.fact("log", f"{build['log']['bytes']} bytes, the same that the receiver got", _file(stage, log_object(uuid)))
-    if stage.broker is not None:
-        screen.fact("kafka", f"{stage.broker.log.bytes} bytes consumed, the same again", stage.broker.url)
+        screen.fact("source", f"{build['source']['bytes']} bytes, as they came", _file(servers, source_object(uuid)))
+    screen.fact(
+        "log", f"{build['log']['bytes']} bytes, equal to what the receiver got", _file(servers, log_object(uuid))
+    )
+    if servers.broker is not None:
+        screen.fact("kafka", f"{servers.broker.log.bytes} bytes consumed, equal as well", servers.broker.url)
     for artifact in build["artifacts"]:
-        path = _file(stage, artifact_object(uuid, artifact["name"]))
+        path = _file(servers, artifact_object(uuid, artifact["name"]))
         screen.fact("artifact", f"{artifact['name']}, {artifact['bytes']} bytes", path)
     if build["image"]:
         screen.fact("image", build["image"], build["digest"])
 
 
-def _file(stage: Stage, name: str) -> Path:
-    return DirectoryStore(stage.home / "shuttle" / "objects").path_of(name)
+def _file(servers: Servers, name: str) -> Path:
+    return DirectoryStore(servers.home / "shuttle" / "objects").path_of(name)
 
 
-async def _keep(stage: Stage, screen: Screen) -> None:
+async def _keep(servers: Servers, screen: Screen) -> None:
     screen.line()
     screen.line("Everything keeps running until Ctrl-C. To use it from another terminal:")
-    screen.line(f"  export SHUTTLE_URL={stage.client.address} SHUTTLE_TOKEN={stage.token}")
+    screen.line(f"  export SHUTTLE_URL={servers.client.address} SHUTTLE_TOKEN={servers.token}")
     screen.line("  shuttle submit APP BUILD --source . --pipeline script --follow")
-    ends = {asyncio.ensure_future(child.wait()) for child in (stage.jenkins, stage.shuttle)}
+    ends = {asyncio.ensure_future(child.wait()) for child in (servers.jenkins, servers.shuttle)}
     try:
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     except asyncio.CancelledError:
-        return  # Ctrl-C is how a kept demo ends; what counts is how its build did
+        return  # Ctrl-C ends a kept demo normally; the exit code is that of its build
     finally:
         for end in ends:
             end.cancel()
-    raise CommandError("A server of the demo ended by itself; its log says why.")
+    raise CommandError("A server of the demo ended unexpectedly; its log says why.")
 
 
 async def _stop_unfinished(client: ShuttleClient, received: ReceivedBuild) -> None:
-    """Steps of a build outlive the emulated Jenkins, on purpose; so an interrupted build is stopped before it."""
+    """Stop an interrupted build before the emulated Jenkins ends: steps of a build deliberately survive it."""
     if received.final_status.is_set():
         return
     with suppress(CommandError, TimeoutError):

@@ -24,8 +24,8 @@ _TOPIC = "build-logs"
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
-    """Everything that runs."""
+class Servers:
+    """The running servers of a demo, and how to reach them."""
 
     home: Path
     jenkins: Child
@@ -36,13 +36,13 @@ class Stage:
     broker: "Broker | None"
 
 
-async def start_servers(stack: AsyncExitStack, screen: Screen, *, kafka: bool) -> Stage:
-    """Start them one after the other; `stack` ends them in the opposite order."""
+async def start_servers(stack: AsyncExitStack, screen: Screen, *, kafka: bool) -> Servers:
+    """Start all servers one after the other; `stack` ends them in reverse order."""
     try:
         Path(".data").mkdir(mode=0o700, exist_ok=True)
         home = Path(tempfile.mkdtemp(prefix="demo-", dir=".data"))
     except OSError as error:
-        raise CommandError(f"The demo keeps its files in .data here, which fails ({error.strerror}).") from None
+        raise CommandError(f"The demo cannot write its files to .data here: {error.strerror}.") from None
     screen.line(f"Everything of this demo is in {home}", style="bold")
     receiver = Receiver(
         on_status=lambda build, body: screen.event("status", f"{body['status']:<10} {_note(build, body)}"),
@@ -54,7 +54,7 @@ async def start_servers(stack: AsyncExitStack, screen: Screen, *, kafka: bool) -
     jenkins, jenkins_url = await _start_jenkins(stack, home, screen)
     shuttle, client, token = await _start_shuttle(stack, home, jenkins_url, screen)
     screen.event("receiver", f"{receiver.status_url} and {receiver.log_url}")
-    return Stage(home, jenkins, shuttle, client, token, receiver, broker)
+    return Servers(home, jenkins, shuttle, client, token, receiver, broker)
 
 
 async def _start_broker(stack: AsyncExitStack, screen: Screen) -> "Broker":
@@ -72,7 +72,7 @@ async def _start_broker(stack: AsyncExitStack, screen: Screen) -> "Broker":
 
 
 async def _start_jenkins(stack: AsyncExitStack, home: Path, screen: Screen) -> tuple[Child, str]:
-    """It runs what it is told: without its token nobody else on this machine may tell it anything."""
+    """Start the emulated Jenkins with a token: it runs programs for every caller that it accepts."""
     port, token = free_port(), secrets.token_hex(16)
     arguments = ["jenkins", "--port", str(port), "--home", str(home / "jenkins"), "--user", "demo"]
     environment = {**clean_environment(_setting_names()), "SHUTTLE_EMBEDDED_JENKINS_TOKEN": token}

@@ -1,4 +1,4 @@
-"""A server that answers as a shuttle does, told by each test what to say; and a way to run commands against it."""
+"""A fake shuttle whose responses each test sets, and a way to run commands against it."""
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -13,7 +13,7 @@ from tests.command_line import exit_code_of
 
 
 @dataclass
-class Asked:
+class ReceivedRequest:
     """One request as it arrived."""
 
     method: str
@@ -28,10 +28,10 @@ Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @dataclass
 class FakeShuttle:
-    """Answers are queued by path; the last one of a path stays."""
+    """Responses are queued per path; the last one of a path is repeated."""
 
     server: TestServer = field(init=False)
-    asked: list[Asked] = field(default_factory=list)
+    asked: list[ReceivedRequest] = field(default_factory=list)
     _answers: dict[tuple[str, str], list[Answer]] = field(default_factory=dict)
 
     @property
@@ -52,7 +52,7 @@ class FakeShuttle:
     async def answer(self, request: web.Request) -> web.StreamResponse:
         text = await request.text()
         self.asked.append(
-            Asked(
+            ReceivedRequest(
                 request.method,
                 request.rel_url.raw_path,
                 dict(request.query),
@@ -89,7 +89,7 @@ Run = Callable[..., Awaitable[Ran]]
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run `shuttle …` in a thread of its own, beside the server's loop."""
+    """Run `shuttle …` in a thread, while the server runs in the event loop."""
 
     async def ran(*arguments: str) -> Ran:
         code = await exit_code_of(*arguments)
@@ -101,7 +101,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 
 @pytest.fixture
 def final_build() -> dict[str, Any]:
-    """What GET answers of a build that succeeded."""
+    """The response to GET for a build that succeeded."""
     return {
         "app_id": "shop",
         "build_id": "7",

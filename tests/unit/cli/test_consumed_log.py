@@ -1,4 +1,4 @@
-"""What a consumer makes of a log's messages: doubles dropped, the end told from a line that reads like it."""
+"""A consumer puts a log together from its messages: duplicates are dropped, and the end is recognized."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ def message(offset: int, text: str, *, no_newline: bool = False):
     return SimpleNamespace(value=json.dumps({"message": text}).encode(), headers=headers)
 
 
-def test_doubles_add_nothing():
+def test_duplicates_add_nothing():
     log = ConsumedLog()
     records = [message(0, "a"), message(2, "ż"), message(0, "a"), message(2, "ż"), message(5, "b", no_newline=True)]
     assert b"".join(log.take(record) for record in records) == "a\nż\nb".encode()
@@ -21,7 +21,7 @@ def test_doubles_add_nothing():
     assert (log.has_end, log.bytes, log.sha256) == (True, 6, hashlib.sha256("a\nż\nb".encode()).hexdigest())
 
 
-def test_a_line_that_reads_like_the_end_is_a_line():
+def test_line_with_the_text_of_the_final_message_is_a_line():
     log = ConsumedLog()
     assert log.take(message(0, "Build finished")) == b""
     assert log.take(message(0, "Build finished")) == b"", "a double"

@@ -1,4 +1,4 @@
-"""The demo's receiver: every event once, every log byte once and in order, whatever the connection does."""
+"""The demo's receiver reports every event once and every log byte once and in order, even after lost connections."""
 
 import asyncio
 import hashlib
@@ -44,7 +44,7 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
-async def test_an_event_that_is_sent_twice_is_heard_once(receiver, heard, http):
+async def test_event_that_is_sent_twice_is_reported_once(receiver, heard, http):
     for webhook_id, status in (("m1", "queued"), ("m1", "queued"), ("m2", "succeeded")):
         body = {"app_id": "a", "build_id": "1", "status": status}
         async with http.post(receiver.status_url, json=body, headers={"webhook-id": webhook_id}) as answer:
@@ -53,7 +53,7 @@ async def test_an_event_that_is_sent_twice_is_heard_once(receiver, heard, http):
     assert receiver.build("a", "1").final_status.is_set()
 
 
-async def test_a_log_that_overlaps_after_a_cut_is_heard_once(receiver, heard, http):
+async def test_log_bytes_sent_again_after_a_cut_are_reported_once(receiver, heard, http):
     async def cut() -> AsyncIterator[bytes]:
         yield b"one two "
         await heard.first_piece.wait()
@@ -71,14 +71,14 @@ async def test_a_log_that_overlaps_after_a_cut_is_heard_once(receiver, heard, ht
     assert build.log_sha256 == hashlib.sha256(b"one two three").hexdigest()
 
 
-async def test_bytes_that_are_missing_in_between_are_asked_for(receiver, heard, http):
+async def test_request_after_a_gap_is_answered_with_the_missing_offset(receiver, heard, http):
     async with http.post(receiver.log_url, data=b"three", headers=_headers(8)) as answer:
         assert (answer.status, answer.headers["Shuttle-Log-Offset"]) == (409, "0")
     assert heard.log == b""
     assert not receiver.build("ä/", "1").log_ended.is_set()
 
 
-async def test_an_empty_log_has_an_end_too(receiver, http):
+async def test_empty_log_is_complete_too(receiver, http):
     async with http.post(receiver.log_url, data=b"", headers=_headers(0)) as answer:
         assert answer.status == 200
     assert receiver.build("ä/", "1").log_ended.is_set()

@@ -1,4 +1,4 @@
-"""`shuttle doctor`: what is wrong is named, with what to do, and nothing stays behind."""
+"""`shuttle doctor`: problems are named with what to do about them, and nothing is left behind."""
 
 import asyncio
 import io
@@ -39,7 +39,7 @@ async def jenkins(tmp_path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Em
     await server.close()
 
 
-async def test_all_is_well_and_neither_a_job_nor_a_file_is_left(jenkins, run, tmp_path):
+async def test_success_leaves_neither_job_nor_file_behind(jenkins, run, tmp_path):
     ran = await run("doctor")
     assert ran.code == 0, ran
     assert "does not exist yet and can be made; its schema will be" in ran.out
@@ -53,20 +53,20 @@ async def test_all_is_well_and_neither_a_job_nor_a_file_is_left(jenkins, run, tm
     assert await _jobs(jenkins) == []
 
 
-async def test_jobs_are_tried_in_the_folder_of_the_setting(jenkins, run, monkeypatch):
+async def test_trial_job_is_made_in_the_configured_folder(jenkins, run, monkeypatch):
     monkeypatch.setenv("SHUTTLE_JENKINS_FOLDER", "team")
     assert (await run("doctor")).code == 0
     assert await _jobs(jenkins) == ["team"]
     assert await _jobs(jenkins, "job/team/") == []
 
 
-async def test_without_jobs_nothing_is_made(jenkins, run):
+async def test_no_jobs_option_makes_nothing_in_jenkins(jenkins, run):
     ran = await run("doctor", "--no-jobs")
     assert ran.code == 0
     assert "granted" not in ran.out
 
 
-async def test_a_missing_permission_is_named(jenkins, run, monkeypatch):
+async def test_missing_permission_is_named(jenkins, run, monkeypatch):
     monkeypatch.setenv("JENKINS_URL", jenkins.url.replace("//", "//reader:reads@"))
     ran = await run("doctor", "--json")
     assert ran.code == 1
@@ -75,7 +75,7 @@ async def test_a_missing_permission_is_named(jenkins, run, monkeypatch):
     assert "Create" in problems[0]
 
 
-async def test_wrong_credentials_are_named_and_not_shown(jenkins, run, monkeypatch):
+async def test_wrong_credentials_are_reported_but_not_shown(jenkins, run, monkeypatch):
     monkeypatch.setenv("JENKINS_URL", jenkins.url.replace("//", "//u:wr0ng@"))
     ran = await run("doctor", "--json")
     assert ran.code == 1
@@ -83,21 +83,21 @@ async def test_wrong_credentials_are_named_and_not_shown(jenkins, run, monkeypat
     assert "wr0ng" not in ran.out + ran.err
 
 
-async def test_a_password_is_warned_of(jenkins, run, monkeypatch):
+async def test_password_in_jenkins_url_gives_a_warning(jenkins, run, monkeypatch):
     monkeypatch.setenv("JENKINS_URL", jenkins.url.replace("//", "//u:passw0rd@"))
     ran = await run("doctor", "--json")
     assert ran.code == 0, ran
     assert any("API token" in sentence for sentence in _of("warning", ran.out))
 
 
-async def test_a_jenkins_that_is_down_is_a_problem(jenkins, run):
+async def test_unreachable_jenkins_is_a_problem(jenkins, run):
     await jenkins.close()
     ran = await run("doctor", "--json")
     assert ran.code == 1
     assert "out of reach" in _of("problem", ran.out)[0]
 
 
-async def test_a_job_of_somebody_else_is_left_alone(jenkins, run):
+async def test_foreign_job_is_not_changed(jenkins, run):
     config = b"<flow-definition><definition/></flow-definition>"
     async with aiohttp.ClientSession() as session:
         headers = {"Content-Type": "text/xml", "Authorization": "Basic dTp0MGtlbg=="}
@@ -105,11 +105,11 @@ async def test_a_job_of_somebody_else_is_left_alone(jenkins, run):
             assert made.status == 200
     ran = await run("doctor", "--json")
     assert ran.code == 1
-    assert "not ours" in _of("problem", ran.out)[0]
+    assert "not the shuttle's" in _of("problem", ran.out)[0]
     assert await _jobs(jenkins) == [JOB]
 
 
-async def test_files_of_the_service_are_tried_where_they_are(jenkins, run, tmp_path):
+async def test_existing_files_of_the_service_are_checked_in_place(jenkins, run, tmp_path):
     assert (await run("migrate")).code == 0
     (tmp_path / "data" / "objects").mkdir()
     ran = await run("doctor", "--no-jobs")
@@ -118,7 +118,7 @@ async def test_files_of_the_service_are_tried_where_they_are(jenkins, run, tmp_p
     assert f"the directory {tmp_path}/data/objects can be read and written." in ran.out
 
 
-async def test_a_doctor_that_is_terminated_takes_its_job_and_its_folder_with_it(jenkins, tmp_path, monkeypatch):
+async def test_terminated_doctor_removes_its_job_and_its_folder(jenkins, tmp_path, monkeypatch):
     monkeypatch.setenv("SHUTTLE_JENKINS_AGENT_LABEL", "nowhere")
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
     (tmp_path / "tmp").mkdir()
@@ -132,7 +132,7 @@ async def test_a_doctor_that_is_terminated_takes_its_job_and_its_folder_with_it(
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
-async def test_every_bad_setting_is_one_finding(jenkins, run, monkeypatch):
+async def test_every_invalid_setting_is_a_finding(jenkins, run, monkeypatch):
     monkeypatch.setenv("PORT", "many")
     monkeypatch.setenv("SHUTTLE_TOKENS", "s3cret")
     ran = await run("doctor", "--json")
@@ -142,7 +142,7 @@ async def test_every_bad_setting_is_one_finding(jenkins, run, monkeypatch):
     assert "s3cret" not in ran.out + ran.err
 
 
-async def test_a_data_directory_that_cannot_be_used_is_a_problem(jenkins, run, monkeypatch, tmp_path):
+async def test_unusable_data_directory_is_a_problem(jenkins, run, monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("SHUTTLE_DATA_DIR", str(tmp_path / "file"))
     ran = await run("doctor", "--json")
@@ -150,7 +150,7 @@ async def test_a_data_directory_that_cannot_be_used_is_a_problem(jenkins, run, m
     assert any("SHUTTLE_DATA_DIR" in sentence for sentence in _of("problem", ran.out))
 
 
-async def test_beside_a_running_shuttle_its_database_is_fine(jenkins, run, tmp_path):
+async def test_database_of_a_running_shuttle_is_fine(jenkins, run, tmp_path):
     database = SqliteDatabase(tmp_path / "data" / "shuttle.db", Clock())
     await database.migrate()
     ran = await run("doctor")
@@ -159,14 +159,14 @@ async def test_beside_a_running_shuttle_its_database_is_fine(jenkins, run, tmp_p
     assert "in use by a running shuttle" in ran.out
 
 
-async def test_migrate_says_what_it_did(jenkins, run, tmp_path):
+async def test_migrate_prints_the_revision(jenkins, run, tmp_path):
     ran = await run("migrate")
     assert ran.code == 0
     assert re.search(r"is at revision \d{4}\n", ran.out)
     assert (tmp_path / "data" / "shuttle.db").exists()
 
 
-async def test_an_agent_that_does_not_reach_the_shuttle_is_shown_the_address(jenkins, run, monkeypatch):
+async def test_agent_that_cannot_reach_the_shuttle_is_reported_with_the_address(jenkins, run, monkeypatch):
     monkeypatch.setenv("BUILD_SHUTTLE_HOST", "http://127.0.0.1:9")
     ran = await run("doctor", "--json", "--wait-seconds", "2")
     assert ran.code == 1
@@ -175,7 +175,7 @@ async def test_an_agent_that_does_not_reach_the_shuttle_is_shown_the_address(jen
     assert await _jobs(jenkins) == []
 
 
-async def test_beside_a_service_on_its_port_the_build_uses_another(jenkins, run, monkeypatch):
+async def test_trial_build_uses_another_port_if_the_service_runs(jenkins, run, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as service:
         port = service.getsockname()[1]
         monkeypatch.setenv("PORT", str(port))
@@ -189,7 +189,7 @@ async def test_beside_a_service_on_its_port_the_build_uses_another(jenkins, run,
 
 @pytest.fixture
 async def front(jenkins, monkeypatch) -> AsyncIterator[Jenkins]:
-    """The same Jenkins behind a front that may answer for it."""
+    """The same Jenkins behind a proxy that can answer instead of it."""
     front = Jenkins(jenkins)
     await front.start()
     monkeypatch.setenv("JENKINS_URL", f"http://u:t0ken@127.0.0.1:{front.port}/")
@@ -198,7 +198,7 @@ async def front(jenkins, monkeypatch) -> AsyncIterator[Jenkins]:
 
 
 def refusing(*rules: tuple[str, str, str]) -> Callable[[web.Request], web.Response | None]:
-    """A user who lacks permissions: (method, what the path ends in, permission)."""
+    """A user without some permissions, as rules of (method, end of the path, permission)."""
 
     def fault(request: web.Request) -> web.Response | None:
         for method, end, permission in rules:
@@ -209,7 +209,7 @@ def refusing(*rules: tuple[str, str, str]) -> Callable[[web.Request], web.Respon
     return fault
 
 
-async def test_an_agent_label_that_nobody_has_is_named_with_the_reason_of_the_queue(front, jenkins, run, monkeypatch):
+async def test_agent_label_without_agents_is_named_with_the_reason_of_the_queue(front, jenkins, run, monkeypatch):
     item = {
         "id": 11,
         "why": "There are no nodes with the label \u2018nowhere\u2019",
@@ -228,7 +228,7 @@ async def test_an_agent_label_that_nobody_has_is_named_with_the_reason_of_the_qu
     assert await _jobs(jenkins) == []
 
 
-async def test_permissions_that_are_missing_before_a_build_are_named_one_by_one(front, jenkins, run):
+async def test_each_permission_missing_before_a_build_is_named(front, jenkins, run):
     front.fault = refusing(
         ("POST", "/config.xml", "hudson.model.Item.Configure"),
         ("POST", "/buildWithParameters", "hudson.model.Item.Build"),
@@ -244,7 +244,7 @@ async def test_permissions_that_are_missing_before_a_build_are_named_one_by_one(
     assert await _jobs(jenkins) == [JOB]
 
 
-async def test_permissions_that_only_a_build_needs_are_named(front, jenkins, run):
+async def test_each_missing_permission_that_needs_a_build_is_named(front, jenkins, run):
     front.fault = refusing(
         ("POST", "/stop", "hudson.model.Item.Cancel"), ("POST", "/submitDescription", "hudson.model.Run.Update")
     )
@@ -258,7 +258,7 @@ async def test_permissions_that_only_a_build_needs_are_named(front, jenkins, run
     assert await _jobs(jenkins) == []
 
 
-async def test_without_the_right_to_read_the_job_that_is_left_is_named(front, jenkins, run):
+async def test_job_left_behind_without_job_read_is_named(front, jenkins, run):
     def hide(request: web.Request) -> web.Response | None:
         return web.Response(status=404) if request.path.startswith("/job/") else None
 
@@ -271,7 +271,7 @@ async def test_without_the_right_to_read_the_job_that_is_left_is_named(front, je
     assert await _jobs(jenkins) == [JOB]
 
 
-async def test_a_jenkins_without_pipelines_is_told_the_plugin(front, run):
+async def test_jenkins_without_declarative_pipelines_is_reported_with_the_missing_plugin(front, run):
     front.fault = lambda request: web.Response(status=500) if "name" in request.query else None
     ran = await run("doctor", "--json")
     assert ran.code == 1
@@ -279,7 +279,7 @@ async def test_a_jenkins_without_pipelines_is_told_the_plugin(front, run):
     assert "does it have the Pipeline plugin?" in sentence
 
 
-async def test_a_deletion_that_waits_for_a_build_is_asked_for_again(front, jenkins, run, monkeypatch):
+async def test_deletion_that_waits_for_a_build_is_retried(front, jenkins, run, monkeypatch):
     monkeypatch.setenv("SHUTTLE_JENKINS_AGENT_LABEL", "nowhere")
     refused = iter([web.Response(status=500)])
     front.fault = lambda request: next(refused, None) if request.method == "DELETE" else None
@@ -298,7 +298,7 @@ async def _jobs(jenkins: EmulatedJenkins, path: str = "") -> list[str]:
         return [job["name"] for job in (await answer.json())["jobs"]]
 
 
-async def test_a_receiver_that_is_not_reached_says_why_in_words(run, jenkins, tmp_path, unused_tcp_port):
+async def test_unreachable_receiver_is_reported_with_the_reason(run, jenkins, tmp_path, unused_tcp_port):
     context, _ = loopback_tls(tmp_path)
     async with await asyncio.start_server(lambda *_: None, "127.0.0.1", 0, ssl=context) as untrusted:
         port = untrusted.sockets[0].getsockname()[1]
@@ -309,7 +309,7 @@ async def test_a_receiver_that_is_not_reached_says_why_in_words(run, jenkins, tm
     assert "no-such.invalid has a host name that cannot be resolved." in ran.out
 
 
-async def test_a_sink_is_reached_or_says_why_not(run, jenkins, tmp_path):
+async def test_sink_is_reachable_or_reported_with_the_reason(run, jenkins, tmp_path):
     async with broker() as good, broker() as wary, Receiver(answering(405)) as receiver:
         wary.answering = refuse_passwords
         failover = f"failover({good.url()}, {receiver.url})"
@@ -326,7 +326,7 @@ async def test_a_sink_is_reached_or_says_why_not(run, jenkins, tmp_path):
 
 
 async def test_sinks_are_read_from_standard_input_or_the_environment(run, jenkins, monkeypatch):
-    """What stands on a command line every user of the machine sees."""
+    """Command lines are visible to every user of the machine."""
     async with Receiver(answering(405)) as one, Receiver(answering(405)) as other:
         monkeypatch.setattr("sys.stdin", io.StringIO(f"{one.url}/t0ken\n\n  {other.url}/t0ken\n"))
         ran = await run("doctor", "--no-jobs", "--sink", "-")

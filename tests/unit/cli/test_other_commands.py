@@ -19,7 +19,7 @@ def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name.upper(), raising=False)
 
 
-async def test_serving_strangers_without_saying_who_may_is_refused_in_one_line(run, monkeypatch):
+async def test_serving_other_machines_without_tokens_is_refused_in_one_line(run, monkeypatch):
     monkeypatch.setenv("SHUTTLE_BIND", "0.0.0.0")
     ran = await run("serve")
     assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
@@ -27,7 +27,7 @@ async def test_serving_strangers_without_saying_who_may_is_refused_in_one_line(r
     assert "SHUTTLE_ALLOW_ANONYMOUS=true" in ran.err
 
 
-def test_a_port_that_is_taken_is_said_in_one_sentence(tmp_path):
+def test_port_in_use_is_reported_in_one_sentence(tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -49,7 +49,7 @@ def test_a_port_that_is_taken_is_said_in_one_sentence(tmp_path):
 
 
 @pytest.mark.parametrize("command", ["serve", "migrate", "doctor"])
-def test_a_full_disk_is_said_in_one_sentence(tmp_path, command):
+def test_full_disk_is_reported_in_one_sentence(tmp_path, command):
     began = subprocess.run(
         ["/bin/sh", "-c", f'ulimit -f 20; exec "$0" -m shuttle {command}', sys.executable],
         cwd=Path(__file__).parents[3],
@@ -71,7 +71,7 @@ async def test_pipelines_are_listed_with_the_default_marked(run):
     assert [entry["name"] for entry in described if entry["default"]] == ["docker-image"]
 
 
-async def test_a_rendered_pipeline_is_printed_and_written(run, tmp_path):
+async def test_rendered_pipeline_is_printed_and_written(run, tmp_path):
     ran = await run("pipelines", "render", "script", "--directory", str(tmp_path / "out"), "--agent-label", "arm")
     assert ran.code == 0
     assert ran.out == (tmp_path / "out" / "Jenkinsfile").read_text()
@@ -81,13 +81,13 @@ async def test_a_rendered_pipeline_is_printed_and_written(run, tmp_path):
     assert "shuttle pipelines apply script JOB --agent-label arm" in ran.err
 
 
-async def test_an_unknown_pipeline_is_refused_with_those_there_are(run):
+async def test_unknown_pipeline_is_refused_with_the_known_names(run):
     ran = await run("pipelines", "render", "scirpt")
     assert (ran.code, ran.out) == (2, "")
     assert "docker-image, script" in ran.err
 
 
-async def test_apply_makes_the_job_and_a_second_time_changes_nothing(run, tmp_path, monkeypatch):
+async def test_apply_creates_the_job_and_is_idempotent(run, tmp_path, monkeypatch):
     jenkins = EmulatedJenkins(tmp_path, user="u", token="t0ken")
     await jenkins.start()
     try:
@@ -104,7 +104,7 @@ async def test_apply_makes_the_job_and_a_second_time_changes_nothing(run, tmp_pa
     assert "t0ken" not in down.err
 
 
-async def test_tokens_are_strong_different_and_accepted_by_the_settings(run):
+async def test_new_tokens_are_strong_and_different_and_accepted_by_the_settings(run):
     first, second = [(await run("token", "new")).out.strip() for _ in range(2)]
     assert first != second
     assert len(first) >= 43
@@ -113,13 +113,13 @@ async def test_tokens_are_strong_different_and_accepted_by_the_settings(run):
     assert [(role, token.get_secret_value()) for role, token in tokens] == [("reader", made["token"])]
 
 
-async def test_an_emulated_jenkins_needs_both_user_and_token_or_neither(run, tmp_path):
+async def test_emulated_jenkins_needs_both_user_and_token_or_neither(run, tmp_path):
     ran = await run("jenkins", "--home", str(tmp_path), "--user", "u")
     assert ran.code == 2
     assert "--token" in ran.err
 
 
-async def test_an_emulated_jenkins_behaves_like_a_recorded_generation_only(run, tmp_path):
+async def test_emulated_jenkins_accepts_recorded_generations_only(run, tmp_path):
     ran = await run("jenkins", "--home", str(tmp_path), "--generation", "3.0")
     assert ran.code == 2
     assert "2.263, 2.568" in ran.err
@@ -134,7 +134,7 @@ async def test_help_names_every_command(run):
         assert f" {name} " in ran.out
 
 
-def test_help_does_not_pay_for_what_it_does_not_use():
+def test_help_imports_no_modules_that_it_does_not_use():
     probe = (
         "import sys, shuttle.cli; print({'aiohttp', 'boto3', 'pydantic', 'sqlalchemy', 'rich.table'} & {*sys.modules})"
     )

@@ -1,4 +1,4 @@
-"""`shuttle submit`: what reaches the service, and what its user is told."""
+"""`shuttle submit`: the request that reaches the service, and the output for the user."""
 
 import base64
 import io
@@ -38,7 +38,7 @@ async def test_every_option_becomes_its_field(service, run, monkeypatch):
 
 
 @pytest.mark.parametrize("by", ["standard input", "environment"])
-async def test_a_destination_with_a_password_need_not_stand_on_the_command_line(service, run, monkeypatch, by):
+async def test_destination_with_a_password_can_be_kept_out_of_the_command_line(service, run, monkeypatch, by):
     service.says("POST", "/web/7", {"status": "OK"})
     url = "docker://pusher:s3cret@registry.example.com/shop/web"
     if by == "environment":
@@ -49,20 +49,20 @@ async def test_a_destination_with_a_password_need_not_stand_on_the_command_line(
     assert service.asked[0].body["destination"] == {"url": url}
 
 
-async def test_what_is_not_said_is_left_to_the_service(service, run):
+async def test_fields_without_an_option_are_left_to_the_service(service, run):
     service.says("POST", "/shop/7", {"status": "OK"})
     await run("submit", "shop", "7", "--source", "https://code.example.com/a.tgz")
     assert service.asked[0].body == {"source": {"url": "https://code.example.com/a.tgz"}}
 
 
 @pytest.mark.parametrize("metadata", ["{}", '""', "0", "null"])
-async def test_metadata_that_looks_empty_is_sent_as_it_is(service, run, metadata):
+async def test_empty_metadata_is_sent_unchanged(service, run, metadata):
     service.says("POST", "/shop/7", {"status": "OK"})
     await run("submit", "shop", "7", "--source", "https://code.example.com/a.tgz", "--metadata", metadata)
     assert service.asked[0].body["metadata"] == json.loads(metadata)
 
 
-async def test_a_directory_travels_as_one_archive_without_its_git_history(service, run, tmp_path):
+async def test_directory_is_sent_as_an_archive_without_git_history(service, run, tmp_path):
     (tmp_path / ".git").mkdir()
     (tmp_path / ".git" / "HEAD").write_text("ref: x")
     (tmp_path / "src").mkdir()
@@ -82,14 +82,14 @@ async def test_a_directory_travels_as_one_archive_without_its_git_history(servic
         assert archive.getmember("build.sh").mode & 0o111
 
 
-async def test_an_archive_file_travels_as_it_is(service, run, tmp_path):
+async def test_archive_file_is_sent_unchanged(service, run, tmp_path):
     (tmp_path / "a.zip").write_bytes(b"PK\x03\x04 as it is")
     service.says("POST", "/shop/7", {"status": "OK"})
     await run("submit", "shop", "7", "--source", str(tmp_path / "a.zip"))
     assert _decoded(service.asked[0].body["source"]["url"]) == b"PK\x03\x04 as it is"
 
 
-async def test_a_source_too_large_for_a_request_is_refused_here(service, run, tmp_path):
+async def test_source_too_large_for_a_request_is_refused_by_the_command(service, run, tmp_path):
     with (tmp_path / "big.tar").open("wb") as big:
         big.truncate(MAX_ARCHIVE_BYTES + 1)
     ran = await run("submit", "shop", "7", "--source", str(tmp_path / "big.tar"))
@@ -98,12 +98,12 @@ async def test_a_source_too_large_for_a_request_is_refused_here(service, run, tm
     assert service.asked == []
 
 
-async def test_ids_are_taken_as_given(service, run):
+async def test_ids_are_sent_unchanged(service, run):
     service.says("POST", "/a%20b%25/v1%2B%C3%A9", {"status": "OK"})
     assert (await run("submit", "a b%", "v1+é", "--source", "https://code.example.com/a.tgz")).code == 0
 
 
-async def test_json_says_whether_it_was_a_repeat_and_what_the_service_warns_of(service, run):
+async def test_json_has_replayed_and_the_warnings_of_the_service(service, run):
     headers = {"Shuttle_Replayed": "true", "Shuttle_Warnings": "short secret", "Shuttle_Ignored_Fields": "colour"}
     service.says("POST", "/shop/7", {"status": "OK"}, **headers)
     ran = await run("submit", "shop", "7", "--source", "https://code.example.com/a.tgz", "--json")
@@ -116,7 +116,7 @@ async def test_json_says_whether_it_was_a_repeat_and_what_the_service_warns_of(s
     }
 
 
-async def test_the_services_refusal_is_one_sentence_that_names_the_field(service, run):
+async def test_refusal_of_the_service_is_one_sentence_that_names_the_field(service, run):
     refusal = {"status": "error", "code": "invalid_request", "message": "Write a tag.", "field": "destination.url"}
     service.says("POST", "/shop/7", refusal, status=400)
     ran = await run("submit", "shop", "7", "--source", "https://code.example.com/a.tgz")
@@ -133,14 +133,14 @@ async def test_the_services_refusal_is_one_sentence_that_names_the_field(service
         ([], "Missing option"),
     ],
 )
-async def test_wrong_usage_exits_2_and_asks_nobody(service, run, arguments, said):
+async def test_wrong_usage_exits_2_without_a_request(service, run, arguments, said):
     ran = await run("submit", "shop", "7", *arguments)
     assert ran.code == 2
     assert said in ran.err
     assert service.asked == []
 
 
-async def test_follow_shows_the_log_and_the_result_is_the_exit_code(service, run, final_build):
+async def test_follow_shows_the_log_and_exits_with_the_result(service, run, final_build):
     service.says("POST", "/shop/7", {"status": "OK"})
     service.will("GET", "/shop/7/logs", _log(b"hello\nworld", complete=True))
     service.says("GET", "/shop/7", final_build | {"timestamps": {"finished_at": None}})
@@ -150,7 +150,7 @@ async def test_follow_shows_the_log_and_the_result_is_the_exit_code(service, run
     assert ran.err.endswith("shuttle: shop 7 failed: Not well.\n")
 
 
-async def test_follow_with_json_prints_the_build_that_it_became(service, run, final_build):
+async def test_follow_with_json_prints_the_final_build(service, run, final_build):
     service.says("POST", "/shop/7", {"status": "OK"})
     service.says("GET", "/shop/7", final_build)
     ran = await run("submit", "shop", "7", "--source", "https://code.example.com/a.tgz", "--follow", "--json")

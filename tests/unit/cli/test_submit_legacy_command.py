@@ -1,4 +1,4 @@
-"""`shuttle submit --legacy`: what reaches `POST /`, and what its user is told; then against the service itself."""
+"""`shuttle submit --legacy`: the request to `POST /` and the output for the user; also against the real service."""
 
 import json
 from uuid import UUID
@@ -15,7 +15,7 @@ OK = {"status": "ok"}
 
 @pytest.fixture
 def refused_first(service):
-    """A service that knows no registry."""
+    """A service without a configured registry."""
     service.says("POST", "/", {"status": "Bad Request - missing fields."}, status=400)
     return service
 
@@ -51,7 +51,7 @@ async def test_every_option_becomes_its_field(service, run, monkeypatch):
     }
 
 
-async def test_an_apps_uuid_is_that_of_its_name_and_space(service, run):
+async def test_app_uuid_is_derived_from_name_and_space(service, run):
     service.says("POST", "/", OK)
     for space in ("default", "default", "live"):
         await run("submit", "shop", "7", *SOURCE, "--legacy", "--space", space)
@@ -62,21 +62,21 @@ async def test_an_apps_uuid_is_that_of_its_name_and_space(service, run):
     assert first["build_uuid"] != elsewhere["build_uuid"]
 
 
-async def test_another_number_is_another_build(service, run):
+async def test_another_number_gives_another_build_uuid(service, run):
     service.says("POST", "/", OK)
     for number in ("7", "8"):
         await run("submit", APP, number, *SOURCE, "--legacy")
     assert len({asked.body["build_uuid"] for asked in service.asked}) == 2
 
 
-async def test_number_and_image_that_are_not_said_are_left_to_the_service(service, run):
+async def test_missing_number_and_image_are_left_to_the_service(service, run):
     service.says("POST", "/", OK)
     service.says("GET", f"/{APP}", {"builds": [], "next": None})
     await run("submit", APP, *SOURCE, "--legacy")
     assert set(service.asked[0].body) == {"app", "space", "app_uuid", "build_uuid", "sources"}
 
 
-async def test_json_is_that_of_the_new_api(service, run):
+async def test_json_has_the_form_of_the_new_api(service, run):
     service.says("POST", "/", OK, Shuttle_Replayed="true")
     ran = await run("submit", APP, "007", *SOURCE, "--legacy", "--json")
     assert json.loads(ran.out) == {
@@ -88,7 +88,7 @@ async def test_json_is_that_of_the_new_api(service, run):
     }
 
 
-async def test_a_refusal_in_the_old_words_says_what_to_do(refused_first, run):
+async def test_refusal_in_the_old_wording_is_explained(refused_first, run):
     ran = await run("submit", APP, "7", *SOURCE, "--legacy")
     assert ran.code == 1
     assert ran.err == (
@@ -97,18 +97,18 @@ async def test_a_refusal_in_the_old_words_says_what_to_do(refused_first, run):
     )
 
 
-async def test_a_refusal_with_a_destination_is_the_services_own_sentence(refused_first, run):
+async def test_refusal_with_a_destination_is_shown_unchanged(refused_first, run):
     ran = await run("submit", APP, "7", *SOURCE, "--legacy", "--destination", "docker://registry.example.com/team")
     assert (ran.code, ran.err) == (1, "shuttle: Bad Request - missing fields.\n")
 
 
-async def test_a_number_that_is_not_told_does_not_hide_that_the_build_started(service, run):
+async def test_unreadable_number_does_not_hide_that_the_build_started(service, run):
     service.says("POST", "/", OK)
     service.says("GET", f"/{APP}", {"status": "error", "code": "unauthorized", "message": "Send a token."}, status=401)
     ran = await run("submit", APP, *SOURCE, "--legacy")
     build_uuid = service.asked[0].body["build_uuid"]
     assert ran.code == 1
-    assert ran.err == f"shuttle: {APP} is being built (uuid {build_uuid}), but its number is not told: Send a token.\n"
+    assert ran.err == f"shuttle: {APP} is being built (uuid {build_uuid}), but its number is unknown: Send a token.\n"
 
 
 @pytest.mark.parametrize(
@@ -117,22 +117,22 @@ async def test_a_number_that_is_not_told_does_not_hide_that_the_build_started(se
         (["--legacy", "--pipeline", "script", "--timeout", "5"], "--pipeline, --timeout: The older API has nothing"),
         (["--legacy", "--secret-arg", "A=b"], "--secret-arg: "),
         (["--legacy", "--log-webhook", "https://h/l"], "--log-webhook: "),
-        (["--legacy", "--status-webhook", "https://a", "--status-webhook", "https://b"], "calls one URL back"),
+        (["--legacy", "--status-webhook", "https://a", "--status-webhook", "https://b"], "has only one callback"),
         (["--legacy", "--destination", "docker://registry.example.com/team:7"], "leave the tag out"),
         (["--legacy", "--destination", "registry.example.com/team"], "--destination: Name the image"),
-        (["--legacy", "v7"], "BUILD v7: the older API takes a whole number"),
+        (["--legacy", "v7"], "BUILD v7: the older API needs a whole number"),
         (["7", "--space", "live", "--kafka-hosts", "k:1"], "--space, --kafka-hosts: Only --legacy has that"),
-        ([], "Name the BUILD"),
+        ([], "Give the BUILD"),
     ],
 )
-async def test_wrong_usage_exits_2_and_asks_nobody(service, run, arguments, said):
+async def test_wrong_usage_exits_2_without_a_request(service, run, arguments, said):
     ran = await run("submit", "shop", *SOURCE, *arguments)
     assert ran.code == 2
     assert said in ran.err
     assert service.asked == []
 
 
-async def test_a_secret_in_a_destination_that_is_refused_is_not_repeated(service, run):
+async def test_secret_in_a_refused_destination_is_not_shown(service, run):
     ran = await run(
         "submit", "shop", *SOURCE, "--legacy", "--destination", "docker://u:s3cret@registry.example.com/A B"
     )
@@ -140,7 +140,7 @@ async def test_a_secret_in_a_destination_that_is_refused_is_not_repeated(service
     assert "s3cret" not in ran.err
 
 
-async def test_follow_shows_the_log_and_the_result_is_the_exit_code(service, run, final_build):
+async def test_follow_shows_the_log_and_exits_with_the_result(service, run, final_build):
     service.says("POST", "/", OK)
     log = {"Shuttle_Log_Complete": "true"}
     service.says("GET", f"/{APP}/7/logs", "hello", **log)
@@ -149,14 +149,14 @@ async def test_follow_shows_the_log_and_the_result_is_the_exit_code(service, run
     assert (ran.code, ran.out) == (1, '"hello"')
 
 
-async def test_a_stop_that_came_too_late_says_so(service, run, final_build):
+async def test_stop_that_comes_too_late_is_reported(service, run, final_build):
     service.says("DELETE", f"/{APP}/7", OK)
     service.says("GET", f"/{APP}/7", final_build)
     ran = await run("stop", APP, "7")
     assert (ran.code, ran.err) == (1, f"shuttle: {APP} 7 had succeeded already.\n")
 
 
-async def test_the_commands_work_with_the_services_own_number(run, monkeypatch, tmp_path):
+async def test_commands_work_with_a_number_chosen_by_the_service(run, monkeypatch, tmp_path):
     async with running_shuttle(tmp_path, DOCKER_REGISTRY_HOST="registry.example.com", DOCKER_REPO="team") as shuttle:
         monkeypatch.setenv("SHUTTLE_URL", shuttle.url)
         submitted = [await run("submit", "shop", *SOURCE, "--legacy", "--json") for _ in range(2)]

@@ -1,4 +1,4 @@
-"""What the doctor says of a trial build that did not succeed."""
+"""The doctor's finding for a trial build that did not succeed."""
 
 from typing import Any
 
@@ -29,15 +29,15 @@ def said(
     return diagnosis(Observed(build, waits, console, log_arrived), URL, label, 60)
 
 
-def test_success_is_nothing_to_report():
+def test_success_is_no_problem():
     assert said("succeeded") is None
 
 
-def test_a_log_that_did_not_arrive_is_a_problem():
+def test_missing_log_is_a_problem():
     assert said("succeeded", log_arrived=False) == "succeeded, but its log did not arrive."
 
 
-def test_a_missing_declarative_plugin_is_named():
+def test_missing_declarative_plugin_is_named():
     console = "java.lang.NoSuchMethodError: No such DSL method 'pipeline' found among steps [archive, bat]\n\tat x\n"
     assert "Pipeline: Declarative (pipeline-model-definition); install it" in (
         said(claimed=False, console=console) or ""
@@ -47,25 +47,25 @@ def test_a_missing_declarative_plugin_is_named():
 @pytest.mark.parametrize(
     ("label", "asks"), [("linux", "the label linux (SHUTTLE_JENKINS_AGENT_LABEL)"), ("", "no label")]
 )
-def test_a_build_that_no_agent_takes_shows_the_reason_of_the_queue(label, asks):
+def test_build_without_an_agent_shows_the_reason_of_the_queue(label, asks):
     sentence = said("queued", claimed=False, waits="All nodes of label linux are offline", label=label)
     assert sentence == (
         f"no agent took it within 60 s. It asks for {asks}; Jenkins says: All nodes of label linux are offline"
     )
 
 
-def test_an_unclaimed_build_shows_the_address_and_the_end_of_the_console():
+def test_unclaimed_build_shows_the_address_and_the_end_of_the_console():
     console = "".join(f"line {number}\n" for number in range(9)) + "\nsh: 1: curl: not found\n"
     sentence = said(claimed=False, console=console) or ""
     assert f"an agent must be free, have curl and reach {URL} (BUILD_SHUTTLE_HOST)." in sentence
     assert sentence.endswith("Jenkins says: line 4 | line 5 | line 6 | line 7 | line 8 | sh: 1: curl: not found")
 
 
-def test_a_claimed_build_that_fails_shows_its_message():
+def test_claimed_build_that_fails_shows_its_message():
     assert said() == "failed: The build failed."
 
 
-def test_a_build_that_does_not_end_says_what_it_waits_for():
+def test_build_that_does_not_end_shows_what_it_waits_for():
     assert said("staged", claimed=False, number=None) == (
         "did not end within 60 s. It waits for: Jenkins: out of reach."
     )

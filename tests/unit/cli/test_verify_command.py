@@ -1,4 +1,4 @@
-"""`shuttle logs --verify`: copies that are equal to the byte, and each way in which one is not."""
+"""`shuttle logs --verify`: equal copies, and each way in which a copy can differ."""
 
 import hashlib
 from pathlib import Path
@@ -24,8 +24,8 @@ TEXT = "one\n  żółw\nBuild finished\nlast".encode()
 
 
 @pytest.fixture
-def told(service: FakeShuttle, final_build: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    """A service that tells the sum of TEXT and serves `log`; its archive is not of this machine."""
+def serve_log(service: FakeShuttle, final_build: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """A service whose final status has the checksum of TEXT and that serves `log`; its archive is out of reach."""
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.setenv("SHUTTLE_DATA_DIR", str(tmp_path / "data"))
@@ -42,13 +42,13 @@ def told(service: FakeShuttle, final_build: dict[str, Any], monkeypatch: pytest.
 
 
 def messages(final_build: dict[str, Any]) -> list[Record]:
-    """TEXT as the sink sends it."""
+    """TEXT in the messages that the sink sends."""
     target = SinkTarget(
         sink_id=1, build_uuid=final_build["build_uuid"], app_id="shop", build_id="7", metadata_json="null", url=""
     )
-    told, ended = Messages(target), TEXT.rindex(b"\n")
+    sink_messages, ended = Messages(target), TEXT.rindex(b"\n")
     last = Lines(ended + 1, TEXT[ended + 1 :], no_newline=True)
-    return [*told.of(Lines(0, TEXT[:ended])), *told.of(last), *told.finished(len(TEXT))]
+    return [*sink_messages.of(Lines(0, TEXT[:ended])), *sink_messages.of(last), *sink_messages.finished(len(TEXT))]
 
 
 async def fill(cluster: Cluster, topic: str, *portions: list[Record]) -> str:
@@ -62,8 +62,10 @@ async def fill(cluster: Cluster, topic: str, *portions: list[Record]) -> str:
     return cluster.url(topic)
 
 
-async def test_the_served_log_and_the_archive_are_held_to_the_status(run: Run, told, final_build, tmp_path: Path):
-    told(TEXT)
+async def test_served_log_and_archive_are_compared_with_the_final_status(
+    run: Run, serve_log, final_build, tmp_path: Path
+):
+    serve_log(TEXT)
     objects, spool = DirectoryStore(tmp_path / "data" / "objects"), tmp_path / "spool"
     spool.write_bytes(TEXT)
     await objects.put(log_object(final_build["build_uuid"]), spool, content_type="text/plain")
@@ -75,18 +77,18 @@ async def test_the_served_log_and_the_archive_are_held_to_the_status(run: Run, t
     await objects.put(log_object(final_build["build_uuid"]), spool, content_type="text/plain")
     ran = await run("logs", "shop", "7", "--verify")
     assert ran.code == 1
-    assert "archive      has another SHA-256 than the status told" in ran.out
-    assert "is not what its status told: archive" in ran.err
+    assert "archive      has another SHA-256 than the final status says" in ran.out
+    assert "differs from its final status: archive" in ran.err
 
 
-async def test_a_shorter_log_is_a_problem(run: Run, told):
-    told(TEXT[:-1])
+async def test_shorter_log_is_a_problem(run: Run, serve_log):
+    serve_log(TEXT[:-1])
     ran = await run("logs", "shop", "7", "--verify")
     assert ran.code == 1
-    assert f"has {len(TEXT) - 1} bytes, the status told {len(TEXT)}" in ran.out
+    assert f"has {len(TEXT) - 1} bytes, the final status says {len(TEXT)}" in ran.out
 
 
-async def test_a_running_build_cannot_be_verified(run: Run, service: FakeShuttle, final_build):
+async def test_running_build_cannot_be_verified(run: Run, service: FakeShuttle, final_build):
     final_build["log"] = {"bytes": 4, "sha256": None, "complete": False}
     service.says("GET", "/shop/7", final_build)
     ran = await run("logs", "shop", "7", "--verify")
@@ -94,8 +96,8 @@ async def test_a_running_build_cannot_be_verified(run: Run, service: FakeShuttle
     assert "has not ended" in ran.err
 
 
-async def test_a_topic_is_joined_without_doubles_and_other_builds(run: Run, told, final_build):
-    told(TEXT)
+async def test_topic_is_read_without_duplicates_and_other_builds(run: Run, serve_log, final_build):
+    serve_log(TEXT)
     all_of_it = messages(final_build)
     other = messages(final_build | {"build_uuid": "another"})
     async with kafka_cluster() as cluster:
@@ -105,8 +107,8 @@ async def test_a_topic_is_joined_without_doubles_and_other_builds(run: Run, told
     assert f"fine     kafka {cluster.bootstrap}/t equal to the byte" in ran.out
 
 
-async def test_what_a_topic_lacks_is_named(run: Run, told, final_build):
-    told(TEXT)
+async def test_missing_or_different_messages_in_the_topic_are_named(run: Run, serve_log, final_build):
+    serve_log(TEXT)
     one, two, finished, last, end = messages(final_build)
     value, headers = two
     cut = value, [*headers, ("cut", b"3")]
@@ -116,8 +118,8 @@ async def test_what_a_topic_lacks_is_named(run: Run, told, final_build):
             ("gap", [one, finished, last, end], "bytes 4 to 14 are missing"),
             ("endless", [one, two, finished, last], "the end is missing"),
             ("cut", [one, cut, finished, last, end], "the line at 4 is cut"),
-            ("altered", [one, two, other, finished, last, end], "a double at 0 is not the line that came first"),
-            ("torn", [one, two, torn, finished, last, end], "a double at 6 is not the line that came first"),
+            ("altered", [one, two, other, finished, last, end], "a duplicate at 0 differs from the first line"),
+            ("torn", [one, two, torn, finished, last, end], "a duplicate at 6 differs from the first line"),
             ("empty", messages(final_build | {"build_uuid": "another"}), "the end is missing"),
         ):
             ran = await run("logs", "shop", "7", "--verify", "--sink", await fill(cluster, topic, portion))
@@ -125,8 +127,8 @@ async def test_what_a_topic_lacks_is_named(run: Run, told, final_build):
             assert f"problem  kafka {cluster.bootstrap}/{topic} {problem}" in ran.out
 
 
-async def test_a_sink_needs_verify_and_a_topic_that_can_be_read(run: Run, told):
-    told(TEXT)
+async def test_sink_option_needs_verify_and_a_readable_topic(run: Run, serve_log):
+    serve_log(TEXT)
     ran = await run("logs", "shop", "7", "--sink", "kafka://h/t")
     assert (ran.code, "Add --verify" in ran.err) == (2, True)
     ran = await run("logs", "shop", "7", "--verify", "--sink", "kafka://127.0.0.1:9/t")

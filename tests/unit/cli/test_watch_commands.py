@@ -11,7 +11,7 @@ from aiohttp import web
 from shuttle.cli import client
 
 
-async def test_status_shows_what_is_known_and_leaves_out_what_is_not(service, run, final_build):
+async def test_status_shows_known_fields_and_omits_unknown_ones(service, run, final_build):
     service.says("GET", "/shop/7", final_build)
     ran = await run("status", "shop", "7")
     assert ran.code == 0
@@ -28,20 +28,20 @@ async def test_status_of_a_failed_build_exits_1_and_says_why(service, run, final
     assert ran.err == "shuttle: shop 7 timedout: Too long.\n"
 
 
-async def test_an_unknown_build_exits_1_with_the_services_own_words(service, run):
+async def test_unknown_build_exits_1_with_the_message_of_the_service(service, run):
     service.says("GET", "/shop/8", {"status": "error", "code": "not_found", "message": "No such build."}, status=404)
     ran = await run("status", "shop", "8")
     assert (ran.code, ran.err) == (1, "shuttle: No such build.\n")
 
 
-async def test_logs_begin_at_the_wished_byte_and_are_printed_as_they_are(service, run):
+async def test_logs_begin_at_the_offset_and_are_printed_unchanged(service, run):
     service.will("GET", "/shop/7/logs", _log("π\n\x1b[1mno newline".encode(), complete=True))
     ran = await run("logs", "shop", "7", "--offset", "12")
     assert ran.out == "π\n\x1b[1mno newline"
     assert service.asked[0].query == {"offset": "12"}
 
 
-async def test_following_goes_on_at_the_right_byte_when_the_service_restarts(service, run, monkeypatch):
+async def test_following_continues_at_the_right_byte_after_a_restart_of_the_service(service, run, monkeypatch):
     async def cut(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Shuttle-Log-Complete": "false"})
         response.enable_chunked_encoding()
@@ -64,8 +64,8 @@ async def test_following_goes_on_at_the_right_byte_when_the_service_restarts(ser
     assert [asked.query["offset"] for asked in service.asked] == ["0", "6", "6", "13"]
 
 
-async def test_what_a_killed_service_sends_again_is_printed_once(service, run):
-    """It has read less of the log again than it had sent: its answer begins before the byte that was asked for."""
+async def test_bytes_that_a_killed_service_sends_again_are_printed_once(service, run):
+    """A killed service has less of the log than it had sent: its response begins before the requested offset."""
     service.will("GET", "/shop/7/logs", _log(b"first second ", complete=False))
     service.will("GET", "/shop/7/logs", _log(b"st second third ", complete=False, first=3))
     service.will("GET", "/shop/7/logs", _log(b"third fourth", complete=True, first=13))
@@ -74,7 +74,7 @@ async def test_what_a_killed_service_sends_again_is_printed_once(service, run):
     assert [asked.query["offset"] for asked in service.asked] == ["0", "13", "19"]
 
 
-async def test_following_outlasts_a_connection_that_died_silently(service, run, monkeypatch):
+async def test_following_survives_a_connection_that_died_silently(service, run, monkeypatch):
     monkeypatch.setattr(client, "_QUIET_SECONDS", 0.4)
     monkeypatch.setattr(client, "_RECONNECT_FOR_SECONDS", 0.02)
     monkeypatch.setattr(client, "_RECONNECT_PAUSE_SECONDS", 0.01)
@@ -94,7 +94,7 @@ async def test_following_outlasts_a_connection_that_died_silently(service, run, 
     assert (ran.code, ran.out) == (0, "first second")
 
 
-async def test_a_redirect_is_not_followed_with_our_token(service, run):
+async def test_redirect_is_not_followed_with_the_token(service, run):
     async def elsewhere(_request: web.Request) -> web.StreamResponse:
         raise web.HTTPMovedPermanently(f"{service.url}/elsewhere")
 
@@ -103,7 +103,7 @@ async def test_a_redirect_is_not_followed_with_our_token(service, run):
     assert [asked.path for asked in service.asked] == ["/shop/7"]
 
 
-async def test_a_reader_that_has_had_enough_gets_no_traceback(service):
+async def test_closed_output_pipe_gives_no_traceback(service):
     service.will("GET", "/shop/7/logs", _log(b"line\n" * 1_000_000, complete=True))
     script = '"$0" -m shuttle logs shop 7 | head -n 1'
     root = Path(__file__).parents[3]
@@ -113,7 +113,7 @@ async def test_a_reader_that_has_had_enough_gets_no_traceback(service):
     assert await process.communicate() == (b"line\n", b"")
 
 
-async def test_nobody_there_exits_3_and_says_what_to_do(run, monkeypatch, unused_tcp_port):
+async def test_unreachable_service_exits_3_and_says_what_to_do(run, monkeypatch, unused_tcp_port):
     monkeypatch.setenv("SHUTTLE_URL", f"http://s3cret:s3cret@127.0.0.1:{unused_tcp_port}")
     for command in (["status", "a", "1"], ["logs", "a", "1"], ["stop", "a", "1"], ["builds"], ["deliveries", "list"]):
         ran = await run(*command, "--token", "s3cret")
@@ -124,7 +124,7 @@ async def test_nobody_there_exits_3_and_says_what_to_do(run, monkeypatch, unused
         )
 
 
-async def test_something_else_at_that_address_exits_3(service, run):
+async def test_other_server_at_the_address_exits_3(service, run):
     async def page(_request: web.Request) -> web.StreamResponse:
         return web.Response(status=502, text="<html>", content_type="text/html")
 
@@ -134,7 +134,7 @@ async def test_something_else_at_that_address_exits_3(service, run):
     assert "answered 502" in ran.err
 
 
-async def test_a_token_is_a_bearer_and_userinfo_of_the_url_is_basic(service, run, monkeypatch, final_build):
+async def test_token_is_sent_as_bearer_and_userinfo_of_the_url_as_basic(service, run, monkeypatch, final_build):
     service.says("GET", "/shop/7", final_build)
     await run("status", "shop", "7", "--token", "t0")
     monkeypatch.setenv("SHUTTLE_URL", service.url.replace("//", "//t0%40:@"))
@@ -142,7 +142,7 @@ async def test_a_token_is_a_bearer_and_userinfo_of_the_url_is_basic(service, run
     assert [asked.authorization for asked in service.asked] == ["Bearer t0", "Basic dDBAOg=="]
 
 
-async def test_a_private_authority_is_named_by_the_setting(run, monkeypatch, tmp_path):
+async def test_private_certificate_authority_is_read_from_the_setting(run, monkeypatch, tmp_path):
     monkeypatch.setenv("SHUTTLE_CA_FILE", str(tmp_path / "none.pem"))
     ran = await run("status", "a", "1")
     assert ran.code == 2
@@ -151,7 +151,7 @@ async def test_a_private_authority_is_named_by_the_setting(run, monkeypatch, tmp
     assert (await run("status", "a", "1")).code == 2
 
 
-async def test_stop_asks_the_service(service, run):
+async def test_stop_sends_the_request(service, run):
     service.says("DELETE", "/shop/7", {"status": "OK"})
     ran = await run("stop", "shop", "7")
     assert (ran.code, service.asked[0].method) == (0, "DELETE")
@@ -172,7 +172,7 @@ async def test_builds_of_one_app_as_json(service, run, final_build):
     assert json.loads(ran.out) == page
 
 
-async def test_where_statuses_and_log_of_a_build_went_is_shown(service, run, final_build):
+async def test_receivers_of_statuses_and_log_of_a_build_are_shown(service, run, final_build):
     over = {"at": "2030-01-01T10:00:01.000Z", "to": "b.example", "why": "a.example is down. Failed over to b.example."}
     party = {"kind": "failover", "host": "a.example, b.example", "attempts": 3, "failing_since": None}
     receiver = party | {"state": "done", "acked_offset": None, "lag_bytes": None, "last_error": None, "failovers": []}
