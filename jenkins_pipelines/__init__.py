@@ -1,1 +1,1 @@
-"""Jenkins pipelines as typed models, rendered to a Jenkinsfile and a config.xml; knows nothing of the shuttle."""
+"""Jenkins pipelines as typed models, rendered to a Jenkinsfile and a config.xml; independent of the shuttle."""

@@ -1,8 +1,8 @@
-"""Which argument names would change a program around the user's process, and how each is then passed.
+"""Classification of argument names by how the argument can be passed to the user's process without side effects.
 
-Three classes: a name that means something to the shell itself (only `env` can set it, no shell reproduces it), a name
-that steers a program between us and the user's process (an image builder must not see it as its own environment), and
-all others.
+Three classes: variables of the shell itself (only `env` can set them, because a shell would change them), variables
+that control a program between the supervisor and the user's process (an image builder must not have them in its own
+environment), and all others.
 """
 
 import re
@@ -17,8 +17,8 @@ class Passing(StrEnum):
     SHELL_VARIABLE = "shell_variables"
 
 
-# Set, read-only or computed by dash, bash or busybox ash themselves (their manuals, "Shell Variables"); a locale that
-# is exported in bash is tried at once and complained about.
+# Set, read-only or computed by dash, bash or busybox ash themselves (their manuals, "Shell Variables"). Exporting a
+# locale in bash applies it at once and warns if it is missing.
 _SHELL_VARIABLE = re.compile(
     r"""
       _ | IFS | PWD | OLDPWD | SHLVL | PPID | UID | EUID | GROUPS | LINENO | OPTIND | OPTARG | OPTERR
@@ -36,9 +36,9 @@ _SHELL_VARIABLE = re.compile(
     re.VERBOSE,
 )
 
-# What the builders, Go programs, the C library, TLS and credential helpers (often shell scripts) read. Names that only
-# Jenkins or our own steps read (BUILD_*, JOB_*, SHUTTLE_*, WORKSPACE, …) are ordinary: an argument is exported by the
-# very process that then becomes the user's or the builder, so it meets none of those.
+# Variables that builders, Go programs, the C library, TLS and credential helpers (often shell scripts) read. Variables
+# that only Jenkins or the supervisor read (BUILD_*, JOB_*, SHUTTLE_*, WORKSPACE, …) are ordinary: the process that
+# exports an argument then becomes the user's process or the builder, so the others never see it.
 _STEERING = re.compile(
     r"""
       PATH | HOME | TMPDIR | TMP | TEMP | USER | LOGNAME | SHELL | TERM | TZ | TZDIR | CDPATH | PS4 | ENV | BASH_ENV
@@ -55,7 +55,7 @@ _STEERING = re.compile(
 
 
 def passing_of(name: str) -> Passing:
-    """How the argument `name` gets to the user's process without touching what is around it."""
+    """How the argument `name` is passed to the user's process without affecting other programs."""
     if _SHELL_VARIABLE.fullmatch(name):
         return Passing.SHELL_VARIABLE
     return Passing.STEERING if _STEERING.fullmatch(name) else Passing.ORDINARY

@@ -1,4 +1,4 @@
-"""Every pipeline that a request can name."""
+"""The catalogue of pipelines that a request can name."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""A Jenkins job around a pipeline, as config.xml, and the marker in its description by which we know our own."""
+"""The config.xml of a pipeline's Jenkins job; a marker in its description identifies the shuttle's own jobs."""
 
 import re
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
@@ -14,14 +14,14 @@ _PARAMETER_ELEMENTS = {
 
 
 def marker(pipeline_name: str, digest: str) -> str:
-    """The description of a job of ours; `digest` is `sha256:…` of what was rendered."""
+    """The description of a job of the shuttle; `digest` is the `sha256:…` of the rendered pipeline."""
     return f"{MARKER}; pipeline {pipeline_name}; digest {digest}"
 
 
 def digest_of(description: str) -> str | None:
-    """The digest (`sha256:…`) in a job's description; None = the job is not ours.
+    """The digest (`sha256:…`) in a job's description, or None if the job is not the shuttle's.
 
-    Texts cannot be compared instead: Jenkins rewrites config.xml after the first build.
+    The texts themselves cannot be compared, because Jenkins rewrites config.xml after the first build.
     """
     found = _DIGEST.search(description)
     return found.group(1) if found else None
@@ -30,8 +30,8 @@ def digest_of(description: str) -> str | None:
 def config_xml(pipeline: Pipeline, *, script: str, description: str, keep_builds: int) -> bytes:
     """The job's definition.
 
-    Concurrency, discarder and durability stand here as well as in the script: the script's own options take effect
-    only after a job's first run, so two builds of a new job would run side by side.
+    Concurrency, discarder and durability are set here as well as in the script: the script's options take effect only
+    after a job's first run, so two builds of a new job would run at the same time.
     """
     job = Element("flow-definition")
     SubElement(job, "description").text = description

@@ -1,17 +1,17 @@
-"""What one build brings to the agent besides its source: arguments, destinations and credentials, as plain files.
+"""The environment archive of a build: arguments, destinations and credentials as plain files for the agent.
 
-Each value is the exact content of a file of its own, so that a shell reads it without `eval` and without quoting:
+Each value is the exact content of its own file, so that a shell reads it without `eval` and without quoting:
 
     app_id, build_id                     text
-    arguments/000001                     NAME=VALUE, likewise steering/ and shell_variables/ (see argument_names)
-    has_secrets                          there when an argument is secret
-    no_cache                             there when nothing may come from the builder's cache
+    arguments/000001                     NAME=VALUE; also in steering/ and shell_variables/ (see argument_names)
+    has_secrets                          exists if an argument is secret
+    no_cache                             exists if the builder's cache must not be used
     labels/000001                        KEY=VALUE
     options/<option>                     text
-    base_images/config.json              credentials for FROM (absent: the agent's own)
-    insecure_registries                  one host[:port] a line, without TLS or with a certificate of their own
-    source_image/reference, config.json  a docker:// source; `insecure` is there when its registry may lack TLS
-    destinations/000001/reference, …     likewise, one folder a destination
+    base_images/config.json              credentials for FROM (missing: those of the agent)
+    insecure_registries                  one host[:port] per line, without TLS or with a self-signed certificate
+    source_image/reference, config.json  a docker:// source; `insecure` exists if its registry may lack TLS
+    destinations/000001/reference, …     the same for each destination, in a folder of its own
 """
 
 import base64
@@ -31,7 +31,7 @@ from jenkins_pipelines.errors import PipelineError
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ARGUMENT_NAME = re.compile(r"[A-Za-z0-9_]+")
-# docker looks credentials of its default registry up under this name only.
+# docker looks up the credentials of its default registry under these names only.
 _DOCKER_HUB = ("docker.io", "index.docker.io", "registry-1.docker.io")
 _DOCKER_HUB_KEYS = ("https://index.docker.io/v1/", "docker.io")
 
@@ -71,7 +71,7 @@ class AgentEnvironment(BaseModel):
 
 
 def environment_archive(environment: AgentEnvironment) -> bytes:
-    """The tar.gz that answers `GET …/environment`; the same environment gives the same bytes."""
+    """The tar.gz for `GET …/environment`; equal environments give equal bytes."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as archive:
         for path, content in _files(environment):
@@ -119,7 +119,7 @@ def _image(folder: str, reference: str, environment: AgentEnvironment) -> Iterat
 
 
 def _by_registry(registries: dict[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
-    """One user a registry: what was given for the registry itself, else for the first of its references."""
+    """The credentials for each registry: those given for the registry itself, else for its first reference."""
     hosts = {key: pair for key, pair in registries.items() if "/" not in key}
     for key, pair in registries.items():
         hosts.setdefault(_registry_of(key), pair)
@@ -149,5 +149,5 @@ def _is_loopback(registry: str) -> bool:
 
 
 def _bytes(text: str) -> bytes:
-    # A lone surrogate is a legal JSON string; it travels as its own three bytes rather than failing the build.
+    # A lone surrogate is valid in JSON; it is encoded as three bytes instead of failing the build.
     return text.encode("utf-8", "surrogatepass")

@@ -1,5 +1,5 @@
-"""The one error of this package."""
+"""The error of this package."""
 
 
 class PipelineError(Exception):
-    """A pipeline that contradicts itself or cannot be written down; the message says what to change."""
+    """The pipeline is contradictory or cannot be rendered; the message says what to change."""

@@ -1,4 +1,4 @@
-"""Fragments, the parts that pipelines are made of, and the one way to put them together."""
+"""Fragments, the parts of pipelines, and their combination."""
 
 from pydantic import BaseModel, ConfigDict
 
@@ -7,7 +7,7 @@ from jenkins_pipelines.models import Parameter, Pipeline, Stage
 
 
 class Fragment(BaseModel):
-    """A piece of a pipeline: the parameters it needs and the stages it adds."""
+    """A part of a pipeline: the parameters that it needs and the stages that it adds."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -16,10 +16,10 @@ class Fragment(BaseModel):
 
 
 def combine(name: str, description: str, *fragments: Fragment) -> Pipeline:
-    """Put fragments together in their order.
+    """Combine fragments in their order.
 
-    Two fragments may ask for the same parameter in the same way. A parameter asked for in two ways, or two stages of
-    one name (Jenkins tells stages apart by it), raises PipelineError: nothing is ever dropped silently.
+    Two fragments may define the same parameter if the definitions are equal. Different definitions of a parameter, and
+    two stages of one name (which identifies a stage in Jenkins), raise PipelineError: nothing is dropped silently.
     """
     parameters: dict[str, Parameter] = {}
     stages: dict[str, Stage] = {}

@@ -1,7 +1,7 @@
-"""A pipeline as declarative Groovy, in a small fixed subset: single-quoted strings, every section on its own lines.
+"""Renders a pipeline as declarative Groovy, in a small subset: single-quoted strings, every section on its own lines.
 
-A real Jenkins does not compile sections that share a line, and interpolates nothing within single quotes: a `$` of a
-script stays the shell's. The constructs are those that were recorded as working, nothing more.
+A real Jenkins does not compile sections that share a line, and does not interpolate single-quoted strings, so a `$` in
+a script is left to the shell. Only constructs that were recorded as working are used.
 """
 
 import re
@@ -13,13 +13,13 @@ from jenkins_pipelines.models import Echo, Pipeline, Sh, Stage, Step, Timeout, W
 # A string constant of a class file holds at most 65,535 bytes.
 _MOST_STRING_BYTES = 65_535
 _ESCAPES = {"\\": "\\\\", "\r": "\\r", "\b": "\\b", "\f": "\\f"}
-# What XML 1.0 forbids or discourages, escape sequences among it.
+# Characters that XML 1.0 forbids or discourages, among them those of escape sequences.
 _UNWRITABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 _INDENT = "  "
 
 
 def jenkinsfile(pipeline: Pipeline, *, agent_label: str | None, keep_builds: int) -> str:
-    """The whole script. Raises PipelineError for text that Groovy cannot hold."""
+    """The whole script; raises PipelineError for text that Groovy cannot represent."""
     body = [
         *_agent(agent_label),
         *_block("options", _options(keep_builds)),
@@ -29,7 +29,7 @@ def jenkinsfile(pipeline: Pipeline, *, agent_label: str | None, keep_builds: int
 
 
 def string(text: str) -> str:
-    """`text` as a Groovy string literal; three quotes where it has several lines."""
+    """`text` as a Groovy string literal, triple-quoted if it has several lines."""
     escaped = "".join(_ESCAPES.get(character, character) for character in text)
     unwritable = _UNWRITABLE.search(escaped)
     if unwritable:
@@ -81,6 +81,6 @@ def _steps(steps: Iterable[Step]) -> Iterator[str]:
 def _block(head: str, body: Iterable[str]) -> Iterator[str]:
     yield f"{head} {{"
     for line in body:
-        # Only the first line of a statement is indented: the rest of a three-quoted string is the script's own text.
+        # Only the first line of a statement is indented: further lines belong to the text of a triple-quoted string.
         yield _INDENT + line
     yield "}"

@@ -1,4 +1,4 @@
-"""A kind of pipeline: what a request may say about it, and how it is made."""
+"""A kind of pipeline: its options in requests, and the function that builds it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ from jenkins_pipelines.models import Pipeline
 
 
 class PipelineOptions(BaseModel):
-    """The `options` of a request's `pipeline`; each kind has its own. Unknown ones are refused.
+    """The `options` of a request's `pipeline`; each kind has its own. Unknown options are refused.
 
-    What a caller writes here reaches the agent as data (`AgentEnvironment.options`), never as Groovy or shell text.
+    Their values reach the agent as data (`AgentEnvironment.options`), never as Groovy or shell text.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -19,7 +19,7 @@ class PipelineOptions(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineKind:
-    """`needs_destination`: it pushes an image. `accepts_image_source`: a docker:// source makes sense to it."""
+    """One kind. `needs_destination`: it pushes an image. `accepts_image_source`: it accepts a docker:// source."""
 
     name: str
     description: str

@@ -1,4 +1,4 @@
-"""What a pipeline is: parameters, and stages of steps."""
+"""The model of a pipeline: parameters, and stages of steps."""
 
 from typing import Annotated, Literal
 
@@ -10,7 +10,7 @@ class _Model(BaseModel):
 
 
 class Sh(_Model):
-    """A shell script. One that begins with `#!` is run by that interpreter and never traced by Jenkins."""
+    """A shell script. If it begins with `#!`, that interpreter runs it and Jenkins never traces it."""
 
     kind: Literal["sh"] = "sh"
     script: str
@@ -24,7 +24,7 @@ class Echo(_Model):
 
 
 class WithEnv(_Model):
-    """Steps that see these environment variables; an empty value hides the variable's outer value."""
+    """Steps with additional environment variables; an empty value hides an outer variable."""
 
     kind: Literal["withEnv"] = "withEnv"
     variables: dict[str, str]
@@ -43,14 +43,14 @@ Step = Annotated[Sh | Echo | WithEnv | Timeout, Field(discriminator="kind")]
 
 
 class Stage(_Model):
-    """Steps under a name that people see."""
+    """Steps under a visible name."""
 
     name: str
     steps: tuple[Step, ...] = Field(min_length=1)
 
 
 class Parameter(_Model):
-    """What the job asks its trigger for; a password is encrypted on Jenkins' disk and absent from its API."""
+    """A parameter of the job. A password is encrypted on Jenkins' disk and not shown by its API."""
 
     name: str = Field(pattern=r"^[A-Z][A-Z0-9_]*$")
     kind: Literal["string", "password"] = "string"
@@ -67,7 +67,7 @@ class Pipeline(_Model):
 
 
 class Rendered(_Model):
-    """A pipeline written down: two texts, the digest over both (`sha256:…`), and the model they came from."""
+    """A rendered pipeline: its two texts, the digest of both (`sha256:…`), and the model."""
 
     jenkinsfile: str
     config_xml: bytes

@@ -1,4 +1,4 @@
-"""From the model to what Jenkins is given: Jenkinsfile, config.xml and the digest that tells versions apart."""
+"""Renders a pipeline for Jenkins: Jenkinsfile, config.xml and the digest that identifies its version."""
 
 from hashlib import sha256
 
@@ -8,10 +8,10 @@ from jenkins_pipelines.models import Pipeline, Rendered
 
 
 def render(pipeline: Pipeline, *, agent_label: str | None, keep_builds: int = 50) -> Rendered:
-    """Write a pipeline down. The same arguments give the same bytes.
+    """Render a pipeline; equal arguments give equal bytes.
 
-    `agent_label` None = any agent; `keep_builds` is how many builds Jenkins remembers. The digest covers the whole
-    config.xml, script included, as it is before the digest itself is put into the description.
+    `agent_label` None means any agent; `keep_builds` is how many builds Jenkins keeps. The digest covers the whole
+    config.xml including the script, before the digest itself is written into the description.
     """
     script = groovy.jenkinsfile(pipeline, agent_label=agent_label, keep_builds=keep_builds)
     unmarked = config_xml(pipeline, script=script, description=MARKER, keep_builds=keep_builds)

@@ -1,15 +1,15 @@
-"""Joins the shell scripts of `shell/` to the one step of a pipeline."""
+"""Joins the shell scripts of `shell/` into the one step of a pipeline."""
 
 from collections.abc import Mapping
 from importlib.resources import files
 
 from jenkins_pipelines.models import Sh
 
-# Jenkins traces a script (`+ command`) unless it names its interpreter; a trace would show the token.
+# Jenkins traces a script (`+ command`) that names no interpreter, and a trace would show the token.
 _FIRST_LINE = "#!/bin/sh\n"
 
-# Variables of the step that hold scripts as text, for other shells (`sh -c`) and for `eval`. Process lists show the
-# text, so it has no secret and no comments.
+# Variables of the step whose values are scripts, for other shells (`sh -c`) and for `eval`. Process lists show these
+# texts, so they have no secrets and no comments.
 _TEXTS: Mapping[str, tuple[str, ...]] = {
     "library": ("calls", "log", "ending"),
     "runner": ("runner",),
@@ -21,9 +21,9 @@ _SUPERVISOR = ("programs", "stages", "processes", "claim", "fetch")
 
 
 def supervisor(*names: str) -> Sh:
-    """The `sh` step that claims the build, fetches what it needs and then runs the named scripts of `shell/`.
+    """The `sh` step that claims the build, fetches its files and then runs the named scripts of `shell/`.
 
-    The brace group makes the shell read all of it before it runs anything: users' code can write to the file.
+    Because of the brace group the shell reads the whole file before it runs anything: the user's code can overwrite it.
     """
     return Sh(script=_FIRST_LINE + "{\n" + "".join([*_texts(), *map(text, (*_SUPERVISOR, *names))]) + "\nexit\n}\n")
 

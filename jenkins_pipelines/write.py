@@ -1,4 +1,4 @@
-"""A pipeline as files, for people who look before they apply."""
+"""Writes a rendered pipeline to files, to be read before it is applied."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ def write(
 ) -> tuple[Path, Path, Path]:
     """Write definition.json, Jenkinsfile and config.xml into `directory` (made if missing); returns their paths.
 
-    Raises PipelineError when there is no pipeline of that name.
+    Raises PipelineError if there is no pipeline of that name.
     """
     kind = PIPELINES.get(name)
     if kind is None:

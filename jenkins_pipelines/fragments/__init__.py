@@ -1,1 +1,1 @@
-"""Parts of pipelines, one purpose each."""
+"""Parts of pipelines, each with one purpose."""

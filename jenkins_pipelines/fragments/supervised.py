@@ -1,4 +1,4 @@
-"""One build, run on an agent by the supervisor: one stage of one `sh` step."""
+"""The fragment that runs a build on an agent by the supervisor: one stage with one `sh` step."""
 
 from jenkins_pipelines.fragment import Fragment
 from jenkins_pipelines.models import Parameter, Stage
@@ -12,9 +12,9 @@ PARAMETERS = (
 
 
 def supervised(*scripts: str) -> Fragment:
-    """Claim the build by Jenkins' number, fetch its source, then run the named scripts of `shell/`.
+    """Claim the build with Jenkins' number, fetch its source, then run the named scripts of `shell/`.
 
-    One step: no token is handed from step to step, where a user's process could find it. The stages that people see
-    are those that the scripts report to the shuttle.
+    It is one step, so no token is passed between steps, where the user's process could read it. The visible stages are
+    those that the scripts report to the shuttle.
     """
     return Fragment(parameters=PARAMETERS, stages=(Stage(name="build", steps=(supervisor(*scripts),)),))

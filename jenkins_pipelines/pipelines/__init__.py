@@ -1,1 +1,1 @@
-"""The pipelines that a request can name, one a module."""
+"""The pipelines that a request can name, one module each."""

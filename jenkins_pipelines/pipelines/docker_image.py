@@ -28,7 +28,7 @@ _Path = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_with
 class DockerImageOptions(PipelineOptions):
     """Paths within the source.
 
-    `context`: the folder that COPY and ADD see; without it, the whole source. `dockerfile`: without it, `Dockerfile` in
+    `context` is the folder for COPY and ADD, by default the whole source. `dockerfile` is by default `Dockerfile` in
     the context, else at the top of the source.
     """
 
@@ -37,7 +37,7 @@ class DockerImageOptions(PipelineOptions):
 
 
 def build(_: PipelineOptions) -> Pipeline:
-    """The pipeline's model; the options reach it on the agent, so one job serves every build of an app."""
+    """The pipeline's model. Options are read on the agent, so one job runs every build of an app."""
     return combine(KIND.name, KIND.description, supervised(*_SCRIPTS))
 
 

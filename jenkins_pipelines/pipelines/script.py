@@ -1,4 +1,4 @@
-"""`script`: run the source's own ./build.sh (or make) and keep what it leaves in dist/."""
+"""`script`: run the source's ./build.sh (or make), and upload the files in dist/."""
 
 from jenkins_pipelines.fragment import combine
 from jenkins_pipelines.fragments.supervised import supervised
@@ -7,7 +7,7 @@ from jenkins_pipelines.models import Pipeline
 
 
 class ScriptOptions(PipelineOptions):
-    """None: the source says it all."""
+    """The script pipeline has no options."""
 
 
 def build(_: PipelineOptions) -> Pipeline:

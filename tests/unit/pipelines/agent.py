@@ -27,7 +27,7 @@ SHELLS = tuple(shell for shell in ("dash", "bash", "busybox") if shutil.which(sh
 
 @dataclass
 class Run:
-    """What a run left: the step's exit status and what it printed on Jenkins' console."""
+    """The result of a run: the step's exit status and its output on Jenkins' console."""
 
     status: int
     console: str
@@ -56,7 +56,7 @@ class Step:
 
 
 def _descendants(pid: int) -> list[int]:
-    """Of that process, the deepest first."""
+    """The descendants of the process, the deepest first."""
     children: defaultdict[int, list[int]] = defaultdict(list)
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
@@ -71,7 +71,7 @@ def _descendants(pid: int) -> list[int]:
 
 
 def processes_with(variable: str) -> list[int]:
-    """The pids of those that have `NAME=value` in their environment."""
+    """The pids of the processes that have `NAME=value` in their environment."""
     found = []
     for environ in Path("/proc").glob("[0-9]*/environ"):
         with contextlib.suppress(OSError):
@@ -82,7 +82,7 @@ def processes_with(variable: str) -> list[int]:
 
 @dataclass
 class Agent:
-    """`home` holds the workspace and the folder of programs; `shell` is what /bin/sh is on this agent."""
+    """An agent. `home` has the workspace and the folder of programs; `shell` is the agent's /bin/sh."""
 
     home: Path
     shell: str
@@ -112,7 +112,7 @@ class Agent:
 
     @property
     def script_file(self) -> Path:
-        """Where Jenkins puts the step's script: users' code can write there."""
+        """The file in which Jenkins stores the step's script; the user's code can write to it."""
         return self.home / "script.sh"
 
     def give(self, *names: str) -> None:
@@ -127,29 +127,29 @@ class Agent:
         (self.programs / name).symlink_to(found)
 
     def program(self, name: str, script: str) -> None:
-        """Put a program of the test's own on the agent's PATH."""
+        """Put a program written by the test on the agent's PATH."""
         path = self.programs / name
         path.unlink(missing_ok=True)
         path.write_text(script)
         path.chmod(0o755)
 
     async def run(self, pipeline: Pipeline) -> Run:
-        """Its step, to the end."""
+        """Run the pipeline's step to its end."""
         return await (await self.start(pipeline)).ended()
 
     async def start(self, pipeline: Pipeline) -> Step:
-        """Its step, running."""
+        """Start the pipeline's step."""
         return await self.start_script(only_step(pipeline).script)
 
     async def script(self, script: str) -> tuple[int, bytes]:
-        """One script to its end: exit status and output."""
+        """Run one script to its end; returns exit status and output."""
         process = (await self.start_script(script)).process
         output, _ = await process.communicate()
         assert process.returncode is not None
         return process.returncode, output
 
     async def start_script(self, script: str) -> Step:
-        """As durable-task runs it: from a file, by the interpreter that its first line names."""
+        """Start a script as durable-task does: from a file, with the interpreter in its first line."""
         first_line = script.partition("\n")[0]
         assert first_line.startswith("#!/bin/sh")
         self.script_file.write_text(script)
@@ -169,7 +169,7 @@ class Agent:
         return Step(process, f"JENKINS_SERVER_COOKIE={self.cookie}")
 
     def processes(self) -> list[int]:
-        """All that have in their environment what only processes of this agent have."""
+        """The pids of this agent's processes, found by a variable that only they have."""
         return processes_with(f"HOME={self.home}")
 
     def clean_up(self) -> None:
@@ -192,24 +192,24 @@ class Agent:
 
 
 def only_step(pipeline: Pipeline) -> Sh:
-    """The shell step that a pipeline consists of."""
+    """The pipeline's only step."""
     ((step,),) = (stage.steps for stage in pipeline.stages)
     assert isinstance(step, Sh)
     return step
 
 
 def long_time() -> str:
-    """Ten minutes for `sleep`, as no other test says it."""
+    """Ten minutes for `sleep`, in a spelling that no other test uses."""
     return f"600.{os.getpid()}{next(_serial):04}"
 
 
 def is_running(argument: str) -> bool:
-    """Whether a process has this text among its arguments; its own pid says nothing in a pid namespace."""
+    """Whether a process has this text in its arguments; pids cannot be used with pid namespaces."""
     return bool(_with_argument(argument))
 
 
 def end_processes(argument: str) -> None:
-    """Those that have this text among their arguments."""
+    """Kill the processes that have this text in their arguments."""
     for pid in _with_argument(argument):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
@@ -225,5 +225,5 @@ def _with_argument(argument: str) -> list[int]:
 
 
 def everything_under(folder: Path) -> list[str]:
-    """Relative names of all that lies there."""
+    """The relative names of everything in the folder."""
     return sorted(str(Path(root, name).relative_to(folder)) for root, _, names in os.walk(folder) for name in names)

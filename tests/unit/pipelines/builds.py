@@ -1,4 +1,4 @@
-"""What the tests of the agent's side build: users' scripts, and the shuttle that has them."""
+"""Builds for the tests of the agent's side: users' scripts, and a fake shuttle that serves them."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,12 +12,12 @@ RUNNING = "-----> Running build.sh\n"
 
 
 def shuttle(build: str, arguments: dict[str, str] | None = None, **files: bytes) -> AgentApi:
-    """One whose only build runs this script."""
+    """A fake shuttle whose only build runs this script."""
     environment = AgentEnvironment(app_id="app", build_id="1", build_uuid=BUILD_UUID, arguments=arguments or {})
     return AgentApi(environment, source_archive({"build.sh": "#!/bin/sh\n" + build, **files}))
 
 
 async def until(holds: Callable[[], object]) -> None:
-    """Wait for what other processes do."""
+    """Wait until the condition holds, which depends on other processes."""
     while not holds():
         await asyncio.sleep(0.01)

@@ -1,4 +1,4 @@
-"""Agents of all pipelines' tests: machines with a shell and nothing but what a step is given."""
+"""The agents of all pipeline tests: machines with a shell and only the programs that a test gives them."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +10,7 @@ from tests.unit.pipelines.agent import SHELLS, Agent
 
 @pytest.fixture
 def agent(tmp_path: Path) -> Iterator[Agent]:
-    """One, with the first shell."""
+    """An agent with the first shell."""
     agent = Agent(tmp_path, SHELLS[0])
     yield agent
     agent.clean_up()
@@ -18,7 +18,7 @@ def agent(tmp_path: Path) -> Iterator[Agent]:
 
 @pytest.fixture(params=SHELLS)
 def each_agent(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Agent]:
-    """One with each shell."""
+    """An agent with each shell."""
     agent = Agent(tmp_path, request.param)
     yield agent
     agent.clean_up()

@@ -1,4 +1,4 @@
-"""A tokenizer for the Groovy that our pipelines may consist of; anything else is an error."""
+"""A tokenizer for the subset of Groovy that pipelines may use; anything else is an error."""
 
 import re
 from collections.abc import Iterator

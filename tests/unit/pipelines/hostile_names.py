@@ -1,6 +1,6 @@
-"""Argument names that somebody around the user's process would listen to."""
+"""Argument names that programs around the user's process would interpret."""
 
-# Names that mean something to a shell, a loader, curl, git, a builder or our own scripts.
+# Names that a shell, a loader, curl, git, a builder or the supervisor's scripts interpret.
 _HOSTILE = """
 PATH HOME LANG LC_ALL LD_PRELOAD LD_LIBRARY_PATH IFS ENV BASH_ENV UID EUID PPID GROUPS OPTIND OPTARG RANDOM SECONDS
 LINENO PWD OLDPWD SHLVL _ PS1 PS4 SHELLOPTS BASHOPTS BASH_VERSINFO FUNCNEST FUNCNAME DIRSTACK EPOCHSECONDS TMOUT

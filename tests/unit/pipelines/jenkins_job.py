@@ -51,12 +51,12 @@ class Job:
             await asyncio.sleep(0.02)
 
     async def console(self, number: int) -> str:
-        """What it said so far."""
+        """The console's text so far."""
         async with self._session.get(f"{self._url}/{number}/consoleText") as answer:
             return await answer.text()
 
     async def stop(self, number: int) -> None:
-        """As the button does."""
+        """Stop the build as the button in Jenkins does."""
         async with self._session.post(f"{self._url}/{number}/stop", allow_redirects=False) as answer:
             assert answer.status == 302
 

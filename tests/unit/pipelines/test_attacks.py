@@ -1,4 +1,4 @@
-"""Builds that rewrite, replace, remove and read whatever they can reach."""
+"""Hostile builds that rewrite, replace, remove and read everything that they can reach."""
 
 import asyncio
 import base64
@@ -15,7 +15,7 @@ IMAGE = PIPELINES["docker-image"].build(PIPELINES["docker-image"].Options())
 PASSWORD = "s3cr3t-of-the-registry"
 ENCODED = base64.b64encode(f"user:{PASSWORD}".encode()).decode()
 
-# The token of the claim stays in the environment of the step's first process; since `begin` it opens nothing.
+# The token of the claim stays in the environment of the step's first process; after `begin` it is not valid any more.
 READ_EVERYTHING = f"""\
 for secret in {SETUP_TOKEN[:-1]}[{SETUP_TOKEN[-1]}] {RUN_TOKEN[:-1]}[{RUN_TOKEN[-1]}] {ENCODED[:-1]}[{ENCODED[-1]}] \
 {PASSWORD[:-1]}[{PASSWORD[-1]}]; do
@@ -25,7 +25,7 @@ done
 """
 
 
-async def test_a_script_file_that_is_rewritten_meanwhile_is_not_run(each_agent: Agent) -> None:
+async def test_script_file_rewritten_by_the_build_is_not_run(each_agent: Agent) -> None:
     done = each_agent.home / "done"
     build = f"yes 'touch {done}' | head -c 100000 >{each_agent.script_file}; mkdir dist; echo x >dist/file\n"
     each_agent.give("yes", "head", "touch")
@@ -37,7 +37,7 @@ async def test_a_script_file_that_is_rewritten_meanwhile_is_not_run(each_agent: 
     assert not done.exists()
 
 
-async def test_programs_that_a_build_puts_first_into_path_are_not_run(each_agent: Agent) -> None:
+async def test_programs_that_a_build_prepends_to_path_are_not_run(each_agent: Agent) -> None:
     mine = each_agent.home / "mine"
     mine.mkdir()
     done = each_agent.home / "done"
@@ -58,7 +58,7 @@ exit 9
     assert not done.exists(), done.read_text()
 
 
-async def test_folders_that_a_build_removes_cost_neither_its_log_nor_its_status(each_agent: Agent) -> None:
+async def test_removing_folders_loses_neither_log_nor_exit_status(each_agent: Agent) -> None:
     build = "echo one; sleep 0.2; rm -rf ../../workspace@* ../shuttle; echo two; sleep 0.3; echo three; exit 4\n"
     async with shuttle(build) as api:
         each_agent.url = api.url
@@ -68,7 +68,7 @@ async def test_folders_that_a_build_removes_cost_neither_its_log_nor_its_status(
     assert list(each_agent.home.glob("workspace*")) == [each_agent.workspace]
 
 
-async def test_files_that_a_build_forges_beside_it_say_nothing(each_agent: Agent) -> None:
+async def test_forged_files_outside_of_the_source_have_no_effect(each_agent: Agent) -> None:
     build = """\
 mkdir -p ../shuttle
 for folder in ../shuttle ../../workspace@*; do
@@ -86,7 +86,7 @@ exit 5
     assert api.reports["failure"]["reason"] == "build_failed"
 
 
-async def test_no_process_and_no_file_shows_a_token_to_the_build(each_agent: Agent) -> None:
+async def test_build_finds_no_token_in_processes_and_files(each_agent: Agent) -> None:
     build = READ_EVERYTHING.replace("HOME", str(each_agent.home)) + "cat /proc/$PPID/cmdline >/dev/null && echo read\n"
     async with shuttle(build) as api:
         each_agent.url = api.url
@@ -95,7 +95,7 @@ async def test_no_process_and_no_file_shows_a_token_to_the_build(each_agent: Age
     assert run.status == 0
 
 
-async def test_no_call_shows_a_token_in_its_command_line(each_agent: Agent) -> None:
+async def test_no_command_line_of_a_call_has_a_token(each_agent: Agent) -> None:
     seen = each_agent.home / "command_lines"
     each_agent.program("curl", f'#!/bin/sh\nprintf "%s\\n" "$@" >>"{seen}"\nexec /usr/bin/curl "$@"\n')
     async with shuttle("echo hello\n") as api:
@@ -108,7 +108,7 @@ async def test_no_call_shows_a_token_in_its_command_line(each_agent: Agent) -> N
     assert not [token for token in (SETUP_TOKEN, RUN_TOKEN) if token in said]
 
 
-async def test_what_is_no_file_in_dist_is_neither_read_nor_followed(each_agent: Agent) -> None:
+async def test_links_and_special_files_in_dist_are_skipped(each_agent: Agent) -> None:
     each_agent.give("mkfifo", "ln", "mknod")
     build = """\
 mkdir dist dist/folder
@@ -125,7 +125,7 @@ ln -s /etc dist/folder/link
     assert api.artifacts == {"file": b"x\n"}
 
 
-async def test_registries_of_other_pipelines_are_not_there_when_a_script_runs(agent: Agent) -> None:
+async def test_script_build_finds_no_registry_credentials(agent: Agent) -> None:
     with_registry = AgentEnvironment(
         app_id="app", build_id="1", build_uuid=BUILD_UUID, registries={"registry.example": ("user", PASSWORD)}
     )
@@ -136,8 +136,8 @@ async def test_registries_of_other_pipelines_are_not_there_when_a_script_runs(ag
     assert api.log == "-----> Running build.sh\n"
 
 
-async def test_a_run_of_an_image_finds_no_credentials_and_steers_no_push(each_agent: Agent) -> None:
-    """The stand-in for a builder runs the RUN as a process of ours, without any isolation."""
+async def test_run_in_a_dockerfile_finds_no_credentials_and_cannot_change_the_push(each_agent: Agent) -> None:
+    """The fake builder runs RUN as a normal process, without any isolation."""
     each_agent.program("buildah", builder_program("buildah", f"{each_agent.home}/notes"))
     notes = Notes(each_agent.home / "notes")
     destination = "registry.example/org/app:1.0"
@@ -162,7 +162,7 @@ async def test_a_run_of_an_image_finds_no_credentials_and_steers_no_push(each_ag
     assert everything_under(each_agent.workspace) == []
 
 
-async def test_what_a_build_leaves_in_place_of_a_marker_holds_up_nobody(each_agent: Agent) -> None:
+async def test_forged_marker_files_do_not_block_the_next_build(each_agent: Agent) -> None:
     async with shuttle("mkdir ../../workspace@shuttle-x; mkfifo ../../workspace@shuttle-x/marker\n") as api:
         each_agent.url = api.url
         assert (await each_agent.run(SCRIPT)).status == 0
@@ -173,8 +173,8 @@ async def test_what_a_build_leaves_in_place_of_a_marker_holds_up_nobody(each_age
     assert list(each_agent.home.glob("workspace@shuttle*")) == []
 
 
-async def test_a_collector_that_a_build_stops_still_delivers_and_ends(each_agent: Agent) -> None:
-    """The build finds it by the pipe that is its own standard output."""
+async def test_collector_stopped_by_the_build_still_delivers_and_ends(each_agent: Agent) -> None:
+    """The build finds the collector by the pipe that is its own standard output."""
     stop = (
         "for process in /proc/[0-9]*; do\n"
         "  [ /proc/$$/fd/1 -ef $process/fd/0 ] && kill -STOP ${process#/proc/}\n"
@@ -190,7 +190,7 @@ async def test_a_collector_that_a_build_stops_still_delivers_and_ends(each_agent
             await asyncio.sleep(0.05)
 
 
-async def test_folders_that_a_build_locks_are_removed_and_not_taken_for_a_silent_shuttle(each_agent: Agent) -> None:
+async def test_unreadable_folders_of_a_build_are_removed(each_agent: Agent) -> None:
     each_agent.obeys_permissions = True
     build = "for folder in ../../workspace@*; do mkdir -p $folder/a/b; chmod 0 $folder/a; done\n"
     async with shuttle(build) as api:
@@ -201,14 +201,14 @@ async def test_folders_that_a_build_locks_are_removed_and_not_taken_for_a_silent
     assert list(each_agent.home.glob("workspace*")) == [each_agent.workspace]
 
 
-async def test_a_runner_that_a_build_stops_still_reports_the_exit_status(each_agent: Agent) -> None:
+async def test_runner_stopped_by_the_build_still_reports_the_exit_status(each_agent: Agent) -> None:
     async with shuttle("kill -STOP $PPID; exit 3\n") as api, asyncio.timeout(20):
         each_agent.url = api.url
         run = await each_agent.run(SCRIPT)
     assert (run.status, api.ends) == (3, {"main": 3}), run.console
 
 
-async def test_an_argument_named_as_the_marker_hides_no_process(each_agent: Agent) -> None:
+async def test_argument_with_the_name_of_the_marker_hides_no_process(each_agent: Agent) -> None:
     forever = long_time()
     async with shuttle(f"setsid sleep {forever} &\nsleep 0.1\n", {"SHUTTLE_RUN": "mine"}) as api:
         each_agent.url = api.url
@@ -217,7 +217,7 @@ async def test_an_argument_named_as_the_marker_hides_no_process(each_agent: Agen
     assert not is_running(forever)
 
 
-async def test_a_stop_ends_the_upload_of_a_dist_full_of_links(each_agent: Agent) -> None:
+async def test_stop_ends_the_upload_of_a_dist_full_of_links(each_agent: Agent) -> None:
     links = "mkdir dist; i=0; while [ $i -lt 2000 ]; do ln -s nowhere dist/$i; i=$((i+1)); done\n"
     each_agent.give("ln")
     async with shuttle(links) as api, asyncio.timeout(100):
@@ -231,7 +231,7 @@ async def test_a_stop_ends_the_upload_of_a_dist_full_of_links(each_agent: Agent)
     assert api.ends == {"main": 143}
 
 
-async def test_a_folder_that_lies_too_deep_is_an_end_of_its_own(each_agent: Agent) -> None:
+async def test_folder_nested_too_deep_in_dist_fails_with_a_reason(each_agent: Agent) -> None:
     deep = "mkdir dist; cd dist; i=0; while [ $i -lt 1200 ]; do mkdir d; cd d; i=$((i+1)); done; echo x >file\n"
     async with shuttle(deep) as api:
         each_agent.url = api.url

@@ -1,4 +1,4 @@
-"""The docker-image pipeline's own decisions, with programs that stand in for builders and write down what they got.
+"""The decisions of the docker-image pipeline, with fake builders that record their arguments.
 
 The builders themselves are in tests/real.
 """
@@ -42,7 +42,7 @@ async def run(agent: Agent, wanted: AgentEnvironment, files=None, links=None):
 
 
 @pytest.mark.parametrize("builder", ["docker", "buildah", "podman"])
-async def test_it_builds_pushes_everywhere_reports_and_cleans_up(each_agent: Agent, builder: str) -> None:
+async def test_image_is_built_pushed_to_every_destination_and_reported(each_agent: Agent, builder: str) -> None:
     notes = with_builder(each_agent, builder)
     destinations = ["registry.example/org/app:1.0", "registry.example/org/app:latest", "127.0.0.1:5000/app:1"]
     ended, api = await run(each_agent, environment(destinations=destinations))
@@ -62,7 +62,7 @@ async def test_it_builds_pushes_everywhere_reports_and_cleans_up(each_agent: Age
     assert everything_under(each_agent.workspace) == []
 
 
-async def test_arguments_go_by_environment_and_stand_after_every_from(each_agent: Agent) -> None:
+async def test_arguments_are_passed_by_environment_and_declared_after_every_from(each_agent: Agent) -> None:
     notes = with_builder(each_agent)
     arguments = {"MINE": "va lue\n", "folder": "$(id)", "DOCKER_HOST": "tcp://evil", "PATH": "/evil", "UID": "7"}
     ended, api = await run(each_agent, environment(arguments=arguments))
@@ -79,7 +79,7 @@ async def test_arguments_go_by_environment_and_stand_after_every_from(each_agent
     assert notes.text("dockerfile") == f"FROM scratch\n{inserted}ARG MINE\nCOPY . /\n"
 
 
-async def test_hostile_arguments_reach_the_build_exactly_and_steer_nothing(each_agent: Agent) -> None:
+async def test_hostile_arguments_reach_the_build_unchanged_without_side_effects(each_agent: Agent) -> None:
     notes = with_builder(each_agent)
     arguments = {name: f"/hostile '{name}'\n$(id)" for name in HOSTILE_NAMES}
     ended, api = await run(each_agent, environment(arguments=arguments))
@@ -97,7 +97,7 @@ async def test_hostile_arguments_reach_the_build_exactly_and_steer_nothing(each_
     assert api.reports["image"]["digest"] == DIGEST
 
 
-async def test_secret_arguments_stay_out_of_the_images_history_where_the_builder_can(agent: Agent) -> None:
+async def test_secret_arguments_are_not_in_the_image_history_if_the_builder_supports_it(agent: Agent) -> None:
     notes = with_builder(agent)
     secret = environment(arguments={"TOKEN": "s3cr3t"}, secret_arguments=["TOKEN"])
     ended, api = await run(agent, secret)
@@ -106,13 +106,13 @@ async def test_secret_arguments_stay_out_of_the_images_history_where_the_builder
     assert "s3cr3t" not in ended.console + api.log
 
 
-async def test_docker_cannot_and_says_so(agent: Agent) -> None:
+async def test_docker_warns_that_secret_arguments_are_in_the_image_history(agent: Agent) -> None:
     with_builder(agent, "docker")
     _ended, api = await run(agent, environment(arguments={"TOKEN": "s3cr3t"}, secret_arguments=["TOKEN"]))
     assert "docker keeps the values of build arguments, secret ones too, in the history of the image." in api.log
 
 
-async def test_labels_and_no_cache_reach_the_builder_as_they_are(each_agent: Agent) -> None:
+async def test_labels_and_no_cache_reach_the_builder_unchanged(each_agent: Agent) -> None:
     notes = with_builder(each_agent)
     await run(each_agent, environment(labels={"a b": "c=d\n'\"$x"}, no_cache=True))
     build = notes.call("build")
@@ -120,14 +120,14 @@ async def test_labels_and_no_cache_reach_the_builder_as_they_are(each_agent: Age
     assert build[build.index("--label") + 1] == "a b=c=d\n'\"$x"
 
 
-async def test_another_dockerfile_of_the_source_can_be_named(agent: Agent) -> None:
+async def test_dockerfile_option_names_another_file(agent: Agent) -> None:
     notes = with_builder(agent)
     ended, api = await run(agent, environment(options={"dockerfile": "a b/-f"}), {"a b/-f": "FROM b\n"})
     assert ended.status == 0, ended.console + api.log
     assert notes.text("dockerfile") == "FROM b\n"
 
 
-async def test_each_destination_gets_its_own_credentials_by_file(agent: Agent) -> None:
+async def test_each_destination_has_its_own_credentials_file(agent: Agent) -> None:
     notes = with_builder(agent)
     one, two = "registry.example/one:1", "registry.example/two:1"
     registries = {one: ("user-one", "pass-one"), two: ("user-two", "pass-two"), "base.example": ("b", "p")}
@@ -148,7 +148,7 @@ async def test_each_destination_gets_its_own_credentials_by_file(agent: Agent) -
 
 
 @pytest.mark.parametrize(("builder", "isolates"), [("docker", True), ("buildah", False), ("podman", False)])
-async def test_only_docker_has_credentials_while_users_code_runs(agent: Agent, builder: str, isolates: bool) -> None:
+async def test_only_docker_has_credentials_while_user_code_runs(agent: Agent, builder: str, isolates: bool) -> None:
     notes = with_builder(agent, builder)
     registries = {"base.example": ("b", "p")}
     ended, api = await run(agent, environment(registries=registries), {"Dockerfile": "FROM base.example/image:1\n"})
@@ -157,7 +157,7 @@ async def test_only_docker_has_credentials_while_users_code_runs(agent: Agent, b
     assert bool(notes.text("auth")) is isolates
 
 
-async def test_a_base_image_of_an_insecure_registry_is_pulled_as_such_alone(agent: Agent) -> None:
+async def test_only_base_images_of_insecure_registries_are_pulled_without_tls(agent: Agent) -> None:
     notes = with_builder(agent)
     dockerfile = "FROM 127.0.0.1:5000/base:1\nFROM lab.example:5000/x\nFROM docker.io/library/y\n"
     ended, api = await run(agent, environment(insecure_registries=["lab.example:5000"]), {"Dockerfile": dockerfile})
@@ -170,7 +170,7 @@ async def test_a_base_image_of_an_insecure_registry_is_pulled_as_such_alone(agen
     assert "--tls-verify=false" not in notes.call("build")
 
 
-async def test_images_that_arguments_name_and_those_of_copy_from_are_pulled_without_tls_too(each_agent: Agent) -> None:
+async def test_images_in_arguments_and_in_copy_from_are_pulled_without_tls_too(each_agent: Agent) -> None:
     notes = with_builder(each_agent)
     dockerfile = (
         "ARG REGISTRY=docker.io/library\nARG TOOLS=127.0.0.1:5000\nFROM ${REGISTRY}/base:1 AS base\n"
@@ -188,7 +188,7 @@ async def test_images_that_arguments_name_and_those_of_copy_from_are_pulled_with
     assert notes.environment["REGISTRY"] == "lab.example:5000", "the pulls leave the arguments to the build"
 
 
-async def test_a_stage_is_not_pulled_from_a_registry_with_credentials(agent: Agent) -> None:
+async def test_build_stage_is_not_pulled_as_an_image(agent: Agent) -> None:
     notes = with_builder(agent)
     dockerfile = "FROM docker.io/library/a AS build\nFROM build\nFROM scratch\nCOPY --from=build /x /x\n"
     ended, api = await run(agent, environment(registries={"docker.io": ("u", "p")}), {"Dockerfile": dockerfile})
@@ -210,7 +210,7 @@ async def test_a_stage_is_not_pulled_from_a_registry_with_credentials(agent: Age
         ({"dockerfile": "./services/api/Dockerfile"}, "FROM api\n", ""),
     ],
 )
-async def test_the_context_is_a_folder_of_the_source(
+async def test_context_option_is_a_folder_of_the_source(
     agent: Agent, options: dict[str, str], built: str, context: str
 ) -> None:
     notes = with_builder(agent)
@@ -224,12 +224,12 @@ async def test_the_context_is_a_folder_of_the_source(
 
 @pytest.mark.parametrize("path", ["/etc", "..", "a/../b", "", "a\nb", "x" * 501])
 @pytest.mark.parametrize("option", ["context", "dockerfile"])
-def test_a_path_out_of_the_source_is_no_option(option: str, path: str) -> None:
+def test_option_with_a_path_outside_of_the_source_is_refused(option: str, path: str) -> None:
     with pytest.raises(ValidationError):
         PIPELINES["docker-image"].Options.model_validate({option: path})
 
 
-async def test_a_context_that_the_source_lacks(agent: Agent) -> None:
+async def test_missing_context_fails_with_a_reason(agent: Agent) -> None:
     with_builder(agent)
     _ended, api = await run(agent, environment(options={"context": "services/web"}))
     assert api.reports["failure"]["reason"] == "no_context"
@@ -247,7 +247,7 @@ async def test_a_context_that_the_source_lacks(agent: Agent) -> None:
         ("folder", "no_context", "folder folder"),
     ],
 )
-async def test_what_leads_out_of_the_source_by_a_link_is_not_given_to_the_builder(
+async def test_link_out_of_the_source_is_not_given_to_the_builder(
     each_agent: Agent, link: str, reason: str, what: str
 ) -> None:
     notes = with_builder(each_agent)
@@ -274,8 +274,8 @@ MOUNTS = {
 
 
 @pytest.mark.parametrize("mount", MOUNTS)
-async def test_a_bind_mount_of_a_link_that_leads_out_of_the_source_is_refused(each_agent: Agent, mount: str) -> None:
-    """buildah and podman have mounted what it leads to: a file of the agent."""
+async def test_bind_mount_of_a_link_out_of_the_source_is_refused(each_agent: Agent, mount: str) -> None:
+    """buildah and podman would mount the target of the link, a file of the agent."""
     notes = with_builder(each_agent)
     out = each_agent.home / "out"
     out.mkdir()
@@ -300,14 +300,14 @@ async def test_bind_mounts_of_links_within_the_source_are_built(each_agent: Agen
 
 
 async def test_docker_gets_bind_mounts_of_any_link(each_agent: Agent) -> None:
-    """It looks links up within the context, also absolute ones."""
+    """docker resolves links within the context, even absolute ones."""
     with_builder(each_agent, "docker")
     files = {"Dockerfile": "FROM scratch\nrun --mount=source=link,target=/m x\n", "file": ""}
     ended, api = await run(each_agent, environment(), files, links={"link": "/file"})
     assert ended.status == 0, ended.console + api.log
 
 
-async def test_a_dockerfile_that_is_a_link_within_the_source_is_built(each_agent: Agent) -> None:
+async def test_dockerfile_that_is_a_link_within_the_source_is_built(each_agent: Agent) -> None:
     notes = with_builder(each_agent)
     links = {"Dockerfile": "docker/prod", "docker/prod": "../docker/dev"}
     ended, api = await run(each_agent, environment(), {"docker/dev": "FROM a\n"}, links=links)
@@ -315,7 +315,7 @@ async def test_a_dockerfile_that_is_a_link_within_the_source_is_built(each_agent
     assert notes.text("dockerfile") == "FROM a\n"
 
 
-async def test_no_dockerfile(agent: Agent) -> None:
+async def test_missing_dockerfile_fails_with_a_reason(agent: Agent) -> None:
     with_builder(agent)
     _ended, api = await run(agent, environment(), {"README": ""})
     assert api.stages[-1] == "build end failed"
@@ -323,13 +323,13 @@ async def test_no_dockerfile(agent: Agent) -> None:
     assert api.reports["failure"]["message"] == "The source has no file Dockerfile; add it, or name another one."
 
 
-async def test_no_builder(agent: Agent) -> None:
+async def test_missing_builder_fails_with_a_reason(agent: Agent) -> None:
     _ended, api = await run(agent, environment())
     assert api.stages[-1] == "build end failed"
     assert api.reports["failure"]["reason"] == "no_builder"
 
 
-async def test_a_docker_without_its_daemon_does_not_count(agent: Agent) -> None:
+async def test_docker_without_its_daemon_is_not_used(agent: Agent) -> None:
     agent.program("docker", '#!/bin/sh\n[ "$1" != version ]\n')
     notes = with_builder(agent, "podman")
     ended, api = await run(agent, environment())
@@ -337,7 +337,7 @@ async def test_a_docker_without_its_daemon_does_not_count(agent: Agent) -> None:
     assert notes.call("build")[0] == "podman"
 
 
-async def test_a_failed_build_is_a_failed_build(agent: Agent) -> None:
+async def test_failed_image_build_is_reported(agent: Agent) -> None:
     agent.program("buildah", '#!/bin/sh\n[ "$1" != build ] || { echo no such base; exit 125; }\n')
     _ended, api = await run(agent, environment())
     assert api.stages[-1] == "build end failed"
@@ -346,7 +346,7 @@ async def test_a_failed_build_is_a_failed_build(agent: Agent) -> None:
     assert api.reports["failure"]["reason"] == "build_failed"
 
 
-async def test_a_registry_that_refuses_is_quoted(each_agent: Agent) -> None:
+async def test_refusal_of_the_registry_is_in_the_message(each_agent: Agent) -> None:
     with_builder(each_agent)
     (each_agent.home / "notes.refuse").touch()
     _ended, api = await run(each_agent, environment())
@@ -373,7 +373,7 @@ esac
 """
 
 
-async def test_a_docker_source_is_copied_with_each_sides_own_credentials(each_agent: Agent) -> None:
+async def test_docker_source_is_copied_with_the_credentials_of_each_registry(each_agent: Agent) -> None:
     each_agent.program("skopeo", SKOPEO.replace("HOME_FOLDER", str(each_agent.home)))
     notes = Notes(each_agent.home / "notes")
     source, destination = "127.0.0.1:5000/a:1", "registry.example/b:2"
@@ -395,7 +395,7 @@ async def test_a_docker_source_is_copied_with_each_sides_own_credentials(each_ag
     assert (api.reports["image"]["image"], api.reports["image"]["digest"]) == (destination, DIGEST)
 
 
-async def test_a_docker_source_that_is_not_there(agent: Agent) -> None:
+async def test_missing_docker_source_fails_with_a_reason(agent: Agent) -> None:
     agent.program("skopeo", SKOPEO.replace("HOME_FOLDER", str(agent.home)))
     (agent.home / "missing").touch()
     _ended, api = await run(agent, environment(source_image="registry.example/gone:1"))
@@ -405,7 +405,7 @@ async def test_a_docker_source_that_is_not_there(agent: Agent) -> None:
 
 
 @pytest.mark.parametrize("builder", ["docker", "podman"])
-async def test_without_skopeo_an_image_is_pulled_tagged_and_pushed(agent: Agent, builder: str) -> None:
+async def test_image_is_pulled_tagged_and_pushed_without_skopeo(agent: Agent, builder: str) -> None:
     notes = with_builder(agent, builder)
     ended, api = await run(agent, environment(source_image="127.0.0.1:5000/a:1"))
     assert ended.status == 0, ended.console + api.log

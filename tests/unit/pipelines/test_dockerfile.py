@@ -1,4 +1,4 @@
-"""`ARG NAME` after every FROM, wherever a Dockerfile hides one, and nowhere else."""
+"""`ARG NAME` is inserted after every FROM of a Dockerfile in any spelling, and nowhere else."""
 
 import pytest
 
@@ -71,7 +71,7 @@ async def insert(agent: Agent, dockerfile: str) -> str:
 
 
 @pytest.mark.parametrize("form", FORMS)
-async def test_arguments_come_after_every_from(each_agent: Agent, form: str) -> None:
+async def test_arguments_are_declared_after_every_from(each_agent: Agent, form: str) -> None:
     dockerfile, expected = FORMS[form]
     assert await insert(each_agent, dockerfile) == expected
 
@@ -131,7 +131,7 @@ IMAGES = {
 
 
 @pytest.mark.parametrize("form", IMAGES)
-async def test_the_images_that_a_dockerfile_uses_are_listed(each_agent: Agent, form: str) -> None:
+async def test_images_of_a_dockerfile_are_listed(each_agent: Agent, form: str) -> None:
     dockerfile, expected = IMAGES[form]
     (each_agent.workspace / "Dockerfile").write_text(dockerfile)
     script = text("variables") + text("dockerfile") + "work=$PWD\nremember_argument GIVEN=given:5\n"

@@ -1,4 +1,4 @@
-"""The environment archive: exact bytes, right folders, and no secret in any text about it."""
+"""The environment archive: exact bytes, correct folders, and no secrets in errors and representations."""
 
 import io
 import json
@@ -26,7 +26,7 @@ def unpacked(wanted: AgentEnvironment) -> dict[str, bytes]:
 
 @settings(deadline=None, derandomize=True)
 @given(st.text(st.characters(exclude_characters="\0")))
-def test_a_value_is_the_exact_content_of_a_file(value: str) -> None:
+def test_argument_value_is_the_exact_content_of_a_file(value: str) -> None:
     found = unpacked(environment(arguments={"NAME": value}))
     assert found["arguments/000001"] == f"NAME={value}".encode("utf-8", "surrogatepass")
 
@@ -47,11 +47,11 @@ def test_a_value_is_the_exact_content_of_a_file(value: str) -> None:
         ),
     ],
 )
-def test_names_are_told_apart(passing: Passing, names: str) -> None:
+def test_argument_names_are_classified(passing: Passing, names: str) -> None:
     assert {name: passing_of(name) for name in names.split()} == dict.fromkeys(names.split(), passing)
 
 
-def test_a_reference_has_its_own_credentials_before_its_registrys() -> None:
+def test_credentials_of_a_reference_take_precedence_over_those_of_its_registry() -> None:
     found = unpacked(
         environment(
             destinations=["r.example/one:1", "r.example/two:1", "other.example/x:1"],
@@ -64,7 +64,7 @@ def test_a_reference_has_its_own_credentials_before_its_registrys() -> None:
     assert json.loads(found["base_images/config.json"])["auths"] == {"r.example": {"auth": "YWxsOnA="}}
 
 
-def test_docker_hub_is_named_as_docker_names_it() -> None:
+def test_docker_hub_has_the_key_that_docker_uses() -> None:
     found = unpacked(environment(registries={"docker.io": ("u", "p")}))
     assert set(json.loads(found["base_images/config.json"])["auths"]) == {"https://index.docker.io/v1/", "docker.io"}
 
@@ -88,18 +88,18 @@ def test_loopback_and_listed_registries_may_lack_tls(reference: str, insecure: b
 
 
 @pytest.mark.parametrize("arguments", [{"A": "nul\0"}, {"A-B": ""}, {"A=B": ""}, {"../x": ""}, {"": ""}])
-def test_what_no_environment_can_hold_is_refused_without_showing_it(arguments: dict[str, str]) -> None:
+def test_arguments_that_no_environment_can_hold_are_refused_without_their_value(arguments: dict[str, str]) -> None:
     with pytest.raises(ValidationError) as refused:
         environment(arguments=arguments | {"OTHER": "s3cr3t-value"})
     assert "s3cr3t-value" not in str(refused.value)
 
 
-def test_no_secret_in_its_repr() -> None:
+def test_repr_has_no_secrets() -> None:
     shown = repr(environment(arguments={"A": "s3cr3t-one"}, registries={"r": ("u", "s3cr3t-two")}))
     assert "s3cr3t" not in shown
 
 
-def test_the_same_environment_gives_the_same_bytes() -> None:
+def test_equal_environments_give_equal_bytes() -> None:
     assert environment_archive(environment(arguments={"A": "1"})) == environment_archive(
         environment(arguments={"A": "1"})
     )

@@ -1,4 +1,4 @@
-"""Rendered pipelines stay within the Groovy that was recorded as working, and hold any text as it is."""
+"""Rendered pipelines use only Groovy that was recorded as working, and keep any text unchanged."""
 
 from pathlib import Path
 from xml.etree import ElementTree
@@ -16,7 +16,7 @@ from tests.unit.pipelines.groovy_tokens import constructs, decoded, tokens
 
 RECORDED = Path("tests/recordings/declarative/config.xml")
 
-# What the recorded pipeline consists of, less `parallel` and `when`, which ours do not need; plus the agent's label.
+# The constructs of the recorded pipeline without `parallel` and `when`, which are not needed, plus the agent's label.
 CONSTRUCTS = {
     "pipeline {", "agent any", "agent {", "label S", "options {", "durabilityHint (S)", "disableConcurrentBuilds ()",
     "buildDiscarder (logRotator (numToKeepStr :S))", "skipDefaultCheckout ()", "stages {", "stage (S) {", "steps {",
@@ -33,13 +33,13 @@ writable = st.text(
 
 @pytest.mark.parametrize("name", PIPELINES)
 @pytest.mark.parametrize("agent_label", [None, "linux && docker"])
-def test_our_pipelines_use_nothing_but_the_known_constructs(name: str, agent_label: str | None) -> None:
+def test_pipelines_use_only_known_groovy_constructs(name: str, agent_label: str | None) -> None:
     kind = PIPELINES[name]
     rendered = render(kind.build(kind.Options()), agent_label=agent_label)
     assert constructs(rendered.jenkinsfile) <= CONSTRUCTS
 
 
-def test_the_known_constructs_are_the_recorded_ones() -> None:
+def test_known_constructs_occur_in_the_recorded_pipeline() -> None:
     script = ElementTree.fromstring(RECORDED.read_bytes()).findtext(".//script")
     assert script is not None
     assert CONSTRUCTS - constructs(script) == {"agent {", "label S", "withEnv ([S]) {"}
@@ -47,21 +47,21 @@ def test_the_known_constructs_are_the_recorded_ones() -> None:
 
 @settings(deadline=None, derandomize=True)
 @given(writable)
-def test_any_text_survives_as_a_groovy_string(text: str) -> None:
+def test_any_text_survives_as_groovy_string(text: str) -> None:
     literal = groovy.string(text)
     assert decoded(literal) == text
     assert list(tokens(literal)) == [("string", text)]
 
 
 @pytest.mark.parametrize("text", ["\0", "\x1b[31m", "\ud800", "\uffff", "\x85", "x" * 65_536])
-def test_text_that_groovy_cannot_hold_is_refused(text: str) -> None:
+def test_text_that_groovy_cannot_represent_is_refused(text: str) -> None:
     with pytest.raises(PipelineError):
         groovy.string(text)
 
 
 @settings(deadline=None, derandomize=True)
 @given(script=writable, variable=writable, label=writable)
-def test_no_text_of_a_model_becomes_groovy_or_xml(script: str, variable: str, label: str) -> None:
+def test_texts_of_a_model_are_never_parsed_as_groovy_or_xml(script: str, variable: str, label: str) -> None:
     inner = WithEnv(variables={"A": variable, "B": ""}, steps=(Sh(script=script), Echo(message=label)))
     pipeline = Pipeline(
         name="any",

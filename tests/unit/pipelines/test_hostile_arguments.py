@@ -1,4 +1,4 @@
-"""Whatever an argument is called and holds: the user's process gets exactly it, and nothing around it changes."""
+"""The user's process gets every argument exactly, whatever its name and value, and no other program is affected."""
 
 import tempfile
 from pathlib import Path
@@ -17,7 +17,7 @@ from tests.unit.pipelines.hostile_names import HOSTILE_NAMES
 SHOW_ENVIRONMENT = "#!/bin/cat /proc/self/environ\n"
 MARK = SHOW_ENVIRONMENT.encode()
 
-# The loader complains about a value of LD_PRELOAD that is no library, in the midst of what the tests read.
+# The loader warns about a value of LD_PRELOAD that is no library, in the middle of the output that the tests read.
 names = st.one_of(
     st.sampled_from([name for name in HOSTILE_NAMES if name != "LD_PRELOAD"]),
     st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,12}", fullmatch=True),
@@ -45,7 +45,7 @@ values = st.one_of(
 
 
 async def environment_of_the_users_process(agent: Agent, arguments: dict[str, str]) -> dict[str, str]:
-    """A whole build; the marker by which survivors are found is left out."""
+    """The environment in a complete build, without the marker that identifies surviving processes."""
     environment = AgentEnvironment(app_id="an app", build_id="b-1", build_uuid=BUILD_UUID, arguments=arguments)
     async with AgentApi(environment, source_archive({"build.sh": SHOW_ENVIRONMENT})) as api:
         agent.url = api.url
@@ -74,7 +74,7 @@ def expected(agent: Agent, arguments: dict[str, str]) -> dict[str, str]:
 @pytest.mark.parametrize("shell", SHELLS)
 @settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(arguments=st.dictionaries(names, values, max_size=8))
-async def test_the_users_process_gets_exactly_its_arguments(shell: str, arguments: dict[str, str]) -> None:
+async def test_user_process_gets_exactly_its_arguments(shell: str, arguments: dict[str, str]) -> None:
     with tempfile.TemporaryDirectory() as home:
         agent = Agent(Path(home), shell)
         found = await environment_of_the_users_process(agent, arguments)
@@ -82,7 +82,7 @@ async def test_the_users_process_gets_exactly_its_arguments(shell: str, argument
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-async def test_every_hostile_name_at_once(shell: str, tmp_path: Path) -> None:
+async def test_user_process_gets_all_hostile_names_at_once(shell: str, tmp_path: Path) -> None:
     agent = Agent(tmp_path, shell)
     arguments = {name: f"/hostile '{name}'\n" for name in HOSTILE_NAMES} | {"LD_PRELOAD": "libc.so.6"}
     found = await environment_of_the_users_process(agent, arguments)
@@ -90,10 +90,10 @@ async def test_every_hostile_name_at_once(shell: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-async def test_a_whole_build_with_hostile_arguments_ends_as_any_other(shell: str, tmp_path: Path) -> None:
+async def test_build_with_hostile_arguments_ends_normally(shell: str, tmp_path: Path) -> None:
     """After the user's process the supervisor still has its token, its address and its programs."""
     agent = Agent(tmp_path, shell)
-    # These three break the user's own shell and loader, as they should; here that one is to live.
+    # These three break the user's own shell and loader, as expected; this test needs a working one.
     spared = ("LD_PRELOAD", "PATH", "OPTIND")
     arguments = {name: "http://127.0.0.1:1/hostile" for name in HOSTILE_NAMES if name not in spared}
     build = '#!/bin/sh\nmkdir dist; printf %s "$SHUTTLE_TOKEN" >dist/token\n'
@@ -107,7 +107,7 @@ async def test_a_whole_build_with_hostile_arguments_ends_as_any_other(shell: str
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-async def test_a_long_value_arrives_whole(shell: str, tmp_path: Path) -> None:
+async def test_long_argument_value_arrives_unchanged(shell: str, tmp_path: Path) -> None:
     agent = Agent(tmp_path, shell)
     arguments = {"LONG": "é" * 60_000, "N" * 300: "long name"}
     found = await environment_of_the_users_process(agent, arguments)

@@ -1,4 +1,4 @@
-"""The rendered job, as Jenkins runs it: triggered with the three parameters, its console, its result."""
+"""The rendered job in Jenkins: triggered with its three parameters; its console and its result."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -24,7 +24,7 @@ async def job(tmp_path: Path) -> AsyncIterator[Job]:
     await jenkins.close()
 
 
-async def test_a_script_build_from_trigger_to_artifact(job: Job) -> None:
+async def test_script_build_from_trigger_to_artifact(job: Job) -> None:
     build = '#!/bin/sh -e\necho "building $WHAT"\nmkdir dist\nprintf %s "$WHAT" >dist/result.txt\n'
     environment = AgentEnvironment(
         app_id="app", build_id="1", build_uuid=BUILD_UUID, arguments={"WHAT": '$it\'s \\ "here"'}
@@ -43,7 +43,7 @@ async def test_a_script_build_from_trigger_to_artifact(job: Job) -> None:
     assert api.claims == [1]
 
 
-async def test_a_failure_is_reported(job: Job) -> None:
+async def test_failed_build_is_reported(job: Job) -> None:
     environment = AgentEnvironment(app_id="app", build_id="1", build_uuid=BUILD_UUID, destinations=["r.example/a:1"])
     await job.create(config_xml("docker-image"))
     async with AgentApi(environment, source_archive({"README": ""})) as api:
@@ -52,19 +52,19 @@ async def test_a_failure_is_reported(job: Job) -> None:
     assert api.reports["failure"]["reason"] == "no_dockerfile"
 
 
-async def test_the_marker_is_still_there_after_a_build(job: Job) -> None:
+async def test_marker_is_still_in_the_description_after_a_build(job: Job) -> None:
     posted = config_xml("script")
     await job.create(posted)
     async with AgentApi(source=source_archive({"build.sh": ""})) as api:
         await job.run(1, BUILD_UUID=BUILD_UUID, SHUTTLE_URL=api.url, SHUTTLE_TOKEN=TOKEN)
-    # Jenkins says version 1.1, which Python's parser does not read.
+    # Jenkins declares XML 1.1, which Python's parser does not read.
     kept = ElementTree.fromstring((await job.config()).partition(b"?>")[2])
     digest = digest_of(ElementTree.fromstring(posted).findtext("description") or "")
     assert digest is not None
     assert digest_of(kept.findtext("description") or "") == digest
 
 
-async def test_a_stop_ends_the_users_process_and_still_cleans_up(job: Job, tmp_path: Path) -> None:
+async def test_stop_ends_the_user_process_and_cleans_up(job: Job, tmp_path: Path) -> None:
     ended, forever = tmp_path / "ended", long_time()
     build = f"#!/bin/sh\necho started\nsleep {forever}\necho >'{ended}'\n"
     await job.create(config_xml("script"))

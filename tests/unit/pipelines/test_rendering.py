@@ -1,4 +1,4 @@
-"""Models, fragments, the marker and the files: what people and Jenkins are given."""
+"""Models, fragments, the marker and the files of rendered pipelines."""
 
 import json
 from itertools import pairwise
@@ -24,12 +24,12 @@ def rendered(name: str, **options):
     return render(kind.build(kind.Options()), **({"agent_label": None} | options))
 
 
-def test_two_fragments_with_one_stage_name_are_a_conflict() -> None:
+def test_fragments_with_the_same_stage_name_are_refused() -> None:
     with pytest.raises(PipelineError, match="the stage hello"):
         combine("p", "", Fragment(stages=(HELLO,)), Fragment(stages=(HELLO,)))
 
 
-def test_a_parameter_defined_in_two_ways_is_a_conflict_in_one_way_it_is_one_parameter() -> None:
+def test_equal_parameters_are_merged_and_different_ones_refused() -> None:
     public = Fragment(parameters=(Parameter(name="TOKEN"),), stages=(HELLO,))
     secret = Fragment(parameters=(Parameter(name="TOKEN", kind="password"),))
     with pytest.raises(PipelineError, match="TOKEN"):
@@ -38,7 +38,7 @@ def test_a_parameter_defined_in_two_ways_is_a_conflict_in_one_way_it_is_one_para
     assert same.parameters == public.parameters
 
 
-def test_the_job_asks_for_the_builds_uuid_our_url_and_a_password() -> None:
+def test_job_has_parameters_for_build_uuid_url_and_token() -> None:
     job = ElementTree.fromstring(rendered("script").config_xml)
     definitions = job.find("properties/hudson.model.ParametersDefinitionProperty/parameterDefinitions")
     assert definitions is not None
@@ -49,7 +49,7 @@ def test_the_job_asks_for_the_builds_uuid_our_url_and_a_password() -> None:
     ]
 
 
-def test_the_job_has_its_properties_before_its_first_run() -> None:
+def test_job_has_its_properties_before_its_first_run() -> None:
     job = ElementTree.fromstring(rendered("docker-image", keep_builds=7).config_xml)
     workflow = "properties/org.jenkinsci.plugins.workflow.job.properties"
     assert job.find(f"{workflow}.DisableConcurrentBuildsJobProperty") is not None
@@ -58,7 +58,7 @@ def test_the_job_has_its_properties_before_its_first_run() -> None:
     assert job.findtext("definition/sandbox") == "true"
 
 
-def test_the_description_tells_ours_from_foreign_and_one_version_from_another() -> None:
+def test_description_identifies_own_jobs_and_their_version() -> None:
     one, again, other = rendered("script"), rendered("script"), rendered("script", agent_label="linux")
     description = ElementTree.fromstring(one.config_xml).findtext("description")
     assert description == f"{MARKER}; pipeline script; digest {one.digest}"
@@ -69,12 +69,12 @@ def test_the_description_tells_ours_from_foreign_and_one_version_from_another() 
 
 
 @pytest.mark.parametrize("description", ["", "my own job", MARKER, f"{MARKER}; pipeline x; digest sha256:12"])
-def test_a_job_without_the_whole_marker_is_not_ours(description: str) -> None:
+def test_job_without_the_complete_marker_is_foreign(description: str) -> None:
     assert digest_of(description) is None
 
 
 @pytest.mark.parametrize("name", PIPELINES)
-def test_a_pipeline_is_one_step_that_jenkins_does_not_trace_and_groovy_can_hold(name: str) -> None:
+def test_pipeline_is_one_untraced_step_within_the_groovy_limit(name: str) -> None:
     found = list(tokens(rendered(name).jenkinsfile))
     (script,) = (text for before, (_, text) in pairwise(found) if before == ("word", "sh"))
     assert script.startswith("#!/bin/sh\n{\n")
@@ -82,14 +82,14 @@ def test_a_pipeline_is_one_step_that_jenkins_does_not_trace_and_groovy_can_hold(
     assert len(script.encode()) < 60_000
 
 
-def test_nothing_of_a_request_is_in_the_script() -> None:
+def test_script_has_nothing_of_a_request() -> None:
     kind = PIPELINES["docker-image"]
     asked = kind.build(kind.Options.model_validate({"dockerfile": "somewhere/else"}))
     assert asked == kind.build(kind.Options())
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../x", "a/../../x", "", "a\nb", "a\0b"])
-def test_a_dockerfile_outside_of_the_source_is_refused(path: str) -> None:
+def test_dockerfile_outside_of_the_source_is_refused(path: str) -> None:
     with pytest.raises(ValueError, match="dockerfile"):
         PIPELINES["docker-image"].Options.model_validate({"dockerfile": path})
 
@@ -99,7 +99,7 @@ def test_unknown_options_are_refused() -> None:
         PIPELINES["script"].Options.model_validate({"comand": "x"})
 
 
-def test_the_catalogue() -> None:
+def test_catalogue_of_pipelines() -> None:
     assert DEFAULT_PIPELINE == "docker-image"
     assert {name: (kind.needs_destination, kind.accepts_image_source) for name, kind in PIPELINES.items()} == {
         "docker-image": (True, True),
@@ -107,7 +107,7 @@ def test_the_catalogue() -> None:
     }
 
 
-def test_write_gives_three_files(tmp_path: Path) -> None:
+def test_write_makes_three_files(tmp_path: Path) -> None:
     paths = write("script", tmp_path / "new", agent_label="linux")
     assert [path.name for path in paths] == ["definition.json", "Jenkinsfile", "config.xml"]
     same = rendered("script", agent_label="linux")
@@ -116,6 +116,6 @@ def test_write_gives_three_files(tmp_path: Path) -> None:
     assert paths[2].read_bytes() == same.config_xml
 
 
-def test_write_of_an_unknown_pipeline_names_the_known_ones(tmp_path: Path) -> None:
+def test_write_of_unknown_pipeline_names_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(PipelineError, match="docker-image, script"):
         write("nope", tmp_path)

@@ -1,4 +1,4 @@
-"""The script pipeline run by real shells against a real server: what the user's process gets, and what we get back."""
+"""The script pipeline, run by real shells against a fake shuttle: the user process and the supervisor's calls."""
 
 import asyncio
 import os
@@ -18,7 +18,7 @@ def environment(**arguments: str) -> AgentEnvironment:
     return AgentEnvironment(app_id="an app", build_id="ünïcode 7", build_uuid=BUILD_UUID, arguments=arguments)
 
 
-async def test_it_claims_first_runs_build_sh_and_leaves_nothing_behind(each_agent: Agent) -> None:
+async def test_build_sh_runs_after_the_claim_and_nothing_is_left_behind(each_agent: Agent) -> None:
     async with AgentApi(environment(NAME="here"), source_archive({"build.sh": HELLO})) as api:
         each_agent.url = api.url
         run = await each_agent.run(SCRIPT)
@@ -38,7 +38,7 @@ async def test_it_claims_first_runs_build_sh_and_leaves_nothing_behind(each_agen
     assert not any(token in run.console for token in TOKENS)
 
 
-async def test_jenkins_console_has_a_line_a_stage_and_where_the_log_is(agent: Agent) -> None:
+async def test_jenkins_console_has_one_line_per_stage_and_the_url_of_the_log(agent: Agent) -> None:
     async with AgentApi(environment(NAME="here"), source_archive({"build.sh": HELLO})) as api:
         agent.url = api.url
         run = await agent.run(SCRIPT)
@@ -51,7 +51,7 @@ async def test_jenkins_console_has_a_line_a_stage_and_where_the_log_is(agent: Ag
     ]
 
 
-async def test_a_full_console_has_the_log_once(each_agent: Agent) -> None:
+async def test_full_console_has_the_log_once(each_agent: Agent) -> None:
     async with AgentApi(environment(NAME="here"), source_archive({"build.sh": HELLO})) as api:
         each_agent.url = api.url
         api.claim_answer = {"console": "full"}
@@ -61,7 +61,7 @@ async def test_a_full_console_has_the_log_once(each_agent: Agent) -> None:
     assert run.console.count("-----> Running build.sh\n") == 1
 
 
-async def test_a_refused_claim_does_nothing_at_all(each_agent: Agent) -> None:
+async def test_refused_claim_changes_nothing(each_agent: Agent) -> None:
     kept = each_agent.workspace / "source"
     kept.mkdir()
     (kept / "file").write_text("of the run that has the build")
@@ -75,7 +75,7 @@ async def test_a_refused_claim_does_nothing_at_all(each_agent: Agent) -> None:
     assert everything_under(each_agent.workspace) == ["source/file"]
 
 
-async def test_a_replay_after_the_end_has_a_token_that_opens_nothing(agent: Agent) -> None:
+async def test_replay_after_the_end_is_refused(agent: Agent) -> None:
     async with AgentApi(source=source_archive({"build.sh": HELLO})) as api:
         agent.url = api.url
         api.token = "another"
@@ -85,7 +85,7 @@ async def test_a_replay_after_the_end_has_a_token_that_opens_nothing(agent: Agen
     assert everything_under(agent.workspace) == []
 
 
-async def test_what_it_leaves_in_dist_is_uploaded_under_its_relative_names(each_agent: Agent) -> None:
+async def test_files_in_dist_are_uploaded_under_their_relative_names(each_agent: Agent) -> None:
     each_agent.give("ln")
     build = """#!/bin/sh -e
 mkdir -p 'dist/sub folder' dist/.hidden dist/empty
@@ -111,7 +111,7 @@ ln -s / dist/root
     assert "Not uploaded, because it is a link: link\n" in api.log
 
 
-async def test_a_dist_that_is_a_link_is_not_followed_and_the_log_says_so(agent: Agent) -> None:
+async def test_dist_that_is_a_link_is_not_followed_and_logged(agent: Agent) -> None:
     agent.give("ln")
     async with AgentApi(environment(), source_archive({"build.sh": "#!/bin/sh\nln -s /etc dist\n"})) as api:
         agent.url = api.url
@@ -121,7 +121,7 @@ async def test_a_dist_that_is_a_link_is_not_followed_and_the_log_says_so(agent: 
     assert "-----> Not uploaded, because it is a link: dist\n" in api.log
 
 
-async def test_an_artifact_that_the_shuttle_refuses_fails_the_build_saying_so(agent: Agent) -> None:
+async def test_artifact_refused_by_the_shuttle_fails_the_build_with_a_reason(agent: Agent) -> None:
     build = "#!/bin/sh\nmkdir dist; echo >dist/big.iso\n"
     async with AgentApi(environment(), source_archive({"build.sh": build})) as api:
         agent.url = api.url
@@ -137,7 +137,7 @@ async def test_an_artifact_that_the_shuttle_refuses_fails_the_build_saying_so(ag
     ("lock", "what"),
     [("dist", "folder dist/"), ("dist/folder", "folder folder in dist/"), ("dist/file", "file file in dist/")],
 )
-async def test_an_artifact_that_cannot_be_read_fails_the_build(each_agent: Agent, lock: str, what: str) -> None:
+async def test_unreadable_artifact_fails_the_build(each_agent: Agent, lock: str, what: str) -> None:
     each_agent.obeys_permissions = True
     async with AgentApi(
         environment(),
@@ -167,9 +167,7 @@ mkdir -p dist/folder; echo x >dist/file; echo x >dist/folder/inner; chmod 0 {loc
         (r"gr\303\274n \355\240\200\n", "The name gr??n ???? in dist/ is not UTF-8; rename it."),
     ],
 )
-async def test_a_name_that_no_artifact_can_have_is_readable_in_the_error(
-    each_agent: Agent, name: str, message: str
-) -> None:
+async def test_invalid_artifact_name_is_readable_in_the_message(each_agent: Agent, name: str, message: str) -> None:
     build = f"#!/bin/sh\nmkdir -p dist/d; echo >dist/\"$(printf '{name}.')\"\n"
     async with AgentApi(environment(), source_archive({"build.sh": build})) as api:
         each_agent.url = api.url
@@ -178,7 +176,7 @@ async def test_a_name_that_no_artifact_can_have_is_readable_in_the_error(
     assert api.reports["failure"]["message"] == message.replace(" in dist/", ". in dist/")
 
 
-async def test_why_the_shuttle_refuses_an_artifact_is_in_the_error(each_agent: Agent) -> None:
+async def test_reason_for_a_refused_artifact_is_in_the_message(each_agent: Agent) -> None:
     name = 'grün "it" a\\b'
     build = f"#!/bin/sh\nmkdir dist; echo >'dist/{name}'\n"
     async with AgentApi(environment(), source_archive({"build.sh": build})) as api:
@@ -191,7 +189,7 @@ async def test_why_the_shuttle_refuses_an_artifact_is_in_the_error(each_agent: A
     )
 
 
-async def test_make_runs_when_there_is_no_build_sh(agent: Agent) -> None:
+async def test_make_runs_if_there_is_no_build_sh(agent: Agent) -> None:
     agent.give("make")
     makefile = 'all:\n\t@echo "made by $(WHO)"\n'
     async with AgentApi(environment(WHO="make"), source_archive({"Makefile": makefile})) as api:
@@ -210,7 +208,7 @@ async def test_make_runs_when_there_is_no_build_sh(agent: Agent) -> None:
         ("#!./tools/show x", "<x> <./build.sh>"),
     ],
 )
-async def test_build_sh_without_its_executable_bit_is_run_by_what_its_first_line_says(
+async def test_build_sh_that_is_not_executable_is_run_by_its_interpreter(
     each_agent: Agent, first_line: str, expected: str
 ) -> None:
     show = "#!/bin/sh\nfor word; do printf '<%s> ' \"$word\"; done; echo\n"
@@ -235,9 +233,7 @@ async def test_build_sh_without_an_interpreter_is_run_by_sh(each_agent: Agent, f
 
 
 @pytest.mark.parametrize("interpreter", ["/no/such/program", "sh"])
-async def test_build_sh_of_an_interpreter_that_is_not_there_fails_as_if_executable(
-    each_agent: Agent, interpreter: str
-) -> None:
+async def test_build_sh_with_a_missing_interpreter_fails_as_if_executable(each_agent: Agent, interpreter: str) -> None:
     async with AgentApi(environment(), source_archive({"build.sh": f"#!{interpreter}\n"}, executable=())) as api:
         each_agent.url = api.url
         run = await each_agent.run(SCRIPT)
@@ -261,7 +257,7 @@ CRLF = "The first line of build.sh ends with CR LF, as Windows writes it; save i
         (b"\xfe\xff" + "#!/bin/sh\n".encode("utf-16-be"), False, BOM),
     ],
 )
-async def test_a_build_sh_that_windows_wrote_gets_a_sentence(
+async def test_build_sh_in_windows_format_fails_with_a_reason(
     each_agent: Agent, script: bytes, executable: bool, message: str
 ) -> None:
     source = source_archive({"build.sh": script}, executable=("build.sh",) if executable else ())
@@ -284,7 +280,7 @@ async def test_a_build_sh_that_windows_wrote_gets_a_sentence(
         ("Makefile", "../../out"),
     ],
 )
-async def test_a_build_script_that_is_a_link_out_of_the_source_is_not_read(
+async def test_build_script_that_is_a_link_out_of_the_source_is_not_read(
     each_agent: Agent, name: str, target: str
 ) -> None:
     out = each_agent.home / "out"
@@ -305,7 +301,7 @@ async def test_a_build_script_that_is_a_link_out_of_the_source_is_not_read(
 
 
 @pytest.mark.parametrize("target", ["./d/../d/l", "/WORKSPACE/source/d/run"])
-async def test_a_build_script_that_is_a_link_within_the_source_runs(each_agent: Agent, target: str) -> None:
+async def test_build_script_that_is_a_link_within_the_source_runs(each_agent: Agent, target: str) -> None:
     links = {"build.sh": target.replace("/WORKSPACE", str(each_agent.workspace)), "d/l": "../e/run", "e": "d"}
     source = source_archive({"d/run": HELLO}, executable=("d/run",), links=links)
     async with AgentApi(environment(NAME="x"), source) as api:
@@ -324,7 +320,7 @@ async def test_a_build_script_that_is_a_link_within_the_source_runs(each_agent: 
         ({"build.sh": "#!/no/such/program\n"}, "build_failed", "build.sh ended with exit status 127.", 127),
     ],
 )
-async def test_a_build_that_cannot_succeed_reports_why(
+async def test_build_that_cannot_start_reports_the_reason(
     each_agent: Agent, files, reason: str, message: str, status: int
 ) -> None:
     async with AgentApi(environment(), source_archive(files)) as api:
@@ -338,7 +334,7 @@ async def test_a_build_that_cannot_succeed_reports_why(
     assert everything_under(each_agent.workspace) == []
 
 
-async def test_every_call_waits_out_a_shuttle_that_stumbles(each_agent: Agent) -> None:
+async def test_every_call_is_retried_while_the_shuttle_fails(each_agent: Agent) -> None:
     build = "#!/bin/sh\nmkdir dist; echo artifact >dist/file\n"
     async with AgentApi(environment(), source_archive({"build.sh": build})) as api:
         each_agent.url = api.url
@@ -356,7 +352,7 @@ async def test_every_call_waits_out_a_shuttle_that_stumbles(each_agent: Agent) -
     assert api.artifacts == {"file": b"artifact\n"}
 
 
-async def test_the_reason_waits_out_a_shuttle_that_stumbles(agent: Agent) -> None:
+async def test_report_of_the_reason_is_retried_while_the_shuttle_fails(agent: Agent) -> None:
     async with AgentApi(environment(), source_archive({"build.sh": "#!/bin/sh\nexit 42\n"})) as api:
         agent.url = api.url
         api.faults["report"].extend([502, Cut, CutHeaders])
@@ -366,7 +362,7 @@ async def test_the_reason_waits_out_a_shuttle_that_stumbles(agent: Agent) -> Non
 
 
 @pytest.mark.parametrize("call", ["environment", "source.tar.gz"])
-async def test_an_answer_cut_within_its_headers_is_not_taken_for_an_empty_one(agent: Agent, call: str) -> None:
+async def test_response_cut_within_its_headers_is_not_read_as_an_empty_one(agent: Agent, call: str) -> None:
     async with AgentApi(environment(), source_archive({"build.sh": "#!/bin/sh\necho built\n"})) as api:
         agent.url = api.url
         api.faults[call].append(CutHeaders)
@@ -375,7 +371,7 @@ async def test_an_answer_cut_within_its_headers_is_not_taken_for_an_empty_one(ag
     assert "built" in api.log
 
 
-async def test_a_shuttle_that_is_down_is_asked_until_it_is_back(agent: Agent) -> None:
+async def test_calls_are_retried_until_the_shuttle_is_back(agent: Agent) -> None:
     attempts = agent.home / "attempts"
     agent.program("curl", f'#!/bin/sh\necho >>"{attempts}"\nexec /usr/bin/curl "$@"\n')
     api = AgentApi(environment(NAME="you"), source_archive({"build.sh": HELLO}))
@@ -393,7 +389,7 @@ async def test_a_shuttle_that_is_down_is_asked_until_it_is_back(agent: Agent) ->
     assert "hello from you" in api.log
 
 
-async def test_giving_up_names_the_trouble_and_no_secret(agent: Agent) -> None:
+async def test_giving_up_names_the_error_without_secrets(agent: Agent) -> None:
     agent.environment = {"SHUTTLE_RETRY_SECONDS": "0"}
     run = await agent.run(SCRIPT)
     assert run.status == 1
@@ -401,15 +397,15 @@ async def test_giving_up_names_the_trouble_and_no_secret(agent: Agent) -> None:
     assert not any(token in run.console for token in TOKENS)
 
 
-async def test_an_agent_without_curl_says_so_at_once(agent: Agent) -> None:
+async def test_agent_without_curl_fails_at_once_with_a_message(agent: Agent) -> None:
     (agent.programs / "curl").unlink()
     run = await agent.run(SCRIPT)
     assert run.status == 1
     assert run.console == "-----> The agent has no curl; install it there. Nothing was done.\n"
 
 
-async def test_a_shell_that_is_stopped_at_its_very_start_misses_no_program(each_agent: Agent) -> None:
-    """Jenkins signals the deepest process first: here the one that looks for a program, and for a moment no other."""
+async def test_stop_at_the_start_of_the_shell_is_not_reported_as_a_missing_program(each_agent: Agent) -> None:
+    """Jenkins signals the deepest process first, in this test the one that searches for a program, and the others later."""
     script = only_step(SCRIPT).script
     look = 'path=$(command -v "$program")'
     assert look in script
@@ -422,7 +418,7 @@ async def test_a_shell_that_is_stopped_at_its_very_start_misses_no_program(each_
     assert run.status != 0
 
 
-async def test_a_4xx_is_an_answer_and_not_asked_again(agent: Agent) -> None:
+async def test_call_answered_with_4xx_is_not_retried(agent: Agent) -> None:
     async with AgentApi(environment(), source_archive({"build.sh": HELLO})) as api:
         agent.url = api.url
         api.faults["source.tar.gz"].append(410)
@@ -432,7 +428,7 @@ async def test_a_4xx_is_an_answer_and_not_asked_again(agent: Agent) -> None:
     assert sum(path.endswith("source.tar.gz") for _, path, _ in api.calls) == 1
 
 
-async def test_leftovers_of_a_run_whose_agent_died_are_removed(each_agent: Agent) -> None:
+async def test_leftovers_of_a_build_whose_agent_died_are_removed(each_agent: Agent) -> None:
     locked = each_agent.workspace / "source" / "locked"
     locked.mkdir(parents=True)
     (locked / "file").write_text("old")
@@ -450,7 +446,7 @@ async def test_leftovers_of_a_run_whose_agent_died_are_removed(each_agent: Agent
     assert await running.wait() == -signal.SIGTERM
 
 
-async def test_a_curlrc_that_a_build_left_is_not_read(agent: Agent) -> None:
+async def test_curlrc_of_an_earlier_build_is_not_read(agent: Agent) -> None:
     (agent.home / ".curlrc").write_text('proxy = "http://127.0.0.1:1"\n')
     async with AgentApi(environment(NAME="x"), source_archive({"build.sh": HELLO})) as api:
         agent.url = api.url
@@ -459,6 +455,6 @@ async def test_a_curlrc_that_a_build_left_is_not_read(agent: Agent) -> None:
     assert run.status == 0, run.console + api.log
 
 
-def test_this_machine_has_a_shell_to_test_with() -> None:
+def test_machine_has_a_shell_for_these_tests() -> None:
     assert SHELLS
     assert os.access("/bin/sh", os.X_OK)

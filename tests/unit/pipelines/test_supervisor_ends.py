@@ -1,4 +1,4 @@
-"""How the supervisor ends: the exit status is the build's own, and nothing of a build outlives it."""
+"""The end of the supervisor: it has the build's exit status, and no process of the build survives it."""
 
 import asyncio
 import contextlib
@@ -33,7 +33,7 @@ def nothing_is_left(agent: Agent) -> bool:
     ("build", "status"), [("exit 42", 42), ("kill -TERM $$", 143), ("kill -KILL $$", 137), ("nosuchprogram", 127)]
 )
 @pytest.mark.parametrize("namespace", [False, True])
-async def test_the_exit_status_is_the_builds_own(each_agent: Agent, build: str, status: int, namespace: bool) -> None:
+async def test_exit_status_is_that_of_the_build(each_agent: Agent, build: str, status: int, namespace: bool) -> None:
     if namespace:
         each_agent.give("unshare")
     async with shuttle(f"{build}\n") as api:
@@ -49,9 +49,7 @@ KILLED = {"TERM": 143, "KILL": 137, "INT": 130, "QUIT": 131, "ABRT": 134, "USR1"
 
 @pytest.mark.parametrize("namespace", [False, True])
 @pytest.mark.parametrize("name", KILLED)
-async def test_a_build_that_is_killed_by_a_signal_adds_nothing_to_its_log(
-    each_agent: Agent, name: str, namespace: bool
-) -> None:
+async def test_build_killed_by_a_signal_adds_nothing_to_its_log(each_agent: Agent, name: str, namespace: bool) -> None:
     if namespace:
         each_agent.give("unshare")
     async with shuttle(f"ulimit -c 0; printf partial; kill -{name} $$; echo deaf\n") as api:
@@ -62,8 +60,8 @@ async def test_a_build_that_is_killed_by_a_signal_adds_nothing_to_its_log(
 
 
 @pytest.mark.parametrize("namespace", [False, True])
-async def test_a_build_can_catch_every_signal(each_agent: Agent, namespace: bool) -> None:
-    """A shell starts what is behind `&` deaf to INT and QUIT, and no shell below can change that."""
+async def test_build_can_catch_every_signal(each_agent: Agent, namespace: bool) -> None:
+    """A shell starts background commands with INT and QUIT ignored, and no shell below can change that."""
     if namespace:
         each_agent.give("unshare")
     build = 'for name in INT QUIT TERM HUP; do trap "echo caught $name" $name; kill -$name $$; done\n'
@@ -74,7 +72,7 @@ async def test_a_build_can_catch_every_signal(each_agent: Agent, namespace: bool
     assert api.log == RUNNING + "caught INT\ncaught QUIT\ncaught TERM\ncaught HUP\n"
 
 
-async def test_a_silent_build_asks_as_often_as_the_shuttle_wants_and_is_stopped(each_agent: Agent) -> None:
+async def test_silent_build_calls_at_the_requested_interval_and_is_stopped(each_agent: Agent) -> None:
     async with shuttle("trap 'echo caught; exit 7' TERM; echo begun; while :; do sleep 0.05; done\n") as api:
         each_agent.url = api.url
         api.idle_seconds = "0.1"
@@ -90,7 +88,7 @@ async def test_a_silent_build_asks_as_often_as_the_shuttle_wants_and_is_stopped(
     assert nothing_is_left(each_agent)
 
 
-async def test_a_build_that_has_stopped_itself_cleans_up_when_it_is_stopped(each_agent: Agent) -> None:
+async def test_build_that_suspended_itself_can_clean_up_at_a_stop(each_agent: Agent) -> None:
     async with shuttle("trap 'echo caught; exit 7' TERM; echo begun; kill -STOP $$\n") as api:
         each_agent.url = api.url
         step = await each_agent.start(SCRIPT)
@@ -101,7 +99,7 @@ async def test_a_build_that_has_stopped_itself_cleans_up_when_it_is_stopped(each
     assert api.log.endswith("The build is stopped.\ncaught\n")
 
 
-async def test_a_build_that_ignores_term_is_killed_after_the_grace(each_agent: Agent) -> None:
+async def test_build_that_ignores_term_is_killed_after_the_grace_period(each_agent: Agent) -> None:
     forever = long_time()
     async with shuttle(f"trap '' TERM; echo begun; sleep {forever}; sleep {forever}\n") as api:
         each_agent.url = api.url
@@ -117,7 +115,7 @@ async def test_a_build_that_ignores_term_is_killed_after_the_grace(each_agent: A
 
 
 @pytest.mark.parametrize("call", ["environment", "source.tar.gz", "begin", "progress", "file"])
-async def test_a_stop_by_jenkins_in_every_phase_is_an_end_of_its_own(each_agent: Agent, call: str) -> None:
+async def test_stop_by_jenkins_is_reported_in_every_phase(each_agent: Agent, call: str) -> None:
     async with shuttle("mkdir dist; echo >dist/file; echo built\n") as api:
         each_agent.url = api.url
         api.held[call] = asyncio.Event()
@@ -137,7 +135,7 @@ async def test_a_stop_by_jenkins_in_every_phase_is_an_end_of_its_own(each_agent:
     assert nothing_is_left(each_agent)
 
 
-async def test_a_stop_by_jenkins_while_the_build_runs(each_agent: Agent) -> None:
+async def test_stop_by_jenkins_ends_a_running_build(each_agent: Agent) -> None:
     forever = long_time()
     async with shuttle(f"echo begun; sleep {forever}\n") as api:
         each_agent.url = api.url
@@ -151,7 +149,7 @@ async def test_a_stop_by_jenkins_while_the_build_runs(each_agent: Agent) -> None
     assert nothing_is_left(each_agent)
 
 
-async def test_an_agents_clock_that_is_set_back_lengthens_no_stop(each_agent: Agent) -> None:
+async def test_setting_the_agent_clock_back_does_not_delay_a_stop(each_agent: Agent) -> None:
     forever = long_time()
     before = each_agent.home / "asked-before"
     real = shutil.which("date")
@@ -171,7 +169,7 @@ async def test_an_agents_clock_that_is_set_back_lengthens_no_stop(each_agent: Ag
     assert not is_running(forever)
 
 
-async def test_an_attempt_that_was_superseded_ends(agent: Agent) -> None:
+async def test_superseded_attempt_ends(agent: Agent) -> None:
     forever = long_time()
     async with shuttle(f"echo begun; sleep {forever}\n") as api:
         agent.url = api.url
@@ -184,7 +182,7 @@ async def test_an_attempt_that_was_superseded_ends(agent: Agent) -> None:
     assert nothing_is_left(agent)
 
 
-async def test_what_a_stop_cannot_send_in_time_is_sent_later_by_nobodys_process(each_agent: Agent) -> None:
+async def test_rest_of_the_log_is_sent_in_the_background_after_a_stop(each_agent: Agent) -> None:
     forever = long_time()
     async with shuttle(f"echo begun; sleep {forever}\n") as api:
         each_agent.url = api.url
@@ -206,8 +204,8 @@ async def test_what_a_stop_cannot_send_in_time_is_sent_later_by_nobodys_process(
 
 
 @pytest.mark.parametrize("ended", [False, True])
-async def test_a_stop_by_jenkins_takes_no_longer_because_the_shuttle_hangs(each_agent: Agent, ended: bool) -> None:
-    """Also when the build has ended before: without a stop its end is sent for 15 minutes."""
+async def test_stop_by_jenkins_is_not_delayed_by_a_hanging_shuttle(each_agent: Agent, ended: bool) -> None:
+    """Even if the build has already ended: without a stop, sending its end is retried for 15 minutes."""
     build = "echo begun; exit 3\n" if ended else f"trap '' TERM; echo begun; sleep {long_time()}; sleep 600\n"
     async with shuttle(build) as api, asyncio.timeout(25):
         each_agent.url = api.url
@@ -231,8 +229,8 @@ async def test_a_stop_by_jenkins_takes_no_longer_because_the_shuttle_hangs(each_
     await until(lambda: nothing_is_left(each_agent))
 
 
-async def test_the_longest_grace_and_a_shuttle_that_hangs_fit_into_fifteen_seconds(agent: Agent) -> None:
-    """Jenkins waits 20 s. A process that is found by nothing holds the build's output open."""
+async def test_stop_with_the_longest_grace_and_a_hanging_shuttle_takes_fifteen_seconds_at_most(agent: Agent) -> None:
+    """Jenkins waits 20 s. A hidden process keeps the build's output open."""
     hidden = long_time()
     build = (
         f"trap '' TERM; env -i $(command -v setsid) $(command -v sleep) {hidden} & echo begun; sleep 600; sleep 600\n"
@@ -255,8 +253,8 @@ async def test_the_longest_grace_and_a_shuttle_that_hangs_fit_into_fifteen_secon
     end_processes(hidden)
 
 
-async def test_a_shuttle_that_is_away_when_the_work_is_over_delays_the_end_once(each_agent: Agent) -> None:
-    """Not again at each boundary of a stage."""
+async def test_unreachable_shuttle_delays_the_end_only_once(each_agent: Agent) -> None:
+    """The delay is not repeated at the boundaries of stages."""
     each_agent.environment = {"SHUTTLE_RETRY_SECONDS": "2"}
     async with (
         shuttle(f"echo begun; while [ ! -e {each_agent.home}/away ]; do sleep 0.02; done; echo over\n") as api,
@@ -275,7 +273,7 @@ async def test_a_shuttle_that_is_away_when_the_work_is_over_delays_the_end_once(
     assert api.log == RUNNING + "begun\nover\n"
 
 
-async def test_a_shuttle_that_goes_away_during_an_upload_is_not_awaited_twice(agent: Agent) -> None:
+async def test_shuttle_lost_during_an_upload_is_awaited_only_once(agent: Agent) -> None:
     agent.environment = {"SHUTTLE_RETRY_SECONDS": "4"}
     async with shuttle("mkdir dist; echo >dist/file\n") as api, asyncio.timeout(25):
         agent.url = api.url
@@ -301,8 +299,8 @@ def commands_of(agent: Agent) -> list[bytes]:
     return [command for command in found if str(agent.home).encode() in command]
 
 
-async def test_a_build_that_removes_the_agents_programs_leaves_nothing_running(each_agent: Agent) -> None:
-    """Without `sleep` the pauses between calls take no time: what sends the rest was busy for 15 minutes."""
+async def test_build_that_removes_programs_of_the_agent_leaves_no_process_behind(each_agent: Agent) -> None:
+    """Without `sleep` the calls have no pauses; the background sender was busy for 15 minutes."""
     gone = f"{each_agent.programs}/curl {each_agent.programs}/sleep"
     async with shuttle(f"rm {gone}\n") as api, asyncio.timeout(25):
         each_agent.url = api.url
@@ -333,7 +331,7 @@ async def test_stages_that_could_not_be_reported_at_once_are_reported_later(each
     ]
 
 
-async def test_a_shuttle_that_takes_no_stages_delays_nothing(agent: Agent) -> None:
+async def test_refused_stage_reports_do_not_delay_the_build(agent: Agent) -> None:
     async with shuttle("echo built\n") as api, asyncio.timeout(10):
         agent.url = api.url
         api.faults["progress"].extend([503] * 100)
@@ -341,8 +339,8 @@ async def test_a_shuttle_that_takes_no_stages_delays_nothing(agent: Agent) -> No
     assert (run.status, api.ends) == (0, {"main": 0})
 
 
-async def test_a_step_ends_once_the_process_that_sends_the_rest_has_an_environment_of_its_own(agent: Agent) -> None:
-    """Jenkins kills what still has the step's environment: here the window for that is half a second."""
+async def test_step_ends_once_the_background_sender_has_its_own_environment(agent: Agent) -> None:
+    """Jenkins kills processes that have the step's environment; in this test the window for that is half a second."""
     agent.program("env", f'#!/bin/sh\nsleep 0.5\nexec {shutil.which("env")} "$@"\n')
     async with shuttle(f"echo begun; sleep {long_time()}\n") as api:
         agent.url = api.url
@@ -378,7 +376,7 @@ def _to_stay(way: str, time: str) -> str:
 
 
 @pytest.mark.parametrize("namespace", [False, True])
-async def test_what_a_build_leaves_running_is_ended_and_named(each_agent: Agent, namespace: bool) -> None:
+async def test_processes_left_running_are_ended_and_logged(each_agent: Agent, namespace: bool) -> None:
     if namespace:
         each_agent.give("unshare")
     times = [long_time() for _ in WAYS_TO_STAY]
@@ -393,7 +391,7 @@ async def test_what_a_build_leaves_running_is_ended_and_named(each_agent: Agent,
 
 
 def needs_namespaces() -> None:
-    """A user needs a user namespace for the others."""
+    """Creating the other namespaces without root requires a user namespace."""
     user = () if os.geteuid() == 0 else ("--user", "--map-current-user")
     if subprocess.run(("unshare", *user, "--pid", "--fork", "true"), check=False).returncode:
         why = "this machine gives its users no namespaces"
@@ -402,7 +400,7 @@ def needs_namespaces() -> None:
 
 # busybox has an unshare of its own, which cannot.
 @pytest.mark.parametrize("shell", [shell for shell in SHELLS if shell != "busybox"])
-async def test_in_a_pid_namespace_not_even_an_empty_environment_escapes(tmp_path: Path, shell: str) -> None:
+async def test_process_with_empty_environment_cannot_escape_a_pid_namespace(tmp_path: Path, shell: str) -> None:
     needs_namespaces()
     agent = Agent(tmp_path, shell)
     forever = long_time()
@@ -415,7 +413,7 @@ async def test_in_a_pid_namespace_not_even_an_empty_environment_escapes(tmp_path
 
 
 @pytest.mark.parametrize("shell", [shell for shell in SHELLS if shell != "busybox"])
-async def test_a_build_without_an_environment_can_clean_up_in_a_namespace(tmp_path: Path, shell: str) -> None:
+async def test_build_with_empty_environment_can_clean_up_in_a_namespace(tmp_path: Path, shell: str) -> None:
     needs_namespaces()
     agent = Agent(tmp_path, shell)
     agent.give("unshare")
@@ -435,7 +433,7 @@ async def test_a_build_without_an_environment_can_clean_up_in_a_namespace(tmp_pa
     assert not is_running(other)
 
 
-async def test_what_watches_the_supervisor_ends_with_the_users_process(each_agent: Agent) -> None:
+async def test_watcher_of_the_supervisor_ends_with_the_user_process(each_agent: Agent) -> None:
     async with shuttle("mkdir dist; echo >dist/file\n") as api, asyncio.timeout(25):
         each_agent.url = api.url
         api.held["file"] = asyncio.Event()
@@ -446,7 +444,7 @@ async def test_what_watches_the_supervisor_ends_with_the_users_process(each_agen
         await step.ended()
 
 
-async def test_a_supervisor_that_is_killed_leaves_no_build_behind(each_agent: Agent) -> None:
+async def test_killed_supervisor_leaves_no_process_behind(each_agent: Agent) -> None:
     times = [long_time(), long_time(), long_time()]
     script = f"trap '' TERM\nsleep {times[0]} &\nsetsid sleep {times[1]} &\necho begun\nsleep {times[2]}\n"
     async with shuttle(script) as api:
@@ -461,7 +459,7 @@ async def test_a_supervisor_that_is_killed_leaves_no_build_behind(each_agent: Ag
         await step.ended()
 
 
-async def test_a_supervisor_that_is_killed_while_the_build_is_paused_leaves_no_process(each_agent: Agent) -> None:
+async def test_supervisor_killed_while_the_build_is_paused_leaves_no_process_behind(each_agent: Agent) -> None:
     paused_early = only_step(SCRIPT).script.replace("most_unsent=268435456", "most_unsent=100000")
     async with shuttle("while :; do echo 0123456789012345678901234567890123456789; done\n") as api:
         each_agent.url = api.url
@@ -472,7 +470,7 @@ async def test_a_supervisor_that_is_killed_while_the_build_is_paused_leaves_no_p
         async with asyncio.timeout(20):
             await until(lambda: ("cat", "stopped") in _states(each_agent))
             step.process.kill()
-            # The push, which still hangs, keeps nothing else alive.
+            # The push, which still hangs, must not keep other processes alive.
             await until(lambda: "cat" not in {name for name, _ in _states(each_agent)})
             api.held.pop("log").set()
             await step.ended()
@@ -490,7 +488,7 @@ def _states(agent: Agent) -> set[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("shell", [shell for shell in SHELLS if shell != "busybox"])
-async def test_a_build_in_a_namespace_can_clean_up_when_the_supervisor_is_killed(tmp_path: Path, shell: str) -> None:
+async def test_build_in_a_namespace_can_clean_up_after_the_supervisor_is_killed(tmp_path: Path, shell: str) -> None:
     needs_namespaces()
     agent = Agent(tmp_path, shell)
     agent.give("unshare")
@@ -506,7 +504,7 @@ async def test_a_build_in_a_namespace_can_clean_up_when_the_supervisor_is_killed
     assert (tmp_path / "caught").exists()
 
 
-async def test_a_build_that_kills_its_runner_ends(agent: Agent) -> None:
+async def test_build_that_kills_its_runner_ends(agent: Agent) -> None:
     async with shuttle("echo begun; kill -KILL $PPID; sleep 0.1\n") as api:
         agent.url = api.url
         run = await agent.run(SCRIPT)
@@ -514,7 +512,7 @@ async def test_a_build_that_kills_its_runner_ends(agent: Agent) -> None:
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-async def test_a_signal_to_the_shell_alone_stops_the_build_too(agent: Agent, signal_number: int) -> None:
+async def test_signal_to_the_shell_alone_stops_the_build(agent: Agent, signal_number: int) -> None:
     forever = long_time()
     async with shuttle(f"echo begun; sleep {forever}\n") as api:
         agent.url = api.url

@@ -32,7 +32,7 @@ exit 1
 
 
 @pytest.mark.parametrize("kind", BYTES)
-async def test_every_byte_arrives(each_agent: Agent, kind: str) -> None:
+async def test_every_byte_of_the_log_arrives(each_agent: Agent, kind: str) -> None:
     async with shuttle("cat output\n", output=BYTES[kind]) as api:
         each_agent.url = api.url
         run = await each_agent.run(SCRIPT)
@@ -48,7 +48,7 @@ async def test_both_outputs_arrive_in_the_order_in_which_they_were_written(each_
     assert api.log == RUNNING + "1\n2\n3\n4\n5\n"
 
 
-async def test_output_arrives_while_the_build_runs_and_waits_for_no_newline(each_agent: Agent) -> None:
+async def test_output_arrives_while_the_build_runs_even_without_newline(each_agent: Agent) -> None:
     build = f"for n in 1 2 3; do printf .; while [ ! -e {each_agent.home}/$n ]; do sleep 0.02; done; done\n"
     async with shuttle(build) as api:
         each_agent.url = api.url
@@ -59,7 +59,7 @@ async def test_output_arrives_while_the_build_runs_and_waits_for_no_newline(each
         assert (await step.ended()).status == 0
 
 
-async def test_a_shuttle_that_is_away_for_a_while_gets_everything_in_order(each_agent: Agent) -> None:
+async def test_log_arrives_in_order_after_an_outage_of_the_shuttle(each_agent: Agent) -> None:
     home = each_agent.home
     each_agent.give("seq", "touch")
     build = f"echo one; while [ ! -e {home}/away ]; do sleep 0.02; done; seq 2000; touch {home}/ran; exit 3\n"
@@ -77,7 +77,7 @@ async def test_a_shuttle_that_is_away_for_a_while_gets_everything_in_order(each_
     assert (run.status, api.ends) == (3, {"main": 3})
 
 
-async def test_a_shuttle_whose_disk_is_lost_gets_everything_again(each_agent: Agent) -> None:
+async def test_log_is_sent_again_after_the_shuttle_lost_its_disk(each_agent: Agent) -> None:
     each_agent.give("seq")
     build = f"seq 500000; echo half; while [ ! -e {each_agent.home}/lost ]; do sleep 0.02; done; echo end\n"
     async with shuttle(build) as api:
@@ -92,7 +92,7 @@ async def test_a_shuttle_whose_disk_is_lost_gets_everything_again(each_agent: Ag
 
 
 @pytest.mark.parametrize("faults", [(NoOffset, 500, CutHeaders), (401, Cut, 404)])
-async def test_no_answer_to_a_push_loses_or_doubles_a_byte(each_agent: Agent, faults) -> None:
+async def test_failed_pushes_neither_lose_nor_duplicate_a_byte(each_agent: Agent, faults) -> None:
     build = "for n in 1 2 3 4 5 6 7 8; do echo $n; sleep 0.05; done\n"
     async with shuttle(build) as api:
         each_agent.url = api.url
@@ -103,7 +103,7 @@ async def test_no_answer_to_a_push_loses_or_doubles_a_byte(each_agent: Agent, fa
     assert not api.faults["log"]
 
 
-async def test_a_claim_whose_answer_is_lost_is_repeated_with_its_nonce(agent: Agent) -> None:
+async def test_claim_with_lost_response_is_repeated_with_the_same_nonce(agent: Agent) -> None:
     async with shuttle("echo hello\n") as api:
         agent.url = api.url
         api.faults["claim"].extend([CutHeaders, Cut])
@@ -112,7 +112,7 @@ async def test_a_claim_whose_answer_is_lost_is_repeated_with_its_nonce(agent: Ag
     assert len(set(api.nonces)) == 1
 
 
-async def test_a_parallel_branch_has_a_claim_and_a_stream_of_its_own(agent: Agent) -> None:
+async def test_parallel_branch_has_its_own_claim_and_stream(agent: Agent) -> None:
     async with shuttle("echo hello\n") as api:
         agent.url = api.url
         agent.environment = {"SHUTTLE_BRANCH": "linux.x86-64"}
@@ -122,14 +122,14 @@ async def test_a_parallel_branch_has_a_claim_and_a_stream_of_its_own(agent: Agen
     assert api.ends == {"linux.x86-64": 0}
 
 
-async def test_a_silent_build_costs_no_calls(agent: Agent) -> None:
+async def test_silent_build_makes_no_further_calls(agent: Agent) -> None:
     async with shuttle("sleep 1.5\n") as api:
         agent.url = api.url
         await agent.run(SCRIPT)
     assert [size for _, _, size in api.pushes] == [len(RUNNING), 0], "the first line, and the end"
 
 
-async def test_a_log_beyond_its_limit_does_not_fill_the_agents_disk(each_agent: Agent) -> None:
+async def test_log_above_its_limit_does_not_fill_the_disk_of_the_agent(each_agent: Agent) -> None:
     size = each_agent.home / "size"
     each_agent.give("head", "readlink")
     build = f"""\
@@ -154,9 +154,9 @@ exit 5
     assert len(api.logs["main"]) < 6_000_000
 
 
-async def test_output_that_the_agents_disk_has_no_room_for_fails_the_build_saying_so(agent: Agent) -> None:
+async def test_full_disk_of_the_agent_fails_the_build_with_a_reason(agent: Agent) -> None:
     agent.program("cat", FULL_DISK.format(cat=shutil.which("cat")))
-    # Whoever ignores the broken pipe would otherwise succeed with a part of its log.
+    # A program that ignores the broken pipe would otherwise succeed with only a part of its log.
     build = "trap '' PIPE; n=0; while [ $n -lt 5000 ]; do echo 'one of many lines' || :; n=$((n + 1)); done; exit 0\n"
     async with shuttle(build) as api:
         agent.url = api.url
@@ -167,8 +167,8 @@ async def test_output_that_the_agents_disk_has_no_room_for_fails_the_build_sayin
     assert api.log.endswith("-----> The agent could not write all of the build's output; give its disk room.\n")
 
 
-async def test_a_push_leaves_no_process_behind(each_agent: Agent) -> None:
-    """What watches the log's growth meanwhile has a `sleep` of 0.2 s."""
+async def test_push_leaves_no_process_behind(each_agent: Agent) -> None:
+    """The watcher of the log's growth has a `sleep` of 0.2 s as child process."""
     functions = text("calls") + text("log")
     setup = f"trap 'terminated=1' TERM INT HUP\ncollector=$$ paused='' watcher='' work={each_agent.home}\nopen_log\n"
     watched = 'until grep -qsE "^[0-9]+ \\(.*\\) . $watcher " /proc/[0-9]*/stat; do :; done\n'
@@ -177,8 +177,8 @@ async def test_a_push_leaves_no_process_behind(each_agent: Agent) -> None:
     assert each_agent.processes() == []
 
 
-async def test_a_push_that_ends_at_once_ends_its_watcher(each_agent: Agent) -> None:
-    """A process that has just been forked may lose a TERM; it was waited for for ever."""
+async def test_push_that_ends_at_once_ends_its_watcher(each_agent: Agent) -> None:
+    """A process that was just forked can lose a TERM; waiting for it did not end."""
     functions = text("calls") + text("log")
     tries = "for n in 1 2 3 4 5 6 7 8 9 10; do watch_growth; unwatch_growth; done\n" * 50
     setup = f"trap 'terminated=1' TERM INT HUP\ncollector=$$ paused='' watcher='' work={each_agent.home}\n"
@@ -186,7 +186,7 @@ async def test_a_push_that_ends_at_once_ends_its_watcher(each_agent: Agent) -> N
         assert await each_agent.script("#!/bin/sh\n" + functions + setup + tries) == (0, b"")
 
 
-def test_no_script_of_the_agents_names_a_path_outside_of_its_own() -> None:
-    """Nothing goes to /tmp, where other users of the agent could see it."""
+def test_agent_scripts_write_nothing_to_tmp() -> None:
+    """Other users of the agent can read /tmp."""
     for path in Path("jenkins_pipelines/shell").glob("*.sh"):
         assert "/tmp" not in path.read_text(), path
