@@ -1,6 +1,6 @@
-"""A Jenkins in one process: it answers as real ones were recorded, and runs the pipelines that the shuttle renders.
+"""An emulated Jenkins in one process: it answers as recorded from real ones, and runs the shuttle's pipelines.
 
-For demos and tests only. `EmulatedJenkins` is the server, `run` serves until a signal.
+For demos and tests only. `EmulatedJenkins` is the server; `run` serves until a signal.
 """
 
 from jenkins_emulator.server import EmulatedJenkins, run

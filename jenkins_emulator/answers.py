@@ -1,4 +1,4 @@
-"""The shapes of Jenkins' answers: which headers come with which status; pages are short where Jenkins' are long."""
+"""Jenkins' responses with the headers for each status; the texts of pages are shorter than in a real Jenkins."""
 
 import html
 import json
@@ -20,10 +20,10 @@ class RefusedError(Exception):
 
 
 class Answers:
-    """Responses of one server run: X-Jenkins-Session changes at each start, as there."""
+    """The responses of one server run: X-Jenkins-Session changes at each start, as in a real Jenkins."""
 
     def __init__(self, generation: Generation) -> None:
-        """A new session mark."""
+        """Make a new X-Jenkins-Session."""
         self.generation = generation
         self.session_mark = secrets.token_hex(4)
 
@@ -32,12 +32,12 @@ class Answers:
         return {"X-Jenkins": self.generation.version, "X-Jenkins-Session": self.session_mark}
 
     def json(self, value: Any) -> web.Response:
-        """The API's answer: with X-Jenkins."""
+        """A response of the API, with X-Jenkins."""
         text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
         return web.Response(text=text, content_type="application/json", charset="utf-8", headers=self._identity)
 
     def page(self, status: int, text: str, headers: Mapping[str, str] | None = None) -> web.Response:
-        """A page rendered by Jenkins: with X-Hudson and X-Jenkins."""
+        """A page rendered by Jenkins, with X-Hudson and X-Jenkins."""
         shown = {"X-Hudson": "1.395", **self._identity, **(headers or {})}
         return _html(status, text, "utf-8", shown)
 
@@ -46,15 +46,15 @@ class Answers:
         return RefusedError(self.page(status, text, headers))
 
     def bare(self, status: int, text: str, *, names_version: bool) -> RefusedError:
-        """An error whose page has X-Jenkins in one generation only."""
+        """An error whose page has X-Jenkins only in one generation."""
         return self.refused(status, text) if names_version else bare(status, text)
 
     def not_found(self) -> RefusedError:
-        """A missing job, build, item or page; never JSON."""
+        """404 for a missing job, build, item or page; never JSON."""
         return self.bare(404, "Not Found", names_version=self.generation.not_found_names_version)
 
     def starting(self, *, is_read: bool) -> web.Response:
-        """503 until the home directory is read."""
+        """503 until the home directory has been read."""
         text = "Please wait while Jenkins is getting ready to work ..."
         if self.generation.starting_post_names_version and not is_read:
             return self.page(503, text)
@@ -66,7 +66,7 @@ class Answers:
         return bare(401, text, {"WWW-Authenticate": self.generation.challenge})
 
     def forbidden(self, user: str | None, permission: str) -> RefusedError:
-        """A missing permission."""
+        """403 for a missing permission."""
         name = user or "anonymous"
         headers = {"X-You-Are-Authenticated-As": name, "X-Required-Permission": permission}
         return self.refused(403, f"{name} is missing the {permission} permission", headers)
@@ -78,17 +78,17 @@ def bare(status: int, text: str, headers: Mapping[str, str] | None = None) -> Re
 
 
 def redirect(location: str) -> web.Response:
-    """What a form's button gives: 302."""
+    """302, the response to a form's button."""
     return web.Response(status=302, headers={"Location": location})
 
 
 def created(location: str, status: int = 201) -> web.Response:
-    """201 with the address of the queue item; 303 where it waited already."""
+    """201 with the address of the queue item; 303 if the item was already waiting."""
     return web.Response(status=status, headers={"Location": location})
 
 
 def empty(status: int = 200) -> web.Response:
-    """Nothing to say."""
+    """A response without a body."""
     return web.Response(status=status)
 
 

@@ -1,4 +1,4 @@
-"""A build's record: in memory for every poll, on disk for the next start."""
+"""The record of a build: in memory for polls, on disk for the next start."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # a build and its job refer to each other
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter's value; a secret one is never shown and encrypted on disk."""
+    """A parameter's value; a secret one is never shown, and encrypted on disk."""
 
     name: str
     value: str
@@ -22,20 +22,20 @@ class Parameter:
     kind: str = "StringParameterValue"
 
     def to_record(self, seal: Seal) -> dict[str, Any]:
-        """For a file."""
+        """The JSON form for a file."""
         value = seal.seal(self.value) if self.secret else self.value
         return {"name": self.name, "value": value, "secret": self.secret, "kind": self.kind}
 
     @classmethod
     def from_record(cls, record: dict[str, Any], seal: Seal) -> "Parameter":
-        """The opposite of `to_record`."""
+        """The parameter in the result of `to_record`."""
         value = seal.unseal(record["value"]) if record["secret"] else record["value"]
         return cls(record["name"], value, record["secret"], record["kind"])
 
 
-@dataclass(eq=False)  # one object is one build: it is a key among those that run
+@dataclass(eq=False)  # compared by identity: builds are keys of a dict of running builds
 class Build:
-    """`result` is None while it builds; times are seconds since 1970; `causes` are user names, None for nobody."""
+    """A build. `result` is None while it builds; times are seconds since 1970; `causes` are user names or None."""
 
     job: "Job"
     number: int
@@ -53,17 +53,17 @@ class Build:
 
     @property
     def is_building(self) -> bool:
-        """Whether the end is not known yet."""
+        """Whether the build has no result yet."""
         return self.result is None
 
     @property
     def is_running(self) -> bool:
-        """Whether something carries the build out: a ghost says that it builds and never ends."""
+        """Whether the build is really running: a ghost reports that it builds but never ends."""
         return self.is_building and not self.is_ghost
 
     @property
     def directory(self) -> Path:
-        """Where its files are."""
+        """The directory of its files."""
         return self.job.directory / "builds" / str(self.number)
 
     @property
@@ -73,7 +73,7 @@ class Build:
 
     @property
     def is_logging(self) -> bool:
-        """Whether lines may still come; a moment longer than it builds."""
+        """Whether lines can still be added; until a moment after it has a result."""
         return self.recorder is not None and self.recorder.is_open
 
     @property
@@ -83,7 +83,7 @@ class Build:
 
     @property
     def log_bytes(self) -> int:
-        """How much of the raw log may be served: whole lines while they come, then all of it."""
+        """The size of the raw log that may be served: only whole lines while it is being written, then all of it."""
         if self.recorder is not None and self.recorder.is_open:
             return self.recorder.visible_bytes
         if self._final_bytes is None:
@@ -91,7 +91,7 @@ class Build:
         return self._final_bytes
 
     def save(self, seal: Seal) -> None:
-        """Write build.json; nothing for a deleted build."""
+        """Write build.json, unless the build is deleted."""
         if self.is_deleted:
             return
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -126,5 +126,5 @@ class Build:
 
 
 def cause_text(user: str | None) -> str:
-    """`Started by user …`, in the log and in the API."""
+    """`Started by user …`, as in the log and in the API."""
     return f"Started by user {user or 'anonymous'}"

@@ -1,4 +1,4 @@
-"""One request as the routes see it: who asks, with which parameters, and under which address we are known to them."""
+"""One request as the routes see it: the user, the parameters, and the address by which the caller knows the server."""
 
 from typing import Any
 from urllib.parse import unquote
@@ -17,12 +17,12 @@ _DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 
 class Call:
-    """`path` is the decoded path in its segments, without empty ones."""
+    """One request. `path` has the decoded segments of the path, without empty ones."""
 
     def __init__(
         self, request: web.Request, principal: Principal, controller: Controller, answers: Answers, security: Security
     ) -> None:
-        """Bring together what a route needs."""
+        """Collect what a route needs."""
         self.request = request
         self.principal = principal
         self.controller = controller
@@ -34,7 +34,7 @@ class Call:
 
     @property
     def is_read(self) -> bool:
-        """GET or HEAD."""
+        """Whether the method is GET or HEAD."""
         return self.request.method in ("GET", "HEAD")
 
     def need_post(self) -> None:
@@ -43,23 +43,23 @@ class Call:
             raise self.answers.refused(405, "This URL requires POST", {"Allow": "POST"})
 
     def location(self, path: str) -> str:
-        """`path` as this generation writes it in Location."""
+        """The value of Location for `path` in this generation."""
         return self.base + path if self.answers.generation.absolute_locations else path
 
     def need(self, permission: str) -> None:
-        """403 naming the permission."""
+        """Raise 403 with the name of the permission unless the user has it."""
         if not self.principal.may(permission):
             raise self.answers.forbidden(self.principal.name, permission)
 
     async def parameters(self) -> dict[str, str]:
-        """Query and form body, the query first; a JSON body has none (recorded: its values are ignored)."""
+        """The parameters in query and form body; the query takes precedence. A JSON body is ignored (recorded)."""
         given: dict[str, str] = {}
         if self.request.content_type in _FORM_TYPES:
             given = {name: value for name, value in (await self.request.post()).items() if isinstance(value, str)}
         return {**given, **self.request.query}
 
     def json(self, bean: Bean) -> web.Response:
-        """The API's answer, by `tree=` or `depth=`."""
+        """The response of the API, selected by `tree=` or `depth=`."""
         query: Any = self.request.query
         try:
             tree = parse_tree(query["tree"]) if query.get("tree") else None
@@ -70,7 +70,7 @@ class Call:
 
 
 def _base(request: web.Request) -> str:
-    """Addresses follow the request's Host, or what a proxy says of it."""
+    """The base of addresses in responses: from Host, or from the headers of a proxy."""
     scheme = request.headers.get("X-Forwarded-Proto", request.scheme)
     host = request.headers.get("X-Forwarded-Host", request.host)
     port = request.headers.get("X-Forwarded-Port", "")

@@ -1,4 +1,4 @@
-"""The time that the emulated Jenkins goes by; a test can drive quiet periods, timeouts and the five-minute rule."""
+"""The clock of the emulated Jenkins; with its own clock a test controls quiet periods and timeouts."""
 
 import asyncio
 import time
@@ -7,17 +7,17 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Used from one event loop only; both methods speak of the same time line."""
+    """A clock, used from one event loop only; both methods use the same time."""
 
     def now(self) -> float:
         """Seconds since 1970 (UTC)."""
 
     async def sleep(self, seconds: float) -> None:
-        """Return once `seconds` of this clock have passed; at once for zero or less."""
+        """Return once `seconds` have passed on this clock; at once for zero or less."""
 
 
 async def ended_within(clock: Clock, seconds: float, events: Iterable[Awaitable[object]]) -> bool:
-    """Wait for all of them, at most `seconds` of the clock; whether they ended. What did not is cancelled."""
+    """Wait for all events, at most `seconds` of the clock; whether all ended. The others are cancelled."""
     tasks = [asyncio.ensure_future(event) for event in events]
     patience = asyncio.create_task(clock.sleep(seconds))
     pending = set(tasks)
@@ -68,7 +68,7 @@ class ManualClock:
             self._sleepers = [other for other in self._sleepers if other is not sleeper]
 
     def advance(self, seconds: float) -> None:
-        """Move on by `seconds` and wake everything that was due by then."""
+        """Advance by `seconds` and wake every sleep that is due."""
         self._now += seconds
         for due, woken in self._sleepers:
             if due <= self._now and not woken.done():

@@ -1,4 +1,4 @@
-"""A job's config.xml: what it defines, and how Jenkins keeps and rewrites it."""
+"""A job's config.xml: what it defines, and how Jenkins stores and rewrites it."""
 
 import re
 from dataclasses import dataclass
@@ -25,12 +25,12 @@ _PASSWORD_TAG = "hudson.model.PasswordParameterDefinition"  # noqa: S105  # an e
 
 
 class ConfigError(Exception):
-    """Not a config.xml that this Jenkins can load; Jenkins answers 500."""
+    """This Jenkins cannot load the config.xml; Jenkins answers 500."""
 
 
 @dataclass(frozen=True)
 class ParameterDefinition:
-    """`kind` is the class name without its package: StringParameterDefinition, PasswordParameterDefinition, …"""
+    """A parameter. `kind` is the class name: StringParameterDefinition, PasswordParameterDefinition, …"""
 
     kind: str
     name: str
@@ -39,13 +39,13 @@ class ParameterDefinition:
 
     @property
     def is_secret(self) -> bool:
-        """Never shown by the API, encrypted on disk."""
+        """Whether the API never shows it and it is encrypted on disk."""
         return self.kind == "PasswordParameterDefinition"
 
 
 @dataclass(frozen=True)
 class JobDefinition:
-    """None where config.xml does not say."""
+    """The definition of a job; None stands for what config.xml does not define."""
 
     description: str | None
     parameters: tuple[ParameterDefinition, ...]
@@ -57,11 +57,11 @@ class JobDefinition:
 
 
 def read(body: bytes) -> ElementTree.Element:
-    """The root element; ConfigError for what is not XML or of a type that this Jenkins does not know."""
+    """The root element; raises ConfigError if the body is not XML, or of a type that this Jenkins does not know."""
     declared = _ENCODING.match(body)
     try:
         text = body.decode(declared.group(1).decode() if declared else "utf-8")
-        # Jenkins writes XML 1.1, which expat refuses by its declaration alone.
+        # Jenkins writes XML 1.1, which expat refuses because of the declaration.
         root: ElementTree.Element = defusedxml.ElementTree.fromstring(_DECLARATION.sub("", text))
     except (ElementTree.ParseError, DefusedXmlException, UnicodeDecodeError, LookupError, ValueError) as error:
         raise ConfigError(str(error)) from error
@@ -71,19 +71,19 @@ def read(body: bytes) -> ElementTree.Element:
 
 
 def write(root: ElementTree.Element, *, rewritten: bool = False) -> str:
-    """As `GET config.xml` shows it: XML 1.1; posted and rewritten files differ in their declaration (recorded)."""
+    """The text of `GET config.xml`: XML 1.1. Posted and rewritten files differ in their declaration (recorded)."""
     declaration = "<?xml version='1.1' encoding='UTF-8'?>\n" if rewritten else '<?xml version="1.1" encoding="UTF-8"?>'
-    # ElementTree escapes every > in text and attributes, so this is an empty element's end and nothing else.
+    # ElementTree escapes every > in texts and attributes, so this replaces only the ends of empty elements.
     return declaration + ElementTree.tostring(root, encoding="unicode").replace(" />", "/>")
 
 
 def folder_config() -> ElementTree.Element:
-    """What a folder made without a config.xml has."""
+    """The configuration of a folder that was made without a config.xml."""
     return ElementTree.Element(FOLDER_TAG)
 
 
 def definition(root: ElementTree.Element, seal: Seal) -> JobDefinition:
-    """What a job's root element defines; secret defaults come out in clear."""
+    """The definition in a job's root element, with decrypted defaults of secret parameters."""
     quiet_period = (root.findtext("quietPeriod") or "").strip()
     to_keep = (root.findtext(f"properties/{_DISCARDER}/strategy/numToKeep") or "").strip()
     return JobDefinition(
@@ -108,7 +108,7 @@ def _parameter(element: ElementTree.Element, seal: Seal) -> ParameterDefinition:
 
 
 def seal_defaults(root: ElementTree.Element, seal: Seal) -> None:
-    """Encrypt the defaults of password parameters that are still in clear."""
+    """Encrypt the defaults of password parameters that are still plain text."""
     for element in root.findall(_PARAMETERS):
         default = element.find("defaultValue")
         if element.tag == _PASSWORD_TAG and default is not None and default.text and default.text[0] != "{":
@@ -126,7 +126,7 @@ def set_description(root: ElementTree.Element, text: str) -> None:
 
 
 def adopt_options(root: ElementTree.Element, options: Options) -> bool:
-    """Write the script's options into the job's properties, as Jenkins does after a build; whether that changed any."""
+    """Write the script's options into the job's properties, as Jenkins does after a build; whether any changed."""
     before = ElementTree.tostring(root)
     root.set("plugin", "workflow-job@2.40")
     actions = root.find("actions")

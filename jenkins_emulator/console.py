@@ -1,4 +1,4 @@
-"""The raw log file of a build: engine lines carry hidden notes, and readers get the text mostly without them.
+"""The raw log file of a build: engine lines have hidden notes, which most readers do not get.
 
 Jenkins' offsets (X-Text-Size) count the raw bytes: notes included, line ends as written. progressiveText has CRLF for
 every lone LF (in the newer generation with notes), consoleText the line ends as written; a start inside a note shows
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _CHUNK_BYTES = 1 << 20
-# A note that has not ended after this many bytes is the user's own text, not ours.
+# A note that has not ended after so many bytes is text of the user.
 _LONGEST_NOTE_BYTES = 1 << 16
 
 _NOTE_START = b"\x1b[8mha:"
@@ -21,13 +21,13 @@ _LONE_LF = re.compile(rb"(?<!\r)\n")
 
 
 def note(about: str) -> bytes:
-    """A hidden note as Jenkins writes it before links and engine lines (about 150 bytes there too)."""
+    """A hidden note as Jenkins writes it before links and engine lines (about 150 bytes, as in a real Jenkins)."""
     payload = base64.b64encode(f"console note about {about}".encode().ljust(96))
     return _NOTE_START + b"////4" + payload + _NOTE_END
 
 
 def end_of_lines(path: Path, start: int, end: int, lines: int) -> int:
-    """The raw offset at which `lines` lines from `start` on end, or `end` where there are fewer."""
+    """The raw offset of the end of `lines` lines from `start` on, or `end` if there are fewer."""
     with path.open("rb") as log:
         log.seek(start)
         at = start
@@ -67,7 +67,7 @@ def _without_notes(pieces: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _with_crlf(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """As Jenkins' LineEndNormalizingWriter: a LF gets a CR unless one precedes it, also at the end of a piece."""
+    """Insert a CR before each LF without one, across pieces too, as Jenkins' LineEndNormalizingWriter does."""
     ends_in_cr = False
     for piece in pieces:
         begins_with_lf = ends_in_cr and piece.startswith(b"\n")
@@ -77,7 +77,7 @@ def _with_crlf(pieces: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _split(raw: bytes) -> tuple[bytes, bytes]:
-    """What can be served now, and the beginning of a note whose end is in the next piece."""
+    """The part that can be served now, and the beginning of a note whose end is in the next piece."""
     opened = raw.rfind(_NOTE_START)
     if opened >= 0 and len(raw) - opened < _LONGEST_NOTE_BYTES and not _ends_within(raw, opened):
         return raw[:opened], raw[opened:]

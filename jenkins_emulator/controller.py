@@ -19,11 +19,11 @@ from jenkins_emulator.shells import Shells
 from jenkins_emulator.step_end import AgentLoss
 
 # Recorded: deleting a job whose build does not end takes this long and fails.
-DELETE_PATIENCE_SECONDS = 15.0
+DELETE_TIMEOUT_SECONDS = 15.0
 
 
 class Controller:
-    """Used from one event loop; one per home directory."""
+    """The state of one Jenkins; used from one event loop, one per home directory."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class Controller:
         root_url: str | None,
         environment: Mapping[str, str] | None,
     ) -> None:
-        """`environment` is what `sh` inherits; None: this process's, without the shuttle's settings."""
+        """`environment` is what `sh` inherits; None stands for that of this process without the shuttle's settings."""
         self.home = home
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._seal = Seal(home)
@@ -60,7 +60,7 @@ class Controller:
         self._next_ghosts: set[Job] = set()
 
     def load(self) -> None:
-        """Read the home directory and go on with what ran and waited."""
+        """Read the home directory and resume running builds and waiting items."""
         self.top.load()
         for job in self.top.jobs():
             for build in job.builds.values():
@@ -71,7 +71,7 @@ class Controller:
         self.queue.load(self.top)
 
     async def close(self) -> None:
-        """Stop following; processes of running builds go on, and the next `load` takes them up."""
+        """Stop following builds; their processes continue, and the next `load` resumes them."""
         await self.queue.close()
         await asyncio.gather(*(run.close() for run in [*self._runs.values(), *self._finishing]))
         await self._shells.close()
@@ -98,7 +98,7 @@ class Controller:
         return self.queue.schedule(job, parameters, user, delay_seconds)
 
     def stop(self, build: Build, user: str | None) -> None:
-        """See Run.stop; nothing for a build that ended."""
+        """See Run.stop; does nothing for a build that has ended."""
         if (run := self._runs.get(build)) is not None:
             run.stop(user)
 
@@ -113,7 +113,7 @@ class Controller:
             await run.kill()
 
     def stop_executor(self, slot: int, user: str | None) -> None:
-        """Stop the build on an executor, or free one that a killed build has left taken."""
+        """Stop the build on an executor, or free an executor that a killed build still occupies."""
         build = self.executors.slots[slot]
         if build is not None and build in self._runs:
             self.stop(build, user)
@@ -121,9 +121,9 @@ class Controller:
             self.executors.free_abandoned(slot)
 
     async def delete(self, item: Job | Folder, user: str | None) -> bool:
-        """Delete a job or folder: its waiting items are cancelled, its running builds stopped.
+        """Delete a job or folder, cancel its waiting items and stop its running builds.
 
-        The newer generation waits for the builds' end; False: they did not end in time, and nothing is deleted.
+        The newer generation waits for the end of the builds. False: they did not end in time, and nothing is deleted.
         """
         jobs = [item] if isinstance(item, Job) else list(item.jobs())
         for job in jobs:
@@ -133,18 +133,18 @@ class Controller:
             run.stop(user)
         if self._generation.job_delete_ends_builds:
             ends = [run.is_over.wait() for run in runs]
-            if not await ended_within(self._clock, DELETE_PATIENCE_SECONDS, ends):
+            if not await ended_within(self._clock, DELETE_TIMEOUT_SECONDS, ends):
                 return False
         if item.parent is not None:
             item.parent.remove(item)
         return True
 
-    def haunt(self, job: Job) -> None:
-        """The job's next build becomes a ghost: it says that it builds, and nothing ever ends it."""
+    def make_ghost(self, job: Job) -> None:
+        """Make the job's next build a ghost: it reports that it builds, and nothing can end it."""
         self._next_ghosts.add(job)
 
     def lose_agent(self, build: Build, loss: AgentLoss) -> None:
-        """The agent of a running build is gone for good."""
+        """Remove the agent of a running build permanently."""
         self._runs[build].lose_agent(loss)
 
     def describe(self, build: Build, text: str) -> None:
@@ -153,7 +153,7 @@ class Controller:
         build.save(self._seal)
 
     def quiet_down(self, *, quiet: bool) -> None:
-        """Start no build, or start them again."""
+        """Stop starting builds, or resume starting them."""
         self.queue.is_quieting_down = quiet
         self.queue.maintain()
 
@@ -193,7 +193,7 @@ class Controller:
         self._finishing = {finishing for finishing in [*self._finishing, run] if finishing.is_finishing}
         build.save(self._seal)
         if not build.job.is_deleted:
-            # Only now: a script's own disableConcurrentBuilds() does not hold back the builds of its first run.
+            # Only after the build: the script's disableConcurrentBuilds() does not apply to a job's first builds.
             if options is not None and adopt_options(build.job.root, options):
                 build.job.configure(build.job.root)
                 build.job.save(rewritten=True)

@@ -1,4 +1,4 @@
-"""A script compiled to a Pipeline: which sections may stand where, and with which arguments."""
+"""The compiler from a script to a Pipeline: which sections are allowed where, and with which arguments."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -28,13 +28,13 @@ _TIME_UNITS = {"SECONDS": 1.0, "MINUTES": 60.0, "HOURS": 3600.0, "DAYS": 86400.0
 
 
 class UnknownStepError(ScriptError):
-    """A step that is not in the subset; Jenkins' newer linter accepts any step."""
+    """The script uses a step outside of the subset; the newer Jenkins' linter accepts any step."""
 
 
 # Most jobs have the same script, and parsing it takes 12 ms (measured).
 @lru_cache(maxsize=32)
 def compile_pipeline(script: str) -> Pipeline:
-    """The pipeline that the script describes; ScriptError names the first thing that does not fit."""
+    """The pipeline of the script; raises ScriptError for the first invalid construct."""
     calls = parse(script)
     if len(calls) != 1 or calls[0].name != "pipeline":
         raise ScriptError("this Jenkins runs one declarative pipeline { … } and nothing beside it", 1, 1)
@@ -82,7 +82,7 @@ def _plain_block(call: Call) -> list[Call]:
 
 
 def _one_text(call: Call, key: str | None = None) -> str:
-    """The single text argument of a call, also under its parameter name."""
+    """The single string argument of a call, positional or by its parameter name."""
     values: list[Value] = [*call.positional, *(value for name, value in call.named.items() if name == key)]
     if len(values) != 1 or len(call.positional) + len(call.named) != 1 or not isinstance(values[0], str):
         raise _error(call, f'"{call.name}" takes one single-quoted string')

@@ -1,10 +1,10 @@
-"""How Jenkins writes a length of time: `4.9 sec`, `30 sec`, `20 min`, `1 hr 0 min`."""
+"""Durations in Jenkins' format: `4.9 sec`, `30 sec`, `20 min`, `1 hr 0 min`."""
 
 _SECOND, _MINUTE, _HOUR, _DAY = 1000, 60_000, 3_600_000, 86_400_000
 
 
 def span(seconds: float) -> str:
-    """Two units while the bigger one has one digit, else one; tenths below ten seconds."""
+    """The duration in two units if the larger one has one digit, else in one; with tenths below ten seconds."""
     millis = max(0, int(seconds * 1000))
     for size, name, smaller, smaller_name in (
         (_DAY, "day", _HOUR, "hr"),
@@ -30,7 +30,7 @@ _UNITS = {"": 1.0, "sec": 1.0, "secs": 1.0, "second": 1.0, "seconds": 1.0, "min"
 
 
 def parse_delay(text: str) -> float:
-    """Seconds of a `delay` parameter (`0`, `0sec`, `2min`); ValueError for anything else."""
+    """The seconds of a `delay` parameter (`0`, `0sec`, `2min`); raises ValueError for other values."""
     digits = text.strip().rstrip("abcdefghijklmnopqrstuvwxyz ")
     unit = text.strip()[len(digits) :].strip()
     if not digits.isdigit() or unit not in _UNITS:

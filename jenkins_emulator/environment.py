@@ -1,4 +1,4 @@
-"""What `sh` sees: the server's environment without the shuttle's settings, Jenkins' variables, the parameters."""
+"""The environment of `sh`: the server's without the shuttle's settings, Jenkins' variables and the parameters."""
 
 import os
 from collections.abc import Mapping
@@ -6,19 +6,19 @@ from pathlib import Path
 
 from jenkins_emulator.builds import Build
 
-# The demo starts this server from the shuttle's environment, whose secrets are no business of a build.
+# The demo starts this server with the shuttle's environment, whose secrets must not reach a build.
 _NOT_INHERITED = ("SHUTTLE_", "S3_", "AWS_", "KAFKA_", "EXTRA_", "DATABASE_URL", "JENKINS_", "BUILD_", "JOB_")
 
 
 def inherited() -> dict[str, str]:
-    """The part of this process's environment that builds may see."""
+    """This process's environment without the variables that builds must not see."""
     return {name: value for name, value in os.environ.items() if not name.startswith(_NOT_INHERITED)}
 
 
 def build_environment(
     base: Mapping[str, str], build: Build, home: Path, root_url: str | None, node_name: str
 ) -> dict[str, str]:
-    """`root_url` is the configured address; without one JENKINS_URL, JOB_URL and BUILD_URL are absent (recorded)."""
+    """The build's environment. Without `root_url`, JENKINS_URL, JOB_URL and BUILD_URL are absent (recorded)."""
     number, name = str(build.number), build.job.full_name
     variables = {
         "BUILD_DISPLAY_NAME": f"#{number}",
@@ -39,7 +39,7 @@ def build_environment(
 
 
 def node_environment(workspace: Path, slot: int, cookie: str) -> dict[str, str]:
-    """What `node { }` adds; every process of the block has the cookie, unless it drops its environment."""
+    """The variables that `node { }` adds; every process of the block has the cookie, unless it clears them."""
     return {
         "EXECUTOR_NUMBER": str(slot),
         "JENKINS_NODE_COOKIE": cookie,

@@ -1,4 +1,4 @@
-"""One build's pipeline from `Start of Pipeline` to its result: agent, options, stages, parallel branches, post."""
+"""Runs a build's pipeline from `Start of Pipeline` to its result: agent, options, stages, branches, post."""
 
 import asyncio
 import uuid
@@ -23,26 +23,26 @@ from jenkins_emulator.recorder import Recorder
 from jenkins_emulator.scopes import InterruptedStepError, Scope, StepFailedError
 from jenkins_emulator.steps import Place, Steps
 
-# hudson.model.Result, best to worst: a build never gets better.
+# hudson.model.Result, best to worst: a build's result never improves.
 RESULTS = ("SUCCESS", "UNSTABLE", "FAILURE", "NOT_BUILT", "ABORTED")
 _ERROR_ID = "org.jenkinsci.plugins.workflow.actions.ErrorAction$ErrorId"
 
 
 class Agent(Protocol):
-    """Gives a build its executor and workspace."""
+    """Provides a build's executor and workspace."""
 
     async def acquire(self, label: str | None, scope: Scope) -> Mapping[str, str]:
-        """Wait for an executor; what the node adds to the environment, with the WORKSPACE to use.
+        """Wait for an executor; returns the variables that the node adds, among them WORKSPACE.
 
-        Interrupted through `scope`: InterruptedStepError.
+        Raises InterruptedStepError if it is interrupted through `scope`.
         """
 
     async def release(self) -> None:
-        """End what still runs there, give the executor and the workspace back."""
+        """End the processes that still run there, and release the executor and the workspace."""
 
 
 class Execution:
-    """Runs a compiled pipeline; run again with the same recorder it goes on where it was."""
+    """Runs a compiled pipeline. Run again with the same recorder, it continues where it was."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Execution:
         *,
         generation: Generation,
     ) -> None:
-        """`scope` is the whole build: interrupting it interrupts what runs."""
+        """`scope` is that of the whole build: interrupting it interrupts the running steps."""
         self._generation = generation
         self._pipeline = pipeline
         self._recorder = recorder
@@ -64,7 +64,7 @@ class Execution:
         self.result = "SUCCESS"
 
     async def run(self, environment: Mapping[str, str]) -> str:
-        """The result; `environment` is what `sh` sees beside the node's variables."""
+        """Run it; returns the result. `environment` is that of `sh`, without the node's variables."""
         self._steps.engine_line("start", "Start of Pipeline")
         self._steps.engine_line("node", "node")
         failure: StepFailedError | None = None
@@ -104,7 +104,7 @@ class Execution:
             raise failure
 
     async def _within_options(self, place: Place) -> None:
-        # Jenkins allocates a top-level agent first and starts the pipeline's own time limit on it.
+        # Jenkins first allocates a top-level agent, and then starts the pipeline's time limit.
         if self._pipeline.options.timeout_seconds is None:
             await self._stages_and_post(place)
             return
@@ -196,13 +196,13 @@ class Execution:
     def _post_applies(self, post: Mapping[str, tuple[Step, ...]], place: Place) -> bool:
         if self._steps.unstable:
             self._worsen("UNSTABLE")
-        # Remembered: after a restart the branches beside this one may have come further.
+        # Recorded, because after a restart the parallel branches may have continued further.
         return bool(
             self._recorder.remember(f"{place.key}:applies", any(_post_holds(name, self.result) for name in post))
         )
 
     async def _post(self, post: Mapping[str, tuple[Step, ...]], place: Place) -> StepFailedError | None:
-        """Every condition that holds; a failing one makes the build worse and keeps none of the others from running."""
+        """Run every condition that applies; a failing one worsens the result, and the others still run."""
         failure: StepFailedError | None = None
         for condition in (name for name in POST_CONDITIONS if name in post):
             if not self._recorder.remember(f"{place.key}/{condition}:holds", _post_holds(condition, self.result)):

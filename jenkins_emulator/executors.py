@@ -1,4 +1,4 @@
-"""Executors and workspaces of the one node: who holds them, and who waits for them in the queue."""
+"""Executors and workspaces of the only node: the builds that use them, and those that wait in the queue."""
 
 import asyncio
 from collections.abc import Iterable
@@ -12,17 +12,17 @@ from jenkins_emulator.recorder import Recorder
 from jenkins_emulator.scopes import InterruptedStepError, Scope
 from jenkins_emulator.waiting import Waiting
 
-# ExecutorStepExecution says in the log that it still waits after this long.
+# ExecutorStepExecution logs that it still waits after so many seconds.
 _STILL_WAITING_SECONDS = 15.0
 
 
 class Executors:
-    """`slots[i]` is the build on executor i; a build that is resumed takes its slot even beyond the count."""
+    """The executors. `slots[i]` is the build on executor i; a resumed build gets its slot even above the count."""
 
     def __init__(
         self, count: int, labels: Iterable[str], home: Path, queue: Queue, clock: Clock, *, generation: Generation
     ) -> None:
-        """`labels`: what `agent { label '…' }` may ask for besides the node's own name."""
+        """`labels` are valid in `agent { label '…' }` besides the node's name."""
         self.count = count
         self.slots: list[Build | None] = [None] * count
         self._labels = frozenset(labels) | {generation.node_name}
@@ -35,7 +35,7 @@ class Executors:
         self._waiting: list[Waiting] = []
 
     async def acquire(self, build: Build, label: str | None, scope: Scope, recorder: Recorder) -> tuple[int, Path]:
-        """An executor and a workspace for the build, waited for in the queue when none is free."""
+        """An executor and a workspace for the build; it waits in the queue until an executor is free."""
         known = label is None or label in self._labels
         waiting = Waiting(build, label, node=self._busy_node, is_stuck=not known)
         item = self._queue.wait_for_executor(waiting)
@@ -54,7 +54,7 @@ class Executors:
         return slot, workspace
 
     def reclaim(self, build: Build, workspace: Path) -> int:
-        """The executor of a build that was running when the server ended."""
+        """Return its executor to a build that was running when the server ended."""
         if None not in self.slots:
             self.slots.append(None)
         slot = self.slots.index(None)
@@ -63,16 +63,16 @@ class Executors:
         return slot
 
     def release(self, slot: int, workspace: Path) -> None:
-        """Give both back and let the next build in."""
+        """Release both, and start the next waiting build."""
         self._used.discard(workspace)
         self._free(slot)
 
     def abandon(self, slot: int, workspace: Path) -> None:
-        """The build ends without giving both back: they stay taken until `free_abandoned`."""
+        """The build ends without releasing them: they remain occupied until `free_abandoned`."""
         self._abandoned[slot] = workspace
 
     def free_abandoned(self, slot: int) -> None:
-        """Give back what a killed build has left taken; nothing for other executors."""
+        """Release an executor that a killed build still occupies; does nothing for other executors."""
         workspace = self._abandoned.pop(slot, None)
         if workspace is not None:
             self.release(slot, workspace)
@@ -81,7 +81,7 @@ class Executors:
         self.slots[slot] = None
         for waiting in self._waiting:
             if not waiting.is_stuck and not waiting.granted.done() and slot < self.count:
-                # Taken here and now: the waiting build goes on only in the loop's next round.
+                # Occupied at once: the waiting build continues only in the loop's next iteration.
                 self.slots[slot] = waiting.build
                 waiting.granted.set_result(slot)
                 return

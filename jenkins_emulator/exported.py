@@ -1,6 +1,6 @@
-"""What the JSON API shows of jobs, folders and builds, property by property as recorded.
+"""The JSON API's form of jobs, folders and builds, with the recorded properties.
 
-Addresses follow the request. Secret parameters are shown by name only.
+Addresses have the host of the request. Of secret parameters only the name is shown.
 """
 
 from collections.abc import Iterable
@@ -53,7 +53,7 @@ def root(controller: Controller, view: View, *, secured: bool) -> Bean:
 
 
 def item(each: Job | Folder, controller: Controller, view: View, url: str | None = None) -> Bean:
-    """`/job/<name>/api/json`; `url` is the address as it was asked for, where that differs in case."""
+    """`/job/<name>/api/json`; `url` is the requested address if it differs in case."""
     if isinstance(each, Folder):
         return _folder(each, controller, view, url)
     return _job(each, controller, view, url)
@@ -78,7 +78,7 @@ def _folder(folder: Folder, controller: Controller, view: View, url: str | None)
 
 def _job(job: Job, controller: Controller, view: View, url: str | None) -> Bean:
     own_url = url or item_url(view.base, job)
-    # Recorded: an older Jenkins says that nothing of a pipeline job waits, whatever the queue holds.
+    # Recorded: an older Jenkins never reports waiting items of a pipeline job.
     waiting = controller.queue.of_job(job) if view.generation.shows_queue_item else None
 
     def shown(builds: Iterable[Build]) -> list[Bean]:
@@ -130,7 +130,7 @@ def _queue_item(item: Item, controller: Controller) -> Bean:
 
 
 def color(job: Job) -> str:
-    """By the last result; `_anime` while a build runs; `disabled` for one that is disabled or deleted."""
+    """The colour for the last result, with `_anime` while a build runs; `disabled` for disabled and deleted jobs."""
     finished = next((each.result for each in job.newest() if each.result is not None), None)
     shown = "disabled" if job.definition.disabled or job.is_deleted else _COLORS.get(finished or "", "notbuilt")
     return f"{shown}_anime" if job.running() is not None else shown
@@ -163,7 +163,7 @@ def _parameter(parameter: Parameter) -> Bean:
 
 
 def shown_actions(parameters: Iterable[Parameter], causes: Iterable[str | None]) -> list[Any]:
-    """Parameters and causes, of a build or of a queue item."""
+    """The actions for parameters and causes, of a build or a queue item."""
     shown = [_parameter(parameter) for parameter in parameters]
     users = [
         Bean(
@@ -200,7 +200,7 @@ def build(each: Build, view: View) -> Bean:
 
     def actions() -> list[Any]:
         interrupted = [Bean("jenkins.model.InterruptedBuildAction", {})] if each.result == "ABORTED" else []
-        # Real ones have many actions without exported properties among the others.
+        # A real Jenkins also has many actions without exported properties.
         return [*shown_actions(each.parameters, each.causes), Bean(None, {}), *interrupted, Bean(None, {})]
 
     return Bean(

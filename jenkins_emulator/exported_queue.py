@@ -1,4 +1,4 @@
-"""What the JSON API shows of the queue and of the executors, property by property as recorded."""
+"""The JSON API's form of the queue and the executors, with the recorded properties."""
 
 from typing import Any
 
@@ -74,7 +74,7 @@ def computers(controller: Controller, view: View) -> Bean:
 
 
 def computer(controller: Controller, view: View) -> Bean:
-    """`/computer/(…)/api/json`: executors, and one one-off executor for each running build."""
+    """`/computer/(…)/api/json`: the executors, and a one-off executor for each running build."""
 
     def executor(number: int, each: Build | None, cls: str) -> Bean:
         url = "" if each is None else f"{item_url(view.base, each.job)}{each.number}/"

@@ -1,4 +1,4 @@
-"""Writing a small file so that a reader, also one after a SIGKILL, sees the old or the new text, never half of it."""
+"""Atomic writes of small files: readers see the old or the new text, even after a SIGKILL."""
 
 import json
 import os
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace `path` in one step (mode 0600)."""
+    """Replace `path` atomically (mode 0600)."""
     new = path.with_name(f".{path.name}.new")
     fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with os.fdopen(fd, "w", encoding="utf-8", errors="surrogateescape") as file:

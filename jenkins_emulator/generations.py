@@ -1,4 +1,4 @@
-"""What differs between the two recorded Jenkins generations: one table. README.md beside this file shows it."""
+"""The table of differences between the two recorded Jenkins generations; README.md in this folder shows it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
@@ -11,7 +11,7 @@ def _differs(what: str) -> Any:
 
 @dataclass(frozen=True)
 class Generation:
-    """How one generation behaves; every field is a row of the table in README.md."""
+    """The behaviour of one generation; every field is a row of the table in README.md."""
 
     version: str = _differs("version in `X-Jenkins`")
     not_found_names_version: bool = _differs("`X-Jenkins` on a 404 (never on that of `DELETE`)")

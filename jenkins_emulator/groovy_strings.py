@@ -1,11 +1,11 @@
-"""Groovy's '…' and '''…''' strings, decoded exactly, and the error that says where a script cannot be compiled."""
+"""Decoding of Groovy's '…' and '''…''' strings, and the error for a script that cannot be compiled."""
 
 import re
 
 _ESCAPE = re.compile(r"u+([0-9A-Fa-f]{4})|([0-3]?[0-7]{1,2})|([bfnrt\\'\"$])|(\n)")
 _SIMPLE = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 
-# The frames a user knows to skip; the first and the last two of the recorded trace.
+# Frames of the recorded stack trace; users skip them.
 _TRACE = (
     "\tat org.codehaus.groovy.control.ErrorCollector.failIfErrors(ErrorCollector.java:310)\n"
     "\tat org.jenkinsci.plugins.workflow.cps.CpsFlowExecution.parseScript(CpsFlowExecution.java:571)\n"
@@ -17,7 +17,7 @@ _TRACE = (
 
 
 class ScriptError(Exception):
-    """A script that does not compile here; `line` and `column` count from 1."""
+    """The script does not compile; `line` and `column` count from 1."""
 
     def __init__(self, message: str, line: int, column: int) -> None:
         super().__init__(f"{message} @ line {line}, column {column}.")
@@ -26,13 +26,13 @@ class ScriptError(Exception):
         self.column = column
 
     def excerpt(self, script: str) -> str:
-        """The message and the place in the source, as Jenkins prints them."""
+        """The message and the position in the source, as Jenkins prints them."""
         lines = script.split("\n")
         source = lines[self.line - 1] if self.line <= len(lines) else ""
         return f"WorkflowScript: {self.line}: {self}\n   {source}\n   {' ' * (self.column - 1)}^\n\n"
 
     def console(self, script: str) -> str:
-        """What a build of this script has in its log."""
+        """The text in the log of a build of this script."""
         head = "org.codehaus.groovy.control.MultipleCompilationErrorsException: startup failed:\n"
         return f"{head}{self.excerpt(script)}1 error\n\n{_TRACE}"
 
@@ -54,7 +54,7 @@ def read_string(script: str, start: int, line: int, column: int) -> tuple[str, i
             raise ScriptError(f"unexpected escape: \\{script[at + 1 : at + 2]}", line, column)
         parts.append(_decode(escape))
         at = escape.end()
-    # Two \uXXXX of one character outside the basic plane are one character.
+    # Two \uXXXX of a surrogate pair are one character.
     value = "".join(parts).encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return value, at + len(quote) - start
 

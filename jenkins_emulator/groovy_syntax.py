@@ -1,6 +1,6 @@
-"""The few Groovy forms of a rendered Jenkinsfile: calls with strings, numbers, lists, named arguments and blocks.
+"""The parser for the Groovy of a rendered Jenkinsfile: calls with strings, numbers, lists, named arguments and blocks.
 
-Anything else is a ScriptError with its place: strict, so that what runs here also runs in a real Jenkins.
+Anything else is a ScriptError with its position. It is strict, so that what runs here also runs in a real Jenkins.
 """
 
 import re
@@ -11,7 +11,7 @@ from jenkins_emulator.groovy_strings import ScriptError, read_string
 
 
 class Token(NamedTuple):
-    """`kind` is word, number, string, newline, end, or the punctuation itself; lines and columns count from 1."""
+    """A token. `kind` is word, number, string, newline, end or the punctuation itself; lines and columns start at 1."""
 
     kind: str
     text: str
@@ -46,7 +46,7 @@ _NUMBER = re.compile(r"[0-9]+(?![A-Za-z0-9_.])")
 
 
 def tokens(script: str) -> list[Token]:
-    """The script's tokens, ending with one of kind `end`; a ScriptError where none fits."""
+    """The script's tokens, the last of kind `end`; raises ScriptError if none matches."""
     script = script.replace("\r\n", "\n").replace("\r", "\n")
     found: list[Token] = []
     at, line, line_start = 0, 1, 0
@@ -121,7 +121,7 @@ class _Parser:
             if self._next.kind == "end":
                 raise self._unexpected(f"expecting '{until}', found ''")
             found.append(self._call(statement=True))
-            # Groovy joins `a {…} b {…}` on one line into one chained call: a real Jenkins refuses it too.
+            # Groovy parses `a {…} b {…}` on one line as one chained call; a real Jenkins refuses it too.
             if self._next.kind not in ("newline", until, "end"):
                 raise self._unexpected(f"Expected a line break before '{self._next.text}'")
             self._skip_newlines()

@@ -1,4 +1,4 @@
-"""Jobs and folders: names without regard to case, as Jenkins has them, and their directories."""
+"""Jobs and folders with their directories; names ignore case, as in Jenkins."""
 
 import shutil
 from collections.abc import Iterator
@@ -14,11 +14,11 @@ _UNSAFE = "?*/\\%!@#$^&|<>[]:;"
 
 
 class BadNameError(Exception):
-    """A name that Jenkins refuses; the text is what X-Error says."""
+    """Jenkins refuses the name; the text is the value of X-Error."""
 
 
 def check_name(name: str, *, refuses_trailing_dot: bool) -> None:
-    """Jenkins' own rules, in its order; the doubled spaces are its curly quotes lost in the header (recorded)."""
+    """Check a name by Jenkins' rules in its order. Double spaces are curly quotes that the header lost (recorded)."""
     if not name:
         raise BadNameError("No name is specified")
     if name in (".", ".."):
@@ -50,7 +50,7 @@ class Job:
 
     @property
     def full_name(self) -> str:
-        """With the folders: `folder/job`."""
+        """The name with its folders: `folder/job`."""
         return f"{self.parent.full_name}/{self.name}".lstrip("/")
 
     @property
@@ -63,7 +63,7 @@ class Job:
         return iter(list(reversed(self.builds.values())))
 
     def running(self) -> Build | None:
-        """The newest build that runs."""
+        """The newest running build."""
         return next((build for build in self.newest() if build.is_building), None)
 
     def estimated_seconds(self) -> float | None:
@@ -83,7 +83,7 @@ class Job:
         write_text(self.directory / "config.xml", config_xml.write(self.root, rewritten=rewritten))
 
     def config_text(self) -> str:
-        """config.xml as it is kept."""
+        """The stored config.xml."""
         return (self.directory / "config.xml").read_text(encoding="utf-8")
 
     def set_disabled(self, *, disabled: bool) -> None:
@@ -108,20 +108,20 @@ class Job:
         return build
 
     def discard_old_builds(self) -> None:
-        """Keep the newest ones that the build discarder allows."""
+        """Delete the oldest builds, as the build discarder says."""
         keep = self.definition.builds_to_keep
         if keep is not None:
             for build in [build for build in self.newest() if not build.is_building][keep:]:
                 self.delete_build(build)
 
     def delete_build(self, build: Build) -> None:
-        """Forget a build and its files; one that runs goes on without a record."""
+        """Delete a build and its files; a running one continues without a record."""
         self.builds.pop(build.number, None)
         build.is_deleted = True
         shutil.rmtree(build.directory, ignore_errors=True)
 
     def load_builds(self) -> None:
-        """Read what an earlier process left."""
+        """Read the files of an earlier process."""
         numbers = [int(path.parent.name) for path in self.directory.glob("builds/*/build.json")]
         self.builds = {number: Build.load(self, number, self._seal) for number in sorted(numbers)}
         counter = self.directory / "nextBuildNumber"
@@ -134,10 +134,10 @@ class Job:
 
 
 class Folder:
-    """The top (without a name) or a folder; items are found without regard to case."""
+    """A folder, or the root (without a name); names of items ignore case."""
 
     def __init__(self, parent: "Folder | None", name: str, directory: Path, seal: Seal) -> None:
-        """`directory` holds `jobs/`."""
+        """`directory` contains `jobs/`."""
         self.parent = parent
         self.name = name
         self.directory = directory
@@ -146,18 +146,18 @@ class Folder:
 
     @property
     def full_name(self) -> str:
-        """With the folders above."""
+        """The name with the folders above."""
         return f"{self.parent.full_name}/{self.name}".lstrip("/") if self.parent is not None else ""
 
     def find(self, names: list[str]) -> "Job | Folder | None":
-        """The item at a path of names, None when there is none."""
+        """The item at a path of names, or None."""
         item: Job | Folder | None = self
         for name in names:
             item = item.items.get(name.lower()) if isinstance(item, Folder) else None
         return item
 
     def jobs(self) -> Iterator[Job]:
-        """Every job below."""
+        """Every job in the folder and its subfolders."""
         for item in self.items.values():
             if isinstance(item, Folder):
                 yield from item.jobs()
@@ -177,7 +177,7 @@ class Folder:
         return item
 
     def remove(self, item: "Job | Folder") -> None:
-        """Forget an item and all its files."""
+        """Delete an item and all its files."""
         self.items.pop(item.name.lower(), None)
         for job in [item] if isinstance(item, Job) else item.jobs():
             job.is_deleted = True
@@ -186,7 +186,7 @@ class Folder:
         shutil.rmtree(item.directory, ignore_errors=True)
 
     def load(self) -> None:
-        """Read what an earlier process left."""
+        """Read the files of an earlier process."""
         for config in sorted(self.directory.glob("jobs/*/config.xml")):
             item = self._open(config.parent.name, config_xml.read(config.read_bytes()))
             if isinstance(item, Folder):

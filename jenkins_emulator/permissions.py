@@ -1,4 +1,4 @@
-"""Permissions by the names that `X-Required-Permission` shows, and the sets that users are given."""
+"""Permissions with their names in `X-Required-Permission`, and the sets of permissions for users."""
 
 ADMINISTER = "hudson.model.Hudson.Administer"
 OVERALL_READ = "hudson.model.Hudson.Read"
@@ -11,7 +11,7 @@ DELETE = "hudson.model.Item.Delete"
 UPDATE_BUILD = "hudson.model.Run.Update"
 DELETE_BUILD = "hudson.model.Run.Delete"
 
-# What the README asks for.
+# The permissions that the README requires.
 SHUTTLE_USER = frozenset({OVERALL_READ, READ, CREATE, CONFIGURE, BUILD, CANCEL, DELETE, UPDATE_BUILD})
 READER = frozenset({OVERALL_READ, READ})
 ADMINISTRATOR = SHUTTLE_USER | {ADMINISTER, DELETE_BUILD}

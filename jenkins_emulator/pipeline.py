@@ -1,4 +1,4 @@
-"""What a compiled Jenkinsfile says, as values: stages, steps, conditions, post."""
+"""The model of a compiled Jenkinsfile: stages, steps, conditions, post."""
 
 from dataclasses import dataclass, field
 
@@ -29,14 +29,14 @@ class Error:
 
 @dataclass(frozen=True)
 class Unstable:
-    """Makes the build UNSTABLE and goes on."""
+    """Makes the build UNSTABLE and continues."""
 
     message: str
 
 
 @dataclass(frozen=True)
 class WithEnv:
-    """`variables` are NAME=value, taken literally."""
+    """Steps with additional variables, each a literal NAME=value."""
 
     variables: tuple[str, ...]
     body: tuple["Step", ...]
@@ -55,7 +55,7 @@ Step = Sh | Echo | Error | Unstable | WithEnv | Timeout
 
 @dataclass(frozen=True)
 class EnvironmentIs:
-    """True when the variable has this value."""
+    """Whether the variable has this value."""
 
     name: str
     value: str
@@ -70,7 +70,7 @@ class Not:
 
 @dataclass(frozen=True)
 class AllOf:
-    """Every one of the conditions; `when` with several lines means this too."""
+    """All of the conditions; also the meaning of `when` with several lines."""
 
     conditions: tuple["Condition", ...]
 
@@ -99,7 +99,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Options:
-    """None or False where the script does not say."""
+    """The options of a script; None or False if it does not set them."""
 
     timeout_seconds: float | None = None
     disable_concurrent_builds: bool = False
@@ -109,7 +109,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """`label` is None for `agent any`."""
+    """A compiled pipeline; `label` is None for `agent any`."""
 
     label: str | None
     options: Options

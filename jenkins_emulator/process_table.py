@@ -1,6 +1,6 @@
-"""Processes found by what their environment says and by their descent, as Jenkins' ProcessTree finds them.
+"""Search for processes by their environment and their ancestors, as in Jenkins' ProcessTree.
 
-Only on Linux: without /proc nothing is found.
+Only on Linux: without /proc no process is found.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ _PROC = Path("/proc")
 
 @dataclass(frozen=True)
 class Process:
-    """One process as it was seen: its parent, and the environment that it was started with."""
+    """One process: its parent, and the environment with which it was started."""
 
     pid: int
     parent: int
@@ -28,15 +28,15 @@ class Process:
 
 
 class ProcessTable:
-    """Reads /proc in a thread; calls that come while it reads share the next reading."""
+    """Reads /proc in a thread; calls during a read share the next read."""
 
     def __init__(self) -> None:
-        """Nothing is read before it is asked for."""
+        """Make it without reading anything yet."""
         self._next: asyncio.Task[list[Process]] | None = None
         self._reading = asyncio.Lock()
 
     async def processes(self) -> list[Process]:
-        """All that may be seen, as of a moment after this call."""
+        """All readable processes, read after this call."""
         if self._next is None:
             self._next = asyncio.create_task(self._read())
         return await asyncio.shield(self._next)
@@ -47,12 +47,12 @@ class ProcessTable:
             return await asyncio.to_thread(_processes)
 
     async def with_variable(self, variable: str) -> list[int]:
-        """The processes that have `NAME=value`."""
+        """The pids of the processes that have `NAME=value`."""
         wanted = variable.encode()
         return [process.pid for process in await self.processes() if process.has(wanted)]
 
     async def below(self, variable: str) -> list[int]:
-        """Those that have `NAME=value` and all that descend from them, children before their parents."""
+        """The pids of the processes that have `NAME=value` and of their descendants, children before parents."""
         wanted = variable.encode()
         processes = await self.processes()
         children: dict[int, list[int]] = {}
@@ -66,7 +66,7 @@ class ProcessTable:
 
 
 def send(pids: list[int], number: signal.Signals) -> None:
-    """Send a signal to each; harmless for those that are gone."""
+    """Send a signal to each process; ended ones are ignored."""
     for pid in pids:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, number)
@@ -93,8 +93,8 @@ def _process(name: str) -> Process | None:
     try:
         environment = (_PROC / name / "environ").read_bytes()
         stat = (_PROC / name / "stat").read_bytes()
-    except OSError:  # gone, or another user's
+    except OSError:  # ended, or of another user
         return None
-    # After the command in parentheses, which may hold anything: state, parent.
+    # State and parent follow the command in parentheses, which can contain any character.
     state, parent = stat.rpartition(b")")[2].split()[:2]
     return None if state in (b"Z", b"X") else Process(int(name), int(parent), environment)

@@ -1,4 +1,4 @@
-"""The build queue: quiet period, coalescing, one build of a job at a time, quieting down, five minutes of memory."""
+"""The build queue: quiet period, coalescing, serial jobs, quieting down, and left items kept for five minutes."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -13,13 +13,13 @@ from jenkins_emulator.jobs import Folder, Job
 from jenkins_emulator.sealing import Seal
 from jenkins_emulator.waiting import Waiting
 
-# Jenkins forgets an item this long after it left the queue.
+# Jenkins forgets an item so many seconds after it left the queue.
 LEFT_ITEM_SECONDS = 300.0
 
 
 @dataclass
 class Item:
-    """`job` is None for a build that waits for an executor (Jenkins' PlaceholderTask); times are seconds since 1970."""
+    """A queue item. `job` is None for a build that waits for an executor (PlaceholderTask); times are Unix seconds."""
 
     id: int
     job: Job | None
@@ -36,7 +36,7 @@ class Item:
 
 
 class Queue:
-    """Used from the event loop only; `start` makes the build of an item that leaves."""
+    """The queue, used from the event loop only; `start` makes the build of an item that leaves."""
 
     def __init__(
         self,
@@ -48,9 +48,9 @@ class Queue:
         leave_seconds: float,
         start_seconds: float,
     ) -> None:
-        """`leave_seconds`: how long an item that may start still waits ("Finished waiting").
+        """`leave_seconds` is how long an item that may start still waits ("Finished waiting").
 
-        `start_seconds`: how long it has left the queue before its build is known (`executable: null`).
+        `start_seconds` is the time between leaving the queue and the existence of its build (`executable: null`).
         """
         self._directory = home / "queue"
         self._clock = clock
@@ -83,14 +83,14 @@ class Queue:
         return item, True
 
     def wait_for_executor(self, waiting: "Waiting") -> Item:
-        """The item that stands for a build without an executor."""
+        """Add the item for a build that waits for an executor."""
         now = self._clock.now()
         item = Item(self.new_id(), None, (), [], now, now, waiting=waiting, held_since=now)
         self._items[item.id] = item
         return item
 
     def new_id(self) -> int:
-        """A number that no item had, also before a restart."""
+        """A number that no item has had, even before a restart."""
         number = self._next_id
         self._next_id += 1
         self._directory.mkdir(parents=True, exist_ok=True)
@@ -98,7 +98,7 @@ class Queue:
         return number
 
     def waiting_items(self) -> Iterator[Item]:
-        """In Jenkins' order: the quiet period by due time, those held back, those for an executor newest first."""
+        """The items in Jenkins' order: the quiet period by due time, blocked ones, then those for an executor."""
         now = self._clock.now()
         items = list(self._items.values())
         yield from sorted((item for item in items if item.job and item.due_at > now), key=lambda item: item.due_at)
@@ -106,11 +106,11 @@ class Queue:
         yield from reversed([item for item in items if item.job is None])
 
     def of_job(self, job: Job) -> Item | None:
-        """The item that waits for the job; the oldest where there are several."""
+        """The oldest item that waits for the job."""
         return next((item for item in self._items.values() if item.job is job), None)
 
     def kind(self, item: Item) -> str:
-        """Jenkins' class of the item, without `Queue$`."""
+        """The item's class in Jenkins, without `Queue$`."""
         if item.left_at is not None:
             return "LeftItem"
         if item.job is None:
@@ -124,7 +124,7 @@ class Queue:
         return self.is_quieting_down or (busy and not item.job.definition.concurrent)
 
     def find(self, number: int) -> Item | None:
-        """An item that waits or left less than five minutes ago."""
+        """An item that waits, or that left less than five minutes ago."""
         self._forget()
         return self._items.get(number) or self._left.get(number)
 
@@ -133,7 +133,7 @@ class Queue:
         return item.due_at > self._clock.now()
 
     def why(self, item: Item) -> str | None:
-        """The reason to wait, in Jenkins' words; None once it left."""
+        """Jenkins' text of the reason to wait; None once the item has left."""
         if item.left_at is not None:
             return None
         if item.waiting is not None:
@@ -157,12 +157,12 @@ class Queue:
             item.waiting.cancel()
 
     def cancel_job(self, job: Job) -> None:
-        """Cancel what waits for a job that is deleted."""
+        """Cancel the items of a deleted job."""
         for item in [item for item in self._items.values() if item.job is job]:
             self.cancel(item)
 
     def leave(self, item: Item) -> None:
-        """Remember the item among those that left."""
+        """Move the item to those that have left."""
         self._items.pop(item.id, None)
         if item.timer is not None:
             item.timer.cancel()
@@ -173,7 +173,7 @@ class Queue:
             (self._directory / f"{item.id}.json").unlink(missing_ok=True)
 
     def maintain(self) -> None:
-        """Start everything that may start now."""
+        """Start every item that may start now."""
         for item in list(self._items.values()):
             if item.job is None or self._clock.now() < item.due_at + self._leave_seconds:
                 continue
@@ -196,7 +196,7 @@ class Queue:
             job.starting -= 1
 
     def load(self, top: Folder) -> None:
-        """Read the items that an earlier process left waiting; those that became builds are dropped."""
+        """Read the waiting items of an earlier process; those that became builds are dropped."""
         counter = self._directory / "next-id"
         self._next_id = int(counter.read_text()) if counter.exists() else 1
         started = {build.queue_id for job in top.jobs() for build in job.builds.values()}
@@ -214,7 +214,7 @@ class Queue:
             self._arm(item)
 
     async def close(self) -> None:
-        """Stop the timers; the items stay on disk."""
+        """Stop the timers; the items remain on disk."""
         tasks = [item.timer for item in self._items.values() if item.timer is not None] + list(self._starts)
         for task in tasks:
             task.cancel()
@@ -238,7 +238,7 @@ class Queue:
         oldest = self._clock.now() - LEFT_ITEM_SECONDS
         for number, item in list(self._left.items()):
             if item.left_at is None or item.left_at > oldest:
-                break  # in the order of leaving
+                break  # they are in the order in which they left
             del self._left[number]
 
     def _save(self, item: Item) -> None:

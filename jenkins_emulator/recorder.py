@@ -1,9 +1,9 @@
-"""What a running build has done, on disk before it counts: engine lines, outcomes of steps, copied output.
+"""The journal of a running build on disk: engine lines, outcomes of steps, copied output.
 
-A build that is taken up again runs its pipeline from the top with the same recorder; whatever is recorded is not done
-again, so no step runs twice and no line is written twice. Every append to the log is announced in the journal first:
-after a SIGKILL the last announcement tells whether the append is whole. Files are not fsynced: a power cut may lose
-the last moments of a build.
+A resumed build runs its pipeline from the beginning with the same recorder. Recorded actions are not repeated, so no
+step runs twice and no line is written twice. Every append to the log is announced in the journal first: after a SIGKILL
+the last announcement shows whether the append is complete. Files are not fsynced: a power cut can lose the last moments
+of a build.
 """
 
 import json
@@ -17,10 +17,10 @@ _COPY_BYTES = 1 << 20
 
 
 class Recorder:
-    """One build's `journal.jsonl` and `log`; used from the event loop only."""
+    """The files `journal.jsonl` and `log` of one build; used from the event loop only."""
 
     def __init__(self, directory: Path) -> None:
-        """Open or create both files in `directory` and finish an append that was cut off."""
+        """Open or create both files in `directory`, and complete an append that was cut off."""
         self.log_path = directory / "log"
         self._journal_path = directory / "journal.jsonl"
         self._written: set[str] = set()
@@ -34,7 +34,7 @@ class Recorder:
         self._recover()
 
     def close(self) -> None:
-        """Release both files; may be called twice."""
+        """Close both files; idempotent."""
         for fd in (self._log, self._journal):
             if fd >= 0:
                 os.close(fd)
@@ -42,7 +42,7 @@ class Recorder:
 
     @property
     def is_open(self) -> bool:
-        """Whether something may still be recorded."""
+        """Whether records are still possible."""
         return self._log >= 0
 
     @property
@@ -60,23 +60,23 @@ class Recorder:
         self._append(raw)
 
     def recall(self, key: str) -> Any:
-        """What was remembered under `key`, or None."""
+        """The value recorded under `key`, or None."""
         return self._values.get(key)
 
     def remember(self, key: str, value: Any) -> Any:
-        """Record a JSON value under `key`, once: the first value stands and is returned."""
+        """Record a JSON value under `key` once; returns the first recorded value."""
         if key not in self._values:
             self._announce({"k": key, "value": value})
             self._values[key] = value
         return self._values[key]
 
     def end_line(self, key: str) -> None:
-        """Put a line break after an unfinished line, once per `key`, so that what follows is a line of its own."""
+        """End an unfinished line, once per `key`, so that a new line begins."""
         if self.size_bytes > self.visible_bytes:
             self.line(key, "")
 
     def copy(self, key: str, source_fd: int, *, final: bool) -> bool:
-        """Append whole lines that `source_fd` has beyond the last copy (with `final` also a last partial line).
+        """Append the whole lines of `source_fd` after the last copy (with `final` also a partial last line).
 
         At most 1 MiB at a time; returns whether there may be more.
         """
@@ -85,7 +85,7 @@ class Recorder:
         full = len(data) == _COPY_BYTES
         if not final:
             whole = data.rfind(b"\n") + 1
-            if whole or not full:  # a line of more than 1 MiB goes on in pieces
+            if whole or not full:  # a line of more than 1 MiB is copied in pieces
                 data = data[:whole]
         if not data:
             return False
@@ -109,7 +109,7 @@ class Recorder:
         last_append: tuple[int, dict[str, Any]] | None = None
         for raw in self._journal_path.read_bytes().splitlines(keepends=True):
             if not raw.endswith(b"\n"):
-                break  # announced halfway, so nothing of it was done
+                break  # an incomplete announcement: its append has not begun
             record = json.loads(raw)
             if "value" in record:
                 self._values[record["k"]] = record["value"]
@@ -138,7 +138,7 @@ class Recorder:
         if raw:
             self._append(raw)
         else:
-            # The source still has these bytes: forget the announcement and let the next copy make it again.
+            # The source still has these bytes: remove the announcement, and let the next copy repeat it.
             os.ftruncate(self._journal, journal_offset)
             self._copied[record["k"]] = record["from"]
 

@@ -1,4 +1,4 @@
-"""Builds: their record, their log as it grows, and the three ways to end one."""
+"""Routes of builds: their record, their growing log, and stop, term and kill."""
 
 from aiohttp import web
 from aiohttp.web import ContentCoding
@@ -11,7 +11,7 @@ from jenkins_emulator.console import end_of_lines, read_text
 from jenkins_emulator.jobs import Job
 from jenkins_emulator.permissions import BUILD, CANCEL, DELETE_BUILD, UPDATE_BUILD
 
-# Up to here a log is one body with its length, beyond it is streamed in pieces.
+# Up to this size a log is one body with its length; a larger one is streamed in pieces.
 _ONE_BODY_BYTES = 1 << 18
 _TEXT = {"Content-Type": "text/plain;charset=utf-8", "X-Content-Type-Options": "nosniff"}
 _LAST = {
@@ -24,7 +24,7 @@ _LAST = {
 
 
 def find_build(job: Job, name: str) -> Build | None:
-    """By number, or by Jenkins' permalinks."""
+    """The build with a number or a permalink of Jenkins."""
     if name.isdecimal():
         return job.builds.get(int(name))
     if name == "lastBuild":
@@ -33,7 +33,7 @@ def find_build(job: Job, name: str) -> Build | None:
 
 
 def answer_delete_build(call: Call, job: Job, build: Build) -> web.Response:
-    """`doDelete` of a build: a newer Jenkins shows the page of a running one and deletes nothing."""
+    """`doDelete` of a build. For a running build a newer Jenkins only shows its page and deletes nothing."""
     call.need_post()
     call.need(DELETE_BUILD)
     if build.is_building and not call.answers.generation.deletes_running_builds:
@@ -87,7 +87,7 @@ async def _describe(call: Call, build: Build) -> web.Response:
 
 
 def _replay(call: Call, build: Build) -> web.Response:
-    """Build again with the same parameters; the newer generation refuses where passwords are among them."""
+    """Build again with the same parameters; the newer generation refuses password parameters."""
     call.need_post()
     call.need(BUILD)
     if call.answers.generation.replay_refuses_passwords and any(parameter.secret for parameter in build.parameters):
@@ -103,9 +103,11 @@ def _location(call: Call, build: Build) -> str:
 
 
 async def _progressive_text(call: Call, build: Build) -> web.StreamResponse:
-    """The log from a raw offset on; X-Text-Size is the next one, X-More-Data is there only while lines may come."""
+    """The log from a raw offset; X-Text-Size is the next offset, X-More-Data is sent while lines can still be added."""
     generation = call.answers.generation
-    more = build.is_building or build.is_logging  # with the sizes: an end in between must not hide the last lines
+    more = (
+        build.is_building or build.is_logging
+    )  # read before the size, so that an end in between does not hide the last lines
     end = build.log_bytes
     size = build.file_bytes if generation.size_counts_unserved else end
     start = (await call.parameters()).get("start") or "0"
@@ -121,7 +123,7 @@ async def _progressive_text(call: Call, build: Build) -> web.StreamResponse:
             raise call.answers.refused(generation.negative_start_status, f"no offset: {start}")
         return web.Response(headers=headers)
     if offset > size:
-        offset = 0  # recorded: beyond the end the whole log comes again
+        offset = 0  # recorded: an offset beyond the end gives the whole log again
     if more and generation.lines_an_answer is not None:
         end = end_of_lines(build.log_path, offset, end, generation.lines_an_answer)
     return await _send_log(call, build, offset, end, headers, crlf=True, notes=generation.serves_notes)

@@ -1,4 +1,4 @@
-"""Jobs and folders: create, show, configure, trigger, disable, delete."""
+"""Routes of jobs and folders: create, show, configure, trigger, disable, delete."""
 
 import json
 from xml.etree.ElementTree import Element

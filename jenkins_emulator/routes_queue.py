@@ -1,4 +1,4 @@
-"""The queue: all that waits, one item, and cancelling."""
+"""Routes of the queue: all items, one item, cancel."""
 
 from aiohttp import web
 

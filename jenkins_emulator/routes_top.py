@@ -1,4 +1,4 @@
-"""What is not below a job or the queue: the root, users, crumbs, executors, quieting down, the linter."""
+"""Routes outside of jobs and the queue: the root, users, crumbs, executors, quieting down, the linter."""
 
 import html
 
@@ -53,7 +53,7 @@ async def answer(call: Call) -> web.StreamResponse:  # noqa: PLR0911  # one line
 
 def _computer(call: Call, path: list[str]) -> web.StreamResponse:
     controller = call.controller
-    # Clients of the newer generation may still use the node's old name.
+    # The newer generation also accepts the node's old name.
     nodes = (f"({call.answers.generation.node_name})", "(master)")
     match path:
         case ["api", "json"]:
@@ -90,7 +90,7 @@ def _who(call: Call, route: str) -> Bean:
 
 
 def _check_job_name(call: Call) -> web.Response:
-    """A fragment of a page: without X-Jenkins, as recorded."""
+    """The check of a job's name: a fragment of a page without X-Jenkins, as recorded."""
     name = call.request.query.get("value", "")
     message = ""
     try:
@@ -103,7 +103,7 @@ def _check_job_name(call: Call) -> web.Response:
 
 
 async def _validate(call: Call) -> web.Response:
-    """The declarative linter: 200 in both cases, the text tells."""
+    """The declarative linter: always 200; the text has the result."""
     call.need_post()
     script = (await call.parameters()).get("jenkinsfile", "")
     valid = "Jenkinsfile successfully validated.\n"

@@ -1,4 +1,4 @@
-"""A build while it runs: from its first log line to `Finished:`, also stopped, or taken up again after a restart."""
+"""A running build from its first log line to `Finished:`; it can be stopped, and resumed after a restart."""
 
 import asyncio
 import time
@@ -25,7 +25,7 @@ JOURNAL_NAME = "journal.jsonl"
 
 
 class Run:
-    """Runs one build as a task; `ended` is called once, with the options of its script, when the result is recorded."""
+    """Runs one build as a task; once the result is recorded, `ended` is called with the options of its script."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class Run:
         generation: Generation,
         ended: Callable[["Run", Options | None], None],
     ) -> None:
-        """`environment` is what every `sh` of the build starts from."""
+        """`environment` is the base for every `sh` of the build."""
         self.build = build
         self._environment = environment
         self._executors = executors
@@ -54,26 +54,26 @@ class Run:
         self.is_over = asyncio.Event()
         self._held: tuple[int, Path] | None = None
         build.recorder = self._recorder
-        self._task = asyncio.create_task(self._go_on())
+        self._task = asyncio.create_task(self._run_guarded())
         self._task.add_done_callback(_report)
 
     @property
     def is_finishing(self) -> bool:
-        """Whether the build has its result and its last line is still to come."""
+        """Whether the build has its result, but not yet the last line of its log."""
         return self._finish_line is not None
 
     def stop(self, user: str | None) -> None:
-        """Interrupt what runs: TERM to its processes; a script may ignore it for 20 seconds."""
+        """Interrupt the running steps: TERM to their processes; a script may ignore it for 20 seconds."""
         self._steps.stopped_by = str(self._recorder.remember("stop", user or "anonymous"))
         self._scope.interrupt(Interruption(Kind.STOP))
 
     def term(self, user: str | None) -> None:
-        """End what runs without its processes; the pipeline's post conditions still run."""
+        """End the running steps but not their processes; the pipeline's post conditions still run."""
         self._steps.stopped_by = str(self._recorder.remember("stop", user or "anonymous"))
         self._scope.interrupt(Interruption(Kind.TERM))
 
     async def kill(self) -> None:
-        """End the build at once: no further step, no post, no signal, and its executor stays taken."""
+        """End the build at once: no further step, no post, no signal; its executor remains occupied."""
         await self._cancel()
         if self.build.is_building:
             if self._held is not None:
@@ -82,13 +82,13 @@ class Run:
             self._finish("ABORTED", None)
 
     def lose_agent(self, loss: AgentLoss) -> None:
-        """The agent is gone: the build is aborted after some time, its processes run on."""
+        """Lose the agent: the build is aborted after some time, its processes continue."""
         self._is_agent_lost = True
         self._steps.agent_loss = loss
         self._scope.interrupt(Interruption(Kind.LOST, "lost"))
 
     async def close(self) -> None:
-        """Leave the build as it is, to be resumed; its processes run on."""
+        """Detach from the build so that it can be resumed; its processes continue."""
         await self._cancel()
         if self._finish_line is not None:
             self._finish_line.cancel()
@@ -122,14 +122,14 @@ class Run:
     def _node_cookie(self) -> str:
         return str(self._recorder.remember("node-cookie", str(uuid.uuid4())))
 
-    async def _go_on(self) -> None:
+    async def _run_guarded(self) -> None:
         try:
-            await self._go()
-        except OSError as error:  # no space, no shell: the build cannot be carried out, and its log says why
+            await self._run()
+        except OSError as error:  # no disk space or no shell: the build cannot run, and its log says why
             self._recorder.line("broken", f"ERROR: {error}")
             self._finish("FAILURE", None)
 
-    async def _go(self) -> None:
+    async def _run(self) -> None:
         if self._recorder.is_resumed and self._recorder.recall("result") is None:
             self._say_resumed()
         for index, user in enumerate(self.build.causes):
@@ -144,7 +144,7 @@ class Run:
             self._finish("FAILURE", None)
             return
         if (result := self._recorder.recall("result")) is not None:
-            self._finish(result, pipeline.options)  # the server ended between the last line and the record
+            self._finish(result, pipeline.options)  # the server had ended between the last line and the record
             return
         if self._recorder.recall("stop") and not self._recorder.recall("stop:taken"):
             self._steps.stopped_by = str(self._recorder.recall("stop"))
@@ -153,7 +153,7 @@ class Run:
         self._finish(await execution.run(self._environment), pipeline.options)
 
     def _say_resumed(self) -> None:
-        # Recorded: three lines at every restart; the key makes each restart's lines its own.
+        # Recorded: three lines at every restart; the key distinguishes the restarts.
         at = time.strftime("%a %b %d %H:%M:%S UTC %Y", time.gmtime(self._clock.now()))
         key = f"resumed:{self._recorder.size_bytes}"
         self._recorder.line(f"{key}:at", f"Resuming build at {at} after Jenkins restart")
@@ -176,7 +176,7 @@ class Run:
         self.build.duration_seconds = self._clock.now() - self.build.started_at
         self._ended(self, options)
         self.is_over.set()
-        # Only now that the result is on disk: without the journal the build would run again.
+        # Only after the result is on disk: without the journal the build would run again.
         if self._finish_line is None:
             self._say_finished()
 
@@ -189,7 +189,7 @@ def say_finished(build: Build, recorder: Recorder) -> None:
     """Write the last line of a build that has its result; nothing is recorded after it."""
     recorder.line("finished", f"Finished: {build.result}")
     recorder.close()
-    if not build.is_deleted:  # else a new job of that name may have a build of that number
+    if not build.is_deleted:  # otherwise a new job of that name may have a build with that number
         (build.directory / JOURNAL_NAME).unlink(missing_ok=True)
 
 
@@ -200,6 +200,6 @@ def finish_log(build: Build) -> None:
 
 
 def _report(task: "asyncio.Task[None]") -> None:
-    """A mistake in this Jenkins must not pass for a build that hangs."""
+    """Report an error in the emulator, which would otherwise look like a build that hangs."""
     if not task.cancelled() and (error := task.exception()) is not None:
         task.get_loop().call_exception_handler({"message": "a build's run broke", "exception": error, "task": task})

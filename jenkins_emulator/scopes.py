@@ -1,4 +1,4 @@
-"""Interrupting what runs now: `stop` reaches every waiting step of a build, `timeout` those inside its block."""
+"""Interruption of running steps: `stop` interrupts all waiting steps of a build, `timeout` those in its block."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """A step is asked to end (stop, timeout), ended without its processes (term), or loses its agent (lost)."""
+    """The kind: end the step's processes (stop, timeout), end only the step (term), or lose its agent (lost)."""
 
     STOP = "stop"
     TIMEOUT = "timeout"
@@ -17,7 +17,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Interruption:
-    """One interruption; `key` is the same after a restart, so that it is not carried out again once a step took it."""
+    """One interruption; `key` is the same after a restart, so that it is not repeated once a step has handled it."""
 
     kind: Kind
     key: str = "stop"
@@ -30,13 +30,13 @@ class Scope:
     """A block of steps; the steps that wait in it register how to interrupt them."""
 
     def __init__(self, parent: "Scope | None" = None) -> None:
-        """Without `parent`: the whole build."""
+        """A scope without `parent` is that of the whole build."""
         self._parent = parent
         self._waiting: list[Handler] = []
         self._pending: Interruption | None = None
 
     def interrupt(self, interruption: Interruption) -> None:
-        """Interrupt every step that waits in this block now, or the next one that begins to."""
+        """Interrupt every step that waits in this block, or if there is none, the next one."""
         if not self._waiting:
             self._pending = interruption
         for handler in list(self._waiting):
@@ -44,7 +44,7 @@ class Scope:
 
     @contextmanager
     def waiting(self, handler: Handler) -> Iterator[None]:
-        """While the body runs, `handler` is called with each interruption."""
+        """Call `handler` with each interruption while the body runs."""
         self.add(handler)
         try:
             yield
@@ -52,7 +52,7 @@ class Scope:
             self.remove(handler)
 
     def add(self, handler: Handler) -> None:
-        """Register here and in the blocks around; an interruption that found nobody is delivered at once."""
+        """Register in this and the enclosing blocks; a pending interruption is delivered at once."""
         self._waiting.append(handler)
         if self._parent is not None:
             self._parent.add(handler)
@@ -61,14 +61,14 @@ class Scope:
             handler(pending)
 
     def remove(self, handler: Handler) -> None:
-        """The opposite of `add`."""
+        """Unregister what `add` has registered."""
         self._waiting.remove(handler)
         if self._parent is not None:
             self._parent.remove(handler)
 
 
 class StepFailedError(Exception):
-    """Ends the stage; `result` is what the build becomes, `message` its last line (empty: none)."""
+    """Ends the stage; `result` is the build's result, `message` its last line (none if empty)."""
 
     def __init__(self, message: str, result: str = "FAILURE") -> None:
         super().__init__(message)
@@ -77,7 +77,7 @@ class StepFailedError(Exception):
 
 
 class InterruptedStepError(StepFailedError):
-    """A step that was stopped or ran out of time."""
+    """A step was stopped or exceeded its time limit."""
 
     def __init__(self, kind: Kind) -> None:
         super().__init__("Timeout has been exceeded" if kind is Kind.TIMEOUT else "", "ABORTED")

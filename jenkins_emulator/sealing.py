@@ -1,4 +1,4 @@
-"""Password parameters at rest: encrypted with a key that lies in the home directory, as Jenkins' own secrets do."""
+"""Encryption of password parameters at rest, with a key in the home directory, as in Jenkins."""
 
 import os
 from pathlib import Path
@@ -24,11 +24,11 @@ class Seal:
         self._fernet = Fernet(path.read_bytes())
 
     def seal(self, text: str) -> str:
-        """`{…}`, the form in which Jenkins shows an encrypted value."""
+        """Encrypt a text to `{…}`, Jenkins' form of an encrypted value."""
         return "{" + self._fernet.encrypt(text.encode()).decode() + "}"
 
     def unseal(self, text: str) -> str:
-        """The sealed text; what was not sealed with this key is returned as it is."""
+        """Decrypt a text; one that was not encrypted with this key is returned unchanged."""
         if not (text.startswith("{") and text.endswith("}")):
             return text
         try:

@@ -1,4 +1,4 @@
-"""Who asks: API token, password or nobody; crumbs that belong to a session."""
+"""Authentication by API token or password, anonymous callers, and crumbs of sessions."""
 
 import base64
 import binascii
@@ -27,7 +27,7 @@ class Account:
 
 @dataclass(frozen=True)
 class Principal:
-    """`name` is None for anonymous; `needs_crumb` is False with an API token."""
+    """The caller; `name` is None for anonymous, `needs_crumb` is False with an API token."""
 
     name: str | None
     permissions: frozenset[str]
@@ -35,7 +35,7 @@ class Principal:
 
     @property
     def is_anonymous(self) -> bool:
-        """Whether nobody is logged in, whatever they may do."""
+        """Whether the caller is not authenticated, whatever its permissions."""
         return self.name is None
 
     def may(self, permission: str) -> bool:
@@ -44,10 +44,10 @@ class Principal:
 
 
 class Security:
-    """Without accounts everybody may do everything, and every POST needs a crumb with its session."""
+    """Authenticates callers. Without accounts all permissions are granted, and a POST needs a crumb of its session."""
 
     def __init__(self, accounts: Iterable[Account], answers: Answers) -> None:
-        """`answers` shapes what is refused."""
+        """`answers` makes the responses for refused requests."""
         self._credentials: dict[tuple[str, str], Principal] = {}
         self._answers = answers
         for account in accounts:
@@ -56,7 +56,7 @@ class Security:
             if account.password is not None:
                 self._add(account, account.password, needs_crumb=True)
         self.is_on = bool(self._credentials)
-        # Sessions end with the server, as there: what they are signed with is made anew.
+        # Sessions end with the server, as in a real Jenkins: the signing key is new at each start.
         self._key = secrets.token_bytes(32)
         plain = answers.generation.plain_session_cookie
         self._cookie_name = "JSESSIONID" if plain else f"JSESSIONID.{secrets.token_hex(4)}"
@@ -66,7 +66,7 @@ class Security:
         self._credentials[account.name, secret] = Principal(account.name, account.permissions, needs_crumb)
 
     def authenticate(self, request: web.Request) -> Principal:
-        """The caller; a 401 for wrong credentials."""
+        """The caller; raises a 401 for wrong credentials."""
         if not self.is_on:
             return Principal(None, ADMINISTRATOR, needs_crumb=True)
         header = request.headers.get("Authorization")
@@ -79,7 +79,7 @@ class Security:
         raise self._answers.unauthorized(user)
 
     def check_crumb(self, request: web.Request, principal: Principal) -> None:
-        """A 403 when a POST needs a crumb and has none that fits its session and user."""
+        """Raise a 403 if a POST needs a crumb and has no valid one for its session and user."""
         if not principal.needs_crumb:
             return
         session = self._session(request)

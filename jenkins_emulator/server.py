@@ -20,12 +20,12 @@ from jenkins_emulator.security import Account, Security
 from jenkins_emulator.startup import Phase, Startup
 
 _MAX_BODY_BYTES = 64 << 20
-# Each running build has four files open, each poller a connection.
+# Each running build has four open files, and each polling client a connection.
 _OPEN_FILES = 65536
 
 
 class EmulatedJenkins:
-    """One server over one home directory; `start` and `close` may be called again, also on a home left by a SIGKILL."""
+    """One server with one home directory. `start` and `close` can be repeated, even with a home left by a SIGKILL."""
 
     def __init__(
         self,
@@ -49,13 +49,13 @@ class EmulatedJenkins:
         root_url: str | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        """Without any account there is no access control and POSTs need a crumb.
+        """Without any account there is no access control, and POSTs need a crumb.
 
         `generation` is one of GENERATIONS. `user` has `permissions`; `reader_token` adds a user `reader` who may only
-        look; `accounts` are further users. `labels` are what `agent { label '…' }` may ask for besides the node's own
-        names. `leave_seconds` is how long an item that may start still waits, `start_seconds` how long it has left
-        before its build is known (`executable: null`). `root_url` is what JENKINS_URL and BUILD_URL come from, absent
-        without it; `environment` is what `sh` inherits.
+        read; `accounts` are further users. `labels` are valid in `agent { label '…' }` besides the node's names.
+        `leave_seconds` is how long an item that may start still waits, `start_seconds` the time between leaving the
+        queue and the existence of its build (`executable: null`). JENKINS_URL and BUILD_URL are derived from
+        `root_url` and absent without it; `environment` is what `sh` inherits.
         """
         self.port = port
         self.generation = GENERATIONS[generation]
@@ -86,23 +86,23 @@ class EmulatedJenkins:
 
     @property
     def url(self) -> str:
-        """The address, without a slash at the end; valid once it listens."""
+        """The address without a final slash; valid once the server listens."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def faults(self) -> Faults:
-        """What a test can make go wrong; only while it is loaded."""
+        """The faults that a test can cause; available after `load`."""
         if self._controller is None:
             raise RuntimeError("the emulated Jenkins has not been started")
         return Faults(self._controller)
 
     async def start(self) -> None:
-        """Listen, read the home directory, go on with what ran."""
+        """Listen, read the home directory, and resume running builds."""
         await self.listen()
         self.load()
 
     async def listen(self, phase: Phase = Phase.STARTING) -> None:
-        """Accept connections and answer as Jenkins does while it starts: 503, or what `phase` says."""
+        """Accept connections, and answer as a starting Jenkins: with 503, or as `phase` says."""
         self.startup.enter(phase)
         app = web.Application(client_max_size=_MAX_BODY_BYTES)
         app.router.add_route("*", "/{path:.*}", self._answer)
@@ -116,7 +116,7 @@ class EmulatedJenkins:
         [(_, self.port)] = [address[:2] for address in self._runner.addresses]
 
     def load(self) -> None:
-        """Read the home directory; from now on requests are answered."""
+        """Read the home directory; from then on requests are answered normally."""
         _raise_open_files_limit()
         controller = self._make_controller()
         controller.load()
@@ -124,7 +124,7 @@ class EmulatedJenkins:
         self.startup.enter(Phase.UP)
 
     async def close(self) -> None:
-        """Stop listening; running scripts go on by themselves. Harmless when not started, or twice."""
+        """Stop listening; running scripts continue. Idempotent, also without `start`."""
         self.startup.end()
         if self._runner is not None:
             await self._runner.cleanup()

@@ -1,4 +1,4 @@
-"""`sh`: a script in a session of its own, its output and exit status on disk, so that it outlives this server."""
+"""`sh`: a script in its own session, with its output and exit status on disk, so that it survives this server."""
 
 import asyncio
 import os
@@ -9,10 +9,10 @@ from pathlib import Path
 
 from jenkins_emulator.recorder import Recorder
 
-# Creating `pid` under noclobber is the claim: whoever starts this wrapper a second time for the same step runs nothing.
-# As with Jenkins' own wrapper: only the script has the step's cookie, so a stop does not end the wrapper, and the
-# wrapper's environment can be read for some time after the step. Its standard input is a pipe whose end tells us that
-# the result is there; its standard error would say what the shell thinks of a script that was ended by a signal.
+# Creating `pid` with noclobber claims the step: a second wrapper for the same step runs nothing. As in Jenkins' own
+# wrapper, only the script has the step's cookie, so a stop does not end the wrapper, and the wrapper's environment can
+# be read for some time after the step. Its standard input is a pipe whose end signals that the result exists; its
+# standard error would have the shell's messages about scripts that a signal ended.
 _WRAPPER = """
 set -C; { echo $$ > "$1/pid"; } 2>/dev/null || exit 0; set +C
 step=$1 cookie=$2; shift 2
@@ -23,7 +23,7 @@ echo $code > "$step/result"
 exec sleep 3 </dev/null >/dev/null
 """
 
-# What the exit status file would have said had it been written: Jenkins uses -1 for a lost process.
+# The exit status if the file was never written: Jenkins uses -1 for a lost process.
 LOST = -1
 
 
@@ -31,7 +31,7 @@ class Shell:
     """One `sh` step; create it through `Shells.start`."""
 
     def __init__(self, key: str, directory: Path, recorder: Recorder) -> None:
-        """`directory` is the step's own (script, output, pid, result)."""
+        """`directory` is that of the step (script, output, pid, result)."""
         self._key = key
         self._directory = directory
         self._recorder = recorder
@@ -42,7 +42,7 @@ class Shell:
 
     @property
     def cookie(self) -> str:
-        """What the script's processes have in JENKINS_SERVER_COOKIE."""
+        """The value of JENKINS_SERVER_COOKIE in the script's processes."""
         return self._directory.name
 
     @property
@@ -51,7 +51,7 @@ class Shell:
         return self._result() is not None
 
     def prepare(self, script: str) -> None:
-        """Write the script, unless an earlier process did."""
+        """Write the script, unless an earlier process has written it."""
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         path = self._directory / "script.sh"
         if not path.exists():
@@ -60,7 +60,7 @@ class Shell:
         self._output = os.open(self._directory / "output", os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
     def launch(self, script: str, environment: Mapping[str, str], workspace: Path) -> None:
-        """Start the wrapper, unless the step has been claimed already."""
+        """Start the wrapper, unless the step is already claimed."""
         if self._pid() is not None:
             return
         arguments = [*_interpreter(script), str(self._directory / "script.sh")]
@@ -79,18 +79,18 @@ class Shell:
             os.close(writing)
 
     async def ended(self, poll_seconds: float) -> int:
-        """Wait for the exit status; LOST when the wrapper vanished without leaving one."""
+        """Wait for the exit status; LOST if the wrapper vanished without writing one."""
         if self._result_pipe >= 0:
             await _readable(self._result_pipe)
         while (status := self._result()) is None:
             pid = self._pid()
             if pid is None or not _is_wrapper(pid, self._directory):
                 return LOST if (status := self._result()) is None else status
-            await asyncio.sleep(poll_seconds)  # an earlier server started it: nothing tells us
+            await asyncio.sleep(poll_seconds)  # an earlier server started it, so there is no signal to wait for
         return status
 
     def copy_output(self, *, unfinished: bool = False, final: bool = False) -> bool:
-        """Move new output into the build's log, also an `unfinished` line; returns whether there may be more."""
+        """Copy new output to the build's log (`unfinished`: also a partial line); returns whether there may be more."""
         size = os.fstat(self._output).st_size
         if size == self._seen_bytes and not final:
             return False
@@ -100,11 +100,11 @@ class Shell:
         return more
 
     def end_output(self) -> None:
-        """What follows the step's output in the log begins a line."""
+        """End the step's output, so that the next text in the log begins a new line."""
         self._recorder.end_line(f"{self._key}:line-end")
 
     def close(self) -> subprocess.Popen[bytes] | None:
-        """Release the files; what runs, runs on. Returns the wrapper, to be waited for, where it is our child."""
+        """Close the files; processes continue. Returns the wrapper to wait for, if it is a child of this process."""
         for fd in (self._output, self._result_pipe):
             if fd >= 0:
                 os.close(fd)
@@ -120,14 +120,14 @@ class Shell:
 
 
 def _interpreter(script: str) -> list[str]:
-    """As the kernel reads a `#!` line; without one Jenkins traces: `sh -xe`."""
+    """The interpreter in the `#!` line, read as the kernel does; without one `sh -xe`, as in Jenkins."""
     if not script.startswith("#!"):
         return ["/bin/sh", "-xe"]
     return script[2:].split("\n", 1)[0].strip().split(None, 1) or ["/bin/sh"]
 
 
 def _number(path: Path) -> int | None:
-    """The number in a file that is written by one `echo`: whole once it ends with a line break."""
+    """The number in a file that `echo` writes; it is complete once it ends with a line break."""
     try:
         text = path.read_text()
     except FileNotFoundError:
@@ -136,7 +136,7 @@ def _number(path: Path) -> int | None:
 
 
 def _is_wrapper(pid: int, directory: Path) -> bool:
-    """Whether `pid` is still this step's wrapper and not a later process with the same number."""
+    """Whether `pid` is still this step's wrapper, and not a later process with the same pid."""
     try:
         return os.fsencode(str(directory)) in Path(f"/proc/{pid}/cmdline").read_bytes()
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The `sh` steps of all builds: their output, their end, and which processes a stop reaches."""
+"""The `sh` steps of all builds: their output, their end, and the processes that a stop signals."""
 
 import asyncio
 import os
@@ -12,17 +12,17 @@ from jenkins_emulator.process_table import ProcessTable, send
 from jenkins_emulator.recorder import Recorder
 from jenkins_emulator.shell import Shell
 
-# Recorded: Jenkins waits this long for the processes that it has sent TERM, and never sends KILL.
+# Recorded: Jenkins waits so many seconds for the processes after TERM, and never sends KILL.
 _WAIT_FOR_TERMINATED_SECONDS = 5.0
-# How often processes are looked for that a step is about to start.
+# How often the processes that a step is about to start are searched.
 _TRIES = 50
 
 
 class Shells:
-    """Moves the output of all steps with one timer."""
+    """Copies the output of all steps with one timer."""
 
     def __init__(self, poll_seconds: float, clock: Clock, *, whole_lines: bool) -> None:
-        """`poll_seconds`: how often output is looked at; with `whole_lines` an unfinished line waits for its end."""
+        """`poll_seconds` is the interval of copying output; with `whole_lines` a partial line waits for its end."""
         self._poll_seconds = poll_seconds
         self._clock = clock
         self._whole_lines = whole_lines
@@ -51,10 +51,10 @@ class Shells:
         return shell
 
     async def ended(self, shell: Shell) -> int:
-        """Wait until the script has ended and all of its output is in the log; its exit status."""
+        """Wait until the script has ended and all its output is in the log; returns the exit status."""
         try:
             status = await shell.ended(self._poll_seconds)
-            while shell.copy_output(final=True):  # noqa: ASYNC110  # turn by turn, until all is copied
+            while shell.copy_output(final=True):  # noqa: ASYNC110  # repeated until all is copied
                 await asyncio.sleep(0)
             shell.end_output()
         finally:
@@ -62,7 +62,7 @@ class Shells:
         return status
 
     def forget(self, shell: Shell) -> None:
-        """Follow the step no longer; its processes run on."""
+        """Stop following the step; its processes continue."""
         self._running.discard(shell)
         process = shell.close()
         if process is not None and process.poll() is None:
@@ -84,11 +84,11 @@ class Shells:
         await ended_within(self._clock, _WAIT_FOR_TERMINATED_SECONDS, ends)
 
     async def end_node(self, cookie: str) -> None:
-        """At the end of `node { }`: TERM to every process that still has the node's cookie."""
+        """Send TERM to every process that still has the node's cookie, at the end of `node { }`."""
         send(await self._processes.with_variable(f"JENKINS_NODE_COOKIE={cookie}"), signal.SIGTERM)
 
     async def close(self) -> None:
-        """Stop following; what runs, runs on."""
+        """Stop following all steps; their processes continue."""
         tasks = [*self._lingering, *([self._pump] if self._pump is not None else [])]
         for task in tasks:
             task.cancel()
@@ -97,7 +97,7 @@ class Shells:
     def _reap(self, waiting: "asyncio.Task[None]") -> None:
         process = self._lingering.pop(waiting)
         if waiting.cancelled() and process.poll() is None:
-            process.returncode = 0  # not ours to wait for any more: another server may attach to it
+            process.returncode = 0  # not waited for any more: another server may attach to it
         else:
             process.wait()
 
@@ -109,19 +109,19 @@ class Shells:
             for shell in list(self._running):
                 if shell in self._running:
                     more |= shell.copy_output(unfinished=not self._whole_lines)
-            # With very many steps a round takes longer than the interval: never more than a third of the loop's time.
+            # With very many steps a round takes longer than the interval; it gets at most a third of the loop's time.
             took = loop.time() - began
             await asyncio.sleep(0 if more else max(self._poll_seconds, 2 * took))
 
 
 async def _until_gone(pid: int, poll_seconds: float) -> None:
-    """Wait for the end of a process, ours or not; does not reap it."""
+    """Wait for the end of a process, a child or not, without reaping it."""
     try:
         fd = os.pidfd_open(pid)
     except ProcessLookupError:
         return
     except (AttributeError, OSError):  # not Linux, or a sandbox without the call
-        while _exists(pid):  # noqa: ASYNC110  # nothing tells us
+        while _exists(pid):  # noqa: ASYNC110  # there is no signal to wait for
             await asyncio.sleep(poll_seconds)
         return
     loop = asyncio.get_running_loop()

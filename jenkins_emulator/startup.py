@@ -1,7 +1,7 @@
-"""How Jenkins answers while it starts; a test goes through the phases one by one.
+"""Responses of a starting Jenkins; a test enters the phases one by one.
 
-Recorded: connections are refused (`EmulatedJenkins.close`), then accepted and not answered, then 503, then 401 for a
-valid token, then 503 again, then answered. `EmulatedJenkins.load` ends it.
+Recorded: connections are refused (`EmulatedJenkins.close`), then accepted but not answered, then 503, then 401 for a
+valid token, then 503 again, then normal responses. `EmulatedJenkins.load` ends the start.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from jenkins_emulator.answers import Answers, RefusedError
 
 
 class Phase(StrEnum):
-    """What a request meets."""
+    """How requests are answered."""
 
     SILENT = "accepted, not answered until the next phase"
     STARTING = "503"
@@ -22,28 +22,28 @@ class Phase(StrEnum):
 
 
 class Startup:
-    """The phase that holds now."""
+    """The current phase of the start."""
 
     def __init__(self) -> None:
-        """Nothing is answered yet."""
+        """Begin without answering requests."""
         self._phase = Phase.SILENT
         self._changed = asyncio.Event()
         self._is_closing = False
 
     def enter(self, phase: Phase) -> None:
-        """From now on requests meet this phase; those that a silent phase held meet it too."""
+        """Enter a phase; it also applies to the requests that a silent phase held."""
         self._is_closing = False
         self._phase = phase
         self._changed.set()
         self._changed = asyncio.Event()
 
     def end(self) -> None:
-        """The server closes: requests that are held lose their connection."""
+        """End the start because the server closes: held requests lose their connection."""
         self._is_closing = True
         self._changed.set()
 
     async def refusal(self, request: web.Request, answers: Answers) -> web.StreamResponse | None:
-        """The answer of this phase, None once requests are answered."""
+        """The response of this phase, None once requests are answered normally."""
         while self._phase is Phase.SILENT and not self._is_closing:
             await self._changed.wait()
         is_read = request.method in ("GET", "HEAD")

@@ -1,4 +1,4 @@
-"""How one `sh` step ends: by its script, by an interruption that ends the script, or without it."""
+"""The end of a `sh` step: its script ends, an interruption ends the script, or the step ends without it."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -12,23 +12,23 @@ from jenkins_emulator.scopes import Interruption, Kind
 from jenkins_emulator.shell import Shell
 from jenkins_emulator.shells import Shells
 
-# Recorded: this long after a stop the step ends although its process lives on.
-_PATIENCE_SECONDS = 20.0
+# Recorded: so many seconds after a stop, the step ends although its process is still running.
+_STOP_TIMEOUT_SECONDS = 20.0
 
 
 @dataclass
 class AgentLoss:
-    """How long Jenkins waits for an agent that is gone."""
+    """How long Jenkins waits for a lost agent."""
 
     node: str = ""
     wait_seconds: float = 300.0
 
 
 class StepEnd:
-    """Waits for the end of a step; interruptions come from the scope in which it runs."""
+    """Waits for the end of a step; its scope delivers interruptions."""
 
     def __init__(self, shell: Shell, key: str, shells: Shells, recorder: Recorder, clock: Clock) -> None:
-        """`shell` has been started; `key` is the step's."""
+        """`shell` is already started; `key` is that of the step."""
         self.interruptions: list[Interruption] = []
         self._shell = shell
         self._key = key
@@ -42,7 +42,7 @@ class StepEnd:
         self._is_agent_lost = False
 
     async def wait(self) -> int | None:
-        """The script's exit status; None where the step ended without it."""
+        """The script's exit status; None if the step ended without it."""
         given_up = asyncio.create_task(self._given_up.wait())
         try:
             while True:
@@ -59,9 +59,9 @@ class StepEnd:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def interrupt(self, interruption: Interruption, stopped_by: str, loss: AgentLoss) -> None:
-        """Stop and timeout ask the script to end, a term does without, a lost agent is waited for."""
+        """Handle an interruption: stop and timeout end the script, term only the step; a lost agent is awaited."""
         if self._is_agent_lost and interruption.kind is not Kind.TERM:
-            return  # nothing on the agent can be reached
+            return  # the agent is out of reach
         self.interruptions.append(interruption)
         match interruption.kind:
             case Kind.TERM:
@@ -76,12 +76,12 @@ class StepEnd:
                 if interruption.kind is Kind.STOP:
                     self._recorder.line("stopped-by", f"Aborted by {stopped_by}")
                 if self._termination is None:
-                    self._begin(self._give_up_after_patience())
+                    self._begin(self._give_up_after_timeout())
                 self._termination = self._begin(self._shells.terminate(self._shell))
 
-    async def _give_up_after_patience(self) -> None:
-        await self._clock.sleep(_PATIENCE_SECONDS)
-        self._say("did-not-stop", f"After {_PATIENCE_SECONDS:g}s process did not stop")
+    async def _give_up_after_timeout(self) -> None:
+        await self._clock.sleep(_STOP_TIMEOUT_SECONDS)
+        self._say("did-not-stop", f"After {_STOP_TIMEOUT_SECONDS:g}s process did not stop")
         self._given_up.set()
 
     async def _give_up_after_termination(self) -> None:

@@ -1,4 +1,4 @@
-"""The steps of a pipeline: each writes the lines that Jenkins writes, once, and is not done again after a restart."""
+"""The steps of a pipeline: each writes Jenkins' log lines once, and is not repeated after a restart."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,7 @@ ENGINE = "[Pipeline]"
 
 @dataclass(frozen=True)
 class Place:
-    """Where steps run and what they see; `key` is the position in the pipeline, unique in the build."""
+    """The context of steps: scope, environment, workspace; `key` is the position in the pipeline, unique per build."""
 
     key: str
     workspace: Path
@@ -31,7 +31,7 @@ class Place:
     scope: Scope
 
     def at(self, name: str | int) -> "Place":
-        """The position one level deeper."""
+        """The context one level deeper."""
         return replace(self, key=f"{self.key}/{name}")
 
 
@@ -39,7 +39,7 @@ class Steps:
     """Runs the steps of one build."""
 
     def __init__(self, recorder: Recorder, shells: Shells, clock: Clock, generation: Generation) -> None:
-        """`recorder` is the build's own; the others are the server's."""
+        """`recorder` is that of the build; the others are shared by the server."""
         self._recorder = recorder
         self._shells = shells
         self._clock = clock
@@ -54,7 +54,7 @@ class Steps:
 
     @contextlib.contextmanager
     def block(self, key: str, name: str, label: str = "") -> Iterator[None]:
-        """The lines around a block; on a server shutdown (cancellation) it stays open, to be resumed."""
+        """Write the lines around a block; at a server shutdown (cancellation) it is left open, to be resumed."""
         self.engine_line(f"{key}:name", name)
         self.engine_line(f"{key}:open", f"{{ ({label})" if label else "{")
         try:
@@ -70,7 +70,7 @@ class Steps:
         self.engine_line(f"{key}:end", f"// {name}")
 
     async def run(self, steps: Sequence[Step], place: Place) -> None:
-        """One after another; StepFailedError ends them."""
+        """Run the steps one after another; raises StepFailedError."""
         for index, step in enumerate(steps):
             await self._step(step, place.at(index))
 
@@ -97,7 +97,7 @@ class Steps:
 
     @contextlib.asynccontextmanager
     async def time_limit(self, seconds: float, place: Place) -> AsyncIterator[Place]:
-        """Interrupt what runs in the body at the deadline, which counts on while the server is down."""
+        """Interrupt the steps in the body at the deadline, which does not move while the server is down."""
         self.engine_line(f"{place.key}:name", "timeout")
         self._recorder.line(f"{place.key}:limit", f"Timeout set to expire in {span(seconds)}")
         deadline = self._recorder.remember(f"{place.key}:deadline", self._clock.now() + seconds)
@@ -111,7 +111,7 @@ class Steps:
 
     async def _expire(self, deadline: float, key: str, scope: Scope) -> None:
         if self._recorder.recall(f"{key}:taken"):
-            return  # before a restart: what runs now are the post steps after it
+            return  # it expired before a restart: now the post steps after it run
         await self._clock.sleep(deadline - self._clock.now())
         self._recorder.line(f"{key}:expired", "Cancelling nested steps due to timeout")
         scope.interrupt(Interruption(Kind.TIMEOUT, key))
@@ -131,7 +131,7 @@ class Steps:
 
     async def _run_script(self, script: str, place: Place) -> dict[str, Any]:
         key = place.key
-        # Random, so that a process which outlived its deleted build cannot write into a later build's directory.
+        # Random, so that a process that survived its deleted build cannot write into a later build's directory.
         name = self._recorder.remember(f"{key}:directory", f"durable-{secrets.token_hex(4)}")
         directory = place.workspace.with_name(f"{place.workspace.name}@tmp") / name
         place.workspace.mkdir(parents=True, exist_ok=True)
@@ -156,7 +156,7 @@ class Steps:
 
 
 def _overlaid(environment: Mapping[str, str], variables: Sequence[str]) -> Mapping[str, str]:
-    """`NAME=value` replaces, `PATH+ANY=value` prepends; values are literal, `$` means nothing (recorded)."""
+    """Apply variables: `NAME=value` replaces, `PATH+ANY=value` prepends; `$` in values is literal (recorded)."""
     changed = dict(environment)
     for variable in variables:
         name, _, value = variable.partition("=")

@@ -1,4 +1,4 @@
-"""Jenkins' JSON: exported objects, and the `tree=` parameter that chooses among their properties."""
+"""Jenkins' JSON: exported objects, and the parameter `tree=`, which selects their properties."""
 
 import re
 from collections.abc import Mapping
@@ -10,12 +10,12 @@ _RANGE = re.compile(r"\{(\d*)(,?)(\d*)\}")
 
 
 class TreeError(Exception):
-    """A `tree=` that cannot be read; Jenkins answers 500."""
+    """The value of `tree=` is invalid; Jenkins answers 500."""
 
 
 @dataclass(frozen=True)
 class Tree:
-    """The chosen properties by name, and `{start,end}` where the property is a list."""
+    """The selected properties by name, and the range `{start,end}` of a list."""
 
     children: Mapping[str, "Tree"] = field(default_factory=dict)
     start: int = 0
@@ -26,8 +26,8 @@ class Tree:
 class Bean:
     """An exported object.
 
-    `properties` are values or functions that give them when chosen; `brief` are those shown where the object is nested
-    and the depth is used up (None: all, as parameters and causes); `hidden` are shown by `tree=` only.
+    `properties` are values, or functions that compute them when selected. `brief` are the properties of a nested object
+    below the requested depth (None: all, as for parameters and causes); `hidden` ones are shown only by `tree=`.
     """
 
     cls: str | None
@@ -72,7 +72,7 @@ def _children(tokens: list[str]) -> dict[str, Tree]:
 
 
 def _range(text: str) -> tuple[int, int | None]:
-    """`{M,N}` is M to N without N, `{M,}` and `{,N}` are open, `{N}` is the Nth alone."""
+    """The range of `{M,N}` (N excluded), `{M,}`, `{,N}` or `{N}` (one element)."""
     matched = _RANGE.fullmatch(text)
     if matched is None or not (matched.group(1) or matched.group(3)):
         raise TreeError(text)
@@ -83,7 +83,7 @@ def _range(text: str) -> tuple[int, int | None]:
 
 
 def render(bean: Bean, tree: Tree | None, depth: int) -> Any:
-    """JSON of `bean`: what `tree` chooses, or everything with nested objects shown `depth` levels deep."""
+    """The JSON of `bean`: the properties that `tree` selects, or all of them with nested objects to `depth` levels."""
     return _by_depth(bean, depth) if tree is None else _by_tree(bean, tree)
 
 

@@ -1,4 +1,4 @@
-"""For whom the JSON API shows something: under which address, in which generation, with what hidden."""
+"""The viewpoint of a JSON response: base address, generation and read permission of the request."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from jenkins_emulator.generations import Generation
 
 @dataclass(frozen=True)
 class View:
-    """`base` is the scheme and host of the request; without `may_read` no job shows."""
+    """`base` is the scheme and host of the request; without `may_read` no jobs are shown."""
 
     base: str
     generation: Generation

@@ -10,7 +10,7 @@ class Waiting:
     """A build that has no executor yet."""
 
     def __init__(self, build: Build, label: str | None, *, node: str | None, is_stuck: bool) -> None:
-        """`label` is what the pipeline asks for, `node` what is named as busy; no node has a stuck one's label."""
+        """`label` is that of the pipeline, `node` the busy node to name; `is_stuck`: no node has the label."""
         self.build = build
         self.granted: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self.is_stuck = is_stuck
@@ -19,18 +19,18 @@ class Waiting:
         self._node = node
 
     def why(self) -> str:
-        """The queue's reason."""
+        """The reason that the queue shows."""
         if self.is_stuck:
             return f"There are no nodes with the label \u2018{self._label}\u2019"
         on = f" on \u2018{self._node}\u2019" if self._node is not None else ""
         return f"Waiting for next available executor{on}"
 
     def cancel(self) -> None:
-        """The queue item was cancelled: the build is aborted."""
+        """Abort the build, because its queue item was cancelled."""
         self.interrupt(Interruption(Kind.STOP))
 
     def interrupt(self, interruption: Interruption) -> None:
-        """Give up waiting; an executor that was granted in the same moment is given back."""
+        """Stop waiting; an executor that was granted at the same moment is released."""
         self.interruption = interruption
         if not self.granted.done():
             self.granted.set_exception(InterruptedStepError(interruption.kind))

@@ -23,7 +23,7 @@ Start = Callable[..., Awaitable[EmulatedJenkins]]
 
 @pytest.fixture
 async def start(tmp_path: Path) -> AsyncIterator[Start]:
-    """Starts servers, on the test's own home unless another is named, and ends them."""
+    """Starts servers, by default with the test's home directory, and ends them."""
     started: list[EmulatedJenkins] = []
 
     async def begin(home: Path | None = None, **options: Any) -> EmulatedJenkins:

@@ -1,4 +1,4 @@
-"""A caller that speaks plain HTTP to the emulated Jenkins, and the jobs it posts."""
+"""A plain HTTP client of the emulated Jenkins, and the jobs that it posts."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ class Answer(NamedTuple):
 
 
 class Caller:
-    """Requests with one user's credentials; never follows redirects."""
+    """Sends requests with one user's credentials; never follows redirects."""
 
     def __init__(
         self, session: aiohttp.ClientSession, url: str, user: str | None = "admin", secret: str = "tok"
@@ -52,7 +52,7 @@ class Caller:
         assert answer.status == 200, answer
 
     async def trigger(self, name: str, delay: str = "0sec", **parameters: str) -> int:
-        """The number of the queue item, a new one or the one that waits with the same parameters."""
+        """Trigger a build; returns the queue item's number, which may be one waiting with the same parameters."""
         route = "buildWithParameters" if parameters else "build"
         answer = await self.post(f"/job/{name}/{route}?delay={delay}", data=parameters)
         assert answer.status in (201, 303), answer
@@ -62,7 +62,7 @@ class Caller:
         return (await self.get(f"/job/{name}/{number}/api/json")).json
 
     async def ended(self, name: str, number: int = 1) -> str:
-        """The result, once there is one and the log is whole."""
+        """Wait for the result and the complete log; returns the result."""
         await until(lambda: self._is_ended(name, number))
         await until(lambda: self._has_whole_log(name, number))
         return str((await self.build(name, number))["result"])
@@ -90,9 +90,9 @@ class Caller:
         return (await self.get(f"/queue/item/{number}/api/json")).json
 
 
-def deaf(gate: Path) -> str:
+def ignoring_term(gate: Path) -> str:
     """A step that ignores TERM until the test opens the gate."""
-    return f"sh 'trap : TERM; echo deaf; while [ ! -e {gate} ]; do sleep 0.02 || true; done'"
+    return f"sh 'trap : TERM; echo ignoring_term; while [ ! -e {gate} ]; do sleep 0.02 || true; done'"
 
 
 async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 20) -> None:
@@ -110,7 +110,7 @@ def config(
     properties: str = "",
     more: str = "",
 ) -> bytes:
-    """A config.xml; `stages` is what stands in stages { … }, or `steps:` and the steps of one stage."""
+    """A config.xml; `stages` is the content of stages { … }, or `steps:` followed by the steps of one stage."""
     if stages.startswith("steps:"):
         stages = f"stage('only') {{\n steps {{\n{stages[6:]}\n }}\n}}"
     script = script or f"pipeline {{\n agent any\n stages {{\n{stages}\n }}\n}}\n"

@@ -1,4 +1,4 @@
-"""Who may do what: tokens, passwords with crumbs and sessions, a reader, nobody."""
+"""Access control: tokens, passwords with crumbs and sessions, a reader, anonymous callers."""
 
 from pathlib import Path
 
@@ -34,7 +34,9 @@ async def create(caller: Caller, name: str, headers: dict[str, str] | None = Non
     )
 
 
-async def test_anonymous_and_wrong_credentials(caller: Caller, session: aiohttp.ClientSession) -> None:
+async def test_anonymous_callers_and_wrong_credentials_are_refused(
+    caller: Caller, session: aiohttp.ClientSession
+) -> None:
     anonymous = Caller(session, caller.url, None)
     for path in ("/api/json", "/job/nope/api/json", CRUMB):
         answer = await anonymous.get(path)
@@ -50,7 +52,7 @@ async def test_anonymous_and_wrong_credentials(caller: Caller, session: aiohttp.
         assert "wrong" not in answer.text
 
 
-async def test_a_token_needs_no_crumb_and_a_password_needs_its_session(
+async def test_token_needs_no_crumb_and_password_needs_crumb_of_its_session(
     caller: Caller, jenkins: EmulatedJenkins
 ) -> None:
     assert (await create(caller, "a")).status == 200
@@ -66,7 +68,7 @@ async def test_a_token_needs_no_crumb_and_a_password_needs_its_session(
         assert (await reader.get("/job/a/api/json")).status == 200
 
 
-async def test_without_access_control_a_post_needs_a_crumb_and_its_session(start: Start, tmp_path: Path) -> None:
+async def test_post_needs_crumb_of_its_session_without_access_control(start: Start, tmp_path: Path) -> None:
     jenkins = await start(tmp_path / "open", user=None, token=None, password=None, reader_token=None)
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
         anyone = Caller(session, jenkins.url, None)
@@ -89,7 +91,7 @@ async def test_without_access_control_a_post_needs_a_crumb_and_its_session(start
         ("POST", "/job/j/doDelete", "hudson.model.Item.Delete"),
     ],
 )
-async def test_a_reader_lacks(caller: Caller, method: str, path: str, permission: str) -> None:
+async def test_reader_lacks_permission(caller: Caller, method: str, path: str, permission: str) -> None:
     await caller.create("j", "steps:echo 'x'")
     await caller.trigger("j")
     await caller.ended("j")

@@ -1,4 +1,4 @@
-"""What a test can make go wrong: ghosts, lost agents, a slow start; and what every start shows for a moment."""
+"""Faults that a test can cause: ghosts, lost agents, a slow start; and the phases of every start."""
 
 import asyncio
 from functools import partial
@@ -16,7 +16,7 @@ from tests.unit.jenkins_emulator.emulator_caller import Caller, until
 WAITS = "steps:sh '''#!/bin/sh\necho up; while [ ! -e {gate} ]; do sleep 0.01; done; echo through >> {marks}'''"
 
 
-async def test_a_ghost_builds_for_ever_and_nothing_ends_it(
+async def test_ghost_builds_for_ever_and_cannot_be_ended(
     start: Start, session: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
     jenkins = await start()
@@ -42,7 +42,7 @@ async def has_build(caller: Caller, item: int) -> bool:
     return (await caller.item(item)).get("executable") is not None
 
 
-async def test_a_build_whose_agent_is_lost_is_aborted_while_its_process_runs_on(
+async def test_build_with_lost_agent_is_aborted_while_its_process_continues(
     start: Start, session: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
     clock, gate, marks = ManualClock(), tmp_path / "gate", tmp_path / "marks"
@@ -68,7 +68,7 @@ async def is_there(path: Path) -> bool:
     return path.exists()
 
 
-async def test_the_phases_of_a_start(tmp_path: Path, session: aiohttp.ClientSession) -> None:
+async def test_phases_of_a_start(tmp_path: Path, session: aiohttp.ClientSession) -> None:
     jenkins = EmulatedJenkins(tmp_path / "home", user="u", token="t")
     await jenkins.start()
     caller = Caller(session, jenkins.url, "u", "t")
@@ -92,7 +92,7 @@ async def test_the_phases_of_a_start(tmp_path: Path, session: aiohttp.ClientSess
     await jenkins.close()
 
 
-async def test_a_silent_jenkins_that_ends_closes_its_connections(
+async def test_silent_jenkins_closes_its_connections_when_it_ends(
     tmp_path: Path, session: aiohttp.ClientSession
 ) -> None:
     jenkins = EmulatedJenkins(tmp_path / "home", user="u", token="t")
@@ -105,7 +105,7 @@ async def test_a_silent_jenkins_that_ends_closes_its_connections(
         await held
 
 
-async def test_the_last_line_comes_after_the_result(start: Start, session: aiohttp.ClientSession) -> None:
+async def test_last_log_line_comes_after_the_result(start: Start, session: aiohttp.ClientSession) -> None:
     jenkins = await start()
     caller = Caller(session, jenkins.url)
     await caller.create("j", "steps:echo 'x'")

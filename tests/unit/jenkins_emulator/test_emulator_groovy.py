@@ -1,4 +1,4 @@
-"""The script language: strings decoded exactly, and what lies outside the subset named with its place."""
+"""The script language: strings are decoded exactly, and constructs outside of the subset reported with position."""
 
 import pytest
 from hypothesis import given, settings
@@ -102,7 +102,7 @@ def test_any_text_survives_escaping(text: str) -> None:
         ("pipeline {\n agent any\n stages {\n stage('a') {\n steps {\n sh 'x' + 'y'\n}}}}", "unexpected char", 6, 9),
     ],
 )  # fmt: skip
-def test_what_does_not_fit_is_named_with_its_place(script: str, message: str, line: int, column: int) -> None:
+def test_invalid_construct_is_reported_with_its_position(script: str, message: str, line: int, column: int) -> None:
     with pytest.raises(ScriptError) as caught:
         compile_pipeline(script)
     assert message in caught.value.message
@@ -110,7 +110,7 @@ def test_what_does_not_fit_is_named_with_its_place(script: str, message: str, li
     assert f"WorkflowScript: {line}: " in caught.value.console(script)
 
 
-def test_sections_and_arguments_mean_what_they_say() -> None:
+def test_all_sections_and_arguments_are_compiled() -> None:
     pipeline = compile_pipeline(EVERYTHING)
     assert pipeline.label == "big one"
     assert pipeline.options == Options(120.0, True, 7, "MAX_SURVIVABILITY")

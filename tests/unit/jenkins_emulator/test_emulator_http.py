@@ -24,7 +24,7 @@ from tests.unit.jenkins_emulator.emulator_caller import XML, Caller, config
         ("?name=new", {"Content-Type": "application/json"}, "No mode given"),
     ],
 )
-async def test_names_and_types_that_are_refused(
+async def test_invalid_names_and_item_types_are_refused(
     caller: Caller, query: str, headers: dict[str, str], error: str
 ) -> None:
     await caller.create("j")
@@ -32,7 +32,7 @@ async def test_names_and_types_that_are_refused(
     assert (answer.status, answer.headers["X-Error"]) == (400, error)
 
 
-async def test_a_body_without_a_type_is_refused(caller: Caller) -> None:
+async def test_body_without_content_type_is_refused(caller: Caller) -> None:
     options = {"data": config(), "skip_auto_headers": ["Content-Type"]}
     answer = await caller.post("/createItem?name=new", **options)
     assert (answer.status, answer.headers["X-Error"]) == (400, "No Content-Type header set")
@@ -41,7 +41,7 @@ async def test_a_body_without_a_type_is_refused(caller: Caller) -> None:
 @pytest.mark.parametrize(
     "body", [b"<flow-definition><x>", b"<foo/>", b"", b"<!DOCTYPE x [<!ENTITY a 'b'>]><foo>&a;</foo>"]
 )
-async def test_what_is_no_job_is_a_500_without_x_error(caller: Caller, body: bytes) -> None:
+async def test_invalid_config_is_answered_500_without_x_error(caller: Caller, body: bytes) -> None:
     await caller.create("j")
     for path in ("/createItem?name=new", "/job/j/config.xml"):
         answer = await caller.post(path, data=body, headers=XML)
@@ -50,7 +50,7 @@ async def test_what_is_no_job_is_a_500_without_x_error(caller: Caller, body: byt
     assert (await caller.get("/job/new/api/json")).status == 404
 
 
-async def test_config_comes_back_as_xml_1_1(caller: Caller) -> None:
+async def test_config_is_returned_as_xml_1_1(caller: Caller) -> None:
     await caller.create("sp%20%C3%A9", "steps:echo '<&> \u017e\U0001f600'")
     got = await caller.get("/job/SP%20%C3%A9/config.xml")
     assert got.headers["Content-Type"] == "application/xml"
@@ -95,7 +95,7 @@ async def test_config_comes_back_as_xml_1_1(caller: Caller) -> None:
         ("GET", "/job/j/1/api/json?tree=a[", 500),
     ],
 )
-async def test_statuses(caller: Caller, method: str, path: str, status: int) -> None:
+async def test_status_of_each_route(caller: Caller, method: str, path: str, status: int) -> None:
     await caller.create("j", "steps:echo 'x'")
     await caller.create("p", "steps:echo 'x'", parameters=("P",))
     await caller.create("off", "steps:echo 'x'")
@@ -124,14 +124,14 @@ async def test_statuses(caller: Caller, method: str, path: str, status: int) -> 
         ("DELETE", "/job/j/", False),
     ],
 )
-async def test_which_answers_carry_x_jenkins(caller: Caller, method: str, path: str, carries: bool) -> None:
+async def test_responses_with_and_without_x_jenkins(caller: Caller, method: str, path: str, carries: bool) -> None:
     await caller.create("j", "steps:echo 'x'")
     await caller.trigger("j")
     await caller.ended("j")
     assert ("X-Jenkins" in (await caller.request(method, path)).headers) is carries
 
 
-async def test_the_log_by_raw_offsets(start: Start, session: aiohttp.ClientSession, tmp_path: Path) -> None:
+async def test_log_is_read_by_raw_offsets(start: Start, session: aiohttp.ClientSession, tmp_path: Path) -> None:
     caller = Caller(session, (await start(tmp_path / "old", generation="2.263")).url)
     await caller.create("j", "steps:echo 'caf\\u00e9 \\u001b[31mred\\u001b[0m'")
     await caller.trigger("j")
@@ -156,7 +156,7 @@ async def test_the_log_by_raw_offsets(start: Start, session: aiohttp.ClientSessi
     assert (head.headers["X-Text-Size"], head.headers["Content-Length"]) == (str(size), str(len(whole.text.encode())))
 
 
-async def test_the_log_compressed(caller: Caller, session: aiohttp.ClientSession) -> None:
+async def test_log_is_sent_compressed(caller: Caller, session: aiohttp.ClientSession) -> None:
     await caller.create("j", "steps:sh 'seq 1 60000'")
     await caller.trigger("j")
     await caller.ended("j")
@@ -170,7 +170,7 @@ async def test_the_log_compressed(caller: Caller, session: aiohttp.ClientSession
     assert plain.text.count("\r\n") > 60000
 
 
-async def test_addresses_follow_the_request(caller: Caller) -> None:
+async def test_addresses_have_the_host_of_the_request(caller: Caller) -> None:
     await caller.create("j", "steps:echo 'x'")
     answer = await caller.post("/job/j/build", headers={"Host": "ci.example.com:8443"})
     assert answer.headers["Location"].startswith("http://ci.example.com:8443/queue/item/")
@@ -179,7 +179,7 @@ async def test_addresses_follow_the_request(caller: Caller) -> None:
     assert shown["url"] == "https://ci.example.com/job/j/"
 
 
-async def test_parameters_by_form_query_and_json(caller: Caller) -> None:
+async def test_parameters_are_read_from_form_query_and_json(caller: Caller) -> None:
     await caller.create("j", "steps:sh '''#!/bin/sh\necho \"[$P]\"'''", parameters=("P",))
     value = "\u017elu\u0165\nline2 \"q\" 'q' & <b> % +"
     await caller.post("/job/j/buildWithParameters?delay=0sec", data={"P": value})
@@ -193,7 +193,7 @@ async def test_parameters_by_form_query_and_json(caller: Caller) -> None:
         assert f"[{shown}]\n" in await caller.console("j", number)
 
 
-async def test_folders(caller: Caller) -> None:
+async def test_jobs_in_folders(caller: Caller) -> None:
     mode = "com.cloudbees.hudson.plugins.folder.Folder"
     made = await caller.post(f"/createItem?name=fold&mode={mode}", data={})
     assert (made.status, made.headers["Location"]) == (302, "/job/fold/configure")
@@ -237,7 +237,7 @@ async def test_builds_are_described_discarded_and_deleted(caller: Caller) -> Non
     )
 
 
-async def test_a_job_is_copied_and_names_are_checked(caller: Caller) -> None:
+async def test_job_is_copied_and_its_name_checked(caller: Caller) -> None:
     await caller.create("one", "steps:echo 'x'")
     copied = await caller.post("/createItem?name=two&mode=copy&from=one", skip_auto_headers=["Content-Type"])
     assert (copied.status, copied.headers["Location"]) == (302, "/job/two/configure")
@@ -247,7 +247,7 @@ async def test_a_job_is_copied_and_names_are_checked(caller: Caller) -> None:
     assert (await caller.post("/createItem?name=three&mode=copy&from=none")).status == 400
 
 
-async def test_the_linter(caller: Caller) -> None:
+async def test_linter_reports_errors(caller: Caller) -> None:
     good = "pipeline {\n agent any\n stages {\n stage('a') {\n steps {\n sh 'x'\n}\n}\n}\n}"
     answer = await caller.post("/pipeline-model-converter/validate", data={"jenkinsfile": good})
     assert (answer.status, answer.text) == (200, "Jenkinsfile successfully validated.\n")
@@ -259,7 +259,7 @@ async def test_the_linter(caller: Caller) -> None:
     assert answer.text.startswith("Errors encountered validating Jenkinsfile:\nWorkflowScript: 10: ")
 
 
-async def test_not_ready_while_it_reads_its_home(tmp_path: Path, session: aiohttp.ClientSession) -> None:
+async def test_requests_get_503_while_the_home_is_read(tmp_path: Path, session: aiohttp.ClientSession) -> None:
     jenkins = EmulatedJenkins(tmp_path / "late", user="admin", token="tok")
     await jenkins.listen()
     caller = Caller(session, jenkins.url)

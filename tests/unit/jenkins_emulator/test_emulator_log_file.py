@@ -1,4 +1,4 @@
-"""The raw log: hidden notes never reach a reader, and a crash at any byte neither loses nor doubles one."""
+"""The raw log: hidden notes never reach a reader, and a crash at any byte neither loses nor duplicates bytes."""
 
 import json
 import os
@@ -37,14 +37,14 @@ def test_only_a_lone_lf_gets_a_cr_wherever_a_piece_of_the_file_ends(
     assert plain(path, raw.index(b"\r\n") + 1, crlf=True).startswith(b"\r\n\r\ntwo"), "a reader's first LF is lone"
 
 
-def test_a_start_inside_a_note_shows_its_rest(tmp_path: Path) -> None:
+def test_start_inside_a_note_shows_its_rest(tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.write_bytes(note("a") + b"text\n")
     assert plain(path, 20, crlf=True).endswith(b"\x1b[0mtext\r\n")
     assert len(plain(path, 20)) > len(b"text\n")
 
 
-def test_text_that_only_begins_like_a_note_is_kept(tmp_path: Path) -> None:
+def test_text_that_begins_like_a_note_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.write_bytes(b"\x1b[8mha:" + b"x" * 3_000_000 + b"\n")
     assert len(plain(path)) == path.stat().st_size
@@ -58,7 +58,7 @@ def record(recorder: Recorder, source: int) -> None:
     recorder.line("b", "Finished: SUCCESS")
 
 
-def test_a_crash_at_any_byte_gives_the_same_log(tmp_path: Path) -> None:
+def test_log_is_the_same_after_a_crash_at_any_byte(tmp_path: Path) -> None:
     output = tmp_path / "output"
     output.write_bytes(b"first line\nsecond, without an end")
     source = os.open(output, os.O_RDONLY)
@@ -72,7 +72,7 @@ def test_a_crash_at_any_byte_gives_the_same_log(tmp_path: Path) -> None:
     for announced in range(len(journal) + 1):
         written_sizes = {ends[-1]}
         if journal[:announced].endswith(b"\n"):
-            # Announced, and of its append any part may have been written.
+            # The append is announced, and any part of it may have been written.
             ends.append(_log_end(journal[:announced], log))
             written_sizes = set(range(ends[-2], ends[-1] + 1))
         for written in written_sizes:
@@ -90,7 +90,7 @@ def test_a_crash_at_any_byte_gives_the_same_log(tmp_path: Path) -> None:
 
 
 def _log_end(journal: bytes, log: bytes) -> int:
-    """Where the log ends once everything announced is written."""
+    """The end of the log once everything announced is written."""
     records = [json.loads(line) for line in journal.splitlines()]
     appends = [record for record in records if "at" in record]
     if not appends:
@@ -113,7 +113,7 @@ def test_only_whole_lines_are_visible_before_the_end(tmp_path: Path) -> None:
     os.close(source)
 
 
-def test_a_line_longer_than_one_copy_arrives_whole(tmp_path: Path) -> None:
+def test_line_longer_than_one_copy_arrives_whole(tmp_path: Path) -> None:
     output = tmp_path / "output"
     text = b"x" * 2_500_000 + b"\n"
     output.write_bytes(text)

@@ -1,4 +1,4 @@
-"""python-jenkins sees what it saw of a real Jenkins, its surprises included."""
+"""python-jenkins gets the same results from the emulator as from a real Jenkins, including surprising ones."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The queue on a clock that the test moves: quiet period, coalescing, one at a time, executors, five minutes."""
+"""The queue with a clock that the test sets: quiet period, coalescing, serial jobs, executors, left items."""
 
 import asyncio
 from pathlib import Path
@@ -50,7 +50,7 @@ def kind(item: Any) -> str:
     return str(item["_class"]).removeprefix("hudson.model.Queue$")
 
 
-async def test_quiet_period_then_build(caller: Caller, clock: ManualClock) -> None:
+async def test_build_starts_after_the_quiet_period(caller: Caller, clock: ManualClock) -> None:
     await caller.create("j", "steps:echo 'x'")
     answer = await caller.post("/job/j/build")
     number = int(answer.headers["Location"].rstrip("/").rsplit("/", 1)[1])
@@ -66,7 +66,7 @@ async def test_quiet_period_then_build(caller: Caller, clock: ManualClock) -> No
     assert await caller.ended("j") == "SUCCESS"
 
 
-async def test_same_parameters_are_one_item_while_they_wait(caller: Caller, clock: ManualClock) -> None:
+async def test_waiting_items_with_equal_parameters_are_coalesced(caller: Caller, clock: ManualClock) -> None:
     await caller.create("j", "steps:echo 'x'", parameters=("WHO",))
     first = await caller.trigger("j", delay="5sec", WHO="a")
     assert await caller.trigger("j", delay="5sec", WHO="a", UNKNOWN="dropped") == first
@@ -80,7 +80,7 @@ async def test_same_parameters_are_one_item_while_they_wait(caller: Caller, cloc
     assert await caller.trigger("j", WHO="a") != first, "what has left the queue takes nothing more in"
 
 
-async def test_a_serial_job_runs_one_after_another(caller: Caller) -> None:
+async def test_builds_of_a_serial_job_run_one_after_another(caller: Caller) -> None:
     await caller.create("j", WAIT, parameters=("N",), properties=SERIAL)
     items = [await caller.trigger("j", N=str(n)) for n in (1, 2, 3)]
     assert await started(caller, items[0]) == 1
@@ -98,7 +98,7 @@ async def test_a_serial_job_runs_one_after_another(caller: Caller) -> None:
     await end(caller, "j", 2)
 
 
-async def test_options_of_a_script_hold_from_after_its_first_run_on(caller: Caller) -> None:
+async def test_options_of_a_script_apply_after_its_first_run(caller: Caller) -> None:
     script = "pipeline {\n agent any\n options { disableConcurrentBuilds() }\n stages {\n stage('a') {\n steps {\n"
     script += "sh 'echo inside; sleep 60'\n}\n}\n}\n}"
     await caller.create("j", script=script, parameters=("N",))
@@ -111,7 +111,7 @@ async def test_options_of_a_script_hold_from_after_its_first_run_on(caller: Call
     await end(caller, "j", await started(caller, third))
 
 
-async def test_busy_executors_hold_a_build_that_has_left_the_queue(caller: Caller, clock: ManualClock) -> None:
+async def test_build_that_left_the_queue_waits_for_a_free_executor(caller: Caller, clock: ManualClock) -> None:
     await caller.create("j", WAIT, parameters=("N",))
     for n in (1, 2):
         await caller.trigger("j", N=str(n))
@@ -136,7 +136,7 @@ async def test_busy_executors_hold_a_build_that_has_left_the_queue(caller: Calle
     await end(caller, "j", 2, 3)
 
 
-async def test_one_executor_serves_all_builds_in_turn(
+async def test_one_executor_runs_all_builds_one_after_another(
     start: Start, session: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
     caller = Caller(session, (await start(tmp_path / "narrow", executors=1)).url)
@@ -147,7 +147,7 @@ async def test_one_executor_serves_all_builds_in_turn(
     assert (await caller.get("/queue/api/json")).json["items"] == []
 
 
-async def test_a_waiting_build_can_be_stopped(caller: Caller) -> None:
+async def test_build_waiting_for_an_executor_can_be_stopped(caller: Caller) -> None:
     await caller.create("j", WAIT, parameters=("N",))
     for n in ("1", "2", "3"):
         await caller.trigger("j", N=n)
@@ -156,7 +156,7 @@ async def test_a_waiting_build_can_be_stopped(caller: Caller) -> None:
     await end(caller, "j", 1, 2)
 
 
-async def test_an_unknown_label_waits_for_ever_saying_so(caller: Caller) -> None:
+async def test_build_with_unknown_label_waits_with_a_reason(caller: Caller) -> None:
     script = "pipeline {\n agent { label 'gpu' }\n stages {\n stage('a') {\n steps {\n echo 'x'\n}\n}\n}\n}"
     await caller.create("j", script=script)
     await caller.trigger("j")
@@ -167,7 +167,7 @@ async def test_an_unknown_label_waits_for_ever_saying_so(caller: Caller) -> None
     assert await caller.ended("j") == "ABORTED"
 
 
-async def test_quieting_down_holds_new_builds(caller: Caller) -> None:
+async def test_quieting_down_delays_new_builds(caller: Caller) -> None:
     await caller.create("j", "steps:echo 'x'")
     assert (await caller.post("/quietDown")).status == 302
     item = await caller.trigger("j")
@@ -178,7 +178,7 @@ async def test_quieting_down_holds_new_builds(caller: Caller) -> None:
     assert await caller.ended("j", await started(caller, item)) == "SUCCESS"
 
 
-async def test_an_item_that_left_is_forgotten_after_five_minutes(caller: Caller, clock: ManualClock) -> None:
+async def test_left_item_is_forgotten_after_five_minutes(caller: Caller, clock: ManualClock) -> None:
     await caller.create("j", "steps:echo 'x'")
     item = await caller.trigger("j")
     await started(caller, item)
@@ -188,7 +188,7 @@ async def test_an_item_that_left_is_forgotten_after_five_minutes(caller: Caller,
     assert (await caller.get(f"/queue/item/{item}/api/json")).status == 404
 
 
-async def test_an_item_may_have_left_before_its_build_is_known(
+async def test_item_can_leave_before_its_build_exists(
     start: Start, session: aiohttp.ClientSession, clock: ManualClock, tmp_path: Any
 ) -> None:
     caller = Caller(session, (await start(tmp_path / "slow", clock=clock, start_seconds=1.0)).url)
@@ -200,7 +200,7 @@ async def test_an_item_may_have_left_before_its_build_is_known(
     assert await started(caller, item) == 1
 
 
-async def test_deleting_a_job_cancels_what_waits_and_ends_what_runs(caller: Caller) -> None:
+async def test_deleting_a_job_cancels_its_items_and_ends_its_builds(caller: Caller) -> None:
     await caller.create("j", WAIT, parameters=("N",))
     await caller.trigger("j", N="1")
     await caller.shows("inside\n", "j")

@@ -1,4 +1,4 @@
-"""The recorded declarative job gives the recorded console here."""
+"""The recorded declarative job gives the recorded console in the emulator."""
 
 import re
 from collections import Counter
@@ -29,7 +29,7 @@ def parts(console: list[str]) -> tuple[list[str], list[str], list[str]]:
 
 
 @pytest.mark.parametrize(("generation", "name"), [("2.263", "console.txt"), ("2.568", "console-2568.txt")])
-async def test_console_is_the_recorded_one_line_for_line(
+async def test_console_equals_the_recorded_one_line_by_line(
     start: Start, session: aiohttp.ClientSession, generation: str, name: str
 ) -> None:
     caller = Caller(session, (await start(generation=generation)).url)

@@ -1,4 +1,4 @@
-"""A running build survives the end of its Jenkins: no step twice, no line lost, every log offset still valid."""
+"""A running build survives a restart of Jenkins: no step runs twice, no line is lost, log offsets stay valid."""
 
 import asyncio
 import os
@@ -11,14 +11,14 @@ import aiohttp
 import pytest
 
 from tests.unit.jenkins_emulator.conftest import Start
-from tests.unit.jenkins_emulator.emulator_caller import Caller, deaf, until
+from tests.unit.jenkins_emulator.emulator_caller import Caller, ignoring_term, until
 
 SERIAL = "<org.jenkinsci.plugins.workflow.job.properties.DisableConcurrentBuildsJobProperty/>"
 LOG = "/job/j/1/logText/progressiveText"
 
 
 class Server:
-    """The emulated Jenkins in a process of its own, always on one port and home."""
+    """The emulated Jenkins in its own process, always with the same port and home."""
 
     def __init__(self, home: Path, generation: str) -> None:
         self.home = home
@@ -61,14 +61,16 @@ def caller(server: Server, session: aiohttp.ClientSession) -> Caller:
 
 
 def gated(gate: Path, marks: Path) -> str:
-    """Marks its start in a file, then waits until the test opens the gate."""
+    """A script that marks its start in a file, then waits until the test opens the gate."""
     marks = marks.with_name(f"{marks.name}$BUILD_NUMBER")
     wait = f"while ! test -e {gate}; do sleep 0.02; done"
     return f"sh '''#!/bin/sh\necho begun; echo x >> {marks}; {wait}; echo through; echo y >> {marks}'''"
 
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL])
-async def test_a_running_build_goes_on(server: Server, caller: Caller, tmp_path: Path, ending: signal.Signals) -> None:
+async def test_running_build_continues_after_a_restart(
+    server: Server, caller: Caller, tmp_path: Path, ending: signal.Signals
+) -> None:
     gate, before, marks = tmp_path / "gate", tmp_path / "before", tmp_path / "marks"
     stages = f"steps:sh 'echo z >> {before}$BUILD_NUMBER'\nwithEnv(['A=1']) {{\n{gated(gate, marks)}\n}}\n"
     stages += "sh 'echo after $A_TOKEN'"
@@ -105,7 +107,9 @@ async def test_a_running_build_goes_on(server: Server, caller: Caller, tmp_path:
     assert "after s3cret-2" in await caller.console("j", 2)
 
 
-async def test_a_step_that_ended_meanwhile_is_taken_as_it_ended(server: Server, caller: Caller, tmp_path: Path) -> None:
+async def test_step_that_ended_during_the_restart_keeps_its_result(
+    server: Server, caller: Caller, tmp_path: Path
+) -> None:
     gate, marks = tmp_path / "gate", tmp_path / "marks"
     await caller.create("j", f"steps:{gated(gate, marks)}\nsh 'exit 5'")
     await caller.trigger("j")
@@ -124,9 +128,7 @@ async def _marked(path: Path, text: str) -> bool:
     return path.exists() and path.read_text() == text
 
 
-async def test_killed_again_and_again_it_still_does_everything_once(
-    server: Server, caller: Caller, tmp_path: Path
-) -> None:
+async def test_every_step_runs_once_despite_repeated_kills(server: Server, caller: Caller, tmp_path: Path) -> None:
     marks = tmp_path / "marks"
     steps = "\n".join(f"sh 'echo {number} >> {marks}; echo line {number}'" for number in range(30))
     branches = "\n".join(
@@ -154,11 +156,13 @@ async def test_killed_again_and_again_it_still_does_everything_once(
     assert text.count("[Pipeline] sh\r\n") == 34
 
 
-async def test_a_stop_before_the_end_of_the_server_still_stops(server: Server, caller: Caller, tmp_path: Path) -> None:
+async def test_stop_before_the_end_of_the_server_takes_effect_after_it(
+    server: Server, caller: Caller, tmp_path: Path
+) -> None:
     gate = tmp_path / "gate"
-    await caller.create("j", f"steps:{deaf(gate)}")
+    await caller.create("j", f"steps:{ignoring_term(gate)}")
     await caller.trigger("j")
-    await caller.shows("deaf\n", "j")
+    await caller.shows("ignoring_term\n", "j")
     await caller.post("/job/j/1/stop")
     await caller.shows("Aborted by admin\n", "j")
     await server.end(signal.SIGKILL)
@@ -169,7 +173,7 @@ async def test_a_stop_before_the_end_of_the_server_still_stops(server: Server, c
     gate.touch()
 
 
-async def test_an_end_that_was_not_recorded_any_more_is_recorded_at_the_next_start(
+async def test_unrecorded_end_is_recorded_at_the_next_start(
     start: Start, session: aiohttp.ClientSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jenkins = await start(generation="2.263")
@@ -192,9 +196,7 @@ async def _ends_with(path: Path, text: bytes) -> bool:
     return path.exists() and path.read_bytes().endswith(text)
 
 
-async def test_a_process_that_vanished_fails_the_build(
-    start: Start, session: aiohttp.ClientSession, tmp_path: Path
-) -> None:
+async def test_vanished_process_fails_the_build(start: Start, session: aiohttp.ClientSession, tmp_path: Path) -> None:
     jenkins = await start()
     caller = Caller(session, jenkins.url)
     await caller.create("j", f"steps:sh 'echo $PPID > {tmp_path}/wrapper; echo inside; sleep 60'")

@@ -1,4 +1,4 @@
-"""What a user sees of builds: results, post conditions, stops, time limits, the environment of `sh`."""
+"""Builds as a user sees them: results, post conditions, stops, time limits, the environment of `sh`."""
 
 import asyncio
 from functools import partial
@@ -43,7 +43,7 @@ def stage(name: str, steps: str) -> str:
          ["always", "aborted", "unsuccessful", "cleanup"], "Timeout has been exceeded"),
     ],
 )  # fmt: skip
-async def test_result_and_post(caller: Caller, steps: str, result: str, posts: list[str], last: str) -> None:
+async def test_result_and_post_conditions(caller: Caller, steps: str, result: str, posts: list[str], last: str) -> None:
     await caller.create("j", script=script(stage("first", steps) + stage("second", "echo 'reached'")))
     await caller.trigger("j")
     assert await caller.ended("j") == result
@@ -72,7 +72,7 @@ async def test_stop_is_recorded_as_by_its_user_and_runs_post(caller: Caller) -> 
     assert lines[-1] == "Finished: ABORTED"
 
 
-async def test_the_pipelines_own_time_limit_leaves_time_for_post(caller: Caller) -> None:
+async def test_post_runs_after_the_time_limit_of_the_pipeline(caller: Caller) -> None:
     stages = stage("a", "sh 'sleep 30'")
     await caller.create("j", script=script(stages, "options {\n timeout(time: 1, unit: 'SECONDS')\n}"))
     await caller.trigger("j")
@@ -83,7 +83,7 @@ async def test_the_pipelines_own_time_limit_leaves_time_for_post(caller: Caller)
     assert "post cleanup\n" in console
 
 
-async def test_one_failing_branch_fails_the_build_after_the_others_ended(caller: Caller) -> None:
+async def test_failing_branch_fails_the_build_after_the_others_ended(caller: Caller) -> None:
     stages = "stage('par') {\n parallel {\n" + stage("good", "sh 'echo good'") + stage("bad", "sh 'exit 4'") + "}\n}\n"
     await caller.create("j", script=script(stages))
     await caller.trigger("j")
@@ -94,7 +94,7 @@ async def test_one_failing_branch_fails_the_build_after_the_others_ended(caller:
     assert "ERROR: script returned exit code 4\n" in console
 
 
-async def test_what_sh_sees(caller: Caller) -> None:
+async def test_environment_of_sh(caller: Caller) -> None:
     names = "BUILD_NUMBER JOB_NAME WORKSPACE BUILD_URL JENKINS_URL S A_TOKEN X PATH"
     show = f"sh '''#!/bin/sh -e\nfor name in {names}; do echo \"$name=[$(printenv $name || true)]\"; done\npwd\n'''"
     await caller.create("j", f"steps:withEnv(['X=$HOME \"q\"', 'PATH+EXTRA=/extra']) {{\n{show}\n}}",
@@ -111,7 +111,7 @@ async def test_what_sh_sees(caller: Caller) -> None:
     assert "+ " not in console, "a script with its own interpreter is not traced"
 
 
-async def test_sh_sees_no_setting_of_the_shuttle_and_the_configured_address(
+async def test_sh_has_no_settings_of_the_shuttle_but_the_configured_address(
     start: Start, session: aiohttp.ClientSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SHUTTLE_TOKENS", "controller:not-for-builds")
@@ -127,7 +127,7 @@ async def test_sh_sees_no_setting_of_the_shuttle_and_the_configured_address(
     assert "JENKINS_URL=https://ci.example.com/\n" in console
 
 
-async def test_a_secret_is_neither_in_the_api_nor_in_a_file(caller: Caller, tmp_path: Path) -> None:
+async def test_secret_is_neither_in_the_api_nor_in_a_file(caller: Caller, tmp_path: Path) -> None:
     await caller.create("j", "steps:sh 'test ${#A_TOKEN} = 14; sleep 60'", parameters=("A_TOKEN",))
     number = await caller.trigger("j", A_TOKEN="t0ken-value-14")
     await caller.trigger("j", delay="60sec", A_TOKEN="t0ken-value-15")
@@ -143,7 +143,7 @@ async def test_a_secret_is_neither_in_the_api_nor_in_a_file(caller: Caller, tmp_
     await caller.ended("j")
 
 
-async def test_builds_side_by_side_have_workspaces_of_their_own(caller: Caller) -> None:
+async def test_concurrent_builds_have_their_own_workspaces(caller: Caller) -> None:
     await caller.create("j", "steps:sh 'touch mine; sleep 60'", parameters=("N",))
     for number in (1, 2):
         await caller.trigger("j", N=str(number))
@@ -159,7 +159,7 @@ async def test_builds_side_by_side_have_workspaces_of_their_own(caller: Caller) 
         assert await caller.ended("j", number) == "ABORTED"
 
 
-async def test_no_stop_is_lost_however_early_it_comes(caller: Caller) -> None:
+async def test_stop_takes_effect_however_early_it_comes(caller: Caller) -> None:
     await caller.create("j", "steps:sh 'sleep 60'", parameters=("N",))
     for number in range(1, 21):
         item = await caller.trigger("j", N=str(number))
@@ -172,7 +172,7 @@ async def _has_left(caller: Caller, item: int) -> bool:
     return (await caller.item(item)).get("executable") is not None
 
 
-async def test_a_trivial_build_is_quick(caller: Caller) -> None:
+async def test_trivial_build_is_quick(caller: Caller) -> None:
     await caller.create("j", "steps:echo 'hi'")
     loop = asyncio.get_running_loop()
     began = loop.time()

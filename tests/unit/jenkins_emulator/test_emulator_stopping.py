@@ -1,4 +1,4 @@
-"""Whom stop, term, kill and the end of a node reach, and how long Jenkins waits for them."""
+"""The processes that stop, term, kill and the end of a node signal, and how long Jenkins waits for them."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ import pytest
 
 from jenkins_emulator.clock import ManualClock
 from tests.unit.jenkins_emulator.conftest import Start
-from tests.unit.jenkins_emulator.emulator_caller import Caller, deaf, until
+from tests.unit.jenkins_emulator.emulator_caller import Caller, ignoring_term, until
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ async def caller(start: Start, session: aiohttp.ClientSession, clock: ManualCloc
 
 @pytest.fixture
 async def gate(tmp_path: Path) -> AsyncIterator[Path]:
-    """Scripts that ignore TERM end once it exists; it does at the end of the test at the latest."""
+    """A file; scripts that ignore TERM end once it exists. It is created at the end of the test at the latest."""
     gate = tmp_path / "gate"
     yield gate
     gate.touch()
@@ -36,7 +36,7 @@ async def gate(tmp_path: Path) -> AsyncIterator[Path]:
 
 @pytest.fixture
 async def written(tmp_path: Path) -> AsyncIterator[Callable[[str], int]]:
-    """Reads a pid that a script wrote to a file; what still runs is killed after the test."""
+    """Reads a pid that a script wrote to a file; processes that still run are killed after the test."""
     pids: list[int] = []
 
     def read(name: str) -> int:
@@ -72,7 +72,7 @@ def quoted(script: str) -> str:
     return f"steps:sh '''#!/bin/sh\n{script}'''"
 
 
-async def test_stop_reaches_the_script_its_descendants_and_what_has_its_cookie(
+async def test_stop_signals_the_script_its_descendants_and_processes_with_its_cookie(
     caller: Caller, tmp_path: Path, written: Callable[[str], int]
 ) -> None:
     def sleeper(name: str, how: str) -> str:
@@ -98,7 +98,7 @@ async def test_stop_reaches_the_script_its_descendants_and_what_has_its_cookie(
     assert runs(written("without-cookie")), "a process without a cookie that is no descendant gets nothing"
 
 
-async def test_an_orphan_without_a_cookie_is_neither_waited_for_nor_ended(
+async def test_orphan_without_a_cookie_is_neither_awaited_nor_ended(
     caller: Caller, tmp_path: Path, written: Callable[[str], int]
 ) -> None:
     orphan = f"( env -i /usr/bin/setsid sh -c 'echo $$ > {tmp_path}/pid; exec sleep 60' & )"
@@ -108,7 +108,7 @@ async def test_an_orphan_without_a_cookie_is_neither_waited_for_nor_ended(
     assert runs(written("pid"))
 
 
-async def test_the_end_of_the_node_sends_term_to_what_has_its_cookie(
+async def test_end_of_the_node_sends_term_to_processes_with_its_cookie(
     caller: Caller, tmp_path: Path, written: Callable[[str], int]
 ) -> None:
     orphan = f"( setsid sh -c 'echo $$ > {tmp_path}/pid; exec sleep 60' & )"
@@ -118,7 +118,7 @@ async def test_the_end_of_the_node_sends_term_to_what_has_its_cookie(
     await until(partial(gone, written("pid")))
 
 
-async def test_a_trap_of_the_script_runs_before_its_build_ends(caller: Caller) -> None:
+async def test_trap_of_the_script_runs_before_its_build_ends(caller: Caller) -> None:
     await caller.create(
         "j", quoted("trap 'echo cleaning; sleep 0.2; echo cleaned; exit 0' TERM\necho up\nwhile :; do sleep 0.05; done")
     )
@@ -129,12 +129,12 @@ async def test_a_trap_of_the_script_runs_before_its_build_ends(caller: Caller) -
     assert "cleaning\ncleaned\n" in await caller.console("j")
 
 
-async def test_twenty_seconds_after_a_stop_the_build_ends_without_its_process(
+async def test_build_ends_without_its_process_twenty_seconds_after_a_stop(
     caller: Caller, clock: ManualClock, gate: Path
 ) -> None:
-    await caller.create("j", f"steps:{deaf(gate)}")
+    await caller.create("j", f"steps:{ignoring_term(gate)}")
     await caller.trigger("j")
-    await caller.shows("deaf\n", "j")
+    await caller.shows("ignoring_term\n", "j")
     for count in (1, 2):
         await caller.post("/job/j/1/stop")
         await until(partial(says, caller, "Sending interrupt signal", count))
@@ -145,7 +145,7 @@ async def test_twenty_seconds_after_a_stop_the_build_ends_without_its_process(
     assert "After 20s process did not stop\n" in await caller.console("j")
 
 
-async def test_term_ends_the_build_while_its_process_runs_on(
+async def test_term_ends_the_build_while_its_process_continues(
     caller: Caller, tmp_path: Path, written: Callable[[str], int]
 ) -> None:
     await caller.create("j", quoted(f"trap : TERM; echo $$ > {tmp_path}/pid; echo up; while :; do sleep 0.05; done"))
@@ -157,7 +157,7 @@ async def test_term_ends_the_build_while_its_process_runs_on(
     assert runs(written("pid")), "nothing sends KILL"
 
 
-async def test_kill_signals_nothing_and_leaves_the_executor_taken(
+async def test_kill_sends_no_signal_and_leaves_the_executor_occupied(
     caller: Caller, tmp_path: Path, written: Callable[[str], int]
 ) -> None:
     await caller.create("j", quoted(f"echo $$ > {tmp_path}/pid; echo up; sleep 60"))
@@ -177,7 +177,7 @@ async def test_kill_signals_nothing_and_leaves_the_executor_taken(
     assert await caller.ended("next") == "SUCCESS"
 
 
-async def test_stopping_a_busy_executor_stops_its_build(caller: Caller) -> None:
+async def test_stop_of_a_busy_executor_stops_its_build(caller: Caller) -> None:
     await caller.create("j", quoted("echo up; sleep 60"))
     await caller.trigger("j")
     await caller.shows("up\n", "j")
@@ -186,10 +186,10 @@ async def test_stopping_a_busy_executor_stops_its_build(caller: Caller) -> None:
     assert (await caller.post("/computer/(built-in)/executors/9/stop")).status == 404
 
 
-async def test_a_job_whose_build_ignores_term_is_not_deleted(caller: Caller, clock: ManualClock, gate: Path) -> None:
-    await caller.create("j", f"steps:{deaf(gate)}")
+async def test_job_whose_build_ignores_term_is_not_deleted(caller: Caller, clock: ManualClock, gate: Path) -> None:
+    await caller.create("j", f"steps:{ignoring_term(gate)}")
     await caller.trigger("j")
-    await caller.shows("deaf\n", "j")
+    await caller.shows("ignoring_term\n", "j")
     deleting = asyncio.ensure_future(caller.post("/job/j/doDelete"))
     await caller.shows("Sending interrupt signal", "j")
     clock.advance(15)
@@ -200,9 +200,9 @@ async def test_a_job_whose_build_ignores_term_is_not_deleted(caller: Caller, clo
     assert (await caller.request("DELETE", "/job/j/")).status == 204
 
 
-async def test_a_step_finds_the_environment_of_the_step_before_it(caller: Caller) -> None:
-    """A token of a former step can be read for up to three seconds by any process of the same user."""
-    # Named by their programs: the one that lingers is the wrapper of the step before.
+async def test_step_can_read_the_environment_of_the_step_before_it(caller: Caller) -> None:
+    """Any process of the same user can read a token of an earlier step for up to three seconds."""
+    # Identified by their programs: the surviving process is the wrapper of the step before.
     look = (
         "sh '''#!/bin/sh\nfor file in $(grep -lszxF MARK_TOKEN=of-this-build /proc/[0-9]*/environ); do\n"
         "echo found $(cat ${file%environ}comm)\ndone'''"

@@ -21,12 +21,12 @@ JOB = Bean("Job", {"name": "j", "builds": lambda: BUILDS, "allBuilds": BUILDS, "
         ("allBuilds[number]{0,10}", [5, 4, 3, 2, 1]),
     ],
 )
-def test_ranges(tree: str, numbers: list[int]) -> None:
+def test_range_of_a_list(tree: str, numbers: list[int]) -> None:
     shown = render(JOB, parse_tree(tree), 0)
     assert shown == {"_class": "Job", tree.split("[", maxsplit=1)[0]: [{"_class": "Run", "number": n} for n in numbers]}
 
 
-def test_several_properties_nested() -> None:
+def test_nested_properties() -> None:
     assert render(JOB, parse_tree("name,actions[x],builds[url]{0,1}"), 0) == {
         "_class": "Job",
         "name": "j",
@@ -35,13 +35,13 @@ def test_several_properties_nested() -> None:
     }
 
 
-def test_depth_shows_nested_objects_whole() -> None:
+def test_depth_shows_nested_objects_completely() -> None:
     assert render(JOB, None, 0)["builds"][0] == {"_class": "Run", "number": 5, "url": "u5"}
     assert render(JOB, None, 1)["builds"][0] == {"_class": "Run", "number": 5, "result": None, "url": "u5"}
     assert "allBuilds" not in render(JOB, None, 1)
 
 
 @pytest.mark.parametrize("tree", ["a[", "a]", "a[b", "[a]", "a{x}", "a{}", "a[b]]", "a b]"])
-def test_what_cannot_be_read_is_refused(tree: str) -> None:
+def test_invalid_tree_is_refused(tree: str) -> None:
     with pytest.raises(TreeError):
         parse_tree(tree)
