@@ -26,7 +26,7 @@ from shuttle.errors import StoreError, StoreFaultError
 from shuttle.jenkins.budget import PollBudget
 from shuttle.jenkins.client import JenkinsClient
 from shuttle.kafka.clusters import KafkaClusters
-from shuttle.lifecycle import Ports
+from shuttle.lifecycle import Services
 from shuttle.lifecycle.agent_calls import AgentCalls
 from shuttle.lifecycle.build_logs import BuildLogs
 from shuttle.lifecycle.delete import AppCleanup
@@ -78,7 +78,7 @@ _ACCEPTED_AT_ONCE = 32
 @asynccontextmanager
 async def shuttle_parts(
     settings: Settings, public_url: str, on_wait: Callable[[str], None] = lambda _: None
-) -> AsyncIterator[tuple[Ports, Worker]]:
+) -> AsyncIterator[tuple[Services, Worker]]:
     """Everything below the web, started; left in the reverse order, within SHUTTLE_SHUTDOWN_SECONDS.
 
     `on_wait` gets a sentence each time that the start has to wait for the database.
@@ -119,7 +119,7 @@ async def shuttle_parts(
         signals = Signals()
         signals.subscribe_to(database)
         logs = BuildLogs(database, vault, library, signals)
-        ports = Ports(
+        services = Services(
             settings=settings,
             database=database,
             intake=Intake(database, clock),
@@ -135,24 +135,24 @@ async def shuttle_parts(
             signals=signals,
             public_url=public_url,
             clock=clock,
-            flattening=asyncio.Semaphore(max(2, os.cpu_count() or 2)),
+            normalizing=asyncio.Semaphore(max(2, os.cpu_count() or 2)),
         )
         kafka = KafkaClusters(policy, settings)
         stack.push_async_callback(kafka.close)
-        worker = Worker(ports, _sinks(logs_out, kafka, clock, settings))
+        worker = Worker(services, _sinks(logs_out, kafka, clock, settings))
         dispatcher = Dispatcher(
             StoredOutbox(database, vault), _status_senders(outgoing, kafka, settings), settings, clock
         )
         database.subscribe(Topic.DELIVERIES, dispatcher.wake)
         loops = {
             "delivery": dispatcher.run(),
-            "retention": Retention(ports).run(),
-            "apps": AppCleanup(ports).run(),
-            "steady time": record_steady_time(ports),
+            "retention": Retention(services).run(),
+            "apps": AppCleanup(services).run(),
+            "steady time": record_steady_time(services),
             "memory": trim_memory(),
         }
         await _start(stack, worker, loops, settings)
-        yield ports, worker
+        yield services, worker
 
 
 def _sinks(session: ClientSession, kafka: KafkaClusters, clock: Clock, settings: Settings) -> dict[str, Sink]:
@@ -269,9 +269,9 @@ async def serve(settings: Settings) -> None:
         starting = asyncio.ensure_future(stack.enter_async_context(shuttle_parts(settings, public_url, waiting.say)))
         if not await _before_stop(starting, stop):
             return
-        ports, worker = starting.result()
+        services, worker = starting.result()
         await waiting.close()
-        runner = make_runner(make_web(ports, worker), shutdown_seconds=1.0)
+        runner = make_runner(make_web(services, worker), shutdown_seconds=1.0)
         await runner.setup()
         await web.SockSite(runner, listening, backlog=_ACCEPTED_AT_ONCE).start()
         listening.listen(_BACKLOG)

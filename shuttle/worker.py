@@ -12,9 +12,9 @@ import structlog
 
 from shuttle.build import Build, StopCause
 from shuttle.errors import StoreError, UnavailableError
-from shuttle.lifecycle import Ports
+from shuttle.lifecycle import Services
 from shuttle.lifecycle.build_logs import write_preamble
-from shuttle.lifecycle.run import pursue, run, settle
+from shuttle.lifecycle.run import finalize, pursue, run
 from shuttle.lifecycle.stop import stop_build
 from shuttle.logs.spool import SpoolError
 from shuttle.metrics import UNDER_WAY
@@ -38,9 +38,9 @@ _STAGED_AT_ONCE = 100
 class Worker:
     """Runs builds as tasks of the process. A task that dies of a bug is logged and begun again, never forgotten."""
 
-    def __init__(self, ports: Ports, sinks: dict[str, Sink]) -> None:
+    def __init__(self, services: Services, sinks: dict[str, Sink]) -> None:
         """`sinks` by kind."""
-        self._ports = ports
+        self._services = services
         self._sinks = sinks
         self._runs: dict[str, asyncio.Task[None]] = {}
         # Also those that have left `_runs` and decide what is next for their build.
@@ -58,13 +58,13 @@ class Worker:
 
     async def start(self) -> None:
         """Take up everything that is not over: unfinished builds, logs to archive, sinks to feed."""
-        unfinished = await self._ports.database.run(unfinished_builds)
+        unfinished = await self._services.database.run(unfinished_builds)
         for build in unfinished:
-            self._ports.library.recover(build)
+            self._services.library.recover(build)
             self._begin(build)
-        for build in await self._ports.database.run(unarchived_builds):
+        for build in await self._services.database.run(unarchived_builds):
             self._begin(build)
-        for target in await self._ports.sinks.open_sinks():
+        for target in await self._services.sinks.open_sinks():
             await self._carry(target)
         self._loop = asyncio.create_task(self._serve(), name="worker")
 
@@ -87,7 +87,7 @@ class Worker:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=grace_seconds)
-        self._ports.logs.abandon()
+        self._services.logs.abandon()
 
     # --- turns
 
@@ -99,34 +99,34 @@ class Worker:
                 log.warning("the database is out of reach", error=error.message)
             with suppress(TimeoutError):
                 async with asyncio.timeout(_TICK_SECONDS):
-                    await self._ports.signals.worker.wait()
-            self._ports.signals.worker.clear()
+                    await self._services.signals.worker.wait()
+            self._services.signals.worker.clear()
 
     async def _give_turns(self) -> None:
-        """Grant free slots; begin what a stop touched; end parked builds whose deadline passed."""
-        for build_uuid in self._ports.signals.take_touched():
-            touched = self._parked.pop(build_uuid, None)
-            if touched is not None:
-                self._begin(touched)
+        """Grant free slots; begin what a stop changed; end parked builds whose deadline passed."""
+        for build_uuid in self._services.signals.take_changed():
+            changed = self._parked.pop(build_uuid, None)
+            if changed is not None:
+                self._begin(changed)
             elif build_uuid in self._in_line:
                 self._runs[build_uuid].cancel()
         for build_uuid in await self._granted():
             granted = self._parked.pop(build_uuid, None) or await self._once_stored(partial(self._find, build_uuid))
             if granted is not None:
                 self._begin(granted)
-        now = self._ports.clock.steady()
+        now = self._services.clock.steady()
         waiting = (*self._parked.values(), *self._in_line.values())
         for build in [build for build in waiting if build.deadline_at <= now]:
-            await stop_build(build.build_uuid, StopCause.DEADLINE, self._ports)
+            await stop_build(build.build_uuid, StopCause.DEADLINE, self._services)
 
     async def _find(self, build_uuid: str) -> Build | None:
-        return await self._ports.database.run(find_build, build_uuid)
+        return await self._services.database.run(find_build, build_uuid)
 
     async def _granted(self) -> list[str]:
         """The builds that have a slot now; a grant may have been committed though it raised StoreError."""
-        lost = await self._ports.database.run(with_slots, list(self._parked)) if self._grant_is_unknown else []
+        lost = await self._services.database.run(with_slots, list(self._parked)) if self._grant_is_unknown else []
         self._grant_is_unknown = True
-        granted = await self._ports.database.run(grant_slots, self._ports.settings.maximum_parallel_builds)
+        granted = await self._services.database.run(grant_slots, self._services.settings.maximum_parallel_builds)
         self._grant_is_unknown = False
         return [*lost, *granted]
 
@@ -147,7 +147,7 @@ class Worker:
             if build.staged_at is None and not build.state.final:
                 await self._stage_in_turn(build)
             else:
-                await run(build.build_uuid, self._ports)
+                await run(build.build_uuid, self._services)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if self._closing or task is None:
@@ -176,17 +176,17 @@ class Worker:
         try:
             async with self._staging_of_app.setdefault(build.app_id, asyncio.Lock()), self._staging:
                 del self._in_line[build.build_uuid]
-                ending = await pursue(build.build_uuid, self._ports)
+                ending = await pursue(build.build_uuid, self._services)
         finally:
             self._in_line.pop(build.build_uuid, None)
-        await settle(build.build_uuid, ending, self._ports)
+        await finalize(build.build_uuid, ending, self._services)
 
     async def _after(self, build_uuid: str) -> None:
         """Park it, begin it again, or let it go."""
-        build = await self._ports.database.run(find_build, build_uuid)
+        build = await self._services.database.run(find_build, build_uuid)
         if build is None:
             return
-        if build.finished_steady_at is not None and await self._ports.database.run(has_open_sinks, build_uuid):
+        if build.finished_steady_at is not None and await self._services.database.run(has_open_sinks, build_uuid):
             self._ended_at[build_uuid] = build.finished_steady_at
         if build.state.final:
             self._parked.pop(build_uuid, None)
@@ -204,15 +204,15 @@ class Worker:
         self._parked[build.build_uuid] = build
         await self._give_turns()
         if build.build_uuid in self._parked:
-            why = await self._ports.database.run(
-                why_parked, build.build_uuid, self._ports.settings.maximum_parallel_builds
+            why = await self._services.database.run(
+                why_parked, build.build_uuid, self._services.settings.maximum_parallel_builds
             )
             if why is not None:
                 line = f"-----> Waiting for {why}.\n"
-                parked = await self._ports.database.run(waits_for, build.build_uuid, why, line)
+                parked = await self._services.database.run(waits_for, build.build_uuid, why, line)
                 # Not vital: a disk that takes no log ends the build when its flow meets it.
                 with suppress(SpoolError):
-                    write_preamble(parked or build, self._ports.library.spool(build.build_uuid))
+                    write_preamble(parked or build, self._services.library.spool(build.build_uuid))
 
     # --- sinks
 
@@ -222,7 +222,7 @@ class Worker:
         task.add_done_callback(self._carrier_starts.discard)
 
     async def _carry_all(self, build_uuid: str) -> None:
-        for target in await self._once_stored(lambda: self._ports.sinks.open_sinks(build_uuid)):
+        for target in await self._once_stored(lambda: self._services.sinks.open_sinks(build_uuid)):
             await self._carry(target)
 
     async def _once_stored(self, ask: Callable[[], Awaitable[_Answer]]) -> _Answer:
@@ -244,15 +244,15 @@ class Worker:
     async def _carry_one(self, target: SinkTarget) -> None:
         """One log to one stranger, until done or given up; afterwards the spool may go."""
         build_uuid = target.build_uuid
-        build = await self._once_stored(lambda: self._ports.database.run(find_build, build_uuid))
+        build = await self._once_stored(lambda: self._services.database.run(find_build, build_uuid))
         assert build is not None  # noqa: S101 - a sink's row refers to it
         if build.finished_steady_at is not None:
             self._ended_at[build_uuid] = build.finished_steady_at
         sink = self._sinks[target.kind]
         while True:
             try:
-                reader = self._ports.library.reader(build)
-                await sink.forward(target, reader, self._ports.sinks, lambda: self._ended_at.get(build_uuid))
+                reader = self._services.library.reader(build)
+                await sink.forward(target, reader, self._services.sinks, lambda: self._ended_at.get(build_uuid))
                 break
             except SpoolError as error:  # the disk may be given room or be mended
                 log.warning("a sink waits for the log's spool", build_uuid=build_uuid, error=error.message)
@@ -260,21 +260,21 @@ class Worker:
             except Exception:  # a bug must not lose the log: say so, and go on from what is acknowledged
                 log.exception("a sink's task failed; it goes on in a moment", build_uuid=build_uuid)
                 await asyncio.sleep(1)
-                opened = await self._once_stored(lambda: self._ports.sinks.open_sinks(build_uuid))
+                opened = await self._once_stored(lambda: self._services.sinks.open_sinks(build_uuid))
                 still_open = {again.sink_id: again for again in opened}
                 if target.sink_id not in still_open:
                     break
                 target = still_open[target.sink_id]
-        if not await self._once_stored(lambda: self._ports.database.run(has_open_sinks, build_uuid)):
+        if not await self._once_stored(lambda: self._services.database.run(has_open_sinks, build_uuid)):
             self._ended_at.pop(build_uuid, None)
             await self._once_stored(lambda: self._let_go(build_uuid))
 
     async def _let_go(self, build_uuid: str) -> None:
         """The spool goes once the log is archived and no sink needs it any more."""
-        build = await self._ports.database.run(find_build, build_uuid)
+        build = await self._services.database.run(find_build, build_uuid)
         if (
             build is not None
             and build.archived_at is not None
-            and not await self._ports.database.run(has_open_sinks, build_uuid)
+            and not await self._services.database.run(has_open_sinks, build_uuid)
         ):
-            self._ports.library.forget(build_uuid)
+            self._services.library.forget(build_uuid)

@@ -24,7 +24,7 @@ def source_archive(
     executable: tuple[str, ...] = ("build.sh",),
     links: Mapping[str, str] | None = None,
 ) -> bytes:
-    """A tar.gz as the shuttle hands it out: flattened, ordinary modes, links wherever they point."""
+    """A tar.gz as the shuttle hands it out: normalized, ordinary modes, links wherever they point."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as archive:
         for name, content in files.items():

@@ -22,7 +22,7 @@ from jenkins_emulator.clock import Clock
 from jenkins_emulator.permissions import ADMINISTRATOR
 from shuttle.app import shuttle_parts
 from shuttle.clock import Clock as ShuttleClock
-from shuttle.lifecycle import Ports
+from shuttle.lifecycle import Services
 from shuttle.settings import load_settings
 from shuttle.store.builds import find_build
 from shuttle.store.sqlite import SqliteDatabase
@@ -57,7 +57,7 @@ class Shuttle:
     port: int
     data: Path
     session: aiohttp.ClientSession
-    ports: Ports
+    services: Services
     worker: Worker
     headers: dict[str, str] = field(default_factory=dict)
 
@@ -117,7 +117,7 @@ class Shuttle:
         """Return once the log of an ended build is archived and its spool is gone."""
         async with asyncio.timeout(seconds):
             while True:
-                build = await self.ports.database.run(find_build, build_uuid)
+                build = await self.services.database.run(find_build, build_uuid)
                 assert build is not None
                 if build.archived_at is not None and not (self.data / "spool" / f"{build_uuid}.log").exists():
                     return
@@ -174,14 +174,14 @@ async def running_shuttle(folder: Path, jenkins_url: str = NO_JENKINS, **setting
     await listening.cleanup()
     url = f"http://127.0.0.1:{port}"
     async with (
-        shuttle_parts(checked, checked.build_shuttle_host or url) as (ports, worker),
+        shuttle_parts(checked, checked.build_shuttle_host or url) as (services, worker),
         aiohttp.ClientSession() as session,
     ):
-        runner = make_runner(make_web(ports, worker), shutdown_seconds=0.1)
+        runner = make_runner(make_web(services, worker), shutdown_seconds=0.1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", port, reuse_address=True).start()
         try:
-            yield Shuttle(url, port, data, session, ports, worker)
+            yield Shuttle(url, port, data, session, services, worker)
         finally:
             await runner.cleanup()
 

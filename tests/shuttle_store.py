@@ -11,10 +11,10 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 
-from shuttle.lifecycle.plan import token_digest
+from shuttle.lifecycle.build_spec import token_digest
 from shuttle.standing import Standing
 from shuttle.store import Database
-from shuttle.store.accept import Accepted, NewBuild, NewParty, target_bytes
+from shuttle.store.accept import Accepted, NewBuild, NewEndpoint, target_bytes
 from shuttle.store.intake import Intake
 from shuttle.store.migrate import bring_up_to_date
 from shuttle.store.sqlite import SqliteDatabase
@@ -64,8 +64,8 @@ def new_build(vault: Vault, app_id: str = "app", build_id: str = "1", **changes:
     return NewBuild(**(values | changes))
 
 
-def party(vault: Vault, url: str) -> NewParty:
-    return NewParty("http", url.split("/")[2], vault.seal(target_bytes(url, {})))
+def party(vault: Vault, url: str) -> NewEndpoint:
+    return NewEndpoint("http", url.split("/")[2], vault.seal(target_bytes(url, {})))
 
 
 def migrate_to(engine: sa.Engine, revision: str) -> None:

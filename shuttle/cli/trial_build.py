@@ -187,14 +187,14 @@ async def _shuttle(
         shuttle_shutdown_seconds=2,
     )
     async with AsyncExitStack() as stack:
-        ports, worker = await stack.enter_async_context(shuttle_parts(temporary, address))
-        runner = make_runner(make_web(ports, worker), shutdown_seconds=0.1)
+        services, worker = await stack.enter_async_context(shuttle_parts(temporary, address))
+        runner = make_runner(make_web(services, worker), shutdown_seconds=0.1)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         await web.SockSite(runner, listening).start()
         here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.shuttle_bind, settings.shuttle_bind)  # noqa: S104
         url = URL.build(scheme="http", host=here, port=listening.getsockname()[1])
-        yield await stack.enter_async_context(ShuttleClient(str(url), token)), ports.jenkins
+        yield await stack.enter_async_context(ShuttleClient(str(url), token)), services.jenkins
 
 
 @contextmanager

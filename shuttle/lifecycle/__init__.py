@@ -1,4 +1,4 @@
-"""The life of a build as verbs: accept, run, stage, trigger, follow, stop, finish. `Ports` is what they work with."""
+"""The life of a build as verbs: accept, run, stage, trigger, follow, stop, finish. They work with `Services`."""
 
 import asyncio
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from shuttle.vault import Vault
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ports:
+class Services:
     """Everything outside a build's own row that its life needs."""
 
     settings: Settings
@@ -38,4 +38,4 @@ class Ports:
     signals: Signals
     public_url: str
     clock: Clock
-    flattening: asyncio.Semaphore
+    normalizing: asyncio.Semaphore

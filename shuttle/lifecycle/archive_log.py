@@ -6,9 +6,9 @@ import structlog
 
 from shuttle.build import Build, FinalLog
 from shuttle.errors import UnavailableError
-from shuttle.lifecycle import Ports
+from shuttle.lifecycle import Services
+from shuttle.lifecycle.backoff import Backoff
 from shuttle.lifecycle.build_logs import write_preamble
-from shuttle.lifecycle.patience import Patience
 from shuttle.lifecycle.stage import forget_local_source
 from shuttle.logs.archive import archive, digest
 from shuttle.logs.spool import Spool, SpoolError
@@ -19,31 +19,31 @@ from shuttle.store.transitions import correct_log, mark_archived
 log = structlog.get_logger()
 
 
-async def archive_log(build: Build, ports: Ports) -> None:
+async def archive_log(build: Build, services: Services) -> None:
     """Complete the spool, remove the local source and archive the log.
 
     A failure of the disk or the object store never changes the result: the step is repeated until it succeeds.
     """
-    patience = Patience(build.build_uuid, ports)
+    backoff = Backoff(build.build_uuid, services)
     while True:
         try:
-            spool = ports.library.spool(build.build_uuid)
-            await _complete(build, spool, ports)
+            spool = services.library.spool(build.build_uuid)
+            await _complete(build, spool, services)
             break
         except SpoolError as error:
-            await patience.wait(f"the spool: {error.message}")
-    forget_local_source(build, ports)
+            await backoff.wait(f"the spool: {error.message}")
+    forget_local_source(build, services)
     while True:
         try:
             for name in log_objects(build):
-                await archive(spool.path, ports.objects, name)
+                await archive(spool.path, services.objects, name)
             break
         except UnavailableError as error:
-            await patience.wait(f"the object store: {error.message}")
-    await ports.database.run(mark_archived, build.build_uuid)
+            await backoff.wait(f"the object store: {error.message}")
+    await services.database.run(mark_archived, build.build_uuid)
 
 
-async def _complete(build: Build, spool: Spool, ports: Ports) -> None:
+async def _complete(build: Build, spool: Spool, services: Services) -> None:
     """Make the spool equal to the bytes whose checksum the final status has."""
     ending = (build.log_ending or "").encode()
     size_bytes = build.log_bytes or 0
@@ -52,18 +52,18 @@ async def _complete(build: Build, spool: Spool, ports: Ports) -> None:
     if spool.written_bytes > size_bytes:
         spool.truncate(before)
     if spool.written_bytes < before:
-        await _admit_loss(build, spool, ending, ports)
+        await _admit_loss(build, spool, ending, services)
     else:
         spool.append(ending[spool.written_bytes - before :])
     spool.show(spool.written_bytes)
     spool.end()
 
 
-async def _admit_loss(build: Build, spool: Spool, ending: bytes, ports: Ports) -> None:
+async def _admit_loss(build: Build, spool: Spool, ending: bytes, services: Services) -> None:
     """Durable bytes were lost with a disk: say so in the log, and record the size and checksum of what is left."""
     log.error("bytes of a finished log are lost", build_uuid=build.build_uuid, kept_bytes=spool.written_bytes)
     told = f"{PART_LOST}\n".encode() + ending
     if not spool.ending().endswith(told):  # it does if this step was cut off before it could record it
         spool.append(told if spool.ending().endswith(b"\n") else b"\n" + told)
     kept = await asyncio.to_thread(digest, spool.path)
-    await ports.database.run(correct_log, build.build_uuid, FinalLog(*kept, told.decode()))
+    await services.database.run(correct_log, build.build_uuid, FinalLog(*kept, told.decode()))

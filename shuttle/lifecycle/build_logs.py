@@ -6,7 +6,7 @@ from weakref import WeakValueDictionary
 
 from shuttle.build import Build
 from shuttle.lifecycle.build_log import BuildLog
-from shuttle.lifecycle.plan import read_plan
+from shuttle.lifecycle.build_spec import read_plan
 from shuttle.lifecycle.signals import Signals
 from shuttle.logs.library import LogLibrary
 from shuttle.logs.mask import Masker
@@ -61,10 +61,10 @@ class BuildLogs:
             return found
 
     async def _opened(self, build: Build) -> BuildLog:
-        plan = await read_plan(build.build_uuid, self._database, self._vault)
+        spec = await read_plan(build.build_uuid, self._database, self._vault)
         segments = await self._database.run(segments_of, build.build_uuid)
         # In a thread: a thousand secrets take a second.
-        masker = await asyncio.to_thread(Masker, plan.log_rules.secrets)
+        masker = await asyncio.to_thread(Masker, spec.log_rules.secrets)
         # Read last, with no await behind: `reload_claims` and `stop` reach no log that is not in `_logs`.
         build = await self._database.run(reread, build)
         claims = await self._database.run(claims_of, build.build_uuid)
@@ -72,7 +72,7 @@ class BuildLogs:
         write_preamble(build, spool)
         writer = LogWriter(
             spool,
-            plan.log_rules,
+            spec.log_rules,
             masker,
             preamble_bytes=len(build.preamble.encode()),
             checkpoint=build.checkpoint,

@@ -6,7 +6,7 @@ from contextlib import suppress
 import structlog
 
 from shuttle.errors import ForeignJobError, UnavailableError
-from shuttle.lifecycle import Ports
+from shuttle.lifecycle import Services
 from shuttle.metrics import count_end
 from shuttle.standing import Standing
 from shuttle.store.apps import app_is_over, deleted_apps, mark_app_deleted, unmark_deleted_app
@@ -17,47 +17,47 @@ log = structlog.get_logger()
 _EVERY_SECONDS = 5.0
 
 
-async def delete_app(app_id: str, standing: Standing, ports: Ports) -> None:
+async def delete_app(app_id: str, standing: Standing, services: Services) -> None:
     """Durable when it returns; an unknown app is fine. A later build of the app makes it live again.
 
     Raises:
         TokenNeededError: the app is not the anonymous caller's business. StoreError: not recorded, ask again.
     """
-    for build in await ports.database.run(mark_app_deleted, app_id, standing):
+    for build in await services.database.run(mark_app_deleted, app_id, standing):
         count_end(build)
 
 
 class AppCleanup:
     """Removes the jobs of deleted apps. `run` once; what fails is tried again."""
 
-    def __init__(self, ports: Ports) -> None:
-        self._ports = ports
+    def __init__(self, services: Services) -> None:
+        self._services = services
 
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            self._ports.signals.deleted.clear()
+            self._services.signals.deleted.clear()
             waiting = False
             try:
-                for app_id, job_name in await self._ports.database.run(deleted_apps):
+                for app_id, job_name in await self._services.database.run(deleted_apps):
                     waiting = not await self._remove_job(app_id, job_name) or waiting
             except UnavailableError as error:
                 waiting = True
                 log.warning("the job of a deleted app stays for now", error=error.message)
             with suppress(TimeoutError):
                 async with asyncio.timeout(_EVERY_SECONDS if waiting else None):
-                    await self._ports.signals.deleted.wait()
+                    await self._services.signals.deleted.wait()
 
     async def _remove_job(self, app_id: str, job_name: str) -> bool:
         """Whether that is done with: builds that are not over need the job, and a newer one keeps it."""
-        if not await self._ports.database.run(app_is_over, app_id):
+        if not await self._services.database.run(app_is_over, app_id):
             return False
-        async with self._ports.signals.job_door(job_name):
-            if not await self._ports.database.run(app_is_over, app_id):
+        async with self._services.signals.job_lock(job_name):
+            if not await self._services.database.run(app_is_over, app_id):
                 return False
             try:
-                await self._ports.jenkins.delete_job(job_name)
+                await self._services.jenkins.delete_job(job_name)
             except ForeignJobError as error:
                 log.warning("the job of a deleted app is not ours", error=error.message)
-            await self._ports.database.run(unmark_deleted_app, app_id)
+            await self._services.database.run(unmark_deleted_app, app_id)
             return True

@@ -8,10 +8,10 @@ import structlog
 from shuttle.build import Build, Ending, FinalLog, StopCause
 from shuttle.endings import reason_line
 from shuttle.errors import JenkinsNotFoundError, StoreError, UnavailableError
-from shuttle.lifecycle import Ports
+from shuttle.lifecycle import Services
+from shuttle.lifecycle.backoff import Backoff
 from shuttle.lifecycle.build_log import BuildLog
-from shuttle.lifecycle.patience import Patience
-from shuttle.lifecycle.plan import Plan
+from shuttle.lifecycle.build_spec import BuildSpec
 from shuttle.logs.spool import SpoolError
 from shuttle.logs.transform import transform_beside
 from shuttle.metrics import count_end
@@ -27,61 +27,61 @@ _ENDED_BY_JENKINS = frozenset({"aborted_in_jenkins", "lost_in_jenkins"})
 _EXPLAINED = frozenset({None, StopCause.STOPPED, StopCause.SPOOL_UNWRITABLE})
 
 
-async def finish(build: Build, plan: Plan, ending: Ending, ports: Ports) -> Build | None:
+async def finish(build: Build, spec: BuildSpec, ending: Ending, services: Services) -> Build | None:
     """Record the final state, and size and checksum of the log with `log_ending`, which `archive_log` appends."""
-    ended = await ports.database.run(
-        finish_build, build.build_uuid, ending, await _final_log(build, plan, ending, ports)
+    ended = await services.database.run(
+        finish_build, build.build_uuid, ending, await _final_log(build, spec, ending, services)
     )
     count_end(ended)
-    ports.logs.forget(build.build_uuid)
+    services.logs.forget(build.build_uuid)
     return ended
 
 
-async def _final_log(build: Build, plan: Plan, ending: Ending, ports: Ports) -> FinalLog | None:
+async def _final_log(build: Build, spec: BuildSpec, ending: Ending, services: Services) -> FinalLog | None:
     """None = the log consists of the preamble and the reason line, or it cannot be read."""
-    console = await _console_lines(build, ending, ports)
+    console = await _console_lines(build, ending, services)
     try:
-        build_log = await ports.logs.open(build.build_uuid)
+        build_log = await services.logs.open(build.build_uuid)
         if build_log is not None:
-            await _close(build_log, ports)
+            await _close(build_log, services)
             return await build_log.final((console, reason_line(ending).decode()))
     except SpoolError as error:
         log.warning("a log is lost with its disk", build_uuid=build.build_uuid, error=error.message)
-    return await _log_without_agent(build, plan, console, ending) if console else None
+    return await _log_without_agent(build, spec, console, ending) if console else None
 
 
-async def _log_without_agent(build: Build, plan: Plan, console: str, ending: Ending) -> FinalLog:
+async def _log_without_agent(build: Build, spec: BuildSpec, console: str, ending: Ending) -> FinalLog:
     """The log of a build that no step claimed: preamble, Jenkins' console, reason line."""
     preamble = build.preamble.encode()
-    shown = await transform_beside(console, plan.log_rules, written_bytes=len(preamble))
+    shown = await transform_beside(console, spec.log_rules, written_bytes=len(preamble))
     added = shown + reason_line(ending).decode()
     text = preamble + added.encode()
     return FinalLog(len(text), sha256(text).hexdigest(), added)
 
 
-async def _close(build_log: BuildLog, ports: Ports) -> None:
-    patience = Patience(build_log.build_uuid, ports)
+async def _close(build_log: BuildLog, services: Services) -> None:
+    backoff = Backoff(build_log.build_uuid, services)
     while True:
         try:
             await build_log.close()
             break
         except StoreError as error:
-            await patience.wait(f"the database: {error.message}")
+            await backoff.wait(f"the database: {error.message}")
 
 
-async def _console_lines(build: Build, ending: Ending, ports: Ports) -> str:
+async def _console_lines(build: Build, ending: Ending, services: Services) -> str:
     """The end of Jenkins' console (a lost agent, a Groovy error); "" where a supervisor explained the end."""
     if build.build_number is None or ending.reason in _EXPLAINED:
         return ""
-    if ports.settings.shuttle_jenkins_console == "full" and build.claimed_at is not None:
+    if services.settings.shuttle_jenkins_console == "full" and build.claimed_at is not None:
         return ""  # the console's end is the build's own output
-    claims = await ports.database.run(claims_of, build.build_uuid)
+    claims = await services.database.run(claims_of, build.build_uuid)
     explained = build.report_reason is not None or ending.reason not in _ENDED_BY_JENKINS
     if explained and any(claim.exit_status is not None for claim in claims):
         return ""
     try:
         async with asyncio.timeout(_CONSOLE_SECONDS):
-            console = await ports.jenkins.console_tail(build.job_name, build.build_number)
+            console = await services.jenkins.console_tail(build.job_name, build.build_number)
     except (UnavailableError, JenkinsNotFoundError, TimeoutError) as error:
         log.info("Jenkins did not show its console", build_uuid=build.build_uuid, error=str(error) or "timed out")
         return ""

@@ -7,7 +7,7 @@ import structlog
 from shuttle.build import Build, Ending
 from shuttle.endings import JenkinsResult, ending_by_jenkins, ending_by_supervisor
 from shuttle.errors import JenkinsNotFoundError, UnavailableError
-from shuttle.lifecycle import Ports
+from shuttle.lifecycle import Services
 from shuttle.lifecycle.build_log import BuildLog
 from shuttle.lifecycle.jenkins_watch import JenkinsWatch, is_over_in_jenkins
 from shuttle.lifecycle.until_claimed import Claimed, TriggerAgain, until_claimed_or_over
@@ -18,31 +18,31 @@ log = structlog.get_logger()
 _DESCRIBE_SECONDS = 2.0
 
 
-async def follow(build: Build, ports: Ports) -> Ending | None:
+async def follow(build: Build, services: Services) -> Ending | None:
     """queued → running → how it ended; None = Jenkins lost it before it was claimed, and it has to be triggered again.
 
     Every step can be repeated after a takeover. Raises SpoolError when the log cannot be kept.
     """
-    outcome = await until_claimed_or_over(build, ports)
+    outcome = await until_claimed_or_over(build, services)
     if isinstance(outcome, TriggerAgain):
         return None
     if isinstance(outcome, Claimed):
-        await _describe(outcome.build, ports)
-        return await _until_ended(outcome.build, ports)
+        await _describe(outcome.build, services)
+        return await _until_ended(outcome.build, services)
     return outcome
 
 
-async def _until_ended(build: Build, ports: Ports) -> Ending:
+async def _until_ended(build: Build, services: Services) -> Ending:
     """Wait for the supervisor's last call. Jenkins is asked only while the supervisor is silent."""
-    build_log = await ports.logs.open(build.build_uuid)
+    build_log = await services.logs.open(build.build_uuid)
     assert build_log is not None  # noqa: S101 - claimed and not final
-    watch = JenkinsWatch(build, build_log, ports)
-    with ports.signals.listen(build.build_uuid) as listener:
+    watch = JenkinsWatch(build, build_log, services)
+    with services.signals.listen(build.build_uuid) as listener:
         while True:
             if build_log.broken is not None:
                 raise build_log.broken
             result = await watch.result_when_silent()
-            ending = await _ending_so_far(build, build_log, result, ports)
+            ending = await _ending_so_far(build, build_log, result, services)
             if ending is not None and watch.aborted_result and ending.reason == "build_failed":
                 return ending_by_jenkins(build, watch.aborted_result)  # the supervisor stopped because of the abort
             if ending is not None:
@@ -51,28 +51,28 @@ async def _until_ended(build: Build, ports: Ports) -> Ending:
 
 
 async def _ending_so_far(
-    build: Build, build_log: BuildLog, result: JenkinsResult | None, ports: Ports
+    build: Build, build_log: BuildLog, result: JenkinsResult | None, services: Services
 ) -> Ending | None:
     """By the exit statuses of all steps; where one is missing, by Jenkins' `result`. None = not over."""
     steps = [claim for claim in build_log.claims if claim.voided_at is None]
     if result is None and (not steps or any(claim.exit_status is None for claim in steps)):
         return None
     branched = any(claim.branch for claim in steps)
-    if result is None and branched and not await is_over_in_jenkins(build, ports):
+    if result is None and branched and not await is_over_in_jenkins(build, services):
         return None  # another branch may still claim the build
-    current = await ports.database.run(reread, build)
+    current = await services.database.run(reread, build)
     statuses = [claim.exit_status for claim in steps]
     if not steps or any(status is None for status in statuses):
         return ending_by_jenkins(current, result or JenkinsResult.FAILURE)
     return ending_by_supervisor(current, next((status for status in statuses if status), 0))
 
 
-async def _describe(build: Build, ports: Ports) -> None:
+async def _describe(build: Build, services: Services) -> None:
     """Show the caller's `human_readable_info` on the build's page in Jenkins; a failure is only logged."""
     if build.human_readable_info and build.build_number is not None:
         try:
             async with asyncio.timeout(_DESCRIBE_SECONDS):
-                await ports.jenkins.describe(build.job_name, build.build_number, build.human_readable_info)
+                await services.jenkins.describe(build.job_name, build.build_number, build.human_readable_info)
         except (UnavailableError, JenkinsNotFoundError, TimeoutError) as error:
             problem = str(error) or "no answer in time"
             log.warning("the Jenkins build has no description", build_uuid=build.build_uuid, error=problem)

@@ -7,7 +7,7 @@ import structlog
 
 from shuttle.build import Build
 from shuttle.errors import UnavailableError
-from shuttle.lifecycle import Ports
+from shuttle.lifecycle import Services
 from shuttle.objects.names import artifact_object, log_objects, source_object
 from shuttle.store.builds import artifacts_of, find_build
 from shuttle.store.pending_uploads import forget_uploads, orphaned_uploads
@@ -24,8 +24,8 @@ _ORPHANED_AFTER = timedelta(days=1)
 class Retention:
     """Once an hour; what fails is tried again the next time."""
 
-    def __init__(self, ports: Ports) -> None:
-        self._ports = ports
+    def __init__(self, services: Services) -> None:
+        self._services = services
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -41,43 +41,43 @@ class Retention:
 
         By the wall clock: people count these days by their calendars.
         """
-        settings, now = self._ports.settings, self._ports.clock.now()
+        settings, now = self._services.settings, self._services.clock.now()
         for kind, days, names_of in (
             ("source", settings.shuttle_keep_sources_days, _source_objects),
             ("log", settings.shuttle_keep_logs_days, log_objects),
         ):
             before = now - timedelta(days=days)
-            while expired := await self._ports.database.run(expired_builds, kind, before, limit=_AT_ONCE):
+            while expired := await self._services.database.run(expired_builds, kind, before, limit=_AT_ONCE):
                 for build_uuid in expired:
-                    build = await self._ports.database.run(find_build, build_uuid)
+                    build = await self._services.database.run(find_build, build_uuid)
                     for name in names_of(build) if build is not None else ():
-                        await self._ports.objects.delete(name)
-                    await self._ports.database.run(mark_forgotten, kind, build_uuid)
+                        await self._services.objects.delete(name)
+                    await self._services.database.run(mark_forgotten, kind, build_uuid)
         await self._remove_orphaned()
         if settings.shuttle_keep_records_days > 0:
             before = now - timedelta(days=settings.shuttle_keep_records_days)
-            while expired := await self._ports.database.run(expired_builds, "record", before, limit=_AT_ONCE):
+            while expired := await self._services.database.run(expired_builds, "record", before, limit=_AT_ONCE):
                 for build_uuid in expired:
                     await self._drop(build_uuid)
 
     async def _remove_orphaned(self) -> None:
         """Sources of POSTs that ended without a record: cut off, killed, or the store took them too late."""
-        before = self._ports.clock.steady() - _ORPHANED_AFTER
-        while orphaned := await self._ports.database.run(orphaned_uploads, before, limit=_AT_ONCE):
+        before = self._services.clock.steady() - _ORPHANED_AFTER
+        while orphaned := await self._services.database.run(orphaned_uploads, before, limit=_AT_ONCE):
             for build_uuid in orphaned:
-                await self._ports.objects.delete(source_object(build_uuid))
-                await self._ports.database.run(forget_uploads, [build_uuid])
+                await self._services.objects.delete(source_object(build_uuid))
+                await self._services.database.run(forget_uploads, [build_uuid])
 
     async def _drop(self, build_uuid: str) -> None:
         """Nothing would lead to its objects any more, so they go before the record does."""
-        build = await self._ports.database.run(find_build, build_uuid)
-        artifacts = await self._ports.database.run(artifacts_of, build_uuid)
+        build = await self._services.database.run(find_build, build_uuid)
+        artifacts = await self._services.database.run(artifacts_of, build_uuid)
         names = [artifact_object(build_uuid, artifact.name) for artifact in artifacts]
         if build is not None:
             names += [*_source_objects(build), *log_objects(build)]
         for name in names:
-            await self._ports.objects.delete(name)
-        await self._ports.database.run(drop_record, build_uuid)
+            await self._services.objects.delete(name)
+        await self._services.database.run(drop_record, build_uuid)
 
 
 def _source_objects(build: Build) -> tuple[str, ...]:

@@ -16,8 +16,8 @@ class Signals:
         self.worker = asyncio.Event()
         # An app was deleted, or a build of one is over.
         self.deleted = asyncio.Event()
-        self._job_doors: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._touched: set[str] = set()
+        self._job_locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._changed: set[str] = set()
 
     def wake(self, build_uuid: str) -> None:
         """Something about this build changed; read its row again."""
@@ -33,17 +33,17 @@ class Signals:
     def _wake_worker(self, build_uuid: str) -> None:
         """There may be work to begin, with this build if one is named."""
         if build_uuid:
-            self._touched.add(build_uuid)
+            self._changed.add(build_uuid)
         self.worker.set()
 
-    def take_touched(self) -> set[str]:
+    def take_changed(self) -> set[str]:
         """The builds that were named since the last time."""
-        touched, self._touched = self._touched, set()
-        return touched
+        changed, self._changed = self._changed, set()
+        return changed
 
-    def job_door(self, job_name: str) -> asyncio.Lock:
+    def job_lock(self, job_name: str) -> asyncio.Lock:
         """Held while a job is made ready and triggered, or removed: not both at once."""
-        return self._job_doors.setdefault(job_name, asyncio.Lock())
+        return self._job_locks.setdefault(job_name, asyncio.Lock())
 
     def listen(self, build_uuid: str) -> "Listener":
         """From now on, hear what happens to the build; close it when done (`with`)."""

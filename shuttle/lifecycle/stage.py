@@ -15,16 +15,16 @@ from shuttle.errors import (
     TokenNeededError,
     UnavailableError,
 )
-from shuttle.lifecycle import Ports
+from shuttle.lifecycle import Services
+from shuttle.lifecycle.backoff import Backoff
 from shuttle.lifecycle.build_logs import write_preamble
-from shuttle.lifecycle.earlier import copy_object, fetch_earlier
-from shuttle.lifecycle.patience import Patience
-from shuttle.lifecycle.plan import Plan, is_data
+from shuttle.lifecycle.build_spec import BuildSpec, is_data
+from shuttle.lifecycle.stored_sources import copy_object, fetch_stored_source
 from shuttle.logs.transform import transform_beside
 from shuttle.objects.local import local_disk
 from shuttle.objects.names import source_object
 from shuttle.sources import FetchedSource, SourceLimits
-from shuttle.sources.archive import flatten
+from shuttle.sources.archive import normalize
 from shuttle.standing import Standing
 from shuttle.store.transitions import become_staged, begin_staging
 
@@ -35,7 +35,7 @@ _LONGEST_RETRY_AFTER_SECONDS = 60.0
 _SHOWN_URL_CHARACTERS = 300
 
 
-async def stage(build: Build, plan: Plan, ports: Ports) -> Build | None:
+async def stage(build: Build, spec: BuildSpec, services: Services) -> Build | None:
     """recorded → staging → staged; None = the build ended meanwhile.
 
     Can be entered again at any point: what a killed process left is fetched anew.
@@ -43,60 +43,60 @@ async def stage(build: Build, plan: Plan, ports: Ports) -> Build | None:
     Raises:
         BuildFailedError: with a reason `source_…` or `archive_…` (docs/operating.md, "Reasons").
     """
-    begun = await ports.database.run(begin_staging, build.build_uuid)
+    begun = await services.database.run(begin_staging, build.build_uuid)
     if begun is None:
         return None
-    if plan.request.source_image is not None:
+    if spec.request.source_image is not None:
         line = f"-----> Source: the image {build.source_url}\n"
-        return await _staged(build, SourceFacts(), await transform_beside(line, plan.log_rules), ports)
-    fetched = await _obtain(begun, plan, ports)
-    _verify(fetched, plan)
-    warnings = await _flatten_in_time(fetched, build, ports)
-    await _keep_original(begun, fetched, ports)
+        return await _staged(build, SourceFacts(), await transform_beside(line, spec.log_rules), services)
+    fetched = await _obtain(begun, spec, services)
+    _verify(fetched, spec)
+    warnings = await _normalize_in_time(fetched, build, services)
+    await _keep_original(begun, fetched, services)
     await asyncio.to_thread(fetched.path.unlink, missing_ok=True)
     shown = build.source_url[:_SHOWN_URL_CHARACTERS]
     said = [shown, f"{fetched.size_bytes} bytes, sha256 {fetched.sha256}", *(f"Warning: {text}." for text in warnings)]
     line = "".join(f"-----> Source: {text}\n" for text in said)
     facts = SourceFacts(fetched.sha256, fetched.size_bytes, fetched.content_type)
-    return await _staged(build, facts, await transform_beside(line, plan.log_rules), ports)
+    return await _staged(build, facts, await transform_beside(line, spec.log_rules), services)
 
 
-async def _staged(build: Build, facts: SourceFacts, line: str, ports: Ports) -> Build | None:
+async def _staged(build: Build, facts: SourceFacts, line: str, services: Services) -> Build | None:
     """Record it, and show it in the log while the build waits for Jenkins."""
-    staged = await ports.database.run(become_staged, build.build_uuid, facts, line)
+    staged = await services.database.run(become_staged, build.build_uuid, facts, line)
     if staged is not None:
-        write_preamble(staged, ports.library.spool(build.build_uuid))
+        write_preamble(staged, services.library.spool(build.build_uuid))
     return staged
 
 
-async def _obtain(build: Build, plan: Plan, ports: Ports) -> FetchedSource:
+async def _obtain(build: Build, spec: BuildSpec, services: Services) -> FetchedSource:
     """The original bytes in a local file, from wherever the request says."""
-    if is_data(plan.request):
-        return await _take_stored(build, ports)
-    if plan.request.source_object is not None:
-        return await _take_earlier(plan.request.source_object, plan.standing, build, ports)
-    return await _fetch_in_time(build, plan, ports)
+    if is_data(spec.request):
+        return await _take_stored(build, services)
+    if spec.request.source_object is not None:
+        return await _take_earlier(spec.request.source_object, spec.standing, build, services)
+    return await _fetch_in_time(build, spec, services)
 
 
-async def _fetch_in_time(build: Build, plan: Plan, ports: Ports) -> FetchedSource:
+async def _fetch_in_time(build: Build, spec: BuildSpec, services: Services) -> FetchedSource:
     """Fetch, again and again while it may get better, for SHUTTLE_STAGE_TIMEOUT_SECONDS since staging began."""
-    seconds, now = ports.settings.shuttle_stage_timeout_seconds, ports.clock.steady()
+    seconds, now = services.settings.shuttle_stage_timeout_seconds, services.clock.steady()
     ends_at = (build.staging_steady_at or now) + timedelta(seconds=seconds)
     if ends_at <= now:  # we were down that long: one honest try
         ends_at = now + timedelta(seconds=min(seconds, 30))
-    patience = Patience(build.build_uuid, ports)
+    backoff = Backoff(build.build_uuid, services)
     while True:
         try:
-            async with asyncio.timeout(_seconds_left(ends_at, ports)):
-                return await _fetch(build, plan, ports)
+            async with asyncio.timeout(_seconds_left(ends_at, services)):
+                return await _fetch(build, spec, services)
         except TimeoutError:
             message = f"The source did not arrive within {seconds:g} seconds."
             raise BuildFailedError("source_timeout", message) from None
         except UnavailableError as error:
-            left_seconds = _seconds_left(ends_at, ports)
-            if left_seconds <= patience.next_seconds:
+            left_seconds = _seconds_left(ends_at, services)
+            if left_seconds <= backoff.next_seconds:
                 raise BuildFailedError("source_unreachable", error.message) from error
-            await patience.wait(
+            await backoff.wait(
                 f"the source: {error.message}", at_least_seconds=_requested_pause_seconds(error, left_seconds)
             )
 
@@ -108,35 +108,35 @@ def _requested_pause_seconds(error: UnavailableError, left_seconds: float) -> fl
     return min(error.after_seconds, _LONGEST_RETRY_AFTER_SECONDS, left_seconds / 2)
 
 
-def _seconds_left(ends_at: datetime, ports: Ports) -> float:
-    return max((ends_at - ports.clock.steady()).total_seconds(), 0.01)
+def _seconds_left(ends_at: datetime, services: Services) -> float:
+    return max((ends_at - services.clock.steady()).total_seconds(), 0.01)
 
 
-async def _fetch(build: Build, plan: Plan, ports: Ports) -> FetchedSource:
-    request = plan.request
-    fetcher = ports.fetchers[request.source_url.partition(":")[0]]
+async def _fetch(build: Build, spec: BuildSpec, services: Services) -> FetchedSource:
+    request = spec.request
+    fetcher = services.fetchers[request.source_url.partition(":")[0]]
     with local_disk():
-        into = _original_path(build, ports)
+        into = _original_path(build, services)
         into.parent.mkdir(parents=True, exist_ok=True)
-        return await fetcher.fetch(request.source_url, into, _limits(ports), request.source_headers)
+        return await fetcher.fetch(request.source_url, into, _limits(services), request.source_headers)
 
 
-async def _take_stored(build: Build, ports: Ports) -> FetchedSource:
+async def _take_stored(build: Build, services: Services) -> FetchedSource:
     """A data: source is in the object store since before the caller was answered: whatever happens there, it comes."""
-    into = _original_path(build, ports)
+    into = _original_path(build, services)
     try:
-        await _patiently(build, ports, lambda: copy_object(ports.objects, source_object(build.build_uuid), into))
+        await _patiently(build, services, lambda: copy_object(services.objects, source_object(build.build_uuid), into))
     except ObjectNotFoundError:
         raise BuildFailedError("source_lost", "The source is no longer in the object store.") from None
     facts = build.source
     return FetchedSource(into, facts.bytes or 0, facts.sha256 or "", facts.content_type or "application/octet-stream")
 
 
-async def _take_earlier(build_uuid: str, standing: Standing, build: Build, ports: Ports) -> FetchedSource:
+async def _take_earlier(build_uuid: str, standing: Standing, build: Build, services: Services) -> FetchedSource:
     """A rebuild: the source that an earlier build left in the object store, checked and kept as this one's own."""
-    into = _original_path(build, ports)
+    into = _original_path(build, services)
     try:
-        return await _patiently(build, ports, lambda: fetch_earlier(build_uuid, standing, ports, into))
+        return await _patiently(build, services, lambda: fetch_stored_source(build_uuid, standing, services, into))
     except TokenNeededError:
         raise BuildFailedError("source_refused", f"Only a token opens the source of build {build_uuid}.") from None
     except ObjectNotFoundError:
@@ -144,89 +144,89 @@ async def _take_earlier(build_uuid: str, standing: Standing, build: Build, ports
         raise BuildFailedError("source_not_found", message) from None
 
 
-def _original_path(build: Build, ports: Ports) -> Path:
-    return _sources_dir(ports) / f"{build.build_uuid}.original"
+def _original_path(build: Build, services: Services) -> Path:
+    return _sources_dir(services) / f"{build.build_uuid}.original"
 
 
-def _verify(fetched: FetchedSource, plan: Plan) -> None:
-    wanted = plan.request.checksum
+def _verify(fetched: FetchedSource, spec: BuildSpec) -> None:
+    wanted = spec.request.checksum
     if wanted is not None and wanted != fetched.sha256:
         message = f"The source's checksum is sha256:{fetched.sha256}, not sha256:{wanted}."
         raise BuildFailedError("source_checksum", message)
 
 
-async def _flatten_in_time(fetched: FetchedSource, build: Build, ports: Ports) -> list[str]:
+async def _normalize_in_time(fetched: FetchedSource, build: Build, services: Services) -> list[str]:
     """Check it and make the tar.gz, again for SHUTTLE_STAGE_TIMEOUT_SECONDS when this machine (a full disk, no memory)
     may be what is wrong."""
-    patience = Patience(build.build_uuid, ports)
-    gives_up_at = ports.clock.steady() + timedelta(seconds=ports.settings.shuttle_stage_timeout_seconds)
+    backoff = Backoff(build.build_uuid, services)
+    gives_up_at = services.clock.steady() + timedelta(seconds=services.settings.shuttle_stage_timeout_seconds)
     while True:
         try:
-            async with ports.flattening:
-                return await flatten(fetched.path, flattened_path(build, ports), _limits(ports))
+            async with services.normalizing:
+                return await normalize(fetched.path, normalized_path(build, services), _limits(services))
         except UnavailableError as error:
-            if _seconds_left(gives_up_at, ports) <= patience.next_seconds:
+            if _seconds_left(gives_up_at, services) <= backoff.next_seconds:
                 raise BuildFailedError("archive_unchecked", error.message) from error
-            await patience.wait(f"the check of the source: {error.message}")
+            await backoff.wait(f"the check of the source: {error.message}")
 
 
-async def _patiently(build: Build, ports: Ports, step: Callable[[], Awaitable[_T]]) -> _T:
+async def _patiently(build: Build, services: Services, step: Callable[[], Awaitable[_T]]) -> _T:
     """Trouble of our own never ends a build: it waits, and says why."""
-    patience = Patience(build.build_uuid, ports)
+    backoff = Backoff(build.build_uuid, services)
     while True:
         try:
             result = await step()
         except UnavailableError as error:
-            await patience.wait(f"the keeping of the source: {error.message}")
+            await backoff.wait(f"the keeping of the source: {error.message}")
         else:
-            await patience.over()
+            await backoff.over()
             return result
 
 
-async def _keep_original(build: Build, fetched: FetchedSource, ports: Ports) -> None:
+async def _keep_original(build: Build, fetched: FetchedSource, services: Services) -> None:
     """Store it under the build's uuid; a data: source is there since its acceptance."""
     if build.source.sha256 is None:
         name, content_type = source_object(build.build_uuid), fetched.content_type
-        await _patiently(build, ports, lambda: ports.objects.put(name, fetched.path, content_type=content_type))
+        await _patiently(build, services, lambda: services.objects.put(name, fetched.path, content_type=content_type))
 
 
-def flattened_path(build: Build, ports: Ports) -> Path:
-    """Where the checked, flattened tar.gz of a build lies on this machine."""
-    return _sources_dir(ports) / f"{build.build_uuid}.tar.gz"
+def normalized_path(build: Build, services: Services) -> Path:
+    """Where the checked, normalized tar.gz of a build lies on this machine."""
+    return _sources_dir(services) / f"{build.build_uuid}.tar.gz"
 
 
-async def flattened_source(build: Build, ports: Ports) -> Path:
+async def normalized_source(build: Build, services: Services) -> Path:
     """The tar.gz for the pipeline; made again from the stored original where this machine has none.
 
     Raises:
         ObjectNotFoundError: the original is not (or no longer) in the object store.
         ObjectStoreError, LocalDiskError: ask again later.
     """
-    path = flattened_path(build, ports)
-    async with ports.flattening:
+    path = normalized_path(build, services)
+    async with services.normalizing:
         if not path.exists():
             if build.staged_at is None or build.source.sha256 is None:
                 raise ObjectNotFoundError("This build has no stored source.")
             original = path.with_suffix(".again")
-            await copy_object(ports.objects, source_object(build.build_uuid), original)
-            await flatten(original, path, _limits(ports))
+            await copy_object(services.objects, source_object(build.build_uuid), original)
+            await normalize(original, path, _limits(services))
             original.unlink(missing_ok=True)
     return path
 
 
-def forget_local_source(build: Build, ports: Ports) -> None:
+def forget_local_source(build: Build, services: Services) -> None:
     """Remove what staging left on this machine; the original stays in the object store."""
-    for path in (flattened_path(build, ports), _original_path(build, ports)):
+    for path in (normalized_path(build, services), _original_path(build, services)):
         with suppress(FileNotFoundError):
             path.unlink()
 
 
-def _sources_dir(ports: Ports) -> Path:
-    return ports.settings.shuttle_data_dir / "sources"
+def _sources_dir(services: Services) -> Path:
+    return services.settings.shuttle_data_dir / "sources"
 
 
-def _limits(ports: Ports) -> SourceLimits:
-    settings = ports.settings
+def _limits(services: Services) -> SourceLimits:
+    settings = services.settings
     return SourceLimits(
         max_source_bytes=settings.shuttle_max_source_bytes, max_expanded_bytes=settings.shuttle_max_expanded_bytes
     )

@@ -5,7 +5,7 @@ import asyncio
 import structlog
 
 from shuttle.errors import UnavailableError
-from shuttle.lifecycle import Ports
+from shuttle.lifecycle import Services
 from shuttle.store.steady_time import write_steady_time
 
 log = structlog.get_logger()
@@ -14,11 +14,11 @@ log = structlog.get_logger()
 _EVERY_SECONDS = 10.0
 
 
-async def record_steady_time(ports: Ports) -> None:
+async def record_steady_time(services: Services) -> None:
     """Until cancelled."""
     while True:
         await asyncio.sleep(_EVERY_SECONDS)
         try:
-            await ports.database.run(write_steady_time, ports.clock.anchor())
+            await services.database.run(write_steady_time, services.clock.anchor())
         except UnavailableError as error:
             log.warning("the time for limits waits to be recorded", error=error.message)

@@ -7,7 +7,7 @@ import structlog
 
 from shuttle.build import STOP_ENDINGS, Api, Build, Ending, StopCause
 from shuttle.errors import JenkinsNotFoundError, JenkinsRefusedError, UnavailableError
-from shuttle.lifecycle import Ports
+from shuttle.lifecycle import Services
 from shuttle.metrics import count_end
 from shuttle.standing import Standing
 from shuttle.store.builds import find_build
@@ -27,7 +27,7 @@ _LOST_SIGNAL_SECONDS = 60.0
 _DEADLINE_GRACES = 3
 
 
-async def stop_pair(app_id: str, build_id: str, standing: Standing, ports: Ports) -> Api | None:
+async def stop_pair(app_id: str, build_id: str, standing: Standing, services: Services) -> Api | None:
     """Record the stop of every build of the pair that the caller may touch; one that Jenkins lacks ends at once.
 
     Returns the API of the newest of them; None = none was stopped. If the newest came by the older API, its API is
@@ -36,20 +36,20 @@ async def stop_pair(app_id: str, build_id: str, standing: Standing, ports: Ports
     Raises:
         TokenNeededError: the caller is anonymous, and none of them is the older API's.
     """
-    builds = await ports.database.run(builds_of_pair, app_id, build_id, standing)
-    stopped = [await stop_build(build.build_uuid, StopCause.STOPPED, ports) for build in builds]
+    builds = await services.database.run(builds_of_pair, app_id, build_id, standing)
+    stopped = [await stop_build(build.build_uuid, StopCause.STOPPED, services) for build in builds]
     newest = builds[-1].api if builds else None
     return newest if newest is Api.LEGACY or any(stopped) else None
 
 
-async def stop_build(build_uuid: str, cause: StopCause, ports: Ports) -> Build | None:
+async def stop_build(build_uuid: str, cause: StopCause, services: Services) -> Build | None:
     """Record `cause`; a build that Jenkins cannot have ends with that. None = it was final already."""
-    build = await ports.database.run(request_stop, build_uuid, cause)
+    build = await services.database.run(request_stop, build_uuid, cause)
     count_end(build)
     return build
 
 
-async def enforce(build_uuid: str, ports: Ports) -> Ending | None:
+async def enforce(build_uuid: str, services: Services) -> Ending | None:
     """Beside the flow of `run`: wait for a stop, the time limit or the deadline, then stop the build.
 
     Returns None when the row is final (a stop of a build that Jenkins does not have ends it at once), an ending when
@@ -58,40 +58,40 @@ async def enforce(build_uuid: str, ports: Ports) -> Ending | None:
     clock = asyncio.get_running_loop().time
     stopped_at: float | None = None
     accepted = 0  # commands that Jenkins accepted
-    with ports.signals.listen(build_uuid) as listener:
+    with services.signals.listen(build_uuid) as listener:
         while True:
-            build = await ports.database.run(find_build, build_uuid)
+            build = await services.database.run(find_build, build_uuid)
             if build is None or build.state.final:
                 return None
-            cause = build.stop_cause or _overdue(build, ports.clock.steady())
+            cause = build.stop_cause or _overdue(build, services.clock.steady())
             if cause is None:
-                await listener.wait(_seconds_to_next_limit(build, ports.clock.steady()))
+                await listener.wait(_seconds_to_next_limit(build, services.clock.steady()))
                 continue
             if build.stop_cause is None:
-                build = await stop_build(build_uuid, cause, ports) or build
+                build = await stop_build(build_uuid, cause, services) or build
             stopped_at = clock() if stopped_at is None else stopped_at
-            ports.logs.stop(build_uuid, cause)
-            if not accepted or _is_ignored(build, clock() - stopped_at, ports):
-                accepted += await _stop_in_jenkins(build, _ESCALATION[min(accepted, 2)], ports)
-            if cause is StopCause.DEADLINE and _given_up(build, clock() - stopped_at, ports):
+            services.logs.stop(build_uuid, cause)
+            if not accepted or _is_ignored(build, clock() - stopped_at, services):
+                accepted += await _stop_in_jenkins(build, _ESCALATION[min(accepted, 2)], services)
+            if cause is StopCause.DEADLINE and _given_up(build, clock() - stopped_at, services):
                 return STOP_ENDINGS[StopCause.DEADLINE]
-            await listener.wait(_next_look_seconds(build, accepted, ports))
+            await listener.wait(_next_look_seconds(build, accepted, services))
 
 
-def _is_ignored(build: Build, stopping_seconds: float, ports: Ports) -> bool:
+def _is_ignored(build: Build, stopping_seconds: float, services: Services) -> bool:
     """The last command had no effect in time, and no supervisor calls."""
-    silent = _silent_seconds(build, ports)
+    silent = _silent_seconds(build, services)
     if silent is None:
-        return stopping_seconds >= ports.settings.shuttle_stop_grace_seconds
-    return silent >= ports.settings.shuttle_agent_silence_seconds
+        return stopping_seconds >= services.settings.shuttle_stop_grace_seconds
+    return silent >= services.settings.shuttle_agent_silence_seconds
 
 
-def _next_look_seconds(build: Build, accepted: int, ports: Ports) -> float:
+def _next_look_seconds(build: Build, accepted: int, services: Services) -> float:
     if not accepted:
         return 0.5
     if build.claimed_at is None:
-        return ports.settings.shuttle_stop_grace_seconds
-    return min(_LOOK_AGAIN_SECONDS, ports.settings.shuttle_agent_silence_seconds)
+        return services.settings.shuttle_stop_grace_seconds
+    return min(_LOOK_AGAIN_SECONDS, services.settings.shuttle_agent_silence_seconds)
 
 
 def _overdue(build: Build, now: datetime) -> StopCause | None:
@@ -105,37 +105,37 @@ def _seconds_to_next_limit(build: Build, now: datetime) -> float:
     return min(max((min(limits) - now).total_seconds(), 0.0), _LOST_SIGNAL_SECONDS)
 
 
-def _given_up(build: Build, stopping_seconds: float, ports: Ports) -> bool:
+def _given_up(build: Build, stopping_seconds: float, services: Services) -> bool:
     """The stop was not confirmed in time, and no supervisor has called lately that may still be working."""
-    grace_seconds = ports.settings.shuttle_stop_grace_seconds * _DEADLINE_GRACES
-    silent = _silent_seconds(build, ports)
-    if silent is not None and silent < ports.settings.shuttle_agent_silence_seconds:
+    grace_seconds = services.settings.shuttle_stop_grace_seconds * _DEADLINE_GRACES
+    silent = _silent_seconds(build, services)
+    if silent is not None and silent < services.settings.shuttle_agent_silence_seconds:
         return False
     return stopping_seconds >= grace_seconds
 
 
-def _silent_seconds(build: Build, ports: Ports) -> float | None:
+def _silent_seconds(build: Build, services: Services) -> float | None:
     """Since the newest call of a supervisor; None = the build is not claimed, or its log is not open here."""
-    build_log = ports.logs.find(build.build_uuid)
+    build_log = services.logs.find(build.build_uuid)
     if build.claimed_at is None or build_log is None:
         return None
     return asyncio.get_running_loop().time() - build_log.heard_at
 
 
-async def _stop_in_jenkins(build: Build, how: str, ports: Ports) -> bool:
+async def _stop_in_jenkins(build: Build, how: str, services: Services) -> bool:
     """Send one command; True = Jenkins accepted it. False = send it again: also as long as the build has no number."""
     try:
         if build.build_number is not None:
-            await ports.jenkins.stop(build.job_name, build.build_number, how)
+            await services.jenkins.stop(build.job_name, build.build_number, how)
         elif build.queue_item is not None:
-            await ports.jenkins.cancel(build.queue_item)
+            await services.jenkins.cancel(build.queue_item)
             return False
         else:
             return False
     except JenkinsRefusedError as error:
         if build.waiting_for != error.message:
             log.warning("a build cannot be stopped in Jenkins", build_uuid=build.build_uuid, error=error.message)
-            await ports.database.run(waits_for, build.build_uuid, error.message)
+            await services.database.run(waits_for, build.build_uuid, error.message)
         return False
     except (UnavailableError, JenkinsNotFoundError):
         return False

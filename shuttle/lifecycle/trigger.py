@@ -6,10 +6,10 @@ from jenkins_pipelines.catalogue import PIPELINES
 from jenkins_pipelines.render import render
 from shuttle.build import Build, State
 from shuttle.errors import BuildFailedError, ForeignJobError, JenkinsNotFoundError, JobNotReadyError, UnavailableError
-from shuttle.lifecycle import Ports
-from shuttle.lifecycle.claimed import unless_claimed
-from shuttle.lifecycle.patience import Patience
-from shuttle.lifecycle.plan import Plan
+from shuttle.lifecycle import Services
+from shuttle.lifecycle.backoff import Backoff
+from shuttle.lifecycle.build_spec import BuildSpec
+from shuttle.lifecycle.claim_race import unless_claimed
 from shuttle.store.builds import reread
 from shuttle.store.transitions import attempt_trigger, become_queued, take_back_trigger
 
@@ -17,7 +17,7 @@ from shuttle.store.transitions import attempt_trigger, become_queued, take_back_
 _LOOK_SECONDS = 0.5
 
 
-async def trigger(build: Build, plan: Plan, ports: Ports) -> Build:
+async def trigger(build: Build, spec: BuildSpec, services: Services) -> Build:
     """staging → queued (or whatever a claim, a stop or an end made of it meanwhile).
 
     The attempt is committed before the POST. When its answer is lost the POST is not repeated: the marker is looked
@@ -26,109 +26,109 @@ async def trigger(build: Build, plan: Plan, ports: Ports) -> Build:
     Raises:
         BuildFailedError: `foreign_job`.
     """
-    patience = Patience(build.build_uuid, ports)
+    backoff = Backoff(build.build_uuid, services)
     while build.state is State.STAGING:
         if build.trigger_attempted_at is not None:
-            build = await _look_for(build, ports)
+            build = await _look_for(build, services)
             if build.state is not State.STAGING or build.stop_cause is not None:
                 return build
         elif build.stop_cause is not None:
             return build
-        async with ports.signals.job_door(build.job_name):
-            build = await _prepare_and_trigger(build, plan, ports, patience)
+        async with services.signals.job_lock(build.job_name):
+            build = await _prepare_and_trigger(build, spec, services, backoff)
     return build
 
 
-async def _prepare_and_trigger(build: Build, plan: Plan, ports: Ports, patience: Patience) -> Build:
-    await _prepare(build, plan, ports, patience)
-    attempted = await ports.database.run(attempt_trigger, build.build_uuid)
+async def _prepare_and_trigger(build: Build, spec: BuildSpec, services: Services, backoff: Backoff) -> Build:
+    await _prepare(build, spec, services, backoff)
+    attempted = await services.database.run(attempt_trigger, build.build_uuid)
     if attempted is None:
-        return await _reread(build, ports)
-    return await _trigger_once(attempted, plan, ports, patience)
+        return await _reread(build, services)
+    return await _trigger_once(attempted, spec, services, backoff)
 
 
-async def _prepare(build: Build, plan: Plan, ports: Ports, patience: Patience) -> None:
+async def _prepare(build: Build, spec: BuildSpec, services: Services, backoff: Backoff) -> None:
     """Create the app's job, or update it when its digest differs; the app's other builds are over, so it is idle."""
-    kind = PIPELINES[plan.request.pipeline]
-    pipeline = kind.build(kind.Options.model_validate(plan.request.options))
-    rendered = render(pipeline, agent_label=ports.settings.shuttle_jenkins_agent_label or None)
+    kind = PIPELINES[spec.request.pipeline]
+    pipeline = kind.build(kind.Options.model_validate(spec.request.options))
+    rendered = render(pipeline, agent_label=services.settings.shuttle_jenkins_agent_label or None)
     while True:
         try:
-            await ports.jenkins.apply_job(build.job_name, rendered.config_xml, rendered.digest)
+            await services.jenkins.apply_job(build.job_name, rendered.config_xml, rendered.digest)
         except UnavailableError as error:
-            await patience.wait(f"Jenkins: {error.message}")
-            current = await _reread(build, ports)
+            await backoff.wait(f"Jenkins: {error.message}")
+            current = await _reread(build, services)
             if current.stop_cause is not None or current.state.final:
                 return
         except ForeignJobError as error:
             raise BuildFailedError("foreign_job", error.message) from error
         else:
-            await patience.over()
+            await backoff.over()
             return
 
 
-async def _trigger_once(build: Build, plan: Plan, ports: Ports, patience: Patience) -> Build:
+async def _trigger_once(build: Build, spec: BuildSpec, services: Services, backoff: Backoff) -> Build:
     """One POST. What it certainly did not do is taken back; what it may have done is left to be looked for."""
     parameters = {
         "BUILD_UUID": build.build_uuid,
-        "SHUTTLE_URL": ports.public_url,
-        "SHUTTLE_TOKEN": plan.token,
+        "SHUTTLE_URL": services.public_url,
+        "SHUTTLE_TOKEN": spec.token,
     }
     try:
-        posted = ports.jenkins.trigger(build.job_name, parameters)
-        item = await unless_claimed(build.build_uuid, ports, posted)
+        posted = services.jenkins.trigger(build.job_name, parameters)
+        item = await unless_claimed(build.build_uuid, services, posted)
     except (JobNotReadyError, JenkinsNotFoundError) as error:
-        await ports.database.run(take_back_trigger, build.build_uuid)
-        await patience.wait(f"Jenkins: {error.message}")
-        return await _reread(build, ports)
+        await services.database.run(take_back_trigger, build.build_uuid)
+        await backoff.wait(f"Jenkins: {error.message}")
+        return await _reread(build, services)
     except UnavailableError as error:
-        await patience.wait(f"Jenkins: {error.message}")
-        return await _reread(build, ports)
+        await backoff.wait(f"Jenkins: {error.message}")
+        return await _reread(build, services)
     return (
-        await ports.database.run(become_queued, build.build_uuid, item=item)
+        await services.database.run(become_queued, build.build_uuid, item=item)
         if item is not None
-        else await _reread(build, ports)
+        else await _reread(build, services)
     )
 
 
-async def _look_for(build: Build, ports: Ports) -> Build:
+async def _look_for(build: Build, services: Services) -> Build:
     """Look for the marker; found: queued. Not found for the settling time: the attempt is taken back."""
     clock = asyncio.get_running_loop().time
-    patience = Patience(build.build_uuid, ports)
+    backoff = Backoff(build.build_uuid, services)
     healthy_since: float | None = None
-    with ports.signals.listen(build.build_uuid) as listener:
+    with services.signals.listen(build.build_uuid) as listener:
         while build.state is State.STAGING:
             try:
-                found = await unless_claimed(build.build_uuid, ports, find_in_jenkins(build, ports))
+                found = await unless_claimed(build.build_uuid, services, find_in_jenkins(build, services))
             except UnavailableError as error:
                 healthy_since = None
-                await patience.wait(f"Jenkins: {error.message}")
+                await backoff.wait(f"Jenkins: {error.message}")
             else:
                 if found is not None:
                     return found
                 now = clock()
                 healthy_since = now if healthy_since is None else healthy_since
-                if now - healthy_since >= ports.settings.shuttle_trigger_settle_seconds:
-                    await ports.database.run(take_back_trigger, build.build_uuid)
-                    return await _reread(build, ports)
-                await listener.wait(min(_LOOK_SECONDS, ports.settings.shuttle_trigger_settle_seconds / 4))
-            build = await _reread(build, ports)
+                if now - healthy_since >= services.settings.shuttle_trigger_settle_seconds:
+                    await services.database.run(take_back_trigger, build.build_uuid)
+                    return await _reread(build, services)
+                await listener.wait(min(_LOOK_SECONDS, services.settings.shuttle_trigger_settle_seconds / 4))
+            build = await _reread(build, services)
     return build
 
 
-async def find_in_jenkins(build: Build, ports: Ports) -> Build | None:
+async def find_in_jenkins(build: Build, services: Services) -> Build | None:
     """Find the marker in the queue, then in the job's builds (an item moves that way); None = nowhere.
 
     Raises JenkinsUnavailableError, JenkinsRefusedError.
     """
-    item = (await ports.jenkins.waiting()).get(build.build_uuid)
+    item = (await services.jenkins.waiting()).get(build.build_uuid)
     if item is not None:
-        return await ports.database.run(become_queued, build.build_uuid, item=item.item)
-    found = await ports.jenkins.find_build(build.job_name, build.build_uuid)
+        return await services.database.run(become_queued, build.build_uuid, item=item.item)
+    found = await services.jenkins.find_build(build.job_name, build.build_uuid)
     if found is not None:
-        return await ports.database.run(become_queued, build.build_uuid, item=found.queue_item, number=found.number)
+        return await services.database.run(become_queued, build.build_uuid, item=found.queue_item, number=found.number)
     return None
 
 
-async def _reread(build: Build, ports: Ports) -> Build:
-    return await ports.database.run(reread, build)
+async def _reread(build: Build, services: Services) -> Build:
+    return await services.database.run(reread, build)

@@ -7,9 +7,9 @@ import structlog
 from shuttle.build import STOP_ENDINGS, Build, Ending, State
 from shuttle.endings import JenkinsResult, ending_by_jenkins, read_result
 from shuttle.errors import JenkinsNotFoundError, UnavailableError
-from shuttle.lifecycle import Ports
-from shuttle.lifecycle.claimed import unless_claimed
-from shuttle.lifecycle.patience import Missing, Patience, patiently
+from shuttle.lifecycle import Services
+from shuttle.lifecycle.backoff import Backoff, NotFoundTimer, patiently
+from shuttle.lifecycle.claim_race import unless_claimed
 from shuttle.lifecycle.trigger import find_in_jenkins
 from shuttle.store.builds import find_build, reread
 from shuttle.store.transitions import become_queued, trigger_again, waits_for
@@ -35,116 +35,116 @@ class TriggerAgain:
     """Jenkins lost the build as it began; the row is `staging` again."""
 
 
-async def until_claimed_or_over(build: Build, ports: Ports) -> Claimed | TriggerAgain | Ending:
+async def until_claimed_or_over(build: Build, services: Services) -> Claimed | TriggerAgain | Ending:
     """Wait until a step claims the build, or until it cannot be claimed any more."""
     pause = _FIRST_LOOK_SECONDS
-    patience = Patience(build.build_uuid, ports)
-    missing = Missing(ports)
-    ghost = Missing(ports)
-    with ports.signals.listen(build.build_uuid) as listener:
+    backoff = Backoff(build.build_uuid, services)
+    not_found = NotFoundTimer(services)
+    ghost = NotFoundTimer(services)
+    with services.signals.listen(build.build_uuid) as listener:
         while build.claimed_at is None:
             try:
-                found = await unless_claimed(build.build_uuid, ports, _look(build, ports, ghost))
-                await patience.over()
+                found = await unless_claimed(build.build_uuid, services, _look(build, services, ghost))
+                await backoff.over()
             except JenkinsNotFoundError:
-                if missing.for_too_long():
+                if not_found.for_too_long():
                     return ending_by_jenkins(build, JenkinsResult.LOST)
                 found = None
             except UnavailableError as error:
-                missing.reset()
-                await patience.wait(f"Jenkins: {error.message}")
+                not_found.reset()
+                await backoff.wait(f"Jenkins: {error.message}")
                 found = None
             if isinstance(found, Ending):
                 return found
             if found is not None:
-                return await _outcome_of_row(found, ports)
+                return await _outcome_of_row(found, services)
             await listener.wait(pause)
             pause = min(pause * 1.5, _LONGEST_LOOK_SECONDS)
-            build = await ports.database.run(reread, build)
+            build = await services.database.run(reread, build)
     return Claimed(build)
 
 
-async def _outcome_of_row(build: Build, ports: Ports) -> Claimed | TriggerAgain | Ending:
+async def _outcome_of_row(build: Build, services: Services) -> Claimed | TriggerAgain | Ending:
     """The outcome for a build that is over in Jenkins, or whose ghost was removed there."""
     if build.state is State.STAGING:
         return TriggerAgain()
     if build.claimed_at is not None:
         return Claimed(build)
-    return await _ending_of_unclaimed(build, ports)
+    return await _ending_of_unclaimed(build, services)
 
 
-async def _look(build: Build, ports: Ports, ghost: Missing) -> Build | Ending | None:
+async def _look(build: Build, services: Services, ghost: NotFoundTimer) -> Build | Ending | None:
     """One look at Jenkins: an ending, the newest row once nothing more is to be expected there, or None = keep waiting.
 
     Raises JenkinsNotFoundError, UnavailableError.
     """
     if build.build_number is not None:
-        return await _look_at_build(build, build.build_number, ports, ghost)
+        return await _look_at_build(build, build.build_number, services, ghost)
     if build.queue_item is None:
-        if await find_in_jenkins(build, ports) is None:
+        if await find_in_jenkins(build, services) is None:
             raise JenkinsNotFoundError("Jenkins has neither an item nor a build with this marker.")
         return None
-    waiting = (await ports.jenkins.waiting()).get(build.build_uuid)
+    waiting = (await services.jenkins.waiting()).get(build.build_uuid)
     if waiting is not None:
-        await _show_waiting_for(build, f"Jenkins: {waiting.why}", ports)
+        await _show_waiting_for(build, f"Jenkins: {waiting.why}", services)
         return None
-    return await _look_at_item(build, build.queue_item, ports)
+    return await _look_at_item(build, build.queue_item, services)
 
 
-async def _look_at_build(build: Build, number: int, ports: Ports, ghost: Missing) -> Build | Ending | None:
+async def _look_at_build(build: Build, number: int, services: Services, ghost: NotFoundTimer) -> Build | Ending | None:
     """A build that has a number and no claim: over, a ghost, or waiting for an agent."""
-    seen = await ports.jenkins.build(build.job_name, number)
+    seen = await services.jenkins.build(build.job_name, number)
     if not seen.building and seen.result is not None:
         # The claim may have come in while Jenkins answered.
-        return await ports.database.run(find_build, build.build_uuid)
+        return await services.database.run(find_build, build.build_uuid)
     if not seen.ghost:
         ghost.reset()
-        waiting = (await ports.jenkins.waiting_nodes()).get((build.job_name, number))
+        waiting = (await services.jenkins.waiting_nodes()).get((build.job_name, number))
         why = f"Jenkins: {waiting.why}" if waiting is not None and waiting.why else "the agent to claim the build"
-        await _show_waiting_for(build, why, ports)
+        await _show_waiting_for(build, why, services)
         return None
     if build.stop_cause is not None:
         return STOP_ENDINGS[build.stop_cause]  # should it run after all, its claim is refused
     if not ghost.for_too_long():
         return None
-    return await _trigger_again(build, number, ports)
+    return await _trigger_again(build, number, services)
 
 
-async def _trigger_again(build: Build, number: int, ports: Ports) -> Build | None:
+async def _trigger_again(build: Build, number: int, services: Services) -> Build | None:
     """Jenkins lost the build as it began. The ghost blocks the job for ever; only deleting the job removes it."""
     log.warning("Jenkins lost a build as it began; its job is made anew", build_uuid=build.build_uuid, number=number)
-    async with ports.signals.job_door(build.job_name):
-        await ports.jenkins.delete_job(build.job_name)
-        return await ports.database.run(trigger_again, build.build_uuid, number)
+    async with services.signals.job_lock(build.job_name):
+        await services.jenkins.delete_job(build.job_name)
+        return await services.database.run(trigger_again, build.build_uuid, number)
 
 
-async def _look_at_item(build: Build, queue_item: int, ports: Ports) -> Ending | None:
+async def _look_at_item(build: Build, queue_item: int, services: Services) -> Ending | None:
     """An item that left the queue: it was cancelled, or has become a build. `executable: null` alone proves neither."""
     try:
-        item = await ports.jenkins.queue_item(queue_item)
+        item = await services.jenkins.queue_item(queue_item)
     except JenkinsNotFoundError:  # items are dropped after 5 minutes and at a restart; the marker finds the build
-        if await find_in_jenkins(build, ports) is None:
+        if await find_in_jenkins(build, services) is None:
             raise
         return None
     if item.cancelled:
         return STOP_ENDINGS[build.stop_cause] if build.stop_cause is not None else _CANCELLED
     if item.number is not None:
-        await ports.database.run(become_queued, build.build_uuid, number=item.number)
+        await services.database.run(become_queued, build.build_uuid, number=item.number)
     return None
 
 
-async def _ending_of_unclaimed(build: Build, ports: Ports) -> Ending:
+async def _ending_of_unclaimed(build: Build, services: Services) -> Ending:
     """By Jenkins' result: the build is over there, and no step of it has claimed it."""
     number = build.build_number
     assert number is not None  # noqa: S101 - Jenkins showed it as over
     try:
-        seen = await patiently(build, ports, lambda: ports.jenkins.build(build.job_name, number))
+        seen = await patiently(build, services, lambda: services.jenkins.build(build.job_name, number))
     except JenkinsNotFoundError:
         return ending_by_jenkins(build, JenkinsResult.LOST)
-    current = await ports.database.run(reread, build)
+    current = await services.database.run(reread, build)
     return ending_by_jenkins(current, read_result(seen.result))
 
 
-async def _show_waiting_for(build: Build, why: str, ports: Ports) -> None:
+async def _show_waiting_for(build: Build, why: str, services: Services) -> None:
     if build.waiting_for != why:
-        await ports.database.run(waits_for, build.build_uuid, why)
+        await services.database.run(waits_for, build.build_uuid, why)

@@ -1,4 +1,4 @@
-"""The one place where archives of strangers are read: checked and flattened by a process of its own."""
+"""The one place where archives of strangers are read: checked and normalized by a process of its own."""
 
 import asyncio
 import json
@@ -25,11 +25,11 @@ _ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH")
 _OUT_OF_TIME = -24  # SIGXCPU
 
 
-async def flatten(original: Path, flattened: Path, limits: SourceLimits) -> list[str]:
-    """Check a tar, tar.gz or zip (told by content) and write what it holds as the tar.gz `flattened`.
+async def normalize(original: Path, normalized: Path, limits: SourceLimits) -> list[str]:
+    """Check a tar, tar.gz or zip (told by content) and write what it holds as the tar.gz `normalized`.
 
     A single directory at the top is removed; owners, odd modes and attributes are lost, the executable bit stays.
-    Symbolic links are kept wherever they point. The same original always gives the same bytes. `flattened` is there
+    Symbolic links are kept wherever they point. The same original always gives the same bytes. `normalized` is there
     whole or not at all, also when we are killed. Returns warnings for the log.
 
     Raises:
@@ -40,12 +40,12 @@ async def flatten(original: Path, flattened: Path, limits: SourceLimits) -> list
             damaged), `archive_encrypted`, `archive_unknown` (no such archive).
         UnavailableError: the check could not be made now (disk full, the process was killed).
     """
-    part = flattened.with_name(f"{flattened.name}.part")
+    part = normalized.with_name(f"{normalized.name}.part")
     part.unlink(missing_ok=True)
-    order = {"original": str(original.absolute()), "flattened": str(part.absolute()), **asdict(limits)}
+    order = {"original": str(original.absolute()), "normalized": str(part.absolute()), **asdict(limits)}
     try:
         warnings = await _run(json.dumps(order))
-        part.replace(flattened)
+        part.replace(normalized)
     finally:
         part.unlink(missing_ok=True)
     return warnings

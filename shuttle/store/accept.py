@@ -28,7 +28,7 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
-class NewParty:
+class NewEndpoint:
     """A receiver or sink to record: `target` is its sealed url and headers, `host` what may be shown.
 
     `wire` is the form of what it is sent: standard, or the older API's.
@@ -65,8 +65,8 @@ class NewBuild:
     source_content_type: str | None = None
     timeout_seconds: float
     deadline_seconds: float
-    receivers: Sequence[NewParty] = ()
-    sinks: Sequence[NewParty] = ()
+    receivers: Sequence[NewEndpoint] = ()
+    sinks: Sequence[NewEndpoint] = ()
 
 
 # Of a build of the older API its uuid, of one of the new API its app id and build id.
@@ -74,7 +74,7 @@ Identity = str | tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class AcceptRequest:
     """One request to record: `same_request` compares a recorded fingerprint with it.
 
     `queue_limit` None: there is room for certain, or no limit; the waiting builds need no counting.
@@ -113,7 +113,7 @@ _WAITING = (
 )
 
 
-def record_all(tx: Tx, asked: Sequence[Asked]) -> list[Accepted | ShuttleError]:
+def record_all(tx: Tx, asked: Sequence[AcceptRequest]) -> list[Accepted | ShuttleError]:
     """Record what came in together: each build with its receivers, its sinks and its first event, `queued`.
 
     A handful of statements for all of them, because a statement costs as much as the row it writes. For each request
@@ -133,14 +133,14 @@ def record_all(tx: Tx, asked: Sequence[Asked]) -> list[Accepted | ShuttleError]:
     return [results[place] for place in range(len(asked))]
 
 
-_Fresh = Sequence[tuple[Asked, Build]]
+_Fresh = Sequence[tuple[AcceptRequest, Build]]
 _Results = dict[int, Accepted | ShuttleError]
 
 
-def _decide(tx: Tx, asked: Sequence[Asked], apis: dict[str, Api]) -> tuple[_Fresh, _Results]:
+def _decide(tx: Tx, asked: Sequence[AcceptRequest], apis: dict[str, Api]) -> tuple[_Fresh, _Results]:
     """The builds to record, and what is known of the requests by then; the rest are repeats, or conflicts."""
     taken = _taken(tx, asked)
-    fresh: dict[Identity, tuple[Asked, Build]] = {}
+    fresh: dict[Identity, tuple[AcceptRequest, Build]] = {}
     results: _Results = {}
     waited: int | None = None
     for place, request in enumerate(asked):
@@ -164,7 +164,7 @@ def _decide(tx: Tx, asked: Sequence[Asked], apis: dict[str, Api]) -> tuple[_Fres
     return list(fresh.values()), results
 
 
-def _lock_apps(tx: Tx, asked: Sequence[Asked]) -> dict[str, Api]:
+def _lock_apps(tx: Tx, asked: Sequence[AcceptRequest]) -> dict[str, Api]:
     """By which API the known ones of the apps were made. Until the end of the transaction nobody else records a build
     of them; in one order, so that two transactions do not wait for each other."""
     app_ids = list(dict.fromkeys(request.new.app_id for request in asked))
@@ -172,7 +172,7 @@ def _lock_apps(tx: Tx, asked: Sequence[Asked]) -> dict[str, Api]:
     return {app_id: Api(api) for app_id, api in _locked_apps(len(values)).ask(tx, values)}
 
 
-def _add_apps(tx: Tx, requests: Sequence[Asked]) -> bool:
+def _add_apps(tx: Tx, requests: Sequence[AcceptRequest]) -> bool:
     """False = somebody else made one of them just now: it has to be locked, and all decided again."""
     first = {request.new.app_id: request for request in reversed(requests)}
     rows = [_app_row(request.new, request.now.at) for _, request in sorted(first.items())]
@@ -191,7 +191,7 @@ def _locked_apps(count: int) -> Prepared:
     return Prepared(query.with_for_update(key_share=True))
 
 
-def _taken(tx: Tx, asked: Sequence[Asked]) -> set[Identity]:
+def _taken(tx: Tx, asked: Sequence[AcceptRequest]) -> set[Identity]:
     """The identities among those asked for that builds have already; a pair of ids counts for either API's builds."""
     pairs = [request.pair for request in asked if request.new.api is Api.NEW]
     uuids = [request.new.build_uuid for request in asked if request.new.api is Api.LEGACY]
@@ -222,7 +222,7 @@ def _queue_full(queue_limit: int) -> QueueFullError:
     return QueueFullError(f"{queue_limit} builds are waiting already; try again later.", headers={"Retry-After": "30"})
 
 
-def _repeated(tx: Tx, request: Asked) -> Accepted | ShuttleError:
+def _repeated(tx: Tx, request: AcceptRequest) -> Accepted | ShuttleError:
     try:
         if request.new.api is Api.LEGACY:
             recorded = find_recorded_legacy(tx, request.new.build_uuid, request.same_request)
@@ -254,11 +254,11 @@ def _insert(tx: Tx, fresh: _Fresh) -> None:
     emit_first(tx, [(build, bool(request.new.receivers)) for request, build in fresh])
 
 
-def _receivers_of(request: Asked) -> Sequence[NewParty]:
+def _receivers_of(request: AcceptRequest) -> Sequence[NewEndpoint]:
     return request.new.receivers
 
 
-def _sinks_of(request: Asked) -> Sequence[NewParty]:
+def _sinks_of(request: AcceptRequest) -> Sequence[NewEndpoint]:
     return request.new.sinks
 
 

@@ -133,7 +133,7 @@ def artifacts_of(tx: Tx, build_uuid: str) -> list[Artifact]:
 
 
 @dataclass(frozen=True, slots=True)
-class Party:
+class Endpoint:
     """The ledger's row of a receiver or sink, as the read side shows it (no secrets)."""
 
     kind: str
@@ -146,26 +146,26 @@ class Party:
     acked_offset: int | None = None
 
 
-def receivers_of(tx: Tx, build_uuid: str) -> Sequence[Party]:
+def receivers_of(tx: Tx, build_uuid: str) -> Sequence[Endpoint]:
     """The status receivers in the order of the request."""
     return _parties(tx, receivers, build_uuid)
 
 
-def sinks_of(tx: Tx, build_uuid: str) -> Sequence[Party]:
+def sinks_of(tx: Tx, build_uuid: str) -> Sequence[Endpoint]:
     """The log sinks in the order of the request."""
     return _parties(tx, sinks, build_uuid, sinks.c.acked_offset)
 
 
-def parties_of(tx: Tx, build_uuid: str) -> tuple[Sequence[Party], Sequence[Party], list[Artifact]]:
+def parties_of(tx: Tx, build_uuid: str) -> tuple[Sequence[Endpoint], Sequence[Endpoint], list[Artifact]]:
     """Receivers, sinks and artifacts of a build, for the read side."""
     return receivers_of(tx, build_uuid), sinks_of(tx, build_uuid), artifacts_of(tx, build_uuid)
 
 
-def _parties(tx: Tx, table: sa.Table, build_uuid: str, *more: sa.Column[Any]) -> Sequence[Party]:
+def _parties(tx: Tx, table: sa.Table, build_uuid: str, *more: sa.Column[Any]) -> Sequence[Endpoint]:
     names = ("kind", "host", "state", "attempts", "last_error", "failing_since", "failovers")
     query = (
         sa.select(*(table.c[name] for name in names), *more)
         .where(table.c.build_uuid == build_uuid)
         .order_by(table.c.place)
     )
-    return [Party(*row) for row in tx.execute(query)]
+    return [Endpoint(*row) for row in tx.execute(query)]

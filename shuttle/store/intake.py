@@ -8,7 +8,7 @@ from shuttle import metrics
 from shuttle.clock import Clock
 from shuttle.errors import ShuttleError
 from shuttle.store import Database
-from shuttle.store.accept import Accepted, Asked, NewBuild, record_all
+from shuttle.store.accept import Accepted, AcceptRequest, NewBuild, record_all
 
 # A request's share of a commit falls with their number; beyond this the first one only waits longer.
 _LARGEST_BATCH = 128
@@ -18,7 +18,7 @@ _KEPT_FREE = 1000
 
 @dataclass(slots=True)
 class _Waiting:
-    asked: Asked
+    asked: AcceptRequest
     answer: asyncio.Future[Accepted]
 
 
@@ -34,7 +34,7 @@ class Intake:
 
     async def record(self, new: NewBuild, *, queue_limit: int | None, same_request: Callable[[str], bool]) -> Accepted:
         """See `shuttle.store.accept.record_all`; raises what it gives for this request, and StoreError."""
-        asked = Asked(new, self._clock.moment(), self._limit_to_check(queue_limit), same_request)
+        asked = AcceptRequest(new, self._clock.moment(), self._limit_to_check(queue_limit), same_request)
         answer: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(asked, answer))
         if self._recording is None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from shuttle.lifecycle import Ports
+from shuttle.lifecycle import Services
 from shuttle.lifecycle.accept import Acceptance
 from shuttle.standing import Standing
 from shuttle.worker import Worker
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-PORTS: web.AppKey[Ports] = web.AppKey("ports", Ports)
+SERVICES: web.AppKey[Services] = web.AppKey("services", Services)
 ACCEPTANCE: web.AppKey[Acceptance] = web.AppKey("acceptance", Acceptance)
 # Typed by name, because their modules import this one.
 BODY_ROOM: web.AppKey["BodyRoom"] = web.AppKey("body_room")

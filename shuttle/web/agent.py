@@ -9,19 +9,19 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from jenkins_pipelines.environment import environment_archive
 from shuttle.build import Build
 from shuttle.errors import ConflictError, GoneError, InvalidRequestError, NotFoundError, StoreError, UnauthorizedError
-from shuttle.lifecycle import Ports
+from shuttle.lifecycle import Services
 from shuttle.lifecycle.agent_calls import QUICKEST_SECONDS
-from shuttle.lifecycle.plan import agent_environment, claim_token, read_plan, token_digest
+from shuttle.lifecycle.build_spec import agent_environment, claim_token, read_plan, token_digest
 from shuttle.request import decode_json
 from shuttle.store.builds import find_build
 from shuttle.store.claims import Claim, NewClaim, begin_claim, claim_build
-from shuttle.web import PORTS
+from shuttle.web import SERVICES
 from shuttle.web.agent_auth import check_build_token
 from shuttle.web.answers import json_answer
 from shuttle.web.body import read_body
 from shuttle.web.description import JSON_ERRORS, OBJECT_ERRORS, describe
 from shuttle.web.models import Claimed, LogRules, Ok
-from shuttle.web.sources import get_flattened
+from shuttle.web.sources import get_normalized_source
 
 _MAX_CLAIM_BYTES = 4096
 
@@ -50,22 +50,22 @@ _SENTENCES = {
 )
 async def post_claim(request: web.Request) -> web.StreamResponse:
     """`POST …/claim {"number", "nonce", "branch"?}` with the build's token: 200 with its tokens, 409 or 410."""
-    ports, build_uuid = request.app[PORTS], await check_build_token(request)
+    services, build_uuid = request.app[SERVICES], await check_build_token(request)
     claim = _read_claim(decode_json(await read_body(request, _MAX_CLAIM_BYTES)))
-    plan = await read_plan(build_uuid, ports.database, ports.vault)
-    setup_token, run_token = (claim_token(plan, kind, claim.branch, claim.nonce) for kind in ("setup", "run"))
+    spec = await read_plan(build_uuid, services.database, services.vault)
+    setup_token, run_token = (claim_token(spec, kind, claim.branch, claim.nonce) for kind in ("setup", "run"))
     digests = (token_digest(secret) for secret in (claim.nonce, setup_token, run_token))
     new = NewClaim(claim.number, claim.branch, *digests)
-    await ports.database.run(claim_build, build_uuid, new)
-    await ports.logs.reload_claims(build_uuid)
+    await services.database.run(claim_build, build_uuid, new)
+    await services.logs.reload_claims(build_uuid)
     return json_answer(
         Claimed(
             setup_token=setup_token,
             run_token=run_token,
-            stop_grace_seconds=ports.settings.shuttle_stop_grace_seconds,
-            console=ports.settings.shuttle_jenkins_console,
-            log_url=await _log_url(build_uuid, ports),
-            log=LogRules(pause_seconds=QUICKEST_SECONDS, max_bytes=plan.max_log_bytes),
+            stop_grace_seconds=services.settings.shuttle_stop_grace_seconds,
+            console=services.settings.shuttle_jenkins_console,
+            log_url=await _log_url(build_uuid, services),
+            log=LogRules(pause_seconds=QUICKEST_SECONDS, max_bytes=spec.max_log_bytes),
         )
     )
 
@@ -78,25 +78,25 @@ def _read_claim(body: Any) -> ClaimBody:
         raise InvalidRequestError(_SENTENCES[name], field=name) from None
 
 
-async def _log_url(build_uuid: str, ports: Ports) -> str:
-    build = await ports.database.run(find_build, build_uuid)
+async def _log_url(build_uuid: str, services: Services) -> str:
+    build = await services.database.run(find_build, build_uuid)
     assert build is not None  # noqa: S101 - the caller has just recorded its claim
-    return f"{ports.public_url.rstrip('/')}/{quote(build.app_id, safe='')}/{quote(build.build_id, safe='')}/logs"
+    return f"{services.public_url.rstrip('/')}/{quote(build.app_id, safe='')}/{quote(build.build_id, safe='')}/logs"
 
 
 @describe("application/gzip", errors=(NotFoundError, GoneError, *OBJECT_ERRORS))
 async def get_source(request: web.Request, build: Build, claim: Claim) -> web.StreamResponse:
     """`GET …/source.tar.gz`: 410 after `begin`."""
     _refuse_after_begin(claim)
-    return await get_flattened(request, build)
+    return await get_normalized_source(request, build)
 
 
 @describe("application/gzip", errors=(GoneError, StoreError))
 async def get_environment(request: web.Request, build: Build, claim: Claim) -> web.StreamResponse:
     """`GET …/environment`: arguments and registry credentials as plain files in a tar.gz; 410 after `begin`."""
     _refuse_after_begin(claim)
-    plan = await read_plan(build.build_uuid, request.app[PORTS].database, request.app[PORTS].vault)
-    archive = environment_archive(agent_environment(build, plan, with_credentials=claim.with_credentials))
+    spec = await read_plan(build.build_uuid, request.app[SERVICES].database, request.app[SERVICES].vault)
+    archive = environment_archive(agent_environment(build, spec, with_credentials=claim.with_credentials))
     return web.Response(body=archive, content_type="application/gzip", headers={"Cache-Control": "no-store"})
 
 
@@ -108,7 +108,7 @@ def _refuse_after_begin(claim: Claim) -> None:
 @describe(Ok, errors=(GoneError, StoreError))
 async def post_begin(request: web.Request, build: Build, claim: Claim) -> web.StreamResponse:
     """`POST …/begin`: the user's code is about to run. Idempotent; afterwards the setup token is valid only here."""
-    ports = request.app[PORTS]
-    await ports.database.run(begin_claim, claim.claim_id)
-    await ports.logs.reload_claims(build.build_uuid)
+    services = request.app[SERVICES]
+    await services.database.run(begin_claim, claim.claim_id)
+    await services.logs.reload_claims(build.build_uuid)
     return json_answer(Ok())

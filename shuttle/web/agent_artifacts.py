@@ -13,13 +13,13 @@ from aiohttp import web
 
 from shuttle.build import Build
 from shuttle.errors import BodyTooLargeError, ConflictError, GoneError, InvalidRequestError
-from shuttle.lifecycle import Ports
+from shuttle.lifecycle import Services
 from shuttle.objects.local import local_disk
 from shuttle.objects.names import artifact_object
 from shuttle.store.agent import ArtifactLimits, expect_artifact, record_artifact
 from shuttle.store.builds import Artifact
 from shuttle.store.claims import Claim
-from shuttle.web import PORTS
+from shuttle.web import SERVICES
 from shuttle.web.answers import json_answer
 from shuttle.web.body import chunks_of, refuse_encoded
 from shuttle.web.description import BYTES_ERRORS, OBJECT_ERRORS, describe
@@ -50,25 +50,25 @@ UPLOADS: web.AppKey[ArtifactUploads] = web.AppKey("uploads", ArtifactUploads)
 @describe(ArtifactStored, body="*/*", errors=(*BYTES_ERRORS, ConflictError, GoneError, *OBJECT_ERRORS))
 async def put_artifact(request: web.Request, build: Build, claim: Claim) -> web.StreamResponse:
     """`PUT …/artifacts/<name>`: store the file under the build's uuid; record its sha256 and size."""
-    ports = request.app[PORTS]
+    services = request.app[SERVICES]
     name = artifact_name(raw_segments(request)[4:])
     refuse_encoded(request)
-    limits = ArtifactLimits(most=_MOST_ARTIFACTS, most_bytes=ports.settings.shuttle_max_artifacts_bytes)
+    limits = ArtifactLimits(most=_MOST_ARTIFACTS, most_bytes=services.settings.shuttle_max_artifacts_bytes)
     async with request.app[UPLOADS].lock(build.build_uuid):
-        await ports.database.run(expect_artifact, build.build_uuid, name, request.content_length or 0, limits)
-        with local_disk(), NamedTemporaryFile(dir=ports.settings.shuttle_data_dir, prefix="artifact-") as file:
+        await services.database.run(expect_artifact, build.build_uuid, name, request.content_length or 0, limits)
+        with local_disk(), NamedTemporaryFile(dir=services.settings.shuttle_data_dir, prefix="artifact-") as file:
             content_type = _content_type(request.headers.get("Content-Type", ""))
             artifact = Artifact(name, *await _receive(request, file), content_type)
-            await ports.database.run(expect_artifact, build.build_uuid, name, artifact.size_bytes, limits)
+            await services.database.run(expect_artifact, build.build_uuid, name, artifact.size_bytes, limits)
             stored = artifact_object(build.build_uuid, name)
-            await ports.objects.put(stored, Path(file.name), content_type=content_type)
-        await _record(ports, build.build_uuid, artifact, limits)
+            await services.objects.put(stored, Path(file.name), content_type=content_type)
+        await _record(services, build.build_uuid, artifact, limits)
     return json_answer(ArtifactStored(sha256=artifact.sha256, bytes=artifact.size_bytes))
 
 
 async def _receive(request: web.Request, file: IO[bytes]) -> tuple[int, str]:
     """Write the body to the file; returns its size and SHA-256."""
-    limit_bytes = request.app[PORTS].settings.shuttle_max_artifact_bytes
+    limit_bytes = request.app[SERVICES].settings.shuttle_max_artifact_bytes
     digest, size_bytes = sha256(), 0
     async for chunk in chunks_of(request):
         size_bytes += len(chunk)
@@ -80,12 +80,12 @@ async def _receive(request: web.Request, file: IO[bytes]) -> tuple[int, str]:
     return size_bytes, digest.hexdigest()
 
 
-async def _record(ports: Ports, build_uuid: str, artifact: Artifact, limits: ArtifactLimits) -> None:
+async def _record(services: Services, build_uuid: str, artifact: Artifact, limits: ArtifactLimits) -> None:
     """Record the artifact. If it is refused because the build ended meanwhile, delete its object again."""
     try:
-        await ports.database.run(record_artifact, build_uuid, artifact, limits)
+        await services.database.run(record_artifact, build_uuid, artifact, limits)
     except (ConflictError, GoneError):
-        await ports.objects.delete(artifact_object(build_uuid, artifact.name))
+        await services.objects.delete(artifact_object(build_uuid, artifact.name))
         raise
 
 

@@ -11,10 +11,10 @@ from aiohttp import web
 
 from shuttle.build import Build
 from shuttle.errors import GoneError, StoreError, UnauthorizedError
-from shuttle.lifecycle.plan import token_digest
+from shuttle.lifecycle.build_spec import token_digest
 from shuttle.store.builds import find_build
 from shuttle.store.claims import Claim, claims_of, token_digest_of
-from shuttle.web import PORTS, Handler
+from shuttle.web import SERVICES, Handler
 from shuttle.web.auth import token_in
 from shuttle.web.description import described_as
 
@@ -31,7 +31,7 @@ async def check_build_token(request: web.Request) -> str:
         UnauthorizedError: the token is not that of this build.
     """
     build_uuid = _build_uuid_in(request)
-    recorded = await request.app[PORTS].database.run(token_digest_of, build_uuid)
+    recorded = await request.app[SERVICES].database.run(token_digest_of, build_uuid)
     if not hmac.compare_digest(recorded or _NO_TOKEN, _digest_in(request)) or recorded is None:
         raise _unauthorized()
     return build_uuid
@@ -46,12 +46,12 @@ def with_setup_token(handler: AgentHandler) -> Handler:
     """
 
     async def checked(request: web.Request) -> web.StreamResponse:
-        ports, build_uuid, digest = request.app[PORTS], _build_uuid_in(request), _digest_in(request)
-        claims = await ports.database.run(claims_of, build_uuid)
+        services, build_uuid, digest = request.app[SERVICES], _build_uuid_in(request), _digest_in(request)
+        claims = await services.database.run(claims_of, build_uuid)
         claim = next((found for found in claims if hmac.compare_digest(found.setup_digest, digest)), None)
         if claim is None:
             raise _unauthorized()
-        build = await ports.database.run(find_build, build_uuid)
+        build = await services.database.run(find_build, build_uuid)
         if build is None:
             raise _unauthorized()
         if claim.voided_at is not None or build.state.final:
@@ -69,9 +69,9 @@ async def claim_of_run_token(request: web.Request) -> Claim:
     Raises:
         UnauthorizedError: no attempt of this build has the token. GoneError: a newer attempt has replaced this one.
     """
-    ports, build_uuid, digest = request.app[PORTS], _build_uuid_in(request), _digest_in(request)
-    opened = ports.logs.find(build_uuid)
-    claims = opened.claims if opened is not None else await ports.database.run(claims_of, build_uuid)
+    services, build_uuid, digest = request.app[SERVICES], _build_uuid_in(request), _digest_in(request)
+    opened = services.logs.find(build_uuid)
+    claims = opened.claims if opened is not None else await services.database.run(claims_of, build_uuid)
     claim = next((found for found in claims if hmac.compare_digest(found.run_digest, digest)), None)
     if claim is None:
         raise _unauthorized()
@@ -87,7 +87,7 @@ def with_run_token(handler: AgentHandler) -> Handler:
 
     async def checked(request: web.Request) -> web.StreamResponse:
         claim = await claim_of_run_token(request)
-        build = await request.app[PORTS].database.run(find_build, claim.build_uuid)
+        build = await request.app[SERVICES].database.run(find_build, claim.build_uuid)
         if build is None or build.state.final:
             raise GoneError("The build has ended and accepts nothing more.")
         return await handler(request, build, claim)

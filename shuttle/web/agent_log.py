@@ -14,12 +14,12 @@ from shuttle.errors import (
     UnauthorizedError,
     UnavailableError,
 )
-from shuttle.lifecycle import Ports
+from shuttle.lifecycle import Services
 from shuttle.lifecycle.agent_calls import ALERT_SECONDS, SILENT_SECONDS
 from shuttle.lifecycle.build_log import BuildLog
 from shuttle.logs.spool import SpoolError
 from shuttle.store.claims import Claim, end_claim
-from shuttle.web import PORTS
+from shuttle.web import SERVICES
 from shuttle.web.agent_auth import SUPERSEDED, claim_of_run_token
 from shuttle.web.answers import json_answer
 from shuttle.web.body import chunks_of, refuse_encoded
@@ -58,14 +58,14 @@ async def post_log(request: web.Request) -> web.StreamResponse:
     wanted offset and means that N is beyond it; 410 means that a newer attempt replaced this one. An end is answered
     once all bytes are durable, or with 503 while a lost log is being written again.
     """
-    ports = request.app[PORTS]
+    services = request.app[SERVICES]
     claim = await claim_of_run_token(request)
     stream, offset, exit_status = _read_query(request)
     try:
-        log = await ports.logs.open(claim.build_uuid)
+        log = await services.logs.open(claim.build_uuid)
     except SpoolError:
         # The build's own task gets the same error and stops the build.
-        ports.signals.wake(claim.build_uuid)
+        services.signals.wake(claim.build_uuid)
         return await _discard(request, offset, "spool_unwritable")
     if log is None:
         return await _discard(request, offset, "over")
@@ -87,25 +87,25 @@ async def post_log(request: web.Request) -> web.StreamResponse:
             headers={"Shuttle-Log-Offset": str(wanted)},
         )
     await log.wait_for_room()
-    answer = _answer(log, claim, wanted, max(wanted - offset, 0), ports)
+    answer = _answer(log, claim, wanted, max(wanted - offset, 0), services)
     if "end" in request.query and wanted == offset + received:
-        await _end(log, claim, stream, exit_status, ports)
+        await _end(log, claim, stream, exit_status, services)
     return answer
 
 
-async def _end(log: BuildLog, claim: Claim, stream: str, exit_status: int | None, ports: Ports) -> None:
+async def _end(log: BuildLog, claim: Claim, stream: str, exit_status: int | None, services: Services) -> None:
     await log.end_stream(claim, stream)
     if exit_status is not None:
-        await ports.database.run(end_claim, claim.claim_id, exit_status)
-        await ports.logs.reload_claims(claim.build_uuid)
-        ports.calls.over(claim.build_uuid, claim.claim_id)
+        await services.database.run(end_claim, claim.claim_id, exit_status)
+        await services.logs.reload_claims(claim.build_uuid)
+        services.calls.over(claim.build_uuid, claim.claim_id)
 
 
-def _answer(log: BuildLog, claim: Claim, wanted: int, received: int, ports: Ports) -> web.Response:
-    pause = ports.calls.pause_seconds(claim.build_uuid, claim.claim_id, received)
+def _answer(log: BuildLog, claim: Claim, wanted: int, received: int, services: Services) -> web.Response:
+    pause = services.calls.pause_seconds(claim.build_uuid, claim.claim_id, received)
     seconds_left = SILENT_SECONDS * 2
     if log.time_limit_at is not None:
-        seconds_left = (log.time_limit_at - ports.clock.steady()).total_seconds()
+        seconds_left = (log.time_limit_at - services.clock.steady()).total_seconds()
     alert = log.stop_cause is not None or seconds_left < SILENT_SECONDS
     headers = {
         "Shuttle-Log-Offset": str(wanted),

@@ -9,13 +9,13 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from jenkins_pipelines.catalogue import PIPELINES
 from shuttle.build import Build
 from shuttle.errors import ConflictError, GoneError, InvalidRequestError, StoreError
-from shuttle.lifecycle.plan import Plan, read_plan
+from shuttle.lifecycle.build_spec import BuildSpec, read_plan
 from shuttle.logs.transform import transform_beside
 from shuttle.request import decode_json
 from shuttle.store.agent import MOST_VARIABLES, Failure, record_report
 from shuttle.store.claims import Claim
 from shuttle.store.progress import StageEvent, record_stage_event
-from shuttle.web import PORTS
+from shuttle.web import SERVICES
 from shuttle.web.answers import json_answer
 from shuttle.web.body import read_body
 from shuttle.web.description import JSON_ERRORS, describe
@@ -59,7 +59,7 @@ async def post_report(request: web.Request, build: Build, claim: Claim) -> web.S
     raw = await read_body(request, _MAX_REPORT_BYTES)
     report = _read(Report, raw)
     _check_image(report, build)
-    ports = request.app[PORTS]
+    services = request.app[SERVICES]
     if report.reason is not None and not _REASON.fullmatch(report.reason):
         raise InvalidRequestError("Write a reason as lower-case words joined by _.", field="reason")
     facts: dict[str, Any] = {
@@ -67,10 +67,10 @@ async def post_report(request: web.Request, build: Build, claim: Claim) -> web.S
     }
     failure = None
     if report.reason is not None:
-        plan = await read_plan(build.build_uuid, ports.database, ports.vault)
-        failure = Failure(report.reason, await _sentence(report.message, plan))
-    sealed = ports.vault.seal(raw)  # a message may quote secrets
-    new = await ports.database.run(
+        spec = await read_plan(build.build_uuid, services.database, services.vault)
+        failure = Failure(report.reason, await _sentence(report.message, spec))
+    sealed = services.vault.seal(raw)  # a message may quote secrets
+    new = await services.database.run(
         record_report, build.build_uuid, report.id, sealed, failure=failure, facts=facts, values=report.variables
     )
     return json_answer(Recorded(recorded=new))
@@ -104,11 +104,11 @@ class Progress(BaseModel):
 async def post_progress(request: web.Request, build: Build, claim: Claim) -> web.StreamResponse:
     """`POST …/progress`: a stage begins or ends. The build's `stages` show it."""
     reported = _read(Progress, await read_body(request, _MAX_PROGRESS_BYTES))
-    ports = request.app[PORTS]
+    services = request.app[SERVICES]
     event = StageEvent(
-        reported.id, claim.branch, reported.stage, reported.event, reported.code, reported.status, ports.clock.now()
+        reported.id, claim.branch, reported.stage, reported.event, reported.code, reported.status, services.clock.now()
     )
-    new = await ports.database.run(record_stage_event, build.build_uuid, event)
+    new = await services.database.run(record_stage_event, build.build_uuid, event)
     return json_answer(Recorded(recorded=new))
 
 
@@ -121,8 +121,8 @@ def _read(shape: type[Shape], raw: bytes) -> Shape:
         raise InvalidRequestError(f"{message}.", field=".".join(map(str, problem["loc"]))) from None
 
 
-async def _sentence(message: str | None, plan: Plan) -> str | None:
+async def _sentence(message: str | None, spec: BuildSpec) -> str | None:
     """The message as one line of at most 1,000 characters; masked before it is cut, because it becomes public."""
     if message is None:
         return None
-    return " ".join((await transform_beside(message, plan.log_rules)).split())[:1000]
+    return " ".join((await transform_beside(message, spec.log_rules)).split())[:1000]

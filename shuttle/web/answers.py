@@ -12,7 +12,7 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from shuttle.errors import InvalidRequestError, ShuttleError
-from shuttle.lifecycle.accept import Answer
+from shuttle.lifecycle.accept import AcceptedBuild
 from shuttle.web import STREAMING, Handler
 
 log = structlog.get_logger()
@@ -48,7 +48,7 @@ def _fields(model: BaseModel) -> dict[str, Any]:
 ACCEPTANCE_HEADERS = ("Shuttle-Replayed", "Shuttle-Ignored-Fields", "Shuttle-Warnings")
 
 
-def acceptance_headers(answer: Answer) -> dict[str, str]:
+def acceptance_headers(answer: AcceptedBuild) -> dict[str, str]:
     """The headers that inform the caller of an accepted request: replayed, ignored fields, warnings."""
     headers = {}
     if answer.replayed:

@@ -5,7 +5,7 @@ from aiohttp import web
 from shuttle.errors import InvalidRequestError, NotFoundError, ObjectNotFoundError, StoreError
 from shuttle.objects.names import artifact_object
 from shuttle.store.builds import artifacts_of
-from shuttle.web import PORTS
+from shuttle.web import SERVICES
 from shuttle.web.agent_artifacts import artifact_name
 from shuttle.web.answers import json_answer
 from shuttle.web.description import OBJECT_ERRORS, describe
@@ -19,7 +19,7 @@ from shuttle.web.sources import send_object
 async def list_artifacts(request: web.Request) -> web.StreamResponse:
     """`GET /:app_id/:build_id/artifacts`: the list of the build's artifacts."""
     build = await named_build(request)
-    artifacts = await request.app[PORTS].database.run(artifacts_of, build.build_uuid)
+    artifacts = await request.app[SERVICES].database.run(artifacts_of, build.build_uuid)
     return json_answer(Artifacts(artifacts=[artifact_form(artifact) for artifact in artifacts]))
 
 
@@ -28,7 +28,7 @@ async def get_artifact(request: web.Request) -> web.StreamResponse:
     """`GET /:app_id/:build_id/artifacts/<name>`: the file's bytes, with their SHA-256 as ETag."""
     build = await named_build(request)
     name = artifact_name(raw_segments(request)[3:])
-    for artifact in await request.app[PORTS].database.run(artifacts_of, build.build_uuid):
+    for artifact in await request.app[SERVICES].database.run(artifacts_of, build.build_uuid):
         if artifact.name == name:
             headers = {
                 "Content-Type": artifact.content_type,
@@ -39,7 +39,7 @@ async def get_artifact(request: web.Request) -> web.StreamResponse:
             }
             stored = artifact_object(build.build_uuid, name)
             if request.method == "HEAD":
-                if await request.app[PORTS].objects.head(stored) is None:
+                if await request.app[SERVICES].objects.head(stored) is None:
                     break
                 return web.Response(headers=headers)
             try:

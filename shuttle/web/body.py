@@ -16,7 +16,7 @@ from shuttle.errors import (
     LocalDiskError,
     UnsupportedMediaTypeError,
 )
-from shuttle.web import BODY_ROOM, PORTS
+from shuttle.web import BODY_ROOM, SERVICES
 from shuttle.web.body_charset import in_utf8
 from shuttle.web.body_room import BodyBuffer
 
@@ -36,7 +36,7 @@ async def chunks_of(request: web.Request) -> AsyncIterator[bytes]:
     Raises:
         BodyTimeoutError: 408, the body arrives too slowly.
     """
-    most_seconds = left_seconds = request.app[PORTS].settings.shuttle_body_stall_seconds
+    most_seconds = left_seconds = request.app[SERVICES].settings.shuttle_body_stall_seconds
     clock = asyncio.get_running_loop().time
     while True:
         began_at = clock()
@@ -139,7 +139,7 @@ async def json_body(request: web.Request) -> AsyncIterator[bytes | mmap.mmap]:
     Raises:
         UnsupportedMediaTypeError: 415, the Content-Type is not JSON; a missing one means JSON. Others: see `read_body`.
     """
-    async with _received(request, request.app[PORTS].settings.shuttle_max_body_bytes) as buffer:
+    async with _received(request, request.app[SERVICES].settings.shuttle_max_body_bytes) as buffer:
         _check_content_type(request)
         async with buffer.reading() as body:
             yield await in_utf8(body, request.charset)

@@ -17,14 +17,14 @@ from shuttle.errors import (
     QueueFullError,
     StoreError,
 )
-from shuttle.lifecycle import Ports
-from shuttle.lifecycle.plan import Plan, read_plan
+from shuttle.lifecycle import Services
+from shuttle.lifecycle.build_spec import BuildSpec, read_plan
 from shuttle.lifecycle.stop import stop_pair
 from shuttle.request.shape import BuildRequest
 from shuttle.store.builds import has_app, newest_event, page_of_builds, parties_of
 from shuttle.store.permitted import newest_of_pair
 from shuttle.store.progress import stage_events_of
-from shuttle.web import ACCEPTANCE, PORTS, STANDING, WORKER, legacy
+from shuttle.web import ACCEPTANCE, SERVICES, STANDING, WORKER, legacy
 from shuttle.web.answers import ACCEPTANCE_HEADERS, acceptance_headers, json_answer
 from shuttle.web.body import json_body
 from shuttle.web.description import JSON_ERRORS, Parameter, describe
@@ -78,12 +78,12 @@ async def post_build(request: web.Request) -> web.StreamResponse:
 async def delete_build(request: web.Request) -> web.StreamResponse:
     """`DELETE /:app_id/:build_id`: 200 once the stop is durable; the body has the form of the build's API."""
     app_id, build_id = ids_in(request)
-    ports = request.app[PORTS]
+    services = request.app[SERVICES]
     standing = request[STANDING]
-    newest = await stop_pair(app_id, build_id, standing, ports)
+    newest = await stop_pair(app_id, build_id, standing, services)
     if newest is None:
-        may_run_elsewhere = legacy.may_be_old_shuttles(app_id, build_id, ports.settings, ports.clock.now())
-        if may_run_elsewhere and await ports.database.run(newest_of_pair, app_id, build_id, standing) is None:
+        may_run_elsewhere = legacy.may_be_old_shuttles(app_id, build_id, services.settings, services.clock.now())
+        if may_run_elsewhere and await services.database.run(newest_of_pair, app_id, build_id, standing) is None:
             return json_answer(LegacyOk())
         raise NothingToStopError(f"Build {build_id} of {app_id} is unknown or has already ended.")
     return json_answer(LegacyOk() if newest is Api.LEGACY else Ok())
@@ -92,21 +92,21 @@ async def delete_build(request: web.Request) -> web.StreamResponse:
 @describe(WholeBuild, errors=(NotFoundError, StoreError))
 async def get_build(request: web.Request) -> web.StreamResponse:
     """`GET /:app_id/:build_id`: everything about one build, without secrets."""
-    ports = request.app[PORTS]
+    services = request.app[SERVICES]
     build = await named_build(request)
-    plan = await _plan_or_none(build.build_uuid, ports)
-    receivers, sinks, artifacts = await ports.database.run(parties_of, build.build_uuid)
-    stages = await ports.database.run(stage_events_of, build.build_uuid)
+    spec = await _spec_or_none(build.build_uuid, services)
+    receivers, sinks, artifacts = await services.database.run(parties_of, build.build_uuid)
+    stages = await services.database.run(stage_events_of, build.build_uuid)
     return json_answer(
-        long_form(build, plan, receivers=receivers, sinks=sinks, artifacts=artifacts, stages=stages, ports=ports),
+        long_form(build, spec, receivers=receivers, sinks=sinks, artifacts=artifacts, stages=stages, services=services),
         recorded={"metadata": build.metadata_json},
     )
 
 
-async def _plan_or_none(build_uuid: str, ports: Ports) -> Plan | None:
-    """The plan, or None if its encryption key is missing: everything else about the build can be read."""
+async def _spec_or_none(build_uuid: str, services: Services) -> BuildSpec | None:
+    """The spec, or None if its encryption key is missing: everything else about the build can be read."""
     try:
-        return await read_plan(build_uuid, ports.database, ports.vault)
+        return await read_plan(build_uuid, services.database, services.vault)
     except KeyMissingError as error:
         log.warning("cannot decrypt a build's arguments", build_uuid=build_uuid, error=error.message)
         return None
@@ -118,13 +118,13 @@ async def get_status(request: web.Request) -> web.StreamResponse:
     build = await named_build(request)
     if build.api is Api.LEGACY:
         return json_answer(legacy.status_form(build))
-    body = await request.app[PORTS].database.run(newest_event, build.build_uuid)
+    body = await request.app[SERVICES].database.run(newest_event, build.build_uuid)
     return web.Response(body=body, content_type="application/json")
 
 
 async def list_app(request: web.Request, app_id: str) -> web.StreamResponse:
     """`GET /:app_id`: the app's builds, newest first."""
-    if not await request.app[PORTS].database.run(has_app, app_id):
+    if not await request.app[SERVICES].database.run(has_app, app_id):
         raise NotFoundError(f"There is no app {app_id}: no build of it was ever accepted.")
     return await _page(request, app_id)
 
@@ -140,7 +140,7 @@ async def _page(request: web.Request, app_id: str | None) -> web.StreamResponse:
     if not 1 <= limit <= _MAX_PAGE:
         raise InvalidRequestError(f"Ask for 1 to {_MAX_PAGE} builds.", field="limit")
     before = _whole_number(request, "before", 0) or None
-    builds = await request.app[PORTS].database.run(
+    builds = await request.app[SERVICES].database.run(
         page_of_builds, app_id=app_id, before=before, state=_state(request), limit=limit + 1
     )
     more = len(builds) > limit

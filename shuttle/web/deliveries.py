@@ -11,7 +11,7 @@ from shuttle.events import instant_text
 from shuttle.store.builds import has_app
 from shuttle.store.ledger import DeliveryRow, find_deliveries, replay_deliveries
 from shuttle.store.permitted import newest_of_pair
-from shuttle.web import PORTS, STANDING
+from shuttle.web import SERVICES, STANDING
 from shuttle.web.answers import json_answer
 from shuttle.web.builds import WHOLE_NUMBER
 from shuttle.web.description import Parameter, describe
@@ -33,14 +33,14 @@ async def list_deliveries(request: web.Request) -> web.StreamResponse:
     state = request.query.get("state")
     if state is not None and state not in _STATES:
         raise InvalidRequestError(f"Choose one of: {', '.join(_STATES)}.", field="state")
-    rows = await request.app[PORTS].database.run(
+    rows = await request.app[SERVICES].database.run(
         find_deliveries,
         app_id=request.query.get("app_id"),
         build_id=request.query.get("build_id"),
         state=state,
         limit=_MOST,
     )
-    return json_answer(Deliveries(deliveries=[delivery_entry(row, request.app[PORTS].clock) for row in rows]))
+    return json_answer(Deliveries(deliveries=[delivery_entry(row, request.app[SERVICES].clock) for row in rows]))
 
 
 def delivery_entry(row: DeliveryRow, clock: Clock) -> DeliveryEntry:
@@ -69,7 +69,7 @@ async def replay_given_up(request: web.Request) -> web.StreamResponse:
     if app_id is None:
         raise InvalidRequestError("Name the app whose deliveries are to be replayed.", field="app_id")
     build_id = request.query.get("build_id")
-    database = request.app[PORTS].database
+    database = request.app[SERVICES].database
     if build_id is None and not await database.run(has_app, app_id):
         raise NotFoundError(f"There is no app {app_id}: no build of it was ever accepted.")
     if build_id is not None and await database.run(newest_of_pair, app_id, build_id, request[STANDING]) is None:
@@ -80,7 +80,7 @@ async def replay_given_up(request: web.Request) -> web.StreamResponse:
 async def _replay(
     request: web.Request, *, delivery_id: int | None, app_id: str | None, build_id: str | None
 ) -> web.StreamResponse:
-    replayed = await request.app[PORTS].database.run(
+    replayed = await request.app[SERVICES].database.run(
         replay_deliveries, delivery_id=delivery_id, app_id=app_id, build_id=build_id
     )
     if delivery_id is not None and not replayed:

@@ -9,7 +9,7 @@ from shuttle.errors import UnavailableError
 from shuttle.metrics import UNKNOWN_BACKLOG, show_backlog
 from shuttle.standing import Standing
 from shuttle.store.backlog import read_backlog
-from shuttle.web import GATE, PORTS, READINESS
+from shuttle.web import GATE, READINESS, SERVICES
 from shuttle.web.answers import json_answer
 from shuttle.web.description import Reply, describe
 from shuttle.web.models import Checks, Ok, Ready
@@ -55,7 +55,7 @@ async def metrics(request: web.Request) -> web.StreamResponse:
     """
     try:
         async with asyncio.timeout(_BACKLOG_SECONDS):
-            show_backlog(await request.app[PORTS].database.run(read_backlog))
+            show_backlog(await request.app[SERVICES].database.run(read_backlog))
     except (TimeoutError, UnavailableError):
         show_backlog(UNKNOWN_BACKLOG)
     return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -19,7 +19,7 @@ from shuttle.request import legacy_app
 from shuttle.request.legacy_shape import LegacyBody
 from shuttle.settings import Settings
 from shuttle.standing import Standing
-from shuttle.web import ACCEPTANCE, PORTS, STANDING, WORKER
+from shuttle.web import ACCEPTANCE, SERVICES, STANDING, WORKER
 from shuttle.web.answers import ACCEPTANCE_HEADERS, acceptance_headers, json_answer
 from shuttle.web.body import json_body
 from shuttle.web.description import JSON_ERRORS, Reply, describe
@@ -56,7 +56,7 @@ async def delete_app_of_path(request: web.Request) -> web.StreamResponse:
     app_id = app_id_in(request)
     if legacy_app(app_id) is None and request[STANDING] is not Standing.ANONYMOUS:
         raise NotFoundError("Only an app <app>-<app_uuid> can be deleted.")
-    await delete_app(app_id, request[STANDING], request.app[PORTS])
+    await delete_app(app_id, request[STANDING], request.app[SERVICES])
     return json_answer(LegacyOk())
 
 

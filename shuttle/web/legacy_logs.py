@@ -11,7 +11,7 @@ from shuttle.logs import LogReader
 from shuttle.logs.archive import ArchivedLog
 from shuttle.objects.names import legacy_log_object
 from shuttle.request import legacy_app
-from shuttle.web import PORTS, STREAMING
+from shuttle.web import SERVICES, STREAMING
 from shuttle.web.names import ids_in
 
 # A reader that has stopped reading holds one block in memory.
@@ -30,10 +30,10 @@ async def old_shuttles_log(request: web.Request) -> LogReader:
     if not (legacy_app(app_id) and build_id.isascii() and build_id.isdigit()):
         raise not_found
     name = legacy_log_object(app_id, build_id)
-    info = await request.app[PORTS].objects.head(name)
+    info = await request.app[SERVICES].objects.head(name)
     if info is None:
         raise not_found
-    return request.app[PORTS].library.archived(name, info.size_bytes)
+    return request.app[SERVICES].library.archived(name, info.size_bytes)
 
 
 async def check_kept(reader: LogReader) -> None:

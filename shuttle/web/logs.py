@@ -10,7 +10,7 @@ from shuttle.build import Api
 from shuttle.errors import InvalidRequestError, NotFoundError, ObjectNotFoundError, RangeNotSatisfiableError
 from shuttle.logs import LogReader
 from shuttle.logs.spool import SpoolError
-from shuttle.web import PORTS, STREAMING
+from shuttle.web import SERVICES, STREAMING
 from shuttle.web.description import OBJECT_ERRORS, Parameter, Reply, describe
 from shuttle.web.legacy_logs import check_kept, old_shuttles_log, send_as_json, wants_json
 from shuttle.web.models import LegacyLog
@@ -44,7 +44,7 @@ async def get_logs(request: web.Request) -> web.StreamResponse:
     """`GET /:app_id/:build_id/logs` (docs/contract.md, "Reading the log")."""
     try:
         build = await named_build(request)
-        reader, api = request.app[PORTS].library.reader(build), build.api
+        reader, api = request.app[SERVICES].library.reader(build), build.api
     except NotFoundError:
         reader, api = await old_shuttles_log(request), Api.LEGACY
     await check_kept(reader)

@@ -145,7 +145,7 @@ class Artifacts(ResponseBody):
     artifacts: list[ArtifactEntry]
 
 
-class PartyEntry(ResponseBody):
+class EndpointEntry(ResponseBody):
     """A receiver of statuses or of the log, and its progress."""
 
     kind: str
@@ -172,8 +172,8 @@ class LongBuild(ShortBuild):
     artifacts: list[ArtifactEntry]
     image: str | None
     digest: str | None
-    receivers: list[PartyEntry]
-    sinks: list[PartyEntry]
+    receivers: list[EndpointEntry]
+    sinks: list[EndpointEntry]
 
 
 class WholeBuild(LongBuild):

@@ -7,7 +7,7 @@ from shuttle.errors import InvalidRequestError, NotFoundError, TokenNeededError
 from shuttle.request import decode_id
 from shuttle.standing import Standing
 from shuttle.store.permitted import newest_of_pair
-from shuttle.web import PORTS, STANDING
+from shuttle.web import SERVICES, STANDING
 
 
 def raw_segments(request: web.Request) -> list[str]:
@@ -50,7 +50,7 @@ async def named_build(request: web.Request) -> Build:
         app_id, build_id = ids_in(request)
     except InvalidRequestError:
         raise NotFoundError("There is no such build: its id would be invalid.") from None
-    build = await request.app[PORTS].database.run(newest_of_pair, app_id, build_id, request[STANDING])
+    build = await request.app[SERVICES].database.run(newest_of_pair, app_id, build_id, request[STANDING])
     if build is None:
         raise NotFoundError(f"There is no build {build_id} of {app_id}.")
     return build

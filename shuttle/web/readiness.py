@@ -5,7 +5,7 @@ import math
 from collections.abc import Awaitable
 
 from shuttle.errors import ShuttleError
-from shuttle.lifecycle import Ports
+from shuttle.lifecycle import Services
 from shuttle.store.probe import prove_writable
 
 OK = "ok"
@@ -16,8 +16,8 @@ _CHECK_TIMEOUT_SECONDS = 5.0
 class Readiness:
     """Caches the states for a second; callers that come during a check share its result. Used from one event loop."""
 
-    def __init__(self, ports: Ports) -> None:
-        self._ports = ports
+    def __init__(self, services: Services) -> None:
+        self._services = services
         self._states: dict[str, str] = {}
         self._checked_at = -math.inf
         self._checking: asyncio.Task[None] | None = None
@@ -31,11 +31,11 @@ class Readiness:
         return self._states
 
     async def _check(self) -> None:
-        ports = self._ports
+        services = self._services
         checks = {
-            "database": ports.database.run(prove_writable),
-            "object_store": ports.objects.check(),
-            "jenkins": ports.jenkins.check(),
+            "database": services.database.run(prove_writable),
+            "object_store": services.objects.check(),
+            "jenkins": services.jenkins.check(),
         }
         try:
             self._states = dict(zip(checks, await asyncio.gather(*map(_state, checks.values())), strict=True))

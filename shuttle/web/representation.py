@@ -7,18 +7,18 @@ from urllib.parse import quote
 
 from shuttle.build import Build
 from shuttle.events import instant_text
-from shuttle.lifecycle import Ports
-from shuttle.lifecycle.plan import Plan
+from shuttle.lifecycle import Services
+from shuttle.lifecycle.build_spec import BuildSpec
 from shuttle.outgoing.userinfo import without_userinfo
-from shuttle.store.builds import Artifact, Party
+from shuttle.store.builds import Artifact, Endpoint
 from shuttle.store.progress import StageEvent
 from shuttle.web.models import (
     ArtifactEntry,
     BuildInJenkins,
     BuildLogSize,
     BuildSource,
+    EndpointEntry,
     LongBuild,
-    PartyEntry,
     ShortBuild,
     StageTimes,
     Timestamps,
@@ -58,23 +58,23 @@ def _short_fields(build: Build) -> dict[str, Any]:
 
 def long_form(
     build: Build,
-    plan: Plan | None,
+    spec: BuildSpec | None,
     *,
-    receivers: Sequence[Party],
-    sinks: Sequence[Party],
+    receivers: Sequence[Endpoint],
+    sinks: Sequence[Endpoint],
     artifacts: Sequence[Artifact],
     stages: Sequence[StageEvent],
-    ports: Ports,
+    services: Services,
 ) -> LongBuild:
-    """Everything about one build except its metadata; `plan` is None if its encryption key is missing."""
-    log_bytes = build.log_bytes if build.log_bytes is not None else ports.library.size_bytes(build)
+    """Everything about one build except its metadata; `spec` is None if its encryption key is missing."""
+    log_bytes = build.log_bytes if build.log_bytes is not None else services.library.size_bytes(build)
     return LongBuild(
         **_short_fields(build),
         source=BuildSource(url=build.source_url, sha256=build.source.sha256, bytes=build.source.bytes),
         destinations=list(build.destinations),
-        arguments=None if plan is None else _arguments(plan),
+        arguments=None if spec is None else _arguments(spec),
         timeout_seconds=build.timeout_seconds,
-        jenkins=_jenkins(build, ports),
+        jenkins=_jenkins(build, services),
         log=BuildLogSize(bytes=log_bytes, sha256=build.log_sha256, complete=build.state.final),
         stages=stages_form(stages),
         artifacts=[artifact_form(artifact) for artifact in artifacts],
@@ -85,9 +85,9 @@ def long_form(
     )
 
 
-def _arguments(plan: Plan) -> dict[str, str | None]:
-    secret = set(plan.request.secret_arguments)
-    return {name: None if name in secret else value for name, value in plan.request.effective_arguments.items()}
+def _arguments(spec: BuildSpec) -> dict[str, str | None]:
+    secret = set(spec.request.secret_arguments)
+    return {name: None if name in secret else value for name, value in spec.request.effective_arguments.items()}
 
 
 def stages_form(events: Sequence[StageEvent]) -> list[StageTimes]:
@@ -110,8 +110,8 @@ def artifact_form(artifact: Artifact) -> ArtifactEntry:
     )
 
 
-def _party(party: Party) -> PartyEntry:
-    return PartyEntry(
+def _party(party: Endpoint) -> EndpointEntry:
+    return EndpointEntry(
         kind=party.kind,
         host=party.host,
         state=party.state,
@@ -124,15 +124,15 @@ def _party(party: Party) -> PartyEntry:
     )
 
 
-def _sink(party: Party, log_bytes: int, *, complete: bool) -> PartyEntry:
+def _sink(party: Endpoint, log_bytes: int, *, complete: bool) -> EndpointEntry:
     """The sink's entry. A live sink is `behind` if the log is complete and it has not received all of it yet."""
     acked_offset = party.acked_offset or 0
     state = "behind" if party.state == "live" and complete else party.state
     return _party(party).model_copy(update={"state": state, "lag_bytes": max(log_bytes - acked_offset, 0)})
 
 
-def _jenkins(build: Build, ports: Ports) -> BuildInJenkins:
-    controller = without_userinfo(ports.settings.jenkins_url.get_secret_value())
+def _jenkins(build: Build, services: Services) -> BuildInJenkins:
+    controller = without_userinfo(services.settings.jenkins_url.get_secret_value())
     path = "/".join(f"job/{quote(part)}" for part in build.job_name.split("/"))
     return BuildInJenkins(
         controller=controller,

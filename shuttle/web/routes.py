@@ -57,7 +57,7 @@ ROUTES: tuple[Route, ...] = (
         "/-/builds/{build_uuid}/source.tar.gz",
         with_setup_token(agent.get_source),
         Role.AGENT,
-        "The source, checked and flattened.",
+        "The source, checked and normalized.",
     ),
     Route(
         "GET",

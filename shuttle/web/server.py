@@ -6,9 +6,9 @@ from typing import Any
 
 from aiohttp import StreamReader, hdrs, web
 
-from shuttle.lifecycle import Ports
+from shuttle.lifecycle import Services
 from shuttle.lifecycle.accept import Acceptance
-from shuttle.web import ACCEPTANCE, BODY_ROOM, GATE, PORTS, READINESS, WORKER
+from shuttle.web import ACCEPTANCE, BODY_ROOM, GATE, READINESS, SERVICES, WORKER
 from shuttle.web.agent_artifacts import UPLOADS, ArtifactUploads
 from shuttle.web.answers import errors_as_json
 from shuttle.web.auth import Gate
@@ -26,20 +26,20 @@ _LINGERING_SECONDS = 2.0
 _SLASH = re.compile(r"/(?![^{]*})")
 
 
-def make_web(ports: Ports, worker: Worker) -> web.Application:
+def make_web(services: Services, worker: Worker) -> web.Application:
     """Make the application. The composition root starts and stops the services that it uses."""
-    settings, app = ports.settings, web.Application(client_max_size=ports.settings.shuttle_max_body_bytes)
-    app[PORTS] = ports
+    settings, app = services.settings, web.Application(client_max_size=services.settings.shuttle_max_body_bytes)
+    app[SERVICES] = services
     app[BODY_ROOM] = BodyRoom(
         memory_bytes=settings.shuttle_body_memory_bytes,
         disk_bytes=settings.shuttle_body_disk_bytes,
         folder=settings.shuttle_data_dir,
     )
     app[UPLOADS] = ArtifactUploads()
-    app[ACCEPTANCE] = Acceptance(ports)
+    app[ACCEPTANCE] = Acceptance(services)
     app[WORKER] = worker
-    app[READINESS] = Readiness(ports)
-    app[GATE] = gate = _gate(ports)
+    app[READINESS] = Readiness(services)
+    app[GATE] = gate = _gate(services)
     for route in ROUTES:
         handler = gate.guard(route.handler, route.role, open_to_anonymous=route.open_to_anonymous)
         if route.method == "GET":
@@ -50,10 +50,10 @@ def make_web(ports: Ports, worker: Worker) -> web.Application:
     return app
 
 
-def _gate(ports: Ports) -> Gate:
-    settings = ports.settings
+def _gate(services: Services) -> Gate:
+    settings = services.settings
     # If other machines can reach the service, they may call it by its IP address.
-    sites = Sites((ports.public_url, *settings.shuttle_aliases), addresses_too=not settings.binds_loopback)
+    sites = Sites((services.public_url, *settings.shuttle_aliases), addresses_too=not settings.binds_loopback)
     return Gate(settings.shuttle_tokens, sites, legacy_anonymous=settings.shuttle_legacy_anonymous)
 
 
@@ -96,7 +96,7 @@ class _Runner(web.AppRunner):
     """AppRunner with the connections of this package."""
 
     async def _make_server(self) -> web.Server:
-        settings = self.app[PORTS].settings
+        settings = self.app[SERVICES].settings
         callers = Callers(
             maximum=connection_limit(settings.shuttle_max_connections),
             maximum_per_peer=settings.shuttle_max_connections_per_peer,

@@ -10,14 +10,14 @@ from aiohttp import web
 
 from shuttle.build import Build
 from shuttle.errors import InvalidRequestError, NotFoundError, ObjectNotFoundError, TokenNeededError
-from shuttle.lifecycle.earlier import find_source
-from shuttle.lifecycle.stage import flattened_source
+from shuttle.lifecycle.stage import normalized_source
+from shuttle.lifecycle.stored_sources import find_source
 from shuttle.objects.local import local_disk
 from shuttle.request import UUID
 from shuttle.standing import Standing
 from shuttle.store.builds import find_build
 from shuttle.store.permitted import check_source
-from shuttle.web import PORTS, STANDING, STREAMING
+from shuttle.web import SERVICES, STANDING, STREAMING
 from shuttle.web.answers import json_answer
 from shuttle.web.builds import PAGE_QUERY, list_app
 from shuttle.web.description import OBJECT_ERRORS, Reply, describe
@@ -36,13 +36,13 @@ _BLOCK_BYTES = 256 * 1024
 )
 async def get_source_or_app(request: web.Request) -> web.StreamResponse:
     """A known build uuid → the original bytes; else a known app → its builds; else 404."""
-    ports = request.app[PORTS]
+    services = request.app[SERVICES]
     segment = unquote(raw_segments(request)[0])
     if request[STANDING] is Standing.ANONYMOUS:
         if not UUID.fullmatch(segment):
             raise TokenNeededError
         return await _original(request, segment)  # never a list: a UUID may be an app's id as well
-    if UUID.fullmatch(segment) and await ports.database.run(find_build, segment.lower()) is not None:
+    if UUID.fullmatch(segment) and await services.database.run(find_build, segment.lower()) is not None:
         return await _original(request, segment)
     try:
         return await list_app(request, app_id_in(request))
@@ -60,9 +60,9 @@ def _not_found() -> web.StreamResponse:
 
 
 async def _original(request: web.Request, build_uuid: str) -> web.StreamResponse:
-    ports, standing = request.app[PORTS], request[STANDING]
-    found = await find_source(build_uuid, ports.objects)
-    await ports.database.run(check_source, build_uuid, standing)
+    services, standing = request.app[SERVICES], request[STANDING]
+    found = await find_source(build_uuid, services.objects)
+    await services.database.run(check_source, build_uuid, standing)
     if found is None:
         return _not_found()
     name, info = found
@@ -75,7 +75,7 @@ async def _original(request: web.Request, build_uuid: str) -> web.StreamResponse
     if request.method == "HEAD":
         return web.Response(headers=headers)
     return await send_object(
-        request, name, headers, once_open=lambda: ports.database.run(check_source, build_uuid, standing)
+        request, name, headers, once_open=lambda: services.database.run(check_source, build_uuid, standing)
     )
 
 
@@ -87,7 +87,7 @@ async def send_object(
     once_open: Callable[[], Awaitable[None]] | None = None,
 ) -> web.StreamResponse:
     """Stream an object of known length; raises ObjectNotFoundError and errors of `once_open` before the first byte."""
-    async with request.app[PORTS].objects.open(name) as opened:
+    async with request.app[SERVICES].objects.open(name) as opened:
         if once_open is not None:
             await once_open()
         response = web.StreamResponse(headers=headers | {"Content-Length": str(opened.size_bytes)})
@@ -99,11 +99,11 @@ async def send_object(
     return response
 
 
-async def get_flattened(request: web.Request, build: Build) -> web.StreamResponse:
-    """`GET /-/builds/<uuid>/source.tar.gz` for the pipeline: the source, checked and flattened."""
+async def get_normalized_source(request: web.Request, build: Build) -> web.StreamResponse:
+    """`GET /-/builds/<uuid>/source.tar.gz` for the pipeline: the source, checked and normalized."""
     missing = NotFoundError("This build has no stored source.")
     try:
-        path = await flattened_source(build, request.app[PORTS])
+        path = await normalized_source(build, request.app[SERVICES])
     except ObjectNotFoundError:
         raise missing from None
     with local_disk():

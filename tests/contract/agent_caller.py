@@ -5,7 +5,7 @@ import tarfile
 from dataclasses import dataclass, field
 from typing import Any
 
-from shuttle.lifecycle.plan import read_plan
+from shuttle.lifecycle.build_spec import read_plan
 from shuttle.store.builds import find_build
 from shuttle.store.transitions import attempt_trigger
 from tests.inprocess import Answer, Shuttle
@@ -72,7 +72,7 @@ class Agent:
     async def handed_to_jenkins(self) -> None:
         """Record the attempt of a trigger, as the shuttle does before it calls Jenkins: else the claim is refused."""
         await self.shuttle.until_shown(self.path, lambda build: build["timestamps"]["staged_at"] is not None)
-        await self.shuttle.ports.database.run(attempt_trigger, self.uuid)
+        await self.shuttle.services.database.run(attempt_trigger, self.uuid)
 
 
 async def agent_of(shuttle: Shuttle, path: str) -> Agent:
@@ -82,12 +82,12 @@ async def agent_of(shuttle: Shuttle, path: str) -> Agent:
 
 async def agent_of_uuid(shuttle: Shuttle, build_uuid: str, path: str = "") -> Agent:
     """The agent of the build of that uuid."""
-    ports = shuttle.ports
+    services = shuttle.services
     if not path:
-        build = await ports.database.run(find_build, build_uuid)
+        build = await services.database.run(find_build, build_uuid)
         assert build is not None
         path = f"/{build.app_id}/{build.build_id}"
-    return Agent(shuttle, path, build_uuid, (await read_plan(build_uuid, ports.database, ports.vault)).token)
+    return Agent(shuttle, path, build_uuid, (await read_plan(build_uuid, services.database, services.vault)).token)
 
 
 def unpacked(archive: bytes) -> dict[str, bytes]:

@@ -15,7 +15,7 @@ from shuttle.delivery import Attempt, DueDelivery, Outbox
 from shuttle.outgoing.failover import Failover
 from shuttle.standing import Standing
 from shuttle.store import outbox as store_outbox
-from shuttle.store.accept import NewBuild, NewParty, target_bytes
+from shuttle.store.accept import NewBuild, NewEndpoint, target_bytes
 from shuttle.store.builds import find_build
 from shuttle.store.sqlite import SqliteDatabase
 from shuttle.store.stored_outbox import StoredOutbox
@@ -87,7 +87,7 @@ class InSqlite:
             timeout_seconds=60,
             deadline_seconds=60,
             receivers=[
-                NewParty("http", host, self.vault.seal(target_bytes(f"https://u:p@{host}/hook", {"X-Key": "k"})))
+                NewEndpoint("http", host, self.vault.seal(target_bytes(f"https://u:p@{host}/hook", {"X-Key": "k"})))
                 for host in hosts
             ],
         )

@@ -46,7 +46,7 @@ async def test_a_clock_set_forward_ends_no_build(tmp_path, wall: Wall):
         await shuttle.until("/app/1", "running")
         wall.set_by_seconds = HOUR_SECONDS * 48
         # A signal makes the waiting task check the limit.
-        shuttle.ports.signals.wake((await shuttle.build("/app/1"))["build_uuid"])
+        shuttle.services.signals.wake((await shuttle.build("/app/1"))["build_uuid"])
         await shuttle.submit("/other/1")
         assert (await shuttle.until("/other/1"))["state"] == "succeeded"
         assert (await shuttle.build("/app/1"))["state"] == "running"

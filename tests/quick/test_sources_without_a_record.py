@@ -32,10 +32,10 @@ class Scene:
 
     async def swept_after(self, hours: float) -> list[str]:
         """What retention leaves when it comes by then."""
-        ports = self.shuttle.ports
-        later = SetClock(ports.clock.now())
+        services = self.shuttle.services
+        later = SetClock(services.clock.now())
         later.forward(hours * 3600)
-        await Retention(replace(ports, clock=later)).sweep()
+        await Retention(replace(services, clock=later)).sweep()
         return await self.objects()
 
 

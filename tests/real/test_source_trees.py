@@ -12,7 +12,7 @@ import pytest
 
 from shuttle.cli.pack import pack
 from shuttle.sources import SourceLimits
-from shuttle.sources.archive import flatten
+from shuttle.sources.archive import normalize
 from tests.real.source_trees import SHAPES, Tree
 
 pytestmark = pytest.mark.timeout(300)
@@ -50,10 +50,10 @@ async def call(*command: str | Path, cwd: Path) -> None:
 
 async def staged(archive: Path, unpacker: tuple[str, ...], folder: Path) -> dict[str, tuple[str, bytes]]:
     """What an agent has of it."""
-    await flatten(archive, folder / "flattened", LIMITS)
+    await normalize(archive, folder / "normalized", LIMITS)
     sources = folder / unpacker[0]
     sources.mkdir()
-    await call(*unpacker, "-xzof", folder / "flattened", "-C", sources, cwd=folder)
+    await call(*unpacker, "-xzof", folder / "normalized", "-C", sources, cwd=folder)
     return everything(sources)
 
 

@@ -44,7 +44,7 @@ def main() -> int:
         _limit_ourselves(
             min(order["max_expanded_bytes"], max(order["ratio_from_bytes"], size_bytes * order["max_ratio"]))
         )
-        warnings = repack(original, Path(order["flattened"]), budget)
+        warnings = repack(original, Path(order["normalized"]), budget)
     except RefusedError as refusal:
         return _complain(refusal)
     except MemoryError:
@@ -71,13 +71,13 @@ def _limit_ourselves(expanded_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def repack(original: Path, flattened: Path, budget: Budget) -> list[str]:
+def repack(original: Path, normalized: Path, budget: Budget) -> list[str]:
     """Read all headers and judge them as a whole, then copy; the same bytes always give the same result.
 
     Returns warnings.
 
     Raises:
-        RefusedError: see its reasons in `archive.flatten`.
+        RefusedError: see its reasons in `archive.normalize`.
     """
     archive = _recognise(original, budget)
     try:
@@ -86,7 +86,7 @@ def repack(original: Path, flattened: Path, budget: Budget) -> list[str]:
             for entry in entries:
                 budget.add(entry.size_bytes)
                 tree.add(entry)
-        _write_all(archive, tree, tree.finish(), flattened)
+        _write_all(archive, tree, tree.finish(), normalized)
     except archive.errors as error:
         raise damaged(str(error) or type(error).__name__) from None
     return archive.warnings
@@ -117,8 +117,8 @@ def _recognise(original: Path, budget: Budget) -> Archive:
     return archive
 
 
-def _write_all(archive: Archive, tree: Tree, prefix: str, flattened: Path) -> None:
-    with flattened.open("xb") as file:
+def _write_all(archive: Archive, tree: Tree, prefix: str, normalized: Path) -> None:
+    with normalized.open("xb") as file:
         with (
             gzip.GzipFile(filename="", mode="wb", compresslevel=1, fileobj=file, mtime=0) as out,
             closing(_members(archive)) as entries,

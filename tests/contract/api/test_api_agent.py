@@ -392,7 +392,7 @@ async def test_a_call_that_began_before_the_end_changes_nothing_behind_it(shuttl
         over.set()
     assert [call.result().status for call in calls] == [410] * 3
     assert await shuttle.build(agent.path) == before
-    assert await shuttle.ports.objects.head(artifact_object(agent.uuid, "late")) is None
+    assert await shuttle.services.objects.head(artifact_object(agent.uuid, "late")) is None
 
 
 async def test_a_build_reports_no_more_than_its_share(shuttle: Shuttle, app: str):
@@ -440,7 +440,7 @@ async def test_files_uploaded_at_once_are_counted_before_they_are_stored(
     agent = await (await waiting_agent(shuttle, f"/{app}/1")).begun()
     answers = await asyncio.gather(*(agent.ask("PUT", f"artifacts/{name}", data=b"x") for name in "abcdefgh"))
     assert sorted(answer.status for answer in answers) == [200] * 3 + [409] * 5
-    stored = [await shuttle.ports.objects.head(artifact_object(agent.uuid, name)) for name in "abcdefgh"]
+    stored = [await shuttle.services.objects.head(artifact_object(agent.uuid, name)) for name in "abcdefgh"]
     assert [found is not None for found in stored] == [answer.status == 200 for answer in answers]
 
 
@@ -460,12 +460,12 @@ async def test_the_files_of_a_build_have_a_size_together(tmp_path, jenkins: Jenk
 
         statuses = [await put(name, size) for name, size in (("a", 60), ("b", 41), ("b", 40), ("a", 60), ("c", 1))]
         assert statuses == [200, 409, 200, 200, 409]
-        assert await shuttle.ports.objects.head(artifact_object(agent.uuid, "c")) is None
+        assert await shuttle.services.objects.head(artifact_object(agent.uuid, "c")) is None
 
 
 async def test_head_of_an_artifact_that_is_gone_says_what_get_says(agent: Agent):
     assert (await agent.ask("PUT", "artifacts/gone", data=b"x")).status == 200
-    await agent.shuttle.ports.objects.delete(artifact_object(agent.uuid, "gone"))
+    await agent.shuttle.services.objects.delete(artifact_object(agent.uuid, "gone"))
     for method in ("GET", "HEAD"):
         assert (await agent.shuttle.ask(method, f"{agent.path}/artifacts/gone")).status == 404
 
@@ -475,7 +475,7 @@ async def test_a_file_that_is_one_too_many_is_not_kept(shuttle: Shuttle, app: st
     agent = await (await waiting_agent(shuttle, f"/{app}/1")).begun()
     statuses = [(await agent.ask("PUT", f"artifacts/{name}", data=b"x")).status for name in ("one", "two", "one")]
     assert statuses == [200, 409, 200]
-    assert await shuttle.ports.objects.head(artifact_object(agent.uuid, "two")) is None
+    assert await shuttle.services.objects.head(artifact_object(agent.uuid, "two")) is None
 
 
 async def test_a_stopped_build_cannot_be_claimed(idle: Shuttle, app: str):

@@ -92,7 +92,7 @@ async def test_a_name_of_a_variable_has_a_length(agent: Agent):
 async def test_a_build_has_1000_boundaries_of_stages(shuttle: Shuttle):
     agent = await (await waiting_agent(shuttle, "/stages/1")).begun()
     events = [StageEvent(str(number), "", "s", "begin", None, None, datetime.now(UTC)) for number in range(999)]
-    await asyncio.gather(*(shuttle.ports.database.run(record_stage_event, agent.uuid, event) for event in events))
+    await asyncio.gather(*(shuttle.services.database.run(record_stage_event, agent.uuid, event) for event in events))
     body = {"id": "the last", "stage": "s", "event": "begin"}
     assert (await agent.ask("POST", "progress", json=body)).status == 200
     assert (await agent.ask("POST", "progress", json=body | {"id": "one more"})).status == 409

@@ -275,7 +275,7 @@ async def test_a_reader_that_takes_nothing_is_disconnected(tmp_path: Path, dropp
     async with running_shuttle(tmp_path, SHUTTLE_READER_STALL_SECONDS="0.3") as shuttle:
         log = tmp_path / "log"
         log.write_bytes(b"a line of the log\n" * 1_000_000)
-        await shuttle.ports.objects.put(legacy_log_object(OLD_APP, "1"), log, content_type="text/plain")
+        await shuttle.services.objects.put(legacy_log_object(OLD_APP, "1"), log, content_type="text/plain")
         async with connected(shuttle, f"GET /{OLD_APP}/1/logs HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()) as (
             reader,
             writer,

@@ -43,13 +43,13 @@ def jenkins_shows(jenkins: Jenkins, app: str, **facts: object) -> None:
 
 def told_to_stop(shuttle: Shuttle, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
     """Set once the shuttle wants to stop a supervisor."""
-    told, stop = asyncio.Event(), shuttle.ports.logs.stop
+    told, stop = asyncio.Event(), shuttle.services.logs.stop
 
     def tell(build_uuid: str, cause: str) -> None:
         stop(build_uuid, cause)
         told.set()
 
-    monkeypatch.setattr(shuttle.ports.logs, "stop", tell)
+    monkeypatch.setattr(shuttle.services.logs, "stop", tell)
     return told
 
 

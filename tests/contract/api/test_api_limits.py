@@ -122,7 +122,7 @@ async def test_503_while_the_database_cannot_record(small: Shuttle, monkeypatch:
         raise StoreError("The database cannot be used now (disk full); check the disk.")
 
     with monkeypatch.context() as trouble:
-        trouble.setattr(small.ports.intake, "record", broken)
+        trouble.setattr(small.services.intake, "record", broken)
         answer = await small.post("/a/1", SCRIPT)
         assert (answer.status, answer.json["code"]) == (503, "cannot_record")
         assert int(answer.headers["Retry-After"]) > 0
@@ -135,14 +135,14 @@ async def test_a_source_stays_where_it_is_unknown_whether_its_build_was_recorded
     small: Shuttle, monkeypatch: pytest.MonkeyPatch
 ):
     """The commit took place, and its answer was lost: the build is there and needs its source."""
-    record = small.ports.intake.record
+    record = small.services.intake.record
 
     async def recorded_without_an_answer(*given: Any, **named: Any) -> None:
         await record(*given, **named)
         raise StoreError("The database cannot be used now (disk I/O error); check the disk.")
 
     with monkeypatch.context() as trouble:
-        trouble.setattr(small.ports.intake, "record", recorded_without_an_answer)
+        trouble.setattr(small.services.intake, "record", recorded_without_an_answer)
         assert (await small.post("/lost-answer/1", SCRIPT)).status == 503
     assert (await small.post("/lost-answer/1", SCRIPT)).headers["Shuttle-Replayed"] == "true"
     build_uuid = (await small.build("/lost-answer/1"))["build_uuid"]
@@ -155,7 +155,7 @@ async def test_503_while_the_object_store_does_not_take_the_source(small: Shuttl
         raise ObjectStoreError("The object store is full.")
 
     with monkeypatch.context() as trouble:
-        trouble.setattr(small.ports.objects, "put", broken)
+        trouble.setattr(small.services.objects, "put", broken)
         answer = await small.post("/a/1", SCRIPT)
         assert (answer.status, answer.json["code"]) == (503, "cannot_record")
     assert (await small.post("/a/1", SCRIPT)).status == 200

@@ -190,7 +190,7 @@ async def test_an_archive_out_of_reach_is_told_as_an_error(shuttle: Shuttle, app
     await shuttle.submit(f"/{app}/1")
     build = await shuttle.until(f"/{app}/1")
     await shuttle.until_settled(build["build_uuid"])
-    await shuttle.ports.objects.delete(log_object(build["build_uuid"]))
+    await shuttle.services.objects.delete(log_object(build["build_uuid"]))
     answer = await logs(shuttle, f"/{app}/1")
     assert (answer.status, answer.json["code"]) == (404, "not_found")
     assert "no longer kept" in answer.json["message"]

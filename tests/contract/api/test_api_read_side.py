@@ -183,7 +183,7 @@ async def test_probes(idle: Shuttle, monkeypatch: pytest.MonkeyPatch):
         raise ObjectStoreError("The object store is full.")
 
     monkeypatch.setattr(readiness, "_CACHE_SECONDS", 0)
-    monkeypatch.setattr(idle.ports.objects, "check", broken)
+    monkeypatch.setattr(idle.services.objects, "check", broken)
     ready = await idle.get("/readyz")
     assert ready.status == 503
     assert set(ready.json["checks"]) == {"database", "object_store", "jenkins"}
@@ -195,7 +195,7 @@ async def test_probes_of_a_jenkins_that_hangs_answer_in_time(idle: Shuttle, monk
     async def hang() -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(idle.ports.jenkins, "check", hang)
+    monkeypatch.setattr(idle.services.jenkins, "check", hang)
     monkeypatch.setattr(readiness, "_CACHE_SECONDS", 0)
     monkeypatch.setattr(readiness, "_CHECK_TIMEOUT_SECONDS", 0.05)
     ready = await idle.get("/readyz")
@@ -218,7 +218,7 @@ async def test_a_thousand_probes_ask_jenkins_once_a_second(idle: Shuttle, monkey
         asked += 1
         await asyncio.sleep(0)
 
-    monkeypatch.setattr(idle.ports.jenkins, "check", count)
+    monkeypatch.setattr(idle.services.jenkins, "check", count)
     while not asked:  # what was asked before holds for a second
         await idle.get("/readyz")
     began = time.monotonic()

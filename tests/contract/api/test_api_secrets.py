@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 from aiohttp import web
 
-from shuttle.lifecycle.plan import read_plan
+from shuttle.lifecycle.build_spec import read_plan
 from tests.inprocess import Shuttle, running_jenkins, running_shuttle
 from tests.product import TOKEN, archive
 from tests.receivers import Receiver, answering
@@ -131,7 +131,7 @@ async def test_secrets_are_nowhere(tmp_path: Path, sources: str, capfd: pytest.C
         tokens = {}
         for number, path in enumerate(paths[:2]):
             build = await shuttle.build(path)
-            plan = await read_plan(build["build_uuid"], shuttle.ports.database, shuttle.ports.vault)
+            plan = await read_plan(build["build_uuid"], shuttle.services.database, shuttle.services.vault)
             tokens[f"token {number}"] = plan.token
             job = build["jenkins"]["job"]
             answers += [(await shuttle.get(path + what)).body for what in ("", "/status", "/logs", "/artifacts")]

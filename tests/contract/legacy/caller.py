@@ -100,7 +100,7 @@ class LegacyApp:
 
     async def record(self, build_uuid: str) -> Build:
         """The build of that uuid, whatever else has its number."""
-        build = await self.shuttle.ports.database.run(find_build, build_uuid)
+        build = await self.shuttle.services.database.run(find_build, build_uuid)
         assert build is not None
         return build
 

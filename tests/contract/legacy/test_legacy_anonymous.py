@@ -104,7 +104,7 @@ async def test_anonymous_deletion_of_a_shared_app_stops_its_legacy_builds_alone(
     assert (await app.delete()).body == OK
     assert [await state_of(app, build_uuid) for build_uuid in legacy] == ["stopped", "stopped"]
     assert await state_of(app, new) in WAITING
-    assert app.app_id not in dict(await app.shuttle.ports.database.run(deleted_apps)), (
+    assert app.app_id not in dict(await app.shuttle.services.database.run(deleted_apps)), (
         "its Jenkins job is the new build's too"
     )
     assert (await app.shuttle.delete(f"/{app.app_id}", headers=TOKEN)).body == OK
@@ -175,7 +175,7 @@ async def test_anonymous_source_that_is_a_new_builds_is_refused(app: LegacyApp, 
 async def test_anonymous_source_that_becomes_a_new_builds_later_is_not_copied(app: LegacyApp, opened: Shuttle):
     """Nothing has that uuid when the POST is accepted: the decision falls when the object is copied."""
     wanted = str(uuid.uuid4())
-    objects = opened.ports.objects
+    objects = opened.services.objects
     accepted, asked, copying = asyncio.Event(), asyncio.Event(), objects.head
 
     async def head(name: str):
@@ -207,7 +207,7 @@ async def test_anonymous_source_that_becomes_a_new_builds_later_is_not_copied(ap
 async def test_source_of_a_new_build_that_is_just_being_recorded_is_not_open(opened: Shuttle):
     """A data: source is in the object store before its build is recorded."""
     wanted = str(uuid.uuid4())
-    intake = opened.ports.intake
+    intake = opened.services.intake
     recording, recorded, go_on = intake.record, asyncio.Event(), asyncio.Event()
 
     async def record(*args, **named):
@@ -220,7 +220,7 @@ async def test_source_of_a_new_build_that_is_just_being_recorded_is_not_open(ope
         posting = asyncio.create_task(opened.post(f"/plain/{wanted}", script_request(), headers=TOKEN))
         async with asyncio.timeout(10):
             await recorded.wait()
-        assert await opened.ports.objects.head(wanted) is not None
+        assert await opened.services.objects.head(wanted) is not None
         for method in ("GET", "HEAD"):
             assert (await opened.ask(method, f"/{wanted}")).status == 401, method
     finally:

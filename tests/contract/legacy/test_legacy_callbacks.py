@@ -162,15 +162,15 @@ async def test_it_is_tried_for_five_and_a_half_hours_and_not_longer(tmp_path: Pa
         await attempts(shuttle, app, 1)
         for count, hours in ((2, 2.2), (3, 5.0), (4, 5.4)):
             ahead = timedelta(hours=hours)
-            await shuttle.ports.database.run(lambda tx: tx.notify(Topic.DELIVERIES))
+            await shuttle.services.database.run(lambda tx: tx.notify(Topic.DELIVERIES))
             await attempts(shuttle, app, count)
             assert len(callback.exchanges) == count
         ahead = timedelta(hours=6)
-        await shuttle.ports.database.run(lambda tx: tx.notify(Topic.DELIVERIES))
+        await shuttle.services.database.run(lambda tx: tx.notify(Topic.DELIVERIES))
         await given_up(shuttle, app.app_id)
         count = len(callback.exchanges)
         ahead = timedelta(hours=20)  # the build itself is given up after 24
-        await shuttle.ports.database.run(lambda tx: tx.notify(Topic.DELIVERIES))
+        await shuttle.services.database.run(lambda tx: tx.notify(Topic.DELIVERIES))
         assert not (await shuttle.get(f"/-/deliveries?app_id={app.app_id}&state=pending")).json["deliveries"]
         assert len(callback.exchanges) == count
 

@@ -39,8 +39,8 @@ async def test_good_again_when_jenkins_is_back(shuttle: Shuttle, jenkins: Jenkin
 async def test_bad_when_the_database_is_out_of_reach(jenkins: Jenkins, tmp_path: Path):
     async with running_shuttle(tmp_path, jenkins.url) as shuttle:
         assert (await shuttle.get("/octhc")).status == 200
-        await shuttle.ports.database.close()
+        await shuttle.services.database.close()
         with pytest.raises(StoreError):
-            await shuttle.ports.database.run(prove_writable)
+            await shuttle.services.database.run(prove_writable)
         answer = await shuttle.get("/octhc")
         assert (answer.status, answer.body) == (503, b"overall_status=bad")

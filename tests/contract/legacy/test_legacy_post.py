@@ -127,7 +127,7 @@ async def test_there_is_no_429_its_queue_is_durable(tmp_path: Path):
 async def test_503_with_retry_after_while_it_cannot_record(tmp_path: Path):
     async with running_shuttle(tmp_path) as shuttle:
         app = LegacyApp(shuttle)
-        await shuttle.ports.database.close()
+        await shuttle.services.database.close()
         answer = await app.post(app.request())
         assert (answer.status, answer.json["code"]) == (503, "cannot_record")
         assert int(answer.headers["Retry-After"]) > 0

@@ -36,7 +36,7 @@ async def files_of(app: LegacyApp, build_uuid: str) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("archive", [TAR_GZ, ZIP])
-async def test_an_archive_over_http_is_flattened(waiting: LegacyApp, archive: bytes):
+async def test_an_archive_over_http_is_normalized(waiting: LegacyApp, archive: bytes):
     async with Receiver(answering(200, {"Content-Type": "application/x-whatever"}, archive)) as host:
         build_uuid = await staged(waiting, sources=f"{host.url}/archive/main")
     assert await files_of(waiting, build_uuid) == FLAT
@@ -143,7 +143,7 @@ async def test_an_earlier_build_under_the_requests_host_is_our_own_object(elsewh
 async def test_our_own_object_is_copied_and_outlives_the_first(waiting: LegacyApp):
     earlier = await staged(waiting, sources="data:base64," + b64encode(TAR_GZ).decode())
     later = await staged(waiting, sources=f"{waiting.shuttle.url}/{earlier}")
-    await waiting.shuttle.ports.objects.delete(earlier)
+    await waiting.shuttle.services.objects.delete(earlier)
     assert (await waiting.shuttle.ask("HEAD", f"/{earlier}")).status == 404
     assert (await waiting.shuttle.get(f"/{later}")).body == TAR_GZ
 

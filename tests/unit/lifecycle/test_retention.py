@@ -8,7 +8,7 @@ import pytest
 from cryptography.fernet import Fernet
 
 from shuttle.build import Ending, State
-from shuttle.lifecycle import Ports
+from shuttle.lifecycle import Services
 from shuttle.lifecycle.retain import Retention
 from shuttle.objects.directory import DirectoryStore
 from shuttle.objects.names import artifact_object, log_object, source_object
@@ -62,8 +62,10 @@ async def kept(tmp_path: Path):
 
         async def after_days(days: float, **settings: str) -> set[str]:
             clock.forward(days * DAY_SECONDS)
-            ports = SimpleNamespace(settings=load_settings(settings), database=database, objects=objects, clock=clock)
-            await Retention(cast("Ports", ports)).sweep()
+            services = SimpleNamespace(
+                settings=load_settings(settings), database=database, objects=objects, clock=clock
+            )
+            await Retention(cast("Services", services)).sweep()
             return await build.parts()
 
         yield after_days

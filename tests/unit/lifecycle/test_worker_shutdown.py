@@ -22,8 +22,8 @@ async def test_no_task_of_a_build_that_has_just_ended_survives_the_shutdown(
         return await run(query, *args, **kwargs)
 
     async with running_shuttle(tmp_path) as shuttle:
-        run = shuttle.ports.database.run
-        monkeypatch.setattr(shuttle.ports.database, "run", unanswered)
+        run = shuttle.services.database.run
+        monkeypatch.setattr(shuttle.services.database, "run", unanswered)
         await shuttle.submit("/app/1")
         await shuttle.delete("/app/1")
         await shuttle.until("/app/1", "stopped")

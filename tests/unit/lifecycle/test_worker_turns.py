@@ -16,14 +16,14 @@ async def test_a_build_whose_log_cannot_be_archived_keeps_nobody_from_staging(
 ):
     monkeypatch.setattr("shuttle.worker._STAGED_AT_ONCE", 1)
     async with running_shuttle(tmp_path) as shuttle:
-        put = shuttle.ports.objects.put
+        put = shuttle.services.objects.put
 
         async def refuses_logs(name: str, path: Path, **given: Any) -> None:
             if name.endswith(".log"):
                 raise ObjectStoreError("The object store takes no logs.")
             await put(name, path, **given)
 
-        monkeypatch.setattr(shuttle.ports.objects, "put", refuses_logs)
+        monkeypatch.setattr(shuttle.services.objects, "put", refuses_logs)
         refused = script_request() | {"source": {"url": "data:,no-archive"}}
         for path in ("/one/1", "/one/2"):
             assert (await shuttle.post(path, refused)).status == 200
@@ -37,7 +37,7 @@ async def test_a_log_is_sent_once_the_database_answers_again(tmp_path: Path, mon
     """It was away as the sinks of a build that was just accepted were read."""
     monkeypatch.setattr("shuttle.worker._STORE_PAUSE_SECONDS", 0.05)
     async with Receiver(answering(200)) as receiver, running_shuttle(tmp_path) as shuttle:
-        open_sinks, tries = shuttle.ports.sinks.open_sinks, []
+        open_sinks, tries = shuttle.services.sinks.open_sinks, []
 
         async def away_at_first(build_uuid: str | None = None) -> Any:
             tries.append(build_uuid)
@@ -45,7 +45,7 @@ async def test_a_log_is_sent_once_the_database_answers_again(tmp_path: Path, mon
                 raise StoreError("The database cannot be used now (disk full).")
             return await open_sinks(build_uuid)
 
-        monkeypatch.setattr(shuttle.ports.sinks, "open_sinks", away_at_first)
+        monkeypatch.setattr(shuttle.services.sinks, "open_sinks", away_at_first)
         await shuttle.submit("/one/1", webhooks={"logs": receiver.url})
         await shuttle.delete("/one/1")
         await shuttle.until_shown("/one/1", lambda build: build["sinks"][0]["state"] == "done", seconds=5)
@@ -56,7 +56,7 @@ async def test_a_build_whose_grant_of_a_slot_was_not_answered_is_begun(tmp_path:
     """The COMMIT took place, and its answer was lost: nobody else is given the slot."""
     monkeypatch.setattr("shuttle.worker._TICK_SECONDS", 0.05)
     async with running_shuttle(tmp_path, MAXIMUM_PARALLEL_BUILDS="1") as shuttle:
-        run, granted = shuttle.ports.database.run, []
+        run, granted = shuttle.services.database.run, []
 
         async def unanswered(query: Any, *args: Any, **kwargs: Any) -> Any:
             result = await run(query, *args, **kwargs)
@@ -70,7 +70,7 @@ async def test_a_build_whose_grant_of_a_slot_was_not_answered_is_begun(tmp_path:
         await shuttle.until_shown("/one/1", lambda build: "Jenkins" in (build["waiting_for"] or ""))
         await shuttle.submit("/two/1")
         await shuttle.until_shown("/two/1", lambda build: "slots" in (build["waiting_for"] or ""))
-        monkeypatch.setattr(shuttle.ports.database, "run", unanswered)
+        monkeypatch.setattr(shuttle.services.database, "run", unanswered)
         assert (await shuttle.delete("/one/1")).status == 200
         await shuttle.until_shown("/two/1", lambda build: "Jenkins" in (build["waiting_for"] or ""))
     assert len(granted) == 1

@@ -1,4 +1,4 @@
-"""Fetching and flattening, as tests of sources need them."""
+"""Fetching and normalizing, as tests of sources need them."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ from aiohttp.test_utils import TestServer
 from shuttle.errors import BuildFailedError
 from shuttle.outgoing.connector import AddressPolicy, outgoing_session
 from shuttle.sources import SourceLimits
-from shuttle.sources.archive import flatten
+from shuttle.sources.archive import normalize
 from shuttle.sources.http import HttpFetcher
 from tests.archives import SMALL_LIMITS
 
@@ -20,18 +20,18 @@ SMALL_SOURCES = SourceLimits(max_source_bytes=3_000_000, max_expanded_bytes=1)
 def flat(tmp_path):
     """Flatten bytes; gives the path of the result."""
 
-    async def flatten_bytes(original, limits=SMALL_LIMITS):
+    async def normalize_bytes(original, limits=SMALL_LIMITS):
         path = tmp_path / "original"
         path.write_bytes(original)
-        result = tmp_path / "flattened.tar.gz"
+        result = tmp_path / "normalized.tar.gz"
         try:
-            await flatten(path, result, limits)
+            await normalize(path, result, limits)
         except BuildFailedError:
             assert {file.name for file in tmp_path.iterdir()} == {"original"}
             raise
         return result
 
-    return flatten_bytes
+    return normalize_bytes
 
 
 @pytest.fixture

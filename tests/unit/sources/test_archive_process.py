@@ -8,20 +8,20 @@ from pathlib import Path
 import pytest
 
 from shuttle.errors import UnavailableError
-from shuttle.sources.archive import flatten
+from shuttle.sources.archive import normalize
 from tests.archives import MIB, SMALL_LIMITS, entry, tar
 
 
 async def test_a_failure_of_the_check_itself_is_not_the_archives_fault(tmp_path):
     (tmp_path / "original").write_bytes(tar(entry("a", b"1")))
     with pytest.raises(UnavailableError, match="No such file"):
-        await flatten(tmp_path / "original", tmp_path / "absent" / "flattened", SMALL_LIMITS)
+        await normalize(tmp_path / "original", tmp_path / "absent" / "normalized", SMALL_LIMITS)
 
 
 async def test_a_cancelled_check_leaves_neither_process_nor_file(tmp_path):
     (tmp_path / "original").write_bytes(tar(entry("a", os.urandom(30 * MIB))))
-    task = asyncio.create_task(flatten(tmp_path / "original", tmp_path / "flattened", SMALL_LIMITS))
-    while not (tmp_path / "flattened.part").exists():
+    task = asyncio.create_task(normalize(tmp_path / "original", tmp_path / "normalized", SMALL_LIMITS))
+    while not (tmp_path / "normalized.part").exists():
         await asyncio.sleep(0.005)
         assert not task.done()
     task.cancel()
@@ -38,10 +38,10 @@ async def test_the_process_ends_with_a_killed_parent_and_shares_none_of_our_envi
         "-c",
         "import asyncio, sys, pathlib, os\n"
         "from shuttle.sources import SourceLimits\n"
-        "from shuttle.sources.archive import flatten\n"
-        "asyncio.run(flatten(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), SourceLimits(1, 1)))\n",
+        "from shuttle.sources.archive import normalize\n"
+        "asyncio.run(normalize(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), SourceLimits(1, 1)))\n",
         str(tmp_path / "original"),
-        str(tmp_path / "flattened"),
+        str(tmp_path / "normalized"),
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "S3_SECRET_KEY": "hunter22"},
     )
     # Opening the pipe for writing waits until the process reads from it.

@@ -11,7 +11,7 @@ import pytest
 
 from shuttle.errors import BuildFailedError
 from shuttle.sources import SourceLimits
-from shuttle.sources.archive import flatten
+from shuttle.sources.archive import normalize
 from tests.archives import SMALL_LIMITS, contents, entry, folder, gzipped, hardlink, symlink, tar_gz, zipped
 
 
@@ -111,17 +111,17 @@ async def test_text_behind_the_end_of_a_gzip_is_a_warning(flat, tmp_path, behind
     whole = tar_gz(entry("a", b"1" * 70000), entry("b", b"2"))
     path = tmp_path / "original"
     path.write_bytes(whole + behind)
-    warnings = await flatten(path, tmp_path / "flattened", SMALL_LIMITS)
+    warnings = await normalize(path, tmp_path / "normalized", SMALL_LIMITS)
     assert warnings == ["the text behind the end of the gzip is ignored"]
-    assert contents(tmp_path / "flattened") == {"a": b"1" * 70000, "b": b"2"}
+    assert contents(tmp_path / "normalized") == {"a": b"1" * 70000, "b": b"2"}
 
 
 @pytest.mark.parametrize("behind", [b"", b"\0", bytes(200000), gzipped(b""), gzipped(b"text")])
 async def test_padding_and_members_behind_a_gzip_are_no_warning(flat, tmp_path, behind):
     path = tmp_path / "original"
     path.write_bytes(tar_gz(entry("a", b"1")) + behind)
-    assert await flatten(path, tmp_path / "flattened", SMALL_LIMITS) == []
-    assert contents(tmp_path / "flattened") == {"a": b"1"}
+    assert await normalize(path, tmp_path / "normalized", SMALL_LIMITS) == []
+    assert contents(tmp_path / "normalized") == {"a": b"1"}
 
 
 async def test_a_member_behind_that_is_damaged_is_refused(refusal):
@@ -140,7 +140,7 @@ async def test_a_gzip_in_a_gzip_is_opened_once_more(flat, tmp_path):
     expected = contents(await flat(inner))
     assert contents(await flat(gzipped(inner))) == expected
     (tmp_path / "original").write_bytes(gzipped(inner + b"text"))
-    assert await flatten(tmp_path / "original", tmp_path / "flattened", SMALL_LIMITS)
+    assert await normalize(tmp_path / "original", tmp_path / "normalized", SMALL_LIMITS)
 
 
 async def test_a_gzip_in_a_gzip_in_a_gzip_is_refused_in_a_sentence(flat):

@@ -37,7 +37,7 @@ entries = st.lists(
 def repacked(original: bytes, max_entries: int = 100) -> bytes | None:
     """What is made of an archive; None = it was refused, with one of the reasons."""
     with tempfile.TemporaryDirectory() as directory:
-        source, result = Path(directory, "original"), Path(directory, "flattened")
+        source, result = Path(directory, "original"), Path(directory, "normalized")
         source.write_bytes(original)
         try:
             repack(source, result, Budget(len(original), 10_000_000, 200, 1_000_000, max_entries))
@@ -71,7 +71,7 @@ def test_what_is_accepted_unpacks_inside(entries):
 @without_clock
 @given(entries=entries)
 def test_the_result_is_stable(entries):
-    """Made again it is the same, and flattened once more nothing but one more directory at the top goes."""
+    """Made again it is the same, and normalized once more nothing but one more directory at the top goes."""
     original = tar(*entries)
     result = repacked(original)
     assert repacked(original) == result

@@ -49,7 +49,7 @@ async def test_metrics_are_served_while_the_database_does_not_answer(
         if hangs:
             monkeypatch.setattr("shuttle.web.health._BACKLOG_SECONDS", 0)
         else:
-            monkeypatch.setattr(shuttle.ports.database, "run", _out_of_reach)
+            monkeypatch.setattr(shuttle.services.database, "run", _out_of_reach)
         shown = await _scraped(shuttle)
     assert all(math.isnan(shown[name]) for name in (*_WAITING, *_OUTBOX))
     assert shown["shuttle_builds_under_way"] == 0

@@ -8,9 +8,9 @@ from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
 from shuttle.errors import UnauthorizedError
-from shuttle.lifecycle.plan import token_digest
+from shuttle.lifecycle.build_spec import token_digest
 from shuttle.store.claims import Claim, claims_of, token_digest_of
-from shuttle.web import PORTS, Handler
+from shuttle.web import SERVICES, Handler
 from shuttle.web.agent import get_environment, post_begin, post_claim
 from shuttle.web.agent_auth import with_run_token, with_setup_token
 from shuttle.web.agent_results import post_report
@@ -39,9 +39,9 @@ class DigestsOnly:
 async def test_wrong_token_is_refused_without_reading_the_build(
     build_uuid: str, headers: dict[str, str], handler: Handler
 ):
-    ports: Any = SimpleNamespace(database=DigestsOnly(), logs=SimpleNamespace(find=lambda _: None))
+    services: Any = SimpleNamespace(database=DigestsOnly(), logs=SimpleNamespace(find=lambda _: None))
     app = web.Application()
-    app[PORTS] = ports
+    app[SERVICES] = services
     request = make_mocked_request("GET", "/", headers=headers, match_info={"build_uuid": build_uuid}, app=app)
     with pytest.raises(UnauthorizedError):
         await handler(request)

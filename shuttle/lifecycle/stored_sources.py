@@ -5,7 +5,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from shuttle.errors import ObjectNotFoundError
-from shuttle.lifecycle import Ports
+from shuttle.lifecycle import Services
 from shuttle.objects import ObjectInfo, ObjectStore
 from shuttle.objects.local import local_disk
 from shuttle.objects.names import source_object
@@ -26,20 +26,20 @@ async def find_source(build_uuid: str, objects: ObjectStore) -> tuple[str, Objec
     return None
 
 
-async def fetch_earlier(build_uuid: str, standing: Standing, ports: Ports, into: Path) -> FetchedSource:
+async def fetch_stored_source(build_uuid: str, standing: Standing, services: Services, into: Path) -> FetchedSource:
     """Copy that source into a local file, for a build that a caller of this standing asked for.
 
     Raises:
         TokenNeededError: it is not for such a caller; the file is no use then. ObjectNotFoundError, ObjectStoreError,
         StoreError, LocalDiskError.
     """
-    objects = ports.objects
+    objects = services.objects
     found = await find_source(build_uuid, objects)
     if found is None:
         raise ObjectNotFoundError("No source is stored under that uuid.")
     name, info = found
     size_bytes, digest = await copy_object(objects, name, into)
-    await ports.database.run(check_source, build_uuid, standing)
+    await services.database.run(check_source, build_uuid, standing)
     return FetchedSource(into, size_bytes, digest, info.content_type)
 
 

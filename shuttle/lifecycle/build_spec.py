@@ -1,4 +1,4 @@
-"""The plan of a build: all that is frozen at acceptance and secret at rest; every later step reads only this."""
+"""The spec of a build: all that is frozen at acceptance, secret at rest (column `plan`); later steps read only this."""
 
 import hmac
 import secrets
@@ -21,7 +21,7 @@ from shuttle.store.builds import sealed_plan
 from shuttle.vault import Vault
 
 
-class Plan(BaseModel):
+class BuildSpec(BaseModel):
     """The checked request with the operator's settings of that moment; sealed in the build's row."""
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
@@ -48,12 +48,12 @@ class Plan(BaseModel):
         )
 
 
-async def read_plan(build_uuid: str, database: Database, vault: Vault) -> Plan:
-    """The plan of a recorded build. Raises StoreError."""
-    return Plan.model_validate_json(vault.open(await database.run(sealed_plan, build_uuid)))
+async def read_plan(build_uuid: str, database: Database, vault: Vault) -> BuildSpec:
+    """The spec of a recorded build. Raises StoreError."""
+    return BuildSpec.model_validate_json(vault.open(await database.run(sealed_plan, build_uuid)))
 
 
-def make_plan(request: BuildRequest, standing: Standing, settings: Settings) -> Plan:
+def make_spec(request: BuildRequest, standing: Standing, settings: Settings) -> BuildSpec:
     """Freeze what a later change of settings must not alter; a data: source is in the object store, not in here."""
     registries = {
         host: (user, password.get_secret_value())
@@ -63,7 +63,7 @@ def make_plan(request: BuildRequest, standing: Standing, settings: Settings) -> 
         if image is not None and image.credentials is not None:
             pair = (image.credentials.user, image.credentials.password)
             registries |= dict.fromkeys(references or (image.reference,), pair)
-    return Plan(
+    return BuildSpec(
         request=request.model_copy(update={"source_url": "data:"}) if is_data(request) else request,
         token=new_token(),
         agent_key=new_token(),
@@ -87,10 +87,10 @@ def token_digest(token: str) -> str:
     return sha256(token.encode()).hexdigest()
 
 
-def claim_token(plan: Plan, kind: str, branch: str, nonce: str) -> str:
+def claim_token(spec: BuildSpec, kind: str, branch: str, nonce: str) -> str:
     """The `setup` or `run` token of one attempt: the same for the same nonce, and kept nowhere."""
     named = "\0".join((kind, branch, nonce)).encode()
-    return urlsafe_b64encode(hmac.digest(plan.agent_key.encode(), named, "sha256")).decode().rstrip("=")
+    return urlsafe_b64encode(hmac.digest(spec.agent_key.encode(), named, "sha256")).decode().rstrip("=")
 
 
 def is_data(request: BuildRequest) -> bool:
@@ -105,9 +105,9 @@ def shown_source_url(request: BuildRequest) -> str:
     return without_query(without_userinfo(request.source_url))
 
 
-def agent_environment(build: Build, plan: Plan, *, with_credentials: bool) -> AgentEnvironment:
+def agent_environment(build: Build, spec: BuildSpec, *, with_credentials: bool) -> AgentEnvironment:
     """What `GET …/environment` gives the pipeline; credentials only where images are pulled or pushed."""
-    request = plan.request
+    request = spec.request
     with_credentials = with_credentials and PIPELINES[request.pipeline].needs_destination
     return AgentEnvironment(
         app_id=build.app_id,
@@ -116,10 +116,10 @@ def agent_environment(build: Build, plan: Plan, *, with_credentials: bool) -> Ag
         arguments=request.effective_arguments,
         secret_arguments=list(request.secret_arguments),
         destinations=list(request.destinations),
-        registries=plan.registries if with_credentials else {},
+        registries=spec.registries if with_credentials else {},
         source_image=request.source_image.reference if request.source_image is not None else None,
         labels=request.labels,
-        no_cache=plan.no_cache,
-        insecure_registries=list(plan.insecure_registries),
+        no_cache=spec.no_cache,
+        insecure_registries=list(spec.insecure_registries),
         options=request.options,
     )

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from shuttle.build import Build
 from shuttle.errors import JenkinsNotFoundError, UnavailableError
-from shuttle.lifecycle import Ports
+from shuttle.lifecycle import Services
 from shuttle.store.transitions import waits_for
 
 Found = TypeVar("Found")
@@ -16,21 +16,21 @@ _FIRST_SECONDS = 0.25
 _LONGEST_SECONDS = 10.0
 
 
-class Patience:
+class Backoff:
     """The waits of one build, each twice as long as the one before, from 0.25 to 10 seconds."""
 
-    def __init__(self, build_uuid: str, ports: Ports) -> None:
+    def __init__(self, build_uuid: str, services: Services) -> None:
         self._build_uuid = build_uuid
-        self._ports = ports
+        self._services = services
         self._shown: str | None = None
         self.next_seconds = _FIRST_SECONDS
 
     async def wait(self, why: str, *, at_least_seconds: float = 0) -> None:
         """Show `why` as the build's `waiting_for`, then wait; returns early when something about the build changes."""
-        with self._ports.signals.listen(self._build_uuid) as listener:
+        with self._services.signals.listen(self._build_uuid) as listener:
             if why != self._shown:
                 self._shown = why
-                await self._ports.database.run(waits_for, self._build_uuid, why)
+                await self._services.database.run(waits_for, self._build_uuid, why)
             # Jitter: a thousand builds must not ask a recovered Jenkins at the same instant.
             seconds = self.next_seconds * random.uniform(0.75, 1.25)  # noqa: S311 - jitter, not a secret
             await listener.wait(max(seconds, at_least_seconds))
@@ -41,14 +41,14 @@ class Patience:
         self.next_seconds = _FIRST_SECONDS
         if self._shown is not None:
             self._shown = None
-            await self._ports.database.run(waits_for, self._build_uuid, None)
+            await self._services.database.run(waits_for, self._build_uuid, None)
 
 
-class Missing:
+class NotFoundTimer:
     """Measures how long a healthy Jenkins has been giving one answer: "not found", or a build that never begins."""
 
-    def __init__(self, ports: Ports) -> None:
-        self._settle_seconds = ports.settings.shuttle_trigger_settle_seconds
+    def __init__(self, services: Services) -> None:
+        self._settle_seconds = services.settings.shuttle_trigger_settle_seconds
         self._clock = asyncio.get_running_loop().time
         self._since: float | None = None
 
@@ -63,23 +63,23 @@ class Missing:
         self._since = None
 
 
-async def patiently(build: Build, ports: Ports, step: Callable[[], Awaitable[Found]]) -> Found:
+async def patiently(build: Build, services: Services, step: Callable[[], Awaitable[Found]]) -> Found:
     """Repeat `step` until it succeeds.
 
     Raises JenkinsNotFoundError once a healthy Jenkins has answered so for SHUTTLE_TRIGGER_SETTLE_SECONDS.
     """
-    patience = Patience(build.build_uuid, ports)
-    missing = Missing(ports)
+    backoff = Backoff(build.build_uuid, services)
+    not_found = NotFoundTimer(services)
     while True:
         try:
             found = await step()
         except JenkinsNotFoundError as error:
-            if missing.for_too_long():
+            if not_found.for_too_long():
                 raise
-            await patience.wait(f"Jenkins: {error.message}")
+            await backoff.wait(f"Jenkins: {error.message}")
         except UnavailableError as error:
-            missing.reset()
-            await patience.wait(f"Jenkins: {error.message}")
+            not_found.reset()
+            await backoff.wait(f"Jenkins: {error.message}")
         else:
-            await patience.over()
+            await backoff.over()
             return found

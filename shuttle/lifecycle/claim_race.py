@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from shuttle.lifecycle import Ports
+from shuttle.lifecycle import Services
 from shuttle.lifecycle.signals import Listener
 from shuttle.store.builds import find_build
 
@@ -16,15 +16,15 @@ _GRACE_SECONDS = 1.0
 _LOST_SIGNAL_SECONDS = 5.0
 
 
-async def unless_claimed(build_uuid: str, ports: Ports, question: Coroutine[Any, Any, Found]) -> Found | None:
+async def unless_claimed(build_uuid: str, services: Services, question: Coroutine[Any, Any, Found]) -> Found | None:
     """What Jenkins answers to `question`; None = the build was claimed meanwhile, so its row knows more.
 
     A question without an answer is withdrawn then, one with an error forgotten. Withdrawing a trigger repeats nothing:
     the claim proves that Jenkins has the build.
     """
-    with ports.signals.listen(build_uuid) as listener:
+    with services.signals.listen(build_uuid) as listener:
         asked = asyncio.ensure_future(question)
-        claim = asyncio.ensure_future(_claim(build_uuid, ports, listener))
+        claim = asyncio.ensure_future(_claim(build_uuid, services, listener))
         try:
             await asyncio.wait({asked, claim}, return_when=asyncio.FIRST_COMPLETED)
             if not claim.done():
@@ -38,10 +38,10 @@ async def unless_claimed(build_uuid: str, ports: Ports, question: Coroutine[Any,
             await asyncio.gather(asked, claim, return_exceptions=True)
 
 
-async def _claim(build_uuid: str, ports: Ports, listener: Listener) -> None:
+async def _claim(build_uuid: str, services: Services, listener: Listener) -> None:
     """Return once the build is claimed; who asks has read its row just before."""
     while True:
         await listener.wait(_LOST_SIGNAL_SECONDS)
-        build = await ports.database.run(find_build, build_uuid)
+        build = await services.database.run(find_build, build_uuid)
         if build is None or build.claimed_at is not None:
             return

@@ -16,8 +16,8 @@ from typing import IO, Any, TypeVar
 
 from jenkins_pipelines.catalogue import PIPELINES
 from shuttle.errors import InvalidRequestError
-from shuttle.lifecycle import Ports
-from shuttle.lifecycle.plan import is_data
+from shuttle.lifecycle import Services
+from shuttle.lifecycle.build_spec import is_data
 from shuttle.objects.local import local_disk
 from shuttle.request import (
     DEFAULT_PIPELINE,
@@ -35,12 +35,12 @@ from shuttle.sources.data import read_data_url
 
 _PIECE_CHARACTERS = 1024 * 1024
 
-_Asked = TypeVar("_Asked")
+_Checked = TypeVar("_Checked")
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """What came along with a request, decoded: a file that is there while the request is handled."""
+class DecodedSource:
+    """The source of a data: URL, decoded into a file that exists while the request is handled."""
 
     path: Path
     size_bytes: int
@@ -48,29 +48,29 @@ class Source:
     sha256: str
 
 
-async def read_asked(body: bytes | mmap.mmap, ports: Ports) -> tuple[ParsedRequest, bytes]:
+async def read_body(body: bytes | mmap.mmap, services: Services) -> tuple[ParsedRequest, bytes]:
     """A request of the new API; raises InvalidRequestError."""
 
     def checked(value: Any) -> tuple[ParsedRequest, bytes]:
-        parsed = parse_build_request(value, ports.settings, PIPELINES)
+        parsed = parse_build_request(value, services.settings, PIPELINES)
         return parsed, canonical_json(_with_digest(value, parsed.request))
 
     return await _aside_if_large(body, checked)
 
 
-async def read_asked_legacy(body: bytes | mmap.mmap, host: str, ports: Ports) -> tuple[LegacyRequest, bytes]:
+async def read_legacy_body(body: bytes | mmap.mmap, host: str, services: Services) -> tuple[LegacyRequest, bytes]:
     """One of the older API, whose request named this `host`; raises LegacyRefusalError, InvalidRequestError."""
-    our_names = (ports.public_url, host, *ports.settings.shuttle_aliases)
+    our_names = (services.public_url, host, *services.settings.shuttle_aliases)
 
     def checked(value: Any) -> tuple[LegacyRequest, bytes]:
-        asked = read_legacy_request(value, ports.settings, PIPELINES[DEFAULT_PIPELINE], our_names)
+        asked = read_legacy_request(value, services.settings, PIPELINES[DEFAULT_PIPELINE], our_names)
         return asked, canonical_json(_with_legacy_digest(value, asked.request))
 
     return await _aside_if_large(body, checked)
 
 
 @asynccontextmanager
-async def decoded_source(request: BuildRequest, ports: Ports) -> AsyncIterator[Source | None]:
+async def decoded_source(request: BuildRequest, services: Services) -> AsyncIterator[DecodedSource | None]:
     """What a data: URL holds, with the checksum that the request names; None for another URL.
 
     Raises:
@@ -79,8 +79,8 @@ async def decoded_source(request: BuildRequest, ports: Ports) -> AsyncIterator[S
     if not is_data(request):
         yield None
         return
-    with local_disk(), NamedTemporaryFile(dir=ports.settings.shuttle_data_dir, prefix="data-source-") as file:
-        max_source_bytes = ports.settings.shuttle_max_source_bytes
+    with local_disk(), NamedTemporaryFile(dir=services.settings.shuttle_data_dir, prefix="data-source-") as file:
+        max_source_bytes = services.settings.shuttle_max_source_bytes
         source = await asyncio.to_thread(_decode_into, file, request.source_url, max_source_bytes)
         if request.checksum not in {None, source.sha256}:
             found = f"that of the data: URL is sha256:{source.sha256}"
@@ -89,7 +89,7 @@ async def decoded_source(request: BuildRequest, ports: Ports) -> AsyncIterator[S
         yield source
 
 
-def _decode_into(file: IO[bytes], url: str, max_source_bytes: int) -> Source:
+def _decode_into(file: IO[bytes], url: str, max_source_bytes: int) -> DecodedSource:
     content_type, pieces = read_data_url(url, max_source_bytes)
     digest, size_bytes = sha256(), 0
     for piece in pieces:
@@ -97,10 +97,10 @@ def _decode_into(file: IO[bytes], url: str, max_source_bytes: int) -> Source:
         size_bytes += len(piece)
         file.write(piece)
     file.flush()
-    return Source(Path(file.name), size_bytes, content_type, digest.hexdigest())
+    return DecodedSource(Path(file.name), size_bytes, content_type, digest.hexdigest())
 
 
-async def _aside_if_large(body: bytes | mmap.mmap, checked: Callable[[Any], _Asked]) -> _Asked:
+async def _aside_if_large(body: bytes | mmap.mmap, checked: Callable[[Any], _Checked]) -> _Checked:
     if len(body) < LARGE_BODY_BYTES:
         return checked(decode_json(body[:]))
     return await asyncio.to_thread(lambda: checked(decode_large_json(body)))
