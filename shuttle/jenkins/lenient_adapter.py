@@ -1,7 +1,8 @@
 """The connections of python-jenkins (requests, urllib3, http.client) for answers as Jenkins' proxies really send them.
 
 http.client takes at most 100 headers, stops reading them at a space before a colon, and waits for the connection's end
-when the length is a list. It has no options for that, so it gets each head in its strict form, as aiohttp does.
+when the length is a list; urllib3 loses its place where a chunk ends in a bare line feed. They have no options for
+that, so they get heads and chunks in their strict form, as aiohttp does.
 """
 
 import http.client
@@ -14,6 +15,7 @@ from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
+from shuttle.outgoing.response_chunks import BrokenChunksError, ChunkedBody
 from shuttle.outgoing.response_heads import (
     MAX_LINE_BYTES,
     Body,
@@ -78,8 +80,42 @@ class _Response(http.client.HTTPResponse):
             super().begin()
         finally:
             self.fp = connection
+        if self.chunked:
+            self.fp = io.BufferedReader(_StrictChunks(connection))
         # Whatever the answer says: a change sent over a connection that Jenkins is about to close would be lost.
         self.will_close = True
+
+
+class _StrictChunks(io.RawIOBase):
+    """A chunked body in its strict form; it ends where the body or the connection does."""
+
+    def __init__(self, connection: io.BufferedReader) -> None:
+        self._connection = connection
+        self._chunks = ChunkedBody()
+        self._strict = b""
+
+    def readable(self) -> bool:
+        """See io.RawIOBase."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """See io.RawIOBase."""
+        while not self._strict and not self._chunks.is_over:
+            received = self._connection.read1(MAX_LINE_BYTES)
+            if not received:
+                break
+            try:
+                self._strict = self._chunks.strict(received)
+            except BrokenChunksError:
+                raise http.client.HTTPException("The response's body is broken.") from None
+        given, self._strict = self._strict[: len(buffer)], self._strict[len(buffer) :]
+        buffer[: len(given)] = given
+        return len(given)
+
+    def close(self) -> None:
+        """See io.RawIOBase."""
+        self._connection.close()
+        super().close()
 
 
 def _strict_head(connection: BinaryIO) -> bytes:
@@ -113,7 +149,7 @@ def _shortened(head: Head) -> bytes:
     first_line, *lines = head.text.rstrip(b"\r\n").split(b"\r\n")
     left_out = frozenset({b"transfer-encoding"}) if head.body is Body.UNREADABLE else frozenset()
     kept = [line for line in lines if _name_of(line) in _READ_HEADERS - left_out and len(line) <= _MAX_FIELD_BYTES]
-    if head.body is not Body.FRAMED:
+    if head.body in {Body.FORBIDDEN, Body.UNREADABLE}:
         kept += [b"Content-Length: 0", b"Connection: close"]
     # What frames the body comes last.
     return b"\r\n".join([first_line[:_MAX_FIELD_BYTES], *kept[-_MAX_HEADERS:], b"", b""])

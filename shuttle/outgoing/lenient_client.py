@@ -1,8 +1,8 @@
 """aiohttp's client for peers that speak HTTP loosely: the limits of a response, and a connector that applies them.
 
 aiohttp offers limits as options, and they are used. It offers no way to accept two equal lengths, a length beside
-chunks or a body after 204: its parser raises before the status reaches the caller. So each head is written again in its
-strict form before the parser sees it (`response_heads`).
+chunks or a body after 204: its parser raises before the status reaches the caller. So each head and the chunks of a
+body are written again in their strict form before the parser sees them (`response_heads`, `response_chunks`).
 """
 
 import os
@@ -13,6 +13,7 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.helpers import _EXC_SENTINEL as _NO_CAUSE
 
+from shuttle.outgoing.response_chunks import BrokenChunksError, ChunkedBody
 from shuttle.outgoing.response_heads import (
     MAX_HEADERS,
     MAX_LINE_BYTES,
@@ -58,27 +59,29 @@ class LenientConnector(aiohttp.TCPConnector):
 
 
 class LenientResponseHandler(ResponseHandler):
-    """One connection: aiohttp's parser gets each head in its strict form, and what follows as it comes."""
+    """One connection: aiohttp's parser gets heads and chunks in their strict form, other bodies as they come."""
 
     _head: bytearray | None = None
     """What has come of a head that is not complete; None = the head is over, or no response is expected."""
+    _chunks: ChunkedBody | None = None
+    """Of the response that is being received."""
     _ignores_data = False
     """Nothing that still comes is of any use."""
 
     def set_response_params(self, **params: Any) -> None:
         """A request begins: its response starts with a head."""
-        self._head = bytearray()
+        self._head, self._chunks = bytearray(), None
         super().set_response_params(**params)
 
     def data_received(self, data: bytes) -> None:
         """Collect the head, pass on the rest."""
+        if not data:  # aiohttp's own call, to go on with what a paused parser has kept
+            super().data_received(data)
+            return
         if self._ignores_data:
             return
         if self._head is None:
-            if data:
-                self._receive_body(data)
-            else:  # aiohttp's own call, to go on with what a paused parser has kept
-                super().data_received(data)
+            self._receive_body(data)
             return
         self.start_timeout()
         scanned = len(self._head)
@@ -153,13 +156,15 @@ class LenientResponseHandler(ResponseHandler):
 
     def _begin_response(self, head: Head, rest: bytes) -> None:
         """The head in a call of its own: what is wrong behind it cannot take the status back."""
-        if head.body is not Body.FRAMED:
+        if head.body in {Body.FORBIDDEN, Body.UNREADABLE}:
             self.force_close()
             self._ignores_data = True
+        elif head.body is Body.CHUNKED:
+            self._chunks = ChunkedBody()
         super().data_received(head.text)
         if head.body is Body.UNREADABLE:
             self._break_body()
-        elif head.body is Body.FRAMED and rest:
+        elif rest and not self._ignores_data:
             self._receive_body(rest)
 
     def _receive_body(self, data: bytes) -> None:
@@ -169,6 +174,13 @@ class LenientResponseHandler(ResponseHandler):
             self._ignores_data = True
             self._hang_up()
             return
+        if self._chunks is not None:
+            try:
+                data = self._chunks.strict(data)
+            except BrokenChunksError:
+                self._ignores_data = True
+                self._break_body(payload)
+                return
         super().data_received(data)
         if self.exception() is not None:
             # aiohttp raises a broken chunk for the reader of the head only; the reader of the body would hang.

@@ -33,7 +33,9 @@ class Body(Enum):
     """What follows a head."""
 
     FRAMED = "framed"
-    """Nothing, or a body whose end the head defines (a length, chunks, the end of the connection)."""
+    """Nothing, or a body whose end the head defines (a length, the end of the connection)."""
+    CHUNKED = "chunked"
+    """Chunks, which may be loose as well (`response_chunks`)."""
     FORBIDDEN = "forbidden"
     """Bytes that this status cannot have: the connection cannot be used again."""
     UNREADABLE = "unreadable"
@@ -130,7 +132,7 @@ def _read_framing(status: int, headers: Headers) -> tuple[Body, Headers]:
         declared = bool(codings) or (status == 204 and bool(lengths - {b"0"}))
         return (Body.FORBIDDEN if declared else Body.FRAMED), []
     if codings and codings[-1] == b"chunked":
-        return Body.FRAMED, [(b"Transfer-Encoding", b"chunked")]
+        return Body.CHUNKED, [(b"Transfer-Encoding", b"chunked")]
     if [coding for coding in codings if coding != b"identity"] or not lengths:
         return Body.FRAMED, []
     length = lengths.pop()

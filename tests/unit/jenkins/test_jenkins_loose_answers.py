@@ -16,6 +16,10 @@ LOOSE_HEADS: dict[str, Write] = {
         b"HTTP/1.1 %d X\r\nX-Jenkins: 2\r\nLocation: /queue/item/7/\r\n"
         b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (status, len(body), body)
     ),
+    "chunks that end in line feeds": lambda status, body: (
+        b"HTTP/1.1 %d X\r\nX-Jenkins: 2\r\nLocation: /queue/item/7/\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n%b0\n\n" % (status, b"".join(b"1 ;x\n%c\n" % byte for byte in body))
+    ),
     "the length twice": lambda status, body: (
         b"HTTP/1.1 %d X\r\nX-Jenkins: 2\r\nLocation: /queue/item/7/\r\n"
         b"Content-Length: %d\r\nContent-Length: %d\r\n\r\n%b" % (status, len(body), len(body), body)

@@ -16,11 +16,13 @@ from shuttle.outgoing.lenient_client import (
     LenientResponseHandler,
     ResponseHeadTooLargeError,
 )
-from shuttle.outgoing.response_heads import MAX_HEADERS, MAX_LINE_BYTES
+from shuttle.outgoing.response_heads import MAX_HEAD_BYTES, MAX_HEADERS, MAX_LINE_BYTES
 from tests.receivers import Exchange, Receiver, answering
 
 HEADERS_200 = b"".join(b"X-%d: y\r\n" % number for number in range(200))
 BODY = b"Content-Length: 2\r\n\r\nok"
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 ANSWERS_WITH_A_BODY = {
     "a length beside chunks": b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -53,6 +55,19 @@ ANSWERS_WITH_A_BODY = {
     "another version": b"HTTP/2 200\r\n" + BODY,
     "bytes behind its end": b"HTTP/1.1 200 OK\r\n" + BODY + b"excess",
     "another response behind its end": b"HTTP/1.1 200 OK\r\n" + BODY + b"HTTP/1.1 500 No\r\n\r\n",
+    "chunks that end in line feeds": CHUNKED + b"1\no\n1\nk\n0\n\n",
+    "only a chunk's length ends in a line feed": CHUNKED + b"2\nok\r\n0\r\n\r\n",
+    "only a chunk's bytes end in a line feed": CHUNKED + b"1\r\no\n1\r\nk\n0\r\n\r\n",
+    "only the last chunk ends in line feeds": CHUNKED + b"2\r\nok\r\n0\n\n",
+    "two returns behind a chunk's length": CHUNKED + b"2\r\r\nok\r\n0\r\n\r\n",
+    "blanks behind a chunk's length": CHUNKED + b"2 \t \r\nok\r\n0  \r\n\r\n",
+    "zeros before a chunk's length": CHUNKED + b"0000000000000002\r\nok\r\n0000\r\n\r\n",
+    "a chunk's extension with blanks": CHUNKED + b'2 ; a = "x y"; \xe9\r\nok\r\n0;z\r\n\r\n',
+    "as much between chunks as may be": CHUNKED + b"2;" + b"x" * (MAX_HEAD_BYTES - 3) + b"\r\nok\r\n0\r\n\r\n",
+    "a long extension": CHUNKED + b"2;" + b"x" * 9000 + b"\nok\n0\n\n",
+    "headers behind the chunks": CHUNKED + b"2\r\nok\r\n0\r\nContent-Length: 9\r\nConnection: close\r\n\r\n",
+    "loose headers behind the chunks": CHUNKED + b"2\nok\n0\nX A : b\nnonsense\n" + b"Y: y\n" * 300 + b"\n",
+    "bytes behind the chunks": CHUNKED + b"2\r\nok\r\n0\r\n\r\nexcess",
     "neither length nor chunks": b"HTTP/1.0 200 OK\r\n\r\nok",
 }
 
@@ -69,6 +84,14 @@ ANSWERS_WITH_A_BROKEN_BODY = {
     "a negative length": b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\nok",
     "a chunk that is none": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nok\r\n",
     "a chunk without its end": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nokokok\r\n0\r\n\r\n",
+    "a chunk with a sign": CHUNKED + b"+2\r\nok\r\n0\r\n\r\n",
+    "a chunk in C's notation": CHUNKED + b"0x2\r\nok\r\n0\r\n\r\n",
+    "a chunk longer than anything": CHUNKED + b"1" * 17 + b"\r\nok\r\n0\r\n\r\n",
+    "a chunk without a length": CHUNKED + b";x\r\nok\r\n0\r\n\r\n",
+    "too much between chunks": CHUNKED + b"2;" + b"x" * (MAX_HEAD_BYTES - 2) + b"\r\nok\r\n0\r\n\r\n",
+    "too many headers behind the chunks": CHUNKED + b"2\r\nok\r\n0\r\n" + b"X: y\r\n" * 300_000 + b"\r\n",
+    "chunks that end in line feeds, cut": CHUNKED + b"2\nok\n",
+    "chunks without the last line": CHUNKED + b"2\r\nok\r\n0\r\n",
     "cut behind the status line": b"HTTP/1.1 200 OK\r\n",
     "cut within a header": b"HTTP/1.1 200 OK\r\nServer: x\r\nContent-Le",
     "cut behind a length": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n",
