@@ -17,6 +17,11 @@ PAGES = [
     (b"\xef\xbb\xbf\r\n  <html lang=en>", "application/x-gzip"),
     (b"<?xml version='1.0'?><!-- a --><!-- b -->\n<html>", "application/xhtml+xml"),
     (b"Please sign in.", "text/html; charset=utf-8"),
+    (b"<head><title>Sign in</title>", "application/octet-stream"),
+    (b"\n<BODY class=login>", "application/gzip"),
+    (b"<script>location = '/login'</script>", "application/octet-stream"),
+    (b"\xff\xfe" + "<!doctype html>".encode("utf-16-le"), "text/html"),
+    (b"\xfe\xff" + "<!doctype html>".encode("utf-16-be"), "application/octet-stream"),
 ]
 
 
@@ -43,6 +48,11 @@ async def test_a_page_says_so(host, fetch, tmp_path, body, content_type):
 async def test_an_archive_that_is_called_a_page_is_taken(host, fetch, archive):
     host.answer = lambda _: web.Response(body=archive, content_type="text/html")
     assert (await fetch(host.url))[1] == archive
+
+
+@pytest.mark.parametrize("text", [b"<header>", b"<b", b"<?xml version='1.0'?><Error>", b"\xff\xfe<\0", b"\xff\xfe\xff"])
+def test_another_text_is_no_page(text):
+    assert not is_page(text, "application/octet-stream")
 
 
 def test_comments_without_end_cost_nothing():
