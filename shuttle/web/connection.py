@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 from aiohttp import StreamReader, web
-from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+from aiohttp.http_exceptions import BadHttpMessage, HttpProcessingError, LineTooLong
 
 from shuttle.errors import (
     HeadTimeoutError,
@@ -23,6 +23,8 @@ MAX_HEAD_BYTES = 64 * 1024
 # aiohttp's own limits for a head: the length of each line, and the number of headers.
 MAX_LINE_BYTES = 8190
 MAX_HEADERS = 128
+# aiohttp's words, and the only sign.
+_TOO_MANY_HEADERS = "Too many headers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +244,7 @@ def head_too_large() -> HeadTooLargeError:
 
 
 def _error_of(status: int, error: BaseException | None) -> ShuttleError:
-    if isinstance(error, LineTooLong):
+    if isinstance(error, LineTooLong) or (isinstance(error, BadHttpMessage) and _TOO_MANY_HEADERS in error.message):
         return MalformedHttpError(head_too_large().message)
     if isinstance(error, HttpProcessingError) or status == HTTPStatus.BAD_REQUEST:
         return MalformedHttpError("Send a request that follows the grammar of HTTP/1.1.")
