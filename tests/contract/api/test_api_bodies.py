@@ -2,8 +2,10 @@
 
 import asyncio
 import gzip
+import io
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -62,3 +64,12 @@ async def test_a_gzip_has_at_most_1000_members(hurried: Shuttle, members: int, s
     headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
     answer = await hurried.ask("POST", f"/members/{members}", data=packed, headers=headers)
     assert answer.status == status
+
+
+@pytest.mark.parametrize(("size_bytes", "status"), [(4 * 2**20, 200), (4 * 2**20 + 2, 415)])
+async def test_json_in_another_charset_has_a_limit(tmp_path: Path, size_bytes: int, status: int):
+    written = json.dumps(script_request(metadata="é"), ensure_ascii=False)
+    body = io.BytesIO(written.ljust(size_bytes // 2).encode("utf-16-le"))
+    async with running_shuttle(tmp_path) as shuttle:
+        headers = {"Content-Type": "application/json; charset=utf-16-le"}
+        assert (await shuttle.ask("POST", "/app/1", data=body, headers=headers)).status == status

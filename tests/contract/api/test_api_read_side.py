@@ -237,3 +237,11 @@ async def test_probes_give_details_to_token_holders_only(tmp_path: Path, monkeyp
         )
         known = await shuttle.get("/readyz", headers={"Authorization": "Bearer a-token-to-read-with"})
         assert "cannot connect" in known.json["checks"]["jenkins"]
+
+
+async def test_a_page_of_deliveries_has_the_newest_200(idle: Shuttle, app: str):
+    hooks = [f"http://127.0.0.1:9/{number}" for number in range(100)]
+    for build in ("1", "2", "3"):
+        await idle.submit(f"/{app}/{build}", webhooks={"status": hooks})
+    listed = (await idle.get(f"/-/deliveries?app_id={app}")).json["deliveries"]
+    assert [entry["build_id"] for entry in listed] == ["3"] * 100 + ["2"] * 100

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import aiohttp
@@ -10,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from tests.contract.legacy.caller import LegacyApp
-from tests.inprocess import Answer, Shuttle
+from tests.inprocess import Answer, Shuttle, running_shuttle
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -166,3 +167,39 @@ async def test_a_new_builds_log_stays_text_whatever_is_asked_for(app: LegacyApp)
     await app.shuttle.until("/new-logs/1")
     answer = await app.shuttle.get("/new-logs/1/logs", headers={"Accept": JSON})
     assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
+
+
+@pytest.mark.parametrize(("excess_bytes", "is_whole"), [(0, True), (1, False)])
+async def test_json_has_the_last_8_mib_of_a_log(waiting: LegacyApp, excess_bytes: int, is_whole: bool):
+    line = b"x" * 63 + b"\n"
+    log = b"a" * excess_bytes + line * (8 * 1024 * 1024 // len(line))
+    (waiting.shuttle.data / "objects").mkdir(exist_ok=True)
+    (waiting.shuttle.data / "objects" / f"{waiting.app_id}-43.logs").write_bytes(log)
+    told = output(await waiting.logs(43, Accept=JSON))
+    if is_whole:
+        assert told == log.decode()
+    else:
+        assert told == f"-----> The first {1 + len(line)} bytes are left out.\n" + log[1 + len(line) :].decode()
+
+
+@pytest.mark.parametrize(("memory_mib", "fetched"), [(4, 4), (8, 3)])
+async def test_logs_that_are_read_take_no_more_memory_than_the_setting_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory_mib: int, fetched: int
+):
+    """Half of it keeps blocks of 1 MiB, the other half is for those that come."""
+    starts: list[int] = []
+    async with running_shuttle(tmp_path, SHUTTLE_LOG_MEMORY_BYTES=str(memory_mib * 2**20)) as shuttle:
+        app = LegacyApp(shuttle)
+        (shuttle.data / "objects").mkdir(exist_ok=True)
+        (shuttle.data / "objects" / f"{app.app_id}-1.logs").write_bytes(b"x" * (3 * 2**20))
+        opened = shuttle.ports.objects.open
+
+        def noted(name: str, *, start: int = 0, length: int | None = None) -> Any:
+            starts.append(start)
+            return opened(name, start=start, length=length)
+
+        monkeypatch.setattr(shuttle.ports.objects, "open", noted)
+        for block in (0, 1, 2, 0):
+            part = await shuttle.get(f"{app.path(1)}/logs", headers={"Range": f"bytes={block * 2**20}-{block * 2**20}"})
+            assert (part.status, part.body) == (206, b"x")
+    assert len(starts) == fetched
