@@ -192,13 +192,13 @@ async def test_logs_that_are_read_take_no_more_memory_than_the_setting_says(
         app = LegacyApp(shuttle)
         (shuttle.data / "objects").mkdir(exist_ok=True)
         (shuttle.data / "objects" / f"{app.app_id}-1.logs").write_bytes(b"x" * (3 * 2**20))
-        opened = shuttle.ports.objects.open
+        opened = shuttle.services.objects.open
 
         def noted(name: str, *, start: int = 0, length: int | None = None) -> Any:
             starts.append(start)
             return opened(name, start=start, length=length)
 
-        monkeypatch.setattr(shuttle.ports.objects, "open", noted)
+        monkeypatch.setattr(shuttle.services.objects, "open", noted)
         for block in (0, 1, 2, 0):
             part = await shuttle.get(f"{app.path(1)}/logs", headers={"Range": f"bytes={block * 2**20}-{block * 2**20}"})
             assert (part.status, part.body) == (206, b"x")
