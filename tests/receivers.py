@@ -205,7 +205,7 @@ class Receiver:
         self._scripts = scripts or (answering(200),)
         self._buffer_bytes = buffer_bytes
         self._changes = _Changes()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self.exchanges: list[Exchange] = []
         self.port = 0
 
@@ -244,19 +244,23 @@ class Receiver:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._server.close()
-        for task in self._tasks:
+        await asyncio.sleep(0)  # a connection that was accepted in this turn of the loop is made in the next
+        tasks = dict(self._tasks)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for writer in tasks.values():  # a task that was cancelled before its first step has aborted nothing
+            writer.transport.abort()
         await self._server.wait_closed()
-        await asyncio.sleep(0)  # an aborted transport closes its socket in the loop's next turn
+        await asyncio.gather(*(writer.wait_closed() for writer in tasks.values()), return_exceptions=True)
         if self._failure is not None and error is None:
             raise self._failure
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Called while the connection is made, so that none is open that nobody would close."""
         task = asyncio.create_task(self._connected(reader, writer))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = writer
+        task.add_done_callback(self._tasks.pop)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
