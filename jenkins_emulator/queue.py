@@ -98,7 +98,7 @@ class Queue:
         return number
 
     def waiting_items(self) -> Iterator[Item]:
-        """The items in Jenkins' order: the quiet period by due time, blocked ones, then those for an executor."""
+        """The items in Jenkins' order: the quiet period by due time, blocked, for an executor newest first."""
         now = self._clock.now()
         items = list(self._items.values())
         yield from sorted((item for item in items if item.job and item.due_at > now), key=lambda item: item.due_at)

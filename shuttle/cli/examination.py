@@ -104,7 +104,7 @@ async def _disk(settings: Settings) -> AsyncIterator[Finding]:
 
 
 async def _migrated(path: Path) -> tuple[str, list[bytes]]:
-    """Migrate a copy of the database; returns its revision and samples of its encrypted secrets."""
+    """Migrate the database; returns its revision and samples of its encrypted secrets."""
     database = SqliteDatabase(path, Clock())
     try:
         return await database.migrate(), await database.run(sealed_samples)
