@@ -95,7 +95,7 @@ def check_database_url(url: str) -> None:
 
         try:
             conninfo_to_dict(url)
-        except psycopg.Error:  # its text repeats the value
+        except psycopg.Error:  # its text quotes the value
             raise ValueError("write postgresql://USER:PASSWORD@HOST:PORT/DATABASE, special characters as %XX") from None
     elif url and not url.startswith("sqlite:///"):
         raise ValueError(

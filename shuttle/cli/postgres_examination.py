@@ -1,4 +1,4 @@
-"""What `shuttle doctor` examines of a PostgreSQL server; the service may be running beside it."""
+"""The checks of `shuttle doctor` on a PostgreSQL server, which a running service may use at the same time."""
 
 from collections.abc import AsyncIterator
 
@@ -11,12 +11,12 @@ from shuttle.store.postgres_facts import OLDEST_VERSION, PostgresFacts, read_fac
 from shuttle.store.sealed import sealed_samples
 from shuttle.vault import open_vault
 
-# Receivers refuse a signature that is older than some minutes; people compare times of both.
+# Receivers refuse signatures older than some minutes, and people compare the times of both clocks.
 _CLOCK_SECONDS = 30
 
 
 async def examine_postgres(settings: Settings) -> AsyncIterator[Finding]:
-    """The server, the rights of its user, its durability, its clock, and the key of what is sealed there."""
+    """Check the server, its user's rights, its durability and clock, and the key of its encrypted secrets."""
     database = PostgresDatabase(settings.postgres_url, Clock(), sole_owner=False)
     try:
         facts = await database.run(read_facts)
@@ -26,7 +26,7 @@ async def examine_postgres(settings: Settings) -> AsyncIterator[Finding]:
         return
     finally:
         await database.close()
-    for finding in _judge(facts):
+    for finding in _findings(facts):
         yield finding
     keys = [key.get_secret_value() for key in settings.shuttle_encryption_keys]
     try:
@@ -34,10 +34,12 @@ async def examine_postgres(settings: Settings) -> AsyncIterator[Finding]:
     except SettingsError as error:
         yield problem("key", error.message)
     else:
-        yield fine("key", "opens what is sealed in the database." if sealed else "nothing is sealed there yet.")
+        yield fine(
+            "key", "decrypts the secrets in the database." if sealed else "the database has no encrypted secrets yet."
+        )
 
 
-def _judge(facts: PostgresFacts) -> list[Finding]:
+def _findings(facts: PostgresFacts) -> list[Finding]:
     findings = []
     if facts.version < OLDEST_VERSION:
         findings.append(problem("database", f"PostgreSQL {facts.version} is too old; use {OLDEST_VERSION} or newer."))
@@ -48,7 +50,9 @@ def _judge(facts: PostgresFacts) -> list[Finding]:
         findings.append(problem("database", sentence))
     off_seconds = abs((Clock().now() - facts.clock_at).total_seconds())
     if off_seconds > _CLOCK_SECONDS:
-        findings.append(warning("database", f"its clock and ours differ by {off_seconds:.0f} s; synchronize both."))
+        findings.append(
+            warning("database", f"its clock and that of this machine differ by {off_seconds:.0f} s; synchronize both.")
+        )
     if not findings:
         schema = f"its schema is {facts.revision}" if facts.revision else "it is empty yet"
         findings.append(fine("database", f"PostgreSQL {facts.version} can be used; {schema}."))

@@ -23,7 +23,7 @@ MAX_HEAD_BYTES = 64 * 1024
 # aiohttp's own limits for a head: the length of each line, and the number of headers.
 MAX_LINE_BYTES = 8190
 MAX_HEADERS = 128
-# aiohttp's words, and the only sign.
+# aiohttp's message is the only way to recognize this error.
 _TOO_MANY_HEADERS = "Too many headers"
 
 

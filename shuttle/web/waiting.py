@@ -1,4 +1,4 @@
-"""What is answered while the start waits for the database: 503 to all, with a sentence that says why on `/readyz`."""
+"""Responses while the start waits for the database: 503 for all requests; `/readyz` says why."""
 
 import socket
 
@@ -8,12 +8,12 @@ from shuttle.errors import StoreError
 from shuttle.web.answers import error_answer, json_answer
 from shuttle.web.models import Checks, Ok, Ready
 
-_NOT_ASKED = "not asked yet: the start waits for the database"
+_NOT_CHECKED = "not checked yet: the start waits for the database"
 _PROBED_CHARACTERS = 64
 
 
 class WaitingSite:
-    """Answers on a copy of the listening socket, so that closing it leaves the socket to the service."""
+    """Answers on a duplicate of the listening socket, so that closing it leaves the socket to the service."""
 
     def __init__(self, listening: socket.socket) -> None:
         self._listening = listening
@@ -21,7 +21,7 @@ class WaitingSite:
         self._runner: web.AppRunner | None = None
 
     def say(self, why: str) -> None:
-        """One sentence: what the start waits for."""
+        """Set the sentence that says what the start waits for."""
         self._why = why
 
     async def start(self) -> None:
@@ -48,7 +48,7 @@ class WaitingSite:
         if path == "/healthz":
             return json_answer(Ok())
         if path == "/readyz":
-            checks = Checks(database=self._why, object_store=_NOT_ASKED, jenkins=_NOT_ASKED)
+            checks = Checks(database=self._why, object_store=_NOT_CHECKED, jenkins=_NOT_CHECKED)
             return json_answer(Ready(status="not ready", checks=checks), status=503, headers={"Retry-After": "5"})
         if path == "/octhc":
             return web.Response(text="overall_status=bad", status=503)
