@@ -230,7 +230,7 @@ class Receiver:
 
     async def __aenter__(self) -> Self:
         self._failure: BaseException | None = None
-        listening = socket.socket()
+        self._listening = listening = socket.socket()
         listening.bind(("127.0.0.1", 0))
         if self._buffer_bytes is not None:  # inherited by every accepted socket
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._buffer_bytes)
@@ -243,8 +243,12 @@ class Receiver:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        # A connection that was accepted just before a server closes is never closed by asyncio (3.11): accept no more,
+        # and let those of this turn of the loop be made first.
+        asyncio.get_running_loop().remove_reader(self._listening)
+        for _ in range(3):
+            await asyncio.sleep(0)
         self._server.close()
-        await asyncio.sleep(0)  # a connection that was accepted in this turn of the loop is made in the next
         tasks = dict(self._tasks)
         for task in tasks:
             task.cancel()
