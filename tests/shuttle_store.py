@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 
+from shuttle.delivery import Attempt, DueDelivery
 from shuttle.lifecycle.build_spec import token_digest
 from shuttle.standing import Standing
 from shuttle.store import Database
@@ -90,3 +91,15 @@ def build_row(app_id: str, number: int, at: datetime, **changes: Any) -> dict[st
     }
     row |= {"labels": {}, "destinations": [], "pipeline": "script", "state": "failed", "timeout_seconds": 1}
     return row | dict.fromkeys(texts, "") | dict.fromkeys(instants, at) | changes
+
+
+def attempt_at(due: DueDelivery, clock: SetClock, outcome: str, **fields: Any) -> Attempt:
+    """An attempt of the delivery that takes a tenth of a second."""
+    return Attempt(
+        delivery_id=due.delivery_id,
+        started_at=clock.now(),
+        began_steady_at=clock.steady(),
+        took_seconds=0.1,
+        outcome=outcome,
+        **fields,
+    )

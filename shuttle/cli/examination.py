@@ -10,13 +10,13 @@ from tempfile import TemporaryDirectory
 from shuttle.app import object_store
 from shuttle.cli.findings import Finding, fine, problem, warning
 from shuttle.cli.jenkins_examination import examine_jenkins
+from shuttle.cli.key_examination import examine_key
 from shuttle.cli.sink_examination import examine_sink
 from shuttle.clock import Clock
 from shuttle.errors import SettingsError, ShuttleError, StoreError
 from shuttle.settings import GIB, Settings, load_settings, names_without_effect
 from shuttle.store.sealed import sealed_samples
 from shuttle.store.sqlite import SqliteDatabase
-from shuttle.vault import open_vault
 
 _ENOUGH_DISK_BYTES = 5 * GIB  # one source and one log of the largest default size, and some reserve
 
@@ -85,15 +85,7 @@ async def _sqlite(settings: Settings) -> AsyncIterator[Finding]:
         yield fine("database", f"{path} can be written; its schema is {revision}.")
     else:
         yield fine("database", f"{path} does not exist yet and can be made; its schema will be {revision}.")
-    keys = [key.get_secret_value() for key in settings.shuttle_encryption_keys]
-    try:
-        open_vault(keys, settings.shuttle_data_dir, sealed, make=False)
-    except SettingsError as error:
-        yield problem("key", error.message)
-    else:
-        yield fine(
-            "key", "decrypts the secrets in the database." if sealed else "the database has no encrypted secrets yet."
-        )
+    yield examine_key(settings, sealed)
 
 
 async def _disk(settings: Settings) -> AsyncIterator[Finding]:

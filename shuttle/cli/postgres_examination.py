@@ -3,13 +3,13 @@
 from collections.abc import AsyncIterator
 
 from shuttle.cli.findings import Finding, fine, problem, warning
+from shuttle.cli.key_examination import examine_key
 from shuttle.clock import Clock
-from shuttle.errors import SettingsError, ShuttleError
+from shuttle.errors import ShuttleError
 from shuttle.settings import Settings
 from shuttle.store.postgres import PostgresDatabase
 from shuttle.store.postgres_facts import OLDEST_VERSION, PostgresFacts, read_facts
 from shuttle.store.sealed import sealed_samples
-from shuttle.vault import open_vault
 
 # Receivers refuse signatures older than some minutes, and people compare the times of both clocks.
 _CLOCK_SECONDS = 30
@@ -28,15 +28,7 @@ async def examine_postgres(settings: Settings) -> AsyncIterator[Finding]:
         await database.close()
     for finding in _findings(facts):
         yield finding
-    keys = [key.get_secret_value() for key in settings.shuttle_encryption_keys]
-    try:
-        open_vault(keys, settings.shuttle_data_dir, sealed, make=False)
-    except SettingsError as error:
-        yield problem("key", error.message)
-    else:
-        yield fine(
-            "key", "decrypts the secrets in the database." if sealed else "the database has no encrypted secrets yet."
-        )
+    yield examine_key(settings, sealed)
 
 
 def _findings(facts: PostgresFacts) -> list[Finding]:

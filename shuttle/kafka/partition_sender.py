@@ -1,4 +1,4 @@
-"""Sends to one partition in a single task, so that records keep their order whoever queues them."""
+"""Sends to one partition in a single task, so that records of all streams keep their order."""
 
 import asyncio
 from collections import deque

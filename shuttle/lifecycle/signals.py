@@ -1,4 +1,4 @@
-"""Wakes whoever waits for a change of a build: a claim, a report, a stop, a slot. Never carries the change itself."""
+"""Wakes the tasks that wait for a change of a build: a claim, a report, a stop, a slot. Carries no data."""
 
 import asyncio
 from collections import defaultdict
@@ -25,7 +25,7 @@ class Signals:
             event.set()
 
     def subscribe_to(self, database: Database) -> None:
-        """Wake whoever waits for what the transactions of `database` change."""
+        """Wake the waiting tasks when a transaction of `database` changes something."""
         database.subscribe(Topic.BUILD, self.wake)
         database.subscribe(Topic.TURNS, self._wake_worker)
         database.subscribe(Topic.DELETED_APPS, lambda _: self.deleted.set())

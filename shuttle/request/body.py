@@ -32,8 +32,8 @@ class Gap:
 def decode_json(raw: bytes, gap: Gap | None = None) -> Any:
     """The JSON value of a body. Positions in errors refer to the text before the `gap` was cut out.
 
-    Integers are exact, other numbers are doubles (RFC 8259, 6) that keep their source text. Lone surrogates in strings
-    are kept. A byte order mark is skipped (RFC 8259, 8.1).
+    Integers are exact. Other numbers are IEEE 754 double precision (RFC 8259, 6) and keep their source text. Lone
+    surrogates in strings are kept. A byte order mark is skipped (RFC 8259, 8.1).
 
     Raises:
         InvalidJsonError: with line and column (in characters, from 1) if the error has a position.

@@ -31,8 +31,8 @@ class RetryPolicy:
     give_up_seconds: float = 86_400
     """How long after the build's end the sink is given up."""
     first_delay_seconds: float = 1
-    """The delay after the first failure; it doubles with every further one. Jitter takes up to half of it, so that the
-    builds of one receiver do not all retry at once."""
+    """The delay after the first failure; each further failure multiplies it by two. Jitter takes up to half of it,
+    so that the builds of one receiver do not all retry at once."""
     longest_delay_seconds: float = 60
     timeout_seconds: float = 600
     """The limit for a receiver that reads nothing, or does not answer after the log's end. Time in which the log does

@@ -1,14 +1,14 @@
 """The intake: requests that come in while a commit is under way are recorded together by the next one."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from shuttle import metrics
 from shuttle.clock import Clock
-from shuttle.errors import ShuttleError
 from shuttle.store import Database
 from shuttle.store.accept import Accepted, AcceptRequest, NewBuild, record_all
+from shuttle.store.futures import complete
 
 # A request's share of a commit falls with their number; beyond this the first one only waits longer.
 _LARGEST_BATCH = 128
@@ -60,20 +60,11 @@ class Intake:
         while self._waiting:
             batch, self._waiting = self._waiting[:_LARGEST_BATCH], self._waiting[_LARGEST_BATCH:]
             asked = [waiting.asked for waiting in batch]
+            results: Sequence[Accepted | Exception]
             try:
                 results = await self._database.run(record_all, asked)
-            except Exception as error:  # noqa: BLE001 - whoever asked is told
-                _tell(batch, [error] * len(batch))
-            else:
-                _tell(batch, results)
+            except Exception as error:  # noqa: BLE001 - handed over to the callers
+                results = [error] * len(batch)
+            for waiting, result in zip(batch, results, strict=True):
+                complete(waiting.answer, result)
         self._recording = None
-
-
-def _tell(batch: list[_Waiting], results: list[Accepted | ShuttleError] | list[Exception]) -> None:
-    for waiting, result in zip(batch, results, strict=True):
-        if waiting.answer.cancelled():
-            continue
-        if isinstance(result, Exception):
-            waiting.answer.set_exception(result)
-        else:
-            waiting.answer.set_result(result)

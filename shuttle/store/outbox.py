@@ -225,7 +225,7 @@ def record_attempt(tx: Tx, attempt: Attempt) -> None:
 
 
 def _is_recorded(tx: Tx, attempt: Attempt) -> bool:
-    """It was, and the answer to the COMMIT was lost: whoever sent it asks again until it is recorded."""
+    """Whether the attempt is recorded already: it comes again if the answer to its COMMIT was lost."""
     same = (attempts.c.delivery_id == attempt.delivery_id, attempts.c.started_at == attempt.started_at)
     return tx.execute(sa.select(attempts.c.attempt_id).where(*same).limit(1)).first() is not None
 

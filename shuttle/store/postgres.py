@@ -16,6 +16,7 @@ import structlog
 from shuttle.clock import Clock, Moment
 from shuttle.errors import StoreError
 from shuttle.store import Parameters, Result
+from shuttle.store.futures import complete
 from shuttle.store.migrate import bring_up_to_date
 from shuttle.store.postgres_connection import MIGRATION, TRANSACTION, Link, Outcome, connector, engine_of
 from shuttle.store.postgres_errors import is_lost, is_repeatable, postgres_error
@@ -208,12 +209,7 @@ class PostgresDatabase:
     def _answer(self, task: _Task, result: Any, notices: Sequence[Notice]) -> None:
         def hand_over() -> None:
             self._subscriptions.send(notices)
-            if task.future.done():
-                return
-            if isinstance(result, Exception):
-                task.future.set_exception(result)
-            else:
-                task.future.set_result(result)
+            complete(task.future, result)
 
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             task.loop.call_soon_threadsafe(hand_over)

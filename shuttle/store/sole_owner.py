@@ -66,6 +66,7 @@ class SoleOwner:
 
     def _try_once(self) -> bool:
         """False = another process has it."""
+        connection = None
         try:
             connection = self._connect()
             cursor = connection.execute(_LOCK)
@@ -73,6 +74,8 @@ class SoleOwner:
                 pass
             row = cursor.fetchone()
         except psycopg.Error as error:
+            if connection is not None:
+                connection.close()
             refused = refusal(error)
             raise refused or StoreError("The database does not answer; check the server of DATABASE_URL.") from None
         if row is None or not row[0]:

@@ -19,6 +19,7 @@ from sqlalchemy.pool import StaticPool
 from shuttle.clock import Clock, Moment
 from shuttle.errors import SettingsError, StoreError
 from shuttle.store import Parameters, Result
+from shuttle.store.futures import complete
 from shuttle.store.migrate import bring_up_to_date
 from shuttle.store.sqlite_errors import sqlite_error
 from shuttle.store.tx import Notice, Subscriptions, Topic, Tx
@@ -158,12 +159,7 @@ class SqliteDatabase:
         def hand_over() -> None:
             self._subscriptions.send(notices)
             for task, result in zip(group, results, strict=True):
-                if task.future.done():
-                    continue
-                if isinstance(result, Exception):
-                    task.future.set_exception(result)
-                else:
-                    task.future.set_result(result)
+                complete(task.future, result)
 
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             group[0].loop.call_soon_threadsafe(hand_over)

@@ -25,7 +25,7 @@ _SLOTS = 0x736C6F7473
 
 
 class Notice(NamedTuple):
-    """Says that something changed, never what: whoever gets it reads the rows again. `build_uuid` "" = no build."""
+    """Says that something changed, never what: its subscribers read the rows again. `build_uuid` "" = no build."""
 
     topic: Topic
     build_uuid: str

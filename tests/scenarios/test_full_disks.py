@@ -76,10 +76,20 @@ async def until_made(path: Path) -> None:
 
 
 async def until_console_says(product: Product, build: dict[str, Any], text: str) -> None:
-    """Jenkins tells nobody: it has to be asked."""
-    async with asyncio.timeout(30):
-        while text not in await from_jenkins(product, build, "consoleText"):
-            await asyncio.sleep(0.1)
+    """Jenkins notifies nobody, but its log file grows."""
+    job, number = build["jenkins"]["job"].split("/")[-1], build["jenkins"]["build_number"]
+    [console] = (product.folder / "jenkins").glob(f"jobs/**/{job}/builds/{number}/log")
+    tail = await asyncio.create_subprocess_exec("tail", "-c", "+1", "-f", console, stdout=asyncio.subprocess.PIPE)
+    try:
+        async with asyncio.timeout(30):
+            assert tail.stdout is not None
+            async for line in tail.stdout:
+                if text in line.decode():
+                    return
+        raise AssertionError(f"tail of {console} ended")
+    finally:
+        tail.kill()
+        await tail.wait()
 
 
 async def runs_in_jenkins(product: Product, build: dict[str, Any]) -> bool:

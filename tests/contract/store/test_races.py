@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from shuttle.build import Api, Ending, SourceFacts, State, StopCause
-from shuttle.delivery import Attempt
 from shuttle.errors import ConflictError, GoneError
 from shuttle.standing import Standing
 from shuttle.store import Database, Tx
@@ -35,7 +34,7 @@ from shuttle.store.transitions import (
 )
 from shuttle.vault import Vault
 from tests.clock import SetClock
-from tests.shuttle_store import new_build, party, record
+from tests.shuttle_store import attempt_at, new_build, party, record
 
 FACTS = SourceFacts("ab" * 32, 5, "application/gzip")
 # How long the first transaction waits for the second one, which has to wait for the first one where it is right.
@@ -215,14 +214,7 @@ async def test_an_event_during_the_end_of_an_attempt_makes_it_due_at_once(
     build_uuid = await triggered(two[0], vault, receivers=[party(vault, "http://r.example/hook")])
     outbox = StoredOutbox(two[0], vault)
     [due] = await outbox.due_deliveries(now=clock.steady(), limit=10, busy=frozenset())
-    failed = Attempt(
-        delivery_id=due.delivery_id,
-        started_at=clock.now(),
-        began_steady_at=clock.steady(),
-        took_seconds=0.1,
-        outcome="failed",
-        next_attempt_at=clock.steady() + timedelta(hours=5),
-    )
+    failed = attempt_at(due, clock, outcome="failed", next_attempt_at=clock.steady() + timedelta(hours=5))
     clock.forward(1)
 
     def run_it(tx: Tx) -> None:
@@ -242,14 +234,7 @@ async def test_the_end_of_an_attempt_during_an_event_makes_it_due_at_once(
     build_uuid = await triggered(two[0], vault, receivers=[party(vault, "http://r.example/hook")])
     outbox = StoredOutbox(two[0], vault)
     [due] = await outbox.due_deliveries(now=clock.steady(), limit=10, busy=frozenset())
-    failed = Attempt(
-        delivery_id=due.delivery_id,
-        started_at=clock.now(),
-        began_steady_at=clock.steady(),
-        took_seconds=0.1,
-        outcome="failed",
-        next_attempt_at=clock.steady() + timedelta(hours=5),
-    )
+    failed = attempt_at(due, clock, outcome="failed", next_attempt_at=clock.steady() + timedelta(hours=5))
     clock.forward(1)
     new = NewClaim(3, "", "nonce", "setup", "run")
     await overlapping(two, lambda tx: record_attempt(tx, failed), lambda tx: claim_build(tx, build_uuid, new))
@@ -263,14 +248,7 @@ async def test_an_attempt_that_is_recorded_again_counts_once(two: list[Database]
     await record(two[0], vault, new_build(vault, receivers=[party(vault, "http://r.example/hook")]))
     outbox = StoredOutbox(two[0], vault)
     [due] = await outbox.due_deliveries(now=clock.steady(), limit=10, busy=frozenset())
-    attempt = Attempt(
-        delivery_id=due.delivery_id,
-        started_at=clock.now(),
-        began_steady_at=clock.steady(),
-        took_seconds=0.1,
-        outcome="failed",
-        next_attempt_at=clock.steady(),
-    )
+    attempt = attempt_at(due, clock, outcome="failed", next_attempt_at=clock.steady())
     await outbox.record_attempt(attempt)
     await outbox.record_attempt(attempt)
     [again] = await outbox.due_deliveries(now=clock.steady(), limit=10, busy=frozenset())

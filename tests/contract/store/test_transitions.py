@@ -29,7 +29,7 @@ from shuttle.store.transitions import (
 from shuttle.vault import Vault
 from shuttle.web.deliveries import delivery_entry
 from tests.clock import SetClock
-from tests.shuttle_store import new_build, party, record
+from tests.shuttle_store import attempt_at, new_build, party, record
 
 FACTS = SourceFacts("ab" * 32, 5, "application/gzip")
 
@@ -59,20 +59,12 @@ async def triggered(database: Database, build_uuid: str):
 
 async def words(outbox: StoredOutbox, clock: SetClock):
     """The status words in the outbox, in order, delivering each."""
-    from shuttle.delivery import Attempt
-
     told = []
     while due := await outbox.due_deliveries(now=clock.steady(), limit=10, busy=frozenset()):
         for delivery in due:
             body = json.loads(delivery.body)
             told.append((body["sequence"], body["status"], body["building"]))
-            attempt = Attempt(
-                delivery_id=delivery.delivery_id,
-                started_at=clock.now(),
-                began_steady_at=clock.steady(),
-                took_seconds=0.1,
-                outcome="delivered",
-            )
+            attempt = attempt_at(delivery, clock, outcome="delivered")
             await outbox.record_attempt(attempt)
     return told
 
@@ -191,7 +183,7 @@ async def test_a_stop_forbids_the_trigger(database, vault):
 
 
 async def test_the_stop_of_a_build_that_jenkins_cannot_have_is_its_end(database, vault, clock, outbox):
-    """In one transaction: whoever is killed between two of them would leave it stopped, and without an end."""
+    """In one transaction: a shuttle that is killed between two would leave the build stopped and without an end."""
     build = await accepted(database, vault, receivers=[party(vault, "http://r.example/hook")])
     await staged(database, build.build_uuid)
     stopped = await database.run(request_stop, build.build_uuid, StopCause.DEADLINE)
@@ -312,18 +304,9 @@ async def test_one_failing_transaction_of_a_group_harms_no_other(database, vault
 
 
 async def test_given_up_deliveries_can_be_replayed(database, vault, clock, outbox):
-    from shuttle.delivery import Attempt
-
     await accepted(database, vault, receivers=[party(vault, "http://r.example/hook")])
     [due] = await outbox.due_deliveries(now=clock.steady(), limit=10, busy=frozenset())
-    attempt = Attempt(
-        delivery_id=due.delivery_id,
-        started_at=clock.now(),
-        began_steady_at=clock.steady(),
-        took_seconds=0.1,
-        outcome="gave_up",
-        error="500",
-    )
+    attempt = attempt_at(due, clock, outcome="gave_up", error="500")
     await outbox.record_attempt(attempt)
     assert await outbox.due_deliveries(now=clock.steady(), limit=10, busy=frozenset()) == []
     [row] = await database.run(find_deliveries, app_id="app", build_id=None, state="gave_up", limit=10)

@@ -312,13 +312,16 @@ async def test_stages_that_could_not_be_reported_at_once_are_reported_later(each
     build = f"echo begun; while [ ! -e {each_agent.home}/go ]; do sleep 0.02; done\n"
     async with shuttle(build) as api, asyncio.timeout(25):
         each_agent.url = api.url
+        calls = each_agent.home / "calls"
+        each_agent.program("curl", f'#!/bin/sh\necho >>{calls}\nexec {shutil.which("curl")} "$@"\n')
         api.faults["progress"].extend([500, 502, 503])
         step = await each_agent.start(SCRIPT)
         await api.until(lambda: "build begin" in api.stages)
         await api.stop()
         (each_agent.home / "go").touch()
         await until(lambda: not is_running(str(each_agent.home / "go")))
-        await asyncio.sleep(0.5)
+        earlier_bytes = calls.stat().st_size
+        await until(lambda: calls.stat().st_size > earlier_bytes + 1)  # one of these was begun after the work
         await api.start()
         assert (await step.ended()).status == 0
     assert api.stages == [
