@@ -55,11 +55,24 @@ class Audience:
         return self.product.folder / f"{self.name}.ran"
 
     async def hears_the_end(self, seconds: float = 30) -> None:
-        """Until everything has arrived, or has had its time to."""
-        await self.receiver.until(lambda: self.receiver.final and self.receiver.log_ended, seconds)
-        await self.lines.until(is_finished, seconds)
-        last = self.receiver.final["sequence"]
-        await self.statuses.until(lambda messages: any(_body(each)["sequence"] == last for each in messages), seconds)
+        """Until everything has arrived; fails with what has arrived, and what the shuttle says of it."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self.receiver.until(lambda: self.receiver.final and self.receiver.log_ended, seconds)
+                await self.lines.until(is_finished, seconds)
+                last = self.receiver.final["sequence"]
+                await self.statuses.until(lambda all_: any(_body(each)["sequence"] == last for each in all_), seconds)
+        except TimeoutError:
+            raise AssertionError(await self._heard()) from None
+
+    async def _heard(self) -> str:
+        """What has arrived so far, the read side, and the end of the shuttle's output."""
+        lines, statuses = self.lines.messages, self.statuses.messages
+        return (
+            f"by HTTP: {self.receiver.words()}, {len(self.receiver.log)} bytes, {self.receiver.log_ended} ends"
+            f"\nby Kafka: {[_body(each)['status'] for each in statuses]}, {len(lines)} lines, {is_finished(lines)=}"
+            f"\n{await self.product.build(self.name, '1')}\n{self.product.shuttle.output()[-6000:]}"
+        )
 
     async def heard_all(self, words: list[str] = SUCCEEDED, seconds: float = 30) -> bytes:
         """The build ran once; both have the same log to the byte, as the archive and the final status say; the log.
