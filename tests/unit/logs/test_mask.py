@@ -7,7 +7,7 @@ from collections.abc import Callable
 from urllib.parse import quote, quote_plus
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shuttle.logs.mask import MASK, Masker
@@ -164,3 +164,16 @@ def test_a_secret_of_many_kilobytes_is_replaced_by_one_mask(form: Callable[[str]
 @given(st.sets(st.text("ab", min_size=6, max_size=12), min_size=30), st.text("ab", max_size=80).map(str.encode))
 def test_spans_of_many_secrets_with_few_heads_are_the_union_of_all_matches(secrets: set[str], text: bytes) -> None:
     assert Masker(secrets).spans(text) == naive_spans(text, tuple(secrets))
+
+
+alphabet = "".join(map(chr, range(ord("0"), ord("z"))))
+slices = st.tuples(st.integers(0, 30), st.integers(6, 24)).map(lambda at: alphabet[at[0] : sum(at)])
+
+
+@settings(max_examples=500)
+@given(st.lists(slices, max_size=4), st.lists(slices, max_size=6))
+def test_spans_of_secrets_with_parts_in_common_are_the_union_of_all_matches(
+    secrets: list[str], text: list[str]
+) -> None:
+    line = "".join(text).encode()
+    assert Masker(secrets).spans(line) == naive_spans(line, tuple(secrets))
