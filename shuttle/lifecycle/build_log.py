@@ -66,6 +66,7 @@ class BuildLog:
         self._database = database
         self._commit: asyncio.Task[None] | None = None
         self._shown = asyncio.Event()
+        self._commit_wanted = asyncio.Event()
         self._unfinished_check: asyncio.TimerHandle | None = None
         self._sum = GrowingDigest(spool.path)
         self._summing: asyncio.Task[None] | None = None
@@ -205,7 +206,7 @@ class BuildLog:
         try:
             while (waiting_bytes := self._writer.offset - self._spool.size_bytes) > 0:
                 if waiting_bytes > _FLOWING_BYTES:
-                    await asyncio.sleep(_PAUSE_OF_COMMITS_SECONDS)
+                    await self._pause_of_commits()
                 await self._commit_once()
         except Exception:  # a bug must not lose the log: log it and try again
             log.exception("a log could not be recorded", build_uuid=self.build_uuid)
@@ -214,7 +215,14 @@ class BuildLog:
             self._commit = None
             self._wake()
 
+    async def _pause_of_commits(self) -> None:
+        """Let more text join the next commit, unless somebody waits for that."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PAUSE_OF_COMMITS_SECONDS):
+                await self._commit_wanted.wait()
+
     async def _commit_once(self) -> None:
+        self._commit_wanted.clear()
         offset, changes = self._writer.offset, self._writer.changes()
         if changes is not None:
             segments, checkpoint = changes
@@ -240,6 +248,7 @@ class BuildLog:
             self._summing = None
 
     async def _next_commit(self) -> None:
+        self._commit_wanted.set()
         self._schedule_commit()
         await self._shown.wait()
 
