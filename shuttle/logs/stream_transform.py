@@ -149,7 +149,8 @@ class StreamTransform:
         return (text,) if text else ()
 
     def _count_piece(self, text: bytes) -> None:
-        piece_start = max(text.rfind(b"\n"), text.rfind(b"\r")) + 1
+        line_start = text.rfind(b"\n") + 1
+        piece_start = max(line_start, text.rfind(b"\r", line_start) + 1)
         self._piece_bytes = len(text) - piece_start + (0 if piece_start else self._piece_bytes)
 
     def _may_exceed_cap(self, text: bytes) -> bool:
