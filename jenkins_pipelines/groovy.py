@@ -12,6 +12,7 @@ from jenkins_pipelines.models import Echo, Pipeline, Sh, Stage, Step, Timeout, W
 
 # A string constant of a class file holds at most 65,535 bytes.
 _MOST_STRING_BYTES = 65_535
+# The backslash first: the other escapes have one.
 _ESCAPES = {"\\": "\\\\", "\r": "\\r", "\b": "\\b", "\f": "\\f"}
 # Characters that XML 1.0 forbids or discourages, among them those of escape sequences.
 _UNWRITABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
@@ -30,7 +31,9 @@ def jenkinsfile(pipeline: Pipeline, *, agent_label: str | None, keep_builds: int
 
 def string(text: str) -> str:
     """`text` as a Groovy string literal, triple-quoted if it has several lines."""
-    escaped = "".join(_ESCAPES.get(character, character) for character in text)
+    escaped = text
+    for character, escape in _ESCAPES.items():
+        escaped = escaped.replace(character, escape)
     unwritable = _UNWRITABLE.search(escaped)
     if unwritable:
         raise PipelineError(f"A pipeline's text cannot hold the character U+{ord(unwritable[0]):04X}; remove it.")
