@@ -11,7 +11,7 @@ from jenkins_pipelines.catalogue import PIPELINES
 from jenkins_pipelines.environment import AgentEnvironment
 from shuttle.build import Build
 from shuttle.logs import LogRules
-from shuttle.outgoing.queries import without_query
+from shuttle.outgoing.url_query import without_query
 from shuttle.outgoing.userinfo import without_userinfo
 from shuttle.request import BuildRequest, secrets_of
 from shuttle.settings import Settings

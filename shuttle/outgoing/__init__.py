@@ -1,1 +1,1 @@
-"""How we speak to strangers: the addresses we connect to, the credentials in their URLs, the CAs that we trust."""
+"""Outgoing connections: which addresses are allowed, how URLs and their credentials are read, which CAs are trusted."""

@@ -1,4 +1,4 @@
-"""The connector for strangers' URLs: it checks the address that is really connected to, whatever the URL said."""
+"""The client session for callers' URLs: it checks the IP address of each connection, after the name was resolved."""
 
 import socket
 from collections.abc import Sequence
@@ -14,13 +14,13 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from shuttle.errors import AddressRefusedError, UnavailableError
 from shuttle.outgoing.embedded_ipv4 import embedded_ipv4
 from shuttle.outgoing.lenient_client import RESPONSE_LIMITS, LenientConnector
-from shuttle.outgoing.lookup import Found, Lookups, Resolved
+from shuttle.outgoing.lookup import AddressInfo, AddressInfos, Lookups
 from shuttle.outgoing.tls import tls_context
 
 Network = IPv4Network | IPv6Network
-Address = IPv4Address | IPv6Address
+IPAddress = IPv4Address | IPv6Address
 
-# Instance metadata outside the link-local ranges: AWS (IPv6), Google (IPv6), Alibaba, Oracle, Azure's wire server.
+# Instance metadata outside the link-local ranges: AWS (IPv6), Google (IPv6), Alibaba, Oracle, Azure's WireServer.
 _METADATA = frozenset(
     ip_address(text) for text in ("fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "192.0.0.192", "168.63.129.16")
 )
@@ -35,15 +35,15 @@ class AddressPolicy:
     """
 
     allow_loopback: bool
-    """The service itself binds to loopback, so that its callers are of this machine too."""
+    """True if the service itself listens on loopback only: then its callers run on this machine, too."""
     allow_networks: Sequence[Network] = ()
-    """SHUTTLE_ALLOW_NETWORKS: the exceptions to every rule."""
+    """SHUTTLE_ALLOW_NETWORKS: addresses in these networks are always allowed."""
 
-    def check(self, address: str | Address) -> None:
-        """Refuse an address, also for each IPv4 address that an IPv6 one may stand for.
+    def check(self, address: str | IPAddress) -> None:
+        """Check an address, and each IPv4 address that an IPv6 address may stand for.
 
         Raises:
-            AddressRefusedError: connecting there is forbidden.
+            AddressRefusedError: connecting to it is forbidden.
         """
         parsed = ip_address(address)
         if self._is_exception(parsed):
@@ -56,11 +56,11 @@ class AddressPolicy:
                     " the operator can allow it in SHUTTLE_ALLOW_NETWORKS."
                 )
 
-    def _is_exception(self, address: Address) -> bool:
+    def _is_exception(self, address: IPAddress) -> bool:
         return any(address in network for network in self.allow_networks)
 
 
-def _forbidden_kind(address: Address) -> str | None:
+def _forbidden_kind(address: IPAddress) -> str | None:
     if address in _METADATA:
         return "a metadata service"
     if address.is_link_local:
@@ -76,18 +76,18 @@ def _forbidden_kind(address: Address) -> str | None:
 
 @dataclass(slots=True)
 class ConnectionUse:
-    """Which connection a request had. `reused`: one that the peer may have closed just before the request arrived."""
+    """Whether a request was sent on a reused connection, which the peer may have closed just before it arrived."""
 
     reused: bool = False
 
     def explains(self, error: Exception) -> bool:
-        """Whether `error` may mean no more than that: the peer had closed the connection, and a new one may do."""
+        """Whether `error` may only mean that the peer had closed a reused connection: then a new one may work."""
         closed = (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError, ConnectionError)
         return self.reused and isinstance(error, closed)
 
 
 class CheckingResolver(AbstractResolver):
-    """Resolves names by the system, and leaves out the addresses that the policy refuses."""
+    """Resolves names with the system's resolver and leaves out the addresses that the policy refuses."""
 
     def __init__(self, policy: AddressPolicy) -> None:
         self._policy = policy
@@ -99,8 +99,8 @@ class CheckingResolver(AbstractResolver):
         """The allowed addresses of `host`.
 
         Raises:
-            OSError: the name does not resolve.
-            AddressRefusedError: it does, but only to refused addresses.
+            OSError: the name cannot be resolved.
+            AddressRefusedError: it resolves to refused addresses only.
         """
         return [
             ResolveResult(
@@ -109,24 +109,24 @@ class CheckingResolver(AbstractResolver):
             for found, _, protocol, _, where in await self.addresses(host, port, family)
         ]
 
-    async def addresses(self, host: str, port: int, family: socket.AddressFamily = socket.AF_UNSPEC) -> Found:
-        """The same as the system's resolver gives them: connect to one of these, and the policy holds."""
-        found = await self._lookups.addresses(host, port, family)
-        allowed: list[Resolved] = []
+    async def addresses(self, host: str, port: int, family: socket.AddressFamily = socket.AF_UNSPEC) -> AddressInfos:
+        """The allowed addresses in the form of `socket.getaddrinfo`. Raises what `resolve` does."""
+        resolved = await self._lookups.addresses(host, port, family)
+        allowed: list[AddressInfo] = []
         refusal: AddressRefusedError | None = None
-        for resolved in found:
+        for info in resolved:
             try:
-                self._policy.check(str(resolved[-1][0]))
+                self._policy.check(str(info[-1][0]))
             except AddressRefusedError as error:
                 refusal = error
             else:
-                allowed.append(resolved)
+                allowed.append(info)
         if not allowed and refusal is not None:
             raise refusal
         return allowed
 
     async def close(self) -> None:
-        """Let the threads go; a lookup under way ends by itself."""
+        """Shut the threads down without waiting for lookups that still run."""
         self._lookups.close()
 
 
@@ -138,17 +138,18 @@ def outgoing_session(
     limit_per_host: int = 0,
     connect_seconds: float = 10,
 ) -> aiohttp.ClientSession:
-    """A client session that reaches only what `policy` allows: no cookies, no proxy, no environment, bytes as sent.
+    """Make a client session that connects only to addresses that `policy` allows.
 
-    Every request raises AddressRefusedError where the policy forbids the address, also one behind a name; numbers that
-    only the C library reads as an address (`127.1`, `2130706433`) are aiohttp's InvalidUrlClientError. Redirects are
-    not followed: a request without `allow_redirects=False` that meets one raises UnavailableError. There is no total
-    timeout, and bodies are not decompressed. `limit` connections in all, `limit_per_host` (0 = any) to one host.
-    A ConnectionUse that is given as `trace_request_ctx` says afterwards which connection the request had.
+    A request raises AddressRefusedError if the policy forbids the address, or all addresses of the host name. Numbers
+    that only the C library reads as an address (`127.1`, `2130706433`) raise aiohttp's InvalidUrlClientError. Redirects
+    are not followed: a redirect raises UnavailableError unless the request has `allow_redirects=False`. The session
+    has no cookies, no proxy, no settings from the environment and no total timeout; bodies are not decompressed.
+    It opens at most `limit` connections, and `limit_per_host` (0 = any number) to one host. A ConnectionUse passed as
+    `trace_request_ctx` tells after the request whether its connection was reused.
     """
 
     def checked_socket(address: aiohttp.AddrInfoType) -> socket.socket:
-        """The last step before every connect; also what URLs with an address instead of a name come to."""
+        """Check the address just before each connect. URLs with an address instead of a name are checked only here."""
         family, kind, protocol, _, where = address
         policy.check(str(where[0]))
         return socket.socket(family, kind, protocol)
@@ -175,7 +176,7 @@ def outgoing_session(
 
 
 async def _refuse_redirect(_session: aiohttp.ClientSession, _context: SimpleNamespace, _redirect: Any) -> None:
-    """A redirect could carry headers that are secrets to another host: whoever follows one decides about each hop."""
+    """A redirect could send secret headers to another host, so the code that follows redirects checks each hop."""
     raise UnavailableError("The host answered with a redirect, which is not followed.")
 
 

@@ -1,13 +1,13 @@
-"""A failover's step from one member to another: what sinks and deliveries say of it, and the ledger keeps."""
+"""A change of a failover's member, as sinks and deliveries report it and the database records it."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Failover:
-    """Which member, from 0, it goes on with until it fails or the build is over; `to` is what may be shown of it.
+    """The change to `member` (an index from 0), which is used until it fails or the build ends.
 
-    `why` is what kept the members before it, in sentences without secrets.
+    `to` is the member's host for display. `why` says, without secrets, why the members before it could not be used.
     """
 
     member: int

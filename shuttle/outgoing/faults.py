@@ -1,4 +1,4 @@
-"""Describes why a host gave no answer, without the library's own texts: they repeat the URL, which may hold secrets."""
+"""Describes why a request failed, without the library's own messages: they repeat the URL, which may hold secrets."""
 
 import os
 
@@ -14,7 +14,7 @@ from shuttle.outgoing.lenient_client import ResponseHeadTooLargeError
 
 
 def describe_fault(error: Exception) -> str:
-    """The end of a sentence that begins with the host, for any error that a request can raise except ShuttleError."""
+    """Describe any error that a request can raise, except ShuttleError, as the end of a sentence about the host."""
     match error:
         case ClientConnectorCertificateError():
             description = "has a certificate that is not trusted here; SHUTTLE_CA_FILE names further authorities"
@@ -36,6 +36,6 @@ def describe_fault(error: Exception) -> str:
 
 
 def describe_connect_error(error: ClientConnectorError) -> str:
-    """The system's message for a failed connect, by its number: asyncio's own text repeats the address."""
+    """The system's message for a failed connection attempt; asyncio's own message repeats the address."""
     number = error.os_error.errno
     return os.strerror(number) if number and number > 0 else "it is unreachable"

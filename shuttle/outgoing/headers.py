@@ -1,4 +1,4 @@
-"""Headers that a caller adds to our requests: checked before anything is sent."""
+"""Checks the headers that a caller wants to have sent with its URLs."""
 
 import re
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 from shuttle.errors import InvalidRequestError
 
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]{1,256}")
-# RFC 9110, 5.5: a field value is visible text, spaces and tabs; anything else could end the header.
+# RFC 9110, 5.5: a field value is visible text, spaces and tabs; other characters could end the header.
 _HEADER_TEXT = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]*")
 _MAX_HEADER_BYTES = 8192
-# Hop-by-hop (RFC 9110, 7.6.1), what frames the message, and what we ourselves say with it.
-_OUR_HEADERS = re.compile(
+# Hop-by-hop headers (RFC 9110, 7.6.1), headers that frame the message, and headers that the shuttle sets.
+_RESERVED = re.compile(
     r"connection|keep-alive|proxy-.*|te|trailer|transfer-encoding|upgrade|expect|host"
     r"|content-.*|shuttle-.*|webhook-(?:id|timestamp|signature)",
     re.IGNORECASE,
@@ -18,10 +18,10 @@ _OUR_HEADERS = re.compile(
 
 
 def check_headers(headers: Any, name: str) -> dict[str, str]:
-    """The headers of the request's field `name`.
+    """Return `headers`, the value of the request's field `name`, if all of them can be sent.
 
     Raises:
-        InvalidRequestError: one of them cannot be sent, or is not the caller's to set; the field names it.
+        InvalidRequestError: a header cannot be sent, or may not be set by a caller; the error's field names it.
     """
     if not isinstance(headers, dict):
         raise InvalidRequestError("Write headers as an object of names and texts.", field=name)
@@ -30,7 +30,7 @@ def check_headers(headers: Any, name: str) -> dict[str, str]:
         where = f"{name}.{key}"
         if not _TOKEN.fullmatch(key):
             raise InvalidRequestError("Write a header name of letters, digits and dashes.", field=where)
-        if _OUR_HEADERS.fullmatch(key):
+        if _RESERVED.fullmatch(key):
             raise InvalidRequestError("Leave this header out: the shuttle or the connection sets it.", field=where)
         if key.lower() in seen:
             raise InvalidRequestError("Name each header once; upper and lower case are the same name.", field=where)

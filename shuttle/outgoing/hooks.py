@@ -1,4 +1,4 @@
-"""Hook URLs: where a request wants its statuses and its log to be sent, parsed and checked before acceptance."""
+"""Parses and checks hooks: the URLs to which a request wants its statuses and its log to be sent."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -7,35 +7,35 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from shuttle.errors import InvalidRequestError
-from shuttle.outgoing.addresses import check_length, read_address
 from shuttle.outgoing.headers import check_headers
 from shuttle.outgoing.kafka_url import is_kafka, read_kafka_url
+from shuttle.outgoing.urls import check_length, split_url
 from shuttle.outgoing.userinfo import Credentials, split_userinfo
 
 _FAILOVER = re.compile(r"failover:?\((.*)\)", re.DOTALL | re.IGNORECASE)
-# Members are separated by a comma, optional spaces and the next scheme, so commas between Kafka hosts stay inside one.
-# It is looked for where a run of spaces begins only: from each of n spaces, that would be n² steps.
+# Members are separated by a comma, optional spaces and the next scheme, so commas between Kafka hosts do not separate.
+# The match may only start where a run of spaces begins: tried from each of n spaces, it would take n² steps.
 _NEXT_MEMBER = re.compile(r"(?<! ) *, *(?=[A-Za-z][A-Za-z0-9+.\-]*(?:://|:?\())")
 
-# One request of 64 MiB could otherwise make the shuttle knock at a million doors.
+# Without a limit, one request of 64 MiB could make the shuttle connect to a million hosts.
 _MAX_HOSTS = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Hook:
-    """One receiver as the caller named it; `url` still holds its userinfo, header values are secrets."""
+    """A receiver as the caller named it. `url` includes the userinfo; header values are secrets."""
 
     url: str = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 def parse_hooks(value: Any, name: str) -> tuple[tuple[Hook, ...], list[str]]:
-    """The receivers of `webhooks.status` or `webhooks.logs` (`name`): one entry, or an array of them.
+    """Parse the value of `webhooks.status` or `webhooks.logs` (`name`): one entry, or an array of them.
 
-    Returns the hooks, and the paths of the fields in them that nothing reads.
+    Returns the hooks, and the paths of the fields that are ignored.
 
     Raises:
-        InvalidRequestError: an entry is wrong; its field names it, like `webhooks.logs[1].headers.X-Y`.
+        InvalidRequestError: an entry is invalid; the error's field names it, like `webhooks.logs[1].headers.X-Y`.
     """
     ignored: list[str] = []
     left = _MAX_HOSTS
@@ -83,10 +83,10 @@ def _parse_entry(entry: Any, name: str, ignored: list[str]) -> Hook:
 
 
 def check_hook_url(url: str, name: str) -> None:
-    """Accept an http(s) or Kafka URL, or a failover of them; say what is wrong with anything else.
+    """Accept an http(s) or Kafka URL, or a failover of them.
 
     Raises:
-        InvalidRequestError: the URL is wrong; of a failover the message names the member by its place.
+        InvalidRequestError: the URL is invalid; the message about a failover has the number of the invalid member.
     """
     check_length(url, name)
     if is_failover(url):
@@ -94,36 +94,36 @@ def check_hook_url(url: str, name: str) -> None:
     elif is_kafka(url):
         read_kafka_url(url, name)
     elif _is_http(url):
-        read_address(url, name)
+        split_url(url, name)
     else:
         raise InvalidRequestError("Write an http, https or kafka URL with a host, or failover(…) of them.", field=name)
 
 
 def is_failover(url: str) -> bool:
-    """Whether this is a list of URLs instead of one."""
+    """Whether `url` is a `failover(…)` list of URLs."""
     return url[:8].lower() == "failover"
 
 
 def members_of(url: str) -> tuple[str, ...]:
-    """The URLs of a failover in their order; a plain URL is its own only member."""
+    """The URLs of a failover in order; the only member of any other URL is the URL itself."""
     parts = _FAILOVER.fullmatch(url)
     return tuple(_NEXT_MEMBER.split(parts[1].strip(" "))) if parts is not None else (url,)
 
 
 def kind_of(url: str) -> str:
-    """`http`, `kafka` or `failover`, of a URL that `check_hook_url` takes."""
+    """`http`, `kafka` or `failover`, for a URL that `check_hook_url` accepts."""
     if is_failover(url):
         return "failover"
     return "kafka" if is_kafka(url) else "http"
 
 
 def shown_host(url: str) -> str:
-    """`host[:port]` of a hook, of each host of each member; without credentials, path and query."""
+    """`host[:port]` of every host of every member, for display: without credentials, path and query."""
     return ", ".join(urlsplit(member).netloc.rpartition("@")[2] for member in members_of(url))
 
 
 def credentials_of(url: str) -> Iterator[Credentials]:
-    """What the userinfo of each member says."""
+    """The credentials in the userinfo of each member."""
     for member in members_of(url):
         credentials = split_userinfo(member)[1]
         if credentials is not None:
@@ -141,14 +141,14 @@ def _is_http(url: str) -> bool:
 def _check_failover(url: str, name: str) -> None:
     if _FAILOVER.fullmatch(url) is None:
         raise InvalidRequestError("Write failover(url, url, …) with a closing parenthesis at the end.", field=name)
-    for place, member in enumerate(members_of(url), start=1):
-        # The comma of an empty member stays at the end of the one before it.
-        is_followed_by_none = member.endswith(",")
+    for number, member in enumerate(members_of(url), start=1):
+        # The split leaves the comma before an empty member at the end of the member before it.
+        next_is_empty = member.endswith(",")
         try:
-            _check_member("" if is_followed_by_none else member, name)
+            _check_member("" if next_is_empty else member, name)
         except InvalidRequestError as error:
-            where = place + is_followed_by_none
-            raise InvalidRequestError(f"Member {where} of failover(…): {error.message}", field=name) from None
+            wrong = number + next_is_empty
+            raise InvalidRequestError(f"Member {wrong} of failover(…): {error.message}", field=name) from None
 
 
 def _check_member(member: str, name: str) -> None:

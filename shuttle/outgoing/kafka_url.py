@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, field
 
 from shuttle.errors import InvalidRequestError
-from shuttle.outgoing.addresses import check_host, check_length, check_userinfo, read_port
+from shuttle.outgoing.urls import check_host, check_length, check_userinfo, read_port
 from shuttle.outgoing.userinfo import Credentials, split_userinfo
 
 DEFAULT_PORT = 9092
@@ -14,13 +14,13 @@ _URL = re.compile(
     r"kafka(?P<tls>\+ssl)?://(?:(?P<userinfo>[^/?#@]*)@)?(?P<hosts>[^/?#@]*)(?P<rest>.*)", re.DOTALL | re.IGNORECASE
 )
 _HOST = re.compile(r"(?P<host>\[[^\[\]]*\]|[^:\[\]]*)(?::(?P<port>.*))?", re.DOTALL)
-# Kafka's own rule (org.apache.kafka.common.internals.Topic): 249 characters, and neither "." nor "..".
+# Kafka's rule (org.apache.kafka.common.internals.Topic): at most 249 characters, and neither "." nor "..".
 _TOPIC = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._\-]{1,249}")
 
 
 @dataclass(frozen=True, slots=True)
 class KafkaAddress:
-    """A topic of a cluster: its bootstrap hosts with their ports, and how to speak to them."""
+    """A topic of a cluster: bootstrap hosts with their ports, TLS and credentials."""
 
     hosts: tuple[tuple[str, int], ...]
     topic: str
@@ -29,12 +29,12 @@ class KafkaAddress:
 
 
 def is_kafka(url: str) -> bool:
-    """Whether the scheme is one of Kafka's."""
+    """Whether `url` has the scheme `kafka` or `kafka+ssl`."""
     return url[:12].lower().startswith(_SCHEMES)
 
 
 def read_kafka_url(url: str, name: str) -> KafkaAddress:
-    """The address in `url`, the value of the request's field `name`; ports default to 9092.
+    """Parse `url`, the value of the request's field `name`; ports default to 9092.
 
     Raises:
         InvalidRequestError: a part of it cannot be used; the message never repeats the URL.
@@ -63,7 +63,7 @@ def read_kafka_url(url: str, name: str) -> KafkaAddress:
 
 
 def shown_hosts(address: KafkaAddress) -> str:
-    """`host:port,host2:port`, for people."""
+    """`host:port,host2:port`, for display."""
     return ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in address.hosts)
 
 

@@ -1,8 +1,8 @@
-"""aiohttp's client for peers that speak HTTP loosely: the limits of a response, and a connector that applies them.
+"""An aiohttp client that accepts responses which break the rules of HTTP but whose meaning is clear.
 
-aiohttp offers limits as options, and they are used. It offers no way to accept two equal lengths, a length beside
-chunks or a body after 204: its parser raises before the status reaches the caller. So each head and the chunks of a
-body are written again in their strict form before the parser sees them (`response_heads`, `response_chunks`).
+The limits of a response are aiohttp's own options. But aiohttp has no option to accept two equal lengths, a length
+together with chunks or a body after 204: its parser raises before the caller gets the status. So each head and the
+chunks of a body are rewritten in strict form before the parser sees them (`response_heads`, `response_chunks`).
 """
 
 import os
@@ -22,60 +22,60 @@ from shuttle.outgoing.response_heads import (
     HeadTooLargeError,
     end_of_head,
     is_beyond_limits,
-    read_cut_head,
     read_head,
+    read_truncated_head,
 )
 
 
 class ResponseLimits(TypedDict):
-    """aiohttp.ClientSession's names for them."""
+    """The limits as arguments of aiohttp.ClientSession."""
 
     max_line_size: int
     max_field_size: int
     max_headers: int
 
 
-# Not below what `response_heads` lets through: aiohttp adds a header's name to the name of the one before it.
+# At least the limits of `response_heads`: aiohttp counts a header's name together with the name of the header before.
 RESPONSE_LIMITS: Final = ResponseLimits(
     max_line_size=MAX_LINE_BYTES, max_field_size=2 * MAX_LINE_BYTES, max_headers=MAX_HEADERS + 1
 )
 
 
 class ResponseHeadTooLargeError(aiohttp.ClientError):
-    """More headers, or longer ones, than anybody needs."""
+    """The response has too many headers, or too long ones."""
 
 
 class BrokenBodyError(aiohttp.ClientPayloadError):
-    """The status is known; the body breaks the rules of HTTP, or nobody can say where it ends."""
+    """The status is known, but the body cannot be read: it breaks the rules of HTTP, or its end is not defined."""
 
 
 class LenientConnector(aiohttp.TCPConnector):
-    """A connector whose connections understand what curl understands; give its session RESPONSE_LIMITS as well."""
+    """A connector whose connections accept the responses that curl accepts. Its session needs RESPONSE_LIMITS, too."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        # Private, and the only place where aiohttp takes another protocol; a test says when it is gone.
+        # A private attribute, but aiohttp has no other way to replace the protocol. A test fails when it is gone.
         self._factory = partial(LenientResponseHandler, loop=self._loop)  # type: ignore[assignment]
 
 
 class LenientResponseHandler(ResponseHandler):
-    """One connection: aiohttp's parser gets heads and chunks in their strict form, other bodies as they come."""
+    """One connection: aiohttp's parser gets heads and chunks in strict form, and other bodies unchanged."""
 
     _head: bytearray | None = None
-    """What has come of a head that is not complete; None = the head is over, or no response is expected."""
+    """The received part of an incomplete head; None = the head was complete, or no response is expected."""
     _chunks: ChunkedBody | None = None
-    """Of the response that is being received."""
+    """The chunked body that is being received."""
     _ignores_data = False
-    """Nothing that still comes is of any use."""
+    """Further received data are discarded."""
 
     def set_response_params(self, **params: Any) -> None:
-        """A request begins: its response starts with a head."""
+        """Prepare for the response to a new request."""
         self._head, self._chunks = bytearray(), None
         super().set_response_params(**params)
 
     def data_received(self, data: bytes) -> None:
-        """Collect the head, pass on the rest."""
-        if not data:  # aiohttp's own call, to go on with what a paused parser has kept
+        """Collect the head, then pass the body on."""
+        if not data:  # aiohttp calls it so to resume a paused parser, which has kept data
             super().data_received(data)
             return
         if self._ignores_data:
@@ -92,24 +92,25 @@ class LenientResponseHandler(ResponseHandler):
             self._fail(ResponseHeadTooLargeError("The headers are more or longer than allowed."))
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """The connection is over; the response may have come before that."""
+        """The connection is lost; the response may have arrived before that."""
         if exc is not None:
             self._read_received()
         if self._head and not self._ignores_data:
-            self._take_cut_head(bytes(self._head))
+            self._accept_truncated_head(bytes(self._head))
         super().connection_lost(exc)
 
     def set_exception(self, exc: BaseException, exc_cause: BaseException = _NO_CAUSE) -> None:
-        """The response failed, or the request could not be written on."""
+        """The response failed, or the rest of the request could not be written."""
         if isinstance(exc, ConnectionError | aiohttp.ClientConnectionError):
             self._read_received()
         super().set_exception(exc, exc_cause)
 
     def _read_received(self) -> None:
-        """A peer that refuses a long request (413) answers and closes: then writing fails before we have read.
+        """Read a response that arrived before a write failed.
 
-        asyncio closes the connection at the failed write; what has come lies in the socket still. Under TLS it would
-        have to be decrypted, so there the answer stays lost.
+        A peer that refuses a long request (413) responds and closes the connection, so that writing may fail before the
+        response was read. asyncio then closes the connection, with the response still in the socket's buffer. With TLS
+        the response is lost, because it would have to be decrypted.
         """
         transport = self.transport
         if self._head is None or self._ignores_data or transport is None or transport.get_extra_info("sslcontext"):
@@ -121,10 +122,10 @@ class LenientResponseHandler(ResponseHandler):
         if received:
             self.data_received(received)
 
-    def _take_cut_head(self, received: bytes) -> None:
-        """The status line decides, also where the connection ends within the headers."""
+    def _accept_truncated_head(self, received: bytes) -> None:
+        """Report the status even though the connection ended within the headers."""
         try:
-            head = read_cut_head(received)
+            head = read_truncated_head(received)
         except HeadTooLargeError:
             return
         if head is not None and not head.is_interim:
@@ -132,7 +133,7 @@ class LenientResponseHandler(ResponseHandler):
             self._begin_response(head, b"")
 
     def _receive_heads(self, scanned: int) -> None:
-        """Interim responses, and the final one."""
+        """Pass on complete heads: those of interim responses, then the final one."""
         while self._head and (end := end_of_head(self._head, scanned)) is not None:
             whole, rest, scanned = bytes(self._head[:end]), bytes(self._head[end:]), 0
             if not whole.strip(b"\r\n"):  # empty lines before a response
@@ -145,7 +146,7 @@ class LenientResponseHandler(ResponseHandler):
                 continue
             self._head = None
             if head is None:
-                super().data_received(whole)  # no HTTP: the parser says what it is
+                super().data_received(whole)  # not HTTP: aiohttp's parser raises
             else:
                 self._begin_response(head, rest)
         if self._head and not _may_be_http(self._head):
@@ -155,7 +156,7 @@ class LenientResponseHandler(ResponseHandler):
             raise HeadTooLargeError
 
     def _begin_response(self, head: Head, rest: bytes) -> None:
-        """The head in a call of its own: what is wrong behind it cannot take the status back."""
+        """Pass the head on in a call of its own, so that the status is reported even if the body is invalid."""
         if head.body in {Body.FORBIDDEN, Body.UNREADABLE}:
             self.force_close()
             self._ignores_data = True
@@ -170,9 +171,9 @@ class LenientResponseHandler(ResponseHandler):
     def _receive_body(self, data: bytes) -> None:
         payload = self._payload
         if self._parser is not None and payload is not None and payload.is_eof():
-            # Bytes behind the response's end would be taken for the answer to the next request.
+            # Bytes after the end of the response would be read as the response to the next request.
             self._ignores_data = True
-            self._hang_up()
+            self._close()
             return
         if self._chunks is not None:
             try:
@@ -183,21 +184,21 @@ class LenientResponseHandler(ResponseHandler):
                 return
         super().data_received(data)
         if self.exception() is not None:
-            # aiohttp raises a broken chunk for the reader of the head only; the reader of the body would hang.
+            # aiohttp reports an invalid chunk to the reader of the head only; a reader of the body would wait forever.
             self._break_body(payload)
 
     def _break_body(self, payload: aiohttp.StreamReader | None = None) -> None:
         payload = payload or self._payload
         if payload is not None and not payload.is_eof() and payload.exception() is None:
             payload.set_exception(BrokenBodyError("The response's body is broken."))
-        self._hang_up()
+        self._close()
 
     def _fail(self, error: aiohttp.ClientError) -> None:
         self._head, self._ignores_data = None, True
         self.set_exception(error)
-        self._hang_up()
+        self._close()
 
-    def _hang_up(self) -> None:
+    def _close(self) -> None:
         self.force_close()
         if self.transport is not None:
             self.transport.close()

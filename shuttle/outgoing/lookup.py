@@ -1,4 +1,4 @@
-"""Looking names up by the system, in threads of its own: names whose servers hang hold up no others."""
+"""Resolves host names in threads, so that a name whose server does not answer delays no other name."""
 
 import asyncio
 import socket
@@ -9,21 +9,22 @@ from enum import Enum
 from ipaddress import ip_address
 from typing import Any
 
-# What `socket.getaddrinfo` answers: family, kind, protocol, canonical name, address.
-Resolved = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[Any, ...]]
-Found = Sequence[Resolved]
+# An entry of `socket.getaddrinfo`: family, kind, protocol, canonical name, address.
+AddressInfo = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[Any, ...]]
+AddressInfos = Sequence[AddressInfo]
 
-# A name server that never answers holds a thread for 10 s and more; these are not the threads that read our files.
-# Of each kind, begun when they are needed: most of the hosts that one request may name, should all be new and hang.
+# For each speed, started when needed. A name server that never answers blocks a thread for 10 s or more, so these
+# threads are not the ones that read files. 64 serve most of the hosts that one request may name, even if all are new
+# and none is answered.
 _THREADS = 64
-# One that answers does so in milliseconds; the system asks again after 5 s at the earliest.
+# A name server that works answers in milliseconds; the system repeats an unanswered query after 5 s at the earliest.
 _SLOW_SECONDS = 1.0
 # Callers may name any number of hosts.
-_MOST_KNOWN = 10_000
+_MAX_REMEMBERED_NAMES = 10_000
 
 
-class _Standing(Enum):
-    """How long a name took when it was last looked up: each kind has threads of its own."""
+class _Speed(Enum):
+    """How long the last lookup of a name took. Each speed has its own threads."""
 
     QUICK = "quick"
     NEW = "new"
@@ -31,53 +32,52 @@ class _Standing(Enum):
 
 
 class Lookups:
-    """Names and their addresses, each name looked up once at a time, whoever needs it."""
+    """Resolves names. Simultaneous callers that need the same name share one lookup."""
 
     def __init__(self) -> None:
         self._threads = {
-            standing: ThreadPoolExecutor(_THREADS, thread_name_prefix=f"resolve-{standing.value}")
-            for standing in _Standing
+            speed: ThreadPoolExecutor(_THREADS, thread_name_prefix=f"resolve-{speed.value}") for speed in _Speed
         }
-        self._standings: dict[str, _Standing] = {}
-        self._under_way: dict[tuple[str, int, int], asyncio.Future[Found]] = {}
+        self._speeds: dict[str, _Speed] = {}
+        self._running: dict[tuple[str, int, int], asyncio.Future[AddressInfos]] = {}
 
-    async def addresses(self, host: str, port: int, family: int = socket.AF_UNSPEC) -> Found:
-        """Where `host` is; an address is answered at once. Raises OSError if the name does not resolve."""
+    async def addresses(self, host: str, port: int, family: int = socket.AF_UNSPEC) -> AddressInfos:
+        """Resolve `host`; an IP address needs no lookup. Raises OSError if the name cannot be resolved."""
         if is_address(host):
             return socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
         which = (host, port, family)
-        lookup = self._under_way.get(which)
+        lookup = self._running.get(which)
         if lookup is None:
-            threads = self._threads[self._standings.get(host, _Standing.NEW)]
+            threads = self._threads[self._speeds.get(host, _Speed.NEW)]
             lookup = asyncio.get_running_loop().run_in_executor(threads, self._look_up, *which)
-            self._under_way[which] = lookup
-            lookup.add_done_callback(lambda done: self._over(which, done))
-        # Who gives up waiting leaves it to the others.
+            self._running[which] = lookup
+            lookup.add_done_callback(lambda done: self._finished(which, done))
+        # A cancelled caller does not cancel the lookup, which others may be waiting for.
         return await asyncio.shield(lookup)
 
-    def _look_up(self, host: str, port: int, family: int) -> Found:
+    def _look_up(self, host: str, port: int, family: int) -> AddressInfos:
         began_at = time.monotonic()
         try:
             return socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
         finally:
             is_slow = time.monotonic() - began_at > _SLOW_SECONDS
-            self._standings[host] = _Standing.SLOW if is_slow else _Standing.QUICK
+            self._speeds[host] = _Speed.SLOW if is_slow else _Speed.QUICK
 
-    def _over(self, which: tuple[str, int, int], lookup: asyncio.Future[Found]) -> None:
-        del self._under_way[which]
+    def _finished(self, which: tuple[str, int, int], lookup: asyncio.Future[AddressInfos]) -> None:
+        del self._running[which]
         if not lookup.cancelled():
-            lookup.exception()  # told to whoever waits, and that may be nobody by now
-        if len(self._standings) > _MOST_KNOWN:
-            self._standings.clear()
+            lookup.exception()  # asyncio warns of an exception that is never retrieved, and all callers may have gone
+        if len(self._speeds) > _MAX_REMEMBERED_NAMES:
+            self._speeds.clear()
 
     def close(self) -> None:
-        """Let the threads go; a lookup under way ends by itself."""
+        """Shut the threads down without waiting for lookups that still run."""
         for threads in self._threads.values():
             threads.shutdown(wait=False, cancel_futures=True)
 
 
 def is_address(host: str) -> bool:
-    """Whether it is an IPv4 or IPv6 address, not a name."""
+    """Whether `host` is an IPv4 or IPv6 address, not a name."""
     try:
         ip_address(host)
     except ValueError:

@@ -1,7 +1,7 @@
-"""A chunked body, read as leniently as curl does and written again in the one form every parser takes.
+"""Reads a chunked body as leniently as curl does, and rewrites it in the strict form that every parser accepts.
 
-Strict parsers refuse lines that end in a bare line feed, blanks in a chunk's extension, and odd headers behind the last
-chunk. None of these says anything about the body's bytes.
+Strict parsers refuse lines that end in a bare line feed, blanks in a chunk's extension, and invalid headers after the
+last chunk. None of these changes the body's bytes.
 """
 
 import re
@@ -9,33 +9,30 @@ from collections.abc import Callable
 
 from shuttle.outgoing.response_heads import MAX_HEAD_BYTES
 
-# A length, and then the line's end or what nobody reads. curl takes 16 digits, too.
+# A length, then the end of the line or an extension, which is ignored. 16 digits are curl's limit, too.
 _LENGTH = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t\r;].*)?", re.DOTALL)
-# Enough to know a length and whether a line is empty.
-_KEPT_OF_A_LINE_BYTES = 32
+# Enough to read a length, and to see whether a line is empty.
+_KEPT_LINE_BYTES = 32
 _LAST = b"0\r\n\r\n"
 
 
 class BrokenChunksError(ValueError):
-    """Nobody can say where the body's bytes are."""
+    """The boundaries of the chunks cannot be determined."""
 
 
 class ChunkedBody:
-    """One body, in pieces as they come."""
+    """Rewrites one body, piece by piece as it is received."""
 
     def __init__(self) -> None:
         self.is_over = False
-        """Its end has come, and what follows does not belong to it."""
+        """The end of the body was received; further bytes do not belong to it."""
         self._left_bytes = 0
         self._line = bytearray()
         self._between_bytes = 0
         self._take_line: Callable[[bytes], None] = self._take_length
 
     def strict(self, data: bytes) -> bytes:
-        """The same part of the body in strict chunks; what stands behind the body's end is left out.
-
-        Raises BrokenChunksError.
-        """
+        """Return `data` as strict chunks, without the bytes after the body's end. Raises BrokenChunksError."""
         written: list[bytes] = []
         at = 0
         while at < len(data) and not self.is_over:
@@ -56,9 +53,9 @@ class ChunkedBody:
 
     def _collect_line(self, part: bytes) -> None:
         self._between_bytes += len(part)
-        self._line += part[: _KEPT_OF_A_LINE_BYTES - len(self._line)]
-        is_behind_bytes = self._take_line == self._take_end_of_bytes
-        if self._between_bytes > MAX_HEAD_BYTES or (is_behind_bytes and self._line.strip(b"\r")):
+        self._line += part[: _KEPT_LINE_BYTES - len(self._line)]
+        is_after_chunk = self._take_line == self._take_end_of_chunk
+        if self._between_bytes > MAX_HEAD_BYTES or (is_after_chunk and self._line.strip(b"\r")):
             raise BrokenChunksError
 
     def _end_line(self) -> None:
@@ -72,13 +69,13 @@ class ChunkedBody:
         self._left_bytes = int(length[1], 16)
         if self._left_bytes:
             self._between_bytes = 0
-            self._take_line = self._take_end_of_bytes
+            self._take_line = self._take_end_of_chunk
         else:
             self._take_line = self._take_header
 
-    def _take_end_of_bytes(self, _line: bytes) -> None:
+    def _take_end_of_chunk(self, _line: bytes) -> None:
         self._take_line = self._take_length
 
     def _take_header(self, line: bytes) -> None:
-        """Nobody reads headers behind a body; the empty line is its end."""
+        """Ignore headers after the body; an empty line ends it."""
         self.is_over = not line.strip(b"\r")

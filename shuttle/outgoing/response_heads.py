@@ -1,7 +1,8 @@
-"""The head of an HTTP response, read as leniently as curl does and written again in the one form every parser takes.
+"""Reads the head of an HTTP response as leniently as curl does, and rewrites it in a strict form.
 
-Servers and proxies send heads that strict parsers refuse: two lengths, a length beside chunks, a space before a colon,
-a body after 204. Refusing them would lose a status that is in the first line, and repeat what the peer has taken.
+Servers and proxies send heads that strict parsers refuse: two lengths, a length together with chunks, a space before a
+colon, a body after 204. Refusing them would lose the status in the first line, and the request would be repeated
+although the peer has processed it.
 """
 
 import re
@@ -10,41 +11,41 @@ from enum import Enum
 
 MAX_LINE_BYTES = 64 * 1024
 MAX_HEADERS = 1000
-# Both limits together would allow 64 MiB for each connection.
+# The two limits above alone would allow 64 MiB for each connection.
 MAX_HEAD_BYTES = 1024 * 1024
 
 _END = re.compile(rb"\n\r?\n")
 _STATUS = re.compile(rb"HTTP/([0-9])(?:\.([0-9]))?[ \t]+([1-9][0-9]{2})(?:[ \t]([^\r\n]*))?\r?(?=\n|\Z)")
 _NAME = re.compile(rb"[A-Za-z0-9!#$%&'*+\-.^_`|~]+")
-# RFC 9110, 5.5: these cannot be in a value; the recipient may put a space in their place.
+# RFC 9110, 5.5: a value cannot contain these characters; the recipient may replace each by a space.
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
-# RFC 9110, 6.4.1: whatever the headers say.
+# RFC 9110, 6.4.1: responses with these statuses have no body, whatever their headers say.
 _WITHOUT_BODY = frozenset({204, 304})
 
 Headers = list[tuple[bytes, bytes]]
 
 
 class HeadTooLargeError(ValueError):
-    """More than the limits above."""
+    """The head exceeds MAX_LINE_BYTES, MAX_HEADERS or MAX_HEAD_BYTES."""
 
 
 class Body(Enum):
-    """What follows a head."""
+    """The kind of body that follows a head."""
 
     FRAMED = "framed"
-    """Nothing, or a body whose end the head defines (a length, the end of the connection)."""
+    """No body, or a body that ends after a length or with the connection."""
     CHUNKED = "chunked"
-    """Chunks, which may be loose as well (`response_chunks`)."""
+    """Chunks, which may break the rules, too (`response_chunks`)."""
     FORBIDDEN = "forbidden"
-    """Bytes that this status cannot have: the connection cannot be used again."""
+    """A body that this status must not have: it is ignored, and the connection cannot be reused."""
     UNREADABLE = "unreadable"
-    """Lengths that contradict each other: the status is known, the body's end is not."""
+    """A body whose lengths contradict each other: the status is known, the end of the body is not."""
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A head that was understood: `text` is its one strict form."""
+    """A parsed head: `text` is its strict form."""
 
     status: int
     text: bytes
@@ -52,23 +53,23 @@ class Head:
 
     @property
     def is_interim(self) -> bool:
-        """Whether another head follows (1xx, except for a switch of protocols, which ends HTTP)."""
+        """Whether another head follows (1xx, except 101: after a switch of protocols there is no more HTTP)."""
         return self.status < 200 and self.status != 101
 
 
 def end_of_head(received: bytes | bytearray, scanned: int = 0) -> int | None:
-    """The offset behind the empty line that ends the head; `scanned` bytes were looked at before."""
+    """The offset after the empty line that ends the head; the first `scanned` bytes were searched before."""
     end = _END.search(received, max(0, scanned - 3))
     return None if end is None else end.end()
 
 
 def is_beyond_limits(received: bytes | bytearray) -> bool:
-    """Whether a head that has not ended is too large already, so that its end need not be waited for."""
+    """Whether an incomplete head is already too large, so that waiting for its end is pointless."""
     return len(received) > MAX_HEAD_BYTES or len(received) - received.rfind(b"\n") - 2 > MAX_LINE_BYTES
 
 
 def read_head(head: bytes) -> Head | None:
-    """Understand a whole head; None = its first line is no status line.
+    """Parse a complete head; None = its first line is not a status line.
 
     Raises HeadTooLargeError.
     """
@@ -85,13 +86,13 @@ def read_head(head: bytes) -> Head | None:
     return Head(status, _written(first_line, kept + framing), body)
 
 
-def read_cut_head(received: bytes) -> Head | None:
-    """Understand the whole lines of a head within which the connection has ended: its status counts, its body is lost.
+def read_truncated_head(received: bytes) -> Head | None:
+    """Parse the complete lines of a head in which the connection ended: the status is valid, the body is unreadable.
 
-    None = the status line is not whole, or no status line. Raises HeadTooLargeError.
+    None = the first line is incomplete, or is not a status line. Raises HeadTooLargeError.
     """
     lines = received[: received.rfind(b"\n") + 1]
-    return read_head(lines + b"Content-Length: cut\r\n\r\n") if lines else None
+    return read_head(lines + b"Content-Length: truncated\r\n\r\n") if lines else None
 
 
 def _read_status(line: bytes) -> tuple[int, bytes] | None:
@@ -99,13 +100,13 @@ def _read_status(line: bytes) -> tuple[int, bytes] | None:
     if match is None:
         return None
     major, minor, status, reason = match.groups()
-    # HTTP/1.0 keeps a connection only when asked to; every other version is answered in the framing of 1.1.
+    # HTTP/1.0 keeps a connection open only on request; all other versions are treated as 1.1.
     version = b"1.0" if major == b"0" or (major, minor) == (b"1", b"0") else b"1.1"
     return int(status), b"HTTP/%b %b %b" % (version, status, _CONTROL.sub(b" ", reason or b"").strip())
 
 
 def _read_headers(lines: list[bytes]) -> Headers:
-    """The headers, folded lines joined; lines that are none are left out."""
+    """Parse the headers: folded lines are joined, lines that are not headers are left out."""
     joined: list[bytes] = []
     for line in lines:
         if line[:1] in {b" ", b"\t"} and joined:
@@ -124,11 +125,11 @@ def _read_headers(lines: list[bytes]) -> Headers:
 
 
 def _read_framing(status: int, headers: Headers) -> tuple[Body, Headers]:
-    """Where the body ends, and the header that says so: chunks win over a length (RFC 9112, 6.3)."""
+    """Determine where the body ends, and the header that says so: chunks override a length (RFC 9112, 6.3)."""
     codings = _listed(headers, b"transfer-encoding")
     lengths = {length.removeprefix(b"+") for length in _listed(headers, b"content-length")}
     if status in _WITHOUT_BODY or status < 200:
-        # A 304 names the length of what it does not send.
+        # The length in a 304 is that of the body of a 200; a 304 itself has none.
         declared = bool(codings) or (status == 204 and bool(lengths - {b"0"}))
         return (Body.FORBIDDEN if declared else Body.FRAMED), []
     if codings and codings[-1] == b"chunked":
@@ -142,7 +143,7 @@ def _read_framing(status: int, headers: Headers) -> tuple[Body, Headers]:
 
 
 def _listed(headers: Headers, wanted: bytes) -> list[bytes]:
-    """The values of a header that may be repeated or hold a list, in lower case."""
+    """The values, in lower case, of a header that may be repeated or contain a list."""
     values = [value for name, value in headers if name.lower() == wanted]
     return [part.strip(b" \t").lower() for value in values for part in value.split(b",") if part.strip(b" \t")]
 

@@ -1,25 +1,25 @@
-"""What a peer's Retry-After asks for (pure)."""
+"""Reads the header Retry-After (pure functions)."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-# A peer may ask for patience, but not for longer than the longest pause of the schedule of statuses.
+# The longest pause in the schedule of deliveries; a peer cannot ask for a longer one.
 _MAX_RETRY_AFTER_SECONDS = 86_400.0
 
 
 def retry_after_seconds(headers: Mapping[str, str], now: datetime) -> float | None:
-    """What `Retry-After` asks for, in seconds or as a date, within 0 to 24 hours; None = nothing that can be read.
+    """The pause that `Retry-After` asks for, from 0 to 24 hours; None = the header is missing or invalid.
 
-    A date counts from the response's own `Date`, so that neither our clock nor the peer's needs to be right; from `now`
-    only without one.
+    The header has seconds or a date. A date is compared with the response's own `Date`, so that neither clock needs to
+    be right, or with `now` if there is none.
     """
     header = headers.get("Retry-After")
     if header is None:
         return None
     text = header.strip()
     if text.isascii() and text.isdigit():
-        # More than 6 digits are more than the limit; int() of a very long text is slow.
+        # More than 6 digits exceed the limit; converting a very long text would be slow.
         seconds = _MAX_RETRY_AFTER_SECONDS if len(text) > 6 else float(text)
     else:
         date = _date(text)
@@ -32,6 +32,6 @@ def retry_after_seconds(headers: Mapping[str, str], now: datetime) -> float | No
 def _date(text: str) -> datetime | None:
     try:
         date = parsedate_to_datetime(text)
-    except (ValueError, OverflowError):  # the latter from a year or an hour of twenty digits
+    except (ValueError, OverflowError):  # OverflowError: a year or an hour of twenty digits
         return None
     return date if date.tzinfo else date.replace(tzinfo=UTC)

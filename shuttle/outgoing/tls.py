@@ -1,4 +1,4 @@
-"""Whom we trust on TLS connections: the system's CAs, and those of SHUTTLE_CA_FILE besides."""
+"""TLS of outgoing connections: trusts the system's CAs and those in SHUTTLE_CA_FILE."""
 
 import ssl
 import tempfile
@@ -10,10 +10,10 @@ from shuttle.errors import SettingsError
 
 @lru_cache(maxsize=4)
 def tls_context(ca_file: Path | None, *, http: bool = True) -> ssl.SSLContext:
-    """The context for every client of ours; made once, because reading the system's CAs costs 20 ms.
+    """The context for all clients of the service; cached, because reading the system's CAs takes 20 ms.
 
     Raises:
-        SettingsError: SHUTTLE_CA_FILE cannot be read, or holds no certificate in PEM form.
+        SettingsError: SHUTTLE_CA_FILE cannot be read, or contains no certificate in PEM form.
     """
     context = ssl.create_default_context()
     if http:
@@ -21,7 +21,7 @@ def tls_context(ca_file: Path | None, *, http: bool = True) -> ssl.SSLContext:
     if ca_file is not None:
         try:
             context.load_verify_locations(cafile=ca_file)
-        except OSError as error:  # ssl.SSLError is one
+        except OSError as error:  # includes ssl.SSLError
             raise SettingsError(
                 f"SHUTTLE_CA_FILE: give a readable file with certificates in PEM form ({error.strerror or error})."
             ) from error
@@ -29,16 +29,16 @@ def tls_context(ca_file: Path | None, *, http: bool = True) -> ssl.SSLContext:
 
 
 class TrustedBundle:
-    """One file with the CAs of `usual` and of SHUTTLE_CA_FILE, for a client that takes a file instead of its own."""
+    """A temporary file with the CAs of `default` and of SHUTTLE_CA_FILE, for a client that reads CAs from a file."""
 
-    def __init__(self, ca_file: Path, usual: Path) -> None:
+    def __init__(self, ca_file: Path, default: Path) -> None:
         """Raises SettingsError as `tls_context` does."""
         tls_context(ca_file)
         self._file = tempfile.NamedTemporaryFile(prefix="shuttle-ca-", suffix=".pem")  # noqa: SIM115 - until close
-        self._file.write(usual.read_bytes() + b"\n" + ca_file.read_bytes())
+        self._file.write(default.read_bytes() + b"\n" + ca_file.read_bytes())
         self._file.flush()
         self.path = self._file.name
 
     def close(self) -> None:
-        """Remove the file; also fine twice."""
+        """Remove the file. Idempotent."""
         self._file.close()

@@ -1,4 +1,4 @@
-"""The credentials in a URL: `https://user:password@host/`, and `https://token@host/` for a sole token."""
+"""The credentials in a URL: `https://user:password@host/`, or `https://token@host/`."""
 
 import base64
 import re
@@ -7,20 +7,20 @@ from urllib.parse import unquote
 
 # RFC 3986, 3.2: the authority ends at the first `/`, `?` or `#`; the userinfo ends at the last `@` in it.
 _USERINFO = re.compile(r"^([A-Za-z][A-Za-z0-9+.\-]*://)([^/?#]*)@")
-# Wherever a URL begins in a text: `failover(a, b)` holds several, a Kafka URL several hosts behind one userinfo.
+# At the beginning of any URL in a text: `failover(a, b)` has several URLs.
 _ANY_USERINFO = re.compile(r"://[^/?#\s]*@")
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What a URL's userinfo says, percent-decoded; a sole token is the user, with an empty password."""
+    """The percent-decoded userinfo of a URL. A token without a colon is the user, with an empty password."""
 
     user: str = field(repr=False)
     password: str = field(repr=False)
 
 
 def split_userinfo(url: str) -> tuple[str, Credentials | None]:
-    """The URL without its userinfo, and the credentials (None = there were none; an empty `@` is none)."""
+    """The URL without its userinfo, and the credentials (None = there is no userinfo, or it is empty)."""
     match = _USERINFO.match(url)
     if match is None:
         return url, None
@@ -39,5 +39,5 @@ def basic_authorization(credentials: Credentials) -> str:
 
 
 def without_userinfo(url: str) -> str:
-    """For display: any text, with the userinfo of every URL in it left out. Never fails."""
+    """`url`, or any other text, for display: the userinfo of every URL in it is removed. Never raises."""
     return _ANY_USERINFO.sub("://", url)

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, field
 
 from shuttle.errors import InvalidRequestError
-from shuttle.outgoing.addresses import read_address
+from shuttle.outgoing.urls import split_url
 from shuttle.outgoing.userinfo import Credentials, split_userinfo
 
 # The grammar of the distribution specification: lower-case components, one separator between two of their parts.
@@ -46,9 +46,9 @@ def parse_image(url: str, name: str) -> Image:
     """
     if url[:9].lower() != "docker://":
         raise InvalidRequestError("Name the image as docker://host[:port]/org/repo[:tag].", field=name)
-    address = read_address(url, name)
-    parts = _REST.fullmatch(address.rest)
-    registry = _registry(address.host, address.port)
+    url_parts = split_url(url, name)
+    parts = _REST.fullmatch(url_parts.rest)
+    registry = _registry(url_parts.host, url_parts.port)
     if parts is None or not _REPOSITORY.fullmatch(parts["repository"]):
         raise InvalidRequestError(
             "Name the image after the registry's host in lower-case letters, digits and single separators.", field=name

@@ -11,9 +11,9 @@ from typing import Any
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from shuttle.errors import InvalidRequestError, LegacyRefusalError
-from shuttle.outgoing.addresses import read_address
 from shuttle.outgoing.hooks import Hook, parse_hooks
 from shuttle.outgoing.kafka_url import read_kafka_url
+from shuttle.outgoing.urls import split_url
 from shuttle.outgoing.userinfo import Credentials, split_userinfo, without_userinfo
 from shuttle.request.ids import APP_UUID, UUID, check_id
 from shuttle.request.image import Image, parse_destination
@@ -172,7 +172,7 @@ def _docker_credentials(body: LegacyBody) -> Credentials:
     """
     login, password = body.docker_login or "", body.docker_password or ""
     credentials = split_userinfo(body.sources)[1]
-    written = (read_address(body.sources, "sources").userinfo or "").partition(":")
+    written = (split_url(body.sources, "sources").userinfo or "").partition(":")
     if credentials is not None and (written[0], written[2]) == (login, password):
         return credentials
     return Credentials(login, password)
@@ -181,9 +181,9 @@ def _docker_credentials(body: LegacyBody) -> Credentials:
 def _rebuilt_uuid(url: str, own_names: Sequence[str]) -> str | None:
     """The uuid in `<shuttle>/<build_uuid>` under one of the own names, with any scheme and userinfo."""
     if url[:8].lower().startswith(("http://", "https://")) and len(url) < 2048:
-        address = read_address(url, "sources")
-        path, _, last = re.sub("/+", "/", unquote(address.rest)).rstrip("/").rpartition("/")
-        location = (address.host.lower(), _explicit(address.port), path)
+        parts = split_url(url, "sources")
+        path, _, last = re.sub("/+", "/", unquote(parts.rest)).rstrip("/").rpartition("/")
+        location = (parts.host.lower(), _explicit(parts.port), path)
         if UUID.fullmatch(last) and location in {_location(name) for name in own_names if name}:
             return last
     return None
@@ -211,7 +211,7 @@ def _read_callback(body: LegacyBody) -> tuple[Hook, ...]:
     url, headers = body.callback, {}
     if body.callback_auth:
         # The header is sent verbatim and replaces the one that the URL's userinfo would give.
-        read_address(url, "callback")
+        split_url(url, "callback")
         url, headers = split_userinfo(url)[0], {"Authorization": body.callback_auth}
     try:
         return parse_hooks([{"url": url, "headers": headers}], "callback")[0]

@@ -7,9 +7,9 @@ from typing import Any, NoReturn
 from pydantic import ValidationError
 
 from shuttle.errors import InvalidRequestError, NotYetSupportedError
-from shuttle.outgoing.addresses import read_address
 from shuttle.outgoing.headers import check_headers
 from shuttle.outgoing.hooks import parse_hooks
+from shuttle.outgoing.urls import split_url
 from shuttle.outgoing.userinfo import split_userinfo
 from shuttle.request.arguments import read_arguments, read_secret_arguments
 from shuttle.request.body import compact_json
@@ -100,11 +100,11 @@ def read_source(source: Source, kind: PipelineKind) -> Image | None:
     """Check the source's URL; returns the image of a docker:// URL. A data: URL's content is checked when decoded."""
     scheme = source.url[:16].partition(":")[0].lower()
     if scheme in {"http", "https"}:
-        address = read_address(source.url, "source.url")
-        if _GIT_PATH.fullmatch(address.rest):
+        parts = split_url(source.url, "source.url")
+        if _GIT_PATH.fullmatch(parts.rest):
             _refuse_git()
     elif scheme in {"git+http", "git+https"}:
-        read_address(source.url, "source.url")
+        split_url(source.url, "source.url")
         _refuse_git()
     elif scheme == "data":
         if "," not in source.url or not source.url.isascii():

@@ -6,7 +6,7 @@ from typing import Any
 
 from shuttle.errors import InvalidRequestError
 from shuttle.outgoing.hooks import credentials_of
-from shuttle.outgoing.queries import query_values, spellings
+from shuttle.outgoing.url_query import query_values, spellings
 from shuttle.outgoing.userinfo import Credentials, split_userinfo
 from shuttle.request.model import BuildRequest
 from shuttle.settings import Settings

@@ -1,4 +1,4 @@
-"""Where outgoing http may go, shown with real connections where one is possible."""
+"""Which addresses outgoing HTTP requests may connect to; with real connections where possible."""
 
 import socket
 from ipaddress import ip_network
@@ -17,12 +17,12 @@ LOCAL = AddressPolicy(allow_loopback=True)
 
 METADATA = ["169.254.169.254", "169.254.170.2", "fd00:ec2::254", "fd20:ce::254", "fe80::1", "100.100.100.200"]
 LOOPBACK = ["127.0.0.1", "127.8.9.10", "::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::"]
-NOWHERE = ["0.0.0.0", "0.1.2.3", "::", "::ffff:0.0.0.0", "224.0.0.1", "ff02::1", "255.255.255.255"]
+NOT_A_HOST = ["0.0.0.0", "0.1.2.3", "::", "::ffff:0.0.0.0", "224.0.0.1", "ff02::1", "255.255.255.255"]
 
 
 @pytest.fixture
 async def echo():
-    """A server that tells what it was asked, and redirects away at /away."""
+    """A server that returns the request's headers as JSON; /away redirects to another host."""
 
     async def answer(request: web.Request) -> web.Response:
         if request.path == "/away":
@@ -42,15 +42,15 @@ def test_metadata_and_link_local_are_always_refused(policy, address):
         policy.check(address)
 
 
-@pytest.mark.parametrize("address", NOWHERE)
+@pytest.mark.parametrize("address", NOT_A_HOST)
 @pytest.mark.parametrize("policy", [STRICT, LOCAL])
-def test_addresses_of_no_host_are_refused(policy, address):
+def test_unspecified_multicast_and_broadcast_addresses_are_refused(policy, address):
     with pytest.raises(AddressRefusedError):
         policy.check(address)
 
 
 def embedding(packed: str) -> list[str]:
-    """An IPv4 address of eight hexadecimal digits in each form of IPv6 that stands for one."""
+    """The IPv4 address `packed`, eight hexadecimal digits, embedded in an IPv6 address in every known way."""
     high, low = packed[:4], packed[4:]
     inverted = f"{int(packed, 16) ^ 0xFFFFFFFF:08x}"
     return [
@@ -72,13 +72,13 @@ def embedding(packed: str) -> list[str]:
 
 @pytest.mark.parametrize("address", embedding("a9fea9fe"))
 @pytest.mark.parametrize("policy", [STRICT, LOCAL])
-def test_an_ipv6_address_that_stands_for_the_metadata_service_is_refused(policy, address):
+def test_ipv6_address_with_embedded_metadata_address_is_refused(policy, address):
     with pytest.raises(AddressRefusedError):
         policy.check(address)
 
 
 @pytest.mark.parametrize("address", embedding("7f000001"))
-def test_an_ipv6_address_that_stands_for_loopback_is_refused_as_loopback(address):
+def test_ipv6_address_with_embedded_loopback_address_is_refused_as_loopback(address):
     with pytest.raises(AddressRefusedError, match="is loopback"):
         STRICT.check(address)
     LOCAL.check(address)
@@ -86,19 +86,19 @@ def test_an_ipv6_address_that_stands_for_loopback_is_refused_as_loopback(address
 
 
 @pytest.mark.parametrize("address", [*embedding("0a010203"), *embedding("08080808"), "64:ff9b:1:a08:8:800::"])
-def test_an_ipv6_address_that_stands_for_a_private_or_public_one_is_allowed(address):
+def test_ipv6_address_with_embedded_private_or_public_address_is_allowed(address):
     STRICT.check(address)
 
 
-def test_an_exception_for_one_reading_of_an_address_is_none_for_another():
-    """Behind a gateway with a prefix of 48 bits it is the metadata service, behind one of 96 bits 10.0.0.1."""
+def test_exception_for_one_embedded_address_does_not_allow_the_others():
+    """A gateway with a prefix of 48 bits translates it to the metadata service, one with 96 bits to 10.0.0.1."""
     policy = AddressPolicy(allow_loopback=False, allow_networks=[ip_network("10.0.0.0/8")])
     with pytest.raises(AddressRefusedError):
         policy.check("64:ff9b:1:a9fe:a9:fe00:a00:1")
 
 
 @pytest.mark.parametrize("address", LOOPBACK)
-def test_loopback_is_refused_unless_the_service_is_there_itself(address):
+def test_loopback_is_refused_unless_the_service_listens_on_loopback(address):
     with pytest.raises(AddressRefusedError, match="SHUTTLE_ALLOW_NETWORKS"):
         STRICT.check(address)
     LOCAL.check(address)
@@ -118,11 +118,11 @@ def test_private_and_public_networks_are_allowed(address):
         ("127.0.0.0/8", "127.0.0.1"),
     ],
 )
-def test_what_the_operator_lists_is_allowed(network, address):
+def test_networks_listed_by_the_operator_are_allowed(network, address):
     AddressPolicy(allow_loopback=False, allow_networks=[ip_network(network)]).check(address)
 
 
-# The port is 1, where nothing listens: a connect, if it came to one, would be refused with another error.
+# Nothing listens on port 1: a connection attempt would raise another error.
 @pytest.mark.parametrize(
     "host",
     [
@@ -136,28 +136,28 @@ def test_what_the_operator_lists_is_allowed(network, address):
         "169.254.169.254",
     ],
 )
-async def test_no_spelling_reaches_a_refused_address(host):
+async def test_refused_address_is_refused_in_every_notation(host):
     async with outgoing_session(STRICT) as session:
         with pytest.raises(AddressRefusedError):
             await session.get(f"http://{host}:1/")
 
 
 @pytest.mark.parametrize("host", ["2130706433", "127.1", "017700000001", "0177.0.0.1"])
-async def test_numbers_that_only_the_c_library_reads_reach_nothing(host):
+async def test_addresses_in_notations_of_the_c_library_are_refused(host):
     async with outgoing_session(LOCAL) as session:
         with pytest.raises((aiohttp.InvalidUrlClientError, AddressRefusedError)):
             await session.get(f"http://{host}:1/")
 
 
-async def test_a_name_with_one_refused_address_goes_to_the_other(monkeypatch, echo):
+async def test_name_with_an_allowed_and_a_refused_address_connects_to_the_allowed_one(monkeypatch, echo):
     answers = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, echo.port)) for ip in ("169.254.169.254", "127.0.0.1")]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_: answers)
     async with outgoing_session(LOCAL) as session, session.get(f"http://both.example:{echo.port}/") as answer:
         assert answer.status == 200
 
 
-async def test_a_name_is_checked_on_every_connect(monkeypatch, echo):
-    """DNS rebinding: harmless when asked first, ourselves when asked again."""
+async def test_name_is_checked_on_every_connection(monkeypatch, echo):
+    """DNS rebinding: the first lookup returns an allowed address, the second one a refused address."""
     answers = iter(["127.0.0.1", "169.254.169.254"])
     monkeypatch.setattr(
         socket, "getaddrinfo", lambda *_: [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (next(answers), echo.port))]
@@ -171,13 +171,13 @@ async def test_a_name_is_checked_on_every_connect(monkeypatch, echo):
             await session.get(url)
 
 
-async def test_an_unknown_name_is_a_connection_error():
+async def test_unknown_name_is_a_connection_error():
     async with outgoing_session(STRICT) as session:
         with pytest.raises(aiohttp.ClientConnectorError):
             await session.get("http://no-such-host.invalid/")
 
 
-async def test_the_environment_and_cookies_play_no_part(monkeypatch, echo):
+async def test_session_ignores_proxy_settings_and_cookies(monkeypatch, echo):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1/")
     monkeypatch.setenv("NETRC", "/dev/null")
     async with outgoing_session(LOCAL) as session:
@@ -186,7 +186,7 @@ async def test_the_environment_and_cookies_play_no_part(monkeypatch, echo):
             assert "Cookie" not in await answer.json()
 
 
-async def test_a_redirect_is_never_followed_by_accident(echo):
+async def test_redirect_is_not_followed_unless_handled_by_the_caller(echo):
     async with outgoing_session(LOCAL) as session:
         with pytest.raises(UnavailableError, match="redirect"):
             await session.get(echo.make_url("/away"))
@@ -194,7 +194,7 @@ async def test_a_redirect_is_never_followed_by_accident(echo):
             assert answer.status == 302
 
 
-def test_a_ca_file_that_is_none_says_which_setting(tmp_path):
+def test_invalid_ca_file_error_names_the_setting(tmp_path):
     empty = tmp_path / "ca.pem"
     empty.write_text("no certificate")
     for path in (empty, tmp_path / "absent.pem"):

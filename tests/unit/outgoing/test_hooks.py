@@ -1,4 +1,4 @@
-"""Hook URLs: what is served, what comes later, and what is wrong with the rest."""
+"""Hook URLs: which are accepted, and the errors for the others."""
 
 import pytest
 from hypothesis import given, settings
@@ -30,7 +30,7 @@ FIXED = settings(derandomize=True, deadline=None, max_examples=200)
         f"http://{'a' * 63}.b/",
     ],
 )
-def test_takes_web_urls(url):
+def test_http_urls_are_accepted(url):
     assert parse_hooks(url, "webhooks.logs") == ((Hook(url),), [])
     assert URL(url).raw_host
 
@@ -48,12 +48,12 @@ def test_takes_web_urls(url):
         ("Failover( kafka+ssl://a/t )", "failover", "a"),
     ],
 )
-def test_takes_kafka_and_failover_and_shows_their_hosts(url, kind, hosts):
+def test_kafka_and_failover_urls_are_accepted_and_their_hosts_shown(url, kind, hosts):
     assert parse_hooks(url, "webhooks.logs") == ((Hook(url),), [])
     assert (kind_of(url), shown_host(url)) == (kind, hosts)
 
 
-def test_a_kafka_url_names_hosts_topic_and_credentials():
+def test_kafka_url_is_split_into_hosts_topic_and_credentials():
     address = read_kafka_url("kafka+ssl://us%40er:p%3Aw@a,b:1,[::1]/t.1", "url")
     assert address.hosts == (("a", 9092), ("b", 1), ("::1", 9092))
     assert (address.topic, address.tls) == ("t.1", True)
@@ -76,7 +76,7 @@ def test_a_kafka_url_names_hosts_topic_and_credentials():
         ("failover(kafka://a/t, kafka://b:0/t)", "Member 2"),
     ],
 )
-def test_a_wrong_member_is_named_by_its_place(url, said):
+def test_error_has_the_number_of_the_invalid_failover_member(url, said):
     with pytest.raises(InvalidRequestError, match=said) as caught:
         parse_hooks(["http://x/", {"url": url}], "webhooks.logs")
     assert caught.value.field == "webhooks.logs[1].url"
@@ -152,14 +152,14 @@ def test_a_wrong_member_is_named_by_its_place(url, said):
         "failovers(http://a/)",
     ],
 )
-def test_refuses_the_rest_without_repeating_it(url):
+def test_invalid_urls_are_refused_without_repeating_them(url):
     with pytest.raises(InvalidRequestError) as caught:
         parse_hooks(url, "webhooks.status")
     assert caught.value.field == "webhooks.status"
     assert len(url) < 12 or url not in caught.value.message
 
 
-def test_takes_entries_with_headers_and_names_what_it_ignores():
+def test_entries_with_headers_are_accepted_and_ignored_fields_reported():
     entries = ["http://a/", {"url": "http://b/", "headers": {"X-Token": "a b\tc"}, "retry": 1}]
     hooks, ignored = parse_hooks(entries, "webhooks.status")
     assert hooks == (Hook("http://a/"), Hook("http://b/", {"X-Token": "a b\tc"}))
@@ -199,13 +199,13 @@ def test_takes_entries_with_headers_and_names_what_it_ignores():
         ),
     ],
 )
-def test_names_the_wrong_part_of_an_entry(entry, field):
+def test_error_field_names_the_invalid_part_of_an_entry(entry, field):
     with pytest.raises(InvalidRequestError) as caught:
         parse_hooks(["http://a/", entry], "webhooks.logs")
     assert caught.value.field == f"webhooks.logs[1]{field}"
 
 
-def test_a_request_cannot_have_any_number_of_receivers():
+def test_number_of_receivers_is_limited():
     assert len(parse_hooks(["http://a/"] * 100, "webhooks.logs")[0]) == 100
     with pytest.raises(InvalidRequestError, match="at most 100") as caught:
         parse_hooks(["http://a/"] * 101, "webhooks.logs")
@@ -220,14 +220,14 @@ def test_a_request_cannot_have_any_number_of_receivers():
         ["http://a/", {"url": f"failover(http://b/, kafka://{','.join(['k'] * 99)}/t)"}],
     ],
 )
-def test_nor_any_number_of_hosts_in_one_of_them(hooks):
+def test_number_of_hosts_of_all_receivers_is_limited(hooks):
     with pytest.raises(InvalidRequestError, match="at most 100 hosts") as caught:
         parse_hooks(hooks, "webhooks.logs")
     assert caught.value.field == "webhooks.logs"
 
 
 @pytest.mark.parametrize("url", [f"http://a/{'x' * 16_384}", f"failover(http://a/{' ' * 16_384}x)"])
-def test_a_url_of_any_length_keeps_nobody_waiting(url):
+def test_overlong_url_is_refused(url):
     with pytest.raises(InvalidRequestError, match="up to 16384 characters") as caught:
         parse_hooks([url], "webhooks.logs")
     assert caught.value.field == "webhooks.logs[0]"
@@ -236,14 +236,14 @@ def test_a_url_of_any_length_keeps_nobody_waiting(url):
 @pytest.mark.parametrize(
     "url", ["kafka://u:p@w@k/t", "kafka://u:p/w@k/t", "kafka://u:p#w@k/t", "kafka://u:p@k,v:q@l/t"]
 )
-def test_an_odd_password_of_a_kafka_url_is_no_wrong_topic(url):
+def test_unencoded_kafka_password_is_not_reported_as_a_wrong_topic(url):
     with pytest.raises(InvalidRequestError, match="percent-encoded"):
         parse_hooks(url, "webhooks.logs")
 
 
 @FIXED
 @given(st.text(alphabet="htps:/@[].%a1-_?#\\ é\x00\ud800", max_size=20))
-def test_what_is_taken_can_be_used(tail):
+def test_accepted_urls_can_be_used_by_the_client(tail):
     url = f"http://{tail}"
     try:
         parse_hooks(url, "webhooks.logs")

@@ -1,4 +1,4 @@
-"""Responses as servers and proxies really send them: the status reaches the caller, and so does a body that has one."""
+"""Malformed responses that real servers and proxies send: the caller gets the status and the body."""
 
 import asyncio
 import socket
@@ -24,7 +24,7 @@ BODY = b"Content-Length: 2\r\n\r\nok"
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
-ANSWERS_WITH_A_BODY = {
+RESPONSES_WITH_A_BODY = {
     "a length beside chunks": b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\nTransfer-Encoding: chunked\r\n\r\n"
     b"2\r\nok\r\n0\r\n\r\n",
     "chunks beside a length": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 7\r\n\r\n"
@@ -71,14 +71,14 @@ ANSWERS_WITH_A_BODY = {
     "neither length nor chunks": b"HTTP/1.0 200 OK\r\n\r\nok",
 }
 
-ANSWERS_WITHOUT_A_BODY = {
+RESPONSES_WITHOUT_A_BODY = {
     "204 with an empty chunked body": b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "204 with two bytes": b"HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\nok",
     "204 with two bytes that no header names": b"HTTP/1.1 204 No Content\r\n\r\nok",
     "204 with a length of zero": b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n",
 }
 
-ANSWERS_WITH_A_BROKEN_BODY = {
+RESPONSES_WITH_A_BROKEN_BODY = {
     "two different lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok",
     "a length that is no number": b"HTTP/1.1 200 OK\r\nContent-Length: two\r\n\r\nok",
     "a negative length": b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\nok",
@@ -98,7 +98,7 @@ ANSWERS_WITH_A_BROKEN_BODY = {
     "too short": b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok",
 }
 
-ANSWERS_ABOVE_THE_LIMITS = {
+RESPONSES_ABOVE_THE_LIMITS = {
     "too many headers": b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * MAX_HEADERS + BODY,
     "too long a header": b"HTTP/1.1 200 OK\r\nX: " + b"x" * (MAX_LINE_BYTES - 2) + b"\r\n" + BODY,
     "too long a folded header": b"HTTP/1.1 200 OK\r\nX: y\r\n" + (b" " + b"x" * 40_000 + b"\r\n") * 2 + BODY,
@@ -108,11 +108,9 @@ ANSWERS_ABOVE_THE_LIMITS = {
     "a header without end": b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000,
 }
 
-Asked = Callable[[], Awaitable[tuple[int, bytes]]]
-
 
 def sending(*pieces: bytes) -> Callable[[Exchange], Awaitable[None]]:
-    """Reads the request, sends these bytes as they are, one after the other, and closes."""
+    """A receiver's script that reads the request, sends the pieces one after another, and closes the connection."""
 
     async def script(exchange: Exchange) -> None:
         await exchange.read_all()
@@ -131,8 +129,8 @@ async def client() -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
-async def asked(*pieces: bytes) -> tuple[int, bytes]:
-    """Status and body of the response that a POST gets."""
+async def post_to_server_sending(*pieces: bytes) -> tuple[int, bytes]:
+    """Status and body as a client receives them from a server that responds with `pieces`."""
     async with (
         asyncio.timeout(10),
         Receiver(sending(*pieces)) as receiver,
@@ -142,14 +140,14 @@ async def asked(*pieces: bytes) -> tuple[int, bytes]:
         return response.status, await response.read()
 
 
-@pytest.mark.parametrize("how", ANSWERS_WITH_A_BODY)
-async def test_a_loose_response_arrives_with_its_body(how: str) -> None:
-    assert await asked(ANSWERS_WITH_A_BODY[how]) == (200, b"ok")
+@pytest.mark.parametrize("how", RESPONSES_WITH_A_BODY)
+async def test_malformed_response_is_received_with_its_body(how: str) -> None:
+    assert await post_to_server_sending(RESPONSES_WITH_A_BODY[how]) == (200, b"ok")
 
 
-@pytest.mark.parametrize("how", ANSWERS_WITH_A_BODY)
-async def test_a_loose_response_arrives_in_any_pieces(how: str) -> None:
-    sent = ANSWERS_WITH_A_BODY[how]
+@pytest.mark.parametrize("how", RESPONSES_WITH_A_BODY)
+async def test_malformed_response_is_received_in_pieces_of_any_size(how: str) -> None:
+    sent = RESPONSES_WITH_A_BODY[how]
     for size in (1, 7) if len(sent) < 4000 else (4001,):
         handler = LenientResponseHandler(asyncio.get_running_loop())
         handler.set_response_params(read_until_eof=True, **RESPONSE_LIMITS)
@@ -161,16 +159,16 @@ async def test_a_loose_response_arrives_in_any_pieces(how: str) -> None:
         assert (message.code, await payload.read()) == (200, b"ok")
 
 
-@pytest.mark.parametrize("how", ANSWERS_WITHOUT_A_BODY)
-async def test_204_counts_whatever_follows_it(how: str) -> None:
-    assert await asked(ANSWERS_WITHOUT_A_BODY[how]) == (204, b"")
+@pytest.mark.parametrize("how", RESPONSES_WITHOUT_A_BODY)
+async def test_status_204_is_received_whatever_follows_it(how: str) -> None:
+    assert await post_to_server_sending(RESPONSES_WITHOUT_A_BODY[how]) == (204, b"")
 
 
-@pytest.mark.parametrize("how", ANSWERS_WITH_A_BROKEN_BODY)
-async def test_the_status_of_a_response_with_a_broken_body_is_known(how: str) -> None:
+@pytest.mark.parametrize("how", RESPONSES_WITH_A_BROKEN_BODY)
+async def test_status_of_a_response_with_an_invalid_body_is_received(how: str) -> None:
     async with (
         asyncio.timeout(10),
-        Receiver(sending(ANSWERS_WITH_A_BROKEN_BODY[how])) as receiver,
+        Receiver(sending(RESPONSES_WITH_A_BROKEN_BODY[how])) as receiver,
         client() as session,
         session.post(receiver.url, data=b"x") as response,
     ):
@@ -179,7 +177,7 @@ async def test_the_status_of_a_response_with_a_broken_body_is_known(how: str) ->
             await response.read()
 
 
-async def test_a_chunk_that_breaks_later_ends_the_wait_for_the_body() -> None:
+async def test_invalid_chunk_after_a_valid_one_raises_in_the_reader_of_the_body() -> None:
     handler = LenientResponseHandler(asyncio.get_running_loop())
     handler.set_response_params(**RESPONSE_LIMITS)
     handler.data_received(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfive!\r\n")
@@ -190,25 +188,25 @@ async def test_a_chunk_that_breaks_later_ends_the_wait_for_the_body() -> None:
         await payload.readany()
 
 
-@pytest.mark.parametrize("how", ANSWERS_ABOVE_THE_LIMITS)
-async def test_a_head_above_the_limits_is_an_error_of_its_own(how: str) -> None:
+@pytest.mark.parametrize("how", RESPONSES_ABOVE_THE_LIMITS)
+async def test_head_above_the_limits_raises_its_own_error(how: str) -> None:
     with pytest.raises(ResponseHeadTooLargeError):
-        await asked(ANSWERS_ABOVE_THE_LIMITS[how])
+        await post_to_server_sending(RESPONSES_ABOVE_THE_LIMITS[how])
 
 
 @pytest.mark.parametrize("sent", [b"HTTP/1.1 200 O", b"HTTP/1.1 103 Early\r\nLink: x\r\n", b""])
-async def test_a_response_that_breaks_off_before_its_status_is_known_is_no_answer(sent: bytes) -> None:
+async def test_connection_that_ends_before_the_status_line_is_a_disconnect(sent: bytes) -> None:
     with pytest.raises(aiohttp.ServerDisconnectedError):
-        await asked(sent)
+        await post_to_server_sending(sent)
 
 
 @pytest.mark.parametrize("sent", [b"SSH-2.0-OpenSSH_9.2\r\n\r\n", b"HTTP/1.1 20\r\n\r\n", b"\x16\x03\x01" * 30_000])
-async def test_what_is_no_http_is_an_error(sent: bytes) -> None:
+async def test_response_that_is_not_http_is_an_error(sent: bytes) -> None:
     with pytest.raises(aiohttp.ClientError):
-        await asked(sent)
+        await post_to_server_sending(sent)
 
 
-async def test_what_comes_behind_a_response_answers_no_other_request() -> None:
+async def test_stray_bytes_after_a_response_are_not_read_as_the_next_response() -> None:
     async def script(exchange: Exchange) -> None:
         await exchange.read_all()
         exchange._writer.write(b"HTTP/1.1 200 OK\r\n" + BODY)
@@ -234,7 +232,7 @@ async def test_what_comes_behind_a_response_answers_no_other_request() -> None:
 
 
 @pytest.mark.parametrize(("status", "body"), [(204, b""), (200, b""), (200, b"ok"), (200, b"x" * 500_000)])
-async def test_a_connection_with_orderly_responses_is_used_again(status: int, body: bytes) -> None:
+async def test_connection_is_reused_after_valid_responses(status: int, body: bytes) -> None:
     async with Receiver(answering(status, body=body)) as receiver, client() as session:
         uses = [ConnectionUse() for _ in range(3)]
         for use in uses:
@@ -243,7 +241,7 @@ async def test_a_connection_with_orderly_responses_is_used_again(status: int, bo
         assert [use.reused for use in uses] == [False, True, True]
 
 
-def test_aiohttp_still_takes_another_protocol() -> None:
+def test_aiohttp_connector_still_has_its_private_protocol_factory() -> None:
     assert "_factory" in vars(_connector())
 
 
@@ -256,8 +254,8 @@ def _connector() -> LenientConnector:
 
 
 @pytest.mark.parametrize("how", ["the write fails", "the connection is lost"])
-async def test_a_response_that_came_before_the_connection_broke_counts(how: str) -> None:
-    """A server that answers 413 in the middle of a request and closes: the write may fail before we have read."""
+async def test_response_received_before_the_connection_broke_is_used(how: str) -> None:
+    """A server responds 413 in the middle of a request and closes: the write may fail before the response is read."""
     ours, theirs = socket.socketpair()
     with theirs:
         transport, handler = await asyncio.get_running_loop().create_connection(
@@ -274,7 +272,7 @@ async def test_a_response_that_came_before_the_connection_broke_counts(how: str)
         transport.abort()
 
 
-async def test_a_connection_that_breaks_without_a_response_is_an_error() -> None:
+async def test_connection_that_breaks_without_a_response_is_an_error() -> None:
     ours, theirs = socket.socketpair()
     with theirs:
         transport, handler = await asyncio.get_running_loop().create_connection(

@@ -1,4 +1,4 @@
-"""Names whose servers hang hold up no others."""
+"""A name whose server does not answer delays no other name."""
 
 import asyncio
 import socket
@@ -8,13 +8,13 @@ from collections import Counter
 import pytest
 
 from shuttle.outgoing import lookup
-from shuttle.outgoing.lookup import Found, Lookups
+from shuttle.outgoing.lookup import AddressInfos, Lookups
 
 _SEVERAL_TIMES_THE_THREADS = 200
 
 
 class NameServers:
-    """Those of `*.slow.example` answer nobody until `answer` is called; all others answer at once."""
+    """Replaces the resolver. Lookups of `*.slow.example` hang until `answer` is called; all others return at once."""
 
     def __init__(self) -> None:
         self.asked: Counter[str] = Counter()
@@ -47,7 +47,7 @@ def lookups(name_servers):
     made.close()
 
 
-def begin(lookups: Lookups, *hosts: str) -> list[asyncio.Task[Found]]:
+def begin(lookups: Lookups, *hosts: str) -> list[asyncio.Task[AddressInfos]]:
     return [asyncio.create_task(lookups.addresses(host, 9092)) for host in hosts]
 
 
@@ -55,11 +55,11 @@ def names(zone: str) -> list[str]:
     return [f"host{number}.{zone}" for number in range(_SEVERAL_TIMES_THE_THREADS)]
 
 
-async def finished(tasks: list[asyncio.Task[Found]]) -> None:
+async def finished(tasks: list[asyncio.Task[AddressInfos]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def test_an_address_waits_for_no_name(lookups):
+async def test_ip_address_does_not_wait_for_hanging_lookups(lookups):
     hanging = begin(lookups, *names("slow.example"))
     async with asyncio.timeout(5):
         ((*_, where),) = await lookups.addresses("203.0.113.7", 9092)
@@ -67,15 +67,15 @@ async def test_an_address_waits_for_no_name(lookups):
     assert not any(task.done() for task in hanging)
 
 
-async def test_a_name_that_was_quick_waits_for_none_that_hangs(lookups):
-    await lookups.addresses("well.example", 9092)
+async def test_name_that_was_quick_does_not_wait_for_hanging_lookups(lookups):
+    await lookups.addresses("quick.example", 9092)
     hanging = begin(lookups, *names("slow.example"))
     async with asyncio.timeout(5):
-        await lookups.addresses("well.example", 9092)
+        await lookups.addresses("quick.example", 9092)
     assert not any(task.done() for task in hanging)
 
 
-async def test_a_new_name_waits_for_none_that_is_known_to_hang(lookups, name_servers, monkeypatch):
+async def test_new_name_does_not_wait_for_names_known_to_be_slow(lookups, name_servers, monkeypatch):
     monkeypatch.setattr(lookup, "_SLOW_SECONDS", 0.0)
     first = begin(lookups, *names("slow.example"))
     name_servers.answer()
@@ -91,12 +91,12 @@ async def test_a_new_name_waits_for_none_that_is_known_to_hang(lookups, name_ser
     await finished(hanging)
 
 
-async def test_many_who_need_one_name_hold_one_thread(lookups, name_servers):
+async def test_simultaneous_lookups_of_one_name_share_a_thread(lookups, name_servers):
     waiting = begin(lookups, *["one.slow.example"] * _SEVERAL_TIMES_THE_THREADS)
-    await lookups.addresses("well.example", 9092)
+    await lookups.addresses("quick.example", 9092)
     waiting[0].cancel()
     name_servers.answer()
     await finished(waiting)
     assert waiting[0].cancelled()
     assert all(isinstance(task.exception(), socket.gaierror) for task in waiting[1:])
-    assert name_servers.asked == {"one.slow.example": 1, "well.example": 1}
+    assert name_servers.asked == {"one.slow.example": 1, "quick.example": 1}

@@ -1,4 +1,4 @@
-"""Credentials in URLs: what is read, what is sent, what is shown."""
+"""Credentials in URLs: how they are read, sent and left out of display."""
 
 import base64
 from urllib.parse import quote
@@ -34,23 +34,23 @@ def test_userinfo_is_split_off(url, without, credentials):
 
 
 @given(user=st.text(min_size=1).filter(str.isprintable), password=st.text().filter(str.isprintable))
-def test_whatever_was_encoded_comes_back(user, password):
+def test_encoded_credentials_are_decoded(user, password):
     url = f"https://{quote(user, safe='')}:{quote(password, safe='')}@host/path"
     assert split_userinfo(url) == ("https://host/path", Credentials(user, password))
 
 
 @given(text=st.text())
-def test_display_takes_any_text(text):
+def test_without_userinfo_accepts_any_text(text):
     assert isinstance(without_userinfo(text), str)
     assert "hunter22" not in without_userinfo(f"{text} http://me:hunter22@host/")
 
 
-def test_display_strips_every_url_of_a_failover():
+def test_without_userinfo_strips_every_url_of_a_failover():
     shown = without_userinfo("failover(kafka://u:hunter22@a:1,b:2/t, https://hunter23@c/d)")
     assert shown == "failover(kafka://a:1,b:2/t, https://c/d)"
 
 
-def test_basic_authorization_is_utf8():
+def test_basic_authorization_is_encoded_as_utf8():
     value = basic_authorization(Credentials("jürgen", "pä:ss"))
     scheme, _, encoded = value.partition(" ")
     assert (scheme, base64.b64decode(encoded).decode()) == ("Basic", "jürgen:pä:ss")

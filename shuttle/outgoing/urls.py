@@ -1,4 +1,4 @@
-"""The grammar of the URLs that callers give us: scheme, userinfo, host, port, rest; checked before anything is used."""
+"""Splits a caller's URL into scheme, userinfo, host, port and rest, and checks each part."""
 
 import re
 from dataclasses import dataclass, field
@@ -19,7 +19,8 @@ _ADDRESS = re.compile(
     r"(?P<rest>(?:[/?#].*)?)",
     re.DOTALL,
 )
-# Any label string is a name: the specification's own `10.0.0.0.1` and container names with `_` are resolved when used.
+# Any sequence of labels is a name: `10.0.0.0.1`, which the contract's example has, and container names with `_` are
+# looked up when they are used.
 _HOST = re.compile(r"(?!.{254})[A-Za-z0-9_\-]{1,63}(?:\.[A-Za-z0-9_\-]{1,63})*\.?")
 MAX_URL_CHARACTERS = 16_384
 _PORT = re.compile(r"[0-9]{1,5}")
@@ -27,8 +28,8 @@ _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
-    """The parts of one URL as written: `userinfo` percent-encoded, `rest` empty or beginning with `/`, `?` or `#`."""
+class UrlParts:
+    """The parts of a URL as written: `userinfo` is percent-encoded, `rest` is empty or begins with `/`, `?` or `#`."""
 
     scheme: str
     host: str
@@ -37,11 +38,11 @@ class Address:
     rest: str = field(repr=False)
 
 
-def read_address(url: str, name: str) -> Address:
+def split_url(url: str, name: str) -> UrlParts:
     """Split `url`, the value of the request's field `name`.
 
     Raises:
-        InvalidRequestError: it is no URL, or a part of it cannot be used; the message never repeats the URL.
+        InvalidRequestError: it is not a URL, or a part of it cannot be used; the message never repeats the URL.
     """
     check_length(url, name)
     if _UNUSABLE.search(url):
@@ -60,20 +61,20 @@ def read_address(url: str, name: str) -> Address:
         check_userinfo(userinfo, name)
     if not url.isascii():
         _check_international(f"http://{host}{rest}", name)
-    return Address(scheme.lower(), host, None if port is None else read_port(port, name), userinfo, rest)
+    return UrlParts(scheme.lower(), host, None if port is None else read_port(port, name), userinfo, rest)
 
 
 def check_length(url: str, name: str) -> None:
-    """Refuse a URL that is longer than any of use; to be asked before anything else looks at the URL."""
+    """Refuse a URL that is too long. Call it first: the other checks may take long for a very long URL."""
     if len(url) > MAX_URL_CHARACTERS:
         raise InvalidRequestError(f"Write the URL in up to {MAX_URL_CHARACTERS} characters.", field=name)
 
 
 def check_host(host: str, name: str) -> None:
-    """Refuse what cannot be a host: an empty or overlong label, or brackets around no IPv6 address."""
+    """Refuse an invalid host: an empty or overlong label, or brackets without an IPv6 address in them."""
     if host.startswith("["):
         try:
-            IPv6Address(host[1:-1].replace("%", " "))  # a zone means something on one machine only
+            IPv6Address(host[1:-1].replace("%", " "))  # makes a zone invalid: it has a meaning on one machine only
         except AddressValueError:
             raise InvalidRequestError("Write an IPv6 address between the brackets of the URL.", field=name) from None
     elif host.isascii() and not _HOST.fullmatch(host):
@@ -81,14 +82,14 @@ def check_host(host: str, name: str) -> None:
 
 
 def read_port(port: str, name: str) -> int:
-    """The number of a port, 1 to 65535."""
+    """Read a port number, 1 to 65535."""
     if not _PORT.fullmatch(port) or not 1 <= int(port) <= 65_535:
         raise InvalidRequestError("Write a port between 1 and 65535 after the host of the URL.", field=name)
     return int(port)
 
 
 def check_userinfo(userinfo: str, name: str) -> None:
-    """Refuse what does not decode to text: credentials are percent-decoded once, and would be sent as another."""
+    """Refuse userinfo that does not percent-decode to printable text: other credentials would be sent than meant."""
     try:
         decoded = unquote_to_bytes(userinfo).decode()
     except UnicodeDecodeError:
@@ -100,7 +101,7 @@ def check_userinfo(userinfo: str, name: str) -> None:
 
 
 def _check_international(url: str, name: str) -> None:
-    """A host outside ASCII must have an IDNA form: the one that the client library will use."""
+    """Refuse a host outside ASCII that has no IDNA form; the client library connects to that form."""
     try:
         host = URL(url).raw_host
     except ValueError:

@@ -1,23 +1,23 @@
-"""The query of a URL: signatures and tokens are in it, so nobody is shown it."""
+"""The query of a URL, which may hold signatures and tokens and is therefore treated as secret."""
 
 import re
 from collections.abc import Iterator
 from urllib.parse import unquote, unquote_plus
 
-# Shorter values are rather numbers and words than secrets.
+# Shorter values are more likely numbers and words than secrets.
 _MIN_VALUE_BYTES = 8
 _QUERY = re.compile(r"[^?#]*\?([^#]*)", re.DOTALL)
 _PAIRS = re.compile(r"[&;]")
 
 
 def without_query(url: str) -> str:
-    """For display: `?…` in the place of a query, and no fragment."""
-    place, mark, _ = url.partition("#")[0].partition("?")
-    return f"{place}?…" if mark else place
+    """The URL for display: the query replaced by `?…`, the fragment removed."""
+    path, mark, _ = url.partition("#")[0].partition("?")
+    return f"{path}?…" if mark else path
 
 
 def query_values(url: str) -> Iterator[str]:
-    """The values of 8 bytes and more in the query, as written; a parameter without `=` is one."""
+    """The values in the query that have at least 8 bytes, as written. A parameter without `=` counts as a value."""
     match = _QUERY.match(url)
     for pair in _PAIRS.split(match[1]) if match is not None else ():
         name, mark, value = pair.partition("=")
@@ -27,5 +27,5 @@ def query_values(url: str) -> Iterator[str]:
 
 
 def spellings(value: str) -> set[str]:
-    """A value of a query as written and as servers decode it: `+` is a space to some of them."""
+    """A value of a query as written and as servers decode it; some decode `+` as a space."""
     return {value, unquote(value), unquote_plus(value)}
