@@ -1,4 +1,4 @@
-"""Archives made for tests, good and bad, and what is in them."""
+"""Makes valid and invalid archives for tests, and reads their contents."""
 
 import gzip
 import io
@@ -18,7 +18,7 @@ SMALL_LIMITS = SourceLimits(
 
 
 def entry(name, content=b"", **fields):
-    """A tar entry; `content` None = a header that claims nothing."""
+    """The header and the content of a tar entry; `fields` are attributes of the header."""
     header = tarfile.TarInfo(name)
     header.size = len(content)
     for field, value in fields.items():
@@ -47,7 +47,7 @@ def tar(*entries, tar_format=tarfile.PAX_FORMAT, **options):
 
 
 def gzipped(content, level=1):
-    """Without the time: these bytes are names of tests, on which the workers of a parallel run have to agree."""
+    """A gzip without a time: pytest names tests after these bytes, and parallel workers need equal names."""
     return gzip.compress(content, level, mtime=0)
 
 
@@ -60,7 +60,7 @@ def zipped(*entries, compression=zipfile.ZIP_DEFLATED):
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", compression) as archive:
         for name, content in entries:
-            # A name alone would get the time of now.
+            # With a plain name, zipfile would write the current time.
             archive.writestr(zipfile.ZipInfo(name) if isinstance(name, str) else name, content, compression)
     return out.getvalue()
 
@@ -73,7 +73,7 @@ def unix(name, mode, create_system=3):
 
 
 def record(key, value):
-    """A record of a pax header: its own length, a space, key=value, a line end."""
+    """A record of a pax header: its own length, a space, key=value, a line feed."""
     line = b" " + key + b"=" + value + b"\n"
     length = len(line) + 1
     while len(str(length)) + len(line) != length:
@@ -82,7 +82,7 @@ def record(key, value):
 
 
 def extended_header(records):
-    """A pax header with these bytes as its records, before an ordinary file."""
+    """A tar with one file whose pax header has `records`."""
     header = tarfile.TarInfo("x")
     header.type = tarfile.XHDTYPE
     header.size = len(records)
@@ -90,7 +90,7 @@ def extended_header(records):
 
 
 def git_archives(directory):
-    """What `git archive` makes of a small repository: tar, tar.gz and zip, with the prefix p-1.0/."""
+    """A small repository as `git archive` packs it: tar, tar.gz and zip, with the prefix p-1.0/."""
     directory.mkdir()
     (directory / "sub").mkdir()
     (directory / "sub" / "run.sh").write_text("#!/bin/sh\n")
@@ -111,7 +111,7 @@ def git_archives(directory):
 
 
 def packed_sparse(directory, size_bytes, end=b"", tar_format="gnu"):
-    """What GNU tar makes of a file that is a hole of `size_bytes` with `end` behind it."""
+    """A tar by GNU tar with a sparse file: a hole of `size_bytes`, followed by `end`."""
     path = directory / "sparse"
     with path.open("wb") as file:
         file.truncate(size_bytes)
@@ -124,7 +124,7 @@ def packed_sparse(directory, size_bytes, end=b"", tar_format="gnu"):
 
 
 def contents(path):
-    """Path to bytes, or to what kind of entry it is."""
+    """Map each path to its bytes, or to a text that describes a folder or link."""
     found = {}
     with tarfile.open(path, "r:gz") as archive:
         for header in archive:

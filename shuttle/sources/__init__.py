@@ -1,4 +1,4 @@
-"""Where code comes from: one fetcher a scheme, and the one place where archives of strangers are read."""
+"""Sources: the interface of the fetchers, one for each URL scheme, and the limits of a source."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class FetchedSource:
-    """The original bytes in a local file: their count, SHA-256 as lower-case hex, and the type that was declared."""
+    """The fetched bytes in a local file, their number, their SHA-256 in lower-case hex, and the declared type."""
 
     path: Path
     size_bytes: int
@@ -18,7 +18,7 @@ class FetchedSource:
 
 @dataclass(frozen=True, slots=True)
 class SourceLimits:
-    """What a source may cost us: see the settings of the same names."""
+    """The largest source that is accepted; see the settings of the same names."""
 
     max_source_bytes: int
     max_expanded_bytes: int
@@ -28,16 +28,16 @@ class SourceLimits:
 
 
 class SourceFetcher(Protocol):
-    """Brings one scheme's source into a local file. Safe for any number of tasks of one loop."""
+    """Fetches sources of one URL scheme into a local file. Safe for any number of tasks of one event loop."""
 
     async def fetch(self, url: str, into: Path, limits: SourceLimits, headers: Mapping[str, str]) -> FetchedSource:
-        """Stream `url` (userinfo = credentials) into the file `into`, never whole in memory.
+        """Stream `url` into the file `into`, without holding the whole source in memory.
 
-        The `headers` are sent to its host only.
+        Userinfo in `url` is used as credentials. `headers` are sent to its host only.
 
         Raises:
-            BuildFailedError: it will not get better (`source_not_found`, `source_refused`, `source_too_large`, …).
-            UnavailableError: it may get better: the caller tries again until the stage timeout.
+            BuildFailedError: a retry is pointless (`source_not_found`, `source_refused`, `source_too_large`, …).
+            UnavailableError: a retry may succeed; the caller retries until the stage's timeout.
         """
 
 

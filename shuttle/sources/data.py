@@ -1,4 +1,4 @@
-"""data: sources: the archive itself in the request, as RFC 2397 writes it or as the old clients do."""
+"""Decodes data: URLs, which contain the source itself, in the form of RFC 2397 or of the older API's clients."""
 
 import binascii
 import re
@@ -12,23 +12,25 @@ _VALUE = r'(?:(?:[A-Za-z0-9!#$&^_.+\-\'*`{|}~]|%[0-9A-Fa-f]{2})*|"[ !#-~]*")'
 _MEDIA_TYPE = re.compile(rf"(?:{_NAME}/{_NAME})?(?:;{_NAME}={_VALUE})*")
 _BASE64 = re.compile(r"(?:\A|;)base64\Z", re.IGNORECASE)
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
-# RFC 3986's characters; `#` would begin a fragment.
+# Any byte that RFC 3986 does not allow in a URL, and `#`, which would begin a fragment.
 _NOT_IN_URL = re.compile(rb"[^!$%&'()*+,\-./0-9:;=?@A-Z_a-z~\[\]]")
 _DEFAULT_TYPE = "text/plain;charset=US-ASCII"
 _MAX_TYPE = 255
-# Decoding is one call in which no other thread runs: 5 ms for this much.
+# No other thread runs while a piece is decoded: 5 ms for a piece of this size.
 _PIECE_BYTES = 1024 * 1024
 
 
 def read_data_url(url: str, max_source_bytes: int) -> tuple[str, Iterator[bytes]]:
-    """The media type and the bytes, in pieces, of `data:[type][;base64],…`, or `data:base64,…` as old clients write it.
+    """Return the media type and the decoded bytes, in pieces, of `data:[type][;base64],…`.
 
-    Base64 is the standard alphabet, with or without its padding, also in lines (CR, LF); percent-escapes are decoded
-    first. The type is as written, with RFC 2397's default where there is none. 64 MiB take 0.3 s: read it in a thread,
-    which lets others run every few milliseconds.
+    The older API's clients write `data:base64,…`, which is accepted, too. Base64 uses the standard alphabet, with or
+    without padding, and may contain line breaks (CR, LF); percent-escapes are decoded first. The type is returned as
+    written, or RFC 2397's default if there is none. 64 MiB take 0.3 s: read the pieces in a thread. Other threads can
+    run between the pieces, every few milliseconds.
 
     Raises:
-        InvalidRequestError: here or while the pieces are read; field `source.url`, the message never repeats the URL.
+        InvalidRequestError: the URL is invalid, for the field `source.url`; the message never repeats the URL. It may
+            also be raised while the pieces are read.
     """
     comma = url.find(",")
     if url[:5].lower() != "data:" or comma < 0:
@@ -84,7 +86,7 @@ def _quads(text: bytes) -> bytes:
 
 
 def _unescaped(url: str, start: int) -> Iterator[bytes]:
-    """The insides of base64: its lines may be there as they are."""
+    """The base64 text without percent-escapes. Line breaks may be escaped or not."""
     if "%" not in url:
         yield from _pieces(url, start)
         return
@@ -98,7 +100,7 @@ def _from_escapes(url: str, start: int) -> Iterator[bytes]:
 
 
 def _pieces(url: str, start: int) -> Iterator[bytes]:
-    """No escape is cut."""
+    """The encoded data in pieces that split no percent-escape."""
     while start < len(url):
         end = start + _PIECE_BYTES
         cut = url.find("%", end - 2, end)
@@ -111,7 +113,7 @@ def _pieces(url: str, start: int) -> Iterator[bytes]:
 def _decoded(encoded: bytes) -> bytes:
     if _BAD_ESCAPE.search(encoded) or _NOT_IN_URL.search(encoded):
         raise _wrong("Percent-encode every byte of the data: URL that is not allowed in a URL, or use ;base64.")
-    # Quoted-printable is the same with `=`, and decoded in C: unquote_to_bytes makes an object of every escape.
+    # Quoted-printable is the same encoding with `=`, and is decoded in C; unquote_to_bytes makes an object per escape.
     return binascii.a2b_qp(encoded.replace(b"=", b"%3D").replace(b"%", b"="))
 
 

@@ -1,4 +1,4 @@
-"""One download: the bytes received into a file, and the offset at which it resumes after the connection breaks."""
+"""Downloads a source into a file, and resumes at the offset that was reached when the connection broke."""
 
 import asyncio
 import hashlib
@@ -14,7 +14,7 @@ from shuttle.errors import BuildFailedError, UnavailableError
 from shuttle.sources import FetchedSource, SourceLimits
 from shuttle.sources.pages import is_page
 
-# Hashed and written in a thread: a whole block pays for the hop, a small source needs one.
+# The bytes that are hashed and written together in a thread: large enough that the change of threads hardly counts.
 _BLOCK_BYTES = 1024 * 1024
 _CONTENT_TYPE = re.compile(r"[\x20-\x7e]{1,255}")
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(?:(\d{1,18})|\*)", re.IGNORECASE)
@@ -23,10 +23,10 @@ UNKNOWN_TYPE = "application/octet-stream"
 
 
 class Download:
-    """A source that arrives in one response, or in several: `size_bytes` of it are in the file.
+    """A source that is received in one or several responses; `size_bytes` of it are in the file.
 
-    It can be continued where the host names a strong validator: then a part that does not belong to the first one is
-    never sent (If-Range, RFC 9110, 13.1.5).
+    It can be resumed if the host sends a strong validator: then the host never sends a part of a changed source
+    (If-Range, RFC 9110, 13.1.5).
     """
 
     def __init__(self, url: str, into: Path) -> None:
@@ -42,34 +42,34 @@ class Download:
         self._content_type = UNKNOWN_TYPE
 
     @property
-    def can_go_on(self) -> bool:
-        """Whether what has come is of use for another request."""
+    def can_resume(self) -> bool:
+        """Whether another request can fetch only the rest."""
         return self.size_bytes > 0 and self._validator is not None and self._is_intact()
 
     def _is_intact(self) -> bool:
-        """Whether the file is still as it was left: between two fetches it is its owner's."""
+        """Whether the file still has its size: between two fetches the caller may have removed or changed it."""
         try:
             return self._path.stat().st_size == self.size_bytes
         except OSError:
             return False
 
     def request_headers(self) -> dict[str, str]:
-        """What asks for the rest, and for all of it if the source has changed."""
-        if not self.can_go_on or self._validator is None:
+        """The headers that request the rest of the source, or all of it if it has changed."""
+        if not self.can_resume or self._validator is None:
             return {}
         return {"Range": f"bytes={self.size_bytes}-", "If-Range": self._validator}
 
     def discard(self) -> None:
-        """Forget what has come. Idempotent."""
+        """Delete what was received. Idempotent."""
         self._path.unlink(missing_ok=True)
         self._start()
 
     async def receive(
         self, response: aiohttp.ClientResponse, limits: SourceLimits, shown: str, stall_seconds: float
     ) -> FetchedSource:
-        """Take a 200, or the 206 that `request_headers` asked for, to its end.
+        """Receive a 200, or the 206 that `request_headers` asked for, to its end.
 
-        What has come before an error stays, for the next request. Raises TimeoutError when nothing comes for
+        Bytes received before an error are kept for the next request. Raises TimeoutError if nothing is received for
         `stall_seconds` after the first byte.
         """
         if response.status == 206:
@@ -94,36 +94,36 @@ class Download:
         is_same = headers.get("ETag", self._validator) == self._validator or not (self._validator or "").startswith('"')
         if part is None or int(part[1]) != self.size_bytes or not is_same:
             self.discard()
-            raise UnavailableError(f"{shown} sent another part of the source than was asked for.")
+            raise UnavailableError(f"{shown} sent another part of the source than the one requested.")
         self._total_bytes = int(part[2]) if part[2] else self._total_bytes
 
     async def _receive_body(
         self, content: aiohttp.StreamReader, limits: SourceLimits, shown: str, stall_seconds: float
     ) -> None:
         block = bytearray()
-        patience_seconds: float | None = None  # for the first byte: as long as the caller waits
+        timeout_seconds: float | None = None  # the caller limits the wait for the first byte
         while True:
             try:
-                async with asyncio.timeout(patience_seconds):
+                async with asyncio.timeout(timeout_seconds):
                     chunk = await content.readany()
             except (aiohttp.ClientError, OSError):
-                await self._keep(block, shown)
+                await self._append(block, shown)
                 raise
             if not chunk:
                 break
-            patience_seconds = stall_seconds
+            timeout_seconds = stall_seconds
             block += chunk
             _check_size(self.size_bytes + len(block), limits, shown)
             if len(block) >= _BLOCK_BYTES:
-                await self._keep(block, shown)
+                await self._append(block, shown)
                 block = bytearray()
-        await self._keep(block, shown)
+        await self._append(block, shown)
 
-    async def _keep(self, block: bytearray, shown: str) -> None:
+    async def _append(self, block: bytearray, shown: str) -> None:
         if not self.size_bytes and is_page(bytes(block[:4096]), self._content_type):
             raise BuildFailedError(
                 "source_is_a_page",
-                f"{shown} is a page for people instead of an archive: give the address of the archive itself,"
+                f"{shown} is a web page instead of an archive: give the URL of the archive itself,"
                 " and credentials if the host asks for them.",
             )
         await asyncio.to_thread(self._write, block)
@@ -143,7 +143,7 @@ def _check_size(size_bytes: int, limits: SourceLimits, shown: str) -> None:
 
 
 def _validator_of(headers: Mapping[str, str]) -> str | None:
-    """What tells this content from any other: a strong ETag, or a date that is old enough (RFC 9110, 8.8.2.2)."""
+    """A strong validator: a strong ETag, or a Last-Modified that is old enough (RFC 9110, 8.8.2.2)."""
     if headers.get("Accept-Ranges", "").strip().lower() == "none":
         return None
     etag = headers.get("ETag", "").strip()

@@ -1,4 +1,4 @@
-"""http:// and https:// sources: stream the bytes of a stranger's server into a file."""
+"""Fetches http:// and https:// sources."""
 
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -22,24 +22,24 @@ from shuttle.sources.download import Download
 
 MAX_REDIRECTS = 10
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-# Of the 4xx these say "later" (RFC 9110, 15.5.9; RFC 8470; RFC 6585).
-_LATER = frozenset({408, 425, 429})
-# With Retry-After: an archive that is being made, and hosts that limit requests by 403.
-_LATER_WITH_RETRY_AFTER = frozenset({202, 403})
-# Everything that RFC 3986 allows in a URL: such a one is sent as written, since a signature may cover its escapes.
+# The 4xx statuses that a retry may change (RFC 9110, 15.5.9; RFC 8470; RFC 6585).
+_RETRIABLE = frozenset({408, 425, 429})
+# Retried if they come with Retry-After: an archive that is still being made, and hosts that limit requests by 403.
+_RETRIABLE_WITH_RETRY_AFTER = frozenset({202, 403})
+# A URL of the characters that RFC 3986 allows is sent as written, because a signature may cover its percent-escapes.
 _AS_WRITTEN = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]*")
-# An interrupted download resumes at once if this much has arrived; with less it is retried after the usual backoff.
+# An interrupted download resumes at once if it got this far; otherwise it is retried after the usual backoff.
 _MIN_PROGRESS_BYTES = 64 * 1024
 
 Origin = tuple[str, str | None, int | None]
 
 
 class HttpFetcher:
-    """Fetches http(s) sources over a session made by `outgoing_session`, which keeps it off forbidden addresses.
+    """Fetches http(s) sources with a session of `outgoing_session`, which refuses forbidden addresses.
 
-    The bytes are kept as sent, as curl does, also when the server names a Content-Encoding: we ask for `identity`, so
-    what is still encoded is a file stored that way (`.tar.gz` as `application/x-tar` with `gzip`), and its checksum is
-    that of the file. The end of an answer with neither length nor chunks (HTTP/1.0) is wherever the connection ends.
+    Bytes are stored as received, even if the response has a Content-Encoding, as curl does: the request asks for
+    `identity`, so an encoded response is a file that is stored encoded (`.tar.gz` as `application/x-tar` with `gzip`),
+    and the checksum is that of the file. A response with neither length nor chunks (HTTP/1.0) ends with the connection.
     """
 
     def __init__(
@@ -51,27 +51,28 @@ class HttpFetcher:
         self._interrupted: dict[Path, Download] = {}
 
     async def fetch(self, url: str, into: Path, limits: SourceLimits, headers: Mapping[str, str]) -> FetchedSource:
-        """Stream `url` into the file `into`; `headers` go to its origin only.
+        """Stream `url` into the file `into`; `headers` are sent to its origin only.
 
-        The first byte may take as long as the caller waits; after it nothing may be silent for `stall_seconds`. What
-        broke off is continued, also by the next call for the same file, if the host says what it belongs to.
+        The wait for the first byte has no limit here; after it, the host may pause for `stall_seconds` at most. An
+        interrupted download is resumed, also by the next call for the same file, if the host sent a strong validator.
 
         Raises:
             BuildFailedError: `source_not_found` (404, 410), `source_refused` (401, 403, a forbidden address),
                 `source_redirects` (more than MAX_REDIRECTS), `source_too_large`, `source_is_a_page`, `source_failed`
-                (any other answer that will not get better).
-            RetryLaterError: 202, 403 and those of the next line, with a Retry-After.
-            UnavailableError: 5xx, 408, 425, 429, no name, refused, reset, stalled or cut off.
+                (any other response that a retry would not change).
+            RetryLaterError: 202, 403 or a status of the next line, with a Retry-After.
+            UnavailableError: 5xx, 408, 425, 429; the name cannot be resolved; the connection is refused, reset, stalled
+                or closed too early.
         """
         download = self._interrupted.pop(into, None)
-        if download is None or download.url != url or not download.can_go_on:
+        if download is None or download.url != url or not download.can_resume:
             download = Download(url, into)
         while True:
             had_bytes = download.size_bytes
             try:
                 return await self._fetch_once(download, limits, headers)
             except UnavailableError:
-                if not download.can_go_on:
+                if not download.can_resume:
                     download.discard()
                     raise
                 if download.size_bytes - had_bytes < _MIN_PROGRESS_BYTES:
@@ -83,26 +84,26 @@ class HttpFetcher:
 
     async def _fetch_once(self, download: Download, limits: SourceLimits, headers: Mapping[str, str]) -> FetchedSource:
         shown = _shown(download.url)
-        wanted = download.request_headers()
-        with _named_troubles(shown, self._stall_seconds):
-            async with self._final_answer(download.url, shown, headers, wanted) as answer:
-                if wanted and answer.status == 416:
+        range_headers = download.request_headers()
+        with _translate_errors(shown, self._stall_seconds):
+            async with self._final_response(download.url, shown, headers, range_headers) as response:
+                if range_headers and response.status == 416:
                     download.discard()
                     raise UnavailableError(f"{shown} answers 416: the source has changed.")
-                if not (wanted and answer.status == 206):
-                    _check_status(answer, shown)
-                return await download.receive(answer, limits, shown, self._stall_seconds)
+                if not (range_headers and response.status == 206):
+                    _check_status(response, shown)
+                return await download.receive(response, limits, shown, self._stall_seconds)
 
     def _keep_for_later(self, into: Path, download: Download) -> None:
-        """For the next call; downloads that nobody came back for are known by their files, which the caller removed."""
+        """Remember the download for the next call. Forget those whose files the callers have removed."""
         self._interrupted = {path: kept for path, kept in self._interrupted.items() if path.exists()}
         self._interrupted[into] = download
 
     @asynccontextmanager
-    async def _final_answer(
-        self, url: str, shown: str, headers: Mapping[str, str], wanted: dict[str, str]
+    async def _final_response(
+        self, url: str, shown: str, headers: Mapping[str, str], range_headers: dict[str, str]
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Follow redirects; each host gets only the headers and credentials that were given for its own origin."""
+        """Follow redirects; an origin gets only the headers and credentials that were given for it."""
         known: dict[Origin, Credentials] = {}
         first: Origin | None = None
         for _ in range(self._max_redirects + 1):
@@ -113,25 +114,29 @@ class HttpFetcher:
             first = first or _origin(target)
             async with self._session.get(
                 target,
-                headers=_headers(known.get(_origin(target)), headers if _origin(target) == first else {}, wanted),
+                headers=_headers(
+                    known.get(_origin(target)), headers if _origin(target) == first else {}, range_headers
+                ),
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._stall_seconds),
-            ) as answer:
-                if answer.status not in _REDIRECTS:
-                    yield answer
+            ) as response:
+                if response.status not in _REDIRECTS:
+                    yield response
                     return
-                url = _redirected(url, answer.headers.get("Location", ""), shown)
+                url = _redirected(url, response.headers.get("Location", ""), shown)
         raise BuildFailedError(
             "source_redirects", f"{shown} redirects more than {self._max_redirects} times; give the final address."
         )
 
 
-def _headers(credentials: Credentials | None, given: Mapping[str, str], wanted: Mapping[str, str]) -> CIMultiDict[str]:
+def _headers(
+    credentials: Credentials | None, given: Mapping[str, str], range_headers: Mapping[str, str]
+) -> CIMultiDict[str]:
     headers = CIMultiDict({"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "build-shuttle"})
     if credentials is not None:
         headers["Authorization"] = basic_authorization(credentials)
     headers.update(given)
-    headers.update(wanted)
+    headers.update(range_headers)
     return headers
 
 
@@ -154,21 +159,21 @@ def _target(url: str, shown: str) -> URL:
 
 
 def _unusable(shown: str) -> BuildFailedError:
-    return BuildFailedError("source_failed", f"{shown} leads to an address that is no usable http or https URL.")
+    return BuildFailedError("source_failed", f"{shown} redirects to a URL that is not a valid http or https URL.")
 
 
 def _origin(url: URL) -> Origin:
     return url.scheme, url.raw_host and url.raw_host.lower(), url.port
 
 
-def _check_status(answer: aiohttp.ClientResponse, shown: str) -> None:
-    status = answer.status
+def _check_status(response: aiohttp.ClientResponse, shown: str) -> None:
+    status = response.status
     if status in {200, 203}:
         return
-    after_seconds = retry_after_seconds(answer.headers, datetime.now(UTC))
-    if after_seconds is not None and (status >= 500 or status in _LATER | _LATER_WITH_RETRY_AFTER):
-        raise RetryLaterError(f"{shown} answers {status} and asks for patience.", after_seconds=after_seconds)
-    if status >= 500 or status in _LATER:
+    after_seconds = retry_after_seconds(response.headers, datetime.now(UTC))
+    if after_seconds is not None and (status >= 500 or status in _RETRIABLE | _RETRIABLE_WITH_RETRY_AFTER):
+        raise RetryLaterError(f"{shown} answers {status} with Retry-After.", after_seconds=after_seconds)
+    if status >= 500 or status in _RETRIABLE:
         raise UnavailableError(f"{shown} answers {status}.")
     if status in {404, 410}:
         raise BuildFailedError("source_not_found", f"{shown} answers {status}: there is no such source.")
@@ -181,19 +186,19 @@ def _check_status(answer: aiohttp.ClientResponse, shown: str) -> None:
 
 
 @contextmanager
-def _named_troubles(shown: str, stall_seconds: float) -> Iterator[None]:
-    """Say what the network did, without the query and the credentials that aiohttp's own messages may hold."""
+def _translate_errors(shown: str, stall_seconds: float) -> Iterator[None]:
+    """Turn network errors into errors of the service, without the query and credentials in aiohttp's messages."""
     try:
         yield
     except AddressRefusedError as error:
         raise BuildFailedError("source_refused", f"{shown} cannot be used. {error.message}") from None
-    except TimeoutError:  # aiohttp's SocketTimeoutError and ConnectionTimeoutError are ones
-        raise UnavailableError(f"{shown} stalled: nothing came for {stall_seconds:g} seconds.") from None
+    except TimeoutError:  # includes aiohttp's SocketTimeoutError and ConnectionTimeoutError
+        raise UnavailableError(f"{shown} stalled: nothing was received for {stall_seconds:g} seconds.") from None
     except (aiohttp.ClientError, ConnectionError) as error:
-        _raise_named(error, shown)
+        _raise_translated(error, shown)
 
 
-def _raise_named(error: Exception, shown: str) -> NoReturn:
+def _raise_translated(error: Exception, shown: str) -> NoReturn:
     if isinstance(error, aiohttp.InvalidURL):
         raise BuildFailedError("source_refused", f"{shown} does not name a host in a usable form.") from None
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
@@ -203,7 +208,7 @@ def _raise_named(error: Exception, shown: str) -> NoReturn:
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         raise UnavailableError(f"The host name in {shown} does not resolve.") from None
     if isinstance(error, aiohttp.ClientConnectorSSLError):
-        raise UnavailableError(f"{shown} does not speak TLS as expected.") from None
+        raise UnavailableError(f"{shown} failed the TLS handshake.") from None
     if isinstance(error, aiohttp.ClientConnectorError):
         raise UnavailableError(f"{shown} cannot be connected to: {describe_connect_error(error)}.") from None
     if isinstance(error, ResponseHeadTooLargeError):
@@ -216,7 +221,7 @@ def _raise_named(error: Exception, shown: str) -> NoReturn:
 
 
 def _shown(url: str) -> str:
-    """Scheme, host and path: queries may hold signatures."""
+    """Scheme, host and path, for display; the query may hold signatures."""
     try:
         parts = urlsplit(without_userinfo(url))
     except ValueError:

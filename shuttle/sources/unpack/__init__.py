@@ -1,1 +1,1 @@
-"""The program that reads strangers' archives: a process of its own, under limits, with the standard library alone."""
+"""The program that reads untrusted archives: it runs in its own process, with limits, and needs no other packages."""

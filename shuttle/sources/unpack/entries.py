@@ -1,10 +1,10 @@
-"""What an archive holds, entry by entry, whatever its format; and what it may cost."""
+"""The entries of an archive, independent of its format, and the budget for unpacking them."""
 
 from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-# Linux's own limits (limits.h; PATH_MAX counts the final NUL): nothing longer can be unpacked on an agent.
+# Linux's limits (limits.h; PATH_MAX counts the final NUL): longer paths cannot be unpacked on an agent.
 MAX_PATH_BYTES = 4095
 MAX_NAME_BYTES = 255
 
@@ -12,7 +12,7 @@ Kind = Literal["file", "directory", "symlink", "hardlink"]
 
 
 class RefusedError(Exception):
-    """The archive cannot be used: the build's reason, and a sentence."""
+    """The archive cannot be used. `reason` is the build's reason, `message` a sentence."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -21,22 +21,23 @@ class RefusedError(Exception):
 
 
 def damaged(why: str) -> RefusedError:
-    """The archive ends too early, or contradicts itself."""
+    """The error for an archive that is incomplete or contradicts itself."""
     return RefusedError("archive_truncated", f"The archive is cut off or damaged: {why}.")
 
 
 class Content(Protocol):
-    """The bytes of a file entry, readable only until the next entry is asked for."""
+    """The bytes of a file entry; they can be read until the next entry is requested."""
 
     def read(self, size: int, /) -> bytes:
-        """Up to `size` bytes; none at the end."""
+        """Read up to `size` bytes; b"" at the end."""
 
 
 @dataclass(slots=True)
 class Entry:
-    """One entry with a clean relative path, `/` between its parts; names that are not UTF-8 hold surrogate escapes.
+    """An entry with a clean relative path separated by `/`; names that are not UTF-8 contain surrogate escapes.
 
-    `target` is a symlink's text as it is, or a hardlink's clean path; `size_bytes` and `content` are a file's.
+    `target` is the unchanged text of a symlink, or the clean path of a hard link. Only files have `size_bytes` and
+    `content`.
     """
 
     path: str
@@ -52,20 +53,20 @@ class Archive(Protocol):
     """An archive of one format."""
 
     errors: tuple[type[Exception], ...]
-    """What its library raises for bytes that somebody made up, also while content is read."""
+    """Exceptions that the format's library raises for invalid bytes, also while content is read."""
 
     warnings: list[str]
-    """What people should know though the archive is used; complete once all entries were read."""
+    """Warnings about an archive that can be used; complete after all entries were read."""
 
     def entries(self) -> Generator[Entry]:
-        """Every entry in order, each time from the start. Raises RefusedError."""
+        """Yield every entry in order; each call starts at the first one. Raises RefusedError."""
 
 
 def clean_path(name: str, shown: str) -> str:
-    """`name` without `.` and doubled slashes; "" = the root itself.
+    """`name` without `.` and repeated slashes; "" = the root itself.
 
     Raises:
-        RefusedError: it leads out, or is no name that a file can have.
+        RefusedError: the path leaves the archive, or no file can have this name.
     """
     if name.startswith("/"):
         raise RefusedError("archive_path_escapes", f"The archive has an absolute path: {shown}.")
@@ -81,10 +82,10 @@ def clean_path(name: str, shown: str) -> str:
 
 
 def link_target(target: str, shown: str) -> str:
-    """A symbolic link's text as it is, wherever it points: nothing is written or read through the link.
+    """The unchanged text of a symbolic link. It may point anywhere: nothing is written or read through the link.
 
     Raises:
-        RefusedError: no link can have that text.
+        RefusedError: no link can have this text.
     """
     if not target or "\0" in target or _bytes(target) > MAX_PATH_BYTES:
         raise damaged(f"the link {shown} has no path as its target")
@@ -92,9 +93,9 @@ def link_target(target: str, shown: str) -> str:
 
 
 def is_companion(entry: Entry) -> bool:
-    """Whether macOS added it: AppleDouble files (`._NAME`), the Finder's folder for them in a zip, its own notes.
+    """Whether macOS added the entry: AppleDouble files (`._NAME`), their folder in a zip, the Finder's `.DS_Store`.
 
-    A `.DS_Store` below the top may be a file of the project.
+    Only a `.DS_Store` at the top counts; one in a folder may belong to the project.
     """
     top, _, below = entry.path.partition("/")
     if top == "__MACOSX" or (entry.path == ".DS_Store" and entry.kind == "file"):
@@ -103,7 +104,7 @@ def is_companion(entry: Entry) -> bool:
 
 
 def show(name: str) -> str:
-    """A name for a message: short, on one line, quoted."""
+    """A name for a message: shortened, on one line, quoted."""
     return ascii(name if len(name) <= 100 else f"{name[:97]}...")
 
 
@@ -112,7 +113,7 @@ def _bytes(name: str) -> int:
 
 
 class Budget:
-    """Counts what the archive's entries would cost unpacked, as soon as they are declared."""
+    """Counts the entries and bytes that unpacking would make, as soon as an entry declares them."""
 
     def __init__(
         self, original_bytes: int, max_bytes: int, max_ratio: int, ratio_from_bytes: int, max_entries: int
@@ -120,7 +121,7 @@ class Budget:
         self.max_entries = max_entries
         self._max_bytes = max_bytes
         self._bomb_bytes = max(ratio_from_bytes, max_ratio * original_bytes)
-        # What an entry costs in a tar besides its content: a header, padding, often an extended header with both.
+        # An entry of a tar has, besides its content, a header and padding, and often an extended header with padding.
         self._max_stream_bytes = max_bytes + 4 * 512 * max_entries
         self._entries = 0
         self._bytes = 0
@@ -134,18 +135,18 @@ class Budget:
         self._check(self._bytes, self._max_bytes)
 
     def check_stream(self, expanded_bytes: int) -> None:
-        """Judge a compressed stream by all that came out of it, entries or not."""
+        """Check the size of a decompressed stream, including the bytes that belong to no entry."""
         self._check(expanded_bytes, self._max_stream_bytes)
 
     def too_many(self) -> RefusedError:
-        """More entries than allowed."""
+        """The error for an archive with more entries than allowed."""
         return RefusedError("archive_too_large", f"The archive has more than {self.max_entries} entries.")
 
     def _check(self, size_bytes: int, max_bytes: int) -> None:
         if size_bytes > self._bomb_bytes:
             raise RefusedError(
                 "archive_bomb",
-                "The archive expands out of all proportion to its size, like a bomb; send the files less compressed.",
+                "The archive expands to many times its size, like a decompression bomb; compress the files less.",
             )
         if size_bytes > max_bytes:
             raise RefusedError("archive_too_large", f"The archive expands to more than {self._max_bytes} bytes.")

@@ -1,4 +1,4 @@
-"""The bytes of all members of a gzip, up to text behind its end, which the standard library refuses."""
+"""Decompresses all members of a gzip, and ignores text after its end, which the standard library's gzip refuses."""
 
 import io
 import zlib
@@ -7,23 +7,26 @@ from typing import Protocol, cast
 _MAGIC = b"\x1f\x8b"
 _READ_BYTES = 64 * 1024
 _BUFFER_BYTES = 256 * 1024
-_GZIP_WINDOW = 31  # zlib.h: 15 bits of window, and 16 for a gzip's head and checksum, which zlib then verifies
+_GZIP_WINDOW = 31  # zlib.h: a window of 15 bits, plus 16 to read a gzip's header and verify its checksum
 
 
 class Readable(Protocol):
-    """What a gzip is read from."""
+    """A stream of bytes."""
 
     def read(self, size: int, /) -> bytes:
-        """Up to `size` bytes; none at the end."""
+        """Read up to `size` bytes; b"" at the end."""
 
 
 def starts_gzip(start: bytes) -> bool:
-    """Whether these first bytes are those of a gzip."""
+    """Whether `start` begins like a gzip."""
     return start.startswith(_MAGIC)
 
 
 class GzipStream(io.RawIOBase):
-    """Raises zlib.error for damage and EOFError for a member that is cut off. Zeros between members are padding."""
+    """The decompressed bytes of a gzip. Zeros between its members are padding.
+
+    Reading raises zlib.error for a damaged gzip and EOFError for an incomplete one.
+    """
 
     def __init__(self, packed: Readable) -> None:
         self._packed = packed
@@ -31,10 +34,10 @@ class GzipStream(io.RawIOBase):
         self._member = zlib.decompressobj(_GZIP_WINDOW)
         self._ended = False
         self.has_text_behind = False
-        """Something that is no further member follows; known once all is read."""
+        """Bytes follow that are not another member; set when everything was read."""
 
     def buffered(self) -> io.BufferedReader:
-        """Its bytes in pieces of any size."""
+        """A reader for pieces of any size."""
         return io.BufferedReader(cast("io.RawIOBase", self), _BUFFER_BYTES)
 
     def readable(self) -> bool:
@@ -42,7 +45,7 @@ class GzipStream(io.RawIOBase):
         return True
 
     def readinto(self, buffer: bytearray, /) -> int:  # type: ignore[override] # any writable buffer
-        """For BufferedReader: at least a byte before the end."""
+        """For BufferedReader: reads at least one byte, except at the end."""
         while not self._ended:
             if self._member.eof and not self._begin_member():
                 break
@@ -57,7 +60,7 @@ class GzipStream(io.RawIOBase):
         return 0
 
     def _begin_member(self) -> bool:
-        """Skip padding; fails at the end, or at text behind it."""
+        """Skip padding and begin the next member; False = there is none."""
         self._input = self._input.lstrip(b"\0")
         while len(self._input) < len(_MAGIC) and (more := self._packed.read(_READ_BYTES)):
             self._input = (self._input + more).lstrip(b"\0")

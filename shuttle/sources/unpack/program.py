@@ -1,4 +1,4 @@
-"""Check an archive and write what it holds as one tar.gz: the whole life of the process that reads strangers' bytes."""
+"""The program that checks an archive and writes its files as one tar.gz; each archive gets its own process."""
 
 import gzip
 import json
@@ -16,55 +16,55 @@ from shuttle.sources.unpack.tar import ENCODING, ENCODING_ERRORS, TarArchive
 from shuttle.sources.unpack.tree import Tree
 
 REFUSED = 3
-"""The exit status with a reason and a message, as JSON, on stderr."""
+"""The exit status of a refused archive; its reason and message are on stderr, as JSON."""
 
 _COPY_BYTES = 256 * 1024
-# Half a million entries of a zip take 600 MB in the standard library's hands.
+# Python's zipfile needs 600 MB for a zip with half a million entries.
 _MEMORY_BYTES = 1024 * 1024 * 1024
-# The slowest of reading, writing and compressing: 40 MB/s and more, measured; a bomb of headers ends as soon.
+# Reading, writing and compressing each process at least 40 MB/s (measured). The limit also ends a bomb of headers.
 _CPU_SECONDS, _BYTES_PER_CPU_SECOND = 30, 20_000_000
-# A large source takes seconds of CPU, which the service and its builds should not miss.
-_POLITE_FROM_BYTES = 4 * 1024 * 1024
-_LATEST = 2**33 - 1  # what a plain octal field of a tar header holds; the year 2242
+# From this size the process runs with a lower priority: it uses the CPU for seconds, which would delay the service.
+_NICE_FROM_BYTES = 4 * 1024 * 1024
+_LATEST = 2**33 - 1  # the maximum of a plain octal field of a tar header; in the year 2242
 _OTHERS = {b"BZh": "bzip2", b"\xfd7z": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"7z\xbc": "7z", b"Rar": "rar"}
 
 
 def main() -> int:
-    """Do what the one argument asks, as JSON: a list of warnings on stdout, or a refusal on stderr."""
-    order = json.loads(sys.argv[1])
+    """Repack the archive that the JSON argument names; prints warnings on stdout or a refusal on stderr, as JSON."""
+    task = json.loads(sys.argv[1])
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        original = Path(order["original"])
+        original = Path(task["original"])
         size_bytes = original.stat().st_size
         budget = Budget(
-            size_bytes, order["max_expanded_bytes"], order["max_ratio"], order["ratio_from_bytes"], order["max_entries"]
+            size_bytes, task["max_expanded_bytes"], task["max_ratio"], task["ratio_from_bytes"], task["max_entries"]
         )
-        if size_bytes > _POLITE_FROM_BYTES:
+        if size_bytes > _NICE_FROM_BYTES:
             os.nice(5)
-        _limit_ourselves(
-            min(order["max_expanded_bytes"], max(order["ratio_from_bytes"], size_bytes * order["max_ratio"]))
+        _set_resource_limits(
+            min(task["max_expanded_bytes"], max(task["ratio_from_bytes"], size_bytes * task["max_ratio"]))
         )
-        warnings = repack(original, Path(order["normalized"]), budget)
+        warnings = repack(original, Path(task["normalized"]), budget)
     except RefusedError as refusal:
-        return _complain(refusal)
+        return _print_refusal(refusal)
     except MemoryError:
-        return _complain(RefusedError("archive_too_large", "The archive needs too much memory to be read."))
+        return _print_refusal(RefusedError("archive_too_large", "The archive needs too much memory to be read."))
     json.dump(warnings, sys.stdout)
     return 0
 
 
-def _complain(refusal: RefusedError) -> int:
+def _print_refusal(refusal: RefusedError) -> int:
     json.dump({"reason": refusal.reason, "message": refusal.message}, sys.stderr)
     return REFUSED
 
 
 def _end_with_parent() -> None:
-    """Stdin ends when the parent does, however it does; nobody then wants the result."""
+    """Exit when stdin is closed, which happens when the parent ends, even if it is killed."""
     os.read(0, 1)
     os._exit(1)
 
 
-def _limit_ourselves(expanded_bytes: int) -> None:
+def _set_resource_limits(expanded_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
     cpu_seconds = _CPU_SECONDS + expanded_bytes // _BYTES_PER_CPU_SECOND
     resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds + 5))
@@ -72,16 +72,16 @@ def _limit_ourselves(expanded_bytes: int) -> None:
 
 
 def repack(original: Path, normalized: Path, budget: Budget) -> list[str]:
-    """Read all headers and judge them as a whole, then copy; the same bytes always give the same result.
+    """Read and check all headers, then copy the files; the same bytes always give the same result.
 
     Returns warnings.
 
     Raises:
-        RefusedError: see its reasons in `archive.normalize`.
+        RefusedError: the archive cannot be used; `archive.normalize` lists the reasons.
     """
     archive = _recognise(original, budget)
     try:
-        tree = Tree(2 * budget.max_entries)  # with the folders that no entry names
+        tree = Tree(2 * budget.max_entries)  # twice, because folders without an entry count, too
         with closing(_members(archive)) as entries:
             for entry in entries:
                 budget.add(entry.size_bytes)
@@ -93,23 +93,23 @@ def repack(original: Path, normalized: Path, budget: Budget) -> list[str]:
 
 
 def _members(archive: Archive) -> Generator[Entry]:
-    """What the sender packed; what macOS added neither counts nor travels."""
+    """The entries except those that macOS added, which are neither counted nor copied."""
     with closing(archive.entries()) as entries:
         yield from (entry for entry in entries if not is_companion(entry))
 
 
 def _recognise(original: Path, budget: Budget) -> Archive:
-    """By content: names and declared types are the sender's guess."""
+    """Detect the format by content; names and declared types are unreliable."""
     with original.open("rb") as file:
         start = file.read(8)
     if start.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-        from shuttle.sources.unpack.zip import ZipArchive  # noqa: PLC0415 - a tar need not pay for its import
+        from shuttle.sources.unpack.zip import ZipArchive  # noqa: PLC0415 - a tar does not need it
 
         return ZipArchive(original)
     for magic, name in _OTHERS.items():
         if start.startswith(magic):
             raise RefusedError(
-                "archive_unknown", f"The source is {name}, which is not read: send a tar.gz, tar or zip."
+                "archive_unknown", f"The source is {name}, which is not supported: send a tar.gz, tar or zip."
             )
     archive = TarArchive(original, budget)
     if not archive.holds_entries():
@@ -126,7 +126,7 @@ def _write_all(archive: Archive, tree: Tree, prefix: str, normalized: Path) -> N
             for entry in entries:
                 if not entry.path or f"{entry.path}/" == prefix:
                     continue
-                tree.follow_hardlink(entry)
+                tree.resolve_hardlink(entry)
                 if not tree.is_superseded(entry):
                     out.write(_header(entry, prefix).tobuf(tarfile.GNU_FORMAT, ENCODING, ENCODING_ERRORS))
                     if entry.content is not None:
@@ -137,7 +137,7 @@ def _write_all(archive: Archive, tree: Tree, prefix: str, normalized: Path) -> N
 
 
 def _header(entry: Entry, prefix: str) -> tarfile.TarInfo:
-    """Under its path without the prefix, with ordinary modes, of root; in GNU's form, which busybox reads too."""
+    """The entry's header: without the prefix, with ordinary modes, owned by root. busybox reads the GNU format, too."""
     header = tarfile.TarInfo(entry.path.removeprefix(prefix))
     header.mtime = min(max(entry.modified_at, 0), _LATEST)
     header.mode = 0o755 if entry.kind == "directory" or entry.executable else 0o644

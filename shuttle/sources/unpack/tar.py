@@ -1,4 +1,4 @@
-"""Reading tar and tar.gz: forward only, in bounded pieces, and never past what the budget allows."""
+"""Reads tar and tar.gz: forward only, in pieces of limited size, and within the budget."""
 
 import os
 import tarfile
@@ -15,11 +15,11 @@ ENCODING, ENCODING_ERRORS = "utf-8", "surrogateescape"
 
 _BLOCK = 512
 _SKIP_BYTES = 256 * 1024
-# A program that stores gzipped files gzips a tar.gz once more; a third time is nobody's doing.
+# Programs that store files gzipped make a tar.gz a gzip in a gzip. No known program compresses a third time.
 _MAX_GZIPS = 2
-# GNU tar's own kinds of entries: the name of the volume (`tar -V`), a folder with a list of its files (`tar -g`).
+# Types of entries that only GNU tar writes: a volume label (`tar -V`), a folder with a list of its files (`tar -g`).
 _VOLUME_LABEL, _LISTED_FOLDER = b"V", b"D"
-# tarfile reads an extended header whole, whatever size it claims; real ones (long names, attributes) are far below.
+# tarfile reads an extended header at once, whatever size it declares. Real ones (long names, attributes) are smaller.
 _MAX_HEADER_BYTES = 1024 * 1024
 
 
@@ -28,7 +28,7 @@ class TarArchive:
 
     errors: tuple[type[Exception], ...] = (
         *(tarfile.TarError, EOFError, zlib.error, ValueError, OverflowError, LookupError),
-        RecursionError,  # extended headers in a row
+        RecursionError,  # too many extended headers one after another
     )
 
     def __init__(self, path: Path, budget: Budget) -> None:
@@ -38,10 +38,10 @@ class TarArchive:
         self.warnings: list[str] = []
 
     def holds_entries(self) -> bool:
-        """Whether the first block is a header; False = it marks the end, or there is none.
+        """Whether the first block is a header; False = the archive is empty.
 
         Raises:
-            RefusedError: `archive_unknown`, it is something else.
+            RefusedError: `archive_unknown`, the file is not a tar.
         """
         block = b""
         try:
@@ -52,14 +52,14 @@ class TarArchive:
                 return False
             inside = " inside the gzip" if self._gzips else ""
             raise RefusedError(
-                "archive_unknown", f"The source is no archive{inside} that we read: send a tar.gz, tar or zip."
+                "archive_unknown", f"The source is not a supported archive{inside}: send a tar.gz, tar or zip."
             ) from None
         except self.errors as error:
             raise damaged(str(error) or type(error).__name__) from None
         return True
 
     def _first_block(self) -> bytes:
-        """The first bytes below every gzip."""
+        """The first block of the tar, after all layers of gzip are removed."""
         while True:
             with self._stream() as stream:
                 block = stream.read(_BLOCK)
@@ -68,7 +68,7 @@ class TarArchive:
             self._gzips += 1
             if self._gzips > _MAX_GZIPS:
                 raise RefusedError(
-                    "archive_unknown", "The source is a gzip in a gzip in a gzip; send a tar that is packed once."
+                    "archive_unknown", "The source is a gzip in a gzip in a gzip; send a tar that is compressed once."
                 )
 
     def entries(self) -> Generator[Entry]:
@@ -86,24 +86,24 @@ class TarArchive:
             stream.drain()
 
     def _next(self, tar: tarfile.TarFile) -> tarfile.TarInfo | None:
-        """As TarFile.next, which takes any header that it cannot read for the end, and keeps all that it read."""
+        """Like TarFile.next, which treats an unreadable header as the end, and keeps all headers in memory."""
         try:
             return _Header.fromtarfile(tar)
         except tarfile.EOFHeaderError:  # type: ignore[attr-defined] # typeshed leaves these two out
             return None
         except tarfile.EmptyHeaderError:  # type: ignore[attr-defined]
-            if self._gzips:  # some programs write no end mark; the end of the gzip then proves that nothing is missing
+            if self._gzips:  # some programs write no end mark; the gzip's checksum then proves that nothing is missing
                 return None
             raise
 
     @contextmanager
-    def _stream(self) -> Iterator["_Forward"]:
+    def _stream(self) -> Iterator["_ForwardReader"]:
         gzips: list[GzipStream] = []
         with self._path.open("rb") as file:
-            stream = _Forward(file)
+            stream = _ForwardReader(file)
             for _ in range(self._gzips):
                 gzips.append(GzipStream(stream))
-                stream = _Forward(gzips[-1].buffered(), self._budget, stream)
+                stream = _ForwardReader(gzips[-1].buffered(), self._budget, stream)
             yield stream
         if any(gzip.has_text_behind for gzip in gzips):
             self.warnings = ["the text behind the end of the gzip is ignored"]
@@ -112,7 +112,7 @@ class TarArchive:
 class _Header(tarfile.TarInfo):
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        """As tarfile, which takes the times that GNU tar writes (`tar -g`) for a prefix of the name."""
+        """Like tarfile, which reads the times that GNU tar writes (`tar -g`) as a prefix of the name."""
         header = super().frombuf(buf, encoding, errors)
         if buf[257:265] == tarfile.GNU_MAGIC:
             header.name = bytes(buf[:100]).partition(b"\0")[0].decode(ENCODING, ENCODING_ERRORS)
@@ -130,9 +130,7 @@ def _entry(header: tarfile.TarInfo, tar: tarfile.TarFile) -> Entry:
     if header.islnk():
         return Entry(path, "hardlink", modified_at=modified_at, target=_hardlink_target(header.linkname, shown))
     if not header.isreg() or header.type not in tarfile.SUPPORTED_TYPES:
-        raise RefusedError(
-            "archive_special_file", f"The archive has {shown}, which is no file, directory or link (a device or pipe?)."
-        )
+        raise RefusedError("archive_special_file", f"The archive has {shown}, which is not a file, directory or link.")
     return Entry(
         path,
         "file",
@@ -147,13 +145,15 @@ def _hardlink_target(target: str, shown: str) -> str:
     try:
         return clean_path(target, shown)
     except RefusedError:
-        raise RefusedError("archive_link_escapes", f"The hard link {shown} in the archive leads out of it.") from None
+        raise RefusedError(
+            "archive_link_escapes", f"The hard link {shown} in the archive points outside of it."
+        ) from None
 
 
-class _Forward:
-    """What tarfile reads from: no way back, no read of absurd size, everything that is expanded counted."""
+class _ForwardReader:
+    """The stream that tarfile reads: forward only, with limited reads; counts all decompressed bytes."""
 
-    def __init__(self, stream: Readable, budget: Budget | None = None, packed: "_Forward | None" = None) -> None:
+    def __init__(self, stream: Readable, budget: Budget | None = None, packed: "_ForwardReader | None" = None) -> None:
         self._stream = stream
         self._budget = budget
         self._packed = packed
@@ -161,26 +161,28 @@ class _Forward:
         self._reads_past_end = 0
 
     def read(self, size: int) -> bytes:
-        """Up to `size` bytes."""
+        """Read up to `size` bytes."""
         if size > _MAX_HEADER_BYTES:
-            raise RefusedError("archive_too_large", "The archive has an extended header of absurd size.")
+            raise RefusedError(
+                "archive_too_large", f"The archive has an extended header of more than {_MAX_HEADER_BYTES} bytes."
+            )
         piece = self._stream.read(size)
         self._position += len(piece)
         if self._budget is not None:
             self._budget.check_stream(self._position)
         if size and not piece:
-            # tarfile looks for the end of a sparse file's map without end.
+            # tarfile would search for the end of a sparse file's map forever.
             self._reads_past_end += 1
             if self._reads_past_end > 2:
                 raise damaged("it ends within an entry")
         return piece
 
     def tell(self) -> int:
-        """How far we are."""
+        """The current position."""
         return self._position
 
     def seek(self, position: int, whence: int = os.SEEK_SET) -> int:
-        """Skip to `position`; a way back exists only in damaged archives."""
+        """Skip to `position`. Only a damaged archive makes tarfile seek backwards."""
         if whence != os.SEEK_SET or position < self._position:
             raise damaged("an entry claims a negative size")
         while self._position < position:
@@ -189,7 +191,7 @@ class _Forward:
         return position
 
     def drain(self) -> None:
-        """Read what follows the end mark, so that the checksum of every gzip around it is checked."""
+        """Read the bytes after the end mark, so that the checksums of all gzip layers are verified."""
         self._reads_past_end = 0
         while self.read(_SKIP_BYTES):
             pass

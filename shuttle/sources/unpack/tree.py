@@ -1,4 +1,4 @@
-"""The tree that unpacking would make: no path may have two meanings, and none may pass through a link."""
+"""The tree of files that unpacking would make: a path has one kind, and no path leads through a link."""
 
 from collections.abc import Iterator
 
@@ -6,33 +6,33 @@ from shuttle.sources.unpack.entries import Entry, RefusedError, damaged, show
 
 
 class Tree:
-    """Gathers all entries of an archive; the one top-level directory is known only at the end.
+    """Collects the paths of all entries of an archive.
 
-    A path keeps the kind of its first entry, so the order in which an agent unpacks cannot matter: nothing is written
-    through a link, whether it came earlier or later. Files and links may come again as what they are; the last one
-    wins. Where a symbolic link points does not matter.
+    A path keeps the kind of its first entry. So the order in which an agent unpacks does not matter, and nothing is
+    written through a link, whether the link comes earlier or later. A file or link may be repeated with the same kind;
+    the last one counts. A symbolic link may point anywhere.
     """
 
     def __init__(self, max_paths: int) -> None:
         self._max_paths = max_paths
-        # Path to "" for a file, "/" for a directory, "@target" for a symlink: half a million need room.
+        # For each path "" (file), "/" (directory) or "@target" (symlink). Short texts, as there may be half a million.
         self._kinds: dict[str, str] = {}
-        # Of paths that come more than once: how many entries are still superseded, and whether the last is a hard link.
+        # For each repeated path how many more entries are superseded, and whether the last entry is a hard link.
         self._repeated: dict[str, tuple[int, bool]] = {}
         self._tops: set[str] = set()
         self._has_files = False
 
     def add(self, entry: Entry) -> None:
-        """Take an entry.
+        """Add an entry.
 
         Raises:
-            RefusedError: it contradicts an earlier entry, or is a hardlink to something that did not come earlier.
+            RefusedError: it contradicts an earlier entry, or is a hard link to a file that does not precede it.
         """
         if not entry.path:
             if entry.kind != "directory":
                 raise damaged("an entry without a name")
             return
-        self.follow_hardlink(entry)
+        self.resolve_hardlink(entry)
         if entry.kind == "hardlink" and entry.target == entry.path:
             return
         if entry.kind != "directory" and entry.path in self._kinds:
@@ -46,24 +46,24 @@ class Tree:
                 break
             self._set(folder, "/")
 
-    def follow_hardlink(self, entry: Entry) -> None:
-        """A hardlink to a symlink is one more symlink, and becomes one. Raises RefusedError."""
+    def resolve_hardlink(self, entry: Entry) -> None:
+        """Turn a hard link to a symlink into a symlink. Raises RefusedError."""
         if entry.kind != "hardlink":
             return
         kind = self._kinds.get(entry.target, "/")
         if kind == "/":
             raise RefusedError(
                 "archive_link_escapes",
-                f"The hard link {show(entry.path)} leads to no file that came before it in the archive.",
+                f"The hard link {show(entry.path)} does not point to a file that precedes it in the archive.",
             )
         if kind:
             entry.kind, entry.target = "symlink", kind[1:]
 
     def finish(self) -> str:
-        """The one directory at the top that holds everything, with its slash; "" = there are several entries.
+        """The single top-level directory with a slash at its end; "" = there is more than one top-level entry.
 
         Raises:
-            RefusedError: there is no file at all.
+            RefusedError: there are no files.
         """
         if not self._has_files:
             raise RefusedError("archive_empty", "The archive holds no files.")
@@ -71,10 +71,11 @@ class Tree:
         return f"{top}/" if not others and self._kinds[top] == "/" else ""
 
     def is_superseded(self, entry: Entry) -> bool:
-        """Whether it must not be unpacked: busybox does not replace by a link, or a link by another.
+        """Whether to leave the entry out, because busybox does not replace a file by a link, or a link by another one.
 
-        A superseded file stays where a file follows, since a hard link between them means the first. GNU tar's hard
-        link of a file to itself, for a file that was named twice, adds nothing. Ask once an entry, in their order.
+        A superseded file is kept if a file follows, since a hard link between the two refers to the first. GNU tar
+        writes a hard link of a file to itself if the file was named twice; it is left out. Call it once for each entry,
+        in the order of the archive.
         """
         if entry.kind == "hardlink" and entry.target == entry.path:
             return True
@@ -99,7 +100,7 @@ class Tree:
 
 
 def _folders(path: str) -> Iterator[str]:
-    """The folders that hold `path`, innermost first."""
+    """The parent folders of `path`, innermost first."""
     end = path.rfind("/")
     while end > 0:
         yield path[:end]

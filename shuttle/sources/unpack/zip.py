@@ -1,4 +1,4 @@
-"""Reading zip: names of every origin, symbolic links, sizes as declared (which zipfile then holds the data to)."""
+"""Reads zip files: names in any encoding, symbolic links, and declared sizes, which zipfile compares with the data."""
 
 import calendar
 import os
@@ -22,15 +22,15 @@ from shuttle.sources.unpack.entries import (
     show,
 )
 
-# zipfile reads the central directory whole: 128 bytes an entry at half a million entries.
+# zipfile reads the central directory at once: 64 MiB are 128 bytes for each of half a million entries.
 _MAX_SINGLE_READ_BYTES = 64 * 1024 * 1024
 _ENCRYPTED = 0x1 | 0x40
 _UTF8_NAME = 0x800
-# PKWARE's APPNOTE, 4.4.2: "version made by"; these systems give `external_attr` Unix modes (3 Unix, 19 macOS).
+# PKWARE's APPNOTE, 4.4.2, "version made by": these systems store Unix modes in `external_attr` (3 Unix, 19 macOS).
 _UNIX = frozenset({3, 19})
-# FAT, NTFS, VFAT. Java and git also write 0, on any system, but with slashes.
+# FAT, NTFS, VFAT. Java and git write 0 on any system, but with slashes.
 _WINDOWS = frozenset({0, 10, 14})
-# Info-ZIP's extra field with the name in UTF-8: a version, the CRC-32 of the name that it stands for, the text.
+# Info-ZIP's extra field with the name in UTF-8: a version, the CRC-32 of the entry's own name, the UTF-8 name.
 _UNICODE_PATH, _UNICODE_PATH_HEAD = 0x7075, struct.Struct("<BL")
 _DOS_DIRECTORY = 0x10
 _METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
@@ -63,7 +63,7 @@ class _Bounded(BufferedReader):
         return super().read(size)
 
     def seek(self, target: int, whence: int = os.SEEK_SET, /) -> int:
-        # As zipfile reckons where an entry is, when the directory's own place is told wrongly.
+        # zipfile computes a negative offset if the directory's declared position is wrong.
         if whence == os.SEEK_SET and target < 0:
             raise damaged("an entry begins before its file")
         return super().seek(target, whence)
@@ -79,9 +79,9 @@ def _entry(info: zipfile.ZipInfo, name: str, archive: zipfile.ZipFile) -> Entry:
     if name.endswith("/") or stat.S_ISDIR(mode) or (not mode and info.external_attr & _DOS_DIRECTORY):
         return Entry(path, "directory", modified_at=modified_at)
     if stat.S_IFMT(mode) not in {0, stat.S_IFREG, stat.S_IFLNK}:
-        raise RefusedError("archive_special_file", f"The archive has {shown}, which is no file, directory or link.")
+        raise RefusedError("archive_special_file", f"The archive has {shown}, which is not a file, directory or link.")
     if info.compress_type not in _METHODS:
-        raise RefusedError("archive_unknown", f"The zip compresses {shown} in an unusual way; use deflate.")
+        raise RefusedError("archive_unknown", f"The zip compresses {shown} by an unsupported method; use deflate.")
     if stat.S_ISLNK(mode):
         return Entry(path, "symlink", modified_at=modified_at, target=_target(info, shown, archive))
     return Entry(
@@ -95,7 +95,7 @@ def _entry(info: zipfile.ZipInfo, name: str, archive: zipfile.ZipFile) -> Entry:
 
 
 def _name(info: zipfile.ZipInfo) -> str:
-    """UTF-8 if the flag or the Unicode path field says so, or the bytes are valid; else cp437, the format's own."""
+    """Decode the name as UTF-8 if a flag or the Unicode path field says so or the bytes are valid, else as cp437."""
     name = info.orig_filename
     if info.flag_bits & _UTF8_NAME:
         return name
@@ -107,7 +107,7 @@ def _name(info: zipfile.ZipInfo) -> str:
 
 
 def _unicode_path(extra: bytes, raw: bytes) -> bytes:
-    """The name of the Unicode path field, if there is one and it still belongs to the entry's own name; else that."""
+    """The name in the Unicode path field, if its checksum matches the entry's own name; otherwise the own name."""
     while len(extra) >= 4:
         kind, size_bytes = struct.unpack_from("<HH", extra)
         field, extra = extra[4 : 4 + size_bytes], extra[4 + size_bytes :]
@@ -119,7 +119,7 @@ def _unicode_path(extra: bytes, raw: bytes) -> bytes:
 
 
 def _posix_name(info: zipfile.ZipInfo, has_slashes: bool) -> str:
-    """A backslash is a letter, except on Windows where a zip has no slash at all; `C:/…` is as absolute as `/…`."""
+    """The name with slashes. Backslashes separate only in zips of Windows without any slash; `C:/…` is absolute."""
     name = _name(info)
     if info.create_system not in _WINDOWS:
         return name
@@ -129,19 +129,19 @@ def _posix_name(info: zipfile.ZipInfo, has_slashes: bool) -> str:
 
 
 def _modified_at(info: zipfile.ZipInfo) -> int:
-    """The DOS time, taken for UTC: the format has no zone, and the result must not depend on ours."""
+    """The DOS time read as UTC: the format has no time zone, and the result must not depend on the machine's."""
     year, month, day, hour, minute, second = info.date_time
     return calendar.timegm((year, min(max(month, 1), 12), max(day, 1), hour, minute, second))
 
 
 def _target(info: zipfile.ZipInfo, shown: str, archive: zipfile.ZipFile) -> str:
-    # A target that is too long is not read whole.
+    # Reads one byte more than allowed, so that a target that is too long is refused without reading all of it.
     with archive.open(info) as content:
         return link_target(content.read(MAX_PATH_BYTES + 1).decode("utf-8", "surrogateescape"), shown)
 
 
 class _Lazy:
-    """Opened at the first read, since the first pass over an archive reads no file of a zip."""
+    """Opens the content at the first read: the first pass over the archive reads headers only."""
 
     def __init__(self, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> None:
         self._archive = archive

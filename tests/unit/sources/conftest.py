@@ -1,4 +1,4 @@
-"""Fetching and normalizing, as tests of sources need them."""
+"""Fixtures that fetch and normalize sources."""
 
 import asyncio
 
@@ -17,8 +17,8 @@ SMALL_SOURCES = SourceLimits(max_source_bytes=3_000_000, max_expanded_bytes=1)
 
 
 @pytest.fixture
-def flat(tmp_path):
-    """Flatten bytes; gives the path of the result."""
+def normalized(tmp_path):
+    """A function that normalizes an archive, given as bytes, and returns the path of the result."""
 
     async def normalize_bytes(original, limits=SMALL_LIMITS):
         path = tmp_path / "original"
@@ -35,12 +35,12 @@ def flat(tmp_path):
 
 
 @pytest.fixture
-def refusal(flat):
-    """Flatten bytes that are refused; gives the reason."""
+def refusal(normalized):
+    """A function that normalizes an archive that is refused, and returns the reason."""
 
     async def reason_of(original, **options):
         with pytest.raises(BuildFailedError) as caught:
-            await flat(original, **options)
+            await normalized(original, **options)
         assert caught.value.message.endswith(".")
         return caught.value.reason
 
@@ -48,7 +48,7 @@ def refusal(flat):
 
 
 class Host:
-    """A web server that remembers what it was asked; `answer` decides what to say."""
+    """A web server that records its requests; `answer` returns the response to each."""
 
     def __init__(self):
         self.requests = []
@@ -63,7 +63,7 @@ class Host:
 
 @pytest.fixture
 async def start_host():
-    """Starts hosts, each an origin of its own."""
+    """A function that starts a host with an origin of its own."""
     servers = []
 
     async def start():
@@ -88,7 +88,7 @@ async def host(start_host):
 
 @pytest.fixture
 async def fetch(tmp_path):
-    """Fetch a URL from hosts of this machine; gives what came and its bytes."""
+    """A function that fetches a URL of this machine, and returns the source and its bytes."""
     async with outgoing_session(AddressPolicy(allow_loopback=True)) as session:
         fetcher = HttpFetcher(session, stall_seconds=0.3)
 

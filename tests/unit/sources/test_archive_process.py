@@ -1,4 +1,4 @@
-"""The process that reads archives: its own failures, its cancellation, its parent's death."""
+"""The process that reads archives: its failures, its cancellation, and the end of its parent."""
 
 import asyncio
 import os
@@ -12,13 +12,13 @@ from shuttle.sources.archive import normalize
 from tests.archives import MIB, SMALL_LIMITS, entry, tar
 
 
-async def test_a_failure_of_the_check_itself_is_not_the_archives_fault(tmp_path):
+async def test_failure_of_the_process_is_reported_as_unavailable(tmp_path):
     (tmp_path / "original").write_bytes(tar(entry("a", b"1")))
     with pytest.raises(UnavailableError, match="No such file"):
         await normalize(tmp_path / "original", tmp_path / "absent" / "normalized", SMALL_LIMITS)
 
 
-async def test_a_cancelled_check_leaves_neither_process_nor_file(tmp_path):
+async def test_cancelled_check_leaves_no_process_and_no_file(tmp_path):
     (tmp_path / "original").write_bytes(tar(entry("a", os.urandom(30 * MIB))))
     task = asyncio.create_task(normalize(tmp_path / "original", tmp_path / "normalized", SMALL_LIMITS))
     while not (tmp_path / "normalized.part").exists():
@@ -30,8 +30,8 @@ async def test_a_cancelled_check_leaves_neither_process_nor_file(tmp_path):
     assert {file.name for file in tmp_path.iterdir()} == {"original"}
 
 
-async def test_the_process_ends_with_a_killed_parent_and_shares_none_of_our_environment(tmp_path):
-    """The parent is killed while the process waits for an original that never comes through a pipe."""
+async def test_process_ends_with_its_parent_and_gets_no_secrets_in_its_environment(tmp_path):
+    """The parent is killed while the process waits for an original that nobody writes into the pipe."""
     os.mkfifo(tmp_path / "original")
     parent = await asyncio.create_subprocess_exec(
         sys.executable,

@@ -1,4 +1,4 @@
-"""Archives whose paths, links or entries reach beyond an ordinary tree of files."""
+"""Archives whose paths or links lead out of the archive, and archives with special files."""
 
 import asyncio
 import shutil
@@ -14,13 +14,13 @@ from tests.archives import contents, entry, folder, hardlink, symlink, tar_gz, u
 @pytest.mark.parametrize(
     "name", ["../x", "a/../../x", "a/..", "..", "/etc/passwd", "//x", "a/b/../../../x", "./../x", "a/../b"]
 )
-async def test_paths_that_lead_out(refusal, name):
+async def test_paths_that_lead_out_are_refused(refusal, name):
     assert await refusal(tar_gz(entry("ok", b"1"), entry(name, b"x"))) == "archive_path_escapes"
     assert await refusal(zipped(("ok", b"1"), (name, b"x"))) == "archive_path_escapes"
 
 
 @pytest.mark.parametrize("name", ["..\\x", "a\\..\\..\\x", "\\x", "C:\\x", "C:/x", "c:x"])
-async def test_dos_paths_that_lead_out(refusal, name):
+async def test_dos_paths_that_lead_out_are_refused(refusal, name):
     info = zipfile.ZipInfo("x" * len(name))
     info.create_system = 0
     original = zipped(("ok", b"1"), (info, b"x")).replace(b"x" * len(name), name.encode())
@@ -55,11 +55,11 @@ async def test_dos_paths_that_lead_out(refusal, name):
         [symlink("d", "e"), symlink("d", "/tmp"), entry("d/f", b"x")],
     ],
 )
-async def test_hard_links_out_and_paths_through_a_link_are_refused(refusal, entries):
+async def test_hard_links_outside_and_paths_through_a_link_are_refused(refusal, entries):
     assert await refusal(tar_gz(entry("x", b"1"), *entries)) == "archive_link_escapes"
 
 
-async def test_symbolic_links_are_kept_wherever_they_point(flat):
+async def test_symbolic_links_are_kept_wherever_they_point(normalized):
     links = {
         "localtime": "/usr/share/zoneinfo/UTC",
         "x.service": "/dev/null",
@@ -79,24 +79,27 @@ async def test_symbolic_links_are_kept_wherever_they_point(flat):
     tar_entries = [entry("a", b"1"), *(symlink(name, target) for name, target in links.items())]
     hard = [hardlink("hard", "a"), hardlink("d/hard-to-link", "root")]
     expected = {"a": b"1"} | {name: f"-> {target}" for name, target in links.items()}
-    assert contents(await flat(tar_gz(*tar_entries, *hard))) == expected | {"hard": "-> a", "d/hard-to-link": "-> /"}
+    assert contents(await normalized(tar_gz(*tar_entries, *hard))) == expected | {
+        "hard": "-> a",
+        "d/hard-to-link": "-> /",
+    }
     del links["odd \n\udce9"]  # no name of a zip, but a target
     links["odd"] = "caf\udce9 \\"
     zip_entries = [
         (unix(name, stat.S_IFLNK | 0o777), target.encode("utf-8", "surrogateescape")) for name, target in links.items()
     ]
     expected = {"a": b"1"} | {name: f"-> {target}" for name, target in links.items()}
-    assert contents(await flat(zipped(("a", b"1"), *zip_entries))) == expected
+    assert contents(await normalized(zipped(("a", b"1"), *zip_entries))) == expected
 
 
-async def test_a_link_that_leaves_the_directory_at_the_top_is_kept(flat):
+async def test_symlink_out_of_the_top_level_directory_is_kept(normalized):
     original = tar_gz(entry("top/a", b"1"), symlink("top/l", "../top/a"))
-    assert contents(await flat(original)) == {"a": b"1", "l": "-> ../top/a"}
+    assert contents(await normalized(original)) == {"a": b"1", "l": "-> ../top/a"}
 
 
-async def test_a_link_that_comes_twice_is_the_last(flat):
+async def test_last_of_repeated_symlinks_is_kept(normalized):
     original = tar_gz(symlink("current", "/old"), entry("a", b"1"), symlink("current", "new"))
-    with tarfile.open(await flat(original)) as archive:
+    with tarfile.open(await normalized(original)) as archive:
         assert [(header.name, header.linkname) for header in archive] == [("a", ""), ("current", "new")]
 
 
@@ -110,9 +113,9 @@ async def test_a_link_that_comes_twice_is_the_last(flat):
         ([symlink("b", "x"), symlink("b", "y"), symlink("b", "x")], {"b": "-> x"}),
     ],
 )
-async def test_every_tar_unpacks_links_that_come_again(flat, tmp_path, entries, expected):
-    """As `tar -r` and `tar a a` leave them."""
-    path = await flat(tar_gz(entry("a", b"1"), *entries))
+async def test_repeated_links_are_normalized_so_that_every_tar_unpacks_them(normalized, tmp_path, entries, expected):
+    """`tar -r` and `tar a a` write such archives."""
+    path = await normalized(tar_gz(entry("a", b"1"), *entries))
     assert contents(path) == {"a": b"1"} | expected
     for program in (["tar"], *([["busybox", "tar"]] if shutil.which("busybox") else [])):
         into = tmp_path / program[0]
@@ -122,22 +125,22 @@ async def test_every_tar_unpacks_links_that_come_again(flat, tmp_path, entries, 
 
 
 @pytest.mark.parametrize("target", ["", "a\0b", "n" * 4096])
-async def test_a_target_that_no_link_can_have(refusal, target):
+async def test_link_with_an_impossible_target_is_refused(refusal, target):
     if "\0" not in target:  # no tar has one
         assert await refusal(tar_gz(entry("a", b"1"), symlink("l", target))) == "archive_truncated"
     assert await refusal(zipped((unix("l", stat.S_IFLNK | 0o777), target.encode()))) == "archive_truncated"
 
 
 @pytest.mark.parametrize("kind", [tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE, b"M", b"z"])
-async def test_special_files_of_a_tar(refusal, kind):
+async def test_special_files_of_a_tar_are_refused(refusal, kind):
     assert await refusal(tar_gz(entry("x", b"1"), entry("dev", type=kind))) == "archive_special_file"
 
 
 @pytest.mark.parametrize("kind", [stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK])
-async def test_special_files_of_a_zip(refusal, kind):
+async def test_special_files_of_a_zip_are_refused(refusal, kind):
     assert await refusal(zipped(("x", b"1"), (unix("dev", kind | 0o644), b""))) == "archive_special_file"
 
 
 @pytest.mark.parametrize("entries", [[entry("a", b"1"), entry("a/b", b"2")], [entry("a/b", b"2"), entry("a", b"1")]])
-async def test_a_path_that_is_a_file_and_a_directory(refusal, entries):
+async def test_path_that_is_a_file_and_a_directory_is_refused(refusal, entries):
     assert await refusal(tar_gz(*entries)) == "archive_conflict"

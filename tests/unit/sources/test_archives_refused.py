@@ -1,4 +1,4 @@
-"""Archives that cost too much, are damaged, or are none."""
+"""Archives that exceed the limits, are damaged, or are not archives."""
 
 import os
 import tarfile
@@ -21,51 +21,51 @@ from tests.archives import (
 )
 
 
-async def test_too_many_entries(flat, refusal):
+async def test_too_many_entries_are_refused(normalized, refusal):
     many = [entry(f"d/{number}", b"") for number in range(51)]
     assert await refusal(tar_gz(*many)) == "archive_too_large"
     assert await refusal(zipped(*((f"d/{number}", b"") for number in range(51)))) == "archive_too_large"
-    assert len(contents(await flat(tar_gz(*many[:50])))) == 50
+    assert len(contents(await normalized(tar_gz(*many[:50])))) == 50
 
 
-async def test_directories_that_no_entry_names_count_too(refusal):
+async def test_directories_without_an_entry_count_as_entries(refusal):
     assert await refusal(tar_gz(entry("/".join("d" * 200), b"1"), entry("x"))) == "archive_too_large"
 
 
-async def test_more_bytes_than_allowed(flat, refusal):
+async def test_more_bytes_than_allowed_are_refused(normalized, refusal):
     noise = os.urandom(MIB)
     limits = SourceLimits(max_source_bytes=1, max_expanded_bytes=MIB)
     assert await refusal(tar(entry("a", noise), entry("b", b"1")), limits=limits) == "archive_too_large"
     assert await refusal(zipped(("a", noise), ("b", b"1")), limits=limits) == "archive_too_large"
-    assert contents(await flat(tar(entry("a", noise)), limits=limits))["a"] == noise
+    assert contents(await normalized(tar(entry("a", noise)), limits=limits))["a"] == noise
 
 
-async def test_bombs(refusal):
-    """Zeros in a file, around the files, after the end mark, in overlapping names; none is expanded to its end."""
+async def test_bombs_are_refused(refusal):
+    """Zeros in a file, after the end mark, in many files, and a declared size: none is expanded completely."""
     zeros = bytes(20 * MIB)
     assert await refusal(tar_gz(entry("a", zeros))) == "archive_bomb"
     assert await refusal(gzipped(tar(entry("a", b"1")) + zeros, 1)) == "archive_bomb"
     assert await refusal(zipped(("a", zeros))) == "archive_bomb"
     assert await refusal(zipped(*((f"{number}", zeros[:MIB]) for number in range(20)))) == "archive_bomb"
-    # no data at all behind the claim
+    # a declared size without any data
     header = entry("a")[0]
     header.size = 1 << 60
     assert await refusal(gzipped(header.tobuf(tarfile.GNU_FORMAT))) == "archive_bomb"
 
 
-async def test_a_sparse_file_that_claims_a_terabyte(refusal, tmp_path):
+async def test_sparse_file_of_a_terabyte_is_refused(refusal, tmp_path):
     assert await refusal(packed_sparse(tmp_path, 1 << 40)) == "archive_bomb"
 
 
-async def test_little_that_compresses_well_is_no_bomb(flat):
-    assert contents(await flat(tar_gz(entry("a", bytes(3 * MIB)))))["a"] == bytes(3 * MIB)
+async def test_small_archive_that_compresses_well_is_accepted(normalized):
+    assert contents(await normalized(tar_gz(entry("a", bytes(3 * MIB)))))["a"] == bytes(3 * MIB)
 
 
 @pytest.mark.parametrize(
     "original",
     [b"", gzipped(b""), tar(), tar_gz(), zipped(), tar_gz(folder("only")), zipped(("only/", b""))],
 )
-async def test_archives_without_files(refusal, original):
+async def test_archives_without_files_are_refused(refusal, original):
     assert await refusal(original) == "archive_empty"
 
 
@@ -78,22 +78,22 @@ async def test_archives_without_files(refusal, original):
         gzipped(zipped(("a", b"1"))),
     ],
 )
-async def test_what_is_no_archive(refusal, original):
+async def test_other_files_are_refused_as_unknown(refusal, original):
     assert await refusal(original) == "archive_unknown"
 
 
-async def test_what_is_cut_off(refusal):
+async def test_truncated_archives_are_refused(refusal):
     noise = os.urandom(5000)
     for whole in (tar(entry("a", noise), entry("b", noise)), tar_gz(entry("a", noise)), zipped(("a", noise))):
         for end in (len(whole) // 3, len(whole) - 700 if whole[:2] == b"PK" else len(whole) // 2):
             assert await refusal(whole[:end]) == "archive_truncated"
-    # between two entries, where only the missing end mark tells
+    # between two entries, where only the missing end mark shows it
     assert await refusal(tar(entry("a", b"1"), entry("b", b"2"))[:1024]) == "archive_truncated"
     # the last bytes of the gzip: its checksum
     assert await refusal(tar_gz(entry("a", noise))[:-4]) == "archive_truncated"
 
 
-async def test_what_is_damaged(refusal):
+async def test_damaged_archives_are_refused(refusal):
     noise = os.urandom(5000)
     for whole, at in (
         (tar_gz(entry("a", noise)), 3000),
@@ -105,19 +105,19 @@ async def test_what_is_damaged(refusal):
         assert await refusal(bytes(damaged)) == "archive_truncated"
 
 
-async def test_a_zip_whose_entries_would_begin_before_it(refusal):
+async def test_zip_with_a_wrong_directory_offset_is_refused(refusal):
     moved = bytearray(zipped(("a", b"1"), ("b", b"2")))
-    place = moved.rindex(b"PK\x05\x06") + 16  # of the central directory, as its end record tells it
-    moved[place] += 5
+    offset_field = moved.rindex(b"PK\x05\x06") + 16  # of the central directory, in the end record
+    moved[offset_field] += 5
     assert await refusal(bytes(moved)) == "archive_truncated"
 
 
-async def test_an_encrypted_zip(refusal):
+async def test_encrypted_zip_is_refused(refusal):
     locked = zipped(("a", b"secret")).replace(b"\x14\x00\x00\x00\x08\x00", b"\x14\x00\x01\x00\x08\x00")
     assert await refusal(locked) == "archive_encrypted"
 
 
-async def test_a_zip_method_that_nobody_reads(refusal):
+async def test_unsupported_zip_method_is_refused(refusal):
     odd = zipped(("a", b"1" * 100)).replace(b"\x14\x00\x00\x00\x08\x00", b"\x14\x00\x00\x00\x63\x00")
     assert await refusal(odd) == "archive_unknown"
 
@@ -138,27 +138,27 @@ async def test_a_zip_method_that_nobody_reads(refusal):
         (extended_header(record(b"comment", b"x")), None),
     ],
 )
-async def test_extended_headers_that_somebody_made_up(flat, refusal, original, reason):
+async def test_invalid_extended_headers_are_refused(normalized, refusal, original, reason):
     if reason is None:
-        assert contents(await flat(original)) == {"a": b"1"}
+        assert contents(await normalized(original)) == {"a": b"1"}
     else:
         assert await refusal(original) == reason
 
 
-async def test_extended_headers_without_end(refusal):
+async def test_endless_extended_headers_are_refused(refusal):
     one = extended_header(record(b"comment", b"x"))[:1024]
     assert await refusal(gzipped(one * 3000)) in {"archive_truncated", "archive_bomb"}
 
 
-async def test_a_name_longer_than_a_file_system_takes(refusal):
+async def test_names_longer_than_a_file_system_allows_are_refused(refusal):
     assert await refusal(tar_gz(entry("n" * 256, b"1"))) == "archive_too_large"
     assert (
         await refusal(tar_gz(entry("/".join(["n" * 127] * 31 + ["m" * 128]), b"1"), entry("b"))) == "archive_too_large"
     )
 
 
-async def test_the_longest_names_that_a_file_system_takes(flat):
+async def test_longest_names_of_a_file_system_are_accepted(normalized):
     names = {"n" * 255, "/".join(["n" * 127] * 32)}
     original = tar_gz(*(entry(f"./{name}", b"1") for name in names))
-    path = await flat(original, SourceLimits(max_source_bytes=1, max_expanded_bytes=MIB))
+    path = await normalized(original, SourceLimits(max_source_bytes=1, max_expanded_bytes=MIB))
     assert set(contents(path)) == names

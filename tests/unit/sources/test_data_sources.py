@@ -1,4 +1,4 @@
-"""data: sources, decoded at acceptance."""
+"""data: sources, which are decoded when a build is accepted."""
 
 import base64
 from urllib.parse import quote_from_bytes
@@ -39,7 +39,7 @@ PLAIN = "text/plain;charset=US-ASCII"
         ("data:;base64,aG\r\nk=\n", b"hi", PLAIN),
     ],
 )
-def test_forms_that_are_read(url, content, content_type):
+def test_data_urls_are_decoded(url, content, content_type):
     assert decode_data_url(url, 100) == (content, content_type)
 
 
@@ -53,7 +53,7 @@ def test_forms_that_are_read(url, content, content_type):
         *("data:,", "data:;base64,", "data:;base64\n,aGk=", f"data:a/{'b' * 254},x"),
     ],
 )
-def test_forms_that_are_refused_with_their_field(url):
+def test_invalid_data_urls_are_refused_with_the_field(url):
     with pytest.raises(InvalidRequestError) as caught:
         decode_data_url(url, 100)
     assert caught.value.field == "source.url"
@@ -65,12 +65,12 @@ def test_more_than_the_limit_is_refused(url):
         decode_data_url(url, 10)
 
 
-def test_as_much_as_the_limit_is_taken():
+def test_source_as_large_as_the_limit_is_accepted():
     assert decode_data_url("data:;base64,MTIzNDU2Nzg5MA==", 10)[0] == b"1234567890"
 
 
 @given(content=st.binary(min_size=1, max_size=200))
-def test_every_byte_comes_through_in_every_form(content):
+def test_any_bytes_are_decoded_in_every_form(content):
     encoded = base64.b64encode(content).decode()
     for url in (
         f"data:;base64,{encoded}",
@@ -84,11 +84,11 @@ def test_every_byte_comes_through_in_every_form(content):
 
 
 @given(content=st.binary(min_size=1, max_size=60), piece=st.integers(1, 20), data=st.data())
-def test_pieces_of_any_size_come_to_the_same(content, piece, data):
-    """What is decoded at a time is no border to quads, lines and padding."""
+def test_size_of_the_pieces_does_not_change_the_result(content, piece, data):
+    """A piece may end within a group of four characters, a line break or the padding."""
     encoded = list(base64.b64encode(content).decode())
-    for place in data.draw(st.lists(st.integers(0, len(encoded)), max_size=8)):
-        encoded.insert(place, data.draw(st.sampled_from(["\n", "\r\n"])))
+    for index in data.draw(st.lists(st.integers(0, len(encoded)), max_size=8)):
+        encoded.insert(index, data.draw(st.sampled_from(["\n", "\r\n"])))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("shuttle.sources.data._PIECE_BYTES", piece)
         assert decode_data_url(f"data:;base64,{''.join(encoded)}", 60)[0] == content
@@ -96,7 +96,7 @@ def test_pieces_of_any_size_come_to_the_same(content, piece, data):
 
 @given(text=st.text("AQ=\n*"), piece=st.integers(1, 20))
 @example(text="QQ==QQ==", piece=4)
-def test_what_is_no_base64_is_none_in_pieces(text, piece):
+def test_invalid_base64_is_refused_whatever_the_size_of_the_pieces(text, piece):
     def outcome() -> bytes | str:
         try:
             return decode_data_url(f"data:;base64,{text}", 60)[0]

@@ -1,4 +1,4 @@
-"""A page instead of an archive is called that; an archive that a host calls a page is taken."""
+"""A web page instead of an archive is refused; an archive that a host declares as a web page is accepted."""
 
 import gzip
 import io
@@ -35,9 +35,9 @@ def archives() -> list[bytes]:
 
 
 @pytest.mark.parametrize(("body", "content_type"), PAGES)
-async def test_a_page_says_so(host, fetch, tmp_path, body, content_type):
+async def test_web_page_is_refused(host, fetch, tmp_path, body, content_type):
     host.answer = lambda _: web.Response(body=body, headers={"Content-Type": content_type})
-    with pytest.raises(BuildFailedError, match="a page for people instead of an archive") as caught:
+    with pytest.raises(BuildFailedError, match="a web page instead of an archive") as caught:
         await fetch(f"{host.url}/a.tar.gz?signature=hunter22")
     assert caught.value.reason == "source_is_a_page"
     assert "hunter22" not in caught.value.message
@@ -45,15 +45,15 @@ async def test_a_page_says_so(host, fetch, tmp_path, body, content_type):
 
 
 @pytest.mark.parametrize("archive", archives())
-async def test_an_archive_that_is_called_a_page_is_taken(host, fetch, archive):
+async def test_archive_declared_as_a_web_page_is_accepted(host, fetch, archive):
     host.answer = lambda _: web.Response(body=archive, content_type="text/html")
     assert (await fetch(host.url))[1] == archive
 
 
 @pytest.mark.parametrize("text", [b"<header>", b"<b", b"<?xml version='1.0'?><Error>", b"\xff\xfe<\0", b"\xff\xfe\xff"])
-def test_another_text_is_no_page(text):
+def test_other_text_is_not_a_web_page(text):
     assert not is_page(text, "application/octet-stream")
 
 
-def test_comments_without_end_cost_nothing():
+def test_many_comments_are_skipped_without_backtracking():
     assert not is_page(b"<!---->" * 500 + b"<!--", "text/plain")

@@ -1,4 +1,4 @@
-"""Redirects of http sources: what is followed, and who sees the credentials."""
+"""Redirects of http sources: which are followed, and which hosts get the credentials."""
 
 import base64
 
@@ -14,7 +14,7 @@ async def test_userinfo_becomes_basic_authorization(host, fetch):
     assert host.requests[0].headers["Authorization"] == "Basic " + base64.b64encode(b"me:p@ss").decode()
 
 
-async def test_redirects_take_the_credentials_to_their_own_origin_only(start_host, fetch):
+async def test_credentials_are_sent_to_their_own_origin_only(start_host, fetch):
     first, other = await start_host(), await start_host()
     first.answer = lambda request: (
         web.Response(body=b"x")
@@ -49,7 +49,7 @@ async def test_headers_of_a_source_are_sent_to_its_own_host_only(start_host, fet
     assert "X-Token" not in other.requests[0].headers
 
 
-async def test_credentials_in_a_redirect_are_for_that_host(start_host, fetch):
+async def test_credentials_in_a_redirect_are_sent_to_its_host(start_host, fetch):
     first, other = await start_host(), await start_host()
     location = other.url.replace("://", "://token:hunter22@")
     first.answer = lambda _: web.Response(status=302, headers={"Location": location})
@@ -85,14 +85,14 @@ async def test_ten_redirects_are_followed(host, fetch, redirects, arrives):
         ("http://h:99999/", "source_failed"),
     ],
 )
-async def test_a_redirect_reaches_nothing_that_a_source_could_not(host, fetch, location, reason):
+async def test_redirect_to_a_forbidden_address_or_scheme_is_refused(host, fetch, location, reason):
     host.answer = lambda _: web.Response(status=302, headers={"Location": location})
     with pytest.raises(BuildFailedError) as caught:
         await fetch(host.url)
     assert caught.value.reason == reason
 
 
-async def test_a_redirect_to_nowhere_ends(host, fetch):
+async def test_redirect_without_a_location_is_refused(host, fetch):
     host.answer = lambda _: web.Response(status=302)
     with pytest.raises(BuildFailedError) as caught:
         await fetch(f"{host.url}/a")

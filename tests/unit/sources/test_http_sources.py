@@ -1,4 +1,4 @@
-"""http sources against real servers, good ones and misbehaving ones."""
+"""http sources, fetched from real local servers, some of which misbehave."""
 
 import asyncio
 import gzip
@@ -20,7 +20,7 @@ CONTENT = bytes(range(256)) * 10_000  # more than two of the blocks that are wri
 
 @asynccontextmanager
 async def raw_host(*pieces, then_wait=False):
-    """A TCP server that sends these bytes to whoever asks, and closes, or keeps quiet until the test ends."""
+    """A TCP server that responds with these bytes, then closes the connection or, with `then_wait`, sends nothing."""
     test_ended = asyncio.Event()
 
     conversations: set[asyncio.Task[None] | None] = set()
@@ -48,7 +48,7 @@ async def raw_host(*pieces, then_wait=False):
         await asyncio.gather(*filter(None, conversations))
 
 
-async def test_the_bytes_arrive_with_size_digest_and_type(host, fetch):
+async def test_source_is_fetched_with_size_digest_and_type(host, fetch):
     host.answer = lambda _: web.Response(body=CONTENT, content_type="application/gzip")
     source, content = await fetch(f"{host.url}/a.tar.gz")
     assert content == CONTENT
@@ -57,13 +57,13 @@ async def test_the_bytes_arrive_with_size_digest_and_type(host, fetch):
     assert source.content_type == "application/gzip"
 
 
-async def test_an_empty_source_is_fetched_and_a_missing_type_is_unknown(fetch):
+async def test_empty_source_without_a_type_is_fetched(fetch):
     async with raw_host(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") as url:
         source, content = await fetch(url)
     assert (content, source.size_bytes, source.content_type) == (b"", 0, "application/octet-stream")
 
 
-async def test_an_encoded_file_is_kept_as_sent(host, fetch):
+async def test_encoded_file_is_stored_as_received(host, fetch):
     """`.tar.gz` served as `application/x-tar` with `Content-Encoding: gzip`: the checksum is that of the file."""
     packed = gzip.compress(b"a tar")
     host.answer = lambda _: web.Response(body=packed, headers={"Content-Encoding": "gzip"})
@@ -72,19 +72,19 @@ async def test_an_encoded_file_is_kept_as_sent(host, fetch):
     assert host.requests[0].headers["Accept-Encoding"] == "identity"
 
 
-async def test_a_signed_url_is_sent_as_written(host, fetch):
+async def test_signed_url_is_sent_as_written(host, fetch):
     host.answer = lambda _: web.Response(body=b"x")
     await fetch(f"{host.url}/a%2Fb%7Ec/@d;e?sig=a%2Bb%3D%3d+c&empty=&x=%E4#fragment")
     assert host.requests[0].raw_path == "/a%2Fb%7Ec/@d;e?sig=a%2Bb%3D%3d+c&empty=&x=%E4"
 
 
-async def test_a_url_outside_ascii_is_encoded(host, fetch):
+async def test_url_outside_ascii_is_encoded(host, fetch):
     host.answer = lambda _: web.Response(body=b"x")
     await fetch(f"{host.url}/ä")
     assert host.requests[0].raw_path == "/%C3%A4"
 
 
-async def test_a_refused_address_fails_the_source(tmp_path):
+async def test_refused_address_fails_the_build(tmp_path):
     async with outgoing_session(AddressPolicy(allow_loopback=False)) as session:
         for url in ("http://127.0.0.1:1/", "http://localhost:1/", "http://169.254.169.254/"):
             with pytest.raises(BuildFailedError, match="SHUTTLE_ALLOW_NETWORKS") as caught:
@@ -105,7 +105,7 @@ async def test_a_refused_address_fails_the_source(tmp_path):
         (304, "source_failed"),
     ],
 )
-async def test_answers_that_will_not_get_better(host, fetch, status, reason):
+async def test_permanent_statuses_fail_the_build(host, fetch, status, reason):
     host.answer = lambda _: web.Response(status=status)
     with pytest.raises(BuildFailedError, match=str(status)) as caught:
         await fetch(host.url.replace("://", "://me:hunter22@") + "/a?signature=hunter22")
@@ -115,7 +115,7 @@ async def test_answers_that_will_not_get_better(host, fetch, status, reason):
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 408, 425, 429])
-async def test_answers_that_may_get_better(host, fetch, status):
+async def test_temporary_statuses_are_retried(host, fetch, status):
     host.answer = lambda _: web.Response(status=status)
     with pytest.raises(UnavailableError, match=str(status)) as caught:
         await fetch(host.url.replace("://", "://me:hunter22@") + "/a?signature=hunter22")
@@ -123,7 +123,7 @@ async def test_answers_that_may_get_better(host, fetch, status):
 
 
 @pytest.mark.parametrize("status", [202, 403, 429, 503])
-async def test_an_answer_that_names_a_time_says_when_to_ask_again(host, fetch, status):
+async def test_retry_after_is_reported(host, fetch, status):
     host.answer = lambda _: web.Response(status=status, headers={"Retry-After": "17"})
     with pytest.raises(RetryLaterError, match=str(status)) as caught:
         await fetch(host.url)
@@ -131,21 +131,21 @@ async def test_an_answer_that_names_a_time_says_when_to_ask_again(host, fetch, s
 
 
 @pytest.mark.parametrize(("status", "reason"), [(202, "source_failed"), (403, "source_refused")])
-async def test_an_unreadable_time_is_none(host, fetch, status, reason):
+async def test_invalid_retry_after_is_ignored(host, fetch, status, reason):
     host.answer = lambda _: web.Response(status=status, headers={"Retry-After": "soon"})
     with pytest.raises(BuildFailedError) as caught:
         await fetch(host.url)
     assert caught.value.reason == reason
 
 
-async def test_a_declared_size_is_refused_before_a_byte_is_read(fetch):
+async def test_declared_size_above_the_limit_is_refused_without_reading(fetch):
     async with raw_host(b"HTTP/1.1 200 OK\r\nContent-Length: 3000001\r\n\r\n", then_wait=True) as url:
         with pytest.raises(BuildFailedError) as caught:
             await fetch(url)
     assert caught.value.reason == "source_too_large"
 
 
-async def test_an_undeclared_size_is_refused_while_reading(host, fetch):
+async def test_undeclared_size_above_the_limit_is_refused_while_reading(host, fetch):
     async def endless(request):
         response = web.StreamResponse()
         await response.prepare(request)
@@ -158,15 +158,15 @@ async def test_an_undeclared_size_is_refused_while_reading(host, fetch):
     assert caught.value.reason == "source_too_large"
 
 
-async def test_a_host_that_falls_silent_has_stalled(fetch):
+async def test_host_that_stops_sending_is_reported_as_stalled(fetch):
     async with raw_host(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfive!", then_wait=True) as url:
         with pytest.raises(UnavailableError, match="stalled"):
             await fetch(url)
 
 
 @pytest.mark.parametrize("beginning", [b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"])
-async def test_the_first_byte_may_take_longer_than_a_stall(fetch, beginning):
-    """An archive that the host makes first, for longer than the 0.3 s of the fixture."""
+async def test_first_byte_may_take_longer_than_the_stall_timeout(fetch, beginning):
+    """The host makes the archive first, which takes longer than the fixture's `stall_seconds` of 0.3 s."""
     whole = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nlate!"
     archive_is_made = asyncio.Event()
 
@@ -196,7 +196,7 @@ async def test_the_first_byte_may_take_longer_than_a_stall(fetch, beginning):
         ((b"SSH-2.0-OpenSSH_9.2\r\n\r\n",), "HTTP"),
     ],
 )
-async def test_what_breaks_off_may_get_better(fetch, tmp_path, pieces, words):
+async def test_interrupted_response_is_retried(fetch, tmp_path, pieces, words):
     async with raw_host(*pieces) as url:
         with pytest.raises(UnavailableError, match=words):
             await fetch(url)
@@ -213,19 +213,19 @@ async def test_what_breaks_off_may_get_better(fetch, tmp_path, pieces, words):
         b"Content-Length: 7\r\n" + b"\r\n".join([b"X: y"] * 200),
     ],
 )
-async def test_a_source_arrives_under_a_loose_head(fetch, head):
+async def test_source_with_a_malformed_head_is_fetched(fetch, head):
     async with raw_host(b"HTTP/1.1 200 " + b"r" * 9000 + b"\r\n" + head + b"\r\n\r\ncontent") as url:
         assert (await fetch(url))[1] == b"content"
 
 
-async def test_a_redirect_by_a_long_location_is_followed(fetch):
+async def test_redirect_with_a_long_location_is_followed(fetch):
     async with raw_host(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx") as there:
         location = f"{there}/?{'s' * 9000}".encode()
         async with raw_host(b"HTTP/1.1 302 Found\r\nLocation: " + location + b"\r\nContent-Length: 0\r\n\r\n") as url:
             assert (await fetch(url))[1] == b"x"
 
 
-async def test_nobody_listening_and_no_such_name_may_get_better(fetch):
+async def test_refused_connection_and_unknown_name_are_retried(fetch):
     async with raw_host(b"") as url:
         pass
     with pytest.raises(UnavailableError, match="connected"):
@@ -235,13 +235,13 @@ async def test_nobody_listening_and_no_such_name_may_get_better(fetch):
     assert "hunter22" not in caught.value.message
 
 
-async def test_a_plain_host_behind_https_may_get_better(fetch):
+async def test_https_url_of_a_plain_http_host_is_retried(fetch):
     async with raw_host(b"HTTP/1.1 200 OK\r\n\r\n") as url:
         with pytest.raises(UnavailableError):
             await fetch(url.replace("http://", "https://"))
 
 
-async def test_a_cancelled_fetch_leaves_no_file(host, fetch, tmp_path):
+async def test_cancelled_fetch_leaves_no_file(host, fetch, tmp_path):
     reading = asyncio.Event()
 
     async def slow(request):
@@ -260,7 +260,7 @@ async def test_a_cancelled_fetch_leaves_no_file(host, fetch, tmp_path):
     assert not (tmp_path / "source").exists()
 
 
-async def test_https_with_the_operators_ca_and_without(tmp_path):
+async def test_https_host_is_trusted_only_with_the_ca_file(tmp_path):
     context, ca_file = loopback_tls(tmp_path)
 
     async def answer(_):
@@ -271,7 +271,7 @@ async def test_https_with_the_operators_ca_and_without(tmp_path):
     server = TestServer(app, host="127.0.0.1", scheme="https")
     await server.start_server(ssl=context)
     url = str(server.make_url("/"))
-    # The refused handshake comes first: while the other answers, the server sees that it ended, and closes its side.
+    # The refused handshake comes first: during the other request, the server notices its end and closes its side.
     async with outgoing_session(AddressPolicy(allow_loopback=True)) as session:
         with pytest.raises(BuildFailedError, match="SHUTTLE_CA_FILE") as caught:
             await HttpFetcher(session).fetch(url, tmp_path / "source", SMALL_LIMITS, {})

@@ -1,4 +1,4 @@
-"""Archives as people's programs make them: what macOS, Windows and GNU tar add, names of old zips, gzips of gzips."""
+"""Archives made by common programs: additions of macOS, Windows and GNU tar, names in old zips, gzips in gzips."""
 
 import io
 import os
@@ -16,7 +16,7 @@ from tests.archives import SMALL_LIMITS, contents, entry, folder, gzipped, hardl
 
 
 def made_by(*command: str) -> bytes:
-    """What a program of this machine writes."""
+    """The output of a program of this machine."""
     return subprocess.run(command, check=True, capture_output=True).stdout
 
 
@@ -24,21 +24,21 @@ APPLE_DOUBLE = b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        "
 
 
 @pytest.mark.parametrize("pack", [tar_gz, lambda *entries: zipped(*((header.name, text) for header, text in entries))])
-async def test_what_macos_adds_neither_counts_nor_travels(flat, pack):
+async def test_files_added_by_macos_are_left_out(normalized, pack):
     original = pack(
         *(entry("._p", APPLE_DOUBLE), entry(".DS_Store", b"x"), entry("p/a", b"1"), entry("p/._a", APPLE_DOUBLE)),
         *(entry("p/d/._b", b""), entry("p/d/b", b"2"), entry("__MACOSX/._p", b"x"), entry("__MACOSX/p/._a", b"x")),
         # files of the project
         *(entry("p/.DS_Store", b"3"), entry("p/.-", b"4"), entry("p/a._b", b"5"), entry("p/__MACOSX/c", b"6")),
     )
-    assert contents(await flat(original)) == {
+    assert contents(await normalized(original)) == {
         "a": b"1", "d/b": b"2", ".DS_Store": b"3", ".-": b"4", "a._b": b"5", "__MACOSX/c": b"6",
     }  # fmt: skip
 
 
-async def test_a_folder_and_its_files_are_no_companions(flat):
+async def test_folders_named_like_files_of_macos_are_kept(normalized):
     original = tar_gz(folder("._d"), entry("._d/a", b"1"), folder(".DS_Store"), entry(".DS_Store/a", b"2"))
-    assert contents(await flat(original)) == {
+    assert contents(await normalized(original)) == {
         "._d": "folder",
         "._d/a": b"1",
         ".DS_Store": "folder",
@@ -46,39 +46,39 @@ async def test_a_folder_and_its_files_are_no_companions(flat):
     }
 
 
-async def test_companions_do_not_count_as_entries(flat, refusal):
+async def test_files_added_by_macos_do_not_count_as_entries(normalized, refusal):
     limits = SourceLimits(max_source_bytes=1, max_expanded_bytes=SMALL_LIMITS.max_expanded_bytes, max_entries=2)
     companions = [entry(f"._{number}", APPLE_DOUBLE) for number in range(5)]
     files = [entry("a", b"1"), entry("b", b"2")]
     assert await refusal(tar_gz(*companions, *files, entry("c")), limits=limits) == "archive_too_large"
-    assert contents(await flat(tar_gz(*companions, *files), limits)) == {"a": b"1", "b": b"2"}
+    assert contents(await normalized(tar_gz(*companions, *files), limits)) == {"a": b"1", "b": b"2"}
 
 
 @pytest.mark.parametrize("original", [tar_gz(entry("._a", b"x")), zipped(("__MACOSX/._a", b"x"), (".DS_Store", b""))])
-async def test_nothing_but_companions_is_empty(refusal, original):
+async def test_archive_with_only_files_added_by_macos_is_empty(refusal, original):
     assert await refusal(original) == "archive_empty"
 
 
 @pytest.mark.parametrize("label", ["my label", "../../x", "/x"])
-async def test_the_volume_label_of_gnu_tar_is_no_file(flat, tmp_path, label):
+async def test_volume_label_of_gnu_tar_is_left_out(normalized, tmp_path, label):
     (tmp_path / "p").mkdir()
     (tmp_path / "p" / "a").write_bytes(b"1")
     for form in ("gnu", "posix"):
         command = ["tar", "-c", f"--format={form}", "-V", label, "-C", str(tmp_path), "p"]
         packed = made_by(*command)
-        assert contents(await flat(packed)) == {"a": b"1"}
+        assert contents(await normalized(packed)) == {"a": b"1"}
 
 
-async def test_an_incremental_tar_of_gnu_tar(flat, tmp_path):
+async def test_incremental_tar_of_gnu_tar_is_unpacked(normalized, tmp_path):
     (tmp_path / "p" / "d").mkdir(parents=True)
     (tmp_path / "p" / "d" / "a").write_bytes(b"1")
     snapshot = tmp_path / "snapshot"
     command = ["tar", "-c", "-g", str(snapshot), "-C", str(tmp_path), "p"]
     packed = made_by(*command)
-    assert contents(await flat(packed)) == {"d": "folder", "d/a": b"1"}
+    assert contents(await normalized(packed)) == {"d": "folder", "d/a": b"1"}
 
 
-async def test_a_file_that_was_named_twice_to_gnu_tar(flat, tmp_path):
+async def test_file_named_twice_to_gnu_tar_is_stored_once(normalized, tmp_path):
     (tmp_path / "p").mkdir()
     (tmp_path / "p" / "a").write_bytes(b"1")
     (tmp_path / "p" / "l").symlink_to("a")
@@ -86,16 +86,16 @@ async def test_a_file_that_was_named_twice_to_gnu_tar(flat, tmp_path):
     packed = made_by(*command)
     with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
         assert [header.linkname for header in archive if header.islnk()]
-    with tarfile.open(await flat(packed)) as archive:
+    with tarfile.open(await normalized(packed)) as archive:
         assert [(header.name, header.linkname) for header in archive if not header.issym()] == [("a", "")]
         assert {header.linkname for header in archive if header.issym()} == {"a"}
 
 
-async def test_a_file_is_not_linked_to_itself_before_it_comes(refusal):
+async def test_hard_link_to_itself_before_the_file_is_refused(refusal):
     assert await refusal(tar_gz(entry("b"), hardlink("a", "a"))) == "archive_link_escapes"
 
 
-async def test_attributes_in_extended_headers_of_macos(flat):
+async def test_attributes_in_extended_headers_of_macos_are_dropped(normalized):
     header, content = entry("p/a", b"1")
     header.pax_headers = {
         "LIBARCHIVE.xattr.com.apple.provenance": "AQAAe",
@@ -103,11 +103,11 @@ async def test_attributes_in_extended_headers_of_macos(flat):
         "LIBARCHIVE.creationtime": "1700000000.5",
         "mtime": "1700000000.25",
     }
-    assert contents(await flat(tar_gz((header, content)))) == {"a": b"1"}
+    assert contents(await normalized(tar_gz((header, content)))) == {"a": b"1"}
 
 
 @pytest.mark.parametrize("behind", [b"some text\n", b"x", bytes(700) + b"text", b"\x1f", b"\x1f\x8c" * 40000])
-async def test_text_behind_the_end_of_a_gzip_is_a_warning(flat, tmp_path, behind):
+async def test_text_after_the_end_of_a_gzip_is_a_warning(normalized, tmp_path, behind):
     whole = tar_gz(entry("a", b"1" * 70000), entry("b", b"2"))
     path = tmp_path / "original"
     path.write_bytes(whole + behind)
@@ -117,40 +117,40 @@ async def test_text_behind_the_end_of_a_gzip_is_a_warning(flat, tmp_path, behind
 
 
 @pytest.mark.parametrize("behind", [b"", b"\0", bytes(200000), gzipped(b""), gzipped(b"text")])
-async def test_padding_and_members_behind_a_gzip_are_no_warning(flat, tmp_path, behind):
+async def test_padding_and_members_after_a_gzip_are_no_warning(normalized, tmp_path, behind):
     path = tmp_path / "original"
     path.write_bytes(tar_gz(entry("a", b"1")) + behind)
     assert await normalize(path, tmp_path / "normalized", SMALL_LIMITS) == []
     assert contents(tmp_path / "normalized") == {"a": b"1"}
 
 
-async def test_a_member_behind_that_is_damaged_is_refused(refusal):
+async def test_damaged_member_after_a_gzip_is_refused(refusal):
     member = bytearray(gzipped(b"text" * 100))
     member[-6] ^= 1
     assert await refusal(tar_gz(entry("a", b"1")) + member) == "archive_truncated"
     assert await refusal(tar_gz(entry("a", b"1")) + gzipped(b"text")[:-3]) == "archive_truncated"
 
 
-async def test_text_behind_a_gzip_that_is_cut_off_does_not_complete_it(refusal):
+async def test_truncated_gzip_followed_by_text_is_refused(refusal):
     assert await refusal(tar_gz(entry("a", os.urandom(5000)))[:-1000] + b"some text\n") == "archive_truncated"
 
 
-async def test_a_gzip_in_a_gzip_is_opened_once_more(flat, tmp_path):
+async def test_gzip_in_a_gzip_is_unpacked(normalized, tmp_path):
     inner = tar_gz(entry("a", os.urandom(100000)), symlink("l", "/x"))
-    expected = contents(await flat(inner))
-    assert contents(await flat(gzipped(inner))) == expected
+    expected = contents(await normalized(inner))
+    assert contents(await normalized(gzipped(inner))) == expected
     (tmp_path / "original").write_bytes(gzipped(inner + b"text"))
     assert await normalize(tmp_path / "original", tmp_path / "normalized", SMALL_LIMITS)
 
 
-async def test_a_gzip_in_a_gzip_in_a_gzip_is_refused_in_a_sentence(flat):
+async def test_gzip_in_a_gzip_in_a_gzip_is_refused(normalized):
     with pytest.raises(BuildFailedError) as caught:
-        await flat(gzipped(gzipped(tar_gz(entry("a", b"1")))))
+        await normalized(gzipped(gzipped(tar_gz(entry("a", b"1")))))
     assert caught.value.reason == "archive_unknown"
-    assert caught.value.message == "The source is a gzip in a gzip in a gzip; send a tar that is packed once."
+    assert caught.value.message == "The source is a gzip in a gzip in a gzip; send a tar that is compressed once."
 
 
-async def test_what_a_gzip_in_a_gzip_hides(refusal):
+async def test_bombs_and_damage_inside_a_gzip_in_a_gzip_are_refused(refusal):
     zeros = tar_gz(entry("a", bytes(20_000_000)))
     assert await refusal(gzipped(zeros)) == "archive_bomb"
     damaged = bytearray(gzipped(tar_gz(entry("a", os.urandom(5000)))))
@@ -161,7 +161,7 @@ async def test_what_a_gzip_in_a_gzip_hides(refusal):
 
 
 def zip_of(*names: tuple[bytes, int, bytes, int]) -> bytes:
-    """A zip of names as bytes, each with its flags, extra field and system."""
+    """A zip with an entry for each name, flags, extra field and system."""
     whole, directory = bytearray(), bytearray()
     for name, flags, extra, system in names:
         head = struct.pack("<HHHHHLLLHH", 20, flags, 0, 0, 33, zlib.crc32(b"1"), 1, 1, len(name), len(extra))
@@ -195,11 +195,11 @@ def unicode_path(name: bytes, text: str, version: int = 1) -> bytes:
         (b"gr\x81n", 0, b"", 3, "grün"),
     ],
 )
-async def test_a_name_of_a_zip_is_read_as_its_program_meant_it(flat, name, flags, extra, system, expected):
-    assert set(contents(await flat(zip_of((name, flags, extra, system))))) == {expected.rpartition("/")[2]}
+async def test_zip_names_are_decoded_by_flag_unicode_path_or_cp437(normalized, name, flags, extra, system, expected):
+    assert set(contents(await normalized(zip_of((name, flags, extra, system))))) == {expected.rpartition("/")[2]}
 
 
-async def test_a_unicode_path_may_not_lead_out(refusal):
+async def test_unicode_path_that_leads_out_is_refused(refusal):
     assert await refusal(zip_of((b"plain", 0, unicode_path(b"plain", "../x"), 3))) == "archive_path_escapes"
 
 
@@ -216,5 +216,5 @@ async def test_a_unicode_path_may_not_lead_out(refusal):
         ([b"..\\x", b"d/c"], 0, {"..\\x", "d/c"}),
     ],
 )
-async def test_a_backslash_is_a_letter_except_in_a_zip_of_windows_without_slashes(flat, names, system, expected):
-    assert set(contents(await flat(zip_of(*((name, 0, b"", system) for name in names))))) == expected
+async def test_backslash_separates_only_in_windows_zips_without_slashes(normalized, names, system, expected):
+    assert set(contents(await normalized(zip_of(*((name, 0, b"", system) for name in names))))) == expected

@@ -1,4 +1,4 @@
-"""Archives that nobody thought of: what is accepted unpacks inside, what is damaged is refused."""
+"""Generated archives: accepted ones unpack inside the target directory, damaged ones are refused."""
 
 import io
 import tarfile
@@ -17,7 +17,7 @@ REASONS = {
     *("archive_bomb", "archive_empty", "archive_truncated", "archive_encrypted", "archive_unknown"),
 }
 
-# The process is left out: here its inner function runs, thousands of times.
+# Calls the function of the process directly: a process for each of thousands of examples would take too long.
 without_clock = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 
 parts = st.sampled_from(["a", "b", "c", "..", ".", ""])
@@ -35,7 +35,7 @@ entries = st.lists(
 
 
 def repacked(original: bytes, max_entries: int = 100) -> bytes | None:
-    """What is made of an archive; None = it was refused, with one of the reasons."""
+    """The normalized archive; None = it was refused with one of REASONS."""
     with tempfile.TemporaryDirectory() as directory:
         source, result = Path(directory, "original"), Path(directory, "normalized")
         source.write_bytes(original)
@@ -53,8 +53,8 @@ def repacked(original: bytes, max_entries: int = 100) -> bytes | None:
 @given(entries=entries)
 @example(entries=[symlink("a", ".."), entry("a/b", b"x")])
 @example(entries=[symlink("a/b", "c/../.."), symlink("a/c", "."), entry("b", b"x")])
-def test_what_is_accepted_unpacks_inside(entries):
-    """By a naive unpacker, which writes through whatever is there."""
+def test_accepted_archive_unpacks_inside_the_target_directory(entries):
+    """Unpacked by a naive program, which writes through links."""
     result = repacked(tar_gz(*entries))
     if result is None:
         return
@@ -70,8 +70,8 @@ def test_what_is_accepted_unpacks_inside(entries):
 
 @without_clock
 @given(entries=entries)
-def test_the_result_is_stable(entries):
-    """Made again it is the same, and normalized once more nothing but one more directory at the top goes."""
+def test_normalizing_is_repeatable(entries):
+    """Normalizing again gives the same bytes, and a normalized archive can be normalized."""
     original = tar(*entries)
     result = repacked(original)
     assert repacked(original) == result
@@ -93,7 +93,7 @@ SAMPLES = [
     changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=6),
     end=st.floats(0, 1),
 )
-def test_damage_is_refused_or_harmless(sample, changes, end):
+def test_damaged_archive_is_refused_or_normalized(sample, changes, end):
     damaged = bytearray(sample[: len(sample) if end > 0.5 else int(len(sample) * 2 * end)])
     for where, value in changes:
         if damaged:
@@ -105,5 +105,5 @@ def test_damage_is_refused_or_harmless(sample, changes, end):
 @given(
     content=st.binary(max_size=2000), start=st.sampled_from([b"", b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b\x08\x00"])
 )
-def test_noise_is_refused(start, content):
+def test_random_bytes_are_refused(start, content):
     repacked(start + content)

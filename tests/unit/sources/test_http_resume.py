@@ -1,4 +1,4 @@
-"""Interrupted downloads: which answers resume them, and which restart them, as the source may have changed."""
+"""Interrupted downloads: which responses resume them, and which restart them because the source may have changed."""
 
 import asyncio
 import hashlib
@@ -14,7 +14,7 @@ LONG_AGO, TODAY = "Mon, 01 Jan 2029 00:00:00 GMT", "Tue, 01 Jan 2030 00:00:00 GM
 
 
 class CuttingHost:
-    """Sends `cut_bytes` of whatever is asked for and hangs up, `cuts` times; then all of it."""
+    """Closes the first `cuts` connections after `cut_bytes` of the response; then sends complete responses."""
 
     def __init__(self, **headers: str) -> None:
         self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -56,7 +56,7 @@ async def fetched(fetch, host, serve=None):
     return content
 
 
-async def test_a_download_goes_on_where_it_was_cut(fetch):
+async def test_interrupted_download_resumes_at_its_offset(fetch):
     host = CuttingHost(ETag='"v1"', Accept_Ranges="bytes")
     host.cuts = 3
     assert await fetched(fetch, host) == CONTENT
@@ -66,13 +66,13 @@ async def test_a_download_goes_on_where_it_was_cut(fetch):
     assert host.conditions == [None, '"v1"', '"v1"', '"v1"']
 
 
-async def test_a_date_that_is_old_enough_will_do(fetch):
+async def test_old_last_modified_is_used_as_validator(fetch):
     host = CuttingHost(Last_Modified=LONG_AGO, Date=TODAY)
     assert await fetched(fetch, host) == CONTENT
     assert host.conditions[1] == LONG_AGO
 
 
-async def test_a_source_that_has_changed_comes_from_its_beginning(fetch):
+async def test_changed_source_is_downloaded_from_the_beginning(fetch):
     host = CuttingHost(ETag='"v1"')
 
     async def changes(reader, writer):
@@ -82,7 +82,7 @@ async def test_a_source_that_has_changed_comes_from_its_beginning(fetch):
     assert await fetched(fetch, host, changes) == CONTENT[::-1]
 
 
-async def test_a_host_without_ranges_sends_it_from_its_beginning(fetch):
+async def test_host_without_ranges_restarts_the_download(fetch):
     host = CuttingHost(ETag='"v1"')
     host.takes_ranges = False
     assert await fetched(fetch, host) == CONTENT
@@ -98,7 +98,7 @@ async def test_a_host_without_ranges_sends_it_from_its_beginning(fetch):
         {"Last_Modified": "once"},
     ],
 )
-async def test_without_a_strong_validator_nothing_is_continued(fetch, tmp_path, headers):
+async def test_download_without_a_strong_validator_is_not_resumed(fetch, tmp_path, headers):
     host = CuttingHost(**headers)
     with pytest.raises(UnavailableError, match="cut off"):
         await fetched(fetch, host)
@@ -107,7 +107,7 @@ async def test_without_a_strong_validator_nothing_is_continued(fetch, tmp_path, 
 
 
 @pytest.mark.parametrize(("shift", "status"), [(1, 206), (0, 416)])
-async def test_a_part_that_was_not_asked_for_is_thrown_away(fetch, tmp_path, shift, status):
+async def test_part_that_was_not_requested_is_discarded(fetch, tmp_path, shift, status):
     host = CuttingHost(ETag='"v1"')
     host.shift, host.status_of_a_range = shift, status
     with pytest.raises(UnavailableError):
@@ -115,7 +115,7 @@ async def test_a_part_that_was_not_asked_for_is_thrown_away(fetch, tmp_path, shi
     assert not (tmp_path / "source").exists()
 
 
-async def test_the_next_fetch_continues_what_made_little_progress(fetch):
+async def test_next_fetch_resumes_a_download_with_little_progress(fetch):
     host = CuttingHost(ETag='"v1"')
     host.cut_bytes = 1000
     async with await asyncio.start_server(host.serve, "127.0.0.1", 0) as server:
@@ -126,7 +126,7 @@ async def test_the_next_fetch_continues_what_made_little_progress(fetch):
     assert host.ranges == [None, "1000"]
 
 
-async def test_a_file_that_was_removed_meanwhile_is_fetched_whole(fetch, tmp_path):
+async def test_download_restarts_if_its_file_was_removed(fetch, tmp_path):
     host = CuttingHost(ETag='"v1"')
     host.cut_bytes = 1000
     async with await asyncio.start_server(host.serve, "127.0.0.1", 0) as server:
