@@ -1,4 +1,4 @@
-"""An S3 server of PyPI's, moto, on loopback: real HTTP, and what a bucket's owner sees of it."""
+"""Runs an S3 server (moto) on loopback, and makes buckets on it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from moto.server import ThreadedMotoServer
 
 @contextmanager
 def s3_server() -> Iterator[str]:
-    """Its endpoint; every key is let in."""
+    """Start the server and yield its endpoint; it accepts any access key."""
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -23,7 +23,7 @@ def s3_server() -> Iterator[str]:
 
 @contextmanager
 def bucket_of(endpoint: str) -> Iterator[tuple[str, Any]]:
-    """A fresh bucket's name, and its owner's client (boto3's)."""
+    """Create a bucket; yields its name and a boto3 client of its owner."""
     client = boto3.client(
         "s3", endpoint_url=endpoint, region_name="us-east-1", aws_access_key_id="key", aws_secret_access_key="secret"
     )
@@ -36,5 +36,5 @@ def bucket_of(endpoint: str) -> Iterator[tuple[str, Any]]:
 
 
 def settings_for(endpoint: str, bucket: str) -> dict[str, str]:
-    """What the service is told of it."""
+    """The service's settings for this bucket."""
     return {"S3_BUCKET": bucket, "S3_ACCESS_KEY": "key", "S3_SECRET_KEY": "secret", "S3_LOCATION": endpoint}

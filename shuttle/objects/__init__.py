@@ -1,6 +1,6 @@
-"""Where bytes rest: sources, archived logs and artifacts, by name.
+"""The object store, which stores sources, archived logs and artifacts by name.
 
-The port; `s3` and `directory` implement it and `tests/contract/test_objects.py` holds both to it.
+This is its interface. `s3` and `directory` implement it; `tests/contract/test_objects.py` tests both.
 """
 
 import re
@@ -15,7 +15,7 @@ _SEGMENT = re.compile(r"[A-Za-z0-9._~%\-]+")
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """What is known of a stored object without reading it."""
+    """The facts about an object that are known without reading it."""
 
     size_bytes: int
     content_type: str
@@ -23,7 +23,7 @@ class ObjectInfo:
 
 @dataclass(frozen=True, slots=True)
 class OpenObject:
-    """An object under reading: `size_bytes` is the whole object's, `chunks` yields the range that was asked for."""
+    """An opened object: `size_bytes` is the size of the whole object, `chunks` yields the requested range."""
 
     size_bytes: int
     content_type: str
@@ -33,19 +33,19 @@ class OpenObject:
 class ObjectStore(Protocol):
     """Stores files under names made of segments `[A-Za-z0-9._~%-]+` joined by `/`.
 
-    Safe to use from one event loop by any number of tasks. Every method raises ObjectStoreError (retry later) when
-    the store refuses, is out of reach or out of space; a name of another form is a ValueError; nothing else escapes.
+    Safe for any number of tasks of one event loop. Every method raises ObjectStoreError (retry later) if the store
+    refuses, cannot be reached or is full, and ValueError for an invalid name. Other exceptions are named below.
     """
 
     async def put(self, name: str, path: Path, *, content_type: str) -> None:
-        """Store the file at `path` as `name`, replacing what was there; durable and whole when this returns.
+        """Store the file at `path` as `name`, replacing an existing object; complete and durable when this returns.
 
-        Afterwards the file may be deleted, but no more written: a store on the same disk keeps it under a second name.
-        Raises FileNotFoundError when `path` is gone: no later try would find it.
+        Afterwards the file may be deleted but must not be changed: a store on the same disk keeps a hard link to it.
+        Raises FileNotFoundError if there is no file at `path`, because a retry would not find it either.
         """
 
     def open(self, name: str, *, start: int = 0, length: int | None = None) -> AbstractAsyncContextManager[OpenObject]:
-        """Read `length` bytes from `start` (to the end if None); beyond the end there are none.
+        """Read `length` bytes from `start`, or to the end if `length` is None. A range past the end is cut.
 
         Raises ObjectNotFoundError on entering.
         """
@@ -54,20 +54,20 @@ class ObjectStore(Protocol):
         """Size and type; None = there is no such object."""
 
     async def delete(self, name: str) -> None:
-        """Remove it; a missing object is fine."""
+        """Delete the object, if it exists."""
 
     async def check(self) -> None:
-        """Prove that the store can be read and written now; the error says in plain words what to do."""
+        """Check by a trial that the store can be read and written now; the error says what to do."""
 
     async def close(self) -> None:
-        """Give back threads and connections; also fine twice, and without any use before."""
+        """Release threads and connections. Idempotent; a store that was never used can be closed, too."""
 
 
 def check_name(name: str) -> list[str]:
     """The segments of an object's name.
 
     Raises:
-        ValueError: a segment is empty or has a character that no name has.
+        ValueError: a segment is empty or contains an invalid character.
     """
     segments = name.split("/")
     if not all(_SEGMENT.fullmatch(segment) for segment in segments):

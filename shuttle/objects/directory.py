@@ -1,4 +1,4 @@
-"""Objects as plain files of one directory: what the service uses when S3_BUCKET is not set."""
+"""The object store in a directory, which is used if S3_BUCKET is not set."""
 
 import asyncio
 import hashlib
@@ -21,26 +21,26 @@ _T = TypeVar("_T")
 
 _THREADS = 4
 _CHUNK_BYTES = 256 * 1024
-# Most file systems take names of 255 bytes; a longer segment is cut and told apart by its digest.
+# Most file systems allow names of 255 bytes; a longer segment is shortened and gets a digest as its suffix.
 _MAX_SEGMENT = 200
-# Longer than any file is being written; another process (`shuttle doctor`) may be writing there too.
+# Longer than writing any file takes. Another process (`shuttle doctor`) may be writing at the same time.
 _ABANDONED_AFTER_SECONDS = 86_400
 _UNKNOWN_TYPE = "application/octet-stream"
 
 
 class DirectoryStore:
-    """Implements ObjectStore in `root`, which is made when first needed.
+    """Implements ObjectStore in the directory `root`, which is created when it is first needed.
 
-    The object `u` is the file `u`, and `u/artifacts/a.txt` is `u+/artifacts+/a.txt`; the type is beside it in
-    `a.txt=type`. `+` and `=` are in no object's name, so both may exist. A new object is written elsewhere in `root`,
-    synced, and renamed, type first: after a crash it is there whole or not at all.
+    The object `u` is the file `u`, and `u/artifacts/a.txt` is the file `u+/artifacts+/a.txt`, with its type beside it
+    in `a.txt=type`. No object's name contains `+` or `=`, so an object and objects below its name can both exist. A new
+    object is written elsewhere in `root`, synced, and renamed, its type first: after a crash it is complete or absent.
     """
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._incoming = root / "=incoming"
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="objects")
-        # Removing a directory that became empty must not race with the rename of a new object into it.
+        # Prevents that a directory which became empty is removed while a new object is renamed into it.
         self._tree = threading.Lock()
 
     async def put(self, name: str, path: Path, *, content_type: str) -> None:
@@ -53,8 +53,8 @@ class DirectoryStore:
     async def open(self, name: str, *, start: int = 0, length: int | None = None) -> AsyncIterator[OpenObject]:
         """See ObjectStore."""
         path = self.path_of(name)
-        # Not in a thread: a cancelled caller would leave the file open there.
-        with _named_troubles(self._root, "read"):
+        # Not in a thread: if the caller were cancelled, the thread would leave the file open.
+        with _translate_errors(self._root, "read"):
             file, info = _open(path)
         with file:
             end = info.size_bytes if length is None else min(start + length, info.size_bytes)
@@ -75,16 +75,16 @@ class DirectoryStore:
         await self._in_thread("written", self._check)
 
     async def close(self) -> None:
-        """See ObjectStore. Whoever removes the directory afterwards must not meet a thread that makes it again."""
+        """See ObjectStore. Waits for the threads, which could otherwise recreate a directory that is removed later."""
         await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
 
     def path_of(self, name: str) -> Path:
-        """The file that holds the object of that name."""
+        """The file of the object of that name."""
         *folders, last = (_short(segment) for segment in check_name(name))
         return self._root.joinpath(*(f"{folder}+" for folder in folders), last)
 
-    async def _in_thread(self, done: str, work: Callable[[], _T]) -> _T:
-        with _named_troubles(self._root, done):
+    async def _in_thread(self, action: str, work: Callable[[], _T]) -> _T:
+        with _translate_errors(self._root, action):
             return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     async def _chunks(self, file: BinaryIO, start: int, end: int) -> AsyncIterator[bytes]:
@@ -98,7 +98,7 @@ class DirectoryStore:
 
     def _put(self, target: Path, path: Path, source: BinaryIO, content_type: str) -> None:
         self._prepare()
-        with self._kept(path, source) as written, self._new_file() as (type_file, type_written):
+        with self._synced_copy(path, source) as written, self._new_file() as (type_file, type_written):
             type_file.write(content_type.encode())
             _sync(type_file)
             with self._tree:
@@ -110,11 +110,11 @@ class DirectoryStore:
             _sync_directory(self._root / directory)
 
     @contextmanager
-    def _kept(self, path: Path, source: BinaryIO) -> Iterator[Path]:
-        """The bytes of `source`, which is the file at `path`, in a file of ours, synced.
+    def _synced_copy(self, path: Path, source: BinaryIO) -> Iterator[Path]:
+        """A synced file in `root` with the bytes of `source`, which is the open file at `path`.
 
-        A second name of the same file costs neither time nor space. Only a file system without such names, or another
-        one than the file's, needs a copy.
+        It is a hard link, which costs neither time nor space. The bytes are copied only if the file system has no hard
+        links or the file is on another one.
         """
         written = self._incoming / uuid4().hex
         try:
@@ -148,15 +148,15 @@ class DirectoryStore:
                     folder.rmdir()
 
     def _prepare(self) -> None:
-        """Make the directories, for us alone (sources are not public); clear what a killed process was writing."""
+        """Create the directories, private because sources are not public; delete files that a killed process left."""
         if not self._incoming.exists():
             self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._incoming.mkdir(exist_ok=True)
             _sync_directory(self._root)
             _sync_directory(self._root.parent)
         for path in self._incoming.iterdir():
-            with suppress(FileNotFoundError):  # another writer has just finished
-                # Not the time of the bytes: a second name is as old as its file.
+            with suppress(FileNotFoundError):  # another process has just renamed it
+                # Not st_mtime: a hard link has the modification time of the original file, which may be old.
                 if path.stat().st_ctime < time.time() - _ABANDONED_AFTER_SECONDS:
                     path.unlink()
 
@@ -167,12 +167,12 @@ class DirectoryStore:
             _sync(file)
 
 
-def _link(path: Path, second_name: Path) -> bool:
-    """False = not possible. A link to a symbolic link would be no second name of the bytes."""
+def _link(path: Path, hard_link: Path) -> bool:
+    """Create a hard link to the file; False = not possible. A hard link to a symlink would not be one to its file."""
     if path.is_symlink():
         return False
     try:
-        second_name.hardlink_to(path)
+        hard_link.hardlink_to(path)
     except OSError:
         return False
     return True
@@ -193,7 +193,7 @@ def _type_path(path: Path) -> Path:
 def _read_type(path: Path) -> str:
     try:
         return _type_path(path).read_text()
-    except FileNotFoundError:  # somebody put the file there by hand
+    except FileNotFoundError:  # the file was not stored by this class
         return _UNKNOWN_TYPE
 
 
@@ -226,10 +226,11 @@ def _sync_directory(path: Path) -> None:
 
 
 @contextmanager
-def _named_troubles(root: Path, done: str) -> Iterator[None]:
+def _translate_errors(root: Path, action: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         raise ObjectStoreError(
-            f"The object directory {root} cannot be {done}: {error.strerror or error}; give it room and permissions."
+            f"The object directory {root} cannot be {action} ({error.strerror or error});"
+            " free disk space or correct its permissions."
         ) from error

@@ -1,4 +1,4 @@
-"""This machine's own disk, where bytes lie on their way to the object store and to agents."""
+"""The local disk: errors of temporary files, and private permissions of the data directory."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,35 +12,35 @@ _OTHERS = 0o077
 
 @contextmanager
 def local_disk() -> Iterator[None]:
-    """What the disk refuses in here is a LocalDiskError; what a connection does stays what it is."""
+    """Turn errors of the disk into LocalDiskError; errors of connections are not changed."""
     try:
         yield
     except (ConnectionError, TimeoutError):
         raise
     except OSError as error:
         raise LocalDiskError(
-            f"This machine's disk cannot be used ({error.strerror or error}): free or repair that of SHUTTLE_DATA_DIR."
+            f"The disk of SHUTTLE_DATA_DIR cannot be used ({error.strerror or error}): free space on it or repair it."
         ) from error
 
 
 def make_private(folder: Path) -> None:
-    """Make a directory that only this user can enter, and its files this user's own, a key from a backup for example.
+    """Create a directory that only this user can access, and restrict the files in it, such as a restored key.
 
-    Folders in it are searched only where others could enter them: there may be a million objects.
+    Folders in it are searched only if other users could enter them, because there may be a million objects.
 
     Raises:
-        OSError: it cannot be made, or belongs to another user.
+        OSError: the directory cannot be created, or belongs to another user.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    was_open = _close(folder)
+    was_open = _restrict(folder)
     for path in folder.iterdir():
-        if (_close(path) or was_open) and path.is_dir() and not path.is_symlink():
+        if (_restrict(path) or was_open) and path.is_dir() and not path.is_symlink():
             for inner in path.rglob("*"):
-                _close(inner)
+                _restrict(inner)
 
 
-def _close(path: Path) -> bool:
-    """Leave others nothing of it; whether they had anything. Links are not followed."""
+def _restrict(path: Path) -> bool:
+    """Remove other users' permissions; returns whether they had any. Links are not followed."""
     try:
         mode = path.lstat().st_mode
         if S_ISLNK(mode) or not mode & _OTHERS:

@@ -6,7 +6,7 @@ from shuttle.build import Api, Build
 
 
 def source_object(build_uuid: str) -> str:
-    """The original bytes of a build's source."""
+    """The source as it was fetched."""
     return build_uuid
 
 
@@ -16,16 +16,16 @@ def log_object(build_uuid: str) -> str:
 
 
 def log_objects(build: Build) -> tuple[str, ...]:
-    """Every name that the archived log of a build has."""
+    """All names of a build's archived log."""
     names = (log_object(build.build_uuid),)
     return (*names, legacy_log_object(build.app_id, build.build_id)) if build.api is Api.LEGACY else names
 
 
 def legacy_log_object(app_id: str, build_id: str) -> str:
-    """The archived log of a build of the older API, once more, under the name that the old shuttle gave it."""
+    """The second name of the archived log of an older API's build: the one that the previous service used."""
     return f"{quote(app_id, safe='')}-{quote(build_id, safe='')}.logs"
 
 
 def artifact_object(build_uuid: str, name: str) -> str:
-    """A file that the pipeline left; percent-encoded, because object stores differ in the names they take."""
+    """An artifact; its name is percent-encoded, because object stores allow different characters."""
     return f"{build_uuid}/artifacts/{quote(name, safe='/')}"

@@ -1,4 +1,4 @@
-"""Objects in an S3 bucket, Amazon's or another's: boto3 in threads of its own, read in bounded pieces."""
+"""The object store in an S3 bucket, by boto3 in threads; objects are read in pieces."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -13,13 +13,13 @@ import boto3
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
-from botocore.httpsession import where as usual_cas
+from botocore.httpsession import where as default_cas
 from botocore.response import StreamingBody
 from urllib3.exceptions import HTTPError
 
 from shuttle.errors import ObjectNotFoundError, ObjectStoreError, SettingsError
 from shuttle.objects import ObjectInfo, OpenObject, check_name
-from shuttle.objects.s3_errors import code_of, is_below_object, is_missing, sentence
+from shuttle.objects.s3_errors import code_of, describe_s3_error, is_below_object, is_missing
 from shuttle.objects.s3_location import S3Location
 from shuttle.outgoing.tls import TrustedBundle
 
@@ -30,17 +30,17 @@ _T = TypeVar("_T")
 
 _THREADS = 16
 _CHUNK_BYTES = 256 * 1024
-# Parts go one after another in the thread that uploads: 8 MiB at a time, whatever the object's size.
+# The uploading thread sends the parts of 8 MiB one after another, so memory does not depend on the object's size.
 _UPLOAD = TransferConfig(use_threads=False)
-# Three tries inside a call; the caller comes again later for as long as it takes.
-_TRIES = 3
+# Attempts within a call; callers retry later for as long as necessary.
+_MAX_ATTEMPTS = 3
 
 
 class S3Store:
     """Implements ObjectStore in one bucket.
 
-    An open object holds a connection but no thread while nobody reads it. Uploads that a killed process left in parts
-    are the bucket's to remove (a lifecycle rule, AbortIncompleteMultipartUpload).
+    An open object holds a connection, but a thread only while it is read. The parts of an upload that was interrupted
+    by a kill have to be removed by the bucket's lifecycle rule (AbortIncompleteMultipartUpload).
     """
 
     def __init__(
@@ -54,12 +54,12 @@ class S3Store:
         connect_seconds: float = 5,
         read_seconds: float = 30,
     ) -> None:
-        """`location` is S3_LOCATION in each of its forms. Raises SettingsError where it is none of them."""
+        """`location` is S3_LOCATION in any of its forms. Raises SettingsError if it is invalid."""
         at = S3Location.parse(location, bucket)
         self._bucket = bucket
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="s3")
-        self._trusted = TrustedBundle(ca_file, Path(usual_cas())) if ca_file is not None else None
-        # Other servers than Amazon's know neither the checksums that boto3 adds by default nor answer with them.
+        self._trusted = TrustedBundle(ca_file, Path(default_cas())) if ca_file is not None else None
+        # Servers other than Amazon's may not support the checksums that boto3 sends and expects by default.
         checksums: Literal["when_supported", "when_required"] = (
             "when_supported" if at.endpoint is None else "when_required"
         )
@@ -78,7 +78,7 @@ class S3Store:
                     response_checksum_validation=checksums,
                     connect_timeout=connect_seconds,
                     read_timeout=read_seconds,
-                    retries={"total_max_attempts": _TRIES, "mode": "standard"},
+                    retries={"total_max_attempts": _MAX_ATTEMPTS, "mode": "standard"},
                     max_pool_connections=2 * _THREADS,
                 ),
             )
@@ -88,7 +88,7 @@ class S3Store:
     async def put(self, name: str, path: Path, *, content_type: str) -> None:
         """See ObjectStore."""
         check_name(name)
-        path.stat()  # a missing file is the caller's trouble
+        path.stat()  # raises FileNotFoundError, which is not an error of the store
         await self._in_thread("written", lambda: self._put(name, path, content_type))
 
     @asynccontextmanager
@@ -96,17 +96,17 @@ class S3Store:
         """See ObjectStore."""
         check_name(name)
         opening = self._threads.submit(self._open, name, start, length)
-        with _named_troubles("read"):
+        with _translate_errors("read"):
             try:
                 info, body = await asyncio.wrap_future(opening)
             except asyncio.CancelledError:
-                opening.add_done_callback(_close_unwanted)
+                opening.add_done_callback(_close_unused)
                 raise
         try:
             yield OpenObject(info.size_bytes, info.content_type, self._chunks(body))
         finally:
             if body is not None:
-                self._threads.submit(body.close)  # it waits for a read that may still be under way
+                self._threads.submit(body.close)  # in a thread, because it waits for a read that still runs
 
     async def head(self, name: str) -> ObjectInfo | None:
         """See ObjectStore."""
@@ -136,8 +136,8 @@ class S3Store:
         if self._trusted is not None:
             self._trusted.close()
 
-    async def _in_thread(self, done: str, work: Callable[[], _T]) -> _T:
-        with _named_troubles(done):
+    async def _in_thread(self, action: str, work: Callable[[], _T]) -> _T:
+        with _translate_errors(action):
             return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     async def _chunks(self, body: StreamingBody | None) -> AsyncIterator[bytes]:
@@ -150,12 +150,12 @@ class S3Store:
         except ClientError as error:
             if not is_below_object(error):
                 raise
-            self._upload(_beside(name), path.open("rb"), content_type)
+            self._upload(_alternative_key(name), path.open("rb"), content_type)
 
     def _upload(self, key: str, source: BinaryIO, content_type: str) -> None:
-        kind = {"ContentType": content_type}
+        extra = {"ContentType": content_type}
         with source:
-            self._client.upload_fileobj(source, self._bucket, key, ExtraArgs=kind, Config=_UPLOAD)
+            self._client.upload_fileobj(source, self._bucket, key, ExtraArgs=extra, Config=_UPLOAD)
 
     def _delete(self, name: str) -> None:
         for key in _keys(name):
@@ -172,7 +172,7 @@ class S3Store:
         raise ObjectNotFoundError("There is no such object.")
 
     def _open_key(self, name: str, start: int, length: int | None) -> tuple[ObjectInfo, StreamingBody | None]:
-        """The whole object's facts, and the range; None = there are no bytes in it, which S3 cannot say."""
+        """The whole object's facts, and the range; None = the range is empty, which S3 cannot return."""
         whole = start == 0 and length is None
         last = "" if length is None else start + length - 1
         try:
@@ -207,24 +207,24 @@ class S3Store:
         except ClientError as error:
             if not is_missing(error):
                 raise
-            # A HEAD has no body to tell a missing bucket from a missing object.
+            # The response to a HEAD has no body, so a missing bucket looks like a missing object.
             self._client.head_bucket(Bucket=self._bucket)
             return None
         return ObjectInfo(answer["ContentLength"], answer["ContentType"])
 
 
-def _beside(name: str) -> str:
-    """The key of an object whose name begins with another's, on servers that keep objects as files of folders."""
-    return name.replace("/", "+/")  # no segment of a name has a plus sign
+def _alternative_key(name: str) -> str:
+    """The key for `a/b` if the object `a` exists, on servers that keep objects as files in folders."""
+    return name.replace("/", "+/")  # no segment of a name contains a plus sign
 
 
 def _keys(name: str) -> tuple[str, ...]:
-    """Where an object can be."""
-    return (name, _beside(name)) if "/" in name else (name,)
+    """The keys that an object of that name may have."""
+    return (name, _alternative_key(name)) if "/" in name else (name,)
 
 
-def _close_unwanted(opening: "Future[tuple[ObjectInfo, StreamingBody | None]]") -> None:
-    """The caller was cancelled while a thread was getting the answer: give its connection back."""
+def _close_unused(opening: "Future[tuple[ObjectInfo, StreamingBody | None]]") -> None:
+    """Release the connection of an object that was opened for a cancelled caller."""
     if not opening.cancelled() and opening.exception() is None:
         body = opening.result()[1]
         if body is not None:
@@ -232,8 +232,8 @@ def _close_unwanted(opening: "Future[tuple[ObjectInfo, StreamingBody | None]]") 
 
 
 @contextmanager
-def _named_troubles(done: str) -> Iterator[None]:
+def _translate_errors(action: str) -> Iterator[None]:
     try:
         yield
     except (ClientError, BotoCoreError, HTTPError, OSError) as error:
-        raise ObjectStoreError(sentence(error, done)) from None
+        raise ObjectStoreError(describe_s3_error(error, action)) from None

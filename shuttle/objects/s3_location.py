@@ -1,4 +1,4 @@
-"""The forms of S3_LOCATION: a region, an endpoint with `://`, a host, or `<bucket>.<host>`."""
+"""Parses S3_LOCATION: a region, an endpoint with `://`, a host, or `<bucket>.<host>`."""
 
 import re
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _AMAZON = re.compile(r"s3(?:\.dualstack)?(?:[.-](?P<region>[a-z0-9-]+))?\.amazon
 
 @dataclass(frozen=True, slots=True)
 class S3Location:
-    """What boto3 is told; `endpoint` None = Amazon's own for the region."""
+    """The arguments for boto3; `endpoint` None = Amazon's endpoint for the region."""
 
     region: str
     endpoint: str | None = None
@@ -23,10 +23,10 @@ class S3Location:
 
     @classmethod
     def parse(cls, location: str, bucket: str) -> Self:
-        """Read S3_LOCATION; empty means us-east-1.
+        """Parse S3_LOCATION; an empty one means us-east-1.
 
         Raises:
-            SettingsError: it is of no known form.
+            SettingsError: `location` has none of the known forms.
         """
         location = location.strip()
         if not location:

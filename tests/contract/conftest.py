@@ -1,4 +1,4 @@
-"""What both APIs' tests share: a shuttle beside whatever Jenkins each of them has."""
+"""Fixtures for the tests of both APIs: a shuttle with the emulated Jenkins of the respective tests."""
 
 from collections.abc import AsyncIterator
 
@@ -10,7 +10,7 @@ from tests.inprocess import Jenkins, Shuttle, running_shuttle
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shuttle(tmp_path_factory: pytest.TempPathFactory, jenkins: Jenkins) -> AsyncIterator[Shuttle]:
-    """A shuttle that really builds, several apps at a time."""
+    """A shuttle that runs builds of several apps at the same time."""
     folder = tmp_path_factory.mktemp("shuttle")
     async with running_shuttle(folder, jenkins.url, MAXIMUM_PARALLEL_BUILDS="8") as running:
         yield running

@@ -1,4 +1,4 @@
-"""What every object store promises; each implementation runs through the same tests."""
+"""The contract of an object store; both implementations have to pass these tests."""
 
 import asyncio
 import hashlib
@@ -15,14 +15,14 @@ from tests.s3_server import bucket_of, s3_server
 
 @pytest.fixture(scope="session")
 def s3_endpoint():
-    """moto's S3: another process's view of it is a real HTTP server."""
+    """The endpoint of moto's S3 server, which is used over HTTP."""
     with s3_server() as endpoint:
         yield endpoint
 
 
 @pytest.fixture
 def s3_bucket(s3_endpoint):
-    """A fresh bucket."""
+    """The name of a new bucket."""
     with bucket_of(s3_endpoint) as (bucket, _):
         yield bucket
 
@@ -41,7 +41,7 @@ async def store(request, tmp_path):
 
 @pytest.fixture
 def put(store, tmp_path):
-    """Store bytes under a name."""
+    """A function that stores bytes under a name."""
 
     async def put_bytes(name, content, content_type="text/plain"):
         path = tmp_path / uuid4().hex
@@ -57,7 +57,7 @@ async def read(store, name, **wanted):
         return b"".join([chunk async for chunk in opened.chunks])
 
 
-async def test_what_was_put_is_read_back_with_its_size_and_type(store, put):
+async def test_object_is_read_back_with_its_size_and_type(store, put):
     await put("u1", b"hello", "application/gzip")
     async with store.open("u1") as opened:
         assert (opened.size_bytes, opened.content_type) == (5, "application/gzip")
@@ -66,7 +66,7 @@ async def test_what_was_put_is_read_back_with_its_size_and_type(store, put):
     assert (info.size_bytes, info.content_type) == (5, "application/gzip")
 
 
-async def test_a_second_put_replaces_bytes_and_type(store, put):
+async def test_second_put_replaces_bytes_and_type(store, put):
     await put("u1", b"a long first version", "text/plain")
     await put("u1", b"short", "text/html")
     assert await read(store, "u1") == b"short"
@@ -86,21 +86,21 @@ async def test_a_second_put_replaces_bytes_and_type(store, put):
         (9, 1, b"9"),
     ],
 )
-async def test_ranges(store, put, start, length, expected):
+async def test_range_of_an_object_is_read(store, put, start, length, expected):
     await put("u1", b"0123456789")
     async with store.open("u1", start=start, length=length) as opened:
         assert opened.size_bytes == 10
         assert b"".join([chunk async for chunk in opened.chunks]) == expected
 
 
-async def test_an_empty_object(store, put):
+async def test_empty_object_is_stored(store, put):
     await put("u1.log", b"")
     assert (await store.head("u1.log")).size_bytes == 0
     assert await read(store, "u1.log") == b""
     assert await read(store, "u1.log", start=5) == b""
 
 
-async def test_what_is_not_there(store):
+async def test_missing_object_is_reported(store):
     assert await store.head("absent") is None
     await store.delete("absent")
     with pytest.raises(ObjectNotFoundError):
@@ -109,7 +109,7 @@ async def test_what_is_not_there(store):
         await read(store, "absent/artifacts/x", start=3)
 
 
-async def test_what_was_deleted_is_gone(store, put):
+async def test_deleted_object_is_missing(store, put):
     await put("u1/artifacts/a", b"a")
     await put("u1/artifacts/b", b"b")
     await store.delete("u1/artifacts/a")
@@ -120,8 +120,8 @@ async def test_what_was_deleted_is_gone(store, put):
     assert await read(store, "u1/artifacts/b") == b"again"
 
 
-async def test_names_are_apart(store, put):
-    """One object's name may be the beginning of another's, or differ by case, or look like a path."""
+async def test_similar_names_are_different_objects(store, put):
+    """A name may be the beginning of another, differ only by case, or look like a path."""
     names = [
         *("u1", "u1/artifacts", "u1/artifacts/x", "u1.log", "U1", "u1/a%2Fb", "u1/a/b", "u1/a%252Fb", "type", "~"),
         *("u1/..", "u1/.", "..", f"u1/{'%C3%A4' * 120}", f"u1/{'%C3%A4' * 121}", f"u1/{'x' * 250}"),
@@ -135,14 +135,14 @@ async def test_names_are_apart(store, put):
 
 
 @pytest.mark.parametrize("name", ["", "/", "a//b", "/a", "a/", "a b", "a\n", "a=b", "ä", "a\x00"])
-async def test_other_names_are_refused(store, put, name):
+async def test_invalid_names_are_refused(store, put, name):
     with pytest.raises(ValueError, match="segments"):
         await put(name, b"")
     with pytest.raises(ValueError, match="segments"):
         await store.head(name)
 
 
-async def test_a_large_object_streams_in_pieces(store, put):
+async def test_large_object_is_read_in_pieces(store, put):
     content = bytes(range(256)) * 40_000  # 10 MB: more than a multipart upload's part
     await put("big", content)
     sizes, digest = [], hashlib.sha256()
@@ -154,7 +154,7 @@ async def test_a_large_object_streams_in_pieces(store, put):
     assert max(sizes) <= 1024 * 1024
 
 
-async def test_a_reader_may_leave_early_and_the_store_goes_on(store, put):
+async def test_store_still_works_after_readers_stopped_early(store, put):
     await put("big", bytes(4_000_000))
     for _ in range(12):
         async with store.open("big") as opened:
@@ -162,13 +162,13 @@ async def test_a_reader_may_leave_early_and_the_store_goes_on(store, put):
     assert await read(store, "big", start=3_999_999) == b"\0"
 
 
-async def test_many_at_once(store, put):
+async def test_many_objects_are_stored_and_read_at_once(store, put):
     await asyncio.gather(*(put(f"u{n}", bytes([n]) * 1000) for n in range(20)))
     contents = await asyncio.gather(*(read(store, f"u{n}") for n in range(20)))
     assert contents == [bytes([n]) * 1000 for n in range(20)]
 
 
-async def test_a_cancelled_read_harms_no_other(store, put):
+async def test_cancelled_read_does_not_affect_others(store, put):
     await put("big", bytes(4_000_000))
     task = asyncio.create_task(read(store, "big"))
     await asyncio.sleep(0)
@@ -178,17 +178,17 @@ async def test_a_cancelled_read_harms_no_other(store, put):
     assert len(await read(store, "big")) == 4_000_000
 
 
-async def test_a_missing_upload_is_the_callers_trouble(store, tmp_path):
+async def test_missing_file_raises_file_not_found(store, tmp_path):
     with pytest.raises(FileNotFoundError):
         await store.put("u1", tmp_path / "absent", content_type="text/plain")
     assert await store.head("u1") is None
 
 
-async def test_check_passes_and_leaves_nothing(store):
+async def test_check_can_be_repeated(store):
     await store.check()
     await store.check()
 
 
-async def test_closing_twice_or_unused_is_fine(store):
+async def test_close_is_idempotent(store):
     await store.close()
     await store.close()

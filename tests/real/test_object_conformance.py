@@ -22,7 +22,7 @@ async def store(s3_endpoint, s3_bucket):
     await opened.close()
 
 
-async def test_names_are_apart(store, put):  # type: ignore[no-redef]  # not the suite's
+async def test_similar_names_are_different_objects(store, put):  # type: ignore[no-redef]  # not the suite's
     """This server keeps objects as files, of which none may be another's folder, nor be called `..`."""
     names = [
         *("u1", "u1/artifacts", "u1/artifacts/x", "u1.log", "U1", "u1/a%2Fb", "u2/a/b", "type"),

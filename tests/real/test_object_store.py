@@ -188,7 +188,7 @@ async def test_a_bad_network_before_the_store(parts):
         ({}, "can be read and written"),
         ({"S3_SECRET_KEY": "wrong-hunter22"}, "S3_SECRET_KEY does not belong to S3_ACCESS_KEY."),
         ({"S3_ACCESS_KEY": "nobody"}, "S3 does not know the key of S3_ACCESS_KEY"),
-        ({"S3_BUCKET": "absent"}, "S3_BUCKET names a bucket that is not there"),
+        ({"S3_BUCKET": "absent"}, "The bucket of S3_BUCKET does not exist"),
     ],
 )
 async def test_the_doctor_says_what_to_correct(parts, tmp_path: Path, changes, words):

@@ -1,4 +1,4 @@
-"""A directory of objects: what takes no second place on its disk, and a disk without room."""
+"""The object store in a directory: hard links instead of copies, and a full disk."""
 
 import asyncio
 import errno
@@ -21,7 +21,7 @@ LIMIT_BYTES = 1024 * 1024
 
 @contextmanager
 def files_limited() -> Iterator[None]:
-    """No file of this process grows beyond LIMIT_BYTES."""
+    """Limit the files that this process writes to LIMIT_BYTES."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT_BYTES, hard))
     try:
@@ -35,7 +35,7 @@ async def stored(store: DirectoryStore, name: str) -> bytes:
         return b"".join([chunk async for chunk in opened.chunks])
 
 
-async def test_an_object_that_finds_no_room(tmp_path: Path):
+async def test_full_disk_leaves_the_old_object_unchanged(tmp_path: Path):
     root = tmp_path / "objects"
     small, large = tmp_path / "small", tmp_path / "large"
     small.write_bytes(b"small")
@@ -45,7 +45,7 @@ async def test_an_object_that_finds_no_room(tmp_path: Path):
     before = sorted(root.rglob("*"))
     copied = tmp_path / "link"
     copied.symlink_to(large)
-    with files_limited(), pytest.raises(ObjectStoreError, match="give it room"):
+    with files_limited(), pytest.raises(ObjectStoreError, match="free disk space"):
         await store.put("u1", copied, content_type="application/gzip")
     assert sorted(root.rglob("*")) == before
     async with store.open("u1") as opened:
@@ -57,11 +57,11 @@ async def test_an_object_that_finds_no_room(tmp_path: Path):
     await store.close()
 
 
-async def test_a_file_of_the_same_disk_is_stored_without_a_copy_and_may_be_deleted(tmp_path: Path):
+async def test_file_on_the_same_disk_is_hard_linked_and_may_be_deleted(tmp_path: Path):
     store = DirectoryStore(tmp_path / "objects")
     file = tmp_path / "log"
     file.write_bytes(b"a log")
-    for _ in range(2):  # a process may have been killed before it could record the first time
+    for _ in range(2):  # a process may be killed after the first put and before it is recorded
         await store.put("u1.log", file, content_type="text/plain")
     assert store.path_of("u1.log").samefile(file)
     file.unlink()
@@ -75,9 +75,7 @@ def refused(*_: object) -> None:
 
 
 @pytest.mark.parametrize("reason", ["another disk", "a symbolic link"])
-async def test_a_file_that_cannot_have_a_second_name_is_copied(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: str
-):
+async def test_file_that_cannot_be_hard_linked_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: str):
     file = tmp_path / "log"
     file.write_bytes(b"a log")
     if reason == "another disk":
@@ -92,7 +90,7 @@ async def test_a_file_that_cannot_have_a_second_name_is_copied(
     await store.close()
 
 
-async def test_an_old_file_being_stored_is_not_taken_for_what_a_killed_process_left(tmp_path: Path):
+async def test_old_file_being_stored_is_not_removed_as_abandoned(tmp_path: Path):
     store = DirectoryStore(tmp_path / "objects")
     file = tmp_path / "log"
     file.write_bytes(b"a log")
@@ -105,13 +103,13 @@ async def test_an_old_file_being_stored_is_not_taken_for_what_a_killed_process_l
     await store.close()
 
 
-async def test_a_closed_store_makes_no_directory_any_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    began, goes_on = threading.Event(), threading.Event()
+async def test_closed_store_creates_no_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    began, may_continue = threading.Event(), threading.Event()
     make = Path.mkdir
 
     def held(path: Path, *arguments: Any, **options: Any) -> None:
         began.set()
-        goes_on.wait(10)
+        may_continue.wait(10)
         make(path, *arguments, **options)
 
     file = tmp_path / "log"
@@ -122,7 +120,7 @@ async def test_a_closed_store_makes_no_directory_any_more(tmp_path: Path, monkey
     await asyncio.to_thread(began.wait, 10)
     putting.cancel()
     threads = [thread for thread in threading.enumerate() if thread.name.startswith("objects")]
-    asyncio.get_running_loop().call_later(0.1, goes_on.set)
+    asyncio.get_running_loop().call_later(0.1, may_continue.set)
     await store.close()
     shutil.rmtree(tmp_path / "data", ignore_errors=True)
     for thread in threads:

@@ -1,4 +1,4 @@
-"""What others could read in the data directory becomes private at the start."""
+"""At the start, files in the data directory that other users could read become private."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from shuttle.objects.local import make_private
 
 
 @pytest.mark.parametrize("mode", [0o700, 0o755], ids=["private", "open"])
-def test_a_restored_key_is_private_in_a_directory_that_was(tmp_path: Path, mode: int) -> None:
+def test_restored_key_becomes_private(tmp_path: Path, mode: int) -> None:
     data = tmp_path / "data"
     (data / "objects" / "deep").mkdir(parents=True)
     files = [data / "encryption.key", data / "shuttle.db", data / "objects" / "deep" / "source"]
@@ -23,7 +23,7 @@ def test_a_restored_key_is_private_in_a_directory_that_was(tmp_path: Path, mode:
     assert {path.stat().st_mode & 0o777 for path in (data, *(file.parent for file in files))} == {0o700}
 
 
-def test_links_in_the_data_directory_leave_what_they_name_alone(tmp_path: Path) -> None:
+def test_targets_of_links_in_the_data_directory_are_unchanged(tmp_path: Path) -> None:
     data, elsewhere = tmp_path / "data", tmp_path / "elsewhere"
     elsewhere.mkdir(mode=0o755)
     (elsewhere / "file").write_text("of somebody else")

@@ -1,4 +1,4 @@
-"""S3_LOCATION in each of its forms, and what the operator reads when S3 refuses."""
+"""The forms of S3_LOCATION, and the error messages when S3 refuses."""
 
 import pytest
 from aiohttp import web
@@ -30,19 +30,19 @@ from tests.certificates import close_when_left, loopback_tls
         ),
     ],
 )
-def test_every_form_of_the_location(location, expected):
+def test_every_form_of_s3_location_is_parsed(location, expected):
     assert S3Location.parse(location, "builds") == expected
 
 
 @pytest.mark.parametrize("location", ["ftp://host", "http://", "http://h:99999", "EU West", "https://key:hunter22@h"])
-def test_other_forms_are_refused_at_start(location):
+def test_invalid_s3_location_is_refused(location):
     with pytest.raises(SettingsError, match="S3_LOCATION") as caught:
         S3Location.parse(location, "builds")
     assert "hunter22" not in str(caught.value)
 
 
 def refusing_s3(status, code):
-    """A server that answers everything as S3 refuses: XML with a code, and no body to a HEAD."""
+    """A server that refuses every request like S3: XML with a code, but no body in the response to a HEAD."""
 
     async def answer(request: web.Request) -> web.Response:
         await request.read()
@@ -73,11 +73,11 @@ async def read(store, name):
         (404, "NoSuchBucket", "S3_BUCKET"),
         (400, "AuthorizationHeaderMalformed", "S3_LOCATION"),
         (403, "RequestTimeTooSkewed", "clock"),
-        (507, "XMinioStorageFull", "make room"),
+        (507, "XMinioStorageFull", "no free space"),
         (418, "Unheard", "Unheard"),
     ],
 )
-async def test_a_refusal_says_what_to_do(status, code, words):
+async def test_refusal_says_what_to_do(status, code, words):
     async with refusing_s3(status, code) as server:
         store = store_at(server)
         with pytest.raises(ObjectStoreError, match=words) as caught:
@@ -86,7 +86,7 @@ async def test_a_refusal_says_what_to_do(status, code, words):
         await store.close()
 
 
-async def test_a_missing_bucket_is_not_a_missing_object():
+async def test_missing_bucket_is_reported_as_such_not_as_a_missing_object():
     async with refusing_s3(404, "NoSuchBucket") as server:
         store = store_at(server)
         with pytest.raises(ObjectStoreError, match="S3_BUCKET"):
@@ -97,7 +97,7 @@ async def test_a_missing_bucket_is_not_a_missing_object():
         await store.close()
 
 
-async def test_a_missing_object_in_an_unlistable_bucket_says_which_permission_is_lacking():
+async def test_missing_object_without_list_permission_names_the_permission():
     async with refusing_s3(403, "") as server:
         store = store_at(server)
         with pytest.raises(ObjectStoreError, match="s3:ListBucket"):
@@ -105,7 +105,7 @@ async def test_a_missing_object_in_an_unlistable_bucket_says_which_permission_is
         await store.close()
 
 
-async def test_nobody_there_is_an_error_of_seconds():
+async def test_refused_connection_is_reported():
     async with refusing_s3(500, "") as server:
         store = store_at(server, connect_seconds=1)
     with pytest.raises(ObjectStoreError, match="cannot be connected to"):
@@ -113,7 +113,7 @@ async def test_nobody_there_is_an_error_of_seconds():
     await store.close()
 
 
-async def test_an_answer_that_is_cut_off_is_an_error():
+async def test_truncated_response_is_an_error():
     async def answer(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Length": "1000", "Content-Type": "text/plain"})
         await response.prepare(request)
@@ -131,7 +131,7 @@ async def test_an_answer_that_is_cut_off_is_an_error():
         await store.close()
 
 
-async def test_the_ca_file_is_trusted_besides_the_usual_ones(tmp_path):
+async def test_ca_file_is_trusted_in_addition_to_the_default_cas(tmp_path):
     context, ca_file = loopback_tls(tmp_path)
 
     async def answer(_: web.Request) -> web.Response:
@@ -146,7 +146,7 @@ async def test_the_ca_file_is_trusted_besides_the_usual_ones(tmp_path):
     server = TestServer(app, host="127.0.0.1", scheme="https")
     await server.start_server(ssl=context)
     trusting, ignorant = store_at(server, ca_file=ca_file), store_at(server)
-    # The refused handshake comes first: while the other answers, the server sees that it ended, and closes its side.
+    # The refused handshake comes first: during the other request, the server notices its end and closes its side.
     with pytest.raises(ObjectStoreError, match="SHUTTLE_CA_FILE"):
         await read(ignorant, "u1")
     with pytest.raises(ObjectNotFoundError):
