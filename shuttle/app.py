@@ -1,4 +1,4 @@
-"""The composition root: the only file that names concrete adapters, and the order in which they start and stop."""
+"""The composition root: creates the concrete adapters, and starts and stops them in order."""
 
 import asyncio
 import gc
@@ -64,14 +64,14 @@ from shuttle.worker import Worker
 
 log = structlog.get_logger()
 
-# 1,000 builds hold a connection to Jenkins, one to a sink, and a spool each.
+# With 1,000 running builds, each needs a connection to Jenkins, one to a sink, and a spool file.
 _OPEN_FILES = 16_384
 _OUTGOING_CONNECTIONS = 4_096
-# Builds that were running when we went down are to be followed again within this.
+# After a restart, the builds that were running are polled for the first time within this time.
 _HURRY_SECONDS = 5.0
 _BACKLOG = 1024
 _DATABASE_PAUSE_SECONDS = 1.0
-# asyncio accepts as many connections as its backlog says before the first of them is counted.
+# asyncio accepts up to `backlog` connections at once, before the first of them is counted against the limit.
 _ACCEPTED_AT_ONCE = 32
 
 
@@ -79,9 +79,9 @@ _ACCEPTED_AT_ONCE = 32
 async def shuttle_parts(
     settings: Settings, public_url: str, on_wait: Callable[[str], None] = lambda _: None
 ) -> AsyncIterator[tuple[Services, Worker]]:
-    """Everything below the web, started; left in the reverse order, within SHUTTLE_SHUTDOWN_SECONDS.
+    """Start everything except the web server; stops it in reverse order, within SHUTTLE_SHUTDOWN_SECONDS.
 
-    `on_wait` gets a sentence each time that the start has to wait for the database.
+    While the start waits for the database, `on_wait` is called with a sentence that says so, before each retry.
     """
     async with AsyncExitStack() as stack:
         await asyncio.to_thread(_prepare_data_dir, settings.shuttle_data_dir)
@@ -100,9 +100,9 @@ async def shuttle_parts(
         policy = AddressPolicy(allow_loopback=settings.binds_loopback, allow_networks=settings.shuttle_allow_networks)
         outgoing = outgoing_session(policy, ca_file=settings.shuttle_ca_file, limit=_OUTGOING_CONNECTIONS)
         await stack.enter_async_context(outgoing)
-        # Each log holds a connection for as long as its build runs.
-        logs_out = outgoing_session(policy, ca_file=settings.shuttle_ca_file, limit=0)
-        await stack.enter_async_context(logs_out)
+        # Without a limit: each log sink needs a connection for as long as its build runs.
+        log_session = outgoing_session(policy, ca_file=settings.shuttle_ca_file, limit=0)
+        await stack.enter_async_context(log_session)
         fetcher = HttpFetcher(outgoing, stall_seconds=settings.shuttle_source_stall_seconds)
         polls = PollBudget(settings.shuttle_jenkins_polls_per_second, hurry_seconds=_HURRY_SECONDS)
         jenkins = JenkinsClient(
@@ -139,7 +139,7 @@ async def shuttle_parts(
         )
         kafka = KafkaClusters(policy, settings)
         stack.push_async_callback(kafka.close)
-        worker = Worker(services, _sinks(logs_out, kafka, clock, settings))
+        worker = Worker(services, _sinks(log_session, kafka, clock, settings))
         dispatcher = Dispatcher(
             StoredOutbox(database, vault), _status_senders(outgoing, kafka, settings), settings, clock
         )
@@ -156,12 +156,12 @@ async def shuttle_parts(
 
 
 def _sinks(session: ClientSession, kafka: KafkaClusters, clock: Clock, settings: Settings) -> dict[str, Sink]:
-    """Where logs go, by kind."""
+    """The log sinks, by kind."""
     to_kafka = KafkaUploadFactory(kafka, settings.shuttle_kafka_request_timeout_seconds)
     factories: dict[str, UploadFactory] = {
         "http": HttpUploadFactory(session, resume=settings.shuttle_log_resume),
         "kafka": to_kafka,
-        # Whatever a receiver was sent: the next member begins where the last one acknowledged.
+        # Never resumes at what was sent: the next member begins where the previous one acknowledged.
         "failover": FailoverUploadFactory({"http": HttpUploadFactory(session), "kafka": to_kafka}),
     }
     retry_policy = RetryPolicy(give_up_seconds=settings.shuttle_sink_give_up_seconds)
@@ -170,7 +170,7 @@ def _sinks(session: ClientSession, kafka: KafkaClusters, clock: Clock, settings:
 
 
 def _status_senders(session: ClientSession, kafka: KafkaClusters, settings: Settings) -> dict[str, StatusSender]:
-    """Where statuses go, by kind."""
+    """The senders of statuses, by kind."""
     signer, seconds = Signer(settings.webhook_keys), settings.shuttle_webhook_timeout_seconds
 
     def within(seconds: float) -> dict[str, StatusSender]:
@@ -199,21 +199,22 @@ def _prepare_data_dir(folder: Path) -> None:
     try:
         make_private(folder)
     except PermissionError as error:
-        # A volume of another user, shared by its group: it serves, and the operator decides who is in that group.
+        # The directory belongs to another user, for example a volume shared by a group. The service works there; who
+        # is in that group is the operator's decision.
         log.warning("other users may read SHUTTLE_DATA_DIR", error=str(error))
 
 
 def open_database(settings: Settings, clock: Clock) -> Database:
-    """The database that the settings name; nothing is asked of it yet."""
+    """The database that the settings name; it is not used yet."""
     if settings.postgres_url:
-        from shuttle.store.postgres import PostgresDatabase  # noqa: PLC0415 - 60 ms and 15 MB that SQLite does not cost
+        from shuttle.store.postgres import PostgresDatabase  # noqa: PLC0415 - 60 ms and 15 MB that SQLite does not need
 
         return PostgresDatabase(settings.postgres_url, clock)
     return SqliteDatabase(settings.database_path, clock)
 
 
 async def _migrate(database: Database, settings: Settings, on_wait: Callable[[str], None]) -> None:
-    """PostgreSQL may be away at our start: then we wait for it, and `on_wait` gets the sentence that says so."""
+    """Migrate the database. If PostgreSQL is not available, wait for it, and call `on_wait` before each retry."""
     while True:
         try:
             await database.migrate()
@@ -230,9 +231,9 @@ async def _migrate(database: Database, settings: Settings, on_wait: Callable[[st
 
 
 def object_store(settings: Settings) -> ObjectStore:
-    """S3 when a bucket is named, else a directory."""
+    """The object store: S3 if S3_BUCKET is set, else a directory."""
     if settings.s3_bucket:
-        from shuttle.objects.s3 import S3Store  # noqa: PLC0415 - boto3 costs 0.3 s and 30 MB that a directory does not
+        from shuttle.objects.s3 import S3Store  # noqa: PLC0415 - 0.3 s and 30 MB that a directory does not need
 
         return S3Store(
             bucket=settings.s3_bucket,
@@ -245,7 +246,7 @@ def object_store(settings: Settings) -> ObjectStore:
 
 
 async def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT; builds that are under way go on at the next start."""
+    """Serve until SIGTERM or SIGINT; unfinished builds continue at the next start."""
     os.umask(0o077)
     configure_logs()
     raise_open_files_limit()
@@ -277,12 +278,12 @@ async def serve(settings: Settings) -> None:
         listening.listen(_BACKLOG)
         log.info("serving", bind=settings.shuttle_bind, port=port, replica=replica_name(settings))
         await stop.wait()
-        log.info("stopping; builds go on at the next start")
+        log.info("stopping; unfinished builds continue at the next start")
         await runner.cleanup()
 
 
 async def _before_stop(starting: asyncio.Future[Any], stop: asyncio.Event) -> bool:
-    """Whether the start is done; a stop ends one that waits for the database."""
+    """Wait for the start; returns False if a stop was requested first, which cancels the start."""
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
@@ -294,25 +295,25 @@ async def _before_stop(starting: asyncio.Future[Any], stop: asyncio.Event) -> bo
 
 
 def _listen(settings: Settings) -> socket.socket:
-    """The socket, before any build is touched: a port that is taken stops the start, and with PORT=0 it is known."""
+    """Bind the port before any build is resumed: a port in use ends the start, and with PORT=0 the port is known."""
     family = socket.AF_INET6 if ":" in settings.shuttle_bind else socket.AF_INET
     return socket.create_server((settings.shuttle_bind, settings.port), family=family, backlog=_BACKLOG)
 
 
 def _reachable_host(settings: Settings) -> str:
-    """What an agent on this machine can call; for others BUILD_SHUTTLE_HOST has to be set."""
+    """The host in the URL that agents call; agents on other machines may need BUILD_SHUTTLE_HOST."""
     if not settings.binds_loopback:
         return socket.gethostname()
     return f"[{settings.shuttle_bind}]" if ":" in settings.shuttle_bind else settings.shuttle_bind
 
 
 def replica_name(settings: Settings) -> str:
-    """Who we are among replicas."""
+    """The name of this process: SHUTTLE_REPLICA_NAME, or the host's name and the process id."""
     return settings.shuttle_replica_name or f"{socket.gethostname()}-{os.getpid()}"
 
 
 def configure_logs() -> None:
-    """One JSON object a line on stderr; tracebacks without local variables, which could hold secrets."""
+    """Log to stderr, one JSON object per line; tracebacks have no local variables, which could hold secrets."""
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -327,15 +328,18 @@ def configure_logs() -> None:
 
 
 def collect_less_often() -> None:
-    """Cycles are rare here, and each look for them walks the tasks of all waiting builds: with the interpreter's own
-    thresholds a fifth fewer POSTs a second were accepted (50 connections, four rounds by turns)."""
+    """Raise the thresholds of Python's garbage collector.
+
+    Reference cycles are rare here, and each collection visits the tasks of all waiting builds. With the default
+    thresholds a fifth fewer POSTs per second were accepted (50 connections, alternately measured in four rounds).
+    """
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
-    gc.enable()  # the command has turned it off for the imports
+    gc.enable()  # the command disables it during the imports
 
 
 def raise_open_files_limit() -> None:
-    """As far as the operator's hard limit allows."""
+    """Raise the soft limit of open files to _OPEN_FILES, or to the hard limit if that is lower."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
     if soft < wanted:

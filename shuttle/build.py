@@ -1,4 +1,4 @@
-"""A build: its states, the ways between them, the causes of a stop, and the row that is recorded of it (pure)."""
+"""A build: its states and transitions, the causes of a stop, and its recorded row (pure)."""
 
 import re
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class State(StrEnum):
-    """Where a build is; the table of ways is `TRANSITIONS`."""
+    """The state of a build; `TRANSITIONS` has the allowed changes."""
 
     RECORDED = "recorded"
     STAGING = "staging"
@@ -23,18 +23,18 @@ class State(StrEnum):
 
     @property
     def final(self) -> bool:
-        """No way leads out of it."""
+        """Whether the state never changes again."""
         return self in FINAL
 
 
 FINAL = frozenset({State.SUCCEEDED, State.FAILED, State.STOPPED, State.TIMEDOUT})
 _ENDS_WITHOUT_SUCCESS = frozenset({State.FAILED, State.STOPPED, State.TIMEDOUT})
 
-# A claim by the pipeline can be the first we hear of a build whose trigger answer was lost: staging → running.
+# staging → running: if Jenkins' response to the trigger was lost, the claim is the first sign of the build.
 TRANSITIONS: Mapping[State, frozenset[State]] = {
     State.RECORDED: _ENDS_WITHOUT_SUCCESS | {State.STAGING},
     State.STAGING: _ENDS_WITHOUT_SUCCESS | {State.QUEUED, State.RUNNING},
-    # Jenkins can lose a build as it begins; nobody has claimed it, so it is triggered again.
+    # Jenkins can lose a build when it begins. Nothing has claimed it then, so it is triggered again.
     State.QUEUED: FINAL | {State.RUNNING, State.STAGING},
     State.RUNNING: FINAL,
     **{state: frozenset() for state in FINAL},
@@ -50,14 +50,14 @@ FINAL_WORDS: Mapping[State, str] = {
 
 
 class Api(StrEnum):
-    """Which API asked for a build: the same build, with another form of what comes in and goes out."""
+    """The API by which a build was requested. Only the forms of requests and events differ."""
 
     NEW = "new"
     LEGACY = "legacy"
 
 
 class Stage(StrEnum):
-    """The step of the flow that a build is at, or at which it ended; derived, never stored."""
+    """The step of the flow that a build has reached, or at which it ended; derived, never stored."""
 
     ACCEPT = "accept"
     SOURCE = "source"
@@ -67,7 +67,7 @@ class Stage(StrEnum):
 
 
 class StopCause(StrEnum):
-    """Why we asked Jenkins to stop a build; recorded before the first stop is sent."""
+    """Why a build is stopped; recorded before the first stop is sent to Jenkins."""
 
     STOPPED = "stopped"
     TIMEOUT = "timeout"
@@ -96,9 +96,9 @@ STOP_ENDINGS: Mapping[StopCause, Ending] = {
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """The place from which a log is written on after a restart, if the spool has `log_offset` bytes.
+    """The position at which writing a log continues after a restart, if the spool has `log_offset` bytes.
 
-    `log` is the state of the log's text as a whole, `streams` of each stream by its key: JSON values.
+    `log` is the state of the whole log, `streams` the state of each stream by its key; both are JSON values.
     """
 
     log_offset: int
@@ -108,7 +108,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class FinalLog:
-    """A log's size and SHA-256 (hex), and `ending`: what stands in it behind the agent's bytes."""
+    """A log's size and SHA-256 (hex), and `ending`: its text after the agent's bytes."""
 
     size_bytes: int
     sha256: str
@@ -117,7 +117,7 @@ class FinalLog:
 
 @dataclass(frozen=True, slots=True)
 class SourceFacts:
-    """What staging found out about the source: `sha256` and `bytes` of the original as stored."""
+    """The facts about a staged source; `sha256` and `bytes` are those of the stored original."""
 
     sha256: str | None = None
     bytes: int | None = None
@@ -126,7 +126,7 @@ class SourceFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Build:
-    """The recorded row of a build; instants are aware UTC, None = has not happened.
+    """The recorded row of a build. Instants are aware UTC; None = has not happened yet.
 
     `deadline_at`, `time_limit_at` and `…_steady_at` are on steady time (see `shuttle.clock`).
     """
@@ -182,7 +182,7 @@ class Build:
 
     @property
     def stage(self) -> Stage:
-        """The step of the flow, read off what has been recorded."""
+        """The step of the flow, derived from the recorded instants."""
         if self.running_at is not None:
             return Stage.BUILD
         if self.queued_at is not None or self.trigger_attempted_at is not None:
@@ -193,19 +193,19 @@ class Build:
 
     @property
     def building(self) -> bool:
-        """Jenkins is at work on it."""
+        """Whether Jenkins is running the build."""
         return self.state is State.RUNNING
 
     @property
     def status(self) -> str:
-        """The newest status word a receiver was told: queued, pending, or a final word."""
+        """The newest status that receivers were sent: queued, pending, or a final one."""
         if self.state.final:
             return FINAL_WORDS[self.state]
         return "pending" if self.state is State.RUNNING else "queued"
 
     @property
     def time_limit_at(self) -> datetime | None:
-        """When its time is over; counted from running, so None before."""
+        """When the time limit ends; it is counted from `running`, so None before."""
         if self.running_steady_at is None:
             return None
         return self.running_steady_at + timedelta(seconds=self.timeout_seconds)
@@ -214,8 +214,8 @@ class Build:
 def job_name_of(app_id: str, folder: str | None = None) -> str:
     """The Jenkins job of an app: readable, safe, and different for ids that differ only in case.
 
-    Jenkins compares names without case (`B1` duplicates `b1`) and refuses most punctuation, so the readable
-    part is lower-case letters, digits and dashes, and 80 bits of the id's SHA-256 make the name the id's own.
+    Jenkins compares names without case (`B1` equals `b1`) and refuses most punctuation. So the readable part has only
+    lower-case letters, digits and dashes, and 80 bits of the id's SHA-256 make the name unique.
     """
     readable = re.sub(r"[^a-z0-9]+", "-", app_id.lower()).strip("-")[:60].rstrip("-")
     name = f"{readable or 'app'}-{sha256(app_id.encode()).hexdigest()[:20]}"

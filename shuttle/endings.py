@@ -1,4 +1,4 @@
-"""How a build ended: by the word of its supervisor, or by the result that Jenkins shows (pure)."""
+"""Determines how a build ended: by its supervisor's report, or by Jenkins' result (pure)."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -7,7 +7,7 @@ from shuttle.build import STOP_ENDINGS, Build, Ending, State
 
 
 class JenkinsResult(StrEnum):
-    """How a build ended in Jenkins, in Jenkins' words; LOST is ours, for a build that Jenkins no longer has or runs."""
+    """The result of a build in Jenkins, and LOST for a build that Jenkins no longer has or runs."""
 
     SUCCESS = "SUCCESS"
     UNSTABLE = "UNSTABLE"
@@ -18,18 +18,18 @@ class JenkinsResult(StrEnum):
 
     @property
     def cut_short(self) -> bool:
-        """The build was ended from outside, so its supervisor may still be running and gave no reason of its own."""
+        """Whether the build was ended from outside: then its supervisor may still run, and has reported no reason."""
         return self in {JenkinsResult.ABORTED, JenkinsResult.LOST}
 
 
 def read_result(word: str | None) -> JenkinsResult:
-    """The result that Jenkins shows; FAILURE if there is none, or one that we do not know."""
+    """Jenkins' result; FAILURE if there is none, or an unknown one."""
     return JenkinsResult(word) if word in set(JenkinsResult) else JenkinsResult.FAILURE
 
 
 _ENDINGS: Mapping[JenkinsResult, Ending] = {
     JenkinsResult.FAILURE: Ending(State.FAILED, "build_failed", "The build failed; its log says why."),
-    JenkinsResult.UNSTABLE: Ending(State.FAILED, "unstable", "Jenkins calls the build unstable."),
+    JenkinsResult.UNSTABLE: Ending(State.FAILED, "unstable", "Jenkins marked the build as unstable."),
     JenkinsResult.NOT_BUILT: Ending(State.FAILED, "not_built", "Jenkins did not build it."),
     JenkinsResult.ABORTED: Ending(
         State.FAILED, "aborted_in_jenkins", "Somebody or something aborted the build in Jenkins."
@@ -49,7 +49,7 @@ _NOT_REPORTED = Ending(
 
 
 def ending_by_supervisor(build: Build, exit_status: int) -> Ending:
-    """How a build ended by its supervisor's word, which rules. A stop that came after the success changes nothing."""
+    """The ending by the supervisor's exit status, which has precedence. A stop after a success has no effect."""
     if exit_status == 0:
         return Ending(State.SUCCEEDED)
     if build.stop_cause is not None:
@@ -58,7 +58,7 @@ def ending_by_supervisor(build: Build, exit_status: int) -> Ending:
 
 
 def ending_by_jenkins(build: Build, result: JenkinsResult) -> Ending:
-    """How a build ended whose supervisor did not report it; never a success."""
+    """The ending of a build whose supervisor did not report one; never a success."""
     if build.stop_cause is not None and (result is not JenkinsResult.SUCCESS or build.claimed_at is None):
         return STOP_ENDINGS[build.stop_cause]
     if result is JenkinsResult.SUCCESS:
@@ -67,18 +67,18 @@ def ending_by_jenkins(build: Build, result: JenkinsResult) -> Ending:
 
 
 def _explained(build: Build, ending: Ending) -> Ending:
-    """The pipeline's own reason, where it gave one."""
+    """The ending with the reason that the pipeline reported, if there is one."""
     if build.report_reason is None:
         return ending
     return Ending(State.FAILED, build.report_reason, build.report_message)
 
 
-# Ends that the log itself explains.
+# Reasons that need no last line, because the log explains the end.
 _EXPLAINED_BY_THE_LOG = frozenset({None, "build_failed"})
 
 
 def reason_line(ending: Ending) -> bytes:
-    """The log's last line for an end that the text before does not explain; empty for one that it does."""
+    """The last line of the log, which says why the build ended; b"" if the log explains it already."""
     if ending.reason in _EXPLAINED_BY_THE_LOG or not ending.message:
         return b""
     return f"-----> {' '.join(ending.message.split())}\n".encode()

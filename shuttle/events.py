@@ -1,4 +1,4 @@
-"""What we send: the body of a status webhook, written once with its event and sent unchanged by every try."""
+"""The bodies of status events. A body is recorded with its event and sent unchanged by every attempt."""
 
 import json
 from collections.abc import Sequence
@@ -7,12 +7,12 @@ from typing import Any, Protocol
 
 from shuttle.build import Api, Build
 
-# What the older API's words are for ours; the others are the same.
+# The older API's words for statuses; those that are not listed are the same.
 LEGACY_WORDS = {"queued": "pending", "timedout": "failed"}
 
 
 class Artifact(Protocol):
-    """A file that the pipeline left."""
+    """A file that the build uploaded."""
 
     @property
     def name(self) -> str:
@@ -24,7 +24,7 @@ class Artifact(Protocol):
 
     @property
     def sha256(self) -> str:
-        """Lower-case hex of its bytes."""
+        """The SHA-256 of its bytes, in lower-case hex."""
 
 
 def status_body(
@@ -36,11 +36,11 @@ def status_body(
     sequence: int,
     artifacts: Sequence[Artifact] | None,
 ) -> bytes:
-    """The JSON of one status event, keys in the order of docs/contract.md, "Statuses", ASCII.
+    """The JSON of a status event in ASCII, with the keys in the order of docs/contract.md, "Statuses".
 
-    `build` is the row after the transition, `at` the instant of the event. `artifacts` is None unless the event is the
-    final one, which alone tells of the log and the results. The metadata is spliced in as recorded, so that nothing
-    rewrites its numbers.
+    `build` is the row after the transition, `at` the instant of the event. `artifacts` is None except for the final
+    event; only that one has the facts about the log and the results. The metadata is inserted as recorded, so that its
+    numbers are not reformatted.
     """
     fields: dict[str, Any] = {
         "type": "build system",
@@ -73,16 +73,16 @@ def status_body(
 def event_body(
     build: Build, *, status: str, building: bool, at: datetime, sequence: int, artifacts: Sequence[Artifact] | None
 ) -> bytes:
-    """The JSON of one status event in the form of the build's API; see `status_body`."""
+    """The JSON of a status event in the form of the build's API; see `status_body`."""
     if build.api is Api.LEGACY:
         return legacy_status_body(build, status=status, building=building)
     return status_body(build, status=status, building=building, at=at, sequence=sequence, artifacts=artifacts)
 
 
 def legacy_status_body(build: Build, *, status: str, building: bool) -> bytes:
-    """The older API's callback (docs/contract.md, "The older API"): three words, and `id` is the given build number.
+    """The body of the older API's callback (docs/contract.md, "The older API"); `id` is the caller's build number.
 
-    Its clients' database knows no other word, so a reason says which failures are a stop or a timeout.
+    Its clients' database allows only three statuses, so a stop or a timeout is a failure with a reason.
     """
     fields: dict[str, Any] = {"type": "jenkins", "building": building, "status": LEGACY_WORDS.get(status, status)}
     if build.reason is not None:

@@ -1,4 +1,4 @@
-"""Metrics for Prometheus: few, and never labelled by a build, an app or anything a caller names."""
+"""Metrics for Prometheus. Labels have few values; a build, an app or another name of a caller is never a label."""
 
 import math
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ JENKINS_SECONDS = Histogram(
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What waits, as recorded; `sinks` has the number of open sinks and their lag in bytes, by state."""
+    """The numbers of waiting builds, deliveries and sinks. `sinks` has (number, lag in bytes) by state."""
 
     builds: float
     oldest_build_seconds: float
@@ -44,12 +44,12 @@ class Backlog:
     sinks: Mapping[str, tuple[int, int]]
 
 
-# The database cannot be asked: no number would be true.
+# Shown while the database is unavailable.
 UNKNOWN_BACKLOG = Backlog(math.nan, math.nan, math.nan, math.nan, {})
 
 
 def show_backlog(backlog: Backlog) -> None:
-    """Set the gauges of what waits."""
+    """Set the gauges to the numbers of `backlog`."""
     WAITING.set(backlog.builds)
     OLDEST_WAITING.set(backlog.oldest_build_seconds)
     OUTBOX.set(backlog.deliveries)
@@ -62,7 +62,7 @@ def show_backlog(backlog: Backlog) -> None:
 
 
 def count_end(build: Build | None) -> None:
-    """One more build that ended, if it did, and how long it waited for a slot and in Jenkins' queue."""
+    """Count the build if it has ended, and observe how long it waited for a slot and in Jenkins' queue."""
     if build is None or not build.state.final:
         return
     ENDED.labels(build.state.value).inc()
@@ -75,6 +75,6 @@ def count_end(build: Build | None) -> None:
 
 
 def observe_jenkins_request(kind: str, seconds: float) -> None:
-    """One more request of that kind, and how long it took."""
+    """Count a request of that kind and observe its duration."""
     JENKINS_REQUESTS.labels(kind).inc()
     JENKINS_SECONDS.labels(kind).observe(seconds)

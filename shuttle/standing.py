@@ -1,13 +1,12 @@
-"""How much a caller may do: an argument of every action that callers cause, so that no route decides it alone."""
+"""A caller's standing: what it may do. Every action takes it as an argument, so that no route has its own rules."""
 
 from enum import IntEnum
 
 
 class Standing(IntEnum):
-    """A higher one includes the lower ones. ANONYMOUS (SHUTTLE_LEGACY_ANONYMOUS) is for callers without a token.
+    """Each standing includes the lower ones. ANONYMOUS (SHUTTLE_LEGACY_ANONYMOUS) is for callers without a token.
 
-    An anonymous caller may use the older API's builds in the older API's apps (those that a request of that API made),
-    and nothing else.
+    An anonymous caller may only use the older API's builds in apps that a request of the older API created.
     """
 
     ANONYMOUS = 0
