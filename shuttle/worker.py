@@ -21,7 +21,7 @@ from shuttle.metrics import UNDER_WAY
 from shuttle.sinks import Sink, SinkTarget
 from shuttle.store.builds import find_build, unarchived_builds, unfinished_builds
 from shuttle.store.ledger import has_open_sinks
-from shuttle.store.transitions import grant_slots, waits_for, why_parked, with_slots
+from shuttle.store.transitions import builds_with_slots, grant_slots, reason_for_waiting, record_waiting
 
 log = structlog.get_logger()
 
@@ -124,7 +124,9 @@ class Worker:
 
     async def _granted(self) -> list[str]:
         """The builds that have a slot now; a grant may have been committed though it raised StoreError."""
-        lost = await self._services.database.run(with_slots, list(self._parked)) if self._grant_is_unknown else []
+        lost = (
+            await self._services.database.run(builds_with_slots, list(self._parked)) if self._grant_is_unknown else []
+        )
         self._grant_is_unknown = True
         granted = await self._services.database.run(grant_slots, self._services.settings.maximum_parallel_builds)
         self._grant_is_unknown = False
@@ -205,11 +207,11 @@ class Worker:
         await self._give_turns()
         if build.build_uuid in self._parked:
             why = await self._services.database.run(
-                why_parked, build.build_uuid, self._services.settings.maximum_parallel_builds
+                reason_for_waiting, build.build_uuid, self._services.settings.maximum_parallel_builds
             )
             if why is not None:
                 line = f"-----> Waiting for {why}.\n"
-                parked = await self._services.database.run(waits_for, build.build_uuid, why, line)
+                parked = await self._services.database.run(record_waiting, build.build_uuid, why, line)
                 # Not vital: a disk that takes no log ends the build when its flow meets it.
                 with suppress(SpoolError):
                     write_preamble(parked or build, self._services.library.spool(build.build_uuid))

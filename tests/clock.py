@@ -1,4 +1,4 @@
-"""A clock that a test moves: time passes on both of its times, or somebody sets the wall clock."""
+"""A clock that tests control: time passes on both clocks, or only the wall clock is set."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -6,7 +6,7 @@ from shuttle.clock import Boot, Clock
 
 
 class SetClock(Clock):
-    """Stands still until `forward`; `set_by` moves the wall clock alone."""
+    """A clock that stands still. `forward` lets time pass; `set_by` changes the wall clock only."""
 
     def __init__(self, at: datetime = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)) -> None:
         self.wall_at = at
@@ -18,10 +18,10 @@ class SetClock(Clock):
         )
 
     def forward(self, seconds: float) -> None:
-        """Time passes."""
+        """Let time pass."""
         self.passed_seconds += seconds
         self.set_by(seconds)
 
     def set_by(self, seconds: float) -> None:
-        """Somebody sets the wall clock, forward or back."""
+        """Set the wall clock forward or back."""
         self.wall_at += timedelta(seconds=seconds)

@@ -1,4 +1,4 @@
-"""An outbox in memory, for tests of what uses one; it passes the same suite as the real one (tests/contract)."""
+"""An outbox in memory, for tests of its users; it passes the same contract tests as the real one (tests/contract)."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -39,9 +39,9 @@ class _Delivery:
 
 @dataclass
 class MemoryOutbox:
-    """Implements `shuttle.delivery.Outbox`; `broken` makes it raise, `recorded` tells of every attempt.
+    """Implements `shuttle.delivery.Outbox`. `broken` makes it raise, `recorded` is notified after every attempt.
 
-    `clock` is steady time.
+    `clock` returns steady time.
     """
 
     clock: Callable[[], datetime]
@@ -78,7 +78,7 @@ class MemoryOutbox:
     async def due_deliveries(
         self, *, now: datetime, limit: int, busy: frozenset[int], full_hosts: frozenset[str] = frozenset()
     ) -> list[DueDelivery]:
-        self._touch()
+        self._count_call()
         due = [head for head in self._heads(busy, full_hosts) if head.next_attempt_at <= now]
         return [
             DueDelivery(
@@ -99,11 +99,11 @@ class MemoryOutbox:
         ]
 
     async def next_due_at(self, *, busy: frozenset[int], full_hosts: frozenset[str] = frozenset()) -> datetime | None:
-        self._touch()
+        self._count_call()
         return next((head.next_attempt_at for head in self._heads(busy, full_hosts)), None)
 
     async def record_attempt(self, attempt: Attempt) -> None:
-        self._touch()
+        self._count_call()
         delivery = self._deliveries[attempt.delivery_id - 1]
         delivery.tries += 1
         delivery.receiver.asked_until = attempt.asked_until
@@ -114,9 +114,9 @@ class MemoryOutbox:
         elif attempt.outcome == "failed":
             assert attempt.next_attempt_at is not None
             newest = self._pending(delivery.receiver)[-1]
-            told_since = newest.queued_steady_at > attempt.began_steady_at
+            has_newer_event = newest.queued_steady_at > attempt.began_steady_at
             made_due_at = delivery.receiver.due_at(newest.queued_steady_at)
-            delivery.next_attempt_at = made_due_at if told_since else attempt.next_attempt_at
+            delivery.next_attempt_at = made_due_at if has_newer_event else attempt.next_attempt_at
         elif attempt.outcome == "gave_up":
             delivery.state = "gave_up"
         else:
@@ -127,10 +127,10 @@ class MemoryOutbox:
         async with self.recorded:
             self.recorded.notify_all()
 
-    def _touch(self) -> None:
+    def _count_call(self) -> None:
         self.calls += 1
         if self.broken:
-            raise StoreError("The database is away.")
+            raise StoreError("The database is unavailable.")
 
     def _pending(self, receiver: _Receiver) -> list[_Delivery]:
         return [one for one in self._deliveries if one.receiver is receiver and one.state == "pending"]

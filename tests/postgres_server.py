@@ -1,4 +1,4 @@
-"""A real PostgreSQL on 127.0.0.1 for the tests: the programs of a wheel, or with TESTS_POSTGRES_BIN others."""
+"""Runs a PostgreSQL server on 127.0.0.1, with the programs of a wheel or those in TESTS_POSTGRES_BIN."""
 
 import importlib.util
 import os
@@ -21,7 +21,7 @@ from tests.free_port import free_port
 USER, PASSWORD = "shuttle", "pass-of-the-database"
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
-    # Nobody cuts the power of a test; SIGKILL loses nothing either way.
+    # Only a power cut could lose data; after SIGKILL everything is there.
     "fsync": "off",
     "max_connections": "50",
     "shared_buffers": "32MB",
@@ -38,7 +38,7 @@ def _programs() -> Path:
 
 
 class PostgresServer:
-    """A server in a folder of its own. Root's run as nobody, because PostgreSQL refuses root."""
+    """A server in its own folder. For root it runs as the user nobody, because PostgreSQL refuses root."""
 
     def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
         self._settings = _SETTINGS | dict(settings or {})
@@ -67,7 +67,7 @@ class PostgresServer:
         return f"postgresql://{USER}:{password}@127.0.0.1:{port or self.port}/{database}"
 
     def start(self) -> None:
-        """Returns when it takes connections."""
+        """Start the server and wait until it accepts connections."""
         settings = [word for name, value in self._settings.items() for word in ("-c", f"{name}={value}")]
         command = [str(self._bin / "postgres"), "-D", str(self._data), "-p", str(self.port), "-k", "", *settings]
         with (self._folder / "log").open("ab") as log:
@@ -84,14 +84,14 @@ class PostgresServer:
                 return
 
     def stop(self, how: signal.Signals = signal.SIGQUIT) -> None:
-        """At once; SIGKILL leaves everything as a crash does."""
+        """Stop the server immediately; SIGKILL is like a crash."""
         if self._process is not None:
             self._process.send_signal(how)
             self._process.wait()
             self._process = None
 
     def pause(self) -> None:
-        """It takes connections and answers nothing, neither on new ones nor on those that it has."""
+        """Make the server hang: it accepts connections, but answers nothing on new or existing ones."""
         self._signal_all(signal.SIGSTOP)
 
     def resume(self) -> None:
@@ -109,19 +109,19 @@ class PostgresServer:
             return cursor.fetchall() if cursor.description else []
 
     def new_database(self) -> str:
-        """Its name."""
+        """Create a database and return its name."""
         name = f"test_{uuid4().hex}"
         self.execute(f"CREATE DATABASE {name}")
         return name
 
     def new_url(self) -> str:
-        """Of a fresh database."""
+        """The URL of a new database."""
         return self.url(self.new_database())
 
 
 @contextmanager
 def running_postgres(settings: Mapping[str, str] | None = None) -> Iterator[PostgresServer]:
-    """Not in pytest's folders: root's are closed to nobody."""
+    """A running server. Its folder is not in pytest's, because the user nobody cannot enter root's folders there."""
     with tempfile.TemporaryDirectory(prefix="shuttle-tests-postgres-") as folder:
         Path(folder).chmod(0o755)
         server = PostgresServer(Path(folder), settings)

@@ -1,4 +1,4 @@
-"""A real database in a temporary folder, and builds to record in it."""
+"""Helpers for tests of the store: a database in a temporary folder, and builds to record in it."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -36,7 +36,7 @@ async def open_database(folder: Path, clock: SetClock | None = None) -> AsyncIte
 async def record(
     database: Database, vault: Vault, new: NewBuild, content: bytes = b"request", *, queue_limit: int | None = 100
 ) -> Accepted:
-    """Record a build as a POST of that content does."""
+    """Record a build like a POST with this content."""
     intake = Intake(database, database._clock)  # type: ignore[attr-defined]
     return await intake.record(new, queue_limit=queue_limit, same_request=partial(vault.matches, content))
 
@@ -65,12 +65,12 @@ def new_build(vault: Vault, app_id: str = "app", build_id: str = "1", **changes:
     return NewBuild(**(values | changes))
 
 
-def party(vault: Vault, url: str) -> NewEndpoint:
+def endpoint(vault: Vault, url: str) -> NewEndpoint:
     return NewEndpoint("http", url.split("/")[2], vault.seal(target_bytes(url, {})))
 
 
 def migrate_to(engine: sa.Engine, revision: str) -> None:
-    """Make the tables as an earlier version had them."""
+    """Create the tables of an earlier revision."""
     config = Config()
     config.set_main_option("script_location", str(Path(bring_up_to_date.__code__.co_filename).parent / "migrations"))
     with engine.begin() as connection:
@@ -79,7 +79,7 @@ def migrate_to(engine: sa.Engine, revision: str) -> None:
 
 
 def build_row(app_id: str, number: int, at: datetime, **changes: Any) -> dict[str, Any]:
-    """The row of a failed build, in columns that every version had."""
+    """The row of a failed build, with the columns that every revision has."""
     texts = ("request_fingerprint", "source_url")
     instants = ("accepted_at", "deadline_at", "finished_at", "archived_at")
     row: dict[str, Any] = {
@@ -94,7 +94,7 @@ def build_row(app_id: str, number: int, at: datetime, **changes: Any) -> dict[st
 
 
 def attempt_at(due: DueDelivery, clock: SetClock, outcome: str, **fields: Any) -> Attempt:
-    """An attempt of the delivery that takes a tenth of a second."""
+    """An attempt of the delivery that took a tenth of a second."""
     return Attempt(
         delivery_id=due.delivery_id,
         started_at=clock.now(),

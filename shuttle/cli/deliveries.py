@@ -53,14 +53,18 @@ def show(
     if as_json:
         print(json.dumps({"receivers": build["receivers"], "sinks": build["sinks"]}))
         return
-    parties = [("status", party) for party in build["receivers"]] + [("log", party) for party in build["sinks"]]
+    endpoints = [("status", endpoint) for endpoint in build["receivers"]] + [
+        ("log", endpoint) for endpoint in build["sinks"]
+    ]
     columns = ("kind", "host", "state", "failing_since", "acked_offset", "lag_bytes", "attempts", "last_error")
     print_table(
         ("what", "kind", "host", "state", "failing since", "acknowledged", "lag", "attempts", "last error"),
-        [(what, *(party[column] for column in columns)) for what, party in parties],
+        [(what, *(endpoint[column] for column in columns)) for what, endpoint in endpoints],
     )
     moments = [
-        (what, moment["at"], moment["to"], moment["why"]) for what, party in parties for moment in party["failovers"]
+        (what, moment["at"], moment["to"], moment["why"])
+        for what, endpoint in endpoints
+        for moment in endpoint["failovers"]
     ]
     if moments:
         print_table(("what", "at", "went over to", "why"), moments)

@@ -26,7 +26,7 @@ class DueDelivery:
     host: str = ""
     url: str = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    wire: str = "standard"
+    payload_format: str = "standard"
     member: int = 0
     tries: int = 0
     queued_steady_at: datetime

@@ -50,7 +50,7 @@ class StatusDelivery:
         """The outcome and the time of the next attempt. 2xx: delivered. 410: gone. Else failed, at last gave_up."""
         if answer.error is None:
             return "delivered", None
-        if delivery.wire == "legacy":
+        if delivery.payload_format == "legacy":
             return self._decide_legacy_outcome(answer, delivery, now)
         if answer.status_code == HTTPStatus.GONE:
             return "gone", None
@@ -94,6 +94,6 @@ def _retry_after_seconds(answer: SendResult, delivery: DueDelivery) -> float | N
     """The Retry-After of a receiver that did not accept the status, limited for callbacks, which have a few hours."""
     if answer.error is None or answer.retry_after_seconds is None:
         return None
-    if delivery.wire == "legacy":
+    if delivery.payload_format == "legacy":
         return min(answer.retry_after_seconds, _LEGACY_LONGEST_PAUSE_SECONDS)
     return answer.retry_after_seconds

@@ -186,7 +186,7 @@ class Acceptance:
     def _new_build(self, name: _Name, parsed: ParsedRequest, content: bytes) -> NewBuild:
         request, settings, vault = parsed.request, self._services.settings, self._services.vault
         spec = make_spec(request, name.standing, settings)
-        wire = "standard" if name.api is Api.NEW else "legacy"
+        payload_format = "standard" if name.api is Api.NEW else "legacy"
         return NewBuild(
             standing=name.standing,
             api=name.api,
@@ -206,8 +206,8 @@ class Acceptance:
             source_url=shown_source_url(request),
             timeout_seconds=request.timeout_seconds,
             deadline_seconds=settings.shuttle_build_deadline_seconds,
-            receivers=self._parties(request.status_hooks, wire),
-            sinks=self._parties(request.log_hooks, wire),
+            receivers=self._endpoints(request.status_hooks, payload_format),
+            sinks=self._endpoints(request.log_hooks, payload_format),
         )
 
     def _same_as(self, content: bytes) -> Callable[[str], bool]:
@@ -216,10 +216,15 @@ class Acceptance:
     def _job_name(self, app_id: str) -> str:
         return job_name_of(app_id, self._services.settings.shuttle_jenkins_folder or None)
 
-    def _parties(self, hooks: Sequence[Hook], wire: str) -> list[NewEndpoint]:
+    def _endpoints(self, hooks: Sequence[Hook], payload_format: str) -> list[NewEndpoint]:
         seal = self._services.vault.seal
         return [
-            NewEndpoint(kind_of(hook.url), shown_host(hook.url), seal(target_bytes(hook.url, dict(hook.headers))), wire)
+            NewEndpoint(
+                kind_of(hook.url),
+                shown_host(hook.url),
+                seal(target_bytes(hook.url, dict(hook.headers))),
+                payload_format,
+            )
             for hook in hooks
         ]
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 from shuttle.build import Build
 from shuttle.errors import JenkinsNotFoundError, UnavailableError
 from shuttle.lifecycle import Services
-from shuttle.store.transitions import waits_for
+from shuttle.store.transitions import record_waiting
 
 Found = TypeVar("Found")
 
@@ -30,7 +30,7 @@ class Backoff:
         with self._services.signals.listen(self._build_uuid) as listener:
             if why != self._shown:
                 self._shown = why
-                await self._services.database.run(waits_for, self._build_uuid, why)
+                await self._services.database.run(record_waiting, self._build_uuid, why)
             # Jitter: a thousand builds must not ask a recovered Jenkins at the same instant.
             seconds = self.next_seconds * random.uniform(0.75, 1.25)  # noqa: S311 - jitter, not a secret
             await listener.wait(max(seconds, at_least_seconds))
@@ -41,7 +41,7 @@ class Backoff:
         self.next_seconds = _FIRST_SECONDS
         if self._shown is not None:
             self._shown = None
-            await self._services.database.run(waits_for, self._build_uuid, None)
+            await self._services.database.run(record_waiting, self._build_uuid, None)
 
 
 class NotFoundTimer:

@@ -9,7 +9,7 @@ from shuttle.errors import ForeignJobError, UnavailableError
 from shuttle.lifecycle import Services
 from shuttle.metrics import count_end
 from shuttle.standing import Standing
-from shuttle.store.apps import app_is_over, deleted_apps, mark_app_deleted, unmark_deleted_app
+from shuttle.store.apps import app_is_finished, deleted_apps, mark_app_deleted, unmark_deleted_app
 
 log = structlog.get_logger()
 
@@ -50,10 +50,10 @@ class AppCleanup:
 
     async def _remove_job(self, app_id: str, job_name: str) -> bool:
         """Whether that is done with: builds that are not over need the job, and a newer one keeps it."""
-        if not await self._services.database.run(app_is_over, app_id):
+        if not await self._services.database.run(app_is_finished, app_id):
             return False
         async with self._services.signals.job_lock(job_name):
-            if not await self._services.database.run(app_is_over, app_id):
+            if not await self._services.database.run(app_is_finished, app_id):
                 return False
             try:
                 await self._services.jenkins.delete_job(job_name)

@@ -11,7 +11,7 @@ from shuttle.lifecycle import Services
 from shuttle.objects.names import artifact_object, log_objects, source_object
 from shuttle.store.builds import artifacts_of, find_build
 from shuttle.store.pending_uploads import forget_uploads, orphaned_uploads
-from shuttle.store.retain import drop_record, expired_builds, mark_forgotten
+from shuttle.store.retain import drop_record, expired_builds, mark_deleted
 
 log = structlog.get_logger()
 
@@ -52,7 +52,7 @@ class Retention:
                     build = await self._services.database.run(find_build, build_uuid)
                     for name in names_of(build) if build is not None else ():
                         await self._services.objects.delete(name)
-                    await self._services.database.run(mark_forgotten, kind, build_uuid)
+                    await self._services.database.run(mark_deleted, kind, build_uuid)
         await self._remove_orphaned()
         if settings.shuttle_keep_records_days > 0:
             before = now - timedelta(days=settings.shuttle_keep_records_days)

@@ -12,7 +12,7 @@ from shuttle.metrics import count_end
 from shuttle.standing import Standing
 from shuttle.store.builds import find_build
 from shuttle.store.permitted import builds_of_pair
-from shuttle.store.transitions import request_stop, waits_for
+from shuttle.store.transitions import record_waiting, request_stop
 
 log = structlog.get_logger()
 
@@ -135,7 +135,7 @@ async def _stop_in_jenkins(build: Build, how: str, services: Services) -> bool:
     except JenkinsRefusedError as error:
         if build.waiting_for != error.message:
             log.warning("a build cannot be stopped in Jenkins", build_uuid=build.build_uuid, error=error.message)
-            await services.database.run(waits_for, build.build_uuid, error.message)
+            await services.database.run(record_waiting, build.build_uuid, error.message)
         return False
     except (UnavailableError, JenkinsNotFoundError):
         return False

@@ -11,7 +11,7 @@ from shuttle.lifecycle.backoff import Backoff
 from shuttle.lifecycle.build_spec import BuildSpec
 from shuttle.lifecycle.claim_race import unless_claimed
 from shuttle.store.builds import reread
-from shuttle.store.transitions import attempt_trigger, become_queued, take_back_trigger
+from shuttle.store.transitions import attempt_trigger, become_queued, undo_trigger
 
 # How often the marker is looked for while an answer is unknown; two listings each time.
 _LOOK_SECONDS = 0.5
@@ -78,7 +78,7 @@ async def _trigger_once(build: Build, spec: BuildSpec, services: Services, backo
         posted = services.jenkins.trigger(build.job_name, parameters)
         item = await unless_claimed(build.build_uuid, services, posted)
     except (JobNotReadyError, JenkinsNotFoundError) as error:
-        await services.database.run(take_back_trigger, build.build_uuid)
+        await services.database.run(undo_trigger, build.build_uuid)
         await backoff.wait(f"Jenkins: {error.message}")
         return await _reread(build, services)
     except UnavailableError as error:
@@ -109,7 +109,7 @@ async def _look_for(build: Build, services: Services) -> Build:
                 now = clock()
                 healthy_since = now if healthy_since is None else healthy_since
                 if now - healthy_since >= services.settings.shuttle_trigger_settle_seconds:
-                    await services.database.run(take_back_trigger, build.build_uuid)
+                    await services.database.run(undo_trigger, build.build_uuid)
                     return await _reread(build, services)
                 await listener.wait(min(_LOOK_SECONDS, services.settings.shuttle_trigger_settle_seconds / 4))
             build = await _reread(build, services)

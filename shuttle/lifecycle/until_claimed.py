@@ -12,7 +12,7 @@ from shuttle.lifecycle.backoff import Backoff, NotFoundTimer, patiently
 from shuttle.lifecycle.claim_race import unless_claimed
 from shuttle.lifecycle.trigger import find_in_jenkins
 from shuttle.store.builds import find_build, reread
-from shuttle.store.transitions import become_queued, trigger_again, waits_for
+from shuttle.store.transitions import become_queued, record_waiting, trigger_again
 
 log = structlog.get_logger()
 
@@ -147,4 +147,4 @@ async def _ending_of_unclaimed(build: Build, services: Services) -> Ending:
 
 async def _show_waiting_for(build: Build, why: str, services: Services) -> None:
     if build.waiting_for != why:
-        await services.database.run(waits_for, build.build_uuid, why)
+        await services.database.run(record_waiting, build.build_uuid, why)

@@ -26,7 +26,6 @@ class SinkTarget:
     build_json: str = ""
     url: str = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    wire: str = "standard"
     acked_offset: int = 0
     member: int = 0
 

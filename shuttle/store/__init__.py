@@ -1,4 +1,4 @@
-"""State: one port, `Database`, and queries as plain functions of a `Tx` that any database can run.
+"""The interface of the database; queries are functions of a `Tx`, which every implementation can run.
 
 A caller writes `await database.run(claim_build, build_uuid, new)`: one transaction, durable when it returns.
 """
@@ -15,13 +15,10 @@ Result = TypeVar("Result")
 
 
 class Database(Protocol):
-    """Runs queries in transactions. Safe for any number of tasks of one loop."""
+    """Runs queries in transactions. Safe for any number of tasks of one event loop."""
 
     async def migrate(self) -> str:
-        """Bring the schema to where this version needs it, before anything is run; returns its revision.
-
-        Raises StoreError.
-        """
+        """Migrate the schema to this version's revision, and return it. Call it before `run`. Raises StoreError."""
 
     async def run(
         self,
@@ -31,12 +28,13 @@ class Database(Protocol):
     ) -> Result:
         """Run `query` in one transaction; durable (fsync) when this returns.
 
-        What `query` raises comes out here and nothing of it is kept. `query` may be run again (the run before undone),
-        so it must touch nothing but its `Tx`. Cancelling the caller does not undo the transaction. Raises StoreError.
+        If `query` raises, the transaction is rolled back and the exception is raised here. `query` may be run again
+        after a rollback, so it must have no effects except on its `Tx`. Cancelling the caller does not undo the
+        transaction. Raises StoreError.
         """
 
     def subscribe(self, topic: Topic, callback: Callable[[str], None]) -> None:
-        """Call `callback` with the build's uuid of each notice of that topic, after the commit."""
+        """Call `callback` with the build uuid of each notice of the topic, after the commit."""
 
     async def close(self) -> None:
-        """Finish what was asked, then release the database; idempotent."""
+        """Finish the transactions that were requested, then release the database. Idempotent."""

@@ -1,4 +1,4 @@
-"""Recording a new build, once: the rows that exist when the caller reads 200."""
+"""Records new builds: the rows that exist when the caller gets its 200."""
 
 import json
 import uuid
@@ -15,10 +15,10 @@ from shuttle.build import Api, Build, SourceFacts
 from shuttle.clock import Moment
 from shuttle.errors import ConflictError, QueueFullError, ShuttleError, TokenNeededError
 from shuttle.standing import Standing
-from shuttle.store.build_numbers import count_on
+from shuttle.store.build_numbers import reserve_numbers
 from shuttle.store.builds import find_build
 from shuttle.store.idempotency import find_recorded, find_recorded_legacy
-from shuttle.store.outbox import emit_first
+from shuttle.store.outbox import emit_first_events
 from shuttle.store.pending_uploads import forget_uploads
 from shuttle.store.prepared import Prepared
 from shuttle.store.tables import apps, builds, receivers, sinks
@@ -29,20 +29,20 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class NewEndpoint:
-    """A receiver or sink to record: `target` is its sealed url and headers, `host` what may be shown.
+    """A receiver or sink to record: `target` is its sealed URL and headers, `host` is for display.
 
-    `wire` is the form of what it is sent: standard, or the older API's.
+    `payload_format` is the format of the statuses or the log that it is sent: standard, or legacy (the older API's).
     """
 
     kind: str
     host: str
     target: bytes = field(repr=False)
-    wire: str = "standard"
+    payload_format: str = "standard"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewBuild:
-    """A checked request of a caller of that standing; `plan` and the parties' targets are sealed."""
+    """A checked request of a caller with this standing; `plan` and the targets of the endpoints are sealed."""
 
     standing: Standing
     api: Api = Api.NEW
@@ -69,15 +69,15 @@ class NewBuild:
     sinks: Sequence[NewEndpoint] = ()
 
 
-# Of a build of the older API its uuid, of one of the new API its app id and build id.
+# The uuid of an older API's build, or the app id and build id of a new API's build.
 Identity = str | tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class AcceptRequest:
-    """One request to record: `same_request` compares a recorded fingerprint with it.
+    """A request to record; `same_request` compares a recorded fingerprint with it.
 
-    `queue_limit` None: there is room for certain, or no limit; the waiting builds need no counting.
+    `queue_limit` None = the waiting builds need not be counted: there is no limit, or certainly enough room.
     """
 
     new: NewBuild
@@ -87,20 +87,20 @@ class AcceptRequest:
 
     @property
     def pair(self) -> tuple[str, str]:
-        """What no two builds of the new API share, nor one of them with an earlier one of the older API."""
+        """App id and build id. A new API's build cannot have the pair of any earlier build."""
         return self.new.app_id, self.new.build_id
 
     @property
     def identity(self) -> Identity:
-        """What makes it the same request as another: the older API's clients give each build a uuid."""
+        """Requests with the same identity are repeats or conflicts. The older API's clients send a uuid."""
         return self.new.build_uuid if self.new.api is Api.LEGACY else self.pair
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """What came of it: `replayed` = an equal request had been recorded before.
+    """The build of a request; `replayed` = an equal request had been recorded before.
 
-    `waiting` is how many builds waited before this one, None where they were not counted.
+    `waiting` is the number of builds that were waiting before this one; None = they were not counted.
     """
 
     build: Build
@@ -113,88 +113,91 @@ _WAITING = (
 )
 
 
-def record_all(tx: Tx, asked: Sequence[AcceptRequest]) -> list[Accepted | ShuttleError]:
-    """Record what came in together: each build with its receivers, its sinks and its first event, `queued`.
+def record_all(tx: Tx, requests: Sequence[AcceptRequest]) -> list[Accepted | ShuttleError]:
+    """Record a batch of requests: each build with its receivers, its sinks and its first event, `queued`.
 
-    A handful of statements for all of them, because a statement costs as much as the row it writes. For each request
-    what came of it, or ConflictError (409: another request under the same ids), QueueFullError (429) or
-    TokenNeededError (401: an anonymous caller, an app of the new API).
+    Uses few statements for the whole batch, because a statement costs as much as the row that it writes. Returns a
+    result for each request: Accepted, ConflictError (409: another request with the same ids), QueueFullError (429) or
+    TokenNeededError (401: the caller is anonymous and the app belongs to the new API).
     """
     while True:
-        apis = _lock_apps(tx, asked)
-        fresh, results = _decide(tx, asked, dict(apis))
+        apis = _lock_apps(tx, requests)
+        fresh, results = _decide(tx, requests, dict(apis))
         if _add_apps(tx, [request for request, _ in fresh if request.new.app_id not in apis]):
             break
     if fresh:
         _insert(tx, fresh)
-    for place, request in enumerate(asked):
-        if place not in results:
-            results[place] = _repeated(tx, request)
-    return [results[place] for place in range(len(asked))]
+    for index, request in enumerate(requests):
+        if index not in results:
+            results[index] = _find_recorded(tx, request)
+    return [results[index] for index in range(len(requests))]
 
 
 _Fresh = Sequence[tuple[AcceptRequest, Build]]
 _Results = dict[int, Accepted | ShuttleError]
 
 
-def _decide(tx: Tx, asked: Sequence[AcceptRequest], apis: dict[str, Api]) -> tuple[_Fresh, _Results]:
-    """The builds to record, and what is known of the requests by then; the rest are repeats, or conflicts."""
-    taken = _taken(tx, asked)
+def _decide(tx: Tx, requests: Sequence[AcceptRequest], apis: dict[str, Api]) -> tuple[_Fresh, _Results]:
+    """The builds to record, and the results by the index of the request. Repeats and conflicts have no result yet."""
+    taken = _taken(tx, requests)
     fresh: dict[Identity, tuple[AcceptRequest, Build]] = {}
     results: _Results = {}
-    waited: int | None = None
-    for place, request in enumerate(asked):
+    waiting_before: int | None = None
+    for index, request in enumerate(requests):
         if request.new.standing is Standing.ANONYMOUS and Api.NEW in {request.new.api, apis.get(request.new.app_id)}:
-            results[place] = TokenNeededError(field="app")
+            results[index] = TokenNeededError(field="app")
             continue
         if request.identity in taken or request.identity in fresh:
             continue
         waiting = None
         if request.queue_limit is not None:
-            waited = tx.execute(_WAITING).scalar_one() if waited is None else waited
-            waiting = waited + len(fresh)
+            waiting_before = tx.execute(_WAITING).scalar_one() if waiting_before is None else waiting_before
+            waiting = waiting_before + len(fresh)
             if waiting >= request.queue_limit:
-                results[place] = _queue_full(request.queue_limit)
+                results[index] = _queue_full(request.queue_limit)
                 continue
-        build = _recorded(request.new, request.now)
+        build = _new_build(request.new, request.now)
         fresh[request.identity] = request, build
         apis.setdefault(request.new.app_id, request.new.api)
         taken.add(request.pair)
-        results[place] = Accepted(build, replayed=False, waiting=waiting)
+        results[index] = Accepted(build, replayed=False, waiting=waiting)
     return list(fresh.values()), results
 
 
-def _lock_apps(tx: Tx, asked: Sequence[AcceptRequest]) -> dict[str, Api]:
-    """By which API the known ones of the apps were made. Until the end of the transaction nobody else records a build
-    of them; in one order, so that two transactions do not wait for each other."""
-    app_ids = list(dict.fromkeys(request.new.app_id for request in asked))
-    values = {f"a_{place}": app_id for place, app_id in enumerate(_padded(app_ids))}
-    return {app_id: Api(api) for app_id, api in _locked_apps(len(values)).ask(tx, values)}
+def _lock_apps(tx: Tx, requests: Sequence[AcceptRequest]) -> dict[str, Api]:
+    """Lock the existing apps of the requests; returns the API that created each.
+
+    No other transaction records a build of these apps until this one ends. They are locked in a fixed order, so that
+    two transactions cannot deadlock.
+    """
+    app_ids = list(dict.fromkeys(request.new.app_id for request in requests))
+    values = {f"a_{index}": app_id for index, app_id in enumerate(_padded(app_ids))}
+    return {app_id: Api(api) for app_id, api in _locked_apps(len(values)).fetch(tx, values)}
 
 
 def _add_apps(tx: Tx, requests: Sequence[AcceptRequest]) -> bool:
-    """False = somebody else made one of them just now: it has to be locked, and all decided again."""
+    """Insert the new apps; False = another transaction has just inserted one, so lock the apps and decide again."""
     first = {request.new.app_id: request for request in reversed(requests)}
     rows = [_app_row(request.new, request.now.at) for _, request in sorted(first.items())]
     return not rows or _NEW_APPS.run(tx, rows) == len(rows)
 
 
-def _padded(wanted: Sequence[_T]) -> list[_T]:
-    """With its last one to a power of two: eight texts to compile for up to 128 requests."""
-    return [*wanted, *[wanted[-1]] * ((1 << (len(wanted) - 1).bit_length()) - len(wanted))]
+def _padded(values: Sequence[_T]) -> list[_T]:
+    """Repeat the last value up to a power of two, so that only eight statements are compiled for up to 128 requests."""
+    return [*values, *[values[-1]] * ((1 << (len(values) - 1).bit_length()) - len(values))]
 
 
 @cache
 def _locked_apps(count: int) -> Prepared:
-    wanted = [sa.bindparam(f"a_{place}", type_=sa.Text) for place in range(count)]
+    wanted = [sa.bindparam(f"a_{index}", type_=sa.Text) for index in range(count)]
     query = sa.select(apps.c.app_id, apps.c.api).where(apps.c.app_id.in_(wanted)).order_by(apps.c.app_id)
     return Prepared(query.with_for_update(key_share=True))
 
 
-def _taken(tx: Tx, asked: Sequence[AcceptRequest]) -> set[Identity]:
-    """The identities among those asked for that builds have already; a pair of ids counts for either API's builds."""
-    pairs = [request.pair for request in asked if request.new.api is Api.NEW]
-    uuids = [request.new.build_uuid for request in asked if request.new.api is Api.LEGACY]
+def _taken(tx: Tx, requests: Sequence[AcceptRequest]) -> set[Identity]:
+    """The identities of the requests that builds already have; a pair of ids is taken by builds of either API."""
+    pairs = [request.pair for request in requests if request.new.api is Api.NEW]
+    uuids = [request.new.build_uuid for request in requests if request.new.api is Api.LEGACY]
     taken: set[Identity] = set(_taken_pairs(tx, pairs)) if pairs else set()
     if uuids:
         known = sa.select(builds.c.build_uuid).where(builds.c.build_uuid.in_(uuids))
@@ -203,16 +206,16 @@ def _taken(tx: Tx, asked: Sequence[AcceptRequest]) -> set[Identity]:
 
 
 def _taken_pairs(tx: Tx, wanted: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    ids = _padded(wanted)
-    values = {f"{name}_{place}": text for place, pair in enumerate(ids) for name, text in zip("ab", pair, strict=True)}
-    return ((app_id, build_id) for app_id, build_id in _those_of(len(ids)).ask(tx, values))
+    pairs = _padded(wanted)
+    values = {f"{name}_{index}": id_ for index, pair in enumerate(pairs) for name, id_ in zip("ab", pair, strict=True)}
+    return ((app_id, build_id) for app_id, build_id in _builds_of_pairs(len(pairs)).fetch(tx, values))
 
 
 @cache
-def _those_of(pairs: int) -> Prepared:
+def _builds_of_pairs(count: int) -> Prepared:
     wanted = [
-        sa.tuple_(sa.bindparam(f"a_{place}", type_=sa.Text), sa.bindparam(f"b_{place}", type_=sa.Text))
-        for place in range(pairs)
+        sa.tuple_(sa.bindparam(f"a_{index}", type_=sa.Text), sa.bindparam(f"b_{index}", type_=sa.Text))
+        for index in range(count)
     ]
     query = sa.select(builds.c.app_id, builds.c.build_id)
     return Prepared(query.where(sa.tuple_(builds.c.app_id, builds.c.build_id).in_(wanted)))
@@ -222,7 +225,7 @@ def _queue_full(queue_limit: int) -> QueueFullError:
     return QueueFullError(f"{queue_limit} builds are waiting already; try again later.", headers={"Retry-After": "30"})
 
 
-def _repeated(tx: Tx, request: AcceptRequest) -> Accepted | ShuttleError:
+def _find_recorded(tx: Tx, request: AcceptRequest) -> Accepted | ShuttleError:
     try:
         if request.new.api is Api.LEGACY:
             recorded = find_recorded_legacy(tx, request.new.build_uuid, request.same_request)
@@ -236,22 +239,22 @@ def _repeated(tx: Tx, request: AcceptRequest) -> Accepted | ShuttleError:
 
 def _insert(tx: Tx, fresh: _Fresh) -> None:
     _NEW_BUILDS.run(tx, [_row(request.new, build) for request, build in fresh])
-    early = [request.new.build_uuid for request, _ in fresh if request.new.source_sha256 is not None]
-    if early:
-        forget_uploads(tx, early)
+    uploaded = [request.new.build_uuid for request, _ in fresh if request.new.source_sha256 is not None]
+    if uploaded:
+        forget_uploads(tx, uploaded)
     numbered = [request.new for request, _ in fresh if request.new.api is Api.LEGACY]
     if numbered:
-        count_on(tx, numbered)
-    for table, parties_of in ((receivers, _receivers_of), (sinks, _sinks_of)):
+        reserve_numbers(tx, numbered)
+    for table, endpoints_of in ((receivers, _receivers_of), (sinks, _sinks_of)):
         rows = [
-            {"build_uuid": request.new.build_uuid, "place": place, "kind": party.kind, "host": party.host}
-            | {"target": party.target, "wire": party.wire, "state": "live"}
+            {"build_uuid": request.new.build_uuid, "place": index, "kind": endpoint.kind, "host": endpoint.host}
+            | {"target": endpoint.target, "wire": endpoint.payload_format, "state": "live"}
             for request, _ in fresh
-            for place, party in enumerate(parties_of(request))
+            for index, endpoint in enumerate(endpoints_of(request))
         ]
         if rows:
             tx.execute(table.insert(), rows)
-    emit_first(tx, [(build, bool(request.new.receivers)) for request, build in fresh])
+    emit_first_events(tx, [(build, bool(request.new.receivers)) for request, build in fresh])
 
 
 def _receivers_of(request: AcceptRequest) -> Sequence[NewEndpoint]:
@@ -262,8 +265,8 @@ def _sinks_of(request: AcceptRequest) -> Sequence[NewEndpoint]:
     return request.new.sinks
 
 
-def _recorded(new: NewBuild, now: Moment) -> Build:
-    """The row that was just inserted, without reading it again; its position is known to the table alone."""
+def _new_build(new: NewBuild, now: Moment) -> Build:
+    """The build as its row will be inserted, except for `position`, which the database assigns."""
     return Build(
         api=new.api,
         build_uuid=new.build_uuid,
@@ -285,7 +288,7 @@ def _recorded(new: NewBuild, now: Moment) -> Build:
 
 
 def free_uuid(tx: Tx, wanted: str | None) -> str:
-    """`wanted` if no build has it, else a new version 4 uuid."""
+    """`wanted` if no build has it, else a random uuid (version 4)."""
     if wanted is not None and find_build(tx, wanted) is None:
         return wanted
     return str(uuid.uuid4())
@@ -329,5 +332,5 @@ def _row(new: NewBuild, build: Build) -> dict[str, Any]:
 
 
 def target_bytes(url: str, headers: dict[str, str]) -> bytes:
-    """What is sealed of a receiver or sink."""
+    """The secret part of a receiver or sink, which is sealed and stored as `target`."""
     return json.dumps({"url": url, "headers": headers}).encode()

@@ -1,4 +1,4 @@
-"""What a build's agent sent besides its log: reports, artifacts and variables."""
+"""The reports, artifacts and variables that a build's agent sends."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,40 +11,40 @@ from shuttle.store.builds import Artifact, lock_build
 from shuttle.store.tables import artifacts, builds, reports, variables
 from shuttle.store.tx import Tx
 
-# An agent sends one with its reason and one for each image.
-MOST_REPORTS = 100
-# Of a build's reports together, encrypted as they are recorded.
-MOST_REPORTS_BYTES = 1024 * 1024
-MOST_VARIABLES = 100
+# An agent sends one report with its reason and one for each image.
+MAX_REPORTS = 100
+# The size of all reports of a build, encrypted as they are stored.
+MAX_REPORTS_BYTES = 1024 * 1024
+MAX_VARIABLES = 100
 
 _NEW_REPORT = insert(reports).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
 
 
 @dataclass(frozen=True, slots=True)
 class ArtifactLimits:
-    """How many files a build may leave, and how large they may be together."""
+    """The number and the total size of the artifacts that a build may upload."""
 
-    most: int
-    most_bytes: int
+    max_count: int
+    max_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why the build fails, in its pipeline's words: a stable code, and a sentence for people."""
+    """The reason for the failure that the pipeline reports: a stable code, and a sentence for people."""
 
     reason: str
     message: str | None
 
 
-def refuse_when_over(tx: Tx, build_uuid: str) -> None:
-    """A call may have begun before the end, and no other may add to the build meanwhile.
+def lock_unfinished(tx: Tx, build_uuid: str) -> None:
+    """Lock the build, which may have ended since the agent's call began.
 
     Raises:
         GoneError: the build is final.
     """
     build = lock_build(tx, build_uuid)
     if build is None or build.state.final:
-        raise GoneError("The build is over: nothing more is taken from it.")
+        raise GoneError("The build is over: it accepts nothing more.")
 
 
 def record_report(
@@ -57,19 +57,20 @@ def record_report(
     facts: dict[str, Any],
     values: dict[str, str],
 ) -> bool:
-    """Remember a report once; False = one of that id is there already and nothing changed.
+    """Record a report; False = a report with this id is recorded already, and nothing was changed.
 
-    Only the build's first `failure` is kept. `facts` are columns of the build (image, digest), `values` its variables:
-    the newest are kept.
+    Only the first `failure` of a build is kept. `facts` are columns of the build (image, digest), `values` are
+    variables; both replace earlier ones.
 
     Raises:
-        GoneError: the build is over. ConflictError: beyond MOST_REPORTS, MOST_REPORTS_BYTES or MOST_VARIABLES.
+        GoneError: the build is over.
+        ConflictError: MAX_REPORTS, MAX_REPORTS_BYTES or MAX_VARIABLES is exceeded.
     """
-    refuse_when_over(tx, build_uuid)
+    lock_unfinished(tx, build_uuid)
     mine = (reports.c.build_uuid == build_uuid, reports.c.report_id == report_id)
     if tx.execute(sa.select(reports.c.report_id).where(*mine)).first() is not None:
         return False
-    _check_share(tx, build_uuid, len(body), values)
+    _check_limits(tx, build_uuid, len(body), values)
     row = {"build_uuid": build_uuid, "report_id": report_id, "body": body, "created_at": tx.now.at}
     if tx.execute(_NEW_REPORT, row).rowcount == 0:
         return False
@@ -86,44 +87,49 @@ def record_report(
     return True
 
 
-def _check_share(tx: Tx, build_uuid: str, size_bytes: int, values: dict[str, str]) -> None:
+def _check_limits(tx: Tx, build_uuid: str, size_bytes: int, values: dict[str, str]) -> None:
     of_build = reports.c.build_uuid == build_uuid
     sizes = sa.func.coalesce(sa.func.sum(sa.func.length(reports.c.body)), 0)
     count, bytes_before = tx.execute(sa.select(sa.func.count(), sizes).where(of_build)).one()
-    if count >= MOST_REPORTS:
-        raise ConflictError(f"A build may send {MOST_REPORTS} reports.")
-    if bytes_before + size_bytes > MOST_REPORTS_BYTES:
-        raise ConflictError(f"The reports of a build may have {MOST_REPORTS_BYTES} bytes together, encrypted.")
+    if count >= MAX_REPORTS:
+        raise ConflictError(f"A build may send {MAX_REPORTS} reports.")
+    if bytes_before + size_bytes > MAX_REPORTS_BYTES:
+        raise ConflictError(f"The reports of a build may have {MAX_REPORTS_BYTES} bytes together, encrypted.")
     if values:
         others = (variables.c.build_uuid == build_uuid, variables.c.name.not_in(values))
         known = tx.execute(sa.select(sa.func.count()).select_from(variables).where(*others)).scalar_one()
-        if known + len(values) > MOST_VARIABLES:
-            raise ConflictError(f"A build may report {MOST_VARIABLES} variables.")
+        if known + len(values) > MAX_VARIABLES:
+            raise ConflictError(f"A build may report {MAX_VARIABLES} variables.")
 
 
-def expect_artifact(tx: Tx, build_uuid: str, name: str, size_bytes: int, limits: ArtifactLimits) -> None:
-    """Raises GoneError once the build is over, ConflictError when the file would be beyond the limits."""
-    refuse_when_over(tx, build_uuid)
+def check_artifact(tx: Tx, build_uuid: str, name: str, size_bytes: int, limits: ArtifactLimits) -> None:
+    """Check whether the build may upload this file.
+
+    Raises:
+        GoneError: the build is over.
+        ConflictError: the file would exceed the limits.
+    """
+    lock_unfinished(tx, build_uuid)
     others = (artifacts.c.build_uuid == build_uuid, artifacts.c.name != name)
     sizes = sa.func.coalesce(sa.func.sum(artifacts.c.size_bytes), 0)
     count, bytes_before = tx.execute(sa.select(sa.func.count(), sizes).where(*others)).one()
-    if count >= limits.most:
-        raise ConflictError(f"A build may leave {limits.most} artifacts; pack them into one archive.")
-    if bytes_before + size_bytes > limits.most_bytes:
-        message = f"The artifacts of a build may have {limits.most_bytes} bytes together (SHUTTLE_MAX_ARTIFACTS_BYTES)."
+    if count >= limits.max_count:
+        raise ConflictError(f"A build may upload {limits.max_count} artifacts; pack them into one archive.")
+    if bytes_before + size_bytes > limits.max_bytes:
+        message = f"The artifacts of a build may have {limits.max_bytes} bytes together (SHUTTLE_MAX_ARTIFACTS_BYTES)."
         raise ConflictError(message)
 
 
 def record_artifact(tx: Tx, build_uuid: str, artifact: Artifact, limits: ArtifactLimits) -> None:
-    """Remember an uploaded file; an upload of the same name replaces it.
+    """Record an uploaded file, which replaces an earlier one of the same name.
 
-    Also after the build's end if the file of that name is recorded: what is stored is the new one. Else it raises what
-    `expect_artifact` does.
+    A replacement is recorded even after the build's end, because the object store already has the new file. Otherwise
+    raises what `check_artifact` raises.
     """
     same = (artifacts.c.build_uuid == build_uuid, artifacts.c.name == artifact.name)
     lock_build(tx, build_uuid)
     if tx.execute(artifacts.delete().where(*same)).rowcount == 0:
-        expect_artifact(tx, build_uuid, artifact.name, artifact.size_bytes, limits)
+        check_artifact(tx, build_uuid, artifact.name, artifact.size_bytes, limits)
     row = {
         "build_uuid": build_uuid,
         "name": artifact.name,

@@ -1,4 +1,4 @@
-"""Apps: deleting them, which is done once nothing of theirs needs their job any more."""
+"""Deletion of apps: an app is marked, and its Jenkins job is deleted when no build needs it any more."""
 
 import sqlalchemy as sa
 
@@ -11,9 +11,10 @@ from shuttle.store.tx import Topic, Tx
 
 
 def mark_app_deleted(tx: Tx, app_id: str, standing: Standing) -> list[Build]:
-    """Mark it and stop its builds, which are given as they are then; an unknown app has none.
+    """Mark the app as deleted and stop its builds; returns the builds after the stop, none for an unknown app.
 
-    For an anonymous caller those of the older API alone; the job stays if builds of the new API are in it.
+    For an anonymous caller only the older API's builds are stopped, and the app is not marked if it has builds of the
+    new API.
 
     Raises:
         TokenNeededError: see `permitted.check_app`.
@@ -31,20 +32,20 @@ def mark_app_deleted(tx: Tx, app_id: str, standing: Standing) -> list[Build]:
 
 
 def deleted_apps(tx: Tx) -> list[tuple[str, str]]:
-    """(app id, job name) of those that are marked. One that was asked for a build since lives again."""
+    """(app id, job name) of the marked apps. An app with a newer build is unmarked."""
     newer = sa.exists().where(builds.c.app_id == apps.c.app_id, builds.c.accepted_at > apps.c.deleted_at)
     tx.execute(apps.update().where(apps.c.deleted_at.is_not(None), newer).values(deleted_at=None))
     query = sa.select(apps.c.app_id, apps.c.job_name).where(apps.c.deleted_at.is_not(None))
     return [(app_id, job_name) for app_id, job_name in tx.execute(query)]
 
 
-def app_is_over(tx: Tx, app_id: str) -> bool:
-    """No build of it may still need what Jenkins has: all are final and their logs archived."""
+def app_is_finished(tx: Tx, app_id: str) -> bool:
+    """Whether all builds of the app are final and their logs archived, so that none needs the Jenkins job."""
     needing = sa.or_(builds.c.finished_at.is_(None), builds.c.archived_at.is_(None))
     query = sa.select(builds.c.build_uuid).where(builds.c.app_id == app_id, needing).limit(1)
     return tx.execute(query).first() is None
 
 
 def unmark_deleted_app(tx: Tx, app_id: str) -> None:
-    """Its job is gone; its builds stay readable, and it can be built again."""
+    """Remove the mark after the job was deleted. The app's builds remain, and it can be built again."""
     tx.execute(apps.update().where(apps.c.app_id == app_id).values(deleted_at=None))

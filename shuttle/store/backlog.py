@@ -1,4 +1,4 @@
-"""What waits, for the metrics: builds without a slot, undelivered statuses, log bytes that sinks lack."""
+"""Counts for the metrics: builds without a slot, undelivered statuses, log bytes that sinks have not acknowledged."""
 
 import sqlalchemy as sa
 
@@ -8,7 +8,7 @@ from shuttle.store.tx import Tx
 
 
 def read_backlog(tx: Tx) -> Backlog:
-    """Count it, over the partial indexes of what is not finished."""
+    """Count them; the queries use the partial indexes of unfinished rows."""
     waiting = (builds.c.finished_at.is_(None), builds.c.slot_at.is_(None))
     build_count, accepted_at = tx.execute(
         sa.select(sa.func.count(), sa.func.min(builds.c.accepted_at, type_=Instant)).where(*waiting)
@@ -27,7 +27,7 @@ def read_backlog(tx: Tx) -> Backlog:
     )
 
 
-# A running build's log is recorded up to its checkpoint; an acknowledged preamble may be beyond that.
+# The log of a running build is recorded up to its checkpoint. A sink may have acknowledged a preamble beyond that.
 _RECORDED_BYTES = sa.func.coalesce(
     builds.c.log_bytes, sa.cast(builds.c.checkpoint["log_offset"].as_string(), sa.BigInteger), 0
 )

@@ -1,4 +1,4 @@
-"""The numbers of an app's builds, where the older API's clients leave it to us to give them."""
+"""Build numbers of the older API, which the service assigns if the client sends none."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -8,7 +8,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from shuttle.build import Api
 from shuttle.standing import Standing
-from shuttle.store.builds import of_pair
+from shuttle.store.builds import find_builds
 from shuttle.store.permitted import check_app
 from shuttle.store.tables import apps
 from shuttle.store.tx import Tx
@@ -19,27 +19,28 @@ class Numbered(Protocol):
 
     @property
     def app_id(self) -> str:
-        """Its app."""
+        """The id of its app."""
 
     @property
     def build_id(self) -> str:
-        """The number's digits."""
+        """The number, as decimal digits."""
 
 
-_COUNT_ON = (
+_RAISE_NEXT_NUMBER = (
     apps.update()
     .where(apps.c.app_id == sa.bindparam("app"), apps.c.next_number < sa.bindparam("after"))
     .values(next_number=sa.bindparam("after"))
 )
 
 
-def count_on(tx: Tx, numbered: Sequence[Numbered]) -> None:
-    """A number that a client chose is not given out again, nor any below it."""
-    tx.execute(_COUNT_ON, [{"app": build.app_id, "after": int(build.build_id) + 1} for build in numbered])
+def reserve_numbers(tx: Tx, numbered: Sequence[Numbered]) -> None:
+    """Make sure that the numbers of these builds, and lower ones, are not assigned any more."""
+    rows = [{"app": build.app_id, "after": int(build.build_id) + 1} for build in numbered]
+    tx.execute(_RAISE_NEXT_NUMBER, rows)
 
 
 def take_number(tx: Tx, app_id: str, job_name: str, standing: Standing) -> int:
-    """The app's next number that no build of it has; one that is taken and not used leaves a gap.
+    """Assign the app's next number that no build has. A number that is not used afterwards leaves a gap.
 
     Raises:
         TokenNeededError: see `permitted.check_app`.
@@ -49,10 +50,10 @@ def take_number(tx: Tx, app_id: str, job_name: str, standing: Standing) -> int:
     number: int | None = tx.execute(lock).scalar()
     check_app(tx, app_id, standing)
     if number is None:
-        made = {"app_id": app_id, "api": Api.LEGACY.value, "job_name": job_name, "created_at": tx.now.at}
-        tx.execute(insert(apps).on_conflict_do_nothing(index_elements=["app_id"]), made)
+        row = {"app_id": app_id, "api": Api.LEGACY.value, "job_name": job_name, "created_at": tx.now.at}
+        tx.execute(insert(apps).on_conflict_do_nothing(index_elements=["app_id"]), row)
         number = tx.execute(lock).scalar_one()
-    while of_pair(tx, app_id, str(number)):
+    while find_builds(tx, app_id, str(number)):
         number += 1
     tx.execute(apps.update().where(mine).values(next_number=number + 1))
     return number

@@ -1,4 +1,4 @@
-"""Reading builds: from rows to `Build`, one by its names, and lists."""
+"""Reads builds: single ones, lists, and their receivers, sinks and artifacts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,8 @@ from shuttle.store.tx import Tx
 _COLUMNS = [*builds.c, apps.c.job_name, apps.c.controller]
 _JOINED = sa.select(*_COLUMNS).join(apps, apps.c.app_id == builds.c.app_id)
 _BY_UUID = _JOINED.where(builds.c.build_uuid == sa.bindparam("uuid"))
-# Rows that refer to the build may be inserted meanwhile. SQLite has one writer, and FOR UPDATE compiles to nothing.
+# `key_share` lets other transactions insert rows that refer to the build. On SQLite, which has one writer, FOR UPDATE
+# compiles to nothing.
 _LOCKED = _BY_UUID.with_for_update(of=builds, key_share=True)
 _PLAN = sa.select(builds.c.plan).where(builds.c.build_uuid == sa.bindparam("uuid"))
 _BY_ID = (
@@ -28,7 +29,7 @@ _SAME_NAMES = frozenset(Build.__dataclass_fields__) - {
 
 
 def build_from(row: Any) -> Build:
-    """The domain's view of a joined row."""
+    """Convert a row, joined with the app's, to a `Build`."""
     columns = row._mapping  # noqa: SLF001 - SQLAlchemy's documented name
     checkpoint = columns["checkpoint"]
     return Build(
@@ -43,43 +44,43 @@ def build_from(row: Any) -> Build:
 
 
 def find_build(tx: Tx, build_uuid: str) -> Build | None:
-    """The build of that uuid."""
+    """The build with this uuid."""
     row = tx.execute(_BY_UUID, {"uuid": build_uuid}).first()
     return None if row is None else build_from(row)
 
 
 def lock_build(tx: Tx, build_uuid: str) -> Build | None:
-    """The build of that uuid, which no other transaction changes until the end of this one."""
+    """Lock and return the build with this uuid; no other transaction changes it until this one ends."""
     row = tx.execute(_LOCKED, {"uuid": build_uuid}).first()
     return None if row is None else build_from(row)
 
 
 def reread(tx: Tx, build: Build) -> Build:
-    """The build as its row is now."""
+    """Read the build's current row."""
     return find_build(tx, build.build_uuid) or build
 
 
-def by_id(tx: Tx, app_id: str, build_id: str) -> Build | None:
-    """The newest build of that pair of ids."""
+def find_newest(tx: Tx, app_id: str, build_id: str) -> Build | None:
+    """The newest build with these ids."""
     row = tx.execute(_BY_ID, {"app_id": app_id, "build_id": build_id}).first()
     return None if row is None else build_from(row)
 
 
-def of_pair(tx: Tx, app_id: str, build_id: str) -> list[Build]:
-    """Every build of that pair of ids, oldest first: one of the new API, then any of the older one's."""
+def find_builds(tx: Tx, app_id: str, build_id: str) -> list[Build]:
+    """All builds with these ids, oldest first. At most one, the first, is of the new API."""
     pair = (builds.c.app_id == app_id, builds.c.build_id == build_id)
     return [build_from(row) for row in tx.execute(_JOINED.where(*pair).order_by(builds.c.position))]
 
 
 def has_app(tx: Tx, app_id: str) -> bool:
-    """Whether any build of the app was ever accepted."""
+    """Whether the app is known: a build of it was accepted, or a number assigned."""
     return tx.execute(sa.select(apps.c.app_id).where(apps.c.app_id == app_id)).first() is not None
 
 
 def page_of_builds(
     tx: Tx, *, app_id: str | None = None, before: int | None = None, state: State | None = None, limit: int = 50
 ) -> list[Build]:
-    """Builds, newest first, with positions below `before`."""
+    """Up to `limit` builds, newest first; `before` is an exclusive upper limit of their positions."""
     query = _JOINED.order_by(builds.c.position.desc()).limit(limit)
     if app_id is not None:
         query = query.where(builds.c.app_id == app_id)
@@ -91,7 +92,7 @@ def page_of_builds(
 
 
 def unfinished_builds(tx: Tx) -> list[Build]:
-    """Every build that is not final, in the order of acceptance."""
+    """All builds that are not final, in the order of acceptance."""
     query = _JOINED.where(builds.c.finished_at.is_(None)).order_by(builds.c.position)
     return [build_from(row) for row in tx.execute(query)]
 
@@ -103,13 +104,13 @@ def unarchived_builds(tx: Tx) -> list[Build]:
 
 
 def sealed_plan(tx: Tx, build_uuid: str) -> bytes:
-    """The sealed plan."""
+    """The sealed plan of the build."""
     plan: bytes = tx.execute(_PLAN, {"uuid": build_uuid}).scalar_one()
     return plan
 
 
 def newest_event(tx: Tx, build_uuid: str) -> bytes | None:
-    """The body of the newest status event."""
+    """The body of the build's newest status event."""
     query = sa.select(events.c.body).where(events.c.build_uuid == build_uuid).order_by(events.c.sequence.desc())
     body: bytes | None = tx.execute(query.limit(1)).scalar()
     return body
@@ -117,7 +118,7 @@ def newest_event(tx: Tx, build_uuid: str) -> bytes | None:
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A file that the pipeline left: its bytes rest in the object store."""
+    """A file that the build uploaded; its bytes are in the object store."""
 
     name: str
     size_bytes: int
@@ -126,7 +127,7 @@ class Artifact:
 
 
 def artifacts_of(tx: Tx, build_uuid: str) -> list[Artifact]:
-    """What the pipeline uploaded, by name."""
+    """The artifacts of the build, sorted by name."""
     columns = (artifacts.c.name, artifacts.c.size_bytes, artifacts.c.sha256, artifacts.c.content_type)
     query = sa.select(*columns).where(artifacts.c.build_uuid == build_uuid).order_by(artifacts.c.name)
     return [Artifact(*row) for row in tx.execute(query)]
@@ -134,7 +135,7 @@ def artifacts_of(tx: Tx, build_uuid: str) -> list[Artifact]:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """The ledger's row of a receiver or sink, as the read side shows it (no secrets)."""
+    """The recorded state of a receiver or sink, for display: without secrets."""
 
     kind: str
     host: str
@@ -148,20 +149,20 @@ class Endpoint:
 
 def receivers_of(tx: Tx, build_uuid: str) -> Sequence[Endpoint]:
     """The status receivers in the order of the request."""
-    return _parties(tx, receivers, build_uuid)
+    return _endpoints(tx, receivers, build_uuid)
 
 
 def sinks_of(tx: Tx, build_uuid: str) -> Sequence[Endpoint]:
     """The log sinks in the order of the request."""
-    return _parties(tx, sinks, build_uuid, sinks.c.acked_offset)
+    return _endpoints(tx, sinks, build_uuid, sinks.c.acked_offset)
 
 
-def parties_of(tx: Tx, build_uuid: str) -> tuple[Sequence[Endpoint], Sequence[Endpoint], list[Artifact]]:
-    """Receivers, sinks and artifacts of a build, for the read side."""
+def endpoints_and_artifacts(tx: Tx, build_uuid: str) -> tuple[Sequence[Endpoint], Sequence[Endpoint], list[Artifact]]:
+    """Receivers, sinks and artifacts of a build, read in one transaction."""
     return receivers_of(tx, build_uuid), sinks_of(tx, build_uuid), artifacts_of(tx, build_uuid)
 
 
-def _parties(tx: Tx, table: sa.Table, build_uuid: str, *more: sa.Column[Any]) -> Sequence[Endpoint]:
+def _endpoints(tx: Tx, table: sa.Table, build_uuid: str, *more: sa.Column[Any]) -> Sequence[Endpoint]:
     names = ("kind", "host", "state", "attempts", "last_error", "failing_since", "failovers")
     query = (
         sa.select(*(table.c[name] for name in names), *more)

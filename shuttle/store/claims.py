@@ -1,4 +1,4 @@
-"""Claims: each attempt of a step to run a build, with the digests of its tokens."""
+"""Claims: each attempt of a pipeline's step to run a build, with the digests of its tokens."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,14 +12,14 @@ from shuttle.store.transitions import start_running
 from shuttle.store.tx import Topic, Tx
 
 _OVER = "This build is over, or was stopped: there is nothing to run."
-_MOST_CLAIMS = 100
+_MAX_CLAIMS = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One attempt of the main step (`branch` "") or of a parallel branch; digests are SHA-256 in hex.
+    """An attempt of the main step (`branch` "") or of a parallel branch; digests are SHA-256 in hex.
 
-    `with_credentials`: its environment holds registry credentials. `exit_status` comes from the supervisor's last call.
+    `with_credentials`: the agent gets registry credentials. `exit_status` is from the supervisor's last call.
     """
 
     claim_id: int
@@ -37,7 +37,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class NewClaim:
-    """A claim as requested; `number` is the number of the Jenkins build that the step runs in."""
+    """A requested claim; `number` is the number of the Jenkins build in which the step runs."""
 
     number: int
     branch: str
@@ -53,29 +53,30 @@ def claim_build(tx: Tx, build_uuid: str, new: NewClaim) -> Claim:
     """Record an attempt to run the build, or this branch of it.
 
     The first claim makes the build `running`. Until `begin`, the same nonce returns the same claim; another nonce means
-    that Jenkins has restarted the step, and voids the attempt before it.
+    that Jenkins has restarted the step, and voids the earlier attempt.
 
     Raises:
         ConflictError: another Jenkins build has claimed it, the branch has begun, the build was never triggered, or it
-            has 1,000 claims. GoneError: the build is over or stopped.
+            has 100 claims.
+        GoneError: the build is over or stopped.
     """
     build = lock_build(tx, build_uuid)
     if build is None or build.state.final or build.stop_cause is not None:
         raise GoneError(_OVER)
     if build.build_number not in {None, new.number}:
-        raise ConflictError(f"Jenkins' build {build.build_number} is the one of this build: another may not run it.")
+        raise ConflictError(f"Jenkins build {build.build_number} runs this build: another one may not claim it.")
     if build.claimed_at is None and not start_running(tx, build, new.number):
-        raise ConflictError("This build was never handed to Jenkins: a claim of it is not ours.")
+        raise ConflictError("This build was never triggered in Jenkins, so it cannot be claimed.")
     earlier = claims_of(tx, build_uuid)
     current = next((old for old in earlier if old.branch == new.branch and old.voided_at is None), None)
     if current is not None:
         if current.begun_at is not None:
-            raise ConflictError("This step has begun already: a second run of it would do its work twice.")
+            raise ConflictError("This step has already begun: a second run would repeat its work.")
         if current.nonce_digest == new.nonce_digest:
             return current
         tx.execute(claims.update().where(claims.c.claim_id == current.claim_id).values(voided_at=tx.now.at))
-    if len(earlier) >= _MOST_CLAIMS:
-        raise ConflictError(f"A build may be claimed {_MOST_CLAIMS} times.")
+    if len(earlier) >= _MAX_CLAIMS:
+        raise ConflictError(f"A build may be claimed {_MAX_CLAIMS} times.")
     row = {
         "build_uuid": build_uuid,
         "branch": new.branch,
@@ -91,20 +92,20 @@ def claim_build(tx: Tx, build_uuid: str, new: NewClaim) -> Claim:
 
 
 def claims_of(tx: Tx, build_uuid: str) -> list[Claim]:
-    """Every attempt, in the order of their claims."""
+    """All attempts, in the order of their claims."""
     query = sa.select(*_COLUMNS).where(claims.c.build_uuid == build_uuid).order_by(claims.c.claim_id)
     return [Claim(*row) for row in tx.execute(query)]
 
 
 def begin_claim(tx: Tx, claim_id: int) -> None:
-    """Record that users' code is about to run; only the first time counts."""
+    """Record that the user's code is about to run; only the first call has an effect."""
     tx.execute(
         claims.update().where(claims.c.claim_id == claim_id, claims.c.begun_at.is_(None)).values(begun_at=tx.now.at)
     )
 
 
 def end_claim(tx: Tx, claim_id: int, exit_status: int) -> None:
-    """Record the exit status of the supervisor's last call; only the first one counts."""
+    """Record the exit status of the supervisor's last call; only the first call has an effect."""
     mine = (claims.c.claim_id == claim_id, claims.c.ended_at.is_(None))
     tx.execute(claims.update().where(*mine).values(ended_at=tx.now.at, exit_status=exit_status))
 

@@ -1,11 +1,11 @@
-"""Completes a caller's future."""
+"""Completes the future that a caller awaits."""
 
 import asyncio
 from typing import Any
 
 
 def complete(future: asyncio.Future[Any], result: Any) -> None:
-    """Set the result, or the exception if `result` is one; nothing if the caller has been cancelled or answered."""
+    """Set the result, or raise it in the caller if it is an exception. Does nothing if the future is done already."""
     if future.done():
         return
     if isinstance(result, Exception):

@@ -1,4 +1,4 @@
-"""Requests that were recorded before: the same one is the same build, another one under its names is a conflict."""
+"""Repeated requests: an equal request gets the recorded build, a different one with the same ids is a conflict."""
 
 from collections.abc import Callable
 
@@ -6,20 +6,20 @@ import sqlalchemy as sa
 
 from shuttle.build import Api, Build
 from shuttle.errors import ConflictError
-from shuttle.store.builds import find_build, of_pair
+from shuttle.store.builds import find_build, find_builds
 from shuttle.store.tables import builds
 from shuttle.store.tx import Tx
 
 
 def find_recorded(tx: Tx, app_id: str, build_id: str, same_request: Callable[[str], bool]) -> Build | None:
-    """The new API's build of this pair of ids, if its request is the same; raises ConflictError if it is another.
+    """The new API's build with these ids if its request is equal; None = no build has these ids.
 
-    A pair that only the older API's builds hold is taken, too.
+    Raises ConflictError if the request is different, or if only builds of the older API have these ids.
     """
-    holders = of_pair(tx, app_id, build_id)
-    if not holders:
+    found = find_builds(tx, app_id, build_id)
+    if not found:
         return None
-    for build in holders:
+    for build in found:
         if build.api is Api.NEW and same_request(_fingerprint(tx, build.build_uuid)):
             return build
     raise ConflictError(
@@ -28,7 +28,7 @@ def find_recorded(tx: Tx, app_id: str, build_id: str, same_request: Callable[[st
 
 
 def find_recorded_legacy(tx: Tx, build_uuid: str, same_request: Callable[[str], bool]) -> Build | None:
-    """The older API's build of this uuid, if its request is the same; raises ConflictError if it is another."""
+    """The older API's build with this uuid if its request is equal; raises ConflictError if it is different."""
     build = find_build(tx, build_uuid)
     if build is None:
         return None

@@ -1,4 +1,4 @@
-"""The intake: requests that come in while a commit is under way are recorded together by the next one."""
+"""Records new builds in batches: requests that arrive during a commit are recorded together by the next commit."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -10,20 +10,20 @@ from shuttle.store import Database
 from shuttle.store.accept import Accepted, AcceptRequest, NewBuild, record_all
 from shuttle.store.futures import complete
 
-# A request's share of a commit falls with their number; beyond this the first one only waits longer.
-_LARGEST_BATCH = 128
-# Of free places in the queue, this many are kept for requests that are under way while it is counted.
-_KEPT_FREE = 1000
+# A larger batch makes each request cheaper; beyond this size the first one only waits longer.
+_MAX_BATCH = 128
+# Free places in the queue that are reserved for requests that are being recorded while it is counted.
+_RESERVED_FREE = 1000
 
 
 @dataclass(slots=True)
 class _Waiting:
-    asked: AcceptRequest
-    answer: asyncio.Future[Accepted]
+    request: AcceptRequest
+    result: asyncio.Future[Accepted]
 
 
 class Intake:
-    """Records new builds. Safe for any number of tasks of one loop."""
+    """Records new builds. Safe for any number of tasks of one event loop."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
@@ -33,38 +33,38 @@ class Intake:
         self._uncounted = 0
 
     async def record(self, new: NewBuild, *, queue_limit: int | None, same_request: Callable[[str], bool]) -> Accepted:
-        """See `shuttle.store.accept.record_all`; raises what it gives for this request, and StoreError."""
-        asked = AcceptRequest(new, self._clock.moment(), self._limit_to_check(queue_limit), same_request)
-        answer: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(asked, answer))
+        """Record a build; raises the error that `accept.record_all` returns for it, or StoreError."""
+        request = AcceptRequest(new, self._clock.moment(), self._limit_to_check(queue_limit), same_request)
+        result: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(request, result))
         if self._recording is None:
             self._recording = asyncio.create_task(self._record_waiting())
-        accepted = await answer
+        accepted = await result
         if accepted.waiting is not None and queue_limit is not None:
             free = queue_limit - accepted.waiting
-            self._uncounted = free // 2 if free > _KEPT_FREE else 0
+            self._uncounted = free // 2 if free > _RESERVED_FREE else 0
         if not accepted.replayed:
             metrics.ACCEPTED.inc()
         return accepted
 
     def _limit_to_check(self, queue_limit: int | None) -> int | None:
-        """None while there is room for certain: counting costs 10 µs a thousand waiting builds, on every request.
+        """The queue limit, or None while the queue certainly has room.
 
-        Nobody else adds to the queue, so what was free when it was last counted is a bound; half of it is given out
-        uncounted.
+        Counting the queue takes 10 µs per thousand waiting builds. Only this object adds to the queue, so the number of
+        free places at the last count is a lower bound, and half of them are used without counting again.
         """
         self._uncounted -= 1
         return queue_limit if self._uncounted < 0 else None
 
     async def _record_waiting(self) -> None:
         while self._waiting:
-            batch, self._waiting = self._waiting[:_LARGEST_BATCH], self._waiting[_LARGEST_BATCH:]
-            asked = [waiting.asked for waiting in batch]
+            batch, self._waiting = self._waiting[:_MAX_BATCH], self._waiting[_MAX_BATCH:]
+            requests = [waiting.request for waiting in batch]
             results: Sequence[Accepted | Exception]
             try:
-                results = await self._database.run(record_all, asked)
-            except Exception as error:  # noqa: BLE001 - handed over to the callers
+                results = await self._database.run(record_all, requests)
+            except Exception as error:  # noqa: BLE001 - raised in the callers
                 results = [error] * len(batch)
             for waiting, result in zip(batch, results, strict=True):
-                complete(waiting.answer, result)
+                complete(waiting.result, result)
         self._recording = None

@@ -1,4 +1,4 @@
-"""The ledger: what is remembered of sinks and deliveries, and how an operator sees and replays them."""
+"""The recorded state of sinks, and the list and the replay of deliveries for operators."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -14,12 +14,12 @@ from shuttle.sinks import SinkTarget
 from shuttle.store.tables import builds, deliveries, events, receivers, sinks
 from shuttle.store.tx import Topic, Tx
 
-# When every member fails a failover goes round once a minute, for a day.
+# The newest changes that are kept. If all members fail, a failover changes once a minute for a day.
 _FAILOVERS_KEPT = 20
 
 
 def open_sinks(tx: Tx, unseal: Callable[[bytes], bytes], build_uuid: str | None = None) -> list[SinkTarget]:
-    """Sinks that are neither done nor given up, of one build or of all."""
+    """The sinks of one build, or of all, that are neither done nor given up."""
     query = (
         sa.select(sinks, builds.c.app_id, builds.c.build_id, builds.c.metadata_json, builds.c.labels)
         .join(builds, builds.c.build_uuid == sinks.c.build_uuid)
@@ -45,26 +45,24 @@ def _target(row: Any, target: dict[str, Any]) -> SinkTarget:
         build_json=build_json,
         url=target["url"],
         headers=target["headers"],
-        wire=row.wire,
         acked_offset=row.acked_offset,
         member=row.member,
     )
 
 
 def has_open_sinks(tx: Tx, build_uuid: str) -> bool:
-    """Whether any sink of the build still wants bytes."""
+    """Whether any sink of the build is neither done nor given up."""
     query = sa.select(sinks.c.sink_id).where(sinks.c.build_uuid == build_uuid, sinks.c.ended_at.is_(None))
     return tx.execute(query.limit(1)).first() is not None
 
 
-def sink_is(tx: Tx, sink_id: int, **values: Any) -> None:
-    """Set columns of a sink's row."""
+def _update_sink(tx: Tx, sink_id: int, **values: Any) -> None:
     tx.execute(sinks.update().where(sinks.c.sink_id == sink_id).values(values))
 
 
-def sink_fails(tx: Tx, sink_id: int, error: str) -> None:
-    """One more failed attempt."""
-    sink_is(
+def record_sink_failure(tx: Tx, sink_id: int, error: str) -> None:
+    """Record a failed attempt."""
+    _update_sink(
         tx,
         sink_id,
         state="failing",
@@ -74,9 +72,9 @@ def sink_fails(tx: Tx, sink_id: int, error: str) -> None:
     )
 
 
-def sink_done(tx: Tx, sink_id: int, offset: int) -> None:
-    """The attempt that brought the whole log."""
-    sink_is(
+def record_sink_done(tx: Tx, sink_id: int, offset: int) -> None:
+    """Record that an attempt sent the complete log."""
+    _update_sink(
         tx,
         sink_id,
         state="done",
@@ -87,31 +85,31 @@ def sink_done(tx: Tx, sink_id: int, offset: int) -> None:
     )
 
 
-def sink_is_live(tx: Tx, sink_id: int) -> None:
-    """An attempt is under way and well."""
-    sink_is(tx, sink_id, state="live", failing_since=None)
+def record_sink_live(tx: Tx, sink_id: int) -> None:
+    """Record that an attempt is sending without errors."""
+    _update_sink(tx, sink_id, state="live", failing_since=None)
 
 
-def sink_gave_up(tx: Tx, sink_id: int, error: str) -> None:
-    """Nothing more is sent."""
-    sink_is(tx, sink_id, state="gave_up", last_error=error, ended_at=tx.now.at)
+def record_sink_given_up(tx: Tx, sink_id: int, error: str) -> None:
+    """Record that nothing more is sent to the sink."""
+    _update_sink(tx, sink_id, state="gave_up", last_error=error, ended_at=tx.now.at)
 
 
-def sink_failed_over(tx: Tx, sink_id: int, over: Failover) -> None:
-    """A failover goes on with another member."""
+def record_sink_failover(tx: Tx, sink_id: int, failover: Failover) -> None:
+    """Record that a failover continues with another member."""
     known = tx.execute(sa.select(sinks.c.failovers).where(sinks.c.sink_id == sink_id)).scalar_one()
-    sink_is(tx, sink_id, last_error=over.why, **failover_columns(known, over, tx.now.at))
+    _update_sink(tx, sink_id, last_error=failover.why, **failover_columns(known, failover, tx.now.at))
 
 
-def failover_columns(known: Sequence[Mapping[str, str]], over: Failover, now: datetime) -> dict[str, Any]:
-    """Columns of a sink or receiver that goes on with another member; of the moments, the newest are kept."""
-    moment = {"at": instant_text(now), "to": over.to, "why": over.why}
-    return {"member": over.member, "failovers": [*known, moment][-_FAILOVERS_KEPT:]}
+def failover_columns(known: Sequence[Mapping[str, str]], failover: Failover, now: datetime) -> dict[str, Any]:
+    """The columns of a sink or receiver after a failover; the newest _FAILOVERS_KEPT changes are kept."""
+    change = {"at": instant_text(now), "to": failover.to, "why": failover.why}
+    return {"member": failover.member, "failovers": [*known, change][-_FAILOVERS_KEPT:]}
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRow:
-    """One delivery as an operator sees it; `receiver` is a host, never a URL with secrets."""
+    """A delivery as shown to operators; `receiver` is a host, never a URL with secrets."""
 
     delivery_id: int
     app_id: str
@@ -126,7 +124,7 @@ class DeliveryRow:
     last_error: str | None
 
 
-def _selected(query: Any, app_id: str | None, build_id: str | None, state: str | None) -> Any:
+def _filtered(query: Any, app_id: str | None, build_id: str | None, state: str | None) -> Any:
     if app_id is not None:
         query = query.where(builds.c.app_id == app_id)
     if build_id is not None:
@@ -139,7 +137,7 @@ def _selected(query: Any, app_id: str | None, build_id: str | None, state: str |
 def find_deliveries(
     tx: Tx, *, app_id: str | None, build_id: str | None, state: str | None, limit: int
 ) -> list[DeliveryRow]:
-    """Newest first."""
+    """Up to `limit` deliveries, newest first."""
     query = (
         sa.select(
             deliveries.c.delivery_id,
@@ -160,11 +158,11 @@ def find_deliveries(
         .order_by(deliveries.c.delivery_id.desc())
         .limit(limit)
     )
-    return [DeliveryRow(*row) for row in tx.execute(_selected(query, app_id, build_id, state))]
+    return [DeliveryRow(*row) for row in tx.execute(_filtered(query, app_id, build_id, state))]
 
 
 def replay_deliveries(tx: Tx, *, delivery_id: int | None, app_id: str | None, build_id: str | None) -> int:
-    """Make given-up deliveries due again, with a fresh schedule; returns how many."""
+    """Make given-up deliveries due now, with a new schedule; returns their number."""
 
     def chosen(column: sa.Column[int]) -> Any:
         query = (
@@ -174,7 +172,7 @@ def replay_deliveries(tx: Tx, *, delivery_id: int | None, app_id: str | None, bu
         )
         if delivery_id is not None:
             return query.where(deliveries.c.delivery_id == delivery_id)
-        return _selected(query, app_id, build_id, "gave_up")
+        return _filtered(query, app_id, build_id, "gave_up")
 
     reopened = receivers.c.receiver_id.in_(chosen(deliveries.c.receiver_id))
     tx.execute(receivers.update().where(reopened).values(state="behind", ended_at=None, asked_until=None))

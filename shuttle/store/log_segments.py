@@ -1,4 +1,4 @@
-"""The recorded order of a log's text, by which a lost log is written again from the agents' copies."""
+"""The recorded order of a log's segments, by which a lost log is rebuilt from the agents' copies."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -15,7 +15,7 @@ _COLUMNS = [log_segments.c[name] for name in Segment.__dataclass_fields__]
 
 
 def record_log(tx: Tx, build_uuid: str, segments: Sequence[Segment], at: Checkpoint) -> None:
-    """Record the segments that are new or have grown, and the checkpoint after them."""
+    """Record new and extended segments, and the checkpoint after them."""
     lock_build(tx, build_uuid)
     if segments:
         changed = [segment.position for segment in segments]
@@ -26,11 +26,11 @@ def record_log(tx: Tx, build_uuid: str, segments: Sequence[Segment], at: Checkpo
 
 
 def segments_of(tx: Tx, build_uuid: str) -> list[Segment]:
-    """The build's segments, by position."""
+    """The build's segments, sorted by position."""
     query = sa.select(*_COLUMNS).where(log_segments.c.build_uuid == build_uuid).order_by(log_segments.c.position)
     return [Segment(*row) for row in tx.execute(query)]
 
 
 def forget_segments(tx: Tx, build_uuid: str) -> None:
-    """Delete the segments of an archived log, which is never written again."""
+    """Delete the segments of an archived log, which is never rebuilt."""
     tx.execute(log_segments.delete().where(log_segments.c.build_uuid == build_uuid))

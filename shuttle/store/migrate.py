@@ -1,4 +1,4 @@
-"""Brings the schema to where this version of the shuttle needs it."""
+"""Migrates the database schema to the revision that this version needs."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,12 +12,13 @@ if TYPE_CHECKING:
 
 
 def bring_up_to_date(engine: sa.Engine) -> str:
-    """Run every migration that is missing; returns the revision that the database now has.
+    """Run all missing migrations; returns the database's new revision.
 
     Raises:
-        SQLAlchemyError: the database cannot be used. SettingsError: a newer version of the shuttle has migrated it.
+        SQLAlchemyError: the database cannot be used.
+        SettingsError: a newer version of the shuttle has migrated it.
     """
-    from alembic import command  # noqa: PLC0415 - 80 ms that only a start pays
+    from alembic import command  # noqa: PLC0415 - takes 80 ms, needed at a start only
     from alembic.config import Config  # noqa: PLC0415
     from alembic.migration import MigrationContext  # noqa: PLC0415
     from alembic.script import ScriptDirectory  # noqa: PLC0415
@@ -33,7 +34,7 @@ def bring_up_to_date(engine: sa.Engine) -> str:
 
 
 def _refuse_newer(revision: str | None, script: "ScriptDirectory") -> None:
-    """Raise SettingsError for a revision that no migration here makes."""
+    """Raise SettingsError if this version has no migration with that revision."""
     if revision is not None and revision not in {known.revision for known in script.walk_revisions()}:
         raise SettingsError(
             f"A newer version of the shuttle has migrated the database (revision {revision}):"

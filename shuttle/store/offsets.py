@@ -1,4 +1,4 @@
-"""Acknowledged offsets: what all sinks have told in about a second, written in one go."""
+"""Writes the acknowledged offsets of all sinks about once a second, in one transaction."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -13,10 +13,10 @@ from shuttle.store.tx import Tx
 
 log = structlog.get_logger()
 
-# A killed shuttle repeats at most what it was acknowledged in this time, with the same offsets.
+# After a kill, bytes that were acknowledged within this time may be sent again, with the same offsets.
 _WRITTEN_EVERY_SECONDS = 1.0
-# A sink that has ended said itself up to where.
-_WRITE = (
+# A sink that has ended is left out: its final offset was written when it ended.
+_UPDATE = (
     sinks.update()
     .where(sinks.c.sink_id == sa.bindparam("which"), sinks.c.ended_at.is_(None))
     .values(acked_offset=sa.bindparam("offset"))
@@ -24,11 +24,11 @@ _WRITE = (
 
 
 def _write(tx: Tx, rows: Sequence[Mapping[str, int]]) -> None:
-    tx.execute(_WRITE, rows)
+    tx.execute(_UPDATE, rows)
 
 
 class AckedOffsets:
-    """The newest offset of each sink until it is written: a write for each would be a thousand a second for as many."""
+    """Collects the newest offset of each sink. Written one by one, 1,000 sinks would need 1,000 writes a second."""
 
     def __init__(self, database: Database, every_seconds: float = _WRITTEN_EVERY_SECONDS) -> None:
         self._database = database
@@ -38,17 +38,17 @@ class AckedOffsets:
         self._writing: asyncio.Task[None] | None = None
 
     def note(self, sink_id: int, offset: int) -> None:
-        """To be written soon."""
+        """Write the offset within `every_seconds`."""
         self._unwritten[sink_id] = offset
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self._every_seconds, self._begin_to_write)
 
     def forget(self, sink_id: int) -> None:
-        """Another write says it."""
+        """Drop the unwritten offset, because the caller writes it."""
         self._unwritten.pop(sink_id, None)
 
     async def write(self) -> None:
-        """Write all of them now. Raises StoreError; what was not written is kept."""
+        """Write all offsets now. Raises StoreError; the offsets are then kept for the next write."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -68,7 +68,7 @@ class AckedOffsets:
         self._writing = asyncio.create_task(self.write_if_possible(), name="acknowledged offsets")
 
     async def write_if_possible(self) -> None:
-        """Write all of them now; what was not written is kept, and at the end sent again after the next start."""
+        """Write all offsets now. If that fails they are kept; if it fails at a shutdown, bytes are sent again later."""
         try:
             await self.write()
         except StoreError as error:

@@ -1,4 +1,4 @@
-"""The outbox: status events written with the transition that causes them, and their deliveries."""
+"""The outbox: status events, recorded in the transaction of the transition that causes them, and their deliveries."""
 
 import json
 import uuid
@@ -22,11 +22,11 @@ _NEW_EVENTS = Prepared(
 )
 
 
-def emit(tx: Tx, build: Build, *, status: str, building: bool) -> None:
-    """Append the event, queue it for every receiver, and make the backlog of this build's receivers due at once.
+def emit_event(tx: Tx, build: Build, *, status: str, building: bool) -> None:
+    """Record an event, queue it for every receiver, and make all pending deliveries of the build due now.
 
-    `build` is the row as it is after the transition; its artifacts are named on a final event. Receivers of the older
-    API hear `pending` at the acceptance, because their users can neither stop nor read a build before it.
+    `build` is the row after the transition; a final event includes its artifacts. Receivers of the older API were sent
+    `pending` when the build was accepted, because their users can neither stop nor read a build before that status.
     """
     if status == "pending" and build.api is Api.LEGACY:
         return
@@ -40,18 +40,18 @@ def emit(tx: Tx, build: Build, *, status: str, building: bool) -> None:
     _queue(tx, [build.build_uuid], event["sequence"])
 
 
-def emit_first(tx: Tx, recorded: Sequence[tuple[Build, bool]]) -> None:
-    """The first event of builds that were just inserted (their rows say sequence 1), and whether each reports."""
+def emit_first_events(tx: Tx, recorded: Sequence[tuple[Build, bool]]) -> None:
+    """Record the first events of new builds, which were inserted with sequence 1. The flag: the build has receivers."""
     _NEW_EVENTS.run(tx, [_first_event(build) for build, _ in recorded])
-    reporting = [build for build, reports in recorded if reports]
-    if reporting:
-        _queue(tx, [build.build_uuid for build in reporting], 1)
+    with_receivers = [build.build_uuid for build, has_receivers in recorded if has_receivers]
+    if with_receivers:
+        _queue(tx, with_receivers, 1)
 
 
 def _first_event(build: Build) -> dict[str, Any]:
-    """`queued`, which is `pending` to the older API."""
-    word, building = ("pending", True) if build.api is Api.LEGACY else ("queued", False)
-    return _event(build, status=word, building=building, at=build.accepted_at, artifacts=None)
+    """The event `queued`, or `pending` for the older API."""
+    status, building = ("pending", True) if build.api is Api.LEGACY else ("queued", False)
+    return _event(build, status=status, building=building, at=build.accepted_at, artifacts=None)
 
 
 def _event(
@@ -69,7 +69,7 @@ def _event(
 
 
 def _queue(tx: Tx, build_uuids: Sequence[str], sequence: int) -> None:
-    """A delivery of the builds' event of that sequence for each of their receivers that is not closed."""
+    """Queue the event with this sequence for all receivers of the builds that have not ended."""
     now = tx.now.steady
     due_at = _due_at(receivers.c.asked_until, now)
     rows = (
@@ -84,7 +84,7 @@ def _queue(tx: Tx, build_uuids: Sequence[str], sequence: int) -> None:
 
 
 def lock_receivers(tx: Tx, which: sa.ColumnElement[bool]) -> None:
-    """Until the end of the transaction: a new event and the end of an attempt decide on the same deliveries."""
+    """Lock receivers until the transaction ends: a new event and a finished attempt change the same deliveries."""
     query = sa.select(receivers.c.receiver_id).where(which).order_by(receivers.c.receiver_id)
     tx.execute(query.with_for_update(key_share=True)).all()
 
@@ -98,12 +98,12 @@ def _make_due(tx: Tx, build_uuid: str) -> None:
 
 
 def _due_at(asked_until: sa.ColumnElement[datetime | None], now: datetime) -> sa.ColumnElement[datetime]:
-    """At once, but for a receiver that has asked for patience: that it is well again nobody has said."""
-    at_once = sa.literal(now, Instant)
-    return sa.case((asked_until > at_once, asked_until), else_=at_once)
+    """Now, or the end of the receiver's Retry-After: a new event does not shorten it."""
+    immediately = sa.literal(now, Instant)
+    return sa.case((asked_until > immediately, asked_until), else_=immediately)
 
 
-# The oldest pending delivery of each receiver: nothing overtakes it.
+# The oldest pending delivery of each receiver; later ones have to wait for it.
 _HEADS = (
     sa.select(sa.func.min(deliveries.c.delivery_id).label("delivery_id"))
     .where(deliveries.c.state == "pending")
@@ -112,7 +112,7 @@ _HEADS = (
 )
 
 
-def due(
+def due_deliveries(
     tx: Tx,
     *,
     now: datetime,
@@ -121,7 +121,7 @@ def due(
     full_hosts: frozenset[str],
     unseal: Callable[[bytes], bytes],
 ) -> list[DueDelivery]:
-    """See `shuttle.delivery.Outbox.due_deliveries`; `unseal` opens a receiver's target."""
+    """See `shuttle.delivery.Outbox.due_deliveries`; `unseal` decrypts a receiver's target."""
     columns = (
         deliveries.c.delivery_id,
         deliveries.c.tries,
@@ -146,7 +146,7 @@ def due(
 
 
 def _startable(columns: Sequence[Any], busy: frozenset[int], full_hosts: frozenset[str]) -> Any:
-    """The heads of receivers that are free, on hosts that are, the longest due first."""
+    """The oldest pending deliveries, without busy receivers and full hosts; those due for the longest time first."""
     return (
         sa.select(*columns)
         .join(_HEADS, _HEADS.c.delivery_id == deliveries.c.delivery_id)
@@ -167,7 +167,7 @@ def _due_delivery(row: Any, target: dict[str, Any]) -> DueDelivery:
         host=row.host,
         url=target["url"],
         headers=target["headers"],
-        wire=row.wire,
+        payload_format=row.wire,
         member=row.member,
         tries=row.tries,
         queued_steady_at=row.queued_steady_at,
@@ -190,48 +190,48 @@ def record_attempt(tx: Tx, attempt: Attempt) -> None:
     if _is_recorded(tx, attempt):
         return
     tx.execute(attempts.insert(), {name: getattr(attempt, name) for name in columns})
-    behind = (deliveries.c.receiver_id == receiver_id, deliveries.c.state == "pending")
+    pending = (deliveries.c.receiver_id == receiver_id, deliveries.c.state == "pending")
     tried = {"tries": deliveries.c.tries + 1, "last_error": attempt.error}
-    party: dict[str, object] = {
+    receiver: dict[str, object] = {
         "attempts": receivers.c.attempts + 1,
         "last_error": attempt.error,
         "asked_until": attempt.asked_until,
     }
     if attempt.failed_over is not None:
         known = tx.execute(sa.select(receivers.c.failovers).where(receivers.c.receiver_id == receiver_id))
-        party |= {"last_error": attempt.failed_over.why}
-        party |= failover_columns(known.scalar_one(), attempt.failed_over, attempt.ended_at)
+        receiver |= {"last_error": attempt.failed_over.why}
+        receiver |= failover_columns(known.scalar_one(), attempt.failed_over, attempt.ended_at)
     if attempt.outcome == "delivered":
         values = {**tried, "state": "delivered", "delivered_at": attempt.started_at, "next_attempt_at": None}
         tx.execute(deliveries.update().where(mine).values(values))
         state = _state_after_delivery(tx, receiver_id)
-        party |= {"state": state, "failing_since": None}
-        party |= {"ended_at": attempt.started_at if state == "done" else None}
+        receiver |= {"state": state, "failing_since": None}
+        receiver |= {"ended_at": attempt.started_at if state == "done" else None}
     elif attempt.outcome == "gone":
         tx.execute(deliveries.update().where(mine).values(tried))
-        tx.execute(deliveries.update().where(*behind).values(state="gave_up", next_attempt_at=None))
-        party |= {"state": "gave_up", "ended_at": attempt.started_at}
+        tx.execute(deliveries.update().where(*pending).values(state="gave_up", next_attempt_at=None))
+        receiver |= {"state": "gave_up", "ended_at": attempt.started_at}
     else:
         gave_up = attempt.outcome == "gave_up"
         values = (
             {"state": "gave_up", "next_attempt_at": None}
             if gave_up
-            else {"next_attempt_at": _again_at(tx, receiver_id, attempt)}
+            else {"next_attempt_at": _next_attempt_at(tx, receiver_id, attempt)}
         )
         tx.execute(deliveries.update().where(mine).values({**tried, **values}))
-        party |= {"state": "gave_up" if gave_up and not _has_pending(tx, receiver_id) else "failing"}
-        party |= {"failing_since": sa.func.coalesce(receivers.c.failing_since, attempt.started_at)}
-    tx.execute(receivers.update().where(receivers.c.receiver_id == receiver_id).values(party))
+        receiver |= {"state": "gave_up" if gave_up and not _has_pending(tx, receiver_id) else "failing"}
+        receiver |= {"failing_since": sa.func.coalesce(receivers.c.failing_since, attempt.started_at)}
+    tx.execute(receivers.update().where(receivers.c.receiver_id == receiver_id).values(receiver))
 
 
 def _is_recorded(tx: Tx, attempt: Attempt) -> bool:
-    """Whether the attempt is recorded already: it comes again if the answer to its COMMIT was lost."""
+    """Whether the attempt is recorded already: callers repeat it if the response to its COMMIT was lost."""
     same = (attempts.c.delivery_id == attempt.delivery_id, attempts.c.started_at == attempt.started_at)
     return tx.execute(sa.select(attempts.c.attempt_id).where(*same).limit(1)).first() is not None
 
 
-def _again_at(tx: Tx, receiver_id: int, attempt: Attempt) -> datetime | None:
-    """When the attempt says; an event that came while it was under way made the backlog due (see `_due_at`)."""
+def _next_attempt_at(tx: Tx, receiver_id: int, attempt: Attempt) -> datetime | None:
+    """The attempt's own time, unless a new event during the attempt made all deliveries due (see `_due_at`)."""
     newest_event_at: datetime | None = tx.execute(
         sa.select(sa.func.max(deliveries.c.queued_steady_at)).where(
             deliveries.c.receiver_id == receiver_id, deliveries.c.state == "pending"
@@ -243,7 +243,7 @@ def _again_at(tx: Tx, receiver_id: int, attempt: Attempt) -> datetime | None:
 
 
 def _state_after_delivery(tx: Tx, receiver_id: int) -> str:
-    """Done when the build's final event is delivered too."""
+    """`behind` with pending deliveries; without any, `done` if the build has ended and `live` if not."""
     finished = (
         sa.select(builds.c.finished_at)
         .join(receivers, receivers.c.build_uuid == builds.c.build_uuid)

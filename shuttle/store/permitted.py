@@ -1,4 +1,4 @@
-"""What a caller may touch: queries that begin with a caller's words go through here, in the action's transaction."""
+"""Checks which apps, builds and sources a caller may access, in the transaction of the action."""
 
 from collections.abc import Collection
 
@@ -14,13 +14,13 @@ from shuttle.store.tx import Tx
 
 
 def builds_of_pair(tx: Tx, app_id: str, build_id: str, standing: Standing) -> list[Build]:
-    """The builds of that pair of ids that the caller may touch, oldest first.
+    """The builds with these ids that the caller may access, oldest first.
 
     Raises:
-        TokenNeededError: the caller is anonymous, and the app or all of these builds are the new API's.
+        TokenNeededError: the caller is anonymous, and the app or all of these builds belong to the new API.
     """
     check_app(tx, app_id, standing)
-    found = all_builds.of_pair(tx, app_id, build_id)
+    found = all_builds.find_builds(tx, app_id, build_id)
     if standing is not Standing.ANONYMOUS:
         return found
     permitted = [build for build in found if build.api is Api.LEGACY]
@@ -30,17 +30,19 @@ def builds_of_pair(tx: Tx, app_id: str, build_id: str, standing: Standing) -> li
 
 
 def newest_of_pair(tx: Tx, app_id: str, build_id: str, standing: Standing) -> Build | None:
-    """The newest of them; raises as `builds_of_pair` does."""
+    """The newest of the builds of `builds_of_pair`, which also says what it raises."""
     if standing is not Standing.ANONYMOUS:
-        return all_builds.by_id(tx, app_id, build_id)
+        return all_builds.find_newest(tx, app_id, build_id)
     return next(reversed(builds_of_pair(tx, app_id, build_id, standing)), None)
 
 
 def check_app(tx: Tx, app_id: str, standing: Standing) -> None:
-    """An app that is not known yet is open to all: the first request that is recorded decides whose it is.
+    """Check whether the caller may access the app.
+
+    Every caller may access an unknown app: the first recorded request determines the API to which it belongs.
 
     Raises:
-        TokenNeededError: the caller is anonymous, and the app is not one of the older API.
+        TokenNeededError: the caller is anonymous, and the app does not belong to the older API.
     """
     if standing is Standing.ANONYMOUS:
         known = apis_of(tx, [app_id]).get(app_id, Api.LEGACY)
@@ -49,13 +51,13 @@ def check_app(tx: Tx, app_id: str, standing: Standing) -> None:
 
 
 def check_source(tx: Tx, build_uuid: str, standing: Standing) -> None:
-    """Ask once the object is open: what is put there later is another object.
+    """Check whether the caller may read the source. Call it after the object is opened, which may be replaced later.
 
-    A source without a record is one that the old shuttle left, unless it is a pending upload: then its build is about
-    to be recorded, and nobody knows yet by which API.
+    A source without a recorded build was left by the old shuttle, unless it is a pending upload: then its build is
+    about to be recorded, and the API is not known yet.
 
     Raises:
-        TokenNeededError: the caller is anonymous, and the source is not that of a build that such a caller may touch.
+        TokenNeededError: the caller is anonymous, and the source belongs to a build that it may not access.
     """
     if standing is not Standing.ANONYMOUS:
         return
@@ -69,13 +71,13 @@ def check_source(tx: Tx, build_uuid: str, standing: Standing) -> None:
 
 
 def apis_of(tx: Tx, app_ids: Collection[str]) -> dict[str, Api]:
-    """By which API each of these apps was made; unknown ones are left out."""
+    """The API that created each of these apps; unknown apps are left out."""
     query = sa.select(apps.c.app_id, apps.c.api).where(apps.c.app_id.in_(app_ids))
     return {app_id: Api(api) for app_id, api in tx.execute(query)}
 
 
 def has_builds_of(tx: Tx, app_id: str, api: Api) -> bool:
-    """Whether the app has a build of that API."""
+    """Whether the app has a build of this API."""
     query = sa.select(builds.c.build_uuid).where(builds.c.app_id == app_id, builds.c.api == api.value)
     return tx.execute(query.limit(1)).first() is not None
 

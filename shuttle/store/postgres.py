@@ -18,25 +18,25 @@ from shuttle.errors import StoreError
 from shuttle.store import Parameters, Result
 from shuttle.store.futures import complete
 from shuttle.store.migrate import bring_up_to_date
-from shuttle.store.postgres_connection import MIGRATION, TRANSACTION, Link, Outcome, connector, engine_of
+from shuttle.store.postgres_connection import MIGRATION, TRANSACTION, Outcome, ThreadConnection, connector, engine_of
 from shuttle.store.postgres_errors import is_lost, is_repeatable, postgres_error
 from shuttle.store.sole_owner import NotOwnerError, SoleOwner
 from shuttle.store.tx import Notice, Subscriptions, Topic, Tx
 
 log = structlog.get_logger()
 
-# A thread waits for the server most of its time, and a server has few connections to give.
+# A thread mostly waits for the server, and the number of a server's connections is limited.
 _THREADS = 4
-# Whoever asks is answered within this, so that a caller of ours gets its 503 within three seconds.
+# The longest time that `run` takes, so that HTTP clients get a 503 within three seconds.
 ANSWER_SECONDS = 2.5
 _FIRST_PAUSE_SECONDS = 0.02
 _LONGEST_PAUSE_SECONDS = 0.5
-_COMMIT_LOOK_SECONDS = 0.1
+_OUTCOME_POLL_SECONDS = 0.1
 
 
 @dataclass(slots=True)
 class _Task:
-    """What a caller waits for. `link` is the connection that is at work on it."""
+    """A transaction that a caller waits for; `connection` is the one that is executing it."""
 
     query: Callable[[Tx], Any]
     now: Moment
@@ -44,7 +44,7 @@ class _Task:
     loop: asyncio.AbstractEventLoop
     ends_at: float
     lock: threading.Lock = field(default_factory=threading.Lock)
-    link: Link | None = None
+    connection: ThreadConnection | None = None
     over: bool = False
 
     @property
@@ -52,30 +52,30 @@ class _Task:
         return self.ends_at - time.monotonic()
 
     def give_up(self) -> None:
-        """Nobody waits any more: what the server has not committed is undone."""
+        """Abort the transaction, because its caller no longer waits; the server rolls it back unless it committed."""
         with self.lock:
             self.over = True
-            if self.link is not None:
-                self.link.cut()
+            if self.connection is not None:
+                self.connection.abort()
 
-    def take(self, link: Link | None) -> bool:
-        """Say which connection works on it; False = it was given up."""
+    def attach(self, connection: ThreadConnection | None) -> bool:
+        """Set the connection that executes the transaction; False = the task was given up."""
         with self.lock:
-            self.link = link
+            self.connection = connection
             return not self.over
 
 
 class PostgresDatabase:
     """The Database port over PostgreSQL, by a synchronous driver in threads.
 
-    A read costs the loop 92 µs this way and 745 µs through SQLAlchemy's asynchronous bridge (measured). Nothing of it
-    depends on a session, so a pooler in transaction mode may stand between.
+    A read takes 92 µs of the event loop's time, and 745 µs through SQLAlchemy's asynchronous bridge (measured). Nothing
+    depends on the state of a session, so a pooler in transaction mode can be used.
     """
 
     def __init__(
         self, url: str, clock: Clock, *, sole_owner: bool = True, answer_seconds: float = ANSWER_SECONDS
     ) -> None:
-        """`sole_owner`: no other process may serve from the database meanwhile."""
+        """`sole_owner`: refuse to start while another process serves from the database."""
         self._answer_seconds = answer_seconds
         self._connect = connector(url)
         self._engine = engine_of(self._connect, TRANSACTION)
@@ -91,7 +91,7 @@ class PostgresDatabase:
         self._subscriptions.add(topic, callback)
 
     async def migrate(self) -> str:
-        """See the port. Raises SettingsError when the server refuses us, or another shuttle serves from it."""
+        """See the port. Raises SettingsError if the server refuses the connection, or another shuttle serves."""
         if self._owner is not None:
             await asyncio.to_thread(self._owner.take)
         try:
@@ -105,9 +105,9 @@ class PostgresDatabase:
         *args: Parameters.args,
         **kwargs: Parameters.kwargs,
     ) -> Result:
-        """See the port. Raises StoreError within `answer_seconds`, whatever the server or the network does."""
+        """See the port. Returns or raises within `answer_seconds`, whatever the server or the network does."""
         if self._closing:
-            raise StoreError("The database is closed because the shuttle is going down.")
+            raise StoreError("The database is closed because the shuttle is shutting down.")
         self._start_threads()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Result] = loop.create_future()
@@ -146,70 +146,70 @@ class PostgresDatabase:
             thread.start()
 
     def _serve(self) -> None:
-        link = Link(self._engine)
+        connection = ThreadConnection(self._engine)
         while (task := self._tasks.get()) is not None:
             notices: list[Notice] = []
             try:
-                result = self._until_done(task, link, notices)
-            except Exception as error:  # noqa: BLE001 - handed over to the caller
+                result = self._run_with_retries(task, connection, notices)
+            except Exception as error:  # noqa: BLE001 - raised in the caller
                 result, notices = error, []
-            task.take(None)
+            task.attach(None)
             self._answer(task, result, notices)
-        link.close()
+        connection.close()
 
-    def _until_done(self, task: _Task, link: Link, notices: list[Notice]) -> Any:
-        """Run the transaction, again where the server says so and nothing of it was kept."""
+    def _run_with_retries(self, task: _Task, connection: ThreadConnection, notices: list[Notice]) -> Any:
+        """Run the transaction, and repeat it after errors that a retry may solve, if it was rolled back."""
         pause_seconds = _FIRST_PAUSE_SECONDS
         while True:
             notices.clear()
             try:
                 if self._owner is not None:
                     self._owner.check()
-                return self._once(task, link, notices)
+                return self._run_once(task, connection, notices)
             except NotOwnerError:
                 if task.over or task.seconds_left < pause_seconds:
                     raise
             except sa.exc.SQLAlchemyError as error:
                 if is_lost(error):
-                    link.close()
+                    connection.close()
                 if task.over or not (is_lost(error) or is_repeatable(error)) or task.seconds_left < pause_seconds:
                     raise postgres_error(error) from None
             time.sleep(pause_seconds)
             pause_seconds = min(pause_seconds * 2, _LONGEST_PAUSE_SECONDS)
 
-    def _once(self, task: _Task, link: Link, notices: list[Notice]) -> Any:
-        if not task.take(link):
+    def _run_once(self, task: _Task, connection: ThreadConnection, notices: list[Notice]) -> Any:
+        if not task.attach(connection):
             raise StoreError("The database did not answer in time.")
-        connection = link.open()
-        with connection.begin() as transaction:
-            tx = Tx(connection, task.now, notices)
+        opened = connection.open()
+        with opened.begin() as transaction:
+            tx = Tx(opened, task.now, notices)
             result = task.query(tx)
-            wrote = link.transaction_id() if tx.wrote else None
+            transaction_id = connection.transaction_id() if tx.wrote else None
             try:
                 transaction.commit()
             except sa.exc.SQLAlchemyError as error:
-                if not is_lost(error) or self._outcome(task, link, wrote) is not Outcome.COMMITTED:
+                if not is_lost(error) or self._outcome(task, connection, transaction_id) is not Outcome.COMMITTED:
                     raise
         return result
 
-    def _outcome(self, task: _Task, link: Link, transaction_id: str | None) -> Outcome:
-        """What became of a transaction whose COMMIT was not answered: asked of the server once it is back."""
+    def _outcome(self, task: _Task, connection: ThreadConnection, transaction_id: str | None) -> Outcome:
+        """Ask the server for the outcome of a transaction when the response to its COMMIT was lost."""
         if transaction_id is None:
-            return Outcome.UNDONE  # it wrote nothing
-        log.warning("the answer to a COMMIT was lost; the database is asked what became of it")
+            return Outcome.ROLLED_BACK  # it wrote nothing
+        log.warning("the response to a COMMIT was lost; the server is asked for its outcome")
         while task.seconds_left > 0 and not task.over:
-            link.close()
+            connection.close()
             with suppress(sa.exc.SQLAlchemyError):
-                outcome = link.outcome_of(transaction_id)
-                if outcome is not Outcome.OPEN:
+                outcome = connection.outcome_of(transaction_id)
+                if outcome is not Outcome.IN_PROGRESS:
                     return outcome
-            time.sleep(_COMMIT_LOOK_SECONDS)
-        raise StoreError("The database is away, and it is unknown whether it recorded this: ask again.")
+            time.sleep(_OUTCOME_POLL_SECONDS)
+        raise StoreError("The database is unavailable, and it is unknown whether this was recorded: try again.")
 
     def _answer(self, task: _Task, result: Any, notices: Sequence[Notice]) -> None:
         def hand_over() -> None:
             self._subscriptions.send(notices)
             complete(task.future, result)
 
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        with suppress(RuntimeError):  # the loop is closed, so no caller waits
             task.loop.call_soon_threadsafe(hand_over)

@@ -1,4 +1,4 @@
-"""One thread's connection to PostgreSQL: opened when it is needed, cut from outside when it hangs."""
+"""A thread's connection to PostgreSQL, which is opened when needed and can be aborted by another thread."""
 
 import os
 import socket
@@ -12,14 +12,14 @@ import sqlalchemy as sa
 from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy.pool import NullPool
 
-# One message to the server instead of four. A frozen process of ours holds nobody up for longer than this, and no
-# statement of ours needs as long.
+# One message to the server instead of four. With these limits, a frozen process of this service blocks others for a few
+# seconds only. No statement of the service takes that long.
 TRANSACTION = (
     "BEGIN ISOLATION LEVEL READ COMMITTED;"
     " SET LOCAL statement_timeout = '4s'; SET LOCAL lock_timeout = '2s';"
     " SET LOCAL idle_in_transaction_session_timeout = '5s'"
 )
-# A migration may take its time, but not while it waits for a lock that everybody queues up behind.
+# A migration may take long, but not wait long for a table's lock, because other transactions queue behind it.
 MIGRATION = "BEGIN; SET LOCAL lock_timeout = '5s'; SELECT pg_advisory_xact_lock(7308338842194436453)"
 _PARAMETERS = {
     "connect_timeout": 2,
@@ -33,27 +33,27 @@ _PARAMETERS = {
 
 
 class Outcome(Enum):
-    """What became of a transaction."""
+    """The outcome of a transaction; the values are those of PostgreSQL's pg_xact_status."""
 
     COMMITTED = "committed"
-    UNDONE = "aborted"
-    OPEN = "in progress"
+    ROLLED_BACK = "aborted"
+    IN_PROGRESS = "in progress"
 
 
 def connector(url: str) -> Callable[[], psycopg.Connection[Any]]:
-    """Opens connections; what the URL itself says about timeouts wins."""
+    """A function that opens connections; parameters in the URL override the defaults."""
     given = conninfo_to_dict(url)
     parameters: dict[str, Any] = {**_PARAMETERS, **given}
 
     def connect() -> psycopg.Connection[Any]:
-        # Without prepared statements, which a pooler in transaction mode would lose.
+        # No prepared statements: a pooler in transaction mode does not keep them.
         return psycopg.connect(**parameters, autocommit=True, prepare_threshold=None)
 
     return connect
 
 
 def engine_of(connect: Callable[[], psycopg.Connection[Any]], begin: str) -> sa.Engine:
-    """Transactions begin with the statements of `begin`; each connection is the caller's own."""
+    """An engine without a pool; each transaction begins with the statements `begin`."""
     engine = sa.create_engine("postgresql+psycopg://", creator=connect, poolclass=NullPool, hide_parameters=True)
 
     @sa.event.listens_for(engine, "begin")
@@ -63,8 +63,8 @@ def engine_of(connect: Callable[[], psycopg.Connection[Any]], begin: str) -> sa.
     return engine
 
 
-class Link:
-    """A connection that is opened again after it was lost. `cut` may be called from another thread."""
+class ThreadConnection:
+    """A connection that is reopened after it was lost. Only `abort` may be called by another thread."""
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
@@ -72,7 +72,7 @@ class Link:
         self._driver: Any = None
 
     def open(self) -> sa.Connection:
-        """The connection. Raises SQLAlchemyError."""
+        """Return the connection, and open it if necessary. Raises SQLAlchemyError."""
         if self._connection is None or self._connection.closed or self._connection.invalidated:
             self.close()
             self._connection = self._engine.connect()
@@ -80,27 +80,29 @@ class Link:
         return self._connection
 
     def close(self) -> None:
-        """Close it, if it is open; `open` makes another one."""
+        """Close the connection, if it is open; `open` opens another one."""
         connection, self._connection, self._driver = self._connection, None, None
         if connection is not None:
             with suppress(sa.exc.SQLAlchemyError):
                 connection.invalidate()
                 connection.close()
 
-    def cut(self) -> None:
-        """End whatever the connection waits for: its thread gets an error."""
+    def abort(self) -> None:
+        """Shut the socket down, so that the thread that waits for the server gets an error."""
         driver = self._driver
         if driver is not None:
-            with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(driver.pgconn.socket)) as wire:
-                wire.shutdown(socket.SHUT_RDWR)
+            with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(driver.pgconn.socket)) as duplicate:
+                duplicate.shutdown(socket.SHUT_RDWR)
 
     def transaction_id(self) -> str | None:
-        """The id of the transaction under way, by which its outcome can be asked for; None = it wrote nothing."""
+        """The id of the current transaction, for `outcome_of`; None = it wrote nothing."""
         query = "SELECT pg_current_xact_id_if_assigned()::text"
         return str(found) if (found := self.open().exec_driver_sql(query).scalar()) is not None else None
 
     def outcome_of(self, transaction_id: str) -> Outcome:
-        """What became of it. Raises SQLAlchemyError."""
+        """The outcome of the transaction with this id. Raises SQLAlchemyError."""
         with self.open().begin():
             query = "SELECT pg_xact_status(%(id)s::xid8)"
-            return Outcome(self.open().exec_driver_sql(query, {"id": transaction_id}).scalar() or Outcome.OPEN.value)
+            return Outcome(
+                self.open().exec_driver_sql(query, {"id": transaction_id}).scalar() or Outcome.IN_PROGRESS.value
+            )

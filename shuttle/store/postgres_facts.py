@@ -1,4 +1,4 @@
-"""What `shuttle doctor` wants to know of a PostgreSQL server; nothing is changed there."""
+"""Reads the facts about a PostgreSQL server that `shuttle doctor` checks; changes nothing."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,7 +10,7 @@ OLDEST_VERSION = 14
 
 @dataclass(frozen=True, slots=True)
 class PostgresFacts:
-    """`revision` None: the tables are not made yet."""
+    """The facts; `revision` None = the tables do not exist yet."""
 
     version: int
     may_create: bool
@@ -20,7 +20,7 @@ class PostgresFacts:
 
 
 def read_facts(tx: Tx) -> PostgresFacts:
-    """Everything in one look."""
+    """Read the facts."""
     row = tx.connection.exec_driver_sql(
         "SELECT current_setting('server_version_num')::int / 10000,"
         " has_schema_privilege(current_schema(), 'CREATE'),"

@@ -1,11 +1,11 @@
-"""Proves that the database can be written: one on a full disk still reads."""
+"""Checks that the database can be written; on a full disk it can still be read."""
 
 from shuttle.store.tables import replicas
 from shuttle.store.tx import Tx
 
 
 def prove_writable(tx: Tx) -> None:
-    """Leaves no row, and yet a commit has to write."""
-    nobody = {"name": "", "started_at": tx.now.at, "heartbeat_at": tx.now.at}
-    tx.execute(replicas.insert(), nobody)
+    """Insert a row and delete it, so that the commit has to write although no row remains."""
+    row = {"name": "", "started_at": tx.now.at, "heartbeat_at": tx.now.at}
+    tx.execute(replicas.insert(), row)
     tx.execute(replicas.delete().where(replicas.c.name == ""))

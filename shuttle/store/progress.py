@@ -1,4 +1,4 @@
-"""The stages of a build as its pipeline reports them."""
+"""The stages of a build, as its pipeline reports them."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -7,16 +7,16 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from shuttle.errors import ConflictError
-from shuttle.store.agent import refuse_when_over
+from shuttle.store.agent import lock_unfinished
 from shuttle.store.tables import progress
 from shuttle.store.tx import Tx
 
-MOST_EVENTS = 1000
+MAX_EVENTS = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class StageEvent:
-    """The begin or the end of a stage (`event`: "begin" or "end"); `code` and `status` only at an end."""
+    """The beginning or the end of a stage (`event`: "begin" or "end"); only an end has `code` and `status`."""
 
     progress_id: str
     branch: str
@@ -35,22 +35,23 @@ def record_stage_event(tx: Tx, build_uuid: str, event: StageEvent) -> bool:
     """Record the event; False = one with its id is recorded already.
 
     Raises:
-        GoneError: the build is over. ConflictError: beyond MOST_EVENTS.
+        GoneError: the build is over.
+        ConflictError: MAX_EVENTS is exceeded.
     """
-    refuse_when_over(tx, build_uuid)
+    lock_unfinished(tx, build_uuid)
     of_build = progress.c.build_uuid == build_uuid
     mine = sa.select(progress.c.progress_id).where(of_build, progress.c.progress_id == event.progress_id)
     if tx.execute(mine).first() is not None:
         return False
-    if tx.execute(sa.select(sa.func.count()).where(of_build)).scalar_one() >= MOST_EVENTS:
-        raise ConflictError(f"A build may report {MOST_EVENTS} boundaries of stages.")
+    if tx.execute(sa.select(sa.func.count()).where(of_build)).scalar_one() >= MAX_EVENTS:
+        raise ConflictError(f"A build may report {MAX_EVENTS} beginnings and ends of stages.")
     values = {name: getattr(event, name) for name in StageEvent.__dataclass_fields__}
     row = {"build_uuid": build_uuid} | values
     return tx.execute(_NEW_EVENT, row).rowcount == 1
 
 
 def stage_events_of(tx: Tx, build_uuid: str) -> list[StageEvent]:
-    """All events, by the time of their report."""
+    """All events of the build, in the order in which they were reported."""
     query = (
         sa.select(*_COLUMNS).where(progress.c.build_uuid == build_uuid).order_by(progress.c.at, progress.c.progress_id)
     )

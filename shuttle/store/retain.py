@@ -1,4 +1,4 @@
-"""What has been kept long enough, and forgetting it."""
+"""Finds builds whose source, log or record has expired, and removes their rows."""
 
 from datetime import datetime
 
@@ -24,20 +24,20 @@ _DELETED = {"source": builds.c.source_deleted_at, "log": builds.c.log_deleted_at
 
 
 def expired_builds(tx: Tx, kind: str, before: datetime, limit: int) -> list[str]:
-    """Uuids of archived builds that ended before then and whose `kind` (source, log or record) is still there."""
+    """Uuids of archived builds that ended before `before` and still have their `kind` (source, log or record)."""
     query = sa.select(builds.c.build_uuid).where(builds.c.finished_at < before, builds.c.archived_at.is_not(None))
     if kind in _DELETED:
         query = query.where(_DELETED[kind].is_(None))
     return list(tx.execute(query.order_by(builds.c.finished_at).limit(limit)).scalars())
 
 
-def mark_forgotten(tx: Tx, kind: str, build_uuid: str) -> None:
-    """The object is gone."""
+def mark_deleted(tx: Tx, kind: str, build_uuid: str) -> None:
+    """Record that the object of this `kind` (source or log) was deleted."""
     tx.execute(builds.update().where(builds.c.build_uuid == build_uuid).values({_DELETED[kind].name: tx.now.at}))
 
 
 def drop_record(tx: Tx, build_uuid: str) -> None:
-    """Remove every row of the build; its ids may be used again."""
+    """Delete all rows of the build; its ids can then be used again."""
     its_receivers = sa.select(receivers.c.receiver_id).where(receivers.c.build_uuid == build_uuid)
     its_deliveries = sa.select(deliveries.c.delivery_id).where(deliveries.c.receiver_id.in_(its_receivers))
     tx.execute(attempts.delete().where(attempts.c.delivery_id.in_(its_deliveries)))

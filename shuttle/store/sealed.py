@@ -1,11 +1,11 @@
-"""Samples of what is sealed in the database, by which a start finds out whether it has the right key."""
+"""Samples of encrypted values in the database, with which a start checks its keys."""
 
 import sqlalchemy as sa
 
 from shuttle.store.tables import builds, deliveries, receivers, sinks
 from shuttle.store.tx import Tx
 
-# The newest build, which has the newest key; and of what is still to be worked on, the oldest.
+# The newest build has the newest key. The oldest unfinished build, sink and delivery may need an older one.
 _QUERIES = (
     sa.select(builds.c.plan).order_by(builds.c.position.desc()).limit(1),
     sa.select(builds.c.plan).where(builds.c.finished_at.is_(None)).order_by(builds.c.position).limit(1),
@@ -19,5 +19,5 @@ _QUERIES = (
 
 
 def sealed_samples(tx: Tx) -> list[bytes]:
-    """A few sealed values; none = nothing was ever sealed."""
+    """A few sealed values; an empty list = the database has none."""
     return [sealed for query in _QUERIES for sealed in tx.execute(query).scalars()]

@@ -1,4 +1,4 @@
-"""One process serves from a PostgreSQL database: an open transaction holds an advisory lock for as long as it runs."""
+"""Ensures that one process serves from a PostgreSQL database, by an advisory lock that an open transaction holds."""
 
 import threading
 import time
@@ -14,25 +14,25 @@ from shuttle.store.postgres_errors import refusal
 
 log = structlog.get_logger()
 
-# "shuttle" as a number; advisory locks of others in the same database should differ.
+# "shuttle" as a number; locks of other programs in the same database should have other numbers.
 _KEY = 0x73687574746C65
-# A transaction, because a pooler in transaction mode would hand a session's lock to somebody else.
+# The lock belongs to a transaction: with a pooler in transaction mode, another client could get a session's lock.
 _LOCK = (
     "BEGIN; SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL statement_timeout = '2s';"
     f" SELECT pg_try_advisory_xact_lock({_KEY})"
 )
 _CHECKED_EVERY_SECONDS = 1.0
-# The server notices within this that a process which was killed has gone.
+# The server notices within this time that a killed process is gone, and releases its lock.
 _OTHER_ENDS_SECONDS = 10.0
 _PAUSE_SECONDS = 0.2
 
 
 class NotOwnerError(StoreError):
-    """The lock is not ours, because the server is away or another process serves."""
+    """This process does not hold the lock: the server is unavailable, or another process serves."""
 
 
 class SoleOwner:
-    """Takes the lock, watches over it in a thread, and takes it again after the server was away."""
+    """Holds the lock. A thread checks it, and takes it again after the server was unavailable."""
 
     def __init__(self, connect: Callable[[], psycopg.Connection[Any]]) -> None:
         self._connect = connect
@@ -42,30 +42,30 @@ class SoleOwner:
         self._released = threading.Event()
 
     def take(self) -> None:
-        """Take the lock. Raises SettingsError (another shuttle has it, the server refuses us) and StoreError."""
+        """Take the lock. Raises SettingsError (another shuttle has it, or the server refuses) and StoreError."""
         ends_at = time.monotonic() + _OTHER_ENDS_SECONDS
         while not self._try_once():
             if time.monotonic() > ends_at or self._released.is_set():
                 raise SettingsError("Another shuttle serves from this database; stop it or set another DATABASE_URL.")
             time.sleep(_PAUSE_SECONDS)
         if self._watch is None:
-            self._watch = threading.Thread(target=self._keep, name="postgres owner", daemon=True)
+            self._watch = threading.Thread(target=self._hold_lock, name="postgres owner", daemon=True)
             self._watch.start()
 
     def check(self) -> None:
-        """Raises NotOwnerError while the lock is not ours."""
+        """Raise NotOwnerError unless this process holds the lock."""
         if self._lost:
             raise NotOwnerError(self._lost)
 
     def release(self) -> None:
-        """Let others serve."""
+        """Release the lock, so that another process can serve."""
         self._released.set()
         if self._watch is not None:
             self._watch.join(_OTHER_ENDS_SECONDS)
-        self._close("The database is closed because the shuttle is going down.")
+        self._close("The database is closed because the shuttle is shutting down.")
 
     def _try_once(self) -> bool:
-        """False = another process has it."""
+        """Try to take the lock; False = another process holds it."""
         connection = None
         try:
             connection = self._connect()
@@ -84,21 +84,21 @@ class SoleOwner:
         self._connection, self._lost = connection, ""
         return True
 
-    def _keep(self) -> None:
+    def _hold_lock(self) -> None:
         while not self._released.wait(_CHECKED_EVERY_SECONDS if not self._lost else _PAUSE_SECONDS):
             if not self._lost:
-                self._look()
+                self._check_connection()
             else:
-                self._take_again()
+                self._retake()
 
-    def _look(self) -> None:
+    def _check_connection(self) -> None:
         assert self._connection is not None  # noqa: S101 - not lost
         try:
             self._connection.execute("SELECT 1")
         except psycopg.Error:
             self._close("The database does not answer; check the server of DATABASE_URL.")
 
-    def _take_again(self) -> None:
+    def _retake(self) -> None:
         try:
             if not self._try_once():
                 self._lost = "Another shuttle serves from this database; stop one of them."

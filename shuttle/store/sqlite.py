@@ -1,4 +1,4 @@
-"""The embedded database: one thread owns the SQLite connection and commits in one go what has queued up."""
+"""The SQLite database: one thread owns the connection and commits the queued transactions in groups."""
 
 import asyncio
 import fcntl
@@ -24,9 +24,9 @@ from shuttle.store.migrate import bring_up_to_date
 from shuttle.store.sqlite_errors import sqlite_error
 from shuttle.store.tx import Notice, Subscriptions, Topic, Tx
 
-# More in one commit only makes the first asker wait longer: a commit costs one fsync whatever its size.
-_LARGEST_GROUP = 256
-# A checkpoint syncs the whole database file, and every commit near one waits for it: at 32 MiB of log, not at 4.
+# A commit needs one fsync, whatever its size. Larger groups would only delay the first caller.
+_MAX_GROUP = 256
+# A checkpoint syncs the database file, which delays commits. It is made at 32 MiB of write-ahead log, not SQLite's 4.
 _PRAGMAS = (
     "journal_mode=WAL",
     "synchronous=FULL",
@@ -38,7 +38,7 @@ _PRAGMAS = (
 
 @dataclass(slots=True)
 class _Task:
-    """What a caller waits for: a query of a transaction, or without `now` a call that makes its own transaction."""
+    """The work that a caller waits for: a query, or (`now` None) a function that manages its own transaction."""
 
     work: Callable[..., Any]
     now: Moment | None
@@ -49,8 +49,8 @@ class _Task:
 class SqliteDatabase:
     """The Database port over one SQLite file, in WAL mode with synchronous=FULL.
 
-    Group commit in one thread does 6,100 durable commits a second where a commit per task does 1,000
-    (measured on two cores). An exclusive lock file proves that nobody else serves from this file.
+    Group commit in one thread makes 6,100 transactions per second durable, one commit each only 1,000 (measured on two
+    cores). An exclusive lock on a file ensures that no other process serves from this database.
     """
 
     def __init__(self, path: Path, clock: Clock) -> None:
@@ -68,7 +68,7 @@ class SqliteDatabase:
         self._subscriptions.add(topic, callback)
 
     async def migrate(self) -> str:
-        """See the port. In the thread that owns the connection: a start that is cancelled closes it after that."""
+        """See the port. It runs in the connection's thread, so that `close` waits for it if the start is cancelled."""
         return await self._in_thread(partial(bring_up_to_date, self._engine), None)
 
     async def run(
@@ -82,13 +82,13 @@ class SqliteDatabase:
 
     async def _in_thread(self, work: Callable[..., Result], now: Moment | None) -> Result:
         if self._closing:
-            raise StoreError("The database is closed because the shuttle is going down.")
+            raise StoreError("The database is closed because the shuttle is shutting down.")
         if not self._thread.ident:
             self._thread.start()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Result] = loop.create_future()
         self._tasks.put(_Task(work, now, future, loop))
-        # A caller that goes away cancels this wait alone: the thread runs all that it was asked.
+        # If the caller is cancelled, the thread still runs the transaction.
         return await future
 
     async def close(self) -> None:
@@ -117,14 +117,14 @@ class SqliteDatabase:
             connection.close()
 
     def _next_group(self) -> list[_Task] | None:
-        """All tasks that are waiting, at least one; None = closed and nothing left. A call comes alone."""
+        """Wait for tasks and return all that are queued; None = closed. A task without `now` is a group of its own."""
         first = self._tasks.get()
         if first is None:
             return None
         if first.now is None:
             return [first]
         group = [first]
-        while len(group) < _LARGEST_GROUP and not self._tasks.empty():
+        while len(group) < _MAX_GROUP and not self._tasks.empty():
             task = self._tasks.get()
             if task is None or task.now is None:
                 self._tasks.put(task)
@@ -135,16 +135,16 @@ class SqliteDatabase:
     def _call(self, task: _Task) -> None:
         try:
             self._answer([task], [task.work()], ())
-        except Exception as error:  # noqa: BLE001 - handed over to the caller
+        except Exception as error:  # noqa: BLE001 - raised in the caller
             self._answer([task], [_translated(error)], ())
 
     def _commit(self, connection: sa.Connection, group: list[_Task]) -> None:
-        """Run the group in one transaction; if any of it raises, each in a transaction of its own."""
+        """Run the group in one transaction; if a task raises, run each in its own transaction."""
         notices: list[Notice] = []
         try:
             with connection.begin():
                 results = [task.work(Tx(connection, task.now or self._clock.moment(), notices)) for task in group]
-        except Exception as error:  # noqa: BLE001 - whatever the query raised belongs to its caller
+        except Exception as error:  # noqa: BLE001 - raised in the caller
             if len(group) == 1:
                 self._answer(group, [_translated(error)], ())
                 return
@@ -154,14 +154,14 @@ class SqliteDatabase:
         self._answer(group, results, notices)
 
     def _answer(self, group: Sequence[_Task], results: Sequence[Any], notices: Sequence[Notice]) -> None:
-        """Hand the results over, and send the notices, with one wake-up of the loop for all of them."""
+        """Pass the results to the callers and send the notices, in one callback of the event loop."""
 
         def hand_over() -> None:
             self._subscriptions.send(notices)
             for task, result in zip(group, results, strict=True):
                 complete(task.future, result)
 
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        with suppress(RuntimeError):  # the loop is closed, so no caller waits
             group[0].loop.call_soon_threadsafe(hand_over)
 
 

@@ -1,4 +1,4 @@
-"""What SQLite's errors are to the rest of the shuttle: one sentence that says what to do."""
+"""Translates SQLite's errors into errors of the service: one sentence that says what to do."""
 
 import sqlite3
 from collections.abc import Mapping
@@ -10,9 +10,9 @@ from shuttle.errors import StoreError, StoreFaultError
 
 log = structlog.get_logger()
 
-# By SQLite's primary result codes (https://www.sqlite.org/rescode.html): what passes, or what an operator can mend.
+# By SQLite's primary result codes (https://www.sqlite.org/rescode.html): errors that pass or that operators can solve.
 _UNUSABLE: Mapping[int, str] = {
-    sqlite3.SQLITE_FULL: "make room on the disk of SHUTTLE_DATA_DIR",
+    sqlite3.SQLITE_FULL: "free space on the disk of SHUTTLE_DATA_DIR",
     sqlite3.SQLITE_IOERR: "check the disk of SHUTTLE_DATA_DIR",
     sqlite3.SQLITE_READONLY: "check the permissions of its file and folder",
     sqlite3.SQLITE_PERM: "check the permissions of its file and folder",
@@ -28,9 +28,9 @@ _UNUSABLE: Mapping[int, str] = {
 
 
 def sqlite_error(error: SQLAlchemyError | sqlite3.Error) -> StoreError:
-    """An error of ours with the driver's message, without the statement and its values.
+    """The service's error with the driver's message, without the statement and its values.
 
-    StoreFaultError for a statement that the database can never execute; it is logged here, because callers retry.
+    It is a StoreFaultError for a statement that can never be executed; that is logged here, because callers retry.
     """
     driver = error.orig if isinstance(error, DBAPIError) else error if isinstance(error, sqlite3.Error) else None
     detail = str(driver or type(error).__name__)
@@ -38,5 +38,5 @@ def sqlite_error(error: SQLAlchemyError | sqlite3.Error) -> StoreError:
     what_to_do = None if code is None else _UNUSABLE.get(code & 0xFF)
     if what_to_do is None:
         log.error("the database refused a statement", error=detail)
-        return StoreFaultError(f"The database refused a statement ({detail}): a fault of the shuttle; report it.")
+        return StoreFaultError(f"The database refused a statement ({detail}): this is a bug of the shuttle; report it.")
     return StoreError(f"The database cannot be used now ({detail}); {what_to_do}.")

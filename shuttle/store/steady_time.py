@@ -1,4 +1,4 @@
-"""How far steady time is: one row that survives the process (see `shuttle.clock`)."""
+"""Records steady time in one row, so that it continues after a restart (see `shuttle.clock`)."""
 
 import sqlalchemy as sa
 
@@ -10,14 +10,14 @@ _ONLY = 1
 
 
 def read_steady_time(tx: Tx) -> Anchor | None:
-    """What was recorded last; None = nothing yet."""
+    """The newest recorded anchor; None = there is none yet."""
     columns = (steady_time.c.steady_at, steady_time.c.boot_id, steady_time.c.uptime_seconds)
     row = tx.execute(sa.select(*columns)).first()
     return None if row is None else Anchor(row.steady_at, Boot(row.boot_id, row.uptime_seconds))
 
 
 def write_steady_time(tx: Tx, anchor: Anchor) -> None:
-    """Replace the row."""
+    """Replace the recorded anchor."""
     boot = anchor.boot
     values = {"steady_at": anchor.steady_at, "boot_id": boot.boot_id, "uptime_seconds": boot.uptime_seconds}
     tx.execute(steady_time.delete())

@@ -20,7 +20,7 @@ class StoredOutbox:
     ) -> list[DueDelivery]:
         """See the port."""
         return await self._database.run(
-            outbox.due, now=now, limit=limit, busy=busy, full_hosts=full_hosts, unseal=self._vault.open
+            outbox.due_deliveries, now=now, limit=limit, busy=busy, full_hosts=full_hosts, unseal=self._vault.open
         )
 
     async def next_due_at(self, *, busy: frozenset[int], full_hosts: frozenset[str] = frozenset()) -> datetime | None:

@@ -1,4 +1,4 @@
-"""The ledger of log sinks in the database: implements the port `shuttle.sinks.SinkLedger`."""
+"""The state of log sinks in the database: implements the port `shuttle.sinks.SinkLedger`."""
 
 from shuttle.outgoing.failover import Failover
 from shuttle.sinks import SinkTarget
@@ -16,11 +16,11 @@ class StoredSinks:
         self._offsets = AckedOffsets(database)
 
     async def close(self) -> None:
-        """Write the acknowledged offsets that are not written yet."""
+        """Write the acknowledged offsets that are not recorded yet."""
         await self._offsets.write_if_possible()
 
     async def open_sinks(self, build_uuid: str | None = None) -> list[SinkTarget]:
-        """Sinks that are neither done nor given up, of one build or of all."""
+        """The sinks of one build, or of all, that are neither done nor given up."""
         await self._offsets.write()
         return await self._database.run(ledger.open_sinks, self._vault.open, build_uuid)
 
@@ -30,22 +30,22 @@ class StoredSinks:
 
     async def failing(self, sink_id: int, error: str) -> None:
         """See the port."""
-        await self._database.run(ledger.sink_fails, sink_id, error)
+        await self._database.run(ledger.record_sink_failure, sink_id, error)
 
     async def live(self, sink_id: int) -> None:
         """See the port."""
-        await self._database.run(ledger.sink_is_live, sink_id)
+        await self._database.run(ledger.record_sink_live, sink_id)
 
     async def failed_over(self, sink_id: int, over: Failover) -> None:
         """See the port."""
-        await self._database.run(ledger.sink_failed_over, sink_id, over)
+        await self._database.run(ledger.record_sink_failover, sink_id, over)
 
     async def done(self, sink_id: int, offset: int) -> None:
         """See the port."""
         self._offsets.forget(sink_id)
-        await self._database.run(ledger.sink_done, sink_id, offset)
+        await self._database.run(ledger.record_sink_done, sink_id, offset)
 
     async def gave_up(self, sink_id: int, error: str) -> None:
         """See the port."""
         await self._offsets.write()
-        await self._database.run(ledger.sink_gave_up, sink_id, error)
+        await self._database.run(ledger.record_sink_given_up, sink_id, error)

@@ -1,7 +1,7 @@
-"""The tables: what is durable. `migrations/` creates them; a test holds both equal.
+"""The tables. `migrations/` creates them; a test compares both.
 
-On steady time, which no set clock changes (see `shuttle.clock`): every column named `…_steady_at`, and `deadline_at`,
-`next_attempt_at`, `asked_until`, `last_slot_at` and `announced_at`.
+Columns on steady time (see `shuttle.clock`) are those named `…_steady_at`, and `deadline_at`, `next_attempt_at`,
+`asked_until`, `last_slot_at` and `announced_at`.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from sqlalchemy.dialects import sqlite
 
 
 class _InstantText(sqlite.DATETIME):
-    """The text of SQLAlchemy's own type, written by the standard library: 0.5 µs, where its format takes 3.3."""
+    """Writes the same text as SQLAlchemy's type, but with the standard library: in 0.5 µs instead of 3.3."""
 
     def bind_processor(self, dialect: sa.Dialect) -> Callable[[datetime | None], str | None]:  # noqa: ARG002
         """See TypeEngine."""
@@ -21,7 +21,7 @@ class _InstantText(sqlite.DATETIME):
 
 
 class Instant(sa.TypeDecorator[datetime]):
-    """An aware UTC instant; SQLite keeps it as text that sorts, PostgreSQL as timestamptz."""
+    """An aware UTC instant; stored as sortable text in SQLite, as timestamptz in PostgreSQL."""
 
     impl = sa.DateTime(timezone=True)
     cache_ok = True
@@ -29,22 +29,22 @@ class Instant(sa.TypeDecorator[datetime]):
     def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
         """See TypeDecorator."""
         if dialect.name == "sqlite":
-            return dialect.type_descriptor(_InstantText())  # type: ignore[no-untyped-call]  # SQLAlchemy's own lacks it
+            return dialect.type_descriptor(_InstantText())  # type: ignore[no-untyped-call]  # untyped in SQLAlchemy
         return dialect.type_descriptor(self.impl_instance)
 
     def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:  # noqa: ARG002
-        """Store UTC only."""
+        """Convert to UTC before storing."""
         return None if value is None else value.astimezone(UTC)
 
     def process_result_value(self, value: Any, dialect: sa.Dialect) -> datetime | None:  # noqa: ARG002
-        """SQLite gives naive instants back, PostgreSQL those of the session's time zone."""
+        """Convert to UTC: SQLite returns naive instants, PostgreSQL those of the session's time zone."""
         if value is None:
             return None
         instant: datetime = value
         return instant.astimezone(UTC) if instant.tzinfo else instant.replace(tzinfo=UTC)
 
 
-# 64 bits in both: SQLite numbers rows in a column that is called INTEGER, and its integers have as many.
+# 64 bits in both databases. SQLite's integers always have 64 bits, and it only numbers a column of type INTEGER.
 Id = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 metadata = sa.MetaData()
@@ -53,7 +53,7 @@ apps = sa.Table(
     "apps",
     metadata,
     sa.Column("app_id", sa.Text, primary_key=True),
-    # The API of the request that made the app, whichever asked for its later builds.
+    # The API of the request that created the app; its later builds may come by the other API.
     sa.Column("api", sa.Text, nullable=False, server_default="new"),
     sa.Column("job_name", sa.Text, nullable=False, unique=True),
     sa.Column("generation", sa.Integer, nullable=False, server_default="0"),
@@ -147,7 +147,7 @@ builds = sa.Table(
         sqlite_where=sa.text("finished_at IS NOT NULL AND archived_at IS NULL"),
         postgresql_where=sa.text("finished_at IS NOT NULL AND archived_at IS NULL"),
     ),
-    # Every index costs a POST a page to write; this one is touched by an end only.
+    # Each index that a new build is in makes a POST write another page; this one is changed only when a build ends.
     sa.Index(
         "builds_by_end",
         "finished_at",
@@ -170,8 +170,11 @@ events = sa.Table(
 )
 
 
-def _ledger_columns() -> list[sa.schema.SchemaItem]:
-    """What is remembered of every stranger that a build reports to."""
+def _endpoint_columns() -> list[sa.schema.SchemaItem]:
+    """The columns of both receivers and sinks.
+
+    `place` is the index in the request, `wire` the format of what is sent (standard or legacy).
+    """
     return [
         sa.Column("build_uuid", sa.Text, sa.ForeignKey("builds.build_uuid"), nullable=False),
         sa.Column("place", sa.Integer, nullable=False),
@@ -194,7 +197,7 @@ receivers = sa.Table(
     "receivers",
     metadata,
     sa.Column("receiver_id", Id, primary_key=True, autoincrement=True),
-    *_ledger_columns(),
+    *_endpoint_columns(),
     sa.Column("asked_until", Instant),
 )
 
@@ -202,7 +205,7 @@ sinks = sa.Table(
     "sinks",
     metadata,
     sa.Column("sink_id", Id, primary_key=True, autoincrement=True),
-    *_ledger_columns(),
+    *_endpoint_columns(),
     sa.Column("acked_offset", sa.BigInteger, nullable=False, server_default="0"),
     sa.Index(
         "sinks_open",
@@ -224,7 +227,7 @@ deliveries = sa.Table(
     sa.Column("delivered_at", Instant),
     sa.Column("queued_steady_at", Instant),
     sa.Column("last_error", sa.Text),
-    # For records that are dropped: SQLite looks for rows that refer to each row that it deletes.
+    # For dropping records: for each deleted row, SQLite searches rows that refer to it.
     sa.Index("deliveries_of_receiver", "receiver_id"),
     sa.Index("deliveries_of_event", "event_id"),
     sa.Index(
@@ -294,7 +297,7 @@ claims = sa.Table(
     sa.Index("claims_of_build", "build_uuid"),
 )
 
-# A stream is known by its claim, which is why a claim's row is never used for a second attempt.
+# A stream is identified by its claim, so a claim's row is never reused for another attempt.
 log_segments = sa.Table(
     "log_segments",
     metadata,
@@ -321,7 +324,7 @@ progress = sa.Table(
     sa.Column("at", Instant, nullable=False),
 )
 
-# No foreign key: the build is not there yet.
+# No foreign key, because the build is not recorded yet.
 early_sources = sa.Table(
     "early_sources",
     metadata,
@@ -329,7 +332,7 @@ early_sources = sa.Table(
     sa.Column("announced_at", Instant, nullable=False),
 )
 
-# One row: how far steady time is.
+# One row: the newest anchor of steady time.
 steady_time = sa.Table(
     "steady_time",
     metadata,

@@ -1,4 +1,4 @@
-"""Transitions between states: each one conditional UPDATE, with the status event it causes in the same transaction."""
+"""Transitions between states: each is a conditional UPDATE, with its status event in the same transaction."""
 
 from collections.abc import Sequence
 from hashlib import sha256
@@ -20,12 +20,12 @@ from shuttle.build import (
 from shuttle.endings import reason_line
 from shuttle.store.builds import find_build, lock_build
 from shuttle.store.log_segments import forget_segments
-from shuttle.store.outbox import emit
+from shuttle.store.outbox import emit_event
 from shuttle.store.tables import apps, builds
 from shuttle.store.tx import Topic, Tx
 
-# Reasons for waiting are remembered once each; a Jenkins that comes and goes all day must not grow the preamble.
-_LONGEST_PREAMBLE_BYTES = 16 * 1024
+# Each reason for waiting is added to the preamble once. The limit matters if Jenkins fails again and again for a day.
+_MAX_PREAMBLE_BYTES = 16 * 1024
 
 
 def _update(tx: Tx, build_uuid: str, *conditions: sa.ColumnElement[bool], **values: Any) -> bool:
@@ -34,12 +34,12 @@ def _update(tx: Tx, build_uuid: str, *conditions: sa.ColumnElement[bool], **valu
 
 
 def _may_become(state: State) -> sa.ColumnElement[bool]:
-    """Only from a state that has a way to `state`."""
-    return builds.c.state.in_([origin.value for origin, ways in TRANSITIONS.items() if state in ways])
+    """The condition that the current state has a transition to `state`."""
+    return builds.c.state.in_([origin.value for origin, targets in TRANSITIONS.items() if state in targets])
 
 
 def begin_staging(tx: Tx, build_uuid: str) -> Build | None:
-    """recorded → staging; None = it is no longer recorded (nor staging after a restart)."""
+    """recorded → staging; None = the build is in another state. After a restart it may be staging already."""
     begun = {"state": State.STAGING.value, "staging_at": tx.now.at, "staging_steady_at": tx.now.steady}
     _update(tx, build_uuid, _may_become(State.STAGING), **begun)
     build = find_build(tx, build_uuid)
@@ -47,7 +47,7 @@ def begin_staging(tx: Tx, build_uuid: str) -> Build | None:
 
 
 def become_staged(tx: Tx, build_uuid: str, facts: SourceFacts, line: str) -> Build | None:
-    """Remember what the source is; None = the build ended meanwhile."""
+    """Record the facts about the source; None = the build has ended meanwhile."""
     known = {
         "source_sha256": facts.sha256,
         "source_bytes": facts.bytes,
@@ -59,13 +59,13 @@ def become_staged(tx: Tx, build_uuid: str, facts: SourceFacts, line: str) -> Bui
     build = lock_build(tx, build_uuid)
     if build is None or build.state is not State.STAGING:
         return None
-    if build.staged_at is None:  # else it was recorded, and the answer to the COMMIT was lost
+    if build.staged_at is None:  # otherwise it is recorded, but the response to the COMMIT was lost
         _update(tx, build_uuid, **known)
     return find_build(tx, build_uuid)
 
 
-def waits_for(tx: Tx, build_uuid: str, why: str | None, line: str | None = None) -> Build | None:
-    """Show why the build waits; `line` also says so in the preamble, once, while no agent writes the log."""
+def record_waiting(tx: Tx, build_uuid: str, why: str | None, line: str | None = None) -> Build | None:
+    """Record why the build waits. `line` is added to the preamble, once, unless the build was claimed already."""
     build = lock_build(tx, build_uuid)
     if build is None or build.state.final:
         return build
@@ -77,11 +77,14 @@ def waits_for(tx: Tx, build_uuid: str, why: str | None, line: str | None = None)
 
 
 def _fits(preamble: str, line: str) -> bool:
-    return line not in preamble and len(preamble) + len(line) <= _LONGEST_PREAMBLE_BYTES
+    return line not in preamble and len(preamble) + len(line) <= _MAX_PREAMBLE_BYTES
 
 
 def grant_slots(tx: Tx, slots: int) -> list[str]:
-    """Give free slots to staged builds that are the oldest of their app, the app served longest ago first."""
+    """Give free slots to staged builds that are the oldest of their app; the app served longest ago comes first.
+
+    Returns the uuids of these builds.
+    """
     tx.lock_slots()
     taken = sa.select(sa.func.count()).where(builds.c.slot_at.is_not(None), builds.c.finished_at.is_(None))
     free = slots - tx.execute(taken).scalar_one()
@@ -101,7 +104,7 @@ def grant_slots(tx: Tx, slots: int) -> list[str]:
         .order_by(apps.c.last_slot_at.asc().nulls_first(), builds.c.position)
         .limit(free)
     )
-    # A stop or an end may have come in since the query looked.
+    # The conditions are checked again: a stop or an end may have been recorded since the query.
     unstopped = (builds.c.stop_requested_at.is_(None), builds.c.finished_at.is_(None))
     granted = []
     for build_uuid, app_id in tx.execute(query).all():
@@ -112,14 +115,14 @@ def grant_slots(tx: Tx, slots: int) -> list[str]:
     return granted
 
 
-def with_slots(tx: Tx, build_uuids: Sequence[str]) -> list[str]:
-    """Which of these unfinished builds have a slot."""
+def builds_with_slots(tx: Tx, build_uuids: Sequence[str]) -> list[str]:
+    """The builds of these unfinished ones that have a slot."""
     query = sa.select(builds.c.build_uuid).where(builds.c.build_uuid.in_(build_uuids), builds.c.slot_at.is_not(None))
     return list(tx.execute(query).scalars())
 
 
-def why_parked(tx: Tx, build_uuid: str, slots: int) -> str | None:
-    """What a staged build without a slot waits for, in words; None = it has one by now."""
+def reason_for_waiting(tx: Tx, build_uuid: str, slots: int) -> str | None:
+    """What a staged build without a slot waits for, as text; None = it does not wait any more."""
     build = find_build(tx, build_uuid)
     if build is None or build.state.final or build.slot_at is not None:
         return None
@@ -135,20 +138,20 @@ def why_parked(tx: Tx, build_uuid: str, slots: int) -> str | None:
 
 
 def attempt_trigger(tx: Tx, build_uuid: str) -> Build | None:
-    """Commit that Jenkins may have this build from now on; None = a stop or an end came first: do not trigger."""
-    open_for_it = (builds.c.stop_requested_at.is_(None), builds.c.state == State.STAGING.value)
-    if not _update(tx, build_uuid, *open_for_it, trigger_attempted_at=tx.now.at, waiting_for=None):
+    """Record that Jenkins may have this build from now on; None = it was stopped or has ended, so do not trigger it."""
+    unstopped = (builds.c.stop_requested_at.is_(None), builds.c.state == State.STAGING.value)
+    if not _update(tx, build_uuid, *unstopped, trigger_attempted_at=tx.now.at, waiting_for=None):
         return None
     return find_build(tx, build_uuid)
 
 
-def take_back_trigger(tx: Tx, build_uuid: str) -> None:
-    """Jenkins certainly has nothing of the attempt."""
+def undo_trigger(tx: Tx, build_uuid: str) -> None:
+    """Undo `attempt_trigger`, because Jenkins certainly queued nothing."""
     _update(tx, build_uuid, builds.c.state == State.STAGING.value, trigger_attempted_at=None)
 
 
 def trigger_again(tx: Tx, build_uuid: str, number: int) -> Build | None:
-    """queued → staging: Jenkins lost its build `number` before anybody claimed it."""
+    """queued → staging, to trigger the build again: Jenkins lost its build `number` before it was claimed."""
     unclaimed = (builds.c.claimed_at.is_(None), builds.c.build_number == number, builds.c.stop_cause.is_(None))
     values = {"state": State.STAGING.value, "trigger_attempted_at": None, "queue_item": None, "build_number": None}
     _update(tx, build_uuid, builds.c.state == State.QUEUED.value, *unclaimed, **values)
@@ -156,7 +159,7 @@ def trigger_again(tx: Tx, build_uuid: str, number: int) -> Build | None:
 
 
 def become_queued(tx: Tx, build_uuid: str, *, item: int | None = None, number: int | None = None) -> Build:
-    """staging → queued: Jenkins has it, as a queue item, as a numbered build, or both."""
+    """staging → queued: Jenkins has the build as a queue item, as a numbered build, or both."""
     _update(tx, build_uuid, _may_become(State.QUEUED), state=State.QUEUED.value, queued_at=tx.now.at, waiting_for=None)
     if item is not None:
         _update(tx, build_uuid, queue_item=item)
@@ -168,7 +171,7 @@ def become_queued(tx: Tx, build_uuid: str, *, item: int | None = None, number: i
 
 
 def start_running(tx: Tx, build: Build, number: int) -> bool:
-    """→ running, for the first Jenkins build that claims it; False = nothing was ever handed to Jenkins."""
+    """staging or queued → running, for the first Jenkins build that claims it; False = it was never triggered."""
     if build.trigger_attempted_at is None:
         return False
     values = {
@@ -184,14 +187,14 @@ def start_running(tx: Tx, build: Build, number: int) -> bool:
         return False
     running = find_build(tx, build.build_uuid)
     assert running is not None  # noqa: S101 - updated one line above
-    emit(tx, running, status="pending", building=True)
+    emit_event(tx, running, status="pending", building=True)
     return True
 
 
 def request_stop(tx: Tx, build_uuid: str, cause: StopCause) -> Build | None:
-    """Record why the build shall stop; the first cause stays. None = unknown or already final.
+    """Record a stop; the first cause is kept. None = the build is unknown or already final.
 
-    A build that Jenkins cannot have ends in the same transaction: no crash can leave it stopped and without an end.
+    A build that was never triggered ends in the same transaction, so that a crash cannot leave it without an end.
     """
     build = lock_build(tx, build_uuid)
     if build is None or build.state.final:
@@ -207,9 +210,9 @@ def request_stop(tx: Tx, build_uuid: str, cause: StopCause) -> Build | None:
 
 
 def finish_build(tx: Tx, build_uuid: str, ending: Ending, log: FinalLog | None = None) -> Build | None:
-    """→ a final state, with the log's sum and the final status; None = the build was final already.
+    """Change to a final state, with the log's checksum and the final event; None = the build was final already.
 
-    Without `log` the log is what the row says: nothing of an agent is in it.
+    Without `log`, the log has no bytes of an agent: it is the preamble and the line with the reason.
     """
     build = lock_build(tx, build_uuid)
     if build is None:
@@ -234,17 +237,17 @@ def finish_build(tx: Tx, build_uuid: str, ending: Ending, log: FinalLog | None =
     ended = find_build(tx, build_uuid)
     assert ended is not None  # noqa: S101 - updated one line above
     tx.notify(Topic.TURNS)
-    emit(tx, ended, status=FINAL_WORDS[ending.state], building=False)
+    emit_event(tx, ended, status=FINAL_WORDS[ending.state], building=False)
     return find_build(tx, build_uuid)
 
 
 def mark_archived(tx: Tx, build_uuid: str) -> None:
-    """The log rests in the object store."""
+    """Record that the log is in the object store."""
     _update(tx, build_uuid, archived_at=tx.now.at)
     tx.notify(Topic.DELETED_APPS)
     forget_segments(tx, build_uuid)
 
 
 def correct_log(tx: Tx, build_uuid: str, log: FinalLog) -> None:
-    """The log's bytes are lost for good: say of what is left what it is."""
+    """Replace the size and checksum of a log that has lost bytes permanently by those of the rest."""
     _update(tx, build_uuid, log_bytes=log.size_bytes, log_sha256=log.sha256)

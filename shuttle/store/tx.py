@@ -1,4 +1,4 @@
-"""One transaction as queries see it, and the notices that it causes."""
+"""A transaction as queries use it, and the notices that it sends."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -12,20 +12,20 @@ from shuttle.clock import Moment
 
 
 class Topic(StrEnum):
-    """What a notice is about."""
+    """The subject of a notice."""
 
     DELIVERIES = "deliveries"  # a status may be due
     BUILD = "build"  # the row of this build, or a row that belongs to it, has changed
-    TURNS = "turns"  # the worker may have something to begin or to end, this build for one
+    TURNS = "turns"  # the worker may have to start or end something, perhaps for this build
     DELETED_APPS = "deleted_apps"  # an app was deleted, or the log of a build was archived
 
 
-# Of an advisory lock: "slots" as a number.
+# The number of the advisory lock: "slots" as ASCII.
 _SLOTS = 0x736C6F7473
 
 
 class Notice(NamedTuple):
-    """Says that something changed, never what: its subscribers read the rows again. `build_uuid` "" = no build."""
+    """Says that something has changed; subscribers read the rows again. `build_uuid` "" = no particular build."""
 
     topic: Topic
     build_uuid: str
@@ -33,9 +33,9 @@ class Notice(NamedTuple):
 
 @dataclass(slots=True)
 class Tx:
-    """A transaction: what a query works with. `now` is when it was asked for.
+    """The transaction that a query gets; `now` is when `run` was called.
 
-    Everything that a query does goes through here, so that nothing of it is left when the transaction is rolled back.
+    A query has no effects except through its `Tx`, so that a rollback undoes all of them.
     """
 
     connection: sa.Connection
@@ -44,32 +44,32 @@ class Tx:
     wrote: bool = False
 
     def execute(self, statement: sa.Executable, parameters: Any = None) -> sa.CursorResult[*tuple[Any, ...]]:
-        """Execute the statement, for each of `parameters` if that is a list."""
+        """Execute the statement, once for each of `parameters` if that is a list."""
         self.wrote = self.wrote or not isinstance(statement, sa.Select)
         return self.connection.execute(statement, parameters)
 
     def lock_slots(self) -> None:
-        """Until the end of the transaction nobody else gives slots. SQLite has one writer anyway."""
+        """Wait until no other transaction assigns slots. SQLite needs no lock, as it has one writer."""
         if self.connection.dialect.name == "postgresql":
             self.connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_SLOTS)))
 
     def notify(self, topic: Topic, build_uuid: str = "") -> None:
-        """Send the notice once the transaction is committed."""
+        """Send the notice after the commit."""
         self.notices.append(Notice(topic, build_uuid))
 
 
 class Subscriptions:
-    """Who gets the notices of committed transactions. Used from one event loop."""
+    """Sends the notices of committed transactions to their subscribers. Used from one event loop."""
 
     def __init__(self) -> None:
         self._callbacks: defaultdict[Topic, list[Callable[[str], None]]] = defaultdict(list)
 
     def add(self, topic: Topic, callback: Callable[[str], None]) -> None:
-        """Call `callback` with the build's uuid of each notice of that topic."""
+        """Call `callback` with the build uuid of each notice of the topic."""
         self._callbacks[topic].append(callback)
 
     def send(self, notices: Iterable[Notice]) -> None:
-        """Each notice once, however often the transactions caused it."""
+        """Send each notice once, even if several transactions caused it."""
         for topic, build_uuid in dict.fromkeys(notices):
             for callback in self._callbacks[topic]:
                 callback(build_uuid)

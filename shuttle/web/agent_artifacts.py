@@ -16,7 +16,7 @@ from shuttle.errors import BodyTooLargeError, ConflictError, GoneError, InvalidR
 from shuttle.lifecycle import Services
 from shuttle.objects.local import local_disk
 from shuttle.objects.names import artifact_object
-from shuttle.store.agent import ArtifactLimits, expect_artifact, record_artifact
+from shuttle.store.agent import ArtifactLimits, check_artifact, record_artifact
 from shuttle.store.builds import Artifact
 from shuttle.store.claims import Claim
 from shuttle.web import SERVICES
@@ -53,13 +53,13 @@ async def put_artifact(request: web.Request, build: Build, claim: Claim) -> web.
     services = request.app[SERVICES]
     name = artifact_name(raw_segments(request)[4:])
     refuse_encoded(request)
-    limits = ArtifactLimits(most=_MOST_ARTIFACTS, most_bytes=services.settings.shuttle_max_artifacts_bytes)
+    limits = ArtifactLimits(max_count=_MOST_ARTIFACTS, max_bytes=services.settings.shuttle_max_artifacts_bytes)
     async with request.app[UPLOADS].lock(build.build_uuid):
-        await services.database.run(expect_artifact, build.build_uuid, name, request.content_length or 0, limits)
+        await services.database.run(check_artifact, build.build_uuid, name, request.content_length or 0, limits)
         with local_disk(), NamedTemporaryFile(dir=services.settings.shuttle_data_dir, prefix="artifact-") as file:
             content_type = _content_type(request.headers.get("Content-Type", ""))
             artifact = Artifact(name, *await _receive(request, file), content_type)
-            await services.database.run(expect_artifact, build.build_uuid, name, artifact.size_bytes, limits)
+            await services.database.run(check_artifact, build.build_uuid, name, artifact.size_bytes, limits)
             stored = artifact_object(build.build_uuid, name)
             await services.objects.put(stored, Path(file.name), content_type=content_type)
         await _record(services, build.build_uuid, artifact, limits)

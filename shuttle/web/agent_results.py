@@ -12,7 +12,7 @@ from shuttle.errors import ConflictError, GoneError, InvalidRequestError, StoreE
 from shuttle.lifecycle.build_spec import BuildSpec, read_plan
 from shuttle.logs.transform import transform_beside
 from shuttle.request import decode_json
-from shuttle.store.agent import MOST_VARIABLES, Failure, record_report
+from shuttle.store.agent import MAX_VARIABLES, Failure, record_report
 from shuttle.store.claims import Claim
 from shuttle.store.progress import StageEvent, record_stage_event
 from shuttle.web import SERVICES
@@ -50,7 +50,7 @@ class Report(BaseModel):
     message: Text | None = None
     image: Annotated[Text | None, Field(max_length=1024)] = None
     digest: Annotated[Text | None, Field(max_length=128)] = None
-    variables: Annotated[dict[Annotated[Text, Field(max_length=200)], Text], Field(max_length=MOST_VARIABLES)] = {}
+    variables: Annotated[dict[Annotated[Text, Field(max_length=200)], Text], Field(max_length=MAX_VARIABLES)] = {}
 
 
 @describe(Recorded, body=Report, errors=(*JSON_ERRORS, ConflictError, GoneError, StoreError))

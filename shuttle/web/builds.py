@@ -21,7 +21,7 @@ from shuttle.lifecycle import Services
 from shuttle.lifecycle.build_spec import BuildSpec, read_plan
 from shuttle.lifecycle.stop import stop_pair
 from shuttle.request.shape import BuildRequest
-from shuttle.store.builds import has_app, newest_event, page_of_builds, parties_of
+from shuttle.store.builds import endpoints_and_artifacts, has_app, newest_event, page_of_builds
 from shuttle.store.permitted import newest_of_pair
 from shuttle.store.progress import stage_events_of
 from shuttle.web import ACCEPTANCE, SERVICES, STANDING, WORKER, legacy
@@ -95,7 +95,7 @@ async def get_build(request: web.Request) -> web.StreamResponse:
     services = request.app[SERVICES]
     build = await named_build(request)
     spec = await _spec_or_none(build.build_uuid, services)
-    receivers, sinks, artifacts = await services.database.run(parties_of, build.build_uuid)
+    receivers, sinks, artifacts = await services.database.run(endpoints_and_artifacts, build.build_uuid)
     stages = await services.database.run(stage_events_of, build.build_uuid)
     return json_answer(
         long_form(build, spec, receivers=receivers, sinks=sinks, artifacts=artifacts, stages=stages, services=services),

@@ -80,8 +80,8 @@ def long_form(
         artifacts=[artifact_form(artifact) for artifact in artifacts],
         image=build.image,
         digest=build.digest,
-        receivers=[_party(party) for party in receivers],
-        sinks=[_sink(party, log_bytes, complete=build.state.final) for party in sinks],
+        receivers=[_endpoint(endpoint) for endpoint in receivers],
+        sinks=[_sink(endpoint, log_bytes, complete=build.state.final) for endpoint in sinks],
     )
 
 
@@ -110,25 +110,25 @@ def artifact_form(artifact: Artifact) -> ArtifactEntry:
     )
 
 
-def _party(party: Endpoint) -> EndpointEntry:
+def _endpoint(endpoint: Endpoint) -> EndpointEntry:
     return EndpointEntry(
-        kind=party.kind,
-        host=party.host,
-        state=party.state,
-        acked_offset=party.acked_offset,
+        kind=endpoint.kind,
+        host=endpoint.host,
+        state=endpoint.state,
+        acked_offset=endpoint.acked_offset,
         lag_bytes=None,
-        attempts=party.attempts,
-        last_error=party.last_error,
-        failing_since=_instant(party.failing_since),
-        failovers=[dict(failover) for failover in party.failovers],
+        attempts=endpoint.attempts,
+        last_error=endpoint.last_error,
+        failing_since=_instant(endpoint.failing_since),
+        failovers=[dict(failover) for failover in endpoint.failovers],
     )
 
 
-def _sink(party: Endpoint, log_bytes: int, *, complete: bool) -> EndpointEntry:
+def _sink(endpoint: Endpoint, log_bytes: int, *, complete: bool) -> EndpointEntry:
     """The sink's entry. A live sink is `behind` if the log is complete and it has not received all of it yet."""
-    acked_offset = party.acked_offset or 0
-    state = "behind" if party.state == "live" and complete else party.state
-    return _party(party).model_copy(update={"state": state, "lag_bytes": max(log_bytes - acked_offset, 0)})
+    acked_offset = endpoint.acked_offset or 0
+    state = "behind" if endpoint.state == "live" and complete else endpoint.state
+    return _endpoint(endpoint).model_copy(update={"state": state, "lag_bytes": max(log_bytes - acked_offset, 0)})
 
 
 def _jenkins(build: Build, services: Services) -> BuildInJenkins:

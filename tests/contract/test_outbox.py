@@ -1,4 +1,4 @@
-"""What every outbox does, whatever holds it: the promises of `shuttle.delivery.Outbox`."""
+"""The contract of `shuttle.delivery.Outbox`, for both implementations."""
 
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -26,17 +26,17 @@ from tests.shuttle_store import record
 
 
 class Subject(Protocol):
-    """An outbox under test, and how builds come into it."""
+    """An outbox under test, and methods that add builds and events to it."""
 
     @property
     def outbox(self) -> Outbox:
-        """What is tested."""
+        """The outbox under test."""
 
     async def accept(self, *hosts: str) -> str:
-        """A build with a receiver at each host, and its first event; returns its uuid."""
+        """Add a build with a receiver at each host, and its first event; returns its uuid."""
 
     async def event(self, build_uuid: str) -> None:
-        """The build's next event."""
+        """Add the build's next event."""
 
 
 @dataclass
@@ -98,7 +98,7 @@ class InSqlite:
         def emit(tx):
             build = find_build(tx, build_uuid)
             assert build is not None
-            store_outbox.emit(tx, build, status="pending", building=True)
+            store_outbox.emit_event(tx, build, status="pending", building=True)
 
         await self.database.run(emit)
 
@@ -123,7 +123,7 @@ FACTORIES: list[Factory] = [in_memory, in_sqlite]
 @pytest.fixture
 def clock() -> SetClock:
     clock = SetClock()
-    clock.set_by(-3600)  # whatever people set it to, deliveries are due as before
+    clock.set_by(-3600)  # the wall clock must have no influence on deliveries
     return clock
 
 
@@ -164,12 +164,12 @@ async def tried(
     )
 
 
-async def test_nothing_waits_in_an_empty_one(subject, clock):
+async def test_empty_outbox_has_nothing_due(subject, clock):
     assert await due(subject, clock) == []
     assert await subject.outbox.next_due_at(busy=frozenset()) is None
 
 
-async def test_an_event_is_due_at_once_for_every_receiver(subject, clock):
+async def test_new_event_is_due_now_for_every_receiver(subject, clock):
     build_uuid = await subject.accept("a.example", "b.example")
     first, second = await due(subject, clock)
     assert {first.host, second.host} == {"a.example", "b.example"}
@@ -179,11 +179,11 @@ async def test_an_event_is_due_at_once_for_every_receiver(subject, clock):
         assert delivery.url == f"https://u:p@{delivery.host}/hook"
         assert dict(delivery.headers) == {"X-Key": "k"}
         assert (delivery.build_uuid, delivery.sequence, delivery.tries) == (build_uuid, 1, 0)
-        assert (delivery.wire, delivery.queued_steady_at) == ("standard", clock.steady())
+        assert (delivery.payload_format, delivery.queued_steady_at) == ("standard", clock.steady())
     assert await subject.outbox.next_due_at(busy=frozenset()) == clock.steady()
 
 
-async def test_events_come_one_by_one_in_order(subject, clock):
+async def test_events_of_a_receiver_are_due_one_by_one_in_order(subject, clock):
     build_uuid = await subject.accept("a.example")
     await subject.event(build_uuid)
     await subject.event(build_uuid)
@@ -198,7 +198,7 @@ async def test_events_come_one_by_one_in_order(subject, clock):
     assert await subject.outbox.next_due_at(busy=frozenset()) is None
 
 
-async def test_leaves_out_the_busy_and_the_full_and_keeps_the_limit(subject, clock):
+async def test_due_deliveries_respect_busy_receivers_full_hosts_and_limit(subject, clock):
     for host in ("a.example", "b.example", "b.example", "c.example"):
         await subject.accept(host)
         clock.forward(1)
@@ -212,7 +212,7 @@ async def test_leaves_out_the_busy_and_the_full_and_keeps_the_limit(subject, clo
     assert await subject.outbox.next_due_at(busy=everyone, full_hosts=frozenset({"c.example"})) is None
 
 
-async def test_a_failed_one_waits_for_its_time_and_holds_what_is_behind_it(subject, clock):
+async def test_failed_delivery_waits_and_blocks_later_ones(subject, clock):
     build_uuid = await subject.accept("a.example")
     await subject.event(build_uuid)
     (delivery,) = await due(subject, clock)
@@ -224,7 +224,7 @@ async def test_a_failed_one_waits_for_its_time_and_holds_what_is_behind_it(subje
     assert (again.delivery_id, again.webhook_id, again.tries) == (delivery.delivery_id, delivery.webhook_id, 1)
 
 
-async def test_a_new_event_makes_the_backlog_due_at_once(subject, clock):
+async def test_new_event_makes_failed_deliveries_due_now(subject, clock):
     build_uuid = await subject.accept("a.example")
     (delivery,) = await due(subject, clock)
     await tried(subject, clock, delivery, "failed", again_in=3600)
@@ -234,7 +234,7 @@ async def test_a_new_event_makes_the_backlog_due_at_once(subject, clock):
     assert again.delivery_id == delivery.delivery_id
 
 
-async def test_no_event_hastens_what_the_receiver_asked_for(subject, clock):
+async def test_new_event_does_not_shorten_retry_after(subject, clock):
     build_uuid = await subject.accept("a.example", "b.example")
     for delivery in await due(subject, clock):
         asked_for = 60 if delivery.host == "a.example" else None
@@ -251,7 +251,7 @@ async def test_no_event_hastens_what_the_receiver_asked_for(subject, clock):
     assert (head.sequence, head.tries) == (2, 0)
 
 
-async def test_an_event_during_a_try_does_not_hasten_it_either(subject, clock):
+async def test_event_during_an_attempt_does_not_shorten_retry_after(subject, clock):
     build_uuid = await subject.accept("a.example")
     (delivery,) = await due(subject, clock)
     began_at = clock.steady()
@@ -261,7 +261,7 @@ async def test_an_event_during_a_try_does_not_hasten_it_either(subject, clock):
     assert await subject.outbox.next_due_at(busy=frozenset()) == clock.steady() + timedelta(seconds=60)
 
 
-async def test_an_event_during_a_try_that_fails_makes_it_due_at_once_too(subject, clock):
+async def test_event_during_a_failed_attempt_makes_the_delivery_due_now(subject, clock):
     build_uuid = await subject.accept("a.example")
     (delivery,) = await due(subject, clock)
     began_at = clock.steady()
@@ -273,7 +273,7 @@ async def test_an_event_during_a_try_that_fails_makes_it_due_at_once_too(subject
     assert (again.delivery_id, again.tries) == (delivery.delivery_id, 1)
 
 
-async def test_later_events_begin_with_the_member_that_took_the_last(subject, clock):
+async def test_later_events_begin_with_the_member_that_accepted_the_last(subject, clock):
     build_uuid = await subject.accept("a.example", "b.example")
     for delivery in await due(subject, clock):
         assert delivery.member == 0
@@ -295,7 +295,7 @@ async def test_later_events_begin_with_the_member_that_took_the_last(subject, cl
     }
 
 
-async def test_one_builds_backlog_never_holds_anothers(subject, clock):
+async def test_backlog_of_one_build_does_not_block_another(subject, clock):
     await subject.accept("a.example")
     (stuck,) = await due(subject, clock)
     await tried(subject, clock, stuck, "failed", again_in=3600)
@@ -304,7 +304,7 @@ async def test_one_builds_backlog_never_holds_anothers(subject, clock):
     assert delivery.build_uuid == other
 
 
-async def test_gone_ends_the_receiver_and_only_it(subject, clock):
+async def test_gone_ends_only_that_receiver(subject, clock):
     build_uuid = await subject.accept("a.example", "b.example")
     await subject.event(build_uuid)
     gone = next(delivery for delivery in await due(subject, clock) if delivery.host == "a.example")
@@ -313,7 +313,7 @@ async def test_gone_ends_the_receiver_and_only_it(subject, clock):
     assert [delivery.host for delivery in await due(subject, clock)] == ["b.example"]
 
 
-async def test_giving_up_an_event_leaves_those_behind_it_their_own_tries(subject, clock):
+async def test_later_events_get_their_own_attempts_after_one_was_given_up(subject, clock):
     build_uuid = await subject.accept("a.example")
     await subject.event(build_uuid)
     (hopeless,) = await due(subject, clock)
@@ -326,7 +326,7 @@ async def test_giving_up_an_event_leaves_those_behind_it_their_own_tries(subject
 
 
 @pytest.mark.parametrize("seconds", [-3600, 3600])
-async def test_an_event_during_a_try_is_noticed_though_the_clock_is_set(subject, clock, seconds):
+async def test_event_during_an_attempt_counts_although_the_clock_was_set(subject, clock, seconds):
     build = await subject.accept("a.example")
     (delivery,) = await due(subject, clock)
     began_at = clock.steady()
@@ -338,7 +338,7 @@ async def test_an_event_during_a_try_is_noticed_though_the_clock_is_set(subject,
 
 
 @pytest.mark.parametrize("seconds", [-3600, 3600])
-async def test_a_set_clock_makes_a_failed_one_due_neither_later_nor_earlier(subject, clock, seconds):
+async def test_setting_the_clock_does_not_change_when_a_delivery_is_due(subject, clock, seconds):
     await subject.accept("a.example")
     (delivery,) = await due(subject, clock)
     await tried(subject, clock, delivery, "failed", again_in=60)

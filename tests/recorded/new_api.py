@@ -209,4 +209,4 @@ def _bearer(token: str) -> dict[str, str]:
 
 def _is_reported(build: dict[str, Any]) -> bool:
     """Its receiver and its sink have all of it."""
-    return all(party["state"] == "done" for party in (*build["receivers"], *build["sinks"]))
+    return all(endpoint["state"] == "done" for endpoint in (*build["receivers"], *build["sinks"]))

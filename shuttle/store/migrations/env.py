@@ -1,4 +1,4 @@
-"""Alembic's entrance: runs the migrations on the connection that `migrate` opened."""
+"""Alembic's entry point: runs the migrations on the connection that `migrate` opened."""
 
 from typing import Any, Literal
 
@@ -8,7 +8,7 @@ from shuttle.store.tables import Instant, metadata
 
 
 def render_item(kind: str, item: Any, _context: Any) -> str | Literal[False]:
-    """A migration must not change when our types do, so it names SQLAlchemy's own."""
+    """Write SQLAlchemy's types into migrations, so that they do not depend on the types of `tables`."""
     return "sa.DateTime(timezone=True)" if kind == "type" and isinstance(item, Instant) else False
 
 

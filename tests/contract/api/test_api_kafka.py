@@ -77,8 +77,8 @@ async def test_statuses_and_log_go_over_to_the_member_that_works(shuttle: Shuttl
     assert f"Kafka {dead} cannot be connected to" in sink["last_error"]
     assert f"Failed over to {cluster.bootstrap} at offset 0." in sink["last_error"]
     assert (sink["attempts"], sink["failing_since"], receiver["attempts"]) == (2, None, 3)
-    for party in (sink, receiver):
-        (over,) = party["failovers"]
+    for endpoint in (sink, receiver):
+        (over,) = endpoint["failovers"]
         assert over["to"] == cluster.bootstrap
         assert f"Kafka {dead} cannot be connected to" in over["why"]
         assert build["timestamps"]["accepted_at"] <= over["at"]

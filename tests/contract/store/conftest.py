@@ -1,4 +1,4 @@
-"""An empty database of each kind, two connections to it, and the vault of its secrets."""
+"""Fixtures: an empty database of each kind, two connections to it, and a vault."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -37,12 +37,12 @@ def postgres() -> Iterator[PostgresServer]:
 
 @pytest.fixture(scope="session")
 def postgres_twice(postgres: PostgresServer) -> Iterator[list[PostgresDatabase]]:
-    """One for all tests: a new connection costs 10 ms of hashing, and a new database 100."""
+    """Two connections to one database, for all tests: a connection takes 10 ms (hashing), a new database 100 ms."""
     url = postgres.url(postgres.new_database())
     engine = engine_of(connector(url), MIGRATION)
     bring_up_to_date(engine)
     engine.dispose()
-    # A machine that does much else takes its time.
+    # A long timeout, because the machine may be busy.
     opened = [PostgresDatabase(url, SetClock(), sole_owner=False, answer_seconds=20) for _ in range(2)]
     yield opened
     for database in opened:
@@ -50,8 +50,8 @@ def postgres_twice(postgres: PostgresServer) -> Iterator[list[PostgresDatabase]]
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-async def two(request: pytest.FixtureRequest, tmp_path: Path, clock: SetClock) -> AsyncIterator[list[Database]]:
-    """Two connections to one database, as of two processes; SQLite's has one process, so they are the same."""
+async def connections(request: pytest.FixtureRequest, tmp_path: Path, clock: SetClock) -> AsyncIterator[list[Database]]:
+    """Two connections to one database, like two processes. SQLite allows one process, so both are the same object."""
     if request.param == "sqlite":
         async with open_database(tmp_path, clock) as opened:
             yield [opened, opened]
@@ -69,8 +69,8 @@ def empty(tx: Tx) -> None:
 
 
 @pytest.fixture
-def database(two: list[Database]) -> Database:
-    return two[0]
+def database(connections: list[Database]) -> Database:
+    return connections[0]
 
 
 @pytest.fixture

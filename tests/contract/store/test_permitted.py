@@ -1,4 +1,4 @@
-"""What callers without a token may touch is decided in the transaction of the action."""
+"""What callers without a token may access is checked in the transaction of the action."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -34,7 +34,7 @@ def legacy(vault, standing: Standing, build_id: str = "1", build_uuid: str = SEC
 
 
 @pytest.mark.parametrize("new_comes_first", [True, False])
-async def test_requests_recorded_in_one_transaction_count_in_their_order(database, vault, clock, new_comes_first: bool):
+async def test_order_of_requests_in_one_transaction_decides(database, vault, clock, new_comes_first: bool):
     asked = [new(vault), legacy(vault, Standing.ANONYMOUS)]
     if not new_comes_first:
         asked.reverse()
@@ -50,7 +50,7 @@ async def test_requests_recorded_in_one_transaction_count_in_their_order(databas
 
 
 @pytest.mark.parametrize("standing", list(Standing))
-async def test_an_app_that_a_new_build_made_stays_closed_to_anonymous_callers(database, vault, standing: Standing):
+async def test_app_of_the_new_api_refuses_anonymous_callers(database, vault, standing: Standing):
     await record(database, vault, new(vault), queue_limit=None)
     asked = legacy(vault, standing, "2")
     if standing is Standing.ANONYMOUS:
@@ -72,14 +72,14 @@ async def test_an_app_that_a_new_build_made_stays_closed_to_anonymous_callers(da
             await action
 
 
-async def test_an_app_stays_closed_after_its_records_were_dropped(database, vault):
+async def test_app_refuses_anonymous_callers_after_its_records_were_dropped(database, vault):
     await record(database, vault, new(vault), queue_limit=None)
     await database.run(drop_record, FIRST)
     with pytest.raises(TokenNeededError):
         await record(database, vault, legacy(vault, Standing.ANONYMOUS), queue_limit=None)
 
 
-async def test_an_anonymous_request_is_never_a_new_build(database, vault):
+async def test_anonymous_request_of_the_new_api_is_refused(database, vault):
     with pytest.raises(TokenNeededError):
         await record(database, vault, new_build(vault, APP, "1", standing=Standing.ANONYMOUS), queue_limit=None)
 
@@ -94,7 +94,7 @@ async def test_an_anonymous_request_is_never_a_new_build(database, vault):
         ([], "legacy"),
     ],
 )
-def test_migration_takes_an_apps_api_from_its_oldest_build(tmp_path: Path, apis, made_by):
+def test_migration_sets_the_api_of_an_app_from_its_oldest_build(tmp_path: Path, apis, made_by):
     engine = sa.create_engine(f"sqlite:///{tmp_path}/shuttle.db")
     migrate_to(engine, "0008")
     at = datetime(2030, 1, 1, tzinfo=UTC)

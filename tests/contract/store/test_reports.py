@@ -1,4 +1,4 @@
-"""Reports of a build's agent as the database keeps them."""
+"""Reports of a build's agent, as recorded in the database."""
 
 import asyncio
 
@@ -23,7 +23,7 @@ async def report(database: Database, build_uuid: str, number: int, reason: str |
     )
 
 
-async def test_of_concurrent_reports_one_reason_stays_with_its_own_message(database: Database, build_uuid: str):
+async def test_reason_and_message_are_of_the_same_report(database: Database, build_uuid: str):
     reasons = [f"reason_{number}" for number in range(20)]
     recorded = await asyncio.gather(*(report(database, build_uuid, *each) for each in enumerate(reasons)))
     assert recorded == [True] * 20
@@ -32,7 +32,7 @@ async def test_of_concurrent_reports_one_reason_stays_with_its_own_message(datab
     assert build.report_message == f"The message of {build.report_reason}."
 
 
-async def test_a_report_without_a_reason_changes_none(database: Database, build_uuid: str):
+async def test_report_without_a_reason_keeps_the_earlier_one(database: Database, build_uuid: str):
     await report(database, build_uuid, 1, None)
     assert (await database.run(find_build, build_uuid)).report_reason is None
     await report(database, build_uuid, 2, "the_reason")

@@ -1,4 +1,4 @@
-"""The migrations make the tables that the code uses, on both databases."""
+"""The migrations create the tables that the code uses, on both databases."""
 
 from typing import Any
 
@@ -16,8 +16,8 @@ async def test_migrations_and_tables_agree(database: Database):
     assert await database.run(differences) == []
 
 
-async def test_row_numbers_have_64_bits(database: Database):
-    """A column and its sequence: one of 32 bits ends after two thousand million rows."""
+async def test_row_ids_have_64_bits(database: Database):
+    """Columns and their sequences: 32 bits are exhausted after two billion rows."""
 
     def narrow(tx: Tx) -> list[str]:
         if tx.connection.dialect.name == "sqlite":

@@ -1,4 +1,4 @@
-"""The state machine as the database keeps it: conditions, events, slots, stops."""
+"""The recorded state machine: conditions, events, slots, stops."""
 
 import json
 
@@ -9,8 +9,8 @@ from shuttle.errors import ConflictError, GoneError, QueueFullError
 from shuttle.events import instant_text
 from shuttle.standing import Standing
 from shuttle.store import Database
-from shuttle.store.apps import app_is_over, mark_app_deleted
-from shuttle.store.builds import find_build, page_of_builds, parties_of
+from shuttle.store.apps import app_is_finished, mark_app_deleted
+from shuttle.store.builds import endpoints_and_artifacts, find_build, page_of_builds
 from shuttle.store.claims import NewClaim, begin_claim, claim_build, claims_of, end_claim
 from shuttle.store.ledger import find_deliveries, replay_deliveries
 from shuttle.store.stored_outbox import StoredOutbox
@@ -21,15 +21,15 @@ from shuttle.store.transitions import (
     begin_staging,
     finish_build,
     grant_slots,
+    reason_for_waiting,
+    record_waiting,
     request_stop,
     trigger_again,
-    waits_for,
-    why_parked,
 )
 from shuttle.vault import Vault
 from shuttle.web.deliveries import delivery_entry
 from tests.clock import SetClock
-from tests.shuttle_store import attempt_at, new_build, party, record
+from tests.shuttle_store import attempt_at, endpoint, new_build, record
 
 FACTS = SourceFacts("ab" * 32, 5, "application/gzip")
 
@@ -57,32 +57,32 @@ async def triggered(database: Database, build_uuid: str):
     return await database.run(become_queued, build_uuid, item=7)
 
 
-async def words(outbox: StoredOutbox, clock: SetClock):
-    """The status words in the outbox, in order, delivering each."""
-    told = []
+async def deliver_all(outbox: StoredOutbox, clock: SetClock):
+    """Deliver everything in the outbox; returns (sequence, status, building) of each event in order."""
+    delivered = []
     while due := await outbox.due_deliveries(now=clock.steady(), limit=10, busy=frozenset()):
         for delivery in due:
             body = json.loads(delivery.body)
-            told.append((body["sequence"], body["status"], body["building"]))
+            delivered.append((body["sequence"], body["status"], body["building"]))
             attempt = attempt_at(delivery, clock, outcome="delivered")
             await outbox.record_attempt(attempt)
-    return told
+    return delivered
 
 
-async def test_a_whole_life_tells_three_statuses_in_order(database, vault, clock, outbox):
-    build = await accepted(database, vault, receivers=[party(vault, "http://r.example/hook")])
+async def test_successful_build_sends_three_statuses_in_order(database, vault, clock, outbox):
+    build = await accepted(database, vault, receivers=[endpoint(vault, "http://r.example/hook")])
     await triggered(database, build.build_uuid)
     await database.run(claim_build, build.build_uuid, a_claim(3))
     running = await database.run(find_build, build.build_uuid)
     assert (running.state, running.build_number) == (State.RUNNING, 3)
     ended = await database.run(finish_build, build.build_uuid, Ending(State.SUCCEEDED), FinalLog(9, "cd" * 32, ""))
     assert ended.state is State.SUCCEEDED
-    assert await words(outbox, clock) == [(1, "queued", False), (2, "pending", True), (3, "succeeded", False)]
-    receivers, _, _ = await database.run(parties_of, build.build_uuid)
+    assert await deliver_all(outbox, clock) == [(1, "queued", False), (2, "pending", True), (3, "succeeded", False)]
+    receivers, _, _ = await database.run(endpoints_and_artifacts, build.build_uuid)
     assert [(receiver.state, receiver.attempts) for receiver in receivers] == [("done", 3)]
 
 
-async def test_a_final_state_is_final(database, vault):
+async def test_final_state_never_changes(database, vault):
     build = await accepted(database, vault)
     assert await database.run(finish_build, build.build_uuid, Ending(State.FAILED, "source_not_found", "No."))
     assert await database.run(finish_build, build.build_uuid, Ending(State.STOPPED, "stopped", "No.")) is None
@@ -91,7 +91,7 @@ async def test_a_final_state_is_final(database, vault):
     assert (await database.run(find_build, build.build_uuid)).reason == "source_not_found"
 
 
-async def test_the_first_jenkins_build_that_claims_has_it(database, vault):
+async def test_first_jenkins_build_that_claims_wins(database, vault):
     build = await accepted(database, vault)
     await triggered(database, build.build_uuid)
     await database.run(claim_build, build.build_uuid, a_claim(4))
@@ -100,7 +100,7 @@ async def test_the_first_jenkins_build_that_claims_has_it(database, vault):
     assert (await database.run(find_build, build.build_uuid)).build_number == 4
 
 
-async def test_only_the_jenkins_build_that_is_known_may_claim(database, vault):
+async def test_only_the_recorded_jenkins_build_may_claim(database, vault):
     build = await accepted(database, vault)
     await triggered(database, build.build_uuid)
     await database.run(become_queued, build.build_uuid, number=4)
@@ -109,7 +109,7 @@ async def test_only_the_jenkins_build_that_is_known_may_claim(database, vault):
     await database.run(claim_build, build.build_uuid, a_claim(4))
 
 
-async def test_one_nonce_is_answered_alike_and_another_voids_it_until_users_code_begins(database, vault):
+async def test_same_nonce_repeats_the_claim_and_another_voids_it_until_begin(database, vault):
     build = await accepted(database, vault)
     await triggered(database, build.build_uuid)
     first = await database.run(claim_build, build.build_uuid, a_claim(4))
@@ -122,7 +122,7 @@ async def test_one_nonce_is_answered_alike_and_another_voids_it_until_users_code
             await database.run(claim_build, build.build_uuid, a_claim(4, nonce=nonce))
 
 
-async def test_a_branch_that_claims_after_users_code_began_has_no_credentials(database, vault):
+async def test_branch_claimed_after_begin_gets_no_credentials(database, vault):
     build = await accepted(database, vault)
     await triggered(database, build.build_uuid)
     main = await database.run(claim_build, build.build_uuid, a_claim(4))
@@ -132,7 +132,7 @@ async def test_a_branch_that_claims_after_users_code_began_has_no_credentials(da
     assert (main.with_credentials, early.with_credentials, late.with_credentials) == (True, True, False)
 
 
-async def test_the_first_word_on_an_end_counts(database, vault):
+async def test_first_reported_exit_status_is_kept(database, vault):
     build = await accepted(database, vault)
     await triggered(database, build.build_uuid)
     claim = await database.run(claim_build, build.build_uuid, a_claim(4))
@@ -141,7 +141,7 @@ async def test_the_first_word_on_an_end_counts(database, vault):
     assert [claim.exit_status for claim in await database.run(claims_of, build.build_uuid)] == [3]
 
 
-async def test_a_build_that_jenkins_lost_is_triggered_again_unless_it_is_claimed(database, vault):
+async def test_build_lost_by_jenkins_is_triggered_again_unless_claimed(database, vault):
     build = await accepted(database, vault)
     await triggered(database, build.build_uuid)
     await database.run(become_queued, build.build_uuid, number=4)
@@ -153,7 +153,7 @@ async def test_a_build_that_jenkins_lost_is_triggered_again_unless_it_is_claimed
     assert (await database.run(trigger_again, build.build_uuid, 5)).state is State.RUNNING
 
 
-async def test_a_claim_is_the_first_news_of_a_build_whose_trigger_answer_was_lost(database, vault):
+async def test_claim_is_accepted_if_the_trigger_response_was_lost(database, vault):
     build = await accepted(database, vault)
     await staged(database, build.build_uuid)
     await database.run(grant_slots, 1)
@@ -164,7 +164,7 @@ async def test_a_claim_is_the_first_news_of_a_build_whose_trigger_answer_was_los
     assert (await database.run(become_queued, build.build_uuid, item=3, number=10)).build_number == 9
 
 
-async def test_nobody_claims_what_was_never_triggered_or_was_stopped(database, vault):
+async def test_build_that_was_not_triggered_or_was_stopped_cannot_be_claimed(database, vault):
     build = await accepted(database, vault)
     with pytest.raises(ConflictError):
         await database.run(claim_build, build.build_uuid, a_claim(1))
@@ -174,7 +174,7 @@ async def test_nobody_claims_what_was_never_triggered_or_was_stopped(database, v
         await database.run(claim_build, build.build_uuid, a_claim(1))
 
 
-async def test_a_stop_forbids_the_trigger(database, vault):
+async def test_stopped_build_is_not_triggered(database, vault):
     build = await accepted(database, vault)
     await staged(database, build.build_uuid)
     await database.run(request_stop, build.build_uuid, StopCause.STOPPED)
@@ -182,13 +182,13 @@ async def test_a_stop_forbids_the_trigger(database, vault):
     assert await database.run(attempt_trigger, build.build_uuid) is None
 
 
-async def test_the_stop_of_a_build_that_jenkins_cannot_have_is_its_end(database, vault, clock, outbox):
-    """In one transaction: a shuttle that is killed between two would leave the build stopped and without an end."""
-    build = await accepted(database, vault, receivers=[party(vault, "http://r.example/hook")])
+async def test_stop_of_a_build_that_was_not_triggered_ends_it(database, vault, clock, outbox):
+    """In one transaction: if the shuttle were killed between two, the build would stay stopped without an end."""
+    build = await accepted(database, vault, receivers=[endpoint(vault, "http://r.example/hook")])
     await staged(database, build.build_uuid)
     stopped = await database.run(request_stop, build.build_uuid, StopCause.DEADLINE)
     assert (stopped.state, stopped.reason) == (State.TIMEDOUT, "deadline")
-    assert await words(outbox, clock) == [(1, "queued", False), (2, "timedout", False)]
+    assert await deliver_all(outbox, clock) == [(1, "queued", False), (2, "timedout", False)]
 
 
 async def test_deleting_an_app_stops_its_builds(database, vault):
@@ -207,10 +207,10 @@ async def test_deleting_an_app_stops_its_builds(database, vault):
         running.build_uuid: (State.QUEUED, StopCause.STOPPED),
     }
     assert (await database.run(find_build, other.build_uuid)).stop_cause is None
-    assert not await database.run(app_is_over, "app")
+    assert not await database.run(app_is_finished, "app")
 
 
-async def test_the_first_cause_of_a_stop_stays(database, vault):
+async def test_first_cause_of_a_stop_is_kept(database, vault):
     build = await accepted(database, vault)
     await triggered(database, build.build_uuid)
     await database.run(request_stop, build.build_uuid, StopCause.TIMEOUT)
@@ -224,12 +224,12 @@ async def test_builds_of_one_app_get_their_slots_one_after_another(database, vau
     for build in (second, first):
         await staged(database, build.build_uuid)
     assert await database.run(grant_slots, 4) == [first.build_uuid]
-    assert await database.run(why_parked, second.build_uuid, 4) == "build 1 of this app to end"
+    assert await database.run(reason_for_waiting, second.build_uuid, 4) == "build 1 of this app to end"
     await database.run(finish_build, first.build_uuid, Ending(State.FAILED, "x", "y"))
     assert await database.run(grant_slots, 4) == [second.build_uuid]
 
 
-async def test_an_earlier_build_that_is_not_staged_yet_keeps_its_turn(database, vault):
+async def test_earlier_unstaged_build_of_an_app_goes_first(database, vault):
     first = await accepted(database, vault, "app", "1")
     second = await accepted(database, vault, "app", "2")
     await staged(database, second.build_uuid)
@@ -255,26 +255,26 @@ async def test_slots_are_shared_fairly_between_apps(database, vault, clock, set_
     assert order == [crowd[0].build_uuid, single.build_uuid, crowd[1].build_uuid, crowd[2].build_uuid]
 
 
-async def test_reasons_for_waiting_are_in_the_preamble_once(database, vault):
+async def test_reason_for_waiting_is_added_to_the_preamble_once(database, vault):
     build = await accepted(database, vault)
     for _ in range(2):
-        await database.run(waits_for, build.build_uuid, "a slot", "-----> Waiting for a slot.\n")
-        await database.run(waits_for, build.build_uuid, None)
+        await database.run(record_waiting, build.build_uuid, "a slot", "-----> Waiting for a slot.\n")
+        await database.run(record_waiting, build.build_uuid, None)
     seen = await database.run(find_build, build.build_uuid)
     assert seen.preamble == "-----> Waiting for a slot.\n"
     assert seen.waiting_for is None
 
 
-async def test_the_log_of_a_build_that_jenkins_never_saw_is_preamble_and_reason(database, vault):
+async def test_log_of_a_build_without_an_agent_is_preamble_and_reason(database, vault):
     build = await accepted(database, vault)
-    await database.run(waits_for, build.build_uuid, "x", "-----> Waiting for x.\n")
+    await database.run(record_waiting, build.build_uuid, "x", "-----> Waiting for x.\n")
     ended = await database.run(
         finish_build, build.build_uuid, Ending(State.FAILED, "source_not_found", "There is no source.")
     )
     assert ended.log_bytes == len(b"-----> Waiting for x.\n-----> There is no source.\n")
 
 
-async def test_an_equal_request_is_the_same_build_and_another_is_refused(database, vault):
+async def test_equal_request_is_replayed_and_a_different_one_refused(database, vault):
     build = await accepted(database, vault)
     again = await record(database, vault, new_build(vault), queue_limit=100)
     assert (again.replayed, again.build.build_uuid) == (True, build.build_uuid)
@@ -282,14 +282,14 @@ async def test_an_equal_request_is_the_same_build_and_another_is_refused(databas
         await record(database, vault, new_build(vault), b"another")
 
 
-async def test_a_full_queue_refuses_new_builds_but_not_repeats(database, vault):
+async def test_full_queue_refuses_new_builds_but_not_repeats(database, vault):
     await record(database, vault, new_build(vault, "app", "1"), queue_limit=1)
     with pytest.raises(QueueFullError):
         await record(database, vault, new_build(vault, "app", "2"), queue_limit=1)
     assert (await record(database, vault, new_build(vault, "app", "1"), queue_limit=1)).replayed
 
 
-async def test_one_failing_transaction_of_a_group_harms_no_other(database, vault):
+async def test_failing_transaction_does_not_affect_others_of_its_group(database, vault):
     import asyncio
 
     await accepted(database, vault, "app", "0")
@@ -304,7 +304,7 @@ async def test_one_failing_transaction_of_a_group_harms_no_other(database, vault
 
 
 async def test_given_up_deliveries_can_be_replayed(database, vault, clock, outbox):
-    await accepted(database, vault, receivers=[party(vault, "http://r.example/hook")])
+    await accepted(database, vault, receivers=[endpoint(vault, "http://r.example/hook")])
     [due] = await outbox.due_deliveries(now=clock.steady(), limit=10, busy=frozenset())
     attempt = attempt_at(due, clock, outcome="gave_up", error="500")
     await outbox.record_attempt(attempt)
@@ -317,8 +317,8 @@ async def test_given_up_deliveries_can_be_replayed(database, vault, clock, outbo
 
 
 @pytest.mark.parametrize("set_by_seconds", [-3600, 3600])
-async def test_operators_see_when_the_next_try_is_by_the_clock_as_it_is_set_now(database, vault, clock, set_by_seconds):
-    await accepted(database, vault, receivers=[party(vault, "http://r.example/hook")])
+async def test_next_attempt_is_shown_in_the_current_wall_clock_time(database, vault, clock, set_by_seconds):
+    await accepted(database, vault, receivers=[endpoint(vault, "http://r.example/hook")])
     clock.set_by(set_by_seconds)
     [row] = await database.run(find_deliveries, app_id="app", build_id=None, state=None, limit=10)
     assert delivery_entry(row, clock).next_attempt_at == instant_text(clock.now())

@@ -174,9 +174,15 @@ async def test_builds_of_one_app_as_json(service, run, final_build):
 
 async def test_receivers_of_statuses_and_log_of_a_build_are_shown(service, run, final_build):
     over = {"at": "2030-01-01T10:00:01.000Z", "to": "b.example", "why": "a.example is down. Failed over to b.example."}
-    party = {"kind": "failover", "host": "a.example, b.example", "attempts": 3, "failing_since": None}
-    receiver = party | {"state": "done", "acked_offset": None, "lag_bytes": None, "last_error": None, "failovers": []}
-    sink = party | {"state": "behind", "acked_offset": 4, "lag_bytes": 7, "last_error": "500", "failovers": [over]}
+    endpoint = {"kind": "failover", "host": "a.example, b.example", "attempts": 3, "failing_since": None}
+    receiver = endpoint | {
+        "state": "done",
+        "acked_offset": None,
+        "lag_bytes": None,
+        "last_error": None,
+        "failovers": [],
+    }
+    sink = endpoint | {"state": "behind", "acked_offset": 4, "lag_bytes": 7, "last_error": "500", "failovers": [over]}
     service.says("GET", "/shop/7", final_build | {"receivers": [receiver], "sinks": [sink]})
     ran = await run("deliveries", "show", "shop", "7")
     assert ran.out.splitlines() == [

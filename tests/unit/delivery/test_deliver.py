@@ -24,7 +24,14 @@ SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
 async def deliver(
-    url: str, *, headers=None, timeout_seconds: float = 5, tries=0, allow_loopback=True, wire="standard", times=1
+    url: str,
+    *,
+    headers=None,
+    timeout_seconds: float = 5,
+    tries=0,
+    allow_loopback=True,
+    payload_format="standard",
+    times=1,
 ) -> Attempt:
     """The last of `times` attempts, one after the other in one session."""
     async with outgoing_session(AddressPolicy(allow_loopback=allow_loopback)) as session:
@@ -41,7 +48,7 @@ async def deliver(
             body=b'{"status":"queued"}',
             url=url,
             headers=headers or {},
-            wire=wire,
+            payload_format=payload_format,
             tries=tries,
             queued_steady_at=NOW,
         )
@@ -108,7 +115,7 @@ async def test_retry_after_is_ignored_when_the_status_was_accepted():
 
 async def test_callback_of_the_older_api_waits_at_most_half_an_hour():
     async with receiving(answers(429, headers={"Retry-After": "86400"})) as receiver:
-        attempt = await deliver(receiver.url, wire="legacy")
+        attempt = await deliver(receiver.url, payload_format="legacy")
     assert (attempt.outcome, attempt.asked_until) == ("failed", NOW + timedelta(seconds=1800))
 
 

@@ -18,7 +18,7 @@ from shuttle.store.builds import Artifact, find_build
 from shuttle.store.transitions import finish_build, mark_archived
 from shuttle.vault import Vault
 from tests.clock import SetClock
-from tests.shuttle_store import new_build, open_database, party, record
+from tests.shuttle_store import endpoint, new_build, open_database, record
 
 DAY_SECONDS = 86_400
 
@@ -46,7 +46,7 @@ async def kept(tmp_path: Path):
     content = tmp_path / "content"
     content.write_bytes(b"x")
     async with open_database(tmp_path, clock) as database:
-        new = new_build(vault, receivers=[party(vault, "http://r.example/hook")])
+        new = new_build(vault, receivers=[endpoint(vault, "http://r.example/hook")])
         await record(database, vault, new, queue_limit=9)
         for name in (
             source_object(new.build_uuid),
@@ -55,7 +55,7 @@ async def kept(tmp_path: Path):
         ):
             await objects.put(name, content, content_type="text/plain")
         artifact = Artifact("a b.txt", 1, "00", "text/plain")
-        await database.run(record_artifact, new.build_uuid, artifact, ArtifactLimits(most=9, most_bytes=9))
+        await database.run(record_artifact, new.build_uuid, artifact, ArtifactLimits(max_count=9, max_bytes=9))
         await database.run(finish_build, new.build_uuid, Ending(State.FAILED, "source_not_found", "No."))
         await database.run(mark_archived, new.build_uuid)
         build = Kept(database, objects, new.build_uuid)

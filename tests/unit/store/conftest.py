@@ -1,4 +1,4 @@
-"""A vault of secrets that are recorded."""
+"""A vault for tests of the store."""
 
 import pytest
 from cryptography.fernet import Fernet

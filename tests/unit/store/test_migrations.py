@@ -1,4 +1,4 @@
-"""The migrations make exactly the tables that the code uses, and a start waits for them."""
+"""The migrations create exactly the tables that the code uses, and a start waits for them."""
 
 import asyncio
 import json
@@ -27,13 +27,13 @@ def test_migrations_and_tables_agree(tmp_path):
     engine.dispose()
 
 
-def test_migrating_twice_changes_nothing(tmp_path):
+def test_migration_is_idempotent(tmp_path):
     engine = sa.create_engine(f"sqlite:///{tmp_path}/a.db")
     assert bring_up_to_date(engine) == bring_up_to_date(engine)
     engine.dispose()
 
 
-def test_a_database_of_a_newer_version_is_refused_in_one_sentence(tmp_path):
+def test_database_of_a_newer_version_is_refused(tmp_path):
     engine = sa.create_engine(f"sqlite:///{tmp_path}/a.db")
     bring_up_to_date(engine)
     with engine.begin() as connection:
@@ -43,15 +43,15 @@ def test_a_database_of_a_newer_version_is_refused_in_one_sentence(tmp_path):
     engine.dispose()
 
 
-def test_migrations_import_nothing_of_the_code():
-    """What they made must not change when the code does."""
+def test_migrations_do_not_import_the_service():
+    """The result of a migration must not change when the code changes."""
     versions = Path(bring_up_to_date.__code__.co_filename).parent / "migrations" / "versions"
     for path in versions.glob("*.py"):
         imports = re.findall(r"^(?:from|import) (\w+)", path.read_text(), re.MULTILINE)
         assert "shuttle" not in imports, path.name
 
 
-async def test_a_start_that_is_cancelled_waits_for_the_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+async def test_cancelled_start_waits_for_the_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """SQLite crashes the process when a connection is closed that a thread still uses."""
     loop, began, released = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
 
@@ -76,7 +76,7 @@ async def test_a_start_that_is_cancelled_waits_for_the_migration(tmp_path: Path,
         await starting
 
 
-def test_queries_of_source_urls_leave_records_that_were_made_before_they_were_secret(tmp_path: Path):
+def test_migration_removes_queries_of_source_urls_from_old_records(tmp_path: Path):
     engine = sa.create_engine(f"sqlite:///{tmp_path}/a.db")
     migrate_to(engine, "0007")
     url, other = "https://h.example/a.tgz?sig=t0ps3cret", "https://h.example/b.tgz?…"
@@ -88,7 +88,7 @@ def test_queries_of_source_urls_leave_records_that_were_made_before_they_were_se
         for number, source_url in enumerate((url, other, url, url + "x" * 300)):
             texts = {"message": f"{source_url} answers 404.", "preamble": f"-----> Source: {source_url}\n"}
             row = build_row("app", number, at, source_url=source_url, metadata_json=mine, **texts)
-            if number >= 2:  # whose log still lies on this disk
+            if number >= 2:  # the log is not archived yet
                 row |= {"archived_at": None, "preamble": f"-----> Source: {source_url[:300]}\n"}
             connection.execute(builds.insert(), row)
         event = {"build_uuid": "u0", "sequence": 1, "webhook_id": "m", "status": "failed", "body": body.encode()}
@@ -101,7 +101,7 @@ def test_queries_of_source_urls_leave_records_that_were_made_before_they_were_se
     shown = "https://h.example/a.tgz?…"
     assert kept[0] == (shown, f"{shown} answers 404.", f"-----> Source: {shown}\n")
     assert kept[1].source_url == other
-    # Offsets count these bytes.
+    # The replacement has the same length, because offsets count these bytes.
     first_line = f"-----> Source: {url}\n".replace("sig=t0ps3cret", "*" * len("sig=t0ps3cret"))
     assert kept[2] == (shown, f"{shown} answers 404.", first_line)
     assert (

@@ -1,4 +1,4 @@
-"""PostgreSQL when it is away, hangs, loses an answer, or is somebody else's."""
+"""PostgreSQL: the server is unavailable, hangs, loses a response, or serves another shuttle."""
 
 import asyncio
 import signal
@@ -17,7 +17,7 @@ from tests.clock import SetClock
 from tests.free_port import free_port
 from tests.postgres_server import PASSWORD, PostgresServer, running_postgres
 
-# The database answers its callers within 2.5 s; the rest is what a busy machine needs.
+# The database answers its callers within 2.5 s; the rest is a margin for a busy machine.
 ANSWERED_SECONDS = 3.5
 
 
@@ -41,7 +41,7 @@ async def database(server: PostgresServer, name: str) -> AsyncIterator[PostgresD
 
 
 async def refused(database: PostgresDatabase) -> tuple[StoreError, float]:
-    """What it says while it is away, and how soon."""
+    """The error while the server is unavailable, and the seconds until it was raised."""
     began = time.monotonic()
     with pytest.raises(StoreError) as caught:
         await database.run(prove_writable)
@@ -51,12 +51,12 @@ async def refused(database: PostgresDatabase) -> tuple[StoreError, float]:
 async def until_back(database: PostgresDatabase) -> None:
     async with asyncio.timeout(20):
         while True:
-            with suppress(StoreError):  # after 2.5 s in which it was tried again and again
+            with suppress(StoreError):  # raised after 2.5 s of retries
                 await database.run(prove_writable)
                 return
 
 
-async def test_a_server_that_hangs_is_answered_for_in_time_and_used_again_when_it_goes_on(
+async def test_hanging_server_is_reported_in_time_and_used_again_later(
     database: PostgresDatabase, server: PostgresServer
 ):
     await database.run(prove_writable)
@@ -70,7 +70,7 @@ async def test_a_server_that_hangs_is_answered_for_in_time_and_used_again_when_i
     await until_back(database)
 
 
-async def test_a_server_that_crashes_is_used_again_when_it_is_back(database: PostgresDatabase, server: PostgresServer):
+async def test_crashed_server_is_used_again_after_its_restart(database: PostgresDatabase, server: PostgresServer):
     await database.run(prove_writable)
     server.stop(signal.SIGKILL)
     error, seconds = await refused(database)
@@ -79,7 +79,7 @@ async def test_a_server_that_crashes_is_used_again_when_it_is_back(database: Pos
     await until_back(database)
 
 
-async def test_connections_that_the_server_ends_cost_nobody_an_error(
+async def test_connections_ended_by_the_server_are_reopened_without_errors(
     database: PostgresDatabase, server: PostgresServer
 ):
     end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query NOT LIKE '%advisory%' AND datname = '{}'"
@@ -89,8 +89,8 @@ async def test_connections_that_the_server_ends_cost_nobody_an_error(
         await asyncio.to_thread(server.execute, end.format(name))
 
 
-async def test_a_commit_whose_answer_is_lost_is_kept_once(server: PostgresServer, name: str):
-    """The connection is cut when the COMMIT has reached the server, and asked on another one what became of it."""
+async def test_commit_whose_response_is_lost_is_executed_once(server: PostgresServer, name: str):
+    """The connection is lost after the server has committed; another connection finds out the outcome."""
     proxied = PostgresDatabase(server.url(name), SetClock(), sole_owner=False)
     await proxied.run(lambda tx: tx.connection.exec_driver_sql("CREATE TABLE IF NOT EXISTS kept (n int)"))
     lost = asyncio.Event()
@@ -117,27 +117,27 @@ async def test_a_commit_whose_answer_is_lost_is_kept_once(server: PostgresServer
     await proxied.close()
 
 
-async def test_a_transaction_that_the_server_undid_runs_again(database: PostgresDatabase):
+async def test_transaction_rolled_back_by_the_server_is_repeated(database: PostgresDatabase):
     runs = []
 
-    def fails_at_first(tx: Tx) -> str:
+    def fails_twice(tx: Tx) -> str:
         runs.append(1)
         if len(runs) < 3:
             code = ("40001", "40P01")[len(runs) - 1]
             tx.connection.exec_driver_sql(f"DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{code}'; END $$")
         return "done"
 
-    assert await database.run(fails_at_first) == "done"
+    assert await database.run(fails_twice) == "done"
     assert len(runs) == 3
 
 
-async def test_a_statement_that_is_never_taken_is_a_fault_and_names_no_value(database: PostgresDatabase):
+async def test_refused_statement_is_a_fault_without_values_in_its_message(database: PostgresDatabase):
     with pytest.raises(StoreFaultError, match="report it") as caught:
         await database.run(lambda tx: tx.execute(sa.text("INSERT INTO apps (app_id) VALUES ('secret-of-mine')")))
     assert "secret-of-mine" not in repr(caught.value)
 
 
-async def test_a_second_shuttle_on_the_same_database_is_refused(
+async def test_second_shuttle_on_the_same_database_is_refused(
     database: PostgresDatabase, server: PostgresServer, name: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("shuttle.store.sole_owner._OTHER_ENDS_SECONDS", 0.3)
@@ -155,9 +155,7 @@ async def test_a_second_shuttle_on_the_same_database_is_refused(
     ("database", "password", "sentence"),
     [("postgres", "wrong-password", "user or the password"), ("nothing", PASSWORD, "does not exist")],
 )
-async def test_credentials_that_the_server_refuses_end_the_start(
-    server: PostgresServer, database: str, password: str, sentence: str
-):
+async def test_refused_credentials_end_the_start(server: PostgresServer, database: str, password: str, sentence: str):
     opened = PostgresDatabase(server.url(database, password=password), SetClock())
     with pytest.raises(SettingsError, match=sentence) as caught:
         await opened.migrate()
@@ -165,7 +163,7 @@ async def test_credentials_that_the_server_refuses_end_the_start(
     await opened.close()
 
 
-async def test_a_server_that_is_not_there_is_waited_for(server: PostgresServer):
+async def test_unreachable_server_raises_an_error_that_is_retried(server: PostgresServer):
     opened = PostgresDatabase(server.url(port=free_port()), SetClock())
     with pytest.raises(StoreError, match="does not answer") as caught:
         await opened.migrate()

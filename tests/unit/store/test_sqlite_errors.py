@@ -1,4 +1,4 @@
-"""What the database cannot do: a full disk, a file that cannot be written, and statements that it never takes."""
+"""Errors of SQLite: a full disk, a file that cannot be written, and statements that can never be executed."""
 
 import sqlite3
 from pathlib import Path
@@ -28,7 +28,7 @@ async def add_app(database: SqliteDatabase, app_id: str) -> None:
     await execute(database, statement, app=app_id, job=app_id * 1000)
 
 
-async def test_a_statement_that_is_never_taken_is_no_full_disk(database: SqliteDatabase):
+async def test_refused_statement_is_not_reported_as_a_full_disk(database: SqliteDatabase):
     await add_app(database, "secret-of-mine")
     with pytest.raises(StoreFaultError, match=r"UNIQUE constraint failed: apps\.") as caught:
         await add_app(database, "secret-of-mine")
@@ -39,23 +39,23 @@ async def test_a_statement_that_is_never_taken_is_no_full_disk(database: SqliteD
         await execute(database, "SELECT * FROM nowhere")
 
 
-async def test_a_full_disk_is_one_and_passes(database: SqliteDatabase):
-    await execute(database, "PRAGMA max_page_count = 1")  # as many as there are
-    with pytest.raises(StoreError, match="make room on the disk") as caught:
+async def test_full_disk_is_reported_and_recovered_from(database: SqliteDatabase):
+    await execute(database, "PRAGMA max_page_count = 1")  # limits the file to its current size
+    with pytest.raises(StoreError, match="free space on the disk") as caught:
         await add_app(database, "app" * 100_000)
     assert (type(caught.value), caught.value.status) == (StoreError, 503)
     await execute(database, "PRAGMA max_page_count = 100000")
     await add_app(database, "later")
 
 
-async def test_a_database_that_cannot_be_written_says_what_to_check(database: SqliteDatabase):
+async def test_read_only_database_says_what_to_check(database: SqliteDatabase):
     await execute(database, "PRAGMA query_only = ON")
     with pytest.raises(StoreError, match="check the permissions") as caught:
         await add_app(database, "one")
     assert type(caught.value) is StoreError
 
 
-async def test_a_file_that_is_no_database_says_to_restore_a_backup(tmp_path: Path):
+async def test_invalid_database_file_says_to_restore_a_backup(tmp_path: Path):
     (tmp_path / "shuttle.db").write_bytes(b"not a database" * 1000)
     opened = SqliteDatabase(tmp_path / "shuttle.db", SetClock())
     for call in (opened.migrate(), opened.run(lambda tx: None)):
@@ -64,7 +64,7 @@ async def test_a_file_that_is_no_database_says_to_restore_a_backup(tmp_path: Pat
     await opened.close()
 
 
-async def test_another_process_that_holds_the_database_is_named_as_such(database: SqliteDatabase, tmp_path: Path):
+async def test_database_locked_by_another_process_is_reported(database: SqliteDatabase, tmp_path: Path):
     await execute(database, "PRAGMA busy_timeout = 10")
     other = sqlite3.connect(tmp_path / "shuttle.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
