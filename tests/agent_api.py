@@ -1,4 +1,4 @@
-"""The shuttle as the agent sees it: a real HTTP server with the calls of a build, and faults on demand."""
+"""A fake shuttle for tests of the agent's side: an HTTP server with the calls of a build, and faults on demand."""
 
 import asyncio
 import io
@@ -12,7 +12,7 @@ from aiohttp import web
 from jenkins_pipelines.environment import AgentEnvironment, environment_archive
 
 BUILD_UUID = "6f1b2c3d-0000-4000-8000-000000000001"
-TOKEN = "token-of-this-build-0123456789"  # made-up ones that tests look for where they must not be
+TOKEN = "token-of-this-build-0123456789"  # made-up secrets; tests check that they appear nowhere else
 SETUP_TOKEN = "setup-token_of-this-build-987654"
 RUN_TOKEN = "run-token_of-this-build-24681357"
 TOKENS = (TOKEN, SETUP_TOKEN, RUN_TOKEN)
@@ -24,7 +24,7 @@ def source_archive(
     executable: tuple[str, ...] = ("build.sh",),
     links: Mapping[str, str] | None = None,
 ) -> bytes:
-    """A tar.gz as the shuttle hands it out: normalized, ordinary modes, links wherever they point."""
+    """A tar.gz as the shuttle sends it: normalized, with ordinary modes and any links."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as archive:
         for name, content in files.items():
@@ -41,15 +41,15 @@ def source_archive(
 
 
 class Cut:
-    """A fault: say how many bytes come, send only half of them, and hang up."""
+    """A fault: the response declares its length, but the connection closes after half of the body."""
 
 
 class CutHeaders:
-    """A fault: hang up after the status line and one header, as a proxy does that dies just then."""
+    """A fault: the connection closes after the status line and one header, like that of a proxy that dies."""
 
 
 class NoOffset:
-    """A fault of `log`: 200 without Shuttle-Log-Offset; the bytes are taken all the same."""
+    """A fault of `log`: the response 200 has no Shuttle-Log-Offset, although the bytes are accepted."""
 
 
 Fault = int | type[Cut] | type[CutHeaders] | type[NoOffset]
@@ -58,8 +58,8 @@ Fault = int | type[Cut] | type[CutHeaders] | type[NoOffset]
 class AgentApi:
     """Records claims (build numbers), reports (by id), artifacts (by name) and every call as (method, path, status).
 
-    `faults[last part of the path]` is a queue of what the next calls get instead of the truth: a status, `Cut`,
-    `CutHeaders` or `NoOffset`; a call of `held` is answered when its event is set.
+    `faults[last part of the path]` is a queue of faults for the next calls: a status, `Cut`, `CutHeaders` or
+    `NoOffset`. A call in `held` gets its response when its event is set.
     `logs` holds the streams, `ends` their exit statuses, `progress` the stages' events.
     """
 
@@ -101,7 +101,7 @@ class AgentApi:
         return self.logs["main"].decode("utf-8", "replace")
 
     def has_logged(self, text: str) -> bool:
-        """Whether this is all of the main stream."""
+        """Whether the main stream is exactly `text`."""
         return self.log == text
 
     @property
@@ -110,7 +110,7 @@ class AgentApi:
         return [" ".join([one["stage"], one["event"], *filter(None, [one.get("status")])]) for one in self.progress]
 
     async def until(self, holds: Callable[[], object]) -> None:
-        """Wait for what a call brings about."""
+        """Wait until the condition holds; it is evaluated after every call."""
         async with self._changed:
             await self._changed.wait_for(holds)
 

@@ -1,4 +1,4 @@
-"""A certificate that only tests trust."""
+"""A self-signed certificate for tests."""
 
 import asyncio
 import datetime
@@ -14,7 +14,7 @@ from cryptography.x509.oid import NameOID
 
 
 def loopback_tls(directory: Path, host: str | None = None) -> tuple[ssl.SSLContext, Path]:
-    """A server's context with a self-signed certificate for 127.0.0.1 or `host`, and the file for SHUTTLE_CA_FILE."""
+    """A server's TLS context with a self-signed certificate for 127.0.0.1 or `host`, and the certificate's file."""
     subject = x509.DNSName(host) if host else x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "loopback test")])
@@ -38,7 +38,7 @@ def loopback_tls(directory: Path, host: str | None = None) -> tuple[ssl.SSLConte
 
 
 async def close_when_left(server: TestServer) -> None:
-    """Close a TLS server after its clients closed their ends: asyncio drops a connection whose goodbye is under way."""
+    """Close a TLS server after its clients have closed: asyncio leaks a connection whose TLS shutdown is unfinished."""
     while server.handler.connections:
         await asyncio.sleep(0.005)
     await server.close()

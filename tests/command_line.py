@@ -1,4 +1,4 @@
-"""`shuttle …` in the test's own process, in a thread beside the loop that serves it."""
+"""Runs `shuttle …` in the test's process, in a thread beside the event loop."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ from shuttle.cli import main
 
 
 async def exit_code_of(*arguments: str) -> int:
-    """Run it to its end; what it printed is `capsys`'."""
+    """Run the command and return its exit code; its output can be read with `capsys`."""
 
     def in_thread() -> int:
         try:

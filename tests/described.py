@@ -1,4 +1,4 @@
-"""Whether an answer is one that the OpenAPI document describes: its status, its media type, its JSON."""
+"""Checks that the OpenAPI document describes a response: its status, media type and JSON."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from jsonschema_rs import Draft202012Validator
 from shuttle.web.openapi import document, path_of
 from shuttle.web.routes import ROUTES
 
-# Of any route, see the document's `info`: another method, and requests that break the rules of HTTP.
+# Errors of any route (see the document's `info`): other methods, and requests that break the rules of HTTP.
 _OF_ANY_ROUTE = {405, 417}
 _ROUTES = [
     (re.compile(re.sub(r"{\w+(?::([^{}]*))?}", lambda part: part[1] or "[^/]+", route.path)), path_of(route))
@@ -20,7 +20,7 @@ _ROUTES = [
 
 
 def assert_described(method: str, path: str, status: int, headers: Mapping[str, str], body: bytes) -> None:
-    """Fail unless the document has it; what is no route of ours needs no description."""
+    """Fail unless the document describes the response. Paths that are not routes need no description."""
     operation = _operation(method.lower(), path.partition("?")[0])
     if operation is None or status in _OF_ANY_ROUTE:
         return
@@ -47,11 +47,11 @@ def _operation(method: str, path: str) -> dict[str, Any] | None:
 
 
 def _value(body: bytes) -> Any:
-    """What the JSON says; half a surrogate pair, which the validator does not take, as a question mark."""
+    """Parse the JSON; a lone surrogate, which the validator does not accept, becomes a question mark."""
     return json.loads(json.dumps(json.loads(body), ensure_ascii=False).encode("utf-8", "replace"))
 
 
 @cache
 def _validator(schema: str) -> Draft202012Validator:
-    # The dialect of OpenAPI 3.1 is this one with words that only describe.
+    # The dialect of OpenAPI 3.1 is Draft 2020-12 with additional keywords that do not affect validation.
     return Draft202012Validator({**json.loads(schema), "components": document()["components"]})

@@ -1,4 +1,4 @@
-"""An HTTP proxy before a real server, which misbehaves on request: refuses, hangs, lies, cuts, loses answers."""
+"""An HTTP proxy before a real server that misbehaves on demand: refuses, hangs, cuts or loses responses."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -10,18 +10,18 @@ from aiohttp import web
 from yarl import URL
 
 HTML = "<!DOCTYPE html><html><body><h2>HTTP ERROR</h2></body></html>"
-# Host goes on as it came: S3's signature holds it, and Jenkins' links follow it.
+# Host is passed on unchanged: S3's signature includes it, and Jenkins' links depend on it.
 _HOP = {"connection", "keep-alive", "transfer-encoding", "content-length"}
 
 
 @dataclass
 class FaultyProxy:
-    """`fault` is asked for every request; None = pass it on. Faults: a status (with `page`), or one of these words.
+    """`fault` is called for every request; None = pass it on. A fault is a status (with `page`), or one of these words.
 
-    garbage: 200 with HTML; reset: the connection is reset; hang: no answer until `calm`; lose: passed on, and the
-    answer is lost; mute: passed on, and no answer until `calm`; stall: passed on, and half of the body until `calm`;
-    cut: passed on, and the body is cut in its middle; late: passed on only at `calm`, answer lost; again: passed on
-    now, and once more at `calm`.
+    garbage: 200 with HTML; reset: the connection is reset; hang: no response until `calm`; lose: passed on, but the
+    response is lost; mute: passed on, but no response until `calm`; stall: passed on, but only half of the body until
+    `calm`; cut: passed on, but the body is cut in the middle; late: passed on at `calm`, and the response is lost;
+    again: passed on now, and again at `calm`.
     """
 
     target: str
@@ -34,16 +34,16 @@ class FaultyProxy:
     late: list[asyncio.Task[None]] = field(default_factory=list)
 
     def calm(self) -> None:
-        """No further faults; what hung goes on."""
+        """Stop all faults; requests that hang continue."""
         self.fault = lambda _request: None
         self.calmed.set()
 
     async def until_hits(self, count: int, seconds: float = 20) -> None:
-        """Wait until that many faults have happened."""
+        """Wait until `count` faults have happened."""
         await self.until(lambda: len(self.hits) >= count, seconds)
 
     async def until(self, condition: Callable[[], bool], seconds: float = 30) -> None:
-        """Wait until the faults so far fulfil a condition."""
+        """Wait until the condition holds; it is evaluated after every fault."""
         async with asyncio.timeout(seconds), self.hit:
             await self.hit.wait_for(condition)
 
@@ -134,7 +134,7 @@ def _reset(request: web.Request) -> web.Response:
 
 @asynccontextmanager
 async def faulty_proxy(target: str) -> AsyncIterator[FaultyProxy]:
-    """A proxy before `target` (no trailing slash), on a port of its own."""
+    """A proxy before `target` (a URL without a slash at its end), on its own port."""
     proxy = FaultyProxy(target)
     app = web.Application(client_max_size=0)
     app.router.add_route("*", "/{path:.*}", proxy.handle)

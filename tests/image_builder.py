@@ -1,7 +1,7 @@
-"""A stand-in for an image builder on an agent's PATH: writes down what it was given, and executes a Dockerfile's RUN.
+"""A stand-in for an image builder on an agent's PATH: it records its inputs, and executes the Dockerfile's RUN lines.
 
-Real builders are in tests/real. RUN lines of one line are executed in the build's context by `sh -e`; that is how tests
-say what happens in a build.
+It executes RUN instructions of one line in the build's context by `sh -e`, so tests write there what a build does.
+tests/real has tests with real builders.
 """
 
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 
-# Each call appends its arguments, NUL-terminated and ended by an empty line; `build` also keeps what it was given.
+# Each call appends its arguments, NUL-terminated, and an empty line; `build` also stores its inputs.
 _PROGRAM = f"""#!/bin/sh
 notes="NOTES"
 printf '%s\\0' NAME "$@" >>"$notes"; echo >>"$notes"
@@ -34,24 +34,24 @@ esac
 
 
 def builder_program(name: str, notes: str) -> str:
-    """The program `name`, writing to files that begin with `notes`, in which shell variables count."""
+    """The text of the program `name`; it writes to files whose names begin with `notes`, a shell expression."""
     return _PROGRAM.replace("NOTES", notes, 1).replace("NAME", name, 1)
 
 
 class Notes:
-    """What the stand-in wrote down, in files that begin with `base`."""
+    """The notes of the stand-in, in files whose names begin with `base`."""
 
     def __init__(self, base: Path) -> None:
         self._base = base
 
     @property
     def calls(self) -> list[list[str]]:
-        """The arguments of every call, the program's name first."""
+        """The arguments of every call, beginning with the program's name."""
         calls = self._base.read_bytes().decode().split("\0\n") if self._base.exists() else []
         return [call.split("\0") for call in calls if call]
 
     def call(self, verb: str) -> list[str]:
-        """The only call of that verb."""
+        """The only call of this verb."""
         (found,) = (call for call in self.calls if call[1] == verb and "--help" not in call)
         return found
 
@@ -61,15 +61,15 @@ class Notes:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What the builder saw."""
+        """The builder's environment variables."""
         pairs = self.text("environment").split("\0")[:-1]
         return dict(pair.split("=", 1) for pair in pairs)
 
 
 def agent_path(folder: Path) -> str:
-    """A PATH whose first builder is the stand-in: as buildah, behind a docker without a daemon.
+    """A PATH whose first usable builder is the stand-in, as buildah; before it is a docker without a daemon.
 
-    Its programs are in `folder`, and so are the notes of each build, at `folder / <build_uuid>`.
+    Its programs are in `folder`; the notes of each build begin with `folder / <build_uuid>`.
     """
     programs = folder / "programs"
     programs.mkdir(parents=True)

@@ -1,6 +1,6 @@
-"""The real shuttle and the real emulated Jenkins in the test's own process: fast, and a test can look inside.
+"""Runs the service and the emulated Jenkins in the test's process, which is fast and lets tests look inside.
 
-What `tests/product.py` proves with processes and signals is not proven here; this is for the API's many sentences.
+Use it to test the API. Tests of restarts and signals need the processes of `tests/product.py`.
 """
 
 import asyncio
@@ -31,14 +31,14 @@ from shuttle.worker import Worker
 from tests.described import assert_described
 from tests.product import FAST, TOKEN, USER, data_url, end_agents
 
-# Nothing listens there (the discard port); connecting fails at once.
+# Nothing listens on the discard port, so connecting fails immediately.
 NO_JENKINS = f"http://{USER}:{TOKEN}@127.0.0.1:9/"
 FINAL = ("succeeded", "failed", "stopped", "timedout")
 
 
 @dataclass
 class Answer:
-    """An HTTP answer, whole."""
+    """A complete HTTP response."""
 
     status: int
     headers: Mapping[str, str]
@@ -51,7 +51,7 @@ class Answer:
 
 @dataclass
 class Shuttle:
-    """A running shuttle, and the ways a caller talks to it."""
+    """A running shuttle, with methods for its callers' requests."""
 
     url: str
     port: int
@@ -62,7 +62,7 @@ class Shuttle:
     headers: dict[str, str] = field(default_factory=dict)
 
     async def ask(self, method: str, path: str, *, headers: Mapping[str, str] | None = None, **sent: Any) -> Answer:
-        """One request; `path` goes out as it is written, percent escapes and dots included."""
+        """Send a request; `path` is sent as written, including percent-escapes and dots."""
         url = URL(self.url + path, encoded=True)
         async with self.session.request(
             method, url, headers={**self.headers, **(headers or {})}, allow_redirects=False, **sent
@@ -75,7 +75,7 @@ class Shuttle:
         return await self.ask("GET", path, **sent)
 
     async def post(self, path: str, body: Any = None, **sent: Any) -> Answer:
-        """JSON when `body` is a value, as it is when it is bytes."""
+        """Post `body`, as JSON unless it is bytes."""
         if isinstance(body, bytes):
             return await self.ask("POST", path, data=body, skip_auto_headers=("Content-Type",), **sent)
         return await self.ask("POST", path, json=body, **sent)
@@ -84,24 +84,24 @@ class Shuttle:
         return await self.ask("DELETE", path, **sent)
 
     async def submit(self, path: str, script: str = "true", **fields: Any) -> None:
-        """Ask for a `script` build of this build.sh."""
+        """Request a `script` build with this build.sh."""
         answer = await self.post(path, script_request(script, **fields))
         assert answer.status == 200, answer.body
 
     async def build(self, path: str) -> dict[str, Any]:
-        """The read side's long form."""
+        """The build as GET returns it."""
         answer = await self.get(path)
         assert answer.status == 200, answer.body
         found: dict[str, Any] = answer.json
         return found
 
     async def until(self, path: str, *states: str, seconds: float = 20) -> dict[str, Any]:
-        """The build once it is in one of these states; any final one without."""
+        """Wait until the build has one of these states, or any final state if none is given."""
         wanted = states or FINAL
         return await self.until_shown(path, lambda build: build["state"] in wanted, seconds=seconds)
 
     async def until_shown(self, path: str, condition: Any, seconds: float = 20) -> dict[str, Any]:
-        """The build once the read side shows what `condition` asks for."""
+        """Wait until `condition` is true of the build as GET returns it."""
         build: dict[str, Any] = {}
         try:
             async with asyncio.timeout(seconds):
@@ -114,7 +114,7 @@ class Shuttle:
             raise AssertionError(f"still {build}") from None
 
     async def until_settled(self, build_uuid: str, seconds: float = 10) -> None:
-        """Return once the log of an ended build is archived and its spool is gone."""
+        """Wait until the log of an ended build is archived and its spool removed."""
         async with asyncio.timeout(seconds):
             while True:
                 build = await self.services.database.run(find_build, build_uuid)
@@ -124,7 +124,7 @@ class Shuttle:
                 await asyncio.sleep(0.02)
 
     async def whole_log(self, path: str) -> bytes:
-        """The log, once it is complete."""
+        """Wait until the log is complete, and return it."""
         answer = await self.get(f"{path}/logs?follow=true")
         assert answer.status == 200, answer.body
         return answer.body
@@ -139,7 +139,7 @@ _migrated: list[bytes] = []
 
 
 async def migrated_database() -> bytes:
-    """A database's file without a build. All migrations take 80 ms, and nearly every test's shuttle begins with one."""
+    """A database file without builds, made once: the migrations take 80 ms, and nearly every test needs a database."""
     if not _migrated:
         with TemporaryDirectory() as folder:
             database = SqliteDatabase(Path(folder) / "shuttle.db", ShuttleClock())
@@ -153,9 +153,9 @@ async def migrated_database() -> bytes:
 
 @asynccontextmanager
 async def running_shuttle(folder: Path, jenkins_url: str = NO_JENKINS, **settings: str) -> AsyncIterator[Shuttle]:
-    """The shuttle over the data in `folder`, as `shuttle serve` composes it; SHUTTLE_… by their names.
+    """The service with its data in `folder`, composed like `shuttle serve`; `settings` have the environment's names.
 
-    One that replaces another one needs its PORT: running agents push to that address.
+    A service that replaces another one needs the same PORT, because running agents push to that address.
     """
     data = folder / "data"
     environment = {"JENKINS_URL": jenkins_url, "SHUTTLE_DATA_DIR": str(data), **FAST, **settings}
@@ -165,7 +165,7 @@ async def running_shuttle(folder: Path, jenkins_url: str = NO_JENKINS, **setting
         checked.database_path.write_bytes(await migrated_database())
     app = web.Application()
     runner: web.AppRunner | None = None
-    # The public address must be known before the parts are made, so the port is taken first.
+    # The public URL has to be known first, so the port is bound before the services are created.
     listening = web.AppRunner(app)
     await listening.setup()
     probe = web.TCPSite(listening, "127.0.0.1", int(settings.get("PORT", "0")), reuse_address=True)
@@ -188,7 +188,7 @@ async def running_shuttle(folder: Path, jenkins_url: str = NO_JENKINS, **setting
 
 @asynccontextmanager
 async def running_jenkins(folder: Path, *, executors: int = 4, clock: Clock | None = None) -> AsyncIterator["Jenkins"]:
-    """An emulated Jenkins behind a front that can misbehave."""
+    """An emulated Jenkins behind a proxy that can misbehave."""
     emulated = EmulatedJenkins(
         folder / "jenkins", executors=executors, user=USER, token=TOKEN, permissions=ADMINISTRATOR, clock=clock
     )
@@ -204,9 +204,10 @@ async def running_jenkins(folder: Path, *, executors: int = 4, clock: Clock | No
 
 
 class Jenkins:
-    """A front before the emulated Jenkins: passes calls on, or answers itself what `fault` says.
+    """A proxy before the emulated Jenkins, which can misbehave.
 
-    `fault(request)` returns None to pass the call on, or the answer to give; `lose_answers` passes on and hangs up.
+    `fault(request)` returns a response, or None to pass the request on. `lose_answers` passes requests on, but closes
+    the connection instead of responding.
     """
 
     def __init__(self, emulated: EmulatedJenkins) -> None:
@@ -220,7 +221,7 @@ class Jenkins:
 
     @property
     def url(self) -> str:
-        """For JENKINS_URL."""
+        """The URL for JENKINS_URL."""
         return f"http://{USER}:{TOKEN}@127.0.0.1:{self.port}/"
 
     async def start(self) -> None:
@@ -242,7 +243,7 @@ class Jenkins:
             self._runner = self._session = None
 
     async def call(self, method: str, path: str, **sent: Any) -> int:
-        """What a person does in Jenkins: one call past the front; the status."""
+        """Make a request to Jenkins past the proxy, like a person; returns the status."""
         async with (
             aiohttp.ClientSession(headers=_PERSON) as session,
             session.request(method, self.emulated.url + path, allow_redirects=False, **sent) as response,
@@ -251,7 +252,7 @@ class Jenkins:
             return response.status
 
     async def read(self, path: str) -> bytes:
-        """What a person reads in Jenkins, past the front."""
+        """Read a page of Jenkins past the proxy, like a person."""
         async with (
             aiohttp.ClientSession(headers=_PERSON) as session,
             session.get(self.emulated.url + path) as response,
@@ -259,7 +260,7 @@ class Jenkins:
             return await response.read()
 
     async def finished(self, job: str, number: int, seconds: float = 10) -> None:
-        """Return once that build of Jenkins is over."""
+        """Wait until this Jenkins build has ended."""
         async with asyncio.timeout(seconds):
             while True:
                 if not json.loads(await self.read(f"/job/{job}/{number}/api/json"))["building"]:

@@ -1,7 +1,7 @@
-"""A Kafka broker over TCP that misbehaves on demand: one partition of any topic, and what it was sent.
+"""A Kafka broker over TCP that misbehaves on demand. Each topic has one partition; sent records are kept.
 
-`answering` is asked for every request and may wait; what it returns:
-    None: answer as a good broker;  an int: answer with that error code;  HANG: never answer;  HANG_UP: close.
+`answering` is called for every request and may wait. It returns:
+    None: no fault;  an int: respond with that error code;  HANG: never respond;  HANG_UP: close the connection.
 """
 
 import asyncio
@@ -35,13 +35,13 @@ NO_SUCH_TOPIC, NO_RIGHT_TO_THE_TOPIC, NO_RIGHT_TO_THE_CLUSTER = 3, 29, 31
 Fault = int | str | None
 
 
-async def well(_api: int) -> Fault:
-    """A good broker."""
+async def no_faults(_api: int) -> Fault:
+    """No faults."""
     return None
 
 
 def hanging_at(api: int) -> Callable[[int], Awaitable[Fault]]:
-    """One that never answers this."""
+    """Never answer requests of this API."""
 
     async def answering(asked: int) -> Fault:
         return HANG if asked == api else None
@@ -50,7 +50,7 @@ def hanging_at(api: int) -> Callable[[int], Awaitable[Fault]]:
 
 
 def held_at(api: int) -> tuple[Callable[[int], Awaitable[Fault]], asyncio.Event]:
-    """One that answers this only once the event is set."""
+    """Answer requests of this API only once the returned event is set."""
     released = asyncio.Event()
 
     async def answering(asked: int) -> Fault:
@@ -63,14 +63,14 @@ def held_at(api: int) -> tuple[Callable[[int], Awaitable[Fault]], asyncio.Event]
 
 @dataclass
 class Broker:
-    """`appended` holds (key, value, headers) in the log's order, doubles included; `credentials` what it was shown.
+    """`appended` has (key, value, headers) in the log's order, including duplicates; `credentials` those of clients.
 
-    `led_by` has the topics that another broker leads; all others are its own.
+    `led_by` has the topics that another broker leads; this one leads all others.
     """
 
     port: int = 0
     advertised: tuple[str, int] = ("", 0)
-    answering: Callable[[int], Awaitable[Fault]] = well
+    answering: Callable[[int], Awaitable[Fault]] = no_faults
     max_batch_bytes: int = 2**31
     led_by: dict[str, "Broker"] = field(default_factory=dict)
     connections: int = 0
@@ -93,7 +93,7 @@ class Broker:
         return [value for _, value, _ in self.appended]
 
     async def until(self, condition: Callable[[], object], seconds: float = 10) -> None:
-        """Wait until the condition holds; looked at after every request."""
+        """Wait until the condition holds; it is evaluated after every request."""
         async with asyncio.timeout(seconds), self.changed:
             await self.changed.wait_for(condition)
 
@@ -179,7 +179,7 @@ class Broker:
 
 @asynccontextmanager
 async def broker(tls: ssl.SSLContext | None = None, port: int = 0) -> AsyncIterator[Broker]:
-    """A broker on loopback, good until told otherwise."""
+    """A broker on loopback, without faults until `answering` is set."""
     running = Broker()
     server = await asyncio.start_server(running.serve, "127.0.0.1", port, ssl=tls)
     running.port = server.sockets[0].getsockname()[1]
@@ -198,7 +198,7 @@ async def broker(tls: ssl.SSLContext | None = None, port: int = 0) -> AsyncItera
 
 @contextmanager
 def black_hole() -> Iterator[int]:
-    """A port where connecting neither succeeds nor fails: its queue of connections is full."""
+    """A port where connecting neither succeeds nor fails, because its queue of connections is full."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen(0)
@@ -214,7 +214,7 @@ def black_hole() -> Iterator[int]:
 
 
 def closed_port() -> int:
-    """A port where nobody listens."""
+    """A port on which nothing listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

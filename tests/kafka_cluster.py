@@ -1,7 +1,7 @@
-"""A Kafka cluster in a process of its own: confluent-kafka's mock brokers on loopback, and what they were sent.
+"""A Kafka cluster of confluent-kafka's mock brokers on loopback, in its own process, and readers of its topics.
 
-They know acks, idempotence and consumers, keep about 5 MB a partition, and make any topic with four partitions. Run as
-a program, this module is that process: it says where it listens, and ends with its standard input.
+The brokers support acks, idempotence and consumers, keep about 5 MB per partition, and create any topic with four
+partitions. Run as a program, this module is that process: it prints its address, and ends when stdin is closed.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ _TREE = Path(__file__).parents[1]
 
 
 class Cluster:
-    """A running one."""
+    """A running cluster."""
 
     def __init__(self, bootstrap: str, process: asyncio.subprocess.Process) -> None:
         self.bootstrap = bootstrap
@@ -29,21 +29,21 @@ class Cluster:
         self._process = process
 
     def url(self, topic: str) -> str:
-        """The hook of a topic."""
+        """The hook URL of a topic."""
         return f"kafka://{self.bootstrap}/{topic}"
 
     async def pause(self) -> None:
-        """Stop all its brokers; the kernel still takes connections for them."""
+        """Stop the process of all brokers; the kernel still accepts connections for them."""
         await pause(self._process)
 
     @asynccontextmanager
     async def reading(self, topic: str) -> AsyncIterator[Topic]:
-        """What the topic holds and gets."""
+        """A reader of the topic."""
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self.bootstrap,
             group_id=None,
             auto_offset_reset="earliest",
-            fetch_max_wait_ms=50,  # they answer no sooner, whatever arrives
+            fetch_max_wait_ms=50,  # brokers send no response earlier, even if data arrive
         )
         async with consuming(consumer, topic, range(PARTITIONS)) as read:
             yield read
@@ -51,7 +51,7 @@ class Cluster:
 
 @asynccontextmanager
 async def kafka_cluster(brokers: int = 1) -> AsyncIterator[Cluster]:
-    """Start the brokers; killed at the end, also when they are stopped."""
+    """Start the brokers in a process, and kill it at the end, even if it is paused."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.kafka_cluster", str(brokers),
         cwd=_TREE, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""What a masker must find, by trying every form of every secret at every place."""
+"""A simple reference search: tries every form of every secret at every position."""
 
 import re
 from collections.abc import Iterator
@@ -12,12 +12,12 @@ _RUN = re.compile(rb"[A-Za-z0-9+/_-]+")
 
 @lru_cache(maxsize=2000)
 def patterns_of(secrets: tuple[str, ...]) -> frozenset[bytes]:
-    """Every form of every secret."""
+    """All forms of all secrets."""
     return frozenset(form for secret in secrets for form in printed_forms(secret))
 
 
 def naive_spans(text: bytes, secrets: tuple[str, ...]) -> list[tuple[int, int]]:
-    """Every match of every form, and the parts of wrapped base64, united where they overlap."""
+    """All matches of all forms, and parts of wrapped base64; overlapping ones are merged."""
     united: list[tuple[int, int]] = []
     for start, stop in sorted([*_matches(text, secrets), *_parts(text, secrets)]):
         if united and start < united[-1][1]:
@@ -39,7 +39,7 @@ def _parts(text: bytes, secrets: tuple[str, ...]) -> Iterator[tuple[int, int]]:
     for run in _RUN.finditer(text):
         for core in cores:
             for at in range(len(core)):
-                # Only at the start of a run may the start of the core be missing.
+                # Only at the start of a run may the beginning of the core be missing.
                 for start in range(run.start(), run.end()) if at == 0 else (run.start(),):
                     end = start + _common_bytes(text[start : run.end()], core[at:])
                     has_key = any(at <= key <= at + end - start - 6 for key in key_places(len(core)))

@@ -1,4 +1,4 @@
-"""What a shuttle needs to serve from PostgreSQL: the server, an object store, and a key."""
+"""The environment of a shuttle on PostgreSQL: the server, an object store, and a key."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,14 +14,14 @@ from tests.s3_server import bucket_of, s3_server, settings_for
 
 @dataclass
 class OnPostgres:
-    """`settings` are those of the shuttle."""
+    """`settings` are the settings for the shuttle."""
 
     server: PostgresServer
     settings: dict[str, str]
     client: Any
 
     def object_of(self, name: str) -> bytes | None:
-        """What is in the bucket."""
+        """The content of an object in the bucket."""
         try:
             content: bytes = self.client.get_object(Bucket=self.settings["S3_BUCKET"], Key=name)["Body"].read()
         except ClientError:
@@ -31,7 +31,7 @@ class OnPostgres:
 
 @contextmanager
 def on_postgres(server_settings: Mapping[str, str] | None = None) -> Iterator[OnPostgres]:
-    """All of it, fresh."""
+    """A new database, bucket and key."""
     with running_postgres(server_settings) as server, s3_server() as endpoint, bucket_of(endpoint) as (bucket, client):
         settings = {
             "DATABASE_URL": server.new_url(),

@@ -1,4 +1,4 @@
-"""A process that a test stops for a while, as a machine without a processor to spare would."""
+"""Pauses a process, like a machine that has no CPU time for it."""
 
 import asyncio
 import os
@@ -6,11 +6,11 @@ import signal
 
 
 async def pause(process: asyncio.subprocess.Process) -> None:
-    """SIGSTOP; returns once every thread stands still, which on a busy machine may be after many more of its steps."""
+    """Send SIGSTOP and wait until all threads have stopped, which takes a while on a busy machine."""
     process.send_signal(signal.SIGSTOP)
     await asyncio.to_thread(os.waitid, os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
 
 
 def resume(process: asyncio.subprocess.Process) -> None:
-    """SIGCONT."""
+    """Send SIGCONT."""
     process.send_signal(signal.SIGCONT)

@@ -1,12 +1,12 @@
-"""A real HTTP server for receivers that behave, or misbehave on demand: it records every request byte by byte.
+"""An HTTP server that plays receivers, which may misbehave on demand; it records every request byte by byte.
 
-    async with Receiver() as receiver:                       # answers 200 to every request
+    async with Receiver() as receiver:                       # responds 200 to every request
         await post(receiver.url)
-        exchange = await receiver.exchange(0)                # the first request, as soon as its headers are here
+        exchange = await receiver.exchange(0)                # the first request, when its headers have arrived
         await exchange.until(lambda: exchange.ended)
     Receiver(answering(404), answering(200))                 # the first request gets 404, all others 200
 
-A script is an async function of an `Exchange`; what it does not read stays in the sockets, as with any slow reader.
+A script is an async function of an `Exchange`. Bytes that it does not read stay in the sockets' buffers.
 """
 
 import asyncio
@@ -23,25 +23,25 @@ Script = Callable[["Exchange"], Awaitable[None]]
 
 
 class _Changes:
-    """Lets tests await conditions: each `tell` wakes every `until` to look again."""
+    """Wakes waiting tests: after each `notify`, every `until` evaluates its condition again."""
 
     def __init__(self) -> None:
-        self._told = asyncio.Event()
+        self._changed = asyncio.Event()
 
-    def tell(self) -> None:
-        self._told.set()
-        self._told = asyncio.Event()
+    def notify(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     async def until(self, condition: Callable[[], object]) -> None:
         while not condition():
-            await self._told.wait()
+            await self._changed.wait()
 
 
 class Exchange:
-    """One request, and the ways to answer it.
+    """A request, and methods to respond to it.
 
-    `body` is what has been read of it (chunks taken apart), `ended` whether it came whole: with its terminating chunk,
-    or with all of its Content-Length. `broken` = the connection ended before that.
+    `body` is the received part of the body, without chunk headers. `ended` = the body is complete: its last chunk, or
+    all of its Content-Length, was received. `broken` = the connection ended before that.
     """
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, changes: _Changes) -> None:
@@ -59,13 +59,13 @@ class Exchange:
         self._changes = changes
 
     async def until(self, condition: Callable[[], object]) -> None:
-        """Return once `condition()` holds; it is looked at after everything that happens at the receiver."""
+        """Wait until `condition()` is true; it is evaluated after every event at the receiver."""
         await self._changes.until(condition)
 
     # --- reading
 
     async def read_head(self) -> bool:
-        """The request line and headers; False = the client has no further request."""
+        """Read the request line and headers; False = the client sends no further request."""
         try:
             head = await self._reader.readuntil(b"\r\n\r\n")
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -80,14 +80,14 @@ class Exchange:
         return True
 
     async def read_chunk(self) -> bytes:
-        """The next chunk of the body, or all of it when it has a Content-Length; b"" at its end, however it ended."""
+        """The next chunk of the body, or the whole body if it has a Content-Length; b"" at the end or if it was cut."""
         if self.ended or self.broken:
             return b""
         try:
             chunk = await (self._next_chunk() if "Transfer-Encoding" in self.headers else self._whole())
         except (asyncio.IncompleteReadError, ConnectionError):
             self.broken, chunk = True, b""
-        self._changes.tell()
+        self._changes.notify()
         return chunk
 
     async def _next_chunk(self) -> bytes:
@@ -104,26 +104,26 @@ class Exchange:
         return bytes(self.body)
 
     async def read_at_least(self, size: int) -> None:
-        """Read chunk by chunk until `body` has `size` bytes, or is at its end."""
+        """Read until `body` has at least `size` bytes, or ends."""
         while len(self.body) < size and await self.read_chunk():
             pass
 
     async def read_all(self) -> None:
-        """Read to the end, however it ends."""
+        """Read the body to its end, even if it is cut."""
         while await self.read_chunk():
             pass
 
     # --- answering
 
     async def answer(self, status: int = 200, headers: dict[str, str] | None = None, body: bytes = b"") -> None:
-        """The final answer."""
+        """Send the final response."""
         lines = {"Content-Length": str(len(body)), **(headers or {})}
         await self._write(status, lines, body)
         self.answered = True
-        self._changes.tell()
+        self._changes.notify()
 
     async def interim(self, status: int = 103, headers: dict[str, str] | None = None) -> None:
-        """An answer before the answer (1xx)."""
+        """Send an interim response (1xx)."""
         await self._write(status, headers or {}, b"")
 
     async def _write(self, status: int, headers: dict[str, str], body: bytes) -> None:
@@ -133,7 +133,7 @@ class Exchange:
             await self._writer.drain()
 
     def hang_up(self, *, reset: bool = False) -> None:
-        """End the connection now; with a TCP reset that throws away what is under way, or orderly."""
+        """Close the connection, or reset it, which discards unsent and unread data."""
         if reset:
             self._writer.get_extra_info("socket").setsockopt(
                 socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
@@ -142,10 +142,10 @@ class Exchange:
         else:
             self._writer.close()
         self.hung_up = True
-        self._changes.tell()
+        self._changes.notify()
 
     def has_hung_up(self) -> bool:
-        """For `until`."""
+        """Whether the connection was closed, as a condition for `until`."""
         return self.hung_up
 
 
@@ -153,7 +153,7 @@ class Exchange:
 
 
 def answering(status: int, headers: dict[str, str] | None = None, body: bytes = b"") -> Script:
-    """Reads all, then answers; says nothing when the request was broken off."""
+    """A script that reads the whole request and responds; no response if the request is cut."""
 
     async def script(exchange: Exchange) -> None:
         await exchange.read_all()
@@ -164,7 +164,7 @@ def answering(status: int, headers: dict[str, str] | None = None, body: bytes = 
 
 
 def answering_early(status: int, headers: dict[str, str] | None = None, *, after_bytes: int = 0) -> Script:
-    """Answers once it has `after_bytes` of the body, then goes on reading."""
+    """A script that responds after `after_bytes` of the body, and then continues reading."""
 
     async def script(exchange: Exchange) -> None:
         await exchange.read_at_least(after_bytes)
@@ -175,7 +175,7 @@ def answering_early(status: int, headers: dict[str, str] | None = None, *, after
 
 
 def resetting(*, after_bytes: int = 0) -> Script:
-    """Breaks the connection off once it has `after_bytes` of the body."""
+    """A script that resets the connection after `after_bytes` of the body."""
 
     async def script(exchange: Exchange) -> None:
         await exchange.read_at_least(after_bytes)
@@ -185,20 +185,20 @@ def resetting(*, after_bytes: int = 0) -> Script:
 
 
 async def hanging(exchange: Exchange) -> None:
-    """Reads nothing and never answers, until the client hangs up or the receiver is closed."""
+    """A script that reads nothing and never responds, until the client or the receiver closes."""
     await exchange.until(lambda: exchange.hung_up)
 
 
 async def silent(exchange: Exchange) -> None:
-    """Reads all and never answers."""
+    """A script that reads the whole request and never responds."""
     await exchange.read_all()
     await exchange.until(lambda: exchange.hung_up)
 
 
 class Receiver:
-    """Listens on 127.0.0.1; the n-th request gets the n-th script, those beyond the last one get the last again.
+    """Listens on 127.0.0.1. The n-th request is handled by the n-th script, further ones by the last script.
 
-    `buffer_bytes` bounds what its sockets take of a body that no script reads.
+    `buffer_bytes` limits how much of an unread body its sockets accept.
     """
 
     def __init__(self, *scripts: Script, buffer_bytes: int | None = None) -> None:
@@ -211,28 +211,28 @@ class Receiver:
 
     @property
     def url(self) -> str:
-        """Without a path."""
+        """The URL, without a path."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def failure(self) -> BaseException | None:
-        """What broke a script, if anything did."""
+        """The exception in a script, if there was one."""
         return self._failure
 
     async def exchange(self, number: int) -> Exchange:
-        """The request of that number, from 0, once its headers have arrived."""
+        """Wait for the headers of a request; `number` counts from 0."""
         await self._changes.until(lambda: len(self.exchanges) > number)
         return self.exchanges[number]
 
     async def until(self, condition: Callable[[], object]) -> None:
-        """Return once `condition()` holds; it is looked at after everything that happens here."""
+        """Wait until `condition()` is true; it is evaluated after every event at the receiver."""
         await self._changes.until(condition)
 
     async def __aenter__(self) -> Self:
         self._failure: BaseException | None = None
         self._listening = listening = socket.socket()
         listening.bind(("127.0.0.1", 0))
-        if self._buffer_bytes is not None:  # inherited by every accepted socket
+        if self._buffer_bytes is not None:  # accepted sockets inherit the option
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._buffer_bytes)
         self._server = await asyncio.start_server(
             self._accept, sock=listening, limit=self._buffer_bytes or 8 * 1024 * 1024
@@ -243,8 +243,8 @@ class Receiver:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # A connection that was accepted just before a server closes is never closed by asyncio (3.11): accept no more,
-        # and let those of this turn of the loop be made first.
+        # asyncio (3.11) never closes a connection that was accepted just before the server closes. So stop accepting
+        # first, and let connections that were accepted in this iteration of the event loop be set up.
         asyncio.get_running_loop().remove_reader(self._listening)
         for _ in range(3):
             await asyncio.sleep(0)
@@ -253,7 +253,7 @@ class Receiver:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for writer in tasks.values():  # a task that was cancelled before its first step has aborted nothing
+        for writer in tasks.values():  # a task that was cancelled before its first step has not closed its connection
             writer.transport.abort()
         await self._server.wait_closed()
         await asyncio.gather(*(writer.wait_closed() for writer in tasks.values()), return_exceptions=True)
@@ -261,7 +261,7 @@ class Receiver:
             raise self._failure
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Called while the connection is made, so that none is open that nobody would close."""
+        """Called when a connection is set up, so that every open connection is known and can be closed."""
         task = asyncio.create_task(self._connected(reader, writer))
         self._tasks[task] = writer
         task.add_done_callback(self._tasks.pop)
@@ -275,16 +275,16 @@ class Receiver:
             self._failure = error
         finally:
             writer.transport.abort()
-            self._changes.tell()
+            self._changes.notify()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Requests of one connection, one after the other, while they come whole and are answered."""
+        """Handle the requests of a connection one after another, as long as they are complete and get a response."""
         while True:
             exchange = Exchange(reader, writer, self._changes)
             if not await exchange.read_head():
                 return
             self.exchanges.append(exchange)
-            self._changes.tell()
+            self._changes.notify()
             script = self._scripts[min(len(self.exchanges), len(self._scripts)) - 1]
             await script(exchange)
             if exchange.hung_up or not (exchange.ended and exchange.answered):

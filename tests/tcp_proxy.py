@@ -1,4 +1,4 @@
-"""A TCP proxy before a real server whose connections suffer, each in its own way, by a seeded choice."""
+"""A TCP proxy before a real server that disturbs connections, chosen by a seeded random generator."""
 
 import asyncio
 import random
@@ -14,19 +14,19 @@ KINDS = ("latency", "cut", "reset", "black hole", "slow read")
 _BLOCK_BYTES = 64 * 1024
 _LATENCY_SECONDS = 0.05
 _SLOW_BYTES = 700
-# What a firewall does with a connection that it has forgotten: nothing passes, and at last it is reset.
+# Like a firewall that has forgotten a connection: nothing is passed on, and finally the connection is reset.
 _BLACK_HOLE_SECONDS = 2.0
-# RST instead of FIN when the socket is closed.
+# Makes close() send RST instead of FIN.
 _NO_LINGER = struct.pack("ii", 1, 0)
 
 _Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 @dataclass
-class _Fate:
-    """What happens to a connection for its next `stretch_bytes`; of them `left_bytes` may pass; both directions count.
+class _Disturbance:
+    """How a connection is disturbed during its next `stretch_bytes` of both directions together.
 
-    `cut` and `reset` break the connection where `left_bytes` are used up.
+    Of these, `left_bytes` are still passed on; then `cut` and `reset` break the connection.
     """
 
     kind: str | None
@@ -36,10 +36,10 @@ class _Fate:
 
 @dataclass
 class TcpProxy:
-    """Passes connections on to `target_port` of loopback; `share` of them suffer one of `kinds`, until `calm`.
+    """Passes connections on to `target_port` of loopback; disturbs `share` of them by one of `kinds`, until `calm`.
 
-    With `stretch_bytes` a connection is not judged once but again each time that so many bytes have passed, so that
-    one which is kept alive suffers as often as many short ones would.
+    With `stretch_bytes` the choice is made again each time that so many bytes have passed, so that a persistent
+    connection is disturbed as often as many short ones.
     """
 
     seed: int
@@ -49,38 +49,38 @@ class TcpProxy:
     stretch_bytes: float = float("inf")
     target_port: int = 0
     url: str = ""
-    suffered: Counter[str] = field(default_factory=Counter)
+    disturbed: Counter[str] = field(default_factory=Counter)
     passed: int = 0
-    _moments: random.Random = field(init=False)
-    _sounding: asyncio.Event = field(default_factory=asyncio.Event)
-    _taken: asyncio.Event = field(default_factory=asyncio.Event)
+    _random: random.Random = field(init=False)
+    _passing: asyncio.Event = field(default_factory=asyncio.Event)
+    _accepted_one: asyncio.Event = field(default_factory=asyncio.Event)
     _serving: set[asyncio.Task[None]] = field(default_factory=set)
     _server: asyncio.Server | None = None
 
     def __post_init__(self) -> None:
-        self._moments = random.Random(self.seed)
-        self._sounding.set()
+        self._random = random.Random(self.seed)
+        self._passing.set()
 
     async def listen(self) -> None:
-        """Take connections; after `refuse` on the same port again."""
+        """Accept connections; after `refuse`, on the same port again."""
         port = int(self.url.rpartition(":")[2]) if self.url else 0
         self._server = await asyncio.start_server(self._accepted, "127.0.0.1", port)
         self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     async def refuse(self) -> None:
-        """Break every connection and refuse new ones, as a port does that nobody listens on."""
+        """Close all connections and refuse new ones, like a port on which nothing listens."""
         if self._server is not None:
             self._server.close()
         for task in self._serving:
             task.cancel()
         await asyncio.gather(*self._serving, return_exceptions=True)
 
-    async def until_taken(self) -> None:
-        """Return once there has been a connection."""
-        await self._taken.wait()
+    async def until_accepted(self) -> None:
+        """Wait until the first connection was accepted."""
+        await self._accepted_one.wait()
 
     def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._taken.set()
+        self._accepted_one.set()
         task = asyncio.create_task(self._serve(reader, writer))
         self._serving.add(task)
         task.add_done_callback(self._serving.discard)
@@ -93,43 +93,43 @@ class TcpProxy:
             raise
 
     def calm(self) -> None:
-        """From now on nothing suffers any more but what suffers already."""
+        """Disturb no further connections; those that are already disturbed stay so."""
         self.share = 0
-        self._sounding.set()
+        self._passing.set()
 
     def fall_silent(self) -> None:
-        """Until `calm` nothing passes, of old connections and of new ones, and nobody is told."""
-        self._sounding.clear()
+        """Pass nothing on until `calm`, on old and new connections, without closing any."""
+        self._passing.clear()
 
-    def _fate(self) -> _Fate:
-        if self._moments.random() >= self.share:
+    def _choose_disturbance(self) -> _Disturbance:
+        if self._random.random() >= self.share:
             self.passed += 1
-            return _Fate(None, float("inf"), self.stretch_bytes)
-        kind = self._moments.choice(self.kinds)
-        self.suffered[kind] += 1
-        cut_after = self._moments.randrange(self.longest_before_cut_bytes)
-        return _Fate(kind, cut_after if kind in {"cut", "reset"} else float("inf"), self.stretch_bytes)
+            return _Disturbance(None, float("inf"), self.stretch_bytes)
+        kind = self._random.choice(self.kinds)
+        self.disturbed[kind] += 1
+        cut_after = self._random.randrange(self.longest_before_cut_bytes)
+        return _Disturbance(kind, cut_after if kind in {"cut", "reset"} else float("inf"), self.stretch_bytes)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection, to its end."""
-        fate = self._fate()
-        if fate.kind == "black hole":
+        """Handle one connection to its end."""
+        disturbance = self._choose_disturbance()
+        if disturbance.kind == "black hole":
             await asyncio.sleep(_BLACK_HOLE_SECONDS)
             _reset(writer)
             return
-        await self._sounding.wait()
+        await self._passing.wait()
         try:
             theirs = await asyncio.open_connection("127.0.0.1", self.target_port)
         except OSError:
             _reset(writer)
             return
-        await self._carry((reader, writer), theirs, fate)
+        await self._carry((reader, writer), theirs, disturbance)
 
-    async def _carry(self, ours: _Streams, theirs: _Streams, fate: _Fate) -> None:
+    async def _carry(self, ours: _Streams, theirs: _Streams, disturbance: _Disturbance) -> None:
         broken = asyncio.Event()
         ways = [
-            asyncio.create_task(self._pass(ours[0], theirs[1], fate, broken)),
-            asyncio.create_task(self._pass(theirs[0], ours[1], fate, broken)),
+            asyncio.create_task(self._pass(ours[0], theirs[1], disturbance, broken)),
+            asyncio.create_task(self._pass(theirs[0], ours[1], disturbance, broken)),
         ]
         waiting = asyncio.create_task(broken.wait())
         both = asyncio.gather(*ways, return_exceptions=True)
@@ -140,50 +140,54 @@ class TcpProxy:
             for task in (*ways, waiting):
                 task.cancel()
             for writer in (ours[1], theirs[1]):
-                if broken.is_set() and fate.kind != "cut":
+                if broken.is_set() and disturbance.kind != "cut":
                     _reset(writer)
                 else:
                     writer.close()
             await asyncio.gather(both, waiting, return_exceptions=True)
 
     async def _pass(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, fate: _Fate, broken: asyncio.Event
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        disturbance: _Disturbance,
+        broken: asyncio.Event,
     ) -> None:
-        """One direction, until its sender ends it; a broken one breaks the other too."""
+        """Pass one direction on until its sender ends it; if it breaks, the other direction breaks, too."""
         try:
-            while block := await reader.read(_SLOW_BYTES if fate.kind == "slow read" else _BLOCK_BYTES):
-                await self._sounding.wait()
-                if not await self._pass_block(block, writer, fate):
+            while block := await reader.read(_SLOW_BYTES if disturbance.kind == "slow read" else _BLOCK_BYTES):
+                await self._passing.wait()
+                if not await self._pass_block(block, writer, disturbance):
                     broken.set()
                     return
             writer.write_eof()
         except OSError:
             broken.set()
 
-    async def _pass_block(self, block: bytes, writer: asyncio.StreamWriter, fate: _Fate) -> bool:
-        """False = here the connection breaks."""
-        if fate.kind == "black hole":
+    async def _pass_block(self, block: bytes, writer: asyncio.StreamWriter, disturbance: _Disturbance) -> bool:
+        """Pass a block on; False = the connection breaks within it."""
+        if disturbance.kind == "black hole":
             await asyncio.sleep(_BLACK_HOLE_SECONDS)
             return False
-        if fate.kind in {"latency", "slow read"}:
+        if disturbance.kind in {"latency", "slow read"}:
             await asyncio.sleep(_LATENCY_SECONDS)
-        allowed = block[: int(min(fate.left_bytes, len(block)))]
-        fate.left_bytes -= len(allowed)
-        fate.stretch_bytes -= len(allowed)
+        allowed = block[: int(min(disturbance.left_bytes, len(block)))]
+        disturbance.left_bytes -= len(allowed)
+        disturbance.stretch_bytes -= len(allowed)
         writer.write(allowed)
         await writer.drain()
         if len(allowed) < len(block):
             return False
-        if fate.stretch_bytes <= 0:
-            following = self._fate()
-            fate.kind, fate.left_bytes = following.kind, following.left_bytes
-            fate.stretch_bytes = following.stretch_bytes
+        if disturbance.stretch_bytes <= 0:
+            following = self._choose_disturbance()
+            disturbance.kind, disturbance.left_bytes = following.kind, following.left_bytes
+            disturbance.stretch_bytes = following.stretch_bytes
         return True
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
     found = writer.get_extra_info("socket")
-    with suppress(OSError):  # the other side was quicker
+    with suppress(OSError):  # the other side was faster
         found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
     writer.transport.abort()
 
@@ -197,9 +201,9 @@ async def tcp_proxy(
     kinds: tuple[str, ...] = KINDS,
     stretch_bytes: float = float("inf"),
 ) -> AsyncIterator[TcpProxy]:
-    """A proxy on a port of its own; its target may be named later.
+    """A proxy on its own port; `target_port` may be set later.
 
-    A request of a small build and its answer have some hundred to some thousand bytes: cut within, not behind them.
+    The default length cuts within messages: those of a small build have some hundred to some thousand bytes.
     """
     proxy = TcpProxy(seed, share, longest_before_cut_bytes, kinds, stretch_bytes)
     await proxy.listen()

@@ -37,7 +37,7 @@ async def test_a_store_that_says_nothing(tmp_path: Path, silence: TcpProxy):
     settings: Any = {"SHUTTLE_SHUTDOWN_SECONDS": str(SHUTDOWN_SECONDS), **bucket_at(silence.url)}
     async with running_product(tmp_path, **settings) as product:
         posting = asyncio.create_task(product.session.post(f"{product.url}/app/1", json=script_request()))
-        await silence.until_taken()
+        await silence.until_accepted()
         await left_in_time(product)
         await asyncio.gather(posting, return_exceptions=True)
 
@@ -47,7 +47,7 @@ async def test_a_jenkins_that_says_nothing(tmp_path: Path, silence: TcpProxy):
     settings: Any = {"SHUTTLE_SHUTDOWN_SECONDS": str(SHUTDOWN_SECONDS), "JENKINS_URL": url}
     async with running_product(tmp_path, **settings) as product:
         await product.submit("app", "1", "#!/bin/sh\n")
-        await silence.until_taken()
+        await silence.until_accepted()
         await left_in_time(product)
 
 

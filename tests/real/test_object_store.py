@@ -178,8 +178,8 @@ async def test_a_bad_network_before_the_store(parts):
     for name, receiver in receivers.items():
         log = await is_whole(product, receiver, name)
         await until_archived(parts, (await product.build(name, "1"))["build_uuid"], log)
-    print(f"passed {network.passed}, suffered {dict(network.suffered)}")
-    assert network.suffered.total() >= BUILDS_OVER_A_BAD_NETWORK / 2
+    print(f"passed {network.passed}, disturbed {dict(network.disturbed)}")
+    assert network.disturbed.total() >= BUILDS_OVER_A_BAD_NETWORK / 2
 
 
 @pytest.mark.parametrize(

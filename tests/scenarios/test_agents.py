@@ -113,8 +113,8 @@ async def test_a_bad_network_between_agent_and_shuttle(product: Product, kafka: 
             assert printed(await build.heard_all(seconds=120)) == numbers(1, LINES)
     finally:
         network.calm()
-    print(f"passed {network.passed}, suffered {dict(network.suffered)}")
-    assert network.suffered.total() >= 5
+    print(f"passed {network.passed}, disturbed {dict(network.disturbed)}")
+    assert network.disturbed.total() >= 5
 
 
 # --- a step's processes

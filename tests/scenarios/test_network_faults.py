@@ -78,9 +78,9 @@ async def test_two_hundred_builds_over_a_bad_network(tmp_path: Path):
                 await _is_whole(product, number, receiver)
         pairs = {"Jenkins": to_jenkins, "shuttle": to_shuttle, "receivers": to_receivers, "sources": to_sources}
         for name, proxy in pairs.items():
-            print(f"to {name}: passed {proxy.passed}, suffered {dict(proxy.suffered)}")
-            assert proxy.suffered.total() >= FEWEST[name]
-        assert set(to_jenkins.suffered) == set(to_shuttle.suffered) == set(KINDS)
+            print(f"to {name}: passed {proxy.passed}, disturbed {dict(proxy.disturbed)}")
+            assert proxy.disturbed.total() >= FEWEST[name]
+        assert set(to_jenkins.disturbed) == set(to_shuttle.disturbed) == set(KINDS)
 
 
 def _port(url: str) -> int:

@@ -17,7 +17,7 @@ from shuttle.outgoing.connector import AddressPolicy, CheckingResolver
 from shuttle.outgoing.kafka_url import read_kafka_url
 from shuttle.settings import load_settings
 from tests.certificates import loopback_tls
-from tests.kafka_broker import HANG_UP, METADATA, PRODUCE, PRODUCER_ID, VERSIONS, Broker, broker, well
+from tests.kafka_broker import HANG_UP, METADATA, PRODUCE, PRODUCER_ID, VERSIONS, Broker, broker, no_faults
 from tests.unit.kafka.test_kafka_traps import send
 
 ALLOWED, FORBIDDEN = "127.0.0.1", "127.0.0.2"
@@ -131,7 +131,7 @@ async def test_broker_that_closes_connections_is_retried_with_backoff(make_clust
             with pytest.raises(KafkaUnavailableError):
                 await send(clusters, running.url(), "a", timeout_seconds=left_seconds)
         assert 3 <= running.connections <= 8
-        running.answering = well
+        running.answering = no_faults
         await send(clusters, running.url(), "b")
         assert running.values[-1] == b"b"
 

@@ -21,7 +21,7 @@ from tests.kafka_broker import (
     closed_port,
     hanging_at,
     held_at,
-    well,
+    no_faults,
 )
 
 QUICK = {"SHUTTLE_KAFKA_REQUEST_TIMEOUT_SECONDS": "0.6"}
@@ -75,7 +75,7 @@ async def test_send_to_a_hung_broker_times_out_and_works_after_its_recovery(make
         with pytest.raises(KafkaUnavailableError):
             await send(clusters, running.url(), "a")
         assert time.monotonic() - began < 2.5
-        running.answering = well
+        running.answering = no_faults
         running.hung.set()
         await send(clusters, running.url(), "b")
         assert running.values[-1] == b"b"
@@ -242,7 +242,7 @@ async def test_producer_that_fails_after_its_last_sender_left_is_ended(make_clus
         async with asyncio.timeout(5):
             while cluster._starting.result().usable:
                 await asyncio.sleep(0.01)
-        running.answering = well
+        running.answering = no_faults
         running.hung.set()
         await send(clusters, running.url(), "b")
         await clusters.close()

@@ -223,7 +223,7 @@ async def test_stray_bytes_after_a_response_are_not_read_as_the_next_response() 
             assert await response.read() == b"ok"
         connection = next(iter(session.connector._conns.values()))[0][0]
         first_is_read.set()
-        receiver.exchanges[0]._changes.tell()
+        receiver.exchanges[0]._changes.notify()
         closed = connection.closed
         assert closed is not None
         await closed

@@ -15,7 +15,7 @@ from shuttle.sinks.forward import LogForwarder
 from shuttle.sinks.host_recovery import HostRecovery
 from shuttle.sinks.kafka import KafkaUploadFactory
 from shuttle.sinks.lines import Lines, line_start, lines_from
-from tests.kafka_broker import PRODUCE, Broker, broker, hanging_at, well
+from tests.kafka_broker import PRODUCE, Broker, broker, hanging_at, no_faults
 from tests.unit.sinks.conftest import QUICK, Build, Ledger
 
 MIB = 1024 * 1024
@@ -264,7 +264,7 @@ async def test_nothing_is_read_ahead_before_the_first_acknowledgement(kafka: Kaf
         )
         await log.ledger.until("failing")
         assert reading.peak_bytes == 64 * 1024
-        running.answering = well
+        running.answering = no_faults
         running.hung.set()
         await forwarding
     assert log.ledger.calls[-1] == ("done", MIB)
