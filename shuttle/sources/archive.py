@@ -10,14 +10,14 @@ from pathlib import Path
 import shuttle
 from shuttle.errors import BuildFailedError, UnavailableError
 from shuttle.sources import SourceLimits
-from shuttle.sources.unpack.program import REFUSED
+from shuttle.unpack.program import REFUSED
 
 # The process imports only the standard library and this package: no environment variables, no site-packages, no current
 # directory. That also saves 30 ms.
 _PROGRAM = """
 import sys
 sys.path.append(sys.argv.pop(1))
-from shuttle.sources.unpack.program import main
+from shuttle.unpack.program import main
 sys.exit(main())
 """
 _PACKAGES = str(Path(shuttle.__file__).parent.parent)

@@ -8,8 +8,8 @@ from pathlib import Path
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from shuttle.sources.unpack.entries import Budget, RefusedError
-from shuttle.sources.unpack.program import repack
+from shuttle.unpack.entries import Budget, RefusedError
+from shuttle.unpack.program import repack
 from tests.archives import entry, folder, hardlink, symlink, tar, tar_gz, zipped
 
 REASONS = {

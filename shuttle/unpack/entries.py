@@ -1,8 +1,7 @@
 """The entries of an archive, independent of its format, and the budget for unpacking them."""
 
 from collections.abc import Generator
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 # Linux's limits (limits.h; PATH_MAX counts the final NUL): longer paths cannot be unpacked on an agent.
 MAX_PATH_BYTES = 4095
@@ -32,8 +31,7 @@ class Content(Protocol):
         """Read up to `size` bytes; b"" at the end."""
 
 
-@dataclass(slots=True)
-class Entry:
+class Entry(NamedTuple):
     """An entry with a clean relative path separated by `/`; names that are not UTF-8 contain surrogate escapes.
 
     `target` is the unchanged text of a symlink, or the clean path of a hard link. Only files have `size_bytes` and

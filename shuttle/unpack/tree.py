@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from shuttle.sources.unpack.entries import Entry, RefusedError, damaged, show
+from shuttle.unpack.entries import Entry, RefusedError, damaged, show
 
 
 class Tree:
@@ -32,7 +32,7 @@ class Tree:
             if entry.kind != "directory":
                 raise damaged("an entry without a name")
             return
-        self.resolve_hardlink(entry)
+        entry = self.resolved(entry)
         if entry.kind == "hardlink" and entry.target == entry.path:
             return
         if entry.kind != "directory" and entry.path in self._kinds:
@@ -46,18 +46,17 @@ class Tree:
                 break
             self._set(folder, "/")
 
-    def resolve_hardlink(self, entry: Entry) -> None:
-        """Turn a hard link to a symlink into a symlink. Raises RefusedError."""
+    def resolved(self, entry: Entry) -> Entry:
+        """The entry; a symlink in the place of a hard link to a symlink. Raises RefusedError."""
         if entry.kind != "hardlink":
-            return
+            return entry
         kind = self._kinds.get(entry.target, "/")
         if kind == "/":
             raise RefusedError(
                 "archive_link_escapes",
                 f"The hard link {show(entry.path)} does not point to a file that precedes it in the archive.",
             )
-        if kind:
-            entry.kind, entry.target = "symlink", kind[1:]
+        return entry._replace(kind="symlink", target=kind[1:]) if kind else entry
 
     def finish(self) -> str:
         """The single top-level directory with a slash at its end; "" = there is more than one top-level entry.

@@ -12,7 +12,7 @@ from io import BufferedReader, FileIO
 from pathlib import Path
 from typing import IO
 
-from shuttle.sources.unpack.entries import (
+from shuttle.unpack.entries import (
     MAX_PATH_BYTES,
     Entry,
     RefusedError,

@@ -11,9 +11,9 @@ from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
 
-from shuttle.sources.unpack.entries import Archive, Budget, Content, Entry, RefusedError, damaged, is_companion
-from shuttle.sources.unpack.tar import ENCODING, ENCODING_ERRORS, TarArchive
-from shuttle.sources.unpack.tree import Tree
+from shuttle.unpack.entries import Archive, Budget, Content, Entry, RefusedError, damaged, is_companion
+from shuttle.unpack.tar import ENCODING, ENCODING_ERRORS, TarArchive
+from shuttle.unpack.tree import Tree
 
 REFUSED = 3
 """The exit status of a refused archive; its reason and message are on stderr, as JSON."""
@@ -103,7 +103,7 @@ def _recognise(original: Path, budget: Budget) -> Archive:
     with original.open("rb") as file:
         start = file.read(8)
     if start.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-        from shuttle.sources.unpack.zip import ZipArchive  # noqa: PLC0415 - a tar does not need it
+        from shuttle.unpack.zip import ZipArchive  # noqa: PLC0415 - a tar does not need it
 
         return ZipArchive(original)
     for magic, name in _OTHERS.items():
@@ -123,10 +123,10 @@ def _write_all(archive: Archive, tree: Tree, prefix: str, normalized: Path) -> N
             gzip.GzipFile(filename="", mode="wb", compresslevel=1, fileobj=file, mtime=0) as out,
             closing(_members(archive)) as entries,
         ):
-            for entry in entries:
-                if not entry.path or f"{entry.path}/" == prefix:
+            for member in entries:
+                if not member.path or f"{member.path}/" == prefix:
                     continue
-                tree.resolve_hardlink(entry)
+                entry = tree.resolved(member)
                 if not tree.is_superseded(entry):
                     out.write(_header(entry, prefix).tobuf(tarfile.GNU_FORMAT, ENCODING, ENCODING_ERRORS))
                     if entry.content is not None:

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Self, cast
 
-from shuttle.sources.unpack.entries import Budget, Entry, RefusedError, clean_path, damaged, link_target, show
-from shuttle.sources.unpack.gzip_stream import GzipStream, Readable, starts_gzip
+from shuttle.unpack.entries import Budget, Entry, RefusedError, clean_path, damaged, link_target, show
+from shuttle.unpack.gzip_stream import GzipStream, Readable, starts_gzip
 
 ENCODING, ENCODING_ERRORS = "utf-8", "surrogateescape"
 
