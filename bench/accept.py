@@ -111,7 +111,7 @@ def bare_server(folder: str, port: int, settings: Settings) -> None:
 
 def shuttle_server(folder: str, port: int, settings: Settings) -> None:
     """The product as it is; its Jenkins is out of reach, so builds wait after they are accepted."""
-    from shuttle.app import serve
+    from shuttle.serve import serve
     from shuttle.settings import load_settings
 
     environment = {

@@ -14,7 +14,7 @@ def serve() -> None:
 
     gc.disable()  # until all is imported: garbage collection took 60 of the 830 ms of the imports
     settings = load_settings()  # before the slow imports, so that invalid settings are reported at once
-    from shuttle.app import serve as serve_until_signal
+    from shuttle.serve import serve as serve_until_signal
 
     try:
         asyncio.run(serve_until_signal(settings))

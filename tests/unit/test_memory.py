@@ -6,7 +6,7 @@ import gc
 import pytest
 
 from shuttle import memory
-from shuttle.app import collect_less_often
+from shuttle.serve import collect_less_often
 
 
 async def test_memory_is_given_back_again_and_again(monkeypatch: pytest.MonkeyPatch):
