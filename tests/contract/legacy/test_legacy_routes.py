@@ -6,6 +6,8 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from aiohttp import web
+from structlog.testing import capture_logs
 
 from shuttle.build import job_name_of
 from tests.contract.legacy.caller import OK, LegacyApp, image_source
@@ -152,6 +154,38 @@ async def test_a_job_of_that_name_that_is_somebodys_stays_and_keeps_no_other_fro
         assert (await each.delete()).body == OK
     await job_is_gone(jenkins, job_name_of(other.app_id))
     assert await jenkins.call("GET", f"/job/{job}/api/json") == 200
+
+
+async def test_a_job_that_jenkins_does_not_delete_keeps_no_other_from_going_and_goes_later(
+    app: LegacyApp, jenkins: Jenkins, builder_notes: Path
+):
+    """Each deletion makes the shuttle look at all deleted apps again, the oldest first."""
+    job, others = job_name_of(app.app_id), [LegacyApp(app.shuttle, builder_notes=builder_notes) for _ in range(2)]
+    for each in (app, *others):
+        await each.submit(1)
+        await each.until(1, "succeeded")
+    jenkins.fault = lambda request: (
+        web.Response(status=500) if request.method == "DELETE" and job in request.path else None
+    )
+    try:
+        with capture_logs() as lines:
+            for each in (app, *others):
+                assert (await each.delete()).body == OK
+                await jenkins_was_asked_to_delete(jenkins, job_name_of(each.app_id))
+            for other in others:
+                await job_is_gone(jenkins, job_name_of(other.app_id))
+    finally:
+        jenkins.fault = None
+    [said] = [line for line in lines if line.get("app_id") == app.app_id]
+    assert (said["log_level"], job in said["error"]) == ("warning", True)
+    await LegacyApp(app.shuttle).delete()
+    await job_is_gone(jenkins, job)
+
+
+async def jenkins_was_asked_to_delete(jenkins: Jenkins, job: str) -> None:
+    async with asyncio.timeout(20):
+        while not any(method == "DELETE" and job in path for method, path in jenkins.calls):
+            await asyncio.sleep(0.02)
 
 
 async def test_an_app_that_never_was_is_deleted_all_the_same(waiting: LegacyApp):
