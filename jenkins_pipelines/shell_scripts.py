@@ -12,6 +12,7 @@ _FIRST_LINE = "#!/bin/sh\n"
 # texts, so they have no secrets and no comments.
 _TEXTS: Mapping[str, tuple[str, ...]] = {
     "library": ("calls", "log", "ending"),
+    "signals": ("signals",),
     "runner": ("runner",),
     "first": ("first",),
     "starter": ("become", "start"),

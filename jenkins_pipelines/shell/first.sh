@@ -1,13 +1,16 @@
 # The first process of a pid namespace; when it ends, the kernel kills all others. What its only child leaves running
 # gets TERM (a stopped process handles it only after CONT) and the grace time; `kill -1` reaches all processes but the
-# first. The shell's own words about a child that was killed are not the build's.
-grace=$1 sleep=$2
+# first. If TERM has come here, a stop has sent it to all of them already. The shell's own words about a child that was
+# killed are not the build's.
+grace=$1 sleep=$2 stopped=''
+trap stopped=yes TERM
 shift 2
 exec 6>&2 2>/dev/null
 sh -c 'exec "$@" 2>&6 5>&- 6>&-' only "$@"
 status=$?
-if kill -TERM -1; then
+if kill -0 -1; then
   echo survivors 0 >&5
+  [ -n "$stopped" ] || kill -TERM -1
   kill -CONT -1
   turns=$((grace * 5))
   while [ "$turns" -gt 0 ] && "$sleep" 0.2 && kill -0 -1; do turns=$((turns - 1)); done

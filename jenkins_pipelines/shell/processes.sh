@@ -1,62 +1,10 @@
 
-# processes_with NAME=VALUE: the pids of the processes with it in their environment; takes 4 ms. Environments of other
-# users cannot be read.
-processes_with() {
-  processes_found environ -zxF "$1"
-}
-
-# processes_found FILE OPTIONS…: the pids of the processes in whose /proc/PID/FILE grep finds something.
-processes_found() {
-  file=$1
-  shift
-  # shellcheck disable=SC2013 # the words are paths of /proc
-  for found in $(grep -ls "$@" /proc/[0-9]*/"$file" 2>/dev/null); do
-    found=${found#/proc/}
-    echo "${found%%/*}"
-  done
-}
-
-# find_survivors: sets `survivors` to the pids with the build's marker, and those in the session of the user's process,
-# or in its pid namespace, where a process may have emptied its environment. /proc/PID/stat: pid (name) state parent
-# group session. Zombies do not count: not every agent has an init that reaps.
-find_survivors() {
-  survivors=$(
-    processes_with "SHUTTLE_RUN=$marker"
-    [ -z "$process" ] || processes_found stat -E "^[0-9]+ \\(.*\\) [^ZX] [0-9]+ [0-9]+ $process "
-    [ -z "$process" ] || [ -z "$namespace" ] || processes_in_namespace
-  )
-}
-
-# processes_in_namespace: the pids of the processes in that of the user's process, whose pid is that of unshare: its only
-# child is the namespace's first process. That one ignores TERM.
-processes_in_namespace() {
-  only=$(processes_found stat -E "^[0-9]+ \\(.*\\) [^ZX] $process ")
-  inside=$(ls -l "/proc/$only/ns/pid" 2>/dev/null)
-  inside=${inside##*\[}
-  [ -z "$inside" ] || ls -l /proc/[0-9]*/ns/pid 2>/dev/null | sed -n "s,.* /proc/\([0-9]*\)/ns/pid -> pid:\[$inside\$,\1,p"
-}
-
-# signal_processes NAME: to the group of the user's process, and to all survivors. TERM is followed by CONT, as a stopped
-# process could not handle it.
-signal_processes() {
-  find_survivors
-  {
-    [ -z "$process" ] || kill "-$1" "-$process"
-    # unshare ignores TERM; KILL ends it and its namespace.
-    [ -z "$process" ] || [ "$1" != KILL ] || kill -KILL "$process"
-    # shellcheck disable=SC2086 # one word a pid
-    [ -z "$survivors" ] || kill "-$1" $survivors
-    # shellcheck disable=SC2086
-    [ "$1" != TERM ] || [ -z "$survivors" ] || kill -CONT $survivors
-  } 2>/dev/null
-}
-
 # end_survivors LINE: TERM, then KILL for what the user's process left running; LINE goes to the log if there is any.
 end_survivors() {
   find_survivors
   [ -n "$survivors" ] || return 0
   [ -z "$1" ] || say "$1"
-  signal_processes TERM
+  end_by TERM
   read_clock
   kill_at=$((now + grace + 1))
   while [ -n "$survivors" ] && [ "$now" -lt "$kill_at" ]; do
@@ -70,7 +18,7 @@ end_survivors() {
 # kill_survivors: repeated, as a process may start another one meanwhile.
 kill_survivors() {
   for _ in 1 2 3 4 5 6 7 8 9 10; do
-    signal_processes KILL
+    end_by KILL
     [ -n "$survivors" ] || return 0
     nap 5
   done
@@ -103,7 +51,7 @@ start() {
   mkfifo "$work/alive"
   exec 7<>"$work/alive" 8<"$work/alive"
   rm -f "$work/status" "$work/alive"
-  set -- "$sh_path" -c "$runner" runner "$first" "$starter" "$marker" "$grace" "$sleep_path" "$cat_path" \
+  set -- "$sh_path" -c "$signals$newline$runner" runner "$first" "$starter" "$marker" "$grace" "$sleep_path" "$cat_path" \
     "$grep_path" "$work/$arguments_folder" "${namespace:+$unshare_path}" "$namespace" "$@"
   [ "$clean" != yes ] ||
     set -- "$env_path" -i PATH="${PATH:-/usr/local/bin:/usr/bin:/bin}" HOME="${HOME:-$sources}" \
@@ -123,7 +71,7 @@ read_status() {
   while read -r word value <&6; do
     case $value in *[!0-9]* | 0?* | ????????*) continue ;; esac
     case $word in
-      runner) runner_pid=$value ;;
+      runner) runner_pid=${runner_pid:-$value} ;;
       process) process=${process:-$value} ;;
       collector) collector=${collector:-$value} ;;
       ended) ended=${ended:-$value} ;;

@@ -22,3 +22,4 @@ for program in cat chmod curl cut date dd env grep gzip ls mkdir mkfifo od rm se
 done
 eval "$programs"
 eval "$library"
+eval "$signals"

@@ -15,23 +15,15 @@ end_process() {
   exec 6</proc/self/fd/5
   word=''
   until [ "$word" = process ]; do read -r word process <&6 || "$sleep" 1; done
-  # In a pid namespace the process here is unshare, which is no group.
-  kill -TERM "-$process" || signal_marked TERM
+  end_by TERM
   "$sleep" "$grace"
-  kill -KILL "-$process"
-  kill -KILL "$process"
-  for _ in 1 2 3; do signal_marked KILL; done
+  for _ in 1 2 3; do end_by KILL; done
   # The supervisor may have been killed while it had paused the collector.
   kill -CONT 0
 }
 
-# signal_marked NAME: to all processes with the build's marker.
-signal_marked() {
-  for file in $("$grep" -lszxF "SHUTTLE_RUN=$marker" /proc/[0-9]*/environ); do
-    file=${file#/proc/}
-    kill "-$1" "${file%/environ}"
-  done
-}
+# By its path: the build may have written a program of that name.
+grep() { command "$grep" "$@"; }
 
 echo "runner $$" >&5
 {

@@ -70,7 +70,7 @@ stop_build() {
   find_survivors
   if [ -n "$process$survivors" ]; then
     resume
-    signal_processes TERM
+    end_by TERM
     while [ "$now" -lt "$kill_at" ]; do
       read_status
       find_survivors

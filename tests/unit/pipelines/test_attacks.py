@@ -208,6 +208,14 @@ async def test_runner_stopped_by_the_build_still_reports_the_exit_status(each_ag
     assert (run.status, api.ends) == (3, {"main": 3}), run.console
 
 
+async def test_forged_pid_of_the_runner_has_no_effect(each_agent: Agent) -> None:
+    """The supervisor signals that pid: a build in a pid namespace could have it kill what the build cannot see."""
+    async with shuttle("echo 'runner 4194303' >>/proc/$PPID/fd/5; sleep 0.5; exit 3\n") as api, asyncio.timeout(20):
+        each_agent.url = api.url
+        run = await each_agent.run(SCRIPT)
+    assert (run.status, api.ends) == (3, {"main": 3}), run.console
+
+
 async def test_argument_with_the_name_of_the_marker_hides_no_process(each_agent: Agent) -> None:
     forever = long_time()
     async with shuttle(f"setsid sleep {forever} &\nsleep 0.1\n", {"SHUTTLE_RUN": "mine"}) as api:

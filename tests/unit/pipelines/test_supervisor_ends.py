@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -97,6 +98,41 @@ async def test_build_that_suspended_itself_can_clean_up_at_a_stop(each_agent: Ag
         run = await step.ended()
     assert (run.status, api.ends) == (143, {"main": 143})
     assert api.log.endswith("The build is stopped.\ncaught\n")
+
+
+# It takes blocked signals singly: a shell, or a handler of Python, would count two that come at once as one.
+_COUNT = """\
+import signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+print("begun", sys.argv[1], flush=True)
+signal.sigwait({signal.SIGTERM})
+again = signal.sigtimedwait({signal.SIGTERM}, 0.4)
+print(sys.argv[1], "got", "two" if again else "one", flush=True)
+"""
+
+
+@pytest.mark.parametrize("namespace", [False, True])
+async def test_stop_sends_each_process_a_single_term(each_agent: Agent, namespace: bool) -> None:
+    """Some programs take a second one for an order to end at once, without finishing their work."""
+    if namespace:
+        each_agent.give("unshare")
+    # With pauses between the signals, as on a busy machine.
+    slow_kill = 'kill() { command kill "$@"; sleep 0.05; }\n'
+    slow = only_step(SCRIPT).script.replace("end_by() {", f"{slow_kill}end_by() {{")
+    count = f"{sys.executable} count"
+    build = f"{count} leader & {count} group & setsid {count} session & wait\n"
+    async with shuttle(build, count=_COUNT.encode()) as api, asyncio.timeout(25):
+        each_agent.url = api.url
+        api.claim_answer = {"stop_grace_seconds": 3}
+        step = await each_agent.start_script(slow)
+        await api.until(lambda: api.log.count("begun") == 3)
+        step.stop_as_jenkins_does()
+        await step.ended()
+    assert [line for line in sorted(api.log.splitlines()) if " got " in line] == [
+        "group got one",
+        "leader got one",
+        "session got one",
+    ]
 
 
 async def test_build_that_ignores_term_is_killed_after_the_grace_period(each_agent: Agent) -> None:
@@ -490,21 +526,42 @@ def _states(agent: Agent) -> set[tuple[str, str]]:
     return states
 
 
+@pytest.mark.parametrize("namespace", [False, True])
+async def test_build_can_clean_up_after_the_supervisor_is_killed(each_agent: Agent, namespace: bool) -> None:
+    """All of it: a daemon, and its main process, which in a pid namespace may have emptied its environment."""
+    if namespace:
+        each_agent.give("unshare")
+    in_namespace = namespace and each_agent.shell != "busybox"  # whose unshare cannot
+    emptied = "/usr/bin/env -i " if in_namespace else ""
+    wait = "trap ': >$1-caught; exit 7' TERM; echo begun $1; while :; do /bin/sleep 0.05; done\n"
+    build = f"cd ../..; setsid sh ./wait daemon &\nexec {emptied}/bin/sh ./wait main\n"
+    (each_agent.home / "wait").write_text(wait)
+    async with shuttle(build) as api, asyncio.timeout(25):
+        each_agent.url = api.url
+        api.claim_answer = {"stop_grace_seconds": 1}
+        step = await each_agent.start(SCRIPT)
+        await api.until(lambda: api.log.count("begun") == 2)
+        step.process.kill()
+        await step.ended()
+        await until(lambda: not each_agent.processes())
+    assert {path.name for path in each_agent.home.glob("*-caught")} == {"daemon-caught", "main-caught"}
+
+
 @pytest.mark.parametrize("shell", [shell for shell in SHELLS if shell != "busybox"])
-async def test_build_in_a_namespace_can_clean_up_after_the_supervisor_is_killed(tmp_path: Path, shell: str) -> None:
+async def test_stopped_daemon_in_a_namespace_gets_a_single_term(tmp_path: Path, shell: str) -> None:
+    """The namespace's first process sends TERM to what a build leaves running, but not at a stop, which has sent it."""
     needs_namespaces()
     agent = Agent(tmp_path, shell)
     agent.give("unshare")
-    async with shuttle(f"trap ': >{tmp_path}/caught; exit 7' TERM; echo begun; sleep {long_time()}\n") as api:
+    build = f"setsid {sys.executable} count daemon &\nwhile :; do sleep 0.05; done\n"
+    async with shuttle(build, count=_COUNT.encode()) as api, asyncio.timeout(25):
         agent.url = api.url
-        api.claim_answer = {"stop_grace_seconds": 1}
+        api.claim_answer = {"stop_grace_seconds": 3}
         step = await agent.start(SCRIPT)
         await api.until(lambda: "begun" in api.log)
-        step.process.kill()
+        step.stop_as_jenkins_does()
         await step.ended()
-        async with asyncio.timeout(10):
-            await until(lambda: not agent.processes())
-    assert (tmp_path / "caught").exists()
+    assert "daemon got one\n" in api.log
 
 
 async def test_build_that_kills_its_runner_ends(agent: Agent) -> None:
