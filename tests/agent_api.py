@@ -69,6 +69,8 @@ class AgentApi:
         self.token = TOKEN
         self.claim_status = 200
         self.claim_answer: dict[str, Any] = {}
+        # A recorded claim is answered when this is set.
+        self.claim_recorded: asyncio.Event | None = None
         self.begun = False
         self.pause_seconds, self.idle_seconds = "0.05", "30"
         self.stop_cause: str | None = None
@@ -200,6 +202,10 @@ class AgentApi:
             self.claims.append(claim["number"])
             self.nonces.append(nonce)
             self.branches.append(branch)
+        async with self._changed:
+            self._changed.notify_all()
+        if self.claim_recorded is not None:
+            await self.claim_recorded.wait()
         answer = {
             "setup_token": SETUP_TOKEN,
             "run_token": RUN_TOKEN,

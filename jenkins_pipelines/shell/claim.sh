@@ -28,17 +28,28 @@ json_field() {
 }
 
 # claim: BUILD_NUMBER tells the shuttle which Jenkins build this is; nothing on the agent is changed before the shuttle
-# has accepted it. If an answer is lost, the same nonce gets it again.
+# has accepted it. If an answer is lost, the same nonce gets it again: also after TERM, as the shuttle waits for the word
+# of a supervisor whose claim it has recorded.
 claim() {
   nonce=$(random_id)
   for _ in 1 2 3 4 5; do
     ask "$token" POST claim -H 'Content-Type: application/json' \
-      --data-binary "{\"number\":$BUILD_NUMBER,\"nonce\":\"$nonce\"$branch}" || break
+      --data-binary "{\"number\":$BUILD_NUMBER,\"nonce\":\"$nonce\"$branch}" || case $status in
+      2??) ;;
+      [34]??) break ;;
+      *)
+        [ -n "$terminated" ] && [ -z "$deadline" ] || break
+        deadline=$((terminated + 5))
+        ;;
+    esac
     json_field run_token
     run_token=$field
     json_field setup_token
     setup_token=$field
-    [ -z "$run_token" ] || return 0
+    if [ -n "$run_token" ]; then
+      deadline='' in_haste=''
+      return 0
+    fi
   done
   case $status in
     409) announce 'Refused: this build was claimed by another run or has begun. Nothing was done.' ;;
@@ -49,22 +60,37 @@ claim() {
   exit 1
 }
 
-# remove_leftovers PREFIX: folders and processes of an earlier build whose agent died; the file `marker` identifies the
-# processes. A folder whose log is still being sent stays.
+# remove_leftovers PREFIX: folders and processes of an earlier build whose agent was lost; the file `marker` identifies
+# the processes. Its supervisor may run again, and would remove the source at its end, which is now this build's. A folder
+# whose log is still being sent stays.
 remove_leftovers() {
   for folder in "$PWD@shuttle-$1"*; do
     if [ -L "$folder" ] || [ ! -d "$folder" ]; then continue; fi
     [ -z "$(processes_with "SHUTTLE_FORWARDS=$folder")" ] || continue
-    marker=''
-    # A build may have made this folder: no fifo is waited for, and no large file read.
-    [ ! -f "$folder/marker" ] || marker=$(dd bs=64 count=1 <"$folder/marker" 2>/dev/null | tr -d '\000')
+    earlier=$(small_file "$folder/supervisor")
+    is_supervisor || earlier=''
+    # It is not killed before its processes are ended: its runner would end them at the same time.
+    [ -z "$earlier" ] || kill -STOP "$earlier" 2>/dev/null
+    marker=$(small_file "$folder/marker")
     case $marker in
       '' | *[!0-9a-f]*) ;;
       *) end_survivors '' ;;
     esac
+    [ -z "$earlier" ] || kill -KILL "$earlier" 2>/dev/null
     remove_folder "$folder"
   done
   remove_folder "$sources"
+}
+
+# small_file FILE: its text. A build may have made the file: no fifo is waited for, and no large file read.
+small_file() {
+  [ ! -f "$1" ] || dd bs=64 count=1 <"$1" 2>/dev/null | tr -d '\000'
+}
+
+# is_supervisor: whether the process `earlier` holds the log of `folder`, as only its supervisor does.
+is_supervisor() {
+  case $earlier in '' | *[!0-9]*) return 1 ;; esac
+  case $(ls -l "/proc/$earlier/fd/4" 2>/dev/null) in *" -> $folder/log (deleted)") ;; *) return 1 ;; esac
 }
 
 claim
@@ -96,5 +122,6 @@ mkdir -m 700 "$work" || {
 mkdir "$sources"
 marker=$(random_id)
 echo "$marker" >"$work/marker"
+echo $$ >"$work/supervisor"
 open_log
 [ -z "$log_url" ] || note "The log is at $log_url"

@@ -35,6 +35,7 @@ processes_in_namespace() {
   only=$(processes_found stat -E "^[0-9]+ \\(.*\\) [^ZX] $process ")
   [ -z "$only" ] || echo "$only"
   for found in /proc/[0-9]*; do
+    # shellcheck disable=SC3013 # dash, bash and busybox have -ef
     [ ! "$found/ns/pid" -ef "/proc/$only/ns/pid" ] || echo "${found#/proc/}"
   done
 }

@@ -171,6 +171,26 @@ async def test_stop_by_jenkins_is_reported_in_every_phase(each_agent: Agent, cal
     assert nothing_is_left(each_agent)
 
 
+@pytest.mark.parametrize("killed_call", [True, False])
+async def test_stop_by_jenkins_during_the_claim_is_reported(each_agent: Agent, killed_call: bool) -> None:
+    """The shuttle has recorded the claim, so it would wait for the supervisor's word."""
+    async with shuttle("true\n") as api, asyncio.timeout(20):
+        each_agent.url = api.url
+        api.claim_recorded = asyncio.Event()
+        step = await each_agent.start(SCRIPT)
+        await api.until(lambda: api.claims)
+        if killed_call:
+            step.stop_as_jenkins_does()
+        else:
+            os.kill(step.process.pid, signal.SIGTERM)
+        api.claim_recorded.set()
+        run = await step.ended()
+    assert (run.status, api.ends) == (143, {"main": 143}), run.console
+    assert api.reports["end"]["reason"] == "aborted_in_jenkins"
+    assert len(set(api.nonces)) == 1
+    assert nothing_is_left(each_agent)
+
+
 async def test_stop_by_jenkins_ends_a_running_build(each_agent: Agent) -> None:
     forever = long_time()
     async with shuttle(f"echo begun; sleep {forever}\n") as api:
