@@ -1,1 +1,1 @@
-"""Benchmarks: ratios taken in one run, each printed with the command that gave it; never timed tests."""
+"""Benchmarks. They print ratios measured in one run, with their commands; they are not tests with time limits."""

@@ -1,4 +1,4 @@
-"""`make bench`: every benchmark, one after the other, each in a process of its own."""
+"""`make bench`: runs all benchmarks one after another, each in its own process."""
 
 import subprocess
 import sys
@@ -11,14 +11,14 @@ BENCHMARKS = (
     "scale",
     "trivial_build",
     "large_body",
-    "strangers",
+    "misuse",
     "kafka",
     "together",
 )
 
 
 def main() -> int:
-    """Run those named on the command line, or all."""
+    """Run the benchmarks named on the command line, or all."""
     chosen = sys.argv[1:] or BENCHMARKS
     for name in chosen:
         print(f"\n$ python -m bench.{name}", flush=True)

@@ -1,7 +1,7 @@
-"""Accepted POSTs a second of both APIs on both databases, durable before the answer, beside a handler with one insert.
+"""Measures accepted POSTs per second for both APIs and databases, compared with a handler that makes one insert.
 
-The load comes from a process of its own; both servers are processes of their own, on loopback, and take turns, so that
-a busy machine touches them alike: the ratio is the median of those of the rounds.
+Every POST is durable before its response. The load generator and both servers are separate processes on loopback. The
+servers are measured alternately, so that a busy machine affects both equally; the ratio is the median of all rounds.
 """
 
 import asyncio
@@ -25,12 +25,12 @@ ROUNDS = 5
 CONNECTIONS = (1, 10, 50)
 
 
-# What is posted as the n-th request of a lane: path and body.
+# The n-th request of a connection: path and body.
 Requests = Callable[[str, int], tuple[str, bytes]]
 
 
 def new_requests(source_url: str) -> Requests:
-    """The new API's, without webhooks."""
+    """Requests of the new API, without webhooks."""
     body = json.dumps(
         {
             "source": {"url": source_url},
@@ -43,7 +43,7 @@ def new_requests(source_url: str) -> Requests:
 
 
 def legacy_requests(source_url: str) -> Requests:
-    """The real client's fields, without a callback and without Kafka; only app, uuid and number differ."""
+    """Requests with the fields of the real client, but without callback and Kafka; app, uuid and number differ."""
     fields = {
         "sha": "0123456789abcdef0123456789abcdef01234567",
         "app": "shop",
@@ -70,12 +70,12 @@ def legacy_requests(source_url: str) -> Requests:
     return request
 
 
-# Settings of the environment, beside the port and the folder.
+# Settings in the environment, in addition to the port and the folder.
 Settings = dict[str, str]
 
 
 def bare_server(folder: str, port: int, settings: Settings) -> None:
-    """The comparison: aiohttp, json.loads, one insert by the same threads."""
+    """The server to compare with: aiohttp, json.loads, and one insert by the same database threads."""
     from shuttle.app import open_database
     from shuttle.clock import Clock
     from shuttle.settings import load_settings
@@ -110,7 +110,7 @@ def bare_server(folder: str, port: int, settings: Settings) -> None:
 
 
 def shuttle_server(folder: str, port: int, settings: Settings) -> None:
-    """The product as it is; its Jenkins is out of reach, so builds wait after they are accepted."""
+    """The product. Its Jenkins is unreachable, so builds wait after they are accepted."""
     from shuttle.serve import serve
     from shuttle.settings import load_settings
 
@@ -126,7 +126,7 @@ def shuttle_server(folder: str, port: int, settings: Settings) -> None:
 
 
 async def load(port: int, connections: int, run: str, requests: Requests) -> float:
-    """Answers a second over `connections` connections."""
+    """Responses per second over `connections` connections."""
     done = 0
     ends_at = time.perf_counter() + SECONDS
 
@@ -150,7 +150,7 @@ async def load(port: int, connections: int, run: str, requests: Requests) -> flo
 
 
 async def until_serving(port: int) -> None:
-    """Wait for the server; while it waits for its database it answers 503."""
+    """Wait until the server serves; while it waits for its database it responds 503."""
     async with aiohttp.ClientSession() as session:
         while True:
             try:
@@ -164,7 +164,7 @@ async def until_serving(port: int) -> None:
 
 @contextmanager
 def serving(server: Callable[[str, int, Settings], None], port: int, settings: Settings) -> Iterator[None]:
-    """The server, in a process and a folder of its own."""
+    """Run a server in its own process and folder."""
     with tempfile.TemporaryDirectory() as folder:
         process = multiprocessing.get_context("spawn").Process(
             target=server, args=(folder, port, settings), daemon=True
@@ -182,7 +182,7 @@ def main() -> int:
     """Print a table for each API on each database."""
     from tests.on_postgres import on_postgres
 
-    # The source's host takes connections and says nothing, so staging costs nothing.
+    # The host of the sources accepts connections but sends nothing, so that staging takes no CPU time.
     with (
         socket.create_server(("127.0.0.1", 0), backlog=4096) as silent,
         on_postgres({"fsync": "on"}) as postgres,
@@ -196,7 +196,7 @@ def main() -> int:
 
 
 def table(title: str, requests: Requests, bare_settings: Settings, our_settings: Settings) -> None:
-    """Measure one API on one database, and print it."""
+    """Measure one API on one database, and print the result."""
     from tests.free_port import free_port
 
     bare_port, our_port = free_port(), free_port()

@@ -1,7 +1,7 @@
-"""What the supervisor costs its agent: while a build is silent, at 20 lines/s, and with 200 MB of output.
+"""Measures the supervisor's CPU time and calls: with a silent build, with 20 lines/s, and with 200 MB of output.
 
-It is the real script, rendered and run by the emulated Jenkins. What is counted is the CPU of all processes that work
-in the build's workspace and are not the user's; and the supervisor's calls, by a proxy before the shuttle.
+The emulated Jenkins renders and runs the real script. CPU time is that of all processes in the build's workspace,
+except the user's; the calls are counted by a proxy before the shuttle.
 """
 
 import asyncio
@@ -22,15 +22,15 @@ from tests.tcp_proxy import TcpProxy
 SILENT_SECONDS = 90
 FLOWING_SECONDS = 20
 LARGE_BYTES = 200_000_000
-# The first looks at a silent build come more often.
+# At first the supervisor looks at a silent build more often.
 _SETTLING_SECONDS = 25
 _LOOK_SECONDS = 0.05
-# Only the user's processes carry it.
+# Only the user's processes have it in their environment.
 _MARK_OF_USERS = b"SHUTTLE_RUN="
 
 
 class Agent:
-    """The processes that belong to the supervisor of the one build that runs below `workspace`."""
+    """The processes of the supervisor of the one build below `workspace`."""
 
     def __init__(self, workspace: Path, jenkins_pid: int) -> None:
         self._workspace = workspace.resolve()
@@ -39,14 +39,14 @@ class Agent:
 
     @property
     def cpu_seconds(self) -> float:
-        """All that was seen of them until the last look."""
+        """The CPU time of all of them until the last sample."""
         return sum(self._used.values())
 
     def look(self) -> None:
-        """Note what each has used.
+        """Take a sample of the CPU time of each process.
 
-        The step's shell waits for all that it starts, and its children's time is added to its own. The runner is no
-        child of Jenkins, and waits for the user's process: of what belongs to it each one's own time counts.
+        The step's shell waits for the processes that it starts, so its time includes that of its children. The runner,
+        which is not a child of Jenkins, waits for the user's process, so only the own time of each process is counted.
         """
         found = {int(path.name): path for path in Path("/proc").glob("[0-9]*")}
         for pid, path in found.items():
@@ -56,7 +56,7 @@ class Agent:
                     word.startswith(_MARK_OF_USERS) for word in (path / "environ").read_bytes().split(b"\0")
                 ):
                     self._used[pid] = cpu_seconds(pid, with_children=self._is_of_jenkins(pid))
-            except (OSError, IndexError):  # it has just ended; what its parent waited for is the parent's
+            except (OSError, IndexError):  # it has just ended; its parent's time includes it
                 pass
 
     def _is_of_jenkins(self, pid: int) -> bool:
@@ -66,7 +66,7 @@ class Agent:
 
     @asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:
-        """Look all the time."""
+        """Take samples continuously."""
 
         async def keep_looking() -> None:
             while True:
@@ -81,7 +81,7 @@ class Agent:
 
 
 async def over(product: Product, agent: Agent, proxy: TcpProxy, script: str, seconds: float) -> tuple[float, int]:
-    """CPU in cores and calls of the supervisor during `seconds` of a build."""
+    """The supervisor's CPU (in cores) and its calls during `seconds` of a build."""
     app_id = f"app-{time.monotonic_ns()}"
     await product.submit(app_id, "1", script)
     await product.until_state(app_id, "1", "running")
@@ -99,7 +99,7 @@ async def over(product: Product, agent: Agent, proxy: TcpProxy, script: str, sec
 
 
 async def large(product: Product, agent: Agent, receiver: Receiver, receiver_url: str) -> None:
-    """Print how 200 MB come through."""
+    """Print the figures for 200 MB of output."""
     line = "x" * 79
     script = f"#!/bin/sh\nyes {line} | head -c {LARGE_BYTES}\n"
     agent.look()
@@ -143,7 +143,7 @@ async def run() -> None:
                 cores, calls = await over(product, agent, proxy, flowing, FLOWING_SECONDS)
                 print(f"a line every 50 ms: {cores * 100:.1f} % of a core", end="   ")
                 print(f"{calls / FLOWING_SECONDS:.1f} calls/s   {load_average()}", flush=True)
-            # A proxy in Python costs more than all else: here the agent calls the shuttle itself.
+            # The proxy is in Python and would cost more than all else, so the agent calls the shuttle directly here.
             del settings["BUILD_SHUTTLE_HOST"]
             async with running_product(product_folder, **settings) as product:
                 agent = Agent(product_folder / "jenkins", product.jenkins.pid)

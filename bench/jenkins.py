@@ -1,4 +1,4 @@
-"""A bench Jenkins: answers what the shuttle asks of its builds, for any number of them, and costs next to nothing."""
+"""A cheap Jenkins for benchmarks: it answers the shuttle's requests for any number of builds."""
 
 import asyncio
 from collections import Counter
@@ -9,7 +9,7 @@ from aiohttp import web
 
 
 class BenchJenkins:
-    """One job a build, each with number 1, which runs until its job is in `over`.
+    """Has a job for each build; the build has number 1 and runs until its job is in `over`.
 
     `forms` has the parameters of each build by its uuid, and its job as `JOB`; `asked` counts requests by kind.
     """
@@ -34,7 +34,7 @@ class BenchJenkins:
         return app
 
     async def form_of(self, build_uuid: str) -> dict[str, str]:
-        """The parameters of the build, as soon as it is triggered."""
+        """Wait until the build is triggered, and return its parameters."""
         async with self.triggered:
             await self.triggered.wait_for(lambda: build_uuid in self.forms)
         return self.forms[build_uuid]
@@ -80,7 +80,7 @@ class BenchJenkins:
 
 @asynccontextmanager
 async def serving(app: web.Application) -> AsyncIterator[str]:
-    """The app on a free port of loopback; gives its base URL."""
+    """Serve the app on a free port of loopback; yields its base URL."""
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0, backlog=4096)

@@ -1,7 +1,7 @@
-"""The Kafka sink beside a bare aiokafka batch loop: the same log into the same real broker, acks=all, idempotent.
+"""Compares the Kafka sink with a plain aiokafka batch loop: the same log to the same real broker, acks=all, idempotent.
 
-The loop is handed finished messages and only packs and sends them; the sink reads a spool, makes a message a line and
-keeps its ledger. Both take turns and the best of each counts. `tests/real/install` brings the broker.
+The loop only packs and sends prepared messages; the sink reads a spool, makes a message of each line and records
+offsets. They are measured alternately, and the best run of each counts. `tests/real/install` installs the broker.
 """
 
 import argparse
@@ -39,29 +39,29 @@ _TIMEOUT_SECONDS = 60
 
 
 class Ledger:
-    """A SinkLedger that checks the one thing that matters here: the log arrived, whole."""
+    """A SinkLedger that only checks that the complete log was sent."""
 
     done_bytes = -1
 
     async def acknowledged(self, sink_id: int, offset: int) -> None:
-        """Not of interest."""
+        """Ignored."""
 
     async def failing(self, _sink_id: int, error: str) -> None:
-        """Nothing may fail in a benchmark."""
+        """No failure is expected in a benchmark."""
         raise SystemExit(error)
 
     async def live(self, sink_id: int) -> None:
-        """Not of interest."""
+        """Ignored."""
 
     async def failed_over(self, sink_id: int, failover: object) -> None:
-        """Not of interest."""
+        """Ignored."""
 
     async def done(self, _sink_id: int, offset: int) -> None:
-        """Keep what arrived."""
+        """Record the final offset."""
         self.done_bytes = offset
 
     async def gave_up(self, _sink_id: int, error: str) -> None:
-        """Nothing may fail in a benchmark."""
+        """No failure is expected in a benchmark."""
         raise SystemExit(error)
 
 
@@ -76,7 +76,7 @@ def written_log(path: Path) -> Spool:
 
 
 async def finished_messages(spool: Spool, target: SinkTarget) -> tuple[bytes, list[Record]]:
-    """The key, and all that the sink sends."""
+    """The key, and all records that the sink sends."""
     messages, records, offset = Messages(target), list[Record](), 0
     while (lines := await lines_from(spool, offset)) is not None:
         records += messages.of(lines)
@@ -85,7 +85,7 @@ async def finished_messages(spool: Spool, target: SinkTarget) -> tuple[bytes, li
 
 
 async def bare_loop(brokers: Brokers, topic: str, key: bytes, records: list[Record]) -> None:
-    """Pack until a batch is full, send it, pack the next one meanwhile."""
+    """Pack a batch, send it, and pack the next one meanwhile."""
     producer = AIOKafkaProducer(
         bootstrap_servers=brokers.bootstrap, acks="all", enable_idempotence=True, max_batch_size=BATCH_BYTES
     )
@@ -105,7 +105,7 @@ async def bare_loop(brokers: Brokers, topic: str, key: bytes, records: list[Reco
 
 
 async def sink(spool: Spool, target: SinkTarget) -> None:
-    """The product's way, from the spool to the acknowledged end."""
+    """The product's sink: from the spool to the last acknowledgement."""
     clusters = KafkaClusters(AddressPolicy(allow_loopback=True), load_settings({}))
     ledger, ended_at = Ledger(), datetime.now(UTC)
     try:
@@ -118,14 +118,14 @@ async def sink(spool: Spool, target: SinkTarget) -> None:
 
 
 async def lines_per_second(way: Callable[[], Awaitable[None]]) -> float:
-    """One run."""
+    """Measure one run."""
     began_at = time.perf_counter()
     await way()
     return LINES / (time.perf_counter() - began_at)
 
 
 async def run() -> float:
-    """Measure and print; the ratio."""
+    """Measure, print and return the ratio."""
     bare: list[float] = []
     ours: list[float] = []
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""How long one POST with a source of 45 MiB in it keeps everybody else waiting: pauses of the service's loop."""
+"""Measures how long a POST with a source of 45 MiB blocks the service's event loop."""
 
 import asyncio
 import base64
@@ -15,7 +15,7 @@ _LISTED = 5
 
 
 async def pauses(into: list[float]) -> None:
-    """How late each tick comes."""
+    """Collect how late each tick is."""
     clock = asyncio.get_running_loop().time
     while True:
         began_at = clock()
@@ -24,7 +24,7 @@ async def pauses(into: list[float]) -> None:
 
 
 async def run() -> None:
-    """The client is curl, in a process of its own; the service is in this one, so that its loop can be watched."""
+    """The client is curl in its own process; the service runs in this one, so that its event loop can be observed."""
     from tests.inprocess import running_shuttle
 
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""From a line that a build prints to the HTTP sink: a real supervisor in the emulated Jenkins, one build.
+"""Measures the time from a line that a build prints to the HTTP sink, with a real supervisor in the emulated Jenkins.
 
 The line carries the time at which it was printed; build, shuttle and receiver are on one machine.
 """
@@ -17,7 +17,7 @@ from bench.product import load_average
 from tests.product import running_product
 
 LINES = 600
-# No divisor of the supervisor's pauses, so that lines fall anywhere in between.
+# Not a divisor of the supervisor's pauses, so that lines are printed at any point within a pause.
 EVERY_SECONDS = 0.037
 _SCRIPT = f"""#!/bin/sh
 exec {sys.executable} -u -c '
@@ -30,7 +30,7 @@ for number in range({LINES}):
 
 
 async def run() -> list[float]:
-    """Seconds from printed to received, for each line."""
+    """The seconds from printing to receiving, for each line."""
     latencies: list[float] = []
     finished = asyncio.Event()
 

@@ -1,8 +1,8 @@
-"""One build's log, pushed by an agent, to an HTTP sink and the archive, beside a bare aiohttp copy of the same bytes.
+"""Measures the log of one build, from an agent to an HTTP sink and the archive, compared with a plain aiohttp copy.
 
-Agent, receiver and Jenkins are this process; the shuttle as it serves, and the copy, are processes of their own. The
-copy answers the same calls of 4 MiB and passes their bytes on in one long request. All ways take turns and the best of
-each counts, so that a busy machine touches them alike; the CPU that each needs for a gigabyte depends on no load.
+Agent, receiver and Jenkins are in this process; the shuttle and the copy are processes of their own. The copy answers
+the same calls of 4 MiB and forwards their bytes in one long request. All configurations are measured alternately and
+the best run of each counts, so that a busy machine affects them equally; CPU per gigabyte does not depend on the load.
 """
 
 import argparse
@@ -34,14 +34,14 @@ GOAL_GROWTH_MIB = 30
 
 
 class Speed(NamedTuple):
-    """Of one way: megabytes (10^6) of the agent's bytes a second, and CPU seconds a gigabyte."""
+    """The speed in megabytes (10^6 bytes) of the agent's bytes per second, and CPU seconds per gigabyte."""
 
     megabytes_per_second: float
     cpu_seconds: float
 
 
 class Row(NamedTuple):
-    """One measured way beside the copy."""
+    """A measurement of the shuttle and of the plain copy."""
 
     secrets: int
     copy: Speed
@@ -49,26 +49,26 @@ class Row(NamedTuple):
 
     @property
     def ratio(self) -> float:
-        """The shuttle's share of the copy's speed."""
+        """The shuttle's speed divided by the copy's."""
         return self.shuttle.megabytes_per_second / self.copy.megabytes_per_second
 
     @property
     def cpu_ratio(self) -> float:
-        """The copy's CPU for the same bytes, as a share of the shuttle's."""
+        """The copy's CPU time divided by the shuttle's, for the same bytes."""
         return self.copy.cpu_seconds / self.shuttle.cpu_seconds
 
 
-# --- what is sent -------------------------------------------------------------------------------------
+# --- the log ---------------------------------------------------------------------------------------------
 
 
 def secrets(count: int) -> tuple[str, ...]:
-    """Values like registry passwords and tokens."""
+    """Random values like registry passwords and tokens."""
     return tuple(f"{number * 2654435761 % 2**32:08x}-Tok/en+{number * 40503 % 65536:04x}" for number in range(count))
 
 
 @cache
 def full_push(line_bytes: int = LINE_BYTES) -> bytes:
-    """4 MiB of a build's output: here and there a secret and a word beyond ASCII."""
+    """4 MiB of output; some lines contain a secret or a word beyond ASCII."""
     lines = []
     for number in range(FULL_PUSH_BYTES // line_bytes + 1):
         line = b"[INFO] Compiling module-%05d of the project: gcc -O2 -Wall -c file%d.c -o file%d.o" % ((number,) * 3)
@@ -81,11 +81,11 @@ def full_push(line_bytes: int = LINE_BYTES) -> bytes:
     return text[: text.rindex(b"\n", 0, -1) + 1].ljust(FULL_PUSH_BYTES - 1, b".") + b"\n"
 
 
-# --- the far end --------------------------------------------------------------------------------------
+# --- the receiver ----------------------------------------------------------------------------------------
 
 
 class Receiver:
-    """POST /<name>: reads and drops; `bytes_of` and `ended` by name."""
+    """Discards the bodies of POST /<name>; `bytes_of` and `ended` are kept by name."""
 
     def __init__(self) -> None:
         self.bytes_of: dict[str, int] = {}
@@ -98,7 +98,7 @@ class Receiver:
         return app
 
     async def ended(self, name: str) -> int:
-        """Wait for the end; gives the bytes."""
+        """Wait for the end of the request; returns the number of bytes."""
         await self._ended.setdefault(name, asyncio.Event()).wait()
         return self.bytes_of[name]
 
@@ -111,11 +111,11 @@ class Receiver:
         return web.Response(headers={"Shuttle-Log-Offset": str(size)})
 
 
-# --- the two ways -------------------------------------------------------------------------------------
+# --- the shuttle and the copy -----------------------------------------------------------------------------
 
 
 def copy_server(told: Connection) -> None:
-    """The comparison, in a process of its own: the body of each call is forwarded in one request to each `to`."""
+    """The server to compare with, in its own process: forwards the bodies of all calls in one request to each `to`."""
     outgoing: dict[str, asyncio.Queue[bytes]] = {}
     requests: dict[str, asyncio.Task[None]] = {}
 
@@ -152,7 +152,7 @@ def copy_server(told: Connection) -> None:
 
 
 async def bare_copy(url: str, pid: int, session: aiohttp.ClientSession, receiver_url: str, size_bytes: int) -> Speed:
-    """What aiohttp itself can do, in the process `pid`."""
+    """The speed of aiohttp itself, in the process `pid`."""
     began_at, cpu_before = time.perf_counter(), cpu_seconds(pid)
     for number in reversed(range(size_bytes // FULL_PUSH_BYTES)):
         query = {"to": receiver_url} | ({} if number else {"end": "1"})
@@ -185,7 +185,7 @@ async def one_build(
 
 
 async def measure() -> list[Row]:
-    """Every way in turns, the best of each."""
+    """Measure every configuration alternately; the best of each."""
     ours, theirs = multiprocessing.Pipe()
     copying = multiprocessing.get_context("spawn").Process(target=copy_server, args=(theirs,), daemon=True)
     copying.start()
@@ -216,13 +216,13 @@ def _best(speeds: Sequence[Speed]) -> Speed:
 
 
 def request(sink: str, secret_count: int) -> dict[str, Any]:
-    """The fields of a build with so many secrets, whose log goes to `sink`."""
+    """The fields of a build with `secret_count` secrets whose log is sent to `sink`."""
     arguments = {f"SECRET_{number}": value for number, value in enumerate(secrets(secret_count))}
     return {"webhooks": {"logs": sink}, "arguments": arguments, "secret_arguments": list(arguments)}
 
 
 async def measure_growth() -> float:
-    """The peak of RSS in MiB over what a small log needs."""
+    """The growth of the peak RSS in MiB, compared with a small log."""
     receiver = Receiver()
     with tempfile.TemporaryDirectory() as folder:
         async with serving(receiver.app()) as receiver_url, running_shuttle(Path(folder)) as shuttle:
@@ -233,7 +233,7 @@ async def measure_growth() -> float:
 
 
 def run() -> list[Row]:
-    """Measure and print; the rows by number of secrets."""
+    """Measure and print; returns the rows by number of secrets."""
     print(f"one build's log of {LOG_BYTES // MIB} MiB: pushes → transform → spool → HTTP sink → archive, MB/s")
     rows = asyncio.run(measure())
     print(f"{'':>8} {'bare copy':>17} {'shuttle':>17} {'ratio':>13}   {load_average()}")

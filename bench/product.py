@@ -1,4 +1,4 @@
-"""The shuttle as a process of its own beside a bench Jenkins, and what a process costs."""
+"""Runs the shuttle as a process with a bench Jenkins, and measures CPU time and memory of processes."""
 
 import os
 from collections.abc import AsyncIterator
@@ -17,7 +17,7 @@ _SOURCE = data_url({"build.sh": ""})
 
 
 class Shuttle(NamedTuple):
-    """One that serves, its Jenkins, and a session of a caller and its agents."""
+    """A running shuttle, its Jenkins, and a session for its callers and agents."""
 
     url: str
     folder: Path
@@ -26,7 +26,7 @@ class Shuttle(NamedTuple):
     session: aiohttp.ClientSession
 
     async def submit(self, app_id: str, **fields: Any) -> str:
-        """Ask for the app's build `1`; gives its uuid."""
+        """Request build `1` of the app; returns its uuid."""
         body = {"source": {"url": _SOURCE}, "pipeline": "script", **fields}
         async with self.session.post(f"{self.url}/{app_id}/1", json=body) as response:
             if response.status != 200:
@@ -34,14 +34,14 @@ class Shuttle(NamedTuple):
         return str((await self.build(app_id))["build_uuid"])
 
     async def running(self, app_id: str, **fields: Any) -> Supervisor:
-        """The supervisor of such a build, whose code has begun."""
+        """Request such a build and return its supervisor, after `begin`."""
         form = await self.jenkins.form_of(await self.submit(app_id, **fields))
         supervisor = Supervisor(self.session, self.url, form)
         await supervisor.begin()
         return supervisor
 
     async def build(self, app_id: str) -> dict[str, Any]:
-        """What the read side says of the app's build `1`."""
+        """Build `1` of the app, as GET returns it."""
         async with self.session.get(f"{self.url}/{app_id}/1") as response:
             found: dict[str, Any] = await response.json()
             return found
@@ -49,7 +49,7 @@ class Shuttle(NamedTuple):
 
 @asynccontextmanager
 async def running_shuttle(folder: Path, **settings: str) -> AsyncIterator[Shuttle]:
-    """`shuttle serve` in `folder`, ended by its pid."""
+    """Run `shuttle serve` in `folder`; ends it by its pid."""
     jenkins, port = BenchJenkins(), free_port()
     url = f"http://127.0.0.1:{port}"
     async with (
@@ -72,22 +72,22 @@ async def running_shuttle(folder: Path, **settings: str) -> AsyncIterator[Shuttl
 
 
 def cpu_seconds(pid: int, *, with_children: bool = False) -> float:
-    """What the process has used so far, on request with the children that it has waited for."""
+    """The CPU time that the process has used, optionally with its waited-for children."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return sum(map(int, fields[11 : 15 if with_children else 13])) / os.sysconf("SC_CLK_TCK")
 
 
 def resident_mib(pid: int) -> float:
-    """How much of it is in memory."""
+    """The resident memory of the process."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def peak_mib(pid: int) -> float:
-    """How much of it was in memory at most."""
+    """The peak of the resident memory."""
     [line] = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM")]
     return int(line.split()[1]) / 1024
 
 
 def load_average() -> str:
-    """How busy the machine was in the last minute: stands beside figures."""
+    """The machine's load average of the last minute, printed beside the figures."""
     return f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"

@@ -1,6 +1,6 @@
-"""Many builds at once, 10 lines/s each: every line arrives; cores, memory, agents' calls; and restarts by SIGKILL.
+"""Runs many builds with 10 lines/s each: checks every line; measures CPU, memory, calls and restarts by SIGKILL.
 
-The supervisors, the Jenkins and the receiver are this process; the shuttle is a process of its own.
+Supervisors, Jenkins and receiver are in this process; the shuttle is a process of its own.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ _ACCEPTING = 20
 
 
 class SteadyBuild:
-    """A build that prints 32-byte lines, 10 a second from now on, and its supervisor's loop."""
+    """A build that prints ten 32-byte lines per second, and the loop of its supervisor."""
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
@@ -41,7 +41,7 @@ class SteadyBuild:
         self.pushing = asyncio.create_task(self._push())
 
     def end(self) -> None:
-        """It prints nothing more."""
+        """Stop printing."""
         self.lines = self._printed()
         self._is_over.set()
 
@@ -59,7 +59,7 @@ class SteadyBuild:
             await self._pause(supervisor.pause_seconds)
 
     async def _pause(self, seconds: float) -> None:
-        """Of a supervisor whose process has ended: it sends the rest at once."""
+        """Pause like a supervisor; after the end of the process it sends the rest without a pause."""
         try:
             async with asyncio.timeout(seconds):
                 await self._is_over.wait()
@@ -70,7 +70,7 @@ class SteadyBuild:
 
     @property
     def offset(self) -> int:
-        """How much of it the shuttle has."""
+        """The number of bytes that the shuttle has acknowledged."""
         return self._supervisor.offset
 
     def _printed(self) -> int:
@@ -85,7 +85,7 @@ def _text(first: int, last: int) -> bytes:
 
 
 class Lines:
-    """A receiver that keeps the number of bytes of each log by its app, and checks the lines of what it is sent."""
+    """A receiver that counts the bytes of each app's log and checks their lines."""
 
     def __init__(self) -> None:
         self.ended: dict[str, int] = {}
@@ -119,14 +119,14 @@ async def run() -> None:
         "MAXIMUM_PARALLEL_BUILDS": str(BUILDS),
         "SHUTTLE_JENKINS_POLLS_PER_SECOND": str(POLLS_PER_SECOND),
         "SHUTTLE_AGENT_CALLS_PER_SECOND": str(CALLS_PER_SECOND),
-        # As it is by default: many supervisors of a small budget are silent for seconds.
+        # As by default: with many supervisors on a small budget, each is silent for seconds.
         "SHUTTLE_AGENT_SILENCE_SECONDS": "60",
     }
     with tempfile.TemporaryDirectory() as folder:
         async with (
             serving(receiver) as receiver_url,
             running_shuttle(Path(folder), **settings) as shuttle,
-            # A process on an agent holds no connection between two calls: each is made anew.
+            # An agent makes a new connection for each call.
             aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=True)) as agents,
         ):
             builds: list[SteadyBuild] = []
@@ -176,9 +176,9 @@ def _calls(builds: list[SteadyBuild]) -> int:
 
 
 async def _restart(shuttle: Shuttle, builds: list[SteadyBuild]) -> None:
-    """Followed again = the new process has answered a push."""
+    """A build is followed again when the new process has answered a push."""
     await shuttle.process.kill()
-    # The answers of the killed one have arrived.
+    # The responses of the killed process have arrived.
     await asyncio.sleep(0.1)
     offsets = [build.offset for build in builds]
     shuttle.jenkins.asked.clear()

@@ -1,4 +1,4 @@
-"""An imitated supervisor: what a build's agent asks of the shuttle, without a shell and a process of its own."""
+"""Imitates a supervisor: makes the calls of a build's agent without a shell and a process."""
 
 import asyncio
 from dataclasses import dataclass
@@ -7,15 +7,15 @@ from uuid import uuid4
 import aiohttp
 
 FULL_PUSH_BYTES = 4 * 1024 * 1024
-# Pauses after calls without an answer, as the real one makes them.
+# Pauses after calls without a response, like those of the real supervisor.
 _FAILED_PAUSES_SECONDS = (0.5, 0.5, 1, 1, 2, 2, 5)
 
 
 @dataclass
 class Supervisor:
-    """Pushes the main stream of one build. `form` is what Jenkins was given; `session` is the agent's.
+    """Pushes the main stream of one build. `form` has the parameters of the Jenkins build; `session` is the agent's.
 
-    `offset` is what the shuttle wants next, `pause_seconds` how long it asked to wait before the next call.
+    `offset` is the next byte that the shuttle wants, `pause_seconds` the pause that it requested before the next call.
     """
 
     session: aiohttp.ClientSession
@@ -27,7 +27,7 @@ class Supervisor:
     _run_token: str = ""
 
     async def begin(self) -> None:
-        """Claim the build, and say that users' code begins."""
+        """Claim the build and call `begin`."""
         claim = {"number": 1, "nonce": uuid4().hex}
         async with self._call("claim", self.form["SHUTTLE_TOKEN"], json=claim) as response:
             tokens = await _checked(response).json()
@@ -36,7 +36,7 @@ class Supervisor:
             _checked(response)
 
     async def push(self, raw: bytes, *, ended: bool = False) -> bool:
-        """One call with bytes that begin at `offset`; False = there was no answer, and they are to be sent again."""
+        """Push bytes that begin at `offset`; False = there was no response, so push them again."""
         end = "&end=1&exit=0" if ended else ""
         what = f"log?stream=main&offset={self.offset}{end}"
         try:
@@ -46,7 +46,7 @@ class Supervisor:
             self.pause_seconds = _FAILED_PAUSES_SECONDS[min(self.failures, len(_FAILED_PAUSES_SECONDS) - 1)]
             self.failures += 1
             return False
-        if response.status != 409:  # after a crash the shuttle may want bytes again that it had acknowledged
+        if response.status != 409:  # after a crash the shuttle may request bytes again that it had acknowledged
             _checked(response)
         self.failures = 0
         self.offset = int(response.headers["Shuttle-Log-Offset"])
@@ -54,7 +54,7 @@ class Supervisor:
         return True
 
     async def push_all(self, raw: bytes, *, ended: bool = False) -> None:
-        """As many calls as it takes; pauses where an answer asks for it."""
+        """Push all bytes in as many calls as necessary, with the pauses that the responses name."""
         until = self.offset + len(raw)
         view = memoryview(raw)
         while self.offset < until or ended:

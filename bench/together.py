@@ -1,8 +1,8 @@
-"""One build's log to HTTP, Kafka and the archive together, beside the same to HTTP and the archive alone.
+"""Compares the log of one build sent to HTTP, Kafka and the archive with the same log to HTTP and the archive only.
 
-Agent, Jenkins and HTTP receiver are this process, the Kafka broker is a real one, the shuttle is a process with one
-loop. HTTP costs by the byte and Kafka by the line, which is a message there: so the ratio is printed for several
-lengths. Both ways take turns and the best of each counts. `tests/real/install` brings the broker.
+Agent, Jenkins and HTTP receiver are in this process, the Kafka broker is a real one, the shuttle is a process. The cost
+of HTTP depends on the bytes, that of Kafka on the lines, because each is a message: so the ratio is printed for several
+lengths. Both are measured alternately, and the best run of each counts. `tests/real/install` installs the broker.
 """
 
 import argparse
@@ -25,7 +25,7 @@ GOAL = 0.5
 
 
 async def run() -> list[float]:
-    """Measure and print; the ratios."""
+    """Measure, print and return the ratios."""
     ratios = []
     receiver = Receiver()
     print(f"one build's log of {LOG_BYTES // MIB} MiB with {SECRETS} secrets, pushes → sinks and archive, MB/s")

@@ -1,6 +1,6 @@
-"""From the POST to the final webhook of a build that does nothing, by phase, with the emulated Jenkins.
+"""Measures the phases of a build that does nothing, from the POST to the final webhook, with the emulated Jenkins.
 
-Beside it: what that Jenkins needs from a trigger to the end of a pipeline of one `sh` step that does the same.
+For comparison: the time that this Jenkins takes from a trigger to the end of a pipeline of one `sh` step.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ _SCRIPT = "#!/bin/sh\necho done\n"
 
 
 async def run() -> list[dict[str, float]]:
-    """Phases of each build in seconds, and of a bare one in between."""
+    """The phases of each build in seconds, and of a plain Jenkins build in between."""
     measured = []
     with tempfile.TemporaryDirectory() as folder:
         async with running_product(Path(folder)) as product:
@@ -57,7 +57,7 @@ async def run() -> list[dict[str, float]]:
 
 
 class BarePipeline:
-    """A job of the same Jenkins whose only step prints the same line."""
+    """A job in the same Jenkins with one step that prints the same line."""
 
     def __init__(self, product: Product) -> None:
         self._session = product.session
@@ -65,7 +65,7 @@ class BarePipeline:
         self._login = {"Authorization": aiohttp.encode_basic_auth(USER, TOKEN)}
 
     async def create(self) -> None:
-        """Make the job."""
+        """Create the job."""
         pipeline = Pipeline(
             name="bare", description="", parameters=(), stages=(Stage(name="build", steps=(Sh(script=_SCRIPT),)),)
         )
@@ -73,7 +73,7 @@ class BarePipeline:
         await self._post("/createItem?name=bare", data=config, headers={"Content-Type": "application/xml"})
 
     async def seconds(self, number: int) -> float:
-        """From the trigger of its build `number` to its end."""
+        """The seconds from the trigger of its build `number` to its end."""
         clock = asyncio.get_running_loop().time
         began_at = clock()
         await self._post("/job/bare/build?delay=0sec")

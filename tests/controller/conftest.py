@@ -1,4 +1,4 @@
-"""The whole product, as processes, with a stand-in for the image builder on the agent's PATH; and a controller."""
+"""The service and Jenkins as processes, with a stand-in for the image builder on the agent's PATH; and a controller."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,7 +13,7 @@ from tests.product import Product, running_product
 
 @pytest.fixture(scope="module")
 def builder_notes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the stand-in writes."""
+    """The directory of the stand-in's notes."""
     return tmp_path_factory.mktemp("builder")
 
 

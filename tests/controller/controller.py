@@ -1,7 +1,7 @@
-"""A controller as those in the field are known to behave: its apps and builds, its calls, its callback route.
+"""Plays a controller in the field: its apps and builds, its calls, and its callback route.
 
-A double over real HTTP: it is a server (callbacks) and a client (the legacy API), with a clock that tests move. What it
-does badly it does on purpose: it counts builds without a lock, ignores answers' bodies, and overwrites statuses.
+It uses real HTTP, as a server (callbacks) and a client (the legacy API), with a clock that tests control. It has the
+faults of the real ones: it counts builds without a lock, ignores the bodies of responses, and overwrites statuses.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from aiohttp import web
 
 from tests.clock import SetClock
 
-# The words that its database knows, and the seconds of one window of a stamp; a stamp of the window before counts, too.
+# The statuses that its database allows, and the length of a stamp's window; a stamp of the window before is valid, too.
 WORDS = frozenset({"queued", "pending", "failed", "succeeded", "unknown"})
 WINDOW_SECONDS = 10_000
 _KEY = b"key-of-the-controller"
@@ -26,12 +26,12 @@ _PATIENCE_SECONDS = 60
 
 
 class RefusedError(Exception):
-    """What its own user is told: the build system refused, or the build is in no state for that."""
+    """The error that the controller's user sees: the build system refused, or the build's state does not allow it."""
 
 
 @dataclass
 class ControllerApp:
-    """An app; names have no dash there."""
+    """An app; the names of apps contain no dash."""
 
     name: str
     space: str = "default"
@@ -44,18 +44,18 @@ class ControllerApp:
 
 @dataclass
 class ControllerBuild:
-    """A row of its builds; `heard` = every status word of its callbacks, in order."""
+    """A row of the controller's builds; `statuses` has the statuses of all callbacks, in order."""
 
     app: ControllerApp
     id: str = field(default_factory=lambda: str(uuid4()))
     status: str = "queued"
     foreign_build_key: Any = 0
     number_sent: int = 0
-    heard: list[str] = field(default_factory=list)
+    statuses: list[str] = field(default_factory=list)
 
 
 class Controller:
-    """Start it with `async with`; `answers` counts the callbacks by what it answered."""
+    """Use it with `async with`; `answers` counts the callbacks by the status of the response."""
 
     def __init__(self, shuttle_url: str) -> None:
         self.shuttle_url = shuttle_url
@@ -82,28 +82,28 @@ class Controller:
     # --- what its users ask for
 
     async def create(self, app: ControllerApp, sources: str, **variables: str) -> ControllerBuild:
-        """Build the sources; the record stays when the build system refuses."""
+        """Build the sources; the record remains if the build system refuses."""
         build = ControllerBuild(app)
         await self._insert(build)
         await self._request_build(build, sources, variables)
         return build
 
     async def rebuild(self, earlier: ControllerBuild, **variables: str) -> ControllerBuild:
-        """Build an earlier build's sources again, if the build system says that it still has them."""
+        """Build the sources of an earlier build again, if the build system still has them."""
         sources = f"{self.shuttle_url}/{earlier.id}"
         if await self._call("HEAD", sources) is None:
             raise RefusedError("this build has been archived and cannot be rebuilt")
         return await self.create(earlier.app, sources, **variables)
 
     async def stop(self, build: ControllerBuild) -> None:
-        """Only a pending build can be stopped; it is failed here without waiting for the callback."""
+        """Stop a build, which must be pending. The controller marks it as failed without waiting for the callback."""
         if build.status != "pending":
             raise RefusedError(f"the build is {build.status}")
         await self._must("DELETE", f"{self.shuttle_url}/{build.app.key}/{build.foreign_build_key}")
         build.status = "failed"
 
     async def result(self, build: ControllerBuild) -> list[str]:
-        """The log as its users see it, line by line: nothing before the build is pending, or when there is none."""
+        """The log's lines as users see them: none before the build is pending, or if there is no log."""
         if build.status == "queued":
             return []
         content = await self._call("GET", self._logs(build), headers={"Content-Type": "application/json"})
@@ -116,11 +116,11 @@ class Controller:
         return str(output).split("\n")
 
     async def text(self, build: ControllerBuild) -> bytes:
-        """The log as its other clients read it."""
+        """The log as other clients read it."""
         return await self._call("GET", self._logs(build)) or b""
 
     async def delete_app(self, app: ControllerApp) -> None:
-        """Stop what is pending, whatever comes of it, and then delete the app's job."""
+        """Stop the app's pending builds, ignoring errors, and then delete its job."""
         pending = [build for build in self.builds if build.app is app and build.status == "pending"]
         base = f"{self.shuttle_url}/{app.key}"
         await asyncio.gather(*(self._call("DELETE", f"{base}/{build.foreign_build_key}") for build in pending))
@@ -129,16 +129,16 @@ class Controller:
     # --- waiting
 
     async def until(self, condition: Callable[[], object], seconds: float = 60) -> None:
-        """Return once the condition holds; it is looked at after every callback."""
+        """Wait until the condition holds; it is evaluated after every callback."""
         async with asyncio.timeout(seconds), self._changed:
             await self._changed.wait_for(condition)
 
     async def until_status(self, build: ControllerBuild, *words: str, seconds: float = 60) -> None:
-        """Return once the build has one of these statuses."""
+        """Wait until the build has one of these statuses."""
         await self.until(lambda: build.status in words, seconds)
 
     async def until_logged(self, build: ControllerBuild, line: str, seconds: float = 60) -> list[str]:
-        """Its log, once it has this line."""
+        """Wait until the log has this line, and return the log."""
         async with asyncio.timeout(seconds):
             while line not in (lines := await self.result(build)):
                 await asyncio.sleep(0.02)
@@ -147,7 +147,7 @@ class Controller:
     # --- as a client
 
     async def _insert(self, build: ControllerBuild) -> None:
-        """The database takes a moment, in which others insert."""
+        """Insert the record after a moment, in which others may insert theirs."""
         self.builds.append(build)
         await asyncio.sleep(0)
 
@@ -184,7 +184,7 @@ class Controller:
             raise RefusedError(f"{method} was refused")
 
     async def _call(self, method: str, url: str, **sent: Any) -> bytes | None:
-        """The body of a good answer, which only logs need; None = refused."""
+        """The body of a successful response, which only logs need; None = refused."""
         async with self._session.request(method, url, **sent) as response:
             if response.status >= 400:
                 return None
@@ -196,7 +196,7 @@ class Controller:
     # --- as a server
 
     def stamp(self, build_id: str, windows_ago: int = 0) -> str:
-        """What proves that a callback is for a build of ours, until the window after next begins."""
+        """The stamp that proves that a callback is for this build; valid to the end of the next window."""
         window = round(self.clock.now().timestamp() / WINDOW_SECONDS) - windows_ago
         return hmac.new(_KEY + str(window).encode(), build_id.encode(), hashlib.sha256).hexdigest()
 
@@ -215,7 +215,7 @@ class Controller:
         if request.headers.get("Authorization") not in {self.stamp(build_id), self.stamp(build_id, windows_ago=1)}:
             return 403
         build = next(build for build in self.builds if build.id == build_id)
-        build.heard.append(body["status"])
+        build.statuses.append(body["status"])
         if body["status"] not in WORDS or not isinstance(body["building"], bool):
             return 500
         build.status, build.foreign_build_key = body["status"], body["id"]
@@ -223,6 +223,6 @@ class Controller:
 
 
 async def _in_pieces(body: bytes) -> AsyncIterator[bytes]:
-    """Sent without its length, in chunks."""
+    """Send the body without its length, in chunks."""
     for start in range(0, len(body), 64 * 1024):
         yield body[start : start + 64 * 1024]

@@ -1,4 +1,4 @@
-"""A controller of the field drives the whole product and does not notice the change."""
+"""A controller of the old shuttle drives the whole product, and works as before."""
 
 import asyncio
 from pathlib import Path
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 def source(*run: str) -> str:
-    """Sources whose build executes these shell lines."""
+    """A source whose build executes these shell lines."""
     return data_url({"Dockerfile": "FROM scratch\n" + "".join(f"RUN {line}\n" for line in run)})
 
 
@@ -22,13 +22,15 @@ def waiting_for(gate: Path) -> str:
     return f"while [ ! -e {gate} ]; do sleep 0.02; done"
 
 
-def never_back_to_pending(build: ControllerBuild) -> bool:
-    """After the first final word there is no other word."""
-    finals = [place for place, word in enumerate(build.heard) if word != "pending"]
-    return not finals or set(build.heard[finals[0] :]) == {build.heard[finals[0]]}
+def has_no_status_after_the_final_one(build: ControllerBuild) -> bool:
+    """No status follows the first final one."""
+    finals = [index for index, status in enumerate(build.statuses) if status != "pending"]
+    return not finals or set(build.statuses[finals[0] :]) == {build.statuses[finals[0]]}
 
 
-async def test_the_life_of_an_app(controller: Controller, product: Product, builder_notes: Path, tmp_path: Path):
+async def test_app_is_built_rebuilt_stopped_and_deleted(
+    controller: Controller, product: Product, builder_notes: Path, tmp_path: Path
+):
     app, gate = ControllerApp("shop"), tmp_path / "gate"
     built = await controller.create(app, source('echo "  first of $GIT_BRANCH"', waiting_for(gate), "echo second"))
     await controller.until_status(built, "pending")
@@ -52,12 +54,12 @@ async def test_the_life_of_an_app(controller: Controller, product: Product, buil
     await controller.until_status(endless, "pending")
     await controller.until_logged(endless, "on and on")
     await controller.stop(endless)
-    await controller.until(lambda: endless.heard[-1] == "failed")
+    await controller.until(lambda: endless.statuses[-1] == "failed")
 
     await controller.delete_app(app)
     await job_is_gone(product, app)
     assert controller.answers == [200] * len(controller.answers)
-    assert all(never_back_to_pending(build) for build in controller.builds)
+    assert all(has_no_status_after_the_final_one(build) for build in controller.builds)
 
 
 async def job_is_gone(product: Product, app: ControllerApp) -> None:
@@ -71,8 +73,8 @@ async def job_is_gone(product: Product, app: ControllerApp) -> None:
 
 
 @pytest.mark.timeout(180)  # thirty builds on however few processors
-async def test_many_apps_at_once(controller: Controller, tmp_path: Path):
-    """Each has two builds at once, of which some fail; their numbers are equal, because nothing locks the count."""
+async def test_many_apps_build_at_once(controller: Controller, tmp_path: Path):
+    """Each app has two builds at once, some of which fail; both get one number, as the controller locks nothing."""
 
     async def one(number: int) -> None:
         app, gate = ControllerApp(f"app{number}"), tmp_path / f"gate{number}"
@@ -81,7 +83,7 @@ async def test_many_apps_at_once(controller: Controller, tmp_path: Path):
             controller.create(app, source(f"echo last {number}", f"exit {number % 2}")),
         )
         assert good.number_sent == last.number_sent
-        await controller.until(lambda: good.heard and last.heard)
+        await controller.until(lambda: good.statuses and last.statuses)
         gate.touch()
         await controller.until_status(good, "succeeded")
         await controller.until_status(last, "failed" if number % 2 else "succeeded")
@@ -93,42 +95,42 @@ async def test_many_apps_at_once(controller: Controller, tmp_path: Path):
 
     await asyncio.gather(*(one(number) for number in range(10)))
     assert controller.answers == [200] * len(controller.answers)
-    assert all(never_back_to_pending(build) for build in controller.builds)
-    assert {build.heard[0] for build in controller.builds} == {"pending"}
+    assert all(has_no_status_after_the_final_one(build) for build in controller.builds)
+    assert {build.statuses[0] for build in controller.builds} == {"pending"}
 
 
-async def test_a_build_can_be_stopped_and_read_as_soon_as_it_is_accepted(controller: Controller, tmp_path: Path):
-    """The controller's users can do neither before `pending`, so it does not wait for Jenkins."""
+async def test_build_can_be_stopped_and_read_once_accepted(controller: Controller, tmp_path: Path):
+    """The controller's users can do neither before `pending`, so that status does not wait for Jenkins."""
     app, gate = ControllerApp("busy"), tmp_path / "gate"
     running = await controller.create(app, source(waiting_for(gate)))
     behind = await controller.create(app, source("echo never"))
     await controller.until_status(behind, "pending")
     await controller.until_logged(behind, f"-----> Waiting for build {running.number_sent} of this app to end.")
     await controller.stop(behind)
-    await controller.until(lambda: behind.heard[-1] == "failed")
+    await controller.until(lambda: behind.statuses[-1] == "failed")
     gate.touch()
     await controller.until_status(running, "succeeded")
 
 
-async def test_an_app_is_deleted_with_its_pending_builds(controller: Controller, product: Product, tmp_path: Path):
+async def test_deleted_app_has_its_pending_builds_stopped(controller: Controller, product: Product, tmp_path: Path):
     app = ControllerApp("goes")
     running = await controller.create(app, source("echo begun", "sleep 600"))
     behind = await controller.create(app, source("echo never"))
-    await controller.until(lambda: running.heard and behind.heard)
+    await controller.until(lambda: running.statuses and behind.statuses)
     await controller.until_logged(running, "begun")
     await controller.delete_app(app)
-    await controller.until(lambda: running.heard[-1] == behind.heard[-1] == "failed")
+    await controller.until(lambda: running.statuses[-1] == behind.statuses[-1] == "failed")
     await job_is_gone(product, app)
 
 
-async def test_a_rebuild_of_what_is_not_there_is_refused_before_anything_is_sent(controller: Controller):
+async def test_rebuild_of_a_missing_source_is_refused_by_the_controller(controller: Controller):
     unknown = ControllerBuild(ControllerApp("gone"))
     with pytest.raises(RefusedError, match="archived"):
         await controller.rebuild(unknown)
     assert controller.builds == []
 
 
-async def test_a_failed_build_tells_its_user_why(controller: Controller):
+async def test_failed_build_shows_the_reason_in_its_log(controller: Controller):
     build = await controller.create(ControllerApp("fails"), source("echo the reason", "exit 3"))
     await controller.until_status(build, "failed")
     assert "the reason" in await controller.result(build)
@@ -138,7 +140,9 @@ async def test_a_failed_build_tells_its_user_why(controller: Controller):
 
 
 @pytest.mark.parametrize("seconds", [0, WINDOW_SECONDS])
-async def test_a_stamp_of_this_window_and_the_one_before_is_taken(controller: Controller, tmp_path: Path, seconds: int):
+async def test_stamp_of_the_current_or_previous_window_is_accepted(
+    controller: Controller, tmp_path: Path, seconds: int
+):
     gate = tmp_path / "gate"
     build = await controller.create(ControllerApp("slow"), source(waiting_for(gate)))
     await controller.until_status(build, "pending")
@@ -148,9 +152,7 @@ async def test_a_stamp_of_this_window_and_the_one_before_is_taken(controller: Co
     assert 403 not in controller.answers
 
 
-async def test_a_stamp_that_is_too_old_is_refused_and_not_shown_for_ever(
-    controller: Controller, product: Product, tmp_path: Path
-):
+async def test_expired_stamp_is_refused_and_delivery_given_up(controller: Controller, product: Product, tmp_path: Path):
     app, gate = ControllerApp("slower"), tmp_path / "gate"
     build = await controller.create(app, source(waiting_for(gate)))
     await controller.until_status(build, "pending")
@@ -168,7 +170,7 @@ async def test_a_stamp_that_is_too_old_is_refused_and_not_shown_for_ever(
     assert (await product.build(app.key, str(build.number_sent)))["state"] == "succeeded"
 
 
-async def test_a_controller_that_was_down_hears_the_end(controller: Controller, product: Product):
+async def test_controller_that_was_down_gets_the_final_status(controller: Controller, product: Product):
     app = ControllerApp("deaf")
     controller.down = True
     build = await controller.create(app, source("true"))
@@ -176,12 +178,10 @@ async def test_a_controller_that_was_down_hears_the_end(controller: Controller, 
     await controller.until(lambda: len(controller.answers) >= 2)
     controller.down = False
     await controller.until_status(build, "succeeded")
-    assert never_back_to_pending(build)
+    assert has_no_status_after_the_final_one(build)
 
 
-async def test_a_build_whose_shuttle_is_killed_in_it_ends_as_any_other(
-    controller: Controller, product: Product, tmp_path: Path
-):
+async def test_build_whose_shuttle_is_killed_ends_normally(controller: Controller, product: Product, tmp_path: Path):
     app, gate = ControllerApp("killed"), tmp_path / "gate"
     build = await controller.create(app, source("echo before", waiting_for(gate), "echo after"))
     await controller.until_status(build, "pending")
@@ -192,4 +192,4 @@ async def test_a_build_whose_shuttle_is_killed_in_it_ends_as_any_other(
     await controller.until_status(build, "succeeded")
     lines = await controller.until_logged(build, "after")
     assert lines.count("before") == 1
-    assert never_back_to_pending(build)
+    assert has_no_status_after_the_final_one(build)

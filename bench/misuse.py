@@ -1,4 +1,4 @@
-"""The service's memory under misuse: heads and bodies that never end, readers that never read, large JSON."""
+"""Measures the service's memory under misuse: endless heads and bodies, readers that read nothing, large JSON."""
 
 import argparse
 import asyncio
@@ -23,7 +23,7 @@ Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 @dataclass
 class Service:
-    """`shuttle serve` in a process of its own."""
+    """`shuttle serve` in its own process."""
 
     port: int
     process: asyncio.subprocess.Process
@@ -31,16 +31,16 @@ class Service:
 
     @property
     def resident_mib(self) -> float:
-        """What the process holds of the machine's memory."""
+        """The resident memory of the process."""
         pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
         return pages * resource.getpagesize() / MIB
 
     async def connect(self) -> Connection:
-        """A connection that nothing was sent on."""
+        """Open a connection without sending anything."""
         return await asyncio.open_connection("127.0.0.1", self.port)
 
     async def status(self, request: bytes) -> str:
-        """The status line of one request, or why there is none."""
+        """The status line of the response to a request, or why there is none."""
         try:
             async with asyncio.timeout(60):
                 reader, writer = await self.connect()
@@ -52,7 +52,7 @@ class Service:
         return line.decode().strip() or "closed"
 
     async def peak_mib(self, seconds: float) -> float:
-        """The most that is resident within these seconds."""
+        """The highest resident memory within these seconds."""
         peak, until = 0.0, time.monotonic() + seconds
         while time.monotonic() < until:
             peak = max(peak, self.resident_mib)
@@ -62,7 +62,7 @@ class Service:
 
 @asynccontextmanager
 async def serving(folder: Path) -> AsyncIterator[Service]:
-    """The service over an empty data directory, with 1,024 open files."""
+    """Run the service over an empty data directory, with 1,024 open files."""
     port = 20_000 + os.getpid() % 10_000
     data = folder / "data"
     log = log_path(data)
@@ -98,7 +98,7 @@ async def serving(folder: Path) -> AsyncIterator[Service]:
 
 
 def log_path(data: Path) -> Path:
-    """Where the directory of objects has the log of a build of the old shuttle."""
+    """The path of an old shuttle's log in the object directory."""
     from shuttle.objects.directory import DirectoryStore
     from shuttle.objects.names import legacy_log_object
 
@@ -106,7 +106,7 @@ def log_path(data: Path) -> Path:
 
 
 async def unfinished_heads(service: Service) -> None:
-    """1,500 connections: half send nothing, half a part of a head."""
+    """1,500 connections: half of them send nothing, the others a part of a head."""
     began_at = time.monotonic()
     connections: list[Connection] = []
     for number in range(1500):
@@ -132,7 +132,7 @@ async def unfinished_heads(service: Service) -> None:
 
 
 async def endless_bodies(service: Service) -> None:
-    """Eight bodies of 60 MB of which the last byte never comes."""
+    """Eight bodies of 60 MB whose last byte is never sent."""
     size = 60_000_000
     head = (
         f"POST /app/1 HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: {size}\r\n\r\n".encode()
@@ -174,7 +174,7 @@ async def idle_readers(service: Service) -> None:
 
 
 async def large_json(service: Service) -> None:
-    """Bodies of 20 to 60 MB of JSON that are no request, or one with an unknown field, six at a time."""
+    """Six at a time, bodies of 20 to 60 MB of JSON that are no valid request, or have an unknown field."""
     source = {"url": "http://127.0.0.1:9/a.tar.gz"}
     bodies = [
         json.dumps({"source": source, "pipeline": "script", "unknown": text}, ensure_ascii=False).encode()
@@ -212,10 +212,10 @@ ATTACKS: dict[str, Callable[[Service], Awaitable[None]]] = {
 
 
 async def run(names: list[str], rest_seconds: float) -> None:
-    """Each attack on a service of its own."""
+    """Run each attack on a service of its own."""
     for name in names:
         async with AsyncExitStack() as stack:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="strangers-"))
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="misuse-"))
             service = await stack.enter_async_context(serving(Path(folder)))
             before = service.resident_mib
             print(f"{ATTACKS[name].__doc__}\n  before: {before:.0f} MiB", flush=True)
@@ -225,7 +225,7 @@ async def run(names: list[str], rest_seconds: float) -> None:
 
 
 def main() -> int:
-    """Print what each of them did."""
+    """Print the results."""
     parser = argparse.ArgumentParser()
     parser.add_argument("attacks", nargs="*", choices=[*ATTACKS, []], default=list(ATTACKS))
     parser.add_argument("--rest-seconds", type=float, default=15)
