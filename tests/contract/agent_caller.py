@@ -70,7 +70,7 @@ class Agent:
         return unpacked(answer.body)
 
     async def handed_to_jenkins(self) -> None:
-        """Record the attempt of a trigger, as the shuttle does before it calls Jenkins: else the claim is refused."""
+        """Record a trigger attempt, as the shuttle does before it calls Jenkins; without it a claim is refused."""
         await self.shuttle.until_shown(self.path, lambda build: build["timestamps"]["staged_at"] is not None)
         await self.shuttle.services.database.run(attempt_trigger, self.uuid)
 
@@ -81,7 +81,7 @@ async def agent_of(shuttle: Shuttle, path: str) -> Agent:
 
 
 async def agent_of_uuid(shuttle: Shuttle, build_uuid: str, path: str = "") -> Agent:
-    """The agent of the build of that uuid."""
+    """The agent of the build with this uuid."""
     services = shuttle.services
     if not path:
         build = await services.database.run(find_build, build_uuid)

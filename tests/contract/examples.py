@@ -1,4 +1,4 @@
-"""Examples for property tests of an API: any JSON, texts that mean something here, and how to ask for them."""
+"""Examples for property tests of an API: any JSON, texts with a special meaning, and a function that asks."""
 
 import asyncio
 from typing import Any
@@ -27,7 +27,7 @@ quickly = settings(
 
 @pytest.fixture(scope="module")
 def runner():
-    """A loop of this module's own: hypothesis calls its examples one by one, outside of any loop."""
+    """An event loop for this module: hypothesis calls its examples one by one, outside of any loop."""
     with asyncio.Runner() as running:
         yield running
 

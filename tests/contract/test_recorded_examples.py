@@ -1,4 +1,4 @@
-"""The examples in docs/api.md and docs/legacy-api.md are what the service says."""
+"""The examples in docs/api.md and docs/legacy-api.md agree with the service's responses."""
 
 import re
 from collections.abc import Awaitable, Callable
@@ -15,7 +15,7 @@ _PAGES = {"api.md": new_api.record, "legacy-api.md": legacy_api.record}
 
 @pytest.mark.timeout(240)  # a page is one conversation, from the first POST to a Jenkins that is down
 @pytest.mark.parametrize(("page", "record"), _PAGES.items(), ids=list(_PAGES))
-async def test_every_example_of_the_page_is_what_the_service_answers(
+async def test_examples_of_the_page_agree_with_the_service(
     page: str, record: Callable[[Path], Awaitable[dict[str, str]]], tmp_path: Path
 ):
     examples = await record(tmp_path)
@@ -31,7 +31,7 @@ def test_every_route_has_an_example():
 
 
 def _route_of(method: str, target: str) -> tuple[str, str] | None:
-    """The first route that takes it, as the router finds it; None for a request that a receiver got."""
+    """The route that the router would select; None for a request that a receiver got."""
     path, method = target.partition("?")[0], "GET" if method == "HEAD" else method
     for route in ROUTES:
         pattern = re.sub(r"{\w+:([^{}]*)}", r"\1", route.path)
@@ -40,6 +40,6 @@ def _route_of(method: str, target: str) -> tuple[str, str] | None:
     return None
 
 
-def test_an_example_that_differs_is_written_in_its_place():
+def test_changed_example_is_replaced_in_its_page():
     page = "a\n<!-- recorded: x-y -->\n```http\nold\n```\nb ```http\nelse\n```\n"
     assert written(page, {"x-y": "new\n"}) == "a\n<!-- recorded: x-y -->\n```http\nnew\n```\nb ```http\nelse\n```\n"

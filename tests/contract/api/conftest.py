@@ -1,4 +1,4 @@
-"""Shuttles that many tests share: they differ in what lies behind them, and no test minds the others' builds."""
+"""Shuttles that are shared by many tests. Tests use apps of their own and ignore the builds of others."""
 
 from collections.abc import AsyncIterator
 from itertools import count
@@ -26,6 +26,6 @@ async def idle(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shuttl
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def jenkins(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Jenkins]:
-    """An emulated Jenkins behind a front that can misbehave."""
+    """An emulated Jenkins behind a proxy that can misbehave."""
     async with running_jenkins(tmp_path_factory.mktemp("jenkins"), executors=8) as running:
         yield running

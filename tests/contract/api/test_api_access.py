@@ -57,20 +57,20 @@ WRONG = [
 
 
 @pytest.mark.parametrize("headers", GOOD)
-async def test_a_controller_may_do_all(guarded: Shuttle, app: str, headers: dict[str, str]):
+async def test_controller_may_use_every_route(guarded: Shuttle, app: str, headers: dict[str, str]):
     assert (await guarded.post(f"/{app}/1", SCRIPT, headers=headers)).status == 200
     assert (await guarded.get(f"/{app}/1", headers=headers)).status == 200
     assert (await guarded.delete(f"/{app}/1", headers=headers)).status == 200
 
 
-async def test_a_token_in_the_urls_userinfo_is_enough(guarded: Shuttle, app: str):
+async def test_token_in_the_userinfo_of_the_url_is_accepted(guarded: Shuttle, app: str):
     url = guarded.url.replace("://", f"://{CONTROLLER}@") + f"/{app}/1"
     async with guarded.session.post(url, json=SCRIPT) as response:
         assert response.status == 200
 
 
 @pytest.mark.parametrize("headers", WRONG, ids=str)
-async def test_401_for_missing_and_wrong_credentials(guarded: Shuttle, app: str, headers: dict[str, str]):
+async def test_missing_or_wrong_credentials_get_401(guarded: Shuttle, app: str, headers: dict[str, str]):
     for method, path in (("POST", f"/{app}/1"), ("GET", f"/{app}/1"), ("DELETE", f"/{app}/1"), ("GET", "/-/builds")):
         answer = await guarded.ask(method, path, headers=headers)
         assert (answer.status, answer.json["code"]) == (401, "unauthorized")
@@ -78,7 +78,7 @@ async def test_401_for_missing_and_wrong_credentials(guarded: Shuttle, app: str,
 
 
 @pytest.mark.parametrize("headers", [bearer(READER), basic("x", READER), basic(READER, "")])
-async def test_a_reader_may_only_get(guarded: Shuttle, app: str, headers: dict[str, str]):
+async def test_reader_may_only_read(guarded: Shuttle, app: str, headers: dict[str, str]):
     await guarded.post(f"/{app}/1", SCRIPT, headers=bearer(CONTROLLER))
     for path in (f"/{app}/1", f"/{app}", f"/{app}/1/logs", f"/{app}/1/status", "/-/builds", "/metrics"):
         assert (await guarded.get(path, headers=headers)).status == 200
@@ -97,8 +97,8 @@ async def test_probes_and_the_document_need_no_token(guarded: Shuttle):
         assert (await guarded.get(path)).status in {200, 503}
 
 
-async def test_every_other_route_wants_one(guarded: Shuttle):
-    """Also the agent's: neither a controller's token nor none opens them."""
+async def test_every_other_route_needs_a_token(guarded: Shuttle):
+    """This includes agents' routes, which neither a controller's token nor a missing one opens."""
     for route in ROUTES:
         path = re.sub(r"{\w+}", "0a7f4f0e-0000-4000-8000-000000000000", path_of(route))
         if route.role is not Role.ANYBODY:

@@ -1,4 +1,4 @@
-"""What a supervisor calls, and which token opens what."""
+"""The calls of a supervisor, and which token each call needs."""
 
 import asyncio
 import base64
@@ -25,7 +25,7 @@ REPORTED = {"id": "one", "state": "succeeded", "image": IMAGE, "digest": DIGEST,
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shuttle(tmp_path_factory: pytest.TempPathFactory, jenkins: Jenkins) -> AsyncIterator[Shuttle]:
-    """Its builds wait for an agent that there is not: this module's tests play its part."""
+    """A shuttle whose builds wait for an agent that does not exist; the tests make the agent's calls."""
     folder = tmp_path_factory.mktemp("agent")
     settings = {"MAXIMUM_PARALLEL_BUILDS": "100", "SHUTTLE_MAX_ARTIFACT_BYTES": str(LIMIT_BYTES)}
     settings |= {"SHUTTLE_JENKINS_AGENT_LABEL": "nowhere", "EXTRA_BUILD_ARGS": '{"FROM_US": "1"}'}
@@ -34,7 +34,7 @@ async def shuttle(tmp_path_factory: pytest.TempPathFactory, jenkins: Jenkins) ->
 
 
 async def waiting_agent(shuttle: Shuttle, path: str, **fields: Any) -> Agent:
-    """The agent of a new build that Jenkins has, and that nobody has claimed."""
+    """The agent of a new build that Jenkins has and that was not claimed."""
     await shuttle.submit(path, **fields)
     await shuttle.until(path, "queued")
     return await agent_of(shuttle, path)
@@ -42,7 +42,7 @@ async def waiting_agent(shuttle: Shuttle, path: str, **fields: Any) -> Agent:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def agent(shuttle: Shuttle) -> AsyncIterator[Agent]:
-    """The agent of a build that runs, before users' code begins."""
+    """The agent of a running build, before `begin`."""
     agent = await waiting_agent(shuttle, "/agents/1", arguments={"A": "x y", "N": 1.0, "PATH": "/evil"})
     assert (await agent.claim()).status == 200
     yield agent
@@ -52,7 +52,7 @@ async def names(agent: Agent) -> list[str]:
     return [entry["name"] for entry in (await agent.shuttle.get(f"{agent.path}/artifacts")).json["artifacts"]]
 
 
-async def test_a_claim_makes_the_build_run_and_is_answered_with_tokens(shuttle: Shuttle, app: str):
+async def test_claim_starts_the_build_and_returns_tokens(shuttle: Shuttle, app: str):
     agent = await waiting_agent(shuttle, f"/{app}/1")
     answer = await agent.claim()
     assert answer.status == 200
@@ -63,12 +63,12 @@ async def test_a_claim_makes_the_build_run_and_is_answered_with_tokens(shuttle: 
     assert (await shuttle.build(agent.path))["state"] == "running"
 
 
-async def test_another_jenkins_build_is_refused(agent: Agent):
+async def test_claim_by_another_jenkins_build_is_refused(agent: Agent):
     refused = await agent.claim(number=2)
     assert (refused.status, refused.json["code"]) == (409, "conflict")
 
 
-async def test_one_nonce_is_answered_alike_and_another_voids_its_tokens(shuttle: Shuttle, app: str):
+async def test_same_nonce_repeats_the_claim_and_another_voids_its_tokens(shuttle: Shuttle, app: str):
     agent = await waiting_agent(shuttle, f"/{app}/1")
     first = await agent.claim()
     assert (await agent.claim()).json == first.json
@@ -82,7 +82,7 @@ async def test_one_nonce_is_answered_alike_and_another_voids_its_tokens(shuttle:
     assert (await agent.ask("GET", "environment")).status == 200
 
 
-async def test_from_begin_on_nothing_can_be_claimed_or_read(shuttle: Shuttle, app: str):
+async def test_after_begin_nothing_can_be_claimed_or_read(shuttle: Shuttle, app: str):
     agent = await waiting_agent(shuttle, f"/{app}/1")
     await agent.claim()
     assert (await agent.ask("GET", "environment")).status == 200
@@ -96,7 +96,7 @@ async def test_from_begin_on_nothing_can_be_claimed_or_read(shuttle: Shuttle, ap
     assert (await agent.claim(nonce="another-nonce-0001")).status == 409
 
 
-async def test_a_branch_has_tokens_of_its_own_and_no_credentials_once_users_code_began(shuttle: Shuttle, app: str):
+async def test_branch_gets_its_own_tokens_and_no_credentials_after_begin(shuttle: Shuttle, app: str):
     image = {"url": f"docker://user:registry-password@{IMAGE}"}
     agent = await waiting_agent(shuttle, f"/{app}/1", pipeline="docker-image", destination=image)
     await agent.begun()
@@ -123,25 +123,25 @@ async def test_a_branch_has_tokens_of_its_own_and_no_credentials_once_users_code
     ],
     ids=str,
 )
-async def test_a_claim_that_is_none(agent: Agent, wrong: dict[str, object], field: str):
+async def test_invalid_claim_is_refused(agent: Agent, wrong: dict[str, object], field: str):
     body = {"number": 1, "nonce": "nonce-of-a-test-0001"} | wrong
     answer = await agent.ask("POST", "claim", data=json.dumps(body))
     assert (answer.status, answer.json["field"]) == (400, field)
 
 
-async def test_a_claim_that_is_no_json(agent: Agent):
+async def test_claim_that_is_not_json_is_refused(agent: Agent):
     assert (await agent.ask("POST", "claim", data=b"{")).json["code"] == "invalid_json"
     assert (await agent.ask("POST", "claim", data=b"[1]")).json["field"] == "number"
     assert (await agent.ask("POST", "claim", data=b" " * 5000)).status == 413
 
 
-async def test_the_source_is_one_flat_tar_gz(agent: Agent):
+async def test_source_is_a_normalized_tar_gz(agent: Agent):
     answer = await agent.ask("GET", "source.tar.gz")
     assert (answer.status, answer.headers["Content-Type"]) == (200, "application/gzip")
     assert set(unpacked(answer.body)) == {"build.sh"}
 
 
-async def test_the_environment_is_plain_files(agent: Agent):
+async def test_environment_consists_of_plain_files(agent: Agent):
     answer = await agent.ask("GET", "environment")
     assert (answer.status, answer.headers["Cache-Control"]) == (200, "no-store")
     values = set(unpacked(answer.body).values())
@@ -150,7 +150,7 @@ async def test_the_environment_is_plain_files(agent: Agent):
         assert token.encode() not in b"".join(values)
 
 
-async def test_credentials_go_only_to_pipelines_that_pull_or_push(tmp_path: Path, jenkins: Jenkins):
+async def test_only_pipelines_that_pull_or_push_get_credentials(tmp_path: Path, jenkins: Jenkins):
     registries = '{"registry.example.org": {"username": "operator", "password": "operators-password"}}'
     settings = {"SHUTTLE_JENKINS_AGENT_LABEL": "nowhere", "EXTRA_DOCKER_REGISTRY_CONFIG": registries}
     async with running_shuttle(tmp_path, jenkins.url, **settings) as shuttle:
@@ -161,7 +161,7 @@ async def test_credentials_go_only_to_pipelines_that_pull_or_push(tmp_path: Path
         assert "destinations/000001/config.json" in await pushing.files("environment")
 
 
-async def test_a_report_counts_once(shuttle: Shuttle, app: str):
+async def test_report_is_recorded_once(shuttle: Shuttle, app: str):
     image = {"url": f"docker://{IMAGE}"}
     agent = await waiting_agent(shuttle, f"/{app}/1", pipeline="docker-image", destination=image)
     await agent.claim()
@@ -184,9 +184,7 @@ async def test_a_report_counts_once(shuttle: Shuttle, app: str):
     ],
     ids=str,
 )
-async def test_only_what_was_to_be_pushed_can_have_been(
-    shuttle: Shuttle, app: str, changes: dict[str, str], field: str
-):
+async def test_reported_image_must_be_a_destination(shuttle: Shuttle, app: str, changes: dict[str, str], field: str):
     image = {"url": f"docker://{IMAGE}"}
     agent = await waiting_agent(shuttle, f"/{app}/1", pipeline="docker-image", destination=image)
     await agent.claim()
@@ -195,7 +193,7 @@ async def test_only_what_was_to_be_pushed_can_have_been(
     assert (await shuttle.build(agent.path))["image"] is None
 
 
-async def test_a_pipeline_that_does_not_push_reports_no_image(agent: Agent):
+async def test_pipeline_that_does_not_push_cannot_report_an_image(agent: Agent):
     answer = await agent.ask("POST", "report", json=REPORTED | {"id": "image"})
     assert (answer.status, answer.json["field"]) == (400, "image")
 
@@ -216,13 +214,13 @@ async def test_a_pipeline_that_does_not_push_reports_no_image(agent: Agent):
     ],
     ids=str,
 )
-async def test_a_report_that_is_none(agent: Agent, report: object, field: str):
+async def test_invalid_report_is_refused(agent: Agent, report: object, field: str):
     answer = await agent.ask("POST", "report", data=json.dumps(report))
     assert answer.status == 400
     assert str(answer.json.get("field", "")).startswith(field)
 
 
-async def test_a_report_has_a_limit(agent: Agent):
+async def test_size_of_a_report_is_limited(agent: Agent):
     answer = await agent.ask("POST", "report", json={"id": "x", "message": "x" * 300_000})
     assert answer.status == 413
 
@@ -243,7 +241,7 @@ async def test_a_report_has_a_limit(agent: Agent):
         ("..%5C..%5Cb", "..\\..\\b"),
     ],
 )
-async def test_artifacts(agent: Agent, written: str, name: str):
+async def test_artifact_is_uploaded_and_read_back(agent: Agent, written: str, name: str):
     put = await agent.ask("PUT", f"artifacts/{written}", data=b"content")
     digest = hashlib.sha256(b"content").hexdigest()
     assert (put.status, put.json) == (200, {"status": "OK", "sha256": digest, "bytes": 7})
@@ -275,21 +273,21 @@ async def test_artifacts(agent: Agent, written: str, name: str):
         ".",
     ],
 )
-async def test_names_that_no_artifact_can_have(agent: Agent, written: str):
+async def test_invalid_artifact_names_are_refused(agent: Agent, written: str):
     before = await names(agent)
     answer = await agent.ask("PUT", f"artifacts/{written}", data=b"x")
     assert answer.status in {400, 404}
     assert await names(agent) == before
 
 
-async def test_an_artifact_again_replaces_the_first(agent: Agent):
+async def test_second_upload_replaces_the_artifact(agent: Agent):
     for content in (b"first", b"second"):
         assert (await agent.ask("PUT", "artifacts/f", data=content)).status == 200
     assert (await agent.shuttle.get(f"{agent.path}/artifacts/f")).body == b"second"
     assert (await names(agent)).count("f") == 1
 
 
-async def test_a_content_type_that_cannot_be_sent_back_is_not_kept(agent: Agent):
+async def test_invalid_content_type_of_an_artifact_is_dropped(agent: Agent):
     agent_headers = {"Authorization": f"Bearer {agent.run_token}"}
     for number, (sent, kept) in enumerate(
         [("text/html", "text/html"), ("\u00ff/\u00e9", "application/octet-stream"), ("", "application/octet-stream")]
@@ -300,7 +298,7 @@ async def test_a_content_type_that_cannot_be_sent_back_is_not_kept(agent: Agent)
         assert (await agent.shuttle.get(f"{agent.path}/artifacts/{number}")).headers["Content-Type"] == kept
 
 
-async def test_an_artifact_too_large_or_cut_is_not_recorded(agent: Agent):
+async def test_too_large_or_truncated_artifact_is_not_recorded(agent: Agent):
     async def endless() -> AsyncIterator[bytes]:
         for _ in range(3):
             yield b"x" * (LIMIT_BYTES // 2)
@@ -331,7 +329,7 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
 ]
 
 
-async def test_each_token_opens_its_own_calls_of_its_own_build(agent: Agent, shuttle: Shuttle, app: str):
+async def test_each_token_is_valid_for_its_calls_of_its_build_only(agent: Agent, shuttle: Shuttle, app: str):
     other = await waiting_agent(shuttle, f"/{app}-other/1")
     await other.claim()
     mine = {agent.token, agent.setup_token, agent.run_token}
@@ -345,18 +343,18 @@ async def test_each_token_opens_its_own_calls_of_its_own_build(agent: Agent, shu
         assert (await unknown.ask(method, what, **sent)).status == 401
 
 
-async def test_the_token_in_the_url_is_not_one(agent: Agent):
+async def test_token_in_the_url_is_not_accepted_from_agents(agent: Agent):
     path = f"/-/builds/{agent.uuid}/environment?token={agent.setup_token}&Authorization=Bearer%20{agent.setup_token}"
     assert (await agent.shuttle.get(path)).status == 401
 
 
-async def test_nothing_is_taken_after_the_end(shuttle: Shuttle, app: str):
+async def test_agents_calls_are_refused_after_the_end(shuttle: Shuttle, app: str):
     agent = await (await waiting_agent(shuttle, f"/{app}/1")).begun()
     await agent.end()
     ended = await shuttle.until(agent.path)
     for method, what, sent in CALLS:
         answer = await agent.ask(method, what, **sent)
-        if what.startswith("log"):  # what a supervisor that does not know yet must be told
+        if what.startswith("log"):  # the response for a supervisor that does not know of the end yet
             assert (answer.status, answer.headers["Shuttle-Stop"]) == (200, "over")
             assert answer.headers["Shuttle-Log-Offset"] == "4"
         else:
@@ -364,7 +362,7 @@ async def test_nothing_is_taken_after_the_end(shuttle: Shuttle, app: str):
     assert await shuttle.build(agent.path) == ended
 
 
-async def test_a_call_that_began_before_the_end_changes_nothing_behind_it(shuttle: Shuttle, app: str):
+async def test_call_that_began_before_the_end_changes_nothing_after_it(shuttle: Shuttle, app: str):
     agent = await (await waiting_agent(shuttle, f"/{app}/1")).begun()
     over = asyncio.Event()
     under_way = asyncio.Barrier(4)
@@ -395,7 +393,7 @@ async def test_a_call_that_began_before_the_end_changes_nothing_behind_it(shuttl
     assert await shuttle.services.objects.head(artifact_object(agent.uuid, "late")) is None
 
 
-async def test_a_build_reports_no_more_than_its_share(shuttle: Shuttle, app: str):
+async def test_number_of_reports_is_limited(shuttle: Shuttle, app: str):
     agent = await (await waiting_agent(shuttle, f"/{app}/1")).begun()
     answers = [await agent.ask("POST", "report", json={"id": f"{number}"}) for number in range(102)]
     assert [answer.status for answer in answers] == [200] * 100 + [409] * 2
@@ -403,8 +401,8 @@ async def test_a_build_reports_no_more_than_its_share(shuttle: Shuttle, app: str
     assert (again.status, again.json["recorded"]) == (200, False)
 
 
-async def test_the_reports_of_a_build_have_a_size_together(shuttle: Shuttle, app: str):
-    """Encrypted, 150,000 bytes are 200,100: five fit into 1 MiB."""
+async def test_total_size_of_reports_is_limited(shuttle: Shuttle, app: str):
+    """Encrypted, 150,000 bytes become 200,100, so five reports fit into 1 MiB."""
     agent = await (await waiting_agent(shuttle, f"/{app}/1")).begun()
     answers = [
         await agent.ask("POST", "report", json={"id": f"{number}", "ignored": "x" * 150_000}) for number in range(6)
@@ -413,7 +411,7 @@ async def test_the_reports_of_a_build_have_a_size_together(shuttle: Shuttle, app
     assert (await agent.ask("POST", "report", json={"id": "small"})).status == 200
 
 
-async def test_a_build_has_no_more_than_100_variables(shuttle: Shuttle, app: str):
+async def test_number_of_variables_is_limited_to_100(shuttle: Shuttle, app: str):
     agent = await (await waiting_agent(shuttle, f"/{app}/1")).begun()
 
     async def report(name: str, variables: dict[str, str]) -> int:
@@ -427,13 +425,13 @@ async def test_a_build_has_no_more_than_100_variables(shuttle: Shuttle, app: str
 
 
 @pytest.mark.parametrize("field", ["image", "digest", "reason", "id"])
-async def test_texts_of_a_report_have_a_length(shuttle: Shuttle, app: str, field: str):
+async def test_length_of_texts_in_a_report_is_limited(shuttle: Shuttle, app: str, field: str):
     agent = await (await waiting_agent(shuttle, f"/{app}/1")).begun()
     answer = await agent.ask("POST", "report", json={"id": "1"} | {field: "x" * 250_000})
     assert (answer.status, answer.json["field"]) == (400, field)
 
 
-async def test_files_uploaded_at_once_are_counted_before_they_are_stored(
+async def test_simultaneous_uploads_do_not_exceed_the_limit(
     shuttle: Shuttle, app: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(agent_artifacts, "_MOST_ARTIFACTS", 3)
@@ -445,7 +443,7 @@ async def test_files_uploaded_at_once_are_counted_before_they_are_stored(
 
 
 @pytest.mark.parametrize("declared", [True, False])
-async def test_the_files_of_a_build_have_a_size_together(tmp_path, jenkins: Jenkins, app: str, declared: bool):
+async def test_total_size_of_artifacts_is_limited(tmp_path, jenkins: Jenkins, app: str, declared: bool):
     async def chunked(content: bytes) -> AsyncIterator[bytes]:
         yield content
 
@@ -463,14 +461,14 @@ async def test_the_files_of_a_build_have_a_size_together(tmp_path, jenkins: Jenk
         assert await shuttle.services.objects.head(artifact_object(agent.uuid, "c")) is None
 
 
-async def test_head_of_an_artifact_that_is_gone_says_what_get_says(agent: Agent):
+async def test_head_and_get_of_a_deleted_artifact_agree(agent: Agent):
     assert (await agent.ask("PUT", "artifacts/gone", data=b"x")).status == 200
     await agent.shuttle.services.objects.delete(artifact_object(agent.uuid, "gone"))
     for method in ("GET", "HEAD"):
         assert (await agent.shuttle.ask(method, f"{agent.path}/artifacts/gone")).status == 404
 
 
-async def test_a_file_that_is_one_too_many_is_not_kept(shuttle: Shuttle, app: str, monkeypatch: pytest.MonkeyPatch):
+async def test_artifact_beyond_the_limit_is_not_stored(shuttle: Shuttle, app: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(agent_artifacts, "_MOST_ARTIFACTS", 1)
     agent = await (await waiting_agent(shuttle, f"/{app}/1")).begun()
     statuses = [(await agent.ask("PUT", f"artifacts/{name}", data=b"x")).status for name in ("one", "two", "one")]
@@ -478,8 +476,8 @@ async def test_a_file_that_is_one_too_many_is_not_kept(shuttle: Shuttle, app: st
     assert await shuttle.services.objects.head(artifact_object(agent.uuid, "two")) is None
 
 
-async def test_a_stopped_build_cannot_be_claimed(idle: Shuttle, app: str):
-    """Neither one that Jenkins was never asked to run."""
+async def test_stopped_build_cannot_be_claimed(idle: Shuttle, app: str):
+    """Not even one for which Jenkins was never called."""
     await idle.submit(f"/{app}/1")
     agent = await agent_of(idle, f"/{app}/1")
     assert (await agent.claim()).status == 409
@@ -487,7 +485,7 @@ async def test_a_stopped_build_cannot_be_claimed(idle: Shuttle, app: str):
     assert (await agent.claim()).status == 410
 
 
-async def test_the_progress_of_stages_is_shown(shuttle: Shuttle, app: str):
+async def test_progress_of_stages_is_shown(shuttle: Shuttle, app: str):
     agent = await (await waiting_agent(shuttle, f"/{app}/1")).begun()
     for told in (
         {"id": "1", "stage": "fetch", "event": "begin"},
@@ -518,12 +516,12 @@ async def test_the_progress_of_stages_is_shown(shuttle: Shuttle, app: str):
     ],
     ids=str,
 )
-async def test_progress_that_is_none(agent: Agent, told: dict[str, object], field: str):
+async def test_invalid_progress_is_refused(agent: Agent, told: dict[str, object], field: str):
     answer = await agent.ask("POST", "progress", json={"id": "1", "stage": "s", "event": "end"} | told)
     assert (answer.status, answer.json["field"]) == (400, field)
 
 
-async def test_the_first_reason_stays_and_explains_the_failure(shuttle: Shuttle, app: str):
+async def test_first_reported_reason_explains_the_failure(shuttle: Shuttle, app: str):
     secret = "hidden-value-123"
     body = {"arguments": {"S": secret}, "secret_arguments": ["S"]}
     agent = await (await waiting_agent(shuttle, f"/{app}/1", **body)).begun()
@@ -540,7 +538,7 @@ async def test_the_first_reason_stays_and_explains_the_failure(shuttle: Shuttle,
     assert secret not in log + str(build)
 
 
-async def test_what_the_users_process_sees(tmp_path: Path, jenkins: Jenkins, app: str):
+async def test_environment_of_the_users_process(tmp_path: Path, jenkins: Jenkins, app: str):
     async with running_shuttle(tmp_path, jenkins.url, EXTRA_BUILD_ARGS='{"FROM_US": "1"}') as shuttle:
         await sees(shuttle, app)
 
@@ -579,13 +577,13 @@ async def sees(shuttle: Shuttle, app: str) -> None:
 
 
 @pytest.mark.parametrize(("method", "call", "allowed"), [("GET", "claim", "POST"), ("DELETE", "log", "POST")])
-async def test_other_methods_of_an_agents_call_are_405(agent: Agent, method: str, call: str, allowed: str):
+async def test_other_methods_of_agents_routes_get_405(agent: Agent, method: str, call: str, allowed: str):
     answer = await agent.ask(method, call)
     assert (answer.status, answer.headers["Allow"]) == (405, allowed)
     assert (await agent.ask("GET", "nothing")).status == 404
 
 
-async def test_the_first_recorded_reason_stays_although_another_report_began_before(shuttle: Shuttle, app: str):
+async def test_first_recorded_reason_is_kept_although_another_report_began_earlier(shuttle: Shuttle, app: str):
     agent = await (await waiting_agent(shuttle, f"/{app}/1")).begun()
     begun, sent = asyncio.Event(), asyncio.Event()
 

@@ -1,4 +1,4 @@
-"""The limits of an agent's calls: the last that is taken, and the first that is refused."""
+"""The limits of agents' calls: the largest accepted value, and the smallest refused one."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -20,7 +20,7 @@ KIB = 1024
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shuttle(tmp_path_factory: pytest.TempPathFactory, jenkins: Jenkins) -> AsyncIterator[Shuttle]:
-    """Its builds wait for an agent that there is not: this module's tests play its part."""
+    """A shuttle whose builds wait for an agent that does not exist; the tests make the agent's calls."""
     folder: Path = tmp_path_factory.mktemp("limits")
     settings = {"MAXIMUM_PARALLEL_BUILDS": "100", "SHUTTLE_JENKINS_AGENT_LABEL": "nowhere"}
     async with running_shuttle(folder, jenkins.url, **settings) as running:
@@ -28,7 +28,7 @@ async def shuttle(tmp_path_factory: pytest.TempPathFactory, jenkins: Jenkins) ->
 
 
 async def waiting_agent(shuttle: Shuttle, path: str) -> Agent:
-    """The agent of a new build that Jenkins has, and that nobody has claimed."""
+    """The agent of a new build that Jenkins has and that was not claimed."""
     await shuttle.submit(path)
     await shuttle.until(path, "queued")
     return await agent_of(shuttle, path)
@@ -36,12 +36,12 @@ async def waiting_agent(shuttle: Shuttle, path: str) -> Agent:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def agent(shuttle: Shuttle) -> Agent:
-    """The agent of a build whose users' code has begun."""
+    """The agent of a build after `begin`."""
     return await (await waiting_agent(shuttle, "/limits/1")).begun()
 
 
 def padded(text: str, size_bytes: int) -> bytes:
-    """JSON of exactly so many bytes."""
+    """JSON of exactly this size."""
     return text.encode().ljust(size_bytes)
 
 
@@ -52,13 +52,13 @@ def padded(text: str, size_bytes: int) -> bytes:
         ("progress", '{"id": "limit", "stage": "s", "event": "begin"}', 4 * KIB),
     ],
 )
-async def test_a_body_has_a_size(agent: Agent, call: str, body: str, limit_bytes: int):
+async def test_size_of_a_body_is_limited(agent: Agent, call: str, body: str, limit_bytes: int):
     assert (await agent.ask("POST", call, data=padded(body, limit_bytes))).status == 200
     answer = await agent.ask("POST", call, data=padded(body, limit_bytes + 1))
     assert (answer.status, answer.json["code"]) == (413, "body_too_large")
 
 
-async def test_a_claim_has_a_size_and_a_build_100_of_them(shuttle: Shuttle):
+async def test_size_and_number_of_claims_are_limited(shuttle: Shuttle):
     agent = await waiting_agent(shuttle, "/claims/1")
     body = '{"number": 1, "nonce": "a-nonce-of-16-letters"}'
     assert (await agent.ask("POST", "claim", data=padded(body, 4 * KIB))).status == 200
@@ -78,18 +78,18 @@ async def test_a_claim_has_a_size_and_a_build_100_of_them(shuttle: Shuttle):
         ("progress", "status", 200, {"id": "status", "stage": "s", "event": "end"}),
     ],
 )
-async def test_a_text_has_a_length(agent: Agent, call: str, name: str, most: int, body: dict[str, Any]):
+async def test_length_of_a_text_is_limited(agent: Agent, call: str, name: str, most: int, body: dict[str, Any]):
     assert (await agent.ask("POST", call, json={**body, name: "x" * most})).status == 200
     answer = await agent.ask("POST", call, json={**body, name: "x" * (most + 1)})
     assert (answer.status, answer.json["field"]) == (400, name)
 
 
-async def test_a_name_of_a_variable_has_a_length(agent: Agent):
+async def test_length_of_a_variable_name_is_limited(agent: Agent):
     assert (await agent.ask("POST", "report", json={"id": "v1", "variables": {"x" * 200: ""}})).status == 200
     assert (await agent.ask("POST", "report", json={"id": "v2", "variables": {"x" * 201: ""}})).status == 400
 
 
-async def test_a_build_has_1000_boundaries_of_stages(shuttle: Shuttle):
+async def test_number_of_stage_events_is_limited_to_1000(shuttle: Shuttle):
     agent = await (await waiting_agent(shuttle, "/stages/1")).begun()
     events = [StageEvent(str(number), "", "s", "begin", None, None, datetime.now(UTC)) for number in range(999)]
     await asyncio.gather(*(shuttle.services.database.run(record_stage_event, agent.uuid, event) for event in events))
@@ -99,7 +99,7 @@ async def test_a_build_has_1000_boundaries_of_stages(shuttle: Shuttle):
     assert (await agent.ask("POST", "progress", json=body)).json["recorded"] is False
 
 
-async def test_the_name_of_an_artifact_has_a_length(agent: Agent):
+async def test_length_of_an_artifact_name_is_limited(agent: Agent):
     name = "/".join(["x" * 100] * 9)[:900]
     assert (await agent.ask("PUT", f"artifacts/{name}", data=b"1")).status == 200
     assert (await agent.ask("PUT", f"artifacts/{name}x", data=b"1")).status == 400

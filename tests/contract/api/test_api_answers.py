@@ -1,4 +1,4 @@
-"""`POST /:app_id/:build_id`: the answer to each kind of body (docs/contract.md, "Answers")."""
+"""`POST /:app_id/:build_id`: the response to each kind of body (docs/contract.md, "Answers")."""
 
 import asyncio
 import base64
@@ -24,7 +24,7 @@ OK = {"status": "OK"}
 SCRIPT = script_request()
 
 
-async def test_200_says_ok_and_the_build_is_there(idle: Shuttle, app: str):
+async def test_200_means_that_the_build_is_recorded(idle: Shuttle, app: str):
     answer = await idle.post(f"/{app}/1", SCRIPT)
     assert (answer.status, answer.json) == (200, OK)
     assert answer.headers["Content-Type"].startswith("application/json")
@@ -32,7 +32,7 @@ async def test_200_says_ok_and_the_build_is_there(idle: Shuttle, app: str):
     assert (await idle.build(f"/{app}/1"))["build_id"] == "1"
 
 
-async def test_the_same_request_again_starts_nothing(idle: Shuttle, app: str):
+async def test_repeated_request_starts_nothing(idle: Shuttle, app: str):
     await idle.post(f"/{app}/1", SCRIPT)
     before = await idle.build(f"/{app}/1")
     again = await idle.post(f"/{app}/1", SCRIPT)
@@ -41,14 +41,14 @@ async def test_the_same_request_again_starts_nothing(idle: Shuttle, app: str):
     assert len((await idle.get(f"/{app}")).json["builds"]) == 1
 
 
-async def test_a_hundred_equal_requests_at_once_are_one_build(idle: Shuttle, app: str):
+async def test_hundred_simultaneous_equal_requests_are_one_build(idle: Shuttle, app: str):
     answers = await asyncio.gather(*[idle.post(f"/{app}/1", SCRIPT) for _ in range(100)])
     assert {answer.status for answer in answers} == {200}
     assert sum("Shuttle-Replayed" not in answer.headers for answer in answers) == 1
     assert len((await idle.get(f"/{app}")).json["builds"]) == 1
 
 
-async def test_different_requests_at_once_for_one_pair_are_one_build_and_conflicts(idle: Shuttle, app: str):
+async def test_simultaneous_different_requests_for_one_pair_conflict(idle: Shuttle, app: str):
     bodies = [script_request(metadata=number) for number in range(20)]
     answers = await asyncio.gather(*[idle.post(f"/{app}/1", body) for body in bodies])
     assert sorted(answer.status for answer in answers) == [200] + [409] * 19
@@ -56,7 +56,7 @@ async def test_different_requests_at_once_for_one_pair_are_one_build_and_conflic
     assert (await idle.build(f"/{app}/1"))["metadata"] == winner["metadata"]
 
 
-async def test_another_request_for_the_pair_is_a_conflict(idle: Shuttle, app: str):
+async def test_different_request_for_the_pair_is_a_conflict(idle: Shuttle, app: str):
     await idle.post(f"/{app}/1", SCRIPT)
     answer = await idle.post(f"/{app}/1", script_request("false"))
     assert (answer.status, answer.json["code"], answer.json["field"]) == (409, "conflict", "build_id")
@@ -73,7 +73,7 @@ async def test_another_request_for_the_pair_is_a_conflict(idle: Shuttle, app: st
     ],
     ids=["order, spaces, 1 and 1.0", "1e3 and 1000", "100 and 1E2", "escapes", "minus zero"],
 )
-async def test_equal_is_equal_as_a_json_value(idle: Shuttle, app: str, recorded: object, repeated: bytes):
+async def test_requests_that_are_equal_as_json_are_replayed(idle: Shuttle, app: str, recorded: object, repeated: bytes):
     await idle.post(f"/{app}/1", {"metadata": recorded, **SCRIPT})
     rest = json.dumps(SCRIPT)[1:].encode()
     again = await idle.post(f"/{app}/1", b'\xef\xbb\xbf  {"metadata":' + repeated + b"," + rest + b"\r\n")
@@ -91,13 +91,13 @@ async def test_equal_is_equal_as_a_json_value(idle: Shuttle, app: str, recorded:
         ({"n": 9007199254740993}, {"n": 9007199254740992}),
     ],
 )
-async def test_what_differs_as_a_json_value_is_a_conflict(idle: Shuttle, app: str, first: object, second: object):
+async def test_requests_that_differ_as_json_conflict(idle: Shuttle, app: str, first: object, second: object):
     await idle.post(f"/{app}/1", script_request(metadata=first))
     assert (await idle.post(f"/{app}/1", script_request(metadata=second))).status == 409
 
 
-async def test_a_default_written_out_is_another_request(idle: Shuttle, app: str):
-    """Equality is before defaults."""
+async def test_request_with_an_explicit_default_is_different(idle: Shuttle, app: str):
+    """Requests are compared before defaults are applied."""
     await idle.post(f"/{app}/1", SCRIPT)
     assert (await idle.post(f"/{app}/1", script_request(timeout_seconds=1200))).status == 409
 
@@ -119,7 +119,7 @@ async def test_a_default_written_out_is_another_request(idle: Shuttle, app: str)
         (b"{} {}", "line 1 column 4"),
     ],
 )
-async def test_malformed_json_is_told_with_its_place(idle: Shuttle, app: str, body: bytes, where: str):
+async def test_error_for_malformed_json_has_the_position(idle: Shuttle, app: str, body: bytes, where: str):
     answer = await idle.post(f"/{app}/1", body)
     assert (answer.status, answer.json["code"], answer.json["status"]) == (400, "invalid_json", "error")
     assert where in answer.json["message"]
@@ -199,7 +199,7 @@ async def test_400_names_the_field(idle: Shuttle, app: str, body: object, field:
     assert (await idle.get(f"/{app}/1")).status == 404
 
 
-async def test_metadata_of_64_kib_is_taken(idle: Shuttle, app: str):
+async def test_metadata_of_64_kib_is_accepted(idle: Shuttle, app: str):
     metadata = "x" * (65_536 - 2)
     assert (await idle.post(f"/{app}/1", script_request(metadata=metadata))).status == 200
     assert (await idle.build(f"/{app}/1"))["metadata"] == metadata
@@ -208,14 +208,14 @@ async def test_metadata_of_64_kib_is_taken(idle: Shuttle, app: str):
 @pytest.mark.parametrize(
     "metadata", [{"b": 1, "a": [1.5, "é", "\ud800", None]}, 0, "", False, [], 12345678901234567890, "x\0y"]
 )
-async def test_metadata_is_handed_back_equal(idle: Shuttle, app: str, metadata: object):
+async def test_metadata_is_returned_unchanged(idle: Shuttle, app: str, metadata: object):
     body = json.dumps(script_request(metadata=metadata)).encode()
     assert (await idle.post(f"/{app}/1", body)).status == 200
     assert (await idle.build(f"/{app}/1"))["metadata"] == metadata
     assert (await idle.get(f"/{app}/1/status")).json["id"] == metadata
 
 
-async def test_numbers_in_metadata_are_handed_back_as_they_were_written(idle: Shuttle, app: str):
+async def test_numbers_in_metadata_are_returned_as_written(idle: Shuttle, app: str):
     written = b'[1.50,1e-400,-0,1E2,0.1000000000000000055511151231257827,{"a":12345678901234567890.5}]'
     body = json.dumps(script_request(metadata=7)).encode().replace(b": 7", b": " + written)
     assert (await idle.post(f"/{app}/1", body)).status == 200
@@ -223,13 +223,13 @@ async def test_numbers_in_metadata_are_handed_back_as_they_were_written(idle: Sh
     assert b'"id":' + written in (await idle.get(f"/{app}/1/status")).body
 
 
-async def test_the_right_checksum_of_a_data_source_is_taken(idle: Shuttle, app: str):
+async def test_correct_checksum_of_a_data_source_is_accepted(idle: Shuttle, app: str):
     source = {"url": "data:application/gzip,abc", "checksum": f"sha256:{hashlib.sha256(b'abc').hexdigest().upper()}"}
     assert (await idle.post(f"/{app}/1", {**SCRIPT, "source": source})).status == 200
 
 
 @pytest.mark.parametrize("destination", ["image", "url"])
-async def test_both_spellings_of_the_destination_are_known(idle: Shuttle, app: str, destination: str):
+async def test_both_spellings_of_the_destination_are_accepted(idle: Shuttle, app: str, destination: str):
     body = {
         "source": {"url": "http://127.0.0.1:9/a.tgz"},
         "destination": {destination: "docker://user:pa%20ss@registry.example.com/org/repo", "tags": ["v1"]},
@@ -240,7 +240,7 @@ async def test_both_spellings_of_the_destination_are_known(idle: Shuttle, app: s
     assert build["pipeline"] == "docker-image"
 
 
-async def test_unknown_fields_are_named_and_ignored(idle: Shuttle, app: str):
+async def test_unknown_fields_are_ignored_and_reported(idle: Shuttle, app: str):
     body = script_request(future=1, **{"ünï, cödé\n": 2})
     body["source"]["mirror"] = "x"
     answer = await idle.post(f"/{app}/1", json.dumps(body).encode())
@@ -249,7 +249,7 @@ async def test_unknown_fields_are_named_and_ignored(idle: Shuttle, app: str):
     assert named == ["future", "%C3%BCn%C3%AF%2C c%C3%B6d%C3%A9%0A", "source.mirror"]
 
 
-async def test_many_unknown_fields_still_fit_into_a_header(idle: Shuttle, app: str):
+async def test_header_with_many_unknown_fields_is_limited(idle: Shuttle, app: str):
     answer = await idle.post(f"/{app}/1", script_request(**{f"é{number}": 1 for number in range(10_000)}))
     named = answer.headers["Shuttle-Ignored-Fields"].split(", ")
     assert len(answer.headers["Shuttle-Ignored-Fields"]) <= 4096
@@ -258,7 +258,7 @@ async def test_many_unknown_fields_still_fit_into_a_header(idle: Shuttle, app: s
     assert all(name.startswith("%C3%A9") for name in named[:-1])
 
 
-async def test_a_secret_too_short_to_mask_is_warned_of(idle: Shuttle, app: str):
+async def test_secret_too_short_to_mask_causes_a_warning(idle: Shuttle, app: str):
     body = script_request(arguments={"PIN": "12345", "LONG": "123456"}, secret_arguments=["PIN", "LONG"])
     answer = await idle.post(f"/{app}/1", body)
     assert "arguments.PIN" in answer.headers["Shuttle-Warnings"]
@@ -280,7 +280,7 @@ async def test_a_secret_too_short_to_mask_is_warned_of(idle: Shuttle, app: str):
         ("", 415),
     ],
 )
-async def test_content_types(idle: Shuttle, app: str, content_type: str | None, status: int):
+async def test_content_type_of_the_body_is_checked(idle: Shuttle, app: str, content_type: str | None, status: int):
     body = json.dumps(SCRIPT).encode()
     headers = {} if content_type is None else {"Content-Type": content_type}
     answer = await idle.post(f"/{app}/1", body, headers=headers)
@@ -289,7 +289,7 @@ async def test_content_types(idle: Shuttle, app: str, content_type: str | None, 
         assert answer.json["code"] == "unsupported_media_type"
 
 
-async def test_a_body_that_is_not_encoded_as_it_says_is_refused(idle: Shuttle, app: str):
+async def test_body_in_another_charset_than_declared_is_refused(idle: Shuttle, app: str):
     headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
     answer = await idle.ask("POST", f"/{app}/1", data=b'{"source": 1}', headers=headers)
     assert (answer.status, answer.json["code"]) == (400, "invalid_request")
@@ -304,7 +304,7 @@ async def test_a_body_that_is_not_encoded_as_it_says_is_refused(idle: Shuttle, a
         ("identity", bytes),
     ],
 )
-async def test_a_packed_body_is_unpacked(idle: Shuttle, app: str, encoding: str, pack: Callable[[bytes], bytes]):
+async def test_compressed_body_is_accepted(idle: Shuttle, app: str, encoding: str, pack: Callable[[bytes], bytes]):
     headers = {"Content-Encoding": encoding, "Content-Type": "application/json"}
     body = pack(json.dumps(SCRIPT).encode())
     assert (await idle.ask("POST", f"/{app}/1", data=body, headers=headers)).json == {"status": "OK"}
@@ -320,13 +320,13 @@ async def test_a_packed_body_is_unpacked(idle: Shuttle, app: str, encoding: str,
         ("gzip, gzip", gzip.compress(gzip.compress(b"{}")), 415),
     ],
 )
-async def test_a_body_that_is_badly_packed_is_refused(idle: Shuttle, app: str, encoding: str, body: bytes, status: int):
+async def test_badly_compressed_body_is_refused(idle: Shuttle, app: str, encoding: str, body: bytes, status: int):
     headers = {"Content-Encoding": encoding, "Content-Type": "application/json"}
     assert (await idle.ask("POST", f"/{app}/1", data=body, headers=headers)).status == status
 
 
-async def test_a_body_that_unpacks_to_gigabytes_costs_no_more_than_its_limit(idle: Shuttle, app: str):
-    """3 MiB of gzip, 3 GiB of zeros: refused where it is wanted, never unpacked elsewhere."""
+async def test_body_that_expands_to_gigabytes_is_refused_at_the_limit(idle: Shuttle, app: str):
+    """3 MiB of gzip with 3 GiB of zeros are refused at the limit, without being decompressed further."""
     member = gzip.compress(bytes(64 * 1024**2), 1)
     bomb = member * (3 * 1024**3 // (64 * 1024**2))
     headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
@@ -339,23 +339,23 @@ async def test_a_body_that_unpacks_to_gigabytes_costs_no_more_than_its_limit(idl
         ("DELETE", f"/{app}/1"),
         ("POST", "/nowhere/at/all"),
     ):
-        with suppress(aiohttp.ClientError):  # it may hang up before it has all of it
+        with suppress(aiohttp.ClientError):  # the service may close the connection before it was read completely
             await idle.ask(method, path, data=io.BytesIO(bomb), headers=headers)
     assert time.process_time() - before < 3, "unpacking all of it once takes 4 s here"
 
 
-async def test_a_build_id_in_uuid_form_is_the_builds_uuid(idle: Shuttle, app: str):
+async def test_build_id_that_is_a_uuid_becomes_the_build_uuid(idle: Shuttle, app: str):
     wanted = str(uuid.uuid4())
     await idle.post(f"/{app}/{wanted.upper()}", SCRIPT)
     assert (await idle.build(f"/{app}/{wanted.upper()}"))["build_uuid"] == wanted
-    # Taken by now, so another app's build of that id gets one of its own.
+    # This uuid is taken, so a build of another app with this id gets another uuid.
     await idle.post(f"/{app}-2/{wanted}", SCRIPT)
     other = (await idle.build(f"/{app}-2/{wanted}"))["build_uuid"]
     assert other != wanted
     assert uuid.UUID(other).version == 4
 
 
-async def test_one_uuid_asked_for_by_many_apps_at_once_is_one_builds_uuid(idle: Shuttle, app: str):
+async def test_uuid_requested_by_many_apps_at_once_is_used_once(idle: Shuttle, app: str):
     wanted = str(uuid.uuid4())
     bodies = {f"{app}-{number}": script_request(f"exit {number}") for number in range(8)}
     answers = await asyncio.gather(*[idle.post(f"/{name}/{wanted}", body) for name, body in bodies.items()])
@@ -374,7 +374,7 @@ async def test_other_build_ids_get_a_generated_uuid(idle: Shuttle, app: str):
         assert uuid.UUID((await idle.build(f"/{app}/{build_id}"))["build_uuid"]).version == 4
 
 
-async def test_a_data_source_is_stored_when_the_caller_reads_200(idle: Shuttle, app: str):
+async def test_data_source_is_stored_before_the_200(idle: Shuttle, app: str):
     await idle.post(f"/{app}/1", {"source": {"url": "data:text/x-thing;base64,aGVsbG8="}, "pipeline": "script"})
     build = await idle.build(f"/{app}/1")
     stored = await idle.get(f"/{build['build_uuid']}")
@@ -382,8 +382,8 @@ async def test_a_data_source_is_stored_when_the_caller_reads_200(idle: Shuttle, 
     assert build["source"]["url"] == "data:text/x-thing;base64"
 
 
-async def test_a_repeated_data_source_leaves_the_recorded_one_alone(tmp_path: Path):
-    # A shuttle of its own: the objects of other tests' builds come and go as they are staged.
+async def test_repeated_data_source_does_not_replace_the_recorded_one(tmp_path: Path):
+    # A shuttle of its own: in a shared one, the objects of other tests' builds would change meanwhile.
     async with running_shuttle(tmp_path) as own:
         await own.post("/app/1", SCRIPT)
         build_uuid = (await own.build("/app/1"))["build_uuid"]
@@ -395,31 +395,31 @@ async def test_a_repeated_data_source_leaves_the_recorded_one_alone(tmp_path: Pa
         assert sorted(path.name for path in (own.data / "objects").rglob("*") if path.is_file()) == objects
 
 
-async def test_what_is_wrong_in_itself_is_told_before_the_conflict(idle: Shuttle, app: str):
+async def test_invalid_request_is_refused_before_a_conflict_is_checked(idle: Shuttle, app: str):
     await idle.post(f"/{app}/1", SCRIPT)
     wrong = {"source": {"url": "data:;base64,%%%"}, "pipeline": "script"}
     assert (await idle.post(f"/{app}/1", wrong)).status == 400
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "OPTIONS"])
-async def test_405_for_other_methods(idle: Shuttle, app: str, method: str):
+async def test_other_methods_get_405(idle: Shuttle, app: str, method: str):
     answer = await idle.ask(method, f"/{app}/1")
     assert (answer.status, answer.json["code"]) == (405, "method_not_allowed")
     assert {"GET", "POST", "DELETE"} <= set(answer.headers["Allow"].split(","))
 
 
-async def test_405_where_only_the_older_api_has_a_method(idle: Shuttle):
+async def test_method_that_only_the_older_api_has_gets_405(idle: Shuttle):
     answer = await idle.get("/")
     assert (answer.status, answer.json["code"], answer.headers["Allow"]) == (405, "method_not_allowed", "POST")
 
 
 @pytest.mark.parametrize("path", ["/-/nothing", "/-/builds/x/y/z", "/a/b/c", "/a/b/c/d/e", "/-/"])
-async def test_404_where_nothing_is(idle: Shuttle, path: str):
+async def test_unknown_path_gets_404(idle: Shuttle, path: str):
     answer = await idle.get(path)
     assert (answer.status, answer.json["code"]) == (404, "not_found")
 
 
-async def test_a_build_stopped_in_line_for_its_staging_has_its_whole_log_at_once(idle: Shuttle, app: str):
+async def test_log_of_a_build_stopped_before_staging_is_complete(idle: Shuttle, app: str):
     unreachable = {"source": {"url": "http://127.0.0.1:9/source.tar.gz"}, "pipeline": "script"}
     for number in (1, 2):
         await idle.post(f"/{app}/{number}", unreachable)

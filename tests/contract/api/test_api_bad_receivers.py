@@ -1,4 +1,4 @@
-"""Receivers that hang, reset, refuse or read one byte at a time delay nothing else."""
+"""Receivers that hang, reset, refuse or read byte by byte delay nothing else."""
 
 import asyncio
 import json
@@ -11,17 +11,17 @@ from tests.receivers import Exchange, Receiver, answering, hanging, resetting
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-# Larger than what sockets and buffers take of it in silence.
+# Larger than the buffers of sockets, which accept bytes although nobody reads them.
 TEXT = "yes 'a line of a log that nobody takes' | head -c 3000000"
 
 
 async def one_byte_at_a_time(exchange: Exchange) -> None:
-    """As slow as a receiver can be without being dead; with tiny buffers the rest stays with the sender."""
+    """The slowest receiver that is still alive. With tiny buffers, the rest stays with the sender."""
     while await exchange._reader.read(1):
         await asyncio.sleep(0.02)
 
 
-async def test_bad_receivers_of_one_build_delay_no_other(shuttle: Shuttle, app: str):
+async def test_bad_receivers_of_one_build_do_not_delay_others(shuttle: Shuttle, app: str):
     started = time.monotonic()
     await shuttle.submit(f"/{app}-alone/1", TEXT)
     await shuttle.until(f"/{app}-alone/1")
@@ -46,7 +46,7 @@ async def test_bad_receivers_of_one_build_delay_no_other(shuttle: Shuttle, app: 
         build = await shuttle.until(f"/{app}/1")
         seconds = time.monotonic() - started
         assert build["state"] == "succeeded"
-        # Five builds share the machine; what would show here is a wait for somebody's timeout.
+        # Five builds share the machine; a wait for a receiver's timeout would take much longer.
         assert seconds < 5 * alone_seconds + 3
         await good.until(lambda: sum(exchange.ended for exchange in good.exchanges) == 4)
         told = [json.loads(exchange.body) for exchange in good.exchanges if exchange.target == "/s"]
@@ -62,7 +62,7 @@ async def test_bad_receivers_of_one_build_delay_no_other(shuttle: Shuttle, app: 
             assert len(await shuttle.whole_log(path)) == shown["log"]["bytes"]
 
 
-async def test_answers_stay_quick_beside_bad_receivers(shuttle: Shuttle, app: str):
+async def test_responses_are_quick_despite_bad_receivers(shuttle: Shuttle, app: str):
     async with Receiver(hanging, buffer_bytes=4096) as hangs:
         hooks = {"status": f"{hangs.url}/s", "logs": f"{hangs.url}/l"}
         for number in range(6):
@@ -77,7 +77,7 @@ async def test_answers_stay_quick_beside_bad_receivers(shuttle: Shuttle, app: st
             assert (await shuttle.until(f"/{app}-{number}/1"))["state"] == "succeeded"
 
 
-async def test_a_receiver_that_is_back_gets_everything(shuttle: Shuttle, app: str):
+async def test_receiver_that_was_down_gets_everything(shuttle: Shuttle, app: str):
     async with Receiver(resetting(after_bytes=10), answering(200)) as receiver:
         await shuttle.submit(f"/{app}/1", "echo one; echo two", webhooks={"logs": f"{receiver.url}/l"})
         await shuttle.until(f"/{app}/1")

@@ -1,4 +1,4 @@
-"""How slowly a body may arrive, and what all bodies together may take."""
+"""The slowest body that is accepted, and the memory and disk space for all bodies together."""
 
 import asyncio
 import gzip
@@ -25,7 +25,7 @@ async def hurried(tmp_path) -> AsyncIterator[Shuttle]:
 
 @pytest.mark.parametrize("sent_before", [0, 10, 2_000_000])
 @pytest.mark.parametrize("drips", [False, True])
-async def test_a_body_that_stalls_is_ended(hurried: Shuttle, sent_before: int, drips: bool):
+async def test_stalled_body_gets_408(hurried: Shuttle, sent_before: int, drips: bool):
     async with connected(hurried, HEAD % (1, 60_000_000) + b" " * sent_before) as (reader, writer):
         answering = asyncio.create_task(answer_of(reader))
         began_at = asyncio.get_running_loop().time()
@@ -38,7 +38,7 @@ async def test_a_body_that_stalls_is_ended(hurried: Shuttle, sent_before: int, d
         assert asyncio.get_running_loop().time() - began_at < 3
 
 
-async def test_a_slow_body_that_goes_on_is_taken(hurried: Shuttle):
+async def test_slow_body_is_accepted(hurried: Shuttle):
     body = json.dumps(script_request()).encode().ljust(20_000)
     async with connected(hurried, HEAD % (2, len(body))) as (reader, writer):
         for start in range(0, len(body), 1000):
@@ -47,7 +47,7 @@ async def test_a_slow_body_that_goes_on_is_taken(hurried: Shuttle):
         assert (await answer_of(reader))[0] == 200
 
 
-async def test_bodies_beyond_the_room_for_them_get_503(hurried: Shuttle):
+async def test_bodies_beyond_the_total_limit_get_503(hurried: Shuttle):
     async with connected(hurried, HEAD % (3, 4_000_000) + b" " * 4_000_000) as (reader, _):
         status, headers, body = await answer_of(reader)
         assert (status, body["code"], headers["retry-after"]) == (503, "busy", "5")
@@ -58,8 +58,8 @@ async def test_bodies_beyond_the_room_for_them_get_503(hurried: Shuttle):
 
 
 @pytest.mark.parametrize(("members", "status"), [(1000, 200), (1001, 400)])
-async def test_a_gzip_has_at_most_1000_members(hurried: Shuttle, members: int, status: int):
-    """Each costs memory for a moment, and may hold nothing."""
+async def test_number_of_gzip_members_is_limited_to_1000(hurried: Shuttle, members: int, status: int):
+    """Each member needs memory for a moment, even if it is empty."""
     packed = gzip.compress(b"") * (members - 1) + gzip.compress(json.dumps(script_request()).encode())
     headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
     answer = await hurried.ask("POST", f"/members/{members}", data=packed, headers=headers)
@@ -67,7 +67,7 @@ async def test_a_gzip_has_at_most_1000_members(hurried: Shuttle, members: int, s
 
 
 @pytest.mark.parametrize(("size_bytes", "status"), [(4 * 2**20, 200), (4 * 2**20 + 2, 415)])
-async def test_json_in_another_charset_has_a_limit(tmp_path: Path, size_bytes: int, status: int):
+async def test_size_of_json_in_another_charset_is_limited(tmp_path: Path, size_bytes: int, status: int):
     written = json.dumps(script_request(metadata="é"), ensure_ascii=False)
     body = io.BytesIO(written.ljust(size_bytes // 2).encode("utf-16-le"))
     async with running_shuttle(tmp_path) as shuttle:

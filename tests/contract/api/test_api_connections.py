@@ -1,4 +1,4 @@
-"""Connections have limits: of number, of time until a head is whole and between requests, and of a head's size."""
+"""Limits of connections: their number, the times until a head is complete and between requests, the size of a head."""
 
 import asyncio
 import base64
@@ -26,7 +26,7 @@ Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 @pytest.fixture
 async def quick(tmp_path: Path) -> AsyncIterator[Shuttle]:
-    """Waits 0.3 s for a head and 0.8 s for the next request."""
+    """A shuttle that waits 0.3 s for a head and 0.8 s for the next request."""
     times = {"SHUTTLE_HEAD_TIMEOUT_SECONDS": "0.3", "SHUTTLE_IDLE_TIMEOUT_SECONDS": "0.8"}
     async with running_shuttle(tmp_path, **times) as shuttle:
         yield shuttle
@@ -43,14 +43,14 @@ async def connected(shuttle: Shuttle, sent: bytes = b"") -> AsyncIterator[Stream
 
 
 async def answer_of(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], Any]:
-    """Status, headers and JSON of one answer."""
+    """The status, headers and JSON of a response."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
     headers = dict(line.lower().split(": ", 1) for line in head[1:] if line)
     return int(head[0].split()[1]), headers, json.loads(await reader.readexactly(int(headers["content-length"])))
 
 
 async def ended_after(reader: asyncio.StreamReader) -> float:
-    """Seconds until the service closes; what it sends is dropped."""
+    """The seconds until the service closes the connection; received bytes are dropped."""
     began_at = asyncio.get_running_loop().time()
     async with asyncio.timeout(10):
         while await reader.read(65_536):
@@ -58,13 +58,13 @@ async def ended_after(reader: asyncio.StreamReader) -> float:
     return asyncio.get_running_loop().time() - began_at
 
 
-async def test_a_connection_without_a_request_is_closed(quick: Shuttle):
+async def test_connection_without_a_request_is_closed(quick: Shuttle):
     async with connected(quick) as (reader, _):
         assert 0.2 < await ended_after(reader) < 0.7
 
 
 @pytest.mark.parametrize("drop_seconds", [1, 0.05])
-async def test_half_a_head_is_answered_408_and_closed_however_slowly_it_goes_on(quick: Shuttle, drop_seconds: float):
+async def test_incomplete_head_gets_408_even_if_bytes_trickle_in(quick: Shuttle, drop_seconds: float):
     async with connected(quick, b"GET / HTTP/1.1\r\nX-Half: ") as (reader, writer):
         answering = asyncio.create_task(answer_of(reader))
         while not answering.done():
@@ -76,7 +76,7 @@ async def test_half_a_head_is_answered_408_and_closed_however_slowly_it_goes_on(
 
 
 async def stays_open_for(reader: asyncio.StreamReader, *, seconds: float) -> bool:
-    """Whether the service neither closes the connection nor sends anything in this time."""
+    """Whether the service neither closes the connection nor sends anything during this time."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await reader.read(1)
@@ -84,7 +84,7 @@ async def stays_open_for(reader: asyncio.StreamReader, *, seconds: float) -> boo
     return True
 
 
-async def test_a_connection_is_kept_between_requests_and_closed_after_the_idle_time(quick: Shuttle):
+async def test_connection_is_kept_alive_until_the_idle_timeout(quick: Shuttle):
     async with connected(quick, HEALTH) as (reader, writer):
         assert (await answer_of(reader))[0] == 200
         assert await stays_open_for(reader, seconds=0.5)  # longer than a head may take
@@ -95,7 +95,7 @@ async def test_a_connection_is_kept_between_requests_and_closed_after_the_idle_t
         assert 0.6 < await ended_after(reader) < 1.5
 
 
-async def test_a_followed_log_is_not_idle(quick: Shuttle):
+async def test_followed_log_is_not_an_idle_connection(quick: Shuttle):
     await quick.submit("/followed/1")
     async with connected(quick, b"GET /followed/1/logs?follow=1 HTTP/1.1\r\nHost: localhost\r\n\r\n") as (reader, _):
         assert b"200" in await reader.readline()
@@ -105,7 +105,7 @@ async def test_a_followed_log_is_not_idle(quick: Shuttle):
 
 @pytest.mark.parametrize(("size_bytes", "status"), [(MAX_HEAD_BYTES, 200), (MAX_HEAD_BYTES + 1, 431)])
 @pytest.mark.parametrize("at_once", [True, False])
-async def test_a_head_has_a_limit(quick: Shuttle, size_bytes: int, status: int, at_once: bool):
+async def test_size_of_a_head_is_limited(quick: Shuttle, size_bytes: int, status: int, at_once: bool):
     fillers = b"".join(b"X-%d: %s\r\n" % (number, b"x" * 7000) for number in range(9))
     head = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n" + fillers + b"X-Last: \r\n\r\n"
     head = head.replace(b"X-Last: ", b"X-Last: " + b"x" * (size_bytes - len(head)))
@@ -128,7 +128,7 @@ async def test_a_head_has_a_limit(quick: Shuttle, size_bytes: int, status: int, 
     ],
     ids=["value", "names", "number"],
 )
-async def test_a_header_and_their_number_have_a_limit(quick: Shuttle, taken: bytes, refused: bytes):
+async def test_size_and_number_of_headers_are_limited(quick: Shuttle, taken: bytes, refused: bytes):
     for headers, status in ((taken, 200), (refused, 400)):
         async with connected(quick, HEALTH[:-2] + headers + b"\r\n\r\n") as (reader, _):
             found, _, body = await answer_of(reader)
@@ -154,7 +154,9 @@ async def test_a_header_and_their_number_have_a_limit(quick: Shuttle, taken: byt
         (b"GET / HTTP/1.1\r\n" + b"X: the-token\r\n" * 200 + b"\r\n", 400, "malformed_http"),
     ],
 )
-async def test_broken_http_is_answered_as_json_that_quotes_nothing(quick: Shuttle, sent: bytes, status: int, code: str):
+async def test_error_for_malformed_http_is_json_without_quotes_of_the_request(
+    quick: Shuttle, sent: bytes, status: int, code: str
+):
     async with connected(quick, sent) as (reader, _):
         found, headers, body = await answer_of(reader)
         assert (found, body["code"]) == (status, code)
@@ -194,7 +196,7 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", 
 
 
 @pytest.mark.parametrize("method", METHODS)
-async def test_no_path_makes_the_service_fail(quick: Shuttle, method: str):
+async def test_odd_paths_never_cause_a_500(quick: Shuttle, method: str):
     for path in ODD_PATHS:
         headers = "Host: localhost\r\nAuthorization: Bearer the-token\r\nConnection: close\r\n"
         sent = f"{method} {path} HTTP/1.1\r\n{headers}\r\n"
@@ -207,7 +209,7 @@ async def test_no_path_makes_the_service_fail(quick: Shuttle, method: str):
             assert json.loads(body)["status"], path
 
 
-async def test_requests_that_are_sent_far_ahead_end_the_connection(quick: Shuttle):
+async def test_too_many_pipelined_requests_end_the_connection(quick: Shuttle):
     await quick.submit("/ahead/1")
     async with connected(quick, b"GET /ahead/1/logs?follow=1 HTTP/1.1\r\nHost: localhost\r\n\r\n") as (reader, writer):
         await reader.readuntil(b"\r\n\r\n")
@@ -233,7 +235,7 @@ FOLLOW = b"GET /many/1/logs?follow=1 HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 @pytest.mark.parametrize(("most", "most_of_a_peer"), [(3, 100), (100, 3)])
-async def test_beyond_the_limit_a_connection_is_refused_until_one_ends(tmp_path, most: int, most_of_a_peer: int):
+async def test_connection_beyond_the_limit_is_refused_until_one_ends(tmp_path, most: int, most_of_a_peer: int):
     async with with_few_connections(tmp_path, most, most_of_a_peer) as shuttle, AsyncExitStack() as stack:
         await shuttle.submit("/many/1")
         await shuttle.session.close()
@@ -253,7 +255,9 @@ async def test_beyond_the_limit_a_connection_is_refused_until_one_ends(tmp_path,
 
 @pytest.mark.parametrize(("most", "most_of_a_peer"), [(3, 100), (100, 3)])
 @pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nX-Half: ", HEALTH])
-async def test_connections_without_a_request_keep_nobody_out(tmp_path, most: int, most_of_a_peer: int, sent: bytes):
+async def test_connections_without_a_request_are_closed_for_new_ones(
+    tmp_path, most: int, most_of_a_peer: int, sent: bytes
+):
     async with with_few_connections(tmp_path, most, most_of_a_peer) as shuttle, AsyncExitStack() as stack:
         idle = [await stack.enter_async_context(connected(shuttle, sent)) for _ in range(10)]
         for _ in range(3):
@@ -263,7 +267,7 @@ async def test_connections_without_a_request_keep_nobody_out(tmp_path, most: int
 
 @pytest.fixture
 def dropped(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
-    """Set once the service ends a connection."""
+    """An event that is set when the service ends a connection."""
     dropped, drop = asyncio.Event(), Connection.drop
 
     def drop_and_report(connection: Connection) -> None:
@@ -274,7 +278,7 @@ def dropped(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
     return dropped
 
 
-async def test_a_reader_that_takes_nothing_is_disconnected(tmp_path: Path, dropped: asyncio.Event):
+async def test_reader_that_reads_nothing_is_disconnected(tmp_path: Path, dropped: asyncio.Event):
     async with running_shuttle(tmp_path, SHUTTLE_READER_STALL_SECONDS="0.3") as shuttle:
         log = tmp_path / "log"
         log.write_bytes(b"a line of the log\n" * 1_000_000)
@@ -292,18 +296,18 @@ async def test_a_reader_that_takes_nothing_is_disconnected(tmp_path: Path, dropp
 
 
 def open_files(folder: Path) -> list[str]:
-    """Those of this process that lie in the folder."""
+    """The files in the folder that this process has open."""
     found = []
     for descriptor in Path("/proc/self/fd").iterdir():
-        with suppress(OSError):  # the one of this loop
+        with suppress(OSError):  # the file descriptor of this iteration
             found.append(str(descriptor.readlink()))
     return [path for path in found if path.startswith(str(folder))]
 
 
-async def test_an_agent_that_takes_nothing_of_its_source_is_disconnected_and_the_file_closed(
+async def test_agent_that_does_not_read_its_source_is_disconnected_and_the_file_closed(
     tmp_path: Path, dropped: asyncio.Event
 ):
-    """More than the kernel takes for it."""
+    """The source is larger than the kernel's buffers."""
     archive = tar_gz(entry("build.sh", b"true"), entry("large", os.urandom(16 * MIB)))
     source = {"url": "data:application/gzip;base64," + base64.b64encode(archive).decode()}
     async with running_shuttle(tmp_path, SHUTTLE_READER_STALL_SECONDS="0.3") as shuttle:

@@ -1,4 +1,4 @@
-"""Ends of builds in Jenkins: state, status word, reason, statuses, log (docs/contract.md, "Ends of builds")."""
+"""Ends of builds in Jenkins: state, status, reason, log (docs/contract.md, "Ends of builds")."""
 
 import hashlib
 import json
@@ -18,12 +18,12 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 def waiting_for(file: Path) -> str:
-    """A script that goes on once the file is there."""
+    """A script that continues once the file exists."""
     return f"echo begun\nwhile [ ! -e {file} ]; do sleep 0.05; done"
 
 
 async def begun(shuttle: Shuttle, path: str) -> dict[str, Any]:
-    """The build, once its script has said so."""
+    """Wait until the build's script has printed `begun`."""
     async with shuttle.session.get(f"{shuttle.url}{path}/logs?follow=true") as response:
         text = b""
         async for piece in response.content.iter_any():
@@ -34,7 +34,7 @@ async def begun(shuttle: Shuttle, path: str) -> dict[str, Any]:
 
 
 async def ended(shuttle: Shuttle, path: str, state: str, word: str, reason: str | None) -> dict[str, Any]:
-    """The build's end, told alike by the read side, the newest status and the log."""
+    """Check the end of the build in the response to GET, the newest status and the log."""
     build = await shuttle.until(path)
     log = await shuttle.whole_log(path)
     assert (build["state"], build["status"], build["reason"]) == (state, word, reason), build["message"]
@@ -47,7 +47,7 @@ async def ended(shuttle: Shuttle, path: str, state: str, word: str, reason: str 
     return build
 
 
-async def test_success(shuttle: Shuttle, app: str):
+async def test_build_succeeds(shuttle: Shuttle, app: str):
     await shuttle.submit(f"/{app}/1", "echo hello")
     build = await ended(shuttle, f"/{app}/1", "succeeded", "succeeded", None)
     assert list(build["timestamps"].values()) == sorted(build["timestamps"].values())
@@ -56,13 +56,13 @@ async def test_success(shuttle: Shuttle, app: str):
     assert log.endswith("\n-----> Running build.sh\nhello\n")
 
 
-async def test_failure_of_the_script(shuttle: Shuttle, app: str):
+async def test_failing_script_fails_the_build(shuttle: Shuttle, app: str):
     await shuttle.submit(f"/{app}/1", "echo no >&2; exit 3")
     build = await ended(shuttle, f"/{app}/1", "failed", "failed", "build_failed")
     assert "exit status 3" in build["message"]
 
 
-async def test_the_pipeline_says_why_and_nobody_says_it_again(shuttle: Shuttle, app: str):
+async def test_reported_reason_is_not_repeated_at_the_end_of_the_log(shuttle: Shuttle, app: str):
     body = {"source": {"url": data_url({"readme": "nothing to build"})}, "pipeline": "script"}
     await shuttle.post(f"/{app}/1", body)
     build = await ended(shuttle, f"/{app}/1", "failed", "failed", "no_build_script")
@@ -71,7 +71,7 @@ async def test_the_pipeline_says_why_and_nobody_says_it_again(shuttle: Shuttle, 
     assert lines[-1] == f"-----> {build['message']}"
 
 
-async def test_a_stop_ends_a_running_build_once_its_supervisor_confirms(shuttle: Shuttle, app: str, tmp_path: Path):
+async def test_stopped_build_ends_when_its_supervisor_confirms(shuttle: Shuttle, app: str, tmp_path: Path):
     await shuttle.submit(f"/{app}/1", waiting_for(tmp_path / "never"))
     await begun(shuttle, f"/{app}/1")
     for _ in range(2):
@@ -85,33 +85,33 @@ async def test_a_stop_ends_a_running_build_once_its_supervisor_confirms(shuttle:
     assert (after.status, after.json["code"]) == (422, "nothing_to_stop")
 
 
-async def test_a_script_that_ignores_the_stop_is_terminated(shuttle: Shuttle, app: str, tmp_path: Path):
+async def test_script_that_ignores_the_stop_is_killed(shuttle: Shuttle, app: str, tmp_path: Path):
     await shuttle.submit(f"/{app}/1", f"trap '' TERM INT HUP; {waiting_for(tmp_path / 'never')}")
     await begun(shuttle, f"/{app}/1")
     await shuttle.delete(f"/{app}/1")
     await ended(shuttle, f"/{app}/1", "stopped", "failed", "stopped")
 
 
-async def test_the_time_limit_counts_from_running(shuttle: Shuttle, app: str, tmp_path: Path):
+async def test_time_limit_counts_from_running(shuttle: Shuttle, app: str, tmp_path: Path):
     await shuttle.submit(f"/{app}/1", waiting_for(tmp_path / "never"), timeout_seconds=1)
     await ended(shuttle, f"/{app}/1", "timedout", "timedout", "timeout")
 
 
-async def test_somebody_aborts_it_in_jenkins(shuttle: Shuttle, jenkins: Jenkins, app: str, tmp_path: Path):
+async def test_build_aborted_in_jenkins_fails(shuttle: Shuttle, jenkins: Jenkins, app: str, tmp_path: Path):
     await shuttle.submit(f"/{app}/1", waiting_for(tmp_path / "never"))
     build = await begun(shuttle, f"/{app}/1")
     assert await jenkins.call("POST", f"/job/{build['jenkins']['job']}/1/stop") == 302
     await ended(shuttle, f"/{app}/1", "failed", "failed", "aborted_in_jenkins")
 
 
-async def test_somebody_deletes_the_job(shuttle: Shuttle, jenkins: Jenkins, app: str, tmp_path: Path):
+async def test_build_whose_job_is_deleted_fails(shuttle: Shuttle, jenkins: Jenkins, app: str, tmp_path: Path):
     await shuttle.submit(f"/{app}/1", waiting_for(tmp_path / "go"))
     build = await begun(shuttle, f"/{app}/1")
     assert await jenkins.call("POST", f"/job/{build['jenkins']['job']}/doDelete") == 302
     await ended(shuttle, f"/{app}/1", "failed", "failed", "aborted_in_jenkins")
 
 
-async def test_a_job_of_that_name_that_is_not_ours_is_left_alone(shuttle: Shuttle, jenkins: Jenkins, app: str):
+async def test_foreign_job_is_not_changed(shuttle: Shuttle, jenkins: Jenkins, app: str):
     job, config = job_name_of(app), _SOMEBODYS_JOB.read_bytes()
     headers = {"Content-Type": "application/xml"}
     assert await jenkins.call("POST", f"/createItem?name={job}", data=config, headers=headers) == 200
@@ -121,12 +121,12 @@ async def test_a_job_of_that_name_that_is_not_ours_is_left_alone(shuttle: Shuttl
     assert await jenkins.call("GET", f"/job/{job}/1/api/json") == 404
 
 
-async def test_422_for_what_is_unknown(shuttle: Shuttle, app: str):
+async def test_stop_of_an_unknown_build_gets_422(shuttle: Shuttle, app: str):
     answer = await shuttle.delete(f"/{app}/1")
     assert (answer.status, answer.json["code"]) == (422, "nothing_to_stop")
 
 
-async def test_a_stop_in_the_queue_of_jenkins(shuttle: Shuttle, jenkins: Jenkins, app: str):
+async def test_build_in_the_queue_of_jenkins_is_stopped(shuttle: Shuttle, jenkins: Jenkins, app: str):
     assert await jenkins.call("POST", "/quietDown") == 302
     try:
         await shuttle.submit(f"/{app}/1")
@@ -144,7 +144,7 @@ async def test_a_stop_in_the_queue_of_jenkins(shuttle: Shuttle, jenkins: Jenkins
         assert await jenkins.call("POST", "/cancelQuietDown") == 302
 
 
-async def test_a_stop_before_jenkins_has_it_ends_it_at_once(idle: Shuttle, app: str):
+async def test_stop_before_the_trigger_ends_the_build_immediately(idle: Shuttle, app: str):
     async with Receiver(hanging) as host:
         await idle.post(f"/{app}/1", {"source": {"url": f"{host.url}/a"}, "pipeline": "script"})
         await idle.until(f"/{app}/1", "staging")
@@ -158,7 +158,7 @@ async def test_a_stop_before_jenkins_has_it_ends_it_at_once(idle: Shuttle, app: 
             assert await idle.whole_log(f"/{app}/{number}") == b"-----> The build was stopped on request.\n"
 
 
-async def test_the_job_carries_the_callers_words(shuttle: Shuttle, jenkins: Jenkins, app: str):
+async def test_human_readable_info_is_shown_in_jenkins(shuttle: Shuttle, jenkins: Jenkins, app: str):
     words = "release <b>2.0</b> & more é"
     await shuttle.submit(f"/{app}/1", human_readable_info=words)
     build = await shuttle.until(f"/{app}/1")

@@ -1,4 +1,4 @@
-"""Ids in paths: percent-decoded once, refused where they cannot be used (docs/contract.md, "Ids")."""
+"""Ids in paths: percent-decoded once, and refused if they are invalid (docs/contract.md, "Ids")."""
 
 import itertools
 from urllib.parse import quote
@@ -21,7 +21,7 @@ _NUMBERS = itertools.count()
         "$HOME", "`id`", "|", "\u200b", "a\u0301", "*", "(a,b)", "^",
     ],
 )  # fmt: skip
-async def test_any_other_characters_are_taken_as_given(idle: Shuttle, app: str, build_id: str):
+async def test_other_characters_in_build_ids_are_accepted_unchanged(idle: Shuttle, app: str, build_id: str):
     path = f"/{app}/{quote(build_id, safe='')}"
     assert (await idle.post(path, SCRIPT)).status == 200
     build = await idle.build(path)
@@ -33,14 +33,14 @@ async def test_any_other_characters_are_taken_as_given(idle: Shuttle, app: str, 
 
 
 @pytest.mark.parametrize("app_id", ["a b {c}", "é/日".replace("/", "|"), "%2F", "B1", "%41"])
-async def test_app_ids_likewise(idle: Shuttle, app_id: str):
+async def test_other_characters_in_app_ids_are_accepted_unchanged(idle: Shuttle, app_id: str):
     path = f"/{quote(app_id, safe='')}"
     assert (await idle.post(f"{path}/1", SCRIPT)).status == 200
     assert (await idle.get(path)).json["builds"][0]["app_id"] == app_id
 
 
 @pytest.mark.parametrize("written", ["a%20b", "%61%20%62", "a%20%62"])
-async def test_all_spellings_of_one_id_are_one_build(idle: Shuttle, written: str):
+async def test_all_encodings_of_an_id_are_the_same_build(idle: Shuttle, written: str):
     await idle.post("/spellings/a%20b", SCRIPT)
     assert (await idle.build(f"/spellings/{written}"))["build_id"] == "a b"
     assert (await idle.post(f"/spellings/{written}", SCRIPT)).headers["Shuttle-Replayed"] == "true"
@@ -52,7 +52,7 @@ async def test_ids_are_decoded_once(idle: Shuttle, app: str):
     assert (await idle.get(f"/{app}/%25252F")).status == 404
 
 
-async def test_case_counts(idle: Shuttle, app: str):
+async def test_ids_are_case_sensitive(idle: Shuttle, app: str):
     await idle.post(f"/{app}/Abc", SCRIPT)
     assert (await idle.get(f"/{app}/abc")).status == 404
     assert (await idle.get(f"/{app.upper()}/Abc")).status == 404
@@ -70,10 +70,10 @@ async def test_case_counts(idle: Shuttle, app: str):
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("place", ["app_id", "build_id"])
-async def test_what_no_id_can_be_is_refused_naming_it(idle: Shuttle, written: str, place: str):
+async def test_invalid_id_is_refused_and_named(idle: Shuttle, written: str, place: str):
     path = f"/{written}/1" if place == "app_id" else f"/refused/{written}"
     if written in {"-", "%2D"} and place == "app_id":
-        assert (await idle.post(path, SCRIPT)).status == 404  # `/-/…` is the shuttle's own
+        assert (await idle.post(path, SCRIPT)).status == 404  # `/-/…` is reserved for routes of the service
         return
     answer = await idle.post(path, SCRIPT)
     assert (answer.status, answer.json.get("field")) == (400, place), answer.body
@@ -82,11 +82,11 @@ async def test_what_no_id_can_be_is_refused_naming_it(idle: Shuttle, written: st
 
 
 @pytest.mark.parametrize("written", ["%FF", "%2F", ".", "..", "%00", "x" * 129])
-async def test_reading_an_app_that_cannot_be_is_404(idle: Shuttle, written: str):
+async def test_invalid_app_id_gets_404_when_read(idle: Shuttle, written: str):
     answer = await idle.get(f"/{written}")
     assert (answer.status, answer.json) == (404, {"status": "Not Found"})
 
 
-async def test_an_empty_id_is_no_address(idle: Shuttle):
+async def test_path_with_an_empty_id_gets_404(idle: Shuttle):
     for path in ("/app/", "//1", "/app//"):
-        assert (await idle.post(path, SCRIPT)).status == 405  # what is left of it is the address of an app
+        assert (await idle.post(path, SCRIPT)).status == 405  # the rest is the path of an app

@@ -41,8 +41,8 @@ def jenkins_shows(jenkins: Jenkins, app: str, **facts: object) -> None:
     jenkins.fault = fault
 
 
-def told_to_stop(shuttle: Shuttle, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
-    """Set once the shuttle wants to stop a supervisor."""
+def stop_requested(shuttle: Shuttle, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """An event that is set when the shuttle wants to stop a supervisor."""
     told, stop = asyncio.Event(), shuttle.services.logs.stop
 
     def tell(build_uuid: str, cause: str) -> None:
@@ -54,7 +54,7 @@ def told_to_stop(shuttle: Shuttle, monkeypatch: pytest.MonkeyPatch) -> asyncio.E
 
 
 async def prints_until(over: asyncio.Task[object], agent: Agent) -> None:
-    """As a supervisor does whose build is never silent: a push after each pause that the shuttle names."""
+    """Act like a supervisor whose build is never silent: push after each pause that the shuttle requests."""
     while not over.done():
         answer = await agent.push(b"word\n")
         await asyncio.wait({over}, timeout=float(answer.headers["Shuttle-Log-Pause"]))
@@ -100,8 +100,8 @@ async def test_without_the_supervisors_end_jenkins_result_gives_the_reason(
 async def test_supervisors_end_after_an_abort_in_jenkins_decides(
     unmanned: Shuttle, jenkins: Jenkins, app: str, monkeypatch: pytest.MonkeyPatch
 ):
-    """A supervisor that was cut off for a while: it gets a stop, and its exit status counts."""
-    told = told_to_stop(unmanned, monkeypatch)
+    """A supervisor that was disconnected for a while gets a stop, and its exit status decides."""
+    told = stop_requested(unmanned, monkeypatch)
     agent = await (await unclaimed(unmanned, app)).begun()
     jenkins_shows(jenkins, app, result="ABORTED")
     await told.wait()
@@ -110,10 +110,10 @@ async def test_supervisors_end_after_an_abort_in_jenkins_decides(
     assert (await unmanned.until(agent.path))["state"] == "succeeded"
 
 
-async def test_a_supervisor_that_is_never_silent_is_told_that_jenkins_ended_the_build(
+async def test_supervisor_that_is_never_silent_gets_a_stop_when_jenkins_ended_the_build(
     unmanned: Shuttle, jenkins: Jenkins, app: str, monkeypatch: pytest.MonkeyPatch
 ):
-    told = told_to_stop(unmanned, monkeypatch)
+    told = stop_requested(unmanned, monkeypatch)
     agent = await (await unclaimed(unmanned, app)).begun()
     jenkins_shows(jenkins, app, result="ABORTED")
     async with asyncio.timeout(10):
@@ -123,10 +123,10 @@ async def test_a_supervisor_that_is_never_silent_is_told_that_jenkins_ended_the_
     assert (await unmanned.until(agent.path))["reason"] == "aborted_in_jenkins"
 
 
-async def test_a_branch_that_never_ends_does_not_hold_up_the_end_for_ever(
+async def test_branch_that_never_ends_does_not_delay_the_end_forever(
     unmanned: Shuttle, jenkins: Jenkins, app: str, monkeypatch: pytest.MonkeyPatch
 ):
-    """A build may find its own token, claim a branch with it, and leave a process that keeps pushing."""
+    """A build may find its own token, claim a branch with it, and leave a process that pushes forever."""
     monkeypatch.setattr(jenkins_watch, "_LONGEST_LAST_CALL_SILENCES", 1)
     agent = await (await unclaimed(unmanned, app)).begun()
     branch = await agent_of(unmanned, agent.path)
@@ -176,7 +176,7 @@ GHOST = {"building": True, "result": None, "executor": None, "inProgress": False
 
 
 async def test_ghost_is_triggered_again(shuttle: Shuttle, jenkins: Jenkins, app: str):
-    """A Jenkins that is killed while a build begins shows it as running for ever."""
+    """A Jenkins that is killed when a build begins shows it as running forever."""
     await shuttle.submit(f"/{app}/1")
     await shuttle.until(f"/{app}/1")
     jenkins.emulated.faults.make_ghost(job_name_of(app))

@@ -1,4 +1,4 @@
-"""A Jenkins that is down, answers nonsense or loses answers never ends a build.
+"""A Jenkins that is down, sends invalid responses or loses them never ends a build.
 
 See docs/contract.md, "Ends of builds".
 """
@@ -28,7 +28,7 @@ def with_login(url: str) -> str:
     return str(URL(url).with_user(USER).with_password(TOKEN))
 
 
-async def test_down_at_the_post_then_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+async def test_build_waits_for_a_jenkins_that_is_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(readiness, "_CACHE_SECONDS", 0)
     async with running_jenkins(tmp_path) as jenkins, running_shuttle(tmp_path, jenkins.url) as shuttle:
         await jenkins.stop()
@@ -65,8 +65,8 @@ ANSWERS: dict[str, Callable[[], web.StreamResponse]] = {
 }
 
 
-async def test_every_kind_of_call_is_answered_with_nonsense_first(tmp_path: Path):
-    """One build for each kind of nonsense: whatever it needs of Jenkins fails once, and its script runs once."""
+async def test_invalid_response_to_any_request_is_retried(tmp_path: Path):
+    """One build for each kind of invalid response: every request to Jenkins fails once, and the script runs once."""
     asked: Counter[str] = Counter()
     jobs = {job_name_of(f"app-{number}"): make for number, make in enumerate(ANSWERS.values())}
 
@@ -76,7 +76,7 @@ async def test_every_kind_of_call_is_answered_with_nonsense_first(tmp_path: Path
         asked[call] += 1
         if job is not None:
             return jobs[job]() if asked[call] == 1 else None
-        number = asked[call] - 1  # what is asked for all builds together fails in every way
+        number = asked[call] - 1  # requests for all builds together fail in every way
         return list(ANSWERS.values())[number]() if number < len(ANSWERS) else None
 
     async with (
@@ -95,7 +95,7 @@ async def test_every_kind_of_call_is_answered_with_nonsense_first(tmp_path: Path
     assert len(asked) > 4 * len(ANSWERS)
 
 
-async def test_a_trigger_whose_answer_is_lost_is_not_repeated(tmp_path: Path):
+async def test_trigger_whose_response_is_lost_is_not_repeated(tmp_path: Path):
     lost = asyncio.Event()
 
     def first_trigger(request: web.Request) -> bool:
@@ -123,8 +123,8 @@ async def test_a_trigger_whose_answer_is_lost_is_not_repeated(tmp_path: Path):
     ],
     ids=["trigger", "queue", "queue item", "description"],
 )
-async def test_a_call_that_hangs_holds_up_no_build_that_has_claimed(tmp_path: Path, fault: str, part: str):
-    """An answer is waited for 30 s; the build is through before that."""
+async def test_hanging_request_to_jenkins_does_not_delay_a_claimed_build(tmp_path: Path, fault: str, part: str):
+    """The shuttle waits 30 s for a response; the build ends earlier."""
     async with (
         running_jenkins(tmp_path) as jenkins,
         faulty_proxy(f"http://127.0.0.1:{jenkins.port}") as proxy,
@@ -139,7 +139,7 @@ async def test_a_call_that_hangs_holds_up_no_build_that_has_claimed(tmp_path: Pa
     assert (tmp_path / "ran").read_text() == "ran\n"
 
 
-async def test_a_stop_reaches_the_supervisor_while_jenkins_is_down(tmp_path: Path):
+async def test_stop_reaches_the_supervisor_while_jenkins_is_down(tmp_path: Path):
     async with running_jenkins(tmp_path) as jenkins, running_shuttle(tmp_path, jenkins.url) as shuttle:
         await shuttle.submit("/app/1", "while :; do echo tick; sleep 0.1; done")
         await shuttle.until("/app/1", "running")
@@ -149,7 +149,7 @@ async def test_a_stop_reaches_the_supervisor_while_jenkins_is_down(tmp_path: Pat
         await jenkins.start()
 
 
-async def test_a_stop_is_recorded_while_jenkins_is_down_and_carried_out_when_it_is_back(tmp_path: Path):
+async def test_stop_recorded_while_jenkins_is_down_is_executed_later(tmp_path: Path):
     async with running_jenkins(tmp_path) as jenkins, running_shuttle(tmp_path, jenkins.url) as shuttle:
         await shuttle.submit("/app/1", "echo begun; sleep 30")
         await shuttle.until("/app/1", "running")
@@ -163,7 +163,7 @@ async def test_a_stop_is_recorded_while_jenkins_is_down_and_carried_out_when_it_
         assert (build["state"], build["reason"]) == ("stopped", "stopped")
 
 
-async def test_nothing_is_triggered_once_a_stop_is_recorded(tmp_path: Path):
+async def test_stopped_build_is_never_triggered(tmp_path: Path):
     async with running_jenkins(tmp_path) as jenkins, running_shuttle(tmp_path, jenkins.url) as shuttle:
         await jenkins.stop()
         await shuttle.submit("/app/1", leaves_a_mark(tmp_path))
@@ -177,7 +177,7 @@ async def test_nothing_is_triggered_once_a_stop_is_recorded(tmp_path: Path):
     assert not (tmp_path / "ran").exists()
 
 
-async def test_the_deadline_ends_what_never_started(tmp_path: Path):
+async def test_deadline_ends_a_build_that_never_started(tmp_path: Path):
     settings = {"SHUTTLE_BUILD_DEADLINE_SECONDS": "0.4", "MAXIMUM_PARALLEL_BUILDS": "1"}
     async with running_shuttle(tmp_path, **settings) as shuttle:
         await shuttle.submit("/app/1")
@@ -185,8 +185,8 @@ async def test_the_deadline_ends_what_never_started(tmp_path: Path):
         assert (build["state"], build["status"], build["reason"]) == ("timedout", "timedout", "deadline")
 
 
-async def test_the_deadline_ends_what_waits_for_its_turn(tmp_path: Path):
-    """The first build holds the only slot; what waits behind it has no task of its own."""
+async def test_deadline_ends_a_build_that_waits_for_a_slot(tmp_path: Path):
+    """The first build has the only slot; the waiting one has no task of its own."""
     settings = {"SHUTTLE_BUILD_DEADLINE_SECONDS": "0.6", "MAXIMUM_PARALLEL_BUILDS": "1"}
     async with running_shuttle(tmp_path, **settings) as shuttle:
         await shuttle.submit("/app/1")

@@ -1,4 +1,4 @@
-"""Statuses and logs in Kafka and failover(…), as the API's callers ask for them and see them in the ledger."""
+"""Statuses and logs in Kafka and failover(…), as callers request them and GET shows them."""
 
 import hashlib
 import json
@@ -41,11 +41,13 @@ async def impatient(tmp_path_factory: pytest.TempPathFactory, jenkins: Jenkins):
 
 
 def words(messages) -> list[str]:
-    """The status words, doubles dropped by their webhook-id."""
+    """The statuses in order, without duplicates (by webhook-id)."""
     return list({header(message, "webhook-id"): json.loads(message.value)["status"] for message in messages}.values())
 
 
-async def test_statuses_arrive_as_signed_messages_of_the_builds_key(signing: Shuttle, cluster: Cluster, app: str):
+async def test_statuses_are_sent_to_kafka_as_signed_messages_with_the_builds_key(
+    signing: Shuttle, cluster: Cluster, app: str
+):
     async with cluster.reading(app) as topic:
         await signing.submit(f"/{app}/b%201", "echo hello", webhooks={"status": cluster.url(app)}, metadata=[1])
         await topic.until(lambda messages: len(words(messages)) == 3)
@@ -60,7 +62,7 @@ async def test_statuses_arrive_as_signed_messages_of_the_builds_key(signing: Shu
     assert shown["receivers"][0]["host"] == cluster.bootstrap
 
 
-async def test_statuses_and_log_go_over_to_the_member_that_works(shuttle: Shuttle, cluster: Cluster, app: str):
+async def test_statuses_and_log_fail_over_to_the_next_member(shuttle: Shuttle, cluster: Cluster, app: str):
     dead = f"127.0.0.1:{closed_port()}"
     failover = f"failover(kafka://user:s3cret-word@{dead}/t, {cluster.url(app)})"
     log = f"failover(kafka://user:s3cret-word@{dead}/t, {cluster.url(app + '-log')})"
@@ -88,7 +90,7 @@ async def test_statuses_and_log_go_over_to_the_member_that_works(shuttle: Shuttl
     assert "s3cret-word" not in json.dumps(build) + text.decode()
 
 
-async def test_the_moment_of_going_over_is_when_the_wait_for_the_first_was_over(
+async def test_time_of_a_failover_is_after_the_wait_for_the_first_member(
     impatient: Shuttle, cluster: Cluster, app: str
 ):
     with black_hole() as port:
@@ -101,7 +103,7 @@ async def test_the_moment_of_going_over_is_when_the_wait_for_the_first_was_over(
     assert "does not answer" in over["why"]
 
 
-async def test_a_kafka_that_is_down_holds_up_neither_the_answer_nor_the_build(shuttle: Shuttle, app: str):
+async def test_unreachable_kafka_delays_neither_the_response_nor_the_build(shuttle: Shuttle, app: str):
     dead = f"kafka://127.0.0.1:{closed_port()}/t"
     await shuttle.submit(f"/{app}/1", "echo hello", webhooks={"status": dead, "logs": dead})
     await shuttle.until(f"/{app}/1", "succeeded")

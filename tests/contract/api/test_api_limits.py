@@ -1,4 +1,4 @@
-"""Sizes, the queue's limit, failures to record, and the order of checks (docs/contract.md, "Answers")."""
+"""Limits of sizes and of the queue, failures to record, and the order of checks (docs/contract.md, "Answers")."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ SCRIPT = script_request()
 
 @pytest.fixture
 async def small(tmp_path) -> AsyncIterator[Shuttle]:
-    """Takes 4 KiB a body and two waiting builds. Its Jenkins is down and its only slot is taken: every build waits."""
+    """Accepts bodies of 4 KiB and two waiting builds. Jenkins is down and the only slot taken, so every build waits."""
     settings = {
         "SHUTTLE_MAX_BODY_BYTES": str(LIMIT_BYTES),
         "SHUTTLE_QUEUE_LIMIT": "2",
@@ -33,7 +33,7 @@ async def small(tmp_path) -> AsyncIterator[Shuttle]:
 
 
 async def raw(shuttle: Shuttle, head: str, *pieces: bytes) -> tuple[str, bytes]:
-    """Send a request by hand, as far as the server reads it; its status line and body."""
+    """Send a request by hand while the server reads; returns the status line and the body of the response."""
     reader, writer = await asyncio.open_connection("127.0.0.1", shuttle.port)
     writer.write(head.replace("\n", "\r\n").encode() + b"\r\n\r\n")
     try:
@@ -41,7 +41,7 @@ async def raw(shuttle: Shuttle, head: str, *pieces: bytes) -> tuple[str, bytes]:
             writer.write(piece)
             await writer.drain()
     except ConnectionError:
-        pass  # it has answered already
+        pass  # it has responded already
     status = (await reader.readline()).decode()
     headers = await reader.readuntil(b"\r\n\r\n")
     length = next(
@@ -52,36 +52,36 @@ async def raw(shuttle: Shuttle, head: str, *pieces: bytes) -> tuple[str, bytes]:
     return status.strip(), body
 
 
-async def test_413_for_a_declared_length_before_any_of_it_is_sent(small: Shuttle):
+async def test_declared_length_above_the_limit_gets_413_before_the_body(small: Shuttle):
     head = f"POST /a/1 HTTP/1.1\nHost: x\nAuthorization: Bearer controller-token\nContent-Length: {10**12}"
     status, body = await raw(small, head)
     assert status.startswith("HTTP/1.1 413")
     assert json.loads(body)["code"] == "body_too_large"
 
 
-async def test_413_while_reading_chunks_without_a_length(small: Shuttle):
-    """The body never ends: the answer comes nevertheless."""
+async def test_chunked_body_above_the_limit_gets_413(small: Shuttle):
+    """The response comes although the body never ends."""
     head = "POST /a/1 HTTP/1.1\nHost: x\nAuthorization: Bearer controller-token\nTransfer-Encoding: chunked"
     status, body = await raw(small, head, *[b"400\r\n" + b" " * 1024 + b"\r\n"] * 5)
     assert status.startswith("HTTP/1.1 413")
     assert json.loads(body)["code"] == "body_too_large"
 
 
-async def test_the_limit_itself_is_allowed(small: Shuttle):
+async def test_body_as_large_as_the_limit_is_accepted(small: Shuttle):
     body = json.dumps(SCRIPT).encode()
     padded = body + b" " * (LIMIT_BYTES - len(body))
     assert (await small.post("/a/1", padded)).status == 200
     assert (await small.post("/a/1", padded + b" ")).status == 413
 
 
-async def test_a_compressed_body_is_counted_as_it_unfolds(small: Shuttle):
+async def test_decompressed_size_of_a_body_counts(small: Shuttle):
     bomb = zlib.compress(b" " * 50_000_000)
     answer = await small.post("/a/1", bomb, headers={"Content-Encoding": "deflate"})
     assert answer.status == 413
 
 
-async def test_the_order_of_checks(small: Shuttle):
-    """401, 413, 415, 400, 409 or 200, 429: each wins over what comes after it."""
+async def test_checks_are_made_in_a_fixed_order(small: Shuttle):
+    """401, 413, 415, 400, 409 or 200, 429: each takes precedence over the following ones."""
     too_large = b"x" * (LIMIT_BYTES + 1)
     text = {"Content-Type": "text/plain"}
     good = json.dumps(SCRIPT).encode()
@@ -102,7 +102,7 @@ async def test_the_order_of_checks(small: Shuttle):
     assert await status(json.dumps(script_request("false")).encode(), "/full/3") == 429
 
 
-async def test_429_when_enough_builds_wait_and_repeats_are_still_answered(small: Shuttle):
+async def test_full_queue_gets_429_except_for_repeats(small: Shuttle):
     for number in (1, 2):
         assert (await small.post(f"/q/{number}", SCRIPT)).status == 200
     refused = await small.post("/q/3", SCRIPT)
@@ -110,7 +110,7 @@ async def test_429_when_enough_builds_wait_and_repeats_are_still_answered(small:
     assert int(refused.headers["Retry-After"]) > 0
     assert (await small.post("/q/1", SCRIPT)).headers["Shuttle-Replayed"] == "true"
     assert (await small.get("/q/3")).status == 404
-    # Nothing of the refused request's source is kept either.
+    # Nothing of the refused request's source is stored.
     kept = {path.name[:36] for path in (small.data / "objects").iterdir() if path.name.endswith("type")}
     assert len(kept) == 3, "that of the build with the slot, and those of two that wait"
     assert (await small.delete("/q/2")).status == 200
@@ -131,10 +131,10 @@ async def test_503_while_the_database_cannot_record(small: Shuttle, monkeypatch:
     assert (await small.post("/a/1", SCRIPT)).status == 200
 
 
-async def test_a_source_stays_where_it_is_unknown_whether_its_build_was_recorded(
+async def test_source_is_kept_if_it_is_unknown_whether_its_build_was_recorded(
     small: Shuttle, monkeypatch: pytest.MonkeyPatch
 ):
-    """The commit took place, and its answer was lost: the build is there and needs its source."""
+    """The commit succeeded but its response was lost: the build is recorded and needs its source."""
     record = small.services.intake.record
 
     async def recorded_without_an_answer(*given: Any, **named: Any) -> None:
@@ -150,7 +150,7 @@ async def test_a_source_stays_where_it_is_unknown_whether_its_build_was_recorded
     assert (await small.delete("/lost-answer/1")).status == 200
 
 
-async def test_503_while_the_object_store_does_not_take_the_source(small: Shuttle, monkeypatch: pytest.MonkeyPatch):
+async def test_503_while_the_object_store_cannot_store_the_source(small: Shuttle, monkeypatch: pytest.MonkeyPatch):
     async def broken(*_: object, **__: object) -> None:
         raise ObjectStoreError("The object store is full.")
 
@@ -161,7 +161,7 @@ async def test_503_while_the_object_store_does_not_take_the_source(small: Shuttl
     assert (await small.post("/a/1", SCRIPT)).status == 200
 
 
-async def test_a_request_that_is_cut_off_records_nothing(small: Shuttle):
+async def test_truncated_request_records_nothing(small: Shuttle):
     body = json.dumps(SCRIPT).encode()
     reader, writer = await asyncio.open_connection("127.0.0.1", small.port)
     head = (
@@ -174,7 +174,7 @@ async def test_a_request_that_is_cut_off_records_nothing(small: Shuttle):
     assert (await small.get("/cut/1")).status == 404
 
 
-async def test_garbage_instead_of_http_is_answered_and_harms_nobody(small: Shuttle):
+async def test_garbage_instead_of_http_gets_400_and_affects_no_other(small: Shuttle):
     for garbage in (
         b"\x00\xff\x00\r\n\r\n",
         b"GET / HTTP/9.9\r\n\r\n",

@@ -1,4 +1,4 @@
-"""What the service writes about callers that go away or speak no HTTP: a line, and no traceback."""
+"""Log lines about callers that disconnect or send invalid HTTP: one line, without a traceback."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ Lines = list[MutableMapping[str, Any]]
 
 @pytest.fixture
 def written() -> Iterator[Lines]:
-    """What has been logged up to now."""
+    """The log lines of the service since the start of the test."""
     redirect_server_log()
     with structlog.testing.capture_logs() as lines:
         yield lines
@@ -38,14 +38,16 @@ async def until_written(written: Lines, event: str) -> MutableMapping[str, Any]:
 
 
 async def follow(shuttle: Shuttle, path: str) -> asyncio.StreamWriter:
-    """A reader of a log that has had its first line."""
+    """A reader of a log that has received its first line."""
     reader, writer = await asyncio.open_connection("127.0.0.1", shuttle.port)
     writer.write(f"GET {path}/logs?follow=true HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
     await reader.readuntil(b"begun\n")
     return writer
 
 
-async def test_a_reader_that_goes_while_a_log_flows(shuttle: Shuttle, app: str, tmp_path: Path, written: Lines):
+async def test_reader_that_disconnects_from_a_growing_log_is_logged_in_one_line(
+    shuttle: Shuttle, app: str, tmp_path: Path, written: Lines
+):
     go = tmp_path / "go"
     await shuttle.submit(f"/{app}/1", f"echo begun; until [ -e {go} ]; do sleep 0.02; done; seq 100000")
     leaving = await follow(shuttle, f"/{app}/1")
@@ -56,7 +58,7 @@ async def test_a_reader_that_goes_while_a_log_flows(shuttle: Shuttle, app: str, 
     await shuttle.until(f"/{app}/1")
 
 
-async def test_a_reader_that_goes_while_a_log_is_silent_is_let_go(
+async def test_reader_that_disconnects_from_a_silent_log_is_released(
     shuttle: Shuttle, app: str, tmp_path: Path, written: Lines, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("shuttle.web.logs._DISCONNECT_CHECK_SECONDS", 0.01)
@@ -66,7 +68,7 @@ async def test_a_reader_that_goes_while_a_log_is_silent_is_let_go(
     leaving = await follow(shuttle, f"/{app}/1")
     leaving.transport.abort()
     await until_written(written, "client disconnected")
-    # Still followed by the one who stays.
+    # Still followed by the other reader.
     assert not staying.transport.is_closing()
     go.touch()
     await shuttle.until(f"/{app}/1")
@@ -74,7 +76,9 @@ async def test_a_reader_that_goes_while_a_log_is_silent_is_let_go(
 
 
 @pytest.mark.parametrize("sent", [b"GET / HTTP/9.9\r\n\r\n", b"GET / HTTP/1.1\r\nX: " + b"s3cr3t" * 9000])
-async def test_what_is_no_http_is_a_400_and_a_line_without_what_was_sent(shuttle: Shuttle, sent: bytes, written: Lines):
+async def test_invalid_http_gets_400_and_a_log_line_that_does_not_quote_it(
+    shuttle: Shuttle, sent: bytes, written: Lines
+):
     reader, writer = await asyncio.open_connection("127.0.0.1", shuttle.port)
     writer.write(sent)
     assert b" 400 " in await reader.readline()

@@ -55,7 +55,7 @@ async def shown(agent: Agent, text: bytes) -> None:
         raise AssertionError(f"the log ends with {shown[-1000:]!r}") from None
 
 
-async def test_bytes_pushed_one_by_one_arrive_and_the_exit_status_decides(shuttle: Shuttle, app: str):
+async def test_bytes_pushed_one_by_one_are_recorded_and_the_exit_status_decides(shuttle: Shuttle, app: str):
     agent = await begun(shuttle, app)
     raw = b"one\r\ntwo\x00\xff\rbar\n" + "žluť 🚀".encode()
     for at in range(len(raw)):
@@ -99,9 +99,7 @@ async def test_unfinished_line_is_shown_up_to_a_possible_secret(shuttle: Shuttle
     await agent.end()
 
 
-async def test_the_end_of_a_superseded_attempts_last_line_comes_before_the_next_attempts_log(
-    shuttle: Shuttle, app: str
-):
+async def test_last_line_of_a_voided_attempt_precedes_the_next_attempts_log(shuttle: Shuttle, app: str):
     path = f"/{app}/1"
     await shuttle.submit(path, arguments={"S": "secret-value"}, secret_arguments=["S"])
     await shuttle.until(path, "queued")
@@ -188,7 +186,7 @@ async def test_push_of_a_backlog_is_answered_with_a_shorter_pause(shuttle: Shutt
     await agent.end()
 
 
-async def test_a_build_has_no_more_streams_than_its_share(shuttle: Shuttle, app: str, monkeypatch: pytest.MonkeyPatch):
+async def test_number_of_streams_is_limited(shuttle: Shuttle, app: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(writer, "MOST_STREAMS", 2)
     agent = await begun(shuttle, app)
     answers = [await agent.push(b"x\n", stream=name, offset=0) for name in ("main", "two", "three")]
@@ -257,7 +255,7 @@ async def test_time_limit_stops_the_build(shuttle: Shuttle, app: str):
     assert (await shuttle.until(agent.path))["state"] == "timedout"
 
 
-async def test_size_and_sum_in_the_record_match_the_whole_log(shuttle: Shuttle, app: str):
+async def test_recorded_size_and_checksum_match_the_whole_log(shuttle: Shuttle, app: str):
     agent = await begun(shuttle, app)
     await agent.end(1, b"the last line")
     build = await shuttle.until(agent.path)

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def done(shuttle: Shuttle) -> tuple[str, bytes]:
-    """A finished build's path, and its log."""
+    """The path of a finished build, and its log."""
     await shuttle.submit("/logs/done", "echo 'grüße'; i=0; while [ $i -lt 200 ]; do echo line $i; i=$((i+1)); done")
     await shuttle.until("/logs/done")
     return "/logs/done", await shuttle.whole_log("/logs/done")
@@ -24,7 +24,7 @@ async def done(shuttle: Shuttle) -> tuple[str, bytes]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def running(shuttle: Shuttle, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[str, Path]]:
-    """A running build's path, whose script prints `begun` and goes on once the file is there."""
+    """The path of a running build whose script prints `begun` and continues once the file exists."""
     file = tmp_path_factory.mktemp("running") / "go"
     await shuttle.submit("/logs-running/1", f"echo begun\nwhile [ ! -e {file} ]; do sleep 0.05; done\necho after")
     async with shuttle.session.get(f"{shuttle.url}/logs-running/1/logs?follow=true") as response:
@@ -38,7 +38,7 @@ async def logs(shuttle: Shuttle, path: str, query: str = "", method: str = "GET"
     return await shuttle.ask(method, f"{path}/logs{query}", headers=headers)
 
 
-async def test_a_complete_log(shuttle: Shuttle, done: tuple[str, bytes]):
+async def test_complete_log_is_returned(shuttle: Shuttle, done: tuple[str, bytes]):
     path, log = done
     answer = await logs(shuttle, path)
     assert (answer.status, answer.body) == (200, log)
@@ -51,7 +51,7 @@ async def test_a_complete_log(shuttle: Shuttle, done: tuple[str, bytes]):
 
 
 @pytest.mark.parametrize("offset", [0, 1, 17, 1000, -1, None])
-async def test_from_an_offset(shuttle: Shuttle, done: tuple[str, bytes], offset: int | None):
+async def test_log_is_returned_from_an_offset(shuttle: Shuttle, done: tuple[str, bytes], offset: int | None):
     path, log = done
     start = len(log) if offset is None else offset % len(log)
     for query in (f"?offset={start}", f"?offset={start}&follow=true"):
@@ -61,7 +61,7 @@ async def test_from_an_offset(shuttle: Shuttle, done: tuple[str, bytes], offset:
         assert answer.headers["Content-Length"] == str(len(log) - start)
 
 
-async def test_beyond_a_complete_log(shuttle: Shuttle, done: tuple[str, bytes]):
+async def test_offset_beyond_a_complete_log_gets_416(shuttle: Shuttle, done: tuple[str, bytes]):
     path, log = done
     answer = await logs(shuttle, path, f"?offset={len(log) + 1}")
     assert (answer.status, answer.json["code"]) == (416, "range_not_satisfiable")
@@ -71,7 +71,7 @@ async def test_beyond_a_complete_log(shuttle: Shuttle, done: tuple[str, bytes]):
 
 
 @pytest.mark.parametrize("offset", ["-1", "x", "", "1.5", "0x1", "%D9%A3", "1e3", "+1", "%2B1"])
-async def test_an_offset_that_is_no_number(shuttle: Shuttle, done: tuple[str, bytes], offset: str):
+async def test_offset_that_is_not_a_number_gets_400(shuttle: Shuttle, done: tuple[str, bytes], offset: str):
     answer = await logs(shuttle, done[0], f"?offset={offset}")
     assert (answer.status, answer.json["field"]) == (400, "offset")
 
@@ -90,7 +90,9 @@ async def test_an_offset_that_is_no_number(shuttle: Shuttle, done: tuple[str, by
         ("Bytes=3-4", 3, 5),
     ],
 )
-async def test_ranges(shuttle: Shuttle, done: tuple[str, bytes], header: str, first: int, end: int | None):
+async def test_range_of_a_log_is_returned(
+    shuttle: Shuttle, done: tuple[str, bytes], header: str, first: int, end: int | None
+):
     path, log = done
     answer = await logs(shuttle, path, Range=header)
     first, end = first % len(log), len(log) if end is None else end
@@ -103,21 +105,21 @@ async def test_ranges(shuttle: Shuttle, done: tuple[str, bytes], header: str, fi
 @pytest.mark.parametrize(
     "header", ["bytes=1-2,4-5", "lines=1-2", "bytes=9-3", "bytes=x-", "bytes=-", "bytes=" + "9" * 30]
 )
-async def test_ranges_that_nobody_serves_get_everything(shuttle: Shuttle, done: tuple[str, bytes], header: str):
+async def test_unsupported_ranges_get_the_whole_log(shuttle: Shuttle, done: tuple[str, bytes], header: str):
     path, log = done
     answer = await logs(shuttle, path, Range=header)
     assert (answer.status, answer.body) == (200, log)
 
 
 @pytest.mark.parametrize("header", ["bytes={size}-", "bytes=999999999-", "bytes=" + "9" * 30 + "-", "bytes=-0"])
-async def test_ranges_beyond_the_end(shuttle: Shuttle, done: tuple[str, bytes], header: str):
+async def test_range_beyond_the_end_gets_416(shuttle: Shuttle, done: tuple[str, bytes], header: str):
     path, log = done
     answer = await logs(shuttle, path, Range=header.format(size=len(log)))
     assert answer.status == 416
     assert answer.headers["Content-Range"] == f"bytes */{len(log)}"
 
 
-async def test_head_tells_the_length_of_a_complete_log(shuttle: Shuttle, done: tuple[str, bytes]):
+async def test_head_returns_the_length_of_a_complete_log(shuttle: Shuttle, done: tuple[str, bytes]):
     path, log = done
     answer = await logs(shuttle, path, method="HEAD")
     assert (answer.status, answer.body) == (200, b"")
@@ -125,7 +127,7 @@ async def test_head_tells_the_length_of_a_complete_log(shuttle: Shuttle, done: t
     assert answer.headers["Shuttle-Log-Complete"] == "true"
 
 
-async def test_a_log_that_grows(shuttle: Shuttle, running: tuple[str, Path]):
+async def test_growing_log_is_returned_as_far_as_it_is(shuttle: Shuttle, running: tuple[str, Path]):
     path, _ = running
     now = await logs(shuttle, path)
     assert (now.status, now.headers["Shuttle-Log-Complete"]) == (200, "false")
@@ -142,7 +144,7 @@ async def test_a_log_that_grows(shuttle: Shuttle, running: tuple[str, Path]):
     assert "Content-Length" not in head.headers
 
 
-async def test_following_from_any_offset_gets_the_rest_until_the_end(shuttle: Shuttle, running: tuple[str, Path]):
+async def test_following_from_an_offset_returns_the_rest_until_the_end(shuttle: Shuttle, running: tuple[str, Path]):
     path, file = running
     size = len((await logs(shuttle, path)).body)
     offsets = (0, 5, size, size + 10**6)
@@ -162,7 +164,7 @@ async def test_following_from_any_offset_gets_the_rest_until_the_end(shuttle: Sh
     assert (await plain).body == whole
 
 
-async def test_before_jenkins_has_it_there_is_the_preamble(idle: Shuttle, app: str):
+async def test_log_before_the_trigger_is_the_preamble(idle: Shuttle, app: str):
     await idle.submit(f"/{app}/1")
     await idle.until_shown(f"/{app}/1", lambda build: build["timestamps"]["staged_at"])
     answer = await logs(idle, f"/{app}/1")
@@ -171,7 +173,7 @@ async def test_before_jenkins_has_it_there_is_the_preamble(idle: Shuttle, app: s
     assert answer.body.startswith(b"-----> Source: ")
 
 
-async def test_no_log_yet_is_200_and_empty(idle: Shuttle, app: str):
+async def test_log_without_bytes_is_200_and_empty(idle: Shuttle, app: str):
     async with Receiver(hanging) as host:
         await idle.post(f"/{app}/1", {"source": {"url": f"{host.url}/a"}, "pipeline": "script"})
         answer = await logs(idle, f"/{app}/1")
@@ -180,13 +182,13 @@ async def test_no_log_yet_is_200_and_empty(idle: Shuttle, app: str):
         await idle.delete(f"/{app}/1")
 
 
-async def test_unknown_builds(idle: Shuttle, app: str):
+async def test_log_of_an_unknown_build_gets_404(idle: Shuttle, app: str):
     for method in ("GET", "HEAD"):
         assert (await logs(idle, f"/{app}/1", method=method)).status == 404
 
 
-async def test_an_archive_out_of_reach_is_told_as_an_error(shuttle: Shuttle, app: str):
-    """The log is not cut in silence: before its first byte there is an error."""
+async def test_unreachable_archive_is_reported_as_an_error(shuttle: Shuttle, app: str):
+    """The log is not truncated silently: the response is an error before the first byte."""
     await shuttle.submit(f"/{app}/1")
     build = await shuttle.until(f"/{app}/1")
     await shuttle.until_settled(build["build_uuid"])
@@ -199,8 +201,8 @@ async def test_an_archive_out_of_reach_is_told_as_an_error(shuttle: Shuttle, app
             assert (await logs(shuttle, f"/{app}/1", asked, method=method)).status == 404, (method, asked)
 
 
-async def test_a_reader_that_stalls_or_leaves_harms_nobody(shuttle: Shuttle, app: str):
-    """It takes nothing of a log larger than any buffer; the build and the other readers do not feel it."""
+async def test_reader_that_stalls_or_disconnects_affects_no_other(shuttle: Shuttle, app: str):
+    """It reads nothing of a log that is larger than all buffers; the build and other readers are not affected."""
     reader, writer = await asyncio.open_connection("127.0.0.1", shuttle.port, limit=1024)
     await shuttle.submit(
         f"/{app}/1", "yes 'some text of a line that is long enough to fill buffers' | head -c 20000000"
@@ -214,7 +216,7 @@ async def test_a_reader_that_stalls_or_leaves_harms_nobody(shuttle: Shuttle, app
     assert build["state"] == "succeeded"
     log = await shuttle.whole_log(f"/{app}/1")
     assert len(log) == build["log"]["bytes"] > 20_000_000
-    # What it gets when it reads at last are the same bytes, from the spool that was let go meanwhile.
+    # When it reads at last, it gets the same bytes, from the spool that was removed meanwhile.
     head = await reader.readuntil(b"\r\n\r\n")
     assert b"200 OK" in head
     got = bytearray()

@@ -1,4 +1,4 @@
-"""Receivers and source hosts whose HTTP is loose, but that curl understands: everything reaches them once."""
+"""Receivers and source hosts that break rules of HTTP, but that curl understands: each request is sent once."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -29,7 +29,7 @@ ANSWERS = {
 
 
 def answering_raw(answer: bytes) -> Callable[[Exchange], Awaitable[None]]:
-    """Reads the whole request, answers with these bytes and closes."""
+    """A script that reads the whole request, responds with these bytes, and closes."""
 
     async def script(exchange: Exchange) -> None:
         await exchange.read_all()
@@ -43,7 +43,9 @@ def answering_raw(answer: bytes) -> Callable[[Exchange], Awaitable[None]]:
 
 
 @pytest.mark.parametrize("how", ANSWERS)
-async def test_statuses_and_log_reach_a_loose_receiver_once(shuttle: Shuttle, app: str, how: str):
+async def test_statuses_and_log_are_sent_once_to_a_receiver_that_breaks_http_rules(
+    shuttle: Shuttle, app: str, how: str
+):
     async with Receiver(answering_raw(ANSWERS[how])) as receiver:
         hooks = {"status": f"{receiver.url}/s", "logs": f"{receiver.url}/l"}
         await shuttle.submit(f"/{app}/1", "echo a log", webhooks=hooks)

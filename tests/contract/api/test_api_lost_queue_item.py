@@ -1,4 +1,4 @@
-"""Jenkins forgets an item that left its queue, after five minutes or by a restart: the marker finds its build."""
+"""Jenkins forgets an item that left its queue, after five minutes or a restart: the build is found by its marker."""
 
 import asyncio
 import time
@@ -13,7 +13,7 @@ from tests.inprocess import Jenkins, running_jenkins, running_shuttle
 
 
 class Watch:
-    """The machine's time and what a test has added to it; a Clock of the emulated Jenkins."""
+    """A Clock for the emulated Jenkins: the machine's time plus what a test has added."""
 
     ahead_seconds = 0.0
 
@@ -34,7 +34,7 @@ async def jenkins_restarts(jenkins: Jenkins, watch: Watch) -> None:
 
 
 @pytest.mark.parametrize("forgetting", [five_minutes_pass, jenkins_restarts])
-async def test_the_build_of_a_forgotten_item_is_found(
+async def test_build_of_a_forgotten_queue_item_is_found_by_its_marker(
     tmp_path: Path, forgetting: Callable[[Jenkins, Watch], Awaitable[None]]
 ):
     watch = Watch()

@@ -1,4 +1,4 @@
-"""A build with as many secrets as are allowed: preparing the search for them must not stop the service."""
+"""A build with the maximum number of secrets: preparing the search for them must not block the service."""
 
 import threading
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.contract.agent_caller import agent_of
 from tests.inprocess import running_jenkins, running_shuttle
 
 
-async def test_a_thousand_secrets_are_prepared_beside_the_event_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+async def test_search_for_a_thousand_secrets_is_prepared_in_a_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     threads: list[int] = []
 
     class Observed(Masker):

@@ -1,4 +1,4 @@
-"""Without tokens: what a page of another site can make a browser on this machine send is refused."""
+"""Without tokens: requests that a page of another site can make a browser on this machine send are refused."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -26,14 +26,14 @@ async def idle(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shuttl
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def open_to_all(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shuttle]:
-    """Other machines reach it, and need no token."""
+    """A shuttle that other machines can reach without a token."""
     settings = {"SHUTTLE_BIND": "0.0.0.0", "SHUTTLE_ALLOW_ANONYMOUS": "true", **NAMED}
     async with running_shuttle(tmp_path_factory.mktemp("open"), **settings) as shuttle:
         yield shuttle
 
 
 async def raw(shuttle: Shuttle, head: str, body: bytes = b"") -> int:
-    """The status that a request gets whose head is written by hand; 0 = the connection was closed without one."""
+    """The status of the response to a hand-written request; 0 = the connection was closed without a response."""
     reader, writer = await asyncio.open_connection("127.0.0.1", shuttle.port)
     writer.write(head.replace("\n", "\r\n").encode() + b"\r\n\r\n" + body)
     try:
@@ -101,8 +101,8 @@ OWN_HOSTS = [
 
 
 @pytest.mark.parametrize("host", FOREIGN_HOSTS)
-async def test_a_foreign_host_is_refused_on_every_guarded_route(idle: Shuttle, host: str):
-    """A name of the attacker's that resolves to this machine makes the page and this service one origin."""
+async def test_foreign_host_is_refused_on_every_protected_route(idle: Shuttle, host: str):
+    """If an attacker's name resolves to this machine, the attacker's page and this service have the same origin."""
     host = host.format(port=idle.port)
     answer = await post(idle, Host=host)
     assert (answer.status, answer.json["code"]) == (403, "forbidden")
@@ -116,14 +116,14 @@ async def test_loopback_and_the_configured_names_are_accepted(idle: Shuttle, hos
     assert (await post(idle, Host=host.format(port=idle.port))).status == 200
 
 
-async def test_an_absolute_target_counts_before_the_host_header(idle: Shuttle):
+async def test_absolute_target_takes_precedence_over_the_host_header(idle: Shuttle):
     own, foreign = f"127.0.0.1:{idle.port}", "evil.example"
     for target, host, status in ((own, own, 200), (foreign, own, 403), (own, foreign, 403), (foreign, foreign, 403)):
         head = f"GET http://{target}/-/builds HTTP/1.1\nHost: {host}\nConnection: close"
         assert await raw(idle, head) == status, (target, host)
 
 
-async def test_a_request_has_one_host(idle: Shuttle):
+async def test_request_with_two_hosts_is_refused(idle: Shuttle):
     own = f"Host: 127.0.0.1:{idle.port}"
     for hosts in (f"{own}\n{own}", f"{own}\nHost: evil.example", f"Host: evil.example\n{own}"):
         assert await raw(idle, f"GET /-/builds HTTP/1.1\n{hosts}\nConnection: close") == 400, hosts
@@ -131,7 +131,7 @@ async def test_a_request_has_one_host(idle: Shuttle):
     assert await raw(idle, "GET /-/builds HTTP/1.1\nHost:\nConnection: close") == 403
 
 
-async def test_a_client_of_http_1_0_needs_no_host(idle: Shuttle):
+async def test_http_1_0_request_needs_no_host(idle: Shuttle):
     """No browser sends such a request."""
     assert await raw(idle, "GET /-/builds HTTP/1.0") == 200
     assert await raw(idle, "GET /-/builds HTTP/1.0\nHost: evil.example") == 403
@@ -158,7 +158,7 @@ async def test_a_client_of_http_1_0_needs_no_host(idle: Shuttle):
         "localhost:{port}",
     ],
 )
-async def test_a_foreign_origin_may_not_change_anything(idle: Shuttle, origin: str):
+async def test_foreign_origin_may_not_change_anything(idle: Shuttle, origin: str):
     headers = {"Host": f"localhost:{idle.port}", "Origin": origin.format(port=idle.port)}
     assert (await post(idle, **headers)).status == 403
     for method, path in (
@@ -187,7 +187,7 @@ async def test_a_foreign_origin_may_not_change_anything(idle: Shuttle, origin: s
         ("bare.example.com", "https://bare.example.com"),
     ],
 )
-async def test_a_page_of_this_service_may_change_things(idle: Shuttle, host: str, origin: str):
+async def test_same_origin_may_make_changes(idle: Shuttle, host: str, origin: str):
     port = idle.port
     assert (await post(idle, Host=host.format(port=port), Origin=origin.format(port=port))).status == 200
 
@@ -202,14 +202,14 @@ async def test_a_page_of_this_service_may_change_things(idle: Shuttle, host: str
         ("odd", 403, 200),
     ],
 )
-async def test_what_the_browser_says_of_the_page_counts(idle: Shuttle, site: str, changing: int, reading: int):
-    """`same-site` is also a page at another port of this machine."""
+async def test_sec_fetch_site_is_respected(idle: Shuttle, site: str, changing: int, reading: int):
+    """`same-site` also means a page on another port of this machine."""
     assert (await post(idle, Sec_Fetch_Site=site)).status == changing
     assert (await idle.get("/-/builds", headers={"Sec-Fetch-Site": site})).status == reading
 
 
-async def test_probes_and_agents_call_by_any_name(idle: Shuttle):
-    """Probes use the pod's address and read nothing secret; agents have their build's token."""
+async def test_probes_and_agents_may_use_any_host(idle: Shuttle):
+    """Probes use the pod's address and read no secrets; agents have their build's token."""
     host = {"Host": "10.1.2.3:9000"}
     for path in ("/healthz", "/octhc", "/readyz", "/-/openapi.json"):
         assert (await idle.get(path, headers=host)).status in {200, 503}, path
@@ -227,8 +227,8 @@ async def test_probes_and_agents_call_by_any_name(idle: Shuttle):
     assert {answer.status for answer in answers} == {409}, "Jenkins is down: it was not triggered"
 
 
-async def test_open_to_other_machines_addresses_are_accepted_and_foreign_names_are_not(open_to_all: Shuttle):
-    """A page cannot make its own name out of an address."""
+async def test_service_open_to_other_machines_accepts_addresses_but_no_foreign_names(open_to_all: Shuttle):
+    """A page cannot make an address its origin."""
     for host in ("10.0.0.5:9000", "[fd00::5]:9000", "192.168.1.2", "localhost", "shuttle.example.com"):
         assert (await post(open_to_all, Host=host)).status == 200, host
     for host in ("evil.example", "evil.example:9000", "10.0.0.5.evil.example"):
@@ -236,8 +236,8 @@ async def test_open_to_other_machines_addresses_are_accepted_and_foreign_names_a
     assert (await post(open_to_all, Host="10.0.0.5:9000", Origin="http://10.0.0.6:9000")).status == 403
 
 
-async def test_with_tokens_the_host_may_be_any_and_a_browsers_login_is_not_lent_to_other_sites(tmp_path):
-    """A browser that was given a token for Basic sends it with requests of any page."""
+async def test_with_tokens_any_host_is_accepted_but_other_sites_cannot_use_a_browsers_login(tmp_path):
+    """A browser that has stored a token for Basic sends it with requests of any page."""
     token = "token-of-a-controller"
     async with running_shuttle(
         tmp_path, SHUTTLE_TOKENS=f"controller:{token}", SHUTTLE_LEGACY_ANONYMOUS="true"

@@ -1,4 +1,4 @@
-"""A source host that answers Retry-After and then cuts the connection: the build waits, names the reason, resumes."""
+"""A source host that responds with Retry-After and then cuts the connection: the build waits, says why, and resumes."""
 
 import pytest
 
@@ -12,7 +12,7 @@ SOURCE = archive({"build.sh": "#!/bin/sh\necho it is here\n"})
 
 
 async def cut_off(exchange: Exchange) -> None:
-    """Half of it."""
+    """Send half of it."""
     await exchange.answer(200, {"Content-Length": str(len(SOURCE)), "ETag": '"v1"'}, SOURCE[: len(SOURCE) // 2])
     exchange.hang_up()
 
@@ -23,7 +23,7 @@ async def the_rest(exchange: Exchange) -> None:
     await exchange.answer(206, headers, SOURCE[at:])
 
 
-async def test_a_source_that_is_refused_for_a_while_and_then_cut_arrives(shuttle: Shuttle, app: str):
+async def test_source_with_retry_after_and_an_interruption_is_fetched(shuttle: Shuttle, app: str):
     limited = answering(403, {"Retry-After": "1"})
     async with Receiver(limited, answering(202, {"Retry-After": "0"}), cut_off, the_rest) as host:
         body = {"source": {"url": f"{host.url}/a.tar.gz"}, "pipeline": "script"}
@@ -39,7 +39,7 @@ async def test_a_source_that_is_refused_for_a_while_and_then_cut_arrives(shuttle
     assert b"it is here" in await shuttle.whole_log(f"/{app}/1")
 
 
-async def test_a_page_instead_of_a_source_ends_the_build(shuttle: Shuttle, app: str):
+async def test_web_page_instead_of_a_source_fails_the_build(shuttle: Shuttle, app: str):
     async with Receiver(answering(200, {"Content-Type": "text/html"}, b"<!doctype html><p>Sign in")) as host:
         body = {"source": {"url": f"{host.url}/a.tar.gz"}, "pipeline": "script"}
         assert (await shuttle.post(f"/{app}/1", body)).status == 200

@@ -52,7 +52,7 @@ def ids(page: dict[str, Any]) -> list[str]:
     return [f"{build['app_id']}/{build['build_id']}" for build in page["builds"]]
 
 
-async def test_the_long_form_of_a_finished_build(shuttle: Shuttle, app: str):
+async def test_finished_build_is_shown_with_all_fields(shuttle: Shuttle, app: str):
     async with Receiver(answering(200)) as receiver:
         fields: dict[str, Any] = {
             "metadata": {"k": [1]},
@@ -94,13 +94,13 @@ async def test_the_long_form_of_a_finished_build(shuttle: Shuttle, app: str):
     assert (hook["kind"], hook["host"], hook["attempts"], hook["last_error"]) == ("http", host, 3, None)
 
 
-async def test_the_newest_status(many: Shuttle):
+async def test_newest_status_is_returned(many: Shuttle):
     status = (await many.get("/one/0/status")).json
     assert (status["status"], status["building"], status["sequence"], status["id"]) == ("queued", False, 1, None)
     assert (await many.get("/two/1/status")).json["status"] == "failed"
 
 
-async def test_an_app_lists_its_builds_newest_first(many: Shuttle):
+async def test_builds_of_an_app_are_listed_newest_first(many: Shuttle):
     page = (await many.get("/one")).json
     assert ids(page) == ["one/4", "one/3", "one/2", "one/1", "one/0"]
     assert page["next"] is None
@@ -109,7 +109,7 @@ async def test_an_app_lists_its_builds_newest_first(many: Shuttle):
 
 @pytest.mark.parametrize("path", ["/one", "/-/builds"])
 @pytest.mark.parametrize("limit", [1, 2, 3, 200])
-async def test_pages_join_to_the_whole_list(many: Shuttle, path: str, limit: int):
+async def test_pages_together_are_the_whole_list(many: Shuttle, path: str, limit: int):
     whole = ids((await many.get(f"{path}?limit=200")).json)
     assert len(whole) == (5 if path == "/one" else 7)
     found: list[str] = []
@@ -124,7 +124,7 @@ async def test_pages_join_to_the_whole_list(many: Shuttle, path: str, limit: int
     assert found == whole
 
 
-async def test_lists_by_state(many: Shuttle):
+async def test_builds_are_listed_by_state(many: Shuttle):
     assert ids((await many.get("/-/builds?state=stopped")).json) == ["two/1"]
     assert ids((await many.get("/two?state=stopped")).json) == ["two/1"]
     assert ids((await many.get("/one?state=succeeded")).json) == []
@@ -139,12 +139,12 @@ async def test_lists_by_state(many: Shuttle):
     ],
 )
 @pytest.mark.parametrize("path", ["/one", "/-/builds"])
-async def test_400_for_what_no_list_can_be(many: Shuttle, path: str, query: str, field: str):
+async def test_invalid_list_parameters_get_400(many: Shuttle, path: str, query: str, field: str):
     answer = await many.get(f"{path}?{query}")
     assert (answer.status, answer.json["field"]) == (400, field)
 
 
-async def test_what_is_unknown_is_404(many: Shuttle):
+async def test_unknown_resources_get_404(many: Shuttle):
     for path in ("/nobody", "/0a7f4f0e-0000-4000-8000-000000000000"):
         answer = await many.get(path)
         assert (answer.status, answer.json) == (404, {"status": "Not Found"})
@@ -154,7 +154,7 @@ async def test_what_is_unknown_is_404(many: Shuttle):
         assert (answer.status, answer.json["code"]) == (404, "not_found")
 
 
-async def test_a_source_by_its_builds_uuid(many: Shuttle):
+async def test_source_is_returned_by_its_build_uuid(many: Shuttle):
     build_uuid = (await many.build("/one/0"))["build_uuid"]
     whole = await many.get(f"/{build_uuid}")
     assert (whole.status, whole.headers["Content-Type"]) == (200, "application/gzip")
@@ -166,13 +166,13 @@ async def test_a_source_by_its_builds_uuid(many: Shuttle):
     assert head.headers["Content-Type"] == "application/gzip"
 
 
-async def test_a_uuid_that_is_only_an_app_is_an_app(many: Shuttle):
+async def test_uuid_that_is_only_an_app_id_lists_the_app(many: Shuttle):
     name = "0a7f4f0e-1111-4000-8000-000000000000"
     await many.submit(f"/{name}/1")
     assert ids((await many.get(f"/{name}")).json) == [f"{name}/1"]
 
 
-async def test_probes(idle: Shuttle, monkeypatch: pytest.MonkeyPatch):
+async def test_probes_report_the_state_of_the_service(idle: Shuttle, monkeypatch: pytest.MonkeyPatch):
     assert (await idle.get("/healthz")).json == {"status": "OK"}
     assert (await idle.ask("HEAD", "/healthz")).status == 200
     metrics = await idle.get("/metrics")
@@ -191,7 +191,7 @@ async def test_probes(idle: Shuttle, monkeypatch: pytest.MonkeyPatch):
     assert ready.json["checks"]["database"] == "ok"
 
 
-async def test_probes_of_a_jenkins_that_hangs_answer_in_time(idle: Shuttle, monkeypatch: pytest.MonkeyPatch):
+async def test_probes_respond_in_time_while_jenkins_hangs(idle: Shuttle, monkeypatch: pytest.MonkeyPatch):
     async def hang() -> None:
         await asyncio.Event().wait()
 
@@ -210,7 +210,7 @@ async def test_metrics_name_no_build(many: Shuttle):
     assert "/one/" not in metrics
 
 
-async def test_a_thousand_probes_ask_jenkins_once_a_second(idle: Shuttle, monkeypatch: pytest.MonkeyPatch):
+async def test_thousand_probes_cause_one_request_to_jenkins_per_second(idle: Shuttle, monkeypatch: pytest.MonkeyPatch):
     asked = 0
 
     async def count() -> None:
@@ -219,7 +219,7 @@ async def test_a_thousand_probes_ask_jenkins_once_a_second(idle: Shuttle, monkey
         await asyncio.sleep(0)
 
     monkeypatch.setattr(idle.services.jenkins, "check", count)
-    while not asked:  # what was asked before holds for a second
+    while not asked:  # the result of the last request is valid for a second
         await idle.get("/readyz")
     began = time.monotonic()
     for _ in range(10):
@@ -239,7 +239,7 @@ async def test_probes_give_details_to_token_holders_only(tmp_path: Path, monkeyp
         assert "cannot connect" in known.json["checks"]["jenkins"]
 
 
-async def test_a_page_of_deliveries_has_the_newest_200(idle: Shuttle, app: str):
+async def test_list_of_deliveries_has_the_newest_200(idle: Shuttle, app: str):
     hooks = [f"http://127.0.0.1:9/{number}" for number in range(100)]
     for build in ("1", "2", "3"):
         await idle.submit(f"/{app}/{build}", webhooks={"status": hooks})

@@ -1,4 +1,4 @@
-"""Secrets in every place that can hold one appear in none that must not (docs/contract.md, "Masking")."""
+"""Secrets in every field that can hold one appear nowhere (docs/contract.md, "Masking")."""
 
 import base64
 import json
@@ -31,13 +31,13 @@ SECRETS = {
 
 
 def forms(secret: str) -> Iterator[bytes]:
-    """The ways in which a secret shows in bytes."""
+    """The forms in which a secret may appear in bytes."""
     for line in secret.split("\n"):
         raw = line.encode()
         yield raw
         yield quote(line, safe="").encode()
         yield json.dumps(line)[1:-1].encode()
-        for shift in range(3):  # what is the same in base64 whatever stands around it
+        for shift in range(3):  # the part of the base64 text that does not depend on the bytes around it
             encoded = base64.b64encode(b"x" * shift + raw)
             whole = encoded[4 if shift else 0 : len(encoded) // 4 * 4 - 4]
             yield whole
@@ -52,7 +52,7 @@ def assert_nowhere(text: bytes, where: object, secrets: dict[str, str]) -> None:
 
 @pytest.fixture
 async def sources() -> AsyncIterator[str]:
-    """An archive behind a password, whose build prints its secrets in every form."""
+    """A password-protected archive whose build prints its secrets in every form."""
     script = """
 echo "raw: $SECRET"; printf '%s' "$SECRET" | base64 | tr -d '\\n'; echo
 for shift in x xx xxx; do printf '%s%s' "$shift" "$SECRET" | base64 -w 0; echo; done
@@ -78,7 +78,7 @@ cat <<'END'
     await runner.cleanup()
 
 
-async def test_secrets_are_nowhere(tmp_path: Path, sources: str, capfd: pytest.CaptureFixture[str]):
+async def test_secrets_are_shown_nowhere(tmp_path: Path, sources: str, capfd: pytest.CaptureFixture[str]):
     settings = {
         "SHUTTLE_TOKENS": f"controller:{SECRETS['controller']}",
         "EXTRA_DOCKER_REGISTRY_CONFIG": json.dumps(
@@ -141,7 +141,7 @@ async def test_secrets_are_nowhere(tmp_path: Path, sources: str, capfd: pytest.C
         answers += [(await shuttle.get(path)).body for path in others]
         answers += [bytes(exchange.body) for exchange in (*statuses.exchanges, *logs.exchanges, *broken.exchanges)]
         log = (await shuttle.get("/app/1/logs")).body.decode()
-        # What is to be sent is sent: the receivers got their credentials, in headers.
+        # The receivers got their credentials, in headers.
         expected = "Basic " + base64.b64encode(f"user:{SECRETS['status']}".encode()).decode()
         assert statuses.exchanges[0].headers["Authorization"] == expected
         assert logs.exchanges[0].headers["X-Key"] == SECRETS["header"]
@@ -159,14 +159,14 @@ async def test_secrets_are_nowhere(tmp_path: Path, sources: str, capfd: pytest.C
     assert any(path.name == "log" for path in kept)
     unprinted = {name: secret for name, secret in secrets.items() if name not in {"argument", "multi-line"}}
     for file in kept:
-        # What a build prints itself is in Jenkins' own console; masking begins where the shuttle reads it.
+        # Output that a build prints is not masked in Jenkins' own console, because the shuttle does not read it there.
         wanted = unprinted if file.name == "log" else secrets
         assert_nowhere(file.read_bytes(), file.relative_to(tmp_path), wanted)
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_no_error_repeats_what_it_refuses(idle: Shuttle):
-    """A secret in a field that cannot be used is not handed back either."""
+async def test_errors_do_not_repeat_refused_values(idle: Shuttle):
+    """An error about an invalid field does not repeat a secret in it."""
     secret = "planted-in-a-wrong-field-12"
     script = {"source": {"url": "http://h/"}, "pipeline": "script"}
     header = {"url": "http://h/", "headers": {"X": f"{secret}\n"}}

@@ -25,7 +25,7 @@ GOOD = archive({"build.sh": "true"})
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shuttle(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shuttle]:
-    """Its Jenkins is down: nothing here may need it."""
+    """A shuttle whose Jenkins is down; nothing here may need Jenkins."""
     settings = {
         "SHUTTLE_STAGE_TIMEOUT_SECONDS": "2.5",
         "SHUTTLE_MAX_SOURCE_BYTES": str(MAX_SOURCE_BYTES),
@@ -38,7 +38,7 @@ async def shuttle(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shu
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def host() -> AsyncIterator[str]:
-    """A server of sources that answers as told by the path."""
+    """A source host whose responses depend on the path."""
     app = web.Application()
     app.router.add_get("/{what}", _serve)
     runner = web.AppRunner(app, shutdown_timeout=0.05)
@@ -104,25 +104,25 @@ async def failed(shuttle: Shuttle, path: str, url: str, **source: str) -> dict[s
         ("large", "source_too_large"),
     ],
 )
-async def test_what_a_host_can_do(shuttle: Shuttle, host: str, app: str, what: str, reason: str):
+async def test_faults_of_a_source_host_fail_the_build(shuttle: Shuttle, host: str, app: str, what: str, reason: str):
     build = await failed(shuttle, f"/{app}/1", f"{host.replace('://', '://user:pass-word@')}/{what}")
     assert build["reason"] == reason
     assert "pass-word" not in str(build)
     assert build["source"]["url"] == f"{host}/{what}"
 
 
-async def test_a_host_that_refuses_or_does_not_exist(shuttle: Shuttle, app: str):
+async def test_unreachable_source_host_fails_the_build(shuttle: Shuttle, app: str):
     assert (await failed(shuttle, f"/{app}/1", "http://127.0.0.1:9/a"))["reason"] == "source_unreachable"
     assert (await failed(shuttle, f"/{app}/2", "http://10.0.0.0.1/a"))["reason"].startswith("source_")
 
 
-async def test_metadata_services_and_link_local_addresses_are_never_asked(shuttle: Shuttle, app: str):
+async def test_metadata_services_and_link_local_addresses_are_refused(shuttle: Shuttle, app: str):
     for number, address in enumerate(["169.254.169.254", "[fe80::1]", "[fd00:ec2::254]", "0.0.0.0"]):
         build = await failed(shuttle, f"/{app}/{number}", f"http://{address}/latest/meta-data")
         assert build["reason"] == "source_refused"
 
 
-async def test_the_checksum_is_verified(shuttle: Shuttle, host: str, app: str):
+async def test_checksum_of_a_source_is_verified(shuttle: Shuttle, host: str, app: str):
     right = hashlib.sha256(GOOD).hexdigest()
     build = await failed(shuttle, f"/{app}/1", f"{host}/good", checksum="sha256:" + "0" * 64)
     assert build["reason"] == "source_checksum"
@@ -187,12 +187,12 @@ def zipped(name: str) -> bytes:
     ],
     ids=["html", "cut", "empty", "dots", "absolute", "zip", "through", "hardlink", "device", "fifo", "bomb"],
 )
-async def test_what_an_archive_can_be(shuttle: Shuttle, app: str, make: Callable[[], bytes], reason: str):
+async def test_bad_archives_fail_the_build(shuttle: Shuttle, app: str, make: Callable[[], bytes], reason: str):
     url = "data:application/gzip;base64," + base64.b64encode(make()).decode()
     assert (await failed(shuttle, f"/{app}/1", url))["reason"] == reason
 
 
-async def test_a_repeat_after_the_end_is_answered_and_starts_nothing(shuttle: Shuttle, host: str, app: str):
+async def test_repeated_request_after_the_end_starts_nothing(shuttle: Shuttle, host: str, app: str):
     body = {"source": {"url": f"{host}/404"}, "pipeline": "script"}
     await shuttle.post(f"/{app}/1", body)
     ended = await shuttle.until(f"/{app}/1")
@@ -202,7 +202,7 @@ async def test_a_repeat_after_the_end_is_answered_and_starts_nothing(shuttle: Sh
     assert (await shuttle.post(f"/{app}/1", {**body, "metadata": 1})).status == 409
 
 
-async def test_nothing_local_is_left_of_a_refused_source(shuttle: Shuttle, host: str, app: str):
+async def test_refused_source_leaves_no_local_files(shuttle: Shuttle, host: str, app: str):
     await failed(shuttle, f"/{app}/1", f"{host}/large")
     build_uuid = (await shuttle.build(f"/{app}/1"))["build_uuid"]
     left = [path for path in (shuttle.data / "sources").iterdir() if path.name.startswith(build_uuid)]
@@ -210,7 +210,7 @@ async def test_nothing_local_is_left_of_a_refused_source(shuttle: Shuttle, host:
     assert (await shuttle.get(f"/{build_uuid}")).json == {"status": "Not Found"}
 
 
-async def test_text_behind_a_gzip_is_a_warning_in_the_log(shuttle: Shuttle, app: str):
+async def test_text_after_a_gzip_is_a_warning_in_the_log(shuttle: Shuttle, app: str):
     packed = base64.b64encode(GOOD + b"Downloaded by a script.\n").decode()
     await shuttle.post(f"/{app}/1", {"source": {"url": f"data:;base64,{packed}"}, "pipeline": "script"})
     build = await shuttle.until_shown(f"/{app}/1", lambda shown: shown["timestamps"]["staged_at"] or shown["reason"])

@@ -1,4 +1,4 @@
-"""What a source's URL and headers hold is shown nowhere: its query, and the values of its headers."""
+"""The query of a source's URL and the values of its headers are shown nowhere."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Statuses as a receiver gets them (docs/contract.md, "Statuses"), and the order of an app's builds."""
+"""Statuses as receivers get them (docs/contract.md, "Statuses"), and the order of an app's builds."""
 
 import asyncio
 import base64
@@ -32,7 +32,7 @@ async def shuttle(tmp_path_factory: pytest.TempPathFactory, jenkins: Jenkins) ->
 
 
 async def delivered(receiver: Receiver, count: int) -> list[Exchange]:
-    """The first so many requests, whole."""
+    """Wait for the first `count` requests, completely received."""
     exchanges = [await receiver.exchange(number) for number in range(count)]
     await receiver.until(lambda: all(exchange.ended for exchange in exchanges))
     return exchanges
@@ -42,7 +42,7 @@ def bodies(exchanges: list[Exchange]) -> list[dict[str, Any]]:
     return [json.loads(exchange.body) for exchange in exchanges]
 
 
-async def test_queued_pending_and_the_final_word(shuttle: Shuttle, app: str):
+async def test_statuses_are_queued_pending_and_a_final_one(shuttle: Shuttle, app: str):
     metadata = {"b": [1.50, None], "a": "é"}
     async with Receiver(answering(204)) as receiver:
         script = "mkdir dist; echo x > dist/f"
@@ -73,7 +73,7 @@ async def test_queued_pending_and_the_final_word(shuttle: Shuttle, app: str):
     assert [artifact["name"] for artifact in told[2]["artifacts"]] == ["f"]
 
 
-async def test_no_pending_for_a_build_that_ended_before_jenkins_ran_it(shuttle: Shuttle, app: str):
+async def test_build_that_never_ran_sends_no_pending(shuttle: Shuttle, app: str):
     async with Receiver(answering(200)) as receiver:
         body = {"source": {"url": "data:,nothing"}, "pipeline": "script", "webhooks": {"status": receiver.url + "/"}}
         await shuttle.post(f"/{app}/1", body)
@@ -96,7 +96,7 @@ async def test_every_receiver_gets_the_same_events(shuttle: Shuttle, app: str):
 
 
 @pytest.mark.parametrize("status", [500, 404, 302, 429])
-async def test_what_is_not_delivered_is_tried_again_in_order(shuttle: Shuttle, app: str, status: int):
+async def test_failed_deliveries_are_retried_in_order(shuttle: Shuttle, app: str, status: int):
     failing: list[Script] = [answering(status, {"Location": "/elsewhere"})] * 2
     async with Receiver(*failing, answering(200)) as receiver:
         await shuttle.submit(f"/{app}/1", webhooks={"status": f"{receiver.url}/"})
@@ -109,8 +109,8 @@ async def test_what_is_not_delivered_is_tried_again_in_order(shuttle: Shuttle, a
     assert build["receivers"][0]["last_error"] is None or str(status) in build["receivers"][0]["last_error"]
 
 
-async def test_retry_after_holds_also_while_the_build_goes_on(shuttle: Shuttle, app: str):
-    """Later events make a backlog due at once, but not at one that has asked to be left alone."""
+async def test_retry_after_is_respected_while_the_build_continues(shuttle: Shuttle, app: str):
+    """Later events make pending deliveries due now, except for a receiver that sent Retry-After."""
     async with Receiver(answering(429, {"Retry-After": "3600"}), answering(200)) as receiver:
         await shuttle.submit(f"/{app}/1", webhooks={"status": f"{receiver.url}/"})
         await shuttle.until(f"/{app}/1")
@@ -120,13 +120,13 @@ async def test_retry_after_holds_also_while_the_build_goes_on(shuttle: Shuttle, 
         for entry in waiting:
             due_in = datetime.fromisoformat(entry["next_attempt_at"]) - datetime.now(UTC)
             assert due_in.total_seconds() > 3000
-        for entry in reversed(waiting):  # an operator may
+        for entry in reversed(waiting):  # an operator's replay may
             await shuttle.post(f"/-/deliveries/{entry['delivery_id']}/replay")
         assert [body["sequence"] for body in bodies(await delivered(receiver, 4))] == [1, 1, 2, 3]
 
 
-async def test_the_final_status_has_tries_of_its_own(tmp_path: Path, jenkins: Jenkins, app: str):
-    """The receiver is back when `queued` has just been given up; the final event brought about its last try."""
+async def test_final_status_gets_its_own_attempts(tmp_path: Path, jenkins: Jenkins, app: str):
+    """The receiver is back when `queued` has just been given up; the final event had made its last attempt due."""
     schedule = {"SHUTTLE_WEBHOOK_SCHEDULE_SECONDS": "0,3600"}
     async with (
         Receiver(answering(500), answering(500), answering(200)) as receiver,
@@ -140,7 +140,7 @@ async def test_the_final_status_has_tries_of_its_own(tmp_path: Path, jenkins: Je
         assert [entry["sequence"] for entry in listed] == [1]
 
 
-async def test_410_ends_a_receiver_and_a_replay_begins_it_again(shuttle: Shuttle, app: str):
+async def test_410_ends_a_receiver_until_a_replay(shuttle: Shuttle, app: str):
     async with Receiver(answering(410), answering(200)) as receiver:
         await shuttle.submit(f"/{app}/1", webhooks={"status": f"{receiver.url}/"})
         await shuttle.until(f"/{app}/1")
@@ -155,8 +155,8 @@ async def test_410_ends_a_receiver_and_a_replay_begins_it_again(shuttle: Shuttle
         assert first.body == second.body
 
 
-async def test_builds_take_turns(tmp_path: Path):
-    """One slot: an app's builds in the order of acceptance, and the app served longest ago first."""
+async def test_builds_get_slots_in_a_fair_order(tmp_path: Path):
+    """One slot: builds of an app in the order of acceptance, and the app served longest ago first."""
     ran = tmp_path / "ran"
     async with (
         running_jenkins(tmp_path) as jenkins,
@@ -179,8 +179,8 @@ async def test_builds_take_turns(tmp_path: Path):
         assert earlier["timestamps"]["finished_at"] <= later["timestamps"]["queued_at"]
 
 
-async def test_apps_build_side_by_side_up_to_the_limit(tmp_path: Path):
-    """Each script waits for its partner, so two at once is what lets any end; a third never runs beside them."""
+async def test_apps_build_in_parallel_up_to_the_limit(tmp_path: Path):
+    """Each script waits for its partner, so builds only end if two run at once; a third one never runs with them."""
     script = f"""cd {tmp_path}; touch $SHUTTLE_APP_ID.runs
 while [ "$(ls *.runs | wc -l)" -lt 2 ] && [ ! -e met ]; do sleep 0.02; done
 touch met; [ "$(ls *.runs | wc -l)" -le 2 ] || touch crowd; rm $SHUTTLE_APP_ID.runs"""
@@ -195,7 +195,7 @@ touch met; [ "$(ls *.runs | wc -l)" -le 2 ] || touch crowd; rm $SHUTTLE_APP_ID.r
     assert not (tmp_path / "crowd").exists()
 
 
-async def test_sources_that_hang_keep_no_other_app_from_building(shuttle: Shuttle, app: str):
+async def test_hanging_sources_do_not_block_other_apps(shuttle: Shuttle, app: str):
     async def hang(exchange: Exchange) -> None:
         await exchange.until(lambda: exchange.hung_up)
 
@@ -210,7 +210,7 @@ async def test_sources_that_hang_keep_no_other_app_from_building(shuttle: Shuttl
             assert (await shuttle.delete(f"/{app}-hanging-{number}/1")).status == 200
 
 
-async def test_a_replay_of_nothing(shuttle: Shuttle, app: str):
+async def test_replay_without_given_up_deliveries_replays_none(shuttle: Shuttle, app: str):
     for of in (f"app_id={app}", f"app_id={app}&build_id=1"):
         unknown = await shuttle.post(f"/-/deliveries/replay?{of}")
         assert (unknown.status, unknown.json["code"]) == (404, "not_found")

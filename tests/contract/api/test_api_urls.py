@@ -1,4 +1,4 @@
-"""The longest URL that each field takes, and what happens above it."""
+"""The longest URL that each field accepts, and the error for a longer one."""
 
 from typing import Any
 
@@ -33,19 +33,19 @@ def script(**fields: Any) -> dict[str, Any]:
         ("webhooks.logs[0].url", script(webhooks={"logs": [{"url": url("failover(http://h/, http://h/")}]})),
     ],
 )
-async def test_a_url_above_16384_characters_is_refused_naming_the_field(idle: Shuttle, field: str, body: Any):
+async def test_url_above_16384_characters_is_refused_with_its_field(idle: Shuttle, field: str, body: Any):
     answer = await idle.post("/long/1", body)
     assert (answer.status, answer.json["field"]) == (400, field)
     assert "16384 characters" in answer.json["message"]
 
 
 @pytest.mark.parametrize("start", ["http://h/", "http://h/?"])
-async def test_a_url_of_16384_characters_is_taken(idle: Shuttle, app: str, start: str):
+async def test_url_of_16384_characters_is_accepted(idle: Shuttle, app: str, start: str):
     body = {"source": {"url": url(start, LONGEST)}, "pipeline": "script"}
     assert (await idle.post(f"/{app}/1", body)).status == 200
 
 
-async def test_a_data_url_may_be_longer(idle: Shuttle, app: str):
+async def test_data_url_may_be_longer(idle: Shuttle, app: str):
     body = {"source": {"url": url("data:,")}, "pipeline": "script"}
     assert (await idle.post(f"/{app}/1", body)).status == 200
 
@@ -60,7 +60,7 @@ async def test_a_data_url_may_be_longer(idle: Shuttle, app: str):
         ("kafka_hosts", ",".join(["host:9092"] * 2000)),
     ],
 )
-async def test_a_long_url_of_the_older_api_is_refused_naming_the_field(idle: Shuttle, field: str, value: str):
+async def test_long_url_of_the_older_api_is_refused_with_its_field(idle: Shuttle, field: str, value: str):
     answer = await LegacyApp(idle).refused(**{field: value})
     assert answer.json["field"] == field
     assert "16384 characters" in answer.json["message"]

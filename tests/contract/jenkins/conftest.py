@@ -13,7 +13,7 @@ from tests.contract.jenkins.exchanges import FILES
 from tests.contract.jenkins.replay import Replay
 from tests.contract.jenkins.servers import REAL_URL, ServerUnderTest, emulated_server, generation_of, real_server
 
-# What a Jenkins that we did not start cannot offer to a test.
+# Scenarios that need a Jenkins started by the tests.
 NEEDS = {
     "clock": "needs a clock that the test drives",
     "reader": "needs a second user who may only read",
@@ -33,14 +33,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A scenario runs against the generation that was recorded, every other test against both."""
+    """A scenario runs against the recorded generation, every other test against both."""
     if "server" in metafunc.fixturenames:
         recorded = [mark.kwargs["generation"] for mark in metafunc.definition.iter_markers("covers")]
         metafunc.parametrize("generation", recorded or list(FILES))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """A real Jenkins is of one generation, and takes its time: quiet periods, executors, starting a script."""
+    """A real Jenkins has one generation, and needs time for quiet periods, executors and starting scripts."""
     if not REAL_URL:
         return
     for item in items:
@@ -53,14 +53,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _generation_of(item: pytest.Item) -> object:
-    """None = the test is not of a generation."""
+    """None = the test does not depend on a generation."""
     call = getattr(item, "callspec", None)
     return call.params.get("generation") if call is not None else None
 
 
 @pytest.fixture
 async def server(request: pytest.FixtureRequest, tmp_path: Path, generation: str) -> AsyncIterator[ServerUnderTest]:
-    """The Jenkins under test, with its users unless the test needs an open one."""
+    """The Jenkins under test, with its users unless the test needs one without access control."""
     needs = {what for mark in request.node.iter_markers("needs") for what in mark.args}
     assert needs <= NEEDS.keys()
     if not REAL_URL:
@@ -75,15 +75,15 @@ async def server(request: pytest.FixtureRequest, tmp_path: Path, generation: str
             offered.add("alone")
         if missing := sorted(needs - offered):
             why = "; ".join(NEEDS[what] for what in missing)
-            # Where results are relied on, what could not be checked must not look as if it had been.
+            # Where results are relied upon, an unchecked part must not look as if it had been checked.
             (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(why)
         yield server
 
 
 @pytest.fixture
 async def replay(request: pytest.FixtureRequest, server: ServerUnderTest) -> AsyncIterator[Replay]:
-    """A conversation with it; afterwards exactly the exchanges that the scenario claims have been compared."""
-    # No cookies but those that a scenario sends: the recorded requests had none either.
+    """A conversation with the server. At the end, exactly the exchanges of the scenario must have been compared."""
+    # No cookies except those that a scenario sends, as in the recorded requests.
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
         replay = Replay(server, http)
         yield replay

@@ -1,4 +1,4 @@
-"""Which scenario replays which exchange, and why the others are left out; `test_coverage.py` holds both complete."""
+"""Which scenario replays which exchange, and why the others are left out; `test_coverage.py` checks completeness."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ SCENARIOS: dict[str, dict[str, tuple[str, ...]]] = {"2.263": {}, "2.568": {}}
 
 
 def covers(*ids: str, generation: str = "2.263") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Mark a scenario of a generation; it fails when it did not replay exactly these."""
+    """Mark a scenario of a generation; it fails unless it replays exactly these exchanges."""
 
     def mark(scenario: Callable[..., Any]) -> Callable[..., Any]:
         assert SCENARIOS[generation].setdefault(scenario.__name__, ids) == ids, "two scenarios of one name"
@@ -28,7 +28,7 @@ covers_newer = partial(covers, generation="2.568")
 
 
 class Reason(Enum):
-    """Why an exchange cannot be replayed here; `applies` checks that it is true of the exchange."""
+    """Why an exchange cannot be replayed here; `applies` checks that the reason is true of the exchange."""
 
     FREESTYLE = "a freestyle job: the shuttle makes declarative pipelines only"
     SCRIPTED = "scripted Groovy or an input step: outside the subset that the shuttle renders"

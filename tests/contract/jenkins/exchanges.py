@@ -1,4 +1,4 @@
-"""The recorded exchanges of two real Jenkins, by generation and short id (`C-build-012`)."""
+"""The recorded exchanges with two real Jenkins, by generation and short id (`C-build-012`)."""
 
 import json
 import re
@@ -10,7 +10,7 @@ from typing import Any
 RECORDINGS = Path(__file__).parents[2] / "recordings"
 FILES = {"2.263": "exchanges.jsonl", "2.568": "exchanges-2568.jsonl"}
 _ID = re.compile(r"[A-Z]-[a-z0-9]+(?:-[a-z]+)?-[0-9]{3}")
-# Of the newer recording: `Basic <user:what secret>`.
+# In the newer recording: `Basic <user:what secret>`.
 _WHOSE = re.compile(r"<([a-z-]+):([A-Z_]+)>")
 
 
@@ -32,7 +32,7 @@ class Exchange:
 
     @property
     def authorization(self) -> str:
-        """Whose credentials: `token`, `password`, `reader`, `nobody`, or user:password."""
+        """The credentials: `token`, `password`, `reader`, `nobody`, or user:password."""
         header = self.headers.get("Authorization")
         if header is None:
             return "nobody"
@@ -51,8 +51,8 @@ class Exchange:
 
 @cache
 def exchanges(generation: str = "2.263") -> dict[str, Exchange]:
-    """All of them, in the order they were recorded."""
-    # The newer recording leaves the port out of addresses.
+    """All exchanges, in the order of the recording."""
+    # The newer recording has addresses without the port.
     text = (RECORDINGS / FILES[generation]).read_text(encoding="utf-8").replace("127.0.0.1:PORT", "127.0.0.1:18080")
     found = [_exchange(generation, json.loads(line)) for line in text.splitlines()]
     return {exchange.id: exchange for exchange in found}

@@ -1,14 +1,14 @@
-"""The recorded jobs, said in the declarative subset that the shuttle renders and the emulated Jenkins runs."""
+"""The recorded jobs, in the declarative subset that the shuttle renders and the emulated Jenkins runs."""
 
 from xml.sax.saxutils import escape
 
-# Half a second a tick: long enough to look at a running build, short enough to wait for its end.
+# Half a second per tick: long enough to look at a running build, short enough to wait for its end.
 TICKS = 'i=0; while [ $i -lt $SECS ]; do echo "tick $i for $WHO <tag>"; i=$((i+1)); sleep 0.5; done'
 IGNORES_TERM = "trap : TERM; i=0; while [ $i -lt 60 ]; do echo tick $i; i=$((i+1)); sleep 0.5 || true; done"
 
 
 def step(line: str) -> str:
-    """A declarative pipeline of one step."""
+    """A declarative pipeline with one step."""
     stage = f"    stage('run') {{\n      steps {{\n        {line}\n      }}\n    }}\n"
     return f"pipeline {{\n  agent any\n  stages {{\n{stage}  }}\n}}\n"
 
@@ -21,7 +21,7 @@ def sh(script: str) -> str:
 def job_xml(
     script: str | None = None, *, parameters: bool = True, quiet: int | None = None, serial: bool = False
 ) -> str:
-    """A job as the recorded ones are: parameters WHO and SECS, ticking by default."""
+    """A job like the recorded ones: with the parameters WHO and SECS; it ticks by default."""
     one_at_a_time = (
         "<org.jenkinsci.plugins.workflow.job.properties.DisableConcurrentBuildsJobProperty/>" if serial else ""
     )
@@ -48,7 +48,7 @@ def job_xml(
 def shuttle_xml(
     script: str = "echo up; sleep 60", *, label: str = "", parameters: bool = True, serial: bool = False
 ) -> str:
-    """A job as those of the newer recording are: a marker and a password as parameters, a script that is not traced."""
+    """A job like those of the newer recording: a marker and a password as parameters, a script that is not traced."""
     one_at_a_time = (
         "<org.jenkinsci.plugins.workflow.job.properties.DisableConcurrentBuildsJobProperty/>" if serial else ""
     )

@@ -1,9 +1,9 @@
-"""In what an answer means something else than the recorded one.
+"""Compares the meaning of a response with that of the recorded one.
 
-Compared: status, the form of Location, X-Error, X-Required-Permission, whether X-Jenkins and X-More-Data are there,
-X-Text-Size by its relations, the kind of the body, and of JSON the keys that the shuttle's client reads. Job names,
-queue items and build numbers are other ones: each recorded one is matched with one of the server's, and the match must
-hold throughout a scenario (two triggers that were the same item must be the same item here).
+Compared are the status, the form of Location, X-Error, X-Required-Permission, the presence of X-Jenkins and
+X-More-Data, how X-Text-Size relates to offset and length, the kind of the body, and in JSON the keys that the shuttle's
+client reads. Job names, queue items and build numbers differ: each recorded one is mapped to one of the server's, and
+the mapping must hold throughout a scenario (two triggers that were the same item must be the same item here).
 """
 
 import json
@@ -21,9 +21,9 @@ READ_KEYS = {
     *("parameters", "name", "value", "builds", "allBuilds", "description", "property", "parameterDefinitions"),
     *("anonymous", "crumb", "crumbRequestField", "quietingDown", "buildable"),
 }
-# What the newer generation shows besides, and the shuttle reads there.
+# Keys that only the newer generation has and that the shuttle reads there.
 NEWER_KEYS = {"stuck", "blocked", "buildable", "inProgress", "executor", "idle", "task", "inQueue", "queueItem"}
-# Each says what differs, what was recorded, and what is here.
+# Each difference as text, with the recorded and the actual value.
 Differences = Iterator[tuple[str, object, object]]
 
 
@@ -44,7 +44,7 @@ class Answer:
 
 @dataclass
 class Matches:
-    """Which number here stands for which recorded one; learnt once, then binding in both directions."""
+    """Maps recorded numbers to the server's numbers; a pair is fixed once it was seen, in both directions."""
 
     here: dict[tuple[str, int], int] = field(default_factory=dict)
 
@@ -55,7 +55,7 @@ class Matches:
         return self.here.get(key) == here
 
     def item(self, recorded: int) -> int:
-        """The queue item here; the recorded number itself for one that nobody made."""
+        """The queue item here; the recorded number itself if it was never mapped."""
         return self.here.get(("item", recorded), recorded)
 
     def build(self, job: str, recorded: int) -> int:
@@ -64,7 +64,7 @@ class Matches:
 
 @dataclass(frozen=True)
 class Comparison:
-    """With a server at `url` where every recorded job name has `prefix` before it; `ignoring` names JSON keys."""
+    """Compares with a server at `url` whose job names are `prefix` + the recorded names; `ignoring` names JSON keys."""
 
     url: str
     prefix: str
@@ -72,7 +72,7 @@ class Comparison:
     ignoring: frozenset[str] = frozenset()
 
     def differences(self, recorded: Exchange, query: str, answer: Answer) -> Differences:
-        """`query` is what was really asked in place of the recorded one."""
+        """`query` is the query that was sent in place of the recorded one."""
         keys = READ_KEYS | (NEWER_KEYS if recorded.generation == "2.568" else set())
         if recorded.status != answer.status:
             yield "status", recorded.status, f"{answer.status} {answer.body[:300]!r}"
@@ -103,7 +103,7 @@ class Comparison:
             if before != now:
                 yield "Location", before, now
             return
-        # Recorded under its own address, or under the one that the request claimed.
+        # The recorded address, or the one that the request named in its Host.
         if not URL(before).is_absolute() or not URL(now).is_absolute():
             forms = [re.sub(r"/[0-9]+/$", "/N/", place) for place in (before, self._recorded_names(now))]
             if forms[0] != forms[1]:
@@ -137,7 +137,7 @@ class Comparison:
             yield at, there, here
 
     def _of_this_scenario(self, there: list[Any], here: list[Any]) -> tuple[list[Any], list[Any]]:
-        """Of a queue that others use as well only the scenario's own items, by their recorded numbers."""
+        """The scenario's own items of a queue that others may use as well, with their recorded numbers."""
         known = {here: recorded for (kind, recorded), here in self.matches.here.items() if kind == "item"}
         ours = {known[item["id"]]: item for item in here if item["id"] in known}
         recorded = {item["id"]: item for item in there if item["id"] in known.values()}
@@ -156,7 +156,7 @@ class Comparison:
         return bool(there == here)
 
     def _read(self, value: Any, keys: Set[str]) -> Any:
-        """What of a JSON answer the client reads; actions without parameters are noise, SECS is ours to choose."""
+        """The keys that the client reads. Actions without parameters are dropped, the value of SECS is replaced."""
         if isinstance(value, list):
             return [self._read(entry, keys) for entry in value]
         if not isinstance(value, dict):
@@ -165,7 +165,7 @@ class Comparison:
             value = value | {"value": "seconds"}
         read = {key: self._read(entry, keys) for key, entry in value.items() if key in keys}
         if isinstance(read.get("id"), str):
-            del read["id"]  # a build repeats its number here
+            del read["id"]  # a build has its number also here
         if "actions" in read:
             read["actions"] = [action for action in read["actions"] if action.get("parameters")]
         if "property" in read:
@@ -174,7 +174,7 @@ class Comparison:
 
 
 def _log(recorded: Exchange, query: str, answer: Answer, recorded_size: int, size: int) -> Differences:
-    """X-Text-Size by its relations: to the start that was asked for, and to the body's length."""
+    """Check how X-Text-Size relates to the requested start and the length of the body."""
     relations = {
         "X-Text-Size against start": (recorded_size - _start(recorded.query or recorded.body), size - _start(query)),
         "X-Text-Size against the body": (recorded_size - recorded.answer_bytes, size - len(answer.body)),
@@ -199,6 +199,6 @@ def _without_numbers(why: str) -> str:
 
 
 def _job_of(recorded: Exchange, body: dict[str, Any]) -> str:
-    """The job whose builds the answer speaks of."""
+    """The job of the builds in the response."""
     found = re.search(r"/job/([^/]+)(?:/[0-9]+)?/[^/]*(?:/json)?$", recorded.path)
     return found[1] if found else str(body.get("task", {}).get("name", ""))

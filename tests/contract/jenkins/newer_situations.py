@@ -1,4 +1,4 @@
-"""What the scenarios of the newer recording build beside it, and what they wait for."""
+"""Situations that scenarios of the newer recording create, and conditions that they wait for."""
 
 from tests.contract.jenkins.job_xml import shuttle_xml
 from tests.contract.jenkins.replay import Replay
@@ -20,7 +20,7 @@ async def create(replay: Replay, name: str, script: str = "echo up; sleep 60", *
 async def trigger(
     replay: Replay, name: str, recorded_item: int | None = None, number: int = 1, delay: str = "0sec"
 ) -> int:
-    """Start a build beside the recording; its queue item, which stands for the recorded one."""
+    """Start a build outside the recording; returns its queue item, which stands for the recorded one."""
     query = f"BUILD_UUID={marker(number)}&SHUTTLE_TOKEN=tok-en-1&delay={delay}"
     answer = await replay.ask("POST", f"/job/{replay.job(name)}/buildWithParameters?{query}")
     assert answer.status == 201
@@ -39,7 +39,7 @@ async def shows(replay: Replay, name: str, text: str, number: int = 1) -> None:
 
 
 async def running(replay: Replay, name: str, recorded_item: int | None = None, number: int = 1) -> None:
-    """Start a build and wait until its script does."""
+    """Start a build and wait until its script runs."""
     await trigger(replay, name, recorded_item, number)
     await shows(replay, name, "up\n", number)
 
@@ -54,7 +54,7 @@ async def stop(replay: Replay, name: str, number: int = 1) -> None:
 
 
 async def placeholders(replay: Replay, count: int) -> list[int]:
-    """The items of builds that wait for an executor, newest first, once there are so many."""
+    """Wait for so many builds that wait for an executor; returns their queue items, newest first."""
     found: list[int] = []
 
     async def wait() -> bool:

@@ -1,4 +1,4 @@
-"""Builds of our own jobs, asked for and waited for through the client under test."""
+"""Starts builds of the shuttle's jobs and waits for them, through the client under test."""
 
 import uuid
 
@@ -13,7 +13,7 @@ RUNS_ON = "i=0; while [ $i -lt 120 ]; do echo tick $i; i=$((i+1)); sleep 0.5; do
 
 
 def ours(script: str = RUNS_ON, digest: str = DIGEST, *, parameters: bool = True) -> bytes:
-    """A job as the shuttle makes them, around a script of the test's."""
+    """A job like those of the shuttle, with a script of the test."""
     taken = (Parameter(name="BUILD_UUID"), Parameter(name="SHUTTLE_TOKEN", kind="password")) if parameters else ()
     stages = (Stage(name="run", steps=(Sh(script=script),)),)
     pipeline = Pipeline(name="script", description="a test's", parameters=taken, stages=stages)

@@ -1,4 +1,4 @@
-"""Replay recorded exchanges against another Jenkins: the same requests, with that server's names and numbers."""
+"""Replays recorded exchanges against another Jenkins: the same requests, with that server's names and numbers."""
 
 import re
 from collections.abc import Mapping
@@ -11,12 +11,12 @@ from tests.contract.jenkins.exchanges import Exchange, exchanges
 from tests.contract.jenkins.meaning import Answer, Comparison, Matches
 from tests.contract.jenkins.servers import ServerUnderTest
 
-# What makes a name bad must stay the whole name.
+# Names that are invalid because of the whole name: no prefix is added.
 UNTOUCHED_NAMES = {"", ".."}
 
 
 class Replay:
-    """One scenario's conversation; `replayed` are the ids of what was compared."""
+    """The conversation of a scenario; `replayed` has the ids of the compared exchanges."""
 
     def __init__(self, server: ServerUnderTest, http: aiohttp.ClientSession) -> None:
         self.server = server
@@ -33,7 +33,7 @@ class Replay:
         headers: Mapping[str, str] | None = None,
         ignoring: frozenset[str] = frozenset(),
     ) -> Answer:
-        """Send the recorded request, with these parts replaced, and compare; `ignoring` names JSON keys."""
+        """Send the recorded request with these parts replaced, and compare the response; `ignoring` names JSON keys."""
         recorded = exchanges(self.server.generation)[exchange]
         answer = await self._send(recorded, query, recorded.body if body is None else body, headers or {})
         self.replayed.append(exchange)
@@ -46,7 +46,7 @@ class Replay:
     async def ask(
         self, method: str, path_qs: str, *, data: str | bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> Answer:
-        """A request beside the recording, as the user with the token; its path is taken as it is."""
+        """Send a request outside the recording as the user with the token; the path is used unchanged."""
         return await self._request(method, path_qs, data, {**self.authorization("token"), **(headers or {})})
 
     def job(self, name: str) -> str:
@@ -54,7 +54,7 @@ class Replay:
         return self.server.prefix + name
 
     async def _send(self, recorded: Exchange, query: str | None, body: str, headers: Mapping[str, str]) -> Answer:
-        # `<…>` stands where the recording left a secret out: the scenario says what is sent there.
+        # The recording has `<…>` in the place of a secret; the scenario says what is sent instead.
         sent = {name: value for name, value in recorded.headers.items() if name != "Authorization" and "<" not in value}
         sent |= self.authorization(recorded.authorization) | dict(headers)
         query = self._query_here(recorded.query if query is None else query)
@@ -71,7 +71,7 @@ class Replay:
             return Answer(response.status, response.headers, await response.read())
 
     def authorization(self, whose: str) -> dict[str, str]:
-        """The header of a user, or of `token`, `password` or user:password."""
+        """The Authorization header of a user, or for `token`, `password` or user:password."""
         if whose == "nobody" or (whose == "token" and not self.server.credentials):
             return {}
         user, password = self.server.credentials[whose] if ":" not in whose else tuple(whose.split(":", 1))

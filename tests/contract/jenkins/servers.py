@@ -1,8 +1,8 @@
 """The Jenkins under test: the emulated one with a clock that the test drives, or the one that JENKINS_URL names.
 
-JENKINS_URL carries `user:api-token@`. What else that Jenkins can offer is said by JENKINS_READER (`user:api-token` of
-one who may only read), JENKINS_PASSWORD (of the user in JENKINS_URL) and JENKINS_ALONE=1 (nobody else uses it, so that
-a test may fill its executors and quiet it down); scenarios that need more are left out, saying why.
+JENKINS_URL includes `user:api-token@`. Further variables enable more scenarios: JENKINS_READER (`user:api-token` of a
+user who may only read), JENKINS_PASSWORD (of the user in JENKINS_URL) and JENKINS_ALONE=1 (nobody else uses this
+Jenkins, so a test may fill its executors and quiet it down). Scenarios that need more are left out, with the reason.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ from jenkins_emulator.permissions import (
 from jenkins_emulator.security import Account
 
 TOKEN, PASSWORD = "11f0token", "pass-word"
-# Of the newer recording: its user `shuttle`, and users who lack one permission of that one's.
+# In the newer recording: its user `shuttle`, and users who each lack one of that user's permissions.
 RECORDED_USER = SHUTTLE_USER - {UPDATE_BUILD}
 WITHOUT = {
     "no-read": OVERALL_READ,
@@ -53,7 +53,7 @@ REAL_URL = os.environ.get("JENKINS_URL", "")
 
 @dataclass
 class ServerUnderTest:
-    """`prefix` begins the name of every job that a test makes, so that a shared Jenkins stays as it was."""
+    """`prefix` begins the name of every job that a test creates, so that a shared Jenkins' other jobs are unchanged."""
 
     url: str
     generation: str
@@ -64,12 +64,12 @@ class ServerUnderTest:
 
     @property
     def client_url(self) -> str:
-        """What JENKINS_URL would be."""
+        """The URL for JENKINS_URL."""
         user, token = self.credentials.get("token", (None, None))
         return str(URL(self.url + "/").with_user(user).with_password(token))
 
     async def until(self, holds: Callable[[], Awaitable[bool]], seconds: float = 30) -> None:
-        """Ask again until it holds; the time of an emulated Jenkins runs ten times as fast meanwhile."""
+        """Wait until the condition holds; meanwhile the time of an emulated Jenkins passes ten times as fast."""
         async with asyncio.timeout(seconds):
             while not await holds():
                 await asyncio.sleep(0.02)
@@ -77,12 +77,12 @@ class ServerUnderTest:
                     self.clock.advance(0.2)
 
     async def pass_time(self, seconds: float) -> None:
-        """Only with a clock of our own."""
+        """Let time pass; only the emulated Jenkins supports it."""
         assert self.clock is not None
         self.clock.advance(seconds)
 
     async def restart(self) -> None:
-        """Only the emulated one: down, then 503 while it starts; `load` ends that."""
+        """Restart the emulated Jenkins: it is down, then responds 503 while it starts; `load` ends that."""
         assert self.emulated is not None
         await self.emulated.close()
         await self.emulated.listen()
@@ -147,14 +147,14 @@ async def real_server() -> AsyncIterator[ServerUnderTest]:
 
 
 async def generation_of(url: str) -> str:
-    """The recorded generation that a real server is nearest to."""
+    """The recorded generation that is closest to a real server's version."""
     async with aiohttp.ClientSession() as http, http.get(f"{url}/login") as response:
         major, minor = response.headers["X-Jenkins"].split(".")[:2]
     return "2.568" if (int(major), int(minor)) >= (2, 500) else "2.263"
 
 
 async def _delete_jobs(server: ServerUnderTest) -> None:
-    """Stop and delete what a test made; the processes of its builds end with it."""
+    """Stop and delete the jobs that a test created, so that the processes of its builds end."""
     async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as http:
         headers = {}
         if "token" in server.credentials:
@@ -173,7 +173,7 @@ async def _delete_jobs(server: ServerUnderTest) -> None:
 async def _is_deleted(
     server: ServerUnderTest, http: aiohttp.ClientSession, job: str, headers: Mapping[str, str]
 ) -> bool:
-    """Where a build does not end in time, deleting its job fails and is tried again."""
+    """If a build does not end in time, deleting its job fails and is retried."""
     url = f"{server.url}/job/{quote(job)}/doDelete"
     answer = asyncio.ensure_future(http.post(url, headers=headers, allow_redirects=False))
 

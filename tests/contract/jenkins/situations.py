@@ -1,4 +1,4 @@
-"""What scenarios build beside the recording, and what they wait for."""
+"""Situations that scenarios create outside the recording, and conditions that they wait for."""
 
 from tests.contract.jenkins.job_xml import job_xml
 from tests.contract.jenkins.replay import Replay
@@ -12,7 +12,7 @@ async def create(replay: Replay, name, **job):
 
 
 async def trigger(replay: Replay, name, seconds="60", who="world", delay="0sec"):
-    """Start a build beside the recording; its queue item."""
+    """Start a build outside the recording; returns its queue item."""
     path = f"/job/{replay.job(name)}/buildWithParameters?WHO={who}&SECS={seconds}&delay={delay}"
     answer = await replay.ask("POST", path)
     assert answer.status == 201
@@ -29,7 +29,7 @@ async def left_with_a_number(replay: Replay, recorded):
 
 
 async def waiting_for(replay: Replay, who):
-    """The item of a trigger whose Location names only the job."""
+    """The queue item of a trigger whose Location only names the job."""
     queue = await replay.ask("GET", "/queue/api/json?tree=items[id,actions[parameters[name,value]]]")
     who_parameter = {"_class": "hudson.model.StringParameterValue", "name": "WHO", "value": who}
     [item] = [
@@ -51,7 +51,7 @@ async def log(replay: Replay, name, number=1):
 
 
 async def running(replay: Replay, name, recorded_item, recorded_number, seconds="60", who="world"):
-    """Start a build, match it with the recorded one and wait until its script ticks."""
+    """Start a build, map it to the recorded one, and wait until its script ticks."""
     item = await trigger(replay, name, seconds, who)
     replay.matches.same("item", recorded_item, item)
 
@@ -67,7 +67,7 @@ async def running(replay: Replay, name, recorded_item, recorded_number, seconds=
 
 
 async def build_and_look(replay: Replay, create_id, build_id, script, *, recorded_queue_id):
-    """Create the job of exchange `create_id` with a script of ours, build it by `build_id`, wait for its end."""
+    """Create the job of exchange `create_id` with a script of the test, build it by `build_id`, wait for its end."""
     await replay(create_id, body=job_xml(script, parameters=False, quiet=0))
     await replay(build_id)
     await replay.server.until(lambda: left_with_a_number(replay, recorded_queue_id))

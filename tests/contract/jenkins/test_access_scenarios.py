@@ -1,4 +1,4 @@
-"""Recorded: who may ask, and what crumbs are for."""
+"""Recorded scenarios: access, and the use of crumbs."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from tests.contract.jenkins.job_xml import job_xml
 from tests.contract.jenkins.meaning import Answer
 from tests.contract.jenkins.situations import XML
 
-# What a Jenkins says of itself and of the jobs that others made.
+# Descriptions of Jenkins itself and of jobs that others created.
 ABOUT_ITSELF = frozenset({"description", "jobs"})
 
 
@@ -21,7 +21,7 @@ def cookie_of(answer: Answer) -> dict[str, str]:
 
 @pytest.mark.needs("open")
 @covers(*(f"A-nosec-00{number}" for number in range(1, 8)))
-async def test_without_access_control_posts_need_a_crumb_and_its_session(replay):
+async def test_without_access_control_posts_need_a_crumb_and_its_session_cookie(replay):
     await replay("A-nosec-001", ignoring=ABOUT_ITSELF)
     await replay("A-nosec-002")
     issued = await replay("A-nosec-003")
@@ -33,7 +33,7 @@ async def test_without_access_control_posts_need_a_crumb_and_its_session(replay)
 
 @pytest.mark.needs("token")
 @covers("B-sec-001", "B-sec-002", "B-sec-003", "B-sec-007", "B-sec-013", "B-sec-014")
-async def test_strangers_and_wrong_credentials(replay):
+async def test_anonymous_requests_and_wrong_credentials(replay):
     for exchange in ("B-sec-001", "B-sec-002", "B-sec-003", "B-sec-007", "B-sec-013"):
         await replay(exchange)
     await replay("B-sec-014", body=job_xml())
@@ -41,7 +41,7 @@ async def test_strangers_and_wrong_credentials(replay):
 
 @pytest.mark.needs("token")
 @covers("B-sec-004", "B-sec-005", "B-sec-006", "B-sec-008", "B-sec-009", "B-sec-010", "B-sec-011", "L-shuttle-014")
-async def test_a_token_opens_everything(replay):
+async def test_token_gives_full_access(replay):
     a_user = frozenset({"name"})
     await replay("B-sec-004", ignoring=ABOUT_ITSELF)
     for name in ("a1", "p1"):
@@ -59,7 +59,7 @@ async def test_a_token_opens_everything(replay):
 
 @pytest.mark.needs("password")
 @covers("B-sec-012", "B-sec-015", "B-sec-016", "B-sec-017")
-async def test_a_password_needs_a_crumb_and_its_session(replay):
+async def test_password_needs_a_crumb_and_its_session_cookie(replay):
     issued = await replay("B-sec-012")
     await replay("B-sec-015", body=job_xml())
     await replay("B-sec-016", body=job_xml(), headers=crumb_of(issued))
@@ -68,7 +68,7 @@ async def test_a_password_needs_a_crumb_and_its_session(replay):
 
 @pytest.mark.needs("token")
 @covers("B-sec-018", "B-sec-019", "B-sec-041", "B-sec-043")
-async def test_a_token_needs_no_crumb_and_a_bogus_one_does_not_matter(replay):
+async def test_token_needs_no_crumb_and_an_invalid_one_is_ignored(replay):
     await replay("B-sec-018", body=job_xml())
     await replay("B-sec-019", body=job_xml())
     await replay("B-sec-041")
@@ -77,7 +77,7 @@ async def test_a_token_needs_no_crumb_and_a_bogus_one_does_not_matter(replay):
 
 @pytest.mark.needs("reader")
 @covers("B-sec-022", "B-sec-040", "B-sec-049", "B-sec-054")
-async def test_a_reader_sees_jobs_and_changes_none(replay):
+async def test_reader_sees_jobs_but_cannot_change_them(replay):
     await replay.ask("POST", f"/createItem?name={replay.job('b1')}", data=job_xml(), headers=XML)
     await replay("B-sec-022", body=job_xml())
     await replay("B-sec-040")

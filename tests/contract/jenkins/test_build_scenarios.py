@@ -1,4 +1,4 @@
-"""Recorded: triggers, the queue, builds and their logs."""
+"""Recorded scenarios: triggers, the queue, builds and their logs."""
 
 import pytest
 
@@ -8,19 +8,19 @@ from tests.contract.jenkins.situations import create, finished, left_with_a_numb
 
 pytestmark = pytest.mark.needs("token")
 CHAPTER_C = [f"C-build-0{number:02}" for number in range(1, 54) if number not in {11, 27, 42, 45}]
-# With depth=1 Jenkins shows more of each action than anybody reads.
+# With depth=1 Jenkins shows more of each action than any client reads.
 DEPTH = frozenset({"actions"})
 
 
 @pytest.mark.needs("reader")
 @covers("C-build-011")
-async def test_a_reader_may_not_trigger(replay):
+async def test_reader_may_not_trigger_a_build(replay):
     await create(replay, "c1")
     await replay("C-build-011")
 
 
 @covers(*CHAPTER_C)
-async def test_from_the_trigger_to_the_finished_log(replay):
+async def test_build_from_the_trigger_to_the_complete_log(replay):
     server = replay.server
     await replay("C-build-001", body=job_xml())
     await replay("C-build-002", body=job_xml(serial=True))
@@ -32,7 +32,7 @@ async def test_from_the_trigger_to_the_finished_log(replay):
     for number in (8, 9, 10):
         await replay(f"C-build-0{number:02}")
 
-    # The quiet period: equal parameters coalesce, others queue; form bodies and delays work.
+    # The quiet period: triggers with equal parameters coalesce, others queue; form bodies and delays work.
     for number in range(12, 20):
         await replay(f"C-build-0{number}")
     await replay("C-build-020")
@@ -45,7 +45,7 @@ async def test_from_the_trigger_to_the_finished_log(replay):
     await replay("C-build-022")
     await replay("C-build-023")
 
-    # Its log while it runs.
+    # The log while the build runs.
     async def has_a_tick():
         answer = await replay.ask("GET", f"/job/{replay.job('c1')}/{alice}/logText/progressiveText?start=0")
         return b"tick 1" in answer.body
@@ -61,7 +61,7 @@ async def test_from_the_trigger_to_the_finished_log(replay):
     assert console.body == running.body.replace(b"\r\n", b"\n")
     await replay("C-build-029")
 
-    # And after its end.
+    # The log after the end of the build.
     await server.until(lambda: finished(replay, "c1", alice))
     await replay("C-build-030")
     await replay("C-build-031", ignoring=DEPTH)

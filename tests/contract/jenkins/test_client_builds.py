@@ -1,4 +1,4 @@
-"""The port's builds, queue and logs, against the emulated Jenkins and any other that JENKINS_URL names."""
+"""Builds, queue and logs through the client, against the emulated Jenkins and any other that JENKINS_URL names."""
 
 import pytest
 
@@ -11,7 +11,7 @@ from tests.contract.jenkins.job_xml import IGNORES_TERM
 from tests.contract.jenkins.our_builds import DIGEST, ended, new_build, number_of, ours, started, text
 
 
-async def test_a_build_from_the_trigger_to_its_end(server, jenkins, job):
+async def test_build_from_the_trigger_to_its_end(server, jenkins, job):
     await jenkins.apply_job(job, ours('echo "uuid $BUILD_UUID"; echo "${#SHUTTLE_TOKEN} letters"'), DIGEST)
     parameters = new_build()
     item = await jenkins.trigger(job, parameters)
@@ -25,7 +25,7 @@ async def test_a_build_from_the_trigger_to_its_end(server, jenkins, job):
     assert b"\n18 letters\n" in log
 
 
-async def test_the_marker_is_found_while_it_waits_and_while_it_runs(server, jenkins, job):
+async def test_marker_is_found_while_the_build_waits_and_runs(server, jenkins, job):
     await jenkins.apply_job(job, ours(), DIGEST)
     running, waits, never = new_build(), new_build(), new_build()
     number = await started(server, jenkins, job, running)
@@ -43,7 +43,7 @@ async def test_the_marker_is_found_while_it_waits_and_while_it_runs(server, jenk
     assert await jenkins.trigger(job, waits) == item, "the same build again is the same item while it waits"
 
 
-async def test_cancelling(server, jenkins, job):
+async def test_queue_item_is_cancelled(server, jenkins, job):
     await jenkins.apply_job(job, ours(), DIGEST)
     first = await jenkins.trigger(job, new_build())
     await number_of(server, jenkins, first)
@@ -58,7 +58,7 @@ async def test_cancelling(server, jenkins, job):
         await jenkins.queue_item(999_999_999)
 
 
-async def test_stopping(server, jenkins, job):
+async def test_build_is_stopped(server, jenkins, job):
     await jenkins.apply_job(job, ours(), DIGEST)
     number = await started(server, jenkins, job, new_build())
     await jenkins.stop(job, number, "stop")
@@ -70,7 +70,7 @@ async def test_stopping(server, jenkins, job):
 
 
 @pytest.mark.parametrize("hows", [("stop", "term"), ("stop", "term", "kill")])
-async def test_a_script_that_ignores_stop(server, jenkins, job, hows):
+async def test_script_that_ignores_stop_is_terminated(server, jenkins, job, hows):
     await jenkins.apply_job(job, ours(IGNORES_TERM), DIGEST)
     number = await started(server, jenkins, job, new_build())
     for how in hows:
@@ -78,7 +78,7 @@ async def test_a_script_that_ignores_stop(server, jenkins, job, hows):
     assert (await ended(server, jenkins, job, number)).result == "ABORTED"
 
 
-async def test_describing(server, jenkins, job, replay):
+async def test_description_of_a_build_is_set(server, jenkins, job, replay):
     await jenkins.apply_job(job, ours("echo hi"), DIGEST)
     number = await number_of(server, jenkins, await jenkins.trigger(job, new_build()))
     await jenkins.describe(job, number, 'Build #3 & "more", žluť <b>')
@@ -88,7 +88,7 @@ async def test_describing(server, jenkins, job, replay):
         await jenkins.describe(job, 999, "nobody")
 
 
-async def test_the_console_shows_what_people_need(server, jenkins, job):
+async def test_end_of_the_console_is_returned(server, jenkins, job):
     await jenkins.apply_job(job, ours("for i in 1 2 3; do echo žluť $i; done; seq 1 20000; exit 3"), DIGEST)
     number = await number_of(server, jenkins, await jenkins.trigger(job, new_build()))
     await ended(server, jenkins, job, number)
@@ -98,7 +98,7 @@ async def test_the_console_shows_what_people_need(server, jenkins, job):
 
 
 @pytest.mark.needs("restart")
-async def test_a_jenkins_that_starts_up_is_unknown_and_its_builds_go_on(server, jenkins, job):
+async def test_starting_jenkins_is_unavailable_and_its_builds_continue(server, jenkins, job):
     await jenkins.apply_job(job, ours(), DIGEST)
     parameters = new_build()
     number = await started(server, jenkins, job, parameters)

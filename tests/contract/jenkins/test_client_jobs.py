@@ -1,4 +1,4 @@
-"""The port's way in and its jobs, against the emulated Jenkins and any other that JENKINS_URL names."""
+"""Access and jobs through the client, against the emulated Jenkins and any other that JENKINS_URL names."""
 
 import asyncio
 
@@ -16,7 +16,7 @@ from tests.contract.jenkins.job_xml import job_xml, sh, step
 from tests.contract.jenkins.our_builds import DIGEST, OTHER_DIGEST, ended, new_build, number_of, ours, started, text
 
 
-async def test_check(jenkins):
+async def test_check_succeeds(jenkins):
     await jenkins.check()
 
 
@@ -34,7 +34,7 @@ async def test_check_with_a_wrong_token(server):
 
 
 @pytest.mark.needs("reader")
-async def test_what_a_reader_may_not_do_is_refused_by_name(server, jenkins, job):
+async def test_refused_action_names_the_missing_permission(server, jenkins, job):
     await jenkins.apply_job(job, ours(), DIGEST)
     parameters = new_build()
     number = await started(server, jenkins, job, parameters)
@@ -60,7 +60,7 @@ async def test_what_a_reader_may_not_do_is_refused_by_name(server, jenkins, job)
 
 
 @pytest.mark.needs("open")
-async def test_a_jenkins_without_access_control(server, jenkins, job):
+async def test_jenkins_without_access_control_is_supported(server, jenkins, job):
     await jenkins.check()
     await jenkins.apply_job(job, ours("echo hi"), DIGEST)
     number = await number_of(server, jenkins, await jenkins.trigger(job, new_build()))
@@ -69,7 +69,7 @@ async def test_a_jenkins_without_access_control(server, jenkins, job):
 
 
 @pytest.mark.needs("password")
-async def test_a_password_instead_of_a_token(server, job):
+async def test_password_instead_of_a_token_is_supported(server, job):
     user, password = server.credentials["password"]
     client = JenkinsClient(server.url.replace("//", f"//{user}:{password}@"))
     await client.apply_job(job, ours("echo hi"), DIGEST)
@@ -78,7 +78,7 @@ async def test_a_password_instead_of_a_token(server, job):
     await client.close()
 
 
-async def test_a_job_is_created_updated_when_it_differs_and_deleted(server, jenkins, job):
+async def test_job_is_created_updated_if_different_and_deleted(server, jenkins, job):
     await jenkins.apply_job(job, ours("echo one"), DIGEST)
     number = await number_of(server, jenkins, await jenkins.trigger(job, new_build()))
     await ended(server, jenkins, job, number)
@@ -100,7 +100,7 @@ async def test_a_job_is_created_updated_when_it_differs_and_deleted(server, jenk
 
 
 @pytest.mark.needs("token")
-async def test_a_job_whose_script_was_edited_is_repaired(server, jenkins, job, replay):
+async def test_job_with_an_edited_script_is_repaired(server, jenkins, job, replay):
     await jenkins.apply_job(job, ours("echo ours"), DIGEST)
     path, xml = f"/job/{job}/config.xml", {"Content-Type": "application/xml"}
     assert (await replay.ask("POST", path, data=ours("echo theirs"), headers=xml)).status == 200
@@ -110,7 +110,7 @@ async def test_a_job_whose_script_was_edited_is_repaired(server, jenkins, job, r
     assert b"ours\n" in await text(jenkins, job, number)
 
 
-async def test_what_jenkins_changes_after_a_build_is_no_edit(server, jenkins, job, capsys):
+async def test_changes_by_jenkins_after_a_build_are_not_an_edit(server, jenkins, job, capsys):
     await jenkins.apply_job(job, ours("echo hi"), DIGEST)
     number = await number_of(server, jenkins, await jenkins.trigger(job, new_build()))
     await ended(server, jenkins, job, number)
@@ -118,11 +118,11 @@ async def test_what_jenkins_changes_after_a_build_is_no_edit(server, jenkins, jo
     assert "edited" not in capsys.readouterr().out
 
 
-async def test_many_create_one_job_at_once(jenkins, job):
+async def test_simultaneous_creation_of_a_job_succeeds(jenkins, job):
     await asyncio.gather(*(jenkins.apply_job(job, ours(), DIGEST) for _ in range(8)))
 
 
-async def test_folders_come_with_their_first_job(server, jenkins):
+async def test_folders_are_created_with_their_first_job(server, jenkins):
     folder = server.prefix + "folder"
     jobs = [f"{folder}/inner/app-{number}" for number in range(3)]
     await asyncio.gather(*(jenkins.apply_job(job, ours("echo hi"), DIGEST) for job in jobs))
@@ -132,7 +132,7 @@ async def test_folders_come_with_their_first_job(server, jenkins):
 
 
 @pytest.mark.needs("token")
-async def test_a_foreign_job_is_left_alone(jenkins, job, replay):
+async def test_foreign_job_is_not_changed(jenkins, job, replay):
     foreign = job_xml(step(sh("echo theirs")))
     created = await replay.ask(
         "POST", f"/createItem?name={job}", data=foreign, headers={"Content-Type": "application/xml"}
@@ -147,7 +147,7 @@ async def test_a_foreign_job_is_left_alone(jenkins, job, replay):
 
 
 @pytest.mark.needs("token")
-async def test_a_job_that_lost_its_parameters_is_not_ready_until_applied_again(jenkins, job, replay):
+async def test_job_without_parameters_is_not_ready_until_applied_again(jenkins, job, replay):
     await jenkins.apply_job(job, ours(), DIGEST)
     edited = await replay.ask(
         "POST",
@@ -163,7 +163,7 @@ async def test_a_job_that_lost_its_parameters_is_not_ready_until_applied_again(j
 
 
 @pytest.mark.needs("token")
-async def test_a_disabled_job_is_not_ready_until_applied_again(jenkins, job, replay):
+async def test_disabled_job_is_not_ready_until_applied_again(jenkins, job, replay):
     await jenkins.apply_job(job, ours(), DIGEST)
     await replay.ask("POST", f"/job/{job}/disable")
     with pytest.raises(JobNotReadyError, match="disabled"):

@@ -1,4 +1,4 @@
-"""Recorded: what depends on time and on restarts: the five-minute rule, quieting down, starting up again."""
+"""Recorded scenarios that depend on time and restarts: the five-minute rule, quieting down, starting up."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from tests.contract.jenkins.situations import create, finished, left_with_a_numb
 
 @pytest.mark.needs("clock")
 @covers("E-misc-055", "E-misc-056", "F-q5min-001", "F-q5min-unpolled-001", "F-q5min-unpolled-002")
-async def test_an_item_is_forgotten_five_minutes_after_it_left(replay):
+async def test_queue_item_is_forgotten_five_minutes_after_it_left(replay):
     server = replay.server
     await create(replay, "cq0", quiet=0)
     replay.matches.same("item", 1, await trigger(replay, "cq0", "0", "long%20ago"))
@@ -33,7 +33,7 @@ async def test_an_item_is_forgotten_five_minutes_after_it_left(replay):
 
 @pytest.mark.needs("token", "alone")
 @covers(*(f"J-restart-00{number}" for number in range(1, 7)))
-async def test_quieting_down_holds_builds_back(replay):
+async def test_builds_wait_while_jenkins_quiets_down(replay):
     await create(replay, "cq0", quiet=0)
     for number in range(1, 6):
         await replay(f"J-restart-00{number}")
@@ -46,7 +46,7 @@ async def test_quieting_down_holds_builds_back(replay):
     *("J-restart-007", "J-restart-008", "J-restart-009", "J-restart-011", "J-restart-012", "J-restart-013"),
     *("J-restart-014", "J-restart-015", "J-restart-017"),
 )
-async def test_a_restart_resumes_builds_and_keeps_what_waits(replay):
+async def test_restart_resumes_builds_and_keeps_the_queue(replay):
     server = replay.server
     await create(replay, "c1")
     await create(replay, "cser", serial=True)
@@ -79,7 +79,7 @@ async def test_a_restart_resumes_builds_and_keeps_what_waits(replay):
 
 @pytest.mark.needs("token")
 @covers("E-misc-001", "E-misc-002", "E-misc-003", "E-misc-004")
-async def test_addresses_follow_the_request(replay):
+async def test_urls_in_responses_use_the_host_of_the_request(replay):
     await replay.ask(
         "POST",
         f"/createItem?name={replay.job('c1')}",

@@ -1,4 +1,4 @@
-"""Recorded: stopping builds, cancelling queue items, what waits and why."""
+"""Recorded scenarios: stopping builds, cancelling queue items, and reasons for waiting."""
 
 import pytest
 
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.needs("token")
 
 @pytest.mark.needs("reader")
 @covers("D-ctl-001", "D-ctl-002", "D-ctl-003", "D-ctl-004", "D-ctl-005", "D-ctl-006")
-async def test_stopping_a_running_build(replay):
+async def test_running_build_is_stopped(replay):
     await create(replay, "c1")
     await running(replay, "c1", 17, 7)
     for exchange in ("D-ctl-001", "D-ctl-002", "D-ctl-003"):
@@ -26,7 +26,7 @@ async def test_stopping_a_running_build(replay):
 
 
 @covers("D-ctl-013", "D-ctl-014", "D-ctl-015", "D-ctl-016")
-async def test_stopping_what_is_not_there_or_over(replay):
+async def test_stop_of_a_missing_or_ended_build(replay):
     await create(replay, "c1", script=step(sh("echo hi")))
     await trigger(replay, "c1")
     await replay.server.until(lambda: finished(replay, "c1", 1))
@@ -36,7 +36,7 @@ async def test_stopping_what_is_not_there_or_over(replay):
 
 
 @covers("D-ctl-017", "D-ctl-018", "D-ctl-019", "D-ctl-020")
-async def test_a_script_that_ignores_sigterm_needs_term(replay):
+async def test_script_that_ignores_sigterm_is_ended_by_term(replay):
     await replay("D-ctl-017", body=job_xml(step(sh(IGNORES_TERM))))
     await running(replay, "cterm", 20, 1)
     await replay("D-ctl-018")
@@ -51,7 +51,7 @@ async def test_a_script_that_ignores_sigterm_needs_term(replay):
 
 @pytest.mark.needs("reader")
 @covers(*(f"D-ctl-0{number}" for number in range(21, 37)))
-async def test_one_build_at_a_time_and_cancelling_what_waits(replay):
+async def test_builds_without_concurrency_wait_and_can_be_cancelled(replay):
     await create(replay, "cser", serial=True)
     await running(replay, "cser", 22, 1, who="a")
     replay.matches.same("item", 23, await trigger(replay, "cser", "1", "b"))
@@ -63,7 +63,7 @@ async def test_one_build_at_a_time_and_cancelling_what_waits(replay):
 
 
 @covers("D-ctl-037", "D-ctl-038")
-async def test_cancelling_in_the_quiet_period(replay):
+async def test_cancel_during_the_quiet_period(replay):
     await create(replay, "c1")
     replay.matches.same("item", 26, await trigger(replay, "c1", "1", "quiet", delay="60sec"))
     await replay("D-ctl-037")
@@ -72,8 +72,8 @@ async def test_cancelling_in_the_quiet_period(replay):
 
 @pytest.mark.needs("alone")
 @covers("D-ctl-039", "D-ctl-040", "D-ctl-041", "D-ctl-042")
-async def test_all_executors_busy(replay):
-    """Two builds more than executors: their items leave at once, two other ones say what is waited for."""
+async def test_builds_wait_while_all_executors_are_busy(replay):
+    """Two builds more than executors: their items leave the queue at once, and two other items show the reason."""
     await create(replay, "c1")
     executors = (await replay.ask("GET", "/api/json?tree=numExecutors")).json["numExecutors"]
     for recorded in range(33 - executors - 2, 33):

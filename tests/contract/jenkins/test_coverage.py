@@ -28,7 +28,7 @@ def test_every_exchange_is_covered_once_or_left_out_once(generation, count):
 
 
 @pytest.mark.parametrize("generation", FILES)
-def test_exactly_what_cannot_be_replayed_is_left_out(generation):
+def test_only_exchanges_that_cannot_be_replayed_are_left_out(generation):
     reasons = {exchange: entry.reason for entry in LEFT_OUT[generation] for exchange in entry.ids}
     recorded = exchanges(generation).values()
     assert {exchange.id: reason for exchange in recorded for reason in Reason if reason.applies(exchange)} == reasons

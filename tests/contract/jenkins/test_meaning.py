@@ -1,4 +1,4 @@
-"""The comparison itself: a recorded answer means what it means, and every change of meaning is noticed."""
+"""Tests of the comparison: a recorded response equals itself, and every change of meaning is noticed."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,7 +19,7 @@ def differences(
 
 
 @pytest.mark.parametrize(("generation", "name"), [(each, name) for each in FILES for name in exchanges(each)])
-def test_a_recorded_answer_means_what_it_means(generation, name):
+def test_recorded_response_equals_itself(generation, name):
     recorded = exchanges(generation)[name]
     assert differences(recorded, recorded.status, recorded.answer_headers, recorded.answer_body) == []
 
@@ -48,7 +48,7 @@ CHANGES = [
 
 
 @pytest.mark.parametrize(("name", "headers", "before", "after"), CHANGES)
-def test_a_change_of_meaning_is_noticed(name, headers, before, after):
+def test_change_of_meaning_is_noticed(name, headers, before, after):
     recorded = exchanges()[name]
     changed = {key: value for key, value in (recorded.answer_headers | headers).items() if value is not None}
     assert before in recorded.answer_body
@@ -60,7 +60,7 @@ def test_another_status_is_noticed():
     assert differences(recorded, 200, recorded.answer_headers, "") != []
 
 
-def test_one_number_stands_for_one_recorded_number():
+def test_number_is_mapped_to_one_recorded_number():
     matches = Matches()
     assert matches.same("item", 6, 1)
     assert matches.same("item", 6, 1)
@@ -68,7 +68,7 @@ def test_one_number_stands_for_one_recorded_number():
     assert not matches.same("item", 7, 1), "another trigger must be another item here"
 
 
-def test_an_item_of_ours_that_should_have_left_the_queue_is_noticed():
+def test_own_item_that_should_have_left_the_queue_is_noticed():
     recorded = exchanges()["D-ctl-067"]
     still_there = recorded.answer_body.replace('"items":[]', '"items":[{"id":8}]')
     matches = Matches({("item", 41): 8})

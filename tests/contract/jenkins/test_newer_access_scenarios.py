@@ -1,4 +1,4 @@
-"""Recorded of 2.568: who may ask, and what crumbs are for."""
+"""Recorded scenarios of 2.568: access, and the use of crumbs."""
 
 import pytest
 
@@ -10,13 +10,13 @@ pytestmark = pytest.mark.needs("matrix")
 
 
 @covers_newer(*(f"A-auth-0{number:02}" for number in range(1, 16)))
-async def test_who_may_ask_and_what_they_are_told(replay):
+async def test_responses_to_users_with_different_permissions(replay):
     for number in range(1, 16):
         await replay(f"A-auth-0{number:02}", ignoring=ABOUT_ITSELF)
 
 
 @covers_newer(*(f"A-auth-0{number}" for number in range(16, 22)))
-async def test_a_password_needs_a_crumb_and_a_token_does_not(replay):
+async def test_password_needs_a_crumb_and_a_token_does_not(replay):
     issued = await replay("A-auth-016")
     await replay("A-auth-017")
     await replay("A-auth-018", headers=crumb_of(issued))
@@ -28,7 +28,7 @@ async def test_a_password_needs_a_crumb_and_a_token_does_not(replay):
 
 
 @covers_newer("E-trigger-no-001", "E-trigger-no-002", "C-trigger-012", "I-log-026")
-async def test_a_missing_permission_is_named_and_an_invisible_job_is_not_there(replay):
+async def test_missing_permission_is_named_and_invisible_job_gets_404(replay):
     await create(replay, "c1", "echo up")
     await replay("E-trigger-no-001")
     await replay("E-trigger-no-002")

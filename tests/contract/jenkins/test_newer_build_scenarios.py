@@ -1,4 +1,4 @@
-"""Recorded of 2.568: builds as they run and as they end, replays, and the three ways to end one."""
+"""Recorded scenarios of 2.568: running and finished builds, replays, and the three ways to end a build."""
 
 import pytest
 
@@ -7,12 +7,12 @@ from tests.contract.jenkins.newer_situations import IGNORES_TERM, create, is_ove
 from tests.contract.jenkins.situations import has_build, left_with_a_number
 
 pytestmark = pytest.mark.needs("matrix")
-# Seen for a moment after the end of the build.
+# Visible for a moment after the end of the build.
 A_MOMENT = frozenset({"executor"})
 
 
 @covers_newer(*(f"D-builds-0{number:02}" for number in range(1, 18)))
-async def test_a_build_from_its_start_to_its_description(replay):
+async def test_build_from_its_start_to_its_description(replay):
     await create(replay, "c1", "echo up; sleep 1", serial=True)
     await running(replay, "c1", 1)
     await trigger(replay, "c1", 2, number=2)
@@ -35,7 +35,7 @@ async def test_replays_of_a_build_without_passwords(replay):
 
 
 @covers_newer(*(f"G-stop-0{number:02}" for number in range(1, 13)))
-async def test_stopping_a_build(replay):
+async def test_build_is_stopped(replay):
     await create(replay, "st")
     await running(replay, "st", 30)
     for number in (1, 2, 3):
@@ -52,7 +52,7 @@ async def test_stopping_a_build(replay):
 
 
 @covers_newer(*(f"G-stop-0{number}" for number in range(13, 22)))
-async def test_a_script_that_ignores_term(replay):
+async def test_script_that_ignores_term_is_killed(replay):
     await create(replay, "ign", IGNORES_TERM)
     await running(replay, "ign", 32)
     for number in range(13, 18):
@@ -69,7 +69,7 @@ async def test_a_script_that_ignores_term(replay):
 
 
 @covers_newer(*(f"K-declarative-00{number}" for number in range(1, 7)))
-async def test_the_recorded_declarative_job(replay):
+async def test_recorded_declarative_job_is_built(replay):
     await replay("K-declarative-001")
     await replay("K-declarative-002")
     await replay.server.until(lambda: left_with_a_number(replay, 46))

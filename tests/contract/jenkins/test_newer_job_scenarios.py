@@ -1,4 +1,4 @@
-"""Recorded of 2.568: creating, configuring and deleting jobs."""
+"""Recorded scenarios of 2.568: creating, configuring and deleting jobs."""
 
 import pytest
 
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.needs("matrix")
 
 
 @covers_newer(*(f"B-jobs-0{number:02}" for number in range(1, 36)))
-async def test_creating_configuring_and_finding_jobs(replay):
+async def test_jobs_are_created_configured_and_found(replay):
     for number in range(1, 36):
         answer = await replay(f"B-jobs-0{number:02}")
         if number == 33:
@@ -21,7 +21,7 @@ async def test_creating_configuring_and_finding_jobs(replay):
 
 
 @covers_newer(*(f"H-delete-00{number}" for number in range(1, 8)))
-async def test_deleting_an_idle_job_of_the_newer_generation(replay):
+async def test_idle_job_of_the_newer_generation_is_deleted(replay):
     await create(replay, "d1")
     await create(replay, "d2")
     for number in range(1, 8):
@@ -29,7 +29,7 @@ async def test_deleting_an_idle_job_of_the_newer_generation(replay):
 
 
 @covers_newer(*(f"H-delete-0{number:02}" for number in range(8, 15)))
-async def test_deleting_a_job_ends_its_running_build_first(replay):
+async def test_deletion_of_a_job_ends_its_running_build_first(replay):
     await create(replay, "d3")
     await running(replay, "d3")
     for number in range(8, 12):
@@ -43,7 +43,7 @@ async def test_deleting_a_job_ends_its_running_build_first(replay):
 
 
 @covers_newer("H-delete-015", "H-delete-016", "H-delete-017")
-async def test_deleting_a_job_cancels_what_waits_for_it(replay):
+async def test_deletion_of_a_job_cancels_its_queue_items(replay):
     await create(replay, "d4")
     await trigger(replay, "d4", recorded_item=40, delay="60sec")
     for number in (15, 16, 17):
@@ -51,7 +51,7 @@ async def test_deleting_a_job_cancels_what_waits_for_it(replay):
 
 
 @covers_newer("H-delete-018", "H-delete-019")
-async def test_a_running_build_is_not_deleted(replay):
+async def test_running_build_is_not_deleted(replay):
     await create(replay, "st")
     await running(replay, "st")
     await running(replay, "st", recorded_item=41, number=2)

@@ -1,4 +1,4 @@
-"""Recorded of 2.568: a log as it grows, what is lost of it, and a log that is whole."""
+"""Recorded scenarios of 2.568: a growing log, the parts that are lost, and a complete log."""
 
 import pytest
 
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.needs("matrix")
 
 
 @covers_newer("I-log-001", "I-log-002", "I-log-004", "I-log-005", "I-log-006")
-async def test_a_running_build_shows_ten_thousand_lines_of_many(replay):
+async def test_running_build_shows_at_most_ten_thousand_lines(replay):
     await create(replay, "many", "seq 1 25000; sleep 60")
     await trigger(replay, "many")
     await shows(replay, "many", "\n25000\n")
@@ -29,7 +29,7 @@ async def test_a_running_build_shows_ten_thousand_lines_of_many(replay):
 
 
 @covers_newer("I-log-008")
-async def test_the_console_of_a_script_that_does_not_compile(replay):
+async def test_console_of_a_script_that_does_not_compile(replay):
     body = job_xml("pipeline { nope", parameters=False)
     await replay.ask("POST", f"/createItem?name={replay.job('part')}", data=body, headers=XML)
     await replay.ask("POST", f"/job/{replay.job('part')}/build?delay=0sec")
@@ -43,7 +43,7 @@ async def is_over_when_there(replay, name):
 
 
 @covers_newer(*(f"I-log-0{number:02}" for number in (9, 10, *range(12, 23), 24, 25, 27)))
-async def test_an_unfinished_line_is_counted_and_never_sent(replay):
+async def test_unfinished_line_is_counted_but_not_sent(replay):
     await create(replay, "part2", "echo one; printf abc; sleep 1; echo def; sleep 60")
     await trigger(replay, "part2")
     path = f"/job/{replay.job('part2')}/1/logText/progressiveText"

@@ -1,4 +1,4 @@
-"""Recorded of 2.568: triggers, and what waits in the queue and why."""
+"""Recorded scenarios of 2.568: triggers, and reasons for waiting in the queue."""
 
 import pytest
 
@@ -16,7 +16,7 @@ async def as_administrator(replay, path):
 
 @pytest.mark.emulated(leave_seconds=0.1)
 @covers_newer(*(f"C-trigger-0{number:02}" for number in range(1, 21) if number != 12))
-async def test_from_the_trigger_to_the_build(replay):
+async def test_trigger_leads_to_a_build(replay):
     await create(replay, "c1", serial=True)
     await replay("C-trigger-001")
     await replay("C-trigger-002")
@@ -29,7 +29,7 @@ async def test_from_the_trigger_to_the_build(replay):
 @pytest.mark.needs("clock")
 @pytest.mark.emulated(start_seconds=1.0)
 @covers_newer("C-trigger-021")
-async def test_an_item_may_have_left_before_its_build_is_known(replay):
+async def test_queue_item_may_leave_before_its_build_is_known(replay):
     await create(replay, "c1")
     await trigger(replay, "c1", recorded_item=20)
     await replay("C-trigger-021")
@@ -38,7 +38,7 @@ async def test_an_item_may_have_left_before_its_build_is_known(replay):
 
 @pytest.mark.needs("clock")
 @covers_newer("C-trigger-022")
-async def test_a_left_item_is_forgotten_after_five_minutes(replay):
+async def test_left_queue_item_is_forgotten_after_five_minutes(replay):
     await create(replay, "c1")
     await trigger(replay, "c1", recorded_item=2)
     await replay.server.until(lambda: left_with_a_number(replay, 2))
@@ -47,7 +47,7 @@ async def test_a_left_item_is_forgotten_after_five_minutes(replay):
 
 
 @covers_newer(*(f"E-trigger-no-0{number:02}" for number in range(3, 11)))
-async def test_triggers_that_are_refused_and_odd_ones(replay):
+async def test_refused_and_unusual_triggers(replay):
     await create(replay, "c1")
     await create(replay, "dis")
     await create(replay, "noparam", parameters=False)
@@ -58,7 +58,7 @@ async def test_triggers_that_are_refused_and_odd_ones(replay):
 
 @pytest.mark.needs("alone")
 @covers_newer("E-trigger-no-011", "E-trigger-no-012", "E-trigger-no-013")
-async def test_a_trigger_while_jenkins_quiets_down(replay):
+async def test_trigger_while_jenkins_quiets_down(replay):
     await create(replay, "pw0", "echo up")
     await as_administrator(replay, "/quietDown")
     for number in (11, 12, 13):
@@ -67,7 +67,7 @@ async def test_a_trigger_while_jenkins_quiets_down(replay):
 
 
 @covers_newer(*(f"F-queue-00{number}" for number in range(1, 8)))
-async def test_a_label_that_no_node_has(replay):
+async def test_build_waits_for_a_label_that_no_node_has(replay):
     await create(replay, "lab", label="nowhere")
     await replay("F-queue-001")
     await replay.server.until(lambda: left_with_a_number(replay, 9))
@@ -86,7 +86,7 @@ async def test_a_label_that_no_node_has(replay):
 @pytest.mark.needs("alone")
 @pytest.mark.emulated(executors=2)
 @covers_newer("F-queue-008", "F-queue-009")
-async def test_builds_that_wait_for_an_executor(replay):
+async def test_builds_wait_for_an_executor(replay):
     await create(replay, "c1")
     await create(replay, "slow")
     await running(replay, "c1")

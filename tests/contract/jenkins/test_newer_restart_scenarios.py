@@ -1,4 +1,4 @@
-"""Recorded of 2.568: a restart while a build runs, with a valid token refused for a time."""
+"""Recorded scenario of 2.568: a restart during a build, with a valid token refused for a while."""
 
 import pytest
 
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.needs("matrix", "restart")
 
 
 @covers_newer(*(f"J-restart-0{number:02}" for number in range(1, 13)))
-async def test_a_restart_of_the_newer_generation(replay):
+async def test_restart_of_the_newer_generation(replay):
     server = replay.server
     await create(replay, "other", "echo up; sleep 1", serial=True)
     item = await trigger(replay, "other")

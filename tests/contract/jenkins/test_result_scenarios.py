@@ -1,4 +1,4 @@
-"""Recorded: how parameters arrive, how builds end, what their logs hold."""
+"""Recorded scenarios: how parameters are passed, how builds end, and what their logs contain."""
 
 import pytest
 
@@ -10,7 +10,7 @@ pytestmark = pytest.mark.needs("token")
 
 
 @covers("E-misc-005", "E-misc-006", "E-misc-007", "E-misc-008", "E-misc-009", "E-misc-010")
-async def test_parameters_arrive_by_form_query_and_multipart_and_not_by_json(replay):
+async def test_parameters_are_accepted_by_form_query_and_multipart_but_not_json(replay):
     await create(replay, "cq0", quiet=0)
     expected = {
         5: (48, {"WHO": "žluť\nline2 \"q\" 's' & <b> %", "SECS": "0"}),
@@ -26,7 +26,7 @@ async def test_parameters_arrive_by_form_query_and_multipart_and_not_by_json(rep
 
 
 @covers("E-misc-016", "E-misc-017", "E-misc-036", "E-misc-037")
-async def test_a_failing_script(replay):
+async def test_failing_script_fails_the_build(replay):
     script = step(sh("echo boom; exit 3"))
     await build_and_look(replay, "E-misc-016", "E-misc-017", script, recorded_queue_id=65)
     await replay("E-misc-036")
@@ -35,7 +35,7 @@ async def test_a_failing_script(replay):
 
 
 @covers("E-misc-018", "E-misc-019", "E-misc-038", "E-misc-039")
-async def test_an_unstable_build(replay):
+async def test_unstable_build_has_its_result(replay):
     await build_and_look(replay, "E-misc-018", "E-misc-019", step("unstable('meh')"), recorded_queue_id=66)
     await replay("E-misc-038")
     log = await replay("E-misc-039")
@@ -44,7 +44,7 @@ async def test_an_unstable_build(replay):
 
 
 @covers("E-misc-022", "E-misc-023", "E-misc-042", "E-misc-043")
-async def test_a_script_that_does_not_compile_fails_its_build(replay):
+async def test_script_that_does_not_compile_fails_the_build(replay):
     await build_and_look(replay, "E-misc-022", "E-misc-023", "pipeline { nope", recorded_queue_id=69)
     await replay("E-misc-042")
     log = await replay("E-misc-043")
@@ -53,7 +53,7 @@ async def test_a_script_that_does_not_compile_fails_its_build(replay):
 
 
 @covers("E-misc-026", "E-misc-027", "E-misc-046", "E-misc-047")
-async def test_a_timeout_aborts_the_build(replay):
+async def test_timeout_aborts_the_build(replay):
     script = step("timeout(time: 2, unit: 'SECONDS') {\n sh 'sleep 30'\n }")
     await build_and_look(replay, "E-misc-026", "E-misc-027", script, recorded_queue_id=72)
     await replay("E-misc-046")
@@ -64,7 +64,7 @@ async def test_a_timeout_aborts_the_build(replay):
 
 
 @covers("E-misc-030", "E-misc-031")
-async def test_a_long_log_comes_whole(replay):
+async def test_long_log_is_returned_completely(replay):
     await build_and_look(replay, "E-misc-030", "E-misc-031", step(sh("seq 1 60000")), recorded_queue_id=74)
     log = await replay.ask("GET", f"/job/{replay.job('pbig')}/1/logText/progressiveText?start=0")
     lines = log.text.split("\r\n")
@@ -73,20 +73,20 @@ async def test_a_long_log_comes_whole(replay):
 
 
 @covers("E-misc-032", "E-misc-033", "E-misc-050", "E-misc-051")
-async def test_escape_sequences_and_unicode_pass_through(replay):
+async def test_escape_sequences_and_unicode_are_unchanged(replay):
     script = step(
         sh(r"printf '\033[31mred\033[0m <script>alert(1)</script>\n\305\276lu\305\245 \342\202\254 \360\237\230\200\n'")
     )
     await build_and_look(replay, "E-misc-032", "E-misc-033", script, recorded_queue_id=76)
-    # Recorded a moment before its executor was given back, which shows in nothing that is read.
+    # Recorded a moment before its executor was released, which cannot be seen in what is compared.
     await replay("E-misc-050")
     log = await replay("E-misc-051")
     assert "\r\n\x1b[31mred\x1b[0m <script>alert(1)</script>\r\nžluť € 😀\r\n" in log.text
 
 
 @covers("E-misc-034", "E-misc-035")
-async def test_a_line_comes_when_it_is_whole(replay):
-    """C-partial-line.txt: what has no newline yet does not show."""
+async def test_line_is_shown_when_it_is_complete(replay):
+    """C-partial-line.txt: text without a newline is not shown yet."""
     script = step(sh("exec 2> /dev/null; printf abc; sleep 0.5; printf 'def\\n'"))
     await replay("E-misc-034", body=job_xml(script, parameters=False, quiet=0))
     await replay("E-misc-035")

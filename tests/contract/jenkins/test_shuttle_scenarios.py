@@ -1,4 +1,4 @@
-"""Recorded: exactly the requests that the shuttle makes, in the order of a build's life."""
+"""Recorded scenarios: exactly the shuttle's requests, in the order of a build."""
 
 import pytest
 
@@ -11,7 +11,7 @@ FIRST, SECOND = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222
 
 @pytest.mark.needs("token")
 @covers(*(f"L-shuttle-0{number:02}" for number in range(1, 14)), "L-shuttle-015")
-async def test_two_builds_of_one_app(replay):
+async def test_two_builds_of_an_app_run_one_after_another(replay):
     server = replay.server
     quick = exchanges()["L-shuttle-001"].body.replace("sleep 4", "sleep 1.5")
     await replay("L-shuttle-001", body=quick)
@@ -31,7 +31,7 @@ async def test_two_builds_of_one_app(replay):
         return any(replay.job("shuttle1") in (each["currentExecutable"] or {}).get("url", "") for each in executors)
 
     await server.until(on_an_executor)
-    # Which of the executors it is, and that others are idle, is not the shuttle's business.
+    # The shuttle does not depend on which executor it is, and on other idle ones.
     await replay("L-shuttle-009", ignoring=frozenset({"number", "currentExecutable"}))
     jobs = await replay("L-shuttle-010", ignoring=frozenset({"jobs"}))
     [ours] = [job for job in jobs.json["jobs"] if job["name"] == replay.job("shuttle1")]
@@ -52,7 +52,7 @@ async def test_two_builds_of_one_app(replay):
 
 @pytest.mark.needs("token")
 @covers("L-shuttle-016", "L-shuttle-017")
-async def test_the_declarative_linter(replay):
+async def test_declarative_linter_validates_a_pipeline(replay):
     good = await replay("L-shuttle-016")
     assert good.text == "Jenkinsfile successfully validated.\n"
     bad = await replay("L-shuttle-017")

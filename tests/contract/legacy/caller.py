@@ -1,4 +1,4 @@
-"""One app of an old controller, and the calls that are made for it."""
+"""An app of the old controller, and the requests that are made for it."""
 
 import asyncio
 import io
@@ -25,7 +25,7 @@ def image_source(run: str = "true") -> str:
 
 
 class LegacyApp:
-    """`builder_notes` = where the stand-in for the image builder writes, for shuttles that really build."""
+    """`builder_notes` is the directory of the stand-in builder's notes, for shuttles that run builds."""
 
     def __init__(self, shuttle: Shuttle, name: str = "shop", builder_notes: Path = Path()) -> None:
         self.shuttle = shuttle
@@ -41,7 +41,7 @@ class LegacyApp:
         return f"/{self.app_id}/{number}"
 
     def specified(self, run: str = "true", **fields: Any) -> dict[str, Any]:
-        """The fields that the specification names; a field that is `None` is left out."""
+        """The fields that the specification names; a field with the value None is left out."""
         body = {
             "sha": "0123456789abcdef0123456789abcdef01234567",
             "app": self.name,
@@ -59,7 +59,7 @@ class LegacyApp:
         return {name: value for name, value in body.items() if value is not None}
 
     def request(self, number: object = 1, run: str = "true", **fields: Any) -> dict[str, Any]:
-        """What the real client sends."""
+        """The fields that the real client sends."""
         more = {
             "build_number": number,
             "kafka_hosts": "",
@@ -71,13 +71,13 @@ class LegacyApp:
         return self.specified(run, **(more | fields))
 
     async def post(self, body: Any, headers: Mapping[str, str] | None = None) -> Answer:
-        """`POST /` of a value, as JSON."""
+        """`POST /` with a value as JSON."""
         headers = {"Content-Type": "application/json", **(headers or {})}
-        # In a file, because aiohttp's client warns of more than 1 MiB in one piece.
+        # From a file, because aiohttp's client warns of bodies above 1 MiB that are sent in one piece.
         return await self.shuttle.ask("POST", "/", data=io.BytesIO(json.dumps(body).encode()), headers=headers)
 
     async def submit(self, number: object = 1, run: str = "true", **fields: Any) -> str:
-        """Ask for a build as the real client does; its uuid."""
+        """Request a build like the real client; returns its uuid."""
         body = self.request(number, run, **fields)
         answer = await self.post(body)
         assert (answer.status, answer.body) == (200, OK)
@@ -88,30 +88,30 @@ class LegacyApp:
         return await agent_of_uuid(self.shuttle, build_uuid)
 
     async def environment(self, **fields: Any) -> dict[str, bytes]:
-        """What the agent of a build with these fields is given."""
+        """The environment of the agent of a build with these fields."""
         agent = await self.agent(await self.submit(1, **fields))
         return await agent.files("environment")
 
     async def refused(self, **fields: Any) -> Answer:
-        """The answer to a build with these fields that is expected to be a 400."""
+        """The response to a build with these fields, which must be a 400."""
         answer = await self.post(self.request(**fields))
         assert answer.status == 400, answer.body
         return answer
 
     async def record(self, build_uuid: str) -> Build:
-        """The build of that uuid, whatever else has its number."""
+        """The build with this uuid; other builds may have the same number."""
         build = await self.shuttle.services.database.run(find_build, build_uuid)
         assert build is not None
         return build
 
     async def until(self, number: object = 1, *states: str, seconds: float = 20) -> dict[str, Any]:
-        """The read side's form of the newest build of that number, once it is in one of these states."""
+        """Wait until the newest build with this number has one of the states, and return it as GET does."""
         return await self.shuttle.until(self.path(number), *states, seconds=seconds)
 
     async def until_recorded(
         self, build_uuid: str, condition: Callable[[Build], object] = lambda build: build.state.final
     ) -> Build:
-        """The build of that uuid, whatever else has its number, once the condition holds; once it is over without."""
+        """Wait until the condition holds (by default: the build is over) for the build with this uuid."""
         async with asyncio.timeout(20):
             while not condition(build := await self.record(build_uuid)):
                 await asyncio.sleep(0.02)
@@ -131,12 +131,12 @@ class LegacyApp:
         return await self.shuttle.delete(f"/{self.app_id}")
 
     def notes(self, build_uuid: str) -> Notes:
-        """What the builder was given."""
+        """The inputs of the builder."""
         return Notes(self.builder_notes / build_uuid)
 
 
 def arguments_in(environment: Mapping[str, bytes]) -> dict[str, str]:
-    """The arguments of an agent's environment, however each is passed on."""
+    """The arguments in an agent's environment, in whichever way each is passed on."""
     folders = ("arguments/", "steering/", "shell_variables/")
     pairs = [content.decode() for name, content in environment.items() if name.startswith(folders)]
     return dict(pair.split("=", 1) for pair in pairs)
@@ -149,7 +149,7 @@ def destinations_in(environment: Mapping[str, bytes]) -> list[str]:
 
 
 def credentials_in(environment: Mapping[str, bytes], folder: str) -> dict[str, str]:
-    """Base64 of `user:password` by registry, as one image's configuration has them."""
+    """Base64 of `user:password` by registry, from the configuration of one image."""
     auths = json.loads(environment[f"{folder}/config.json"])["auths"]
     return {registry: entry["auth"] for registry, entry in auths.items()}
 

@@ -1,4 +1,4 @@
-"""Shuttles for the legacy API: one whose Jenkins is down, and one that builds with a stand-in for the image builder."""
+"""Shuttles for the older API: one whose Jenkins is down, and one that builds with a stand-in for the image builder."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -20,13 +20,13 @@ async def idle(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shuttl
 
 @pytest.fixture
 def waiting(idle: Shuttle) -> LegacyApp:
-    """An app of its own on the shuttle whose builds wait."""
+    """A new app on the shuttle whose builds wait."""
     return LegacyApp(idle)
 
 
 @pytest.fixture(scope="module")
 def builder_notes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the stand-in for the image builder writes."""
+    """The directory of the stand-in's notes."""
     return tmp_path_factory.mktemp("builder")
 
 
@@ -38,7 +38,7 @@ def builder_path(builder_notes: Path) -> str:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def jenkins(tmp_path_factory: pytest.TempPathFactory, builder_path: str) -> AsyncIterator[Jenkins]:
-    """An emulated Jenkins, behind a front that can misbehave, whose agent has the stand-in on its PATH."""
+    """An emulated Jenkins behind a proxy that can misbehave; its agent has the stand-in on its PATH."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", builder_path)
         async with running_jenkins(tmp_path_factory.mktemp("jenkins"), executors=8) as running:
@@ -47,5 +47,5 @@ async def jenkins(tmp_path_factory: pytest.TempPathFactory, builder_path: str) -
 
 @pytest.fixture
 def app(shuttle: Shuttle, builder_notes: Path) -> LegacyApp:
-    """An app of its own on the shuttle that builds."""
+    """A new app on the shuttle that builds."""
     return LegacyApp(shuttle, builder_notes=builder_notes)

@@ -1,4 +1,4 @@
-"""SHUTTLE_LEGACY_ANONYMOUS opens builds of the older API in apps of the older API, and nothing else."""
+"""SHUTTLE_LEGACY_ANONYMOUS gives access to builds of the older API in apps of the older API, and to nothing else."""
 
 import asyncio
 import uuid
@@ -22,7 +22,7 @@ WAITING = {"recorded", "staging"}
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def opened(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shuttle]:
-    """Jenkins is down: builds are accepted, staged and wait."""
+    """A shuttle whose Jenkins is down: builds are accepted and staged, and wait."""
     folder = tmp_path_factory.mktemp("opened")
     tokens = f"controller:{CONTROLLER}"
     async with running_shuttle(folder, SHUTTLE_TOKENS=tokens, SHUTTLE_LEGACY_ANONYMOUS="true") as shuttle:
@@ -35,7 +35,7 @@ def app(opened: Shuttle) -> LegacyApp:
 
 
 async def new_build(app: LegacyApp, build_id: object) -> str:
-    """A build that a token holder asks for by the new API, in this app; its uuid."""
+    """A build that a token holder requests by the new API in this app; returns its uuid."""
     source = {"url": data_url({"build.sh": f"#!/bin/sh\n# {SECRET.decode()}\n"})}
     answer = await app.shuttle.post(app.path(build_id), {**script_request(), "source": source}, headers=TOKEN)
     assert answer.status == 200, answer.body
@@ -77,7 +77,7 @@ async def test_refused_anonymous_post_does_not_take_the_new_apps_number(app: Leg
 
 
 async def test_refused_anonymous_post_leaves_objects_of_that_uuid_alone(app: LegacyApp):
-    """The old shuttle's sources are known by their names in the bucket only."""
+    """Sources of the old shuttle are only known by their names in the bucket."""
     await new_build(app, 1)
     body = app.request(2)
     folder = app.shuttle.data / "objects"
@@ -134,7 +134,7 @@ async def test_anonymous_reader_of_a_shared_pair_sees_the_legacy_build(app: Lega
 
 
 async def test_anonymous_caller_cannot_use_legacy_builds_of_a_token_holders_app(app: LegacyApp):
-    """The app is the new API's; a token holder may build it by the older API, too."""
+    """The app belongs to the new API; a token holder may build it by the older API, too."""
     await new_build(app, "first")
     body = app.request(1)
     assert (await app.post(body, headers=TOKEN)).status == 200
@@ -173,7 +173,7 @@ async def test_anonymous_source_that_is_a_new_builds_is_refused(app: LegacyApp, 
 
 
 async def test_anonymous_source_that_becomes_a_new_builds_later_is_not_copied(app: LegacyApp, opened: Shuttle):
-    """Nothing has that uuid when the POST is accepted: the decision falls when the object is copied."""
+    """No object has this uuid when the POST is accepted; access is checked when the object is copied."""
     wanted = str(uuid.uuid4())
     objects = opened.services.objects
     accepted, asked, copying = asyncio.Event(), asyncio.Event(), objects.head
@@ -205,7 +205,7 @@ async def test_anonymous_source_that_becomes_a_new_builds_later_is_not_copied(ap
 
 
 async def test_source_of_a_new_build_that_is_just_being_recorded_is_not_open(opened: Shuttle):
-    """A data: source is in the object store before its build is recorded."""
+    """A data: source is stored before its build is recorded."""
     wanted = str(uuid.uuid4())
     intake = opened.services.intake
     recording, recorded, go_on = intake.record, asyncio.Event(), asyncio.Event()
@@ -239,7 +239,7 @@ async def test_anonymous_caller_does_not_list_an_app_whose_id_is_a_uuid(opened: 
 
 
 async def test_anonymous_and_new_post_of_one_pair_at_once_never_leave_a_new_build_open(opened: Shuttle):
-    """Whichever is recorded first decides whose app it is."""
+    """The build that is recorded first determines the API to which the app belongs."""
     firsts = set()
     for number in range(12):
         app = LegacyApp(opened)

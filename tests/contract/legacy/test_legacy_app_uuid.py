@@ -1,4 +1,4 @@
-"""The uuid of an app is a UUID: another text could make the id of somebody else's app."""
+"""The uuid of an app must be a UUID: another text could form the id of another app."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from tests.inprocess import script_request
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-async def test_app_named_by_parts_of_a_new_apps_id_does_not_enter_it(waiting: LegacyApp):
+async def test_app_name_and_uuid_cannot_form_the_id_of_a_new_app(waiting: LegacyApp):
     waiting.name, waiting.app_uuid = "web", "api"
     for build_id in (1, 2):
         assert (await waiting.shuttle.post(f"/web-api/{build_id}", script_request())).status == 200
@@ -19,7 +19,7 @@ async def test_app_named_by_parts_of_a_new_apps_id_does_not_enter_it(waiting: Le
 @pytest.mark.parametrize(
     "app_uuid", ["api", "5f0c7b9a-3c1d-4e55-9d0a-2b8f6a1c7e1", "{5f0c7b9a-3c1d-4e55-9d0a-2b8f6a1c7e10}", " ", "x" * 36]
 )
-async def test_app_uuid_that_is_no_uuid_is_refused_by_its_name(waiting: LegacyApp, app_uuid: str):
+async def test_invalid_app_uuid_is_refused_with_its_field(waiting: LegacyApp, app_uuid: str):
     answer = await waiting.post(waiting.request(1, app_uuid=app_uuid))
     assert (answer.status, answer.json["code"], answer.json["field"]) == (400, "invalid_request", "app_uuid")
 
@@ -34,7 +34,7 @@ async def test_app_uuid_that_is_no_uuid_is_refused_by_its_name(waiting: LegacyAp
         "00000000-0000-0000-0000-000000000001",
     ],
 )
-async def test_app_uuid_in_every_form_of_a_uuid_is_kept_as_written(waiting: LegacyApp, app_uuid: str):
+async def test_app_uuid_is_kept_as_written(waiting: LegacyApp, app_uuid: str):
     waiting.app_uuid = app_uuid
     build_uuid = await waiting.submit(3)
     assert (await waiting.record(build_uuid)).app_id == f"shop-{app_uuid}"

@@ -15,19 +15,19 @@ NAMES = ["build_args", "build_opts", "build_options"]
 
 
 def only(name: str, value: object) -> dict[str, object]:
-    """The request's arguments under one of their three names."""
+    """The request's arguments, under one of their three names."""
     return dict.fromkeys(NAMES) | {name: value}
 
 
 @pytest.mark.parametrize("name", NAMES)
-async def test_an_object_is_arguments(waiting: LegacyApp, name: str):
+async def test_arguments_are_read_from_an_object(waiting: LegacyApp, name: str):
     given = {"NODE_ENV": "production", "GREETING": "hello 'you'\n$(id)", "EMPTY": ""}
     environment = await waiting.environment(**only(name, given))
     assert arguments_in(environment) == given
 
 
 @pytest.mark.parametrize("name", NAMES)
-async def test_a_text_is_its_arg_lines(waiting: LegacyApp, name: str):
+async def test_arguments_are_read_from_arg_lines(waiting: LegacyApp, name: str):
     text = "ARG NODE_ENV=production\n\narg LEVEL=3\n"
     environment = await waiting.environment(**only(name, text))
     assert arguments_in(environment) == {"NODE_ENV": "production", "LEVEL": "3"}
@@ -35,41 +35,41 @@ async def test_a_text_is_its_arg_lines(waiting: LegacyApp, name: str):
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("text", ["RUN rm -rf /", "ARG A=1\nENV B=2", "ARG A=1\nFROM scratch", "nonsense"])
-async def test_any_other_instruction_is_refused(waiting: LegacyApp, name: str, text: str):
+async def test_other_instructions_than_arg_are_refused(waiting: LegacyApp, name: str, text: str):
     answer = await waiting.refused(**only(name, text))
     assert answer.json["status"] == "error"
     assert answer.json["field"] == name
 
 
-async def test_without_arguments_there_are_none(waiting: LegacyApp):
+async def test_build_without_arguments_has_none(waiting: LegacyApp):
     assert arguments_in(await waiting.environment(**only("build_args", None))) == {}
 
 
-async def test_the_operators_arguments_are_merged_and_the_request_wins(tmp_path: Path):
+async def test_arguments_of_the_request_override_those_of_the_operator(tmp_path: Path):
     extra = '{"BOTH": "operator", "THEIRS": "operator"}'
     async with running_shuttle(tmp_path, EXTRA_BUILD_ARGS=extra) as shuttle:
         environment = await LegacyApp(shuttle).environment(build_args={"BOTH": "request", "OURS": "request"})
         assert arguments_in(environment) == {"BOTH": "request", "THEIRS": "operator", "OURS": "request"}
 
 
-async def test_numbers_and_booleans_are_their_json_text(waiting: LegacyApp):
+async def test_numbers_and_booleans_become_json_text(waiting: LegacyApp):
     environment = await waiting.environment(build_args={"N": 3, "YES": True, "HALF": 0.5})
     assert arguments_in(environment) == {"N": "3", "YES": "true", "HALF": "0.5"}
 
 
-async def test_names_lose_all_but_letters_digits_and_underscores(waiting: LegacyApp):
+async def test_other_characters_are_removed_from_argument_names(waiting: LegacyApp):
     environment = await waiting.environment(build_args={"A-B.C": "1", "@#$X[y]'\"": "2", "É_Z": "3"})
     assert arguments_in(environment) == {"ABC": "1", "Xy": "2", "_Z": "3"}
 
 
-async def test_names_that_would_steer_the_agent_are_passed_and_steer_nothing(waiting: LegacyApp):
+async def test_arguments_named_like_agent_variables_do_not_affect_the_agent(waiting: LegacyApp):
     given = {"PATH": "/evil", "LD_PRELOAD": "/evil.so", "DOCKER_HOST": "tcp://evil", "HOME": "/evil", "IFS": "x"}
     environment = await waiting.environment(build_args=given)
     assert arguments_in(environment) == given
     assert not any(name.startswith("arguments/") for name in environment)
 
 
-async def test_arguments_reach_the_users_build_after_every_from(app: LegacyApp):
+async def test_arguments_are_declared_after_every_from(app: LegacyApp):
     dockerfile = 'from scratch AS one\nRUN echo "in one: $WHAT"\nFrOm scratch\nRUN echo "in two: $WHAT"\n'
     build_uuid = await app.submit(
         sources=data_url({"Dockerfile": dockerfile}), build_args={"WHAT": "it", "PATH": "/evil"}
@@ -84,7 +84,7 @@ async def test_arguments_reach_the_users_build_after_every_from(app: LegacyApp):
     assert b"\nin two: it\n" in log
 
 
-async def test_in_the_new_api_too(app: LegacyApp):
+async def test_arguments_of_the_new_api_are_declared_after_every_from(app: LegacyApp):
     body = {
         "source": {"url": data_url({"Dockerfile": "From scratch\nRUN echo $WHAT\n"})},
         "destination": {"image": "docker://registry.example/org/app:1"},
@@ -114,7 +114,7 @@ PLAIN = {
 }
 
 
-async def test_what_is_secret_by_its_name_or_as_a_url_is_never_shown(waiting: LegacyApp):
+async def test_arguments_that_are_secret_by_name_or_url_are_never_shown(waiting: LegacyApp):
     await waiting.submit(build_args=SECRETS | PLAIN)
     build = await waiting.shuttle.build(waiting.path())
     assert build["arguments"] == dict.fromkeys(SECRETS) | PLAIN
@@ -150,6 +150,6 @@ async def test_masked_arguments_stay_out_of_the_images_history(
     assert not [value for value in arguments.values() if value in str(notes.calls)]
 
 
-async def test_more_secrets_than_a_thousand_are_refused_naming_the_field(waiting: LegacyApp):
+async def test_more_than_a_thousand_secrets_are_refused_with_the_field(waiting: LegacyApp):
     answer = await waiting.refused(build_args={f"TOKEN_{number}": "a secret" for number in range(1001)})
     assert (answer.status, answer.json["field"]) == (400, "build_args")

@@ -1,4 +1,4 @@
-"""Both APIs on one app at once: two builds of one pair of ids run one after the other."""
+"""Both APIs used for one app: two builds with the same ids run one after another."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ def waiting_for(gate: Path) -> str:
     return f"while [ ! -e {gate} ]; do sleep 0.02; done"
 
 
-async def test_one_pair_in_both_apis_each_with_its_own_answers(app: LegacyApp, tmp_path: Path):
+async def test_builds_of_both_apis_with_the_same_ids_keep_their_own_formats(app: LegacyApp, tmp_path: Path):
     first_gate, second_gate = tmp_path / "first", tmp_path / "second"
     async with Receiver() as webhook, Receiver() as callback:
         new = script_request(
@@ -60,7 +60,7 @@ async def test_one_pair_in_both_apis_each_with_its_own_answers(app: LegacyApp, t
     assert {(body["type"], body["id"]) for body in bodies(callback)} == {("jenkins", 5)}
 
 
-async def test_the_builds_of_both_apis_take_turns_in_the_order_of_acceptance(app: LegacyApp, tmp_path: Path):
+async def test_builds_of_both_apis_run_in_the_order_of_acceptance(app: LegacyApp, tmp_path: Path):
     ran = tmp_path / "ran"
     uuids = []
     for number in range(1, 7):
@@ -78,15 +78,15 @@ async def test_the_builds_of_both_apis_take_turns_in_the_order_of_acceptance(app
         assert earlier.finished_at <= later.queued_at
 
 
-async def test_the_next_number_counts_the_numbers_of_both(waiting: LegacyApp):
+async def test_next_number_skips_numbers_of_both_apis(waiting: LegacyApp):
     assert (await waiting.shuttle.post(waiting.path(4), script_request())).status == 200
     body = waiting.request(None)
     assert (await waiting.post(body)).status == 200
     assert (await waiting.record(body["build_uuid"])).build_id != "4"
 
 
-async def test_both_apis_asked_for_one_pair_at_once(waiting: LegacyApp):
-    """The legacy one always gets its build, the new one unless it came second."""
+async def test_simultaneous_requests_of_both_apis_for_one_pair(waiting: LegacyApp):
+    """The older API always gets its build, the new one only if its request came first."""
     for number in range(10):
         new, legacy = await asyncio.gather(
             waiting.shuttle.post(waiting.path(number), script_request()), waiting.post(waiting.request(number))
@@ -101,7 +101,7 @@ async def listed(app: LegacyApp) -> list[dict[str, Any]]:
     return found
 
 
-async def test_a_new_build_named_by_a_legacy_builds_uuid_gets_another_uuid(waiting: LegacyApp):
+async def test_new_build_whose_id_is_a_legacy_uuid_gets_another_uuid(waiting: LegacyApp):
     build_uuid = await waiting.submit(1)
     assert (await waiting.shuttle.post(f"/other/{build_uuid}", script_request())).status == 200
     new = await waiting.shuttle.build(f"/other/{build_uuid}")
@@ -109,7 +109,7 @@ async def test_a_new_build_named_by_a_legacy_builds_uuid_gets_another_uuid(waiti
     assert (await waiting.record(build_uuid)).app_id == waiting.app_id
 
 
-async def test_a_stop_of_the_pair_stops_both(app: LegacyApp):
+async def test_stop_of_the_pair_stops_both_builds(app: LegacyApp):
     assert (await app.shuttle.post(app.path(5), script_request("exec sleep 300"))).status == 200
     await app.until(5, "running")
     first = (await app.shuttle.build(app.path(5)))["build_uuid"]
@@ -119,7 +119,7 @@ async def test_a_stop_of_the_pair_stops_both(app: LegacyApp):
         assert (await app.until_recorded(build_uuid)).state == "stopped"
 
 
-async def test_a_source_of_a_new_build_can_be_rebuilt_by_the_legacy_api(app: LegacyApp):
+async def test_source_of_a_new_build_can_be_rebuilt_by_the_legacy_api(app: LegacyApp):
     new = {**script_request(), "source": {"url": app.request()["sources"]}}
     assert (await app.shuttle.post(app.path(1), new)).status == 200
     build_uuid = (await app.shuttle.build(app.path(1)))["build_uuid"]
@@ -127,7 +127,7 @@ async def test_a_source_of_a_new_build_can_be_rebuilt_by_the_legacy_api(app: Leg
     assert (await app.until(2))["state"] == "succeeded"
 
 
-async def test_deleting_the_app_stops_its_builds_of_both_apis(app: LegacyApp):
+async def test_deleted_app_has_its_builds_of_both_apis_stopped(app: LegacyApp):
     assert (await app.shuttle.post(app.path("new"), script_request("exec sleep 300"))).status == 200
     await app.until("new", "running")
     legacy = await app.submit(1, "sleep 300")

@@ -1,4 +1,4 @@
-"""Callbacks of the older API: their bodies, when they are sent, and for how long they are tried."""
+"""Callbacks of the older API: their bodies, when they are sent, and how long they are retried."""
 
 import asyncio
 import json
@@ -23,22 +23,22 @@ STAMP = "0123456789abcdef, verbatim = \t with; odd characters"
 
 
 def told(callback: Receiver) -> list[dict[str, Any]]:
-    """The bodies of what came whole so far."""
+    """The bodies of the completely received requests."""
     return [json.loads(exchange.body) for exchange in callback.exchanges if exchange.ended]
 
 
 def words(callback: Receiver) -> list[str]:
-    """The status words without repetitions."""
+    """The statuses without repetitions."""
     return [word for word, _ in groupby(body["status"] for body in told(callback))]
 
 
 async def until_final(callback: Receiver) -> None:
-    """Wait for a final word."""
+    """Wait for a final status."""
     async with asyncio.timeout(20):
         await callback.until(lambda: told(callback) and told(callback)[-1]["status"] != "pending")
 
 
-async def test_it_is_posted_with_callback_auth_verbatim(waiting: LegacyApp):
+async def test_callback_is_sent_with_callback_auth_verbatim(waiting: LegacyApp):
     async with Receiver() as callback:
         await waiting.submit(7, callback=f"{callback.url}/builds/1?x=%20y", callback_auth=STAMP)
         first = await callback.exchange(0)
@@ -49,7 +49,7 @@ async def test_it_is_posted_with_callback_auth_verbatim(waiting: LegacyApp):
 
 
 @pytest.mark.parametrize("number", [7, "7"])
-async def test_pending_comes_at_once_on_acceptance(waiting: LegacyApp, number: object):
+async def test_pending_is_sent_at_acceptance(waiting: LegacyApp, number: object):
     async with Receiver() as callback:
         await waiting.submit(number, callback=f"{callback.url}/")
         await callback.until(lambda: told(callback))
@@ -60,7 +60,7 @@ async def test_pending_comes_at_once_on_acceptance(waiting: LegacyApp, number: o
 
 
 @pytest.mark.parametrize(("run", "word"), [("true", "succeeded"), ("false", "failed")])
-async def test_pending_then_the_final_word(app: LegacyApp, run: str, word: str):
+async def test_pending_and_a_final_status_are_sent(app: LegacyApp, run: str, word: str):
     async with Receiver() as callback:
         await app.submit(7, run, callback=f"{callback.url}/")
         await until_final(callback)
@@ -70,7 +70,7 @@ async def test_pending_then_the_final_word(app: LegacyApp, run: str, word: str):
     assert (final["id"], final["type"], final["building"], final["status"]) == (7, "jenkins", False, word)
 
 
-async def test_a_stop_is_failed_with_its_reason(app: LegacyApp):
+async def test_stopped_build_sends_failed_with_the_reason(app: LegacyApp):
     async with Receiver() as callback:
         await app.submit(7, "sleep 300", callback=f"{callback.url}/")
         await app.until(7, "running")
@@ -80,7 +80,7 @@ async def test_a_stop_is_failed_with_its_reason(app: LegacyApp):
     assert (final["status"], final["building"], final["reason"]) == ("failed", False, "stopped")
 
 
-async def test_a_timeout_is_failed_with_its_reason(app: LegacyApp, jenkins: Any, tmp_path: Path):
+async def test_timed_out_build_sends_failed_with_the_reason(app: LegacyApp, jenkins: Any, tmp_path: Path):
     async with running_shuttle(tmp_path, jenkins.url, TIMEOUT_IN_MS="300") as shuttle, Receiver() as callback:
         app.shuttle = shuttle
         await app.submit(7, "sleep 300", callback=f"{callback.url}/")
@@ -89,15 +89,15 @@ async def test_a_timeout_is_failed_with_its_reason(app: LegacyApp, jenkins: Any,
     assert (final["status"], final["building"], final["reason"]) == ("failed", False, "timeout")
 
 
-async def test_a_build_that_ends_before_jenkins_still_tells_pending_first(waiting: LegacyApp):
+async def test_build_that_ends_before_jenkins_sends_pending_first(waiting: LegacyApp):
     async with Receiver() as callback:
         await waiting.submit(7, sources="data:,nothing", callback=f"{callback.url}/")
         await until_final(callback)
         assert words(callback) == ["pending", "failed"]
 
 
-async def test_no_pending_after_the_final_word_whatever_the_receiver_does(app: LegacyApp):
-    """The receiver fails while the build goes through all its states, so that all its statuses wait at once."""
+async def test_pending_is_never_sent_after_the_final_status(app: LegacyApp):
+    """The receiver fails while the build goes through all its states, so that all its statuses are pending at once."""
     failing: list[Script] = [answering(503)] * 4
     async with Receiver(*failing, answering(200)) as callback:
         await app.submit(7, callback=f"{callback.url}/")
@@ -107,11 +107,11 @@ async def test_no_pending_after_the_final_word_whatever_the_receiver_does(app: L
         async with asyncio.timeout(20):
             await callback.until(lambda: len(told(callback)) > taken and told(callback)[-1]["status"] == "succeeded")
         received = [body["status"] for body in told(callback)[taken:]]
-    assert received == sorted(received)  # `pending` before `succeeded`
+    assert received == sorted(received)  # `pending` is sent before `succeeded`
     assert received[0] == "pending"
 
 
-async def test_nothing_but_the_three_words_is_ever_told(app: LegacyApp):
+async def test_only_the_three_documented_statuses_are_sent(app: LegacyApp):
     async with Receiver() as callback:
         for number, run in enumerate(("true", "false", "exit 3"), 1):
             await app.submit(number, run, callback=f"{callback.url}/")
@@ -122,7 +122,7 @@ async def test_nothing_but_the_three_words_is_ever_told(app: LegacyApp):
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410])
-async def test_a_refusal_for_good_ends_it_after_three_tries(waiting: LegacyApp, status: int):
+async def test_permanent_refusal_is_given_up_after_three_attempts(waiting: LegacyApp, status: int):
     async with Receiver(answering(status)) as callback:
         await waiting.submit(7, callback=f"{callback.url}/")
         await given_up(waiting.shuttle, waiting.app_id)
@@ -130,14 +130,14 @@ async def test_a_refusal_for_good_ends_it_after_three_tries(waiting: LegacyApp, 
 
 
 async def given_up(shuttle: Shuttle, app_id: str) -> None:
-    """Return once the ledger says that the app's first status was given up."""
+    """Wait until the first status of the app is given up."""
     async with asyncio.timeout(20):
         while not (await shuttle.get(f"/-/deliveries?app_id={app_id}&state=gave_up")).json["deliveries"]:
             await asyncio.sleep(0.02)
 
 
 @pytest.mark.parametrize("status", [500, 502, 302, 400, 429])
-async def test_any_other_failure_is_tried_on(waiting: LegacyApp, status: int):
+async def test_other_failures_are_retried(waiting: LegacyApp, status: int):
     failing: list[Script] = [answering(status)] * 4
     async with Receiver(*failing, answering(200)) as callback:
         await waiting.submit(7, callback=f"{callback.url}/")
@@ -146,8 +146,8 @@ async def test_any_other_failure_is_tried_on(waiting: LegacyApp, status: int):
         assert len({bytes(exchange.body) for exchange in callback.exchanges}) == 1
 
 
-async def test_it_is_tried_for_five_and_a_half_hours_and_not_longer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """RetryPolicy 1,000 s apart (up to a tenth later) by a clock that the test moves."""
+async def test_callback_is_retried_for_five_and_a_half_hours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Retries 1,000 s apart (up to a tenth later) by a clock that the test controls."""
     ahead = timedelta()
     passing = partial(
         Clock,
@@ -169,14 +169,14 @@ async def test_it_is_tried_for_five_and_a_half_hours_and_not_longer(tmp_path: Pa
         await shuttle.services.database.run(lambda tx: tx.notify(Topic.DELIVERIES))
         await given_up(shuttle, app.app_id)
         count = len(callback.exchanges)
-        ahead = timedelta(hours=20)  # the build itself is given up after 24
+        ahead = timedelta(hours=20)  # the build itself is given up after 24 hours
         await shuttle.services.database.run(lambda tx: tx.notify(Topic.DELIVERIES))
         assert not (await shuttle.get(f"/-/deliveries?app_id={app.app_id}&state=pending")).json["deliveries"]
         assert len(callback.exchanges) == count
 
 
 async def attempts(shuttle: Shuttle, app: LegacyApp, count: int) -> None:
-    """Return once the ledger has so many tries."""
+    """Wait until `count` attempts are recorded."""
     async with asyncio.timeout(20):
         while True:
             (delivery,) = (await shuttle.get(f"/-/deliveries?app_id={app.app_id}")).json["deliveries"]
@@ -185,7 +185,7 @@ async def attempts(shuttle: Shuttle, app: LegacyApp, count: int) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_the_stamp_is_shown_nowhere(waiting: LegacyApp):
+async def test_stamp_is_shown_nowhere(waiting: LegacyApp):
     async with Receiver(answering(403)) as callback:
         await waiting.submit(7, callback=callback.url.replace("://", "://user:callback-password@"), callback_auth=STAMP)
         await given_up(waiting.shuttle, waiting.app_id)
@@ -195,7 +195,7 @@ async def test_the_stamp_is_shown_nowhere(waiting: LegacyApp):
     assert "callback-password" not in shown
 
 
-async def test_one_receiver_that_hangs_keeps_no_other_build_from_its_callback(waiting: LegacyApp):
+async def test_hanging_receiver_does_not_delay_callbacks_of_other_builds(waiting: LegacyApp):
     other = LegacyApp(waiting.shuttle)
     async with Receiver(hanging) as hung, Receiver() as callback:
         await waiting.submit(7, callback=f"{hung.url}/")
@@ -206,6 +206,6 @@ async def test_one_receiver_that_hangs_keeps_no_other_build_from_its_callback(wa
 
 
 @pytest.mark.parametrize("callback", [None, ""])
-async def test_without_a_callback_nobody_is_told(waiting: LegacyApp, callback: str | None):
+async def test_build_without_a_callback_sends_none(waiting: LegacyApp, callback: str | None):
     await waiting.submit(7, callback=callback)
     assert (await waiting.shuttle.build(waiting.path(7)))["receivers"] == []

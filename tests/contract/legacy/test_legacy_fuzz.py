@@ -1,4 +1,4 @@
-"""Whatever is sent to the older API: an answer of its own or of the family, and what is accepted can be built."""
+"""Any request to the older API gets one of its documented responses, and every accepted build can be built."""
 
 import asyncio
 import json
@@ -54,7 +54,7 @@ def fuzzed(runner: asyncio.Runner, tmp_path_factory: pytest.TempPathFactory):
     runner.run(opened.__aexit__(None, None, None))
 
 
-def is_an_answer(answer: Answer) -> None:
+def is_documented_response(answer: Answer) -> None:
     if answer.status == 200:
         assert answer.body == OK
         return
@@ -68,11 +68,11 @@ def is_an_answer(answer: Answer) -> None:
 
 @quickly
 @given(change=changes)
-def test_any_fields(runner: asyncio.Runner, fuzzed: Shuttle, change: dict[str, Any]):
+def test_any_fields_get_a_valid_response(runner: asyncio.Runner, fuzzed: Shuttle, change: dict[str, Any]):
     app = LegacyApp(fuzzed)
     body = app.request() | change
     answer = ask(runner, app.post(body))
-    is_an_answer(answer)
+    is_documented_response(answer)
     if answer.status == 200:
         assert ask(runner, app.post(body)).body == OK
         build_uuid = body["build_uuid"].lower()
@@ -86,13 +86,13 @@ def test_any_fields(runner: asyncio.Runner, fuzzed: Shuttle, change: dict[str, A
 
 
 async def runner_environment(fuzzed: Shuttle, build_uuid: str) -> dict[str, bytes]:
-    """What its agent would get."""
+    """The environment that its agent would get."""
     return await (await agent_of_uuid(fuzzed, build_uuid)).files("environment")
 
 
 @quickly
 @given(body=values)
-def test_any_json(runner: asyncio.Runner, fuzzed: Shuttle, body: Any):
+def test_any_json_gets_a_valid_response(runner: asyncio.Runner, fuzzed: Shuttle, body: Any):
     answer = ask(runner, fuzzed.post("/", json.dumps(body).encode()))
     assert answer.status == 400
     assert answer.json["status"] in WORDS | {"error"}

@@ -1,4 +1,4 @@
-"""`GET /octhc`: the old shuttle's health probe, with true answers."""
+"""`GET /octhc`: the health probe of the old shuttle, with correct responses."""
 
 from pathlib import Path
 
@@ -17,17 +17,17 @@ def asked_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readiness, "_CACHE_SECONDS", 0)
 
 
-async def test_good_when_the_database_and_jenkins_are_in_reach(shuttle: Shuttle):
+async def test_health_is_good_when_database_and_jenkins_are_reachable(shuttle: Shuttle):
     answer = await shuttle.get("/octhc")
     assert (answer.status, answer.body) == (200, b"overall_status=good")
 
 
-async def test_bad_when_jenkins_is_out_of_reach(idle: Shuttle):
+async def test_health_is_bad_when_jenkins_is_unreachable(idle: Shuttle):
     answer = await idle.get("/octhc")
     assert (answer.status, answer.body) == (503, b"overall_status=bad")
 
 
-async def test_good_again_when_jenkins_is_back(shuttle: Shuttle, jenkins: Jenkins):
+async def test_health_is_good_again_when_jenkins_is_back(shuttle: Shuttle, jenkins: Jenkins):
     await jenkins.stop()
     try:
         assert (await shuttle.get("/octhc")).status == 503
@@ -36,7 +36,7 @@ async def test_good_again_when_jenkins_is_back(shuttle: Shuttle, jenkins: Jenkin
     assert (await shuttle.get("/octhc")).status == 200
 
 
-async def test_bad_when_the_database_is_out_of_reach(jenkins: Jenkins, tmp_path: Path):
+async def test_health_is_bad_when_the_database_fails(jenkins: Jenkins, tmp_path: Path):
     async with running_shuttle(tmp_path, jenkins.url) as shuttle:
         assert (await shuttle.get("/octhc")).status == 200
         await shuttle.services.database.close()

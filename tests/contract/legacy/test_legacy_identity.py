@@ -1,4 +1,4 @@
-"""Identity in the older API: a build is known by its uuid, and two builds may have one number."""
+"""Identity in the older API: the uuid identifies a build, and two builds may have the same number."""
 
 import asyncio
 from pathlib import Path
@@ -17,7 +17,7 @@ async def listed(app: LegacyApp) -> list[str]:
     return [build["build_uuid"] for build in (await app.shuttle.get(f"/{app.app_id}")).json["builds"]]
 
 
-async def test_the_same_uuid_and_body_is_the_same_build(waiting: LegacyApp):
+async def test_same_uuid_and_body_are_the_same_build(waiting: LegacyApp):
     body = waiting.request()
     assert (await waiting.post(body)).body == OK
     again = await waiting.post(dict(reversed(body.items())))
@@ -25,7 +25,7 @@ async def test_the_same_uuid_and_body_is_the_same_build(waiting: LegacyApp):
     assert await listed(waiting) == [body["build_uuid"]]
 
 
-async def test_the_same_uuid_with_another_body_is_a_conflict(waiting: LegacyApp):
+async def test_same_uuid_with_another_body_is_a_conflict(waiting: LegacyApp):
     body = waiting.request()
     assert (await waiting.post(body)).status == 200
     for change in ({"branch": "other"}, {"build_number": 2}, {"sources": image_source("false")}):
@@ -34,21 +34,21 @@ async def test_the_same_uuid_with_another_body_is_a_conflict(waiting: LegacyApp)
     assert await listed(waiting) == [body["build_uuid"]]
 
 
-async def test_one_uuid_sent_at_once_is_one_build(waiting: LegacyApp):
+async def test_simultaneous_requests_with_one_uuid_are_one_build(waiting: LegacyApp):
     body = waiting.request(None)
     answers = await asyncio.gather(*(waiting.post(body) for _ in range(6)))
     assert [answer.body for answer in answers] == [OK] * 6
     assert await listed(waiting) == [body["build_uuid"]]
 
 
-async def test_a_uuid_is_one_build_in_any_app(waiting: LegacyApp):
+async def test_uuid_is_unique_across_apps(waiting: LegacyApp):
     body = waiting.request()
     assert (await waiting.post(body)).status == 200
     other = LegacyApp(waiting.shuttle)
     assert (await other.post(other.request(build_uuid=body["build_uuid"]))).status == 409
 
 
-async def test_the_answer_is_the_same_after_the_end(app: LegacyApp):
+async def test_repeated_request_after_the_end_gets_the_same_response(app: LegacyApp):
     body = app.request()
     assert (await app.post(body)).status == 200
     await app.until()
@@ -56,7 +56,7 @@ async def test_the_answer_is_the_same_after_the_end(app: LegacyApp):
     assert (await app.post(body | {"branch": "other"})).status == 409
 
 
-async def test_a_number_that_comes_twice_is_two_builds_the_later_after_the_earlier(app: LegacyApp, tmp_path: Path):
+async def test_builds_with_the_same_number_run_one_after_another(app: LegacyApp, tmp_path: Path):
     gate = tmp_path / "gate"
     waits = f"while [ ! -e {gate} ]; do sleep 0.02; done; echo ran"
     earlier, later = await app.submit(3, waits), await app.submit(3, "echo the later one")
@@ -72,7 +72,7 @@ async def test_a_number_that_comes_twice_is_two_builds_the_later_after_the_earli
     assert builds[0].finished_at <= builds[1].queued_at
 
 
-async def test_number_routes_mean_the_newest(app: LegacyApp):
+async def test_routes_with_a_number_refer_to_the_newest_build(app: LegacyApp):
     earlier = await app.submit(3, "echo the earlier one; exit 1")
     await app.until_recorded(earlier)
     later = await app.submit(3, "echo the later one")
@@ -85,7 +85,7 @@ async def test_number_routes_mean_the_newest(app: LegacyApp):
     assert (await app.shuttle.get(f"/{earlier}")).status == 200
 
 
-async def test_delete_of_a_number_stops_all_running_ones(app: LegacyApp):
+async def test_delete_of_a_number_stops_all_its_running_builds(app: LegacyApp):
     earlier, later = await app.submit(3, "sleep 300"), await app.submit(3, "sleep 300")
     await app.until_recorded(earlier, lambda build: build.state == "running")
     assert (await app.stop(3)).body == OK
@@ -93,7 +93,7 @@ async def test_delete_of_a_number_stops_all_running_ones(app: LegacyApp):
     assert [build.state for build in builds] == ["stopped", "stopped"]
 
 
-async def test_a_pair_of_the_new_api_and_then_the_legacy_one_is_two_builds(app: LegacyApp, tmp_path: Path):
+async def test_legacy_build_with_the_ids_of_a_new_build_is_another_build(app: LegacyApp, tmp_path: Path):
     gate = tmp_path / "gate"
     new = script_request(f"while [ ! -e {gate} ]; do sleep 0.02; done")
     assert (await app.shuttle.post(app.path(5), new)).status == 200
@@ -110,14 +110,14 @@ async def test_a_pair_of_the_new_api_and_then_the_legacy_one_is_two_builds(app: 
     assert earlier.finished_at <= later.queued_at
 
 
-async def test_a_new_post_of_a_pair_that_a_legacy_build_holds_is_a_conflict(waiting: LegacyApp):
+async def test_new_build_with_the_ids_of_a_legacy_build_is_a_conflict(waiting: LegacyApp):
     await waiting.submit(5)
     answer = await waiting.shuttle.post(waiting.path(5), script_request())
     assert (answer.status, answer.json["code"]) == (409, "conflict")
     assert len(await listed(waiting)) == 1
 
 
-async def test_a_uuid_that_a_new_build_has_is_a_conflict(idle: Shuttle, waiting: LegacyApp):
+async def test_uuid_of_a_new_build_is_a_conflict(idle: Shuttle, waiting: LegacyApp):
     build_uuid = str(uuid4())
     assert (await idle.post(f"/{waiting.app_id}/{build_uuid}", script_request())).status == 200
     assert (await waiting.post(waiting.request(build_uuid=build_uuid))).status == 409

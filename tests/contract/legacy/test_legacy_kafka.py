@@ -1,4 +1,4 @@
-"""The log of a build of the older API as Kafka consumers get it."""
+"""The log of an older API's build, as Kafka consumers receive it."""
 
 import json
 from collections.abc import AsyncIterator
@@ -22,7 +22,7 @@ async def cluster() -> AsyncIterator[Cluster]:
 
 
 @pytest.mark.parametrize("number", [7, "7"])
-async def test_kafka_hosts_are_a_sink_on_the_old_topic_in_the_old_form(
+async def test_kafka_hosts_get_the_log_in_the_old_format_on_the_old_topic(
     app: LegacyApp, cluster: Cluster, number: object
 ):
     async with cluster.reading("alamobuildlogs") as topic:
@@ -41,7 +41,7 @@ async def test_kafka_hosts_are_a_sink_on_the_old_topic_in_the_old_form(
     assert joined(messages)[0] == (await app.logs(7)).body
 
 
-async def test_the_topic_is_the_operators(app: LegacyApp, cluster: Cluster, jenkins: Jenkins, tmp_path: Path):
+async def test_topic_is_set_by_the_operator(app: LegacyApp, cluster: Cluster, jenkins: Jenkins, tmp_path: Path):
     async with (
         running_shuttle(tmp_path, jenkins.url, KAFKA_TOPIC="their.topic") as shuttle,
         cluster.reading("their.topic") as topic,
@@ -51,7 +51,7 @@ async def test_the_topic_is_the_operators(app: LegacyApp, cluster: Cluster, jenk
         await topic.until(is_finished)
 
 
-async def test_a_comma_list_is_one_sink_of_several_hosts(waiting: LegacyApp, cluster: Cluster):
+async def test_comma_separated_hosts_are_one_sink(waiting: LegacyApp, cluster: Cluster):
     assert "," in cluster.bootstrap
     await waiting.submit(7, kafka_hosts=cluster.bootstrap.replace(",", " , "))
     (sink,) = (await waiting.shuttle.build(waiting.path(7)))["sinks"]
@@ -59,6 +59,6 @@ async def test_a_comma_list_is_one_sink_of_several_hosts(waiting: LegacyApp, clu
 
 
 @pytest.mark.parametrize("kafka_hosts", [None, "", " "], ids=repr)
-async def test_without_hosts_there_is_no_sink(waiting: LegacyApp, kafka_hosts: str | None):
+async def test_build_without_kafka_hosts_has_no_sink(waiting: LegacyApp, kafka_hosts: str | None):
     await waiting.submit(7, kafka_hosts=kafka_hosts)
     assert (await waiting.shuttle.build(waiting.path(7)))["sinks"] == []

@@ -1,4 +1,4 @@
-"""`GET …/{n}/logs` as text and as `{"output":…}`, and the old shuttle's logs."""
+"""`GET …/{n}/logs` as text and as `{"output":…}`, and logs of the old shuttle."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ def output(answer: Answer) -> str:
     return text
 
 
-async def test_it_is_text_of_the_same_bytes_as_in_the_new_api(app: LegacyApp):
+async def test_text_log_is_equal_in_both_apis(app: LegacyApp):
     await app.submit(7, "echo '  indented ünd \"quoted\" \\ '")
     build = await app.until(7)
     answer = await app.logs(7)
@@ -57,7 +57,7 @@ NOT_ASKED: list[dict[str, str]] = [
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def ended(shuttle: Shuttle) -> LegacyApp:
-    """An app whose build 7 is over and has odd characters in its log."""
+    """An app whose build 7 is over and has unusual characters in its log."""
     app = LegacyApp(shuttle)
     await app.submit(7, "echo '  \"quoted\" ünd \\ 🚀'\nprintf 'no end'")
     await app.until(7)
@@ -65,18 +65,18 @@ async def ended(shuttle: Shuttle) -> LegacyApp:
 
 
 @pytest.mark.parametrize("headers", ASKED, ids=str)
-async def test_json_when_it_is_asked_for(ended: LegacyApp, headers: dict[str, str]):
+async def test_log_is_json_if_requested(ended: LegacyApp, headers: dict[str, str]):
     assert output(await ended.logs(7, **headers)).encode() == (await ended.logs(7)).body
 
 
 @pytest.mark.parametrize("headers", NOT_ASKED, ids=str)
-async def test_text_when_it_is_not(waiting: LegacyApp, headers: dict[str, str]):
+async def test_log_is_text_by_default(waiting: LegacyApp, headers: dict[str, str]):
     await waiting.submit(7)
     answer = await waiting.logs(7, **headers)
     assert (answer.status, answer.headers["Content-Type"]) == (200, "text/plain; charset=utf-8")
 
 
-async def test_both_forms_while_the_build_runs(app: LegacyApp, tmp_path: Path):
+async def test_both_formats_are_available_while_the_build_runs(app: LegacyApp, tmp_path: Path):
     gate = tmp_path / "gate"
     await app.submit(7, f"echo first\nwhile [ ! -e {gate} ]; do sleep 0.02; done\necho second")
     async with asyncio.timeout(20):
@@ -90,7 +90,7 @@ async def test_both_forms_while_the_build_runs(app: LegacyApp, tmp_path: Path):
     assert output(await app.logs(7, Accept=JSON)).startswith(now)
 
 
-async def test_a_log_that_has_not_begun_is_empty_or_its_preamble(waiting: LegacyApp):
+async def test_log_before_the_build_is_empty_or_the_preamble(waiting: LegacyApp):
     await waiting.submit(7)
     assert output(await waiting.logs(7, Accept=JSON)).encode() == (await waiting.logs(7)).body
 
@@ -98,8 +98,8 @@ async def test_a_log_that_has_not_begun_is_empty_or_its_preamble(waiting: Legacy
 LINES = 300_000
 
 
-async def test_a_long_log_is_streamed_and_capped_to_its_tail_with_a_notice(app: LegacyApp):
-    """The text has it all; the JSON is one string that clients hold in memory several times."""
+async def test_long_log_is_complete_as_text_and_cut_to_its_end_as_json(app: LegacyApp):
+    """The text is complete; the JSON is one string, which clients hold in memory several times."""
     await app.submit(7, f'seq -f "%.0f of {LINES} lines, some of them with \\"quotes\\"" 1 {LINES}')
     assert (await app.until(7))["state"] == "succeeded"
     text = (await app.logs(7)).body.decode()
@@ -116,7 +116,7 @@ async def test_a_long_log_is_streamed_and_capped_to_its_tail_with_a_notice(app: 
     assert f"\n{notice}\n" not in text
 
 
-async def test_a_reader_that_goes_away_in_the_middle_hurts_nobody(app: LegacyApp):
+async def test_reader_that_disconnects_does_not_affect_others(app: LegacyApp):
     await app.submit(7, "seq 1 200000")
     await app.until(7)
     url = app.shuttle.url + app.path(7) + "/logs"
@@ -127,7 +127,7 @@ async def test_a_reader_that_goes_away_in_the_middle_hurts_nobody(app: LegacyApp
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
-async def test_the_old_shuttles_logs_are_found_where_it_left_them(waiting: LegacyApp, form: str):
+async def test_logs_of_the_old_shuttle_are_found(waiting: LegacyApp, form: str):
     (waiting.shuttle.data / "objects").mkdir(exist_ok=True)
     left = waiting.shuttle.data / "objects" / f"{waiting.app_id}-41.logs"
     left.write_text('what the "old" one ünd said\n')
@@ -139,19 +139,19 @@ async def test_the_old_shuttles_logs_are_found_where_it_left_them(waiting: Legac
         assert output(await waiting.logs(41, Accept=JSON)) == 'what the "old" one ünd said\n'
 
 
-async def test_an_old_log_that_is_not_utf_8_is_still_json(waiting: LegacyApp):
+async def test_old_log_that_is_not_utf_8_is_returned_as_json(waiting: LegacyApp):
     (waiting.shuttle.data / "objects").mkdir(exist_ok=True)
     (waiting.shuttle.data / "objects" / f"{waiting.app_id}-42.logs").write_bytes(b"cut \xe2\x82 \xff\x00 here\n")
     assert output(await waiting.logs(42, Accept=JSON)).startswith("cut ")
 
 
-async def test_the_log_of_an_unknown_build_is_404(waiting: LegacyApp):
+async def test_log_of_an_unknown_build_gets_404(waiting: LegacyApp):
     for headers in ({}, {"Accept": JSON}):
         assert (await waiting.logs(7, **headers)).status == 404
     assert (await waiting.shuttle.get(f"/plain-{uuid4()}x/7/logs")).status == 404
 
 
-async def test_its_own_object_is_also_kept_under_the_old_name(app: LegacyApp):
+async def test_archived_log_is_also_stored_under_the_old_name(app: LegacyApp):
     """Clients and operators read `<app>-<app_uuid>-<n>.logs` from the bucket (docs/contract.md, "Objects")."""
     build_uuid = await app.submit(7)
     await app.until(7)
@@ -162,7 +162,7 @@ async def test_its_own_object_is_also_kept_under_the_old_name(app: LegacyApp):
     assert left.read_bytes() == (await app.logs(7)).body
 
 
-async def test_a_new_builds_log_stays_text_whatever_is_asked_for(app: LegacyApp):
+async def test_log_of_a_new_build_is_always_text(app: LegacyApp):
     await app.shuttle.submit("/new-logs/1")
     await app.shuttle.until("/new-logs/1")
     answer = await app.shuttle.get("/new-logs/1/logs", headers={"Accept": JSON})
@@ -183,10 +183,10 @@ async def test_json_has_the_last_8_mib_of_a_log(waiting: LegacyApp, excess_bytes
 
 
 @pytest.mark.parametrize(("memory_mib", "fetched"), [(4, 4), (8, 3)])
-async def test_logs_that_are_read_take_no_more_memory_than_the_setting_says(
+async def test_memory_for_reading_logs_is_limited_by_the_setting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory_mib: int, fetched: int
 ):
-    """Half of it keeps blocks of 1 MiB, the other half is for those that come."""
+    """Half of the memory caches blocks of 1 MiB, the other half is for blocks that are being read."""
     starts: list[int] = []
     async with running_shuttle(tmp_path, SHUTTLE_LOG_MEMORY_BYTES=str(memory_mib * 2**20)) as shuttle:
         app = LegacyApp(shuttle)

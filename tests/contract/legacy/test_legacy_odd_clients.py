@@ -1,4 +1,4 @@
-"""Old and odd clients of the legacy API, byte by byte."""
+"""Requests of old and unusual clients of the older API, byte by byte."""
 
 import asyncio
 import hashlib
@@ -23,7 +23,7 @@ async def exchange(
     *,
     after_100: bool = False,
 ) -> Answer:
-    """One request as it stands, on a connection of its own; the answer up to where the server closes or its length."""
+    """Send a request on a new connection; returns the response up to its length or the end of the connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", app.shuttle.port)
     given = {"Host": f"127.0.0.1:{app.shuttle.port}", "Content-Length": str(len(body)), "Connection": "close"}
     given |= dict(headers or {})
@@ -55,7 +55,7 @@ def written(app: LegacyApp, **fields: object) -> bytes:
 JSON = {"Content-Type": "application/json"}
 
 
-async def test_http_1_0(waiting: LegacyApp):
+async def test_http_1_0_requests_are_supported(waiting: LegacyApp):
     answer = await exchange(waiting, "POST / HTTP/1.0", written(waiting), JSON)
     assert (answer.status, answer.body) == (200, OK)
     answer = await exchange(waiting, f"GET {waiting.path()}/status HTTP/1.0")
@@ -63,12 +63,12 @@ async def test_http_1_0(waiting: LegacyApp):
     for headers in ({}, {"Accept": "application/json"}):
         answer = await exchange(waiting, f"GET {waiting.path()}/logs HTTP/1.0", headers=headers)
         assert answer.status == 200
-        assert "Transfer-Encoding" not in answer.headers  # which HTTP/1.0 does not know
+        assert "Transfer-Encoding" not in answer.headers  # which HTTP/1.0 does not have
     answer = await exchange(waiting, f"DELETE {waiting.path()} HTTP/1.0")
     assert (answer.status, answer.body) == (200, OK)
 
 
-async def test_http_1_0_without_a_host(waiting: LegacyApp):
+async def test_http_1_0_request_without_host_is_accepted(waiting: LegacyApp):
     body = written(waiting)
     reader, writer = await asyncio.open_connection("127.0.0.1", waiting.shuttle.port)
     writer.write(b"POST / HTTP/1.0\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
@@ -77,26 +77,26 @@ async def test_http_1_0_without_a_host(waiting: LegacyApp):
     assert (answer.status, answer.body) == (200, OK)
 
 
-async def test_expect_100_continue(waiting: LegacyApp):
+async def test_expect_100_continue_is_supported(waiting: LegacyApp):
     headers = JSON | {"Expect": "100-continue"}
     answer = await exchange(waiting, "POST / HTTP/1.1", written(waiting), headers, after_100=True)
     assert (answer.status, answer.body) == (200, OK)
 
 
-async def test_no_content_type(waiting: LegacyApp):
+async def test_body_without_content_type_is_accepted(waiting: LegacyApp):
     answer = await exchange(waiting, "POST / HTTP/1.1", written(waiting))
     assert (answer.status, answer.body) == (200, OK)
 
 
 @pytest.mark.parametrize("charset", ["latin1", "iso-8859-1", "utf-8", "UTF8", '"utf-8"', "no-such-charset"])
-async def test_a_charset_makes_no_difference_to_json(waiting: LegacyApp, charset: str):
+async def test_charset_of_json_is_ignored(waiting: LegacyApp, charset: str):
     headers = {"Content-Type": f"application/json; charset={charset}"}
     body = json.dumps(waiting.request(space="münchen"), ensure_ascii=False).encode()
     answer = await exchange(waiting, "POST / HTTP/1.1", body, headers)
     assert (answer.status, answer.body) == (200, OK)
 
 
-async def test_bytes_that_really_are_latin1_are_refused_saying_so_or_read(waiting: LegacyApp):
+async def test_latin1_body_is_read_or_refused_as_not_utf_8(waiting: LegacyApp):
     headers = {"Content-Type": "application/json; charset=latin1"}
     body = json.dumps(waiting.request(space="münchen"), ensure_ascii=False).encode("latin1")
     answer = await exchange(waiting, "POST / HTTP/1.1", body, headers)
@@ -105,7 +105,7 @@ async def test_bytes_that_really_are_latin1_are_refused_saying_so_or_read(waitin
         assert "UTF-8" in answer.json["message"]
 
 
-async def test_a_chunked_body_in_tiny_pieces(waiting: LegacyApp):
+async def test_chunked_body_in_tiny_pieces_is_accepted(waiting: LegacyApp):
     body = written(waiting)
     chunks = b"".join(b"%x\r\n%b\r\n" % (len(body[at : at + 7]), body[at : at + 7]) for at in range(0, len(body), 7))
     reader, writer = await asyncio.open_connection("127.0.0.1", waiting.shuttle.port)
@@ -115,7 +115,7 @@ async def test_a_chunked_body_in_tiny_pieces(waiting: LegacyApp):
     assert (answer.status, answer.body) == (200, OK)
 
 
-async def test_upper_case_uuids(waiting: LegacyApp):
+async def test_upper_case_uuids_are_accepted(waiting: LegacyApp):
     waiting.app_uuid = waiting.app_uuid.upper()
     body = waiting.request(7)
     lower = body["build_uuid"]
@@ -131,8 +131,8 @@ async def test_upper_case_uuids(waiting: LegacyApp):
 
 
 @pytest.mark.parametrize("spelled", ["/{path}/", "//{path}", "//{path}/"])
-async def test_trailing_and_doubled_slashes(waiting: LegacyApp, spelled: str):
-    """A base URL that ends in a slash, or a client that adds one."""
+async def test_trailing_and_repeated_slashes_are_ignored(waiting: LegacyApp, spelled: str):
+    """A base URL may end in a slash, or a client may add one."""
     body = waiting.request(7)
     line = "POST " + spelled.format(path="").replace("///", "//") + " HTTP/1.1"
     assert (await exchange(waiting, line, json.dumps(body).encode(), JSON)).body == OK
@@ -149,7 +149,7 @@ async def test_trailing_and_doubled_slashes(waiting: LegacyApp, spelled: str):
     assert (await waiting.record(body["build_uuid"])).state == "stopped"
 
 
-async def test_percent_encoded_ids(waiting: LegacyApp):
+async def test_percent_encoded_ids_are_decoded(waiting: LegacyApp):
     body = waiting.request(7)
     assert (await waiting.post(body)).body == OK
     app_id = waiting.app_id.replace("-", "%2D").replace("s", "%73", 1)
@@ -161,7 +161,7 @@ async def test_percent_encoded_ids(waiting: LegacyApp):
     assert (await exchange(waiting, f"DELETE /{app_id} HTTP/1.1")).body == OK
 
 
-async def test_a_data_uri_of_40_mib(waiting: LegacyApp):
+async def test_data_url_of_40_mib_is_accepted(waiting: LegacyApp):
     content = os.urandom(30 * 1024 * 1024)
     body = waiting.request(1, sources="data:application/gzip;base64," + b64encode(content).decode())
     assert len(body["sources"]) > 40 * 1024 * 1024
@@ -171,7 +171,7 @@ async def test_a_data_uri_of_40_mib(waiting: LegacyApp):
     assert hashlib.sha256(kept.body).digest() == hashlib.sha256(content).digest()
 
 
-async def test_two_requests_on_one_connection(waiting: LegacyApp):
+async def test_two_requests_on_one_connection_get_responses(waiting: LegacyApp):
     reader, writer = await asyncio.open_connection("127.0.0.1", waiting.shuttle.port)
     for number in (1, 2):
         body = json.dumps(waiting.request(number)).encode()

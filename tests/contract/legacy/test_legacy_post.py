@@ -1,4 +1,4 @@
-"""`POST /`: its fields, its answers, and requests that leave most fields out."""
+"""`POST /`: its fields, its responses, and requests that leave most fields out."""
 
 import asyncio
 import hashlib
@@ -20,7 +20,7 @@ NO_UUID = b'{"status":"Bad Request - build uuid is invalid."}'
 REGISTRY = {"DOCKER_REGISTRY_HOST": "registry.of.the.operator", "DOCKER_REPO": "operator"}
 
 
-async def test_the_specified_fields_are_a_build(tmp_path: Path):
+async def test_specified_fields_are_accepted(tmp_path: Path):
     async with running_shuttle(tmp_path, **REGISTRY) as shuttle, Receiver() as callback:
         app = LegacyApp(shuttle)
         body = app.specified(callback=callback.url + "/builds/1", callback_auth="stamp")
@@ -30,7 +30,7 @@ async def test_the_specified_fields_are_a_build(tmp_path: Path):
         assert (await app.record(body["build_uuid"])).api == "legacy"
 
 
-async def test_the_fields_of_the_real_client_are_a_build(waiting: LegacyApp):
+async def test_fields_of_the_real_client_are_accepted(waiting: LegacyApp):
     body = waiting.request(7)
     answer = await waiting.post(body)
     assert (answer.status, answer.body) == (200, OK)
@@ -41,7 +41,7 @@ async def test_the_fields_of_the_real_client_are_a_build(waiting: LegacyApp):
 
 @pytest.mark.parametrize("empty", [None, "", "left out"], ids=str)
 @pytest.mark.parametrize("field", ["sources", "app", "space", "app_uuid", "build_uuid"])
-async def test_a_missing_field_is_told_in_the_old_words(waiting: LegacyApp, field: str, empty: str | None):
+async def test_missing_field_gets_the_old_error_message(waiting: LegacyApp, field: str, empty: str | None):
     body = waiting.request()
     if empty == "left out":
         del body[field]
@@ -62,12 +62,12 @@ async def test_400_when_no_image_can_be_named(waiting: LegacyApp, fields: tuple[
 @pytest.mark.parametrize(
     "build_uuid", ["x", "1", "0a7f4f0e-0000-4000-8000-00000000000", "0a7f4f0e-0000-4000-8000-00000000000g", "../../etc"]
 )
-async def test_400_for_a_build_uuid_that_is_none(waiting: LegacyApp, build_uuid: str):
+async def test_invalid_build_uuid_gets_400(waiting: LegacyApp, build_uuid: str):
     answer = await waiting.refused(build_uuid=build_uuid)
     assert answer.body == NO_UUID
 
 
-async def test_without_a_number_the_apps_next_one_is_taken_and_reported_as_id(waiting: LegacyApp):
+async def test_request_without_a_number_gets_the_next_one_as_id(waiting: LegacyApp):
     async with Receiver() as callback:
         first, given, after = (waiting.request(number, callback=callback.url + "/") for number in (None, 7, None))
         for body in (first, given, after):
@@ -79,7 +79,7 @@ async def test_without_a_number_the_apps_next_one_is_taken_and_reported_as_id(wa
     assert sorted(ids) == [1, 7, 8]
 
 
-async def test_numbers_taken_at_once_are_all_different(waiting: LegacyApp):
+async def test_simultaneously_assigned_numbers_are_different(waiting: LegacyApp):
     bodies = [waiting.request(None) for _ in range(8)]
     answers = await asyncio.gather(*(waiting.post(body) for body in bodies))
     assert [answer.status for answer in answers] == [200] * 8
@@ -96,9 +96,7 @@ async def test_numbers_taken_at_once_are_all_different(waiting: LegacyApp):
         ({"gm_registry_host": "registry.example:5000", "gm_registry_repo": "org"}, "registry.example:5000/org"),
     ],
 )
-async def test_what_gm_registry_does_not_say_the_operators_settings_do(
-    tmp_path: Path, given: dict[str, str], image: str
-):
+async def test_missing_registry_fields_are_taken_from_the_settings(tmp_path: Path, given: dict[str, str], image: str):
     async with running_shuttle(tmp_path, **REGISTRY) as shuttle:
         app = LegacyApp(shuttle)
         unsaid = {"gm_registry_host": None, "gm_registry_repo": None, "gm_registry_auth": None}
@@ -106,7 +104,7 @@ async def test_what_gm_registry_does_not_say_the_operators_settings_do(
         assert destinations_in(environment) == [f"{image}/{app.app_id}:1.1", f"{image}/{app.app_id}:latest"]
 
 
-async def test_faults_of_the_json_are_told_as_in_the_new_api(waiting: LegacyApp):
+async def test_errors_for_invalid_json_are_those_of_the_new_api(waiting: LegacyApp):
     answer = await waiting.shuttle.post("/", b'{"app": "shop",\n "space": "x",}')
     assert (answer.status, answer.json["code"]) == (400, "invalid_json")
     assert "line 2 column" in answer.json["message"]
@@ -116,7 +114,7 @@ async def test_faults_of_the_json_are_told_as_in_the_new_api(waiting: LegacyApp)
     assert (answer.status, answer.json["code"]) == (415, "unsupported_media_type")
 
 
-async def test_there_is_no_429_its_queue_is_durable(tmp_path: Path):
+async def test_older_api_has_no_queue_limit(tmp_path: Path):
     async with running_shuttle(tmp_path, SHUTTLE_QUEUE_LIMIT="1") as shuttle:
         app = LegacyApp(shuttle)
         uuids = [await app.submit(number) for number in range(1, 5)]
@@ -124,7 +122,7 @@ async def test_there_is_no_429_its_queue_is_durable(tmp_path: Path):
         assert [(await app.record(build_uuid)).build_id for build_uuid in uuids] == ["1", "2", "3", "4"]
 
 
-async def test_503_with_retry_after_while_it_cannot_record(tmp_path: Path):
+async def test_503_with_retry_after_while_the_database_fails(tmp_path: Path):
     async with running_shuttle(tmp_path) as shuttle:
         app = LegacyApp(shuttle)
         await shuttle.services.database.close()
@@ -133,7 +131,7 @@ async def test_503_with_retry_after_while_it_cannot_record(tmp_path: Path):
         assert int(answer.headers["Retry-After"]) > 0
 
 
-async def test_a_body_without_its_length_is_read_in_chunks_up_to_the_limit(tmp_path: Path):
+async def test_chunked_body_is_accepted_up_to_the_limit(tmp_path: Path):
     async def chunks(body: bytes):
         for start in range(0, len(body), 10_000):
             yield body[start : start + 10_000]
@@ -147,7 +145,7 @@ async def test_a_body_without_its_length_is_read_in_chunks_up_to_the_limit(tmp_p
             assert answer.status == status, answer.body
 
 
-async def test_a_data_source_goes_to_the_object_store_and_into_no_row(tmp_path: Path):
+async def test_data_source_is_stored_as_an_object_and_not_in_the_database(tmp_path: Path):
     content = os.urandom(3_000_000)
     async with running_shuttle(tmp_path) as shuttle:
         app = LegacyApp(shuttle)
@@ -159,7 +157,7 @@ async def test_a_data_source_goes_to_the_object_store_and_into_no_row(tmp_path: 
         assert after - before < 500_000
 
 
-async def test_what_the_answer_promises_survives_the_process(tmp_path: Path):
+async def test_accepted_build_survives_the_process(tmp_path: Path):
     async with running_shuttle(tmp_path) as shuttle:
         app = LegacyApp(shuttle)
         body = app.request(3)
@@ -179,6 +177,6 @@ FIELDS = (
 
 @pytest.mark.parametrize("value", [None, 5, True, [], {}, "\ud800", "x" * 5000, "a/b", "..", "\n"], ids=repr)
 @pytest.mark.parametrize("field", FIELDS.split())
-async def test_no_value_of_any_field_is_answered_by_a_500(waiting: LegacyApp, field: str, value: object):
+async def test_odd_values_never_cause_a_500(waiting: LegacyApp, field: str, value: object):
     answer = await waiting.post(waiting.request() | {field: value})
     assert answer.status in {200, 400}, answer.body

@@ -1,4 +1,4 @@
-"""The other routes of the older API: sources, stops, whole apps, statuses."""
+"""The other routes of the older API: sources, stops, deletion of apps, statuses."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -18,14 +18,14 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 def when(days: int) -> str:
-    """A date so many days from today."""
+    """A date this many days from today."""
     return (datetime.now(UTC) + timedelta(days=days)).date().isoformat()
 
 
 # --- GET and HEAD of a source
 
 
-async def test_a_source_is_handed_back_as_it_came(waiting: LegacyApp):
+async def test_source_is_returned_unchanged(waiting: LegacyApp):
     build_uuid = await waiting.submit(run="echo x")
     got, head = [await waiting.shuttle.ask(method, f"/{build_uuid}") for method in ("GET", "HEAD")]
     assert (got.status, got.body) == (200, archive({"Dockerfile": "FROM scratch\nRUN echo x\n"}))
@@ -36,20 +36,20 @@ async def test_a_source_is_handed_back_as_it_came(waiting: LegacyApp):
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-async def test_a_source_that_is_not_there_is_not_said_to_be(waiting: LegacyApp, method: str):
+async def test_missing_source_gets_404(waiting: LegacyApp, method: str):
     answer = await waiting.shuttle.ask(method, f"/{uuid4()}")
     assert answer.status == 404
     if method == "GET":
         assert answer.json == {"status": "Not Found"}
 
 
-async def test_a_source_that_never_came_is_not_there(waiting: LegacyApp):
+async def test_source_of_a_build_that_never_got_it_gets_404(waiting: LegacyApp):
     build_uuid = await waiting.submit(sources="http://127.0.0.1:9/a.tar.gz")
     assert (await waiting.shuttle.ask("HEAD", f"/{build_uuid}")).status == 404
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-async def test_objects_of_the_old_shuttle_have_no_row_and_are_found(waiting: LegacyApp, method: str):
+async def test_sources_of_the_old_shuttle_are_found_without_a_record(waiting: LegacyApp, method: str):
     left = str(uuid4())
     (waiting.shuttle.data / "objects").mkdir(exist_ok=True)
     (waiting.shuttle.data / "objects" / left).write_bytes(b"what the old one left")
@@ -61,7 +61,7 @@ async def test_objects_of_the_old_shuttle_have_no_row_and_are_found(waiting: Leg
 # --- DELETE of a build
 
 
-async def test_a_delete_stops_a_running_build(app: LegacyApp):
+async def test_delete_stops_a_running_build(app: LegacyApp):
     await app.submit(7, "sleep 300")
     await app.until(7, "running")
     answer = await app.stop(7)
@@ -69,14 +69,14 @@ async def test_a_delete_stops_a_running_build(app: LegacyApp):
     assert (await app.until(7))["state"] == "stopped"
 
 
-async def test_a_delete_stops_a_build_that_waits_for_a_jenkins_that_is_down(waiting: LegacyApp):
+async def test_delete_stops_a_build_while_jenkins_is_down(waiting: LegacyApp):
     await waiting.submit(7)
     assert (await waiting.stop(7)).body == OK
     build = await waiting.shuttle.build(waiting.path(7))
     assert (build["state"], build["reason"]) == ("stopped", "stopped")
 
 
-async def test_a_delete_of_a_build_that_is_over_is_200(app: LegacyApp):
+async def test_delete_of_an_ended_build_gets_200(app: LegacyApp):
     await app.submit(7)
     ended = await app.until(7)
     for _ in range(2):
@@ -85,16 +85,14 @@ async def test_a_delete_of_a_build_that_is_over_is_200(app: LegacyApp):
     assert await app.shuttle.build(app.path(7)) == ended
 
 
-async def test_a_delete_of_an_unknown_build_is_422(waiting: LegacyApp):
+async def test_delete_of_an_unknown_build_gets_422(waiting: LegacyApp):
     assert (await waiting.stop(7)).status == 422
     await waiting.submit(7)
     assert (await waiting.stop(8)).status == 422
 
 
 @pytest.mark.parametrize(("days", "status"), [(-1, 422), (1, 200), (400, 200)])
-async def test_a_delete_of_an_unknown_key_of_that_form_while_the_old_shuttles_builds_are_about(
-    tmp_path: Path, days: int, status: int
-):
+async def test_delete_of_a_possible_old_build_gets_200_during_the_migration(tmp_path: Path, days: int, status: int):
     async with running_shuttle(tmp_path, SHUTTLE_LEGACY_UNTIL=when(days)) as shuttle:
         app = LegacyApp(shuttle)
         answer = await app.stop(7)
@@ -105,14 +103,14 @@ async def test_a_delete_of_an_unknown_key_of_that_form_while_the_old_shuttles_bu
             assert (await shuttle.delete(path)).status == 422
 
 
-async def test_a_known_build_of_the_new_api_keeps_its_422_while_the_old_shuttles_are_about(tmp_path: Path):
+async def test_second_delete_of_a_new_build_gets_422_during_the_migration(tmp_path: Path):
     async with running_shuttle(tmp_path, SHUTTLE_LEGACY_UNTIL=when(1)) as shuttle:
         path = LegacyApp(shuttle).path(7)
         await shuttle.submit(path)
         assert [(await shuttle.delete(path)).status for _ in range(2)] == [200, 422]
 
 
-async def test_the_new_apis_builds_keep_their_422(shuttle: Shuttle):
+async def test_delete_of_an_ended_new_build_gets_422(shuttle: Shuttle):
     await shuttle.submit("/new-routes/1")
     await shuttle.until("/new-routes/1")
     assert (await shuttle.delete("/new-routes/1")).status == 422
@@ -121,7 +119,7 @@ async def test_the_new_apis_builds_keep_their_422(shuttle: Shuttle):
 # --- DELETE of an app
 
 
-async def test_a_deleted_apps_builds_are_stopped_and_its_job_goes(app: LegacyApp, jenkins: Jenkins):
+async def test_deleted_app_has_its_builds_stopped_and_its_job_deleted(app: LegacyApp, jenkins: Jenkins):
     first, second = await app.submit(1, "sleep 300"), await app.submit(2, "sleep 300")
     await app.until_recorded(first, lambda build: build.state == "running")
     job = job_name_of(app.app_id)
@@ -139,7 +137,7 @@ async def job_is_gone(jenkins: Jenkins, job: str) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_a_job_of_that_name_that_is_somebodys_stays_and_keeps_no_other_from_going(
+async def test_foreign_job_is_kept_and_does_not_block_other_deletions(
     app: LegacyApp, jenkins: Jenkins, builder_notes: Path
 ):
     job, other = job_name_of(app.app_id), LegacyApp(app.shuttle, builder_notes=builder_notes)
@@ -156,10 +154,10 @@ async def test_a_job_of_that_name_that_is_somebodys_stays_and_keeps_no_other_fro
     assert await jenkins.call("GET", f"/job/{job}/api/json") == 200
 
 
-async def test_a_job_that_jenkins_does_not_delete_keeps_no_other_from_going_and_goes_later(
+async def test_job_that_jenkins_refuses_to_delete_blocks_no_other_and_is_deleted_later(
     app: LegacyApp, jenkins: Jenkins, builder_notes: Path
 ):
-    """Each deletion makes the shuttle look at all deleted apps again, the oldest first."""
+    """Each deletion makes the shuttle check all deleted apps again, the oldest first."""
     job, others = job_name_of(app.app_id), [LegacyApp(app.shuttle, builder_notes=builder_notes) for _ in range(2)]
     for each in (app, *others):
         await each.submit(1)
@@ -176,8 +174,8 @@ async def test_a_job_that_jenkins_does_not_delete_keeps_no_other_from_going_and_
                 await job_is_gone(jenkins, job_name_of(other.app_id))
     finally:
         jenkins.fault = None
-    [said] = [line for line in lines if line.get("app_id") == app.app_id]
-    assert (said["log_level"], job in said["error"]) == ("warning", True)
+    [line] = [each for each in lines if each.get("app_id") == app.app_id]
+    assert (line["log_level"], job in line["error"]) == ("warning", True)
     await LegacyApp(app.shuttle).delete()
     await job_is_gone(jenkins, job)
 
@@ -188,14 +186,12 @@ async def jenkins_was_asked_to_delete(jenkins: Jenkins, job: str) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_an_app_that_never_was_is_deleted_all_the_same(waiting: LegacyApp):
+async def test_delete_of_an_unknown_app_gets_200(waiting: LegacyApp):
     answer = await waiting.delete()
     assert (answer.status, answer.body) == (200, OK)
 
 
-async def test_an_app_is_deleted_while_jenkins_is_down_and_its_job_when_it_is_back(
-    app: LegacyApp, jenkins: Jenkins, tmp_path: Path
-):
+async def test_job_of_a_deleted_app_is_deleted_when_jenkins_is_back(app: LegacyApp, jenkins: Jenkins, tmp_path: Path):
     async with running_shuttle(tmp_path, jenkins.url) as shuttle:
         app.shuttle = shuttle
         await app.submit(1)
@@ -210,7 +206,7 @@ async def test_an_app_is_deleted_while_jenkins_is_down_and_its_job_when_it_is_ba
         await job_is_gone(jenkins, job_name_of(app.app_id))
 
 
-async def test_a_deleted_apps_job_goes_after_a_restart_too(app: LegacyApp, jenkins: Jenkins, tmp_path: Path):
+async def test_job_of_a_deleted_app_is_deleted_after_a_restart(app: LegacyApp, jenkins: Jenkins, tmp_path: Path):
     async with running_shuttle(tmp_path, jenkins.url) as shuttle:
         app.shuttle = shuttle
         await app.submit(1)
@@ -224,7 +220,7 @@ async def test_a_deleted_apps_job_goes_after_a_restart_too(app: LegacyApp, jenki
         await job_is_gone(jenkins, job)
 
 
-async def test_an_app_can_come_back_after_it_was_deleted(app: LegacyApp):
+async def test_deleted_app_can_be_built_again(app: LegacyApp):
     await app.submit(1)
     await app.until(1)
     assert (await app.delete()).body == OK
@@ -232,7 +228,7 @@ async def test_an_app_can_come_back_after_it_was_deleted(app: LegacyApp):
     assert (await app.until(2))["state"] == "succeeded"
 
 
-async def test_a_delete_of_what_is_no_legacy_app_deletes_nothing(idle: Shuttle):
+async def test_delete_of_an_app_that_is_not_legacy_deletes_nothing(idle: Shuttle):
     await idle.post("/plain-app/1", script_request())
     assert (await idle.delete("/plain-app")).status in {404, 405, 422}
     assert (await idle.build("/plain-app/1"))["state"] in {"recorded", "staging"}
@@ -249,19 +245,19 @@ def status_of(answer: Answer) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("number", [7, "7"])
-async def test_the_status_of_a_waiting_build_is_pending_its_id_an_integer(waiting: LegacyApp, number: object):
+async def test_status_of_a_waiting_build_is_pending_with_an_integer_id(waiting: LegacyApp, number: object):
     await waiting.submit(number)
     assert status_of(await waiting.status(7)) == {"id": 7, "building": True, "status": "pending", "type": "jenkins"}
 
 
 @pytest.mark.parametrize(("run", "word"), [("true", "succeeded"), ("false", "failed")])
-async def test_the_status_of_a_build_that_is_over(app: LegacyApp, run: str, word: str):
+async def test_status_of_an_ended_build_is_final(app: LegacyApp, run: str, word: str):
     await app.submit(7, run)
     await app.until(7)
     assert status_of(await app.status(7)) == {"id": 7, "building": False, "status": word, "type": "jenkins"}
 
 
-async def test_the_status_of_a_running_and_then_of_a_stopped_build(app: LegacyApp):
+async def test_status_of_a_build_before_and_after_a_stop(app: LegacyApp):
     await app.submit(7, "sleep 300")
     await app.until(7, "running")
     assert status_of(await app.status(7))["status"] == "pending"
@@ -270,7 +266,7 @@ async def test_the_status_of_a_running_and_then_of_a_stopped_build(app: LegacyAp
     assert status_of(await app.status(7)) == {"id": 7, "building": False, "status": "stopped", "type": "jenkins"}
 
 
-async def test_the_status_of_a_build_that_took_too_long_is_failed(app: LegacyApp, jenkins: Jenkins, tmp_path: Path):
+async def test_status_of_a_timed_out_build_is_failed(app: LegacyApp, jenkins: Jenkins, tmp_path: Path):
     async with running_shuttle(tmp_path, jenkins.url, TIMEOUT_IN_MS="300") as shuttle:
         app.shuttle = shuttle
         await app.submit(7, "sleep 300")
@@ -278,17 +274,17 @@ async def test_the_status_of_a_build_that_took_too_long_is_failed(app: LegacyApp
         assert status_of(await app.status(7))["status"] == "failed"
 
 
-async def test_the_status_of_an_unknown_build_is_404(waiting: LegacyApp):
+async def test_status_of_an_unknown_build_gets_404(waiting: LegacyApp):
     assert (await waiting.status(7)).status == 404
 
 
-async def test_the_status_of_a_new_build_stays_the_newest_webhook_body(shuttle: Shuttle):
+async def test_status_of_a_new_build_is_the_newest_webhook_body(shuttle: Shuttle):
     await shuttle.submit("/new-status/1")
     await shuttle.until("/new-status/1")
     assert (await shuttle.get("/new-status/1/status")).json["type"] == "build system"
 
 
-async def test_the_read_side_shows_legacy_builds_too(waiting: LegacyApp):
+async def test_legacy_builds_are_shown_by_the_new_api(waiting: LegacyApp):
     build_uuid = await waiting.submit(7, sources=image_source())
     build = await waiting.shuttle.build(waiting.path(7))
     assert (build["api"], build["build_uuid"], build["building"]) == ("legacy", build_uuid, False)

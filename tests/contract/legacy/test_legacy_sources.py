@@ -1,4 +1,4 @@
-"""Sources of the older API, those of earlier builds included."""
+"""Sources of the older API, including those of earlier builds."""
 
 from base64 import b64encode
 from pathlib import Path
@@ -23,7 +23,7 @@ ALIASES = "http://old.nowhere.example:9000,https://proxy.nowhere.example/shuttle
 
 
 async def staged(app: LegacyApp, **fields: Any) -> str:
-    """The uuid of a build whose source is here."""
+    """Wait until the source of a new build is staged, and return the build's uuid."""
     build_uuid = await app.submit(None, **fields)
     build = await app.until_recorded(build_uuid, lambda build: build.staged_at or build.state.final)
     assert build.staged_at, build.message
@@ -31,19 +31,19 @@ async def staged(app: LegacyApp, **fields: Any) -> str:
 
 
 async def files_of(app: LegacyApp, build_uuid: str) -> dict[str, bytes]:
-    """What the agent gets of its source."""
+    """The files of the source that the agent gets."""
     return await (await app.agent(build_uuid)).files("source.tar.gz")
 
 
 @pytest.mark.parametrize("archive", [TAR_GZ, ZIP])
-async def test_an_archive_over_http_is_normalized(waiting: LegacyApp, archive: bytes):
+async def test_archive_over_http_is_normalized(waiting: LegacyApp, archive: bytes):
     async with Receiver(answering(200, {"Content-Type": "application/x-whatever"}, archive)) as host:
         build_uuid = await staged(waiting, sources=f"{host.url}/archive/main")
     assert await files_of(waiting, build_uuid) == FLAT
     assert (await waiting.shuttle.get(f"/{build_uuid}")).body == archive
 
 
-async def test_userinfo_of_an_http_source_is_its_credentials(waiting: LegacyApp):
+async def test_userinfo_of_an_http_source_is_used_as_credentials(waiting: LegacyApp):
     async with Receiver(answering(200, {}, TAR_GZ)) as host:
         url = host.url.replace("://", "://user:p%40ss@") + "/a.tar.gz"
         build_uuid = await staged(waiting, sources=url)
@@ -54,7 +54,7 @@ async def test_userinfo_of_an_http_source_is_its_credentials(waiting: LegacyApp)
 
 @pytest.mark.parametrize("archive", [TAR_GZ, ZIP])
 @pytest.mark.parametrize("head", ["data:base64,", "data:application/gzip;base64,", "data:;base64,"])
-async def test_a_data_uri_in_both_forms(waiting: LegacyApp, head: str, archive: bytes):
+async def test_data_url_is_accepted_in_both_forms(waiting: LegacyApp, head: str, archive: bytes):
     build_uuid = await staged(waiting, sources=head + b64encode(archive).decode())
     assert await files_of(waiting, build_uuid) == FLAT
     assert (await waiting.shuttle.get(f"/{build_uuid}")).body == archive
@@ -69,21 +69,21 @@ async def test_docker_login_and_password_override_the_userinfo(waiting: LegacyAp
     assert credentials_in(environment, "source_image") == {"registry.example:5000": auth}
 
 
-async def test_docker_login_that_is_cut_out_of_the_url_with_its_escapes_means_what_the_url_does(waiting: LegacyApp):
-    """So does the real client: `new URL(sources).username` keeps them."""
+async def test_docker_login_copied_from_the_url_with_escapes_is_decoded(waiting: LegacyApp):
+    """The real client copies them so: `new URL(sources).username` keeps the escapes."""
     image = "DOCKER://us%40er:p%2Fw@registry.example/org/base:1.2"
     environment = await waiting.environment(sources=image, docker_login="us%40er", docker_password="p%2Fw")
     auth = b64encode(b"us@er:p/w").decode()
     assert credentials_in(environment, "source_image") == {"registry.example": auth}
 
 
-async def test_without_docker_login_the_userinfo_counts(waiting: LegacyApp):
+async def test_userinfo_is_used_without_docker_login(waiting: LegacyApp):
     environment = await waiting.environment(sources="docker://user:of-the-url@registry.example/org/base:1.2")
     auth = b64encode(b"user:of-the-url").decode()
     assert credentials_in(environment, "source_image") == {"registry.example": auth}
 
 
-async def test_a_docker_source_has_no_object(waiting: LegacyApp):
+async def test_docker_source_has_no_object(waiting: LegacyApp):
     build_uuid = await waiting.submit(sources="docker://registry.example/org/base:1.2")
     assert (await waiting.shuttle.ask("HEAD", f"/{build_uuid}")).status == 404
 
@@ -91,13 +91,13 @@ async def test_a_docker_source_has_no_object(waiting: LegacyApp):
 @pytest.mark.parametrize(
     "sources", ["ftp://host.example/a", "file:///etc/passwd", "/etc/passwd", "nonsense", "data:nothing"]
 )
-async def test_what_no_source_can_be_is_refused_naming_the_field(waiting: LegacyApp, sources: str):
+async def test_invalid_source_is_refused_with_its_field(waiting: LegacyApp, sources: str):
     assert (await waiting.refused(sources=sources)).json["field"] == "sources"
 
 
 @pytest.fixture
 async def elsewhere(tmp_path: Path):
-    """A shuttle that goes by names that lead nowhere: what comes under them came from its own objects."""
+    """A shuttle with names that resolve to nothing: sources under these names must come from its own objects."""
     tokens = "controller:token-of-the-controller"
     async with running_shuttle(
         tmp_path, BUILD_SHUTTLE_HOST=BASE, SHUTTLE_ALIASES=ALIASES, SHUTTLE_TOKENS=tokens
@@ -118,7 +118,7 @@ async def elsewhere(tmp_path: Path):
         "https://proxy.nowhere.example/shuttle",
     ],
 )
-async def test_an_earlier_build_under_any_of_our_names_is_our_own_object(elsewhere: Shuttle, base: str):
+async def test_earlier_build_under_any_own_name_is_read_from_the_object_store(elsewhere: Shuttle, base: str):
     app = LegacyApp(elsewhere)
     earlier = await staged(app, sources="data:base64," + b64encode(ZIP).decode())
     later = await staged(app, sources=f"{base}/{earlier}")
@@ -131,7 +131,7 @@ async def test_an_earlier_build_under_any_of_our_names_is_our_own_object(elsewhe
 
 @pytest.mark.asyncio(loop_scope="function")
 @pytest.mark.parametrize("host", ["what.the.client.calls", "what.the.client.calls:9000"])
-async def test_an_earlier_build_under_the_requests_host_is_our_own_object(elsewhere: Shuttle, host: str):
+async def test_earlier_build_under_the_requests_host_is_read_from_the_object_store(elsewhere: Shuttle, host: str):
     app = LegacyApp(elsewhere)
     earlier = await staged(app)
     body = app.request(2, sources=f"http://user@{host}/{earlier}")
@@ -140,7 +140,7 @@ async def test_an_earlier_build_under_the_requests_host_is_our_own_object(elsewh
     assert set(await files_of(app, body["build_uuid"])) == {"Dockerfile"}
 
 
-async def test_our_own_object_is_copied_and_outlives_the_first(waiting: LegacyApp):
+async def test_source_of_an_earlier_build_is_copied(waiting: LegacyApp):
     earlier = await staged(waiting, sources="data:base64," + b64encode(TAR_GZ).decode())
     later = await staged(waiting, sources=f"{waiting.shuttle.url}/{earlier}")
     await waiting.shuttle.services.objects.delete(earlier)
@@ -148,14 +148,14 @@ async def test_our_own_object_is_copied_and_outlives_the_first(waiting: LegacyAp
     assert (await waiting.shuttle.get(f"/{later}")).body == TAR_GZ
 
 
-async def test_a_rebuild_of_a_rebuild(waiting: LegacyApp):
+async def test_rebuild_can_be_rebuilt(waiting: LegacyApp):
     newest = await staged(waiting)
     for _ in range(3):
         newest = await staged(waiting, sources=f"{waiting.shuttle.url}/{newest}")
     assert set(await files_of(waiting, newest)) == {"Dockerfile"}
 
 
-async def test_an_object_that_the_old_shuttle_left_can_be_rebuilt(waiting: LegacyApp):
+async def test_source_of_the_old_shuttle_can_be_rebuilt(waiting: LegacyApp):
     left = str(uuid4())
     (waiting.shuttle.data / "objects").mkdir(exist_ok=True)
     (waiting.shuttle.data / "objects" / left).write_bytes(ZIP)
@@ -163,7 +163,7 @@ async def test_an_object_that_the_old_shuttle_left_can_be_rebuilt(waiting: Legac
     assert await files_of(waiting, build_uuid) == FLAT
 
 
-async def test_an_object_that_we_do_not_have_is_no_source(waiting: LegacyApp):
+async def test_missing_source_of_an_earlier_build_is_refused_or_fails_the_build(waiting: LegacyApp):
     body = waiting.request(sources=f"{waiting.shuttle.url}/{uuid4()}")
     answer = await waiting.post(body)
     if answer.status == 200:
@@ -173,7 +173,7 @@ async def test_an_object_that_we_do_not_have_is_no_source(waiting: LegacyApp):
         assert (answer.status, answer.json["field"]) == (400, "sources")
 
 
-async def test_a_source_of_two_commands_builds_to_the_end(app: LegacyApp):
+async def test_source_with_two_commands_is_built(app: LegacyApp):
     await app.submit(sources=image_source("echo one\necho two"))
     assert (await app.until())["state"] == "succeeded"
     assert b"\none\ntwo\n" in (await app.logs()).body

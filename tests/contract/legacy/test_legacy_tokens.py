@@ -1,4 +1,4 @@
-"""Access to the older API: a token in the URL's userinfo, or routes that are open to everybody."""
+"""Access to the older API: a token in the userinfo of the URL, or routes that need none."""
 
 from collections.abc import AsyncIterator
 from uuid import uuid4
@@ -31,7 +31,7 @@ async def opened(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shut
 
 
 def calls(app: LegacyApp, build_uuid: str) -> list[tuple[str, str]]:
-    """Every legacy route of a build but the POST, the stop before the app's end."""
+    """All legacy routes of a build except the POST; the stop precedes the deletion of the app."""
     return [
         ("HEAD", f"/{build_uuid}"),
         ("GET", f"/{build_uuid}"),
@@ -43,7 +43,7 @@ def calls(app: LegacyApp, build_uuid: str) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("userinfo", [CONTROLLER, f"anybody:{CONTROLLER}"])
-async def test_a_token_in_the_urls_userinfo_opens_every_route(guarded: Shuttle, userinfo: str):
+async def test_token_in_the_userinfo_of_the_url_is_accepted_on_every_route(guarded: Shuttle, userinfo: str):
     """The client library sends userinfo as basic authentication."""
     app = LegacyApp(guarded)
     base = guarded.url.replace("://", f"://{userinfo}@")
@@ -56,7 +56,7 @@ async def test_a_token_in_the_urls_userinfo_opens_every_route(guarded: Shuttle, 
                 assert response.status == 200, (method, path)
 
 
-async def test_without_a_token_no_route_is_open(guarded: Shuttle):
+async def test_routes_refuse_requests_without_a_token(guarded: Shuttle):
     app = LegacyApp(guarded)
     body = app.request(7)
     for headers in ({}, {"Authorization": "Basic d3Jvbmc6"}, {"Authorization": body["build_uuid"]}):
@@ -66,7 +66,7 @@ async def test_without_a_token_no_route_is_open(guarded: Shuttle):
     assert (await guarded.get(f"/{app.app_id}", headers=TOKEN)).status == 404
 
 
-async def test_a_reader_may_read_and_nothing_else(guarded: Shuttle):
+async def test_reader_may_only_read(guarded: Shuttle):
     app = LegacyApp(guarded)
     reader = {"Authorization": f"Bearer {READER}"}
     body = app.request(7)
@@ -85,7 +85,7 @@ async def test_legacy_anonymous_opens_every_route_of_the_legacy_api(opened: Shut
         assert (await opened.ask(method, path)).status == 200, (method, path)
 
 
-async def test_legacy_anonymous_opens_nothing_else(opened: Shuttle):
+async def test_legacy_anonymous_opens_no_route_of_the_new_api(opened: Shuttle):
     app = LegacyApp(opened)
     assert (await app.post(app.request(7))).status == 200
     assert (await opened.post("/plain/1", script_request(), headers=TOKEN)).status == 200

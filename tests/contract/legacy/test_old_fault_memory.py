@@ -1,4 +1,4 @@
-"""The memory of fault 7 (docs/contract.md, "Faults of the old shuttle"), measured at the process."""
+"""The memory of fault 7 (docs/contract.md, "Faults of the old shuttle"), measured for the process."""
 
 import asyncio
 from pathlib import Path
@@ -11,18 +11,18 @@ from tests.product import running_product
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 LOG_BYTES = 50_000_000
-# The old one held 415 to 600 MB for such a log; bench/log_throughput measures what ours takes exactly.
+# The old shuttle needed 415 to 600 MB for such a log. bench/log_throughput measures the current memory exactly.
 MOST_BYTES = 100_000_000
 
 
 def peak_bytes(pid: int) -> int:
-    """The most memory that the process ever had (VmHWM)."""
+    """The peak of the process' memory (VmHWM)."""
     status = Path(f"/proc/{pid}/status").read_text()
     (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1]) * 1024
 
 
-async def test_fault_7_a_log_of_50_mb_is_never_in_memory_as_a_whole(
+async def test_fault_7_log_of_50_mb_is_never_completely_in_memory(
     waiting: LegacyApp, builder_path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("PATH", builder_path)

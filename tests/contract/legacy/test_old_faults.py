@@ -1,4 +1,4 @@
-"""docs/contract.md, "Faults of the old shuttle": a test for each."""
+"""A test for each fault in docs/contract.md, "Faults of the old shuttle"."""
 
 import asyncio
 import json
@@ -18,11 +18,11 @@ from tests.s3_server import bucket_of, s3_server, settings_for
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-# The old client's own patience is 60 s; nothing that a POST does may take a noticeable part of that.
+# The old client's timeout is 60 s; a POST must take only a small part of that.
 PATIENCE_SECONDS = 10
 
 
-async def test_fault_1_an_unreachable_kafka_neither_hangs_the_post_nor_ends_the_service(app: LegacyApp):
+async def test_fault_1_unreachable_kafka_neither_blocks_the_post_nor_ends_the_service(app: LegacyApp):
     with black_hole() as port:
         for number, hosts in ((1, f"127.0.0.1:{closed_port()}"), (2, f"127.0.0.1:{port}"), (3, "no.such.host.example")):
             async with asyncio.timeout(PATIENCE_SECONDS):
@@ -32,7 +32,7 @@ async def test_fault_1_an_unreachable_kafka_neither_hangs_the_post_nor_ends_the_
 
 
 @pytest.mark.timeout(120)  # three starts of processes
-async def test_fault_2_a_build_whose_service_is_killed_in_it_gets_its_final_status(
+async def test_fault_2_build_gets_its_final_status_although_the_service_was_killed(
     waiting: LegacyApp, builder_path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("PATH", builder_path)
@@ -52,7 +52,7 @@ def words(callback: Receiver) -> list[str]:
     return [json.loads(exchange.body)["status"] for exchange in callback.exchanges if exchange.ended]
 
 
-async def test_fault_3_a_second_post_for_the_same_key_leaves_the_first_build_alone(app: LegacyApp, tmp_path: Path):
+async def test_fault_3_second_post_for_the_same_key_does_not_affect_the_first_build(app: LegacyApp, tmp_path: Path):
     gate = tmp_path / "gate"
     body = app.request(1, f"while [ ! -e {gate} ]; do sleep 0.02; done; echo the first ran to its end")
     assert (await app.post(body)).body == OK
@@ -68,7 +68,7 @@ async def test_fault_3_a_second_post_for_the_same_key_leaves_the_first_build_alo
     assert b"the first ran to its end" in log.read_bytes()
 
 
-async def test_fault_4_a_callback_is_tried_until_it_is_taken(app: LegacyApp):
+async def test_fault_4_callback_is_retried_until_accepted(app: LegacyApp):
     failing: list[Script] = [answering(500)] * 3
     async with Receiver(*failing, answering(200)) as callback:
         await app.submit(1, callback=f"{callback.url}/")
@@ -77,14 +77,14 @@ async def test_fault_4_a_callback_is_tried_until_it_is_taken(app: LegacyApp):
         assert words(callback)[:4] == ["pending"] * 4
 
 
-async def test_fault_5_a_callback_that_hangs_hangs_neither_the_post_nor_the_build(app: LegacyApp):
+async def test_fault_5_hanging_callback_blocks_neither_the_post_nor_the_build(app: LegacyApp):
     async with Receiver(hanging) as callback:
         async with asyncio.timeout(PATIENCE_SECONDS):
             await app.submit(1, callback=f"{callback.url}/")
         assert (await app.until())["state"] == "succeeded"
 
 
-async def test_fault_6_with_jenkins_down_every_request_is_answered_and_nothing_is_lost(
+async def test_fault_6_requests_get_responses_while_jenkins_is_down_and_nothing_is_lost(
     app: LegacyApp, jenkins: Jenkins, tmp_path: Path
 ):
     async with running_shuttle(tmp_path, jenkins.url) as shuttle:
@@ -106,10 +106,10 @@ async def test_fault_6_with_jenkins_down_every_request_is_answered_and_nothing_i
         assert b"\nit ran after all\n" in (await app.logs(1)).body
 
 
-async def test_fault_7_a_log_is_whole_whatever_its_pieces_and_is_stored_once(app: LegacyApp, tmp_path: Path):
-    """Half a character, half a line, indentation; memory is test_old_fault_memory's."""
+async def test_fault_7_log_is_complete_however_it_was_split_and_stored_once(app: LegacyApp, tmp_path: Path):
+    """Split characters, split lines and indentation. test_old_fault_memory checks the memory."""
     gate = tmp_path / "gate"
-    # é in two halves, a line in two halves, each visible to Jenkins before the next.
+    # é and a line are written in two halves, each of which Jenkins sees before the next one.
     run = f"""printf '  \\303'
 while [ ! -e {gate} ]; do sleep 0.02; done
 printf '\\251 \\t in'; printf 'dented\\n'
@@ -125,8 +125,8 @@ seq -f '    line %g äöü €' 1 20000"""
     assert expected in (await app.logs(1, Accept="application/json")).json["output"]
 
 
-async def test_fault_8_builds_wait_for_a_slot_and_no_more_run_than_may(jenkins: Jenkins, tmp_path: Path):
-    """Each build waits for its partner, so two at once is what lets any end; a third never runs beside them."""
+async def test_fault_8_builds_wait_for_a_slot(jenkins: Jenkins, tmp_path: Path):
+    """Each build waits for its partner, so builds only end if two run at once; a third one never runs with them."""
     script = f"""cd {tmp_path}; touch $MINE.runs
 while [ "$(ls *.runs | wc -l)" -lt 2 ] && [ ! -e met ]; do sleep 0.02; done
 touch {tmp_path}/met; [ "$(ls {tmp_path}/*.runs | wc -l)" -le 2 ] || touch {tmp_path}/crowd; rm {tmp_path}/$MINE.runs"""
@@ -142,7 +142,7 @@ touch {tmp_path}/met; [ "$(ls {tmp_path}/*.runs | wc -l)" -le 2 ] || touch {tmp_
 @pytest.mark.parametrize(
     ("status", "reason"), [(404, "source_not_found"), (403, "source_refused"), (200, "source_is_a_page")]
 )
-async def test_fault_9_an_answer_that_is_no_source_is_not_built(waiting: LegacyApp, status: int, reason: str):
+async def test_fault_9_error_response_is_not_built_as_a_source(waiting: LegacyApp, status: int, reason: str):
     page = b"<!DOCTYPE html><title>404</title>"
     async with Receiver(answering(status, {"Content-Type": "text/html"}, page)) as host:
         build_uuid = await waiting.submit(1, sources=f"{host.url}/a.tar.gz")
@@ -157,14 +157,14 @@ async def test_fault_9_an_answer_that_is_no_source_is_not_built(waiting: LegacyA
     "bomb",
     [zipped(("Dockerfile", b"FROM scratch\n"), ("zeros", bytes(80 * MIB))), tar_gz(entry("zeros", bytes(80 * MIB)))],
 )
-async def test_fault_10_a_bomb_fails_its_build_and_nothing_else(waiting: LegacyApp, bomb: bytes):
+async def test_fault_10_bomb_fails_only_its_own_build(waiting: LegacyApp, bomb: bytes):
     build_uuid = await waiting.submit(1, sources="data:base64," + b64encode(bomb).decode())
     build = await waiting.until_recorded(build_uuid)
     assert build.state == "failed"
     assert (build.reason or "").startswith("archive_")
 
 
-async def test_fault_10_a_source_has_a_size_limit(tmp_path: Path):
+async def test_fault_10_size_of_a_source_is_limited(tmp_path: Path):
     async with running_shuttle(tmp_path, SHUTTLE_MAX_SOURCE_BYTES="100000") as shuttle:
         app = LegacyApp(shuttle)
         async with Receiver(answering(200, {}, bytes(100_001))) as host:
@@ -172,7 +172,7 @@ async def test_fault_10_a_source_has_a_size_limit(tmp_path: Path):
         assert (build.state, build.reason) == ("failed", "source_too_large")
 
 
-async def test_fault_11_there_is_authentication(tmp_path: Path):
+async def test_fault_11_requests_need_authentication(tmp_path: Path):
     async with running_shuttle(tmp_path, SHUTTLE_TOKENS="controller:token-of-the-controller") as shuttle:
         app = LegacyApp(shuttle)
         assert (await app.post(app.request())).status == 401
@@ -180,7 +180,7 @@ async def test_fault_11_there_is_authentication(tmp_path: Path):
         assert (await app.delete()).status == 401
 
 
-async def test_fault_11_stopping_by_name_reaches_nothing_but_our_builds(app: LegacyApp, jenkins: Jenkins):
+async def test_fault_11_only_builds_of_the_shuttle_can_be_stopped(app: LegacyApp, jenkins: Jenkins):
     job = (Path(__file__).parents[2] / "recordings" / "declarative" / "config.xml").read_bytes()
     names = [app.app_id, f"{app.app_id}-7", "plain"]
     for name in names:
@@ -195,7 +195,7 @@ async def test_fault_11_stopping_by_name_reaches_nothing_but_our_builds(app: Leg
         assert await jenkins.call("GET", f"/job/{name}/api/json") == 200
 
 
-async def test_fault_12_secrets_are_in_no_job_parameter_command_line_image_or_page(app: LegacyApp, jenkins: Jenkins):
+async def test_fault_12_secrets_are_not_in_jobs_command_lines_images_or_pages(app: LegacyApp, jenkins: Jenkins):
     secret = "s3cret-value-of-this-test"
     fields: dict[str, Any] = {
         "build_args": {"API_TOKEN": secret},
@@ -217,7 +217,7 @@ async def test_fault_12_secrets_are_in_no_job_parameter_command_line_image_or_pa
     assert not [text for text in seen if secret.encode() in text]
 
 
-async def test_fault_12_sources_are_nobody_elses_to_read(tmp_path: Path):
+async def test_fault_12_sources_are_private(tmp_path: Path):
     with s3_server() as endpoint, bucket_of(endpoint) as (bucket, client):
         async with running_shuttle(tmp_path, **settings_for(endpoint, bucket)) as shuttle:
             build_uuid = await LegacyApp(shuttle).submit(1)
@@ -228,7 +228,7 @@ async def test_fault_12_sources_are_nobody_elses_to_read(tmp_path: Path):
     assert [grant["Grantee"]["Type"] for grant in grants["Grants"]] == ["CanonicalUser"]
 
 
-async def test_fault_13_bodies_over_96_kb_are_built(app: LegacyApp):
+async def test_fault_13_bodies_above_96_kb_are_accepted(app: LegacyApp):
     files = {"Dockerfile": "FROM scratch\nRUN wc -c <filler\n", "filler": "".join(f"{n:x}" for n in range(400_000))}
     body = app.request(1, sources=data_url(files), build_args={"LONG": "x" * 100_000})
     assert len(json.dumps(body)) > 1_000_000
@@ -237,7 +237,7 @@ async def test_fault_13_bodies_over_96_kb_are_built(app: LegacyApp):
     assert f"\n{len(files['filler'])}\n".encode() in (await app.logs()).body
 
 
-async def test_fault_14_health_is_neither_always_good_nor_always_bad(shuttle: Shuttle, idle: Shuttle):
+async def test_fault_14_health_reports_the_actual_state(shuttle: Shuttle, idle: Shuttle):
     good, bad = await shuttle.get("/octhc"), await idle.get("/octhc")
     assert (good.status, good.body) == (200, b"overall_status=good")
     assert (bad.status, bad.body) == (503, b"overall_status=bad")
