@@ -114,7 +114,7 @@ class Receiver:
 # --- the shuttle and the copy -----------------------------------------------------------------------------
 
 
-def copy_server(told: Connection) -> None:
+def copy_server(connection: Connection) -> None:
     """The server to compare with, in its own process: forwards the bodies of all calls in one request to each `to`."""
     outgoing: dict[str, asyncio.Queue[bytes]] = {}
     requests: dict[str, asyncio.Task[None]] = {}
@@ -145,7 +145,7 @@ def copy_server(told: Connection) -> None:
             app = web.Application(client_max_size=0)
             app.router.add_post("/log", post)
             async with serving(app) as url:
-                told.send(url)
+                connection.send(url)
                 await asyncio.Event().wait()
 
     asyncio.run(serve())

@@ -117,7 +117,7 @@ class FaultyProxy:
             ) as theirs,
         ):
             headers = _headers(theirs.headers)
-            if request.method == "HEAD" and "Content-Length" in theirs.headers:  # it tells what cannot be counted
+            if request.method == "HEAD" and "Content-Length" in theirs.headers:  # the length of a body that is not sent
                 headers["Content-Length"] = theirs.headers["Content-Length"]
             return theirs.status, headers, await theirs.read()
 

@@ -145,7 +145,7 @@ def outgoing_session(
     are not followed: a redirect raises UnavailableError unless the request has `allow_redirects=False`. The session
     has no cookies, no proxy, no settings from the environment and no total timeout; bodies are not decompressed.
     It opens at most `limit` connections, and `limit_per_host` (0 = any number) to one host. A ConnectionUse passed as
-    `trace_request_ctx` tells after the request whether its connection was reused.
+    `trace_request_ctx` says after the request whether its connection was reused.
     """
 
     def checked_socket(address: aiohttp.AddrInfoType) -> socket.socket:

@@ -487,13 +487,13 @@ async def test_stopped_build_cannot_be_claimed(idle: Shuttle, app: str):
 
 async def test_progress_of_stages_is_shown(shuttle: Shuttle, app: str):
     agent = await (await waiting_agent(shuttle, f"/{app}/1")).begun()
-    for told in (
+    for event in (
         {"id": "1", "stage": "fetch", "event": "begin"},
         {"id": "2", "stage": "fetch", "event": "end", "code": 0, "status": "succeeded"},
         {"id": "3", "stage": "build", "event": "begin"},
     ):
         for recorded in (True, False):
-            answer = await agent.ask("POST", "progress", json=told)
+            answer = await agent.ask("POST", "progress", json=event)
             assert (answer.status, answer.json["recorded"]) == (200, recorded)
     fetch, build = (await shuttle.build(agent.path))["stages"]
     assert (fetch["stage"], fetch["code"], fetch["status"]) == ("fetch", 0, "succeeded")
@@ -502,7 +502,7 @@ async def test_progress_of_stages_is_shown(shuttle: Shuttle, app: str):
 
 
 @pytest.mark.parametrize(
-    ("told", "field"),
+    ("event", "field"),
     [
         ({"id": ""}, "id"),
         ({"stage": ""}, "stage"),
@@ -516,8 +516,8 @@ async def test_progress_of_stages_is_shown(shuttle: Shuttle, app: str):
     ],
     ids=str,
 )
-async def test_invalid_progress_is_refused(agent: Agent, told: dict[str, object], field: str):
-    answer = await agent.ask("POST", "progress", json={"id": "1", "stage": "s", "event": "end"} | told)
+async def test_invalid_progress_is_refused(agent: Agent, event: dict[str, object], field: str):
+    answer = await agent.ask("POST", "progress", json={"id": "1", "stage": "s", "event": "end"} | event)
     assert (answer.status, answer.json["field"]) == (400, field)
 
 

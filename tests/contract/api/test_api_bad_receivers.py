@@ -49,8 +49,8 @@ async def test_bad_receivers_of_one_build_do_not_delay_others(shuttle: Shuttle, 
         # Five builds share the machine; a wait for a receiver's timeout would take much longer.
         assert seconds < 5 * alone_seconds + 3
         await good.until(lambda: sum(exchange.ended for exchange in good.exchanges) == 4)
-        told = [json.loads(exchange.body) for exchange in good.exchanges if exchange.target == "/s"]
-        assert [body["status"] for body in told] == ["queued", "pending", "succeeded"]
+        events = [json.loads(exchange.body) for exchange in good.exchanges if exchange.target == "/s"]
+        assert [body["status"] for body in events] == ["queued", "pending", "succeeded"]
         [log] = [exchange for exchange in good.exchanges if exchange.target == "/l"]
         assert bytes(log.body) == await shuttle.whole_log(f"/{app}/1")
         for number in range(4):

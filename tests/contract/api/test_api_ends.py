@@ -159,9 +159,9 @@ async def test_stop_before_the_trigger_ends_the_build_immediately(idle: Shuttle,
 
 
 async def test_human_readable_info_is_shown_in_jenkins(shuttle: Shuttle, jenkins: Jenkins, app: str):
-    words = "release <b>2.0</b> & more é"
-    await shuttle.submit(f"/{app}/1", human_readable_info=words)
+    description = "release <b>2.0</b> & more é"
+    await shuttle.submit(f"/{app}/1", human_readable_info=description)
     build = await shuttle.until(f"/{app}/1")
-    assert build["human_readable_info"] == words
-    told = await jenkins.read(f"/job/{build['jenkins']['job']}/1/api/json")
-    assert json.loads(told)["description"] == words
+    assert build["human_readable_info"] == description
+    shown = await jenkins.read(f"/job/{build['jenkins']['job']}/1/api/json")
+    assert json.loads(shown)["description"] == description

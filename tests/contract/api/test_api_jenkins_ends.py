@@ -43,14 +43,14 @@ def jenkins_shows(jenkins: Jenkins, app: str, **facts: object) -> None:
 
 def stop_requested(shuttle: Shuttle, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
     """An event that is set when the shuttle wants to stop a supervisor."""
-    told, stop = asyncio.Event(), shuttle.services.logs.stop
+    stop_sent, stop = asyncio.Event(), shuttle.services.logs.stop
 
     def tell(build_uuid: str, cause: str) -> None:
         stop(build_uuid, cause)
-        told.set()
+        stop_sent.set()
 
     monkeypatch.setattr(shuttle.services.logs, "stop", tell)
-    return told
+    return stop_sent
 
 
 async def prints_until(over: asyncio.Task[object], agent: Agent) -> None:
@@ -101,10 +101,10 @@ async def test_supervisors_end_after_an_abort_in_jenkins_decides(
     unmanned: Shuttle, jenkins: Jenkins, app: str, monkeypatch: pytest.MonkeyPatch
 ):
     """A supervisor that was disconnected for a while gets a stop, and its exit status decides."""
-    told = stop_requested(unmanned, monkeypatch)
+    stop_sent = stop_requested(unmanned, monkeypatch)
     agent = await (await unclaimed(unmanned, app)).begun()
     jenkins_shows(jenkins, app, result="ABORTED")
-    await told.wait()
+    await stop_sent.wait()
     assert (await agent.push(b"")).headers["Shuttle-Stop"] == "over"
     await agent.end(0, b"it succeeded nevertheless\n")
     assert (await unmanned.until(agent.path))["state"] == "succeeded"
@@ -113,11 +113,11 @@ async def test_supervisors_end_after_an_abort_in_jenkins_decides(
 async def test_supervisor_that_is_never_silent_gets_a_stop_when_jenkins_ended_the_build(
     unmanned: Shuttle, jenkins: Jenkins, app: str, monkeypatch: pytest.MonkeyPatch
 ):
-    told = stop_requested(unmanned, monkeypatch)
+    stop_sent = stop_requested(unmanned, monkeypatch)
     agent = await (await unclaimed(unmanned, app)).begun()
     jenkins_shows(jenkins, app, result="ABORTED")
     async with asyncio.timeout(10):
-        await prints_until(asyncio.create_task(told.wait()), agent)
+        await prints_until(asyncio.create_task(stop_sent.wait()), agent)
     assert (await agent.push(b"word\n")).headers["Shuttle-Stop"] == "over"
     await agent.end(143)
     assert (await unmanned.until(agent.path))["reason"] == "aborted_in_jenkins"

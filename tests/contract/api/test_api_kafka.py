@@ -40,7 +40,7 @@ async def impatient(tmp_path_factory: pytest.TempPathFactory, jenkins: Jenkins):
         yield running
 
 
-def words(messages) -> list[str]:
+def distinct_statuses(messages) -> list[str]:
     """The statuses in order, without duplicates (by webhook-id)."""
     return list({header(message, "webhook-id"): json.loads(message.value)["status"] for message in messages}.values())
 
@@ -50,8 +50,8 @@ async def test_statuses_are_sent_to_kafka_as_signed_messages_with_the_builds_key
 ):
     async with cluster.reading(app) as topic:
         await signing.submit(f"/{app}/b%201", "echo hello", webhooks={"status": cluster.url(app)}, metadata=[1])
-        await topic.until(lambda messages: len(words(messages)) == 3)
-    assert words(topic.messages) == ["queued", "pending", "succeeded"]
+        await topic.until(lambda messages: len(distinct_statuses(messages)) == 3)
+    assert distinct_statuses(topic.messages) == ["queued", "pending", "succeeded"]
     for message in topic.messages:
         assert message.key == f"{app}/b 1".encode()
         headers = {name: value.decode() for name, value in message.headers}
@@ -68,7 +68,7 @@ async def test_statuses_and_log_fail_over_to_the_next_member(shuttle: Shuttle, c
     log = f"failover(kafka://user:s3cret-word@{dead}/t, {cluster.url(app + '-log')})"
     async with cluster.reading(app) as statuses, cluster.reading(f"{app}-log") as lines:
         await shuttle.submit(f"/{app}/1", "echo s3cret-word", webhooks={"status": failover, "logs": log})
-        await statuses.until(lambda messages: len(words(messages)) == 3)
+        await statuses.until(lambda messages: len(distinct_statuses(messages)) == 3)
         await lines.until(lambda messages: any(b"Build finished" in message.value for message in messages))
     build = await shuttle.until_shown(
         f"/{app}/1", lambda build: build["sinks"][0]["state"] == build["receivers"][0]["state"] == "done"

@@ -216,8 +216,8 @@ async def test_interrupted_push_can_be_repeated_from_its_start(shuttle: Shuttle,
     await reader.read()
     writer.close()
     # What arrived is less than the block that is taken at once, so nothing of it counts.
-    asked = await agent.push(b"", offset=0)
-    assert (asked.status, asked.headers["Shuttle-Log-Offset"]) == (200, "0")
+    empty_push = await agent.push(b"", offset=0)
+    assert (empty_push.status, empty_push.headers["Shuttle-Log-Offset"]) == (200, "0")
     again = await agent.push(raw, offset=0)
     assert (again.status, again.headers["Shuttle-Log-Offset"]) == (200, str(len(raw)))
     await agent.end()

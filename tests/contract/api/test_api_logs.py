@@ -196,9 +196,9 @@ async def test_unreachable_archive_is_reported_as_an_error(shuttle: Shuttle, app
     answer = await logs(shuttle, f"/{app}/1")
     assert (answer.status, answer.json["code"]) == (404, "not_found")
     assert "no longer kept" in answer.json["message"]
-    for asked in ("", "?offset=0", "?offset=5", "?offset=999999", "?follow=true"):
+    for query in ("", "?offset=0", "?offset=5", "?offset=999999", "?follow=true"):
         for method in ("GET", "HEAD"):
-            assert (await logs(shuttle, f"/{app}/1", asked, method=method)).status == 404, (method, asked)
+            assert (await logs(shuttle, f"/{app}/1", query, method=method)).status == 404, (method, query)
 
 
 async def test_reader_that_stalls_or_disconnects_affects_no_other(shuttle: Shuttle, app: str):

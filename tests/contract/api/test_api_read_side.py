@@ -211,20 +211,20 @@ async def test_metrics_name_no_build(many: Shuttle):
 
 
 async def test_thousand_probes_cause_one_request_to_jenkins_per_second(idle: Shuttle, monkeypatch: pytest.MonkeyPatch):
-    asked = 0
+    requests = 0
 
     async def count() -> None:
-        nonlocal asked
-        asked += 1
+        nonlocal requests
+        requests += 1
         await asyncio.sleep(0)
 
     monkeypatch.setattr(idle.services.jenkins, "check", count)
-    while not asked:  # the result of the last request is valid for a second
+    while not requests:  # the result of the last request is valid for a second
         await idle.get("/readyz")
     began = time.monotonic()
     for _ in range(10):
         await asyncio.gather(*(idle.get(path) for path in ("/readyz", "/octhc") for _ in range(50)))
-    assert asked <= 2 + time.monotonic() - began
+    assert requests <= 2 + time.monotonic() - began
 
 
 async def test_probes_give_details_to_token_holders_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

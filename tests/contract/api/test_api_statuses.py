@@ -51,15 +51,15 @@ async def test_statuses_are_queued_pending_and_a_final_one(shuttle: Shuttle, app
         exchanges = await delivered(receiver, 3)
         await shuttle.until(f"/{app}/1")
         newest = (await shuttle.get(f"/{app}/1/status")).body
-    told = bodies(exchanges)
-    assert [(body["status"], body["building"]) for body in told] == [
+    events = bodies(exchanges)
+    assert [(body["status"], body["building"]) for body in events] == [
         ("queued", False),
         ("pending", True),
         ("succeeded", False),
     ]
-    assert [body["sequence"] for body in told] == [1, 2, 3]
-    assert [list(body) for body in told] == [FIRST + ALWAYS, FIRST + ALWAYS, FIRST + ALWAYS + FINALLY]
-    for body, exchange in zip(told, exchanges, strict=True):
+    assert [body["sequence"] for body in events] == [1, 2, 3]
+    assert [list(body) for body in events] == [FIRST + ALWAYS, FIRST + ALWAYS, FIRST + ALWAYS + FINALLY]
+    for body, exchange in zip(events, exchanges, strict=True):
         assert (body["id"], body["type"], body["system"]) == (metadata, "build system", "jenkins")
         assert (body["app_id"], body["build_id"]) == (app, "1")
         assert body["at"].endswith("Z")
@@ -70,15 +70,15 @@ async def test_statuses_are_queued_pending_and_a_final_one(shuttle: Shuttle, app
         Webhook(SECRET).verify(bytes(exchange.body), dict(exchange.headers))
     assert len({exchange.headers["webhook-id"] for exchange in exchanges}) == 3
     assert bytes(exchanges[2].body) == newest
-    assert [artifact["name"] for artifact in told[2]["artifacts"]] == ["f"]
+    assert [artifact["name"] for artifact in events[2]["artifacts"]] == ["f"]
 
 
 async def test_build_that_never_ran_sends_no_pending(shuttle: Shuttle, app: str):
     async with Receiver(answering(200)) as receiver:
         body = {"source": {"url": "data:,nothing"}, "pipeline": "script", "webhooks": {"status": receiver.url + "/"}}
         await shuttle.post(f"/{app}/1", body)
-        told = bodies(await delivered(receiver, 2))
-    assert [(body["status"], body["sequence"], body["id"]) for body in told] == [
+        events = bodies(await delivered(receiver, 2))
+    assert [(body["status"], body["sequence"], body["id"]) for body in events] == [
         ("queued", 1, None),
         ("failed", 2, None),
     ]
@@ -100,9 +100,9 @@ async def test_failed_deliveries_are_retried_in_order(shuttle: Shuttle, app: str
     failing: list[Script] = [answering(status, {"Location": "/elsewhere"})] * 2
     async with Receiver(*failing, answering(200)) as receiver:
         await shuttle.submit(f"/{app}/1", webhooks={"status": f"{receiver.url}/"})
-        told = bodies(await delivered(receiver, 5))
+        events = bodies(await delivered(receiver, 5))
         assert [exchange.target for exchange in receiver.exchanges] == ["/"] * 5
-    assert [body["sequence"] for body in told] == [1, 1, 1, 2, 3]
+    assert [body["sequence"] for body in events] == [1, 1, 1, 2, 3]
     tried = {exchange.headers["webhook-id"] for exchange in receiver.exchanges[:3]}
     assert len(tried) == 1
     build = await shuttle.build(f"/{app}/1")
@@ -134,8 +134,8 @@ async def test_final_status_gets_its_own_attempts(tmp_path: Path, jenkins: Jenki
     ):
         no_archive = {"url": "data:application/gzip;base64,AAAA"}
         await shuttle.submit(f"/{app}/1", source=no_archive, webhooks={"status": f"{receiver.url}/"})
-        told = bodies(await delivered(receiver, 3))
-        assert [(body["status"], body["sequence"]) for body in told] == [("queued", 1), ("queued", 1), ("failed", 2)]
+        events = bodies(await delivered(receiver, 3))
+        assert [(body["status"], body["sequence"]) for body in events] == [("queued", 1), ("queued", 1), ("failed", 2)]
         listed = (await shuttle.get(f"/-/deliveries?app_id={app}&state=gave_up")).json["deliveries"]
         assert [entry["sequence"] for entry in listed] == [1]
 

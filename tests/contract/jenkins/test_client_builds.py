@@ -92,9 +92,9 @@ async def test_end_of_the_console_is_returned(server, jenkins, job):
     await jenkins.apply_job(job, ours("for i in 1 2 3; do echo žluť $i; done; seq 1 20000; exit 3"), DIGEST)
     number = await number_of(server, jenkins, await jenkins.trigger(job, new_build()))
     await ended(server, jenkins, job, number)
-    words = await jenkins.console_tail(job, number, 1000)
-    assert words.endswith(b"19999\n20000\n+ exit 3\nERROR: script returned exit code 3\n")
-    assert len(words) <= 1000
+    tail = await jenkins.console_tail(job, number, 1000)
+    assert tail.endswith(b"19999\n20000\n+ exit 3\nERROR: script returned exit code 3\n")
+    assert len(tail) <= 1000
 
 
 @pytest.mark.needs("restart")

@@ -22,20 +22,20 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 STAMP = "0123456789abcdef, verbatim = \t with; odd characters"
 
 
-def told(callback: Receiver) -> list[dict[str, Any]]:
+def sent_bodies(callback: Receiver) -> list[dict[str, Any]]:
     """The bodies of the completely received requests."""
     return [json.loads(exchange.body) for exchange in callback.exchanges if exchange.ended]
 
 
-def words(callback: Receiver) -> list[str]:
+def sent_statuses(callback: Receiver) -> list[str]:
     """The statuses without repetitions."""
-    return [word for word, _ in groupby(body["status"] for body in told(callback))]
+    return [word for word, _ in groupby(body["status"] for body in sent_bodies(callback))]
 
 
 async def until_final(callback: Receiver) -> None:
     """Wait for a final status."""
     async with asyncio.timeout(20):
-        await callback.until(lambda: told(callback) and told(callback)[-1]["status"] != "pending")
+        await callback.until(lambda: sent_bodies(callback) and sent_bodies(callback)[-1]["status"] != "pending")
 
 
 async def test_callback_is_sent_with_callback_auth_verbatim(waiting: LegacyApp):
@@ -52,9 +52,9 @@ async def test_callback_is_sent_with_callback_auth_verbatim(waiting: LegacyApp):
 async def test_pending_is_sent_at_acceptance(waiting: LegacyApp, number: object):
     async with Receiver() as callback:
         await waiting.submit(number, callback=f"{callback.url}/")
-        await callback.until(lambda: told(callback))
+        await callback.until(lambda: sent_bodies(callback))
         assert (await waiting.shuttle.build(waiting.path(7)))["state"] in {"recorded", "staging"}
-        body = told(callback)[0]
+        body = sent_bodies(callback)[0]
     assert body == {"id": number, "type": "jenkins", "building": True, "status": "pending"}
     assert type(body["id"]) is type(number)
 
@@ -65,8 +65,8 @@ async def test_pending_and_a_final_status_are_sent(app: LegacyApp, run: str, wor
         await app.submit(7, run, callback=f"{callback.url}/")
         await until_final(callback)
         await app.until(7)
-        assert words(callback) == ["pending", word]
-        final = told(callback)[-1]
+        assert sent_statuses(callback) == ["pending", word]
+        final = sent_bodies(callback)[-1]
     assert (final["id"], final["type"], final["building"], final["status"]) == (7, "jenkins", False, word)
 
 
@@ -76,7 +76,7 @@ async def test_stopped_build_sends_failed_with_the_reason(app: LegacyApp):
         await app.until(7, "running")
         assert (await app.stop(7)).body == OK
         await until_final(callback)
-        final = told(callback)[-1]
+        final = sent_bodies(callback)[-1]
     assert (final["status"], final["building"], final["reason"]) == ("failed", False, "stopped")
 
 
@@ -85,7 +85,7 @@ async def test_timed_out_build_sends_failed_with_the_reason(app: LegacyApp, jenk
         app.shuttle = shuttle
         await app.submit(7, "sleep 300", callback=f"{callback.url}/")
         await until_final(callback)
-        final = told(callback)[-1]
+        final = sent_bodies(callback)[-1]
     assert (final["status"], final["building"], final["reason"]) == ("failed", False, "timeout")
 
 
@@ -93,7 +93,7 @@ async def test_build_that_ends_before_jenkins_sends_pending_first(waiting: Legac
     async with Receiver() as callback:
         await waiting.submit(7, sources="data:,nothing", callback=f"{callback.url}/")
         await until_final(callback)
-        assert words(callback) == ["pending", "failed"]
+        assert sent_statuses(callback) == ["pending", "failed"]
 
 
 async def test_pending_is_never_sent_after_the_final_status(app: LegacyApp):
@@ -105,8 +105,10 @@ async def test_pending_is_never_sent_after_the_final_status(app: LegacyApp):
         await callback.until(lambda: len(callback.exchanges) > len(failing))
         taken = len(failing)
         async with asyncio.timeout(20):
-            await callback.until(lambda: len(told(callback)) > taken and told(callback)[-1]["status"] == "succeeded")
-        received = [body["status"] for body in told(callback)[taken:]]
+            await callback.until(
+                lambda: len(sent_bodies(callback)) > taken and sent_bodies(callback)[-1]["status"] == "succeeded"
+            )
+        received = [body["status"] for body in sent_bodies(callback)[taken:]]
     assert received == sorted(received)  # `pending` is sent before `succeeded`
     assert received[0] == "pending"
 
@@ -115,8 +117,8 @@ async def test_only_the_three_documented_statuses_are_sent(app: LegacyApp):
     async with Receiver() as callback:
         for number, run in enumerate(("true", "false", "exit 3"), 1):
             await app.submit(number, run, callback=f"{callback.url}/")
-        await callback.until(lambda: sum(body["status"] != "pending" for body in told(callback)) == 3)
-        for body in told(callback):
+        await callback.until(lambda: sum(body["status"] != "pending" for body in sent_bodies(callback)) == 3)
+        for body in sent_bodies(callback):
             assert body["status"] in {"pending", "succeeded", "failed"}
             assert body["building"] is (body["status"] == "pending")
 

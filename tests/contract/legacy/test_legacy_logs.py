@@ -175,11 +175,11 @@ async def test_json_has_the_last_8_mib_of_a_log(waiting: LegacyApp, excess_bytes
     log = b"a" * excess_bytes + line * (8 * 1024 * 1024 // len(line))
     (waiting.shuttle.data / "objects").mkdir(exist_ok=True)
     (waiting.shuttle.data / "objects" / f"{waiting.app_id}-43.logs").write_bytes(log)
-    told = output(await waiting.logs(43, Accept=JSON))
+    json_log = output(await waiting.logs(43, Accept=JSON))
     if is_whole:
-        assert told == log.decode()
+        assert json_log == log.decode()
     else:
-        assert told == f"-----> The first {1 + len(line)} bytes are left out.\n" + log[1 + len(line) :].decode()
+        assert json_log == f"-----> The first {1 + len(line)} bytes are left out.\n" + log[1 + len(line) :].decode()
 
 
 @pytest.mark.parametrize(("memory_mib", "fetched"), [(4, 4), (8, 3)])

@@ -45,10 +45,10 @@ async def test_fault_2_build_gets_its_final_status_although_the_service_was_kill
         await product.shuttle.restart()
         gate.touch()
         async with asyncio.timeout(60):
-            await callback.until(lambda: "succeeded" in words(callback))
+            await callback.until(lambda: "succeeded" in sent_statuses(callback))
 
 
-def words(callback: Receiver) -> list[str]:
+def sent_statuses(callback: Receiver) -> list[str]:
     return [json.loads(exchange.body)["status"] for exchange in callback.exchanges if exchange.ended]
 
 
@@ -73,8 +73,8 @@ async def test_fault_4_callback_is_retried_until_accepted(app: LegacyApp):
     async with Receiver(*failing, answering(200)) as callback:
         await app.submit(1, callback=f"{callback.url}/")
         async with asyncio.timeout(20):
-            await callback.until(lambda: "succeeded" in words(callback))
-        assert words(callback)[:4] == ["pending"] * 4
+            await callback.until(lambda: "succeeded" in sent_statuses(callback))
+        assert sent_statuses(callback)[:4] == ["pending"] * 4
 
 
 async def test_fault_5_hanging_callback_blocks_neither_the_post_nor_the_build(app: LegacyApp):
