@@ -1,4 +1,4 @@
-"""The life of a build as verbs: accept, run, stage, trigger, follow, stop, finish. They work with `Services`."""
+"""The steps of a build as functions: accept, run, stage, trigger, follow, stop, finish. All of them use `Services`."""
 
 import asyncio
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from shuttle.vault import Vault
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """Everything outside a build's own row that its life needs."""
+    """The parts of the process that the steps of a build use."""
 
     settings: Settings
     database: Database

@@ -33,13 +33,13 @@ from shuttle.store.idempotency import find_recorded, find_recorded_legacy
 from shuttle.store.pending_uploads import register_upload
 from shuttle.store.permitted import check_app, check_source
 
-# Callers in the field wait 60 s for the answer; a store that says nothing would hold theirs for 90.
+# Existing callers wait 60 s for the answer; an object store that does not respond would delay it by 90 s.
 _LONGEST_PUT_SECONDS = 45.0
 
 
 @dataclass(frozen=True, slots=True)
 class AcceptedBuild:
-    """What the caller is told beside 200: see `ParsedRequest`; `replayed` = recorded before."""
+    """The facts in the answer 200; see `ParsedRequest`. `replayed`: an earlier request has recorded the build."""
 
     build: Build
     replayed: bool
@@ -53,7 +53,7 @@ def _accepted(build: Build, parsed: ParsedRequest, *, replayed: bool) -> Accepte
 
 
 @dataclass(frozen=True, slots=True)
-class _Name:
+class _Identity:
     """The ids of the new build, its API, and the standing of its caller."""
 
     standing: Standing
@@ -64,95 +64,97 @@ class _Name:
 
 
 class Acceptance:
-    """The lock: turns bodies into recorded builds. Safe for any number of tasks of one loop."""
+    """Turns request bodies into recorded builds. Safe for any number of tasks of one loop."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def accept(self, app_id: str, build_id: str, body: bytes | mmap.mmap, standing: Standing) -> AcceptedBuild:
-        """Record the build, once.
+        """Record the build. Idempotent: an equal request returns the build that is recorded already.
 
         Raises:
             InvalidRequestError: 400, names the field. ConflictError: 409. QueueFullError: 429.
-            CannotRecordError: 503, nothing was recorded; ask again.
+            CannotRecordError: 503, nothing was recorded; the caller may retry.
         """
-        await _with_others()
+        await _group_concurrent_requests()
         parsed, content = await read_body(body, self._services)
         if is_data(parsed.request) or UUID.fullmatch(build_id):
-            return await self._accept_alone(app_id, build_id, parsed, content, standing)
-        with _told_as_unrecorded():
-            await _with_others()
-            name = _Name(standing, Api.NEW, app_id, build_id, str(uuid.uuid4()))
-            return await self._record(name, parsed, content, None)
+            return await self._accept_locked(app_id, build_id, parsed, content, standing)
+        with _storage_errors_as_unrecorded():
+            await _group_concurrent_requests()
+            identity = _Identity(standing, Api.NEW, app_id, build_id, str(uuid.uuid4()))
+            return await self._record(identity, parsed, content, None)
 
-    async def _accept_alone(
+    async def _accept_locked(
         self, app_id: str, build_id: str, parsed: ParsedRequest, content: bytes, standing: Standing
     ) -> AcceptedBuild:
-        """A request whose source or whose uuid another one may bring, too."""
+        """Hold the lock: another request may have the same source object or the same uuid."""
         lock = self._lock(build_id.lower() if UUID.fullmatch(build_id) else f"{app_id}/{build_id}")
         async with lock, decoded_source(parsed.request, self._services) as source:
             if source is not None:
-                recorded = await self._services.database.run(find_recorded, app_id, build_id, self._same_as(content))
+                recorded = await self._services.database.run(
+                    find_recorded, app_id, build_id, self._same_request_as(content)
+                )
                 if recorded is not None:
                     return _accepted(recorded, parsed, replayed=True)
-            name = _Name(standing, Api.NEW, app_id, build_id, await self._uuid_for(build_id))
-            return await self._record(name, parsed, content, source)
+            identity = _Identity(standing, Api.NEW, app_id, build_id, await self._uuid_for(build_id))
+            return await self._record(identity, parsed, content, source)
 
     async def accept_legacy(self, body: bytes | mmap.mmap, host: str, standing: Standing) -> AcceptedBuild:
-        """Record a build that the older API asks for, once for its uuid; `host` is the request's own Host.
+        """Record a build of the older API. Idempotent for its uuid; `host` is the request's Host header.
 
         Raises:
             LegacyRefusalError, InvalidRequestError: 400. TokenNeededError: 401, for an anonymous caller.
             ConflictError: 409. CannotRecordError: 503.
         """
         database = self._services.database
-        asked, content = await read_legacy_body(body, host, self._services)
-        async with self._lock(asked.build_uuid):
-            # Decided again where it counts, in the transaction and when the source is copied; here before anything is
-            # written under that uuid.
-            await database.run(check_app, asked.app_id, standing)
-            if asked.request.source_object is not None:
-                await database.run(check_source, asked.request.source_object, standing)
-            async with decoded_source(asked.request, self._services) as source:
-                return await self._accept_legacy_alone(asked, content, source, standing)
+        legacy, content = await read_legacy_body(body, host, self._services)
+        async with self._lock(legacy.build_uuid):
+            # These checks prevent writes under that uuid. The binding ones follow in the transaction and when the
+            # source is copied.
+            await database.run(check_app, legacy.app_id, standing)
+            if legacy.request.source_object is not None:
+                await database.run(check_source, legacy.request.source_object, standing)
+            async with decoded_source(legacy.request, self._services) as source:
+                return await self._accept_legacy_locked(legacy, content, source, standing)
 
-    async def _accept_legacy_alone(
-        self, asked: LegacyRequest, content: bytes, source: DecodedSource | None, standing: Standing
+    async def _accept_legacy_locked(
+        self, legacy: LegacyRequest, content: bytes, source: DecodedSource | None, standing: Standing
     ) -> AcceptedBuild:
-        """The only request for its uuid at this moment."""
-        database, number = self._services.database, asked.number_given
+        """Call it with the lock of the uuid held."""
+        database, number = self._services.database, legacy.number_given
         if source is not None or number is None:
-            recorded = await database.run(find_recorded_legacy, asked.build_uuid, self._same_as(content))
+            recorded = await database.run(find_recorded_legacy, legacy.build_uuid, self._same_request_as(content))
             if recorded is not None:
-                return _accepted(recorded, asked.numbered(recorded.build_id), replayed=True)
-        await _with_others()
+                return _accepted(recorded, legacy.numbered(recorded.build_id), replayed=True)
+        await _group_concurrent_requests()
         if number is None:
-            number = await database.run(take_number, asked.app_id, self._job_name(asked.app_id), standing)
-        name = _Name(standing, Api.LEGACY, asked.app_id, str(number), asked.build_uuid)
-        return await self._record(name, asked.numbered(number), content, source)
+            number = await database.run(take_number, legacy.app_id, self._job_name(legacy.app_id), standing)
+        identity = _Identity(standing, Api.LEGACY, legacy.app_id, str(number), legacy.build_uuid)
+        return await self._record(identity, legacy.numbered(number), content, source)
 
     @asynccontextmanager
     async def _lock(self, name: str) -> AsyncIterator[None]:
-        """Two requests that could get one uuid must not write each other's source."""
-        with _told_as_unrecorded():
+        """Prevents two requests for the same uuid from overwriting each other's source."""
+        with _storage_errors_as_unrecorded():
             async with self._locks.setdefault(name, asyncio.Lock()):
                 yield
 
     async def _uuid_for(self, build_id: str) -> str:
-        """A build id in UUID form that no build has is also the build's uuid."""
+        """The build id itself if it is a UUID that no build has yet, else a new UUID."""
         if UUID.fullmatch(build_id):
             return await self._services.database.run(free_uuid, build_id.lower())
         return str(uuid.uuid4())
 
     async def _record(
-        self, name: _Name, parsed: ParsedRequest, content: bytes, source: DecodedSource | None
+        self, identity: _Identity, parsed: ParsedRequest, content: bytes, source: DecodedSource | None
     ) -> AcceptedBuild:
-        """The row; a source that came along goes to the object store before the row that promises it."""
-        new = self._new_build(name, parsed, content)
+        """Store the source of the request, if it contains one, and then record the row that refers to it."""
+        new = self._new_build(identity, parsed, content)
         if source is None:
             return await self._record_row(new, parsed, content)
-        await self._keep(name.build_uuid, source)
+        await self._store_source(identity.build_uuid, source)
         new = replace(
             new,
             source_sha256=source.sha256,
@@ -162,18 +164,20 @@ class Acceptance:
         try:
             return await self._record_row(new, parsed, content)
         except (ConflictError, QueueFullError, TokenNeededError):
-            await self._services.objects.delete(source_object(name.build_uuid))
+            await self._services.objects.delete(source_object(identity.build_uuid))
             raise
-        # After a StoreError the row may be there all the same: then the source is its own, else retention removes it.
+        # After a StoreError the row may exist and need its source. If it does not exist, retention removes the source.
 
     async def _record_row(self, new: NewBuild, parsed: ParsedRequest, content: bytes) -> AcceptedBuild:
-        # A refused POST strands a record at the older API's clients, and its queue is durable: it has no limit.
+        # No limit for the older API: a refused POST leaves a stuck record in its clients, and the queue is durable.
         limit = self._services.settings.shuttle_queue_limit if new.api is Api.NEW else None
-        accepted = await self._services.intake.record(new, queue_limit=limit, same_request=self._same_as(content))
+        accepted = await self._services.intake.record(
+            new, queue_limit=limit, same_request=self._same_request_as(content)
+        )
         return _accepted(accepted.build, parsed, replayed=accepted.replayed)
 
-    async def _keep(self, build_uuid: str, source: DecodedSource) -> None:
-        """Put it where it rests; registered before, so that it is found if the build is never recorded."""
+    async def _store_source(self, build_uuid: str, source: DecodedSource) -> None:
+        """Put the source into the object store. It is registered first: retention finds it if no build is recorded."""
         name = source_object(build_uuid)
         try:
             async with asyncio.timeout(_LONGEST_PUT_SECONDS):
@@ -181,19 +185,19 @@ class Acceptance:
                 await self._services.database.run(register_upload, build_uuid, new_object=known is None)
                 await self._services.objects.put(name, source.path, content_type=source.content_type)
         except TimeoutError:
-            raise ObjectStoreError("The object store does not take the source in time.") from None
+            raise ObjectStoreError("The object store did not store the source in time.") from None
 
-    def _new_build(self, name: _Name, parsed: ParsedRequest, content: bytes) -> NewBuild:
+    def _new_build(self, identity: _Identity, parsed: ParsedRequest, content: bytes) -> NewBuild:
         request, settings, vault = parsed.request, self._services.settings, self._services.vault
-        spec = make_spec(request, name.standing, settings)
-        payload_format = "standard" if name.api is Api.NEW else "legacy"
+        spec = make_spec(request, identity.standing, settings)
+        payload_format = "standard" if identity.api is Api.NEW else "legacy"
         return NewBuild(
-            standing=name.standing,
-            api=name.api,
-            build_uuid=name.build_uuid,
-            app_id=name.app_id,
-            build_id=name.build_id,
-            job_name=self._job_name(name.app_id),
+            standing=identity.standing,
+            api=identity.api,
+            build_uuid=identity.build_uuid,
+            app_id=identity.app_id,
+            build_id=identity.build_id,
+            job_name=self._job_name(identity.app_id),
             controller="",
             plan=vault.seal(spec.model_dump_json().encode()),
             token_digest=token_digest(spec.token),
@@ -210,7 +214,7 @@ class Acceptance:
             sinks=self._endpoints(request.log_hooks, payload_format),
         )
 
-    def _same_as(self, content: bytes) -> Callable[[str], bool]:
+    def _same_request_as(self, content: bytes) -> Callable[[str], bool]:
         return partial(self._services.vault.matches, content)
 
     def _job_name(self, app_id: str) -> str:
@@ -229,18 +233,19 @@ class Acceptance:
         ]
 
 
-async def _with_others() -> None:
-    """Let requests that came in together take this step one after another: its code is in the caches from the second
-    one on. Checking and sealing 50 at once cost 310 µs of the loop's time each without this and 230 with it.
+async def _group_concurrent_requests() -> None:
+    """Group this step of concurrent requests: from the second one on its code is in the CPU's caches.
+
+    Checking and sealing 50 requests at once took 310 µs of the loop's time each without this, and takes 230 with it.
     """
     await asyncio.sleep(0)
 
 
 @contextmanager
-def _told_as_unrecorded() -> Iterator[None]:
+def _storage_errors_as_unrecorded() -> Iterator[None]:
     try:
         yield
     except StoreFaultError:
-        raise  # asking again would not help
+        raise  # a retry would not help
     except (StoreError, ObjectStoreError, LocalDiskError) as error:
         raise CannotRecordError(f"The build was not recorded: {error.message}") from error

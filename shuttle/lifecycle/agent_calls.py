@@ -3,44 +3,45 @@
 import asyncio
 from collections import Counter, OrderedDict
 
-# Delays a line by half of it at the median.
+# At the median, a line is delayed by half of this pause.
 QUICKEST_SECONDS = 0.2
 SILENT_SECONDS = 30.0
 # How often a silent supervisor calls while a stop is wanted, or in the last SILENT_SECONDS of its time limit.
 ALERT_SECONDS = 5.0
-# A push of at least this size means that more is waiting on the agent.
+# A push of at least this size means that the agent has more to send.
 _BACKLOG_BYTES = 1024 * 1024
-# How long after its newest bytes a supervisor counts as sending.
+# A supervisor counts as sending for this long after its newest bytes.
 _FLOWING_SECONDS = 10.0
 _SLOWEST_SECONDS = 60.0
 
 
 class AgentCalls:
-    """Each build that sends has an equal share, whatever the number of its supervisors. Used from one event loop."""
+    """Gives each sending build an equal share, however many supervisors it has. Used from one event loop."""
 
     def __init__(self, calls_per_second: float) -> None:
         self._calls_per_second = calls_per_second
-        # When each supervisor (build_uuid, claim_id) sent its newest bytes, the oldest first, and how many a build has.
+        # The time of the newest bytes of each sending supervisor (build_uuid, claim_id), the oldest first.
         self._flowing: OrderedDict[tuple[str, int], float] = OrderedDict()
+        # How many sending supervisors a build has.
         self._of_build: Counter[str] = Counter()
 
     def pause_seconds(self, build_uuid: str, claim_id: int, received_bytes: int) -> float:
-        """The pause before this supervisor's next call, after one that brought `received_bytes` of new bytes."""
+        """The pause before this supervisor's next call, after a call with `received_bytes` of new bytes."""
         now = asyncio.get_running_loop().time()
         if received_bytes:
             self._of_build[build_uuid] += (build_uuid, claim_id) not in self._flowing
             self._flowing[build_uuid, claim_id] = now
             self._flowing.move_to_end((build_uuid, claim_id))
         while self._flowing and next(iter(self._flowing.values())) < now - _FLOWING_SECONDS:
-            self.over(*next(iter(self._flowing)))
+            self.remove(*next(iter(self._flowing)))
         calls = len(self._of_build) * max(1, self._of_build.get(build_uuid, 0))
         fair = min(calls / self._calls_per_second, _SLOWEST_SECONDS)
         if received_bytes >= _BACKLOG_BYTES:
             return fair if calls > 1 else 0.0
         return max(QUICKEST_SECONDS, fair)
 
-    def over(self, build_uuid: str, claim_id: int) -> None:
-        """This supervisor will send nothing more."""
+    def remove(self, build_uuid: str, claim_id: int) -> None:
+        """Remove a supervisor that sends nothing more."""
         if self._flowing.pop((build_uuid, claim_id), None) is not None:
             self._of_build[build_uuid] -= 1
             if not self._of_build[build_uuid]:

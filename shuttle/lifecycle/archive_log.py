@@ -22,7 +22,7 @@ log = structlog.get_logger()
 async def archive_log(build: Build, services: Services) -> None:
     """Complete the spool, remove the local source and archive the log.
 
-    A failure of the disk or the object store never changes the result: the step is repeated until it succeeds.
+    A failure of the disk or the object store never changes the build's result: the step is repeated until it succeeds.
     """
     backoff = Backoff(build.build_uuid, services)
     while True:
@@ -44,7 +44,7 @@ async def archive_log(build: Build, services: Services) -> None:
 
 
 async def _complete(build: Build, spool: Spool, services: Services) -> None:
-    """Make the spool equal to the bytes whose checksum the final status has."""
+    """Make the spool equal to the bytes that the final status has the checksum of."""
     ending = (build.log_ending or "").encode()
     size_bytes = build.log_bytes or 0
     before = size_bytes - len(ending)
@@ -52,18 +52,18 @@ async def _complete(build: Build, spool: Spool, services: Services) -> None:
     if spool.written_bytes > size_bytes:
         spool.truncate(before)
     if spool.written_bytes < before:
-        await _admit_loss(build, spool, ending, services)
+        await _record_loss(build, spool, ending, services)
     else:
         spool.append(ending[spool.written_bytes - before :])
     spool.show(spool.written_bytes)
     spool.end()
 
 
-async def _admit_loss(build: Build, spool: Spool, ending: bytes, services: Services) -> None:
-    """Durable bytes were lost with a disk: say so in the log, and record the size and checksum of what is left."""
+async def _record_loss(build: Build, spool: Spool, ending: bytes, services: Services) -> None:
+    """Durable bytes were lost with a disk: write that into the log, and record size and checksum of the rest."""
     log.error("bytes of a finished log are lost", build_uuid=build.build_uuid, kept_bytes=spool.written_bytes)
-    told = f"{PART_LOST}\n".encode() + ending
-    if not spool.ending().endswith(told):  # it does if this step was cut off before it could record it
-        spool.append(told if spool.ending().endswith(b"\n") else b"\n" + told)
+    new_ending = f"{PART_LOST}\n".encode() + ending
+    if not spool.ending().endswith(new_ending):  # an interrupted run of this step has written it already
+        spool.append(new_ending if spool.ending().endswith(b"\n") else b"\n" + new_ending)
     kept = await asyncio.to_thread(digest, spool.path)
-    await services.database.run(correct_log, build.build_uuid, FinalLog(*kept, told.decode()))
+    await services.database.run(correct_log, build.build_uuid, FinalLog(*kept, new_ending.decode()))

@@ -1,4 +1,4 @@
-"""Retries with backoff for one build: the wait is shown as `waiting_for` and ends early when the build changes."""
+"""Retries with backoff for one build. `waiting_for` shows the reason; a change of the build ends a wait early."""
 
 import asyncio
 import random
@@ -17,7 +17,7 @@ _LONGEST_SECONDS = 10.0
 
 
 class Backoff:
-    """The waits of one build, each twice as long as the one before, from 0.25 to 10 seconds."""
+    """The waits of one build: 0.25 seconds at first, doubled each time up to 10 seconds."""
 
     def __init__(self, build_uuid: str, services: Services) -> None:
         self._build_uuid = build_uuid
@@ -26,18 +26,18 @@ class Backoff:
         self.next_seconds = _FIRST_SECONDS
 
     async def wait(self, why: str, *, at_least_seconds: float = 0) -> None:
-        """Show `why` as the build's `waiting_for`, then wait; returns early when something about the build changes."""
+        """Show `why` as the build's `waiting_for`, then wait; returns early if the build changes."""
         with self._services.signals.listen(self._build_uuid) as listener:
             if why != self._shown:
                 self._shown = why
                 await self._services.database.run(record_waiting, self._build_uuid, why)
-            # Jitter: a thousand builds must not ask a recovered Jenkins at the same instant.
+            # Jitter: a thousand builds must not send their requests to a recovered Jenkins at the same instant.
             seconds = self.next_seconds * random.uniform(0.75, 1.25)  # noqa: S311 - jitter, not a secret
             await listener.wait(max(seconds, at_least_seconds))
         self.next_seconds = min(self.next_seconds * 2, _LONGEST_SECONDS)
 
-    async def over(self) -> None:
-        """The wait has succeeded: clear `waiting_for`, and begin with the shortest wait next time."""
+    async def reset(self) -> None:
+        """Call it after a success: clears `waiting_for`, and the next wait is the shortest again."""
         self.next_seconds = _FIRST_SECONDS
         if self._shown is not None:
             self._shown = None
@@ -45,7 +45,7 @@ class Backoff:
 
 
 class NotFoundTimer:
-    """Measures how long a healthy Jenkins has been giving one answer: "not found", or a build that never begins."""
+    """Measures for how long a healthy Jenkins has answered "not found", or has shown a ghost."""
 
     def __init__(self, services: Services) -> None:
         self._settle_seconds = services.settings.shuttle_trigger_settle_seconds
@@ -53,20 +53,20 @@ class NotFoundTimer:
         self._since: float | None = None
 
     def for_too_long(self) -> bool:
-        """Call it at each such answer; True once they have lasted for SHUTTLE_TRIGGER_SETTLE_SECONDS."""
+        """Call it after each such answer; True once they have lasted for SHUTTLE_TRIGGER_SETTLE_SECONDS."""
         now = self._clock()
         self._since = now if self._since is None else self._since
         return now - self._since >= self._settle_seconds
 
     def reset(self) -> None:
-        """Call it at any other answer: the time starts again."""
+        """Call it after any other answer: the time starts again."""
         self._since = None
 
 
-async def patiently(build: Build, services: Services, step: Callable[[], Awaitable[Found]]) -> Found:
+async def retry_jenkins(build: Build, services: Services, step: Callable[[], Awaitable[Found]]) -> Found:
     """Repeat `step` until it succeeds.
 
-    Raises JenkinsNotFoundError once a healthy Jenkins has answered so for SHUTTLE_TRIGGER_SETTLE_SECONDS.
+    Raises JenkinsNotFoundError once a healthy Jenkins has answered "not found" for SHUTTLE_TRIGGER_SETTLE_SECONDS.
     """
     backoff = Backoff(build.build_uuid, services)
     not_found = NotFoundTimer(services)
@@ -81,5 +81,5 @@ async def patiently(build: Build, services: Services, step: Callable[[], Awaitab
             not_found.reset()
             await backoff.wait(f"Jenkins: {error.message}")
         else:
-            await backoff.over()
+            await backoff.reset()
             return found

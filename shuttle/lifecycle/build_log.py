@@ -1,4 +1,4 @@
-"""One build's log while it is written: pushed bytes are transformed, recorded, and then shown to readers."""
+"""The log of a running build: pushed bytes are transformed, committed, and then shown to readers."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -19,27 +19,28 @@ from shuttle.store.log_segments import record_log
 
 log = structlog.get_logger()
 
-# Of a line that stays unfinished for this long, the part that later bytes cannot change is written.
+# After this time, the part of an unfinished line that later bytes cannot change is written.
 _UNFINISHED_SECONDS = 0.5
-# Above this much text that is written but not recorded, pushes wait for the database.
+# With more written but uncommitted text than this, pushes wait for the database.
 _MOST_UNSHOWN_BYTES = 16 * 1024 * 1024
 _STORE_PAUSE_SECONDS = 0.5
 # Longer than a busy disk takes, and less than the 30 s after which a supervisor repeats its push (log.sh).
 _DURABLE_SECONDS = 20.0
-# A log that comes by the megabyte is put on record this often: one commit costs as much as transforming 150 KiB
-# (measured), and what a block is committed alone for is not seen any sooner.
+# With more new text than this, commits are at least _PAUSE_OF_COMMITS_SECONDS apart: one commit costs as much as
+# transforming 150 KiB (measured), and readers of a fast log see it no later.
 _FLOWING_BYTES = 64 * 1024
 _PAUSE_OF_COMMITS_SECONDS = 0.04
-# A large log is summed and synced while it comes: its end need not wait for a second reading and a slow disk.
+# A large log is hashed and synced while it grows, so that its end waits neither for a second reading nor for a slow
+# disk.
 _SUMMED_AT_ONCE_BYTES = 8 * 1024 * 1024
 
 
 class BuildLog:
-    """The writer of one log with its commits. Used from one event loop.
+    """Writes and commits one log. Used from one event loop.
 
-    `claims` are all attempts of the build's steps; `heard_at` is the time of a supervisor's newest call, on the loop's
-    clock. `stop_cause` is sent to supervisors with the answer to their next push; `broken` is why nothing more can be
-    written to the spool.
+    `claims` are all attempts of the build's steps; `last_call_at` is the time of a supervisor's newest call, on the
+    loop's clock. `stop_cause` is sent to supervisors with the answer to their next push; `broken` is the error after
+    which nothing more can be written to the spool.
     """
 
     def __init__(
@@ -52,10 +53,10 @@ class BuildLog:
         claims: Sequence[Claim],
         on_broken: Callable[[], None],
     ) -> None:
-        """`on_broken` is called when the spool cannot be written or read any more."""
+        """`on_broken` is called once, when the spool can no longer be written or read."""
         self.build_uuid = build_uuid
         self.claims: Sequence[Claim] = ()
-        self.heard_at = asyncio.get_running_loop().time()
+        self.last_call_at = asyncio.get_running_loop().time()
         self.stop_cause: str | None = None
         self.time_limit_at: datetime | None = None
         self.broken: SpoolError | None = None
@@ -73,7 +74,7 @@ class BuildLog:
         self.use_claims(claims)
 
     def use_claims(self, claims: Sequence[Claim]) -> None:
-        """Replace `claims`. An attempt that is over cannot send its bytes again: a replay does not wait for them."""
+        """Replace `claims`. An ended attempt cannot send its bytes again, so a replay does not wait for them."""
         self.claims = claims
         if self.broken is not None or self.closed:
             return
@@ -89,20 +90,20 @@ class BuildLog:
             self._schedule_commit()
 
     def superseded(self, claim: Claim) -> bool:
-        """A newer attempt of the step has replaced this one: nothing more is accepted from it."""
+        """Whether a newer attempt of the step has replaced this one, whose pushes are then refused."""
         return any(known.claim_id == claim.claim_id and known.voided_at is not None for known in self.claims)
 
     # --- what supervisors send
 
     def wanted(self, claim: Claim, stream: str) -> int:
-        """The raw offset from which the stream is wanted. Raises ConflictError for one stream too many."""
+        """The raw offset from which the stream is wanted. Raises ConflictError if the build has too many streams."""
         return self._writer.wanted((claim.claim_id, stream), claim.branch)
 
     def take(self, claim: Claim, stream: str, offset: int, raw: bytes) -> int:
         """Take raw bytes that begin at `offset`; returns the offset that is wanted next.
 
-        If the log is broken or closed the bytes are dropped but acknowledged: the supervisor has to get the answer that
-        stops it.
+        If the log is broken or closed, the bytes are dropped but acknowledged: the answer has to reach the supervisor,
+        because it contains the stop.
         """
         if self.broken is not None or self.closed:
             return offset + len(raw)
@@ -115,15 +116,15 @@ class BuildLog:
         return wanted
 
     async def wait_for_room(self) -> None:
-        """Return once at most 16 MiB are written but not recorded, or the log is broken."""
+        """Return once at most 16 MiB are written but uncommitted, or the log is broken."""
         while self._writer.offset - self._spool.size_bytes > _MOST_UNSHOWN_BYTES and self.broken is None:
             await self._next_commit()
 
     async def end_stream(self, claim: Claim, stream: str) -> None:
-        """The stream is over: return once all of it is durable.
+        """End the stream; returns once all of it is durable.
 
         Raises:
-            UnavailableError: a lost log is still being written again, or the disk or database is too slow: the caller
+            UnavailableError: a replay of a lost log is not complete, or the disk or database is too slow: the caller
                 has to send the end again. StoreError: the database failed.
         """
         if self.broken is not None or self.closed:
@@ -135,10 +136,10 @@ class BuildLog:
         except SpoolError as error:
             self._break(error)
         except TimeoutError:
-            raise UnavailableError("The database or the disk does not take the log in time.") from None
+            raise UnavailableError("The database or the disk did not store the log in time.") from None
 
     async def _make_durable(self) -> None:
-        """Return once everything written so far is recorded, shown and on the disk."""
+        """Return once everything written so far is committed, shown and on the disk."""
         self._schedule_commit()
         if self._writer.replaying:
             raise UnavailableError("A lost log is being written again in its old order; other streams come first.")
@@ -147,7 +148,7 @@ class BuildLog:
         await self._spool.sync()
 
     async def close(self) -> None:
-        """Take nothing more; write, record and show the rest. Idempotent. Raises StoreError."""
+        """Accept nothing more; write, commit and show the rest. Idempotent. Raises StoreError."""
         self.closed = True
         if self._unfinished_check is not None:
             self._unfinished_check.cancel()
@@ -159,9 +160,9 @@ class BuildLog:
                 self._break(error)
 
     async def final(self, lines: Sequence[str]) -> FinalLog:
-        """Size and sum of the closed log with `lines` appended; nothing is written. Raises SpoolError.
+        """Size and checksum of the closed log with `lines` appended; nothing is written. Raises SpoolError.
 
-        A line that the log's end has already (pipelines write their reason themselves) is left out.
+        A line that is already at the end of the log is left out: pipelines write their reason themselves.
         """
         written = self._spool.ending()
         last_lines = b"\n" + written
@@ -173,7 +174,7 @@ class BuildLog:
         return FinalLog(*self._sum.followed_by(ending), ending.decode())
 
     def abandon(self) -> None:
-        """The process shuts down: drop what is not recorded; the next process asks agents for it again."""
+        """Drop uncommitted text at shutdown; the next process requests it from the agents again."""
         self.closed = True
         if self._unfinished_check is not None:
             self._unfinished_check.cancel()
@@ -184,7 +185,7 @@ class BuildLog:
     # --- commits
 
     def _schedule_commit(self) -> None:
-        """Start a commit if there is text to record, and the timer for a line that stays unfinished."""
+        """Start a commit if there is uncommitted text, and the timer for an unfinished line."""
         if self._commit is None and self._writer.offset > self._spool.size_bytes:
             self._commit = asyncio.create_task(self._commit_all(), name=f"log of {self.build_uuid}")
         if self._unfinished_check is None and not self.closed and self._writer.holds_text:
@@ -202,13 +203,13 @@ class BuildLog:
         self._schedule_commit()
 
     async def _commit_all(self) -> None:
-        """Commit and show until nothing is left; all that was written meanwhile goes into one transaction."""
+        """Commit and show until nothing is left; text that was written during a commit shares the next one."""
         try:
             while (waiting_bytes := self._writer.offset - self._spool.size_bytes) > 0:
                 if waiting_bytes > _FLOWING_BYTES:
                     await self._pause_of_commits()
                 await self._commit_once()
-        except Exception:  # a bug must not lose the log: log it and try again
+        except Exception:  # a bug must not lose the log: log the error and try again
             log.exception("a log could not be recorded", build_uuid=self.build_uuid)
             await asyncio.sleep(_STORE_PAUSE_SECONDS)
         finally:
@@ -216,7 +217,7 @@ class BuildLog:
             self._wake()
 
     async def _pause_of_commits(self) -> None:
-        """Let more text join the next commit, unless somebody waits for that."""
+        """Let more text join the next commit, unless a caller waits for that commit."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_PAUSE_OF_COMMITS_SECONDS):
                 await self._commit_wanted.wait()
@@ -239,9 +240,9 @@ class BuildLog:
             self._summing = asyncio.create_task(self._sum_up(offset), name=f"sum of {self.build_uuid}")
 
     async def _sum_up(self, until: int) -> None:
-        """Bytes that are shown never change."""
+        """Hash and sync the bytes up to `until`, which are shown and so never change."""
         try:
-            with suppress(SpoolError):  # `final` meets it again
+            with suppress(SpoolError):  # `final` raises it again
                 await asyncio.to_thread(self._sum.advance, until)
                 await self._spool.sync()
         finally:

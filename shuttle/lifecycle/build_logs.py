@@ -1,4 +1,4 @@
-"""The logs that are being written, one a build: opened by the first call that needs one, closed with the build."""
+"""The logs of running builds, one for each: opened by the first call that needs it, closed with the build."""
 
 import asyncio
 from functools import partial
@@ -20,14 +20,14 @@ from shuttle.vault import Vault
 
 
 def write_preamble(build: Build, spool: Spool) -> None:
-    """Append what the spool lacks of the recorded preamble. Raises SpoolError."""
+    """Append the part of the recorded preamble that the spool lacks. Raises SpoolError."""
     preamble = build.preamble.encode()
     if spool.written_bytes < len(preamble):
         spool.append(preamble[spool.written_bytes :])
 
 
 class BuildLogs:
-    """Hands out one BuildLog a build. Used from one event loop."""
+    """Keeps one BuildLog for each build. Used from one event loop."""
 
     def __init__(self, database: Database, vault: Vault, library: LogLibrary, signals: Signals) -> None:
         self._database = database
@@ -47,7 +47,7 @@ class BuildLogs:
         return self._logs.get(build_uuid)
 
     async def open(self, build_uuid: str) -> BuildLog | None:
-        """The build's log, ready to be written; None = no step has claimed the build, or it is final.
+        """The build's log, ready for writing; None = no step has claimed the build, or it is final.
 
         Raises SpoolError, StoreError.
         """
@@ -65,7 +65,7 @@ class BuildLogs:
         segments = await self._database.run(segments_of, build.build_uuid)
         # In a thread: a thousand secrets take a second.
         masker = await asyncio.to_thread(Masker, spec.log_rules.secrets)
-        # Read last, with no await behind: `reload_claims` and `stop` reach no log that is not in `_logs`.
+        # Read last, with no await afterwards: `reload_claims` and `stop` do not reach a log before it is in `_logs`.
         build = await self._database.run(reread, build)
         claims = await self._database.run(claims_of, build.build_uuid)
         spool = self._library.spool(build.build_uuid)
@@ -85,9 +85,9 @@ class BuildLogs:
         return opened
 
     async def reload_claims(self, build_uuid: str) -> None:
-        """Call it after an attempt was claimed, begun, voided or ended: an open log gets all claims anew.
+        """Reload the claims of an open log; call it after an attempt was claimed, begun, voided or ended.
 
-        Whoever waits for the build is woken after that: what the transaction's own notice woke has seen the old ones.
+        Then wakes the tasks that wait for the build: tasks woken by the transaction's own notice saw the old claims.
         """
         found = self._logs.get(build_uuid)
         if found is not None:
@@ -95,7 +95,7 @@ class BuildLogs:
             self._signals.wake(build_uuid)
 
     def stop(self, build_uuid: str, cause: str) -> None:
-        """Send `cause` to the build's supervisors with the answer to their next push; the first cause stays."""
+        """Send `cause` to the build's supervisors with the answer to their next push; the first cause is kept."""
         found = self._logs.get(build_uuid)
         if found is not None:
             found.stop_cause = found.stop_cause or cause
@@ -105,6 +105,6 @@ class BuildLogs:
         self._logs.pop(build_uuid, None)
 
     def abandon(self) -> None:
-        """The process shuts down: drop what is not recorded; the next process asks agents for it again."""
+        """Drop the uncommitted text of all logs at shutdown; the next process requests it from the agents again."""
         for found in self._logs.values():
             found.abandon()

@@ -1,4 +1,4 @@
-"""The spec of a build: all that is frozen at acceptance, secret at rest (column `plan`); later steps read only this."""
+"""The spec of a build: everything that is fixed at acceptance, stored encrypted (column `plan`); later steps use it."""
 
 import hmac
 import secrets
@@ -22,14 +22,14 @@ from shuttle.vault import Vault
 
 
 class BuildSpec(BaseModel):
-    """The checked request with the operator's settings of that moment; sealed in the build's row."""
+    """The checked request with the operator's settings at acceptance; encrypted in the build's row."""
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     request: BuildRequest = Field(repr=False)
     token: str = Field(repr=False)
     agent_key: str = Field("", repr=False)
-    # Of the caller; plans that have none were made before it was recorded.
+    # The caller's standing. Plans of versions that did not record it have none.
     standing: Standing = Standing.CONTROLLER
     secrets: tuple[str, ...] = Field(repr=False)
     registries: dict[str, tuple[str, str]] = Field(repr=False)
@@ -40,7 +40,7 @@ class BuildSpec(BaseModel):
 
     @property
     def log_rules(self) -> LogRules:
-        """What makes the log's transformation a pure function of the agents' bytes."""
+        """The rules that make the log's transformation a pure function of the agents' bytes."""
         return LogRules(
             secrets=(*self.secrets, self.token),
             max_line_bytes=self.max_line_bytes,
@@ -54,7 +54,7 @@ async def read_plan(build_uuid: str, database: Database, vault: Vault) -> BuildS
 
 
 def make_spec(request: BuildRequest, standing: Standing, settings: Settings) -> BuildSpec:
-    """Freeze what a later change of settings must not alter; a data: source is in the object store, not in here."""
+    """Copy everything that a later change of settings must not alter. A data: source is left to the object store."""
     registries = {
         host: (user, password.get_secret_value())
         for host, (user, password) in settings.extra_docker_registry_config.items()
@@ -83,30 +83,30 @@ def new_token() -> str:
 
 
 def token_digest(token: str) -> str:
-    """What is recorded of a token: SHA-256 in hex; with 256 random bits in a token nobody finds it from that."""
+    """The recorded form of a token: SHA-256 in hex. A token of 256 random bits cannot be found from it."""
     return sha256(token.encode()).hexdigest()
 
 
 def claim_token(spec: BuildSpec, kind: str, branch: str, nonce: str) -> str:
-    """The `setup` or `run` token of one attempt: the same for the same nonce, and kept nowhere."""
+    """The `setup` or `run` token of one attempt: derived from the nonce, and stored nowhere."""
     named = "\0".join((kind, branch, nonce)).encode()
     return urlsafe_b64encode(hmac.digest(spec.agent_key.encode(), named, "sha256")).decode().rstrip("=")
 
 
 def is_data(request: BuildRequest) -> bool:
-    """The source came within the request."""
+    """Whether the request contains the source."""
     return request.source_url.startswith("data:")
 
 
 def shown_source_url(request: BuildRequest) -> str:
-    """The source's URL as anybody may see it: without userinfo and query; of a data: URL only its head."""
+    """The source's URL without secrets: without userinfo and query; of a data: URL only its head."""
     if is_data(request):
         return request.source_url[:200].partition(",")[0]
     return without_query(without_userinfo(request.source_url))
 
 
 def agent_environment(build: Build, spec: BuildSpec, *, with_credentials: bool) -> AgentEnvironment:
-    """What `GET …/environment` gives the pipeline; credentials only where images are pulled or pushed."""
+    """The answer to `GET …/environment`; with credentials only for pipelines that pull or push images."""
     request = spec.request
     with_credentials = with_credentials and PIPELINES[request.pipeline].needs_destination
     return AgentEnvironment(

@@ -1,4 +1,4 @@
-"""Claimed: the pipeline's first step tells us job and number itself, so no question about them outlasts it."""
+"""Races a request to Jenkins against the claim: a claim reports the build number, so the request is then useless."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -10,36 +10,36 @@ from shuttle.store.builds import find_build
 
 Found = TypeVar("Found")
 
-# A Jenkins that is only slow may still answer: the queue item, for one, is shown to people.
+# A slow Jenkins gets this long to answer after the claim: people are shown the queue item, for example.
 _GRACE_SECONDS = 1.0
-# What a signal that was lost may cost.
+# The delay that a lost signal may cause.
 _LOST_SIGNAL_SECONDS = 5.0
 
 
-async def unless_claimed(build_uuid: str, services: Services, question: Coroutine[Any, Any, Found]) -> Found | None:
-    """What Jenkins answers to `question`; None = the build was claimed meanwhile, so its row knows more.
+async def unless_claimed(build_uuid: str, services: Services, request: Coroutine[Any, Any, Found]) -> Found | None:
+    """Jenkins' answer to `request`; None = the build was claimed meanwhile, and its row is newer than any answer.
 
-    A question without an answer is withdrawn then, one with an error forgotten. Withdrawing a trigger repeats nothing:
-    the claim proves that Jenkins has the build.
+    After a claim, a pending request is cancelled and its error ignored. Cancelling a trigger cannot cause a second
+    build: the claim proves that Jenkins has the build.
     """
     with services.signals.listen(build_uuid) as listener:
-        asked = asyncio.ensure_future(question)
-        claim = asyncio.ensure_future(_claim(build_uuid, services, listener))
+        answer = asyncio.ensure_future(request)
+        claim = asyncio.ensure_future(_wait_for_claim(build_uuid, services, listener))
         try:
-            await asyncio.wait({asked, claim}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({answer, claim}, return_when=asyncio.FIRST_COMPLETED)
             if not claim.done():
-                return asked.result()
+                return answer.result()
             claim.result()
-            await asyncio.wait({asked}, timeout=_GRACE_SECONDS)
-            return asked.result() if asked.done() and asked.exception() is None else None
+            await asyncio.wait({answer}, timeout=_GRACE_SECONDS)
+            return answer.result() if answer.done() and answer.exception() is None else None
         finally:
-            for task in (asked, claim):
+            for task in (answer, claim):
                 task.cancel()
-            await asyncio.gather(asked, claim, return_exceptions=True)
+            await asyncio.gather(answer, claim, return_exceptions=True)
 
 
-async def _claim(build_uuid: str, services: Services, listener: Listener) -> None:
-    """Return once the build is claimed; who asks has read its row just before."""
+async def _wait_for_claim(build_uuid: str, services: Services, listener: Listener) -> None:
+    """Return once the build is claimed. Callers have just read its row, so the first step is a wait."""
     while True:
         await listener.wait(_LOST_SIGNAL_SECONDS)
         build = await services.database.run(find_build, build_uuid)

@@ -1,4 +1,4 @@
-"""Delete an app: recorded at once, its builds stopped; its Jenkins job goes once they are over and archived."""
+"""Delete an app: record it and stop its builds at once; delete its Jenkins job once they are over and archived."""
 
 import asyncio
 from contextlib import suppress
@@ -13,45 +13,46 @@ from shuttle.store.apps import app_is_finished, deleted_apps, mark_app_deleted, 
 
 log = structlog.get_logger()
 
-# Nobody waits for a job to go; a Jenkins that is away, or that is still ending a job's build, is asked this often.
-_EVERY_SECONDS = 5.0
+# The pause between two tries. Nobody waits for the deletion of a job, so it may be long; Jenkins refuses it while it ends
+# the job's build.
+_RETRY_SECONDS = 5.0
 
 
 async def delete_app(app_id: str, standing: Standing, services: Services) -> None:
-    """Durable when it returns; an unknown app is fine. A later build of the app makes it live again.
+    """Delete the app; durable on return. Succeeds for an unknown app. A later build of the app undoes the deletion.
 
     Raises:
-        TokenNeededError: the app is not the anonymous caller's business. StoreError: not recorded, ask again.
+        TokenNeededError: an anonymous caller may not delete this app. StoreError: not recorded, retry.
     """
     for build in await services.database.run(mark_app_deleted, app_id, standing):
         count_end(build)
 
 
 class AppCleanup:
-    """Removes the jobs of deleted apps. `run` once; what fails is tried again."""
+    """Deletes the Jenkins jobs of deleted apps; retries after a failure. Start `run` once."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        # Why the job of an app stays for now, so that each reason is logged once.
+        # By app, why its job could not be removed: each reason is logged once.
         self._logged: dict[str, str] = {}
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Run until cancelled."""
         while True:
             self._services.signals.deleted.clear()
             waiting = not await self._remove_jobs()
             with suppress(TimeoutError):
-                async with asyncio.timeout(_EVERY_SECONDS if waiting else None):
+                async with asyncio.timeout(_RETRY_SECONDS if waiting else None):
                     await self._services.signals.deleted.wait()
 
     async def _remove_jobs(self) -> bool:
-        """Whether no deleted app is left; a job that cannot be removed keeps no other one from going."""
+        """Remove the jobs of deleted apps, each independently of the others; returns whether none is left."""
         try:
             apps = await self._services.database.run(deleted_apps)
         except UnavailableError as error:
             log.warning("deleted apps cannot be read", error=error.message)
             return False
-        self._logged = {app_id: said for app_id, said in self._logged.items() if app_id in dict(apps)}
+        self._logged = {app_id: reason for app_id, reason in self._logged.items() if app_id in dict(apps)}
         done = True
         for app_id, job_name in apps:
             try:
@@ -64,10 +65,10 @@ class AppCleanup:
     def _log_once(self, app_id: str, error: str) -> None:
         if self._logged.get(app_id) != error:
             self._logged[app_id] = error
-            log.warning("the job of a deleted app stays for now", app_id=app_id, error=error)
+            log.warning("the job of a deleted app could not be removed yet", app_id=app_id, error=error)
 
     async def _remove_job(self, app_id: str, job_name: str) -> bool:
-        """Whether that is done with: builds that are not over need the job, and a newer one keeps it."""
+        """Remove the job unless a build of the app still needs it; returns whether nothing is left to do."""
         if not await self._services.database.run(app_is_finished, app_id):
             return False
         async with self._services.signals.job_lock(job_name):

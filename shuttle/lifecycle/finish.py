@@ -13,14 +13,14 @@ from shuttle.lifecycle.backoff import Backoff
 from shuttle.lifecycle.build_log import BuildLog
 from shuttle.lifecycle.build_spec import BuildSpec
 from shuttle.logs.spool import SpoolError
-from shuttle.logs.transform import transform_beside
+from shuttle.logs.transform import transform_in_thread
 from shuttle.metrics import count_end
 from shuttle.store.claims import claims_of
 from shuttle.store.transitions import finish_build
 
 log = structlog.get_logger()
 
-# How long Jenkins' console is awaited: without it a log lacks an explanation, but the final status must not wait long.
+# The longest wait for Jenkins' console: it explains the ending, but the final status must not wait long for it.
 _CONSOLE_SECONDS = 10.0
 _ENDED_BY_JENKINS = frozenset({"aborted_in_jenkins", "lost_in_jenkins"})
 # Reasons that need no explanation from the console.
@@ -28,7 +28,7 @@ _EXPLAINED = frozenset({None, StopCause.STOPPED, StopCause.SPOOL_UNWRITABLE})
 
 
 async def finish(build: Build, spec: BuildSpec, ending: Ending, services: Services) -> Build | None:
-    """Record the final state, and size and checksum of the log with `log_ending`, which `archive_log` appends."""
+    """Record the final state with size and checksum of the log, including `log_ending`, which `archive_log` appends."""
     ended = await services.database.run(
         finish_build, build.build_uuid, ending, await _final_log(build, spec, ending, services)
     )
@@ -38,7 +38,7 @@ async def finish(build: Build, spec: BuildSpec, ending: Ending, services: Servic
 
 
 async def _final_log(build: Build, spec: BuildSpec, ending: Ending, services: Services) -> FinalLog | None:
-    """None = the log consists of the preamble and the reason line, or it cannot be read."""
+    """The complete log's facts; None = it consists of the preamble and the reason line, or cannot be read."""
     console = await _console_lines(build, ending, services)
     try:
         build_log = await services.logs.open(build.build_uuid)
@@ -53,7 +53,7 @@ async def _final_log(build: Build, spec: BuildSpec, ending: Ending, services: Se
 async def _log_without_agent(build: Build, spec: BuildSpec, console: str, ending: Ending) -> FinalLog:
     """The log of a build that no step claimed: preamble, Jenkins' console, reason line."""
     preamble = build.preamble.encode()
-    shown = await transform_beside(console, spec.log_rules, written_bytes=len(preamble))
+    shown = await transform_in_thread(console, spec.log_rules, written_bytes=len(preamble))
     added = shown + reason_line(ending).decode()
     text = preamble + added.encode()
     return FinalLog(len(text), sha256(text).hexdigest(), added)
@@ -70,7 +70,7 @@ async def _close(build_log: BuildLog, services: Services) -> None:
 
 
 async def _console_lines(build: Build, ending: Ending, services: Services) -> str:
-    """The end of Jenkins' console (a lost agent, a Groovy error); "" where a supervisor explained the end."""
+    """The end of Jenkins' console (a lost agent, a Groovy error); "" if a supervisor explained the build's end."""
     if build.build_number is None or ending.reason in _EXPLAINED:
         return ""
     if services.settings.shuttle_jenkins_console == "full" and build.claimed_at is not None:

@@ -19,9 +19,9 @@ _DESCRIBE_SECONDS = 2.0
 
 
 async def follow(build: Build, services: Services) -> Ending | None:
-    """queued → running → how it ended; None = Jenkins lost it before it was claimed, and it has to be triggered again.
+    """Follow the build from queued to its ending; None = Jenkins lost it before a claim, so it is triggered again.
 
-    Every step can be repeated after a takeover. Raises SpoolError when the log cannot be kept.
+    Every step can be repeated after a takeover. Raises SpoolError if the log cannot be written.
     """
     outcome = await until_claimed_or_over(build, services)
     if isinstance(outcome, TriggerAgain):
@@ -53,7 +53,7 @@ async def _until_ended(build: Build, services: Services) -> Ending:
 async def _ending_so_far(
     build: Build, build_log: BuildLog, result: JenkinsResult | None, services: Services
 ) -> Ending | None:
-    """By the exit statuses of all steps; where one is missing, by Jenkins' `result`. None = not over."""
+    """The ending by the exit statuses of all steps, or by Jenkins' `result` if one is missing; None = not over."""
     steps = [claim for claim in build_log.claims if claim.voided_at is None]
     if result is None and (not steps or any(claim.exit_status is None for claim in steps)):
         return None
@@ -74,5 +74,5 @@ async def _describe(build: Build, services: Services) -> None:
             async with asyncio.timeout(_DESCRIBE_SECONDS):
                 await services.jenkins.describe(build.job_name, build.build_number, build.human_readable_info)
         except (UnavailableError, JenkinsNotFoundError, TimeoutError) as error:
-            problem = str(error) or "no answer in time"
-            log.warning("the Jenkins build has no description", build_uuid=build.build_uuid, error=problem)
+            problem = str(error) or "timed out"
+            log.warning("the Jenkins build could not be described", build_uuid=build.build_uuid, error=problem)

@@ -1,7 +1,7 @@
-"""What a body asks for: the checked request, the text by which equal ones are known, and a source that came along.
+"""Read a request body: check it, make the text that is compared with other requests, and decode a data: source.
 
-A body of many MiB is read in a thread, in pieces: one of 63 MB kept everybody else waiting for 0.4 s, now for 0.06 s
-(`python -m bench.large_body`). Its source goes from the URL to a file, piece by piece.
+A body of many MiB is read in a thread, in pieces: one of 63 MB blocked other requests for 0.06 s, and for 0.4 s without
+that (`python -m bench.large_body`). Its source is decoded from the URL to a file, piece by piece.
 """
 
 import asyncio
@@ -49,32 +49,32 @@ class DecodedSource:
 
 
 async def read_body(body: bytes | mmap.mmap, services: Services) -> tuple[ParsedRequest, bytes]:
-    """A request of the new API; raises InvalidRequestError."""
+    """Check a body of the new API. Raises InvalidRequestError."""
 
     def checked(value: Any) -> tuple[ParsedRequest, bytes]:
         parsed = parse_build_request(value, services.settings, PIPELINES)
-        return parsed, canonical_json(_with_digest(value, parsed.request))
+        return parsed, canonical_json(_with_source_digest(value, parsed.request))
 
-    return await _aside_if_large(body, checked)
+    return await _check_in_thread_if_large(body, checked)
 
 
 async def read_legacy_body(body: bytes | mmap.mmap, host: str, services: Services) -> tuple[LegacyRequest, bytes]:
-    """One of the older API, whose request named this `host`; raises LegacyRefusalError, InvalidRequestError."""
+    """Check a body of the older API; `host` is the Host header. Raises LegacyRefusalError, InvalidRequestError."""
     our_names = (services.public_url, host, *services.settings.shuttle_aliases)
 
     def checked(value: Any) -> tuple[LegacyRequest, bytes]:
-        asked = read_legacy_request(value, services.settings, PIPELINES[DEFAULT_PIPELINE], our_names)
-        return asked, canonical_json(_with_legacy_digest(value, asked.request))
+        legacy = read_legacy_request(value, services.settings, PIPELINES[DEFAULT_PIPELINE], our_names)
+        return legacy, canonical_json(_with_legacy_digest(value, legacy.request))
 
-    return await _aside_if_large(body, checked)
+    return await _check_in_thread_if_large(body, checked)
 
 
 @asynccontextmanager
 async def decoded_source(request: BuildRequest, services: Services) -> AsyncIterator[DecodedSource | None]:
-    """What a data: URL holds, with the checksum that the request names; None for another URL.
+    """Decode the source of a data: URL and compare its checksum with the request's; None for any other URL.
 
     Raises:
-        InvalidRequestError: it is no such URL, or has another checksum. LocalDiskError: there is no room for it.
+        InvalidRequestError: the data: URL is invalid, or its checksum differs. LocalDiskError: the disk is full.
     """
     if not is_data(request):
         yield None
@@ -100,16 +100,16 @@ def _decode_into(file: IO[bytes], url: str, max_source_bytes: int) -> DecodedSou
     return DecodedSource(Path(file.name), size_bytes, content_type, digest.hexdigest())
 
 
-async def _aside_if_large(body: bytes | mmap.mmap, checked: Callable[[Any], _Checked]) -> _Checked:
+async def _check_in_thread_if_large(body: bytes | mmap.mmap, checked: Callable[[Any], _Checked]) -> _Checked:
     if len(body) < LARGE_BODY_BYTES:
         return checked(decode_json(body[:]))
     return await asyncio.to_thread(lambda: checked(decode_large_json(body)))
 
 
-def _with_digest(value: Any, request: BuildRequest) -> Any:
-    """The body as it is compared with others: a data: URL by its digest, which 60 MB of it cost 0.9 s less with.
+def _with_source_digest(value: Any, request: BuildRequest) -> Any:
+    """The body in the form that is compared with others: a digest replaces a data: URL, which saves 0.9 s at 60 MB.
 
-    No other request is equal to that: a data: URL without a comma is refused.
+    No request can contain the digest's form itself: a data: URL without a comma is refused.
     """
     if not is_data(request):
         return value
@@ -117,7 +117,7 @@ def _with_digest(value: Any, request: BuildRequest) -> Any:
 
 
 def _with_legacy_digest(value: Any, request: BuildRequest) -> Any:
-    """Likewise for the older API's form."""
+    """The same for a body of the older API."""
     return {**value, "sources": _digest(request)} if is_data(request) else value
 
 

@@ -1,4 +1,4 @@
-"""Retain: what has been kept long enough is removed from the object store, and old records with it."""
+"""Retention: remove expired sources, logs and records."""
 
 import asyncio
 from datetime import timedelta
@@ -15,31 +15,31 @@ from shuttle.store.retain import drop_record, expired_builds, mark_deleted
 
 log = structlog.get_logger()
 
-_EVERY_SECONDS = 3600.0
-_AT_ONCE = 100
-# Far beyond any POST, and any late answer of a store.
+_INTERVAL_SECONDS = 3600.0
+_BATCH_SIZE = 100
+# Much longer than any POST, and than any delayed write of an object store.
 _ORPHANED_AFTER = timedelta(days=1)
 
 
 class Retention:
-    """Once an hour; what fails is tried again the next time."""
+    """Sweeps once an hour. A failed sweep is repeated an hour later."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Run until cancelled."""
         while True:
             try:
                 await self.sweep()
             except UnavailableError as error:
-                log.warning("retention is put off", error=error.message)
-            await asyncio.sleep(_EVERY_SECONDS)
+                log.warning("retention failed and will be retried", error=error.message)
+            await asyncio.sleep(_INTERVAL_SECONDS)
 
     async def sweep(self) -> None:
-        """Remove the sources and logs of builds that ended before SHUTTLE_KEEP_SOURCES_DAYS and …LOGS_DAYS.
+        """Remove what is older than SHUTTLE_KEEP_SOURCES_DAYS, SHUTTLE_KEEP_LOGS_DAYS and SHUTTLE_KEEP_RECORDS_DAYS.
 
-        By the wall clock: people count these days by their calendars.
+        Uses the wall clock: people count these days by the calendar. Sources without a record are removed as well.
         """
         settings, now = self._services.settings, self._services.clock.now()
         for kind, days, names_of in (
@@ -47,7 +47,7 @@ class Retention:
             ("log", settings.shuttle_keep_logs_days, log_objects),
         ):
             before = now - timedelta(days=days)
-            while expired := await self._services.database.run(expired_builds, kind, before, limit=_AT_ONCE):
+            while expired := await self._services.database.run(expired_builds, kind, before, limit=_BATCH_SIZE):
                 for build_uuid in expired:
                     build = await self._services.database.run(find_build, build_uuid)
                     for name in names_of(build) if build is not None else ():
@@ -56,20 +56,20 @@ class Retention:
         await self._remove_orphaned()
         if settings.shuttle_keep_records_days > 0:
             before = now - timedelta(days=settings.shuttle_keep_records_days)
-            while expired := await self._services.database.run(expired_builds, "record", before, limit=_AT_ONCE):
+            while expired := await self._services.database.run(expired_builds, "record", before, limit=_BATCH_SIZE):
                 for build_uuid in expired:
                     await self._drop(build_uuid)
 
     async def _remove_orphaned(self) -> None:
-        """Sources of POSTs that ended without a record: cut off, killed, or the store took them too late."""
+        """Remove sources of POSTs that recorded no build: interrupted, killed, or stored after the timeout."""
         before = self._services.clock.steady() - _ORPHANED_AFTER
-        while orphaned := await self._services.database.run(orphaned_uploads, before, limit=_AT_ONCE):
+        while orphaned := await self._services.database.run(orphaned_uploads, before, limit=_BATCH_SIZE):
             for build_uuid in orphaned:
                 await self._services.objects.delete(source_object(build_uuid))
                 await self._services.database.run(forget_uploads, [build_uuid])
 
     async def _drop(self, build_uuid: str) -> None:
-        """Nothing would lead to its objects any more, so they go before the record does."""
+        """Delete a record after its objects, because only the record has their names."""
         build = await self._services.database.run(find_build, build_uuid)
         artifacts = await self._services.database.run(artifacts_of, build_uuid)
         names = [artifact_object(build_uuid, artifact.name) for artifact in artifacts]

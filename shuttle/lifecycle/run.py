@@ -16,17 +16,17 @@ from shuttle.lifecycle.trigger import trigger
 from shuttle.logs.spool import SpoolError
 from shuttle.store.builds import find_build, reread
 
-# Between two looks at a stopped build in Jenkins.
-_LOOK_SECONDS = 0.5
+# The pause between two polls of a stopped build in Jenkins.
+_POLL_SECONDS = 0.5
 
 
 async def run(build_uuid: str, services: Services) -> None:
-    """Take the build as far as it can go now: to its end, or to where it waits for a slot."""
+    """Run the build to its end, or until it has to wait for a slot."""
     await finalize(build_uuid, await pursue(build_uuid, services), services)
 
 
 async def pursue(build_uuid: str, services: Services) -> Ending | None:
-    """Take the build as far as it can go without being settled: how it ends, or None where it waits or is final."""
+    """Run the build without recording its ending; returns the ending, or None if the build waits or is final."""
     build, spec = await _read(build_uuid, services)
     return None if build.state.final else await _pursue_within_limits(build, spec, services)
 
@@ -34,12 +34,12 @@ async def pursue(build_uuid: str, services: Services) -> Ending | None:
 async def finalize(build_uuid: str, ending: Ending | None, services: Services) -> None:
     """Record the ending, if there is one, and archive the log of a build that is final.
 
-    This can last as long as Jenkins or the object store are out of reach, so it is nobody's turn to stage.
+    This takes as long as Jenkins or the object store is out of reach, so callers must not hold a staging slot.
     """
     build, spec = await _read(build_uuid, services)
     if ending is not None and not build.state.final:
         await finish(build, spec, ending, services)
-        build = await _now(build, services)
+        build = await _reread(build, services)
     if build.state.final and build.archived_at is None:
         await archive_log(build, services)
 
@@ -51,7 +51,7 @@ async def _read(build_uuid: str, services: Services) -> tuple[Build, BuildSpec]:
 
 
 async def _pursue_within_limits(build: Build, spec: BuildSpec, services: Services) -> Ending | None:
-    """Run the flow beside `enforce` (stop, time limit, deadline); the first of the two to return gives the ending."""
+    """Run the flow and `enforce` (stop, time limit, deadline) together; the first one to return decides the ending."""
     pursuit = asyncio.ensure_future(_pursue(build, spec, services))
     watch = asyncio.ensure_future(enforce(build.build_uuid, services))
     try:
@@ -64,10 +64,10 @@ async def _pursue_within_limits(build: Build, spec: BuildSpec, services: Service
 
 
 async def _pursue(build: Build, spec: BuildSpec, services: Services) -> Ending | None:
-    """The flow. None = it waits for a slot, is to be triggered again, or its final state is recorded already."""
+    """The flow. None = the build waits for a slot, has to be triggered again, or its final state is recorded."""
     try:
         if build.staged_at is None:
-            build = await stage(build, spec, services) or await _now(build, services)
+            build = await stage(build, spec, services) or await _reread(build, services)
         if build.slot_at is None or build.state.final:
             return None
         if build.state is State.STAGING:
@@ -81,16 +81,16 @@ async def _pursue(build: Build, spec: BuildSpec, services: Services) -> Ending |
         return Ending(State.FAILED, error.reason, error.message)
     except SpoolError:
         await stop_build(build.build_uuid, StopCause.SPOOL_UNWRITABLE, services)
-        return await _confirmed_stop(await _now(build, services), services)
+        return await _confirmed_stop(await _reread(build, services), services)
 
 
 async def _confirmed_stop(build: Build, services: Services) -> Ending:
-    """The ending of a build whose log cannot be kept, once Jenkins has ended its side."""
+    """The ending of a build whose log cannot be written; returns once the build is over in Jenkins."""
     with services.signals.listen(build.build_uuid) as listener:
         while not await is_over_in_jenkins(build, services):
-            await listener.wait(_LOOK_SECONDS)
+            await listener.wait(_POLL_SECONDS)
     return STOP_ENDINGS[StopCause.SPOOL_UNWRITABLE]
 
 
-async def _now(build: Build, services: Services) -> Build:
+async def _reread(build: Build, services: Services) -> Build:
     return await services.database.run(reread, build)

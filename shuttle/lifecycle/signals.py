@@ -1,4 +1,4 @@
-"""Wakes the tasks that wait for a change of a build: a claim, a report, a stop, a slot. Carries no data."""
+"""Wakes the tasks that wait for a change of a build: a claim, a report, a stop, a slot. Signals carry no data."""
 
 import asyncio
 from collections import defaultdict
@@ -9,18 +9,18 @@ from shuttle.store import Database, Topic
 
 
 class Signals:
-    """Signals within one process. A waiter always has a timeout besides, so a lost signal only costs time."""
+    """Signals within one process. Every wait also has a timeout, so a lost signal only causes a delay."""
 
     def __init__(self) -> None:
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self.worker = asyncio.Event()
-        # An app was deleted, or a build of one is over.
+        # An app was deleted, or a build of a deleted app is over.
         self.deleted = asyncio.Event()
         self._job_locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._changed: set[str] = set()
 
     def wake(self, build_uuid: str) -> None:
-        """Something about this build changed; read its row again."""
+        """Wake the tasks that wait for this build; they read its row again."""
         for event in self._waiting.get(build_uuid, ()):
             event.set()
 
@@ -31,27 +31,27 @@ class Signals:
         database.subscribe(Topic.DELETED_APPS, lambda _: self.deleted.set())
 
     def _wake_worker(self, build_uuid: str) -> None:
-        """There may be work to begin, with this build if one is named."""
+        """Wake the worker; `build_uuid` names the build that changed, "" none."""
         if build_uuid:
             self._changed.add(build_uuid)
         self.worker.set()
 
     def take_changed(self) -> set[str]:
-        """The builds that were named since the last time."""
+        """The builds that changed since the last call."""
         changed, self._changed = self._changed, set()
         return changed
 
     def job_lock(self, job_name: str) -> asyncio.Lock:
-        """Held while a job is made ready and triggered, or removed: not both at once."""
+        """The lock of a Jenkins job: hold it to prepare and trigger the job, or to remove it."""
         return self._job_locks.setdefault(job_name, asyncio.Lock())
 
     def listen(self, build_uuid: str) -> "Listener":
-        """From now on, hear what happens to the build; close it when done (`with`)."""
+        """A listener for changes of the build from now on; use it in a `with` statement."""
         return Listener(self._waiting, build_uuid)
 
 
 class Listener:
-    """One ear for one build: a change between two waits is heard by the second one."""
+    """Waits for changes of one build. A change between two waits ends the second one at once."""
 
     def __init__(self, waiting: defaultdict[str, set[asyncio.Event]], build_uuid: str) -> None:
         self._waiting = waiting
@@ -63,13 +63,13 @@ class Listener:
         return self
 
     def __exit__(self, *_: object) -> None:
-        ears = self._waiting[self._build_uuid]
-        ears.discard(self._event)
-        if not ears:
+        events = self._waiting[self._build_uuid]
+        events.discard(self._event)
+        if not events:
             del self._waiting[self._build_uuid]
 
     async def wait(self, seconds: float) -> bool:
-        """Return at the next change, or after `seconds`; says whether there was a change."""
+        """Return at the next change, or after `seconds`; True = there was a change."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._event.wait()

@@ -1,4 +1,4 @@
-"""Stage: bring the source here, check it, keep the original and make the one tar.gz that the pipeline fetches."""
+"""Stage: fetch the source, check it, store the original, and make the normalized tar.gz that the pipeline fetches."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -20,7 +20,7 @@ from shuttle.lifecycle.backoff import Backoff
 from shuttle.lifecycle.build_logs import write_preamble
 from shuttle.lifecycle.build_spec import BuildSpec, is_data
 from shuttle.lifecycle.stored_sources import copy_object, fetch_stored_source
-from shuttle.logs.transform import transform_beside
+from shuttle.logs.transform import transform_in_thread
 from shuttle.objects.local import local_disk
 from shuttle.objects.names import source_object
 from shuttle.sources import FetchedSource, SourceLimits
@@ -31,14 +31,14 @@ from shuttle.store.transitions import become_staged, begin_staging
 _T = TypeVar("_T")
 
 _LONGEST_RETRY_AFTER_SECONDS = 60.0
-# A preamble is a few lines for people; the whole URL is on the read side.
+# The preamble is a few lines for people; `GET /:app/:build` shows the whole URL.
 _SHOWN_URL_CHARACTERS = 300
 
 
 async def stage(build: Build, spec: BuildSpec, services: Services) -> Build | None:
-    """recorded → staging → staged; None = the build ended meanwhile.
+    """Take the build from recorded to staged; None = it ended meanwhile.
 
-    Can be entered again at any point: what a killed process left is fetched anew.
+    Can be repeated at any point: a source that a killed process was fetching is fetched again.
 
     Raises:
         BuildFailedError: with a reason `source_…` or `archive_…` (docs/operating.md, "Reasons").
@@ -48,41 +48,41 @@ async def stage(build: Build, spec: BuildSpec, services: Services) -> Build | No
         return None
     if spec.request.source_image is not None:
         line = f"-----> Source: the image {build.source_url}\n"
-        return await _staged(build, SourceFacts(), await transform_beside(line, spec.log_rules), services)
-    fetched = await _obtain(begun, spec, services)
+        return await _staged(build, SourceFacts(), await transform_in_thread(line, spec.log_rules), services)
+    fetched = await _fetch_or_copy(begun, spec, services)
     _verify(fetched, spec)
     warnings = await _normalize_in_time(fetched, build, services)
-    await _keep_original(begun, fetched, services)
+    await _store_original(begun, fetched, services)
     await asyncio.to_thread(fetched.path.unlink, missing_ok=True)
     shown = build.source_url[:_SHOWN_URL_CHARACTERS]
-    said = [shown, f"{fetched.size_bytes} bytes, sha256 {fetched.sha256}", *(f"Warning: {text}." for text in warnings)]
-    line = "".join(f"-----> Source: {text}\n" for text in said)
+    size = f"{fetched.size_bytes} bytes, sha256 {fetched.sha256}"
+    lines = "".join(f"-----> Source: {text}\n" for text in (shown, size, *(f"Warning: {text}." for text in warnings)))
     facts = SourceFacts(fetched.sha256, fetched.size_bytes, fetched.content_type)
-    return await _staged(build, facts, await transform_beside(line, spec.log_rules), services)
+    return await _staged(build, facts, await transform_in_thread(lines, spec.log_rules), services)
 
 
 async def _staged(build: Build, facts: SourceFacts, line: str, services: Services) -> Build | None:
-    """Record it, and show it in the log while the build waits for Jenkins."""
+    """Record the staged source, and show it in the log while the build waits for a slot."""
     staged = await services.database.run(become_staged, build.build_uuid, facts, line)
     if staged is not None:
         write_preamble(staged, services.library.spool(build.build_uuid))
     return staged
 
 
-async def _obtain(build: Build, spec: BuildSpec, services: Services) -> FetchedSource:
-    """The original bytes in a local file, from wherever the request says."""
+async def _fetch_or_copy(build: Build, spec: BuildSpec, services: Services) -> FetchedSource:
+    """Bring the original bytes into a local file: from the request, from an earlier build, or from the URL."""
     if is_data(spec.request):
-        return await _take_stored(build, services)
+        return await _copy_data_source(build, services)
     if spec.request.source_object is not None:
-        return await _take_earlier(spec.request.source_object, spec.standing, build, services)
+        return await _copy_earlier_source(spec.request.source_object, spec.standing, build, services)
     return await _fetch_in_time(build, spec, services)
 
 
 async def _fetch_in_time(build: Build, spec: BuildSpec, services: Services) -> FetchedSource:
-    """Fetch, again and again while it may get better, for SHUTTLE_STAGE_TIMEOUT_SECONDS since staging began."""
+    """Fetch; retry temporary errors until SHUTTLE_STAGE_TIMEOUT_SECONDS after staging began."""
     seconds, now = services.settings.shuttle_stage_timeout_seconds, services.clock.steady()
     ends_at = (build.staging_steady_at or now) + timedelta(seconds=seconds)
-    if ends_at <= now:  # we were down that long: one honest try
+    if ends_at <= now:  # the shuttle was down that long: try once more
         ends_at = now + timedelta(seconds=min(seconds, 30))
     backoff = Backoff(build.build_uuid, services)
     while True:
@@ -102,7 +102,7 @@ async def _fetch_in_time(build: Build, spec: BuildSpec, services: Services) -> F
 
 
 def _requested_pause_seconds(error: UnavailableError, left_seconds: float) -> float:
-    """What the host's Retry-After says, within reason: an hour would leave no time to try again."""
+    """The pause of the host's Retry-After, limited: after an hour there would be no time left for a retry."""
     if not isinstance(error, RetryLaterError):
         return 0.0
     return min(error.after_seconds, _LONGEST_RETRY_AFTER_SECONDS, left_seconds / 2)
@@ -121,22 +121,24 @@ async def _fetch(build: Build, spec: BuildSpec, services: Services) -> FetchedSo
         return await fetcher.fetch(request.source_url, into, _limits(services), request.source_headers)
 
 
-async def _take_stored(build: Build, services: Services) -> FetchedSource:
-    """A data: source is in the object store since before the caller was answered: whatever happens there, it comes."""
+async def _copy_data_source(build: Build, services: Services) -> FetchedSource:
+    """Copy a data: source from the object store, where acceptance stored it; waits for a store that is unavailable."""
     into = _original_path(build, services)
     try:
-        await _patiently(build, services, lambda: copy_object(services.objects, source_object(build.build_uuid), into))
+        await _retry_storage(
+            build, services, lambda: copy_object(services.objects, source_object(build.build_uuid), into)
+        )
     except ObjectNotFoundError:
         raise BuildFailedError("source_lost", "The source is no longer in the object store.") from None
     facts = build.source
     return FetchedSource(into, facts.bytes or 0, facts.sha256 or "", facts.content_type or "application/octet-stream")
 
 
-async def _take_earlier(build_uuid: str, standing: Standing, build: Build, services: Services) -> FetchedSource:
-    """A rebuild: the source that an earlier build left in the object store, checked and kept as this one's own."""
+async def _copy_earlier_source(build_uuid: str, standing: Standing, build: Build, services: Services) -> FetchedSource:
+    """Copy the stored source of an earlier build (a rebuild); it is checked and stored again for this build."""
     into = _original_path(build, services)
     try:
-        return await _patiently(build, services, lambda: fetch_stored_source(build_uuid, standing, services, into))
+        return await _retry_storage(build, services, lambda: fetch_stored_source(build_uuid, standing, services, into))
     except TokenNeededError:
         raise BuildFailedError("source_refused", f"Only a token opens the source of build {build_uuid}.") from None
     except ObjectNotFoundError:
@@ -156,8 +158,8 @@ def _verify(fetched: FetchedSource, spec: BuildSpec) -> None:
 
 
 async def _normalize_in_time(fetched: FetchedSource, build: Build, services: Services) -> list[str]:
-    """Check it and make the tar.gz, again for SHUTTLE_STAGE_TIMEOUT_SECONDS when this machine (a full disk, no memory)
-    may be what is wrong."""
+    """Check the source and make the tar.gz. A fault of this machine (a full disk, no memory) is retried for
+    SHUTTLE_STAGE_TIMEOUT_SECONDS."""
     backoff = Backoff(build.build_uuid, services)
     gives_up_at = services.clock.steady() + timedelta(seconds=services.settings.shuttle_stage_timeout_seconds)
     while True:
@@ -170,37 +172,39 @@ async def _normalize_in_time(fetched: FetchedSource, build: Build, services: Ser
             await backoff.wait(f"the check of the source: {error.message}")
 
 
-async def _patiently(build: Build, services: Services, step: Callable[[], Awaitable[_T]]) -> _T:
-    """Trouble of our own never ends a build: it waits, and says why."""
+async def _retry_storage(build: Build, services: Services, step: Callable[[], Awaitable[_T]]) -> _T:
+    """Repeat `step` until it succeeds: a fault of the shuttle's own storage never ends a build, it only delays it."""
     backoff = Backoff(build.build_uuid, services)
     while True:
         try:
             result = await step()
         except UnavailableError as error:
-            await backoff.wait(f"the keeping of the source: {error.message}")
+            await backoff.wait(f"the storage of the source: {error.message}")
         else:
-            await backoff.over()
+            await backoff.reset()
             return result
 
 
-async def _keep_original(build: Build, fetched: FetchedSource, services: Services) -> None:
-    """Store it under the build's uuid; a data: source is there since its acceptance."""
+async def _store_original(build: Build, fetched: FetchedSource, services: Services) -> None:
+    """Store the original under the build's uuid, unless it is a data: source, which acceptance has stored."""
     if build.source.sha256 is None:
         name, content_type = source_object(build.build_uuid), fetched.content_type
-        await _patiently(build, services, lambda: services.objects.put(name, fetched.path, content_type=content_type))
+        await _retry_storage(
+            build, services, lambda: services.objects.put(name, fetched.path, content_type=content_type)
+        )
 
 
 def normalized_path(build: Build, services: Services) -> Path:
-    """Where the checked, normalized tar.gz of a build lies on this machine."""
+    """The path of a build's normalized tar.gz on this machine."""
     return _sources_dir(services) / f"{build.build_uuid}.tar.gz"
 
 
 async def normalized_source(build: Build, services: Services) -> Path:
-    """The tar.gz for the pipeline; made again from the stored original where this machine has none.
+    """The tar.gz for the pipeline; made again from the stored original if this machine does not have it.
 
     Raises:
         ObjectNotFoundError: the original is not (or no longer) in the object store.
-        ObjectStoreError, LocalDiskError: ask again later.
+        ObjectStoreError, LocalDiskError: retry later.
     """
     path = normalized_path(build, services)
     async with services.normalizing:
@@ -215,7 +219,7 @@ async def normalized_source(build: Build, services: Services) -> Path:
 
 
 def forget_local_source(build: Build, services: Services) -> None:
-    """Remove what staging left on this machine; the original stays in the object store."""
+    """Remove the local files of staging; the original is kept in the object store."""
     for path in (normalized_path(build, services), _original_path(build, services)):
         with suppress(FileNotFoundError):
             path.unlink()

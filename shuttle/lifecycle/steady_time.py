@@ -1,4 +1,4 @@
-"""Put on record how far steady time is, so that the next process continues it (see `shuttle.clock`)."""
+"""Record the current steady time regularly, so that the next process continues it (see `shuttle.clock`)."""
 
 import asyncio
 
@@ -10,15 +10,15 @@ from shuttle.store.steady_time import write_steady_time
 
 log = structlog.get_logger()
 
-# What limits are lengthened by when the machine starts anew, beside the time that it was down.
-_EVERY_SECONDS = 10.0
+# After a reboot of the machine, limits are longer by up to this, in addition to its downtime.
+_INTERVAL_SECONDS = 10.0
 
 
 async def record_steady_time(services: Services) -> None:
-    """Until cancelled."""
+    """Run until cancelled."""
     while True:
-        await asyncio.sleep(_EVERY_SECONDS)
+        await asyncio.sleep(_INTERVAL_SECONDS)
         try:
             await services.database.run(write_steady_time, services.clock.anchor())
         except UnavailableError as error:
-            log.warning("the time for limits waits to be recorded", error=error.message)
+            log.warning("the steady time could not be recorded", error=error.message)

@@ -19,7 +19,7 @@ log = structlog.get_logger()
 # Jenkins' commands, in this order. `term` and `kill` signal no process and leave the agent's executor taken, so they
 # are sent only where a `stop` had no effect and no supervisor calls.
 _ESCALATION = ("stop", "term", "kill")
-# Between two looks at a claimed build that is being stopped, and so between two steps of the escalation.
+# The pause between two checks of a claimed build that is being stopped, and so between two steps of the escalation.
 _LOOK_AGAIN_SECONDS = 10.0
 # The longest wait for a signal, so that a lost one delays a stop by no more.
 _LOST_SIGNAL_SECONDS = 60.0
@@ -28,13 +28,13 @@ _DEADLINE_GRACES = 3
 
 
 async def stop_pair(app_id: str, build_id: str, standing: Standing, services: Services) -> Api | None:
-    """Record the stop of every build of the pair that the caller may touch; one that Jenkins lacks ends at once.
+    """Record the stop of every build of the pair that the caller may stop; a build that Jenkins lacks ends at once.
 
-    Returns the API of the newest of them; None = none was stopped. If the newest came by the older API, its API is
-    returned even then: clients of that API break on any other answer.
+    Returns the API of the newest of these builds; None = none was stopped. Exception: if the newest is of the older
+    API, that API is returned even if nothing was stopped, because its clients break on any other answer.
 
     Raises:
-        TokenNeededError: the caller is anonymous, and none of them is the older API's.
+        TokenNeededError: the caller is anonymous, and no build of the pair is of the older API.
     """
     builds = await services.database.run(builds_of_pair, app_id, build_id, standing)
     stopped = [await stop_build(build.build_uuid, StopCause.STOPPED, services) for build in builds]
@@ -43,17 +43,17 @@ async def stop_pair(app_id: str, build_id: str, standing: Standing, services: Se
 
 
 async def stop_build(build_uuid: str, cause: StopCause, services: Services) -> Build | None:
-    """Record `cause`; a build that Jenkins cannot have ends with that. None = it was final already."""
+    """Record `cause`; a build that Jenkins cannot have ends at once. None = it was final already."""
     build = await services.database.run(request_stop, build_uuid, cause)
     count_end(build)
     return build
 
 
 async def enforce(build_uuid: str, services: Services) -> Ending | None:
-    """Beside the flow of `run`: wait for a stop, the time limit or the deadline, then stop the build.
+    """Wait for a stop, the time limit or the deadline, then stop the build. Runs at the same time as the flow of `run`.
 
-    Returns None when the row is final (a stop of a build that Jenkins does not have ends it at once), an ending when
-    the deadline has passed and neither Jenkins nor a supervisor has confirmed the stop in time.
+    Returns None once the row is final (a stop of a build that Jenkins does not have ends it at once), or an ending
+    once the deadline has passed and neither Jenkins nor a supervisor has confirmed the stop in time.
     """
     clock = asyncio.get_running_loop().time
     stopped_at: float | None = None
@@ -79,7 +79,7 @@ async def enforce(build_uuid: str, services: Services) -> Ending | None:
 
 
 def _is_ignored(build: Build, stopping_seconds: float, services: Services) -> bool:
-    """The last command had no effect in time, and no supervisor calls."""
+    """Whether the last command had no effect in time and no supervisor calls."""
     silent = _silent_seconds(build, services)
     if silent is None:
         return stopping_seconds >= services.settings.shuttle_stop_grace_seconds
@@ -106,7 +106,7 @@ def _seconds_to_next_limit(build: Build, now: datetime) -> float:
 
 
 def _given_up(build: Build, stopping_seconds: float, services: Services) -> bool:
-    """The stop was not confirmed in time, and no supervisor has called lately that may still be working."""
+    """Whether the stop was not confirmed in time and no supervisor, which might still work, has called lately."""
     grace_seconds = services.settings.shuttle_stop_grace_seconds * _DEADLINE_GRACES
     silent = _silent_seconds(build, services)
     if silent is not None and silent < services.settings.shuttle_agent_silence_seconds:
@@ -115,15 +115,15 @@ def _given_up(build: Build, stopping_seconds: float, services: Services) -> bool
 
 
 def _silent_seconds(build: Build, services: Services) -> float | None:
-    """Since the newest call of a supervisor; None = the build is not claimed, or its log is not open here."""
+    """The time since a supervisor's newest call; None = the build is not claimed, or its log is not open here."""
     build_log = services.logs.find(build.build_uuid)
     if build.claimed_at is None or build_log is None:
         return None
-    return asyncio.get_running_loop().time() - build_log.heard_at
+    return asyncio.get_running_loop().time() - build_log.last_call_at
 
 
 async def _stop_in_jenkins(build: Build, how: str, services: Services) -> bool:
-    """Send one command; True = Jenkins accepted it. False = send it again: also as long as the build has no number."""
+    """Send one command. True = Jenkins accepted it; False = send it again, also while the build has no number."""
     try:
         if build.build_number is not None:
             await services.jenkins.stop(build.job_name, build.build_number, how)

@@ -1,4 +1,4 @@
-"""What earlier builds left in the object store, those of the old shuttle too, of which nothing is recorded here."""
+"""Stored sources of earlier builds, including those of the old shuttle, of which this database has no record."""
 
 import asyncio
 from hashlib import sha256
@@ -15,7 +15,7 @@ from shuttle.store.permitted import check_source
 
 
 async def find_source(build_uuid: str, objects: ObjectStore) -> tuple[str, ObjectInfo] | None:
-    """Name and facts of the source stored under a uuid: in lower case as ours, or as written; None = there is none.
+    """Name and facts of the source stored under a uuid, in lower case or as written; None = there is none.
 
     Raises ObjectStoreError.
     """
@@ -27,10 +27,10 @@ async def find_source(build_uuid: str, objects: ObjectStore) -> tuple[str, Objec
 
 
 async def fetch_stored_source(build_uuid: str, standing: Standing, services: Services, into: Path) -> FetchedSource:
-    """Copy that source into a local file, for a build that a caller of this standing asked for.
+    """Copy the source stored under a uuid into a local file, for a build of a caller with this standing.
 
     Raises:
-        TokenNeededError: it is not for such a caller; the file is no use then. ObjectNotFoundError, ObjectStoreError,
+        TokenNeededError: such a caller may not use it; discard the file. ObjectNotFoundError, ObjectStoreError,
         StoreError, LocalDiskError.
     """
     objects = services.objects
@@ -44,7 +44,7 @@ async def fetch_stored_source(build_uuid: str, standing: Standing, services: Ser
 
 
 async def copy_object(objects: ObjectStore, name: str, into: Path) -> tuple[int, str]:
-    """Stream an object into a local file; its size in bytes and SHA-256 (hex).
+    """Stream an object into a local file; returns its size in bytes and SHA-256 (hex).
 
     Raises ObjectNotFoundError, ObjectStoreError, LocalDiskError.
     """

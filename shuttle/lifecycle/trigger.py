@@ -1,4 +1,4 @@
-"""Prepare and trigger: the app's Jenkins job is made right, and the build is handed to it exactly once."""
+"""Prepare and trigger: create or update the app's Jenkins job, then start the build in it exactly once."""
 
 import asyncio
 
@@ -13,15 +13,15 @@ from shuttle.lifecycle.claim_race import unless_claimed
 from shuttle.store.builds import reread
 from shuttle.store.transitions import attempt_trigger, become_queued, undo_trigger
 
-# How often the marker is looked for while an answer is unknown; two listings each time.
-_LOOK_SECONDS = 0.5
+# The pause between two searches for the marker while the trigger's outcome is unknown; each takes two listings.
+_SEARCH_SECONDS = 0.5
 
 
 async def trigger(build: Build, spec: BuildSpec, services: Services) -> Build:
-    """staging → queued (or whatever a claim, a stop or an end made of it meanwhile).
+    """Take the build from staging to queued; a claim, a stop or an end may change its state meanwhile.
 
-    The attempt is committed before the POST. When its answer is lost the POST is not repeated: the marker is looked
-    for until SHUTTLE_TRIGGER_SETTLE_SECONDS of healthy answers have shown nothing.
+    The attempt is committed before the POST. If its answer is lost, the POST is not repeated at once: the marker is
+    searched for until healthy answers have not shown it for SHUTTLE_TRIGGER_SETTLE_SECONDS.
 
     Raises:
         BuildFailedError: `foreign_job`.
@@ -29,7 +29,7 @@ async def trigger(build: Build, spec: BuildSpec, services: Services) -> Build:
     backoff = Backoff(build.build_uuid, services)
     while build.state is State.STAGING:
         if build.trigger_attempted_at is not None:
-            build = await _look_for(build, services)
+            build = await _search_marker(build, services)
             if build.state is not State.STAGING or build.stop_cause is not None:
                 return build
         elif build.stop_cause is not None:
@@ -48,7 +48,7 @@ async def _prepare_and_trigger(build: Build, spec: BuildSpec, services: Services
 
 
 async def _prepare(build: Build, spec: BuildSpec, services: Services, backoff: Backoff) -> None:
-    """Create the app's job, or update it when its digest differs; the app's other builds are over, so it is idle."""
+    """Create the app's job, or update it if its digest differs. It is idle: the app's other builds are over."""
     kind = PIPELINES[spec.request.pipeline]
     pipeline = kind.build(kind.Options.model_validate(spec.request.options))
     rendered = render(pipeline, agent_label=services.settings.shuttle_jenkins_agent_label or None)
@@ -63,12 +63,12 @@ async def _prepare(build: Build, spec: BuildSpec, services: Services, backoff: B
         except ForeignJobError as error:
             raise BuildFailedError("foreign_job", error.message) from error
         else:
-            await backoff.over()
+            await backoff.reset()
             return
 
 
 async def _trigger_once(build: Build, spec: BuildSpec, services: Services, backoff: Backoff) -> Build:
-    """One POST. What it certainly did not do is taken back; what it may have done is left to be looked for."""
+    """Send one POST. The attempt is undone if it certainly queued nothing; if it may have, the marker decides later."""
     parameters = {
         "BUILD_UUID": build.build_uuid,
         "SHUTTLE_URL": services.public_url,
@@ -91,8 +91,8 @@ async def _trigger_once(build: Build, spec: BuildSpec, services: Services, backo
     )
 
 
-async def _look_for(build: Build, services: Services) -> Build:
-    """Look for the marker; found: queued. Not found for the settling time: the attempt is taken back."""
+async def _search_marker(build: Build, services: Services) -> Build:
+    """Search for the marker: the build is queued if it is found; after the settling time the attempt is undone."""
     clock = asyncio.get_running_loop().time
     backoff = Backoff(build.build_uuid, services)
     healthy_since: float | None = None
@@ -111,13 +111,13 @@ async def _look_for(build: Build, services: Services) -> Build:
                 if now - healthy_since >= services.settings.shuttle_trigger_settle_seconds:
                     await services.database.run(undo_trigger, build.build_uuid)
                     return await _reread(build, services)
-                await listener.wait(min(_LOOK_SECONDS, services.settings.shuttle_trigger_settle_seconds / 4))
+                await listener.wait(min(_SEARCH_SECONDS, services.settings.shuttle_trigger_settle_seconds / 4))
             build = await _reread(build, services)
     return build
 
 
 async def find_in_jenkins(build: Build, services: Services) -> Build | None:
-    """Find the marker in the queue, then in the job's builds (an item moves that way); None = nowhere.
+    """Find the marker in the queue, then in the job's builds, because an item moves that way; None = not found.
 
     Raises JenkinsUnavailableError, JenkinsRefusedError.
     """

@@ -8,7 +8,7 @@ from shuttle.build import STOP_ENDINGS, Build, Ending, State
 from shuttle.endings import JenkinsResult, ending_by_jenkins, read_result
 from shuttle.errors import JenkinsNotFoundError, UnavailableError
 from shuttle.lifecycle import Services
-from shuttle.lifecycle.backoff import Backoff, NotFoundTimer, patiently
+from shuttle.lifecycle.backoff import Backoff, NotFoundTimer, retry_jenkins
 from shuttle.lifecycle.claim_race import unless_claimed
 from shuttle.lifecycle.trigger import find_in_jenkins
 from shuttle.store.builds import find_build, reread
@@ -16,10 +16,10 @@ from shuttle.store.transitions import become_queued, record_waiting, trigger_aga
 
 log = structlog.get_logger()
 
-# The pauses between two looks grow from the first to the longest: a queue item becomes a build within 8 ms (measured),
-# and later the claim itself wakes the wait.
-_FIRST_LOOK_SECONDS = 0.02
-_LONGEST_LOOK_SECONDS = 2.0
+# The pauses between two polls grow from the first to the longest: a queue item becomes a build within 8 ms (measured),
+# and later the claim itself ends the wait.
+_FIRST_POLL_SECONDS = 0.02
+_LONGEST_POLL_SECONDS = 2.0
 _CANCELLED = Ending(State.FAILED, "cancelled_in_jenkins", "Somebody took the build out of Jenkins' queue.")
 
 
@@ -32,20 +32,20 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class TriggerAgain:
-    """Jenkins lost the build as it began; the row is `staging` again."""
+    """Jenkins lost the build at its start; the row is `staging` again."""
 
 
 async def until_claimed_or_over(build: Build, services: Services) -> Claimed | TriggerAgain | Ending:
     """Wait until a step claims the build, or until it cannot be claimed any more."""
-    pause = _FIRST_LOOK_SECONDS
+    pause = _FIRST_POLL_SECONDS
     backoff = Backoff(build.build_uuid, services)
     not_found = NotFoundTimer(services)
     ghost = NotFoundTimer(services)
     with services.signals.listen(build.build_uuid) as listener:
         while build.claimed_at is None:
             try:
-                found = await unless_claimed(build.build_uuid, services, _look(build, services, ghost))
-                await backoff.over()
+                found = await unless_claimed(build.build_uuid, services, _poll_jenkins(build, services, ghost))
+                await backoff.reset()
             except JenkinsNotFoundError:
                 if not_found.for_too_long():
                     return ending_by_jenkins(build, JenkinsResult.LOST)
@@ -59,13 +59,13 @@ async def until_claimed_or_over(build: Build, services: Services) -> Claimed | T
             if found is not None:
                 return await _outcome_of_row(found, services)
             await listener.wait(pause)
-            pause = min(pause * 1.5, _LONGEST_LOOK_SECONDS)
+            pause = min(pause * 1.5, _LONGEST_POLL_SECONDS)
             build = await services.database.run(reread, build)
     return Claimed(build)
 
 
 async def _outcome_of_row(build: Build, services: Services) -> Claimed | TriggerAgain | Ending:
-    """The outcome for a build that is over in Jenkins, or whose ghost was removed there."""
+    """The outcome for a build that is over in Jenkins, or whose ghost was removed from it."""
     if build.state is State.STAGING:
         return TriggerAgain()
     if build.claimed_at is not None:
@@ -73,13 +73,13 @@ async def _outcome_of_row(build: Build, services: Services) -> Claimed | Trigger
     return await _ending_of_unclaimed(build, services)
 
 
-async def _look(build: Build, services: Services, ghost: NotFoundTimer) -> Build | Ending | None:
-    """One look at Jenkins: an ending, the newest row once nothing more is to be expected there, or None = keep waiting.
+async def _poll_jenkins(build: Build, services: Services, ghost: NotFoundTimer) -> Build | Ending | None:
+    """Poll Jenkins once: an ending, the newest row if Jenkins has nothing more to report, or None = keep waiting.
 
     Raises JenkinsNotFoundError, UnavailableError.
     """
     if build.build_number is not None:
-        return await _look_at_build(build, build.build_number, services, ghost)
+        return await _poll_build(build, build.build_number, services, ghost)
     if build.queue_item is None:
         if await find_in_jenkins(build, services) is None:
             raise JenkinsNotFoundError("Jenkins has neither an item nor a build with this marker.")
@@ -88,11 +88,11 @@ async def _look(build: Build, services: Services, ghost: NotFoundTimer) -> Build
     if waiting is not None:
         await _show_waiting_for(build, f"Jenkins: {waiting.why}", services)
         return None
-    return await _look_at_item(build, build.queue_item, services)
+    return await _poll_item(build, build.queue_item, services)
 
 
-async def _look_at_build(build: Build, number: int, services: Services, ghost: NotFoundTimer) -> Build | Ending | None:
-    """A build that has a number and no claim: over, a ghost, or waiting for an agent."""
+async def _poll_build(build: Build, number: int, services: Services, ghost: NotFoundTimer) -> Build | Ending | None:
+    """Poll a build that has a number and no claim: it is over, a ghost, or waiting for an agent."""
     seen = await services.jenkins.build(build.job_name, number)
     if not seen.building and seen.result is not None:
         # The claim may have come in while Jenkins answered.
@@ -104,22 +104,22 @@ async def _look_at_build(build: Build, number: int, services: Services, ghost: N
         await _show_waiting_for(build, why, services)
         return None
     if build.stop_cause is not None:
-        return STOP_ENDINGS[build.stop_cause]  # should it run after all, its claim is refused
+        return STOP_ENDINGS[build.stop_cause]  # if it runs after all, its claim is refused
     if not ghost.for_too_long():
         return None
     return await _trigger_again(build, number, services)
 
 
 async def _trigger_again(build: Build, number: int, services: Services) -> Build | None:
-    """Jenkins lost the build as it began. The ghost blocks the job for ever; only deleting the job removes it."""
-    log.warning("Jenkins lost a build as it began; its job is made anew", build_uuid=build.build_uuid, number=number)
+    """Remove a ghost and trigger the build again. A ghost blocks its job until the job is deleted."""
+    log.warning("Jenkins lost a build at its start; recreating its job", build_uuid=build.build_uuid, number=number)
     async with services.signals.job_lock(build.job_name):
         await services.jenkins.delete_job(build.job_name)
         return await services.database.run(trigger_again, build.build_uuid, number)
 
 
-async def _look_at_item(build: Build, queue_item: int, services: Services) -> Ending | None:
-    """An item that left the queue: it was cancelled, or has become a build. `executable: null` alone proves neither."""
+async def _poll_item(build: Build, queue_item: int, services: Services) -> Ending | None:
+    """Poll an item that left the queue: cancelled, or a build by now. `executable: null` alone proves neither."""
     try:
         item = await services.jenkins.queue_item(queue_item)
     except JenkinsNotFoundError:  # items are dropped after 5 minutes and at a restart; the marker finds the build
@@ -134,11 +134,11 @@ async def _look_at_item(build: Build, queue_item: int, services: Services) -> En
 
 
 async def _ending_of_unclaimed(build: Build, services: Services) -> Ending:
-    """By Jenkins' result: the build is over there, and no step of it has claimed it."""
+    """The ending, by Jenkins' result, of a build that is over in Jenkins and that no step has claimed."""
     number = build.build_number
     assert number is not None  # noqa: S101 - Jenkins showed it as over
     try:
-        seen = await patiently(build, services, lambda: services.jenkins.build(build.job_name, number))
+        seen = await retry_jenkins(build, services, lambda: services.jenkins.build(build.job_name, number))
     except JenkinsNotFoundError:
         return ending_by_jenkins(build, JenkinsResult.LOST)
     current = await services.database.run(reread, build)

@@ -111,7 +111,7 @@ def transform_line(text: str, rules: LogRules, *, written_bytes: int = 0) -> str
     return LogComposer(rules, written_bytes=written_bytes).own_lines(text).decode()
 
 
-async def transform_beside(text: str, rules: LogRules, *, written_bytes: int = 0) -> str:
+async def transform_in_thread(text: str, rules: LogRules, *, written_bytes: int = 0) -> str:
     """`transform_line` in a thread: the search for a thousand secrets takes a second to prepare."""
     return await asyncio.to_thread(transform_line, text, rules, written_bytes=written_bytes)
 

@@ -78,7 +78,7 @@ async def claim_of_run_token(request: web.Request) -> Claim:
     if claim.voided_at is not None:
         raise GoneError(SUPERSEDED)
     if opened is not None:
-        opened.heard_at = asyncio.get_running_loop().time()
+        opened.last_call_at = asyncio.get_running_loop().time()
     return claim
 
 

@@ -98,7 +98,7 @@ async def _end(log: BuildLog, claim: Claim, stream: str, exit_status: int | None
     if exit_status is not None:
         await services.database.run(end_claim, claim.claim_id, exit_status)
         await services.logs.reload_claims(claim.build_uuid)
-        services.calls.over(claim.build_uuid, claim.claim_id)
+        services.calls.remove(claim.build_uuid, claim.claim_id)
 
 
 def _answer(log: BuildLog, claim: Claim, wanted: int, received: int, services: Services) -> web.Response:

@@ -10,7 +10,7 @@ from jenkins_pipelines.catalogue import PIPELINES
 from shuttle.build import Build
 from shuttle.errors import ConflictError, GoneError, InvalidRequestError, StoreError
 from shuttle.lifecycle.build_spec import BuildSpec, read_plan
-from shuttle.logs.transform import transform_beside
+from shuttle.logs.transform import transform_in_thread
 from shuttle.request import decode_json
 from shuttle.store.agent import MAX_VARIABLES, Failure, record_report
 from shuttle.store.claims import Claim
@@ -125,4 +125,4 @@ async def _sentence(message: str | None, spec: BuildSpec) -> str | None:
     """The message as one line of at most 1,000 characters; masked before it is cut, because it becomes public."""
     if message is None:
         return None
-    return " ".join((await transform_beside(message, spec.log_rules)).split())[:1000]
+    return " ".join((await transform_in_thread(message, spec.log_rules)).split())[:1000]

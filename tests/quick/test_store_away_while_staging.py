@@ -53,7 +53,7 @@ async def until_it_still_waits_for_its_store(shuttle: Shuttle, path: str) -> Non
     clock = asyncio.get_running_loop().time
     overdue_at = clock() + STAGE_SECONDS + 0.5
     await shuttle.until_shown(
-        path, lambda build: clock() > overdue_at and "the keeping of the source" in (build["waiting_for"] or "")
+        path, lambda build: clock() > overdue_at and "the storage of the source" in (build["waiting_for"] or "")
     )
 
 

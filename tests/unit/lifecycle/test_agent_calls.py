@@ -1,4 +1,4 @@
-"""The pauses of supervisors: quick for a few, within the budget for many, none while there is a backlog."""
+"""The pauses between agents' calls: short for a few builds, within the budget for many, none during a backlog."""
 
 import asyncio
 
@@ -36,7 +36,7 @@ def test_a_thousand_builds_together_stay_within_the_budget(loop: Loop):
     assert len(set(pauses)) == 1
 
 
-def test_a_backlog_is_sent_without_a_pause_unless_many_have_one(loop: Loop):
+def test_a_backlog_is_sent_without_pauses_unless_many_builds_have_one(loop: Loop):
     calls = AgentCalls(200)
     assert calls.pause_seconds("build 1", 1, 4 * 1024**2) == 0
     for claim in range(100):
@@ -44,18 +44,18 @@ def test_a_backlog_is_sent_without_a_pause_unless_many_have_one(loop: Loop):
     assert pause == pytest.approx(0.5)
 
 
-def test_builds_that_fell_silent_or_ended_leave_their_share_to_the_others(loop: Loop):
+def test_the_share_of_silent_and_ended_builds_goes_to_the_others(loop: Loop):
     calls = AgentCalls(10)
     for claim in range(100):
         calls.pause_seconds(f"build {claim}", claim, 10)
     for claim in range(50):
-        calls.over(f"build {claim}", claim)
+        calls.remove(f"build {claim}", claim)
     assert calls.pause_seconds("build 99", 99, 10) == pytest.approx(5)
     loop.seconds += 11
     assert calls.pause_seconds("build 99", 99, 10) == QUICKEST_SECONDS
 
 
-def test_a_build_of_many_supervisors_has_one_share(loop: Loop):
+def test_a_build_with_many_supervisors_has_one_share(loop: Loop):
     calls = AgentCalls(10)
     for _ in range(2):
         branches = [calls.pause_seconds("branches", claim, 10) for claim in range(1, 101)]
@@ -63,5 +63,5 @@ def test_a_build_of_many_supervisors_has_one_share(loop: Loop):
     assert alone == pytest.approx(0.2)
     assert sum(1 / pause for pause in branches) == pytest.approx(5)
     for claim in range(1, 101):
-        calls.over("branches", claim)
+        calls.remove("branches", claim)
     assert calls.pause_seconds("branches", 1, 10) == pytest.approx(0.2)

@@ -1,4 +1,4 @@
-"""A log while it is written: commits, a database that is away, a disk that is full, and what the record says then."""
+"""The log of a running build: commits, an unavailable database, a full disk, and the recorded checksum."""
 
 import asyncio
 import hashlib
@@ -21,7 +21,7 @@ PREAMBLE = b"-----> Source\n"
 
 
 class FakeDatabase:
-    """The one query that a BuildLog asks: it may be away, or hang until `free`."""
+    """Runs the only query of a BuildLog; it can be unavailable, or hang until `free` is set."""
 
     def __init__(self) -> None:
         self.recorded: list[int] = []
@@ -58,7 +58,7 @@ def opened(spool: Spool, database: FakeDatabase) -> Callable[..., BuildLog]:
     return build_log
 
 
-async def test_readers_see_bytes_once_they_are_on_record(opened, spool: Spool, database: FakeDatabase):
+async def test_readers_see_bytes_after_their_commit(opened, spool: Spool, database: FakeDatabase):
     log = opened()
     database.free.clear()
     log.take(MAIN, "main", 0, b"one\n")
@@ -94,7 +94,7 @@ async def test_the_end_of_a_flowing_log_does_not_wait_for_the_pause_between_comm
     assert spool.size_bytes == len(PREAMBLE) + 200_000
 
 
-async def test_a_database_that_is_away_delays_the_log_and_loses_nothing(opened, spool: Spool, database: FakeDatabase):
+async def test_an_unavailable_database_delays_the_log_and_loses_nothing(opened, spool: Spool, database: FakeDatabase):
     log = opened()
     database.away = True
     log.take(MAIN, "main", 0, b"one\n")
@@ -105,7 +105,7 @@ async def test_a_database_that_is_away_delays_the_log_and_loses_nothing(opened, 
     assert spool.path.read_bytes() == PREAMBLE + b"one\n"
 
 
-async def test_an_end_is_not_acknowledged_while_its_bytes_are_not_on_record(
+async def test_the_end_of_a_stream_is_not_acknowledged_before_its_commit(
     opened, database: FakeDatabase, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("shuttle.lifecycle.build_log._DURABLE_SECONDS", 0.05)
@@ -118,11 +118,11 @@ async def test_an_end_is_not_acknowledged_while_its_bytes_are_not_on_record(
     await log.end_stream(MAIN, "main")
 
 
-async def test_a_full_disk_is_told_once_and_what_follows_is_dropped(
+async def test_a_full_disk_is_reported_once_and_later_bytes_are_dropped(
     opened, spool: Spool, monkeypatch: pytest.MonkeyPatch
 ):
-    told: list[bool] = []
-    log = opened(lambda: told.append(True))
+    reports: list[bool] = []
+    log = opened(lambda: reports.append(True))
     log.take(MAIN, "main", 0, b"fits\n")
     await log.wait_for_room()
 
@@ -133,7 +133,7 @@ async def test_a_full_disk_is_told_once_and_what_follows_is_dropped(
         patch.setattr("os.pwrite", full)
         assert log.take(MAIN, "main", 5, b"does not\n") == 14
     assert log.take(MAIN, "main", 14, b"nor this\n") == 23
-    assert told == [True]
+    assert reports == [True]
     assert log.broken is not None
     await log.end_stream(MAIN, "main")
     await log.close()
@@ -141,7 +141,7 @@ async def test_a_full_disk_is_told_once_and_what_follows_is_dropped(
     assert final.size_bytes == len(PREAMBLE + b"fits\n-----> The disk is full.\n")
 
 
-async def test_the_final_sum_is_over_all_that_will_stand_in_the_log(opened, spool: Spool):
+async def test_the_final_checksum_covers_the_whole_log_with_its_last_lines(opened, spool: Spool):
     log = opened()
     log.take(MAIN, "main", 0, b"an unfinished line")
     await log.close()
@@ -154,14 +154,14 @@ async def test_the_final_sum_is_over_all_that_will_stand_in_the_log(opened, spoo
     assert spool.path.read_bytes() == PREAMBLE + b"an unfinished line"
 
 
-async def test_a_reason_that_the_pipeline_wrote_is_not_written_again(opened):
+async def test_a_reason_line_written_by_the_pipeline_is_not_repeated(opened):
     log = opened()
     log.take(MAIN, "main", 0, b"-----> No Dockerfile.\nbye\n")
     await log.close()
     assert (await log.final(["-----> No Dockerfile.\n"])).ending == ""
 
 
-async def test_a_line_that_stays_unfinished_is_shown(opened, spool: Spool, monkeypatch: pytest.MonkeyPatch):
+async def test_an_unfinished_line_is_shown_after_a_while(opened, spool: Spool, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("shuttle.lifecycle.build_log._UNFINISHED_SECONDS", 0.01)
     log = opened()
     log.take(MAIN, "main", 0, b"...")

@@ -1,4 +1,4 @@
-"""What has been kept long enough is removed, and nothing else."""
+"""Retention removes expired objects and records, and nothing else."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,8 +23,8 @@ from tests.shuttle_store import endpoint, new_build, open_database, record
 DAY_SECONDS = 86_400
 
 
-class Kept:
-    """A build that ended, with everything that can be kept of it."""
+class StoredBuild:
+    """An ended build with all of its objects and its record."""
 
     def __init__(self, database: Any, objects: DirectoryStore, build_uuid: str) -> None:
         self.database, self.objects, self.build_uuid = database, objects, build_uuid
@@ -40,7 +40,7 @@ class Kept:
 
 
 @pytest.fixture
-async def kept(tmp_path: Path):
+async def parts_after_days(tmp_path: Path):
     clock, vault = SetClock(), Vault([Fernet.generate_key().decode()])
     objects = DirectoryStore(tmp_path / "objects")
     content = tmp_path / "content"
@@ -58,9 +58,9 @@ async def kept(tmp_path: Path):
         await database.run(record_artifact, new.build_uuid, artifact, ArtifactLimits(max_count=9, max_bytes=9))
         await database.run(finish_build, new.build_uuid, Ending(State.FAILED, "source_not_found", "No."))
         await database.run(mark_archived, new.build_uuid)
-        build = Kept(database, objects, new.build_uuid)
+        build = StoredBuild(database, objects, new.build_uuid)
 
-        async def after_days(days: float, **settings: str) -> set[str]:
+        async def sweep_after_days(days: float, **settings: str) -> set[str]:
             clock.forward(days * DAY_SECONDS)
             services = SimpleNamespace(
                 settings=load_settings(settings), database=database, objects=objects, clock=clock
@@ -68,17 +68,17 @@ async def kept(tmp_path: Path):
             await Retention(cast("Services", services)).sweep()
             return await build.parts()
 
-        yield after_days
+        yield sweep_after_days
     await objects.close()
 
 
-async def test_sources_go_after_30_days_and_logs_after_90_and_records_never(kept):
-    assert await kept(29) == {"source", "log", "artifact", "record"}
-    assert await kept(2) == {"log", "artifact", "record"}
-    assert await kept(60) == {"artifact", "record"}
-    assert await kept(1000) == {"artifact", "record"}
+async def test_sources_are_removed_after_30_days_and_logs_after_90_and_records_never(parts_after_days):
+    assert await parts_after_days(29) == {"source", "log", "artifact", "record"}
+    assert await parts_after_days(2) == {"log", "artifact", "record"}
+    assert await parts_after_days(60) == {"artifact", "record"}
+    assert await parts_after_days(1000) == {"artifact", "record"}
 
 
-async def test_a_record_that_need_not_be_kept_goes_with_all_its_objects(kept):
-    assert await kept(9, SHUTTLE_KEEP_RECORDS_DAYS="10") == {"source", "log", "artifact", "record"}
-    assert await kept(2, SHUTTLE_KEEP_RECORDS_DAYS="10") == set()
+async def test_an_expired_record_is_removed_with_all_its_objects(parts_after_days):
+    assert await parts_after_days(9, SHUTTLE_KEEP_RECORDS_DAYS="10") == {"source", "log", "artifact", "record"}
+    assert await parts_after_days(2, SHUTTLE_KEEP_RECORDS_DAYS="10") == set()

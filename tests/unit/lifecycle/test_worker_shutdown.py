@@ -1,4 +1,4 @@
-"""The worker's shutdown: it leaves no task that would find the database closed."""
+"""The worker's shutdown leaves no task that would use the closed database."""
 
 import asyncio
 from pathlib import Path
@@ -10,14 +10,12 @@ from shuttle.store.ledger import has_open_sinks
 from tests.inprocess import running_shuttle
 
 
-async def test_no_task_of_a_build_that_has_just_ended_survives_the_shutdown(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    asked = asyncio.Event()
+async def test_shutdown_ends_the_task_of_a_build_that_has_just_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    queried = asyncio.Event()
 
     async def unanswered(query: Any, *args: Any, **kwargs: Any) -> Any:
         if query is has_open_sinks:
-            asked.set()
+            queried.set()
             await asyncio.Event().wait()
         return await run(query, *args, **kwargs)
 
@@ -28,6 +26,6 @@ async def test_no_task_of_a_build_that_has_just_ended_survives_the_shutdown(
         await shuttle.delete("/app/1")
         await shuttle.until("/app/1", "stopped")
         async with asyncio.timeout(5):
-            await asked.wait()
+            await queried.wait()
         await shuttle.worker.close(grace_seconds=5)
         assert [task for task in asyncio.all_tasks() if task.get_name().startswith("build ")] == []

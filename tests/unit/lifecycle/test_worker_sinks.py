@@ -1,4 +1,4 @@
-"""The worker's sinks: one that fails of a bug goes on from what is acknowledged, and a spool that cannot be opened."""
+"""The worker's log forwarding: after a bug in a sink, and with a spool that cannot be opened."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -10,22 +10,22 @@ from shuttle.sinks import FinishedAt, Sink, SinkLedger, SinkTarget
 from tests.inprocess import Shuttle, running_shuttle
 from tests.receivers import Receiver
 
-# Ends without a Jenkins, with a log that says why.
+# A build of it fails without Jenkins, with a reason line in its log.
 NO_ARCHIVE = "data:,nothing-of-the-kind"
 
 
-class Buggy:
-    """A sink that does something else instead for a build's first one, and then fails as no sink should."""
+class BuggySink:
+    """For the first sink of one build, calls `instead` and then raises an unexpected exception."""
 
     def __init__(self, sink: Sink, build_id: str, instead: Callable[[SinkTarget, SinkLedger], Awaitable[None]]) -> None:
-        self.carried: list[SinkTarget] = []
+        self.forwarded: list[SinkTarget] = []
         self._sink = sink
         self._build_id = build_id
         self._instead = instead
 
     async def forward(self, target: SinkTarget, log: LogReader, ledger: SinkLedger, finished_at: FinishedAt) -> None:
-        failing = target.build_id == self._build_id and all(each.build_id != target.build_id for each in self.carried)
-        self.carried.append(target)
+        failing = target.build_id == self._build_id and all(each.build_id != target.build_id for each in self.forwarded)
+        self.forwarded.append(target)
         if failing:
             await self._instead(target, ledger)
             raise RuntimeError("a bug")
@@ -38,9 +38,11 @@ async def shuttle(tmp_path):
         yield running
 
 
-def plant(shuttle: Shuttle, build_id: str, instead: Callable[[SinkTarget, SinkLedger], Awaitable[None]]) -> Buggy:
+def use_buggy_sink(
+    shuttle: Shuttle, build_id: str, instead: Callable[[SinkTarget, SinkLedger], Awaitable[None]]
+) -> BuggySink:
     sinks = shuttle.worker._sinks
-    buggy = sinks["http"] = Buggy(sinks["http"], build_id, instead)
+    buggy = sinks["http"] = BuggySink(sinks["http"], build_id, instead)
     return buggy
 
 
@@ -51,17 +53,17 @@ async def post(shuttle: Shuttle, path: str, *receivers: Receiver) -> None:
 
 
 async def until_done(shuttle: Shuttle, path: str) -> bytes:
-    """Once all sinks of the build have its log; the log."""
+    """Wait until all sinks of the build have its log; returns the log."""
     await shuttle.until_shown(path, lambda build: {sink["state"] for sink in build["sinks"]} == {"done"})
     return await shuttle.whole_log(path)
 
 
-async def test_a_sink_that_fails_goes_on_from_what_is_acknowledged(shuttle: Shuttle):
+async def test_a_sink_that_fails_continues_from_its_acknowledged_offset(shuttle: Shuttle):
     async def acknowledge_some(target: SinkTarget, ledger: SinkLedger) -> None:
         await ledger.acknowledged(target.sink_id, 7)
 
     async with Receiver() as first, Receiver() as second, Receiver() as others:
-        buggy = plant(shuttle, "failing", acknowledge_some)
+        buggy = use_buggy_sink(shuttle, "failing", acknowledge_some)
         await post(shuttle, "/app/before", others)
         await post(shuttle, "/app/failing", first, second)
         await post(shuttle, "/app/after", others)
@@ -71,24 +73,24 @@ async def test_a_sink_that_fails_goes_on_from_what_is_acknowledged(shuttle: Shut
         assert [(each.headers["Shuttle-Log-Offset"], bytes(each.body)) for each in first.exchanges] == [("7", log[7:])]
         assert [bytes(each.body) for each in second.exchanges] == [log]
         assert len(others.exchanges) == 2
-    carried = [target for target in buggy.carried if target.build_id == "failing"]
-    assert len(carried) == 3
-    assert carried[0].sink_id == min(target.sink_id for target in carried)
-    assert carried[-1].sink_id == carried[0].sink_id
+    forwarded = [target for target in buggy.forwarded if target.build_id == "failing"]
+    assert len(forwarded) == 3
+    assert forwarded[0].sink_id == min(target.sink_id for target in forwarded)
+    assert forwarded[-1].sink_id == forwarded[0].sink_id
 
 
-async def test_a_sink_that_fails_at_its_end_rests_and_keeps_no_spool(shuttle: Shuttle):
+async def test_a_sink_that_fails_after_its_end_is_not_repeated_and_the_spool_is_removed(shuttle: Shuttle):
     async def end(target: SinkTarget, ledger: SinkLedger) -> None:
         await ledger.done(target.sink_id, 7)
 
     async with Receiver() as receiver:
-        buggy = plant(shuttle, "failing", end)
+        buggy = use_buggy_sink(shuttle, "failing", end)
         await post(shuttle, "/app/failing", receiver)
         build = await shuttle.until("/app/failing", "failed")
         await asyncio.gather(*shuttle.worker._carriers.values())
         await shuttle.until_settled(build["build_uuid"])
         assert not receiver.exchanges
-    assert len(buggy.carried) == 1
+    assert len(buggy.forwarded) == 1
 
 
 async def test_a_sink_waits_for_a_spool_that_cannot_be_opened(shuttle: Shuttle):

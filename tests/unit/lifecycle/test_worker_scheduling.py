@@ -1,4 +1,4 @@
-"""The worker's turns: who stages, and what a build that has ended may keep from others."""
+"""The worker's scheduling: staging slots, build slots, and a database that does not answer."""
 
 from pathlib import Path
 from typing import Any
@@ -11,19 +11,19 @@ from tests.inprocess import running_shuttle, script_request
 from tests.receivers import Receiver, answering
 
 
-async def test_a_build_whose_log_cannot_be_archived_keeps_nobody_from_staging(
+async def test_a_build_whose_log_cannot_be_archived_holds_no_staging_slot(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("shuttle.worker._STAGED_AT_ONCE", 1)
     async with running_shuttle(tmp_path) as shuttle:
         put = shuttle.services.objects.put
 
-        async def refuses_logs(name: str, path: Path, **given: Any) -> None:
+        async def put_without_logs(name: str, path: Path, **given: Any) -> None:
             if name.endswith(".log"):
                 raise ObjectStoreError("The object store takes no logs.")
             await put(name, path, **given)
 
-        monkeypatch.setattr(shuttle.services.objects, "put", refuses_logs)
+        monkeypatch.setattr(shuttle.services.objects, "put", put_without_logs)
         refused = script_request() | {"source": {"url": "data:,no-archive"}}
         for path in ("/one/1", "/one/2"):
             assert (await shuttle.post(path, refused)).status == 200
@@ -34,26 +34,28 @@ async def test_a_build_whose_log_cannot_be_archived_keeps_nobody_from_staging(
 
 
 async def test_a_log_is_sent_once_the_database_answers_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """It was away as the sinks of a build that was just accepted were read."""
+    """The database failed while the sinks of a newly accepted build were read."""
     monkeypatch.setattr("shuttle.worker._STORE_PAUSE_SECONDS", 0.05)
     async with Receiver(answering(200)) as receiver, running_shuttle(tmp_path) as shuttle:
         open_sinks, tries = shuttle.services.sinks.open_sinks, []
 
-        async def away_at_first(build_uuid: str | None = None) -> Any:
+        async def fail_at_first(build_uuid: str | None = None) -> Any:
             tries.append(build_uuid)
             if len(tries) == 1:
                 raise StoreError("The database cannot be used now (disk full).")
             return await open_sinks(build_uuid)
 
-        monkeypatch.setattr(shuttle.services.sinks, "open_sinks", away_at_first)
+        monkeypatch.setattr(shuttle.services.sinks, "open_sinks", fail_at_first)
         await shuttle.submit("/one/1", webhooks={"logs": receiver.url})
         await shuttle.delete("/one/1")
         await shuttle.until_shown("/one/1", lambda build: build["sinks"][0]["state"] == "done", seconds=5)
     assert len(tries) > 1
 
 
-async def test_a_build_whose_grant_of_a_slot_was_not_answered_is_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """The COMMIT took place, and its answer was lost: nobody else is given the slot."""
+async def test_a_build_starts_although_the_answer_to_its_slot_grant_was_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The COMMIT succeeded and its answer was lost, so no other build gets the slot."""
     monkeypatch.setattr("shuttle.worker._TICK_SECONDS", 0.05)
     async with running_shuttle(tmp_path, MAXIMUM_PARALLEL_BUILDS="1") as shuttle:
         run, granted = shuttle.services.database.run, []
@@ -65,7 +67,7 @@ async def test_a_build_whose_grant_of_a_slot_was_not_answered_is_begun(tmp_path:
                 raise StoreError("The database does not answer.")
             return result
 
-        # Its Jenkins is out of reach: a build that has the slot waits for it.
+        # Jenkins is unreachable, so the build that has the slot waits for it.
         await shuttle.submit("/one/1")
         await shuttle.until_shown("/one/1", lambda build: "Jenkins" in (build["waiting_for"] or ""))
         await shuttle.submit("/two/1")
