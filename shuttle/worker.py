@@ -1,4 +1,4 @@
-"""The worker: the other entrance beside web/. It begins, resumes and gives turns to builds, and carries their logs."""
+"""The worker: starts and resumes builds, assigns slots to them, and forwards their logs to sinks."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -25,39 +25,39 @@ from shuttle.store.transitions import builds_with_slots, grant_slots, reason_for
 
 log = structlog.get_logger()
 
-_Answer = TypeVar("_Answer")
+_Result = TypeVar("_Result")
 
-# Signals wake the worker; this bounds what a lost one costs, and how late a parked build's deadline is noticed.
+# Signals wake the worker. This limits the delay after a lost signal, and after the deadline of a parked build.
 _TICK_SECONDS = 5.0
 _STORE_PAUSE_SECONDS = 1.0
 _SPOOL_PAUSE_SECONDS = 1.0
-# Sources that stall for SHUTTLE_STAGE_TIMEOUT_SECONDS must not keep those of other apps from being fetched.
-_STAGED_AT_ONCE = 100
+# So many that sources which stall for SHUTTLE_STAGE_TIMEOUT_SECONDS do not block those of other apps.
+_MAX_STAGING = 100
 
 
 class Worker:
-    """Runs builds as tasks of the process. A task that dies of a bug is logged and begun again, never forgotten."""
+    """Runs builds as tasks of the process. A task that fails because of a bug is logged and started again."""
 
     def __init__(self, services: Services, sinks: dict[str, Sink]) -> None:
-        """`sinks` by kind."""
+        """`sinks` maps a kind of sink to its implementation."""
         self._services = services
         self._sinks = sinks
         self._runs: dict[str, asyncio.Task[None]] = {}
-        # Also those that have left `_runs` and decide what is next for their build.
+        # Also tasks that have left `_runs` and decide how their build continues.
         self._build_tasks: set[asyncio.Task[None]] = set()
-        self._carriers: dict[int, asyncio.Task[None]] = {}
-        self._carrier_starts: set[asyncio.Task[None]] = set()
+        self._forwarders: dict[int, asyncio.Task[None]] = {}
+        self._forwarder_starts: set[asyncio.Task[None]] = set()
         self._parked: dict[str, Build] = {}
-        self._in_line: dict[str, Build] = {}
-        self._staging = asyncio.Semaphore(_STAGED_AT_ONCE)
+        self._awaiting_staging: dict[str, Build] = {}
+        self._staging = asyncio.Semaphore(_MAX_STAGING)
         self._staging_of_app: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._ended_at: dict[str, datetime] = {}
         self._loop: asyncio.Task[None] | None = None
-        self._grant_is_unknown = False
+        self._grant_unknown = False
         self._closing = False
 
     async def start(self) -> None:
-        """Take up everything that is not over: unfinished builds, logs to archive, sinks to feed."""
+        """Resume unfinished work: builds, logs that are not archived, open sinks."""
         unfinished = await self._services.database.run(unfinished_builds)
         for build in unfinished:
             self._services.library.recover(build)
@@ -65,22 +65,22 @@ class Worker:
         for build in await self._services.database.run(unarchived_builds):
             self._begin(build)
         for target in await self._services.sinks.open_sinks():
-            await self._carry(target)
+            await self._start_forwarder(target)
         self._loop = asyncio.create_task(self._serve(), name="worker")
 
-    def adopt(self, build: Build, *, has_sinks: bool) -> None:
-        """A build was just accepted."""
+    def add(self, build: Build, *, has_sinks: bool) -> None:
+        """Start a newly accepted build and the forwarding of its log."""
         self._begin(build)
         if has_sinks:
-            self._spawn_carriers(build.build_uuid)
+            self._start_forwarders_of(build.build_uuid)
 
     async def close(self, grace_seconds: float) -> None:
-        """Stop claiming, abort what is open towards strangers, and let go; nothing fails because we stopped."""
+        """Cancel all tasks, including open requests to sinks and Jenkins. The next process resumes the work."""
         self._closing = True
         tasks = [
             *self._build_tasks,
-            *self._carrier_starts,
-            *self._carriers.values(),
+            *self._forwarder_starts,
+            *self._forwarders.values(),
             *([self._loop] if self._loop else []),
         ]
         for task in tasks:
@@ -89,53 +89,51 @@ class Worker:
             await asyncio.wait(tasks, timeout=grace_seconds)
         self._services.logs.abandon()
 
-    # --- turns
+    # --- slots
 
     async def _serve(self) -> None:
         while True:
             try:
-                await self._give_turns()
+                await self._schedule()
             except StoreError as error:
-                log.warning("the database is out of reach", error=error.message)
+                log.warning("the database is unavailable", error=error.message)
             with suppress(TimeoutError):
                 async with asyncio.timeout(_TICK_SECONDS):
                     await self._services.signals.worker.wait()
             self._services.signals.worker.clear()
 
-    async def _give_turns(self) -> None:
-        """Grant free slots; begin what a stop changed; end parked builds whose deadline passed."""
+    async def _schedule(self) -> None:
+        """Resume waiting builds that a stop changed; grant free slots; stop waiting builds whose deadline passed."""
         for build_uuid in self._services.signals.take_changed():
             changed = self._parked.pop(build_uuid, None)
             if changed is not None:
                 self._begin(changed)
-            elif build_uuid in self._in_line:
+            elif build_uuid in self._awaiting_staging:
                 self._runs[build_uuid].cancel()
-        for build_uuid in await self._granted():
-            granted = self._parked.pop(build_uuid, None) or await self._once_stored(partial(self._find, build_uuid))
+        for build_uuid in await self._grant():
+            granted = self._parked.pop(build_uuid, None) or await self._retry_store(partial(self._find, build_uuid))
             if granted is not None:
                 self._begin(granted)
         now = self._services.clock.steady()
-        waiting = (*self._parked.values(), *self._in_line.values())
+        waiting = (*self._parked.values(), *self._awaiting_staging.values())
         for build in [build for build in waiting if build.deadline_at <= now]:
             await stop_build(build.build_uuid, StopCause.DEADLINE, self._services)
 
     async def _find(self, build_uuid: str) -> Build | None:
         return await self._services.database.run(find_build, build_uuid)
 
-    async def _granted(self) -> list[str]:
-        """The builds that have a slot now; a grant may have been committed though it raised StoreError."""
-        lost = (
-            await self._services.database.run(builds_with_slots, list(self._parked)) if self._grant_is_unknown else []
-        )
-        self._grant_is_unknown = True
+    async def _grant(self) -> list[str]:
+        """The builds that got a slot. A grant that raised StoreError may have been committed; it is included."""
+        lost = await self._services.database.run(builds_with_slots, list(self._parked)) if self._grant_unknown else []
+        self._grant_unknown = True
         granted = await self._services.database.run(grant_slots, self._services.settings.maximum_parallel_builds)
-        self._grant_is_unknown = False
+        self._grant_unknown = False
         return [*lost, *granted]
 
     # --- builds
 
     def _begin(self, build: Build) -> None:
-        """Run the build as a task, unless it is running or we are going down."""
+        """Run the build as a task, unless it is running already or the worker is closing."""
         if self._closing or build.build_uuid in self._runs:
             return
         task = asyncio.create_task(self._run(build), name=f"build {build.build_uuid}")
@@ -147,44 +145,44 @@ class Worker:
     async def _run(self, build: Build) -> None:
         try:
             if build.staged_at is None and not build.state.final:
-                await self._stage_in_turn(build)
+                await self._stage_in_order(build)
             else:
                 await run(build.build_uuid, self._services)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if self._closing or task is None:
                 raise
-            task.uncancel()  # it ended while it stood in line: what is left to do needs no turn
+            task.uncancel()  # the build ended while it waited for staging; the rest needs no staging slot
         except UnavailableError as error:
             log.warning("a build waits", build_uuid=build.build_uuid, error=error.message)
             await asyncio.sleep(_STORE_PAUSE_SECONDS)
-        except Exception:  # a bug must not lose the build: say so, and go on from its row
-            log.exception("a build's task failed; it goes on in a moment", build_uuid=build.build_uuid)
+        except Exception:  # a bug must not lose the build: log the error, and continue from its row
+            log.exception("a build's task failed and will be restarted", build_uuid=build.build_uuid)
             await asyncio.sleep(1)
         finally:
             del self._runs[build.build_uuid]
             UNDER_WAY.set(len(self._runs))
         while not self._closing:
             try:
-                await self._after(build.build_uuid)
+                await self._continue(build.build_uuid)
                 break
             except StoreError as error:
-                log.warning("the database is out of reach", error=error.message)
+                log.warning("the database is unavailable", error=error.message)
                 await asyncio.sleep(_STORE_PAUSE_SECONDS)
 
-    async def _stage_in_turn(self, build: Build) -> None:
-        """One source of an app at a time, in the order of acceptance; the turn ends before the build is settled."""
-        self._in_line[build.build_uuid] = build
+    async def _stage_in_order(self, build: Build) -> None:
+        """Stage one source of an app at a time, in the order of acceptance; `finalize` runs without the lock."""
+        self._awaiting_staging[build.build_uuid] = build
         try:
             async with self._staging_of_app.setdefault(build.app_id, asyncio.Lock()), self._staging:
-                del self._in_line[build.build_uuid]
+                del self._awaiting_staging[build.build_uuid]
                 ending = await pursue(build.build_uuid, self._services)
         finally:
-            self._in_line.pop(build.build_uuid, None)
+            self._awaiting_staging.pop(build.build_uuid, None)
         await finalize(build.build_uuid, ending, self._services)
 
-    async def _after(self, build_uuid: str) -> None:
-        """Park it, begin it again, or let it go."""
+    async def _continue(self, build_uuid: str) -> None:
+        """After a task has ended: park the build, start it again, or release its spool."""
         build = await self._services.database.run(find_build, build_uuid)
         if build is None:
             return
@@ -195,16 +193,16 @@ class Worker:
             if build.archived_at is None:
                 self._begin(build)
             else:
-                await self._let_go(build_uuid)
+                await self._release_spool(build_uuid)
         elif build.staged_at is not None and build.slot_at is None:
             await self._park(build)
         else:
             self._begin(build)
 
     async def _park(self, build: Build) -> None:
-        """It waits for its turn, holding neither a slot nor a task."""
+        """Let the build wait for a slot without a task, and show the reason if no slot is free."""
         self._parked[build.build_uuid] = build
-        await self._give_turns()
+        await self._schedule()
         if build.build_uuid in self._parked:
             why = await self._services.database.run(
                 reason_for_waiting, build.build_uuid, self._services.settings.maximum_parallel_builds
@@ -212,41 +210,41 @@ class Worker:
             if why is not None:
                 line = f"-----> Waiting for {why}.\n"
                 parked = await self._services.database.run(record_waiting, build.build_uuid, why, line)
-                # Not vital: a disk that takes no log ends the build when its flow meets it.
+                # The line is not vital: if the disk cannot store the log, a later step ends the build.
                 with suppress(SpoolError):
                     write_preamble(parked or build, self._services.library.spool(build.build_uuid))
 
     # --- sinks
 
-    def _spawn_carriers(self, build_uuid: str) -> None:
-        task = asyncio.create_task(self._carry_all(build_uuid))
-        self._carrier_starts.add(task)
-        task.add_done_callback(self._carrier_starts.discard)
+    def _start_forwarders_of(self, build_uuid: str) -> None:
+        task = asyncio.create_task(self._start_forwarders(build_uuid))
+        self._forwarder_starts.add(task)
+        task.add_done_callback(self._forwarder_starts.discard)
 
-    async def _carry_all(self, build_uuid: str) -> None:
-        for target in await self._once_stored(lambda: self._services.sinks.open_sinks(build_uuid)):
-            await self._carry(target)
+    async def _start_forwarders(self, build_uuid: str) -> None:
+        for target in await self._retry_store(lambda: self._services.sinks.open_sinks(build_uuid)):
+            await self._start_forwarder(target)
 
-    async def _once_stored(self, ask: Callable[[], Awaitable[_Answer]]) -> _Answer:
-        """Ask the database until it answers: without these tasks a log would be sent after the next start only."""
+    async def _retry_store(self, query: Callable[[], Awaitable[_Result]]) -> _Result:
+        """Repeat `query` until the database answers: a task that gave up would be started again only at a restart."""
         while True:
             try:
-                return await ask()
+                return await query()
             except StoreError as error:
                 log.warning("a log waits for the database", error=error.message)
                 await asyncio.sleep(_STORE_PAUSE_SECONDS)
 
-    async def _carry(self, target: SinkTarget) -> None:
-        if target.sink_id in self._carriers:
+    async def _start_forwarder(self, target: SinkTarget) -> None:
+        if target.sink_id in self._forwarders:
             return
-        task = asyncio.create_task(self._carry_one(target), name=f"sink {target.sink_id}")
-        self._carriers[target.sink_id] = task
-        task.add_done_callback(lambda _: self._carriers.pop(target.sink_id, None))
+        task = asyncio.create_task(self._forward(target), name=f"sink {target.sink_id}")
+        self._forwarders[target.sink_id] = task
+        task.add_done_callback(lambda _: self._forwarders.pop(target.sink_id, None))
 
-    async def _carry_one(self, target: SinkTarget) -> None:
-        """One log to one stranger, until done or given up; afterwards the spool may go."""
+    async def _forward(self, target: SinkTarget) -> None:
+        """Send one log to one sink until it is done or given up; then release the spool."""
         build_uuid = target.build_uuid
-        build = await self._once_stored(lambda: self._services.database.run(find_build, build_uuid))
+        build = await self._retry_store(lambda: self._services.database.run(find_build, build_uuid))
         assert build is not None  # noqa: S101 - a sink's row refers to it
         if build.finished_steady_at is not None:
             self._ended_at[build_uuid] = build.finished_steady_at
@@ -256,23 +254,23 @@ class Worker:
                 reader = self._services.library.reader(build)
                 await sink.forward(target, reader, self._services.sinks, lambda: self._ended_at.get(build_uuid))
                 break
-            except SpoolError as error:  # the disk may be given room or be mended
+            except SpoolError as error:  # the disk may be freed or repaired
                 log.warning("a sink waits for the log's spool", build_uuid=build_uuid, error=error.message)
                 await asyncio.sleep(_SPOOL_PAUSE_SECONDS)
-            except Exception:  # a bug must not lose the log: say so, and go on from what is acknowledged
-                log.exception("a sink's task failed; it goes on in a moment", build_uuid=build_uuid)
+            except Exception:  # a bug must not lose the log: log the error, and continue at the acknowledged offset
+                log.exception("a sink's task failed and will be restarted", build_uuid=build_uuid)
                 await asyncio.sleep(1)
-                opened = await self._once_stored(lambda: self._services.sinks.open_sinks(build_uuid))
+                opened = await self._retry_store(lambda: self._services.sinks.open_sinks(build_uuid))
                 still_open = {again.sink_id: again for again in opened}
                 if target.sink_id not in still_open:
                     break
                 target = still_open[target.sink_id]
-        if not await self._once_stored(lambda: self._services.database.run(has_open_sinks, build_uuid)):
+        if not await self._retry_store(lambda: self._services.database.run(has_open_sinks, build_uuid)):
             self._ended_at.pop(build_uuid, None)
-            await self._once_stored(lambda: self._let_go(build_uuid))
+            await self._retry_store(lambda: self._release_spool(build_uuid))
 
-    async def _let_go(self, build_uuid: str) -> None:
-        """The spool goes once the log is archived and no sink needs it any more."""
+    async def _release_spool(self, build_uuid: str) -> None:
+        """Remove the spool if the log is archived and no sink needs it any more."""
         build = await self._services.database.run(find_build, build_uuid)
         if (
             build is not None

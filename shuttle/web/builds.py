@@ -70,7 +70,7 @@ async def post_build(request: web.Request) -> web.StreamResponse:
         app_id, build_id = ids_in(request)
         answer = await request.app[ACCEPTANCE].accept(app_id, build_id, body, request[STANDING])
     if not answer.replayed:
-        request.app[WORKER].adopt(answer.build, has_sinks=answer.has_sinks)
+        request.app[WORKER].add(answer.build, has_sinks=answer.has_sinks)
     return json_answer(Ok(), headers=acceptance_headers(answer))
 
 

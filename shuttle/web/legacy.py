@@ -46,7 +46,7 @@ async def post_build(request: web.Request) -> web.StreamResponse:
     except LegacyRefusalError as error:
         return json_answer(LegacyRefusal(status=error.message), status=error.status)
     if not answer.replayed:
-        request.app[WORKER].adopt(answer.build, has_sinks=answer.has_sinks)
+        request.app[WORKER].add(answer.build, has_sinks=answer.has_sinks)
     return json_answer(LegacyOk(), headers=acceptance_headers(answer))
 
 

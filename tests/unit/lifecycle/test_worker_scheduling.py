@@ -14,7 +14,7 @@ from tests.receivers import Receiver, answering
 async def test_a_build_whose_log_cannot_be_archived_holds_no_staging_slot(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("shuttle.worker._STAGED_AT_ONCE", 1)
+    monkeypatch.setattr("shuttle.worker._MAX_STAGING", 1)
     async with running_shuttle(tmp_path) as shuttle:
         put = shuttle.services.objects.put
 

@@ -87,7 +87,7 @@ async def test_a_sink_that_fails_after_its_end_is_not_repeated_and_the_spool_is_
         buggy = use_buggy_sink(shuttle, "failing", end)
         await post(shuttle, "/app/failing", receiver)
         build = await shuttle.until("/app/failing", "failed")
-        await asyncio.gather(*shuttle.worker._carriers.values())
+        await asyncio.gather(*shuttle.worker._forwarders.values())
         await shuttle.until_settled(build["build_uuid"])
         assert not receiver.exchanges
     assert len(buggy.forwarded) == 1
