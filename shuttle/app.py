@@ -57,7 +57,7 @@ log = structlog.get_logger()
 
 _OUTGOING_CONNECTIONS = 4_096
 # After a restart, the builds that were running are polled for the first time within this time.
-_HURRY_SECONDS = 5.0
+_DOUBLE_RATE_SECONDS = 5.0
 _DATABASE_PAUSE_SECONDS = 1.0
 
 
@@ -90,7 +90,7 @@ async def shuttle_parts(
         log_session = outgoing_session(policy, ca_file=settings.shuttle_ca_file, limit=0)
         await stack.enter_async_context(log_session)
         fetcher = HttpFetcher(outgoing, stall_seconds=settings.shuttle_source_stall_seconds)
-        polls = PollBudget(settings.shuttle_jenkins_polls_per_second, hurry_seconds=_HURRY_SECONDS)
+        polls = PollBudget(settings.shuttle_jenkins_polls_per_second, double_rate_seconds=_DOUBLE_RATE_SECONDS)
         jenkins = JenkinsClient(
             settings.jenkins_url.get_secret_value(),
             budget=polls,

@@ -1,6 +1,6 @@
-"""What Jenkins' answers mean: pure reading of statuses, headers and JSON.
+"""Parses Jenkins' answers: statuses, headers and JSON.
 
-Shapes are those of recorded answers; what is not needed is ignored. `actions` holds many empty objects.
+The models follow recorded answers; other fields are ignored. `actions` contains many empty objects.
 """
 
 import re
@@ -16,7 +16,7 @@ from shuttle.jenkins.credentials import permission_name
 from shuttle.jenkins.queue import Listing
 from shuttle.jenkins.session import JenkinsResponse
 
-# The parameter that carries the build's uuid: how a build is found again when a trigger's answer was lost.
+# The parameter with the build's uuid: it identifies the build after the answer to a trigger was lost.
 MARKER_PARAMETER = "BUILD_UUID"
 
 BUILD_TREE = "number,building,result,queueId,inProgress,duration,executor[number]"
@@ -27,7 +27,7 @@ JOB_TREE = "name,description,property[parameterDefinitions[name]]"
 
 Shape = TypeVar("Shape")
 
-# What a database column holds; something else in Jenkins' place may answer any number.
+# The range of a database column: a server that is not Jenkins may answer any number.
 _Number = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 _PLACEHOLDER = "ExecutorStepExecution$PlaceholderTask"
 _BUILD_URL = re.compile(r"(?:\A|/)((?:job/[^/]+/)+)([0-9]{1,9})/\Z")
@@ -89,7 +89,7 @@ class _Build(_Shape):
 
     @property
     def ghost(self) -> bool:
-        """Said to build, never ended, and nothing runs it. A build that starts has its executor before all else."""
+        """Shown as running, without a result and without an executor. A starting build gets its executor first."""
         nothing_runs = self.in_progress is False and "executor" in self.model_fields_set and self.executor is None
         return self.building and self.result is None and nothing_runs and self.duration == 0
 
@@ -103,7 +103,7 @@ class _Property(_Shape):
 
 
 class JobFacts(_Shape):
-    """A job as Jenkins names and describes it."""
+    """Name, description and parameters of a job."""
 
     name: str
     description: str | None = None
@@ -111,12 +111,12 @@ class JobFacts(_Shape):
 
     @property
     def takes_marker(self) -> bool:
-        """The job has the parameter that carries the marker; others Jenkins drops without a word."""
+        """Whether the job has the marker's parameter: Jenkins silently drops parameters that a job does not define."""
         return any(entry.name == MARKER_PARAMETER for found in self.properties for entry in found.parameter_definitions)
 
 
 class Identity(_Shape):
-    """Whom Jenkins takes us for."""
+    """The user that Jenkins sees in our requests."""
 
     name: str
     anonymous: bool
@@ -131,21 +131,21 @@ _IDENTITY = TypeAdapter(Identity)
 
 
 def queue_listing(answer: JenkinsResponse) -> Listing:
-    """The waiting items of builds and of their `node` steps; of two of the same build the older one."""
+    """The waiting items of builds and of their `node` steps; if a build has two, the older one."""
     items = sorted(_read(_QUEUE, answer).items, key=lambda item: item.id, reverse=True)
     marked: dict[str, QueueItem] = {}
     nodes: dict[tuple[str, int], QueueItem] = {}
     for item in items:
-        waits = QueueItem(item.id, item.why, cancelled=False, number=None)
+        waiting = QueueItem(item.id, item.why, cancelled=False, number=None)
         if (marker := _marker(item.actions)) is not None:
-            marked[marker] = waits
+            marked[marker] = waiting
         elif item.task.kind.endswith(_PLACEHOLDER) and (build := _build_of(item.task.url)) is not None:
-            nodes[build] = waits
+            nodes[build] = waiting
     return Listing(marked, nodes)
 
 
 def queue_item(answer: JenkinsResponse) -> QueueItem:
-    """An item, waiting or left. A left one whose `executable` is null is about to become a build: not cancelled."""
+    """An item, waiting or left. If it left with a null `executable`, its build is about to start."""
     item = _read(_QUEUE_ITEM, answer)
     left = item.kind.endswith("LeftItem")
     return QueueItem(
@@ -167,7 +167,7 @@ def build(answer: JenkinsResponse) -> JenkinsBuild:
 
 
 def builds_with_marker(answer: JenkinsResponse, build_uuid: str) -> tuple[int, list[JenkinsBuild]]:
-    """How many builds the page holds, and those that carry the marker."""
+    """The number of builds on the page, and those with the marker."""
     builds = _read(_BUILDS, answer).all_builds
     return len(builds), [_jenkins_build(found) for found in builds if _marker(found.actions) == build_uuid]
 
@@ -183,36 +183,36 @@ def identity(answer: JenkinsResponse) -> Identity:
 
 
 def queued_item(answer: JenkinsResponse) -> int | None:
-    """The queue item that a trigger's Location names; None without a usable one.
+    """The queue item in the Location of a trigger's answer; None = there is no valid Location.
 
-    Its host is ignored: Jenkins builds it from whatever Host the request had.
+    The host in it is ignored: Jenkins copies it from the request's Host header.
     """
     match = _QUEUE_LOCATION.search(answer.headers.get("Location", ""))
     return int(match[1]) if match else None
 
 
 def failure(answer: JenkinsResponse, what: str) -> ShuttleError:
-    """The error that an unexpected status means; `what` completes "Jenkins did not …".
+    """The error for an unexpected status; `what` completes "Jenkins did not …".
 
-    A 404 is not decided here: it counts only from a Jenkins that proves to be healthy.
+    Callers handle 404 themselves: it is valid only from a healthy Jenkins.
     """
     return failure_of(answer.status, answer.headers.get("X-Required-Permission"), answer.headers.get("X-Error"), what)
 
 
 def failure_of(status: int, permission: str | None, x_error: str | None, what: str) -> ShuttleError:
-    """The same from its parts; a 401 never comes this far (`shuttle.jenkins.credentials`)."""
+    """The same as `failure`, from the parts of an answer. `shuttle.jenkins.credentials` handles 401 earlier."""
     if status in {403, 422}:
         return refusal(what, permission and permission_name(permission))
     if 300 <= status < 400:
         return JenkinsUnavailableError(
             f"Jenkins redirects instead of letting us {what}: set JENKINS_URL to its address."
         )
-    said = f" ({x_error})" if x_error else ""
-    return JenkinsUnavailableError(f"Jenkins answered {status}{said} when asked to {what}.")
+    detail = f" ({x_error})" if x_error else ""
+    return JenkinsUnavailableError(f"Jenkins answered {status}{detail} when asked to {what}.")
 
 
 def refusal(what: str, permission: str | None) -> JenkinsRefusedError:
-    """Jenkins said no; `permission` as its pages call it."""
+    """The error for a refusal; `permission` has the name that Jenkins' pages show."""
     missing = f": the user in JENKINS_URL lacks the permission {permission}" if permission else ""
     return JenkinsRefusedError(f"Jenkins refused to {what}{missing}.", permission=permission)
 
@@ -221,7 +221,9 @@ def _read(shape: TypeAdapter[Shape], answer: JenkinsResponse) -> Shape:
     try:
         return shape.validate_json(answer.body)
     except ValidationError:
-        raise JenkinsUnavailableError("Something answers in Jenkins' place: 200, but not the JSON asked for.") from None
+        raise JenkinsUnavailableError(
+            "The server at JENKINS_URL does not answer like Jenkins: 200 without the requested JSON."
+        ) from None
 
 
 def _marker(actions: Iterable[_Action]) -> str | None:
@@ -241,7 +243,7 @@ def _build_of(url: str) -> tuple[str, int] | None:
 
 
 def _jenkins_build(found: _Build) -> JenkinsBuild:
-    # A declarative pipeline shows a result while its `post` section still runs: no result before the end.
+    # A declarative pipeline has a result while its `post` section still runs, so the result counts only at the end.
     running = found.building or found.result is None
     queue_item_number = found.queue_id if found.queue_id > 0 else None
     return JenkinsBuild(found.number, running, None if running else found.result, queue_item_number, found.ghost)

@@ -1,6 +1,6 @@
-"""The load that the shuttle may put on one Jenkins: a budget of polls.
+"""Limits the polls of one Jenkins per second.
 
-Measured on two cores, a controller answers 1,300 to 1,800 polls a second and is fastest with 10 to 50 at once.
+Measured on two cores, a controller answers 1,300 to 1,800 polls a second and is fastest with 10 to 50 concurrent ones.
 """
 
 import asyncio
@@ -10,12 +10,12 @@ from contextlib import asynccontextmanager
 
 
 class PollBudget:
-    """Polls per second of one controller, first come, first served.
+    """A rate limit for the polls of one controller, in order of arrival. Used from one event loop.
 
-    Whoever follows a build has one poll under way at a time, so "first come, first served" is fair between builds.
-    `burst_seconds` is how much unused budget is kept for a sudden need; `concurrent` is how many polls may be under way
-    at once, so that a Jenkins that hangs meets that many connections and no more. For `hurry_seconds` from its making
-    on the rate is doubled: after a restart every running build has to be found again. Used from one event loop.
+    Each followed build has one poll under way at a time, so the order of arrival is fair between builds.
+    `burst_seconds` is how much unused budget is saved for a burst. At most `concurrent` polls are under way at once,
+    which also limits the connections to a Jenkins that hangs. For the first `double_rate_seconds` the rate is doubled:
+    after a restart every running build has to be found again.
     """
 
     def __init__(
@@ -24,7 +24,7 @@ class PollBudget:
         *,
         burst_seconds: float = 1.0,
         concurrent: int = 50,
-        hurry_seconds: float = 0.0,
+        double_rate_seconds: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.polls_per_second = polls_per_second
@@ -32,19 +32,19 @@ class PollBudget:
         self._clock = clock
         self._under_way = asyncio.Semaphore(concurrent)
         self._next_due = clock() - burst_seconds
-        self._hurries_until = clock() + hurry_seconds
+        self._double_rate_until = clock() + double_rate_seconds
 
     @asynccontextmanager
     async def poll(self) -> AsyncIterator[None]:
-        """Wait for a turn, then hold one of the `concurrent` places."""
+        """Wait until a poll is allowed, and count it as under way until the block ends."""
         async with self._under_way:
-            await self._turn()
+            await self._wait_for_token()
             yield
 
-    async def _turn(self) -> None:
-        # A token bucket written as the time of the next token: no refill task, and the waiters are served in order.
+    async def _wait_for_token(self) -> None:
+        # A token bucket, stored as the time of the next token: no refill task, and waiters are served in order.
         now = self._clock()
         due = max(self._next_due, now - self._burst_seconds)
-        self._next_due = due + 1 / (self.polls_per_second * (2 if now < self._hurries_until else 1))
+        self._next_due = due + 1 / (self.polls_per_second * (2 if now < self._double_rate_until else 1))
         if due > now:
             await asyncio.sleep(due - now)

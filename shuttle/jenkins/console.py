@@ -1,7 +1,7 @@
 """The end of a build's Jenkins console without the lines of the pipeline engine.
 
-It explains builds whose end no supervisor reported. The patterns are those of recorded consoles of Jenkins 2.263.4 and
-2.568.1. The build's own output is not in the console, so a broad pattern hides nothing of it.
+It explains builds whose end no supervisor reported. The patterns match recorded consoles of Jenkins 2.263.4 and
+2.568.1. The console does not contain the build's own output, so a broad pattern hides none of it.
 """
 
 import re
@@ -30,9 +30,9 @@ _ENGINE_LINE = re.compile(
 
 
 async def last_bytes(response: aiohttp.ClientResponse, limit_bytes: int) -> tuple[bytes, bool]:
-    """The last `limit_bytes` of a body of any length, and whether something before them was dropped.
+    """The last `limit_bytes` of a body of any length, and whether earlier bytes were dropped.
 
-    Raises JenkinsUnavailableError when the connection breaks before the body's end.
+    Raises JenkinsUnavailableError if the connection breaks before the body's end.
     """
     kept = bytearray()
     dropped = False
@@ -47,8 +47,8 @@ async def last_bytes(response: aiohttp.ClientResponse, limit_bytes: int) -> tupl
     return bytes(kept), dropped
 
 
-def words_for_people(console: bytes, *, cut: bool, limit_bytes: int) -> bytes:
-    """The lines of `console` that are worth showing, each ended by LF, at most `limit_bytes`.
+def without_engine_lines(console: bytes, *, cut: bool, limit_bytes: int) -> bytes:
+    """The lines of `console` that are not of the engine, each ended by LF, at most `limit_bytes`.
 
     `cut`: `console` is the end of a longer text, so its first line is dropped as incomplete.
     """

@@ -1,6 +1,6 @@
-"""Decides when a 401 means wrong credentials, and remembers which permissions Jenkins said are missing.
+"""Decides when a 401 means wrong credentials, and remembers the permissions that commands lacked.
 
-While a Jenkins starts it answers a valid API token with 401 for up to 3 seconds, after and before 503s (recorded).
+A starting Jenkins answers 401 to a valid API token for up to 3 seconds, between two periods of 503 (recorded).
 """
 
 import time
@@ -19,7 +19,7 @@ _GROUPS = {"Item": "Job", "Hudson": "Overall", "Computer": "Agent"}
 
 
 class CredentialsCheck:
-    """Follows the statuses of all answers: a 401 counts once nothing but 401 was answered for STEADY_SECONDS."""
+    """Tracks the statuses of all answers: a 401 counts once all answers of STEADY_SECONDS have been 401."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -49,7 +49,10 @@ class CredentialsCheck:
 
 
 class RefusedCommands:
-    """The permissions that commands lacked, by kind of command; kept for REMEMBERED_SECONDS or until one succeeds."""
+    """The permissions that commands lacked, by kind of command.
+
+    A permission is forgotten after REMEMBERED_SECONDS, or once a command of its kind succeeds.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -57,7 +60,7 @@ class RefusedCommands:
 
     @contextmanager
     def watch(self, kind: str) -> Iterator[None]:
-        """Put it around a command: a refusal for a missing permission is remembered, a success forgets it."""
+        """Wrap a command: a missing permission is remembered, and a success forgets it."""
         try:
             yield
         except JenkinsRefusedError as error:
@@ -75,6 +78,6 @@ class RefusedCommands:
 
 
 def permission_name(permission: str) -> str:
-    """`Job/Cancel` for `hudson.model.Item.Cancel`: as in Jenkins' pages and our documentation."""
+    """`Job/Cancel` for `hudson.model.Item.Cancel`: the name in Jenkins' pages and in our documentation."""
     *_, group, name = ("", *permission.rsplit(".", 2))
     return f"{_GROUPS.get(group, group)}/{name}" if group else permission

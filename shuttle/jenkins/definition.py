@@ -1,6 +1,7 @@
-"""The facts of a config.xml that decide how a job runs, to compare the job in Jenkins with ours.
+"""The properties of a config.xml that decide how a job runs, to compare the job in Jenkins with ours.
 
-The texts cannot be compared: Jenkins adds actions, attributes and defaults when it loads config.xml and after builds.
+The files themselves cannot be compared: Jenkins adds actions, attributes and defaults when it loads config.xml, and
+after builds.
 """
 
 import re
@@ -17,7 +18,7 @@ _ONE_AT_A_TIME = "properties/org.jenkinsci.plugins.workflow.job.properties.Disab
 
 @dataclass(frozen=True, slots=True)
 class JobDefinition:
-    """Two jobs with equal definitions run our builds in the same way."""
+    """Jobs with equal definitions run our builds in the same way."""
 
     kind: str
     script: str
@@ -27,12 +28,12 @@ class JobDefinition:
     parameters: frozenset[tuple[str, str]]
 
     def differences(self, other: "JobDefinition") -> list[str]:
-        """Names of the facts that differ, for a log line."""
+        """The names of the properties that differ, for a log line."""
         return [name for name in self.__slots__ if getattr(self, name) != getattr(other, name)]
 
 
 def read_definition(config_xml: bytes) -> JobDefinition | None:
-    """The facts in a config.xml; None when it cannot be read.
+    """The definition in a config.xml; None if it cannot be read.
 
     Jenkins writes XML 1.1. Expat refuses only its declaration, so that is removed.
     """

@@ -1,8 +1,8 @@
-"""The jobs that the shuttle makes in Jenkins: created, updated and deleted by python-jenkins in a few threads.
+"""The shuttle's jobs in Jenkins: created, updated and deleted by python-jenkins in a few threads.
 
-Whether a job is ours is read from its description (the marker that jenkins_pipelines writes there). It is up to date
-when the marker has our digest and nobody edited its definition (`shuttle.jenkins.definition`). `job_exists` and
-`get_job_info` of python-jenkins are not used, nor what calls them: they take a 503 for "does not exist".
+The marker in a job's description (written by jenkins_pipelines) shows that the job is ours. It is up to date if the
+marker has our digest and nobody edited its definition (`shuttle.jenkins.definition`). `job_exists` and `get_job_info`
+of python-jenkins and their callers are not used: they treat a 503 as "does not exist".
 """
 
 import asyncio
@@ -32,13 +32,13 @@ FOLDER_MODE = "com.cloudbees.hudson.plugins.folder.Folder"
 
 
 def job_path(job: str) -> str:
-    """`folder/name` as Jenkins' URLs spell it: `job/folder/job/name/`."""
+    """The path of `folder/name` in Jenkins' URLs: `job/folder/job/name/`."""
     return "".join(f"job/{quote(part, safe='')}/" for part in job.split("/"))
 
 
 @dataclass(frozen=True, slots=True)
 class _Reply:
-    """What we use of Jenkins' answer to a call of python-jenkins."""
+    """The parts of Jenkins' answer to a call of python-jenkins that we use."""
 
     status: int
     permission: str | None
@@ -46,7 +46,10 @@ class _Reply:
 
 
 class Jobs:
-    """Used from one event loop; at most `threads` changes of jobs are under way at once, half of them deletions."""
+    """Creates, updates and deletes jobs. Used from one event loop.
+
+    At most `threads` calls are under way at once, at most half of them deletions.
+    """
 
     def __init__(
         self,
@@ -63,19 +66,19 @@ class Jobs:
         self._timeout_seconds = request_timeout_seconds
         self._server = _python_jenkins(session, ssl_context, (connect_timeout_seconds, request_timeout_seconds))
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="jenkins-jobs")
-        # A deletion may take 15 seconds: many of them must not keep builds from their jobs.
+        # A deletion may take 15 seconds, and many of them must not delay the jobs of builds.
         self._deletions = asyncio.Semaphore(max(1, threads // 2))
         self._reported: set[str] = set()
 
     async def apply(self, job: str, config_xml: bytes, digest: str) -> None:
         """See `shuttle.jenkins.Jenkins.apply_job`."""
-        found = await self.look(job)
+        found = await self.find(job)
         if found is None:
             if await self._create(job, config_xml):
                 return
-            found = await self.look(job)
+            found = await self.find(job)
             if found is None:
-                raise _hidden(job)
+                raise _not_readable(job)
         if _digest_of_ours(job, found) != digest or not found.takes_marker:
             await self._update(job, config_xml)
             return
@@ -88,13 +91,13 @@ class Jobs:
 
     async def delete(self, job: str) -> None:
         """See `shuttle.jenkins.Jenkins.delete_job`."""
-        found = await self.look(job)
+        found = await self.find(job)
         if found is None:
             return
         _digest_of_ours(job, found)
-        # DELETE answers 204; doDelete would redirect to a page that python-jenkins then fetches.
+        # DELETE answers 204. doDelete would redirect to a page, which python-jenkins would fetch.
         async with self._deletions:
-            reply = await self._ask("DELETE", job_path(job))
+            reply = await self._request("DELETE", job_path(job))
         if reply.status in {400, 500}:
             raise JenkinsUnavailableError(
                 f"Jenkins is still ending the job's running build: {job} was not deleted yet ({reply.status})."
@@ -102,50 +105,50 @@ class Jobs:
         if reply.status not in {200, 204, 302, 404}:
             raise _failure(reply, f"delete the job {job}")
 
-    async def look(self, job: str) -> JobFacts | None:
-        """The job as Jenkins has it; None when there is none."""
+    async def find(self, job: str) -> JobFacts | None:
+        """The job in Jenkins; None = there is none."""
         answer = await self._session.get("job", f"{job_path(job)}api/json?tree={quote(answers.JOB_TREE)}")
         if answer.status == 404:
-            await prove_healthy(self._session)
+            await verify_healthy(self._session)
             return None
         if answer.status != 200:
             raise answers.failure(answer, f"show the job {job}")
         return answers.job_facts(answer)
 
     def close(self) -> None:
-        """Close the connections and let the threads end; calls that have not begun are dropped. Idempotent."""
+        """Close the connections and shut down the threads; calls that have not begun are dropped. Idempotent."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         _connections(self._server).close()
 
     async def _edited(self, job: str, config_xml: bytes) -> list[str]:
-        """What somebody changed in the job since we wrote it; one GET."""
+        """The names of the properties that somebody edited since we wrote the job; one GET."""
         ours = read_definition(config_xml)
         answer = await self._session.get("job", f"{job_path(job)}config.xml")
         if answer.status == 404:
-            await prove_healthy(self._session)
+            await verify_healthy(self._session)
             raise answers.refusal(f"show the config.xml of the job {job}", "Job/Configure")
         if answer.status != 200:
             raise answers.failure(answer, f"show the config.xml of the job {job}")
         return _differences(ours, read_definition(answer.body))
 
     def _report(self, job: str, edited: list[str]) -> None:
-        """Warn once per edit, even if Jenkins does not keep the repaired job."""
+        """Log a warning once per edit, even if Jenkins does not keep the repaired job."""
         if job not in self._reported:
             self._reported.add(job)
-            _log.warning("The Jenkins job was edited by hand; it is repaired.", job=job, edited=", ".join(edited))
+            _log.warning("a Jenkins job was edited by hand; updating it", job=job, edited=", ".join(edited))
 
     async def _create(self, job: str, config_xml: bytes) -> bool:
-        """Create the job and missing folders; False = it exists already, e.g. made by another replica meanwhile."""
+        """Create the job and missing folders; False = it exists already, for example made by another replica."""
         folder, _, name = job.rpartition("/")
         path = f"{job_path(folder) if folder else ''}createItem?name={quote(name, safe='')}"
-        reply = await self._ask("POST", path, config_xml)
+        reply = await self._request("POST", path, config_xml)
         if reply.status == 404 and folder:
             await self._create_folders(folder)
-            reply = await self._ask("POST", path, config_xml)
+            reply = await self._request("POST", path, config_xml)
         if _exists_already(reply.status, reply.x_error):
             return False
         if reply.status == 400 and reply.x_error == "":
-            raise _hidden(job)
+            raise _not_readable(job)
         if reply.status == 500:
             raise JenkinsUnavailableError(
                 f"Jenkins answered 500 when asked to create the job {job}: does it have the Pipeline plugin?"
@@ -155,12 +158,12 @@ class Jobs:
         return True
 
     async def _update(self, job: str, config_xml: bytes) -> None:
-        reply = await self._ask("POST", f"{job_path(job)}config.xml", config_xml)
+        reply = await self._request("POST", f"{job_path(job)}config.xml", config_xml)
         if reply.status != 200:
             raise _failure(reply, f"update the job {job}")
 
     async def _create_folders(self, folder: str) -> None:
-        # With our own client: create_folder of python-jenkins follows the redirect to the new folder's settings page.
+        # Not by python-jenkins: its create_folder follows the redirect to the new folder's settings page.
         parent = ""
         for name in folder.split("/"):
             path = f"{job_path(parent) if parent else ''}createItem?name={quote(name, safe='')}&mode={FOLDER_MODE}"
@@ -169,8 +172,8 @@ class Jobs:
                 raise answers.failure(answer, f"create the folder {name} (it needs the Folders plugin)")
             parent = f"{parent}/{name}" if parent else name
 
-    async def _ask(self, method: str, path: str, config_xml: bytes | None = None) -> _Reply:
-        """Run one call in a thread; JenkinsUnavailableError also on a timeout, after which Jenkins may still do it."""
+    async def _request(self, method: str, path: str, config_xml: bytes | None = None) -> _Reply:
+        """Run one call in a thread. JenkinsUnavailableError also after a timeout, when Jenkins may still execute it."""
         began_at = time.monotonic()
         call = partial(_call, self._server, method, self._session.url + path, config_xml)
         try:
@@ -180,28 +183,31 @@ class Jobs:
             self._session.credentials.no_answer()
             if isinstance(error, JenkinsUnavailableError):
                 raise
-            raise JenkinsUnavailableError("Jenkins is out of reach: a change of a job took too long.") from None
+            raise JenkinsUnavailableError("Jenkins is out of reach: a change of a job timed out.") from None
         finally:
             self._observe("job", time.monotonic() - began_at)
         self._session.credentials.answered(reply.status)
         return reply
 
 
-async def prove_healthy(session: JenkinsSession) -> None:
-    """Check after a 404 that it came from a healthy Jenkins: a proxy without one answers the same.
+async def verify_healthy(session: JenkinsSession) -> None:
+    """Check after a 404 that a healthy Jenkins answers: a proxy without a Jenkins may answer 404 as well.
 
     Raises:
         JenkinsUnavailableError: no healthy Jenkins answers. JenkinsRefusedError: it refuses our user.
     """
     answer = await session.get("health", "api/json?tree=quietingDown")
     if answer.status == 404 or (answer.status == 200 and "X-Jenkins" not in answer.headers):
-        raise JenkinsUnavailableError("Something answers in Jenkins' place: check JENKINS_URL.")
+        raise JenkinsUnavailableError("The server at JENKINS_URL does not answer like Jenkins: check JENKINS_URL.")
     if answer.status != 200:
         raise answers.failure(answer, "answer")
 
 
 def _digest_of_ours(job: str, found: JobFacts) -> str:
-    """The digest in the description, or ForeignJobError. Jenkins finds jobs without regard to case."""
+    """The digest in the description of our job. ForeignJobError: the job is not ours, or its name differs in case only.
+
+    Jenkins ignores the case of names.
+    """
     digest = digest_of(found.description or "")
     if digest is None or found.name != job.rpartition("/")[2]:
         raise ForeignJobError(
@@ -211,14 +217,15 @@ def _digest_of_ours(job: str, found: JobFacts) -> str:
 
 
 def _differences(ours: JobDefinition | None, theirs: JobDefinition | None) -> list[str]:
-    """Names of the facts that differ; none if our own text is unreadable, "config.xml" if theirs is."""
+    """The names of the properties that differ; none if our config.xml is unreadable, "config.xml" if Jenkins' is."""
     if ours is None or ours == theirs:
         return []
     return ["config.xml"] if theirs is None else ours.differences(theirs)
 
 
-def _hidden(job: str) -> JenkinsRefusedError:
-    """A job that we may not see: createItem says "already exists", or (newer versions) 400, X-Error empty."""
+def _not_readable(job: str) -> JenkinsRefusedError:
+    """The error for a job that our user may not read: createItem answers "already exists" or, in newer versions, 400
+    with an empty X-Error."""
     return answers.refusal(f"show the job {job}, which exists", "Job/Read")
 
 
@@ -236,8 +243,8 @@ def _python_jenkins(
     user, token = session.userinfo or (None, None)
     server = jenkins.Jenkins(session.url, user, token, timeout=timeout)
     connections = _connections(server)
-    connections.headers["Connection"] = "close"  # as the adapter treats it
-    connections.trust_env = False  # no proxies, no .netrc: as for the asyncio client
+    connections.headers["Connection"] = "close"  # the adapter closes them in any case
+    connections.trust_env = False  # no proxies and no .netrc, like the asyncio client
     connections.mount("http://", LenientAdapter())
     connections.mount("https://", LenientAdapter(ssl_context))
     return server
@@ -249,7 +256,7 @@ def _connections(server: jenkins.Jenkins) -> requests.Session:
 
 
 def _call(server: jenkins.Jenkins, method: str, url: str, config_xml: bytes | None) -> _Reply:
-    """One request by python-jenkins, in its thread; a crumb that Jenkins no longer knows is fetched anew, once."""
+    """Send one request by python-jenkins, in its thread; a crumb that Jenkins no longer knows is renewed once."""
     reply, crumb_refused = _call_once(server, method, url, config_xml)
     if crumb_refused:
         server.crumb = None
@@ -258,26 +265,26 @@ def _call(server: jenkins.Jenkins, method: str, url: str, config_xml: bytes | No
 
 
 def _call_once(server: jenkins.Jenkins, method: str, url: str, config_xml: bytes | None) -> tuple[_Reply, bool]:
-    # A copy: python-jenkins writes the crumb into the headers that it is given.
+    # A copy, because python-jenkins adds the crumb to the headers that it gets.
     request = requests.Request(method, url, data=config_xml, headers=dict(jenkins.DEFAULT_HEADERS))
     try:
         response = server.jenkins_request(request)
     except (jenkins.JenkinsException, requests.RequestException) as error:
         response = _response_behind(error)
         if response is None:
-            server.crumb = None  # perhaps the crumb is what cannot be sent
+            server.crumb = None  # the crumb may be the part that cannot be sent
             raise JenkinsUnavailableError(f"Jenkins is out of reach: {type(error).__name__}.") from None
     except (TypeError, KeyError, ValueError):
-        # python-jenkins keeps any JSON that the issuer answers, and would fail with it again and again.
+        # python-jenkins keeps any JSON of the issuer, and would fail with it again.
         server.crumb = None
-        raise JenkinsUnavailableError("Jenkins' crumb issuer answered something unreadable.") from None
+        raise JenkinsUnavailableError("The answer of Jenkins' crumb issuer is unreadable.") from None
     permission, x_error = response.headers.get("X-Required-Permission"), response.headers.get("X-Error")
     crumb_refused = response.status_code == 403 and NO_CRUMB in response.content
     return _Reply(response.status_code, permission, x_error), crumb_refused
 
 
 def _response_behind(error: BaseException | None) -> requests.Response | None:
-    """Jenkins' answer, which python-jenkins hides behind its own exceptions ("possibly authentication failed")."""
+    """Jenkins' answer behind an exception of python-jenkins ("possibly authentication failed")."""
     while error is not None:
         if isinstance(error, requests.HTTPError):
             return error.response

@@ -1,8 +1,8 @@
-"""The connections of python-jenkins (requests, urllib3, http.client) for answers as Jenkins' proxies really send them.
+"""Lets python-jenkins (requests, urllib3, http.client) read the malformed answers that proxies of Jenkins really send.
 
-http.client takes at most 100 headers, stops reading them at a space before a colon, and waits for the connection's end
-when the length is a list; urllib3 loses its place where a chunk ends in a bare line feed. They have no options for
-that, so they get heads and chunks in their strict form, as aiohttp does.
+http.client accepts at most 100 headers, stops reading them at a space before a colon, and waits for the connection's
+end if Content-Length is a list. urllib3 misreads a chunk that ends in a bare line feed. They have no options for that,
+so heads and chunks are rewritten to their strict form, as for aiohttp.
 """
 
 import http.client
@@ -25,7 +25,7 @@ from shuttle.outgoing.response_heads import (
     read_head,
 )
 
-# What jobs.py, python-jenkins and http.client read of a head; the rest only counts against http.client's 100.
+# The headers that jobs.py, python-jenkins and http.client read. Others would only count against http.client's 100.
 _READ_HEADERS: Final = frozenset(
     {
         b"connection",
@@ -40,12 +40,12 @@ _READ_HEADERS: Final = frozenset(
     }
 )
 _MAX_HEADERS = 90
-# http.client's own limit is for the line with its end.
+# Below http.client's own limit, which includes the line end.
 _MAX_FIELD_BYTES = 60_000
 
 
 class LenientAdapter(HTTPAdapter):
-    """Connections that understand loose heads, and trust what the given context trusts."""
+    """Connections that accept malformed heads and use the given TLS context."""
 
     def __init__(self, ssl_context: ssl.SSLContext | None = None) -> None:
         self._ssl_context = ssl_context
@@ -59,7 +59,7 @@ class LenientAdapter(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = {"http": _PlainPool, "https": _TlsPool}
 
     def send(self, request: requests.PreparedRequest, *arguments: Any, **named: Any) -> requests.Response:
-        """Send once; the status counts also when the body behind it is broken."""
+        """Send once; if only the body is broken, the response has its status and no body."""
         response = super().send(request, *arguments, **named)
         try:
             response.content  # noqa: B018 - read here, where the status is still known
@@ -82,12 +82,12 @@ class _Response(http.client.HTTPResponse):
             self.fp = connection
         if self.chunked:
             self.fp = io.BufferedReader(_StrictChunks(connection))
-        # Whatever the answer says: a change sent over a connection that Jenkins is about to close would be lost.
+        # Regardless of the answer: a change sent over a connection that Jenkins is about to close would be lost.
         self.will_close = True
 
 
 class _StrictChunks(io.RawIOBase):
-    """A chunked body in its strict form; it ends where the body or the connection does."""
+    """A chunked body in its strict form; it ends at the end of the body or of the connection."""
 
     def __init__(self, connection: io.BufferedReader) -> None:
         self._connection = connection
@@ -119,7 +119,7 @@ class _StrictChunks(io.RawIOBase):
 
 
 def _strict_head(connection: BinaryIO) -> bytes:
-    """The head of the final response in the form that http.client takes; as it came if it is no HTTP."""
+    """The head of the final response in a form that http.client accepts; unchanged if it is not HTTP."""
     while True:
         received = _received_head(connection)
         try:
@@ -133,7 +133,7 @@ def _strict_head(connection: BinaryIO) -> bytes:
 
 
 def _received_head(connection: BinaryIO) -> bytes:
-    """The lines up to the empty one, or what came before the connection's end or the limits."""
+    """The lines up to the empty one, or up to the connection's end or the limits."""
     received = bytearray()
     while not is_beyond_limits(received):
         line = connection.readline(MAX_LINE_BYTES + 3)
@@ -151,7 +151,7 @@ def _shortened(head: Head) -> bytes:
     kept = [line for line in lines if _name_of(line) in _READ_HEADERS - left_out and len(line) <= _MAX_FIELD_BYTES]
     if head.body in {Body.FORBIDDEN, Body.UNREADABLE}:
         kept += [b"Content-Length: 0", b"Connection: close"]
-    # What frames the body comes last.
+    # The headers that frame the body come last, so that they are kept.
     return b"\r\n".join([first_line[:_MAX_FIELD_BYTES], *kept[-_MAX_HEADERS:], b"", b""])
 
 

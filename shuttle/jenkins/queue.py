@@ -1,4 +1,4 @@
-"""The one listing of Jenkins' queue that everybody who waits shares."""
+"""One listing of Jenkins' queue, shared by all waiting builds."""
 
 import asyncio
 import time
@@ -10,17 +10,17 @@ from shuttle.jenkins import QueueItem
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What waits: triggers by their build's uuid, and `node` steps of running builds by job and number."""
+    """The waiting items: triggers by their build's uuid, and `node` steps of running builds by job and number."""
 
     marked: Mapping[str, QueueItem] = field(default_factory=dict)
     nodes: Mapping[tuple[str, int], QueueItem] = field(default_factory=dict)
 
 
 class SharedQueue:
-    """Asks for the listing at most once at a time, and not again while the last one is younger than `fresh_seconds`.
+    """Fetches the listing at most once at a time, and not again while the last one is younger than `fresh_seconds`.
 
-    One request serves any number of waiting builds. An asker that is cancelled cancels nobody else's request; an error
-    is told to all who share the request and is never kept. Used from one event loop.
+    Concurrent callers share one request. Cancelling a caller does not cancel the request of the others. All of them get
+    its error, and an error is never cached. Used from one event loop.
     """
 
     def __init__(
@@ -38,31 +38,31 @@ class SharedQueue:
         self._fresh_until = -float("inf")
 
     async def listing(self) -> Listing:
-        """What waits, as Jenkins answered at most `fresh_seconds` ago."""
+        """The waiting items, at most `fresh_seconds` old."""
         if self._clock() < self._fresh_until:
             return self._listing
         if self._under_way is None:
-            self._under_way = asyncio.create_task(self._ask())
-            self._under_way.add_done_callback(_taken_note_of)
+            self._under_way = asyncio.create_task(self._fetch_listing())
+            self._under_way.add_done_callback(_retrieve_error)
         return await asyncio.shield(self._under_way)
 
     async def close(self) -> None:
-        """Give up the request under way; whoever waits for it is cancelled."""
+        """Cancel the request under way and the callers that wait for it."""
         if self._under_way is not None:
             self._under_way.cancel()
             await asyncio.wait([self._under_way])
 
-    async def _ask(self) -> Listing:
-        asked_at = self._clock()
+    async def _fetch_listing(self) -> Listing:
+        began_at = self._clock()
         try:
             self._listing = await self._fetch()
-            self._fresh_until = asked_at + self._fresh_seconds
+            self._fresh_until = began_at + self._fresh_seconds
             return self._listing
         finally:
             self._under_way = None
 
 
-def _taken_note_of(task: "asyncio.Task[Listing]") -> None:
-    # When every asker was cancelled meanwhile, nobody else looks at the error, and asyncio would complain about it.
+def _retrieve_error(task: "asyncio.Task[Listing]") -> None:
+    # If every caller was cancelled, nothing else retrieves the error, and asyncio would log it as never retrieved.
     if not task.cancelled():
         task.exception()

@@ -1,4 +1,4 @@
-"""HTTP with one Jenkins: credentials, crumb, timeouts; an answer comes whole or JenkinsUnavailableError is raised."""
+"""HTTP with one Jenkins: credentials, crumb, timeouts. A call returns a whole answer or raises an error."""
 
 import asyncio
 import json
@@ -16,21 +16,21 @@ from shuttle.jenkins.credentials import CredentialsCheck
 from shuttle.outgoing.faults import describe_connect_error
 from shuttle.outgoing.lenient_client import RESPONSE_LIMITS, LenientConnector
 
-# Jenkins says this for certain before it does anything, so the same POST with a fresh crumb repeats nothing.
+# Jenkins answers this before it does anything, so the same POST can safely be repeated with a new crumb.
 NO_CRUMB: Final = b"No valid crumb"
 READ_BUFFER_BYTES: Final = 256 * 1024
-# A Jenkins that starts accepts connections and says nothing for 10 seconds and more: no question waits for it so long
-# that everybody's questions queue behind it.
+# A starting Jenkins accepts connections and sends nothing for 10 seconds and more. With a longer timeout, waiting
+# queries would fill the budget and delay all others.
 SILENCE_SECONDS: Final = 10.0
 
 
-def observe_nothing(_kind: str, _seconds: float) -> None:
-    """The default of `observe`: nobody measures."""
+def ignore_duration(_kind: str, _seconds: float) -> None:
+    """The default of `observe`: request times are not measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class JenkinsResponse:
-    """A whole HTTP answer of any status but 401; redirects are not followed. Header names are found in any case."""
+    """A whole HTTP answer of any status but 401; redirects are not followed. Header names are case-insensitive."""
 
     status: int
     headers: Mapping[str, str]
@@ -38,11 +38,12 @@ class JenkinsResponse:
 
 
 class JenkinsSession:
-    """One controller's connections. Build it inside a running loop; any number of tasks of that loop may use it.
+    """The connections to one controller. Create it inside a running loop; any number of tasks of that loop may use it.
 
-    `url` may carry `user:api-token`; an API token needs no crumb. Without userinfo (and with a password) Jenkins wants
-    a crumb and the session cookie that got it; both are fetched again when Jenkins no longer knows them.
-    Neither userinfo nor crumb is ever part of an error or a repr. Every call raises the error that a 401 means.
+    `url` may contain `user:api-token`; an API token needs no crumb. Without userinfo, and with a password, Jenkins
+    requires a crumb and the session cookie that came with it; both are fetched again when Jenkins no longer knows them.
+    Neither userinfo nor crumb is ever part of an error or a repr. Every call may raise the errors of
+    `CredentialsCheck.answered` for a 401.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class JenkinsSession:
         ssl_context: ssl.SSLContext | None = None,
         connect_timeout_seconds: float = 5,
         request_timeout_seconds: float = 30,
-        observe: Callable[[str, float], None] = observe_nothing,
+        observe: Callable[[str, float], None] = ignore_duration,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         address = URL(url)
@@ -60,17 +61,17 @@ class JenkinsSession:
         self.userinfo = None if address.user is None else (address.user, address.password or "")
         self.credentials = CredentialsCheck(clock)
         self._observe = observe
-        # A command may take its time, and what a lost answer to it means is costly to find out.
+        # A command gets more time: after a lost answer it is costly to find out whether it was executed.
         self._command_timeout = aiohttp.ClientTimeout(total=request_timeout_seconds, connect=connect_timeout_seconds)
-        self._question_timeout = aiohttp.ClientTimeout(
+        self._query_timeout = aiohttp.ClientTimeout(
             total=request_timeout_seconds,
             connect=connect_timeout_seconds,
             sock_read=min(SILENCE_SECONDS, request_timeout_seconds),
         )
         self._connect_timeout_seconds = connect_timeout_seconds
 
-        # Polls are bounded by their budget, and a stop must not queue behind them: hence no limit of connections here.
-        # A session's cookie goes with its crumb only: beside a token it could make Jenkins ask for a crumb.
+        # No limit of connections: the budget limits polls, and a stop must not queue behind them.
+        # The session's cookie is sent with a crumb only: with a token it could make Jenkins require a crumb.
         def session(*, keep_connections: bool) -> aiohttp.ClientSession:
             return aiohttp.ClientSession(
                 connector=LenientConnector(limit=0, ssl=ssl_context or True, force_close=not keep_connections),
@@ -80,9 +81,9 @@ class JenkinsSession:
                 **RESPONSE_LIMITS,
             )
 
-        self._questions = session(keep_connections=True)
-        # Jenkins or a proxy may close a kept connection as a command is sent. Whether it was done is then unknown, and
-        # the search for its build costs more than a connection; a question is just asked again.
+        self._queries = session(keep_connections=True)
+        # Jenkins or a proxy may close a kept connection as a command is sent. Then it is unknown whether the command
+        # was executed, and the search for its build costs more than a new connection. A query is simply repeated.
         self._commands = session(keep_connections=False)
         self._crumb: Mapping[str, str] | None = None
         self._crumb_lock = asyncio.Lock()
@@ -91,16 +92,16 @@ class JenkinsSession:
         return f"JenkinsSession({self.url})"
 
     async def close(self) -> None:
-        """Close every connection; also fine twice."""
-        await self._questions.close()
+        """Close every connection. Idempotent."""
+        await self._queries.close()
         await self._commands.close()
 
     async def get(self, kind: str, path: str) -> JenkinsResponse:
         """GET `path` (relative, already encoded)."""
-        return await self._whole(await self._send(kind, "GET", path, timeout=self._question_timeout))
+        return await self._whole(await self._send(kind, "GET", path, timeout=self._query_timeout))
 
     async def post(self, kind: str, path: str, form: Mapping[str, str] | None = None) -> JenkinsResponse:
-        """POST a form, once: an error means that Jenkins may have done it."""
+        """POST a form, once: after an error Jenkins may have executed the command."""
         crumb = self._crumb
         if crumb is None and self.userinfo is None:
             crumb = await self._fetch_crumb(instead_of=None)
@@ -111,7 +112,7 @@ class JenkinsSession:
         return answer
 
     async def stream(self, kind: str, path: str, *, idle_timeout_seconds: float) -> aiohttp.ClientResponse:
-        """GET `path` and return once the headers are there; the caller reads the body and releases the response."""
+        """GET `path` and return once the headers have arrived; the caller reads the body and releases the response."""
         timeout = aiohttp.ClientTimeout(
             total=None, connect=self._connect_timeout_seconds, sock_read=idle_timeout_seconds
         )
@@ -136,7 +137,7 @@ class JenkinsSession:
     ) -> aiohttp.ClientResponse:
         began_at = time.monotonic()
         try:
-            response = await (self._questions if method == "GET" else self._commands).request(
+            response = await (self._queries if method == "GET" else self._commands).request(
                 method,
                 URL(self.url + path, encoded=True),
                 data=form,
@@ -157,7 +158,7 @@ class JenkinsSession:
         return response
 
     async def _whole(self, response: aiohttp.ClientResponse) -> JenkinsResponse:
-        """The answer with its body; of a command, and of a refusal, the status counts also without it."""
+        """The answer with its body. If a body is broken, commands and refusals are returned with their status alone."""
         try:
             async with response:
                 return JenkinsResponse(response.status, response.headers, await response.read())
@@ -167,11 +168,11 @@ class JenkinsSession:
             return JenkinsResponse(response.status, response.headers, b"")
 
     async def _fetch_crumb(self, instead_of: Mapping[str, str] | None) -> Mapping[str, str]:
-        """The headers to send; {} when Jenkins has crumbs switched off (404). Concurrent askers share one fetch."""
+        """The headers to send; {} if crumbs are disabled in Jenkins (404). Concurrent callers share one request."""
         async with self._crumb_lock:
             if self._crumb is not None and self._crumb is not instead_of:
                 return self._crumb
-            response = await self._send("crumb", "GET", "crumbIssuer/api/json", timeout=self._question_timeout)
+            response = await self._send("crumb", "GET", "crumbIssuer/api/json", timeout=self._query_timeout)
             cookies = "; ".join(f"{cookie.key}={cookie.value}" for cookie in response.cookies.values())
             self._crumb = _crumb_headers(await self._whole(response), cookies)
             return self._crumb
@@ -185,26 +186,26 @@ def _authorization(userinfo: tuple[str, str] | None) -> dict[str, str]:
 
 def _crumb_headers(answer: JenkinsResponse, cookies: str) -> Mapping[str, str]:
     if answer.status != 200:
-        # Whatever is wrong shows in the POST's own answer: 403 says what permission is missing, 5xx that it is down.
+        # The POST's own answer will show the fault: 403 names the missing permission, 5xx means an unavailable Jenkins.
         return {}
     try:
         issued = json.loads(answer.body)
         crumb = {str(issued["crumbRequestField"]): str(issued["crumb"])}
     except (ValueError, KeyError, TypeError):
-        raise JenkinsUnavailableError("Jenkins' crumb issuer answered something unreadable.") from None
+        raise JenkinsUnavailableError("The answer of Jenkins' crumb issuer is unreadable.") from None
     return crumb | {"Cookie": cookies} if cookies else crumb
 
 
 def unavailable(error: Exception) -> JenkinsUnavailableError:
-    """What happened to the connection, in words that carry neither URL nor header.
+    """The error for a failed connection; its text contains neither URL nor header.
 
-    aiohttp's own errors can hold the request with its Authorization header: they are not chained.
+    aiohttp's errors may contain the request with its Authorization header, so callers do not chain them.
     """
     match error:
         case TimeoutError():
-            reason = "it did not answer in time"
+            reason = "the request timed out"
         case aiohttp.ClientConnectorCertificateError():
-            reason = "its certificate is not trusted (SHUTTLE_CA_FILE names more authorities)"
+            reason = "its certificate is not trusted (set SHUTTLE_CA_FILE to the authority's certificate)"
         case aiohttp.ClientConnectorError():
             reason = f"cannot connect ({describe_connect_error(error)})"
         case aiohttp.ClientPayloadError():

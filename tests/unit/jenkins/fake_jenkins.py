@@ -1,4 +1,4 @@
-"""A real HTTP server on 127.0.0.1 that behaves as badly as a test asks, and remembers what it was asked."""
+"""An HTTP server on 127.0.0.1 with faults that a test chooses; it records its requests."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ ERROR_PAGE = b"<html><head><title>Error</title></head><body>Oops!</body></html>"
 
 
 class Clock:
-    """Time that passes when a test says so."""
+    """A clock that a test sets."""
 
     seconds = 100.0
 
@@ -34,7 +34,7 @@ class Seen:
 
 
 class FakeJenkins:
-    """`on("GET", "/job/x/api/json", first, second)`: the second behaviour stays. Unasked-for paths are 404 pages."""
+    """`on("GET", "/job/x/api/json", first, second)`: the last behaviour is repeated. Other paths get a 404 page."""
 
     def __init__(self, ssl_context: ssl.SSLContext | None = None) -> None:
         self.seen: list[Seen] = []
@@ -111,7 +111,7 @@ async def garbles(request: web.Request) -> web.StreamResponse:
 
 
 def cut_off(headers: Mapping[str, str], body: bytes) -> Behaviour:
-    """Headers and a part of the body, then the connection breaks."""
+    """Sends headers and a part of the body, then breaks the connection."""
 
     async def behave(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers=headers)

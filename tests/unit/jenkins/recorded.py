@@ -1,4 +1,4 @@
-"""Answers of two real Jenkins, as recorded: 2.263.4 and 2.568.1."""
+"""Recorded answers of real Jenkins servers: 2.263.4 and 2.568.1."""
 
 import json
 from functools import cache

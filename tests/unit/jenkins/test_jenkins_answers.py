@@ -1,4 +1,4 @@
-"""Reading real recorded answers, and the shapes that Jenkins shows only for a moment."""
+"""Parsing recorded answers, and answers that Jenkins gives only for a moment."""
 
 import json
 
@@ -56,14 +56,14 @@ def test_builds_running_and_finished():
     assert answers.build(recorded("E-misc-044-pnotbuilt_build")).result == "NOT_BUILT"
 
 
-def test_a_result_counts_only_at_the_end():
+def test_a_result_counts_only_once_the_build_has_ended():
     in_its_post_section = answer({"number": 3, "building": True, "result": "FAILURE", "queueId": 9})
     assert answers.build(in_its_post_section) == JenkinsBuild(3, building=True, result=None, queue_item=9)
     without_result = answer({"number": 3, "building": False, "result": None, "queueId": -1})
     assert answers.build(without_result) == JenkinsBuild(3, building=True, result=None, queue_item=None)
 
 
-def test_the_queue_by_marker_without_what_is_not_ours():
+def test_the_queue_listing_has_only_items_with_a_marker():
     listing = answers.queue_listing(recorded("L-shuttle-004-queue_tree")).marked
     why = "Build #1 is already in progress (ETA: N/A)"
     assert listing == {"22222222-2222-4222-8222-222222222222": QueueItem(216, why, cancelled=False, number=None)}
@@ -71,7 +71,7 @@ def test_the_queue_by_marker_without_what_is_not_ours():
     assert answers.queue_listing(recorded("D-ctl-067-queue_after")).marked == {}
 
 
-def test_the_node_step_of_a_running_build_waits_under_its_job_and_number():
+def test_a_waiting_node_step_is_listed_by_job_and_build_number():
     listing = answers.queue_listing(recorded_2568("F-queue-004-the_queue_listing_then"))
     why = "There are no nodes with the label \u2018nowhere\u2019"
     assert listing == Listing({}, {("lab", 1): QueueItem(11, why, cancelled=False, number=None)})
@@ -86,13 +86,13 @@ def test_the_node_step_of_a_running_build_waits_under_its_job_and_number():
         ("", None),
     ],
 )
-def test_the_build_behind_a_node_step(url, build):
+def test_the_build_of_a_node_step_is_read_from_its_url(url, build):
     kind = "org.jenkinsci.plugins.workflow.support.steps.ExecutorStepExecution$PlaceholderTask"
     items = [{"id": 4, "why": "busy", "task": {"_class": kind, "url": url}}]
     assert list(answers.queue_listing(answer({"items": items})).nodes) == ([build] if build else [])
 
 
-def test_of_two_branches_that_wait_the_older_counts():
+def test_the_older_of_two_waiting_branches_is_listed():
     task = {"_class": "x.ExecutorStepExecution$PlaceholderTask", "url": "job/app/3/"}
     listing = answers.queue_listing(answer({"items": [{"id": n, "task": task} for n in (7, 5, 6)]}))
     assert listing.nodes["app", 3].item == 5
@@ -101,7 +101,7 @@ def test_of_two_branches_that_wait_the_older_counts():
 GHOST = {"number": 1, "building": True, "result": None, "inProgress": False, "duration": 0, "executor": None}
 
 
-def test_a_build_that_nothing_runs_and_that_never_ends_is_a_ghost():
+def test_a_running_build_without_executor_and_duration_is_a_ghost():
     assert answers.build(answer(GHOST)).ghost
 
 
@@ -115,11 +115,11 @@ def test_a_build_that_nothing_runs_and_that_never_ends_is_a_ghost():
         {"building": False, "result": "ABORTED"},
     ],
 )
-def test_what_differs_in_one_fact_is_no_ghost(changed):
+def test_a_build_that_differs_from_a_ghost_in_one_field_is_no_ghost(changed):
     assert not answers.build(answer(GHOST | changed)).ghost
 
 
-def test_without_a_word_about_executors_nothing_is_a_ghost():
+def test_a_build_without_the_executor_field_is_no_ghost():
     assert not answers.build(answer({name: GHOST[name] for name in GHOST if name != "executor"})).ghost
 
 
@@ -135,13 +135,13 @@ def test_recorded_running_builds_are_no_ghosts(name):
     assert not read.ghost
 
 
-def test_of_two_items_with_one_marker_the_older_counts():
+def test_the_older_of_two_items_with_one_marker_is_listed():
     actions = [{}, None, {"parameters": [{"name": "BUILD_UUID", "value": "u1"}]}]
     listing = answers.queue_listing(answer({"items": [{"id": n, "actions": actions} for n in (7, 5, 6)]}))
     assert listing.marked["u1"].item == 5
 
 
-def test_builds_by_marker_among_empty_actions():
+def test_builds_are_found_by_marker_among_empty_actions():
     page = recorded("L-shuttle-006-marker_tree_range")
     assert answers.builds_with_marker(page, "11111111-1111-4111-8111-111111111111") == (
         1,
@@ -159,20 +159,20 @@ def test_builds_by_marker_among_empty_actions():
         ("C-build-007-build_on_parameterized_job_json", None),
     ],
 )
-def test_the_item_of_a_location(name, item):
+def test_the_queue_item_is_read_from_the_location(name, item):
     assert answers.queued_item(recorded(name)) == item
 
 
-def test_who_we_are():
+def test_the_identity_is_read_from_who_am_i():
     assert answers.identity(recorded("L-shuttle-014-whoAmI")) == answers.Identity(name="admin", anonymous=False)
 
 
 @pytest.mark.parametrize("number", [2**63, 10**30])
-def test_numbers_that_no_database_holds_are_not_jenkins(number):
-    with pytest.raises(JenkinsUnavailableError, match="in Jenkins' place"):
+def test_numbers_too_large_for_the_database_are_refused(number):
+    with pytest.raises(JenkinsUnavailableError, match="like Jenkins"):
         answers.build(answer({"number": number, "building": True}))
-    with pytest.raises(JenkinsUnavailableError, match="in Jenkins' place"):
+    with pytest.raises(JenkinsUnavailableError, match="like Jenkins"):
         answers.queue_item(answer({"id": 1, "executable": {"number": number}}))
-    with pytest.raises(JenkinsUnavailableError, match="in Jenkins' place"):
+    with pytest.raises(JenkinsUnavailableError, match="like Jenkins"):
         answers.queue_listing(answer({"items": [{"id": number}]}))
     assert answers.queued_item(JenkinsResponse(201, {"Location": f"http://x/queue/item/{number}/"}, b"")) is None

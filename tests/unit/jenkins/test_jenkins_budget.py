@@ -1,4 +1,4 @@
-"""The budget of polls: its rate, its burst, its order; the pace of a build that is followed."""
+"""The budget of polls: rate, burst, order and fairness."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -9,7 +9,7 @@ from shuttle.jenkins.budget import PollBudget
 
 
 class Timeline:
-    """A clock whose sleepers wake in order as soon as everybody sleeps: hours pass in no time."""
+    """A simulated clock: sleepers wake in order, a hundred times faster than real time."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1024.0
@@ -26,7 +26,7 @@ class Timeline:
             self.now = max(self.now, due)
             woken.set_result(None)
 
-        # The loop runs timers in the order of their times; a hundredth of them is enough to keep that order.
+        # The loop runs timers in the order of their times; a hundredth of the delays keeps that order.
         asyncio.get_running_loop().call_later(seconds / 100, wake)
         return woken
 
@@ -46,12 +46,12 @@ async def test_the_rate_holds_once_the_burst_is_used(timeline):
     began, times = timeline.now, list[float]()
     for _ in range(16 + 128):
         await take(budget, times, timeline)
-    assert times[16] == began  # sixteen of the burst, and the one that is due now
+    assert times[16] == began  # sixteen polls of the burst, and one that is due now
     assert times[17] > began
     assert times[-1] - began == pytest.approx(127 / 128)
 
 
-async def test_unused_budget_is_kept_for_the_burst_and_no_longer(timeline):
+async def test_unused_budget_is_saved_up_to_the_burst(timeline):
     budget = PollBudget(8, burst_seconds=0.5, clock=timeline)
     timeline.now += 4096
     began, times = timeline.now, list[float]()
@@ -61,8 +61,8 @@ async def test_unused_budget_is_kept_for_the_burst_and_no_longer(timeline):
     assert times[-1] > began
 
 
-async def test_builds_that_a_restart_found_running_are_reached_at_twice_the_rate(timeline):
-    budget = PollBudget(128, burst_seconds=0, hurry_seconds=2, clock=timeline)
+async def test_the_rate_is_doubled_after_a_start(timeline):
+    budget = PollBudget(128, burst_seconds=0, double_rate_seconds=2, clock=timeline)
     began, times = timeline.now, list[float]()
     for _ in range(2 * 2 * 128 + 128 + 1):
         await take(budget, times, timeline)
@@ -70,7 +70,7 @@ async def test_builds_that_a_restart_found_running_are_reached_at_twice_the_rate
     assert times[-1] - began == pytest.approx(3, abs=1 / 128)
 
 
-async def test_first_come_first_served(timeline):
+async def test_polls_are_served_in_order_of_arrival(timeline):
     budget = PollBudget(1000, burst_seconds=0, concurrent=1, clock=timeline)
     served: list[int] = []
 
@@ -93,12 +93,12 @@ async def test_builds_get_equal_shares(timeline):
                 polls[number] += 1
 
     await asyncio.gather(*(follow(number) for number in polls))
-    # A pause of the machine lets those go first that wake first; one that is passed over falls far behind.
+    # A pause of the machine may favour the tasks that wake first, but a starved one would fall far behind.
     assert max(polls.values()) - min(polls.values()) <= 10
     assert sum(polls.values()) == pytest.approx(500, abs=10)
 
 
-async def test_no_more_than_so_many_at_once():
+async def test_concurrent_polls_are_limited():
     budget = PollBudget(10_000, concurrent=2)
     inside, entered = asyncio.Event(), 0
 
@@ -117,7 +117,7 @@ async def test_no_more_than_so_many_at_once():
     assert entered == 3
 
 
-async def test_a_waiter_that_leaves_gives_its_place_back():
+async def test_a_cancelled_waiter_releases_its_place():
     budget = PollBudget(10_000, concurrent=1)
     async with budget.poll():
         leaves = asyncio.create_task(budget.poll().__aenter__())

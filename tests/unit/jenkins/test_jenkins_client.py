@@ -1,4 +1,4 @@
-"""Triggers, cancelling, finding by marker, checking: what each answer of Jenkins comes to."""
+"""The client's results for Jenkins' answers: trigger, cancel, find by marker, check."""
 
 import asyncio
 import re
@@ -12,7 +12,7 @@ from tests.unit.jenkins.fake_jenkins import ERROR_PAGE, Clock, answers, answers_
 from tests.unit.jenkins.recorded import recorded_2568
 
 
-async def test_a_lost_answer_to_a_trigger_is_unknown_and_sent_once(fake, connect):
+async def test_a_trigger_whose_answer_is_lost_is_unavailable_and_not_repeated(fake, connect):
     fake.on("POST", "/job/app/buildWithParameters", resets, answers(201, Location="http://x/queue/item/7/"))
     with pytest.raises(JenkinsUnavailableError):
         await connect().trigger("app", {"BUILD_UUID": "u1"})
@@ -20,7 +20,7 @@ async def test_a_lost_answer_to_a_trigger_is_unknown_and_sent_once(fake, connect
 
 
 @pytest.mark.parametrize("location", ["", "http://x/job/app/", "http://x/queue/item/", "http://x/queue/item/7/evil"])
-async def test_201_without_a_usable_location_is_unknown(fake, connect, location):
+async def test_201_without_a_valid_location_is_unavailable(fake, connect, location):
     fake.on("POST", "/", answers(201, Location=location))
     with pytest.raises(JenkinsUnavailableError):
         await connect().trigger("app", {})
@@ -28,7 +28,7 @@ async def test_201_without_a_usable_location_is_unknown(fake, connect, location)
 
 @pytest.mark.parametrize("status", [201, 303])
 @pytest.mark.parametrize("location", ["https://ci.example.com:8443/jenkins/queue/item/42/", "/queue/item/42"])
-async def test_a_trigger_takes_the_number_and_ignores_the_host(fake, connect, status, location):
+async def test_a_trigger_reads_the_item_from_the_location_and_ignores_its_host(fake, connect, status, location):
     fake.on("POST", "/", answers(status, Location=location))
     assert await connect().trigger("folder/app", {"BUILD_UUID": "u 1", "SHUTTLE_TOKEN": "s&cret"}) == 42
     [seen] = fake.asked("POST", "/")
@@ -38,20 +38,20 @@ async def test_a_trigger_takes_the_number_and_ignores_the_host(fake, connect, st
 
 
 @pytest.mark.parametrize(("status", "says"), [(409, "disabled"), (400, "parameters")])
-async def test_a_refused_trigger_certainly_queued_nothing(fake, connect, status, says):
+async def test_a_refused_trigger_means_job_not_ready(fake, connect, status, says):
     fake.on("POST", "/", answers(status, ERROR_PAGE))
     with pytest.raises(JobNotReadyError, match=says):
         await connect().trigger("app", {})
 
 
-async def test_500_on_a_job_without_parameters_certainly_queued_nothing(fake, connect):
+async def test_500_for_a_job_without_parameters_means_job_not_ready(fake, connect):
     fake.on("POST", "/", answers(500, ERROR_PAGE))
     fake.on("GET", "/job/app/api/json", answers_json({"name": "app", "property": [{}, None]}))
     with pytest.raises(JobNotReadyError):
         await connect().trigger("app", {})
 
 
-async def test_500_on_a_job_with_its_parameters_is_unknown(fake, connect):
+async def test_500_for_a_job_with_its_parameters_is_unavailable(fake, connect):
     fake.on("POST", "/", answers(500, ERROR_PAGE))
     parameters = [{"parameterDefinitions": [{"name": "BUILD_UUID"}]}]
     fake.on("GET", "/job/app/api/json", answers_json({"name": "app", "property": parameters}))
@@ -60,32 +60,32 @@ async def test_500_on_a_job_with_its_parameters_is_unknown(fake, connect):
 
 
 @pytest.mark.parametrize("left", [{"executable": {"number": 1}}, {"cancelled": True}, {"executable": None}])
-async def test_cancelling_an_item_that_left_is_fine(fake, connect, left):
+async def test_cancelling_an_item_that_left_succeeds(fake, connect, left):
     fake.on("POST", "/queue/cancelItem", answers(500, ERROR_PAGE))
     fake.on("GET", "/queue/item/5/api/json", answers_json({"_class": "hudson.model.Queue$LeftItem", "id": 5} | left))
     await connect().cancel(5)
 
 
-async def test_cancelling_fails_when_the_item_still_waits(fake, connect):
+async def test_cancelling_fails_if_the_item_still_waits(fake, connect):
     fake.on("POST", "/queue/cancelItem", answers(500, ERROR_PAGE))
     fake.on("GET", "/queue/item/5/api/json", answers_json({"_class": "hudson.model.Queue$WaitingItem", "id": 5}))
     with pytest.raises(JenkinsUnavailableError):
         await connect().cancel(5)
 
 
-async def test_cancelling_without_permission_names_it(fake, connect):
+async def test_cancelling_without_permission_names_the_permission(fake, connect):
     fake.on("POST", "/queue/cancelItem", answers(422, ERROR_PAGE))
     with pytest.raises(JenkinsRefusedError, match="lacks the permission Job/Cancel"):
         await connect().cancel(5)
 
 
-async def test_only_known_ways_to_stop(connect):
+async def test_an_unknown_stop_command_is_refused(connect):
     with pytest.raises(ValueError, match="doDelete"):
         await connect().stop("app", 1, "doDelete")
 
 
 def page_of(request: web.Request, marked: dict[int, str], newest: int) -> list[dict[str, object]]:
-    """The builds that a request for `allBuilds[…]{from,to}` gets, newest first."""
+    """The builds in the answer to a request for `allBuilds[…]{from,to}`, newest first."""
     begin, end = map(int, re.findall(r"\{(\d+),(\d+)\}", request.query["tree"])[0])
     return [
         {
@@ -115,7 +115,7 @@ def page_of(request: web.Request, marked: dict[int, str], newest: int) -> list[d
     ],
     ids=["newest", "on a later page", "replayed twice", "nowhere", "no builds", "too long ago"],
 )
-async def test_a_marker_is_found_on_any_page_and_the_first_of_several_counts(
+async def test_a_marker_is_found_on_any_page_and_the_first_build_with_it_is_returned(
     fake, connect, marked, newest, number, pages
 ):
     async def list_builds(request: web.Request) -> web.StreamResponse:
@@ -140,7 +140,7 @@ async def test_check_passes_without_creating_anything(fake, connect):
     assert fake.asked("POST", "/createItem")[0].path_qs == "/createItem"
 
 
-async def test_check_names_the_permission_that_a_command_lately_lacked(fake, connect):
+async def test_check_names_the_permission_that_a_recent_command_lacked(fake, connect):
     fake.on("GET", "/whoAmI/api/json", answers_json({"name": "ci", "anonymous": False}))
     fake.on("POST", "/createItem", answers(400))
     forbidden = answers(403, ERROR_PAGE, **{"X-Required-Permission": "hudson.model.Item.Cancel"})
@@ -161,7 +161,7 @@ async def test_check_names_the_permission_that_a_command_lately_lacked(fake, con
         await client.check()
 
 
-async def test_check_passes_without_the_right_to_describe(fake, connect):
+async def test_check_passes_without_the_permission_to_describe(fake, connect):
     fake.on("GET", "/whoAmI/api/json", answers_json({"name": "ci", "anonymous": False}))
     fake.on("POST", "/createItem", answers(400))
     update = {"X-Required-Permission": "hudson.model.Run.Update"}
@@ -187,14 +187,14 @@ async def test_console_tail_reads_the_end_of_a_console_of_any_length(fake, conne
     assert shown == b"one of very many lines\nERROR: no space\n"
 
 
-async def test_a_question_waits_ten_seconds_for_a_first_byte_and_a_command_longer(connect):
+async def test_a_query_waits_ten_seconds_for_data_and_a_command_longer(connect):
     session = connect()._session
-    assert session._question_timeout.sock_read == 10
+    assert session._query_timeout.sock_read == 10
     assert session._command_timeout.sock_read is None
 
 
 @pytest.mark.parametrize("folder_exists", [True, False])
-async def test_check_asks_in_the_folder_where_jobs_will_be(fake, connect, folder_exists):
+async def test_check_tries_the_permission_in_the_folder_of_the_jobs(fake, connect, folder_exists):
     fake.on("GET", "/whoAmI/api/json", answers_json({"name": "ci", "anonymous": False}))
     forbidden = answers(403, ERROR_PAGE, **{"X-Required-Permission": "hudson.model.Item.Create"})
     fake.on("POST", "/createItem", forbidden if folder_exists else answers(400))
@@ -202,13 +202,13 @@ async def test_check_asks_in_the_folder_where_jobs_will_be(fake, connect, folder
     await connect(folder="ci/builds").check()
 
 
-async def test_check_notices_that_the_user_is_ignored(fake, connect):
+async def test_check_fails_if_jenkins_ignores_the_user(fake, connect):
     fake.on("GET", "/whoAmI/api/json", answers_json({"name": "anonymous", "anonymous": True}))
     with pytest.raises(JenkinsRefusedError):
         await connect().check()
 
 
-async def test_closing_twice_is_fine(connect):
+async def test_close_is_idempotent(connect):
     client = connect()
     await client.close()
     await client.close()

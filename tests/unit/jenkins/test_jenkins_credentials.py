@@ -1,4 +1,4 @@
-"""When a 401 counts, and how permissions are called."""
+"""When a 401 means wrong credentials, and the names of permissions."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from shuttle.jenkins.credentials import CredentialsCheck, permission_name
 from tests.unit.jenkins.fake_jenkins import Clock, answers, answers_json, resets
 
 
-def test_a_401_is_unknown_until_it_has_been_steady_for_ten_seconds():
+def test_a_401_means_wrong_credentials_only_after_ten_seconds():
     clock = Clock()
     check = CredentialsCheck(clock)
     for _ in range(5):
@@ -19,7 +19,7 @@ def test_a_401_is_unknown_until_it_has_been_steady_for_ten_seconds():
 
 
 @pytest.mark.parametrize("status", [200, 403, 404, 503, None])
-def test_anything_else_between_begins_anew(status):
+def test_any_other_answer_restarts_the_ten_seconds(status):
     clock = Clock()
     check = CredentialsCheck(clock)
     with pytest.raises(JenkinsUnavailableError):
@@ -34,9 +34,9 @@ def test_anything_else_between_begins_anew(status):
         check.answered(401)
 
 
-async def test_a_start_of_jenkins_is_never_taken_for_wrong_credentials(fake, connect):
-    """Refused, 503, 401 for a while, 503, up again: as recorded, with long pauses between the questions."""
-    # aiohttp repeats a GET once when its connection breaks.
+async def test_a_starting_jenkins_does_not_mean_wrong_credentials(fake, connect):
+    """Refused, 503, some 401, 503, running: the recorded order, with long pauses between the queries."""
+    # aiohttp repeats a GET once if its connection breaks.
     begins = (resets, resets, answers(503), answers(401), answers(401), answers(503), answers(401))
     fake.on("GET", "/", *begins, answers_json({"number": 1, "building": True}))
     clock = Clock()
@@ -48,7 +48,7 @@ async def test_a_start_of_jenkins_is_never_taken_for_wrong_credentials(fake, con
     assert (await client.build("app", 1)).building
 
 
-async def test_changes_of_jobs_count_as_well(fake, connect):
+async def test_a_401_to_a_change_of_a_job_counts_as_well(fake, connect):
     fake.on("POST", "/createItem", answers(401))
     clock = Clock()
     client = connect(clock=clock)
@@ -75,5 +75,5 @@ async def test_changes_of_jobs_count_as_well(fake, connect):
         ("", ""),
     ],
 )
-def test_permissions_as_jenkins_pages_call_them(permission, name):
+def test_permissions_have_the_names_of_jenkins_pages(permission, name):
     assert permission_name(permission) == name

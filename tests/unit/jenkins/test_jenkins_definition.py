@@ -1,4 +1,4 @@
-"""Whether two config.xml make Jenkins do the same: what Jenkins adds is no difference, what a person edits is."""
+"""Comparing two config.xml: additions by Jenkins are no difference, edits by a person are."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ KEPT = (DECLARATIVE / "config-after-a-build.xml").read_bytes()
 
 
 def without_placeholders(recording: bytes) -> bytes:
-    """What the recording has instead of an encrypted value is no XML."""
+    """Make the recording valid XML: its placeholder for an encrypted value is not."""
     return recording.replace(b"<encrypted>", b"AQAAABAAAA")
 
 
@@ -23,15 +23,15 @@ def ours() -> bytes:
     return render(kind.build(kind.Options.model_validate({})), agent_label="linux").config_xml
 
 
-def test_what_jenkins_keeps_after_a_build_does_what_was_posted():
+def test_the_config_after_a_build_differs_from_the_posted_one_only_in_concurrency():
     posted, kept = read_definition((DECLARATIVE / "config.xml").read_bytes()), read_definition(KEPT)
     assert posted is not None
     assert kept is not None
-    # That job's file had no properties: its script's own options added them.
+    # The posted file had no properties: the script's options added them.
     assert posted.differences(kept) == ["one_at_a_time"]
 
 
-def test_a_newer_jenkins_keeps_the_same():
+def test_both_generations_store_the_same_definition():
     kept = read_definition(without_placeholders(recorded_2568("K-declarative-006-config.xml_kept").body))
     assert kept == read_definition(KEPT)
 
@@ -50,7 +50,7 @@ def test_xml_1_1_is_read(body):
     assert not definition.one_at_a_time
 
 
-def test_our_own_jobs_are_read():
+def test_the_config_of_our_jobs_is_read():
     definition = read_definition(ours())
     assert definition is not None
     assert definition.one_at_a_time
@@ -77,7 +77,7 @@ def test_each_edit_is_named(fact):
     assert before.differences(after) == [fact]
 
 
-def test_a_description_attributes_and_line_ends_are_no_difference():
+def test_description_attributes_and_line_ends_are_no_difference():
     kept = ours().replace(b"<flow-definition>", b'<flow-definition plugin="workflow-job@2.40"><actions/>')
     kept = kept.replace(b"<description>managed", b"<description>still managed").replace(
         b"\n  stages", b"&#13;\n  stages"
@@ -87,5 +87,5 @@ def test_a_description_attributes_and_line_ends_are_no_difference():
 
 
 @pytest.mark.parametrize("body", [b"", b"<html><br></html>", b"\xff\xfe", b'<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>'])
-def test_what_is_no_config_xml_cannot_be_read(body):
+def test_an_invalid_config_xml_gives_no_definition(body):
     assert read_definition(body) is None

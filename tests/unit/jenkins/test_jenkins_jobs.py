@@ -1,4 +1,4 @@
-"""Creating, updating and deleting jobs: only our own, only when needed, never by guessing."""
+"""Creating, updating and deleting jobs: only our own ones, and only if needed."""
 
 import asyncio
 import threading
@@ -29,7 +29,7 @@ EXISTS = answers(400, ERROR_PAGE, **{"X-Error": "A job already exists with the n
 MISSING = answers(404, ERROR_PAGE)
 
 
-async def test_a_missing_job_is_created_with_the_bytes_given(fake, connect):
+async def test_a_missing_job_is_created_with_the_given_config(fake, connect):
     fake.on("POST", "/createItem", answers(200))
     await connect().apply_job("app", XML, DIGEST)
     [created] = fake.asked("POST", "/")
@@ -39,7 +39,7 @@ async def test_a_missing_job_is_created_with_the_bytes_given(fake, connect):
     assert created.headers["Authorization"].startswith("Basic ")
 
 
-async def test_an_equal_job_costs_two_questions(fake, connect):
+async def test_an_unchanged_job_costs_two_queries(fake, connect):
     fake.on("GET", "/job/app/api/json", job())
     fake.on("GET", "/job/app/config.xml", answers(200, XML))
     await connect().apply_job("app", XML, DIGEST)
@@ -50,7 +50,7 @@ async def test_an_equal_job_costs_two_questions(fake, connect):
 
 
 @pytest.mark.parametrize("kept", [XML.replace(b"true", b"false"), b"<flow-definition", b""])
-async def test_a_job_that_somebody_edited_is_repaired_with_one_warning(fake, connect, kept, capsys):
+async def test_an_edited_job_is_repaired_with_one_warning(fake, connect, kept, capsys):
     fake.on("GET", "/job/app/api/json", job())
     fake.on("GET", "/job/app/config.xml", answers(200, kept), answers(200, kept), answers(200, XML))
     fake.on("POST", "/job/app/config.xml", answers(200))
@@ -61,7 +61,7 @@ async def test_a_job_that_somebody_edited_is_repaired_with_one_warning(fake, con
     assert capsys.readouterr().out.count("edited by hand") == 1
 
 
-async def test_a_job_that_is_edited_once_more_is_reported_once_more(fake, connect, capsys):
+async def test_each_further_edit_of_a_job_is_reported(fake, connect, capsys):
     edited = answers(200, XML.replace(b"true", b"false"))
     fake.on("GET", "/job/app/api/json", job())
     fake.on("GET", "/job/app/config.xml", edited, answers(200, XML), edited)
@@ -79,7 +79,7 @@ HIDDEN_CONFIG = {
 
 
 @pytest.mark.parametrize("hidden", HIDDEN_CONFIG.values(), ids=HIDDEN_CONFIG.keys())
-async def test_a_config_xml_that_we_may_not_read_names_the_permission(fake, connect, hidden):
+async def test_an_unreadable_config_xml_names_the_missing_permission(fake, connect, hidden):
     fake.on("GET", "/job/app/api/json", job())
     fake.on("GET", "/job/app/config.xml", hidden)
     with pytest.raises(JenkinsRefusedError, match=r"config\.xml of the job app: .* lacks the permission Job/Configure"):
@@ -91,7 +91,7 @@ HIDDEN_JOBS = {"older": "A job already exists with the name  app", "newer": ""}
 
 
 @pytest.mark.parametrize("x_error", HIDDEN_JOBS.values(), ids=HIDDEN_JOBS.keys())
-async def test_a_job_that_we_may_not_see_names_the_permission(fake, connect, x_error):
+async def test_a_hidden_job_names_the_missing_permission(fake, connect, x_error):
     fake.on("POST", "/createItem", answers(400, ERROR_PAGE, **{"X-Error": x_error}))
     with pytest.raises(JenkinsRefusedError, match="lacks the permission Job/Read"):
         await connect().apply_job("app", XML, DIGEST)
@@ -124,7 +124,7 @@ async def test_a_foreign_job_is_neither_changed_nor_deleted(fake, connect, found
     assert {seen.method for seen in fake.seen} == {"GET"}
 
 
-async def test_a_job_that_somebody_else_creates_meanwhile_is_taken_as_it_is(fake, connect):
+async def test_a_job_that_another_replica_creates_meanwhile_is_accepted(fake, connect):
     fake.on("GET", "/job/app/api/json", MISSING, job())
     fake.on("GET", "/job/app/config.xml", answers(200, XML))
     fake.on("POST", "/createItem", EXISTS)
@@ -146,13 +146,13 @@ async def test_missing_folders_are_created_one_by_one(fake, connect):
     ]
 
 
-async def test_a_folder_that_cannot_be_made_says_what_is_missing(fake, connect):
+async def test_a_folder_that_cannot_be_created_names_the_missing_plugin(fake, connect):
     fake.on("POST", "/createItem", answers(400, ERROR_PAGE, **{"X-Error": "No such mode"}))
     with pytest.raises(JenkinsUnavailableError, match="Folders plugin"):
         await connect().apply_job("ci/app", XML, DIGEST)
 
 
-async def test_our_job_is_deleted_and_a_missing_one_is_fine(fake, connect):
+async def test_delete_job_is_idempotent(fake, connect):
     fake.on("GET", "/job/app/api/json", job(), MISSING)
     fake.on("DELETE", "/job/app/", answers(204))
     client = connect()
@@ -162,7 +162,7 @@ async def test_our_job_is_deleted_and_a_missing_one_is_fine(fake, connect):
 
 
 @pytest.mark.parametrize("status", [400, 500])
-async def test_a_job_whose_build_does_not_end_in_time_is_asked_for_again(fake, connect, status):
+async def test_deleting_a_job_can_be_retried_if_its_build_does_not_end_in_time(fake, connect, status):
     fake.on("GET", "/job/app/api/json", job())
     fake.on("DELETE", "/job/app/", answers(status, ERROR_PAGE), answers(204))
     client = connect()
@@ -186,7 +186,7 @@ async def test_deletions_leave_threads_for_other_changes(fake, connect):
 
 
 @pytest.mark.parametrize("status", [500, 503])
-async def test_trouble_is_not_taken_for_a_missing_job(fake, connect, status):
+async def test_a_5xx_is_not_treated_as_a_missing_job(fake, connect, status):
     fake.on("GET", "/job/app/api/json", answers(status, ERROR_PAGE))
     with pytest.raises(JenkinsUnavailableError):
         await connect().apply_job("app", XML, DIGEST)
@@ -198,7 +198,7 @@ CHANGES = {"create": (MISSING, "POST", "/createItem"), "update": (job(digest=OTH
 
 @pytest.mark.parametrize(("found", "method", "path"), CHANGES.values(), ids=CHANGES.keys())
 @pytest.mark.parametrize("behaviour", [answers(500, ERROR_PAGE), answers(503), resets], ids=["500", "503", "reset"])
-async def test_a_change_that_fails_is_unknown_and_sent_once(fake, connect, found, method, path, behaviour):
+async def test_a_change_that_fails_is_unavailable_and_not_repeated(fake, connect, found, method, path, behaviour):
     fake.on("GET", "/job/app/api/json", found)
     fake.on(method, path, behaviour)
     with pytest.raises(JenkinsUnavailableError):
@@ -207,20 +207,20 @@ async def test_a_change_that_fails_is_unknown_and_sent_once(fake, connect, found
 
 
 @pytest.mark.parametrize(("found", "method", "path"), CHANGES.values(), ids=CHANGES.keys())
-async def test_a_change_without_permission_names_it(fake, connect, found, method, path):
+async def test_a_change_without_permission_names_the_permission(fake, connect, found, method, path):
     fake.on("GET", "/job/app/api/json", found)
     fake.on(method, path, answers(403, ERROR_PAGE, **{"X-Required-Permission": "hudson.model.Item.Create"}))
     with pytest.raises(JenkinsRefusedError, match="Job/Create"):
         await connect().apply_job("app", XML, DIGEST)
 
 
-async def test_a_change_that_takes_too_long_is_given_up(fake, connect):
+async def test_a_change_that_takes_too_long_times_out(fake, connect):
     fake.on("POST", "/createItem", fake.hang)
     with pytest.raises(JenkinsUnavailableError):
         await connect(request_timeout_seconds=0.1).apply_job("app", XML, DIGEST)
 
 
-async def test_a_crumb_that_jenkins_forgot_is_fetched_again(fake, connect):
+async def test_an_invalid_crumb_is_renewed(fake, connect):
     issuer = CrumbIssuer(fake)
     fake.on("GET", "/job/", MISSING)
     created: list[str] = []
@@ -242,7 +242,7 @@ async def test_a_crumb_that_jenkins_forgot_is_fetched_again(fake, connect):
     assert shared_headers == jenkins.DEFAULT_HEADERS, "a crumb is for one Jenkins only"
 
 
-async def test_no_more_threads_than_allowed(fake, connect):
+async def test_the_number_of_threads_is_limited(fake, connect):
     fake.on("POST", "/createItem", fake.hang)
     client = connect(job_threads=2)
     tasks = [asyncio.create_task(client.apply_job(f"app{number}", XML, DIGEST)) for number in range(6)]
@@ -252,5 +252,5 @@ async def test_no_more_threads_than_allowed(fake, connect):
     await asyncio.wait(tasks)
 
 
-def test_folders_and_odd_names_in_paths():
+def test_paths_of_folders_and_of_names_with_spaces():
     assert job_path("ci/builds/app 1") == "job/ci/job/builds/job/app%201/"

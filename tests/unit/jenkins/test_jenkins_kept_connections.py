@@ -1,4 +1,4 @@
-"""A Jenkins, or its proxy, that closes kept connections when it likes: a command does not get lost in one."""
+"""A Jenkins, or its proxy, that closes kept connections at any time: no command is lost in one."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,7 +11,7 @@ from shuttle.jenkins.client import JenkinsClient
 
 @pytest.fixture
 async def client() -> AsyncIterator[JenkinsClient]:
-    """Of a Jenkins that answers the first request of a connection, later questions too, and hangs up on commands."""
+    """A client of a Jenkins that closes the connection at any command but the first request of a connection."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         served = 0
@@ -38,12 +38,12 @@ async def client() -> AsyncIterator[JenkinsClient]:
         await client.close()
 
 
-async def test_a_trigger_after_a_question_goes_over_a_new_connection(client: JenkinsClient) -> None:
+async def test_a_trigger_after_a_query_uses_a_new_connection(client: JenkinsClient) -> None:
     assert not await client.waiting()
     assert await client.trigger("app", {"BUILD_UUID": "u1"}) == 7
     assert await client.trigger("app", {"BUILD_UUID": "u2"}) == 7
 
 
-async def test_each_change_of_a_job_goes_over_a_new_connection(client: JenkinsClient) -> None:
+async def test_each_change_of_a_job_uses_a_new_connection(client: JenkinsClient) -> None:
     for app in ("one", "two"):
         await client.apply_job(app, b"<flow-definition/>", "sha256:" + "0" * 64)

@@ -1,4 +1,4 @@
-"""The one queue listing: shared while under way, kept for a moment, never kept when it failed."""
+"""The shared queue listing: one request for concurrent callers, cached for a moment; errors are not cached."""
 
 import asyncio
 
@@ -12,8 +12,8 @@ from tests.unit.jenkins.fake_jenkins import Clock
 ITEM = Listing({"u1": QueueItem(1, "in the quiet period", cancelled=False, number=None)})
 
 
-class Asked:
-    """A fetch that a test answers when it likes."""
+class Fetch:
+    """A fetch whose answer a test sets."""
 
     def __init__(self) -> None:
         self.times = 0
@@ -26,73 +26,75 @@ class Asked:
         return await asyncio.shield(self.answer)
 
 
-async def test_a_hundred_askers_share_one_request():
-    asked = Asked()
-    queue = SharedQueue(asked, clock=Clock())
-    askers = [asyncio.create_task(queue.listing()) for _ in range(100)]
-    await asked.began.wait()
-    asked.answer.set_result(ITEM)
-    assert await asyncio.gather(*askers) == [ITEM] * 100
-    assert asked.times == 1
+async def test_a_hundred_callers_share_one_request():
+    fetch = Fetch()
+    queue = SharedQueue(fetch, clock=Clock())
+    callers = [asyncio.create_task(queue.listing()) for _ in range(100)]
+    await fetch.began.wait()
+    fetch.answer.set_result(ITEM)
+    assert await asyncio.gather(*callers) == [ITEM] * 100
+    assert fetch.times == 1
 
 
-async def test_a_young_listing_is_kept_and_an_old_one_asked_for_again():
-    asked, clock = Asked(), Clock()
-    asked.answer.set_result(ITEM)
-    queue = SharedQueue(asked, fresh_seconds=0.5, clock=clock)
+async def test_a_fresh_listing_is_cached_and_an_old_one_fetched_again():
+    fetch, clock = Fetch(), Clock()
+    fetch.answer.set_result(ITEM)
+    queue = SharedQueue(fetch, fresh_seconds=0.5, clock=clock)
     await queue.listing()
     clock.seconds += 0.4
     await queue.listing()
-    assert asked.times == 1
+    assert fetch.times == 1
     clock.seconds += 0.2
     await queue.listing()
-    assert asked.times == 2
+    assert fetch.times == 2
 
 
-async def test_a_failure_is_told_to_all_and_not_kept():
-    asked = Asked()
-    queue = SharedQueue(asked, clock=Clock())
-    askers = [asyncio.create_task(queue.listing()) for _ in range(3)]
-    await asked.began.wait()
-    asked.answer.set_exception(JenkinsUnavailableError("down"))
-    assert {type(error) for error in await asyncio.gather(*askers, return_exceptions=True)} == {JenkinsUnavailableError}
+async def test_an_error_is_raised_in_all_callers_and_not_cached():
+    fetch = Fetch()
+    queue = SharedQueue(fetch, clock=Clock())
+    callers = [asyncio.create_task(queue.listing()) for _ in range(3)]
+    await fetch.began.wait()
+    fetch.answer.set_exception(JenkinsUnavailableError("down"))
+    assert {type(error) for error in await asyncio.gather(*callers, return_exceptions=True)} == {
+        JenkinsUnavailableError
+    }
     with pytest.raises(JenkinsUnavailableError):
         await queue.listing()
-    assert asked.times == 2
+    assert fetch.times == 2
 
 
-async def test_an_asker_that_is_cancelled_cancels_nobody_else():
-    asked = Asked()
-    queue = SharedQueue(asked, clock=Clock())
-    leaves, stays = asyncio.create_task(queue.listing()), asyncio.create_task(queue.listing())
-    await asked.began.wait()
-    leaves.cancel()
-    await asyncio.wait([leaves])
-    asked.answer.set_result(ITEM)
-    assert await stays == ITEM
-    assert asked.times == 1
+async def test_cancelling_a_caller_does_not_cancel_the_others():
+    fetch = Fetch()
+    queue = SharedQueue(fetch, clock=Clock())
+    cancelled, other = asyncio.create_task(queue.listing()), asyncio.create_task(queue.listing())
+    await fetch.began.wait()
+    cancelled.cancel()
+    await asyncio.wait([cancelled])
+    fetch.answer.set_result(ITEM)
+    assert await other == ITEM
+    assert fetch.times == 1
 
 
-async def test_a_failure_after_everybody_left_is_not_complained_about(caplog):
-    asked = Asked()
-    queue = SharedQueue(asked, clock=Clock())
-    leaves = asyncio.create_task(queue.listing())
-    await asked.began.wait()
-    leaves.cancel()
-    await asyncio.wait([leaves])
-    asked.answer.set_exception(JenkinsUnavailableError("down"))
+async def test_an_error_after_all_callers_were_cancelled_is_not_logged(caplog):
+    fetch = Fetch()
+    queue = SharedQueue(fetch, clock=Clock())
+    cancelled = asyncio.create_task(queue.listing())
+    await fetch.began.wait()
+    cancelled.cancel()
+    await asyncio.wait([cancelled])
+    fetch.answer.set_exception(JenkinsUnavailableError("down"))
     with pytest.raises(JenkinsUnavailableError):
         await queue.listing()
     await queue.close()
     assert not caplog.records
 
 
-async def test_closing_gives_up_the_request():
-    asked = Asked()
-    queue = SharedQueue(asked)
-    waits = asyncio.create_task(queue.listing())
-    await asked.began.wait()
+async def test_close_cancels_the_request():
+    fetch = Fetch()
+    queue = SharedQueue(fetch)
+    waiting = asyncio.create_task(queue.listing())
+    await fetch.began.wait()
     await queue.close()
     with pytest.raises(asyncio.CancelledError):
-        await waits
+        await waiting
     await queue.close()

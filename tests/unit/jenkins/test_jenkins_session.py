@@ -1,4 +1,4 @@
-"""Credentials, crumbs, certificates: how the client gets in, and that nothing of it gets out."""
+"""Credentials, crumbs and certificates of the client, and that no error contains them."""
 
 import asyncio
 import base64
@@ -23,7 +23,7 @@ NO_CRUMB_PAGE = b"<html><head><title>Error 403 No valid crumb was included in th
 
 
 class CrumbIssuer:
-    """Crumbs that hold only together with the session cookie they came with, as recorded; `forget` is a restart."""
+    """Issues crumbs that are valid only with their session cookie, as recorded; `forget` acts like a restart."""
 
     def __init__(self, fake: FakeJenkins) -> None:
         self._numbers = itertools.count(1)
@@ -51,7 +51,7 @@ class CrumbIssuer:
         return web.Response(status=302, headers={"Location": "http://x/"})
 
 
-async def test_an_api_token_is_sent_as_basic_and_needs_no_crumb(fake, connect):
+async def test_an_api_token_is_sent_as_basic_authentication_without_a_crumb(fake, connect):
     fake.on("POST", "/", answers(302))
     client = connect(f"http://c%69%40corp:p%2Fw%C3%A9@{fake.host_port}/")
     await client.stop("app", 1, "stop")
@@ -59,7 +59,7 @@ async def test_an_api_token_is_sent_as_basic_and_needs_no_crumb(fake, connect):
     assert seen.headers["Authorization"] == "Basic " + base64.b64encode("ci@corp:p/wé".encode()).decode()
 
 
-async def test_beside_an_api_token_no_session_is_kept(fake, connect):
+async def test_no_session_cookie_is_sent_with_an_api_token(fake, connect):
     fake.on("GET", "/", answers(404, ERROR_PAGE, **{"Set-Cookie": "JSESSIONID.1=of-an-error-page; Path=/"}))
     fake.on("GET", "/api/json", answers_json({"quietingDown": False}))
     fake.on("POST", "/", answers(302))
@@ -69,7 +69,7 @@ async def test_beside_an_api_token_no_session_is_kept(fake, connect):
     assert "Cookie" not in fake.seen[-1].headers
 
 
-async def test_a_path_before_jenkins_is_kept(fake, connect):
+async def test_a_path_prefix_of_jenkins_is_used(fake, connect):
     fake.on("POST", "/", answers(302))
     await connect(f"http://{fake.host_port}/ci/jenkins", job_threads=1).stop("app", 1, "stop")
     assert fake.asked("POST", "/ci/jenkins/job/app/1/stop")
@@ -83,7 +83,7 @@ async def test_without_userinfo_a_crumb_and_its_session_are_fetched_once(fake, c
     assert "Authorization" not in fake.seen[0].headers
 
 
-async def test_a_crumb_that_jenkins_forgot_is_fetched_again(fake, connect):
+async def test_an_invalid_crumb_is_renewed(fake, connect):
     issuer = CrumbIssuer(fake)
     client = connect(fake.url)
     await client.stop("app", 1, "stop")
@@ -92,19 +92,19 @@ async def test_a_crumb_that_jenkins_forgot_is_fetched_again(fake, connect):
     assert issuer.issued == 2
 
 
-async def test_a_password_gets_its_crumb_when_jenkins_asks_for_one(fake, connect):
+async def test_a_crumb_is_fetched_for_a_password_once_jenkins_requires_one(fake, connect):
     issuer = CrumbIssuer(fake)
     await connect().stop("app", 1, "stop")
     assert issuer.issued == 1
     assert len(fake.asked("POST", "/")) == 2
 
 
-async def test_a_jenkins_without_crumbs_is_fine(fake, connect):
+async def test_a_jenkins_without_crumbs_is_supported(fake, connect):
     fake.on("POST", "/", answers(302))
     await connect(fake.url).stop("app", 1, "stop")
 
 
-async def test_a_crumb_that_is_refused_every_time_is_asked_for_twice_and_no_more(fake, connect):
+async def test_a_command_whose_crumb_is_refused_is_repeated_once(fake, connect):
     fake.on("GET", "/crumbIssuer", answers_json({"crumb": "c", "crumbRequestField": "Jenkins-Crumb"}))
     fake.on("POST", "/", answers(403, NO_CRUMB_PAGE))
     with pytest.raises(JenkinsRefusedError):
@@ -112,7 +112,7 @@ async def test_a_crumb_that_is_refused_every_time_is_asked_for_twice_and_no_more
     assert len(fake.asked("POST", "/")) == 2
 
 
-async def test_an_unreadable_crumb_is_unknown(fake, connect):
+async def test_an_unreadable_crumb_is_unavailable(fake, connect):
     fake.on("GET", "/crumbIssuer", answers(200, ERROR_PAGE))
     with pytest.raises(JenkinsUnavailableError):
         await connect(fake.url).stop("app", 1, "stop")
@@ -154,7 +154,7 @@ async def test_no_error_of_a_change_of_a_job_shows_the_credentials(fake, connect
     assert "t0ken-secret" not in "".join(traceback.format_exception(caught.value))
 
 
-async def test_its_own_authority_is_trusted_when_named_and_refused_otherwise(tmp_path):
+async def test_a_private_authority_is_trusted_only_if_configured(tmp_path):
     authority, server_context = certificate_for_loopback(tmp_path)
     trusting = ssl.create_default_context()
     trusting.load_verify_locations(authority)
@@ -166,14 +166,14 @@ async def test_its_own_authority_is_trusted_when_named_and_refused_otherwise(tmp
         assert fake.asked("POST", r"/createItem\?name=app")
         await client.close()
 
-        wary = JenkinsClient(fake.url)
+        without_authority = JenkinsClient(fake.url)
         with pytest.raises(JenkinsUnavailableError, match="SHUTTLE_CA_FILE"):
-            await wary.check()
-        await wary.close()
+            await without_authority.check()
+        await without_authority.close()
 
 
 def certificate_for_loopback(directory):
-    """A certificate that is its own authority: its file, and a server's context with it."""
+    """A self-signed certificate: its file, and a server's context with it."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     certificate = (

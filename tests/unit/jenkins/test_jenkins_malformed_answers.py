@@ -1,4 +1,4 @@
-"""Jenkins behind proxies that speak HTTP loosely: every question and command gets its answer, and its status counts."""
+"""Jenkins behind proxies with malformed HTTP: queries and commands get their answers, or at least their statuses."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -11,7 +11,7 @@ from shuttle.outgoing.response_heads import MAX_HEADERS
 
 Write = Callable[[int, bytes], bytes]
 
-LOOSE_HEADS: dict[str, Write] = {
+MALFORMED_HEADS: dict[str, Write] = {
     "a length beside chunks": lambda status, body: (
         b"HTTP/1.1 %d X\r\nX-Jenkins: 2\r\nLocation: /queue/item/7/\r\n"
         b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (status, len(body), body)
@@ -45,7 +45,7 @@ LOOSE_HEADS: dict[str, Write] = {
         b"Content-Security-Policy: %b\r\nContent-Length: %d\r\n\r\n%b" % (status, b"x" * 60_000, len(body), body)
     ),
 }
-loose = pytest.mark.parametrize("write", LOOSE_HEADS.values(), ids=LOOSE_HEADS.keys())
+malformed = pytest.mark.parametrize("write", MALFORMED_HEADS.values(), ids=MALFORMED_HEADS.keys())
 
 BROKEN: dict[str, bytes] = {
     "different lengths": b"Content-Length: 2\r\nContent-Length: 3\r\n\r\nok",
@@ -57,8 +57,8 @@ BROKEN: dict[str, bytes] = {
 
 @asynccontextmanager
 async def answering(answer: Callable[[str, str], bytes]) -> AsyncIterator[tuple[JenkinsClient, list[str]]]:
-    """A client of a server that answers method and path with these bytes and closes; and what it was asked."""
-    asked: list[str] = []
+    """A client of a server that answers with `answer(method, path)` and closes; and the list of requests."""
+    requests: list[str] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(asyncio.IncompleteReadError, ConnectionError):
@@ -66,7 +66,7 @@ async def answering(answer: Callable[[str, str], bytes]) -> AsyncIterator[tuple[
             method, path, _ = head.split(" ", 2)
             length = head.lower().partition("content-length: ")[2].partition("\r\n")[0]
             await reader.readexactly(int(length or 0))
-            asked.append(f"{method} {path}")
+            requests.append(f"{method} {path}")
             first_line, _, rest = answer(method, path).partition(b"\r\n")
             writer.write(b"%b\r\nConnection: close\r\n%b" % (first_line, rest))
             await writer.drain()
@@ -76,45 +76,45 @@ async def answering(answer: Callable[[str, str], bytes]) -> AsyncIterator[tuple[
         port = server.sockets[0].getsockname()[1]
         client = JenkinsClient(f"http://ci:t0ken-secret@127.0.0.1:{port}/", request_timeout_seconds=10)
         try:
-            yield client, asked
+            yield client, requests
         finally:
             await client.close()
 
 
-@loose
-async def test_a_loose_answer_to_a_question_is_read(write: Write) -> None:
+@malformed
+async def test_a_malformed_answer_to_a_query_is_read(write: Write) -> None:
     async with answering(lambda *_: write(200, b'{"items": []}')) as (client, _):
         assert not await client.waiting()
 
 
-@loose
-async def test_a_loose_answer_to_the_trigger_names_its_queue_item(write: Write) -> None:
-    async with answering(lambda *_: write(201, b"")) as (client, asked):
+@malformed
+async def test_the_queue_item_in_a_malformed_answer_to_a_trigger_is_read(write: Write) -> None:
+    async with answering(lambda *_: write(201, b"")) as (client, requests):
         assert await client.trigger("app", {"BUILD_UUID": "u1"}) == 7
-    assert len(asked) == 1
+    assert len(requests) == 1
 
 
-@loose
-async def test_a_loose_answer_to_a_new_job_creates_it_once(write: Write) -> None:
+@malformed
+async def test_a_job_is_created_once_although_the_answer_is_malformed(write: Write) -> None:
     def answer(method: str, path: str) -> bytes:
         if method == "POST":
             return write(200, b"")
         return write(200, b'{"quietingDown": false}') if path.startswith("/api/json") else write(404, b"no")
 
-    async with answering(answer) as (client, asked):
+    async with answering(answer) as (client, requests):
         await client.apply_job("app", b"<flow-definition/>", "sha256:" + "0" * 64)
-    assert asked.count("POST /createItem?name=app") == 1
+    assert requests.count("POST /createItem?name=app") == 1
 
 
 @pytest.mark.parametrize("framing", BROKEN.values(), ids=BROKEN.keys())
-async def test_a_command_counts_by_its_status_when_the_body_is_broken(framing: bytes) -> None:
+async def test_a_command_succeeds_by_its_status_although_the_body_is_broken(framing: bytes) -> None:
     head = b"HTTP/1.1 201 Created\r\nLocation: /queue/item/7/\r\n"
     async with answering(lambda *_: head + framing) as (client, _):
         assert await client.trigger("app", {"BUILD_UUID": "u1"}) == 7
 
 
 @pytest.mark.parametrize("framing", BROKEN.values(), ids=BROKEN.keys())
-async def test_a_job_counts_as_created_when_the_body_is_broken(framing: bytes) -> None:
+async def test_a_job_is_created_although_the_body_is_broken(framing: bytes) -> None:
     def answer(method: str, path: str) -> bytes:
         if method == "POST":
             return b"HTTP/1.1 200 OK\r\n" + framing
