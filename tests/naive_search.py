@@ -18,13 +18,13 @@ def patterns_of(secrets: tuple[str, ...]) -> frozenset[bytes]:
 
 def naive_spans(text: bytes, secrets: tuple[str, ...]) -> list[tuple[int, int]]:
     """All matches of all forms, and parts of wrapped base64; overlapping ones are merged."""
-    united: list[tuple[int, int]] = []
+    merged: list[tuple[int, int]] = []
     for start, stop in sorted([*_matches(text, secrets), *_parts(text, secrets)]):
-        if united and start < united[-1][1]:
-            united[-1] = (united[-1][0], max(stop, united[-1][1]))
+        if merged and start < merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(stop, merged[-1][1]))
         else:
-            united.append((start, stop))
-    return united
+            merged.append((start, stop))
+    return merged
 
 
 def _matches(text: bytes, secrets: tuple[str, ...]) -> Iterator[tuple[int, int]]:

@@ -22,7 +22,7 @@ log = structlog.get_logger()
 # After this time, the part of an unfinished line that later bytes cannot change is written.
 _UNFINISHED_SECONDS = 0.5
 # With more written but uncommitted text than this, pushes wait for the database.
-_MOST_UNSHOWN_BYTES = 16 * 1024 * 1024
+_MAX_UNSHOWN_BYTES = 16 * 1024 * 1024
 _STORE_PAUSE_SECONDS = 0.5
 # Longer than a busy disk takes, and less than the 30 s after which a supervisor repeats its push (log.sh).
 _DURABLE_SECONDS = 20.0
@@ -32,7 +32,7 @@ _FLOWING_BYTES = 64 * 1024
 _PAUSE_OF_COMMITS_SECONDS = 0.04
 # A large log is hashed and synced while it grows, so that its end waits neither for a second reading nor for a slow
 # disk.
-_SUMMED_AT_ONCE_BYTES = 8 * 1024 * 1024
+_HASH_BATCH_BYTES = 8 * 1024 * 1024
 
 
 class BuildLog:
@@ -69,8 +69,8 @@ class BuildLog:
         self._shown = asyncio.Event()
         self._commit_wanted = asyncio.Event()
         self._unfinished_check: asyncio.TimerHandle | None = None
-        self._sum = GrowingDigest(spool.path)
-        self._summing: asyncio.Task[None] | None = None
+        self._digest = GrowingDigest(spool.path)
+        self._hashing: asyncio.Task[None] | None = None
         self.use_claims(claims)
 
     def use_claims(self, claims: Sequence[Claim]) -> None:
@@ -117,7 +117,7 @@ class BuildLog:
 
     async def wait_for_room(self) -> None:
         """Return once at most 16 MiB are written but uncommitted, or the log is broken."""
-        while self._writer.offset - self._spool.size_bytes > _MOST_UNSHOWN_BYTES and self.broken is None:
+        while self._writer.offset - self._spool.size_bytes > _MAX_UNSHOWN_BYTES and self.broken is None:
             await self._next_commit()
 
     async def end_stream(self, claim: Claim, stream: str) -> None:
@@ -168,17 +168,17 @@ class BuildLog:
         last_lines = b"\n" + written
         new = [text for text in lines if text and b"\n" + text.encode() not in last_lines]
         ending = b"" if written.endswith(LOG_CUT) else self._writer.ending(new)
-        if self._summing is not None:
-            await self._summing
-        await asyncio.to_thread(self._sum.advance)
-        return FinalLog(*self._sum.followed_by(ending), ending.decode())
+        if self._hashing is not None:
+            await self._hashing
+        await asyncio.to_thread(self._digest.advance)
+        return FinalLog(*self._digest.followed_by(ending), ending.decode())
 
     def abandon(self) -> None:
         """Drop uncommitted text at shutdown; the next process requests it from the agents again."""
         self.closed = True
         if self._unfinished_check is not None:
             self._unfinished_check.cancel()
-        for task in (self._commit, self._summing):
+        for task in (self._commit, self._hashing):
             if task is not None:
                 task.cancel()
 
@@ -230,23 +230,23 @@ class BuildLog:
             try:
                 await self._database.run(record_log, self.build_uuid, segments, checkpoint)
             except StoreError as error:
-                self._writer.unsaved(segments)
+                self._writer.restore(segments)
                 log.warning("a log waits for the database", build_uuid=self.build_uuid, error=error.message)
                 await asyncio.sleep(_STORE_PAUSE_SECONDS)
                 return
         self._spool.show(offset)
         self._wake()
-        if self._summing is None and offset - self._sum.size_bytes >= _SUMMED_AT_ONCE_BYTES:
-            self._summing = asyncio.create_task(self._sum_up(offset), name=f"sum of {self.build_uuid}")
+        if self._hashing is None and offset - self._digest.size_bytes >= _HASH_BATCH_BYTES:
+            self._hashing = asyncio.create_task(self._hash_until(offset), name=f"digest of {self.build_uuid}")
 
-    async def _sum_up(self, until: int) -> None:
+    async def _hash_until(self, until: int) -> None:
         """Hash and sync the bytes up to `until`, which are shown and so never change."""
         try:
             with suppress(SpoolError):  # `final` raises it again
-                await asyncio.to_thread(self._sum.advance, until)
+                await asyncio.to_thread(self._digest.advance, until)
                 await self._spool.sync()
         finally:
-            self._summing = None
+            self._hashing = None
 
     async def _next_commit(self) -> None:
         self._commit_wanted.set()

@@ -1,4 +1,4 @@
-"""The log of a build as one offset-addressed byte string: preamble, the build's output transformed, the reason line."""
+"""The log of a build as one string of bytes with offsets: preamble, the build's transformed output, the reason line."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -6,9 +6,10 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class LogRules:
-    """Fixed when the build is accepted, so that the log is a pure function of the streams' raw bytes and their order.
+    """The rules of a log's transformation, fixed at acceptance: the log is a pure function of the streams' raw bytes
+    and their order.
 
-    `secrets` are raw values; those under 6 bytes are ignored by the masker. Sizes in bytes.
+    `secrets` are raw values; the masker ignores those under 6 bytes.
     """
 
     secrets: tuple[str, ...] = ()
@@ -18,9 +19,9 @@ class LogRules:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A piece of a log by one stream: `text_bytes` of the stream's text stand here before the next segment's.
+    """A part of a log that comes from one stream: `text_bytes` of its text, followed by the next segment.
 
-    The stream's raw bytes from `raw_start` to `raw_stop` arrived during it; `raw_digest` is over these
+    The raw bytes of the stream from `raw_start` to `raw_stop` arrived during this segment; `raw_digest` is their digest
     (see `RawDigest`).
     """
 
@@ -34,7 +35,7 @@ class Segment:
 
 
 class LogReader(Protocol):
-    """A log that may still grow, read by offset; sinks and HTTP readers each hold their own offset.
+    """Reads a log, which may still grow, by offset. Sinks and HTTP readers have offsets of their own.
 
     Safe for any number of readers of one loop; the bytes at an offset never change.
     """

@@ -1,4 +1,4 @@
-"""The archive: a log that is whole, in the object store, and read from there by offset."""
+"""The archive: stores a complete log in the object store, and reads it from there by offset."""
 
 import asyncio
 import hashlib
@@ -23,13 +23,13 @@ async def archive(spool_path: Path, objects: ObjectStore, name: str) -> None:
     """Store the whole log as `name`.
 
     Raises:
-        ObjectStoreError: not stored; the spool stays, try again later.
+        ObjectStoreError: not stored; the spool is unchanged, retry later.
     """
     await objects.put(name, spool_path, content_type=CONTENT_TYPE)
 
 
 def digest(path: Path, following: bytes = b"") -> tuple[int, str]:
-    """Size and SHA-256 (hex) of the file and of what will follow it; reads it all, so for a thread.
+    """Size and SHA-256 (hex) of the file followed by `following`. Reads the whole file: call it in a thread.
 
     Raises:
         SpoolError: it cannot be read.
@@ -40,7 +40,7 @@ def digest(path: Path, following: bytes = b"") -> tuple[int, str]:
 
 
 class GrowingDigest:
-    """The sum of a file that only grows. `advance` reads, so it is for a thread; one at a time."""
+    """The digest of a file that only grows. `advance` reads: call it in a thread, one call at a time."""
 
     def __init__(self, path: Path) -> None:
         self.size_bytes = 0
@@ -48,7 +48,7 @@ class GrowingDigest:
         self._hashed = hashlib.sha256()
 
     def advance(self, until: int | None = None) -> None:
-        """Add what the file has beyond the last time, all of it or up to an offset.
+        """Add the bytes after those of the last call, to the end of the file or up to an offset.
 
         Raises:
             SpoolError: it cannot be read; a later call continues at the same offset.
@@ -64,23 +64,23 @@ class GrowingDigest:
             raise SpoolError(f"The log's spool cannot be read ({error.strerror}).") from error
 
     def followed_by(self, ending: bytes) -> tuple[int, str]:
-        """Size and SHA-256 (hex) with `ending` behind what was read so far."""
+        """Size and SHA-256 (hex) of the bytes read so far, followed by `ending`."""
         whole = self._hashed.copy()
         whole.update(ending)
         return self.size_bytes + len(ending), whole.hexdigest()
 
 
 class LogBlocks:
-    """Blocks of archived logs, shared by all readers of all logs: the last used ones, within one bound of memory.
+    """An LRU cache for blocks of archived logs, shared by all readers, with one limit of memory.
 
-    A block is fetched once, however many readers want it. Used from one event loop.
+    Concurrent readers of a block share one fetch. Used from one event loop.
     """
 
     def __init__(self, objects: ObjectStore, memory_bytes: int) -> None:
         self._objects = objects
         self._kept: OrderedDict[_Key, bytes] = OrderedDict()
-        self._most_kept = max(1, memory_bytes // _BLOCK_BYTES // 2)
-        # What is fetched takes twice its size while its chunks are joined.
+        self._max_blocks = max(1, memory_bytes // _BLOCK_BYTES // 2)
+        # A fetch needs twice the size of its block while the chunks are joined.
         self._fetches = asyncio.Semaphore(max(1, memory_bytes // _BLOCK_BYTES // 4))
         self._locks: WeakValueDictionary[_Key, asyncio.Lock] = WeakValueDictionary()
 
@@ -96,13 +96,13 @@ class LogBlocks:
         self._kept.move_to_end(key)
         return self._kept[key]
 
-    async def are_kept(self, name: str) -> bool:
-        """Whether there is such an object. Raises ObjectStoreError."""
+    async def exists(self, name: str) -> bool:
+        """Whether the object exists. Raises ObjectStoreError."""
         return await self._objects.head(name) is not None
 
     def _keep(self, key: _Key, block: bytes) -> bytes:
         self._kept[key] = block
-        if len(self._kept) > self._most_kept:
+        if len(self._kept) > self._max_blocks:
             self._kept.popitem(last=False)
         return block
 
@@ -110,14 +110,16 @@ class LogBlocks:
         async with self._objects.open(name, start=start, length=length) as found:
             block = b"".join([chunk async for chunk in found.chunks])
         if len(block) != length:
-            raise ObjectStoreError(f"The archived log is {len(block) - length:+d} bytes off what was recorded of it.")
+            raise ObjectStoreError(
+                f"The size of the archived log differs from its record by {len(block) - length:+d} bytes."
+            )
         return block
 
 
 class ArchivedLog:
-    """A LogReader over the object `name` of `size_bytes`; raises ObjectStoreError or ObjectNotFoundError from `read`.
+    """A LogReader of the object `name` with `size_bytes`; `read` raises ObjectStoreError and ObjectNotFoundError.
 
-    Reads whole blocks, so that sequential readers cost one request a block and nothing is open between two reads.
+    Reads whole blocks: sequential readers cost one request per block, and nothing is open between two reads.
     """
 
     complete = True
@@ -136,8 +138,8 @@ class ArchivedLog:
         return (await self._shared.read(self._name, number, length))[within : within + limit_bytes]
 
     async def grown_beyond(self, offset: int) -> None:
-        """Return: nothing will be added any more."""
+        """Return at once: an archived log does not grow."""
 
-    async def is_kept(self) -> bool:
-        """Whether it can be read. Raises ObjectStoreError."""
-        return await self._shared.are_kept(self._name)
+    async def exists(self) -> bool:
+        """Whether the object exists. Raises ObjectStoreError."""
+        return await self._shared.exists(self._name)

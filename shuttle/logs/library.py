@@ -11,14 +11,14 @@ from shuttle.objects.names import log_object
 
 
 class LogLibrary:
-    """Hands out one Spool a build, so that its writer wakes all its readers. Used from one event loop."""
+    """Keeps one Spool for each build, so that its writer wakes all its readers. Used from one event loop."""
 
     def __init__(self, folder: Path, objects: ObjectStore, *, memory_bytes: int) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._folder = folder
         self._blocks = LogBlocks(objects, memory_bytes)
         self._spools: dict[str, Spool] = {}
-        # For spools of an earlier process that have not been opened since: the size that their checkpoint confirms.
+        # The size that the checkpoint confirms, for spools of an earlier process that have not been opened yet.
         self._confirmed_bytes: dict[str, int] = {}
 
     def spool(self, build_uuid: str) -> Spool:
@@ -37,21 +37,21 @@ class LogLibrary:
         return spool
 
     def reader(self, build: Build) -> LogReader:
-        """The build's spool, or the archive if the build is archived and its spool not open. Raises SpoolError."""
+        """The build's spool; its archive if the build is archived and the spool is not open. Raises SpoolError."""
         if build.archived_at is not None and build.build_uuid not in self._spools:
             return self.archived(log_object(build.build_uuid), build.log_bytes or 0)
         return self.spool(build.build_uuid)
 
     def archived(self, name: str, size_bytes: int) -> ArchivedLog:
-        """The log that is the object `name`."""
+        """The archived log in the object `name`."""
         return ArchivedLog(self._blocks, name, size_bytes)
 
     def recover(self, build: Build) -> None:
-        """Call it after a restart, before the first reader: only the bytes that a checkpoint confirms are kept.
+        """Keep only the bytes that a checkpoint confirms; call it after a restart, before the first reader.
 
-        A killed process leaves more. A power cut may leave less: then the log is written again, and bytes of the spool
-        are shown once they are compared. The file is cut when it is opened, so that a broken disk fails this build and
-        not the start of the service.
+        A killed process leaves more bytes. A power cut may leave fewer: then the log is written again, and the spool's
+        bytes are shown after they have been compared. The file is cut when it is opened, so that a broken disk fails
+        this build and not the start of the service.
         """
         at = build.checkpoint
         self._confirmed_bytes[build.build_uuid] = len(build.preamble.encode()) if at is None else at.log_offset
@@ -66,7 +66,7 @@ class LogLibrary:
         return min(size_bytes, self._confirmed_bytes.get(build.build_uuid, size_bytes))
 
     def forget(self, build_uuid: str) -> None:
-        """Remove the spool; readers that have it open can finish."""
+        """Remove the spool. Readers that have it open can read on."""
         self._confirmed_bytes.pop(build_uuid, None)
         if self._spools.pop(build_uuid, None) is not None or self._path(build_uuid).exists():
             self._path(build_uuid).unlink(missing_ok=True)

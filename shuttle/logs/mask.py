@@ -1,18 +1,18 @@
-"""Finds secrets in a log, in every form in which they may be printed."""
+"""Finds secrets in a log, in all forms of `secret_forms`."""
 
 from collections.abc import Iterable
 
-from shuttle.logs.pattern_search import LINE_FEED, PatternSearch, Span, united
+from shuttle.logs.pattern_search import LINE_FEED, PatternSearch, Span, merged
 from shuttle.logs.secret_forms import base64_cores, printed_forms
 from shuttle.logs.wrapped_base64 import WrappedBase64
 
 MASK = b"[secret]"
-# Every escape contains one of them, and its hexadecimal digits are in either case, also mixed.
+# Every escape contains one of these. Its hexadecimal digits may be in upper, lower or mixed case.
 _ESCAPES = (b"\\", b"%", b"&")
 
 
 class Masker:
-    """Finds secrets in text. No pattern spans a line, so lines may be searched together or one by one."""
+    """Finds secrets in text. No pattern contains a line end, so lines can be searched together or one by one."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         exact: set[bytes] = set()
@@ -31,13 +31,13 @@ class Masker:
         self.longest_bytes = max(self._exact.longest_bytes, self._folded.longest_bytes)
 
     def spans(self, text: bytes, previous: int = LINE_FEED) -> list[Span]:
-        """(start, end) of the secrets, in order; overlapping forms are one span, so no part stays visible.
+        """(start, end) of the secrets, in order; overlapping forms are merged into one span.
 
         `previous` is the byte before the text.
         """
         spans = self._exact.spans(text, previous)
         if self._folded.longest_bytes and any(escape in text for escape in _ESCAPES):
-            return united([*spans, *self._folded.spans(text.lower(), previous)])
+            return merged([*spans, *self._folded.spans(text.lower(), previous)])
         return spans
 
     def pending_bytes(self, line: bytes, previous: int = LINE_FEED) -> int:

@@ -1,4 +1,4 @@
-"""Searches text for many patterns at once: the union of all matches, and the end that may become one."""
+"""Searches text for many patterns at once: the union of all matches, and a possible beginning of one at the end."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,28 +10,28 @@ from ahocorasick_rs import BytesAhoCorasick, Implementation, MatchKind
 Span = tuple[int, int]
 
 LINE_FEED = 0x0A
-# No pattern may be shorter.
+# The shortest pattern.
 HEAD_BYTES = 6
 # A finder looks for the first bytes of a pattern only: a secret of 100 KB in full takes 25 MB in each form (measured).
 _KEY_BYTES = 16
 # The vectorised search takes up to 64 patterns: 0.12 ms a megabyte for each such group, 2.3 ms for all in one automaton
 # that has more (measured). Twenty groups would be as slow as that one.
 _PATTERNS_OF_A_GROUP = 64
-_MOST_GROUPS = 16
-# How much is searched from a candidate on: most secrets lie within it, and a second search costs as much as this one.
+_MAX_GROUPS = 16
+# This much is searched from a candidate on: it contains most secrets, and a second search costs as much as this one.
 _REGION_BYTES = 64
-# So many with the same head are compared one by one.
-_FEW_PATTERNS = 8
-# A head may begin in so many of the last bytes of a match.
+# Up to this many patterns with the same head are compared one by one.
+_MAX_COMPARED_PATTERNS = 8
+# A head that ends behind a match may begin in this many of the match's last bytes.
 _BEGUN_BYTES = HEAD_BYTES - 1
-# Isolated patterns have other limits than all: keys of shorter ones would be found where no secret is, and longer ones
-# are rare and would take long to prepare.
-_SHORTEST_ISOLATED_BYTES = 17
-_MOST_ISOLATED_BYTES = 256
+# Limits of isolated patterns: keys of shorter ones would match where there is no secret, and longer ones are rare and
+# would take long to prepare.
+_MIN_ISOLATED_BYTES = 17
+_MAX_ISOLATED_BYTES = 256
 
 
 class Parts(Protocol):
-    """Finds spans that are no whole pattern."""
+    """Finds matches of parts of a pattern, which contain a key."""
 
     @property
     def keys(self) -> Iterable[bytes]:
@@ -39,24 +39,24 @@ class Parts(Protocol):
 
     @property
     def reach_bytes(self) -> int:
-        """How far a span extends from its key at most, to either side."""
+        """The longest distance of a span's ends from its key."""
 
     def around(self, text: bytes, at: int, previous: int) -> list[Span]:
         """The spans that contain the key at `at`; `previous` is the byte before the text."""
 
 
 def _finders(keys: Sequence[bytes]) -> list[tuple[BytesAhoCorasick, Sequence[bytes]]]:
-    """Automata, and the keys of each; their matches together touch every occurrence of a key.
+    """Automata with the keys of each; together, their matches touch every occurrence of a key.
 
     They report no overlapping matches: the leftmost kind has a vectorised search, up to 10 times faster in text without
-    secrets. NFAs, because each of a thousand builds has its own: a secret of 25 characters takes 5 KB in all
-    (measured); DFA tables take many times that.
+    secrets. They are NFAs, because each of a thousand builds has its own: a secret of 25 characters takes 5 KB in all
+    (measured), and DFA tables take many times that.
     """
     return [(_automaton(group, MatchKind.LeftmostLongest), group) for group in _groups(keys)]
 
 
-def united(spans: Iterable[Span]) -> list[Span]:
-    """The spans in order, those that overlap as one."""
+def merged(spans: Iterable[Span]) -> list[Span]:
+    """The spans in order; overlapping ones are merged."""
     result: list[Span] = []
     for start, end in sorted(spans):
         if result and start < result[-1][1]:
@@ -73,26 +73,29 @@ class PatternSearch:
         ordered = sorted(set(patterns))
         part_keys = set(parts.keys) if parts is not None else set()
         keys = _shortest(part_keys.union(map(_key, ordered)))
-        # Overlapping matches are searched by heads: they have one length, so only one matches at a place. Patterns that
-        # are prefixes of each other would all match (50 of them in 50 KB of one letter: 5 s and 800 MiB, measured).
+        # Overlapping matches are searched by heads. All heads have the same length, so only one matches at a position.
+        # Patterns that are prefixes of each other would all match (50 of them in 50 KB of one letter: 5 s and 800 MiB,
+        # measured).
         by_head = {head: list(group) for head, group in groupby(ordered, key=_head)}
         self._heads = list(by_head)
         self._patterns_of = [sorted(group, key=len, reverse=True) for group in by_head.values()]
-        self._tree_of = [_PrefixTree(group) if len(group) > _FEW_PATTERNS else None for group in by_head.values()]
+        self._tree_of = [
+            _PrefixTree(group) if len(group) > _MAX_COMPARED_PATTERNS else None for group in by_head.values()
+        ]
         all_heads = [*self._heads, *sorted(part_keys.difference(by_head))]
         self._head_finder = _automaton(all_heads, MatchKind.Standard)
         self._parts_at = [parts if head in part_keys else None for head in all_heads]
-        # For each finder, by the number of a key: an isolated pattern that begins with it, or nothing.
+        # Each finder with a list by key number: the isolated pattern that begins with the key, or b"".
         isolated = self._isolated(ordered)
         self._finders = [(finder, [isolated.get(key, b"") for key in group]) for finder, group in _finders(keys)]
         self.longest_bytes = max(map(len, ordered), default=0)
 
     def _isolated(self, ordered: Sequence[bytes]) -> dict[bytes, bytes]:
-        """Patterns, by their keys, in which no other match lies; one for each key.
+        """Isolated patterns by their keys, one for each key: no other match lies in such a pattern.
 
-        Others can begin only behind their key, and have candidates of their own. Where such a pattern is found, nothing
-        else needs to be looked for: nearly all real secrets are of this kind, and the general search takes 3 µs for
-        each (measured).
+        Other matches can begin only behind its key, and have candidates of their own. So where an isolated pattern is
+        found, no further search is needed. Nearly all real secrets are isolated, and the general search takes 3 µs for
+        each match (measured).
         """
         isolated: dict[bytes, bytes] = {}
         for pattern, following in pairwise([*ordered, b""]):
@@ -101,7 +104,7 @@ class PatternSearch:
         return isolated
 
     def _is_isolated(self, pattern: bytes) -> bool:
-        if not _key_bytes(pattern) + _BEGUN_BYTES <= len(pattern) <= _MOST_ISOLATED_BYTES:
+        if not _key_bytes(pattern) + _BEGUN_BYTES <= len(pattern) <= _MAX_ISOLATED_BYTES:
             return False
         (head, _, _), *_ = self._head_finder.find_matches_as_indexes(pattern[:HEAD_BYTES])
         return self._parts_at[head] is None and not self._head_finder.find_matches_as_indexes(pattern[1:])
@@ -118,7 +121,7 @@ class PatternSearch:
                 spans.append((begin, covered))
                 continue
             at, end = max(start, searched), max(stop, start + _REGION_BYTES, searched)
-            # A match that reaches further may overlap others, which begin behind the candidate.
+            # A match that extends beyond `end` may overlap others that begin behind the candidate.
             while at < end:
                 heads = text[at : end + HEAD_BYTES - 1]
                 for head, offset, _ in self._head_finder.find_matches_as_indexes(heads, overlapping=True):
@@ -128,14 +131,14 @@ class PatternSearch:
                         spans.append((begin, longest) if begin >= covered else (spans.pop()[0], longest))
                         covered = longest
                     search = self._parts_at[head]
-                    if search is not None and not _lies_within(begin, search.reach_bytes, spans):
+                    if search is not None and not _is_covered(begin, search.reach_bytes, spans):
                         parts += search.around(text, begin, previous)
                 at, end = end, max(end, covered)
             searched = end
-        return united([*spans, *parts]) if parts else spans
+        return merged([*spans, *parts]) if parts else spans
 
     def _candidates(self, text: bytes) -> Sequence[tuple[int, int, bytes]]:
-        """Where keys were found, in order: start, stop, and the isolated pattern that may be there."""
+        """The matches of keys, in order: start, stop, and the isolated pattern with that key or b""."""
         candidates = [
             (start, stop, isolated[number])
             for finder, isolated in self._finders
@@ -144,7 +147,7 @@ class PatternSearch:
         return candidates if len(self._finders) == 1 else sorted(candidates)
 
     def _match_end(self, text: bytes, start: int, head: int, covered: int) -> int:
-        """The end of the longest match at `start`, or 0 if none ends behind `covered`."""
+        """The end of the longest match at `start`; 0 = none ends behind `covered`."""
         if head < len(self._patterns_of):
             if (tree := self._tree_of[head]) is not None:
                 return tree.match_end(text, start, covered)
@@ -174,12 +177,12 @@ class PatternSearch:
 
 
 class _PrefixTree:
-    """Patterns with the same head: a thousand of them are not compared one by one at each place."""
+    """Patterns with the same head, searched by bisection: a thousand are too many to compare one by one."""
 
     def __init__(self, ordered: Sequence[bytes]) -> None:
         self._ordered = ordered
         self._longest_bytes = max(map(len, ordered))
-        # The index of the longest pattern that begins a pattern, or -1.
+        # For each pattern, the index of the longest other pattern that is its prefix, or -1.
         self._parents: list[int] = []
         for index, pattern in enumerate(ordered):
             parent = index - 1
@@ -188,7 +191,7 @@ class _PrefixTree:
             self._parents.append(parent)
 
     def match_end(self, text: bytes, start: int, covered: int) -> int:
-        """The end of the longest pattern that begins `text` at `start`, or 0 if it does not end behind `covered`."""
+        """The end of the longest pattern in `text` at `start`; 0 = none ends behind `covered`."""
         at = bisect_right(self._ordered, text[start : start + self._longest_bytes]) - 1
         while at >= 0 and start + len(self._ordered[at]) > covered:
             if text.startswith(self._ordered[at], start):
@@ -197,13 +200,13 @@ class _PrefixTree:
         return 0
 
 
-def _lies_within(at: int, reach_bytes: int, spans: Sequence[Span]) -> bool:
-    """Whether the last span covers everything around a place."""
+def _is_covered(at: int, reach_bytes: int, spans: Sequence[Span]) -> bool:
+    """Whether the last span covers `reach_bytes` on both sides of `at`."""
     return bool(spans) and spans[-1][0] <= at - reach_bytes and at + reach_bytes <= spans[-1][1]
 
 
 def _shortest(keys: Iterable[bytes]) -> list[bytes]:
-    """The keys without those that begin with another one: where they occur, so does that."""
+    """The keys without those that have another key as a prefix, which is found in the same places."""
     shortest: list[bytes] = []
     for key in sorted(keys):
         if not shortest or not key.startswith(shortest[-1]):
@@ -220,8 +223,8 @@ def _key(pattern: bytes) -> bytes:
 
 
 def _key_bytes(pattern: bytes) -> int:
-    """Short ones leave room for the beginning of a head, see `PatternSearch._isolated`."""
-    return _KEY_BYTES if len(pattern) < _SHORTEST_ISOLATED_BYTES else min(_KEY_BYTES, len(pattern) - _BEGUN_BYTES)
+    """The length of a pattern's key: shorter in short isolated patterns, so that a head can begin behind the key."""
+    return _KEY_BYTES if len(pattern) < _MIN_ISOLATED_BYTES else min(_KEY_BYTES, len(pattern) - _BEGUN_BYTES)
 
 
 def _automaton(patterns: Sequence[bytes], kind: MatchKind) -> BytesAhoCorasick:
@@ -229,6 +232,6 @@ def _automaton(patterns: Sequence[bytes], kind: MatchKind) -> BytesAhoCorasick:
 
 
 def _groups(patterns: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
-    few = len(patterns) <= _MOST_GROUPS * _PATTERNS_OF_A_GROUP
+    few = len(patterns) <= _MAX_GROUPS * _PATTERNS_OF_A_GROUP
     size = _PATTERNS_OF_A_GROUP if few else len(patterns)
     yield from (patterns[at : at + size] for at in range(0, len(patterns), size or 1))

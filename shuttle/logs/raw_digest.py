@@ -1,15 +1,15 @@
-"""Digest of raw bytes that an agent sent: shows whether it sends the same ones again."""
+"""The digest of raw bytes that an agent sent, to check whether it sends the same bytes again."""
 
 import hashlib
 
 from blake3 import blake3
 
-# A fifth of the CPU that SHA-256 takes (measured), which was an eighth of all that a pushed log costs.
+# Takes a fifth of SHA-256's CPU time (measured). SHA-256 took an eighth of the total for a pushed log.
 _BLAKE3 = "blake3:"
 
 
 class RawDigest:
-    """`value` is `blake3:` and the hash in hex; without a prefix it is SHA-256, which earlier versions recorded."""
+    """`value` is `blake3:` and the hash in hex. Values without a prefix are SHA-256, recorded by earlier versions."""
 
     def __init__(self, *, like: str = _BLAKE3) -> None:
         """Uses the algorithm of the value `like`."""
@@ -22,5 +22,5 @@ class RawDigest:
 
     @property
     def value(self) -> str:
-        """Of all bytes so far."""
+        """The digest of all bytes so far."""
         return self._prefix + self._hash.hexdigest()

@@ -1,4 +1,4 @@
-"""Records segments: in which order the text of a log's streams was written, and checksums of their raw bytes."""
+"""Records segments: the order in which the text of a log's streams was written, and digests of their raw bytes."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -7,15 +7,15 @@ from shuttle.logs import Segment
 from shuttle.logs.raw_digest import RawDigest
 from shuttle.logs.replay import StreamKey
 
-# A row each. If streams take turns more often, a lost disk costs the order of what came later, but none of its text.
-_MOST_SEGMENTS = 50_000
+# Each segment is a row. If streams alternate more often, a lost disk loses the order of later text, but no text.
+_MAX_SEGMENTS = 50_000
 
 
 class SegmentRecorder:
     """Collects segments for the next commit."""
 
     def __init__(self, next_position: int) -> None:
-        """`next_position` is the first that is not recorded yet."""
+        """`next_position` is the first position that is not recorded yet."""
         self._next_position = next_position
         self._newest: Segment | None = None
         self._newest_digest = RawDigest()
@@ -25,7 +25,7 @@ class SegmentRecorder:
         """Add to the newest segment, or begin one at `raw_start` if the newest belongs to another stream."""
         last = self._newest
         if last is None or (last.claim_id, last.stream) != key:
-            if self._next_position > _MOST_SEGMENTS:
+            if self._next_position > _MAX_SEGMENTS:
                 return
             last = Segment(self._next_position, *key, raw_start, raw_start, "", 0)
             self._newest_digest = RawDigest()
@@ -44,6 +44,6 @@ class SegmentRecorder:
         changed, self._changed = list(self._changed.values()), {}
         return changed
 
-    def unsaved(self, segments: Sequence[Segment]) -> None:
-        """Their commit failed: return them with the next `changes`, unless they have grown since."""
+    def restore(self, segments: Sequence[Segment]) -> None:
+        """Call it after a failed commit: `changes` returns these segments again, in their newest form."""
         self._changed = {segment.position: segment for segment in segments} | self._changed

@@ -1,4 +1,4 @@
-"""Replays a lost log: puts text into the recorded order, and compares agents' copies with the recorded sums."""
+"""Replays a lost log: puts text into the recorded order, and compares agents' copies with the recorded digests."""
 
 from collections import defaultdict, deque
 from collections.abc import Sequence
@@ -11,10 +11,10 @@ StreamKey = tuple[int, str]
 
 
 class Replay:
-    """Goes through the recorded segments while agents send their bytes again.
+    """Follows the order of the recorded segments while agents send their bytes again.
 
     Text of a stream waits here until all text before it in the recorded order is written. `lossy`: some of the recorded
-    text will never come.
+    text cannot be sent again.
     """
 
     def __init__(self, segments: Sequence[Segment]) -> None:
@@ -45,15 +45,15 @@ class Replay:
         return self._checks[key].stop
 
     def check(self, key: StreamKey, raw: bytes) -> None:
-        """Compare the stream's next raw bytes with the recorded sums."""
+        """Compare the stream's next raw bytes with the recorded digests."""
         self._checks[key].feed(raw)
 
     def add(self, key: StreamKey, text: bytes) -> None:
-        """Let the stream's next text wait."""
+        """Add the next text of the stream to its waiting text."""
         self._waiting[key] += text
 
     def take(self) -> tuple[StreamKey, bytes] | None:
-        """The next text in the recorded order, as far as it has come; None = it has not come, or all is taken."""
+        """The next text in the recorded order, as far as it has arrived; None = none has arrived, or all is taken."""
         if not self._order:
             return None
         key = (self._order[0].claim_id, self._order[0].stream)
@@ -78,7 +78,7 @@ class Replay:
             self._order = left
 
     def rest(self) -> list[tuple[StreamKey, bytes]]:
-        """End the order; returns all text that still waits, stream by stream."""
+        """Give up the recorded order; returns all waiting text, stream by stream."""
         self._order.clear()
         rest = [(key, bytes(text)) for key, text in self._waiting.items() if text]
         self._waiting.clear()
@@ -86,7 +86,7 @@ class Replay:
 
 
 class _RawCheck:
-    """Compares one stream's raw bytes with the sums of its segments."""
+    """Compares one stream's raw bytes with the digests of its segments."""
 
     def __init__(self) -> None:
         self.altered = False

@@ -1,4 +1,4 @@
-"""The forms in which tools print a secret: encoded, escaped, quoted; each as the bytes that a log then contains."""
+"""The forms in which tools print a secret: encoded, escaped, quoted. Each form is a string of bytes in a log."""
 
 import base64
 import re
@@ -8,19 +8,20 @@ from urllib.parse import quote, quote_plus
 
 from shuttle.request.secrets import MIN_MASKED_BYTES, document_strings
 
-# Above this size a value is a file rather than a password: it gets the common escapes only, so that memory is bounded.
+# Above this size a value is a file rather than a password: only common escapes are searched for, to limit memory.
 _MANY_FORMS_BYTES = 512
-# The search compares what begins like a form with the whole of it, at each place: in a line of one letter 128 KB took
-# 2.8 s a megabyte, eight such secrets 17 s (measured). Pieces that overlap are found as one span.
+# Forms are split into pieces, because the search compares a possible form in full at each position: in a line of one
+# letter, a secret of 128 KB took 2.8 s a megabyte, eight of them 17 s (measured). Overlapping pieces are found as one
+# span.
 _PIECE_BYTES = 1024
 _PIECE_OVERLAP_BYTES = 24
 # `base64` wraps at 76 columns (RFC 2045), `openssl base64` and PEM at 64 (RFC 7468).
 _WRAP_COLUMNS = (76, 64)
 _LINE_END = re.compile(rb"\r?\n")
-# What no tool escapes; most tokens are nothing else, and need no form of their own.
+# Characters that no tool escapes. Most tokens consist of them, and so have no escaped forms.
 _UNESCAPED = re.compile(r"[A-Za-z0-9_.\-]*")
 _BEYOND_ASCII = re.compile(r"[^\x00-\x7f]")
-# The sets that quote, encodeURIComponent, encodeURI and URLSearchParams leave as they are; the last has + for a space.
+# The characters that quote with safe="", quote, encodeURIComponent and encodeURI do not escape.
 _PERCENT_SAFE = ("", "/", "!'()*~", ";,/?:@&=+$#!'()*~")
 
 _Table = dict[int, str]
@@ -28,8 +29,8 @@ _Rewrite = Callable[[str], str]
 
 
 def printed_forms(secret: str) -> Iterator[bytes]:
-    """Every form of a secret; a form of several lines is covered line by line, so none contains a line end, and a long
-    one by pieces that overlap.
+    """Every form of a secret. A form of several lines is split into lines, so no form contains a line end; a long one
+    is split into overlapping pieces.
     """
     for value in _values(secret):
         if len(value) < MIN_MASKED_BYTES:
@@ -47,7 +48,7 @@ def _pieces(form: bytes) -> Iterator[bytes]:
 
 
 def base64_cores(secret: str) -> Iterator[bytes]:
-    """The base64 characters that depend on a value alone, for each of its three alignments and both alphabets."""
+    """The base64 characters that depend on the value alone, for each of the three alignments and both alphabets."""
     for value in _values(secret):
         if len(value) >= MIN_MASKED_BYTES:
             for before in range(3):
@@ -55,10 +56,10 @@ def base64_cores(secret: str) -> Iterator[bytes]:
 
 
 def _values(secret: str) -> set[bytes]:
-    """The value, its lines, the strings of a JSON document and their lines; all also without the blanks around them,
-    which a shell drops; as bytes of the log.
+    """The value, its lines, and the strings of a JSON document with their lines, as bytes of the log.
 
-    A lone surrogate becomes what the log's repair of invalid UTF-8 makes of its bytes.
+    Each is also included without surrounding blanks, which a shell drops. A lone surrogate is replaced as the log's
+    repair of invalid UTF-8 replaces its bytes.
     """
     values: set[bytes] = set()
     for text in (secret, *document_strings(secret)):
@@ -68,7 +69,7 @@ def _values(secret: str) -> set[bytes]:
 
 
 def _first(before: int) -> int:
-    """The first base64 character without a bit of the `before` bytes in front of the value."""
+    """The index of the first base64 character that contains no bit of the `before` bytes in front of the value."""
     return (before * 8 + 5) // 6
 
 
@@ -87,7 +88,7 @@ def _base64(value: bytes) -> Iterator[bytes]:
 
 
 def _base64_from(value: bytes, before: int) -> list[bytes]:
-    """What depends on the value alone, where `before` bytes precede it and where it ends the encoded text or not."""
+    """The base64 characters of the value with `before` bytes in front of it: inside a text, and at its end."""
     encoded = base64.b64encode(bytes(before) + value)
     ending = encoded[_first(before) :]
     forms = (encoded[_first(before) : (before + len(value)) * 8 // 6], ending.rstrip(b"="), ending)
@@ -106,11 +107,11 @@ def _percent_encoded(text: str) -> Iterator[str]:
     for safe in _PERCENT_SAFE:
         yield quote(text, safe=safe)
     yield quote_plus(text)
-    yield quote_plus(text, safe="*").replace("~", "%7E")
+    yield quote_plus(text, safe="*").replace("~", "%7E")  # URLSearchParams
 
 
 def _rewritten(text: str, kinds: "_Kinds") -> Iterator[str]:
-    """In each kind: by each table, and there also with each way to write what is beyond ASCII."""
+    """The text escaped by each table of each kind, also with each rewrite of characters beyond ASCII."""
     for tables, rewrites in kinds:
         for table in tables:
             escaped = text.translate(table)
@@ -120,7 +121,7 @@ def _rewritten(text: str, kinds: "_Kinds") -> Iterator[str]:
 
 
 def _escaped_twice(text: str) -> Iterator[str]:
-    """The pairs that tools make: a URL in a URL, JSON in JSON, a message in a log of JSON lines or on a page."""
+    """The double escapes that tools print: a URL in a URL, JSON in JSON, a message in JSON lines or in HTML."""
     for once in {*_percent_encoded(text)}:
         yield quote(once, safe="")
         yield once.replace("%", "%25")
@@ -252,6 +253,6 @@ _PAIRS: Sequence[tuple[_Kinds, _Kinds]] = (
 
 
 def _bash_quoted(text: str) -> str:
-    """`printf %q` quotes # and ~ where they begin a word only."""
+    """The form of `printf %q`, which quotes # and ~ only at the beginning of a word."""
     quoted = text.translate(_backslashed(_BASH_SPECIAL))
     return f"\\{quoted}" if text[:1] in {"#", "~"} else quoted

@@ -9,26 +9,26 @@ from typing import Final
 
 from shuttle.errors import ShuttleError
 
-# 64 KiB from the page cache take 5 µs (measured), a thread costs 90 µs: only what the kernel has to fetch from the disk
-# is read in a thread. 0 where the system has no such flag: then the event loop reads everything.
+# Reading 64 KiB from the page cache takes 5 µs, and a thread costs 90 µs (measured): only bytes that the kernel has to
+# fetch from the disk are read in a thread. 0 = the system has no such flag, and the event loop reads everything.
 _ONLY_IF_CACHED: Final = getattr(os, "RWF_NOWAIT", 0)
 
-# How far from the end the pipeline's own reason line is looked for; only a few short lines follow it.
+# The pipeline's own reason line is searched for in this much of the log's end; only a few short lines follow it.
 ENDING_BYTES = 16 * 1024
 
 
 class SpoolError(ShuttleError):
-    """The disk cannot write or read the log (full, broken): its build ends `spool_unwritable`, readers try again."""
+    """The log cannot be written or read (a full or broken disk): its build ends `spool_unwritable`, readers retry."""
 
     status = 503
     code = "spool_unwritable"
 
 
 class Spool:
-    """A LogReader over a file that still grows; made with what the file holds already. One writer, one loop.
+    """A LogReader of a growing file; bytes that the file has already are visible at once. One writer, one loop.
 
-    Readers keep their own offsets; the writer wakes those that wait. All methods raise SpoolError where the disk fails.
-    The file has mode 0600: a log may show what its build considers private.
+    Readers have offsets of their own; the writer wakes waiting readers. All methods raise SpoolError if the disk fails.
+    The file has mode 0600: a log may contain private data of its build.
     """
 
     def __init__(self, path: Path) -> None:
@@ -50,7 +50,7 @@ class Spool:
 
     @property
     def written_bytes(self) -> int:
-        """How many bytes the file has, including those that readers do not see yet."""
+        """The size of the file, including bytes that readers cannot see yet."""
         return self._written_bytes
 
     @property
@@ -66,30 +66,30 @@ class Spool:
     # --- the writer
 
     def append(self, text: bytes) -> None:
-        """Write at the end and show it at once."""
+        """Write at the end and show the text at once."""
         self.write(text)
         self.show(self._written_bytes)
 
     def write(self, text: bytes) -> None:
-        """Add to the end, unseen by readers until `show`; all of `text` or, with SpoolError, nothing."""
+        """Add `text` to the end, hidden from readers until `show`. After a SpoolError nothing is added."""
         rest = memoryview(text)
         try:
             while rest:
                 rest = rest[os.pwrite(self._file, rest, self._written_bytes + len(text) - len(rest)) :]
         except OSError as error:
-            with suppress(OSError):  # bytes beyond the end do no harm, but their space may be needed
+            with suppress(OSError):  # bytes beyond the end are harmless, but their space may be needed
                 os.ftruncate(self._file, self._written_bytes)
             raise _spool_error("written", error) from error
         self._written_bytes += len(text)
 
     def show(self, size_bytes: int) -> None:
-        """Let readers see the first `size_bytes`; it never takes anything back."""
+        """Let readers see the first `size_bytes`; a smaller size than before has no effect."""
         if size_bytes > self._size_bytes:
             self._size_bytes = size_bytes
             self._wake()
 
     def hide(self, offset: int) -> None:
-        """Show nothing behind `offset` until the next `show`; readers that are further wait."""
+        """Hide the bytes from `offset` on until the next `show`; readers ahead of it wait."""
         self._size_bytes = min(self._size_bytes, offset)
 
     def holds(self, offset: int, text: bytes) -> bool:
@@ -97,9 +97,9 @@ class Spool:
         return self._read(len(text), offset) == text
 
     def truncate(self, offset: int) -> None:
-        """Cut the file at `offset`; readers that are further wait until the same bytes are written again."""
+        """Cut the file at `offset`; readers ahead of it wait until the same bytes are written again."""
         if offset > self._written_bytes:
-            raise SpoolError(f"The spool ends at {self._written_bytes} and cannot go back to {offset}.")
+            raise SpoolError(f"The spool ends at {self._written_bytes} and cannot be cut at {offset}.")
         try:
             os.ftruncate(self._file, offset)
         except OSError as error:
@@ -108,7 +108,7 @@ class Spool:
         self._size_bytes = min(self._size_bytes, offset)
 
     async def sync(self) -> None:
-        """Return once everything written so far is on the disk, so that its sender may drop it."""
+        """Return once everything written so far is on the disk, so that the sender may drop its copy."""
         try:
             await asyncio.to_thread(os.fdatasync, self._file)
         except OSError as error:
@@ -127,7 +127,7 @@ class Spool:
     # --- the readers
 
     async def read(self, offset: int, limit_bytes: int) -> bytes:
-        """Up to `limit_bytes` from `offset`; b"" at or beyond the present end."""
+        """Up to `limit_bytes` from `offset`; b"" at or beyond `size_bytes`."""
         length = min(limit_bytes, self._size_bytes - offset)
         if length <= 0:
             return b""
@@ -138,7 +138,7 @@ class Spool:
         block = bytearray(length)
         try:
             found = os.preadv(self._file, [block], offset, _ONLY_IF_CACHED)
-        except OSError:  # not (wholly) cached, or a filesystem without the flag; a broken disk shows in `_read`
+        except OSError:  # not (completely) cached, or a filesystem without the flag; `_read` reports a broken disk
             return None
         return bytes(block) if found == length else None
 

@@ -1,4 +1,4 @@
-"""Transforms one raw stream of a build into text, independent of the sizes in which the bytes arrive."""
+"""Transforms one raw stream of a build into text, independently of how the bytes are divided into pushes."""
 
 import codecs
 import re
@@ -24,12 +24,12 @@ class StreamTransform:
     The output is a function of the bytes alone: it does not depend on how they are divided between calls of `feed`,
     on when `idle` is called, or on where a new object continues from `state()`.
 
-    The line cap counts repaired text before masking, and each CR begins the count anew, so that the last words of a
-    progress bar survive. What follows a cut is dropped up to the next CR or LF. A secret that begins before the cut is
-    masked whole.
+    The line cap counts repaired text before masking. Each CR restarts the count, so that the end of a progress bar is
+    kept. After a cut, everything up to the next CR or LF is dropped. A secret that begins before the cut is masked
+    completely.
 
-    Memory is bounded by the line cap plus the longest form of a secret. Only beyond that,
-    in a line of many CRs, `feed` returns a part of a line. With `whole_lines`, `idle` returns nothing.
+    Memory is limited to the line cap plus the longest form of a secret. Only a line that exceeds this, because it has
+    many CRs, is returned by `feed` in parts. With `whole_lines`, `idle` returns nothing.
     """
 
     def __init__(
@@ -45,23 +45,23 @@ class StreamTransform:
         self._max_line_bytes = max_line_bytes
         self._max_held_bytes = max_line_bytes + masker.longest_bytes
         self._whole_lines = whole_lines
-        # Raw bytes of the unfinished line that later bytes may change. The other fields describe the point before them.
+        # Raw bytes of the unfinished line whose text may still change. The other fields are the state before them.
         self._held = bytearray()
         # Size of the current piece so far; above the cap = it has been cut.
         self._piece_bytes = state.get("piece_bytes", 0)
-        # How much of what follows belongs to a secret that began earlier, and whether its mask is still to be written.
+        # How many of the next bytes belong to a secret that began earlier, and whether its mask is still to be written.
         self._secret_bytes = state.get("secret_bytes", 0)
         self._mask_due = bool(state.get("mask_due", False))
-        # The byte before the held ones: it shows whether they begin a word.
+        # The byte before the held ones. It decides whether a run of base64 characters begins with them.
         self._previous = state.get("previous", LINE_FEED)
 
     @property
     def held_bytes(self) -> int:
-        """How many of the last raw bytes are held; a new object with `state()` must be fed from the first of them."""
+        """The number of held raw bytes; a new object with `state()` has to be fed from the first of them on."""
         return len(self._held)
 
     def state(self) -> dict[str, int]:
-        """What a new object needs to continue at the first held byte; JSON values."""
+        """The state from which a new object continues at the first held byte; JSON values."""
         return {
             "piece_bytes": self._piece_bytes,
             "secret_bytes": self._secret_bytes,
@@ -76,11 +76,11 @@ class StreamTransform:
         return b"".join(map(self._feed_block, _blocks(raw)))
 
     def idle(self) -> bytes:
-        """The part of the unfinished line that later bytes cannot change, for a silent stream."""
+        """The part of the unfinished line that later bytes cannot change; call it when the stream is silent."""
         return b"" if self._whole_lines or not self._held else self._release()
 
     def finish(self) -> bytes:
-        """The text of everything that is held, at the stream's end."""
+        """The text of all held bytes, at the stream's end."""
         text = repaired(bytes(self._held))
         self._held.clear()
         return self._shown(text, len(text))
@@ -105,7 +105,7 @@ class StreamTransform:
         return self._shown(text, decided)
 
     def _shown(self, text: bytes, end: int) -> bytes:
-        """The output for `text[:end]`; the bytes from `end` on, which are passed again, only show where secrets end."""
+        """The output for `text[:end]`. The bytes from `end` on only show where secrets end; they are passed again."""
         spans = self._masker.spans(text, self._previous)
         self._previous = text[end - 1] if end else self._previous
         if not spans and not self._secret_bytes:
@@ -131,7 +131,7 @@ class StreamTransform:
         return b"".join(parts)
 
     def _masked(self, secret: bytes) -> Sequence[bytes]:
-        """One mask in the place of the first byte that would be shown; the line cap counts the secret itself."""
+        """A mask instead of the part of the secret that would be shown; the line cap counts the secret itself."""
         shown: list[bytes] = []
         for part in self._within_cap(secret):
             if part is LINE_CUT:
@@ -142,7 +142,7 @@ class StreamTransform:
         return shown
 
     def _within_cap(self, text: bytes) -> Sequence[bytes]:
-        """`text` without what is above the line cap; `LINE_CUT` comes as a part of its own."""
+        """The parts of `text` within the line cap; `LINE_CUT` is a part of its own."""
         if self._may_exceed_cap(text):
             return [part for piece in _PIECE.findall(text) for part in self._cut(piece)]
         self._count_piece(text)
@@ -173,7 +173,7 @@ class StreamTransform:
 
 
 def _blocks(raw: bytes) -> Iterator[bytes]:
-    """Parts of at most 64 KiB that end in a line feed where they can: nothing of such a part has to be held."""
+    """Parts of at most 64 KiB that end with a line feed if possible: no byte of such a part has to be held."""
     at = 0
     while at < len(raw):
         stop = at + _BLOCK_BYTES
@@ -184,7 +184,7 @@ def _blocks(raw: bytes) -> Iterator[bytes]:
 
 
 def _with_masks(text: bytes, spans: Sequence[Span]) -> bytes:
-    """`text` with a mask in the place of each span."""
+    """`text` with each span replaced by a mask."""
     parts: list[bytes] = []
     at = 0
     for start, stop in spans:
@@ -195,14 +195,14 @@ def _with_masks(text: bytes, spans: Sequence[Span]) -> bytes:
 
 
 def character_start(text: bytes, at: int) -> int:
-    """Where the character begins that the byte at `at` belongs to."""
+    """The start of the character that the byte at `at` belongs to."""
     while at and text[at] & 0xC0 == 0x80:
         at -= 1
     return at
 
 
 def _pending_bytes(raw: bytes) -> int:
-    """How many of the last bytes may change with the next ones: a CR, or a part of a character."""
+    """The number of last bytes whose text depends on the next ones: a CR, or a part of a character."""
     if raw.endswith(b"\r"):
         return 1
     end = raw[-_LONGEST_CHARACTER_BYTES:]
@@ -211,16 +211,16 @@ def _pending_bytes(raw: bytes) -> int:
 
 
 def _raw_offset(raw: bytes, tail: bytes) -> int:
-    """Where the raw bytes of `tail` begin, which is the end of the repaired text of `raw`."""
+    """The offset in `raw` of the bytes whose repaired text is `tail`, the end of the repaired text of `raw`."""
     at = len(raw) - len(tail)
-    # Only U+FFFD may stand for fewer bytes than its own, and only a secret that has one makes it part of a tail.
+    # Only U+FFFD may replace fewer bytes than it has itself. It is in a tail only if a secret contains it.
     if _REPLACEMENT in tail:
         at = next(at for at in range(max(0, at), len(raw)) if repaired(raw[at:]) == tail)
     return at
 
 
 def _with_lf(lines: bytes) -> bytes:
-    """CRLF becomes LF. Dropping all CRs, where each is of a CRLF, is twice as fast."""
+    """Replace CRLF by LF. If every CR is part of a CRLF, dropping all CRs is twice as fast."""
     if b"\r" not in lines:
         return lines
     only_crlf = lines.count(b"\r") == lines.count(b"\r\n")

@@ -14,11 +14,11 @@ _LINE_OF = "line_of:"
 
 
 class LogComposer:
-    """Continues one build's log at an earlier `state()`, or behind its first `written_bytes`.
+    """Continues one build's log at an earlier `state()`, or after its first `written_bytes`.
 
-    The log is a function of the texts in their order: consecutive texts of one stream may be joined or divided without
-    a difference. So the byte cap ignores lines: the log is cut before the first character that does not fit, and the
-    notice follows on a line of its own.
+    The log depends only on the texts and their order: joining or dividing consecutive texts of one stream makes no
+    difference. Therefore the byte cap ignores lines: the log is cut before the first character that does not fit, and
+    a notice follows on a line of its own.
     """
 
     def __init__(
@@ -30,11 +30,11 @@ class LogComposer:
         ends_in_line: bool = False,
         masker: Masker | None = None,
     ) -> None:
-        """`written_bytes` and `ends_in_line` count only without `state`; `masker` must be of `rules.secrets`."""
+        """`written_bytes` and `ends_in_line` are used only without `state`; `masker` must be one of `rules.secrets`."""
         state = state or {}
         self._rules = rules
         self._masker = masker or Masker(rules.secrets)
-        # What is left for text: the notice, and the LF that it may need before it, must fit as well.
+        # The space for text; the notice, and the LF that may be needed before it, must fit as well.
         self._room_until = max(0, rules.max_log_bytes - len(LOG_CUT) - 1)
         self._written_bytes = state.get("written_bytes", written_bytes)
         self._capped = bool(state.get("capped", False))
@@ -48,7 +48,7 @@ class LogComposer:
 
     @property
     def capped(self) -> bool:
-        """Whether the log has reached its byte cap: nothing more is shown."""
+        """Whether the log has reached its byte cap, after which nothing is added."""
         return self._capped
 
     @property
@@ -57,12 +57,12 @@ class LogComposer:
         return self._line_of is not None
 
     def state(self) -> dict[str, int]:
-        """What a new object needs to continue here; JSON values."""
+        """The state from which a new object continues; JSON values."""
         line_of = {} if self._line_of is None else {_LINE_OF + self._line_of: 1}
         return {"written_bytes": self._written_bytes, "capped": int(self._capped), **line_of}
 
     def stream(self, branch: str = "", state: Mapping[str, int] | None = None) -> StreamTransform:
-        """A transform for a stream of this branch; the line cap includes the branch's prefix."""
+        """A transform for a stream of this branch. The branch's prefix counts for the line cap."""
         max_line_bytes = max(0, self._rules.max_line_bytes - len(_prefix(branch)))
         return StreamTransform(self._masker, max_line_bytes, state, whole_lines=bool(branch))
 
@@ -82,7 +82,7 @@ class LogComposer:
         return self._append(text if continues else self._line_end() + text, stream)
 
     def own_lines(self, text: str) -> bytes:
-        """The bytes to append for lines of the shuttle; masked, cut and counted like all others."""
+        """The bytes to append for the shuttle's own lines, which are masked, cut and counted like all others."""
         stream = self.stream()
         lines = stream.feed(text.encode(errors="surrogatepass")) + stream.finish()
         return self._append(self._line_end() + lines.removesuffix(b"\n") + b"\n", "")
@@ -107,12 +107,12 @@ class LogComposer:
 
 
 def transform_line(text: str, rules: LogRules, *, written_bytes: int = 0) -> str:
-    """Lines of the shuttle as the log will hold them; `written_bytes` is the log's length before them."""
+    """The shuttle's own lines in their form in the log; `written_bytes` is the log's length before them."""
     return LogComposer(rules, written_bytes=written_bytes).own_lines(text).decode()
 
 
 async def transform_in_thread(text: str, rules: LogRules, *, written_bytes: int = 0) -> str:
-    """`transform_line` in a thread: the search for a thousand secrets takes a second to prepare."""
+    """Run `transform_line` in a thread: preparing the search for a thousand secrets takes a second."""
     return await asyncio.to_thread(transform_line, text, rules, written_bytes=written_bytes)
 
 

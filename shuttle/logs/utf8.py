@@ -2,20 +2,20 @@
 
 from collections.abc import Iterator
 
-# Most output is ASCII but for a few words. `isascii` reads 28 GB a second, `decode` 1.6 where a character is beyond
+# Most output is ASCII, apart from a few words. `isascii` reads 28 GB a second, `decode` 1.6 if a character is beyond
 # Latin-1 (measured), so only blocks that are not ASCII are decoded.
 _BLOCK_BYTES = 4096
 
 
 def repaired(text: bytes) -> bytes:
-    """`text` itself if it is valid UTF-8, else a copy with U+FFFD in the place of what is not."""
+    """`text` itself if it is valid UTF-8, else a copy with invalid bytes replaced by U+FFFD."""
     if text.isascii() or all(_is_valid(run) for run in _runs_beyond_ascii(text)):
         return text
     return text.decode(errors="replace").encode()
 
 
 def _runs_beyond_ascii(text: bytes) -> Iterator[bytes]:
-    """The longest runs of blocks that are not ASCII. No character reaches into a block that is."""
+    """The longest runs of blocks that are not ASCII. No character extends into an ASCII block."""
     start = None
     for at in range(0, len(text), _BLOCK_BYTES):
         if text[at : at + _BLOCK_BYTES].isascii():

@@ -1,4 +1,4 @@
-"""Writes one build's log: raw bytes become text in the spool, and segments that record the order of the text."""
+"""Writes one build's log: transforms raw bytes into text in the spool, and records its order as segments."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,22 +14,22 @@ from shuttle.logs.spool import Spool
 from shuttle.logs.stream_transform import StreamTransform
 from shuttle.logs.transform import LogComposer
 
-# While a log is written again: how much text of one stream may wait for its place in the recorded order.
-_MOST_WAITING_BYTES = 4 * 1024 * 1024
-# Each is a part of every checkpoint.
-MOST_STREAMS = 200
+# While a log is written again, this much text of one stream may wait for its place in the recorded order.
+_MAX_WAITING_BYTES = 4 * 1024 * 1024
+# Limited, because every checkpoint contains the state of every stream.
+MAX_STREAMS = 200
 _ALTERED = "-----> An agent's copy of this log was changed after it had been sent."
 PART_LOST = "-----> A part of this log was lost with the shuttle's disk."
 
 
 @dataclass(slots=True)
 class _Stream:
-    """One raw stream: `taken` is the raw offset behind the last byte that was fed to `transform`."""
+    """One raw stream; `taken` is the raw offset after the last byte that was fed to `transform`."""
 
     branch: str
     transform: StreamTransform
     taken: int = 0
-    # Raw bytes below this belong to segments that are recorded already.
+    # Raw bytes before this offset belong to recorded segments.
     recorded_stop: int = 0
     finished: bool = False
 
@@ -37,8 +37,8 @@ class _Stream:
 class LogWriter:
     """Deterministic: the same pieces in the same order give the same bytes. Used from one event loop, never awaits.
 
-    Readers do not see what it writes until the caller has committed `changes` and calls `Spool.show`. Every method that
-    writes raises SpoolError.
+    Written text stays hidden from readers until the caller has committed `changes` and calls `Spool.show`. Every method
+    that writes raises SpoolError.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class LogWriter:
         checkpoint: Checkpoint | None,
         segments: Sequence[Segment],
     ) -> None:
-        """Continues at `checkpoint` if the spool reaches it; else all streams are wanted again from offset 0."""
+        """Continues at `checkpoint` if the spool is long enough; else all streams are wanted again from offset 0."""
         self._spool = spool
         self._rules = rules
         self._masker = masker
@@ -79,17 +79,17 @@ class LogWriter:
     # --- what agents send
 
     def wanted(self, key: StreamKey, branch: str) -> int:
-        """The raw offset from which the stream is wanted. Raises ConflictError beyond MOST_STREAMS."""
-        if key not in self._streams and self._knows_too_many(key):
-            raise ConflictError(f"A build may push {MOST_STREAMS} streams.")
+        """The raw offset from which the stream is wanted. Raises ConflictError beyond MAX_STREAMS."""
+        if key not in self._streams and self._exceeds_stream_limit(key):
+            raise ConflictError(f"A build may push at most {MAX_STREAMS} streams.")
         return self._stream(key, branch).taken
 
-    def _knows_too_many(self, key: StreamKey) -> bool:
+    def _exceeds_stream_limit(self, key: StreamKey) -> bool:
         known = {*self._states, *map(_name, self._streams)}
-        return _name(key) not in known and len(known) >= MOST_STREAMS
+        return _name(key) not in known and len(known) >= MAX_STREAMS
 
     def take(self, key: StreamKey, branch: str, offset: int, raw: bytes) -> int:
-        """Take what is new of the raw bytes that begin at `offset`; returns the offset that is wanted next."""
+        """Take the new part of the raw bytes that begin at `offset`; returns the offset that is wanted next."""
         stream = self._stream(key, branch)
         new = raw[stream.taken - offset :] if offset < stream.taken else raw
         if offset > stream.taken or not new or stream.finished or not self._has_room(key):
@@ -108,24 +108,24 @@ class LogWriter:
 
     @property
     def holds_text(self) -> bool:
-        """Whether bytes of unfinished lines are held."""
+        """Whether unwritten bytes of unfinished lines are held."""
         return any(stream.transform.held_bytes for stream in self._streams.values())
 
     def finish_stream(self, key: StreamKey, branch: str) -> None:
-        """Write what is held of the stream and take no more of it; idempotent."""
+        """Write the held bytes of the stream, and take no more of it. Idempotent."""
         stream = self._stream(key, branch)
         if not stream.finished:
             stream.finished = True
             self._add(key, stream.transform.finish())
 
     def give_up(self, claim_id: int) -> None:
-        """This claim's bytes cannot be sent again: a log that is being written again does not wait for them."""
+        """Let a replay no longer wait for this claim's bytes: they cannot be sent again."""
         if not self._replay.over:
             self._replay.give_up(claim_id)
             self._write_in_order()
 
     def supersede(self, claim_id: int) -> None:
-        """The claim is over: write what is held of its streams before anything that a newer one sends."""
+        """End the claim's streams: write their held bytes before anything that a newer claim sends."""
         self.give_up(claim_id)
         for key, stream in self._streams.items():
             if key[0] == claim_id:
@@ -137,32 +137,32 @@ class LogWriter:
         return not self._replay.over
 
     def finish(self) -> None:
-        """Write what is held: no more bytes will come. Where text is missing, the recorded order is given up."""
+        """Write all held bytes at the end of the log. If recorded text is missing, the recorded order is given up."""
         for key, stream in list(self._streams.items()):
             self.finish_stream(key, stream.branch)
         self._lossy = self.lossy or self.replaying
         rest = self._replay.rest()
         if self._spool.written_bytes > self.offset:
-            self._adopt()
+            self._keep_spool_bytes()
             return
         for key, text in rest:
             self._write(key, text)
 
-    def _adopt(self) -> None:
-        """The agents did not send everything again, and the spool has more: keep its bytes."""
+    def _keep_spool_bytes(self) -> None:
+        """Keep the spool's bytes beyond `offset`: the agents did not send all of them again."""
         self.offset = self._spool.written_bytes
         ends_in_line = not self._spool.holds(self.offset - 1, b"\n")
         self._log = LogComposer(self._rules, written_bytes=self.offset, ends_in_line=ends_in_line, masker=self._masker)
 
     def ending(self, texts: Sequence[str]) -> bytes:
-        """The bytes that `texts` as lines would add, after notices of a lossy replay; nothing is written."""
+        """The bytes that the lines `texts` would add, after notices about changed or lost bytes; writes nothing."""
         log = LogComposer(self._rules, self._log.state(), masker=self._masker)
         notices = [line for line, true in ((_ALTERED, self.altered), (PART_LOST, self.lossy)) if true]
         return b"".join(log.own_lines(lines) for lines in (*notices, *texts))
 
     @property
     def altered(self) -> bool:
-        """Whether an agent sent bytes again that differ from what it had sent before."""
+        """Whether an agent sent different bytes when it sent them again."""
         return self._altered or self._replay.altered
 
     @property
@@ -170,22 +170,22 @@ class LogWriter:
         """Whether recorded text could not be written again."""
         return self._lossy or self._replay.lossy
 
-    # --- what is to be committed
+    # --- commits
 
     def changes(self) -> tuple[list[Segment], Checkpoint] | None:
         """The segments that are new or have grown since the last call, and the checkpoint after them.
 
-        None while a lost log is written again: what is written then is recorded already, and the older checkpoint leads
-        to the same bytes.
+        None while a lost log is written again: its text is recorded already, and the older checkpoint leads to the same
+        bytes.
         """
         if self.replaying:
             return None
         state = {**self._log.state(), "altered": int(self.altered), "lossy": int(self.lossy)}
         return self._recorder.changes(), Checkpoint(self.offset, state, self._stream_states())
 
-    def unsaved(self, segments: Sequence[Segment]) -> None:
-        """Their commit failed: return them with the next `changes`, unless they have grown since."""
-        self._recorder.unsaved(segments)
+    def restore(self, segments: Sequence[Segment]) -> None:
+        """Call it after a failed commit: `changes` returns these segments again, in their newest form."""
+        self._recorder.restore(segments)
 
     def _stream_states(self) -> dict[str, dict[str, Any]]:
         states = {name: dict(state) for name, state in self._states.items()}
@@ -197,7 +197,7 @@ class LogWriter:
             }
         return states
 
-    # --- the pieces
+    # --- streams
 
     def _stream(self, key: StreamKey, branch: str) -> _Stream:
         stream = self._streams.get(key)
@@ -210,10 +210,10 @@ class LogWriter:
         return stream
 
     def _has_room(self, key: StreamKey) -> bool:
-        return self._replay.over or self._replay.waiting_bytes(key) < _MOST_WAITING_BYTES
+        return self._replay.over or self._replay.waiting_bytes(key) < _MAX_WAITING_BYTES
 
     def _record_raw(self, key: StreamKey, stream: _Stream, raw: bytes) -> None:
-        """Compare bytes that are recorded with their sums; record the others."""
+        """Compare recorded bytes with their digests; record the others."""
         known = min(max(stream.recorded_stop - stream.taken, 0), len(raw))
         if known:
             self._replay.check(key, raw[:known])
@@ -232,8 +232,8 @@ class LogWriter:
         while (piece := self._replay.take()) is not None:
             self._put(*piece)
         if self._replay.over:
-            for its_key, rest in self._replay.rest():
-                self._write(its_key, rest)
+            for waiting_key, text in self._replay.rest():
+                self._write(waiting_key, text)
 
     def _write(self, key: StreamKey, text: bytes) -> None:
         """Record new text and write it."""
@@ -243,16 +243,16 @@ class LogWriter:
             self._put(key, text)
 
     def _record(self, key: StreamKey, raw_start: int, *, raw: bytes = b"", text_bytes: int = 0) -> None:
-        """Behind the byte cap nothing is shown, so nothing is recorded."""
+        """Record raw bytes or text, except after the byte cap, where no text is shown."""
         if not self._log.capped:
             self._recorder.grow(key, raw_start, raw, text_bytes)
 
     def _put(self, key: StreamKey, text: bytes) -> None:
-        """Write text whose place is recorded."""
+        """Write text whose place in the order is recorded."""
         self._append(self._log.add(text, _name(key), self._streams[key].branch))
 
     def _append(self, text: bytes) -> None:
-        """Write to the spool at `offset`; bytes that it holds there stand, whatever an agent's copy says now."""
+        """Write to the spool at `offset`. Bytes that it has there already are kept, even if an agent's copy differs."""
         known = max(self._spool.written_bytes - self.offset, 0)
         if known and not self._spool.holds(self.offset, text[:known]):
             self._altered = True

@@ -38,7 +38,7 @@ async def old_shuttles_log(request: web.Request) -> LogReader:
 
 async def check_kept(reader: LogReader) -> None:
     """Raises NotFoundError, for HEAD as for GET, if the build is known but its log is no longer kept."""
-    if isinstance(reader, ArchivedLog) and not await reader.is_kept():
+    if isinstance(reader, ArchivedLog) and not await reader.exists():
         raise _no_longer_kept()
 
 

@@ -187,7 +187,7 @@ async def test_push_of_a_backlog_is_answered_with_a_shorter_pause(shuttle: Shutt
 
 
 async def test_number_of_streams_is_limited(shuttle: Shuttle, app: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(writer, "MOST_STREAMS", 2)
+    monkeypatch.setattr(writer, "MAX_STREAMS", 2)
     agent = await begun(shuttle, app)
     answers = [await agent.push(b"x\n", stream=name, offset=0) for name in ("main", "two", "three")]
     assert [answer.status for answer in answers] == [200, 200, 409]

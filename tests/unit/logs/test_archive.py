@@ -21,7 +21,7 @@ TEXT = random.Random(4).randbytes(3 * 1024 * 1024 + 17)
 
 
 class CountingStore(DirectoryStore):
-    """A directory that counts how often it is opened."""
+    """A directory store that counts calls of `open`."""
 
     opened = 0
 
@@ -48,9 +48,7 @@ async def archived(store: CountingStore, tmp_path: Path) -> ArchivedLog:
     return ArchivedLog(LogBlocks(store, MEMORY_BYTES), NAME, len(TEXT))
 
 
-async def test_sequential_readers_see_every_byte_at_one_request_a_mebibyte(
-    store: CountingStore, tmp_path: Path
-) -> None:
+async def test_sequential_reading_costs_one_request_per_mebibyte(store: CountingStore, tmp_path: Path) -> None:
     log = await archived(store, tmp_path)
 
     async def read_to_end(limit_bytes: int) -> bytes:
@@ -78,20 +76,20 @@ async def test_any_offset_can_be_read(store: CountingStore, tmp_path: Path) -> N
     assert await log.read(10**12, 100) == b""
 
 
-async def test_an_archive_that_is_not_what_was_recorded_is_an_error(store: CountingStore, tmp_path: Path) -> None:
+async def test_an_archive_of_another_size_than_recorded_is_an_error(store: CountingStore, tmp_path: Path) -> None:
     await archived(store, tmp_path)
-    with pytest.raises(ObjectStoreError, match="off what was recorded"):
+    with pytest.raises(ObjectStoreError, match=r"differs from its record by -1 bytes"):
         await ArchivedLog(LogBlocks(store, MEMORY_BYTES), NAME, len(TEXT) + 1).read(len(TEXT) - 1, 10)
     with pytest.raises(ObjectNotFoundError):
         await ArchivedLog(LogBlocks(store, MEMORY_BYTES), "missing.log", 10).read(0, 10)
 
 
-def test_a_spool_that_is_gone_has_no_sum(tmp_path: Path) -> None:
+def test_the_digest_of_a_missing_spool_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SpoolError, match="cannot be read"):
         digest(tmp_path / "gone")
 
 
-async def test_readers_of_one_log_share_its_blocks(store: CountingStore, tmp_path: Path) -> None:
+async def test_readers_of_a_log_share_its_blocks(store: CountingStore, tmp_path: Path) -> None:
     await archived(store, tmp_path)
     blocks = LogBlocks(store, MEMORY_BYTES)
     readers = [ArchivedLog(blocks, NAME, len(TEXT)) for _ in range(20)]
@@ -100,7 +98,7 @@ async def test_readers_of_one_log_share_its_blocks(store: CountingStore, tmp_pat
     assert store.opened == 2
 
 
-async def test_the_blocks_of_all_logs_have_one_bound(store: CountingStore, tmp_path: Path) -> None:
+async def test_the_memory_for_blocks_of_all_logs_is_limited(store: CountingStore, tmp_path: Path) -> None:
     await archived(store, tmp_path)
     blocks = LogBlocks(store, 4 * 1024 * 1024)
     log = ArchivedLog(blocks, NAME, len(TEXT))
@@ -111,8 +109,8 @@ async def test_the_blocks_of_all_logs_have_one_bound(store: CountingStore, tmp_p
     assert store.opened == 4
 
 
-async def test_a_log_that_is_deleted_is_not_kept(store: CountingStore, tmp_path: Path) -> None:
+async def test_a_deleted_log_does_not_exist(store: CountingStore, tmp_path: Path) -> None:
     log = await archived(store, tmp_path)
-    assert await log.is_kept()
+    assert await log.exists()
     await store.delete(NAME)
-    assert not await log.is_kept()
+    assert not await log.exists()

@@ -1,4 +1,4 @@
-"""What of a secret may be seen in a log: nothing, in any form that programs print."""
+"""Masking hides secrets in all forms that programs print."""
 
 import base64
 import string
@@ -51,12 +51,14 @@ def _split_escapes(encoded: str) -> list[str]:
         base64.b64encode(RAW).rstrip(b"="),
     ],
 )
-def test_every_form_is_replaced_whole(form: bytes) -> None:
+def test_every_form_is_replaced_completely(form: bytes) -> None:
     assert masked(b"before " + form + b" after\n") == b"before [secret] after\n"
 
 
 @given(before=st.binary(max_size=7), after=st.binary(max_size=7), url_safe=st.booleans())
-def test_base64_of_a_text_around_the_secret_shows_none_of_it(before: bytes, after: bytes, url_safe: bool) -> None:
+def test_base64_of_a_text_that_contains_the_secret_shows_none_of_it(
+    before: bytes, after: bytes, url_safe: bool
+) -> None:
     encode = base64.urlsafe_b64encode if url_safe else base64.b64encode
     shown = masked(encode(before + RAW + after))
     assert MASK in shown
@@ -72,18 +74,18 @@ def test_wrapped_base64_of_a_long_secret_is_replaced_on_every_line(columns: int)
     assert masked(wrapped.encode(), secret).replace(MASK, b"").strip() == b""
 
 
-def test_each_line_of_a_multi_line_value_is_replaced_but_short_ones() -> None:
+def test_each_line_of_a_multi_line_value_is_replaced_except_short_ones() -> None:
     key = "-----BEGIN KEY-----\r\nabcdefgh12345\n  indented-line\nxyz\n-----END KEY-----\n"
     shown = masked(b"abcdefgh12345 and indented-line and xyz\n" + base64.b64encode(b"abcdefgh12345"), key)
     assert shown == b"[secret] and [secret] and xyz\n[secret]"
 
 
-def test_values_under_six_bytes_stay_and_six_bytes_count_as_utf8() -> None:
+def test_values_under_six_bytes_of_utf8_are_not_masked() -> None:
     assert masked(b"12345 123456", "12345", "123456") == b"12345 [secret]"
     assert masked("żżż".encode(), "żżż") == MASK
 
 
-def test_secrets_that_overlap_leave_no_half_of_either() -> None:
+def test_overlapping_secrets_are_both_masked() -> None:
     assert masked(b"<abcdefghij>", "abcdef", "efghij") == b"<[secret]>"
     assert masked(b"<abcdefabcdef>", "abcdef") == b"<[secret][secret]>"
     assert masked(b"<abcdefgh>", "abcdefgh", "cdefgh", "abcdef") == b"<[secret]>"
@@ -91,7 +93,7 @@ def test_secrets_that_overlap_leave_no_half_of_either() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 6, 20, 100])
-def test_many_secrets_are_each_replaced_also_where_they_overlap_across_groups(count: int) -> None:
+def test_overlapping_secrets_of_different_groups_are_both_masked(count: int) -> None:
     secrets = [f"{number:03}-secret-{number:03}" for number in range(count)]
     # Sorted, the first and the last of the patterns are far from each other.
     secrets += ["000-secret", "zzz-000-secret-000"]
@@ -99,7 +101,7 @@ def test_many_secrets_are_each_replaced_also_where_they_overlap_across_groups(co
     assert masked(text, *secrets) == b"\n".join([b"<[secret]> [secret]"] * len(secrets))
 
 
-def test_a_secret_that_is_no_text_is_taken_as_the_log_would_show_it() -> None:
+def test_a_secret_with_a_lone_surrogate_is_masked_in_its_repaired_form() -> None:
     assert masked("abc\ufffd\ufffd\ufffddef".encode(), "abc\ud800def") == MASK
 
 
@@ -121,7 +123,7 @@ def test_spans_are_the_union_of_all_matches(secrets: list[str], text: bytes) -> 
 
 
 @given(st.lists(letters, max_size=6), st.text("ab", max_size=30).map(str.encode))
-def test_pending_bytes_are_the_longest_end_that_begins_a_pattern(secrets: list[str], line: bytes) -> None:
+def test_pending_bytes_are_the_longest_suffix_that_begins_a_pattern(secrets: list[str], line: bytes) -> None:
     ends = [line[at:] for at in range(len(line))]
     patterns = patterns_of(tuple(secrets))
     begins = [end for end in ends if any(len(end) < len(p) and p.startswith(end) for p in patterns)]
@@ -130,7 +132,7 @@ def test_pending_bytes_are_the_longest_end_that_begins_a_pattern(secrets: list[s
     assert Masker(secrets).pending_bytes(line) == max(map(len, [*begins, *inner]), default=0)
 
 
-def test_secrets_that_begin_each_other_in_a_line_of_one_letter_take_linear_time() -> None:
+def test_secrets_that_are_prefixes_of_each_other_take_linear_time() -> None:
     secrets = ["a" * length for length in range(6, 56)]
     started = time.process_time()
     assert Masker(secrets).spans(b"a" * 50_000) == [(0, 50_000)]
@@ -147,7 +149,7 @@ def test_a_thousand_secrets_that_differ_only_at_their_ends_take_linear_time() ->
 
 @pytest.mark.parametrize("endings", ["", "bcdefgh", "bcdefghijklm"])
 def test_secrets_of_128_kb_of_one_letter_take_linear_time(endings: str) -> None:
-    """Each place of such a text begins like each of them."""
+    """Every position of such a text is the beginning of a match."""
     masker = Masker("a" * 131_000 + ending for ending in endings or [""])
     started = time.process_time()
     assert masker.spans(b"a" * 500_000) == [(0, 500_000)]
@@ -158,7 +160,7 @@ def test_secrets_of_128_kb_of_one_letter_take_linear_time(endings: str) -> None:
 def test_a_secret_of_many_kilobytes_is_replaced_by_one_mask(form: Callable[[str], str]) -> None:
     secret = "".join(f"<line {number}>" for number in range(10_000))
     assert masked(f"before {form(secret)} after".encode(), secret) == b"before [secret] after"
-    # A part of it that a tool prints alone.
+    # A part of the secret, printed alone.
     assert masked(f"before {secret[5_000:9_000]} after".encode(), secret).count(b"<line") <= 200
 
 
@@ -167,7 +169,7 @@ def test_spans_of_many_secrets_with_few_heads_are_the_union_of_all_matches(secre
     assert Masker(secrets).spans(text) == naive_spans(text, tuple(secrets))
 
 
-# Slices of one text, so that they overlap in every way; those of 17 bytes and more take the short way.
+# Slices of one text, so that they overlap in every way; slices of 17 bytes and more may be isolated patterns.
 alphabet = string.ascii_letters + string.digits
 shorter = st.tuples(st.integers(0, 30), st.integers(6, 40)).map(lambda at: alphabet[at[0] : sum(at)])
 longer = st.tuples(st.integers(0, 20), st.integers(20, 50)).map(lambda at: alphabet[at[0] : sum(at)])
@@ -177,8 +179,6 @@ longer = st.tuples(st.integers(0, 20), st.integers(20, 50)).map(lambda at: alpha
 @example([alphabet[:24], alphabet[20:44]], [alphabet])
 @example([alphabet[:24], alphabet[:40]], [alphabet])
 @given(st.lists(shorter, min_size=1, max_size=4), st.lists(longer, max_size=3))
-def test_spans_of_secrets_with_parts_in_common_are_the_union_of_all_matches(
-    secrets: list[str], text: list[str]
-) -> None:
+def test_spans_of_secrets_with_common_parts_are_the_union_of_all_matches(secrets: list[str], text: list[str]) -> None:
     line = "".join(text).encode()
     assert Masker(secrets).spans(line) == naive_spans(line, tuple(secrets))

@@ -1,4 +1,4 @@
-"""A secret as tools print it: escaped, quoted, wrapped. Nothing of it may be seen in a log."""
+"""Masking of secrets in the forms that tools print: escaped, quoted, wrapped."""
 
 import base64
 import html
@@ -186,24 +186,24 @@ def test_wrapped_base64_of_four_tokens_that_begin_alike_is_masked() -> None:
         assert (first[-8:], second[:8]) == ("[secret]", "[secret]")
 
 
-def test_strings_of_a_json_document_are_masked_each() -> None:
+def test_each_string_of_a_json_document_is_masked() -> None:
     document = json.dumps({"type": "short", "private_key": "first-line-of-key\nsecond-line", "list": [["inner-token"]]})
     text = "inner-token first-line-of-key second-line short private_key\n"
     assert masked(text, document) == "[secret] [secret] [secret] short private_key\n"
 
 
-def test_a_million_brackets_are_no_document() -> None:
+def test_deeply_nested_brackets_are_not_parsed_as_json() -> None:
     assert masked("nothing", "[" * 100_000) == "nothing"
 
 
 @given(st.text(max_size=30), st.integers(0, 40))
-def test_an_unfinished_line_holds_back_what_may_become_an_escaped_secret(before: str, cut: int) -> None:
+def test_the_beginning_of_an_escaped_secret_is_held_at_the_end_of_an_unfinished_line(before: str, cut: int) -> None:
     form = html.escape(SECRET)[: cut + 1]
     line = (before.replace("\n", "") + form).encode()
     assert Masker((SECRET,)).pending_bytes(line) >= len(form.encode())
 
 
-def test_a_hundred_secrets_of_ten_kilobytes_are_prepared_within_two_seconds() -> None:
+def test_a_hundred_secrets_of_ten_kilobytes_are_prepared_within_four_seconds() -> None:
     secrets = [f"{number:04}" + base64.b64encode(number.to_bytes(2, "big") * 3700).decode() for number in range(100)]
     started = time.process_time()
     masker = Masker(secrets)
@@ -211,7 +211,7 @@ def test_a_hundred_secrets_of_ten_kilobytes_are_prepared_within_two_seconds() ->
     assert time.process_time() - started < 4
 
 
-def test_a_thousand_short_secrets_are_prepared_within_two_seconds() -> None:
+def test_a_thousand_short_secrets_are_prepared_within_five_seconds() -> None:
     started = time.process_time()
     Masker([f"{number:04}-{SECRET}" for number in range(1000)])
     assert time.process_time() - started < 5

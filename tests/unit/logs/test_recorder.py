@@ -1,4 +1,4 @@
-"""The record of a log's order: digests are those of all bytes, whatever commits fail."""
+"""Recording segments: their digests cover all bytes even if commits fail."""
 
 import hashlib
 
@@ -16,28 +16,28 @@ def digest(raw: bytes) -> str:
     return f"blake3:{blake3(raw).hexdigest()}"
 
 
-def test_a_segment_that_grows_while_its_commit_fails_has_the_sum_of_all_its_bytes():
+def test_the_digest_of_a_segment_that_grew_during_a_failed_commit_covers_all_its_bytes():
     recorder = SegmentRecorder(1)
     recorder.grow(MAIN, 0, b"one")
     failing = recorder.changes()
     recorder.grow(MAIN, 3, b"two")
-    recorder.unsaved(failing)
+    recorder.restore(failing)
     [segment] = recorder.changes()
     assert (segment.raw_stop, segment.raw_digest) == (6, digest(b"onetwo"))
 
 
-def test_a_segment_whose_commit_failed_comes_again_as_it_was():
+def test_segments_of_a_failed_commit_are_returned_again():
     recorder = SegmentRecorder(1)
     recorder.grow(MAIN, 0, b"one")
     failing = recorder.changes()
     recorder.grow(LEFT, 0, b"left")
-    recorder.unsaved(failing)
+    recorder.restore(failing)
     recorder.grow(MAIN, 3, b"two")
     sums = [segment.raw_digest for segment in recorder.changes()]
     assert sums == [digest(b"one"), digest(b"left"), digest(b"two")]
 
 
-def test_bytes_that_are_sent_again_are_compared_with_the_digests_of_this_and_of_earlier_versions():
+def test_repeated_bytes_are_compared_with_digests_of_all_versions():
     old = Segment(1, *MAIN, 0, 3, hashlib.sha256(b"one").hexdigest(), 3)
     new = Segment(2, *MAIN, 3, 6, digest(b"two"), 3)
     replay = Replay([old, new])

@@ -1,4 +1,4 @@
-"""The spool: readers behind a writer, each at its own offset, woken without polling; a disk that fails says so."""
+"""The spool: one writer, readers with offsets of their own, and errors of a failing disk."""
 
 import asyncio
 import errno
@@ -29,7 +29,7 @@ async def read_to_end(log: LogReader, limit_bytes: int = 1000) -> bytes:
             await log.grown_beyond(len(got))
 
 
-async def test_readers_get_every_byte_while_it_grows_and_the_end(spool: Spool) -> None:
+async def test_readers_get_every_byte_of_a_growing_spool_and_its_end(spool: Spool) -> None:
     readers = [asyncio.ensure_future(read_to_end(spool, limit)) for limit in (7, 1000, 100_000)]
     text = [b"line %d\n" % number * (number % 50) for number in range(200)]
     for line in text:
@@ -42,7 +42,7 @@ async def test_readers_get_every_byte_while_it_grows_and_the_end(spool: Spool) -
     assert spool.ending() == b"".join(text)[-ENDING_BYTES:]
 
 
-async def test_a_reader_sleeps_until_there_is_more_than_it_has(spool: Spool) -> None:
+async def test_a_reader_waits_until_the_spool_grows_beyond_its_offset(spool: Spool) -> None:
     assert spool.ending() == b""
     waiting = asyncio.ensure_future(spool.grown_beyond(5))
     spool.append(b"12345")
@@ -57,7 +57,7 @@ async def test_a_reader_sleeps_until_there_is_more_than_it_has(spool: Spool) -> 
     assert await spool.read(99, 10) == b""
 
 
-async def test_a_waiting_reader_that_is_cancelled_leaves_nothing_behind(spool: Spool) -> None:
+async def test_a_cancelled_reader_is_removed_from_the_waiting_ones(spool: Spool) -> None:
     waiting = asyncio.ensure_future(spool.grown_beyond(0))
     await asyncio.sleep(0)
     waiting.cancel()
@@ -67,7 +67,7 @@ async def test_a_waiting_reader_that_is_cancelled_leaves_nothing_behind(spool: S
     spool.append(b"x")
 
 
-async def test_a_takeover_goes_back_and_readers_ahead_wait_for_the_same_bytes(tmp_path: Path) -> None:
+async def test_readers_ahead_of_a_truncated_spool_wait_for_the_same_bytes(tmp_path: Path) -> None:
     first = Spool(tmp_path / "log")
     first.append(b"checkpoint|torn")
     await first.sync()
@@ -81,11 +81,11 @@ async def test_a_takeover_goes_back_and_readers_ahead_wait_for_the_same_bytes(tm
     again.append(b"rn and on")
     await ahead
     assert await again.read(0, 100) == b"checkpoint|torn and on"
-    with pytest.raises(SpoolError, match="cannot go back to 1000"):
+    with pytest.raises(SpoolError, match="cannot be cut at 1000"):
         again.truncate(1000)
 
 
-async def test_bytes_that_the_kernel_must_fetch_are_read_in_a_thread(
+async def test_bytes_outside_of_the_page_cache_are_read_in_a_thread(
     spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def nothing_cached(*_args: object) -> int:
@@ -96,7 +96,9 @@ async def test_bytes_that_the_kernel_must_fetch_are_read_in_a_thread(
     assert await spool.read(3, 4) == b"3456"
 
 
-async def test_a_full_disk_adds_nothing_and_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+async def test_a_full_disk_adds_nothing_and_the_error_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     spool = Spool(tmp_path / "log")
     spool.append(b"kept\n")
     really_write = os.pwrite
@@ -118,12 +120,12 @@ async def test_a_full_disk_adds_nothing_and_says_what_to_do(monkeypatch: pytest.
     assert await spool.read(0, 100) == b"kept\nagain\n"
 
 
-def test_a_place_that_cannot_be_opened_says_so(tmp_path: Path) -> None:
+def test_a_spool_that_cannot_be_opened_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SpoolError, match="opened"):
         Spool(tmp_path / "missing" / "log")
 
 
-async def test_nobody_else_may_read_it_and_readers_outlive_its_removal(tmp_path: Path) -> None:
+async def test_the_file_is_private_and_readable_after_its_removal(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "log")
     assert stat.S_IMODE(spool.path.stat().st_mode) == 0o600
     spool.append(b"still here\n")
@@ -132,7 +134,7 @@ async def test_nobody_else_may_read_it_and_readers_outlive_its_removal(tmp_path:
     assert await read_to_end(spool) == b"still here\n"
 
 
-def test_its_file_is_closed_with_its_last_holder(tmp_path: Path) -> None:
+def test_the_file_is_closed_with_the_last_reference(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "log")
     file = spool._file
     del spool

@@ -1,4 +1,4 @@
-"""From raw streams to the log's bytes: what is repaired, masked and cut, and that timing never changes a byte."""
+"""The transformation of raw streams to the log's bytes: repairs, masks, caps; timing never changes a byte."""
 
 import base64
 import json
@@ -26,7 +26,7 @@ SECRETS = (
     't"p/s&cret',
 )
 BASE64 = base64.b64encode(b"--topsecret--")
-# Wrapped, more than 8 characters of it are on each line.
+# If it is wrapped, each line has more than 8 characters of it.
 CUT = base64.b64encode(b"topsecret" * 2)
 NO_CAP = 10_000
 
@@ -39,12 +39,12 @@ def transform(raw: bytes, *secrets: str, cap: int = NO_CAP) -> bytes:
 # --- one stream ---------------------------------------------------------------------------------------
 
 
-def test_line_ends_and_invalid_utf8_are_repaired_and_everything_else_stays() -> None:
+def test_only_line_ends_and_invalid_utf8_are_changed() -> None:
     raw = b"[Pipeline] x\na\r\nb\rc\n\x1b[31mred\x1b[0m\t\x00\n\xff\xe2\x82\n\xe2\x82\xac\n\r\n\r\r\n  \n"
     assert transform(raw) == "[Pipeline] x\na\nb\rc\n\x1b[31mred\x1b[0m\t\x00\n\ufffd\ufffd\n€\n\n\r\n  \n".encode()
 
 
-def test_lines_that_look_like_jenkins_own_stay() -> None:
+def test_lines_that_look_like_lines_of_jenkins_are_kept() -> None:
     raw = b"Started by hand\n[Pipeline] node\nRunning on a in /b\n"
     assert transform(raw) == raw
 
@@ -65,14 +65,14 @@ def test_idle_holds_what_later_bytes_may_change(held: bytes) -> None:
     assert stream.idle() == b""
 
 
-def test_a_span_that_grows_after_idle_has_one_mask() -> None:
+def test_a_match_that_grows_after_idle_has_one_mask() -> None:
     stream = StreamTransform(Masker(("topsecret", "secretary")), NO_CAP)
     assert stream.feed(b"<topsecret") + stream.idle() == b"<[secret]"
     assert stream.held_bytes == len("secret")
     assert stream.feed(b"ary>") + stream.idle() == b">"
 
 
-def test_a_stream_of_whole_lines_holds_an_unfinished_one() -> None:
+def test_a_stream_of_whole_lines_holds_an_unfinished_line() -> None:
     stream = StreamTransform(Masker(()), NO_CAP, whole_lines=True)
     assert stream.feed(b"one\ntwo") == b"one\n"
     assert stream.idle() == b""
@@ -87,20 +87,20 @@ def test_a_line_above_the_cap_is_cut_with_a_notice_between_two_characters() -> N
     assert transform(b"x" * 1000, cap=10) == b"x" * 10 + LINE_CUT
 
 
-def test_the_last_words_of_a_progress_bar_survive_the_line_cap() -> None:
+def test_the_end_of_a_progress_bar_is_kept_by_the_line_cap() -> None:
     bar = b"".join(b"\r%3d %%" % percent for percent in range(101))
     assert transform(bar + b" done\n", cap=10) == bar + b" done\n"
     assert transform(b"0123456789abc\r99 %\n", cap=10) == b"0123456789" + LINE_CUT + b"\r99 %\n"
 
 
 @pytest.mark.parametrize("before", range(12))
-def test_a_secret_at_the_cut_is_masked_whole(before: int) -> None:
+def test_a_secret_at_the_cut_is_masked_completely(before: int) -> None:
     shown = transform(b"." * before + b"topsecret" + b"." * 50 + b"\nnext\n", "topsecret", cap=10)
     masked = b"." * before + MASK + b"." * (1 - before) if before < 10 else b"." * 10
     assert shown == masked + LINE_CUT + b"\nnext\n"
 
 
-def test_a_secret_that_begins_behind_the_cut_leaves_nothing_behind_its_cr() -> None:
+def test_a_secret_that_begins_behind_the_cut_is_masked_behind_its_cr() -> None:
     assert transform(b"0123456789cret\rary and\n", "cret\rary", cap=10) == b"0123456789" + LINE_CUT + MASK + b" and\n"
 
 
@@ -113,7 +113,7 @@ def test_memory_for_an_endless_line_is_bounded(line: bytes, whole_lines: bool) -
         assert stream.held_bytes <= 1000 + len(BASE64)
 
 
-# --- the law: timing never changes a byte ---------------------------------------------------------------
+# --- timing never changes a byte ------------------------------------------------------------------------
 
 
 def reference(raw: bytes, secrets: tuple[str, ...], cap: int) -> bytes:
@@ -181,7 +181,7 @@ raws = st.lists(pieces, max_size=30).map(b"".join)
 secret_sets = st.sampled_from([(), SECRETS[:1], SECRETS])
 caps = st.sampled_from([0, 1, 5, 12, 25, 60, NO_CAP])
 maskers = {secrets: Masker(secrets) for secrets in [(), SECRETS[:1], SECRETS]}
-# After these bytes: nothing, a silence, or a new object from the state.
+# After these bytes: nothing, a call of idle, or a new object from the state.
 feeds = st.lists(st.tuples(pieces, st.sampled_from(["", "idle", "resume"])), max_size=30)
 
 
@@ -190,7 +190,7 @@ feeds = st.lists(st.tuples(pieces, st.sampled_from(["", "idle", "resume"])), max
 @example([(b"<topsecret", "idle"), (b">.", "")], SECRETS, 12, False, False)
 @example([(b"0123456 topsecret", "idle"), (b"", "resume"), (b"\rary!\n", "")], SECRETS, 5, False, False)
 @settings(max_examples=500)
-def test_cuts_silences_and_resumptions_never_change_the_text(
+def test_division_idle_calls_and_resumptions_never_change_the_text(
     feeds: list[tuple[bytes, str]], secrets: tuple[str, ...], cap: int, by_byte: bool, whole_lines: bool
 ) -> None:
     if by_byte:
@@ -214,13 +214,13 @@ def test_cuts_silences_and_resumptions_never_change_the_text(
 
 
 @given(raws, secret_sets, st.integers(0, 200))
-def test_what_idle_returns_is_a_prefix_of_any_continuation(raw: bytes, secrets: tuple[str, ...], at: int) -> None:
+def test_the_text_after_idle_is_a_prefix_of_the_final_text(raw: bytes, secrets: tuple[str, ...], at: int) -> None:
     stream = StreamTransform(maskers[secrets], NO_CAP)
     assert reference(raw, secrets, NO_CAP).startswith(stream.feed(raw[:at]) + stream.idle())
 
 
 @given(st.binary(max_size=40), st.lists(st.integers(1, 4), max_size=20))
-def test_any_bytes_are_repaired_alike_in_any_cuts(raw: bytes, sizes: list[int]) -> None:
+def test_the_repair_of_invalid_bytes_does_not_depend_on_their_division(raw: bytes, sizes: list[int]) -> None:
     stream, out, at = StreamTransform(Masker(()), NO_CAP), b"", 0
     for size in sizes:
         out += stream.feed(raw[at : at + size]) + stream.idle()
@@ -228,7 +228,7 @@ def test_any_bytes_are_repaired_alike_in_any_cuts(raw: bytes, sizes: list[int]) 
     assert out + stream.feed(raw[at:]) + stream.finish() == reference(raw, (), NO_CAP)
 
 
-def test_more_than_a_block_at_once_is_the_same_as_its_lines() -> None:
+def test_feeding_many_blocks_at_once_gives_the_same_text_as_line_by_line() -> None:
     lines = [b"line %d topsecret \xc3\xa9\r\n" % number for number in range(20_000)]
     stream = StreamTransform(maskers[SECRETS], NO_CAP)
     assert b"".join(map(stream.feed, lines)) == transform(b"".join(lines), *SECRETS)
@@ -237,7 +237,7 @@ def test_more_than_a_block_at_once_is_the_same_as_its_lines() -> None:
 # --- several streams, one log ---------------------------------------------------------------------------
 
 
-def test_branches_have_a_prefix_and_begin_on_lines_of_their_own() -> None:
+def test_lines_of_branches_have_a_prefix_and_begin_on_a_new_line() -> None:
     log = LogComposer(LogRules())
     out = log.add(b"build: ..") + log.add(b"one\ntwo\n", "linux", "linux") + log.add(b"done\n")
     assert out == b"build: ..\n[linux] one\n[linux] two\ndone\n"
@@ -246,12 +246,12 @@ def test_branches_have_a_prefix_and_begin_on_lines_of_their_own() -> None:
     assert log.own_lines("-----> ended") == b"\n-----> ended\n"
 
 
-def test_a_branchs_line_cap_counts_its_prefix() -> None:
+def test_the_line_cap_of_a_branch_counts_its_prefix() -> None:
     stream = LogComposer(LogRules(max_line_bytes=12)).stream("arm")
     assert stream.feed(b"1234567\n") == b"123456" + LINE_CUT + b"\n"
 
 
-def test_own_lines_are_masked_and_cut_like_all_others() -> None:
+def test_the_shuttles_own_lines_are_masked_and_cut_like_all_others() -> None:
     rules = LogRules(secrets=SECRETS, max_line_bytes=20)
     assert transform_line("-----> topsecret", rules) == "-----> [secret]\n"
     assert transform_line("one\ntwo\n", rules) == "one\ntwo\n"
@@ -268,7 +268,7 @@ def test_a_log_above_the_cap_ends_with_one_notice_on_a_line_of_its_own() -> None
     assert log.written_bytes == len(out)
 
 
-def test_what_the_log_holds_already_counts_for_its_cap() -> None:
+def test_earlier_bytes_of_the_log_count_for_its_cap() -> None:
     rules = LogRules(max_log_bytes=1024)
     assert LogComposer(rules, written_bytes=1020).add(b"line\n") == LOG_CUT
     assert transform_line("-----> x", rules, written_bytes=1020) == LOG_CUT.decode()
@@ -313,7 +313,7 @@ def test_the_log_does_not_depend_on_how_texts_are_divided(
 
 
 @given(feeds, st.integers(0, 120))
-def test_silences_do_not_move_the_byte_cap(feeds: list[tuple[bytes, str]], room: int) -> None:
+def test_idle_calls_do_not_move_the_byte_cap(feeds: list[tuple[bytes, str]], room: int) -> None:
     rules = LogRules(secrets=SECRETS, max_line_bytes=25, max_log_bytes=room + len(LOG_CUT) + 1)
     log = LogComposer(rules)
     stream, out = log.stream(), b""

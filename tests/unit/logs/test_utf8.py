@@ -1,4 +1,4 @@
-"""Invalid UTF-8 is replaced in the same way wherever it lies in a large text."""
+"""Invalid UTF-8 is replaced in the same way at every position of a large text."""
 
 import pytest
 
@@ -17,7 +17,7 @@ PIECES = (
 
 
 @pytest.mark.parametrize("piece", PIECES, ids=repr)
-def test_characters_and_broken_ones_at_any_block_edge(piece: bytes) -> None:
+def test_valid_and_invalid_characters_at_every_block_edge(piece: bytes) -> None:
     for around in (b"a", "ż".encode()):
         for edge in (4096, 8192):
             for before in range(edge - 6, edge + 3):

@@ -1,4 +1,4 @@
-"""The writer of a log: the same bytes whatever the timing, after a restart, and when a lost log is written again."""
+"""The writer gives the same bytes for any timing, after a restart, and when a lost log is written again."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from shuttle.errors import ConflictError
 from shuttle.logs import LogRules, Segment
 from shuttle.logs.mask import Masker
 from shuttle.logs.spool import Spool
-from shuttle.logs.writer import MOST_STREAMS, LogWriter
+from shuttle.logs.writer import MAX_STREAMS, LogWriter
 
 RULES = LogRules(secrets=("s3cret-value",), max_line_bytes=200, max_log_bytes=100_000)
 MASKER = Masker(RULES.secrets)
@@ -27,8 +27,8 @@ LOST = b"-----> A part of this log was lost with the shuttle's disk.\n"
 
 
 @dataclass
-class Kept:
-    """What survives a crash: the spool's file, and what was committed."""
+class DurableLog:
+    """The parts of a log that survive a crash: the spool's file and the committed rows."""
 
     path: Path
     segments: dict[int, Segment] = field(default_factory=dict)
@@ -53,55 +53,55 @@ class Kept:
 
 
 def send(writer: LogWriter, key: tuple[int, str], raw: bytes, size: int = 7) -> None:
-    """As a supervisor does: from the wanted offset on, until all of it is taken."""
+    """Send `raw` like a supervisor: from the wanted offset on, until everything is taken."""
     while (offset := writer.wanted(key, BRANCHES[key])) < len(raw):
         if writer.take(key, BRANCHES[key], offset, raw[offset : offset + size]) == offset:
             return
 
 
 @pytest.fixture
-def kept(tmp_path: Path) -> Kept:
-    return Kept(tmp_path / "log")
+def durable(tmp_path: Path) -> DurableLog:
+    return DurableLog(tmp_path / "log")
 
 
-def written(kept: Kept) -> bytes:
-    return kept.path.read_bytes()
+def written(durable: DurableLog) -> bytes:
+    return durable.path.read_bytes()
 
 
-def test_one_stream(kept: Kept):
-    writer, _ = kept.writer()
+def test_one_stream_is_repaired_and_masked(durable: DurableLog):
+    writer, _ = durable.writer()
     send(writer, MAIN, b"one\r\ntwo s3cret-value\nthree")
     writer.finish()
-    assert written(kept) == PREAMBLE + b"one\ntwo [secret]\nthree"
+    assert written(durable) == PREAMBLE + b"one\ntwo [secret]\nthree"
 
 
-def test_readers_see_only_what_is_committed(kept: Kept):
-    writer, spool = kept.writer()
+def test_readers_see_only_committed_text(durable: DurableLog):
+    writer, spool = durable.writer()
     send(writer, MAIN, b"one\n")
     assert (spool.size_bytes, spool.written_bytes) == (len(PREAMBLE), len(PREAMBLE) + 4)
-    kept.commit(writer, spool)
+    durable.commit(writer, spool)
     assert asyncio.run(spool.read(0, 100)) == PREAMBLE + b"one\n"
 
 
-def test_bytes_beyond_the_wanted_offset_are_not_taken(kept: Kept):
-    writer, _ = kept.writer()
+def test_bytes_beyond_the_wanted_offset_are_not_taken_and_repeated_ones_are_skipped(durable: DurableLog):
+    writer, _ = durable.writer()
     assert writer.take(MAIN, "", 3, b"def") == 0
     assert writer.take(MAIN, "", 0, b"abc") == 3
     assert writer.take(MAIN, "", 1, b"bcdef\n") == 7
-    assert written(kept) == PREAMBLE + b"abcdef\n"
+    assert written(durable) == PREAMBLE + b"abcdef\n"
 
 
-def test_streams_have_a_limit(kept: Kept):
-    writer, _ = kept.writer()
-    for number in range(MOST_STREAMS):
+def test_the_number_of_streams_is_limited(durable: DurableLog):
+    writer, _ = durable.writer()
+    for number in range(MAX_STREAMS):
         writer.take((1, f"s{number}"), "", writer.wanted((1, f"s{number}"), ""), b"x")
     assert writer.wanted((1, "s0"), "") == 1
     with pytest.raises(ConflictError, match="200 streams"):
         writer.wanted((1, "one more"), "")
 
 
-def test_branches_come_in_whole_lines_with_their_names(kept: Kept):
-    writer, _ = kept.writer()
+def test_branches_are_written_in_whole_lines_with_their_names(durable: DurableLog):
+    writer, _ = durable.writer()
     send(writer, MAIN, b"dots..")
     writer.idle()
     send(writer, LEFT, b"l1\nl")
@@ -110,15 +110,15 @@ def test_branches_come_in_whole_lines_with_their_names(kept: Kept):
     send(writer, LEFT, b"l1\nl2\nend")
     send(writer, MAIN, b"dots.. more\n")
     writer.finish()
-    assert written(kept) == PREAMBLE + b"dots..\n[left] l1\n[right] r1\n[left] l2\n more\n[left] end"
+    assert written(durable) == PREAMBLE + b"dots..\n[left] l1\n[right] r1\n[left] l2\n more\n[left] end"
 
 
-def test_a_second_attempt_begins_on_a_line_of_its_own(kept: Kept):
-    writer, _ = kept.writer()
+def test_a_second_attempt_begins_on_a_new_line(durable: DurableLog):
+    writer, _ = durable.writer()
     writer.take((1, "main"), "", 0, b"first att")
     writer.idle()
     writer.take((7, "main"), "", 0, b"second\n")
-    assert written(kept) == PREAMBLE + b"first att\nsecond\n"
+    assert written(durable) == PREAMBLE + b"first att\nsecond\n"
 
 
 RAW = {
@@ -136,9 +136,9 @@ STEPS = st.lists(
 )
 
 
-def play(kept: Kept, steps: list[Step]) -> bytes:
-    """Play the steps, then let every supervisor send what is wanted of it; what the log is in the end."""
-    writer, spool = kept.writer()
+def play(durable: DurableLog, steps: list[Step]) -> bytes:
+    """Play the steps, then let every supervisor send all wanted bytes; returns the final log."""
+    writer, spool = durable.writer()
     shown = b""
     sent = dict.fromkeys(RAW, 0)
     for step in steps:
@@ -150,16 +150,16 @@ def play(kept: Kept, steps: list[Step]) -> bytes:
         elif step == "idle":
             writer.idle()
         elif step == "commit":
-            kept.commit(writer, spool)
-            now = written(kept)[: spool.size_bytes]
+            durable.commit(writer, spool)
+            now = written(durable)[: spool.size_bytes]
             assert now[: len(shown)] == shown[: len(now)]
             shown = max(shown, now, key=len)
         else:
             if step == "lose the spool":
-                kept.path.unlink()
+                durable.path.unlink()
             elif step == "lose its end":
-                kept.path.write_bytes(written(kept)[: len(written(kept)) // 2])
-            writer, spool = kept.writer()
+                durable.path.write_bytes(written(durable)[: len(written(durable)) // 2])
+            writer, spool = durable.writer()
     for _ in range(2 * sum(map(len, RAW.values()))):
         for key, raw in RAW.items():
             send(writer, key, raw)
@@ -168,8 +168,8 @@ def play(kept: Kept, steps: list[Step]) -> bytes:
     assert not writer.replaying
     assert not writer.ending([])
     writer.finish()
-    kept.commit(writer, spool)
-    whole = written(kept)
+    durable.commit(writer, spool)
+    whole = written(durable)
     assert whole[: len(shown)] == shown
     return whole
 
@@ -177,91 +177,91 @@ def play(kept: Kept, steps: list[Step]) -> bytes:
 @settings(max_examples=200, deadline=None)
 @given(STEPS)
 def test_no_crash_changes_a_byte_that_was_shown(tmp_path_factory: pytest.TempPathFactory, steps: list[Step]):
-    kept = Kept(tmp_path_factory.mktemp("log") / "log")
-    whole = play(kept, steps)
-    kept.path.unlink()
-    assert play(kept, []) == whole
+    durable = DurableLog(tmp_path_factory.mktemp("log") / "log")
+    whole = play(durable, steps)
+    durable.path.unlink()
+    assert play(durable, []) == whole
 
 
-def test_bytes_that_the_spool_still_has_stand_against_a_changed_copy(kept: Kept):
-    writer, spool = kept.writer()
+def test_bytes_of_the_spool_take_precedence_over_a_changed_copy(durable: DurableLog):
+    writer, spool = durable.writer()
     send(writer, MAIN, b"the truth\nand the rest\n")
-    kept.commit(writer, spool)
-    kept.path.write_bytes(written(kept)[: len(PREAMBLE) + 10])
-    again, _ = kept.writer()
+    durable.commit(writer, spool)
+    durable.path.write_bytes(written(durable)[: len(PREAMBLE) + 10])
+    again, _ = durable.writer()
     send(again, MAIN, b"the lies!\nand the rest\n")
-    assert written(kept) == PREAMBLE + b"the truth\nand the rest\n"
+    assert written(durable) == PREAMBLE + b"the truth\nand the rest\n"
     assert b"was changed" in again.ending([])
 
 
-def test_a_copy_that_was_changed_is_told(kept: Kept):
-    writer, spool = kept.writer()
+def test_a_changed_copy_is_reported_in_the_log(durable: DurableLog):
+    writer, spool = durable.writer()
     send(writer, MAIN, b"the truth\n")
-    kept.commit(writer, spool)
-    kept.path.unlink()
-    again, spool = kept.writer()
+    durable.commit(writer, spool)
+    durable.path.unlink()
+    again, spool = durable.writer()
     send(again, MAIN, b"the lies!\n")
     assert again.ending([]) == CHANGED
-    kept.commit(again, spool)
-    assert kept.writer()[0].ending([]) == CHANGED, "a restart does not forget it"
+    durable.commit(again, spool)
+    assert durable.writer()[0].ending([]) == CHANGED, "the notice is kept after a restart"
 
 
-def test_what_the_spool_still_has_stands_when_no_agent_returns(kept: Kept):
-    writer, spool = kept.writer()
+def test_bytes_of_the_spool_are_kept_if_no_agent_sends_them_again(durable: DurableLog):
+    writer, spool = durable.writer()
     send(writer, MAIN, b"one\ntwo\nthree")
     writer.idle()
-    kept.commit(writer, spool)
-    kept.path.write_bytes(written(kept)[:-2])
-    again, _ = kept.writer()
+    durable.commit(writer, spool)
+    durable.path.write_bytes(written(durable)[:-2])
+    again, _ = durable.writer()
     again.finish()
-    assert written(kept) == PREAMBLE + b"one\ntwo\nthr"
+    assert written(durable) == PREAMBLE + b"one\ntwo\nthr"
     assert again.ending(["-----> Gone.\n"]) == b"\n" + LOST + b"-----> Gone.\n"
 
 
-def test_a_log_is_written_again_without_what_nobody_can_send_again(kept: Kept):
-    writer, spool = kept.writer()
+def test_a_replay_does_not_wait_for_bytes_that_cannot_be_sent_again(durable: DurableLog):
+    writer, spool = durable.writer()
     for key, raw in ((MAIN, b"one\n"), (LEFT, b"gone\n"), (MAIN, b"one\ntwo\n")):
         send(writer, key, raw)
-    kept.commit(writer, spool)
-    kept.path.unlink()
-    again, _ = kept.writer()
+    durable.commit(writer, spool)
+    durable.path.unlink()
+    again, _ = durable.writer()
     again.take(MAIN, "", 0, b"one\ntwo\n")
     assert again.replaying
     again.give_up(LEFT[0])
     assert not again.replaying
-    assert written(kept) == PREAMBLE + b"one\ntwo\n"
+    assert written(durable) == PREAMBLE + b"one\ntwo\n"
     assert again.ending([]) == LOST
-    kept.commit(again, spool)
-    assert kept.writer()[0].ending([]) == LOST, "a restart does not forget it"
+    durable.commit(again, spool)
+    assert durable.writer()[0].ending([]) == LOST, "the notice is kept after a restart"
 
 
-def test_streams_that_take_turns_for_ever_do_not_fill_the_database(kept: Kept, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("shuttle.logs.recorder._MOST_SEGMENTS", 3)
+def test_the_number_of_segments_of_alternating_streams_is_limited(durable: DurableLog, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("shuttle.logs.recorder._MAX_SEGMENTS", 3)
     raw = {key: b"".join(b"%d\n" % number for number in range(5)) for key in (LEFT, RIGHT)}
 
-    def take_turns() -> None:
-        writer, spool = kept.writer()
+    def alternate() -> None:
+        writer, spool = durable.writer()
         for number in range(5):
             for key in (LEFT, RIGHT):
                 writer.take(key, BRANCHES[key], 2 * number, raw[key][2 * number : 2 * number + 2])
-            kept.commit(writer, spool)
+            durable.commit(writer, spool)
         writer.finish()
         assert writer.ending([]) == b""
 
-    take_turns()
-    assert list(kept.segments) == [1, 2, 3]
-    whole = written(kept)
-    kept.path.unlink()
-    take_turns()
-    assert sorted(written(kept).splitlines()) == sorted(whole.splitlines()), "nothing but the order is lost"
+    alternate()
+    assert list(durable.segments) == [1, 2, 3]
+    whole = written(durable)
+    durable.path.unlink()
+    alternate()
+    assert sorted(written(durable).splitlines()) == sorted(whole.splitlines()), "only the order is lost"
 
 
-def test_nothing_is_recorded_beyond_the_byte_cap(kept: Kept):
-    writer, spool = kept.writer()
+def test_no_segments_are_recorded_after_the_byte_cap(durable: DurableLog):
+    writer, spool = durable.writer()
     send(writer, LEFT, b"x" * 99 + b"\n", size=100)
     for number in range(1, 2000):
         writer.take(MAIN, "", 100 * (number - 1), b"x" * 99 + b"\n")
         writer.take(LEFT, "left", 100 * number, b"x" * 99 + b"\n")
-    kept.commit(writer, spool)
-    assert len(written(kept)) <= RULES.max_log_bytes
-    assert len(kept.segments) < 1000
+    durable.commit(writer, spool)
+    assert len(written(durable)) <= RULES.max_log_bytes
+    assert len(durable.segments) < 1000
