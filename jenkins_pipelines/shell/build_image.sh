@@ -21,8 +21,8 @@ build_image() {
 
 # choose_files: sets `context` and `dockerfile`, paths within the source.
 choose_files() {
-  context=$(cat "$work/environment/options/context" 2>/dev/null || echo .)
-  dockerfile=$(cat "$work/environment/options/dockerfile" 2>/dev/null)
+  context=`cat "$work/environment/options/context" 2>/dev/null || echo .`
+  dockerfile=`cat "$work/environment/options/dockerfile" 2>/dev/null`
   context=${context%/} context_folder=$sources/$context
   [ "$context" != . ] || context_folder=$sources
   [ -d "$context_folder" ] || fail no_context "The source has no folder $context; name another one as the context."
@@ -82,7 +82,7 @@ pull_base_images() {
       *) [ -n "$insecure" ] || continue ;;
     esac
     with_credentials "$base_credentials" "$builder_path" pull ${insecure:+--tls-verify=false} "$image" ||
-      fail build_failed "The base image $image could not be pulled: $(last_line)"
+      fail build_failed "The base image $image could not be pulled: `last_line`"
   done <"$work/base_images.txt"
   arguments_folder=environment
 }

@@ -11,14 +11,14 @@ choose_builder() {
   fi
   [ -n "$builder" ] ||
     fail no_builder 'The agent has no docker daemon, no buildah and no podman; install one of them there.'
-  builder_path=$(command -v "$builder")
+  builder_path=`command -v "$builder"`
   keep_docker_context
 }
 
 # DOCKER_CONFIG, set for credentials, hides the agent's docker context, so the daemon's address is kept in DOCKER_HOST.
 keep_docker_context() {
   [ "$builder" = docker ] && [ -z "${DOCKER_HOST-}" ] || return 0
-  DOCKER_HOST=$(docker context inspect --format '{{.Endpoints.docker.Host}}' 2>/dev/null) || DOCKER_HOST=''
+  DOCKER_HOST=`docker context inspect --format '{{.Endpoints.docker.Host}}' 2>/dev/null` || DOCKER_HOST=''
   if [ -n "$DOCKER_HOST" ]; then export DOCKER_HOST; else unset DOCKER_HOST; fi
 }
 

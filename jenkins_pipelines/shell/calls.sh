@@ -1,6 +1,6 @@
 newline='
 '
-carriage_return=$(printf '\r')
+carriage_return=`printf '\r'`
 
 # call TOKEN METHOD PATH [curl options]: one HTTP call. Sets `status` (HTTP), `problem` (curl) and `answer` (head,
 # body). curl reads the token from a pipe: process lists do not show it, and older shells write here-documents to files.
@@ -17,12 +17,12 @@ call() {
     time_limit="--max-time $((deadline - now < 2 ? deadline - now : 2))"
   fi
   # shellcheck disable=SC2086 # an empty option is no option
-  answer=$(
+  answer=`
     exec 7>&-
     printf 'Authorization: Bearer %s\nExpect:\n' "$bearer" |
       curl -q -s -g -X "$method" -H @- -D - --suppress-connect-headers -w '\n%{http_code}' --connect-timeout 10 \
         --speed-limit 1 "$@" $time_limit "$url" 2>/dev/null
-  ) || problem=$?
+  ` || problem=$?
   status=${answer##*"$newline"}
   # curl takes an answer that ends within its head for a complete one (7.88: exit 0).
   case $answer in
@@ -63,7 +63,7 @@ ask() {
 
 # read_clock: sets `now`, the seconds since the machine started: a clock that nobody sets, so no limit moves with one.
 read_clock() {
-  { read -r now _ </proc/uptime && now=${now%%.*}; } 2>/dev/null || now=$(date +%s)
+  { read -r now _ </proc/uptime && now=${now%%.*}; } 2>/dev/null || now=`date +%s`
 }
 
 # make_haste: a step that Jenkins ends while it makes its last calls has 5 s for them; `terminated` is when TERM came.

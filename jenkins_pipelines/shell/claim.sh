@@ -2,10 +2,10 @@
 token=$SHUTTLE_TOKEN
 unset SHUTTLE_TOKEN JENKINS_SERVER_COOKIE JENKINS_NODE_COOKIE
 workspace=$PWD
-umask_of_builds=$(umask)
+umask_of_builds=`umask`
 umask 077
 stream=${SHUTTLE_BRANCH:-main} branch=''
-[ "$stream" = main ] || branch=,\"branch\":\"$(json_text "$stream")\"
+[ "$stream" = main ] || branch=,\"branch\":\"`json_text "$stream"`\"
 console=summary stop='' deadline='' stage='' process='' collector='' watcher='' clean='' namespace=''
 local_images='' line_open='' arguments_folder=environment
 # Jenkins sends TERM to this shell and to all its descendants, then waits for them. The loops check when it came.
@@ -31,7 +31,7 @@ json_field() {
 # has accepted it. If an answer is lost, the same nonce gets it again: also after TERM, as the shuttle waits for the word
 # of a supervisor whose claim it has recorded.
 claim() {
-  nonce=$(random_id)
+  nonce=`random_id`
   for _ in 1 2 3 4 5; do
     ask "$token" POST claim -H 'Content-Type: application/json' \
       --data-binary "{\"number\":$BUILD_NUMBER,\"nonce\":\"$nonce\"$branch}" || case $status in
@@ -66,12 +66,13 @@ claim() {
 remove_leftovers() {
   for folder in "$PWD@shuttle-$1"*; do
     if [ -L "$folder" ] || [ ! -d "$folder" ]; then continue; fi
-    [ -z "$(processes_with "SHUTTLE_FORWARDS=$folder")" ] || continue
-    earlier=$(small_file "$folder/supervisor")
+    forwarding=`processes_with "SHUTTLE_FORWARDS=$folder"`
+    [ -z "$forwarding" ] || continue
+    earlier=`small_file "$folder/supervisor"`
     is_supervisor || earlier=''
     # It is not killed before its processes are ended: its runner would end them at the same time.
     [ -z "$earlier" ] || kill -STOP "$earlier" 2>/dev/null
-    marker=$(small_file "$folder/marker")
+    marker=`small_file "$folder/marker"`
     case $marker in
       '' | *[!0-9a-f]*) ;;
       *) end_survivors '' ;;
@@ -90,7 +91,7 @@ small_file() {
 # is_supervisor: whether the process `earlier` holds the log of `folder`, as only its supervisor does.
 is_supervisor() {
   case $earlier in '' | *[!0-9]*) return 1 ;; esac
-  case $(ls -l "/proc/$earlier/fd/4" 2>/dev/null) in *" -> $folder/log (deleted)") ;; *) return 1 ;; esac
+  case `ls -l "/proc/$earlier/fd/4" 2>/dev/null` in *" -> $folder/log (deleted)") ;; *) return 1 ;; esac
 }
 
 claim
@@ -114,13 +115,13 @@ else
   sources=$PWD/source-$stream
   remove_leftovers "$stream-"
 fi
-work=$PWD@shuttle-$stream-$(random_id)
+work=$PWD@shuttle-$stream-`random_id`
 mkdir -m 700 "$work" || {
   announce "The agent could not make the folder $work."
   exit 1
 }
 mkdir "$sources"
-marker=$(random_id)
+marker=`random_id`
 echo "$marker" >"$work/marker"
 echo $$ >"$work/supervisor"
 open_log

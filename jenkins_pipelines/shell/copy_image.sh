@@ -1,7 +1,7 @@
 
 # refuse_source: fail with the reason that the log's last line gives for a source image that could not be read.
 refuse_source() {
-  said=$(last_line)
+  said=`last_line`
   case $said in
     *'manifest unknown'* | *'name unknown'* | *'not found'* | *'does not exist'* | *'404'*)
       fail image_not_found "The source image $source_image does not exist: $said" ;;
@@ -28,7 +28,7 @@ copy_with_skopeo() {
     [ -z "$source_insecure" ] || set -- "$@" --src-tls-verify=false
     [ -z "$insecure" ] || set -- "$@" --dest-tls-verify=false
     with_credentials '' "$skopeo_path" copy --all "$@" "docker://$source_image" "docker://$reference" ||
-      fail registry_refused "The registry did not take $reference: $(last_line)"
+      fail registry_refused "The registry did not take $reference: `last_line`"
   done
 }
 

@@ -8,14 +8,15 @@ take_images() {
     number=$((number + 1)) insecure=''
     destinations="$destinations $number"
     [ ! -f "$folder/insecure" ] || insecure=yes
-    eval "reference_$number=\$(cat \"\$folder/reference\") insecure_$number=\$insecure"
-    eval "credentials_$number=\$(cat \"\$folder/config.json\" 2>/dev/null)"
+    reference=`cat "$folder/reference"`
+    credentials=`cat "$folder/config.json" 2>/dev/null`
+    eval "reference_$number=\$reference insecure_$number=\$insecure credentials_$number=\$credentials"
   done
-  source_image=$(cat "$work/environment/source_image/reference" 2>/dev/null)
-  source_credentials=$(cat "$work/environment/source_image/config.json" 2>/dev/null)
+  source_image=`cat "$work/environment/source_image/reference" 2>/dev/null`
+  source_credentials=`cat "$work/environment/source_image/config.json" 2>/dev/null`
   source_insecure=''
   [ ! -f "$work/environment/source_image/insecure" ] || source_insecure=yes
-  base_credentials=$(cat "$work/environment/base_images/config.json" 2>/dev/null)
+  base_credentials=`cat "$work/environment/base_images/config.json" 2>/dev/null`
   rm -rf "$work/environment/destinations" "$work/environment/source_image" "$work/environment/base_images"
 }
 

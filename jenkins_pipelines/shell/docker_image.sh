@@ -1,6 +1,6 @@
 
 take_images
-skopeo_path=$(command -v skopeo)
+skopeo_path=`command -v skopeo`
 if [ -z "$source_image" ]; then
   begin_stage build 'Building the image'
   build_image

@@ -32,15 +32,15 @@ insert_arguments() {
     instruction=''
   done
 }
-tab=$(printf '\t')
+tab=`printf '\t'`
 blanks=" $tab"
-carriage_return=$(printf '\r')
-byte_order_mark=$(printf '\357\273\277')
+carriage_return=`printf '\r'`
+byte_order_mark=`printf '\357\273\277'`
 
 # Directives (`# name=value`) are the first lines of a Dockerfile; only `escape` matters here.
 read_directive() {
   case $stripped in '#'*=*) ;; *) return 1 ;; esac
-  directive=$(printf %s "${stripped#?}" | tr -d " \t" | tr '[:upper:]' '[:lower:]')
+  directive=`printf %s "${stripped#?}" | tr -d " \t" | tr '[:upper:]' '[:lower:]'`
   case ${directive%%=*} in '' | *[!a-z0-9]*) return 1 ;; esac
   if [ "${directive%%=*}" = escape ]; then escape=${directive#*=}; fi
 }
@@ -78,7 +78,10 @@ begin_image_stage() {
   list_image "${1-}"
   scope='stage' stage_names=''
   case ${2-} in
-    [Aa][Ss]) stages="$stages$(printf %s "${3-}" | tr '[:upper:]' '[:lower:]') " ;;
+    [Aa][Ss])
+      lowered=`printf %s "${3-}" | tr '[:upper:]' '[:lower:]'`
+      stages="$stages$lowered "
+      ;;
   esac
 }
 
@@ -121,7 +124,8 @@ list_image() {
     *[!0-9]*) ;;
     *) return 0 ;;
   esac
-  case $stages in *" $(printf %s "$expanded" | tr '[:upper:]' '[:lower:]') "*) return 0 ;; esac
+  lowered=`printf %s "$expanded" | tr '[:upper:]' '[:lower:]'`
+  case $stages in *" $lowered "*) return 0 ;; esac
   grep -q -x -F -e "$expanded" "$work/base_images.txt" 2>/dev/null ||
     printf '%s\n' "$expanded" >>"$work/base_images.txt"
 }

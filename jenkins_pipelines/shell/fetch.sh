@@ -6,7 +6,7 @@ mkdir "$work/environment"
 tar -xzof "$work/environment.tar.gz" -C "$work/environment" ||
   fail environment_refused "The build's environment could not be unpacked on the agent."
 rm "$work/environment.tar.gz"
-app_id=$(cat "$work/environment/app_id") build_id=$(cat "$work/environment/build_id")
+app_id=`cat "$work/environment/app_id"` build_id=`cat "$work/environment/build_id"`
 
 fetch_source() {
   ask "$setup_token" GET source.tar.gz -o "$work/source.tar.gz" ||

@@ -17,20 +17,20 @@ collect_options() {
   options=''
   for file in "$work"/environment/arguments/*; do
     [ -f "$file" ] || continue
-    pair=$(cat "$file" && echo .)
+    pair=`cat "$file" && echo .`
     remember_argument "${pair%.}"
     add_option --build-arg "${pair%%=*}"
   done
   for file in "$work"/environment/steering/* "$work"/environment/shell_variables/*; do
     [ -f "$file" ] || continue
-    pair=$(cat "$file" && echo .)
+    pair=`cat "$file" && echo .`
     remember_argument "${pair%.}"
     add_option --build-arg "${pair%.}"
   done
   rm -rf "$work/environment/steering" "$work/environment/shell_variables"
   for file in "$work"/environment/labels/*; do
     [ -f "$file" ] || continue
-    pair=$(cat "$file" && echo .)
+    pair=`cat "$file" && echo .`
     add_option --label "${pair%.}"
   done
   [ ! -f "$work/environment/no_cache" ] || add_option --no-cache

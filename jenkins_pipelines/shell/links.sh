@@ -2,9 +2,9 @@
 # leads_out PATH: whether this path below $sources leads out of it through a link. A source may have links to anywhere;
 # what lies there on the agent is neither read nor run for it. `ls` shows a link's target: not every agent has readlink.
 leads_out() {
-  top=$(cd -P "$sources" && pwd -P) place=$sources/$1 hops=0
+  top=`cd -P "$sources" && pwd -P` place=$sources/$1 hops=0
   while [ -L "$place" ] && [ ! -d "$place" ]; do
-    listed=$(ls -ld -- "$place")
+    listed=`ls -ld -- "$place"`
     target=${listed#*"$place -> "}
     hops=$((hops + 1))
     if [ "$target" = "$listed" ] || [ "$hops" -gt 40 ]; then return 0; fi
@@ -14,6 +14,6 @@ leads_out() {
     esac
   done
   [ -d "$place" ] || place=${place%/*}/
-  place=$(cd -P "$place" 2>/dev/null && pwd -P) || return 0
+  place=`cd -P "$place" 2>/dev/null && pwd -P` || return 0
   case $place/ in "$top"/*) return 1 ;; esac
 }

@@ -28,7 +28,7 @@ seek_log() {
 
 log_size() {
   # shellcheck disable=SC2046 # split into words: the fifth is the size
-  set -- $(ls -lnL "/proc/$$/fd/4")
+  set -- `ls -lnL "/proc/$$/fd/4"`
   echo "${5:-0}"
 }
 
@@ -42,7 +42,8 @@ read_chunk() {
     return 1
   }
   [ -s "$chunk" ] || return 0
-  chunk_size=$(($(wc -c <"$chunk")))
+  chunk_size=`wc -c <"$chunk"`
+  chunk_size=$((chunk_size))
   if [ "$console" = full ] && [ "$shown" -lt $((offset + chunk_size)) ]; then
     tail -c "+$((shown > offset ? shown - offset + 1 : 1))" "$chunk"
     shown=$((offset + chunk_size))
@@ -128,7 +129,8 @@ watch_growth() {
   (
     trap - TERM INT HUP
     while nap 20 && kill -0 $$ 2>/dev/null; do
-      [ "$(($(log_size) - offset))" -lt "$most_unsent" ] || { : >"$work/paused" && kill -STOP "$collector"; }
+      size=`log_size`
+      [ "$((size - offset))" -lt "$most_unsent" ] || { : >"$work/paused" && kill -STOP "$collector"; }
     done
   ) >/dev/null 2>&1 &
   watcher=$!
@@ -154,7 +156,7 @@ limit_growth() {
   if [ "$offset" -ge "$max_bytes" ]; then
     cut_at=$((cut_at > offset + chunk_size ? cut_at : offset + chunk_size))
     dd if=/dev/null of="/proc/$$/fd/4" bs=1 seek="$cut_at" 2>/dev/null
-  elif [ -n "$collector" ] && [ "$(($(log_size) - offset))" -ge "$most_unsent" ]; then
+  elif [ -n "$collector" ] && size=`log_size` && [ "$((size - offset))" -ge "$most_unsent" ]; then
     kill -STOP "$collector" 2>/dev/null
     paused=yes
     return 0

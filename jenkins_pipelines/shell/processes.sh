@@ -27,7 +27,7 @@ kill_survivors() {
 # choose_namespace: sets `namespace` to the options with which unshare makes a pid namespace, so that no process
 # survives the build. A user namespace is not used where sudo or newuidmap exist: they could not change the user in it.
 choose_namespace() {
-  namespace='' unshare_path=$(command -v unshare) || return 0
+  namespace='' unshare_path=`command -v unshare` || return 0
   if "$unshare_path" --pid --fork --kill-child --mount-proc "$sh_path" -c : 2>/dev/null; then
     namespace='--pid --fork --kill-child --mount-proc'
   elif command -v sudo >/dev/null || command -v newuidmap >/dev/null; then

@@ -3,7 +3,7 @@
 # each becomes a function that calls it by its path; builtins of the shell stay builtins.
 programs=''
 for program in cat chmod curl cut date dd env grep gzip ls mkdir mkfifo od rm sed setsid sh sleep tail tar tr wc; do
-  path=$(command -v "$program") || {
+  path=`command -v "$program"` || {
     # Jenkins' TERM ended the process that looked for it.
     [ $? -le 128 ] || exit
     echo "-----> The agent has no $program; install it there. Nothing was done."

@@ -5,7 +5,7 @@ push_image() {
     say "Pushing $reference"
     if [ "$builder" = docker ]; then
       run "$workspace" "$builder_path" tag "$local_image" "$reference" ||
-        fail registry_refused "The image could not be tagged as $reference: $(last_line)"
+        fail registry_refused "The image could not be tagged as $reference: `last_line`"
       local_images="$local_images $reference"
       set -- "$builder_path" push "$reference"
     else
@@ -13,7 +13,7 @@ push_image() {
       [ -z "$insecure" ] || set -- "$@" --tls-verify=false
       set -- "$@" "$local_image" "docker://$reference"
     fi
-    with_credentials "$credentials" "$@" || fail registry_refused "The registry did not take $reference: $(last_line)"
+    with_credentials "$credentials" "$@" || fail registry_refused "The registry did not take $reference: `last_line`"
     [ "$builder" != docker ] ||
       tail -c 4096 "/proc/$$/fd/4" | sed -n 's/.*digest: \(sha256:[0-9a-f]*\).*/\1/p' >"$work/digest"
   done
@@ -21,8 +21,8 @@ push_image() {
 
 report_image() {
   use_destination 1
-  digest=$(tail -n 1 "$work/digest" | tr -cd 'a-z0-9:')
-  report "{\"id\":\"image\",\"state\":\"succeeded\",\"image\":\"$(json_text "$reference")\",\"digest\":\"$digest\"}" ||
+  digest=`tail -n 1 "$work/digest" | tr -cd 'a-z0-9:'` json_reference=`json_text "$reference"`
+  report "{\"id\":\"image\",\"state\":\"succeeded\",\"image\":\"$json_reference\",\"digest\":\"$digest\"}" ||
     fail report_refused "The shuttle refused the image's report (HTTP status $status)."
   say "$reference is $digest"
 }

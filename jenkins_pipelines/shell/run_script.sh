@@ -16,11 +16,11 @@ refuse_link_out() {
 
 # read_first_line: sets `first_line` to the beginning of build.sh. The kernel reads 256 bytes of it.
 read_first_line() {
-  first_line=$(dd bs=512 count=1 <"$sources/build.sh" 2>/dev/null | tr '\000' ' ' | sed -n 1p)
+  first_line=`dd bs=512 count=1 <"$sources/build.sh" 2>/dev/null | tr '\000' ' ' | sed -n 1p`
   case $first_line in
-    "$(printf '\357\273\277')"* | "$(printf '\377\376')"* | "$(printf '\376\377')"*)
+    "$mark_8"* | "$mark_16_le"* | "$mark_16_be"*)
       fail build_script_encoding 'build.sh begins with a byte order mark (BOM); save it as UTF-8 without one.' ;;
-    "$(printf '\177ELF')"*) ;;
+    "$elf"*) ;;
     '#!'*"$carriage_return"* | *"$carriage_return")
       fail build_script_encoding 'The first line of build.sh ends with CR LF, as Windows writes it; save it with LF.' ;;
   esac
@@ -39,7 +39,10 @@ read_interpreter() {
   argument=${argument#"${argument%%[!"$blanks"]*}"}
   case $interpreter in */*) ;; *) interpreter=./$interpreter ;; esac
 }
-blanks=" $(printf '\t')"
+tab=`printf '\t'`
+blanks=" $tab"
+# The beginnings of UTF-8 and UTF-16 with a byte order mark, and of a program.
+mark_8=`printf '\357\273\277'` mark_16_le=`printf '\377\376'` mark_16_be=`printf '\376\377'` elf=`printf '\177ELF'`
 
 # The command contains a /, so that an argument PATH affects only the user's process, not the search for the command.
 if [ -f "$sources/build.sh" ]; then
@@ -54,7 +57,7 @@ if [ -f "$sources/build.sh" ]; then
 elif take_makefile; then
   command='make'
   refuse_link_out "$makefile"
-  make=$(command -v make) || fail no_make 'The source has a Makefile, but the agent has no make; install it there.'
+  make=`command -v make` || fail no_make 'The source has a Makefile, but the agent has no make; install it there.'
   set -- "$make"
 else
   fail no_build_script 'The source has neither build.sh nor a Makefile at its top; add one.'

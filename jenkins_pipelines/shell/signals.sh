@@ -12,7 +12,7 @@ processes_found() {
   file=$1
   shift
   # shellcheck disable=SC2013 # the words are paths of /proc
-  for found in $(grep -ls "$@" /proc/[0-9]*/"$file" 2>/dev/null); do
+  for found in `grep -ls "$@" /proc/[0-9]*/"$file" 2>/dev/null`; do
     found=${found#/proc/}
     echo "${found%%/*}"
   done
@@ -22,17 +22,17 @@ processes_found() {
 # or in its pid namespace, where a process may have emptied its environment. /proc/PID/stat: pid (name) state parent
 # group session. Zombies do not count: not every agent has an init that reaps.
 find_survivors() {
-  survivors=$(
+  survivors=`
     [ -z "$process" ] || [ -z "$namespace" ] || processes_in_namespace
     processes_with "SHUTTLE_RUN=$marker"
-    [ -z "$process" ] || processes_found stat -E "^[0-9]+ \\(.*\\) [^ZX] [0-9]+ [0-9]+ $process "
-  )
+    [ -z "$process" ] || processes_found stat -E "^[0-9]+ [(].*[)] [^ZX] [0-9]+ [0-9]+ $process "
+  `
 }
 
 # processes_in_namespace: the pids of the processes in that of the user's process, whose pid is that of unshare. Its only
 # child, the namespace's first process, comes first: it has to know of a stop before the user's process ends.
 processes_in_namespace() {
-  only=$(processes_found stat -E "^[0-9]+ \\(.*\\) [^ZX] $process ")
+  only=`processes_found stat -E "^[0-9]+ [(].*[)] [^ZX] $process "`
   [ -z "$only" ] || echo "$only"
   for found in /proc/[0-9]*; do
     # shellcheck disable=SC3013 # dash, bash and busybox have -ef
@@ -46,7 +46,7 @@ processes_in_namespace() {
 end_by() {
   find_survivors
   grouped=' ' others=''
-  [ -z "$process" ] || for pid in $(processes_found stat -E "^[0-9]+ \\(.*\\) [^ZX] [0-9]+ $process "); do
+  [ -z "$process" ] || for pid in `processes_found stat -E "^[0-9]+ [(].*[)] [^ZX] [0-9]+ $process "`; do
     grouped="$grouped$pid "
   done
   for pid in $survivors; do

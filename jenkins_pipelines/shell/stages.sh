@@ -1,7 +1,10 @@
 
 # say TEXT: a line in the log; it ends a line that a process left unfinished.
 say() {
-  if [ -n "$line_open" ] && [ -n "$(tail -c 1 "/proc/$$/fd/4" | tr '\000' x)" ]; then echo >&4; fi
+  if [ -n "$line_open" ]; then
+    last=`tail -c 1 "/proc/$$/fd/4" | tr '\000' x`
+    [ -z "$last" ] || echo >&4
+  fi
   line_open=''
   printf -- '-----> %s\n' "$1" >&4
 }
@@ -103,8 +106,9 @@ conclude() {
   [ "$2" = stopped ] && [ "$failures" != 0 ] || end_stage "$1" "$2"
   report_id=failure
   [ "$3" != aborted_in_jenkins ] || report_id=end
-  [ -z "$3" ] || ending="{\"id\":\"$report_id\",\"state\":\"failed\",\"reason\":\"$(json_text "$3")\",\
-\"message\":\"$(json_text "$4")\"}"
+  json_reason=`json_text "$3"` json_message=`json_text "$4"`
+  [ -z "$3" ] || ending="{\"id\":\"$report_id\",\"state\":\"failed\",\"reason\":\"$json_reason\",\
+\"message\":\"$json_message\"}"
   send_end "$1" || hand_over "$1"
   [ -z "$local_images" ] || remove_images
   case $2 in
@@ -121,10 +125,10 @@ hand_over() {
   announce 'The shuttle does not answer; the rest of the log is sent later.'
   printf '%s\n' "$run_token" | (
     trap - TERM INT HUP
-    : "$(
+    : `
       "$env_path" -i PATH="$PATH" LC_ALL=C SHUTTLE_FORWARDS="$work" SHUTTLE_URL="$SHUTTLE_URL" \
         BUILD_UUID="$BUILD_UUID" "$setsid_path" "$sh_path" -c "$programs$library$newline$orphan" orphan \
         "$work" "$stream" "$offset" "$max_bytes" "$1" "$ending" <&5 2>/dev/null 6<&- 7>&- &
-    )"
+    `
   ) 5<&0
 }

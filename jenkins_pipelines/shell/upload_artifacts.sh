@@ -28,9 +28,9 @@ is_utf8() {
 check_name() {
   readable=$1
   case $1 in *[!A-Za-z0-9._/-]*) ;; *) return 0 ;; esac
-  readable=$(printf %s "$1" | tr '\001-\037\177' '?')
+  readable=`printf %s "$1" | tr '\001-\037\177' '?'`
   is_utf8 "$1" || {
-    readable=$(printf %s "$readable" | tr '\200-\377' '?')
+    readable=`printf %s "$readable" | tr '\200-\377' '?'`
     fail artifact_refused "The name $readable in dist/ is not UTF-8; rename it."
   }
   [ "$readable" = "$1" ] || fail artifact_refused "The name $readable in dist/ has a control character; rename it."
@@ -40,7 +40,8 @@ upload_file() {
   check_name "$1"
   { true <"./$1"; } 2>/dev/null || refuse_unreadable "file $readable"
   say "Uploading $1"
-  ask "$run_token" PUT "artifacts/$(url_name "$1")" -T "./$1" || refuse_artifact
+  encoded=`url_name "$1"`
+  ask "$run_token" PUT "artifacts/$encoded" -T "./$1" || refuse_artifact
 }
 
 # refuse_artifact: with what the shuttle says about it.

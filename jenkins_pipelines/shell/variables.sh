@@ -122,7 +122,7 @@ choose_value() {
     *+) expanded='' ;;
     *)
       # In a shell of its own, since `expand` is running.
-      expanded=$(expand "$word" && printf '%s.' "$expanded") || return 1
+      expanded=`expand "$word" && printf '%s.' "$expanded"` || return 1
       expanded=${expanded%.}
       ;;
   esac

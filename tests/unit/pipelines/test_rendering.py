@@ -1,6 +1,7 @@
 """Models, fragments, the marker and the files of rendered pipelines."""
 
 import json
+import re
 from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
@@ -119,3 +120,18 @@ def test_write_makes_three_files(tmp_path: Path) -> None:
 def test_write_of_unknown_pipeline_names_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(PipelineError, match="docker-image, script"):
         write("nope", tmp_path)
+
+
+def test_agent_scripts_take_no_output_by_dollar_and_parenthesis() -> None:
+    """bash 5.2 reads `$(…)` each time it runs it, and a trap that runs just then breaks the shell; backticks do not."""
+    scripts = Path("jenkins_pipelines/shell")
+    # These run in shells without a trap.
+    without_trap = {"become.sh", "start.sh"}
+    found = [
+        f"{path.name}: {line}"
+        for path in sorted(scripts.glob("*.sh"))
+        if path.name not in without_trap
+        for line in path.read_text().splitlines()
+        if re.search(r"\$\([^(]|\$\($", line.partition("# ")[0])
+    ]
+    assert found == []

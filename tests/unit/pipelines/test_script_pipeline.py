@@ -407,7 +407,7 @@ async def test_agent_without_curl_fails_at_once_with_a_message(agent: Agent) -> 
 async def test_stop_at_the_start_of_the_shell_is_not_reported_as_a_missing_program(each_agent: Agent) -> None:
     """Jenkins signals the deepest process first: in this test the one that searches for a program."""
     script = only_step(SCRIPT).script
-    look = 'path=$(command -v "$program")'
+    look = 'path=`command -v "$program"`'
     assert look in script
     killed = script.replace(
         look, 'path=$([ "$program" != sed ] || sh -c \'kill "$PPID"; sleep 1\'; command -v "$program")'

@@ -191,6 +191,24 @@ async def test_stop_by_jenkins_during_the_claim_is_reported(each_agent: Agent, k
     assert nothing_is_left(each_agent)
 
 
+# busybox runs its own programs, so no test can replace them.
+@pytest.mark.parametrize("shell", [shell for shell in SHELLS if shell != "busybox"])
+@pytest.mark.parametrize(("program", "call"), [("cat", "*app_id"), ("sed", "s/[[]*")])
+async def test_stop_that_comes_while_a_variable_is_set_is_not_lost(
+    tmp_path: Path, shell: str, program: str, call: str
+) -> None:
+    """bash 5.2 runs no trap between two `$(…)` of one command, and then cannot read the second one."""
+    agent = Agent(tmp_path, shell)
+    real = (agent.programs / program).readlink()
+    stop = "read -r _ _ _ _ _ leader _ </proc/$$/stat; kill -TERM $leader"
+    agent.program(program, f'#!/bin/sh\nfor last; do :; done\ncase $last in {call}) {stop} ;; esac\nexec {real} "$@"\n')
+    async with shuttle("echo built; exit 3\n") as api, asyncio.timeout(20):
+        agent.url = api.url
+        run = await agent.run(SCRIPT)
+    assert api.ends == {"main": 143 if program == "cat" else 3}, run.console
+    assert run.status == api.ends["main"]
+
+
 async def test_stop_by_jenkins_ends_a_running_build(each_agent: Agent) -> None:
     forever = long_time()
     async with shuttle(f"echo begun; sleep {forever}\n") as api:
