@@ -13,8 +13,8 @@ from shuttle.store.apps import app_is_finished, deleted_apps, mark_app_deleted, 
 
 log = structlog.get_logger()
 
-# The pause between two tries. Nobody waits for the deletion of a job, so it may be long; Jenkins refuses it while it ends
-# the job's build.
+# The pause between two tries. Nobody waits for the deletion of a job, so it may be long; Jenkins may refuse it while it
+# ends the job's build.
 _RETRY_SECONDS = 5.0
 
 
