@@ -34,7 +34,7 @@ from shuttle.store.pending_uploads import register_upload
 from shuttle.store.permitted import check_app, check_source
 
 # Existing callers wait 60 s for the answer; an object store that does not respond would delay it by 90 s.
-_LONGEST_PUT_SECONDS = 45.0
+_PUT_TIMEOUT_SECONDS = 45.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +180,7 @@ class Acceptance:
         """Put the source into the object store. It is registered first: retention finds it if no build is recorded."""
         name = source_object(build_uuid)
         try:
-            async with asyncio.timeout(_LONGEST_PUT_SECONDS):
+            async with asyncio.timeout(_PUT_TIMEOUT_SECONDS):
                 known = await self._services.objects.head(name)
                 await self._services.database.run(register_upload, build_uuid, new_object=known is None)
                 await self._services.objects.put(name, source.path, content_type=source.content_type)

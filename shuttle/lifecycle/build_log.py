@@ -26,10 +26,10 @@ _MAX_UNSHOWN_BYTES = 16 * 1024 * 1024
 _STORE_PAUSE_SECONDS = 0.5
 # Longer than a busy disk takes, and less than the 30 s after which a supervisor repeats its push (log.sh).
 _DURABLE_SECONDS = 20.0
-# With more new text than this, commits are at least _PAUSE_OF_COMMITS_SECONDS apart: one commit costs as much as
+# With more new text than this, commits are at least _COMMIT_PAUSE_SECONDS apart: one commit costs as much as
 # transforming 150 KiB (measured), and readers of a fast log see it no later.
 _FLOWING_BYTES = 64 * 1024
-_PAUSE_OF_COMMITS_SECONDS = 0.04
+_COMMIT_PAUSE_SECONDS = 0.04
 # A large log is hashed and synced while it grows, so that its end waits neither for a second reading nor for a slow
 # disk.
 _HASH_BATCH_BYTES = 8 * 1024 * 1024
@@ -207,7 +207,7 @@ class BuildLog:
         try:
             while (waiting_bytes := self._writer.offset - self._spool.size_bytes) > 0:
                 if waiting_bytes > _FLOWING_BYTES:
-                    await self._pause_of_commits()
+                    await self._wait_between_commits()
                 await self._commit_once()
         except Exception:  # a bug must not lose the log: log the error and try again
             log.exception("a log could not be recorded", build_uuid=self.build_uuid)
@@ -216,10 +216,10 @@ class BuildLog:
             self._commit = None
             self._wake()
 
-    async def _pause_of_commits(self) -> None:
+    async def _wait_between_commits(self) -> None:
         """Let more text join the next commit, unless a caller waits for that commit."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(_PAUSE_OF_COMMITS_SECONDS):
+            async with asyncio.timeout(_COMMIT_PAUSE_SECONDS):
                 await self._commit_wanted.wait()
 
     async def _commit_once(self) -> None:

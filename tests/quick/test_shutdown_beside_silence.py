@@ -54,7 +54,7 @@ async def test_a_jenkins_that_says_nothing(tmp_path: Path, silence: TcpProxy):
 async def test_a_store_that_says_nothing_does_not_hold_the_caller(
     tmp_path: Path, silence: TcpProxy, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("shuttle.lifecycle.accept._LONGEST_PUT_SECONDS", 0.3)
+    monkeypatch.setattr("shuttle.lifecycle.accept._PUT_TIMEOUT_SECONDS", 0.3)
     async with running_shuttle(tmp_path, **bucket_at(silence.url)) as shuttle, asyncio.timeout(20):
         answer = await shuttle.post("/app/1", script_request())
         assert (answer.status, answer.json["code"]) == (503, "cannot_record")

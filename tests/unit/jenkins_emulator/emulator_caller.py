@@ -98,7 +98,7 @@ def ignoring_term(gate: Path) -> str:
 async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 20) -> None:
     deadline = time.monotonic() + seconds
     while not await condition():
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, "timed out"
         await asyncio.sleep(0.01)
 
 
