@@ -114,6 +114,7 @@ async def test_the_end_of_a_stream_is_not_acknowledged_before_its_commit(
     log.take(MAIN, "main", 0, b"one\n")
     with pytest.raises(UnavailableError, match="in time"):
         await log.end_stream(MAIN, "main")
+    monkeypatch.setattr("shuttle.lifecycle.build_log._DURABLE_SECONDS", 20)
     database.free.set()
     await log.end_stream(MAIN, "main")
 
