@@ -1,4 +1,4 @@
-"""The real demo, as a user runs it: what it shows, how it ends, and that nothing stays behind."""
+"""The demo as a process: its output, its exit codes, and that it leaves nothing running."""
 
 import asyncio
 import json
@@ -66,7 +66,7 @@ async def _shuttle(*arguments: str, cwd: Path, **environment: str) -> Running:
     return Running(process)
 
 
-async def test_the_example_is_built_and_seen_live(tmp_path: Path):
+async def test_the_demo_builds_the_example_and_shows_its_log_live(tmp_path: Path):
     began_at = time.monotonic()
     demo = await _shuttle("demo", cwd=tmp_path)
     code = await demo.ended()
@@ -78,11 +78,11 @@ async def test_the_example_is_built_and_seen_live(tmp_path: Path):
     assert "\x1b" not in demo.text, "without a terminal the lines are plain"
 
     events = [re.fullmatch(r" *([\d.]+) s  (\w+) +(.*)", line) for line in demo.lines]
-    heard = [(float(event[1]), event[2], event[3]) for event in events if event]
-    statuses = [(at, text.split()[0]) for at, kind, text in heard if kind == "status"]
+    shown = [(float(event[1]), event[2], event[3]) for event in events if event]
+    statuses = [(at, text.split()[0]) for at, kind, text in shown if kind == "status"]
     assert [word for _, word in statuses] == ["queued", "pending", "succeeded"]
-    log = {text: at for at, kind, text in heard if kind == "log"}
-    assert log["== compile"] < log["== run"] <= statuses[-1][0], "log lines come while the build runs"
+    log = {text: at for at, kind, text in shown if kind == "log"}
+    assert log["== compile"] < log["== run"] <= statuses[-1][0], "log lines are shown while the build runs"
     assert "Hello, Build Shuttle!" in log
     assert "== sign with [secret]" in log, "secret arguments are masked"
 
@@ -90,15 +90,15 @@ async def test_the_example_is_built_and_seen_live(tmp_path: Path):
     kept = [Path(tmp_path, path) for path in re.findall(r"^ {12}(\S+)$", demo.text, re.MULTILINE)]
     assert len(kept) == 4
     assert all(path.stat().st_size > 0 for path in kept)
-    _nobody_listens(demo)
+    _check_ports_are_closed(demo)
 
 
-async def test_the_example_is_built_from_an_installed_wheel(tmp_path: Path):
-    """What the wheel holds is all there is of the product; what it needs besides comes from this environment."""
+async def test_the_demo_runs_from_an_installed_wheel(tmp_path: Path):
+    """Only the wheel's files of the product are used; its dependencies come from this environment."""
     build = (sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path))
     building = await asyncio.create_subprocess_exec(*build, cwd=_ROOT, stdout=asyncio.subprocess.PIPE)
-    said, _ = await building.communicate()
-    assert building.returncode == 0, said
+    output, _ = await building.communicate()
+    assert building.returncode == 0, output
     [wheel] = tmp_path.glob("*.whl")
     installed = tmp_path / "site-packages"
     with zipfile.ZipFile(wheel) as archive:
@@ -113,20 +113,20 @@ async def test_the_example_is_built_from_an_installed_wheel(tmp_path: Path):
     assert "Hello, Build Shuttle!" in demo.text
 
 
-async def test_with_kafka_the_same_log_is_consumed_from_its_broker(tmp_path: Path):
+async def test_the_demo_consumes_the_same_log_from_kafka(tmp_path: Path):
     demo = await _shuttle("demo", "--kafka", cwd=tmp_path)
     assert await demo.ended() == 0, demo.text
-    heard = [re.fullmatch(r" *[\d.]+ s  (log|kafka) +(.*)", line) for line in demo.lines]
-    lines = {kind: [line[2] for line in heard if line and line[1] == kind] for kind in ("log", "kafka")}
+    shown = [re.fullmatch(r" *[\d.]+ s  (log|kafka) +(.*)", line) for line in demo.lines]
+    lines = {kind: [line[2] for line in shown if line and line[1] == kind] for kind in ("log", "kafka")}
     assert "Hello, Build Shuttle!" in lines["log"]
     assert lines["kafka"] == lines["log"]
     sizes = re.findall(r"^  (?:log|kafka) +(\d+) bytes", demo.text, re.MULTILINE)
     assert len(sizes) == 2
     assert sizes[0] == sizes[1]
-    _nobody_listens(demo)
+    _check_ports_are_closed(demo)
 
 
-async def test_without_the_extra_one_sentence_says_what_to_install(tmp_path: Path):
+async def test_without_the_kafka_extra_the_error_says_what_to_install(tmp_path: Path):
     (tmp_path / "confluent_kafka.py").write_text("raise ImportError('not installed')")
     demo = await _shuttle("demo", "--kafka", cwd=tmp_path, PYTHONPATH=f"{tmp_path}{os.pathsep}{_ROOT}")
     assert await demo.ended() == 2
@@ -135,7 +135,7 @@ async def test_without_the_extra_one_sentence_says_what_to_install(tmp_path: Pat
     )
 
 
-async def test_a_build_that_fails_is_the_demos_exit_code_and_reason(tmp_path: Path):
+async def test_the_demo_of_a_failing_build_exits_with_1_and_shows_the_reason(tmp_path: Path):
     (tmp_path / "source").mkdir()
     (tmp_path / "source" / "readme").write_text("no build script")
     demo = await _shuttle("demo", "--source", "source", cwd=tmp_path)
@@ -143,7 +143,7 @@ async def test_a_build_that_fails_is_the_demos_exit_code_and_reason(tmp_path: Pa
     assert demo.lines[-1].startswith("failed: no_build_script: ")
 
 
-async def test_a_source_that_is_no_archive_fails_before_jenkins_hears_of_it(tmp_path: Path):
+async def test_a_source_that_is_no_archive_fails_without_a_build_in_jenkins(tmp_path: Path):
     (tmp_path / "source.tgz").write_text("no archive at all")
     demo = await _shuttle("demo", "--source", "source.tgz", cwd=tmp_path)
     assert await demo.ended() == 1
@@ -152,7 +152,7 @@ async def test_a_source_that_is_no_archive_fails_before_jenkins_hears_of_it(tmp_
     assert not list(tmp_path.glob(".data/demo-*/jenkins/jobs/*/builds/*")), "nothing reached Jenkins"
 
 
-async def test_a_machine_without_the_programs_of_an_agent_is_told_so_at_once(tmp_path: Path):
+async def test_the_demo_names_missing_programs_at_once(tmp_path: Path):
     demo = await _shuttle("demo", cwd=tmp_path, PATH=str(tmp_path))
     assert await demo.ended() == 2
     assert demo.lines == ["shuttle: Install sh and curl and tar and gzip: an agent needs sh, curl, tar, gzip."]
@@ -168,11 +168,11 @@ async def test_an_interrupted_demo_leaves_nothing_behind(tmp_path: Path):
     await demo.until(r"log +begun")
     demo.process.send_signal(signal.SIGTERM)
     assert await demo.ended() == 128 + signal.SIGTERM
-    assert not is_running("600.1357"), "the build's own process is gone"
-    _nobody_listens(demo)
+    assert not is_running("600.1357"), "the build's own process has ended"
+    _check_ports_are_closed(demo)
 
 
-async def test_a_demo_whose_reader_goes_away_ends_quietly(tmp_path: Path):
+async def test_the_demo_ends_without_an_error_message_when_its_output_is_closed(tmp_path: Path):
     script = '"$0" -m shuttle demo | head -n 5 >/dev/null; echo "ended ${PIPESTATUS[0]}"'
     process = await asyncio.create_subprocess_exec(
         *("bash", "-c", script, sys.executable),
@@ -181,11 +181,11 @@ async def test_a_demo_whose_reader_goes_away_ends_quietly(tmp_path: Path):
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    said, _ = await process.communicate()
-    assert said == b"ended 1\n"
+    output, _ = await process.communicate()
+    assert output == b"ended 1\n"
 
 
-def _nobody_listens(demo: Running) -> None:
+def _check_ports_are_closed(demo: Running) -> None:
     ports = {f"{urlsplit(url).port:04X}" for url in re.findall(r"http://127\.0\.0\.1:\d+", demo.text)}
     assert len(ports) == 3
     listening = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
@@ -194,15 +194,15 @@ def _nobody_listens(demo: Running) -> None:
 
 @pytest.fixture
 async def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Running]:
-    """A demo that keeps running, and whose service the commands talk to."""
+    """A demo that keeps running; commands use its service."""
     demo = await _shuttle("demo", "--keep", cwd=tmp_path)
     found = await demo.until(r"export SHUTTLE_URL=(\S+) SHUTTLE_TOKEN=(\S+)")
     monkeypatch.setenv("SHUTTLE_URL", found[1])
     monkeypatch.setenv("SHUTTLE_TOKEN", found[2])
     yield demo
     demo.process.send_signal(signal.SIGINT)
-    assert await demo.ended() == 0, "Ctrl-C is how a kept demo ends; its build had succeeded"
-    _nobody_listens(demo)
+    assert await demo.ended() == 0, "Ctrl-C ends a kept demo, and its build had succeeded"
+    _check_ports_are_closed(demo)
 
 
 async def test_the_commands_work_against_the_real_service(kept: Running, capsys: pytest.CaptureFixture[str]):

@@ -1,4 +1,4 @@
-"""A lost or wrong key is noticed at the start, and a new one is never made beside what another one sealed."""
+"""A lost or wrong key is an error at the start, and no new key is made for data that another key encrypted."""
 
 import shutil
 from pathlib import Path
@@ -23,19 +23,19 @@ async def sealed(tmp_path: Path) -> Path:
 
 
 async def refused(folder: Path, **settings: str) -> str:
-    """What `serve` says; `doctor` says it, too."""
+    """The error of `serve`, which `doctor` must report as well."""
     with pytest.raises(SettingsError) as caught:
         async with running_shuttle(folder, **settings):
             pass
-    said = caught.value.message
-    assert said.endswith(".")
-    assert "\n" not in said
+    message = caught.value.message
+    assert message.endswith(".")
+    assert "\n" not in message
     with pytest.MonkeyPatch.context() as environment:
         for name, value in ({"SHUTTLE_DATA_DIR": str(folder / "data"), "JENKINS_URL": NO_JENKINS} | settings).items():
             environment.setenv(name, value)
         findings = await examine(try_jobs=False)
-    assert said in [finding.sentence for finding in findings if finding.verdict == "problem"]
-    return said
+    assert message in [finding.sentence for finding in findings if finding.verdict == "problem"]
+    return message
 
 
 async def test_a_lost_key_file_is_not_replaced_by_a_new_one(sealed: Path):
@@ -49,15 +49,15 @@ async def test_a_lost_key_file_is_not_replaced_by_a_new_one(sealed: Path):
 
 
 @pytest.mark.parametrize("content", [ANOTHER, "", "no key"], ids=["another key", "empty", "no key"])
-async def test_a_wrong_key_file_is_noticed(sealed: Path, content: str):
+async def test_a_wrong_key_file_is_an_error_and_not_overwritten(sealed: Path, content: str):
     (sealed / "data" / "encryption.key").write_text(content)
-    said = await refused(sealed)
-    assert "encryption.key" in said
+    message = await refused(sealed)
+    assert "encryption.key" in message
     assert (sealed / "data" / "encryption.key").read_text() == content
-    assert ANOTHER not in said
+    assert ANOTHER not in message
 
 
-async def test_keys_of_the_environment_must_have_the_one_that_sealed(sealed: Path):
+async def test_keys_of_the_environment_must_include_the_key_of_the_data(sealed: Path):
     key = (sealed / "data" / "encryption.key").read_text()
     assert "SHUTTLE_ENCRYPTION_KEYS" in await refused(sealed, SHUTTLE_ENCRYPTION_KEYS=ANOTHER)
     async with running_shuttle(sealed, SHUTTLE_ENCRYPTION_KEYS=f"{ANOTHER},{key}") as shuttle:
@@ -66,7 +66,7 @@ async def test_keys_of_the_environment_must_have_the_one_that_sealed(sealed: Pat
         assert replayed.status == 200
 
 
-async def test_a_build_whose_key_was_given_up_can_still_be_read(tmp_path: Path):
+async def test_a_build_whose_key_was_removed_is_shown_without_its_encrypted_fields(tmp_path: Path):
     async with running_shuttle(tmp_path, SHUTTLE_ENCRYPTION_KEYS=ANOTHER) as shuttle:
         await shuttle.submit("/app/1", arguments={"A": "b"})
         await shuttle.delete("/app/1")
@@ -79,9 +79,9 @@ async def test_a_build_whose_key_was_given_up_can_still_be_read(tmp_path: Path):
     assert new["arguments"] == {"A": "c"}
 
 
-async def test_a_first_start_makes_a_key_that_its_owner_alone_can_read(tmp_path: Path):
+async def test_the_first_start_makes_a_private_key_file(tmp_path: Path):
     (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "encryption.key").touch()  # a process that was killed while it wrote
+    (tmp_path / "data" / "encryption.key").touch()  # left by a process that was killed while it wrote the file
     async with running_shuttle(tmp_path):
         key = tmp_path / "data" / "encryption.key"
         assert (key.stat().st_mode & 0o777, len(key.read_text())) == (0o600, 44)

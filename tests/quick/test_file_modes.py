@@ -14,7 +14,7 @@ def modes(folder: Path) -> dict[str, str]:
     }
 
 
-async def test_files_are_private_also_where_the_data_directory_existed(tmp_path: Path):
+async def test_files_are_private_also_in_an_existing_data_directory(tmp_path: Path):
     data = tmp_path / "data"
     (data / "objects").mkdir(parents=True)
     (data / "objects" / "of-an-earlier-version").write_text("a source")

@@ -1,4 +1,4 @@
-"""A build's log in Kafka: equal to the byte with the HTTP stream and the archive, in the form that consumers read."""
+"""A build's log in Kafka: identical to the HTTP stream and the archive, in the documented message format."""
 
 import hashlib
 import json
@@ -29,7 +29,7 @@ def hooks(receiver, *logs: str) -> dict[str, object]:
     return {"status": f"{receiver.url}/status", "logs": [f"{receiver.url}/log", *logs]}
 
 
-async def test_http_kafka_and_archive_are_equal_to_the_byte(product, cluster):
+async def test_the_logs_over_http_in_kafka_and_in_the_archive_are_identical(product, cluster):
     receiver = product.receiver("equal")
     script = "#!/bin/sh\nprintf '  indented\\ttab\\n\\nżółw \\\"quoted\\\"\\n'; seq 1 3000; printf 'no end'"
     async with cluster.reading("equal") as topic:

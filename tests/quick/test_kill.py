@@ -1,4 +1,4 @@
-"""SIGKILL at each transition: the next start finishes the build, once; its HTTP and Kafka receivers hear all of it."""
+"""SIGKILL at each transition: the next start finishes the build; nothing runs twice, receivers get everything."""
 
 import asyncio
 import re
@@ -20,13 +20,13 @@ from tests.product import TOKEN, USER, Product, Receiver, archive, running_produ
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-# As many builds as are held at once.
-AT_ONCE = 22
+# The number of builds that are held at the same time.
+HELD_BUILDS = 22
 
 
 @dataclass
 class Stage:
-    """The product, a Kafka that survives its kills, and proxies on its way to Jenkins and on its agents' way to it."""
+    """The product, a Kafka that is not killed, and proxies from the shuttle to Jenkins and from agents to it."""
 
     product: Product
     kafka: Cluster
@@ -37,13 +37,13 @@ class Stage:
         return audience(self.product, self.kafka, name)
 
     def gate(self, name: str) -> tuple[Path, str]:
-        """A file that is not there yet, and what a script says to wait for it."""
+        """The path of a file that does not exist yet, and a shell command that waits for it."""
         gate = self.product.folder / f"{name}.gate"
         return gate, f"while [ ! -e {gate} ]; do sleep 0.05; done"
 
-    async def tell_jenkins(self, what: str) -> None:
+    async def call_jenkins(self, command: str) -> None:
         headers = {"Authorization": aiohttp.encode_basic_auth(USER, TOKEN)}
-        async with self.product.session.post(f"{self.to_jenkins.target}/{what}", headers=headers) as response:
+        async with self.product.session.post(f"{self.to_jenkins.target}/{command}", headers=headers) as response:
             assert response.status == 200
 
 
@@ -56,8 +56,8 @@ async def stage(tmp_path_factory) -> AsyncIterator[Stage]:
         faulty_proxy("") as to_shuttle,
         running_product(
             tmp_path_factory.mktemp("kill"),
-            executors=AT_ONCE,
-            MAXIMUM_PARALLEL_BUILDS=str(AT_ONCE),
+            executors=HELD_BUILDS,
+            MAXIMUM_PARALLEL_BUILDS=str(HELD_BUILDS),
             jenkins_port=jenkins_port,
             JENKINS_URL=to_jenkins.url.replace("://", f"://{USER}:{TOKEN}@"),
             BUILD_SHUTTLE_HOST=to_shuttle.url,
@@ -67,14 +67,14 @@ async def stage(tmp_path_factory) -> AsyncIterator[Stage]:
         yield Stage(product, kafka, to_jenkins, to_shuttle)
 
 
-async def test_right_after_the_answer(stage):
+async def test_kill_right_after_the_answer_to_the_post(stage):
     async with stage.audience("recorded") as build:
         await build.submit("echo done")
         await stage.product.shuttle.restart()
         assert b"\ndone\n" in await build.heard_all()
 
 
-async def test_while_the_source_is_fetched(stage):
+async def test_kill_while_the_source_is_fetched(stage):
     content = archive({"build.sh": f"#!/bin/sh\necho ran >> {stage.product.folder}/staging.ran\necho done\n"})
     async with half_served(content) as (source, half_sent), stage.audience("staging") as build:
         await build.submit("", source={"url": source})
@@ -86,7 +86,7 @@ async def test_while_the_source_is_fetched(stage):
 
 @asynccontextmanager
 async def half_served(content: bytes) -> AsyncIterator[tuple[str, asyncio.Event]]:
-    """A source that stops in its middle when it is fetched for the first time, and the event of that."""
+    """The URL of a source whose first download stalls in the middle, and the event that is set then."""
     half_sent = asyncio.Event()
 
     async def serve(request: web.Request) -> web.StreamResponse:
@@ -109,10 +109,10 @@ async def half_served(content: bytes) -> AsyncIterator[tuple[str, asyncio.Event]
 
 
 @pytest.mark.timeout(150)  # 22 builds at once
-async def test_at_every_call_of_jenkins_and_of_its_agents(stage):
-    """A build is held at each, and one kill meets them all.
+async def test_kill_at_every_call_to_jenkins_and_from_agents(stage):
+    """One build is held at each call; then one kill interrupts all of them.
 
-    hang: the call has not arrived when the shuttle dies; mute: it has, and its answer is lost.
+    hang: the call has not arrived when the shuttle is killed; mute: it has arrived, and its answer is lost.
     """
     to_jenkins = [(call, how) for call in ("createItem", "buildWithParameters") for how in HELD]
     to_shuttle = [(call, how) for call in AGENT_CALLS for how in HELD]
@@ -142,7 +142,7 @@ async def test_at_every_call_of_jenkins_and_of_its_agents(stage):
 
 
 HELD = ("hang", "mute")
-# In the order in which an agent makes them; the last one is the push that ends the log.
+# In the order of an agent's calls; the last one is the push that ends the log.
 AGENT_CALLS = (
     "claim",
     "environment",
@@ -156,7 +156,7 @@ AGENT_CALLS = (
 
 
 def each_once(calls: list[tuple[str, str]]) -> Callable[[web.Request], str | None]:
-    """Faults for requests with these words in their paths, each for another build."""
+    """A fault for each of these words in a request's path, each for another build."""
     left, held = list(calls), set()
 
     def fault(request: web.Request) -> str | None:
@@ -171,18 +171,18 @@ def each_once(calls: list[tuple[str, str]]) -> Callable[[web.Request], str | Non
     return fault
 
 
-async def test_while_it_waits_in_jenkins(stage):
+async def test_kill_while_the_build_waits_in_jenkins(stage):
     async with stage.audience("queued") as build:
-        await stage.tell_jenkins("quietDown")
+        await stage.call_jenkins("quietDown")
         await build.submit("echo done")
         await stage.product.until_state("queued", "1", "queued")
         await stage.product.shuttle.restart()
-        await stage.tell_jenkins("cancelQuietDown")
+        await stage.call_jenkins("cancelQuietDown")
         assert b"\ndone\n" in await build.heard_all()
 
 
 @pytest.mark.parametrize("who", ["shuttle", "jenkins"])
-async def test_in_the_middle_of_the_log(stage, who):
+async def test_kill_in_the_middle_of_the_log(stage, who):
     gate, waiting = stage.gate(f"middle-{who}")
     async with stage.audience(f"middle-{who}") as build:
         await build.submit(f"seq 1 2000\n{waiting}\nseq 2001 4000\necho done")
@@ -194,7 +194,7 @@ async def test_in_the_middle_of_the_log(stage, who):
     assert [line for line in log.split() if line.isdigit()][-4000:] == [b"%d" % number for number in range(1, 4001)]
 
 
-async def test_when_the_work_ended_meanwhile(stage):
+async def test_kill_of_a_shuttle_whose_build_ends_before_the_restart(stage):
     gate, waiting = stage.gate("ended")
     async with stage.audience("ended") as build:
         await build.submit(f"{waiting}\necho done")
@@ -205,7 +205,7 @@ async def test_when_the_work_ended_meanwhile(stage):
         assert b"\ndone\n" in await build.heard_all()
 
 
-async def test_while_a_stop_is_under_way(stage):
+async def test_kill_while_a_stop_is_under_way(stage):
     async with stage.audience("stopped") as build:
         await build.submit("echo started; sleep 600")
         await build.receiver.until(lambda: b"started" in build.receiver.log)
@@ -216,12 +216,12 @@ async def test_while_a_stop_is_under_way(stage):
         assert build.receiver.final["reason"] == "stopped"
 
 
-async def test_when_a_status_arrives(stage):
-    """At the commit that made the event, of each kind; `after`: its receiver took it, but the shuttle does not know."""
+async def test_kill_while_a_status_is_delivered(stage):
+    """For each event. before: the receiver has not accepted the status; after: it has, and its answer is lost."""
     moments = [(word, when) for word in SUCCEEDED for when in ("before", "after")]
     restarted = asyncio.Event()
     async with AsyncExitStack() as stack:
-        builds = [await stack.enter_async_context(stage.audience(f"told-{word}-{when}")) for word, when in moments]
+        builds = [await stack.enter_async_context(stage.audience(f"status-{word}-{when}")) for word, when in moments]
         held = [
             hold_status(build.receiver, word, restarted, take_it=when == "after")
             for build, (word, when) in zip(builds, moments, strict=True)
@@ -235,12 +235,13 @@ async def test_when_a_status_arrives(stage):
         await stage.product.shuttle.start()
         for build, (word, when) in zip(builds, moments, strict=True):
             assert b"\ndone\n" in await build.heard_all()
-            told = [status["status"] for status in build.receiver.statuses]
-            assert told.count(word) == (2 if when == "after" else 1)
+            received = [status["status"] for status in build.receiver.statuses]
+            assert received.count(word) == (2 if when == "after" else 1)
 
 
 def hold_status(receiver: Receiver, word: str, released: asyncio.Event, *, take_it: bool) -> asyncio.Event:
-    """The receiver does not answer the first status with this word, whether it takes it or not; the event of that."""
+    """Let the receiver hold its answer to the first status with this word, accepted or not; returns the event that is
+    set when the status arrives."""
     arrived, take = asyncio.Event(), receiver.on_status
 
     async def hold(request: web.Request) -> web.Response:
@@ -251,7 +252,7 @@ def hold_status(receiver: Receiver, word: str, released: asyncio.Event, *, take_
             await take(request)
         arrived.set()
         await released.wait()
-        return web.Response(status=500)  # to nobody: the sender is gone
+        return web.Response(status=500)  # nobody gets this answer: the sender was killed
 
     receiver.on_status = hold  # type: ignore[method-assign]
     return arrived

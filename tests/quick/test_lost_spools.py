@@ -1,6 +1,6 @@
-"""The spool's disk is lost while builds run and the shuttle is down: agents send again, and no offset changes its byte.
+"""The spool's disk is lost during a restart while builds run: agents send again, and no byte of the log changes.
 
-The tests play the agents' part; the log's receiver fails them if a byte that it has is ever another one.
+The tests act as the agents. The log's receiver fails a test if a byte that it has received changes.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ async def jenkins(tmp_path: Path) -> AsyncIterator[Jenkins]:
 
 
 async def claimed(shuttle: Shuttle, receiver: Receiver | None = None) -> Agent:
-    """The agent of a new build whose log goes to the receiver; nothing has begun yet."""
+    """The agent of a new build whose log goes to the receiver: claimed, not begun."""
     hooks = {} if receiver is None else {"logs": [f"{receiver.url}/log"], "status": f"{receiver.url}/status"}
     await shuttle.submit(PATH, webhooks=hooks)
     await shuttle.until(PATH, "queued")
@@ -58,8 +58,8 @@ async def branch_of(agent: Agent, name: str) -> Agent:
     return await Agent(agent.shuttle, agent.path, agent.uuid, agent.token).begun(branch=name)
 
 
-async def ends_whole(shuttle: Shuttle, receiver: Receiver) -> bytes:
-    """The build succeeds, and its receiver, its final status and the archive have one and the same log."""
+async def succeeds_with_whole_log(shuttle: Shuttle, receiver: Receiver) -> bytes:
+    """Wait until the build succeeds; check that receiver, final status and archive have the same log, and return it."""
     await shuttle.until(PATH, "succeeded")
     await receiver.until(lambda: receiver.final and receiver.log_ended)
     log = bytes(receiver.log)
@@ -86,12 +86,12 @@ async def test_streams_are_written_again_in_their_recorded_order(tmp_path: Path,
             agent.shuttle = shuttle
             answer = await agent.push(b"new\n")
             assert (answer.status, answer.headers["Shuttle-Log-Offset"]) == (409, "0")
-            said = "".join(f"{name} {turn}\n{name} {turn} more\n" for turn in range(3))
-            await agent.push(said.encode() + b"new\n")
-        await jenkins_says_over(jenkins, shuttle)
+            earlier = "".join(f"{name} {turn}\n{name} {turn} more\n" for turn in range(3))
+            await agent.push(earlier.encode() + b"new\n")
+        await end_in_jenkins(jenkins, shuttle)
         for agent in (left, right, main):
             assert (await agent.end()).status == 200
-        log = await ends_whole(shuttle, receiver)
+        log = await succeeds_with_whole_log(shuttle, receiver)
     assert log.startswith(shown)
     assert sorted(log[len(shown) :].splitlines()) == [b"[left] new", b"[right] new", b"new"]
 
@@ -100,14 +100,14 @@ def has_got(receiver: Receiver, text: str) -> bool:
     return text.encode() in receiver.log
 
 
-async def jenkins_says_over(jenkins: Jenkins, shuttle: Shuttle) -> None:
-    """Only Jenkins knows that no further branch will come."""
+async def end_in_jenkins(jenkins: Jenkins, shuttle: Shuttle) -> None:
+    """End the build in Jenkins: only Jenkins knows that no further branch will claim it."""
     found = (await shuttle.build(PATH))["jenkins"]
     assert await jenkins.call("POST", f"/job/{found['job']}/{found['build_number']}/stop") in {200, 302}
 
 
-async def test_bytes_that_cannot_be_sent_again_hold_nobody_up(tmp_path: Path, jenkins: Jenkins):
-    """Of an attempt that was superseded and of a branch that ended: the log says that it lost something."""
+async def test_bytes_that_cannot_be_sent_again_do_not_block_the_replay(tmp_path: Path, jenkins: Jenkins):
+    """The bytes of a superseded attempt and of an ended branch are lost, and a line in the log says so."""
     async with running_shuttle(tmp_path, jenkins.url, **NOBODY) as shuttle:
         first = await claimed(shuttle)
         await first.push(b"of the first attempt\n")
@@ -121,7 +121,7 @@ async def test_bytes_that_cannot_be_sent_again_hold_nobody_up(tmp_path: Path, je
     async with running_shuttle(tmp_path, jenkins.url, PORT=str(shuttle.port), **NOBODY) as shuttle:
         second.shuttle = shuttle
         await second.push(b"of the second attempt\nmore\nnew\n", offset=0)
-        await jenkins_says_over(jenkins, shuttle)
+        await end_in_jenkins(jenkins, shuttle)
         assert (await second.end()).status == 200
         ended = await shuttle.until(PATH, "succeeded")
         log = await shuttle.whole_log(PATH)
@@ -130,10 +130,9 @@ async def test_bytes_that_cannot_be_sent_again_hold_nobody_up(tmp_path: Path, je
     assert ended["log"]["sha256"] == hashlib.sha256(log).hexdigest()
 
 
-async def test_a_step_begun_anew_while_its_log_is_opened(
+async def test_a_log_that_is_opened_during_a_second_claim_knows_the_newest_attempt(
     tmp_path: Path, jenkins: Jenkins, monkeypatch: pytest.MonkeyPatch
 ):
-    """Which attempt counts is known to a log however late it is opened."""
 
     opening, superseded = threading.Event(), threading.Event()
 
@@ -156,7 +155,7 @@ async def test_a_step_begun_anew_while_its_log_is_opened(
         assert b"first" not in await shuttle.whole_log(PATH)
 
 
-async def test_a_push_under_way_when_its_attempt_is_superseded(tmp_path: Path, jenkins: Jenkins, receiver: Receiver):
+async def test_a_push_that_is_superseded_on_the_way_is_refused(tmp_path: Path, jenkins: Jenkins, receiver: Receiver):
     async with running_shuttle(tmp_path, jenkins.url, **NOBODY) as shuttle:
         first = await claimed(shuttle, receiver)
         superseded = asyncio.Event()
@@ -176,11 +175,11 @@ async def test_a_push_under_way_when_its_attempt_is_superseded(tmp_path: Path, j
         assert (await pushing).status == 410
         await second.push(b"ended\n")
         await second.end()
-        log = await ends_whole(shuttle, receiver)
+        log = await succeeds_with_whole_log(shuttle, receiver)
     assert log.endswith(b"x\nbegun\nended\n")
 
 
-async def test_a_disk_that_is_lost_before_the_log_is_archived_is_told_in_the_log(tmp_path: Path, jenkins: Jenkins):
+async def test_a_disk_that_is_lost_before_the_archive_is_reported_in_the_log(tmp_path: Path, jenkins: Jenkins):
     async with running_shuttle(tmp_path, jenkins.url, **NOBODY) as shuttle:
         agent = await claimed(shuttle)
         objects = shuttle.data / "objects"

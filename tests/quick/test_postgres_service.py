@@ -1,4 +1,4 @@
-"""The service on PostgreSQL: a start while the server is away, a server that hangs, and one that refuses us."""
+"""The service on PostgreSQL: a start while the server is down, a server that hangs, and a wrong password."""
 
 import asyncio
 import time
@@ -29,7 +29,7 @@ def _postgresql(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_postgresql")
-async def test_a_build_runs_and_calls_are_answered_503_in_time_while_the_server_hangs(tmp_path: Path):
+async def test_calls_are_answered_503_in_time_while_the_server_hangs(tmp_path: Path):
     async with running_product(tmp_path) as product:
         assert product.postgres is not None
         receiver = product.receiver()
@@ -56,7 +56,7 @@ def source() -> dict[str, object]:
     return {"source": {"url": "http://127.0.0.1:9/a.tgz"}, "pipeline": "script"}
 
 
-async def test_a_start_waits_for_a_server_that_is_away_and_says_so(postgres: OnPostgres, tmp_path: Path):
+async def test_a_start_waits_for_a_server_that_is_down_and_readyz_shows_it(postgres: OnPostgres, tmp_path: Path):
     url, shuttle = service(postgres, tmp_path)
     postgres.server.stop()
     starting = asyncio.create_task(shuttle.start())
@@ -95,7 +95,7 @@ async def test_a_start_with_a_wrong_password_ends_with_one_sentence(postgres: On
 
 
 def service(postgres: OnPostgres, folder: Path, **settings: str) -> tuple[str, Process]:
-    """A shuttle without a Jenkins."""
+    """URL and process of a shuttle without a Jenkins."""
     port = free_port()
     environment = {"PORT": str(port), "SHUTTLE_DATA_DIR": str(folder / "data"), **postgres.settings, **settings}
     url = f"http://127.0.0.1:{port}"

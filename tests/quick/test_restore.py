@@ -1,4 +1,4 @@
-"""The restore drill of docs/operating.md, as it is written there."""
+"""Runs the commands of the restore drill in docs/operating.md."""
 
 import asyncio
 import os
@@ -11,7 +11,7 @@ from tests.inprocess import running_jenkins, running_shuttle
 _PAGE = Path(__file__).parents[2] / "docs" / "operating.md"
 
 
-async def test_a_backup_of_a_serving_shuttle_is_restored_with_its_builds_and_logs(tmp_path: Path):
+async def test_a_backup_of_a_running_service_is_restored_with_its_builds_and_logs(tmp_path: Path):
     backup, restored = tmp_path / "backup", tmp_path / "restored"
     async with running_jenkins(tmp_path) as jenkins, running_shuttle(tmp_path, jenkins.url) as shuttle:
         await shuttle.submit("/app/1", "echo hello", arguments={"A": "b"})
@@ -31,7 +31,7 @@ async def test_a_backup_of_a_serving_shuttle_is_restored_with_its_builds_and_log
 
 
 async def _run(name: str, **variables: str) -> None:
-    """The page's commands, by a shell, with this Python."""
+    """Run the commands of the page in a shell, with this Python."""
     [script] = re.findall(f"<!-- run by a test: {name} -->\n```sh\n(.*?)```", _PAGE.read_text(), re.DOTALL)
     environment = {**os.environ, **variables, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     shell = await asyncio.create_subprocess_exec("sh", "-eu", "-c", script, env=environment)

@@ -1,4 +1,4 @@
-"""Somebody sets the machine's clock while builds are under way: no limit comes earlier or later for it."""
+"""The machine's clock is set while builds run: no limit comes earlier or later."""
 
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -11,12 +11,12 @@ from tests.receivers import Receiver, answering
 from tests.unit.delivery.status_receiver import answers, receiving
 
 HOUR_SECONDS = 3600.0
-# Sources and builds that nobody ends.
-FOR_EVER = "sleep 600"
+# The script of a build that does not end by itself.
+SLEEP = "sleep 600"
 
 
 class Wall:
-    """The machine's clock as somebody sets it, and the boot that it is on."""
+    """The machine's clock, which a test sets, and the machine's boot."""
 
     def __init__(self) -> None:
         self.set_by_seconds = 0.0
@@ -40,9 +40,9 @@ def waits_for_jenkins(build) -> bool:
     return "Jenkins" in (build["waiting_for"] or "")
 
 
-async def test_a_clock_set_forward_ends_no_build(tmp_path, wall: Wall):
+async def test_setting_the_clock_forward_ends_no_build(tmp_path, wall: Wall):
     async with running_jenkins(tmp_path) as jenkins, running_shuttle(tmp_path, jenkins.url) as shuttle:
-        await shuttle.submit("/app/1", FOR_EVER, timeout_seconds=600)
+        await shuttle.submit("/app/1", SLEEP, timeout_seconds=600)
         await shuttle.until("/app/1", "running")
         wall.set_by_seconds = HOUR_SECONDS * 48
         # A signal makes the waiting task check the limit.
@@ -54,16 +54,16 @@ async def test_a_clock_set_forward_ends_no_build(tmp_path, wall: Wall):
         await shuttle.until("/app/1")
 
 
-async def test_a_clock_set_back_lengthens_no_time_limit(tmp_path, wall: Wall):
+async def test_setting_the_clock_back_does_not_extend_a_time_limit(tmp_path, wall: Wall):
     async with running_jenkins(tmp_path) as jenkins, running_shuttle(tmp_path, jenkins.url) as shuttle:
-        await shuttle.submit("/app/1", FOR_EVER, timeout_seconds=1)
+        await shuttle.submit("/app/1", SLEEP, timeout_seconds=1)
         await shuttle.until("/app/1", "running")
         wall.set_by_seconds = -HOUR_SECONDS
         ended = await shuttle.until("/app/1")
     assert (ended["state"], ended["reason"]) == ("timedout", "timeout")
 
 
-async def test_a_clock_set_back_lengthens_no_deadline(tmp_path, wall: Wall):
+async def test_setting_the_clock_back_does_not_extend_a_deadline(tmp_path, wall: Wall):
     async with running_shuttle(tmp_path, SHUTTLE_BUILD_DEADLINE_SECONDS="1") as shuttle:
         await shuttle.submit("/app/1")
         await shuttle.submit("/app/2")
@@ -73,7 +73,7 @@ async def test_a_clock_set_back_lengthens_no_deadline(tmp_path, wall: Wall):
             assert (ended["state"], ended["reason"]) == ("timedout", "deadline")
 
 
-async def test_a_clock_set_back_does_not_lengthen_the_time_for_a_source(tmp_path, wall: Wall):
+async def test_setting_the_clock_back_does_not_extend_the_time_for_a_source(tmp_path, wall: Wall):
     async with (
         Receiver(answering(503)) as host,
         running_shuttle(tmp_path, SHUTTLE_STAGE_TIMEOUT_SECONDS="2") as shuttle,
@@ -84,7 +84,7 @@ async def test_a_clock_set_back_does_not_lengthen_the_time_for_a_source(tmp_path
         assert (await shuttle.until("/app/1"))["reason"] == "source_unreachable"
 
 
-async def test_a_clock_set_forward_does_not_shorten_the_time_for_a_source(tmp_path, wall: Wall):
+async def test_setting_the_clock_forward_does_not_shorten_the_time_for_a_source(tmp_path, wall: Wall):
     async with Receiver(answering(503)) as host, running_shuttle(tmp_path) as shuttle:
         await shuttle.post("/app/1", script_request() | {"source": {"url": f"{host.url}/a.tar.gz"}})
         await host.until(lambda: host.exchanges)
@@ -93,7 +93,7 @@ async def test_a_clock_set_forward_does_not_shorten_the_time_for_a_source(tmp_pa
         assert (await shuttle.build("/app/1"))["state"] == "staging"
 
 
-async def test_a_clock_set_back_delays_no_status(tmp_path, wall: Wall):
+async def test_setting_the_clock_back_delays_no_status(tmp_path, wall: Wall):
     async with (
         receiving(answers(500, 200)) as receiver,
         running_shuttle(tmp_path, SHUTTLE_WEBHOOK_SCHEDULE_SECONDS="0,1") as shuttle,
@@ -105,7 +105,7 @@ async def test_a_clock_set_back_delays_no_status(tmp_path, wall: Wall):
 
 
 @pytest.mark.parametrize("another_boot", [False, True])
-async def test_a_clock_set_forward_while_we_are_down_ends_no_build(tmp_path, wall: Wall, another_boot):
+async def test_setting_the_clock_forward_during_a_restart_ends_no_build(tmp_path, wall: Wall, another_boot):
     async with running_shuttle(tmp_path, SHUTTLE_BUILD_DEADLINE_SECONDS="600") as shuttle:
         await shuttle.submit("/app/1")
         await shuttle.until_shown("/app/1", waits_for_jenkins)
@@ -117,7 +117,7 @@ async def test_a_clock_set_forward_while_we_are_down_ends_no_build(tmp_path, wal
         assert build["state"] == "staging"
 
 
-async def test_a_clock_set_back_while_we_are_down_lengthens_no_deadline(tmp_path, wall: Wall):
+async def test_setting_the_clock_back_during_a_restart_does_not_extend_a_deadline(tmp_path, wall: Wall):
     async with running_shuttle(tmp_path, SHUTTLE_BUILD_DEADLINE_SECONDS="1") as shuttle:
         await shuttle.submit("/app/1")
     wall.set_by_seconds = -HOUR_SECONDS

@@ -1,4 +1,4 @@
-"""A spool that cannot be opened at the start: that build ends by the table, the service and its other builds go on."""
+"""A spool that cannot be opened at the start ends its build; the service and other builds continue."""
 
 import asyncio
 import hashlib
@@ -15,14 +15,14 @@ def gated(folder: Path, name: str) -> str:
 
 
 async def until_shown(shuttle: Shuttle, path: str, text: bytes) -> None:
-    """Return once the log has that text; it is read, so that a spool is open."""
+    """Return once the log has that text; reading it opens the spool."""
     async with asyncio.timeout(20), shuttle.session.get(f"{shuttle.url}{path}/logs?follow=true") as response:
         seen = b""
         while text not in seen:
             seen += await response.content.readany()
 
 
-async def test_one_spool_that_cannot_be_opened(tmp_path):
+async def test_a_spool_that_cannot_be_opened_ends_only_its_own_build(tmp_path):
     async with running_jenkins(tmp_path) as jenkins:
         async with running_shuttle(tmp_path, jenkins.url) as shuttle:
             for path, name in ((BROKEN, "broken"), (FINE, "fine")):
@@ -31,7 +31,7 @@ async def test_one_spool_that_cannot_be_opened(tmp_path):
             broken = await shuttle.build(BROKEN)
             spool = shuttle.data / "spool" / f"{broken['build_uuid']}.log"
         spool.unlink()
-        spool.mkdir()  # nobody can open it for writing, root neither
+        spool.mkdir()  # not even root can open a directory for writing
         async with running_shuttle(tmp_path, jenkins.url, PORT=str(shuttle.port)) as shuttle:
             ended = await shuttle.until(BROKEN)
             assert (ended["state"], ended["reason"]) == ("failed", "spool_unwritable")
@@ -50,8 +50,8 @@ async def test_one_spool_that_cannot_be_opened(tmp_path):
     assert (tmp_path / "fine.ran").read_text() == "ran\n"
 
 
-async def test_what_no_checkpoint_vouches_for_is_cut_before_anybody_reads_it(tmp_path):
-    """A lost machine may leave anything behind the last checkpoint."""
+async def test_bytes_after_the_last_checkpoint_are_cut_before_they_are_read(tmp_path):
+    """After a power cut, any bytes may follow the last checkpoint."""
     async with running_jenkins(tmp_path) as jenkins:
         async with running_shuttle(tmp_path, jenkins.url) as shuttle:
             await shuttle.submit(FINE, gated(tmp_path, "fine"))

@@ -1,4 +1,4 @@
-"""A POST that ends between its source's object and its record: the object goes a day later, and nobody else's does."""
+"""Orphaned sources: a POST stored its source and recorded no build. Only such objects are removed a day later."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ UUID = "0a7f4f0e-0000-4000-8000-0123456789ab"
 
 @dataclass
 class Scene:
-    """A shuttle whose S3 server is reached through a proxy that misbehaves."""
+    """A shuttle that reaches its S3 server through a proxy with faults."""
 
     shuttle: Shuttle
     proxy: FaultyProxy
@@ -31,7 +31,7 @@ class Scene:
         return [entry["Key"] for entry in listed.get("Contents", ())]
 
     async def swept_after(self, hours: float) -> list[str]:
-        """What retention leaves when it comes by then."""
+        """The objects that are left after a retention sweep that many hours later."""
         services = self.shuttle.services
         later = SetClock(services.clock.now())
         later.forward(hours * 3600)
@@ -49,7 +49,7 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
             yield Scene(shuttle, proxy, bucket, client)
 
 
-async def test_what_the_store_took_without_our_hearing_of_it_goes_a_day_later(scene: Scene):
+async def test_a_stored_source_whose_put_was_not_answered_is_removed_a_day_later(scene: Scene):
     scene.proxy.fault = lambda request: "lose" if request.method == "PUT" else None
     answer = await scene.shuttle.post("/app/1", script_request())
     assert (answer.status, answer.json["code"]) == (503, "cannot_record")
@@ -59,7 +59,7 @@ async def test_what_the_store_took_without_our_hearing_of_it_goes_a_day_later(sc
     assert await scene.swept_after(25) == []
 
 
-async def test_what_was_recorded_stays(scene: Scene):
+async def test_the_source_of_a_recorded_build_is_kept(scene: Scene):
     scene.proxy.fault = lambda request: 503 if request.method == "PUT" else None
     assert (await scene.shuttle.post(f"/app/{UUID}", script_request())).status == 503
     scene.proxy.calm()
@@ -69,7 +69,7 @@ async def test_what_was_recorded_stays(scene: Scene):
     assert (source.status, len(source.body) > 0) == (200, True)
 
 
-async def test_what_lay_there_before_is_nobodys_to_remove(scene: Scene):
+async def test_an_object_that_existed_before_the_post_is_kept(scene: Scene):
     await asyncio.to_thread(scene.client.put_object, Bucket=scene.bucket, Key=UUID, Body=b"of the old shuttle")
     scene.proxy.fault = lambda request: 503 if request.method == "PUT" else None
     assert (await scene.shuttle.post(f"/app/{UUID}", script_request())).status == 503

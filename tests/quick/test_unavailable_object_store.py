@@ -1,4 +1,4 @@
-"""The object store is away while a source is staged: the build waits and says so, and nothing is fetched twice."""
+"""The object store is unavailable during staging: the build waits and shows why, and nothing is fetched twice."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,20 +11,21 @@ from tests.inprocess import Shuttle, running_shuttle
 from tests.product import archive, data_url
 
 GOOD = archive({"build.sh": "true"})
-# Long enough to fetch in, on a busy machine too; a build that counted our own trouble as its source's would end then.
+# Long enough for a fetch, also on a busy machine. A build that treated the store's fault as one of its source would end
+# after this time.
 STAGE_SECONDS = 2.0
-HASTY = {"SHUTTLE_STAGE_TIMEOUT_SECONDS": str(STAGE_SECONDS)}
+SHORT_TIMEOUT = {"SHUTTLE_STAGE_TIMEOUT_SECONDS": str(STAGE_SECONDS)}
 
 
 class Host:
-    """A server of sources: `/whole` and, never ending, `/stalls`."""
+    """A server of sources: `/whole`, and `/stalls`, which never answers."""
 
     def __init__(self) -> None:
         self.url = ""
-        self.asked: list[str] = []
+        self.requests: list[str] = []
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
-        self.asked.append(request.path)
+        self.requests.append(request.path)
         if request.path == "/stalls":
             await asyncio.Event().wait()
         return web.Response(body=GOOD)
@@ -48,8 +49,8 @@ async def submit(shuttle: Shuttle, path: str, source_url: str) -> None:
     assert answer.status == 200, answer.body
 
 
-async def until_it_still_waits_for_its_store(shuttle: Shuttle, path: str) -> None:
-    """Longer than its source had time to come."""
+async def still_waits_for_the_store(shuttle: Shuttle, path: str) -> None:
+    """Return if the build still waits for the object store after the time limit for its source."""
     clock = asyncio.get_running_loop().time
     overdue_at = clock() + STAGE_SECONDS + 0.5
     await shuttle.until_shown(
@@ -57,35 +58,37 @@ async def until_it_still_waits_for_its_store(shuttle: Shuttle, path: str) -> Non
     )
 
 
-async def test_a_fetched_source_is_kept_later(tmp_path: Path, host: Host):
-    async with running_shuttle(tmp_path, **HASTY) as shuttle:
+async def test_a_fetched_source_is_stored_once_the_store_is_available_again(tmp_path: Path, host: Host):
+    async with running_shuttle(tmp_path, **SHORT_TIMEOUT) as shuttle:
         objects = shuttle.data / "objects"
         objects.write_text("not a directory")
         await submit(shuttle, "/fetched/1", f"{host.url}/whole")
-        await until_it_still_waits_for_its_store(shuttle, "/fetched/1")
+        await still_waits_for_the_store(shuttle, "/fetched/1")
         objects.unlink()
         build = await shuttle.until_shown("/fetched/1", lambda build: build["timestamps"]["staged_at"] is not None)
-        assert host.asked == ["/whole"]
+        assert host.requests == ["/whole"]
         assert (await shuttle.get(f"/{build['build_uuid']}")).body == GOOD
 
 
-async def test_a_source_that_came_with_the_request_is_taken_later(tmp_path: Path, host: Host):
+async def test_a_data_source_is_read_once_the_store_is_available_again(tmp_path: Path, host: Host):
     async with running_shuttle(tmp_path, SHUTTLE_STAGE_TIMEOUT_SECONDS="60") as shuttle:
         await submit(shuttle, "/sent/1", f"{host.url}/stalls")
-        await submit(shuttle, "/sent/2", data_url({"build.sh": "true"}))  # after the first, which is of the same app
+        await submit(
+            shuttle, "/sent/2", data_url({"build.sh": "true"})
+        )  # waits for the first one, which is of the same app
         build_uuid = (await shuttle.build("/sent/2"))["build_uuid"]
         stored = shuttle.data / "objects" / build_uuid
     away = stored.rename(stored.with_name("away"))
     stored.mkdir()
-    async with running_shuttle(tmp_path, **HASTY) as shuttle:
+    async with running_shuttle(tmp_path, **SHORT_TIMEOUT) as shuttle:
         assert (await shuttle.delete("/sent/1")).status == 200
-        await until_it_still_waits_for_its_store(shuttle, "/sent/2")
+        await still_waits_for_the_store(shuttle, "/sent/2")
         stored.rmdir()
         away.rename(stored)
         await shuttle.until_shown("/sent/2", lambda build: build["timestamps"]["staged_at"] is not None)
 
 
-async def test_a_stored_source_that_somebody_deleted(tmp_path: Path, host: Host):
+async def test_a_build_whose_stored_source_was_deleted_ends_source_lost(tmp_path: Path, host: Host):
     async with running_shuttle(tmp_path, SHUTTLE_STAGE_TIMEOUT_SECONDS="60") as shuttle:
         await submit(shuttle, "/gone/1", f"{host.url}/stalls")
         await submit(shuttle, "/gone/2", data_url({"build.sh": "true"}))

@@ -1,4 +1,4 @@
-"""SIGTERM while Jenkins and the object store say nothing: out in time, and callers have their answer in time."""
+"""Jenkins or the object store accepts connections and never answers: shutdown and answers to callers are in time."""
 
 import asyncio
 import signal
@@ -12,13 +12,13 @@ from tests.inprocess import running_shuttle, script_request
 from tests.product import TOKEN, USER, Product, running_product
 from tests.tcp_proxy import TcpProxy, tcp_proxy
 
-# What a request may wait for (30 s, three times for S3) is far beyond it, also on a machine that is busy.
+# Far below the timeouts of requests (30 s, three times for S3), also on a busy machine.
 SHUTDOWN_SECONDS = 4
 
 
 @pytest.fixture
 async def silence() -> AsyncIterator[TcpProxy]:
-    """Takes every connection and says nothing."""
+    """A server that accepts every connection and sends nothing."""
     async with tcp_proxy(0, 0) as proxy:
         proxy.fall_silent()
         yield proxy
@@ -28,30 +28,30 @@ def bucket_at(url: str) -> dict[str, str]:
     return {"S3_BUCKET": "builds", "S3_LOCATION": url, "S3_ACCESS_KEY": "key", "S3_SECRET_KEY": "secret"}
 
 
-async def left_in_time(product: Product) -> None:
+async def ends_in_time(product: Product) -> None:
     async with asyncio.timeout(20):
         assert await product.shuttle.kill(signal.SIGTERM) == 0, product.shuttle.output()
 
 
-async def test_a_store_that_says_nothing(tmp_path: Path, silence: TcpProxy):
+async def test_shutdown_with_a_silent_object_store_is_in_time(tmp_path: Path, silence: TcpProxy):
     settings: Any = {"SHUTTLE_SHUTDOWN_SECONDS": str(SHUTDOWN_SECONDS), **bucket_at(silence.url)}
     async with running_product(tmp_path, **settings) as product:
         posting = asyncio.create_task(product.session.post(f"{product.url}/app/1", json=script_request()))
         await silence.until_accepted()
-        await left_in_time(product)
+        await ends_in_time(product)
         await asyncio.gather(posting, return_exceptions=True)
 
 
-async def test_a_jenkins_that_says_nothing(tmp_path: Path, silence: TcpProxy):
+async def test_shutdown_with_a_silent_jenkins_is_in_time(tmp_path: Path, silence: TcpProxy):
     url = silence.url.replace("://", f"://{USER}:{TOKEN}@")
     settings: Any = {"SHUTTLE_SHUTDOWN_SECONDS": str(SHUTDOWN_SECONDS), "JENKINS_URL": url}
     async with running_product(tmp_path, **settings) as product:
         await product.submit("app", "1", "#!/bin/sh\n")
         await silence.until_accepted()
-        await left_in_time(product)
+        await ends_in_time(product)
 
 
-async def test_a_store_that_says_nothing_does_not_hold_the_caller(
+async def test_a_post_with_a_silent_object_store_is_answered_503_in_time(
     tmp_path: Path, silence: TcpProxy, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("shuttle.lifecycle.accept._PUT_TIMEOUT_SECONDS", 0.3)
