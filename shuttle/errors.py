@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from typing import ClassVar
 
+# Errors name fields, and a caller chooses the names in `variables`, `labels`, `metadata` and the like.
+_MAX_FIELD_CHARACTERS = 300
+
 
 class ShuttleError(Exception):
     """An error that callers see; `str(error)` is one sentence without secrets."""
@@ -13,8 +16,13 @@ class ShuttleError(Exception):
     def __init__(self, message: str, *, field: str | None = None, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
         self.message = message
-        self.field = field
+        self.field = None if field is None else shortened(field)
         self.headers = dict(headers or {})
+
+
+def shortened(name: str) -> str:
+    """The name of a field for an error: without the end of a very long one."""
+    return name if len(name) <= _MAX_FIELD_CHARACTERS else name[:_MAX_FIELD_CHARACTERS] + "…"
 
 
 # --- errors of requests: 4xx ------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from typing import Annotated, Any, NoReturn
 
 from pydantic import BaseModel, ConfigDict, ValidationError, WithJsonSchema
 
-from shuttle.errors import InvalidRequestError
+from shuttle.errors import InvalidRequestError, shortened
 
 # null counts as absent.
 _NULL = {"type": "null"}
@@ -102,23 +102,32 @@ def unknown_fields(body: BuildRequest) -> Iterator[str]:
 
 
 _SENTENCES = {
-    "missing": "Add {}; it is required.",
-    "string_type": "Write {} as a string.",
-    "list_type": "Write {} as an array.",
-    "dict_type": "Write {} as an object.",
-    "model_type": "Write {} as an object.",
-    "string_unicode": "Write {} without lone surrogates.",
+    "missing": "Add {shown}; it is required.",
+    "string_type": "Write {shown} as a string.",
+    "list_type": "Write {shown} as an array.",
+    "dict_type": "Write {shown} as an object.",
+    "int_type": "Write {shown} as a whole number.",
+    "model_type": "Write {shown} as an object.",
+    "model_attributes_type": "Write {shown} as an object.",
+    "string_too_short": "Write at least {min_length} characters as {shown}.",
+    "string_too_long": "Shorten {shown}: it may have at most {max_length} characters.",
+    "string_unicode": "Write {shown} without lone surrogates.",
+    "value_error": "Correct {shown}: {error}.",
 }
 
 
 def refuse(error: ValidationError, prefix: str) -> NoReturn:
     """Raise InvalidRequestError for the first problem of a model that validates the part of the request at `prefix`."""
-    problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    problem = error.errors(include_url=False, include_input=False)[0]
     path = prefix
     for step in problem["loc"]:
         if step != "[key]":
             path += f"[{step}]" if isinstance(step, int) else f".{step}" if path else str(step)
-    sentence = _SENTENCES.get(problem["type"])
-    shown = path or "the names of the fields"
-    message = f"Correct {shown}: {problem['msg'].rstrip('.')}." if sentence is None else sentence.format(shown)
+    path = shortened(path)
+    sentence = _SENTENCES.get(problem["type"], "Correct {shown}: {reason}.")
+    whole = (
+        "the names of the fields" if "[key]" in problem["loc"] or problem["type"] == "string_unicode" else "the body"
+    )
+    reason = problem["msg"].rstrip(".")
+    message = sentence.format(shown=path or whole, reason=reason, **problem.get("ctx", {}))
     raise InvalidRequestError(message, field=path or None) from None

@@ -99,7 +99,7 @@ def _check_limits(tx: Tx, build_uuid: str, size_bytes: int, values: dict[str, st
         others = (variables.c.build_uuid == build_uuid, variables.c.name.not_in(values))
         known = tx.execute(sa.select(sa.func.count()).select_from(variables).where(*others)).scalar_one()
         if known + len(values) > MAX_VARIABLES:
-            raise ConflictError(f"A build may report {MAX_VARIABLES} variables.")
+            raise ConflictError(f"A build may report {MAX_VARIABLES} variables.", field="variables")
 
 
 def check_artifact(tx: Tx, build_uuid: str, name: str, size_bytes: int, limits: ArtifactLimits) -> None:

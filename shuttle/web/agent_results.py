@@ -12,7 +12,8 @@ from shuttle.errors import ConflictError, GoneError, InvalidRequestError, StoreE
 from shuttle.lifecycle.build_spec import BuildSpec, read_plan
 from shuttle.logs.transform import transform_in_thread
 from shuttle.request import decode_json
-from shuttle.store.agent import MAX_VARIABLES, Failure, record_report
+from shuttle.request.shape import refuse
+from shuttle.store.agent import Failure, record_report
 from shuttle.store.claims import Claim
 from shuttle.store.progress import StageEvent, record_stage_event
 from shuttle.web import SERVICES
@@ -33,11 +34,13 @@ Shape = TypeVar("Shape", bound=BaseModel)
 
 def _storable(text: str) -> str:
     if _NO_TEXT.search(text):
-        raise ValueError("Write texts without NUL characters and lone surrogates")
+        raise ValueError("write it without NUL characters and lone surrogates")
     return text
 
 
-Text = Annotated[str, AfterValidator(_storable)]
+# Behind a field's limits, so that pydantic counts characters and says so.
+_STORABLE = AfterValidator(_storable)
+Text = Annotated[str, _STORABLE]
 
 
 class Report(BaseModel):
@@ -45,12 +48,12 @@ class Report(BaseModel):
 
     model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
 
-    id: Annotated[Text, Field(min_length=1, max_length=200)]
-    reason: Text | None = None
+    id: Annotated[str, Field(min_length=1, max_length=200), _STORABLE]
+    reason: Annotated[str, Field(max_length=64), _STORABLE] | None = None
     message: Text | None = None
-    image: Annotated[Text | None, Field(max_length=1024)] = None
-    digest: Annotated[Text | None, Field(max_length=128)] = None
-    variables: Annotated[dict[Annotated[Text, Field(max_length=200)], Text], Field(max_length=MAX_VARIABLES)] = {}
+    image: Annotated[str, Field(max_length=1024), _STORABLE] | None = None
+    digest: Annotated[str, Field(max_length=71), _STORABLE] | None = None
+    variables: dict[Annotated[str, Field(max_length=200), _STORABLE], Text] = {}
 
 
 @describe(Recorded, body=Report, errors=(*JSON_ERRORS, ConflictError, GoneError, StoreError))
@@ -93,11 +96,11 @@ class Progress(BaseModel):
 
     model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
 
-    id: Annotated[Text, Field(min_length=1, max_length=200)]
-    stage: Annotated[Text, Field(min_length=1, max_length=64)]
+    id: Annotated[str, Field(min_length=1, max_length=200), _STORABLE]
+    stage: Annotated[str, Field(min_length=1, max_length=64), _STORABLE]
     event: Literal["begin", "end"]
     code: Annotated[int | None, Field(strict=True, ge=-(2**31), lt=2**31)] = None
-    status: Annotated[Text | None, Field(max_length=200)] = None
+    status: Annotated[str, Field(max_length=200), _STORABLE] | None = None
 
 
 @describe(Recorded, body=Progress, errors=(*JSON_ERRORS, ConflictError, GoneError, StoreError))
@@ -116,9 +119,7 @@ def _read(shape: type[Shape], raw: bytes) -> Shape:
     try:
         return shape.model_validate(decode_json(raw))
     except ValidationError as error:
-        problem = error.errors(include_input=False)[0]
-        message = problem["msg"].removeprefix("Value error, ")
-        raise InvalidRequestError(f"{message}.", field=".".join(map(str, problem["loc"]))) from None
+        refuse(error, "")
 
 
 async def _sentence(message: str | None, spec: BuildSpec) -> str | None:

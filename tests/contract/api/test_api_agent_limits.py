@@ -84,9 +84,36 @@ async def test_length_of_a_text_is_limited(agent: Agent, call: str, name: str, m
     assert (answer.status, answer.json["field"]) == (400, name)
 
 
+@pytest.mark.parametrize(
+    ("call", "name", "most"),
+    [
+        ("report", "id", 200),
+        ("report", "reason", 64),
+        ("report", "image", 1024),
+        ("report", "digest", 71),
+        ("progress", "stage", 64),
+        ("progress", "status", 200),
+    ],
+)
+async def test_a_text_that_is_too_long_is_told_its_limit_in_characters(agent: Agent, call: str, name: str, most: int):
+    valid = {"id": "1", "stage": "s", "event": "begin"}
+    answer = await agent.ask("POST", call, json={**valid, name: "x" * (most + 1)})
+    assert (answer.status, answer.json["field"]) == (400, name)
+    assert answer.json["message"] == f"Shorten {name}: it may have at most {most} characters."
+
+
 async def test_length_of_a_variable_name_is_limited(agent: Agent):
     assert (await agent.ask("POST", "report", json={"id": "v1", "variables": {"x" * 200: ""}})).status == 200
-    assert (await agent.ask("POST", "report", json={"id": "v2", "variables": {"x" * 201: ""}})).status == 400
+    answer = await agent.ask("POST", "report", json={"id": "v2", "variables": {"x" * 201: ""}})
+    assert answer.status == 400
+    assert answer.json["message"].endswith("it may have at most 200 characters.")
+
+
+async def test_an_error_does_not_repeat_a_long_name(agent: Agent):
+    answer = await agent.ask("POST", "report", json={"id": "v3", "variables": {"x" * 250_000: ""}})
+    assert answer.status == 400
+    assert answer.json["field"].startswith("variables.xxx")
+    assert len(answer.body) < 1024
 
 
 async def test_number_of_stage_events_is_limited_to_1000(shuttle: Shuttle):
