@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from shuttle.errors import InvalidJsonError
+from shuttle.errors import InvalidJsonError, shortened
 from shuttle.request.numbers import WrittenNumber, as_written, path_of, read_fraction
 
 # About the default of JSON parsers in Rust and PHP; far below Python's recursion limit.
@@ -32,8 +32,9 @@ class Gap:
 def decode_json(raw: bytes, gap: Gap | None = None) -> Any:
     """The JSON value of a body. Positions in errors refer to the text before the `gap` was cut out.
 
-    Integers are exact. Other numbers are IEEE 754 double precision (RFC 8259, 6) and keep their source text. Lone
-    surrogates in strings are kept. A byte order mark is skipped (RFC 8259, 8.1).
+    Integers are exact. Other numbers are IEEE 754 double precision (RFC 8259, 6) and keep their source text. No number
+    may be larger than the largest double. Lone surrogates in strings are kept. A byte order mark is skipped (RFC 8259,
+    8.1).
 
     Raises:
         InvalidJsonError: with line and column (in characters, from 1) if the error has a position.
@@ -96,7 +97,9 @@ class _TooLargeError(Exception):
 
 
 def _read_integer(text: str) -> float:
-    if len(text.lstrip("-")) > _MAX_DIGITS:
+    digits = len(text.removeprefix("-"))
+    # Most JSON readers have nothing but doubles: a larger integer would reach them as infinity.
+    if digits > _MAX_DIGITS or (digits == _MAX_DIGITS and math.isinf(float(text))):
         raise _TooLargeError(text)
     return WrittenNumber(text) if text == "-0" else int(text)
 
@@ -120,7 +123,7 @@ def _too_large(number: str, text: str) -> InvalidJsonError:
         field = path_of(marker, body)
     except (json.JSONDecodeError, RecursionError):
         field = None
-    named = f"Correct {field}" if field is not None else "The body is not usable"
+    named = f"Correct {shortened(field)}" if field is not None else "The body is not usable"
     return InvalidJsonError(f"{named}: the number {number[:40]} is beyond the range of a double.", field=field)
 
 

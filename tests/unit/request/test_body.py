@@ -56,6 +56,12 @@ def test_error_says_what_is_wrong_and_at_which_position(raw, said):
         (b'{"metadata":1e999}', "metadata"),
         (b'{"metadata":{"a":[1,{"metadata":-1E999}]}}', "metadata"),
         (b'{"metadata":' + b"9" * 310 + b"}", "metadata"),
+        (b'{"metadata":' + b"9" * 309 + b"}", "metadata"),
+        (b'{"metadata":-' + b"9" * 309 + b"}", "metadata"),
+        # The smallest number whose nearest double would be 2**1024.
+        (b'{"metadata":%d}' % (2**1024 - 2**970), "metadata"),
+        (b'{"metadata":%d.5}' % (2**1024 - 2**970), "metadata"),
+        (b'{"arguments":{"A":%d}}' % 10**309, "arguments.A"),
         (b'{"arguments":{"A":1,"B":1e309}}', "arguments.B"),
         (b'{"webhooks":{"status":["http://h/",1.8e308]}}', "webhooks.status[1]"),
         (b'{"build_number":1e999}', "build_number"),
@@ -86,7 +92,8 @@ def test_error_for_too_large_number_names_its_field(raw, field):
         ),
         *(
             "1.7976931348623157e308",
-            "9" * 309,
+            str(2**1024 - 2**970 - 1),
+            str(-(2**1024) + 2**970 + 1),
             "12345678901234567890.123",
             "100000000000000000000000",
             '[1.0,2,{"a":3e1}]',
@@ -100,7 +107,7 @@ def test_number_is_returned_as_it_was_written(written):
 def test_nesting_and_digits_up_to_the_limits_are_accepted():
     assert decode_json(b"[" * 200 + b"]" * 200)
     assert len(decode_json(b"[" + b"1," * 249_999 + b"1]")) == 250_000
-    assert decode_json(b"1" * 309) == int("1" * 309)
+    assert decode_json(b"1" * 309) == int("1" * 309)  # below the largest double
     assert decode_json(b'\xef\xbb\xbf{"a":1}') == {"a": 1}
     assert decode_json(b'"\\ud800"') == "\ud800"
     assert decode_json(b"1e308") == 1e308
