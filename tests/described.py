@@ -1,4 +1,4 @@
-"""Checks that the OpenAPI document describes a response: its status, media type and JSON."""
+"""Checks that what the service sends is as OpenAPI says: a response, with its headers and its JSON, and a status."""
 
 import json
 import re
@@ -13,6 +13,11 @@ from shuttle.web.routes import ROUTES
 
 # Errors of any route (see the document's `info`): other methods, and requests that break the rules of HTTP.
 _OF_ANY_ROUTE = {405, 417}
+# Of any answer by RFC 9110, and for browsers.
+_USUAL_HEADERS = {
+    *("connection", "content-disposition", "content-length", "content-type", "date", "etag", "server"),
+    *("transfer-encoding", "x-content-type-options", "cache-control"),
+}
 _ROUTES = [
     (re.compile(re.sub(r"{\w+(?::([^{}]*))?}", lambda part: part[1] or "[^/]+", route.path)), path_of(route))
     for route in ROUTES
@@ -26,15 +31,27 @@ def assert_described(method: str, path: str, status: int, headers: Mapping[str, 
         return
     where = f"{method} {path} answers {status}: {body[:300]!r}"
     assert str(status) in operation["responses"], f"an undescribed status: {where}"
+    described = {name.lower() for name in operation["responses"][str(status)]["headers"]}
+    undescribed = {name.lower() for name in headers} - described - _USUAL_HEADERS
+    assert not undescribed, f"undescribed headers {undescribed}: {where}"
     if method == "HEAD" or (status == 200 and not body):
         return
     content = operation["responses"][str(status)]["content"]
     media_type = headers.get("Content-Type", "").partition(";")[0]
     assert media_type in content or "*/*" in content, f"an undescribed {media_type}: {where}"
     if media_type == "application/json" and media_type in content and "schema" in content[media_type]:
-        schema = json.dumps(content[media_type]["schema"])
-        problems = [error.message[:300] for error in _validator(schema).iter_errors(_value(body))]
-        assert not problems, f"{problems} in {where}"
+        _assert_valid(content[media_type]["schema"], body, where)
+
+
+def assert_status_described(body: bytes) -> None:
+    """Fail unless the document says that receivers of statuses get such a body."""
+    content = document()["webhooks"]["status"]["post"]["requestBody"]["content"]
+    _assert_valid(content["application/json"]["schema"], body, f"the status {body[:1000]!r}")
+
+
+def _assert_valid(schema: Any, body: bytes, where: str) -> None:
+    problems = [error.message[:300] for error in _validator(json.dumps(schema)).iter_errors(_value(body))]
+    assert not problems, f"{problems} in {where}"
 
 
 def _operation(method: str, path: str) -> dict[str, Any] | None:

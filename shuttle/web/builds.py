@@ -28,7 +28,7 @@ from shuttle.web import ACCEPTANCE, SERVICES, STANDING, WORKER, legacy
 from shuttle.web.answers import ACCEPTANCE_HEADERS, acceptance_headers, json_answer
 from shuttle.web.body import json_body
 from shuttle.web.description import JSON_ERRORS, Parameter, describe
-from shuttle.web.models import BuildPage, LegacyOk, LegacyStatus, Ok, StatusEvent, WholeBuild
+from shuttle.web.models import BuildPage, FinalStatusEvent, LegacyOk, LegacyStatus, Ok, StatusEvent, WholeBuild
 from shuttle.web.names import ids_in, named_build
 from shuttle.web.representation import long_form, short_form
 
@@ -112,7 +112,7 @@ async def _spec_or_none(build_uuid: str, services: Services) -> BuildSpec | None
         return None
 
 
-@describe(StatusEvent, LegacyStatus, errors=(NotFoundError, StoreError))
+@describe(StatusEvent, FinalStatusEvent, LegacyStatus, errors=(NotFoundError, StoreError))
 async def get_status(request: web.Request) -> web.StreamResponse:
     """`GET /:app_id/:build_id/status`: the newest webhook body."""
     build = await named_build(request)

@@ -9,12 +9,13 @@ from shuttle.request.legacy_shape import INVALID_UUID, MISSING_FIELDS
 
 Instant = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
 Count = Annotated[int, Field(ge=0)]
+StatusWord = Literal["queued", "pending", "succeeded", "failed", "timedout"]
 
 
 class ResponseBody(BaseModel):
     """A complete body: it has no further fields, and its JSON has every field, even one that is null."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_serialization_defaults_required=True)
 
 
 class Ok(ResponseBody):
@@ -77,7 +78,7 @@ class ShortBuild(ResponseBody):
     state: State
     stage: Stage
     building: bool
-    status: str
+    status: StatusWord
     reason: str | None
     message: str | None
     waiting_for: str | None
@@ -145,18 +146,26 @@ class Artifacts(ResponseBody):
     artifacts: list[ArtifactEntry]
 
 
+class FailoverEntry(ResponseBody):
+    """When and why a failover went on with another member."""
+
+    at: Instant
+    to: str
+    why: str
+
+
 class EndpointEntry(ResponseBody):
     """A receiver of statuses or of the log, and its progress."""
 
-    kind: str
+    kind: Literal["http", "kafka", "failover"]
     host: str
-    state: str
+    state: Literal["live", "failing", "behind", "done", "gave_up"]
     acked_offset: Count | None
     lag_bytes: Count | None
     attempts: Count
     last_error: str | None
     failing_since: Instant | None
-    failovers: list[dict[str, str]]
+    failovers: list[FailoverEntry]
 
 
 class LongBuild(ShortBuild):
@@ -182,21 +191,57 @@ class WholeBuild(LongBuild):
     metadata: Any
 
 
-class StatusEvent(BaseModel):
-    """The newest status as receivers get it; `id` is the metadata. See `shuttle.events.status_body`."""
+class _StatusEvent(ResponseBody):
+    """What each status has; `id` is the metadata. `shuttle.events` writes the JSON."""
 
     id: Any
     type: Literal["build system"]
     building: bool
-    status: Literal["queued", "pending", "succeeded", "failed", "timedout"]
     app_id: str
     build_id: str
     stage: Stage
     reason: str | None
     message: str | None
     at: Instant
-    sequence: Count
+    sequence: Annotated[int, Field(ge=1)]
     system: Literal["jenkins"]
+
+
+class StatusEvent(_StatusEvent):
+    """A status of a build that has not ended; `id` is the metadata."""
+
+    status: Literal["queued", "pending"]
+
+
+class ReportedArtifact(ResponseBody):
+    """A file that the build uploaded, in its final status."""
+
+    name: str
+    bytes: Count
+    sha256: str
+
+
+class FinalStatusEvent(_StatusEvent):
+    """The last status of a build, with its results; `id` is the metadata."""
+
+    status: Literal["succeeded", "failed", "timedout"]
+    log_sha256: str
+    log_bytes: Count
+    image: str | None
+    digest: str | None
+    artifacts: list[ReportedArtifact]
+
+
+class LegacyStatusEvent(BaseModel):
+    """A status of a build of the older API; `id` is its number, and `reason` is there only if it failed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: Any
+    type: Literal["jenkins"]
+    building: bool
+    status: Literal["pending", "succeeded", "failed"]
+    reason: str = ""
 
 
 class LegacyStatus(ResponseBody):
@@ -222,7 +267,7 @@ class DeliveryEntry(ResponseBody):
     build_id: str
     build_uuid: str
     sequence: int
-    status: str
+    status: StatusWord
     receiver: str
     state: Literal["pending", "delivered", "gave_up"]
     tries: Count
@@ -268,6 +313,6 @@ class Claimed(ResponseBody):
     setup_token: str
     run_token: str
     stop_grace_seconds: float
-    console: str
+    console: Literal["full", "summary"]
     log_url: str
     log: LogRules

@@ -16,6 +16,7 @@ from shuttle.errors import ForbiddenError, InvalidRequestError, UnauthorizedErro
 from shuttle.web import Role, Route
 from shuttle.web.answers import json_answer
 from shuttle.web.description import Content, Description, ErrorClass, Parameter, Reply, describe, description_of
+from shuttle.web.models import FinalStatusEvent, LegacyStatusEvent, StatusEvent
 
 _SCHEMAS = "#/components/schemas/"
 _ERROR = {
@@ -45,6 +46,12 @@ _PATH_PARAMETERS: Mapping[str, tuple[Mapping[str, Any], str]] = {
     "segment": (_ID, "A build's uuid, or an app."),
     "name": ({"type": "string", "minLength": 1}, "A relative file name."),
 }
+_STATUS_FORMS = (StatusEvent, FinalStatusEvent, LegacyStatusEvent)
+_STATUS_HEADERS = {
+    "webhook-id": "One of the event: the same for all receivers, attempts and replays.",
+    "webhook-timestamp": "When the attempt was made, in seconds since 1970.",
+    "webhook-signature": "With SHUTTLE_WEBHOOK_SECRET: a signature by each secret (Standard Webhooks).",
+}
 # Errors of every route with a role: no credentials, an insufficient role, and a missing Host where it is needed.
 _GATE_ERRORS = (UnauthorizedError, ForbiddenError, InvalidRequestError)
 
@@ -70,6 +77,7 @@ def document() -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {"title": "Build Shuttle", "version": shuttle.__version__, "description": _GENERAL},
         "paths": dict(paths),
+        "webhooks": {"status": {"post": _status_webhook()}},
         "components": {
             "schemas": {"Error": _ERROR, **_schemas(description_of(route.handler) for route in ROUTES)},
             "securitySchemes": {
@@ -106,6 +114,22 @@ def _operation(route: Route, path: str, description: Description) -> dict[str, A
         is_required = not isinstance(description.body, str)
         operation["requestBody"] = {"required": is_required, "content": _content([description.body])}
     return operation
+
+
+def _status_webhook() -> dict[str, Any]:
+    """What a receiver of statuses gets (docs/contract.md, "Statuses")."""
+    headers = [Parameter(name, {"type": "string"}, text, location="header") for name, text in _STATUS_HEADERS.items()]
+    return {
+        "summary": "A status of a build, to each receiver in `webhooks.status` or `callback`.",
+        "operationId": "status",
+        "parameters": [_parameter(header) for header in headers],
+        "requestBody": {"required": True, "content": _content(_STATUS_FORMS)},
+        "responses": {
+            "2XX": {"description": "The status is delivered."},
+            "410": {"description": "The receiver gets no further status of this build."},
+            "default": {"description": "The status is sent again later."},
+        },
+    }
 
 
 def _head(operation: Mapping[str, Any]) -> dict[str, Any]:
@@ -184,8 +208,8 @@ def _any_of(schemas: list[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _schemas(descriptions: Iterable[Description]) -> dict[str, Any]:
-    """The models' schemas: requests in the form for validation, responses in that of serialization."""
-    models: dict[tuple[type[BaseModel], Any], None] = {}
+    """The models' schemas: requests in the form for validation, what is sent in that of serialization."""
+    models: dict[tuple[type[BaseModel], Any], None] = {(form, "serialization"): None for form in _STATUS_FORMS}
     for description in descriptions:
         if description.body is not None and not isinstance(description.body, str):
             models[description.body, "validation"] = None

@@ -18,6 +18,7 @@ from shuttle.web.models import (
     BuildLogSize,
     BuildSource,
     EndpointEntry,
+    FailoverEntry,
     LongBuild,
     ShortBuild,
     StageTimes,
@@ -120,7 +121,7 @@ def _endpoint(endpoint: Endpoint) -> EndpointEntry:
         attempts=endpoint.attempts,
         last_error=endpoint.last_error,
         failing_since=_instant(endpoint.failing_since),
-        failovers=[dict(failover) for failover in endpoint.failovers],
+        failovers=[FailoverEntry(**failover) for failover in endpoint.failovers],
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
+from tests.described import assert_status_described
 from tests.inprocess import Answer, Shuttle
 from tests.receivers import Exchange
 
@@ -70,6 +71,8 @@ class Recorder:
         """Keep a request that a receiver got."""
         start = f"{exchange.method} {exchange.target} HTTP/1.1"
         body = bytes(exchange.body).decode()
+        if exchange.headers.get("Content-Type") == "application/json":
+            assert_status_described(bytes(exchange.body))
         self._texts[name] = _message(start, exchange.headers, self._indented(body))
 
     def _answer(self, answer: Answer, shown: str) -> str:

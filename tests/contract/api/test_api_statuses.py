@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 from standardwebhooks import Webhook
 
+from tests.described import assert_status_described
 from tests.inprocess import Jenkins, Shuttle, running_jenkins, running_shuttle
 from tests.receivers import Exchange, Receiver, Script, answering
 
@@ -39,6 +40,8 @@ async def delivered(receiver: Receiver, count: int) -> list[Exchange]:
 
 
 def bodies(exchanges: list[Exchange]) -> list[dict[str, Any]]:
+    for exchange in exchanges:
+        assert_status_described(bytes(exchange.body))
     return [json.loads(exchange.body) for exchange in exchanges]
 
 

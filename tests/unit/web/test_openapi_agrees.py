@@ -65,6 +65,28 @@ def test_every_schema_reference_resolves(described: dict[str, Any]):
     assert found <= set(described["components"]["schemas"])
 
 
+def test_every_object_that_is_sent_is_described_with_all_its_fields(described: dict[str, Any]):
+    """So `assert_described` fails for an answer with a field that is not described, or without one that is."""
+    requests = {"BuildRequest", "Source", "Destination", "Webhooks", "LegacyBody", "ClaimBody", "Report", "Progress"}
+    open_fields = {"Error": {"field"}, "LegacyStatusEvent": {"reason"}}
+    for name, schema in described["components"]["schemas"].items():
+        if name not in requests and "properties" in schema:
+            assert schema["additionalProperties"] is False, name
+            assert set(schema["properties"]) - set(schema["required"]) == open_fields.get(name, set()), name
+
+
+@pytest.mark.parametrize("status", ["queued", "pending", "succeeded", "failed", "timedout"])
+def test_what_receivers_of_statuses_get_is_described(described: dict[str, Any], status: str):
+    sent = described["webhooks"]["status"]["post"]["requestBody"]["content"]["application/json"]["schema"]["anyOf"]
+    forms = [described["components"]["schemas"][form["$ref"].rpartition("/")[2]]["properties"] for form in sent]
+    of_the_new_api = [form for form in forms if "sequence" in form]
+    assert [set(form) & {"log_sha256", "log_bytes", "image", "digest", "artifacts"} for form in of_the_new_api] == [
+        set(),
+        {"log_sha256", "log_bytes", "image", "digest", "artifacts"},
+    ]
+    assert any(status in form["status"]["enum"] for form in of_the_new_api)
+
+
 def test_build_request_is_described_field_by_field(described: dict[str, Any]):
     schema = described["components"]["schemas"]["BuildRequest"]
     assert set(script_request()) <= set(schema["properties"])
