@@ -12,7 +12,8 @@ COPY shuttle shuttle
 RUN /opt/shuttle/bin/pip install --no-cache-dir --no-build-isolation --no-deps .
 
 FROM python:3.11-slim
-RUN useradd --system --uid 10001 --home-dir /data --create-home shuttle
+RUN useradd --system --user-group --uid 10001 --home-dir /data --no-create-home shuttle \
+    && install -d -o shuttle -g shuttle -m 700 /data
 COPY --from=build /opt/shuttle /opt/shuttle
 ENV PATH=/opt/shuttle/bin:$PATH PYTHONDONTWRITEBYTECODE=1 SHUTTLE_BIND=0.0.0.0 SHUTTLE_DATA_DIR=/data
 USER shuttle

@@ -39,6 +39,12 @@ def test_it_is_published_on_loopback_only(service: dict[str, Any]):
     assert all(port.startswith("127.0.0.1:") for port in service["ports"])
 
 
+def test_it_listens_on_the_port_that_is_published_wherever_port_is_set(service: dict[str, Any]):
+    """Compose takes `PORT` of the shell or of .env into this file; the container gets nothing but what is named."""
+    port = service["environment"]["PORT"]
+    assert service["ports"] == [f"127.0.0.1:{port}:{port}"]
+
+
 def test_it_can_write_where_it_does(service: dict[str, Any]):
     assert [mount.partition(":")[0] for mount in service["tmpfs"]] == ["/tmp"]
     assert service["volumes"] == ["data:/data"]
@@ -57,6 +63,13 @@ def test_its_secrets_come_from_files(compose: dict[str, Any], service: dict[str,
     assert set(environment) - {f"{name}_FILE" for name in files} <= setting_names()
     ignored = (_ROOT / ".gitignore").read_text(encoding="utf-8").split()
     assert {".env", "secrets/"} <= set(ignored)
+
+
+def test_a_new_volume_holds_nothing_but_the_services_files():
+    """A home that useradd creates has a shell's files in it, which are copied into the volume."""
+    dockerfile = (_ROOT / "Dockerfile").read_text(encoding="utf-8")
+    assert "--create-home" not in dockerfile.replace("--no-create-home", "")
+    assert "install -d -o shuttle -g shuttle -m 700 /data" in dockerfile
 
 
 def test_the_image_does_not_run_as_root():
