@@ -1,7 +1,7 @@
 """The log of a running build: pushed bytes are transformed, committed, and then shown to readers."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 
@@ -56,6 +56,7 @@ class BuildLog:
         """`on_broken` is called once, when the spool can no longer be written or read."""
         self.build_uuid = build_uuid
         self.claims: Sequence[Claim] = ()
+        self._by_run_token: Mapping[str, Claim] = {}
         self.last_call_at = asyncio.get_running_loop().time()
         self.stop_cause: str | None = None
         self.time_limit_at: datetime | None = None
@@ -76,6 +77,7 @@ class BuildLog:
     def use_claims(self, claims: Sequence[Claim]) -> None:
         """Replace `claims`. An ended attempt cannot send its bytes again, so a replay does not wait for them."""
         self.claims = claims
+        self._by_run_token = {claim.run_digest: claim for claim in reversed(claims)}  # the first one counts
         if self.broken is not None or self.closed:
             return
         try:
@@ -88,6 +90,10 @@ class BuildLog:
             self._break(error)
         else:
             self._schedule_commit()
+
+    def claim_of_run_token(self, digest: str) -> Claim | None:
+        """The attempt whose run token has this digest; how many there are does not change what it costs."""
+        return self._by_run_token.get(digest)
 
     def superseded(self, claim: Claim) -> bool:
         """Whether a newer attempt of the step has replaced this one, whose pushes are then refused."""

@@ -1,4 +1,8 @@
-"""Claims: each attempt of a pipeline's step to run a build, with the digests of its tokens."""
+"""Claims: each attempt of a pipeline's step to run a build, with the digests of its tokens.
+
+A token is looked up by its digest alone. So the uuid in a path, known or not, changes nothing about what a wrong token
+costs; and how far a lookup gets says nothing about a token, of which only the SHA-256 is compared.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -110,8 +114,23 @@ def end_claim(tx: Tx, claim_id: int, exit_status: int) -> None:
     tx.execute(claims.update().where(*mine).values(ended_at=tx.now.at, exit_status=exit_status))
 
 
-def token_digest_of(tx: Tx, build_uuid: str) -> str | None:
-    """The digest of the build's own token; None = there is no such build, or it has none."""
-    query = sa.select(builds.c.token_digest).where(builds.c.build_uuid == build_uuid)
-    digest: str | None = tx.execute(query).scalar()
-    return digest
+def build_of_token(tx: Tx, digest: str) -> str | None:
+    """The uuid of the build whose own token has this digest."""
+    found: str | None = tx.execute(sa.select(builds.c.build_uuid).where(builds.c.token_digest == digest)).scalar()
+    return found
+
+
+def find_setup_token(tx: Tx, digest: str) -> Claim | None:
+    """The attempt whose setup token has this digest."""
+    return _claim_of(tx, claims.c.setup_digest == digest)
+
+
+def find_run_token(tx: Tx, digest: str) -> Claim | None:
+    """The attempt whose run token has this digest."""
+    return _claim_of(tx, claims.c.run_digest == digest)
+
+
+def _claim_of(tx: Tx, condition: sa.ColumnElement[bool]) -> Claim | None:
+    """The first one: an attempt that claims with the nonce of a replaced one has its tokens, and they stay invalid."""
+    row = tx.execute(sa.select(*_COLUMNS).where(condition).order_by(claims.c.claim_id).limit(1)).first()
+    return None if row is None else Claim(*row)

@@ -126,6 +126,7 @@ builds = sa.Table(
     sa.Column("lease_epoch", sa.Integer, nullable=False, server_default="0"),
     sa.Column("resume_from", sa.Text),
     sa.Index("builds_by_id", "app_id", "build_id"),
+    sa.Index("builds_by_token", "token_digest"),
     sa.Index(
         "builds_of_new_api",
         "app_id",
@@ -295,6 +296,8 @@ claims = sa.Table(
     sa.Column("ended_at", Instant),
     sa.Column("exit_status", sa.Integer),
     sa.Index("claims_of_build", "build_uuid"),
+    sa.Index("claims_by_setup_token", "setup_digest"),
+    sa.Index("claims_by_run_token", "run_digest"),
 )
 
 # A stream is identified by its claim, so a claim's row is never reused for another attempt.

@@ -1,10 +1,10 @@
 """Check of the tokens in an agent's calls: the build token claims a build; each attempt has a setup and a run token.
 
-A token of no attempt gets the same 401 as an unknown build. The token of a replaced attempt gets 410.
+A token of no attempt gets the same 401 as an unknown build, at the same cost: it is looked up by its digest, and only
+the build that it belongs to is compared with the path. The token of a replaced attempt gets 410.
 """
 
 import asyncio
-import hmac
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
@@ -13,13 +13,12 @@ from shuttle.build import Build
 from shuttle.errors import GoneError, StoreError, UnauthorizedError
 from shuttle.lifecycle.build_spec import token_digest
 from shuttle.store.builds import find_build
-from shuttle.store.claims import Claim, claims_of, token_digest_of
+from shuttle.store.claims import Claim, build_of_token, find_run_token, find_setup_token
 from shuttle.web import SERVICES, Handler
 from shuttle.web.auth import token_in
 from shuttle.web.description import described_as
 
 SUPERSEDED = "A newer attempt of this step has replaced this one."
-_NO_TOKEN = "0" * 64
 
 AgentHandler = Callable[[web.Request, Build, Claim], Awaitable[web.StreamResponse]]
 
@@ -31,8 +30,8 @@ async def check_build_token(request: web.Request) -> str:
         UnauthorizedError: the token is not that of this build.
     """
     build_uuid = _build_uuid_in(request)
-    recorded = await request.app[SERVICES].database.run(token_digest_of, build_uuid)
-    if not hmac.compare_digest(recorded or _NO_TOKEN, _digest_in(request)) or recorded is None:
+    owner = await request.app[SERVICES].database.run(build_of_token, _digest_in(request))
+    if owner != build_uuid:
         raise _unauthorized()
     return build_uuid
 
@@ -47,9 +46,8 @@ def with_setup_token(handler: AgentHandler) -> Handler:
 
     async def checked(request: web.Request) -> web.StreamResponse:
         services, build_uuid, digest = request.app[SERVICES], _build_uuid_in(request), _digest_in(request)
-        claims = await services.database.run(claims_of, build_uuid)
-        claim = next((found for found in claims if hmac.compare_digest(found.setup_digest, digest)), None)
-        if claim is None:
+        claim = await services.database.run(find_setup_token, digest)
+        if claim is None or claim.build_uuid != build_uuid:
             raise _unauthorized()
         build = await services.database.run(find_build, build_uuid)
         if build is None:
@@ -71,9 +69,11 @@ async def claim_of_run_token(request: web.Request) -> Claim:
     """
     services, build_uuid, digest = request.app[SERVICES], _build_uuid_in(request), _digest_in(request)
     opened = services.logs.find(build_uuid)
-    claims = opened.claims if opened is not None else await services.database.run(claims_of, build_uuid)
-    claim = next((found for found in claims if hmac.compare_digest(found.run_digest, digest)), None)
+    claim = opened.claim_of_run_token(digest) if opened is not None else None
     if claim is None:
+        # Also of an open log, which has all its claims: otherwise a quick 401 would say that the build runs.
+        claim = await services.database.run(find_run_token, digest)
+    if claim is None or claim.build_uuid != build_uuid:
         raise _unauthorized()
     if claim.voided_at is not None:
         raise GoneError(SUPERSEDED)
