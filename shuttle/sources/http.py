@@ -123,7 +123,7 @@ class HttpFetcher:
                 if response.status not in _REDIRECTS:
                     yield response
                     return
-                url = _redirected(url, response.headers.get("Location", ""), shown)
+                url = _redirected(url, response, shown)
         raise BuildFailedError(
             "source_redirects", f"{shown} redirects more than {self._max_redirects} times; give the final address."
         )
@@ -140,7 +140,10 @@ def _headers(
     return headers
 
 
-def _redirected(url: str, location: str, shown: str) -> str:
+def _redirected(url: str, response: aiohttp.ClientResponse, shown: str) -> str:
+    location = response.headers.get("Location", "")
+    if not location:
+        raise BuildFailedError("source_redirects", f"{shown} answers {response.status} without an address to go on to.")
     try:
         return urljoin(url, location)
     except ValueError:

@@ -68,6 +68,16 @@ RESPONSES_WITH_A_BODY = {
     "headers behind the chunks": CHUNKED + b"2\r\nok\r\n0\r\nContent-Length: 9\r\nConnection: close\r\n\r\n",
     "loose headers behind the chunks": CHUNKED + b"2\nok\n0\nX A : b\nnonsense\n" + b"Y: y\n" * 300 + b"\n",
     "bytes behind the chunks": CHUNKED + b"2\r\nok\r\n0\r\n\r\nexcess",
+    "identity without a length": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\nok",
+    "an empty reason": b"HTTP/1.1 200 \r\n" + BODY,
+    "several interim responses first": b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Wait\r\nX: y\r\n\r\n" * 3
+    + b"HTTP/1.1 200 OK\r\n"
+    + BODY,
+    "a connection that is kept and closed": b"HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nKeep-Alive: x\r\n" + BODY,
+    "an offer of another protocol": b"HTTP/1.1 200 OK\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n" + BODY,
+    "another encoding than it says": b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip, x-none\r\n" + BODY,
+    "odd cookies, type and date": b"HTTP/1.1 200 OK\r\nSet-Cookie: ;;=\x01, a[b]=c; Expires=never\r\n"
+    b"Content-Type: ;charset=klingon\r\nDate: now\r\nConnection: ,,x\r\n" + BODY,
     "neither length nor chunks": b"HTTP/1.0 200 OK\r\n\r\nok",
 }
 
