@@ -84,7 +84,7 @@ def new_token() -> str:
 
 def token_digest(token: str) -> str:
     """The recorded form of a token: SHA-256 in hex. A token of 256 random bits cannot be found from it."""
-    return sha256(token.encode()).hexdigest()
+    return sha256(token.encode("utf-8", "surrogateescape")).hexdigest()  # a caller may send any bytes
 
 
 def claim_token(spec: BuildSpec, kind: str, branch: str, nonce: str) -> str:

@@ -134,6 +134,7 @@ _SENTENCES = {
     404: ("not_found", "There is nothing at this address."),
     405: ("method_not_allowed", "This address does not take that method; see the Allow header."),
     413: ("body_too_large", "Send a smaller body."),
+    417: ("http_error", "Leave Expect out, or write 100-continue."),
 }
 
 

@@ -22,6 +22,8 @@ from shuttle.worker import Worker
 
 # How long the rest of an unwanted body is read, so that its sender sees the response before the connection closes.
 _LINGERING_SECONDS = 2.0
+# The only expectation that there is (RFC 9110, 10.1.1).
+_CONTINUE = "100-continue"
 # Slashes outside of placeholders.
 _SLASH = re.compile(r"/(?![^{]*})")
 
@@ -82,6 +84,9 @@ class _Server(web.Server):
     async def _checked(self, request: web.Request) -> web.StreamResponse:
         if _head_bytes(request) > MAX_HEAD_BYTES:
             raise head_too_large()
+        # aiohttp repeats an unknown expectation in its answer, and fails if that is no text.
+        if request.version >= (1, 1) and request.headers.get("Expect", _CONTINUE).lower() != _CONTINUE:
+            raise web.HTTPExpectationFailed
         answer: web.StreamResponse = await self._handle(request)
         return answer
 
