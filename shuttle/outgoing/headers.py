@@ -29,7 +29,7 @@ def check_headers(headers: Any, name: str) -> dict[str, str]:
     for key, value in headers.items():
         where = f"{name}.{key}"
         if not _TOKEN.fullmatch(key):
-            raise InvalidRequestError("Write a header name of letters, digits and dashes.", field=where)
+            raise InvalidRequestError("Write a header name of up to 256 letters, digits and dashes.", field=where)
         if _RESERVED.fullmatch(key):
             raise InvalidRequestError("Leave this header out: the shuttle or the connection sets it.", field=where)
         if key.lower() in seen:

@@ -15,6 +15,7 @@ from shuttle.request.arguments import read_arguments, read_secret_arguments
 from shuttle.request.body import compact_json
 from shuttle.request.image import Image, check_tag, parse_destination, parse_image
 from shuttle.request.model import BuildRequest, ParsedRequest, PipelineKind, Pipelines
+from shuttle.request.numbers import as_written
 from shuttle.request.secrets import check_secrets, unmasked_secrets
 from shuttle.request.shape import Destination, Source, Webhooks, read_shape, refuse, unknown_fields
 from shuttle.settings import Settings
@@ -26,6 +27,7 @@ _MAX_TEXT_BYTES = 64 * 1024
 # Each tag is a push of its own.
 _MAX_TAGS = 100
 
+_READABLE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _CHECKSUM = re.compile(r"sha256:([0-9A-Fa-f]{64})")
 _NO_TEXT = re.compile(r"[\x00\ud800-\udfff]")
 _DOWNLOAD_HEADERS = re.compile(r"range|if-.*|accept-encoding", re.IGNORECASE)
@@ -191,7 +193,7 @@ def _read_metadata(value: Any) -> str:
     metadata_json = compact_json(value)
     if len(metadata_json) > _MAX_METADATA_BYTES:
         # The limit applies to the UTF-8 that a caller sends; the escaped form that is stored may be longer.
-        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        text = as_written(value, _READABLE)
         if len(text.encode("utf-8", "surrogatepass")) > _MAX_METADATA_BYTES:
             raise InvalidRequestError(
                 f"Shorten the metadata: as compact JSON it may have at most {_MAX_METADATA_BYTES} bytes.",

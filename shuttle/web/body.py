@@ -62,13 +62,13 @@ async def read_body(request: web.Request, limit_bytes: int) -> bytes:
         BodyTooLargeError: 413. UnsupportedMediaTypeError: 415, neither gzip nor deflate. InvalidRequestError: 400, it
             is not encoded as its header says. BodyTimeoutError: 408. BusyError, CannotRecordError: 503.
     """
-    async with _received(request, limit_bytes) as buffer, buffer.reading() as body:
+    too_large = BodyTooLargeError(f"Send at most {limit_bytes} bytes.")
+    async with _received(request, limit_bytes, too_large) as buffer, buffer.reading() as body:
         return body[:]
 
 
 @asynccontextmanager
-async def _received(request: web.Request, limit_bytes: int) -> AsyncIterator[BodyBuffer]:
-    too_large = BodyTooLargeError(f"Send at most {limit_bytes} bytes (SHUTTLE_MAX_BODY_BYTES).")
+async def _received(request: web.Request, limit_bytes: int, too_large: BodyTooLargeError) -> AsyncIterator[BodyBuffer]:
     if request.content_length is not None and request.content_length > limit_bytes:
         raise too_large
     buffer = BodyBuffer(request.app[BODY_ROOM])
@@ -126,7 +126,7 @@ async def _unpacked(encoding: str, chunks: AsyncIterator[bytes]) -> AsyncIterato
             if unpacking.unused_data:
                 rest, unpacking, members = unpacking.unused_data, zlib.decompressobj(_EITHER_HEADER), members + 1
             if members > _MOST_MEMBERS:
-                raise badly_packed
+                raise InvalidRequestError(f"Send a gzip of at most {_MOST_MEMBERS} members.")
             await asyncio.sleep(0)
     if not unpacking.eof:
         raise badly_packed
@@ -139,7 +139,9 @@ async def json_body(request: web.Request) -> AsyncIterator[bytes | mmap.mmap]:
     Raises:
         UnsupportedMediaTypeError: 415, the Content-Type is not JSON; a missing one means JSON. Others: see `read_body`.
     """
-    async with _received(request, request.app[SERVICES].settings.shuttle_max_body_bytes) as buffer:
+    limit_bytes = request.app[SERVICES].settings.shuttle_max_body_bytes
+    too_large = BodyTooLargeError(f"Send at most {limit_bytes} bytes (SHUTTLE_MAX_BODY_BYTES).")
+    async with _received(request, limit_bytes, too_large) as buffer:
         _check_content_type(request)
         async with buffer.reading() as body:
             yield await in_utf8(body, request.charset)

@@ -13,7 +13,7 @@ _MAX_OTHER_BYTES = 4 * 1024 * 1024
 
 
 async def in_utf8(body: bytes | mmap.mmap, charset: str | None) -> bytes | mmap.mmap:
-    """The body in UTF-8. The charset is used only if the body is not valid UTF-8, which JSON is (RFC 8259, 11).
+    """The body in UTF-8. The charset is used only if the body cannot be JSON in UTF-8, as it should be (RFC 8259, 11).
 
     Raises:
         UnsupportedMediaTypeError: 415, the body is neither UTF-8 nor in that charset.
@@ -26,7 +26,7 @@ async def in_utf8(body: bytes | mmap.mmap, charset: str | None) -> bytes | mmap.
 
 
 def _in_utf8(body: bytes | mmap.mmap, charset: str) -> bytes | mmap.mmap:
-    if _is_utf8(body):
+    if _may_be_json_in_utf8(body):
         return body
     try:
         if len(body) <= _MAX_OTHER_BYTES:
@@ -36,11 +36,13 @@ def _in_utf8(body: bytes | mmap.mmap, charset: str) -> bytes | mmap.mmap:
     raise UnsupportedMediaTypeError("Send the body in UTF-8.")
 
 
-def _is_utf8(body: bytes | mmap.mmap) -> bool:
+def _may_be_json_in_utf8(body: bytes | mmap.mmap) -> bool:
+    """Valid, and without NUL: JSON escapes it, and UTF-16 and UTF-32 have it in each ASCII character."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     try:
         for piece in _pieces(body):
-            decoder.decode(piece)
+            if "\0" in decoder.decode(piece):
+                return False
         decoder.decode(b"", final=True)
     except UnicodeDecodeError:
         return False

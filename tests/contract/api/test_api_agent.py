@@ -223,6 +223,7 @@ async def test_invalid_report_is_refused(agent: Agent, report: object, field: st
 async def test_size_of_a_report_is_limited(agent: Agent):
     answer = await agent.ask("POST", "report", json={"id": "x", "message": "x" * 300_000})
     assert answer.status == 413
+    assert answer.json["message"] == "Send at most 262144 bytes."  # no setting changes it
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 
 from jenkins_pipelines.catalogue import PIPELINES
 from shuttle.errors import InvalidRequestError
-from shuttle.request import parse_build_request
+from shuttle.request import decode_json, parse_build_request
 from shuttle.request.legacy import read_legacy_request
 from tests.unit.request.catalogue import image, parse, script, settings
 
@@ -112,6 +112,28 @@ def test_value_at_the_limit_is_accepted_and_one_more_is_refused(
     with pytest.raises(InvalidRequestError) as caught:
         parse(refused)
     assert (caught.value.status, caught.value.field) == (400, field)
+
+
+@pytest.mark.parametrize("number", ["0.%s1", "1.%s", "1e-%s1", "[-1.%s]"])
+def test_numbers_in_metadata_count_as_they_are_written(number: str):
+    """They come back like that in each status, however few digits a double needs."""
+    text = b'{"source":{"url":"https://h/a"},"pipeline":"script","metadata":%s}'
+
+    def metadata(characters: int) -> tuple[str, str]:
+        written = number % ("0" * (characters + 2 - len(number)))
+        request = parse_build_request(decode_json(text % written.encode()), settings(), PIPELINES).request
+        return written, request.metadata_json
+
+    written, recorded = metadata(64 * KIB)
+    assert recorded == written
+    with pytest.raises(InvalidRequestError) as caught:
+        metadata(64 * KIB + 1)
+    assert caught.value.field == "metadata"
+
+
+def test_a_long_name_of_a_header_is_told_its_limit():
+    with pytest.raises(InvalidRequestError, match="up to 256 letters"):
+        parse(script(source={"url": "https://h/a", "headers": {"X" * 257: "y"}}))
 
 
 def test_brokers_of_the_older_api_have_the_limit_of_other_receivers():
