@@ -49,22 +49,27 @@ def argument_texts(values: Mapping[str, Any]) -> dict[str, str]:
 
 def _read_value(name: str, value: Any) -> str:
     where = f"arguments.{name}"
+    text = _text_of(value, where)
+    try:
+        size_bytes = len(name) + 1 + len(text.encode())
+    except UnicodeEncodeError:
+        raise InvalidRequestError("Write the argument without lone surrogates.", field=where) from None
+    if "\0" in text:
+        raise InvalidRequestError("Write the argument without NUL characters.", field=where)
+    if size_bytes > _MAX_ARGUMENT_BYTES:
+        raise InvalidRequestError(
+            f"Shorten the argument: with its name and = it may have at most {_MAX_ARGUMENT_BYTES} bytes.", field=where
+        )
+    return text
+
+
+def _text_of(value: Any, where: str) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (int, float)):
         return canonical_json(value).decode()
     if not isinstance(value, str):
         raise InvalidRequestError("Give the argument as a string, a number or a boolean.", field=where)
-    try:
-        size_bytes = len(name) + 1 + len(value.encode())
-    except UnicodeEncodeError:
-        raise InvalidRequestError("Write the argument without lone surrogates.", field=where) from None
-    if "\0" in value:
-        raise InvalidRequestError("Write the argument without NUL characters.", field=where)
-    if size_bytes > _MAX_ARGUMENT_BYTES:
-        raise InvalidRequestError(
-            f"Shorten the argument: with its name and = it may have at most {_MAX_ARGUMENT_BYTES} bytes.", field=where
-        )
     return value
 
 

@@ -49,6 +49,16 @@ def kafka(hosts: int) -> str:
             "arguments.A",
         ),
         (
+            script(arguments={"A" * (128 * KIB - 3): 1}),
+            script(arguments={"A" * (128 * KIB - 2): 1}),
+            "arguments." + "A" * (300 - len("arguments.")) + "…",
+        ),
+        (
+            script(arguments={"A" * (128 * KIB - 6): True}),
+            script(arguments={"A" * (128 * KIB - 5): True}),
+            "arguments." + "A" * (300 - len("arguments.")) + "…",
+        ),
+        (
             script(arguments={"A": "secret"}, secret_arguments=["A"] * 1000),
             script(arguments={"A": "secret"}, secret_arguments=["A"] * 1001),
             "secret_arguments",
