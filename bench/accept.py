@@ -180,7 +180,7 @@ def serving(server: Callable[[str, int, Settings], None], port: int, settings: S
 
 def main() -> int:
     """Print a table for each API on each database."""
-    from tests.on_postgres import on_postgres
+    from tests.support.on_postgres import on_postgres
 
     # The host of the sources accepts connections but sends nothing, so that staging takes no CPU time.
     with (
@@ -197,7 +197,7 @@ def main() -> int:
 
 def table(title: str, requests: Requests, bare_settings: Settings, our_settings: Settings) -> None:
     """Measure one API on one database, and print the result."""
-    from tests.free_port import free_port
+    from tests.support.free_port import free_port
 
     bare_port, our_port = free_port(), free_port()
     print(f"accepted POSTs/s of {title}, durable before the answer")

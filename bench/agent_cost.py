@@ -16,8 +16,8 @@ from typing import Any
 from bench.jenkins import serving
 from bench.log_throughput import Receiver
 from bench.product import cpu_seconds, load_average
-from tests.product import Product, running_product
-from tests.tcp_proxy import TcpProxy
+from tests.support.product import Product, running_product
+from tests.support.tcp_proxy import TcpProxy
 
 SILENT_SECONDS = 90
 FLOWING_SECONDS = 20

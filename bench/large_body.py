@@ -25,7 +25,7 @@ async def pauses(into: list[float]) -> None:
 
 async def run() -> None:
     """The client is curl in its own process; the service runs in this one, so that its event loop can be observed."""
-    from tests.inprocess import running_shuttle
+    from tests.support.inprocess import running_shuttle
 
     with tempfile.TemporaryDirectory() as folder:
         url = f"data:;base64,{base64.b64encode(os.urandom(SOURCE_BYTES)).decode()}"

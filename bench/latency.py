@@ -14,7 +14,7 @@ from aiohttp import web
 
 from bench.jenkins import serving
 from bench.product import load_average
-from tests.product import running_product
+from tests.support.product import running_product
 
 LINES = 600
 # Not a divisor of the supervisor's pauses, so that lines are printed at any point within a pause.

@@ -10,8 +10,8 @@ import aiohttp
 
 from bench.jenkins import BenchJenkins, serving
 from bench.supervisor import Supervisor
-from tests.free_port import free_port
-from tests.product import FAST, Process, data_url
+from tests.support.free_port import free_port
+from tests.support.product import FAST, Process, data_url
 
 _SOURCE = data_url({"build.sh": ""})
 

@@ -15,7 +15,7 @@ import aiohttp
 from bench.product import load_average
 from jenkins_pipelines.models import Pipeline, Sh, Stage
 from jenkins_pipelines.render import render
-from tests.product import TOKEN, USER, Product, running_product
+from tests.support.product import TOKEN, USER, Product, running_product
 
 BUILDS = 15
 PHASES = ("accepted_at", "staged_at", "queued_at", "running_at", "finished_at")

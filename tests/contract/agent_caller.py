@@ -8,7 +8,7 @@ from typing import Any
 from shuttle.lifecycle.build_spec import read_plan
 from shuttle.store.builds import find_build
 from shuttle.store.transitions import attempt_trigger
-from tests.inprocess import Answer, Shuttle
+from tests.support.inprocess import Answer, Shuttle
 
 NONCE = "nonce-of-a-test-0001"
 SETUP_CALLS = ("source.tar.gz", "environment", "begin")

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from tests.inprocess import Jenkins, Shuttle, running_shuttle
+from tests.support.inprocess import Jenkins, Shuttle, running_shuttle
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -10,7 +10,7 @@ from shuttle.errors import ObjectNotFoundError
 from shuttle.objects import ObjectStore
 from shuttle.objects.directory import DirectoryStore
 from shuttle.objects.s3 import S3Store
-from tests.s3_server import bucket_of, s3_server
+from tests.support.s3_server import bucket_of, s3_server
 
 
 @pytest.fixture(scope="session")

@@ -20,9 +20,9 @@ from shuttle.store.builds import find_build
 from shuttle.store.sqlite import SqliteDatabase
 from shuttle.store.stored_outbox import StoredOutbox
 from shuttle.vault import Vault
-from tests.clock import SetClock
-from tests.memory_outbox import MemoryOutbox
-from tests.shuttle_store import record
+from tests.support.clock import SetClock
+from tests.support.memory_outbox import MemoryOutbox
+from tests.support.shuttle_store import record
 
 
 class Subject(Protocol):

@@ -7,8 +7,8 @@ import pytest
 import pytest_asyncio
 
 from tests.controller.controller import Controller
-from tests.image_builder import agent_path
-from tests.product import Product, running_product
+from tests.support.image_builder import agent_path
+from tests.support.product import Product, running_product
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from uuid import uuid4
 import aiohttp
 from aiohttp import web
 
-from tests.clock import SetClock
+from tests.support.clock import SetClock
 
 # The statuses that its database allows, and the length of a stamp's window; a stamp of the window before is valid, too.
 WORDS = frozenset({"queued", "pending", "failed", "succeeded", "unknown"})

@@ -7,8 +7,8 @@ import pytest
 
 from shuttle.build import job_name_of
 from tests.controller.controller import WINDOW_SECONDS, Controller, ControllerApp, ControllerBuild, RefusedError
-from tests.image_builder import Notes
-from tests.product import TOKEN, USER, Product, data_url
+from tests.support.image_builder import Notes
+from tests.support.product import TOKEN, USER, Product, data_url
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

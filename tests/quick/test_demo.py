@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.command_line import exit_code_of
+from tests.support.command_line import exit_code_of
 from tests.unit.pipelines.agent import is_running
 
 _ROOT = Path(__file__).parents[2]

@@ -8,7 +8,7 @@ from cryptography.fernet import Fernet
 
 from shuttle.cli.examination import examine
 from shuttle.errors import SettingsError
-from tests.inprocess import NO_JENKINS, running_shuttle, script_request
+from tests.support.inprocess import NO_JENKINS, running_shuttle, script_request
 
 OURS, ANOTHER = (Fernet.generate_key().decode() for _ in range(2))
 

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from tests.product import running_product
+from tests.support.product import running_product
 
 
 def modes(folder: Path) -> dict[str, str]:

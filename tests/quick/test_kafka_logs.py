@@ -6,9 +6,9 @@ import json
 import pytest
 import pytest_asyncio
 
-from tests.kafka_cluster import kafka_cluster
-from tests.kafka_topic import header, is_finished, joined
-from tests.product import running_product
+from tests.support.kafka_cluster import kafka_cluster
+from tests.support.kafka_topic import header, is_finished, joined
+from tests.support.product import running_product
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

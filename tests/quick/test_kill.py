@@ -12,11 +12,11 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
-from tests.audience import SUCCEEDED, Audience, audience
-from tests.faulty_proxy import FaultyProxy, faulty_proxy
-from tests.free_port import free_port
-from tests.kafka_cluster import Cluster, kafka_cluster
-from tests.product import TOKEN, USER, Product, Receiver, archive, running_product
+from tests.support.audience import SUCCEEDED, Audience, audience
+from tests.support.faulty_proxy import FaultyProxy, faulty_proxy
+from tests.support.free_port import free_port
+from tests.support.kafka_cluster import Cluster, kafka_cluster
+from tests.support.product import TOKEN, USER, Product, Receiver, archive, running_product
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -16,8 +16,8 @@ from aiohttp import web
 
 from shuttle.logs.mask import Masker
 from tests.contract.agent_caller import Agent, agent_of
-from tests.inprocess import Jenkins, Shuttle, running_jenkins, running_shuttle
-from tests.product import Receiver
+from tests.support.inprocess import Jenkins, Shuttle, running_jenkins, running_shuttle
+from tests.support.product import Receiver
 
 PATH = "/app/1"
 NOBODY = {"SHUTTLE_JENKINS_AGENT_LABEL": "nowhere"}

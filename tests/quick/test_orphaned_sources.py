@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from shuttle.lifecycle.retain import Retention
-from tests.clock import SetClock
-from tests.faulty_proxy import FaultyProxy, faulty_proxy
-from tests.inprocess import Shuttle, running_shuttle, script_request
-from tests.s3_server import bucket_of, s3_server, settings_for
+from tests.support.clock import SetClock
+from tests.support.faulty_proxy import FaultyProxy, faulty_proxy
+from tests.support.inprocess import Shuttle, running_shuttle, script_request
+from tests.support.s3_server import bucket_of, s3_server, settings_for
 
 UUID = "0a7f4f0e-0000-4000-8000-0123456789ab"
 

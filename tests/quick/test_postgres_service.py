@@ -9,10 +9,10 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.free_port import free_port
-from tests.on_postgres import OnPostgres, on_postgres
-from tests.postgres_server import PASSWORD
-from tests.product import Process, running_product
+from tests.support.free_port import free_port
+from tests.support.on_postgres import OnPostgres, on_postgres
+from tests.support.postgres_server import PASSWORD
+from tests.support.product import Process, running_product
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -6,7 +6,7 @@ import re
 import sys
 from pathlib import Path
 
-from tests.inprocess import running_jenkins, running_shuttle
+from tests.support.inprocess import running_jenkins, running_shuttle
 
 _PAGE = Path(__file__).parents[2] / "docs" / "operating.md"
 

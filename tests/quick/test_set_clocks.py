@@ -6,8 +6,8 @@ from functools import partial
 import pytest
 
 from shuttle.clock import Boot, Clock, read_boot
-from tests.inprocess import running_jenkins, running_shuttle, script_request
-from tests.receivers import Receiver, answering
+from tests.support.inprocess import running_jenkins, running_shuttle, script_request
+from tests.support.receivers import Receiver, answering
 from tests.unit.delivery.status_receiver import answers, receiving
 
 HOUR_SECONDS = 3600.0

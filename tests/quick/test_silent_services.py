@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.inprocess import running_shuttle, script_request
-from tests.product import TOKEN, USER, Product, running_product
-from tests.tcp_proxy import TcpProxy, tcp_proxy
+from tests.support.inprocess import running_shuttle, script_request
+from tests.support.product import TOKEN, USER, Product, running_product
+from tests.support.tcp_proxy import TcpProxy, tcp_proxy
 
 # Far below the timeouts of requests (30 s, three times for S3), also on a busy machine.
 SHUTDOWN_SECONDS = 4

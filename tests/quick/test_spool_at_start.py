@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 from pathlib import Path
 
-from tests.inprocess import Shuttle, running_jenkins, running_shuttle
+from tests.support.inprocess import Shuttle, running_jenkins, running_shuttle
 
 BROKEN, FINE = "/broken/1", "/fine/1"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from tests.inprocess import Shuttle, running_shuttle
-from tests.product import archive, data_url
+from tests.support.inprocess import Shuttle, running_shuttle
+from tests.support.product import archive, data_url
 
 GOOD = archive({"build.sh": "true"})
 # Long enough for a fetch, also on a busy machine. A build that treated the store's fault as one of its source would end

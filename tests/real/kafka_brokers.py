@@ -15,9 +15,9 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
 
-from tests.kafka_topic import Topic, consuming
-from tests.paused_process import pause, resume
-from tests.tcp_proxy import TcpProxy
+from tests.support.kafka_topic import Topic, consuming
+from tests.support.paused_process import pause, resume
+from tests.support.tcp_proxy import TcpProxy
 
 LIBRARIES = Path(__file__).parents[2] / ".real" / "kafka" / "libs"
 USER, PASSWORD = "builder", "pass word:&%-of-the-brokers"

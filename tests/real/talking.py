@@ -8,10 +8,10 @@ from typing import Any
 
 from aiokafka import ConsumerRecord
 
-from tests.audience import Audience, Kafka, audience
-from tests.kafka_topic import Topic, line_of, offset_of
-from tests.product import Product
 from tests.real.kafka_brokers import Brokers
+from tests.support.audience import Audience, Kafka, audience
+from tests.support.kafka_topic import Topic, line_of, offset_of
+from tests.support.product import Product
 
 WITHIN_SECONDS = 60
 

@@ -15,8 +15,8 @@ import pytest
 from jenkins_emulator.server import EmulatedJenkins
 from jenkins_pipelines.catalogue import PIPELINES
 from jenkins_pipelines.environment import AgentEnvironment
-from tests.agent_api import BUILD_UUID, TOKEN, AgentApi, source_archive
 from tests.real.registry import PASSWORD, USER, Registry, busybox, running_registry
+from tests.support.agent_api import BUILD_UUID, TOKEN, AgentApi, source_archive
 from tests.unit.pipelines.agent import Agent, everything_under
 from tests.unit.pipelines.jenkins_job import AUTHORIZATION as JENKINS_AUTHORIZATION
 from tests.unit.pipelines.jenkins_job import Job, config_xml

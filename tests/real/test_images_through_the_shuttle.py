@@ -9,8 +9,8 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.product import Product, running_product
 from tests.real.registry import PASSWORD, USER, Registry, busybox, running_registry
+from tests.support.product import Product, running_product
 
 SECRET = "s3cr3t-build-argument"
 DOCKERFILE = """\

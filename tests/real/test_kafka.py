@@ -8,9 +8,9 @@ import asyncio
 import pytest
 import pytest_asyncio
 
-from tests.product import running_product
 from tests.real.kafka_brokers import running_brokers
 from tests.real.talking import talking
+from tests.support.product import running_product
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
 

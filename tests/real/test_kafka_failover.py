@@ -13,12 +13,12 @@ from functools import partial
 import pytest
 import pytest_asyncio
 
-from tests.kafka_broker import black_hole, closed_port
-from tests.kafka_topic import Topic, offset_of
-from tests.product import running_product
 from tests.real.kafka_brokers import PASSWORD, running_brokers
 from tests.real.talking import WITHIN_SECONDS, reaches, talking, topics_of
-from tests.tcp_proxy import tcp_proxy
+from tests.support.kafka_broker import black_hole, closed_port
+from tests.support.kafka_topic import Topic, offset_of
+from tests.support.product import running_product
+from tests.support.tcp_proxy import tcp_proxy
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
 

@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from tests.audience import audience
-from tests.product import running_product
 from tests.real.kafka_brokers import PASSWORD, SCRAM, running_brokers
 from tests.real.talking import topics_of
+from tests.support.audience import audience
+from tests.support.product import running_product
 
 pytestmark = pytest.mark.timeout(120)
 

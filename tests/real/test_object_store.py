@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.faulty_proxy import FaultyProxy, faulty_proxy
-from tests.product import Product, Receiver, running_product
 from tests.real.object_server import ACCESS_KEY, SECRET_KEY, ObjectServer, running_object_server
-from tests.tcp_proxy import TcpProxy, tcp_proxy
+from tests.support.faulty_proxy import FaultyProxy, faulty_proxy
+from tests.support.product import Product, Receiver, running_product
+from tests.support.tcp_proxy import TcpProxy, tcp_proxy
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.asyncio(loop_scope="module")]
 BUCKET = "builds"

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from aiokafka import ConsumerRecord
 
-from tests.archives import entry, tar
-from tests.image_builder import agent_path
-from tests.inprocess import Shuttle, running_jenkins, running_shuttle
-from tests.kafka_cluster import Cluster, kafka_cluster
-from tests.kafka_topic import is_finished
-from tests.receivers import Exchange, Receiver
 from tests.recorded.recorder import Recorder
+from tests.support.archives import entry, tar
+from tests.support.image_builder import agent_path
+from tests.support.inprocess import Shuttle, running_jenkins, running_shuttle
+from tests.support.kafka_cluster import Cluster, kafka_cluster
+from tests.support.kafka_topic import is_finished
+from tests.support.receivers import Exchange, Receiver
 
 _APP_UUID = "5f0c7b9a-3c1d-4e55-9d0a-2b8f6a1c7e10"
 _APP = f"shop-{_APP_UUID}"

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from tests.archives import entry, tar
 from tests.contract.agent_caller import Agent, agent_of
-from tests.inprocess import Jenkins, Shuttle, running_jenkins, running_shuttle
-from tests.receivers import Exchange, Receiver
 from tests.recorded.recorder import Recorder
+from tests.support.archives import entry, tar
+from tests.support.inprocess import Jenkins, Shuttle, running_jenkins, running_shuttle
+from tests.support.receivers import Exchange, Receiver
 
 _BUILD_SH = """#!/bin/sh
 echo "  compiling shop $VERSION"

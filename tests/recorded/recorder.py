@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from tests.described import assert_status_described
-from tests.inprocess import Answer, Shuttle
-from tests.receivers import Exchange
+from tests.support.described import assert_status_described
+from tests.support.inprocess import Answer, Shuttle
+from tests.support.receivers import Exchange
 
 # What differs from run to run and says nothing about the service.
 _LEFT_OUT = frozenset({"date", "server", "host", "accept", "accept-encoding", "user-agent", "connection"})

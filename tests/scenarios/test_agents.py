@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.audience import Audience, audience
-from tests.kafka_cluster import Cluster, kafka_cluster
-from tests.product import Product, running_product
-from tests.tcp_proxy import TcpProxy, tcp_proxy
+from tests.support.audience import Audience, audience
+from tests.support.kafka_cluster import Cluster, kafka_cluster
+from tests.support.product import Product, running_product
+from tests.support.tcp_proxy import TcpProxy, tcp_proxy
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="module")]
 SEED = 20190417

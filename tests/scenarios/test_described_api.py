@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from tests.contract.agent_caller import agent_of
-from tests.inprocess import Shuttle, running_jenkins, running_shuttle, script_request
+from tests.support.inprocess import Shuttle, running_jenkins, running_shuttle, script_request
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="module")]
 TOKEN = "controllers-token-of-the-test"

@@ -14,8 +14,8 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from tests.free_port import free_port
-from tests.product import TOKEN, USER, Product, running_product
+from tests.support.free_port import free_port
+from tests.support.product import TOKEN, USER, Product, running_product
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.asyncio(loop_scope="module")]
 # More than the database has in these tests, less than the log of `LONG`.

@@ -12,9 +12,9 @@ import pytest
 import pytest_asyncio
 
 from shuttle.build import job_name_of
-from tests.faulty_proxy import FaultyProxy, faulty_proxy
-from tests.free_port import free_port
-from tests.product import TOKEN, USER, Product, Receiver, running_product
+from tests.support.faulty_proxy import FaultyProxy, faulty_proxy
+from tests.support.free_port import free_port
+from tests.support.product import TOKEN, USER, Product, Receiver, running_product
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 AUTHORIZED = {"Authorization": aiohttp.encode_basic_auth(USER, TOKEN)}

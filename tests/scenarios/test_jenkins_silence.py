@@ -14,10 +14,10 @@ import pytest_asyncio
 from aiohttp import web
 
 from shuttle.build import job_name_of
-from tests.faulty_proxy import FaultyProxy, faulty_proxy
-from tests.free_port import free_port
-from tests.product import TOKEN, USER, Product, Receiver, running_product
-from tests.tcp_proxy import tcp_proxy
+from tests.support.faulty_proxy import FaultyProxy, faulty_proxy
+from tests.support.free_port import free_port
+from tests.support.product import TOKEN, USER, Product, Receiver, running_product
+from tests.support.tcp_proxy import tcp_proxy
 
 pytestmark = [pytest.mark.timeout(200), pytest.mark.asyncio(loop_scope="module")]
 REFUSED_SECONDS = 30

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.agent_api import AgentApi, source_archive
+from tests.support.agent_api import AgentApi, source_archive
 from tests.unit.pipelines.agent import SHELLS, Agent
 from tests.unit.pipelines.builds import SCRIPT, until
 

@@ -12,9 +12,9 @@ import pytest
 from aiohttp import web
 from yarl import URL
 
-from tests.free_port import free_port
-from tests.product import TOKEN, USER, Product, Receiver, archive, running_product
-from tests.tcp_proxy import KINDS, TcpProxy, tcp_proxy
+from tests.support.free_port import free_port
+from tests.support.product import TOKEN, USER, Product, Receiver, archive, running_product
+from tests.support.tcp_proxy import KINDS, TcpProxy, tcp_proxy
 
 pytestmark = pytest.mark.timeout(240)
 SEED = 20190417

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.product import Product, running_product
+from tests.support.product import Product, running_product
 
 pytestmark = pytest.mark.timeout(300)
 SEED = 20261127

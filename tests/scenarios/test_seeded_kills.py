@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from aiokafka import ConsumerRecord
 
-from tests.audience import audience
-from tests.kafka_cluster import kafka_cluster
-from tests.kafka_topic import offset_of
-from tests.product import running_product
+from tests.support.audience import audience
+from tests.support.kafka_cluster import kafka_cluster
+from tests.support.kafka_topic import offset_of
+from tests.support.product import running_product
 
 # Twenty starts take half a minute on a machine that does nothing else.
 pytestmark = pytest.mark.timeout(480)

@@ -9,7 +9,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.product import Product, running_product
+from tests.support.product import Product, running_product
 
 pytestmark = pytest.mark.timeout(150)
 BUILDS = 105

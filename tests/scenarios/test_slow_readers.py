@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from tests.product import Product, running_product
+from tests.support.product import Product, running_product
 
 pytestmark = pytest.mark.timeout(400)
 FOLLOWERS = 20

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from shuttle.clock import Anchor, Boot, Clock, read_boot
-from tests.clock import SetClock
+from tests.support.clock import SetClock
 
 AT = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
 

@@ -6,7 +6,7 @@ from itertools import count
 import pytest
 import pytest_asyncio
 
-from tests.inprocess import Jenkins, Shuttle, running_jenkins, running_shuttle
+from tests.support.inprocess import Jenkins, Shuttle, running_jenkins, running_shuttle
 
 _NUMBERS = count(1)
 

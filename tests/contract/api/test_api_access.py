@@ -10,7 +10,7 @@ import pytest_asyncio
 from shuttle.web import Role
 from shuttle.web.openapi import path_of
 from shuttle.web.routes import ROUTES
-from tests.inprocess import Shuttle, running_shuttle, script_request
+from tests.support.inprocess import Shuttle, running_shuttle, script_request
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

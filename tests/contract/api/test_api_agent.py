@@ -14,7 +14,7 @@ import pytest_asyncio
 from shuttle.objects.names import artifact_object
 from shuttle.web import agent_artifacts
 from tests.contract.agent_caller import SETUP_CALLS, Agent, agent_of, unpacked
-from tests.inprocess import Jenkins, Shuttle, running_shuttle
+from tests.support.inprocess import Jenkins, Shuttle, running_shuttle
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

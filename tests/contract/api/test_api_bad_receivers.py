@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from tests.inprocess import Shuttle
-from tests.receivers import Exchange, Receiver, answering, hanging, resetting
+from tests.support.inprocess import Shuttle
+from tests.support.receivers import Exchange, Receiver, answering, hanging, resetting
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.contract.api.test_api_connections import answer_of, connected
-from tests.inprocess import Shuttle, running_shuttle, script_request
+from tests.support.inprocess import Shuttle, running_shuttle, script_request
 
 HEAD = b"POST /slow/%d HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
 

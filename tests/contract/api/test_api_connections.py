@@ -14,9 +14,9 @@ import pytest
 
 from shuttle.objects.names import legacy_log_object
 from shuttle.web.connection import MAX_HEAD_BYTES, MAX_HEADERS, MAX_LINE_BYTES, Connection
-from tests.archives import MIB, entry, tar_gz
 from tests.contract.agent_caller import agent_of
-from tests.inprocess import Shuttle, running_shuttle, script_request
+from tests.support.archives import MIB, entry, tar_gz
+from tests.support.inprocess import Shuttle, running_shuttle, script_request
 
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 JSON = {"Content-Type": "application/json"}

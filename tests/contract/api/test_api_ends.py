@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from shuttle.build import job_name_of
-from tests.inprocess import Jenkins, Shuttle, script_request
-from tests.product import data_url
-from tests.receivers import Receiver, hanging
+from tests.support.inprocess import Jenkins, Shuttle, script_request
+from tests.support.product import data_url
+from tests.support.receivers import Receiver, hanging
 
 _SOMEBODYS_JOB = Path(__file__).parents[2] / "recordings" / "declarative" / "config.xml"
 

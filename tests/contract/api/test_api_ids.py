@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.inprocess import Shuttle, script_request
+from tests.support.inprocess import Shuttle, script_request
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

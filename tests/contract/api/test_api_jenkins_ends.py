@@ -11,7 +11,7 @@ from aiohttp import web
 from shuttle.build import job_name_of
 from shuttle.lifecycle import jenkins_watch
 from tests.contract.agent_caller import Agent, agent_of
-from tests.inprocess import Jenkins, Shuttle, running_shuttle
+from tests.support.inprocess import Jenkins, Shuttle, running_shuttle
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -15,9 +15,9 @@ from yarl import URL
 
 from shuttle.build import job_name_of
 from shuttle.web import readiness
-from tests.faulty_proxy import faulty_proxy
-from tests.inprocess import running_jenkins, running_shuttle
-from tests.product import TOKEN, USER
+from tests.support.faulty_proxy import faulty_proxy
+from tests.support.inprocess import running_jenkins, running_shuttle
+from tests.support.product import TOKEN, USER
 
 
 def leaves_a_mark(folder: Path) -> str:

@@ -8,10 +8,10 @@ import pytest
 import pytest_asyncio
 from standardwebhooks import Webhook
 
-from tests.inprocess import Jenkins, Shuttle, running_shuttle
-from tests.kafka_broker import black_hole, closed_port
-from tests.kafka_cluster import Cluster, kafka_cluster
-from tests.kafka_topic import header
+from tests.support.inprocess import Jenkins, Shuttle, running_shuttle
+from tests.support.kafka_broker import black_hole, closed_port
+from tests.support.kafka_cluster import Cluster, kafka_cluster
+from tests.support.kafka_topic import header
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from shuttle.errors import ObjectStoreError, StoreError
-from tests.inprocess import Shuttle, running_shuttle, script_request
+from tests.support.inprocess import Shuttle, running_shuttle, script_request
 
 LIMIT_BYTES = 4096
 CONTROLLER = {"Authorization": "Bearer controller-token"}

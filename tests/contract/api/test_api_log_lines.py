@@ -12,7 +12,7 @@ import structlog
 import structlog.testing
 
 from shuttle.web.server_log import redirect_server_log
-from tests.inprocess import Shuttle
+from tests.support.inprocess import Shuttle
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from shuttle.logs import writer
 from tests.contract.agent_caller import Agent, agent_of
-from tests.inprocess import Jenkins, Shuttle, running_shuttle
+from tests.support.inprocess import Jenkins, Shuttle, running_shuttle
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from tests.inprocess import Shuttle
-from tests.receivers import Exchange, Receiver
+from tests.support.inprocess import Shuttle
+from tests.support.receivers import Exchange, Receiver
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

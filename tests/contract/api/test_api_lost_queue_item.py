@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from jenkins_emulator.queue import LEFT_ITEM_SECONDS
-from tests.inprocess import Jenkins, running_jenkins, running_shuttle
+from tests.support.inprocess import Jenkins, running_jenkins, running_shuttle
 
 
 class Watch:

@@ -9,7 +9,7 @@ from shuttle.lifecycle import build_logs
 from shuttle.logs import transform
 from shuttle.logs.mask import Masker
 from tests.contract.agent_caller import agent_of
-from tests.inprocess import running_jenkins, running_shuttle
+from tests.support.inprocess import running_jenkins, running_shuttle
 
 
 async def test_search_for_a_thousand_secrets_is_prepared_in_a_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -12,7 +12,7 @@ from shuttle.web import Role
 from shuttle.web.openapi import path_of
 from shuttle.web.routes import ROUTES
 from tests.contract.agent_caller import agent_of
-from tests.inprocess import Shuttle, running_shuttle
+from tests.support.inprocess import Shuttle, running_shuttle
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.inprocess import Shuttle
-from tests.product import archive
-from tests.receivers import Exchange, Receiver, answering
+from tests.support.inprocess import Shuttle
+from tests.support.product import archive
+from tests.support.receivers import Exchange, Receiver, answering
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -12,8 +12,8 @@ import pytest_asyncio
 
 from shuttle.errors import ObjectStoreError
 from shuttle.web import readiness
-from tests.inprocess import Shuttle, running_shuttle
-from tests.receivers import Receiver, answering
+from tests.support.inprocess import Shuttle, running_shuttle
+from tests.support.receivers import Receiver, answering
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

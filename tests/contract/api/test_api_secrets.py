@@ -11,9 +11,9 @@ import pytest
 from aiohttp import web
 
 from shuttle.lifecycle.build_spec import read_plan
-from tests.inprocess import Shuttle, running_jenkins, running_shuttle
-from tests.product import TOKEN, archive
-from tests.receivers import Receiver, answering
+from tests.support.inprocess import Shuttle, running_jenkins, running_shuttle
+from tests.support.product import TOKEN, archive
+from tests.support.receivers import Receiver, answering
 
 SECRETS = {
     "source": "source-pass/word@1",

@@ -14,8 +14,8 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
-from tests.inprocess import Shuttle, running_shuttle
-from tests.product import archive
+from tests.support.inprocess import Shuttle, running_shuttle
+from tests.support.product import archive
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -7,9 +7,9 @@ from urllib.parse import quote
 import pytest
 from aiohttp import web
 
-from tests.inprocess import running_jenkins, running_shuttle
-from tests.product import archive
-from tests.receivers import Receiver, answering
+from tests.support.inprocess import running_jenkins, running_shuttle
+from tests.support.product import archive
+from tests.support.receivers import Receiver, answering
 
 SIGNATURE = "signa/ture+of=1"
 QUERY = f"expires=20301231&sig={quote(SIGNATURE, safe='')}&v=2"

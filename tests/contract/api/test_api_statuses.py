@@ -13,9 +13,9 @@ import pytest
 import pytest_asyncio
 from standardwebhooks import Webhook
 
-from tests.described import assert_status_described
-from tests.inprocess import Jenkins, Shuttle, running_jenkins, running_shuttle
-from tests.receivers import Exchange, Receiver, Script, answering
+from tests.support.described import assert_status_described
+from tests.support.inprocess import Jenkins, Shuttle, running_jenkins, running_shuttle
+from tests.support.receivers import Exchange, Receiver, Script, answering
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

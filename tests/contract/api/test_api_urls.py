@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.contract.legacy.caller import LegacyApp
-from tests.inprocess import Shuttle
+from tests.support.inprocess import Shuttle
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -7,8 +7,8 @@ import pytest
 import pytest_asyncio
 
 from tests.contract.legacy.caller import LegacyApp
-from tests.image_builder import agent_path
-from tests.inprocess import Jenkins, Shuttle, running_jenkins, running_shuttle
+from tests.support.image_builder import agent_path
+from tests.support.inprocess import Jenkins, Shuttle, running_jenkins, running_shuttle
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

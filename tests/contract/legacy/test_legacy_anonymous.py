@@ -9,8 +9,8 @@ import pytest_asyncio
 
 from shuttle.store.apps import deleted_apps
 from tests.contract.legacy.caller import OK, LegacyApp
-from tests.inprocess import Answer, Shuttle, running_shuttle, script_request
-from tests.product import data_url
+from tests.support.inprocess import Answer, Shuttle, running_shuttle, script_request
+from tests.support.product import data_url
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

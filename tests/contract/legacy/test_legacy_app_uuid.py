@@ -3,7 +3,7 @@
 import pytest
 
 from tests.contract.legacy.caller import OK, LegacyApp
-from tests.inprocess import script_request
+from tests.support.inprocess import script_request
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

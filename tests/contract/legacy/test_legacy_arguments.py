@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.contract.legacy.caller import LegacyApp, arguments_in
-from tests.inprocess import running_shuttle
-from tests.product import data_url
+from tests.support.inprocess import running_shuttle
+from tests.support.product import data_url
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests.contract.legacy.caller import OK, LegacyApp
-from tests.inprocess import script_request
-from tests.receivers import Receiver
+from tests.support.inprocess import script_request
+from tests.support.receivers import Receiver
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

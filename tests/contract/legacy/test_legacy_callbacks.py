@@ -14,8 +14,8 @@ import pytest
 from shuttle.clock import Clock
 from shuttle.store import Topic
 from tests.contract.legacy.caller import OK, LegacyApp
-from tests.inprocess import Shuttle, running_shuttle
-from tests.receivers import Exchange, Receiver, Script, answering, hanging
+from tests.support.inprocess import Shuttle, running_shuttle
+from tests.support.receivers import Exchange, Receiver, Script, answering, hanging
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

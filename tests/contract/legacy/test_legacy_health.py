@@ -7,7 +7,7 @@ import pytest
 from shuttle.errors import StoreError
 from shuttle.store.probe import prove_writable
 from shuttle.web import readiness
-from tests.inprocess import Jenkins, Shuttle, running_shuttle
+from tests.support.inprocess import Jenkins, Shuttle, running_shuttle
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

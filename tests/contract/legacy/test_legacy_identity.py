@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 
 from tests.contract.legacy.caller import OK, LegacyApp, image_source
-from tests.inprocess import Shuttle, script_request
+from tests.support.inprocess import Shuttle, script_request
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -6,7 +6,7 @@ from base64 import b64encode
 import pytest
 
 from tests.contract.legacy.caller import LegacyApp, credentials_in, destinations_in, labels_in
-from tests.image_builder import DIGEST
+from tests.support.image_builder import DIGEST
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

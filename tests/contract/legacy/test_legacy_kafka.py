@@ -8,9 +8,9 @@ import pytest
 import pytest_asyncio
 
 from tests.contract.legacy.caller import LegacyApp
-from tests.inprocess import Jenkins, running_shuttle
-from tests.kafka_cluster import Cluster, kafka_cluster
-from tests.kafka_topic import is_finished, joined
+from tests.support.inprocess import Jenkins, running_shuttle
+from tests.support.kafka_cluster import Cluster, kafka_cluster
+from tests.support.kafka_topic import is_finished, joined
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

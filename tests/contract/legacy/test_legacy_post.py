@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.contract.legacy.caller import OK, LegacyApp, destinations_in
-from tests.inprocess import running_shuttle, script_request
-from tests.receivers import Receiver
+from tests.support.inprocess import running_shuttle, script_request
+from tests.support.receivers import Receiver
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

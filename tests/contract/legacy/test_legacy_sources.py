@@ -7,10 +7,10 @@ from uuid import uuid4
 
 import pytest
 
-from tests.archives import entry, tar_gz, zipped
 from tests.contract.legacy.caller import LegacyApp, credentials_in, image_source
-from tests.inprocess import Shuttle, running_shuttle
-from tests.receivers import Receiver, answering
+from tests.support.archives import entry, tar_gz, zipped
+from tests.support.inprocess import Shuttle, running_shuttle
+from tests.support.receivers import Receiver, answering
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from tests.contract.legacy.caller import LegacyApp
-from tests.inprocess import Shuttle, running_shuttle, script_request
+from tests.support.inprocess import Shuttle, running_shuttle, script_request
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.contract.legacy.caller import LegacyApp
-from tests.product import running_product
+from tests.support.product import running_product
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from tests.archives import MIB, entry, tar_gz, zipped
 from tests.contract.legacy.caller import OK, LegacyApp
-from tests.inprocess import Jenkins, Shuttle, running_shuttle
-from tests.kafka_broker import black_hole, closed_port
-from tests.product import data_url, running_product
-from tests.receivers import Receiver, Script, answering, hanging
-from tests.s3_server import bucket_of, s3_server, settings_for
+from tests.support.archives import MIB, entry, tar_gz, zipped
+from tests.support.inprocess import Jenkins, Shuttle, running_shuttle
+from tests.support.kafka_broker import black_hole, closed_port
+from tests.support.product import data_url, running_product
+from tests.support.receivers import Receiver, Script, answering, hanging
+from tests.support.s3_server import bucket_of, s3_server, settings_for
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -14,9 +14,9 @@ from shuttle.store.postgres_connection import MIGRATION, connector, engine_of
 from shuttle.store.stored_outbox import StoredOutbox
 from shuttle.store.tables import metadata
 from shuttle.vault import Vault
-from tests.clock import SetClock
-from tests.postgres_server import PostgresServer, running_postgres
-from tests.shuttle_store import open_database
+from tests.support.clock import SetClock
+from tests.support.postgres_server import PostgresServer, running_postgres
+from tests.support.shuttle_store import open_database
 
 
 @pytest.fixture

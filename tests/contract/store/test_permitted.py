@@ -19,7 +19,7 @@ from shuttle.store.migrate import bring_up_to_date
 from shuttle.store.permitted import builds_of_pair, check_source, newest_of_pair
 from shuttle.store.retain import drop_record
 from shuttle.store.tables import apps, builds
-from tests.shuttle_store import build_row, migrate_to, new_build, record
+from tests.support.shuttle_store import build_row, migrate_to, new_build, record
 
 APP = "shop-5f0c7b9a-3c1d-4e55-9d0a-2b8f6a1c7e10"
 FIRST, SECOND = "aaaaaaaa-0000-4000-8000-000000000000", "bbbbbbbb-0000-4000-8000-000000000000"

@@ -33,8 +33,8 @@ from shuttle.store.transitions import (
     start_running,
 )
 from shuttle.vault import Vault
-from tests.clock import SetClock
-from tests.shuttle_store import attempt_at, endpoint, new_build, record
+from tests.support.clock import SetClock
+from tests.support.shuttle_store import attempt_at, endpoint, new_build, record
 
 FACTS = SourceFacts("ab" * 32, 5, "application/gzip")
 # How long the first transaction waits for the second one, which has to wait for the first one if the locks are right.

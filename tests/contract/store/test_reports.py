@@ -8,7 +8,7 @@ from shuttle.store import Database
 from shuttle.store.agent import Failure, record_report
 from shuttle.store.builds import find_build
 from shuttle.vault import Vault
-from tests.shuttle_store import new_build, record
+from tests.support.shuttle_store import new_build, record
 
 
 @pytest.fixture

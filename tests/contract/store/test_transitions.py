@@ -28,8 +28,8 @@ from shuttle.store.transitions import (
 )
 from shuttle.vault import Vault
 from shuttle.web.deliveries import delivery_entry
-from tests.clock import SetClock
-from tests.shuttle_store import attempt_at, endpoint, new_build, record
+from tests.support.clock import SetClock
+from tests.support.shuttle_store import attempt_at, endpoint, new_build, record
 
 FACTS = SourceFacts("ab" * 32, 5, "application/gzip")
 

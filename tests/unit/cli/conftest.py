@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from tests.command_line import exit_code_of
+from tests.support.command_line import exit_code_of
 
 
 @dataclass

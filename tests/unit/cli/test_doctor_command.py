@@ -18,10 +18,10 @@ from shuttle.build import job_name_of
 from shuttle.clock import Clock
 from shuttle.settings import Settings
 from shuttle.store.sqlite import SqliteDatabase
-from tests.certificates import loopback_tls
-from tests.inprocess import Jenkins
-from tests.kafka_broker import AUTHENTICATE, WRONG_PASSWORD, broker
-from tests.receivers import Receiver, answering
+from tests.support.certificates import loopback_tls
+from tests.support.inprocess import Jenkins
+from tests.support.kafka_broker import AUTHENTICATE, WRONG_PASSWORD, broker
+from tests.support.receivers import Receiver, answering
 
 JOB = job_name_of("shuttle-doctor")
 

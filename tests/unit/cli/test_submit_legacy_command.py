@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from tests.inprocess import running_shuttle
+from tests.support.inprocess import running_shuttle
 
 SOURCE = ("--source", "https://code.example.com/a.tgz")
 APP_UUID = "0c3a6c52-6b0e-4a52-9d0b-1f1b1a6a2c11"

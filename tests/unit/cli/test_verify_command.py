@@ -17,7 +17,7 @@ from shuttle.settings import Settings, load_settings
 from shuttle.sinks import SinkTarget
 from shuttle.sinks.lines import Lines
 from shuttle.sinks.messages import Messages
-from tests.kafka_cluster import Cluster, kafka_cluster
+from tests.support.kafka_cluster import Cluster, kafka_cluster
 from tests.unit.cli.conftest import FakeShuttle, Run
 
 TEXT = "one\n  żółw\nBuild finished\nlast".encode()

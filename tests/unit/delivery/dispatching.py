@@ -13,8 +13,8 @@ from shuttle.delivery.http import HttpStatusSender
 from shuttle.delivery.signature import Signer
 from shuttle.outgoing.connector import AddressPolicy, outgoing_session
 from shuttle.settings import load_settings
-from tests.clock import SetClock
-from tests.memory_outbox import MemoryOutbox
+from tests.support.clock import SetClock
+from tests.support.memory_outbox import MemoryOutbox
 from tests.unit.delivery.status_receiver import StatusReceiver
 
 

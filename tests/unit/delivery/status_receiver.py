@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from multidict import CIMultiDict
 
-from tests.receivers import Exchange, Receiver, Script
+from tests.support.receivers import Exchange, Receiver, Script
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from shuttle.delivery.http import HttpStatusSender
 from shuttle.delivery.signature import Signer
 from shuttle.outgoing.connector import AddressPolicy, outgoing_session
 from shuttle.settings import load_settings
-from tests.certificates import loopback_tls
-from tests.clock import SetClock
-from tests.receivers import Receiver, answering
+from tests.support.certificates import loopback_tls
+from tests.support.clock import SetClock
+from tests.support.receivers import Receiver, answering
 from tests.unit.delivery.status_receiver import answers, hangs, raw_server, receiving, resets
 
 NOW = datetime.now(UTC)

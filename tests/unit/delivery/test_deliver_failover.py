@@ -10,7 +10,7 @@ from shuttle.delivery.failover import FailoverStatusSender
 from shuttle.delivery.http import HttpStatusSender
 from shuttle.delivery.signature import Signer
 from shuttle.outgoing.connector import AddressPolicy, outgoing_session
-from tests.clock import SetClock
+from tests.support.clock import SetClock
 from tests.unit.delivery.dispatching import dispatching
 from tests.unit.delivery.status_receiver import answers, hangs, receiving
 

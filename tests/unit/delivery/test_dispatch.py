@@ -8,8 +8,8 @@ import pytest
 from shuttle.delivery import Attempt, DueDelivery, dispatch
 from shuttle.delivery.deliver import StatusDelivery
 from shuttle.delivery.dispatch import MAX_PER_HOST
-from tests.memory_outbox import MemoryOutbox
-from tests.receivers import Exchange
+from tests.support.memory_outbox import MemoryOutbox
+from tests.support.receivers import Exchange
 from tests.unit.delivery.dispatching import Running, dispatching
 from tests.unit.delivery.status_receiver import StatusReceiver, answers, hangs, receiving, resets
 

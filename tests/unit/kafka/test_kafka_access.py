@@ -12,8 +12,8 @@ from shuttle.kafka.topic import messages_of
 from shuttle.outgoing.connector import AddressPolicy, CheckingResolver
 from shuttle.outgoing.kafka_url import read_kafka_url
 from shuttle.settings import load_settings
-from tests.certificates import loopback_tls
-from tests.kafka_broker import (
+from tests.support.certificates import loopback_tls
+from tests.support.kafka_broker import (
     AUTHENTICATE,
     HANDSHAKE,
     HANG,

@@ -16,8 +16,8 @@ from shuttle.kafka.topic import messages_of
 from shuttle.outgoing.connector import AddressPolicy, CheckingResolver
 from shuttle.outgoing.kafka_url import read_kafka_url
 from shuttle.settings import load_settings
-from tests.certificates import loopback_tls
-from tests.kafka_broker import HANG_UP, METADATA, PRODUCE, PRODUCER_ID, VERSIONS, Broker, broker, no_faults
+from tests.support.certificates import loopback_tls
+from tests.support.kafka_broker import HANG_UP, METADATA, PRODUCE, PRODUCER_ID, VERSIONS, Broker, broker, no_faults
 from tests.unit.kafka.test_kafka_traps import send
 
 ALLOWED, FORBIDDEN = "127.0.0.1", "127.0.0.2"

@@ -4,8 +4,8 @@ import asyncio
 
 from shuttle.kafka.clusters import KafkaClusters
 from shuttle.outgoing.kafka_url import read_kafka_url
-from tests.kafka_cluster import Cluster, kafka_cluster
-from tests.kafka_topic import header
+from tests.support.kafka_cluster import Cluster, kafka_cluster
+from tests.support.kafka_topic import header
 
 
 async def send(clusters: KafkaClusters, cluster: Cluster, topic: str, key: str, values: list[str]) -> None:

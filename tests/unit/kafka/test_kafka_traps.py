@@ -9,7 +9,7 @@ from shuttle.errors import KafkaUnavailableError, RecordTooLargeError
 from shuttle.kafka import Record
 from shuttle.kafka.clusters import KafkaClusters
 from shuttle.outgoing.kafka_url import read_kafka_url
-from tests.kafka_broker import (
+from tests.support.kafka_broker import (
     HANG_UP,
     METADATA,
     PRODUCE,

@@ -8,7 +8,7 @@ import pytest
 from shuttle.errors import KafkaUnavailableError
 from shuttle.kafka import Record
 from shuttle.outgoing.kafka_url import read_kafka_url
-from tests.kafka_broker import PRODUCE, Broker, broker, held_at
+from tests.support.kafka_broker import PRODUCE, Broker, broker, held_at
 
 TIMEOUT_SECONDS = 10
 # Records of 1 KiB in a chunk: more than half a batch, so that a batch never holds all chunks.

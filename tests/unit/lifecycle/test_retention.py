@@ -17,8 +17,8 @@ from shuttle.store.agent import ArtifactLimits, record_artifact
 from shuttle.store.builds import Artifact, find_build
 from shuttle.store.transitions import finish_build, mark_archived
 from shuttle.vault import Vault
-from tests.clock import SetClock
-from tests.shuttle_store import endpoint, new_build, open_database, record
+from tests.support.clock import SetClock
+from tests.support.shuttle_store import endpoint, new_build, open_database, record
 
 DAY_SECONDS = 86_400
 

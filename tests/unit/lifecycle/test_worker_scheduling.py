@@ -7,8 +7,8 @@ import pytest
 
 from shuttle.errors import ObjectStoreError, StoreError
 from shuttle.store.transitions import grant_slots
-from tests.inprocess import running_shuttle, script_request
-from tests.receivers import Receiver, answering
+from tests.support.inprocess import running_shuttle, script_request
+from tests.support.receivers import Receiver, answering
 
 
 async def test_a_build_whose_log_cannot_be_archived_holds_no_staging_slot(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from shuttle.store.ledger import has_open_sinks
-from tests.inprocess import running_shuttle
+from tests.support.inprocess import running_shuttle
 
 
 async def test_shutdown_ends_the_task_of_a_build_that_has_just_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -7,8 +7,8 @@ import pytest
 
 from shuttle.logs import LogReader
 from shuttle.sinks import FinishedAt, Sink, SinkLedger, SinkTarget
-from tests.inprocess import Shuttle, running_shuttle
-from tests.receivers import Receiver
+from tests.support.inprocess import Shuttle, running_shuttle
+from tests.support.receivers import Receiver
 
 # A build of it fails without Jenkins, with a reason line in its log.
 NO_ARCHIVE = "data:,nothing-of-the-kind"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from shuttle.logs.mask import MASK, Masker
 from shuttle.logs.secret_forms import base64_cores
-from tests.naive_search import naive_spans, patterns_of
+from tests.support.naive_search import naive_spans, patterns_of
 
 SECRET = "p@ss w0rd/+~żé?"
 RAW = SECRET.encode()

@@ -11,7 +11,7 @@ from shuttle.logs import LogRules
 from shuttle.logs.mask import MASK, Masker
 from shuttle.logs.stream_transform import LINE_CUT, StreamTransform
 from shuttle.logs.transform import LOG_CUT, LogComposer, transform_line
-from tests.naive_search import naive_spans
+from tests.support.naive_search import naive_spans
 
 SECRETS = (
     "topsecret",

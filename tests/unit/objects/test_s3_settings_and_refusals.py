@@ -7,7 +7,7 @@ from aiohttp.test_utils import TestServer
 from shuttle.errors import ObjectNotFoundError, ObjectStoreError, SettingsError
 from shuttle.objects.s3 import S3Store
 from shuttle.objects.s3_location import S3Location
-from tests.certificates import close_when_left, loopback_tls
+from tests.support.certificates import close_when_left, loopback_tls
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from shuttle.outgoing.lenient_client import (
     ResponseHeadTooLargeError,
 )
 from shuttle.outgoing.response_heads import MAX_HEAD_BYTES, MAX_HEADERS, MAX_LINE_BYTES
-from tests.receivers import Exchange, Receiver, answering
+from tests.support.receivers import Exchange, Receiver, answering
 
 HEADERS_200 = b"".join(b"X-%d: y\r\n" % number for number in range(200))
 BODY = b"Content-Length: 2\r\n\r\nok"

@@ -12,7 +12,7 @@ from itertools import count
 from pathlib import Path
 
 from jenkins_pipelines.models import Pipeline, Sh
-from tests.agent_api import BUILD_UUID, TOKEN
+from tests.support.agent_api import BUILD_UUID, TOKEN
 
 # All that an agent needs: sh, curl, tar, gzip, and what POSIX puts on every machine.
 NEEDED = (

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from jenkins_pipelines.catalogue import PIPELINES
 from jenkins_pipelines.environment import AgentEnvironment
-from tests.agent_api import BUILD_UUID, AgentApi, source_archive
+from tests.support.agent_api import BUILD_UUID, AgentApi, source_archive
 
 SCRIPT = PIPELINES["script"].build(PIPELINES["script"].Options())
 RUNNING = "-----> Running build.sh\n"

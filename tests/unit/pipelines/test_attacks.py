@@ -6,8 +6,8 @@ import time
 
 from jenkins_pipelines.catalogue import PIPELINES
 from jenkins_pipelines.environment import AgentEnvironment
-from tests.agent_api import BUILD_UUID, RUN_TOKEN, SETUP_TOKEN, AgentApi, source_archive
-from tests.image_builder import DIGEST, Notes, builder_program
+from tests.support.agent_api import BUILD_UUID, RUN_TOKEN, SETUP_TOKEN, AgentApi, source_archive
+from tests.support.image_builder import DIGEST, Notes, builder_program
 from tests.unit.pipelines.agent import Agent, everything_under, is_running, long_time
 from tests.unit.pipelines.builds import SCRIPT, shuttle
 

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from jenkins_pipelines.catalogue import PIPELINES
 from jenkins_pipelines.environment import AgentEnvironment
-from tests.agent_api import BUILD_UUID, TOKENS, AgentApi, source_archive
-from tests.image_builder import DIGEST, Notes, builder_program
+from tests.support.agent_api import BUILD_UUID, TOKENS, AgentApi, source_archive
+from tests.support.image_builder import DIGEST, Notes, builder_program
 from tests.unit.pipelines.agent import Agent, everything_under
 from tests.unit.pipelines.hostile_names import HOSTILE_NAMES
 

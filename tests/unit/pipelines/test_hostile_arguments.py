@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jenkins_pipelines.environment import AgentEnvironment
-from tests.agent_api import BUILD_UUID, TOKENS, AgentApi, source_archive
+from tests.support.agent_api import BUILD_UUID, TOKENS, AgentApi, source_archive
 from tests.unit.pipelines.agent import SHELLS, Agent
 from tests.unit.pipelines.builds import SCRIPT
 from tests.unit.pipelines.hostile_names import HOSTILE_NAMES

@@ -10,7 +10,7 @@ import pytest
 from jenkins_emulator.server import EmulatedJenkins
 from jenkins_pipelines.config_xml import digest_of
 from jenkins_pipelines.environment import AgentEnvironment
-from tests.agent_api import BUILD_UUID, TOKEN, TOKENS, AgentApi, source_archive
+from tests.support.agent_api import BUILD_UUID, TOKEN, TOKENS, AgentApi, source_archive
 from tests.unit.pipelines.agent import is_running, long_time
 from tests.unit.pipelines.jenkins_job import AUTHORIZATION, Job, config_xml
 

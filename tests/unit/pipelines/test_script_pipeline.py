@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from jenkins_pipelines.environment import AgentEnvironment
-from tests.agent_api import BUILD_UUID, TOKENS, AgentApi, Cut, CutHeaders, source_archive
+from tests.support.agent_api import BUILD_UUID, TOKENS, AgentApi, Cut, CutHeaders, source_archive
 from tests.unit.pipelines.agent import SHELLS, Agent, everything_under, only_step
 from tests.unit.pipelines.builds import SCRIPT
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.agent_api import NoOffset
+from tests.support.agent_api import NoOffset
 from tests.unit.pipelines.agent import (
     SHELLS,
     Agent,

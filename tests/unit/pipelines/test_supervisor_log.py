@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from jenkins_pipelines.shell_scripts import text
-from tests.agent_api import Cut, CutHeaders, NoOffset
+from tests.support.agent_api import Cut, CutHeaders, NoOffset
 from tests.unit.pipelines.agent import Agent
 from tests.unit.pipelines.builds import RUNNING, SCRIPT, shuttle, until
 

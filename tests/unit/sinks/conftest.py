@@ -19,7 +19,7 @@ from shuttle.sinks import SinkTarget
 from shuttle.sinks.forward import LogForwarder, RetryPolicy, UploadFactory
 from shuttle.sinks.host_recovery import HostRecovery
 from shuttle.sinks.http import HttpUploadFactory
-from tests.receivers import Receiver
+from tests.support.receivers import Receiver
 
 QUICK = RetryPolicy(give_up_seconds=60, first_delay_seconds=0.01, longest_delay_seconds=0.02, timeout_seconds=30)
 

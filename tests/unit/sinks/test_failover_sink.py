@@ -12,9 +12,9 @@ from shuttle.sinks.failover import FailoverUploadFactory
 from shuttle.sinks.forward import UploadFactory
 from shuttle.sinks.http import HttpUploadFactory
 from shuttle.sinks.kafka import KafkaUploadFactory
-from tests.kafka_broker import HANG, PRODUCE, Broker, black_hole, broker, closed_port
-from tests.kafka_cluster import kafka_cluster
-from tests.receivers import Receiver, answering, hanging
+from tests.support.kafka_broker import HANG, PRODUCE, Broker, black_hole, broker, closed_port
+from tests.support.kafka_cluster import kafka_cluster
+from tests.support.receivers import Receiver, answering, hanging
 from tests.unit.sinks.conftest import Build
 
 DECISION_SECONDS = 0.5

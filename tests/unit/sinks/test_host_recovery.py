@@ -9,8 +9,8 @@ from shuttle.sinks.forward import RetryPolicy
 from shuttle.sinks.host_recovery import HostRecovery
 from shuttle.sinks.http import HttpUploadFactory
 from shuttle.sinks.kafka import KafkaUploadFactory
-from tests.kafka_broker import HANG_UP, broker
-from tests.receivers import Receiver, answering, resetting
+from tests.support.kafka_broker import HANG_UP, broker
+from tests.support.receivers import Receiver, answering, resetting
 from tests.unit.sinks.conftest import Build, Ledger
 
 # The delays are longer than any test: only a probe or a success of another log can end one.

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.receivers import Receiver, answering, answering_early, hanging
+from tests.support.receivers import Receiver, answering, answering_early, hanging
 from tests.unit.sinks.conftest import Build
 
 

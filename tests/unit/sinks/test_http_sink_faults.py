@@ -8,7 +8,7 @@ import pytest
 from shuttle.errors import ObjectStoreError, StoreError
 from shuttle.outgoing.connector import AddressPolicy, outgoing_session
 from shuttle.sinks.forward import RetryPolicy
-from tests.receivers import Exchange, Receiver, answering, answering_early, resetting
+from tests.support.receivers import Exchange, Receiver, answering, answering_early, resetting
 from tests.unit.sinks.conftest import Build, offsets
 
 TEXT = b"".join(b"line %05d\n" % number for number in range(50_000))

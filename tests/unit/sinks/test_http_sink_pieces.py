@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tests.receivers import Exchange, Receiver, Script, answering
+from tests.support.receivers import Exchange, Receiver, Script, answering
 from tests.unit.sinks.conftest import Build
 
 TEXT = b"".join(b"line %07d\n" % number for number in range(400_000))  # 5.2 MB

@@ -8,7 +8,7 @@ import pytest
 from shuttle.clock import Clock
 from shuttle.sinks.forward import LogForwarder, RetryPolicy
 from shuttle.sinks.http import HttpUploadFactory
-from tests.receivers import Exchange, Receiver, answering, answering_early, hanging, silent
+from tests.support.receivers import Exchange, Receiver, answering, answering_early, hanging, silent
 from tests.unit.sinks.conftest import Build, offsets
 
 TEXT = b"".join(b"line %05d\n" % number for number in range(50_000))

@@ -15,7 +15,7 @@ from shuttle.sinks.forward import LogForwarder
 from shuttle.sinks.host_recovery import HostRecovery
 from shuttle.sinks.kafka import KafkaUploadFactory
 from shuttle.sinks.lines import Lines, line_start, lines_from
-from tests.kafka_broker import PRODUCE, Broker, broker, hanging_at, no_faults
+from tests.support.kafka_broker import PRODUCE, Broker, broker, hanging_at, no_faults
 from tests.unit.sinks.conftest import QUICK, Build, Ledger
 
 MIB = 1024 * 1024

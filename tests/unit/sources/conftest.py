@@ -11,7 +11,7 @@ from shuttle.outgoing.connector import AddressPolicy, outgoing_session
 from shuttle.sources import SourceLimits
 from shuttle.sources.archive import normalize
 from shuttle.sources.http import HttpFetcher
-from tests.archives import SMALL_LIMITS
+from tests.support.archives import SMALL_LIMITS
 
 SMALL_SOURCES = SourceLimits(max_source_bytes=3_000_000, max_expanded_bytes=1)
 

@@ -9,7 +9,7 @@ import pytest
 
 from shuttle.errors import UnavailableError
 from shuttle.sources.archive import normalize
-from tests.archives import MIB, SMALL_LIMITS, entry, tar
+from tests.support.archives import MIB, SMALL_LIMITS, entry, tar
 
 
 async def test_failure_of_the_process_is_reported_as_unavailable(tmp_path):

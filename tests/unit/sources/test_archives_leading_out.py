@@ -8,7 +8,7 @@ import zipfile
 
 import pytest
 
-from tests.archives import contents, entry, folder, hardlink, symlink, tar_gz, unix, zipped
+from tests.support.archives import contents, entry, folder, hardlink, symlink, tar_gz, unix, zipped
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 from shuttle.errors import BuildFailedError
 from shuttle.sources import SourceLimits
 from shuttle.sources.archive import normalize
-from tests.archives import SMALL_LIMITS, contents, entry, folder, gzipped, hardlink, symlink, tar_gz, zipped
+from tests.support.archives import SMALL_LIMITS, contents, entry, folder, gzipped, hardlink, symlink, tar_gz, zipped
 
 
 def made_by(*command: str) -> bytes:

@@ -6,7 +6,7 @@ import tarfile
 import pytest
 
 from shuttle.sources import SourceLimits
-from tests.archives import (
+from tests.support.archives import (
     MIB,
     contents,
     entry,

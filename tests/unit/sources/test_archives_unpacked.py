@@ -8,7 +8,7 @@ import zipfile
 
 import pytest
 
-from tests.archives import (
+from tests.support.archives import (
     LONG_NAME,
     MIB,
     contents,

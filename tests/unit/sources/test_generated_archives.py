@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from shuttle.unpack.entries import Budget, RefusedError
 from shuttle.unpack.program import repack
-from tests.archives import entry, folder, hardlink, symlink, tar, tar_gz, zipped
+from tests.support.archives import entry, folder, hardlink, symlink, tar, tar_gz, zipped
 
 REASONS = {
     *("archive_path_escapes", "archive_link_escapes", "archive_special_file", "archive_conflict", "archive_too_large"),

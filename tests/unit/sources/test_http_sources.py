@@ -12,8 +12,8 @@ from aiohttp.test_utils import TestServer
 from shuttle.errors import BuildFailedError, RetryLaterError, UnavailableError
 from shuttle.outgoing.connector import AddressPolicy, outgoing_session
 from shuttle.sources.http import HttpFetcher
-from tests.archives import SMALL_LIMITS
-from tests.certificates import close_when_left, loopback_tls
+from tests.support.archives import SMALL_LIMITS
+from tests.support.certificates import close_when_left, loopback_tls
 
 CONTENT = bytes(range(256)) * 10_000  # more than two of the blocks that are written at once
 

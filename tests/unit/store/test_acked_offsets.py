@@ -15,8 +15,8 @@ from shuttle.store.offsets import AckedOffsets
 from shuttle.store.sqlite import SqliteDatabase
 from shuttle.store.stored_sinks import StoredSinks
 from shuttle.vault import Vault
-from tests.clock import SetClock
-from tests.shuttle_store import endpoint, new_build, record
+from tests.support.clock import SetClock
+from tests.support.shuttle_store import endpoint, new_build, record
 
 SINKS = 50
 

@@ -15,8 +15,8 @@ from alembic.migration import MigrationContext
 from shuttle.errors import SettingsError
 from shuttle.store.migrate import bring_up_to_date
 from shuttle.store.tables import apps, builds, events, metadata
-from tests.inprocess import running_shuttle
-from tests.shuttle_store import build_row, migrate_to
+from tests.support.inprocess import running_shuttle
+from tests.support.shuttle_store import build_row, migrate_to
 
 
 def test_migrations_and_tables_agree(tmp_path):

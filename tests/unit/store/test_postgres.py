@@ -13,9 +13,9 @@ from shuttle.errors import SettingsError, StoreError, StoreFaultError
 from shuttle.store import Tx
 from shuttle.store.postgres import PostgresDatabase
 from shuttle.store.probe import prove_writable
-from tests.clock import SetClock
-from tests.free_port import free_port
-from tests.postgres_server import PASSWORD, PostgresServer, running_postgres
+from tests.support.clock import SetClock
+from tests.support.free_port import free_port
+from tests.support.postgres_server import PASSWORD, PostgresServer, running_postgres
 
 # The database answers its callers within 2.5 s; the rest is a margin for a busy machine.
 ANSWERED_SECONDS = 3.5

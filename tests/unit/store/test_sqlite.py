@@ -12,8 +12,8 @@ from shuttle.store.builds import find_build, unfinished_builds
 from shuttle.store.probe import prove_writable
 from shuttle.store.retain import drop_record
 from shuttle.store.sqlite import SqliteDatabase
-from tests.clock import SetClock
-from tests.shuttle_store import endpoint, new_build, open_database, record
+from tests.support.clock import SetClock
+from tests.support.shuttle_store import endpoint, new_build, open_database, record
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from shuttle.errors import StoreError, StoreFaultError
 from shuttle.store.sqlite import SqliteDatabase
-from tests.clock import SetClock
+from tests.support.clock import SetClock
 
 
 @pytest.fixture

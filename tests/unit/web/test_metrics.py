@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from shuttle.build import Build, State
 from shuttle.errors import StoreError
 from shuttle.metrics import count_end
-from tests.inprocess import Shuttle, running_shuttle, script_request
+from tests.support.inprocess import Shuttle, running_shuttle, script_request
 
 _REFUSED = "http://127.0.0.1:9/"
 _WAITING = ("shuttle_builds_waiting", "shuttle_builds_waiting_oldest_seconds")

@@ -11,7 +11,7 @@ from openapi_spec_validator import validate
 from shuttle.web import Role
 from shuttle.web.openapi import document, path_of
 from shuttle.web.routes import ROUTES
-from tests.inprocess import running_shuttle, script_request
+from tests.support.inprocess import running_shuttle, script_request
 
 METHODS = {"get", "head", "post", "put", "delete"}
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from aiokafka import AIOKafkaConsumer
 from confluent_kafka import Producer
 
-from tests.kafka_topic import Topic, consuming
-from tests.paused_process import pause
+from tests.support.kafka_topic import Topic, consuming
+from tests.support.paused_process import pause
 
 PARTITIONS = 4
-_TREE = Path(__file__).parents[1]
+_TREE = Path(__file__).parents[2]
 
 
 class Cluster:
@@ -53,7 +53,7 @@ class Cluster:
 async def kafka_cluster(brokers: int = 1) -> AsyncIterator[Cluster]:
     """Start the brokers in a process, and kill it at the end, even if it is paused."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.kafka_cluster", str(brokers),
+        sys.executable, "-m", "tests.support.kafka_cluster", str(brokers),
         cwd=_TREE, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:

@@ -20,7 +20,7 @@ from shuttle.store.intake import Intake
 from shuttle.store.migrate import bring_up_to_date
 from shuttle.store.sqlite import SqliteDatabase
 from shuttle.vault import Vault
-from tests.clock import SetClock
+from tests.support.clock import SetClock
 
 
 @asynccontextmanager

@@ -8,8 +8,8 @@ from typing import Any
 from botocore.exceptions import ClientError
 from cryptography.fernet import Fernet
 
-from tests.postgres_server import PostgresServer, running_postgres
-from tests.s3_server import bucket_of, s3_server, settings_for
+from tests.support.postgres_server import PostgresServer, running_postgres
+from tests.support.s3_server import bucket_of, s3_server, settings_for
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """Runs the service and the emulated Jenkins in the test's process, which is fast and lets tests look inside.
 
-Use it to test the API. Tests of restarts and signals need the processes of `tests/product.py`.
+Use it to test the API. Tests of restarts and signals need the processes of `tests/support/product.py`.
 """
 
 import asyncio
@@ -28,8 +28,8 @@ from shuttle.store.builds import find_build
 from shuttle.store.sqlite import SqliteDatabase
 from shuttle.web.server import make_runner, make_web
 from shuttle.worker import Worker
-from tests.described import assert_described
-from tests.product import FAST, TOKEN, USER, data_url, end_agents
+from tests.support.described import assert_described
+from tests.support.product import FAST, TOKEN, USER, data_url, end_agents
 
 # Nothing listens on the discard port, so connecting fails immediately.
 NO_JENKINS = f"http://{USER}:{TOKEN}@127.0.0.1:9/"

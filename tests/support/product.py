@@ -18,8 +18,8 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from tests.free_port import free_port
-from tests.on_postgres import OnPostgres, on_postgres
+from tests.support.free_port import free_port
+from tests.support.on_postgres import OnPostgres, on_postgres
 
 USER, TOKEN = "shuttle", "api-token-of-the-tests"
 # Small so that a fault costs milliseconds; no rule depends on the values.

@@ -8,8 +8,8 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from tests.kafka_topic import Topic, header, is_finished, joined
-from tests.product import Product, Receiver
+from tests.support.kafka_topic import Topic, header, is_finished, joined
+from tests.support.product import Product, Receiver
 
 SUCCEEDED = ["queued", "pending", "succeeded"]
 

@@ -16,7 +16,7 @@ from uuid import uuid4
 
 import psycopg
 
-from tests.free_port import free_port
+from tests.support.free_port import free_port
 
 USER, PASSWORD = "shuttle", "pass-of-the-database"
 _SETTINGS = {
