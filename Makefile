@@ -31,7 +31,7 @@ test: $(VENV)/.installed-dev
 	@# JENKINS_URL would send the conformance suite to that server: `make test-jenkins` does so.
 	$(COMPILE)
 	@# More than half of a test's time is waiting, so there are more workers than the smallest machine has cores.
-	env -u JENKINS_URL $(BIN)/python -m pytest -n 5 --dist loadfile --no-loadscope-reorder \
+	env -u JENKINS_URL $(BIN)/python -m pytest -n 6 --dist loadfile --no-loadscope-reorder \
 	  tests/unit tests/contract tests/controller tests/golden tests/quick $(ARGS)
 
 check: $(VENV)/.installed-dev
@@ -47,7 +47,9 @@ format: $(VENV)/.installed-dev
 scenarios: $(VENV)/.installed-dev
 	$(COMPILE)
 	@# They wait more than they work.
-	env -u JENKINS_URL $(BIN)/python -m pytest -n 2 --dist loadfile tests/scenarios $(ARGS)
+	env -u JENKINS_URL TESTS_SHELLS="dash bash busybox" $(BIN)/python -m pytest -n 2 --dist loadfile tests/scenarios $(ARGS)
+	@# The agent's side in the shell that `make test` leaves out.
+	env -u JENKINS_URL TESTS_SHELLS=bash $(BIN)/python -m pytest -n 6 --dist worksteal tests/unit/pipelines $(ARGS)
 	@# A kill at each transition, and at seeded moments, on the other database.
 	env -u JENKINS_URL TESTS_DATABASE=postgresql $(BIN)/python -m pytest -n 2 --dist loadfile tests/quick/test_kill.py \
 	  tests/scenarios/test_seeded_kills.py -k "not twenty_kills" $(ARGS)
