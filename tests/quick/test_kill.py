@@ -12,11 +12,11 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
-from tests.support.audience import SUCCEEDED, Audience, audience
 from tests.support.faulty_proxy import FaultyProxy, faulty_proxy
 from tests.support.free_port import free_port
 from tests.support.kafka_cluster import Cluster, kafka_cluster
 from tests.support.product import TOKEN, USER, Product, Receiver, archive, running_product
+from tests.support.subscribed_build import SUCCEEDED, SubscribedBuild, subscribed_build
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -33,8 +33,8 @@ class Stage:
     to_jenkins: FaultyProxy
     to_shuttle: FaultyProxy
 
-    def audience(self, name: str) -> AbstractAsyncContextManager[Audience]:
-        return audience(self.product, self.kafka, name)
+    def subscribed_build(self, name: str) -> AbstractAsyncContextManager[SubscribedBuild]:
+        return subscribed_build(self.product, self.kafka, name)
 
     def gate(self, name: str) -> tuple[Path, str]:
         """The path of a file that does not exist yet, and a shell command that waits for it."""
@@ -68,20 +68,20 @@ async def stage(tmp_path_factory) -> AsyncIterator[Stage]:
 
 
 async def test_kill_right_after_the_answer_to_the_post(stage):
-    async with stage.audience("recorded") as build:
+    async with stage.subscribed_build("recorded") as build:
         await build.submit("echo done")
         await stage.product.shuttle.restart()
-        assert b"\ndone\n" in await build.heard_all()
+        assert b"\ndone\n" in await build.received_log()
 
 
 async def test_kill_while_the_source_is_fetched(stage):
     content = archive({"build.sh": f"#!/bin/sh\necho ran >> {stage.product.folder}/staging.ran\necho done\n"})
-    async with half_served(content) as (source, half_sent), stage.audience("staging") as build:
+    async with half_served(content) as (source, half_sent), stage.subscribed_build("staging") as build:
         await build.submit("", source={"url": source})
         await half_sent.wait()
         assert (await stage.product.build("staging", "1"))["state"] == "staging"
         await stage.product.shuttle.restart()
-        assert b"\ndone\n" in await build.heard_all()
+        assert b"\ndone\n" in await build.received_log()
 
 
 @asynccontextmanager
@@ -118,13 +118,13 @@ async def test_kill_at_every_call_to_jenkins_and_from_agents(stage):
     to_shuttle = [(call, how) for call in AGENT_CALLS for how in HELD]
     names = [f"called-{number}" for number in range(len(to_jenkins) + len(to_shuttle))]
     async with AsyncExitStack() as stack:
-        builds = [await stack.enter_async_context(stage.audience(name)) for name in names]
+        builds = [await stack.enter_async_context(stage.subscribed_build(name)) for name in names]
         holds = [stage.to_jenkins.until_hits(len(to_jenkins), 60), stage.to_shuttle.until_hits(len(to_shuttle), 60)]
         stage.to_jenkins.fault, stage.to_shuttle.fault = each_once(to_jenkins), each_once(to_shuttle)
         for build in builds:
             await build.submit("seq 1 300; mkdir dist; echo made > dist/made; echo done")
         await asyncio.gather(*holds)
-        failed = [await stack.enter_async_context(stage.audience(f"failed-{how}")) for how in HELD]
+        failed = [await stack.enter_async_context(stage.subscribed_build(f"failed-{how}")) for how in HELD]
         stage.to_shuttle.fault = each_once([("/report", how) for how in HELD])
         for build in failed:
             await build.submit("exit 42")
@@ -134,9 +134,9 @@ async def test_kill_at_every_call_to_jenkins_and_from_agents(stage):
         stage.to_shuttle.calm()
         await stage.product.shuttle.start()
         for build in builds:
-            assert b"\n300\ndone\n" in await build.heard_all()
+            assert b"\n300\ndone\n" in await build.received_log()
         for build in failed:
-            assert b"ended with exit status 42" in await build.heard_all(["queued", "pending", "failed"])
+            assert b"ended with exit status 42" in await build.received_log(["queued", "pending", "failed"])
     for name in names:
         assert [made["name"] for made in (await stage.product.build(name, "1"))["artifacts"]] == ["made"]
 
@@ -172,47 +172,47 @@ def each_once(calls: list[tuple[str, str]]) -> Callable[[web.Request], str | Non
 
 
 async def test_kill_while_the_build_waits_in_jenkins(stage):
-    async with stage.audience("queued") as build:
+    async with stage.subscribed_build("queued") as build:
         await stage.call_jenkins("quietDown")
         await build.submit("echo done")
         await stage.product.until_state("queued", "1", "queued")
         await stage.product.shuttle.restart()
         await stage.call_jenkins("cancelQuietDown")
-        assert b"\ndone\n" in await build.heard_all()
+        assert b"\ndone\n" in await build.received_log()
 
 
 @pytest.mark.parametrize("who", ["shuttle", "jenkins"])
 async def test_kill_in_the_middle_of_the_log(stage, who):
     gate, waiting = stage.gate(f"middle-{who}")
-    async with stage.audience(f"middle-{who}") as build:
+    async with stage.subscribed_build(f"middle-{who}") as build:
         await build.submit(f"seq 1 2000\n{waiting}\nseq 2001 4000\necho done")
         await build.receiver.until(lambda: b"\n2000\n" in build.receiver.log)
         await build.lines.until(lambda messages: any(b'"message":"2000"' in message.value for message in messages))
         await getattr(stage.product, who).restart()
         gate.touch()
-        log = await build.heard_all()
+        log = await build.received_log()
     assert [line for line in log.split() if line.isdigit()][-4000:] == [b"%d" % number for number in range(1, 4001)]
 
 
 async def test_kill_of_a_shuttle_whose_build_ends_before_the_restart(stage):
     gate, waiting = stage.gate("ended")
-    async with stage.audience("ended") as build:
+    async with stage.subscribed_build("ended") as build:
         await build.submit(f"{waiting}\necho done")
         await stage.product.until_state("ended", "1", "running")
         await stage.product.shuttle.kill()
         gate.touch()
         await stage.product.shuttle.start()
-        assert b"\ndone\n" in await build.heard_all()
+        assert b"\ndone\n" in await build.received_log()
 
 
 async def test_kill_while_a_stop_is_under_way(stage):
-    async with stage.audience("stopped") as build:
+    async with stage.subscribed_build("stopped") as build:
         await build.submit("echo started; sleep 600")
         await build.receiver.until(lambda: b"started" in build.receiver.log)
         async with stage.product.session.delete(f"{stage.product.url}/stopped/1") as response:
             assert response.status == 200
         await stage.product.shuttle.restart()
-        await build.heard_all(["queued", "pending", "failed"])
+        await build.received_log(["queued", "pending", "failed"])
         assert build.receiver.final["reason"] == "stopped"
 
 
@@ -221,7 +221,9 @@ async def test_kill_while_a_status_is_delivered(stage):
     moments = [(word, when) for word in SUCCEEDED for when in ("before", "after")]
     restarted = asyncio.Event()
     async with AsyncExitStack() as stack:
-        builds = [await stack.enter_async_context(stage.audience(f"status-{word}-{when}")) for word, when in moments]
+        builds = [
+            await stack.enter_async_context(stage.subscribed_build(f"status-{word}-{when}")) for word, when in moments
+        ]
         held = [
             hold_status(build.receiver, word, restarted, take_it=when == "after")
             for build, (word, when) in zip(builds, moments, strict=True)
@@ -234,7 +236,7 @@ async def test_kill_while_a_status_is_delivered(stage):
         restarted.set()
         await stage.product.shuttle.start()
         for build, (word, when) in zip(builds, moments, strict=True):
-            assert b"\ndone\n" in await build.heard_all()
+            assert b"\ndone\n" in await build.received_log()
             received = [status["status"] for status in build.receiver.statuses]
             assert received.count(word) == (2 if when == "after" else 1)
 

@@ -9,39 +9,39 @@ from typing import Any
 from aiokafka import ConsumerRecord
 
 from tests.real.kafka_brokers import Brokers
-from tests.support.audience import Audience, Kafka, audience
 from tests.support.kafka_topic import Topic, line_of, offset_of
 from tests.support.product import Product
+from tests.support.subscribed_build import Kafka, SubscribedBuild, subscribed_build
 
 WITHIN_SECONDS = 60
 
 
 class Talking:
-    """A build with an audience; it prints a line every 20 ms."""
+    """A subscribed build that prints a line every 20 ms."""
 
-    def __init__(self, heard_by: Audience) -> None:
-        self.heard_by = heard_by
+    def __init__(self, subscribed: SubscribedBuild) -> None:
+        self.subscribed = subscribed
         self.submitted_at = 0.0
-        self._gate = heard_by.product.folder / f"{heard_by.name}.gate"
+        self._gate = subscribed.product.folder / f"{subscribed.name}.gate"
 
     async def submit(self) -> None:
         self.submitted_at = time.time()
-        await self.heard_by.submit(
+        await self.subscribed.submit(
             f'seq 1 2000\nn=2000\nwhile [ ! -e "{self._gate}" ]; do '
             'n=$((n+1)); echo "  line $n: żółw"; sleep 0.02; done\nprintf "no end"'
         )
 
     async def arrives(self, topic: Topic | None = None) -> float:
         """Until what the build prints from now on is in the topic; after how many seconds."""
-        began_at, now = time.monotonic(), len(self.heard_by.receiver.log)
-        await (topic or self.heard_by.lines).until(
+        began_at, now = time.monotonic(), len(self.subscribed.receiver.log)
+        await (topic or self.subscribed.lines).until(
             lambda messages: bool(messages) and offset_of(messages[-1]) > now, WITHIN_SECONDS
         )
         return time.monotonic() - began_at
 
     async def sink(self, *states: str) -> dict[str, Any]:
         """The log's Kafka sink in the ledger, once it is in one of these states."""
-        product, name = self.heard_by.product, self.heard_by.name
+        product, name = self.subscribed.product, self.subscribed.name
         async with asyncio.timeout(WITHIN_SECONDS):
             while (sink := (await product.build(name, "1"))["sinks"][1])["state"] not in states:
                 await asyncio.sleep(0.05)
@@ -54,7 +54,7 @@ class Talking:
     async def ends(self) -> bytes:
         """Tell it to end, if nobody has; all of it has arrived everywhere."""
         self.hush()
-        log = await self.heard_by.heard_all(seconds=WITHIN_SECONDS)
+        log = await self.subscribed.received_log(seconds=WITHIN_SECONDS)
         assert b"\nno end" in log
         return log
 
@@ -68,18 +68,18 @@ async def talking(
     firsts: Sequence[Kafka | None] = preferred or [None] * len(names)
     async with AsyncExitStack() as stack:
         builds = [
-            Talking(await stack.enter_async_context(audience(product, cluster, name, preferred=first)))
+            Talking(await stack.enter_async_context(subscribed_build(product, cluster, name, preferred=first)))
             for name, first in zip(names, firsts, strict=True)
         ]
         for build in builds:
             await build.submit()
         for build in builds:
-            await build.heard_by.receiver.until(lambda build=build: b" line " in build.heard_by.receiver.log)
+            await build.subscribed.receiver.until(lambda build=build: b" line " in build.subscribed.receiver.log)
         yield builds
 
 
 def topics_of(names: Sequence[str]) -> list[str]:
-    """As an audience has them."""
+    """The topics of subscribed builds of these names."""
     return [f"{name}-{use}" for name in names for use in ("log", "status")]
 
 

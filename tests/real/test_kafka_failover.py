@@ -86,11 +86,11 @@ async def test_a_first_member_that_is_dead_from_the_start(product, clusters):
         finally:
             stopped.resume()
     for build, sink in zip(builds, shown, strict=True):
-        heard_by = build.heard_by
-        assert f"Failed over to {guarded.public} at offset 0." in str(sink["last_error"]), heard_by.name
+        subscribed = build.subscribed
+        assert f"Failed over to {guarded.public} at offset 0." in str(sink["last_error"]), subscribed.name
         assert PASSWORD not in json.dumps(sink)
-        for what, topic in (("log", heard_by.lines), ("statuses", heard_by.statuses)):
-            told(f"{heard_by.name}, {what}", topic.messages[0].timestamp / 1000 - build.submitted_at)
+        for what, topic in (("log", subscribed.lines), ("statuses", subscribed.statuses)):
+            told(f"{subscribed.name}, {what}", topic.messages[0].timestamp / 1000 - build.submitted_at)
 
 
 async def test_a_first_member_that_hangs_in_mid_build(product, clusters):
@@ -99,15 +99,15 @@ async def test_a_first_member_that_hangs_in_mid_build(product, clusters):
     await proxied.make_topics(*topics_of(names[:1]))
     await stopped.make_topics(*topics_of(names[1:]))
     async with talking(product, guarded, names, preferred=[proxied, stopped]) as builds:
-        firsts = [build.heard_by.topics[0][0] for build in builds]
+        firsts = [build.subscribed.topics[0][0] for build in builds]
         for build, first in zip(builds, firsts, strict=True):
             await build.arrives(first)
         for build in builds:
-            assert not build.heard_by.lines.messages, await build.sink("live")
+            assert not build.subscribed.lines.messages, await build.sink("live")
         began_at = time.monotonic()
 
         async def goes_over(build) -> float:
-            await build.heard_by.lines.until(bool, WITHIN_SECONDS)
+            await build.subscribed.lines.until(bool, WITHIN_SECONDS)
             return time.monotonic() - began_at
 
         proxy.fall_silent()
@@ -120,12 +120,12 @@ async def test_a_first_member_that_hangs_in_mid_build(product, clusters):
                 assert f"Failed over to {guarded.public} at offset " in str(sink["last_error"])
                 build.hush()
             for build in builds:
-                await build.heard_by.hears_the_end(WITHIN_SECONDS)
+                await build.subscribed.until_received(WITHIN_SECONDS)
         finally:
             proxy.calm()
             stopped.resume()
         for build, first in zip(builds, firsts, strict=True):
-            goes_on_at = offset_of(build.heard_by.lines.messages[0])
+            goes_on_at = offset_of(build.subscribed.lines.messages[0])
             assert goes_on_at > 0
             await first.until(partial(reaches, goes_on_at), WITHIN_SECONDS)
             await build.ends()

@@ -6,8 +6,8 @@ import pytest
 
 from tests.real.kafka_brokers import PASSWORD, SCRAM, running_brokers
 from tests.real.talking import topics_of
-from tests.support.audience import audience
 from tests.support.product import running_product
+from tests.support.subscribed_build import subscribed_build
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -19,9 +19,9 @@ async def test_the_right_password_lets_us_in_and_a_wrong_one_is_in_the_ledger(tm
             folder.mkdir()
             await guarded.make_topics(*topics_of([name]))
             async with running_product(folder, SHUTTLE_KAFKA_SASL_MECHANISM=mechanism) as product:
-                async with audience(product, guarded, name) as build:
+                async with subscribed_build(product, guarded, name) as build:
                     await build.submit("seq 1 3000")
-                    await build.heard_all()
+                    await build.received_log()
                 wrong = guarded.url(f"{name}-log", password="wrong-password")
                 await product.submit("wrong", "1", "#!/bin/sh\n", webhooks={"status": wrong, "logs": wrong})
                 async with asyncio.timeout(20):

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.support.audience import Audience, audience
 from tests.support.kafka_cluster import Cluster, kafka_cluster
 from tests.support.product import Product, running_product
+from tests.support.subscribed_build import SubscribedBuild, subscribed_build
 from tests.support.tcp_proxy import TcpProxy, tcp_proxy
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="module")]
@@ -79,7 +79,7 @@ async def test_the_spools_disk_is_lost_while_the_shuttle_is_down(product: Produc
     moments = random.Random(SEED)
     each = LINES // (LOSSES + 1)
     parts = [f"seq {each * part + 1} {each * (part + 1)}" for part in range(LOSSES + 1)]
-    async with audience(product, kafka, "disk") as build:
+    async with subscribed_build(product, kafka, "disk") as build:
         await build.submit(gated(product, "disk", *parts))
         for number in range(1, LOSSES + 1):
             last = b"\n%d\n" % (each * number - moments.randrange(each - 1))
@@ -88,11 +88,11 @@ async def test_the_spools_disk_is_lost_while_the_shuttle_is_down(product: Produc
             shutil.rmtree(product.folder / "data" / "spool")
             open_gate(product, "disk", number)
             await product.shuttle.start()
-        assert printed(await build.heard_all(seconds=60)) == numbers(1, each * (LOSSES + 1))
+        assert printed(await build.received_log(seconds=60)) == numbers(1, each * (LOSSES + 1))
 
 
 async def test_the_shuttle_is_away_while_a_build_goes_on_and_ends(product: Product, kafka: Cluster):
-    async with audience(product, kafka, "away") as build:
+    async with subscribed_build(product, kafka, "away") as build:
         await build.submit(gated(product, "away", "seq 1 100", f"seq 101 {LINES}; touch {product.folder}/away.over"))
         await build.receiver.until(lambda: b"\n100\n" in build.receiver.log)
         await product.shuttle.kill()
@@ -100,7 +100,7 @@ async def test_the_shuttle_is_away_while_a_build_goes_on_and_ends(product: Produ
         await asyncio.sleep(AWAY_SECONDS)
         assert (product.folder / "away.over").exists(), "the build waits for nobody"
         await product.shuttle.start()
-        assert printed(await build.heard_all(seconds=60)) == numbers(1, LINES)
+        assert printed(await build.received_log(seconds=60)) == numbers(1, LINES)
 
 
 async def test_a_bad_network_between_agent_and_shuttle(product: Product, kafka: Cluster, network: TcpProxy):
@@ -108,9 +108,9 @@ async def test_a_bad_network_between_agent_and_shuttle(product: Product, kafka: 
     pieces = 40
     script = f"for i in $(seq 0 {pieces - 1}); do seq $((i*{LINES // pieces}+1)) $(((i+1)*{LINES // pieces}))"
     try:
-        async with audience(product, kafka, "network") as build:
+        async with subscribed_build(product, kafka, "network") as build:
             await build.submit(f"{script}; sleep 0.2; done")
-            assert printed(await build.heard_all(seconds=120)) == numbers(1, LINES)
+            assert printed(await build.received_log(seconds=120)) == numbers(1, LINES)
     finally:
         network.calm()
     print(f"passed {network.passed}, disturbed {dict(network.disturbed)}")
@@ -153,7 +153,7 @@ def step_shell(product: Product) -> int:
 
 async def test_a_step_whose_shell_is_killed(product: Product, kafka: Cluster, user_process: str):
     """Nobody is left who could send anything: Jenkins' words explain the end, and the runner ends the build."""
-    async with audience(product, kafka, "killed") as build:
+    async with subscribed_build(product, kafka, "killed") as build:
         log = await ended_by_a_signal(product, build, user_process, signal.SIGKILL)
         assert log.splitlines()[-1] == b"ERROR: script returned exit code 137"
         assert build.receiver.final["reason"] == "build_failed"
@@ -161,19 +161,19 @@ async def test_a_step_whose_shell_is_killed(product: Product, kafka: Cluster, us
 
 
 async def test_a_step_whose_shell_is_terminated(product: Product, kafka: Cluster, user_process: str):
-    async with audience(product, kafka, "terminated") as build:
+    async with subscribed_build(product, kafka, "terminated") as build:
         log = await ended_by_a_signal(product, build, user_process, signal.SIGTERM)
         assert log.splitlines()[-1] == b"-----> The build was aborted in Jenkins."
         assert build.receiver.final["reason"] == "aborted_in_jenkins"
     await until_gone(user_process)
 
 
-async def ended_by_a_signal(product: Product, build: Audience, command: str, number: signal.Signals) -> bytes:
+async def ended_by_a_signal(product: Product, build: SubscribedBuild, command: str, number: signal.Signals) -> bytes:
     """The log of a build that has run for a while when its step's shell gets that signal."""
     await build.submit(f"seq 1 1000; exec {command}")
     await build.receiver.until(lambda: b"\n1000\n" in build.receiver.log)
     os.kill(step_shell(product), number)
-    log = await build.heard_all(["queued", "pending", "failed"])
+    log = await build.received_log(["queued", "pending", "failed"])
     assert printed(log).startswith(numbers(1, 1000))
     return log
 

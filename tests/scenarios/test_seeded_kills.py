@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from aiokafka import ConsumerRecord
 
-from tests.support.audience import audience
 from tests.support.kafka_cluster import kafka_cluster
 from tests.support.kafka_topic import offset_of
 from tests.support.product import running_product
+from tests.support.subscribed_build import subscribed_build
 
 # Twenty starts take half a minute on a machine that does nothing else.
 pytestmark = pytest.mark.timeout(480)
@@ -36,7 +36,7 @@ async def test_twenty_kills_in_one_log(tmp_path: Path):
     async with (
         kafka_cluster(brokers=2) as kafka,
         running_product(tmp_path) as product,
-        audience(product, kafka, "app") as build,
+        subscribed_build(product, kafka, "app") as build,
     ):
         await build.submit(script)
         await product.until_state("app", "1", "running")
@@ -50,7 +50,7 @@ async def test_twenty_kills_in_one_log(tmp_path: Path):
                 await build.lines.until(partial(has_passed, furthest))
             await asyncio.sleep(moments.uniform(0, 0.09))  # the seeded moment itself
             await (product.jenkins if number % 5 == 4 else product.shuttle).restart()
-        log = await build.heard_all()
+        log = await build.received_log()
         messages = len(build.lines.messages)
     numbers = [int(line[:8]) for line in log.splitlines() if line.endswith(FILLING.encode())]
     assert numbers == list(range(1, LINES + 1))

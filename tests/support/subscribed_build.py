@@ -1,4 +1,4 @@
-"""Who hears of one build by HTTP and by Kafka at once, and the proof that both heard all of it."""
+"""A build whose statuses and log are sent by HTTP and to Kafka, and a check that both have received all of it."""
 
 import asyncio
 import hashlib
@@ -23,10 +23,10 @@ class Kafka(Protocol):
 
 
 @dataclass
-class Audience:
-    """Statuses and the log of build `1` of the app `name` go to a receiver and to the topics NAME-status, NAME-log.
+class SubscribedBuild:
+    """Build `1` of the app `name`: its statuses and log go to `receiver` and to the topics NAME-status and NAME-log.
 
-    `topics` are those of each cluster of a failover that they go through: the log's and the statuses'.
+    `topics` are the log's and the statuses' topic of each cluster, in the order of a failover.
     """
 
     product: Product
@@ -37,16 +37,16 @@ class Audience:
 
     @property
     def lines(self) -> Topic:
-        """The log where it ends: in the last cluster."""
+        """The log's topic in the last cluster, where the log ends."""
         return self.topics[-1][0]
 
     @property
     def statuses(self) -> Topic:
-        """Those of the last cluster."""
+        """The statuses' topic in the last cluster."""
         return self.topics[-1][1]
 
     async def submit(self, script: str, **fields: Any) -> None:
-        """Ask for the build; its build.sh leaves a mark each time it runs."""
+        """Request the build; each run of its build.sh adds a line to a file."""
         marking = f"#!/bin/sh\necho ran >> {self._mark}\n{script}\n"
         await self.product.submit(self.name, "1", marking, webhooks=self.webhooks, **fields)
 
@@ -54,8 +54,8 @@ class Audience:
     def _mark(self) -> Any:
         return self.product.folder / f"{self.name}.ran"
 
-    async def hears_the_end(self, seconds: float = 30) -> None:
-        """Until everything has arrived; fails with what has arrived, and what the shuttle says of it."""
+    async def until_received(self, seconds: float = 30) -> None:
+        """Wait until everything has arrived. A failure shows what has, the build's record and the shuttle's log."""
         try:
             async with asyncio.timeout(seconds):
                 await self.receiver.until(lambda: self.receiver.final and self.receiver.log_ended, seconds)
@@ -63,10 +63,10 @@ class Audience:
                 last = self.receiver.final["sequence"]
                 await self.statuses.until(lambda all_: any(_body(each)["sequence"] == last for each in all_), seconds)
         except TimeoutError:
-            raise AssertionError(await self._heard()) from None
+            raise AssertionError(await self._state()) from None
 
-    async def _heard(self) -> str:
-        """What has arrived so far, the read side, and the end of the shuttle's output."""
+    async def _state(self) -> str:
+        """What has arrived so far, the build's record, and the end of the shuttle's output."""
         lines, statuses = self.lines.messages, self.statuses.messages
         return (
             f"by HTTP: {self.receiver.words()}, {len(self.receiver.log)} bytes, {self.receiver.log_ended} ends"
@@ -74,12 +74,12 @@ class Audience:
             f"\n{await self.product.build(self.name, '1')}\n{self.product.shuttle.output()[-6000:]}"
         )
 
-    async def heard_all(self, words: list[str] = SUCCEEDED, seconds: float = 30) -> bytes:
-        """The build ran once; both have the same log to the byte, as the archive and the final status say; the log.
+    async def received_log(self, words: list[str] = SUCCEEDED, seconds: float = 30) -> bytes:
+        """The log, after a check: the build ran once, and HTTP, Kafka, the archive and the final status have all of it.
 
-        Doubles have the same offset, or the same webhook-id, and say the same.
+        A duplicate has the same offset, or the same webhook-id, and the same content.
         """
-        await self.hears_the_end(seconds)
+        await self.until_received(seconds)
         by_http = zip(self.receiver.webhook_ids, self.receiver.statuses, strict=True)
         by_kafka = [
             (header(each, "webhook-id"), _body(each)) for _, statuses in self.topics for each in statuses.messages
@@ -98,7 +98,7 @@ class Audience:
         return log
 
     async def _settled(self) -> dict[str, Any]:
-        """The read side, once it says that both have the whole log; what it is told, it shows a moment later."""
+        """The build's record, once it shows that both sinks have the whole log, which may be a moment later."""
         async with asyncio.timeout(20):
             while True:
                 build = await self.product.build(self.name, "1")
@@ -112,20 +112,20 @@ def _body(message: Any) -> dict[str, Any]:
     return found
 
 
-def _events(heard: Iterable[tuple[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
-    """By their id, in their order; a double says what it said before, and comes before anything newer."""
+def _events(received: Iterable[tuple[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
+    """The events by their id, in order; a duplicate equals the original and comes before any newer event."""
     events: dict[str, dict[str, Any]] = {}
-    for webhook_id, body in heard:
+    for webhook_id, body in received:
         assert events.setdefault(webhook_id, body) == body
         assert body["sequence"] == len(events)
     return events
 
 
 @asynccontextmanager
-async def audience(
+async def subscribed_build(
     product: Product, kafka: Kafka, name: str, *, preferred: Kafka | None = None
-) -> AsyncIterator[Audience]:
-    """It listens before there is anything to hear. With a preferred cluster the hooks are failovers, `kafka` last."""
+) -> AsyncIterator[SubscribedBuild]:
+    """Its receivers listen before it is submitted. With a preferred cluster its hooks are failovers, `kafka` last."""
     receiver = product.receiver(name)
     clusters = [kafka] if preferred is None else [preferred, kafka]
     log_topic, status_topic = f"{name}-log", f"{name}-status"
@@ -141,7 +141,7 @@ async def audience(
             )
             for cluster in clusters
         ]
-        yield Audience(product, name, receiver, webhooks, topics)
+        yield SubscribedBuild(product, name, receiver, webhooks, topics)
 
 
 def _hook(clusters: list[Kafka], topic: str) -> str:
