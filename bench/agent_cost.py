@@ -13,10 +13,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from bench.jenkins import serving
 from bench.log_throughput import Receiver
 from bench.product import cpu_seconds, load_average
 from tests.support.product import Product, running_product
+from tests.support.serving import serving
 from tests.support.tcp_proxy import TcpProxy
 
 SILENT_SECONDS = 90

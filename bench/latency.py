@@ -12,9 +12,9 @@ from pathlib import Path
 
 from aiohttp import web
 
-from bench.jenkins import serving
 from bench.product import load_average
 from tests.support.product import running_product
+from tests.support.serving import serving
 
 LINES = 600
 # Not a divisor of the supervisor's pauses, so that lines are printed at any point within a pause.

@@ -20,9 +20,9 @@ from typing import Any, NamedTuple
 import aiohttp
 from aiohttp import web
 
-from bench.jenkins import serving
 from bench.product import Shuttle, cpu_seconds, load_average, peak_mib, running_shuttle
 from bench.supervisor import FULL_PUSH_BYTES
+from tests.support.serving import serving
 
 MIB = 1024 * 1024
 LOG_BYTES = 256 * MIB

@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 
 import aiohttp
 
-from bench.jenkins import BenchJenkins, serving
+from bench.jenkins import BenchJenkins
 from bench.supervisor import Supervisor
 from tests.support.free_port import free_port
 from tests.support.product import FAST, Process, data_url
+from tests.support.serving import serving
 
 _SOURCE = data_url({"build.sh": ""})
 

@@ -14,10 +14,10 @@ from pathlib import Path
 import aiohttp
 from aiohttp import web
 
-from bench.jenkins import serving
 from bench.product import Shuttle, cpu_seconds, load_average, resident_mib, running_shuttle
 from bench.supervisor import FULL_PUSH_BYTES, Supervisor
 from shuttle.serve import raise_open_files_limit
+from tests.support.serving import serving
 
 BUILDS = int(os.environ.get("BENCH_BUILDS", "1000"))
 LINES_PER_SECOND = 10

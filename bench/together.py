@@ -12,10 +12,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench.jenkins import serving
 from bench.log_throughput import MIB, Receiver, one_build, request
 from bench.product import load_average, running_shuttle
 from tests.real.kafka_brokers import AS_SHIPPED, LIBRARIES, running_brokers
+from tests.support.serving import serving
 
 LOG_BYTES = 64 * MIB
 SECRETS = 3

@@ -98,7 +98,7 @@ class _TooLargeError(Exception):
 
 def _read_integer(text: str) -> float:
     digits = len(text.removeprefix("-"))
-    # Most JSON readers have nothing but doubles: a larger integer would reach them as infinity.
+    # Most JSON parsers read every number as a double: a larger integer would become infinity.
     if digits > _MAX_DIGITS or (digits == _MAX_DIGITS and math.isinf(float(text))):
         raise _TooLargeError(text)
     return WrittenNumber(text) if text == "-0" else int(text)

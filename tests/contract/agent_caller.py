@@ -8,7 +8,8 @@ from typing import Any
 from shuttle.lifecycle.build_spec import read_plan
 from shuttle.store.builds import find_build
 from shuttle.store.transitions import attempt_trigger
-from tests.support.inprocess import Answer, Shuttle
+from tests.support.answer import Answer
+from tests.support.inprocess import Shuttle
 
 NONCE = "nonce-of-a-test-0001"
 SETUP_CALLS = ("source.tar.gz", "environment", "begin")

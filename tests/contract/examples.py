@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from tests.support.inprocess import Answer
+from tests.support.answer import Answer
 
 texts = st.text(max_size=30) | st.sampled_from(
     ["", "\0", "\ud800", "http://h/", "https://u:p@h:1/x?y#z", "docker://h/o/r:t", "data:,x", "data:;base64,eA==",

@@ -16,6 +16,7 @@ from tests.support.faulty_proxy import FaultyProxy, faulty_proxy
 from tests.support.free_port import free_port
 from tests.support.kafka_cluster import Cluster, kafka_cluster
 from tests.support.product import TOKEN, USER, Product, Receiver, archive, running_product
+from tests.support.serving import serving
 from tests.support.subscribed_build import SUCCEEDED, SubscribedBuild, subscribed_build
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -101,11 +102,8 @@ async def half_served(content: bytes) -> AsyncIterator[tuple[str, asyncio.Event]
 
     app = web.Application()
     app.router.add_get("/source", serve)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    yield f"http://127.0.0.1:{runner.addresses[0][1]}/source", half_sent
-    await runner.cleanup()
+    async with serving(app) as url:
+        yield f"{url}/source", half_sent
 
 
 @pytest.mark.timeout(150)  # 22 builds at once

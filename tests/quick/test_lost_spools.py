@@ -18,6 +18,7 @@ from shuttle.logs.mask import Masker
 from tests.contract.agent_caller import Agent, agent_of
 from tests.support.inprocess import Jenkins, Shuttle, running_jenkins, running_shuttle
 from tests.support.product import Receiver
+from tests.support.serving import serving
 
 PATH = "/app/1"
 NOBODY = {"SHUTTLE_JENKINS_AGENT_LABEL": "nowhere"}
@@ -29,12 +30,8 @@ async def receiver() -> AsyncIterator[Receiver]:
     app = web.Application(client_max_size=0)
     app.router.add_post("/log", made.on_log)
     app.router.add_post("/status", made.on_status)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield made
-    await runner.cleanup()
+    async with serving(app) as made.url:
+        yield made
 
 
 @pytest.fixture

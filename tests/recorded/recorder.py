@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
+from tests.support.answer import Answer
 from tests.support.described import assert_status_described
-from tests.support.inprocess import Answer, Shuttle
+from tests.support.inprocess import Shuttle
 from tests.support.receivers import Exchange
 
 # What differs from run to run and says nothing about the service.

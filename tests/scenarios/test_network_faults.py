@@ -14,6 +14,7 @@ from yarl import URL
 
 from tests.support.free_port import free_port
 from tests.support.product import TOKEN, USER, Product, Receiver, archive, running_product
+from tests.support.serving import serving
 from tests.support.tcp_proxy import KINDS, TcpProxy, tcp_proxy
 
 pytestmark = pytest.mark.timeout(240)
@@ -38,13 +39,8 @@ async def _source_host() -> AsyncIterator[int]:
 
     app = web.Application()
     app.router.add_get("/source", serve)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        yield runner.addresses[0][1]
-    finally:
-        await runner.cleanup()
+    async with serving(app) as url:
+        yield int(url.rpartition(":")[2])
 
 
 async def test_two_hundred_builds_over_a_bad_network(tmp_path: Path):

@@ -13,6 +13,7 @@ import pytest
 from aiohttp import web
 
 from tests.support.product import Product, running_product
+from tests.support.serving import serving
 
 pytestmark = pytest.mark.timeout(400)
 FOLLOWERS = 20
@@ -110,14 +111,9 @@ async def _line_receiver() -> AsyncIterator[Lines]:
     lines = Lines()
     app = web.Application(client_max_size=0)
     app.router.add_post("/log", lines.take)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    lines.url = f"http://127.0.0.1:{runner.addresses[0][1]}/log"
-    try:
+    async with serving(app) as url:
+        lines.url = f"{url}/log"
         yield lines
-    finally:
-        await runner.cleanup()
 
 
 async def _begin_talking(product: Product, lines: Lines) -> None:

@@ -9,6 +9,8 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
+from tests.support.serving import serving
+
 HTML = "<!DOCTYPE html><html><body><h2>HTTP ERROR</h2></body></html>"
 # Host is passed on unchanged: S3's signature includes it, and Jenkins' links depend on it.
 _HOP = {"connection", "keep-alive", "transfer-encoding", "content-length"}
@@ -138,13 +140,9 @@ async def faulty_proxy(target: str) -> AsyncIterator[FaultyProxy]:
     proxy = FaultyProxy(target)
     app = web.Application(client_max_size=0)
     app.router.add_route("*", "/{path:.*}", proxy.handle)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    proxy.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    try:
-        yield proxy
-    finally:
-        proxy.calm()
-        await asyncio.gather(*proxy.late)
-        await runner.cleanup()
+    async with serving(app) as proxy.url:
+        try:
+            yield proxy
+        finally:
+            proxy.calm()
+            await asyncio.gather(*proxy.late)

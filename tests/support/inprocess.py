@@ -28,25 +28,13 @@ from shuttle.store.builds import find_build
 from shuttle.store.sqlite import SqliteDatabase
 from shuttle.web.server import make_runner, make_web
 from shuttle.worker import Worker
+from tests.support.answer import Answer
 from tests.support.described import assert_described
 from tests.support.product import FAST, TOKEN, USER, data_url, end_agents
 
 # Nothing listens on the discard port, so connecting fails immediately.
 NO_JENKINS = f"http://{USER}:{TOKEN}@127.0.0.1:9/"
 FINAL = ("succeeded", "failed", "stopped", "timedout")
-
-
-@dataclass
-class Answer:
-    """A complete HTTP response."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
 
 
 @dataclass

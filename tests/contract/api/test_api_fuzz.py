@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.contract.examples import ask, quickly, runner, texts, values
-from tests.support.inprocess import Answer, Shuttle, running_shuttle, script_request
+from tests.support.answer import Answer
+from tests.support.inprocess import Shuttle, running_shuttle, script_request
 
 GOOD = script_request()
 SEEN = script_request()

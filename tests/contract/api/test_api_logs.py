@@ -8,7 +8,8 @@ import pytest
 import pytest_asyncio
 
 from shuttle.objects.names import log_object
-from tests.support.inprocess import Answer, Shuttle
+from tests.support.answer import Answer
+from tests.support.inprocess import Shuttle
 from tests.support.receivers import Receiver, hanging
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

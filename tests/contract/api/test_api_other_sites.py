@@ -8,7 +8,8 @@ import pytest
 import pytest_asyncio
 
 from tests.contract.agent_caller import agent_of
-from tests.support.inprocess import Answer, Shuttle, running_shuttle, script_request
+from tests.support.answer import Answer
+from tests.support.inprocess import Shuttle, running_shuttle, script_request
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

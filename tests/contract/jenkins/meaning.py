@@ -8,13 +8,14 @@ the mapping must hold throughout a scenario (two triggers that were the same ite
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
 from typing import Any
 
 from yarl import URL
 
 from tests.contract.jenkins.exchanges import Exchange
+from tests.support.answer import Answer
 
 READ_KEYS = {
     *("_class", "items", "id", "why", "cancelled", "executable", "number", "building", "result", "queueId", "actions"),
@@ -25,21 +26,6 @@ READ_KEYS = {
 NEWER_KEYS = {"stuck", "blocked", "buildable", "inProgress", "executor", "idle", "task", "inQueue", "queueItem"}
 # Each difference as text, with the recorded and the actual value.
 Differences = Iterator[tuple[str, object, object]]
-
-
-@dataclass(frozen=True)
-class Answer:
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-    @property
-    def text(self) -> str:
-        return self.body.decode()
 
 
 @dataclass

@@ -8,8 +8,9 @@ import aiohttp
 from yarl import URL
 
 from tests.contract.jenkins.exchanges import Exchange, exchanges
-from tests.contract.jenkins.meaning import Answer, Comparison, Matches
+from tests.contract.jenkins.meaning import Comparison, Matches
 from tests.contract.jenkins.servers import ServerUnderTest
+from tests.support.answer import Answer
 
 # Names that are invalid because of the whole name: no prefix is added.
 UNTOUCHED_NAMES = {"", ".."}

@@ -4,8 +4,8 @@ import pytest
 
 from tests.contract.jenkins.coverage import covers
 from tests.contract.jenkins.job_xml import job_xml
-from tests.contract.jenkins.meaning import Answer
 from tests.contract.jenkins.situations import XML
+from tests.support.answer import Answer
 
 # Descriptions of Jenkins itself and of jobs that others created.
 ABOUT_ITSELF = frozenset({"description", "jobs"})

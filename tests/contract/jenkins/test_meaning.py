@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from tests.contract.jenkins.exchanges import FILES, Exchange, exchanges
-from tests.contract.jenkins.meaning import Answer, Comparison, Matches
+from tests.contract.jenkins.meaning import Comparison, Matches
+from tests.support.answer import Answer
 
 
 def differences(

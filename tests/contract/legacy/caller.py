@@ -11,8 +11,9 @@ from uuid import uuid4
 from shuttle.build import Build
 from shuttle.store.builds import find_build
 from tests.contract.agent_caller import Agent, agent_of_uuid
+from tests.support.answer import Answer
 from tests.support.image_builder import Notes
-from tests.support.inprocess import Answer, Shuttle
+from tests.support.inprocess import Shuttle
 from tests.support.product import data_url
 
 OK = b'{"status":"ok"}'

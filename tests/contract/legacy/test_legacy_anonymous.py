@@ -9,7 +9,8 @@ import pytest_asyncio
 
 from shuttle.store.apps import deleted_apps
 from tests.contract.legacy.caller import OK, LegacyApp
-from tests.support.inprocess import Answer, Shuttle, running_shuttle, script_request
+from tests.support.answer import Answer
+from tests.support.inprocess import Shuttle, running_shuttle, script_request
 from tests.support.product import data_url
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from tests.contract.agent_caller import agent_of_uuid
 from tests.contract.examples import ask, quickly, runner, texts, values
 from tests.contract.legacy.caller import OK, LegacyApp
-from tests.support.inprocess import Answer, Shuttle, running_shuttle
+from tests.support.answer import Answer
+from tests.support.inprocess import Shuttle, running_shuttle
 
 __all__ = ["runner"]  # a fixture
 

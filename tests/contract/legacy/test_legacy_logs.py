@@ -11,7 +11,8 @@ import pytest
 import pytest_asyncio
 
 from tests.contract.legacy.caller import LegacyApp
-from tests.support.inprocess import Answer, Shuttle, running_shuttle
+from tests.support.answer import Answer
+from tests.support.inprocess import Shuttle, running_shuttle
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import pytest
 
 from tests.contract.legacy.caller import OK, LegacyApp
-from tests.support.inprocess import Answer
+from tests.support.answer import Answer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

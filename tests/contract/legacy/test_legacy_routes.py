@@ -11,7 +11,8 @@ from structlog.testing import capture_logs
 
 from shuttle.build import job_name_of
 from tests.contract.legacy.caller import OK, LegacyApp, image_source
-from tests.support.inprocess import Answer, Jenkins, Shuttle, running_shuttle, script_request
+from tests.support.answer import Answer
+from tests.support.inprocess import Jenkins, Shuttle, running_shuttle, script_request
 from tests.support.product import archive
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
