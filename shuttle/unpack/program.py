@@ -29,9 +29,12 @@ _LATEST = 2**33 - 1  # the maximum of a plain octal field of a tar header; in th
 _OTHERS = {b"BZh": "bzip2", b"\xfd7z": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"7z\xbc": "7z", b"Rar": "rar"}
 
 
-def main() -> int:
-    """Repack the archive that the JSON argument names; prints warnings on stdout or a refusal on stderr, as JSON."""
-    task = json.loads(sys.argv[1])
+def main(arguments: str) -> int:
+    """Repack the archive that the JSON names; prints warnings on stdout or a refusal on stderr, as JSON.
+
+    Returns the exit status.
+    """
+    task = json.loads(arguments)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         original = Path(task["original"])

@@ -2,7 +2,10 @@
 
 import asyncio
 import os
+import signal
 import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -30,6 +33,71 @@ async def test_cancelled_check_leaves_no_process_and_no_file(tmp_path):
     assert {file.name for file in tmp_path.iterdir()} == {"original"}
 
 
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def server_of(pid: int) -> int:
+    """The server that forks the processes of the program `pid`."""
+    (server,) = (child for child in children(pid) if b"fork_server" in Path(f"/proc/{child}/cmdline").read_bytes())
+    return server
+
+
+@asynccontextmanager
+async def waiting_check(folder: Path) -> AsyncIterator[tuple[asyncio.Task[list[str]], int]]:
+    """A check that waits for an original that nobody writes into its pipe, and the pid of its process."""
+    os.mkfifo(folder / "original")
+    task = asyncio.create_task(normalize(folder / "original", folder / "normalized", SMALL_LIMITS))
+    # Opening the pipe for writing waits until the process reads from it.
+    writer = await asyncio.to_thread(os.open, folder / "original", os.O_WRONLY)
+    try:
+        (process,) = children(server_of(os.getpid()))
+        yield task, process
+    finally:
+        os.close(writer)
+
+
+async def test_process_that_is_killed_is_reported_as_unavailable(tmp_path):
+    async with waiting_check(tmp_path) as (task, process):
+        os.kill(process, signal.SIGKILL)
+        with pytest.raises(UnavailableError, match="exit status -9"):
+            await task
+
+
+async def test_checks_continue_after_the_server_of_the_processes_was_killed(tmp_path):
+    async with waiting_check(tmp_path) as (task, process):
+        server = server_of(os.getpid())
+        with open_pidfd(process) as ended, open_pidfd(server) as server_ended:
+            os.kill(server, signal.SIGKILL)
+            await server_ended.wait()
+            (tmp_path / "other").write_bytes(tar(entry("a", b"1")))
+            assert await normalize(tmp_path / "other", tmp_path / "other.tar.gz", SMALL_LIMITS) == []
+            assert not task.done()
+            os.kill(process, signal.SIGKILL)
+            await ended.wait()
+        with pytest.raises(UnavailableError, match="its server has ended"):
+            await task
+
+
+async def test_checks_run_at_the_same_time(tmp_path):
+    async with waiting_check(tmp_path) as (task, _):
+        (tmp_path / "other").write_bytes(tar(entry("a", b"1")))
+        assert await normalize(tmp_path / "other", tmp_path / "other.tar.gz", SMALL_LIMITS) == []
+        assert not task.done()
+        task.cancel()
+        await asyncio.wait([task])
+
+
+@contextmanager
+def open_pidfd(pid: int) -> Iterator[asyncio.Event]:
+    """An event that is set when the process ends."""
+    pidfd, ended = os.pidfd_open(pid), asyncio.Event()
+    asyncio.get_running_loop().add_reader(pidfd, ended.set)
+    yield ended
+    asyncio.get_running_loop().remove_reader(pidfd)
+    os.close(pidfd)
+
+
 async def test_process_ends_with_its_parent_and_gets_no_secrets_in_its_environment(tmp_path):
     """The parent is killed while the process waits for an original that nobody writes into the pipe."""
     os.mkfifo(tmp_path / "original")
@@ -46,14 +114,14 @@ async def test_process_ends_with_its_parent_and_gets_no_secrets_in_its_environme
     )
     # Opening the pipe for writing waits until the process reads from it.
     writer = await asyncio.to_thread(os.open, tmp_path / "original", os.O_WRONLY)
-    child = int(Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()[0])
-    assert b"hunter22" not in Path(f"/proc/{child}/environ").read_bytes()
-    pidfd = os.pidfd_open(child)
-    ended = asyncio.Event()
-    asyncio.get_running_loop().add_reader(pidfd, ended.set)
-    parent.kill()
-    await parent.wait()
-    await asyncio.wait_for(ended.wait(), 10)
-    asyncio.get_running_loop().remove_reader(pidfd)
-    os.close(pidfd)
+    server = server_of(parent.pid)
+    (process,) = children(server)
+    for pid in (server, process):
+        assert b"hunter22" not in Path(f"/proc/{pid}/environ").read_bytes()
+    with open_pidfd(server) as server_ended, open_pidfd(process) as process_ended:
+        parent.kill()
+        await parent.wait()
+        async with asyncio.timeout(10):
+            await server_ended.wait()
+            await process_ended.wait()
     os.close(writer)
