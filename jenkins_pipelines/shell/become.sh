@@ -1,6 +1,6 @@
 
-# Turns arguments (files) into the environment of one process; their names and values cannot affect this shell: the
-# values are positional parameters of a function, and no variable is read after the one `export`.
+# Exports arguments, which are files, for the process that this shell becomes. Their names and values cannot affect this
+# shell: they are positional parameters until a single `export`, and no variable is read after it.
 
 # take_arguments FOLDER…: export the NAME=VALUE of every file in the folders, and remove the folders.
 take_arguments() {

@@ -40,11 +40,11 @@ choose_files() {
 
 # refuse_link_out REASON WHAT PATH
 refuse_link_out() {
-  ! leads_out "$3" || fail "$1" "The source's $2 is a link that leads out of the source; add the file itself."
+  ! leads_out "$3" || fail "$1" "The source's $2 is a link that leads out of the source; replace it by its target."
 }
 
-# refuse_mounts_out: buildah before 1.35 and podman before 5 mount what a link in the context leads to on the agent. docker
-# looks links up within the context.
+# refuse_mounts_out: buildah before 1.35 and podman before 5 mount what a link in the context leads to on the agent.
+# docker resolves links within the context.
 refuse_mounts_out() {
   [ "$builder" != docker ] || return 0
   while read -r mount; do
@@ -55,7 +55,7 @@ refuse_mounts_out() {
 
 # with_base_credentials COMMAND…: only docker gets the credentials for base images while users' code runs: its RUN is in
 # a container of the daemon and cannot read the client's files. A RUN of buildah or podman may be in a chroot, which it
-# can leave; there only the images that the Dockerfile names, which are pulled before, may be private.
+# can leave. With them only the images that the Dockerfile names can be private: these are pulled before the build.
 with_base_credentials() {
   if [ "$builder" = docker ]; then
     with_credentials "$base_credentials" "$@"
@@ -66,7 +66,7 @@ with_base_credentials() {
 
 # pull_base_images: pull the images of FROM, COPY --from and RUN --mount whose registries need credentials or lack TLS.
 # docker's daemon knows which registries lack TLS; buildah and podman get --tls-verify=false for these images only, not
-# for the whole build. The arguments are for the build, which comes after.
+# for the whole build. The pulls do not get the arguments: `run` removes their files, and the build needs them.
 pull_base_images() {
   arguments_folder=none
   while read -r image; do

@@ -2,8 +2,9 @@ newline='
 '
 carriage_return=`printf '\r'`
 
-# call TOKEN METHOD PATH [curl options]: one HTTP call. Sets `status` (HTTP), `problem` (curl) and `answer` (head,
-# body). curl reads the token from a pipe: process lists do not show it, and older shells write here-documents to files.
+# call TOKEN METHOD PATH [curl options]: one HTTP call. Sets `status` (HTTP), `problem` (curl's exit status) and
+# `answer` (head, body). curl reads the token from a pipe: process lists do not show it, and older shells write
+# here-documents to files.
 # A call that hangs does not keep the runner from noticing that this shell was killed (descriptor 7, see processes.sh).
 # -q ignores ~/.curlrc. The empty `Expect:` keeps curl from waiting up to a second before it sends a large body.
 call() {
@@ -12,11 +13,11 @@ call() {
   make_haste
   if [ -n "$in_haste" ]; then
     read_clock
-    # 28 is curl's own word for a call whose time is over.
+    # 28 is curl's exit status for a timeout.
     if [ "$now" -ge "$deadline" ]; then status=000 problem=28 && return; fi
     time_limit="--max-time $((deadline - now < 2 ? deadline - now : 2))"
   fi
-  # shellcheck disable=SC2086 # an empty option is no option
+  # shellcheck disable=SC2086 # an option with its value, or nothing
   answer=`
     exec 7>&-
     printf 'Authorization: Bearer %s\nExpect:\n' "$bearer" |
@@ -24,7 +25,7 @@ call() {
         --speed-limit 1 "$@" $time_limit "$url" 2>/dev/null
   ` || problem=$?
   status=${answer##*"$newline"}
-  # curl takes an answer that ends within its head for a complete one (7.88: exit 0).
+  # curl treats an answer that is cut off within its head as complete (7.88: exit 0).
   case $answer in
     *"$carriage_return$newline$carriage_return$newline"*) ;;
     *) status=000 ;;
@@ -32,8 +33,8 @@ call() {
 }
 
 # ask TOKEN METHOD PATH [curl options]: a call that is repeated after 408, 429, 5xx and no answer, until `deadline` or
-# for SHUTTLE_RETRY_SECONDS. Fails on any answer but 2xx. Without a `deadline`, a stop ends it; and when it gives up, the
-# build ends, for which the shuttle is not awaited as long again.
+# for SHUTTLE_RETRY_SECONDS. Fails on any answer but 2xx. Without a `deadline`, a stop ends it, too. When its time is
+# over, it sets `deadline` to now: the build ends, and its last calls do not wait for the shuttle that long again.
 ask() {
   read_clock
   tries=0 give_up_at=$((now + ${SHUTTLE_RETRY_SECONDS:-900}))
@@ -51,29 +52,29 @@ ask() {
     case $problem in 1 | 2 | 3 | 23 | 26 | 27 | 60 | 77 | 126 | 127) give_up_at=0 ;; esac
     if [ "$now" -ge "$give_up_at" ]; then
       [ "$give_up_at" = 0 ] || deadline=$now
-      announce "The shuttle could not be asked (HTTP status $status, curl status $problem)."
+      announce "The call to the shuttle failed (HTTP status $status, curl status $problem)."
       return 1
     fi
-    [ "$tries" != 1 ] || announce 'The shuttle does not answer; asking again.'
+    [ "$tries" != 1 ] || announce 'The shuttle does not answer; the call is repeated.'
     tries=$((tries + 1))
     case $tries in 1 | 2) nap 30 ;; 3 | 4) nap 100 ;; 5 | 6) nap 200 ;; *) nap 500 ;; esac
   done
   [ -n "$deadline" ] || [ -z "$stop$terminated" ]
 }
 
-# read_clock: sets `now`, the seconds since the machine started: a clock that nobody sets, so no limit moves with one.
+# read_clock: sets `now` to the seconds since the machine started. Nobody sets that clock, so no limit ever moves.
 read_clock() {
   { read -r now _ </proc/uptime && now=${now%%.*}; } 2>/dev/null || now=`date +%s`
 }
 
-# make_haste: a step that Jenkins ends while it makes its last calls has 5 s for them; `terminated` is when TERM came.
+# make_haste: if Jenkins ends the step during its last calls, they get 5 s from `terminated`, when TERM came.
 make_haste() {
   [ -n "$terminated" ] && [ -n "$deadline" ] && [ -z "$in_haste" ] || return 0
   in_haste=yes
   deadline=$((deadline < terminated + 5 ? deadline : terminated + 5))
 }
 
-# nap HUNDREDTHS of a second; a `sleep` that takes no fractions sleeps the next whole second.
+# nap HUNDREDTHS of a second; rounded up to whole seconds if `sleep` takes no fractions.
 nap() {
   fraction=$(($1 % 100))
   [ "$fraction" -ge 10 ] || fraction=0$fraction
@@ -85,7 +86,7 @@ announce() {
   printf -- '-----> %s\n' "$1"
 }
 
-# note TEXT: a line on Jenkins' console that nobody needs in the log, should the console's end be copied there.
+# note TEXT: a line on Jenkins' console. The shuttle drops such lines when it copies the console's end into the log.
 note() {
   printf '[shuttle] %s\n' "$1"
 }

@@ -8,11 +8,12 @@ stream=${SHUTTLE_BRANCH:-main} branch=''
 [ "$stream" = main ] || branch=,\"branch\":\"`json_text "$stream"`\"
 console=summary stop='' deadline='' stage='' process='' collector='' watcher='' clean='' namespace=''
 local_images='' line_open='' arguments_folder=environment
-# Jenkins sends TERM to this shell and to all its descendants, then waits for them. The loops check when it came.
+# Jenkins sends TERM to this shell and to all its descendants, then waits for them. The loops check `terminated`, the
+# time when it came.
 terminated='' in_haste='' unreported=''
 trap '[ -n "$terminated" ] || { read_clock && terminated=$now; }' TERM INT HUP
 
-# json_field NAME: the value of a field of `answer`, a text without escapes or a number.
+# json_field NAME: sets `field` to the value of NAME in `answer`: a string without escapes, or a number.
 json_field() {
   field=${answer#*\""$1"\"}
   [ "$field" != "$answer" ] || field=''
@@ -28,8 +29,8 @@ json_field() {
 }
 
 # claim: BUILD_NUMBER tells the shuttle which Jenkins build this is; nothing on the agent is changed before the shuttle
-# has accepted it. If an answer is lost, the same nonce gets it again: also after TERM, as the shuttle waits for the word
-# of a supervisor whose claim it has recorded.
+# has accepted it. If an answer is lost, a claim with the same nonce gets it again. That is tried after TERM, too: the
+# shuttle may have recorded the claim, and then waits for the supervisor to report the end.
 claim() {
   nonce=`random_id`
   for _ in 1 2 3 4 5; do
@@ -54,15 +55,15 @@ claim() {
   case $status in
     409) announce 'Refused: this build was claimed by another run or has begun. Nothing was done.' ;;
     410) announce 'Refused: the build has ended or was stopped. Nothing was done.' ;;
-    401) announce 'Refused: the token is not of this build, or curl is older than 7.55 and sent none. Nothing was done.' ;;
+    401) announce 'Refused: the token does not belong to this build, or curl before 7.55 sent none. Nothing was done.' ;;
     *) announce "The build could not be claimed (HTTP status $status). Nothing was done." ;;
   esac
   exit 1
 }
 
-# remove_leftovers PREFIX: folders and processes of an earlier build whose agent was lost; the file `marker` identifies
-# the processes. Its supervisor may run again, and would remove the source at its end, which is now this build's. A folder
-# whose log is still being sent stays.
+# remove_leftovers PREFIX: remove the folders and end the processes of an earlier build whose agent was lost; the file
+# `marker` identifies the processes. Its supervisor may still run: at its end it would remove the source folder, which
+# is this build's now. A folder whose log is still being sent stays.
 remove_leftovers() {
   for folder in "$PWD@shuttle-$1"*; do
     if [ -L "$folder" ] || [ ! -d "$folder" ]; then continue; fi
@@ -70,7 +71,7 @@ remove_leftovers() {
     [ -z "$forwarding" ] || continue
     earlier=`small_file "$folder/supervisor"`
     is_supervisor || earlier=''
-    # It is not killed before its processes are ended: its runner would end them at the same time.
+    # The supervisor is stopped, and killed only after its processes: at its death its runner would end them as well.
     [ -z "$earlier" ] || kill -STOP "$earlier" 2>/dev/null
     marker=`small_file "$folder/marker"`
     case $marker in
@@ -83,12 +84,12 @@ remove_leftovers() {
   remove_folder "$sources"
 }
 
-# small_file FILE: its text. A build may have made the file: no fifo is waited for, and no large file read.
+# small_file FILE: print its text. A build may have made the file, so a fifo is not read, and of a file only 64 bytes.
 small_file() {
   [ ! -f "$1" ] || dd bs=64 count=1 <"$1" 2>/dev/null | tr -d '\000'
 }
 
-# is_supervisor: whether the process `earlier` holds the log of `folder`, as only its supervisor does.
+# is_supervisor: whether the process `earlier` has the log of `folder` open, as only the supervisor of that folder has.
 is_supervisor() {
   case $earlier in '' | *[!0-9]*) return 1 ;; esac
   case `ls -l "/proc/$earlier/fd/4" 2>/dev/null` in *" -> $folder/log (deleted)") ;; *) return 1 ;; esac

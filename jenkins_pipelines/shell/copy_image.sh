@@ -5,7 +5,7 @@ refuse_source() {
   case $said in
     *'manifest unknown'* | *'name unknown'* | *'not found'* | *'does not exist'* | *'404'*)
       fail image_not_found "The source image $source_image does not exist: $said" ;;
-    *) fail source_refused "The registry of the source image $source_image refused: $said" ;;
+    *) fail source_refused "The registry refused to send the source image $source_image: $said" ;;
   esac
 }
 
@@ -28,7 +28,7 @@ copy_with_skopeo() {
     [ -z "$source_insecure" ] || set -- "$@" --src-tls-verify=false
     [ -z "$insecure" ] || set -- "$@" --dest-tls-verify=false
     with_credentials '' "$skopeo_path" copy --all "$@" "docker://$source_image" "docker://$reference" ||
-      fail registry_refused "The registry did not take $reference: `last_line`"
+      fail registry_refused "The registry did not accept $reference: `last_line`"
   done
 }
 

@@ -25,8 +25,8 @@ use_destination() {
   eval "reference=\$reference_$1 insecure=\$insecure_$1 credentials=\$credentials_$1"
 }
 
-# with_credentials CONFIG COMMAND…: run it with this config.json (docker, buildah, podman); if it is empty, with the
-# agent's own login. The file exists only meanwhile; --creds would show the password in process lists.
+# with_credentials CONFIG COMMAND…: run the command with this config.json (docker, buildah, podman), or with the agent's
+# own login if CONFIG is empty. The file exists only while it runs; --creds would show the password in process lists.
 with_credentials() {
   config=$1 result=0
   shift
@@ -39,7 +39,7 @@ with_credentials() {
   return "$result"
 }
 
-# write_credentials NAME CONFIG
+# write_credentials NAME CONFIG: write CONFIG to the file credentials/NAME/config.json.
 write_credentials() {
   # A build may have removed the folder beside its workspace.
   [ -d "$work" ] || mkdir -m 700 "$work"

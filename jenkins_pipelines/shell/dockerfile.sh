@@ -47,7 +47,7 @@ read_directive() {
 
 end_instruction() {
   set -f
-  # shellcheck disable=SC2086 # words are wanted, patterns are switched off
+  # shellcheck disable=SC2086 # split into words; set -f keeps patterns as they are
   case $instruction in
     *[!"$blanks"]*) end_words "$1" $instruction ;;
   esac
@@ -71,7 +71,7 @@ end_words() {
   esac
 }
 
-# begin_image_stage WORD…: those of a FROM, in which only the ARGs before the first one are known.
+# begin_image_stage WORD…: the words of a FROM, which knows only the ARGs before the first FROM.
 begin_image_stage() {
   while case ${1-} in --*) ;; *) false ;; esac; do shift; done
   scope='head'
@@ -85,7 +85,7 @@ begin_image_stage() {
   esac
 }
 
-# list_images_of_options WORD…: of COPY --from=IMAGE and RUN --mount=from=IMAGE,….
+# list_images_of_options WORD…: list the images of COPY --from=IMAGE and RUN --mount=from=IMAGE,….
 list_images_of_options() {
   while case ${1-} in --*) ;; *) false ;; esac; do
     case $1 in
@@ -96,8 +96,8 @@ list_images_of_options() {
   done
 }
 
-# read_mount OPTION,…: lists the image that a mount of RUN is taken from; of a bind mount without one, the path in the
-# context, in the file mounts.txt.
+# read_mount OPTION,…: a mount of RUN. If it is taken from an image, list the image; if it is a bind mount from the
+# context, list its path in the file mounts.txt.
 read_mount() {
   mount_type=bind mount_from='' mount_source='' rest=$1,
   while [ -n "$rest" ]; do
@@ -115,8 +115,8 @@ read_mount() {
   fi
 }
 
-# list_image NAME: unless it is a stage, by its name or number, or has a variable whose value only the builder knows. One
-# that begins with `-` would be an option of the builder.
+# list_image NAME: add the image to base_images.txt, unless NAME is the name or number of a stage, or has a variable
+# whose value only the builder knows. A name that begins with `-` is left out: the builder would read it as an option.
 list_image() {
   expand "$1" || return 0
   case $expanded in
@@ -130,8 +130,8 @@ list_image() {
     printf '%s\n' "$expanded" >>"$work/base_images.txt"
 }
 
-# find_heredocs TEXT: `heredocs` becomes the list of delimiters that it opens, `-` before one whose end may be indented.
-# Quoted text opens none, but the delimiter itself may be quoted.
+# find_heredocs TEXT: adds to `heredocs` a word for each heredoc that TEXT opens: `-` and the delimiter if the last line
+# may be indented (`<<-`), else `=` and the delimiter. Quoted text opens none, but the delimiter itself may be quoted.
 find_heredocs() {
   rest=$1 plain=''
   while :; do

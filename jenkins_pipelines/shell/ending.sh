@@ -1,5 +1,5 @@
 
-# remove_folder FOLDER: also folders in it whose permissions a build has removed.
+# remove_folder FOLDER: remove it, even if a build has removed the permissions of folders in it.
 remove_folder() {
   if [ ! -L "$1" ] && [ -d "$1" ]; then chmod -R u+rwX "$1" 2>/dev/null; fi
   rm -rf "$1" || announce "The agent could not remove $1."
@@ -11,7 +11,7 @@ send_end() {
     if report "$ending"; then
       ending=''
     else
-      case $status in 4??) announce "The shuttle did not take the reason (HTTP status $status)." ;; esac
+      case $status in 4??) announce "The shuttle refused the reason (HTTP status $status)." ;; esac
     fi
   fi
   push_all "$1" || return 1

@@ -1,7 +1,7 @@
 # The first process of a pid namespace; when it ends, the kernel kills all others. What its only child leaves running
 # gets TERM (a stopped process handles it only after CONT) and the grace time; `kill -1` reaches all processes but the
-# first. If TERM has come here, a stop has sent it to all of them already. The shell's own words about a child that was
-# killed are not the build's.
+# first. If this process got TERM, a stop has sent it to all of them already. The shell's own messages about a killed
+# child are dropped: only the child has the build's standard error (descriptor 6).
 grace=$1 sleep=$2 stopped=''
 trap stopped=yes TERM
 shift 2

@@ -11,8 +11,8 @@ add_option() {
   done
 }
 
-# collect_options: for most arguments only the name is an option; the builder reads the value from its environment. A
-# name that would affect the builder itself cannot be there: its value is on the command line.
+# collect_options: for most arguments only the name is an option; the builder reads the value from its environment. An
+# argument that would affect the builder itself must not be in that environment: its value is on the command line.
 collect_options() {
   options=''
   for file in "$work"/environment/arguments/*; do
@@ -37,15 +37,15 @@ collect_options() {
   [ ! -f "$work/environment/has_secrets" ] || hide_history
 }
 
-# hide_history: an image's history has the values of the arguments of a RUN; only buildah and podman can omit it.
+# hide_history: an image's history has the values of the build arguments; only buildah and podman can omit it.
 hide_history() {
   if [ "$builder" = docker ]; then
     say 'docker keeps the values of build arguments, secret ones too, in the history of the image.'
   elif "$builder_path" build --help | grep -q -e --omit-history; then
-    # Layers would be kept on the agent with their history.
+    # Layers that are kept on the agent would have the history.
     add_option --omit-history --layers=false
   else
-    # Before --omit-history, only a squash of layers drops it.
+    # A version without --omit-history drops the history only when it squashes the layers.
     add_option --layers --squash
   fi
 }

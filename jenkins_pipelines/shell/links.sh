@@ -1,6 +1,6 @@
 
-# leads_out PATH: whether this path below $sources leads out of it through a link. A source may have links to anywhere;
-# what lies there on the agent is neither read nor run for it. `ls` shows a link's target: not every agent has readlink.
+# leads_out PATH: whether this path below $sources leads out of it through a link. A source may have links to any path;
+# the agent's files at such a path are neither read nor run. `ls` shows a link's target: not every agent has readlink.
 leads_out() {
   top=`cd -P "$sources" && pwd -P` place=$sources/$1 hops=0
   while [ -L "$place" ] && [ ! -d "$place" ]; do

@@ -1,6 +1,7 @@
 
 # The log is a file without a name: descriptor 4 appends to it, 3 reads it. `offset` is what the shuttle wants next. The
-# file of descriptor 9, the chunk, keeps the `chunk_size` bytes from there until they are acknowledged; 3 is behind them.
+# chunk, the file of descriptor 9, keeps the `chunk_size` bytes from `offset` until they are acknowledged; descriptor 3
+# has read up to their end.
 full_chunk=4194304
 most_unsent=268435456
 
@@ -12,14 +13,15 @@ open_log() {
   begin_forwarding 0
 }
 
-# begin_forwarding OFFSET. Hundredths of a second: `push_in` until the next push, `silent` since the last one, `idle`
-# the longest time without one.
+# begin_forwarding OFFSET. These are hundredths of a second: `push_in` until the next push, `silent` since the last one,
+# `idle` the longest time without one.
 begin_forwarding() {
   chunk=/proc/$$/fd/9
   offset=$1 chunk_size=0 push_in=0 silent=0 idle=3000 failures=0 empty_looks=0 cut_at=0 paused='' shown=$1
 }
 
-# seek_log: read again from `offset`. The file has no name, so it is reopened by its descriptor; `skip` is one lseek.
+# seek_log: read again from `offset`. The file has no name, so it is reopened by its descriptor; `skip` of dd is one
+# lseek.
 seek_log() {
   chunk_size=0
   exec 3<"/proc/$$/fd/3"
@@ -36,7 +38,7 @@ log_size() {
 read_chunk() {
   [ "$chunk_size" = 0 ] || return 0
   [ "$cut_at" = 0 ] || [ "$offset" -lt "$cut_at" ] || return 0
-  # A dd that was ended by a signal may have read more than it wrote.
+  # If a signal ended dd, it may have read more than it wrote.
   dd bs=256k count=16 <&3 >"$chunk" 2>/dev/null || {
     seek_log
     return 1
@@ -50,7 +52,8 @@ read_chunk() {
   fi
 }
 
-# push [QUERY]: send the chunk, or nothing. Sets `wanted` to the offset that the answer names, empty = no answer.
+# push [QUERY]: send the chunk, or no bytes if there is none. Sets `wanted` to the offset that the answer names; if it
+# names none, `wanted` is empty, and the push has failed.
 push() {
   wanted='' pause=0.2 body=/dev/null
   [ "$chunk_size" = 0 ] || body=$chunk
@@ -110,7 +113,7 @@ to_hundredths() {
   case $rest in *[1-9]*) hundredths=$((hundredths + 1)) ;; esac
 }
 
-# acknowledge: continue at `wanted`: behind the chunk, or elsewhere if the shuttle has lost its disk.
+# acknowledge: continue at `wanted`: after the chunk, or elsewhere if the shuttle has lost its disk.
 acknowledge() {
   if [ "$chunk_size" -lt "$full_chunk" ] || [ "$wanted" = "$offset" ]; then
     push_in=$((push_in > 5 ? push_in : 5))
@@ -123,7 +126,7 @@ acknowledge() {
   fi
 }
 
-# watch_growth: pause the collector from a process beside a push that hangs, as a build may write gigabytes a second.
+# watch_growth: start a process that pauses the collector while a push hangs: a build may write gigabytes per second.
 watch_growth() {
   [ -n "$collector" ] && [ -z "$paused" ] || return 0
   (
@@ -136,22 +139,23 @@ watch_growth() {
   watcher=$!
 }
 
-# KILL, as a process that has just been forked loses any other signal while it still has the traps of this shell.
+# unwatch_growth: end that process by KILL: just after its fork it still has the traps of this shell, and would lose any
+# other signal.
 unwatch_growth() {
   [ -n "$watcher" ] || return 0
-  # With its `sleep`, where the kernel lists children; elsewhere that stays for another 0.2 s.
+  # Its `sleep` is killed as well if the kernel lists children; otherwise it runs for another 0.2 s.
   sleeping=''
   kill -STOP "$watcher" 2>/dev/null
   { read -r sleeping <"/proc/$watcher/task/$watcher/children"; } 2>/dev/null
-  # shellcheck disable=SC2086 # one word a pid
+  # shellcheck disable=SC2086 # one word per pid
   kill -KILL "$watcher" $sleeping 2>/dev/null
   wait "$watcher" 2>/dev/null
   watcher=''
   [ ! -e "$work/paused" ] || paused=yes
 }
 
-# limit_growth: pause the collector while more than 256 MiB are unsent, so that the build waits at its pipe. Bytes
-# beyond the largest log are dropped by cutting the file again and again.
+# limit_growth: pause the collector while 256 MiB or more are unsent, so that the build waits at its pipe. Bytes beyond
+# `max_bytes` are dropped: the file is truncated again and again.
 limit_growth() {
   if [ "$offset" -ge "$max_bytes" ]; then
     cut_at=$((cut_at > offset + chunk_size ? cut_at : offset + chunk_size))
@@ -170,7 +174,7 @@ resume() {
   paused=''
 }
 
-# forward: one round. Reads only when the pause is over, so that what was printed meanwhile goes with the same push.
+# forward: one round. Reads only when the pause is over, so that one push sends all that was printed during the pause.
 forward() {
   [ "$push_in" -gt 0 ] || read_chunk
   if [ "$chunk_size" = "$full_chunk" ] || [ "$push_in" -gt 100 ] || [ "$cut_at" -gt 0 ] || [ -n "$paused" ]; then
@@ -220,7 +224,7 @@ push_all() {
       return 0
     fi
     [ "$stop" != over ] || return 0
-    # Without curl nothing can be sent, and where it is gone `sleep` may be as well: the pauses would take no time.
+    # A build may have removed curl, so that nothing can be sent, and `sleep`, so that this loop would have no pauses.
     case $problem in 126 | 127) return 1 ;; esac
     read_clock
     [ "$now" -lt "$deadline" ] || return 1

@@ -1,5 +1,5 @@
 
-# end_survivors LINE: TERM, then KILL for what the user's process left running; LINE goes to the log if there is any.
+# end_survivors LINE: send TERM, then KILL to what the user's process left running. If there is any, log LINE.
 end_survivors() {
   find_survivors
   [ -n "$survivors" ] || return 0
@@ -15,7 +15,7 @@ end_survivors() {
   kill_survivors
 }
 
-# kill_survivors: repeated, as a process may start another one meanwhile.
+# kill_survivors: send KILL repeatedly, because a process may start another one meanwhile.
 kill_survivors() {
   for _ in 1 2 3 4 5 6 7 8 9 10; do
     end_by KILL
@@ -37,11 +37,11 @@ choose_namespace() {
   fi
 }
 
-# start FOLDER COMMAND…: start it in FOLDER under the runner, an orphan that Jenkins' signals do not reach. Descriptor 6
-# reads the runner's status lines; 7 is closed when this shell ends, and then the runner ends the process. `clean` =
-# yes: with an environment of its own, else with that of this step. The process gets the arguments in `arguments_folder`,
-# which are then removed. The second setsid is called by the leader of a session, and so leaves a child behind: `&` would
-# make the process deaf to SIGINT and SIGQUIT.
+# start FOLDER COMMAND…: start the command in FOLDER under the runner, an orphan that Jenkins' signals do not reach.
+# Descriptor 6 reads the runner's status lines; 7 is closed when this shell ends, and then the runner ends the process.
+# If `clean` is yes, the process has an environment of its own, else that of this step. It gets the arguments in
+# `arguments_folder`, which is removed. The second setsid is called by the leader of a session: so it forks, and the
+# parent exits. A process started by `&` instead would ignore SIGINT and SIGQUIT.
 start() {
   process='' collector='' ended='' drained='' collected='' left_running='' runner_pid='' runner_lost='' folder=$1
   shift
@@ -65,8 +65,9 @@ start() {
   exec 5>&- 8<&-
 }
 
-# read_status: read new status lines. If the build has killed its runner, it counts as ended with 137; the runner's
-# own first line may not have come yet.
+# read_status: read new status lines. A build that has killed its runner counts as ended with 137; the runner has to be
+# missing twice, because it may have written its last line after the first read. Before its first line has come, it
+# counts as running.
 read_status() {
   while read -r word value <&6; do
     case $value in *[!0-9]* | 0?* | ????????*) continue ;; esac
@@ -85,7 +86,7 @@ read_status() {
   fi
 }
 
-# follow: forward the log until the process has ended; fails when a stop is wanted.
+# follow: forward the log until the process has ended; fails if a stop is wanted.
 follow() {
   empty_looks=0
   while :; do
@@ -94,15 +95,15 @@ follow() {
     [ -z "$ended" ] || return 0
     # A build may have stopped its runner, which would never report the end.
     [ -n "$paused" ] || kill -CONT "-$runner_pid" 2>/dev/null
-    # Nothing is read before the collector is known, which limit_growth pauses.
+    # Nothing is forwarded before the collector's pid is known: limit_growth needs it.
     [ -z "$collector" ] || forward
-    # After a push that was answered.
+    # Only just after a push that was answered.
     [ "$silent$failures" != 00 ] || report_stages
     rest
   done
 }
 
-# run FOLDER COMMAND…: run it, and end what it leaves running. Fails with its exit status.
+# run FOLDER COMMAND…: run the command, and end what it leaves running. Returns its exit status.
 run() {
   start "$@"
   line_open=maybe
@@ -113,12 +114,12 @@ run() {
   end_survivors "$line"
   drain
   [ "${collected:-0}" = 0 ] ||
-    fail output_lost "The agent could not write all of the build's output; give its disk room."
+    fail output_lost "The agent could not write all of the build's output; free space on its disk."
   return "$ended"
 }
 
 # drain: wait up to 2 s for the collector, which ends after the pipe's last byte; a hidden process may hold the pipe
-# open. A build may have stopped the runner or the collector, which are in one group.
+# open. The runner and the collector, in one group, get CONT, because a build may have stopped them.
 drain() {
   turns=40
   [ -n "$drained" ] || kill -CONT "-$runner_pid" 2>/dev/null

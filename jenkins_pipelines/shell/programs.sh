@@ -4,7 +4,7 @@
 programs=''
 for program in cat chmod curl cut date dd env grep gzip ls mkdir mkfifo od rm sed setsid sh sleep tail tar tr wc; do
   path=`command -v "$program"` || {
-    # Jenkins' TERM ended the process that looked for it.
+    # Above 128, Jenkins' TERM ended the process that searched for the program.
     [ $? -le 128 ] || exit
     echo "-----> The agent has no $program; install it there. Nothing was done."
     exit 1

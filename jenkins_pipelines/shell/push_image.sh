@@ -13,7 +13,7 @@ push_image() {
       [ -z "$insecure" ] || set -- "$@" --tls-verify=false
       set -- "$@" "$local_image" "docker://$reference"
     fi
-    with_credentials "$credentials" "$@" || fail registry_refused "The registry did not take $reference: `last_line`"
+    with_credentials "$credentials" "$@" || fail registry_refused "The registry did not accept $reference: `last_line`"
     [ "$builder" != docker ] ||
       tail -c 4096 "/proc/$$/fd/4" | sed -n 's/.*digest: \(sha256:[0-9a-f]*\).*/\1/p' >"$work/digest"
   done

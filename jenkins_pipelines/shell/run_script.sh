@@ -11,7 +11,8 @@ take_makefile() {
 
 # refuse_link_out NAME
 refuse_link_out() {
-  ! leads_out "$1" || fail no_build_script "The source's $1 is a link that leads out of the source; add the file itself."
+  ! leads_out "$1" ||
+    fail no_build_script "The source's $1 is a link that leads out of the source; replace it by its target."
 }
 
 # read_first_line: sets `first_line` to the beginning of build.sh. The kernel reads 256 bytes of it.
@@ -26,8 +27,8 @@ read_first_line() {
   esac
 }
 
-# read_interpreter: sets `interpreter` and `argument` as the kernel reads them from the first line of a script: all
-# behind the interpreter is one argument.
+# read_interpreter: sets `interpreter` and `argument` as the kernel reads them from the first line of a script: all that
+# follows the interpreter is one argument.
 read_interpreter() {
   interpreter=/bin/sh argument=''
   case $first_line in '#!'*[!"$blanks"]*) ;; *) return 0 ;; esac
@@ -41,7 +42,7 @@ read_interpreter() {
 }
 tab=`printf '\t'`
 blanks=" $tab"
-# The beginnings of UTF-8 and UTF-16 with a byte order mark, and of a program.
+# The byte order marks of UTF-8 and UTF-16, and the first bytes of a compiled program.
 mark_8=`printf '\357\273\277'` mark_16_le=`printf '\377\376'` mark_16_be=`printf '\376\377'` elf=`printf '\177ELF'`
 
 # The command contains a /, so that an argument PATH affects only the user's process, not the search for the command.

@@ -1,6 +1,7 @@
 # The runner starts the user's process in a session of its own, collects its output and writes how it ended to
-# descriptor 5. The output goes through a pipe: with the file itself, `echo >/dev/stderr` would truncate the log.
-# The user's process is in the foreground: a shell without job control starts all others deaf to SIGINT and SIGQUIT.
+# descriptor 5. The output goes through a pipe: if it went to the file directly, `echo >/dev/stderr` would truncate the
+# log. The user's process is in the foreground: a shell without job control starts background processes with SIGINT and
+# SIGQUIT ignored.
 first=$1 starter=$2 marker=$3 grace=$4 sleep=$5 cat=$6 grep=$7 environment=$8 unshare=$9
 shift 9
 namespace=$1
@@ -9,7 +10,8 @@ set -- env SHUTTLE_RUN="$marker" setsid sh -c "$starter" start "$environment" "$
 # shellcheck disable=SC2086 # options without blanks
 [ -z "$unshare" ] || set -- "$unshare" $namespace sh -c "$first" first "$grace" "$sleep" "$@"
 
-# end_process: its pid is in the status file, to which descriptor 5 appends. When it ends, what it left must end, too.
+# end_process: end the user's process and all that it leaves running. Descriptor 5 appends to the status file, which has
+# the pid.
 end_process() {
   trap '' TERM
   exec 6</proc/self/fd/5
@@ -22,7 +24,7 @@ end_process() {
   kill -CONT 0
 }
 
-# By its path: the build may have written a program of that name.
+# Called by its path: the build may have written a program of that name.
 grep() { command "$grep" "$@"; }
 
 echo "runner $$" >&5
@@ -30,10 +32,10 @@ echo "runner $$" >&5
   # The pipe at descriptor 8 is closed when the supervisor is killed; then only the runner can end the process.
   { while read -r _ <&8; do :; done; end_process; } >/dev/null 2>&1 4>&- &
   watchdog=$!
-  # Another shell redirects the output, as this one would print there how the process was killed.
+  # A second shell redirects the output: this shell would write a message about a killed process into it.
   sh -c 'echo "process $$" >&5 && exec "$@" 2>&1 4>&- 8<&-' process "$@"
   echo "ended $?" >&5
   kill "$watchdog" 2>/dev/null
 } | sh -c 'echo "collector $$" >&5 && exec "$1" >&4 4>&- 5>&- 8<&-' collector "$cat"
-# The collector fails where its disk is full.
+# The collector fails if the disk is full.
 echo "drained $?" >&5

@@ -1,8 +1,8 @@
 # Finds the processes of a build and signals them; for the supervisor and for its runner. `process` is the pid of the
-# user's process, `marker` that of the build, `namespace` is not empty where the user's process has a pid namespace.
+# user's process, `marker` the build's marker; `namespace` is not empty if the user's process has a pid namespace.
 
-# processes_with NAME=VALUE: the pids of the processes with it in their environment; takes 4 ms. Environments of other
-# users cannot be read.
+# processes_with NAME=VALUE: the pids of the processes that have it in their environment; takes 4 ms. Environments of
+# other users' processes cannot be read.
 processes_with() {
   processes_found environ -zxF "$1"
 }
@@ -18,9 +18,9 @@ processes_found() {
   done
 }
 
-# find_survivors: sets `survivors` to the pids with the build's marker, and those in the session of the user's process,
-# or in its pid namespace, where a process may have emptied its environment. /proc/PID/stat: pid (name) state parent
-# group session. Zombies do not count: not every agent has an init that reaps.
+# find_survivors: sets `survivors` to the pids of the processes with the build's marker, and, because a process may have
+# emptied its environment, of those in the session or pid namespace of the user's process. /proc/PID/stat: pid (name)
+# state parent group session. Zombies do not count: not every agent has an init that reaps them.
 find_survivors() {
   survivors=`
     [ -z "$process" ] || [ -z "$namespace" ] || processes_in_namespace
@@ -29,8 +29,8 @@ find_survivors() {
   `
 }
 
-# processes_in_namespace: the pids of the processes in that of the user's process, whose pid is that of unshare. Its only
-# child, the namespace's first process, comes first: it has to know of a stop before the user's process ends.
+# processes_in_namespace: the pids of the processes in the namespace that unshare made; `process` is unshare itself. Its
+# only child, the namespace's first process, is listed first: it has to get TERM before the user's process ends.
 processes_in_namespace() {
   only=`processes_found stat -E "^[0-9]+ [(].*[)] [^ZX] $process "`
   [ -z "$only" ] || echo "$only"
@@ -40,9 +40,9 @@ processes_in_namespace() {
   done
 }
 
-# end_by TERM or KILL: signal the group of the user's process, and all survivors. Each gets TERM once, because programs
-# may take a second one for an order to end without finishing their work; then CONT, as a stopped process could not
-# handle it. The group is signalled as a whole: a process that it has just started is not left out.
+# end_by TERM or KILL: signal the group of the user's process, and all survivors. Each gets TERM once, because some
+# programs take a second one as an order to exit without finishing their work; then CONT, because a stopped process does
+# not handle TERM. The group is signalled as a whole, so that a process that it has just started gets the signal, too.
 end_by() {
   find_survivors
   grouped=' ' others=''
@@ -57,7 +57,7 @@ end_by() {
   done
   {
     [ -z "$process" ] || kill "-$1" "-$process"
-    # shellcheck disable=SC2086 # one word a pid
+    # shellcheck disable=SC2086 # one word per pid
     [ -z "$others" ] || kill "-$1" $others
     # unshare ignores TERM; KILL ends it and its namespace.
     [ -z "$process" ] || [ "$1" != KILL ] || kill -KILL "$process"

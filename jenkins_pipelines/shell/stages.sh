@@ -1,5 +1,5 @@
 
-# say TEXT: a line in the log; it ends a line that a process left unfinished.
+# say TEXT: write a line to the log; if a process left its last line unfinished, end that first.
 say() {
   if [ -n "$line_open" ]; then
     last=`tail -c 1 "/proc/$$/fd/4" | tr '\000' x`
@@ -24,14 +24,15 @@ end_stage() {
   stage=''
 }
 
-# progress EVENT [FIELDS]: nothing waits for it. `unreported` has the events, a line each, that the shuttle has not
-# taken yet; they are sent again beside a push. If none of that succeeds, only the stages' times are lost.
+# progress EVENT [FIELDS]: report an event of the stage; nothing waits for it. `unreported` has the events, a line each,
+# that the shuttle has not accepted yet; they are sent again after an answered push. If all of that fails, only the
+# stages' times are lost.
 progress() {
   unreported="$unreported{\"id\":\"$stream.$stage.$1\",\"stage\":\"$stage\",\"event\":\"$1\"${2-}}$newline"
   report_stages
 }
 
-# report_stages: send what is `unreported`, in order, up to the first event that the shuttle does not answer.
+# report_stages: send the `unreported` events in order, up to the first one that has to be sent again.
 report_stages() {
   while [ -n "$unreported" ]; do
     call "$run_token" POST progress -o /dev/null --max-time 5 -H 'Content-Type: application/json' \
@@ -61,14 +62,14 @@ fail() {
   conclude "${3:-1}" failed "$1" "$2"
 }
 
-# stop_build: TERM, the grace time, KILL, and the last push; all within 15 s, as Jenkins waits 20 s. A TERM without a
-# stop from the shuttle was sent by Jenkins.
+# stop_build: TERM, the grace time, KILL, and the last push; all within 15 s, because Jenkins waits 20 s. If this shell
+# got TERM and the shuttle has requested no stop, the build was aborted in Jenkins.
 stop_build() {
   read_clock
   kill_at=$((now + grace + 1)) deadline=$((now + grace + 5)) latest=$((${terminated:-$now} + 13))
   if [ "$deadline" -gt "$latest" ]; then deadline=$latest; fi
   cause=$stop in_haste=yes
-  # Jenkins' TERM comes for the shuttle's stops, too, and often before the shuttle has said so.
+  # Jenkins sends TERM for the shuttle's stops, too, often before the shuttle has named the cause.
   say "The build is stopped${cause:+: $cause}."
   find_survivors
   if [ -n "$process$survivors" ]; then
@@ -102,7 +103,7 @@ conclude() {
   # Source and credentials are removed first: sending may take minutes.
   remove_folder "$sources"
   rm -rf "$work/environment" "$work/credentials"
-  # A stop loses no time with a shuttle that does not answer.
+  # At a stop, no time is spent on a shuttle that does not answer.
   [ "$2" = stopped ] && [ "$failures" != 0 ] || end_stage "$1" "$2"
   report_id=failure
   [ "$3" != aborted_in_jenkins ] || report_id=end
@@ -119,8 +120,9 @@ conclude() {
   exit "$1"
 }
 
-# hand_over EXIT: a process that Jenkins does not know sends the rest for up to 15 minutes (orphan.sh). It has to run
-# before the step ends: Jenkins then kills all that still have the step's environment. It closes its output when it runs.
+# hand_over EXIT: a process that Jenkins does not know sends the rest for up to 15 minutes (orphan.sh). When the step
+# ends, Jenkins kills all processes that have its environment. So the backticks wait until the process has its own: then
+# it closes its output.
 hand_over() {
   announce 'The shuttle does not answer; the rest of the log is sent later.'
   printf '%s\n' "$run_token" | (

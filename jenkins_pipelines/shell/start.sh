@@ -9,7 +9,8 @@ if [ -d "$environment/shell_variables" ]; then
   done
   rm -rf "$environment/shell_variables"
 fi
-# -u: what bash adds to every environment. No argument replaces the marker, by which the build's processes are found.
+# -u removes what bash adds to every environment. SHUTTLE_RUN, by which the build's processes are found, is set again,
+# because an argument may have that name.
 set -- "$(command -v env)" -u _ -u SHLVL -u PWD -u OLDPWD SHUTTLE_RUN="$SHUTTLE_RUN" "$@"
 become() {
   take_arguments "$environment/arguments" "$environment/steering"

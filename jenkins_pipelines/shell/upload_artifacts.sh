@@ -44,13 +44,13 @@ upload_file() {
   ask "$run_token" PUT "artifacts/$encoded" -T "./$1" || refuse_artifact
 }
 
-# refuse_artifact: with what the shuttle says about it.
+# refuse_artifact: fail with the message of the shuttle's answer.
 refuse_artifact() {
   json_field message
   fail artifact_refused "The shuttle refused the artifact $readable (HTTP status $status)${field:+: ${field%.}}."
 }
 
-# refuse_unreadable WHAT: a build that lost an artifact has not succeeded.
+# refuse_unreadable WHAT: fail, because a build without one of its artifacts has not succeeded.
 refuse_unreadable() {
   fail artifact_refused "The $1 in dist/ cannot be read; change its permissions."
 }
@@ -64,8 +64,8 @@ upload_folder() {
     if [ -L "$file" ]; then
       say "Not uploaded, because it is a link: ${file#./}"
     elif [ -d "$file" ]; then
-      # No name is that long, and dash ends at the thousandth call of a function within another.
-      [ ${#file} -lt 1000 ] || fail artifact_refused 'The folders in dist/ lie too deep; pack them into an archive.'
+      # The shuttle accepts no name of that length, and dash exits at a thousand nested calls of a function.
+      [ ${#file} -lt 1000 ] || fail artifact_refused 'Folders in dist/ are nested too deep; pack them into an archive.'
       if [ ! -r "$file" ] || [ ! -x "$file" ]; then
         check_name "${file#./}"
         refuse_unreadable "folder $readable"

@@ -1,7 +1,7 @@
 
-# The values that variables have in a Dockerfile's image names: `given_NAME` is a build argument's, whose names are in
-# `names`; `head_NAME` that of an ARG before the first FROM, in `head_names`; `stage_NAME` that of an ARG in the current
-# stage, in `stage_names`. A name that comes here consists of letters, digits and underscores, so that `eval` is safe.
+# The values of variables in a Dockerfile's image names: `given_NAME` for the build arguments, listed in `names`;
+# `head_NAME` for ARGs before the first FROM, listed in `head_names`; `stage_NAME` for ARGs of the current stage, listed
+# in `stage_names`. Names here consist of letters, digits and underscores, so that `eval` is safe.
 names='' head_names='' stage_names=''
 
 # remember_argument NAME=VALUE: a build argument.
@@ -10,7 +10,7 @@ remember_argument() {
   eval "given_${1%%=*}=\${1#*=}"
 }
 
-# declare_argument NAME[=DEFAULT]: an ARG instruction's, in the part of the Dockerfile that `scope` names: head or stage.
+# declare_argument NAME[=DEFAULT]: a word of an ARG instruction; `scope` is the part of the Dockerfile: head or stage.
 declare_argument() {
   declared=${1%%=*} expanded=''
   case $declared in '' | *[!A-Za-z0-9_]*) return 0 ;; esac
@@ -26,8 +26,8 @@ declare_argument() {
   eval "${scope}_$declared=\$expanded ${scope}_names=\"\$${scope}_names \$declared\""
 }
 
-# look_up NAME [SCOPE]: sets `expanded` to a variable's value there; fails if it has none. A stage also has the build
-# arguments, because an ARG for each is inserted; it counts as having declared those of the head.
+# look_up NAME [SCOPE]: sets `expanded` to the variable's value in the scope; fails if it has none. A stage also has the
+# build arguments, because an ARG for each is inserted, and counts as having declared the variables of the head.
 look_up() {
   where=${2:-$scope} expanded=''
   eval "known=\$${where}_names"
@@ -40,8 +40,8 @@ look_up() {
   esac
 }
 
-# expand TEXT: sets `expanded` to TEXT without quotes and with the values of its variables; fails for what is not known
-# here, which the builder may know.
+# expand TEXT: sets `expanded` to TEXT without quotes and with the values of its variables; fails if a value is not
+# known here, although the builder may know it.
 expand() {
   text=$1 built=''
   while :; do
@@ -72,7 +72,7 @@ expand() {
   expanded=$built
 }
 
-# expand_braces: `text` begins behind `${`; sets `expanded`, and `text` to what follows `}`.
+# expand_braces: `text` begins after `${`; sets `expanded`, and `text` to what follows `}`.
 expand_braces() {
   variable=${text%%[!A-Za-z0-9_]*}
   text=${text#"$variable"}
@@ -112,7 +112,7 @@ take_word() {
   text=${text#?}
 }
 
-# choose_value: the value of `variable`, or `word`, as `operator` says.
+# choose_value: sets `expanded` to the value of `variable` or to `word`, as `operator` says.
 choose_value() {
   found=yes
   look_up "$variable" || found=''
@@ -121,7 +121,7 @@ choose_value() {
     *-yes) ;;
     *+) expanded='' ;;
     *)
-      # In a shell of its own, since `expand` is running.
+      # In a subshell, because `expand` is running and its variables are global.
       expanded=`expand "$word" && printf '%s.' "$expanded"` || return 1
       expanded=${expanded%.}
       ;;

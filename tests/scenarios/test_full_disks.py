@@ -215,7 +215,7 @@ async def test_no_room_for_what_is_on_its_way(product):
             assert (response.status, (await response.json())["code"]) == (503, "cannot_record")
             assert "SHUTTLE_DATA_DIR" in (await response.json())["message"]
         (product.folder / f"{name}.gate").touch()
-        await until_console_says(product, await product.build(name, "1"), "asking again")
+        await until_console_says(product, await product.build(name, "1"), "the call is repeated")
     await receiver.until(lambda: receiver.final and receiver.log_ended)
     assert receiver.words() == ["queued", "pending", "succeeded"]
     assert [found["bytes"] for found in receiver.final["artifacts"]] == [2 * FILE_LIMIT_BYTES]

@@ -260,7 +260,7 @@ async def test_link_out_of_the_source_is_not_given_to_the_builder(
     ended, api = await run(each_agent, environment(options=options), {"x": "", **files}, links={link: str(target)})
     assert ended.status == 1
     report = api.reports["failure"]
-    message = f"The source's {what} is a link that leads out of the source; add the file itself."
+    message = f"The source's {what} is a link that leads out of the source; replace it by its target."
     assert (report["reason"], report["message"]) == (reason, message)
     assert not notes.calls or "build" not in [call[1] for call in notes.calls]
 
@@ -286,7 +286,7 @@ async def test_bind_mount_of_a_link_out_of_the_source_is_refused(each_agent: Age
     ended, api = await run(each_agent, environment(options=options), {"api/Dockerfile": dockerfile}, links=links)
     assert ended.status != 0
     assert notes.calls == []
-    message = f"The source's path api/{MOUNTS[mount]} is a link that leads out of the source; add the file itself."
+    message = f"The source's path api/{MOUNTS[mount]} is a link that leads out of the source; replace it by its target."
     assert api.reports["failure"] == {"id": "failure", "state": "failed", "reason": "no_context", "message": message}
 
 
@@ -354,7 +354,7 @@ async def test_refusal_of_the_registry_is_in_the_message(each_agent: Agent) -> N
     assert api.reports["failure"]["reason"] == "registry_refused"
     assert (
         api.reports["failure"]["message"]
-        == 'The registry did not take registry.example/org/app:1.0: denied: "you" may not'
+        == 'The registry did not accept registry.example/org/app:1.0: denied: "you" may not'
     )
     assert "image" not in api.reports
     assert everything_under(each_agent.workspace) == []

@@ -81,7 +81,7 @@ async def test_replay_after_the_end_is_refused(agent: Agent) -> None:
         api.token = "another"
         run = await agent.run(SCRIPT)
     assert run.status == 1
-    assert "Refused: the token is not of this build" in run.console
+    assert "Refused: the token does not belong to this build" in run.console
     assert everything_under(agent.workspace) == []
 
 
@@ -296,7 +296,8 @@ async def test_build_script_that_is_a_link_out_of_the_source_is_not_read(
     report = api.reports["failure"]
     assert report["reason"] == "no_build_script"
     if target != "loop":
-        assert report["message"] == f"The source's {name} is a link that leads out of the source; add the file itself."
+        message = f"The source's {name} is a link that leads out of the source; replace it by its target."
+        assert report["message"] == message
     assert "secret" not in api.log
 
 
@@ -393,7 +394,7 @@ async def test_giving_up_names_the_error_without_secrets(agent: Agent) -> None:
     agent.environment = {"SHUTTLE_RETRY_SECONDS": "0"}
     run = await agent.run(SCRIPT)
     assert run.status == 1
-    assert "The shuttle could not be asked (HTTP status 000, curl status 7)." in run.console
+    assert "The call to the shuttle failed (HTTP status 000, curl status 7)." in run.console
     assert not any(token in run.console for token in TOKENS)
 
 

@@ -164,7 +164,7 @@ async def test_full_disk_of_the_agent_fails_the_build_with_a_reason(agent: Agent
     assert (run.status, api.ends) == (1, {"main": 1})
     assert api.reports["failure"]["reason"] == "output_lost"
     assert api.log.startswith(RUNNING + "one of many lines\n")
-    assert api.log.endswith("-----> The agent could not write all of the build's output; give its disk room.\n")
+    assert api.log.endswith("-----> The agent could not write all of the build's output; free space on its disk.\n")
 
 
 async def test_push_leaves_no_process_behind(each_agent: Agent) -> None:
