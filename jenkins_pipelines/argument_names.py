@@ -31,14 +31,14 @@ _SHELL_VARIABLE = re.compile(
     | COMPREPLY | COMP_CWORD | COMP_KEY | COMP_LINE | COMP_POINT | COMP_TYPE | COMP_WORDBREAKS
     | COMP_WORDS | COPROC | CHILD_MAX | EXECIGNORE | GLOBIGNORE | MAPFILE | POSIXLY_CORRECT
     | TMOUT | LANG | LANGUAGE | LC_\w+
-    | [0-9]\w*  # no variable of a shell, but one of an environment
+    | [0-9]\w*  # no shell can export it, but an environment can have it
     """,
     re.VERBOSE,
 )
 
 # Variables that builders, Go programs, the C library, TLS and credential helpers (often shell scripts) read. Variables
 # that only Jenkins or the supervisor read (BUILD_*, JOB_*, SHUTTLE_*, WORKSPACE, …) are ordinary: the process that
-# exports an argument then becomes the user's process or the builder, so the others never see it.
+# exports an argument then becomes the user's process or the builder, so Jenkins and the supervisor never see it.
 _STEERING = re.compile(
     r"""
       PATH | HOME | TMPDIR | TMP | TEMP | USER | LOGNAME | SHELL | TERM | TZ | TZDIR | CDPATH | PS4 | ENV | BASH_ENV

@@ -14,7 +14,7 @@ _PARAMETER_ELEMENTS = {
 
 
 def marker(pipeline_name: str, digest: str) -> str:
-    """The description of a job of the shuttle; `digest` is the `sha256:…` of the rendered pipeline."""
+    """The description of one of the shuttle's jobs; `digest` is the `sha256:…` of the rendered pipeline."""
     return f"{MARKER}; pipeline {pipeline_name}; digest {digest}"
 
 

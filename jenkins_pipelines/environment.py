@@ -8,7 +8,7 @@ Each value is the exact content of its own file, so that a shell reads it withou
     no_cache                             exists if the builder's cache must not be used
     labels/000001                        KEY=VALUE
     options/<option>                     text
-    base_images/config.json              credentials for FROM (missing: those of the agent)
+    base_images/config.json              credentials for FROM; if it is missing, the agent's own are used
     insecure_registries                  one host[:port] per line, without TLS or with a self-signed certificate
     source_image/reference, config.json  a docker:// source; `insecure` exists if its registry may lack TLS
     destinations/000001/reference, …     the same for each destination, in a folder of its own
@@ -40,8 +40,9 @@ class AgentEnvironment(BaseModel):
     """One build's environment.
 
     `destinations` and `source_image` are references `host[:port]/path[:tag]` without scheme and userinfo.
-    `registries` maps a whole reference, or a registry's `host[:port]`, to (user, password); the reference wins, so that
-    the two sides of a copy within one registry can differ. `insecure_registries` are `host[:port]`; loopback always is.
+    `registries` maps a whole reference, or a registry's `host[:port]`, to (user, password). The reference wins, so that
+    source and destination of a copy within one registry can have different credentials. `insecure_registries` are
+    `host[:port]`; a registry at a loopback address is always insecure.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
@@ -91,7 +92,7 @@ def _files(environment: AgentEnvironment) -> Iterator[tuple[str, bytes]]:
         yield f"labels/{position:06}", _bytes(f"{key}={value}")
     for option, chosen in environment.options.items():
         if not _NAME.fullmatch(option):
-            raise PipelineError("An option's name is letters, digits and underscores.")
+            raise PipelineError("An option's name has letters, digits and underscores only, and begins with no digit.")
         if chosen is not None:
             yield f"options/{option}", _bytes(chosen if isinstance(chosen, str) else json.dumps(chosen))
     if environment.secret_arguments:

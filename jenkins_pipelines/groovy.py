@@ -12,7 +12,7 @@ from jenkins_pipelines.models import Echo, Pipeline, Sh, Stage, Step, Timeout, W
 
 # A string constant of a class file holds at most 65,535 bytes.
 _MOST_STRING_BYTES = 65_535
-# The backslash first: the other escapes have one.
+# The backslash is escaped first, because the other escapes contain one.
 _ESCAPES = {"\\": "\\\\", "\r": "\\r", "\b": "\\b", "\f": "\\f"}
 # Characters that XML 1.0 forbids or discourages, among them those of escape sequences.
 _UNWRITABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
@@ -38,7 +38,7 @@ def string(text: str) -> str:
     if unwritable:
         raise PipelineError(f"A pipeline's text cannot hold the character U+{ord(unwritable[0]):04X}; remove it.")
     if len(text.encode()) > _MOST_STRING_BYTES:
-        raise PipelineError(f"A string of a pipeline may have {_MOST_STRING_BYTES} bytes; split the script.")
+        raise PipelineError(f"A string of a pipeline may have {_MOST_STRING_BYTES} bytes at most; split the script.")
     if "\n" not in text:
         return "'" + escaped.replace("'", "\\'") + "'"
     escaped = escaped.replace("'''", "\\'\\'\\'")

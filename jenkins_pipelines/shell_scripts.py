@@ -24,7 +24,8 @@ _SUPERVISOR = ("programs", "stages", "processes", "claim", "fetch")
 def supervisor(*names: str) -> Sh:
     """The `sh` step that claims the build, fetches its files and then runs the named scripts of `shell/`.
 
-    Because of the brace group the shell reads the whole file before it runs anything: the user's code can overwrite it.
+    The brace group makes the shell read the whole file before it runs anything, because the user's code can overwrite
+    that file.
     """
     return Sh(script=_FIRST_LINE + "{\n" + "".join([*_texts(), *map(text, (*_SUPERVISOR, *names))]) + "\nexit\n}\n")
 

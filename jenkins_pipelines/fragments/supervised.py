@@ -5,9 +5,9 @@ from jenkins_pipelines.models import Parameter, Stage
 from jenkins_pipelines.shell_scripts import supervisor
 
 PARAMETERS = (
-    Parameter(name="BUILD_UUID", description="The build; also the marker by which it is found again."),
+    Parameter(name="BUILD_UUID", description="The build's uuid; the shuttle finds this Jenkins build by it."),
     Parameter(name="SHUTTLE_URL", description="The shuttle's base URL as the agent sees it."),
-    Parameter(name="SHUTTLE_TOKEN", kind="password", description="Claims this one build, and opens nothing else."),
+    Parameter(name="SHUTTLE_TOKEN", kind="password", description="Claims this build; it is valid for nothing else."),
 )
 
 
