@@ -1,6 +1,7 @@
 """`shuttle pipelines`: list and render the pipelines, and apply one to a Jenkins job by hand."""
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Show the pipelines, and apply one to a Jenkins job.", no_args_is_help=True)
 
-_Name = Annotated[str, typer.Argument(metavar="NAME", help="A name of `shuttle pipelines list`.", show_default=False)]
+_Name = Annotated[str, typer.Argument(metavar="NAME", help="A name from `shuttle pipelines list`.", show_default=False)]
 _Label = Annotated[
     str, typer.Option("--agent-label", envvar="SHUTTLE_JENKINS_AGENT_LABEL", help="Run on agents with this label.")
 ]
@@ -68,7 +69,7 @@ def render(
     print(jenkinsfile.read_text(encoding="utf-8"), end="")
     for path in (definition, jenkinsfile, config):
         print(f"wrote {path}", file=sys.stderr)
-    with_label = f" --agent-label {agent_label}" if agent_label else ""
+    with_label = f" --agent-label {shlex.quote(agent_label)}" if agent_label else ""
     print(f"to apply it: JENKINS_URL=… shuttle pipelines apply {name} JOB{with_label}", file=sys.stderr)
 
 
@@ -97,7 +98,7 @@ def apply(
             await jenkins.close()
 
     asyncio.run(put())
-    print(f"the job {job} is {written.digest}", file=sys.stderr)
+    print(f"the job {job} has the pipeline {name}, {written.digest}", file=sys.stderr)
 
 
 def _kind(name: str) -> "PipelineKind":

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -79,6 +80,12 @@ async def test_rendered_pipeline_is_printed_and_written(run, tmp_path):
     assert (tmp_path / "out" / "config.xml").exists()
     assert json.loads((tmp_path / "out" / "definition.json").read_text())["agent_label"] == "arm"
     assert "shuttle pipelines apply script JOB --agent-label arm" in ran.err
+
+
+async def test_printed_apply_command_quotes_the_agent_label_for_a_shell(run, tmp_path):
+    label = "linux && arm"
+    ran = await run("pipelines", "render", "script", "--directory", str(tmp_path), "--agent-label", label)
+    assert shlex.split(ran.err.splitlines()[-1])[-2:] == ["--agent-label", label]
 
 
 async def test_unknown_pipeline_is_refused_with_the_known_names(run):
