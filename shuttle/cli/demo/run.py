@@ -80,7 +80,7 @@ async def _run(options: DemoOptions, screen: Screen) -> int:
         screen.end_log()
         build = await servers.client.build(options.app_id, build_id)
         if received.log_sha256 != build["log"]["sha256"]:
-            raise CommandError("The log that arrived is not the log that was archived; its files are kept.")
+            raise CommandError("The log that arrived is not the log that was archived; the demo's files are kept.")
         await _consume_the_end(servers, build)
         await _wait_for_the_archive(servers, build)
         _show_results(servers, build, screen)
@@ -93,7 +93,7 @@ async def _run(options: DemoOptions, screen: Screen) -> int:
 
 
 def _need_programs() -> None:
-    """Check for the programs that an agent needs: this machine is the agent, and its build would fail less clearly."""
+    """Check for the programs that an agent needs: this machine is the agent, and a failed build would be less clear."""
     missing = [program for program in _PROGRAMS if shutil.which(program) is None]
     if missing:
         raise UsageError(f"Install {' and '.join(missing)}: an agent needs {', '.join(_PROGRAMS)}.")
@@ -147,7 +147,7 @@ async def _consume_the_end(servers: Servers, build: dict[str, Any]) -> None:
     except TimeoutError:
         raise CommandError(f"Kafka did not have the whole log within {_LOG_AFTER_STATUS_SECONDS} s.") from None
     if servers.broker.log.sha256 != build["log"]["sha256"]:
-        raise CommandError("The log in Kafka is not the log that was archived; its files are kept.")
+        raise CommandError("The log in Kafka is not the log that was archived; the demo's files are kept.")
 
 
 async def _wait_for_the_archive(servers: Servers, build: dict[str, Any]) -> None:
@@ -165,7 +165,7 @@ def _show_results(servers: Servers, build: dict[str, Any], screen: Screen) -> No
     uuid = build["build_uuid"]
     screen.line()
     if build["source"]["bytes"] is not None:
-        screen.fact("source", f"{build['source']['bytes']} bytes, as they came", _file(servers, source_object(uuid)))
+        screen.fact("source", f"{build['source']['bytes']} bytes, as received", _file(servers, source_object(uuid)))
     screen.fact(
         "log", f"{build['log']['bytes']} bytes, equal to what the receiver got", _file(servers, log_object(uuid))
     )
