@@ -21,7 +21,7 @@ class ShuttleError(Exception):
 
 
 def shortened(name: str) -> str:
-    """The name of a field for an error: without the end of a very long one."""
+    """The name of a field for an error; a very long name is cut."""
     return name if len(name) <= _MAX_FIELD_CHARACTERS else name[:_MAX_FIELD_CHARACTERS] + "…"
 
 
@@ -185,7 +185,7 @@ class CannotRecordError(ShuttleError):
     code = "cannot_record"
 
 
-# --- errors that end a build: `code` is the build's reason -------------------------------------------
+# --- errors that end a build ------------------------------------------------------------------------
 
 
 class BuildFailedError(ShuttleError):
@@ -196,7 +196,7 @@ class BuildFailedError(ShuttleError):
         self.reason = reason
 
 
-# --- failures of other services: they never end a build -----------------------------------------------
+# --- failures of other services: an UnavailableError never ends a build -------------------------------
 
 
 class UnavailableError(ShuttleError):

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from shuttle.build import Api, Build
 
-# The older API's words for statuses; those that are not listed are the same.
+# The older API's words for statuses; a status that is not listed has the same word there.
 LEGACY_WORDS = {"queued": "pending", "timedout": "failed"}
 
 

@@ -13,8 +13,8 @@ from shuttle.errors import UnavailableError
 from shuttle.settings import Settings
 
 # The limit of connections to a host. Attempts that have waited for a second count separately (MAX_SLOW_PER_HOST), so
-# that a hook that hangs does not delay others of its host. A host that hangs altogether has 100 for 15 s each; the
-# other hosts keep 400.
+# that a hook that hangs does not delay others of its host. A host whose hooks all hang uses 20 + 80 connections, each
+# for 15 s; 400 are left for the other hosts.
 MAX_PER_HOST = 20
 MAX_SLOW_PER_HOST = 80
 SLOW_AFTER_SECONDS = 1.0
@@ -74,7 +74,7 @@ class Dispatcher:
                 except UnavailableError as error:
                     _log.warning("deliveries wait for the database", error=error.message)
                     await self._sleep(_STORE_PAUSE_SECONDS)
-                except Exception:  # noqa: BLE001 - logged; a dispatcher that ends would end every status
+                except Exception:  # noqa: BLE001 - logged; without the dispatcher no status would be sent
                     _log.exception("the dispatcher failed unexpectedly")
                     await self._sleep(_FAULT_PAUSE_SECONDS)
         finally:

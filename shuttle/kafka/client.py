@@ -1,4 +1,4 @@
-"""Makes aiokafka's client connect with a `BrokerConnector`: it would resolve names again after they were checked."""
+"""Makes aiokafka's client connect with a `BrokerConnector`: by itself it resolves names again after our check."""
 
 import asyncio
 from collections import defaultdict
@@ -14,9 +14,9 @@ from shuttle.errors import AddressRefusedError
 from shuttle.kafka.access import Access
 from shuttle.kafka.connector import BrokerConnector
 
-# Connecting takes few round trips, so a broker that hangs is noticed sooner by it than by a request.
+# Connecting takes few round trips. Its timeout is shorter than that of a request, to notice sooner a broker that hangs.
 _CONNECT_SECONDS = 5.0
-# aiokafka requests a connection again after 0.1 s, but at once if only metadata is missing.
+# aiokafka waits 0.1 s before it requests a connection again, but not at all if only metadata is missing.
 _RETRY_SECONDS = 0.1
 _BOOTSTRAP = ("bootstrap", ConnectionGroup.DEFAULT)
 

@@ -22,7 +22,7 @@ from shuttle.outgoing.kafka_url import KafkaAddress, shown_hosts
 # Its warnings quote addresses and repeat every second; the ledger has the errors that matter.
 logging.getLogger("aiokafka").addHandler(logging.NullHandler())
 
-# A request has this part of our own timeout, so that another broker is tried before the whole producer fails.
+# A request times out after our own timeout divided by this, so that another broker is tried before the producer fails.
 _REQUESTS_IN_A_TIMEOUT = 3
 # Requests that failed because we closed the connection wait for aiokafka's backoff of 0.1 s, perhaps twice.
 _END_TURN_SECONDS = 0.12

@@ -44,7 +44,7 @@ async def archive_log(build: Build, services: Services) -> None:
 
 
 async def _complete(build: Build, spool: Spool, services: Services) -> None:
-    """Make the spool equal to the bytes that the final status has the checksum of."""
+    """Make the spool equal to the bytes whose checksum is in the final status."""
     ending = (build.log_ending or "").encode()
     size_bytes = build.log_bytes or 0
     before = size_bytes - len(ending)

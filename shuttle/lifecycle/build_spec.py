@@ -29,7 +29,7 @@ class BuildSpec(BaseModel):
     request: BuildRequest = Field(repr=False)
     token: str = Field(repr=False)
     agent_key: str = Field("", repr=False)
-    # The caller's standing. Plans of versions that did not record it have none.
+    # The caller's standing. Specs that an older version recorded have none.
     standing: Standing = Standing.CONTROLLER
     secrets: tuple[str, ...] = Field(repr=False)
     registries: dict[str, tuple[str, str]] = Field(repr=False)
@@ -54,7 +54,10 @@ async def read_plan(build_uuid: str, database: Database, vault: Vault) -> BuildS
 
 
 def make_spec(request: BuildRequest, standing: Standing, settings: Settings) -> BuildSpec:
-    """Copy everything that a later change of settings must not alter. A data: source is left to the object store."""
+    """Copy everything that a later change of settings must not alter.
+
+    A `data:` source is not copied, because the object store has it.
+    """
     registries = {
         host: (user, password.get_secret_value())
         for host, (user, password) in settings.extra_docker_registry_config.items()
@@ -83,7 +86,7 @@ def new_token() -> str:
 
 
 def token_digest(token: str) -> str:
-    """The recorded form of a token: SHA-256 in hex. A token of 256 random bits cannot be found from it."""
+    """The recorded form of a token: SHA-256 in hex. A token of 256 random bits cannot be guessed from it."""
     return sha256(token.encode("utf-8", "surrogateescape")).hexdigest()  # a caller may send any bytes
 
 

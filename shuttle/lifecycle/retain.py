@@ -61,7 +61,7 @@ class Retention:
                     await self._drop(build_uuid)
 
     async def _remove_orphaned(self) -> None:
-        """Remove sources of POSTs that recorded no build: interrupted, killed, or stored after the timeout."""
+        """Remove sources whose POST recorded no build: it was interrupted, or the source was stored too late."""
         before = self._services.clock.steady() - _ORPHANED_AFTER
         while orphaned := await self._services.database.run(orphaned_uploads, before, limit=_BATCH_SIZE):
             for build_uuid in orphaned:

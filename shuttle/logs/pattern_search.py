@@ -1,4 +1,4 @@
-"""Searches text for many patterns at once: the union of all matches, and a possible beginning of one at the end."""
+"""Searches text for many patterns at once: the union of all matches, and a suffix that may be the beginning of one."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,19 +10,20 @@ from ahocorasick_rs import BytesAhoCorasick, Implementation, MatchKind
 Span = tuple[int, int]
 
 LINE_FEED = 0x0A
-# The shortest pattern.
+# The length of the shortest pattern that is allowed.
 HEAD_BYTES = 6
-# A finder looks for the first bytes of a pattern only: a secret of 100 KB in full takes 25 MB in each form (measured).
+# A finder searches for the first bytes of a pattern only: with all of a 100 KB secret, each of its forms would take
+# 25 MB (measured).
 _KEY_BYTES = 16
-# The vectorised search takes up to 64 patterns: 0.12 ms a megabyte for each such group, 2.3 ms for all in one automaton
-# that has more (measured). Twenty groups would be as slow as that one.
+# The vectorised search takes up to 64 patterns. A group of that size takes 0.12 ms per megabyte; one automaton with
+# more patterns takes 2.3 ms (measured), which is as long as twenty groups.
 _PATTERNS_OF_A_GROUP = 64
 _MAX_GROUPS = 16
-# This much is searched from a candidate on: it contains most secrets, and a second search costs as much as this one.
+# The search at a candidate covers this much: most secrets are shorter, and a second search would cost as much again.
 _REGION_BYTES = 64
 # Up to this many patterns with the same head are compared one by one.
 _MAX_COMPARED_PATTERNS = 8
-# A head that ends behind a match may begin in this many of the match's last bytes.
+# A head that ends behind a match, but overlaps it, begins in the match's last bytes: at most this many.
 _BEGUN_BYTES = HEAD_BYTES - 1
 # Limits of isolated patterns: keys of shorter ones would match where there is no secret, and longer ones are rare and
 # would take long to prepare.
@@ -31,7 +32,7 @@ _MAX_ISOLATED_BYTES = 256
 
 
 class Parts(Protocol):
-    """Finds matches of parts of a pattern, which contain a key."""
+    """Finds parts of patterns; each part contains one of `keys`."""
 
     @property
     def keys(self) -> Iterable[bytes]:
@@ -46,11 +47,11 @@ class Parts(Protocol):
 
 
 def _finders(keys: Sequence[bytes]) -> list[tuple[BytesAhoCorasick, Sequence[bytes]]]:
-    """Automata with the keys of each; together, their matches touch every occurrence of a key.
+    """Automata with the keys of each; together, their matches overlap every occurrence of a key.
 
-    They report no overlapping matches: the leftmost kind has a vectorised search, up to 10 times faster in text without
-    secrets. They are NFAs, because each of a thousand builds has its own: a secret of 25 characters takes 5 KB in all
-    (measured), and DFA tables take many times that.
+    They report no overlapping matches, because only the leftmost kind has a vectorised search, up to 10 times faster in
+    text without secrets. They are NFAs, because each of a thousand builds has its own: a secret of 25 characters takes
+    5 KB in all (measured), and DFA tables take many times that.
     """
     return [(_automaton(group, MatchKind.LeftmostLongest), group) for group in _groups(keys)]
 
@@ -91,11 +92,11 @@ class PatternSearch:
         self.longest_bytes = max(map(len, ordered), default=0)
 
     def _isolated(self, ordered: Sequence[bytes]) -> dict[bytes, bytes]:
-        """Isolated patterns by their keys, one for each key: no other match lies in such a pattern.
+        """Isolated patterns by their keys, one for each key: no other match can lie within such a pattern.
 
-        Other matches can begin only behind its key, and have candidates of their own. So where an isolated pattern is
-        found, no further search is needed. Nearly all real secrets are isolated, and the general search takes 3 µs for
-        each match (measured).
+        A match that overlaps its end begins behind its key, and so has a candidate of its own. So where an isolated
+        pattern is found, no further search is needed. Nearly all real secrets are isolated, and the general search
+        takes 3 µs for each match (measured).
         """
         isolated: dict[bytes, bytes] = {}
         for pattern, following in pairwise([*ordered, b""]):

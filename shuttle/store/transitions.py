@@ -116,7 +116,7 @@ def grant_slots(tx: Tx, slots: int) -> list[str]:
 
 
 def builds_with_slots(tx: Tx, build_uuids: Sequence[str]) -> list[str]:
-    """The builds of these unfinished ones that have a slot."""
+    """Those of these unfinished builds that have a slot."""
     query = sa.select(builds.c.build_uuid).where(builds.c.build_uuid.in_(build_uuids), builds.c.slot_at.is_not(None))
     return list(tx.execute(query).scalars())
 
@@ -171,7 +171,10 @@ def become_queued(tx: Tx, build_uuid: str, *, item: int | None = None, number: i
 
 
 def start_running(tx: Tx, build: Build, number: int) -> bool:
-    """staging or queued → running, for the first Jenkins build that claims it; False = it was never triggered."""
+    """staging or queued → running, for the first Jenkins build that claims it.
+
+    False = it was never triggered, or is in another state.
+    """
     if build.trigger_attempted_at is None:
         return False
     values = {
@@ -210,7 +213,7 @@ def request_stop(tx: Tx, build_uuid: str, cause: StopCause) -> Build | None:
 
 
 def finish_build(tx: Tx, build_uuid: str, ending: Ending, log: FinalLog | None = None) -> Build | None:
-    """Change to a final state, with the log's checksum and the final event; None = the build was final already.
+    """Change to a final state, with the log's checksum and the final event; None = unknown, or final already.
 
     Without `log`, the log has no bytes of an agent: it is the preamble and the line with the reason.
     """
