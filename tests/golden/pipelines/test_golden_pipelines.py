@@ -1,6 +1,6 @@
-"""Every pipeline exactly as Jenkins gets it, so that a change of it is seen in a diff.
+"""Every pipeline exactly as Jenkins gets it, so that a diff shows each change of it.
 
-Write them anew: python -m tests.golden.pipelines.test_golden_pipelines
+To write the files anew: python -m tests.golden.pipelines.test_golden_pipelines
 """
 
 from pathlib import Path
@@ -14,9 +14,10 @@ HERE = Path(__file__).parent
 
 
 @pytest.mark.parametrize("name", PIPELINES)
-def test_the_pipeline_is_what_was_looked_at(name: str, tmp_path: Path) -> None:
+def test_rendered_pipeline_equals_the_reviewed_files(name: str, tmp_path: Path) -> None:
     for path in write(name, tmp_path):
-        assert path.read_bytes() == (HERE / name / path.name).read_bytes(), f"{path.name} differs; write it anew?"
+        same = path.read_bytes() == (HERE / name / path.name).read_bytes()
+        assert same, f"{path.name} differs; if the change is wanted, write the files anew"
 
 
 if __name__ == "__main__":

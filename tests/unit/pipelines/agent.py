@@ -14,15 +14,15 @@ from pathlib import Path
 from jenkins_pipelines.models import Pipeline, Sh
 from tests.support.agent_api import BUILD_UUID, TOKEN
 
-# All that an agent needs: sh, curl, tar, gzip, and what POSIX puts on every machine.
+# The programs that docs/agents.md requires of every agent, beside `sh`.
 NEEDED = (
     "curl", "tar", "gzip", "cat", "chmod", "cut", "date", "dd", "env", "grep", "ls", "mkdir", "mkfifo", "od", "rm",
     "sed", "setsid", "sleep", "tail", "tr", "wc",
 )  # fmt: skip
 
-# Tests of several processes run side by side: what they look for in /proc differs.
+# Several test processes run at the same time: the texts that each of them searches for in /proc are its own.
 _serial = count(1)
-# The shells that these tests try as the agent's `sh`. `make test` leaves bash to `make scenarios`, for its time.
+# The shells that these tests try as the agent's `sh`. `make test` leaves bash to `make scenarios`, to save time.
 _INSTALLED = tuple(shell for shell in ("dash", "bash", "busybox") if shutil.which(shell))
 _WANTED = os.environ.get("TESTS_SHELLS", "dash busybox").split()
 SHELLS = tuple(shell for shell in _INSTALLED if shell in _WANTED) or _INSTALLED
@@ -92,7 +92,7 @@ class Agent:
     url: str = "http://127.0.0.1:1"
     build_number: int = 1
     environment: dict[str, str] = field(default_factory=dict)
-    # Permissions of files hold for this agent, also where the tests run as root.
+    # Whether permissions of files restrict this agent even if the tests run as root.
     obeys_permissions: bool = False
     cookie: str = field(default_factory=lambda: f"durable-{os.getpid()}-{next(_serial)}")
 
@@ -115,7 +115,7 @@ class Agent:
 
     @property
     def script_file(self) -> Path:
-        """The file in which Jenkins stores the step's script; the user's code can write to it."""
+        """The file in which Jenkins stores the step's script; the user's code can write to that file."""
         return self.home / "script.sh"
 
     def give(self, *names: str) -> None:

@@ -15,7 +15,8 @@ IMAGE = PIPELINES["docker-image"].build(PIPELINES["docker-image"].Options())
 PASSWORD = "s3cr3t-of-the-registry"
 ENCODED = base64.b64encode(f"user:{PASSWORD}".encode()).decode()
 
-# The token of the claim stays in the environment of the step's first process; after `begin` it is not valid any more.
+# The build token is not searched for: it stays in the environment of the step's first process. After `begin` it can
+# only claim further branches, which get no credentials.
 READ_EVERYTHING = f"""\
 for secret in {SETUP_TOKEN[:-1]}[{SETUP_TOKEN[-1]}] {RUN_TOKEN[:-1]}[{RUN_TOKEN[-1]}] {ENCODED[:-1]}[{ENCODED[-1]}] \
 {PASSWORD[:-1]}[{PASSWORD[-1]}]; do

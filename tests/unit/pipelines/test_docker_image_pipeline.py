@@ -1,6 +1,6 @@
 """The decisions of the docker-image pipeline, with fake builders that record their arguments.
 
-The builders themselves are in tests/real.
+tests/real has tests with real builders.
 """
 
 import json
@@ -26,13 +26,13 @@ def with_builder(agent: Agent, name: str = "buildah") -> Notes:
 
 
 def environment(**changes) -> AgentEnvironment:
-    asked = {
+    defaults = {
         "app_id": "app",
         "build_id": "1",
         "build_uuid": BUILD_UUID,
         "destinations": ["registry.example/org/app:1.0"],
     }
-    return AgentEnvironment.model_validate(asked | changes)
+    return AgentEnvironment.model_validate(defaults | changes)
 
 
 async def run(agent: Agent, wanted: AgentEnvironment, files=None, links=None):
@@ -68,8 +68,8 @@ async def test_arguments_are_passed_by_environment_and_declared_after_every_from
     ended, api = await run(each_agent, environment(arguments=arguments))
     assert ended.status == 0, ended.console + api.log
     build = notes.call("build")
-    told = [build[position + 1] for position, word in enumerate(build) if word == "--build-arg"]
-    assert told == ["MINE", "folder", "DOCKER_HOST=tcp://evil", "PATH=/evil", "UID=7"]
+    passed = [build[position + 1] for position, word in enumerate(build) if word == "--build-arg"]
+    assert passed == ["MINE", "folder", "DOCKER_HOST=tcp://evil", "PATH=/evil", "UID=7"]
     seen = notes.environment
     assert (seen["MINE"], seen["folder"]) == ("va lue\n", "$(id)")
     assert seen["PATH"] == str(each_agent.programs)
@@ -85,11 +85,11 @@ async def test_hostile_arguments_reach_the_build_unchanged_without_side_effects(
     ended, api = await run(each_agent, environment(arguments=arguments))
     assert ended.status == 0, ended.console + api.log
     build = notes.call("build")
-    told = [build[position + 1] for position, word in enumerate(build) if word == "--build-arg"]
-    by_name = [name for name in told if "=" not in name]
-    assert {*by_name, *(pair.split("=", 1)[0] for pair in told)} == set(HOSTILE_NAMES)
+    passed = [build[position + 1] for position, word in enumerate(build) if word == "--build-arg"]
+    by_name = [name for name in passed if "=" not in name]
+    assert {*by_name, *(pair.split("=", 1)[0] for pair in passed)} == set(HOSTILE_NAMES)
     seen = notes.environment
-    given = {name: seen[name] for name in by_name} | dict(pair.split("=", 1) for pair in told if "=" in pair)
+    given = {name: seen[name] for name in by_name} | dict(pair.split("=", 1) for pair in passed if "=" in pair)
     assert given == arguments
     steering = set(arguments) - set(by_name)
     assert steering & set(seen) <= {"PATH", "HOME", "PWD", "OLDPWD", "_", "SHLVL"}

@@ -25,7 +25,10 @@ FORMS = {
         "FROM a\nARG A\nARG B\nRUN echo \\\n from b \\\n\n# FROM c\n && x\n",
     ),
     "from in a comment": ("# FROM x\nFROM a\n#FROM b\n", "# FROM x\nFROM a\nARG A\nARG B\n#FROM b\n"),
-    "fromage is no from": ("FROM a\nLABEL x \\\nFROMAGE=1\n", "FROM a\nARG A\nARG B\nLABEL x \\\nFROMAGE=1\n"),
+    "a word that only begins with from": (
+        "FROM a\nLABEL x \\\nFROMAGE=1\n",
+        "FROM a\nARG A\nARG B\nLABEL x \\\nFROMAGE=1\n",
+    ),
     "another escape": (
         "# syntax=x\n# Escape = `\nFROM a\nRUN dir c:\\\nFROM b\nRUN x `\nFROM c\n",
         "# syntax=x\n# Escape = `\nFROM a\nARG A\nARG B\nRUN dir c:\\\nFROM b\nARG A\nARG B\nRUN x `\nFROM c\n",
@@ -103,7 +106,7 @@ IMAGES = {
         [],
     ),
     "an argument of a stage is not one of the next FROM": ("FROM a\nARG R=r:1\nFROM $R/b\n", ["a"]),
-    "stages are no images": (
+    "stages are not listed as images": (
         "FROM a AS Base\nFROM scratch\nFROM base as two\nFROM TWO\nCOPY --from=0 x x\nCOPY --from=BASE x x\n",
         ["a"],
     ),
@@ -123,7 +126,7 @@ IMAGES = {
         "ARG H=r:1\nFROM a\nARG H\nARG S=r:2\nFROM e\nCOPY --from=$S/f x x\nCOPY --from=$H/g x x\n",
         ["a", "e", "r:1/g"],
     ),
-    "text of the shell is no command": (
+    "commands in values are not run": (
         "ARG R=$(touch made)`touch made`;\nFROM $R/a\nFROM `touch${IFS}made`\nARG x;touch=1\n",
         [],
     ),

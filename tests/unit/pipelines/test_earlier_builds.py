@@ -1,4 +1,4 @@
-"""What an earlier build of a workspace has left running there, because Jenkins ended it without its agent."""
+"""An earlier build of the workspace still runs there: Jenkins lost the agent, and ended the build by itself."""
 
 import asyncio
 import contextlib
@@ -9,8 +9,10 @@ from tests.unit.pipelines.agent import Agent, is_running, long_time
 from tests.unit.pipelines.builds import SCRIPT, shuttle
 
 
-async def test_supervisor_of_an_earlier_build_does_not_touch_the_next_build_of_its_workspace(each_agent: Agent) -> None:
-    """Its agent was lost to Jenkins for so long that Jenkins ended the build; here it is stopped meanwhile."""
+async def test_supervisor_of_an_earlier_build_does_not_change_the_next_build_of_its_workspace(
+    each_agent: Agent,
+) -> None:
+    """A supervisor stopped by SIGSTOP stands for one on a lost agent; it continues while the next build runs."""
     go, forever = each_agent.home / "go", long_time()
     next_build = f"echo begun; while [ ! -e {go} ]; do sleep 0.02; done; [ -e build.sh ]\n"
     async with shuttle(f"echo begun; sleep {forever}\n") as earlier, shuttle(next_build) as api, asyncio.timeout(25):

@@ -45,7 +45,7 @@ values = st.one_of(
 
 
 async def environment_of_the_users_process(agent: Agent, arguments: dict[str, str]) -> dict[str, str]:
-    """The environment in a complete build, without the marker that identifies surviving processes."""
+    """The environment of the user's process in a complete build, without the marker of the build's processes."""
     environment = AgentEnvironment(app_id="an app", build_id="b-1", build_uuid=BUILD_UUID, arguments=arguments)
     async with AgentApi(environment, source_archive({"build.sh": SHOW_ENVIRONMENT})) as api:
         agent.url = api.url

@@ -83,10 +83,10 @@ def test_pipeline_is_one_untraced_step_within_the_groovy_limit(name: str) -> Non
     assert len(script.encode()) < 60_000
 
 
-def test_script_has_nothing_of_a_request() -> None:
+def test_options_of_a_request_do_not_change_the_job() -> None:
     kind = PIPELINES["docker-image"]
-    asked = kind.build(kind.Options.model_validate({"dockerfile": "somewhere/else"}))
-    assert asked == kind.build(kind.Options())
+    with_option = kind.build(kind.Options.model_validate({"dockerfile": "somewhere/else"}))
+    assert with_option == kind.build(kind.Options())
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../x", "a/../../x", "", "a\nb", "a\0b"])

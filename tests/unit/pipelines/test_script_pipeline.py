@@ -75,7 +75,7 @@ async def test_refused_claim_changes_nothing(each_agent: Agent) -> None:
     assert everything_under(each_agent.workspace) == ["source/file"]
 
 
-async def test_replay_after_the_end_is_refused(agent: Agent) -> None:
+async def test_token_that_does_not_belong_to_the_build_is_refused(agent: Agent) -> None:
     async with AgentApi(source=source_archive({"build.sh": HELLO})) as api:
         agent.url = api.url
         api.token = "another"
@@ -406,7 +406,7 @@ async def test_agent_without_curl_fails_at_once_with_a_message(agent: Agent) -> 
 
 
 async def test_stop_at_the_start_of_the_shell_is_not_reported_as_a_missing_program(each_agent: Agent) -> None:
-    """Jenkins signals the deepest process first: in this test the one that searches for a program."""
+    """Jenkins signals the deepest process first; in this test it is the process that searches for a program."""
     script = only_step(SCRIPT).script
     look = 'path=`command -v "$program"`'
     assert look in script

@@ -100,7 +100,8 @@ async def test_build_that_suspended_itself_can_clean_up_at_a_stop(each_agent: Ag
     assert api.log.endswith("The build is stopped.\ncaught\n")
 
 
-# It takes blocked signals singly: a shell, or a handler of Python, would count two that come at once as one.
+# Counts how often TERM comes. It takes blocked signals one by one: a shell, or a handler in Python, would count two
+# that come in quick succession as one.
 _COUNT = """\
 import signal, sys
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
@@ -113,7 +114,7 @@ print(sys.argv[1], "got", "two" if again else "one", flush=True)
 
 @pytest.mark.parametrize("namespace", [False, True])
 async def test_stop_sends_each_process_a_single_term(each_agent: Agent, namespace: bool) -> None:
-    """Some programs take a second one for an order to end at once, without finishing their work."""
+    """Some programs take a second TERM as an order to exit at once, without finishing their work."""
     if namespace:
         each_agent.give("unshare")
     # With pauses between the signals, as on a busy machine.
@@ -173,7 +174,7 @@ async def test_stop_by_jenkins_is_reported_in_every_phase(each_agent: Agent, cal
 
 @pytest.mark.parametrize("killed_call", [True, False])
 async def test_stop_by_jenkins_during_the_claim_is_reported(each_agent: Agent, killed_call: bool) -> None:
-    """The shuttle has recorded the claim, so it would wait for the supervisor's word."""
+    """The shuttle has recorded the claim, so it waits for the supervisor to report the end."""
     async with shuttle("true\n") as api, asyncio.timeout(20):
         each_agent.url = api.url
         api.claim_recorded = asyncio.Event()
@@ -395,7 +396,8 @@ async def test_stages_that_could_not_be_reported_at_once_are_reported_later(each
         (each_agent.home / "go").touch()
         await until(lambda: not is_running(str(each_agent.home / "go")))
         earlier_bytes = calls.stat().st_size
-        await until(lambda: calls.stat().st_size > earlier_bytes + 1)  # one of these was begun after the work
+        # Two more calls: the second one began after the build's end.
+        await until(lambda: calls.stat().st_size > earlier_bytes + 1)
         await api.start()
         assert (await step.ended()).status == 0
     assert api.stages == [
@@ -440,7 +442,7 @@ WAYS_TO_STAY = {
     "setsid": "setsid {leave} &",
     "double fork": "( ( {leave} ) & )",
     "detached": "( setsid nohup {leave} <&- >&- 2>&- & )",
-    "deaf": "( trap '' TERM HUP INT; {leave} & )",
+    "ignores signals": "( trap '' TERM HUP INT; {leave} & )",
     "empty environment": "env -i {sleep} &",
     "empty environment, group of its own": "env -i {timeout} 600 {leave} &",
     "stopped": "{leave} & kill -STOP $!",
@@ -475,7 +477,7 @@ def needs_namespaces() -> None:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(why)
 
 
-# busybox has an unshare of its own, which cannot.
+# The unshare of busybox cannot make such a namespace.
 @pytest.mark.parametrize("shell", [shell for shell in SHELLS if shell != "busybox"])
 async def test_process_with_empty_environment_cannot_escape_a_pid_namespace(tmp_path: Path, shell: str) -> None:
     needs_namespaces()
@@ -567,10 +569,10 @@ def _states(agent: Agent) -> set[tuple[str, str]]:
 
 @pytest.mark.parametrize("namespace", [False, True])
 async def test_build_can_clean_up_after_the_supervisor_is_killed(each_agent: Agent, namespace: bool) -> None:
-    """All of it: a daemon, and its main process, which in a pid namespace may have emptied its environment."""
+    """Both a daemon and the main process, which may have emptied its environment if it is in a pid namespace."""
     if namespace:
         each_agent.give("unshare")
-    in_namespace = namespace and each_agent.shell != "busybox"  # whose unshare cannot
+    in_namespace = namespace and each_agent.shell != "busybox"  # its unshare cannot make the namespace
     emptied = "/usr/bin/env -i " if in_namespace else ""
     wait = "trap ': >$1-caught; exit 7' TERM; echo begun $1; while :; do /bin/sleep 0.05; done\n"
     build = f"cd ../..; setsid sh ./wait daemon &\nexec {emptied}/bin/sh ./wait main\n"
@@ -588,7 +590,7 @@ async def test_build_can_clean_up_after_the_supervisor_is_killed(each_agent: Age
 
 @pytest.mark.parametrize("shell", [shell for shell in SHELLS if shell != "busybox"])
 async def test_stopped_daemon_in_a_namespace_gets_a_single_term(tmp_path: Path, shell: str) -> None:
-    """The namespace's first process sends TERM to what a build leaves running, but not at a stop, which has sent it."""
+    """The namespace's first process sends TERM to what a build leaves running, but not after a stop sent it."""
     needs_namespaces()
     agent = Agent(tmp_path, shell)
     agent.give("unshare")

@@ -23,7 +23,7 @@ BYTES = {
     "several chunks": random.Random(0).randbytes(9_000_001),
 }
 
-# Without arguments and with a file as its output it collects the build's output.
+# A `cat` for which the disk is full if it is the collector: without arguments, and with a file as its output.
 FULL_DISK = """#!/bin/sh
 if [ $# != 0 ] || [ ! -f /proc/$$/fd/1 ]; then exec {cat} "$@"; fi
 dd bs=1024 count=4 2>/dev/null
@@ -150,7 +150,7 @@ exit 5
         (each_agent.home / "full").touch()
         run = await step.ended()
     assert (run.status, api.ends) == (5, {"main": 5})
-    assert int(size.read_text()) < 6_000_000, "the limit, what was read before, what came since the last look"
+    assert int(size.read_text()) < 6_000_000, "the limit, what was read before it, and what came since the last cut"
     assert len(api.logs["main"]) < 6_000_000
 
 
@@ -179,7 +179,7 @@ async def test_push_leaves_no_process_behind(each_agent: Agent) -> None:
 
 
 async def test_push_that_ends_at_once_ends_its_watcher(each_agent: Agent) -> None:
-    """A process that was just forked can lose a TERM; waiting for it did not end."""
+    """A process that was just forked can lose a TERM; then waiting for its end would never return."""
     functions = text("calls") + text("log")
     tries = "for n in 1 2 3 4 5 6 7 8 9 10; do watch_growth; unwatch_growth; done\n" * 50
     setup = f"trap 'terminated=1' TERM INT HUP\ncollector=$$ paused='' watcher='' work={each_agent.home}\n"
