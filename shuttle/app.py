@@ -143,12 +143,14 @@ async def shuttle_parts(
 
 def _sinks(session: ClientSession, kafka: KafkaClusters, clock: Clock, settings: Settings) -> dict[str, Sink]:
     """The log sinks, by kind."""
-    to_kafka = KafkaUploadFactory(kafka, settings.shuttle_kafka_request_timeout_seconds)
-    factories: dict[str, UploadFactory] = {
+    # A member of a failover never resumes at what was sent: the next one begins where the previous one acknowledged.
+    members: dict[str, UploadFactory] = {
+        "http": HttpUploadFactory(session),
+        "kafka": KafkaUploadFactory(kafka, settings.shuttle_kafka_request_timeout_seconds),
+    }
+    factories = members | {
         "http": HttpUploadFactory(session, resume=settings.shuttle_log_resume),
-        "kafka": to_kafka,
-        # Never resumes at what was sent: the next member begins where the previous one acknowledged.
-        "failover": FailoverUploadFactory({"http": HttpUploadFactory(session), "kafka": to_kafka}),
+        "failover": FailoverUploadFactory(members),
     }
     retry_policy = RetryPolicy(give_up_seconds=settings.shuttle_sink_give_up_seconds)
     host_recovery = HostRecovery()

@@ -9,8 +9,8 @@ from shuttle.errors import ShuttleError
 from shuttle.kafka.clusters import KafkaClusters
 from shuttle.outgoing.connector import AddressPolicy, outgoing_session
 from shuttle.outgoing.faults import describe_fault
-from shuttle.outgoing.hooks import check_hook_url, members_of, shown_host
-from shuttle.outgoing.kafka_url import is_kafka, read_kafka_url
+from shuttle.outgoing.hooks import check_hook_url, kind_of, members_of, shown_host
+from shuttle.outgoing.kafka_url import read_kafka_url
 from shuttle.outgoing.userinfo import split_userinfo
 from shuttle.settings import Settings
 
@@ -26,8 +26,7 @@ async def examine_sink(url: str, settings: Settings) -> AsyncIterator[tuple[str,
         return
     policy = AddressPolicy(allow_loopback=settings.binds_loopback, allow_networks=settings.shuttle_allow_networks)
     for member in members_of(url):
-        problem = await (_kafka if is_kafka(member) else _http)(member, policy, settings)
-        yield shown_host(member), problem
+        yield shown_host(member), await _EXAMINATIONS[kind_of(member)](member, policy, settings)
 
 
 async def _kafka(url: str, policy: AddressPolicy, settings: Settings) -> str | None:
@@ -55,3 +54,6 @@ async def _http(url: str, policy: AddressPolicy, settings: Settings) -> str | No
         return error.message
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
         return f"{urlsplit(address).netloc} {describe_fault(error)}."
+
+
+_EXAMINATIONS = {"http": _http, "kafka": _kafka}

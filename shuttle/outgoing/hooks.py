@@ -1,14 +1,14 @@
 """Parses and checks hooks: the URLs to which a request wants its statuses and its log to be sent."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 from shuttle.errors import InvalidRequestError
 from shuttle.outgoing.headers import check_headers
-from shuttle.outgoing.kafka_url import is_kafka, read_kafka_url
+from shuttle.outgoing.kafka_url import read_kafka_url
 from shuttle.outgoing.urls import check_length, split_url
 from shuttle.outgoing.userinfo import Credentials, split_userinfo
 
@@ -19,6 +19,30 @@ _NEXT_MEMBER = re.compile(r"(?<! ) *, *(?=[A-Za-z][A-Za-z0-9+.\-]*(?:://|:?\())"
 
 # Without a limit, one request of 64 MiB could make the shuttle connect to a million hosts.
 _MAX_HOSTS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class HookKind:
+    """A kind of receiver, known by the scheme of its URLs. `name` is recorded, and names the kind in answers.
+
+    `check` gets a URL and the name of its field, and raises InvalidRequestError if the URL cannot be used.
+    `headers_refusal` says why a hook with headers is refused; None = it may have some.
+    """
+
+    name: str
+    schemes: tuple[str, ...]
+    check: Callable[[str, str], object]
+    headers_refusal: str | None = None
+
+
+_KINDS = (
+    HookKind("http", ("http", "https"), split_url),
+    HookKind("kafka", ("kafka", "kafka+ssl"), read_kafka_url, "Kafka receives none of them"),
+)
+_KIND_BY_SCHEME = {scheme: kind for kind in _KINDS for scheme in kind.schemes}
+# For errors, which leave variants like kafka+ssl out.
+*_FIRST_SCHEMES, _LAST_SCHEME = (scheme for scheme in _KIND_BY_SCHEME if "+" not in scheme)
+_SCHEMES = f"{', '.join(_FIRST_SCHEMES)} or {_LAST_SCHEME}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +66,7 @@ def parse_hooks(value: Any, name: str) -> tuple[tuple[Hook, ...], list[str]]:
     hooks = []
     for where, entry in _entries(value, name):
         hook = _parse_entry(entry, where, ignored)
-        left -= sum(_host_count(member) for member in members_of(hook.url))
+        left -= shown_host(hook.url).count(",") + 1
         if left < 0:
             raise InvalidRequestError(f"Name at most {_MAX_HOSTS} hosts, of all receivers together.", field=name)
         hooks.append(hook)
@@ -70,10 +94,12 @@ def _parse_entry(entry: Any, name: str, ignored: list[str]) -> Hook:
     ignored.extend(f"{name}.{key}" for key in entry if key not in {"url", "headers"})
     headers = entry.get("headers")
     hook = Hook(url, {} if headers is None else check_headers(headers, f"{name}.headers"))
-    if hook.headers and not any(_is_http(member) for member in members_of(url)):
-        raise InvalidRequestError("Leave the headers out: Kafka receives none of them.", field=f"{name}.headers")
+    takers = [member for member in members_of(url) if _kind(member).headers_refusal is None]
+    if hook.headers and not takers:
+        refusal = _kind(members_of(url)[0]).headers_refusal
+        raise InvalidRequestError(f"Leave the headers out: {refusal}.", field=f"{name}.headers")
     if any(key.lower() == "authorization" for key in hook.headers) and any(
-        _is_http(member) and split_userinfo(member)[1] is not None for member in members_of(url)
+        split_userinfo(member)[1] is not None for member in takers
     ):
         raise InvalidRequestError(
             "Give the receiver's credentials once: in the URL or in an Authorization header.",
@@ -83,7 +109,7 @@ def _parse_entry(entry: Any, name: str, ignored: list[str]) -> Hook:
 
 
 def check_hook_url(url: str, name: str) -> None:
-    """Accept an http(s) or Kafka URL, or a failover of them.
+    """Accept a URL of one of the kinds, or a failover of them.
 
     Raises:
         InvalidRequestError: the URL is invalid; the message about a failover has the number of the invalid member.
@@ -91,12 +117,11 @@ def check_hook_url(url: str, name: str) -> None:
     check_length(url, name)
     if is_failover(url):
         _check_failover(url, name)
-    elif is_kafka(url):
-        read_kafka_url(url, name)
-    elif _is_http(url):
-        split_url(url, name)
-    else:
-        raise InvalidRequestError("Write an http, https or kafka URL with a host, or failover(…) of them.", field=name)
+        return
+    kind = _KIND_BY_SCHEME.get(_scheme(url))
+    if kind is None:
+        raise InvalidRequestError(f"Write an {_SCHEMES} URL with a host, or failover(…) of them.", field=name)
+    kind.check(url, name)
 
 
 def is_failover(url: str) -> bool:
@@ -111,10 +136,8 @@ def members_of(url: str) -> tuple[str, ...]:
 
 
 def kind_of(url: str) -> str:
-    """`http`, `kafka` or `failover`, for a URL that `check_hook_url` accepts."""
-    if is_failover(url):
-        return "failover"
-    return "kafka" if is_kafka(url) else "http"
+    """The name of the kind, or `failover`, for a URL that `check_hook_url` accepts."""
+    return "failover" if is_failover(url) else _kind(url).name
 
 
 def shown_host(url: str) -> str:
@@ -130,12 +153,13 @@ def credentials_of(url: str) -> Iterator[Credentials]:
             yield credentials
 
 
-def _host_count(member: str) -> int:
-    return shown_host(member).count(",") + 1 if is_kafka(member) else 1
+def _kind(url: str) -> HookKind:
+    return _KIND_BY_SCHEME[_scheme(url)]
 
 
-def _is_http(url: str) -> bool:
-    return url[:8].lower().startswith(("http://", "https://"))
+def _scheme(url: str) -> str:
+    """In lower case, as schemes ignore case (RFC 3986, 3.1); anything else if the URL has none."""
+    return url.partition("://")[0].lower()
 
 
 def _check_failover(url: str, name: str) -> None:
@@ -156,6 +180,6 @@ def _check_member(member: str, name: str) -> None:
         raise InvalidRequestError("Write a URL between every two commas.", field=name)
     if is_failover(member):
         raise InvalidRequestError("Write the members without another failover in them.", field=name)
-    if not (is_kafka(member) or _is_http(member)):
-        raise InvalidRequestError("Write an http, https or kafka URL.", field=name)
+    if _scheme(member) not in _KIND_BY_SCHEME:
+        raise InvalidRequestError(f"Write an {_SCHEMES} URL.", field=name)
     check_hook_url(member, name)

@@ -9,7 +9,6 @@ from shuttle.outgoing.userinfo import Credentials, split_userinfo
 
 DEFAULT_PORT = 9092
 
-_SCHEMES = ("kafka://", "kafka+ssl://")
 _URL = re.compile(
     r"kafka(?P<tls>\+ssl)?://(?:(?P<userinfo>[^/?#@]*)@)?(?P<hosts>[^/?#@]*)(?P<rest>.*)", re.DOTALL | re.IGNORECASE
 )
@@ -26,11 +25,6 @@ class KafkaAddress:
     topic: str
     tls: bool = False
     credentials: Credentials | None = field(default=None, repr=False)
-
-
-def is_kafka(url: str) -> bool:
-    """Whether `url` has the scheme `kafka` or `kafka+ssl`."""
-    return url[:12].lower().startswith(_SCHEMES)
 
 
 def read_kafka_url(url: str, name: str) -> KafkaAddress:
