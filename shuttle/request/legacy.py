@@ -21,7 +21,7 @@ from shuttle.request.legacy_arguments import read_legacy_arguments, secret_names
 from shuttle.request.legacy_auth import read_registry_auth
 from shuttle.request.legacy_shape import INVALID_UUID, MISSING_FIELDS, LegacyBody, read_legacy_shape
 from shuttle.request.model import BuildRequest, ParsedRequest, PipelineKind
-from shuttle.request.parse import check_text, read_source
+from shuttle.request.parse import check_text, read_source, with_plain_scheme
 from shuttle.request.secrets import check_secrets, unmasked_secrets
 from shuttle.request.shape import Source
 from shuttle.settings import Settings
@@ -88,11 +88,12 @@ def read_legacy_request(
     arguments = read_legacy_arguments(body.model_dump(include={"build_args", "build_opts", "build_options"}))
     effective_arguments = settings.extra_build_args | arguments
     source_object, image = _read_sources(body, pipeline, own_names)
+    url = with_plain_scheme(body.sources)
     labels = {"app": body.app, "space": body.space, "build_uuid": body.build_uuid, "app_uuid": body.app_uuid}
     for name, text in labels.items():
         check_text(text, name)
     request = BuildRequest(
-        source_url=without_userinfo(body.sources) if source_object is not None else body.sources,
+        source_url=without_userinfo(url) if source_object is not None else url,
         source_object=source_object,
         source_image=image,
         checksum=None,

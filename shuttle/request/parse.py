@@ -54,7 +54,7 @@ def parse_build_request(value: Any, settings: Settings, pipelines: Pipelines) ->
     arguments = read_arguments(body.arguments or {})
     effective_arguments = settings.extra_build_args | arguments
     request = BuildRequest(
-        source_url=_with_plain_scheme(body.source.url),
+        source_url=with_plain_scheme(body.source.url),
         source_headers=_read_source_headers(body.source),
         source_image=image,
         checksum=_read_checksum(body.source),
@@ -142,7 +142,7 @@ def _read_source_headers(source: Source) -> dict[str, str]:
     return headers
 
 
-def _with_plain_scheme(url: str) -> str:
+def with_plain_scheme(url: str) -> str:
     """The URL with its scheme in lower case, as later steps expect it; schemes ignore case (RFC 3986, 3.1)."""
     scheme, colon, _ = url[:16].partition(":")
     return url if scheme.islower() else scheme.lower() + colon + url[len(scheme) + 1 :]

@@ -60,6 +60,14 @@ async def test_data_url_is_accepted_in_both_forms(waiting: LegacyApp, head: str,
     assert (await waiting.shuttle.get(f"/{build_uuid}")).body == archive
 
 
+async def test_scheme_of_a_source_ignores_case(waiting: LegacyApp):
+    async with Receiver(answering(200, {}, TAR_GZ)) as host:
+        over_http = await staged(waiting, sources=f"{host.url}/a.tar.gz".replace("http", "HTTP"))
+    in_request = await staged(waiting, sources="DATA:base64," + b64encode(TAR_GZ).decode())
+    for build_uuid in (over_http, in_request):
+        assert await files_of(waiting, build_uuid) == FLAT
+
+
 async def test_docker_login_and_password_override_the_userinfo(waiting: LegacyApp):
     image = "docker://old:old-password@registry.example:5000/org/base:1.2"
     login = {"docker_login": "user", "docker_password": "new-password"}
