@@ -95,7 +95,7 @@ def _registry(destination: str) -> dict[str, Any]:
     if not destination:
         return {}
     from shuttle.errors import InvalidRequestError
-    from shuttle.request.image import parse_image
+    from shuttle.outgoing.image import parse_image
 
     try:
         image = parse_image(destination, "--destination")

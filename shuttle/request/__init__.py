@@ -2,7 +2,6 @@
 
 from shuttle.request.body import canonical_json, compact_json, decode_json
 from shuttle.request.ids import UUID, decode_id, legacy_app
-from shuttle.request.image import Image
 from shuttle.request.legacy import LegacyRequest, read_legacy_request
 from shuttle.request.long_text import LARGE_BODY_BYTES, MAX_JSON_BYTES, decode_large_json
 from shuttle.request.model import BuildRequest, ParsedRequest, PipelineKind, Pipelines
@@ -15,7 +14,6 @@ __all__ = [
     "MAX_JSON_BYTES",
     "UUID",
     "BuildRequest",
-    "Image",
     "LegacyRequest",
     "ParsedRequest",
     "PipelineKind",

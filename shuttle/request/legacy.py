@@ -12,11 +12,11 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from shuttle.errors import InvalidRequestError, LegacyRefusalError
 from shuttle.outgoing.hooks import Hook, parse_hooks
+from shuttle.outgoing.image import Image, parse_destination
 from shuttle.outgoing.kafka_url import read_kafka_url
 from shuttle.outgoing.urls import split_url
 from shuttle.outgoing.userinfo import Credentials, split_userinfo, without_userinfo
 from shuttle.request.ids import APP_UUID, UUID, check_id
-from shuttle.request.image import Image, parse_destination
 from shuttle.request.legacy_arguments import read_legacy_arguments, secret_names
 from shuttle.request.legacy_auth import read_registry_auth
 from shuttle.request.legacy_shape import INVALID_UUID, MISSING_FIELDS, LegacyBody, read_legacy_shape

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from pydantic import BaseModel, ConfigDict, Field
 
 from shuttle.outgoing.hooks import Hook
-from shuttle.request.image import Image
+from shuttle.outgoing.image import Image
 
 
 class PipelineKind(Protocol):

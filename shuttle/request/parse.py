@@ -9,11 +9,11 @@ from pydantic import ValidationError
 from shuttle.errors import InvalidRequestError, NotYetSupportedError
 from shuttle.outgoing.headers import check_headers
 from shuttle.outgoing.hooks import parse_hooks
+from shuttle.outgoing.image import Image, check_tag, parse_destination, parse_image
 from shuttle.outgoing.urls import split_url
 from shuttle.outgoing.userinfo import split_userinfo
 from shuttle.request.arguments import read_arguments, read_secret_arguments
 from shuttle.request.body import compact_json
-from shuttle.request.image import Image, check_tag, parse_destination, parse_image
 from shuttle.request.model import BuildRequest, ParsedRequest, PipelineKind, Pipelines
 from shuttle.request.numbers import as_written
 from shuttle.request.secrets import check_secrets, unmasked_secrets
