@@ -43,6 +43,7 @@ from shuttle.sinks.host_recovery import HostRecovery
 from shuttle.sinks.http import HttpUploadFactory
 from shuttle.sinks.kafka import KafkaUploadFactory
 from shuttle.sources.http import HttpFetcher
+from shuttle.sources.kinds.http import HttpSource
 from shuttle.store import Database, Topic
 from shuttle.store.intake import Intake
 from shuttle.store.sealed import sealed_samples
@@ -89,7 +90,6 @@ async def shuttle_parts(
         # Without a limit: each log sink needs a connection for as long as its build runs.
         log_session = outgoing_session(policy, ca_file=settings.shuttle_ca_file, limit=0)
         await stack.enter_async_context(log_session)
-        fetcher = HttpFetcher(outgoing, stall_seconds=settings.shuttle_source_stall_seconds)
         polls = PollBudget(settings.shuttle_jenkins_polls_per_second, double_rate_seconds=_DOUBLE_RATE_SECONDS)
         jenkins = JenkinsClient(
             settings.jenkins_url.get_secret_value(),
@@ -112,7 +112,7 @@ async def shuttle_parts(
             sinks=sinks,
             vault=vault,
             objects=objects,
-            fetchers={"http": fetcher, "https": fetcher},
+            fetchers={HttpSource: HttpFetcher(outgoing, stall_seconds=settings.shuttle_source_stall_seconds)},
             jenkins=jenkins,
             polls=polls,
             library=library,

@@ -12,7 +12,7 @@ from shuttle.lifecycle.signals import Signals
 from shuttle.logs.library import LogLibrary
 from shuttle.objects import ObjectStore
 from shuttle.settings import Settings
-from shuttle.sources import Fetchers
+from shuttle.sources.kind import Fetchers
 from shuttle.store import Database
 from shuttle.store.intake import Intake
 from shuttle.store.stored_sinks import StoredSinks

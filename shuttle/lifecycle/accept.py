@@ -21,7 +21,7 @@ from shuttle.errors import (
     TokenNeededError,
 )
 from shuttle.lifecycle import Services
-from shuttle.lifecycle.build_spec import is_data, make_spec, shown_source_url, token_digest
+from shuttle.lifecycle.build_spec import make_spec, token_digest
 from shuttle.lifecycle.read_request import DecodedSource, decoded_source, read_body, read_legacy_body
 from shuttle.objects.names import source_object
 from shuttle.outgoing.hooks import Hook, kind_of, shown_host
@@ -79,7 +79,7 @@ class Acceptance:
         """
         await _group_concurrent_requests()
         parsed, content = await read_body(body, self._services)
-        if is_data(parsed.request) or UUID.fullmatch(build_id):
+        if parsed.request.source.data_url is not None or UUID.fullmatch(build_id):
             return await self._accept_locked(app_id, build_id, parsed, content, standing)
         with _storage_errors_as_unrecorded():
             await _group_concurrent_requests()
@@ -114,8 +114,8 @@ class Acceptance:
             # These checks prevent writes under that uuid. The binding ones follow in the transaction and when the
             # source is copied.
             await database.run(check_app, legacy.app_id, standing)
-            if legacy.request.source_object is not None:
-                await database.run(check_source, legacy.request.source_object, standing)
+            if legacy.request.source.earlier_build is not None:
+                await database.run(check_source, legacy.request.source.earlier_build, standing)
             async with decoded_source(legacy.request, self._services) as source:
                 return await self._accept_legacy_locked(legacy, content, source, standing)
 
@@ -207,7 +207,7 @@ class Acceptance:
             labels=request.labels,
             pipeline=request.pipeline,
             destinations=request.destinations,
-            source_url=shown_source_url(request),
+            source_url=request.source.shown_url,
             timeout_seconds=request.timeout_seconds,
             deadline_seconds=settings.shuttle_build_deadline_seconds,
             receivers=self._endpoints(request.status_hooks, payload_format),

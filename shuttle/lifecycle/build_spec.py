@@ -11,8 +11,6 @@ from jenkins_pipelines.catalogue import PIPELINES
 from jenkins_pipelines.environment import AgentEnvironment
 from shuttle.build import Build
 from shuttle.logs import LogRules
-from shuttle.outgoing.url_query import without_query
-from shuttle.outgoing.userinfo import without_userinfo
 from shuttle.request import BuildRequest, secrets_of
 from shuttle.settings import Settings
 from shuttle.standing import Standing
@@ -62,12 +60,12 @@ def make_spec(request: BuildRequest, standing: Standing, settings: Settings) -> 
         host: (user, password.get_secret_value())
         for host, (user, password) in settings.extra_docker_registry_config.items()
     }
-    for image, references in ((request.source_image, ()), (request.destination, request.destinations)):
+    for image, references in ((request.source.pulled_image, ()), (request.destination, request.destinations)):
         if image is not None and image.credentials is not None:
             pair = (image.credentials.user, image.credentials.password)
             registries |= dict.fromkeys(references or (image.reference,), pair)
     return BuildSpec(
-        request=request.model_copy(update={"source_url": "data:"}) if is_data(request) else request,
+        request=request.model_copy(update={"source": request.source.without_content()}),
         token=new_token(),
         agent_key=new_token(),
         standing=standing,
@@ -96,21 +94,10 @@ def claim_token(spec: BuildSpec, kind: str, branch: str, nonce: str) -> str:
     return urlsafe_b64encode(hmac.digest(spec.agent_key.encode(), named, "sha256")).decode().rstrip("=")
 
 
-def is_data(request: BuildRequest) -> bool:
-    """Whether the request contains the source."""
-    return request.source_url.startswith("data:")
-
-
-def shown_source_url(request: BuildRequest) -> str:
-    """The source's URL without secrets: without userinfo and query; of a data: URL only its head."""
-    if is_data(request):
-        return request.source_url[:200].partition(",")[0]
-    return without_query(without_userinfo(request.source_url))
-
-
 def agent_environment(build: Build, spec: BuildSpec, *, with_credentials: bool) -> AgentEnvironment:
     """The answer to `GET …/environment`; with credentials only for pipelines that pull or push images."""
     request = spec.request
+    image = request.source.pulled_image
     with_credentials = with_credentials and PIPELINES[request.pipeline].needs_destination
     return AgentEnvironment(
         app_id=build.app_id,
@@ -120,7 +107,7 @@ def agent_environment(build: Build, spec: BuildSpec, *, with_credentials: bool) 
         secret_arguments=list(request.secret_arguments),
         destinations=list(request.destinations),
         registries=spec.registries if with_credentials else {},
-        source_image=request.source_image.reference if request.source_image is not None else None,
+        source_image=image.reference if image is not None else None,
         labels=request.labels,
         no_cache=spec.no_cache,
         insecure_registries=list(spec.insecure_registries),

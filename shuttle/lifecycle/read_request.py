@@ -17,7 +17,6 @@ from typing import IO, Any, TypeVar
 from jenkins_pipelines.catalogue import PIPELINES
 from shuttle.errors import InvalidRequestError
 from shuttle.lifecycle import Services
-from shuttle.lifecycle.build_spec import is_data
 from shuttle.objects.local import local_disk
 from shuttle.request import (
     DEFAULT_PIPELINE,
@@ -76,12 +75,13 @@ async def decoded_source(request: BuildRequest, services: Services) -> AsyncIter
     Raises:
         InvalidRequestError: the data: URL is invalid, or its checksum differs. LocalDiskError: the disk is full.
     """
-    if not is_data(request):
+    url = request.source.data_url
+    if url is None:
         yield None
         return
     with local_disk(), NamedTemporaryFile(dir=services.settings.shuttle_data_dir, prefix="data-source-") as file:
         max_source_bytes = services.settings.shuttle_max_source_bytes
-        source = await asyncio.to_thread(_decode_into, file, request.source_url, max_source_bytes)
+        source = await asyncio.to_thread(_decode_into, file, url, max_source_bytes)
         if request.checksum not in {None, source.sha256}:
             found = f"that of the data: URL is sha256:{source.sha256}"
             message = f"Correct the checksum, or send the source again: {found}."
@@ -111,18 +111,18 @@ def _with_source_digest(value: Any, request: BuildRequest) -> Any:
 
     No request can contain the digest's form itself: a data: URL without a comma is refused.
     """
-    if not is_data(request):
-        return value
-    return {**value, "source": {**value["source"], "url": _digest(request)}}
+    url = request.source.data_url
+    return value if url is None else {**value, "source": {**value["source"], "url": _digest(url)}}
 
 
 def _with_legacy_digest(value: Any, request: BuildRequest) -> Any:
     """The same for a body of the older API."""
-    return {**value, "sources": _digest(request)} if is_data(request) else value
+    url = request.source.data_url
+    return value if url is None else {**value, "sources": _digest(url)}
 
 
-def _digest(request: BuildRequest) -> str:
-    digest, url = sha256(), request.source_url
+def _digest(url: str) -> str:
+    digest = sha256()
     for start in range(0, len(url), _PIECE_CHARACTERS):
         digest.update(url[start : start + _PIECE_CHARACTERS].encode())
     return f"data:sha256:{digest.hexdigest()}"

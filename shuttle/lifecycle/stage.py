@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
@@ -12,27 +13,25 @@ from shuttle.errors import (
     BuildFailedError,
     ObjectNotFoundError,
     RetryLaterError,
-    TokenNeededError,
     UnavailableError,
 )
 from shuttle.lifecycle import Services
 from shuttle.lifecycle.backoff import Backoff
 from shuttle.lifecycle.build_logs import write_preamble
-from shuttle.lifecycle.build_spec import BuildSpec, is_data
+from shuttle.lifecycle.build_spec import BuildSpec
 from shuttle.lifecycle.stored_sources import copy_object, fetch_stored_source
 from shuttle.logs.transform import transform_in_thread
 from shuttle.objects.local import local_disk
 from shuttle.objects.names import source_object
 from shuttle.sources import FetchedSource, SourceLimits
 from shuttle.sources.archive import normalize
+from shuttle.sources.kind import Source
 from shuttle.standing import Standing
 from shuttle.store.transitions import become_staged, begin_staging
 
 _T = TypeVar("_T")
 
 _LONGEST_RETRY_AFTER_SECONDS = 60.0
-# The preamble is a few lines for people; `GET /:app/:build` shows the whole URL.
-_SHOWN_URL_CHARACTERS = 300
 
 
 async def stage(build: Build, spec: BuildSpec, services: Services) -> Build | None:
@@ -46,15 +45,16 @@ async def stage(build: Build, spec: BuildSpec, services: Services) -> Build | No
     begun = await services.database.run(begin_staging, build.build_uuid)
     if begun is None:
         return None
-    if spec.request.source_image is not None:
-        line = f"-----> Source: the image {build.source_url}\n"
+    source = spec.request.source
+    shown = source.logged(build.source_url)
+    fetched = await source.fetch(_Staging(begun, spec.standing, services))
+    if fetched is None:  # the agent fetches it
+        line = f"-----> Source: {shown}\n"
         return await _staged(build, SourceFacts(), await transform_in_thread(line, spec.log_rules), services)
-    fetched = await _fetch_or_copy(begun, spec, services)
     _verify(fetched, spec)
     warnings = await _normalize_in_time(fetched, build, services)
     await _store_original(begun, fetched, services)
     await asyncio.to_thread(fetched.path.unlink, missing_ok=True)
-    shown = build.source_url[:_SHOWN_URL_CHARACTERS]
     size = f"{fetched.size_bytes} bytes, sha256 {fetched.sha256}"
     lines = "".join(f"-----> Source: {text}\n" for text in (shown, size, *(f"Warning: {text}." for text in warnings)))
     facts = SourceFacts(fetched.sha256, fetched.size_bytes, fetched.content_type)
@@ -69,16 +69,35 @@ async def _staged(build: Build, facts: SourceFacts, line: str, services: Service
     return staged
 
 
-async def _fetch_or_copy(build: Build, spec: BuildSpec, services: Services) -> FetchedSource:
-    """Bring the original bytes into a local file: from the request, from an earlier build, or from the URL."""
-    if is_data(spec.request):
-        return await _copy_data_source(build, services)
-    if spec.request.source_object is not None:
-        return await _copy_earlier_source(spec.request.source_object, spec.standing, build, services)
-    return await _fetch_in_time(build, spec, services)
+@dataclass(frozen=True, slots=True)
+class _Staging:
+    """See `shuttle.sources.kind.Staging`; `standing` is that of the build's caller."""
+
+    build: Build
+    standing: Standing
+    services: Services
+
+    async def download(self, source: Source) -> FetchedSource:
+        """See the port."""
+        return await _fetch_in_time(self.build, source, self.services)
+
+    async def copy_own(self) -> FetchedSource:
+        """See the port."""
+        build, services, into = self.build, self.services, _original_path(self.build, self.services)
+        name, facts = source_object(build.build_uuid), build.source
+        await _retry_storage(build, services, lambda: copy_object(services.objects, name, into))
+        content_type = facts.content_type or "application/octet-stream"
+        return FetchedSource(into, facts.bytes or 0, facts.sha256 or "", content_type)
+
+    async def copy_earlier(self, build_uuid: str) -> FetchedSource:
+        """See the port."""
+        build, services, into = self.build, self.services, _original_path(self.build, self.services)
+        return await _retry_storage(
+            build, services, lambda: fetch_stored_source(build_uuid, self.standing, services, into)
+        )
 
 
-async def _fetch_in_time(build: Build, spec: BuildSpec, services: Services) -> FetchedSource:
+async def _fetch_in_time(build: Build, source: Source, services: Services) -> FetchedSource:
     """Fetch; retry temporary errors until SHUTTLE_STAGE_TIMEOUT_SECONDS after staging began."""
     seconds, now = services.settings.shuttle_stage_timeout_seconds, services.clock.steady()
     ends_at = (build.staging_steady_at or now) + timedelta(seconds=seconds)
@@ -88,7 +107,7 @@ async def _fetch_in_time(build: Build, spec: BuildSpec, services: Services) -> F
     while True:
         try:
             async with asyncio.timeout(_seconds_left(ends_at, services)):
-                return await _fetch(build, spec, services)
+                return await _fetch(build, source, services)
         except TimeoutError:
             message = f"The source did not arrive within {seconds:g} seconds."
             raise BuildFailedError("source_timeout", message) from None
@@ -112,38 +131,12 @@ def _seconds_left(ends_at: datetime, services: Services) -> float:
     return max((ends_at - services.clock.steady()).total_seconds(), 0.01)
 
 
-async def _fetch(build: Build, spec: BuildSpec, services: Services) -> FetchedSource:
-    request = spec.request
-    fetcher = services.fetchers[request.source_url.partition(":")[0]]
+async def _fetch(build: Build, source: Source, services: Services) -> FetchedSource:
+    fetcher = services.fetchers[type(source)]
     with local_disk():
         into = _original_path(build, services)
         into.parent.mkdir(parents=True, exist_ok=True)
-        return await fetcher.fetch(request.source_url, into, _limits(services), request.source_headers)
-
-
-async def _copy_data_source(build: Build, services: Services) -> FetchedSource:
-    """Copy a data: source from the object store, where acceptance stored it; waits for a store that is unavailable."""
-    into = _original_path(build, services)
-    try:
-        await _retry_storage(
-            build, services, lambda: copy_object(services.objects, source_object(build.build_uuid), into)
-        )
-    except ObjectNotFoundError:
-        raise BuildFailedError("source_lost", "The source is no longer in the object store.") from None
-    facts = build.source
-    return FetchedSource(into, facts.bytes or 0, facts.sha256 or "", facts.content_type or "application/octet-stream")
-
-
-async def _copy_earlier_source(build_uuid: str, standing: Standing, build: Build, services: Services) -> FetchedSource:
-    """Copy the stored source of an earlier build (a rebuild); it is checked and stored again for this build."""
-    into = _original_path(build, services)
-    try:
-        return await _retry_storage(build, services, lambda: fetch_stored_source(build_uuid, standing, services, into))
-    except TokenNeededError:
-        raise BuildFailedError("source_refused", f"Only a token opens the source of build {build_uuid}.") from None
-    except ObjectNotFoundError:
-        message = f"The source of build {build_uuid} is not, or no longer, in the object store."
-        raise BuildFailedError("source_not_found", message) from None
+        return await fetcher.fetch(source, into, _limits(services))
 
 
 def _original_path(build: Build, services: Services) -> Path:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from shuttle.errors import InvalidRequestError
 from shuttle.outgoing.headers import check_headers
 from shuttle.outgoing.kafka_url import read_kafka_url
-from shuttle.outgoing.urls import check_length, split_url
+from shuttle.outgoing.urls import check_length, named, split_url
 from shuttle.outgoing.userinfo import Credentials, split_userinfo
 
 _FAILOVER = re.compile(r"failover:?\((.*)\)", re.DOTALL | re.IGNORECASE)
@@ -40,9 +40,6 @@ _KINDS = (
     HookKind("kafka", ("kafka", "kafka+ssl"), read_kafka_url, "Kafka receives none of them"),
 )
 _KIND_BY_SCHEME = {scheme: kind for kind in _KINDS for scheme in kind.schemes}
-# For errors, which leave variants like kafka+ssl out.
-*_FIRST_SCHEMES, _LAST_SCHEME = (scheme for scheme in _KIND_BY_SCHEME if "+" not in scheme)
-_SCHEMES = f"{', '.join(_FIRST_SCHEMES)} or {_LAST_SCHEME}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +117,9 @@ def check_hook_url(url: str, name: str) -> None:
         return
     kind = _KIND_BY_SCHEME.get(_scheme(url))
     if kind is None:
-        raise InvalidRequestError(f"Write an {_SCHEMES} URL with a host, or failover(…) of them.", field=name)
+        raise InvalidRequestError(
+            f"Write an {named(_KIND_BY_SCHEME)} URL with a host, or failover(…) of them.", field=name
+        )
     kind.check(url, name)
 
 
@@ -181,5 +180,5 @@ def _check_member(member: str, name: str) -> None:
     if is_failover(member):
         raise InvalidRequestError("Write the members without another failover in them.", field=name)
     if _scheme(member) not in _KIND_BY_SCHEME:
-        raise InvalidRequestError(f"Write an {_SCHEMES} URL.", field=name)
+        raise InvalidRequestError(f"Write an {named(_KIND_BY_SCHEME)} URL.", field=name)
     check_hook_url(member, name)

@@ -1,6 +1,7 @@
 """Splits a caller's URL into scheme, userinfo, host, port and rest, and checks each part."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from ipaddress import AddressValueError, IPv6Address
 from urllib.parse import unquote_to_bytes
@@ -62,6 +63,12 @@ def split_url(url: str, name: str) -> UrlParts:
     if not url.isascii():
         _check_international(f"http://{host}{rest}", name)
     return UrlParts(scheme.lower(), host, None if port is None else read_port(port, name), userinfo, rest)
+
+
+def named(schemes: Iterable[str]) -> str:
+    """`http, https or kafka`, for errors; variants like kafka+ssl are left out."""
+    *others, last = (scheme for scheme in schemes if "+" not in scheme)
+    return f"{', '.join(others)} or {last}"
 
 
 def check_length(url: str, name: str) -> None:

@@ -18,6 +18,11 @@ class Credentials:
     user: str = field(repr=False)
     password: str = field(repr=False)
 
+    @property
+    def secret(self) -> str:
+        """The password, or the user if there is no password, because that is a token."""
+        return self.password or self.user
+
 
 def split_userinfo(url: str) -> tuple[str, Credentials | None]:
     """The URL without its userinfo, and the credentials (None = there is no userinfo, or it is empty)."""

@@ -15,16 +15,19 @@ from shuttle.outgoing.hooks import Hook, parse_hooks
 from shuttle.outgoing.image import Image, parse_destination
 from shuttle.outgoing.kafka_url import read_kafka_url
 from shuttle.outgoing.urls import split_url
-from shuttle.outgoing.userinfo import Credentials, split_userinfo, without_userinfo
+from shuttle.outgoing.userinfo import Credentials, split_userinfo
 from shuttle.request.ids import APP_UUID, UUID, check_id
 from shuttle.request.legacy_arguments import read_legacy_arguments, secret_names
 from shuttle.request.legacy_auth import read_registry_auth
 from shuttle.request.legacy_shape import INVALID_UUID, MISSING_FIELDS, LegacyBody, read_legacy_shape
 from shuttle.request.model import BuildRequest, ParsedRequest, PipelineKind
-from shuttle.request.parse import check_text, read_source, with_plain_scheme
+from shuttle.request.parse import check_text
 from shuttle.request.secrets import check_secrets, unmasked_secrets
-from shuttle.request.shape import Source
 from shuttle.settings import Settings
+from shuttle.sources.catalogue import read_source
+from shuttle.sources.kind import Source
+from shuttle.sources.kinds.earlier_build import EarlierSource
+from shuttle.sources.kinds.image import ImageSource
 
 _NUMBER = re.compile(r"[0-9]{1,15}")
 # A name without a scheme may stand for http or https, and so may a missing port.
@@ -87,15 +90,12 @@ def read_legacy_request(
     app_id = check_id("app", f"{body.app}-{body.app_uuid}")
     arguments = read_legacy_arguments(body.model_dump(include={"build_args", "build_opts", "build_options"}))
     effective_arguments = settings.extra_build_args | arguments
-    source_object, image = _read_sources(body, pipeline, own_names)
-    url = with_plain_scheme(body.sources)
+    source = _read_sources(body, pipeline, own_names)
     labels = {"app": body.app, "space": body.space, "build_uuid": body.build_uuid, "app_uuid": body.app_uuid}
     for name, text in labels.items():
         check_text(text, name)
     request = BuildRequest(
-        source_url=without_userinfo(url) if source_object is not None else url,
-        source_object=source_object,
-        source_image=image,
+        source=source,
         checksum=None,
         destination=None,
         destination_tags=(),
@@ -150,20 +150,17 @@ def _read_repository(host: str, repo: str, app_id: str, auth: Any) -> Image:
     return replace(image, credentials=read_registry_auth(auth) or image.credentials)
 
 
-def _read_sources(
-    body: LegacyBody, pipeline: PipelineKind, own_names: Sequence[str]
-) -> tuple[str | None, Image | None]:
-    """The uuid of the earlier build whose source is to be used, or the source image."""
+def _read_sources(body: LegacyBody, pipeline: PipelineKind, own_names: Sequence[str]) -> Source:
     rebuilt = _rebuilt_uuid(body.sources, own_names)
     if rebuilt is not None:
-        return rebuilt, None
+        return EarlierSource.of(body.sources, rebuilt)
     try:
-        image = read_source(Source(url=body.sources), pipeline)
+        source = read_source(body.sources, pipeline)
     except InvalidRequestError as error:
         raise type(error)(error.message, field="sources") from None
-    if image is None or not body.docker_login:
-        return None, image
-    return None, replace(image, credentials=_docker_credentials(body))
+    if isinstance(source, ImageSource) and body.docker_login:
+        return source.with_credentials(_docker_credentials(body))
+    return source
 
 
 def _docker_credentials(body: LegacyBody) -> Credentials:

@@ -4,18 +4,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from shuttle.outgoing.hooks import Hook
 from shuttle.outgoing.image import Image
+from shuttle.sources.catalogue import recorded_fields, recorded_source
+from shuttle.sources.kind import RequestedPipeline, Source
 
 
-class PipelineKind(Protocol):
+class PipelineKind(RequestedPipeline, Protocol):
     """A pipeline of the catalogue as requests see it."""
-
-    @property
-    def name(self) -> str:
-        """The name that requests use."""
 
     @property
     def Options(self) -> type[BaseModel]:  # noqa: N802 - it is a class
@@ -25,25 +31,18 @@ class PipelineKind(Protocol):
     def needs_destination(self) -> bool:
         """Whether it pushes an image."""
 
-    @property
-    def accepts_image_source(self) -> bool:
-        """Whether it accepts a docker:// source."""
-
 
 class BuildRequest(BaseModel):
     """A checked build request. It has secrets (URLs, header values, arguments) and is recorded only encrypted.
 
-    `source_object` is the uuid, as written, of the earlier build whose stored source is used. `checksum` is the SHA-256
-    in lower-case hex; `arguments` are those of the request, `effective_arguments` include EXTRA_BUILD_ARGS at the time
-    of acceptance; `metadata_json` is compact ASCII JSON, `null` if the request has none.
+    `checksum` is the source's SHA-256 in lower-case hex; `arguments` are those of the request, `effective_arguments`
+    include EXTRA_BUILD_ARGS at the time of acceptance; `metadata_json` is compact ASCII JSON, `null` if the request has
+    none.
     """
 
     model_config = ConfigDict(frozen=True)
 
-    source_url: str = Field(repr=False)
-    source_headers: dict[str, str] = Field(default_factory=dict, repr=False)
-    source_object: str | None = None
-    source_image: Image | None
+    source: SerializeAsAny[Source]
     checksum: str | None
     destination: Image | None
     destination_tags: tuple[str, ...]
@@ -58,6 +57,16 @@ class BuildRequest(BaseModel):
     options: dict[str, Any]
     timeout_seconds: float
     labels: dict[str, str]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_recorded_source(cls, fields: dict[str, Any]) -> dict[str, Any]:
+        return fields if "source" in fields else {**fields, "source": recorded_source(fields)}
+
+    @model_serializer(mode="wrap")
+    def _record(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields: dict[str, Any] = serialize(self)
+        return recorded_fields(fields.pop("source")) | fields
 
     @property
     def destinations(self) -> tuple[str, ...]:

@@ -2,23 +2,23 @@
 
 import json
 import re
-from typing import Any, NoReturn
+from typing import Any
 
 from pydantic import ValidationError
 
 from shuttle.errors import InvalidRequestError, NotYetSupportedError
 from shuttle.outgoing.headers import check_headers
 from shuttle.outgoing.hooks import parse_hooks
-from shuttle.outgoing.image import Image, check_tag, parse_destination, parse_image
-from shuttle.outgoing.urls import split_url
-from shuttle.outgoing.userinfo import split_userinfo
+from shuttle.outgoing.image import Image, check_tag, parse_destination
 from shuttle.request.arguments import read_arguments, read_secret_arguments
 from shuttle.request.body import compact_json
 from shuttle.request.model import BuildRequest, ParsedRequest, PipelineKind, Pipelines
 from shuttle.request.numbers import as_written
 from shuttle.request.secrets import check_secrets, unmasked_secrets
-from shuttle.request.shape import Destination, Source, Webhooks, read_shape, refuse, unknown_fields
+from shuttle.request.shape import Destination, Webhooks, read_shape, refuse, unknown_fields
 from shuttle.settings import Settings
+from shuttle.sources.catalogue import read_source
+from shuttle.sources.kind import Source
 
 DEFAULT_PIPELINE = "docker-image"
 
@@ -30,8 +30,6 @@ _MAX_TAGS = 100
 _READABLE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _CHECKSUM = re.compile(r"sha256:([0-9A-Fa-f]{64})")
 _NO_TEXT = re.compile(r"[\x00\ud800-\udfff]")
-_DOWNLOAD_HEADERS = re.compile(r"range|if-.*|accept-encoding", re.IGNORECASE)
-_GIT_PATH = re.compile(r"[^?#]*\.git/?#.*", re.DOTALL)
 
 
 def parse_build_request(value: Any, settings: Settings, pipelines: Pipelines) -> ParsedRequest:
@@ -46,7 +44,7 @@ def parse_build_request(value: Any, settings: Settings, pipelines: Pipelines) ->
         raise NotYetSupportedError("Leave resume_from out: builds cannot be resumed yet.", field="resume_from")
     ignored = list(unknown_fields(body))
     kind, options = _read_pipeline(body.pipeline, pipelines, ignored)
-    image = read_source(body.source, kind)
+    source = read_source(body.source.url, kind)
     destination, tags = _read_destination(body.destination, kind)
     webhooks = body.webhooks or Webhooks()
     status_hooks, unknown_in_status = parse_hooks([] if webhooks.status is None else webhooks.status, "webhooks.status")
@@ -54,10 +52,8 @@ def parse_build_request(value: Any, settings: Settings, pipelines: Pipelines) ->
     arguments = read_arguments(body.arguments or {})
     effective_arguments = settings.extra_build_args | arguments
     request = BuildRequest(
-        source_url=with_plain_scheme(body.source.url),
-        source_headers=_read_source_headers(body.source),
-        source_image=image,
-        checksum=_read_checksum(body.source),
+        source=_with_headers(source, body.source.headers),
+        checksum=_read_checksum(body.source.checksum, source),
         destination=destination,
         destination_tags=tags,
         status_hooks=status_hooks,
@@ -98,68 +94,16 @@ def _read_pipeline(value: Any, pipelines: Pipelines, ignored: list[str]) -> tupl
     return kind, checked.model_dump(mode="json")
 
 
-def read_source(source: Source, kind: PipelineKind) -> Image | None:
-    """Check the source's URL; returns the image of a docker:// URL. A data: URL's content is checked when decoded."""
-    scheme = source.url[:16].partition(":")[0].lower()
-    if scheme in {"http", "https"}:
-        parts = split_url(source.url, "source.url")
-        if _GIT_PATH.fullmatch(parts.rest):
-            _refuse_git()
-    elif scheme in {"git+http", "git+https"}:
-        split_url(source.url, "source.url")
-        _refuse_git()
-    elif scheme == "data":
-        if "," not in source.url or not source.url.isascii():
-            raise InvalidRequestError(
-                "Write data:[type][;base64],… in ASCII, with a comma before the data.", field="source.url"
-            )
-    elif scheme == "docker":
-        if not kind.accepts_image_source:
-            raise InvalidRequestError(
-                f"Name an archive: the pipeline {kind.name} does not take a docker:// source.", field="source.url"
-            )
-        return parse_image(source.url, "source.url")
-    else:
-        raise InvalidRequestError("Write the source as an http, https, docker or data URL.", field="source.url")
-    return None
+def _with_headers(source: Source, headers: Any) -> Source:
+    return source if headers is None else source.with_headers(check_headers(headers, "source.headers"))
 
 
-def _read_source_headers(source: Source) -> dict[str, str]:
-    if source.headers is None:
-        return {}
-    headers = check_headers(source.headers, "source.headers")
-    if headers and source.url[:4].lower() != "http":
-        raise InvalidRequestError(
-            "Leave the headers out: they are sent with http and https sources only.", field="source.headers"
-        )
-    for name in headers:
-        if _DOWNLOAD_HEADERS.fullmatch(name):
-            message = "Leave this header out: the download of a source depends on it."
-            raise InvalidRequestError(message, field=f"source.headers.{name}")
-        if name.lower() == "authorization" and split_userinfo(source.url)[1] is not None:
-            message = "Give the source's credentials once: in the URL or in an Authorization header."
-            raise InvalidRequestError(message, field=f"source.headers.{name}")
-    return headers
-
-
-def with_plain_scheme(url: str) -> str:
-    """The URL with its scheme in lower case, as later steps expect it; schemes ignore case (RFC 3986, 3.1)."""
-    scheme, colon, _ = url[:16].partition(":")
-    return url if scheme.islower() else scheme.lower() + colon + url[len(scheme) + 1 :]
-
-
-def _refuse_git() -> NoReturn:
-    raise NotYetSupportedError("Name an archive: git sources are not served yet.", field="source.url")
-
-
-def _read_checksum(source: Source) -> str | None:
-    if source.checksum is None:
+def _read_checksum(text: str | None, source: Source) -> str | None:
+    if text is None:
         return None
-    if source.url[:7].lower() == "docker:":
-        raise InvalidRequestError(
-            "Leave the checksum out: an image is named by its digest, not by a checksum.", field="source.checksum"
-        )
-    match = _CHECKSUM.fullmatch(source.checksum)
+    if source.checksum_refusal is not None:
+        raise InvalidRequestError(f"Leave the checksum out: {source.checksum_refusal}.", field="source.checksum")
+    match = _CHECKSUM.fullmatch(text)
     if match is None:
         raise InvalidRequestError("Write the checksum as sha256: and 64 hex digits.", field="source.checksum")
     return match[1].lower()

@@ -6,8 +6,7 @@ from typing import Any
 
 from shuttle.errors import InvalidRequestError
 from shuttle.outgoing.hooks import credentials_of
-from shuttle.outgoing.url_query import query_values, spellings
-from shuttle.outgoing.userinfo import Credentials, split_userinfo
+from shuttle.outgoing.userinfo import split_userinfo
 from shuttle.request.model import BuildRequest
 from shuttle.settings import Settings
 
@@ -27,10 +26,10 @@ def secrets_of(request: BuildRequest, settings: Settings) -> tuple[str, ...]:
     The result at acceptance is recorded with the build: a log is a pure function of what is recorded.
     """
     values = [value for _, value in _named_secrets(request)]
-    values += [spelled for value in _source_query(request) for spelled in sorted(spellings(value))]
+    values += request.source.secret_spellings()
     # A program that connects with such a URL is more likely to log its password than the whole URL.
-    for name in request.secret_arguments:
-        values += [value for _, value in _url_secret(name, _credentials(request.effective_arguments[name]))]
+    arguments = (request.effective_arguments[name] for name in request.secret_arguments)
+    values += [credentials.secret for argument in arguments if (credentials := split_userinfo(argument)[1])]
     values += [password.get_secret_value() for _, password in settings.extra_docker_registry_config.values()]
     return tuple(dict.fromkeys(value for value in values if value))
 
@@ -70,37 +69,18 @@ def _named_secrets(request: BuildRequest) -> Iterator[tuple[str, str]]:
 
 
 def _given_secrets(request: BuildRequest) -> Iterator[tuple[str, str]]:
-    if request.source_image is not None:
-        yield from _url_secret("source.url", request.source_image.credentials)
-    elif request.source_url[:5].lower() != "data:":
-        yield from _url_secret("source.url", _credentials(request.source_url))
-        yield from (("source.url", value) for value in _source_query(request))
-        yield from ((f"source.headers.{name}", value) for name, value in request.source_headers.items())
-    if request.destination is not None:
-        yield from _url_secret("destination", request.destination.credentials)
+    yield from request.source.secrets()
+    if request.destination is not None and request.destination.credentials is not None:
+        yield "destination", request.destination.credentials.secret
     for kind, hooks in (("status", request.status_hooks), ("logs", request.log_hooks)):
         for index, hook in enumerate(hooks):
             name = f"webhooks.{kind}[{index}]"
             for credentials in credentials_of(hook.url):
-                yield from _url_secret(name, credentials)
+                yield name, credentials.secret
             for header, value in hook.headers.items():
                 yield f"{name}.headers.{header}", value
     for name in request.secret_arguments:
         yield f"arguments.{name}", request.effective_arguments[name]
-
-
-def _source_query(request: BuildRequest) -> Iterator[str]:
-    return query_values(request.source_url) if request.source_url[:4].lower() == "http" else iter(())
-
-
-def _credentials(url: str) -> Credentials | None:
-    return split_userinfo(url)[1] if "@" in url else None
-
-
-def _url_secret(name: str, credentials: Credentials | None) -> Iterator[tuple[str, str]]:
-    """The password, or the user if there is no password, because that is a token."""
-    if credentials is not None:
-        yield name, credentials.password or credentials.user
 
 
 def document_strings(secret: str) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from shuttle.outgoing.retry_after import retry_after_seconds
 from shuttle.outgoing.userinfo import Credentials, basic_authorization, split_userinfo, without_userinfo
 from shuttle.sources import FetchedSource, SourceLimits
 from shuttle.sources.download import Download
+from shuttle.sources.kinds.http import HttpSource
 
 MAX_REDIRECTS = 10
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -50,8 +51,8 @@ class HttpFetcher:
         self._max_redirects = max_redirects
         self._interrupted: dict[Path, Download] = {}
 
-    async def fetch(self, url: str, into: Path, limits: SourceLimits, headers: Mapping[str, str]) -> FetchedSource:
-        """Stream `url` into the file `into`; `headers` are sent to its origin only.
+    async def fetch(self, source: HttpSource, into: Path, limits: SourceLimits) -> FetchedSource:
+        """Stream the source into the file `into`; its headers are sent to the origin of its URL only.
 
         The wait for the first byte has no limit here; after it, the host may pause for `stall_seconds` at most. An
         interrupted download is resumed, also by the next call for the same file, if the host sent a strong validator.
@@ -65,12 +66,12 @@ class HttpFetcher:
                 or closed too early.
         """
         download = self._interrupted.pop(into, None)
-        if download is None or download.url != url or not download.can_resume:
-            download = Download(url, into)
+        if download is None or download.url != source.url or not download.can_resume:
+            download = Download(source.url, into)
         while True:
             had_bytes = download.size_bytes
             try:
-                return await self._fetch_once(download, limits, headers)
+                return await self._fetch_once(download, limits, source.headers)
             except UnavailableError:
                 if not download.can_resume:
                     download.discard()

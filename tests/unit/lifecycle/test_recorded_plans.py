@@ -13,6 +13,9 @@ from jenkins_pipelines.catalogue import PIPELINES
 from shuttle.lifecycle.build_spec import BuildSpec, make_spec
 from shuttle.request import BuildRequest, parse_build_request, read_legacy_request
 from shuttle.settings import load_settings
+from shuttle.sources.kind import Source
+from shuttle.sources.kinds.data import DataSource
+from shuttle.sources.kinds.http import HttpSource
 from shuttle.standing import Standing
 
 UUID = "0bf1e5ac-0f0b-4f0c-9a54-21d1b3ee6a11"
@@ -127,3 +130,10 @@ def test_plan_of_a_version_without_agent_keys_is_read():
     }
     read = BuildSpec.model_validate_json(json.dumps({"request": request | _REQUEST, **spec}))
     assert (read.agent_key, read.standing) == ("", Standing.CONTROLLER)
+
+
+@pytest.mark.parametrize(("url", "kind"), [("HTTP://h/a.zip", HttpSource), ("DATA:base64,AAAA", DataSource)])
+def test_scheme_in_a_recorded_plan_ignores_case(url: str, kind: type[Source]):
+    """Earlier versions recorded `sources` of the older API as written."""
+    plan = {"request": _NONE | {"source_url": url, "checksum": None} | _REQUEST, **_SPEC}
+    assert type(BuildSpec.model_validate_json(json.dumps(plan)).request.source) is kind

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from shuttle.errors import InvalidRequestError, NotYetSupportedError
 from shuttle.outgoing.userinfo import Credentials
 from shuttle.request import BuildRequest, canonical_json, decode_json, parse_build_request, secrets_of
+from shuttle.sources.kinds.http import HttpSource
+from shuttle.sources.kinds.image import ImageSource
 from tests.unit.request.catalogue import FIXED, IMAGE, PIPELINES, SHA, image, parse, script, settings, source
 
 
@@ -32,7 +34,7 @@ def test_request_with_every_field():
         EXTRA_BUILD_ARGS='{"TEXT":"overridden","GLOBAL":"global secret"}',
     )
     request = parsed.request
-    assert request.source_url == "https://bob:s3cr3tpw@example.com/a.zip"
+    assert request.source.url == "https://bob:s3cr3tpw@example.com/a.zip"
     assert request.checksum == SHA.lower()
     app = "r.example.com:5000/org/app"
     assert request.destinations == (f"{app}:1.2", f"{app}:1", f"{app}:x")
@@ -104,16 +106,16 @@ def test_fields_reserved_for_later_are_reported_as_not_yet_supported(value):
 )
 def test_source_url_is_accepted(url):
     scheme = url.partition(":")[0]
-    assert parse(source(url)).request.source_url == scheme.lower() + url.removeprefix(scheme)
+    assert parse(source(url)).request.source.url == scheme.lower() + url.removeprefix(scheme)
 
 
 def test_image_source_is_accepted_if_the_pipeline_accepts_it():
     fields = {"destination": {"image": IMAGE}, "pipeline": "docker-image"}
     request = parse({"source": {"url": f"DOCKER://u:p%2Fw@h:1/a/b:c@sha256:{SHA.lower()}"}, **fields}).request
-    assert request.source_image is not None
-    assert request.source_image.credentials == Credentials("u", "p/w")
-    assert request.source_image.reference == f"h:1/a/b@sha256:{SHA.lower()}"
-    assert request.source_url.startswith("docker://")
+    assert isinstance(request.source, ImageSource)
+    assert request.source.image.credentials == Credentials("u", "p/w")
+    assert request.source.image.reference == f"h:1/a/b@sha256:{SHA.lower()}"
+    assert request.source.url.startswith("docker://")
     with pytest.raises(InvalidRequestError, match="checksum") as caught:
         parse({"source": {"url": IMAGE, "checksum": f"sha256:{SHA}"}, **fields})
     assert caught.value.field == "source.checksum"
@@ -210,7 +212,8 @@ def test_values_in_the_source_query_are_secret_as_written_and_decoded():
 def test_source_headers_are_secret():
     headers = {"Authorization": "Bearer token-of-the-source", "X-Key": "another-key"}
     parsed = parse(source("https://h/a", headers=headers))
-    assert parsed.request.source_headers == headers
+    assert isinstance(parsed.request.source, HttpSource)
+    assert parsed.request.source.headers == headers
     assert set(secrets_of(parsed.request, settings())) == {*headers.values(), "token-of-the-source"}
     assert "token-of-the-source" not in repr(parsed)
     assert parsed.ignored_fields == ()

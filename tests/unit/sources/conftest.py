@@ -11,6 +11,7 @@ from shuttle.outgoing.connector import AddressPolicy, outgoing_session
 from shuttle.sources import SourceLimits
 from shuttle.sources.archive import normalize
 from shuttle.sources.http import HttpFetcher
+from shuttle.sources.kinds.http import HttpSource
 from tests.support.archives import SMALL_LIMITS
 
 SMALL_SOURCES = SourceLimits(max_source_bytes=3_000_000, max_expanded_bytes=1)
@@ -93,7 +94,7 @@ async def fetch(tmp_path):
         fetcher = HttpFetcher(session, stall_seconds=0.3)
 
         async def fetch_url(url, headers=None):
-            source = await fetcher.fetch(url, tmp_path / "source", SMALL_SOURCES, headers or {})
+            source = await fetcher.fetch(HttpSource(url=url, headers=headers or {}), tmp_path / "source", SMALL_SOURCES)
             return source, source.path.read_bytes()
 
         yield fetch_url

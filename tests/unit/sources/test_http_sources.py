@@ -12,6 +12,7 @@ from aiohttp.test_utils import TestServer
 from shuttle.errors import BuildFailedError, RetryLaterError, UnavailableError
 from shuttle.outgoing.connector import AddressPolicy, outgoing_session
 from shuttle.sources.http import HttpFetcher
+from shuttle.sources.kinds.http import HttpSource
 from tests.support.archives import SMALL_LIMITS
 from tests.support.certificates import close_when_left, loopback_tls
 
@@ -88,7 +89,7 @@ async def test_refused_address_fails_the_build(tmp_path):
     async with outgoing_session(AddressPolicy(allow_loopback=False)) as session:
         for url in ("http://127.0.0.1:1/", "http://localhost:1/", "http://169.254.169.254/"):
             with pytest.raises(BuildFailedError, match="SHUTTLE_ALLOW_NETWORKS") as caught:
-                await HttpFetcher(session).fetch(url, tmp_path / "source", SMALL_LIMITS, {})
+                await HttpFetcher(session).fetch(HttpSource(url=url), tmp_path / "source", SMALL_LIMITS)
             assert caught.value.reason == "source_refused"
 
 
@@ -274,8 +275,10 @@ async def test_https_host_is_trusted_only_with_the_ca_file(tmp_path):
     # The refused handshake comes first: during the other request, the server notices its end and closes its side.
     async with outgoing_session(AddressPolicy(allow_loopback=True)) as session:
         with pytest.raises(BuildFailedError, match="SHUTTLE_CA_FILE") as caught:
-            await HttpFetcher(session).fetch(url, tmp_path / "source", SMALL_LIMITS, {})
+            await HttpFetcher(session).fetch(HttpSource(url=url), tmp_path / "source", SMALL_LIMITS)
     assert caught.value.reason == "source_untrusted"
     async with outgoing_session(AddressPolicy(allow_loopback=True), ca_file=ca_file) as session:
-        assert (await HttpFetcher(session).fetch(url, tmp_path / "source", SMALL_LIMITS, {})).size_bytes == 1
+        assert (
+            await HttpFetcher(session).fetch(HttpSource(url=url), tmp_path / "source", SMALL_LIMITS)
+        ).size_bytes == 1
     await close_when_left(server)

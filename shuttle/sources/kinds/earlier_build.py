@@ -1,0 +1,32 @@
+"""The stored source of an earlier build, for a rebuild in the older API."""
+
+from shuttle.errors import BuildFailedError, ObjectNotFoundError, TokenNeededError
+from shuttle.outgoing.userinfo import without_userinfo
+from shuttle.sources import FetchedSource
+from shuttle.sources.kind import Source, Staging
+
+
+class EarlierSource(Source):
+    """`object` is the uuid, as written, of the build; no scheme of `source.url` names it."""
+
+    object: str
+
+    @classmethod
+    def of(cls, url: str, build_uuid: str) -> "EarlierSource":
+        """The source that this URL of the shuttle names."""
+        return cls(url=without_userinfo(url), object=build_uuid)
+
+    @property
+    def earlier_build(self) -> str:
+        """See the base class."""
+        return self.object
+
+    async def fetch(self, staging: Staging) -> FetchedSource:
+        """See the base class; the copy is checked and stored again for the new build."""
+        try:
+            return await staging.copy_earlier(self.object)
+        except TokenNeededError:
+            raise BuildFailedError("source_refused", f"Only a token opens the source of build {self.object}.") from None
+        except ObjectNotFoundError:
+            message = f"The source of build {self.object} is not, or no longer, in the object store."
+            raise BuildFailedError("source_not_found", message) from None
