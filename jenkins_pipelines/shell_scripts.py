@@ -37,9 +37,13 @@ def text(name: str) -> str:
 
 def _texts() -> list[str]:
     return [
-        f"{variable}=$(cat <<'END_OF_TEXT'\n{_without_comments(''.join(map(text, names)))}END_OF_TEXT\n)\n"
-        for variable, names in _TEXTS.items()
+        f"{variable}={_quoted(_without_comments(''.join(map(text, names))))}\n" for variable, names in _TEXTS.items()
     ]
+
+
+def _quoted(script: str) -> str:
+    """One word of the shell. A here-document would cost a process for each text."""
+    return "'" + script.rstrip("\n").replace("'", "'\\''") + "'"
 
 
 def _without_comments(script: str) -> str:

@@ -11,7 +11,7 @@ take_arguments() {
       pair=$(cat "$file" && echo .)
       set -- "$@" "${pair%.}"
     done
-    rm -rf "$folder"
+    [ ! -d "$folder" ] || rm -rf "$folder"
   done
   # shellcheck disable=SC2163 # the parameters are NAME=VALUE
   [ $# = 0 ] || export "$@"

@@ -91,13 +91,18 @@ note() {
   printf '[shuttle] %s\n' "$1"
 }
 
-random_id() {
-  dd if=/dev/urandom bs=16 count=1 2>/dev/null | od -An -v -tx1 | tr -d ' \n'
+# make_id: sets `id` to 32 hexadecimal digits. The kernel's uuid, of which 122 bits are random, takes no process.
+make_id() {
+  IFS=- read -r id a b c d 2>/dev/null </proc/sys/kernel/random/uuid && id=$id$a$b$c$d ||
+    id=`dd if=/dev/urandom bs=16 count=1 2>/dev/null | od -An -v -tx1 | tr -d ' \n'`
 }
 
 # json_text TEXT: the inside of a JSON string; control characters are dropped.
 json_text() {
-  printf %s "$1" | tr -d '\000-\037\177' | sed 's/[\\"]/\\&/g'
+  case $1 in
+    *[!A-Za-z0-9\ .,:_-]*) printf %s "$1" | tr -d '\000-\037\177' | sed 's/[\\"]/\\&/g' ;;
+    *) printf %s "$1" ;;
+  esac
 }
 
 report() {

@@ -32,7 +32,8 @@ json_field() {
 # has accepted it. If an answer is lost, a claim with the same nonce gets it again. That is tried after TERM, too: the
 # shuttle may have recorded the claim, and then waits for the supervisor to report the end.
 claim() {
-  nonce=`random_id`
+  make_id
+  nonce=$id
   for _ in 1 2 3 4 5; do
     ask "$token" POST claim -H 'Content-Type: application/json' \
       --data-binary "{\"number\":$BUILD_NUMBER,\"nonce\":\"$nonce\"$branch}" || case $status in
@@ -116,13 +117,15 @@ else
   sources=$PWD/source-$stream
   remove_leftovers "$stream-"
 fi
-work=$PWD@shuttle-$stream-`random_id`
+make_id
+work=$PWD@shuttle-$stream-$id
 mkdir -m 700 "$work" || {
   announce "The agent could not make the folder $work."
   exit 1
 }
 mkdir "$sources"
-marker=`random_id`
+make_id
+marker=$id
 echo "$marker" >"$work/marker"
 echo $$ >"$work/supervisor"
 open_log

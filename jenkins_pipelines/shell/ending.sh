@@ -1,6 +1,7 @@
 
 # remove_folder FOLDER: remove it, even if a build has removed the permissions of folders in it.
 remove_folder() {
+  rm -rf "$1" 2>/dev/null && return
   if [ ! -L "$1" ] && [ -d "$1" ]; then chmod -R u+rwX "$1" 2>/dev/null; fi
   rm -rf "$1" || announce "The agent could not remove $1."
 }

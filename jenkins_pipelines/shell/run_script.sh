@@ -17,7 +17,8 @@ refuse_link_out() {
 
 # read_first_line: sets `first_line` to the beginning of build.sh. The kernel reads 256 bytes of it.
 read_first_line() {
-  first_line=`dd bs=512 count=1 <"$sources/build.sh" 2>/dev/null | tr '\000' ' ' | sed -n 1p`
+  first_line=`dd bs=512 count=1 <"$sources/build.sh" 2>/dev/null | tr '\000' ' '`
+  first_line=${first_line%%"$newline"*}
   case $first_line in
     "$mark_8"* | "$mark_16_le"* | "$mark_16_be"*)
       fail build_script_encoding 'build.sh begins with a byte order mark (BOM); save it as UTF-8 without one.' ;;
