@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 
+from shuttle.build import Build
 from shuttle.clock import Clock
 from shuttle.jenkins import Jenkins
 from shuttle.jenkins.budget import PollBudget
@@ -14,6 +15,7 @@ from shuttle.objects import ObjectStore
 from shuttle.settings import Settings
 from shuttle.sources.kind import Fetchers
 from shuttle.store import Database
+from shuttle.store.builds import reread
 from shuttle.store.intake import Intake
 from shuttle.store.stored_sinks import StoredSinks
 from shuttle.vault import Vault
@@ -39,3 +41,7 @@ class Services:
     public_url: str
     clock: Clock
     normalizing: asyncio.Semaphore
+
+    async def current(self, build: Build) -> Build:
+        """The build's newest row."""
+        return await self.database.run(reread, build)

@@ -5,7 +5,6 @@ import asyncio
 import structlog
 
 from shuttle.build import Build, FinalLog
-from shuttle.errors import UnavailableError
 from shuttle.lifecycle import Services
 from shuttle.lifecycle.backoff import Backoff
 from shuttle.lifecycle.build_logs import write_preamble
@@ -25,26 +24,15 @@ async def archive_log(build: Build, services: Services) -> None:
     A failure of the disk or the object store never changes the build's result: the step is repeated until it succeeds.
     """
     backoff = Backoff(build.build_uuid, services)
-    while True:
-        try:
-            spool = services.library.spool(build.build_uuid)
-            await _complete(build, spool, services)
-            break
-        except SpoolError as error:
-            await backoff.wait(f"the spool: {error.message}")
+    spool = await backoff.until(lambda: _completed_spool(build, services), "the spool", errors=SpoolError)
     forget_local_source(build, services)
-    while True:
-        try:
-            for name in log_objects(build):
-                await archive(spool.path, services.objects, name)
-            break
-        except UnavailableError as error:
-            await backoff.wait(f"the object store: {error.message}")
+    await backoff.until(lambda: _store(build, spool, services), "the object store")
     await services.database.run(mark_archived, build.build_uuid)
 
 
-async def _complete(build: Build, spool: Spool, services: Services) -> None:
+async def _completed_spool(build: Build, services: Services) -> Spool:
     """Make the spool equal to the bytes whose checksum is in the final status."""
+    spool = services.library.spool(build.build_uuid)
     ending = (build.log_ending or "").encode()
     size_bytes = build.log_bytes or 0
     before = size_bytes - len(ending)
@@ -57,6 +45,12 @@ async def _complete(build: Build, spool: Spool, services: Services) -> None:
         spool.append(ending[spool.written_bytes - before :])
     spool.show(spool.written_bytes)
     spool.end()
+    return spool
+
+
+async def _store(build: Build, spool: Spool, services: Services) -> None:
+    for name in log_objects(build):
+        await archive(spool.path, services.objects, name)
 
 
 async def _record_loss(build: Build, spool: Spool, ending: bytes, services: Services) -> None:

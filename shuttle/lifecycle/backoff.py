@@ -1,47 +1,21 @@
 """Retries with backoff for one build. `waiting_for` shows the reason; a change of the build ends a wait early."""
 
 import asyncio
+import math
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 from typing import TypeVar
 
-from shuttle.build import Build
-from shuttle.errors import JenkinsNotFoundError, UnavailableError
+from shuttle.errors import RetryLaterError, ShuttleError, UnavailableError
 from shuttle.lifecycle import Services
 from shuttle.store.transitions import record_waiting
 
-Found = TypeVar("Found")
+_Result = TypeVar("_Result")
 
 _FIRST_SECONDS = 0.25
 _LONGEST_SECONDS = 10.0
-
-
-class Backoff:
-    """The waits of one build: 0.25 seconds at first, doubled each time up to 10 seconds."""
-
-    def __init__(self, build_uuid: str, services: Services) -> None:
-        self._build_uuid = build_uuid
-        self._services = services
-        self._shown: str | None = None
-        self.next_seconds = _FIRST_SECONDS
-
-    async def wait(self, why: str, *, at_least_seconds: float = 0) -> None:
-        """Show `why` as the build's `waiting_for`, then wait; returns early if the build changes."""
-        with self._services.signals.listen(self._build_uuid) as listener:
-            if why != self._shown:
-                self._shown = why
-                await self._services.database.run(record_waiting, self._build_uuid, why)
-            # Jitter: a thousand builds must not send their requests to a recovered Jenkins at the same instant.
-            seconds = self.next_seconds * random.uniform(0.75, 1.25)  # noqa: S311 - jitter, not a secret
-            await listener.wait(max(seconds, at_least_seconds))
-        self.next_seconds = min(self.next_seconds * 2, _LONGEST_SECONDS)
-
-    async def reset(self) -> None:
-        """Call it after a success: clears `waiting_for`, and the next wait is the shortest again."""
-        self.next_seconds = _FIRST_SECONDS
-        if self._shown is not None:
-            self._shown = None
-            await self._services.database.run(record_waiting, self._build_uuid, None)
+_LONGEST_RETRY_AFTER_SECONDS = 60.0
 
 
 class NotFoundTimer:
@@ -63,23 +37,74 @@ class NotFoundTimer:
         self._since = None
 
 
-async def retry_jenkins(build: Build, services: Services, step: Callable[[], Awaitable[Found]]) -> Found:
-    """Repeat `step` until it succeeds.
+class Backoff:
+    """The waits of one build: 0.25 seconds at first, doubled each time up to 10 seconds.
 
-    Raises JenkinsNotFoundError once a healthy Jenkins has answered "not found" for SHUTTLE_TRIGGER_SETTLE_SECONDS.
+    Each wait resets `timers`: they measure an uninterrupted time of healthy answers.
     """
-    backoff = Backoff(build.build_uuid, services)
-    not_found = NotFoundTimer(services)
-    while True:
-        try:
-            found = await step()
-        except JenkinsNotFoundError as error:
-            if not_found.for_too_long():
-                raise
-            await backoff.wait(f"Jenkins: {error.message}")
-        except UnavailableError as error:
-            not_found.reset()
-            await backoff.wait(f"Jenkins: {error.message}")
-        else:
-            await backoff.reset()
-            return found
+
+    def __init__(self, build_uuid: str, services: Services, timers: Sequence[NotFoundTimer] = ()) -> None:
+        self._build_uuid = build_uuid
+        self._services = services
+        self._timers = timers
+        self._shown: str | None = None
+        self._next_seconds = _FIRST_SECONDS
+
+    async def until(
+        self,
+        step: Callable[[], Awaitable[_Result]],
+        who: str,
+        *,
+        errors: type[ShuttleError] = UnavailableError,
+        ends_at: datetime | None = None,
+    ) -> _Result:
+        """Repeat `step` until it succeeds, with a wait after each of `errors`; `who` is the service that failed.
+
+        A change of the build ends a wait, not the repetition: `step` reads the row itself if the change matters to it.
+
+        Raises the error of the last try if the next one would begin after `ends_at` (steady time), and at once every
+        error that is not one of `errors`.
+        """
+        while True:
+            try:
+                result = await step()
+            except errors as error:
+                left_seconds = self._left_seconds(ends_at)
+                if left_seconds <= self._next_seconds:
+                    raise
+                await self.wait(
+                    f"{who}: {error.message}", at_least_seconds=_requested_pause_seconds(error, left_seconds)
+                )
+            else:
+                await self.reset()
+                return result
+
+    async def wait(self, why: str, *, at_least_seconds: float = 0) -> None:
+        """Show `why` as the build's `waiting_for`, then wait; returns early if the build changes."""
+        for timer in self._timers:
+            timer.reset()
+        with self._services.signals.listen(self._build_uuid) as listener:
+            if why != self._shown:
+                self._shown = why
+                await self._services.database.run(record_waiting, self._build_uuid, why)
+            # Jitter: a thousand builds must not send their requests to a recovered Jenkins at the same instant.
+            seconds = self._next_seconds * random.uniform(0.75, 1.25)  # noqa: S311 - jitter, not a secret
+            await listener.wait(max(seconds, at_least_seconds))
+        self._next_seconds = min(self._next_seconds * 2, _LONGEST_SECONDS)
+
+    async def reset(self) -> None:
+        """Call it after a success: clears `waiting_for`, and the next wait is the shortest again."""
+        self._next_seconds = _FIRST_SECONDS
+        if self._shown is not None:
+            self._shown = None
+            await self._services.database.run(record_waiting, self._build_uuid, None)
+
+    def _left_seconds(self, ends_at: datetime | None) -> float:
+        return math.inf if ends_at is None else (ends_at - self._services.clock.steady()).total_seconds()
+
+
+def _requested_pause_seconds(error: ShuttleError, left_seconds: float) -> float:
+    """The pause of the host's Retry-After, limited: after an hour there would be no time left for a retry."""
+    if not isinstance(error, RetryLaterError):
+        return 0.0
+    return min(error.after_seconds, _LONGEST_RETRY_AFTER_SECONDS, left_seconds / 2)

@@ -7,10 +7,9 @@ import structlog
 
 from shuttle.build import Build, Ending, FinalLog, StopCause
 from shuttle.endings import reason_line
-from shuttle.errors import JenkinsNotFoundError, StoreError, UnavailableError
+from shuttle.errors import JenkinsNotFoundError, UnavailableError
 from shuttle.lifecycle import Services
 from shuttle.lifecycle.backoff import Backoff
-from shuttle.lifecycle.build_log import BuildLog
 from shuttle.lifecycle.build_spec import BuildSpec
 from shuttle.logs.spool import SpoolError
 from shuttle.logs.transform import transform_in_thread
@@ -43,7 +42,7 @@ async def _final_log(build: Build, spec: BuildSpec, ending: Ending, services: Se
     try:
         build_log = await services.logs.open(build.build_uuid)
         if build_log is not None:
-            await _close(build_log, services)
+            await Backoff(build.build_uuid, services).until(build_log.close, "the database")
             return await build_log.final((console, reason_line(ending).decode()))
     except SpoolError as error:
         log.warning("a log is lost with its disk", build_uuid=build.build_uuid, error=error.message)
@@ -57,16 +56,6 @@ async def _log_without_agent(build: Build, spec: BuildSpec, console: str, ending
     added = shown + reason_line(ending).decode()
     text = preamble + added.encode()
     return FinalLog(len(text), sha256(text).hexdigest(), added)
-
-
-async def _close(build_log: BuildLog, services: Services) -> None:
-    backoff = Backoff(build_log.build_uuid, services)
-    while True:
-        try:
-            await build_log.close()
-            break
-        except StoreError as error:
-            await backoff.wait(f"the database: {error.message}")
 
 
 async def _console_lines(build: Build, ending: Ending, services: Services) -> str:

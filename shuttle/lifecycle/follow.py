@@ -11,7 +11,6 @@ from shuttle.lifecycle import Services
 from shuttle.lifecycle.build_log import BuildLog
 from shuttle.lifecycle.jenkins_watch import JenkinsWatch, is_over_in_jenkins
 from shuttle.lifecycle.until_claimed import Claimed, TriggerAgain, until_claimed_or_over
-from shuttle.store.builds import reread
 
 log = structlog.get_logger()
 
@@ -60,7 +59,7 @@ async def _ending_so_far(
     branched = any(claim.branch for claim in steps)
     if result is None and branched and not await is_over_in_jenkins(build, services):
         return None  # another branch may still claim the build
-    current = await services.database.run(reread, build)
+    current = await services.current(build)
     statuses = [claim.exit_status for claim in steps]
     if not steps or any(status is None for status in statuses):
         return ending_by_jenkins(current, result or JenkinsResult.FAILURE)

@@ -29,8 +29,8 @@ class JenkinsWatch:
         self._log = build_log
         self._services = services
         self._clock = asyncio.get_running_loop().time
-        self._backoff = Backoff(build.build_uuid, services)
         self._not_found = NotFoundTimer(services)
+        self._backoff = Backoff(build.build_uuid, services, [self._not_found])
         self._result: JenkinsResult | None = None
         self._over_at = 0.0
         self._polled_at = self._clock()
@@ -80,6 +80,7 @@ class JenkinsWatch:
         return min(settings.shuttle_trigger_settle_seconds, settings.shuttle_agent_silence_seconds)
 
     async def _poll(self) -> None:
+        """Poll once. After an error only one wait follows, not a repetition: calls may end the build meanwhile."""
         self._polled_at = self._clock()
         try:
             seen = await self._services.jenkins.build(self._build.job_name, self._number)
@@ -90,7 +91,6 @@ class JenkinsWatch:
                 self._record(JenkinsResult.LOST)
             return
         except UnavailableError as error:
-            self._not_found.reset()
             await self._backoff.wait(f"Jenkins: {error.message}")
             return
         if not seen.building and seen.result is not None:

@@ -14,7 +14,7 @@ from shuttle.lifecycle.stage import stage
 from shuttle.lifecycle.stop import enforce, stop_build
 from shuttle.lifecycle.trigger import trigger
 from shuttle.logs.spool import SpoolError
-from shuttle.store.builds import find_build, reread
+from shuttle.store.builds import find_build
 
 # The pause between two polls of a stopped build in Jenkins.
 _POLL_SECONDS = 0.5
@@ -39,7 +39,7 @@ async def finalize(build_uuid: str, ending: Ending | None, services: Services) -
     build, spec = await _read(build_uuid, services)
     if ending is not None and not build.state.final:
         await finish(build, spec, ending, services)
-        build = await _reread(build, services)
+        build = await services.current(build)
     if build.state.final and build.archived_at is None:
         await archive_log(build, services)
 
@@ -67,7 +67,7 @@ async def _pursue(build: Build, spec: BuildSpec, services: Services) -> Ending |
     """The flow. None = the build waits for a slot, has to be triggered again, or its final state is recorded."""
     try:
         if build.staged_at is None:
-            build = await stage(build, spec, services) or await _reread(build, services)
+            build = await stage(build, spec, services) or await services.current(build)
         if build.slot_at is None or build.state.final:
             return None
         if build.state is State.STAGING:
@@ -81,7 +81,7 @@ async def _pursue(build: Build, spec: BuildSpec, services: Services) -> Ending |
         return Ending(State.FAILED, error.reason, error.message)
     except SpoolError:
         await stop_build(build.build_uuid, StopCause.SPOOL_UNWRITABLE, services)
-        return await _confirmed_stop(await _reread(build, services), services)
+        return await _confirmed_stop(await services.current(build), services)
 
 
 async def _confirmed_stop(build: Build, services: Services) -> Ending:
@@ -90,7 +90,3 @@ async def _confirmed_stop(build: Build, services: Services) -> Ending:
         while not await is_over_in_jenkins(build, services):
             await listener.wait(_POLL_SECONDS)
     return STOP_ENDINGS[StopCause.SPOOL_UNWRITABLE]
-
-
-async def _reread(build: Build, services: Services) -> Build:
-    return await services.database.run(reread, build)

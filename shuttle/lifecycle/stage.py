@@ -12,7 +12,6 @@ from shuttle.build import Build, SourceFacts
 from shuttle.errors import (
     BuildFailedError,
     ObjectNotFoundError,
-    RetryLaterError,
     UnavailableError,
 )
 from shuttle.lifecycle import Services
@@ -31,7 +30,6 @@ from shuttle.store.transitions import become_staged, begin_staging
 
 _T = TypeVar("_T")
 
-_LONGEST_RETRY_AFTER_SECONDS = 60.0
 
 
 async def stage(build: Build, spec: BuildSpec, services: Services) -> Build | None:
@@ -103,28 +101,19 @@ async def _fetch_in_time(build: Build, source: Source, services: Services) -> Fe
     ends_at = (build.staging_steady_at or now) + timedelta(seconds=seconds)
     if ends_at <= now:  # the shuttle was down that long: try once more
         ends_at = now + timedelta(seconds=min(seconds, 30))
-    backoff = Backoff(build.build_uuid, services)
-    while True:
+
+    async def fetched_in_time() -> FetchedSource:
         try:
             async with asyncio.timeout(_seconds_left(ends_at, services)):
                 return await _fetch(build, source, services)
         except TimeoutError:
             message = f"The source did not arrive within {seconds:g} seconds."
             raise BuildFailedError("source_timeout", message) from None
-        except UnavailableError as error:
-            left_seconds = _seconds_left(ends_at, services)
-            if left_seconds <= backoff.next_seconds:
-                raise BuildFailedError("source_unreachable", error.message) from error
-            await backoff.wait(
-                f"the source: {error.message}", at_least_seconds=_requested_pause_seconds(error, left_seconds)
-            )
 
-
-def _requested_pause_seconds(error: UnavailableError, left_seconds: float) -> float:
-    """The pause of the host's Retry-After, limited: after an hour there would be no time left for a retry."""
-    if not isinstance(error, RetryLaterError):
-        return 0.0
-    return min(error.after_seconds, _LONGEST_RETRY_AFTER_SECONDS, left_seconds / 2)
+    try:
+        return await Backoff(build.build_uuid, services).until(fetched_in_time, "the source", ends_at=ends_at)
+    except UnavailableError as error:
+        raise BuildFailedError("source_unreachable", error.message) from error
 
 
 def _seconds_left(ends_at: datetime, services: Services) -> float:
@@ -153,29 +142,22 @@ def _verify(fetched: FetchedSource, spec: BuildSpec) -> None:
 async def _normalize_in_time(fetched: FetchedSource, build: Build, services: Services) -> list[str]:
     """Check the source and make the tar.gz. A fault of this machine (a full disk, no memory) is retried for
     SHUTTLE_STAGE_TIMEOUT_SECONDS."""
-    backoff = Backoff(build.build_uuid, services)
     gives_up_at = services.clock.steady() + timedelta(seconds=services.settings.shuttle_stage_timeout_seconds)
-    while True:
-        try:
-            async with services.normalizing:
-                return await normalize(fetched.path, normalized_path(build, services), _limits(services))
-        except UnavailableError as error:
-            if _seconds_left(gives_up_at, services) <= backoff.next_seconds:
-                raise BuildFailedError("archive_unchecked", error.message) from error
-            await backoff.wait(f"the check of the source: {error.message}")
+
+    async def normalized() -> list[str]:
+        async with services.normalizing:
+            return await normalize(fetched.path, normalized_path(build, services), _limits(services))
+
+    try:
+        backoff = Backoff(build.build_uuid, services)
+        return await backoff.until(normalized, "the check of the source", ends_at=gives_up_at)
+    except UnavailableError as error:
+        raise BuildFailedError("archive_unchecked", error.message) from error
 
 
 async def _retry_storage(build: Build, services: Services, step: Callable[[], Awaitable[_T]]) -> _T:
     """Repeat `step` until it succeeds: a fault of the shuttle's own storage never ends a build, it only delays it."""
-    backoff = Backoff(build.build_uuid, services)
-    while True:
-        try:
-            result = await step()
-        except UnavailableError as error:
-            await backoff.wait(f"the storage of the source: {error.message}")
-        else:
-            await backoff.reset()
-            return result
+    return await Backoff(build.build_uuid, services).until(step, "the storage of the source")
 
 
 async def _store_original(build: Build, fetched: FetchedSource, services: Services) -> None:

@@ -1,16 +1,13 @@
 """Prepare and trigger: create or update the app's Jenkins job, then start the build in it exactly once."""
 
-import asyncio
-
 from jenkins_pipelines.catalogue import PIPELINES
 from jenkins_pipelines.render import render
 from shuttle.build import Build, State
 from shuttle.errors import BuildFailedError, ForeignJobError, JenkinsNotFoundError, JobNotReadyError, UnavailableError
 from shuttle.lifecycle import Services
-from shuttle.lifecycle.backoff import Backoff
+from shuttle.lifecycle.backoff import Backoff, NotFoundTimer
 from shuttle.lifecycle.build_spec import BuildSpec
 from shuttle.lifecycle.claim_race import unless_claimed
-from shuttle.store.builds import reread
 from shuttle.store.transitions import attempt_trigger, become_queued, undo_trigger
 
 # The pause between two searches for the marker while the trigger's outcome is unknown; each takes two listings.
@@ -40,35 +37,29 @@ async def trigger(build: Build, spec: BuildSpec, services: Services) -> Build:
 
 
 async def _prepare_and_trigger(build: Build, spec: BuildSpec, services: Services, backoff: Backoff) -> Build:
-    await _prepare(build, spec, services, backoff)
+    await backoff.until(lambda: _prepare(build, spec, services), "Jenkins")
     attempted = await services.database.run(attempt_trigger, build.build_uuid)
     if attempted is None:
-        return await _reread(build, services)
+        return await services.current(build)
     return await _trigger_once(attempted, spec, services, backoff)
 
 
-async def _prepare(build: Build, spec: BuildSpec, services: Services, backoff: Backoff) -> None:
+async def _prepare(build: Build, spec: BuildSpec, services: Services) -> None:
     """Create the app's job, or update it if its digest differs. It is idle: the app's other builds are over."""
     kind = PIPELINES[spec.request.pipeline]
     pipeline = kind.build(kind.Options.model_validate(spec.request.options))
     rendered = render(pipeline, agent_label=services.settings.shuttle_jenkins_agent_label or None)
-    while True:
-        try:
-            await services.jenkins.apply_job(build.job_name, rendered.config_xml, rendered.digest)
-        except UnavailableError as error:
-            await backoff.wait(f"Jenkins: {error.message}")
-            current = await _reread(build, services)
-            if current.stop_cause is not None or current.state.final:
-                return
-        except ForeignJobError as error:
-            raise BuildFailedError("foreign_job", error.message) from error
-        else:
-            await backoff.reset()
-            return
+    try:
+        await services.jenkins.apply_job(build.job_name, rendered.config_xml, rendered.digest)
+    except ForeignJobError as error:
+        raise BuildFailedError("foreign_job", error.message) from error
 
 
 async def _trigger_once(build: Build, spec: BuildSpec, services: Services, backoff: Backoff) -> Build:
-    """Send one POST. The attempt is undone if it certainly queued nothing; if it may have, the marker decides later."""
+    """Send one POST. The attempt is undone if it certainly queued nothing; if it may have, the marker decides later.
+
+    Not repeated here, therefore: after a failure the caller searches for the marker, or prepares the job again.
+    """
     parameters = {
         "BUILD_UUID": build.build_uuid,
         "SHUTTLE_URL": services.public_url,
@@ -80,40 +71,37 @@ async def _trigger_once(build: Build, spec: BuildSpec, services: Services, backo
     except (JobNotReadyError, JenkinsNotFoundError) as error:
         await services.database.run(undo_trigger, build.build_uuid)
         await backoff.wait(f"Jenkins: {error.message}")
-        return await _reread(build, services)
     except UnavailableError as error:
         await backoff.wait(f"Jenkins: {error.message}")
-        return await _reread(build, services)
-    return (
-        await services.database.run(become_queued, build.build_uuid, item=item)
-        if item is not None
-        else await _reread(build, services)
-    )
+    else:
+        if item is not None:
+            return await services.database.run(become_queued, build.build_uuid, item=item)
+    return await services.current(build)
 
 
 async def _search_marker(build: Build, services: Services) -> Build:
     """Search for the marker: the build is queued if it is found; after the settling time the attempt is undone."""
-    clock = asyncio.get_running_loop().time
-    backoff = Backoff(build.build_uuid, services)
-    healthy_since: float | None = None
+    not_found = NotFoundTimer(services)
+    backoff = Backoff(build.build_uuid, services, [not_found])
+    pause_seconds = min(_SEARCH_SECONDS, services.settings.shuttle_trigger_settle_seconds / 4)
     with services.signals.listen(build.build_uuid) as listener:
-        while build.state is State.STAGING:
-            try:
-                found = await unless_claimed(build.build_uuid, services, find_in_jenkins(build, services))
-            except UnavailableError as error:
-                healthy_since = None
-                await backoff.wait(f"Jenkins: {error.message}")
-            else:
-                if found is not None:
-                    return found
-                now = clock()
-                healthy_since = now if healthy_since is None else healthy_since
-                if now - healthy_since >= services.settings.shuttle_trigger_settle_seconds:
-                    await services.database.run(undo_trigger, build.build_uuid)
-                    return await _reread(build, services)
-                await listener.wait(min(_SEARCH_SECONDS, services.settings.shuttle_trigger_settle_seconds / 4))
-            build = await _reread(build, services)
-    return build
+        while (triggered := await backoff.until(lambda: _triggered(build, services), "Jenkins")) is None:
+            if not_found.for_too_long():
+                await services.database.run(undo_trigger, build.build_uuid)
+                return await services.current(build)
+            await listener.wait(pause_seconds)
+    return triggered
+
+
+async def _triggered(build: Build, services: Services) -> Build | None:
+    """The build's row if it is no longer staging, or if the marker is found; None = Jenkins does not show the marker.
+
+    Raises JenkinsUnavailableError, JenkinsRefusedError.
+    """
+    current = await services.current(build)
+    if current.state is not State.STAGING:
+        return current
+    return await unless_claimed(build.build_uuid, services, find_in_jenkins(current, services))
 
 
 async def find_in_jenkins(build: Build, services: Services) -> Build | None:
@@ -128,7 +116,3 @@ async def find_in_jenkins(build: Build, services: Services) -> Build | None:
     if found is not None:
         return await services.database.run(become_queued, build.build_uuid, item=found.queue_item, number=found.number)
     return None
-
-
-async def _reread(build: Build, services: Services) -> Build:
-    return await services.database.run(reread, build)

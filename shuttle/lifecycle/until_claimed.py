@@ -6,12 +6,11 @@ import structlog
 
 from shuttle.build import STOP_ENDINGS, Build, Ending, State
 from shuttle.endings import JenkinsResult, ending_by_jenkins, read_result
-from shuttle.errors import JenkinsNotFoundError, UnavailableError
+from shuttle.errors import JenkinsNotFoundError
 from shuttle.lifecycle import Services
-from shuttle.lifecycle.backoff import Backoff, NotFoundTimer, retry_jenkins
+from shuttle.lifecycle.backoff import Backoff, NotFoundTimer
 from shuttle.lifecycle.claim_race import unless_claimed
 from shuttle.lifecycle.trigger import find_in_jenkins
-from shuttle.store.builds import find_build, reread
 from shuttle.store.transitions import become_queued, record_waiting, trigger_again
 
 log = structlog.get_logger()
@@ -37,47 +36,36 @@ class TriggerAgain:
 
 async def until_claimed_or_over(build: Build, services: Services) -> Claimed | TriggerAgain | Ending:
     """Wait until a step claims the build, or until it cannot be claimed any more."""
-    pause = _FIRST_POLL_SECONDS
-    backoff = Backoff(build.build_uuid, services)
-    not_found = NotFoundTimer(services)
-    ghost = NotFoundTimer(services)
+    pause_seconds = _FIRST_POLL_SECONDS
+    not_found, ghost = NotFoundTimer(services), NotFoundTimer(services)
+    backoff = Backoff(build.build_uuid, services, [not_found])
     with services.signals.listen(build.build_uuid) as listener:
-        while build.claimed_at is None:
-            try:
-                found = await unless_claimed(build.build_uuid, services, _poll_jenkins(build, services, ghost))
-                await backoff.reset()
-            except JenkinsNotFoundError:
-                if not_found.for_too_long():
-                    return ending_by_jenkins(build, JenkinsResult.LOST)
-                found = None
-            except UnavailableError as error:
-                not_found.reset()
-                await backoff.wait(f"Jenkins: {error.message}")
-                found = None
-            if isinstance(found, Ending):
-                return found
-            if found is not None:
-                return await _outcome_of_row(found, services)
-            await listener.wait(pause)
-            pause = min(pause * 1.5, _LONGEST_POLL_SECONDS)
-            build = await services.database.run(reread, build)
-    return Claimed(build)
+        while (
+            outcome := await backoff.until(lambda: _outcome_so_far(build, services, not_found, ghost), "Jenkins")
+        ) is None:
+            await listener.wait(pause_seconds)
+            pause_seconds = min(pause_seconds * 1.5, _LONGEST_POLL_SECONDS)
+    return outcome
 
 
-async def _outcome_of_row(build: Build, services: Services) -> Claimed | TriggerAgain | Ending:
-    """The outcome for a build that is over in Jenkins, or whose ghost was removed from it."""
-    if build.state is State.STAGING:
-        return TriggerAgain()
-    if build.claimed_at is not None:
-        return Claimed(build)
-    return await _ending_of_unclaimed(build, services)
+async def _outcome_so_far(
+    build: Build, services: Services, not_found: NotFoundTimer, ghost: NotFoundTimer
+) -> Claimed | TriggerAgain | Ending | None:
+    """Read the row, then poll Jenkins once; None = keep waiting. Raises UnavailableError."""
+    current = await services.current(build)
+    if current.claimed_at is not None:
+        return Claimed(current)
+    try:
+        outcome = await unless_claimed(build.build_uuid, services, _poll_jenkins(current, services, ghost))
+    except JenkinsNotFoundError:
+        return ending_by_jenkins(current, JenkinsResult.LOST) if not_found.for_too_long() else None
+    return outcome
 
 
-async def _poll_jenkins(build: Build, services: Services, ghost: NotFoundTimer) -> Build | Ending | None:
-    """Poll Jenkins once: an ending, the newest row if Jenkins has nothing more to report, or None = keep waiting.
-
-    Raises JenkinsNotFoundError, UnavailableError.
-    """
+async def _poll_jenkins(
+    build: Build, services: Services, ghost: NotFoundTimer
+) -> Claimed | TriggerAgain | Ending | None:
+    """Poll Jenkins once; None = keep waiting. Raises JenkinsNotFoundError, UnavailableError."""
     if build.build_number is not None:
         return await _poll_build(build, build.build_number, services, ghost)
     if build.queue_item is None:
@@ -91,12 +79,15 @@ async def _poll_jenkins(build: Build, services: Services, ghost: NotFoundTimer) 
     return await _poll_item(build, build.queue_item, services)
 
 
-async def _poll_build(build: Build, number: int, services: Services, ghost: NotFoundTimer) -> Build | Ending | None:
+async def _poll_build(
+    build: Build, number: int, services: Services, ghost: NotFoundTimer
+) -> Claimed | TriggerAgain | Ending | None:
     """Poll a build that has a number and no claim: it is over, a ghost, or waiting for an agent."""
     seen = await services.jenkins.build(build.job_name, number)
     if not seen.building and seen.result is not None:
         # The claim may have come in while Jenkins answered.
-        return await services.database.run(find_build, build.build_uuid)
+        current = await services.current(build)
+        return Claimed(current) if current.claimed_at else ending_by_jenkins(current, read_result(seen.result))
     if not seen.ghost:
         ghost.reset()
         waiting = (await services.jenkins.waiting_nodes()).get((build.job_name, number))
@@ -110,12 +101,16 @@ async def _poll_build(build: Build, number: int, services: Services, ghost: NotF
     return await _trigger_again(build, number, services)
 
 
-async def _trigger_again(build: Build, number: int, services: Services) -> Build | None:
-    """Remove a ghost and trigger the build again. A ghost blocks its job until the job is deleted."""
+async def _trigger_again(build: Build, number: int, services: Services) -> TriggerAgain | None:
+    """Remove a ghost and trigger the build again. A ghost blocks its job until the job is deleted.
+
+    None = the build was claimed or stopped meanwhile.
+    """
     log.warning("Jenkins lost a build at its start; recreating its job", build_uuid=build.build_uuid, number=number)
     async with services.signals.job_lock(build.job_name):
         await services.jenkins.delete_job(build.job_name)
-        return await services.database.run(trigger_again, build.build_uuid, number)
+        found = await services.database.run(trigger_again, build.build_uuid, number)
+    return TriggerAgain() if found is not None and found.state is State.STAGING else None
 
 
 async def _poll_item(build: Build, queue_item: int, services: Services) -> Ending | None:
@@ -131,18 +126,6 @@ async def _poll_item(build: Build, queue_item: int, services: Services) -> Endin
     if item.number is not None:
         await services.database.run(become_queued, build.build_uuid, number=item.number)
     return None
-
-
-async def _ending_of_unclaimed(build: Build, services: Services) -> Ending:
-    """The ending, by Jenkins' result, of a build that is over in Jenkins and that no step has claimed."""
-    number = build.build_number
-    assert number is not None  # noqa: S101 - Jenkins showed it as over
-    try:
-        seen = await retry_jenkins(build, services, lambda: services.jenkins.build(build.job_name, number))
-    except JenkinsNotFoundError:
-        return ending_by_jenkins(build, JenkinsResult.LOST)
-    current = await services.database.run(reread, build)
-    return ending_by_jenkins(current, read_result(seen.result))
 
 
 async def _show_waiting_for(build: Build, why: str, services: Services) -> None:
