@@ -3,7 +3,7 @@
 import asyncio
 
 from shuttle.build import STOP_ENDINGS, Build, Ending, State, StopCause
-from shuttle.errors import BuildFailedError
+from shuttle.errors import BuildFailedError, ForeignJobError
 from shuttle.lifecycle import Services
 from shuttle.lifecycle.archive_log import archive_log
 from shuttle.lifecycle.build_spec import BuildSpec, read_plan
@@ -77,11 +77,17 @@ async def _pursue(build: Build, spec: BuildSpec, services: Services) -> Ending |
         if build.state.final:
             return None
         return await follow(build, services)
-    except BuildFailedError as error:
-        return Ending(State.FAILED, error.reason, error.message)
+    except (BuildFailedError, ForeignJobError) as error:
+        return _failure(error)
     except SpoolError:
         await stop_build(build.build_uuid, StopCause.SPOOL_UNWRITABLE, services)
         return await _confirmed_stop(await services.current(build), services)
+
+
+def _failure(error: BuildFailedError | ForeignJobError) -> Ending:
+    if isinstance(error, ForeignJobError):
+        return Ending(State.FAILED, "foreign_job", error.message)
+    return Ending(State.FAILED, error.reason, error.message)
 
 
 async def _confirmed_stop(build: Build, services: Services) -> Ending:

@@ -3,7 +3,7 @@
 from jenkins_pipelines.catalogue import PIPELINES
 from jenkins_pipelines.render import render
 from shuttle.build import Build, State
-from shuttle.errors import BuildFailedError, ForeignJobError, JenkinsNotFoundError, JobNotReadyError, UnavailableError
+from shuttle.errors import JenkinsNotFoundError, JobNotReadyError, UnavailableError
 from shuttle.lifecycle import Services
 from shuttle.lifecycle.backoff import Backoff, NotFoundTimer
 from shuttle.lifecycle.build_spec import BuildSpec
@@ -20,8 +20,7 @@ async def trigger(build: Build, spec: BuildSpec, services: Services) -> Build:
     The attempt is committed before the POST. If its answer is lost, the POST is not repeated at once: the marker is
     searched for until healthy answers have not shown it for SHUTTLE_TRIGGER_SETTLE_SECONDS.
 
-    Raises:
-        BuildFailedError: `foreign_job`.
+    Raises ForeignJobError.
     """
     backoff = Backoff(build.build_uuid, services)
     while build.state is State.STAGING:
@@ -49,10 +48,7 @@ async def _prepare(build: Build, spec: BuildSpec, services: Services) -> None:
     kind = PIPELINES[spec.request.pipeline]
     pipeline = kind.build(kind.Options.model_validate(spec.request.options))
     rendered = render(pipeline, agent_label=services.settings.shuttle_jenkins_agent_label or None)
-    try:
-        await services.jenkins.apply_job(build.job_name, rendered.config_xml, rendered.digest)
-    except ForeignJobError as error:
-        raise BuildFailedError("foreign_job", error.message) from error
+    await services.jenkins.apply_job(build.job_name, rendered.config_xml, rendered.digest)
 
 
 async def _trigger_once(build: Build, spec: BuildSpec, services: Services, backoff: Backoff) -> Build:

@@ -38,7 +38,7 @@ async def until_claimed_or_over(build: Build, services: Services) -> Claimed | T
     """Wait until a step claims the build, or until it cannot be claimed any more."""
     pause_seconds = _FIRST_POLL_SECONDS
     not_found, ghost = NotFoundTimer(services), NotFoundTimer(services)
-    backoff = Backoff(build.build_uuid, services, [not_found])
+    backoff = Backoff(build.build_uuid, services, [not_found, ghost])
     with services.signals.listen(build.build_uuid) as listener:
         while (
             outcome := await backoff.until(lambda: _outcome_so_far(build, services, not_found, ghost), "Jenkins")
@@ -59,6 +59,7 @@ async def _outcome_so_far(
         outcome = await unless_claimed(build.build_uuid, services, _poll_jenkins(current, services, ghost))
     except JenkinsNotFoundError:
         return ending_by_jenkins(current, JenkinsResult.LOST) if not_found.for_too_long() else None
+    not_found.reset()
     return outcome
 
 

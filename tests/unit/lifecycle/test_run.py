@@ -52,6 +52,13 @@ async def test_foreign_job_ends_the_build(one: OneBuild):
     assert await pursued(one) == Ending(State.FAILED, "foreign_job", "The job is not ours.")
 
 
+async def test_foreign_job_in_place_of_that_of_a_ghost_ends_the_build(one: OneBuild):
+    await one.queued(number=NUMBER)
+    one.jenkins.answers("build", GHOST)
+    one.jenkins.answers("delete_job", ForeignJobError("The job is not ours."))
+    assert await pursued(one) == Ending(State.FAILED, "foreign_job", "The job is not ours.")
+
+
 async def test_ghost_leaves_the_build_to_be_triggered_again(one: OneBuild):
     await one.queued(number=NUMBER)
     one.jenkins.answers("build", GHOST)

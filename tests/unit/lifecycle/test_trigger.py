@@ -6,13 +6,7 @@ from typing import Any
 import pytest
 
 from shuttle.build import Build, State, StopCause
-from shuttle.errors import (
-    BuildFailedError,
-    ForeignJobError,
-    JenkinsNotFoundError,
-    JenkinsUnavailableError,
-    JobNotReadyError,
-)
+from shuttle.errors import ForeignJobError, JenkinsNotFoundError, JenkinsUnavailableError, JobNotReadyError
 from shuttle.jenkins import JenkinsBuild, QueueItem
 from shuttle.lifecycle.stop import stop_build
 from shuttle.lifecycle.trigger import trigger
@@ -51,7 +45,7 @@ async def test_job_is_prepared_once_jenkins_answers(one: OneBuild):
 async def test_foreign_job_is_not_triggered(one: OneBuild):
     await one.staging()
     one.jenkins.answers("apply_job", ForeignJobError("The job is not ours."))
-    with pytest.raises(BuildFailedError):
+    with pytest.raises(ForeignJobError):
         await triggered(one)
     assert (await one.row()).trigger_attempted_at is None
     assert one.jenkins.called("trigger") == []

@@ -175,6 +175,20 @@ async def test_build_without_a_recorded_item_is_searched_by_its_marker(one: OneB
     assert reason_of(await outcome_of(one)) == "build_failed"
 
 
+@pytest.mark.parametrize("other", [RUNS, DOWN])
+async def test_build_is_not_lost_if_jenkins_gave_another_answer_in_between(one: OneBuild, other: Any):
+    """Only an uninterrupted time of "not found" counts, so the last one here begins a new time."""
+    await one.queued(number=NUMBER)
+
+    async def fail_late(*_: object) -> None:
+        await asyncio.sleep(SETTLED_SECONDS)
+        raise other
+
+    late = fail_late if isinstance(other, Exception) else after_settling(other)
+    one.jenkins.answers("build", NOT_FOUND, late, NOT_FOUND, over("FAILURE"))
+    assert reason_of(await outcome_of(one)) == "build_failed"
+
+
 async def test_waiting_for_of_an_outage_is_cleared_when_jenkins_answers(one: OneBuild):
     await one.queued(number=NUMBER)
     one.jenkins.answers("build", DOWN, NOT_FOUND)
@@ -220,6 +234,21 @@ async def test_ghost_is_removed_and_the_build_triggered_again(one: OneBuild):
     assert one.jenkins.called("delete_job") == [["job-of-app"]]
     build = await one.row()
     assert (build.state, build.build_number, build.trigger_attempted_at) == (State.STAGING, None, None)
+
+
+@pytest.mark.parametrize("other", [RUNS, DOWN])
+async def test_job_of_a_ghost_is_kept_if_jenkins_gave_another_answer_in_between(one: OneBuild, other: Any):
+    """Only an uninterrupted time counts: an outage says nothing about the build."""
+    await one.queued(number=NUMBER)
+
+    async def fail_late(*_: object) -> None:
+        await asyncio.sleep(SETTLED_SECONDS)
+        raise other
+
+    late = fail_late if isinstance(other, Exception) else after_settling(other)
+    one.jenkins.answers("build", GHOST, late, GHOST, over("FAILURE"))
+    assert reason_of(await outcome_of(one)) == "build_failed"
+    assert one.jenkins.called("delete_job") == []
 
 
 async def test_stopped_ghost_ends_at_once(one: OneBuild):
