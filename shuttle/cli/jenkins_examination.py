@@ -21,7 +21,7 @@ from shuttle.errors import (
     JobNotReadyError,
     ShuttleError,
 )
-from shuttle.jenkins import Jenkins
+from shuttle.jenkins import Jenkins, StopCommand
 from shuttle.jenkins.client import JenkinsClient
 from shuttle.outgoing.tls import tls_context
 from shuttle.settings import Settings
@@ -129,7 +129,9 @@ class _JobsExamination:
             yield finding
         if trial.number is None:
             return
-        yield await self._attempt("Job/Cancel is granted.", self._jenkins.stop(self._job, trial.number, "stop"))
+        yield await self._attempt(
+            "Job/Cancel is granted.", self._jenkins.stop(self._job, trial.number, StopCommand.STOP)
+        )
         words = self._jenkins.describe(self._job, trial.number, "A build of `shuttle doctor`.")
         described = await self._attempt("Run/Update is granted.", words)
         if described.verdict is not Verdict.FINE:

@@ -8,7 +8,16 @@ permission in its message and in `permission`). Where a docstring says so, a cal
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
+
+
+class StopCommand(StrEnum):
+    """Jenkins' commands that stop a build, by their paths. TERM and KILL signal no process of the build."""
+
+    STOP = "stop"
+    TERM = "term"
+    KILL = "kill"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +97,8 @@ class Jenkins(Protocol):
     async def cancel(self, item: int) -> None:
         """Remove an item from the queue; succeeds if it has left already or is unknown."""
 
-    async def stop(self, job: str, number: int, how: str) -> None:
-        """Stop a build; `how` is stop, term or kill. Succeeds if the build is finished or missing."""
+    async def stop(self, job: str, number: int, command: StopCommand) -> None:
+        """Stop a build. Succeeds if the build is finished or missing."""
 
     async def describe(self, job: str, number: int, text: str) -> None:
         """Set the build's description."""

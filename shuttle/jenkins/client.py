@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from urllib.parse import quote
 
 from shuttle.errors import JenkinsNotFoundError, JenkinsRefusedError, JenkinsUnavailableError, JobNotReadyError
-from shuttle.jenkins import JenkinsBuild, QueueItem, answers, console
+from shuttle.jenkins import JenkinsBuild, QueueItem, StopCommand, answers, console
 from shuttle.jenkins.budget import PollBudget
 from shuttle.jenkins.credentials import RefusedCommands
 from shuttle.jenkins.jobs import Jobs, job_path, verify_healthy
@@ -178,19 +178,17 @@ class JenkinsClient:
         elif answer.status != 500 or not await self._has_left_queue(item):
             raise answers.failure(answer, f"cancel the queue item {item}")
 
-    async def stop(self, job: str, number: int, how: str) -> None:
+    async def stop(self, job: str, number: int, command: StopCommand) -> None:
         """See the port."""
-        if how not in {"stop", "term", "kill"}:
-            raise ValueError(f"not a command that stops a build: {how}")
         with self._refused.watch("stop"):
-            await self._stop(job, number, how)
+            await self._stop(job, number, command)
 
-    async def _stop(self, job: str, number: int, how: str) -> None:
-        answer = await self._session.post("stop", f"{job_path(job)}{number}/{how}")
+    async def _stop(self, job: str, number: int, command: StopCommand) -> None:
+        answer = await self._session.post("stop", f"{job_path(job)}{number}/{command}")
         if answer.status == 404:
             await verify_healthy(self._session)
         elif answer.status not in {200, 201, 204, 302}:
-            raise answers.failure(answer, f"{how} build {number} of {job}")
+            raise answers.failure(answer, f"{command} build {number} of {job}")
 
     async def describe(self, job: str, number: int, text: str) -> None:
         """See the port."""

@@ -7,6 +7,7 @@ import structlog
 
 from shuttle.build import STOP_ENDINGS, Api, Build, Ending, StopCause
 from shuttle.errors import JenkinsNotFoundError, JenkinsRefusedError, UnavailableError
+from shuttle.jenkins import StopCommand
 from shuttle.lifecycle import Services
 from shuttle.metrics import count_end
 from shuttle.standing import Standing
@@ -18,7 +19,7 @@ log = structlog.get_logger()
 
 # Jenkins' commands, in this order. `term` and `kill` signal no process and leave the agent's executor taken, so they
 # are sent only where a `stop` had no effect and no supervisor calls.
-_ESCALATION = ("stop", "term", "kill")
+_ESCALATION = (StopCommand.STOP, StopCommand.TERM, StopCommand.KILL)
 # The pause between two checks of a claimed build that is being stopped, and so between two steps of the escalation.
 _LOOK_AGAIN_SECONDS = 10.0
 # The longest wait for a signal, so that a lost one delays a stop by no more.
@@ -122,11 +123,11 @@ def _silent_seconds(build: Build, services: Services) -> float | None:
     return asyncio.get_running_loop().time() - build_log.last_call_at
 
 
-async def _stop_in_jenkins(build: Build, how: str, services: Services) -> bool:
+async def _stop_in_jenkins(build: Build, command: StopCommand, services: Services) -> bool:
     """Send one command. True = Jenkins accepted it; False = send it again, also while the build has no number."""
     try:
         if build.build_number is not None:
-            await services.jenkins.stop(build.job_name, build.build_number, how)
+            await services.jenkins.stop(build.job_name, build.build_number, command)
         elif build.queue_item is not None:
             await services.jenkins.cancel(build.queue_item)
             return False

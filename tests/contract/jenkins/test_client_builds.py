@@ -6,7 +6,7 @@ from shuttle.errors import (
     JenkinsNotFoundError,
     JenkinsUnavailableError,
 )
-from shuttle.jenkins import JenkinsBuild
+from shuttle.jenkins import JenkinsBuild, StopCommand
 from tests.contract.jenkins.job_xml import IGNORES_TERM
 from tests.contract.jenkins.our_builds import DIGEST, ended, new_build, number_of, ours, started, text
 
@@ -61,20 +61,20 @@ async def test_queue_item_is_cancelled(server, jenkins, job):
 async def test_build_is_stopped(server, jenkins, job):
     await jenkins.apply_job(job, ours(), DIGEST)
     number = await started(server, jenkins, job, new_build())
-    await jenkins.stop(job, number, "stop")
+    await jenkins.stop(job, number, StopCommand.STOP)
     assert (await ended(server, jenkins, job, number)).result == "ABORTED"
-    for how in ("stop", "term", "kill"):
-        await jenkins.stop(job, number, how)
-        await jenkins.stop(job, 999, how)
-        await jenkins.stop(f"{job}-that-is-not-there", 1, how)
+    for command in StopCommand:
+        await jenkins.stop(job, number, command)
+        await jenkins.stop(job, 999, command)
+        await jenkins.stop(f"{job}-that-is-not-there", 1, command)
 
 
-@pytest.mark.parametrize("hows", [("stop", "term"), ("stop", "term", "kill")])
-async def test_script_that_ignores_stop_is_terminated(server, jenkins, job, hows):
+@pytest.mark.parametrize("commands", [list(StopCommand)[:2], list(StopCommand)])
+async def test_script_that_ignores_stop_is_terminated(server, jenkins, job, commands):
     await jenkins.apply_job(job, ours(IGNORES_TERM), DIGEST)
     number = await started(server, jenkins, job, new_build())
-    for how in hows:
-        await jenkins.stop(job, number, how)
+    for command in commands:
+        await jenkins.stop(job, number, command)
     assert (await ended(server, jenkins, job, number)).result == "ABORTED"
 
 
@@ -108,5 +108,5 @@ async def test_starting_jenkins_is_unavailable_and_its_builds_continue(server, j
             await question
     server.load()
     assert (await jenkins.build(job, number)).building
-    await jenkins.stop(job, number, "stop")
+    await jenkins.stop(job, number, StopCommand.STOP)
     assert (await ended(server, jenkins, job, number)).result == "ABORTED"

@@ -11,6 +11,7 @@ from shuttle.errors import (
     JenkinsUnavailableError,
     JobNotReadyError,
 )
+from shuttle.jenkins import StopCommand
 from shuttle.jenkins.client import JenkinsClient
 from tests.contract.jenkins.job_xml import job_xml, sh, step
 from tests.contract.jenkins.our_builds import DIGEST, OTHER_DIGEST, ended, new_build, number_of, ours, started, text
@@ -46,7 +47,7 @@ async def test_refused_action_names_the_missing_permission(server, jenkins, job)
     with pytest.raises(JenkinsRefusedError, match="Job/Build"):
         await reader.trigger(job, parameters)
     with pytest.raises(JenkinsRefusedError, match="Job/Cancel"):
-        await reader.stop(job, number, "stop")
+        await reader.stop(job, number, StopCommand.STOP)
     with pytest.raises(JenkinsRefusedError, match="Job/Create"):
         await reader.apply_job(f"{job}-2", ours(), DIGEST)
     with pytest.raises(JenkinsRefusedError, match="Job/Configure"):

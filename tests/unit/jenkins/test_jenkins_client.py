@@ -79,11 +79,6 @@ async def test_cancelling_without_permission_names_the_permission(fake, connect)
         await connect().cancel(5)
 
 
-async def test_an_unknown_stop_command_is_refused(connect):
-    with pytest.raises(ValueError, match="doDelete"):
-        await connect().stop("app", 1, "doDelete")
-
-
 def page_of(request: web.Request, marked: dict[int, str], newest: int) -> list[dict[str, object]]:
     """The builds in the answer to a request for `allBuilds[…]{from,to}`, newest first."""
     begin, end = map(int, re.findall(r"\{(\d+),(\d+)\}", request.query["tree"])[0])

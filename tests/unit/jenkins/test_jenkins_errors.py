@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from shuttle.errors import JenkinsNotFoundError, JenkinsRefusedError, JenkinsUnavailableError
+from shuttle.jenkins import StopCommand
 from shuttle.jenkins.client import JenkinsClient
 from tests.unit.jenkins.fake_jenkins import (
     ERROR_PAGE,
@@ -33,7 +34,7 @@ QUERIES: dict[str, Call] = {
 COMMANDS: dict[str, Call] = {
     "trigger": lambda client: client.trigger("app", {"BUILD_UUID": "u1"}),
     "cancel": lambda client: client.cancel(5),
-    "stop": lambda client: client.stop("app", 1, "stop"),
+    "stop": lambda client: client.stop("app", 1, StopCommand.STOP),
     "describe": lambda client: client.describe("app", 1, "text"),
 }
 JSON_QUERIES = {name: call for name, call in QUERIES.items() if name != "console_tail"}
