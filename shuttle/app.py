@@ -34,6 +34,7 @@ from shuttle.objects import ObjectStore
 from shuttle.objects.directory import DirectoryStore
 from shuttle.objects.local import make_private
 from shuttle.outgoing.connector import AddressPolicy, outgoing_session
+from shuttle.outgoing.endpoints import EndpointKind
 from shuttle.outgoing.tls import tls_context
 from shuttle.settings import Settings
 from shuttle.sinks import Sink
@@ -141,30 +142,35 @@ async def shuttle_parts(
         yield services, worker
 
 
-def _sinks(session: ClientSession, kafka: KafkaClusters, clock: Clock, settings: Settings) -> dict[str, Sink]:
+def _sinks(session: ClientSession, kafka: KafkaClusters, clock: Clock, settings: Settings) -> dict[EndpointKind, Sink]:
     """The log sinks, by kind."""
     # A member of a failover never resumes at what was sent: the next one begins where the previous one acknowledged.
-    members: dict[str, UploadFactory] = {
-        "http": HttpUploadFactory(session),
-        "kafka": KafkaUploadFactory(kafka, settings.shuttle_kafka_request_timeout_seconds),
+    members: dict[EndpointKind, UploadFactory] = {
+        EndpointKind.HTTP: HttpUploadFactory(session),
+        EndpointKind.KAFKA: KafkaUploadFactory(kafka, settings.shuttle_kafka_request_timeout_seconds),
     }
     factories = members | {
-        "http": HttpUploadFactory(session, resume=settings.shuttle_log_resume),
-        "failover": FailoverUploadFactory(members),
+        EndpointKind.HTTP: HttpUploadFactory(session, resume=settings.shuttle_log_resume),
+        EndpointKind.FAILOVER: FailoverUploadFactory(members),
     }
     retry_policy = RetryPolicy(give_up_seconds=settings.shuttle_sink_give_up_seconds)
     host_recovery = HostRecovery()
     return {kind: LogForwarder(factory, retry_policy, host_recovery, clock) for kind, factory in factories.items()}
 
 
-def _status_senders(session: ClientSession, kafka: KafkaClusters, settings: Settings) -> dict[str, StatusSender]:
+def _status_senders(
+    session: ClientSession, kafka: KafkaClusters, settings: Settings
+) -> dict[EndpointKind, StatusSender]:
     """The senders of statuses, by kind."""
     signer, seconds = Signer(settings.webhook_keys), settings.shuttle_webhook_timeout_seconds
 
-    def within(seconds: float) -> dict[str, StatusSender]:
-        return {"http": HttpStatusSender(session, signer, seconds), "kafka": KafkaStatusSender(kafka, signer, seconds)}
+    def within(seconds: float) -> dict[EndpointKind, StatusSender]:
+        return {
+            EndpointKind.HTTP: HttpStatusSender(session, signer, seconds),
+            EndpointKind.KAFKA: KafkaStatusSender(kafka, signer, seconds),
+        }
 
-    return within(seconds) | {"failover": FailoverStatusSender(within(min(seconds, DECISION_SECONDS)))}
+    return within(seconds) | {EndpointKind.FAILOVER: FailoverStatusSender(within(min(seconds, DECISION_SECONDS)))}
 
 
 async def _start(

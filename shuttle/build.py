@@ -40,12 +40,23 @@ TRANSITIONS: Mapping[State, frozenset[State]] = {
     **{state: frozenset() for state in FINAL},
 }
 
-# The status word of a final state (docs/contract.md, "Ends of builds").
-FINAL_WORDS: Mapping[State, str] = {
-    State.SUCCEEDED: "succeeded",
-    State.FAILED: "failed",
-    State.STOPPED: "failed",
-    State.TIMEDOUT: "timedout",
+
+class Status(StrEnum):
+    """The status of a build as its receivers and readers get it (docs/contract.md, "Statuses")."""
+
+    QUEUED = "queued"
+    PENDING = "pending"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    TIMEDOUT = "timedout"
+
+
+# The status of a final state (docs/contract.md, "Ends of builds").
+FINAL_STATUSES: Mapping[State, Status] = {
+    State.SUCCEEDED: Status.SUCCEEDED,
+    State.FAILED: Status.FAILED,
+    State.STOPPED: Status.FAILED,
+    State.TIMEDOUT: Status.TIMEDOUT,
 }
 
 
@@ -197,11 +208,11 @@ class Build:
         return self.state is State.RUNNING
 
     @property
-    def status(self) -> str:
-        """The newest status that receivers were sent: queued, pending, or a final one."""
+    def status(self) -> Status:
+        """The newest status that receivers were sent."""
         if self.state.final:
-            return FINAL_WORDS[self.state]
-        return "pending" if self.state is State.RUNNING else "queued"
+            return FINAL_STATUSES[self.state]
+        return Status.PENDING if self.state is State.RUNNING else Status.QUEUED
 
     @property
     def time_limit_at(self) -> datetime | None:

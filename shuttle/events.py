@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from shuttle.build import Api, Build
+from shuttle.build import Api, Build, Status
 
 # The older API's words for statuses; a status that is not listed has the same word there.
-LEGACY_WORDS = {"queued": "pending", "timedout": "failed"}
+LEGACY_STATUSES = {Status.QUEUED: Status.PENDING, Status.TIMEDOUT: Status.FAILED}
 
 
 class Artifact(Protocol):
@@ -30,7 +30,7 @@ class Artifact(Protocol):
 def status_body(
     build: Build,
     *,
-    status: str,
+    status: Status,
     building: bool,
     at: datetime,
     sequence: int,
@@ -71,7 +71,7 @@ def status_body(
 
 
 def event_body(
-    build: Build, *, status: str, building: bool, at: datetime, sequence: int, artifacts: Sequence[Artifact] | None
+    build: Build, *, status: Status, building: bool, at: datetime, sequence: int, artifacts: Sequence[Artifact] | None
 ) -> bytes:
     """The JSON of a status event in the form of the build's API; see `status_body`."""
     if build.api is Api.LEGACY:
@@ -79,12 +79,12 @@ def event_body(
     return status_body(build, status=status, building=building, at=at, sequence=sequence, artifacts=artifacts)
 
 
-def legacy_status_body(build: Build, *, status: str, building: bool) -> bytes:
+def legacy_status_body(build: Build, *, status: Status, building: bool) -> bytes:
     """The body of the older API's callback (docs/contract.md, "The older API"); `id` is the caller's build number.
 
     Its clients' database allows only three statuses, so a stop or a timeout is a failure with a reason.
     """
-    fields: dict[str, Any] = {"type": "jenkins", "building": building, "status": LEGACY_WORDS.get(status, status)}
+    fields: dict[str, Any] = {"type": "jenkins", "building": building, "status": LEGACY_STATUSES.get(status, status)}
     if build.reason is not None:
         fields["reason"] = build.reason
     rest = json.dumps(fields, separators=(",", ":"))

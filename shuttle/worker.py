@@ -18,6 +18,7 @@ from shuttle.lifecycle.run import finalize, pursue, run
 from shuttle.lifecycle.stop import stop_build
 from shuttle.logs.spool import SpoolError
 from shuttle.metrics import UNDER_WAY
+from shuttle.outgoing.endpoints import EndpointKind
 from shuttle.sinks import Sink, SinkTarget
 from shuttle.store.builds import find_build, unarchived_builds, unfinished_builds
 from shuttle.store.ledger import has_open_sinks
@@ -38,7 +39,7 @@ _MAX_STAGING = 100
 class Worker:
     """Runs builds as tasks of the process. A task that fails because of a bug is logged and started again."""
 
-    def __init__(self, services: Services, sinks: dict[str, Sink]) -> None:
+    def __init__(self, services: Services, sinks: dict[EndpointKind, Sink]) -> None:
         """`sinks` maps a kind of sink to its implementation."""
         self._services = services
         self._sinks = sinks

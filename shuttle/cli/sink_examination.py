@@ -8,6 +8,7 @@ import aiohttp
 from shuttle.errors import ShuttleError
 from shuttle.kafka.clusters import KafkaClusters
 from shuttle.outgoing.connector import AddressPolicy, outgoing_session
+from shuttle.outgoing.endpoints import EndpointKind
 from shuttle.outgoing.faults import describe_fault
 from shuttle.outgoing.hooks import check_hook_url, kind_of, members_of, shown_host
 from shuttle.outgoing.kafka_url import read_kafka_url
@@ -56,4 +57,4 @@ async def _http(url: str, policy: AddressPolicy, settings: Settings) -> str | No
         return f"{urlsplit(address).netloc} {describe_fault(error)}."
 
 
-_EXAMINATIONS = {"http": _http, "kafka": _kafka}
+_EXAMINATIONS = {EndpointKind.HTTP: _http, EndpointKind.KAFKA: _kafka}

@@ -21,6 +21,7 @@ from aiohttp import web
 from yarl import URL
 
 from shuttle.app import shuttle_parts
+from shuttle.build import FINAL
 from shuttle.cli.client import ShuttleClient
 from shuttle.cli.findings import Finding, fine, problem, warning
 from shuttle.cli.pack import source_url
@@ -33,7 +34,6 @@ APP_ID = "shuttle-doctor"
 
 _BUILD_ID = "1"
 _SUBJECT = "trial build"
-_FINAL_STATES = frozenset({"succeeded", "failed", "stopped", "timedout"})
 _PAUSE_SECONDS = 0.1
 _SHOWN_LINES = 6
 _NO_DECLARATIVE = "No such DSL method 'pipeline'"
@@ -97,10 +97,10 @@ class TrialBuild:
         while True:
             build = await client.build(APP_ID, _BUILD_ID)
             self.number = build["jenkins"]["build_number"]
-            if build["state"] in _FINAL_STATES or time.monotonic() > until:
+            if build["state"] in FINAL or time.monotonic() > until:
                 break
             await asyncio.sleep(_PAUSE_SECONDS)
-        if build["state"] in _FINAL_STATES:
+        if build["state"] in FINAL:
             return build, None
         return build, await _reason(build, self.number, jenkins)
 
@@ -120,7 +120,7 @@ def diagnosis(observed: Observed, address: str, label: str, wait_seconds: float)
     if not claimed and build["jenkins"]["build_number"] is not None:
         needs = f"an agent must be free, have curl and reach {address} (BUILD_SHUTTLE_HOST)"
         return f"Jenkins began it, but no agent claimed it: {needs}.{jenkins_says}"
-    if build["state"] in _FINAL_STATES:
+    if build["state"] in FINAL:
         return f"{build['state']}: {build['message']}{jenkins_says}"
     return f"did not end within {wait_seconds:g} s. It waits for: {build['waiting_for']}{jenkins_says}"
 

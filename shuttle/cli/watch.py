@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from shuttle.build import FINAL, State
 from shuttle.cli.failures import CommandError, UsageError
 from shuttle.cli.options import DEFAULT_URL, AppId, BuildId, Json, ServiceUrl, Token
 
@@ -28,7 +29,7 @@ class NothingStoppedError(CommandError):
 
 
 # A stop that comes too late does not change these states.
-_ENDED_OTHERWISE = frozenset({"succeeded", "failed", "timedout"})
+_ENDED_OTHERWISE = FINAL - {State.STOPPED}
 
 
 def status(
@@ -187,6 +188,6 @@ def _show(build: dict[str, Any], *, as_json: bool) -> None:
 
 
 def _fail_unless_well(build: dict[str, Any]) -> None:
-    if build["state"] in {"failed", "stopped", "timedout"}:
+    if build["state"] in FINAL - {State.SUCCEEDED}:
         why = build["message"] or build["reason"] or "its log says why"
         raise BuildDidNotSucceedError(f"{build['app_id']} {build['build_id']} {build['state']}: {why}")

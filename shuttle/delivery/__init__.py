@@ -3,9 +3,28 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Protocol
 
+from shuttle.outgoing.endpoints import PayloadFormat
 from shuttle.outgoing.failover import Failover
+
+
+class DeliveryState(StrEnum):
+    """The state of a delivery, the sending of one event to one receiver."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    GAVE_UP = "gave_up"
+
+
+class Outcome(StrEnum):
+    """What an attempt of a delivery leads to; see `Outbox.record_attempt`. GONE: the receiver answered 410."""
+
+    DELIVERED = "delivered"
+    FAILED = "failed"
+    GONE = "gone"
+    GAVE_UP = "gave_up"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +45,7 @@ class DueDelivery:
     host: str = ""
     url: str = field(repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    payload_format: str = "standard"
+    payload_format: PayloadFormat = PayloadFormat.STANDARD
     member: int = 0
     tries: int = 0
     queued_steady_at: datetime
@@ -34,7 +53,7 @@ class DueDelivery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One attempt of a delivery and its outcome. `outcome` is delivered, failed, gone (410) or gave_up.
+    """One attempt of a delivery and its outcome.
 
     `asked_until` is the end of the receiver's own Retry-After; a new event does not shorten it. It, `began_steady_at`
     and `next_attempt_at` are on steady time, `started_at` is wall-clock time, for people.
@@ -44,7 +63,7 @@ class Attempt:
     started_at: datetime
     began_steady_at: datetime
     took_seconds: float
-    outcome: str
+    outcome: Outcome
     status_code: int | None = None
     error: str | None = None
     next_attempt_at: datetime | None = None
@@ -95,7 +114,7 @@ class Outbox(Protocol):
     async def record_attempt(self, attempt: Attempt) -> None:
         """Add the row and apply the outcome.
 
-        `delivered` and `gave_up` end this delivery; later ones of the receiver start with attempts of their own. `gone`
-        ends all deliveries of the receiver. `failed` sets `next_attempt_at`. With `failed_over`, later deliveries of
+        DELIVERED and GAVE_UP end this delivery; later ones of the receiver start with attempts of their own. GONE
+        ends all deliveries of the receiver. FAILED sets `next_attempt_at`. With `failed_over`, later deliveries of
         the receiver begin with that member.
         """

@@ -7,8 +7,9 @@ from datetime import datetime, timedelta
 from http import HTTPStatus
 
 from shuttle.clock import Clock
-from shuttle.delivery import Attempt, DueDelivery, SendResult, StatusSender
+from shuttle.delivery import Attempt, DueDelivery, Outcome, SendResult, StatusSender
 from shuttle.delivery.schedule import next_attempt_at
+from shuttle.outgoing.endpoints import EndpointKind, PayloadFormat
 from shuttle.outgoing.hooks import kind_of
 
 # The authorization of a callback is valid for 2.8 to 5.6 hours.
@@ -22,7 +23,7 @@ _LEGACY_REFUSED_TRIES = 3
 class StatusDelivery:
     """Attempts deliveries; `senders` has one for each kind of receiver, `schedule_seconds` the delays."""
 
-    senders: Mapping[str, StatusSender]
+    senders: Mapping[EndpointKind, StatusSender]
     schedule_seconds: Sequence[float]
     clock: Clock
 
@@ -46,32 +47,34 @@ class StatusDelivery:
             failed_over=answer.failed_over,
         )
 
-    def _decide_outcome(self, answer: SendResult, delivery: DueDelivery, now: datetime) -> tuple[str, datetime | None]:
-        """The outcome and the time of the next attempt. 2xx: delivered. 410: gone. Else failed, at last gave_up."""
+    def _decide_outcome(
+        self, answer: SendResult, delivery: DueDelivery, now: datetime
+    ) -> tuple[Outcome, datetime | None]:
+        """The outcome and the time of the next attempt. 2xx: DELIVERED. 410: GONE. Else FAILED, at last GAVE_UP."""
         if answer.error is None:
-            return "delivered", None
-        if delivery.payload_format == "legacy":
+            return Outcome.DELIVERED, None
+        if delivery.payload_format is PayloadFormat.LEGACY:
             return self._decide_legacy_outcome(answer, delivery, now)
         if answer.status_code == HTTPStatus.GONE:
-            return "gone", None
+            return Outcome.GONE, None
         retry_at = next_attempt_at(
             self.schedule_seconds,
             tries=delivery.tries + 1,
             failed_at=now,
             retry_after_seconds=_retry_after_seconds(answer, delivery),
         )
-        return ("gave_up", None) if retry_at is None else ("failed", retry_at)
+        return (Outcome.GAVE_UP, None) if retry_at is None else (Outcome.FAILED, retry_at)
 
     def _decide_legacy_outcome(
         self, answer: SendResult, delivery: DueDelivery, now: datetime
-    ) -> tuple[str, datetime | None]:
+    ) -> tuple[Outcome, datetime | None]:
         """Callbacks of docs/contract.md, "The older API": three attempts after a refusal, else 5.5 hours.
 
         Giving up on `pending` leaves the final status attempts of its own: a client that recorded the build late gets
         it.
         """
         if answer.status_code in _LEGACY_REFUSALS and delivery.tries + 1 >= _LEGACY_REFUSED_TRIES:
-            return "gave_up", None
+            return Outcome.GAVE_UP, None
         pauses = [min(seconds, _LEGACY_LONGEST_PAUSE_SECONDS) for seconds in self.schedule_seconds]
         pauses += [_LEGACY_LONGEST_PAUSE_SECONDS] * max(0, delivery.tries + 2 - len(pauses))
         retry_at = next_attempt_at(
@@ -81,8 +84,8 @@ class StatusDelivery:
             retry_after_seconds=_retry_after_seconds(answer, delivery),
         )
         if retry_at is None or retry_at > delivery.queued_steady_at + _LEGACY_LIFE:
-            return "gave_up", None
-        return "failed", retry_at
+            return Outcome.GAVE_UP, None
+        return Outcome.FAILED, retry_at
 
 
 def _asked_until(answer: SendResult, delivery: DueDelivery, now: datetime) -> datetime | None:
@@ -94,6 +97,6 @@ def _retry_after_seconds(answer: SendResult, delivery: DueDelivery) -> float | N
     """The Retry-After of a receiver that did not accept the status, limited for callbacks, which have a few hours."""
     if answer.error is None or answer.retry_after_seconds is None:
         return None
-    if delivery.payload_format == "legacy":
+    if delivery.payload_format is PayloadFormat.LEGACY:
         return min(answer.retry_after_seconds, _LEGACY_LONGEST_PAUSE_SECONDS)
     return answer.retry_after_seconds

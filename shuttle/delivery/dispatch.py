@@ -10,6 +10,7 @@ from shuttle.clock import Clock
 from shuttle.delivery import Attempt, DueDelivery, Outbox, StatusSender
 from shuttle.delivery.deliver import StatusDelivery
 from shuttle.errors import UnavailableError
+from shuttle.outgoing.endpoints import EndpointKind
 from shuttle.settings import Settings
 
 # The limit of connections to a host. Attempts that have waited for a second count separately (MAX_SLOW_PER_HOST), so
@@ -39,7 +40,7 @@ class Dispatcher:
     def __init__(
         self,
         outbox: Outbox,
-        senders: Mapping[str, StatusSender],
+        senders: Mapping[EndpointKind, StatusSender],
         settings: Settings,
         clock: Clock,
         *,

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from shuttle.delivery import DueDelivery, SendResult, StatusSender
+from shuttle.outgoing.endpoints import EndpointKind
 from shuttle.outgoing.failover import Failover
 from shuttle.outgoing.hooks import kind_of, members_of, shown_host
 
@@ -13,7 +14,7 @@ from shuttle.outgoing.hooks import kind_of, members_of, shown_host
 class FailoverStatusSender:
     """See `StatusSender`; `senders` has one for each kind, whose timeout limits how long a member may take."""
 
-    senders: Mapping[str, StatusSender]
+    senders: Mapping[EndpointKind, StatusSender]
 
     async def post(self, delivery: DueDelivery, at: datetime) -> SendResult:
         """See the port. The result is that of the member that accepted, or has the errors of all.

@@ -24,6 +24,7 @@ from shuttle.lifecycle import Services
 from shuttle.lifecycle.build_spec import make_spec, token_digest
 from shuttle.lifecycle.read_request import DecodedSource, decoded_source, read_body, read_legacy_body
 from shuttle.objects.names import source_object
+from shuttle.outgoing.endpoints import PayloadFormat
 from shuttle.outgoing.hooks import Hook, kind_of, shown_host
 from shuttle.request import UUID, LegacyRequest, ParsedRequest
 from shuttle.standing import Standing
@@ -190,7 +191,7 @@ class Acceptance:
     def _new_build(self, identity: _Identity, parsed: ParsedRequest, content: bytes) -> NewBuild:
         request, settings, vault = parsed.request, self._services.settings, self._services.vault
         spec = make_spec(request, identity.standing, settings)
-        payload_format = "standard" if identity.api is Api.NEW else "legacy"
+        payload_format = PayloadFormat.STANDARD if identity.api is Api.NEW else PayloadFormat.LEGACY
         return NewBuild(
             standing=identity.standing,
             api=identity.api,
@@ -220,7 +221,7 @@ class Acceptance:
     def _job_name(self, app_id: str) -> str:
         return job_name_of(app_id, self._services.settings.shuttle_jenkins_folder or None)
 
-    def _endpoints(self, hooks: Sequence[Hook], payload_format: str) -> list[NewEndpoint]:
+    def _endpoints(self, hooks: Sequence[Hook], payload_format: PayloadFormat) -> list[NewEndpoint]:
         seal = self._services.vault.seal
         return [
             NewEndpoint(

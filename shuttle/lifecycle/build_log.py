@@ -19,6 +19,8 @@ from shuttle.store.log_segments import record_log
 
 log = structlog.get_logger()
 
+# What a supervisor is sent in place of a StopCause if its build is over.
+OVER = "over"
 # After this time, the part of an unfinished line that later bytes cannot change is written.
 _UNFINISHED_SECONDS = 0.5
 # With more written but uncommitted text than this, pushes wait for the database.

@@ -7,7 +7,7 @@ from shuttle.endings import JenkinsResult, read_result
 from shuttle.errors import JenkinsNotFoundError, UnavailableError
 from shuttle.lifecycle import Services
 from shuttle.lifecycle.backoff import Backoff, NotFoundTimer
-from shuttle.lifecycle.build_log import BuildLog
+from shuttle.lifecycle.build_log import OVER, BuildLog
 
 # A supervisor whose newest call is younger than this is not silent.
 _RECENT_CALL_SECONDS = 5.0
@@ -105,7 +105,7 @@ class JenkinsWatch:
         """Keep the result, and stop a supervisor that still runs: it must not overlap with the app's next build."""
         self._result = result
         self._over_at = self._clock()
-        self._services.logs.stop(self._build.build_uuid, "over")
+        self._services.logs.stop(self._build.build_uuid, OVER)
 
 
 async def is_over_in_jenkins(build: Build, services: Services) -> bool:

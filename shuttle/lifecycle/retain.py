@@ -11,7 +11,7 @@ from shuttle.lifecycle import Services
 from shuttle.objects.names import artifact_object, log_objects, source_object
 from shuttle.store.builds import artifacts_of, find_build
 from shuttle.store.pending_uploads import forget_uploads, orphaned_uploads
-from shuttle.store.retain import drop_record, expired_builds, mark_deleted
+from shuttle.store.retain import Expiring, drop_record, expired_builds, mark_deleted
 
 log = structlog.get_logger()
 
@@ -42,21 +42,23 @@ class Retention:
         Uses the wall clock: people count these days by the calendar. Sources without a record are removed as well.
         """
         settings, now = self._services.settings, self._services.clock.now()
-        for kind, days, names_of in (
-            ("source", settings.shuttle_keep_sources_days, _source_objects),
-            ("log", settings.shuttle_keep_logs_days, log_objects),
+        for what, days, names_of in (
+            (Expiring.SOURCE, settings.shuttle_keep_sources_days, _source_objects),
+            (Expiring.LOG, settings.shuttle_keep_logs_days, log_objects),
         ):
             before = now - timedelta(days=days)
-            while expired := await self._services.database.run(expired_builds, kind, before, limit=_BATCH_SIZE):
+            while expired := await self._services.database.run(expired_builds, what, before, limit=_BATCH_SIZE):
                 for build_uuid in expired:
                     build = await self._services.database.run(find_build, build_uuid)
                     for name in names_of(build) if build is not None else ():
                         await self._services.objects.delete(name)
-                    await self._services.database.run(mark_deleted, kind, build_uuid)
+                    await self._services.database.run(mark_deleted, what, build_uuid)
         await self._remove_orphaned()
         if settings.shuttle_keep_records_days > 0:
             before = now - timedelta(days=settings.shuttle_keep_records_days)
-            while expired := await self._services.database.run(expired_builds, "record", before, limit=_BATCH_SIZE):
+            while expired := await self._services.database.run(
+                expired_builds, Expiring.RECORD, before, limit=_BATCH_SIZE
+            ):
                 for build_uuid in expired:
                     await self._drop(build_uuid)
 

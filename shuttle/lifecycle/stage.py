@@ -31,7 +31,6 @@ from shuttle.store.transitions import become_staged, begin_staging
 _T = TypeVar("_T")
 
 
-
 async def stage(build: Build, spec: BuildSpec, services: Services) -> Build | None:
     """Take the build from recorded to staged; None = it ended meanwhile.
 

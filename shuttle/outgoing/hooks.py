@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from shuttle.errors import InvalidRequestError
+from shuttle.outgoing.endpoints import EndpointKind
 from shuttle.outgoing.headers import check_headers
 from shuttle.outgoing.kafka_url import read_kafka_url
 from shuttle.outgoing.urls import check_length, named, split_url
@@ -23,21 +24,21 @@ _MAX_HOSTS = 100
 
 @dataclass(frozen=True, slots=True)
 class HookKind:
-    """A kind of receiver, known by the scheme of its URLs. `name` is recorded, and names the kind in answers.
+    """A kind of receiver, known by the scheme of its URLs.
 
     `check` gets a URL and the name of its field, and raises InvalidRequestError if the URL cannot be used.
     `headers_refusal` says why a hook with headers is refused; None = it may have some.
     """
 
-    name: str
+    name: EndpointKind
     schemes: tuple[str, ...]
     check: Callable[[str, str], object]
     headers_refusal: str | None = None
 
 
 _KINDS = (
-    HookKind("http", ("http", "https"), split_url),
-    HookKind("kafka", ("kafka", "kafka+ssl"), read_kafka_url, "Kafka receives none of them"),
+    HookKind(EndpointKind.HTTP, ("http", "https"), split_url),
+    HookKind(EndpointKind.KAFKA, ("kafka", "kafka+ssl"), read_kafka_url, "Kafka receives none of them"),
 )
 _KIND_BY_SCHEME = {scheme: kind for kind in _KINDS for scheme in kind.schemes}
 
@@ -134,9 +135,9 @@ def members_of(url: str) -> tuple[str, ...]:
     return tuple(_NEXT_MEMBER.split(parts[1].strip(" "))) if parts is not None else (url,)
 
 
-def kind_of(url: str) -> str:
-    """The name of the kind, or `failover`, for a URL that `check_hook_url` accepts."""
-    return "failover" if is_failover(url) else _kind(url).name
+def kind_of(url: str) -> EndpointKind:
+    """The kind of the endpoint with a URL that `check_hook_url` accepts."""
+    return EndpointKind.FAILOVER if is_failover(url) else _kind(url).name
 
 
 def shown_host(url: str) -> str:

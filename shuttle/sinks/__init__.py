@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from shuttle.logs import LogReader
+from shuttle.outgoing.endpoints import EndpointKind
 from shuttle.outgoing.failover import Failover
 
 
@@ -13,12 +14,12 @@ from shuttle.outgoing.failover import Failover
 class SinkTarget:
     """One recorded sink of one build; `url` still holds its userinfo, `headers` may hold secrets (not in repr).
 
-    `kind` is http, kafka or failover; `member` is the index of the failover's member in use, from 0. `build_json` is
+    `member` is the index of the failover's member in use, from 0. `build_json` is
     the value of `build` in Kafka messages: the build's id, or the build number as the older API's client gave it.
     """
 
     sink_id: int
-    kind: str = "http"
+    kind: EndpointKind = EndpointKind.HTTP
     build_uuid: str
     app_id: str
     build_id: str

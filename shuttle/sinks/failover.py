@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from shuttle.logs import LogReader
+from shuttle.outgoing.endpoints import EndpointKind
 from shuttle.outgoing.failover import Failover
 from shuttle.outgoing.hooks import kind_of, members_of, shown_host
 from shuttle.sinks import SinkLedger, SinkTarget
@@ -20,7 +21,9 @@ class FailoverUploadFactory:
     `factories` has one factory for each kind. A member that makes no progress for `decision_seconds` has failed.
     """
 
-    def __init__(self, factories: Mapping[str, UploadFactory], decision_seconds: float = DECISION_SECONDS) -> None:
+    def __init__(
+        self, factories: Mapping[EndpointKind, UploadFactory], decision_seconds: float = DECISION_SECONDS
+    ) -> None:
         self._factories = factories
         self._decision_seconds = decision_seconds
 

@@ -14,6 +14,7 @@ from sqlalchemy.dialects.postgresql import insert
 from shuttle.build import Api, Build, SourceFacts
 from shuttle.clock import Moment
 from shuttle.errors import ConflictError, QueueFullError, ShuttleError, TokenNeededError
+from shuttle.outgoing.endpoints import EndpointKind, EndpointState, PayloadFormat
 from shuttle.standing import Standing
 from shuttle.store.build_numbers import reserve_numbers
 from shuttle.store.builds import find_build
@@ -29,15 +30,12 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class NewEndpoint:
-    """A receiver or sink to record: `target` is its sealed URL and headers, `host` is for display.
+    """A receiver or sink to record: `target` is its sealed URL and headers, `host` is for display."""
 
-    `payload_format` is the format of the statuses or the log that it is sent: standard, or legacy (the older API's).
-    """
-
-    kind: str
+    kind: EndpointKind
     host: str
     target: bytes = field(repr=False)
-    payload_format: str = "standard"
+    payload_format: PayloadFormat = PayloadFormat.STANDARD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,7 +246,7 @@ def _insert(tx: Tx, fresh: _Fresh) -> None:
     for table, endpoints_of in ((receivers, _receivers_of), (sinks, _sinks_of)):
         rows = [
             {"build_uuid": request.new.build_uuid, "place": index, "kind": endpoint.kind, "host": endpoint.host}
-            | {"target": endpoint.target, "wire": endpoint.payload_format, "state": "live"}
+            | {"target": endpoint.target, "wire": endpoint.payload_format, "state": EndpointState.LIVE}
             for request, _ in fresh
             for index, endpoint in enumerate(endpoints_of(request))
         ]

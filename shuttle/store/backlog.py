@@ -2,6 +2,7 @@
 
 import sqlalchemy as sa
 
+from shuttle.delivery import DeliveryState
 from shuttle.metrics import Backlog
 from shuttle.store.tables import Instant, builds, deliveries, sinks
 from shuttle.store.tx import Tx
@@ -15,7 +16,7 @@ def read_backlog(tx: Tx) -> Backlog:
     ).one()
     delivery_count, queued_at = tx.execute(
         sa.select(sa.func.count(), sa.func.min(deliveries.c.queued_steady_at, type_=Instant)).where(
-            deliveries.c.state == "pending"
+            deliveries.c.state == DeliveryState.PENDING
         )
     ).one()
     return Backlog(

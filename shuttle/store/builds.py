@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from shuttle.build import Api, Build, Checkpoint, SourceFacts, State, StopCause
+from shuttle.outgoing.endpoints import EndpointKind, EndpointState
 from shuttle.store.tables import apps, artifacts, builds, events, receivers, sinks
 from shuttle.store.tx import Tx
 
@@ -137,9 +138,9 @@ def artifacts_of(tx: Tx, build_uuid: str) -> list[Artifact]:
 class Endpoint:
     """The recorded state of a receiver or sink, for display: without secrets."""
 
-    kind: str
+    kind: EndpointKind
     host: str
-    state: str
+    state: EndpointState
     attempts: int
     last_error: str | None
     failing_since: datetime | None
@@ -169,4 +170,7 @@ def _endpoints(tx: Tx, table: sa.Table, build_uuid: str, *more: sa.Column[Any]) 
         .where(table.c.build_uuid == build_uuid)
         .order_by(table.c.place)
     )
-    return [Endpoint(*row) for row in tx.execute(query)]
+    return [
+        Endpoint(EndpointKind(kind), host, EndpointState(state), *facts)
+        for kind, host, state, *facts in tx.execute(query)
+    ]

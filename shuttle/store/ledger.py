@@ -8,7 +8,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from shuttle.delivery import DeliveryState
 from shuttle.events import instant_text
+from shuttle.outgoing.endpoints import EndpointKind, EndpointState, PayloadFormat
 from shuttle.outgoing.failover import Failover
 from shuttle.sinks import SinkTarget
 from shuttle.store.tables import builds, deliveries, events, receivers, sinks
@@ -33,11 +35,11 @@ def open_sinks(tx: Tx, unseal: Callable[[bytes], bytes], build_uuid: str | None 
 
 def _target(row: Any, target: dict[str, Any]) -> SinkTarget:
     metadata_json, build_json = row.metadata_json, ""
-    if row.wire == "legacy":
+    if PayloadFormat(row.wire) is PayloadFormat.LEGACY:
         metadata_json, build_json = json.dumps(f"{row.labels['app']}-{row.labels['space']}"), row.metadata_json
     return SinkTarget(
         sink_id=row.sink_id,
-        kind=row.kind,
+        kind=EndpointKind(row.kind),
         build_uuid=row.build_uuid,
         app_id=row.app_id,
         build_id=row.build_id,
@@ -65,7 +67,7 @@ def record_sink_failure(tx: Tx, sink_id: int, error: str) -> None:
     _update_sink(
         tx,
         sink_id,
-        state="failing",
+        state=EndpointState.FAILING,
         last_error=error,
         attempts=sinks.c.attempts + 1,
         failing_since=sa.func.coalesce(sinks.c.failing_since, tx.now.at),
@@ -77,7 +79,7 @@ def record_sink_done(tx: Tx, sink_id: int, offset: int) -> None:
     _update_sink(
         tx,
         sink_id,
-        state="done",
+        state=EndpointState.DONE,
         acked_offset=offset,
         attempts=sinks.c.attempts + 1,
         failing_since=None,
@@ -87,12 +89,12 @@ def record_sink_done(tx: Tx, sink_id: int, offset: int) -> None:
 
 def record_sink_live(tx: Tx, sink_id: int) -> None:
     """Record that an attempt is sending without errors."""
-    _update_sink(tx, sink_id, state="live", failing_since=None)
+    _update_sink(tx, sink_id, state=EndpointState.LIVE, failing_since=None)
 
 
 def record_sink_given_up(tx: Tx, sink_id: int, error: str) -> None:
     """Record that nothing more is sent to the sink."""
-    _update_sink(tx, sink_id, state="gave_up", last_error=error, ended_at=tx.now.at)
+    _update_sink(tx, sink_id, state=EndpointState.GAVE_UP, last_error=error, ended_at=tx.now.at)
 
 
 def record_sink_failover(tx: Tx, sink_id: int, failover: Failover) -> None:
@@ -118,13 +120,13 @@ class DeliveryRow:
     sequence: int
     status: str
     receiver: str
-    state: str
+    state: DeliveryState
     tries: int
     next_attempt_at: datetime | None
     last_error: str | None
 
 
-def _filtered(query: Any, app_id: str | None, build_id: str | None, state: str | None) -> Any:
+def _filtered(query: Any, app_id: str | None, build_id: str | None, state: DeliveryState | None) -> Any:
     if app_id is not None:
         query = query.where(builds.c.app_id == app_id)
     if build_id is not None:
@@ -135,7 +137,7 @@ def _filtered(query: Any, app_id: str | None, build_id: str | None, state: str |
 
 
 def find_deliveries(
-    tx: Tx, *, app_id: str | None, build_id: str | None, state: str | None, limit: int
+    tx: Tx, *, app_id: str | None, build_id: str | None, state: DeliveryState | None, limit: int
 ) -> list[DeliveryRow]:
     """Up to `limit` deliveries, newest first."""
     query = (
@@ -172,11 +174,11 @@ def replay_deliveries(tx: Tx, *, delivery_id: int | None, app_id: str | None, bu
         )
         if delivery_id is not None:
             return query.where(deliveries.c.delivery_id == delivery_id)
-        return _filtered(query, app_id, build_id, "gave_up")
+        return _filtered(query, app_id, build_id, DeliveryState.GAVE_UP)
 
     reopened = receivers.c.receiver_id.in_(chosen(deliveries.c.receiver_id))
-    tx.execute(receivers.update().where(reopened).values(state="behind", ended_at=None, asked_until=None))
+    tx.execute(receivers.update().where(reopened).values(state=EndpointState.BEHIND, ended_at=None, asked_until=None))
     tx.notify(Topic.DELIVERIES)
     again = deliveries.c.delivery_id.in_(chosen(deliveries.c.delivery_id))
-    values = {"state": "pending", "tries": 0, "next_attempt_at": tx.now.steady}
+    values = {"state": DeliveryState.PENDING, "tries": 0, "next_attempt_at": tx.now.steady}
     return tx.execute(deliveries.update().where(again).values(values)).rowcount

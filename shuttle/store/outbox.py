@@ -8,9 +8,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from shuttle.build import Api, Build
-from shuttle.delivery import Attempt, DueDelivery
-from shuttle.events import LEGACY_WORDS, event_body
+from shuttle.build import Api, Build, Status
+from shuttle.delivery import Attempt, DeliveryState, DueDelivery, Outcome
+from shuttle.events import LEGACY_STATUSES, event_body
+from shuttle.outgoing.endpoints import EndpointState, PayloadFormat
 from shuttle.store.builds import Artifact, artifacts_of
 from shuttle.store.ledger import failover_columns
 from shuttle.store.prepared import Prepared
@@ -22,13 +23,13 @@ _NEW_EVENTS = Prepared(
 )
 
 
-def emit_event(tx: Tx, build: Build, *, status: str, building: bool) -> None:
+def emit_event(tx: Tx, build: Build, *, status: Status, building: bool) -> None:
     """Record an event, queue it for every receiver, and make all pending deliveries of the build due now.
 
     `build` is the row after the transition; a final event includes its artifacts. Receivers of the older API were sent
     `pending` when the build was accepted, because their users can neither stop nor read a build before that status.
     """
-    if status == "pending" and build.api is Api.LEGACY:
+    if status is Status.PENDING and build.api is Api.LEGACY:
         return
     artifacts = artifacts_of(tx, build.build_uuid) if build.state.final else None
     event = _event(build, status=status, building=building, at=tx.now.at, artifacts=artifacts)
@@ -50,19 +51,19 @@ def emit_first_events(tx: Tx, recorded: Sequence[tuple[Build, bool]]) -> None:
 
 def _first_event(build: Build) -> dict[str, Any]:
     """The event `queued`, or `pending` for the older API."""
-    status, building = ("pending", True) if build.api is Api.LEGACY else ("queued", False)
+    status, building = (Status.PENDING, True) if build.api is Api.LEGACY else (Status.QUEUED, False)
     return _event(build, status=status, building=building, at=build.accepted_at, artifacts=None)
 
 
 def _event(
-    build: Build, *, status: str, building: bool, at: datetime, artifacts: Sequence[Artifact] | None
+    build: Build, *, status: Status, building: bool, at: datetime, artifacts: Sequence[Artifact] | None
 ) -> dict[str, Any]:
     sequence = build.sequence + 1
     return {
         "build_uuid": build.build_uuid,
         "sequence": sequence,
         "webhook_id": f"msg_{uuid.uuid4().hex}",
-        "status": LEGACY_WORDS.get(status, status) if build.api is Api.LEGACY else status,
+        "status": LEGACY_STATUSES.get(status, status) if build.api is Api.LEGACY else status,
         "body": event_body(build, status=status, building=building, at=at, sequence=sequence, artifacts=artifacts),
         "created_at": at,
     }
@@ -91,7 +92,7 @@ def lock_receivers(tx: Tx, which: sa.ColumnElement[bool]) -> None:
 
 def _make_due(tx: Tx, build_uuid: str) -> None:
     mine = sa.select(receivers.c.receiver_id).where(receivers.c.build_uuid == build_uuid)
-    backlog = (deliveries.c.receiver_id.in_(mine), deliveries.c.state == "pending")
+    backlog = (deliveries.c.receiver_id.in_(mine), deliveries.c.state == DeliveryState.PENDING)
     asked = sa.select(receivers.c.asked_until).where(receivers.c.receiver_id == deliveries.c.receiver_id)
     due_at = _due_at(asked.scalar_subquery(), tx.now.steady)
     tx.execute(deliveries.update().where(*backlog).values(next_attempt_at=due_at))
@@ -106,7 +107,7 @@ def _due_at(asked_until: sa.ColumnElement[datetime | None], now: datetime) -> sa
 # The oldest pending delivery of each receiver; later ones have to wait for it.
 _HEADS = (
     sa.select(sa.func.min(deliveries.c.delivery_id).label("delivery_id"))
-    .where(deliveries.c.state == "pending")
+    .where(deliveries.c.state == DeliveryState.PENDING)
     .group_by(deliveries.c.receiver_id)
     .subquery()
 )
@@ -167,7 +168,7 @@ def _due_delivery(row: Any, target: dict[str, Any]) -> DueDelivery:
         host=row.host,
         url=target["url"],
         headers=target["headers"],
-        payload_format=row.wire,
+        payload_format=PayloadFormat(row.wire),
         member=row.member,
         tries=row.tries,
         queued_steady_at=row.queued_steady_at,
@@ -190,7 +191,7 @@ def record_attempt(tx: Tx, attempt: Attempt) -> None:
     if _is_recorded(tx, attempt):
         return
     tx.execute(attempts.insert(), {name: getattr(attempt, name) for name in columns})
-    pending = (deliveries.c.receiver_id == receiver_id, deliveries.c.state == "pending")
+    pending = (deliveries.c.receiver_id == receiver_id, deliveries.c.state == DeliveryState.PENDING)
     tried = {"tries": deliveries.c.tries + 1, "last_error": attempt.error}
     receiver: dict[str, object] = {
         "attempts": receivers.c.attempts + 1,
@@ -201,25 +202,31 @@ def record_attempt(tx: Tx, attempt: Attempt) -> None:
         known = tx.execute(sa.select(receivers.c.failovers).where(receivers.c.receiver_id == receiver_id))
         receiver |= {"last_error": attempt.failed_over.why}
         receiver |= failover_columns(known.scalar_one(), attempt.failed_over, attempt.ended_at)
-    if attempt.outcome == "delivered":
-        values = {**tried, "state": "delivered", "delivered_at": attempt.started_at, "next_attempt_at": None}
+    if attempt.outcome is Outcome.DELIVERED:
+        values = {
+            **tried,
+            "state": DeliveryState.DELIVERED,
+            "delivered_at": attempt.started_at,
+            "next_attempt_at": None,
+        }
         tx.execute(deliveries.update().where(mine).values(values))
         state = _state_after_delivery(tx, receiver_id)
         receiver |= {"state": state, "failing_since": None}
-        receiver |= {"ended_at": attempt.started_at if state == "done" else None}
-    elif attempt.outcome == "gone":
+        receiver |= {"ended_at": attempt.started_at if state is EndpointState.DONE else None}
+    elif attempt.outcome is Outcome.GONE:
         tx.execute(deliveries.update().where(mine).values(tried))
-        tx.execute(deliveries.update().where(*pending).values(state="gave_up", next_attempt_at=None))
-        receiver |= {"state": "gave_up", "ended_at": attempt.started_at}
+        tx.execute(deliveries.update().where(*pending).values(state=DeliveryState.GAVE_UP, next_attempt_at=None))
+        receiver |= {"state": EndpointState.GAVE_UP, "ended_at": attempt.started_at}
     else:
-        gave_up = attempt.outcome == "gave_up"
+        gave_up = attempt.outcome is Outcome.GAVE_UP
         values = (
-            {"state": "gave_up", "next_attempt_at": None}
+            {"state": DeliveryState.GAVE_UP, "next_attempt_at": None}
             if gave_up
             else {"next_attempt_at": _next_attempt_at(tx, receiver_id, attempt)}
         )
         tx.execute(deliveries.update().where(mine).values({**tried, **values}))
-        receiver |= {"state": "gave_up" if gave_up and not _has_pending(tx, receiver_id) else "failing"}
+        ended = gave_up and not _has_pending(tx, receiver_id)
+        receiver |= {"state": EndpointState.GAVE_UP if ended else EndpointState.FAILING}
         receiver |= {"failing_since": sa.func.coalesce(receivers.c.failing_since, attempt.started_at)}
     tx.execute(receivers.update().where(receivers.c.receiver_id == receiver_id).values(receiver))
 
@@ -234,7 +241,7 @@ def _next_attempt_at(tx: Tx, receiver_id: int, attempt: Attempt) -> datetime | N
     """The attempt's own time, unless a new event during the attempt made all deliveries due (see `_due_at`)."""
     newest_event_at: datetime | None = tx.execute(
         sa.select(sa.func.max(deliveries.c.queued_steady_at)).where(
-            deliveries.c.receiver_id == receiver_id, deliveries.c.state == "pending"
+            deliveries.c.receiver_id == receiver_id, deliveries.c.state == DeliveryState.PENDING
         )
     ).scalar()
     if newest_event_at is not None and newest_event_at > attempt.began_steady_at:
@@ -242,7 +249,7 @@ def _next_attempt_at(tx: Tx, receiver_id: int, attempt: Attempt) -> datetime | N
     return attempt.next_attempt_at
 
 
-def _state_after_delivery(tx: Tx, receiver_id: int) -> str:
+def _state_after_delivery(tx: Tx, receiver_id: int) -> EndpointState:
     """`behind` with pending deliveries; without any, `done` if the build has ended and `live` if not."""
     finished = (
         sa.select(builds.c.finished_at)
@@ -250,12 +257,12 @@ def _state_after_delivery(tx: Tx, receiver_id: int) -> str:
         .where(receivers.c.receiver_id == receiver_id)
     )
     if _has_pending(tx, receiver_id):
-        return "behind"
-    return "live" if tx.execute(finished).scalar() is None else "done"
+        return EndpointState.BEHIND
+    return EndpointState.LIVE if tx.execute(finished).scalar() is None else EndpointState.DONE
 
 
 def _has_pending(tx: Tx, receiver_id: int) -> bool:
     pending = sa.select(deliveries.c.delivery_id).where(
-        deliveries.c.receiver_id == receiver_id, deliveries.c.state == "pending"
+        deliveries.c.receiver_id == receiver_id, deliveries.c.state == DeliveryState.PENDING
     )
     return tx.execute(pending.limit(1)).first() is not None

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
@@ -14,14 +15,21 @@ from shuttle.store.tx import Tx
 MAX_EVENTS = 1000
 
 
+class StageLimit(StrEnum):
+    """The two limits of a stage."""
+
+    BEGIN = "begin"
+    END = "end"
+
+
 @dataclass(frozen=True, slots=True)
 class StageEvent:
-    """The beginning or the end of a stage (`event`: "begin" or "end"); only an end has `code` and `status`."""
+    """The beginning or the end of a stage; only an end has `code` and `status`."""
 
     progress_id: str
     branch: str
     stage: str
-    event: str
+    event: StageLimit
     code: int | None
     status: str | None
     at: datetime
@@ -55,4 +63,5 @@ def stage_events_of(tx: Tx, build_uuid: str) -> list[StageEvent]:
     query = (
         sa.select(*_COLUMNS).where(progress.c.build_uuid == build_uuid).order_by(progress.c.at, progress.c.progress_id)
     )
-    return [StageEvent(*row) for row in tx.execute(query)]
+    rows = (dict(row._mapping) for row in tx.execute(query))  # noqa: SLF001 - SQLAlchemy's documented name
+    return [StageEvent(**row | {"event": StageLimit(row["event"])}) for row in rows]

@@ -1,6 +1,7 @@
 """Finds builds whose source, log or record has expired, and removes their rows."""
 
 from datetime import datetime
+from enum import StrEnum
 
 import sqlalchemy as sa
 
@@ -20,20 +21,29 @@ from shuttle.store.tables import (
 )
 from shuttle.store.tx import Tx
 
-_DELETED = {"source": builds.c.source_deleted_at, "log": builds.c.log_deleted_at}
+
+class Expiring(StrEnum):
+    """What is kept of a build for a time of its own."""
+
+    SOURCE = "source"
+    LOG = "log"
+    RECORD = "record"
 
 
-def expired_builds(tx: Tx, kind: str, before: datetime, limit: int) -> list[str]:
-    """Uuids of archived builds that ended before `before` and still have their `kind` (source, log or record)."""
+_DELETED_AT = {Expiring.SOURCE: builds.c.source_deleted_at, Expiring.LOG: builds.c.log_deleted_at}
+
+
+def expired_builds(tx: Tx, what: Expiring, before: datetime, limit: int) -> list[str]:
+    """Uuids of archived builds that ended before `before` and still have it."""
     query = sa.select(builds.c.build_uuid).where(builds.c.finished_at < before, builds.c.archived_at.is_not(None))
-    if kind in _DELETED:
-        query = query.where(_DELETED[kind].is_(None))
+    if what in _DELETED_AT:
+        query = query.where(_DELETED_AT[what].is_(None))
     return list(tx.execute(query.order_by(builds.c.finished_at).limit(limit)).scalars())
 
 
-def mark_deleted(tx: Tx, kind: str, build_uuid: str) -> None:
-    """Record that the object of this `kind` (source or log) was deleted."""
-    tx.execute(builds.update().where(builds.c.build_uuid == build_uuid).values({_DELETED[kind].name: tx.now.at}))
+def mark_deleted(tx: Tx, what: Expiring, build_uuid: str) -> None:
+    """Record that the object of a build, its source or its log, was deleted."""
+    tx.execute(builds.update().where(builds.c.build_uuid == build_uuid).values({_DELETED_AT[what].name: tx.now.at}))
 
 
 def drop_record(tx: Tx, build_uuid: str) -> None:

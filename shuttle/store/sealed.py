@@ -2,6 +2,7 @@
 
 import sqlalchemy as sa
 
+from shuttle.delivery import DeliveryState
 from shuttle.store.tables import builds, deliveries, receivers, sinks
 from shuttle.store.tx import Tx
 
@@ -12,7 +13,7 @@ _QUERIES = (
     sa.select(sinks.c.target).where(sinks.c.ended_at.is_(None)).order_by(sinks.c.sink_id).limit(1),
     sa.select(receivers.c.target)
     .join(deliveries, deliveries.c.receiver_id == receivers.c.receiver_id)
-    .where(deliveries.c.state == "pending")
+    .where(deliveries.c.state == DeliveryState.PENDING)
     .order_by(deliveries.c.delivery_id)
     .limit(1),
 )

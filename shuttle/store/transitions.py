@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from shuttle.build import (
-    FINAL_WORDS,
+    FINAL_STATUSES,
     STOP_ENDINGS,
     TRANSITIONS,
     Build,
@@ -15,6 +15,7 @@ from shuttle.build import (
     FinalLog,
     SourceFacts,
     State,
+    Status,
     StopCause,
 )
 from shuttle.endings import reason_line
@@ -190,7 +191,7 @@ def start_running(tx: Tx, build: Build, number: int) -> bool:
         return False
     running = find_build(tx, build.build_uuid)
     assert running is not None  # noqa: S101 - updated one line above
-    emit_event(tx, running, status="pending", building=True)
+    emit_event(tx, running, status=Status.PENDING, building=True)
     return True
 
 
@@ -240,7 +241,7 @@ def finish_build(tx: Tx, build_uuid: str, ending: Ending, log: FinalLog | None =
     ended = find_build(tx, build_uuid)
     assert ended is not None  # noqa: S101 - updated one line above
     tx.notify(Topic.TURNS)
-    emit_event(tx, ended, status=FINAL_WORDS[ending.state], building=False)
+    emit_event(tx, ended, status=FINAL_STATUSES[ending.state], building=False)
     return find_build(tx, build_uuid)
 
 

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 
+from shuttle.build import StopCause
 from shuttle.errors import (
     BodyTooLargeError,
     ConflictError,
@@ -16,7 +17,7 @@ from shuttle.errors import (
 )
 from shuttle.lifecycle import Services
 from shuttle.lifecycle.agent_calls import ALERT_SECONDS, SILENT_SECONDS
-from shuttle.lifecycle.build_log import BuildLog
+from shuttle.lifecycle.build_log import OVER, BuildLog
 from shuttle.logs.spool import SpoolError
 from shuttle.store.claims import Claim, end_claim
 from shuttle.web import SERVICES
@@ -66,9 +67,9 @@ async def post_log(request: web.Request) -> web.StreamResponse:
     except SpoolError:
         # The build's own task gets the same error and stops the build.
         services.signals.wake(claim.build_uuid)
-        return await _discard(request, offset, "spool_unwritable")
+        return await _discard(request, offset, StopCause.SPOOL_UNWRITABLE)
     if log is None:
-        return await _discard(request, offset, "over")
+        return await _discard(request, offset, OVER)
     received = 0
     wanted = log.wanted(claim, stream)
     async for block in _blocks(request):

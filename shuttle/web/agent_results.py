@@ -1,7 +1,7 @@
 """The supervisor's reports: progress of stages, results and failures."""
 
 import re
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from aiohttp import web
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -15,7 +15,7 @@ from shuttle.request import decode_json
 from shuttle.request.shape import refuse
 from shuttle.store.agent import Failure, record_report
 from shuttle.store.claims import Claim
-from shuttle.store.progress import StageEvent, record_stage_event
+from shuttle.store.progress import StageEvent, StageLimit, record_stage_event
 from shuttle.web import SERVICES
 from shuttle.web.answers import json_answer
 from shuttle.web.body import read_body
@@ -98,7 +98,7 @@ class Progress(BaseModel):
 
     id: Annotated[str, Field(min_length=1, max_length=200), _STORABLE]
     stage: Annotated[str, Field(min_length=1, max_length=64), _STORABLE]
-    event: Literal["begin", "end"]
+    event: StageLimit
     code: Annotated[int | None, Field(strict=True, ge=-(2**31), lt=2**31)] = None
     status: Annotated[str, Field(max_length=200), _STORABLE] | None = None
 

@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 from aiohttp import web
 
 from shuttle.clock import Clock
+from shuttle.delivery import DeliveryState
 from shuttle.errors import InvalidRequestError, NotFoundError, StoreError
 from shuttle.events import instant_text
 from shuttle.store.builds import has_app
@@ -18,7 +19,6 @@ from shuttle.web.description import Parameter, describe
 from shuttle.web.models import Deliveries, DeliveryEntry, Replayed
 
 _MOST = 200
-_STATES = ("pending", "delivered", "gave_up")
 _OF_APP = Parameter("app_id", {"type": "string"}, "Only of this app.")
 _OF_BUILD = Parameter("build_id", {"type": "string"}, "Only of this build.")
 
@@ -26,18 +26,18 @@ _OF_BUILD = Parameter("build_id", {"type": "string"}, "Only of this build.")
 @describe(
     Deliveries,
     errors=(InvalidRequestError, StoreError),
-    parameters=(_OF_APP, _OF_BUILD, Parameter("state", {"enum": list(_STATES)}, "Only in this state.")),
+    parameters=(_OF_APP, _OF_BUILD, Parameter("state", {"enum": list(DeliveryState)}, "Only in this state.")),
 )
 async def list_deliveries(request: web.Request) -> web.StreamResponse:
     """`GET /-/deliveries?app_id=&build_id=&state=`: newest first, 200 at most."""
     state = request.query.get("state")
-    if state is not None and state not in _STATES:
-        raise InvalidRequestError(f"Choose one of: {', '.join(_STATES)}.", field="state")
+    if state is not None and state not in set(DeliveryState):
+        raise InvalidRequestError(f"Choose one of: {', '.join(DeliveryState)}.", field="state")
     rows = await request.app[SERVICES].database.run(
         find_deliveries,
         app_id=request.query.get("app_id"),
         build_id=request.query.get("build_id"),
-        state=state,
+        state=None if state is None else DeliveryState(state),
         limit=_MOST,
     )
     return json_answer(Deliveries(deliveries=[delivery_entry(row, request.app[SERVICES].clock) for row in rows]))

@@ -4,12 +4,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
-from shuttle.build import Api, Stage, State
+from shuttle.build import Api, Stage, State, Status
+from shuttle.delivery import DeliveryState
+from shuttle.outgoing.endpoints import EndpointKind, EndpointState
 from shuttle.request.legacy_shape import INVALID_UUID, MISSING_FIELDS
 
 Instant = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
 Count = Annotated[int, Field(ge=0)]
-StatusWord = Literal["queued", "pending", "succeeded", "failed", "timedout"]
 
 
 class ResponseBody(BaseModel):
@@ -78,7 +79,7 @@ class ShortBuild(ResponseBody):
     state: State
     stage: Stage
     building: bool
-    status: StatusWord
+    status: Status
     reason: str | None
     message: str | None
     waiting_for: str | None
@@ -157,9 +158,9 @@ class FailoverEntry(ResponseBody):
 class EndpointEntry(ResponseBody):
     """A receiver of statuses or of the log, and its progress."""
 
-    kind: Literal["http", "kafka", "failover"]
+    kind: EndpointKind
     host: str
-    state: Literal["live", "failing", "behind", "done", "gave_up"]
+    state: EndpointState
     acked_offset: Count | None
     lag_bytes: Count | None
     attempts: Count
@@ -210,7 +211,7 @@ class _StatusEvent(ResponseBody):
 class StatusEvent(_StatusEvent):
     """A status of a build that has not ended; `id` is the metadata."""
 
-    status: Literal["queued", "pending"]
+    status: Literal[Status.QUEUED, Status.PENDING]
 
 
 class ReportedArtifact(ResponseBody):
@@ -224,7 +225,7 @@ class ReportedArtifact(ResponseBody):
 class FinalStatusEvent(_StatusEvent):
     """The last status of a build, with its results; `id` is the metadata."""
 
-    status: Literal["succeeded", "failed", "timedout"]
+    status: Literal[Status.SUCCEEDED, Status.FAILED, Status.TIMEDOUT]
     log_sha256: str
     log_bytes: Count
     image: str | None
@@ -240,7 +241,7 @@ class LegacyStatusEvent(BaseModel):
     id: Any
     type: Literal["jenkins"]
     building: bool
-    status: Literal["pending", "succeeded", "failed"]
+    status: Literal[Status.PENDING, Status.SUCCEEDED, Status.FAILED]
     reason: str = ""
 
 
@@ -267,9 +268,9 @@ class DeliveryEntry(ResponseBody):
     build_id: str
     build_uuid: str
     sequence: int
-    status: StatusWord
+    status: Status
     receiver: str
-    state: Literal["pending", "delivered", "gave_up"]
+    state: DeliveryState
     tries: Count
     next_attempt_at: Instant | None
     last_error: str | None

@@ -9,9 +9,10 @@ from shuttle.build import Build
 from shuttle.events import instant_text
 from shuttle.lifecycle import Services
 from shuttle.lifecycle.build_spec import BuildSpec
+from shuttle.outgoing.endpoints import EndpointState
 from shuttle.outgoing.userinfo import without_userinfo
 from shuttle.store.builds import Artifact, Endpoint
-from shuttle.store.progress import StageEvent
+from shuttle.store.progress import StageEvent, StageLimit
 from shuttle.web.models import (
     ArtifactEntry,
     BuildInJenkins,
@@ -98,7 +99,7 @@ def stages_form(events: Sequence[StageEvent]) -> list[StageTimes]:
         which = event.branch, event.stage
         begun = StageTimes(stage=event.stage, branch=event.branch or None, began_at=_instant(event.at))
         stage = stages.setdefault(which, begun)
-        if event.event == "end":
+        if event.event is StageLimit.END:
             end = {"ended_at": _instant(event.at), "code": event.code, "status": event.status}
             stages[which] = stage.model_copy(update=end)
     return list(stages.values())
@@ -128,7 +129,7 @@ def _endpoint(endpoint: Endpoint) -> EndpointEntry:
 def _sink(endpoint: Endpoint, log_bytes: int, *, complete: bool) -> EndpointEntry:
     """The sink's entry. A live sink is `behind` if the log is complete and it has not received all of it yet."""
     acked_offset = endpoint.acked_offset or 0
-    state = "behind" if endpoint.state == "live" and complete else endpoint.state
+    state = EndpointState.BEHIND if endpoint.state is EndpointState.LIVE and complete else endpoint.state
     return _endpoint(endpoint).model_copy(update={"state": state, "lag_bytes": max(log_bytes - acked_offset, 0)})
 
 

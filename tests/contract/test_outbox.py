@@ -11,7 +11,9 @@ from typing import Protocol
 import pytest
 from cryptography.fernet import Fernet
 
-from shuttle.delivery import Attempt, DueDelivery, Outbox
+from shuttle.build import Status
+from shuttle.delivery import Attempt, DueDelivery, Outbox, Outcome
+from shuttle.outgoing.endpoints import EndpointKind
 from shuttle.outgoing.failover import Failover
 from shuttle.standing import Standing
 from shuttle.store import outbox as store_outbox
@@ -87,7 +89,9 @@ class InSqlite:
             timeout_seconds=60,
             deadline_seconds=60,
             receivers=[
-                NewEndpoint("http", host, self.vault.seal(target_bytes(f"https://u:p@{host}/hook", {"X-Key": "k"})))
+                NewEndpoint(
+                    EndpointKind.HTTP, host, self.vault.seal(target_bytes(f"https://u:p@{host}/hook", {"X-Key": "k"}))
+                )
                 for host in hosts
             ],
         )
@@ -98,7 +102,7 @@ class InSqlite:
         def emit(tx):
             build = find_build(tx, build_uuid)
             assert build is not None
-            store_outbox.emit_event(tx, build, status="pending", building=True)
+            store_outbox.emit_event(tx, build, status=Status.PENDING, building=True)
 
         await self.database.run(emit)
 
@@ -143,7 +147,7 @@ async def tried(
     subject: Subject,
     clock: SetClock,
     delivery: DueDelivery,
-    outcome: str,
+    outcome: Outcome,
     again_in: float = 0,
     *,
     asked_for: float | None = None,
@@ -156,9 +160,9 @@ async def tried(
             began_steady_at=began_at or clock.steady(),
             took_seconds=0.1,
             outcome=outcome,
-            status_code=200 if outcome == "delivered" else 500,
-            error=None if outcome == "delivered" else "The receiver answered 500.",
-            next_attempt_at=clock.steady() + timedelta(seconds=again_in) if outcome == "failed" else None,
+            status_code=200 if outcome is Outcome.DELIVERED else 500,
+            error=None if outcome is Outcome.DELIVERED else "The receiver answered 500.",
+            next_attempt_at=clock.steady() + timedelta(seconds=again_in) if outcome is Outcome.FAILED else None,
             asked_until=None if asked_for is None else clock.steady() + timedelta(seconds=asked_for),
         )
     )
@@ -192,7 +196,7 @@ async def test_events_of_a_receiver_are_due_one_by_one_in_order(subject, clock):
         (delivery,) = await due(subject, clock)
         assert delivery.sequence == sequence
         ids.append(delivery.webhook_id)
-        await tried(subject, clock, delivery, "delivered")
+        await tried(subject, clock, delivery, Outcome.DELIVERED)
     assert len(set(ids)) == 3
     assert await due(subject, clock) == []
     assert await subject.outbox.next_due_at(busy=frozenset()) is None
@@ -216,7 +220,7 @@ async def test_failed_delivery_waits_and_blocks_later_ones(subject, clock):
     build_uuid = await subject.accept("a.example")
     await subject.event(build_uuid)
     (delivery,) = await due(subject, clock)
-    await tried(subject, clock, delivery, "failed", again_in=5)
+    await tried(subject, clock, delivery, Outcome.FAILED, again_in=5)
     assert await due(subject, clock) == []
     assert await subject.outbox.next_due_at(busy=frozenset()) == clock.steady() + timedelta(seconds=5)
     clock.forward(5)
@@ -227,7 +231,7 @@ async def test_failed_delivery_waits_and_blocks_later_ones(subject, clock):
 async def test_new_event_makes_failed_deliveries_due_now(subject, clock):
     build_uuid = await subject.accept("a.example")
     (delivery,) = await due(subject, clock)
-    await tried(subject, clock, delivery, "failed", again_in=3600)
+    await tried(subject, clock, delivery, Outcome.FAILED, again_in=3600)
     clock.forward(1)
     await subject.event(build_uuid)
     (again,) = await due(subject, clock)
@@ -238,7 +242,7 @@ async def test_new_event_does_not_shorten_retry_after(subject, clock):
     build_uuid = await subject.accept("a.example", "b.example")
     for delivery in await due(subject, clock):
         asked_for = 60 if delivery.host == "a.example" else None
-        await tried(subject, clock, delivery, "failed", again_in=3600, asked_for=asked_for)
+        await tried(subject, clock, delivery, Outcome.FAILED, again_in=3600, asked_for=asked_for)
     clock.forward(1)
     await subject.event(build_uuid)
     assert [delivery.host for delivery in await due(subject, clock)] == ["b.example"]
@@ -246,7 +250,7 @@ async def test_new_event_does_not_shorten_retry_after(subject, clock):
     assert [delivery.host for delivery in await due(subject, clock)] == ["b.example"]
     clock.forward(1)
     patient = next(delivery for delivery in await due(subject, clock) if delivery.host == "a.example")
-    await tried(subject, clock, patient, "delivered")
+    await tried(subject, clock, patient, Outcome.DELIVERED)
     (head,) = [delivery for delivery in await due(subject, clock) if delivery.host == "a.example"]
     assert (head.sequence, head.tries) == (2, 0)
 
@@ -257,7 +261,7 @@ async def test_event_during_an_attempt_does_not_shorten_retry_after(subject, clo
     began_at = clock.steady()
     clock.forward(1)
     await subject.event(build_uuid)
-    await tried(subject, clock, delivery, "failed", again_in=3600, asked_for=60, began_at=began_at)
+    await tried(subject, clock, delivery, Outcome.FAILED, again_in=3600, asked_for=60, began_at=began_at)
     assert await subject.outbox.next_due_at(busy=frozenset()) == clock.steady() + timedelta(seconds=60)
 
 
@@ -268,7 +272,7 @@ async def test_event_during_a_failed_attempt_makes_the_delivery_due_now(subject,
     clock.forward(1)
     await subject.event(build_uuid)
     clock.forward(1)
-    await tried(subject, clock, delivery, "failed", again_in=3600, began_at=began_at)
+    await tried(subject, clock, delivery, Outcome.FAILED, again_in=3600, began_at=began_at)
     (again,) = await due(subject, clock)
     assert (again.delivery_id, again.tries) == (delivery.delivery_id, 1)
 
@@ -284,7 +288,7 @@ async def test_later_events_begin_with_the_member_that_accepted_the_last(subject
                 started_at=clock.now(),
                 began_steady_at=clock.steady(),
                 took_seconds=9,
-                outcome="delivered",
+                outcome=Outcome.DELIVERED,
                 failed_over=over,
             )
         )
@@ -298,7 +302,7 @@ async def test_later_events_begin_with_the_member_that_accepted_the_last(subject
 async def test_backlog_of_one_build_does_not_block_another(subject, clock):
     await subject.accept("a.example")
     (stuck,) = await due(subject, clock)
-    await tried(subject, clock, stuck, "failed", again_in=3600)
+    await tried(subject, clock, stuck, Outcome.FAILED, again_in=3600)
     other = await subject.accept("a.example")
     (delivery,) = await due(subject, clock)
     assert delivery.build_uuid == other
@@ -308,7 +312,7 @@ async def test_gone_ends_only_that_receiver(subject, clock):
     build_uuid = await subject.accept("a.example", "b.example")
     await subject.event(build_uuid)
     gone = next(delivery for delivery in await due(subject, clock) if delivery.host == "a.example")
-    await tried(subject, clock, gone, "gone")
+    await tried(subject, clock, gone, Outcome.GONE)
     await subject.event(build_uuid)
     assert [delivery.host for delivery in await due(subject, clock)] == ["b.example"]
 
@@ -317,10 +321,10 @@ async def test_later_events_get_their_own_attempts_after_one_was_given_up(subjec
     build_uuid = await subject.accept("a.example")
     await subject.event(build_uuid)
     (hopeless,) = await due(subject, clock)
-    await tried(subject, clock, hopeless, "gave_up")
+    await tried(subject, clock, hopeless, Outcome.GAVE_UP)
     (behind,) = await due(subject, clock)
     assert (behind.sequence, behind.tries) == (2, 0)
-    await tried(subject, clock, behind, "gave_up")
+    await tried(subject, clock, behind, Outcome.GAVE_UP)
     assert await due(subject, clock) == []
     assert await subject.outbox.next_due_at(busy=frozenset()) is None
 
@@ -333,7 +337,7 @@ async def test_event_during_an_attempt_counts_although_the_clock_was_set(subject
     clock.set_by(seconds)
     clock.forward(1)
     await subject.event(build)
-    await tried(subject, clock, delivery, "failed", again_in=3600, began_at=began_at)
+    await tried(subject, clock, delivery, Outcome.FAILED, again_in=3600, began_at=began_at)
     assert len(await due(subject, clock)) == 1
 
 
@@ -341,7 +345,7 @@ async def test_event_during_an_attempt_counts_although_the_clock_was_set(subject
 async def test_setting_the_clock_does_not_change_when_a_delivery_is_due(subject, clock, seconds):
     await subject.accept("a.example")
     (delivery,) = await due(subject, clock)
-    await tried(subject, clock, delivery, "failed", again_in=60)
+    await tried(subject, clock, delivery, Outcome.FAILED, again_in=60)
     clock.set_by(seconds)
     clock.forward(59)
     assert await due(subject, clock) == []

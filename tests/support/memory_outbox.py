@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from shuttle.delivery import Attempt, DueDelivery
+from shuttle.delivery import Attempt, DeliveryState, DueDelivery, Outcome
 from shuttle.errors import StoreError
 
 
@@ -34,7 +34,7 @@ class _Delivery:
     queued_steady_at: datetime
     next_attempt_at: datetime
     tries: int = 0
-    state: str = "pending"
+    state: DeliveryState = DeliveryState.PENDING
 
 
 @dataclass
@@ -109,20 +109,20 @@ class MemoryOutbox:
         delivery.receiver.asked_until = attempt.asked_until
         if attempt.failed_over is not None:
             delivery.receiver.member = attempt.failed_over.member
-        if attempt.outcome == "delivered":
-            delivery.state = "delivered"
-        elif attempt.outcome == "failed":
+        if attempt.outcome is Outcome.DELIVERED:
+            delivery.state = DeliveryState.DELIVERED
+        elif attempt.outcome is Outcome.FAILED:
             assert attempt.next_attempt_at is not None
             newest = self._pending(delivery.receiver)[-1]
             has_newer_event = newest.queued_steady_at > attempt.began_steady_at
             made_due_at = delivery.receiver.due_at(newest.queued_steady_at)
             delivery.next_attempt_at = made_due_at if has_newer_event else attempt.next_attempt_at
-        elif attempt.outcome == "gave_up":
-            delivery.state = "gave_up"
+        elif attempt.outcome is Outcome.GAVE_UP:
+            delivery.state = DeliveryState.GAVE_UP
         else:
             delivery.receiver.ended = True
             for one in self._pending(delivery.receiver):
-                one.state = "gave_up"
+                one.state = DeliveryState.GAVE_UP
         self.attempts.append(attempt)
         async with self.recorded:
             self.recorded.notify_all()
@@ -133,7 +133,7 @@ class MemoryOutbox:
             raise StoreError("The database is unavailable.")
 
     def _pending(self, receiver: _Receiver) -> list[_Delivery]:
-        return [one for one in self._deliveries if one.receiver is receiver and one.state == "pending"]
+        return [one for one in self._deliveries if one.receiver is receiver and one.state is DeliveryState.PENDING]
 
     def _heads(self, busy: frozenset[int], full_hosts: frozenset[str]) -> list[_Delivery]:
         free = [one for one in self._receivers if one.receiver_id not in busy and one.host not in full_hosts]

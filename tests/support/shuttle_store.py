@@ -11,8 +11,9 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 
-from shuttle.delivery import Attempt, DueDelivery
+from shuttle.delivery import Attempt, DueDelivery, Outcome
 from shuttle.lifecycle.build_spec import token_digest
+from shuttle.outgoing.endpoints import EndpointKind
 from shuttle.standing import Standing
 from shuttle.store import Database
 from shuttle.store.accept import Accepted, NewBuild, NewEndpoint, target_bytes
@@ -66,7 +67,7 @@ def new_build(vault: Vault, app_id: str = "app", build_id: str = "1", **changes:
 
 
 def endpoint(vault: Vault, url: str) -> NewEndpoint:
-    return NewEndpoint("http", url.split("/")[2], vault.seal(target_bytes(url, {})))
+    return NewEndpoint(EndpointKind.HTTP, url.split("/")[2], vault.seal(target_bytes(url, {})))
 
 
 def migrate_to(engine: sa.Engine, revision: str) -> None:
@@ -93,7 +94,7 @@ def build_row(app_id: str, number: int, at: datetime, **changes: Any) -> dict[st
     return row | dict.fromkeys(texts, "") | dict.fromkeys(instants, at) | changes
 
 
-def attempt_at(due: DueDelivery, clock: SetClock, outcome: str, **fields: Any) -> Attempt:
+def attempt_at(due: DueDelivery, clock: SetClock, outcome: Outcome, **fields: Any) -> Attempt:
     """An attempt of the delivery that took a tenth of a second."""
     return Attempt(
         delivery_id=due.delivery_id,

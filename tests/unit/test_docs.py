@@ -14,7 +14,7 @@ import pytest
 import typer.main
 
 from jenkins_pipelines.catalogue import PIPELINES
-from shuttle.build import Build
+from shuttle.build import Build, Status
 from shuttle.cli import app
 from shuttle.events import status_body
 from shuttle.request.legacy import read_legacy_request
@@ -189,7 +189,7 @@ def test_the_status_in_the_documents_is_what_receivers_get():
     [shown] = re.findall(r"```json\n(.*?)```", (_ROOT / "docs" / "receiving.md").read_text(), re.DOTALL)
     at = datetime(2030, 1, 1, tzinfo=UTC)
     build = Build(build_uuid="u", app_id="shop", build_id="42", accepted_at=at, deadline_at=at)
-    sent = status_body(build, status="succeeded", building=False, at=at, sequence=3, artifacts=[])
+    sent = status_body(build, status=Status.SUCCEEDED, building=False, at=at, sequence=3, artifacts=[])
     assert list(json.loads(shown)) == list(json.loads(sent))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from shuttle.build import Api, Ending, SourceFacts, State, StopCause
+from shuttle.delivery import Outcome
 from shuttle.errors import ConflictError, GoneError
 from shuttle.standing import Standing
 from shuttle.store import Database, Tx
@@ -20,7 +21,7 @@ from shuttle.store.builds import find_build, page_of_builds
 from shuttle.store.claims import NewClaim, claim_build, claims_of
 from shuttle.store.outbox import record_attempt
 from shuttle.store.pending_uploads import orphaned_uploads, register_upload
-from shuttle.store.progress import StageEvent, record_stage_event
+from shuttle.store.progress import StageEvent, StageLimit, record_stage_event
 from shuttle.store.stored_outbox import StoredOutbox
 from shuttle.store.transitions import (
     attempt_trigger,
@@ -222,7 +223,7 @@ async def test_event_committed_before_a_failed_attempt_makes_the_delivery_due(
     build_uuid = await triggered(connections[0], vault, receivers=[endpoint(vault, "http://r.example/hook")])
     outbox = StoredOutbox(connections[0], vault)
     [due] = await outbox.due_deliveries(now=clock.steady(), limit=10, busy=frozenset())
-    failed = attempt_at(due, clock, outcome="failed", next_attempt_at=clock.steady() + timedelta(hours=5))
+    failed = attempt_at(due, clock, outcome=Outcome.FAILED, next_attempt_at=clock.steady() + timedelta(hours=5))
     clock.forward(1)
 
     def run_it(tx: Tx) -> None:
@@ -242,7 +243,7 @@ async def test_event_committed_after_a_failed_attempt_makes_the_delivery_due(
     build_uuid = await triggered(connections[0], vault, receivers=[endpoint(vault, "http://r.example/hook")])
     outbox = StoredOutbox(connections[0], vault)
     [due] = await outbox.due_deliveries(now=clock.steady(), limit=10, busy=frozenset())
-    failed = attempt_at(due, clock, outcome="failed", next_attempt_at=clock.steady() + timedelta(hours=5))
+    failed = attempt_at(due, clock, outcome=Outcome.FAILED, next_attempt_at=clock.steady() + timedelta(hours=5))
     clock.forward(1)
     new = NewClaim(3, "", "nonce", "setup", "run")
     await overlapping(connections, lambda tx: record_attempt(tx, failed), lambda tx: claim_build(tx, build_uuid, new))
@@ -256,7 +257,7 @@ async def test_attempt_recorded_twice_counts_once(connections: list[Database], v
     await record(connections[0], vault, new_build(vault, receivers=[endpoint(vault, "http://r.example/hook")]))
     outbox = StoredOutbox(connections[0], vault)
     [due] = await outbox.due_deliveries(now=clock.steady(), limit=10, busy=frozenset())
-    attempt = attempt_at(due, clock, outcome="failed", next_attempt_at=clock.steady())
+    attempt = attempt_at(due, clock, outcome=Outcome.FAILED, next_attempt_at=clock.steady())
     await outbox.record_attempt(attempt)
     await outbox.record_attempt(attempt)
     [again] = await outbox.due_deliveries(now=clock.steady(), limit=10, busy=frozenset())
@@ -272,6 +273,8 @@ async def test_simultaneous_equal_reports_are_recorded_once(
     def report(tx: Tx) -> bool:
         if kind == "report":
             return record_report(tx, build_uuid, "r1", b"{}", failure=None, facts={}, values={"A": "1"})
-        return record_stage_event(tx, build_uuid, StageEvent("p1", "", "build", "begin", None, None, clock.now()))
+        return record_stage_event(
+            tx, build_uuid, StageEvent("p1", "", "build", StageLimit.BEGIN, None, None, clock.now())
+        )
 
     assert await overlapping(connections, report, report) == [True, False]

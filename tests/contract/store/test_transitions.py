@@ -5,6 +5,7 @@ import json
 import pytest
 
 from shuttle.build import Ending, FinalLog, SourceFacts, State, StopCause
+from shuttle.delivery import DeliveryState, Outcome
 from shuttle.errors import ConflictError, GoneError, QueueFullError
 from shuttle.events import instant_text
 from shuttle.standing import Standing
@@ -64,7 +65,7 @@ async def deliver_all(outbox: StoredOutbox, clock: SetClock):
         for delivery in due:
             body = json.loads(delivery.body)
             delivered.append((body["sequence"], body["status"], body["building"]))
-            attempt = attempt_at(delivery, clock, outcome="delivered")
+            attempt = attempt_at(delivery, clock, outcome=Outcome.DELIVERED)
             await outbox.record_attempt(attempt)
     return delivered
 
@@ -306,10 +307,10 @@ async def test_failing_transaction_does_not_affect_others_of_its_group(database,
 async def test_given_up_deliveries_can_be_replayed(database, vault, clock, outbox):
     await accepted(database, vault, receivers=[endpoint(vault, "http://r.example/hook")])
     [due] = await outbox.due_deliveries(now=clock.steady(), limit=10, busy=frozenset())
-    attempt = attempt_at(due, clock, outcome="gave_up", error="500")
+    attempt = attempt_at(due, clock, outcome=Outcome.GAVE_UP, error="500")
     await outbox.record_attempt(attempt)
     assert await outbox.due_deliveries(now=clock.steady(), limit=10, busy=frozenset()) == []
-    [row] = await database.run(find_deliveries, app_id="app", build_id=None, state="gave_up", limit=10)
+    [row] = await database.run(find_deliveries, app_id="app", build_id=None, state=DeliveryState.GAVE_UP, limit=10)
     assert (row.receiver, row.last_error) == ("r.example", "500")
     assert await database.run(replay_deliveries, delivery_id=None, app_id="app", build_id=None) == 1
     [again] = await outbox.due_deliveries(now=clock.steady(), limit=10, busy=frozenset())

@@ -12,6 +12,7 @@ from shuttle.delivery.failover import FailoverStatusSender
 from shuttle.delivery.http import HttpStatusSender
 from shuttle.delivery.signature import Signer
 from shuttle.outgoing.connector import AddressPolicy, outgoing_session
+from shuttle.outgoing.endpoints import EndpointKind
 from shuttle.settings import load_settings
 from tests.support.clock import SetClock
 from tests.support.memory_outbox import MemoryOutbox
@@ -76,8 +77,9 @@ async def dispatching(outbox: MemoryOutbox | None = None, **environment: str) ->
     async with outgoing_session(AddressPolicy(allow_loopback=True), limit=0) as session:
         settings = load_settings(environment)
         seconds = settings.shuttle_webhook_timeout_seconds
-        senders: dict[str, StatusSender] = {"http": HttpStatusSender(session, Signer(settings.webhook_keys), seconds)}
-        senders["failover"] = FailoverStatusSender(senders)
+        http = HttpStatusSender(session, Signer(settings.webhook_keys), seconds)
+        senders: dict[EndpointKind, StatusSender] = {EndpointKind.HTTP: http}
+        senders[EndpointKind.FAILOVER] = FailoverStatusSender(senders)
         dispatcher = Dispatcher(outbox, senders, settings, time.clock, sleep=time.sleep)
         outbox.on_event = dispatcher.wake
         task = asyncio.create_task(dispatcher.run())

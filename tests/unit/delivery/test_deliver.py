@@ -13,6 +13,7 @@ from shuttle.delivery.deliver import StatusDelivery
 from shuttle.delivery.http import HttpStatusSender
 from shuttle.delivery.signature import Signer
 from shuttle.outgoing.connector import AddressPolicy, outgoing_session
+from shuttle.outgoing.endpoints import EndpointKind, PayloadFormat
 from shuttle.settings import load_settings
 from tests.support.certificates import loopback_tls
 from tests.support.clock import SetClock
@@ -30,14 +31,14 @@ async def deliver(
     timeout_seconds: float = 5,
     tries=0,
     allow_loopback=True,
-    payload_format="standard",
+    payload_format: PayloadFormat = PayloadFormat.STANDARD,
     times=1,
 ) -> Attempt:
     """The last of `times` attempts, one after the other in one session."""
     async with outgoing_session(AddressPolicy(allow_loopback=allow_loopback)) as session:
         signer = Signer(load_settings({"SHUTTLE_WEBHOOK_SECRET": SECRET}).webhook_keys)
         status_delivery = StatusDelivery(
-            {"http": HttpStatusSender(session, signer, timeout_seconds)}, (0, 5, 60), SetClock(NOW)
+            {EndpointKind.HTTP: HttpStatusSender(session, signer, timeout_seconds)}, (0, 5, 60), SetClock(NOW)
         )
         delivery = DueDelivery(
             delivery_id=7,
@@ -115,7 +116,7 @@ async def test_retry_after_is_ignored_when_the_status_was_accepted():
 
 async def test_callback_of_the_older_api_waits_at_most_half_an_hour():
     async with receiving(answers(429, headers={"Retry-After": "86400"})) as receiver:
-        attempt = await deliver(receiver.url, payload_format="legacy")
+        attempt = await deliver(receiver.url, payload_format=PayloadFormat.LEGACY)
     assert (attempt.outcome, attempt.asked_until) == ("failed", NOW + timedelta(seconds=1800))
 
 

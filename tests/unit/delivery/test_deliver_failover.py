@@ -4,12 +4,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from shuttle.delivery import Attempt, DueDelivery
+from shuttle.delivery import Attempt, DueDelivery, StatusSender
 from shuttle.delivery.deliver import StatusDelivery
 from shuttle.delivery.failover import FailoverStatusSender
 from shuttle.delivery.http import HttpStatusSender
 from shuttle.delivery.signature import Signer
 from shuttle.outgoing.connector import AddressPolicy, outgoing_session
+from shuttle.outgoing.endpoints import EndpointKind
 from tests.support.clock import SetClock
 from tests.unit.delivery.dispatching import dispatching
 from tests.unit.delivery.status_receiver import answers, hangs, receiving
@@ -19,8 +20,9 @@ NOW = datetime.now(UTC)
 
 async def deliver(*urls: str, member: int = 0) -> Attempt:
     async with outgoing_session(AddressPolicy(allow_loopback=True)) as session:
-        senders = {"http": HttpStatusSender(session, Signer(()), 0.3)}
-        status_delivery = StatusDelivery(senders | {"failover": FailoverStatusSender(senders)}, (0, 5), SetClock(NOW))
+        senders: dict[EndpointKind, StatusSender] = {EndpointKind.HTTP: HttpStatusSender(session, Signer(()), 0.3)}
+        senders[EndpointKind.FAILOVER] = FailoverStatusSender(dict(senders))
+        status_delivery = StatusDelivery(senders, (0, 5), SetClock(NOW))
         delivery = DueDelivery(
             delivery_id=7,
             receiver_id=1,

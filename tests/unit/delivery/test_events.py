@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, timezone
 
-from shuttle.build import Build, State
+from shuttle.build import Build, State, Status
 from shuttle.events import instant_text, status_body
 
 AT = datetime(2026, 11, 20, 12, 0, 0, 123456, UTC)
@@ -23,7 +23,7 @@ class Artifact:
 
 
 def test_first_event_has_all_common_fields():
-    body = status_body(BUILD, status="queued", building=False, at=AT, sequence=1, artifacts=None)
+    body = status_body(BUILD, status=Status.QUEUED, building=False, at=AT, sequence=1, artifacts=None)
     event = json.loads(body)
     assert list(event) == ALWAYS
     assert event == {
@@ -56,7 +56,7 @@ def test_final_event_has_the_log_and_the_results():
         metadata_json="null",
     )
     artifacts = [Artifact("dist/a b", 3, "cd")]
-    event = json.loads(status_body(ended, status="failed", building=False, at=AT, sequence=3, artifacts=artifacts))
+    event = json.loads(status_body(ended, status=Status.FAILED, building=False, at=AT, sequence=3, artifacts=artifacts))
     assert list(event) == [*ALWAYS, "log_sha256", "log_bytes", "image", "digest", "artifacts"]
     assert (event["id"], event["stage"], event["reason"], event["message"]) == (
         *(None, "build", "build_failed", "The build failed."),
@@ -67,7 +67,7 @@ def test_final_event_has_the_log_and_the_results():
 
 def test_metadata_is_returned_unchanged():
     odd = replace(BUILD, metadata_json='["\\ud800",12345678901234567890,1e308]')
-    event = json.loads(status_body(odd, status="pending", building=True, at=AT, sequence=2, artifacts=None))
+    event = json.loads(status_body(odd, status=Status.PENDING, building=True, at=AT, sequence=2, artifacts=None))
     assert event["id"] == ["\ud800", 12345678901234567890, 1e308]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from shuttle.logs import LogReader
+from shuttle.outgoing.endpoints import EndpointKind
 from shuttle.sinks import FinishedAt, Sink, SinkLedger, SinkTarget
 from tests.support.inprocess import Shuttle, running_shuttle
 from tests.support.receivers import Receiver
@@ -42,7 +43,7 @@ def use_buggy_sink(
     shuttle: Shuttle, build_id: str, instead: Callable[[SinkTarget, SinkLedger], Awaitable[None]]
 ) -> BuggySink:
     sinks = shuttle.worker._sinks
-    buggy = sinks["http"] = BuggySink(sinks["http"], build_id, instead)
+    buggy = sinks[EndpointKind.HTTP] = BuggySink(sinks[EndpointKind.HTTP], build_id, instead)
     return buggy
 
 

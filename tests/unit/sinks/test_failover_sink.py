@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from shuttle.kafka.clusters import KafkaClusters
+from shuttle.outgoing.endpoints import EndpointKind
 from shuttle.sinks.failover import FailoverUploadFactory
 from shuttle.sinks.forward import UploadFactory
 from shuttle.sinks.http import HttpUploadFactory
@@ -22,9 +23,9 @@ DECISION_SECONDS = 0.5
 
 @pytest.fixture
 def failover(build: Build, kafka: KafkaClusters) -> FailoverUploadFactory:
-    factories: dict[str, UploadFactory] = {
-        "http": HttpUploadFactory(build.session),
-        "kafka": KafkaUploadFactory(kafka, 5),
+    factories: dict[EndpointKind, UploadFactory] = {
+        EndpointKind.HTTP: HttpUploadFactory(build.session),
+        EndpointKind.KAFKA: KafkaUploadFactory(kafka, 5),
     }
     return FailoverUploadFactory(factories, DECISION_SECONDS)
 

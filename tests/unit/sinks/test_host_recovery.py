@@ -4,6 +4,7 @@ import asyncio
 import time
 
 from shuttle.kafka.clusters import KafkaClusters
+from shuttle.outgoing.endpoints import EndpointKind
 from shuttle.sinks.failover import FailoverUploadFactory
 from shuttle.sinks.forward import RetryPolicy
 from shuttle.sinks.host_recovery import HostRecovery
@@ -121,7 +122,7 @@ async def test_failover_retries_after_any_of_its_members_recovers(build: Build, 
     build.log.append(b"one\n")
     build.end()
     http = HttpUploadFactory(build.session)
-    sender = FailoverUploadFactory({"http": http, "kafka": KafkaUploadFactory(kafka, 5)})
+    sender = FailoverUploadFactory({EndpointKind.HTTP: http, EndpointKind.KAFKA: KafkaUploadFactory(kafka, 5)})
     async with Receiver(resetting()) as first, Receiver(resetting(), answering(200)) as second:
         forwarding = build.forward_with(sender, f"failover({first.url}, {second.url})", AFTER_HOURS)
         await build.ledger.until("failed_over", times=2)

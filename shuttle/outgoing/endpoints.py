@@ -1,0 +1,28 @@
+"""What is recorded about an endpoint, a receiver of statuses or of a log: its kind, its state, the format it gets."""
+
+from enum import StrEnum
+
+
+class EndpointKind(StrEnum):
+    """The kind of an endpoint, known by its URL."""
+
+    HTTP = "http"
+    KAFKA = "kafka"
+    FAILOVER = "failover"
+
+
+class EndpointState(StrEnum):
+    """How far the endpoint is. A receiver is `behind` with pending statuses, a sink with the end of a complete log."""
+
+    LIVE = "live"
+    FAILING = "failing"
+    BEHIND = "behind"
+    DONE = "done"
+    GAVE_UP = "gave_up"
+
+
+class PayloadFormat(StrEnum):
+    """The format of the statuses or the log that it is sent; LEGACY is that of the older API."""
+
+    STANDARD = "standard"
+    LEGACY = "legacy"
