@@ -1,11 +1,8 @@
-"""The worker: starts and resumes builds, assigns slots to them, and forwards their logs to sinks."""
+"""The worker: starts and resumes builds, and assigns slots to them."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from datetime import datetime
 from functools import partial
-from typing import TypeVar
 from weakref import WeakValueDictionary
 
 import structlog
@@ -13,25 +10,23 @@ import structlog
 from shuttle.build import Build, StopCause
 from shuttle.errors import StoreError, UnavailableError
 from shuttle.lifecycle import Services
+from shuttle.lifecycle.backoff import retry_database
 from shuttle.lifecycle.build_logs import write_preamble
+from shuttle.lifecycle.log_forwarding import LogForwarding
 from shuttle.lifecycle.run import finalize, pursue, run
 from shuttle.lifecycle.stop import stop_build
 from shuttle.logs.spool import SpoolError
 from shuttle.metrics import UNDER_WAY
 from shuttle.outgoing.endpoints import EndpointKind
-from shuttle.sinks import Sink, SinkTarget
+from shuttle.sinks import Sink
 from shuttle.store.builds import find_build, unarchived_builds, unfinished_builds
-from shuttle.store.ledger import has_open_sinks
 from shuttle.store.transitions import builds_with_slots, grant_slots, reason_for_waiting, record_waiting
 
 log = structlog.get_logger()
 
-_Result = TypeVar("_Result")
-
 # Signals wake the worker. This limits the delay after a lost signal, and after the deadline of a parked build.
 _TICK_SECONDS = 5.0
 _STORE_PAUSE_SECONDS = 1.0
-_SPOOL_PAUSE_SECONDS = 1.0
 # So many that sources which stall for SHUTTLE_STAGE_TIMEOUT_SECONDS do not block those of other apps.
 _MAX_STAGING = 100
 
@@ -42,17 +37,14 @@ class Worker:
     def __init__(self, services: Services, sinks: dict[EndpointKind, Sink]) -> None:
         """`sinks` maps a kind of sink to its implementation."""
         self._services = services
-        self._sinks = sinks
+        self._forwarding = LogForwarding(services, sinks)
         self._runs: dict[str, asyncio.Task[None]] = {}
         # Also tasks that have left `_runs` and decide how their build continues.
         self._build_tasks: set[asyncio.Task[None]] = set()
-        self._forwarders: dict[int, asyncio.Task[None]] = {}
-        self._forwarder_starts: set[asyncio.Task[None]] = set()
         self._parked: dict[str, Build] = {}
         self._awaiting_staging: dict[str, Build] = {}
         self._staging = asyncio.Semaphore(_MAX_STAGING)
         self._staging_of_app: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._ended_at: dict[str, datetime] = {}
         self._loop: asyncio.Task[None] | None = None
         self._grant_unknown = False
         self._closing = False
@@ -65,25 +57,19 @@ class Worker:
             self._begin(build)
         for build in await self._services.database.run(unarchived_builds):
             self._begin(build)
-        for target in await self._services.sinks.open_sinks():
-            await self._start_forwarder(target)
+        await self._forwarding.resume()
         self._loop = asyncio.create_task(self._serve(), name="worker")
 
     def add(self, build: Build, *, has_sinks: bool) -> None:
         """Start a newly accepted build and the forwarding of its log."""
         self._begin(build)
         if has_sinks:
-            self._start_forwarders_of(build.build_uuid)
+            self._forwarding.begin(build.build_uuid)
 
     async def close(self, grace_seconds: float) -> None:
         """Cancel all tasks, including open requests to sinks and Jenkins. The next process resumes the work."""
         self._closing = True
-        tasks = [
-            *self._build_tasks,
-            *self._forwarder_starts,
-            *self._forwarders.values(),
-            *([self._loop] if self._loop else []),
-        ]
+        tasks = [*self._build_tasks, *self._forwarding.tasks, *([self._loop] if self._loop else [])]
         for task in tasks:
             task.cancel()
         if tasks:
@@ -112,7 +98,7 @@ class Worker:
             elif build_uuid in self._awaiting_staging:
                 self._runs[build_uuid].cancel()
         for build_uuid in await self._grant():
-            granted = self._parked.pop(build_uuid, None) or await self._retry_store(partial(self._find, build_uuid))
+            granted = self._parked.pop(build_uuid, None) or await retry_database(partial(self._find, build_uuid))
             if granted is not None:
                 self._begin(granted)
         now = self._services.clock.steady()
@@ -163,13 +149,8 @@ class Worker:
         finally:
             del self._runs[build.build_uuid]
             UNDER_WAY.set(len(self._runs))
-        while not self._closing:
-            try:
-                await self._continue(build.build_uuid)
-                break
-            except StoreError as error:
-                log.warning("the database is unavailable", error=error.message)
-                await asyncio.sleep(_STORE_PAUSE_SECONDS)
+        if not self._closing:
+            await retry_database(lambda: self._continue(build.build_uuid))
 
     async def _stage_in_order(self, build: Build) -> None:
         """Stage one source of an app at a time, in the order of acceptance; `finalize` runs without the lock."""
@@ -183,18 +164,15 @@ class Worker:
         await finalize(build.build_uuid, ending, self._services)
 
     async def _continue(self, build_uuid: str) -> None:
-        """After a task has ended: park the build, start it again, or release its spool."""
-        build = await self._services.database.run(find_build, build_uuid)
+        """After a task has ended: park the build, start it again, or leave its log to the sinks."""
+        build = await self._find(build_uuid)
         if build is None:
             return
-        if build.finished_steady_at is not None and await self._services.database.run(has_open_sinks, build_uuid):
-            self._ended_at[build_uuid] = build.finished_steady_at
         if build.state.final:
+            await self._forwarding.settle(build)
             self._parked.pop(build_uuid, None)
             if build.archived_at is None:
                 self._begin(build)
-            else:
-                await self._release_spool(build_uuid)
         elif build.staged_at is not None and build.slot_at is None:
             await self._park(build)
         else:
@@ -214,68 +192,3 @@ class Worker:
                 # The line is not vital: if the disk cannot store the log, a later step ends the build.
                 with suppress(SpoolError):
                     write_preamble(parked or build, self._services.library.spool(build.build_uuid))
-
-    # --- sinks
-
-    def _start_forwarders_of(self, build_uuid: str) -> None:
-        task = asyncio.create_task(self._start_forwarders(build_uuid))
-        self._forwarder_starts.add(task)
-        task.add_done_callback(self._forwarder_starts.discard)
-
-    async def _start_forwarders(self, build_uuid: str) -> None:
-        for target in await self._retry_store(lambda: self._services.sinks.open_sinks(build_uuid)):
-            await self._start_forwarder(target)
-
-    async def _retry_store(self, query: Callable[[], Awaitable[_Result]]) -> _Result:
-        """Repeat `query` until the database answers: a task that gave up would be started again only at a restart."""
-        while True:
-            try:
-                return await query()
-            except StoreError as error:
-                log.warning("a log waits for the database", error=error.message)
-                await asyncio.sleep(_STORE_PAUSE_SECONDS)
-
-    async def _start_forwarder(self, target: SinkTarget) -> None:
-        if target.sink_id in self._forwarders:
-            return
-        task = asyncio.create_task(self._forward(target), name=f"sink {target.sink_id}")
-        self._forwarders[target.sink_id] = task
-        task.add_done_callback(lambda _: self._forwarders.pop(target.sink_id, None))
-
-    async def _forward(self, target: SinkTarget) -> None:
-        """Send one log to one sink until it is done or given up; then release the spool."""
-        build_uuid = target.build_uuid
-        build = await self._retry_store(lambda: self._services.database.run(find_build, build_uuid))
-        assert build is not None  # noqa: S101 - a sink's row refers to it
-        if build.finished_steady_at is not None:
-            self._ended_at[build_uuid] = build.finished_steady_at
-        sink = self._sinks[target.kind]
-        while True:
-            try:
-                reader = self._services.library.reader(build)
-                await sink.forward(target, reader, self._services.sinks, lambda: self._ended_at.get(build_uuid))
-                break
-            except SpoolError as error:  # the disk may be freed or repaired
-                log.warning("a sink waits for the log's spool", build_uuid=build_uuid, error=error.message)
-                await asyncio.sleep(_SPOOL_PAUSE_SECONDS)
-            except Exception:  # a bug must not lose the log: log the error, and continue at the acknowledged offset
-                log.exception("a sink's task failed and will be restarted", build_uuid=build_uuid)
-                await asyncio.sleep(1)
-                opened = await self._retry_store(lambda: self._services.sinks.open_sinks(build_uuid))
-                still_open = {again.sink_id: again for again in opened}
-                if target.sink_id not in still_open:
-                    break
-                target = still_open[target.sink_id]
-        if not await self._retry_store(lambda: self._services.database.run(has_open_sinks, build_uuid)):
-            self._ended_at.pop(build_uuid, None)
-            await self._retry_store(lambda: self._release_spool(build_uuid))
-
-    async def _release_spool(self, build_uuid: str) -> None:
-        """Remove the spool if the log is archived and no sink needs it any more."""
-        build = await self._services.database.run(find_build, build_uuid)
-        if (
-            build is not None
-            and build.archived_at is not None
-            and not await self._services.database.run(has_open_sinks, build_uuid)
-        ):
-            self._services.library.forget(build_uuid)

@@ -7,15 +7,20 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import TypeVar
 
-from shuttle.errors import RetryLaterError, ShuttleError, UnavailableError
+import structlog
+
+from shuttle.errors import RetryLaterError, ShuttleError, StoreError, UnavailableError
 from shuttle.lifecycle import Services
 from shuttle.store.transitions import record_waiting
+
+log = structlog.get_logger()
 
 _Result = TypeVar("_Result")
 
 _FIRST_SECONDS = 0.25
 _LONGEST_SECONDS = 10.0
 _LONGEST_RETRY_AFTER_SECONDS = 60.0
+_DATABASE_PAUSE_SECONDS = 1.0
 
 
 class NotFoundTimer:
@@ -108,3 +113,16 @@ def _requested_pause_seconds(error: ShuttleError, left_seconds: float) -> float:
     if not isinstance(error, RetryLaterError):
         return 0.0
     return min(error.after_seconds, _LONGEST_RETRY_AFTER_SECONDS, left_seconds / 2)
+
+
+async def retry_database(query: Callable[[], Awaitable[_Result]]) -> _Result:
+    """Repeat `query` until the database answers: what gave up would be started again only at a restart.
+
+    Unlike a `Backoff` it needs no database, which would show the reason as the build's `waiting_for`.
+    """
+    while True:
+        try:
+            return await query()
+        except StoreError as error:
+            log.warning("the database is unavailable", error=error.message)
+            await asyncio.sleep(_DATABASE_PAUSE_SECONDS)

@@ -35,7 +35,7 @@ async def test_a_build_whose_log_cannot_be_archived_holds_no_staging_slot(
 
 async def test_a_log_is_sent_once_the_database_answers_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """The database failed while the sinks of a newly accepted build were read."""
-    monkeypatch.setattr("shuttle.worker._STORE_PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr("shuttle.lifecycle.backoff._DATABASE_PAUSE_SECONDS", 0.05)
     async with Receiver(answering(200)) as receiver, running_shuttle(tmp_path) as shuttle:
         open_sinks, tries = shuttle.services.sinks.open_sinks, []
 

@@ -1,7 +1,8 @@
-"""The worker's log forwarding: after a bug in a sink, and with a spool that cannot be opened."""
+"""Forwarding of logs: after a bug in a sink, and with a spool that cannot be opened."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import cast
 
 import pytest
 
@@ -34,7 +35,9 @@ class BuggySink:
 
 
 @pytest.fixture
-async def shuttle(tmp_path):
+async def shuttle(tmp_path, monkeypatch):
+    monkeypatch.setattr("shuttle.lifecycle.log_forwarding._FAULT_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("shuttle.lifecycle.log_forwarding._SPOOL_PAUSE_SECONDS", 0.01)
     async with running_shuttle(tmp_path) as running:
         yield running
 
@@ -42,7 +45,7 @@ async def shuttle(tmp_path):
 def use_buggy_sink(
     shuttle: Shuttle, build_id: str, instead: Callable[[SinkTarget, SinkLedger], Awaitable[None]]
 ) -> BuggySink:
-    sinks = shuttle.worker._sinks
+    sinks = cast("dict[EndpointKind, Sink]", shuttle.worker._forwarding._sinks)
     buggy = sinks[EndpointKind.HTTP] = BuggySink(sinks[EndpointKind.HTTP], build_id, instead)
     return buggy
 
@@ -88,7 +91,7 @@ async def test_a_sink_that_fails_after_its_end_is_not_repeated_and_the_spool_is_
         buggy = use_buggy_sink(shuttle, "failing", end)
         await post(shuttle, "/app/failing", receiver)
         build = await shuttle.until("/app/failing", "failed")
-        await asyncio.gather(*shuttle.worker._forwarders.values())
+        await asyncio.gather(*shuttle.worker._forwarding.tasks)
         await shuttle.until_settled(build["build_uuid"])
         assert not receiver.exchanges
     assert len(buggy.forwarded) == 1
