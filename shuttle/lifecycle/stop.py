@@ -74,7 +74,7 @@ async def enforce(build_uuid: str, services: Services) -> Ending | None:
             services.logs.stop(build_uuid, cause)
             if not accepted or _is_ignored(build, clock() - stopped_at, services):
                 accepted += await _stop_in_jenkins(build, _ESCALATION[min(accepted, 2)], services)
-            if cause is StopCause.DEADLINE and _given_up(build, clock() - stopped_at, services):
+            if _given_up(build, clock() - stopped_at, services):
                 return STOP_ENDINGS[StopCause.DEADLINE]
             await listener.wait(_next_look_seconds(build, accepted, services))
 
@@ -107,7 +107,12 @@ def _seconds_to_next_limit(build: Build, now: datetime) -> float:
 
 
 def _given_up(build: Build, stopping_seconds: float, services: Services) -> bool:
-    """Whether the stop was not confirmed in time and no supervisor, which might still work, has called lately."""
+    """Whether the deadline has passed, nobody confirmed the stop in time, and no supervisor has called lately.
+
+    The cause of the stop does not matter: a build that Jenkins will never confirm would keep its slot for good.
+    """
+    if services.clock.steady() < build.deadline_at:
+        return False
     grace_seconds = services.settings.shuttle_stop_grace_seconds * _DEADLINE_GRACES
     silent = _silent_seconds(build, services)
     if silent is not None and silent < services.settings.shuttle_agent_silence_seconds:
