@@ -1,5 +1,6 @@
 """Retention removes expired objects and records, and nothing else."""
 
+import asyncio
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -8,6 +9,7 @@ import pytest
 from cryptography.fernet import Fernet
 
 from shuttle.build import Ending, State
+from shuttle.errors import ObjectStoreError, StoreError
 from shuttle.lifecycle import Services
 from shuttle.lifecycle.retain import Retention
 from shuttle.objects.directory import DirectoryStore
@@ -15,10 +17,13 @@ from shuttle.objects.names import artifact_object, log_object, source_object
 from shuttle.settings import load_settings
 from shuttle.store.agent import ArtifactLimits, record_artifact
 from shuttle.store.builds import Artifact, find_build
+from shuttle.store.pending_uploads import register_upload
+from shuttle.store.retain import Expiring, expired_builds
 from shuttle.store.transitions import finish_build, mark_archived
 from shuttle.vault import Vault
 from tests.support.clock import SetClock
 from tests.support.shuttle_store import endpoint, new_build, open_database, record
+from tests.unit.lifecycle.one_build import OneBuild
 
 DAY_SECONDS = 86_400
 
@@ -82,3 +87,51 @@ async def test_sources_are_removed_after_30_days_and_logs_after_90_and_records_n
 async def test_an_expired_record_is_removed_with_all_its_objects(parts_after_days):
     assert await parts_after_days(9, SHUTTLE_KEEP_RECORDS_DAYS="10") == {"source", "log", "artifact", "record"}
     assert await parts_after_days(2, SHUTTLE_KEEP_RECORDS_DAYS="10") == set()
+
+
+async def test_sources_of_posts_that_recorded_no_build_are_removed_a_day_later(one: OneBuild, tmp_path: Path):
+    """Those of recorded builds are kept longer."""
+    orphan = "00000000-0000-4000-8000-000000000009"
+    content = tmp_path / "content"
+    content.write_bytes(b"x")
+    for build_uuid in (orphan, one.build_uuid):
+        await one.services.objects.put(source_object(build_uuid), content, content_type="text/plain")
+    await one.database.run(register_upload, orphan, new_object=True)
+    retention = Retention(one.services)
+    one.clock.forward(DAY_SECONDS - 1)
+    await retention.sweep()
+    assert await one.services.objects.head(source_object(orphan)) is not None
+    one.clock.forward(2)
+    await retention.sweep()
+    assert await one.services.objects.head(source_object(orphan)) is None
+    assert await one.services.objects.head(source_object(one.build_uuid)) is not None
+
+
+async def test_unfinished_and_unarchived_builds_do_not_expire(one: OneBuild):
+    one.clock.forward(1000 * DAY_SECONDS)
+    await Retention(one.services).sweep()
+    await one.database.run(finish_build, one.build_uuid, Ending(State.SUCCEEDED))
+    one.clock.forward(1000 * DAY_SECONDS)
+    await Retention(one.services).sweep()
+    build = await one.database.run(find_build, one.build_uuid)
+    assert build is not None
+    assert await one.database.run(expired_builds, Expiring.LOG, one.clock.now(), limit=9) == []
+
+
+async def test_failed_sweep_is_repeated(one: OneBuild, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("shuttle.lifecycle.retain._INTERVAL_SECONDS", 0.001)
+    retention, sweeps = Retention(one.services), [StoreError("Away."), ObjectStoreError("Away."), None]
+    done = asyncio.Event()
+
+    async def sweep() -> None:
+        error = sweeps.pop(0)
+        if error is not None:
+            raise error
+        done.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(retention, "sweep", sweep)
+    task = asyncio.create_task(retention.run())
+    async with asyncio.timeout(5):
+        await done.wait()
+    task.cancel()
