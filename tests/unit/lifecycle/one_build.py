@@ -28,6 +28,7 @@ from shuttle.store.claims import Claim, NewClaim, claim_build, end_claim
 from shuttle.store.intake import Intake
 from shuttle.store.sqlite import SqliteDatabase
 from shuttle.store.stored_sinks import StoredSinks
+from shuttle.store.tables import builds
 from shuttle.store.transitions import attempt_trigger, become_queued, become_staged, begin_staging, grant_slots
 from shuttle.vault import Vault
 from tests.support.clock import SetClock
@@ -123,6 +124,11 @@ class OneBuild:
         await self.database.run(end_claim, claim.claim_id, exit_status)
         await self.services.logs.reload_claims(self.build_uuid)
         self.services.signals.wake(self.build_uuid)
+
+    async def describe(self, text: str) -> None:
+        """Give the build a `human_readable_info`, as its request could have."""
+        mine = builds.c.build_uuid == self.build_uuid
+        await self.database.run(lambda tx: tx.execute(builds.update().where(mine).values(human_readable_info=text)))
 
     async def in_state(self, state: State | str) -> Build:
         """The build in one of the states of its way to an end; "triggered" is between staging and queued."""
