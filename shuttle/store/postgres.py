@@ -19,7 +19,7 @@ from shuttle.store import Parameters, Result
 from shuttle.store.futures import complete
 from shuttle.store.migrate import bring_up_to_date
 from shuttle.store.postgres_connection import MIGRATION, TRANSACTION, Outcome, ThreadConnection, connector, engine_of
-from shuttle.store.postgres_errors import is_lost, is_repeatable, postgres_error
+from shuttle.store.postgres_errors import is_lost, is_repeatable, postgres_error, running_error
 from shuttle.store.sole_owner import NotOwnerError, SoleOwner
 from shuttle.store.tx import Notice, Subscriptions, Topic, Tx
 
@@ -173,7 +173,7 @@ class PostgresDatabase:
                 if is_lost(error):
                     connection.close()
                 if task.over or not (is_lost(error) or is_repeatable(error)) or task.seconds_left < pause_seconds:
-                    raise postgres_error(error) from None
+                    raise running_error(error) from None
             time.sleep(pause_seconds)
             pause_seconds = min(pause_seconds * 2, _LONGEST_PAUSE_SECONDS)
 

@@ -7,7 +7,7 @@ import psycopg
 import structlog
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from shuttle.errors import SettingsError, ShuttleError, StoreError, StoreFaultError
+from shuttle.errors import SettingsError, StoreError, StoreFaultError
 
 log = structlog.get_logger()
 
@@ -27,10 +27,11 @@ _UNUSABLE: Mapping[str, str] = {
     "40001": "too many transactions changed the same row",
     "40P01": "too many transactions changed the same row",
 }
-# libpq has no SQLSTATE for a refused connection, so these are parts of the server's English messages.
+# libpq has no SQLSTATE for a refused connection, so these are parts of messages. Those of the server are in its own
+# language (lc_messages).
+_FULL = ("too many connections", "remaining connection slots")
 _REFUSED: Mapping[str, str] = {
     "password authentication failed": "PostgreSQL refuses the user or the password of DATABASE_URL; correct it.",
-    "no password supplied": "PostgreSQL requires a password; add it to DATABASE_URL.",
     "authentication failed": "PostgreSQL refuses the user of DATABASE_URL; correct it, or allow it in pg_hba.conf.",
     "no pg_hba.conf entry": "PostgreSQL has no entry in pg_hba.conf for this host, user and database; add one.",
     'role "': "The user of DATABASE_URL does not exist, or may not log in; create it.",
@@ -42,11 +43,22 @@ _REFUSED: Mapping[str, str] = {
 }
 
 
-def refusal(error: BaseException) -> SettingsError | None:
-    """The error for a connection that the server refuses permanently; None = a retry may succeed."""
+def refusal(error: BaseException) -> SettingsError | StoreError | None:
+    """The error for a connection that the server refuses: StoreError if a retry may succeed. None = it refuses none."""
+    pgconn: Any = getattr(_driver_error(error), "pgconn", None)
+    if pgconn is not None and pgconn.needs_password:
+        return SettingsError("PostgreSQL requires a password; add it to DATABASE_URL.")
     text = str(error)
+    if any(part in text for part in _FULL):
+        return StoreError(f"PostgreSQL accepts no more connections; {_UNUSABLE['53300']}.")
     sentence = next((sentence for part, sentence in _REFUSED.items() if part in text), None)
-    return None if sentence is None else SettingsError(sentence)
+    if sentence is not None:
+        return SettingsError(sentence)
+    if pgconn is not None and pgconn.used_password and not pgconn.server_version:  # it came no further than the login
+        return StoreError(
+            "PostgreSQL refuses the login; check user, password and database of DATABASE_URL, and the server's log."
+        )
+    return None
 
 
 def is_lost(error: SQLAlchemyError) -> bool:
@@ -66,11 +78,20 @@ def is_repeatable(error: SQLAlchemyError) -> bool:
 
 def sqlstate(error: BaseException) -> str | None:
     """The SQLSTATE of the driver's error."""
-    driver: Any = error.orig if isinstance(error, DBAPIError) else error
-    return getattr(driver, "sqlstate", None)
+    return getattr(_driver_error(error), "sqlstate", None)
 
 
-def postgres_error(error: SQLAlchemyError) -> ShuttleError:
+def _driver_error(error: BaseException) -> BaseException | None:
+    return error.orig if isinstance(error, DBAPIError) else error
+
+
+def running_error(error: SQLAlchemyError) -> StoreError:
+    """`postgres_error` for a running service, which waits for a login that is refused: somebody may be changing it."""
+    found = postgres_error(error)
+    return StoreError(found.message) if isinstance(found, SettingsError) else found
+
+
+def postgres_error(error: SQLAlchemyError) -> SettingsError | StoreError:
     """The service's error with the server's message; without the statement, values and connection parameters."""
     refused = refusal(error)
     if refused is not None and sqlstate(error) in {None, "42501"}:

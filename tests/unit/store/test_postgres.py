@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 
@@ -15,7 +16,7 @@ from shuttle.store.postgres import PostgresDatabase
 from shuttle.store.probe import prove_writable
 from tests.support.clock import SetClock
 from tests.support.free_port import free_port
-from tests.support.postgres_server import PASSWORD, PostgresServer, running_postgres
+from tests.support.postgres_server import PASSWORD, USER, PostgresServer, running_postgres
 
 # The database answers its callers within 2.5 s; the rest is a margin for a busy machine.
 ANSWERED_SECONDS = 3.5
@@ -161,6 +162,75 @@ async def test_refused_credentials_end_the_start(server: PostgresServer, databas
         await opened.migrate()
     assert password not in repr(caught.value)
     await opened.close()
+
+
+async def test_missing_password_ends_the_start(server: PostgresServer):
+    opened = PostgresDatabase(f"postgresql://{USER}@127.0.0.1:{server.port}/postgres", SetClock())
+    with pytest.raises(SettingsError, match="requires a password"):
+        await opened.migrate()
+    await opened.close()
+
+
+@pytest.fixture
+def limited(server: PostgresServer) -> str:
+    """The URL of a database that belongs to a user of its own."""
+    name = server.new_database()
+    server.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'first'")
+    server.execute(f"ALTER DATABASE {name} OWNER TO {name}")
+    return f"postgresql://{name}:first@127.0.0.1:{server.port}/{name}"
+
+
+def end_connections(server: PostgresServer, url: str) -> None:
+    name = url.rpartition("/")[2]
+    server.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{name}'")
+
+
+async def test_start_waits_if_the_user_has_too_many_connections(server: PostgresServer, limited: str):
+    """Another program has them, and may close them."""
+    server.execute(f"ALTER ROLE {limited.rpartition('/')[2]} CONNECTION LIMIT 1")
+    opened = PostgresDatabase(limited, SetClock(), sole_owner=False)
+    with psycopg.connect(limited), pytest.raises(StoreError, match="no more connections"):
+        await opened.migrate()
+    await opened.migrate()
+    await opened.close()
+
+
+async def test_refused_login_of_a_running_service_is_retried(server: PostgresServer, limited: str):
+    """Somebody changes the password, and then DATABASE_URL or the password again."""
+    name = limited.rpartition("/")[2]
+    opened = PostgresDatabase(limited, SetClock(), sole_owner=False, answer_seconds=0.5)
+    await opened.migrate()
+    await opened.run(prove_writable)
+    server.execute(f"ALTER ROLE {name} PASSWORD 'second'")
+    end_connections(server, limited)
+    error, _ = await refused(opened)
+    assert "the user or the password" in error.message
+    server.execute(f"ALTER ROLE {name} PASSWORD 'first'")
+    await until_back(opened)
+    await opened.close()
+
+
+async def test_login_refused_in_another_language_is_named():
+    """The server's messages are in the language of its lc_messages until the login is complete."""
+    message = (
+        b"SFATAL\0VFATAL\0C28P01\0MPasswort-Authentifizierung f\xc3\xbcr Benutzer \xc2\xbbx\xc2\xab fehlgeschlagen\0\0"
+    )
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while (head := await reader.readexactly(8)) == b"\0\0\0\x08\x04\xd2\x16\x2f":  # SSLRequest
+            writer.write(b"N")
+        await reader.readexactly(int.from_bytes(head[:4], "big") - 8)
+        writer.write(b"R\0\0\0\x08\0\0\0\x03")  # AuthenticationCleartextPassword
+        await reader.readexactly(5 + len(b"secret\0"))
+        writer.write(b"E" + (len(message) + 4).to_bytes(4, "big") + message)
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as listening:
+        port = listening.sockets[0].getsockname()[1]
+        opened = PostgresDatabase(f"postgresql://x:secret@127.0.0.1:{port}/x?gssencmode=disable", SetClock())
+        with pytest.raises(StoreError, match="refuses the login"):
+            await opened.migrate()
+        await opened.close()
 
 
 async def test_unreachable_server_raises_an_error_that_is_retried(server: PostgresServer):
