@@ -79,7 +79,10 @@ async def test_failure_after_the_claim_is_ignored(one: OneBuild, waiting: Any, r
     assert await waiting is None
 
 
-async def test_other_change_of_the_build_does_not_end_the_wait(one: OneBuild, waiting: Any, request_: Request):
+async def test_other_change_of_the_build_does_not_end_the_wait(
+    one: OneBuild, waiting: Any, request_: Request, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("shuttle.lifecycle.claim_race._GRACE_SECONDS", 0)
     one.services.signals.wake(one.build_uuid)
     for _ in range(3):
         await one.row()
