@@ -126,6 +126,7 @@ async def test_time_limit_stops_a_running_build(one: OneBuild, time: Time):
     await one.queued(number=NUMBER)
     one.clock.forward(100)
     await one.claim()
+    one.clock.forward(30)
 
     async def end_once_stopped() -> None:
         if commands(one):
@@ -133,7 +134,7 @@ async def test_time_limit_stops_a_running_build(one: OneBuild, time: Time):
 
     time.meanwhile = end_once_stopped
     assert await enforce(one.build_uuid, one.services) is None
-    assert time.waits[0] == 60.0
+    assert time.waits[0] == 30.0
     assert (await one.row()).stop_cause is StopCause.TIMEOUT
     assert commands(one) == ["stop"]
 

@@ -10,6 +10,7 @@ from shuttle.errors import ForeignJobError, JenkinsNotFoundError, JenkinsUnavail
 from shuttle.jenkins import JenkinsBuild, QueueItem
 from shuttle.lifecycle.stop import stop_build
 from shuttle.lifecycle.trigger import trigger
+from shuttle.store.transitions import undo_trigger
 from tests.unit.lifecycle.one_build import ITEM, NUMBER, OneBuild
 
 DOWN = JenkinsUnavailableError("Jenkins is out of reach.")
@@ -156,6 +157,15 @@ async def test_build_that_is_stopped_during_the_search_is_not_triggered_again(on
     build = await triggered(one)
     assert (build.state, build.stop_cause) == (State.STAGING, StopCause.STOPPED)
     assert [call[0] for call in one.jenkins.calls if call[0] in {"apply_job", "trigger"}] == []
+
+
+async def test_build_whose_stop_a_killed_process_left_behind_is_not_triggered(one: OneBuild):
+    """It had searched for the marker of a stopped build, and undone the attempt."""
+    await one.triggered()
+    await stop_build(one.build_uuid, StopCause.STOPPED, one.services)
+    await one.database.run(undo_trigger, one.build_uuid)
+    assert (await triggered(one)).state is State.STAGING
+    assert one.jenkins.calls == []
 
 
 async def test_app_is_prepared_by_one_build_at_a_time(one: OneBuild):
