@@ -19,12 +19,12 @@ import requests
 import structlog
 
 from jenkins_pipelines.config_xml import digest_of
-from shuttle.errors import ForeignJobError, JenkinsRefusedError, JenkinsUnavailableError
+from shuttle.errors import ForeignJobError, JenkinsUnavailableError
 from shuttle.jenkins import answers
 from shuttle.jenkins.answers import JobFacts
 from shuttle.jenkins.definition import JobDefinition, read_definition
 from shuttle.jenkins.lenient_adapter import LenientAdapter
-from shuttle.jenkins.session import NO_CRUMB, JenkinsSession
+from shuttle.jenkins.session import LANGUAGE, NO_CRUMB, JenkinsSession
 
 _log = structlog.get_logger()
 
@@ -74,11 +74,12 @@ class Jobs:
         """See `shuttle.jenkins.Jenkins.apply_job`."""
         found = await self.find(job)
         if found is None:
-            if await self._create(job, config_xml):
+            refused = await self._create(job, config_xml)
+            if refused is None:
                 return
-            found = await self.find(job)
+            found = await self.find(job)  # another replica may have made it
             if found is None:
-                raise _not_readable(job)
+                raise refused
         if _digest_of_ours(job, found) != digest or not found.takes_marker:
             await self._update(job, config_xml)
             return
@@ -137,25 +138,23 @@ class Jobs:
             self._reported.add(job)
             _log.warning("a Jenkins job was edited by hand; updating it", job=job, edited=", ".join(edited))
 
-    async def _create(self, job: str, config_xml: bytes) -> bool:
-        """Create the job and missing folders; False = it exists already, for example made by another replica."""
+    async def _create(self, job: str, config_xml: bytes) -> Exception | None:
+        """Create the job and missing folders; returns the error of a 400, the answer also if the job exists already."""
         folder, _, name = job.rpartition("/")
         path = f"{job_path(folder) if folder else ''}createItem?name={quote(name, safe='')}"
         reply = await self._request("POST", path, config_xml)
         if reply.status == 404 and folder:
             await self._create_folders(folder)
             reply = await self._request("POST", path, config_xml)
-        if _exists_already(reply.status, reply.x_error):
-            return False
-        if reply.status == 400 and reply.x_error == "":
-            raise _not_readable(job)
+        if reply.status == 400:
+            return _not_created(job, reply)
         if reply.status == 500:
             raise JenkinsUnavailableError(
                 f"Jenkins answered 500 when asked to create the job {job}: does it have the Pipeline plugin?"
             )
         if reply.status != 200:
             raise _failure(reply, f"create the job {job}")
-        return True
+        return None
 
     async def _update(self, job: str, config_xml: bytes) -> None:
         reply = await self._request("POST", f"{job_path(job)}config.xml", config_xml)
@@ -168,9 +167,10 @@ class Jobs:
         for name in folder.split("/"):
             path = f"{job_path(parent) if parent else ''}createItem?name={quote(name, safe='')}&mode={FOLDER_MODE}"
             answer = await self._session.post("job", path)
-            if answer.status not in {200, 302} and not _exists_already(answer.status, answer.headers.get("X-Error")):
-                raise answers.failure(answer, f"create the folder {name} (it needs the Folders plugin)")
             parent = f"{parent}/{name}" if parent else name
+            exists_already = answer.status == 400 and await self.find(parent) is not None
+            if answer.status not in {200, 302} and not exists_already:
+                raise answers.failure(answer, f"create the folder {name} (it needs the Folders plugin)")
 
     async def _request(self, method: str, path: str, config_xml: bytes | None = None) -> _Reply:
         """Run one call in a thread. JenkinsUnavailableError also after a timeout, when Jenkins may still execute it."""
@@ -223,14 +223,14 @@ def _differences(ours: JobDefinition | None, theirs: JobDefinition | None) -> li
     return ["config.xml"] if theirs is None else ours.differences(theirs)
 
 
-def _not_readable(job: str) -> JenkinsRefusedError:
-    """The error for a job that our user may not read: createItem answers "already exists" or, in newer versions, 400
-    with an empty X-Error."""
-    return answers.refusal(f"show the job {job}, which exists", "Job/Read")
+def _not_created(job: str, reply: _Reply) -> Exception:
+    """The error for a job that Jenkins neither creates nor shows.
 
-
-def _exists_already(status: int, x_error: str | None) -> bool:
-    return status == 400 and "already exists" in (x_error or "")
+    For one that our user may not read, it answers "already exists" or, in newer versions, with an empty X-Error.
+    """
+    if reply.x_error is not None and (not reply.x_error or "already exists" in reply.x_error):
+        return answers.refusal(f"show the job {job}, which exists", "Job/Read")
+    return _failure(reply, f"create the job {job}")
 
 
 def _failure(reply: _Reply, what: str) -> Exception:
@@ -244,6 +244,7 @@ def _python_jenkins(
     server = jenkins.Jenkins(session.url, user, token, timeout=timeout)
     connections = _connections(server)
     connections.headers["Connection"] = "close"  # the adapter closes them in any case
+    connections.headers["Accept-Language"] = LANGUAGE
     connections.trust_env = False  # no proxies and no .netrc, like the asyncio client
     connections.mount("http://", LenientAdapter())
     connections.mount("https://", LenientAdapter(ssl_context))

@@ -18,6 +18,8 @@ from shuttle.outgoing.lenient_client import RESPONSE_LIMITS, LenientConnector
 
 # Jenkins answers this before it does anything, so the same POST can safely be repeated with a new crumb.
 NO_CRUMB: Final = b"No valid crumb"
+# Without it, Jenkins writes its messages in the language of its machine. Callers are shown some of them.
+LANGUAGE: Final = "en"
 READ_BUFFER_BYTES: Final = 256 * 1024
 # A starting Jenkins accepts connections and sends nothing for 10 seconds and more. With a longer timeout, waiting
 # queries would fill the budget and delay all others.
@@ -76,7 +78,7 @@ class JenkinsSession:
             return aiohttp.ClientSession(
                 connector=LenientConnector(limit=0, ssl=ssl_context or True, force_close=not keep_connections),
                 cookie_jar=aiohttp.DummyCookieJar(),
-                headers={"Accept-Encoding": "identity", **_authorization(self.userinfo)},
+                headers={"Accept-Encoding": "identity", "Accept-Language": LANGUAGE, **_authorization(self.userinfo)},
                 read_bufsize=READ_BUFFER_BYTES,
                 **RESPONSE_LIMITS,
             )

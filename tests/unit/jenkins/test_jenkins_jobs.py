@@ -9,6 +9,7 @@ from aiohttp import web
 
 from jenkins_pipelines.config_xml import marker
 from shuttle.errors import ForeignJobError, JenkinsRefusedError, JenkinsUnavailableError
+from shuttle.jenkins import StopCommand
 from shuttle.jenkins.jobs import job_path
 from tests.unit.jenkins.fake_jenkins import ERROR_PAGE, answers, answers_json, resets
 from tests.unit.jenkins.test_jenkins_session import CrumbIssuer
@@ -26,6 +27,7 @@ def job(name="app", digest=DIGEST, **changed):
 
 
 EXISTS = answers(400, ERROR_PAGE, **{"X-Error": "A job already exists with the name  app"})
+EXISTS_IN_GERMAN = answers(400, ERROR_PAGE, **{"X-Error": "Es existiert bereits ein Job mit dem Namen app"})
 MISSING = answers(404, ERROR_PAGE)
 
 
@@ -124,18 +126,21 @@ async def test_a_foreign_job_is_neither_changed_nor_deleted(fake, connect, found
     assert {seen.method for seen in fake.seen} == {"GET"}
 
 
-async def test_a_job_that_another_replica_creates_meanwhile_is_accepted(fake, connect):
+@pytest.mark.parametrize("exists", [EXISTS, EXISTS_IN_GERMAN], ids=["English", "German"])
+async def test_a_job_that_another_replica_creates_meanwhile_is_accepted(fake, connect, exists):
     fake.on("GET", "/job/app/api/json", MISSING, job())
     fake.on("GET", "/job/app/config.xml", answers(200, XML))
-    fake.on("POST", "/createItem", EXISTS)
+    fake.on("POST", "/createItem", exists)
     await connect().apply_job("app", XML, DIGEST)
     assert len(fake.asked("POST", "/")) == 1
 
 
-async def test_missing_folders_are_created_one_by_one(fake, connect):
+@pytest.mark.parametrize("exists", [EXISTS, EXISTS_IN_GERMAN], ids=["English", "German"])
+async def test_missing_folders_are_created_one_by_one(fake, connect, exists):
     fake.on("POST", "/job/ci/job/builds/createItem", MISSING, answers(200))
     fake.on("POST", r"/createItem\?name=ci&", answers(302))
-    fake.on("POST", r"/job/ci/createItem\?name=builds&", EXISTS)
+    fake.on("POST", r"/job/ci/createItem\?name=builds&", exists)
+    fake.on("GET", "/job/ci/job/builds/api/json", answers_json({"name": "builds"}))
     await connect().apply_job("ci/builds/app", XML, DIGEST)
     folder = "&mode=com.cloudbees.hudson.plugins.folder.Folder"
     assert [seen.path_qs for seen in fake.asked("POST", "/")] == [
@@ -150,6 +155,17 @@ async def test_a_folder_that_cannot_be_created_names_the_missing_plugin(fake, co
     fake.on("POST", "/createItem", answers(400, ERROR_PAGE, **{"X-Error": "No such mode"}))
     with pytest.raises(JenkinsUnavailableError, match="Folders plugin"):
         await connect().apply_job("ci/app", XML, DIGEST)
+
+
+async def test_jenkins_is_asked_for_english(fake, connect):
+    """Its messages are in the language of the request, or else in that of its machine; some are shown to callers."""
+    fake.on("GET", "/job/app/api/json", MISSING, job())
+    fake.on("POST", "/createItem", answers(200))
+    fake.on("POST", "/job/app/1/stop", answers(302))
+    client = connect()
+    await client.apply_job("app", XML, DIGEST)
+    await client.stop("app", 1, StopCommand.STOP)
+    assert [seen.headers.get("Accept-Language") for seen in fake.seen] == ["en"] * len(fake.seen)
 
 
 async def test_delete_job_is_idempotent(fake, connect):
