@@ -1,0 +1,177 @@
+"""Staging: which errors are retried and for how long, and which end the build."""
+
+import asyncio
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from shuttle.build import Build, StopCause
+from shuttle.errors import BuildFailedError, LocalDiskError, ObjectStoreError, RetryLaterError, UnavailableError
+from shuttle.lifecycle.stage import stage
+from shuttle.lifecycle.stop import stop_build
+from shuttle.objects.names import source_object
+from shuttle.sources import FetchedSource, SourceLimits
+from shuttle.sources.kinds.http import HttpSource
+from shuttle.store.transitions import begin_staging
+from tests.unit.lifecycle.one_build import OneBuild
+
+DOWN = UnavailableError("https://example.org/a.tgz answers 503.")
+STAGE_SECONDS = 600
+
+
+@pytest.fixture
+def settings() -> dict[str, str]:
+    return {"SHUTTLE_STAGE_TIMEOUT_SECONDS": str(STAGE_SECONDS)}
+
+
+class Answers:
+    """Errors to raise, one after another, and the last one from then on; None = a success."""
+
+    def __init__(self, *errors: Exception | None) -> None:
+        self._left = list(errors)
+
+    def next(self) -> None:
+        """Raise the next error, or return."""
+        error = self._left.pop(0) if len(self._left) > 1 else self._left[0]
+        if error is not None:
+            raise error
+
+
+class Source:
+    """Implements `SourceFetcher`. `passing_seconds` is how long each fetch takes."""
+
+    def __init__(self, one: OneBuild) -> None:
+        self.one = one
+        self.answers = Answers(None)
+        self.passing_seconds = 0.0
+        self.fetches = 0
+
+    async def fetch(self, source: HttpSource, into: Path, limits: SourceLimits) -> FetchedSource:
+        self.fetches += 1
+        self.one.clock.forward(self.passing_seconds)
+        self.answers.next()
+        into.write_bytes(b"source")
+        return FetchedSource(into, 6, "00" * 32, "application/gzip")
+
+
+class Check:
+    """Stands for the process that checks an archive."""
+
+    def __init__(self, one: OneBuild) -> None:
+        self.one = one
+        self.answers = Answers(None)
+        self.passing_seconds = 0.0
+
+    async def __call__(self, original: Path, into: Path, limits: Any) -> list[str]:
+        self.one.clock.forward(self.passing_seconds)
+        self.answers.next()
+        return []
+
+
+@pytest.fixture
+def source(one: OneBuild, check: Check, monkeypatch: pytest.MonkeyPatch) -> Source:
+    source = Source(one)
+    monkeypatch.setitem(cast("dict[type, Source]", one.services.fetchers), HttpSource, source)
+    return source
+
+
+@pytest.fixture
+def check(one: OneBuild, monkeypatch: pytest.MonkeyPatch) -> Check:
+    check = Check(one)
+    monkeypatch.setattr("shuttle.lifecycle.stage.normalize", check)
+    return check
+
+
+async def staged(one: OneBuild) -> Build | None:
+    async with asyncio.timeout(5):
+        return await stage(await one.row(), one.spec, one.services)
+
+
+async def reason_of_failure(one: OneBuild) -> str:
+    with pytest.raises(BuildFailedError) as caught:
+        await staged(one)
+    return caught.value.reason
+
+
+async def test_source_is_stored_and_recorded(one: OneBuild, source: Source):
+    build = await staged(one)
+    assert build is not None
+    assert (build.source.bytes, build.source.sha256, build.waiting_for) == (6, "00" * 32, None)
+    assert build.preamble.startswith("-----> Source: https://example.org/a.tgz\n")
+    assert await one.services.objects.head(source_object(one.build_uuid)) is not None
+    assert not list((one.services.settings.shuttle_data_dir / "sources").glob("*.original"))
+
+
+@pytest.mark.parametrize("error", [DOWN, RetryLaterError("Later.", after_seconds=0), LocalDiskError("It is full.")])
+async def test_temporary_error_is_retried(one: OneBuild, source: Source, error: Exception):
+    source.answers = Answers(error, None)
+    assert await staged(one) is not None
+    assert source.fetches == 2
+
+
+async def test_permanent_error_ends_the_build_at_once(one: OneBuild, source: Source):
+    source.answers = Answers(BuildFailedError("source_not_found", "It is not there."))
+    assert await reason_of_failure(one) == "source_not_found"
+    assert source.fetches == 1
+
+
+async def test_source_that_stays_unavailable_ends_the_build_after_the_time_for_staging(one: OneBuild, source: Source):
+    source.answers, source.passing_seconds = Answers(DOWN), 250
+    assert await reason_of_failure(one) == "source_unreachable"
+    assert source.fetches == 3
+
+
+async def test_source_that_never_arrives_ends_the_build(one: OneBuild, source: Source, monkeypatch: pytest.MonkeyPatch):
+    async def hang(*_: object) -> FetchedSource:
+        one.clock.forward(STAGE_SECONDS - 0.01)
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    monkeypatch.setattr("shuttle.lifecycle.stage._seconds_left", lambda *_: 0.01)
+    monkeypatch.setattr(source, "fetch", hang)
+    assert await reason_of_failure(one) == "source_timeout"
+
+
+async def test_source_is_tried_once_more_after_a_long_downtime(one: OneBuild, source: Source):
+    await one.database.run(begin_staging, one.build_uuid)
+    one.clock.forward(STAGE_SECONDS * 10)
+    assert await staged(one) is not None
+
+
+async def test_last_try_after_a_long_downtime_takes_at_most_half_a_minute(one: OneBuild, source: Source):
+    await one.database.run(begin_staging, one.build_uuid)
+    one.clock.forward(STAGE_SECONDS * 10)
+    source.answers, source.passing_seconds = Answers(DOWN), 12
+    assert await reason_of_failure(one) == "source_unreachable"
+    assert source.fetches == 3
+
+
+async def test_fault_of_this_machine_delays_the_check_of_a_source(one: OneBuild, source: Source, check: Check):
+    check.answers = Answers(LocalDiskError("The disk is full."), None)
+    assert await staged(one) is not None
+
+
+async def test_source_that_cannot_be_checked_in_time_ends_the_build(one: OneBuild, source: Source, check: Check):
+    check.answers, check.passing_seconds = Answers(UnavailableError("The archive could not be checked.")), 250
+    assert await reason_of_failure(one) == "archive_unchecked"
+
+
+async def test_object_store_only_delays_a_build(one: OneBuild, source: Source, monkeypatch: pytest.MonkeyPatch):
+    put, left = one.services.objects.put, [ObjectStoreError("It is out of space.")] * 3
+
+    async def put_later(*given: Any, **named: Any) -> None:
+        one.clock.forward(STAGE_SECONDS)
+        if left:
+            raise left.pop()
+        await put(*given, **named)
+
+    monkeypatch.setattr(one.services.objects, "put", put_later)
+    assert await staged(one) is not None
+    assert left == []
+
+
+async def test_ended_build_is_not_staged(one: OneBuild, source: Source):
+    await stop_build(one.build_uuid, StopCause.STOPPED, one.services)
+    assert await staged(one) is None
+    assert source.fetches == 0
