@@ -123,7 +123,6 @@ class OneBuild:
         """Report the end like the step's supervisor."""
         await self.database.run(end_claim, claim.claim_id, exit_status)
         await self.services.logs.reload_claims(self.build_uuid)
-        self.services.signals.wake(self.build_uuid)
 
     async def describe(self, text: str) -> None:
         """Give the build a `human_readable_info`, as its request could have."""
