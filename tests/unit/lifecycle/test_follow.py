@@ -200,6 +200,15 @@ async def test_build_is_lost_if_jenkins_neither_has_nor_runs_it(one: OneBuild, a
     assert ending.reason == "lost_in_jenkins"
 
 
+@pytest.mark.parametrize("answers", [[NOT_FOUND], [NOT_FOUND, DOWN, NOT_FOUND]])
+async def test_build_that_jenkins_did_not_show_for_a_moment_is_not_lost(one: OneBuild, answers: list[Any]):
+    await one.running()
+    one.jenkins.answers("build", *answers, over("FAILURE"))
+    ending = await followed(one)
+    assert ending is not None
+    assert ending.reason == "build_failed"
+
+
 async def test_outage_of_jenkins_does_not_hold_up_the_end(one: OneBuild, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("shuttle.lifecycle.backoff._FIRST_SECONDS", 1000)
     await one.running()

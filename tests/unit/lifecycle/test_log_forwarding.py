@@ -6,11 +6,17 @@ from typing import cast
 
 import pytest
 
+from shuttle.build import Ending, State
+from shuttle.lifecycle.log_forwarding import LogForwarding
 from shuttle.logs import LogReader
 from shuttle.outgoing.endpoints import EndpointKind
 from shuttle.sinks import FinishedAt, Sink, SinkLedger, SinkTarget
+from shuttle.store.builds import find_build
+from shuttle.store.transitions import finish_build
 from tests.support.inprocess import Shuttle, running_shuttle
 from tests.support.receivers import Receiver
+from tests.support.shuttle_store import endpoint, new_build, record
+from tests.unit.lifecycle.one_build import OneBuild
 
 # A build of it fails without Jenkins, with a reason line in its log.
 NO_ARCHIVE = "data:,nothing-of-the-kind"
@@ -111,3 +117,36 @@ async def test_a_sink_waits_for_a_spool_that_cannot_be_opened(shuttle: Shuttle):
         log = await until_done(shuttle, "/app/1")
         assert [bytes(each.body) for each in receiver.exchanges] == [log]
     assert log.startswith(b"-----> ")
+
+
+class WaitingSink:
+    """Sends nothing, and waits until it is cancelled."""
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Event()
+        self.finished_at: FinishedAt = lambda: None
+
+    async def forward(self, target: SinkTarget, log: LogReader, ledger: SinkLedger, finished_at: FinishedAt) -> None:
+        self.finished_at = finished_at
+        self.begun.set()
+        await asyncio.Event().wait()
+
+
+async def test_open_sink_learns_when_its_build_has_ended(one: OneBuild):
+    """Its time to finish begins then."""
+    vault, sink = one.services.vault, WaitingSink()
+    new = new_build(vault, build_id="2", sinks=[endpoint(vault, "http://sink.example/log")])
+    await record(one.database, vault, new)
+    forwarding = LogForwarding(one.services, {EndpointKind.HTTP: sink})
+    forwarding.begin(new.build_uuid)
+    async with asyncio.timeout(5):
+        await sink.begun.wait()
+    assert sink.finished_at() is None
+    await one.database.run(finish_build, new.build_uuid, Ending(State.FAILED, "source_not_found", "No."))
+    ended = await one.database.run(find_build, new.build_uuid)
+    assert ended is not None
+    await forwarding.settle(ended)
+    assert sink.finished_at() == ended.finished_steady_at is not None
+    for task in forwarding.tasks:
+        task.cancel()
+    await asyncio.gather(*forwarding.tasks, return_exceptions=True)
