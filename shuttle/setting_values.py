@@ -7,6 +7,8 @@ from ipaddress import ip_address
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
+from shuttle.standing import TokenRole
+
 # 16 random hexadecimal digits are 64 bits, too many to be guessed over HTTP.
 _MIN_TOKEN_CHARACTERS = 16
 # The Standard Webhooks specification requires 24 to 64 bytes.
@@ -21,18 +23,18 @@ def comma_list(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def read_tokens(text: str) -> tuple[tuple[str, str], ...]:
+def read_tokens(text: str) -> tuple[tuple[TokenRole, str], ...]:
     """The (role, token) pairs in `controller:<token>,reader:<token>`."""
     pairs = []
     for entry in comma_list(text):
         role, colon, token = entry.partition(":")
-        if role not in {"controller", "reader"} or not colon or not token:
-            raise ValueError("write role:token pairs, the role being controller or reader")
+        if role not in set(TokenRole) or not colon or not token:
+            raise ValueError(f"write role:token pairs, the role being {' or '.join(TokenRole)}")
         if len(token) < _MIN_TOKEN_CHARACTERS:
             raise ValueError(
                 f"write tokens of at least {_MIN_TOKEN_CHARACTERS} characters, as `shuttle token new` makes them"
             )
-        pairs.append((role, token))
+        pairs.append((TokenRole(role), token))
     return tuple(pairs)
 
 

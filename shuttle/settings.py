@@ -34,6 +34,7 @@ from shuttle.setting_values import (
     read_tokens,
     read_webhook_keys,
 )
+from shuttle.standing import TokenRole
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
@@ -153,7 +154,7 @@ class Settings(BaseModel):
     shuttle_keep_records_days: float = Field(0, ge=0)
 
     # --- authorization
-    shuttle_tokens: Annotated[tuple[tuple[str, SecretStr], ...], _text(read_tokens)] = ()
+    shuttle_tokens: Annotated[tuple[tuple[TokenRole, SecretStr], ...], _text(read_tokens)] = ()
     shuttle_allow_anonymous: bool = Field(default=False, validate_default=True)
     shuttle_legacy_anonymous: bool = False
     shuttle_legacy_until: Annotated[date | None, _text(_unless_empty)] = None

@@ -1,6 +1,6 @@
 """A caller's standing: what it may do. Every action takes it as an argument, so that no route has its own rules."""
 
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 
 
 class Standing(IntEnum):
@@ -12,3 +12,15 @@ class Standing(IntEnum):
     ANONYMOUS = 0
     READER = 1
     CONTROLLER = 2
+
+
+class TokenRole(StrEnum):
+    """The role of a token in SHUTTLE_TOKENS."""
+
+    CONTROLLER = "controller"
+    READER = "reader"
+
+    @property
+    def standing(self) -> Standing:
+        """What a caller with such a token may do."""
+        return Standing[self.name]

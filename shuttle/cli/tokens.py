@@ -3,24 +3,17 @@
 import json
 import secrets
 import sys
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from shuttle.cli.options import Json
+from shuttle.standing import TokenRole
 
 app = typer.Typer(help="Make tokens for callers.", no_args_is_help=True)
 
 # 256 bits cannot be guessed, however quickly the service answers.
 _TOKEN_BYTES = 32
-
-
-class Role(StrEnum):
-    """What the holder of a token may do."""
-
-    CONTROLLER = "controller"
-    READER = "reader"
 
 
 @app.callback()
@@ -31,8 +24,8 @@ def _group() -> None:
 @app.command()
 def new(
     role: Annotated[
-        Role, typer.Option(help="A controller may do everything, a reader may only read.")
-    ] = Role.CONTROLLER,
+        TokenRole, typer.Option(help="A controller may do everything, a reader may only read.")
+    ] = TokenRole.CONTROLLER,
     as_json: Json = False,
 ) -> None:
     """Make a token and print it; it is not stored."""

@@ -9,22 +9,21 @@ from aiohttp import web
 from pydantic import SecretStr
 
 from shuttle.errors import CHALLENGE, ForbiddenError, ShuttleError, UnauthorizedError
-from shuttle.standing import Standing
+from shuttle.standing import Standing, TokenRole
 from shuttle.web import STANDING, Handler, Role
 from shuttle.web.sites import Sites
 
-_STANDINGS = {"controller": Standing.CONTROLLER, "reader": Standing.READER}
 _NEEDED = {Role.CONTROLLER: Standing.CONTROLLER, Role.READER: Standing.READER}
 
 
 class Gate:
     """Finds a caller's standing from the Authorization header; requests of browsers must also come from own pages."""
 
-    def __init__(self, tokens: Sequence[tuple[str, SecretStr]], sites: Sites, *, legacy_anonymous: bool) -> None:
+    def __init__(self, tokens: Sequence[tuple[TokenRole, SecretStr]], sites: Sites, *, legacy_anonymous: bool) -> None:
         self._sites = sites
         # Digests have one length, so comparing them reveals nothing about the length of a token.
         self._legacy_anonymous = legacy_anonymous
-        self._tokens = [(_digest(token.get_secret_value()), _STANDINGS[role]) for role, token in tokens]
+        self._tokens = [(_digest(token.get_secret_value()), role.standing) for role, token in tokens]
 
     def guard(self, handler: Handler, role: Role, *, open_to_anonymous: bool = False) -> Handler:
         """The handler, restricted to callers with the role; it reads their standing from `request[STANDING]`."""
