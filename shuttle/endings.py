@@ -1,6 +1,6 @@
 """Determines how a build ended: by its supervisor's report, or by Jenkins' result (pure)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
 from shuttle.build import STOP_ENDINGS, Build, Ending, State
@@ -27,6 +27,9 @@ def read_result(word: str | None) -> JenkinsResult:
     return JenkinsResult(word) if word in set(JenkinsResult) else JenkinsResult.FAILURE
 
 
+STOPPED_STATUS = 143
+"""The exit status of a supervisor that ended its process because of a stop (`jenkins_pipelines/shell/stages.sh`)."""
+
 _ENDINGS: Mapping[JenkinsResult, Ending] = {
     JenkinsResult.FAILURE: Ending(State.FAILED, "build_failed", "The build failed; its log says why."),
     JenkinsResult.UNSTABLE: Ending(State.FAILED, "unstable", "Jenkins marked the build as unstable."),
@@ -48,11 +51,14 @@ _NOT_REPORTED = Ending(
 )
 
 
-def ending_by_supervisor(build: Build, exit_status: int) -> Ending:
-    """The ending by the supervisor's exit status, which has precedence. A stop after a success has no effect."""
-    if exit_status == 0:
+def ending_by_supervisors(build: Build, exit_statuses: Sequence[int]) -> Ending:
+    """The ending by the exit statuses of the build's steps, which have precedence over Jenkins' result.
+
+    A stop that was recorded has an effect only if it reached a step: what had ended before it ended as its status says.
+    """
+    if not any(exit_statuses):
         return Ending(State.SUCCEEDED)
-    if build.stop_cause is not None:
+    if build.stop_cause is not None and STOPPED_STATUS in exit_statuses:
         return STOP_ENDINGS[build.stop_cause]
     return _explained(build, _ENDINGS[JenkinsResult.FAILURE])
 

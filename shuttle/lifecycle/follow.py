@@ -5,7 +5,7 @@ import asyncio
 import structlog
 
 from shuttle.build import Build, Ending
-from shuttle.endings import JenkinsResult, ending_by_jenkins, ending_by_supervisor
+from shuttle.endings import JenkinsResult, ending_by_jenkins, ending_by_supervisors
 from shuttle.errors import JenkinsNotFoundError, UnavailableError
 from shuttle.lifecycle import Services
 from shuttle.lifecycle.build_log import BuildLog
@@ -60,10 +60,10 @@ async def _ending_so_far(
     if result is None and branched and not await is_over_in_jenkins(build, services):
         return None  # another branch may still claim the build
     current = await services.current(build)
-    statuses = [claim.exit_status for claim in steps]
-    if not steps or any(status is None for status in statuses):
+    statuses = [claim.exit_status for claim in steps if claim.exit_status is not None]
+    if not steps or len(statuses) < len(steps):
         return ending_by_jenkins(current, result or JenkinsResult.FAILURE)
-    return ending_by_supervisor(current, next((status for status in statuses if status), 0))
+    return ending_by_supervisors(current, statuses)
 
 
 async def _describe(build: Build, services: Services) -> None:

@@ -1,11 +1,11 @@
-"""How a build ended whose supervisor did not report it."""
+"""How a build ended: by the statuses of its supervisors, or by Jenkins' result."""
 
 from datetime import UTC, datetime
 
 import pytest
 
 from shuttle.build import Build, State, StopCause
-from shuttle.endings import JenkinsResult, ending_by_jenkins, read_result
+from shuttle.endings import JenkinsResult, ending_by_jenkins, ending_by_supervisors, read_result
 
 AT = datetime(2030, 1, 2, tzinfo=UTC)
 
@@ -44,3 +44,19 @@ def test_a_recorded_stop_explains_the_end():
     build = a_build(claimed_at=AT, stop_cause=StopCause.TIMEOUT)
     assert ending_by_jenkins(build, JenkinsResult.ABORTED).state is State.TIMEDOUT
     assert ending_by_jenkins(build, JenkinsResult.SUCCESS).reason == "not_reported"
+
+
+@pytest.mark.parametrize(
+    ("exit_statuses", "state", "reason"),
+    [
+        ([0], State.SUCCEEDED, None),
+        ([7], State.FAILED, "build_failed"),
+        ([143], State.STOPPED, "stopped"),
+        ([7, 143], State.STOPPED, "stopped"),
+        ([0, 143], State.STOPPED, "stopped"),
+        ([0, 7], State.FAILED, "build_failed"),
+    ],
+)
+def test_a_stop_that_reached_no_step_changes_nothing(exit_statuses: list[int], state: State, reason: str | None):
+    ending = ending_by_supervisors(a_build(claimed_at=AT, stop_cause=StopCause.STOPPED), exit_statuses)
+    assert (ending.state, ending.reason) == (state, reason)
