@@ -16,7 +16,7 @@ from jenkins_emulator.routes_queue import answer_queue
 from jenkins_emulator.security import CRUMB_FIELD
 from jenkins_emulator.tree import Bean
 
-NOTICE = "Embedded Jenkins: for demos and tests only. It runs a small part of declarative pipelines."
+NOTICE = "Emulated Jenkins: for demos and tests only. It runs a small part of declarative pipelines."
 
 
 async def answer(call: Call) -> web.StreamResponse:  # noqa: PLR0911  # one line a route

@@ -16,7 +16,7 @@ def jenkins(
     executors: Annotated[int, typer.Option(min=1, help="How many builds run at once.")] = 2,
     user: Annotated[str, typer.Option(help="The only user who may call; requires --token.", show_default=False)] = "",
     token: Annotated[
-        str, typer.Option(envvar="SHUTTLE_EMBEDDED_JENKINS_TOKEN", help="The user's API token.", show_default=False)
+        str, typer.Option(envvar="SHUTTLE_JENKINS_EMULATOR_TOKEN", help="The user's API token.", show_default=False)
     ] = "",
     administrator: Annotated[
         bool, typer.Option("--administrator", help="Grant every permission, not only those that the README requires.")
@@ -28,7 +28,7 @@ def jenkins(
     Without --user and --token, everybody on this machine can run programs through it.
     """
     if bool(user) != bool(token):
-        raise UsageError("--user and --token (or SHUTTLE_EMBEDDED_JENKINS_TOKEN) must be given together.")
+        raise UsageError("--user and --token (or SHUTTLE_JENKINS_EMULATOR_TOKEN) must be given together.")
     from jenkins_emulator import run
     from jenkins_emulator.generations import GENERATIONS
 

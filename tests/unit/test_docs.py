@@ -109,7 +109,7 @@ def test_every_setting_that_is_named_exists(page: Path):
         "SHUTTLE_URL",
         "SHUTTLE_TOKEN",
         "SHUTTLE_TOKEN_FILE",
-        "SHUTTLE_EMBEDDED_JENKINS_TOKEN",
+        "SHUTTLE_JENKINS_EMULATOR_TOKEN",
         "SHUTTLE_SINK",
         "SHUTTLE_DESTINATION",
     }

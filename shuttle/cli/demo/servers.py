@@ -67,7 +67,7 @@ async def _start_broker(stack: AsyncExitStack, screen: Screen) -> "Broker":
     broker = Broker(_TOPIC, on_log=screen.message)
     stack.push_async_callback(broker.close)
     await broker.start()
-    screen.event("Kafka", f"{broker.url} (embedded: for demos and tests only)")
+    screen.event("Kafka", f"{broker.url} (a mock: for demos and tests only)")
     return broker
 
 
@@ -75,7 +75,7 @@ async def _start_jenkins(stack: AsyncExitStack, home: Path, screen: Screen) -> t
     """Start the emulated Jenkins with a token: it runs programs for every caller that it accepts."""
     port, token = free_port(), secrets.token_hex(16)
     arguments = ["jenkins", "--port", str(port), "--home", str(home / "jenkins"), "--user", "demo"]
-    environment = {**clean_environment(_setting_names()), "SHUTTLE_EMBEDDED_JENKINS_TOKEN": token}
+    environment = {**clean_environment(_setting_names()), "SHUTTLE_JENKINS_EMULATOR_TOKEN": token}
     child = Child("the emulated Jenkins", arguments, environment, home / "jenkins.log")
     stack.push_async_callback(child.stop)
     url = f"http://127.0.0.1:{port}/"
@@ -89,7 +89,7 @@ async def _start_jenkins(stack: AsyncExitStack, home: Path, screen: Screen) -> t
                 return False
 
         await child.start(answers)
-    screen.event("Jenkins", f"{url} (embedded: for demos and tests only)")
+    screen.event("Jenkins", f"{url} (emulated: for demos and tests only)")
     return child, url.replace("//", f"//demo:{token}@", 1)
 
 
