@@ -11,7 +11,7 @@ from shuttle.cli.options import Json
 
 def doctor(
     jobs: Annotated[
-        bool, typer.Option(help="Make a job in Jenkins, run a build of one line on its agents, and delete the job.")
+        bool, typer.Option(help="Create a job in Jenkins, run a one-line build on its agents, and delete the job.")
     ] = True,
     wait_seconds: Annotated[
         float, typer.Option(help="How long an agent may take to run that build.", metavar="SECONDS")
@@ -19,8 +19,8 @@ def doctor(
     sink: Annotated[
         list[str] | None,
         typer.Option(
-            help="A receiver as in webhooks.logs, to be reached as well; nothing is sent to it. - reads URLs from"
-            " standard input, a line each; without the option SHUTTLE_SINK names one.",
+            help="Also connect to this receiver, written as in webhooks.logs; nothing is sent to it. - reads URLs from"
+            " standard input, one per line; without the option, SHUTTLE_SINK can name one.",
             metavar="URL",
         ),
     ] = None,
@@ -48,5 +48,5 @@ def doctor(
             print(f"{finding.verdict.value:<8} {finding.subject:<12} {finding.sentence}")
     problems = sum(finding.verdict is Verdict.PROBLEM for finding in findings)
     if problems:
-        print(f"shuttle: {problems} found", file=sys.stderr)
+        print(f"shuttle: {problems} problem{'s' if problems > 1 else ''} found", file=sys.stderr)
         raise typer.Exit(1)

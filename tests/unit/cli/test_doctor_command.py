@@ -97,6 +97,11 @@ async def test_unreachable_jenkins_is_a_problem(jenkins, run):
     assert "out of reach" in _of("problem", ran.out)[0]
 
 
+async def test_number_of_problems_is_printed_last(jenkins, run, monkeypatch):
+    monkeypatch.setenv("JENKINS_URL", jenkins.url.replace("//", "//u:wr0ng@"))
+    assert (await run("doctor")).err == "shuttle: 1 problem found\n"
+
+
 async def test_foreign_job_is_not_changed(jenkins, run):
     config = b"<flow-definition><definition/></flow-definition>"
     async with aiohttp.ClientSession() as session:
