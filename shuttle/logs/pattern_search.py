@@ -1,4 +1,10 @@
-"""Searches text for many patterns at once: the union of all matches, and a suffix that may be the beginning of one."""
+"""Searches text for many patterns at once: the union of all matches, and a suffix that may be the beginning of one.
+
+The search has two passes. The first one searches the text for keys: the first bytes of the patterns, 16 at most, and
+the keys of `Parts`. Each match is a candidate. The second one searches the region of a candidate for heads, the first 6
+bytes of the patterns, and compares the patterns with that head. It is left out where the text has an isolated pattern:
+no other match can lie within such a pattern.
+"""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,9 +16,9 @@ from ahocorasick_rs import BytesAhoCorasick, Implementation, MatchKind
 Span = tuple[int, int]
 
 LINE_FEED = 0x0A
-# The length of the shortest pattern that is allowed.
+# The length of a head, and so of the shortest pattern that is allowed.
 HEAD_BYTES = 6
-# A finder searches for the first bytes of a pattern only: with all of a 100 KB secret, each of its forms would take
+# A finder searches for keys instead of whole patterns: with all of a 100 KB secret, each of its forms would take
 # 25 MB (measured).
 _KEY_BYTES = 16
 # The vectorised search takes up to 64 patterns. A group of that size takes 0.12 ms per megabyte; one automaton with
@@ -23,7 +29,7 @@ _MAX_GROUPS = 16
 _REGION_BYTES = 64
 # Up to this many patterns with the same head are compared one by one.
 _MAX_COMPARED_PATTERNS = 8
-# A head that ends behind a match, but overlaps it, begins in the match's last bytes: at most this many.
+# A head that overlaps a match and ends after it begins at most this many bytes before the match's end.
 _BEGUN_BYTES = HEAD_BYTES - 1
 # Limits of isolated patterns: keys of shorter ones would match where there is no secret, and longer ones are rare and
 # would take long to prepare.
@@ -94,7 +100,7 @@ class PatternSearch:
     def _isolated(self, ordered: Sequence[bytes]) -> dict[bytes, bytes]:
         """Isolated patterns by their keys, one for each key: no other match can lie within such a pattern.
 
-        A match that overlaps its end begins behind its key, and so has a candidate of its own. So where an isolated
+        A match that overlaps its end begins after its key, and so has a candidate of its own. So where an isolated
         pattern is found, no further search is needed. Nearly all real secrets are isolated, and the general search
         takes 3 µs for each match (measured).
         """
@@ -122,7 +128,7 @@ class PatternSearch:
                 spans.append((begin, covered))
                 continue
             at, end = max(start, searched), max(stop, start + _REGION_BYTES, searched)
-            # A match that extends beyond `end` may overlap others that begin behind the candidate.
+            # A match that extends beyond `end` may overlap others that begin after the candidate.
             while at < end:
                 heads = text[at : end + HEAD_BYTES - 1]
                 for head, offset, _ in self._head_finder.find_matches_as_indexes(heads, overlapping=True):
@@ -148,7 +154,7 @@ class PatternSearch:
         return candidates if len(self._finders) == 1 else sorted(candidates)
 
     def _match_end(self, text: bytes, start: int, head: int, covered: int) -> int:
-        """The end of the longest match at `start`; 0 = none ends behind `covered`."""
+        """The end of the longest match at `start`; 0 = none ends after `covered`."""
         if head < len(self._patterns_of):
             if (tree := self._tree_of[head]) is not None:
                 return tree.match_end(text, start, covered)
@@ -192,7 +198,7 @@ class _PrefixTree:
             self._parents.append(parent)
 
     def match_end(self, text: bytes, start: int, covered: int) -> int:
-        """The end of the longest pattern in `text` at `start`; 0 = none ends behind `covered`."""
+        """The end of the longest pattern in `text` at `start`; 0 = none ends after `covered`."""
         at = bisect_right(self._ordered, text[start : start + self._longest_bytes]) - 1
         while at >= 0 and start + len(self._ordered[at]) > covered:
             if text.startswith(self._ordered[at], start):
@@ -224,7 +230,7 @@ def _key(pattern: bytes) -> bytes:
 
 
 def _key_bytes(pattern: bytes) -> int:
-    """The length of a pattern's key: shorter in short isolated patterns, so that a head can begin behind the key."""
+    """The length of a pattern's key: shorter in short isolated patterns, so that a head can begin after the key."""
     return _KEY_BYTES if len(pattern) < _MIN_ISOLATED_BYTES else min(_KEY_BYTES, len(pattern) - _BEGUN_BYTES)
 
 
