@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter, OrderedDict
 
-# At the median, a line is delayed by half of this pause.
+# The median delay of a line is half of this pause.
 QUICKEST_SECONDS = 0.2
 SILENT_SECONDS = 30.0
 # How often a silent supervisor calls while a stop is wanted, or in the last SILENT_SECONDS of its time limit.
@@ -11,7 +11,7 @@ ALERT_SECONDS = 5.0
 # A push of at least this size means that the agent has more to send.
 _BACKLOG_BYTES = 1024 * 1024
 # A supervisor counts as sending for this long after its newest bytes.
-_FLOWING_SECONDS = 10.0
+_SENDING_SECONDS = 10.0
 _SLOWEST_SECONDS = 60.0
 
 
@@ -21,7 +21,7 @@ class AgentCalls:
     def __init__(self, calls_per_second: float) -> None:
         self._calls_per_second = calls_per_second
         # The time of the newest bytes of each sending supervisor (build_uuid, claim_id), the oldest first.
-        self._flowing: OrderedDict[tuple[str, int], float] = OrderedDict()
+        self._sending: OrderedDict[tuple[str, int], float] = OrderedDict()
         # How many sending supervisors a build has.
         self._of_build: Counter[str] = Counter()
 
@@ -29,11 +29,11 @@ class AgentCalls:
         """The pause before this supervisor's next call, after a call with `received_bytes` of new bytes."""
         now = asyncio.get_running_loop().time()
         if received_bytes:
-            self._of_build[build_uuid] += (build_uuid, claim_id) not in self._flowing
-            self._flowing[build_uuid, claim_id] = now
-            self._flowing.move_to_end((build_uuid, claim_id))
-        while self._flowing and next(iter(self._flowing.values())) < now - _FLOWING_SECONDS:
-            self.remove(*next(iter(self._flowing)))
+            self._of_build[build_uuid] += (build_uuid, claim_id) not in self._sending
+            self._sending[build_uuid, claim_id] = now
+            self._sending.move_to_end((build_uuid, claim_id))
+        while self._sending and next(iter(self._sending.values())) < now - _SENDING_SECONDS:
+            self.remove(*next(iter(self._sending)))
         calls = len(self._of_build) * max(1, self._of_build.get(build_uuid, 0))
         fair = min(calls / self._calls_per_second, _SLOWEST_SECONDS)
         if received_bytes >= _BACKLOG_BYTES:
@@ -42,7 +42,7 @@ class AgentCalls:
 
     def remove(self, build_uuid: str, claim_id: int) -> None:
         """Remove a supervisor that sends nothing more."""
-        if self._flowing.pop((build_uuid, claim_id), None) is not None:
+        if self._sending.pop((build_uuid, claim_id), None) is not None:
             self._of_build[build_uuid] -= 1
             if not self._of_build[build_uuid]:
                 del self._of_build[build_uuid]
