@@ -154,7 +154,7 @@ class _Chunks:
         return self.in_flight[0]
 
     async def put(self, lines: Lines) -> None:
-        """Send a chunk behind the others."""
+        """Send a chunk after the others."""
         self._read_ahead.left -= bool(self.in_flight)
         self.in_flight.append(lines)
         await self._stream.put(self._messages.of(lines), self._timeout_seconds())

@@ -106,7 +106,7 @@ class TarArchive:
                 stream = _ForwardReader(gzips[-1].buffered(), self._budget, stream)
             yield stream
         if any(gzip.has_text_behind for gzip in gzips):
-            self.warnings = ["the text behind the end of the gzip is ignored"]
+            self.warnings = ["the bytes after the end of the gzip are ignored"]
 
 
 class _Header(tarfile.TarInfo):

@@ -216,4 +216,4 @@ async def test_text_after_a_gzip_is_a_warning_in_the_log(shuttle: Shuttle, app: 
     build = await shuttle.until_shown(f"/{app}/1", lambda shown: shown["timestamps"]["staged_at"] or shown["reason"])
     assert build["reason"] is None
     log = (await shuttle.get(f"/{app}/1/logs")).body.decode()
-    assert "-----> Source: Warning: the text behind the end of the gzip is ignored.\n" in log
+    assert "-----> Source: Warning: the bytes after the end of the gzip are ignored.\n" in log

@@ -112,7 +112,7 @@ async def test_text_after_the_end_of_a_gzip_is_a_warning(normalized, tmp_path, b
     path = tmp_path / "original"
     path.write_bytes(whole + behind)
     warnings = await normalize(path, tmp_path / "normalized", SMALL_LIMITS)
-    assert warnings == ["the text behind the end of the gzip is ignored"]
+    assert warnings == ["the bytes after the end of the gzip are ignored"]
     assert contents(tmp_path / "normalized") == {"a": b"1" * 70000, "b": b"2"}
 
 
