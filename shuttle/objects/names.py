@@ -22,7 +22,7 @@ def log_objects(build: Build) -> tuple[str, ...]:
 
 
 def legacy_log_object(app_id: str, build_id: str) -> str:
-    """The second name of the archived log of an older API's build: the one that the previous service used."""
+    """The second name of the archived log of a build of the older API: the one that the old shuttle used."""
     return f"{quote(app_id, safe='')}-{quote(build_id, safe='')}.logs"
 
 

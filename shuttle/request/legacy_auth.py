@@ -1,4 +1,4 @@
-"""`gm_registry_auth`: a registry's credentials in the form of docker's clients."""
+"""`gm_registry_auth`: a registry's credentials in the format of docker's clients."""
 
 import base64
 import binascii
