@@ -116,7 +116,7 @@ def _describe(error: Exception) -> str:
         if isinstance(error, kinds):
             return sentence
     if isinstance(error, aiohttp.ClientConnectorError):
-        return f"The receiver cannot be connected to: {describe_connect_error(error)}."
+        return f"The receiver cannot be reached: {describe_connect_error(error)}."
     if isinstance(error, (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError, ConnectionError)):
         return "The receiver closed the connection without an answer."
     return f"The receiver's answer could not be read ({type(error).__name__})."

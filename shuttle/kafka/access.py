@@ -111,7 +111,7 @@ def describe_fault(error: BaseException, access: Access) -> str:
             return reason.format(mechanism=access.mechanism, wanted=_alternatives(access))
     if isinstance(error, OSError):
         # By its number: asyncio's own text repeats the address.
-        return f"cannot be connected to ({os.strerror(error.errno) if error.errno else type(error).__name__})"
+        return f"cannot be reached ({os.strerror(error.errno) if error.errno else type(error).__name__})"
     return f"failed ({type(error).__name__})"
 
 

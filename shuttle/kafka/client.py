@@ -62,7 +62,7 @@ class CheckedClient:
     async def _connection(
         self, node_id: Any, *, group: Any = ConnectionGroup.DEFAULT, **_hints: bool
     ) -> AIOKafkaConnection | None:
-        """The open connection or a new one; None = the broker cannot be connected to now."""
+        """The open connection or a new one; None = the broker cannot be reached now."""
         which = (node_id, group)
         async with self._locks[which]:
             connection = self._client._conns.get(which)  # noqa: SLF001

@@ -49,8 +49,8 @@ _SENTENCES: Mapping[str, str] = {
 
 _CONNECTION_SENTENCES: tuple[tuple[type[Exception], str], ...] = (
     (SSLError, "The certificate of the S3 endpoint is not trusted; SHUTTLE_CA_FILE can name its CA."),
-    (EndpointConnectionError, "S3 cannot be connected to: check S3_LOCATION, and whether the server runs."),
-    (ConnectTimeoutError, "S3 cannot be connected to: check S3_LOCATION, and whether the server runs."),
+    (EndpointConnectionError, "S3 cannot be reached: check S3_LOCATION, and whether the server runs."),
+    (ConnectTimeoutError, "S3 cannot be reached: check S3_LOCATION, and whether the server runs."),
     (ReadTimeoutError, "S3 timed out; the shuttle retries automatically."),
     (ParamValidationError, "S3_BUCKET is not a valid bucket name."),
 )
@@ -67,7 +67,7 @@ def is_missing(error: ClientError) -> bool:
 
 
 def is_below_object(error: ClientError) -> bool:
-    """Whether the name would be below another object, which servers refuse that use folders (versitygw, MinIO)."""
+    """Whether the name would be below another object; servers that use folders (versitygw, MinIO) refuse that."""
     return code_of(error) in {"ObjectParentIsFile", "XMinioParentIsObject"}
 
 

@@ -23,7 +23,7 @@ def describe_fault(error: Exception) -> str:
         case ClientConnectorDNSError():
             description = "has a host name that cannot be resolved"
         case ClientConnectorError():
-            description = f"cannot be connected to ({describe_connect_error(error)})"
+            description = f"cannot be reached ({describe_connect_error(error)})"
         case TimeoutError():
             description = "timed out"
         case ResponseHeadTooLargeError():
@@ -38,4 +38,4 @@ def describe_fault(error: Exception) -> str:
 def describe_connect_error(error: ClientConnectorError) -> str:
     """The system's message for a failed connection attempt; asyncio's own message repeats the address."""
     number = error.os_error.errno
-    return os.strerror(number) if number and number > 0 else "it is unreachable"
+    return os.strerror(number) if number and number > 0 else "the connection failed"

@@ -214,7 +214,7 @@ def _raise_translated(error: Exception, shown: str) -> NoReturn:
     if isinstance(error, aiohttp.ClientConnectorSSLError):
         raise UnavailableError(f"{shown} failed the TLS handshake.") from None
     if isinstance(error, aiohttp.ClientConnectorError):
-        raise UnavailableError(f"{shown} cannot be connected to: {describe_connect_error(error)}.") from None
+        raise UnavailableError(f"{shown} cannot be reached: {describe_connect_error(error)}.") from None
     if isinstance(error, ResponseHeadTooLargeError):
         raise UnavailableError(f"{shown} {describe_fault(error)}.") from None
     if isinstance(error, (BrokenBodyError, aiohttp.ClientResponseError)):

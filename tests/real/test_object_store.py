@@ -146,7 +146,7 @@ async def test_the_store_fails_when_jenkins_has_finished(parts, trouble):
     assert await product.log(name, "1") == log
 
 
-@pytest.mark.parametrize(("trouble", "words"), [(refused, "cannot be connected to"), (another_secret, "S3_SECRET_KEY")])
+@pytest.mark.parametrize(("trouble", "words"), [(refused, "cannot be reached"), (another_secret, "S3_SECRET_KEY")])
 async def test_a_source_that_cannot_be_kept_is_not_accepted(parts, trouble, words):
     product, name = parts.product, f"post-{trouble.__name__}"
     body = {"source": {"url": "data:,archive"}, "pipeline": "script"}

@@ -76,13 +76,13 @@ async def test_statuses_and_log_fail_over_to_the_next_member(shuttle: Shuttle, c
     [sink], [receiver] = build["sinks"], build["receivers"]
     assert (sink["kind"], sink["host"]) == ("failover", f"{dead}, {cluster.bootstrap}")
     assert sink["acked_offset"] == build["log"]["bytes"]
-    assert f"Kafka {dead} cannot be connected to" in sink["last_error"]
+    assert f"Kafka {dead} cannot be reached" in sink["last_error"]
     assert f"Failed over to {cluster.bootstrap} at offset 0." in sink["last_error"]
     assert (sink["attempts"], sink["failing_since"], receiver["attempts"]) == (2, None, 3)
     for endpoint in (sink, receiver):
         (over,) = endpoint["failovers"]
         assert over["to"] == cluster.bootstrap
-        assert f"Kafka {dead} cannot be connected to" in over["why"]
+        assert f"Kafka {dead} cannot be reached" in over["why"]
         assert build["timestamps"]["accepted_at"] <= over["at"]
     text = b"".join(json.loads(message.value)["message"].encode() + b"\n" for message in lines.messages[:-1])
     assert hashlib.sha256(text).hexdigest() == build["log"]["sha256"]
@@ -109,6 +109,6 @@ async def test_unreachable_kafka_delays_neither_the_response_nor_the_build(shutt
     await shuttle.until(f"/{app}/1", "succeeded")
     build = await shuttle.until_shown(f"/{app}/1", lambda build: build["receivers"][0]["last_error"] is not None)
     assert build["sinks"][0]["state"] == "failing"
-    assert "cannot be connected to (Connection refused)" in build["sinks"][0]["last_error"]
-    assert "cannot be connected to (Connection refused)" in build["receivers"][0]["last_error"]
+    assert "cannot be reached (Connection refused)" in build["sinks"][0]["last_error"]
+    assert "cannot be reached (Connection refused)" in build["receivers"][0]["last_error"]
     assert build["sinks"][0]["lag_bytes"] == build["log"]["bytes"]

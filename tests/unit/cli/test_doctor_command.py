@@ -309,7 +309,7 @@ async def test_unreachable_receiver_is_reported_with_the_reason(run, jenkins, tm
         port = untrusted.sockets[0].getsockname()[1]
         hooks = f"failover(http://127.0.0.1:{unused_tcp_port}/h, https://127.0.0.1:{port}/h, http://no-such.invalid/h)"
         ran = await run("doctor", "--no-jobs", "--sink", hooks)
-    assert f"127.0.0.1:{unused_tcp_port} cannot be connected to (Connection refused)." in ran.out
+    assert f"127.0.0.1:{unused_tcp_port} cannot be reached (Connection refused)." in ran.out
     assert f"127.0.0.1:{port} has a certificate that is not trusted here; SHUTTLE_CA_FILE" in ran.out
     assert "no-such.invalid has a host name that cannot be resolved." in ran.out
 

@@ -133,4 +133,4 @@ async def test_sink_option_needs_verify_and_a_readable_topic(run: Run, serve_log
     assert (ran.code, "Add --verify" in ran.err) == (2, True)
     ran = await run("logs", "shop", "7", "--verify", "--sink", "kafka://127.0.0.1:9/t")
     assert ran.code == 1
-    assert "cannot be connected to (Connection refused)" in ran.out
+    assert "cannot be reached (Connection refused)" in ran.out

@@ -208,7 +208,7 @@ async def test_connection_errors_are_described():
         port = closed.getsockname()[1]
     refused = await deliver(f"http://127.0.0.1:{port}/secret-path")
     assert refused.outcome == "failed"
-    assert refused.error == "The receiver cannot be connected to: Connection refused."
+    assert refused.error == "The receiver cannot be reached: Connection refused."
     unknown = await deliver("http://no-such-host.invalid/secret-path")
     assert unknown.error == "The receiver's host name could not be resolved."
 

@@ -35,7 +35,7 @@ async def send(clusters: KafkaClusters, url: str, *values: str, timeout_seconds:
 async def test_refused_connection_is_reported_at_once_and_the_next_send_connects_again(make_clusters):
     clusters, port = make_clusters(), closed_port()
     began = time.monotonic()
-    with pytest.raises(KafkaUnavailableError, match=rf"Kafka 127.0.0.1:{port} cannot be connected to .*refused"):
+    with pytest.raises(KafkaUnavailableError, match=rf"Kafka 127.0.0.1:{port} cannot be reached .*refused"):
         await send(clusters, f"kafka://127.0.0.1:{port}/t", "a")
     assert time.monotonic() - began < 5
     async with broker(port=port) as running:

@@ -108,7 +108,7 @@ async def test_missing_object_without_list_permission_names_the_permission():
 async def test_refused_connection_is_reported():
     async with refusing_s3(500, "") as server:
         store = store_at(server, connect_seconds=1)
-    with pytest.raises(ObjectStoreError, match="cannot be connected to"):
+    with pytest.raises(ObjectStoreError, match="cannot be reached"):
         await store.head("u1")
     await store.close()
 

@@ -53,7 +53,7 @@ async def test_receiver_that_refuses_connections_is_retried(build: Build) -> Non
     forwarding = build.forward(url)
     build.log.append(b"x\n")
     await build.ledger.until("failing", times=3)
-    assert str(build.ledger.details("failing")[0]).endswith("cannot be connected to (Connection refused).")
+    assert str(build.ledger.details("failing")[0]).endswith("cannot be reached (Connection refused).")
     forwarding.cancel()
 
 
