@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from jenkins_emulator import EmulatedJenkins
+from jenkins_pipelines.catalogue import PIPELINES
 from shuttle.settings import Settings, load_settings
 
 
@@ -67,7 +68,7 @@ def test_full_disk_is_reported_in_one_sentence(tmp_path, command):
 
 async def test_pipelines_are_listed_with_the_default_marked(run):
     names = {line.split("\t")[0]: line.split("\t")[1] for line in (await run("pipelines", "list")).out.splitlines()}
-    assert names == {"docker-image": "default", "script": ""}
+    assert names == {name: "default" if name == "docker-image" else "" for name in PIPELINES}
     described = json.loads((await run("pipelines", "list", "--json")).out)["pipelines"]
     assert [entry["name"] for entry in described if entry["default"]] == ["docker-image"]
 

@@ -100,12 +100,16 @@ def test_unknown_options_are_refused() -> None:
         PIPELINES["script"].Options.model_validate({"comand": "x"})
 
 
-def test_catalogue_of_pipelines() -> None:
+@pytest.mark.parametrize(
+    ("name", "needs_destination", "accepts_image_source"), [("docker-image", True, True), ("script", False, False)]
+)
+def test_pipelines_that_callers_name(name: str, needs_destination: bool, accepts_image_source: bool) -> None:
+    kind = PIPELINES[name]
+    assert (kind.needs_destination, kind.accepts_image_source) == (needs_destination, accepts_image_source)
+
+
+def test_default_pipeline() -> None:
     assert DEFAULT_PIPELINE == "docker-image"
-    assert {name: (kind.needs_destination, kind.accepts_image_source) for name, kind in PIPELINES.items()} == {
-        "docker-image": (True, True),
-        "script": (False, False),
-    }
 
 
 def test_write_makes_three_files(tmp_path: Path) -> None:
