@@ -23,6 +23,8 @@ MAX_HEAD_BYTES = 64 * 1024
 # aiohttp's own limits for a head: the length of each line, and the number of headers.
 MAX_LINE_BYTES = 8190
 MAX_HEADERS = 128
+# aiohttp's own limit between two requests would also end a connection while it receives the head of the next one.
+_NEVER_SECONDS = 10 * 365 * 86_400
 # aiohttp's message is the only way to recognize this error.
 _TOO_MANY_HEADERS = "Too many headers"
 
@@ -48,19 +50,19 @@ class Connection(web.RequestHandler):
         "_callers",
         "_finished",
         "_head_bytes",
-        "_head_timer",
         "_peer",
         "_resumed",
         "_seen",
         "_stall_timer",
         "_times",
+        "_wait_timer",
         "_wire",
     )
 
     def __init__(self, server: web.Server, callers: Callers, times: TimeLimits, **options: object) -> None:
         super().__init__(
             server,
-            keepalive_timeout=times.idle,
+            keepalive_timeout=_NEVER_SECONDS,
             max_line_size=MAX_LINE_BYTES,
             max_field_size=MAX_LINE_BYTES,
             max_headers=MAX_HEADERS,
@@ -72,7 +74,7 @@ class Connection(web.RequestHandler):
         self._wire: asyncio.Transport | None = None
         self._finished = 0
         self._head_bytes = 0
-        self._head_timer: asyncio.TimerHandle | None = None
+        self._wait_timer: asyncio.TimerHandle | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
         self._resumed = 0
         self._seen = (0, 0)
@@ -92,14 +94,14 @@ class Connection(web.RequestHandler):
         self._peer = peer
         super().connection_made(transport)
         self._callers.idle(self, peer)
-        self._head_timer = self._loop.call_later(self._times.head, self._head_is_late)
+        self._limit_wait(self._times.head)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """See asyncio.Protocol."""
         if self._peer is not None:
             self._callers.leave(self, self._peer)
             self._peer = None
-        self._cancel_head_timer()
+        self._end_wait()
         if self._stall_timer is not None:
             self._stall_timer.cancel()
         super().connection_lost(exc)
@@ -126,7 +128,7 @@ class Connection(web.RequestHandler):
             self._count_pipelined(len(data))
         elif self._request_count > known:
             self._head_bytes = 0
-            self._cancel_head_timer()
+            self._end_wait()
             if self._peer is not None:
                 self._callers.busy(self, self._peer)
         elif data and self.waits_for_head:
@@ -148,25 +150,28 @@ class Connection(web.RequestHandler):
 
     def _count_head(self, size_bytes: int) -> None:
         if self._head_bytes == 0:
-            self._cancel_head_timer()
-            self._head_timer = self._loop.call_later(self._times.head, self._head_is_late)
+            self._limit_wait(self._times.head)
         self._head_bytes += size_bytes
         if self._head_bytes > MAX_HEAD_BYTES:
             self._end_with(head_too_large())
 
-    def _head_is_late(self) -> None:
-        self._head_timer = None
-        if not self.waits_for_head:
-            return
-        if self._head_bytes:
+    def _limit_wait(self, seconds: float) -> None:
+        """Wait for the next request, or for the rest of its head, for so long."""
+        self._end_wait()
+        self._wait_timer = self._loop.call_later(seconds, self._wait_is_over)
+
+    def _end_wait(self) -> None:
+        if self._wait_timer is not None:
+            self._wait_timer.cancel()
+            self._wait_timer = None
+
+    def _wait_is_over(self) -> None:
+        if not self.waits_for_head:  # the rest of the last request's body is still being read
+            self._limit_wait(self._times.idle)
+        elif self._head_bytes:
             self._end_with(HeadTimeoutError(f"Send the head of a request within {self._times.head:g} seconds."))
         else:
             self.drop()
-
-    def _cancel_head_timer(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
 
     def _end_with(self, error: ShuttleError) -> None:
         """Send the error where aiohttp has no request to answer, and close."""
@@ -187,6 +192,7 @@ class Connection(web.RequestHandler):
             self._head_bytes = 0
             if self._finished == self._request_count and self._peer is not None:
                 self._callers.idle(self, self._peer)
+                self._limit_wait(self._times.idle)
             self._watch_reader()
 
     def handle_error(

@@ -95,6 +95,23 @@ async def test_connection_is_kept_alive_until_the_idle_timeout(quick: Shuttle):
         assert 0.6 < await ended_after(reader) < 1.5
 
 
+async def test_head_that_begins_just_before_the_idle_timeout_may_still_be_completed(tmp_path: Path):
+    times = {"SHUTTLE_HEAD_TIMEOUT_SECONDS": "2", "SHUTTLE_IDLE_TIMEOUT_SECONDS": "0.3"}
+    async with running_shuttle(tmp_path, **times) as shuttle, connected(shuttle, HEALTH) as (reader, writer):
+        assert (await answer_of(reader))[0] == 200
+        writer.write(HEALTH[:20])
+        assert await stays_open_for(reader, seconds=0.5)
+        writer.write(HEALTH[20:])
+        assert (await answer_of(reader))[0] == 200
+
+
+async def test_head_that_stays_incomplete_beyond_the_idle_timeout_gets_408(tmp_path: Path):
+    times = {"SHUTTLE_HEAD_TIMEOUT_SECONDS": "0.5", "SHUTTLE_IDLE_TIMEOUT_SECONDS": "0.2"}
+    async with running_shuttle(tmp_path, **times) as shuttle, connected(shuttle, HEALTH[:20]) as (reader, _):
+        status, _, body = await answer_of(reader)
+        assert (status, body["code"]) == (408, "head_timeout")
+
+
 async def test_followed_log_is_not_an_idle_connection(quick: Shuttle):
     await quick.submit("/followed/1")
     async with connected(quick, b"GET /followed/1/logs?follow=1 HTTP/1.1\r\nHost: localhost\r\n\r\n") as (reader, _):
