@@ -5,6 +5,7 @@ together with chunks or a body after 204: its parser raises before the caller ge
 chunks of a body are rewritten in strict form before the parser sees them (`response_heads`, `response_chunks`).
 """
 
+import asyncio
 import os
 from functools import partial
 from typing import Any, Final, TypedDict
@@ -13,6 +14,7 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.helpers import _EXC_SENTINEL as _NO_CAUSE
 
+from shuttle.outgoing.received_tls import read_before_loss, read_received
 from shuttle.outgoing.response_chunks import BrokenChunksError, ChunkedBody
 from shuttle.outgoing.response_heads import (
     MAX_HEADERS,
@@ -68,6 +70,11 @@ class LenientResponseHandler(ResponseHandler):
     _ignores_data = False
     """Further received data are discarded."""
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See asyncio.Protocol."""
+        super().connection_made(transport)
+        read_before_loss(transport)
+
     def set_response_params(self, **params: Any) -> None:
         """Prepare for the response to a new request."""
         self._head, self._chunks = bytearray(), None
@@ -109,11 +116,13 @@ class LenientResponseHandler(ResponseHandler):
         """Read a response that arrived before a write failed.
 
         A peer that refuses a long request (413) responds and closes the connection, so that writing may fail before the
-        response was read. asyncio then closes the connection, with the response still in the socket's buffer. With TLS
-        the response is lost, because it would have to be decrypted.
+        response was read. asyncio then closes the connection, with the response still in the socket's buffer.
         """
         transport = self.transport
-        if self._head is None or self._ignores_data or transport is None or transport.get_extra_info("sslcontext"):
+        if self._head is None or self._ignores_data or transport is None:
+            return
+        if transport.get_extra_info("sslcontext"):
+            read_received(transport)
             return
         try:
             received = os.read(transport.get_extra_info("socket").fileno(), MAX_LINE_BYTES)
