@@ -105,6 +105,9 @@ class LogRequest:
                 offset += len(block)
                 self._note_sent()
                 await self._on_sent(self.sent_offset)
+                # Nothing else here may wait if the log is in the page cache and the connection is broken: asyncio would
+                # report the loss only after the whole log.
+                await asyncio.sleep(0)
         except ShuttleError as error:
             self._failure = error
             raise

@@ -1,13 +1,21 @@
 """The http(s) sink with broken requests: no byte is lost, duplicates have the same offset, errors show no secrets."""
 
 import asyncio
+import socket
+import ssl
+import struct
 from pathlib import Path
 
+import aiohttp
 import pytest
+from multidict import CIMultiDict
+from yarl import URL
 
 from shuttle.errors import ObjectStoreError, StoreError
 from shuttle.outgoing.connector import AddressPolicy, outgoing_session
 from shuttle.sinks.forward import RetryPolicy
+from shuttle.sinks.http_request import LogRequest
+from tests.support.certificates import loopback_tls
 from tests.support.receivers import Exchange, Receiver, answering, answering_early, resetting
 from tests.unit.sinks.conftest import Build, offsets
 
@@ -41,6 +49,32 @@ async def test_broken_request_is_repeated_from_its_first_offset(build: Build) ->
         assert receiver.exchanges[-1].body == TEXT[7:]
         assert build.ledger.details("done") == [len(TEXT)]
         assert len(build.ledger.details("failing")) == 2
+
+
+def read_a_byte_and_reset(listening: socket.socket, tls: ssl.SSLContext) -> None:
+    connection, _ = listening.accept()
+    with tls.wrap_socket(connection, server_side=True) as wrapped:
+        wrapped.recv(1)
+        wrapped.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+async def test_rest_of_a_long_log_is_not_written_to_a_broken_tls_connection(
+    build: Build, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """asyncio logs each of these writes after the fifth."""
+    tls, ca_file = loopback_tls(tmp_path)
+    build.log.append(TEXT * 50)
+    request = LogRequest(build.log, 0, timeout_seconds=lambda: 30, on_reported=ignore_offset, on_sent=ignore_offset)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        resetting_once = asyncio.create_task(asyncio.to_thread(read_a_byte_and_reset, listening, tls))
+        async with outgoing_session(AddressPolicy(allow_loopback=True), ca_file=ca_file) as session:
+            with pytest.raises(aiohttp.ClientError):
+                await request.send(session, URL(f"https://127.0.0.1:{listening.getsockname()[1]}/"), CIMultiDict())
+        await resetting_once
+    assert not [record for record in caplog.records if record.name == "asyncio"]
+
+
+async def ignore_offset(_offset: int) -> None: ...
 
 
 async def test_broken_request_resumes_at_the_offset_of_the_last_interim_answer(build: Build) -> None:
