@@ -7,6 +7,11 @@ from typing import Literal, NamedTuple, Protocol
 MAX_PATH_BYTES = 4095
 MAX_NAME_BYTES = 255
 
+# An entry of a tar has, besides its content, a header and padding, and often an extended header with padding. The tar's
+# end is padded to the size of a record, 10 KiB unless the packer has chosen another.
+_AROUND_A_FILE_BYTES = 4 * 512
+_END_BYTES = 64 * 1024
+
 Kind = Literal["file", "directory", "symlink", "hardlink"]
 
 
@@ -85,8 +90,10 @@ def link_target(target: str, shown: str) -> str:
     Raises:
         RefusedError: no link can have this text.
     """
-    if not target or "\0" in target or _bytes(target) > MAX_PATH_BYTES:
+    if not target or "\0" in target:
         raise damaged(f"the link {shown} has no path as its target")
+    if _bytes(target) > MAX_PATH_BYTES:
+        raise RefusedError("archive_too_large", f"The link {shown} has a target too long for any file system.")
     return target
 
 
@@ -119,8 +126,7 @@ class Budget:
         self.max_entries = max_entries
         self._max_bytes = max_bytes
         self._bomb_bytes = max(ratio_from_bytes, max_ratio * original_bytes)
-        # An entry of a tar has, besides its content, a header and padding, and often an extended header with padding.
-        self._max_stream_bytes = max_bytes + 4 * 512 * max_entries
+        self._max_stream_bytes = max_bytes + _AROUND_A_FILE_BYTES * max_entries
         self._entries = 0
         self._bytes = 0
 
@@ -130,18 +136,19 @@ class Budget:
         self._bytes += size_bytes
         if self._entries > self.max_entries:
             raise self.too_many()
-        self._check(self._bytes, self._max_bytes)
+        self._check(self._bytes, self._bomb_bytes, self._max_bytes)
 
     def check_stream(self, expanded_bytes: int) -> None:
         """Check the size of a decompressed stream, including the bytes that belong to no entry."""
-        self._check(expanded_bytes, self._max_stream_bytes)
+        around_bytes = _AROUND_A_FILE_BYTES * (self._entries + 1) + _END_BYTES
+        self._check(expanded_bytes, self._bomb_bytes + around_bytes, self._max_stream_bytes)
 
     def too_many(self) -> RefusedError:
         """The error for an archive with more entries than allowed."""
         return RefusedError("archive_too_large", f"The archive has more than {self.max_entries} entries.")
 
-    def _check(self, size_bytes: int, max_bytes: int) -> None:
-        if size_bytes > self._bomb_bytes:
+    def _check(self, size_bytes: int, bomb_bytes: int, max_bytes: int) -> None:
+        if size_bytes > bomb_bytes:
             raise RefusedError(
                 "archive_bomb",
                 "The archive expands to many times its size, like a decompression bomb; compress the files less.",

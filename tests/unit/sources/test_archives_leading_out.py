@@ -124,7 +124,7 @@ async def test_repeated_links_are_normalized_so_that_every_tar_unpacks_them(norm
         assert await unpacking.wait() == 0
 
 
-@pytest.mark.parametrize("target", ["", "a\0b", "n" * 4096])
+@pytest.mark.parametrize("target", ["", "a\0b"])
 async def test_link_with_an_impossible_target_is_refused(refusal, target):
     if "\0" not in target:  # no tar has one
         assert await refusal(tar_gz(entry("a", b"1"), symlink("l", target))) == "archive_truncated"

@@ -1,6 +1,7 @@
 """Archives that exceed the limits, are damaged, or are not archives."""
 
 import os
+import stat
 import tarfile
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from shuttle.sources import SourceLimits
 from tests.support.archives import (
     MIB,
+    SMALL_LIMITS,
     contents,
     entry,
     extended_header,
@@ -15,8 +17,10 @@ from tests.support.archives import (
     gzipped,
     packed_sparse,
     record,
+    symlink,
     tar,
     tar_gz,
+    unix,
     zipped,
 )
 
@@ -51,6 +55,19 @@ async def test_bombs_are_refused(refusal):
     header = entry("a")[0]
     header.size = 1 << 60
     assert await refusal(gzipped(header.tobuf(tarfile.GNU_FORMAT))) == "archive_bomb"
+
+
+@pytest.mark.parametrize("pack", [lambda content: tar_gz(entry("a", content)), lambda content: zipped(("a", content))])
+async def test_content_up_to_the_size_from_which_the_ratio_counts_is_accepted(normalized, refusal, pack):
+    most_bytes = SMALL_LIMITS.ratio_from_bytes
+    assert await refusal(pack(bytes(most_bytes + 1))) == "archive_bomb"
+    assert contents(await normalized(pack(bytes(most_bytes)))) == {"a": bytes(most_bytes)}
+
+
+async def test_target_of_a_link_may_be_as_long_as_a_path(normalized, refusal):
+    assert await refusal(tar_gz(entry("x"), symlink("l", "t" * 4096))) == "archive_too_large"
+    assert await refusal(zipped((unix("l", stat.S_IFLNK | 0o777), b"t" * 4096))) == "archive_too_large"
+    assert contents(await normalized(tar_gz(entry("x"), symlink("l", "t" * 4095))))["l"] == "-> " + "t" * 4095
 
 
 async def test_sparse_file_of_a_terabyte_is_refused(refusal, tmp_path):
