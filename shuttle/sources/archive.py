@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Coroutine
 from contextlib import closing, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -9,9 +10,12 @@ from pathlib import Path
 from shuttle.errors import BuildFailedError, UnavailableError
 from shuttle.sources import SourceLimits
 from shuttle.sources.archive_processes import ArchiveProcesses
+from shuttle.unpack.fork_server import STARTED
 from shuttle.unpack.program import REFUSED
 
 _OUT_OF_TIME = -24  # SIGXCPU
+# The server forks a process in milliseconds, and one whose input has ended exits at once.
+_REACTION_SECONDS = 30
 _PROCESSES = ArchiveProcesses()
 
 
@@ -61,14 +65,31 @@ async def _end_of_process(task: str) -> tuple[bytes, int]:
     """Run the process; returns its output and exit status."""
     reader, writer = await asyncio.open_connection(sock=_PROCESSES.start())
     with closing(writer):
+        await _until_started(reader)
         try:
             writer.write(f"{task}\n".encode())
-            output, _, status = (await reader.read()).rpartition(b"\n")
+            output, separator, status = (await reader.read()).rpartition(b"\n")
         finally:
             if not reader.at_eof():  # cancelled: the process ends when its input does
                 with suppress(OSError):
                     writer.write_eof()
-                    await reader.read()
-    if not status:
+                    await _reaction(reader.read())
+    # Without a server the output has no such line; it may have others, of a traceback.
+    try:
+        return output, int(status if separator else b"")
+    except ValueError:
+        raise ConnectionResetError("its server has ended") from None
+
+
+async def _until_started(reader: asyncio.StreamReader) -> None:
+    if not await _reaction(reader.read(len(STARTED))):
         raise ConnectionResetError("its server has ended")
-    return output, int(status)
+
+
+async def _reaction(answer: Coroutine[None, None, bytes]) -> bytes:
+    try:
+        async with asyncio.timeout(_REACTION_SECONDS):
+            return await answer
+    except TimeoutError:
+        _PROCESSES.end_server()
+        raise TimeoutError("its server does not react") from None

@@ -57,9 +57,10 @@ class ArchiveProcesses:
 
     def _new_server(self) -> socket.socket:
         if self._server is None:
-            atexit.register(self._end)
-        self._end()
+            atexit.register(self.end_server)
+        self.end_server()
         self._control, theirs = socket.socketpair()
+        self._control.setblocking(False)  # a server that does not read must not stop the service
         with theirs:
             self._server = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-c", _PROGRAM, _PACKAGES],
@@ -70,7 +71,8 @@ class ArchiveProcesses:
             )
         return self._control
 
-    def _end(self) -> None:
+    def end_server(self) -> None:
+        """End a server that does not react; the next process gets a new one."""
         if self._control is not None:
             self._control.close()
             self._control = None

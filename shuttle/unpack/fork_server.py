@@ -15,12 +15,15 @@ from contextlib import suppress
 import shuttle.unpack.zip  # noqa: F401 - for the processes that are forked
 from shuttle.unpack.program import main
 
+STARTED = b"+"
+
 
 def serve() -> None:
     """Fork a process for each connection that comes through the socket at stdin, until its other end is closed.
 
-    The process reads its task, one line of JSON, from the connection, which is its stdin, stdout and stderr. When it
-    has ended, a last line with its exit status is sent: negative is the signal that killed it.
+    First STARTED is sent through the connection. The process reads its task, one line of JSON, from the connection,
+    which is its stdin, stdout and stderr. When it has ended, a last line with its exit status is sent: negative is the
+    signal that killed it.
     """
     control = socket.socket(fileno=os.dup(sys.stdin.fileno()))
     woken, waking = socket.socketpair()
@@ -40,7 +43,12 @@ def serve() -> None:
             if not message:
                 return
             connection = socket.socket(fileno=descriptors[0])
-            pid = os.fork()
+            try:
+                connection.sendall(STARTED)
+                pid = os.fork()
+            except OSError:  # the service has closed its end, or no process can be started now
+                connection.close()
+                continue
             if pid == 0:
                 _become_process_of(connection, [control, woken, waking, *connections.values()])
             connections[pid] = connection

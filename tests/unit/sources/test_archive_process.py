@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from shuttle.errors import UnavailableError
+from shuttle.sources import archive
 from shuttle.sources.archive import normalize
 from tests.support.archives import MIB, SMALL_LIMITS, entry, tar
 
@@ -77,6 +78,42 @@ async def test_checks_continue_after_the_server_of_the_processes_was_killed(tmp_
             await ended.wait()
         with pytest.raises(UnavailableError, match="its server has ended"):
             await task
+
+
+async def test_check_that_ends_after_its_server_was_killed_is_reported_as_unavailable(tmp_path):
+    """The process prints its result, but nobody sends its exit status."""
+    (tmp_path / "original").write_bytes(tar(entry("a", os.urandom(10 * MIB))))
+    task = asyncio.create_task(normalize(tmp_path / "original", tmp_path / "normalized", SMALL_LIMITS))
+    while not (tmp_path / "normalized.part").exists():
+        await asyncio.sleep(0.005)
+        assert not task.done()
+    os.kill(server_of(os.getpid()), signal.SIGKILL)
+    with pytest.raises(UnavailableError, match="its server has ended"):
+        await task
+    assert {file.name for file in tmp_path.iterdir()} == {"original"}
+
+
+async def test_stopped_server_is_replaced(tmp_path, monkeypatch):
+    monkeypatch.setattr(archive, "_REACTION_SECONDS", 0.2)
+    (tmp_path / "original").write_bytes(tar(entry("a", b"1")))
+    await normalize(tmp_path / "original", tmp_path / "first", SMALL_LIMITS)
+    os.kill(server_of(os.getpid()), signal.SIGSTOP)
+    with pytest.raises(UnavailableError, match="does not react"):
+        await normalize(tmp_path / "original", tmp_path / "second", SMALL_LIMITS)
+    assert await normalize(tmp_path / "original", tmp_path / "third", SMALL_LIMITS) == []
+
+
+async def test_cancelled_check_does_not_wait_for_a_stopped_server(tmp_path):
+    (tmp_path / "original").write_bytes(tar(entry("a", b"1")))
+    await normalize(tmp_path / "original", tmp_path / "first", SMALL_LIMITS)
+    server = server_of(os.getpid())
+    os.kill(server, signal.SIGSTOP)
+    task = asyncio.create_task(normalize(tmp_path / "original", tmp_path / "second", SMALL_LIMITS))
+    await asyncio.wait([task], timeout=0.1)
+    task.cancel()
+    await asyncio.wait([task], timeout=5)
+    os.kill(server, signal.SIGCONT)
+    assert task.cancelled()
 
 
 async def test_checks_run_at_the_same_time(tmp_path):
