@@ -4,8 +4,10 @@ build_image() {
   choose_files
   choose_builder
   collect_options
-  : >"$work/base_images.txt" >"$work/mounts.txt"
+  : >"$work/base_images.txt" >"$work/run_options.txt"
   insert_arguments "$names" <"$sources/$dockerfile" >"$work/Dockerfile"
+  [ -z "$stop$terminated" ] || stop_build
+  [ -z "$long_line" ] || fail no_dockerfile 'The Dockerfile has blanks at the end of a line of more than 8 KiB; remove them.'
   # docker looks for this file beside the Dockerfile, which is now a copy in another folder.
   [ ! -f "$sources/$dockerfile.dockerignore" ] ||
     cat "$sources/$dockerfile.dockerignore" >"$work/Dockerfile.dockerignore"
@@ -36,21 +38,14 @@ choose_files() {
   for file in "$dockerfile" "$dockerfile.dockerignore" "$context/.dockerignore" "$context/.containerignore"; do
     [ ! -f "$sources/$file" ] || refuse_link_out no_dockerfile "file ${file#./}" "$file"
   done
+  # The shell reads the Dockerfile byte by byte.
+  size=`wc -c <"$sources/$dockerfile"`
+  [ "$((size))" -le 1048576 ] || fail no_dockerfile 'The Dockerfile is larger than 1 MiB; move texts into files.'
 }
 
 # refuse_link_out REASON WHAT PATH
 refuse_link_out() {
   ! leads_out "$3" || fail "$1" "The source's $2 is a link that leads out of the source; replace it by its target."
-}
-
-# refuse_mounts_out: buildah before 1.35 and podman before 5 mount what a link in the context leads to on the agent.
-# docker resolves links within the context.
-refuse_mounts_out() {
-  [ "$builder" != docker ] || return 0
-  while read -r mount; do
-    while case $mount in /* | ./* | ../*) ;; *) false ;; esac; do mount=${mount#*/}; done
-    [ ! -e "$context_folder/$mount" ] || refuse_link_out no_context "path $context/$mount" "$context/$mount"
-  done <"$work/mounts.txt"
 }
 
 # with_base_credentials COMMAND…: only docker gets the credentials for base images while users' code runs: its RUN is in

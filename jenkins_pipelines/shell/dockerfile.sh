@@ -2,11 +2,11 @@
 # insert_arguments NAMES: copy a Dockerfile from standard input to standard output with `ARG NAME` after every FROM, and
 # write the images that it uses to the file base_images.txt. An instruction continues while its lines end with the
 # escape character; comments and empty lines do not end it. The lines of a heredoc of RUN, COPY or ADD are not
-# instructions.
+# instructions. TERM ends it: a large Dockerfile may take minutes.
 insert_arguments() {
   # shellcheck disable=SC1003 # it is one backslash
   escape='\' directives=yes instruction='' heredocs='' scope='head' stages=' scratch '
-  while IFS= read -r line || [ -n "$line" ]; do
+  while [ -z "${terminated-}" ] && { IFS= read -r line || [ -n "$line" ]; }; do
     printf '%s\n' "$line"
     line=${line%"$carriage_return"}
     if [ -n "$heredocs" ]; then
@@ -19,21 +19,35 @@ insert_arguments() {
       read_directive || directives=no
     fi
     case $stripped in '' | '#'*) continue ;; esac
-    stripped=${stripped%"${stripped##*[!"$blanks"]}"}
-    case $stripped in
-      *"$escape$escape") instruction="$instruction $stripped" ;;
+    # Only the first line of an instruction loses its leading blanks: they may separate two words.
+    [ -n "$instruction" ] || line=$stripped
+    case $line in
+      *["$blanks"])
+        # Shells need the square of a line's length to remove the blanks at its end.
+        if [ ${#line} -gt 8192 ]; then
+          long_line=yes
+          return 0
+        fi
+        line=${line%"${line##*[!"$blanks"]}"}
+        ;;
+    esac
+    case $line in
+      *"$escape$escape") instruction=$instruction$line ;;
       *"$escape")
-        instruction=$instruction${stripped%"$escape"}
+        instruction=$instruction${line%"$escape"}
         continue
         ;;
-      *) instruction="$instruction$stripped" ;;
+      *) instruction=$instruction$line ;;
     esac
     end_instruction "$1"
     instruction=''
   done
 }
 tab=`printf '\t'`
-blanks=" $tab"
+knows_heredocs=yes has_heredocs='' long_line=''
+# A builder separates words by these as well.
+more_blanks=`printf '\v\f\r'`
+blanks=" $tab$more_blanks"
 carriage_return=`printf '\r'`
 byte_order_mark=`printf '\357\273\277'`
 
@@ -47,6 +61,9 @@ read_directive() {
 
 end_instruction() {
   set -f
+  case $instruction in
+    *["$more_blanks"]*) instruction=`printf '%s\n' "$instruction" | tr '\v\f\r' '   '` ;;
+  esac
   # shellcheck disable=SC2086 # split into words; set -f keeps patterns as they are
   case $instruction in
     *[!"$blanks"]*) end_words "$1" $instruction ;;
@@ -64,8 +81,12 @@ end_words() {
       for name in $inserted; do printf 'ARG %s\n' "$name"; done
       ;;
     [Aa][Rr][Gg]) for word; do declare_argument "$word"; done ;;
-    [Rr][Uu][Nn] | [Cc][Oo][Pp][Yy] | [Aa][Dd][Dd] | [Oo][Nn][Bb][Uu][Ii][Ll][Dd])
-      list_images_of_options "$@"
+    [Oo][Nn][Bb][Uu][Ii][Ll][Dd])
+      instruction=${instruction#*"$keyword"}
+      case ${1-} in [Rr][Uu][Nn] | [Cc][Oo][Pp][Yy] | [Aa][Dd][Dd]) end_words "$inserted" "$@" ;; esac
+      ;;
+    [Rr][Uu][Nn] | [Cc][Oo][Pp][Yy] | [Aa][Dd][Dd])
+      read_options "$keyword" "${instruction#*"$keyword"}"
       find_heredocs "$instruction"
       ;;
   esac
@@ -85,42 +106,13 @@ begin_image_stage() {
   esac
 }
 
-# list_images_of_options WORD…: list the images of COPY --from=IMAGE and RUN --mount=from=IMAGE,….
-list_images_of_options() {
-  while case ${1-} in --*) ;; *) false ;; esac; do
-    case $1 in
-      --from=*) list_image "${1#--from=}" ;;
-      --mount=*) read_mount "${1#--mount=}" ;;
-    esac
-    shift
-  done
-}
-
-# read_mount OPTION,…: a mount of RUN. If it is taken from an image, list the image; if it is a bind mount from the
-# context, list its path in the file mounts.txt.
-read_mount() {
-  mount_type=bind mount_from='' mount_source='' rest=$1,
-  while [ -n "$rest" ]; do
-    case ${rest%%,*} in
-      type=*) mount_type=${rest%%,*} mount_type=${mount_type#*=} ;;
-      from=*) mount_from=${rest%%,*} mount_from=${mount_from#*=} ;;
-      source=* | src=*) mount_source=${rest%%,*} mount_source=${mount_source#*=} ;;
-    esac
-    rest=${rest#*,}
-  done
-  if [ -n "$mount_from" ]; then
-    list_image "$mount_from"
-  elif [ "$mount_type" = bind ] && [ -n "$mount_source" ] && expand "$mount_source"; then
-    printf '%s\n' "$expanded" >>"$work/mounts.txt"
-  fi
-}
-
 # list_image NAME: add the image to base_images.txt, unless NAME is the name or number of a stage, or has a variable
-# whose value only the builder knows. A name that begins with `-` is left out: the builder would read it as an option.
+# whose value only the builder knows. Left out is also what no image can be called: one that begins with `-` would be
+# read as an option, one with a newline would be two.
 list_image() {
-  expand "$1" || return 0
+  [ "$knows_heredocs" = yes ] && expand "$1" || return 0
   case $expanded in
-    -*) return 0 ;;
+    -* | *[!]A-Za-z0-9._:/@+[-]*) return 0 ;;
     *[!0-9]*) ;;
     *) return 0 ;;
   esac
@@ -137,6 +129,7 @@ find_heredocs() {
   while :; do
     before=${rest%%[\"\'\\]*}
     plain=$plain$before
+    [ -z "${terminated-}" ] || return 0
     [ "$before" != "$rest" ] || break
     rest=${rest#"$before"}
     case $rest in
@@ -162,6 +155,8 @@ find_heredocs() {
     esac
     case ${word#?} in '' | *[!A-Za-z0-9_.-]*) ;; *) heredocs="$heredocs$word " ;; esac
   done
+  [ -z "$heredocs" ] || has_heredocs=yes
+  [ "$knows_heredocs" = yes ] || heredocs=''
 }
 
 end_heredoc() {

@@ -41,10 +41,13 @@ look_up() {
 }
 
 # expand TEXT: sets `expanded` to TEXT without quotes and with the values of its variables; fails if a value is not
-# known here, although the builder may know it.
+# known here, although the builder may know it. Image names and paths are at most 4,096 bytes long; longer texts could
+# double with each ARG.
 expand() {
   text=$1 built=''
+  [ ${#text} -le 4096 ] || return 1
   while :; do
+    [ ${#built} -le 4096 ] || return 1
     plain=${text%%[\$\\\"\']*}
     built=$built$plain text=${text#"$plain"}
     case $text in
@@ -121,8 +124,8 @@ choose_value() {
     *-yes) ;;
     *+) expanded='' ;;
     *)
-      # In a subshell, because `expand` is running and its variables are global.
-      expanded=`expand "$word" && printf '%s.' "$expanded"` || return 1
+      # In a subshell, because `expand` is running and its variables are global. A Dockerfile could nest thousands.
+      expanded=`nesting=${nesting-}+ && [ ${#nesting} -le 10 ] && expand "$word" && printf '%s.' "$expanded"` || return 1
       expanded=${expanded%.}
       ;;
   esac

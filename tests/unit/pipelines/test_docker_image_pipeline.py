@@ -268,8 +268,25 @@ async def test_link_out_of_the_source_is_not_given_to_the_builder(
 MOUNTS = {
     "type=bind,source=out,target=/m": "out",
     "target=/m,src=/out/file,rw": "out/file",
-    "source=../$WHERE/file,target=/m": "out/file",
+    "source=../out/file,target=/m": "out/file",
     "source=./within/out,target=/m": "within/out",
+    '"type=bind,source=a blank",target=/m': "a blank",
+    "source=elsewhere/../out,target=/m": "out",
+    "type=bind,from=,\\source=out,target=/m": "out",
+}
+# Each begins where RUN does.
+MOUNT_INSTRUCTIONS = {
+    "option in quotes": 'RUN --m"ount=source=out,target=/m" cat /m\n',
+    "ONBUILD": "ONBUILD run --mount=source=out,target=/m cat /m\n",
+    "next line": "RUN\\\n  --mount=source=out,target=/m cat /m\n",
+    "text of a heredoc": "RUN cat <<END\nRUN --mount=source=out,target=/m cat /m\nEND\n",
+    "other blanks": "RUN\v--mount=type=cache,target=/c\f--mount=source=out,target=/m cat /m\n",
+}
+HIDDEN_MOUNTS = {
+    "value of ARG": "ARG WHERE=out\nRUN --mount=source=$WHERE,target=/m cat /m\n",
+    "name of the option": "ARG A=mount=source=out,target=/m\nRUN --${A} cat /m\n",
+    "quotes that are read twice": "RUN --mount=\\'source=out\\',target=/m cat /m\n",
+    "space of Unicode": "RUN --mount=type=cache,id=x\u00a0--mount=type=bind,source=out,target=/m cat /m\n",
 }
 
 
@@ -280,14 +297,97 @@ async def test_bind_mount_of_a_link_out_of_the_source_is_refused(each_agent: Age
     out = each_agent.home / "out"
     out.mkdir()
     (out / "file").touch()
-    dockerfile = f"FROM scratch\nARG WHERE=out\nRUN --mount=target=/context --mount={mount} cat /m\n"
-    links = {"api/out": str(out), "api/within/out": "../../../../out"}
+    dockerfile = f"FROM scratch\nRUN --mount=target=/context --mount={mount} cat /m\n"
+    links = {
+        "api/out": str(out),
+        "api/a blank": str(out),
+        "api/within/out": "../../../../out",
+        "api/elsewhere": "folder/folder",
+    }
     options = {"context": "api"}
     ended, api = await run(each_agent, environment(options=options), {"api/Dockerfile": dockerfile}, links=links)
     assert ended.status != 0
-    assert notes.calls == []
+    assert [call[1] for call in notes.calls] == ["--version"]
     message = f"The source's path api/{MOUNTS[mount]} is a link that leads out of the source; replace it by its target."
     assert api.reports["failure"] == {"id": "failure", "state": "failed", "reason": "no_context", "message": message}
+
+
+async def build_with_mounts(agent: Agent, instructions: str):
+    """A build whose source has the link `out`, which leads out of it; its end, and the verbs of the builder's calls."""
+    notes = with_builder(agent)
+    files = {"Dockerfile": f"FROM scratch\n{instructions}"}
+    _, api = await run(agent, environment(), files, links={"out": "/etc"})
+    return api.reports.get("failure", {}), [call[1] for call in notes.calls]
+
+
+@pytest.mark.parametrize("form", MOUNT_INSTRUCTIONS)
+async def test_bind_mount_of_a_link_out_of_the_source_is_refused_in_any_spelling(each_agent: Agent, form: str) -> None:
+    failure, calls = await build_with_mounts(each_agent, MOUNT_INSTRUCTIONS[form])
+    assert calls == ["--version"]
+    assert failure["message"] == (
+        "The source's path ./out is a link that leads out of the source; replace it by its target."
+    )
+
+
+LARGEST = "FROM a\n" + ("#" * 1023 + "\n") * 1023 + "#" * (1024 - 7)
+LARGE_DOCKERFILES = {
+    "longest line": ("FROM a" + " " * (2**13 - 6), "built"),
+    "longer line": ("FROM a" + " " * (2**13 - 5), "has blanks at the end of a line of more than 8 KiB; remove them."),
+    "line of 1 MiB": ("FROM a\nRUN : " + "x" * (2**20 - 13), "built"),
+    "largest file": (LARGEST, "built"),
+    "larger file": (LARGEST + "#", "is larger than 1 MiB; move texts into files."),
+}
+
+
+@pytest.mark.parametrize("form", LARGE_DOCKERFILES)
+async def test_dockerfile_that_would_be_read_for_minutes_is_refused(each_agent: Agent, form: str) -> None:
+    with_builder(each_agent)
+    dockerfile, expected = LARGE_DOCKERFILES[form]
+    _, api = await run(each_agent, environment(), {"Dockerfile": dockerfile})
+    failure = api.reports.get("failure", {"message": "The Dockerfile built"})
+    assert failure["message"] == f"The Dockerfile {expected}"
+
+
+@pytest.mark.parametrize("form", HIDDEN_MOUNTS)
+async def test_mount_whose_source_only_the_builder_knows_is_refused(each_agent: Agent, form: str) -> None:
+    failure, calls = await build_with_mounts(each_agent, HIDDEN_MOUNTS[form])
+    assert calls == ["--version"]
+    assert failure["reason"] == "no_context"
+    assert "write the values out" in failure["message"]
+
+
+async def test_cache_of_a_build_cannot_be_a_folder_of_the_agent(each_agent: Agent) -> None:
+    failure, calls = await build_with_mounts(each_agent, "RUN --mount=type=cache,id=../../../../etc,target=/m cat /m\n")
+    assert calls == ["--version"]
+    assert failure["message"] == ("The Dockerfile has a mount with the id ../../../../etc; an id may not contain '..'.")
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "built"),
+    [
+        ("buildah", "1.37.6", False),
+        ("buildah", "1.38.0", True),
+        ("buildah", "2.0", True),
+        ("podman", "4.9.4", False),
+        ("podman", "5.2.9", False),
+        ("podman", "5.3.0-rc1", True),
+        ("podman", "10.0.0", True),
+        ("podman", "unknown", False),
+    ],
+)
+async def test_mounts_are_checked_for_builders_that_follow_links_to_the_agent(
+    each_agent: Agent, name: str, version: str, built: bool
+) -> None:
+    with_builder(each_agent, name)
+    program = each_agent.programs / name
+    program.rename(each_agent.home / "builder")
+    program.write_text(
+        f'#!/bin/sh\n[ "$1" = --version ] || exec {each_agent.home}/builder "$@"\necho {name} version {version} x\n'
+    )
+    program.chmod(0o755)
+    files = {"Dockerfile": "FROM scratch\nARG X\nrun --mount=type=cache,target=$X true\n"}
+    ended, api = await run(each_agent, environment(), files)
+    assert (ended.status == 0) is built, ended.console + api.log
 
 
 async def test_bind_mounts_of_links_within_the_source_are_built(each_agent: Agent) -> None:

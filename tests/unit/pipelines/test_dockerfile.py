@@ -20,6 +20,8 @@ FORMS = {
         "FROM --platform=x \\\n  # a comment within\n\n  a \\  \n  AS one\nRUN x\n",
         "FROM --platform=x \\\n  # a comment within\n\n  a \\  \n  AS one\nARG A\nARG B\nRUN x\n",
     ),
+    "a keyword alone on its line": ("FROM\\\n  a\nRUN\\\n x\n", "FROM\\\n  a\nARG A\nARG B\nRUN\\\n x\n"),
+    "words separated by other blanks": ("FROM\va\f\n\vFROM\tb\n", "FROM\va\f\nARG A\nARG B\n\vFROM\tb\nARG A\nARG B\n"),
     "from within a continued run": (
         "FROM a\nRUN echo \\\n from b \\\n\n# FROM c\n && x\n",
         "FROM a\nARG A\nARG B\nRUN echo \\\n from b \\\n\n# FROM c\n && x\n",
@@ -64,10 +66,12 @@ FORMS = {
     "empty": ("", ""),
 }
 
+SCRIPTS = text("variables") + text("dockerfile") + text("dockerfile_options")
+
 
 async def insert(agent: Agent, dockerfile: str) -> str:
     (agent.workspace / "Dockerfile").write_bytes(dockerfile.encode())
-    script = "#!/bin/sh\n" + text("variables") + text("dockerfile") + "work=$PWD\ninsert_arguments ' A B' <Dockerfile\n"
+    script = "#!/bin/sh\n" + SCRIPTS + "work=$PWD\ninsert_arguments ' A B' <Dockerfile\n"
     status, output = await agent.script(script)
     assert status == 0, output
     return output.decode()
@@ -118,6 +122,19 @@ IMAGES = {
         "FROM a\nRUN --mount=type=bind,from=r:1/b,target=/x --mount=from=c x\nRUN --mount=type=cache,target=/x x\n",
         ["a", "r:1/b", "c"],
     ),
+    "options in quotes, of ONBUILD, on the next line": (
+        "FROM a\nCOPY --from=\"r:1/b\" x x\nONBUILD copy --fr\\om=c x x\nRUN\\\n --mount='type=bind,from=r:2/d' x\n",
+        ["a", "r:1/b", "c", "r:2/d"],
+    ),
+    "a value of two lines": ("ARG LINES\nFROM $LINES\nFROM a\n", ["a"]),
+    "values that double with each line": (
+        "ARG A0=a\n" + "".join(f"ARG A{n + 1}=$A{n}$A{n}\n" for n in range(40)) + "FROM $A40\nFROM b\n",
+        ["b"],
+    ),
+    "defaults within defaults, a thousand deep": (
+        f"FROM {'${NO:-' * 600}a{'}' * 600}\nFROM ${{NO:-${{NO:-b}}}}\n",
+        ["b"],
+    ),
     "variables of a stage": (
         "ARG H=r:1\nFROM a\nARG S=r:2\nCOPY --from=$H/b x x\nCOPY --from=$S/c x x\nCOPY --from=$GIVEN/d x x\n",
         ["a", "r:1/b", "r:2/c", "given:5/d"],
@@ -137,7 +154,7 @@ IMAGES = {
 async def test_images_of_a_dockerfile_are_listed(each_agent: Agent, form: str) -> None:
     dockerfile, expected = IMAGES[form]
     (each_agent.workspace / "Dockerfile").write_text(dockerfile)
-    script = text("variables") + text("dockerfile") + "work=$PWD\nremember_argument GIVEN=given:5\n"
+    script = SCRIPTS + "work=$PWD\nremember_argument GIVEN=given:5\nremember_argument 'LINES=b\n--authfile=x'\n"
     status, output = await each_agent.script(f"#!/bin/sh\n{script}insert_arguments ' GIVEN' <Dockerfile\n")
     assert status == 0, output
     listed = each_agent.workspace / "base_images.txt"
