@@ -3,12 +3,15 @@
 # COPY --from=IMAGE and RUN --mount=from=IMAGE,…, and in the file run_options.txt all options of RUN.
 read_options() {
   kind=$1 rest=$2
+  # Shells need the square of a text's length to take a character from it.
+  [ ${#rest} -le 4096 ] || rest=`printf '%.4096s' "$rest"`
   while next_option; do
     case $option in
       --from=*) list_image "${option#--from=}" ;;
       --mount=*) list_image_of_mount "${option#--mount=}" ;;
     esac
     case $kind in [Rr][Uu][Nn]) printf '%s\n' "$option" >>"$work/run_options.txt" ;; esac
+    [ ${#2} -le 4096 ] || [ -n "$rest" ] || echo '"" and further options' >>"$work/run_options.txt"
   done
 }
 

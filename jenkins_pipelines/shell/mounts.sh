@@ -9,7 +9,8 @@ refuse_mounts_out() {
     # A variable, whose value only the builder knows, or another character that has a meaning for it, may hide a mount.
     case $option in
       *[!A-Za-z0-9_./,=:@+%~\ -]*)
-        fail no_context "The Dockerfile has RUN $option, but $builder before $safe_version follows links to the agent's \
+        shown=`printf '%s\n' "$option" | tr -cd '\040-\176' | cut -c 1-200`
+        fail no_context "The Dockerfile has RUN $shown, but $builder before $safe_version follows links to the agent's \
 files, so its options may have no variables, quotes or special characters; write the values out, or update $builder." ;;
       --mount=*) refuse_mount_out "${option#--mount=}" ;;
     esac
@@ -38,7 +39,7 @@ follows_links() {
 refuse_mount_out() {
   read_mount "$1"
   case /$mount_id/ in
-    */../*) fail no_context "The Dockerfile has a mount with the id $mount_id; an id may not contain '..'." ;;
+    */../*) fail no_context "A mount of the Dockerfile has an id with '..'; use another one." ;;
   esac
   [ -z "$mount_from" ] && [ -n "$mount_source" ] || return 0
   case $mount_types in '' | *' bind'*) ;; *) return 0 ;; esac
