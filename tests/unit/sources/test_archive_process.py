@@ -94,12 +94,13 @@ async def test_check_that_ends_after_its_server_was_killed_is_reported_as_unavai
 
 
 async def test_stopped_server_is_replaced(tmp_path, monkeypatch):
-    monkeypatch.setattr(archive, "_REACTION_SECONDS", 0.2)
     (tmp_path / "original").write_bytes(tar(entry("a", b"1")))
     await normalize(tmp_path / "original", tmp_path / "first", SMALL_LIMITS)
     os.kill(server_of(os.getpid()), signal.SIGSTOP)
-    with pytest.raises(UnavailableError, match="does not react"):
-        await normalize(tmp_path / "original", tmp_path / "second", SMALL_LIMITS)
+    with monkeypatch.context() as quick:  # not for the new server, whose start may take longer
+        quick.setattr(archive, "_REACTION_SECONDS", 0.2)
+        with pytest.raises(UnavailableError, match="does not react"):
+            await normalize(tmp_path / "original", tmp_path / "second", SMALL_LIMITS)
     assert await normalize(tmp_path / "original", tmp_path / "third", SMALL_LIMITS) == []
 
 
