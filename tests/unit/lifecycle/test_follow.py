@@ -50,6 +50,14 @@ async def log_of(one: OneBuild) -> BuildLog:
     return found
 
 
+async def log_with_a_stop(one: OneBuild) -> BuildLog:
+    """The log, once its supervisor is sent a stop."""
+    build_log = await log_of(one)
+    while build_log.stop_cause is None:
+        await one.row()
+    return build_log
+
+
 @pytest.fixture
 def _asks_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Jenkins is asked although the supervisor has just called."""
@@ -168,9 +176,7 @@ async def test_supervisor_that_still_calls_is_sent_that_the_build_is_over(one: O
     await one.running()
     one.jenkins.answers("build", over("FAILURE"))
     following = asyncio.create_task(followed(one))
-    build_log = await log_of(one)
-    while build_log.stop_cause is None:
-        await one.row()
+    build_log = await log_with_a_stop(one)
     assert build_log.stop_cause == OVER
     await one.end(build_log.claims[0], exit_status=0)
     assert await following == Ending(State.SUCCEEDED)
@@ -182,9 +188,7 @@ async def test_abort_explains_a_failure_that_the_supervisor_reports_after_it(one
     await one.running()
     one.jenkins.answers("build", over("ABORTED"))
     following = asyncio.create_task(followed(one))
-    build_log = await log_of(one)
-    while build_log.stop_cause is None:
-        await one.row()
+    build_log = await log_with_a_stop(one)
     await one.end(build_log.claims[0], exit_status=143)
     ending = await following
     assert ending is not None

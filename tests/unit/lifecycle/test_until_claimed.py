@@ -49,6 +49,8 @@ def after_settling(answer: Any) -> Any:
 
     async def wait(*_: object) -> Any:
         await asyncio.sleep(SETTLED_SECONDS)
+        if isinstance(answer, Exception):
+            raise answer
         return answer
 
     return wait
@@ -179,13 +181,7 @@ async def test_build_without_a_recorded_item_is_searched_by_its_marker(one: OneB
 async def test_build_is_not_lost_if_jenkins_gave_another_answer_in_between(one: OneBuild, other: Any):
     """Only an uninterrupted time of "not found" counts, so the last one here begins a new time."""
     await one.queued(number=NUMBER)
-
-    async def fail_late(*_: object) -> None:
-        await asyncio.sleep(SETTLED_SECONDS)
-        raise other
-
-    late = fail_late if isinstance(other, Exception) else after_settling(other)
-    one.jenkins.answers("build", NOT_FOUND, late, NOT_FOUND, over("FAILURE"))
+    one.jenkins.answers("build", NOT_FOUND, after_settling(other), NOT_FOUND, over("FAILURE"))
     assert reason_of(await outcome_of(one)) == "build_failed"
 
 
@@ -240,13 +236,7 @@ async def test_ghost_is_removed_and_the_build_triggered_again(one: OneBuild):
 async def test_job_of_a_ghost_is_kept_if_jenkins_gave_another_answer_in_between(one: OneBuild, other: Any):
     """Only an uninterrupted time counts: an outage says nothing about the build."""
     await one.queued(number=NUMBER)
-
-    async def fail_late(*_: object) -> None:
-        await asyncio.sleep(SETTLED_SECONDS)
-        raise other
-
-    late = fail_late if isinstance(other, Exception) else after_settling(other)
-    one.jenkins.answers("build", GHOST, late, GHOST, over("FAILURE"))
+    one.jenkins.answers("build", GHOST, after_settling(other), GHOST, over("FAILURE"))
     assert reason_of(await outcome_of(one)) == "build_failed"
     assert one.jenkins.called("delete_job") == []
 
