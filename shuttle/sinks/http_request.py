@@ -92,6 +92,10 @@ class LogRequest:
                 # `close` would wait forever for a receiver that reads nothing, and would end an unfinished body.
                 self._transport.abort()
 
+    @property
+    def _is_tls(self) -> bool:
+        return self._transport is not None and self._transport.get_extra_info("sslcontext") is not None
+
     def _piece_header(self) -> dict[str, str]:
         return {PIECE_HEADER: "true"} if self.is_piece else {}
 
@@ -105,9 +109,10 @@ class LogRequest:
                 offset += len(block)
                 self._note_sent()
                 await self._on_sent(self.sent_offset)
-                # Nothing else here may wait if the log is in the page cache and the connection is broken: asyncio would
-                # report the loss only after the whole log.
-                await asyncio.sleep(0)
+                if self._is_tls:
+                    # Nothing else here may wait if the log is in the page cache and the connection is broken: over TLS
+                    # asyncio would report the loss only after the whole log.
+                    await asyncio.sleep(0)
         except ShuttleError as error:
             self._failure = error
             raise
