@@ -56,12 +56,11 @@ class Supervisor:
     async def push_all(self, raw: bytes, *, ended: bool = False) -> None:
         """Push all bytes in as many calls as necessary, with the pauses that the responses name."""
         until = self.offset + len(raw)
-        view = memoryview(raw)
         while self.offset < until or ended:
             begin = len(raw) - (until - self.offset)
-            part = view[begin : begin + FULL_PUSH_BYTES]
+            part = raw[begin : begin + FULL_PUSH_BYTES]
             is_last = self.offset + len(part) == until
-            answered = await self.push(bytes(part), ended=ended and is_last)
+            answered = await self.push(part, ended=ended and is_last)
             if answered and is_last:
                 break
             await asyncio.sleep(self.pause_seconds)
