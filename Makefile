@@ -49,10 +49,10 @@ scenarios: $(VENV)/.installed-dev
 	$(COMPILE)
 	@# They wait more than they work.
 	env -u JENKINS_URL TESTS_SHELLS="dash bash busybox" $(BIN)/python -m pytest -n 2 --dist loadfile tests/scenarios $(ARGS)
-	@# The agent's side in the shell that `make test` leaves out.
-	env -u JENKINS_URL TESTS_SHELLS=bash $(BIN)/python -m pytest -n 6 --dist worksteal tests/unit/pipelines $(ARGS)
+	@# The agent's side in the shells that `make test` leaves out.
+	env -u JENKINS_URL TESTS_SHELLS="bash busybox" $(BIN)/python -m pytest -n 6 --dist worksteal tests/unit/pipelines $(ARGS)
 	@# A kill at each transition, and at seeded moments, on the other database.
-	env -u JENKINS_URL TESTS_DATABASE=postgresql $(BIN)/python -m pytest -n 2 --dist loadfile tests/quick/test_kill.py \
+	env -u JENKINS_URL TESTS_DATABASE=postgresql $(BIN)/python -m pytest -n 2 --dist loadfile tests/scenarios/test_kill.py \
 	  tests/scenarios/test_seeded_kills.py -k "not twenty_kills" $(ARGS)
 
 test-real: $(VENV)/.installed-dev

@@ -92,7 +92,8 @@ async def test_invalid_response_to_any_request_is_retried(tmp_path: Path):
             assert build["state"] == "succeeded", (what, build["reason"], build["message"])
             assert (await shuttle.whole_log(f"/app-{number}/1")).count(b"\ndone\n") == 1
             assert (tmp_path / str(number) / "ran").read_text() == "ran\n"
-    assert len(asked) > 4 * len(ANSWERS)
+    for job in jobs:
+        assert {f"POST /job/{job}/buildWithParameters", f"GET /job/{job}/api/json"} <= asked.keys()
 
 
 async def test_trigger_whose_response_is_lost_is_not_repeated(tmp_path: Path):
