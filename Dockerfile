@@ -1,4 +1,4 @@
-# The service alone; Jenkins is somewhere else. State is in /data.
+# The service without a Jenkins. Its state is in /data.
 FROM python:3.11-slim AS build
 WORKDIR /src
 RUN python -m venv /opt/shuttle
@@ -21,6 +21,6 @@ VOLUME /data
 EXPOSE 9000
 HEALTHCHECK --interval=10s --timeout=3s CMD ["python", "-c", "import os, urllib.request; \
 urllib.request.urlopen(f\"http://127.0.0.1:{os.environ.get('PORT', '9000')}/healthz\", timeout=2)"]
-# The root may be mounted read-only: it writes to /data, and small files to /tmp.
-# Ends with one line that says what to set when neither SHUTTLE_TOKENS nor SHUTTLE_ALLOW_ANONYMOUS is.
+# The root may be mounted read-only: the service writes to /data, and small files to /tmp.
+# Without SHUTTLE_TOKENS and SHUTTLE_ALLOW_ANONYMOUS the service prints what to set, and exits.
 CMD ["shuttle", "serve"]

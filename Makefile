@@ -7,11 +7,12 @@ ARGS ?=
 .PHONY: demo test check format scenarios test-real test-jenkins bench lock clean
 .DEFAULT_GOAL := test
 
-# Compiled once, and written by none of the tests' processes: one whose files may not grow leaves a cut .pyc behind.
+# The modules are compiled once, before the tests. The tests' processes write no .pyc files, because a process whose files
+# may not grow would leave a truncated one behind.
 COMPILE = $(BIN)/python -m compileall -q shuttle jenkins_pipelines jenkins_emulator tests
 export PYTHONDONTWRITEBYTECODE = 1
 
-# The stamp is newer than the pins it was installed from, so a second run installs nothing.
+# The file .installed is newer than the pins that were installed, so a second run installs nothing.
 $(VENV)/.installed: requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=…")'
 	$(PYTHON) -m venv $(VENV)
@@ -23,12 +24,12 @@ $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	touch $@
 
-# The mock Kafka broker is one of the tests' programs.
+# The mock Kafka broker is installed with the tests' dependencies.
 demo: $(VENV)/.installed$(if $(findstring --kafka,$(ARGS)),-dev)
 	@$(BIN)/shuttle demo $(ARGS)
 
 test: $(VENV)/.installed-dev
-	@# JENKINS_URL would send the conformance suite to that server: `make test-jenkins` does so.
+	@# Without JENKINS_URL, which would run the conformance suite against that server; `make test-jenkins` does so.
 	$(COMPILE)
 	@# Half of a test's time is waiting, so there are twice as many workers as the smallest machine has cores. Six took the
 	@# same time as four.
@@ -47,7 +48,7 @@ format: $(VENV)/.installed-dev
 
 scenarios: $(VENV)/.installed-dev
 	$(COMPILE)
-	@# They wait more than they work.
+	@# Two workers although these tests are long: most of their time is waiting.
 	env -u JENKINS_URL TESTS_SHELLS="dash bash busybox" $(BIN)/python -m pytest -n 2 --dist loadfile tests/scenarios $(ARGS)
 	@# The agent's side in the shells that `make test` leaves out.
 	env -u JENKINS_URL TESTS_SHELLS="bash busybox" $(BIN)/python -m pytest -n 6 --dist worksteal tests/unit/pipelines $(ARGS)
@@ -62,14 +63,14 @@ test-real: $(VENV)/.installed-dev
 	env -u JENKINS_URL TESTS_POSTGRES_BIN="$$(tests/real/postgres_bin)" $(BIN)/python -m pytest tests/contract/store \
 	  tests/unit/store/test_postgres.py $(ARGS)
 
-# Replays the recorded exchanges by meaning against the server that JENKINS_URL names.
+# Replays the recorded exchanges against the server at JENKINS_URL, and compares the meaning of its answers.
 test-jenkins: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest tests/contract/jenkins $(ARGS)
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m bench $(ARGS)
 
-# No address gets into the lock: pins and hashes only.
+# The lock contains only pins and hashes, no address of a package index.
 lock: $(VENV)/.installed-dev
 	$(BIN)/uv pip compile --quiet pyproject.toml --group build --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-emit-find-links --no-header --no-annotate -o requirements.txt
