@@ -1,4 +1,4 @@
-"""The check of `shuttle doctor` on the key of the secrets in a database of either kind."""
+"""The check of `shuttle doctor` that the keys decrypt the secrets in the database, SQLite or PostgreSQL."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from shuttle.vault import open_vault
 
 
 def examine_key(settings: Settings, sealed: Sequence[bytes]) -> Finding:
-    """Check that the settings' keys decrypt `sealed`, samples of the encrypted secrets; makes no key."""
+    """Check that the settings' keys decrypt `sealed`, samples of the encrypted secrets. No key is made."""
     keys = [key.get_secret_value() for key in settings.shuttle_encryption_keys]
     try:
         open_vault(keys, settings.shuttle_data_dir, sealed, make=False)

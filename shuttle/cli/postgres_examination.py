@@ -46,6 +46,6 @@ def _findings(facts: PostgresFacts) -> list[Finding]:
             warning("database", f"its clock and that of this machine differ by {off_seconds:.0f} s; synchronize both.")
         )
     if not findings:
-        schema = f"its schema is {facts.revision}" if facts.revision else "it is empty yet"
+        schema = f"its schema is {facts.revision}" if facts.revision else "it is still empty"
         findings.append(fine("database", f"PostgreSQL {facts.version} can be used; {schema}."))
     return findings

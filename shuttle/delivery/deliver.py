@@ -50,7 +50,10 @@ class StatusDelivery:
     def _decide_outcome(
         self, answer: SendResult, delivery: DueDelivery, now: datetime
     ) -> tuple[Outcome, datetime | None]:
-        """The outcome and the time of the next attempt. 2xx: DELIVERED. 410: GONE. Else FAILED, at last GAVE_UP."""
+        """The outcome and the time of the next attempt.
+
+        2xx is DELIVERED and 410 is GONE. Anything else is FAILED, or GAVE_UP after the last attempt.
+        """
         if answer.error is None:
             return Outcome.DELIVERED, None
         if delivery.payload_format is PayloadFormat.LEGACY:
@@ -68,10 +71,10 @@ class StatusDelivery:
     def _decide_legacy_outcome(
         self, answer: SendResult, delivery: DueDelivery, now: datetime
     ) -> tuple[Outcome, datetime | None]:
-        """Callbacks of docs/contract.md, "The older API": three attempts after a refusal, else 5.5 hours.
+        """The same for a callback (docs/contract.md, "The older API").
 
-        Giving up on `pending` leaves the final status attempts of its own: a client that recorded the build late gets
-        it.
+        From the third attempt on a refusal ends the delivery. Any other failure is retried for 5.5 hours. The final
+        status has its own attempts even if `pending` was given up, so a client that recorded the build late gets it.
         """
         if answer.status_code in _LEGACY_REFUSALS and delivery.tries + 1 >= _LEGACY_REFUSED_TRIES:
             return Outcome.GAVE_UP, None
@@ -94,7 +97,7 @@ def _asked_until(answer: SendResult, delivery: DueDelivery, now: datetime) -> da
 
 
 def _retry_after_seconds(answer: SendResult, delivery: DueDelivery) -> float | None:
-    """The Retry-After of a receiver that did not accept the status, limited for callbacks, which have a few hours."""
+    """The Retry-After of a receiver that did not accept the status; limited for a callback, which expires in hours."""
     if answer.error is None or answer.retry_after_seconds is None:
         return None
     if delivery.payload_format is PayloadFormat.LEGACY:

@@ -89,7 +89,7 @@ class _Build(_Shape):
 
     @property
     def ghost(self) -> bool:
-        """Shown as running, without a result and without an executor. A starting build gets its executor first."""
+        """Whether Jenkins shows it as running, without a result and an executor; a starting build has an executor."""
         nothing_runs = self.in_progress is False and "executor" in self.model_fields_set and self.executor is None
         return self.building and self.result is None and nothing_runs and self.duration == 0
 
@@ -131,7 +131,7 @@ _IDENTITY = TypeAdapter(Identity)
 
 
 def queue_listing(answer: JenkinsResponse) -> Listing:
-    """The waiting items of builds and of their `node` steps; if a build has two, the older one."""
+    """The items of builds and of their `node` steps that wait in the queue; if a build has two, the older one."""
     items = sorted(_read(_QUEUE, answer).items, key=lambda item: item.id, reverse=True)
     marked: dict[str, QueueItem] = {}
     nodes: dict[tuple[str, int], QueueItem] = {}
@@ -145,7 +145,7 @@ def queue_listing(answer: JenkinsResponse) -> Listing:
 
 
 def queue_item(answer: JenkinsResponse) -> QueueItem:
-    """An item, waiting or left. If it left with a null `executable`, its build is about to start."""
+    """An item that waits or has left the queue. If it left with a null `executable`, its build is about to start."""
     item = _read(_QUEUE_ITEM, answer)
     left = item.kind.endswith("LeftItem")
     return QueueItem(

@@ -82,7 +82,7 @@ class _Response(http.client.HTTPResponse):
             self.fp = connection
         if self.chunked:
             self.fp = io.BufferedReader(_StrictChunks(connection))
-        # Regardless of the answer: a change sent over a connection that Jenkins is about to close would be lost.
+        # No connection is reused: a change that is sent over one that Jenkins is about to close would be lost.
         self.will_close = True
 
 

@@ -15,7 +15,7 @@ from shuttle.web.description import Reply, describe
 from shuttle.web.models import Checks, Ok, Ready
 from shuttle.web.readiness import OK
 
-# Prometheus waits 10 s for all of it.
+# Prometheus waits 10 s for the whole response.
 _BACKLOG_SECONDS = 3.0
 
 
