@@ -14,22 +14,22 @@ _NAMES = {name.upper() for name in Settings.model_fields}
 _DEFAULTS = load_settings({})
 
 
-def test_it_names_every_setting_and_nothing_else():
+def test_env_example_names_every_setting_and_nothing_else():
     assert set(_ENTRIES) == _NAMES
 
 
 @pytest.mark.parametrize("name", sorted(_NAMES))
-def test_what_it_shows_is_the_default(name: str):
+def test_shown_value_is_the_default(name: str):
     as_shown = load_settings({name: _ENTRIES[name]})
     assert getattr(as_shown, name.lower()) == getattr(_DEFAULTS, name.lower())
 
 
-def test_all_of_it_uncommented_starts_as_if_nothing_was_set():
+def test_all_lines_uncommented_equal_the_defaults():
     assert load_settings(_ENTRIES) == _DEFAULTS
 
 
 def test_every_entry_is_explained():
-    """It follows a comment, or another entry under the same comment."""
+    """Each entry follows a comment, or another entry under the same comment."""
     for before, line in pairwise(_TEXT.splitlines()):
         if re.match(r"#[A-Z][A-Z0-9_]*=", line):
             assert before.startswith("# ") or re.match(r"#[A-Z0-9_]+=", before), line

@@ -89,12 +89,13 @@ class Comparison:
             if before != now:
                 yield "Location", before, now
             return
-        # The recorded address, or the one that the request named in its Host.
         if not URL(before).is_absolute() or not URL(now).is_absolute():
             forms = [re.sub(r"/[0-9]+/$", "/N/", place) for place in (before, self._recorded_names(now))]
             if forms[0] != forms[1]:
                 yield "Location's form", before, now
             return
+        # Jenkins copies the host from the request's Host header. 127.0.0.1 is the server itself; another name was sent by
+        # the recorded request.
         host = URL(self.url if URL(before).host == "127.0.0.1" else before).origin()
         if URL(now).origin() != host:
             yield "Location's host", before, now

@@ -24,6 +24,7 @@ async def has_build(replay: Replay, name, number=1):
 
 
 async def left_with_a_number(replay: Replay, recorded):
+    """Whether the item has left the queue and its build has a number."""
     item = await replay.ask("GET", f"/queue/item/{replay.matches.item(recorded)}/api/json")
     return item.status == 404 or bool(item.json.get("executable"))
 
@@ -51,7 +52,7 @@ async def log(replay: Replay, name, number=1):
 
 
 async def running(replay: Replay, name, recorded_item, recorded_number, seconds="60", who="world"):
-    """Start a build, map it to the recorded one, and wait until its script ticks."""
+    """Start a build, map it to the recorded one, and wait until its script has printed its first tick."""
     item = await trigger(replay, name, seconds, who)
     replay.matches.same("item", recorded_item, item)
 

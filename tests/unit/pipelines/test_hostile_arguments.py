@@ -13,7 +13,8 @@ from tests.unit.pipelines.agent import SHELLS, Agent
 from tests.unit.pipelines.builds import SCRIPT
 from tests.unit.pipelines.hostile_names import HOSTILE_NAMES
 
-# The kernel runs `/bin/cat /proc/self/environ ./build.sh`: the exact environment, NUL after each, then this line.
+# The kernel runs `/bin/cat /proc/self/environ ./build.sh`. It prints the exact environment, with a NUL after each
+# variable, and then this line.
 SHOW_ENVIRONMENT = "#!/bin/cat /proc/self/environ\n"
 MARK = SHOW_ENVIRONMENT.encode()
 

@@ -126,8 +126,8 @@ def test_write_of_unknown_pipeline_names_the_known_ones(tmp_path: Path) -> None:
         write("nope", tmp_path)
 
 
-def test_agent_scripts_take_no_output_by_dollar_and_parenthesis() -> None:
-    """bash 5.2 reads `$(…)` each time it runs it, and a trap that runs just then breaks the shell; backticks do not."""
+def test_agent_scripts_read_output_of_commands_with_backticks_only() -> None:
+    """bash 5.2 parses `$(…)` each time it executes it, and a trap that runs meanwhile breaks the shell."""
     scripts = Path("jenkins_pipelines/shell")
     # These run in shells without a trap.
     without_trap = {"become.sh", "start.sh"}
