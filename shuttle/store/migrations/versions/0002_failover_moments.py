@@ -1,4 +1,4 @@
-"""When failovers went over, and with which member a receiver of statuses goes on.
+"""The times of failovers, and the member of a failover that a receiver of statuses uses.
 
 Revision 0002, after 0001.
 """

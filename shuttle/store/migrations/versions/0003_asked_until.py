@@ -1,4 +1,4 @@
-"""Until when a receiver of statuses asks to be left alone (Retry-After).
+"""The end of the Retry-After of a receiver of statuses.
 
 Revision 0003, after 0002.
 """

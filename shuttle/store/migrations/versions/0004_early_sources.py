@@ -1,4 +1,4 @@
-"""Sources that are written before the build is recorded: what no record comes to promise is found by it.
+"""Sources that are stored before their build is recorded, to find those whose build is never recorded.
 
 Revision 0004, after 0003.
 """

@@ -1,4 +1,4 @@
-"""Claims with tokens of their own, the recorded order of a log's pieces, and the progress of stages.
+"""Claims with their own tokens, the recorded order of a log's segments, and the progress of stages.
 
 Revision 0005, after 0004.
 """
@@ -19,7 +19,7 @@ def upgrade() -> None:
     """Go forward."""
     op.add_column("builds", sa.Column("token_digest", sa.Text(), nullable=True))
     op.add_column("builds", sa.Column("log_ending", sa.Text(), nullable=True))
-    # Places in Jenkins' console, which nobody reads any more.
+    # Offsets in Jenkins' console, which is not read any more.
     op.execute("UPDATE builds SET checkpoint = NULL")
     op.create_table(
         "claims",

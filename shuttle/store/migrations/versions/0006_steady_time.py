@@ -1,7 +1,6 @@
-"""Limits on steady time, which no set clock changes: how far it is, and when what they count from happened.
+"""Steady time, which setting the clock does not change: its last value, and the instants from which limits count.
 
-Revision 0006, after 0005. Steady time begins as what the wall clock says, so instants that are recorded already are
-instants of both.
+Revision 0006, after 0005. Steady time begins at the wall clock's time, so recorded instants are valid on both clocks.
 """
 
 import sqlalchemy as sa

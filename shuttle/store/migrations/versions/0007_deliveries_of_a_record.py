@@ -1,4 +1,4 @@
-"""Indexes for the deliveries of a record that is dropped: without them each record scanned all deliveries.
+"""Indexes for the deliveries of a record that is dropped: without them each drop scanned all deliveries.
 
 Revision 0007, after 0006.
 """

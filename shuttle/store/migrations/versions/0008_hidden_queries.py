@@ -1,8 +1,8 @@
-"""Queries of source URLs leave the records of builds that were accepted when they were not secret.
+"""Removes the queries of source URLs from the records of builds that were accepted before queries were secret.
 
-Revision 0008, after 0007. The sealed plan has the whole URL. It stood in the record itself, in sentences about the
-source, in the log's first lines and in the statuses that quote a sentence. In the lines of a log that is not archived
-yet stars take its place, because their bytes count.
+Revision 0008, after 0007. The sealed plan keeps the whole URL. The query was in the record itself, in sentences about
+the source, in the log's first lines and in statuses that quote such a sentence. In lines of a log that is not archived
+yet it is replaced by stars, because the number of bytes must not change.
 """
 
 import json
@@ -16,14 +16,14 @@ down_revision = "0007"
 branch_labels = None
 depends_on = None
 
-# The log's first lines show so much of a URL.
+# The log's first lines show up to this many characters of a URL.
 _LINE_CHARACTERS = 300
 
 
 def upgrade() -> None:
     """Go forward."""
     connection = op.get_bind()
-    # What is overwritten leaves nothing in the file's free pages.
+    # SQLite must not leave the overwritten text in free pages of its file.
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql("PRAGMA secure_delete = ON")
     found = connection.execute(
@@ -65,7 +65,7 @@ def _hide(connection: sa.Connection, row: Any) -> None:
     )
     query = sa.text("SELECT event_id, body FROM events WHERE build_uuid = :build_uuid")
     for event in connection.execute(query, {"build_uuid": row.build_uuid}).all():
-        # The metadata is the caller's own and comes back as it was; it stands first.
+        # The metadata, which comes first, belongs to the caller and is not changed.
         head = f'{{"id":{row.metadata_json},'.encode()
         if event.body.startswith(head):
             body = head + event.body[len(head) :].replace(_in_json(url), _in_json(shown))

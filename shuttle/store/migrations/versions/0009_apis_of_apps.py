@@ -1,4 +1,4 @@
-"""The API that made an app: callers without a token may use apps of the older API only.
+"""The API that created an app: callers without a token may use apps of the older API only.
 
 Revision 0009, after 0008.
 """

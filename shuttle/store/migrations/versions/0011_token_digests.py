@@ -1,4 +1,4 @@
-"""Indexes for the digests of tokens: a token is looked up by its digest, so an unknown uuid costs what a known one does.
+"""Indexes for the digests of tokens: a lookup by digest costs the same for a known and for an unknown uuid.
 
 Revision 0011, after 0010.
 """
