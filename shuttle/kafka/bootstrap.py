@@ -1,4 +1,4 @@
-"""Probes the bootstrap hosts of a cluster: the first one that answers, or describe_fault none does."""
+"""Probes the bootstrap hosts of a cluster: returns the first one that answers, or says why none does."""
 
 import asyncio
 from collections.abc import Iterable, Mapping
@@ -22,7 +22,7 @@ async def probe_bootstrap(
     its whole timeout, and it only logs the reasons.
 
     Raises:
-        KafkaUnavailableError: no host answered within `seconds`; the message says describe_fault for each host.
+        KafkaUnavailableError: no host answered within `seconds`; the message says why for each host.
         AddressRefusedError: the policy forbids every host.
     """
     tasks = {

@@ -63,7 +63,7 @@ class KafkaClusters:
 
 
 class _Cluster:
-    """The producer of one cluster. One that failed ends once its other partitions have nothing on the wire."""
+    """The producer of one cluster. A failed one ends once its other partitions have nothing in flight."""
 
     def __init__(self, address: KafkaAddress, access: Access, connector: BrokerConnector, settings: Settings) -> None:
         self._address = address

@@ -115,7 +115,8 @@ class PartitionSender:
     async def arrived(self, chunk: Chunk, left_seconds: float, timeout_seconds: float) -> None:
         """Return once the chunk is acknowledged; raises the error that prevented it.
 
-        Raises a timeout if no records of anybody are acknowledged within `left_seconds`, later `timeout_seconds`.
+        If the partition acknowledges nothing, of any stream, for `left_seconds` (after the first acknowledgement: for
+        `timeout_seconds`), that is an error, too.
         """
         loop, arrived = asyncio.get_running_loop(), chunk.arrived
         while not arrived.done():
