@@ -54,7 +54,7 @@ _NOT_REPORTED = Ending(
 def ending_by_supervisors(build: Build, exit_statuses: Sequence[int]) -> Ending:
     """The ending by the exit statuses of the build's steps, which have precedence over Jenkins' result.
 
-    A stop that was recorded has an effect only if it reached a step: what had ended before it ended as its status says.
+    A recorded stop has an effect only if it reached a step. A step that had ended before counts by its exit status.
     """
     if not any(exit_statuses):
         return Ending(State.SUCCEEDED)

@@ -90,7 +90,7 @@ class Acceptance:
     async def _accept_locked(
         self, app_id: str, build_id: str, parsed: ParsedRequest, content: bytes, standing: Standing
     ) -> AcceptedBuild:
-        """Hold the lock: another request may have the same source object or the same uuid."""
+        """Take the lock and accept: another request may have the same source object or the same uuid."""
         lock = self._lock(build_id.lower() if UUID.fullmatch(build_id) else f"{app_id}/{build_id}")
         async with lock, decoded_source(parsed.request, self._services) as source:
             if source is not None:

@@ -116,9 +116,9 @@ def _requested_pause_seconds(error: ShuttleError, left_seconds: float) -> float:
 
 
 async def retry_database(query: Callable[[], Awaitable[_Result]]) -> _Result:
-    """Repeat `query` until the database answers: what gave up would be started again only at a restart.
+    """Repeat `query` until the database answers: a task that gave up would be started again only at a restart.
 
-    Unlike a `Backoff` it needs no database, which would show the reason as the build's `waiting_for`.
+    Unlike a `Backoff` it does not show `waiting_for`, because that is written to the database.
     """
     while True:
         try:

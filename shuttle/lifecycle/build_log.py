@@ -94,7 +94,7 @@ class BuildLog:
             self._schedule_commit()
 
     def claim_of_run_token(self, digest: str) -> Claim | None:
-        """The attempt whose run token has this digest; how many there are does not change what it costs."""
+        """The attempt whose run token has this digest; the lookup costs the same for any number of attempts."""
         return self._by_run_token.get(digest)
 
     def superseded(self, claim: Claim) -> bool:

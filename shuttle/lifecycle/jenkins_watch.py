@@ -80,7 +80,7 @@ class JenkinsWatch:
         return min(settings.shuttle_trigger_settle_seconds, settings.shuttle_agent_silence_seconds)
 
     async def _poll(self) -> None:
-        """Poll once. After an error only one wait follows, not a repetition: calls may end the build meanwhile."""
+        """Poll once. An error is not retried here, only followed by a wait: calls may end the build meanwhile."""
         self._polled_at = self._clock()
         try:
             seen = await self._services.jenkins.build(self._build.job_name, self._number)

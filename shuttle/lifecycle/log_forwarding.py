@@ -1,4 +1,4 @@
-"""Sends the logs of builds to their sinks: one task for each open sink, and the removal of spools that none needs."""
+"""Sends the logs of builds to their sinks, with a task for each open sink, and removes spools that no sink needs."""
 
 import asyncio
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ class LogForwarding:
 
     @property
     def tasks(self) -> list[asyncio.Task[None]]:
-        """All that run, to be cancelled at a shutdown."""
+        """All running tasks, to be cancelled at a shutdown."""
         return [*self._starts, *self._forwards.values()]
 
     async def resume(self) -> None:

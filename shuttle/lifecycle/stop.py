@@ -29,7 +29,7 @@ _DEADLINE_GRACES = 3
 
 
 async def stop_pair(app_id: str, build_id: str, standing: Standing, services: Services) -> Api | None:
-    """Record the stop of every build of the pair that the caller may stop; a build that Jenkins lacks ends at once.
+    """Record the stop of every build of the pair that the caller may stop; one that was never triggered ends at once.
 
     Returns the API of the newest of these builds; None = none was stopped. Exception: if the newest is of the older
     API, that API is returned even if nothing was stopped, because its clients break on any other answer.
@@ -44,7 +44,7 @@ async def stop_pair(app_id: str, build_id: str, standing: Standing, services: Se
 
 
 async def stop_build(build_uuid: str, cause: StopCause, services: Services) -> Build | None:
-    """Record `cause`; a build that Jenkins cannot have ends at once. None = it was final already."""
+    """Record `cause`; a build that was never triggered ends at once. None = the build was final already."""
     build = await services.database.run(request_stop, build_uuid, cause)
     count_end(build)
     return build
@@ -53,8 +53,8 @@ async def stop_build(build_uuid: str, cause: StopCause, services: Services) -> B
 async def enforce(build_uuid: str, services: Services) -> Ending | None:
     """Wait for a stop, the time limit or the deadline, then stop the build. Runs at the same time as the flow of `run`.
 
-    Returns None once the row is final (a stop of a build that Jenkins does not have ends it at once), or an ending
-    once the deadline has passed and neither Jenkins nor a supervisor has confirmed the stop in time.
+    Returns None once the row is final (a build that was never triggered is final with its stop), or an ending once the
+    deadline has passed and neither Jenkins nor a supervisor has confirmed the stop in time.
     """
     clock = asyncio.get_running_loop().time
     stopped_at: float | None = None

@@ -52,9 +52,10 @@ async def _prepare(build: Build, spec: BuildSpec, services: Services) -> None:
 
 
 async def _trigger_once(build: Build, spec: BuildSpec, services: Services, backoff: Backoff) -> Build:
-    """Send one POST. The attempt is undone if it certainly queued nothing; if it may have, the marker decides later.
+    """Send one POST; if it certainly queued nothing, undo the attempt.
 
-    Not repeated here, therefore: after a failure the caller searches for the marker, or prepares the job again.
+    It is not repeated here. If it may have queued the build, the caller searches for the marker; if not, it prepares
+    the job again.
     """
     parameters = {
         "BUILD_UUID": build.build_uuid,

@@ -115,7 +115,7 @@ async def _trigger_again(build: Build, number: int, services: Services) -> Trigg
 
 
 async def _poll_item(build: Build, queue_item: int, services: Services) -> Ending | None:
-    """Poll an item that left the queue: it was cancelled or has started. `executable: null` is not enough to know."""
+    """Poll an item that left the queue: it was cancelled or has started. `executable: null` may mean either."""
     try:
         item = await services.jenkins.queue_item(queue_item)
     except JenkinsNotFoundError:  # items are dropped after 5 minutes and at a restart; the marker finds the build
