@@ -89,7 +89,7 @@ class _JobsExamination:
             yield removed
 
     async def _use(self) -> AsyncIterator[Finding]:
-        """Use a disabled job first, so that nothing runs whatever Jenkins answers; then do as the service does."""
+        """Check permissions with a disabled job, which never runs; if all are granted, run a build like the service."""
         jenkins, job = self._jenkins, self._job
         first, second = (_disabled(render(kind.build(kind.Options()), agent_label=None)) for kind in _TWO_PIPELINES)
         created = await self._attempt("Job/Create is granted.", jenkins.apply_job(job, first.config_xml, first.digest))
@@ -120,7 +120,7 @@ class _JobsExamination:
     async def _start_disabled(self) -> None:
         with suppress(JobNotReadyError):  # Jenkins checks the permission before it says that the job is disabled
             await self._jenkins.trigger(self._job, {})
-            raise JenkinsUnavailableError(f"the disabled job {self._job} was started; look at it in Jenkins.")
+            raise JenkinsUnavailableError(f"Jenkins started the disabled job {self._job}; look at it in Jenkins.")
 
     async def _run_build(self) -> AsyncIterator[Finding]:
         """Run a build as the service does, then check the permissions that need a build."""

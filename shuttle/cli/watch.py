@@ -87,7 +87,7 @@ def _verify(app_id: str, build_id: str, sink: str, *, url: str, token: str) -> N
 
 
 def stop(app_id: AppId, build_id: BuildId, url: ServiceUrl = DEFAULT_URL, token: Token = "") -> None:
-    """Stop a build; it ends `stopped` once Jenkins confirms."""
+    """Stop a build; it ends `stopped` once its agent or Jenkins confirms."""
     from shuttle.cli.client import ask
 
     ask(url, token, lambda client: _stop(client, app_id, build_id))
@@ -99,7 +99,7 @@ async def _stop(client: "ShuttleClient", app_id: str, build_id: str) -> None:
         return
     state = (await client.build(app_id, build_id))["state"]
     if state in _ENDED_OTHERWISE:
-        raise NothingStoppedError(f"{app_id} {build_id} had {state} already.")
+        raise NothingStoppedError(f"{app_id} {build_id} has already ended: {state}.")
 
 
 def builds(

@@ -36,7 +36,7 @@ class ReceivedBuild:
 
 
 def _ignore(_build: ReceivedBuild, _arrived: Any) -> None:
-    """Nobody listens."""
+    """The default callback: do nothing."""
 
 
 class Receiver:

@@ -26,7 +26,7 @@ class Screen:
         self._unfinished_line = b""
 
     def event(self, kind: str, text: str) -> None:
-        """One line."""
+        """Print an event on one line, with the time."""
         line = Text.assemble(
             (f"{time.monotonic() - self._started_at:6.2f} s  ", "dim"),
             (f"{kind:<9} ", _STYLES.get(kind, "bold")),

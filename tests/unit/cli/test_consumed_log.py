@@ -24,7 +24,7 @@ def test_duplicates_add_nothing():
 def test_line_with_the_text_of_the_final_message_is_a_line():
     log = ConsumedLog()
     assert log.take(message(0, "Build finished")) == b""
-    assert log.take(message(0, "Build finished")) == b"", "a double"
+    assert log.take(message(0, "Build finished")) == b"", "a duplicate"
     assert log.take(message(15, "more")) == b"Build finished\nmore\n"
     assert not log.has_end
     assert log.take(message(20, "Build finished")) == b""

@@ -153,7 +153,7 @@ async def test_stop_that_comes_too_late_is_reported(service, run, final_build):
     service.says("DELETE", f"/{APP}/7", OK)
     service.says("GET", f"/{APP}/7", final_build)
     ran = await run("stop", APP, "7")
-    assert (ran.code, ran.err) == (1, f"shuttle: {APP} 7 had succeeded already.\n")
+    assert (ran.code, ran.err) == (1, f"shuttle: {APP} 7 has already ended: succeeded.\n")
 
 
 async def test_commands_work_with_a_number_chosen_by_the_service(run, monkeypatch, tmp_path):
