@@ -144,7 +144,9 @@ def _headers(
 def _redirected(url: str, response: aiohttp.ClientResponse, shown: str) -> str:
     location = response.headers.get("Location", "")
     if not location:
-        raise BuildFailedError("source_redirects", f"{shown} answers {response.status} without an address to go on to.")
+        raise BuildFailedError(
+            "source_redirects", f"{shown} answers {response.status} without an address to redirect to."
+        )
     try:
         return urljoin(url, location)
     except ValueError:

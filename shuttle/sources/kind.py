@@ -45,7 +45,7 @@ class Staging(Protocol):
 class Source(BaseModel):
     """A checked source. It has secrets and is recorded only encrypted.
 
-    A kind is a subclass with a row in `catalogue.py`. What stands here is right for a kind that is downloaded from a
+    A kind is a subclass with a row in `catalogue.py`. The defaults are those of a kind that is downloaded from a
     URL, whose userinfo and query are secret.
     """
 

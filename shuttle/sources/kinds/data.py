@@ -28,11 +28,11 @@ class DataSource(Source):
         return self.url[:200].partition(",")[0]
 
     def secrets(self) -> Iterator[tuple[str, str]]:
-        """None."""
+        """See the base class: a data: URL has no secrets."""
         return iter(())
 
     def secret_spellings(self) -> Iterator[str]:
-        """None."""
+        """See the base class: a data: URL has no secrets."""
         return iter(())
 
     @property

@@ -26,7 +26,9 @@ class EarlierSource(Source):
         try:
             return await staging.copy_earlier(self.object)
         except TokenNeededError:
-            raise BuildFailedError("source_refused", f"Only a token opens the source of build {self.object}.") from None
+            raise BuildFailedError(
+                "source_refused", f"Only callers with a token may use the source of build {self.object}."
+            ) from None
         except ObjectNotFoundError:
             message = f"The source of build {self.object} is not, or no longer, in the object store."
             raise BuildFailedError("source_not_found", message) from None

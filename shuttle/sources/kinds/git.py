@@ -1,4 +1,4 @@
-"""Git sources: recognised, and refused as not served yet."""
+"""Git sources: recognised, but not supported yet."""
 
 import re
 from typing import ClassVar, NoReturn
@@ -25,4 +25,4 @@ class GitSource(Source):
     def read(cls, url: str) -> NoReturn:
         """See the base class."""
         split_url(url, "source.url")
-        raise NotYetSupportedError("Name an archive: git sources are not served yet.", field="source.url")
+        raise NotYetSupportedError("Name an archive: git sources are not supported yet.", field="source.url")

@@ -37,7 +37,7 @@ async def test_dos_paths_that_lead_out_are_refused(refusal, name):
         [hardlink("l", "absent")],
         [hardlink("early", "late"), entry("late", b"1")],
         [folder("d"), hardlink("l", "d")],
-        # written through a link, wherever it stands
+        # a path that passes through a link, before or after the link itself
         [symlink("d", "e"), folder("e"), entry("d/f", b"x")],
         [entry("d/f", b"x"), symlink("d", "e")],
         [symlink("d", "e"), entry("d", b"x")],
@@ -83,7 +83,7 @@ async def test_symbolic_links_are_kept_wherever_they_point(normalized):
         "hard": "-> a",
         "d/hard-to-link": "-> /",
     }
-    del links["odd \n\udce9"]  # no name of a zip, but a target
+    del links["odd \n\udce9"]  # a zip cannot have this name
     links["odd"] = "caf\udce9 \\"
     zip_entries = [
         (unix(name, stat.S_IFLNK | 0o777), target.encode("utf-8", "surrogateescape")) for name, target in links.items()
@@ -126,7 +126,7 @@ async def test_repeated_links_are_normalized_so_that_every_tar_unpacks_them(norm
 
 @pytest.mark.parametrize("target", ["", "a\0b"])
 async def test_link_with_an_impossible_target_is_refused(refusal, target):
-    if "\0" not in target:  # no tar has one
+    if "\0" not in target:  # a tar cannot have this target
         assert await refusal(tar_gz(entry("a", b"1"), symlink("l", target))) == "archive_truncated"
     assert await refusal(zipped((unix("l", stat.S_IFLNK | 0o777), target.encode()))) == "archive_truncated"
 
