@@ -144,7 +144,8 @@ async def shuttle_parts(
 
 def _sinks(session: ClientSession, kafka: KafkaClusters, clock: Clock, settings: Settings) -> dict[EndpointKind, Sink]:
     """The log sinks, by kind."""
-    # A member of a failover never resumes at what was sent: the next one begins where the previous one acknowledged.
+    # A member of a failover never resumes after the last sent byte, because the next member continues after the last
+    # acknowledged one.
     members: dict[EndpointKind, UploadFactory] = {
         EndpointKind.HTTP: HttpUploadFactory(session),
         EndpointKind.KAFKA: KafkaUploadFactory(kafka, settings.shuttle_kafka_request_timeout_seconds),

@@ -1,6 +1,7 @@
 """Return of freed memory to the system; without it glibc keeps as much as a burst of requests once used.
 
-After 144 POSTs of up to 4 MB of JSON, 85 MiB more were resident than before, and 49 with this (5 ms in a thread).
+Measured after 144 POSTs of up to 4 MB of JSON: 85 MiB more were resident than before, and 49 MiB with this module. A
+call takes 5 ms in a thread.
 """
 
 import asyncio

@@ -139,7 +139,7 @@ class Jobs:
             _log.warning("a Jenkins job was edited by hand; updating it", job=job, edited=", ".join(edited))
 
     async def _create(self, job: str, config_xml: bytes) -> Exception | None:
-        """Create the job and missing folders; returns the error of a 400, the answer also if the job exists already."""
+        """Create the job and missing folders; returns the error for a 400, which may mean that the job exists."""
         folder, _, name = job.rpartition("/")
         path = f"{job_path(folder) if folder else ''}createItem?name={quote(name, safe='')}"
         reply = await self._request("POST", path, config_xml)
@@ -173,7 +173,7 @@ class Jobs:
                 raise answers.failure(answer, f"create the folder {name} (it needs the Folders plugin)")
 
     async def _request(self, method: str, path: str, config_xml: bytes | None = None) -> _Reply:
-        """Run one call in a thread. JenkinsUnavailableError also after a timeout, when Jenkins may still execute it."""
+        """Run one call in a thread. After a timeout (JenkinsUnavailableError) Jenkins may still execute it."""
         began_at = time.monotonic()
         call = partial(_call, self._server, method, self._session.url + path, config_xml)
         try:

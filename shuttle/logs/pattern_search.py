@@ -18,7 +18,7 @@ Span = tuple[int, int]
 LINE_FEED = 0x0A
 # The length of a head, and so of the shortest pattern that is allowed.
 HEAD_BYTES = 6
-# A finder searches for keys instead of whole patterns: with all of a 100 KB secret, each of its forms would take
+# A finder searches for keys instead of whole patterns: as a whole pattern, each form of a 100 KB secret would take
 # 25 MB (measured).
 _KEY_BYTES = 16
 # The vectorised search takes up to 64 patterns. A group of that size takes 0.12 ms per megabyte; one automaton with

@@ -1,7 +1,7 @@
 """Claims: each attempt of a pipeline's step to run a build, with the digests of its tokens.
 
-A token is looked up by its digest alone. So the uuid in a path, known or not, changes nothing about what a wrong token
-costs; and how far a lookup gets says nothing about a token, of which only the SHA-256 is compared.
+A token is looked up by its digest alone. So a wrong token costs the same for a known and for an unknown uuid in the
+path. The time of a lookup reveals nothing about a token, because only SHA-256 digests are compared.
 """
 
 from dataclasses import dataclass
@@ -131,6 +131,6 @@ def find_run_token(tx: Tx, digest: str) -> Claim | None:
 
 
 def _claim_of(tx: Tx, condition: sa.ColumnElement[bool]) -> Claim | None:
-    """The first one: an attempt that claims with the nonce of a replaced one has its tokens, and they stay invalid."""
+    """The first such attempt. A claim with the nonce of a replaced attempt has the same tokens, which stay invalid."""
     row = tx.execute(sa.select(*_COLUMNS).where(condition).order_by(claims.c.claim_id).limit(1)).first()
     return None if row is None else Claim(*row)

@@ -44,7 +44,7 @@ _REFUSED: Mapping[str, str] = {
 
 
 def refusal(error: BaseException) -> SettingsError | StoreError | None:
-    """The error for a connection that the server refuses: StoreError if a retry may succeed. None = it refuses none."""
+    """The error for a connection that the server refuses: StoreError if a retry may succeed. None = no refusal."""
     pgconn: Any = getattr(_driver_error(error), "pgconn", None)
     if pgconn is not None and pgconn.needs_password:
         return SettingsError("PostgreSQL requires a password; add it to DATABASE_URL.")
@@ -54,7 +54,7 @@ def refusal(error: BaseException) -> SettingsError | StoreError | None:
     sentence = next((sentence for part, sentence in _REFUSED.items() if part in text), None)
     if sentence is not None:
         return SettingsError(sentence)
-    if pgconn is not None and pgconn.used_password and not pgconn.server_version:  # it came no further than the login
+    if pgconn is not None and pgconn.used_password and not pgconn.server_version:  # the login has failed
         return StoreError(
             "PostgreSQL refuses the login; check user, password and database of DATABASE_URL, and the server's log."
         )

@@ -23,7 +23,7 @@ from shuttle.store.tx import Tx
 
 
 class Expiring(StrEnum):
-    """What is kept of a build for a time of its own."""
+    """The parts of a build that are each kept for a time of their own."""
 
     SOURCE = "source"
     LOG = "log"
@@ -34,7 +34,7 @@ _DELETED_AT = {Expiring.SOURCE: builds.c.source_deleted_at, Expiring.LOG: builds
 
 
 def expired_builds(tx: Tx, what: Expiring, before: datetime, limit: int) -> list[str]:
-    """Uuids of archived builds that ended before `before` and still have it."""
+    """Uuids of archived builds that ended before `before` and still have this part."""
     query = sa.select(builds.c.build_uuid).where(builds.c.finished_at < before, builds.c.archived_at.is_not(None))
     if what in _DELETED_AT:
         query = query.where(_DELETED_AT[what].is_(None))

@@ -71,7 +71,7 @@ async def claim_of_run_token(request: web.Request) -> Claim:
     opened = services.logs.find(build_uuid)
     claim = opened.claim_of_run_token(digest) if opened is not None else None
     if claim is None:
-        # Also of an open log, which has all its claims: otherwise a quick 401 would say that the build runs.
+        # Also if the log is open and so has all claims: otherwise a quick 401 would reveal that the build runs.
         claim = await services.database.run(find_run_token, digest)
     if claim is None or claim.build_uuid != build_uuid:
         raise _unauthorized()

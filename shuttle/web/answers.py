@@ -96,9 +96,7 @@ def error_bytes(error: ShuttleError) -> bytes:
 
 
 async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Everything that the router or a handler raises becomes an answer of the family; what nobody expected is logged
-    and a 500.
-    """
+    """Answer everything that the router or a handler raises as JSON; an unexpected exception is logged and gets 500."""
     try:
         return await handler(request)
     except ShuttleError as error:
@@ -109,7 +107,7 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
         return error_answer(InvalidRequestError("Send a body that is encoded as its headers say."))
     except (ConnectionError, TimeoutError):
         raise  # the client has disconnected or is too slow: nobody receives a response
-    except Exception:  # whatever a handler did not expect
+    except Exception:  # any unexpected exception
         log.exception("request failed", method=request.method, route=_route_of(request))
         body = {"status": "error", "code": "internal_error", "message": "The shuttle has a bug here; see its log."}
         return _unless_started(request, json_answer(body, status=500))

@@ -85,7 +85,7 @@ async def _received(request: web.Request, limit_bytes: int, too_large: BodyTooLa
 
 
 async def _counted(request: web.Request, limit_bytes: int, too_large: BodyTooLargeError) -> AsyncIterator[bytes]:
-    """The chunks, with a limit on the compressed size: compressed bytes may yield nothing, without end."""
+    """The chunks, with a limit on the compressed size: an endless compressed body may decompress to nothing."""
     received_bytes = 0
     async for chunk in chunks_of(request):
         received_bytes += len(chunk)

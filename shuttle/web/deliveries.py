@@ -44,7 +44,7 @@ async def list_deliveries(request: web.Request) -> web.StreamResponse:
 
 
 def delivery_entry(row: DeliveryRow, clock: Clock) -> DeliveryEntry:
-    """With an instant that people can compare with their clocks."""
+    """The delivery for display; its next attempt is converted to the wall clock."""
     due_at = row.next_attempt_at and clock.shown(row.next_attempt_at)
     return DeliveryEntry(**asdict(row) | {"next_attempt_at": None if due_at is None else instant_text(due_at)})
 
@@ -64,7 +64,7 @@ async def replay_one(request: web.Request) -> web.StreamResponse:
     parameters=(replace(_OF_APP, required=True), _OF_BUILD),
 )
 async def replay_given_up(request: web.Request) -> web.StreamResponse:
-    """`POST /-/deliveries/replay?app_id=&build_id=`: deliver again everything given up on, of one app or build."""
+    """`POST /-/deliveries/replay?app_id=&build_id=`: send again what was given up for an app or a build."""
     app_id = request.query.get("app_id")
     if app_id is None:
         raise InvalidRequestError("Name the app whose deliveries are to be replayed.", field="app_id")

@@ -148,7 +148,7 @@ class Artifacts(ResponseBody):
 
 
 class FailoverEntry(ResponseBody):
-    """When and why a failover went on with another member."""
+    """When and why a failover continued with another member."""
 
     at: Instant
     to: str

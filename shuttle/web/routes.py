@@ -33,7 +33,7 @@ ROUTES: tuple[Route, ...] = (
         "/-/deliveries/replay",
         deliveries.replay_given_up,
         Role.CONTROLLER,
-        "Replay the deliveries given up on.",
+        "Replay deliveries that were given up.",
     ),
     Route("POST", "/-/deliveries/{delivery_id}/replay", deliveries.replay_one, Role.CONTROLLER, "Replay one delivery."),
     Route("POST", "/-/builds/{build_uuid}/claim", agent.post_claim, Role.AGENT, "Claim a build or a branch of it."),

@@ -116,8 +116,10 @@ async def get_normalized_source(request: web.Request, build: Build) -> web.Strea
 
 
 async def _send_file(request: web.Request, file: BinaryIO) -> web.StreamResponse:
-    """Not web.FileResponse: the kernel would send the file, and the connection, which sees none of its bytes, could not
-    limit how long a client reads nothing."""
+    """Send the file in blocks.
+
+    web.FileResponse would let the kernel send it, and the connection could not limit how long a client reads nothing.
+    """
     size_bytes = os.fstat(file.fileno()).st_size
     headers = {"Content-Type": "application/gzip", "Content-Length": str(size_bytes)}
     response = web.StreamResponse(headers=headers)
