@@ -1,6 +1,6 @@
-"""What happens to agents and to what they have sent: the shuttle's disk is lost, the network is bad, a step is killed.
+"""Faults of agents: the shuttle's disk is lost, the shuttle is down, the network is bad, a step's shell is killed.
 
-Logs go by HTTP and Kafka; both, the archive and the final status are compared with what the build has printed.
+Logs are sent by HTTP and to Kafka. Both, the archive and the final status are compared with the output of the build.
 """
 
 import asyncio
@@ -24,9 +24,9 @@ pytestmark = [pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="module")
 SEED = 20190417
 LOSSES = 4
 AWAY_SECONDS = 10
-# Of what an agent and the shuttle say to each other: some pushes long.
+# The traffic between an agent and the shuttle after which the proxy decides again: the size of several pushes.
 STRETCH_BYTES = 50_000
-# As messages 3 MB: the mock brokers keep 5 MB, and what a busy consumer has not read by then is gone.
+# As Kafka messages these are 3 MB. The mock brokers keep 5 MB and drop older messages, even if a consumer is late.
 LINES = 20_000
 BEGUN = b"-----> Running build.sh\n"
 
@@ -39,7 +39,7 @@ async def kafka() -> AsyncIterator[Cluster]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def network() -> AsyncIterator[TcpProxy]:
-    """Between the agents and the shuttle; it is well until a test says otherwise."""
+    """The proxy between the agents and the shuttle; it disturbs nothing until a test sets its share."""
     async with tcp_proxy(SEED, 0, longest_before_cut_bytes=STRETCH_BYTES, stretch_bytes=STRETCH_BYTES) as proxy:
         yield proxy
 
@@ -53,7 +53,7 @@ async def product(tmp_path_factory: pytest.TempPathFactory, network: TcpProxy) -
 
 
 def gated(product: Product, name: str, *parts: str) -> str:
-    """The parts of a script; before each but the first it waits for its gate."""
+    """A script of these parts; before each part but the first it waits for a gate."""
     wait = "while [ ! -e {}/{}.{} ]; do sleep 0.05; done"
     return "\n".join(
         part if not number else wait.format(product.folder, name, number) + "\n" + part
@@ -66,7 +66,7 @@ def open_gate(product: Product, name: str, number: int) -> None:
 
 
 def printed(log: bytes) -> bytes:
-    """What the build itself has printed."""
+    """The output of the build itself."""
     return log.partition(BEGUN)[2]
 
 
@@ -75,7 +75,7 @@ def numbers(first: int, last: int) -> bytes:
 
 
 async def test_the_spools_disk_is_lost_while_the_shuttle_is_down(product: Product, kafka: Cluster):
-    """The database is kept; agents are asked for everything again."""
+    """The database is kept; the agents send their whole logs again."""
     moments = random.Random(SEED)
     each = LINES // (LOSSES + 1)
     parts = [f"seq {each * part + 1} {each * (part + 1)}" for part in range(LOSSES + 1)]
@@ -91,14 +91,14 @@ async def test_the_spools_disk_is_lost_while_the_shuttle_is_down(product: Produc
         assert printed(await build.received_log(seconds=60)) == numbers(1, each * (LOSSES + 1))
 
 
-async def test_the_shuttle_is_away_while_a_build_goes_on_and_ends(product: Product, kafka: Cluster):
+async def test_the_shuttle_is_down_while_a_build_continues_and_ends(product: Product, kafka: Cluster):
     async with subscribed_build(product, kafka, "away") as build:
         await build.submit(gated(product, "away", "seq 1 100", f"seq 101 {LINES}; touch {product.folder}/away.over"))
         await build.receiver.until(lambda: b"\n100\n" in build.receiver.log)
         await product.shuttle.kill()
         open_gate(product, "away", 1)
         await asyncio.sleep(AWAY_SECONDS)
-        assert (product.folder / "away.over").exists(), "the build waits for nobody"
+        assert (product.folder / "away.over").exists(), "the build continues without the shuttle"
         await product.shuttle.start()
         assert printed(await build.received_log(seconds=60)) == numbers(1, LINES)
 
@@ -122,7 +122,7 @@ async def test_a_bad_network_between_agent_and_shuttle(product: Product, kafka: 
 
 @pytest.fixture
 def user_process() -> Iterator[str]:
-    """A command line that no other test has; what is left of it is ended."""
+    """A command line that no other test uses; its processes are killed at the end."""
     command = f"sleep 600.{os.getpid()}"
     yield command
     for pid in pids_of(command):
@@ -141,7 +141,7 @@ def processes() -> Iterator[tuple[int, list[str]]]:
 
 
 def step_shell(product: Product) -> int:
-    """The supervisor: the shell that Jenkins started for the one running step."""
+    """The pid of the supervisor, the shell that Jenkins started for the only running step."""
     found = [
         pid
         for pid, words in processes()
@@ -152,7 +152,7 @@ def step_shell(product: Product) -> int:
 
 
 async def test_a_step_whose_shell_is_killed(product: Product, kafka: Cluster, user_process: str):
-    """Nobody is left who could send anything: Jenkins' words explain the end, and the runner ends the build."""
+    """No supervisor is left to report the end: Jenkins' console explains it, and the runner ends the user's process."""
     async with subscribed_build(product, kafka, "killed") as build:
         log = await ended_by_a_signal(product, build, user_process, signal.SIGKILL)
         assert log.splitlines()[-1] == b"ERROR: script returned exit code 137"
@@ -169,7 +169,7 @@ async def test_a_step_whose_shell_is_terminated(product: Product, kafka: Cluster
 
 
 async def ended_by_a_signal(product: Product, build: SubscribedBuild, command: str, number: signal.Signals) -> bytes:
-    """The log of a build that has run for a while when its step's shell gets that signal."""
+    """The log of a build whose step's shell gets the signal while the build runs."""
     await build.submit(f"seq 1 1000; exec {command}")
     await build.receiver.until(lambda: b"\n1000\n" in build.receiver.log)
     os.kill(step_shell(product), number)

@@ -1,6 +1,6 @@
-"""Requests made of the OpenAPI document, good and bad ones: the running service answers as the document says.
+"""Valid and invalid requests that are generated from the OpenAPI document get the responses that it describes.
 
-The examples are the same in every run, but for what depends on earlier answers.
+The requests are the same in every run, except for parts that depend on earlier responses.
 """
 
 import asyncio
@@ -18,9 +18,9 @@ from tests.support.inprocess import Shuttle, running_jenkins, running_shuttle, s
 pytestmark = [pytest.mark.timeout(240), pytest.mark.asyncio(loop_scope="module")]
 TOKEN = "controllers-token-of-the-test"
 ENDED, HELD = "/app/1", "/held/1"
-# Of a request that is not as described; 410 comes before a look at the body.
+# The statuses that a request which violates the document may get; 410 is sent before the body is read.
 REFUSED = ["400", "401", "403", "404", "405", "409", "410", "413", "415", "422"]
-# Not `positive_data_acceptance`: that a source is no URL, or an image has no name, is beyond a schema.
+# Without `positive_data_acceptance`: a schema cannot say which texts are URLs of sources or names of images.
 CHECKS = (
     "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,"
     "response_schema_conformance,negative_data_rejection,ignored_auth,missing_required_header"
@@ -29,7 +29,7 @@ CHECKS = (
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shuttle(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shuttle]:
-    """With a build that has ended and left a log."""
+    """A shuttle with a build that has ended and left a log."""
     folder = tmp_path_factory.mktemp("described")
     async with (
         running_jenkins(folder) as jenkins,
@@ -41,8 +41,8 @@ async def shuttle(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shu
         yield running
 
 
-async def ask_as_described(shuttle: Shuttle, folder: Path, token: str, *options: str, **parameters: str) -> None:
-    """Ask each route, with these parameters of paths where they are given; fail with all that is not as described."""
+async def check_described(shuttle: Shuttle, folder: Path, token: str, *options: str, **parameters: str) -> None:
+    """Request each route, with these path parameters; fail with every response that differs from its description."""
     configuration = folder / "schemathesis.toml"
     lines = [f"{json.dumps(f'path.{name}')} = {json.dumps(value)}" for name, value in parameters.items()]
     refused = [f"[checks.negative_data_rejection]\nexpected-statuses = {json.dumps(REFUSED)}", "[parameters]"]
@@ -60,23 +60,23 @@ async def ask_as_described(shuttle: Shuttle, folder: Path, token: str, *options:
 
 
 async def test_every_route_answers_as_described(shuttle: Shuttle, tmp_path: Path):
-    await ask_as_described(shuttle, tmp_path, TOKEN)
+    await check_described(shuttle, tmp_path, TOKEN)
 
 
-async def test_what_is_read_of_a_build_is_as_described(shuttle: Shuttle, tmp_path: Path):
-    await ask_as_described(
+async def test_responses_about_a_build_match_their_description(shuttle: Shuttle, tmp_path: Path):
+    await check_described(
         shuttle, tmp_path, TOKEN, "--include-method", "GET", app_id="app", build_id="1", segment="app", delivery_id="1"
     )
 
 
-async def test_an_agents_calls_are_answered_as_described(tmp_path: Path):
-    """Of a build that Jenkins never sees: the test has claimed it, so that each token opens its calls."""
+async def test_responses_to_an_agent_match_their_description(tmp_path: Path):
+    """The test claims the build, which Jenkins never gets, so that each token is valid for its calls."""
     async with running_shuttle(tmp_path) as shuttle:
         answer = await shuttle.post(HELD, script_request())
         assert answer.status == 200
         agent = await agent_of(shuttle, HELD)
         assert await agent.files("source.tar.gz")
-        # A pushed end ends the build, and another claim voids the tokens of this one: so these come last.
+        # `log` and `claim` come last: a push may end the build, and a further claim voids these tokens.
         for token, calls in (
             (agent.run_token, "(progress|report|artifacts)"),
             (agent.setup_token, "(source|environment|begin)"),
@@ -84,4 +84,4 @@ async def test_an_agents_calls_are_answered_as_described(tmp_path: Path):
             (agent.token, ""),
         ):
             of_the_agent = "--include-path-regex", f"^/-/builds/[^/]+/{calls}"
-            await ask_as_described(shuttle, tmp_path, token, *of_the_agent, build_uuid=agent.uuid)
+            await check_described(shuttle, tmp_path, token, *of_the_agent, build_uuid=agent.uuid)

@@ -1,4 +1,4 @@
-"""Disks that take nothing: objects, spool, database, what is on its way; the service lives, results are as promised."""
+"""Disks without space for objects, the spool, the database or uploads: the service stays up, and no result is wrong."""
 
 import asyncio
 import hashlib
@@ -18,7 +18,7 @@ from tests.support.free_port import free_port
 from tests.support.product import TOKEN, USER, Product, running_product
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.asyncio(loop_scope="module")]
-# More than the database has in these tests, less than the log of `LONG`.
+# More than the size of the database in these tests, less than the log of `LONG`.
 FILE_LIMIT_BYTES = 6 * 1024 * 1024
 JENKINS_PORT = free_port()
 JSON = {"Content-Type": "application/json"}
@@ -39,7 +39,7 @@ def gated(folder: Path, name: str, rest: str) -> str:
 
 
 async def works(product: Product, name: str) -> None:
-    """A build from one end to the other."""
+    """A whole build succeeds."""
     receiver = product.receiver(name)
     await product.submit(name, "1", "#!/bin/sh\nseq 1 10\n", receiver)
     await receiver.until(lambda: receiver.final and receiver.log_ended)
@@ -48,7 +48,7 @@ async def works(product: Product, name: str) -> None:
 
 
 async def until_archived(product: Product, log: bytes) -> None:
-    """The service tells nobody when it has archived; the folder shows it."""
+    """Wait until an object is this log; the service does not report when it has archived a log."""
     async with asyncio.timeout(40):
         while True:
             objects = product.folder / "data" / "objects"
@@ -59,7 +59,7 @@ async def until_archived(product: Product, log: bytes) -> None:
 
 @contextmanager
 def files_limited(product: Product, size_bytes: int) -> Iterator[None]:
-    """No file of the shuttle's grows beyond that: what a full disk is to it, without root and for it alone."""
+    """Limit the size of the shuttle's files: like a full disk, but without root, and for this process only."""
     unlimited = resource.prlimit(product.shuttle.pid, resource.RLIMIT_FSIZE)
     resource.prlimit(product.shuttle.pid, resource.RLIMIT_FSIZE, (size_bytes, unlimited[1]))
     try:
@@ -69,14 +69,14 @@ def files_limited(product: Product, size_bytes: int) -> Iterator[None]:
 
 
 async def until_made(path: Path) -> None:
-    """A build's script tells nobody that it came to some point; the file that it makes shows it."""
+    """Wait until a build's script has made this file."""
     async with asyncio.timeout(30):
         while not path.exists():
             await asyncio.sleep(0.05)
 
 
 async def until_console_says(product: Product, build: dict[str, Any], text: str) -> None:
-    """Jenkins notifies nobody, but its log file grows."""
+    """Wait until the console of the Jenkins build has this text, by following the file of the console."""
     job, number = build["jenkins"]["job"].split("/")[-1], build["jenkins"]["build_number"]
     [console] = (product.folder / "jenkins").glob(f"jobs/**/{job}/builds/{number}/log")
     tail = await asyncio.create_subprocess_exec("tail", "-c", "+1", "-f", console, stdout=asyncio.subprocess.PIPE)
@@ -148,7 +148,7 @@ async def test_spool_full_in_mid_build(product):
     await until_archived(product, log)
 
 
-async def test_spool_cannot_even_be_made(product):
+async def test_spool_cannot_be_created(product):
     name = "no-spool"
     spool = product.folder / "data" / "spool"
     away = spool.rename(spool.with_name("spool-away"))
@@ -190,7 +190,7 @@ async def test_database_full_in_mid_build(product):
         async with product.session.get(f"{product.url}/readyz") as response:
             assert response.status == 503
             assert "check the disk" in (await response.json())["checks"]["database"]
-        assert await runs_in_jenkins(product, await product.build(name, "1")), "its agent holds the log's end"
+        assert await runs_in_jenkins(product, await product.build(name, "1")), "the agent keeps the end of the log"
     await receiver.until(lambda: receiver.final and receiver.log_ended)
     log = bytes(receiver.log)
     assert receiver.words() == ["queued", "pending", "succeeded"]
@@ -201,8 +201,8 @@ async def test_database_full_in_mid_build(product):
     assert "Traceback" not in product.shuttle.output()
 
 
-async def test_no_room_for_what_is_on_its_way(product):
-    """Of a source in a request the caller hears at once; an artifact's agent asks until there is room."""
+async def test_no_space_for_uploads(product):
+    """A POST with its source in the body is refused at once; the agent repeats the upload of an artifact."""
     name = "passing"
     receiver = product.receiver(name)
     artifact = f"mkdir dist; head -c {2 * FILE_LIMIT_BYTES} /dev/zero > dist/big"

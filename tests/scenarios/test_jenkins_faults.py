@@ -1,4 +1,4 @@
-"""A Jenkins that misbehaves: its builds are found again or end as they should, and none runs twice.
+"""Jenkins fails or misbehaves: its builds are found again or end as documented, and none runs twice.
 
 See docs/contract.md, "Ends of builds".
 """
@@ -51,8 +51,8 @@ def marking(folder: Path, name: str, rest: str = "seq 1 300; sleep 0.3; seq 301 
     return f"#!/bin/sh\necho ran >> {folder}/{name}.ran\n{rest}\n"
 
 
-async def ends_well(product: Product, receiver: Receiver, name: str) -> None:
-    """Succeeded, once, whole."""
+async def succeeds_once(product: Product, receiver: Receiver, name: str) -> None:
+    """Wait for the end: the build has succeeded, has run once, and its log is complete."""
     await receiver.until(lambda: receiver.final is not None and receiver.log_ended > 0, 50)
     assert receiver.words() == ALL
     log = bytes(receiver.log)
@@ -61,8 +61,8 @@ async def ends_well(product: Product, receiver: Receiver, name: str) -> None:
     assert (product.folder / f"{name}.ran").read_text().split() == ["ran"]
 
 
-async def test_a_running_build_ends_by_its_agents_word_while_jenkins_fails(product, proxy, folder):
-    """Each build meets another fault; Jenkins is asked at all because their agents are silent."""
+async def test_running_build_ends_by_its_agents_report_while_jenkins_fails(product, proxy, folder):
+    """Each build has another fault. Jenkins is asked about the builds only because their agents are silent."""
     names = {f"all-{fault}": fault for fault in FAULTS}
     receivers = {name: product.receiver(name) for name in names}
     script = f"seq 1 300; while [ ! -e {folder}/all.gate ]; do sleep 0.05; done; seq 301 600"
@@ -76,7 +76,7 @@ async def test_a_running_build_ends_by_its_agents_word_while_jenkins_fails(produ
         assert (await product.build(name, "1"))["state"] == "running"
     (folder / "all.gate").touch()
     for name, receiver in receivers.items():
-        await ends_well(product, receiver, name)
+        await succeeds_once(product, receiver, name)
     proxy.calm()
 
 
@@ -90,7 +90,7 @@ async def test_everything_fails_before_the_trigger(product, proxy, folder, fault
     seen = await product.build(name, "1")
     assert seen["state"] in {"recorded", "staging"}
     proxy.calm()
-    await ends_well(product, receiver, name)
+    await succeeds_once(product, receiver, name)
 
 
 def triggers(fault: str | int):
@@ -105,29 +105,29 @@ async def test_the_answer_of_the_trigger_is_lost(product, proxy, folder, fault):
     receiver = product.receiver(name)
     proxy.fault = triggers(fault)
     await product.submit(name, "1", marking(folder, name), receiver)
-    await ends_well(product, receiver, name)
+    await succeeds_once(product, receiver, name)
     assert [hit[1] for hit in proxy.hits] == [fault]
 
 
-async def test_the_trigger_arrives_after_we_stopped_looking(product, proxy, folder):
+async def test_the_trigger_arrives_after_the_end_of_the_search(product, proxy, folder):
     name = "late"
     receiver = product.receiver(name)
     proxy.fault = triggers("late")
     await product.submit(name, "1", marking(folder, name, "seq 1 300; sleep 1; seq 301 600"), receiver)
     await product.until_state(name, "1", "running")
     proxy.calm()
-    await ends_well(product, receiver, name)
+    await succeeds_once(product, receiver, name)
 
 
-async def test_somebody_asks_for_a_replay(product, proxy, folder):
-    """Jenkins starts a second build with all the parameters of the first, its token included."""
+async def test_a_replay_in_jenkins_runs_nothing(product, proxy, folder):
+    """Jenkins starts a second build with all parameters of the first one, including its token."""
     name = "replay"
     receiver = product.receiver(name)
     proxy.fault = triggers("again")
     await product.submit(name, "1", marking(folder, name), receiver)
     build = await product.until_state(name, "1", "running")
     proxy.calm()
-    await ends_well(product, receiver, name)
+    await succeeds_once(product, receiver, name)
     await until_jenkins_build_is_over(product, f"{proxy.target}/job/{build['jenkins']['job']}/2")
     assert (product.folder / f"{name}.ran").read_text().split() == ["ran"]
     assert receiver.words() == ALL
@@ -139,12 +139,12 @@ async def until_jenkins_build_is_over(product: Product, url: str) -> None:
             async with product.session.get(f"{url}/api/json?tree=building,result", headers=AUTHORIZED) as response:
                 if response.status == 200 and not (await response.json())["building"]:
                     return
-            await asyncio.sleep(0.05)  # Jenkins tells nobody: it has to be asked
+            await asyncio.sleep(0.05)  # Jenkins does not report the end of a build
 
 
 @pytest.mark.parametrize("both", [False, True])
 async def test_jenkins_restarts_in_mid_build(product, proxy, folder, both):
-    """Killed and started again, alone or with the shuttle."""
+    """Jenkins is killed and started again, alone or together with the shuttle."""
     name = f"restart-{both}"
     gate = folder / name
     receiver = product.receiver(name)
@@ -157,7 +157,7 @@ async def test_jenkins_restarts_in_mid_build(product, proxy, folder, both):
     gate.touch()
     if both:
         await product.shuttle.start()
-    await ends_well(product, receiver, name)
+    await succeeds_once(product, receiver, name)
 
 
 async def test_jenkins_is_down_at_the_post_and_back_later(product, proxy, folder):
@@ -168,11 +168,11 @@ async def test_jenkins_is_down_at_the_post_and_back_later(product, proxy, folder
     waiting = await product.until_waiting(name, "1")
     assert "Jenkins" in waiting
     await product.jenkins.start()
-    await ends_well(product, receiver, name)
+    await succeeds_once(product, receiver, name)
 
 
 async def test_a_running_build_deleted_in_jenkins_ends_as_aborted(product, proxy, folder):
-    """Jenkins ends the step as for an abort before it deletes the build; the agent says so."""
+    """Before Jenkins deletes the build, it aborts the step, and the agent reports that."""
     name = "deleted"
     receiver = product.receiver(name)
     await product.submit(name, "1", marking(folder, name, "echo started; sleep 600"), receiver)

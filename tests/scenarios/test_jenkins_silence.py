@@ -1,6 +1,6 @@
-"""Jenkins away for real lengths: 30 s of refusals, and calls that it takes and never answers; all side by side.
+"""Jenkins refuses connections for 30 s, or never answers a call. The cases run at the same time.
 
-Nothing is shortened by a setting: an answer is waited for 30 s.
+The timeouts are the real ones: 30 s for an answer.
 """
 
 import asyncio
@@ -21,19 +21,19 @@ from tests.support.tcp_proxy import tcp_proxy
 
 pytestmark = [pytest.mark.timeout(200), pytest.mark.asyncio(loop_scope="module")]
 REFUSED_SECONDS = 30
-# Two waits for an answer that never comes, and what lies around them.
+# Two timeouts of 30 s, and the time before, between and after them.
 LONGEST_SECONDS = 100
 ALL = ["queued", "pending", "succeeded"]
 
 
 def script(folder: Path, name: str) -> str:
-    """Says 1 to 300, waits for the gate, says 301 to 600, and leaves a mark each time it runs."""
+    """A script that prints 1 to 300, waits for its gate, prints 301 to 600, and adds a line to a file in each run."""
     wait = f"while [ ! -e {folder}/{name}.gate ]; do sleep 0.05; done"
     return f"#!/bin/sh\necho ran >> {folder}/{name}.ran\nseq 1 300\n{wait}\nseq 301 600\n"
 
 
-async def ends_well(product: Product, receiver: Receiver, name: str) -> None:
-    """Succeeded, once, whole."""
+async def succeeds_once(product: Product, receiver: Receiver, name: str) -> None:
+    """Wait for the end: the build has succeeded, has run once, and its log is complete."""
     await receiver.until(lambda: receiver.final is not None and receiver.log_ended > 0, LONGEST_SECONDS)
     assert receiver.words() == ALL, (name, receiver.final)
     log = bytes(receiver.log)
@@ -58,7 +58,7 @@ async def ends_stopped(receiver: Receiver) -> None:
 
 
 async def refused(folder: Path) -> None:
-    """Running and stopped builds end by their agents' words; those that Jenkins has to begin wait until it is back."""
+    """Running builds and their stops end by their agents' reports; builds that were not begun wait for Jenkins."""
     port = free_port()
     async with tcp_proxy(0, 0) as network:
         network.target_port = port
@@ -82,22 +82,22 @@ async def refused(folder: Path) -> None:
             await ends_stopped(receivers["never"])
             for name in ("runs", "waits", "asked"):
                 (folder / f"{name}.gate").touch()
-            await ends_well(product, receivers["runs"], "runs")
+            await succeeds_once(product, receivers["runs"], "runs")
             await ends_stopped(receivers["stops"])
-            # One of the two executors was free: its build began without our hearing of it by Jenkins.
-            await ends_well(product, receivers["waits"], "waits")
+            # After `runs` or `stops` an executor is free. This build begins although the shuttle cannot reach Jenkins.
+            await succeeds_once(product, receivers["waits"], "waits")
             left_seconds = max(refused_until - asyncio.get_running_loop().time(), 1)
             with pytest.raises(TimeoutError):
                 await receivers["asked"].until(lambda: receivers["asked"].final, left_seconds)
             assert (await product.build("asked", "1"))["state"] == "staging"
             await network.listen()
-            await ends_well(product, receivers["asked"], "asked")
+            await succeeds_once(product, receivers["asked"], "asked")
             assert not (folder / "never.ran").exists()
 
 
-# --- taken, and never answered
+# --- accepted, and never answered
 
-# What of a build's calls is never answered, how, and by which part of its path it is known.
+# By build: the fault of the proxy, and a part of the path of the call that is not answered.
 SILENCES = {
     "job": ("hang", "/api/json"),
     "trigger": ("hang", "/buildWithParameters"),
@@ -107,13 +107,13 @@ SILENCES = {
     "stop": ("hang", "/1/stop"),
     "stop-done": ("mute", "/1/stop"),
 }
-# Asked for all builds together, or by a number that only Jenkins knows: for whoever comes first.
-# In turn: who waits for the list hears of its claim meanwhile, and does not ask for its item any more.
+# These calls are made for all builds together, or have a number that only Jenkins knows, so they belong to no build.
+# One fault at a time: a build that waits for the list may be claimed meanwhile, and then does not ask for its item.
 SHARED_SILENCES = {part: ("hang", part) for part in ("/queue/item/", "/queue/api/json")}
 
 
 class OnceEach:
-    """The first call of each kind is not answered; `left`: by a part of the path, how, and by which other part."""
+    """Does not answer the first call of each kind. `left` maps a part of its path to the fault and another part."""
 
     def __init__(self, left: dict[str, tuple[str, str]], *, in_turn: bool = False) -> None:
         self.left = left
@@ -130,13 +130,13 @@ class OnceEach:
 
 
 async def silent(folder: Path) -> None:
-    """One build for each kind of call whose answer never comes."""
+    """A build for each kind of call that is never answered."""
     silences = {f"/job/{job_name_of(name)}/": silence for name, silence in SILENCES.items()}
     await _builds_beside(folder, OnceEach(silences), list(SILENCES))
 
 
 async def silent_queue(folder: Path) -> None:
-    """What is asked for all builds together."""
+    """The calls for all builds together are never answered."""
     await _builds_beside(folder, OnceEach(dict(SHARED_SILENCES), in_turn=True), ["one", "other"])
 
 
@@ -162,12 +162,12 @@ async def _builds_beside(folder: Path, fault: OnceEach, names: list[str]) -> Non
                     if name.startswith("stop"):
                         ends.create_task(_stopped_in_mid_build(product, receiver, name))
                     else:
-                        ends.create_task(ends_well(product, receiver, name))
-            assert not fault.left, "a call was never made"
+                        ends.create_task(succeeds_once(product, receiver, name))
+            assert not fault.left, "some calls were not made"
 
 
 async def _asked_for_in_silence(proxy: FaultyProxy, fault: OnceEach, folder: Path, name: str) -> None:
-    """The build ends only after Jenkins was asked about it, because its agent had nothing to send."""
+    """End the build only after Jenkins was asked about it, because its agent had nothing to send."""
     job = f"/job/{job_name_of(name)}/"
     await proxy.until(lambda: job not in fault.left and any(job in path for path, _ in proxy.hits), LONGEST_SECONDS)
     (folder / f"{name}.gate").touch()
@@ -181,7 +181,7 @@ async def _stopped_in_mid_build(product: Product, receiver: Receiver, name: str)
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def runs(tmp_path_factory) -> AsyncIterator[dict[str, asyncio.Task[None]]]:
-    """All at once: they wait more than they work."""
+    """The cases run at the same time, because they mostly wait."""
     flows: dict[str, Coroutine[Any, Any, None]] = {
         flow.__name__: flow(tmp_path_factory.mktemp(flow.__name__)) for flow in (refused, silent, silent_queue)
     }
@@ -193,5 +193,5 @@ async def runs(tmp_path_factory) -> AsyncIterator[dict[str, asyncio.Task[None]]]
 
 
 @pytest.mark.parametrize("flow", ["refused", "silent", "silent_queue"])
-async def test_jenkins_is_away_for_long(runs, flow):
+async def test_jenkins_is_unreachable_for_long(runs, flow):
     await runs[flow]

@@ -45,7 +45,7 @@ async def test_200_megabytes_arrive_exactly(agent: Agent) -> None:
 
 
 def is_paused(agent: Agent) -> bool:
-    """Whether a process of the agent's is stopped: the one that collects the build's output."""
+    """Whether a process of the agent, which collects the build's output, is stopped."""
     states = (Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] for pid in agent.processes())
     with suppress(FileNotFoundError, ProcessLookupError):
         return "T" in states
@@ -64,7 +64,7 @@ async def test_a_build_waits_while_more_than_256_mebibytes_are_unsent(agent: Age
         await until(lambda: is_paused(agent))
         descriptor = log_of(agent)
         assert descriptor is not None
-        assert 256 * MEBIBYTE <= descriptor.stat().st_size < 6_000_000_000, "it waits"
+        assert 256 * MEBIBYTE <= descriptor.stat().st_size < 6_000_000_000, "the build waits"
         api.held.pop("log").set()
         run = await step.ended()
     assert (run.status, api.ends) == (0, {"main": 0})

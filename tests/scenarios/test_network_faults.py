@@ -21,18 +21,19 @@ pytestmark = pytest.mark.timeout(240)
 SEED = 20190417
 BUILDS = 200
 APPS = 50
-# Of the connections, and of each stretch of those that the shuttle keeps alive; to Jenkins some three polls.
+# The share of connections that are disturbed. On connections that are kept open the proxy decides again after
+# STRETCH_BYTES, which are about three polls of Jenkins.
 SHARE = 0.15
 STRETCH_BYTES = 4_000
-# A request for a source and its answer have some more, so each is judged anew.
+# A request for a source and its answer are larger, so the proxy decides again for each.
 SOURCE_BYTES = 500
-# Half of what the seed gave: how often a proxy is asked depends on the machine's speed, too.
+# Half of the disturbances that were measured with this seed: their number also depends on the machine's speed.
 FEWEST = {"Jenkins": 45, "shuttle": 50, "receivers": 15, "sources": 7}
 
 
 @asynccontextmanager
 async def _source_host() -> AsyncIterator[int]:
-    """Serves `/source?script=…`, an archive of that build.sh; its port."""
+    """A server of `/source?script=…`, an archive with that build.sh; yields its port."""
 
     async def serve(request: web.Request) -> web.Response:
         return web.Response(body=archive({"build.sh": request.query["script"]}))
@@ -86,9 +87,9 @@ def _port(url: str) -> int:
 async def _submit(
     product: Product, to_shuttle: TcpProxy, to_sources: TcpProxy, number: int, receiver: Receiver
 ) -> None:
-    """Through the bad network too, and again until there is an answer: a repeat starts nothing.
+    """Submit over the bad network, and repeat until there is an answer: a repeated request starts nothing.
 
-    Every other source comes with the request, the others from a host.
+    Every other source is in the request; the others are fetched from a host.
     """
     direct, product.url = product.url, to_shuttle.url
     script = f"#!/bin/sh\necho ran >> {product.folder}/{number}.ran\nseq 1 {number * 5 + 1}\n"

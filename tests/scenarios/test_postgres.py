@@ -32,7 +32,7 @@ async def test_builds_survive_a_server_that_crashes_hangs_and_ends_connections(t
             await product.submit(f"app{number % 7}", str(number), made, receiver, asks=20)
         for fault in FAULTS:
             await asyncio.sleep(moments.uniform(0.2, 1.0))
-            await meet(fault, product, moments)
+            await cause(fault, product, moments)
         for number, receiver in receivers.items():
             await receiver.until(lambda receiver=receiver: receiver.final and receiver.log_ended, 120)
             assert receiver.words() == ["queued", "pending", "succeeded"], number
@@ -41,8 +41,8 @@ async def test_builds_survive_a_server_that_crashes_hangs_and_ends_connections(t
         assert "Traceback" not in product.shuttle.output()
 
 
-async def meet(fault: str, product: Product, moments: random.Random) -> None:
-    """One fault of the server; `both`: the shuttle dies meanwhile, and starts while the server is away."""
+async def cause(fault: str, product: Product, moments: random.Random) -> None:
+    """Cause one fault of the server. `both`: the shuttle is killed, too, and starts while the server is down."""
     assert product.postgres is not None
     server = product.postgres.server
     if fault == "connections":

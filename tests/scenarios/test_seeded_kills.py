@@ -1,6 +1,6 @@
-"""SIGKILL at seeded moments, 20 of them in one log of 5 MB: all bytes and statuses, by HTTP and Kafka, one run.
+"""SIGKILL at seeded moments, 20 of them during one log of 5 MB: every byte and status arrives, and a build runs once.
 
-Each fifth kill is that of Jenkins, which the log does not pass.
+Every fifth kill is that of Jenkins, through which the log does not go.
 """
 
 import asyncio
@@ -22,13 +22,13 @@ pytestmark = pytest.mark.timeout(480)
 SEED = 20190417
 KILLS = 20
 LINES = 12_000
-# Long lines: the mock brokers keep 5 MB, which must be enough for what is sent between two looks of the consumer.
+# Long lines. The mock brokers keep 5 MB, which must be enough for the messages between two reads of the consumer.
 FILLING = "x" * 408
 
 
 async def test_twenty_kills_in_one_log(tmp_path: Path):
     moments = random.Random(SEED)
-    # A third of what follows a kill at a time, so that kills meet it flowing; none finds the log at its end.
+    # After each kill the log continues in three parts, so that the next kill interrupts it before its end.
     script = (
         f"i=0; while [ $i -lt 60 ]; do while [ ! -e {tmp_path}/go.$((i/3)) ]; do sleep 0.02; done; "
         f"seq -f '%08.0f {FILLING}' $((i*200+1)) $((i*200+200)); sleep 0.05; i=$((i+1)); done"
@@ -43,7 +43,7 @@ async def test_twenty_kills_in_one_log(tmp_path: Path):
         for number in range(KILLS):
             size, furthest = len(build.receiver.log), max(map(offset_of, build.lines.messages), default=0)
             (tmp_path / f"go.{number}").touch()
-            # By turns, as the one or the other may be behind.
+            # Alternately, because either of them may be behind.
             if number % 2:
                 await build.receiver.until(partial(lambda size: len(build.receiver.log) > size, size))
             else:

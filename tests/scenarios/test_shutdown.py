@@ -1,4 +1,4 @@
-"""SIGTERM beside a hundred running builds: out in time, no log seems to end; the next start, and one more, go on."""
+"""SIGTERM while a hundred builds run: the service ends in time, no log seems complete, and the next start continues."""
 
 import asyncio
 import hashlib
@@ -69,7 +69,7 @@ async def _begun(receivers) -> list[int]:
 
 
 async def _follow(product: Product, number: int, reached: asyncio.Event) -> str:
-    """How the answer of follow=true ended: as a log does, or broken."""
+    """Return how the response of follow=true ended: `ended` like that of a complete log, or `broken`."""
     url = f"{product.url}/app{number}/1/logs?follow=true"
     log = b""
     try:

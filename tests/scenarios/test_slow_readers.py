@@ -1,4 +1,4 @@
-"""Readers of 1 KB/s, of an HTTP sink and of follow=true: other builds do not notice, and each costs bounded memory."""
+"""Slow readers (1 KB/s) of an HTTP sink and of follow=true: no delay of other builds, and limited memory for each."""
 
 import asyncio
 import re
@@ -17,22 +17,22 @@ from tests.support.serving import serving
 
 pytestmark = pytest.mark.timeout(400)
 FOLLOWERS = 20
-# Each is a real agent, which costs this machine more than the shuttle.
+# Each has a real agent, which needs more of this machine than the shuttle does.
 BUILDS = 8
-# With and without by turns, so that whatever else this machine does falls on both; it only ever adds, so the best turn
-# of each is what is compared, and readers that slow others down would do so in every turn.
+# Turns with and without slow readers alternate, so that other load of this machine affects both. Such load can only add
+# time, so the best turns are compared. Readers that delay other builds would do so in every turn.
 TURNS = 5
 TURN_SECONDS = 2.5
-# 8 MB: far more than all buffers of the kernel and of ours between the log and its slow readers.
+# 8 MB: far more than all buffers between the log and its slow readers.
 LONG = "seq -f '%0099.0f' 1 80000"
-# 1 KB/s, and a receiver whose kernel takes little in advance.
+# 1 KB/s, and a small receive buffer in the kernel.
 TICK_SECONDS, BYTES_A_TICK, KERNEL_BYTES = 0.09, 92, 4096
-# A block of the log and the transport's buffer are some 0.5 MB; the rest is for the allocator.
+# A block of the log and the transport's buffer need about 0.5 MB; the rest is a reserve for the allocator.
 READER_BYTES = 1024 * 1024
 FACTOR = 1.5
 
 
-async def test_slow_readers_slow_nobody_down(tmp_path: Path):
+async def test_slow_readers_do_not_delay_other_builds(tmp_path: Path):
     async with (
         running_product(tmp_path, executors=BUILDS + 1, MAXIMUM_PARALLEL_BUILDS=str(BUILDS + 1)) as product,
         _line_receiver() as lines,
@@ -70,11 +70,11 @@ def _shown(values: list[float], factor: float) -> str:
     return ", ".join(f"{value * factor:.0f}" for value in values)
 
 
-# --- the other builds: each says twice a second what time it is
+# --- the other builds: each prints the time twice a second
 
 
 class Lines:
-    """How long lines took from the build's `date` to here, by the name of the turn in which they came."""
+    """How long lines took from the build's `date` to this receiver, by turn."""
 
     def __init__(self) -> None:
         self.url = ""
@@ -83,7 +83,7 @@ class Lines:
         self._arrived = asyncio.Event()
 
     async def listen(self, turn: str, seconds: float) -> None:
-        """Note lines for so long."""
+        """Record the lines of this turn for so many seconds."""
         self._turn = turn
         heard_until = asyncio.get_running_loop().time() + seconds
         while asyncio.get_running_loop().time() < heard_until:
@@ -92,11 +92,11 @@ class Lines:
         self._turn = None
 
     def medians(self, prefix: str) -> list[float]:
-        """Of each turn."""
+        """The medians of the turns."""
         return [statistics.median(self.took_seconds[f"{prefix}{turn}"]) for turn in range(TURNS)]
 
     async def take(self, request: web.Request) -> web.Response:
-        """One build's log, to its end."""
+        """Receive the log of one build to its end."""
         with suppress(ConnectionResetError):
             async for line in request.content:
                 said = re.fullmatch(rb"at (\d+\.\d+)\n", line)
@@ -125,7 +125,7 @@ async def _begin_talking(product: Product, lines: Lines) -> None:
 
 
 async def _long_build(product: Product, app_id: str, sinks: list[str]) -> None:
-    """A build whose log is 8 MB, to its end; with and without readers, so that both turns have had one."""
+    """A build whose log has 8 MB, to its end. Turns without readers have one, too, so that the turns are comparable."""
     await product.submit(app_id, "1", f"#!/bin/sh\n{LONG}\n", webhooks={"logs": sinks})
     await product.until_state(app_id, "1", "succeeded", seconds=60)
 
@@ -140,7 +140,7 @@ async def _until_sink_is_done(product: Product, app_id: str) -> None:
 
 
 class SlowReaders:
-    """Connections of which 1 KB/s is read, all by one task: a test that is busy itself would measure itself."""
+    """Connections from which 1 KB/s is read. One task reads them all, so that the test itself needs little CPU time."""
 
     def __init__(self, listening: socket.socket) -> None:
         self.sink_url = f"http://127.0.0.1:{listening.getsockname()[1]}"
@@ -150,7 +150,7 @@ class SlowReaders:
         self._changed = asyncio.Condition()
 
     async def follow(self, product: Product, app_id: str) -> None:
-        """One more, which follows that log from its beginning."""
+        """Add a reader that follows this log from its beginning."""
         address = product.url.removeprefix("http://")
         host, _, port = address.partition(":")
         reader = _small_socket()
@@ -161,7 +161,7 @@ class SlowReaders:
         await self._take(reader, self._followers)
 
     async def accept(self) -> None:
-        """Whoever connects to the sink is read slowly, and never answered."""
+        """Accept the connections to the sink: they are read slowly and never answered."""
         while True:
             reader, _ = await asyncio.get_running_loop().sock_accept(self._listening)
             await self._take(reader, self._senders)
@@ -173,27 +173,27 @@ class SlowReaders:
             self._changed.notify_all()
 
     async def until_taken(self, count: int) -> None:
-        """Return once there are so many."""
+        """Wait until there are so many readers."""
         async with asyncio.timeout(30), self._changed:
             await self._changed.wait_for(lambda: len(self._followers + self._senders) >= count)
 
     async def read(self) -> None:
-        """A little of each, again and again."""
+        """Read a little from each reader, repeatedly."""
         while True:
             for reader in self._followers + self._senders:
                 with suppress(BlockingIOError):
-                    assert reader.recv(BYTES_A_TICK), "a slow reader came to the end"
+                    assert reader.recv(BYTES_A_TICK), "a slow reader has read everything"
             await asyncio.sleep(TICK_SECONDS)
 
     async def hurry(self) -> None:
-        """The followers hang up; what is sent to the sink is read to its end, and acknowledged."""
+        """Close the followers; read the sink's request to its end, and acknowledge it."""
         senders, self._senders = self._senders, []
         self.close()
         for sender in senders:
             await _read_to_the_end(sender)
 
     def close(self) -> None:
-        """Hang up."""
+        """Close all connections."""
         for reader in self._followers + self._senders:
             reader.close()
         self._followers.clear()
@@ -220,7 +220,7 @@ def _small_socket() -> socket.socket:
 
 @asynccontextmanager
 async def _slow_readers() -> AsyncIterator[SlowReaders]:
-    listening = _small_socket()  # what it accepts takes as little
+    listening = _small_socket()  # accepted sockets inherit the small buffer
     listening.bind(("127.0.0.1", 0))
     listening.listen()
     slow = SlowReaders(listening)
