@@ -22,10 +22,10 @@ from tests.support.tcp_proxy import TcpProxy
 LIBRARIES = Path(__file__).parents[2] / ".real" / "kafka" / "libs"
 USER, PASSWORD = "builder", "pass word:&%-of-the-brokers"
 SCRAM = "SCRAM-SHA-512"
-# It tells of every broker that is down, many times a second, and here they are down on purpose.
+# aiokafka warns of every broker that is down many times a second, and these tests stop brokers on purpose.
 logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
 _READY_WITHIN_SECONDS = 120
-# A broker that serves within seconds and is small, for tests; and as Kafka's own start script runs it, for figures.
+# Options of Java. Tests use a small broker that starts within seconds, measurements those of Kafka's start script.
 QUICK_TO_START = ("-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 AS_SHIPPED = (
     "-Xmx1G", "-Xms1G", "-server", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20",
@@ -35,14 +35,14 @@ AS_SHIPPED = (
 _SESSION_SECONDS = 3
 
 
-# Processes that started one after the other, as those of a parallel run do, begin far apart.
+# The first port depends on the pid, so that parallel test processes, which have similar pids, try different ports.
 _candidates = iter(range(20_000 + os.getpid() * 101 % 10_000, 32_000))
 
 
 def free_ports(count: int) -> list[int]:
-    """Different ones, below the ephemeral range: no outgoing connection takes them while a broker is down.
+    """Different free ports below the ephemeral range: no outgoing connection takes them while a broker is down.
 
-    None is given twice: a broker listens only a while after it got its ports.
+    No port is returned twice, because a broker starts to listen some time after it got its ports.
     """
     found: list[int] = []
     with ExitStack() as probes:
@@ -59,10 +59,10 @@ def free_ports(count: int) -> list[int]:
 
 
 class Broker:
-    """One of them; its controller is in the same process.
+    """One broker; its controller is in the same process.
 
-    `host` is where the other brokers and the test itself reach it; clients go to `public`, which may ask for a password
-    or be a proxy's address.
+    `host` is its address for the other brokers and the test itself; `public` is that for clients, where a password may
+    be needed or a proxy may listen.
     """
 
     def __init__(self, folder: Path, node: int, port: int, public_port: int) -> None:
@@ -74,7 +74,7 @@ class Broker:
         self._process: asyncio.subprocess.Process | None = None
 
     async def format(self, cluster_id: str) -> None:
-        """Prepare its folder; it knows the user from the start."""
+        """Prepare its folder; the user exists from the start."""
         user = f"{SCRAM}=[name={USER},password={PASSWORD}]"
         tool = await self._java(
             QUICK_TO_START, "kafka.tools.StorageTool", "format", "-t", cluster_id, "--add-scram", user, "-c"
@@ -82,7 +82,7 @@ class Broker:
         assert await tool.wait() == 0, self.output()
 
     async def start(self, machine: Sequence[str] = QUICK_TO_START) -> None:
-        """It runs when this returns, but may not serve yet: see `Brokers.make_topic`."""
+        """Start the process. It may not serve yet when this returns: see `Brokers.make_topics`."""
         self._process = await self._java(machine, "kafka.Kafka")
 
     async def _java(self, machine: Sequence[str], *words: str) -> asyncio.subprocess.Process:
@@ -93,28 +93,28 @@ class Broker:
             )  # fmt: skip
 
     async def pause(self) -> None:
-        """Stop it; the kernel still takes connections for it."""
+        """Stop the process by SIGSTOP; the kernel still accepts connections for it."""
         assert self._process is not None
         await pause(self._process)
 
     def resume(self) -> None:
-        """Let it continue."""
+        """Continue the process."""
         assert self._process is not None
         resume(self._process)
 
     async def kill(self) -> None:
-        """SIGKILL, also of a stopped one; fine twice."""
+        """SIGKILL, also of a stopped process; idempotent."""
         if self._process is not None and self._process.returncode is None:
             self._process.kill()
             await self._process.wait()
 
     def output(self) -> str:
-        """What it has printed so far."""
+        """The end of its output."""
         return self._output.read_text(errors="replace")[-3000:]
 
 
 class Brokers:
-    """A cluster. Topics have as many replicas as there are brokers, and need all but one of them in sync."""
+    """A cluster. Each topic has a replica on every broker, and all but one of them have to be in sync."""
 
     def __init__(self, brokers: list[Broker], *, asks_for_password: bool) -> None:
         self.all = brokers
@@ -131,17 +131,17 @@ class Brokers:
         return ",".join(broker.public for broker in self.all)
 
     def url(self, topic: str, *, password: str = PASSWORD) -> str:
-        """The hook of a topic, with credentials if the cluster wants them."""
+        """The URL of a topic as a receiver, with credentials if the cluster needs them."""
         userinfo = f"{quote(USER, safe='')}:{quote(password, safe='')}@" if self._asks_for_password else ""
         return f"kafka://{userinfo}{self.public}/{topic}"
 
     async def pause(self) -> None:
-        """Stop all of them."""
+        """Stop all brokers by SIGSTOP."""
         for broker in self.all:
             await broker.pause()
 
     def resume(self) -> None:
-        """Let all of them continue."""
+        """Continue all brokers."""
         for broker in self.all:
             broker.resume()
 
@@ -155,13 +155,13 @@ class Brokers:
             await admin.close()
 
     async def make_topics(self, *names: str) -> None:
-        """With one partition each. Also how a test knows that a fresh cluster serves: it is tried until it works."""
+        """Create topics with one partition each. Retried until it succeeds: this is how tests wait for a cluster."""
         copies = len(self.all)
         configuration = {"min.insync.replicas": str(max(copies - 1, 1))}
         topics = [NewTopic(name, 1, copies, topic_configs=configuration) for name in names]
         async with asyncio.timeout(_READY_WITHIN_SECONDS):
             while not await self._made(topics):
-                await asyncio.sleep(0.09)  # a broker cannot tell us when it begins to serve
+                await asyncio.sleep(0.09)  # a broker does not report that it serves
 
     async def _made(self, topics: list[NewTopic]) -> bool:
         try:
@@ -169,11 +169,11 @@ class Brokers:
                 answer = await admin.create_topics(topics)
         except (KafkaError, OSError):
             return False
-        # Made now, or by an earlier try whose answer was lost.
+        # 0: created now; 36: created by an earlier attempt whose answer was lost.
         return all(int(each[1]) in {0, 36} for each in answer.topic_errors)
 
     async def leader(self, topic: str) -> Broker:
-        """Of the topic's partition."""
+        """The broker that leads the topic's partition."""
         async with self._admin() as admin:
             found = await admin.describe_topics([topic])
         node = found[0]["partitions"][0]["leader"]
@@ -181,7 +181,7 @@ class Brokers:
 
     @asynccontextmanager
     async def reading(self, topic: str) -> AsyncIterator[Topic]:
-        """What the topic holds and gets; goes on by itself after a fault."""
+        """A reader of the topic; it continues by itself after a fault."""
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self.bootstrap,
             group_id=None,
@@ -193,7 +193,7 @@ class Brokers:
 
 
 def _configuration(folder: Path, broker: Broker, voters: list[str], port: int, *, asks_for_password: bool) -> str:
-    """Two listeners: CLIENT at `port`, advertised as the public address, and DIRECT."""
+    """Properties with two listeners for clients and brokers: CLIENT at `port`, advertised as `public`, and DIRECT."""
     copies = len(voters)
     client = "SASL_PLAINTEXT" if asks_for_password else "PLAINTEXT"
     settings = {
@@ -209,8 +209,8 @@ def _configuration(folder: Path, broker: Broker, voters: list[str], port: int, *
         "auto.create.topics.enable": "false",
         "broker.session.timeout.ms": _SESSION_SECONDS * 1000,
         "broker.heartbeat.interval.ms": 500,
-        # How long brokers wait for a controller that hangs. With the default of 30 s, stopping the broker that was the
-        # controller too kept the whole cluster from taking anything for 37 s; with this, for 6.
+        # How long brokers wait for a controller that hangs. When the broker that was also the controller was stopped,
+        # the whole cluster accepted nothing for 37 s with the default of 30 s, and for 6 s with this value.
         "controller.socket.timeout.ms": _SESSION_SECONDS * 1000,
         "replica.lag.time.max.ms": _SESSION_SECONDS * 1000,
         "offsets.topic.replication.factor": copies,
@@ -240,9 +240,9 @@ async def running_brokers(
 ) -> AsyncIterator[Brokers]:
     """Start `count` brokers with their files in `folder`; `make_topics` waits until they serve.
 
-    Clients of a single broker may be led through a proxy, whose target this sets.
+    Clients of a single broker can connect through a proxy, whose target is set here.
     """
-    assert LIBRARIES.is_dir(), "tests/real/install brings it"
+    assert LIBRARIES.is_dir(), "run tests/real/install first"
     assert proxy is None or count == 1
     folder.mkdir(exist_ok=True)
     found = free_ports(3 * count)

@@ -1,4 +1,4 @@
-"""A real S3 server on loopback: versitygw over a folder, with one key, killed and started again as a test asks."""
+"""A real S3 server on loopback: versitygw over a folder, with one key; tests stop and start it."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -15,7 +15,7 @@ _REGION = "us-east-1"
 
 
 class ObjectServer:
-    """What it stores outlives its process."""
+    """The server; its objects survive its process."""
 
     def __init__(self, folder: Path) -> None:
         self.port = free_port()
@@ -24,14 +24,14 @@ class ObjectServer:
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self, secret_key: str = SECRET_KEY) -> None:
-        """Start it with that secret of its only key, and wait until it answers."""
+        """Start it with this secret for its only key, and wait until it answers."""
         for name in ("accounts", "attributes", "objects"):
             (self._folder / name).mkdir(exist_ok=True)
         with (self._folder / "versitygw.out").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 _PROGRAM, "--port", f"127.0.0.1:{self.port}", "--region", _REGION, "--quiet",
                 "--iam-dir", self._folder / "accounts",
-                # Beside the objects, because not every file system keeps attributes of files.
+                # Attributes in a folder of their own, because not every file system can store them with the objects.
                 "posix", "--sidecar", self._folder / "attributes", self._folder / "objects",
                 env={"ROOT_ACCESS_KEY": ACCESS_KEY, "ROOT_SECRET_KEY": secret_key},
                 stdout=log, stderr=log,
@@ -41,7 +41,7 @@ class ObjectServer:
             await asyncio.sleep(0.03)
 
     async def stop(self) -> None:
-        """From now on its port refuses connections."""
+        """Kill it; afterwards its port refuses connections."""
         if self._process is not None and self._process.returncode is None:
             self._process.kill()
             await self._process.wait()
@@ -55,7 +55,7 @@ class ObjectServer:
         return True
 
     def make_bucket(self, name: str) -> None:
-        """Blocks for some milliseconds."""
+        """Create a bucket. Blocks for some milliseconds."""
         client = boto3.client(
             "s3",
             endpoint_url=self.url,
@@ -69,7 +69,7 @@ class ObjectServer:
 
 @asynccontextmanager
 async def running_object_server(folder: Path) -> AsyncIterator[ObjectServer]:
-    """Started in `folder`, ended by its pid."""
+    """Start the server with its files in `folder`, and kill it at the end."""
     server = ObjectServer(folder)
     try:
         await server.start()

@@ -1,4 +1,4 @@
-"""A real registry on loopback that asks for a password."""
+"""A real registry on loopback that needs a password."""
 
 import asyncio
 import json
@@ -16,13 +16,13 @@ AUTHORIZATION = {"Authorization": aiohttp.encode_basic_auth(USER, PASSWORD)}
 
 
 class Registry:
-    """A docker-registry on loopback that one user may use."""
+    """A docker-registry on loopback with one user."""
 
     def __init__(self, port: int) -> None:
         self.host = f"127.0.0.1:{port}"
 
     async def manifest(self, name: str, tag: str) -> tuple[str, dict[str, Any]]:
-        """The digest and the manifest, asked of the registry itself."""
+        """The digest and the manifest, from the registry itself."""
         address = f"http://{self.host}/v2/{name}/manifests/{tag}"
         headers = {"Accept": "application/vnd.oci.image.manifest.v1+json", **AUTHORIZATION}
         async with aiohttp.ClientSession() as session, session.get(address, headers=headers) as answer:
@@ -39,7 +39,7 @@ class Registry:
 
 
 def free_port() -> int:
-    """Below the ephemeral range, so that no outgoing connection takes it meanwhile."""
+    """A free port below the ephemeral range, so that no outgoing connection takes it meanwhile."""
     for port in range(20_000, 32_000):
         with socket.socket() as probe:
             try:
@@ -51,15 +51,15 @@ def free_port() -> int:
 
 
 def busybox() -> bytes:
-    """A program that needs nothing around it."""
+    """A program that needs no other files."""
     found = shutil.which("busybox")
-    assert found is not None, "tests/real/install brings it"
+    assert found is not None, "run tests/real/install first"
     return Path(found).read_bytes()
 
 
 @asynccontextmanager
 async def running_registry(folder: Path) -> AsyncIterator[Registry]:
-    """Started in `folder`, ended by its pid."""
+    """Start the registry with its files in `folder`, and end it."""
     passwords = await asyncio.create_subprocess_exec(
         "htpasswd", "-Bbni", USER, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
     )

@@ -1,6 +1,6 @@
-"""Trees of files as large public projects have them, made here: thousands of files, the same ones each time.
+"""Generated trees of files like those of large public projects: thousands of files, the same in every run.
 
-Each has what its kind of project is known for; the modes are those that git keeps.
+Each tree has the characteristics of its kind of project. The modes are those that git keeps.
 """
 
 import random
@@ -11,14 +11,14 @@ _COUNT = 2000
 
 
 class Tree:
-    """A tree to be filled below `root`."""
+    """A tree of files below `root` that tests fill."""
 
     def __init__(self, root: Path, seed: int) -> None:
         self._root = root
         self._random = random.Random(seed)
 
     def file(self, path: str, content: bytes | None = None, *, executable: bool = False) -> None:
-        """One of a few hundred bytes, rarely of some hundred thousand, if `content` is not given."""
+        """A file. Without `content` it has a few hundred bytes, rarely some hundred thousand."""
         target = self._place(path)
         target.write_bytes(self._content() if content is None else content)
         target.chmod(0o755 if executable else 0o644)
@@ -28,7 +28,7 @@ class Tree:
         self._place(path).symlink_to(target)
 
     def folder(self, path: str) -> None:
-        """An empty one."""
+        """An empty folder."""
         self._place(f"{path}/x")
 
     def _place(self, path: str) -> Path:

@@ -1,4 +1,4 @@
-"""Builds that print lines until they are told to end, and clusters that are watched while they do."""
+"""Builds that print lines until the test ends them, for tests that watch Kafka clusters meanwhile."""
 
 import asyncio
 import time
@@ -32,7 +32,7 @@ class Talking:
         )
 
     async def arrives(self, topic: Topic | None = None) -> float:
-        """Until what the build prints from now on is in the topic; after how many seconds."""
+        """Wait until the topic has output that is newer than this call; returns how many seconds that took."""
         began_at, now = time.monotonic(), len(self.subscribed.receiver.log)
         await (topic or self.subscribed.lines).until(
             lambda messages: bool(messages) and offset_of(messages[-1]) > now, WITHIN_SECONDS
@@ -40,7 +40,7 @@ class Talking:
         return time.monotonic() - began_at
 
     async def sink(self, *states: str) -> dict[str, Any]:
-        """The log's Kafka sink in the ledger, once it is in one of these states."""
+        """The log's Kafka sink as the service shows it, once it is in one of these states."""
         product, name = self.subscribed.product, self.subscribed.name
         async with asyncio.timeout(WITHIN_SECONDS):
             while (sink := (await product.build(name, "1"))["sinks"][1])["state"] not in states:
@@ -48,11 +48,11 @@ class Talking:
         return dict(sink)
 
     def hush(self) -> None:
-        """Tell it to end."""
+        """Let the build end."""
         self._gate.touch()
 
     async def ends(self) -> bytes:
-        """Tell it to end, if nobody has; all of it has arrived everywhere."""
+        """Let the build end, and wait until every receiver has the whole log, which is returned."""
         self.hush()
         log = await self.subscribed.received_log(seconds=WITHIN_SECONDS)
         assert b"\nno end" in log
@@ -63,7 +63,7 @@ class Talking:
 async def talking(
     product: Product, cluster: Brokers, names: Sequence[str], *, preferred: Sequence[Kafka | None] | None = None
 ) -> AsyncIterator[list[Talking]]:
-    """A build of each name, once all of them print; `preferred` has the first member of each one's failover."""
+    """Start a build for each name and wait until all print; `preferred` has each build's first member of a failover."""
     await cluster.make_topics(*topics_of(names))
     firsts: Sequence[Kafka | None] = preferred or [None] * len(names)
     async with AsyncExitStack() as stack:
@@ -84,5 +84,5 @@ def topics_of(names: Sequence[str]) -> list[str]:
 
 
 def reaches(offset: int, messages: Sequence[ConsumerRecord]) -> bool:
-    """The bytes up to this offset, the beginning of a line, are in them."""
+    """Whether the messages have all bytes up to this offset, at which a line begins."""
     return bool(messages) and offset_of(messages[-1]) + len(line_of(messages[-1])) >= offset

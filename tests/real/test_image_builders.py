@@ -1,6 +1,7 @@
 """The docker-image pipeline with a real builder (buildah), copier (skopeo) and registry with a password.
 
-No engine and no privileges beyond root in a container are needed: storage is a plain folder, RUN is a chroot.
+It needs no container engine and no privileges beyond root in a container: images are stored in a plain folder, and RUN
+uses a chroot.
 """
 
 import json
@@ -74,7 +75,7 @@ async def run(agent: Agent, wanted: AgentEnvironment, files: Mapping[str, bytes 
 
 
 async def pulled_back(agent: Agent, registry: Registry, reference: str) -> dict[str, bytes]:
-    """The files of an image, as somebody else gets it."""
+    """The files of an image, as another client pulls it."""
     script = f"""#!/bin/sh -e
 mkdir "$HOME/pulled"
 echo '{{}}' >"$HOME/auth.json"
@@ -163,7 +164,7 @@ async def test_nothing_of_a_build_stays_in_the_agents_storage(agent: Agent, regi
 
 
 @pytest.mark.parametrize("password", [None, "wrong"])
-async def test_a_registry_that_refuses_is_quoted(agent: Agent, registry: Registry, password: str | None) -> None:
+async def test_refusal_of_a_registry_is_quoted(agent: Agent, registry: Registry, password: str | None) -> None:
     given = {} if password is None else {registry.host: (USER, password)}
     wanted = environment(registry, "app:1", registries=given, arguments={"GREETING": "x", "SECRET": SECRET})
     ended, api = await run(agent, wanted)
@@ -179,7 +180,7 @@ async def test_a_run_that_fails_fails_the_build(agent: Agent, registry: Registry
     assert api.reports["failure"]["reason"] == "build_failed"
 
 
-async def test_a_source_image_that_is_not_there(agent: Agent, registry: Registry) -> None:
+async def test_missing_source_image_fails_the_build(agent: Agent, registry: Registry) -> None:
     wanted = environment(
         registry,
         "app:1",

@@ -1,4 +1,4 @@
-"""The whole product with a real builder and a real registry: an image from a POST, and copied on from docker://."""
+"""The whole product with a real builder and registry: an image is built from a POST, and copied by docker://."""
 
 import base64
 import io
@@ -24,7 +24,7 @@ CMD ["/bin/busybox", "cat", "/greeting"]
 
 @pytest.fixture
 def agents_storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What an agent without an engine needs to build: storage in a plain folder, RUN in a chroot."""
+    """The settings with which an agent builds without an engine: storage in a plain folder, RUN in a chroot."""
     storage = f'[storage]\ndriver = "vfs"\ngraphroot = "{tmp_path}/images"\nrunroot = "{tmp_path}/run"\n'
     (tmp_path / "storage.conf").write_text(storage)
     monkeypatch.setenv("CONTAINERS_STORAGE_CONF", str(tmp_path / "storage.conf"))
@@ -32,7 +32,7 @@ def agents_storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def source(files: dict[str, bytes]) -> str:
-    """One folder at the top, as archives of repositories have it."""
+    """An archive with one folder at the top, like archives of repositories."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as tar:
         for name, content in files.items():
@@ -47,7 +47,7 @@ def image_url(registry: Registry, name: str, password: str = PASSWORD) -> str:
 
 
 async def build(product: Product, app_id: str, **body: object) -> dict[str, object]:
-    """Ask for an image and wait for the end."""
+    """Request an image and wait for the end of the build."""
     sent = io.BytesIO(json.dumps(body).encode())
     async with product.session.post(
         f"{product.url}/{app_id}/1", data=sent, headers={"Content-Type": "application/json"}
@@ -86,7 +86,7 @@ async def test_an_image_is_built_pushed_and_copied_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("agents_storage")
-async def test_ends_of_the_table_have_their_reasons(tmp_path: Path) -> None:
+async def test_failures_have_the_documented_reasons(tmp_path: Path) -> None:
     files = {"Dockerfile": b"FROM scratch\nCOPY Dockerfile /\n"}
     async with running_registry(tmp_path) as registry, running_product(tmp_path) as product:
         refused = await build(

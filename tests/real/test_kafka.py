@@ -1,6 +1,7 @@
-"""Logs and statuses in a real Kafka cluster whose brokers die and hang: every line arrives, in order, doubles known.
+"""Logs and statuses in a real Kafka cluster whose brokers die and hang: every line arrives, in order.
 
-The shuttle has its default settings. What is measured is printed (`make test-real ARGS=-s`).
+Duplicates can be recognized by their offsets. The shuttle has its default settings. Measured times are printed (`make
+test-real ARGS=-s`).
 """
 
 import asyncio
@@ -16,7 +17,7 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)
 
 _HANGS_SECONDS = 20
 _DOWN_SECONDS = 30
-# A request to a broker that hangs is given up after 10 s, connecting to it after 5.
+# A request to a broker that hangs times out after 10 s, a connection attempt after 5 s.
 _NOTICED_SECONDS = 30
 
 
@@ -34,7 +35,7 @@ async def product(tmp_path_factory):
 
 
 def three_of(name: str) -> list[str]:
-    """Topics of three builds are led by different brokers."""
+    """Names of three builds; Kafka distributes the leaders of their topics over the brokers."""
     return [f"{name}-{number}" for number in range(3)]
 
 

@@ -1,6 +1,6 @@
-"""failover(…) over real Kafka clusters: the next member within 10 s, however the first dies, and every line arrives.
+"""failover(…) over real Kafka clusters: however the first member fails, the next is used within 10 s; no line is lost.
 
-The shuttle has its default settings. What is measured is printed (`make test-real ARGS=-s`).
+The shuttle has its default settings. Measured times are printed (`make test-real ARGS=-s`).
 """
 
 import asyncio
@@ -22,14 +22,14 @@ from tests.support.tcp_proxy import tcp_proxy
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
 
-# The 10 s of docs/contract.md, "Failover"; the switch takes a moment more, and seconds on an overloaded machine.
+# The 10 s of docs/contract.md, "Failover". The switch itself takes a moment more, on an overloaded machine seconds.
 _DECISION_SECONDS = 10
-_GOING_SECONDS = 5
+_SWITCH_SECONDS = 5
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def clusters(tmp_path_factory):
-    """The last member, which asks for a password; one behind a proxy that can fall silent; one that is stopped."""
+    """The last member, which needs a password; a cluster behind a proxy that can fall silent; one that tests stop."""
     folder = tmp_path_factory.mktemp("clusters")
     async with (
         tcp_proxy(0, 0) as proxy,
@@ -48,7 +48,7 @@ async def product(tmp_path_factory):
 
 
 class Dead:
-    """A cluster that nothing comes from, at this address."""
+    """The address of a cluster that does not exist; nothing can be read from it."""
 
     def __init__(self, host: str) -> None:
         self._host = host
@@ -61,10 +61,10 @@ class Dead:
         yield Topic()
 
 
-def told(name: str, seconds: float) -> None:
-    """Print it, and compare it with the limit."""
+def check_switch(name: str, seconds: float) -> None:
+    """Print how long the switch took, and compare it with the limit."""
     print(f"{name}: the next member is in use after {seconds:.1f} s")
-    assert seconds < _DECISION_SECONDS + _GOING_SECONDS, name
+    assert seconds < _DECISION_SECONDS + _SWITCH_SECONDS, name
 
 
 async def test_a_first_member_that_is_dead_from_the_start(product, clusters):
@@ -90,7 +90,7 @@ async def test_a_first_member_that_is_dead_from_the_start(product, clusters):
         assert f"Failed over to {guarded.public} at offset 0." in str(sink["last_error"]), subscribed.name
         assert PASSWORD not in json.dumps(sink)
         for what, topic in (("log", subscribed.lines), ("statuses", subscribed.statuses)):
-            told(f"{subscribed.name}, {what}", topic.messages[0].timestamp / 1000 - build.submitted_at)
+            check_switch(f"{subscribed.name}, {what}", topic.messages[0].timestamp / 1000 - build.submitted_at)
 
 
 async def test_a_first_member_that_hangs_in_mid_build(product, clusters):
@@ -106,14 +106,14 @@ async def test_a_first_member_that_hangs_in_mid_build(product, clusters):
             assert not build.subscribed.lines.messages, await build.sink("live")
         began_at = time.monotonic()
 
-        async def goes_over(build) -> float:
+        async def switches(build) -> float:
             await build.subscribed.lines.until(bool, WITHIN_SECONDS)
             return time.monotonic() - began_at
 
         proxy.fall_silent()
         await stopped.pause()
         try:
-            took = await asyncio.gather(*(goes_over(build) for build in builds))
+            took = await asyncio.gather(*(switches(build) for build in builds))
             await asyncio.gather(*(build.arrives() for build in builds))
             for build in builds:
                 sink = await build.sink("live", "behind")
@@ -125,9 +125,9 @@ async def test_a_first_member_that_hangs_in_mid_build(product, clusters):
             proxy.calm()
             stopped.resume()
         for build, first in zip(builds, firsts, strict=True):
-            goes_on_at = offset_of(build.subscribed.lines.messages[0])
-            assert goes_on_at > 0
-            await first.until(partial(reaches, goes_on_at), WITHIN_SECONDS)
+            continued_at = offset_of(build.subscribed.lines.messages[0])
+            assert continued_at > 0
+            await first.until(partial(reaches, continued_at), WITHIN_SECONDS)
             await build.ends()
     for name, seconds in zip(names, took, strict=True):
-        told(name, seconds)
+        check_switch(name, seconds)

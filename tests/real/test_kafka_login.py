@@ -1,4 +1,4 @@
-"""Passwords of a real Kafka: the right one lets us in by either mechanism, and a wrong one is told as that."""
+"""Passwords of a real Kafka cluster: the right one is accepted by each mechanism, a wrong one is reported as wrong."""
 
 import asyncio
 
@@ -12,7 +12,7 @@ from tests.support.subscribed_build import subscribed_build
 pytestmark = pytest.mark.timeout(120)
 
 
-async def test_the_right_password_lets_us_in_and_a_wrong_one_is_in_the_ledger(tmp_path):
+async def test_right_password_is_accepted_and_a_wrong_one_is_reported(tmp_path):
     async with running_brokers(tmp_path / "guarded", 1, asks_for_password=True) as guarded:
         for mechanism in ("PLAIN", SCRAM):
             name, folder = f"right-{mechanism}", tmp_path / mechanism
@@ -27,7 +27,7 @@ async def test_the_right_password_lets_us_in_and_a_wrong_one_is_in_the_ledger(tm
                 async with asyncio.timeout(20):
                     while (sink := (await product.build("wrong", "1"))["sinks"][0])["state"] != "failing":
                         await asyncio.sleep(0.05)
-                told = f"Kafka {guarded.public} refused the user or the password (SASL {mechanism})."
-                assert sink["last_error"] == told
+                refusal = f"Kafka {guarded.public} refused the user or the password (SASL {mechanism})."
+                assert sink["last_error"] == refusal
                 for secret in (PASSWORD, "wrong-password"):
                     assert secret not in product.shuttle.output()

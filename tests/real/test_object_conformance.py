@@ -1,4 +1,4 @@
-"""The suite of every object store, against a real S3 server."""
+"""The conformance suite of object stores, run against a real S3 server."""
 
 import pytest
 import pytest_asyncio
@@ -10,7 +10,7 @@ from tests.real.object_server import ACCESS_KEY, SECRET_KEY, running_object_serv
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")  # type: ignore[no-redef]  # not the suite's
 async def s3_endpoint(tmp_path_factory):
-    """Where the suite's fixture makes its buckets."""
+    """The server on which the suite's fixture creates its buckets."""
     async with running_object_server(tmp_path_factory.mktemp("s3")) as server:
         yield server.url
 
@@ -23,7 +23,7 @@ async def store(s3_endpoint, s3_bucket):
 
 
 async def test_similar_names_are_different_objects(store, put):  # type: ignore[no-redef]  # not the suite's
-    """This server keeps objects as files, of which none may be another's folder, nor be called `..`."""
+    """This server stores objects as files; a file cannot also be a folder, and cannot be named `..`."""
     names = [
         *("u1", "u1/artifacts", "u1/artifacts/x", "u1.log", "U1", "u1/a%2Fb", "u2/a/b", "type"),
         *(f"u2/{'%C3%A4' * 40}", f"u2/{'x' * 250}"),

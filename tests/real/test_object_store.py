@@ -1,4 +1,4 @@
-"""The whole product over a real S3 server that is away, slow, overloaded or refuses our key: no result changes."""
+"""The product with a real S3 server that is unreachable, slow, overloaded or refuses the key: no result changes."""
 
 import asyncio
 import hashlib
@@ -23,13 +23,13 @@ ALL = ["queued", "pending", "succeeded"]
 SLOW_DOWN = "<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
 SEED = 20190417
 BUILDS_OVER_A_BAD_NETWORK = 20
-# boto3 keeps its connections: each is judged anew after every request or so.
+# boto3 reuses its connections, so the proxy decides again after about every request.
 STRETCH_BYTES = 1_000
 
 
 @dataclass
 class Parts:
-    """The way is: the shuttle, the network, the proxy that answers for S3, S3."""
+    """The parts of the connection, in order: the shuttle, the network, a proxy that can answer instead of S3, S3."""
 
     product: Product
     network: TcpProxy
@@ -58,7 +58,7 @@ async def parts(tmp_path_factory) -> AsyncIterator[Parts]:
             yield Parts(product, network, proxy, server)
 
 
-# --- what happens to S3, for as long as the context lasts
+# --- faults of S3, each until its context ends
 
 
 @asynccontextmanager
@@ -108,7 +108,7 @@ def gated(product: Product, name: str) -> str:
 
 
 async def is_whole(product: Product, receiver: Receiver, name: str) -> bytes:
-    """Succeeded, once, with every byte; returns the log."""
+    """Check that the build has succeeded, has run once, and its log is complete; returns the log."""
     log = bytes(receiver.log)
     assert receiver.words() == ALL
     assert receiver.final["log_sha256"] == hashlib.sha256(log).hexdigest()
@@ -118,7 +118,7 @@ async def is_whole(product: Product, receiver: Receiver, name: str) -> bytes:
 
 
 async def until_archived(parts: Parts, build_uuid: str, log: bytes) -> None:
-    """The service tells nobody when it has archived; its spool goes then."""
+    """Wait until the log is archived, which the service does not report: then its spool is deleted."""
     async with asyncio.timeout(40):
         while (parts.product.folder / "data" / "spool" / f"{build_uuid}.log").exists():
             await asyncio.sleep(0.05)
@@ -127,7 +127,7 @@ async def until_archived(parts: Parts, build_uuid: str, log: bytes) -> None:
 
 
 @pytest.mark.parametrize("trouble", [refused, overloaded, silent, another_secret])
-async def test_the_store_fails_when_jenkins_has_finished(parts, trouble):
+async def test_store_fails_at_the_end_of_a_build(parts, trouble):
     product, name = parts.product, f"end-{trouble.__name__}"
     receiver = product.receiver(name)
     await product.submit(name, "1", gated(product, name), receiver)
@@ -165,7 +165,7 @@ async def test_a_source_that_cannot_be_kept_is_not_accepted(parts, trouble, word
     await is_whole(product, receiver, name)
 
 
-async def test_a_bad_network_before_the_store(parts):
+async def test_a_bad_network_between_shuttle_and_store(parts):
     product, network = parts.product, parts.network
     receivers = {f"bad{number}": product.receiver(f"bad{number}") for number in range(BUILDS_OVER_A_BAD_NETWORK)}
     network.share = 0.4

@@ -1,6 +1,6 @@
-"""Large trees, packed by real programs, staged and unpacked as on an agent: every byte, link and mode is there again.
+"""Large trees that real programs pack are the same after staging and unpacking on an agent: bytes, links and modes.
 
-What a zip cannot say of a name (bytes that are not UTF-8) is not in these trees.
+The trees have no names that a zip cannot represent (bytes that are not UTF-8).
 """
 
 import asyncio
@@ -29,7 +29,7 @@ UNPACKERS = (("tar",), ("busybox", "tar"))
 
 
 def everything(root: Path) -> dict[str, tuple[str, bytes]]:
-    """Each path with its mode and its bytes, those of a link its target."""
+    """Each path with its mode and its bytes, or the target of a link."""
     found = {}
     for folder, folders, files in os.walk(root):
         for name in (*folders, *files):
@@ -49,7 +49,7 @@ async def call(*command: str | Path, cwd: Path) -> None:
 
 
 async def staged(archive: Path, unpacker: tuple[str, ...], folder: Path) -> dict[str, tuple[str, bytes]]:
-    """What an agent has of it."""
+    """The tree that an agent gets from this archive."""
     await normalize(archive, folder / "normalized", LIMITS)
     sources = folder / unpacker[0]
     sources.mkdir()
