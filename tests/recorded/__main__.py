@@ -1,4 +1,4 @@
-"""`python -m tests.recorded` writes the examples of docs/api.md and docs/legacy-api.md anew."""
+"""`python -m tests.recorded` records the examples of docs/api.md and docs/legacy-api.md again."""
 
 import asyncio
 import tempfile

@@ -23,7 +23,7 @@ _SOURCE = tar(entry("shop-4f1c2d3/Dockerfile", _DOCKERFILE.encode()))
 
 
 async def record(folder: Path) -> dict[str, str]:
-    """Drive a service that builds, with a stand-in for the image builder, through every call; the examples by name."""
+    """Make every call to a service whose image builder is replaced by a stand-in; returns the examples by name."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", agent_path(folder / "agent"))
         patch.setattr("shuttle.web.readiness._CACHE_SECONDS", 0)
@@ -37,7 +37,7 @@ async def record(folder: Path) -> dict[str, str]:
         ):
             recorder = _Conversation(shuttle, controller, cluster)
             await recorder.build_one()
-            await recorder.ask_about_it()
+            await recorder.read()
             await recorder.refusals()
             await recorder.rebuild_stop_and_delete()
             await recorder.call("octhc-good", "GET", "/octhc")
@@ -57,7 +57,7 @@ class _Conversation(Recorder):
         }
 
     async def build_one(self) -> None:
-        """From the POST to the last callback; the source is held back until the pending status was asked for."""
+        """A build from its POST to its last callback; its source waits until the test has read the pending status."""
         asked = asyncio.Event()
 
         async def source(exchange: Exchange) -> None:
@@ -75,8 +75,8 @@ class _Conversation(Recorder):
             line, end = next(one for one in topic.messages if b"compiling" in one.value), topic.messages[-1]
             self.keep("kafka", f"{_kafka_message(line)}\n{_kafka_message(end)}")
 
-    async def ask_about_it(self) -> None:
-        """All that can be read of it, and what its own POST is answered once more."""
+    async def read(self) -> None:
+        """Everything that can be read of the build, and the answers to its repeated POST."""
         await self.call("status-succeeded", "GET", f"/{_APP}/42/status")
         await self.call("logs-text", "GET", f"/{_APP}/42/logs")
         await self.call("logs-json", "GET", f"/{_APP}/42/logs", headers={"Content-Type": "application/json"})
@@ -87,13 +87,13 @@ class _Conversation(Recorder):
         await self.call("post-other-body", "POST", "/", self._request | {"space": "live"}, show_body=False)
 
     async def refusals(self) -> None:
-        """What the body cannot do without."""
+        """Requests that are refused because of their body."""
         await self.call("post-missing-fields", "POST", "/", {"app": "shop", "space": "default"})
         await self.call("post-bad-uuid", "POST", "/", self._request | {"build_uuid": "42"}, show_body=False)
         await self.call("post-bad-field", "POST", "/", self._request | {"build_args": "RUN date"}, show_body=False)
 
     async def rebuild_stop_and_delete(self) -> None:
-        """The specification's own payload, with an earlier build's source; a stop; the end of the app."""
+        """The example of the specification with the source of an earlier build; a stop; the deletion of the app."""
         await self.call("post-specified", "POST", "/", self._specified())
         waiting = self._request | {"build_number": 44, "build_uuid": _STOPPED, "callback": self._callback(44)}
         answer = await self.shuttle.post("/", waiting)
@@ -107,7 +107,7 @@ class _Conversation(Recorder):
         await self.call("delete-app", "DELETE", f"/{_APP}")
 
     async def _callbacks(self, number: int, *names: str | None) -> None:
-        """The callbacks of that build, in order; a name of None is known already."""
+        """Record the callbacks of this build, in order; one whose name is None is not recorded."""
         ours = lambda: [one for one in self._controller.exchanges if one.target.endswith(f"/{number}") and one.ended]  # noqa: E731
         async with asyncio.timeout(90):
             await self._controller.until(lambda: len(ours()) >= len(names))

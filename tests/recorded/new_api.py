@@ -27,7 +27,7 @@ _TOKENS = {"SHUTTLE_TOKENS": f"controller:{_CONTROLLER},reader:{_READER}"}
 
 
 async def record(folder: Path) -> dict[str, str]:
-    """Drive a service that builds through every call, and one without a Jenkins through those of an agent."""
+    """Make every call of callers to a service that builds, and those of an agent to one without a Jenkins."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("shuttle.web.readiness._CACHE_SECONDS", 0)
         async with (
@@ -63,7 +63,7 @@ class _Callers(Recorder):
         }
 
     async def build(self) -> None:
-        """From the POST to the last status; the source is held back until the status was read."""
+        """A build from its POST to its last status; its source waits until the test has read the first status."""
         status_read = asyncio.Event()
 
         async def source(exchange: Exchange) -> None:
@@ -85,7 +85,7 @@ class _Callers(Recorder):
         self.keep_request("receiver-log", self._logs.exchanges[0])
 
     async def read(self) -> None:
-        """All that can be read of the build."""
+        """Everything that can be read of the build."""
         uuid = (await self.call("build", "GET", "/shop/42")).json["build_uuid"]
         await self.call("status-succeeded", "GET", "/shop/42/status")
         await self.call("logs", "GET", "/shop/42/logs")
@@ -98,7 +98,7 @@ class _Callers(Recorder):
         await self.call("source", "GET", f"/{uuid}")
 
     async def repeat_and_refuse(self) -> None:
-        """The same request again, and requests that are refused."""
+        """The repeated request, and requests that are refused."""
         again = self._request
         await self.call("post-again", "POST", "/shop/42", again, show_body=False)
         await self.call("post-other-body", "POST", "/shop/42", again | {"labels": {}}, show_body=False)
@@ -208,5 +208,5 @@ def _bearer(token: str) -> dict[str, str]:
 
 
 def _is_reported(build: dict[str, Any]) -> bool:
-    """Its receiver and its sink have all of it."""
+    """Whether its receiver has every status and its sink the whole log."""
     return all(endpoint["state"] == "done" for endpoint in (*build["receivers"], *build["sinks"]))

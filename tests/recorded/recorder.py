@@ -1,6 +1,7 @@
-"""Recording examples: calls to a running service and what it sends, as text that is the same in every run.
+"""Records examples: calls to a running service and the requests that it sends, as text that is the same in every run.
 
-Hosts take the place of ports of this machine, in the same length, so that every size and offset in an example is true.
+Host names replace the addresses of this machine. They have the same length, so that every size and offset in an example
+is correct.
 """
 
 import json
@@ -14,7 +15,7 @@ from tests.support.described import assert_status_described
 from tests.support.inprocess import Shuttle
 from tests.support.receivers import Exchange
 
-# What differs from run to run and says nothing about the service.
+# Headers that differ from run to run and say nothing about the service.
 _LEFT_OUT = frozenset({"date", "server", "host", "accept", "accept-encoding", "user-agent", "connection"})
 _VARYING = {"webhook-id": "…", "webhook-timestamp": "…"}
 _OF_THE_BODY = frozenset({"Content-Length", "Etag", "Last-Modified"})
@@ -23,7 +24,7 @@ _LONGEST_LINE = 200
 
 
 class Recorder:
-    """Collects examples by name; `names` are texts of this run and what an example shows in their place."""
+    """Collects examples by name; `names` maps texts of this run to those that the examples show."""
 
     def __init__(self, shuttle: Shuttle, *, indents_long_json: bool = False) -> None:
         self.shuttle = shuttle
@@ -33,7 +34,7 @@ class Recorder:
 
     @property
     def examples(self) -> dict[str, str]:
-        """Every example so far, with the names in place."""
+        """Every example so far, with the texts of `names` replaced."""
         return {name: self._named(text) for name, text in self._texts.items()}
 
     async def call(
@@ -47,9 +48,9 @@ class Recorder:
         show_body: bool = True,
         show_answer: str = "",
     ) -> Answer:
-        """Make one call and keep it with its answer; bytes are sent as they are, other bodies as JSON.
+        """Make a call and record it with its answer; bytes are sent unchanged, other bodies as JSON.
 
-        `show_answer` stands for a body that differs from run to run.
+        `show_answer` replaces a body that differs from run to run.
         """
         headers = dict(headers or {})
         sent: dict[str, Any] = {}
@@ -65,11 +66,11 @@ class Recorder:
         return answer
 
     def keep(self, name: str, text: str) -> None:
-        """Keep another text as an example."""
+        """Record a text as an example."""
         self._texts[name] = text
 
     def keep_request(self, name: str, exchange: Exchange) -> None:
-        """Keep a request that a receiver got."""
+        """Record a request that a receiver got."""
         start = f"{exchange.method} {exchange.target} HTTP/1.1"
         body = bytes(exchange.body).decode()
         if exchange.headers.get("Content-Type") == "application/json":

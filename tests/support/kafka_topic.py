@@ -1,4 +1,4 @@
-"""What a test has read of a Kafka topic, and a build's log as its messages tell it."""
+"""Messages that a test has read from a Kafka topic, and the log of a build that they contain."""
 
 import asyncio
 import json
@@ -11,7 +11,7 @@ _FINISHED = "Build finished"
 
 
 class Topic:
-    """Messages in the order of their arrival (of each partition)."""
+    """The messages in the order of their arrival (of each partition)."""
 
     def __init__(self) -> None:
         self.messages: list[ConsumerRecord] = []
@@ -19,23 +19,23 @@ class Topic:
         self._failure: Exception | None = None
 
     async def consume(self, consumer: AIOKafkaConsumer) -> None:
-        """Read all the time: brokers that keep little must not drop what was not read yet."""
+        """Read all the time, because brokers that keep few messages drop those that were not read."""
         try:
             while True:
                 found = await consumer.getmany(timeout_ms=1000)
                 if found:
-                    await self._tell([record for records in found.values() for record in records])
+                    await self._add([record for records in found.values() for record in records])
         except Exception as error:  # noqa: BLE001 - raised again where the test waits
             self._failure = error
-            await self._tell([])
+            await self._add([])
 
-    async def _tell(self, records: list[ConsumerRecord]) -> None:
+    async def _add(self, records: list[ConsumerRecord]) -> None:
         async with self._changed:
             self.messages += records
             self._changed.notify_all()
 
     async def until(self, condition: Callable[[list[ConsumerRecord]], object], seconds: float = 20) -> None:
-        """Return once the condition on all messages so far holds."""
+        """Wait until the condition on all messages so far holds."""
         async with asyncio.timeout(seconds), self._changed:
             await self._changed.wait_for(lambda: self._failure or condition(self.messages))
         if self._failure is not None:
@@ -44,7 +44,7 @@ class Topic:
 
 @asynccontextmanager
 async def consuming(consumer: AIOKafkaConsumer, topic: str, partitions: Iterable[int]) -> AsyncIterator[Topic]:
-    """Read these partitions by a consumer that is not started yet; it is stopped at the end."""
+    """Read these partitions with a consumer that is not started yet; it is stopped at the end."""
     read = Topic()
     await consumer.start()
     try:
@@ -61,12 +61,12 @@ async def consuming(consumer: AIOKafkaConsumer, topic: str, partitions: Iterable
 
 
 def header(message: ConsumerRecord, name: str) -> str:
-    """A header's text; empty = there is none."""
+    """The text of a header; "" if there is none."""
     return next((value.decode() for key, value in message.headers if key == name), "")
 
 
 def joined(messages: Sequence[ConsumerRecord]) -> tuple[bytes, int]:
-    """The log of one build's messages, doubles dropped by offset, and its size as the end tells."""
+    """The log of one build, joined by offset without duplicates, and its size as the last message says."""
     log = b""
     end: int | None = None
     for message in messages:
@@ -77,25 +77,25 @@ def joined(messages: Sequence[ConsumerRecord]) -> tuple[bytes, int]:
         assert offset <= len(log), f"bytes {len(log)} to {offset} are missing before Kafka's offset {message.offset}"
         line = line_of(message)
         if offset < len(log):
-            assert log[offset : offset + len(line)] == line, "a double differs"
+            assert log[offset : offset + len(line)] == line, "a duplicate differs from the first copy"
         else:
-            assert end is None, "a line behind the end"
+            assert end is None, "a line after the end of the log"
             log += line
-    assert end is not None, "the log has no end"
+    assert end is not None, "the message with the end of the log is missing"
     return log, end
 
 
 def is_finished(messages: Sequence[ConsumerRecord]) -> bool:
-    """The newest message is the end; after a kill lines may follow one, and then another."""
+    """Whether the newest message is the end of the log. After a kill, lines and another end may follow it."""
     return bool(messages) and json.loads(messages[-1].value)["message"] == _FINISHED
 
 
 def offset_of(message: ConsumerRecord) -> int:
-    """Where its line begins in the log."""
+    """The offset of its line in the log."""
     return int(header(message, "offset"))
 
 
 def line_of(message: ConsumerRecord) -> bytes:
-    """With its LF, if it has one."""
+    """The line of the message, with its LF if it has one."""
     text: str = json.loads(message.value)["message"]
     return text.encode() + (b"" if header(message, "no_newline") else b"\n")

@@ -1,4 +1,4 @@
-"""The whole product as a user runs it: shuttle and Jenkins as processes that a test may kill, receivers in the test."""
+"""The product as a user runs it: shuttle and Jenkins are processes that tests may kill, receivers are in the test."""
 
 import asyncio
 import base64
@@ -22,7 +22,7 @@ from tests.support.free_port import free_port
 from tests.support.on_postgres import OnPostgres, on_postgres
 
 USER, TOKEN = "shuttle", "api-token-of-the-tests"
-# Small so that a fault costs milliseconds; no rule depends on the values.
+# Short times, so that a fault costs milliseconds; no rule depends on the values.
 FAST = {
     "SHUTTLE_TRIGGER_SETTLE_SECONDS": "0.6",
     "SHUTTLE_STOP_GRACE_SECONDS": "1",
@@ -33,9 +33,9 @@ FAST = {
 
 
 def archive(files: Mapping[str, str], *, executable: bool = True) -> bytes:
-    """A tar.gz of these files; scripts may run."""
+    """A tar.gz of these files, executable by default."""
     packed = io.BytesIO()
-    # Without the time, so that equal files are an equal source whenever they are packed.
+    # Without the current time, so that equal files always give an equal source.
     with gzip.GzipFile(fileobj=packed, mode="wb", mtime=0) as zipped, tarfile.open(fileobj=zipped, mode="w") as tar:
         for name, text in files.items():
             entry = tarfile.TarInfo(name)
@@ -46,12 +46,12 @@ def archive(files: Mapping[str, str], *, executable: bool = True) -> bytes:
 
 
 def data_url(files: Mapping[str, str]) -> str:
-    """The archive as a source."""
+    """The archive as a data: URL."""
     return "data:application/gzip;base64," + base64.b64encode(archive(files)).decode()
 
 
 class Process:
-    """A program of ours, started, killed and started again on the same port and folder."""
+    """A `shuttle …` program that is started, killed and started again, on the same port and folder."""
 
     def __init__(self, arguments: list[str], environment: Mapping[str, str], probe_url: str, log: Path) -> None:
         self._arguments = arguments
@@ -76,7 +76,7 @@ class Process:
         async with aiohttp.ClientSession() as session:
             while not await self._answers(session):
                 if self._process.returncode is not None:
-                    raise AssertionError(f"it exited with {self._process.returncode}:\n{self.output()}")
+                    raise AssertionError(f"the program exited with {self._process.returncode}:\n{self.output()}")
                 await asyncio.sleep(0.03)
 
     async def _answers(self, session: aiohttp.ClientSession) -> bool:
@@ -87,7 +87,7 @@ class Process:
             return False
 
     def output(self) -> str:
-        """What it has printed so far."""
+        """Its output so far."""
         return self._log.read_text(errors="replace")
 
     @property
@@ -96,7 +96,7 @@ class Process:
         return self._process.pid
 
     async def kill(self, how: signal.Signals = signal.SIGKILL) -> int:
-        """End it by a signal; returns its exit code. A process that is not running is fine."""
+        """End it by a signal; returns its exit code, 0 if it does not run."""
         if self._process is None or self._process.returncode is not None:
             return 0
         self._process.send_signal(how)
@@ -109,7 +109,7 @@ class Process:
 
 
 async def _until_broken(request: web.Request) -> AsyncIterator[bytes]:
-    """What arrives, until the end or until the sender is killed."""
+    """The chunks of the body, until its end or until the sender is killed."""
     with suppress(ConnectionResetError):
         async for chunk in request.content.iter_any():
             yield chunk
@@ -140,12 +140,12 @@ class Receiver:
         async for chunk in _until_broken(request):
             async with self.changed:
                 known = self.log[offset : offset + len(chunk)]
-                assert chunk.startswith(bytes(known)), "an offset changed its byte"
+                assert chunk.startswith(bytes(known)), "the byte at an offset has changed"
                 self.log[offset : offset + len(chunk)] = chunk
                 offset += len(chunk)
                 self.changed.notify_all()
         if not request.content.is_eof():
-            return web.Response(status=400)  # to nobody: the sender is gone
+            return web.Response(status=400)  # nobody gets it: the sender has disconnected
         async with self.changed:
             self.log_ended += 1
             self.changed.notify_all()
@@ -157,7 +157,7 @@ class Receiver:
             await self.changed.wait_for(condition)
 
     def words(self) -> list[str]:
-        """The status words in the order of arrival, doubles dropped by their webhook-id."""
+        """The status words in the order of arrival, without duplicates (by webhook-id)."""
         seen: dict[str, str] = {}
         for webhook_id, status in zip(self.webhook_ids, self.statuses, strict=True):
             seen.setdefault(webhook_id, status["status"])
@@ -165,14 +165,14 @@ class Receiver:
 
     @property
     def final(self) -> dict[str, Any] | None:
-        """The final status, once it is there."""
+        """The final status; None until it arrives."""
         finals = [status for status in self.statuses if status["status"] in {"succeeded", "failed", "timedout"}]
         return finals[0] if finals else None
 
 
 @dataclass
 class Product:
-    """Shuttle, Jenkins and what a test needs to talk to them."""
+    """Shuttle and Jenkins, and methods to use them."""
 
     folder: Path
     url: str
@@ -186,7 +186,7 @@ class Product:
     postgres: OnPostgres | None = None
 
     def receiver(self, name: str = "r") -> Receiver:
-        """A fresh receiver; its hooks are `<url>/status` and `<url>/log`."""
+        """A new receiver; its URLs are `<url>/status` and `<url>/log`."""
         made = Receiver(url=f"{self.receivers_url}/{name}")
         self.receivers[name] = made
         return made
@@ -194,7 +194,7 @@ class Product:
     async def submit(
         self, app_id: str, build_id: str, script: str, receiver: Receiver | None = None, *, asks: int = 1, **fields: Any
     ) -> None:
-        """Ask for a `script` build of a build.sh, and again up to `asks` times while a 503 says to."""
+        """Request a `script` build of this build.sh; after a 503 again, up to `asks` times in all."""
         body: dict[str, Any] = {"source": {"url": data_url({"build.sh": script})}, "pipeline": "script", **fields}
         if receiver is not None:
             body["webhooks"] = {"status": f"{receiver.url}/status", "logs": f"{receiver.url}/log"}
@@ -206,7 +206,7 @@ class Product:
                 return
 
     async def build(self, app_id: str, build_id: str) -> dict[str, Any]:
-        """The read side's long form."""
+        """The build's record."""
         async with self.session.get(f"{self.url}/{app_id}/{build_id}") as response:
             assert response.status == 200, await response.text()
             found: dict[str, Any] = await response.json()
@@ -218,7 +218,7 @@ class Product:
             return await response.read()
 
     async def archived_log(self, build_uuid: str, seconds: float = 30) -> bytes:
-        """The log's object, once it is there: the service tells nobody, the object store shows it."""
+        """The archived log, once it is in the object store; the service does not report that."""
         async with asyncio.timeout(seconds):
             while (archived := await self._object(f"{build_uuid}.log")) is None:
                 await asyncio.sleep(0.02)
@@ -231,14 +231,14 @@ class Product:
         return file.read_bytes() if file.exists() else None
 
     async def until_waiting(self, app_id: str, build_id: str, seconds: float = 30) -> str:
-        """Poll the read side until the build says what it waits for."""
+        """Poll the build until it has `waiting_for`, which is returned."""
         async with asyncio.timeout(seconds):
             while (waiting := (await self.build(app_id, build_id))["waiting_for"]) is None:
                 await asyncio.sleep(0.02)
             return str(waiting)
 
     async def until_state(self, app_id: str, build_id: str, *states: str, seconds: float = 30) -> dict[str, Any]:
-        """Poll the read side until the build is in one of these states."""
+        """Poll the build until it is in one of these states."""
         async with asyncio.timeout(seconds):
             while True:
                 found = await self.build(app_id, build_id)
@@ -248,8 +248,8 @@ class Product:
 
 
 def end_agents(folder: Path) -> None:
-    """Kill what the builds of a Jenkins in `folder` have left running: agents outlive it, and ask for 15 minutes."""
-    for _ in range(100):  # one may start another meanwhile
+    """Kill what builds of a Jenkins in `folder` left running: agents survive it, and repeat calls for 15 minutes."""
+    for _ in range(100):  # a process may start another one meanwhile
         agents = [int(process.name) for process in Path("/proc").glob("[0-9]*") if _works_in(folder, process)]
         if not agents:
             return
@@ -262,7 +262,7 @@ def end_agents(folder: Path) -> None:
 def _works_in(folder: Path, process: Path) -> bool:
     try:
         return (process / "cwd").readlink().is_relative_to(folder / "jenkins")
-    except OSError:  # it has ended, or it is a kernel's or somebody else's
+    except OSError:  # it has ended, or belongs to the kernel or to another user
         return False
 
 
@@ -270,9 +270,9 @@ def _works_in(folder: Path, process: Path) -> bool:
 async def running_product(
     folder: Path, *, executors: int = 4, jenkins_port: int | None = None, **settings: str
 ) -> AsyncIterator[Product]:
-    """Start everything in `folder`; ended by pid when the test is over.
+    """Start everything in `folder`, and end it after the test.
 
-    With TESTS_DATABASE=postgresql in the environment it serves from PostgreSQL, with its objects in S3.
+    With TESTS_DATABASE=postgresql in the environment the shuttle uses PostgreSQL, and S3 for its objects.
     """
     with on_postgres() if os.environ.get("TESTS_DATABASE") == "postgresql" else nullcontext() as postgres:
         async with _running_product(folder, postgres, executors, jenkins_port, settings) as product:
@@ -301,7 +301,7 @@ async def _running_product(
         **settings,
     }
     url = f"http://127.0.0.1:{port}"
-    # While a start waits for its database, `/healthz` is well already.
+    # Not /healthz, which is already OK while the service waits for its database.
     shuttle = Process(["serve"], environment, f"{url}/-/openapi.json", folder / "shuttle.out")
     receivers: dict[str, Receiver] = {}
 
