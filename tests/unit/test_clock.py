@@ -32,19 +32,19 @@ def test_steady_time_passes_whatever_the_wall_clock_is_set_to(set_by_seconds):
         (Boot("", 130.0), 0),
     ],
 )
-def test_the_next_process_counts_the_time_between_on_the_same_boot_only(boot, passed_seconds):
+def test_downtime_counts_only_if_the_machine_was_not_rebooted(boot, passed_seconds):
     clock = Clock(wall=lambda: AT + timedelta(hours=1), monotonic=lambda: 7.0, boot=lambda: boot)
     clock.resume(Anchor(AT, Boot("this", 100.0)))
     assert clock.steady() == AT + timedelta(seconds=passed_seconds)
 
 
-def test_nothing_is_counted_where_the_system_has_no_boot_id():
+def test_downtime_does_not_count_without_a_boot_id():
     clock = Clock(wall=lambda: AT, boot=lambda: Boot("", 130.0))
     clock.resume(Anchor(AT, Boot("", 100.0)))
     assert clock.steady() - AT < timedelta(seconds=10)
 
 
-def test_without_a_record_it_agrees_with_the_wall_clock():
+def test_steady_time_begins_at_the_wall_clock():
     clock = SetClock(AT)
     clock.forward(5)
     clock.resume(None)

@@ -25,7 +25,7 @@ def service(compose: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def test_the_container_has_no_privileges_and_limits(service: dict[str, Any]):
+def test_container_has_limits_and_no_privileges(service: dict[str, Any]):
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
@@ -34,24 +34,24 @@ def test_the_container_has_no_privileges_and_limits(service: dict[str, Any]):
         assert service[limit], limit
 
 
-def test_it_is_published_on_loopback_only(service: dict[str, Any]):
+def test_service_is_published_on_loopback_only(service: dict[str, Any]):
     assert service["ports"]
     assert all(port.startswith("127.0.0.1:") for port in service["ports"])
 
 
-def test_it_listens_on_the_port_that_is_published_wherever_port_is_set(service: dict[str, Any]):
-    """Compose takes `PORT` of the shell or of .env into this file; the container gets nothing but what is named."""
+def test_service_listens_on_the_published_port(service: dict[str, Any]):
+    """Compose inserts `PORT` of the shell or of .env here; the container gets only the variables that are listed."""
     port = service["environment"]["PORT"]
     assert service["ports"] == [f"127.0.0.1:{port}:{port}"]
 
 
-def test_it_can_write_where_it_does(service: dict[str, Any]):
+def test_folders_that_the_service_writes_to_are_writable(service: dict[str, Any]):
     assert [mount.partition(":")[0] for mount in service["tmpfs"]] == ["/tmp"]
     assert service["volumes"] == ["data:/data"]
     assert service["environment"]["SHUTTLE_DATA_DIR"] == "/data"
 
 
-def test_its_secrets_come_from_files(compose: dict[str, Any], service: dict[str, Any]):
+def test_secrets_come_from_files(compose: dict[str, Any], service: dict[str, Any]):
     environment = service["environment"]
     files = {name.removesuffix("_FILE"): path for name, path in environment.items() if name.endswith("_FILE")}
     assert set(files) == {"JENKINS_URL", "SHUTTLE_TOKENS"}
@@ -65,8 +65,8 @@ def test_its_secrets_come_from_files(compose: dict[str, Any], service: dict[str,
     assert {".env", "secrets/"} <= set(ignored)
 
 
-def test_a_new_volume_holds_nothing_but_the_services_files():
-    """A home that useradd creates has a shell's files in it, which are copied into the volume."""
+def test_new_volume_contains_only_files_of_the_service():
+    """useradd would put files for shells into the home directory, and Docker would copy them into the volume."""
     dockerfile = (_ROOT / "Dockerfile").read_text(encoding="utf-8")
     assert "--create-home" not in dockerfile.replace("--no-create-home", "")
     assert "install -d -o shuttle -g shuttle -m 700 /data" in dockerfile

@@ -1,4 +1,4 @@
-"""What the documents tell people to type exists: commands, options, make targets, settings, files."""
+"""Commands, options, make targets, settings, files and examples in the documents exist and work."""
 
 import json
 import os
@@ -25,7 +25,7 @@ from shuttle.settings import NAMES_WITHOUT_EFFECT, Settings, load_settings, sett
 
 _ROOT = Path(__file__).parents[2]
 _PAGES = sorted([*_ROOT.glob("*.md"), *_ROOT.joinpath("docs").glob("*.md")])
-# What changes nothing and needs no service is run as it is written.
+# Commands that change nothing and need no service are run as they are written.
 _RUN = (
     "shuttle pipelines list",
     "shuttle pipelines render script",
@@ -87,12 +87,12 @@ def test_every_make_target_exists(line: str):
     assert set(words) <= set(targets), line
 
 
-def test_the_commands_that_are_run_here_are_in_the_documents():
+def test_commands_that_are_run_here_are_in_the_documents():
     assert set(_RUN) <= set(_commands("shuttle"))
 
 
 @pytest.mark.parametrize("line", _RUN)
-def test_what_needs_nothing_works_as_written(line: str, tmp_path: Path):
+def test_command_works_as_written(line: str, tmp_path: Path):
     arguments = [sys.executable, "-m", "shuttle", *shlex.split(line)[1:]]
     environment = {**os.environ, "PYTHONPATH": str(_ROOT)}
     ran = subprocess.run(
@@ -130,7 +130,7 @@ def test_every_link_and_file_that_is_named_is_there(page: Path):
 
 
 def _anchor(heading: str) -> str:
-    """As GitHub makes it: lower case, spaces to dashes, punctuation left out."""
+    """The anchor that GitHub makes of a heading: lower case, dashes for spaces, no punctuation."""
     return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
 
 
@@ -169,7 +169,7 @@ def test_ci_runs_the_targets_that_exist():
     assert set(steps) <= set(targets)
 
 
-def test_the_image_is_given_only_what_the_service_needs():
+def test_build_context_of_the_image_has_only_what_it_copies():
     copied = re.findall(r"^COPY (?!--from)(.+) \S+$", (_ROOT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
     wanted = {name for line in copied for name in line.split()}
     allowed = re.findall(r"^!(.+)$", (_ROOT / ".dockerignore").read_text(encoding="utf-8"), re.MULTILINE)
@@ -177,7 +177,7 @@ def test_the_image_is_given_only_what_the_service_needs():
     assert all(_ROOT.joinpath(name).exists() for name in wanted)
 
 
-def test_the_request_in_the_readme_is_one_that_is_accepted():
+def test_request_in_the_readme_is_accepted():
     [body] = re.findall(
         r"^cat > request.json <<'END'$(.*?)^END$", (_ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL
     )
@@ -185,7 +185,7 @@ def test_the_request_in_the_readme_is_one_that_is_accepted():
     assert parsed.ignored_fields == ()
 
 
-def test_the_status_in_the_documents_is_what_receivers_get():
+def test_status_in_the_documents_has_the_fields_that_receivers_get():
     [shown] = re.findall(r"```json\n(.*?)```", (_ROOT / "docs" / "receiving.md").read_text(), re.DOTALL)
     at = datetime(2030, 1, 1, tzinfo=UTC)
     build = Build(build_uuid="u", app_id="shop", build_id="42", accepted_at=at, deadline_at=at)
@@ -193,7 +193,7 @@ def test_the_status_in_the_documents_is_what_receivers_get():
     assert list(json.loads(shown)) == list(json.loads(sent))
 
 
-def test_the_same_build_is_the_same_by_both_apis():
+def test_migration_example_is_the_same_build_in_both_apis():
     older, new = (_one_build(api) for api in ("older", "new"))
     settings = load_settings({})
     asked = read_legacy_request(older, settings, PIPELINES["docker-image"], ())
@@ -202,7 +202,7 @@ def test_the_same_build_is_the_same_by_both_apis():
     assert f"`POST /{asked.app_id}/42`" in _migration()
 
 
-def test_the_migration_says_what_becomes_of_every_old_setting_and_field():
+def test_migration_page_covers_every_old_setting_and_field():
     rows = re.findall(r"^\| (`.*?) \|", _migration(), re.MULTILINE)
     named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
     without_effect = {name for name in NAMES_WITHOUT_EFFECT if not name.startswith("SHUTTLE_")}
@@ -211,11 +211,11 @@ def test_the_migration_says_what_becomes_of_every_old_setting_and_field():
     assert old <= named
 
 
-def test_the_migration_tells_every_fault_that_has_a_test():
+def test_migration_page_lists_every_fault_that_has_a_test():
     faults = _ROOT.joinpath("tests", "contract", "legacy").glob("test_old_fault*.py")
     tested = {int(number) for page in faults for number in re.findall(r"def test_fault_(\d+)_", page.read_text())}
-    told = {int(number) for number in re.findall(r"^\| (\d+) \|", _migration(), re.MULTILINE)}
-    assert tested == told
+    listed = {int(number) for number in re.findall(r"^\| (\d+) \|", _migration(), re.MULTILINE)}
+    assert tested == listed
 
 
 def _migration() -> str:
@@ -227,6 +227,6 @@ def _one_build(api: str) -> Any:
     return json.loads(body)
 
 
-def test_the_glossary_explains_each_word_once_in_the_order_of_the_alphabet():
+def test_glossary_explains_each_word_once_in_alphabetical_order():
     words = re.findall(r"^\| (.+?) \|", (_ROOT / "docs" / "glossary.md").read_text(encoding="utf-8"), re.MULTILINE)[1:]
     assert words == sorted(set(words), key=str.lower)

@@ -35,7 +35,7 @@ def test_every_result_of_jenkins_has_a_reason(word: str | None, reason: str):
 @pytest.mark.parametrize(
     ("result", "reason"), [(JenkinsResult.UNSTABLE, "no_dockerfile"), (JenkinsResult.ABORTED, "aborted_in_jenkins")]
 )
-def test_the_pipelines_own_reason_explains_a_failure_but_no_abort(result: JenkinsResult, reason: str):
+def test_reported_reason_explains_a_failure_but_not_an_abort(result: JenkinsResult, reason: str):
     build = a_build(claimed_at=AT, report_reason="no_dockerfile", report_message="There is none.")
     assert ending_by_jenkins(build, result).reason == reason
 
@@ -57,6 +57,6 @@ def test_a_recorded_stop_explains_the_end():
         ([0, 7], State.FAILED, "build_failed"),
     ],
 )
-def test_a_stop_that_reached_no_step_changes_nothing(exit_statuses: list[int], state: State, reason: str | None):
+def test_exit_statuses_decide_unless_a_step_was_stopped(exit_statuses: list[int], state: State, reason: str | None):
     ending = ending_by_supervisors(a_build(claimed_at=AT, stop_cause=StopCause.STOPPED), exit_statuses)
     assert (ending.state, ending.reason) == (state, reason)

@@ -1,4 +1,4 @@
-"""Memory of a burst goes back to the system, and a C library without these functions is no fault."""
+"""Freed memory is returned to the system repeatedly; a C library without these functions causes no error."""
 
 import asyncio
 import gc
@@ -9,7 +9,7 @@ from shuttle import memory
 from shuttle.serve import collect_less_often
 
 
-async def test_memory_is_given_back_again_and_again(monkeypatch: pytest.MonkeyPatch):
+async def test_memory_is_returned_repeatedly(monkeypatch: pytest.MonkeyPatch):
     calls: asyncio.Queue[int] = asyncio.Queue()
     monkeypatch.setattr(memory, "_EVERY_SECONDS", 0.01)
     loop = asyncio.get_running_loop()
@@ -29,7 +29,7 @@ async def test_nothing_happens_with_another_c_library(monkeypatch: pytest.Monkey
         await memory.trim_memory()
 
 
-def test_a_service_looks_for_garbage_once_all_is_imported():
+def test_garbage_collection_is_enabled_again_after_the_imports():
     thresholds = gc.get_threshold()
     gc.disable()
     try:

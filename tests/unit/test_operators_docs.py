@@ -40,7 +40,7 @@ def test_every_field_of_a_log_line_is_explained():
 
 
 def _reasons_in_python() -> set[str]:
-    """First of the texts that an end is made of: `Ending(state, reason, …)`, `BuildFailedError(reason, …)`."""
+    """The reasons in calls like `Ending(state, reason, …)` and `BuildFailedError(reason, …)`."""
     place = {"Ending": 1, "BuildFailedError": 0, "RefusedError": 0}
     found = set()
     for call in _calls():
@@ -66,7 +66,7 @@ def _calls() -> Iterator[ast.Call]:
 
 
 def _first_column(page: str, heading: str) -> set[str]:
-    """The names in the first column of the first table behind the heading."""
+    """The names in the first column of the first table after the heading."""
     text = (_ROOT / "docs" / page).read_text(encoding="utf-8")
     table = text.partition(f"\n## {heading}\n")[2].partition("\n|")[2].partition("\n\n")[0]
     return {name for row in table.splitlines() for name in re.findall(r"`([a-z_]+)`", row.split(" | ")[0])}

@@ -1,4 +1,4 @@
-"""Secrets from files: NAME_FILE for every setting that is one, and no word of a content in what is refused."""
+"""Secrets from files: every setting with a secret can be read from NAME_FILE, and no error shows a file's content."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from shuttle.settings import Settings, load_settings
 
 SECRET = "planted-secret-value"
 HOSTS = json.dumps({"h": {"username": "u", "password": SECRET}})
-# A usable value of each, with the planted secret where the form allows it.
+# A valid value of each setting, with the planted secret where its form allows that.
 VALUES = {
     "DATABASE_URL": f"sqlite:///{SECRET}.db",
     "SHUTTLE_ENCRYPTION_KEYS": Fernet.generate_key().decode(),
@@ -58,12 +58,12 @@ def test_every_secret_setting_can_come_from_a_file():
 
 @pytest.mark.parametrize("ending", ["", "\n", "\r\n"], ids=repr)
 @pytest.mark.parametrize("name", sorted(VALUES))
-def test_a_file_means_what_the_setting_would(tmp_path: Path, name: str, ending: str):
+def test_value_from_a_file_equals_the_value_from_the_environment(tmp_path: Path, name: str, ending: str):
     environment = {f"{name}_FILE": written(tmp_path, VALUES[name] + ending)}
     assert load_settings(environment) == load_settings({name: VALUES[name]}) != load_settings({})
 
 
-def test_the_process_own_environment_is_read_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_files_are_also_read_for_the_environment_of_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("SHUTTLE_TOKENS_FILE", written(tmp_path, f"reader:{SECRET}\n"))
     assert [token.get_secret_value() for _, token in load_settings().shuttle_tokens] == [SECRET]
     monkeypatch.setenv("SHUTTLE_TOKENS", f"controller:{SECRET}")
@@ -77,14 +77,14 @@ def test_spaces_inside_and_at_the_edges_are_kept(tmp_path: Path):
 
 
 @pytest.mark.parametrize("name", sorted(VALUES))
-def test_both_set_is_refused(tmp_path: Path, name: str):
-    [told] = problems(**{f"{name}_FILE": written(tmp_path, VALUES[name]), name: VALUES[name]})
-    assert told == f"{name}_FILE: {name} is set as well; set one of the two"
+def test_setting_and_its_file_together_are_refused(tmp_path: Path, name: str):
+    [problem] = problems(**{f"{name}_FILE": written(tmp_path, VALUES[name]), name: VALUES[name]})
+    assert problem == f"{name}_FILE: {name} is set as well; set one of the two"
 
 
 @pytest.mark.parametrize("name", sorted(VALUES))
-def test_an_empty_name_is_not_set(tmp_path: Path, name: str):
-    """As compose files leave names that they do not fill."""
+def test_empty_variable_counts_as_not_set(tmp_path: Path, name: str):
+    """Compose files set variables without a value to the empty string."""
     path = written(tmp_path, VALUES[name])
     assert load_settings({name: VALUES[name], f"{name}_FILE": ""}) == load_settings({name: VALUES[name]})
     assert load_settings({name: "", f"{name}_FILE": path}) == load_settings({name: VALUES[name]})
@@ -100,11 +100,11 @@ def test_an_empty_name_is_not_set(tmp_path: Path, name: str):
     ],
     ids=["empty", "newline", "binary", "large"],
 )
-def test_a_file_without_a_usable_text_is_refused(tmp_path: Path, content: bytes, why: str):
-    """An empty file of tokens would open the service."""
-    [told] = problems(SHUTTLE_TOKENS_FILE=written(tmp_path, content))
-    assert told.startswith("SHUTTLE_TOKENS_FILE: ")
-    assert why in told
+def test_file_without_a_usable_text_is_refused(tmp_path: Path, content: bytes, why: str):
+    """If an empty file of tokens were accepted, the service would be open to everyone."""
+    [problem] = problems(SHUTTLE_TOKENS_FILE=written(tmp_path, content))
+    assert problem.startswith("SHUTTLE_TOKENS_FILE: ")
+    assert why in problem
 
 
 def test_the_largest_file_is_read(tmp_path: Path):
@@ -112,33 +112,33 @@ def test_the_largest_file_is_read(tmp_path: Path):
     assert len(load_settings({"S3_SECRET_KEY_FILE": path}).s3_secret_key) == MAX_FILE_BYTES
 
 
-def test_a_file_that_cannot_be_read_is_named_by_its_setting(tmp_path: Path):
-    """Its path may be the secret itself, written into the wrong setting."""
+def test_error_for_an_unreadable_file_names_the_setting_not_the_path(tmp_path: Path):
+    """The path is not shown: it may be the secret itself, written into the wrong setting."""
     unreadable = tmp_path / "unreadable"
     unreadable.write_text(SECRET)
     unreadable.chmod(0)
     for path in (f"/nowhere/{SECRET}", SECRET, str(tmp_path), f"{tmp_path}/\0{SECRET}", "x" * 5000):
-        [told] = problems(S3_SECRET_KEY_FILE=path)
-        assert told.startswith("S3_SECRET_KEY_FILE: the file cannot be read"), path
+        [problem] = problems(S3_SECRET_KEY_FILE=path)
+        assert problem.startswith("S3_SECRET_KEY_FILE: the file cannot be read"), path
     if os.geteuid() != 0:
-        [told] = problems(S3_SECRET_KEY_FILE=str(unreadable))
-        assert "Permission denied" in told
+        [problem] = problems(S3_SECRET_KEY_FILE=str(unreadable))
+        assert "Permission denied" in problem
 
 
-def test_what_a_file_holds_is_checked_as_the_setting_is(tmp_path: Path):
+def test_content_of_a_file_is_validated_like_the_setting(tmp_path: Path):
     for name, content in (
         ("SHUTTLE_TOKENS", SECRET),
         ("JENKINS_URL", f"ftp://user:{SECRET}@h"),
         ("EXTRA_DOCKER_REGISTRY_CONFIG", '{"h": "' + SECRET + '"}'),
         ("SHUTTLE_WEBHOOK_SECRET", SECRET),
     ):
-        [told] = problems(**{f"{name}_FILE": written(tmp_path, content)})
-        assert told.startswith(f"{name}: ")
+        [problem] = problems(**{f"{name}_FILE": written(tmp_path, content)})
+        assert problem.startswith(f"{name}: ")
 
 
-def test_all_problems_are_told_at_once(tmp_path: Path):
-    told = problems(JENKINS_URL_FILE="/nowhere/a", S3_SECRET_KEY_FILE="/nowhere/b", PORT="x")
-    assert {line.partition(":")[0] for line in told} == {"JENKINS_URL_FILE", "S3_SECRET_KEY_FILE", "PORT"}
+def test_all_problems_are_reported_together(tmp_path: Path):
+    reported = problems(JENKINS_URL_FILE="/nowhere/a", S3_SECRET_KEY_FILE="/nowhere/b", PORT="x")
+    assert {line.partition(":")[0] for line in reported} == {"JENKINS_URL_FILE", "S3_SECRET_KEY_FILE", "PORT"}
 
 
 def test_tokens_that_cannot_be_read_do_not_open_the_service():
@@ -146,8 +146,8 @@ def test_tokens_that_cannot_be_read_do_not_open_the_service():
     assert problems(SHUTTLE_TOKENS_FILE="/nowhere/a", SHUTTLE_BIND="0.0.0.0", SHUTTLE_ALLOW_ANONYMOUS="true")
 
 
-def test_the_settings_of_certificates_are_paths_as_before(tmp_path: Path):
-    """SHUTTLE_CA_FILE ends in the same word."""
+def test_settings_of_certificates_are_paths_not_contents(tmp_path: Path):
+    """Their names end in `_FILE`, too."""
     path = written(tmp_path, "x")
     settings = load_settings({"SHUTTLE_CA_FILE": path, "SHUTTLE_KAFKA_CA_FILE": path})
     assert settings.shuttle_ca_file == settings.shuttle_kafka_ca_file == Path(path)

@@ -1,4 +1,4 @@
-"""Settings: read whole, refused whole, and no value of a secret in what is said about them."""
+"""Settings: parsed and validated together; neither errors nor representations show secrets."""
 
 import base64
 from pathlib import Path
@@ -18,7 +18,7 @@ def problems(**environment: str) -> list[str]:
     return str(caught.value).splitlines()
 
 
-def test_nothing_set_is_a_shuttle_on_loopback():
+def test_default_settings_listen_on_loopback():
     settings = load_settings({})
     assert (settings.port, settings.shuttle_bind, settings.binds_loopback) == (9000, "127.0.0.1", True)
     assert settings.timeout_seconds == 1200
@@ -26,7 +26,7 @@ def test_nothing_set_is_a_shuttle_on_loopback():
     assert settings.database_path == Path(".data/shuttle.db")
 
 
-def test_the_process_own_environment_does_not_add_to_one_that_is_given(monkeypatch: pytest.MonkeyPatch):
+def test_given_environment_replaces_that_of_the_process(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PORT", "9001")
     monkeypatch.setenv("SHUTTLE_LEGACY_ANONYMOUS", "true")
     assert load_settings({}) == load_settings({"PORT": "9000"})
@@ -34,8 +34,8 @@ def test_the_process_own_environment_does_not_add_to_one_that_is_given(monkeypat
     assert load_settings().shuttle_legacy_anonymous
 
 
-def test_all_problems_are_told_at_once_each_naming_its_setting():
-    told = problems(
+def test_all_problems_are_reported_together_with_their_settings():
+    reported = problems(
         PORT="x",
         MAXIMUM_PARALLEL_BUILDS="0",
         JENKINS_URL="ftp://h/",
@@ -57,8 +57,8 @@ def test_all_problems_are_told_at_once_each_naming_its_setting():
         *("EXTRA_BUILD_ARGS", "SHUTTLE_ENCRYPTION_KEYS", "SHUTTLE_WEBHOOK_SCHEDULE_SECONDS", "SHUTTLE_ALLOW_NETWORKS"),
         *("SHUTTLE_LEGACY_UNTIL", "TIMEOUT_IN_MS", "SHUTTLE_JENKINS_CONSOLE", "BUILD_SHUTTLE_HOST"),
     ):
-        assert sum(line.startswith(f"{name}: ") for line in told) == 1, (name, told)
-    assert len(told) >= 14
+        assert sum(line.startswith(f"{name}: ") for line in reported) == 1, (name, reported)
+    assert len(reported) >= 14
 
 
 @pytest.mark.parametrize(
@@ -98,10 +98,10 @@ def test_all_problems_are_told_at_once_each_naming_its_setting():
     ],
     ids=str,
 )
-def test_what_is_refused_is_named_without_its_value(environment: dict[str, str]):
-    told = problems(**environment)
-    assert SECRET not in "\n".join(told)
-    assert any(name in line for line in told for name in environment), told
+def test_error_names_the_setting_without_its_value(environment: dict[str, str]):
+    reported = problems(**environment)
+    assert SECRET not in "\n".join(reported)
+    assert any(name in line for line in reported for name in environment), reported
 
 
 def test_secrets_are_not_in_the_repr():
@@ -125,9 +125,9 @@ def test_secrets_are_not_in_the_repr():
 def test_without_tokens_only_loopback_is_bound():
     for address in ("127.0.0.1", "::1", "localhost", "127.8.9.1"):
         assert load_settings({"SHUTTLE_BIND": address}).binds_loopback
-    [told] = problems(SHUTTLE_BIND="0.0.0.0")
-    assert "SHUTTLE_TOKENS" in told
-    assert "SHUTTLE_ALLOW_ANONYMOUS" in told
+    [problem] = problems(SHUTTLE_BIND="0.0.0.0")
+    assert "SHUTTLE_TOKENS" in problem
+    assert "SHUTTLE_ALLOW_ANONYMOUS" in problem
     assert not load_settings(
         {"SHUTTLE_BIND": "0.0.0.0", "SHUTTLE_TOKENS": "controller:sixteen-letters-"}
     ).binds_loopback
@@ -152,7 +152,7 @@ def test_build_args_become_texts():
     assert settings.extra_build_args == {"A": "x", "N": "1", "T": "true", "L": "[1]"}
 
 
-def test_lists():
+def test_lists_are_split_at_commas():
     settings = load_settings(
         {
             "SHUTTLE_TOKENS": " controller:a:b-of-16-characters , reader:c-of-16-characters,",
@@ -168,14 +168,14 @@ def test_lists():
     assert settings.shuttle_insecure_registries == ("h:5000", "i")
 
 
-def test_intervals_may_be_small_but_not_nothing():
+def test_intervals_may_be_small_but_not_zero():
     assert load_settings({"SHUTTLE_TRIGGER_SETTLE_SECONDS": "0.01"}).shuttle_trigger_settle_seconds == 0.01
     for name in ("SHUTTLE_TRIGGER_SETTLE_SECONDS", "SHUTTLE_STAGE_TIMEOUT_SECONDS", "SHUTTLE_SINK_GIVE_UP_SECONDS"):
         for text in ("0", "-1", "nan", "x"):
             assert problems(**{name: text})[0].startswith(f"{name}: ")
 
 
-def test_old_names_without_effect_are_known():
+def test_settings_without_effect_are_recognized():
     assert names_without_effect({"DEBUG": "1", "PORT": "1", "SHOW_BUILD_LOGS": ""}) == ["DEBUG"]
     assert names_without_effect({"SHUTTLE_JENKINS_LOG": "raw"}) == ["SHUTTLE_JENKINS_LOG"]
 
@@ -217,5 +217,5 @@ def test_postgresql_is_used_with_an_object_store_and_keys(scheme: str):
 @pytest.mark.parametrize("empty", [True, False])
 def test_postgresql_without_keys_or_a_bucket_is_refused_with_one_sentence(name: str, empty: bool):
     given = {other: value for other, value in POSTGRES.items() if other != name} | ({name: ""} if empty else {})
-    [told] = problems(**given)
-    assert told.startswith(f"{name}: PostgreSQL needs ")
+    [problem] = problems(**given)
+    assert problem.startswith(f"{name}: PostgreSQL needs ")
