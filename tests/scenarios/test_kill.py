@@ -154,7 +154,7 @@ AGENT_CALLS = (
 
 
 def each_once(calls: list[tuple[str, str]]) -> Callable[[web.Request], str | None]:
-    """A fault for each of these words in a request's path, each for another build."""
+    """A fault for the first request with each of these words in its path, each for another build."""
     left, held = list(calls), set()
 
     def fault(request: web.Request) -> str | None:

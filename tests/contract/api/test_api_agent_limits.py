@@ -95,7 +95,7 @@ async def test_length_of_a_text_is_limited(agent: Agent, call: str, name: str, m
         ("progress", "status", 200),
     ],
 )
-async def test_a_text_that_is_too_long_is_told_its_limit_in_characters(agent: Agent, call: str, name: str, most: int):
+async def test_error_for_a_long_text_has_the_limit_in_characters(agent: Agent, call: str, name: str, most: int):
     valid = {"id": "1", "stage": "s", "event": "begin"}
     answer = await agent.ask("POST", call, json={**valid, name: "x" * (most + 1)})
     assert (answer.status, answer.json["field"]) == (400, name)

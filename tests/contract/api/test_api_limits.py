@@ -112,7 +112,7 @@ async def test_full_queue_gets_429_except_for_repeats(small: Shuttle):
     assert (await small.get("/q/3")).status == 404
     # Nothing of the refused request's source is stored.
     kept = {path.name[:36] for path in (small.data / "objects").iterdir() if path.name.endswith("type")}
-    assert len(kept) == 3, "that of the build with the slot, and those of two that wait"
+    assert len(kept) == 3, "sources of the build with the slot and of the two waiting ones"
     assert (await small.delete("/q/2")).status == 200
     assert (await small.post("/q/3", SCRIPT)).status == 200
 

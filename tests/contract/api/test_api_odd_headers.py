@@ -1,4 +1,4 @@
-"""Bytes that are no text, in any header of a request to any route: an answer of the family, never a 500."""
+"""Bytes that are not text, in any header of a request to any route, get a documented error and never a 500."""
 
 import asyncio
 import json
@@ -46,13 +46,13 @@ async def answers(shuttle: Shuttle, method: str, path: str, *heads: bytes) -> li
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {path_of(route)}")
-async def test_credentials_that_are_no_text_are_wrong_credentials(guarded: Shuttle, route):
+async def test_credentials_that_are_not_text_get_401(guarded: Shuttle, route):
     path = re.sub(r"{\w+}", "x", path_of(route))
     got = await answers(guarded, route.method, path, *(b"Authorization: " + value for value in VALUES))
     assert {status for status, _ in got} <= ({200, 503} if route.role is Role.ANYBODY else {401}), got
 
 
-async def test_a_header_that_is_no_text_is_no_fault_of_the_service(guarded: Shuttle):
+async def test_header_that_is_not_text_does_not_get_500(guarded: Shuttle):
     await guarded.submit("/odd/1")
     agent = await agent_of(guarded, "/odd/1")
     await agent.handed_to_jenkins()

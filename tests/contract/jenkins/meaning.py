@@ -94,8 +94,8 @@ class Comparison:
             if forms[0] != forms[1]:
                 yield "Location's form", before, now
             return
-        # Jenkins copies the host from the request's Host header. 127.0.0.1 is the server itself; another name was sent by
-        # the recorded request.
+        # Jenkins copies the host from the Host header: 127.0.0.1 is the server itself; another name came with the
+        # recorded request.
         host = URL(self.url if URL(before).host == "127.0.0.1" else before).origin()
         if URL(now).origin() != host:
             yield "Location's host", before, now

@@ -77,7 +77,9 @@ async def test_waiting_items_with_equal_parameters_are_coalesced(caller: Caller,
     number = await started(caller, first)
     assert await caller.ended("j", number) == "SUCCESS"
     assert (await caller.console("j", number)).count("Started by user admin\n") == 2
-    assert await caller.trigger("j", WHO="a") != first, "what has left the queue takes nothing more in"
+    assert await caller.trigger("j", WHO="a") != first, (
+        "an item that has left the queue coalesces with no further trigger"
+    )
 
 
 async def test_builds_of_a_serial_job_run_one_after_another(caller: Caller) -> None:

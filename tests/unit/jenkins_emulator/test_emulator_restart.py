@@ -86,7 +86,9 @@ async def test_running_build_continues_after_a_restart(
     await server.start()
 
     assert (await caller.build("j"))["building"]
-    assert (await caller.get(f"/queue/item/{first}/api/json")).status == 404, "what had left is forgotten at a restart"
+    assert (await caller.get(f"/queue/item/{first}/api/json")).status == 404, (
+        "a restart forgets items that had left the queue"
+    )
     assert (await caller.item(blocked))["_class"].endswith("BlockedItem")
     assert (await caller.item(quiet))["_class"].endswith("WaitingItem")
     gate.touch()
@@ -101,8 +103,8 @@ async def test_running_build_continues_after_a_restart(
     assert lines[2].startswith("Ready to run at ")
     assert lines[3:6] == ["through", "[Pipeline] }", "[Pipeline] // withEnv"]
     assert "after s3cret-1" in lines
-    assert (tmp_path / "before1").read_text() == "z\n", "a step that was done is not done again"
-    assert (tmp_path / "marks1").read_text() == "x\ny\n", "the step that ran went on"
+    assert (tmp_path / "before1").read_text() == "z\n", "a finished step is not repeated"
+    assert (tmp_path / "marks1").read_text() == "x\ny\n", "the running step has continued"
     assert await caller.ended("j", 2) == "SUCCESS", "the waiting build runs with its own parameters"
     assert "after s3cret-2" in await caller.console("j", 2)
 

@@ -120,7 +120,7 @@ async def test_stop_needs_no_console(one: OneBuild, cause: StopCause):
         (None, FAILED, True, True),
     ],
 )
-async def test_console_is_asked_for_unless_a_supervisor_explained_the_end(
+async def test_console_is_read_unless_a_supervisor_explained_the_end(
     one: OneBuild, exit_status: int | None, ending: Ending, reported: bool, asked: bool
 ):
     await logged(one, exit_status=exit_status)

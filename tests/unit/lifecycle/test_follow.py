@@ -184,7 +184,7 @@ async def test_supervisor_that_still_calls_is_sent_that_the_build_is_over(one: O
 
 @pytest.mark.usefixtures("_asks_at_once")
 @pytest.mark.parametrize("settings", [LAST_CALL_AWAITED])
-async def test_abort_explains_a_failure_that_the_supervisor_reports_after_it(one: OneBuild):
+async def test_abort_in_jenkins_is_the_reason_of_a_failure_reported_after_it(one: OneBuild):
     await one.running()
     one.jenkins.answers("build", over("ABORTED"))
     following = asyncio.create_task(followed(one))

@@ -71,7 +71,7 @@ def commands(one: OneBuild) -> list[str]:
 
 
 @pytest.mark.parametrize("state", [State.RECORDED, State.STAGING])
-async def test_build_that_jenkins_cannot_have_ends_with_its_stop(one: OneBuild, state: State):
+async def test_build_that_was_never_triggered_ends_with_its_stop(one: OneBuild, state: State):
     await one.in_state(state)
     stopped = await stop_build(one.build_uuid, StopCause.STOPPED, one.services)
     assert stopped is not None

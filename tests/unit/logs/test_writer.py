@@ -83,7 +83,7 @@ def test_readers_see_only_committed_text(durable: DurableLog):
     assert asyncio.run(spool.read(0, 100)) == PREAMBLE + b"one\n"
 
 
-def test_bytes_beyond_the_wanted_offset_are_not_taken_and_repeated_ones_are_skipped(durable: DurableLog):
+def test_bytes_beyond_the_wanted_offset_are_refused_and_repeated_ones_skipped(durable: DurableLog):
     writer, _ = durable.writer()
     assert writer.take(MAIN, "", 3, b"def") == 0
     assert writer.take(MAIN, "", 0, b"abc") == 3

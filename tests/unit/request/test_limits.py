@@ -141,7 +141,7 @@ def test_numbers_in_metadata_count_as_they_are_written(number: str):
     assert caught.value.field == "metadata"
 
 
-def test_a_long_name_of_a_header_is_told_its_limit():
+def test_error_for_a_long_header_name_has_the_limit():
     with pytest.raises(InvalidRequestError, match="up to 256 letters"):
         parse(script(source={"url": "https://h/a", "headers": {"X" * 257: "y"}}))
 
@@ -166,7 +166,7 @@ def test_brokers_of_the_older_api_have_the_limit_of_other_receivers():
 
 
 @pytest.mark.parametrize("option", ["context", "dockerfile"])
-def test_a_path_within_the_source_has_a_length(option: str):
+def test_length_of_a_path_within_the_source_is_limited(option: str):
     body = image("docker://r.example.com/app")
     for size, taken in ((500, True), (501, False)):
         asked = body | {"pipeline": {"name": "docker-image", "options": {option: "x" * size}}}

@@ -66,7 +66,7 @@ def test_every_schema_reference_resolves(described: dict[str, Any]):
 
 
 def test_every_object_that_is_sent_is_described_with_all_its_fields(described: dict[str, Any]):
-    """So `assert_described` fails for an answer with a field that is not described, or without one that is."""
+    """So `assert_described` fails for a response with an undescribed field, or without a described one."""
     requests = {"BuildRequest", "Source", "Destination", "Webhooks", "LegacyBody", "ClaimBody", "Report", "Progress"}
     open_fields = {"Error": {"field"}, "LegacyStatusEvent": {"reason"}}
     for name, schema in described["components"]["schemas"].items():
@@ -76,7 +76,7 @@ def test_every_object_that_is_sent_is_described_with_all_its_fields(described: d
 
 
 @pytest.mark.parametrize("status", ["queued", "pending", "succeeded", "failed", "timedout"])
-def test_what_receivers_of_statuses_get_is_described(described: dict[str, Any], status: str):
+def test_statuses_for_receivers_are_described(described: dict[str, Any], status: str):
     sent = described["webhooks"]["status"]["post"]["requestBody"]["content"]["application/json"]["schema"]["anyOf"]
     forms = [described["components"]["schemas"][form["$ref"].rpartition("/")[2]]["properties"] for form in sent]
     of_the_new_api = [form for form in forms if "sequence" in form]

@@ -1,4 +1,4 @@
-"""A wrong token costs the same whether or not the build exists: nothing that is asked depends on the uuid."""
+"""A wrong token costs the same whether or not the build exists: the queries do not depend on the uuid."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +20,7 @@ CLAIM = Claim(1, KNOWN, "", "nonce", token_digest("setup"), token_digest("run"),
 
 
 class Tokens:
-    """A database that has only digests of tokens, and remembers what it was asked."""
+    """A database that has only digests of tokens, and records the queries."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[object, ...]] = []
@@ -49,7 +49,7 @@ HANDLERS = [with_setup_token(get_environment), with_setup_token(post_begin), pos
 
 
 async def refused(handler: Handler, build_uuid: str, headers: dict[str, str], *, running: bool) -> list[Any]:
-    """What the database is asked before the 401."""
+    """The queries that the database gets before the 401."""
     database, logs = Tokens(), {KNOWN: OpenLog()} if running else {}
     services: Any = SimpleNamespace(database=database, logs=SimpleNamespace(find=logs.get))
     app = web.Application()
@@ -63,7 +63,7 @@ async def refused(handler: Handler, build_uuid: str, headers: dict[str, str], *,
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer wrong"}])
 @pytest.mark.parametrize("running", [True, False])
 @pytest.mark.parametrize("handler", HANDLERS)
-async def test_wrong_token_asks_the_same_of_a_known_and_of_an_unknown_build(
+async def test_wrong_token_causes_the_same_queries_for_a_known_and_an_unknown_build(
     headers: dict[str, str], running: bool, handler: Handler
 ):
     known = await refused(handler, KNOWN, headers, running=running)
