@@ -47,7 +47,7 @@ _NOT_CLAIMED = Ending(
 _NOT_REPORTED = Ending(
     State.FAILED,
     "not_reported",
-    "Jenkins says SUCCESS, but the build's supervisor did not: something on the agent ended it.",
+    "Jenkins says SUCCESS, but the supervisor did not report the end: something on the agent may have killed it.",
 )
 
 

@@ -74,7 +74,7 @@ class TokenNeededError(UnauthorizedError):
 
     def __init__(self, *, field: str | None = None) -> None:
         super().__init__(
-            "Send one of the service's tokens: without one, only the older API can be used, for its own apps.",
+            "Send one of the service's tokens: without one, only the older API can be used, for apps that it created.",
             field=field,
             headers={"WWW-Authenticate": CHALLENGE},
         )

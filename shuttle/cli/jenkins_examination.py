@@ -51,7 +51,7 @@ async def examine_jenkins(settings: Settings, *, try_jobs: bool, wait_seconds: f
             async for finding in _JobsExamination(jenkins, settings, wait_seconds).run():
                 yield finding
         if has_credentials and "crumb" in requests:  # an API token needs no crumb
-            sentence = "JENKINS_URL holds a password, good for 29 requests a second; with an API token it is 1,300."
+            sentence = "JENKINS_URL has a password: Jenkins answers 29 requests a second, and 1,300 with an API token."
             yield warning(_SUBJECT, sentence)
     except ShuttleError as error:
         yield problem(_SUBJECT, error.message)

@@ -61,7 +61,7 @@ def submit(
         list[str] | None,
         typer.Option(
             metavar="NAME[=VALUE]",
-            help="A masked build argument; without a value it is taken from the environment and not in `ps`.",
+            help="A masked build argument; without a value it is read from the environment, and `ps` does not show it.",
         ),
     ] = None,
     status_webhook: Annotated[list[str] | None, typer.Option(metavar="URL", help="Receives every status.")] = None,
@@ -99,7 +99,7 @@ def submit(
         place = source_url(source)
     if legacy:
         _refuse_options(
-            "The older API has nothing like it",
+            "not in the older API",
             {"--pipeline": pipeline, "--secret-arg": secret_arg, "--log-webhook": log_webhook, "--timeout": timeout}
             | {"--label": label, "--metadata": metadata},
         )
@@ -116,7 +116,7 @@ def submit(
         )
     else:
         _refuse_options(
-            "Only --legacy has that",
+            "only with --legacy",
             {"--space": space, "--callback-auth": callback_auth, "--kafka-hosts": kafka_hosts},
         )
         if build_id is None:
@@ -148,7 +148,7 @@ def submit(
 def _refuse_options(why: str, options: Mapping[str, Any]) -> None:
     given = [name for name, value in options.items() if value]
     if given:
-        raise UsageError(f"{', '.join(given)}: {why}; leave it out.")
+        raise UsageError(f"{', '.join(given)}: {why}; leave this out.")
 
 
 def _print_submission(app_id: str, build_id: str, submission: "Submission", *, as_json: bool) -> None:

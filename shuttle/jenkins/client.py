@@ -207,7 +207,7 @@ class JenkinsClient:
         """
         answer = await self._session.get("check", "whoAmI/api/json")
         if answer.status != 200:
-            raise await self._failure(answer, "say who we are")
+            raise await self._failure(answer, "name the authenticated user")
         if self._session.userinfo is not None and answers.identity(answer).anonymous:
             raise JenkinsRefusedError("Jenkins ignores the user in JENKINS_URL: correct it.")
         await verify_healthy(self._session)
@@ -216,7 +216,7 @@ class JenkinsClient:
             # The folder does not exist yet. A user who may create it may also create jobs at the top.
             answer = await self._session.post("check", "createItem")
         if answer.status != 400:
-            raise answers.failure(answer, "let us create jobs")
+            raise answers.failure(answer, "allow creating jobs")
         self._refused.raise_remembered()
 
     async def close(self) -> None:

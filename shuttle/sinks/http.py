@@ -101,7 +101,7 @@ class HttpUpload:
             raise
         except ShuttleError as error:
             await self._resume_at(request, self._offset_after_break(request))
-            return await self._failed(f"could not be sent the log: {error.message}")
+            return await self._failed(f"did not get the log: {error.message}")
         except (ClientError, TimeoutError, ValueError) as error:
             await self._resume_at(request, self._offset_after_break(request))
             return await self._failed(f"{describe_fault(error)}.")

@@ -48,7 +48,7 @@ _PATH_PARAMETERS: Mapping[str, tuple[Mapping[str, Any], str]] = {
 }
 _STATUS_FORMS = (StatusEvent, FinalStatusEvent, LegacyStatusEvent)
 _STATUS_HEADERS = {
-    "webhook-id": "One of the event: the same for all receivers, attempts and replays.",
+    "webhook-id": "The event's id: the same for all receivers, attempts and replays.",
     "webhook-timestamp": "When the attempt was made, in seconds since 1970.",
     "webhook-signature": "With SHUTTLE_WEBHOOK_SECRET: a signature by each secret (Standard Webhooks).",
 }

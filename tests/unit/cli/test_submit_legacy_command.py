@@ -114,14 +114,14 @@ async def test_unreadable_number_does_not_hide_that_the_build_started(service, r
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--legacy", "--pipeline", "script", "--timeout", "5"], "--pipeline, --timeout: The older API has nothing"),
+        (["--legacy", "--pipeline", "script", "--timeout", "5"], "--pipeline, --timeout: not in the older API"),
         (["--legacy", "--secret-arg", "A=b"], "--secret-arg: "),
         (["--legacy", "--log-webhook", "https://h/l"], "--log-webhook: "),
         (["--legacy", "--status-webhook", "https://a", "--status-webhook", "https://b"], "has only one callback"),
         (["--legacy", "--destination", "docker://registry.example.com/team:7"], "leave the tag out"),
         (["--legacy", "--destination", "registry.example.com/team"], "--destination: Name the image"),
         (["--legacy", "v7"], "BUILD v7: the older API needs a whole number"),
-        (["7", "--space", "live", "--kafka-hosts", "k:1"], "--space, --kafka-hosts: Only --legacy has that"),
+        (["7", "--space", "live", "--kafka-hosts", "k:1"], "--space, --kafka-hosts: only with --legacy"),
         ([], "Give the BUILD"),
     ],
 )
