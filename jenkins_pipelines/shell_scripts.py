@@ -19,6 +19,8 @@ _TEXTS: Mapping[str, tuple[str, ...]] = {
     "orphan": ("orphan",),
 }
 _SUPERVISOR = ("programs", "stages", "processes", "claim", "fetch")
+# The awk program of a script is in the variable `<script>_awk` before it.
+_AWK: Mapping[str, tuple[str, ...]] = {"dockerfile": ("dockerfile", "dockerfile_options", "dockerfile_variables")}
 
 
 def supervisor(*names: str) -> Sh:
@@ -27,18 +29,26 @@ def supervisor(*names: str) -> Sh:
     The brace group makes the shell read the whole file before it runs anything, because the user's code can overwrite
     that file.
     """
-    return Sh(script=_FIRST_LINE + "{\n" + "".join([*_texts(), *map(text, (*_SUPERVISOR, *names))]) + "\nexit\n}\n")
+    return Sh(script=_FIRST_LINE + "{\n" + "".join([*_texts(), *map(with_awk, (*_SUPERVISOR, *names))]) + "\nexit\n}\n")
 
 
-def text(name: str) -> str:
-    """The text of `shell/<name>.sh`."""
-    return files("jenkins_pipelines").joinpath("shell", f"{name}.sh").read_text(encoding="utf-8")
+def with_awk(name: str) -> str:
+    """The script `shell/<name>.sh` behind its awk program, if it has one."""
+    program = _variable(f"{name}_awk", _AWK[name], "awk") if name in _AWK else ""
+    return program + text(name)
+
+
+def text(name: str, suffix: str = "sh") -> str:
+    """The text of a file of `shell/`."""
+    return files("jenkins_pipelines").joinpath("shell", f"{name}.{suffix}").read_text(encoding="utf-8")
 
 
 def _texts() -> list[str]:
-    return [
-        f"{variable}={_quoted(_without_comments(''.join(map(text, names))))}\n" for variable, names in _TEXTS.items()
-    ]
+    return [_variable(variable, names, "sh") for variable, names in _TEXTS.items()]
+
+
+def _variable(variable: str, names: tuple[str, ...], suffix: str) -> str:
+    return f"{variable}={_quoted(_without_comments(''.join(text(name, suffix) for name in names)))}\n"
 
 
 def _quoted(script: str) -> str:

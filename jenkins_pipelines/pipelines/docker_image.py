@@ -11,7 +11,7 @@ from jenkins_pipelines.kind import PipelineKind, PipelineOptions
 from jenkins_pipelines.models import Pipeline
 
 _SCRIPTS = (
-    *("links", "credentials", "builder", "variables", "dockerfile", "dockerfile_options", "mounts", "image_options"),
+    *("links", "credentials", "builder", "dockerfile", "mounts", "image_options"),
     *("build_image", "copy_image", "push_image", "docker_image"),
 )
 

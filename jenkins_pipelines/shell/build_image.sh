@@ -3,15 +3,15 @@
 build_image() {
   choose_files
   choose_builder
+  : >"$work/arguments" >"$work/base_images" >"$work/mounts"
   collect_options
-  : >"$work/base_images.txt" >"$work/run_options.txt"
-  insert_arguments "$names" <"$sources/$dockerfile" >"$work/Dockerfile"
-  [ -z "$stop$terminated" ] || stop_build
-  [ -z "$long_line" ] || fail no_dockerfile 'The Dockerfile has blanks at the end of a line of more than 8 KiB; remove them.'
+  tr -d '\000' <"$sources/$dockerfile" >"$work/Dockerfile.read"
+  read_dockerfile copy "$work/Dockerfile"
   # docker looks for this file beside the Dockerfile, which is now a copy in another folder.
   [ ! -f "$sources/$dockerfile.dockerignore" ] ||
     cat "$sources/$dockerfile.dockerignore" >"$work/Dockerfile.dockerignore"
   refuse_mounts_out
+  rm -f "$work/arguments"
   pull_base_images
   begin
   say "Building with $builder"
@@ -38,7 +38,6 @@ choose_files() {
   for file in "$dockerfile" "$dockerfile.dockerignore" "$context/.dockerignore" "$context/.containerignore"; do
     [ ! -f "$sources/$file" ] || refuse_link_out no_dockerfile "file ${file#./}" "$file"
   done
-  # The shell reads the Dockerfile byte by byte.
   size=`wc -c <"$sources/$dockerfile"`
   [ "$((size))" -le 1048576 ] || fail no_dockerfile 'The Dockerfile is larger than 1 MiB; move texts into files.'
 }
@@ -64,13 +63,14 @@ with_base_credentials() {
 # for the whole build. The pulls do not get the arguments: `run` removes their files, and the build needs them.
 pull_base_images() {
   arguments_folder=none
+  insecure_hosts=$newline`cat "$work/environment/insecure_registries" 2>/dev/null`$newline
   while read -r image; do
     insecure='' host=docker.io
     case $image in *[.:]*/* | localhost/*) host=${image%%/*} ;; esac
     case $host in
       localhost | localhost:* | 127.*.*.* | '[::1]' | '[::1]:'*) insecure=yes ;;
-      *) ! grep -q -x -F -e "$host" "$work/environment/insecure_registries" 2>/dev/null || insecure=yes ;;
     esac
+    case $insecure_hosts in *"$newline$host$newline"*) insecure=yes ;; esac
     [ "$builder" != docker ] || insecure=''
     case $base_credentials in
       *"\"$host\":"*) ;;
@@ -78,6 +78,6 @@ pull_base_images() {
     esac
     with_credentials "$base_credentials" "$builder_path" pull ${insecure:+--tls-verify=false} "$image" ||
       fail build_failed "The base image $image could not be pulled: `last_line`"
-  done <"$work/base_images.txt"
+  done <"$work/base_images"
   arguments_folder=environment
 }

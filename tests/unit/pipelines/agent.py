@@ -14,10 +14,10 @@ from pathlib import Path
 from jenkins_pipelines.models import Pipeline, Sh
 from tests.support.agent_api import BUILD_UUID, TOKEN
 
-# The programs that docs/agents.md requires of every agent, beside `sh`.
+# The programs that docs/agents.md requires of every agent, beside `sh`, and awk for Dockerfiles.
 NEEDED = (
-    "curl", "tar", "gzip", "cat", "chmod", "cut", "date", "dd", "env", "grep", "ls", "mkdir", "mkfifo", "od", "rm",
-    "sed", "setsid", "sleep", "tail", "tr", "wc",
+    "awk", "curl", "tar", "gzip", "cat", "chmod", "cut", "date", "dd", "env", "grep", "ls", "mkdir", "mkfifo", "od",
+    "rm", "sed", "setsid", "sleep", "tail", "tr", "wc",
 )  # fmt: skip
 
 # Several test processes run at the same time: the texts that each of them searches for in /proc are its own.

@@ -3,6 +3,7 @@
 tests/real has tests with real builders.
 """
 
+import asyncio
 import json
 
 import pytest
@@ -280,6 +281,12 @@ MOUNT_INSTRUCTIONS = {
     "ONBUILD": "ONBUILD run --mount=source=out,target=/m cat /m\n",
     "next line": "RUN\\\n  --mount=source=out,target=/m cat /m\n",
     "text of a heredoc": "RUN cat <<END\nRUN --mount=source=out,target=/m cat /m\nEND\n",
+    "end of the file": "RUN --mount=source=out,target=/m cat /m \\\n",
+    "after an escape and another blank": "RUN : \\\v\nRUN --mount=source=out,target=/m cat /m\n",
+    "after a blank of Unicode": "\u00a0RUN --mount=source=out,target=/m cat /m\n",
+    "after a blank line of Unicode": "RUN \\\n\u2003\n --mount=source=out,target=/m cat /m\n",
+    "option after a blank of Unicode": "RUN \u3000--mount=source=out,target=/m cat /m\n",
+    "option after a long blank": f"RUN {' ' * 5000} --mount=source=out,target=/m cat /m\n",
     "other blanks": "RUN\v--mount=type=cache,target=/c\f--mount=source=out,target=/m cat /m\n",
 }
 HIDDEN_MOUNTS = {
@@ -287,6 +294,9 @@ HIDDEN_MOUNTS = {
     "name of the option": "ARG A=mount=source=out,target=/m\nRUN --${A} cat /m\n",
     "quotes that are read twice": "RUN --mount=\\'source=out\\',target=/m cat /m\n",
     "long name": f"RUN --mount=source=${'x' * 300_000},target=/m cat /m\n",
+    "blanks after an option": f"RUN --mount=type=cache,target=/c {' ' * 5000} --mount=source=out,target=/m cat /m\n",
+    "limit between two hyphens": f"RUN --x={'x' * 4090} --mount=source=out,target=/m cat /m\n",
+    "delimiter of a heredoc": "RUN <<'E/'\nE/\\\nE/\nRUN --mount=source=out,target=/m cat /m\n",
     "space of Unicode": "RUN --mount=type=cache,id=x\u00a0--mount=type=bind,source=out,target=/m cat /m\n",
 }
 
@@ -313,45 +323,124 @@ async def test_bind_mount_of_a_link_out_of_the_source_is_refused(each_agent: Age
     assert api.reports["failure"] == {"id": "failure", "state": "failed", "reason": "no_context", "message": message}
 
 
-async def build_with_mounts(agent: Agent, instructions: str):
+async def build_with_mounts(agent: Agent, dockerfile: str):
     """A build whose source has the link `out`, which leads out of it; its end, and the verbs of the builder's calls."""
     notes = with_builder(agent)
-    files = {"Dockerfile": f"FROM scratch\n{instructions}"}
-    _, api = await run(agent, environment(), files, links={"out": "/etc"})
+    _, api = await run(agent, environment(), {"Dockerfile": dockerfile}, links={"out": "/etc"})
     return api.reports.get("failure", {}), [call[1] for call in notes.calls]
 
 
 @pytest.mark.parametrize("form", MOUNT_INSTRUCTIONS)
 async def test_bind_mount_of_a_link_out_of_the_source_is_refused_in_any_spelling(each_agent: Agent, form: str) -> None:
-    failure, calls = await build_with_mounts(each_agent, MOUNT_INSTRUCTIONS[form])
+    await expect_refused_link(each_agent, f"FROM scratch\n{MOUNT_INSTRUCTIONS[form]}")
+
+
+@pytest.mark.parametrize("first_line", ["# syntax=x", "# x y=z", "#"])
+async def test_mount_is_refused_behind_a_directive_that_the_builder_ignores(each_agent: Agent, first_line: str) -> None:
+    instruction = "RUN \\\n  --mount=source=out,target=/m cat /m\n"
+    await expect_refused_link(each_agent, f"{first_line}\n# escape=`\nFROM scratch\n{instruction}")
+
+
+async def expect_refused_link(agent: Agent, dockerfile: str) -> None:
+    failure, calls = await build_with_mounts(agent, dockerfile)
     assert calls == ["--version"]
     assert failure["message"] == (
         "The source's path ./out is a link that leads out of the source; replace it by its target."
     )
 
 
-LARGEST = "FROM a\n" + ("#" * 1023 + "\n") * 1023 + "#" * (1024 - 7)
-LARGE_DOCKERFILES = {
-    "longest line": ("FROM a" + " " * (2**13 - 6), "built"),
-    "longer line": ("FROM a" + " " * (2**13 - 5), "has blanks at the end of a line of more than 8 KiB; remove them."),
-    "line of 1 MiB": ("FROM a\nRUN : " + "x" * (2**20 - 13), "built"),
-    "largest file": (LARGEST, "built"),
-    "larger file": (LARGEST + "#", "is larger than 1 MiB; move texts into files."),
+def filled(line: str, first: str = "FROM a\n", last: str = "", size: int = 2**20) -> str:
+    """A Dockerfile of this size, filled with the line."""
+    room = size - len(first) - len(last)
+    return first + line * (room // len(line)) + last
+
+
+# What a reader may handle in the square of its size: the line, what is before it, and what is after it.
+REPEATED = {
+    "quotes": ("'", "FROM a\nRUN : ", "\n"),
+    "quotes before a heredoc": ('"\'"', "FROM a\nRUN : ", " <<E\nE\n"),
+    "FROM lines": ("FROM a\n", "", ""),
+    "ARG lines": ("ARG LONG_NAME=a ANOTHER_LONG_NAME=$LONG_NAME\n", "", "FROM a\n"),
+    "continuation lines": ("\\\n", "FROM a\nRUN x", "x\n"),
+    "heredoc of empty lines": ("\n", "FROM a\nRUN <<E\n", "E\n"),
+    "heredocs": ("<<E ", "FROM a\nRUN ", "x\n"),
+    "mounts of a file": ("RUN --mount=source=file,target=/x x\n", "FROM a\n", ""),
+    "blanks": (" ", "FROM a", "\n"),
 }
 
 
-@pytest.mark.parametrize("form", LARGE_DOCKERFILES)
-async def test_dockerfile_that_would_be_read_for_minutes_is_refused(each_agent: Agent, form: str) -> None:
-    with_builder(each_agent)
-    dockerfile, expected = LARGE_DOCKERFILES[form]
-    _, api = await run(each_agent, environment(), {"Dockerfile": dockerfile})
-    failure = api.reports.get("failure", {"message": "The Dockerfile built"})
-    assert failure["message"] == f"The Dockerfile {expected}"
+async def build_quickly(agent: Agent, dockerfile: str) -> None:
+    agent.program("buildah", f'#!/bin/sh\n[ "$1" != push ] || echo {DIGEST} >"$3"\n')
+    async with asyncio.timeout(30):
+        ended, api = await run(agent, environment(), {"Dockerfile": dockerfile, "file": ""})
+    assert ended.status == 0, ended.console + api.log
+
+
+@pytest.mark.parametrize("form", REPEATED)
+async def test_dockerfile_of_1_mib_is_read_in_seconds(agent: Agent, form: str) -> None:
+    await build_quickly(agent, filled(*REPEATED[form]))
+
+
+async def test_dockerfile_of_1_mib_is_read_in_seconds_in_each_shell(each_agent: Agent) -> None:
+    size = 2**20 // len(REPEATED)
+    await build_quickly(each_agent, "".join(filled(*form, size) for form in REPEATED.values()))
+
+
+TOO_MANY_ARGUMENTS = (
+    "An ARG for each build argument after each FROM makes the Dockerfile larger than 16 MiB; use fewer arguments or "
+    "stages."
+)
+
+
+@pytest.mark.parametrize(
+    ("dockerfile", "arguments", "message"),
+    [
+        ("#" * (2**20 + 1), 0, "The Dockerfile is larger than 1 MiB; move texts into files."),
+        (
+            "FROM a\n" * 2500,
+            1000,
+            TOO_MANY_ARGUMENTS,
+        ),
+        (
+            "FROM a\n" + "".join(f"RUN --mount=source={n},target=/m x\n" for n in range(1001)),
+            0,
+            "The Dockerfile has mounts of more than 1,000 paths; mount their folders.",
+        ),
+    ],
+)
+async def test_dockerfile_beyond_a_limit_is_refused(
+    each_agent: Agent, dockerfile: str, arguments: int, message: str
+) -> None:
+    notes = with_builder(each_agent)
+    wanted = environment(arguments={f"A{n:03}": "x" for n in range(arguments)})
+    _, api = await run(each_agent, wanted, {"Dockerfile": dockerfile})
+    assert api.reports["failure"]["message"] == message
+    assert "build" not in [call[1] for call in notes.calls]
+
+
+async def test_dockerfile_with_1000_mounts_is_built(agent: Agent) -> None:
+    await build_quickly(agent, "FROM a\n" + "".join(f"RUN --mount=source={n},target=/m x\n" for n in range(1000)))
+
+
+async def test_agent_without_awk_fails_with_a_reason(agent: Agent) -> None:
+    (agent.programs / "awk").unlink()
+    with_builder(agent)
+    _, api = await run(agent, environment())
+    assert api.reports["failure"]["reason"] == "no_awk"
+    assert api.reports["failure"]["message"] == "The agent has no awk, which reads the Dockerfile; install it there."
+
+
+async def test_dockerfile_that_awk_could_not_read_to_its_end_is_not_built(agent: Agent) -> None:
+    agent.program("awk", "#!/bin/sh\nkill -KILL $$\n")
+    notes = with_builder(agent)
+    _, api = await run(agent, environment())
+    assert "could not read the Dockerfile" in api.reports["failure"]["message"]
+    assert not [call for call in notes.calls if call[1] == "build"]
 
 
 @pytest.mark.parametrize("form", HIDDEN_MOUNTS)
 async def test_mount_whose_source_only_the_builder_knows_is_refused(each_agent: Agent, form: str) -> None:
-    failure, calls = await build_with_mounts(each_agent, HIDDEN_MOUNTS[form])
+    failure, calls = await build_with_mounts(each_agent, f"FROM scratch\n{HIDDEN_MOUNTS[form]}")
     assert calls == ["--version"]
     assert failure["reason"] == "no_context"
     assert "write the values out" in failure["message"]
@@ -360,7 +449,8 @@ async def test_mount_whose_source_only_the_builder_knows_is_refused(each_agent: 
 
 
 async def test_cache_of_a_build_cannot_be_a_folder_of_the_agent(each_agent: Agent) -> None:
-    failure, calls = await build_with_mounts(each_agent, "RUN --mount=type=cache,id=../../../../etc,target=/m cat /m\n")
+    cache = "RUN --mount=type=cache,id=../../../../etc,target=/m cat /m\n"
+    failure, calls = await build_with_mounts(each_agent, f"FROM scratch\n{cache}")
     assert calls == ["--version"]
     assert failure["message"] == ("A mount of the Dockerfile has an id with '..'; use another one.")
 

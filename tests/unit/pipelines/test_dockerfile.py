@@ -1,8 +1,10 @@
 """`ARG NAME` is inserted after every FROM of a Dockerfile in any spelling, and nowhere else."""
 
+import shlex
+
 import pytest
 
-from jenkins_pipelines.shell_scripts import text
+from jenkins_pipelines.shell_scripts import with_awk
 from tests.unit.pipelines.agent import Agent
 
 FORMS = {
@@ -66,21 +68,23 @@ FORMS = {
     "empty": ("", ""),
 }
 
-SCRIPTS = text("variables") + text("dockerfile") + text("dockerfile_options")
 
-
-async def insert(agent: Agent, dockerfile: str) -> str:
-    (agent.workspace / "Dockerfile").write_bytes(dockerfile.encode())
-    script = "#!/bin/sh\n" + SCRIPTS + "work=$PWD\ninsert_arguments ' A B' <Dockerfile\n"
+async def read(agent: Agent, dockerfile: str, *arguments: str) -> str:
+    """The copy of the Dockerfile; the images are listed in `base_images`."""
+    (agent.workspace / "Dockerfile.read").write_bytes(dockerfile.encode())
+    for name in ("arguments", "base_images", "mounts"):
+        (agent.workspace / name).touch()
+    remember = "".join(f"remember_argument {shlex.quote(argument)}\n" for argument in arguments)
+    script = f"#!/bin/sh\nnewline='\n'\n{with_awk('dockerfile')}work=$PWD\n{remember}read_dockerfile copy Dockerfile\n"
     status, output = await agent.script(script)
-    assert status == 0, output
-    return output.decode()
+    assert (status, output) == (0, b"")
+    return (agent.workspace / "Dockerfile").read_bytes().decode()
 
 
 @pytest.mark.parametrize("form", FORMS)
 async def test_arguments_are_declared_after_every_from(each_agent: Agent, form: str) -> None:
     dockerfile, expected = FORMS[form]
-    assert await insert(each_agent, dockerfile) == expected
+    assert await read(each_agent, dockerfile, "A=1", "B=2") == expected
 
 
 IMAGES = {
@@ -153,10 +157,6 @@ IMAGES = {
 @pytest.mark.parametrize("form", IMAGES)
 async def test_images_of_a_dockerfile_are_listed(each_agent: Agent, form: str) -> None:
     dockerfile, expected = IMAGES[form]
-    (each_agent.workspace / "Dockerfile").write_text(dockerfile)
-    script = SCRIPTS + "work=$PWD\nremember_argument GIVEN=given:5\nremember_argument 'LINES=b\n--authfile=x'\n"
-    status, output = await each_agent.script(f"#!/bin/sh\n{script}insert_arguments ' GIVEN' <Dockerfile\n")
-    assert status == 0, output
-    listed = each_agent.workspace / "base_images.txt"
-    assert (listed.read_text().splitlines() if listed.exists() else []) == expected
+    await read(each_agent, dockerfile, "GIVEN=given:5", "LINES=b\n--authfile=x")
+    assert (each_agent.workspace / "base_images").read_text().splitlines() == expected
     assert not (each_agent.workspace / "made").exists()
