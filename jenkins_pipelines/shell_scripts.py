@@ -18,18 +18,20 @@ _TEXTS: Mapping[str, tuple[str, ...]] = {
     "starter": ("become", "start"),
     "orphan": ("orphan",),
 }
-_SUPERVISOR = ("programs", "stages", "processes", "claim", "fetch")
+_BEFORE, _AFTER = ("programs", "stages", "processes", "claim", "fetch"), ("succeed",)
 # The awk program of a script is in the variable `<script>_awk` before it.
 _AWK: Mapping[str, tuple[str, ...]] = {"dockerfile": ("dockerfile", "dockerfile_options", "dockerfile_variables")}
 
 
 def supervisor(*names: str) -> Sh:
-    """The `sh` step that claims the build, fetches its files and then runs the named scripts of `shell/`.
+    """The `sh` step that claims the build, fetches its files and runs the named scripts of `shell/`, then succeeds.
 
     The brace group makes the shell read the whole file before it runs anything, because the user's code can overwrite
     that file.
     """
-    return Sh(script=_FIRST_LINE + "{\n" + "".join([*_texts(), *map(with_awk, (*_SUPERVISOR, *names))]) + "\nexit\n}\n")
+    return Sh(
+        script=_FIRST_LINE + "{\n" + "".join([*_texts(), *map(with_awk, (*_BEFORE, *names, *_AFTER))]) + "\nexit\n}\n"
+    )
 
 
 def with_awk(name: str) -> str:

@@ -13,7 +13,6 @@ build_image() {
   refuse_mounts_out
   rm -f "$work/arguments"
   pull_base_images
-  begin
   say "Building with $builder"
   local_images=$local_image
   eval "set -- $options"
@@ -54,13 +53,13 @@ with_base_credentials() {
   if [ "$builder" = docker ]; then
     with_credentials "$base_credentials" "$@"
   else
-    run "$workspace" "$@"
+    run_unprotected "$workspace" "$@"
   fi
 }
 
 # pull_base_images: pull the images of FROM, COPY --from and RUN --mount whose registries need credentials or lack TLS.
 # docker's daemon knows which registries lack TLS; buildah and podman get --tls-verify=false for these images only, not
-# for the whole build. The pulls do not get the arguments: `run` removes their files, and the build needs them.
+# for the whole build. The pulls do not get the arguments: each run removes their files, and the build needs them.
 pull_base_images() {
   arguments_folder=none
   insecure_hosts=$newline`cat "$work/environment/insecure_registries" 2>/dev/null`$newline

@@ -39,5 +39,5 @@ pull_source_image() {
   say "Pulling $source_image"
   local_images="$local_image $source_image"
   with_credentials "$source_credentials" "$builder_path" pull "$@" || refuse_source
-  run "$workspace" "$builder_path" tag "$source_image" "$local_image" || refuse_source
+  run_unprotected "$workspace" "$builder_path" tag "$source_image" "$local_image" || refuse_source
 }

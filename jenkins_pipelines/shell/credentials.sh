@@ -34,7 +34,7 @@ with_credentials() {
     write_credentials own "$config"
     set -- "$env_path" REGISTRY_AUTH_FILE="$work/credentials/own/config.json" DOCKER_CONFIG="$work/credentials/own" "$@"
   fi
-  run "$workspace" "$@" || result=$?
+  run_unprotected "$workspace" "$@" || result=$?
   rm -rf "$work/credentials"
   return "$result"
 }

@@ -9,15 +9,10 @@ if [ -z "$source_image" ]; then
   push_image
 elif [ -n "$skopeo_path" ]; then
   begin_stage push 'Copying the image'
-  begin
   copy_with_skopeo
 else
   begin_stage push 'Copying the image'
-  begin
   pull_source_image
   push_image
 fi
 report_image
-end_stage 0 succeeded
-[ -z "$stop$terminated" ] || stop_build
-conclude 0 succeeded

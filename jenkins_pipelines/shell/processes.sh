@@ -24,27 +24,33 @@ kill_survivors() {
   done
 }
 
-# choose_namespace: sets `namespace` to the options with which unshare makes a pid namespace, so that no process
+# choose_namespace: sets `pid_namespace` to the options with which unshare makes a pid namespace, so that no process
 # survives the build. A user namespace is not used where sudo or newuidmap exist: they could not change the user in it.
 choose_namespace() {
-  namespace='' unshare_path=`command -v unshare` || return 0
+  pid_namespace='' unshare_path=`command -v unshare` || return 0
   if "$unshare_path" --pid --fork --kill-child --mount-proc "$sh_path" -c : 2>/dev/null; then
-    namespace='--pid --fork --kill-child --mount-proc'
+    pid_namespace='--pid --fork --kill-child --mount-proc'
   elif command -v sudo >/dev/null || command -v newuidmap >/dev/null; then
     :
   elif "$unshare_path" --user --map-current-user --pid --fork --kill-child --mount-proc "$sh_path" -c : 2>/dev/null; then
-    namespace='--user --map-current-user --pid --fork --kill-child --mount-proc'
+    pid_namespace='--user --map-current-user --pid --fork --kill-child --mount-proc'
   fi
 }
 
 # start FOLDER COMMAND…: start the command in FOLDER under the runner, an orphan that Jenkins' signals do not reach.
 # Descriptor 6 reads the runner's status lines; 7 is closed when this shell ends, and then the runner ends the process.
-# If `clean` is yes, the process has an environment of its own, else that of this step. It gets the arguments in
-# `arguments_folder`, which is removed. The second setsid is called by the leader of a session: so it forks, and the
+# Unless `unprotected` is yes, the process has an environment and, where possible, a pid namespace of its own, and finds
+# no credentials. It gets the arguments in `arguments_folder`, which is removed. The second setsid is called by the leader of a session: so it forks, and the
 # parent exits. A process started by `&` instead would ignore SIGINT and SIGQUIT.
 start() {
   process='' collector='' ended='' drained='' collected='' left_running='' runner_pid='' runner_lost='' folder=$1
   shift
+  begin
+  namespace=''
+  if [ "$unprotected" != yes ]; then
+    namespace=$pid_namespace
+    rm -rf "$work/environment/base_images" "$work/environment/source_image" "$work/environment/destinations"
+  fi
   : >"$work/status"
   # shellcheck disable=SC2094 # the runner writes it, this shell reads it
   exec 5>>"$work/status" 6<"$work/status"
@@ -53,7 +59,7 @@ start() {
   rm -f "$work/status" "$work/alive"
   set -- "$sh_path" -c "$signals$newline$runner" runner "$first" "$starter" "$marker" "$grace" "$sleep_path" "$cat_path" \
     "$grep_path" "$work/$arguments_folder" "${namespace:+$unshare_path}" "$namespace" "$@"
-  [ "$clean" != yes ] ||
+  [ "$unprotected" = yes ] ||
     set -- "$env_path" -i PATH="${PATH:-/usr/local/bin:/usr/bin:/bin}" HOME="${HOME:-$sources}" \
       LANG="${LANG:-C.UTF-8}" CI=true SHUTTLE_APP_ID="$app_id" SHUTTLE_BUILD_ID="$build_id" "$@"
   (
@@ -103,7 +109,16 @@ follow() {
   done
 }
 
-# run FOLDER COMMAND…: run the command, and end what it leaves running. Returns its exit status.
+# run_unprotected FOLDER COMMAND…: as `run`, for a tool of the agent that does not work otherwise, like an image builder:
+# it gets the environment of Jenkins' step, and may leave processes behind if they hide from the supervisor.
+run_unprotected() {
+  unprotected=yes
+  run "$@" || :
+  unprotected=''
+  return "$ended"
+}
+
+# run FOLDER COMMAND…: run the user's program, and end what it leaves running. Returns its exit status.
 run() {
   start "$@"
   line_open=maybe

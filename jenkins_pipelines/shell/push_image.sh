@@ -4,7 +4,7 @@ push_image() {
     use_destination "$number"
     say "Pushing $reference"
     if [ "$builder" = docker ]; then
-      run "$workspace" "$builder_path" tag "$local_image" "$reference" ||
+      run_unprotected "$workspace" "$builder_path" tag "$local_image" "$reference" ||
         fail registry_refused "The image could not be tagged as $reference: `last_line`"
       local_images="$local_images $reference"
       set -- "$builder_path" push "$reference"

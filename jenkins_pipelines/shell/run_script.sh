@@ -65,11 +65,6 @@ else
   fail no_build_script 'The source has neither build.sh nor a Makefile at its top; add one.'
 fi
 
-# This pipeline uses no registry, so the credentials are removed before the user's process starts.
-rm -rf "$work/environment/base_images" "$work/environment/source_image" "$work/environment/destinations"
-choose_namespace
-begin
 say "Running $command"
-clean=yes
 run "$sources" "$@" || fail build_failed "$command ended with exit status $ended." "$ended"
 end_stage 0 succeeded

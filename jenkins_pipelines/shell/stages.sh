@@ -47,8 +47,11 @@ report_stages() {
   done
 }
 
-# begin: voids the setup token; only afterwards may users' code run.
+# begin: voids the setup token. Called before the first program of a pipeline starts: only afterwards may users' code
+# run, and it may write into a folder of PATH.
 begin() {
+  [ -n "${setup_token-}" ] || return 0
+  choose_namespace
   if ! ask "$setup_token" POST begin -o /dev/null -d ''; then
     fail begin_refused "The shuttle did not let the build begin (HTTP status $status)."
   fi

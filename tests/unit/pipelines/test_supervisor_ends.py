@@ -5,7 +5,6 @@ import contextlib
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -24,6 +23,7 @@ from tests.unit.pipelines.agent import (
     processes_with,
 )
 from tests.unit.pipelines.builds import RUNNING, SCRIPT, shuttle, until
+from tests.unit.pipelines.namespaces import needs_namespaces
 
 
 def nothing_is_left(agent: Agent) -> bool:
@@ -467,14 +467,6 @@ async def test_processes_left_running_are_ended_and_logged(each_agent: Agent, na
     assert run.status == 6, api.log
     assert "-----> Processes that were left running are ended.\n" in api.log
     assert [way for time, way in zip(times, WAYS_TO_STAY, strict=True) if is_running(time)] == []
-
-
-def needs_namespaces() -> None:
-    """Creating the other namespaces without root requires a user namespace."""
-    user = () if os.geteuid() == 0 else ("--user", "--map-current-user")
-    if subprocess.run(("unshare", *user, "--pid", "--fork", "true"), check=False).returncode:
-        why = "this machine gives its users no namespaces"
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(why)
 
 
 # The unshare of busybox cannot make such a namespace.
