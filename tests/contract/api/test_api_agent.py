@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from shuttle.lifecycle.agent_calls import QUICKEST_SECONDS
 from shuttle.objects.names import artifact_object
 from shuttle.web import agent_artifacts
 from tests.contract.agent_caller import SETUP_CALLS, Agent, agent_of, unpacked
@@ -58,7 +59,7 @@ async def test_claim_starts_the_build_and_returns_tokens(shuttle: Shuttle, app: 
     assert answer.status == 200
     assert set(answer.json) == {"setup_token", "run_token", "stop_grace_seconds", "console", "log_url", "log"}
     assert answer.json["log_url"] == f"{shuttle.url}/{app}/1/logs"
-    assert answer.json["log"] == {"pause_seconds": 0.2, "max_bytes": 2 * 1024**3}
+    assert answer.json["log"] == {"pause_seconds": QUICKEST_SECONDS, "max_bytes": 2 * 1024**3}
     assert len({agent.token, agent.setup_token, agent.run_token}) == 3
     assert (await shuttle.build(agent.path))["state"] == "running"
 
