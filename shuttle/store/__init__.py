@@ -30,7 +30,7 @@ class Database(Protocol):
 
         If `query` raises, the transaction is rolled back and the exception is raised here. `query` may be run again
         after a rollback, so it must have no effects except on its `Tx`. Cancelling the caller does not undo the
-        transaction. Raises StoreError.
+        transaction. Raises StoreError, within what is left of the request's time (see `request_time`).
         """
 
     def subscribe(self, topic: Topic, callback: Callable[[str], None]) -> None:

@@ -3,12 +3,15 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from shuttle import metrics
 from shuttle.clock import Clock
+from shuttle.errors import StoreError
 from shuttle.store import Database
 from shuttle.store.accept import Accepted, AcceptRequest, NewBuild, record_all
 from shuttle.store.futures import complete
+from shuttle.store.request_time import transaction_seconds, wait_at_most, without_limit
 
 # A larger batch makes each request cheaper; beyond this size the first one only waits longer.
 _MAX_BATCH = 128
@@ -35,11 +38,12 @@ class Intake:
     async def record(self, new: NewBuild, *, queue_limit: int | None, same_request: Callable[[str], bool]) -> Accepted:
         """Record a build; raises the error that `accept.record_all` returns for it, or StoreError."""
         request = AcceptRequest(new, self._clock.moment(), self._limit_to_check(queue_limit), same_request)
-        result: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(request, result))
-        if self._recording is None:
-            self._recording = asyncio.create_task(self._record_waiting())
-        accepted = await result
+        with transaction_seconds() as seconds:
+            result: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
+            self._waiting.append(_Waiting(request, result))
+            if self._recording is None:
+                self._recording = asyncio.create_task(self._record_waiting(), context=without_limit())
+            accepted = await wait_at_most(seconds, result, partial(_give_up, result))
         if accepted.waiting is not None and queue_limit is not None:
             free = queue_limit - accepted.waiting
             self._uncounted = free // 2 if free > _RESERVED_FREE else 0
@@ -57,8 +61,8 @@ class Intake:
         return queue_limit if self._uncounted < 0 else None
 
     async def _record_waiting(self) -> None:
-        while self._waiting:
-            batch, self._waiting = self._waiting[:_MAX_BATCH], self._waiting[_MAX_BATCH:]
+        while waiting_now := [waiting for waiting in self._waiting if not waiting.result.done()]:
+            batch, self._waiting = waiting_now[:_MAX_BATCH], waiting_now[_MAX_BATCH:]
             requests = [waiting.request for waiting in batch]
             results: Sequence[Accepted | Exception]
             try:
@@ -67,4 +71,10 @@ class Intake:
                 results = [error] * len(batch)
             for waiting, result in zip(batch, results, strict=True):
                 complete(waiting.result, result)
+        self._waiting = []
         self._recording = None
+
+
+def _give_up(result: asyncio.Future[Accepted]) -> None:
+    """End the wait of a request; if no batch has it yet, it will not be recorded."""
+    complete(result, StoreError("The database does not answer in time; send the request again later."))

@@ -20,6 +20,7 @@ from shuttle.store.futures import complete
 from shuttle.store.migrate import bring_up_to_date
 from shuttle.store.postgres_connection import MIGRATION, TRANSACTION, Outcome, ThreadConnection, connector, engine_of
 from shuttle.store.postgres_errors import is_lost, is_repeatable, postgres_error, running_error
+from shuttle.store.request_time import REQUEST_SECONDS, transaction_seconds
 from shuttle.store.sole_owner import NotOwnerError, SoleOwner
 from shuttle.store.tx import Notice, Subscriptions, Topic, Tx
 
@@ -27,8 +28,6 @@ log = structlog.get_logger()
 
 # A thread mostly waits for the server, and the number of a server's connections is limited.
 _THREADS = 4
-# The longest time that `run` takes, so that HTTP clients get a 503 within three seconds.
-ANSWER_SECONDS = 2.5
 _FIRST_PAUSE_SECONDS = 0.02
 _LONGEST_PAUSE_SECONDS = 0.5
 _OUTCOME_POLL_SECONDS = 0.1
@@ -73,7 +72,7 @@ class PostgresDatabase:
     """
 
     def __init__(
-        self, url: str, clock: Clock, *, sole_owner: bool = True, answer_seconds: float = ANSWER_SECONDS
+        self, url: str, clock: Clock, *, sole_owner: bool = True, answer_seconds: float = REQUEST_SECONDS
     ) -> None:
         """`sole_owner`: refuse to start while another process serves from the database."""
         self._answer_seconds = answer_seconds
@@ -111,15 +110,17 @@ class PostgresDatabase:
         self._start_threads()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Result] = loop.create_future()
-        ends_at = time.monotonic() + self._answer_seconds
-        task = _Task(lambda tx: query(tx, *args, **kwargs), self._clock.moment(), future, loop, ends_at)
-        self._tasks.put(task)
-        timer = loop.call_later(self._answer_seconds, self._give_up, task)
-        try:
-            return await future
-        finally:
-            if future.done() and not future.cancelled():
-                timer.cancel()
+        with transaction_seconds() as left_seconds:
+            seconds = self._answer_seconds if left_seconds is None else min(left_seconds, self._answer_seconds)
+            ends_at = time.monotonic() + seconds
+            task = _Task(lambda tx: query(tx, *args, **kwargs), self._clock.moment(), future, loop, ends_at)
+            self._tasks.put(task)
+            timer = loop.call_later(seconds, self._give_up, task)
+            try:
+                return await future
+            finally:
+                if future.done() and not future.cancelled():
+                    timer.cancel()
 
     def _give_up(self, task: _Task) -> None:
         task.give_up()

@@ -21,6 +21,7 @@ from shuttle.errors import SettingsError, StoreError
 from shuttle.store import Parameters, Result
 from shuttle.store.futures import complete
 from shuttle.store.migrate import bring_up_to_date
+from shuttle.store.request_time import transaction_seconds, wait_at_most
 from shuttle.store.sqlite_errors import sqlite_error
 from shuttle.store.tx import Notice, Subscriptions, Topic, Tx
 
@@ -38,12 +39,24 @@ _PRAGMAS = (
 
 @dataclass(slots=True)
 class _Task:
-    """The work that a caller waits for: a query, or (`now` None) a function that manages its own transaction."""
+    """The work that a caller waits for: a query, or (`now` None) a function that manages its own transaction.
+
+    `over`: the caller no longer waits.
+    """
 
     work: Callable[..., Any]
     now: Moment | None
     future: asyncio.Future[Any]
     loop: asyncio.AbstractEventLoop
+    over: bool = False
+
+    def give_up(self) -> None:
+        """End the wait of the caller; a query that has not begun yet will not be executed."""
+        self.over = True
+        if not self.future.done():
+            self.future.set_exception(
+                StoreError("The database does not answer in time; check the disk of SHUTTLE_DATA_DIR.")
+            )
 
 
 class SqliteDatabase:
@@ -78,18 +91,22 @@ class SqliteDatabase:
         **kwargs: Parameters.kwargs,
     ) -> Result:
         """See the port."""
-        return await self._in_thread(lambda tx: query(tx, *args, **kwargs), self._clock.moment())
+        with transaction_seconds() as seconds:
+            return await self._in_thread(lambda tx: query(tx, *args, **kwargs), self._clock.moment(), seconds)
 
-    async def _in_thread(self, work: Callable[..., Result], now: Moment | None) -> Result:
+    async def _in_thread(
+        self, work: Callable[..., Result], now: Moment | None, limit_seconds: float | None = None
+    ) -> Result:
         if self._closing:
             raise StoreError("The database is closed because the shuttle is shutting down.")
         if not self._thread.ident:
             self._thread.start()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Result] = loop.create_future()
-        self._tasks.put(_Task(work, now, future, loop))
+        task = _Task(work, now, future, loop)
+        self._tasks.put(task)
         # If the caller is cancelled, the thread still runs the transaction.
-        return await future
+        return await wait_at_most(limit_seconds, future, task.give_up)
 
     async def close(self) -> None:
         """See the port."""
@@ -142,8 +159,16 @@ class SqliteDatabase:
         """Run the group in one transaction; if a task raises, run each in its own transaction."""
         notices: list[Notice] = []
         try:
-            with connection.begin():
-                results = [task.work(Tx(connection, task.now or self._clock.moment(), notices)) for task in group]
+            transaction = connection.begin()
+        except (sa.exc.SQLAlchemyError, sqlite3.Error) as error:  # each of them would wait for the lock once more
+            self._answer(group, [_translated(error)] * len(group), ())
+            return
+        try:
+            with transaction:
+                results = [
+                    None if task.over else task.work(Tx(connection, task.now or self._clock.moment(), notices))
+                    for task in group
+                ]
         except Exception as error:  # noqa: BLE001 - raised in the caller
             if len(group) == 1:
                 self._answer(group, [_translated(error)], ())

@@ -8,6 +8,7 @@ from aiohttp import StreamReader, hdrs, web
 
 from shuttle.lifecycle import Services
 from shuttle.lifecycle.accept import Acceptance
+from shuttle.store.request_time import end_limit, limited_request
 from shuttle.web import ACCEPTANCE, BODY_ROOM, GATE, READINESS, SERVICES, WORKER
 from shuttle.web.agent_artifacts import UPLOADS, ArtifactUploads
 from shuttle.web.answers import errors_as_json
@@ -49,7 +50,12 @@ def make_web(services: Services, worker: Worker) -> web.Application:
         else:
             app.router.add_route(route.method, _tolerant(route.path), handler)
     app.router.add_route("*", "/-/{rest:.*}", _nothing_here)
+    app.on_response_prepare.append(_end_limit)
     return app
+
+
+async def _end_limit(_request: web.Request, _response: web.StreamResponse) -> None:
+    end_limit()
 
 
 def _gate(services: Services) -> Gate:
@@ -79,7 +85,8 @@ class _Server(web.Server):
         return self._make(message, body, connection, writer, task)
 
     async def _answer(self, request: Any) -> web.StreamResponse:
-        return await errors_as_json(request, self._checked)
+        with limited_request():
+            return await errors_as_json(request, self._checked)
 
     async def _checked(self, request: web.Request) -> web.StreamResponse:
         if _head_bytes(request) > MAX_HEAD_BYTES:

@@ -148,7 +148,7 @@ async def running_shuttle(folder: Path, jenkins_url: str = NO_JENKINS, **setting
     data = folder / "data"
     environment = {"JENKINS_URL": jenkins_url, "SHUTTLE_DATA_DIR": str(data), **FAST, **settings}
     checked = load_settings(environment)
-    if not checked.database_path.exists():
+    if not checked.postgres_url and not checked.database_path.exists():
         checked.database_path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         checked.database_path.write_bytes(await migrated_database())
     app = web.Application()

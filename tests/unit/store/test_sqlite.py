@@ -1,5 +1,9 @@
 """The SQLite file: it can be reopened, is used by one process, and deletions use indexes."""
 
+import asyncio
+import sqlite3
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +14,7 @@ from shuttle.errors import SettingsError, StoreError
 from shuttle.store import Tx
 from shuttle.store.builds import find_build, unfinished_builds
 from shuttle.store.probe import prove_writable
+from shuttle.store.request_time import end_limit, limited_request
 from shuttle.store.retain import drop_record
 from shuttle.store.sqlite import SqliteDatabase
 from tests.support.clock import SetClock
@@ -41,6 +46,62 @@ async def test_closed_database_raises_store_error(tmp_path: Path):
         pass
     with pytest.raises(StoreError):
         await database.run(prove_writable)
+
+
+@pytest.fixture
+def locked(tmp_path: Path, database: SqliteDatabase) -> Iterator[sqlite3.Connection]:
+    """The connection of another program that has locked the database; a rollback unlocks it."""
+    connection = sqlite3.connect(tmp_path / "shuttle.db", isolation_level=None)
+    connection.execute("BEGIN IMMEDIATE")
+    yield connection
+    connection.close()
+
+
+async def test_waiting_transactions_wait_for_a_lock_together(database, locked):
+    """Before, each waited for its own time after the others had waited for theirs."""
+    locked.rollback()
+    await database.run(lambda tx: tx.execute(sa.text("PRAGMA busy_timeout=200")))
+    locked.execute("BEGIN IMMEDIATE")
+    began_at = time.monotonic()
+    results = await asyncio.gather(*(database.run(prove_writable) for _ in range(20)), return_exceptions=True)
+    assert {type(result) for result in results} == {StoreError}
+    assert time.monotonic() - began_at < 2, "one after the other they wait for 4 s"
+
+
+async def test_transaction_that_a_request_no_longer_waits_for_is_not_executed(
+    database, locked, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("shuttle.store.request_time.REQUEST_SECONDS", 0.1)
+    executed: list[str] = []
+    with limited_request(), pytest.raises(StoreError, match="in time"):
+        await database.run(lambda _: executed.append("of the request"))
+    locked.rollback()
+    await database.run(lambda _: executed.append("later"))
+    assert executed == ["later"]
+
+
+async def test_transactions_after_the_begin_of_a_response_have_no_limit(database, monkeypatch: pytest.MonkeyPatch):
+    """A reader may follow a log for hours."""
+    monkeypatch.setattr("shuttle.store.request_time.REQUEST_SECONDS", 0)
+    with limited_request():
+        with pytest.raises(StoreError, match="too slow"):
+            await database.run(prove_writable)
+        end_limit()
+        await database.run(prove_writable)
+
+
+async def test_task_that_outlives_its_request_has_no_limit(database, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("shuttle.store.request_time.REQUEST_SECONDS", 0)
+    answered = asyncio.Event()
+
+    async def task() -> None:
+        await answered.wait()
+        await database.run(prove_writable)
+
+    with limited_request():
+        outliving = asyncio.create_task(task())
+    answered.set()
+    await outliving
 
 
 async def test_dropping_a_record_scans_no_table(database, vault):
