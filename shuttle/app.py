@@ -27,6 +27,7 @@ from shuttle.lifecycle.delete import AppCleanup
 from shuttle.lifecycle.retain import Retention
 from shuttle.lifecycle.signals import Signals
 from shuttle.lifecycle.steady_time import record_steady_time
+from shuttle.lifecycle.unanswered import look_for_unanswered
 from shuttle.logs.library import LogLibrary
 from shuttle.memory import trim_memory
 from shuttle.metrics import observe_jenkins_request
@@ -135,6 +136,7 @@ async def shuttle_parts(
             "delivery": dispatcher.run(),
             "retention": Retention(services).run(),
             "apps": AppCleanup(services).run(),
+            "unanswered requests": look_for_unanswered(signals, worker.begin_missed, dispatcher.wake),
             "steady time": record_steady_time(services),
             "memory": trim_memory(),
         }

@@ -19,7 +19,7 @@ from shuttle.logs.spool import SpoolError
 from shuttle.metrics import UNDER_WAY
 from shuttle.outgoing.endpoints import EndpointKind
 from shuttle.sinks import Sink
-from shuttle.store.builds import find_build, unarchived_builds, unfinished_builds
+from shuttle.store.builds import find_build, unarchived_builds, unfinished_builds, unfinished_uuids
 from shuttle.store.transitions import builds_with_slots, grant_slots, reason_for_waiting, record_waiting
 
 log = structlog.get_logger()
@@ -40,7 +40,7 @@ class Worker:
         self._forwarding = LogForwarding(services, sinks)
         self._runs: dict[str, asyncio.Task[None]] = {}
         # Also tasks that have left `_runs` and decide how their build continues.
-        self._build_tasks: set[asyncio.Task[None]] = set()
+        self._build_tasks: dict[asyncio.Task[None], str] = {}
         self._parked: dict[str, Build] = {}
         self._awaiting_staging: dict[str, Build] = {}
         self._staging = asyncio.Semaphore(_MAX_STAGING)
@@ -65,6 +65,17 @@ class Worker:
         self._begin(build)
         if has_sinks:
             self._forwarding.begin(build.build_uuid)
+
+    async def begin_missed(self) -> None:
+        """Begin the builds that were recorded, or stopped while they waited for a slot, without a notice."""
+        parked = set(self._parked)
+        unfinished = await self._services.database.run(unfinished_uuids)
+        for build_uuid in (parked & self._parked.keys()) - unfinished:
+            self._begin(self._parked.pop(build_uuid))
+        for build_uuid in unfinished - self._parked.keys() - set(self._build_tasks.values()):
+            build = await self._find(build_uuid)
+            if build is not None:
+                self.add(build, has_sinks=True)
 
     async def close(self, grace_seconds: float) -> None:
         """Cancel all tasks, including open requests to sinks and Jenkins. The next process resumes the work."""
@@ -125,8 +136,8 @@ class Worker:
             return
         task = asyncio.create_task(self._run(build), name=f"build {build.build_uuid}")
         self._runs[build.build_uuid] = task
-        self._build_tasks.add(task)
-        task.add_done_callback(self._build_tasks.discard)
+        self._build_tasks[task] = build.build_uuid
+        task.add_done_callback(self._build_tasks.pop)
         UNDER_WAY.set(len(self._runs))
 
     async def _run(self, build: Build) -> None:

@@ -16,6 +16,8 @@ class Signals:
         self.worker = asyncio.Event()
         # An app was deleted, or a build of a deleted app is over.
         self.deleted = asyncio.Event()
+        # A request was answered 503; what it wanted may have been recorded.
+        self.unanswered = asyncio.Event()
         self._job_locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._changed: set[str] = set()
 

@@ -98,6 +98,11 @@ def unfinished_builds(tx: Tx) -> list[Build]:
     return [build_from(row) for row in tx.execute(query)]
 
 
+def unfinished_uuids(tx: Tx) -> set[str]:
+    """The uuids of all builds that are not final."""
+    return set(tx.execute(sa.select(builds.c.build_uuid).where(builds.c.finished_at.is_(None))).scalars())
+
+
 def unarchived_builds(tx: Tx) -> list[Build]:
     """Final builds whose log is not archived yet."""
     query = _JOINED.where(builds.c.finished_at.is_not(None), builds.c.archived_at.is_(None))

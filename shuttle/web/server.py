@@ -1,6 +1,7 @@
 """The web application: routes behind the gate, errors as JSON, and the objects that handlers share."""
 
 import re
+from http import HTTPStatus
 from itertools import count
 from typing import Any
 
@@ -8,6 +9,7 @@ from aiohttp import StreamReader, hdrs, web
 
 from shuttle.lifecycle import Services
 from shuttle.lifecycle.accept import Acceptance
+from shuttle.lifecycle.signals import Signals
 from shuttle.store.request_time import end_limit, limited_request
 from shuttle.web import ACCEPTANCE, BODY_ROOM, GATE, READINESS, SERVICES, WORKER
 from shuttle.web.agent_artifacts import UPLOADS, ArtifactUploads
@@ -68,8 +70,11 @@ def _gate(services: Services) -> Gate:
 class _Server(web.Server):
     """Applies limits to each connection, and answers every failure in it as JSON."""
 
-    def __init__(self, server: web.Server, callers: Callers, times: TimeLimits, options: dict[str, Any]) -> None:
+    def __init__(
+        self, server: web.Server, callers: Callers, times: TimeLimits, signals: Signals, options: dict[str, Any]
+    ) -> None:
         super().__init__(self._answer, request_factory=self._begin)
+        self._signals = signals
         self._handle: Any = server.request_handler
         self._make = server.request_factory
         self._callers = callers
@@ -86,7 +91,10 @@ class _Server(web.Server):
 
     async def _answer(self, request: Any) -> web.StreamResponse:
         with limited_request():
-            return await errors_as_json(request, self._checked)
+            answer = await errors_as_json(request, self._checked)
+        if answer.status == HTTPStatus.SERVICE_UNAVAILABLE and request.method != hdrs.METH_GET:
+            self._signals.unanswered.set()
+        return answer
 
     async def _checked(self, request: web.Request) -> web.StreamResponse:
         if _head_bytes(request) > MAX_HEAD_BYTES:
@@ -108,7 +116,8 @@ class _Runner(web.AppRunner):
     """AppRunner with the connections of this package."""
 
     async def _make_server(self) -> web.Server:
-        settings = self.app[SERVICES].settings
+        services = self.app[SERVICES]
+        settings = services.settings
         callers = Callers(
             maximum=connection_limit(settings.shuttle_max_connections),
             maximum_per_peer=settings.shuttle_max_connections_per_peer,
@@ -118,7 +127,7 @@ class _Runner(web.AppRunner):
             idle=settings.shuttle_idle_timeout_seconds,
             reader=settings.shuttle_reader_stall_seconds,
         )
-        return _Server(await super()._make_server(), callers, times, self._kwargs)
+        return _Server(await super()._make_server(), callers, times, services.signals, self._kwargs)
 
 
 def make_runner(app: web.Application, *, shutdown_seconds: float) -> web.AppRunner:

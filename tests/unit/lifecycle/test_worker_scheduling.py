@@ -1,13 +1,17 @@
 """The worker's scheduling: staging slots, build slots, and a database that does not answer."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from shuttle.errors import ObjectStoreError, StoreError
-from shuttle.store.transitions import grant_slots
-from tests.support.inprocess import running_shuttle, script_request
+from shuttle.store.accept import record_all
+from shuttle.store.apps import mark_app_deleted
+from shuttle.store.transitions import grant_slots, request_stop
+from shuttle.store.tx import Subscriptions
+from tests.support.inprocess import Shuttle, running_shuttle, script_request
 from tests.support.receivers import Receiver, answering
 
 
@@ -76,3 +80,65 @@ async def test_a_build_starts_although_the_answer_to_its_slot_grant_was_lost(
         assert (await shuttle.delete("/one/1")).status == 200
         await shuttle.until_shown("/two/1", lambda build: "Jenkins" in (build["waiting_for"] or ""))
     assert len(granted) == 1
+
+
+async def test_a_recorded_build_runs_although_its_request_was_answered_503(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The COMMIT succeeded and its answer was lost. An equal request then finds the build recorded."""
+    async with Receiver(answering(200)) as receiver, running_shuttle(tmp_path) as shuttle:
+        lose_one_answer(shuttle, record_all, monkeypatch)
+        request = script_request(webhooks={"logs": receiver.url})
+        refused = await shuttle.post("/one/1", request)
+        assert (refused.status, int(refused.headers["Retry-After"]) > 0) == (503, True)
+        assert (await shuttle.post("/one/1", request)).headers["Shuttle-Replayed"] == "true"
+        await shuttle.until_shown("/one/1", lambda build: "Jenkins" in (build["waiting_for"] or ""), seconds=5)
+        assert (await shuttle.delete("/one/1")).status == 200
+        await shuttle.until_shown("/one/1", lambda build: build["sinks"][0]["state"] == "done", seconds=5)
+
+
+async def test_a_waiting_build_ends_although_its_stop_was_answered_503(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    async with running_shuttle(tmp_path, MAXIMUM_PARALLEL_BUILDS="1") as shuttle:
+        await shuttle.submit("/one/1")
+        await shuttle.until_shown("/one/1", lambda build: "Jenkins" in (build["waiting_for"] or ""))
+        await shuttle.submit("/two/1")
+        waiting = await shuttle.until_shown("/two/1", lambda build: "slots" in (build["waiting_for"] or ""))
+        monkeypatch.setattr(Subscriptions, "send", lambda *_: None)  # a lost answer has no notices
+        lose_one_answer(shuttle, request_stop, monkeypatch)
+        assert (await shuttle.delete("/two/1")).status == 503
+        await shuttle.until_settled(waiting["build_uuid"], seconds=5)
+
+
+async def test_the_job_of_an_app_is_removed_although_its_deletion_was_answered_503(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    async with running_shuttle(tmp_path) as shuttle:
+        removed = asyncio.Event()
+
+        async def removes(_job_name: str) -> None:
+            removed.set()
+
+        monkeypatch.setattr(shuttle.services.jenkins, "delete_job", removes)
+        app = "/shop-5f0c7b9a-3c1d-4e55-9d0a-2b8f6a1c7e10"
+        await shuttle.submit(f"{app}/1")
+        await shuttle.delete(f"{app}/1")
+        await shuttle.until_settled((await shuttle.build(f"{app}/1"))["build_uuid"])
+        monkeypatch.setattr(Subscriptions, "send", lambda *_: None)
+        lose_one_answer(shuttle, mark_app_deleted, monkeypatch)
+        assert (await shuttle.delete(app)).status == 503
+        async with asyncio.timeout(5):
+            await removed.wait()
+
+
+def lose_one_answer(shuttle: Shuttle, query: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next transaction of this query is committed, and its caller gets an error."""
+    run, lost = shuttle.services.database.run, list[object]()
+
+    async def unanswered(called: Any, *args: Any, **kwargs: Any) -> Any:
+        result = await run(called, *args, **kwargs)
+        if called is query and not lost:
+            lost.append(result)
+            raise StoreError("The database does not answer.")
+        return result
+
+    monkeypatch.setattr(shuttle.services.database, "run", unanswered)

@@ -1,0 +1,36 @@
+"""Finds what requests recorded although they were answered 503: the notices of such a transaction may be lost."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from shuttle.errors import UnavailableError
+from shuttle.lifecycle.signals import Signals
+
+log = structlog.get_logger()
+
+_PAUSE_SECONDS = 5.0
+# A server whose disk or standby hangs may commit long after its client was answered.
+_LOOKS = 120
+
+
+async def look_for_unanswered(
+    signals: Signals, begin_missed: Callable[[], Awaitable[None]], wake_deliveries: Callable[[], None]
+) -> None:
+    """Look every 5 s for ten minutes after the newest of these answers; run until cancelled."""
+    looks_left = 0
+    while True:
+        if not looks_left:
+            await signals.unanswered.wait()
+        if signals.unanswered.is_set():
+            signals.unanswered.clear()
+            looks_left = _LOOKS
+        looks_left -= 1
+        try:
+            await begin_missed()
+        except UnavailableError as error:
+            log.warning("the builds of unanswered requests cannot be looked for yet", error=error.message)
+        signals.deleted.set()
+        wake_deliveries()
+        await asyncio.sleep(_PAUSE_SECONDS)
