@@ -18,7 +18,15 @@ from shuttle.errors import StoreError
 from shuttle.store import Parameters, Result
 from shuttle.store.futures import complete
 from shuttle.store.migrate import bring_up_to_date
-from shuttle.store.postgres_connection import MIGRATION, TRANSACTION, Outcome, ThreadConnection, connector, engine_of
+from shuttle.store.postgres_connection import (
+    MIGRATION,
+    TRANSACTION,
+    Outcome,
+    ThreadConnection,
+    check_second_connection,
+    connector,
+    engine_of,
+)
 from shuttle.store.postgres_errors import is_lost, is_repeatable, postgres_error, running_error
 from shuttle.store.request_time import REQUEST_SECONDS, transaction_seconds
 from shuttle.store.sole_owner import NotOwnerError, SoleOwner
@@ -75,6 +83,7 @@ class PostgresDatabase:
         self, url: str, clock: Clock, *, sole_owner: bool = True, answer_seconds: float = REQUEST_SECONDS
     ) -> None:
         """`sole_owner`: refuse to start while another process serves from the database."""
+        self._url = url
         self._answer_seconds = answer_seconds
         self._connect = connector(url)
         self._engine = engine_of(self._connect, TRANSACTION)
@@ -93,6 +102,7 @@ class PostgresDatabase:
         """See the port. Raises SettingsError if the server refuses the connection, or another shuttle serves."""
         if self._owner is not None:
             await asyncio.to_thread(self._owner.take)
+            await check_second_connection(self._url, self._answer_seconds * 2)
         try:
             return await asyncio.to_thread(partial(bring_up_to_date, engine_of(self._connect, MIGRATION)))
         except sa.exc.SQLAlchemyError as error:

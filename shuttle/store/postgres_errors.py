@@ -19,7 +19,7 @@ _LOST = frozenset({"57P01", "57P02", "57P03", "57P05", "25P03", "25006", "53300"
 _UNUSABLE: Mapping[str, str] = {
     "53100": "free space on the disk of PostgreSQL",
     "53200": "give PostgreSQL more memory",
-    "53300": "raise max_connections of PostgreSQL, or end other connections",
+    "53300": "raise max_connections of PostgreSQL, or max_client_conn of its pooler, or end other connections",
     "25006": "the server is read-only: name the primary in DATABASE_URL",
     "42501": "grant the user of DATABASE_URL its rights on the tables",
     "57014": "a statement timed out; check the load of PostgreSQL",
@@ -28,8 +28,8 @@ _UNUSABLE: Mapping[str, str] = {
     "40P01": "too many transactions changed the same row",
 }
 # libpq has no SQLSTATE for a refused connection, so these are parts of messages. Those of the server are in its own
-# language (lc_messages).
-_FULL = ("too many connections", "remaining connection slots")
+# language (lc_messages). The last of _FULL and the last two of _REFUSED are pgbouncer's.
+_FULL = ("too many connections", "remaining connection slots", "no more connections allowed")
 _REFUSED: Mapping[str, str] = {
     "password authentication failed": "PostgreSQL refuses the user or the password of DATABASE_URL; correct it.",
     "authentication failed": "PostgreSQL refuses the user of DATABASE_URL; correct it, or allow it in pg_hba.conf.",
@@ -40,6 +40,10 @@ _REFUSED: Mapping[str, str] = {
     "permission denied for schema": "The user of DATABASE_URL may not create tables; grant CREATE on its schema.",
     "does not support SSL": "PostgreSQL does not offer TLS, which DATABASE_URL requires; change its sslmode.",
     "certificate verify failed": "PostgreSQL's certificate is not trusted; name its CA as sslrootcert in DATABASE_URL.",
+    "statement pooling mode": "The pooler of DATABASE_URL ends each transaction after one statement; let it pool"
+    " transactions or sessions.",
+    "unsupported startup parameter": "The pooler of DATABASE_URL refuses a parameter of that URL; remove it there, or"
+    " allow it in the pooler (ignore_startup_parameters of pgbouncer).",
 }
 
 
@@ -94,7 +98,7 @@ def running_error(error: SQLAlchemyError) -> StoreError:
 def postgres_error(error: SQLAlchemyError) -> SettingsError | StoreError:
     """The service's error with the server's message; without the statement, values and connection parameters."""
     refused = refusal(error)
-    if refused is not None and sqlstate(error) in {None, "42501"}:
+    if refused is not None and sqlstate(error) in {None, "42501", "08P01"}:
         return refused
     state = sqlstate(error) or ""
     if state in _UNUSABLE:

@@ -4,7 +4,7 @@ import asyncio
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 
 import psycopg
 import pytest
@@ -210,11 +210,11 @@ async def test_refused_login_of_a_running_service_is_retried(server: PostgresSer
     await opened.close()
 
 
-async def test_login_refused_in_another_language_is_named():
-    """The server's messages are in the language of its lc_messages until the login is complete."""
-    message = (
-        b"SFATAL\0VFATAL\0C28P01\0MPasswort-Authentifizierung f\xc3\xbcr Benutzer \xc2\xbbx\xc2\xab fehlgeschlagen\0\0"
-    )
+@asynccontextmanager
+async def fake_server(message: str, *, after_the_login: bool = False) -> AsyncIterator[str]:
+    """The URL of a server that refuses the login, or the first query, with this message."""
+    text = message.encode()
+    refusal = b"SFATAL\0VFATAL\0C" + (b"08P01" if "pool" in message else b"28P01") + b"\0M" + text + b"\0\0"
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while (head := await reader.readexactly(8)) == b"\0\0\0\x08\x04\xd2\x16\x2f":  # SSLRequest
@@ -222,15 +222,93 @@ async def test_login_refused_in_another_language_is_named():
         await reader.readexactly(int.from_bytes(head[:4], "big") - 8)
         writer.write(b"R\0\0\0\x08\0\0\0\x03")  # AuthenticationCleartextPassword
         await reader.readexactly(5 + len(b"secret\0"))
-        writer.write(b"E" + (len(message) + 4).to_bytes(4, "big") + message)
+        if after_the_login:
+            writer.write(b"R\0\0\0\x08\0\0\0\0" + b"Z\0\0\0\x05I")  # AuthenticationOk, ReadyForQuery
+            await reader.readexactly(1)
+        writer.write(b"E" + (len(refusal) + 4).to_bytes(4, "big") + refusal)
         writer.close()
 
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as listening:
         port = listening.sockets[0].getsockname()[1]
-        opened = PostgresDatabase(f"postgresql://x:secret@127.0.0.1:{port}/x?gssencmode=disable", SetClock())
+        yield f"postgresql://x:secret@127.0.0.1:{port}/x?gssencmode=disable"
+
+
+async def test_login_refused_in_another_language_is_named():
+    """The server's messages are in the language of its lc_messages until the login is complete."""
+    async with fake_server("Passwort-Authentifizierung für Benutzer »x« fehlgeschlagen") as url:
+        opened = PostgresDatabase(url, SetClock())
         with pytest.raises(StoreError, match="refuses the login"):
             await opened.migrate()
         await opened.close()
+
+
+async def test_pooler_that_pools_statements_is_refused():
+    """The message is pgbouncer's. `shuttle doctor` runs a query without taking the lock."""
+    async with fake_server("transaction blocks not allowed in statement pooling mode", after_the_login=True) as url:
+        opened = PostgresDatabase(url, SetClock(), answer_seconds=0.3)
+        with pytest.raises(SettingsError, match="let it pool transactions"):
+            await opened.migrate()
+        await opened.close()
+        unlocked = PostgresDatabase(url, SetClock(), sole_owner=False, answer_seconds=0.3)
+        with pytest.raises(StoreError, match="let it pool transactions"):
+            await unlocked.run(prove_writable)
+        await unlocked.close()
+
+
+@pytest.mark.parametrize(
+    ("message", "error", "sentence"),
+    [
+        ("unsupported startup parameter: options", SettingsError, "refuses a parameter of that URL"),
+        ("no more connections allowed (max_client_conn)", StoreError, "accepts no more connections; .*max_client_conn"),
+    ],
+)
+async def test_refusal_of_a_pooler_is_one_sentence(message: str, error: type[Exception], sentence: str):
+    """The messages are pgbouncer's."""
+    async with fake_server(message) as url:
+        opened = PostgresDatabase(url, SetClock())
+        with pytest.raises(error, match=sentence):
+            await opened.migrate()
+        await opened.close()
+
+
+async def test_start_ends_if_a_pooler_has_one_connection_only(server: PostgresServer, limited: str):
+    """The lock holds that connection; before, the start waited for ever at the migration."""
+    relay = OneConnection(server.port)
+    async with await asyncio.start_server(relay.serve, "127.0.0.1", 0) as listening:
+        url = limited.replace(f":{server.port}/", f":{listening.sockets[0].getsockname()[1]}/")
+        opened = PostgresDatabase(url, SetClock(), answer_seconds=0.5)
+        async with asyncio.timeout(10):
+            with pytest.raises(SettingsError, match="let it open six"):
+                await opened.migrate()
+        await opened.close()
+        relay.end()
+
+
+class OneConnection:
+    """A pooler with one connection for queries: it logs in further clients, and lets their queries wait."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._accepted = 0
+        self._writers: list[asyncio.StreamWriter] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._accepted += 1
+        queries_wait = self._accepted > 1
+        to_reader, to_writer = await asyncio.open_connection("127.0.0.1", self._port)
+        self._writers += [writer, to_writer]
+        await asyncio.gather(self._copy(reader, to_writer, queries_wait), self._copy(to_reader, writer, False))
+
+    async def _copy(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, queries_wait: bool) -> None:
+        with suppress(ConnectionError):
+            while data := await source.read(65536):
+                if not (queries_wait and data[:1] in {b"Q", b"P"}):  # Query, Parse
+                    target.write(data)
+            target.close()
+
+    def end(self) -> None:
+        for writer in self._writers:
+            writer.close()
 
 
 async def test_unreachable_server_raises_an_error_that_is_retried(server: PostgresServer):
