@@ -185,7 +185,6 @@ class Build:
     log_sha256: str | None = None
     log_ending: str | None = None
     archived_at: datetime | None = None
-    lease_epoch: int = 0
     sequence: int = 0
     position: int = 0
     controller: str = ""

@@ -56,9 +56,7 @@ apps = sa.Table(
     # The API of the request that created the app; its later builds may come by the other API.
     sa.Column("api", sa.Text, nullable=False, server_default="new"),
     sa.Column("job_name", sa.Text, nullable=False, unique=True),
-    sa.Column("generation", sa.Integer, nullable=False, server_default="0"),
     sa.Column("controller", sa.Text, nullable=False, server_default=""),
-    sa.Column("config_digest", sa.Text),
     sa.Column("next_number", sa.BigInteger, nullable=False, server_default="1"),
     sa.Column("last_slot_at", Instant),
     sa.Column("created_at", Instant, nullable=False),
@@ -121,10 +119,6 @@ builds = sa.Table(
     sa.Column("token_digest", sa.Text),
     sa.Column("log_ending", sa.Text),
     sa.Column("sequence", sa.Integer, nullable=False, server_default="0"),
-    sa.Column("lease_owner", sa.Text),
-    sa.Column("lease_until", Instant),
-    sa.Column("lease_epoch", sa.Integer, nullable=False, server_default="0"),
-    sa.Column("resume_from", sa.Text),
     sa.Index("builds_by_id", "app_id", "build_id"),
     sa.Index("builds_by_token", "token_digest"),
     sa.Index(
