@@ -20,13 +20,13 @@ from tests.support.serving import serving
 from tests.support.tcp_proxy import TcpProxy
 
 SILENT_SECONDS = 90
-FLOWING_SECONDS = 20
+PRINTING_SECONDS = 20
 LARGE_BYTES = 200_000_000
 # At first the supervisor looks at a silent build more often.
 _SETTLING_SECONDS = 25
 _LOOK_SECONDS = 0.05
 # Only the user's processes have it in their environment.
-_MARK_OF_USERS = b"SHUTTLE_RUN="
+_USER_PROCESS_MARKER = b"SHUTTLE_RUN="
 
 
 class Agent:
@@ -53,7 +53,7 @@ class Agent:
             try:
                 at_work = (path / "cwd").readlink().is_relative_to(self._workspace)
                 if at_work and not any(
-                    word.startswith(_MARK_OF_USERS) for word in (path / "environ").read_bytes().split(b"\0")
+                    word.startswith(_USER_PROCESS_MARKER) for word in (path / "environ").read_bytes().split(b"\0")
                 ):
                     self._used[pid] = cpu_seconds(pid, with_children=self._is_of_jenkins(pid))
             except (OSError, IndexError):  # it has just ended; its parent's time includes it
@@ -139,10 +139,10 @@ async def run() -> None:
                     f"{calls} calls in {SILENT_SECONDS} s (goal ≤ {SILENT_SECONDS // 30})   {load_average()}",
                     flush=True,
                 )
-                flowing = "#!/bin/sh\nwhile sleep 0.05; do echo a line of a build; done\n"
-                cores, calls = await over(product, agent, proxy, flowing, FLOWING_SECONDS)
+                printing = "#!/bin/sh\nwhile sleep 0.05; do echo a line of a build; done\n"
+                cores, calls = await over(product, agent, proxy, printing, PRINTING_SECONDS)
                 print(f"a line every 50 ms: {cores * 100:.1f} % of a core", end="   ")
-                print(f"{calls / FLOWING_SECONDS:.1f} calls/s   {load_average()}", flush=True)
+                print(f"{calls / PRINTING_SECONDS:.1f} calls/s   {load_average()}", flush=True)
             # The proxy is in Python and would cost more than all else, so the agent calls the shuttle directly here.
             del settings["BUILD_SHUTTLE_HOST"]
             async with running_product(product_folder, **settings) as product:

@@ -50,7 +50,7 @@ class SteadyBuild:
         while True:
             is_over = self._is_over.is_set()
             lines = self.lines if is_over else self._printed()
-            raw = _text(supervisor.offset // LINE_BYTES, min(lines, supervisor.offset // LINE_BYTES + _MOST_LINES))
+            raw = _text(supervisor.offset // LINE_BYTES, min(lines, supervisor.offset // LINE_BYTES + _MAX_LINES))
             is_last = is_over and supervisor.offset + len(raw) == lines * LINE_BYTES
             answered = await supervisor.push(raw, ended=is_last)
             self.calls += 1
@@ -77,7 +77,7 @@ class SteadyBuild:
         return int((time.monotonic() - self._began_at) * LINES_PER_SECOND)
 
 
-_MOST_LINES = FULL_PUSH_BYTES // LINE_BYTES
+_MAX_LINES = FULL_PUSH_BYTES // LINE_BYTES
 
 
 def _text(first: int, last: int) -> bytes:

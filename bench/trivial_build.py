@@ -77,11 +77,11 @@ class BarePipeline:
         clock = asyncio.get_running_loop().time
         began_at = clock()
         await self._post("/job/bare/build?delay=0sec")
-        while await self._is_going_on(number):
+        while await self._is_building(number):
             await asyncio.sleep(0.005)
         return clock() - began_at
 
-    async def _is_going_on(self, number: int) -> bool:
+    async def _is_building(self, number: int) -> bool:
         async with self._session.get(f"{self._url}/job/bare/{number}/api/json", headers=self._login) as response:
             return response.status == 404 or bool((await response.json())["building"])
 

@@ -69,7 +69,7 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
 async def _sqlite(settings: Settings) -> AsyncIterator[Finding]:
     path = settings.database_path
     try:
-        with _to_be_tried(path) as tried:
+        with _existing_or_temporary(path) as tried:
             revision, sealed = await _migrated(tried)
     except SettingsError:
         # The lock file is held, so a running shuttle uses this database.
@@ -110,7 +110,7 @@ async def _objects(settings: Settings) -> AsyncIterator[Finding]:
         return
     path = settings.shuttle_data_dir / "objects"
     try:
-        with _to_be_tried(path) as tried:
+        with _existing_or_temporary(path) as tried:
             tried_settings = settings.model_copy(update={"shuttle_data_dir": tried.parent})
             found = await _object_store(tried_settings, f"directory {path}")
     except OSError as error:
@@ -130,8 +130,8 @@ async def _object_store(settings: Settings, where: str) -> Finding:
 
 
 @contextmanager
-def _to_be_tried(path: Path) -> Iterator[Path]:
-    """`path` if it exists, else a path in a temporary folder next to it, so that nothing is left behind.
+def _existing_or_temporary(path: Path) -> Iterator[Path]:
+    """`path` if it exists, else a path in a temporary folder next to it, so that nothing remains.
 
     The service may run as another user, who could not write files that the doctor made.
     """

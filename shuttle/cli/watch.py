@@ -40,7 +40,7 @@ def status(
 
     build = ask(url, token, lambda client: client.build(app_id, build_id))
     _show(build, as_json=as_json)
-    _fail_unless_well(build)
+    _fail_unless_succeeded(build)
 
 
 def logs(
@@ -139,7 +139,7 @@ async def end(client: "ShuttleClient", app_id: str, build_id: str, *, as_json: b
         print(json.dumps(build))
     else:
         print(f"{app_id} {build_id} {build['state']}", file=sys.stderr)
-    _fail_unless_well(build)
+    _fail_unless_succeeded(build)
 
 
 @contextmanager
@@ -187,7 +187,7 @@ def _show(build: dict[str, Any], *, as_json: bool) -> None:
             print(f"{name + ':':<13}{fact}")
 
 
-def _fail_unless_well(build: dict[str, Any]) -> None:
+def _fail_unless_succeeded(build: dict[str, Any]) -> None:
     if build["state"] in FINAL - {State.SUCCEEDED}:
         why = build["message"] or build["reason"] or "its log says why"
         raise BuildDidNotSucceedError(f"{build['app_id']} {build['build_id']} {build['state']}: {why}")

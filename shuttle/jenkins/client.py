@@ -217,7 +217,7 @@ class JenkinsClient:
             answer = await self._session.post("check", "createItem")
         if answer.status != 400:
             raise answers.failure(answer, "allow creating jobs")
-        self._refused.raise_remembered()
+        self._refused.raise_known_refusal()
 
     async def close(self) -> None:
         """See the port."""

@@ -69,7 +69,7 @@ class RefusedCommands:
             raise
         self._errors.pop(kind, None)
 
-    def raise_remembered(self) -> None:
+    def raise_known_refusal(self) -> None:
         """Raise JenkinsRefusedError for the first refusal that is still remembered, if any."""
         now = self._clock()
         for until, error in self._errors.values():

@@ -271,7 +271,7 @@ def _call_once(server: jenkins.Jenkins, method: str, url: str, config_xml: bytes
     try:
         response = server.jenkins_request(request)
     except (jenkins.JenkinsException, requests.RequestException) as error:
-        response = _response_behind(error)
+        response = _response_in(error)
         if response is None:
             server.crumb = None  # the crumb may be the part that cannot be sent
             raise JenkinsUnavailableError(f"Jenkins is out of reach: {type(error).__name__}.") from None
@@ -284,8 +284,8 @@ def _call_once(server: jenkins.Jenkins, method: str, url: str, config_xml: bytes
     return _Reply(response.status_code, permission, x_error), crumb_refused
 
 
-def _response_behind(error: BaseException | None) -> requests.Response | None:
-    """Jenkins' answer behind an exception of python-jenkins ("possibly authentication failed")."""
+def _response_in(error: BaseException | None) -> requests.Response | None:
+    """Jenkins' response in an exception of python-jenkins ("possibly authentication failed")."""
     while error is not None:
         if isinstance(error, requests.HTTPError):
             return error.response

@@ -5,7 +5,7 @@ from collections import Counter, OrderedDict
 
 # A call takes 40 ms on an agent (measured), so that a supervisor makes five calls a second. The median delay of a line
 # is half of this pause plus the time of a call.
-QUICKEST_SECONDS = 0.16
+SHORTEST_PAUSE_SECONDS = 0.16
 SILENT_SECONDS = 30.0
 # How often a silent supervisor calls while a stop is wanted, or in the last SILENT_SECONDS of its time limit.
 ALERT_SECONDS = 5.0
@@ -39,7 +39,7 @@ class AgentCalls:
         fair = min(calls / self._calls_per_second, _SLOWEST_SECONDS)
         if received_bytes >= _BACKLOG_BYTES:
             return fair if calls > 1 else 0.0
-        return max(QUICKEST_SECONDS, fair)
+        return max(SHORTEST_PAUSE_SECONDS, fair)
 
     def remove(self, build_uuid: str, claim_id: int) -> None:
         """Remove a supervisor that sends nothing more."""

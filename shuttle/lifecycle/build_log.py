@@ -30,7 +30,7 @@ _STORE_PAUSE_SECONDS = 0.5
 _DURABLE_SECONDS = 20.0
 # With more new text than this, commits are at least _COMMIT_PAUSE_SECONDS apart: one commit costs as much as
 # transforming 150 KiB (measured), and readers of a fast log see it no later.
-_FLOWING_BYTES = 64 * 1024
+_FAST_LOG_BYTES = 64 * 1024
 _COMMIT_PAUSE_SECONDS = 0.04
 # A large log is hashed and synced while it grows, so that its end waits neither for a second reading nor for a slow
 # disk.
@@ -214,7 +214,7 @@ class BuildLog:
         """Commit and show until nothing is left; text that was written during a commit shares the next one."""
         try:
             while (waiting_bytes := self._writer.offset - self._spool.size_bytes) > 0:
-                if waiting_bytes > _FLOWING_BYTES:
+                if waiting_bytes > _FAST_LOG_BYTES:
                     await self._wait_between_commits()
                 await self._commit_once()
         except Exception:  # a bug must not lose the log: log the error and try again

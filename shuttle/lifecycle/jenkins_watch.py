@@ -11,7 +11,7 @@ from shuttle.lifecycle.build_log import OVER, BuildLog
 
 # A supervisor whose newest call is younger than this is not silent.
 _RECENT_CALL_SECONDS = 5.0
-_QUICKEST_POLL_SECONDS = 2.0
+_SHORTEST_POLL_SECONDS = 2.0
 # The longest time after Jenkins' result in which calls are awaited, in multiples of SHUTTLE_AGENT_SILENCE_SECONDS.
 # Later calls come from no step: the process that sends the rest of a log does so for 15 minutes.
 _LONGEST_LAST_CALL_SILENCES = 15
@@ -66,7 +66,7 @@ class JenkinsWatch:
 
     def _pause_seconds(self) -> float:
         following = self._services.logs.open_count
-        return max(_QUICKEST_POLL_SECONDS, following / (self._services.polls.polls_per_second * _SHARE_OF_POLLS))
+        return max(_SHORTEST_POLL_SECONDS, following / (self._services.polls.polls_per_second * _SHARE_OF_POLLS))
 
     def _last_call_seconds(self) -> float:
         """How long after the supervisor's newest call its last call is awaited.

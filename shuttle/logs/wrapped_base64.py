@@ -87,5 +87,5 @@ def _run_start(text: bytes, at: int) -> int:
 
 
 def _run_end(text: bytes, at: int) -> int:
-    behind = text[at : at + _MAX_COLUMNS + 1]
-    return at + len(behind) - len(behind.lstrip(_ALPHABET))
+    following = text[at : at + _MAX_COLUMNS + 1]
+    return at + len(following) - len(following.lstrip(_ALPHABET))

@@ -24,7 +24,7 @@ _BY_ID = (
     .order_by(builds.c.position.desc())
     .limit(1)
 )
-_SAME_NAMES = frozenset(Build.__dataclass_fields__) - {
+_FIELDS_NAMED_LIKE_COLUMNS = frozenset(Build.__dataclass_fields__) - {
     *("api", "state", "destinations", "source", "stop_cause", "checkpoint"),
 }
 
@@ -34,7 +34,7 @@ def build_from(row: Any) -> Build:
     columns = row._mapping  # noqa: SLF001 - SQLAlchemy's documented name
     checkpoint = columns["checkpoint"]
     return Build(
-        **{name: columns[name] for name in _SAME_NAMES},
+        **{name: columns[name] for name in _FIELDS_NAMED_LIKE_COLUMNS},
         api=Api(columns["api"]),
         state=State(columns["state"]),
         destinations=tuple(columns["destinations"]),

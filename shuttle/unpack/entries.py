@@ -9,7 +9,7 @@ MAX_NAME_BYTES = 255
 
 # An entry of a tar has, besides its content, a header and padding, and often an extended header with padding. The tar's
 # end is padded to the size of a record, 10 KiB unless the packer has chosen another.
-_AROUND_A_FILE_BYTES = 4 * 512
+_FILE_OVERHEAD_BYTES = 4 * 512
 _END_BYTES = 64 * 1024
 
 Kind = Literal["file", "directory", "symlink", "hardlink"]
@@ -126,7 +126,7 @@ class Budget:
         self.max_entries = max_entries
         self._max_bytes = max_bytes
         self._bomb_bytes = max(ratio_from_bytes, max_ratio * original_bytes)
-        self._max_stream_bytes = max_bytes + _AROUND_A_FILE_BYTES * max_entries
+        self._max_stream_bytes = max_bytes + _FILE_OVERHEAD_BYTES * max_entries
         self._entries = 0
         self._bytes = 0
 
@@ -140,7 +140,7 @@ class Budget:
 
     def check_stream(self, expanded_bytes: int) -> None:
         """Check the size of a decompressed stream, including the bytes that belong to no entry."""
-        around_bytes = _AROUND_A_FILE_BYTES * (self._entries + 1) + _END_BYTES
+        around_bytes = _FILE_OVERHEAD_BYTES * (self._entries + 1) + _END_BYTES
         self._check(expanded_bytes, self._bomb_bytes + around_bytes, self._max_stream_bytes)
 
     def too_many(self) -> RefusedError:

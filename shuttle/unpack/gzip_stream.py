@@ -33,7 +33,7 @@ class GzipStream(io.RawIOBase):
         self._input = b""
         self._member = zlib.decompressobj(_GZIP_WINDOW)
         self._ended = False
-        self.has_text_behind = False
+        self.has_trailing_bytes = False
         """Bytes follow that are not another member; set when everything was read."""
 
     def buffered(self) -> io.BufferedReader:
@@ -68,5 +68,5 @@ class GzipStream(io.RawIOBase):
             self._member = zlib.decompressobj(_GZIP_WINDOW)
             return True
         self._ended = True
-        self.has_text_behind = bool(self._input)
+        self.has_trailing_bytes = bool(self._input)
         return False

@@ -105,7 +105,7 @@ class TarArchive:
                 gzips.append(GzipStream(stream))
                 stream = _ForwardReader(gzips[-1].buffered(), self._budget, stream)
             yield stream
-        if any(gzip.has_text_behind for gzip in gzips):
+        if any(gzip.has_trailing_bytes for gzip in gzips):
             self.warnings = ["the bytes after the end of the gzip are ignored"]
 
 

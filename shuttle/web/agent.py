@@ -10,7 +10,7 @@ from jenkins_pipelines.environment import environment_archive
 from shuttle.build import Build
 from shuttle.errors import ConflictError, GoneError, InvalidRequestError, NotFoundError, StoreError, UnauthorizedError
 from shuttle.lifecycle import Services
-from shuttle.lifecycle.agent_calls import QUICKEST_SECONDS
+from shuttle.lifecycle.agent_calls import SHORTEST_PAUSE_SECONDS
 from shuttle.lifecycle.build_spec import agent_environment, claim_token, read_plan, token_digest
 from shuttle.request import decode_json
 from shuttle.store.builds import find_build
@@ -65,7 +65,7 @@ async def post_claim(request: web.Request) -> web.StreamResponse:
             stop_grace_seconds=services.settings.shuttle_stop_grace_seconds,
             console=services.settings.shuttle_jenkins_console,
             log_url=await _log_url(build_uuid, services),
-            log=LogRules(pause_seconds=QUICKEST_SECONDS, max_bytes=spec.max_log_bytes),
+            log=LogRules(pause_seconds=SHORTEST_PAUSE_SECONDS, max_bytes=spec.max_log_bytes),
         )
     )
 

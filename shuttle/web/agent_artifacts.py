@@ -26,7 +26,7 @@ from shuttle.web.description import BYTES_ERRORS, OBJECT_ERRORS, describe
 from shuttle.web.models import ArtifactStored
 from shuttle.web.names import raw_segments
 
-_MOST_ARTIFACTS = 1000
+_MAX_ARTIFACTS = 1000
 _NAME_SEGMENT = re.compile(r"(?!\.{1,2}\Z)[^/\x00-\x1f\x7f-\x9f]+")
 _CONTENT_TYPE = re.compile(r"[!-~]+/[ -~]{1,200}")
 # S3 accepts keys of 1,024 bytes; the build's uuid and `/artifacts/` precede the name.
@@ -53,7 +53,7 @@ async def put_artifact(request: web.Request, build: Build, claim: Claim) -> web.
     services = request.app[SERVICES]
     name = artifact_name(raw_segments(request)[4:])
     refuse_encoded(request)
-    limits = ArtifactLimits(max_count=_MOST_ARTIFACTS, max_bytes=services.settings.shuttle_max_artifacts_bytes)
+    limits = ArtifactLimits(max_count=_MAX_ARTIFACTS, max_bytes=services.settings.shuttle_max_artifacts_bytes)
     async with request.app[UPLOADS].lock(build.build_uuid):
         await services.database.run(check_artifact, build.build_uuid, name, request.content_length or 0, limits)
         with local_disk(), NamedTemporaryFile(dir=services.settings.shuttle_data_dir, prefix="artifact-") as file:

@@ -23,7 +23,7 @@ from shuttle.web.body_room import BodyBuffer
 # How much is decompressed at once, so that other requests of the event loop are not delayed.
 _UNPACKED_AT_ONCE_BYTES = 256 * 1024
 # Members of one gzip body. Each needs 40 KB for a moment, and may be empty.
-_MOST_MEMBERS = 1000
+_MAX_MEMBERS = 1000
 # zlib reads the header of both gzip (RFC 1952) and deflate (RFC 9110: with zlib's header) itself.
 _EITHER_HEADER = 32 + zlib.MAX_WBITS
 # For comparison: an agent with a poor network sends 10 KB a second.
@@ -125,8 +125,8 @@ async def _unpacked(encoding: str, chunks: AsyncIterator[bytes]) -> AsyncIterato
             rest = unpacking.unconsumed_tail
             if unpacking.unused_data:
                 rest, unpacking, members = unpacking.unused_data, zlib.decompressobj(_EITHER_HEADER), members + 1
-            if members > _MOST_MEMBERS:
-                raise InvalidRequestError(f"Send a gzip of at most {_MOST_MEMBERS} members.")
+            if members > _MAX_MEMBERS:
+                raise InvalidRequestError(f"Send a gzip of at most {_MAX_MEMBERS} members.")
             await asyncio.sleep(0)
     if not unpacking.eof:
         raise badly_packed

@@ -17,7 +17,7 @@ from shuttle.web.names import ids_in
 # A reader that has stopped reading holds one block in memory.
 _BLOCK_BYTES = 64 * 1024
 # Its clients hold the whole answer in memory, some of them several copies of it.
-_MOST_BYTES = 8 * 1024 * 1024
+_MAX_JSON_LOG_BYTES = 8 * 1024 * 1024
 
 
 async def old_shuttles_log(request: web.Request) -> LogReader:
@@ -55,7 +55,7 @@ def wants_json(request: web.Request) -> bool:
 async def send_as_json(request: web.Request, reader: LogReader) -> web.StreamResponse:
     """Stream the present log as `{"output": …}`; of a long log only its tail, after a notice."""
     size_bytes = reader.size_bytes
-    blocks = _escaped(reader, max(size_bytes - _MOST_BYTES, 0), size_bytes)
+    blocks = _escaped(reader, max(size_bytes - _MAX_JSON_LOG_BYTES, 0), size_bytes)
     first = (
         await anext(blocks) if request.method != "HEAD" else b""
     )  # before the headers, so that an error can still be answered

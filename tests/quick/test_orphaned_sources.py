@@ -53,7 +53,7 @@ async def test_a_stored_source_whose_put_was_not_answered_is_removed_a_day_later
     scene.proxy.fault = lambda request: "lose" if request.method == "PUT" else None
     answer = await scene.shuttle.post("/app/1", script_request())
     assert (answer.status, answer.json["code"]) == (503, "cannot_record")
-    scene.proxy.calm()
+    scene.proxy.stop_faults()
     [orphan] = await scene.objects()
     assert await scene.swept_after(23) == [orphan]
     assert await scene.swept_after(25) == []
@@ -62,7 +62,7 @@ async def test_a_stored_source_whose_put_was_not_answered_is_removed_a_day_later
 async def test_the_source_of_a_recorded_build_is_kept(scene: Scene):
     scene.proxy.fault = lambda request: 503 if request.method == "PUT" else None
     assert (await scene.shuttle.post(f"/app/{UUID}", script_request())).status == 503
-    scene.proxy.calm()
+    scene.proxy.stop_faults()
     assert (await scene.shuttle.post(f"/app/{UUID}", script_request())).status == 200
     assert await scene.swept_after(25) == [UUID]
     source = await scene.shuttle.get(f"/{UUID}")
@@ -73,6 +73,6 @@ async def test_an_object_that_existed_before_the_post_is_kept(scene: Scene):
     await asyncio.to_thread(scene.client.put_object, Bucket=scene.bucket, Key=UUID, Body=b"of the old shuttle")
     scene.proxy.fault = lambda request: 503 if request.method == "PUT" else None
     assert (await scene.shuttle.post(f"/app/{UUID}", script_request())).status == 503
-    scene.proxy.calm()
+    scene.proxy.stop_faults()
     assert await scene.swept_after(25) == [UUID]
     assert (await scene.shuttle.get(f"/{UUID}")).body == b"of the old shuttle"

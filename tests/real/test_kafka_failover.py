@@ -122,7 +122,7 @@ async def test_a_first_member_that_hangs_in_mid_build(product, clusters):
             for build in builds:
                 await build.subscribed.until_received(WITHIN_SECONDS)
         finally:
-            proxy.calm()
+            proxy.stop_faults()
             stopped.resume()
         for build, first in zip(builds, firsts, strict=True):
             continued_at = offset_of(build.subscribed.lines.messages[0])

@@ -76,7 +76,7 @@ async def overloaded(parts: Parts) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        parts.proxy.calm()
+        parts.proxy.stop_faults()
 
 
 @asynccontextmanager
@@ -85,7 +85,7 @@ async def silent(parts: Parts) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        parts.network.calm()
+        parts.network.stop_faults()
 
 
 @asynccontextmanager
@@ -174,7 +174,7 @@ async def test_a_bad_network_between_shuttle_and_store(parts):
         await product.submit(name, "1", gated(product, name), receiver, asks=20)
     for receiver in receivers.values():
         await receiver.until(lambda receiver=receiver: receiver.final and receiver.log_ended, 60)
-    network.calm()
+    network.stop_faults()
     for name, receiver in receivers.items():
         log = await is_whole(product, receiver, name)
         await until_archived(parts, (await product.build(name, "1"))["build_uuid"], log)

@@ -112,7 +112,7 @@ async def test_a_bad_network_between_agent_and_shuttle(product: Product, kafka: 
             await build.submit(f"{script}; sleep 0.2; done")
             assert printed(await build.received_log(seconds=120)) == numbers(1, LINES)
     finally:
-        network.calm()
+        network.stop_faults()
     print(f"passed {network.passed}, disturbed {dict(network.disturbed)}")
     assert network.disturbed.total() >= 5
 

@@ -77,7 +77,7 @@ async def test_running_build_ends_by_its_agents_report_while_jenkins_fails(produ
     (folder / "all.gate").touch()
     for name, receiver in receivers.items():
         await succeeds_once(product, receiver, name)
-    proxy.calm()
+    proxy.stop_faults()
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -89,7 +89,7 @@ async def test_everything_fails_before_the_trigger(product, proxy, folder, fault
     await proxy.until_hits(2)
     seen = await product.build(name, "1")
     assert seen["state"] in {"recorded", "staging"}
-    proxy.calm()
+    proxy.stop_faults()
     await succeeds_once(product, receiver, name)
 
 
@@ -115,7 +115,7 @@ async def test_the_trigger_arrives_after_the_end_of_the_search(product, proxy, f
     proxy.fault = triggers("late")
     await product.submit(name, "1", marking(folder, name, "seq 1 300; sleep 1; seq 301 600"), receiver)
     await product.until_state(name, "1", "running")
-    proxy.calm()
+    proxy.stop_faults()
     await succeeds_once(product, receiver, name)
 
 
@@ -126,7 +126,7 @@ async def test_a_replay_in_jenkins_runs_nothing(product, proxy, folder):
     proxy.fault = triggers("again")
     await product.submit(name, "1", marking(folder, name), receiver)
     build = await product.until_state(name, "1", "running")
-    proxy.calm()
+    proxy.stop_faults()
     await succeeds_once(product, receiver, name)
     await until_jenkins_build_is_over(product, f"{proxy.target}/job/{build['jenkins']['job']}/2")
     assert (product.folder / f"{name}.ran").read_text().split() == ["ran"]

@@ -128,8 +128,8 @@ async def test_kill_at_every_call_to_jenkins_and_from_agents(stage):
             await build.submit("exit 42")
         await stage.to_shuttle.until_hits(len(to_shuttle) + len(failed), 60)
         await stage.product.shuttle.kill()
-        stage.to_jenkins.calm()
-        stage.to_shuttle.calm()
+        stage.to_jenkins.stop_faults()
+        stage.to_shuttle.stop_faults()
         await stage.product.shuttle.start()
         for build in builds:
             assert b"\n300\ndone\n" in await build.received_log()

@@ -20,10 +20,10 @@ _HOP = {"connection", "keep-alive", "transfer-encoding", "content-length"}
 class FaultyProxy:
     """`fault` is called for every request; None = pass it on. A fault is a status (with `page`), or one of these words.
 
-    garbage: 200 with HTML; reset: the connection is reset; hang: no response until `calm`; lose: passed on, but the
-    response is lost; mute: passed on, but no response until `calm`; stall: passed on, but only half of the body until
-    `calm`; cut: passed on, but the body is cut in the middle; late: passed on at `calm`, and the response is lost;
-    again: passed on now, and again at `calm`.
+    garbage: 200 with HTML; reset: the connection is reset; hang: no response until `stop_faults`; lose: passed on, but
+    the response is lost; mute: passed on, but no response until `stop_faults`; stall: passed on, but only half of the
+    body until `stop_faults`; cut: passed on, but the body is cut in the middle; late: passed on at `stop_faults`, and
+    the response is lost; again: passed on now, and again at `stop_faults`.
     """
 
     target: str
@@ -35,7 +35,7 @@ class FaultyProxy:
     calmed: asyncio.Event = field(default_factory=asyncio.Event)
     late: list[asyncio.Task[None]] = field(default_factory=list)
 
-    def calm(self) -> None:
+    def stop_faults(self) -> None:
         """Stop all faults; requests that hang continue."""
         self.fault = lambda _request: None
         self.calmed.set()
@@ -73,21 +73,21 @@ class FaultyProxy:
             await self._answer_to(request)
             return _reset(request)
         if fault in {"cut", "stall"}:
-            return await self._pass_half(request, stall=fault == "stall")
+            return await self._pass_first_half(request, stall=fault == "stall")
         return _reset(request)
 
     async def _pass_on_later(self, request: web.Request, body: bytes) -> None:
         await self.calmed.wait()
         await self._send(request, body)
 
-    def _goes_to(self, request: web.Request) -> URL:
+    def _target_url(self, request: web.Request) -> URL:
         return URL(self.target + request.raw_path, encoded=True)
 
     async def _send(self, request: web.Request, body: bytes) -> None:
         async with (
             aiohttp.ClientSession() as session,
             session.request(
-                request.method, self._goes_to(request), data=body, headers=_headers(request.headers)
+                request.method, self._target_url(request), data=body, headers=_headers(request.headers)
             ) as answer,
         ):
             await answer.read()
@@ -96,7 +96,7 @@ class FaultyProxy:
         status, headers, body = await self._answer_to(request)
         return web.Response(status=status, body=body, headers=headers)
 
-    async def _pass_half(self, request: web.Request, *, stall: bool) -> web.StreamResponse:
+    async def _pass_first_half(self, request: web.Request, *, stall: bool) -> web.StreamResponse:
         status, headers, body = await self._answer_to(request)
         if len(body) < 2:
             return web.Response(status=status, body=body, headers=headers)
@@ -112,7 +112,7 @@ class FaultyProxy:
             aiohttp.ClientSession(auto_decompress=False) as session,
             session.request(
                 request.method,
-                self._goes_to(request),
+                self._target_url(request),
                 data=await request.read(),
                 headers=_headers(request.headers),
                 allow_redirects=False,
@@ -144,5 +144,5 @@ async def faulty_proxy(target: str) -> AsyncIterator[FaultyProxy]:
         try:
             yield proxy
         finally:
-            proxy.calm()
+            proxy.stop_faults()
             await asyncio.gather(*proxy.late)

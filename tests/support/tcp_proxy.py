@@ -36,10 +36,10 @@ class _Disturbance:
 
 @dataclass
 class TcpProxy:
-    """Passes connections on to `target_port` of loopback; disturbs `share` of them by one of `kinds`, until `calm`.
+    """Passes connections on to `target_port` of loopback; disturbs `share` of them by one of `kinds`.
 
-    With `stretch_bytes` the choice is made again each time that so many bytes have passed, so that a persistent
-    connection is disturbed as often as many short ones.
+    `stop_faults` ends that. With `stretch_bytes` the choice is made again each time that so many bytes have passed, so
+    that a persistent connection is disturbed as often as many short ones.
     """
 
     seed: int
@@ -92,13 +92,13 @@ class TcpProxy:
             _reset(writer)
             raise
 
-    def calm(self) -> None:
+    def stop_faults(self) -> None:
         """Disturb no further connections; those that are already disturbed stay so."""
         self.share = 0
         self._passing.set()
 
     def fall_silent(self) -> None:
-        """Pass nothing on until `calm`, on old and new connections, without closing any."""
+        """Pass nothing on until `stop_faults`, on old and new connections, without closing any."""
         self._passing.clear()
 
     def _choose_disturbance(self) -> _Disturbance:

@@ -104,16 +104,18 @@ class Receiver:
         build = self.build(unquote(request.headers["Shuttle-App-Id"]), unquote(request.headers["Shuttle-Build-Id"]))
         offset = int(request.headers["Shuttle-Log-Offset"])
         if offset > build.log_bytes:
-            return _have(build, status=409)  # bytes are missing in between: answer with the offset to send from
+            return _offset_answer(
+                build, status=409
+            )  # bytes are missing in between: answer with the offset to send from
         try:
             async for piece in request.content.iter_any():
                 self._take(build, offset, piece)
                 offset += len(piece)
         except (ClientError, ConnectionError):
-            return _have(build, status=400)  # cut off: only a complete request is the log's end
+            return _offset_answer(build, status=400)  # cut off: only a complete request is the log's end
         if "Shuttle-Log-Piece" not in request.headers:
             build.log_ended.set()
-        return _have(build, status=200)
+        return _offset_answer(build, status=200)
 
     def _take(self, build: ReceivedBuild, offset: int, piece: bytes) -> None:
         fresh = piece[max(0, build.log_bytes - offset) :]
@@ -123,5 +125,5 @@ class Receiver:
             self._on_log(build, fresh)
 
 
-def _have(build: ReceivedBuild, *, status: int) -> web.Response:
+def _offset_answer(build: ReceivedBuild, *, status: int) -> web.Response:
     return web.Response(status=status, headers={"Shuttle-Log-Offset": str(build.log_bytes)})

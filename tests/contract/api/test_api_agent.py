@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from shuttle.lifecycle.agent_calls import QUICKEST_SECONDS
+from shuttle.lifecycle.agent_calls import SHORTEST_PAUSE_SECONDS
 from shuttle.objects.names import artifact_object
 from shuttle.web import agent_artifacts
 from tests.contract.agent_caller import SETUP_CALLS, Agent, agent_of, unpacked
@@ -59,7 +59,7 @@ async def test_claim_starts_the_build_and_returns_tokens(shuttle: Shuttle, app: 
     assert answer.status == 200
     assert set(answer.json) == {"setup_token", "run_token", "stop_grace_seconds", "console", "log_url", "log"}
     assert answer.json["log_url"] == f"{shuttle.url}/{app}/1/logs"
-    assert answer.json["log"] == {"pause_seconds": QUICKEST_SECONDS, "max_bytes": 2 * 1024**3}
+    assert answer.json["log"] == {"pause_seconds": SHORTEST_PAUSE_SECONDS, "max_bytes": 2 * 1024**3}
     assert len({agent.token, agent.setup_token, agent.run_token}) == 3
     assert (await shuttle.build(agent.path))["state"] == "running"
 
@@ -437,7 +437,7 @@ async def test_length_of_texts_in_a_report_is_limited(shuttle: Shuttle, app: str
 async def test_simultaneous_uploads_do_not_exceed_the_limit(
     shuttle: Shuttle, app: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(agent_artifacts, "_MOST_ARTIFACTS", 3)
+    monkeypatch.setattr(agent_artifacts, "_MAX_ARTIFACTS", 3)
     agent = await (await waiting_agent(shuttle, f"/{app}/1")).begun()
     answers = await asyncio.gather(*(agent.ask("PUT", f"artifacts/{name}", data=b"x") for name in "abcdefgh"))
     assert sorted(answer.status for answer in answers) == [200] * 3 + [409] * 5
@@ -472,7 +472,7 @@ async def test_head_and_get_of_a_deleted_artifact_agree(agent: Agent):
 
 
 async def test_artifact_beyond_the_limit_is_not_stored(shuttle: Shuttle, app: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(agent_artifacts, "_MOST_ARTIFACTS", 1)
+    monkeypatch.setattr(agent_artifacts, "_MAX_ARTIFACTS", 1)
     agent = await (await waiting_agent(shuttle, f"/{app}/1")).begun()
     statuses = [(await agent.ask("PUT", f"artifacts/{name}", data=b"x")).status for name in ("one", "two", "one")]
     assert statuses == [200, 409, 200]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from shuttle.lifecycle.agent_calls import QUICKEST_SECONDS
+from shuttle.lifecycle.agent_calls import SHORTEST_PAUSE_SECONDS
 from shuttle.logs import writer
 from tests.contract.agent_caller import Agent, agent_of
 from tests.support.inprocess import Jenkins, Shuttle, running_shuttle
@@ -181,8 +181,8 @@ async def test_too_large_push_is_refused_and_a_log_above_its_cap_is_cut(shuttle:
 
 async def test_push_of_a_backlog_is_answered_with_a_shorter_pause(shuttle: Shuttle, app: str):
     agent = await begun(shuttle, app)
-    assert float((await agent.push(b"a line\n")).headers["Shuttle-Log-Pause"]) >= QUICKEST_SECONDS
-    assert float((await agent.push(io.BytesIO(b"x" * 1024**2))).headers["Shuttle-Log-Pause"]) < QUICKEST_SECONDS
+    assert float((await agent.push(b"a line\n")).headers["Shuttle-Log-Pause"]) >= SHORTEST_PAUSE_SECONDS
+    assert float((await agent.push(io.BytesIO(b"x" * 1024**2))).headers["Shuttle-Log-Pause"]) < SHORTEST_PAUSE_SECONDS
     assert (await agent.push(b"")).headers["Shuttle-Log-Idle"] == "30"
     await agent.end()
 

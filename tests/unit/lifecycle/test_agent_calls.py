@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from shuttle.lifecycle.agent_calls import QUICKEST_SECONDS, AgentCalls
+from shuttle.lifecycle.agent_calls import SHORTEST_PAUSE_SECONDS, AgentCalls
 
 
 class Loop:
@@ -25,7 +25,7 @@ def loop(monkeypatch: pytest.MonkeyPatch) -> Loop:
 
 def test_a_few_builds_send_five_times_a_second(loop: Loop):
     calls = AgentCalls(200)
-    assert [calls.pause_seconds(f"build {claim}", claim, 10) for claim in range(32)] == [QUICKEST_SECONDS] * 32
+    assert [calls.pause_seconds(f"build {claim}", claim, 10) for claim in range(32)] == [SHORTEST_PAUSE_SECONDS] * 32
 
 
 def test_a_thousand_builds_together_stay_within_the_budget(loop: Loop):
@@ -52,7 +52,7 @@ def test_the_share_of_silent_and_ended_builds_goes_to_the_others(loop: Loop):
         calls.remove(f"build {claim}", claim)
     assert calls.pause_seconds("build 99", 99, 10) == pytest.approx(5)
     loop.seconds += 11
-    assert calls.pause_seconds("build 99", 99, 10) == QUICKEST_SECONDS
+    assert calls.pause_seconds("build 99", 99, 10) == SHORTEST_PAUSE_SECONDS
 
 
 def test_a_build_with_many_supervisors_has_one_share(loop: Loop):

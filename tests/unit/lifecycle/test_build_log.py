@@ -82,7 +82,7 @@ async def test_pushes_during_a_commit_share_the_next_one(opened, spool: Spool, d
     assert len(database.recorded) == 2
 
 
-async def test_the_end_of_a_flowing_log_does_not_wait_for_the_pause_between_commits(
+async def test_the_end_of_a_fast_log_does_not_wait_for_the_pause_between_commits(
     opened, spool: Spool, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("shuttle.lifecycle.build_log._COMMIT_PAUSE_SECONDS", 3600)

@@ -36,7 +36,7 @@ def settings() -> dict[str, str]:
 
 @pytest.fixture(autouse=True)
 def _polls_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shuttle.lifecycle.jenkins_watch._QUICKEST_POLL_SECONDS", 0.001)
+    monkeypatch.setattr("shuttle.lifecycle.jenkins_watch._SHORTEST_POLL_SECONDS", 0.001)
 
 
 async def followed(one: OneBuild) -> Ending | None:
