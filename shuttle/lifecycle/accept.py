@@ -28,9 +28,10 @@ from shuttle.outgoing.endpoints import PayloadFormat
 from shuttle.outgoing.hooks import Hook, kind_of, shown_host
 from shuttle.request import UUID, LegacyRequest, ParsedRequest
 from shuttle.standing import Standing
-from shuttle.store.accept import NewBuild, NewEndpoint, free_uuid, target_bytes
+from shuttle.store.accept import free_uuid
 from shuttle.store.build_numbers import take_number
 from shuttle.store.idempotency import find_recorded, find_recorded_legacy
+from shuttle.store.new_build import NewBuild, NewEndpoint, target_bytes
 from shuttle.store.pending_uploads import register_upload
 from shuttle.store.permitted import check_app, check_source
 

@@ -1,24 +1,30 @@
 """Records new builds: the rows that exist when the caller gets its 200."""
 
-import json
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass
 from functools import cache
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
 
-from shuttle.build import Api, Build, SourceFacts
+from shuttle.build import Api, Build
 from shuttle.clock import Moment
 from shuttle.errors import ConflictError, QueueFullError, ShuttleError, TokenNeededError
-from shuttle.outgoing.endpoints import EndpointKind, EndpointState, PayloadFormat
 from shuttle.standing import Standing
 from shuttle.store.build_numbers import reserve_numbers
 from shuttle.store.builds import find_build
 from shuttle.store.idempotency import find_recorded, find_recorded_legacy
+from shuttle.store.new_build import (
+    INSERT_APPS,
+    INSERT_BUILDS,
+    NewBuild,
+    NewEndpoint,
+    app_row,
+    build_of,
+    build_row,
+    endpoint_row,
+)
 from shuttle.store.outbox import emit_first_events
 from shuttle.store.pending_uploads import forget_uploads
 from shuttle.store.prepared import Prepared
@@ -26,45 +32,6 @@ from shuttle.store.tables import apps, builds, receivers, sinks
 from shuttle.store.tx import Tx
 
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True)
-class NewEndpoint:
-    """A receiver or sink to record: `target` is its sealed URL and headers, `host` is for display."""
-
-    kind: EndpointKind
-    host: str
-    target: bytes = field(repr=False)
-    payload_format: PayloadFormat = PayloadFormat.STANDARD
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewBuild:
-    """A checked request of a caller with this standing; `plan` and the targets of the endpoints are sealed."""
-
-    standing: Standing
-    api: Api = Api.NEW
-    build_uuid: str
-    app_id: str
-    build_id: str
-    job_name: str
-    controller: str
-    plan: bytes = field(repr=False)
-    token_digest: str
-    request_fingerprint: str
-    metadata_json: str
-    human_readable_info: str | None
-    labels: dict[str, str]
-    pipeline: str
-    destinations: tuple[str, ...]
-    source_url: str
-    source_sha256: str | None = None
-    source_bytes: int | None = None
-    source_content_type: str | None = None
-    timeout_seconds: float
-    deadline_seconds: float
-    receivers: Sequence[NewEndpoint] = ()
-    sinks: Sequence[NewEndpoint] = ()
 
 
 # The uuid of an older API's build, or the app id and build id of a new API's build.
@@ -154,7 +121,7 @@ def _decide(tx: Tx, requests: Sequence[AcceptRequest], apis: dict[str, Api]) -> 
             if waiting >= request.queue_limit:
                 results[index] = _queue_full(request.queue_limit)
                 continue
-        build = _new_build(request.new, request.now)
+        build = build_of(request.new, request.now)
         fresh[request.identity] = request, build
         apis.setdefault(request.new.app_id, request.new.api)
         taken.add(request.pair)
@@ -176,8 +143,8 @@ def _lock_apps(tx: Tx, requests: Sequence[AcceptRequest]) -> dict[str, Api]:
 def _add_apps(tx: Tx, requests: Sequence[AcceptRequest]) -> bool:
     """Insert the new apps; False = another transaction has just inserted one, so lock the apps and decide again."""
     first = {request.new.app_id: request for request in reversed(requests)}
-    rows = [_app_row(request.new, request.now.at) for _, request in sorted(first.items())]
-    return not rows or _NEW_APPS.run(tx, rows) == len(rows)
+    rows = [app_row(request.new, request.now.at) for _, request in sorted(first.items())]
+    return not rows or INSERT_APPS.run(tx, rows) == len(rows)
 
 
 def _padded(values: Sequence[_T]) -> list[_T]:
@@ -236,7 +203,7 @@ def _find_recorded(tx: Tx, request: AcceptRequest) -> Accepted | ShuttleError:
 
 
 def _insert(tx: Tx, fresh: _Fresh) -> None:
-    _NEW_BUILDS.run(tx, [_row(request.new, build) for request, build in fresh])
+    INSERT_BUILDS.run(tx, [build_row(request.new, build) for request, build in fresh])
     uploaded = [request.new.build_uuid for request, _ in fresh if request.new.source_sha256 is not None]
     if uploaded:
         forget_uploads(tx, uploaded)
@@ -245,8 +212,7 @@ def _insert(tx: Tx, fresh: _Fresh) -> None:
         reserve_numbers(tx, numbered)
     for table, endpoints_of in ((receivers, _receivers_of), (sinks, _sinks_of)):
         rows = [
-            {"build_uuid": request.new.build_uuid, "place": index, "kind": endpoint.kind, "host": endpoint.host}
-            | {"target": endpoint.target, "wire": endpoint.payload_format, "state": EndpointState.LIVE}
+            endpoint_row(request.new, index, endpoint)
             for request, _ in fresh
             for index, endpoint in enumerate(endpoints_of(request))
         ]
@@ -263,72 +229,8 @@ def _sinks_of(request: AcceptRequest) -> Sequence[NewEndpoint]:
     return request.new.sinks
 
 
-def _new_build(new: NewBuild, now: Moment) -> Build:
-    """The build as its row will be inserted, except for `position`, which the database assigns."""
-    return Build(
-        api=new.api,
-        build_uuid=new.build_uuid,
-        app_id=new.app_id,
-        build_id=new.build_id,
-        pipeline=new.pipeline,
-        metadata_json=new.metadata_json,
-        human_readable_info=new.human_readable_info,
-        labels=new.labels,
-        destinations=new.destinations,
-        source_url=new.source_url,
-        source=SourceFacts(new.source_sha256, new.source_bytes, new.source_content_type),
-        timeout_seconds=new.timeout_seconds,
-        accepted_at=now.at,
-        deadline_at=now.steady + timedelta(seconds=new.deadline_seconds),
-        controller=new.controller,
-        job_name=new.job_name,
-    )
-
-
 def free_uuid(tx: Tx, wanted: str | None) -> str:
     """`wanted` if no build has it, else a random uuid (version 4)."""
     if wanted is not None and find_build(tx, wanted) is None:
         return wanted
     return str(uuid.uuid4())
-
-
-_APP_COLUMNS = ("app_id", "api", "job_name", "controller", "created_at")
-_NEW_APPS = Prepared(insert(apps).inline().on_conflict_do_nothing(index_elements=["app_id"]), _APP_COLUMNS)
-
-
-def _app_row(new: NewBuild, now: datetime) -> dict[str, Any]:
-    row = {"app_id": new.app_id, "api": new.api.value, "job_name": new.job_name}
-    return row | {"controller": new.controller, "created_at": now}
-
-
-_FROM_REQUEST = (
-    "build_uuid",
-    "app_id",
-    "build_id",
-    "plan",
-    "token_digest",
-    "request_fingerprint",
-    "metadata_json",
-    "human_readable_info",
-    "labels",
-    "pipeline",
-    "destinations",
-    "source_url",
-    "source_sha256",
-    "source_bytes",
-    "source_content_type",
-    "timeout_seconds",
-)
-_DERIVED = ("api", "serial_key", "state", "accepted_at", "deadline_at", "sequence")
-_NEW_BUILDS = Prepared(builds.insert().inline(), (*_FROM_REQUEST, *_DERIVED))
-
-
-def _row(new: NewBuild, build: Build) -> dict[str, Any]:
-    row = {name: getattr(new, name) for name in _FROM_REQUEST}
-    row |= {"api": new.api.value, "serial_key": new.app_id, "state": build.state.value, "sequence": 1}
-    return row | {"accepted_at": build.accepted_at, "deadline_at": build.deadline_at}
-
-
-def target_bytes(url: str, headers: dict[str, str]) -> bytes:
-    """The secret part of a receiver or sink, which is sealed and stored as `target`."""
-    return json.dumps({"url": url, "headers": headers}).encode()

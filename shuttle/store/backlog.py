@@ -4,7 +4,8 @@ import sqlalchemy as sa
 
 from shuttle.delivery import DeliveryState
 from shuttle.metrics import Backlog
-from shuttle.store.tables import Instant, builds, deliveries, sinks
+from shuttle.store.column_types import Instant
+from shuttle.store.tables import builds, deliveries, sinks
 from shuttle.store.tx import Tx
 
 

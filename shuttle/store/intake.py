@@ -9,8 +9,9 @@ from shuttle import metrics
 from shuttle.clock import Clock
 from shuttle.errors import StoreError
 from shuttle.store import Database
-from shuttle.store.accept import Accepted, AcceptRequest, NewBuild, record_all
+from shuttle.store.accept import Accepted, AcceptRequest, record_all
 from shuttle.store.futures import complete
+from shuttle.store.new_build import NewBuild
 from shuttle.store.request_time import transaction_seconds, wait_at_most, without_limit
 
 # A larger batch makes each request cheaper; beyond this size the first one only waits longer.

@@ -13,9 +13,10 @@ from shuttle.delivery import Attempt, DeliveryState, DueDelivery, Outcome
 from shuttle.events import LEGACY_STATUSES, event_body
 from shuttle.outgoing.endpoints import EndpointState, PayloadFormat
 from shuttle.store.builds import Artifact, artifacts_of
+from shuttle.store.column_types import Instant
 from shuttle.store.ledger import failover_columns
 from shuttle.store.prepared import Prepared
-from shuttle.store.tables import Instant, attempts, builds, deliveries, events, receivers
+from shuttle.store.tables import attempts, builds, deliveries, events, receivers
 from shuttle.store.tx import Topic, Tx
 
 _NEW_EVENTS = Prepared(

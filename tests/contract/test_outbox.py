@@ -17,8 +17,8 @@ from shuttle.outgoing.endpoints import EndpointKind
 from shuttle.outgoing.failover import Failover
 from shuttle.standing import Standing
 from shuttle.store import outbox as store_outbox
-from shuttle.store.accept import NewBuild, NewEndpoint, target_bytes
 from shuttle.store.builds import find_build
+from shuttle.store.new_build import NewBuild, NewEndpoint, target_bytes
 from shuttle.store.sqlite import SqliteDatabase
 from shuttle.store.stored_outbox import StoredOutbox
 from shuttle.vault import Vault

@@ -16,9 +16,10 @@ from shuttle.lifecycle.build_spec import token_digest
 from shuttle.outgoing.endpoints import EndpointKind
 from shuttle.standing import Standing
 from shuttle.store import Database
-from shuttle.store.accept import Accepted, NewBuild, NewEndpoint, target_bytes
+from shuttle.store.accept import Accepted
 from shuttle.store.intake import Intake
 from shuttle.store.migrate import bring_up_to_date
+from shuttle.store.new_build import NewBuild, NewEndpoint, target_bytes
 from shuttle.store.sqlite import SqliteDatabase
 from shuttle.vault import Vault
 from tests.support.clock import SetClock

@@ -4,7 +4,8 @@ from typing import Any, Literal
 
 from alembic import context
 
-from shuttle.store.tables import Instant, metadata
+from shuttle.store.column_types import Instant
+from shuttle.store.tables import metadata
 
 
 def render_item(kind: str, item: Any, _context: Any) -> str | Literal[False]:
