@@ -59,6 +59,7 @@ async def enforce(build_uuid: str, services: Services) -> Ending | None:
     clock = asyncio.get_running_loop().time
     stopped_at: float | None = None
     accepted = 0  # commands that Jenkins accepted
+    refusals = _Refusals(services)
     with services.signals.listen(build_uuid) as listener:
         while True:
             build = await services.database.run(find_build, build_uuid)
@@ -73,7 +74,7 @@ async def enforce(build_uuid: str, services: Services) -> Ending | None:
             stopped_at = clock() if stopped_at is None else stopped_at
             services.logs.stop(build_uuid, cause)
             if not accepted or _is_ignored(build, clock() - stopped_at, services):
-                accepted += await _stop_in_jenkins(build, _ESCALATION[min(accepted, 2)], services)
+                accepted += await _stop_in_jenkins(build, _ESCALATION[min(accepted, 2)], services, refusals)
             if _given_up(build, clock() - stopped_at, services):
                 return STOP_ENDINGS[StopCause.DEADLINE]
             await listener.wait(_next_look_seconds(build, accepted, services))
@@ -128,7 +129,23 @@ def _silent_seconds(build: Build, services: Services) -> float | None:
     return asyncio.get_running_loop().time() - build_log.last_call_at
 
 
-async def _stop_in_jenkins(build: Build, command: StopCommand, services: Services) -> bool:
+class _Refusals:
+    """Shows which permission a stop lacks, and logs it once, whatever `waiting_for` says meanwhile."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._logged: str | None = None
+
+    async def show(self, build: Build, message: str) -> None:
+        """Show `message` as the build's `waiting_for`."""
+        if self._logged != message:
+            self._logged = message
+            log.warning("a build cannot be stopped in Jenkins", build_uuid=build.build_uuid, error=message)
+        if build.waiting_for != message:
+            await self._services.database.run(record_waiting, build.build_uuid, message)
+
+
+async def _stop_in_jenkins(build: Build, command: StopCommand, services: Services, refusals: _Refusals) -> bool:
     """Send one command. True = Jenkins accepted it; False = send it again, also while the build has no number."""
     try:
         if build.build_number is not None:
@@ -139,9 +156,7 @@ async def _stop_in_jenkins(build: Build, command: StopCommand, services: Service
         else:
             return False
     except JenkinsRefusedError as error:
-        if build.waiting_for != error.message:
-            log.warning("a build cannot be stopped in Jenkins", build_uuid=build.build_uuid, error=error.message)
-            await services.database.run(record_waiting, build.build_uuid, error.message)
+        await refusals.show(build, error.message)
         return False
     except (UnavailableError, JenkinsNotFoundError):
         return False

@@ -130,5 +130,6 @@ async def _poll_item(build: Build, queue_item: int, services: Services) -> Endin
 
 
 async def _show_waiting_for(build: Build, why: str, services: Services) -> None:
-    if build.waiting_for != why:
+    """Show why the build is not claimed. Of a build that is being stopped, `stop.py` shows why it does not end."""
+    if build.stop_cause is None and build.waiting_for != why:
         await services.database.run(record_waiting, build.build_uuid, why)

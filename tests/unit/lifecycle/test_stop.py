@@ -5,13 +5,14 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from shuttle.build import STOP_ENDINGS, Api, Ending, State, StopCause
 from shuttle.errors import JenkinsNotFoundError, JenkinsRefusedError, JenkinsUnavailableError
 from shuttle.lifecycle.signals import Listener
 from shuttle.lifecycle.stop import enforce, stop_build, stop_pair
 from shuttle.standing import Standing
-from shuttle.store.transitions import finish_build
+from shuttle.store.transitions import finish_build, record_waiting
 from tests.unit.lifecycle.one_build import ITEM, NUMBER, OneBuild
 
 DOWN = JenkinsUnavailableError("Jenkins is out of reach.")
@@ -271,6 +272,25 @@ async def test_refused_stop_is_shown_as_what_the_build_waits_for(one: OneBuild, 
     assert await enforce(one.build_uuid, one.services) is None
     assert shown[0] == "The user needs Job/Cancel."
     assert commands(one) == ["stop", "stop"]
+
+
+async def test_refused_stop_is_logged_once_even_if_the_build_waits_for_something_else_meanwhile(
+    one: OneBuild, time: Time
+):
+    await one.queued(number=NUMBER)
+    await stop_build(one.build_uuid, StopCause.STOPPED, one.services)
+    one.jenkins.answers("stop", JenkinsRefusedError("The user needs Job/Cancel.", permission="Job/Cancel"))
+
+    async def forget() -> None:
+        await one.database.run(record_waiting, one.build_uuid, None)
+        if len(time.waits) == 5:
+            await ended(one)
+
+    time.meanwhile = forget
+    with capture_logs() as logged:
+        assert await enforce(one.build_uuid, one.services) is None
+    assert commands(one) == ["stop"] * 5
+    assert [line["error"] for line in logged] == ["The user needs Job/Cancel."]
 
 
 async def test_ignored_stop_is_followed_by_term_and_kill(one: OneBuild, time: Time):

@@ -10,6 +10,7 @@ from shuttle.errors import JenkinsNotFoundError, JenkinsUnavailableError
 from shuttle.jenkins import JenkinsBuild, QueueItem
 from shuttle.lifecycle.stop import stop_build
 from shuttle.lifecycle.until_claimed import Claimed, TriggerAgain, until_claimed_or_over
+from shuttle.store.transitions import record_waiting
 from tests.unit.lifecycle.one_build import ITEM, NUMBER, OneBuild
 
 DOWN = JenkinsUnavailableError("Jenkins is out of reach.")
@@ -122,6 +123,22 @@ async def test_waiting_for_shows_why_a_started_build_is_not_claimed(one: OneBuil
     assert str(build.waiting_for).startswith(shown)
     await one.claim()
     assert isinstance(await waiting, Claimed)
+
+
+@pytest.mark.parametrize("number", [None, NUMBER], ids=["in the queue", "without an agent"])
+async def test_missing_permission_to_stop_stays_visible_while_the_build_waits(one: OneBuild, number: int | None):
+    await one.queued(number=number)
+    one.jenkins.answers("build", RUNS)
+    one.jenkins.answers("waiting_nodes", {("job-of-app", NUMBER): IN_QUEUE})
+    one.jenkins.answers("waiting", {one.build_uuid: IN_QUEUE})
+    waiting = asyncio.create_task(outcome_of(one))
+    await one.until(lambda build: build.waiting_for == "Jenkins: Waiting for the next executor")
+    await stop_build(one.build_uuid, StopCause.STOPPED, one.services)
+    await one.database.run(record_waiting, one.build_uuid, "The user needs Job/Cancel.")
+    looks = len(one.jenkins.calls)
+    await one.until(lambda _: len(one.jenkins.calls) > looks + 4)
+    assert (await one.row()).waiting_for == "The user needs Job/Cancel."
+    waiting.cancel()
 
 
 async def test_item_that_left_the_queue_gives_the_number_of_its_build(one: OneBuild):
