@@ -1,5 +1,8 @@
 """Prepare and trigger: create or update the app's Jenkins job, then start the build in it exactly once."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from jenkins_pipelines.catalogue import PIPELINES
 from jenkins_pipelines.render import render
 from shuttle.build import Build, State
@@ -8,7 +11,7 @@ from shuttle.lifecycle import Services
 from shuttle.lifecycle.backoff import Backoff, NotFoundTimer
 from shuttle.lifecycle.build_spec import BuildSpec
 from shuttle.lifecycle.claim_race import unless_claimed
-from shuttle.store.transitions import attempt_trigger, become_queued, undo_trigger
+from shuttle.store.transitions import attempt_trigger, become_queued, record_waiting, undo_trigger
 
 # The pause between two searches for the marker while the trigger's outcome is unknown; each takes two listings.
 _SEARCH_SECONDS = 0.5
@@ -30,9 +33,22 @@ async def trigger(build: Build, spec: BuildSpec, services: Services) -> Build:
                 return build
         elif build.stop_cause is not None:
             return build
-        async with services.signals.job_lock(build.job_name):
+        async with _sole_use_of_job(build, services):
             build = await _prepare_and_trigger(build, spec, services, backoff)
     return build
+
+
+@asynccontextmanager
+async def _sole_use_of_job(build: Build, services: Services) -> AsyncIterator[None]:
+    """Hold the lock of the job. While Jenkins deletes the job of an app that was deleted, `waiting_for` says so."""
+    lock = services.signals.job_lock(build.job_name)
+    deleting = lock.locked()
+    if deleting:
+        await services.database.run(record_waiting, build.build_uuid, "Jenkins: the app's job is being deleted.")
+    async with lock:
+        if deleting:
+            await services.database.run(record_waiting, build.build_uuid, None)
+        yield
 
 
 async def _prepare_and_trigger(build: Build, spec: BuildSpec, services: Services, backoff: Backoff) -> Build:

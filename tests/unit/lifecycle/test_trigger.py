@@ -178,3 +178,13 @@ async def test_app_is_prepared_by_one_build_at_a_time(one: OneBuild):
         await one.row()
         assert one.jenkins.calls == []
     assert (await waiting).state is State.QUEUED
+
+
+async def test_waiting_for_says_that_the_job_is_being_deleted(one: OneBuild):
+    """Jenkins ends the job's running build first, which takes up to 15 seconds."""
+    await one.staging()
+    one.jenkins.answers("trigger", ITEM)
+    async with one.services.signals.job_lock("job-of-app"):
+        waiting = asyncio.create_task(triggered(one))
+        await one.until(lambda build: build.waiting_for == "Jenkins: the app's job is being deleted.")
+    assert (await waiting).waiting_for is None
