@@ -1,4 +1,21 @@
 
+# Options of the shell, which bash takes from SHELLOPTS, and variables with options of programs: with those of an agent,
+# a trace would show tokens, and tar would leave out files of a source.
+set +aefuvxC
+unset TAR_OPTIONS GZIP GREP_OPTIONS QUOTING_STYLE BLOCK_SIZE LS_BLOCK_SIZE BLOCKSIZE
+
+# Folders of PATH in the workspace are left out, because an earlier build may have written programs into them. A relative
+# folder is in it or near it.
+rest=$PATH: PATH=''
+while [ -n "$rest" ]; do
+  folder=${rest%%:*}
+  rest=${rest#*:}
+  case $folder in
+    "$PWD" | "$PWD"/*) ;;
+    /*) PATH=$PATH${PATH:+:}$folder ;;
+  esac
+done
+
 # The programs are looked up before users' code runs, because that code may write into a folder of PATH. The name of
 # each becomes a function that calls it by its path; builtins of the shell stay builtins.
 programs=''
@@ -9,10 +26,6 @@ for program in cat chmod curl cut date dd env grep gzip ls mkdir mkfifo od rm se
     echo "-----> The agent has no $program; install it there. Nothing was done."
     exit 1
   }
-  case $path in
-    /*) ;;
-    */*) path=$PWD/$path ;;
-  esac
   eval "${program}_path=\$path"
   case $path in
     *\'*) ;;

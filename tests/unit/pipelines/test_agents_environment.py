@@ -1,0 +1,47 @@
+"""Agents with unusual environments, folders and programs: none of them changes what a build gets."""
+
+import pytest
+
+from tests.support.agent_api import TOKENS
+from tests.unit.pipelines.agent import Agent, everything_under
+from tests.unit.pipelines.builds import RUNNING, SCRIPT, shuttle
+
+# Variables that programs read, with values for which the step used to fail or the source was changed.
+UNUSUAL = {
+    "tar": {"TAR_OPTIONS": "--exclude=*.txt -v"},
+    "gzip": {"GZIP": "-v -k"},
+    "ls": {"LS_BLOCK_SIZE": "human-readable", "BLOCK_SIZE": "1M", "QUOTING_STYLE": "shell-always"},
+    "grep": {"GREP_OPTIONS": "--color=always -v"},
+    "shell": {"SHELLOPTS": "xtrace:errexit:nounset:noclobber", "IFS": "/0123456789e", "CDPATH": "/tmp:/"},
+}
+
+
+@pytest.mark.parametrize("kind", UNUSUAL)
+async def test_variables_of_the_agent_change_nothing(each_agent: Agent, kind: str) -> None:
+    each_agent.environment = UNUSUAL[kind]
+    async with shuttle("cat a.txt; mkdir dist; echo x >dist/file\n", **{"a.txt": b"it is here\n"}) as api:
+        each_agent.url = api.url
+        run = await each_agent.run(SCRIPT)
+    assert (run.status, api.ends) == (0, {"main": 0}), run.console
+    assert api.log == RUNNING + "it is here\n-----> Uploading file\n"
+    assert api.artifacts == {"file": b"x\n"}
+    assert not [token for token in TOKENS if token in run.console]
+    assert everything_under(each_agent.workspace) == []
+
+
+@pytest.mark.parametrize("folder", ["", ".", "..", "bin", "./bin", "{workspace}", "{workspace}/bin"])
+async def test_programs_that_an_earlier_build_left_in_the_workspace_are_not_run(each_agent: Agent, folder: str) -> None:
+    done = each_agent.home / "done"
+    for place in (each_agent.workspace, each_agent.workspace / "bin", each_agent.home):
+        place.mkdir(exist_ok=True)
+        (place / "curl").write_text(f"#!/bin/sh\ncat >{done}\n")
+        (place / "curl").chmod(0o755)
+    first = folder.format(workspace=each_agent.workspace)
+    path = f"{first}:{each_agent.programs}:{first}"
+    each_agent.environment = {"PATH": path, "SHUTTLE_RETRY_SECONDS": "0"}
+    async with shuttle('echo "$PATH"\n') as api:
+        each_agent.url = api.url
+        run = await each_agent.run(SCRIPT)
+    assert run.status == 0, run.console
+    assert api.log == RUNNING + f"{each_agent.programs}\n"
+    assert not done.exists()
