@@ -69,11 +69,13 @@ start() {
       echo 'ended 126' >&5
   )
   exec 5>&- 8<&-
+  read_clock
+  start_by=$((now + ${SHUTTLE_START_SECONDS:-120}))
 }
 
 # read_status: read new status lines. A build that has killed its runner counts as ended with 137; the runner has to be
 # missing twice, because it may have written its last line after the first read. Before its first line has come, it
-# counts as running.
+# counts as running until `start_by`.
 read_status() {
   while read -r word value <&6; do
     case $value in *[!0-9]* | 0?* | ????????*) continue ;; esac
@@ -89,6 +91,9 @@ read_status() {
   if [ -z "$ended" ] && ! kill -0 "${runner_pid:-$$}" 2>/dev/null; then
     [ -z "$runner_lost" ] || ended=137
     runner_lost=yes
+  elif [ -z "$ended$runner_pid" ]; then
+    read_clock
+    [ "$now" -lt "$start_by" ] || ended=126
   fi
 }
 
@@ -123,6 +128,7 @@ run() {
   start "$@"
   line_open=maybe
   follow || stop_build
+  [ -n "$runner_pid" ] || say "The build's process could not be started on the agent."
   line='Processes that were left running are ended.'
   [ -z "$left_running" ] || say "$line"
   resume

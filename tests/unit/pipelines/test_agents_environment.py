@@ -1,5 +1,7 @@
 """Agents with unusual environments, folders and programs: none of them changes what a build gets."""
 
+import shutil
+
 import pytest
 
 from tests.support.agent_api import TOKENS
@@ -45,3 +47,18 @@ async def test_programs_that_an_earlier_build_left_in_the_workspace_are_not_run(
     assert run.status == 0, run.console
     assert api.log == RUNNING + f"{each_agent.programs}\n"
     assert not done.exists()
+
+
+async def test_build_whose_process_cannot_be_started_fails(agent: Agent) -> None:
+    """`setsid` forks, so only the missing word of the runner shows that it did not start. In busybox it is built in."""
+    setsid = shutil.which("setsid")
+    agent.program("setsid", f'#!/bin/sh\ncase $* in *SHUTTLE_APP_ID*) exit 0 ;; esac\nexec {setsid} "$@"\n')
+    async with shuttle("echo deaf\n") as api:
+        agent.url = api.url
+        agent.environment = {"SHUTTLE_START_SECONDS": "1"}
+        run = await agent.run(SCRIPT)
+    assert (run.status, api.ends) == (126, {"main": 126})
+    assert api.log == RUNNING + (
+        "-----> The build's process could not be started on the agent.\n-----> build.sh ended with exit status 126.\n"
+    )
+    assert everything_under(agent.workspace) == []
