@@ -58,8 +58,10 @@ begin() {
   unset setup_token bearer answer
 }
 
-# fail REASON MESSAGE [STATUS]: end the build.
+# fail REASON MESSAGE [STATUS]: end the build, by default with status 1. Jenkins sends TERM to a program of this step
+# before it sends it to this shell: without a status, the program may have failed for that.
 fail() {
+  [ -n "${3-}$stop$terminated" ] || nap 10
   [ -z "$stop$terminated" ] || stop_build
   say "$2"
   conclude "${3:-1}" failed "$1" "$2"

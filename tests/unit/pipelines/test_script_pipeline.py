@@ -335,6 +335,16 @@ async def test_build_that_cannot_start_reports_the_reason(
     assert everything_under(each_agent.workspace) == []
 
 
+async def test_stop_that_ends_a_program_first_is_not_reported_as_its_failure(agent: Agent) -> None:
+    """Jenkins sends TERM to the programs of a step before it sends it to the step's shell."""
+    agent.program("tar", "#!/bin/sh\n(sleep 0.02; kill -TERM $PPID) &\nkill -TERM $$\n")
+    async with AgentApi(environment(), source_archive({"build.sh": HELLO})) as api:
+        agent.url = api.url
+        await agent.run(SCRIPT)
+    assert api.ends == {"main": 143}
+    assert {name: report["reason"] for name, report in api.reports.items()} == {"end": "aborted_in_jenkins"}
+
+
 async def test_every_call_is_retried_while_the_shuttle_fails(each_agent: Agent) -> None:
     build = "#!/bin/sh\nmkdir dist; echo artifact >dist/file\n"
     async with AgentApi(environment(), source_archive({"build.sh": build})) as api:
