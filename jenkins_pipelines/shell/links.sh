@@ -1,13 +1,17 @@
 
 # leads_out PATH: whether this path below $sources leads out of it through a link. A source may have links to any path;
-# the agent's files at such a path are neither read nor run. `ls` shows a link's target: not every agent has readlink.
+# the agent's files at such a path are neither read nor run. Not every agent has readlink; `ls` shows a link's target, but
+# that of busybox has `?` for bytes that are not ASCII.
 leads_out() {
   top=`cd -P "$sources" && pwd -P` place=$sources/$1 hops=0
   while [ -L "$place" ] && [ ! -d "$place" ]; do
-    listed=`ls -ld -- "$place"`
-    target=${listed#*"$place -> "}
+    target=`readlink "$place" 2>/dev/null` || {
+      listed=`ls -ld -- "$place"`
+      target=${listed#*"$place -> "}
+      [ "$target" != "$listed" ] || return 0
+    }
     hops=$((hops + 1))
-    if [ "$target" = "$listed" ] || [ "$hops" -gt 40 ]; then return 0; fi
+    [ "$hops" -le 40 ] || return 0
     case $target in
       /*) place=$target ;;
       *) place=${place%/*}/$target ;;

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from tests.support.agent_api import TOKENS
+from tests.support.agent_api import TOKENS, source_archive
 from tests.unit.pipelines.agent import Agent, everything_under
 from tests.unit.pipelines.builds import RUNNING, SCRIPT, shuttle
 
@@ -62,3 +62,14 @@ async def test_build_whose_process_cannot_be_started_fails(agent: Agent) -> None
         "-----> The build's process could not be started on the agent.\n-----> build.sh ended with exit status 126.\n"
     )
     assert everything_under(agent.workspace) == []
+
+
+async def test_link_with_a_name_that_is_not_ascii_is_read(each_agent: Agent) -> None:
+    """The `ls` of busybox shows `?` for such characters, so the target of a link cannot be read from it."""
+    each_agent.give("readlink")
+    async with shuttle("") as api:
+        api.source = source_archive({"bäu/run.sh": "echo built\n"}, links={"build.sh": "bäu/run.sh"})
+        each_agent.url = api.url
+        run = await each_agent.run(SCRIPT)
+    assert run.status == 0, run.console
+    assert api.log == RUNNING + "built\n"
