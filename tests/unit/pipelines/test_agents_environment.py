@@ -21,7 +21,7 @@ UNUSUAL = {
 @pytest.mark.parametrize("kind", UNUSUAL)
 async def test_variables_of_the_agent_change_nothing(each_agent: Agent, kind: str) -> None:
     each_agent.environment = UNUSUAL[kind]
-    async with shuttle("cat a.txt; mkdir dist; echo x >dist/file\n", **{"a.txt": b"it is here\n"}) as api:
+    async with shuttle("cat a.txt; mkdir dist; echo x >dist/file\n", None, **{"a.txt": b"it is here\n"}) as api:
         each_agent.url = api.url
         run = await each_agent.run(SCRIPT)
     assert (run.status, api.ends) == (0, {"main": 0}), run.console
