@@ -5,6 +5,7 @@ Addresses have the host of the request. Of secret parameters only the name is sh
 
 from collections.abc import Iterable
 from typing import Any
+from urllib.parse import quote
 
 from jenkins_emulator.builds import Build, Parameter, cause_text
 from jenkins_emulator.controller import Controller
@@ -13,6 +14,8 @@ from jenkins_emulator.queue import Item
 from jenkins_emulator.tree import Bean
 from jenkins_emulator.view import View
 
+# Characters in names that Jenkins does not encode in URLs.
+_PLAIN = "!$&'()*+,=@"
 WORKFLOW = "org.jenkinsci.plugins.workflow.job."
 _COLORS = {"SUCCESS": "blue", "UNSTABLE": "yellow", "FAILURE": "red", "ABORTED": "aborted", "NOT_BUILT": "notbuilt"}
 # `builds` shows the newest hundred, `allBuilds` all of them.
@@ -20,8 +23,8 @@ _NEWEST_BUILDS = 100
 
 
 def item_url(base: str, item: Job | Folder) -> str:
-    """The address of a job or folder."""
-    return f"{base}/job/{item.full_name.replace('/', '/job/')}/"
+    """The address of a job or folder; its names are encoded."""
+    return base + "".join(f"/job/{quote(name, safe=_PLAIN)}" for name in item.full_name.split("/") if name) + "/"
 
 
 def root(controller: Controller, view: View, *, secured: bool) -> Bean:

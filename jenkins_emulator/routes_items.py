@@ -114,8 +114,7 @@ async def create_item(call: Call, folder: Folder) -> web.Response:
         raise _bad(call, "No mode given")
     if mode != FOLDER_TAG:
         raise _bad(call, f"No such item type: {mode}")
-    folder.add(name, folder_config())
-    return redirect(call.location(f"{exported.item_url('', folder) if folder.name else '/'}job/{name}/configure"))
+    return redirect(call.location(f"{exported.item_url('', folder.add(name, folder_config()))}configure"))
 
 
 def _bad(call: Call, error: str) -> Exception:
@@ -126,8 +125,8 @@ def _copy(call: Call, folder: Folder, name: str, source_name: str) -> web.Respon
     source = folder.find([source_name])
     if not isinstance(source, Job):
         raise _bad(call, f"No such job: {source_name}")
-    folder.add(name, read(source.config_text().encode()))
-    return redirect(call.location(f"/job/{name}/configure"))
+    copy = folder.add(name, read(source.config_text().encode()))
+    return redirect(call.location(f"{exported.item_url('', copy)}configure"))
 
 
 async def _posted_config(call: Call) -> Element:

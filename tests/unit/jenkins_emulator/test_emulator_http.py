@@ -273,3 +273,14 @@ async def test_requests_get_503_while_the_home_is_read(tmp_path: Path, session: 
     assert "for demos and tests only" in (await caller.get("/")).text
     await jenkins.close()
     await jenkins.close()
+
+
+async def test_urls_of_items_are_encoded(caller: Caller) -> None:
+    """As in Jenkins' code; no such URL was recorded."""
+    made = await caller.post("/createItem?name=team%20%C3%A9&mode=com.cloudbees.hudson.plugins.folder.Folder")
+    assert made.headers["Location"] == "/job/team%20%C3%A9/configure"
+    path = "/job/team%20%C3%A9/job/a%20(b)/"
+    created = await caller.post("/job/team%20%C3%A9/createItem?name=a%20(b)", data=config(), headers=XML)
+    assert created.status == 200
+    assert (await caller.get(f"{path}api/json")).json["url"] == caller.url + path
+    assert (await caller.post(f"{path}disable")).headers["Location"] == path
