@@ -42,6 +42,8 @@ def serve() -> None:
             message, descriptors, _, _ = socket.recv_fds(control, 1, 1)
             if not message:
                 return
+            if not descriptors:  # no file can be opened now; the connection was closed instead
+                continue
             connection = socket.socket(fileno=descriptors[0])
             try:
                 connection.sendall(STARTED)

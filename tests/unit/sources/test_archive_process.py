@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -124,6 +125,20 @@ async def test_checks_run_at_the_same_time(tmp_path):
         assert not task.done()
         task.cancel()
         await asyncio.wait([task])
+
+
+async def test_checks_under_way_survive_a_server_that_may_open_no_more_files(tmp_path):
+    (tmp_path / "other").write_bytes(tar(entry("a", b"1")))
+    async with waiting_check(tmp_path) as (task, process):
+        server = server_of(os.getpid())
+        files = max(map(int, os.listdir(f"/proc/{server}/fd"))) + 1
+        resource.prlimit(server, resource.RLIMIT_NOFILE, (files, files))
+        with pytest.raises(UnavailableError, match="its server has ended"):
+            await normalize(tmp_path / "other", tmp_path / "other.tar.gz", SMALL_LIMITS)
+        os.kill(process, signal.SIGKILL)
+        with pytest.raises(UnavailableError, match="exit status -9"):
+            await task
+    os.kill(server, signal.SIGKILL)
 
 
 @contextmanager
