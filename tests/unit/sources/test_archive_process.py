@@ -131,7 +131,7 @@ async def test_checks_under_way_survive_a_server_that_may_open_no_more_files(tmp
     (tmp_path / "other").write_bytes(tar(entry("a", b"1")))
     async with waiting_check(tmp_path) as (task, process):
         server = server_of(os.getpid())
-        files = max(map(int, os.listdir(f"/proc/{server}/fd"))) + 1
+        files = max(int(file.name) for file in Path(f"/proc/{server}/fd").iterdir()) + 1
         resource.prlimit(server, resource.RLIMIT_NOFILE, (files, files))
         with pytest.raises(UnavailableError, match="its server has ended"):
             await normalize(tmp_path / "other", tmp_path / "other.tar.gz", SMALL_LIMITS)
