@@ -23,12 +23,14 @@ class StopCommand(StrEnum):
 @dataclass(frozen=True, slots=True)
 class QueueItem:
     """An item of Jenkins' queue. `why`: Jenkins' reason why it waits, None once it has left the queue. `number`: the
-    number of the build that it became, None = not known."""
+    number of the build that it became, None = not known. `blocked`: it waits for the end of another build of its job,
+    or because Jenkins is about to shut down."""
 
     item: int
     why: str | None
     cancelled: bool
     number: int | None
+    blocked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,9 @@ class Jenkins(Protocol):
     async def find_build(self, job: str, build_uuid: str) -> JenkinsBuild | None:
         """The job's build with the marker; if there are several (a replay), the first that is no ghost. None = a
         healthy Jenkins has no such build, or no such job."""
+
+    async def newest_build(self, job: str) -> JenkinsBuild | None:
+        """The job's build with the highest number. Raises JenkinsNotFoundError."""
 
     async def build(self, job: str, number: int) -> JenkinsBuild:
         """The build. JenkinsNotFoundError if Jenkins does not have it any more."""

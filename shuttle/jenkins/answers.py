@@ -21,6 +21,7 @@ MARKER_PARAMETER = "BUILD_UUID"
 
 BUILD_TREE = "number,building,result,queueId,inProgress,duration,executor[number]"
 MARKED_BUILD_TREE = BUILD_TREE + ",actions[parameters[name,value]]"
+NEWEST_BUILD_TREE = f"lastBuild[{BUILD_TREE}]"
 QUEUE_ITEM_TREE = "id,why,cancelled,executable[number]"
 QUEUE_TREE = "items[id,why,task[url],actions[parameters[name,value]]]"
 JOB_TREE = "name,description,property[parameterDefinitions[name]]"
@@ -98,6 +99,10 @@ class _Builds(_Shape):
     all_builds: list[_Build] = Field(alias="allBuilds")
 
 
+class _NewestBuild(_Shape):
+    last_build: _Build | None = Field(None, alias="lastBuild")
+
+
 class _Property(_Shape):
     parameter_definitions: list[_Parameter] = Field([], alias="parameterDefinitions")
 
@@ -126,6 +131,7 @@ _QUEUE = TypeAdapter(_Queue)
 _QUEUE_ITEM = TypeAdapter(_QueueItem)
 _BUILD = TypeAdapter(_Build)
 _BUILDS = TypeAdapter(_Builds)
+_NEWEST_BUILD = TypeAdapter(_NewestBuild)
 _JOB = TypeAdapter(JobFacts)
 _IDENTITY = TypeAdapter(Identity)
 
@@ -136,7 +142,8 @@ def queue_listing(answer: JenkinsResponse) -> Listing:
     marked: dict[str, QueueItem] = {}
     nodes: dict[tuple[str, int], QueueItem] = {}
     for item in items:
-        waiting = QueueItem(item.id, item.why, cancelled=False, number=None)
+        blocked = item.kind.endswith("BlockedItem")
+        waiting = QueueItem(item.id, item.why, cancelled=False, number=None, blocked=blocked)
         if (marker := _marker(item.actions)) is not None:
             marked[marker] = waiting
         elif item.task.kind.endswith(_PLACEHOLDER) and (build := _build_of(item.task.url)) is not None:
@@ -170,6 +177,12 @@ def builds_with_marker(answer: JenkinsResponse, build_uuid: str) -> tuple[int, l
     """The number of builds on the page, and those with the marker."""
     builds = _read(_BUILDS, answer).all_builds
     return len(builds), [_jenkins_build(found) for found in builds if _marker(found.actions) == build_uuid]
+
+
+def newest_build(answer: JenkinsResponse) -> JenkinsBuild | None:
+    """The build with the highest number; None if the job has none."""
+    found = _read(_NEWEST_BUILD, answer).last_build
+    return None if found is None else _jenkins_build(found)
 
 
 def job_facts(answer: JenkinsResponse) -> JobFacts:

@@ -142,6 +142,11 @@ class JenkinsClient:
         path = _json(f"{job_path(job)}{number}/", answers.BUILD_TREE)
         return answers.build(await self._query("build", path, f"show build {number} of {job}"))
 
+    async def newest_build(self, job: str) -> JenkinsBuild | None:
+        """See the port."""
+        path = _json(job_path(job), answers.NEWEST_BUILD_TREE)
+        return answers.newest_build(await self._query("build", path, f"show the newest build of {job}"))
+
     async def console_tail(self, job: str, number: int, limit_bytes: int = 65536) -> bytes:
         """See the port. Reads a console of any length, and keeps only its end in memory."""
         path = f"{job_path(job)}{number}/consoleText"

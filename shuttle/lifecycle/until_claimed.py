@@ -76,7 +76,7 @@ async def _poll_jenkins(
     waiting = (await services.jenkins.waiting()).get(build.build_uuid)
     if waiting is not None:
         await _show_waiting_for(build, f"Jenkins: {waiting.why}", services)
-        return None
+        return await _unblock_job(build, services, ghost) if waiting.blocked else None
     return await _poll_item(build, build.queue_item, services)
 
 
@@ -102,15 +102,29 @@ async def _poll_build(
     return await _trigger_again(build, number, services)
 
 
+async def _unblock_job(build: Build, services: Services, ghost: NotFoundTimer) -> TriggerAgain | None:
+    """If a ghost blocks the job of a queued build, trigger the build again in a new job.
+
+    An earlier build of the app left it, one that was stopped, for example.
+    """
+    newest = await services.jenkins.newest_build(build.job_name)
+    if newest is None or not newest.ghost:
+        ghost.reset()
+        return None
+    if build.stop_cause is not None or not ghost.for_too_long():
+        return None
+    return await _trigger_again(build, newest.number, services)
+
+
 async def _trigger_again(build: Build, number: int, services: Services) -> TriggerAgain | None:
-    """Remove a ghost and trigger the build again. A ghost blocks its job until the job is deleted.
+    """Remove the ghost `number` and trigger the build again. A ghost blocks its job until the job is deleted.
 
     None = the build was claimed or stopped meanwhile.
     """
     log.warning("Jenkins lost a build at its start; recreating its job", build_uuid=build.build_uuid, number=number)
     async with services.signals.job_lock(build.job_name):
         await services.jenkins.delete_job(build.job_name)
-        found = await services.database.run(trigger_again, build.build_uuid, number)
+        found = await services.database.run(trigger_again, build.build_uuid, build.build_number)
     return TriggerAgain() if found is not None and found.state is State.STAGING else None
 
 

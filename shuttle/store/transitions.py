@@ -151,8 +151,11 @@ def undo_trigger(tx: Tx, build_uuid: str) -> None:
     _update(tx, build_uuid, builds.c.state == State.STAGING.value, trigger_attempted_at=None)
 
 
-def trigger_again(tx: Tx, build_uuid: str, number: int) -> Build | None:
-    """queued → staging, to trigger the build again: Jenkins lost its build `number` before it was claimed."""
+def trigger_again(tx: Tx, build_uuid: str, number: int | None) -> Build | None:
+    """queued → staging, to trigger the build again: Jenkins lost its build `number` before it was claimed.
+
+    Without a `number`, Jenkins removed its queue item together with the job.
+    """
     unclaimed = (builds.c.claimed_at.is_(None), builds.c.build_number == number, builds.c.stop_cause.is_(None))
     values = {"state": State.STAGING.value, "trigger_attempted_at": None, "queue_item": None, "build_number": None}
     _update(tx, build_uuid, builds.c.state == State.QUEUED.value, *unclaimed, **values)

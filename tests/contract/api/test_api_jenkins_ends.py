@@ -194,6 +194,19 @@ async def test_stopped_ghost_ends_at_once(unmanned: Shuttle, jenkins: Jenkins, a
     assert (await agent.claim()).status == 410
 
 
+async def test_stopped_ghost_does_not_block_the_next_build(shuttle: Shuttle, jenkins: Jenkins, app: str):
+    await shuttle.submit(f"/{app}/1")
+    await shuttle.until(f"/{app}/1")
+    jenkins.emulated.faults.make_ghost(job_name_of(app))
+    await shuttle.submit(f"/{app}/2", "echo deaf")
+    await shuttle.until(f"/{app}/2", "queued")
+    await shuttle.delete(f"/{app}/2")
+    assert (await shuttle.until(f"/{app}/2"))["state"] == "stopped"
+    await shuttle.submit(f"/{app}/3", "echo really built")
+    assert (await shuttle.until(f"/{app}/3"))["state"] == "succeeded"
+    assert (await shuttle.whole_log(f"/{app}/3")).count(b"really built\n") == 1
+
+
 async def test_missing_permission_to_stop_is_in_waiting_for_and_readyz(unmanned: Shuttle, jenkins: Jenkins, app: str):
     agent = await (await unclaimed(unmanned, app)).begun()
 

@@ -27,16 +27,19 @@ async def test_build_from_the_trigger_to_its_end(server, jenkins, job):
 
 async def test_marker_is_found_while_the_build_waits_and_runs(server, jenkins, job):
     await jenkins.apply_job(job, ours(), DIGEST)
+    assert await jenkins.newest_build(job) is None
     running, waits, never = new_build(), new_build(), new_build()
     number = await started(server, jenkins, job, running)
     item = await jenkins.trigger(job, waits)
     listing = await jenkins.waiting()
     assert listing[waits["BUILD_UUID"]].item == item
     assert (listing[waits["BUILD_UUID"]].why or "").startswith(f"Build #{number} is already in progress")
+    assert listing[waits["BUILD_UUID"]].blocked
     assert running["BUILD_UUID"] not in listing
     found = await jenkins.find_build(job, running["BUILD_UUID"])
     assert found is not None
     assert (found.number, found.building, found.result) == (number, True, None)
+    assert await jenkins.newest_build(job) == found
     assert await jenkins.find_build(job, waits["BUILD_UUID"]) is None
     assert await jenkins.find_build(job, never["BUILD_UUID"]) is None
     assert await jenkins.find_build(f"{job}-that-is-not-there", never["BUILD_UUID"]) is None

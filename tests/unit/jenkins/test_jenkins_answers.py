@@ -66,7 +66,8 @@ def test_a_result_counts_only_once_the_build_has_ended():
 def test_the_queue_listing_has_only_items_with_a_marker():
     listing = answers.queue_listing(recorded("L-shuttle-004-queue_tree")).marked
     why = "Build #1 is already in progress (ETA: N/A)"
-    assert listing == {"22222222-2222-4222-8222-222222222222": QueueItem(216, why, cancelled=False, number=None)}
+    item = QueueItem(216, why, cancelled=False, number=None, blocked=True)
+    assert listing == {"22222222-2222-4222-8222-222222222222": item}
     assert answers.queue_listing(recorded("D-ctl-039-queue_executors_exhausted")) == Listing()
     assert answers.queue_listing(recorded("D-ctl-067-queue_after")).marked == {}
 

@@ -16,6 +16,7 @@ from tests.unit.lifecycle.one_build import ITEM, NUMBER, OneBuild
 DOWN = JenkinsUnavailableError("Jenkins is out of reach.")
 NOT_FOUND = JenkinsNotFoundError("Jenkins does not have it.")
 IN_QUEUE = QueueItem(ITEM, "Waiting for the next executor", cancelled=False, number=None)
+BLOCKED = QueueItem(ITEM, "Build #7 is already in progress", cancelled=False, number=None, blocked=True)
 STARTED = QueueItem(ITEM, None, cancelled=False, number=NUMBER)
 CANCELLED = QueueItem(ITEM, None, cancelled=True, number=None)
 RUNS = JenkinsBuild(NUMBER, building=True, result=None)
@@ -256,6 +257,27 @@ async def test_job_of_a_ghost_is_kept_if_jenkins_gave_another_answer_in_between(
     one.jenkins.answers("build", GHOST, after_settling(other), GHOST, over("FAILURE"))
     assert reason_of(await outcome_of(one)) == "build_failed"
     assert one.jenkins.called("delete_job") == []
+
+
+async def test_ghost_of_an_earlier_build_does_not_block_a_queued_one(one: OneBuild):
+    await one.queued()
+    one.jenkins.answers("waiting", {one.build_uuid: BLOCKED})
+    one.jenkins.answers("newest_build", GHOST)
+    assert isinstance(await outcome_of(one), TriggerAgain)
+    assert one.jenkins.called("delete_job") == [["job-of-app"]]
+    row = await one.row()
+    assert (row.state, row.queue_item, row.trigger_attempted_at) == (State.STAGING, None, None)
+
+
+@pytest.mark.parametrize("newest", [None, RUNS, over("SUCCESS"), DOWN])
+async def test_job_of_a_queued_build_is_kept_if_nothing_or_a_live_build_blocks_it(one: OneBuild, newest: Any):
+    await one.queued()
+    one.jenkins.answers("waiting", {one.build_uuid: BLOCKED})
+    one.jenkins.answers("newest_build", GHOST, after_settling(newest), GHOST, newest)
+    waiting = asyncio.create_task(outcome_of(one))
+    await one.until(lambda _: len(one.jenkins.called("newest_build")) > 4)
+    assert one.jenkins.called("delete_job") == []
+    waiting.cancel()
 
 
 async def test_stopped_ghost_ends_at_once(one: OneBuild):
