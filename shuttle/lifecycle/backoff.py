@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import structlog
 
-from shuttle.errors import RetryLaterError, ShuttleError, StoreError, UnavailableError
+from shuttle.errors import JenkinsRefusedError, RetryLaterError, ShuttleError, StoreError, UnavailableError
 from shuttle.lifecycle import Services
 from shuttle.store.transitions import record_waiting
 
@@ -53,6 +53,7 @@ class Backoff:
         self._services = services
         self._timers = timers
         self._shown: str | None = None
+        self._logged: set[str] = set()
         self._next_seconds = _FIRST_SECONDS
 
     async def until(
@@ -77,6 +78,7 @@ class Backoff:
                 left_seconds = self._left_seconds(ends_at)
                 if left_seconds <= self._next_seconds:
                     raise
+                self.log_refusal(error)
                 await self.wait(
                     f"{who}: {error.message}", at_least_seconds=_requested_pause_seconds(error, left_seconds)
                 )
@@ -96,6 +98,12 @@ class Backoff:
             seconds = self._next_seconds * random.uniform(0.75, 1.25)  # noqa: S311 - jitter, not a secret
             await listener.wait(max(seconds, at_least_seconds))
         self._next_seconds = min(self._next_seconds * 2, _LONGEST_SECONDS)
+
+    def log_refusal(self, error: ShuttleError) -> None:
+        """Log, once, which permission in Jenkins a step lacks: somebody has to grant it."""
+        if isinstance(error, JenkinsRefusedError) and error.permission and error.message not in self._logged:
+            self._logged.add(error.message)
+            log.warning("the user in JENKINS_URL lacks a permission", build_uuid=self._build_uuid, error=error.message)
 
     async def reset(self) -> None:
         """Call it after a success: clears `waiting_for`, and the next wait is the shortest again."""

@@ -4,9 +4,16 @@ import asyncio
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from shuttle.build import Build, State, StopCause
-from shuttle.errors import ForeignJobError, JenkinsNotFoundError, JenkinsUnavailableError, JobNotReadyError
+from shuttle.errors import (
+    ForeignJobError,
+    JenkinsNotFoundError,
+    JenkinsRefusedError,
+    JenkinsUnavailableError,
+    JobNotReadyError,
+)
 from shuttle.jenkins import JenkinsBuild, QueueItem
 from shuttle.lifecycle.stop import stop_build
 from shuttle.lifecycle.trigger import trigger
@@ -166,6 +173,20 @@ async def test_build_whose_stop_a_killed_process_left_behind_is_not_triggered(on
     await one.database.run(undo_trigger, one.build_uuid)
     assert (await triggered(one)).state is State.STAGING
     assert one.jenkins.calls == []
+
+
+@pytest.mark.parametrize("call", ["apply_job", "trigger"])
+async def test_missing_permission_is_logged_once(one: OneBuild, call: str):
+    await one.staging()
+    missing = JenkinsRefusedError("The user lacks Job/Build.", permission="Job/Build")
+    one.jenkins.answers("trigger", ITEM)
+    one.jenkins.answers("find_build", None)
+    one.jenkins.answers(call, missing, missing, ITEM)
+    with capture_logs() as logged:
+        assert (await triggered(one)).state is State.QUEUED
+    assert [(line["event"], line["error"]) for line in logged] == [
+        ("the user in JENKINS_URL lacks a permission", "The user lacks Job/Build.")
+    ]
 
 
 async def test_app_is_prepared_by_one_build_at_a_time(one: OneBuild):
