@@ -6,15 +6,16 @@ unset TAR_OPTIONS GZIP GREP_OPTIONS QUOTING_STYLE BLOCK_SIZE LS_BLOCK_SIZE BLOCK
 
 # Folders of PATH in the workspace are left out, because an earlier build may have written programs into them. A relative
 # folder is in it or near it.
-rest=$PATH: PATH=''
+rest=$PATH: kept=''
 while [ -n "$rest" ]; do
   folder=${rest%%:*}
   rest=${rest#*:}
   case $folder in
     "$PWD" | "$PWD"/*) ;;
-    /*) PATH=$PATH${PATH:+:}$folder ;;
+    /*) kept=$kept${kept:+:}$folder ;;
   esac
 done
+PATH=$kept
 
 # The programs are looked up before users' code runs, because that code may write into a folder of PATH. The name of
 # each becomes a function that calls it by its path; builtins of the shell stay builtins.
