@@ -10,12 +10,12 @@ import shutil
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
 from tests.support.kafka_cluster import Cluster, kafka_cluster
+from tests.support.processes import files_of_processes
 from tests.support.product import Product, running_product
 from tests.support.subscribed_build import SubscribedBuild, subscribed_build
 from tests.support.tcp_proxy import TcpProxy, tcp_proxy
@@ -135,7 +135,7 @@ def pids_of(command: str) -> list[int]:
 
 
 def processes() -> Iterator[tuple[int, list[str]]]:
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
+    for path in files_of_processes("cmdline"):
         with suppress(FileNotFoundError, ProcessLookupError):
             yield int(path.parent.name), path.read_bytes().decode(errors="replace").split("\0")[:-1]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.agent_api import AgentApi, source_archive
+from tests.support.processes import files_of_processes
 from tests.unit.pipelines.agent import SHELLS, Agent
 from tests.unit.pipelines.builds import SCRIPT, until
 
@@ -17,7 +18,7 @@ MEBIBYTE = 1 << 20
 
 def log_of(agent: Agent) -> Path | None:
     """The unnamed file in which an agent keeps the log."""
-    for descriptor in Path("/proc").glob("[0-9]*/fd/4"):
+    for descriptor in files_of_processes("fd/4"):
         try:
             if str(agent.home) in str(descriptor.readlink()):
                 return descriptor

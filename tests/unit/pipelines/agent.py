@@ -13,6 +13,7 @@ from pathlib import Path
 
 from jenkins_pipelines.models import Pipeline, Sh
 from tests.support.agent_api import BUILD_UUID, TOKEN
+from tests.support.processes import files_of_processes
 
 # The programs that docs/agents.md requires of every agent, beside `sh`, and awk for Dockerfiles.
 NEEDED = (
@@ -61,7 +62,7 @@ class Step:
 def _descendants(pid: int) -> list[int]:
     """The descendants of the process, the deepest first."""
     children: defaultdict[int, list[int]] = defaultdict(list)
-    for stat in Path("/proc").glob("[0-9]*/stat"):
+    for stat in files_of_processes("stat"):
         with contextlib.suppress(OSError):
             children[int(stat.read_text().rpartition(")")[2].split()[1])].append(int(stat.parent.name))
 
@@ -75,12 +76,7 @@ def _descendants(pid: int) -> list[int]:
 
 def processes_with(variable: str) -> list[int]:
     """The pids of the processes that have `NAME=value` in their environment."""
-    found = []
-    for environ in Path("/proc").glob("[0-9]*/environ"):
-        with contextlib.suppress(OSError):
-            if variable.encode() in environ.read_bytes().split(b"\0"):
-                found.append(int(environ.parent.name))
-    return found
+    return _with_text("environ", variable)
 
 
 @dataclass
@@ -208,22 +204,23 @@ def long_time() -> str:
 
 def is_running(argument: str) -> bool:
     """Whether a process has this text in its arguments; pids cannot be used with pid namespaces."""
-    return bool(_with_argument(argument))
+    return bool(_with_text("cmdline", argument))
 
 
 def end_processes(argument: str) -> None:
     """Kill the processes that have this text in their arguments."""
-    for pid in _with_argument(argument):
+    for pid in _with_text("cmdline", argument):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
 
-def _with_argument(argument: str) -> list[int]:
+def _with_text(name: str, text: str) -> list[int]:
+    """The pids of the processes whose file of this name has the text between two NULs."""
     found = []
-    for cmdline in Path("/proc").glob("[0-9]*/cmdline"):
+    for file in files_of_processes(name):
         with contextlib.suppress(OSError):
-            if argument.encode() in cmdline.read_bytes().split(b"\0"):
-                found.append(int(cmdline.parent.name))
+            if text.encode() in file.read_bytes().split(b"\0"):
+                found.append(int(file.parent.name))
     return found
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.agent_api import NoOffset
+from tests.support.processes import files_of_processes
 from tests.unit.pipelines.agent import (
     SHELLS,
     Agent,
@@ -368,7 +369,7 @@ async def test_shuttle_lost_during_an_upload_is_awaited_only_once(agent: Agent) 
 def commands_of(agent: Agent) -> list[bytes]:
     """The command lines of the agent's processes."""
     found = []
-    for file in Path("/proc").glob("[0-9]*/cmdline"):
+    for file in files_of_processes("cmdline"):
         with contextlib.suppress(OSError):
             found.append(file.read_bytes())
     return [command for command in found if str(agent.home).encode() in command]
