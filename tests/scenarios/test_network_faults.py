@@ -1,9 +1,13 @@
-"""A bad network between every pair: 200 small builds succeed, run once each, and every byte and status arrives."""
+"""A bad network between every pair: 200 small builds succeed, run once each, and every byte and status arrives.
+
+Kafka receives the same; its brokers are reached directly, because they name their own addresses.
+"""
 
 import asyncio
 import hashlib
+import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,8 @@ from aiohttp import web
 from yarl import URL
 
 from tests.support.free_port import free_port
+from tests.support.kafka_cluster import Cluster, kafka_cluster
+from tests.support.kafka_topic import Topic, is_finished, joined
 from tests.support.product import TOKEN, USER, Product, Receiver, archive, running_product
 from tests.support.serving import serving
 from tests.support.tcp_proxy import KINDS, TcpProxy, tcp_proxy
@@ -27,6 +33,8 @@ SHARE = 0.15
 STRETCH_BYTES = 4_000
 # A request for a source and its answer are larger, so the proxy decides again for each.
 SOURCE_BYTES = 500
+# All logs are 30 MB as messages, and the mock brokers keep 5 MB of a partition.
+LOG_TOPICS = 10
 # Half of the disturbances that were measured with this seed: their number also depends on the machine's speed.
 FEWEST = {"Jenkins": 45, "shuttle": 50, "receivers": 15, "sources": 7}
 
@@ -52,6 +60,8 @@ async def test_two_hundred_builds_over_a_bad_network(tmp_path: Path):
         tcp_proxy(SEED + 2, SHARE) as to_receivers,
         tcp_proxy(SEED + 3, SHARE, longest_before_cut_bytes=SOURCE_BYTES, stretch_bytes=SOURCE_BYTES) as to_sources,
         _source_host() as to_sources.target_port,
+        kafka_cluster(brokers=2) as kafka,
+        _topics(kafka) as (logs, statuses),
     ):
         to_jenkins.target_port = jenkins_port
         async with running_product(
@@ -67,12 +77,17 @@ async def test_two_hundred_builds_over_a_bad_network(tmp_path: Path):
             product.receivers_url = to_receivers.url
             receivers = [product.receiver(f"r{number}") for number in range(BUILDS)]
             for number, receiver in enumerate(receivers):
-                await _submit(product, to_shuttle, to_sources, number, receiver)
+                webhooks = {
+                    "status": [f"{receiver.url}/status", kafka.url("statuses")],
+                    "logs": [f"{receiver.url}/log", kafka.url(f"logs{number % LOG_TOPICS}")],
+                }
+                await _submit(product, to_shuttle, to_sources, number, webhooks)
             async with asyncio.timeout(200):
                 for receiver in receivers:
                     await receiver.until(lambda receiver=receiver: receiver.final and receiver.log_ended, 200)
             for number, receiver in enumerate(receivers):
                 await _is_whole(product, number, receiver)
+                await _is_whole_in_kafka(number, receiver, logs[number % LOG_TOPICS], statuses)
         pairs = {"Jenkins": to_jenkins, "shuttle": to_shuttle, "receivers": to_receivers, "sources": to_sources}
         for name, proxy in pairs.items():
             print(f"to {name}: passed {proxy.passed}, disturbed {dict(proxy.disturbed)}")
@@ -84,8 +99,17 @@ def _port(url: str) -> int:
     return int(url.rpartition(":")[2])
 
 
+@asynccontextmanager
+async def _topics(kafka: Cluster) -> AsyncIterator[tuple[list[Topic], Topic]]:
+    """Readers of the topics of logs, and of that of all statuses."""
+    async with AsyncExitStack() as stack:
+        names = [*(f"logs{number}" for number in range(LOG_TOPICS)), "statuses"]
+        *logs, statuses = [await stack.enter_async_context(kafka.reading(name)) for name in names]
+        yield logs, statuses
+
+
 async def _submit(
-    product: Product, to_shuttle: TcpProxy, to_sources: TcpProxy, number: int, receiver: Receiver
+    product: Product, to_shuttle: TcpProxy, to_sources: TcpProxy, number: int, webhooks: dict[str, list[str]]
 ) -> None:
     """Submit over the bad network, and repeat until there is an answer: a repeated request starts nothing.
 
@@ -98,7 +122,7 @@ async def _submit(
         while True:
             with suppress(aiohttp.ClientError):
                 fields = hosted if number % 2 else {}
-                return await product.submit(f"app{number % APPS}", str(number), script, receiver, **fields)
+                return await product.submit(f"app{number % APPS}", str(number), script, webhooks=webhooks, **fields)
     finally:
         product.url = direct
 
@@ -111,3 +135,18 @@ async def _is_whole(product: Product, number: int, receiver: Receiver) -> None:
     assert await product.log(f"app{number % APPS}", str(number)) == log, number
     assert [int(line) for line in log.split() if line.isdigit()][-1] == number * 5 + 1
     assert (product.folder / f"{number}.ran").read_text().split() == ["ran"], number
+
+
+async def _is_whole_in_kafka(number: int, receiver: Receiver, logs: Topic, statuses: Topic) -> None:
+    """The topics have the log and the statuses that the receiver has."""
+    key = f"app{number % APPS}/{number}".encode()
+
+    def ours(messages: list[Any]) -> list[Any]:
+        return [message for message in messages if message.key == key]
+
+    await logs.until(lambda messages: is_finished(ours(messages)), 60)
+    assert joined(ours(logs.messages))[0] == bytes(receiver.log), number
+    final = receiver.final["sequence"]
+    await statuses.until(lambda messages: ours(messages)[final - 1 :], 60)
+    bodies = {(body := json.loads(message.value))["sequence"]: body for message in ours(statuses.messages)}
+    assert list(bodies.values()) == list({each["sequence"]: each for each in receiver.statuses}.values()), number
