@@ -19,6 +19,8 @@ from tests.support.serving import serving
 LINES = 600
 # Not a divisor of the supervisor's pauses, so that lines are printed at any point within a pause.
 EVERY_SECONDS = 0.037
+# Measured when the service still read the log from Jenkins' console.
+CONSOLE_P50_MS = 48
 _SCRIPT = f"""#!/bin/sh
 exec {sys.executable} -u -c '
 import time
@@ -59,7 +61,13 @@ def main() -> int:
     latencies = sorted(seconds * 1000 for seconds in asyncio.run(run()))
     p99 = latencies[int(len(latencies) * 0.99)]
     print(f"printed by a build → at the HTTP sink, {len(latencies)} lines, one every {EVERY_SECONDS * 1000:.0f} ms")
-    print(f"p50 {statistics.median(latencies):.0f} ms (goal ≤ 150)   p99 {p99:.0f} ms (goal ≤ 400)   {load_average()}")
+    p50 = statistics.median(latencies)
+    print(
+        f"p50 {p50:.0f} ms (goal ≤ 150; through Jenkins' console: {CONSOLE_P50_MS})",
+        f"p99 {p99:.0f} ms (goal ≤ 400)",
+        load_average(),
+        sep="   ",
+    )
     return 0
 
 
