@@ -9,7 +9,7 @@ from jenkins_pipelines.models import Sh
 _FIRST_LINE = "#!/bin/sh\n"
 
 # Variables of the step whose values are scripts, for other shells (`sh -c`) and for `eval`. Process lists show these
-# texts, so they have no secrets and no comments.
+# texts, so they have no secrets.
 _TEXTS: Mapping[str, tuple[str, ...]] = {
     "library": ("calls", "log", "ending"),
     "signals": ("signals",),
@@ -35,9 +35,9 @@ def supervisor(*names: str) -> Sh:
 
 
 def with_awk(name: str) -> str:
-    """The script `shell/<name>.sh` behind its awk program, if it has one."""
+    """The script `shell/<name>.sh` without its comments, behind its awk program, if it has one."""
     program = _variable(f"{name}_awk", _AWK[name], "awk") if name in _AWK else ""
-    return program + text(name)
+    return program + _without_comments(text(name))
 
 
 def text(name: str, suffix: str = "sh") -> str:
