@@ -6,7 +6,8 @@ first=$1 starter=$2 marker=$3 grace=$4 sleep=$5 cat=$6 grep=$7 environment=$8 un
 shift 9
 namespace=$1
 shift
-set -- env SHUTTLE_RUN="$marker" setsid sh -c "$starter" start "$environment" "$@"
+number_marker
+set -- env SHUTTLE_RUN="$marker" setsid sh -c "$starter" start "$environment" "$locks" "$@"
 # shellcheck disable=SC2086 # options without blanks
 [ -z "$unshare" ] || set -- "$unshare" $namespace sh -c "$first" first "$grace" "$sleep" "$@"
 

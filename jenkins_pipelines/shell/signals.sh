@@ -18,13 +18,32 @@ processes_found() {
   done
 }
 
-# find_survivors: sets `survivors` to the pids of the processes with the build's marker, and, because a process may have
-# emptied its environment, of those in the session or pid namespace of the user's process. /proc/PID/stat: pid (name)
-# state parent group session. Zombies do not count: not every agent has an init that reaps them.
+# number_marker: sets `locks` to the marker as a number, by which a process is found that has emptied its environment,
+# or overwritten it by a title, as nginx and postgres do: the build's processes have it as the limit of file locks, which
+# Linux does not use.
+number_marker() {
+  locks=''
+  case $marker in ??????????????*) locks=$((0x${marker%"${marker#??????????????}"})) ;; esac
+}
+
+# processes_with_locks: the pids of the processes that have this limit. Those of other users cannot be signalled.
+processes_with_locks() {
+  number_marker
+  [ -n "$locks" ] || return 0
+  for found in `processes_found limits -E "^Max file locks +[0-9]+ +$locks "`; do
+    { kill -0 "$found" && read -r state <"/proc/$found/stat"; } 2>/dev/null || continue
+    case ${state##*[)]} in ' Z'* | ' X'*) ;; *) echo "$found" ;; esac
+  done
+}
+
+# find_survivors: sets `survivors` to the pids of the processes with the build's marker or limit, and of those in the
+# session or pid namespace of the user's process. /proc/PID/stat: pid (name) state parent group session. Zombies do not
+# count: not every agent has an init that reaps them.
 find_survivors() {
   survivors=`
     [ -z "$process" ] || [ -z "$namespace" ] || processes_in_namespace
     processes_with "SHUTTLE_RUN=$marker"
+    processes_with_locks
     [ -z "$process" ] || processes_found stat -E "^[0-9]+ [(].*[)] [^ZX] [0-9]+ [0-9]+ $process "
   `
 }

@@ -1,7 +1,10 @@
-# start FOLDER COMMAND…: become the user's command with the arguments in FOLDER as its environment.
+# start FOLDER LOCKS COMMAND…: become the user's command with the arguments in FOLDER as its environment, and with LOCKS as
+# its limit of file locks.
 # Names that the shell sets itself are passed by env(1) in front of the command, all others by one export.
-environment=$1
-shift
+environment=$1 locks=$2
+shift 2
+# dash and busybox name this limit w, bash names it x.
+if (ulimit -w "$locks") 2>/dev/null; then ulimit -w "$locks"; else ulimit -x "$locks" 2>/dev/null; fi
 if [ -d "$environment/shell_variables" ]; then
   for file in "$environment"/shell_variables/*; do
     pair=$(cat "$file" && echo .)

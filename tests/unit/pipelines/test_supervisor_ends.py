@@ -446,13 +446,15 @@ WAYS_TO_STAY = {
     "ignores signals": "( trap '' TERM HUP INT; {leave} & )",
     "empty environment": "env -i {sleep} &",
     "empty environment, group of its own": "env -i {timeout} 600 {leave} &",
+    "empty environment, session of its own": "env -i {setsid} {sleep} &",
     "stopped": "{leave} & kill -STOP $!",
     "writer": "sh -c 'while :; do echo >>../written; sleep 0.01; done' {leave} &",
 }
 
 
 def _to_stay(way: str, time: str) -> str:
-    return way.format(leave=f"sleep {time}", sleep=f"{shutil.which('sleep')} {time}", timeout=shutil.which("timeout"))
+    sleep, setsid, timeout = map(shutil.which, ("sleep", "setsid", "timeout"))
+    return way.format(leave=f"sleep {time}", sleep=f"{sleep} {time}", setsid=setsid, timeout=timeout)
 
 
 @pytest.mark.parametrize("namespace", [False, True])
@@ -472,12 +474,13 @@ async def test_processes_left_running_are_ended_and_logged(each_agent: Agent, na
 
 # The unshare of busybox cannot make such a namespace.
 @pytest.mark.parametrize("shell", [shell for shell in SHELLS if shell != "busybox"])
-async def test_process_with_empty_environment_cannot_escape_a_pid_namespace(tmp_path: Path, shell: str) -> None:
+async def test_process_without_any_mark_cannot_escape_a_pid_namespace(tmp_path: Path, shell: str) -> None:
     needs_namespaces()
     agent = Agent(tmp_path, shell)
     forever = long_time()
     agent.give("unshare")
-    async with shuttle(f"env -i /usr/bin/setsid /usr/bin/sleep {forever} & sleep 0.1\n") as api:
+    other_limit = "if (ulimit -w 5) 2>/dev/null; then ulimit -w 5; else ulimit -x 5; fi"
+    async with shuttle(f"{other_limit}\nenv -i /usr/bin/setsid /usr/bin/sleep {forever} & sleep 0.1\n") as api:
         agent.url = api.url
         await agent.run(SCRIPT)
     assert "left running" in api.log
