@@ -40,8 +40,9 @@ choose_namespace() {
 # start FOLDER COMMAND…: start the command in FOLDER under the runner, an orphan that Jenkins' signals do not reach.
 # Descriptor 6 reads the runner's status lines; 7 is closed when this shell ends, and then the runner ends the process.
 # Unless `unprotected` is yes, the process has an environment and, where possible, a pid namespace of its own, and finds
-# no credentials. It gets the arguments in `arguments_folder`, which is removed. The second setsid is called by the leader of a session: so it forks, and the
-# parent exits. A process started by `&` instead would ignore SIGINT and SIGQUIT.
+# no credentials. It gets the arguments in `arguments_folder`, which is removed. The second setsid is called by the
+# leader of a session: so it forks, and the parent exits. A process started by `&` instead would ignore SIGINT and
+# SIGQUIT.
 start() {
   process='' collector='' ended='' drained='' collected='' left_running='' runner_pid='' runner_lost='' folder=$1
   shift

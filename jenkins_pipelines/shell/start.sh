@@ -1,5 +1,5 @@
-# start FOLDER LOCKS COMMAND…: become the user's command with the arguments in FOLDER as its environment, and with LOCKS as
-# its limit of file locks.
+# start FOLDER LOCKS COMMAND…: become the user's command, with the arguments in FOLDER as its environment, and with LOCKS
+# as its limit of file locks.
 # Names that the shell sets itself are passed by env(1) in front of the command, all others by one export.
 environment=$1 locks=$2
 shift 2
