@@ -6,10 +6,11 @@ import zlib
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Self, cast
+from typing import Any, BinaryIO, Self, cast
 
 from shuttle.unpack.entries import Budget, Entry, RefusedError, clean_path, damaged, link_target, show
 from shuttle.unpack.gzip_stream import GzipStream, Readable, starts_gzip
+from shuttle.unpack.pax import Fields
 
 ENCODING, ENCODING_ERRORS = "utf-8", "surrogateescape"
 
@@ -117,6 +118,40 @@ class _Header(tarfile.TarInfo):
         if buf[257:265] == tarfile.GNU_MAGIC:
             header.name = bytes(buf[:100]).partition(b"\0")[0].decode(ENCODING, ENCODING_ERRORS)
         return header
+
+    def _proc_pax(self, tar: Any) -> tarfile.TarInfo:
+        """Like tarfile, which takes too much time for hostile headers; see `shuttle.unpack.pax`."""
+        of_all_entries = self.type == tarfile.XGLTYPE
+        own = Fields.read(
+            tar.fileobj.read(_whole_blocks(self.size)), ENCODING, ENCODING_ERRORS, of_all_entries=of_all_entries
+        )
+        if of_all_entries:
+            tar.pax_headers.update(own.values)
+        values = {**tar.pax_headers, **own.values}
+        try:
+            described = self.fromtarfile(tar)
+        except tarfile.HeaderError as error:
+            raise tarfile.SubsequentHeaderError(str(error)) from None  # type: ignore[attr-defined]
+        if not of_all_entries:
+            self._describe(described, own, values, tar)
+        return described
+
+    def _describe(self, described: Any, own: Fields, values: dict[str, str], tar: Any) -> None:
+        sparse_map = own.sparse_map(values)
+        if sparse_map is not None:
+            described.sparse = sparse_map
+        elif (values.get("GNU.sparse.major"), values.get("GNU.sparse.minor")) == ("1", "0"):
+            self._proc_gnusparse_10(described, values, tar)  # type: ignore[attr-defined]
+        described._apply_pax_info(values, ENCODING, ENCODING_ERRORS)  # noqa: SLF001 - of the same class
+        described.offset = self.offset
+        if "size" in values:
+            tar.offset = described.offset_data
+            if described.isreg() or described.type not in tarfile.SUPPORTED_TYPES:
+                tar.offset += _whole_blocks(described.size)
+
+
+def _whole_blocks(size_bytes: int) -> int:
+    return size_bytes + -size_bytes % _BLOCK
 
 
 def _entry(header: tarfile.TarInfo, tar: tarfile.TarFile) -> Entry:

@@ -51,9 +51,15 @@ class ZipArchive:
     def entries(self) -> Generator[Entry]:
         """See Archive."""
         with _Bounded(FileIO(self._path)) as file, zipfile.ZipFile(file) as archive:
+            self._refuse_overlaps(archive)
             has_slashes = any("/" in _name(info) for info in archive.infolist())
             for info in archive.infolist():
                 yield _entry(info, _posix_name(info, has_slashes), archive)
+
+    def _refuse_overlaps(self, archive: zipfile.ZipFile) -> None:
+        """Entries that share their bytes are read again for each: 21 MB with 2,000 of them took two minutes."""
+        if sum(info.compress_size for info in archive.infolist()) > self._path.stat().st_size:
+            raise damaged("its entries overlap")
 
 
 class _Bounded(BufferedReader):
@@ -108,9 +114,11 @@ def _name(info: zipfile.ZipInfo) -> str:
 
 def _unicode_path(extra: bytes, raw: bytes) -> bytes:
     """The name in the Unicode path field, if its checksum matches the entry's own name; otherwise the own name."""
-    while len(extra) >= 4:
-        kind, size_bytes = struct.unpack_from("<HH", extra)
-        field, extra = extra[4 : 4 + size_bytes], extra[4 + size_bytes :]
+    at = 0
+    while len(extra) - at >= 4:
+        kind, size_bytes = struct.unpack_from("<HH", extra, at)
+        field = extra[at + 4 : at + 4 + size_bytes]
+        at += 4 + size_bytes
         if kind == _UNICODE_PATH and len(field) > _UNICODE_PATH_HEAD.size:
             version, checksum = _UNICODE_PATH_HEAD.unpack_from(field)
             if version == 1 and checksum == zlib.crc32(raw):
