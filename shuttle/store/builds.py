@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from shuttle.build import Api, Build, Checkpoint, SourceFacts, State, StopCause
+from shuttle.build import FINAL, Api, Build, Checkpoint, SourceFacts, State, StopCause
 from shuttle.outgoing.endpoints import EndpointKind, EndpointState
 from shuttle.store.tables import apps, artifacts, builds, events, receivers, sinks
 from shuttle.store.tx import Tx
@@ -83,13 +83,29 @@ def page_of_builds(
 ) -> list[Build]:
     """Up to `limit` builds, newest first; `before` is an exclusive upper limit of their positions."""
     query = _JOINED.order_by(builds.c.position.desc()).limit(limit)
-    if app_id is not None:
-        query = query.where(builds.c.app_id == app_id)
-    if before is not None:
+    if app_id is not None or state is not None:
+        query = query.where(builds.c.position.in_(_newest(app_id, before, state, limit)))
+    elif before is not None:
         query = query.where(builds.c.position < before)
-    if state is not None:
-        query = query.where(builds.c.state == state.value)
     return [build_from(row) for row in tx.execute(query)]
+
+
+def _newest(app_id: str | None, before: int | None, state: State | None, limit: int) -> sa.CompoundSelect[tuple[int]]:
+    """The newest positions among the unfinished builds and in each final state: every part is read from an index."""
+    newest = sa.select(builds.c.position).limit(limit)
+    if before is not None:
+        newest = newest.where(builds.c.position < before)
+    # SQLite reads the index of unfinished builds if neither the app's id nor the order offers another one.
+    unfinished = newest.where(builds.c.finished_at.is_(None)).order_by((builds.c.position + 0).desc())
+    ended = newest.where(builds.c.finished_at.is_not(None)).order_by(builds.c.position.desc())
+    if app_id is not None:
+        unfinished, ended = unfinished.where(builds.c.serial_key == app_id), ended.where(builds.c.app_id == app_id)
+    parts = [ended.where(builds.c.state == final.value) for final in sorted(FINAL) if state in {None, final}]
+    if state is None:
+        parts.append(unfinished)
+    elif not state.final:
+        parts.append(unfinished.where(builds.c.state == state.value))
+    return sa.union_all(*(sa.select(part.subquery().c.position) for part in parts))
 
 
 def unfinished_builds(tx: Tx) -> list[Build]:

@@ -103,10 +103,22 @@ builds = sa.Table(
         sqlite_where=sa.text("finished_at IS NOT NULL AND archived_at IS NULL"),
         postgresql_where=sa.text("finished_at IS NOT NULL AND archived_at IS NULL"),
     ),
-    # Each index that a new build is in makes a POST write another page; this one is changed only when a build ends.
+    # Each index that a new build is in makes a POST write another page; these are changed only when a build ends.
     sa.Index(
         "builds_by_end",
         "finished_at",
+        sqlite_where=sa.text("finished_at IS NOT NULL"),
+        postgresql_where=sa.text("finished_at IS NOT NULL"),
+    ),
+    sa.Index(
+        "builds_ended_of_app",
+        *("app_id", "state", "position"),
+        sqlite_where=sa.text("finished_at IS NOT NULL"),
+        postgresql_where=sa.text("finished_at IS NOT NULL"),
+    ),
+    sa.Index(
+        "builds_ended_by_state",
+        *("state", "position"),
         sqlite_where=sa.text("finished_at IS NOT NULL"),
         postgresql_where=sa.text("finished_at IS NOT NULL"),
     ),
