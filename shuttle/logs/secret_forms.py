@@ -221,6 +221,8 @@ _MARKUP_QUOTES: Sequence[dict[str, str]] = (
 _MARKUP_TABLES: Sequence[_Table] = (
     _table({"&": "&amp;", "<": "&lt;"}),
     *(_MARKUP | _table(quotes) for quotes in _MARKUP_QUOTES),
+    _table({"&": "&amp;", '"': "&quot;"}),  # attributes as browsers write them
+    _table({"&": "&amp;", "<": "&lt;", '"': "&quot;"}),  # attributes of canonical XML
 )
 _MARKUP_REWRITES = (
     _each(lambda character: f"&#{ord(character)};"),
@@ -228,12 +230,16 @@ _MARKUP_REWRITES = (
     _each(_entity),
 )
 
+# Quoted texts of YAML, SQL and CSV.
+_DOUBLED_TABLES: Sequence[_Table] = (_table({"'": "''"}), _table({'"': '""'}))
+
 _Kinds = Sequence[tuple[Sequence[_Table], Sequence[Callable[[re.Match[str]], str]]]]
 _ALL_KINDS: _Kinds = (
     (_JSON_TABLES, _JSON_REWRITES),
     (_REPR_TABLES, _REPR_REWRITES),
     (_SHELL_TABLES, _SHELL_REWRITES),
     (_MARKUP_TABLES, _MARKUP_REWRITES),
+    (_DOUBLED_TABLES, ()),
 )
 _COMMON_KINDS: _Kinds = (
     (_JSON_TABLES[:3], _JSON_REWRITES),

@@ -85,10 +85,18 @@ def test_secret_in_shell_quotes_is_masked(form: str) -> None:
         html.escape(SECRET).encode("ascii", "xmlcharrefreplace").decode(),
         html.escape(SECRET).replace("é", "&#xE9;").replace("🔑", "&#x1F511;"),
         quoteattr(SECRET)[1:-1],
+        SECRET.replace("&", "&amp;").replace('"', "&quot;"),
+        SECRET.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;"),
     ],
 )
 def test_secret_in_markup_is_masked(form: str) -> None:
     assert masked(f"<a b='{form}'/>\n") == "<a b='[secret]'/>\n"
+
+
+@pytest.mark.parametrize("quote_mark", ["'", '"'])
+def test_secret_with_doubled_quotes_is_masked(quote_mark: str) -> None:
+    form = SECRET.replace(quote_mark, quote_mark * 2)
+    assert masked(f"password: {quote_mark}{form}{quote_mark}\n") == f"password: {quote_mark}[secret]{quote_mark}\n"
 
 
 @pytest.mark.parametrize(
