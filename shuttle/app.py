@@ -62,6 +62,9 @@ _OUTGOING_CONNECTIONS = 4_096
 # After a restart, the builds that were running are polled for the first time within this time.
 _DOUBLE_RATE_SECONDS = 5.0
 _DATABASE_PAUSE_SECONDS = 1.0
+# How many archives are checked at the same time. A hostile one can take 1 GiB of memory while it is checked, so the
+# number does not grow with a machine's CPUs alone.
+_CHECKED_ARCHIVES = min(max(2, os.cpu_count() or 2), 4)
 
 
 @asynccontextmanager
@@ -123,7 +126,7 @@ async def shuttle_parts(
             signals=signals,
             public_url=public_url,
             clock=clock,
-            normalizing=asyncio.Semaphore(max(2, os.cpu_count() or 2)),
+            normalizing=asyncio.Semaphore(_CHECKED_ARCHIVES),
         )
         kafka = KafkaClusters(policy, settings)
         stack.push_async_callback(kafka.close)
