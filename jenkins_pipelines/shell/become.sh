@@ -1,6 +1,7 @@
 
-# Exports arguments, which are files, for the process that this shell becomes. Their names and values cannot affect this
-# shell: they are positional parameters until a single `export`, and no variable is read after it.
+# Exports the build's arguments, each of which is a file, for the process that replaces this shell. Their names and
+# values cannot affect this shell: it keeps them as positional parameters, exports all of them by one `export`, and
+# reads no variable afterwards.
 
 # take_arguments FOLDER…: export the NAME=VALUE of every file in the folders, and remove the folders.
 take_arguments() {

@@ -46,9 +46,10 @@ refuse_link_out() {
   ! leads_out "$3" || fail "$1" "The source's $2 is a link that leads out of the source; replace it by its target."
 }
 
-# with_base_credentials COMMAND…: only docker gets the credentials for base images while users' code runs: its RUN is in
-# a container of the daemon and cannot read the client's files. A RUN of buildah or podman may be in a chroot, which it
-# can leave. With them only the images that the Dockerfile names can be private: these are pulled before the build.
+# with_base_credentials COMMAND…: run the builder; only docker gets the credentials for base images. A RUN of docker is
+# in a container of the daemon and cannot read the client's files. A RUN of buildah or podman may be in a chroot, and
+# can leave it. So these two have no credentials during the build, and only images that were pulled before it can be
+# private: those that the Dockerfile names.
 with_base_credentials() {
   if [ "$builder" = docker ]; then
     with_credentials "$base_credentials" "$@"
@@ -58,8 +59,9 @@ with_base_credentials() {
 }
 
 # pull_base_images: pull the images of FROM, COPY --from and RUN --mount whose registries need credentials or lack TLS.
-# docker's daemon knows which registries lack TLS; buildah and podman get --tls-verify=false for these images only, not
-# for the whole build. The pulls do not get the arguments: each run removes their files, and the build needs them.
+# docker's daemon knows which registries lack TLS; buildah and podman get --tls-verify=false for the pulls of these
+# images only, not for the whole build. A run removes the files of the arguments, and the build still needs them, so the
+# pulls get no arguments.
 pull_base_images() {
   arguments_folder=none
   insecure_hosts=$newline`cat "$work/environment/insecure_registries" 2>/dev/null`$newline

@@ -15,7 +15,8 @@ choose_builder() {
   keep_docker_context
 }
 
-# DOCKER_CONFIG, set for credentials, hides the agent's docker context, so the daemon's address is kept in DOCKER_HOST.
+# keep_docker_context: set DOCKER_HOST to the daemon's address in the agent's docker context. While DOCKER_CONFIG is set
+# for credentials, docker does not see that context.
 keep_docker_context() {
   [ "$builder" = docker ] && [ -z "${DOCKER_HOST-}" ] || return 0
   DOCKER_HOST=`docker context inspect --format '{{.Endpoints.docker.Host}}' 2>/dev/null` || DOCKER_HOST=''

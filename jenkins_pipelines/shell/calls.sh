@@ -3,9 +3,10 @@ newline='
 carriage_return=`printf '\r'`
 
 # call TOKEN METHOD PATH [curl options]: one HTTP call. Sets `status` (HTTP), `problem` (curl's exit status) and
-# `answer` (head, body). curl reads the token from a pipe: process lists do not show it, and older shells write
-# here-documents to files.
-# A call that hangs does not keep the runner from noticing that this shell was killed (descriptor 7, see processes.sh).
+# `answer` (head, body). curl reads the token from a pipe, because process lists would show an argument, and older
+# shells write here-documents to files.
+# curl does not inherit descriptor 7: it closes when this shell is killed, and the runner waits for that (processes.sh).
+# A call that hangs would keep it open.
 # -q ignores ~/.curlrc. The empty `Expect:` keeps curl from waiting up to a second before it sends a large body.
 call() {
   bearer=$1 method=$2 url=${SHUTTLE_URL%/}/-/builds/$BUILD_UUID/$3 problem=0 time_limit=''
@@ -33,8 +34,8 @@ call() {
 }
 
 # ask TOKEN METHOD PATH [curl options]: a call that is repeated after 408, 429, 5xx and no answer, until `deadline` or
-# for SHUTTLE_RETRY_SECONDS. Fails on any answer but 2xx. Without a `deadline`, a stop ends it, too. When its time is
-# over, it sets `deadline` to now: the build ends, and its last calls do not wait for the shuttle that long again.
+# for SHUTTLE_RETRY_SECONDS. Fails on any answer but 2xx. Without a `deadline`, a stop ends the repetitions, too. When
+# the time is over, `ask` sets `deadline` to now: the build fails then, and its last calls do not wait that long again.
 ask() {
   read_clock
   tries=0 give_up_at=$((now + ${SHUTTLE_RETRY_SECONDS:-900}))
@@ -48,7 +49,7 @@ ask() {
     [ -n "$deadline" ] || [ -z "$stop$terminated" ] || return 1
     read_clock
     [ -z "$deadline" ] || give_up_at=$deadline
-    # Not worth repeating: a wrong URL, the agent's disk, an untrusted certificate, no curl.
+    # A repetition cannot help: a wrong URL, an error of the agent's disk, an untrusted certificate, no curl.
     case $problem in 1 | 2 | 3 | 23 | 26 | 27 | 60 | 77 | 126 | 127) give_up_at=0 ;; esac
     if [ "$now" -ge "$give_up_at" ]; then
       [ "$give_up_at" = 0 ] || deadline=$now
@@ -62,19 +63,19 @@ ask() {
   [ -n "$deadline" ] || [ -z "$stop$terminated" ]
 }
 
-# read_clock: sets `now` to the seconds since the machine started. Nobody sets that clock, so no limit ever moves.
+# read_clock: sets `now` to the seconds since the machine started. Nobody can set that clock, so it moves no time limit.
 read_clock() {
   { read -r now _ </proc/uptime && now=${now%%.*}; } 2>/dev/null || now=`date +%s`
 }
 
-# make_haste: if Jenkins ends the step during its last calls, they get 5 s from `terminated`, when TERM came.
+# make_haste: if Jenkins sends TERM during the step's last calls, limit them to 5 s after TERM (`terminated`).
 make_haste() {
   [ -n "$terminated" ] && [ -n "$deadline" ] && [ -z "$in_haste" ] || return 0
   in_haste=yes
   deadline=$((deadline < terminated + 5 ? deadline : terminated + 5))
 }
 
-# nap HUNDREDTHS of a second; rounded up to whole seconds if `sleep` takes no fractions.
+# nap HUNDREDTHS: sleep for that many hundredths of a second. If `sleep` takes no fractions, whole seconds, rounded up.
 nap() {
   fraction=$(($1 % 100))
   [ "$fraction" -ge 10 ] || fraction=0$fraction
@@ -91,7 +92,7 @@ note() {
   printf '[shuttle] %s\n' "$1"
 }
 
-# make_id: sets `id` to 32 hexadecimal digits. The kernel's uuid, of which 122 bits are random, takes no process.
+# make_id: sets `id` to 32 hexadecimal digits. The kernel's uuid has 122 random bits, and reading it starts no process.
 make_id() {
   IFS=- read -r id a b c d 2>/dev/null </proc/sys/kernel/random/uuid && id=$id$a$b$c$d ||
     id=`dd if=/dev/urandom bs=16 count=1 2>/dev/null | od -An -v -tx1 | tr -d ' \n'`

@@ -8,8 +8,8 @@ stream=${SHUTTLE_BRANCH:-main} branch=''
 [ "$stream" = main ] || branch=,\"branch\":\"`json_text "$stream"`\"
 console=summary stop='' deadline='' stage='' process='' collector='' watcher='' unprotected='' namespace=''
 local_images='' line_open='' arguments_folder=environment
-# Jenkins sends TERM to this shell and to all its descendants, then waits for them. The loops check `terminated`, the
-# time when it came.
+# Jenkins sends TERM to this shell and to all its descendants, then waits for them. `terminated` is the time when TERM
+# came; the loops check it.
 terminated='' in_haste='' unreported=''
 trap '[ -n "$terminated" ] || { read_clock && terminated=$now; }' TERM INT HUP
 
@@ -28,9 +28,9 @@ json_field() {
   esac
 }
 
-# claim: BUILD_NUMBER tells the shuttle which Jenkins build this is; nothing on the agent is changed before the shuttle
-# has accepted it. If an answer is lost, a claim with the same nonce gets it again. That is tried after TERM, too: the
-# shuttle may have recorded the claim, and then waits for the supervisor to report the end.
+# claim: claim the build for the Jenkins build BUILD_NUMBER. Nothing on the agent is changed before the shuttle has
+# accepted the claim. If an answer is lost, the claim is repeated with the same nonce and gets the same answer. It is
+# repeated after TERM, too: if the shuttle has recorded the claim, it waits for this supervisor's report of the end.
 claim() {
   make_id
   nonce=$id
@@ -62,9 +62,9 @@ claim() {
   exit 1
 }
 
-# remove_leftovers PREFIX: remove the folders and end the processes of an earlier build whose agent was lost; the file
-# `marker` identifies the processes. Its supervisor may still run: at its end it would remove the source folder, which
-# is this build's now. A folder whose log is still being sent stays.
+# remove_leftovers PREFIX: remove the folders of an earlier build whose agent was lost, and end its processes, which
+# have the marker in its file `marker`. Its supervisor may still run, and is ended as well: otherwise it would later
+# remove the source folder, which now belongs to this build. A folder is kept while orphan.sh sends the rest of its log.
 remove_leftovers() {
   for folder in "$PWD@shuttle-$1"*; do
     if [ -L "$folder" ] || [ ! -d "$folder" ]; then continue; fi
@@ -72,7 +72,7 @@ remove_leftovers() {
     [ -z "$forwarding" ] || continue
     earlier=`small_file "$folder/supervisor"`
     is_supervisor || earlier=''
-    # The supervisor is stopped, and killed only after its processes: at its death its runner would end them as well.
+    # The earlier supervisor is stopped first and killed last: at its death its runner would end the same processes.
     [ -z "$earlier" ] || kill -STOP "$earlier" 2>/dev/null
     marker=`small_file "$folder/marker"`
     case $marker in
@@ -85,12 +85,12 @@ remove_leftovers() {
   remove_folder "$sources"
 }
 
-# small_file FILE: print its text. A build may have made the file, so a fifo is not read, and of a file only 64 bytes.
+# small_file FILE: print the first 64 bytes of a regular file. A build may have replaced it by a fifo or a large file.
 small_file() {
   [ ! -f "$1" ] || dd bs=64 count=1 <"$1" 2>/dev/null | tr -d '\000'
 }
 
-# is_supervisor: whether the process `earlier` has the log of `folder` open, as only the supervisor of that folder has.
+# is_supervisor: whether the process `earlier` is the supervisor of `folder`, which has its log as descriptor 4.
 is_supervisor() {
   case $earlier in '' | *[!0-9]*) return 1 ;; esac
   case `ls -l "/proc/$earlier/fd/4" 2>/dev/null` in *" -> $folder/log (deleted)") ;; *) return 1 ;; esac

@@ -1,5 +1,5 @@
 
-# refuse_source: fail with the reason that the log's last line gives for a source image that could not be read.
+# refuse_source: fail because the source image could not be read; the log's last line decides between the two reasons.
 refuse_source() {
   said=`last_line`
   case $said in
@@ -10,7 +10,7 @@ refuse_source() {
 }
 
 copy_with_skopeo() {
-  # Only whether it succeeds matters; the manifest that it prints is dropped.
+  # Only the exit status of this command is used; the manifest that it prints is dropped.
   with_credentials "$source_credentials" "$sh_path" -c 'exec "$@" >/dev/null' quietly \
     "$skopeo_path" inspect --raw ${source_insecure:+--tls-verify=false} "docker://$source_image" || refuse_source
   for number in $destinations; do

@@ -1,6 +1,6 @@
 
-# take_images: read destinations and credentials into variables and remove their files before users' code runs:
-# `reference_N`, `insecure_N` and `credentials_N` of each destination, `destinations` lists the numbers.
+# take_images: read destinations and credentials into variables, and remove their files before users' code runs. Each
+# destination has the variables `reference_N`, `insecure_N` and `credentials_N`; `destinations` lists the numbers N.
 take_images() {
   destinations='' number=0
   for folder in "$work"/environment/destinations/*; do

@@ -1,11 +1,12 @@
-# Copies a Dockerfile from standard input to standard output with `ARG NAME` for each build argument after every FROM, and
-# lists the images and the mounts that it uses. The time grows with the Dockerfile's size only, even if 1 MiB is one line
-# or half a million: texts that grow are joined in pieces of 4 KiB, and characters are taken from pieces of 1 KiB, as some
-# awks read a whole text to take one. It works on bytes (LC_ALL=C).
+# Copies a Dockerfile from standard input to standard output, inserts `ARG NAME` for each build argument after every
+# FROM, and lists the images and the mounts that the Dockerfile uses. It reads bytes, not characters (LC_ALL=C). The
+# time is proportional to the size of the Dockerfile, even if 1 MiB is one line or half a million lines. So long texts
+# are joined from pieces of 4 KiB, and single bytes are taken from pieces of 1 KiB: some awks read a whole text for one.
 #
-# The environment has `arguments`, a file with a line NAME=VALUE for each build argument; `images` and `mounts`, the files
-# to append to; and `pass`. In the pass `copy` it does all of this. In `directives` and `backslash` it only lists mounts,
-# as a builder sees them that does not know heredocs; in `backslash` one that does not follow the directive `escape`.
+# The environment has `arguments`, a file with a line NAME=VALUE for each build argument; `images` and `mounts`, the
+# files to which the lists are appended; and `pass`. The pass `copy` does all of the above. The passes `directives` and
+# `backslash` only list mounts, as a builder reads them that does not know heredocs. In `backslash` that builder does
+# not follow the directive `escape` either.
 BEGIN {
   FS = "\n"
   escape = "\\"
@@ -19,7 +20,7 @@ BEGIN {
     inserted = inserted "ARG " name "\n"
   }
   if (got < 0) stop(1)
-  # The passes before have listed these.
+  # Earlier passes have listed these mounts.
   while ((getline line < ENVIRON["mounts"]) > 0) {
     noted[line] = 1
     notes++
@@ -34,7 +35,7 @@ BEGIN {
   else reads_directives = 0
 }
 
-# The last line may end with the escape character. Nothing can be inserted after it, it would continue that line.
+# Nothing is inserted after the last line: if that line ends with the escape character, the text would continue it.
 END {
   if (status) exit status
   inserted = ""
@@ -46,7 +47,8 @@ function stop(with) {
   exit with
 }
 
-# Arguments times FROMs could fill the disk. docker's builder gets a Dockerfile in a message of 16 MiB at most.
+# Many arguments after each of many FROMs could fill the disk. The limit is that of docker's builder, which gets a
+# Dockerfile in a message of 16 MiB at most.
 function insert_arguments() {
   if (!copies) return
   bytes_inserted += length(inserted)
@@ -67,7 +69,7 @@ function read_line(line,   stripped, last) {
   stripped = without_leading_blanks(line)
   if (reads_directives) read_directive(stripped)
   if (stripped == "" || substr(stripped, 1, 1) == "#") return
-  # Only the first line of an instruction loses its leading blanks: they may separate two words.
+  # On further lines of an instruction leading blanks are kept, because they may separate two words.
   if (instruction == "" && piece == "") line = stripped
   if (last == escape && substr(line, length(line) - 1) != escape escape) {
     add_to_instruction(substr(line, 1, length(line) - 1))
@@ -108,7 +110,7 @@ function end_instruction(   text) {
   read_instruction(text)
 }
 
-# Builders written in Go remove every blank of Unicode at a line's beginning.
+# Builders written in Go remove all kinds of Unicode blanks at a line's beginning.
 function without_leading_blanks(text) {
   if (index(" \t\013\f\r\302\341\342\343", substr(text, 1, 1))) {
     sub(/^([ \t\013\f\r]|\302[\205\240]|\341\232\200|\342\200[\200-\212\250\251\257]|\342\201\237|\343\200\200)+/, "", text)
@@ -116,7 +118,8 @@ function without_leading_blanks(text) {
   return text
 }
 
-# Only these blanks may follow the escape character. A search for `[ \t]+$` would take the square of a line's length.
+# Only spaces and tabs may follow the escape character. The time of a search for `[ \t]+$` would grow with the square of
+# a line's length.
 function without_trailing_blanks(text,   size, end) {
   size = length(text)
   while (size > 1024 && substr(text, size - 1023, 1024) !~ /[^ \t]/) size -= 1024
@@ -130,7 +133,7 @@ function without_trailing_blanks(text,   size, end) {
 function read_instruction(text,   keyword, rest) {
   text = without_leading_blanks(text)
   if (!match(text, /^[^ \t\013\f\r]+/)) return
-  # In Go, the lower case of the dotted I (U+0130) is i.
+  # In Go, the lower case of the dotted I (U+0130) is i, so a builder accepts that letter in ONBUILD.
   keyword = tolower(substr(text, 1, RLENGTH))
   rest = substr(text, RLENGTH + 1)
   if (keyword == "from") {
@@ -148,7 +151,7 @@ function read_instruction(text,   keyword, rest) {
   }
 }
 
-# begin_stage: TEXT follows the keyword FROM, which knows only the ARGs before the first FROM.
+# begin_stage: TEXT is what follows FROM. Its variables are those of the ARGs before the first FROM.
 function begin_stage(text,   count, words, i) {
   count = split(text, words, /[ \t\013\f\r]+/)
   for (i = 1; i <= count && (words[i] == "" || substr(words[i], 1, 2) == "--"); i++);
@@ -159,8 +162,8 @@ function begin_stage(text,   count, words, i) {
   if (i + 1 < count && tolower(words[i + 1]) == "as") stages[tolower(words[i + 2])] = 1
 }
 
-# list_image: add the image to the list, unless NAME is the name or number of a stage, or has a variable whose value only
-# the builder knows. Left out is also what no image can be called: one that begins with `-` would be read as an option.
+# list_image: add the image NAME to the list, unless NAME is the name or number of a stage, or has a variable whose
+# value only the builder knows. Names that no image can have are left out, too: `-x` would be read as an option.
 function list_image(name) {
   if (!copies || (name in names)) return
   if (!index(name, "$")) names[name] = 1
@@ -171,8 +174,8 @@ function list_image(name) {
   print expanded >> ENVIRON["images"]
 }
 
-# find_heredocs: adds a text to `heredoc` for each heredoc that TEXT opens: `-` and the delimiter if the last line may be
-# indented (`<<-`), else `=` and the delimiter. Quoted text opens none, but the delimiter itself may be quoted.
+# find_heredocs: adds a text to `heredoc` for each heredoc that TEXT opens: `-` and the delimiter if the last line may
+# be indented (`<<-`), else `=` and the delimiter. Quoted text opens none, but the delimiter itself may be quoted.
 function find_heredocs(text,   size, start, part, end, i, c, quote, escaped, word, outside, kept) {
   if (!index(text, "<<")) return
   size = length(text)
@@ -206,7 +209,7 @@ function find_heredocs(text,   size, start, part, end, i, c, quote, escaped, wor
   end_word(quote == "" ? word : outside)
 }
 
-# short: a heredoc's delimiter is shorter than 256 bytes here; a longer word need not be kept.
+# short: WORD with C appended, up to 300 bytes. More is not needed: only a delimiter of at most 255 bytes is accepted.
 function short(word, c) {
   return length(word) < 300 ? word c : word
 }
@@ -219,7 +222,7 @@ function end_word(word,   kind) {
   kind = substr(word, 1, 1) == "-" ? "-" : "="
   if (kind == "-") word = substr(word, 2)
   if (word == "" || index(word, "<")) return
-  # The builder may read another delimiter here, and the lines up to it differently.
+  # The builder may read another delimiter here, and so take other lines for the heredoc.
   if (length(word) > 255 || word ~ /[^A-Za-z0-9_.-]/) hide_option("run", "<<" word)
   else heredoc[++heredocs] = kind word
 }

@@ -1,5 +1,5 @@
 
-# read_dockerfile PASS COPY: read the Dockerfile (dockerfile.awk says what for), and write its copy.
+# read_dockerfile PASS COPY: run dockerfile.awk in this pass, and write the copy of the Dockerfile to the file COPY.
 read_dockerfile() {
   [ -n "$awk_path" ] || fail no_awk 'The agent has no awk, which reads the Dockerfile; install it there.'
   pass=$1 arguments=$work/arguments images=$work/base_images mounts=$work/mounts LC_ALL=C \
@@ -10,7 +10,8 @@ use fewer arguments or stages." ;;
   esac
 }
 
-# remember_argument NAME=VALUE: a build argument, one line for dockerfile.awk. No image's name has a newline or a `?`.
+# remember_argument NAME=VALUE: write a build argument for dockerfile.awk, which reads one per line. A value with a
+# newline is replaced by `?`: neither can be in the name of an image.
 remember_argument() {
   case ${1#*=} in
     *"$newline"*) printf '%s\n' "${1%%=*}=?" ;;

@@ -1,9 +1,11 @@
-# The options of a Dockerfile's COPY, ADD and RUN. What could mount a file of the agent is listed in the file `mounts`, each
-# line once: `source PATH` for a path of the context, `id` for a cache outside of the builder's folder, `hidden OPTION` for
-# an option of RUN whose meaning only the builder knows, `many` for more sources than the agent can check in seconds.
+# Reads the options of COPY, ADD and RUN in a Dockerfile. The file `mounts` lists what could mount a file of the agent,
+# each line once: `source PATH` is a path of the context, `id` a cache outside of the builder's folder, `hidden OPTION`
+# an option of RUN whose meaning only the builder knows. `many` stands for more mounts than the agent can check in
+# seconds.
 
-# read_options: REST follows the keyword. A builder removes quotes and backslashes; blanks in quotes belong to an option.
-# Before an option some builders skip any blank of Unicode, others single bytes of them. Options are read to 4 KiB.
+# read_options: REST is what follows the keyword. As in a builder, quotes and backslashes are removed, and blanks in
+# quotes belong to the option. Before an option some builders skip all kinds of Unicode blanks, others single bytes of
+# them; here all of these bytes are skipped. Only the first 4 KiB are read.
 function read_options(keyword, rest,   cut, size, i, c, quote, option) {
   sub(/^[ \t\013\f\r\200-\377]+/, "", rest)
   cut = length(rest) > 4096
@@ -21,7 +23,7 @@ function read_options(keyword, rest,   cut, size, i, c, quote, option) {
     }
     if (!cut || i <= size) use_option(keyword, option)
     while (i <= size && substr(rest, i, 1) ~ /[ \t\013\f\r\200-\377]/) i++
-    # With one character left, it may be the first of two hyphens.
+    # If one character is left, it may be the first of the two hyphens of another option.
     if (cut && i >= size) {
       hide_option(keyword, "\"\" and further options")
       return
@@ -29,7 +31,7 @@ function read_options(keyword, rest,   cut, size, i, c, quote, option) {
   }
 }
 
-# use_option: of a mount's repeated fields the last one counts.
+# use_option: list the images and mounts of OPTION. If a mount repeats a field, its last value counts; of `type` all do.
 function use_option(keyword, option,   count, fields, i, name, value, types, from, source, id) {
   if (keyword == "run" && option ~ "[^A-Za-z0-9_./,=:@+%~ -]") hide_option(keyword, option)
   if (substr(option, 1, 7) == "--from=") list_image(substr(option, 8))
@@ -49,7 +51,7 @@ function use_option(keyword, option,   count, fields, i, name, value, types, fro
   if (from == "" && source != "" && (types ~ /^ *$/ || index(types, " bind"))) note("source " clean_path(source))
 }
 
-# hide_option: the message shows 200 printable characters of it.
+# hide_option: list OPTION as one that may hide a mount. The message shows at most 200 of its printable characters.
 function hide_option(keyword, option) {
   if (keyword != "run" || hides) return
   hides = 1
@@ -64,8 +66,8 @@ function note(line) {
   print line >> ENVIRON["mounts"]
 }
 
-# clean_path: as the builder reads a path: `..` removes the name before it, even if that is a link, and the root is the
-# context.
+# clean_path: PATH as the builder reads it, relative to the context. The root is the context, and `..` removes the name
+# before it, even if that is a link.
 function clean_path(path,   count, names, i, depth, cleaned) {
   count = split(path, names, "/")
   for (i = 1; i <= count; i++) {

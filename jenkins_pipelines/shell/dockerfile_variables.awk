@@ -1,5 +1,5 @@
-# The values of variables in the image names of a Dockerfile: `given` has the build arguments, `head` the ARGs before the
-# first FROM, `stage` those of the current stage.
+# The values of variables in the image names of a Dockerfile: `given` has the build arguments, `head` the ARGs before
+# the first FROM, `stage` those of the current stage.
 
 # declare_arguments: TEXT follows the keyword ARG; `scope` is the part of the Dockerfile: head or stage.
 function declare_arguments(text,   count, words, i) {
@@ -17,8 +17,9 @@ function declare_argument(word,   at, name) {
   else stage[name] = expanded
 }
 
-# look_up: sets `expanded` to the variable's value in the scope; returns 0 if it has none. A stage also has the build
-# arguments, because an ARG for each is inserted, and counts as having declared the variables of the head.
+# look_up: sets `expanded` to the variable's value in the scope; returns 0 if it has none. In a stage all build
+# arguments have a value, because an ARG for each is inserted. The variables of the head count as declared in every
+# stage.
 function look_up(name, where) {
   expanded = ""
   if (where == "stage" && name in stage) expanded = stage[name]
@@ -29,8 +30,8 @@ function look_up(name, where) {
 }
 
 # expand: sets `expanded` to TEXT without quotes and with the values of its variables; returns 0 if a value is not known
-# here, although the builder may know it. Image names are at most 4,096 bytes long; longer texts could double with each
-# ARG. `${NAME:-word}` is read to a depth of 10.
+# here, although the builder may know it. It also returns 0 for texts above 4,096 bytes, because no image's name is
+# longer and each ARG could double them, and for `${NAME:-word}` that is nested deeper than 10.
 function expand(text, nesting,   size, i, c, built, end) {
   size = length(text)
   if (size > 4096 || nesting > 10) return 0
@@ -52,13 +53,14 @@ function expand(text, nesting,   size, i, c, built, end) {
   return 1
 }
 
-# end_of_name: where the name ends that begins at START.
+# end_of_name: the position of the last character of the name that begins at START.
 function end_of_name(text, start) {
   while (substr(text, start, 1) ~ /[A-Za-z0-9_]/) start++
   return start - 1
 }
 
-# expand_name: `$NAME`, whose name begins at START: returns where it ends, 0 if its value is not known.
+# expand_name: sets `expanded` to the value of `$NAME`, whose name begins at START. Returns the position of its last
+# character, or 0 if the value is not known.
 function expand_name(text, start,   end) {
   end = end_of_name(text, start)
   if (substr(text, start, 1) !~ /[A-Za-z_]/ || !look_up(substr(text, start, end - start + 1), scope)) return 0
@@ -87,7 +89,8 @@ function expand_braces(text, start, nesting,   end, known, operator, closing, wo
   return closing
 }
 
-# closing_brace: where the brace is that closes the one before START; variables may be nested.
+# closing_brace: the position of the brace that closes the variable around START, 0 if there is none; variables may be
+# nested.
 function closing_brace(text, start,   size, depth, c) {
   size = length(text)
   for (depth = 0; start <= size; start++) {

@@ -6,7 +6,8 @@ remove_folder() {
   rm -rf "$1" || announce "The agent could not remove $1."
 }
 
-# send_end EXIT: send the report in `ending`, if any, then the rest of the log; fails at `deadline`.
+# send_end EXIT: send the report in `ending`, if there is one, then the rest of the log with the exit status EXIT; fails
+# at `deadline`.
 send_end() {
   if [ -n "$ending" ]; then
     if report "$ending"; then

@@ -1,7 +1,8 @@
-# The first process of a pid namespace; when it ends, the kernel kills all others. What its only child leaves running
-# gets TERM (a stopped process handles it only after CONT) and the grace time; `kill -1` reaches all processes but the
-# first. If this process got TERM, a stop has sent it to all of them already. The shell's own messages about a killed
-# child are dropped: only the child has the build's standard error (descriptor 6).
+# The first process of a pid namespace: when it ends, the kernel kills all others. It runs the command as its only
+# child. Processes that the child leaves running get TERM, then CONT, because a stopped process does not handle TERM,
+# and the grace time. `kill … -1` signals all processes of the namespace but this one. If this process has got TERM, a
+# stop has already sent TERM to all of them. This shell would write a message about a killed child to its standard
+# error, so only the child has that of the build (descriptor 6).
 grace=$1 sleep=$2 stopped=''
 trap stopped=yes TERM
 shift 2

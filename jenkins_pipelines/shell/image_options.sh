@@ -11,8 +11,8 @@ add_option() {
   done
 }
 
-# collect_options: for most arguments only the name is an option; the builder reads the value from its environment. An
-# argument that would affect the builder itself must not be in that environment: its value is on the command line.
+# collect_options: most arguments are given as `--build-arg NAME`, and the builder reads the value from its environment.
+# An argument that would affect the builder itself must not be in that environment: it is given as NAME=VALUE.
 collect_options() {
   options=''
   for file in "$work"/environment/arguments/*; do
@@ -42,10 +42,10 @@ hide_history() {
   if [ "$builder" = docker ]; then
     say 'docker keeps the values of build arguments, secret ones too, in the history of the image.'
   elif "$builder_path" build --help | grep -q -e --omit-history; then
-    # Layers that are kept on the agent would have the history.
+    # Without --layers=false the agent would keep layers, which contain the history.
     add_option --omit-history --layers=false
   else
-    # A version without --omit-history drops the history only when it squashes the layers.
+    # Versions without --omit-history drop the history only if they squash the layers.
     add_option --layers --squash
   fi
 }

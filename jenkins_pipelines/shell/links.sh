@@ -1,7 +1,7 @@
 
-# leads_out PATH: whether this path below $sources leads out of it through a link. A source may have links to any path;
-# the agent's files at such a path are neither read nor run. Not every agent has readlink; `ls` shows a link's target, but
-# that of busybox has `?` for bytes that are not ASCII.
+# leads_out PATH: whether this path below $sources leads out of it through a link. A source may have links to any path,
+# but files of the agent must be neither read nor run through them. On an agent without readlink, `ls` shows a link's
+# target; the `ls` of busybox shows `?` for bytes that are not ASCII.
 leads_out() {
   top=`cd -P "$sources" && pwd -P` place=$sources/$1 hops=0
   while [ -L "$place" ] && [ ! -d "$place" ]; do

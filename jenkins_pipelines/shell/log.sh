@@ -1,7 +1,7 @@
 
-# The log is a file without a name: descriptor 4 appends to it, 3 reads it. `offset` is what the shuttle wants next. The
-# chunk, the file of descriptor 9, keeps the `chunk_size` bytes from `offset` until they are acknowledged; descriptor 3
-# has read up to their end.
+# The log is a file without a name: descriptor 4 appends to it, descriptor 3 reads it. `offset` is the offset that the
+# shuttle wants next. The chunk is another such file (descriptor 9): it holds the `chunk_size` bytes from `offset` until
+# they are acknowledged. Descriptor 3 stands at their end.
 full_chunk=4194304
 most_unsent=268435456
 
@@ -13,15 +13,16 @@ open_log() {
   begin_forwarding 0
 }
 
-# begin_forwarding OFFSET. These are hundredths of a second: `push_in` until the next push, `silent` since the last one,
-# `idle` the longest time without one.
+# begin_forwarding OFFSET: sets the variables with which `forward` begins at OFFSET. Three of them are hundredths of a
+# second: `push_in` is the time until the next push, `silent` the time since the last one, `idle` the longest time
+# without one.
 begin_forwarding() {
   chunk=/proc/$$/fd/9
   offset=$1 chunk_size=0 push_in=0 silent=0 idle=3000 failures=0 empty_looks=0 cut_at=0 paused='' shown=$1
 }
 
-# seek_log: read again from `offset`. The file has no name, so it is reopened by its descriptor; `skip` of dd is one
-# lseek.
+# seek_log: position descriptor 3 at `offset`. The file has no name, so it is reopened through /proc; dd skips the bytes
+# by one lseek.
 seek_log() {
   chunk_size=0
   exec 3<"/proc/$$/fd/3"
@@ -38,7 +39,7 @@ log_size() {
 read_chunk() {
   [ "$chunk_size" = 0 ] || return 0
   [ "$cut_at" = 0 ] || [ "$offset" -lt "$cut_at" ] || return 0
-  # If a signal ended dd, it may have read more than it wrote.
+  # A dd that a signal ended may have read more than it wrote, so descriptor 3 is positioned again.
   dd bs=256k count=16 <&3 >"$chunk" 2>/dev/null || {
     seek_log
     return 1
@@ -126,7 +127,8 @@ acknowledge() {
   fi
 }
 
-# watch_growth: start a process that pauses the collector while a push hangs: a build may write gigabytes per second.
+# watch_growth: start a process that checks the log's size while a push hangs, and pauses the collector at 256 MiB
+# unsent: a build may write gigabytes per second.
 watch_growth() {
   [ -n "$collector" ] && [ -z "$paused" ] || return 0
   (
@@ -139,8 +141,8 @@ watch_growth() {
   watcher=$!
 }
 
-# unwatch_growth: end that process by KILL: just after its fork it still has the traps of this shell, and would lose any
-# other signal.
+# unwatch_growth: end that process. KILL is used because the process has the traps of this shell for a moment after its
+# fork, and would lose any other signal then.
 unwatch_growth() {
   [ -n "$watcher" ] || return 0
   # Its `sleep` is killed as well if the kernel lists children; otherwise it runs for another 0.2 s.
@@ -174,7 +176,8 @@ resume() {
   paused=''
 }
 
-# forward: one round. Reads only when the pause is over, so that one push sends all that was printed during the pause.
+# forward: one round of reading and pushing the log. It reads only when the pause is over, so that one push sends all
+# that was printed during the pause.
 forward() {
   [ "$push_in" -gt 0 ] || read_chunk
   if [ "$chunk_size" = "$full_chunk" ] || [ "$push_in" -gt 100 ] || [ "$cut_at" -gt 0 ] || [ -n "$paused" ]; then

@@ -1,6 +1,7 @@
 
-# refuse_mounts_out: fail if a mount of RUN could lead to files of the agent. Before 1.33, buildah reads the lines of a
-# heredoc as instructions; it follows a directive `escape` in the first line only.
+# refuse_mounts_out: fail if a mount of RUN could lead to files of the agent. buildah before 1.33 reads the lines of a
+# heredoc as instructions, and follows a directive `escape` in the first line only. So the Dockerfile is read in these
+# ways, too.
 refuse_mounts_out() {
   [ "$builder" != docker ] || return 0
   ! grep -q '<' "$work/Dockerfile.read" || read_dockerfile directives /dev/null
@@ -11,7 +12,7 @@ refuse_mounts_out() {
       source\ *) refuse_mount_out "${mount#source }" ;;
       id) fail no_context "A mount of the Dockerfile has an id with '..'; use another one." ;;
       many) fail no_context 'The Dockerfile has mounts of more than 1,000 paths; mount their folders.' ;;
-      # A variable, whose value only the builder knows, or another character with a meaning for it may hide a mount.
+      # A variable may hide a mount, because only the builder knows its value, and so may special characters.
       hidden\ *)
         fail no_context "The Dockerfile has RUN ${mount#hidden }, but $builder before $safe_version follows links to the \
 agent's files, so its options may have no variables, quotes or special characters; write the values out, or update \
@@ -25,8 +26,9 @@ refuse_mount_out() {
   [ ! -e "$context_folder/$1" ] || refuse_link_out no_context "path $context/$1" "$context/$1"
 }
 
-# follows_links: whether this version of the builder mounts what a link in the context, or an id with `..`, leads to on
-# the agent (CVE-2024-1753, CVE-2024-9675); sets `safe_version`. docker resolves links within the context.
+# follows_links: whether this version of the builder follows a link in the context, or an id with `..`, to a file of the
+# agent and mounts that file (CVE-2024-1753, CVE-2024-9675). Sets `safe_version`, the first version that does not.
+# docker resolves links within the context.
 follows_links() {
   case $builder in
     docker) return 1 ;;

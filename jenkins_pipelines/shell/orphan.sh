@@ -1,4 +1,4 @@
-# Sends the rest of the log after the step has ended, for 15 minutes.
+# Sends the rest of the log after the step has ended; gives up after 15 minutes.
 # shellcheck disable=SC2034 # the library reads them
 read -r run_token
 exec >/dev/null

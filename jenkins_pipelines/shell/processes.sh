@@ -1,5 +1,6 @@
 
-# end_survivors LINE: send TERM, then KILL to what the user's process left running. If there is any, log LINE.
+# end_survivors LINE: send TERM, then KILL to the processes that the user's process left running. If there are any, LINE
+# is written to the log.
 end_survivors() {
   find_survivors
   [ -n "$survivors" ] || return 0
@@ -24,8 +25,8 @@ kill_survivors() {
   done
 }
 
-# choose_namespace: sets `pid_namespace` to the options with which unshare makes a pid namespace, so that no process
-# survives the build. A user namespace is not used where sudo or newuidmap exist: they could not change the user in it.
+# choose_namespace: sets `pid_namespace` to the options with which unshare can make a pid namespace here, in which no
+# process survives the build. No user namespace is made where sudo or newuidmap exist: in one, they would not work.
 choose_namespace() {
   pid_namespace='' unshare_path=`command -v unshare` || return 0
   if "$unshare_path" --pid --fork --kill-child --mount-proc "$sh_path" -c : 2>/dev/null; then
@@ -38,11 +39,12 @@ choose_namespace() {
 }
 
 # start FOLDER COMMAND…: start the command in FOLDER under the runner, an orphan that Jenkins' signals do not reach.
-# Descriptor 6 reads the runner's status lines; 7 is closed when this shell ends, and then the runner ends the process.
-# Unless `unprotected` is yes, the process has an environment and, where possible, a pid namespace of its own, and finds
-# no credentials. It gets the arguments in `arguments_folder`, which is removed. The second setsid is called by the
-# leader of a session: so it forks, and the parent exits. A process started by `&` instead would ignore SIGINT and
-# SIGQUIT.
+# Descriptor 6 reads the runner's status lines. Descriptor 7 closes when this shell ends; then the runner ends the
+# process. Unless `unprotected` is yes, the process has an environment of its own and, where possible, a pid namespace,
+# and finds no credentials. It gets the arguments in `arguments_folder`, which is removed.
+# The runner becomes an orphan by two calls of setsid. The first makes its process the leader of a session. A leader
+# cannot begin another session, so the second call forks, and its parent exits. `&` is not used, because a process that
+# is started by it ignores SIGINT and SIGQUIT.
 start() {
   process='' collector='' ended='' drained='' collected='' left_running='' runner_pid='' runner_lost='' folder=$1
   shift
@@ -74,9 +76,9 @@ start() {
   start_by=$((now + ${SHUTTLE_START_SECONDS:-120}))
 }
 
-# read_status: read new status lines. A build that has killed its runner counts as ended with 137; the runner has to be
-# missing twice, because it may have written its last line after the first read. Before its first line has come, it
-# counts as running until `start_by`.
+# read_status: read new status lines. If the runner is gone without a line `ended`, the build has killed it, and counts
+# as ended with 137. The runner has to be missing in two calls: it may have written its last line after the first one
+# had read. Before its first line has come, the runner counts as running until `start_by`.
 read_status() {
   while read -r word value <&6; do
     case $value in *[!0-9]* | 0?* | ????????*) continue ;; esac
@@ -98,7 +100,7 @@ read_status() {
   fi
 }
 
-# follow: forward the log until the process has ended; fails if a stop is wanted.
+# follow: forward the log until the process has ended; fails as soon as the build has to stop.
 follow() {
   empty_looks=0
   while :; do
@@ -109,14 +111,15 @@ follow() {
     [ -n "$paused" ] || kill -CONT "-$runner_pid" 2>/dev/null
     # Nothing is forwarded before the collector's pid is known: limit_growth needs it.
     [ -z "$collector" ] || forward
-    # Only just after a push that was answered.
+    # Stages are reported only directly after a push that was answered.
     [ "$silent$failures" != 00 ] || report_stages
     rest
   done
 }
 
-# run_unprotected FOLDER COMMAND…: as `run`, for a tool of the agent that does not work otherwise, like an image builder:
-# it gets the environment of Jenkins' step, and may leave processes behind if they hide from the supervisor.
+# run_unprotected FOLDER COMMAND…: the same as `run`, but the command has the environment of Jenkins' step and no pid
+# namespace, so processes that hide from the supervisor may outlive the build. It is for tools of the agent that do not
+# work otherwise, like an image builder.
 run_unprotected() {
   unprotected=yes
   run "$@" || :

@@ -1,11 +1,11 @@
 
-# Options of the shell, which bash takes from SHELLOPTS, and variables with options of programs: with those of an agent,
-# a trace would show tokens, and tar would leave out files of a source.
+# The agent's environment may set options of the shell (bash reads SHELLOPTS) and of programs. They are reset, because a
+# trace would show tokens, and tar would leave out files of a source.
 set +aefuvxC
 unset TAR_OPTIONS GZIP GREP_OPTIONS QUOTING_STYLE BLOCK_SIZE LS_BLOCK_SIZE BLOCKSIZE
 
-# Folders of PATH in the workspace are left out, because an earlier build may have written programs into them. A relative
-# folder is in it or near it.
+# Folders in the workspace are removed from PATH, because an earlier build may have written programs into them. So are
+# relative folders, because they are in the workspace or near it.
 rest=$PATH: kept=''
 while [ -n "$rest" ]; do
   folder=${rest%%:*}
@@ -22,7 +22,7 @@ PATH=$kept
 programs=''
 for program in cat chmod curl cut date dd env grep gzip ls mkdir mkfifo od rm sed setsid sh sleep tail tar tr wc; do
   path=`command -v "$program"` || {
-    # Above 128, Jenkins' TERM ended the process that searched for the program.
+    # With a status above 128, Jenkins' TERM has ended the search; the program may exist.
     [ $? -le 128 ] || exit
     echo "-----> The agent has no $program; install it there. Nothing was done."
     exit 1

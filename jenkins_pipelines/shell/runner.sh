@@ -11,8 +11,8 @@ set -- env SHUTTLE_RUN="$marker" setsid sh -c "$starter" start "$environment" "$
 # shellcheck disable=SC2086 # options without blanks
 [ -z "$unshare" ] || set -- "$unshare" $namespace sh -c "$first" first "$grace" "$sleep" "$@"
 
-# end_process: end the user's process and all that it leaves running. Descriptor 5 appends to the status file, which has
-# the pid.
+# end_process: end the user's process and all that it leaves running. Its pid is in the status file, to which descriptor
+# 5 appends.
 end_process() {
   trap '' TERM
   exec 6</proc/self/fd/5
@@ -33,7 +33,7 @@ echo "runner $$" >&5
   # The pipe at descriptor 8 is closed when the supervisor is killed; then only the runner can end the process.
   { while read -r _ <&8; do :; done; end_process; } >/dev/null 2>&1 4>&- &
   watchdog=$!
-  # A second shell redirects the output: this shell would write a message about a killed process into it.
+  # A second shell redirects the output: if this shell did, its message about a killed process would be in the log.
   sh -c 'echo "process $$" >&5 && exec "$@" 2>&1 4>&- 8<&-' process "$@"
   echo "ended $?" >&5
   kill "$watchdog" 2>/dev/null

@@ -1,8 +1,8 @@
-# Finds the processes of a build and signals them; for the supervisor and for its runner. `process` is the pid of the
+# Finds the processes of a build and signals them; the supervisor and its runner use it. `process` is the pid of the
 # user's process, `marker` the build's marker; `namespace` is not empty if the user's process has a pid namespace.
 
-# processes_with NAME=VALUE: the pids of the processes that have it in their environment; takes 4 ms. Environments of
-# other users' processes cannot be read.
+# processes_with NAME=VALUE: the pids of the processes that have this variable in their environment; takes 4 ms.
+# Environments of other users' processes cannot be read.
 processes_with() {
   processes_found environ -zxF "$1"
 }
@@ -18,15 +18,16 @@ processes_found() {
   done
 }
 
-# number_marker: sets `locks` to the marker as a number, by which a process is found that has emptied its environment,
-# or overwritten it by a title, as nginx and postgres do: the build's processes have it as the limit of file locks, which
-# Linux does not use.
+# number_marker: sets `locks` to the marker as a number. The build's processes have this number as their limit of file
+# locks, which Linux does not use. By it a process is found even if it has emptied its environment or overwritten it by
+# a title, as nginx and postgres do.
 number_marker() {
   locks=''
   case $marker in ??????????????*) locks=$((0x${marker%"${marker#??????????????}"})) ;; esac
 }
 
-# processes_with_locks: the pids of the processes that have this limit. Those of other users cannot be signalled.
+# processes_with_locks: the pids of the processes that have this limit, without those of other users, which cannot be
+# signalled.
 processes_with_locks() {
   number_marker
   [ -n "$locks" ] || return 0

@@ -1,5 +1,5 @@
 
-# say TEXT: write a line to the log; if a process left its last line unfinished, end that first.
+# say TEXT: write a line to the log. If a process left its last line unfinished, that line is ended first.
 say() {
   if [ -n "$line_open" ]; then
     last=`tail -c 1 "/proc/$$/fd/4" | tr '\000' x`
@@ -24,9 +24,9 @@ end_stage() {
   stage=''
 }
 
-# progress EVENT [FIELDS]: report an event of the stage; nothing waits for it. `unreported` has the events, a line each,
-# that the shuttle has not accepted yet; they are sent again after an answered push. If all of that fails, only the
-# stages' times are lost.
+# progress EVENT [FIELDS]: report an event of the stage. If the call fails, the build continues: `unreported` keeps the
+# events that the shuttle has not accepted yet, one per line, and they are sent again after a push that was answered. If
+# that fails, too, only the stages' times are lost.
 progress() {
   unreported="$unreported{\"id\":\"$stream.$stage.$1\",\"stage\":\"$stage\",\"event\":\"$1\"${2-}}$newline"
   report_stages
@@ -47,8 +47,8 @@ report_stages() {
   done
 }
 
-# begin: voids the setup token. Called before the first program of a pipeline starts: only afterwards may users' code
-# run, and it may write into a folder of PATH.
+# begin: tell the shuttle that users' code is about to run, which voids the setup token. Called before a pipeline starts
+# its first program. unshare is looked up before that, because users' code may write into a folder of PATH.
 begin() {
   [ -n "${setup_token-}" ] || return 0
   choose_namespace
@@ -58,8 +58,8 @@ begin() {
   unset setup_token bearer answer
 }
 
-# fail REASON MESSAGE [STATUS]: end the build, by default with status 1. Jenkins sends TERM to a program of this step
-# before it sends it to this shell: without a status, the program may have failed for that.
+# fail REASON MESSAGE [STATUS]: end the build, by default with status 1. Without STATUS, a program of this step may have
+# failed because of TERM from Jenkins. This shell gets TERM a little later, so it first waits 0.1 s.
 fail() {
   [ -n "${3-}$stop$terminated" ] || nap 10
   [ -z "$stop$terminated" ] || stop_build
@@ -125,9 +125,9 @@ conclude() {
   exit "$1"
 }
 
-# hand_over EXIT: a process that Jenkins does not know sends the rest for up to 15 minutes (orphan.sh). When the step
-# ends, Jenkins kills all processes that have its environment. So the backticks wait until the process has its own: then
-# it closes its output.
+# hand_over EXIT: start a process that Jenkins does not know, and that sends the rest for up to 15 minutes (orphan.sh).
+# When the step ends, Jenkins kills all processes that have the step's environment. So this shell waits until the
+# process has its own: the backticks end when orphan.sh closes its standard output.
 hand_over() {
   announce 'The shuttle does not answer; the rest of the log is sent later.'
   printf '%s\n' "$run_token" | (

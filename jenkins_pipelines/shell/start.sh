@@ -1,6 +1,6 @@
-# start FOLDER LOCKS COMMAND…: become the user's command, with the arguments in FOLDER as its environment, and with LOCKS
-# as its limit of file locks.
-# Names that the shell sets itself are passed by env(1) in front of the command, all others by one export.
+# start FOLDER LOCKS COMMAND…: become the user's command, with the arguments in FOLDER as its environment, and with
+# LOCKS as its limit of file locks.
+# Arguments whose names the shell itself sets are passed by env(1) in front of the command, all others by one export.
 environment=$1 locks=$2
 shift 2
 # dash and busybox name this limit w, bash names it x.

@@ -1,4 +1,4 @@
 
-# A stop may have come late.
+# A stop may have come after the last program.
 [ -z "$stop$terminated" ] || stop_build
 conclude 0 succeeded

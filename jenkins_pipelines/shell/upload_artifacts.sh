@@ -9,8 +9,8 @@ url_name() {
   esac
 }
 
-# is_utf8 NAME: judged by its bytes in hexadecimal, as tools differ in what they read as text. The patterns are those of
-# well-formed UTF-8 in RFC 3629.
+# is_utf8 NAME: whether NAME is UTF-8. Tools differ in what they read as text, so the bytes are compared in hexadecimal
+# with the patterns of well-formed UTF-8 in RFC 3629.
 is_utf8() {
   ! printf %s "$1" | od -An -v -tx1 | tr -d '\n' | sed '
     s/ c[2-9a-f] [89ab]./ 2d/g
@@ -24,7 +24,7 @@ is_utf8() {
   ' | grep -q ' [89a-f]'
 }
 
-# check_name NAME: sets `readable`, with `?` for what a message cannot show; fails for a name that no artifact can have.
+# check_name NAME: sets `readable` to NAME with `?` for each byte that a message cannot show. Fails on an invalid name.
 check_name() {
   readable=$1
   case $1 in *[!A-Za-z0-9._/-]*) ;; *) return 0 ;; esac
