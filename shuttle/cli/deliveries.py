@@ -67,13 +67,13 @@ def show(
         for moment in endpoint["failovers"]
     ]
     if moments:
-        print_table(("what", "at", "went over to", "why"), moments)
+        print_table(("what", "at", "failed over to", "why"), moments)
 
 
 @app.command()
 def replay(
     delivery_id: Annotated[
-        int | None, typer.Argument(metavar="[ID]", help="An id of `list`; or name an app.", show_default=False)
+        int | None, typer.Argument(metavar="[ID]", help="An id from `list`, unless --app is given.", show_default=False)
     ] = None,
     *,
     app_id: _App = "",
@@ -81,13 +81,13 @@ def replay(
     url: ServiceUrl = DEFAULT_URL,
     token: Token = "",
 ) -> None:
-    """Send again: one delivery by its id, or all of an app or a build that were given up."""
+    """Send one delivery again, or all deliveries of an app or a build that were given up."""
     if (delivery_id is None) != bool(app_id):
         raise UsageError("Give either the ID of one delivery, or --app, and --build to restrict it to one build.")
     from shuttle.cli.client import ask
 
     answer = ask(url, token, lambda client: client.replay(delivery_id, **_filled(app_id=app_id, build_id=build_id)))
-    print(f"{answer['replayed']} due again now", file=sys.stderr)
+    print(f"Deliveries that are due again now: {answer['replayed']}", file=sys.stderr)
 
 
 def _filled(**query: str) -> dict[str, str]:

@@ -230,7 +230,7 @@ async def test_the_commands_work_against_the_real_service(kept: Running, capsys:
     delivered = json.loads(out)["deliveries"]
     assert [entry["state"] for entry in delivered] == ["delivered"] * 3
     replayed = await run("deliveries", "replay", str(delivered[0]["delivery_id"]))
-    assert replayed == (0, "", "1 due again now\n")
+    assert replayed == (0, "", "Deliveries that are due again now: 1\n")
 
     for arguments in (("stop", "hello", "2"), ("status", "hello", "3"), ("builds", "--token", "wrong")):
         code, out, err = await run(*arguments)

@@ -212,9 +212,11 @@ async def test_deliveries_are_listed_and_replayed(service, run):
     assert service.asked[-1].query == {"app_id": "shop", "state": "gave_up"}
 
     service.says("POST", "/-/deliveries/3/replay", {"status": "OK", "replayed": 1})
-    assert (await run("deliveries", "replay", "3")).err == "1 due again now\n"
+    assert (await run("deliveries", "replay", "3")).err == "Deliveries that are due again now: 1\n"
     service.says("POST", "/-/deliveries/replay", {"status": "OK", "replayed": 2})
-    assert (await run("deliveries", "replay", "--app", "shop", "--build", "7")).err == "2 due again now\n"
+    assert (
+        await run("deliveries", "replay", "--app", "shop", "--build", "7")
+    ).err == "Deliveries that are due again now: 2\n"
     assert service.asked[-1].query == {"app_id": "shop", "build_id": "7"}
     assert (await run("deliveries", "replay")).code == 2
     assert (await run("deliveries", "replay", "3", "--app", "shop")).code == 2
