@@ -21,7 +21,7 @@ class Signer:
         """`webhook-id`, `webhook-timestamp` (of this attempt, in seconds) and, with keys, `webhook-signature`."""
         headers = {"webhook-id": webhook_id, "webhook-timestamp": str(floor(at.timestamp()))}
         if self._webhooks:
-            # The library takes the local time of any zone for UTC, and would sign a wrong instant.
+            # The library ignores the zone of an instant and reads it as UTC, so it has to get UTC.
             signed = (webhook.sign(webhook_id, at.astimezone(UTC), body.decode()) for webhook in self._webhooks)
             headers["webhook-signature"] = " ".join(signed)
         return headers

@@ -90,7 +90,7 @@ class _Build(_Shape):
 
     @property
     def ghost(self) -> bool:
-        """Whether Jenkins shows it as running, without a result and an executor; a starting build has an executor."""
+        """Whether Jenkins shows the build as running, but without an executor. A starting build has an executor."""
         nothing_runs = self.in_progress is False and "executor" in self.model_fields_set and self.executor is None
         return self.building and self.result is None and nothing_runs and self.duration == 0
 
@@ -164,7 +164,7 @@ def queue_item(answer: JenkinsResponse) -> QueueItem:
 
 
 def has_left_queue(answer: JenkinsResponse) -> bool:
-    """The item no longer waits: it became a build, or was cancelled."""
+    """Whether the item no longer waits: it became a build, or was cancelled."""
     return _read(_QUEUE_ITEM, answer).kind.endswith("LeftItem")
 
 

@@ -12,7 +12,7 @@ def demo(
         str, typer.Option(metavar="URL", help="Build this instead of the example: a URL, a directory or an archive.")
     ] = "",
     pipeline: Annotated[str, typer.Option(help="How to build it.")] = "script",
-    destination: Annotated[str, typer.Option(help="docker://… to which the docker-image pipeline pushes.")] = "",
+    destination: Annotated[str, typer.Option(help="Where the docker-image pipeline pushes: docker://….")] = "",
     keep: Annotated[bool, typer.Option("--keep", help="Keep everything running until Ctrl-C.")] = False,
     kafka: Annotated[
         bool, typer.Option("--kafka", help="Send the log to a mock Kafka broker as well, and consume it there.")

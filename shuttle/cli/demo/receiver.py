@@ -104,9 +104,8 @@ class Receiver:
         build = self.build(unquote(request.headers["Shuttle-App-Id"]), unquote(request.headers["Shuttle-Build-Id"]))
         offset = int(request.headers["Shuttle-Log-Offset"])
         if offset > build.log_bytes:
-            return _offset_answer(
-                build, status=409
-            )  # bytes are missing in between: answer with the offset to send from
+            # Bytes are missing in between: the answer has the offset from which to send.
+            return _offset_answer(build, status=409)
         try:
             async for piece in request.content.iter_any():
                 self._take(build, offset, piece)
