@@ -43,15 +43,20 @@ class Supervisor:
             async with self._call(what, self._run_token, data=raw) as response:
                 await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError):
-            self.pause_seconds = _FAILED_PAUSES_SECONDS[min(self.failures, len(_FAILED_PAUSES_SECONDS) - 1)]
-            self.failures += 1
-            return False
+            return self._failed()
+        if response.status == 503:  # the database was too slow
+            return self._failed()
         if response.status != 409:  # after a crash the shuttle may request bytes again that it had acknowledged
             _checked(response)
         self.failures = 0
         self.offset = int(response.headers["Shuttle-Log-Offset"])
         self.pause_seconds = float(response.headers.get("Shuttle-Log-Pause", "0.2"))
         return True
+
+    def _failed(self) -> bool:
+        self.pause_seconds = _FAILED_PAUSES_SECONDS[min(self.failures, len(_FAILED_PAUSES_SECONDS) - 1)]
+        self.failures += 1
+        return False
 
     async def push_all(self, raw: bytes, *, ended: bool = False) -> None:
         """Push all bytes in as many calls as necessary, with the pauses that the responses name."""
