@@ -9,6 +9,7 @@ from pathlib import Path
 import structlog
 from aiohttp import ClientSession
 
+from shuttle import __version__
 from shuttle.clock import Clock
 from shuttle.delivery import StatusSender
 from shuttle.delivery.dispatch import Dispatcher
@@ -20,10 +21,13 @@ from shuttle.errors import StoreError, StoreFaultError
 from shuttle.jenkins.budget import PollBudget
 from shuttle.jenkins.client import JenkinsClient
 from shuttle.kafka.clusters import KafkaClusters
+from shuttle.lease import Lease
 from shuttle.lifecycle import Services
 from shuttle.lifecycle.agent_calls import AgentCalls
 from shuttle.lifecycle.build_logs import BuildLogs
 from shuttle.lifecycle.delete import AppCleanup
+from shuttle.lifecycle.membership import Membership
+from shuttle.lifecycle.owned_apps import OwnedApps
 from shuttle.lifecycle.retain import Retention
 from shuttle.lifecycle.signals import Signals
 from shuttle.lifecycle.steady_time import record_steady_time
@@ -48,6 +52,7 @@ from shuttle.sources.http import HttpFetcher
 from shuttle.sources.kinds.http import HttpSource
 from shuttle.store import Database, Topic
 from shuttle.store.intake import Intake
+from shuttle.store.replicas import Replica
 from shuttle.store.sealed import sealed_samples
 from shuttle.store.sqlite import SqliteDatabase
 from shuttle.store.steady_time import read_steady_time, write_steady_time
@@ -62,6 +67,8 @@ _OUTGOING_CONNECTIONS = 4_096
 # After a restart, the builds that were running are polled for the first time within this time.
 _DOUBLE_RATE_SECONDS = 5.0
 _DATABASE_PAUSE_SECONDS = 1.0
+# The part of SHUTTLE_LEASE_SECONDS in which this process sends nothing any more, and others do not take its apps yet.
+_LEASE_MARGIN = 0.2
 # How many archives are checked at the same time. A hostile one can take 1 GiB of memory while it is checked, so the
 # number does not grow with a machine's CPUs alone.
 _CHECKED_ARCHIVES = min(max(2, os.cpu_count() or 2), 4)
@@ -69,11 +76,12 @@ _CHECKED_ARCHIVES = min(max(2, os.cpu_count() or 2), 4)
 
 @asynccontextmanager
 async def shuttle_parts(
-    settings: Settings, public_url: str, on_wait: Callable[[str], None] = lambda _: None
+    settings: Settings, public_url: str, replica_url: str = "", on_wait: Callable[[str], None] = lambda _: None
 ) -> AsyncIterator[tuple[Services, Worker]]:
     """Start everything except the web server; stops it in reverse order, within SHUTTLE_SHUTDOWN_SECONDS.
 
-    While the start waits for the database, `on_wait` is called with a sentence that says so, before each retry.
+    Agents and callers reach the service at `public_url`, other replicas reach this process at `replica_url`. While the
+    start waits for the database, `on_wait` is called with a sentence that says so, before each retry.
     """
     async with AsyncExitStack() as stack:
         await asyncio.to_thread(_prepare_data_dir, settings.shuttle_data_dir)
@@ -85,6 +93,16 @@ async def shuttle_parts(
         vault = open_vault(keys, settings.shuttle_data_dir, await database.run(sealed_samples))
         clock.resume(await database.run(read_steady_time))
         await database.run(write_steady_time, clock.anchor())
+        owned, lease = OwnedApps(), _lease(settings)
+        membership = Membership(
+            database,
+            Replica(database.instance, settings.replica_name, replica_url, __version__, 0, clock.now()),
+            owned,
+            lease,
+            heartbeat_seconds=settings.shuttle_heartbeat_seconds,
+            lease_seconds=settings.shuttle_lease_seconds,
+        )
+        stack.push_async_callback(membership.leave)
         sinks = StoredSinks(database, vault)
         stack.push_async_callback(sinks.close)
         objects = object_store(settings)
@@ -109,7 +127,7 @@ async def shuttle_parts(
         )
         signals = Signals()
         signals.subscribe_to(database)
-        logs = BuildLogs(database, vault, library, signals)
+        logs = BuildLogs(database, vault, library, signals, owned)
         services = Services(
             settings=settings,
             database=database,
@@ -124,6 +142,8 @@ async def shuttle_parts(
             logs=logs,
             calls=AgentCalls(settings.shuttle_agent_calls_per_second),
             signals=signals,
+            owned=owned,
+            lease=lease,
             public_url=public_url,
             clock=clock,
             normalizing=asyncio.Semaphore(_CHECKED_ARCHIVES),
@@ -139,12 +159,19 @@ async def shuttle_parts(
             "delivery": dispatcher.run(),
             "retention": Retention(services).run(),
             "apps": AppCleanup(services).run(),
-            "unanswered requests": look_for_unanswered(signals, worker.begin_missed, dispatcher.wake),
+            "unanswered requests": look_for_unanswered(signals, worker.look, dispatcher.wake),
+            "membership": membership.run(worker.look, worker.drop),
             "steady time": record_steady_time(services),
             "memory": trim_memory(),
         }
+        await membership.join()
         await _start(stack, worker, loops, settings)
         yield services, worker
+
+
+def _lease(settings: Settings) -> Lease:
+    """The lease of this process; on SQLite no other replica can take its apps."""
+    return Lease(settings.shuttle_lease_seconds * (1 - _LEASE_MARGIN) if settings.postgres_url else None)
 
 
 def _sinks(session: ClientSession, kafka: KafkaClusters, clock: Clock, settings: Settings) -> dict[EndpointKind, Sink]:

@@ -222,6 +222,16 @@ class StoreError(UnavailableError):
     code = "store_unavailable"
 
 
+class NotOwnerError(ShuttleError):
+    """Another replica owns the app; tasks of this one that worked for it end without a trace."""
+
+    status = 503
+    code = "not_owner"
+
+    def __init__(self) -> None:
+        super().__init__("Another replica works for this app; send the request again.", headers={"Retry-After": "1"})
+
+
 class StoreFaultError(StoreError):
     """The database works but refused a statement, which is a bug of the shuttle.
 

@@ -45,13 +45,16 @@ async def serve(settings: Settings) -> None:
         loop.add_signal_handler(number, stop.set)
     listening = _listen(settings)
     port = listening.getsockname()[1]
-    public_url = settings.build_shuttle_host or f"http://{_reachable_host(settings)}:{port}"
+    own_url = f"http://{_reachable_host(settings)}:{port}"
+    public_url = settings.build_shuttle_host or own_url
+    replica_url = settings.shuttle_replica_url or own_url
     async with AsyncExitStack() as stack:
         waiting = WaitingSite(listening)
         if settings.postgres_url:
             stack.push_async_callback(waiting.close)
             await waiting.start()
-        starting = asyncio.ensure_future(stack.enter_async_context(shuttle_parts(settings, public_url, waiting.say)))
+        parts = shuttle_parts(settings, public_url, replica_url, waiting.say)
+        starting = asyncio.ensure_future(stack.enter_async_context(parts))
         if not await _before_stop(starting, stop):
             return
         services, worker = starting.result()
@@ -60,7 +63,7 @@ async def serve(settings: Settings) -> None:
         await runner.setup()
         await web.SockSite(runner, listening, backlog=_ACCEPTED_AT_ONCE).start()
         listening.listen(_BACKLOG)
-        log.info("serving", bind=settings.shuttle_bind, port=port, replica=replica_name(settings))
+        log.info("serving", bind=settings.shuttle_bind, port=port, replica=settings.replica_name)
         await stop.wait()
         log.info("stopping; unfinished builds continue at the next start")
         await runner.cleanup()
@@ -89,11 +92,6 @@ def _reachable_host(settings: Settings) -> str:
     if not settings.binds_loopback:
         return socket.gethostname()
     return f"[{settings.shuttle_bind}]" if ":" in settings.shuttle_bind else settings.shuttle_bind
-
-
-def replica_name(settings: Settings) -> str:
-    """The name of this process: SHUTTLE_REPLICA_NAME, or the host's name and the process id."""
-    return settings.shuttle_replica_name or f"{socket.gethostname()}-{os.getpid()}"
 
 
 def configure_logs() -> None:

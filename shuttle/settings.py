@@ -1,6 +1,7 @@
 """All settings: read from the environment and validated together at the start; all problems are reported at once."""
 
 import os
+import socket
 from collections.abc import Callable, Mapping
 from datetime import date
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -87,6 +88,7 @@ class Settings(BaseModel):
     shuttle_bind: str = "127.0.0.1"
     build_shuttle_host: Annotated[str, AfterValidator(read_public_url)] = ""
     shuttle_replica_name: str = ""
+    shuttle_replica_url: Annotated[str, AfterValidator(read_public_url)] = ""
     shuttle_aliases: Annotated[tuple[str, ...], _text(comma_list)] = ()
 
     # --- connections of callers
@@ -105,6 +107,10 @@ class Settings(BaseModel):
     s3_access_key: str = ""
     s3_secret_key: SecretStr = Field(SecretStr(""), validate_default=True)
     s3_location: str = ""
+
+    # --- replicas
+    shuttle_heartbeat_seconds: Seconds = 5
+    shuttle_lease_seconds: Seconds = Field(15, validate_default=True)
 
     # --- Jenkins
     jenkins_url: SecretStr = SecretStr("http://127.0.0.1:8080/")
@@ -236,6 +242,15 @@ class Settings(BaseModel):
             )
         return value
 
+    @field_validator("shuttle_lease_seconds")
+    @classmethod
+    def _lease_outlasts_two_heartbeats(cls, value: float, info: ValidationInfo) -> float:
+        if value < 2.5 * info.data.get("shuttle_heartbeat_seconds", 0):
+            raise ValueError(
+                "write at least 2.5 times SHUTTLE_HEARTBEAT_SECONDS, so that one late heartbeat is no death"
+            )
+        return value
+
     @field_validator("s3_secret_key")
     @classmethod
     def _s3_is_whole(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
@@ -253,6 +268,11 @@ class Settings(BaseModel):
                 " (make one with `shuttle token new`) or SHUTTLE_ALLOW_ANONYMOUS=true"
             )
         return value
+
+    @property
+    def replica_name(self) -> str:
+        """The name of this process: SHUTTLE_REPLICA_NAME, or the host's name and the process id."""
+        return self.shuttle_replica_name or f"{socket.gethostname()}-{os.getpid()}"
 
     @property
     def postgres_url(self) -> str:

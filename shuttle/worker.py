@@ -8,7 +8,7 @@ from weakref import WeakValueDictionary
 import structlog
 
 from shuttle.build import Build, StopCause
-from shuttle.errors import StoreError, UnavailableError
+from shuttle.errors import NotOwnerError, StoreError, UnavailableError
 from shuttle.lifecycle import Services
 from shuttle.lifecycle.backoff import retry_database
 from shuttle.lifecycle.build_logs import write_preamble
@@ -19,7 +19,8 @@ from shuttle.logs.spool import SpoolError
 from shuttle.metrics import UNDER_WAY
 from shuttle.outgoing.endpoints import EndpointKind
 from shuttle.sinks import Sink
-from shuttle.store.builds import find_build, unarchived_builds, unfinished_builds, unfinished_uuids
+from shuttle.store.builds import OwnedBuild, find_build, find_unfinished, open_builds, unfinished_uuids
+from shuttle.store.fence import Ownership
 from shuttle.store.transitions import builds_with_slots, grant_slots, reason_for_waiting, record_waiting
 
 log = structlog.get_logger()
@@ -40,7 +41,7 @@ class Worker:
         self._forwarding = LogForwarding(services, sinks)
         self._runs: dict[str, asyncio.Task[None]] = {}
         # Also tasks that have left `_runs` and decide how their build continues.
-        self._build_tasks: dict[asyncio.Task[None], str] = {}
+        self._build_tasks: dict[asyncio.Task[None], Build] = {}
         self._parked: dict[str, Build] = {}
         self._awaiting_staging: dict[str, Build] = {}
         self._staging = asyncio.Semaphore(_MAX_STAGING)
@@ -50,32 +51,40 @@ class Worker:
         self._closing = False
 
     async def start(self) -> None:
-        """Resume unfinished work: builds, logs that are not archived, open sinks."""
-        unfinished = await self._services.database.run(unfinished_builds)
-        for build in unfinished:
-            self._services.library.recover(build)
-            self._begin(build)
-        for build in await self._services.database.run(unarchived_builds):
-            self._begin(build)
-        await self._forwarding.resume()
+        """Resume the open work of this process's apps."""
+        await self.look()
         self._loop = asyncio.create_task(self._serve(), name="worker")
 
     def add(self, build: Build, *, has_sinks: bool) -> None:
-        """Start a newly accepted build and the forwarding of its log."""
+        """Start a newly accepted build and the forwarding of its log, if this process owns the app."""
         self._begin(build)
         if has_sinks:
             self._forwarding.begin(build.build_uuid)
 
-    async def begin_missed(self) -> None:
-        """Begin the builds that were recorded, or stopped while they waited for a slot, without a notice."""
+    async def look(self) -> None:
+        """Begin what this process owns and has not begun yet: builds, logs that are not archived, open sinks.
+
+        After a start or a takeover this is all open work, later what was recorded without a notice.
+        """
         parked = set(self._parked)
-        unfinished = await self._services.database.run(unfinished_uuids)
+        unfinished = await self._services.database.run(unfinished_uuids) if parked else set()
         for build_uuid in (parked & self._parked.keys()) - unfinished:
             self._begin(self._parked.pop(build_uuid))
-        for build_uuid in unfinished - self._parked.keys() - set(self._build_tasks.values()):
-            build = await self._find(build_uuid)
-            if build is not None:
-                self.add(build, has_sinks=True)
+        known = {*self._parked, *(build.build_uuid for build in self._build_tasks.values())}
+        for owned in await self._services.database.run(open_builds, known):
+            self._resume(owned)
+        await self._forwarding.look()
+
+    def drop(self, app_id: str) -> None:
+        """Stop working for an app that another replica has taken."""
+        self._services.owned.drop(app_id)
+        for build_uuid in [uuid for uuid, build in self._parked.items() if build.app_id == app_id]:
+            del self._parked[build_uuid]
+        for task, build in self._build_tasks.items():
+            if build.app_id == app_id:
+                task.cancel()
+                self._services.logs.lose(build.build_uuid)
+        self._forwarding.drop(app_id)
 
     async def close(self, grace_seconds: float) -> None:
         """Cancel all tasks, including open requests to sinks and Jenkins. The next process resumes the work."""
@@ -108,14 +117,24 @@ class Worker:
                 self._begin(changed)
             elif build_uuid in self._awaiting_staging:
                 self._runs[build_uuid].cancel()
+            elif build_uuid not in self._runs:  # perhaps another replica has accepted it
+                await self._begin_found(build_uuid)
         for build_uuid in await self._grant():
-            granted = self._parked.pop(build_uuid, None) or await retry_database(partial(self._find, build_uuid))
+            granted = self._parked.pop(build_uuid, None)
             if granted is not None:
                 self._begin(granted)
+            else:
+                await self._begin_found(build_uuid)
         now = self._services.clock.steady()
         waiting = (*self._parked.values(), *self._awaiting_staging.values())
         for build in [build for build in waiting if build.deadline_at <= now]:
             await stop_build(build.build_uuid, StopCause.DEADLINE, self._services)
+
+    async def _begin_found(self, build_uuid: str) -> None:
+        owned = await retry_database(partial(self._services.database.run, find_unfinished, build_uuid))
+        if owned is not None and build_uuid not in self._runs:
+            self._resume(owned)
+            self._forwarding.begin(build_uuid)
 
     async def _find(self, build_uuid: str) -> Build | None:
         return await self._services.database.run(find_build, build_uuid)
@@ -130,13 +149,21 @@ class Worker:
 
     # --- builds
 
+    def _resume(self, owned: OwnedBuild) -> None:
+        """Begin a build whose log may have been written by another process."""
+        self._services.owned.add(Ownership(owned.build.app_id, owned.epoch))
+        if not owned.build.state.final:
+            self._services.library.recover(owned.build)
+        self._begin(owned.build)
+
     def _begin(self, build: Build) -> None:
-        """Run the build as a task, unless it is running already or the worker is closing."""
-        if self._closing or build.build_uuid in self._runs:
+        """Run the build as a task, unless it is running already, is not this process's, or the worker is closing."""
+        context = self._services.owned.context(build.app_id)
+        if self._closing or build.build_uuid in self._runs or context is None:
             return
-        task = asyncio.create_task(self._run(build), name=f"build {build.build_uuid}")
+        task = asyncio.create_task(self._run(build), name=f"build {build.build_uuid}", context=context)
         self._runs[build.build_uuid] = task
-        self._build_tasks[task] = build.build_uuid
+        self._build_tasks[task] = build
         task.add_done_callback(self._build_tasks.pop)
         UNDER_WAY.set(len(self._runs))
 
@@ -148,9 +175,11 @@ class Worker:
                 await run(build.build_uuid, self._services)
         except asyncio.CancelledError:
             task = asyncio.current_task()
-            if self._closing or task is None:
+            if self._closing or task is None or build.app_id not in self._services.owned:
                 raise
             task.uncancel()  # the build ended while it waited for staging; the rest needs no staging slot
+        except NotOwnerError:
+            self.drop(build.app_id)
         except UnavailableError as error:
             log.warning("a build waits", build_uuid=build.build_uuid, error=error.message)
             await asyncio.sleep(_STORE_PAUSE_SECONDS)
@@ -160,7 +189,7 @@ class Worker:
         finally:
             del self._runs[build.build_uuid]
             UNDER_WAY.set(len(self._runs))
-        if not self._closing:
+        if not self._closing and build.app_id in self._services.owned:
             await retry_database(lambda: self._continue(build.build_uuid))
 
     async def _stage_in_order(self, build: Build) -> None:

@@ -17,7 +17,7 @@ _CLOCK_SECONDS = 30
 
 async def examine_postgres(settings: Settings) -> AsyncIterator[Finding]:
     """Check the server, its user's rights, its durability and clock, and the key of its encrypted secrets."""
-    database = PostgresDatabase(settings.postgres_url, Clock(), sole_owner=False)
+    database = PostgresDatabase(settings.postgres_url, Clock())
     try:
         facts = await database.run(read_facts)
         sealed = await database.run(sealed_samples) if facts.revision is not None else []

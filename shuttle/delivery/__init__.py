@@ -116,5 +116,5 @@ class Outbox(Protocol):
 
         DELIVERED and GAVE_UP end this delivery; later ones of the receiver start with attempts of their own. GONE
         ends all deliveries of the receiver. FAILED sets `next_attempt_at`. With `failed_over`, later deliveries of
-        the receiver begin with that member.
+        the receiver begin with that member. Raises NotOwnerError if another replica has taken over the deliveries.
         """

@@ -9,7 +9,7 @@ import structlog
 from shuttle.clock import Clock
 from shuttle.delivery import Attempt, DueDelivery, Outbox, StatusSender
 from shuttle.delivery.deliver import StatusDelivery
-from shuttle.errors import UnavailableError
+from shuttle.errors import NotOwnerError, UnavailableError
 from shuttle.outgoing.endpoints import EndpointKind
 from shuttle.settings import Settings
 
@@ -144,6 +144,8 @@ class Dispatcher:
         while True:
             try:
                 return await self._outbox.record_attempt(attempt)
+            except NotOwnerError:
+                return None  # the new owner makes the attempt again, with the same webhook-id
             except UnavailableError as error:
                 _log.warning("a delivery attempt cannot be recorded; retrying", error=error.message)
                 await self._sleep(_STORE_PAUSE_SECONDS)

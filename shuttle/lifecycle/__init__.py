@@ -7,8 +7,10 @@ from shuttle.build import Build
 from shuttle.clock import Clock
 from shuttle.jenkins import Jenkins
 from shuttle.jenkins.budget import PollBudget
+from shuttle.lease import Lease
 from shuttle.lifecycle.agent_calls import AgentCalls
 from shuttle.lifecycle.build_logs import BuildLogs
+from shuttle.lifecycle.owned_apps import OwnedApps
 from shuttle.lifecycle.signals import Signals
 from shuttle.logs.library import LogLibrary
 from shuttle.objects import ObjectStore
@@ -38,6 +40,8 @@ class Services:
     logs: BuildLogs
     calls: AgentCalls
     signals: Signals
+    owned: OwnedApps
+    lease: Lease
     public_url: str
     clock: Clock
     normalizing: asyncio.Semaphore

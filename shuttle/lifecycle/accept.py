@@ -30,6 +30,7 @@ from shuttle.request import UUID, LegacyRequest, ParsedRequest
 from shuttle.standing import Standing
 from shuttle.store.accept import free_uuid
 from shuttle.store.build_numbers import take_number
+from shuttle.store.fence import Ownership
 from shuttle.store.idempotency import find_recorded, find_recorded_legacy
 from shuttle.store.new_build import NewBuild, NewEndpoint, target_bytes
 from shuttle.store.pending_uploads import register_upload
@@ -176,6 +177,10 @@ class Acceptance:
         accepted = await self._services.intake.record(
             new, queue_limit=limit, same_request=self._same_request_as(content)
         )
+        if accepted.epoch is not None:
+            self._services.owned.add(Ownership(new.app_id, accepted.epoch))
+        elif not accepted.replayed:  # another replica owns the app, and begins the build
+            self._services.owned.drop(new.app_id)
         return _accepted(accepted.build, parsed, replayed=accepted.replayed)
 
     async def _store_source(self, build_uuid: str, source: DecodedSource) -> None:

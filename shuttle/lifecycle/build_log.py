@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from contextvars import Context
 from datetime import datetime
 
 import structlog
 
 from shuttle.build import FinalLog
-from shuttle.errors import StoreError, UnavailableError
+from shuttle.errors import NotOwnerError, StoreError, UnavailableError
 from shuttle.logs.archive import GrowingDigest
 from shuttle.logs.spool import Spool, SpoolError
 from shuttle.logs.transform import LOG_CUT
@@ -42,7 +43,8 @@ class BuildLog:
 
     `claims` are all attempts of the build's steps; `last_call_at` is the time of a supervisor's newest call, on the
     loop's clock. `stop_cause` is sent to supervisors with the answer to their next push; `broken` is the error after
-    which nothing more can be written to the spool.
+    which nothing more can be written to the spool. `lost` = another replica has taken the app, so no push may be
+    acknowledged any more.
     """
 
     def __init__(
@@ -53,9 +55,10 @@ class BuildLog:
         database: Database,
         *,
         claims: Sequence[Claim],
+        context: Context,
         on_broken: Callable[[], None],
     ) -> None:
-        """`on_broken` is called once, when the spool can no longer be written or read."""
+        """`context` is that of the app's owner; `on_broken` is called once, when the spool can no longer be used."""
         self.build_uuid = build_uuid
         self.claims: Sequence[Claim] = ()
         self._by_run_token: Mapping[str, Claim] = {}
@@ -64,6 +67,8 @@ class BuildLog:
         self.time_limit_at: datetime | None = None
         self.broken: SpoolError | None = None
         self.closed = False
+        self.lost = False
+        self._context = context
         self._on_broken = on_broken
         self._writer = writer
         self._spool = spool
@@ -124,17 +129,19 @@ class BuildLog:
         return wanted
 
     async def wait_for_room(self) -> None:
-        """Return once at most 16 MiB are written but uncommitted, or the log is broken."""
-        while self._writer.offset - self._spool.size_bytes > _MAX_UNSHOWN_BYTES and self.broken is None:
+        """Return once at most 16 MiB are written but uncommitted, or the log is broken or lost."""
+        while self._writer.offset - self._spool.size_bytes > _MAX_UNSHOWN_BYTES and not (self.broken or self.lost):
             await self._next_commit()
 
     async def end_stream(self, claim: Claim, stream: str) -> None:
         """End the stream; returns once all of it is durable.
 
         Raises:
+            NotOwnerError: another replica has taken the app.
             UnavailableError: a replay of a lost log is not complete, or the disk or database is too slow: the caller
                 has to send the end again. StoreError: the database failed.
         """
+        self._raise_if_lost()
         if self.broken is not None or self.closed:
             return
         try:
@@ -152,6 +159,7 @@ class BuildLog:
         if self._writer.replaying:
             raise UnavailableError("A lost log is being written again in its old order; other streams come first.")
         while self._spool.size_bytes < self._writer.offset:
+            self._raise_if_lost()
             await self._next_commit()
         await self._spool.sync()
 
@@ -190,12 +198,25 @@ class BuildLog:
             if task is not None:
                 task.cancel()
 
+    def lose(self) -> None:
+        """Another replica has taken the app: it requests from the agents what is not committed."""
+        self.lost = True
+        self.abandon()
+        self._wake()
+
+    def _raise_if_lost(self) -> None:
+        if self.lost:
+            raise NotOwnerError
+
     # --- commits
 
     def _schedule_commit(self) -> None:
         """Start a commit if there is uncommitted text, and the timer for an unfinished line."""
+        if self.lost:
+            return
         if self._commit is None and self._writer.offset > self._spool.size_bytes:
-            self._commit = asyncio.create_task(self._commit_all(), name=f"log of {self.build_uuid}")
+            name = f"log of {self.build_uuid}"
+            self._commit = asyncio.create_task(self._commit_all(), name=name, context=self._context.copy())
         if self._unfinished_check is None and not self.closed and self._writer.holds_text:
             self._unfinished_check = asyncio.get_running_loop().call_later(_UNFINISHED_SECONDS, self._write_unfinished)
 
@@ -217,6 +238,8 @@ class BuildLog:
                 if waiting_bytes > _FAST_LOG_BYTES:
                     await self._wait_between_commits()
                 await self._commit_once()
+        except NotOwnerError:
+            self.lose()
         except Exception:  # a bug must not lose the log: log the error and try again
             log.exception("a log could not be recorded", build_uuid=self.build_uuid)
             await asyncio.sleep(_STORE_PAUSE_SECONDS)

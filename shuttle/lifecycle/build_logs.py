@@ -5,8 +5,10 @@ from functools import partial
 from weakref import WeakValueDictionary
 
 from shuttle.build import Build
+from shuttle.errors import NotOwnerError
 from shuttle.lifecycle.build_log import BuildLog
 from shuttle.lifecycle.build_spec import read_plan
+from shuttle.lifecycle.owned_apps import OwnedApps
 from shuttle.lifecycle.signals import Signals
 from shuttle.logs.library import LogLibrary
 from shuttle.logs.mask import Masker
@@ -29,7 +31,10 @@ def write_preamble(build: Build, spool: Spool) -> None:
 class BuildLogs:
     """Keeps one BuildLog for each build. Used from one event loop."""
 
-    def __init__(self, database: Database, vault: Vault, library: LogLibrary, signals: Signals) -> None:
+    def __init__(
+        self, database: Database, vault: Vault, library: LogLibrary, signals: Signals, owned: OwnedApps
+    ) -> None:
+        self._owned = owned
         self._database = database
         self._vault = vault
         self._library = library
@@ -49,7 +54,7 @@ class BuildLogs:
     async def open(self, build_uuid: str) -> BuildLog | None:
         """The build's log, ready for writing; None = no step has claimed the build, or it is final.
 
-        Raises SpoolError, StoreError.
+        Raises SpoolError, StoreError, and NotOwnerError if this process does not own the app.
         """
         async with self._opening.setdefault(build_uuid, asyncio.Lock()):
             found = self._logs.get(build_uuid)
@@ -61,6 +66,9 @@ class BuildLogs:
             return found
 
     async def _opened(self, build: Build) -> BuildLog:
+        context = self._owned.context(build.app_id)
+        if context is None:
+            raise NotOwnerError
         spec = await read_plan(build.build_uuid, self._database, self._vault)
         segments = await self._database.run(segments_of, build.build_uuid)
         # In a thread: a thousand secrets take a second.
@@ -79,7 +87,9 @@ class BuildLogs:
             segments=segments,
         )
         wake = partial(self._signals.wake, build.build_uuid)
-        opened = BuildLog(build.build_uuid, writer, spool, self._database, claims=claims, on_broken=wake)
+        opened = BuildLog(
+            build.build_uuid, writer, spool, self._database, claims=claims, context=context, on_broken=wake
+        )
         opened.stop_cause = build.stop_cause
         opened.time_limit_at = build.time_limit_at
         return opened
@@ -103,6 +113,12 @@ class BuildLogs:
     def forget(self, build_uuid: str) -> None:
         """Drop the log of a final build."""
         self._logs.pop(build_uuid, None)
+
+    def lose(self, build_uuid: str) -> None:
+        """Drop the log of a build whose app another replica has taken."""
+        found = self._logs.pop(build_uuid, None)
+        if found is not None:
+            found.lose()
 
     def abandon(self) -> None:
         """Drop the uncommitted text of all logs at shutdown; the next process requests it from the agents again."""

@@ -2,18 +2,20 @@
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 
 import structlog
 
 from shuttle.build import Build
+from shuttle.errors import NotOwnerError
 from shuttle.lifecycle import Services
 from shuttle.lifecycle.backoff import retry_database
 from shuttle.logs.spool import SpoolError
 from shuttle.outgoing.endpoints import EndpointKind
 from shuttle.sinks import Sink, SinkTarget
 from shuttle.store.builds import find_build
-from shuttle.store.ledger import has_open_sinks
+from shuttle.store.ledger import builds_with_open_sinks, has_open_sinks
 
 log = structlog.get_logger()
 
@@ -29,6 +31,7 @@ class LogForwarding:
         self._sinks = sinks
         self._starts: set[asyncio.Task[None]] = set()
         self._forwards: dict[int, asyncio.Task[None]] = {}
+        self._targets: dict[int, SinkTarget] = {}
         # When builds with open sinks ended, on steady time.
         self._ended_at: dict[str, datetime] = {}
 
@@ -37,9 +40,11 @@ class LogForwarding:
         """All running tasks, to be cancelled at a shutdown."""
         return [*self._starts, *self._forwards.values()]
 
-    async def resume(self) -> None:
-        """Continue with all open sinks, after a restart."""
-        for target in await self._services.sinks.open_sinks():
+    async def look(self) -> None:
+        """Start to send to the open sinks of this process's apps that are not sent to yet."""
+        known = {target.build_uuid for target in self._targets.values()}
+        unknown = await self._services.database.run(builds_with_open_sinks) - known
+        for target in await self._services.sinks.open_sinks(sorted(unknown)) if unknown else ():
             self._start(target)
 
     def begin(self, build_uuid: str) -> None:
@@ -47,6 +52,13 @@ class LogForwarding:
         task = asyncio.create_task(self._start_all(build_uuid))
         self._starts.add(task)
         task.add_done_callback(self._starts.discard)
+
+    def drop(self, app_id: str) -> None:
+        """Stop sending the logs of an app that another replica has taken."""
+        for sink_id, target in self._targets.items():
+            if target.app_id == app_id:
+                self._forwards[sink_id].cancel()
+                self._ended_at.pop(target.build_uuid, None)
 
     async def settle(self, build: Build) -> None:
         """Start the time in which the open sinks of an ended build have to finish. If none is open and the log is
@@ -67,11 +79,20 @@ class LogForwarding:
             self._start(target)
 
     def _start(self, target: SinkTarget) -> None:
-        if target.sink_id in self._forwards:
+        context = self._services.owned.context(target.app_id)
+        if target.sink_id in self._forwards or context is None:
             return
-        task = asyncio.create_task(self._forward(target), name=f"sink {target.sink_id}")
+        task = asyncio.create_task(self._forward_until_lost(target), name=f"sink {target.sink_id}", context=context)
         self._forwards[target.sink_id] = task
-        task.add_done_callback(lambda _: self._forwards.pop(target.sink_id, None))
+        self._targets[target.sink_id] = target
+        task.add_done_callback(lambda _: self._forget(target.sink_id))
+
+    def _forget(self, sink_id: int) -> None:
+        del self._forwards[sink_id], self._targets[sink_id]
+
+    async def _forward_until_lost(self, target: SinkTarget) -> None:
+        with suppress(NotOwnerError):  # the replica that has taken the app continues at the acknowledged offset
+            await self._forward(target)
 
     async def _forward(self, target: SinkTarget) -> None:
         """Send one log to one sink until it is done or given up."""
@@ -97,6 +118,8 @@ class LogForwarding:
             log.warning("a sink waits for the log's spool", build_uuid=build_uuid, error=error.message)
             await asyncio.sleep(_SPOOL_PAUSE_SECONDS)
             return target
+        except NotOwnerError:
+            raise
         except Exception:  # a bug must not lose the log: log the error, and continue at the acknowledged offset
             log.exception("a sink's task failed and will be restarted", build_uuid=build_uuid)
             await asyncio.sleep(_FAULT_PAUSE_SECONDS)
@@ -105,4 +128,4 @@ class LogForwarding:
         return None
 
     async def _open_sinks(self, build_uuid: str) -> list[SinkTarget]:
-        return await retry_database(lambda: self._services.sinks.open_sinks(build_uuid))
+        return await retry_database(lambda: self._services.sinks.open_sinks([build_uuid]))

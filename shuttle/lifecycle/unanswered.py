@@ -16,7 +16,7 @@ _LOOKS = 120
 
 
 async def look_for_unanswered(
-    signals: Signals, begin_missed: Callable[[], Awaitable[None]], wake_deliveries: Callable[[], None]
+    signals: Signals, look: Callable[[], Awaitable[None]], wake_deliveries: Callable[[], None]
 ) -> None:
     """Look every 5 s for ten minutes after the newest of these answers; run until cancelled."""
     looks_left = 0
@@ -28,7 +28,7 @@ async def look_for_unanswered(
             looks_left = _LOOKS
         looks_left -= 1
         try:
-            await begin_missed()
+            await look()
         except UnavailableError as error:
             log.warning("the builds of unanswered requests cannot be looked for yet", error=error.message)
         signals.deleted.set()

@@ -15,7 +15,13 @@ Result = TypeVar("Result")
 
 
 class Database(Protocol):
-    """Runs queries in transactions. Safe for any number of tasks of one event loop."""
+    """Runs queries in transactions. Safe for any number of tasks of one event loop.
+
+    `instance` is the uuid of this start of this process; `alone` = no other process can serve from the database.
+    """
+
+    instance: str
+    alone: bool
 
     async def migrate(self) -> str:
         """Migrate the schema to this version's revision, and return it. Call it before `run`. Raises StoreError."""
@@ -30,7 +36,8 @@ class Database(Protocol):
 
         If `query` raises, the transaction is rolled back and the exception is raised here. `query` may be run again
         after a rollback, so it must have no effects except on its `Tx`. Cancelling the caller does not undo the
-        transaction. Raises StoreError, within what is left of the request's time (see `request_time`).
+        transaction. Raises StoreError, within what is left of the request's time (see `request_time`). Raises
+        NotOwnerError if the current task works for an app that another replica has taken (see `fence`).
         """
 
     def subscribe(self, topic: Topic, callback: Callable[[str], None]) -> None:

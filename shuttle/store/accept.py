@@ -1,10 +1,10 @@
 """Records new builds: the rows that exist when the caller gets its 200."""
 
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import sqlalchemy as sa
 
@@ -16,6 +16,7 @@ from shuttle.store.build_numbers import reserve_numbers
 from shuttle.store.builds import find_build
 from shuttle.store.idempotency import find_recorded, find_recorded_legacy
 from shuttle.store.new_build import (
+    FIRST_EPOCH,
     INSERT_APPS,
     INSERT_BUILDS,
     NewBuild,
@@ -26,10 +27,11 @@ from shuttle.store.new_build import (
     endpoint_row,
 )
 from shuttle.store.outbox import emit_first_events
+from shuttle.store.ownership import take_idle_apps
 from shuttle.store.pending_uploads import forget_uploads
 from shuttle.store.prepared import Prepared
 from shuttle.store.tables import apps, builds, receivers, sinks
-from shuttle.store.tx import Tx
+from shuttle.store.tx import Topic, Tx
 
 _T = TypeVar("_T")
 
@@ -65,11 +67,13 @@ class AcceptRequest:
 class Accepted:
     """The build of a request; `replayed` = an equal request had been recorded before.
 
-    `waiting` is the number of builds that were waiting before this one; None = they were not counted.
+    `epoch` is that of the app, if this process owns it; else its owner begins the build. `waiting` is the number of
+    builds that were waiting before this one; None = they were not counted.
     """
 
     build: Build
     replayed: bool
+    epoch: int | None = None
     waiting: int | None = None
 
 
@@ -86,16 +90,31 @@ def record_all(tx: Tx, requests: Sequence[AcceptRequest]) -> list[Accepted | Shu
     TokenNeededError (401: the caller is anonymous and the app belongs to the new API).
     """
     while True:
-        apis = _lock_apps(tx, requests)
-        fresh, results = _decide(tx, requests, dict(apis))
-        if _add_apps(tx, [request for request, _ in fresh if request.new.app_id not in apis]):
+        known = _lock_apps(tx, requests)
+        fresh, results = _decide(tx, requests, {app_id: app.api for app_id, app in known.items()})
+        if _add_apps(tx, [request for request, _ in fresh if request.new.app_id not in known]):
             break
+    epochs = _own_apps(tx, fresh, known)
     if fresh:
         _insert(tx, fresh)
+    for _, build in fresh:
+        if build.app_id not in epochs:  # the replica that owns the app has to begin the build
+            tx.notify(Topic.TURNS, build.build_uuid)
     for index, request in enumerate(requests):
-        if index not in results:
+        result = results.get(index)
+        if result is None:
             results[index] = _find_recorded(tx, request)
+        elif isinstance(result, Accepted):
+            results[index] = replace(result, epoch=epochs.get(request.new.app_id))
     return [results[index] for index in range(len(requests))]
+
+
+class _App(NamedTuple):
+    """What is known of an app: the API that created it, and its owner."""
+
+    api: Api
+    owner: str | None
+    epoch: int
 
 
 _Fresh = Sequence[tuple[AcceptRequest, Build]]
@@ -129,21 +148,36 @@ def _decide(tx: Tx, requests: Sequence[AcceptRequest], apis: dict[str, Api]) -> 
     return list(fresh.values()), results
 
 
-def _lock_apps(tx: Tx, requests: Sequence[AcceptRequest]) -> dict[str, Api]:
-    """Lock the existing apps of the requests; returns the API that created each.
+def _lock_apps(tx: Tx, requests: Sequence[AcceptRequest]) -> dict[str, _App]:
+    """Lock and return the existing apps of the requests.
 
     No other transaction records a build of these apps until this one ends. They are locked in a fixed order, so that
     two transactions cannot deadlock.
     """
     app_ids = list(dict.fromkeys(request.new.app_id for request in requests))
     values = {f"a_{index}": app_id for index, app_id in enumerate(_padded(app_ids))}
-    return {app_id: Api(api) for app_id, api in _locked_apps(len(values)).fetch(tx, values)}
+    rows = _locked_apps(len(values)).fetch(tx, values)
+    return {app_id: _App(Api(api), owner, epoch) for app_id, api, owner, epoch in rows}
+
+
+def _own_apps(tx: Tx, fresh: _Fresh, known: Mapping[str, _App]) -> dict[str, int]:
+    """Become the owner of the apps of these builds, unless another replica works for them; returns their epochs."""
+    epochs, foreign = dict[str, int](), list[str]()
+    for app_id in dict.fromkeys(build.app_id for _, build in fresh):
+        app = known.get(app_id)
+        if app is None:
+            epochs[app_id] = FIRST_EPOCH
+        elif app.owner == tx.instance:
+            epochs[app_id] = app.epoch
+        else:
+            foreign.append(app_id)
+    return epochs | dict(take_idle_apps(tx, foreign) if foreign else ())
 
 
 def _add_apps(tx: Tx, requests: Sequence[AcceptRequest]) -> bool:
     """Insert the new apps; False = another transaction has just inserted one, so lock the apps and decide again."""
     first = {request.new.app_id: request for request in reversed(requests)}
-    rows = [app_row(request.new, request.now.at) for _, request in sorted(first.items())]
+    rows = [app_row(request.new, request.now.at, tx.instance) for _, request in sorted(first.items())]
     return not rows or INSERT_APPS.run(tx, rows) == len(rows)
 
 
@@ -155,7 +189,8 @@ def _padded(values: Sequence[_T]) -> list[_T]:
 @cache
 def _locked_apps(count: int) -> Prepared:
     wanted = [sa.bindparam(f"a_{index}", type_=sa.Text) for index in range(count)]
-    query = sa.select(apps.c.app_id, apps.c.api).where(apps.c.app_id.in_(wanted)).order_by(apps.c.app_id)
+    columns = (apps.c.app_id, apps.c.api, apps.c.owner, apps.c.epoch)
+    query = sa.select(*columns).where(apps.c.app_id.in_(wanted)).order_by(apps.c.app_id)
     return Prepared(query.with_for_update(key_share=True))
 
 

@@ -32,10 +32,13 @@ def mark_app_deleted(tx: Tx, app_id: str, standing: Standing) -> list[Build]:
 
 
 def deleted_apps(tx: Tx) -> list[tuple[str, str]]:
-    """(app id, job name) of the marked apps. An app with a newer build is unmarked."""
+    """(app id, job name) of the marked apps of this process. An app with a newer build is unmarked."""
+    marked: list[sa.ColumnElement[bool]] = [apps.c.deleted_at.is_not(None)]
+    if not tx.alone:
+        marked.append(apps.c.owner == tx.instance)
     newer = sa.exists().where(builds.c.app_id == apps.c.app_id, builds.c.accepted_at > apps.c.deleted_at)
-    tx.execute(apps.update().where(apps.c.deleted_at.is_not(None), newer).values(deleted_at=None))
-    query = sa.select(apps.c.app_id, apps.c.job_name).where(apps.c.deleted_at.is_not(None))
+    tx.execute(apps.update().where(*marked, newer).values(deleted_at=None))
+    query = sa.select(apps.c.app_id, apps.c.job_name).where(*marked)
     return [(app_id, job_name) for app_id, job_name in tx.execute(query)]
 
 

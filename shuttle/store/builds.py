@@ -1,9 +1,9 @@
 """Reads builds: single ones, lists, and their receivers, sinks and artifacts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -27,6 +27,10 @@ _BY_ID = (
 _FIELDS_NAMED_LIKE_COLUMNS = frozenset(Build.__dataclass_fields__) - {
     *("api", "state", "destinations", "source", "stop_cause", "checkpoint"),
 }
+
+
+# Databases limit the number of a statement's parameters.
+_AT_ONCE = 1000
 
 
 def build_from(row: Any) -> Build:
@@ -108,21 +112,44 @@ def _newest(app_id: str | None, before: int | None, state: State | None, limit: 
     return sa.union_all(*(sa.select(part.subquery().c.position) for part in parts))
 
 
-def unfinished_builds(tx: Tx) -> list[Build]:
-    """All builds that are not final, in the order of acceptance."""
-    query = _JOINED.where(builds.c.finished_at.is_(None)).order_by(builds.c.position)
-    return [build_from(row) for row in tx.execute(query)]
+def _mine(tx: Tx) -> Sequence[sa.ColumnElement[bool]]:
+    """The condition that this process owns the build's app."""
+    return () if tx.alone else (apps.c.owner == tx.instance,)
 
 
 def unfinished_uuids(tx: Tx) -> set[str]:
-    """The uuids of all builds that are not final."""
-    return set(tx.execute(sa.select(builds.c.build_uuid).where(builds.c.finished_at.is_(None))).scalars())
+    """The uuids of this process's builds that are not final."""
+    query = sa.select(builds.c.build_uuid).join(apps, apps.c.app_id == builds.c.app_id)
+    return set(tx.execute(query.where(builds.c.finished_at.is_(None), *_mine(tx))).scalars())
 
 
-def unarchived_builds(tx: Tx) -> list[Build]:
-    """Final builds whose log is not archived yet."""
-    query = _JOINED.where(builds.c.finished_at.is_not(None), builds.c.archived_at.is_(None))
-    return [build_from(row) for row in tx.execute(query.order_by(builds.c.position))]
+class OwnedBuild(NamedTuple):
+    """A build of this process, and the epoch of its app."""
+
+    build: Build
+    epoch: int
+
+
+def open_builds(tx: Tx, known: Collection[str] = ()) -> list[OwnedBuild]:
+    """This process's builds that are not final, or not archived yet, in the order of acceptance; without `known`."""
+    unfinished = builds.c.finished_at.is_(None)
+    unarchived = sa.and_(builds.c.finished_at.is_not(None), builds.c.archived_at.is_(None))
+    found = list[OwnedBuild]()
+    for state in (unfinished, unarchived):
+        wanted = sa.select(builds.c.build_uuid).join(apps, apps.c.app_id == builds.c.app_id).where(state, *_mine(tx))
+        new = [uuid for uuid in tx.execute(wanted.order_by(builds.c.position)).scalars() if uuid not in known]
+        for first in range(0, len(new), _AT_ONCE):
+            wanted_now = builds.c.build_uuid.in_(new[first : first + _AT_ONCE])
+            query = _JOINED.add_columns(apps.c.epoch).where(wanted_now).order_by(builds.c.position)
+            found += [OwnedBuild(build_from(row), row.epoch) for row in tx.execute(query)]
+    return found
+
+
+def find_unfinished(tx: Tx, build_uuid: str) -> OwnedBuild | None:
+    """The build if it is not final and this process owns its app."""
+    mine = (builds.c.build_uuid == build_uuid, builds.c.finished_at.is_(None), *_mine(tx))
+    row = tx.execute(_JOINED.add_columns(apps.c.epoch).where(*mine)).first()
+    return None if row is None else OwnedBuild(build_from(row), row.epoch)
 
 
 def sealed_plan(tx: Tx, build_uuid: str) -> bytes:

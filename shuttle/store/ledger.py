@@ -13,24 +13,28 @@ from shuttle.events import instant_text
 from shuttle.outgoing.endpoints import EndpointKind, EndpointState, PayloadFormat
 from shuttle.outgoing.failover import Failover
 from shuttle.sinks import SinkTarget
-from shuttle.store.tables import builds, deliveries, events, receivers, sinks
+from shuttle.store.tables import apps, builds, deliveries, events, receivers, sinks
 from shuttle.store.tx import Topic, Tx
 
 # The newest changes that are kept. If all members fail, a failover changes once a minute for a day.
 _FAILOVERS_KEPT = 20
 
 
-def open_sinks(tx: Tx, unseal: Callable[[bytes], bytes], build_uuid: str | None = None) -> list[SinkTarget]:
-    """The sinks of one build, or of all, that are neither done nor given up."""
+# Databases limit the number of a statement's parameters.
+_AT_ONCE = 1000
+
+
+def open_sinks(tx: Tx, unseal: Callable[[bytes], bytes], build_uuids: Sequence[str]) -> list[SinkTarget]:
+    """The sinks of these builds that are neither done nor given up."""
     query = (
         sa.select(sinks, builds.c.app_id, builds.c.build_id, builds.c.metadata_json, builds.c.labels)
         .join(builds, builds.c.build_uuid == sinks.c.build_uuid)
         .where(sinks.c.ended_at.is_(None))
         .order_by(sinks.c.sink_id)
     )
-    if build_uuid is not None:
-        query = query.where(sinks.c.build_uuid == build_uuid)
-    return [_target(row, json.loads(unseal(row.target))) for row in tx.execute(query)]
+    parts = (build_uuids[first : first + _AT_ONCE] for first in range(0, len(build_uuids), _AT_ONCE))
+    rows = (row for part in parts for row in tx.execute(query.where(sinks.c.build_uuid.in_(part))))
+    return [_target(row, json.loads(unseal(row.target))) for row in rows]
 
 
 def _target(row: Any, target: dict[str, Any]) -> SinkTarget:
@@ -50,6 +54,15 @@ def _target(row: Any, target: dict[str, Any]) -> SinkTarget:
         acked_offset=row.acked_offset,
         member=row.member,
     )
+
+
+def builds_with_open_sinks(tx: Tx) -> set[str]:
+    """This process's builds that have a sink which is neither done nor given up."""
+    query = sa.select(sinks.c.build_uuid).where(sinks.c.ended_at.is_(None)).distinct()
+    if not tx.alone:
+        query = query.join(builds, builds.c.build_uuid == sinks.c.build_uuid)
+        query = query.join(apps, apps.c.app_id == builds.c.app_id).where(apps.c.owner == tx.instance)
+    return set(tx.execute(query).scalars())
 
 
 def has_open_sinks(tx: Tx, build_uuid: str) -> bool:

@@ -82,14 +82,15 @@ def build_of(new: NewBuild, now: Moment) -> Build:
     )
 
 
-_APP_COLUMNS = ("app_id", "api", "job_name", "controller", "created_at")
+_APP_COLUMNS = ("app_id", "api", "job_name", "controller", "created_at", "owner", "epoch")
+FIRST_EPOCH = 1
 INSERT_APPS = Prepared(insert(apps).inline().on_conflict_do_nothing(index_elements=["app_id"]), _APP_COLUMNS)
 
 
-def app_row(new: NewBuild, now: datetime) -> dict[str, Any]:
-    """The row of the app that the build creates."""
+def app_row(new: NewBuild, now: datetime, owner: str) -> dict[str, Any]:
+    """The row of the app that the build creates; the replica that accepts it is the app's owner."""
     row = {"app_id": new.app_id, "api": new.api.value, "job_name": new.job_name}
-    return row | {"controller": new.controller, "created_at": now}
+    return row | {"controller": new.controller, "created_at": now, "owner": owner, "epoch": FIRST_EPOCH}
 
 
 _FROM_REQUEST = (

@@ -8,7 +8,8 @@ import structlog
 
 from shuttle.errors import StoreError
 from shuttle.store import Database
-from shuttle.store.tables import sinks
+from shuttle.store.fence import as_owner_of
+from shuttle.store.tables import apps, builds, sinks
 from shuttle.store.tx import Tx
 
 log = structlog.get_logger()
@@ -23,8 +24,25 @@ _UPDATE = (
 )
 
 
+# Other replicas cannot take these apps until the transaction ends.
+_MINE = (
+    sa.select(sinks.c.sink_id)
+    .join(builds, builds.c.build_uuid == sinks.c.build_uuid)
+    .join(apps, apps.c.app_id == builds.c.app_id)
+    .where(sinks.c.sink_id.in_(sa.bindparam("sinks", expanding=True)), apps.c.owner == sa.bindparam("instance"))
+    .order_by(apps.c.app_id)
+    .with_for_update(of=apps, key_share=True, read=True)
+)
+
+
 def _write(tx: Tx, rows: Sequence[Mapping[str, int]]) -> None:
-    tx.execute(_UPDATE, rows)
+    """Write the offsets of the sinks whose apps this process owns."""
+    if not tx.alone:
+        values = {"sinks": [row["which"] for row in rows], "instance": tx.instance}
+        mine = set(tx.execute(_MINE, values).scalars())
+        rows = [row for row in rows if row["which"] in mine]
+    if rows:
+        tx.execute(_UPDATE, rows)
 
 
 class AckedOffsets:
@@ -57,7 +75,8 @@ class AckedOffsets:
         offsets, self._unwritten = self._unwritten, {}
         rows = [{"which": sink_id, "offset": offset} for sink_id, offset in offsets.items()]
         try:
-            await self._database.run(_write, rows)
+            with as_owner_of():  # several apps: `_write` checks each row
+                await self._database.run(_write, rows)
         except StoreError:
             for sink_id, offset in (offsets | self._unwritten).items():
                 self.note(sink_id, offset)

@@ -10,13 +10,14 @@ import sqlalchemy as sa
 
 from shuttle.build import Api, Build, Status
 from shuttle.delivery import Attempt, DeliveryState, DueDelivery, Outcome
+from shuttle.errors import NotOwnerError
 from shuttle.events import LEGACY_STATUSES, event_body
 from shuttle.outgoing.endpoints import EndpointState, PayloadFormat
 from shuttle.store.builds import Artifact, artifacts_of
 from shuttle.store.column_types import Instant
 from shuttle.store.ledger import failover_columns
 from shuttle.store.prepared import Prepared
-from shuttle.store.tables import attempts, builds, deliveries, events, receivers
+from shuttle.store.tables import apps, attempts, builds, deliveries, events, receivers
 from shuttle.store.tx import Topic, Tx
 
 _NEW_EVENTS = Prepared(
@@ -139,7 +140,7 @@ def due_deliveries(
         sa.func.coalesce(deliveries.c.queued_steady_at, events.c.created_at).label("queued_steady_at"),
     )
     query = (
-        _startable(columns, busy, full_hosts)
+        _startable(tx, columns, busy, full_hosts)
         .join(events, events.c.event_id == deliveries.c.event_id)
         .where(deliveries.c.next_attempt_at <= now)
         .limit(limit)
@@ -147,15 +148,22 @@ def due_deliveries(
     return [_due_delivery(row, json.loads(unseal(row.target))) for row in tx.execute(query)]
 
 
-def _startable(columns: Sequence[Any], busy: frozenset[int], full_hosts: frozenset[str]) -> Any:
-    """The oldest pending deliveries, without busy receivers and full hosts; those due for the longest time first."""
-    return (
+def _startable(tx: Tx, columns: Sequence[Any], busy: frozenset[int], full_hosts: frozenset[str]) -> Any:
+    """The oldest pending deliveries of this process's apps, those due for the longest time first.
+
+    Without busy receivers and full hosts.
+    """
+    query = (
         sa.select(*columns)
         .join(_HEADS, _HEADS.c.delivery_id == deliveries.c.delivery_id)
         .join(receivers, receivers.c.receiver_id == deliveries.c.receiver_id)
         .where(receivers.c.receiver_id.not_in(busy), receivers.c.host.not_in(full_hosts))
         .order_by(deliveries.c.next_attempt_at, deliveries.c.delivery_id)
     )
+    if tx.alone:
+        return query
+    mine = sa.select(builds.c.build_uuid).join(apps, apps.c.app_id == builds.c.app_id)
+    return query.where(receivers.c.build_uuid.in_(mine.where(apps.c.owner == tx.instance)))
 
 
 def _due_delivery(row: Any, target: dict[str, Any]) -> DueDelivery:
@@ -178,7 +186,7 @@ def _due_delivery(row: Any, target: dict[str, Any]) -> DueDelivery:
 
 def next_due_at(tx: Tx, *, busy: frozenset[int], full_hosts: frozenset[str]) -> datetime | None:
     """See `shuttle.delivery.Outbox.next_due_at`."""
-    query = _startable((deliveries.c.next_attempt_at,), busy, full_hosts).limit(1)
+    query = _startable(tx, (deliveries.c.next_attempt_at,), busy, full_hosts).limit(1)
     due_at: datetime | None = tx.execute(query).scalar()
     return due_at
 
@@ -188,6 +196,8 @@ def record_attempt(tx: Tx, attempt: Attempt) -> None:
     columns = ("delivery_id", "started_at", "took_seconds", "outcome", "status_code", "error")
     mine = deliveries.c.delivery_id == attempt.delivery_id
     receiver_id = tx.execute(sa.select(deliveries.c.receiver_id).where(mine)).scalar_one()
+    if not tx.alone:
+        _check_owner(tx, receiver_id)
     lock_receivers(tx, receivers.c.receiver_id == receiver_id)
     if _is_recorded(tx, attempt):
         return
@@ -230,6 +240,19 @@ def record_attempt(tx: Tx, attempt: Attempt) -> None:
         receiver |= {"state": EndpointState.GAVE_UP if ended else EndpointState.FAILING}
         receiver |= {"failing_since": sa.func.coalesce(receivers.c.failing_since, attempt.started_at)}
     tx.execute(receivers.update().where(receivers.c.receiver_id == receiver_id).values(receiver))
+
+
+def _check_owner(tx: Tx, receiver_id: int) -> None:
+    """Keep other replicas from taking the app of the receiver. Raises NotOwnerError if one has taken it."""
+    query = (
+        sa.select(apps.c.owner)
+        .join(builds, builds.c.app_id == apps.c.app_id)
+        .join(receivers, receivers.c.build_uuid == builds.c.build_uuid)
+        .where(receivers.c.receiver_id == receiver_id)
+        .with_for_update(of=apps, key_share=True, read=True)
+    )
+    if tx.execute(query).scalar_one() != tx.instance:
+        raise NotOwnerError
 
 
 def _is_recorded(tx: Tx, attempt: Attempt) -> bool:

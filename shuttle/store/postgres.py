@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ import structlog
 from shuttle.clock import Clock, Moment
 from shuttle.errors import StoreError
 from shuttle.store import Parameters, Result
+from shuttle.store.fence import Ownership, check_owner, current_ownership
 from shuttle.store.futures import complete
 from shuttle.store.migrate import bring_up_to_date
 from shuttle.store.postgres_connection import (
@@ -23,13 +25,11 @@ from shuttle.store.postgres_connection import (
     TRANSACTION,
     Outcome,
     ThreadConnection,
-    check_second_connection,
     connector,
     engine_of,
 )
 from shuttle.store.postgres_errors import is_lost, is_repeatable, postgres_error, running_error
 from shuttle.store.request_time import REQUEST_SECONDS, transaction_seconds
-from shuttle.store.sole_owner import NotOwnerError, SoleOwner
 from shuttle.store.tx import Notice, Subscriptions, Topic, Tx
 
 log = structlog.get_logger()
@@ -50,6 +50,7 @@ class _Task:
     future: asyncio.Future[Any]
     loop: asyncio.AbstractEventLoop
     ends_at: float
+    owned: tuple[Ownership, ...]
     lock: threading.Lock = field(default_factory=threading.Lock)
     connection: ThreadConnection | None = None
     over: bool = False
@@ -79,16 +80,14 @@ class PostgresDatabase:
     depends on the state of a session, so a pooler in transaction mode can be used.
     """
 
-    def __init__(
-        self, url: str, clock: Clock, *, sole_owner: bool = True, answer_seconds: float = REQUEST_SECONDS
-    ) -> None:
-        """`sole_owner`: refuse to start while another process serves from the database."""
-        self._url = url
+    alone = False
+
+    def __init__(self, url: str, clock: Clock, *, answer_seconds: float = REQUEST_SECONDS) -> None:
+        self.instance = str(uuid.uuid4())
         self._answer_seconds = answer_seconds
         self._connect = connector(url)
         self._engine = engine_of(self._connect, TRANSACTION)
         self._clock = clock
-        self._owner = SoleOwner(self._connect) if sole_owner else None
         self._subscriptions = Subscriptions()
         self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
@@ -99,10 +98,7 @@ class PostgresDatabase:
         self._subscriptions.add(topic, callback)
 
     async def migrate(self) -> str:
-        """See the port. Raises SettingsError if the server refuses the connection, or another shuttle serves."""
-        if self._owner is not None:
-            await asyncio.to_thread(self._owner.take)
-            await check_second_connection(self._url, self._answer_seconds * 2)
+        """See the port. Raises SettingsError if the server refuses the connection."""
         try:
             return await asyncio.to_thread(partial(bring_up_to_date, engine_of(self._connect, MIGRATION)))
         except sa.exc.SQLAlchemyError as error:
@@ -123,7 +119,8 @@ class PostgresDatabase:
         with transaction_seconds() as left_seconds:
             seconds = self._answer_seconds if left_seconds is None else min(left_seconds, self._answer_seconds)
             ends_at = time.monotonic() + seconds
-            task = _Task(lambda tx: query(tx, *args, **kwargs), self._clock.moment(), future, loop, ends_at)
+            owned = current_ownership()
+            task = _Task(lambda tx: query(tx, *args, **kwargs), self._clock.moment(), future, loop, ends_at, owned)
             self._tasks.put(task)
             timer = loop.call_later(seconds, self._give_up, task)
             try:
@@ -146,8 +143,6 @@ class PostgresDatabase:
             self._tasks.put(None)
         for thread in self._threads:
             await asyncio.to_thread(thread.join)
-        if self._owner is not None:
-            await asyncio.to_thread(self._owner.release)
         self._engine.dispose()
 
     def _start_threads(self) -> None:
@@ -174,12 +169,7 @@ class PostgresDatabase:
         while True:
             notices.clear()
             try:
-                if self._owner is not None:
-                    self._owner.check()
                 return self._run_once(task, connection, notices)
-            except NotOwnerError:
-                if task.over or task.seconds_left < pause_seconds:
-                    raise
             except sa.exc.SQLAlchemyError as error:
                 if is_lost(error):
                     connection.close()
@@ -193,8 +183,10 @@ class PostgresDatabase:
             raise StoreError("The database did not answer in time.")
         opened = connection.open()
         with opened.begin() as transaction:
-            tx = Tx(opened, task.now, notices)
+            tx = Tx(opened, task.now, self.instance, notices)
             result = task.query(tx)
+            if tx.wrote:
+                check_owner(tx, task.owned)
             transaction_id = connection.transaction_id() if tx.wrote else None
             try:
                 transaction.commit()

@@ -1,6 +1,5 @@
 """A thread's connection to PostgreSQL, which is opened when needed and can be aborted by another thread."""
 
-import asyncio
 import os
 import socket
 from collections.abc import Callable
@@ -12,8 +11,6 @@ import psycopg
 import sqlalchemy as sa
 from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy.pool import NullPool
-
-from shuttle.errors import SettingsError
 
 # One message to the server instead of four. With these limits, a frozen process of this service blocks others for a few
 # seconds only. No statement of the service takes that long.
@@ -56,26 +53,6 @@ def connector(url: str) -> Callable[[], psycopg.Connection[Any]]:
 
 def _parameters(url: str) -> dict[str, Any]:
     return {**_PARAMETERS, **conninfo_to_dict(url)}
-
-
-async def check_second_connection(url: str, seconds: float) -> None:
-    """Check that a second connection executes statements while the lock has the first; the migration waits for ever.
-
-    Raises SettingsError if it does not within `seconds`. Errors of the connection are left to the migration.
-    """
-    try:
-        async with asyncio.timeout(seconds):
-            connection = await psycopg.AsyncConnection.connect(**_parameters(url), autocommit=True)
-            try:
-                await connection.execute("SELECT 1")
-            finally:
-                await connection.close()
-    except psycopg.Error:
-        return
-    except TimeoutError:
-        raise SettingsError(
-            "The pooler of DATABASE_URL has one connection to PostgreSQL only; let it open six."
-        ) from None
 
 
 def engine_of(connect: Callable[[], psycopg.Connection[Any]], begin: str) -> sa.Engine:

@@ -6,6 +6,6 @@ from shuttle.store.tx import Tx
 
 def prove_writable(tx: Tx) -> None:
     """Insert a row and delete it, so that the commit has to write although no row remains."""
-    row = {"name": "", "started_at": tx.now.at, "heartbeat_at": tx.now.at}
-    tx.execute(replicas.insert(), row)
-    tx.execute(replicas.delete().where(replicas.c.name == ""))
+    row = {"instance": f"probe of {tx.instance}", "name": "", "url": "", "version": "", "counter": 0}
+    tx.execute(replicas.insert(), row | {"started_at": tx.now.at})
+    tx.execute(replicas.delete().where(replicas.c.instance == row["instance"]))

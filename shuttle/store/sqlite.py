@@ -5,6 +5,7 @@ import fcntl
 import os
 import sqlite3
 import threading
+import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -63,10 +64,14 @@ class SqliteDatabase:
     """The Database port over one SQLite file, in WAL mode with synchronous=FULL.
 
     Group commit in one thread makes 6,100 transactions per second durable, one commit each only 1,000 (measured on two
-    cores). An exclusive lock on a file ensures that no other process serves from this database.
+    cores). An exclusive lock on a file ensures that no other process serves from this database, so no other replica can
+    own an app, and nothing has to be checked before a commit.
     """
 
+    alone = True
+
     def __init__(self, path: Path, clock: Clock) -> None:
+        self.instance = str(uuid.uuid4())
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock_file = _lock(path)
         self._engine = _engine(path)
@@ -165,10 +170,7 @@ class SqliteDatabase:
             return
         try:
             with transaction:
-                results = [
-                    None if task.over else task.work(Tx(connection, task.now or self._clock.moment(), notices))
-                    for task in group
-                ]
+                results = [None if task.over else task.work(self._tx(connection, task.now, notices)) for task in group]
         except Exception as error:  # noqa: BLE001 - raised in the caller
             if len(group) == 1:
                 self._answer(group, [_translated(error)], ())
@@ -177,6 +179,9 @@ class SqliteDatabase:
                 self._commit(connection, [task])
             return
         self._answer(group, results, notices)
+
+    def _tx(self, connection: sa.Connection, now: Moment | None, notices: list[Notice]) -> Tx:
+        return Tx(connection, now or self._clock.moment(), self.instance, notices)
 
     def _answer(self, group: Sequence[_Task], results: Sequence[Any], notices: Sequence[Notice]) -> None:
         """Pass the results to the callers and send the notices, in one callback of the event loop."""

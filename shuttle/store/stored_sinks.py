@@ -1,5 +1,7 @@
 """The state of log sinks in the database: implements the port `shuttle.sinks.SinkLedger`."""
 
+from collections.abc import Sequence
+
 from shuttle.outgoing.failover import Failover
 from shuttle.sinks import SinkTarget
 from shuttle.store import Database, ledger
@@ -19,10 +21,10 @@ class StoredSinks:
         """Write the acknowledged offsets that are not recorded yet."""
         await self._offsets.write_if_possible()
 
-    async def open_sinks(self, build_uuid: str | None = None) -> list[SinkTarget]:
-        """The sinks of one build, or of all, that are neither done nor given up."""
+    async def open_sinks(self, build_uuids: Sequence[str]) -> list[SinkTarget]:
+        """The sinks of these builds that are neither done nor given up."""
         await self._offsets.write()
-        return await self._database.run(ledger.open_sinks, self._vault.open, build_uuid)
+        return await self._database.run(ledger.open_sinks, self._vault.open, build_uuids)
 
     async def acknowledged(self, sink_id: int, offset: int) -> None:
         """See the port."""

@@ -22,6 +22,9 @@ apps = sa.Table(
     sa.Column("last_slot_at", Instant),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("deleted_at", Instant),
+    # The instance of the replica that runs the app's builds, and how often the owner has changed.
+    sa.Column("owner", sa.Text),
+    sa.Column("epoch", sa.BigInteger, nullable=False, server_default="0"),
 )
 
 builds = sa.Table(
@@ -312,10 +315,14 @@ steady_time = sa.Table(
     sa.Column("uptime_seconds", sa.Float, nullable=False),
 )
 
+# `instance` is the uuid of one start of one process. It raises `counter` as long as it lives.
 replicas = sa.Table(
     "replicas",
     metadata,
-    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("instance", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("url", sa.Text, nullable=False),
+    sa.Column("version", sa.Text, nullable=False),
+    sa.Column("counter", sa.BigInteger, nullable=False),
     sa.Column("started_at", Instant, nullable=False),
-    sa.Column("heartbeat_at", Instant, nullable=False),
 )

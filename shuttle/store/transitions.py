@@ -98,7 +98,7 @@ def grant_slots(tx: Tx, slots: int) -> list[str]:
         .subquery()
     )
     query = (
-        sa.select(builds.c.build_uuid, builds.c.app_id)
+        sa.select(builds.c.build_uuid, builds.c.app_id, apps.c.owner)
         .join(heads, heads.c.position == builds.c.position)
         .join(apps, apps.c.app_id == builds.c.app_id)
         .where(builds.c.slot_at.is_(None), builds.c.staged_at.is_not(None), builds.c.stop_requested_at.is_(None))
@@ -108,9 +108,11 @@ def grant_slots(tx: Tx, slots: int) -> list[str]:
     # The conditions are checked again: a stop or an end may have been recorded since the query.
     unstopped = (builds.c.stop_requested_at.is_(None), builds.c.finished_at.is_(None))
     granted = []
-    for build_uuid, app_id in tx.execute(query).all():
+    for build_uuid, app_id, owner in tx.execute(query).all():
         if not _update(tx, build_uuid, *unstopped, slot_at=tx.now.at, waiting_for=None):
             continue
+        if owner != tx.instance:
+            tx.notify(Topic.TURNS, build_uuid)
         tx.execute(apps.update().where(apps.c.app_id == app_id).values(last_slot_at=tx.now.steady))
         granted.append(build_uuid)
     return granted

@@ -17,6 +17,7 @@ class Topic(StrEnum):
     DELIVERIES = "deliveries"  # a status may be due
     BUILD = "build"  # the row of this build, or a row that belongs to it, has changed
     TURNS = "turns"  # the worker may have to start or end something, perhaps for this build
+    RELEASED = "released"  # a replica has released its apps
     DELETED_APPS = "deleted_apps"  # an app was deleted, or the log of a build was archived
 
 
@@ -33,13 +34,14 @@ class Notice(NamedTuple):
 
 @dataclass(slots=True)
 class Tx:
-    """The transaction that a query gets; `now` is when `run` was called.
+    """The transaction that a query gets; `now` is when `run` was called, `instance` the process that runs it.
 
     A query has no effects except through its `Tx`, so that a rollback undoes all of them.
     """
 
     connection: sa.Connection
     now: Moment
+    instance: str = ""
     notices: list[Notice] = field(default_factory=list)
     wrote: bool = False
 
@@ -48,9 +50,14 @@ class Tx:
         self.wrote = self.wrote or not isinstance(statement, sa.Select)
         return self.connection.execute(statement, parameters)
 
+    @property
+    def alone(self) -> bool:
+        """Whether no other process can serve from the database, so that this one owns all apps."""
+        return self.connection.dialect.name == "sqlite"
+
     def lock_slots(self) -> None:
         """Wait until no other transaction assigns slots. SQLite needs no lock, as it has one writer."""
-        if self.connection.dialect.name == "postgresql":
+        if not self.alone:
             self.connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_SLOTS)))
 
     def notify(self, topic: Topic, build_uuid: str = "") -> None:

@@ -11,6 +11,7 @@ from shuttle.errors import (
     ConflictError,
     GoneError,
     InvalidRequestError,
+    NotOwnerError,
     StoreError,
     UnauthorizedError,
     UnavailableError,
@@ -39,7 +40,16 @@ _EXIT = re.compile(r"[0-9]{1,3}")
     Ok,
     headers=("Shuttle-Log-Offset", "Shuttle-Log-Pause", "Shuttle-Log-Idle", "Shuttle-Stop"),
     body="application/octet-stream",
-    errors=(*BYTES_ERRORS, UnauthorizedError, ConflictError, GoneError, SpoolError, UnavailableError, StoreError),
+    errors=(
+        *BYTES_ERRORS,
+        UnauthorizedError,
+        ConflictError,
+        GoneError,
+        SpoolError,
+        UnavailableError,
+        StoreError,
+        NotOwnerError,
+    ),
     parameters=(
         Parameter("stream", {"type": "string", "pattern": f"^{_STREAM.pattern}$"}, "The stream's name.", required=True),
         Parameter(
@@ -88,6 +98,8 @@ async def post_log(request: web.Request) -> web.StreamResponse:
             headers={"Shuttle-Log-Offset": str(wanted)},
         )
     await log.wait_for_room()
+    if log.lost:
+        raise NotOwnerError
     answer = _answer(log, claim, wanted, max(wanted - offset, 0), services)
     if "end" in request.query and wanted == offset + received:
         await _end(log, claim, stream, exit_status, services)

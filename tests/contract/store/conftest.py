@@ -18,6 +18,8 @@ from tests.support.clock import SetClock
 from tests.support.postgres_server import PostgresServer, running_postgres
 from tests.support.shuttle_store import open_database
 
+INSTANCE = "11111111-0000-4000-8000-000000000000"
+
 
 @pytest.fixture
 def vault() -> Vault:
@@ -43,7 +45,7 @@ def postgres_twice(postgres: PostgresServer) -> Iterator[list[PostgresDatabase]]
     bring_up_to_date(engine)
     engine.dispose()
     # A long timeout, because the machine may be busy.
-    opened = [PostgresDatabase(url, SetClock(), sole_owner=False, answer_seconds=20) for _ in range(2)]
+    opened = [PostgresDatabase(url, SetClock(), answer_seconds=20) for _ in range(2)]
     yield opened
     for database in opened:
         asyncio.run(database.close())
@@ -51,14 +53,14 @@ def postgres_twice(postgres: PostgresServer) -> Iterator[list[PostgresDatabase]]
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 async def connections(request: pytest.FixtureRequest, tmp_path: Path, clock: SetClock) -> AsyncIterator[list[Database]]:
-    """Two connections to one database, like two processes. SQLite allows one process, so both are the same object."""
+    """Two connections of one process to its database. SQLite has one, so both are the same object there."""
     if request.param == "sqlite":
         async with open_database(tmp_path, clock) as opened:
             yield [opened, opened]
         return
     twice: list[PostgresDatabase] = request.getfixturevalue("postgres_twice")
     for database in twice:
-        database._clock = clock
+        database._clock, database.instance = clock, INSTANCE
     await twice[0].run(empty)
     yield [*twice]
 

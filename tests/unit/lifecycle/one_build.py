@@ -13,10 +13,12 @@ from cryptography.fernet import Fernet
 from jenkins_pipelines.catalogue import PIPELINES
 from shuttle.build import Build, SourceFacts, State
 from shuttle.jenkins.budget import PollBudget
+from shuttle.lease import Lease
 from shuttle.lifecycle import Services
 from shuttle.lifecycle.agent_calls import AgentCalls
 from shuttle.lifecycle.build_logs import BuildLogs
 from shuttle.lifecycle.build_spec import BuildSpec, make_spec
+from shuttle.lifecycle.owned_apps import OwnedApps
 from shuttle.lifecycle.signals import Signals
 from shuttle.logs.library import LogLibrary
 from shuttle.objects.directory import DirectoryStore
@@ -25,6 +27,7 @@ from shuttle.settings import load_settings
 from shuttle.standing import Standing
 from shuttle.store.builds import find_build
 from shuttle.store.claims import Claim, NewClaim, claim_build, end_claim
+from shuttle.store.fence import Ownership
 from shuttle.store.intake import Intake
 from shuttle.store.sqlite import SqliteDatabase
 from shuttle.store.stored_sinks import StoredSinks
@@ -156,6 +159,7 @@ async def one_build(folder: Path, **settings: str) -> AsyncIterator[OneBuild]:
     checked = load_settings({"SHUTTLE_DATA_DIR": str(folder), "JENKINS_URL": "http://jenkins.example/", **settings})
     database, objects = SqliteDatabase(folder / "shuttle.db", clock), DirectoryStore(folder / "objects")
     signals.subscribe_to(database)
+    owned = OwnedApps()
     library = LogLibrary(folder / "spool", objects, memory_bytes=1024)
     services = Services(
         settings=checked,
@@ -168,9 +172,11 @@ async def one_build(folder: Path, **settings: str) -> AsyncIterator[OneBuild]:
         jenkins=cast("Any", jenkins),
         polls=PollBudget(50, double_rate_seconds=0),
         library=library,
-        logs=BuildLogs(database, vault, library, signals),
+        logs=BuildLogs(database, vault, library, signals, owned),
         calls=AgentCalls(100),
         signals=signals,
+        owned=owned,
+        lease=Lease(),
         public_url="http://shuttle.example",
         clock=clock,
         normalizing=asyncio.Semaphore(1),
@@ -179,7 +185,9 @@ async def one_build(folder: Path, **settings: str) -> AsyncIterator[OneBuild]:
     spec = make_spec(parse_build_request(body, checked, PIPELINES).request, Standing.CONTROLLER, checked)
     new = new_build(vault, plan=vault.seal(spec.model_dump_json().encode()))
     try:
-        await record(database, vault, new)
+        accepted = await record(database, vault, new)
+        assert accepted.epoch is not None
+        owned.add(Ownership(new.app_id, accepted.epoch))
         yield OneBuild(services, jenkins, clock, database, spec, new.build_uuid)
     finally:
         services.logs.abandon()

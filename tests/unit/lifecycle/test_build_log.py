@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import Callable
+from contextvars import copy_context
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,8 @@ def opened(spool: Spool, database: FakeDatabase) -> Callable[..., BuildLog]:
     def build_log(on_broken: Callable[[], None] = lambda: None) -> BuildLog:
         rules = LogRules()
         writer = LogWriter(spool, rules, Masker(()), preamble_bytes=len(PREAMBLE), checkpoint=None, segments=())
-        return BuildLog("uuid", writer, spool, database, claims=[MAIN], on_broken=on_broken)  # type: ignore[arg-type]
+        own = copy_context()
+        return BuildLog("uuid", writer, spool, database, claims=[MAIN], context=own, on_broken=on_broken)  # type: ignore[arg-type]
 
     return build_log
 

@@ -1,6 +1,7 @@
 """The worker's scheduling: staging slots, build slots, and a database that does not answer."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +44,11 @@ async def test_a_log_is_sent_once_the_database_answers_again(tmp_path: Path, mon
     async with Receiver(answering(200)) as receiver, running_shuttle(tmp_path) as shuttle:
         open_sinks, tries = shuttle.services.sinks.open_sinks, []
 
-        async def fail_at_first(build_uuid: str | None = None) -> Any:
-            tries.append(build_uuid)
+        async def fail_at_first(build_uuids: Sequence[str]) -> Any:
+            tries.append(build_uuids)
             if len(tries) == 1:
                 raise StoreError("The database cannot be used now (disk full).")
-            return await open_sinks(build_uuid)
+            return await open_sinks(build_uuids)
 
         monkeypatch.setattr(shuttle.services.sinks, "open_sinks", fail_at_first)
         await shuttle.submit("/one/1", webhooks={"logs": receiver.url})

@@ -92,7 +92,7 @@ async def test_connections_ended_by_the_server_are_reopened_without_errors(
 
 async def test_commit_whose_response_is_lost_is_executed_once(server: PostgresServer, name: str):
     """The connection is lost after the server has committed; another connection finds out the outcome."""
-    proxied = PostgresDatabase(server.url(name), SetClock(), sole_owner=False)
+    proxied = PostgresDatabase(server.url(name), SetClock())
     await proxied.run(lambda tx: tx.connection.exec_driver_sql("CREATE TABLE IF NOT EXISTS kept (n int)"))
     lost = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -138,20 +138,6 @@ async def test_refused_statement_is_a_fault_without_values_in_its_message(databa
     assert "secret-of-mine" not in repr(caught.value)
 
 
-async def test_second_shuttle_on_the_same_database_is_refused(
-    database: PostgresDatabase, server: PostgresServer, name: str, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr("shuttle.store.sole_owner._OTHER_ENDS_SECONDS", 0.3)
-    second = PostgresDatabase(server.url(name), SetClock())
-    with pytest.raises(SettingsError, match="Another shuttle serves"):
-        await second.migrate()
-    await second.close()
-    await database.close()
-    third = PostgresDatabase(server.url(name), SetClock())
-    await third.migrate()
-    await third.close()
-
-
 @pytest.mark.parametrize(
     ("database", "password", "sentence"),
     [("postgres", "wrong-password", "user or the password"), ("nothing", PASSWORD, "does not exist")],
@@ -188,7 +174,7 @@ def end_connections(server: PostgresServer, url: str) -> None:
 async def test_start_waits_if_the_user_has_too_many_connections(server: PostgresServer, limited: str):
     """Another program has them, and may close them."""
     server.execute(f"ALTER ROLE {limited.rpartition('/')[2]} CONNECTION LIMIT 1")
-    opened = PostgresDatabase(limited, SetClock(), sole_owner=False)
+    opened = PostgresDatabase(limited, SetClock())
     with psycopg.connect(limited), pytest.raises(StoreError, match="no more connections"):
         await opened.migrate()
     await opened.migrate()
@@ -198,7 +184,7 @@ async def test_start_waits_if_the_user_has_too_many_connections(server: Postgres
 async def test_refused_login_of_a_running_service_is_retried(server: PostgresServer, limited: str):
     """Somebody changes the password, and then DATABASE_URL or the password again."""
     name = limited.rpartition("/")[2]
-    opened = PostgresDatabase(limited, SetClock(), sole_owner=False, answer_seconds=0.5)
+    opened = PostgresDatabase(limited, SetClock(), answer_seconds=0.5)
     await opened.migrate()
     await opened.run(prove_writable)
     server.execute(f"ALTER ROLE {name} PASSWORD 'second'")
@@ -243,13 +229,13 @@ async def test_login_refused_in_another_language_is_named():
 
 
 async def test_pooler_that_pools_statements_is_refused():
-    """The message is pgbouncer's. `shuttle doctor` runs a query without taking the lock."""
+    """The message is pgbouncer's."""
     async with fake_server("transaction blocks not allowed in statement pooling mode", after_the_login=True) as url:
         opened = PostgresDatabase(url, SetClock(), answer_seconds=0.3)
         with pytest.raises(SettingsError, match="let it pool transactions"):
             await opened.migrate()
         await opened.close()
-        unlocked = PostgresDatabase(url, SetClock(), sole_owner=False, answer_seconds=0.3)
+        unlocked = PostgresDatabase(url, SetClock(), answer_seconds=0.3)
         with pytest.raises(StoreError, match="let it pool transactions"):
             await unlocked.run(prove_writable)
         await unlocked.close()
@@ -269,46 +255,6 @@ async def test_refusal_of_a_pooler_is_one_sentence(message: str, error: type[Exc
         with pytest.raises(error, match=sentence):
             await opened.migrate()
         await opened.close()
-
-
-async def test_start_ends_if_a_pooler_has_one_connection_only(server: PostgresServer, limited: str):
-    """The lock holds that connection; before, the start waited for ever at the migration."""
-    relay = OneConnection(server.port)
-    async with await asyncio.start_server(relay.serve, "127.0.0.1", 0) as listening:
-        url = limited.replace(f":{server.port}/", f":{listening.sockets[0].getsockname()[1]}/")
-        opened = PostgresDatabase(url, SetClock(), answer_seconds=0.5)
-        async with asyncio.timeout(10):
-            with pytest.raises(SettingsError, match="let it open six"):
-                await opened.migrate()
-        await opened.close()
-        relay.end()
-
-
-class OneConnection:
-    """A pooler with one connection for queries: it logs in further clients, and lets their queries wait."""
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self._accepted = 0
-        self._writers: list[asyncio.StreamWriter] = []
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._accepted += 1
-        queries_wait = self._accepted > 1
-        to_reader, to_writer = await asyncio.open_connection("127.0.0.1", self._port)
-        self._writers += [writer, to_writer]
-        await asyncio.gather(self._copy(reader, to_writer, queries_wait), self._copy(to_reader, writer, False))
-
-    async def _copy(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, queries_wait: bool) -> None:
-        with suppress(ConnectionError):
-            while data := await source.read(65536):
-                if not (queries_wait and data[:1] in {b"Q", b"P"}):  # Query, Parse
-                    target.write(data)
-            target.close()
-
-    def end(self) -> None:
-        for writer in self._writers:
-            writer.close()
 
 
 async def test_unreachable_server_raises_an_error_that_is_retried(server: PostgresServer):

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from shuttle.build import State
 from shuttle.errors import SettingsError, StoreError
 from shuttle.store import Tx
-from shuttle.store.builds import find_build, unfinished_builds
+from shuttle.store.builds import find_build, open_builds
 from shuttle.store.probe import prove_writable
 from shuttle.store.request_time import end_limit, limited_request
 from shuttle.store.retain import drop_record
@@ -32,7 +32,7 @@ async def test_records_survive_reopening(tmp_path: Path, vault):
         build = (await record(database, vault, new_build(vault))).build
     async with open_database(tmp_path) as database:
         assert (await database.run(find_build, build.build_uuid)).state is State.RECORDED
-        assert [found.build_uuid for found in await database.run(unfinished_builds)] == [build.build_uuid]
+        assert [found.build.build_uuid for found in await database.run(open_builds)] == [build.build_uuid]
 
 
 async def test_second_shuttle_on_the_same_file_is_refused(tmp_path: Path):

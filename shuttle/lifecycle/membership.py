@@ -1,0 +1,161 @@
+"""Membership of the replicas: this one's sign of life, the death of others, and the taking of apps that nobody owns.
+
+A replica lives as long as its counter grows. The others measure with their own monotonic clocks how long it has not
+grown, so no wall clock decides, and a database that was away for a while makes nobody look dead.
+"""
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+
+import structlog
+
+from shuttle.errors import StoreError
+from shuttle.lease import Lease
+from shuttle.lifecycle.owned_apps import OwnedApps
+from shuttle.store import Database, Topic
+from shuttle.store.fence import Ownership
+from shuttle.store.ownership import orphaned_apps, owned_apps, release_apps, take_apps
+from shuttle.store.replicas import Replica, raise_counter, remove_replica
+
+log = structlog.get_logger()
+
+# The pause before another look for apps that the other replicas left over.
+_SHARE_SECONDS = 0.5
+_STORE_PAUSE_SECONDS = 1.0
+_SHORTEST_SECONDS = 0.05
+# How many apps are taken by one transaction.
+_AT_ONCE = 500
+
+
+class Membership:
+    """Owns what this process works for. On a database that is this process's alone it takes everything at its start.
+
+    `begin` is called after apps were taken, and regularly; it begins their open work. `drop` ends the work for an app.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        mine: Replica,
+        owned: OwnedApps,
+        lease: Lease,
+        *,
+        heartbeat_seconds: float,
+        lease_seconds: float,
+    ) -> None:
+        self._database = database
+        self._mine = mine
+        self._owned = owned
+        self._lease = lease
+        self._heartbeat_seconds = heartbeat_seconds
+        self._lease_seconds = lease_seconds
+        self._clock = asyncio.get_running_loop().time
+        # The other replicas, and since when their counters have had these values.
+        self._seen: dict[str, tuple[Replica, float]] = {}
+        self._looked_at = -math.inf
+        self._released = asyncio.Event()
+        database.subscribe(Topic.RELEASED, lambda _: self._released.set())
+
+    @property
+    def replicas(self) -> Sequence[Replica]:
+        """All replicas that are considered alive, this one included."""
+        return [self._mine, *(replica for replica, _ in self._seen.values())]
+
+    async def join(self) -> None:
+        """Join the replicas and take the apps that nobody owns. Raises StoreError."""
+        if not self._database.alone:
+            await self._raise_counter()
+        await self._take_orphans()
+
+    async def run(self, begin: Callable[[], Awaitable[None]], drop: Callable[[str], None]) -> None:
+        """Live, watch the others and take over their apps; run until cancelled."""
+        while not self._database.alone:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._seconds_to_next_look()):
+                    await self._released.wait()
+            self._released.clear()
+            try:
+                await self._raise_counter(drop)
+                await self._remove_dead()
+                await self._take_orphans()
+                await begin()
+            except StoreError as error:
+                log.warning("the replicas cannot be looked at", error=error.message)
+                self._looked_at = -math.inf
+                await asyncio.sleep(_STORE_PAUSE_SECONDS)
+
+    async def leave(self) -> None:
+        """Release all apps, so that the other replicas take them at once."""
+        if not self._database.alone:
+            try:
+                await self._database.run(release_apps)
+            except StoreError as error:
+                log.warning("the apps could not be released; others take them later", error=error.message)
+
+    def _seconds_to_next_look(self) -> float:
+        """Until the next sign of life, or the end of another replica's lease."""
+        ends = [since + self._lease_seconds for _, since in self._seen.values()]
+        return max(min([self._looked_at + self._heartbeat_seconds, *ends]) - self._clock(), _SHORTEST_SECONDS)
+
+    async def _raise_counter(self, drop: Callable[[str], None] | None = None) -> None:
+        began_at, was_held = self._lease.now(), self._lease.is_held
+        replicas = await self._database.run(raise_counter, self._mine)
+        if drop is not None and not was_held:
+            # Others may have taken apps meanwhile, so look before anything is sent in their name.
+            for app_id in self._owned.lost(await self._database.run(owned_apps)):
+                log.warning("another replica has taken over an app", app_id=app_id)
+                drop(app_id)
+        self._lease.renew(began_at)
+        self._note([replica for replica in replicas if replica.instance != self._mine.instance])
+
+    def _note(self, others: Sequence[Replica]) -> None:
+        now = self._clock()
+        # After a time in which this process or the database was away everybody gets a new lease.
+        gap = now - self._looked_at > 2 * self._heartbeat_seconds
+        self._looked_at = now
+        seen, self._seen = self._seen, {}
+        for replica in others:
+            before, since = seen.get(replica.instance, (None, now))
+            unchanged = before is not None and before.counter == replica.counter and not gap
+            self._seen[replica.instance] = replica, since if unchanged else now
+
+    async def _remove_dead(self) -> None:
+        now = self._clock()
+        for replica, since in [*self._seen.values()]:
+            if now - since >= self._lease_seconds and await self._database.run(remove_replica, replica):
+                log.warning("a replica is considered dead", name=replica.name, instance=replica.instance)
+                del self._seen[replica.instance]
+
+    async def _take_orphans(self) -> None:
+        """Take this replica's share of the apps that nobody owns, then what the others have left over."""
+        for others_left in (len(self._seen), 0):
+            orphans = await self._database.run(orphaned_apps)
+            if not orphans:
+                return
+            await self._take(_share(orphans, others_left + 1, self._mine.instance))
+            if others_left:
+                await asyncio.sleep(_SHARE_SECONDS)
+
+    async def _take(self, app_ids: Sequence[str]) -> None:
+        for first in range(0, len(app_ids), _AT_ONCE):
+            taken: Sequence[Ownership] = await self._database.run(take_apps, app_ids[first : first + _AT_ONCE])
+            for owned in taken:
+                self._owned.add(owned)
+            if not self._database.alone and taken:
+                log.info("took over apps", count=len(taken))
+
+
+def _share(orphans: Mapping[str, int], parts: int, instance: str) -> Sequence[str]:
+    """Apps with about 1/`parts` of the work; the first one differs between instances, so that they rarely collide."""
+    app_ids = sorted(orphans)
+    first = int(instance[:8], 16) % len(app_ids)
+    wanted = math.ceil(sum(orphans.values()) / parts)
+    share = list[str]()
+    for app_id in app_ids[first:] + app_ids[:first]:
+        if wanted <= 0:
+            break
+        share.append(app_id)
+        wanted -= orphans[app_id]
+    return share

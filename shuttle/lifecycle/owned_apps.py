@@ -1,0 +1,38 @@
+"""The apps that this process owns: only their builds run here, and only their logs and statuses are sent from here."""
+
+from collections.abc import Iterable
+from contextvars import Context
+
+from shuttle.store.fence import Ownership, context_of_owner
+
+
+class OwnedApps:
+    """What this process knows of its apps. The database decides: a transaction for a lost app raises NotOwnerError."""
+
+    def __init__(self) -> None:
+        self._epochs: dict[str, int] = {}
+
+    def add(self, owned: Ownership) -> None:
+        """The app was taken, or accepted a build."""
+        self._epochs[owned.app_id] = owned.epoch
+
+    def drop(self, app_id: str) -> None:
+        """The app is no longer this process's."""
+        self._epochs.pop(app_id, None)
+
+    def __contains__(self, app_id: str) -> bool:
+        return app_id in self._epochs
+
+    def ownership(self, app_id: str) -> Ownership | None:
+        """The app with its epoch; None = another process owns it, or nobody."""
+        epoch = self._epochs.get(app_id)
+        return None if epoch is None else Ownership(app_id, epoch)
+
+    def context(self, app_id: str) -> Context | None:
+        """The context for a task that works for the app; None = another process owns it, or nobody."""
+        owned = self.ownership(app_id)
+        return None if owned is None else context_of_owner(owned)
+
+    def lost(self, owned_now: dict[str, int]) -> Iterable[str]:
+        """The apps that are not among these, or have another epoch."""
+        return [app_id for app_id, epoch in self._epochs.items() if owned_now.get(app_id) != epoch]

@@ -1,0 +1,89 @@
+"""Which replica owns an app, and so runs its builds, writes their logs and sends them: taking and releasing apps."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from shuttle.delivery import DeliveryState
+from shuttle.store.fence import Ownership
+from shuttle.store.tables import apps, builds, deliveries, receivers, replicas, sinks
+from shuttle.store.tx import Topic, Tx
+
+# Nobody owns the app: it has no owner, or its owner was removed from the replicas.
+_ORPHANED = sa.or_(apps.c.owner.is_(None), apps.c.owner.not_in(sa.select(replicas.c.instance)))
+
+
+def _open_work() -> Sequence[sa.Select[tuple[str]]]:
+    """The app of each unfinished or unarchived build, open sink, pending delivery and deletion."""
+    of_sinks = sa.select(builds.c.app_id).join(sinks, sinks.c.build_uuid == builds.c.build_uuid)
+    of_deliveries = (
+        sa.select(builds.c.app_id)
+        .join(receivers, receivers.c.build_uuid == builds.c.build_uuid)
+        .join(deliveries, deliveries.c.receiver_id == receivers.c.receiver_id)
+    )
+    return (
+        sa.select(builds.c.app_id).where(builds.c.finished_at.is_(None)),
+        sa.select(builds.c.app_id).where(builds.c.finished_at.is_not(None), builds.c.archived_at.is_(None)),
+        of_sinks.where(sinks.c.ended_at.is_(None)),
+        of_deliveries.where(deliveries.c.state == DeliveryState.PENDING),
+        sa.select(apps.c.app_id).where(apps.c.deleted_at.is_not(None)),
+    )
+
+
+_OPEN = sa.union_all(*_open_work()).subquery()
+_ORPHANED_WORK = (
+    sa.select(apps.c.app_id, sa.func.count().label("size"))
+    .join(_OPEN, _OPEN.c.app_id == apps.c.app_id)
+    .where(_ORPHANED)
+    .group_by(apps.c.app_id)
+    .order_by(apps.c.app_id)
+)
+
+
+def orphaned_apps(tx: Tx) -> Mapping[str, int]:
+    """The apps with open work that nobody owns, with the amount of that work."""
+    return {row.app_id: row.size for row in tx.execute(_ORPHANED_WORK)}
+
+
+def take_apps(tx: Tx, app_ids: Sequence[str]) -> list[Ownership]:
+    """Become the owner of those of these apps that nobody owns, and that no other replica is taking right now.
+
+    If the database is this process's alone, every other owner is dead.
+    """
+    mine = (apps.c.app_id.in_(app_ids), _ORPHANED)
+    free = sa.select(apps.c.app_id, apps.c.epoch).where(*mine).order_by(apps.c.app_id)
+    return _own(tx, tx.execute(free.with_for_update(skip_locked=True)).all())
+
+
+def take_idle_apps(tx: Tx, app_ids: Sequence[str]) -> list[Ownership]:
+    """Become the owner of those of these apps that nobody owns, or that have no open work. It waits for their rows."""
+    idle = sa.and_(*(apps.c.app_id.not_in(of_work.where(_named(of_work, app_ids))) for of_work in _open_work()))
+    mine = (apps.c.app_id.in_(app_ids), sa.or_(_ORPHANED, idle))
+    free = sa.select(apps.c.app_id, apps.c.epoch).where(*mine).order_by(apps.c.app_id)
+    return _own(tx, tx.execute(free.with_for_update()).all())
+
+
+def _named(query: sa.Select[tuple[str]], app_ids: Sequence[str]) -> sa.ColumnElement[bool]:
+    return query.selected_columns[0].in_(app_ids)
+
+
+def _own(tx: Tx, rows: Iterable[sa.Row[Any]]) -> list[Ownership]:
+    owned = [Ownership(row.app_id, row.epoch + 1) for row in rows]
+    if owned:
+        mine = apps.c.app_id.in_([app_id for app_id, _ in owned])
+        tx.execute(apps.update().where(mine).values(owner=tx.instance, epoch=apps.c.epoch + 1))
+    return owned
+
+
+def owned_apps(tx: Tx) -> dict[str, int]:
+    """The apps that this process owns, with their epochs."""
+    query = sa.select(apps.c.app_id, apps.c.epoch).where(apps.c.owner == tx.instance)
+    return {row.app_id: row.epoch for row in tx.execute(query)}
+
+
+def release_apps(tx: Tx) -> None:
+    """Leave all apps of this process to the other replicas, and leave the replicas."""
+    tx.execute(apps.update().where(apps.c.owner == tx.instance).values(owner=None))
+    tx.execute(replicas.delete().where(replicas.c.instance == tx.instance))
+    tx.notify(Topic.RELEASED)
