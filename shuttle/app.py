@@ -160,6 +160,7 @@ async def shuttle_parts(
             "retention": Retention(services).run(),
             "apps": AppCleanup(services).run(),
             "unanswered requests": look_for_unanswered(signals, worker.look, dispatcher.wake),
+            "notices": database.listen(),
             "membership": membership.run(worker.look, worker.drop),
             "steady time": record_steady_time(services),
             "memory": trim_memory(),
@@ -236,7 +237,8 @@ def open_database(settings: Settings, clock: Clock) -> Database:
     if settings.postgres_url:
         from shuttle.store.postgres import PostgresDatabase  # noqa: PLC0415 - 60 ms and 15 MB that SQLite does not need
 
-        return PostgresDatabase(settings.postgres_url, clock)
+        listen_url = settings.shuttle_database_listen_url.get_secret_value()
+        return PostgresDatabase(settings.postgres_url, clock, listen_url=listen_url)
     return SqliteDatabase(settings.database_path, clock)
 
 

@@ -109,6 +109,7 @@ class Settings(BaseModel):
     s3_location: str = ""
 
     # --- replicas
+    shuttle_database_listen_url: SecretStr = SecretStr("")
     shuttle_heartbeat_seconds: Seconds = 5
     shuttle_lease_seconds: Seconds = Field(15, validate_default=True)
 
@@ -224,7 +225,7 @@ class Settings(BaseModel):
     def _jenkins(cls, value: SecretStr) -> SecretStr:
         return SecretStr(read_jenkins_url(value.get_secret_value()))
 
-    @field_validator("database_url")
+    @field_validator("database_url", "shuttle_database_listen_url")
     @classmethod
     def _database(cls, value: SecretStr) -> SecretStr:
         check_database_url(value.get_secret_value())

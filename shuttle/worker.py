@@ -19,7 +19,7 @@ from shuttle.logs.spool import SpoolError
 from shuttle.metrics import UNDER_WAY
 from shuttle.outgoing.endpoints import EndpointKind
 from shuttle.sinks import Sink
-from shuttle.store.builds import OwnedBuild, find_build, find_unfinished, open_builds, unfinished_uuids
+from shuttle.store.builds import OwnedBuild, find_build, find_unfinished, open_builds, stopping_uuids, unfinished_uuids
 from shuttle.store.fence import Ownership
 from shuttle.store.transitions import builds_with_slots, grant_slots, reason_for_waiting, record_waiting
 
@@ -73,6 +73,8 @@ class Worker:
         known = {*self._parked, *(build.build_uuid for build in self._build_tasks.values())}
         for owned in await self._services.database.run(open_builds, known):
             self._resume(owned)
+        for build_uuid in await self._services.database.run(stopping_uuids):
+            self._services.signals.wake(build_uuid)
         await self._forwarding.look()
 
     def drop(self, app_id: str) -> None:

@@ -120,6 +120,7 @@ class Membership:
             before, since = seen.get(replica.instance, (None, now))
             unchanged = before is not None and before.counter == replica.counter and not gap
             self._seen[replica.instance] = replica, since if unchanged else now
+        self._database.notifies = bool(self._seen)
 
     async def _remove_dead(self) -> None:
         now = self._clock()

@@ -18,10 +18,12 @@ class Database(Protocol):
     """Runs queries in transactions. Safe for any number of tasks of one event loop.
 
     `instance` is the uuid of this start of this process; `alone` = no other process can serve from the database.
+    `notifies` = notices are also sent to the other processes, which makes commits slower.
     """
 
     instance: str
     alone: bool
+    notifies: bool
 
     async def migrate(self) -> str:
         """Migrate the schema to this version's revision, and return it. Call it before `run`. Raises StoreError."""
@@ -40,8 +42,11 @@ class Database(Protocol):
         NotOwnerError if the current task works for an app that another replica has taken (see `fence`).
         """
 
+    async def listen(self) -> None:
+        """Receive the notices of other processes until cancelled; `subscribe` says who gets them."""
+
     def subscribe(self, topic: Topic, callback: Callable[[str], None]) -> None:
-        """Call `callback` with the build uuid of each notice of the topic, after the commit."""
+        """Call `callback` with the build uuid of each notice of the topic, after the commit; "" = look at all rows."""
 
     async def close(self) -> None:
         """Finish the transactions that were requested, then release the database. Idempotent."""

@@ -123,6 +123,13 @@ def unfinished_uuids(tx: Tx) -> set[str]:
     return set(tx.execute(query.where(builds.c.finished_at.is_(None), *_mine(tx))).scalars())
 
 
+def stopping_uuids(tx: Tx) -> set[str]:
+    """The uuids of this process's builds whose stop is recorded and that are not final."""
+    query = sa.select(builds.c.build_uuid).join(apps, apps.c.app_id == builds.c.app_id)
+    stopping = (builds.c.finished_at.is_(None), builds.c.stop_requested_at.is_not(None))
+    return set(tx.execute(query.where(*stopping, *_mine(tx))).scalars())
+
+
 class OwnedBuild(NamedTuple):
     """A build of this process, and the epoch of its app."""
 

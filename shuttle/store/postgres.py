@@ -20,6 +20,7 @@ from shuttle.store import Parameters, Result
 from shuttle.store.fence import Ownership, check_owner, current_ownership
 from shuttle.store.futures import complete
 from shuttle.store.migrate import bring_up_to_date
+from shuttle.store.notices import NoticeListener, send_notices
 from shuttle.store.postgres_connection import (
     MIGRATION,
     TRANSACTION,
@@ -27,6 +28,7 @@ from shuttle.store.postgres_connection import (
     ThreadConnection,
     connector,
     engine_of,
+    parameters_of,
 )
 from shuttle.store.postgres_errors import is_lost, is_repeatable, postgres_error, running_error
 from shuttle.store.request_time import REQUEST_SECONDS, transaction_seconds
@@ -82,8 +84,13 @@ class PostgresDatabase:
 
     alone = False
 
-    def __init__(self, url: str, clock: Clock, *, answer_seconds: float = REQUEST_SECONDS) -> None:
+    def __init__(
+        self, url: str, clock: Clock, *, listen_url: str = "", answer_seconds: float = REQUEST_SECONDS
+    ) -> None:
+        """`listen_url` leads past a pooler in transaction mode, which cannot pass notices on; "" = as `url`."""
         self.instance = str(uuid.uuid4())
+        self.notifies = True
+        self._listen_parameters = parameters_of(listen_url or url)
         self._answer_seconds = answer_seconds
         self._connect = connector(url)
         self._engine = engine_of(self._connect, TRANSACTION)
@@ -133,6 +140,10 @@ class PostgresDatabase:
         task.give_up()
         if not task.future.done():
             task.future.set_exception(StoreError("The database does not answer; check the server of DATABASE_URL."))
+
+    async def listen(self) -> None:
+        """See the port."""
+        await NoticeListener(self._listen_parameters, self.instance, self._subscriptions.send).run()
 
     async def close(self) -> None:
         """See the port."""
@@ -187,6 +198,8 @@ class PostgresDatabase:
             result = task.query(tx)
             if tx.wrote:
                 check_owner(tx, task.owned)
+            if notices and self.notifies:
+                send_notices(tx)
             transaction_id = connection.transaction_id() if tx.wrote else None
             try:
                 transaction.commit()

@@ -42,7 +42,7 @@ class Outcome(Enum):
 
 def connector(url: str) -> Callable[[], psycopg.Connection[Any]]:
     """A function that opens connections; parameters in the URL override the defaults."""
-    parameters = _parameters(url)
+    parameters = parameters_of(url)
 
     def connect() -> psycopg.Connection[Any]:
         # No prepared statements: a pooler in transaction mode does not keep them.
@@ -51,7 +51,8 @@ def connector(url: str) -> Callable[[], psycopg.Connection[Any]]:
     return connect
 
 
-def _parameters(url: str) -> dict[str, Any]:
+def parameters_of(url: str) -> dict[str, Any]:
+    """The parameters of libpq: those of the URL override the defaults."""
     return {**_PARAMETERS, **conninfo_to_dict(url)}
 
 

@@ -69,6 +69,7 @@ class SqliteDatabase:
     """
 
     alone = True
+    notifies = False
 
     def __init__(self, path: Path, clock: Clock) -> None:
         self.instance = str(uuid.uuid4())
@@ -112,6 +113,9 @@ class SqliteDatabase:
         self._tasks.put(task)
         # If the caller is cancelled, the thread still runs the transaction.
         return await wait_at_most(limit_seconds, future, task.give_up)
+
+    async def listen(self) -> None:
+        """See the port; no other process sends notices."""
 
     async def close(self) -> None:
         """See the port."""

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import psycopg
 from botocore.exceptions import ClientError
 from cryptography.fernet import Fernet
 
@@ -19,6 +20,11 @@ class OnPostgres:
     server: PostgresServer
     settings: dict[str, str]
     client: Any
+
+    def query(self, statement: str) -> list[tuple[Any, ...]]:
+        """The rows of a query of the shuttle's database."""
+        with psycopg.connect(self.settings["DATABASE_URL"], autocommit=True) as connection:
+            return connection.execute(statement).fetchall()
 
     def object_of(self, name: str) -> bytes | None:
         """The content of an object in the bucket."""

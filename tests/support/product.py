@@ -9,7 +9,7 @@ import signal
 import sys
 import tarfile
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
+from tests.support.balancer import balancer
 from tests.support.free_port import free_port
 from tests.support.on_postgres import OnPostgres, on_postgres
 
@@ -184,6 +185,8 @@ class Product:
     jenkins_port: int
     proxy: Any = None
     postgres: OnPostgres | None = None
+    replicas: list[Process] = field(default_factory=list)
+    replica_urls: list[str] = field(default_factory=list)
 
     def receiver(self, name: str = "r") -> Receiver:
         """A new receiver; its URLs are `<url>/status` and `<url>/log`."""
@@ -280,10 +283,28 @@ async def running_product(
 
 
 @asynccontextmanager
+async def running_replicas(folder: Path, count: int, **settings: str) -> AsyncIterator[Product]:
+    """Start `count` replicas on one PostgreSQL database, behind a balancer: `product.url` is the balancer's."""
+    ports = [free_port() for _ in range(count)]
+    quick = {"SHUTTLE_HEARTBEAT_SECONDS": "0.4", "SHUTTLE_LEASE_SECONDS": "2"}
+    with on_postgres() as postgres:
+        async with balancer(ports) as balanced:
+            shared = {"BUILD_SHUTTLE_HOST": balanced.url, **quick, **settings}
+            async with _running_product(folder, postgres, 4, None, shared, ports) as product:
+                product.url = balanced.url
+                yield product
+
+
+@asynccontextmanager
 async def _running_product(
-    folder: Path, postgres: OnPostgres | None, executors: int, jenkins_port: int | None, settings: Mapping[str, str]
+    folder: Path,
+    postgres: OnPostgres | None,
+    executors: int,
+    jenkins_port: int | None,
+    settings: Mapping[str, str],
+    ports: Sequence[int] = (),
 ) -> AsyncIterator[Product]:
-    jenkins_port, port = jenkins_port or free_port(), free_port()
+    jenkins_port, ports = jenkins_port or free_port(), ports or [free_port()]
     jenkins = Process(
         "jenkins --port {} --home {} --executors {} --user {} --token {} --administrator".format(
             jenkins_port, folder / "jenkins", executors, USER, TOKEN
@@ -293,16 +314,18 @@ async def _running_product(
         folder / "jenkins.out",
     )
     environment = {
-        "PORT": str(port),
         "JENKINS_URL": f"http://{USER}:{TOKEN}@127.0.0.1:{jenkins_port}/",
-        "SHUTTLE_DATA_DIR": str(folder / "data"),
         **FAST,
         **(postgres.settings if postgres is not None else {}),
         **settings,
     }
-    url = f"http://127.0.0.1:{port}"
-    # Not /healthz, which is already OK while the service waits for its database.
-    shuttle = Process(["serve"], environment, f"{url}/-/openapi.json", folder / "shuttle.out")
+    urls = [f"http://127.0.0.1:{port}" for port in ports]
+    shuttles = []
+    for index, (port, url) in enumerate(zip(ports, urls, strict=True)):
+        own = {"PORT": str(port), "SHUTTLE_DATA_DIR": str(folder / (f"data{index}" if index else "data"))}
+        output = folder / (f"shuttle{index}.out" if index else "shuttle.out")
+        # Not /healthz, which is already OK while the service waits for its database.
+        shuttles.append(Process(["serve"], environment | own, f"{url}/-/openapi.json", output))
     receivers: dict[str, Receiver] = {}
 
     async def on_status(request: web.Request) -> web.Response:
@@ -321,12 +344,23 @@ async def _running_product(
     receivers_url = f"http://127.0.0.1:{runner.addresses[0][1]}"
     async with aiohttp.ClientSession() as session:
         try:
-            await asyncio.gather(jenkins.start(), shuttle.start())
+            await asyncio.gather(jenkins.start(), *(shuttle.start() for shuttle in shuttles))
             yield Product(
-                folder, url, shuttle, jenkins, session, receivers, receivers_url, jenkins_port, None, postgres
+                folder=folder,
+                url=urls[0],
+                shuttle=shuttles[0],
+                jenkins=jenkins,
+                session=session,
+                receivers=receivers,
+                receivers_url=receivers_url,
+                jenkins_port=jenkins_port,
+                postgres=postgres,
+                replicas=shuttles,
+                replica_urls=urls,
             )
         finally:
-            await shuttle.kill()
+            for shuttle in shuttles:
+                await shuttle.kill()
             await jenkins.kill()
             end_agents(folder)
             await runner.cleanup()

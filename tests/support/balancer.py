@@ -1,0 +1,69 @@
+"""A small TCP load balancer before several replicas: each connection goes to the next one that accepts it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from itertools import count
+
+_BLOCK_BYTES = 64 * 1024
+
+
+@dataclass
+class Balancer:
+    """Passes connections on to one of `ports` of loopback. Ports in `out` get no new connections."""
+
+    ports: list[int]
+    url: str = ""
+    out: set[int] = field(default_factory=set)
+    _next: "count[int]" = field(default_factory=count)
+    _passing: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Pass one connection on, in both directions, until either side ends it."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._passing.add(task)
+        task.add_done_callback(self._passing.discard)
+        try:
+            backend = await self._connect()
+            if backend is not None:
+                await asyncio.gather(_copy(reader, backend[1]), _copy(backend[0], writer))
+        finally:
+            writer.close()
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
+        first = next(self._next)
+        for index in range(len(self.ports)):
+            port = self.ports[(first + index) % len(self.ports)]
+            if port not in self.out:
+                with suppress(OSError):
+                    return await asyncio.open_connection("127.0.0.1", port)
+        return None
+
+    async def end(self) -> None:
+        """End all connections."""
+        for task in self._passing:
+            task.cancel()
+        await asyncio.gather(*self._passing, return_exceptions=True)
+
+
+async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    with suppress(OSError):
+        while block := await source.read(_BLOCK_BYTES):
+            target.write(block)
+            await target.drain()
+    target.close()
+
+
+@asynccontextmanager
+async def balancer(ports: list[int]) -> AsyncIterator[Balancer]:
+    """A balancer on a free port."""
+    made = Balancer(ports)
+    server = await asyncio.start_server(made.serve, "127.0.0.1", 0)
+    made.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    try:
+        yield made
+    finally:
+        server.close()
+        await made.end()
