@@ -120,6 +120,7 @@ async def shuttle_parts(
             folder=settings.shuttle_jenkins_folder,
             ssl_context=tls_context(settings.shuttle_ca_file),
             observe=observe_jenkins_request,
+            before_command=lease.held,
         )
         stack.push_async_callback(jenkins.close)
         library = LogLibrary(
@@ -152,7 +153,7 @@ async def shuttle_parts(
         stack.push_async_callback(kafka.close)
         worker = Worker(services, _sinks(log_session, kafka, clock, settings))
         dispatcher = Dispatcher(
-            StoredOutbox(database, vault), _status_senders(outgoing, kafka, settings), settings, clock
+            StoredOutbox(database, vault), _status_senders(outgoing, kafka, settings), settings, clock, lease
         )
         database.subscribe(Topic.DELIVERIES, dispatcher.wake)
         loops = {

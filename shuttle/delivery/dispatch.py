@@ -10,6 +10,7 @@ from shuttle.clock import Clock
 from shuttle.delivery import Attempt, DueDelivery, Outbox, StatusSender
 from shuttle.delivery.deliver import StatusDelivery
 from shuttle.errors import NotOwnerError, UnavailableError
+from shuttle.lease import Lease
 from shuttle.outgoing.endpoints import EndpointKind
 from shuttle.settings import Settings
 
@@ -43,6 +44,7 @@ class Dispatcher:
         senders: Mapping[EndpointKind, StatusSender],
         settings: Settings,
         clock: Clock,
+        lease: Lease,
         *,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -51,6 +53,7 @@ class Dispatcher:
             senders=senders, schedule_seconds=settings.shuttle_webhook_schedule_seconds, clock=clock
         )
         self._clock = clock
+        self._lease = lease
         self._sleep = sleep
         self._grace_seconds = min(settings.shuttle_shutdown_seconds / 4, _MAX_GRACE_SECONDS)
         self._woken = asyncio.Event()
@@ -102,7 +105,10 @@ class Dispatcher:
     async def _attempt(self, delivery: DueDelivery) -> None:
         slow = asyncio.get_running_loop().call_later(SLOW_AFTER_SECONDS, self._count_as_slow, delivery)
         try:
-            await self._record(await self._delivery.attempt(delivery))
+            if self._lease.is_held:
+                await self._record(await self._delivery.attempt(delivery))
+            else:
+                await self._lease.held()  # the outbox knows then whose delivery it is
         except Exception:  # noqa: BLE001 - logged, and the other deliveries continue
             # An internal error: the delivery stays due, so it keeps its connection for a while instead of spinning.
             _log.exception("a delivery failed unexpectedly", delivery_id=delivery.delivery_id)

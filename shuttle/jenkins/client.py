@@ -5,7 +5,7 @@ A POST is sent once: after a lost answer the caller searches for the build's mar
 
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from urllib.parse import quote
 
 from shuttle.errors import JenkinsNotFoundError, JenkinsRefusedError, JenkinsUnavailableError, JobNotReadyError
@@ -14,7 +14,7 @@ from shuttle.jenkins.budget import PollBudget
 from shuttle.jenkins.credentials import RefusedCommands
 from shuttle.jenkins.jobs import Jobs, job_path, verify_healthy
 from shuttle.jenkins.queue import Listing, SharedQueue
-from shuttle.jenkins.session import JenkinsResponse, JenkinsSession, ignore_duration
+from shuttle.jenkins.session import JenkinsResponse, JenkinsSession, at_once, ignore_duration
 
 BUILDS_PER_PAGE = 100
 # A build that is searched for is among the newest of its app, and our jobs keep 50. The limit matters only for a job
@@ -45,6 +45,7 @@ class JenkinsClient:
         queue_fresh_seconds: float = 0.1,
         job_threads: int = 4,
         observe: Callable[[str, float], None] = ignore_duration,
+        before_command: Callable[[], Awaitable[None]] = at_once,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._session = JenkinsSession(
@@ -53,6 +54,7 @@ class JenkinsClient:
             connect_timeout_seconds=connect_timeout_seconds,
             request_timeout_seconds=request_timeout_seconds,
             observe=observe,
+            before_command=before_command,
             clock=clock,
         )
         self._refused = RefusedCommands(clock)
@@ -76,11 +78,13 @@ class JenkinsClient:
 
     async def apply_job(self, job: str, config_xml: bytes, digest: str) -> None:
         """See the port; missing folders are created."""
+        await self._session.before_command()
         with self._refused.watch("apply_job"):
             await self._jobs.apply(job, config_xml, digest)
 
     async def delete_job(self, job: str) -> None:
         """See the port."""
+        await self._session.before_command()
         with self._refused.watch("delete_job"):
             await self._jobs.delete(job)
 

@@ -4,7 +4,7 @@ import asyncio
 import json
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,6 +26,10 @@ READ_BUFFER_BYTES: Final = 256 * 1024
 SILENCE_SECONDS: Final = 10.0
 
 
+async def at_once() -> None:
+    """Wait for nothing."""
+
+
 def ignore_duration(_kind: str, _seconds: float) -> None:
     """The default of `observe`: request times are not measured."""
 
@@ -45,7 +49,7 @@ class JenkinsSession:
     `url` may contain `user:api-token`; an API token needs no crumb. Without userinfo, and with a password, Jenkins
     requires a crumb and the session cookie that came with it; both are fetched again when Jenkins no longer knows them.
     Neither userinfo nor crumb is ever part of an error or a repr. Every call may raise the errors of
-    `CredentialsCheck.answered` for a 401.
+    `CredentialsCheck.answered` for a 401. Each POST waits for `before_command` first.
     """
 
     def __init__(
@@ -56,6 +60,7 @@ class JenkinsSession:
         connect_timeout_seconds: float = 5,
         request_timeout_seconds: float = 30,
         observe: Callable[[str, float], None] = ignore_duration,
+        before_command: Callable[[], Awaitable[None]] = at_once,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         address = URL(url)
@@ -63,6 +68,7 @@ class JenkinsSession:
         self.userinfo = None if address.user is None else (address.user, address.password or "")
         self.credentials = CredentialsCheck(clock)
         self._observe = observe
+        self.before_command = before_command
         # A command gets more time: after a lost answer it is costly to find out whether it was executed.
         self._command_timeout = aiohttp.ClientTimeout(total=request_timeout_seconds, connect=connect_timeout_seconds)
         self._query_timeout = aiohttp.ClientTimeout(
@@ -104,6 +110,7 @@ class JenkinsSession:
 
     async def post(self, kind: str, path: str, form: Mapping[str, str] | None = None) -> JenkinsResponse:
         """POST a form, once: after an error Jenkins may have executed the command."""
+        await self.before_command()
         crumb = self._crumb
         if crumb is None and self.userinfo is None:
             crumb = await self._fetch_crumb(instead_of=None)

@@ -9,8 +9,10 @@ import structlog
 
 from shuttle.build import Build
 from shuttle.errors import NotOwnerError
+from shuttle.lease import Lease
 from shuttle.lifecycle import Services
 from shuttle.lifecycle.backoff import retry_database
+from shuttle.logs import LogReader
 from shuttle.logs.spool import SpoolError
 from shuttle.outgoing.endpoints import EndpointKind
 from shuttle.sinks import Sink, SinkTarget
@@ -111,7 +113,7 @@ class LogForwarding:
         """Send the log; None = the sink is done or given up, else the sink with which to continue."""
         build_uuid = build.build_uuid
         try:
-            reader = self._services.library.reader(build)
+            reader = _LeasedReader(self._services.library.reader(build), self._services.lease)
             sink = self._sinks[target.kind]
             await sink.forward(target, reader, self._services.sinks, lambda: self._ended_at.get(build_uuid))
         except SpoolError as error:  # the disk may be freed or repaired
@@ -129,3 +131,28 @@ class LogForwarding:
 
     async def _open_sinks(self, build_uuid: str) -> list[SinkTarget]:
         return await retry_database(lambda: self._services.sinks.open_sinks([build_uuid]))
+
+
+class _LeasedReader:
+    """A LogReader that returns bytes while the lease is held: whoever reads them sends them at once."""
+
+    def __init__(self, reader: LogReader, lease: Lease) -> None:
+        self._reader = reader
+        self._lease = lease
+        self.grown_beyond = reader.grown_beyond
+
+    @property
+    def size_bytes(self) -> int:
+        """See the port."""
+        return self._reader.size_bytes
+
+    @property
+    def complete(self) -> bool:
+        """See the port."""
+        return self._reader.complete
+
+    async def read(self, offset: int, limit_bytes: int) -> bytes:
+        """See the port."""
+        block = await self._reader.read(offset, limit_bytes)
+        await self._lease.held()
+        return block

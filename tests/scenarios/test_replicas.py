@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import os
 import signal
 from pathlib import Path
 
@@ -40,3 +41,33 @@ async def test_builds_of_a_lost_replica_go_on(how: str, tmp_path: Path):
         assert receiver.final["log_sha256"] == hashlib.sha256(bytes(receiver.log)).hexdigest()
         assert ran.read_text().split() == ["ran"]
         assert all("Traceback" not in replica.output() for replica in product.replicas)
+
+
+async def test_a_replica_that_was_frozen_sends_and_writes_nothing_more(tmp_path: Path):
+    """It is frozen for longer than its lease, in the middle of a log; another replica ends the build meanwhile."""
+    ran = tmp_path / "ran"
+    async with running_replicas(tmp_path, 2) as product:
+        receiver = product.receiver()
+        await product.submit("app", "1", SLOW.format(ran=ran), receiver)
+        await receiver.until(lambda: len(receiver.log) > 500)
+        frozen = await owner_of(product, "app")
+        os.kill(frozen.pid, signal.SIGSTOP)
+        product.balancer.out.add(product.ports[product.replicas.index(frozen)])
+        await receiver.until(lambda: receiver.final and receiver.log_ended, 60)
+        calls = receiver.calls
+        os.kill(frozen.pid, signal.SIGCONT)
+        await until_raised(product, frozen)
+        assert receiver.calls == calls
+        assert receiver.words() == ["queued", "pending", "succeeded"]
+        assert receiver.final["log_sha256"] == hashlib.sha256(bytes(receiver.log)).hexdigest()
+        assert ran.read_text().split() == ["ran"]
+        assert all("Traceback" not in replica.output() for replica in product.replicas)
+
+
+async def until_raised(product: Product, replica: Process) -> None:
+    """Wait until the replica has raised its counter three times, and so has looked at everything again."""
+    assert product.postgres is not None
+    query = f"SELECT counter FROM replicas WHERE name LIKE '%-{replica.pid}'"
+    async with asyncio.timeout(20):
+        while not (rows := await asyncio.to_thread(product.postgres.query, query)) or rows[0][0] < 3:
+            await asyncio.sleep(0.1)

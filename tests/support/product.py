@@ -125,9 +125,11 @@ class Receiver:
     webhook_ids: list[str] = field(default_factory=list)
     log: bytearray = field(default_factory=bytearray)
     log_ended: int = 0
+    calls: int = 0
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def on_status(self, request: web.Request) -> web.Response:
+        self.calls += 1
         body = await request.json()
         async with self.changed:
             self.webhook_ids.append(request.headers["webhook-id"])
@@ -136,6 +138,7 @@ class Receiver:
         return web.Response()
 
     async def on_log(self, request: web.Request) -> web.Response:
+        self.calls += 1
         offset = int(request.headers["Shuttle-Log-Offset"])
         assert offset <= len(self.log), "bytes are missing"
         async for chunk in _until_broken(request):
@@ -186,7 +189,8 @@ class Product:
     proxy: Any = None
     postgres: OnPostgres | None = None
     replicas: list[Process] = field(default_factory=list)
-    replica_urls: list[str] = field(default_factory=list)
+    ports: Sequence[int] = ()
+    balancer: Any = None
 
     def receiver(self, name: str = "r") -> Receiver:
         """A new receiver; its URLs are `<url>/status` and `<url>/log`."""
@@ -291,7 +295,7 @@ async def running_replicas(folder: Path, count: int, **settings: str) -> AsyncIt
         async with balancer(ports) as balanced:
             shared = {"BUILD_SHUTTLE_HOST": balanced.url, **quick, **settings}
             async with _running_product(folder, postgres, 4, None, shared, ports) as product:
-                product.url = balanced.url
+                product.url, product.balancer = balanced.url, balanced
                 yield product
 
 
@@ -356,7 +360,7 @@ async def _running_product(
                 jenkins_port=jenkins_port,
                 postgres=postgres,
                 replicas=shuttles,
-                replica_urls=urls,
+                ports=ports,
             )
         finally:
             for shuttle in shuttles:

@@ -11,6 +11,7 @@ from shuttle.delivery.dispatch import Dispatcher
 from shuttle.delivery.failover import FailoverStatusSender
 from shuttle.delivery.http import HttpStatusSender
 from shuttle.delivery.signature import Signer
+from shuttle.lease import Lease
 from shuttle.outgoing.connector import AddressPolicy, outgoing_session
 from shuttle.outgoing.endpoints import EndpointKind
 from shuttle.settings import load_settings
@@ -80,7 +81,7 @@ async def dispatching(outbox: MemoryOutbox | None = None, **environment: str) ->
         http = HttpStatusSender(session, Signer(settings.webhook_keys), seconds)
         senders: dict[EndpointKind, StatusSender] = {EndpointKind.HTTP: http}
         senders[EndpointKind.FAILOVER] = FailoverStatusSender(senders)
-        dispatcher = Dispatcher(outbox, senders, settings, time.clock, sleep=time.sleep)
+        dispatcher = Dispatcher(outbox, senders, settings, time.clock, Lease(), sleep=time.sleep)
         outbox.on_event = dispatcher.wake
         task = asyncio.create_task(dispatcher.run())
         yield Running(dispatcher, outbox, time, task)
