@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import structlog
-from aiohttp import ClientSession
+from aiohttp import ClientSession, TCPConnector
 
 from shuttle import __version__
 from shuttle.clock import Clock
@@ -28,6 +28,7 @@ from shuttle.lifecycle.build_logs import BuildLogs
 from shuttle.lifecycle.delete import AppCleanup
 from shuttle.lifecycle.membership import Membership
 from shuttle.lifecycle.owned_apps import OwnedApps
+from shuttle.lifecycle.peers import Peers
 from shuttle.lifecycle.retain import Retention
 from shuttle.lifecycle.signals import Signals
 from shuttle.lifecycle.steady_time import record_steady_time
@@ -41,6 +42,7 @@ from shuttle.objects.local import make_private
 from shuttle.outgoing.connector import AddressPolicy, outgoing_session
 from shuttle.outgoing.endpoints import EndpointKind
 from shuttle.outgoing.tls import tls_context
+from shuttle.peer_signature import PeerSignature
 from shuttle.settings import Settings
 from shuttle.sinks import Sink
 from shuttle.sinks.failover import DECISION_SECONDS, FailoverUploadFactory
@@ -123,6 +125,9 @@ async def shuttle_parts(
             before_command=lease.held,
         )
         stack.push_async_callback(jenkins.close)
+        peer_session = ClientSession(connector=TCPConnector(limit=0, ssl=tls_context(settings.shuttle_ca_file) or True))
+        await stack.enter_async_context(peer_session)
+        peers = Peers(database, PeerSignature(vault.derived_keys("peers"), clock.steady), peer_session)
         library = LogLibrary(
             settings.shuttle_data_dir / "spool", objects, memory_bytes=settings.shuttle_log_memory_bytes
         )
@@ -145,6 +150,7 @@ async def shuttle_parts(
             signals=signals,
             owned=owned,
             lease=lease,
+            peers=peers,
             public_url=public_url,
             clock=clock,
             normalizing=asyncio.Semaphore(_CHECKED_ARCHIVES),

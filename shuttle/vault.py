@@ -21,6 +21,12 @@ class Vault:
         # The label separates the fingerprint's key from the keys that Fernet derives from the same secret.
         self._fingerprint_keys = [hashlib.sha256(b"fingerprint" + urlsafe_b64decode(key)).digest() for key in keys]
 
+        self._keys = [urlsafe_b64decode(key) for key in keys]
+
+    def derived_keys(self, purpose: str) -> list[bytes]:
+        """A key for another purpose from each of the keys."""
+        return [hmac.new(key, purpose.encode(), hashlib.sha256).digest() for key in self._keys]
+
     def seal(self, plain: bytes) -> bytes:
         """Encrypt and authenticate."""
         return self._fernet.encrypt(plain)

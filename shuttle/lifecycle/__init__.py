@@ -11,6 +11,7 @@ from shuttle.lease import Lease
 from shuttle.lifecycle.agent_calls import AgentCalls
 from shuttle.lifecycle.build_logs import BuildLogs
 from shuttle.lifecycle.owned_apps import OwnedApps
+from shuttle.lifecycle.peers import Peers
 from shuttle.lifecycle.signals import Signals
 from shuttle.logs.library import LogLibrary
 from shuttle.objects import ObjectStore
@@ -42,6 +43,7 @@ class Services:
     signals: Signals
     owned: OwnedApps
     lease: Lease
+    peers: Peers
     public_url: str
     clock: Clock
     normalizing: asyncio.Semaphore

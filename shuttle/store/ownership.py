@@ -7,6 +7,7 @@ import sqlalchemy as sa
 
 from shuttle.delivery import DeliveryState
 from shuttle.store.fence import Ownership
+from shuttle.store.replicas import Replica
 from shuttle.store.tables import apps, builds, deliveries, receivers, replicas, sinks
 from shuttle.store.tx import Topic, Tx
 
@@ -80,6 +81,18 @@ def owned_apps(tx: Tx) -> dict[str, int]:
     """The apps that this process owns, with their epochs."""
     query = sa.select(apps.c.app_id, apps.c.epoch).where(apps.c.owner == tx.instance)
     return {row.app_id: row.epoch for row in tx.execute(query)}
+
+
+def owner_of(tx: Tx, build_uuid: str) -> Replica | None:
+    """The replica that owns the build's app; None = nobody, or there is no such build."""
+    query = (
+        sa.select(*(replicas.c[column] for column in Replica.__dataclass_fields__))
+        .join(apps, apps.c.owner == replicas.c.instance)
+        .join(builds, builds.c.app_id == apps.c.app_id)
+        .where(builds.c.build_uuid == build_uuid)
+    )
+    row = tx.execute(query).first()
+    return None if row is None else Replica(*row)
 
 
 def release_apps(tx: Tx) -> None:

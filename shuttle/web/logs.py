@@ -7,7 +7,14 @@ from contextlib import suppress
 from aiohttp import web
 
 from shuttle.build import Api
-from shuttle.errors import InvalidRequestError, NotFoundError, ObjectNotFoundError, RangeNotSatisfiableError
+from shuttle.errors import (
+    InvalidRequestError,
+    NotFoundError,
+    NotOwnerError,
+    ObjectNotFoundError,
+    RangeNotSatisfiableError,
+)
+from shuttle.lifecycle.replica_log import open_reader
 from shuttle.logs import LogReader
 from shuttle.logs.spool import SpoolError
 from shuttle.web import SERVICES, STREAMING
@@ -33,7 +40,7 @@ _LOG_HEADERS = ("Shuttle-Log-Offset", "Shuttle-Log-Complete", "Accept-Ranges")
     LegacyLog,
     headers=_LOG_HEADERS,
     replies={206: Reply(("text/plain",), (*_LOG_HEADERS, "Content-Range"))},
-    errors=(InvalidRequestError, NotFoundError, RangeNotSatisfiableError, SpoolError, *OBJECT_ERRORS),
+    errors=(InvalidRequestError, NotFoundError, RangeNotSatisfiableError, SpoolError, NotOwnerError, *OBJECT_ERRORS),
     parameters=(
         Parameter("offset", {"type": "string", "pattern": "^[0-9]+$"}, "The offset of the first byte to return."),
         Parameter("follow", {"type": "string"}, "`true` or `1`: wait for more until the log is complete."),
@@ -44,7 +51,7 @@ async def get_logs(request: web.Request) -> web.StreamResponse:
     """`GET /:app_id/:build_id/logs` (docs/contract.md, "Reading the log")."""
     try:
         build = await named_build(request)
-        reader, api = request.app[SERVICES].library.reader(build), build.api
+        reader, api = await open_reader(build, request.app[SERVICES]), build.api
     except NotFoundError:
         reader, api = await old_shuttles_log(request), Api.LEGACY
     await check_kept(reader)

@@ -58,6 +58,13 @@ def _short_fields(build: Build) -> dict[str, Any]:
     }
 
 
+def _growing_bytes(build: Build, services: Services) -> int:
+    """The size of an unfinished build's log; of one that another replica writes, what it has recorded."""
+    if services.database.alone or build.app_id in services.owned:
+        return services.library.size_bytes(build)
+    return len(build.preamble.encode()) if build.checkpoint is None else build.checkpoint.log_offset
+
+
 def long_form(
     build: Build,
     spec: BuildSpec | None,
@@ -69,7 +76,7 @@ def long_form(
     services: Services,
 ) -> LongBuild:
     """Everything about one build except its metadata; `spec` is None if its encryption key is missing."""
-    log_bytes = build.log_bytes if build.log_bytes is not None else services.library.size_bytes(build)
+    log_bytes = build.log_bytes if build.log_bytes is not None else _growing_bytes(build, services)
     return LongBuild(
         **_short_fields(build),
         source=BuildSource(url=build.source_url, sha256=build.source.sha256, bytes=build.source.bytes),

@@ -17,6 +17,7 @@ from shuttle.web import (
     sources,
 )
 from shuttle.web.agent_auth import with_run_token, with_setup_token
+from shuttle.web.peers import at_owner
 
 # The patterns are explicit, because ids may have braces, which aiohttp's default for `{name}` does not match.
 ROUTES: tuple[Route, ...] = (
@@ -36,15 +37,27 @@ ROUTES: tuple[Route, ...] = (
         "Replay deliveries that were given up.",
     ),
     Route("POST", "/-/deliveries/{delivery_id}/replay", deliveries.replay_one, Role.CONTROLLER, "Replay one delivery."),
-    Route("POST", "/-/builds/{build_uuid}/claim", agent.post_claim, Role.AGENT, "Claim a build or a branch of it."),
+    Route(
+        "POST",
+        "/-/builds/{build_uuid}/claim",
+        at_owner(agent.post_claim),
+        Role.AGENT,
+        "Claim a build or a branch of it.",
+    ),
     Route(
         "POST",
         "/-/builds/{build_uuid}/begin",
-        with_setup_token(agent.post_begin),
+        at_owner(with_setup_token(agent.post_begin)),
         Role.AGENT,
         "Report that the user's code is about to run.",
     ),
-    Route("POST", "/-/builds/{build_uuid}/log", agent_log.post_log, Role.AGENT, "Push the next bytes of a stream."),
+    Route(
+        "POST",
+        "/-/builds/{build_uuid}/log",
+        at_owner(agent_log.post_log),
+        Role.AGENT,
+        "Push the next bytes of a stream.",
+    ),
     Route(
         "POST",
         "/-/builds/{build_uuid}/progress",

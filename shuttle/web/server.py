@@ -18,6 +18,7 @@ from shuttle.web.auth import Gate
 from shuttle.web.body_room import BodyRoom
 from shuttle.web.callers import Callers, connection_limit
 from shuttle.web.connection import MAX_HEAD_BYTES, Connection, TimeLimits, head_too_large
+from shuttle.web.peers import add_peer_routes
 from shuttle.web.readiness import Readiness
 from shuttle.web.routes import ROUTES
 from shuttle.web.sites import Sites
@@ -51,6 +52,7 @@ def make_web(services: Services, worker: Worker) -> web.Application:
             app.router.add_get(_tolerant(route.path), handler)
         else:
             app.router.add_route(route.method, _tolerant(route.path), handler)
+    add_peer_routes(app)
     app.router.add_route("*", "/-/{rest:.*}", _nothing_here)
     app.on_response_prepare.append(_end_limit)
     return app

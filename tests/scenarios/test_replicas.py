@@ -71,3 +71,22 @@ async def until_raised(product: Product, replica: Process) -> None:
     async with asyncio.timeout(20):
         while not (rows := await asyncio.to_thread(product.postgres.query, query)) or rows[0][0] < 3:
             await asyncio.sleep(0.1)
+
+
+async def test_a_reader_of_another_replica_sees_the_log_grow_without_a_break_while_its_owner_dies(tmp_path: Path):
+    async with running_replicas(tmp_path, 3) as product:
+        receiver = product.receiver()
+        await product.submit("app", "1", SLOW.format(ran=tmp_path / "ran"), receiver)
+        await receiver.until(lambda: len(receiver.log) > 100)
+        owner = await owner_of(product, "app")
+        port = next(port for port, replica in zip(product.ports, product.replicas, strict=True) if replica is not owner)
+        followed = bytearray()
+        async with product.session.get(f"http://127.0.0.1:{port}/app/1/logs?follow=true") as response:
+            async for chunk in response.content.iter_any():
+                followed += chunk
+                if len(followed) > 1000:
+                    await owner.kill()
+        await receiver.until(lambda: receiver.final and receiver.log_ended, 60)
+        assert receiver.final["status"] == "succeeded"
+        assert bytes(followed) == bytes(receiver.log)
+        assert receiver.final["log_sha256"] == hashlib.sha256(followed).hexdigest()

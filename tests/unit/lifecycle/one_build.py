@@ -19,9 +19,11 @@ from shuttle.lifecycle.agent_calls import AgentCalls
 from shuttle.lifecycle.build_logs import BuildLogs
 from shuttle.lifecycle.build_spec import BuildSpec, make_spec
 from shuttle.lifecycle.owned_apps import OwnedApps
+from shuttle.lifecycle.peers import Peers
 from shuttle.lifecycle.signals import Signals
 from shuttle.logs.library import LogLibrary
 from shuttle.objects.directory import DirectoryStore
+from shuttle.peer_signature import PeerSignature
 from shuttle.request import parse_build_request
 from shuttle.settings import load_settings
 from shuttle.standing import Standing
@@ -177,6 +179,7 @@ async def one_build(folder: Path, **settings: str) -> AsyncIterator[OneBuild]:
         signals=signals,
         owned=owned,
         lease=Lease(),
+        peers=Peers(database, PeerSignature([b""], clock.steady), cast("Any", None)),
         public_url="http://shuttle.example",
         clock=clock,
         normalizing=asyncio.Semaphore(1),

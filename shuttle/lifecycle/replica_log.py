@@ -1,0 +1,124 @@
+"""The log of a build wherever it is written: in this process, by another replica, or archived."""
+
+import asyncio
+from contextlib import suppress
+from urllib.parse import urlencode
+
+from shuttle.build import Build
+from shuttle.errors import NotOwnerError, UnavailableError
+from shuttle.lifecycle import Services
+from shuttle.logs import LogReader
+from shuttle.store.replicas import Replica
+
+# How long the owner waits for more bytes before it answers without any.
+WAIT_SECONDS = 10.0
+# How long the owner may take for an answer, in addition to that wait.
+_ANSWER_SECONDS = 5.0
+MAX_BLOCK_BYTES = 256 * 1024
+# A log that another replica writes is asked for at most this often, so that a fast one is read in larger blocks.
+_POLL_SECONDS = 0.05
+_RETRY_SECONDS = 0.3
+# A reader waits for so long while an app changes hands: after the lease of a dead owner, the new one needs a moment.
+_LONGEST_CHANGE_SECONDS = 30.0
+
+
+async def open_reader(build: Build, services: Services) -> LogReader:
+    """A reader of the build's log. Raises SpoolError, StoreError, NotOwnerError (no owner within 30 s)."""
+    if services.database.alone or build.archived_at is not None:
+        return services.library.reader(build)
+    reader = ReplicaLog(build, services)
+    await reader.refresh()
+    return reader
+
+
+class ReplicaLog:
+    """A LogReader that follows the log when its app gets another owner; the bytes at an offset are the same there."""
+
+    def __init__(self, build: Build, services: Services) -> None:
+        self._build = build
+        self._services = services
+        self._block = b""
+        self._block_offset = 0
+        self._local: LogReader | None = None
+        self._is_archived = False
+        self.size_bytes = 0
+        self.complete = False
+
+    async def refresh(self) -> None:
+        """Find out the size."""
+        await self._ask(0, 0, 0)
+
+    async def read(self, offset: int, limit_bytes: int) -> bytes:
+        """See the port."""
+        if offset >= self.size_bytes or limit_bytes <= 0:
+            return b""
+        if self._is_local:
+            return await self._ask(offset, limit_bytes, 0)
+        if not self._block_offset <= offset < self._block_offset + len(self._block):
+            self._block, self._block_offset = await self._ask(offset, MAX_BLOCK_BYTES, 0), offset
+        first = offset - self._block_offset
+        return self._block[first : first + limit_bytes]
+
+    async def grown_beyond(self, offset: int) -> None:
+        """See the port."""
+        while self.size_bytes <= offset and not self.complete:
+            block = await self._ask(offset, MAX_BLOCK_BYTES, WAIT_SECONDS)
+            if block and not self._is_local:
+                self._block, self._block_offset = block, offset
+
+    async def _ask(self, offset: int, limit_bytes: int, wait_seconds: float) -> bytes:
+        """The bytes from `offset`, from whoever has the log; waits while the app changes hands."""
+        clock = asyncio.get_running_loop().time
+        ends_at = clock() + _LONGEST_CHANGE_SECONDS
+        while True:
+            try:
+                if self._is_local:
+                    return await self._read_here(offset, limit_bytes, wait_seconds)
+                owner = await self._services.peers.owner(self._build.build_uuid)
+                if owner is not None:
+                    return await self._ask_peer(owner, offset, limit_bytes, wait_seconds)
+                return await self._read_here(offset, limit_bytes, wait_seconds)
+            except (UnavailableError, NotOwnerError):
+                if clock() > ends_at:
+                    raise
+            await asyncio.sleep(_RETRY_SECONDS)
+
+    @property
+    def _is_local(self) -> bool:
+        """Whether this process still has the log: it owns the app, or the log is archived."""
+        return self._local is not None and (self._is_archived or self._build.app_id in self._services.owned)
+
+    async def _read_here(self, offset: int, limit_bytes: int, wait_seconds: float) -> bytes:
+        if not self._is_local:
+            build = await self._services.current(self._build)
+            self._is_archived = build.archived_at is not None
+            if not self._is_archived and build.app_id not in self._services.owned:
+                raise NotOwnerError
+            self._local = self._services.library.reader(build)
+        reader = self._local
+        assert reader is not None  # noqa: S101 - set just above
+        block = await read_or_wait(reader, offset, limit_bytes, wait_seconds)
+        self.size_bytes, self.complete = max(self.size_bytes, reader.size_bytes), reader.complete
+        return block
+
+    async def _ask_peer(self, owner: Replica, offset: int, limit_bytes: int, wait_seconds: float) -> bytes:
+        query = urlencode({"offset": offset, "limit": limit_bytes, "wait": wait_seconds})
+        path, seconds = f"{self._build.build_uuid}/log?{query}", wait_seconds + _ANSWER_SECONDS
+        async with self._services.peers.ask(owner, "GET", path, seconds=seconds) as answer:
+            if answer.status != 200:
+                raise NotOwnerError
+            block = await answer.read()
+            self.size_bytes = max(self.size_bytes, int(answer.headers["Shuttle-Log-Size"]))
+            self.complete = answer.headers["Shuttle-Log-Complete"] == "true"
+        if wait_seconds:
+            await asyncio.sleep(_POLL_SECONDS)
+        return block
+
+
+async def read_or_wait(reader: LogReader, offset: int, limit_bytes: int, wait_seconds: float) -> bytes:
+    """The bytes from `offset`; without any, waits up to `wait_seconds` for more."""
+    if wait_seconds and reader.size_bytes <= offset and not reader.complete:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(wait_seconds):
+                await reader.grown_beyond(offset)
+    return await reader.read(offset, limit_bytes)
