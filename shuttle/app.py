@@ -2,9 +2,10 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import structlog
 from aiohttp import ClientSession, TCPConnector
@@ -76,10 +77,19 @@ _LEASE_MARGIN = 0.2
 _CHECKED_ARCHIVES = min(max(2, os.cpu_count() or 2), 4)
 
 
+class Parts(NamedTuple):
+    """The parts of the process that the web server uses. `stop_work` ends everything else, and releases the apps."""
+
+    services: Services
+    worker: Worker
+    membership: Membership
+    stop_work: Callable[[], Awaitable[None]]
+
+
 @asynccontextmanager
 async def shuttle_parts(
     settings: Settings, public_url: str, replica_url: str = "", on_wait: Callable[[str], None] = lambda _: None
-) -> AsyncIterator[tuple[Services, Worker]]:
+) -> AsyncIterator[Parts]:
     """Start everything except the web server; stops it in reverse order, within SHUTTLE_SHUTDOWN_SECONDS.
 
     Agents and callers reach the service at `public_url`, other replicas reach this process at `replica_url`. While the
@@ -94,19 +104,25 @@ async def shuttle_parts(
         keys = [key.get_secret_value() for key in settings.shuttle_encryption_keys]
         vault = open_vault(keys, settings.shuttle_data_dir, await database.run(sealed_samples))
         clock.resume(await database.run(read_steady_time))
-        await database.run(write_steady_time, clock.anchor())
+        clock.catch_up(await database.run(write_steady_time, clock.anchor()))
+        polls = PollBudget(settings.shuttle_jenkins_polls_per_second, double_rate_seconds=_DOUBLE_RATE_SECONDS)
+        calls = AgentCalls(settings.shuttle_agent_calls_per_second)
         owned, lease = OwnedApps(), _lease(settings)
+
+        def share_budgets(replicas: int) -> None:
+            polls.polls_per_second = settings.shuttle_jenkins_polls_per_second / replicas
+            calls.calls_per_second = settings.shuttle_agent_calls_per_second / replicas
+
         membership = Membership(
             database,
-            Replica(database.instance, settings.replica_name, replica_url, __version__, 0, clock.now()),
+            Replica(database.instance, settings.replica_name, replica_url or public_url, __version__, 0, clock.now()),
             owned,
             lease,
             heartbeat_seconds=settings.shuttle_heartbeat_seconds,
             lease_seconds=settings.shuttle_lease_seconds,
+            share_budgets=share_budgets,
         )
-        stack.push_async_callback(membership.leave)
         sinks = StoredSinks(database, vault)
-        stack.push_async_callback(sinks.close)
         objects = object_store(settings)
         stack.push_async_callback(objects.close)
         policy = AddressPolicy(allow_loopback=settings.binds_loopback, allow_networks=settings.shuttle_allow_networks)
@@ -115,7 +131,6 @@ async def shuttle_parts(
         # Without a limit: each log sink needs a connection for as long as its build runs.
         log_session = outgoing_session(policy, ca_file=settings.shuttle_ca_file, limit=0)
         await stack.enter_async_context(log_session)
-        polls = PollBudget(settings.shuttle_jenkins_polls_per_second, double_rate_seconds=_DOUBLE_RATE_SECONDS)
         jenkins = JenkinsClient(
             settings.jenkins_url.get_secret_value(),
             budget=polls,
@@ -146,7 +161,7 @@ async def shuttle_parts(
             polls=polls,
             library=library,
             logs=logs,
-            calls=AgentCalls(settings.shuttle_agent_calls_per_second),
+            calls=calls,
             signals=signals,
             owned=owned,
             lease=lease,
@@ -172,9 +187,13 @@ async def shuttle_parts(
             "steady time": record_steady_time(services),
             "memory": trim_memory(),
         }
+        work = AsyncExitStack()
+        stack.push_async_callback(work.aclose)
+        work.push_async_callback(membership.leave)
+        work.push_async_callback(sinks.close)
         await membership.join()
-        await _start(stack, worker, loops, settings)
-        yield services, worker
+        await _start(work, worker, loops, settings)
+        yield Parts(services, worker, membership, work.aclose)
 
 
 def _lease(settings: Settings) -> Lease:

@@ -83,6 +83,12 @@ class Clock:
         """Steady time."""
         return self._began_at + timedelta(seconds=self._monotonic() - self._began)
 
+    def catch_up(self, recorded: Anchor) -> None:
+        """Advance steady time to the recorded one, if another replica is ahead."""
+        ahead = recorded.steady_at - self.steady()
+        if ahead > timedelta():
+            self._began_at += ahead
+
     def moment(self) -> Moment:
         """Now, on both clocks."""
         return Moment(self.now(), self.steady())

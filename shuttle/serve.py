@@ -16,6 +16,7 @@ from aiohttp import web
 from shuttle.app import shuttle_parts
 from shuttle.memory import map_large_allocations
 from shuttle.settings import Settings, names_without_effect
+from shuttle.web import READINESS
 from shuttle.web.server import make_runner, make_web
 from shuttle.web.server_log import EventLoopLog, redirect_server_log
 from shuttle.web.waiting import WaitingSite
@@ -57,15 +58,20 @@ async def serve(settings: Settings) -> None:
         starting = asyncio.ensure_future(stack.enter_async_context(parts))
         if not await _before_stop(starting, stop):
             return
-        services, worker = starting.result()
+        services, worker, membership, stop_work = starting.result()
         await waiting.close()
-        runner = make_runner(make_web(services, worker), shutdown_seconds=1.0)
+        site = make_web(services, worker, membership)
+        runner = make_runner(site, shutdown_seconds=1.0)
         await runner.setup()
         await web.SockSite(runner, listening, backlog=_ACCEPTED_AT_ONCE).start()
         listening.listen(_BACKLOG)
         log.info("serving", bind=settings.shuttle_bind, port=port, replica=settings.replica_name)
         await stop.wait()
-        log.info("stopping; unfinished builds continue at the next start")
+        log.info("stopping; unfinished builds continue at the next start, or with another replica")
+        if len(membership.replicas) > 1:
+            site[READINESS].drain()
+            await stop_work()
+            await asyncio.sleep(settings.shuttle_drain_seconds)  # until the balancer sends no more requests
         await runner.cleanup()
 
 

@@ -112,6 +112,7 @@ class Settings(BaseModel):
     shuttle_database_listen_url: SecretStr = SecretStr("")
     shuttle_heartbeat_seconds: Seconds = 5
     shuttle_lease_seconds: Seconds = Field(15, validate_default=True)
+    shuttle_drain_seconds: float = Field(5, ge=0)
 
     # --- Jenkins
     jenkins_url: SecretStr = SecretStr("http://127.0.0.1:8080/")

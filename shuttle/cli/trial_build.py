@@ -187,8 +187,8 @@ async def _shuttle(
         shuttle_shutdown_seconds=2,
     )
     async with AsyncExitStack() as stack:
-        services, worker = await stack.enter_async_context(shuttle_parts(temporary, address))
-        runner = make_runner(make_web(services, worker), shutdown_seconds=0.1)
+        services, worker, membership, _ = await stack.enter_async_context(shuttle_parts(temporary, address))
+        runner = make_runner(make_web(services, worker, membership), shutdown_seconds=0.1)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         await web.SockSite(runner, listening).start()

@@ -20,7 +20,7 @@ class AgentCalls:
     """Gives each sending build an equal share, however many supervisors it has. Used from one event loop."""
 
     def __init__(self, calls_per_second: float) -> None:
-        self._calls_per_second = calls_per_second
+        self.calls_per_second = calls_per_second
         # The time of the newest bytes of each sending supervisor (build_uuid, claim_id), the oldest first.
         self._sending: OrderedDict[tuple[str, int], float] = OrderedDict()
         # How many sending supervisors a build has.
@@ -36,7 +36,7 @@ class AgentCalls:
         while self._sending and next(iter(self._sending.values())) < now - _SENDING_SECONDS:
             self.remove(*next(iter(self._sending)))
         calls = len(self._of_build) * max(1, self._of_build.get(build_uuid, 0))
-        fair = min(calls / self._calls_per_second, _SLOWEST_SECONDS)
+        fair = min(calls / self.calls_per_second, _SLOWEST_SECONDS)
         if received_bytes >= _BACKLOG_BYTES:
             return fair if calls > 1 else 0.0
         return max(SHORTEST_PAUSE_SECONDS, fair)

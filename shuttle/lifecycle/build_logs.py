@@ -122,5 +122,5 @@ class BuildLogs:
 
     def abandon(self) -> None:
         """Drop the uncommitted text of all logs at shutdown; the next process requests it from the agents again."""
-        for found in self._logs.values():
-            found.abandon()
+        while self._logs:
+            self._logs.popitem()[1].lose()

@@ -44,13 +44,16 @@ class Membership:
         *,
         heartbeat_seconds: float,
         lease_seconds: float,
+        share_budgets: Callable[[int], None],
     ) -> None:
+        """`share_budgets` gets the number of replicas, which share the budgets of calls a second."""
         self._database = database
         self._mine = mine
         self._owned = owned
         self._lease = lease
         self._heartbeat_seconds = heartbeat_seconds
         self._lease_seconds = lease_seconds
+        self._share_budgets = share_budgets
         self._clock = asyncio.get_running_loop().time
         # The other replicas, and since when their counters have had these values.
         self._seen: dict[str, tuple[Replica, float]] = {}
@@ -62,6 +65,15 @@ class Membership:
     def replicas(self) -> Sequence[Replica]:
         """All replicas that are considered alive, this one included."""
         return [self._mine, *(replica for replica, _ in self._seen.values())]
+
+    def ages(self) -> Sequence[tuple[Replica, float]]:
+        """All replicas that are considered alive, this one first, with the age of their newest sign of life in seconds.
+
+        That of another replica is as it was seen from here.
+        """
+        now = self._clock()
+        mine = (self._mine, 0.0 if self._database.alone else now - self._looked_at)
+        return [mine, *((replica, now - since) for replica, since in self._seen.values())]
 
     async def join(self) -> None:
         """Join the replicas and take the apps that nobody owns. Raises StoreError."""
@@ -89,6 +101,8 @@ class Membership:
     async def leave(self) -> None:
         """Release all apps, so that the other replicas take them at once."""
         if not self._database.alone:
+            self._database.takes_apps = False
+            self._owned.clear()
             try:
                 await self._database.run(release_apps)
             except StoreError as error:
@@ -121,6 +135,7 @@ class Membership:
             unchanged = before is not None and before.counter == replica.counter and not gap
             self._seen[replica.instance] = replica, since if unchanged else now
         self._database.notifies = bool(self._seen)
+        self._share_budgets(len(self.replicas))
 
     async def _remove_dead(self) -> None:
         now = self._clock()

@@ -20,6 +20,10 @@ class OwnedApps:
         """The app is no longer this process's."""
         self._epochs.pop(app_id, None)
 
+    def clear(self) -> None:
+        """All apps were released."""
+        self._epochs.clear()
+
     def __contains__(self, app_id: str) -> bool:
         return app_id in self._epochs
 

@@ -19,6 +19,6 @@ async def record_steady_time(services: Services) -> None:
     while True:
         await asyncio.sleep(_INTERVAL_SECONDS)
         try:
-            await services.database.run(write_steady_time, services.clock.anchor())
+            services.clock.catch_up(await services.database.run(write_steady_time, services.clock.anchor()))
         except UnavailableError as error:
             log.warning("the steady time could not be recorded", error=error.message)

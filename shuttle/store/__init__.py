@@ -17,13 +17,15 @@ Result = TypeVar("Result")
 class Database(Protocol):
     """Runs queries in transactions. Safe for any number of tasks of one event loop.
 
-    `instance` is the uuid of this start of this process; `alone` = no other process can serve from the database.
-    `notifies` = notices are also sent to the other processes, which makes commits slower.
+    `instance` is the uuid of this start of this process. `alone` = no other process can serve from the database.
+    `notifies` = notices are also sent to the other processes, which makes commits slower. `takes_apps` = this process
+    becomes the owner of apps whose builds it accepts.
     """
 
     instance: str
     alone: bool
     notifies: bool
+    takes_apps: bool
 
     async def migrate(self) -> str:
         """Migrate the schema to this version's revision, and return it. Call it before `run`. Raises StoreError."""

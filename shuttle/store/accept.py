@@ -100,6 +100,8 @@ def record_all(tx: Tx, requests: Sequence[AcceptRequest]) -> list[Accepted | Shu
     for _, build in fresh:
         if build.app_id not in epochs:  # the replica that owns the app has to begin the build
             tx.notify(Topic.TURNS, build.build_uuid)
+    if fresh and not tx.takes_apps:
+        tx.notify(Topic.RELEASED)
     for index, request in enumerate(requests):
         result = results.get(index)
         if result is None:
@@ -162,6 +164,8 @@ def _lock_apps(tx: Tx, requests: Sequence[AcceptRequest]) -> dict[str, _App]:
 
 def _own_apps(tx: Tx, fresh: _Fresh, known: Mapping[str, _App]) -> dict[str, int]:
     """Become the owner of the apps of these builds, unless another replica works for them; returns their epochs."""
+    if not tx.takes_apps:
+        return {}
     epochs, foreign = dict[str, int](), list[str]()
     for app_id in dict.fromkeys(build.app_id for _, build in fresh):
         app = known.get(app_id)
@@ -177,7 +181,8 @@ def _own_apps(tx: Tx, fresh: _Fresh, known: Mapping[str, _App]) -> dict[str, int
 def _add_apps(tx: Tx, requests: Sequence[AcceptRequest]) -> bool:
     """Insert the new apps; False = another transaction has just inserted one, so lock the apps and decide again."""
     first = {request.new.app_id: request for request in reversed(requests)}
-    rows = [app_row(request.new, request.now.at, tx.instance) for _, request in sorted(first.items())]
+    owner = tx.instance if tx.takes_apps else None
+    rows = [app_row(request.new, request.now.at, owner) for _, request in sorted(first.items())]
     return not rows or INSERT_APPS.run(tx, rows) == len(rows)
 
 

@@ -87,7 +87,7 @@ FIRST_EPOCH = 1
 INSERT_APPS = Prepared(insert(apps).inline().on_conflict_do_nothing(index_elements=["app_id"]), _APP_COLUMNS)
 
 
-def app_row(new: NewBuild, now: datetime, owner: str) -> dict[str, Any]:
+def app_row(new: NewBuild, now: datetime, owner: str | None) -> dict[str, Any]:
     """The row of the app that the build creates; the replica that accepts it is the app's owner."""
     row = {"app_id": new.app_id, "api": new.api.value, "job_name": new.job_name}
     return row | {"controller": new.controller, "created_at": now, "owner": owner, "epoch": FIRST_EPOCH}

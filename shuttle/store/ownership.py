@@ -1,7 +1,7 @@
 """Which replica owns an app, and so runs its builds, writes their logs and sends them: taking and releasing apps."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -93,6 +93,24 @@ def owner_of(tx: Tx, build_uuid: str) -> Replica | None:
     )
     row = tx.execute(query).first()
     return None if row is None else Replica(*row)
+
+
+def _counts(tx: Tx, query: sa.Select[Any]) -> dict[str, int]:
+    return {row[0]: row[1] for row in tx.execute(query)}
+
+
+class OwnedWork(NamedTuple):
+    """How many apps, and how many unfinished builds, each instance owns."""
+
+    apps: Mapping[str, int]
+    builds: Mapping[str, int]
+
+
+def owned_work(tx: Tx) -> OwnedWork:
+    """Count the apps and unfinished builds of each owner."""
+    owned = sa.select(apps.c.owner, sa.func.count()).where(apps.c.owner.is_not(None)).group_by(apps.c.owner)
+    unfinished = owned.join(builds, builds.c.app_id == apps.c.app_id).where(builds.c.finished_at.is_(None))
+    return OwnedWork(_counts(tx, owned), _counts(tx, unfinished))
 
 
 def release_apps(tx: Tx) -> None:

@@ -90,6 +90,7 @@ class PostgresDatabase:
         """`listen_url` leads past a pooler in transaction mode, which cannot pass notices on; "" = as `url`."""
         self.instance = str(uuid.uuid4())
         self.notifies = True
+        self.takes_apps = True
         self._listen_parameters = parameters_of(listen_url or url)
         self._answer_seconds = answer_seconds
         self._connect = connector(url)
@@ -194,7 +195,7 @@ class PostgresDatabase:
             raise StoreError("The database did not answer in time.")
         opened = connection.open()
         with opened.begin() as transaction:
-            tx = Tx(opened, task.now, self.instance, notices)
+            tx = Tx(opened, task.now, self.instance, notices, self.takes_apps)
             result = task.query(tx)
             if tx.wrote:
                 check_owner(tx, task.owned)

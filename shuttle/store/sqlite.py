@@ -70,6 +70,7 @@ class SqliteDatabase:
 
     alone = True
     notifies = False
+    takes_apps = True
 
     def __init__(self, path: Path, clock: Clock) -> None:
         self.instance = str(uuid.uuid4())

@@ -36,6 +36,8 @@ class Notice(NamedTuple):
 class Tx:
     """The transaction that a query gets; `now` is when `run` was called, `instance` the process that runs it.
 
+    A process that is being stopped takes no more apps (`takes_apps`).
+
     A query has no effects except through its `Tx`, so that a rollback undoes all of them.
     """
 
@@ -43,6 +45,7 @@ class Tx:
     now: Moment
     instance: str = ""
     notices: list[Notice] = field(default_factory=list)
+    takes_apps: bool = True
     wrote: bool = False
 
     def execute(self, statement: sa.Executable, parameters: Any = None) -> sa.CursorResult[*tuple[Any, ...]]:

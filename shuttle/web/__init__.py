@@ -9,6 +9,7 @@ from aiohttp import web
 
 from shuttle.lifecycle import Services
 from shuttle.lifecycle.accept import Acceptance
+from shuttle.lifecycle.membership import Membership
 from shuttle.standing import Standing
 from shuttle.worker import Worker
 
@@ -25,6 +26,7 @@ ACCEPTANCE: web.AppKey[Acceptance] = web.AppKey("acceptance", Acceptance)
 BODY_ROOM: web.AppKey["BodyRoom"] = web.AppKey("body_room")
 GATE: web.AppKey["Gate"] = web.AppKey("gate")
 READINESS: web.AppKey["Readiness"] = web.AppKey("readiness")
+MEMBERSHIP: web.AppKey[Membership] = web.AppKey("membership", Membership)
 WORKER: web.AppKey[Worker] = web.AppKey("worker", Worker)
 # The caller's standing, set by the gate; handlers pass it to every action.
 STANDING: web.RequestKey[Standing] = web.RequestKey("standing", Standing)

@@ -27,15 +27,19 @@ async def healthz(request: web.Request) -> web.StreamResponse:
 
 @describe(Ready, replies={503: Reply((Ready,))})
 async def readyz(request: web.Request) -> web.StreamResponse:
-    """`GET /readyz`: the state of database, object store and Jenkins; 503 if any is unreachable.
+    """`GET /readyz`: 503 if this replica cannot answer requests: without the database, or while it is being stopped.
 
+    If the object store or Jenkins is unreachable, it is `degraded`, with 200: other replicas could answer no better.
     Only callers who may read builds see the reasons, because these name addresses.
     """
-    states = await request.app[READINESS].states()
-    ready = all(state == OK for state in states.values())
+    readiness = request.app[READINESS]
+    states = {"replica": readiness.why_not or OK, **await readiness.states()}
+    ready = states["replica"] == states["database"] == OK
+    whole = all(state == OK for state in states.values())
     if not request.app[GATE].admits(request, Standing.READER):
         states = {name: state if state == OK else "not ready" for name, state in states.items()}
-    body = Ready(status="OK" if ready else "not ready", checks=Checks(**states))
+    status = "not ready" if not ready else "OK" if whole else "degraded"
+    body = Ready(status=status, checks=Checks(**states))
     return json_answer(body, status=200 if ready else 503)
 
 

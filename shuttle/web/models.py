@@ -44,17 +44,18 @@ class NotFoundStatus(ResponseBody):
 
 
 class Checks(ResponseBody):
-    """Each dependency's state: `ok`, or what is wrong."""
+    """The state of this replica and of each dependency: `ok`, or what is wrong."""
 
+    replica: str
     database: str
     object_store: str
     jenkins: str
 
 
 class Ready(ResponseBody):
-    """Whether all dependencies of the service can be reached."""
+    """Whether this replica can answer requests; it is `degraded` without the object store or Jenkins."""
 
-    status: Literal["OK", "not ready"]
+    status: Literal["OK", "degraded", "not ready"]
     checks: Checks
 
 
@@ -93,6 +94,25 @@ class BuildPage(ResponseBody):
 
     builds: list[ShortBuild]
     next: str | None
+
+
+class ReplicaEntry(ResponseBody):
+    """One replica: since when it runs, how old its newest sign of life is, and what it owns."""
+
+    name: str
+    instance: str
+    version: str
+    url: str
+    started_at: Instant
+    counter_age_seconds: Annotated[float, Field(ge=0)]
+    apps: Count
+    builds: Count
+
+
+class ReplicaList(ResponseBody):
+    """The replicas that are considered alive; the one that answers is first."""
+
+    replicas: list[ReplicaEntry]
 
 
 class BuildSource(ResponseBody):

@@ -1,4 +1,4 @@
-"""Whether database, object store and Jenkins can be reached, checked at most once a second for all probes."""
+"""Whether this replica can answer, and whether what it depends on can be reached: looked at once a second at most."""
 
 import asyncio
 import math
@@ -21,6 +21,20 @@ class Readiness:
         self._states: dict[str, str] = {}
         self._checked_at = -math.inf
         self._checking: asyncio.Task[None] | None = None
+        self._draining = False
+
+    def drain(self) -> None:
+        """From now on this replica is not ready: it is being stopped."""
+        self._draining = True
+
+    @property
+    def why_not(self) -> str | None:
+        """Why this replica should get no requests, apart from the database; None = it can answer them."""
+        if self._draining:
+            return "This replica is being stopped."
+        if not self._services.lease.is_held:
+            return "This replica could not show in time that it lives."
+        return None
 
     async def states(self) -> dict[str, str]:
         """The states of `database`, `object_store` and `jenkins`: OK, or one sentence that says what is wrong."""

@@ -14,6 +14,7 @@ from shuttle.web import (
     legacy,
     logs,
     openapi,
+    replicas,
     sources,
 )
 from shuttle.web.agent_auth import with_run_token, with_setup_token
@@ -28,6 +29,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/metrics", health.metrics, Role.READER, "Metrics for Prometheus."),
     Route("GET", "/-/openapi.json", openapi.get_openapi, Role.ANYBODY, "This document."),
     Route("GET", "/-/builds", builds.list_all, Role.READER, "The builds of all apps, newest first."),
+    Route("GET", "/-/replicas", replicas.list_replicas, Role.READER, "The processes that serve, and what they own."),
     Route("GET", "/-/deliveries", deliveries.list_deliveries, Role.READER, "Status deliveries, newest first."),
     Route(
         "POST",

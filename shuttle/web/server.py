@@ -9,9 +9,10 @@ from aiohttp import StreamReader, hdrs, web
 
 from shuttle.lifecycle import Services
 from shuttle.lifecycle.accept import Acceptance
+from shuttle.lifecycle.membership import Membership
 from shuttle.lifecycle.signals import Signals
 from shuttle.store.request_time import end_limit, limited_request
-from shuttle.web import ACCEPTANCE, BODY_ROOM, GATE, READINESS, SERVICES, WORKER
+from shuttle.web import ACCEPTANCE, BODY_ROOM, GATE, MEMBERSHIP, READINESS, SERVICES, WORKER
 from shuttle.web.agent_artifacts import UPLOADS, ArtifactUploads
 from shuttle.web.answers import errors_as_json
 from shuttle.web.auth import Gate
@@ -32,7 +33,7 @@ _CONTINUE = "100-continue"
 _SLASH = re.compile(r"/(?![^{]*})")
 
 
-def make_web(services: Services, worker: Worker) -> web.Application:
+def make_web(services: Services, worker: Worker, membership: Membership) -> web.Application:
     """Make the application. The composition root starts and stops the services that it uses."""
     settings, app = services.settings, web.Application(client_max_size=services.settings.shuttle_max_body_bytes)
     app[SERVICES] = services
@@ -44,6 +45,7 @@ def make_web(services: Services, worker: Worker) -> web.Application:
     app[UPLOADS] = ArtifactUploads()
     app[ACCEPTANCE] = Acceptance(services)
     app[WORKER] = worker
+    app[MEMBERSHIP] = membership
     app[READINESS] = Readiness(services)
     app[GATE] = gate = _gate(services)
     for route in ROUTES:

@@ -8,6 +8,7 @@ from shuttle.errors import StoreError
 from shuttle.web.answers import error_answer, json_answer
 from shuttle.web.models import Checks, Ok, Ready
 
+_NOT_READY = "This replica is starting."
 _NOT_CHECKED = "not checked yet: the start waits for the database"
 _PROBED_CHARACTERS = 64
 
@@ -48,7 +49,7 @@ class WaitingSite:
         if path == "/healthz":
             return json_answer(Ok())
         if path == "/readyz":
-            checks = Checks(database=self._why, object_store=_NOT_CHECKED, jenkins=_NOT_CHECKED)
+            checks = Checks(replica=_NOT_READY, database=self._why, object_store=_NOT_CHECKED, jenkins=_NOT_CHECKED)
             return json_answer(Ready(status="not ready", checks=checks), status=503, headers={"Retry-After": "5"})
         if path == "/octhc":
             return web.Response(text="overall_status=bad", status=503)

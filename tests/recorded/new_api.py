@@ -23,7 +23,7 @@ _SOURCE = tar(entry("shop-42/build.sh", _BUILD_SH.encode(), mode=0o755))
 _UUIDS = {number: f"{letter * 8}-0000-4000-8000-000000000000" for number, letter in ((42, "a"), (43, "b"), (44, "c"))}
 _SHA256 = "0123456789abcdef" * 4
 _CONTROLLER, _READER = "controller-token-0001", "reader-token-0000001"
-_TOKENS = {"SHUTTLE_TOKENS": f"controller:{_CONTROLLER},reader:{_READER}"}
+_TOKENS = {"SHUTTLE_TOKENS": f"controller:{_CONTROLLER},reader:{_READER}", "SHUTTLE_REPLICA_NAME": "shuttle-0"}
 
 
 async def record(folder: Path) -> dict[str, str]:
@@ -141,6 +141,7 @@ class _Callers(Recorder):
         """The probes, with Jenkins and without."""
         await self.call("healthz", "GET", "/healthz")
         await self.call("readyz", "GET", "/readyz")
+        await self.call("replicas", "GET", "/-/replicas")
         await self.call("metrics", "GET", "/metrics", show_answer="…")
         await self.call("openapi", "GET", "/-/openapi.json", show_answer="…")
         await self._jenkins.stop()

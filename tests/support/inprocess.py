@@ -162,10 +162,10 @@ async def running_shuttle(folder: Path, jenkins_url: str = NO_JENKINS, **setting
     await listening.cleanup()
     url = f"http://127.0.0.1:{port}"
     async with (
-        shuttle_parts(checked, checked.build_shuttle_host or url) as (services, worker),
+        shuttle_parts(checked, checked.build_shuttle_host or url) as (services, worker, membership, _),
         aiohttp.ClientSession() as session,
     ):
-        runner = make_runner(make_web(services, worker), shutdown_seconds=0.1)
+        runner = make_runner(make_web(services, worker, membership), shutdown_seconds=0.1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", port, reuse_address=True).start()
         try:
