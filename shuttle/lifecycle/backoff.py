@@ -9,8 +9,9 @@ from typing import TypeVar
 
 import structlog
 
-from shuttle.errors import JenkinsRefusedError, RetryLaterError, ShuttleError, StoreError, UnavailableError
+from shuttle.errors import RetryLaterError, ShuttleError, StoreError, UnavailableError
 from shuttle.lifecycle import Services
+from shuttle.lifecycle.missing_permissions import MissingPermissions
 from shuttle.store.transitions import record_waiting
 
 log = structlog.get_logger()
@@ -53,7 +54,7 @@ class Backoff:
         self._services = services
         self._timers = timers
         self._shown: str | None = None
-        self._logged: set[str] = set()
+        self.missing = MissingPermissions(build_uuid)
         self._next_seconds = _FIRST_SECONDS
 
     async def until(
@@ -78,7 +79,7 @@ class Backoff:
                 left_seconds = self._left_seconds(ends_at)
                 if left_seconds <= self._next_seconds:
                     raise
-                self.log_refusal(error)
+                self.missing.log(error)
                 await self.wait(
                     f"{who}: {error.message}", at_least_seconds=_requested_pause_seconds(error, left_seconds)
                 )
@@ -98,12 +99,6 @@ class Backoff:
             seconds = self._next_seconds * random.uniform(0.75, 1.25)  # noqa: S311 - jitter, not a secret
             await listener.wait(max(seconds, at_least_seconds))
         self._next_seconds = min(self._next_seconds * 2, _LONGEST_SECONDS)
-
-    def log_refusal(self, error: ShuttleError) -> None:
-        """Log, once, which permission in Jenkins a step lacks: somebody has to grant it."""
-        if isinstance(error, JenkinsRefusedError) and error.permission and error.message not in self._logged:
-            self._logged.add(error.message)
-            log.warning("the user in JENKINS_URL lacks a permission", build_uuid=self._build_uuid, error=error.message)
 
     async def reset(self) -> None:
         """Call it after a success: clears `waiting_for`, and the next wait is the shortest again."""

@@ -3,19 +3,16 @@
 import asyncio
 from datetime import datetime
 
-import structlog
-
 from shuttle.build import STOP_ENDINGS, Api, Build, Ending, StopCause
 from shuttle.errors import JenkinsNotFoundError, JenkinsRefusedError, UnavailableError
 from shuttle.jenkins import StopCommand
 from shuttle.lifecycle import Services
+from shuttle.lifecycle.missing_permissions import MissingPermissions
 from shuttle.metrics import count_end
 from shuttle.standing import Standing
 from shuttle.store.builds import find_build
 from shuttle.store.permitted import builds_of_pair
 from shuttle.store.transitions import record_waiting, request_stop
-
-log = structlog.get_logger()
 
 # Jenkins' commands, in this order. `term` and `kill` signal no process and leave the agent's executor taken, so they
 # are sent only where a `stop` had no effect and no supervisor calls.
@@ -59,7 +56,7 @@ async def enforce(build_uuid: str, services: Services) -> Ending | None:
     clock = asyncio.get_running_loop().time
     stopped_at: float | None = None
     accepted = 0  # commands that Jenkins accepted
-    refusals = _Refusals(services)
+    missing = MissingPermissions(build_uuid)
     with services.signals.listen(build_uuid) as listener:
         while True:
             build = await services.database.run(find_build, build_uuid)
@@ -74,7 +71,7 @@ async def enforce(build_uuid: str, services: Services) -> Ending | None:
             stopped_at = clock() if stopped_at is None else stopped_at
             services.logs.stop(build_uuid, cause)
             if not accepted or _is_ignored(build, clock() - stopped_at, services):
-                accepted += await _stop_in_jenkins(build, _ESCALATION[min(accepted, 2)], services, refusals)
+                accepted += await _stop_in_jenkins(build, _ESCALATION[min(accepted, 2)], services, missing)
             if _given_up(build, clock() - stopped_at, services):
                 return STOP_ENDINGS[StopCause.DEADLINE]
             await listener.wait(_next_look_seconds(build, accepted, services))
@@ -129,23 +126,7 @@ def _silent_seconds(build: Build, services: Services) -> float | None:
     return asyncio.get_running_loop().time() - build_log.last_call_at
 
 
-class _Refusals:
-    """Shows which permission a stop lacks, and logs it once, whatever `waiting_for` says meanwhile."""
-
-    def __init__(self, services: Services) -> None:
-        self._services = services
-        self._logged: str | None = None
-
-    async def show(self, build: Build, message: str) -> None:
-        """Show `message` as the build's `waiting_for`."""
-        if self._logged != message:
-            self._logged = message
-            log.warning("a build cannot be stopped in Jenkins", build_uuid=build.build_uuid, error=message)
-        if build.waiting_for != message:
-            await self._services.database.run(record_waiting, build.build_uuid, message)
-
-
-async def _stop_in_jenkins(build: Build, command: StopCommand, services: Services, refusals: _Refusals) -> bool:
+async def _stop_in_jenkins(build: Build, command: StopCommand, services: Services, missing: MissingPermissions) -> bool:
     """Send one command. True = Jenkins accepted it; False = send it again, also while the build has no number."""
     try:
         if build.build_number is not None:
@@ -156,7 +137,9 @@ async def _stop_in_jenkins(build: Build, command: StopCommand, services: Service
         else:
             return False
     except JenkinsRefusedError as error:
-        await refusals.show(build, error.message)
+        missing.log(error)
+        if build.waiting_for != error.message:
+            await services.database.run(record_waiting, build.build_uuid, error.message)
         return False
     except (UnavailableError, JenkinsNotFoundError):
         return False

@@ -85,7 +85,7 @@ async def _trigger_once(build: Build, spec: BuildSpec, services: Services, backo
         await services.database.run(undo_trigger, build.build_uuid)
         await backoff.wait(f"Jenkins: {error.message}")
     except UnavailableError as error:
-        backoff.log_refusal(error)
+        backoff.missing.log(error)
         await backoff.wait(f"Jenkins: {error.message}")
     else:
         if item is not None:

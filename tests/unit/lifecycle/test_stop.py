@@ -290,7 +290,9 @@ async def test_refused_stop_is_logged_once_even_if_the_build_waits_for_something
     with capture_logs() as logged:
         assert await enforce(one.build_uuid, one.services) is None
     assert commands(one) == ["stop"] * 5
-    assert [line["error"] for line in logged] == ["The user needs Job/Cancel."]
+    assert [(line["event"], line["error"]) for line in logged] == [
+        ("the user in JENKINS_URL lacks a permission", "The user needs Job/Cancel.")
+    ]
 
 
 async def test_ignored_stop_is_followed_by_term_and_kill(one: OneBuild, time: Time):
