@@ -222,6 +222,10 @@ class StoreError(UnavailableError):
     code = "store_unavailable"
 
 
+class OutcomeUnknownError(StoreError):
+    """The database did not answer in time, so the transaction may have been committed, or may still be."""
+
+
 class NotOwnerError(ShuttleError):
     """Another replica owns the app; tasks of this one that worked for it end without a trace."""
 

@@ -15,6 +15,7 @@ from shuttle.errors import (
     ConflictError,
     LocalDiskError,
     ObjectStoreError,
+    OutcomeUnknownError,
     QueueFullError,
     StoreError,
     StoreFaultError,
@@ -78,7 +79,7 @@ class Acceptance:
 
         Raises:
             InvalidRequestError: 400, names the field. ConflictError: 409. QueueFullError: 429.
-            CannotRecordError: 503, nothing was recorded; the caller may retry.
+            CannotRecordError: 503, nothing was recorded, or that is unknown; the caller may retry.
         """
         await _group_concurrent_requests()
         parsed, content = await read_body(body, self._services)
@@ -254,5 +255,7 @@ def _storage_errors_as_unrecorded() -> Iterator[None]:
         yield
     except StoreFaultError:
         raise  # a retry would not help
+    except OutcomeUnknownError as error:
+        raise CannotRecordError(f"It is unknown whether the build was recorded: {error.message}") from error
     except (StoreError, ObjectStoreError, LocalDiskError) as error:
         raise CannotRecordError(f"The build was not recorded: {error.message}") from error

@@ -16,7 +16,7 @@ class Signals:
         self.worker = asyncio.Event()
         # An app was deleted, or a build of a deleted app is over.
         self.deleted = asyncio.Event()
-        # A request was answered 503; what it wanted may have been recorded.
+        # A request was answered 503, and it is unknown whether its transaction was committed.
         self.unanswered = asyncio.Event()
         self._job_locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._changed: set[str] = set()

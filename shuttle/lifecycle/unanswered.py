@@ -1,4 +1,4 @@
-"""Finds what requests recorded although they were answered 503: the notices of such a transaction may be lost."""
+"""Finds what a request recorded although it was answered 503: the answer to its COMMIT was lost, and its notices."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

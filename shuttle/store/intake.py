@@ -7,7 +7,7 @@ from functools import partial
 
 from shuttle import metrics
 from shuttle.clock import Clock
-from shuttle.errors import StoreError
+from shuttle.errors import OutcomeUnknownError
 from shuttle.store import Database
 from shuttle.store.accept import Accepted, AcceptRequest, record_all
 from shuttle.store.futures import complete
@@ -78,4 +78,4 @@ class Intake:
 
 def _give_up(result: asyncio.Future[Accepted]) -> None:
     """End the wait of a request; if no batch has it yet, it will not be recorded."""
-    complete(result, StoreError("The database does not answer in time; send the request again later."))
+    complete(result, OutcomeUnknownError("The database does not answer in time; send the request again later."))

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 import structlog
 
 from shuttle.clock import Clock, Moment
-from shuttle.errors import StoreError
+from shuttle.errors import OutcomeUnknownError, StoreError
 from shuttle.store import Parameters, Result
 from shuttle.store.fence import Ownership, check_owner, current_ownership
 from shuttle.store.futures import complete
@@ -140,7 +140,8 @@ class PostgresDatabase:
     def _give_up(self, task: _Task) -> None:
         task.give_up()
         if not task.future.done():
-            task.future.set_exception(StoreError("The database does not answer; check the server of DATABASE_URL."))
+            message = "The database does not answer; check the server of DATABASE_URL."
+            task.future.set_exception(OutcomeUnknownError(message))
 
     async def listen(self) -> None:
         """See the port."""
@@ -221,7 +222,7 @@ class PostgresDatabase:
                 if outcome is not Outcome.IN_PROGRESS:
                     return outcome
             time.sleep(_OUTCOME_POLL_SECONDS)
-        raise StoreError("The database is unavailable, and it is unknown whether this was recorded: try again.")
+        raise OutcomeUnknownError("The database did not answer a COMMIT; check the server of DATABASE_URL.")
 
     def _answer(self, task: _Task, result: Any, notices: Sequence[Notice]) -> None:
         def hand_over() -> None:

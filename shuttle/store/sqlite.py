@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy.pool import StaticPool
 
 from shuttle.clock import Clock, Moment
-from shuttle.errors import SettingsError, StoreError
+from shuttle.errors import OutcomeUnknownError, SettingsError, StoreError
 from shuttle.store import Parameters, Result
 from shuttle.store.futures import complete
 from shuttle.store.migrate import bring_up_to_date
@@ -56,7 +56,7 @@ class _Task:
         self.over = True
         if not self.future.done():
             self.future.set_exception(
-                StoreError("The database does not answer in time; check the disk of SHUTTLE_DATA_DIR.")
+                OutcomeUnknownError("The database does not answer in time; check the disk of SHUTTLE_DATA_DIR.")
             )
 
 

@@ -1,12 +1,12 @@
 """The web application: routes behind the gate, errors as JSON, and the objects that handlers share."""
 
 import re
-from http import HTTPStatus
 from itertools import count
 from typing import Any
 
 from aiohttp import StreamReader, hdrs, web
 
+from shuttle.errors import OutcomeUnknownError, ShuttleError
 from shuttle.lifecycle import Services
 from shuttle.lifecycle.accept import Acceptance
 from shuttle.lifecycle.membership import Membership
@@ -29,6 +29,7 @@ from shuttle.worker import Worker
 _LINGERING_SECONDS = 2.0
 # The only expectation that there is (RFC 9110, 10.1.1).
 _CONTINUE = "100-continue"
+_READING = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
 # Slashes outside of placeholders.
 _SLASH = re.compile(r"/(?![^{]*})")
 
@@ -95,10 +96,7 @@ class _Server(web.Server):
 
     async def _answer(self, request: Any) -> web.StreamResponse:
         with limited_request():
-            answer = await errors_as_json(request, self._checked)
-        if answer.status == HTTPStatus.SERVICE_UNAVAILABLE and request.method != hdrs.METH_GET:
-            self._signals.unanswered.set()
-        return answer
+            return await errors_as_json(request, self._checked)
 
     async def _checked(self, request: web.Request) -> web.StreamResponse:
         if _head_bytes(request) > MAX_HEAD_BYTES:
@@ -106,7 +104,12 @@ class _Server(web.Server):
         # aiohttp repeats an unknown expectation in its answer, and fails if that is no text.
         if request.version >= (1, 1) and request.headers.get("Expect", _CONTINUE).lower() != _CONTINUE:
             raise web.HTTPExpectationFailed
-        answer: web.StreamResponse = await self._handle(request)
+        try:
+            answer: web.StreamResponse = await self._handle(request)
+        except ShuttleError as error:
+            if request.method not in _READING and isinstance(error.__cause__ or error, OutcomeUnknownError):
+                self._signals.unanswered.set()
+            raise
         return answer
 
 

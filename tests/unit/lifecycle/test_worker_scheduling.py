@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from shuttle.errors import ObjectStoreError, StoreError
+from shuttle.errors import BusyError, ObjectStoreError, OutcomeUnknownError, ShuttleError, StoreError
 from shuttle.store.accept import record_all
 from shuttle.store.apps import mark_app_deleted
+from shuttle.store.builds import unfinished_uuids
 from shuttle.store.transitions import grant_slots, request_stop
 from shuttle.store.tx import Subscriptions
 from tests.support.inprocess import Shuttle, running_shuttle, script_request
@@ -92,6 +93,7 @@ async def test_a_recorded_build_runs_although_its_request_was_answered_503(
         request = script_request(webhooks={"logs": receiver.url})
         refused = await shuttle.post("/one/1", request)
         assert (refused.status, int(refused.headers["Retry-After"]) > 0) == (503, True)
+        assert "unknown whether the build was recorded" in refused.json["message"]
         assert (await shuttle.post("/one/1", request)).headers["Shuttle-Replayed"] == "true"
         await shuttle.until_shown("/one/1", lambda build: "Jenkins" in (build["waiting_for"] or ""), seconds=5)
         assert (await shuttle.delete("/one/1")).status == 200
@@ -131,6 +133,33 @@ async def test_the_job_of_an_app_is_removed_although_its_deletion_was_answered_5
             await removed.wait()
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        BusyError("Bodies of other requests use all the disk space for bodies."),
+        StoreError("The database cannot be used now (disk full)."),
+    ],
+    ids=["full body room", "refused transaction"],
+)
+async def test_request_that_certainly_recorded_nothing_starts_no_search_for_its_build(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: ShuttleError
+):
+    async with running_shuttle(tmp_path) as shuttle:
+        run, searches = shuttle.services.database.run, []
+
+        async def refused(called: Any, *args: Any, **kwargs: Any) -> Any:
+            if called is record_all:
+                raise error
+            if called is unfinished_uuids:
+                searches.append(called)
+            return await run(called, *args, **kwargs)
+
+        monkeypatch.setattr(shuttle.services.database, "run", refused)
+        assert (await shuttle.post("/one/1", script_request())).status == 503
+        await shuttle.get("/one")  # a search begins at once
+        assert searches == []
+
+
 def lose_one_answer(shuttle: Shuttle, query: object, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next transaction of this query is committed, and its caller gets an error."""
     run, lost = shuttle.services.database.run, list[object]()
@@ -139,7 +168,7 @@ def lose_one_answer(shuttle: Shuttle, query: object, monkeypatch: pytest.MonkeyP
         result = await run(called, *args, **kwargs)
         if called is query and not lost:
             lost.append(result)
-            raise StoreError("The database does not answer.")
+            raise OutcomeUnknownError("The database does not answer.")
         return result
 
     monkeypatch.setattr(shuttle.services.database, "run", unanswered)

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from shuttle.errors import SettingsError, StoreError, StoreFaultError
+from shuttle.errors import OutcomeUnknownError, SettingsError, StoreError, StoreFaultError
 from shuttle.store import Tx
 from shuttle.store.postgres import PostgresDatabase
 from shuttle.store.probe import prove_writable
@@ -67,7 +67,7 @@ async def test_hanging_server_is_reported_in_time_and_used_again_later(
     finally:
         server.resume()
     assert all(seconds < ANSWERED_SECONDS for _, seconds in answers), answers
-    assert all((error.status, type(error)) == (503, StoreError) for error, _ in answers)
+    assert all((error.status, type(error)) == (503, OutcomeUnknownError) for error, _ in answers)
     await until_back(database)
 
 

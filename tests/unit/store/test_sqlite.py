@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from shuttle.build import State
-from shuttle.errors import SettingsError, StoreError
+from shuttle.errors import OutcomeUnknownError, SettingsError, StoreError
 from shuttle.store import Tx
 from shuttle.store.builds import find_build, open_builds
 from shuttle.store.probe import prove_writable
@@ -73,7 +73,7 @@ async def test_transaction_that_a_request_no_longer_waits_for_is_not_executed(
 ):
     monkeypatch.setattr("shuttle.store.request_time.REQUEST_SECONDS", 0.1)
     executed: list[str] = []
-    with limited_request(), pytest.raises(StoreError, match="in time"):
+    with limited_request(), pytest.raises(OutcomeUnknownError, match="in time"):
         await database.run(lambda _: executed.append("of the request"))
     locked.rollback()
     await database.run(lambda _: executed.append("later"))
