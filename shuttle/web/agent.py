@@ -17,10 +17,11 @@ from shuttle.store.builds import find_build
 from shuttle.store.claims import Claim, NewClaim, begin_claim, claim_build
 from shuttle.web import SERVICES
 from shuttle.web.agent_auth import check_build_token
+from shuttle.web.agent_models import Claimed, LogRules
 from shuttle.web.answers import json_answer
 from shuttle.web.body import read_body
 from shuttle.web.description import JSON_ERRORS, OBJECT_ERRORS, describe
-from shuttle.web.models import Claimed, LogRules, Ok
+from shuttle.web.models import Ok
 from shuttle.web.sources import get_normalized_source
 
 _MAX_CLAIM_BYTES = 4096

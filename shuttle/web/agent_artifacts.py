@@ -20,10 +20,10 @@ from shuttle.store.agent import ArtifactLimits, check_artifact, record_artifact
 from shuttle.store.builds import Artifact
 from shuttle.store.claims import Claim
 from shuttle.web import SERVICES
+from shuttle.web.agent_models import ArtifactStored
 from shuttle.web.answers import json_answer
 from shuttle.web.body import chunks_of, refuse_encoded
 from shuttle.web.description import BYTES_ERRORS, OBJECT_ERRORS, describe
-from shuttle.web.models import ArtifactStored
 from shuttle.web.names import raw_segments
 
 _MAX_ARTIFACTS = 1000

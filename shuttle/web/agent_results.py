@@ -17,10 +17,10 @@ from shuttle.store.agent import Failure, record_report
 from shuttle.store.claims import Claim
 from shuttle.store.progress import StageEvent, StageLimit, record_stage_event
 from shuttle.web import SERVICES
+from shuttle.web.agent_models import Recorded
 from shuttle.web.answers import json_answer
 from shuttle.web.body import read_body
 from shuttle.web.description import JSON_ERRORS, describe
-from shuttle.web.models import Recorded
 
 _MAX_REPORT_BYTES = 256 * 1024
 _MAX_PROGRESS_BYTES = 4096

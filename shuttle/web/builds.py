@@ -28,7 +28,8 @@ from shuttle.web import ACCEPTANCE, SERVICES, STANDING, WORKER, legacy
 from shuttle.web.answers import ACCEPTANCE_HEADERS, acceptance_headers, json_answer
 from shuttle.web.body import json_body
 from shuttle.web.description import JSON_ERRORS, Parameter, describe
-from shuttle.web.models import BuildPage, FinalStatusEvent, LegacyOk, LegacyStatus, Ok, StatusEvent, WholeBuild
+from shuttle.web.legacy_models import LegacyOk, LegacyStatus
+from shuttle.web.models import BuildPage, FinalStatusEvent, Ok, StatusEvent, WholeBuild
 from shuttle.web.names import ids_in, named_build
 from shuttle.web.representation import long_form, short_form
 

@@ -23,7 +23,7 @@ from shuttle.web import ACCEPTANCE, SERVICES, STANDING, WORKER
 from shuttle.web.answers import ACCEPTANCE_HEADERS, acceptance_headers, json_answer
 from shuttle.web.body import json_body
 from shuttle.web.description import JSON_ERRORS, Reply, describe
-from shuttle.web.models import LegacyOk, LegacyRefusal, LegacyStatus
+from shuttle.web.legacy_models import LegacyOk, LegacyRefusal, LegacyStatus
 from shuttle.web.names import app_id_in
 
 # Only this route says `stopped`; callbacks say `failed`.

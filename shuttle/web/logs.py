@@ -20,7 +20,7 @@ from shuttle.logs.spool import SpoolError
 from shuttle.web import SERVICES, STREAMING
 from shuttle.web.description import OBJECT_ERRORS, Parameter, Reply, describe
 from shuttle.web.legacy_logs import check_kept, old_shuttles_log, send_as_json, wants_json
-from shuttle.web.models import LegacyLog
+from shuttle.web.legacy_models import LegacyLog
 from shuttle.web.names import named_build
 
 # A reader that has stopped reading holds one block in memory.

@@ -1,4 +1,7 @@
-"""The models of response bodies: handlers fill them in, and the OpenAPI document describes them."""
+"""The models of response bodies: handlers fill them in, and the OpenAPI document describes them.
+
+`legacy_models` and `agent_models` have those of the older API and of the supervisor's calls.
+"""
 
 from typing import Annotated, Any, Literal
 
@@ -7,7 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from shuttle.build import Api, Stage, State, Status
 from shuttle.delivery import DeliveryState
 from shuttle.outgoing.endpoints import EndpointKind, EndpointState
-from shuttle.request.legacy_shape import INVALID_UUID, MISSING_FIELDS
 
 Instant = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
 Count = Annotated[int, Field(ge=0)]
@@ -23,18 +25,6 @@ class Ok(ResponseBody):
     """The request was carried out durably."""
 
     status: Literal["OK"] = "OK"
-
-
-class LegacyOk(ResponseBody):
-    """Success in the older API."""
-
-    status: Literal["ok"] = "ok"
-
-
-class LegacyRefusal(ResponseBody):
-    """A refusal in the older API."""
-
-    status: Literal[MISSING_FIELDS, INVALID_UUID]  # type: ignore[valid-type] # constants, too
 
 
 class NotFoundStatus(ResponseBody):
@@ -253,33 +243,6 @@ class FinalStatusEvent(_StatusEvent):
     artifacts: list[ReportedArtifact]
 
 
-class LegacyStatusEvent(BaseModel):
-    """A status of a build of the older API; `id` is its number, and `reason` is there only if it failed."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    id: Any
-    type: Literal["jenkins"]
-    building: bool
-    status: Literal[Status.PENDING, Status.SUCCEEDED, Status.FAILED]
-    reason: str = ""
-
-
-class LegacyStatus(ResponseBody):
-    """The status of a build of the older API."""
-
-    id: int
-    building: bool
-    status: Literal["pending", "failed", "stopped", "succeeded"]
-    type: Literal["jenkins"] = "jenkins"
-
-
-class LegacyLog(ResponseBody):
-    """The log in the form of the older API."""
-
-    output: str
-
-
 class DeliveryEntry(ResponseBody):
     """The delivery of one status to one receiver."""
 
@@ -306,34 +269,3 @@ class Replayed(Ok):
     """How many deliveries are sent again."""
 
     replayed: Count
-
-
-class Recorded(Ok):
-    """Whether the report was new; one with a repeated `id` is not."""
-
-    recorded: bool
-
-
-class ArtifactStored(Ok):
-    """Checksum and size of an artifact as received."""
-
-    sha256: str
-    bytes: Count
-
-
-class LogRules(ResponseBody):
-    """How the agent has to send the log."""
-
-    pause_seconds: float
-    max_bytes: int
-
-
-class Claimed(ResponseBody):
-    """The tokens of an attempt, and the settings of its supervisor."""
-
-    setup_token: str
-    run_token: str
-    stop_grace_seconds: float
-    console: Literal["full", "summary"]
-    log_url: str
-    log: LogRules

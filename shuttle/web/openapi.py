@@ -16,7 +16,8 @@ from shuttle.errors import ForbiddenError, InvalidRequestError, UnauthorizedErro
 from shuttle.web import Role, Route
 from shuttle.web.answers import json_answer
 from shuttle.web.description import Content, Description, ErrorClass, Parameter, Reply, describe, description_of
-from shuttle.web.models import FinalStatusEvent, LegacyStatusEvent, StatusEvent
+from shuttle.web.legacy_models import LegacyStatusEvent
+from shuttle.web.models import FinalStatusEvent, StatusEvent
 
 _SCHEMAS = "#/components/schemas/"
 _ERROR = {
