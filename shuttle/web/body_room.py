@@ -50,7 +50,7 @@ class BodyRoom:
 
     @asynccontextmanager
     async def reading(self, size_bytes: int) -> AsyncIterator[None]:
-        """Hold the memory for reading a body from its file; a body larger than all of the memory is read alone.
+        """Hold the memory for reading a body from its file; a body above half of all memory reserves that half.
 
         Raises:
             BusyError: other requests did not return enough memory in time.
