@@ -76,9 +76,9 @@ class Recorder:
             self.line(key, "")
 
     def copy(self, key: str, source_fd: int, *, final: bool) -> bool:
-        """Append the whole lines of `source_fd` after the last copy (with `final` also a partial last line).
+        """Append the lines of `source_fd` that follow the last copy; a partial last line only if `final`.
 
-        At most 1 MiB at a time; returns whether there may be more.
+        A call copies at most 1 MiB; returns whether there may be more.
         """
         start = self._copied.get(key, 0)
         data = os.pread(source_fd, _COPY_BYTES, start)

@@ -105,9 +105,8 @@ def _location(call: Call, build: Build) -> str:
 async def _progressive_text(call: Call, build: Build) -> web.StreamResponse:
     """The log from a raw offset; X-Text-Size is the next offset, X-More-Data is sent while lines can still be added."""
     generation = call.answers.generation
-    more = (
-        build.is_building or build.is_logging
-    )  # read before the size, so that an end in between does not hide the last lines
+    # Read before the size: if the build ends in between, its last lines are not hidden.
+    more = build.is_building or build.is_logging
     end = build.log_bytes
     size = build.file_bytes if generation.size_counts_unserved else end
     start = (await call.parameters()).get("start") or "0"

@@ -12,7 +12,7 @@ from jenkins_emulator.scopes import Interruption, Kind
 from jenkins_emulator.shell import Shell
 from jenkins_emulator.shells import Shells
 
-# Recorded: so many seconds after a stop, the step ends although its process is still running.
+# Recorded: this long after a stop, the step ends although its process is still running.
 _STOP_TIMEOUT_SECONDS = 20.0
 
 

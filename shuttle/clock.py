@@ -1,9 +1,9 @@
 """The service's two clocks: the wall clock for what people read, and steady time for limits.
 
 Steady time has the form of the wall clock and agrees with it at the first start. From then on it advances by the
-seconds that have really passed, so setting the wall clock changes no limit. It is recorded (`Anchor`): a process that
-starts in the same boot of the machine counts the time in between. In another boot it continues from the recorded
-instant, because only the wall clock could say how long the machine was down, and that may have been set meanwhile.
+seconds that have really passed, so setting the wall clock changes no limit. It is recorded (`Anchor`). A process that
+starts later in the same boot of the machine adds the time since the record. In another boot it continues from the
+recorded instant: only the wall clock could say how long the machine was down, and it may have been set meanwhile.
 """
 
 import time

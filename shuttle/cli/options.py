@@ -9,7 +9,7 @@ from shuttle.cli.failures import UsageError
 
 
 def _token(context: typer.Context, given: str) -> str:
-    """The token: of the option, SHUTTLE_TOKEN, or the file that SHUTTLE_TOKEN_FILE names."""
+    """The token from the option, from SHUTTLE_TOKEN, or from the file that SHUTTLE_TOKEN_FILE names."""
     source = context.get_parameter_source("token")
     if source is not None and source.name == "COMMANDLINE":
         return given

@@ -115,8 +115,8 @@ class Acceptance:
         database = self._services.database
         legacy, content = await read_legacy_body(body, host, self._services)
         async with self._lock(legacy.build_uuid):
-            # These checks prevent writes under that uuid. The binding ones follow in the transaction and when the
-            # source is copied.
+            # A request that fails these checks writes nothing under its uuid. The checks are repeated, because facts
+            # may change meanwhile: by the transaction, and when the source is copied.
             await database.run(check_app, legacy.app_id, standing)
             if legacy.request.source.earlier_build is not None:
                 await database.run(check_source, legacy.request.source.earlier_build, standing)
@@ -242,7 +242,7 @@ class Acceptance:
 
 
 async def _group_concurrent_requests() -> None:
-    """Group this step of concurrent requests: from the second one on its code is in the CPU's caches.
+    """Let concurrent requests run the next step directly after one another, while its code is in the CPU's caches.
 
     Checking and sealing 50 requests at once took 310 µs of the loop's time each without this, and takes 230 with it.
     """

@@ -156,7 +156,7 @@ class Connection(web.RequestHandler):
             self._end_with(head_too_large())
 
     def _limit_wait(self, seconds: float) -> None:
-        """Wait for the next request, or for the rest of its head, for so long."""
+        """Wait at most `seconds` for the next request, or for the rest of its head."""
         self._end_wait()
         self._wait_timer = self._loop.call_later(seconds, self._wait_is_over)
 

@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from confluent_kafka import Producer
 
 _ANSWERS_WITHIN_SECONDS = 10
-# The mock cluster creates every topic with so many partitions.
+# How many partitions the mock cluster gives every topic.
 _PARTITIONS = 4
 _FINISHED = "Build finished"
 
@@ -33,7 +33,7 @@ class ConsumedLog:
 
     @property
     def has_end(self) -> bool:
-        """Whether the newest message says that the build finished. A log line can say so too; then more follow."""
+        """Whether the newest message says that the build finished. If a log line says it, more messages follow."""
         return bool(self._maybe_end)
 
     def take(self, record: ConsumerRecord) -> bytes:
@@ -64,7 +64,7 @@ class Broker:
 
     @property
     def url(self) -> str:
-        """For `webhooks.logs`."""
+        """The URL for `webhooks.logs`."""
         return f"kafka://{self._host}/{self._topic}"
 
     async def start(self) -> None:

@@ -199,7 +199,7 @@ async def _keep(servers: Servers, screen: Screen) -> None:
 
 
 async def _stop_unfinished(client: ShuttleClient, received: ReceivedBuild) -> None:
-    """Stop an interrupted build before the emulated Jenkins ends: steps of a build deliberately survive it."""
+    """Stop an interrupted build before the emulated Jenkins ends: as with a real one, its steps survive it."""
     if received.final_status.is_set():
         return
     with suppress(CommandError, TimeoutError):

@@ -1,4 +1,4 @@
-"""The demo's servers: an emulated Jenkins and the shuttle as processes, receiver and Kafka broker in this one."""
+"""The demo's servers: the emulated Jenkins and the shuttle in processes of their own, the others in this process."""
 
 import secrets
 import tempfile

@@ -128,7 +128,7 @@ async def test_head_returns_the_length_of_a_complete_log(shuttle: Shuttle, done:
     assert answer.headers["Shuttle-Log-Complete"] == "true"
 
 
-async def test_growing_log_is_returned_as_far_as_it_is(shuttle: Shuttle, running: tuple[str, Path]):
+async def test_growing_log_is_returned_up_to_its_current_end(shuttle: Shuttle, running: tuple[str, Path]):
     path, _ = running
     now = await logs(shuttle, path)
     assert (now.status, now.headers["Shuttle-Log-Complete"]) == (200, "false")

@@ -89,7 +89,7 @@ async def test_running_job_is_deleted_immediately(replay):
     await replay.server.until(lambda: has_build(replay, "d3"))
     for exchange in ("D-ctl-059", "D-ctl-060", "D-ctl-061"):
         await replay(exchange)
-    # The recorded response comes after the job was deleted, which cannot be seen in what is compared.
+    # This response was recorded after the deletion; the comparison does not depend on that.
     await replay("D-ctl-062")
     await replay("D-ctl-063", body=job_xml())
 

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.needs("matrix", "restart")
 
 
 @covers_newer(*(f"J-restart-0{number:02}" for number in range(1, 13)))
-async def test_restart_of_the_newer_generation(replay):
+async def test_running_build_continues_after_a_restart_that_refuses_a_valid_token_at_first(replay):
     server = replay.server
     await create(replay, "other", "echo up; sleep 1", serial=True)
     item = await trigger(replay, "other")

@@ -78,7 +78,7 @@ async def test_escape_sequences_and_unicode_are_unchanged(replay):
         sh(r"printf '\033[31mred\033[0m <script>alert(1)</script>\n\305\276lu\305\245 \342\202\254 \360\237\230\200\n'")
     )
     await build_and_look(replay, "E-misc-032", "E-misc-033", script, recorded_queue_id=76)
-    # Recorded a moment before its executor was released, which cannot be seen in what is compared.
+    # This response was recorded just before the executor was released; the comparison does not depend on that.
     await replay("E-misc-050")
     log = await replay("E-misc-051")
     assert "\r\n\x1b[31mred\x1b[0m <script>alert(1)</script>\r\nžluť € 😀\r\n" in log.text

@@ -85,7 +85,7 @@ async def test_next_number_skips_numbers_of_both_apis(waiting: LegacyApp):
     assert (await waiting.record(body["build_uuid"])).build_id != "4"
 
 
-async def test_simultaneous_requests_of_both_apis_for_one_pair(waiting: LegacyApp):
+async def test_older_api_gets_its_build_even_if_the_new_api_requests_the_pair_at_the_same_time(waiting: LegacyApp):
     """The older API always gets its build, the new one only if its request came first."""
     for number in range(10):
         new, legacy = await asyncio.gather(
