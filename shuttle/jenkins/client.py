@@ -91,7 +91,7 @@ class JenkinsClient:
     # --- from the trigger to the build
 
     async def trigger(self, job: str, parameters: Mapping[str, str]) -> int:
-        """See the port. Parameters are sent in a form body, so that no access log has them; without quiet period."""
+        """See the port. Parameters are sent in a form body, so that no access log has them. Jenkins does not wait."""
         with self._refused.watch("trigger"):
             return await self._trigger(job, parameters)
 
@@ -125,7 +125,7 @@ class JenkinsClient:
         return answers.queue_item(await self._fetch_queue_item(item))
 
     async def find_build(self, job: str, build_uuid: str) -> JenkinsBuild | None:
-        """See the port. A replay has the same marker, and so has the build that was triggered again after a ghost."""
+        """See the port. Replays have the marker, too: the first build that is not a ghost counts."""
         first: JenkinsBuild | None = None
         for page in range(MAX_PAGES):
             span = f"{page * BUILDS_PER_PAGE},{(page + 1) * BUILDS_PER_PAGE}"

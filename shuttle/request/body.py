@@ -10,7 +10,7 @@ from typing import Any
 from shuttle.errors import InvalidJsonError, shortened
 from shuttle.request.numbers import WrittenNumber, as_written, path_of, read_fraction
 
-# About the default of JSON parsers in Rust and PHP; far below Python's recursion limit.
+# Between the defaults of Rust's serde_json (128) and PHP (512); far below Python's recursion limit.
 _MAX_DEPTH = 200
 # A body may have 64 MiB because of data: sources. Values in that number would block the service for half a minute.
 _MAX_VALUES = 250_000
@@ -23,7 +23,7 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A part of a line that was cut out of a text: after how many bytes of the text, and how many characters long."""
+    """A part of a line that was cut out of a text: `start` bytes of the text precede it, and it had `characters`."""
 
     start: int
     characters: int

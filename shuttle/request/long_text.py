@@ -22,7 +22,7 @@ _MAX_STRINGS = 100
 # A data: URL has quotes only around the values of its media type's parameters.
 _MAX_QUOTES = 100
 _BEGINNING = re.compile(rb'"data:', re.IGNORECASE)
-# The parser's message about an error depends on so many characters before it.
+# The parser's message about an error depends on this many characters before it.
 _BEFORE_FAULT = 8
 
 

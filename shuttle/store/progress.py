@@ -15,8 +15,8 @@ from shuttle.store.tx import Tx
 MAX_EVENTS = 1000
 
 
-class StageLimit(StrEnum):
-    """The two limits of a stage."""
+class StageBoundary(StrEnum):
+    """The beginning and the end of a stage."""
 
     BEGIN = "begin"
     END = "end"
@@ -29,7 +29,7 @@ class StageEvent:
     progress_id: str
     branch: str
     stage: str
-    event: StageLimit
+    event: StageBoundary
     code: int | None
     status: str | None
     at: datetime
@@ -64,4 +64,4 @@ def stage_events_of(tx: Tx, build_uuid: str) -> list[StageEvent]:
         sa.select(*_COLUMNS).where(progress.c.build_uuid == build_uuid).order_by(progress.c.at, progress.c.progress_id)
     )
     rows = (dict(row._mapping) for row in tx.execute(query))  # noqa: SLF001 - SQLAlchemy's documented name
-    return [StageEvent(**row | {"event": StageLimit(row["event"])}) for row in rows]
+    return [StageEvent(**row | {"event": StageBoundary(row["event"])}) for row in rows]

@@ -15,7 +15,7 @@ from shuttle.request import decode_json
 from shuttle.request.shape import refuse
 from shuttle.store.agent import Failure, record_report
 from shuttle.store.claims import Claim
-from shuttle.store.progress import StageEvent, StageLimit, record_stage_event
+from shuttle.store.progress import StageBoundary, StageEvent, record_stage_event
 from shuttle.web import SERVICES
 from shuttle.web.agent_models import Recorded
 from shuttle.web.answers import json_answer
@@ -38,7 +38,7 @@ def _storable(text: str) -> str:
     return text
 
 
-# Behind a field's limits, so that pydantic counts characters and says so.
+# It stands after a field's limits, so that pydantic checks the number of characters first, and names it.
 _STORABLE = AfterValidator(_storable)
 Text = Annotated[str, _STORABLE]
 
@@ -98,7 +98,7 @@ class Progress(BaseModel):
 
     id: Annotated[str, Field(min_length=1, max_length=200), _STORABLE]
     stage: Annotated[str, Field(min_length=1, max_length=64), _STORABLE]
-    event: StageLimit
+    event: StageBoundary
     code: Annotated[int | None, Field(strict=True, ge=-(2**31), lt=2**31)] = None
     status: Annotated[str, Field(max_length=200), _STORABLE] | None = None
 

@@ -12,7 +12,7 @@ from shuttle.lifecycle.build_spec import BuildSpec
 from shuttle.outgoing.endpoints import EndpointState
 from shuttle.outgoing.userinfo import without_userinfo
 from shuttle.store.builds import Artifact, Endpoint
-from shuttle.store.progress import StageEvent, StageLimit
+from shuttle.store.progress import StageBoundary, StageEvent
 from shuttle.web.models import (
     ArtifactEntry,
     BuildInJenkins,
@@ -106,7 +106,7 @@ def stages_form(events: Sequence[StageEvent]) -> list[StageTimes]:
         which = event.branch, event.stage
         begun = StageTimes(stage=event.stage, branch=event.branch or None, began_at=_instant(event.at))
         stage = stages.setdefault(which, begun)
-        if event.event is StageLimit.END:
+        if event.event is StageBoundary.END:
             end = {"ended_at": _instant(event.at), "code": event.code, "status": event.status}
             stages[which] = stage.model_copy(update=end)
     return list(stages.values())

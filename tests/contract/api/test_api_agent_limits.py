@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from shuttle.store.progress import StageEvent, StageLimit, record_stage_event
+from shuttle.store.progress import StageBoundary, StageEvent, record_stage_event
 from tests.contract.agent_caller import Agent, agent_of
 from tests.support.inprocess import Jenkins, Shuttle, running_shuttle
 
@@ -119,7 +119,7 @@ async def test_an_error_does_not_repeat_a_long_name(agent: Agent):
 async def test_number_of_stage_events_is_limited_to_1000(shuttle: Shuttle):
     agent = await (await waiting_agent(shuttle, "/stages/1")).begun()
     events = [
-        StageEvent(str(number), "", "s", StageLimit.BEGIN, None, None, datetime.now(UTC)) for number in range(999)
+        StageEvent(str(number), "", "s", StageBoundary.BEGIN, None, None, datetime.now(UTC)) for number in range(999)
     ]
     await asyncio.gather(*(shuttle.services.database.run(record_stage_event, agent.uuid, event) for event in events))
     body = {"id": "the last", "stage": "s", "event": "begin"}

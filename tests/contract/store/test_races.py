@@ -21,7 +21,7 @@ from shuttle.store.builds import find_build, page_of_builds
 from shuttle.store.claims import NewClaim, claim_build, claims_of
 from shuttle.store.outbox import record_attempt
 from shuttle.store.pending_uploads import orphaned_uploads, register_upload
-from shuttle.store.progress import StageEvent, StageLimit, record_stage_event
+from shuttle.store.progress import StageBoundary, StageEvent, record_stage_event
 from shuttle.store.stored_outbox import StoredOutbox
 from shuttle.store.transitions import (
     attempt_trigger,
@@ -274,7 +274,7 @@ async def test_simultaneous_equal_reports_are_recorded_once(
         if kind == "report":
             return record_report(tx, build_uuid, "r1", b"{}", failure=None, facts={}, values={"A": "1"})
         return record_stage_event(
-            tx, build_uuid, StageEvent("p1", "", "build", StageLimit.BEGIN, None, None, clock.now())
+            tx, build_uuid, StageEvent("p1", "", "build", StageBoundary.BEGIN, None, None, clock.now())
         )
 
     assert await overlapping(connections, report, report) == [True, False]
