@@ -17,7 +17,7 @@ class Clock(Protocol):
 
 
 async def ended_within(clock: Clock, seconds: float, events: Iterable[Awaitable[object]]) -> bool:
-    """Wait for all events, at most `seconds` of the clock; whether all ended. The others are cancelled."""
+    """Wait for all events, at most `seconds` of the clock; returns whether all ended. The others are cancelled."""
     tasks = [asyncio.ensure_future(event) for event in events]
     patience = asyncio.create_task(clock.sleep(seconds))
     pending = set(tasks)

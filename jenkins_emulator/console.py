@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _CHUNK_BYTES = 1 << 20
-# A note that has not ended after so many bytes is text of the user.
+# What looks like a note and has not ended after this many bytes is text of the user.
 _LONGEST_NOTE_BYTES = 1 << 16
 
 _NOTE_START = b"\x1b[8mha:"

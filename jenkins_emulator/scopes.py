@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """The kind: end the step's processes (stop, timeout), end only the step (term), or lose its agent (lost)."""
+    """What happens: the step's processes are ended (stop, timeout), only the step is (term), or its agent is lost."""
 
     STOP = "stop"
     TIMEOUT = "timeout"

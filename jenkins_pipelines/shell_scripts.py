@@ -19,7 +19,7 @@ _TEXTS: Mapping[str, tuple[str, ...]] = {
     "orphan": ("orphan",),
 }
 _BEFORE, _AFTER = ("programs", "stages", "processes", "claim", "fetch"), ("succeed",)
-# The awk program of a script is in the variable `<script>_awk` before it.
+# The awk program of a script is the value of `<script>_awk`, which is set before the script.
 _AWK: Mapping[str, tuple[str, ...]] = {"dockerfile": ("dockerfile", "dockerfile_options", "dockerfile_variables")}
 
 
@@ -35,7 +35,7 @@ def supervisor(*names: str) -> Sh:
 
 
 def with_awk(name: str) -> str:
-    """The script `shell/<name>.sh` without its comments, behind its awk program, if it has one."""
+    """The script `shell/<name>.sh` without its comments, after its awk program, if it has one."""
     program = _variable(f"{name}_awk", _AWK[name], "awk") if name in _AWK else ""
     return program + _without_comments(text(name))
 

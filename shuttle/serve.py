@@ -119,7 +119,7 @@ def collect_less_often() -> None:
     """Raise the thresholds of Python's garbage collector.
 
     Reference cycles are rare here, and each collection visits the tasks of all waiting builds. With the default
-    thresholds a fifth fewer POSTs per second were accepted (50 connections, alternately measured in four rounds).
+    thresholds a fifth fewer POSTs per second were accepted (50 connections, measured alternately in four rounds).
     """
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)

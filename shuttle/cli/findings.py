@@ -21,7 +21,7 @@ class Finding:
     sentence: str
 
     def as_json(self) -> dict[str, str]:
-        """For programs."""
+        """The finding for `--json`."""
         return {"verdict": self.verdict.value, "subject": self.subject, "sentence": self.sentence}
 
 

@@ -14,7 +14,7 @@ from shuttle.errors import AddressRefusedError
 from shuttle.kafka.access import Access
 from shuttle.kafka.connector import BrokerConnector
 
-# Connecting takes few round trips. Its timeout is shorter than that of a request, to notice sooner a broker that hangs.
+# Connecting takes few round trips. Its timeout is shorter than that of a request: a hanging broker is noticed sooner.
 _CONNECT_SECONDS = 5.0
 # aiokafka waits 0.1 s before it requests a connection again, but not at all if only metadata is missing.
 _RETRY_SECONDS = 0.1

@@ -59,7 +59,7 @@ async def _reading(
 ) -> AsyncIterator[AIOKafkaConsumer]:
     """A consumer of the whole topic from its beginning, without a group; every wait has a limit."""
     bootstrap = await probe_bootstrap(address, access, connector, timeout_seconds)
-    # Half of our timeout, so that the library ends a wait first: it distinguishes a missing topic from no answer.
+    # Half of our timeout, so that the library times out first: its error distinguishes a missing topic from no answer.
     request_seconds = timeout_seconds / 2
     consumer = AIOKafkaConsumer(
         address.topic,

@@ -105,7 +105,7 @@ async def _poll_build(
 async def _unblock_job(build: Build, services: Services, ghost: NotFoundTimer) -> TriggerAgain | None:
     """If a ghost blocks the job of a queued build, trigger the build again in a new job.
 
-    An earlier build of the app left it, one that was stopped, for example.
+    It was left by an earlier build of the app, for example by one that was stopped.
     """
     newest = await services.jenkins.newest_build(build.job_name)
     if newest is None or not newest.ghost:
@@ -144,6 +144,6 @@ async def _poll_item(build: Build, queue_item: int, services: Services) -> Endin
 
 
 async def _show_waiting_for(build: Build, why: str, services: Services) -> None:
-    """Show why the build is not claimed. Of a build that is being stopped, `stop.py` shows why it does not end."""
+    """Show why the build is not claimed. For a build that is being stopped, `stop.py` shows why it does not end."""
     if build.stop_cause is None and build.waiting_for != why:
         await services.database.run(record_waiting, build.build_uuid, why)

@@ -29,7 +29,7 @@ _MAX_GROUPS = 16
 _REGION_BYTES = 64
 # Up to this many patterns with the same head are compared one by one.
 _MAX_COMPARED_PATTERNS = 8
-# A head that overlaps a match and ends after it begins at most this many bytes before the match's end.
+# A head that overlaps a match and extends beyond it begins at most this many bytes before the match's end.
 _BEGUN_BYTES = HEAD_BYTES - 1
 # Limits of isolated patterns: keys of shorter ones would match where there is no secret, and longer ones are rare and
 # would take long to prepare.

@@ -119,7 +119,7 @@ class LogWriter:
             self._add(key, stream.transform.finish())
 
     def give_up(self, claim_id: int) -> None:
-        """Let a replay no longer wait for this claim's bytes: they cannot be sent again."""
+        """Stop waiting for this claim's bytes in a replay, because they cannot be sent again."""
         if not self._replay.over:
             self._replay.give_up(claim_id)
             self._write_in_order()

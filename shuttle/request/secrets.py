@@ -20,8 +20,9 @@ _MAX_SECRETS_BYTES = 1024 * 1024
 
 
 def secrets_of(request: BuildRequest, settings: Settings) -> tuple[str, ...]:
-    """All values to mask, without duplicates: passwords and sole-user tokens of URLs (percent-decoded), values in a
-    source's query, header values, secret arguments, and the operator's registry passwords, which the agent gets too.
+    """All values to mask, without duplicates: passwords in URLs, and users without a password (both percent-decoded),
+    values in a source's query, header values, secret arguments, and the operator's registry passwords, which the agent
+    gets, too.
 
     The result at acceptance is recorded with the build: a log is a pure function of what is recorded.
     """

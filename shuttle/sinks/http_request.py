@@ -110,8 +110,8 @@ class LogRequest:
                 self._note_sent()
                 await self._on_sent(self.sent_offset)
                 if self._is_tls:
-                    # Nothing else here may wait if the log is in the page cache and the connection is broken: over TLS
-                    # asyncio would report the loss only after the whole log.
+                    # If the log is in the page cache, nothing else in this loop waits. Then asyncio would report a
+                    # broken TLS connection only after the whole log.
                     await asyncio.sleep(0)
         except ShuttleError as error:
             self._failure = error

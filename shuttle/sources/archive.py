@@ -74,7 +74,7 @@ async def _end_of_process(task: str) -> tuple[bytes, int]:
                 with suppress(OSError):
                     writer.write_eof()
                     await _reaction(reader.read())
-    # Without a server the output has no such line; it may have others, of a traceback.
+    # If the server has ended, the last line is not the exit status, but perhaps a part of a traceback.
     try:
         return output, int(status if separator else b"")
     except ValueError:

@@ -119,7 +119,7 @@ def grant_slots(tx: Tx, slots: int) -> list[str]:
 
 
 def builds_with_slots(tx: Tx, build_uuids: Sequence[str]) -> list[str]:
-    """Those of these unfinished builds that have a slot."""
+    """The uuids among `build_uuids` whose builds have a slot."""
     query = sa.select(builds.c.build_uuid).where(builds.c.build_uuid.in_(build_uuids), builds.c.slot_at.is_not(None))
     return list(tx.execute(query).scalars())
 

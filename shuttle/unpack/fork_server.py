@@ -69,7 +69,7 @@ def _become_process_of(connection: socket.socket, others: list[socket.socket]) -
         status = main(sys.stdin.readline())
         sys.stdout.flush()
         sys.stderr.flush()
-    except BaseException:  # noqa: BLE001 - the parent's code must not go on here
+    except BaseException:  # noqa: BLE001 - the fork must not continue with the parent's code
         traceback.print_exc()
         sys.stderr.flush()
     finally:

@@ -1,4 +1,4 @@
-"""Decompresses all members of a gzip, and ignores text after its end, which the standard library's gzip refuses."""
+"""Decompresses all members of a gzip, and ignores bytes after its end, which the standard library's gzip refuses."""
 
 import io
 import zlib

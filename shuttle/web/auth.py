@@ -17,7 +17,7 @@ _NEEDED = {Role.CONTROLLER: Standing.CONTROLLER, Role.READER: Standing.READER}
 
 
 class Gate:
-    """Finds a caller's standing from the Authorization header; requests of browsers must also come from own pages."""
+    """Finds a caller's standing from the Authorization header, and refuses requests that other sites' pages make."""
 
     def __init__(self, tokens: Sequence[tuple[TokenRole, SecretStr]], sites: Sites, *, legacy_anonymous: bool) -> None:
         self._sites = sites
@@ -49,7 +49,7 @@ class Gate:
         """The caller's standing.
 
         Raises UnauthorizedError (401) without valid credentials, ForbiddenError (403) if the role does not suffice or
-        the request comes from another site's page, InvalidRequestError (400) if Host is needed and not sent just once.
+        the request comes from another site's page, InvalidRequestError (400) if Host is needed but missing or repeated.
         """
         if not self._tokens:
             self._sites.check_host(request)
@@ -89,7 +89,7 @@ def token_in(authorization: str) -> str:
     if scheme.lower() == "basic":
         try:
             user, _, password = base64.b64decode(value.strip(), validate=True).decode().partition(":")
-        except ValueError:  # no base64, other characters than ASCII's, or no UTF-8 within
+        except ValueError:  # it is not base64, not ASCII, or not UTF-8 when decoded
             return ""
         return password or user
     return ""

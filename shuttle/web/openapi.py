@@ -209,7 +209,7 @@ def _any_of(schemas: list[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _schemas(descriptions: Iterable[Description]) -> dict[str, Any]:
-    """The models' schemas: requests in the form for validation, what is sent in that of serialization."""
+    """The models' schemas: of requests as they are validated, of responses and statuses as they are serialized."""
     models: dict[tuple[type[BaseModel], Any], None] = {(form, "serialization"): None for form in _STATUS_FORMS}
     for description in descriptions:
         if description.body is not None and not isinstance(description.body, str):
