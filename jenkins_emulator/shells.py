@@ -12,9 +12,9 @@ from jenkins_emulator.process_table import ProcessTable, send
 from jenkins_emulator.recorder import Recorder
 from jenkins_emulator.shell import Shell
 
-# Recorded: Jenkins waits so many seconds for the processes after TERM, and never sends KILL.
+# Recorded: Jenkins waits this long for the processes after TERM, and never sends KILL.
 _WAIT_FOR_TERMINATED_SECONDS = 5.0
-# How often the processes that a step is about to start are searched.
+# How many times the processes that a step is about to start are searched for.
 _TRIES = 50
 
 

@@ -41,7 +41,7 @@ class Chunk:
         self.left = iter(self.records)
 
     def take(self, most: int) -> Iterator[Record]:
-        """The next records, at most so many."""
+        """Up to `most` of the next records."""
         held, self.held = self.held, ()
         return islice(chain(held, self.left), most)
 
