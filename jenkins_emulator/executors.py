@@ -12,7 +12,7 @@ from jenkins_emulator.recorder import Recorder
 from jenkins_emulator.scopes import InterruptedStepError, Scope
 from jenkins_emulator.waiting import Waiting
 
-# ExecutorStepExecution logs that it still waits after so many seconds.
+# After this many seconds ExecutorStepExecution logs that it still waits.
 _STILL_WAITING_SECONDS = 15.0
 
 

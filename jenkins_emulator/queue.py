@@ -13,7 +13,7 @@ from jenkins_emulator.jobs import Folder, Job
 from jenkins_emulator.sealing import Seal
 from jenkins_emulator.waiting import Waiting
 
-# Jenkins forgets an item so many seconds after it left the queue.
+# Jenkins forgets an item this many seconds after it left the queue.
 LEFT_ITEM_SECONDS = 300.0
 
 
@@ -98,7 +98,7 @@ class Queue:
         return number
 
     def waiting_items(self) -> Iterator[Item]:
-        """The items in Jenkins' order: the quiet period by due time, blocked, for an executor newest first."""
+        """The items in Jenkins' order: in their quiet period (by due time), blocked, for an executor (newest first)."""
         now = self._clock.now()
         items = list(self._items.values())
         yield from sorted((item for item in items if item.job and item.due_at > now), key=lambda item: item.due_at)

@@ -249,7 +249,7 @@ class Settings(BaseModel):
     def _lease_outlasts_two_heartbeats(cls, value: float, info: ValidationInfo) -> float:
         if value < 2.5 * info.data.get("shuttle_heartbeat_seconds", 0):
             raise ValueError(
-                "write at least 2.5 times SHUTTLE_HEARTBEAT_SECONDS, so that one late heartbeat is no death"
+                "write at least 2.5 times SHUTTLE_HEARTBEAT_SECONDS, so that one late heartbeat changes nothing"
             )
         return value
 

@@ -110,7 +110,7 @@ class Dispatcher:
             else:
                 await self._lease.held()  # the outbox knows then whose delivery it is
         except Exception:  # noqa: BLE001 - logged, and the other deliveries continue
-            # An internal error: the delivery stays due, so it keeps its connection for a while instead of spinning.
+            # An internal error: the delivery stays due. It keeps its connection for a while, as a pause.
             _log.exception("a delivery failed unexpectedly", delivery_id=delivery.delivery_id)
             await self._sleep(_FAULT_PAUSE_SECONDS)
         finally:

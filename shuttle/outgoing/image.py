@@ -51,7 +51,7 @@ def parse_image(url: str, name: str) -> Image:
     registry = _registry(url_parts.host, url_parts.port)
     if parts is None or not _REPOSITORY.fullmatch(parts["repository"]):
         raise InvalidRequestError(
-            "Name the image after the registry's host in lower-case letters, digits and single separators.", field=name
+            "Write the image's name after the host in lower-case letters, digits and single separators.", field=name
         )
     if len(registry) + 1 + len(parts["repository"]) > _MAX_NAME_CHARACTERS:
         raise InvalidRequestError(f"Use at most {_MAX_NAME_CHARACTERS} characters for the image's name.", field=name)

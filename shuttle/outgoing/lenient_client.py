@@ -82,7 +82,7 @@ class LenientResponseHandler(ResponseHandler):
 
     def data_received(self, data: bytes) -> None:
         """Collect the head, then pass the body on."""
-        if not data:  # aiohttp calls it so to resume a paused parser, which has kept data
+        if not data:  # aiohttp resumes a paused parser by this call; the parser has kept data
             super().data_received(data)
             return
         if self._ignores_data:

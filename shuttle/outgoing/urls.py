@@ -20,8 +20,8 @@ _ADDRESS = re.compile(
     r"(?P<rest>(?:[/?#].*)?)",
     re.DOTALL,
 )
-# Any sequence of labels is a name: `10.0.0.0.1`, which the contract's example has, and container names with `_` are
-# looked up when they are used.
+# Any sequence of labels is a name, also `10.0.0.0.1` and the name of a container with `_`. A name is looked up when it
+# is used.
 _HOST = re.compile(r"(?!.{254})[A-Za-z0-9_\-]{1,63}(?:\.[A-Za-z0-9_\-]{1,63})*\.?")
 MAX_URL_CHARACTERS = 16_384
 _PORT = re.compile(r"[0-9]{1,5}")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv6Address
 from typing import Protocol
 
-# To make room, at most so many idle connections are examined, so that accepting a connection stays cheap.
+# To make room, at most this many idle connections are examined, so that accepting a connection stays cheap.
 _MAX_EXAMINED = 64
 
 

@@ -83,7 +83,7 @@ class Lines:
         self._arrived = asyncio.Event()
 
     async def listen(self, turn: str, seconds: float) -> None:
-        """Record the lines of this turn for so many seconds."""
+        """Record the lines of this turn for `seconds`."""
         self._turn = turn
         heard_until = asyncio.get_running_loop().time() + seconds
         while asyncio.get_running_loop().time() < heard_until:
@@ -173,7 +173,7 @@ class SlowReaders:
             self._changed.notify_all()
 
     async def until_taken(self, count: int) -> None:
-        """Wait until there are so many readers."""
+        """Wait until there are this many readers."""
         async with asyncio.timeout(30), self._changed:
             await self._changed.wait_for(lambda: len(self._followers + self._senders) >= count)
 

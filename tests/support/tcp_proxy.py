@@ -38,8 +38,8 @@ class _Disturbance:
 class TcpProxy:
     """Passes connections on to `target_port` of loopback; disturbs `share` of them by one of `kinds`.
 
-    `stop_faults` ends that. With `stretch_bytes` the choice is made again each time that so many bytes have passed, so
-    that a persistent connection is disturbed as often as many short ones.
+    `stop_faults` ends that. With `stretch_bytes` the choice is made again after each such number of bytes, so that a
+    persistent connection is disturbed as often as many short ones.
     """
 
     seed: int

@@ -54,7 +54,7 @@ async def stop(replay: Replay, name: str, number: int = 1) -> None:
 
 
 async def placeholders(replay: Replay, count: int) -> list[int]:
-    """Wait for so many builds that wait for an executor; returns their queue items, newest first."""
+    """Wait until this many builds wait for an executor; returns their queue items, newest first."""
     found: list[int] = []
 
     async def wait() -> bool:

@@ -63,7 +63,7 @@ class Ledger:
         return [detail for called, detail in self.calls if called == what]
 
     async def until(self, what: str, times: int = 1) -> None:
-        """Return once `what` has been called so often."""
+        """Return once `what` has been called this many times."""
         while len(self.details(what)) < times:
             await self._called.wait()
 
