@@ -22,7 +22,7 @@ async def test_check_succeeds(jenkins):
 
 
 @pytest.mark.needs("token")
-async def test_check_with_a_wrong_token(server):
+async def test_check_reports_a_wrong_token_after_ten_seconds(server):
     user, _token = server.credentials["token"]
     seconds = [0.0]
     client = JenkinsClient(server.url.replace("//", f"//{user}:wrong@"), clock=lambda: seconds[0])

@@ -63,7 +63,7 @@ async def test_builds_without_concurrency_wait_and_can_be_cancelled(replay):
 
 
 @covers("D-ctl-037", "D-ctl-038")
-async def test_cancel_during_the_quiet_period(replay):
+async def test_item_is_cancelled_during_the_quiet_period(replay):
     await create(replay, "c1")
     replay.matches.same("item", 26, await trigger(replay, "c1", "1", "quiet", delay="60sec"))
     await replay("D-ctl-037")

@@ -47,7 +47,7 @@ async def test_left_queue_item_is_forgotten_after_five_minutes(replay):
 
 
 @covers_newer(*(f"E-trigger-no-0{number:02}" for number in range(3, 11)))
-async def test_refused_and_unusual_triggers(replay):
+async def test_refused_and_unusual_triggers_get_the_recorded_answers(replay):
     await create(replay, "c1")
     await create(replay, "dis")
     await create(replay, "noparam", parameters=False)

@@ -56,7 +56,7 @@ def needs_token(answer: Answer) -> bool:
     return answer.status == 401 and answer.json["code"] == "unauthorized" and "WWW-Authenticate" in answer.headers
 
 
-async def test_anonymous_post_of_a_new_apps_pair_is_refused_and_leaves_no_trace(app: LegacyApp):
+async def test_anonymous_post_for_a_pair_of_a_new_app_is_refused_and_leaves_no_trace(app: LegacyApp):
     new = await new_build(app, 7)
     for number in (7, 8, None):
         refused = await app.post(app.request(number))
@@ -163,7 +163,7 @@ async def test_anonymous_caller_may_stop_a_token_holders_legacy_build_of_a_legac
 
 
 @pytest.mark.parametrize("spelling", [str.lower, str.upper])
-async def test_anonymous_source_that_is_a_new_builds_is_refused(app: LegacyApp, opened: Shuttle, spelling):
+async def test_anonymous_request_for_the_source_of_a_new_build_is_refused(app: LegacyApp, opened: Shuttle, spelling):
     new = await new_build(LegacyApp(opened, "other"), 1)
     refused = await app.post(app.request(1, sources=f"{opened.url}/{spelling(new)}"))
     assert needs_token(refused)
@@ -173,7 +173,9 @@ async def test_anonymous_source_that_is_a_new_builds_is_refused(app: LegacyApp, 
     await app.until_recorded(body["build_uuid"], lambda build: build.staged_at)
 
 
-async def test_anonymous_source_that_becomes_a_new_builds_later_is_not_copied(app: LegacyApp, opened: Shuttle):
+async def test_source_that_later_belongs_to_a_new_build_is_not_copied_for_an_anonymous_caller(
+    app: LegacyApp, opened: Shuttle
+):
     """No object has this uuid when the POST is accepted; access is checked when the object is copied."""
     wanted = str(uuid.uuid4())
     objects = opened.services.objects

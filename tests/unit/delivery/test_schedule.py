@@ -60,7 +60,7 @@ def test_retry_after_can_lengthen_a_delay_up_to_a_day_but_not_shorten_it():
         ("Fri, 20 Nov 2026 1333333333333333333333333:00:30 +0100", None),
     ],
 )
-def test_reads_retry_after(header, seconds):
+def test_retry_after_is_read_in_seconds_or_as_a_date(header, seconds):
     assert retry_after_seconds({} if header is None else {"Retry-After": header}, NOW) == seconds
 
 

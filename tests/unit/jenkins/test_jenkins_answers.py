@@ -32,7 +32,7 @@ def answer(value: object) -> JenkinsResponse:
         ("D-ctl-069-queue_item_after_doDelete_quiet", QueueItem(42, None, cancelled=True, number=None)),
     ],
 )
-def test_queue_items(name, item):
+def test_recorded_queue_items_are_read(name, item):
     read = answers.queue_item(recorded(name))
     if item.why and item.why.startswith("In the quiet period"):
         assert (read.why or "").startswith("In the quiet period")
@@ -46,7 +46,7 @@ def test_a_left_item_without_executable_is_not_cancelled():
     assert answers.has_left_queue(left)
 
 
-def test_builds_running_and_finished():
+def test_running_and_finished_builds_are_read():
     assert answers.build(recorded("C-build-029-build_running")) == JenkinsBuild(
         4, building=True, result=None, queue_item=6
     )

@@ -33,7 +33,7 @@ RECORDED = {
 
 
 @pytest.mark.parametrize(("name", "shown"), RECORDED.values(), ids=RECORDED.keys())
-def test_recorded_consoles(name, shown):
+def test_recorded_consoles_are_shown_without_engine_lines(name, shown):
     assert shown_of(recorded_2568(name).body) == shown
 
 

@@ -68,7 +68,9 @@ async def is_there(path: Path) -> bool:
     return path.exists()
 
 
-async def test_phases_of_a_start(tmp_path: Path, session: aiohttp.ClientSession) -> None:
+async def test_starting_jenkins_is_silent_then_unavailable_then_ready(
+    tmp_path: Path, session: aiohttp.ClientSession
+) -> None:
     jenkins = EmulatedJenkins(tmp_path / "home", user="u", token="t")
     await jenkins.start()
     caller = Caller(session, jenkins.url, "u", "t")

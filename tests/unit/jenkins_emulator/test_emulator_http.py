@@ -95,7 +95,9 @@ async def test_config_is_returned_as_xml_1_1(caller: Caller) -> None:
         ("GET", "/job/j/1/api/json?tree=a[", 500),
     ],
 )
-async def test_status_of_each_route(caller: Caller, method: str, path: str, status: int) -> None:
+async def test_each_route_answers_with_the_status_of_jenkins(
+    caller: Caller, method: str, path: str, status: int
+) -> None:
     await caller.create("j", "steps:echo 'x'")
     await caller.create("p", "steps:echo 'x'", parameters=("P",))
     await caller.create("off", "steps:echo 'x'")
@@ -193,7 +195,7 @@ async def test_parameters_are_read_from_form_query_and_json(caller: Caller) -> N
         assert f"[{shown}]\n" in await caller.console("j", number)
 
 
-async def test_jobs_in_folders(caller: Caller) -> None:
+async def test_jobs_in_folders_are_created_and_built(caller: Caller) -> None:
     mode = "com.cloudbees.hudson.plugins.folder.Folder"
     made = await caller.post(f"/createItem?name=fold&mode={mode}", data={})
     assert (made.status, made.headers["Location"]) == (302, "/job/fold/configure")

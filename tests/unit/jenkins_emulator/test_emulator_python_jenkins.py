@@ -29,7 +29,7 @@ async def raises(error: type[Exception], text: str, function: Callable[..., Any]
     assert text in str(caught.value)
 
 
-async def test_jobs(client: jenkins.Jenkins) -> None:
+async def test_python_jenkins_creates_reads_and_deletes_jobs(client: jenkins.Jenkins) -> None:
     await raises(jenkins.BadHTTPException, "Error communicating with server", client.get_version)
     assert (await call(client.get_whoami))["id"] == "admin"
     assert await call(client.create_job, "pj1", CONFIG) is None
@@ -55,7 +55,7 @@ async def test_jobs(client: jenkins.Jenkins) -> None:
     await raises(jenkins.NotFoundException, "could not be found", client.delete_job, "pj1")
 
 
-async def test_builds(client: jenkins.Jenkins, caller: Caller) -> None:
+async def test_python_jenkins_starts_stops_and_reads_builds(client: jenkins.Jenkins, caller: Caller) -> None:
     await call(client.create_job, "pj1", CONFIG)
     await call(client.create_job, "plain", PLAIN)
     await raises(jenkins.NotFoundException, "could not be found", client.build_job, "nope")
@@ -77,7 +77,7 @@ async def test_builds(client: jenkins.Jenkins, caller: Caller) -> None:
     assert await call(client.get_build_test_report, "pj1", 1) is None
 
 
-async def test_queue(client: jenkins.Jenkins) -> None:
+async def test_python_jenkins_reads_and_cancels_queue_items(client: jenkins.Jenkins) -> None:
     await call(client.create_job, "pj1", CONFIG)
     await raises(jenkins.JenkinsException, "does not exist", client.get_queue_item, 999)
     assert await call(client.cancel_queue, 999) is None

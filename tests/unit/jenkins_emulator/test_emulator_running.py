@@ -94,7 +94,7 @@ async def test_failing_branch_fails_the_build_after_the_others_ended(caller: Cal
     assert "ERROR: script returned exit code 4\n" in console
 
 
-async def test_environment_of_sh(caller: Caller) -> None:
+async def test_sh_gets_the_variables_of_jenkins_and_of_the_build(caller: Caller) -> None:
     names = "BUILD_NUMBER JOB_NAME WORKSPACE BUILD_URL JENKINS_URL S A_TOKEN X PATH"
     show = f"sh '''#!/bin/sh -e\nfor name in {names}; do echo \"$name=[$(printenv $name || true)]\"; done\npwd\n'''"
     await caller.create("j", f"steps:withEnv(['X=$HOME \"q\"', 'PATH+EXTRA=/extra']) {{\n{show}\n}}",

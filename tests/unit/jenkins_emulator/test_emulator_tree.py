@@ -21,12 +21,12 @@ JOB = Bean("Job", {"name": "j", "builds": lambda: BUILDS, "allBuilds": BUILDS, "
         ("allBuilds[number]{0,10}", [5, 4, 3, 2, 1]),
     ],
 )
-def test_range_of_a_list(tree: str, numbers: list[int]) -> None:
+def test_range_selects_entries_of_a_list(tree: str, numbers: list[int]) -> None:
     shown = render(JOB, parse_tree(tree), 0)
     assert shown == {"_class": "Job", tree.split("[", maxsplit=1)[0]: [{"_class": "Run", "number": n} for n in numbers]}
 
 
-def test_nested_properties() -> None:
+def test_nested_properties_are_selected() -> None:
     assert render(JOB, parse_tree("name,actions[x],builds[url]{0,1}"), 0) == {
         "_class": "Job",
         "name": "j",

@@ -148,7 +148,7 @@ async def test_deadline_stops_a_queued_build(one: OneBuild, time: Time):
     assert (await one.row()).stop_cause is StopCause.DEADLINE
 
 
-async def test_deadline_gives_a_build_up_after_three_graces(one: OneBuild, time: Time):
+async def test_deadline_gives_up_a_build_after_three_grace_periods(one: OneBuild, time: Time):
     await one.queued(number=NUMBER)
     one.clock.forward(3600)
     assert await enforce(one.build_uuid, one.services) == STOP_ENDINGS[StopCause.DEADLINE]

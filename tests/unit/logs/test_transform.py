@@ -100,7 +100,7 @@ def test_a_secret_at_the_cut_is_masked_completely(before: int) -> None:
     assert shown == masked + LINE_CUT + b"\nnext\n"
 
 
-def test_a_secret_that_begins_behind_the_cut_is_masked_behind_its_cr() -> None:
+def test_a_secret_that_begins_after_the_cut_is_masked_after_the_next_cr() -> None:
     assert transform(b"0123456789cret\rary and\n", "cret\rary", cap=10) == b"0123456789" + LINE_CUT + MASK + b" and\n"
 
 

@@ -108,7 +108,7 @@ def test_pipelines_that_callers_name(name: str, needs_destination: bool, accepts
     assert (kind.needs_destination, kind.accepts_image_source) == (needs_destination, accepts_image_source)
 
 
-def test_default_pipeline() -> None:
+def test_docker_image_is_the_default_pipeline() -> None:
     assert DEFAULT_PIPELINE == "docker-image"
 
 

@@ -14,7 +14,7 @@ from shuttle.sources.kinds.image import ImageSource
 from tests.unit.request.catalogue import FIXED, IMAGE, PIPELINES, SHA, image, parse, script, settings, source
 
 
-def test_request_with_every_field():
+def test_every_field_of_a_request_is_read():
     parsed = parse(
         {
             "source": {"url": "https://bob:s3cr3tpw@example.com/a.zip", "checksum": f"sha256:{SHA}"},
