@@ -28,7 +28,7 @@ log = structlog.get_logger()
 # Signals wake the worker. This limits the delay after a lost signal, and after the deadline of a parked build.
 _TICK_SECONDS = 5.0
 _STORE_PAUSE_SECONDS = 1.0
-# So many that sources which stall for SHUTTLE_STAGE_TIMEOUT_SECONDS do not block those of other apps.
+# Large enough that sources which stall for SHUTTLE_STAGE_TIMEOUT_SECONDS do not block those of other apps.
 _MAX_STAGING = 100
 
 

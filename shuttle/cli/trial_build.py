@@ -126,7 +126,7 @@ def diagnosis(observed: Observed, address: str, label: str, wait_seconds: float)
 
 
 async def _reason(build: Mapping[str, Any], number: int | None, jenkins: Jenkins) -> str | None:
-    """The reason in Jenkins' queue why it waits; None if it is not in the queue."""
+    """Why it waits, as Jenkins' queue says; None if it is not in the queue."""
     try:
         if number is None:
             item = (await jenkins.waiting()).get(build["build_uuid"])

@@ -10,7 +10,7 @@ from shuttle.store.steady_time import write_steady_time
 
 log = structlog.get_logger()
 
-# After a reboot of the machine, limits are longer by up to this, in addition to its downtime.
+# A reboot of the machine lengthens limits by its downtime, and by up to this time.
 _INTERVAL_SECONDS = 10.0
 
 

@@ -40,7 +40,7 @@ class DirectoryStore:
         self._root = root
         self._incoming = root / "=incoming"
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="objects")
-        # Prevents that a directory which became empty is removed while a new object is renamed into it.
+        # Keeps a directory that has become empty from being removed while a new object is renamed into it.
         self._tree = threading.Lock()
 
     async def put(self, name: str, path: Path, *, content_type: str) -> None:

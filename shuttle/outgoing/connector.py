@@ -52,7 +52,7 @@ class AddressPolicy:
             kind = _forbidden_kind(form)
             if kind is not None and not (kind == "loopback" and self.allow_loopback) and not self._is_exception(form):
                 raise AddressRefusedError(
-                    f"The address {parsed} is {kind} and not connected to;"
+                    f"The address {parsed} is {kind}, and the shuttle does not connect to it;"
                     " the operator can allow it in SHUTTLE_ALLOW_NETWORKS."
                 )
 

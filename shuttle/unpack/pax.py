@@ -53,7 +53,7 @@ class Fields(NamedTuple):
         return fields
 
     def sparse_map(self, values: Mapping[str, str]) -> list[tuple[int, int]] | None:
-        """The parts of a sparse file (versions 0.0 and 0.1); None = `values` say of none."""
+        """The parts of a sparse file (versions 0.0 and 0.1); None = `values` name none."""
         if _MAP in values:
             numbers = [int(number) for number in values[_MAP].split(",")]
             return list(zip(numbers[::2], numbers[1::2], strict=False))

@@ -95,7 +95,7 @@ class Tree:
                 )
             raise RefusedError("archive_conflict", f"The archive has {show(path)} as a file and as a directory.")
         if len(self._kinds) > self._max_paths:
-            raise RefusedError("archive_too_large", f"The archive makes more than {self._max_paths} files and folders.")
+            raise RefusedError("archive_too_large", f"The archive has more than {self._max_paths} files and folders.")
 
 
 def _folders(path: str) -> Iterator[str]:
