@@ -3,11 +3,10 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from shuttle import metrics
 from shuttle.clock import Clock
-from shuttle.errors import OutcomeUnknownError
+from shuttle.errors import OutcomeUnknownError, StoreError
 from shuttle.store import Database
 from shuttle.store.accept import Accepted, AcceptRequest, record_all
 from shuttle.store.futures import complete
@@ -24,6 +23,12 @@ _RESERVED_FREE = 1000
 class _Waiting:
     request: AcceptRequest
     result: asyncio.Future[Accepted]
+    in_batch: bool = False
+
+    def give_up(self) -> None:
+        """End the wait of the request; if no batch has it yet, it will not be recorded."""
+        error = OutcomeUnknownError if self.in_batch else StoreError
+        complete(self.result, error("The database does not answer in time; send the request again later."))
 
 
 class Intake:
@@ -41,10 +46,11 @@ class Intake:
         request = AcceptRequest(new, self._clock.moment(), self._limit_to_check(queue_limit), same_request)
         with transaction_seconds() as seconds:
             result: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
-            self._waiting.append(_Waiting(request, result))
+            waiting = _Waiting(request, result)
+            self._waiting.append(waiting)
             if self._recording is None:
                 self._recording = asyncio.create_task(self._record_waiting(), context=without_limit())
-            accepted = await wait_at_most(seconds, result, partial(_give_up, result))
+            accepted = await wait_at_most(seconds, result, waiting.give_up)
         if accepted.waiting is not None and queue_limit is not None:
             free = queue_limit - accepted.waiting
             self._uncounted = free // 2 if free > _RESERVED_FREE else 0
@@ -64,6 +70,8 @@ class Intake:
     async def _record_waiting(self) -> None:
         while waiting_now := [waiting for waiting in self._waiting if not waiting.result.done()]:
             batch, self._waiting = waiting_now[:_MAX_BATCH], waiting_now[_MAX_BATCH:]
+            for waiting in batch:
+                waiting.in_batch = True
             requests = [waiting.request for waiting in batch]
             results: Sequence[Accepted | Exception]
             try:
@@ -74,8 +82,3 @@ class Intake:
                 complete(waiting.result, result)
         self._waiting = []
         self._recording = None
-
-
-def _give_up(result: asyncio.Future[Accepted]) -> None:
-    """End the wait of a request; if no batch has it yet, it will not be recorded."""
-    complete(result, OutcomeUnknownError("The database does not answer in time; send the request again later."))

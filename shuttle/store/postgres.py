@@ -45,7 +45,10 @@ _OUTCOME_POLL_SECONDS = 0.1
 
 @dataclass(slots=True)
 class _Task:
-    """A transaction that a caller waits for; `connection` is the one that is executing it."""
+    """A transaction that a caller waits for; `connection` is the one that is executing it.
+
+    `committing`: a COMMIT of what it has written may have been sent.
+    """
 
     query: Callable[[Tx], Any]
     now: Moment
@@ -56,6 +59,7 @@ class _Task:
     lock: threading.Lock = field(default_factory=threading.Lock)
     connection: ThreadConnection | None = None
     over: bool = False
+    committing: bool = False
 
     @property
     def seconds_left(self) -> float:
@@ -73,6 +77,12 @@ class _Task:
         with self.lock:
             self.connection = connection
             return not self.over
+
+    def begin_commit(self) -> bool:
+        """Report that a COMMIT is about to be sent; False = the task was given up."""
+        with self.lock:
+            self.committing = not self.over
+            return self.committing
 
 
 class PostgresDatabase:
@@ -140,8 +150,8 @@ class PostgresDatabase:
     def _give_up(self, task: _Task) -> None:
         task.give_up()
         if not task.future.done():
-            message = "The database does not answer; check the server of DATABASE_URL."
-            task.future.set_exception(OutcomeUnknownError(message))
+            error = OutcomeUnknownError if task.committing else StoreError
+            task.future.set_exception(error("The database does not answer; check the server of DATABASE_URL."))
 
     async def listen(self) -> None:
         """See the port."""
@@ -203,6 +213,8 @@ class PostgresDatabase:
             if notices and self.notifies:
                 send_notices(tx)
             transaction_id = connection.transaction_id() if tx.wrote else None
+            if tx.wrote and not task.begin_commit():
+                raise StoreError("The database did not answer in time.")
             try:
                 transaction.commit()
             except sa.exc.SQLAlchemyError as error:

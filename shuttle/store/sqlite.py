@@ -42,7 +42,7 @@ _PRAGMAS = (
 class _Task:
     """The work that a caller waits for: a query, or (`now` None) a function that manages its own transaction.
 
-    `over`: the caller no longer waits.
+    `over`: the caller no longer waits. `begun`: the thread has begun the work, perhaps in a rolled-back transaction.
     """
 
     work: Callable[..., Any]
@@ -50,14 +50,22 @@ class _Task:
     future: asyncio.Future[Any]
     loop: asyncio.AbstractEventLoop
     over: bool = False
+    begun: bool = False
 
     def give_up(self) -> None:
         """End the wait of the caller; a query that has not begun yet will not be executed."""
+        # Set before `begun` is read, as `run` sets `begun` before it reads `over`.
         self.over = True
         if not self.future.done():
+            error = OutcomeUnknownError if self.begun else StoreError
             self.future.set_exception(
-                OutcomeUnknownError("The database does not answer in time; check the disk of SHUTTLE_DATA_DIR.")
+                error("The database does not answer in time; check the disk of SHUTTLE_DATA_DIR.")
             )
+
+    def run(self, tx: Tx) -> Any:
+        """Execute the query, unless the caller no longer waits."""
+        self.begun = True
+        return None if self.over else self.work(tx)
 
 
 class SqliteDatabase:
@@ -175,7 +183,7 @@ class SqliteDatabase:
             return
         try:
             with transaction:
-                results = [None if task.over else task.work(self._tx(connection, task.now, notices)) for task in group]
+                results = [task.run(self._tx(connection, task.now, notices)) for task in group]
         except Exception as error:  # noqa: BLE001 - raised in the caller
             if len(group) == 1:
                 self._answer(group, [_translated(error)], ())

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from shuttle.errors import OutcomeUnknownError, SettingsError, StoreError, StoreFaultError
 from shuttle.store import Tx
 from shuttle.store.postgres import PostgresDatabase
+from shuttle.store.postgres_connection import ThreadConnection
 from shuttle.store.probe import prove_writable
 from tests.support.clock import SetClock
 from tests.support.free_port import free_port
@@ -67,7 +68,27 @@ async def test_hanging_server_is_reported_in_time_and_used_again_later(
     finally:
         server.resume()
     assert all(seconds < ANSWERED_SECONDS for _, seconds in answers), answers
-    assert all((error.status, type(error)) == (503, OutcomeUnknownError) for error, _ in answers)
+    assert all((error.status, type(error)) == (503, StoreError) for error, _ in answers)
+    await until_back(database)
+
+
+async def test_outcome_is_unknown_if_the_server_hangs_at_the_commit(
+    database: PostgresDatabase, server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+):
+    transaction_id = ThreadConnection.transaction_id
+
+    def last_statement(connection: ThreadConnection) -> str | None:
+        found = transaction_id(connection)
+        server.pause()
+        return found
+
+    monkeypatch.setattr(ThreadConnection, "transaction_id", last_statement)
+    try:
+        with pytest.raises(OutcomeUnknownError):
+            await database.run(prove_writable)
+    finally:
+        server.resume()
+        monkeypatch.undo()
     await until_back(database)
 
 

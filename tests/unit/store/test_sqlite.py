@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,11 +74,22 @@ async def test_transaction_that_a_request_no_longer_waits_for_is_not_executed(
 ):
     monkeypatch.setattr("shuttle.store.request_time.REQUEST_SECONDS", 0.1)
     executed: list[str] = []
-    with limited_request(), pytest.raises(OutcomeUnknownError, match="in time"):
+    with limited_request(), pytest.raises(StoreError, match="in time") as caught:
         await database.run(lambda _: executed.append("of the request"))
+    assert type(caught.value) is StoreError
     locked.rollback()
     await database.run(lambda _: executed.append("later"))
     assert executed == ["later"]
+
+
+async def test_outcome_of_a_transaction_that_a_request_no_longer_waits_for_is_unknown_once_it_has_begun(
+    database, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("shuttle.store.request_time.REQUEST_SECONDS", 0.1)
+    given_up = threading.Event()
+    with limited_request(), pytest.raises(OutcomeUnknownError, match="in time"):
+        await database.run(lambda _: given_up.wait(10))
+    given_up.set()
 
 
 async def test_transactions_after_the_begin_of_a_response_have_no_limit(database, monkeypatch: pytest.MonkeyPatch):
