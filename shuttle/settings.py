@@ -226,7 +226,16 @@ class Settings(BaseModel):
     def _jenkins(cls, value: SecretStr) -> SecretStr:
         return SecretStr(read_jenkins_url(value.get_secret_value()))
 
-    @field_validator("database_url", "shuttle_database_listen_url")
+    @field_validator("shuttle_database_listen_url")
+    @classmethod
+    def _listens_to_postgres(cls, value: SecretStr) -> SecretStr:
+        url = value.get_secret_value()
+        if url and not is_postgres(url):
+            raise ValueError("write postgresql://USER:PASSWORD@HOST:PORT/DATABASE, or leave it empty")
+        check_database_url(url)
+        return value
+
+    @field_validator("database_url")
     @classmethod
     def _database(cls, value: SecretStr) -> SecretStr:
         check_database_url(value.get_secret_value())

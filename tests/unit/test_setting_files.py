@@ -19,6 +19,7 @@ HOSTS = json.dumps({"h": {"username": "u", "password": SECRET}})
 # A valid value of each setting, with the planted secret where its form allows that.
 VALUES = {
     "DATABASE_URL": f"sqlite:///{SECRET}.db",
+    "SHUTTLE_DATABASE_LISTEN_URL": f"postgresql://u:{SECRET}@h/d",
     "SHUTTLE_ENCRYPTION_KEYS": Fernet.generate_key().decode(),
     "S3_ACCESS_KEY": SECRET,
     "S3_SECRET_KEY": SECRET,

@@ -23,7 +23,7 @@ from tests.contract.store.conftest import empty
 from tests.support.clock import SetClock
 from tests.support.shuttle_store import endpoint, new_build, record
 
-A, B = "aaaaaaaa-0000-4000-8000-000000000000", "bbbbbbbb-0000-4000-8000-000000000000"
+A, B, C = (f"{letter * 8}-0000-4000-8000-000000000000" for letter in "abc")
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -83,11 +83,14 @@ async def test_an_app_whose_build_has_ended_stays_while_it_has(rest: str, two: l
 
 
 async def test_apps_of_a_removed_replica_are_taken_once(two: list[PostgresDatabase], vault: Vault):
+    two[0].instance = C
+    await two[0].run(raise_counter, replica(C))
     for number in range(20):
         await accepted(two[0], vault, f"app{number}", "1")
+    two[0].instance = A
     assert await two[1].run(orphaned_apps) == {}
     assert await two[1].run(take_apps, ["app1"]) == []
-    await two[1].run(remove_replica, replica(A))
+    await two[1].run(remove_replica, replica(C))
     orphans = await two[1].run(orphaned_apps)
     assert len(orphans) == 20
     both = await asyncio.gather(*(database.run(take_apps, sorted(orphans)) for database in two))
