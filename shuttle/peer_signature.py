@@ -35,7 +35,7 @@ class PeerSignature:
         """Raises ForbiddenError unless a replica has signed the request just now."""
         at, nonce, mac = (*header.split(" "), "", "", "")[:3]
         macs = [_mac(key, method, path, at, nonce) for key in self._keys]
-        if not any(hmac.compare_digest(known.encode(), mac.encode("utf-8", "replace")) for known in macs):
+        if not any(hmac.compare_digest(known.encode(), mac.encode("utf-8", "surrogateescape")) for known in macs):
             raise ForbiddenError("Only replicas of this service may call this.")
         now = self._steady()
         while self._used and next(iter(self._used.values())) < now - 2 * _VALID:
@@ -46,4 +46,4 @@ class PeerSignature:
 
 
 def _mac(key: bytes, method: str, path: str, at: str, nonce: str) -> str:
-    return hmac.new(key, f"{method} {path} {at} {nonce}".encode(), sha256).hexdigest()
+    return hmac.new(key, f"{method} {path} {at} {nonce}".encode("utf-8", "surrogateescape"), sha256).hexdigest()

@@ -89,14 +89,21 @@ class Membership:
                     await self._released.wait()
             self._released.clear()
             try:
-                await self._raise_counter(drop)
-                await self._remove_dead()
-                await self._take_orphans()
+                await self.look(drop)
                 await begin()
             except StoreError as error:
                 log.warning("the replicas cannot be looked at", error=error.message)
-                self._looked_at = -math.inf
                 await asyncio.sleep(_STORE_PAUSE_SECONDS)
+
+    async def look(self, drop: Callable[[str], None]) -> None:
+        """Raise the counter, remove dead replicas, and take their apps. Raises StoreError."""
+        try:
+            await self._raise_counter(drop)
+        except StoreError:
+            self._looked_at = -math.inf  # nobody else could raise a counter either
+            raise
+        await self._remove_dead()
+        await self._take_orphans()
 
     async def leave(self) -> None:
         """Release all apps, so that the other replicas take them at once."""

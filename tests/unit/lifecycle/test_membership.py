@@ -1,0 +1,159 @@
+"""Membership: when another replica is considered dead, and when it gets a new lease."""
+
+import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from shuttle.errors import StoreError
+from shuttle.lease import Lease
+from shuttle.lifecycle.membership import Membership
+from shuttle.lifecycle.owned_apps import OwnedApps
+from shuttle.store.fence import Ownership
+from shuttle.store.ownership import orphaned_apps, owned_apps, take_apps
+from shuttle.store.replicas import Replica, raise_counter, remove_replica
+
+MINE = Replica("aaaaaaaa", "a", "http://a", "1", 0, datetime(2026, 1, 1, tzinfo=UTC))
+OTHER = replace(MINE, instance="bbbbbbbb", name="b")
+HEARTBEAT, LEASE = 5.0, 15.0
+
+
+class ScriptedDatabase:
+    """Answers the queries of a membership: `others` are the other replicas, `orphans` the apps without owner."""
+
+    alone = False
+    notifies = False
+    takes_apps = True
+    instance = MINE.instance
+
+    def __init__(self) -> None:
+        self.others = [OTHER]
+        self.orphans: dict[str, int] = {}
+        self.owned: dict[str, int] = {}
+        self.removed: list[Replica] = []
+        self.taken: list[str] = []
+        self.away = False
+
+    def subscribe(self, topic: Any, callback: Any) -> None:
+        pass
+
+    async def run(self, query: Any, *arguments: Any) -> Any:
+        await asyncio.sleep(0)
+        if self.away:
+            raise StoreError("The database does not answer.")
+        if query is raise_counter:
+            return [MINE, *self.others]
+        if query is remove_replica:
+            self.removed.append(arguments[0])
+            self.others.remove(arguments[0])
+            return True
+        if query is orphaned_apps:
+            return dict(self.orphans)
+        if query is owned_apps:
+            return self.owned
+        assert query is take_apps
+        found = [app_id for app_id in arguments[0] if self.orphans.pop(app_id, None)]
+        self.taken += found
+        return [Ownership(app_id, 2) for app_id in found]
+
+
+class Looks:
+    """A membership whose clock is set by the test; `look` is one turn of its loop."""
+
+    def __init__(self, database: ScriptedDatabase) -> None:
+        self.database = database
+        self.owned = OwnedApps()
+        self.seconds = 1000.0
+        self.dropped: list[str] = []
+        self.counts: list[int] = []
+        self.lease = Lease(12, lambda: self.seconds)
+        self.membership = Membership(
+            database,  # type: ignore[arg-type]
+            MINE,
+            self.owned,
+            self.lease,
+            heartbeat_seconds=HEARTBEAT,
+            lease_seconds=LEASE,
+            share_budgets=self.counts.append,
+        )
+        self.membership._clock = lambda: self.seconds
+
+    async def look(self, after_seconds: float = HEARTBEAT) -> None:
+        self.seconds += after_seconds
+        await self.membership.look(self.dropped.append)
+
+
+@pytest.fixture
+async def looks(monkeypatch: pytest.MonkeyPatch) -> Looks:
+    monkeypatch.setattr("shuttle.lifecycle.membership._SHARE_SECONDS", 0)
+    return Looks(ScriptedDatabase())
+
+
+async def test_a_replica_whose_counter_stands_still_for_the_lease_is_removed(looks: Looks):
+    for _ in range(3):
+        await looks.look()
+    assert looks.database.removed == []
+    await looks.look()
+    assert looks.database.removed == [OTHER]
+    assert [replica.name for replica in looks.membership.replicas] == ["a"]
+
+
+async def test_a_replica_whose_counter_grows_lives(looks: Looks):
+    for count in range(10):
+        looks.database.others = [replace(OTHER, counter=count)]
+        await looks.look()
+    assert looks.database.removed == []
+
+
+@pytest.mark.parametrize("gap", ["the database was away", "this process was stopped"])
+async def test_everybody_gets_a_new_lease_after(gap: str, looks: Looks):
+    await looks.look()
+    await looks.look()
+    if gap == "the database was away":
+        looks.database.away = True
+        with pytest.raises(StoreError):
+            await looks.look()
+        looks.database.away = False
+        await looks.look(6)
+    else:
+        await looks.look(3600)
+    await looks.look()
+    await looks.look()
+    assert looks.database.removed == []
+    await looks.look()
+    assert looks.database.removed == [OTHER]
+
+
+async def test_apps_that_were_taken_meanwhile_are_dropped_before_the_lease_is_held_again(looks: Looks):
+    await looks.look()
+    for app_id in ("kept", "taken", "taken back"):
+        looks.owned.add(Ownership(app_id, 1))
+    looks.database.owned = {"kept": 1, "taken back": 3}
+    held: list[bool] = []
+    looks.seconds += 60
+
+    def drop(app_id: str) -> None:
+        looks.dropped.append(app_id)
+        held.append(looks.lease.is_held)
+
+    await looks.membership.look(drop)
+    assert looks.dropped == ["taken", "taken back"]
+    assert held == [False, False]
+    assert looks.lease.is_held
+
+
+async def test_apps_without_owner_are_shared_and_the_rest_is_taken_afterwards(looks: Looks):
+    looks.database.orphans = {f"app{number}": 1 for number in range(10)}
+    await looks.look()
+    assert len(looks.database.taken) == 10
+    assert all(app_id in looks.owned for app_id in looks.database.taken)
+
+
+async def test_budgets_are_shared_by_the_replicas_that_live(looks: Looks):
+    await looks.look()
+    looks.database.others = []
+    await looks.look()
+    assert looks.counts == [2, 1]
+    assert not looks.database.notifies
