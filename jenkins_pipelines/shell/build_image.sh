@@ -16,7 +16,7 @@ build_image() {
   say "Building with $builder"
   local_images=$local_image
   eval "set -- $options"
-  with_base_credentials "$builder_path" build --file "$work/Dockerfile" --tag "$local_image" "$@" "$context_folder" ||
+  try with_base_credentials "$builder_path" build --file "$work/Dockerfile" --tag "$local_image" "$@" "$context_folder" ||
     fail build_failed 'The image could not be built; the lines above say why.' "$ended"
 }
 
@@ -77,7 +77,7 @@ pull_base_images() {
       *"\"$host\":"*) ;;
       *) [ -n "$insecure" ] || continue ;;
     esac
-    with_credentials "$base_credentials" "$builder_path" pull ${insecure:+--tls-verify=false} "$image" ||
+    try with_credentials "$base_credentials" "$builder_path" pull ${insecure:+--tls-verify=false} "$image" ||
       fail build_failed "The base image $image could not be pulled: `last_line`"
   done <"$work/base_images"
   arguments_folder=environment

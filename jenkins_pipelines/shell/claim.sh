@@ -6,7 +6,7 @@ umask_of_builds=`umask`
 umask 077
 stream=${SHUTTLE_BRANCH:-main} branch=''
 [ "$stream" = main ] || branch=,\"branch\":\"`json_text "$stream"`\"
-console=summary stop='' deadline='' stage='' process='' collector='' watcher='' unprotected='' namespace=''
+console=summary stop='' deadline='' stage='' process='' collector='' watcher='' unprotected='' trying='' namespace=''
 local_images='' line_open='' arguments_folder=environment
 # Jenkins sends TERM to this shell and to all its descendants, then waits for them. `terminated` is the time when TERM
 # came; the loops check it.
