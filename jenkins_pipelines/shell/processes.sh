@@ -1,4 +1,7 @@
 
+# How long the user's process may take to start.
+start_seconds=120
+
 # end_survivors LINE: send TERM, then KILL to the processes that the user's process left running. If there are any, LINE
 # is written to the log.
 end_survivors() {
@@ -73,7 +76,7 @@ start() {
   )
   exec 5>&- 8<&-
   read_clock
-  start_by=$((now + ${SHUTTLE_START_SECONDS:-120}))
+  start_by=$((now + start_seconds))
 }
 
 # read_status: read new status lines. If the runner is gone without a line `ended`, the build has killed it, and counts

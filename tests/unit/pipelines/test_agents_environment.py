@@ -40,7 +40,7 @@ async def test_programs_that_an_earlier_build_left_in_the_workspace_are_not_run(
         (place / "curl").chmod(0o755)
     first = folder.format(workspace=each_agent.workspace)
     path = f"{first}:{each_agent.programs}:{first}"
-    each_agent.environment = {"PATH": path, "SHUTTLE_RETRY_SECONDS": "0"}
+    each_agent.environment, each_agent.limits = {"PATH": path}, {"retry_seconds": 0}
     async with shuttle('echo "$PATH"\n') as api:
         each_agent.url = api.url
         run = await each_agent.run(SCRIPT)
@@ -55,7 +55,7 @@ async def test_build_whose_process_cannot_be_started_fails(agent: Agent) -> None
     agent.program("setsid", f'#!/bin/sh\ncase $* in *SHUTTLE_APP_ID*) exit 0 ;; esac\nexec {setsid} "$@"\n')
     async with shuttle("echo deaf\n") as api:
         agent.url = api.url
-        agent.environment = {"SHUTTLE_START_SECONDS": "1"}
+        agent.limits = {"start_seconds": 1}
         run = await agent.run(SCRIPT)
     assert (run.status, api.ends) == (126, {"main": 126})
     assert api.log == RUNNING + (

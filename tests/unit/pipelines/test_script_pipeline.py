@@ -401,7 +401,7 @@ async def test_calls_are_retried_until_the_shuttle_is_back(agent: Agent) -> None
 
 
 async def test_giving_up_names_the_error_without_secrets(agent: Agent) -> None:
-    agent.environment = {"SHUTTLE_RETRY_SECONDS": "0"}
+    agent.limits = {"retry_seconds": 0}
     run = await agent.run(SCRIPT)
     assert run.status == 1
     assert "The call to the shuttle failed (HTTP status 000, curl status 7)." in run.console
@@ -461,7 +461,7 @@ async def test_curlrc_of_an_earlier_build_is_not_read(agent: Agent) -> None:
     (agent.home / ".curlrc").write_text('proxy = "http://127.0.0.1:1"\n')
     async with AgentApi(environment(NAME="x"), source_archive({"build.sh": HELLO})) as api:
         agent.url = api.url
-        agent.environment = {"SHUTTLE_RETRY_SECONDS": "0"}
+        agent.limits = {"retry_seconds": 0}
         run = await agent.run(SCRIPT)
     assert run.status == 0, run.console + api.log
 
