@@ -64,6 +64,29 @@ async def test_build_whose_process_cannot_be_started_fails(agent: Agent) -> None
     assert everything_under(agent.workspace) == []
 
 
+# What old versions of curl do with the options of a call (seen): 7.29.0 does not know one, 7.54.1 sends no token.
+OLD_CURLS = {
+    "7.29.0": "exit 2",
+    "7.54.1": 'for word; do shift; [ "$word" != @- ] || word=\'X-None:\'; set -- "$@" "$word"; done',
+}
+
+
+@pytest.mark.parametrize("version", OLD_CURLS)
+async def test_curl_that_is_too_old_is_named(each_agent: Agent, version: str) -> None:
+    each_agent.program(
+        "curl",
+        f"#!/bin/sh\n[ \"$2\" != --version ] || {{ echo 'curl {version} (Linux) libcurl/{version}'; exit; }}\n"
+        f'{OLD_CURLS[version]}\nexec {shutil.which("curl")} "$@"\n',
+    )
+    async with shuttle("") as api:
+        each_agent.url = api.url
+        run = await each_agent.run(SCRIPT)
+    assert run.status == 1
+    assert run.console.splitlines()[-1] == (
+        f"-----> The agent has curl {version}; install curl 7.55 or newer there. Nothing was done."
+    )
+
+
 async def test_link_with_a_name_that_is_not_ascii_is_read(each_agent: Agent) -> None:
     """The `ls` of busybox shows `?` for such characters, so the target of a link cannot be read from it."""
     each_agent.give("readlink")
