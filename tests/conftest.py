@@ -16,9 +16,16 @@ gc.disable()
 # start write no bytecode, see the Makefile.
 _WRITES_NONE, sys.dont_write_bytecode = sys.dont_write_bytecode, False
 
-settings.register_profile(
-    "repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
-)
+# `make test` tries a few examples of each property, `make scenarios` many.
+for profile, count in (("repeatable", 40), ("thorough", 300)):
+    settings.register_profile(
+        profile,
+        max_examples=count,
+        derandomize=True,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+        database=None,
+    )
 
 # The default formatter prints all local variables, which takes minutes when a property test logs thousands of errors.
 structlog.configure(

@@ -3,6 +3,17 @@
 build_image() {
   choose_files
   choose_builder
+  copy_dockerfile
+  pull_base_images
+  say "Building with $builder"
+  local_images=$local_image
+  eval "set -- $options"
+  try with_base_credentials "$builder_path" build --file "$work/Dockerfile" --tag "$local_image" "$@" "$context_folder" ||
+    fail build_failed 'The image could not be built; the lines above say why.' "$ended"
+}
+
+# copy_dockerfile: make the Dockerfile that the builder gets, set `options`, and list the base images.
+copy_dockerfile() {
   : >"$work/arguments" >"$work/base_images" >"$work/mounts"
   collect_options
   tr -d '\000' <"$sources/$dockerfile" >"$work/Dockerfile.read"
@@ -12,12 +23,6 @@ build_image() {
     cat "$sources/$dockerfile.dockerignore" >"$work/Dockerfile.dockerignore"
   refuse_mounts_out
   rm -f "$work/arguments"
-  pull_base_images
-  say "Building with $builder"
-  local_images=$local_image
-  eval "set -- $options"
-  with_base_credentials "$builder_path" build --file "$work/Dockerfile" --tag "$local_image" "$@" "$context_folder" ||
-    fail build_failed 'The image could not be built; the lines above say why.' "$ended"
 }
 
 # choose_files: sets `context` and `dockerfile`, paths within the source.
@@ -77,7 +82,7 @@ pull_base_images() {
       *"\"$host\":"*) ;;
       *) [ -n "$insecure" ] || continue ;;
     esac
-    with_credentials "$base_credentials" "$builder_path" pull ${insecure:+--tls-verify=false} "$image" ||
+    try with_credentials "$base_credentials" "$builder_path" pull ${insecure:+--tls-verify=false} "$image" ||
       fail build_failed "The base image $image could not be pulled: `last_line`"
   done <"$work/base_images"
   arguments_folder=environment

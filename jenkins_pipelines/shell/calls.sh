@@ -1,6 +1,8 @@
 newline='
 '
 carriage_return=`printf '\r'`
+# How long calls are repeated.
+retry_seconds=900
 
 # call TOKEN METHOD PATH [curl options]: one HTTP call. Sets `status` (HTTP), `problem` (curl's exit status) and
 # `answer` (head, body). curl reads the token from a pipe, because process lists would show an argument, and older
@@ -34,11 +36,11 @@ call() {
 }
 
 # ask TOKEN METHOD PATH [curl options]: a call that is repeated after 408, 429, 5xx and no answer, until `deadline` or
-# for SHUTTLE_RETRY_SECONDS. Fails on any answer but 2xx. Without a `deadline`, a stop ends the repetitions, too. When
+# for `retry_seconds`. Fails on any answer but 2xx. Without a `deadline`, a stop ends the repetitions, too. When
 # the time is over, `ask` sets `deadline` to now: the build fails then, and its last calls do not wait that long again.
 ask() {
   read_clock
-  tries=0 give_up_at=$((now + ${SHUTTLE_RETRY_SECONDS:-900}))
+  tries=0 give_up_at=$((now + retry_seconds))
   while :; do
     call "$@" --speed-time 120
     case $status in

@@ -6,7 +6,7 @@ umask_of_builds=`umask`
 umask 077
 stream=${SHUTTLE_BRANCH:-main} branch=''
 [ "$stream" = main ] || branch=,\"branch\":\"`json_text "$stream"`\"
-console=summary stop='' deadline='' stage='' process='' collector='' watcher='' unprotected='' namespace=''
+console=summary stop='' deadline='' stage='' process='' collector='' watcher='' unprotected='' trying='' namespace=''
 local_images='' line_open='' arguments_folder=environment
 # Jenkins sends TERM to this shell and to all its descendants, then waits for them. `terminated` is the time when TERM
 # came; the loops check it.
@@ -53,12 +53,28 @@ claim() {
       return 0
     fi
   done
+  refuse_old_curl
   case $status in
     409) announce 'Refused: this build was claimed by another run or has begun. Nothing was done.' ;;
     410) announce 'Refused: the build has ended or was stopped. Nothing was done.' ;;
-    401) announce 'Refused: the token does not belong to this build, or curl before 7.55 sent none. Nothing was done.' ;;
+    401) announce 'Refused: the token does not belong to this build. Nothing was done.' ;;
     *) announce "The build could not be claimed (HTTP status $status). Nothing was done." ;;
   esac
+  exit 1
+}
+
+# refuse_old_curl: end the step if the agent's curl is the reason why the claim failed. Before 7.55 curl reads no headers
+# from a pipe, so it sends no token; before 7.54 it refuses an option (exit status 2).
+refuse_old_curl() {
+  case $status:$problem in 401:* | *:2) ;; *) return 0 ;; esac
+  version=`curl -q --version 2>/dev/null`
+  version=${version#curl }
+  version=${version%%[!0-9.]*}
+  major=${version%%.*} minor=${version#*.}
+  minor=${minor%%.*}
+  case $major:$minor in *[!0-9:]* | :* | *: | 0?* | *:0?* | *?????:* | *:?????*) return 0 ;; esac
+  [ "$((major * 10000 + minor))" -lt 70055 ] || return 0
+  announce "The agent has curl $version; install curl 7.55 or newer there. Nothing was done."
   exit 1
 }
 

@@ -11,7 +11,7 @@ refuse_source() {
 
 copy_with_skopeo() {
   # Only the exit status of this command is used; the manifest that it prints is dropped.
-  with_credentials "$source_credentials" "$sh_path" -c 'exec "$@" >/dev/null' quietly \
+  try with_credentials "$source_credentials" "$sh_path" -c 'exec "$@" >/dev/null' quietly \
     "$skopeo_path" inspect --raw ${source_insecure:+--tls-verify=false} "docker://$source_image" || refuse_source
   for number in $destinations; do
     use_destination "$number"
@@ -27,7 +27,7 @@ copy_with_skopeo() {
     fi
     [ -z "$source_insecure" ] || set -- "$@" --src-tls-verify=false
     [ -z "$insecure" ] || set -- "$@" --dest-tls-verify=false
-    with_credentials '' "$skopeo_path" copy --all "$@" "docker://$source_image" "docker://$reference" ||
+    try with_credentials '' "$skopeo_path" copy --all "$@" "docker://$source_image" "docker://$reference" ||
       fail registry_refused "The registry did not accept $reference: `last_line`"
   done
 }
@@ -38,6 +38,6 @@ pull_source_image() {
   if [ "$builder" != docker ] && [ -n "$source_insecure" ]; then set -- --tls-verify=false "$@"; fi
   say "Pulling $source_image"
   local_images="$local_image $source_image"
-  with_credentials "$source_credentials" "$builder_path" pull "$@" || refuse_source
-  run_unprotected "$workspace" "$builder_path" tag "$source_image" "$local_image" || refuse_source
+  try with_credentials "$source_credentials" "$builder_path" pull "$@" || refuse_source
+  try run_unprotected "$workspace" "$builder_path" tag "$source_image" "$local_image" || refuse_source
 }

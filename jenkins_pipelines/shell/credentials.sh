@@ -28,15 +28,15 @@ use_destination() {
 # with_credentials CONFIG COMMAND…: run the command with this config.json (docker, buildah, podman), or with the agent's
 # own login if CONFIG is empty. The file exists only while it runs; --creds would show the password in process lists.
 with_credentials() {
-  config=$1 result=0
+  config=$1
   shift
   if [ -n "$config" ]; then
     write_credentials own "$config"
     set -- "$env_path" REGISTRY_AUTH_FILE="$work/credentials/own/config.json" DOCKER_CONFIG="$work/credentials/own" "$@"
   fi
-  run_unprotected "$workspace" "$@" || result=$?
+  run_unprotected "$workspace" "$@" || :
   rm -rf "$work/credentials"
-  return "$result"
+  return "$ended"
 }
 
 # write_credentials NAME CONFIG: write CONFIG to the file credentials/NAME/config.json.

@@ -5,7 +5,7 @@ exec >/dev/null
 work=$1 stream=$2 max_bytes=$4 exit=$5 ending=$6
 console=summary stop='' terminated='' in_haste='' collector=''
 read_clock
-deadline=$((now + 900))
+deadline=$((now + retry_seconds))
 begin_forwarding "$3"
 seek_log
 report_stages() { :; }

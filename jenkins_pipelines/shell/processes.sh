@@ -1,4 +1,7 @@
 
+# How long the user's process may take to start.
+start_seconds=120
+
 # end_survivors LINE: send TERM, then KILL to the processes that the user's process left running. If there are any, LINE
 # is written to the log.
 end_survivors() {
@@ -67,13 +70,13 @@ start() {
       LANG="${LANG:-C.UTF-8}" CI=true SHUTTLE_APP_ID="$app_id" SHUTTLE_BUILD_ID="$build_id" "$@"
   (
     trap - TERM INT HUP
-    cd "$folder" && umask "$umask_of_builds" || exit
-    "$setsid_path" "$sh_path" -c 'exec "$@"' leader "$setsid_path" "$@" </dev/null >/dev/null 2>&1 3<&- 6<&- 7>&- 9<&- ||
+    cd "$folder" && umask "$umask_of_builds" &&
+      "$setsid_path" "$sh_path" -c 'exec "$@"' leader "$setsid_path" "$@" </dev/null >/dev/null 2>&1 3<&- 6<&- 7>&- 9<&- ||
       echo 'ended 126' >&5
   )
   exec 5>&- 8<&-
   read_clock
-  start_by=$((now + ${SHUTTLE_START_SECONDS:-120}))
+  start_by=$((now + start_seconds))
 }
 
 # read_status: read new status lines. If the runner is gone without a line `ended`, the build has killed it, and counts
@@ -127,7 +130,18 @@ run_unprotected() {
   return "$ended"
 }
 
-# run FOLDER COMMAND…: run the user's program, and end what it leaves running. Returns its exit status.
+# try FUNCTION …: run a program by the function `run`, `run_unprotected` or `with_credentials`, and return its exit status:
+# a failure does not end the build.
+try() {
+  trying=yes
+  "$@"
+  set -- $?
+  trying=''
+  return "$1"
+}
+
+# run FOLDER COMMAND…: run the user's program, and end what it leaves running. The build ends if the program fails, so
+# that a script that forgets to look at the exit status reports no success.
 run() {
   start "$@"
   line_open=maybe
@@ -140,7 +154,15 @@ run() {
   drain
   [ "${collected:-0}" = 0 ] ||
     fail output_lost "The agent could not write all of the build's output; free space on its disk."
+  shift
+  [ "$ended" = 0 ] || [ -n "$trying" ] || end_failed_build "$@"
   return "$ended"
+}
+
+# end_failed_build COMMAND…: end the build with the command's exit status. env and its variables are not what failed.
+end_failed_build() {
+  while [ $# -gt 1 ] && case $1 in env | */env | *=*) ;; *) false ;; esac; do shift; done
+  fail build_failed "${1##*/} ended with exit status $ended." "$ended"
 }
 
 # drain: wait up to 2 s for the collector, which ends after the pipe's last byte; a hidden process may hold the pipe

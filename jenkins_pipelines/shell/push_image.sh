@@ -4,7 +4,7 @@ push_image() {
     use_destination "$number"
     say "Pushing $reference"
     if [ "$builder" = docker ]; then
-      run_unprotected "$workspace" "$builder_path" tag "$local_image" "$reference" ||
+      try run_unprotected "$workspace" "$builder_path" tag "$local_image" "$reference" ||
         fail registry_refused "The image could not be tagged as $reference: `last_line`"
       local_images="$local_images $reference"
       set -- "$builder_path" push "$reference"
@@ -13,7 +13,8 @@ push_image() {
       [ -z "$insecure" ] || set -- "$@" --tls-verify=false
       set -- "$@" "$local_image" "docker://$reference"
     fi
-    with_credentials "$credentials" "$@" || fail registry_refused "The registry did not accept $reference: `last_line`"
+    try with_credentials "$credentials" "$@" ||
+      fail registry_refused "The registry did not accept $reference: `last_line`"
     [ "$builder" != docker ] ||
       tail -c 4096 "/proc/$$/fd/4" | sed -n 's/.*digest: \(sha256:[0-9a-f]*\).*/\1/p' >"$work/digest"
   done

@@ -66,5 +66,5 @@ else
 fi
 
 say "Running $command"
-run "$sources" "$@" || fail build_failed "$command ended with exit status $ended." "$ended"
+try run "$sources" "$@" || fail build_failed "$command ended with exit status $ended." "$ended"
 end_stage 0 succeeded

@@ -102,7 +102,7 @@ stop_build() {
 # conclude EXIT STATUS REASON MESSAGE: clean up, send how the build ended, end the step.
 conclude() {
   read_clock
-  deadline=${deadline:-$((now + ${SHUTTLE_RETRY_SECONDS:-900}))}
+  deadline=${deadline:-$((now + retry_seconds))}
   ending=''
   cd "$workspace" 2>/dev/null || :
   # Source and credentials are removed first: sending may take minutes.

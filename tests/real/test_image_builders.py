@@ -4,6 +4,7 @@ It needs no container engine and no privileges beyond root in a container: image
 uses a chroot.
 """
 
+import base64
 import json
 import os
 import shutil
@@ -93,6 +94,37 @@ buildah rm "$made"
     found = {name: (pulled / name).read_bytes() for name in everything_under(pulled)}
     shutil.rmtree(pulled)
     return found
+
+
+# What an earlier build can leave in the home of the agent's user: other logins, proxies and rewritten addresses.
+_WRONG_LOGIN = {"auth": base64.b64encode(b"earlier:build").decode()}
+LEFT_AT_HOME = {
+    ".curlrc": 'proxy = "http://127.0.0.1:1"\n',
+    ".config/curlrc": 'proxy = "http://127.0.0.1:1"\n',
+    ".netrc": "default login earlier password build\n",
+    ".gitconfig": '[url "http://127.0.0.1:1/"]\n\tinsteadOf = http://\n',
+    ".docker/config.json": json.dumps({"auths": {"HOST": _WRONG_LOGIN}, "credsStore": "earlier"}),
+    ".config/containers/auth.json": json.dumps({"auths": {"HOST": _WRONG_LOGIN}}),
+}
+
+
+async def test_logins_and_proxies_that_an_earlier_build_left_at_home_are_not_used(
+    agent: Agent, registry: Registry
+) -> None:
+    for name, text in LEFT_AT_HOME.items():
+        path = agent.home / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text.replace("HOST", registry.host))
+    files = {"Dockerfile": "FROM scratch\nCOPY file /file\n", "file": "x"}
+    built, api = await run(agent, environment(registry, "org/app:1.0"), files)
+    assert built.status == 0, built.console + api.log
+    based = {"Dockerfile": f"FROM {registry.host}/org/app:1.0\n"}
+    built, api = await run(agent, environment(registry, "org/app:2.0"), based)
+    assert built.status == 0, built.console + api.log
+    source = f"{registry.host}/org/app:2.0"
+    copy = environment(registry, "second/name:2", source_image=source, registries={registry.host: (USER, PASSWORD)})
+    copied, api = await run(agent, copy)
+    assert copied.status == 0, copied.console + api.log
 
 
 async def test_an_image_is_built_pushed_with_a_password_pulled_back_and_copied_on(

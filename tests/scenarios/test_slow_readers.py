@@ -1,17 +1,22 @@
-"""Slow readers (1 KB/s) of an HTTP sink and of follow=true: no delay of other builds, and limited memory for each."""
+"""Slow readers: no delay of other builds, and limited memory for each.
+
+They are an HTTP sink and readers with follow=true that take 1 KB/s, and a Kafka broker that takes a batch a second.
+"""
 
 import asyncio
+import json
 import re
 import socket
 import statistics
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 
+from tests.support.kafka_broker import PRODUCE, Fault, broker
 from tests.support.product import Product, running_product
 from tests.support.serving import serving
 
@@ -30,6 +35,9 @@ TICK_SECONDS, BYTES_A_TICK, KERNEL_BYTES = 0.09, 92, 4096
 # A block of the log and the transport's buffer need about 0.5 MB; the rest is a reserve for the allocator.
 READER_BYTES = 1024 * 1024
 FACTOR = 1.5
+KAFKA_TURNS = 3
+# The chunks that are sent or wait for it, as lines and as messages.
+KAFKA_BYTES = 12 * 1024 * 1024
 
 
 async def test_slow_readers_do_not_delay_other_builds(tmp_path: Path):
@@ -66,6 +74,57 @@ async def test_slow_readers_do_not_delay_other_builds(tmp_path: Path):
     assert statistics.median(each_bytes) <= READER_BYTES
 
 
+async def test_slow_kafka_does_not_delay_other_builds(tmp_path: Path):
+    async with (
+        running_product(tmp_path, executors=BUILDS + 1, MAXIMUM_PARALLEL_BUILDS=str(BUILDS + 1)) as product,
+        _line_receiver() as lines,
+        broker() as slow,
+    ):
+        await _begin_talking(product, lines)
+        await _long_build(product, "warm", [])
+        taken_bytes: list[float] = []
+        for turn in range(KAFKA_TURNS):
+            await _long_build(product, f"without{turn}", [])
+            await lines.listen(f"without{turn}", TURN_SECONDS)
+            slow.answering, hurry = _slow_at_records()
+            before_bytes = _resident_bytes(product)
+            await _long_build(product, f"with{turn}", [slow.url(f"with{turn}")])
+            await lines.listen(f"with{turn}", TURN_SECONDS)
+            taken_bytes.append(_resident_bytes(product) - before_bytes)
+            [sink] = (await product.build(f"with{turn}", "1"))["sinks"]
+            assert sink["state"] in {"live", "behind"}
+            hurry.set()
+            await _until_sink_is_done(product, f"with{turn}")
+            log = await product.log(f"with{turn}", "1")
+            messages = [value for key, value, _ in slow.appended if key == f"with{turn}/1".encode()]
+            texts = [json.loads(message)["message"] for message in messages]
+            assert texts == [*log.decode().splitlines(), "Build finished"]
+            slow.appended.clear()
+        (tmp_path / "talk.gate").touch()
+        for number in range(BUILDS):
+            await product.until_state(f"talk{number}", "1", "succeeded", seconds=60)
+    without, with_it = (lines.medians(prefix, KAFKA_TURNS) for prefix in ("without", "with"))
+    for turns, when in ((without, "without a slow Kafka"), (with_it, "with one")):
+        print(f"a line of {BUILDS} running builds took {_shown(turns, 1000)} ms {when}")
+    print(f"the slow Kafka took {_shown(taken_bytes, 1 / 1024)} KiB")
+    assert min(with_it) <= min(without) * FACTOR
+    assert statistics.median(taken_bytes) <= KAFKA_BYTES
+
+
+def _slow_at_records() -> tuple[Callable[[int], Awaitable[Fault]], asyncio.Event]:
+    """Accept a batch of records a second, until the returned event is set."""
+    hurry = asyncio.Event()
+
+    async def answering(asked: int) -> Fault:
+        if asked == PRODUCE:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    await hurry.wait()
+        return None
+
+    return answering, hurry
+
+
 def _shown(values: list[float], factor: float) -> str:
     return ", ".join(f"{value * factor:.0f}" for value in values)
 
@@ -91,9 +150,9 @@ class Lines:
             await self._arrived.wait()
         self._turn = None
 
-    def medians(self, prefix: str) -> list[float]:
+    def medians(self, prefix: str, turns: int = TURNS) -> list[float]:
         """The medians of the turns."""
-        return [statistics.median(self.took_seconds[f"{prefix}{turn}"]) for turn in range(TURNS)]
+        return [statistics.median(self.took_seconds[f"{prefix}{turn}"]) for turn in range(turns)]
 
     async def take(self, request: web.Request) -> web.Response:
         """Receive the log of one build to its end."""

@@ -7,7 +7,7 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,6 +26,7 @@ from shuttle.lifecycle import Services
 from shuttle.settings import load_settings
 from shuttle.store.builds import find_build
 from shuttle.store.sqlite import SqliteDatabase
+from shuttle.store.tx import Topic
 from shuttle.web.server import make_runner, make_web
 from shuttle.worker import Worker
 from tests.support.answer import Answer
@@ -48,6 +49,11 @@ class Shuttle:
     services: Services
     worker: Worker
     headers: dict[str, str] = field(default_factory=dict)
+    _noticed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        for topic in Topic:
+            self.services.database.subscribe(topic, lambda _: self._noticed.set())
 
     async def ask(self, method: str, path: str, *, headers: Mapping[str, str] | None = None, **sent: Any) -> Answer:
         """Send a request; `path` is sent as written, including percent-escapes and dots."""
@@ -94,12 +100,19 @@ class Shuttle:
         try:
             async with asyncio.timeout(seconds):
                 while True:
+                    self._noticed.clear()
                     build = await self.build(path)
                     if condition(build):
                         return build
-                    await asyncio.sleep(0.02)
+                    await self._until_noticed()
         except TimeoutError:
             raise AssertionError(f"still {build}") from None
+
+    async def _until_noticed(self) -> None:
+        """Wait for a notice of the database, at most 0.1 s, because not every change sends one."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await self._noticed.wait()
 
     async def until_settled(self, build_uuid: str, seconds: float = 10) -> None:
         """Wait until the log of an ended build is archived and its spool removed."""

@@ -24,6 +24,8 @@ from tests.support.on_postgres import OnPostgres, on_postgres
 
 USER, TOKEN = "shuttle", "api-token-of-the-tests"
 # Short times, so that a fault costs milliseconds; no rule depends on the values.
+# Each poll costs the service, its database and the test a few milliseconds of CPU time.
+_POLL_SECONDS = 0.05
 FAST = {
     "SHUTTLE_TRIGGER_SETTLE_SECONDS": "0.6",
     "SHUTTLE_STOP_GRACE_SECONDS": "1",
@@ -229,7 +231,7 @@ class Product:
         """The archived log, once it is in the object store; the service does not report that."""
         async with asyncio.timeout(seconds):
             while (archived := await self._object(f"{build_uuid}.log")) is None:
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(_POLL_SECONDS)
             return archived
 
     async def _object(self, name: str) -> bytes | None:
@@ -242,7 +244,7 @@ class Product:
         """Poll the build until it has `waiting_for`, which is returned."""
         async with asyncio.timeout(seconds):
             while (waiting := (await self.build(app_id, build_id))["waiting_for"]) is None:
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(_POLL_SECONDS)
             return str(waiting)
 
     async def until_state(self, app_id: str, build_id: str, *states: str, seconds: float = 30) -> dict[str, Any]:
@@ -252,7 +254,7 @@ class Product:
                 found = await self.build(app_id, build_id)
                 if found["state"] in states:
                     return found
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(_POLL_SECONDS)
 
 
 def end_agents(folder: Path) -> None:

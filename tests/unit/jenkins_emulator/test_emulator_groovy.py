@@ -1,7 +1,7 @@
 """The script language: strings are decoded exactly, and constructs outside of the subset reported with position."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jenkins_emulator.declarative import compile_pipeline
@@ -79,7 +79,6 @@ def test_strings_decode_as_groovy_does(literal: str, value: str) -> None:
     assert first_step(f"echo {literal}") == Echo(value)
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=40))
 def test_any_text_survives_escaping(text: str) -> None:
     escaped = text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n").replace("\r", "\\r")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from urllib.parse import quote, quote_plus
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shuttle.logs.mask import MASK, Masker
@@ -175,7 +175,6 @@ shorter = st.tuples(st.integers(0, 30), st.integers(6, 40)).map(lambda at: alpha
 longer = st.tuples(st.integers(0, 20), st.integers(20, 50)).map(lambda at: alphabet[at[0] : sum(at)])
 
 
-@settings(max_examples=400)
 @example([alphabet[:24], alphabet[20:44]], [alphabet])
 @example([alphabet[:24], alphabet[:40]], [alphabet])
 @given(st.lists(shorter, min_size=1, max_size=4), st.lists(longer, max_size=3))

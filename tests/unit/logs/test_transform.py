@@ -4,7 +4,7 @@ import base64
 import json
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shuttle.logs import LogRules
@@ -189,7 +189,6 @@ feeds = st.lists(st.tuples(pieces, st.sampled_from(["", "idle", "resume"])), max
 @example([(b"x" * 12 + b"\r", "idle"), (b"\n", "")], (), 12, False, False)
 @example([(b"<topsecret", "idle"), (b">.", "")], SECRETS, 12, False, False)
 @example([(b"0123456 topsecret", "idle"), (b"", "resume"), (b"\rary!\n", "")], SECRETS, 5, False, False)
-@settings(max_examples=500)
 def test_division_idle_calls_and_resumptions_never_change_the_text(
     feeds: list[tuple[bytes, str]], secrets: tuple[str, ...], cap: int, by_byte: bool, whole_lines: bool
 ) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from shuttle.build import Checkpoint
@@ -174,7 +174,6 @@ def play(durable: DurableLog, steps: list[Step]) -> bytes:
     return whole
 
 
-@settings(max_examples=200, deadline=None)
 @given(STEPS)
 def test_no_crash_changes_a_byte_that_was_shown(tmp_path_factory: pytest.TempPathFactory, steps: list[Step]):
     durable = DurableLog(tmp_path_factory.mktemp("log") / "log")

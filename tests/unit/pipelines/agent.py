@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import re
 import shutil
 import signal
 from collections import defaultdict
@@ -88,6 +89,8 @@ class Agent:
     url: str = "http://127.0.0.1:1"
     build_number: int = 1
     environment: dict[str, str] = field(default_factory=dict)
+    # Time limits of the supervisor by the names of their variables, where its own would take minutes.
+    limits: dict[str, int] = field(default_factory=dict)
     # Whether permissions of files restrict this agent even if the tests run as root.
     obeys_permissions: bool = False
     cookie: str = field(default_factory=lambda: f"durable-{os.getpid()}-{next(_serial)}")
@@ -151,6 +154,9 @@ class Agent:
         """Start a script as durable-task does: from a file, with the interpreter in its first line."""
         first_line = script.partition("\n")[0]
         assert first_line.startswith("#!/bin/sh")
+        for name, seconds in self.limits.items():
+            script, found = re.subn(rf"\b{name}=[0-9]+", f"{name}={seconds}", script)
+            assert found == 1, name
         self.script_file.write_text(script)
         without_powers = (
             (shutil.which("setpriv"), "--bounding-set=-all", "--inh-caps=-all") if os.geteuid() == 0 else ()

@@ -1,5 +1,6 @@
 """A new pipeline that only runs the user's program: all that protects the build is the default."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ def pipeline(script: str, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     return combine("forgetful", "", supervised("forgetful"))
 
 
-async def run(agent: Agent, forgetful: Pipeline, build: str) -> AgentApi:
+async def run(agent: Agent, forgetful: Pipeline, build: str, status: int = 0) -> AgentApi:
     destination = "registry.example/app:1"
     wanted = AgentEnvironment(
         app_id="app",
@@ -33,11 +34,11 @@ async def run(agent: Agent, forgetful: Pipeline, build: str) -> AgentApi:
         destinations=[destination],
         registries={destination: ("user", "s3cr3t")},
     )
-    agent.environment = {"FROM_JENKINS": "1", "unprotected": "yes", "clean": "no"}
+    agent.environment = {"FROM_JENKINS": "1", "unprotected": "yes", "trying": "yes"}
     async with AgentApi(wanted, source_archive({"build.sh": f"#!/bin/sh\n{build}"})) as api:
         agent.url = api.url
         ended = await agent.run(forgetful)
-    assert (ended.status, api.ends) == (0, {"main": 0}), ended.console + api.log
+    assert (ended.status, api.ends) == (status, {"main": status}), ended.console + api.log
     return api
 
 
@@ -76,6 +77,43 @@ async def test_users_program_leaves_no_process_behind(
 async def test_next_program_is_protected_after_an_unprotected_one(
     each_agent: Agent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    script = '\nrun_unprotected "$sources" ./build.sh || fail build_failed "" 1\nrun "$sources" ./build.sh\n'
+    script = '\nrun_unprotected "$sources" ./build.sh\nrun "$sources" ./build.sh\n'
     api = await run(each_agent, pipeline(script, monkeypatch), "echo from Jenkins: $FROM_JENKINS.\n")
     assert api.log == "from Jenkins: 1.\nfrom Jenkins: .\n"
+
+
+WAYS_TO_RUN = {
+    "run": 'run "$sources" ./build.sh',
+    "unprotected": 'run_unprotected "$sources" ./build.sh',
+    "with credentials": 'with_credentials "{}" ./source/build.sh',
+    "after a program that may fail": 'try run "$sources" ./build.sh || :\nrun "$sources" ./build.sh',
+}
+
+
+@pytest.mark.parametrize("way", WAYS_TO_RUN)
+async def test_program_that_fails_ends_the_build(each_agent: Agent, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    script = f"{OWN_TEXT('credentials')}\n{WAYS_TO_RUN[way]}\nsay 'The script continues.'\n"
+    api = await run(each_agent, pipeline(script, monkeypatch), "exit 3\n", status=3)
+    message = "build.sh ended with exit status 3."
+    assert api.log == f"-----> {message}\n"
+    assert api.reports["failure"] == {"id": "failure", "state": "failed", "reason": "build_failed", "message": message}
+
+
+@pytest.mark.parametrize("way", ["run", "unprotected", "with credentials"])
+async def test_script_may_handle_the_failure_of_a_program(
+    each_agent: Agent, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    script = f'{OWN_TEXT("credentials")}\ntry {WAYS_TO_RUN[way]} || say "It was $? and $ended."\n'
+    api = await run(each_agent, pipeline(script, monkeypatch), "exit 3\n")
+    assert api.log == "-----> It was 3 and 3.\n"
+    assert api.reports == {}
+
+
+async def test_program_in_a_folder_that_does_not_exist_fails_at_once(
+    each_agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with asyncio.timeout(30):
+        api = await run(each_agent, pipeline('\nrun "$sources/no" ./build.sh\n', monkeypatch), "", status=126)
+    assert api.log == (
+        "-----> The build's process could not be started on the agent.\n-----> build.sh ended with exit status 126.\n"
+    )

@@ -401,7 +401,7 @@ async def test_calls_are_retried_until_the_shuttle_is_back(agent: Agent) -> None
 
 
 async def test_giving_up_names_the_error_without_secrets(agent: Agent) -> None:
-    agent.environment = {"SHUTTLE_RETRY_SECONDS": "0"}
+    agent.limits = {"retry_seconds": 0}
     run = await agent.run(SCRIPT)
     assert run.status == 1
     assert "The call to the shuttle failed (HTTP status 000, curl status 7)." in run.console
@@ -457,11 +457,15 @@ async def test_leftovers_of_a_build_whose_agent_died_are_removed(each_agent: Age
     assert await running.wait() == -signal.SIGTERM
 
 
-async def test_curlrc_of_an_earlier_build_is_not_read(agent: Agent) -> None:
-    (agent.home / ".curlrc").write_text('proxy = "http://127.0.0.1:1"\n')
+async def test_settings_of_curl_that_an_earlier_build_left_at_home_are_not_read(agent: Agent) -> None:
+    (agent.home / ".config").mkdir()
+    for name in (".curlrc", ".config/curlrc"):
+        (agent.home / name).write_text('proxy = "http://127.0.0.1:1"\nnetrc\n')
+    (agent.home / ".netrc").write_text("default login earlier password build\n")
     async with AgentApi(environment(NAME="x"), source_archive({"build.sh": HELLO})) as api:
         agent.url = api.url
-        agent.environment = {"SHUTTLE_RETRY_SECONDS": "0"}
+        agent.limits = {"retry_seconds": 0}
+        agent.environment = {"CURL_HOME": str(agent.home), "NETRC": str(agent.home / ".netrc")}
         run = await agent.run(SCRIPT)
     assert run.status == 0, run.console + api.log
 

@@ -331,7 +331,7 @@ async def test_stop_with_the_longest_grace_and_a_hanging_shuttle_takes_fifteen_s
 
 async def test_unreachable_shuttle_delays_the_end_only_once(each_agent: Agent) -> None:
     """The delay is not repeated at the boundaries of stages."""
-    each_agent.environment = {"SHUTTLE_RETRY_SECONDS": "2"}
+    each_agent.limits = {"retry_seconds": 2}
     async with (
         shuttle(f"echo begun; while [ ! -e {each_agent.home}/away ]; do sleep 0.02; done; echo over\n") as api,
         asyncio.timeout(25),
@@ -350,7 +350,7 @@ async def test_unreachable_shuttle_delays_the_end_only_once(each_agent: Agent) -
 
 
 async def test_shuttle_lost_during_an_upload_is_awaited_only_once(agent: Agent) -> None:
-    agent.environment = {"SHUTTLE_RETRY_SECONDS": "4"}
+    agent.limits = {"retry_seconds": 4}
     async with shuttle("mkdir dist; echo >dist/file\n") as api, asyncio.timeout(25):
         agent.url = api.url
         api.held["file"] = asyncio.Event()

@@ -5,7 +5,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shuttle.unpack.entries import Budget, RefusedError
@@ -18,7 +18,6 @@ REASONS = {
 }
 
 # Calls the function of the process directly: a process for each of thousands of examples would take too long.
-without_clock = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 
 parts = st.sampled_from(["a", "b", "c", "..", ".", ""])
 paths = st.lists(parts, min_size=1, max_size=4).map("/".join)
@@ -49,7 +48,6 @@ def repacked(original: bytes, max_entries: int = 100) -> bytes | None:
     return None
 
 
-@without_clock
 @given(entries=entries)
 @example(entries=[symlink("a", ".."), entry("a/b", b"x")])
 @example(entries=[symlink("a/b", "c/../.."), symlink("a/c", "."), entry("b", b"x")])
@@ -68,7 +66,6 @@ def test_accepted_archive_unpacks_inside_the_target_directory(entries):
         assert [path.name for path in Path(directory, "one", "two").iterdir()] == ["three"]
 
 
-@without_clock
 @given(entries=entries)
 def test_normalizing_is_repeatable(entries):
     """Normalizing again gives the same bytes, and a normalized archive can be normalized."""
@@ -87,7 +84,6 @@ SAMPLES = [
 ]
 
 
-@settings(without_clock, max_examples=300)
 @given(
     sample=st.sampled_from(SAMPLES),
     changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=6),
@@ -101,7 +97,6 @@ def test_damaged_archive_is_refused_or_normalized(sample, changes, end):
     repacked(bytes(damaged))
 
 
-@without_clock
 @given(
     content=st.binary(max_size=2000), start=st.sampled_from([b"", b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b\x08\x00"])
 )
