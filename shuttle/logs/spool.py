@@ -92,6 +92,16 @@ class Spool:
         """Hide the bytes from `offset` on until the next `show`; readers ahead of it wait."""
         self._size_bytes = min(self._size_bytes, offset)
 
+    def restore(self, offset: int, text: bytes) -> None:
+        """Write bytes that an earlier process had shown at `offset`, hidden from readers until `show`."""
+        rest = memoryview(text)
+        try:
+            while rest:
+                rest = rest[os.pwrite(self._file, rest, offset + len(text) - len(rest)) :]
+        except OSError as error:
+            raise _spool_error("written", error) from error
+        self._written_bytes = max(self._written_bytes, offset + len(text))
+
     def holds(self, offset: int, text: bytes) -> bool:
         """Whether the file has these bytes at `offset`."""
         return self._read(len(text), offset) == text
