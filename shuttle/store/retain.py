@@ -12,6 +12,7 @@ from shuttle.store.tables import (
     claims,
     deliveries,
     events,
+    log_pieces,
     log_segments,
     progress,
     receivers,
@@ -52,5 +53,6 @@ def drop_record(tx: Tx, build_uuid: str) -> None:
     its_deliveries = sa.select(deliveries.c.delivery_id).where(deliveries.c.receiver_id.in_(its_receivers))
     tx.execute(attempts.delete().where(attempts.c.delivery_id.in_(its_deliveries)))
     tx.execute(deliveries.delete().where(deliveries.c.receiver_id.in_(its_receivers)))
-    for table in (events, receivers, sinks, reports, artifacts, variables, claims, log_segments, progress, builds):
+    logs = (log_segments, log_pieces)
+    for table in (events, receivers, sinks, reports, artifacts, variables, claims, *logs, progress, builds):
         tx.execute(table.delete().where(table.c.build_uuid == build_uuid))
