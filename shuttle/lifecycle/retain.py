@@ -54,6 +54,7 @@ class Retention:
                         await self._services.objects.delete(name)
                     await self._services.database.run(mark_deleted, what, build_uuid)
         await self._remove_orphaned()
+        await self._services.pieces.delete_left()
         if settings.shuttle_keep_records_days > 0:
             before = now - timedelta(days=settings.shuttle_keep_records_days)
             while expired := await self._services.database.run(
