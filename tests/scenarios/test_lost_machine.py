@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import shutil
 from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +28,11 @@ def running() -> Iterator[OnPostgres]:
 def postgres(running: OnPostgres) -> OnPostgres:
     """With a new database."""
     return replace(running, settings=running.settings | {"DATABASE_URL": running.server.new_url()})
+
+
+def service_on(postgres: OnPostgres, folder: Path) -> AbstractAsyncContextManager[Product]:
+    """The service with a short lease: a new process waits that long before it takes the apps of the lost one."""
+    return running_product(folder, postgres=postgres, SHUTTLE_HEARTBEAT_SECONDS="0.4", SHUTTLE_LEASE_SECONDS="2")
 
 
 def lose_machine(product: Product) -> None:
@@ -72,7 +78,7 @@ async def submit(product: Product, receiver: Receiver, while_waiting: str) -> Pa
 
 
 async def test_build_continues_with_the_same_log_after_the_machine_was_lost(postgres: OnPostgres, tmp_path: Path):
-    async with running_product(tmp_path, postgres=postgres) as product:
+    async with service_on(postgres, tmp_path) as product:
         receiver = product.receiver()
         gate = await submit(product, receiver, "echo tick")
         await product.shuttle.kill()
@@ -91,7 +97,7 @@ async def test_build_continues_with_the_same_log_after_the_machine_was_lost(post
 
 
 async def test_log_that_was_kept_outlives_the_machines_of_shuttle_and_agent(postgres: OnPostgres, tmp_path: Path):
-    async with running_product(tmp_path, postgres=postgres) as product:
+    async with service_on(postgres, tmp_path) as product:
         receiver = product.receiver()
         await submit(product, receiver, "true")
         await product.shuttle.kill()
@@ -108,7 +114,7 @@ async def test_nothing_of_an_ended_build_is_lost_with_the_machine_before_the_arc
 ):
     async with (
         faulty_proxy(postgres.settings["S3_LOCATION"]) as proxy,
-        running_product(tmp_path, postgres=postgres, S3_LOCATION=proxy.url) as product,
+        service_on(replace(postgres, settings=postgres.settings | {"S3_LOCATION": proxy.url}), tmp_path) as product,
     ):
         refuse_archives(proxy)
         receiver = product.receiver()
