@@ -11,7 +11,7 @@ from shuttle.lifecycle import Services
 from shuttle.objects.names import artifact_object, log_objects, source_object
 from shuttle.store.builds import artifacts_of, find_build
 from shuttle.store.pending_uploads import forget_uploads, orphaned_uploads
-from shuttle.store.retain import Expiring, drop_record, expired_builds, mark_deleted
+from shuttle.store.retain import Expiring, archived_of, drop_record, expired_builds, mark_deleted
 
 log = structlog.get_logger()
 
@@ -55,6 +55,7 @@ class Retention:
                     await self._services.database.run(mark_deleted, what, build_uuid)
         await self._remove_orphaned()
         await self._services.pieces.delete_left()
+        await self._remove_left_spools()
         if settings.shuttle_keep_records_days > 0:
             before = now - timedelta(days=settings.shuttle_keep_records_days)
             while expired := await self._services.database.run(
@@ -70,6 +71,14 @@ class Retention:
             for build_uuid in orphaned:
                 await self._services.objects.delete(source_object(build_uuid))
                 await self._services.database.run(forget_uploads, [build_uuid])
+
+    async def _remove_left_spools(self) -> None:
+        """Remove spools that a killed process left, of builds that it, or another process, has archived."""
+        library = self._services.library
+        unopened = await asyncio.to_thread(library.unopened)
+        for first in range(0, len(unopened), _BATCH_SIZE):
+            for build_uuid in await self._services.database.run(archived_of, unopened[first : first + _BATCH_SIZE]):
+                library.forget(build_uuid)
 
     async def _drop(self, build_uuid: str) -> None:
         """Delete a record after its objects, because only the record has their names."""

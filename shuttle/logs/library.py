@@ -79,6 +79,11 @@ class LogLibrary:
         size_bytes = path.stat().st_size if path.exists() else 0
         return min(size_bytes, self._confirmed_bytes.get(build.build_uuid, size_bytes))
 
+    def unopened(self) -> list[str]:
+        """Uuids of the builds whose spools are on the disk and were not opened by this process."""
+        opened = frozenset(self._spools)
+        return [path.stem for path in self._folder.glob("*.log") if path.stem not in opened]
+
     def forget(self, build_uuid: str) -> None:
         """Remove the spool. Readers that have it open can read on."""
         self._confirmed_bytes.pop(build_uuid, None)

@@ -1,5 +1,6 @@
 """Finds builds whose source, log or record has expired, and removes their rows."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
 
@@ -40,6 +41,12 @@ def expired_builds(tx: Tx, what: Expiring, before: datetime, limit: int) -> list
     if what in _DELETED_AT:
         query = query.where(_DELETED_AT[what].is_(None))
     return list(tx.execute(query.order_by(builds.c.finished_at).limit(limit)).scalars())
+
+
+def archived_of(tx: Tx, build_uuids: Sequence[str]) -> list[str]:
+    """Those of the builds whose logs are archived."""
+    query = sa.select(builds.c.build_uuid).where(builds.c.archived_at.is_not(None))
+    return list(tx.execute(query.where(builds.c.build_uuid.in_(build_uuids))).scalars())
 
 
 def mark_deleted(tx: Tx, what: Expiring, build_uuid: str) -> None:

@@ -35,8 +35,8 @@ DAY_SECONDS = 86_400
 class StoredBuild:
     """An ended build with all of its objects and its record."""
 
-    def __init__(self, database: Any, objects: DirectoryStore, build_uuid: str) -> None:
-        self.database, self.objects, self.build_uuid = database, objects, build_uuid
+    def __init__(self, database: Any, objects: DirectoryStore, spools: Path, build_uuid: str) -> None:
+        self.database, self.objects, self.spools, self.build_uuid = database, objects, spools, build_uuid
 
     async def parts(self) -> set[str]:
         names = {
@@ -46,6 +46,7 @@ class StoredBuild:
             "piece that the archive left": piece_object(self.build_uuid, 0, 1),
         }
         found = {part for part, name in names.items() if await self.objects.head(name) is not None}
+        found |= {"spool"} if list(self.spools.glob(f"{self.build_uuid}.*")) else set()
         return found | ({"record"} if await self.database.run(find_build, self.build_uuid) is not None else set())
 
 
@@ -71,7 +72,9 @@ async def parts_after_days(tmp_path: Path):
         await database.run(keep_piece, new.build_uuid, Piece(0, 1), (), None)
         await database.run(finish_build, new.build_uuid, Ending(State.FAILED, "source_not_found", "No."))
         await database.run(mark_archived, new.build_uuid)
-        build = StoredBuild(database, objects, new.build_uuid)
+        for suffix in ("log", "epoch"):  # a process that was killed before the archive has left them
+            (tmp_path / "spool" / f"{new.build_uuid}.{suffix}").write_text("1")
+        build = StoredBuild(database, objects, tmp_path / "spool", new.build_uuid)
 
         async def sweep_after_days(days: float, **settings: str) -> set[str]:
             clock.forward(days * DAY_SECONDS)
@@ -80,6 +83,7 @@ async def parts_after_days(tmp_path: Path):
                 database=database,
                 objects=objects,
                 clock=clock,
+                library=library,
                 pieces=LogPieces(database, objects, library, OwnedApps(), enabled=True),
             )
             await Retention(cast("Services", services)).sweep()
@@ -94,6 +98,13 @@ async def test_sources_are_removed_after_30_days_and_logs_after_90_and_records_n
     assert await parts_after_days(2) == {"log", "artifact", "record"}
     assert await parts_after_days(60) == {"artifact", "record"}
     assert await parts_after_days(1000) == {"artifact", "record"}
+
+
+async def test_spool_is_not_removed_before_the_archive(one: OneBuild):
+    spool = one.services.settings.shuttle_data_dir / "spool" / f"{one.build_uuid}.log"
+    spool.write_text("a log")
+    await Retention(one.services).sweep()
+    assert spool.exists()
 
 
 async def test_an_expired_record_is_removed_with_all_its_objects(parts_after_days):
