@@ -107,7 +107,7 @@ class BuildLogs:
             segments=segments,
             earlier=stored.checkpoint,
         )
-        pieces = self._pieces.writer(build, spool, stored, context)
+        pieces = self._pieces.writer(build, writer, spool, stored, context)
         changes = writer.changes() if build.checkpoint is not None else None
         if pieces is not None and changes is not None:
             pieces.note(writer.offset, changes[1])

@@ -12,6 +12,7 @@ from shuttle.lifecycle.owned_apps import OwnedApps
 from shuttle.lifecycle.piece_writer import PieceWriter, Uploads
 from shuttle.logs.library import LogLibrary
 from shuttle.logs.spool import Spool
+from shuttle.logs.writer import LogWriter
 from shuttle.objects import ObjectStore
 from shuttle.objects.names import piece_object
 from shuttle.store import Database
@@ -52,8 +53,10 @@ class LogPieces:
         self._restored: dict[str, int] = {}
         self._restoring: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    def writer(self, build: Build, spool: Spool, stored: StoredPieces, context: Context) -> PieceWriter | None:
-        """The writer of a log's pieces, which continues after those that are `stored`; None = pieces are not kept.
+    def writer(
+        self, build: Build, writer: LogWriter, spool: Spool, stored: StoredPieces, context: Context
+    ) -> PieceWriter | None:
+        """Uploads what `writer` writes, after the pieces that are `stored`; None = pieces are not kept.
 
         `context` is that of the app's owner.
         """
@@ -68,6 +71,7 @@ class LogPieces:
             objects=self._objects,
             uploads=self._uploads,
             context=context,
+            begin_segment=writer.begin_segment,
         )
 
     async def restore(self, build: Build) -> StoredPieces:
@@ -106,7 +110,7 @@ class LogPieces:
 
     async def delete_left(self) -> None:
         """Delete the pieces that `delete` could not delete. Raises ObjectStoreError, StoreError."""
-        while left := await self._database.run(archived_with_pieces, _BATCH_SIZE):
+        while self._enabled and (left := await self._database.run(archived_with_pieces, _BATCH_SIZE)):
             for build_uuid in left:
                 await self.delete(build_uuid)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextvars import Context
 
 import structlog
@@ -61,9 +61,13 @@ class PieceWriter:
         objects: ObjectStore,
         uploads: Uploads,
         context: Context,
+        begin_segment: Callable[[], None],
     ) -> None:
-        """`stored` is what earlier processes have kept; the first `recorded_bytes` are in the build's record;
-        `context` is that of the app's owner."""
+        """`stored` is what earlier processes have kept; the first `recorded_bytes` are in the build's record.
+
+        `context` is that of the app's owner. `begin_segment` is called when a checkpoint is kept: only whole segments
+        after it can be compared with what agents send again.
+        """
         self._build_uuid = build_uuid
         self._spool = spool
         self._pieces = list(stored.pieces)
@@ -73,6 +77,7 @@ class PieceWriter:
         self._objects = objects
         self._uploads = uploads
         self._context = context
+        self._begin_segment = begin_segment
         self._final_bytes = self._kept_bytes
         self._newest = stored.checkpoint
         self._next: tuple[Piece, Sequence[Piece]] | None = None
@@ -175,6 +180,8 @@ class PieceWriter:
             checkpoint = self._newest
             if checkpoint is None or checkpoint.log_offset > piece.end_bytes:
                 checkpoint = self._checkpoint
+            else:
+                self._begin_segment()
             if piece not in self._pieces:
                 await self._upload(piece)
             await self._database.run(keep_piece, self._build_uuid, piece, replaced, checkpoint)

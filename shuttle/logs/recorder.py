@@ -41,6 +41,10 @@ class SegmentRecorder:
         self._changed[last.position] = self._newest
         self._text_bytes += text_bytes
 
+    def begin_segment(self) -> None:
+        """Let the next bytes begin a segment, even if they are of the same stream."""
+        self._newest = None
+
     @property
     def text_bytes(self) -> int:
         """How much text all segments have, those that are recorded already included."""

@@ -200,6 +200,10 @@ class LogWriter:
         state = {**self._log.state(), **flags, "recorded": self._recorder.text_bytes}
         return self._recorder.changes(), Checkpoint(self.offset, state, self._stream_states())
 
+    def begin_segment(self) -> None:
+        """Let the next bytes begin a segment."""
+        self._recorder.begin_segment()
+
     def restore(self, segments: Sequence[Segment]) -> None:
         """Call it after a failed commit: `changes` returns these segments again, in their newest form."""
         self._recorder.restore(segments)

@@ -174,6 +174,7 @@ def play(durable: DurableLog, steps: list[Step]) -> bytes:
             shown = max(shown, now, key=len)
         elif step in {"keep", "keep bytes only"}:
             durable.keep(spool, with_checkpoint=step == "keep")
+            writer.begin_segment()
         else:
             if step == "lose the spool":
                 durable.path.unlink()
@@ -232,11 +233,12 @@ def test_changed_copy_is_found_although_the_replay_begins_in_the_middle(durable:
     send(writer, MAIN, b"one\n")
     durable.commit(writer, spool)
     durable.keep(spool, with_checkpoint=True)
-    send(writer, LEFT, b"the truth\n")
+    writer.begin_segment()
+    send(writer, MAIN, b"one\nthe truth\n")
     durable.commit(writer, spool)
     durable.path.unlink()
     again, _ = durable.writer()
-    again.take(LEFT, "left", 0, b"the lies!\n")
+    again.take(MAIN, "", 4, b"the lies!\n")
     assert again.ending([]) == CHANGED
 
 
