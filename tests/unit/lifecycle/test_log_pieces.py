@@ -20,8 +20,9 @@ from shuttle.lifecycle.log_pieces import LogPieces
 from shuttle.lifecycle.owned_apps import OwnedApps
 from shuttle.logs.library import LogLibrary
 from shuttle.objects.names import log_object, piece_object
+from shuttle.store import Tx
 from shuttle.store.fence import Ownership
-from shuttle.store.log_pieces import Piece, keep_piece, registered_pieces, stored_pieces
+from shuttle.store.log_pieces import Piece, StoredPieces, keep_piece, registered_pieces, stored_pieces
 from tests.unit.lifecycle.one_build import OneBuild, one_build
 
 PREAMBLE = b"-----> Source\n"
@@ -191,7 +192,10 @@ async def test_large_log_is_kept_in_pieces_of_limited_size_without_a_pause(
     await one.running()
     build_log = await opened(one)
     raw = b"0123456789012345678\n" * 500
-    await pushed(build_log, raw)
+    await pushed(build_log, raw[:20])
+    for _ in range(10):  # the upload waits for more
+        await asyncio.sleep(0)
+    await pushed(build_log, raw[20:])
     async with asyncio.timeout(5):
         while (await one.database.run(stored_pieces, one.build_uuid)).end_bytes < len(raw) - 999:
             await asyncio.sleep(0.005)
@@ -281,15 +285,17 @@ async def is_archived(one: OneBuild, text: bytes) -> None:
     assert not list((one.services.settings.shuttle_data_dir / "objects").glob(f"{one.build_uuid}.log.*-*"))
 
 
-async def test_log_of_an_ended_build_is_archived_from_its_pieces(one: OneBuild):
+@pytest.mark.parametrize("read_first", [True, False])
+async def test_log_of_an_ended_build_is_archived_from_its_pieces(one: OneBuild, read_first: bool):
     await one.running()
     build_log = await opened(one)
     await ended(build_log, b"one\ntwo\n")
     await one.end(build_log.claims[0], exit_status=1)
     await finish(await one.row(), one.spec, Ending(State.FAILED, "no_space", "It failed."), one.services)
     again = restarted(one)
-    reader = await again.services.logs.reader(await again.row())
-    assert await reader.read(0, 100) == PREAMBLE + b"one\ntwo\n"
+    if read_first:
+        reader = await again.services.logs.reader(await again.row())
+        assert await reader.read(0, 100) == PREAMBLE + b"one\ntwo\n"
     await archive_log(await again.row(), again.services)
     await is_archived(again, PREAMBLE + b"one\ntwo\n-----> It failed.\n")
 
@@ -369,6 +375,23 @@ async def test_restore_waits_for_an_object_store_that_is_away(one: OneBuild):
     with Away(one), pytest.raises(ObjectStoreError):
         await again.services.logs.open(one.build_uuid)
     assert (await opened(again)).wanted((await opened(again)).claims[0], "main") == 4
+
+
+async def test_piece_that_is_replaced_during_a_restore_is_read_from_the_larger_one(
+    one: OneBuild, monkeypatch: pytest.MonkeyPatch
+):
+    await one.running()
+    await ended(await opened(one), b"one\n")
+    again = await recovered(one)
+    seen = [StoredPieces([Piece(0, 5)])]
+    newest = stored_pieces
+
+    def outdated(tx: Tx, build_uuid: str) -> StoredPieces:
+        return seen.pop() if seen else newest(tx, build_uuid)
+
+    monkeypatch.setattr("shuttle.lifecycle.log_pieces.stored_pieces", outdated)
+    reader = await again.services.logs.reader(await again.row())
+    assert await reader.read(0, 100) == PREAMBLE + b"one\n"
 
 
 async def test_missing_piece_is_sent_again_by_the_agent(one: OneBuild):
