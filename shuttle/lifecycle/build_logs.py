@@ -81,7 +81,8 @@ class BuildLogs:
 
         Raises SpoolError, StoreError, and ObjectStoreError if a lost spool cannot be restored now.
         """
-        await self._pieces.restore(build)
+        if not self._pieces.are_in_spool(build):
+            await self._pieces.restore(build)
         return self._library.reader(build)
 
     async def _opened(self, build: Build) -> BuildLog:
@@ -146,7 +147,6 @@ class BuildLogs:
         found = self._logs.pop(build_uuid, None)
         if found is not None:
             found.lose()
-        self._pieces.lose(build_uuid)
 
     def abandon(self) -> None:
         """Drop the uncommitted text of all logs at shutdown; the next process requests it from the agents again."""

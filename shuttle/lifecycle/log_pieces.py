@@ -74,6 +74,13 @@ class LogPieces:
             begin_segment=writer.begin_segment,
         )
 
+    def are_in_spool(self, build: Build) -> bool:
+        """Whether `restore` has nothing to do."""
+        owned = self._owned.ownership(build.app_id)
+        if not self._enabled or build.claimed_at is None or build.archived_at is not None or owned is None:
+            return True
+        return self._restored.get(build.build_uuid) == owned.epoch
+
     async def restore(self, build: Build) -> StoredPieces:
         """Write into the spool what this machine's disk lacks; returns the pieces that the spool now has.
 
@@ -93,12 +100,6 @@ class LogPieces:
                 self._restored[build.build_uuid] = owned.epoch
                 self._library.write_epoch(build.build_uuid, owned.epoch)
             return stored
-
-    def lose(self, build_uuid: str) -> None:
-        """Remove the spool of a build whose app another replica has taken: what is recorded is in the pieces."""
-        if self._enabled:
-            self._restored.pop(build_uuid, None)
-            self._library.forget(build_uuid)
 
     async def delete(self, build_uuid: str) -> None:
         """Delete the pieces of an archived log. Raises ObjectStoreError, StoreError."""

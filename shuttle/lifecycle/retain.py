@@ -73,12 +73,14 @@ class Retention:
                 await self._services.database.run(forget_uploads, [build_uuid])
 
     async def _remove_left_spools(self) -> None:
-        """Remove spools that a killed process left, of builds that it, or another process, has archived."""
+        """Remove the spools of archived builds that a killed process left, or whose app another replica has taken."""
         library = self._services.library
-        unopened = await asyncio.to_thread(library.unopened)
-        for first in range(0, len(unopened), _BATCH_SIZE):
-            for build_uuid in await self._services.database.run(archived_of, unopened[first : first + _BATCH_SIZE]):
-                library.forget(build_uuid)
+        on_disk = await asyncio.to_thread(library.on_disk)
+        for first in range(0, len(on_disk), _BATCH_SIZE):
+            archived = await self._services.database.run(archived_of, on_disk[first : first + _BATCH_SIZE])
+            for build_uuid, app_id in archived.items():
+                if app_id not in self._services.owned or not library.has_open(build_uuid):
+                    library.forget(build_uuid)
 
     async def _drop(self, build_uuid: str) -> None:
         """Delete a record after its objects, because only the record has their names."""

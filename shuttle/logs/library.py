@@ -79,10 +79,13 @@ class LogLibrary:
         size_bytes = path.stat().st_size if path.exists() else 0
         return min(size_bytes, self._confirmed_bytes.get(build.build_uuid, size_bytes))
 
-    def unopened(self) -> list[str]:
-        """Uuids of the builds whose spools are on the disk and were not opened by this process."""
-        opened = frozenset(self._spools)
-        return [path.stem for path in self._folder.glob("*.log") if path.stem not in opened]
+    def on_disk(self) -> list[str]:
+        """Uuids of the builds whose spools are on the disk."""
+        return [path.stem for path in self._folder.glob("*.log")]
+
+    def has_open(self, build_uuid: str) -> bool:
+        """Whether this process has opened the spool."""
+        return build_uuid in self._spools
 
     def forget(self, build_uuid: str) -> None:
         """Remove the spool. Readers that have it open can read on."""

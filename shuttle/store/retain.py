@@ -43,10 +43,10 @@ def expired_builds(tx: Tx, what: Expiring, before: datetime, limit: int) -> list
     return list(tx.execute(query.order_by(builds.c.finished_at).limit(limit)).scalars())
 
 
-def archived_of(tx: Tx, build_uuids: Sequence[str]) -> list[str]:
-    """Those of the builds whose logs are archived."""
-    query = sa.select(builds.c.build_uuid).where(builds.c.archived_at.is_not(None))
-    return list(tx.execute(query.where(builds.c.build_uuid.in_(build_uuids))).scalars())
+def archived_of(tx: Tx, build_uuids: Sequence[str]) -> dict[str, str]:
+    """Those of the builds whose logs are archived, with their apps."""
+    query = sa.select(builds.c.build_uuid, builds.c.app_id).where(builds.c.archived_at.is_not(None))
+    return {row.build_uuid: row.app_id for row in tx.execute(query.where(builds.c.build_uuid.in_(build_uuids)))}
 
 
 def mark_deleted(tx: Tx, what: Expiring, build_uuid: str) -> None:

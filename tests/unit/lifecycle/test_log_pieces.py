@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -16,10 +17,14 @@ from shuttle.lifecycle.archive_log import archive_log
 from shuttle.lifecycle.build_log import BuildLog
 from shuttle.lifecycle.build_logs import BuildLogs
 from shuttle.lifecycle.finish import finish
+from shuttle.lifecycle.log_forwarding import LogForwarding
 from shuttle.lifecycle.log_pieces import LogPieces
 from shuttle.lifecycle.owned_apps import OwnedApps
+from shuttle.logs import LogReader
 from shuttle.logs.library import LogLibrary
 from shuttle.objects.names import log_object, piece_object
+from shuttle.outgoing.endpoints import EndpointKind
+from shuttle.sinks import SinkTarget
 from shuttle.store import Tx
 from shuttle.store.fence import Ownership
 from shuttle.store.log_pieces import Piece, StoredPieces, keep_piece, registered_pieces, stored_pieces
@@ -323,6 +328,36 @@ async def test_spool_that_another_owner_has_not_written_is_not_trusted(one: OneB
     assert again.services.library.spool(one.build_uuid).path.read_bytes() == PREAMBLE + b"one\ntwo\n"
 
 
+async def test_sink_never_gets_bytes_of_an_outdated_spool(one: OneBuild, monkeypatch: pytest.MonkeyPatch):
+    """It waits for the object store, and then reads what was restored."""
+    monkeypatch.setattr("shuttle.lifecycle.log_forwarding._SPOOL_PAUSE_SECONDS", 0.01)
+    await one.running()
+    await ended(await opened(one), b"one\ntwo\n")
+    path = one.services.library.spool(one.build_uuid).path
+    path.write_bytes(path.read_bytes().replace(b"two", b"own"))
+    again = await recovered(one, lose_spool=False)
+    again.services.owned.add(Ownership("app", 9))
+    sink = ReadingSink()
+    url = "http://sink.example/"
+    target = SinkTarget(sink_id=1, build_uuid=one.build_uuid, app_id="app", build_id="1", metadata_json="null", url=url)
+    forwarding = LogForwarding(again.services, {EndpointKind.HTTP: sink})
+    monkeypatch.setattr(forwarding, "_still_open", AsyncMock(return_value=target))
+    with Away(one):
+        assert await forwarding._forward_once(target, await one.row()) is target
+    assert await forwarding._forward_once(target, await one.row()) is None
+    assert sink.read == [PREAMBLE + b"one\ntwo\n"]
+
+
+class ReadingSink:
+    """Reads what it can read at once."""
+
+    def __init__(self) -> None:
+        self.read: list[bytes] = []
+
+    async def forward(self, _target: SinkTarget, log: LogReader, *_: object) -> None:
+        self.read.append(await log.read(0, 100))
+
+
 async def test_spool_that_is_complete_is_not_downloaded_again(one: OneBuild):
     await one.running()
     await ended(await opened(one), b"one\n")
@@ -347,8 +382,6 @@ async def test_owner_that_has_lost_the_app_stops_uploading(one: OneBuild, monkey
         with pytest.raises(NotOwnerError):
             await build_log.keep()
     assert await one.database.run(registered_pieces, one.build_uuid) == []
-    one.services.logs.lose(one.build_uuid)
-    assert not one.services.library.spool(one.build_uuid).written_bytes
 
 
 async def test_overlapping_pieces_of_two_processes_give_one_log(one: OneBuild):

@@ -84,6 +84,7 @@ async def parts_after_days(tmp_path: Path):
                 objects=objects,
                 clock=clock,
                 library=library,
+                owned=OwnedApps(),
                 pieces=LogPieces(database, objects, library, OwnedApps(), enabled=True),
             )
             await Retention(cast("Services", services)).sweep()
