@@ -27,6 +27,7 @@ from shuttle.lifecycle import Services
 from shuttle.lifecycle.agent_calls import AgentCalls
 from shuttle.lifecycle.build_logs import BuildLogs
 from shuttle.lifecycle.delete import AppCleanup
+from shuttle.lifecycle.log_pieces import LogPieces
 from shuttle.lifecycle.membership import Membership
 from shuttle.lifecycle.owned_apps import OwnedApps
 from shuttle.lifecycle.peers import Peers
@@ -148,7 +149,9 @@ async def shuttle_parts(
         )
         signals = Signals()
         signals.subscribe_to(database)
-        logs = BuildLogs(database, vault, library, signals, owned)
+        # Beside SQLite the spools are on the database's disk, and nothing outlives it.
+        pieces = LogPieces(database, objects, library, owned, enabled=bool(settings.postgres_url))
+        logs = BuildLogs(database, vault, library, pieces, signals, owned=owned)
         services = Services(
             settings=settings,
             database=database,
@@ -160,6 +163,7 @@ async def shuttle_parts(
             jenkins=jenkins,
             polls=polls,
             library=library,
+            pieces=pieces,
             logs=logs,
             calls=calls,
             signals=signals,

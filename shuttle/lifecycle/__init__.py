@@ -10,6 +10,7 @@ from shuttle.jenkins.budget import PollBudget
 from shuttle.lease import Lease
 from shuttle.lifecycle.agent_calls import AgentCalls
 from shuttle.lifecycle.build_logs import BuildLogs
+from shuttle.lifecycle.log_pieces import LogPieces
 from shuttle.lifecycle.owned_apps import OwnedApps
 from shuttle.lifecycle.peers import Peers
 from shuttle.lifecycle.signals import Signals
@@ -38,6 +39,7 @@ class Services:
     jenkins: Jenkins
     polls: PollBudget
     library: LogLibrary
+    pieces: LogPieces
     logs: BuildLogs
     calls: AgentCalls
     signals: Signals

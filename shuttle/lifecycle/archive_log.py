@@ -5,6 +5,7 @@ import asyncio
 import structlog
 
 from shuttle.build import Build, FinalLog
+from shuttle.errors import ShuttleError, UnavailableError
 from shuttle.lifecycle import Services
 from shuttle.lifecycle.backoff import Backoff
 from shuttle.lifecycle.build_logs import write_preamble
@@ -24,10 +25,19 @@ async def archive_log(build: Build, services: Services) -> None:
     A failure of the disk or the object store never changes the build's result: the step is repeated until it succeeds.
     """
     backoff = Backoff(build.build_uuid, services)
+    await backoff.until(lambda: services.pieces.restore(build), "the log", errors=ShuttleError)
     spool = await backoff.until(lambda: _completed_spool(build, services), "the spool", errors=SpoolError)
     forget_local_source(build, services)
     await backoff.until(lambda: _store(build, spool, services), "the object store")
     await services.database.run(mark_archived, build.build_uuid)
+    await _delete_pieces(build, services)
+
+
+async def _delete_pieces(build: Build, services: Services) -> None:
+    try:
+        await services.pieces.delete(build.build_uuid)
+    except UnavailableError as error:  # retention deletes them later
+        log.warning("pieces of a log could not be deleted", build_uuid=build.build_uuid, error=error.message)
 
 
 async def _completed_spool(build: Build, services: Services) -> Spool:

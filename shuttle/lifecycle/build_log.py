@@ -10,6 +10,7 @@ import structlog
 
 from shuttle.build import FinalLog
 from shuttle.errors import NotOwnerError, StoreError, UnavailableError
+from shuttle.lifecycle.piece_writer import PieceWriter
 from shuttle.logs.archive import GrowingDigest
 from shuttle.logs.spool import Spool, SpoolError
 from shuttle.logs.transform import LOG_CUT
@@ -53,12 +54,16 @@ class BuildLog:
         writer: LogWriter,
         spool: Spool,
         database: Database,
+        pieces: PieceWriter | None = None,
         *,
         claims: Sequence[Claim],
         context: Context,
         on_broken: Callable[[], None],
     ) -> None:
-        """`context` is that of the app's owner; `on_broken` is called once, when the spool can no longer be used."""
+        """`context` is that of the app's owner; `on_broken` is called once, when the spool can no longer be used.
+
+        With `pieces`, what is durable is in the object store, too.
+        """
         self.build_uuid = build_uuid
         self.claims: Sequence[Claim] = ()
         self._by_run_token: Mapping[str, Claim] = {}
@@ -73,6 +78,9 @@ class BuildLog:
         self._writer = writer
         self._spool = spool
         self._database = database
+        self._pieces = pieces
+        # The offset of the newest checkpoint that is recorded.
+        self._recorded_bytes = writer.offset
         self._commit: asyncio.Task[None] | None = None
         self._shown = asyncio.Event()
         self._commit_wanted = asyncio.Event()
@@ -138,8 +146,9 @@ class BuildLog:
 
         Raises:
             NotOwnerError: another replica has taken the app.
-            UnavailableError: a replay of a lost log is not complete, or the disk or database is too slow: the caller
-                has to send the end again. StoreError: the database failed.
+            UnavailableError: a replay of a lost log is not complete, or the disk, the database or the object store is
+                too slow: the caller has to send the end again. StoreError: the database failed. ObjectStoreError: the
+                object store failed.
         """
         self._raise_if_lost()
         if self.broken is not None or self.closed:
@@ -148,20 +157,35 @@ class BuildLog:
             self._writer.finish_stream((claim.claim_id, stream), claim.branch)
             async with asyncio.timeout(_DURABLE_SECONDS):
                 await self._make_durable()
+                await self.keep()
         except SpoolError as error:
             self._break(error)
         except TimeoutError:
-            raise UnavailableError("The database or the disk did not store the log in time.") from None
+            message = "The database, the disk or the object store did not store the log in time."
+            raise UnavailableError(message) from None
 
     async def _make_durable(self) -> None:
         """Return once everything written so far is committed, shown and on the disk."""
         self._schedule_commit()
         if self._writer.replaying:
             raise UnavailableError("A lost log is being written again in its old order; other streams come first.")
-        while self._spool.size_bytes < self._writer.offset:
+        while self._uncommitted:
             self._raise_if_lost()
             await self._next_commit()
         await self._spool.sync()
+
+    async def keep(self) -> None:
+        """Return once all committed bytes are in the object store, beside PostgreSQL; call it after `close`, too.
+
+        Raises UnavailableError if a try has failed, and SpoolError.
+        """
+        if self._pieces is not None and self.broken is None:
+            await self._pieces.kept(self._recorded_bytes)
+
+    def forget_pieces(self) -> None:
+        """Stop uploading: the log is archived from now on."""
+        if self._pieces is not None:
+            self._pieces.cancel()
 
     async def close(self) -> None:
         """Accept nothing more; write, commit and show the rest. Idempotent. Raises StoreError."""
@@ -192,6 +216,7 @@ class BuildLog:
     def abandon(self) -> None:
         """Drop uncommitted text at shutdown; the next process requests it from the agents again."""
         self.closed = True
+        self.forget_pieces()
         if self._unfinished_check is not None:
             self._unfinished_check.cancel()
         for task in (self._commit, self._hashing):
@@ -210,11 +235,18 @@ class BuildLog:
 
     # --- commits
 
+    @property
+    def _uncommitted(self) -> bool:
+        """Whether text waits for a commit, or pieces for a checkpoint: text of a replay is shown without one."""
+        if self._writer.offset > self._spool.size_bytes:
+            return True
+        return self._pieces is not None and self._recorded_bytes < self._writer.offset and not self._writer.replaying
+
     def _schedule_commit(self) -> None:
         """Start a commit if there is uncommitted text, and the timer for an unfinished line."""
         if self.lost:
             return
-        if self._commit is None and self._writer.offset > self._spool.size_bytes:
+        if self._commit is None and self._uncommitted:
             name = f"log of {self.build_uuid}"
             self._commit = asyncio.create_task(self._commit_all(), name=name, context=self._context.copy())
         if self._unfinished_check is None and not self.closed and self._writer.holds_text:
@@ -234,8 +266,8 @@ class BuildLog:
     async def _commit_all(self) -> None:
         """Commit and show until nothing is left; text that was written during a commit shares the next one."""
         try:
-            while (waiting_bytes := self._writer.offset - self._spool.size_bytes) > 0:
-                if waiting_bytes > _FAST_LOG_BYTES:
+            while self._uncommitted:
+                if self._writer.offset - self._spool.size_bytes > _FAST_LOG_BYTES:
                     await self._wait_between_commits()
                 await self._commit_once()
         except NotOwnerError:
@@ -265,7 +297,10 @@ class BuildLog:
                 log.warning("a log waits for the database", build_uuid=self.build_uuid, error=error.message)
                 await asyncio.sleep(_STORE_PAUSE_SECONDS)
                 return
+            self._recorded_bytes = offset
         self._spool.show(offset)
+        if self._pieces is not None:
+            self._pieces.note(offset, changes[1] if changes is not None else None)
         self._wake()
         if self._hashing is None and offset - self._digest.size_bytes >= _HASH_BATCH_BYTES:
             self._hashing = asyncio.create_task(self._hash_until(offset), name=f"digest of {self.build_uuid}")

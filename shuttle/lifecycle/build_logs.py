@@ -8,8 +8,10 @@ from shuttle.build import Build
 from shuttle.errors import NotOwnerError
 from shuttle.lifecycle.build_log import BuildLog
 from shuttle.lifecycle.build_spec import read_plan
+from shuttle.lifecycle.log_pieces import LogPieces
 from shuttle.lifecycle.owned_apps import OwnedApps
 from shuttle.lifecycle.signals import Signals
+from shuttle.logs import LogReader
 from shuttle.logs.library import LogLibrary
 from shuttle.logs.mask import Masker
 from shuttle.logs.spool import Spool
@@ -32,12 +34,20 @@ class BuildLogs:
     """Keeps one BuildLog for each build. Used from one event loop."""
 
     def __init__(
-        self, database: Database, vault: Vault, library: LogLibrary, signals: Signals, owned: OwnedApps
+        self,
+        database: Database,
+        vault: Vault,
+        library: LogLibrary,
+        pieces: LogPieces,
+        signals: Signals,
+        *,
+        owned: OwnedApps,
     ) -> None:
         self._owned = owned
         self._database = database
         self._vault = vault
         self._library = library
+        self._pieces = pieces
         self._signals = signals
         self._logs: dict[str, BuildLog] = {}
         self._opening: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -54,7 +64,8 @@ class BuildLogs:
     async def open(self, build_uuid: str) -> BuildLog | None:
         """The build's log, ready for writing; None = no step has claimed the build, or it is final.
 
-        Raises SpoolError, StoreError, and NotOwnerError if this process does not own the app.
+        Raises SpoolError, StoreError, NotOwnerError if this process does not own the app, and ObjectStoreError if a
+        lost spool cannot be restored now.
         """
         async with self._opening.setdefault(build_uuid, asyncio.Lock()):
             found = self._logs.get(build_uuid)
@@ -65,6 +76,15 @@ class BuildLogs:
                 found = self._logs[build_uuid] = await self._opened(build)
             return found
 
+    async def reader(self, build: Build) -> LogReader:
+        """Reads the build's log; a lost spool is restored first if this process owns the app.
+
+        Raises SpoolError, StoreError, and ObjectStoreError if a lost spool cannot be restored now.
+        """
+        if not self._pieces.are_in_spool(build):
+            await self._pieces.restore(build)
+        return self._library.reader(build)
+
     async def _opened(self, build: Build) -> BuildLog:
         context = self._owned.context(build.app_id)
         if context is None:
@@ -73,6 +93,7 @@ class BuildLogs:
         segments = await self._database.run(segments_of, build.build_uuid)
         # In a thread: a thousand secrets take a second.
         masker = await asyncio.to_thread(Masker, spec.log_rules.secrets)
+        stored = await self._pieces.restore(build)
         # Read last, with no await afterwards: `reload_claims` and `stop` do not reach a log before it is in `_logs`.
         build = await self._database.run(reread, build)
         claims = await self._database.run(claims_of, build.build_uuid)
@@ -85,10 +106,15 @@ class BuildLogs:
             preamble_bytes=len(build.preamble.encode()),
             checkpoint=build.checkpoint,
             segments=segments,
+            earlier=stored.checkpoint,
         )
+        pieces = self._pieces.writer(build, writer, spool, stored, context)
+        changes = writer.changes() if build.checkpoint is not None else None
+        if pieces is not None and changes is not None:
+            pieces.note(writer.offset, changes[1])
         wake = partial(self._signals.wake, build.build_uuid)
         opened = BuildLog(
-            build.build_uuid, writer, spool, self._database, claims=claims, context=context, on_broken=wake
+            build.build_uuid, writer, spool, self._database, pieces, claims=claims, context=context, on_broken=wake
         )
         opened.stop_cause = build.stop_cause
         opened.time_limit_at = build.time_limit_at
@@ -112,7 +138,9 @@ class BuildLogs:
 
     def forget(self, build_uuid: str) -> None:
         """Drop the log of a final build."""
-        self._logs.pop(build_uuid, None)
+        found = self._logs.pop(build_uuid, None)
+        if found is not None:
+            found.forget_pieces()
 
     def lose(self, build_uuid: str) -> None:
         """Drop the log of a build whose app another replica has taken."""

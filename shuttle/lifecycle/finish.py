@@ -39,10 +39,12 @@ async def finish(build: Build, spec: BuildSpec, ending: Ending, services: Servic
 async def _final_log(build: Build, spec: BuildSpec, ending: Ending, services: Services) -> FinalLog | None:
     """The complete log's facts; None = it consists of the preamble and the reason line, or cannot be read."""
     console = await _console_lines(build, ending, services)
+    backoff = Backoff(build.build_uuid, services)
     try:
-        build_log = await services.logs.open(build.build_uuid)
+        build_log = await backoff.until(lambda: services.logs.open(build.build_uuid), "the log")
         if build_log is not None:
-            await Backoff(build.build_uuid, services).until(build_log.close, "the database")
+            await backoff.until(build_log.close, "the database")
+            await backoff.until(build_log.keep, "the object store")
             return await build_log.final((console, reason_line(ending).decode()))
     except SpoolError as error:
         log.warning("a log is lost with its disk", build_uuid=build.build_uuid, error=error.message)

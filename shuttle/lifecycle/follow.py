@@ -8,6 +8,7 @@ from shuttle.build import Build, Ending
 from shuttle.endings import JenkinsResult, ending_by_jenkins, ending_by_supervisors
 from shuttle.errors import JenkinsNotFoundError, UnavailableError
 from shuttle.lifecycle import Services
+from shuttle.lifecycle.backoff import Backoff
 from shuttle.lifecycle.build_log import BuildLog
 from shuttle.lifecycle.jenkins_watch import JenkinsWatch, is_over_in_jenkins
 from shuttle.lifecycle.until_claimed import Claimed, TriggerAgain, until_claimed_or_over
@@ -33,7 +34,8 @@ async def follow(build: Build, services: Services) -> Ending | None:
 
 async def _until_ended(build: Build, services: Services) -> Ending:
     """Wait for the supervisor's last call. Jenkins is asked only while the supervisor is silent."""
-    build_log = await services.logs.open(build.build_uuid)
+    backoff = Backoff(build.build_uuid, services)
+    build_log = await backoff.until(lambda: services.logs.open(build.build_uuid), "the log")
     assert build_log is not None  # noqa: S101 - claimed and not final
     watch = JenkinsWatch(build, build_log, services)
     with services.signals.listen(build.build_uuid) as listener:

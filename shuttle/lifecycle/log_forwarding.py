@@ -8,7 +8,7 @@ from datetime import datetime
 import structlog
 
 from shuttle.build import Build
-from shuttle.errors import NotOwnerError
+from shuttle.errors import NotOwnerError, UnavailableError
 from shuttle.lease import Lease
 from shuttle.lifecycle import Services
 from shuttle.lifecycle.backoff import retry_database
@@ -113,21 +113,25 @@ class LogForwarding:
         """Send the log; None = the sink is done or given up, else the sink with which to continue."""
         build_uuid = build.build_uuid
         try:
-            reader = _LeasedReader(self._services.library.reader(build), self._services.lease)
+            reader = _LeasedReader(await self._services.logs.reader(build), self._services.lease)
             sink = self._sinks[target.kind]
             await sink.forward(target, reader, self._services.sinks, lambda: self._ended_at.get(build_uuid))
-        except SpoolError as error:  # the disk may be freed or repaired
+        except (SpoolError, UnavailableError) as error:  # the disk may be freed, the object store may answer
             log.warning("a sink waits for the log's spool", build_uuid=build_uuid, error=error.message)
             await asyncio.sleep(_SPOOL_PAUSE_SECONDS)
-            return target
+            return await self._still_open(target)
         except NotOwnerError:
             raise
         except Exception:  # a bug must not lose the log: log the error, and continue at the acknowledged offset
             log.exception("a sink's task failed and will be restarted", build_uuid=build_uuid)
             await asyncio.sleep(_FAULT_PAUSE_SECONDS)
-            still_open = await self._open_sinks(build_uuid)
-            return next((again for again in still_open if again.sink_id == target.sink_id), None)
+            return await self._still_open(target)
         return None
+
+    async def _still_open(self, target: SinkTarget) -> SinkTarget | None:
+        """The sink with its newest acknowledged offset."""
+        still_open = await self._open_sinks(target.build_uuid)
+        return next((again for again in still_open if again.sink_id == target.sink_id), None)
 
     async def _open_sinks(self, build_uuid: str) -> list[SinkTarget]:
         return await retry_database(lambda: self._services.sinks.open_sinks([build_uuid]))

@@ -94,7 +94,7 @@ class ReplicaLog:
             self._is_archived = build.archived_at is not None
             if not self._is_archived and build.app_id not in self._services.owned:
                 raise NotOwnerError
-            self._local = self._services.library.reader(build)
+            self._local = await self._services.logs.reader(build)
         reader = self._local
         assert reader is not None  # noqa: S101 - set just above
         block = await read_or_wait(reader, offset, limit_bytes, wait_seconds)

@@ -11,7 +11,7 @@ from shuttle.lifecycle import Services
 from shuttle.objects.names import artifact_object, log_objects, source_object
 from shuttle.store.builds import artifacts_of, find_build
 from shuttle.store.pending_uploads import forget_uploads, orphaned_uploads
-from shuttle.store.retain import Expiring, drop_record, expired_builds, mark_deleted
+from shuttle.store.retain import Expiring, archived_of, drop_record, expired_builds, mark_deleted
 
 log = structlog.get_logger()
 
@@ -54,6 +54,8 @@ class Retention:
                         await self._services.objects.delete(name)
                     await self._services.database.run(mark_deleted, what, build_uuid)
         await self._remove_orphaned()
+        await self._services.pieces.delete_left()
+        await self._remove_left_spools()
         if settings.shuttle_keep_records_days > 0:
             before = now - timedelta(days=settings.shuttle_keep_records_days)
             while expired := await self._services.database.run(
@@ -69,6 +71,16 @@ class Retention:
             for build_uuid in orphaned:
                 await self._services.objects.delete(source_object(build_uuid))
                 await self._services.database.run(forget_uploads, [build_uuid])
+
+    async def _remove_left_spools(self) -> None:
+        """Remove the spools of archived builds that a killed process left, or whose app another replica has taken."""
+        library = self._services.library
+        on_disk = await asyncio.to_thread(library.on_disk)
+        for first in range(0, len(on_disk), _BATCH_SIZE):
+            archived = await self._services.database.run(archived_of, on_disk[first : first + _BATCH_SIZE])
+            for build_uuid, app_id in archived.items():
+                if app_id not in self._services.owned or not library.has_open(build_uuid):
+                    library.forget(build_uuid)
 
     async def _drop(self, build_uuid: str) -> None:
         """Delete a record after its objects, because only the record has their names."""

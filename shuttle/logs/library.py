@@ -5,7 +5,7 @@ from pathlib import Path
 from shuttle.build import Build
 from shuttle.logs import LogReader
 from shuttle.logs.archive import ArchivedLog, LogBlocks
-from shuttle.logs.spool import Spool
+from shuttle.logs.spool import Spool, spool_error
 from shuttle.objects import ObjectStore
 from shuttle.objects.names import log_object
 
@@ -56,6 +56,20 @@ class LogLibrary:
         at = build.checkpoint
         self._confirmed_bytes[build.build_uuid] = len(build.preamble.encode()) if at is None else at.log_offset
 
+    def read_epoch(self, build_uuid: str) -> int | None:
+        """The epoch of the app in which the spool on this disk was written; None = unknown."""
+        try:
+            return int(self._epoch_path(build_uuid).read_text())
+        except (OSError, ValueError):
+            return None
+
+    def write_epoch(self, build_uuid: str, epoch: int) -> None:
+        """Record that the spool is written in this epoch of the app. Raises SpoolError."""
+        try:
+            self._epoch_path(build_uuid).write_text(str(epoch))
+        except OSError as error:
+            raise spool_error("written", error) from error
+
     def size_bytes(self, build: Build) -> int:
         """The size of an unfinished build's log."""
         path = self._path(build.build_uuid)
@@ -65,11 +79,23 @@ class LogLibrary:
         size_bytes = path.stat().st_size if path.exists() else 0
         return min(size_bytes, self._confirmed_bytes.get(build.build_uuid, size_bytes))
 
+    def on_disk(self) -> list[str]:
+        """Uuids of the builds whose spools are on the disk."""
+        return [path.stem for path in self._folder.glob("*.log")]
+
+    def has_open(self, build_uuid: str) -> bool:
+        """Whether this process has opened the spool."""
+        return build_uuid in self._spools
+
     def forget(self, build_uuid: str) -> None:
         """Remove the spool. Readers that have it open can read on."""
         self._confirmed_bytes.pop(build_uuid, None)
         if self._spools.pop(build_uuid, None) is not None or self._path(build_uuid).exists():
             self._path(build_uuid).unlink(missing_ok=True)
+        self._epoch_path(build_uuid).unlink(missing_ok=True)
+
+    def _epoch_path(self, build_uuid: str) -> Path:
+        return self._folder / f"{build_uuid}.epoch"
 
     def _path(self, build_uuid: str) -> Path:
         return self._folder / f"{build_uuid}.log"

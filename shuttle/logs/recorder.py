@@ -14,9 +14,10 @@ _MAX_SEGMENTS = 50_000
 class SegmentRecorder:
     """Collects segments for the next commit."""
 
-    def __init__(self, next_position: int) -> None:
-        """`next_position` is the first position that is not recorded yet."""
-        self._next_position = next_position
+    def __init__(self, recorded: Sequence[Segment]) -> None:
+        """Continues after the segments that are recorded already."""
+        self._next_position = max((segment.position for segment in recorded), default=0) + 1
+        self._text_bytes = sum(segment.text_bytes for segment in recorded)
         self._newest: Segment | None = None
         self._newest_digest = RawDigest()
         self._changed: dict[int, Segment] = {}
@@ -38,6 +39,16 @@ class SegmentRecorder:
             text_bytes=last.text_bytes + text_bytes,
         )
         self._changed[last.position] = self._newest
+        self._text_bytes += text_bytes
+
+    def begin_segment(self) -> None:
+        """Let the next bytes begin a segment, even if they are of the same stream."""
+        self._newest = None
+
+    @property
+    def text_bytes(self) -> int:
+        """How much text all segments have, those that are recorded already included."""
+        return self._text_bytes
 
     def changes(self) -> list[Segment]:
         """The segments that are new or have grown since the last call."""

@@ -1,7 +1,8 @@
 """Replays a lost log: puts text into the recorded order, and compares agents' copies with the recorded digests."""
 
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from shuttle.logs import Segment
 from shuttle.logs.raw_digest import RawDigest
@@ -17,12 +18,22 @@ class Replay:
     text cannot be sent again.
     """
 
-    def __init__(self, segments: Sequence[Segment]) -> None:
-        self._order = deque(segment for segment in segments if segment.text_bytes)
+    def __init__(
+        self,
+        segments: Sequence[Segment],
+        *,
+        written_text_bytes: int = 0,
+        raw_offsets: Mapping[StreamKey, int] | None = None,
+    ) -> None:
+        """The first `written_text_bytes` of the recorded text are written already; the streams begin at `raw_offsets`,
+        or at 0."""
+        self._order = deque(_text_after(written_text_bytes, segments))
         self._text_left = self._order[0].text_bytes if self._order else 0
         self.lossy = False
         self._waiting: defaultdict[StreamKey, bytearray] = defaultdict(bytearray)
         self._checks: defaultdict[StreamKey, _RawCheck] = defaultdict(_RawCheck)
+        for key, offset in (raw_offsets or {}).items():
+            self._checks[key] = _RawCheck(offset)
         for segment in segments:
             self._checks[segment.claim_id, segment.stream].expect(segment)
 
@@ -85,24 +96,41 @@ class Replay:
         return rest
 
 
-class _RawCheck:
-    """Compares one stream's raw bytes with the digests of its segments."""
+def _text_after(written_bytes: int, segments: Sequence[Segment]) -> Iterator[Segment]:
+    """The segments with text, without the first `written_bytes` of it."""
+    for segment in segments:
+        skipped = min(written_bytes, segment.text_bytes)
+        written_bytes -= skipped
+        if segment.text_bytes > skipped:
+            yield replace(segment, text_bytes=segment.text_bytes - skipped)
 
-    def __init__(self) -> None:
+
+class _RawCheck:
+    """Compares one stream's raw bytes, from an offset on, with the digests of its segments.
+
+    The segment that contains the offset cannot be checked.
+    """
+
+    def __init__(self, offset: int = 0) -> None:
         self.altered = False
         self.stop = 0
-        self._at = 0
+        self._at = offset
         self._expected: deque[Segment] = deque()
         self._digest: RawDigest | None = None
 
     def expect(self, segment: Segment) -> None:
         self.stop = max(self.stop, segment.raw_stop)
-        if segment.raw_stop > segment.raw_start:
+        if segment.raw_stop > segment.raw_start >= self._at:
             self._expected.append(segment)
 
     def feed(self, raw: bytes) -> None:
         while raw and self._expected:
             segment = self._expected[0]
+            if self._at < segment.raw_start:
+                skipped = min(segment.raw_start - self._at, len(raw))
+                self._at += skipped
+                raw = raw[skipped:]
+                continue
             part = raw[: segment.raw_stop - self._at]
             self._digest = self._digest or RawDigest(like=segment.raw_digest)
             self._digest.update(part)

@@ -41,7 +41,7 @@ class Spool:
             weakref.finalize(self, os.close, self._file)
             self._size_bytes = self._written_bytes = os.fstat(self._file).st_size
         except OSError as error:
-            raise _spool_error("opened", error) from error
+            raise spool_error("opened", error) from error
 
     @property
     def size_bytes(self) -> int:
@@ -79,7 +79,7 @@ class Spool:
         except OSError as error:
             with suppress(OSError):  # bytes beyond the end are harmless, but their space may be needed
                 os.ftruncate(self._file, self._written_bytes)
-            raise _spool_error("written", error) from error
+            raise spool_error("written", error) from error
         self._written_bytes += len(text)
 
     def show(self, size_bytes: int) -> None:
@@ -92,6 +92,16 @@ class Spool:
         """Hide the bytes from `offset` on until the next `show`; readers ahead of it wait."""
         self._size_bytes = min(self._size_bytes, offset)
 
+    def restore(self, offset: int, text: bytes) -> None:
+        """Write bytes that an earlier process had shown at `offset`, hidden from readers until `show`."""
+        rest = memoryview(text)
+        try:
+            while rest:
+                rest = rest[os.pwrite(self._file, rest, offset + len(text) - len(rest)) :]
+        except OSError as error:
+            raise spool_error("written", error) from error
+        self._written_bytes = max(self._written_bytes, offset + len(text))
+
     def holds(self, offset: int, text: bytes) -> bool:
         """Whether the file has these bytes at `offset`."""
         return self._read(len(text), offset) == text
@@ -103,7 +113,7 @@ class Spool:
         try:
             os.ftruncate(self._file, offset)
         except OSError as error:
-            raise _spool_error("written", error) from error
+            raise spool_error("written", error) from error
         self._written_bytes = offset
         self._size_bytes = min(self._size_bytes, offset)
 
@@ -112,7 +122,7 @@ class Spool:
         try:
             await asyncio.to_thread(os.fdatasync, self._file)
         except OSError as error:
-            raise _spool_error("written", error) from error
+            raise spool_error("written", error) from error
 
     def end(self) -> None:
         """Set `complete`; idempotent."""
@@ -146,7 +156,7 @@ class Spool:
         try:
             return os.pread(self._file, length, offset)
         except OSError as error:
-            raise _spool_error("read", error) from error
+            raise spool_error("read", error) from error
 
     async def grown_beyond(self, offset: int) -> None:
         """Return as soon as `size_bytes > offset` or the log is complete."""
@@ -159,7 +169,8 @@ class Spool:
                 self._waiting.discard(waiting)
 
 
-def _spool_error(what: str, error: OSError) -> SpoolError:
+def spool_error(what: str, error: OSError) -> SpoolError:
+    """The error of a spool that cannot be `what`, a participle (`read`, `written`)."""
     return SpoolError(
         f"The log's spool cannot be {what} ({error.strerror}): free or repair the disk of SHUTTLE_DATA_DIR."
     )

@@ -50,15 +50,20 @@ class LogWriter:
         preamble_bytes: int,
         checkpoint: Checkpoint | None,
         segments: Sequence[Segment],
+        earlier: Checkpoint | None = None,
     ) -> None:
-        """Continues at `checkpoint` if the spool is long enough; else all streams are wanted again from offset 0."""
+        """Continues at `checkpoint` if the spool is long enough.
+
+        Else a lost log is written again: from `earlier` on if the spool is long enough for that, and streams are wanted
+        from their offsets there; or all streams are wanted from offset 0.
+        """
         self._spool = spool
         self._rules = rules
         self._masker = masker
         self._streams: dict[StreamKey, _Stream] = {}
         found = checkpoint.log if checkpoint is not None else {}
         self._altered, self._lossy = bool(found.get("altered")), bool(found.get("lossy"))
-        self._recorder = SegmentRecorder(max((segment.position for segment in segments), default=0) + 1)
+        self._recorder = SegmentRecorder(segments)
         self._states: Mapping[str, Mapping[str, Any]] = {}
         if checkpoint is not None and spool.written_bytes >= checkpoint.log_offset:
             spool.truncate(checkpoint.log_offset)
@@ -67,6 +72,17 @@ class LogWriter:
             self._replay = Replay(())
             self._states = checkpoint.streams
             self._recorded = {(s.claim_id, s.stream): s.raw_stop for s in segments}
+        elif earlier is not None and spool.written_bytes >= earlier.log_offset:
+            self.offset = earlier.log_offset
+            self._log = LogComposer(rules, earlier.log, masker=masker)
+            self._states = earlier.streams
+            keys = {(segment.claim_id, segment.stream) for segment in segments}
+            self._replay = Replay(
+                segments,
+                written_text_bytes=earlier.log["recorded"],
+                raw_offsets={key: self._states.get(_name(key), {}).get("offset", 0) for key in keys},
+            )
+            self._recorded = {}
         else:
             if checkpoint is None:
                 spool.truncate(preamble_bytes)
@@ -180,8 +196,13 @@ class LogWriter:
         """
         if self.replaying:
             return None
-        state = {**self._log.state(), "altered": int(self.altered), "lossy": int(self.lossy)}
+        flags = {"altered": int(self.altered), "lossy": int(self.lossy)}
+        state = {**self._log.state(), **flags, "recorded": self._recorder.text_bytes}
         return self._recorder.changes(), Checkpoint(self.offset, state, self._stream_states())
+
+    def begin_segment(self) -> None:
+        """Let the next bytes begin a segment."""
+        self._recorder.begin_segment()
 
     def restore(self, segments: Sequence[Segment]) -> None:
         """Call it after a failed commit: `changes` returns these segments again, in their newest form."""

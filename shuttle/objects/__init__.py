@@ -30,6 +30,14 @@ class OpenObject:
     chunks: AsyncIterator[bytes]
 
 
+@dataclass(frozen=True, slots=True)
+class FilePart:
+    """`size_bytes` of a file from `start` on; the file has all of them."""
+
+    start: int
+    size_bytes: int
+
+
 class ObjectStore(Protocol):
     """Stores files under names made of segments `[A-Za-z0-9._~%-]+` joined by `/`.
 
@@ -43,6 +51,9 @@ class ObjectStore(Protocol):
         Afterwards the file may be deleted but must not be changed: a store on the same disk keeps a hard link to it.
         Raises FileNotFoundError if there is no file at `path`, because a retry would not find it either.
         """
+
+    async def put_part(self, name: str, path: Path, part: FilePart, *, content_type: str) -> None:
+        """Like `put`, but stores a part of the file, which may grow meanwhile."""
 
     def open(self, name: str, *, start: int = 0, length: int | None = None) -> AbstractAsyncContextManager[OpenObject]:
         """Read `length` bytes from `start`, or to the end if `length` is None. A range past the end is cut.

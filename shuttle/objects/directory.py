@@ -8,14 +8,14 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 from uuid import uuid4
 
 from shuttle.errors import ObjectNotFoundError, ObjectStoreError
-from shuttle.objects import ObjectInfo, OpenObject, check_name
+from shuttle.objects import FilePart, ObjectInfo, OpenObject, check_name
 
 _T = TypeVar("_T")
 
@@ -47,7 +47,13 @@ class DirectoryStore:
         """See ObjectStore."""
         target = self.path_of(name)
         with path.open("rb") as source:
-            await self._in_thread("written", lambda: self._put(target, path, source, content_type))
+            await self._in_thread("written", lambda: self._put(target, self._synced_link(path, source), content_type))
+
+    async def put_part(self, name: str, path: Path, part: FilePart, *, content_type: str) -> None:
+        """See ObjectStore."""
+        target = self.path_of(name)
+        with path.open("rb") as source:
+            await self._in_thread("written", lambda: self._put(target, self._synced_part(source, part), content_type))
 
     @asynccontextmanager
     async def open(self, name: str, *, start: int = 0, length: int | None = None) -> AsyncIterator[OpenObject]:
@@ -96,9 +102,10 @@ class DirectoryStore:
             start += len(chunk)
             yield chunk
 
-    def _put(self, target: Path, path: Path, source: BinaryIO, content_type: str) -> None:
+    def _put(self, target: Path, content: AbstractContextManager[Path], content_type: str) -> None:
+        """Rename the file of `content`, which is entered when the directories exist, to `target`."""
         self._prepare()
-        with self._synced_copy(path, source) as written, self._new_file() as (type_file, type_written):
+        with content as written, self._new_file() as (type_file, type_written):
             type_file.write(content_type.encode())
             _sync(type_file)
             with self._tree:
@@ -110,7 +117,19 @@ class DirectoryStore:
             _sync_directory(self._root / directory)
 
     @contextmanager
-    def _synced_copy(self, path: Path, source: BinaryIO) -> Iterator[Path]:
+    def _synced_part(self, source: BinaryIO, part: FilePart) -> Iterator[Path]:
+        """A synced file in `root` with this part of the open file `source`."""
+        with self._new_file() as (file, written):
+            source.seek(part.start)
+            left_bytes = part.size_bytes
+            while block := source.read(min(left_bytes, _CHUNK_BYTES)):
+                file.write(block)
+                left_bytes -= len(block)
+            _sync(file)
+            yield written
+
+    @contextmanager
+    def _synced_link(self, path: Path, source: BinaryIO) -> Iterator[Path]:
         """A synced file in `root` with the bytes of `source`, which is the open file at `path`.
 
         It is a hard link, which costs neither time nor space. The bytes are copied only if the file system has no hard

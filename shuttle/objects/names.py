@@ -15,6 +15,11 @@ def log_object(build_uuid: str) -> str:
     return f"{build_uuid}.log"
 
 
+def piece_object(build_uuid: str, offset_bytes: int, size_bytes: int) -> str:
+    """A piece of a running log. Its size is in the name, so that a shorter piece never replaces a longer one."""
+    return f"{build_uuid}.log.{offset_bytes}-{size_bytes}"
+
+
 def log_objects(build: Build) -> tuple[str, ...]:
     """All names of a build's archived log."""
     names = (log_object(build.build_uuid),)

@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, Literal, TypeVar, cast
 from uuid import uuid4
 
 import boto3
@@ -15,10 +15,11 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.httpsession import where as default_cas
 from botocore.response import StreamingBody
+from s3transfer.utils import ReadFileChunk
 from urllib3.exceptions import HTTPError
 
 from shuttle.errors import ObjectNotFoundError, ObjectStoreError, SettingsError
-from shuttle.objects import ObjectInfo, OpenObject, check_name
+from shuttle.objects import FilePart, ObjectInfo, OpenObject, check_name
 from shuttle.objects.s3_errors import code_of, describe_s3_error, is_below_object, is_missing
 from shuttle.objects.s3_location import S3Location
 from shuttle.outgoing.tls import TrustedBundle
@@ -89,7 +90,17 @@ class S3Store:
         """See ObjectStore."""
         check_name(name)
         path.stat()  # raises FileNotFoundError, which is not an error of the store
-        await self._in_thread("written", lambda: self._put(name, path, content_type))
+        await self._in_thread("written", lambda: self._put(name, lambda: path.open("rb"), content_type))
+
+    async def put_part(self, name: str, path: Path, part: FilePart, *, content_type: str) -> None:
+        """See ObjectStore."""
+        check_name(name)
+        path.stat()
+
+        def source() -> BinaryIO:
+            return cast("BinaryIO", ReadFileChunk.from_filename(str(path), part.start, part.size_bytes))
+
+        await self._in_thread("written", lambda: self._put(name, source, content_type))
 
     @asynccontextmanager
     async def open(self, name: str, *, start: int = 0, length: int | None = None) -> AsyncIterator[OpenObject]:
@@ -144,13 +155,13 @@ class S3Store:
         while body is not None and (chunk := await self._in_thread("read", lambda: body.read(_CHUNK_BYTES))):
             yield chunk
 
-    def _put(self, name: str, path: Path, content_type: str) -> None:
+    def _put(self, name: str, source: Callable[[], BinaryIO], content_type: str) -> None:
         try:
-            self._upload(name, path.open("rb"), content_type)
+            self._upload(name, source(), content_type)
         except ClientError as error:
             if not is_below_object(error):
                 raise
-            self._upload(_alternative_key(name), path.open("rb"), content_type)
+            self._upload(_alternative_key(name), source(), content_type)
 
     def _upload(self, key: str, source: BinaryIO, content_type: str) -> None:
         extra = {"ContentType": content_type}

@@ -1,5 +1,6 @@
 """Finds builds whose source, log or record has expired, and removes their rows."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
 
@@ -12,6 +13,7 @@ from shuttle.store.tables import (
     claims,
     deliveries,
     events,
+    log_pieces,
     log_segments,
     progress,
     receivers,
@@ -41,6 +43,12 @@ def expired_builds(tx: Tx, what: Expiring, before: datetime, limit: int) -> list
     return list(tx.execute(query.order_by(builds.c.finished_at).limit(limit)).scalars())
 
 
+def archived_of(tx: Tx, build_uuids: Sequence[str]) -> dict[str, str]:
+    """Those of the builds whose logs are archived, with their apps."""
+    query = sa.select(builds.c.build_uuid, builds.c.app_id).where(builds.c.archived_at.is_not(None))
+    return {row.build_uuid: row.app_id for row in tx.execute(query.where(builds.c.build_uuid.in_(build_uuids)))}
+
+
 def mark_deleted(tx: Tx, what: Expiring, build_uuid: str) -> None:
     """Record that the object of a build, its source or its log, was deleted."""
     tx.execute(builds.update().where(builds.c.build_uuid == build_uuid).values({_DELETED_AT[what].name: tx.now.at}))
@@ -52,5 +60,6 @@ def drop_record(tx: Tx, build_uuid: str) -> None:
     its_deliveries = sa.select(deliveries.c.delivery_id).where(deliveries.c.receiver_id.in_(its_receivers))
     tx.execute(attempts.delete().where(attempts.c.delivery_id.in_(its_deliveries)))
     tx.execute(deliveries.delete().where(deliveries.c.receiver_id.in_(its_receivers)))
-    for table in (events, receivers, sinks, reports, artifacts, variables, claims, log_segments, progress, builds):
+    logs = (log_segments, log_pieces)
+    for table in (events, receivers, sinks, reports, artifacts, variables, claims, *logs, progress, builds):
         tx.execute(table.delete().where(table.c.build_uuid == build_uuid))

@@ -284,6 +284,19 @@ log_segments = sa.Table(
     sa.Column("text_bytes", sa.BigInteger, nullable=False),
 )
 
+# Parts of logs that are in the object store while their builds run. `stored_at` None = the object may exist, but is not
+# read: it is being stored, or a larger piece has replaced it. One of a build's pieces has the newest checkpoint that
+# they reach.
+log_pieces = sa.Table(
+    "log_pieces",
+    metadata,
+    sa.Column("build_uuid", sa.Text, sa.ForeignKey("builds.build_uuid"), primary_key=True),
+    sa.Column("offset_bytes", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("size_bytes", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("stored_at", Instant),
+    sa.Column("checkpoint", sa.JSON(none_as_null=True)),
+)
+
 progress = sa.Table(
     "progress",
     metadata,

@@ -12,6 +12,7 @@ from shuttle.errors import (
     GoneError,
     InvalidRequestError,
     NotOwnerError,
+    ObjectStoreError,
     StoreError,
     UnauthorizedError,
     UnavailableError,
@@ -49,6 +50,7 @@ _EXIT = re.compile(r"[0-9]{1,3}")
         UnavailableError,
         StoreError,
         NotOwnerError,
+        ObjectStoreError,
     ),
     parameters=(
         Parameter("stream", {"type": "string", "pattern": f"^{_STREAM.pattern}$"}, "The stream's name.", required=True),
@@ -67,7 +69,7 @@ async def post_log(request: web.Request) -> web.StreamResponse:
 
     200 has the wanted offset, the pause before the next call and the cause of a stop, if there is one. 409 has the
     wanted offset and means that N is beyond it; 410 means that a newer attempt replaced this one. An end is answered
-    once all bytes are durable, or with 503 while a lost log is being written again.
+    once all bytes are durable, or with 503 while a lost log is being written again or the object store is unavailable.
     """
     services = request.app[SERVICES]
     claim = await claim_of_run_token(request)

@@ -74,7 +74,7 @@ async def get_log(request: web.Request) -> web.StreamResponse:
         raise NotFoundError("There is no such build.")
     if build.archived_at is None and build.app_id not in services.owned:
         raise NotOwnerError
-    reader = services.library.reader(build)
+    reader = await services.logs.reader(build)
     block = await read_or_wait(reader, int(offset), min(int(limit), MAX_BLOCK_BYTES), min(wait, WAIT_SECONDS))
     headers = {
         "Shuttle-Log-Size": str(reader.size_bytes),

@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 
 from shuttle.errors import ObjectNotFoundError
-from shuttle.objects import ObjectStore
+from shuttle.objects import FilePart, ObjectStore
 from shuttle.objects.directory import DirectoryStore
 from shuttle.objects.s3 import S3Store
 from tests.support.s3_server import bucket_of, s3_server
@@ -140,6 +140,23 @@ async def test_invalid_names_are_refused(store, put, name):
         await put(name, b"")
     with pytest.raises(ValueError, match="segments"):
         await store.head(name)
+
+
+@pytest.mark.parametrize(("start", "size_bytes"), [(0, 4), (3, 4), (7, 3), (10, 0)])
+async def test_part_of_a_growing_file_is_stored(store, tmp_path, start, size_bytes):
+    path = tmp_path / "growing"
+    path.write_bytes(b"0123456789")
+    await store.put_part("u1.log.0-4", path, FilePart(start, size_bytes), content_type="text/plain")
+    with path.open("ab") as file:
+        file.write(b"more")
+    assert await read(store, "u1.log.0-4") == b"0123456789"[start : start + size_bytes]
+    assert path.read_bytes() == b"0123456789more"
+    assert (await store.head("u1.log.0-4")).content_type == "text/plain"
+
+
+async def test_part_of_a_missing_file_raises_file_not_found(store, tmp_path):
+    with pytest.raises(FileNotFoundError):
+        await store.put_part("u1", tmp_path / "absent", FilePart(0, 1), content_type="text/plain")
 
 
 async def test_large_object_is_read_in_pieces(store, put):

@@ -278,14 +278,21 @@ def _works_in(folder: Path, process: Path) -> bool:
 
 @asynccontextmanager
 async def running_product(
-    folder: Path, *, executors: int = 4, jenkins_port: int | None = None, **settings: str
+    folder: Path,
+    *,
+    executors: int = 4,
+    jenkins_port: int | None = None,
+    postgres: OnPostgres | None = None,
+    **settings: str,
 ) -> AsyncIterator[Product]:
     """Start everything in `folder`, and end it after the test.
 
-    With TESTS_DATABASE=postgresql in the environment the shuttle uses PostgreSQL, and S3 for its objects.
+    With `postgres`, or TESTS_DATABASE=postgresql in the environment, the shuttle uses PostgreSQL, and S3 for its
+    objects.
     """
-    with on_postgres() if os.environ.get("TESTS_DATABASE") == "postgresql" else nullcontext() as postgres:
-        async with _running_product(folder, postgres, executors, jenkins_port, settings) as product:
+    own = postgres is None and os.environ.get("TESTS_DATABASE") == "postgresql"
+    with on_postgres() if own else nullcontext(postgres) as used:
+        async with _running_product(folder, used, executors, jenkins_port, settings) as product:
             yield product
 
 

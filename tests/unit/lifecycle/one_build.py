@@ -18,6 +18,7 @@ from shuttle.lifecycle import Services
 from shuttle.lifecycle.agent_calls import AgentCalls
 from shuttle.lifecycle.build_logs import BuildLogs
 from shuttle.lifecycle.build_spec import BuildSpec, make_spec
+from shuttle.lifecycle.log_pieces import LogPieces
 from shuttle.lifecycle.owned_apps import OwnedApps
 from shuttle.lifecycle.peers import Peers
 from shuttle.lifecycle.signals import Signals
@@ -154,7 +155,7 @@ class OneBuild:
 
 
 @asynccontextmanager
-async def one_build(folder: Path, **settings: str) -> AsyncIterator[OneBuild]:
+async def one_build(folder: Path, with_pieces: bool = False, /, **settings: str) -> AsyncIterator[OneBuild]:
     """A build that is recorded; `settings` have the names of the environment's variables."""
     (folder / "shuttle.db").write_bytes(await migrated_database())
     clock, vault, jenkins, signals = SetClock(), Vault([Fernet.generate_key().decode()]), ScriptedJenkins(), Signals()
@@ -163,6 +164,7 @@ async def one_build(folder: Path, **settings: str) -> AsyncIterator[OneBuild]:
     signals.subscribe_to(database)
     owned = OwnedApps()
     library = LogLibrary(folder / "spool", objects, memory_bytes=1024)
+    pieces = LogPieces(database, objects, library, owned, enabled=with_pieces)
     services = Services(
         settings=checked,
         database=database,
@@ -174,7 +176,8 @@ async def one_build(folder: Path, **settings: str) -> AsyncIterator[OneBuild]:
         jenkins=cast("Any", jenkins),
         polls=PollBudget(50, double_rate_seconds=0),
         library=library,
-        logs=BuildLogs(database, vault, library, signals, owned),
+        pieces=pieces,
+        logs=BuildLogs(database, vault, library, pieces, signals, owned=owned),
         calls=AgentCalls(100),
         signals=signals,
         owned=owned,

@@ -11,12 +11,16 @@ from cryptography.fernet import Fernet
 from shuttle.build import Ending, State
 from shuttle.errors import ObjectStoreError, StoreError
 from shuttle.lifecycle import Services
+from shuttle.lifecycle.log_pieces import LogPieces
+from shuttle.lifecycle.owned_apps import OwnedApps
 from shuttle.lifecycle.retain import Retention
+from shuttle.logs.library import LogLibrary
 from shuttle.objects.directory import DirectoryStore
-from shuttle.objects.names import artifact_object, log_object, source_object
+from shuttle.objects.names import artifact_object, log_object, piece_object, source_object
 from shuttle.settings import load_settings
 from shuttle.store.agent import ArtifactLimits, record_artifact
 from shuttle.store.builds import Artifact, find_build
+from shuttle.store.log_pieces import Piece, keep_piece
 from shuttle.store.pending_uploads import register_upload
 from shuttle.store.retain import Expiring, expired_builds
 from shuttle.store.transitions import finish_build, mark_archived
@@ -31,16 +35,18 @@ DAY_SECONDS = 86_400
 class StoredBuild:
     """An ended build with all of its objects and its record."""
 
-    def __init__(self, database: Any, objects: DirectoryStore, build_uuid: str) -> None:
-        self.database, self.objects, self.build_uuid = database, objects, build_uuid
+    def __init__(self, database: Any, objects: DirectoryStore, spools: Path, build_uuid: str) -> None:
+        self.database, self.objects, self.spools, self.build_uuid = database, objects, spools, build_uuid
 
     async def parts(self) -> set[str]:
         names = {
             "source": source_object(self.build_uuid),
             "log": log_object(self.build_uuid),
             "artifact": artifact_object(self.build_uuid, "a b.txt"),
+            "piece that the archive left": piece_object(self.build_uuid, 0, 1),
         }
         found = {part for part, name in names.items() if await self.objects.head(name) is not None}
+        found |= {"spool"} if list(self.spools.glob(f"{self.build_uuid}.*")) else set()
         return found | ({"record"} if await self.database.run(find_build, self.build_uuid) is not None else set())
 
 
@@ -48,6 +54,7 @@ class StoredBuild:
 async def parts_after_days(tmp_path: Path):
     clock, vault = SetClock(), Vault([Fernet.generate_key().decode()])
     objects = DirectoryStore(tmp_path / "objects")
+    library = LogLibrary(tmp_path / "spool", objects, memory_bytes=1024)
     content = tmp_path / "content"
     content.write_bytes(b"x")
     async with open_database(tmp_path, clock) as database:
@@ -57,18 +64,28 @@ async def parts_after_days(tmp_path: Path):
             source_object(new.build_uuid),
             log_object(new.build_uuid),
             artifact_object(new.build_uuid, "a b.txt"),
+            piece_object(new.build_uuid, 0, 1),
         ):
             await objects.put(name, content, content_type="text/plain")
         artifact = Artifact("a b.txt", 1, "00", "text/plain")
         await database.run(record_artifact, new.build_uuid, artifact, ArtifactLimits(max_count=9, max_bytes=9))
+        await database.run(keep_piece, new.build_uuid, Piece(0, 1), (), None)
         await database.run(finish_build, new.build_uuid, Ending(State.FAILED, "source_not_found", "No."))
         await database.run(mark_archived, new.build_uuid)
-        build = StoredBuild(database, objects, new.build_uuid)
+        for suffix in ("log", "epoch"):  # a process that was killed before the archive has left them
+            (tmp_path / "spool" / f"{new.build_uuid}.{suffix}").write_text("1")
+        build = StoredBuild(database, objects, tmp_path / "spool", new.build_uuid)
 
         async def sweep_after_days(days: float, **settings: str) -> set[str]:
             clock.forward(days * DAY_SECONDS)
             services = SimpleNamespace(
-                settings=load_settings(settings), database=database, objects=objects, clock=clock
+                settings=load_settings(settings),
+                database=database,
+                objects=objects,
+                clock=clock,
+                library=library,
+                owned=OwnedApps(),
+                pieces=LogPieces(database, objects, library, OwnedApps(), enabled=True),
             )
             await Retention(cast("Services", services)).sweep()
             return await build.parts()
@@ -82,6 +99,13 @@ async def test_sources_are_removed_after_30_days_and_logs_after_90_and_records_n
     assert await parts_after_days(2) == {"log", "artifact", "record"}
     assert await parts_after_days(60) == {"artifact", "record"}
     assert await parts_after_days(1000) == {"artifact", "record"}
+
+
+async def test_spool_is_not_removed_before_the_archive(one: OneBuild):
+    spool = one.services.settings.shuttle_data_dir / "spool" / f"{one.build_uuid}.log"
+    spool.write_text("a log")
+    await Retention(one.services).sweep()
+    assert spool.exists()
 
 
 async def test_an_expired_record_is_removed_with_all_its_objects(parts_after_days):

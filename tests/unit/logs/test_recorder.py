@@ -17,7 +17,7 @@ def digest(raw: bytes) -> str:
 
 
 def test_the_digest_of_a_segment_that_grew_during_a_failed_commit_covers_all_its_bytes():
-    recorder = SegmentRecorder(1)
+    recorder = SegmentRecorder(())
     recorder.grow(MAIN, 0, b"one")
     failing = recorder.changes()
     recorder.grow(MAIN, 3, b"two")
@@ -27,7 +27,7 @@ def test_the_digest_of_a_segment_that_grew_during_a_failed_commit_covers_all_its
 
 
 def test_segments_of_a_failed_commit_are_returned_again():
-    recorder = SegmentRecorder(1)
+    recorder = SegmentRecorder(())
     recorder.grow(MAIN, 0, b"one")
     failing = recorder.changes()
     recorder.grow(LEFT, 0, b"left")

@@ -28,21 +28,39 @@ LOST = b"-----> A part of this log was lost with the shuttle's disk.\n"
 
 @dataclass
 class DurableLog:
-    """The parts of a log that survive a crash: the spool's file and the committed rows."""
+    """The parts of a log that survive a crash: the spool's file, the committed rows, and pieces elsewhere."""
 
     path: Path
     segments: dict[int, Segment] = field(default_factory=dict)
     checkpoint: Checkpoint | None = None
+    pieces: bytes = b""
+    earlier: Checkpoint | None = None
 
     def writer(self) -> tuple[LogWriter, Spool]:
         spool = Spool(self.path)
+        if self.checkpoint is not None and spool.written_bytes < self.checkpoint.log_offset:
+            spool.hide(0)
+            spool.restore(0, self.pieces)
+            spool.show(len(self.pieces))
         if spool.written_bytes < len(PREAMBLE):
             spool.append(PREAMBLE[spool.written_bytes :])
         segments = [self.segments[position] for position in sorted(self.segments)]
         writer = LogWriter(
-            spool, RULES, MASKER, preamble_bytes=len(PREAMBLE), checkpoint=self.checkpoint, segments=segments
+            spool,
+            RULES,
+            MASKER,
+            preamble_bytes=len(PREAMBLE),
+            checkpoint=self.checkpoint,
+            segments=segments,
+            earlier=self.earlier,
         )
         return writer, spool
+
+    def keep(self, spool: Spool, *, with_checkpoint: bool) -> None:
+        """Keep what readers see elsewhere, and the checkpoint if it is not beyond that."""
+        self.pieces = max(self.pieces, written(self)[: spool.size_bytes], key=len)
+        if with_checkpoint and self.checkpoint is not None and self.checkpoint.log_offset <= len(self.pieces):
+            self.earlier = self.checkpoint
 
     def commit(self, writer: LogWriter, spool: Spool) -> None:
         changes = writer.changes()
@@ -130,7 +148,7 @@ Step = tuple[tuple[int, str], int] | str
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.sampled_from(list(RAW)), st.integers(1, 40)),
-        st.sampled_from(["idle", "commit", "crash", "lose the spool", "lose its end"]),
+        st.sampled_from(["idle", "commit", "crash", "lose the spool", "lose its end", "keep", "keep bytes only"]),
     ),
     max_size=30,
 )
@@ -154,6 +172,9 @@ def play(durable: DurableLog, steps: list[Step]) -> bytes:
             now = written(durable)[: spool.size_bytes]
             assert now[: len(shown)] == shown[: len(now)]
             shown = max(shown, now, key=len)
+        elif step in {"keep", "keep bytes only"}:
+            durable.keep(spool, with_checkpoint=step == "keep")
+            writer.begin_segment()
         else:
             if step == "lose the spool":
                 durable.path.unlink()
@@ -180,6 +201,44 @@ def test_no_crash_changes_a_byte_that_was_shown(tmp_path_factory: pytest.TempPat
     whole = play(durable, steps)
     durable.path.unlink()
     assert play(durable, []) == whole
+
+
+def test_lost_log_is_wanted_again_only_after_its_pieces(durable: DurableLog):
+    """A branch that ended before need not send its bytes again, and the recorded order continues."""
+    writer, spool = durable.writer()
+    for key, raw in ((MAIN, b"one\n"), (LEFT, b"left\n")):
+        send(writer, key, raw)
+    writer.finish_stream(LEFT, "left")
+    durable.commit(writer, spool)
+    durable.keep(spool, with_checkpoint=True)
+    for key, raw in ((MAIN, b"one\ntwo\n"), (RIGHT, b"right\n"), (MAIN, b"one\ntwo\nthree\n")):
+        send(writer, key, raw)
+    durable.commit(writer, spool)
+    before = written(durable)
+    durable.path.unlink()
+    again, spool = durable.writer()
+    again.give_up(LEFT[0])
+    assert [again.wanted(key, BRANCHES[key]) for key in (MAIN, LEFT, RIGHT)] == [4, 5, 0]
+    again.take(MAIN, "", 4, b"two\nthree\n")
+    assert again.replaying
+    again.take(RIGHT, "right", 0, b"right\n")
+    assert not again.replaying
+    assert again.ending([]) == b""
+    assert written(durable) == before == PREAMBLE + b"one\n[left] left\ntwo\n[right] right\nthree\n"
+
+
+def test_changed_copy_is_found_although_the_replay_begins_in_the_middle(durable: DurableLog):
+    writer, spool = durable.writer()
+    send(writer, MAIN, b"one\n")
+    durable.commit(writer, spool)
+    durable.keep(spool, with_checkpoint=True)
+    writer.begin_segment()
+    send(writer, MAIN, b"one\nthe truth\n")
+    durable.commit(writer, spool)
+    durable.path.unlink()
+    again, _ = durable.writer()
+    again.take(MAIN, "", 4, b"the lies!\n")
+    assert again.ending([]) == CHANGED
 
 
 def test_bytes_of_the_spool_take_precedence_over_a_changed_copy(durable: DurableLog):
