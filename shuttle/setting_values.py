@@ -3,24 +3,36 @@
 import json
 import re
 from base64 import b64decode
+from collections.abc import Iterable
 from ipaddress import ip_address
+from math import inf
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
 
+from shuttle.setting_hosts import check_hosts
 from shuttle.standing import TokenRole
 
 # 16 random hexadecimal digits are 64 bits, too many to be guessed over HTTP.
 _MIN_TOKEN_CHARACTERS = 16
 # The Standard Webhooks specification requires 24 to 64 bytes.
 MIN_WEBHOOK_KEY_BYTES = 24
+# No header can hold a line break or a NUL. A space is more likely a missing comma: the text after it would be part of
+# the token.
+_NO_TOKEN_TEXT = re.compile(r"[\s\x00-\x20\x7f-\x9f]")
+_FERNET_KEY = re.compile(r"[A-Za-z0-9_\-+/]{43}=")
 _ARGUMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # NUL, which no environment variable can hold, and lone surrogates, which UTF-8 cannot.
 _NO_ARGUMENT_TEXT = re.compile(r"[\x00\ud800-\udfff]")
 
 
 def comma_list(text: str) -> tuple[str, ...]:
-    """The parts between commas, without empty ones."""
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+    """The parts between commas, without empty ones.
+
+    Nothing but commas is refused: an empty list of tokens or keys would mean that none are needed.
+    """
+    parts = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not parts and text.strip():
+        raise ValueError("write at least one entry between the commas, or leave it empty")
+    return parts
 
 
 def read_tokens(text: str) -> tuple[tuple[TokenRole, str], ...]:
@@ -34,13 +46,19 @@ def read_tokens(text: str) -> tuple[tuple[TokenRole, str], ...]:
             raise ValueError(
                 f"write tokens of at least {_MIN_TOKEN_CHARACTERS} characters, as `shuttle token new` makes them"
             )
+        if _NO_TOKEN_TEXT.search(token):
+            raise ValueError("write tokens without spaces and control characters, and commas between the pairs")
         pairs.append((TokenRole(role), token))
+    if len({token for _, token in pairs}) < len(set(pairs)):
+        raise ValueError("give each role a token of its own: a token cannot have two roles")
     return tuple(pairs)
 
 
 def read_build_args(text: str) -> dict[str, str]:
     """The arguments in a JSON object, as strings; those that no build could get (see `shuttle.request`) are refused."""
     arguments = _json_object(text)
+    if any(value in {inf, -inf} for value in arguments.values() if isinstance(value, float)):
+        raise ValueError("write numbers within the range of a double")
     texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in arguments.items()}
     if not all(_ARGUMENT_NAME.fullmatch(name) for name in texts):
         raise ValueError("name arguments with letters, digits and _, not beginning with a digit")
@@ -50,43 +68,34 @@ def read_build_args(text: str) -> dict[str, str]:
 
 
 def credentials_by_host(text: str) -> dict[str, tuple[Any, Any]]:
-    """(user, password) by registry or Kafka host, from `{"host": {"username": …, "password": …}}`."""
+    """(user, password) by `host[:port]` of a registry or Kafka, from `{"host": {"username": …, "password": …}}`."""
     hosts = _json_object(text)
     if not all(isinstance(entry, dict) and {"username", "password"} <= set(entry) for entry in hosts.values()):
         raise ValueError('write {"host.example.com": {"username": "…", "password": "…"}}')
+    check_hosts(hosts)
     return {host: (entry["username"], entry["password"]) for host, entry in hosts.items()}
 
 
 def _json_object(text: str) -> dict[str, Any]:
-    value = json.loads(text) if text.strip() else {}
+    try:
+        value = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number) if text.strip() else {}
+    except RecursionError:
+        raise ValueError("write a JSON object that is nested less deeply") from None
     if not isinstance(value, dict):
         raise ValueError("write a JSON object")  # noqa: TRY004 - pydantic collects ValueErrors
     return value
 
 
-def read_jenkins_url(text: str) -> str:
-    """The controller's base URL with a final slash."""
-    if "," in text:
-        raise ValueError("several controllers are not supported yet; name one")
-    if not _is_base_url(text):
-        raise ValueError("write http(s)://[user:api-token@]host[:port]/")
-    return text.rstrip("/") + "/"
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of these members; JSON does not say which one counts if a name is repeated."""
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise ValueError("write each name once")
+    return members
 
 
-def read_public_url(text: str) -> str:
-    """The service's base URL; a host without a scheme gets https, as in the old shuttle."""
-    url = text if not text or "://" in text else f"https://{text}"
-    if url and not _is_base_url(url):
-        raise ValueError("write the base URL of this service as Jenkins sees it")
-    return url.rstrip("/")
-
-
-def _is_base_url(url: str) -> bool:
-    try:
-        parts: SplitResult = urlsplit(url)
-        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # its text would quote the URL with the userinfo
-        return False
+def _no_number(_: str) -> float:
+    raise ValueError("write numbers, not NaN or Infinity")
 
 
 def check_database_url(url: str) -> None:
@@ -104,6 +113,8 @@ def check_database_url(url: str) -> None:
             "write postgresql://USER:PASSWORD@HOST/DATABASE or sqlite:///PATH,"
             " or leave it empty for a file in SHUTTLE_DATA_DIR"
         )
+    elif url and (not url.removeprefix("sqlite:///").strip("/") or "?" in url):
+        raise ValueError("write the path of a file after sqlite:///, without parameters")
 
 
 def is_postgres(url: str) -> bool:
@@ -111,12 +122,15 @@ def is_postgres(url: str) -> bool:
     return url.startswith(("postgresql://", "postgres://"))
 
 
+def check_encryption_keys(keys: Iterable[str]) -> None:
+    """Refuse what is not one key of Fernet: its own check ignores all that follows a line break or a space."""
+    if not all(_FERNET_KEY.fullmatch(key) for key in keys):
+        raise ValueError("write Fernet keys, comma-separated (.env.example shows how to make one)")
+
+
 def read_webhook_keys(text: str) -> tuple[bytes, ...]:
     """The keys in `whsec_<base64>`, comma-separated; an empty tuple if the setting is empty."""
-    secrets = comma_list(text)
-    if text and not secrets:
-        raise ValueError("no secret between the commas")
-    return tuple(_read_webhook_key(secret) for secret in secrets)
+    return tuple(_read_webhook_key(secret) for secret in comma_list(text))
 
 
 def _read_webhook_key(secret: str) -> bytes:

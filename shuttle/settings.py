@@ -1,6 +1,7 @@
 """All settings: read from the environment and validated together at the start; all problems are reported at once."""
 
 import os
+import re
 import socket
 from collections.abc import Callable, Mapping
 from datetime import date
@@ -22,16 +23,25 @@ from pydantic import (
 
 from shuttle.errors import SettingsError
 from shuttle.setting_files import names_with_files, read_setting_files
+from shuttle.setting_hosts import (
+    check_aliases,
+    check_bind,
+    check_folder,
+    check_hosts,
+    check_registry,
+    check_topic,
+    read_jenkins_url,
+    read_public_url,
+)
 from shuttle.setting_values import (
     MIN_WEBHOOK_KEY_BYTES,
     check_database_url,
+    check_encryption_keys,
     comma_list,
     credentials_by_host,
     is_loopback,
     is_postgres,
     read_build_args,
-    read_jenkins_url,
-    read_public_url,
     read_tokens,
     read_webhook_keys,
 )
@@ -51,7 +61,15 @@ NAMES_WITHOUT_EFFECT = (
     "SHUTTLE_JENKINS_LOG",
 )
 
-Seconds = Annotated[float, Field(gt=0)]
+# 31 years, and 100: instants that lie that far from now can still be computed and recorded.
+MAX_SECONDS = 1e9
+Seconds = Annotated[float, Field(gt=0, le=MAX_SECONDS)]
+Days = Annotated[float, Field(le=36_500)]
+PerSecond = Annotated[float, Field(gt=0, le=1e6)]
+# Numbers that fit into the columns and the limits of the databases.
+Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
+Bytes = Annotated[int, Field(ge=1, le=2**62)]
+_LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
 Network = IPv4Network | IPv6Network
 
 
@@ -78,6 +96,17 @@ def _delays(text: str) -> tuple[float, ...]:
         raise ValueError("write seconds, comma-separated, like 0,5,15") from None
 
 
+def _hosts(text: str) -> tuple[str, ...]:
+    hosts = comma_list(text)
+    check_hosts(hosts)
+    return hosts
+
+
+def _check_list_of_hosts(text: str) -> str:
+    _hosts(text)
+    return text
+
+
 class Settings(BaseModel):
     """The operator's settings; the names are those of the environment in lower case."""
 
@@ -85,15 +114,15 @@ class Settings(BaseModel):
 
     # --- address and names of the service
     port: int = Field(9000, ge=0, le=65535)
-    shuttle_bind: str = "127.0.0.1"
+    shuttle_bind: Annotated[str, AfterValidator(check_bind)] = "127.0.0.1"
     build_shuttle_host: Annotated[str, AfterValidator(read_public_url)] = ""
     shuttle_replica_name: str = ""
     shuttle_replica_url: Annotated[str, AfterValidator(read_public_url)] = ""
-    shuttle_aliases: Annotated[tuple[str, ...], _text(comma_list)] = ()
+    shuttle_aliases: Annotated[tuple[str, ...], _text(comma_list), AfterValidator(check_aliases)] = ()
 
     # --- connections of callers
-    shuttle_max_connections: int = Field(4096, ge=1)
-    shuttle_max_connections_per_peer: int = Field(1024, ge=1)
+    shuttle_max_connections: Count = 4096
+    shuttle_max_connections_per_peer: Count = 1024
     shuttle_head_timeout_seconds: Seconds = 20
     shuttle_idle_timeout_seconds: Seconds = 75
     shuttle_body_stall_seconds: Seconds = 20
@@ -112,32 +141,32 @@ class Settings(BaseModel):
     shuttle_database_listen_url: SecretStr = SecretStr("")
     shuttle_heartbeat_seconds: Seconds = 5
     shuttle_lease_seconds: Seconds = Field(15, validate_default=True)
-    shuttle_drain_seconds: float = Field(5, ge=0)
+    shuttle_drain_seconds: float = Field(5, ge=0, le=MAX_SECONDS)
 
     # --- Jenkins
     jenkins_url: SecretStr = SecretStr("http://127.0.0.1:8080/")
-    shuttle_jenkins_folder: str = ""
+    shuttle_jenkins_folder: Annotated[str, AfterValidator(check_folder)] = ""
     shuttle_jenkins_agent_label: str = ""
-    shuttle_jenkins_polls_per_second: float = Field(200, gt=0)
+    shuttle_jenkins_polls_per_second: PerSecond = 200
     shuttle_jenkins_console: Literal["summary", "full"] = "summary"
-    shuttle_agent_calls_per_second: float = Field(200, gt=0)
+    shuttle_agent_calls_per_second: PerSecond = 200
     shuttle_trigger_settle_seconds: Seconds = 10
     shuttle_stop_grace_seconds: Annotated[Seconds, Field(le=10)] = 5
     shuttle_agent_silence_seconds: Seconds = 60
 
     # --- builds
-    maximum_parallel_builds: int = Field(4, ge=1)
-    timeout_in_ms: int = Field(1_200_000, ge=1)
+    maximum_parallel_builds: Count = 4
+    timeout_in_ms: int = Field(1_200_000, ge=1, le=int(MAX_SECONDS) * 1000)
     extra_build_args: Annotated[dict[str, str], _text(read_build_args)] = Field(default_factory=dict)
     extra_docker_registry_config: Annotated[dict[str, tuple[str, SecretStr]], _text(credentials_by_host)] = Field(
         default_factory=dict
     )
     no_cache: bool = False
-    docker_registry_host: str = ""
+    docker_registry_host: Annotated[str, AfterValidator(check_registry)] = ""
     docker_repo: str = ""
-    kafka_topic: str = "alamobuildlogs"
-    kafka_hosts: str = ""
-    shuttle_queue_limit: int = Field(1000, ge=1)
+    kafka_topic: Annotated[str, AfterValidator(check_topic)] = "alamobuildlogs"
+    kafka_hosts: Annotated[str, AfterValidator(_check_list_of_hosts)] = ""
+    shuttle_queue_limit: Count = 1000
     shuttle_max_timeout_seconds: Seconds = 86_400
     shuttle_stage_timeout_seconds: Seconds = 600
     shuttle_source_stall_seconds: Seconds = 30
@@ -145,21 +174,21 @@ class Settings(BaseModel):
     shuttle_shutdown_seconds: Seconds = 20
 
     # --- sizes
-    shuttle_max_body_bytes: int = Field(64 * MIB, ge=1024)
-    shuttle_body_memory_bytes: int = Field(256 * MIB, ge=1)
-    shuttle_body_disk_bytes: int = Field(2 * GIB, ge=1)
-    shuttle_max_source_bytes: int = Field(2 * GIB, ge=1)
-    shuttle_max_expanded_bytes: int = Field(8 * GIB, ge=1)
-    shuttle_max_line_bytes: int = Field(256 * 1024, ge=64)
-    shuttle_log_memory_bytes: int = Field(64 * MIB, ge=1)
-    shuttle_max_log_bytes: int = Field(2 * GIB, ge=1024)
-    shuttle_max_artifact_bytes: int = Field(2 * GIB, ge=1)
-    shuttle_max_artifacts_bytes: int = Field(8 * GIB, ge=1)
+    shuttle_max_body_bytes: Annotated[Bytes, Field(ge=1024)] = 64 * MIB
+    shuttle_body_memory_bytes: Bytes = 256 * MIB
+    shuttle_body_disk_bytes: Bytes = 2 * GIB
+    shuttle_max_source_bytes: Bytes = 2 * GIB
+    shuttle_max_expanded_bytes: Bytes = 8 * GIB
+    shuttle_max_line_bytes: Annotated[Bytes, Field(ge=64)] = 256 * 1024
+    shuttle_log_memory_bytes: Bytes = 64 * MIB
+    shuttle_max_log_bytes: Annotated[Bytes, Field(ge=1024)] = 2 * GIB
+    shuttle_max_artifact_bytes: Bytes = 2 * GIB
+    shuttle_max_artifacts_bytes: Bytes = 8 * GIB
 
     # --- retention
-    shuttle_keep_sources_days: float = Field(30, gt=0)
-    shuttle_keep_logs_days: float = Field(90, gt=0)
-    shuttle_keep_records_days: float = Field(0, ge=0)
+    shuttle_keep_sources_days: Annotated[Days, Field(gt=0)] = 30
+    shuttle_keep_logs_days: Annotated[Days, Field(gt=0)] = 90
+    shuttle_keep_records_days: Annotated[Days, Field(ge=0)] = 0
 
     # --- authorization
     shuttle_tokens: Annotated[tuple[tuple[TokenRole, SecretStr], ...], _text(read_tokens)] = ()
@@ -176,7 +205,7 @@ class Settings(BaseModel):
     shuttle_sink_give_up_seconds: Seconds = 86_400
     shuttle_log_resume: Literal["acknowledged", "sent"] = "acknowledged"
     shuttle_allow_networks: Annotated[tuple[Network, ...], _text(_networks)] = ()
-    shuttle_insecure_registries: Annotated[tuple[str, ...], _text(comma_list)] = ()
+    shuttle_insecure_registries: Annotated[tuple[str, ...], _text(_hosts)] = ()
     shuttle_ca_file: Annotated[Path | None, _text(_unless_empty)] = None
 
     # --- Kafka
@@ -198,8 +227,10 @@ class Settings(BaseModel):
             )
         from cryptography.fernet import Fernet  # noqa: PLC0415 - costs 30 ms that `shuttle submit` need not pay
 
-        for key in value:
-            Fernet(key.get_secret_value())
+        keys = [key.get_secret_value() for key in value]
+        check_encryption_keys(keys)
+        for key in keys:
+            Fernet(key)
         return value
 
     @field_validator("shuttle_webhook_secret")
@@ -217,8 +248,8 @@ class Settings(BaseModel):
     @field_validator("shuttle_webhook_schedule_seconds")
     @classmethod
     def _schedule_is_usable(cls, value: tuple[float, ...]) -> tuple[float, ...]:
-        if not value or not all(seconds >= 0 for seconds in value):
-            raise ValueError("write at least one delay, and no negative one")
+        if not value or not all(0 <= seconds <= MAX_SECONDS for seconds in value):
+            raise ValueError(f"write at least one delay, each from 0 to {MAX_SECONDS:.0f}")
         return value
 
     @field_validator("jenkins_url")
@@ -272,7 +303,7 @@ class Settings(BaseModel):
     @field_validator("shuttle_allow_anonymous")
     @classmethod
     def _others_need_tokens(cls, value: bool, info: ValidationInfo) -> bool:
-        bind = str(info.data.get("shuttle_bind", ""))
+        bind = info.data.get("shuttle_bind", "localhost")  # absent if it is invalid itself
         if not value and not is_loopback(bind) and info.data.get("shuttle_tokens") == ():
             raise ValueError(
                 f"SHUTTLE_BIND={bind} opens the service to others: set SHUTTLE_TOKENS"
@@ -326,8 +357,11 @@ def load_settings(environment: Mapping[str, str] | None = None, **overrides: Any
     """
     given = os.environ if environment is None else environment
     from_files, problems = read_setting_files(given, names_with_files(Settings))
-    known = {name: given[name] for name in setting_names() if name in given}
+    known = {name: given[name] for name in setting_names() if given.get(name)}
     values = {name.lower(): value for name, value in {**known, **from_files}.items()}
+    for name in _not_utf8(values):
+        problems.append(f"{name.upper()}: write it as UTF-8")
+        del values[name]
     try:
         settings = Settings(**{**values, **overrides})
     except ValidationError as error:
@@ -335,6 +369,12 @@ def load_settings(environment: Mapping[str, str] | None = None, **overrides: Any
     if problems:
         raise SettingsError("\n".join(problems))
     return settings
+
+
+def _not_utf8(values: Mapping[str, str]) -> list[str]:
+    """The settings whose bytes in the environment are not UTF-8; a path may have any bytes."""
+    paths = {name for name, field in Settings.model_fields.items() if "Path" in str(field.annotation)}
+    return [name for name, value in values.items() if name not in paths and _LONE_SURROGATE.search(value)]
 
 
 def setting_names() -> frozenset[str]:

@@ -61,8 +61,9 @@ def access_to(address: KafkaAddress, settings: Settings) -> Access:
 
 
 def _operators_credentials(address: KafkaAddress, settings: Settings) -> Credentials | None:
-    known = settings.shuttle_kafka_credentials
-    entries = {known.get(f"{host}:{port}", known.get(host)) for host, port in address.hosts}
+    known = {host.lower(): entry for host, entry in settings.shuttle_kafka_credentials.items()}
+    hosts = [(f"[{host}]".lower() if ":" in host else host.lower(), port) for host, port in address.hosts]
+    entries = {known.get(f"{host}:{port}", known.get(host)) for host, port in hosts}
     entry = entries.pop()
     if entries or entry is None:
         return None

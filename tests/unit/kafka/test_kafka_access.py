@@ -1,5 +1,6 @@
 """Credentials, TLS and addresses of clusters; errors say why access was refused and show no secrets."""
 
+import json
 from typing import Any
 
 import pytest
@@ -161,6 +162,14 @@ def test_operators_credentials_are_used_for_the_configured_hosts_only():
     assert credentials("kafka://k1,evil/t") is None
     assert credentials("kafka://evil/t") is None
     assert credentials("kafka://mine:own@k1/t").user == "mine"
+
+
+@pytest.mark.parametrize("url", ["kafka://[::1]/t", "kafka://[2001:DB8::1]:19092/t", "kafka://kafka.Example.com/t"])
+def test_operators_credentials_are_found_for_ipv6_and_in_any_case(url: str):
+    entry = {"username": "u", "password": "p"}
+    listed = dict.fromkeys(("[::1]:9092", "[2001:db8::1]", "Kafka.example.com"), entry)
+    settings = load_settings({"SHUTTLE_KAFKA_CREDENTIALS": json.dumps(listed)})
+    assert access_to(read_kafka_url(url, "test"), settings).credentials is not None
 
 
 def test_deleted_topic_is_reported_as_without_leader():
