@@ -4,7 +4,7 @@ import sqlalchemy as sa
 
 from shuttle.build import Api, Build, StopCause
 from shuttle.standing import Standing
-from shuttle.store.permitted import check_app, has_builds_of
+from shuttle.store.permitted import check_app, has_new_builds
 from shuttle.store.tables import apps, builds
 from shuttle.store.transitions import request_stop
 from shuttle.store.tx import Topic, Tx
@@ -20,10 +20,10 @@ def mark_app_deleted(tx: Tx, app_id: str, standing: Standing) -> list[Build]:
         TokenNeededError: see `permitted.check_app`.
     """
     check_app(tx, app_id, standing)
-    unfinished = [builds.c.app_id == app_id, builds.c.finished_at.is_(None)]
+    unfinished = [builds.c.serial_key == app_id, builds.c.finished_at.is_(None)]
     if standing is Standing.ANONYMOUS:
         unfinished.append(builds.c.api == Api.LEGACY.value)
-    if standing is not Standing.ANONYMOUS or not has_builds_of(tx, app_id, Api.NEW):
+    if standing is not Standing.ANONYMOUS or not has_new_builds(tx, app_id):
         tx.execute(apps.update().where(apps.c.app_id == app_id).values(deleted_at=tx.now.at))
     tx.notify(Topic.DELETED_APPS)
     uuids = list(tx.execute(sa.select(builds.c.build_uuid).where(*unfinished)).scalars())
@@ -44,8 +44,13 @@ def deleted_apps(tx: Tx) -> list[tuple[str, str]]:
 
 def app_is_finished(tx: Tx, app_id: str) -> bool:
     """Whether all builds of the app are final and their logs archived, so that none needs the Jenkins job."""
-    needing = sa.or_(builds.c.finished_at.is_(None), builds.c.archived_at.is_(None))
-    query = sa.select(builds.c.build_uuid).where(builds.c.app_id == app_id, needing).limit(1)
+    # Two queries, each with an index of its own. `serial_key` is the app's id.
+    unfinished = sa.select(builds.c.position).where(builds.c.serial_key == app_id, builds.c.finished_at.is_(None))
+    if tx.execute(unfinished.limit(1)).first() is not None:
+        return False
+    # SQLite would read an index of all ended builds, if the app's id and the order did not exclude them.
+    unarchived = (builds.c.finished_at.is_not(None), builds.c.archived_at.is_(None), (builds.c.app_id + "") == app_id)
+    query = sa.select(builds.c.position).where(*unarchived).order_by(builds.c.position).limit(1)
     return tx.execute(query).first() is None
 
 

@@ -142,9 +142,10 @@ def open_builds(tx: Tx, known: Collection[str] = ()) -> list[OwnedBuild]:
     unfinished = builds.c.finished_at.is_(None)
     unarchived = sa.and_(builds.c.finished_at.is_not(None), builds.c.archived_at.is_(None))
     found = list[OwnedBuild]()
-    for state in (unfinished, unarchived):
+    # `+ 0`: SQLite would read all builds in the order of their positions. The index of unarchived ones has that order.
+    for state, order in ((unfinished, builds.c.position + 0), (unarchived, builds.c.position)):
         wanted = sa.select(builds.c.build_uuid).join(apps, apps.c.app_id == builds.c.app_id).where(state, *_mine(tx))
-        new = [uuid for uuid in tx.execute(wanted.order_by(builds.c.position)).scalars() if uuid not in known]
+        new = [uuid for uuid in tx.execute(wanted.order_by(order)).scalars() if uuid not in known]
         for first in range(0, len(new), _AT_ONCE):
             wanted_now = builds.c.build_uuid.in_(new[first : first + _AT_ONCE])
             query = _JOINED.add_columns(apps.c.epoch).where(wanted_now).order_by(builds.c.position)

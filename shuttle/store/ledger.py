@@ -139,16 +139,6 @@ class DeliveryRow:
     last_error: str | None
 
 
-def _filtered(query: Any, app_id: str | None, build_id: str | None, state: DeliveryState | None) -> Any:
-    if app_id is not None:
-        query = query.where(builds.c.app_id == app_id)
-    if build_id is not None:
-        query = query.where(builds.c.build_id == build_id)
-    if state is not None:
-        query = query.where(deliveries.c.state == state)
-    return query
-
-
 def find_deliveries(
     tx: Tx, *, app_id: str | None, build_id: str | None, state: DeliveryState | None, limit: int
 ) -> list[DeliveryRow]:
@@ -173,25 +163,59 @@ def find_deliveries(
         .order_by(deliveries.c.delivery_id.desc())
         .limit(limit)
     )
-    return [DeliveryRow(*row) for row in tx.execute(_filtered(query, app_id, build_id, state))]
+    if build_id is not None:
+        query = query.where(deliveries.c.delivery_id.in_(_of_build(app_id, build_id, state)))
+    elif app_id is not None or state is not None:
+        query = query.where(deliveries.c.delivery_id.in_(_newest(app_id, state, limit)))
+    return [DeliveryRow(*row) for row in tx.execute(query)]
 
 
-def replay_deliveries(tx: Tx, *, delivery_id: int | None, app_id: str | None, build_id: str | None) -> int:
-    """Make given-up deliveries due now, with a new schedule; returns their number."""
+def _newest(app_id: str | None, state: DeliveryState | None, limit: int) -> sa.CompoundSelect[tuple[int]]:
+    """The newest deliveries in each state: every part is read from an index."""
+    newest = sa.select(deliveries.c.delivery_id).order_by(deliveries.c.delivery_id.desc()).limit(limit)
+    if app_id is not None:
+        newest = newest.where(deliveries.c.app_id == app_id)
+    states = DeliveryState if state is None else (state,)
+    parts = [newest.where(deliveries.c.state == each.value).subquery() for each in states]
+    return sa.union_all(*(sa.select(part.c.delivery_id) for part in parts))
 
-    def chosen(column: sa.Column[int]) -> Any:
-        query = (
-            sa.select(column)
-            .join(events, events.c.event_id == deliveries.c.event_id)
-            .join(builds, builds.c.build_uuid == events.c.build_uuid)
-        )
-        if delivery_id is not None:
-            return query.where(deliveries.c.delivery_id == delivery_id)
-        return _filtered(query, app_id, build_id, DeliveryState.GAVE_UP)
 
-    reopened = receivers.c.receiver_id.in_(chosen(deliveries.c.receiver_id))
+def _of_build(app_id: str | None, build_id: str, state: DeliveryState | None) -> sa.Select[tuple[int]]:
+    """All deliveries of the builds with this id: a few, unless the builds of many apps have it."""
+    same_id = sa.select(builds.c.build_uuid).where(builds.c.build_id == build_id)
+    if app_id is not None:
+        same_id = same_id.where(builds.c.app_id == app_id)
+    # The index of ended builds by their ids, and that of unfinished builds.
+    found = sa.union_all(
+        same_id.where(builds.c.finished_at.is_not(None)), same_id.where(builds.c.finished_at.is_(None))
+    )
+    of_builds = sa.select(events.c.event_id).where(events.c.build_uuid.in_(found))
+    query = sa.select(deliveries.c.delivery_id).where(deliveries.c.event_id.in_(of_builds))
+    # SQLite reads the index of states if the state is compared as it is.
+    return query if state is None else query.where((deliveries.c.state + "") == state.value)
+
+
+def replay_delivery(tx: Tx, delivery_id: int) -> bool:
+    """Make a delivery due now, in whatever state it is, with a new schedule; returns whether it exists."""
+    return _replay(tx, deliveries.c.delivery_id == delivery_id) > 0
+
+
+def replay_batch(tx: Tx, *, app_id: str, build_id: str | None, after: int, limit: int) -> Sequence[int]:
+    """Make up to `limit` given-up deliveries with ids above `after` due now, the oldest first; returns their ids."""
+    given_up = sa.select(deliveries.c.delivery_id).where(deliveries.c.delivery_id > after)
+    if build_id is None:
+        given_up = given_up.where(deliveries.c.app_id == app_id, deliveries.c.state == DeliveryState.GAVE_UP.value)
+    else:
+        given_up = given_up.where(deliveries.c.delivery_id.in_(_of_build(app_id, build_id, DeliveryState.GAVE_UP)))
+    chosen = tx.execute(given_up.order_by(deliveries.c.delivery_id).limit(limit)).scalars().all()
+    _replay(tx, deliveries.c.delivery_id.in_(chosen), deliveries.c.state == DeliveryState.GAVE_UP)
+    return chosen
+
+
+def _replay(tx: Tx, *which: sa.ColumnElement[bool]) -> int:
+    its_receiver = sa.select(deliveries.c.receiver_id).where(*which)
+    reopened = receivers.c.receiver_id.in_(its_receiver)
     tx.execute(receivers.update().where(reopened).values(state=EndpointState.BEHIND, ended_at=None, asked_until=None))
     tx.notify(Topic.DELIVERIES)
-    again = deliveries.c.delivery_id.in_(chosen(deliveries.c.delivery_id))
     values = {"state": DeliveryState.PENDING, "tries": 0, "next_attempt_at": tx.now.steady}
-    return tx.execute(deliveries.update().where(again).values(values)).rowcount
+    return tx.execute(deliveries.update().where(*which).values(values)).rowcount

@@ -76,12 +76,13 @@ def _queue(tx: Tx, build_uuids: Sequence[str], sequence: int) -> None:
     now = tx.now.steady
     due_at = _due_at(receivers.c.asked_until, now)
     rows = (
-        sa.select(receivers.c.receiver_id, events.c.event_id, due_at, sa.literal(now, Instant))
+        sa.select(receivers.c.receiver_id, events.c.event_id, builds.c.app_id, due_at, sa.literal(now, Instant))
         .join(events, events.c.build_uuid == receivers.c.build_uuid)
+        .join(builds, builds.c.build_uuid == receivers.c.build_uuid)
         .where(receivers.c.build_uuid.in_(build_uuids), events.c.sequence == sequence, receivers.c.ended_at.is_(None))
         .order_by(events.c.event_id, receivers.c.place)
     )
-    columns = ["receiver_id", "event_id", "next_attempt_at", "queued_steady_at"]
+    columns = ["receiver_id", "event_id", "app_id", "next_attempt_at", "queued_steady_at"]
     tx.execute(deliveries.insert().from_select(columns, rows))
     tx.notify(Topic.DELIVERIES)
 
@@ -106,12 +107,12 @@ def _due_at(asked_until: sa.ColumnElement[datetime | None], now: datetime) -> sa
     return sa.case((asked_until > immediately, asked_until), else_=immediately)
 
 
-# The oldest pending delivery of each receiver; later ones have to wait for it.
-_HEADS = (
-    sa.select(sa.func.min(deliveries.c.delivery_id).label("delivery_id"))
-    .where(deliveries.c.state == DeliveryState.PENDING)
-    .group_by(deliveries.c.receiver_id)
-    .subquery()
+_EARLIER = deliveries.alias("earlier")
+# Later deliveries of a receiver have to wait for its oldest pending one.
+_IS_OLDEST = ~sa.exists().where(
+    _EARLIER.c.receiver_id == deliveries.c.receiver_id,
+    _EARLIER.c.state == DeliveryState.PENDING,
+    _EARLIER.c.delivery_id < deliveries.c.delivery_id,
 )
 
 
@@ -155,8 +156,8 @@ def _startable(tx: Tx, columns: Sequence[Any], busy: frozenset[int], full_hosts:
     """
     query = (
         sa.select(*columns)
-        .join(_HEADS, _HEADS.c.delivery_id == deliveries.c.delivery_id)
         .join(receivers, receivers.c.receiver_id == deliveries.c.receiver_id)
+        .where(deliveries.c.next_attempt_at.is_not(None), _IS_OLDEST)  # those that are pending, and no others
         .where(receivers.c.receiver_id.not_in(busy), receivers.c.host.not_in(full_hosts))
         .order_by(deliveries.c.next_attempt_at, deliveries.c.delivery_id)
     )

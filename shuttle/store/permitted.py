@@ -76,9 +76,9 @@ def apis_of(tx: Tx, app_ids: Collection[str]) -> dict[str, Api]:
     return {app_id: Api(api) for app_id, api in tx.execute(query)}
 
 
-def has_builds_of(tx: Tx, app_id: str, api: Api) -> bool:
-    """Whether the app has a build of this API."""
-    query = sa.select(builds.c.build_uuid).where(builds.c.app_id == app_id, builds.c.api == api.value)
+def has_new_builds(tx: Tx, app_id: str) -> bool:
+    """Whether the app has a build of the new API."""
+    query = sa.select(builds.c.build_uuid).where(builds.c.app_id == app_id, builds.c.api == Api.NEW.value)
     return tx.execute(query.limit(1)).first() is not None
 
 

@@ -37,7 +37,9 @@ _DELETED_AT = {Expiring.SOURCE: builds.c.source_deleted_at, Expiring.LOG: builds
 
 def expired_builds(tx: Tx, what: Expiring, before: datetime, limit: int) -> list[str]:
     """Uuids of archived builds that ended before `before` and still have this part."""
-    query = sa.select(builds.c.build_uuid).where(builds.c.finished_at < before, builds.c.archived_at.is_not(None))
+    # "IS NOT NULL" tells SQLite that it may use the indexes of builds that still have their source or log.
+    ended = (builds.c.finished_at.is_not(None), builds.c.finished_at < before)
+    query = sa.select(builds.c.build_uuid).where(*ended, builds.c.archived_at.is_not(None))
     if what in _DELETED_AT:
         query = query.where(_DELETED_AT[what].is_(None))
     return list(tx.execute(query.order_by(builds.c.finished_at).limit(limit)).scalars())

@@ -6,16 +6,20 @@ from shuttle.delivery import DeliveryState
 from shuttle.store.tables import builds, deliveries, receivers, sinks
 from shuttle.store.tx import Tx
 
+# `+ 0`: SQLite would read all rows in the order of their ids, not the index of those that have not ended.
 # The newest build has the newest key. The oldest unfinished build, sink and delivery may need an older one.
 _QUERIES = (
     sa.select(builds.c.plan).order_by(builds.c.position.desc()).limit(1),
-    sa.select(builds.c.plan).where(builds.c.finished_at.is_(None)).order_by(builds.c.position).limit(1),
-    sa.select(sinks.c.target).where(sinks.c.ended_at.is_(None)).order_by(sinks.c.sink_id).limit(1),
-    sa.select(receivers.c.target)
-    .join(deliveries, deliveries.c.receiver_id == receivers.c.receiver_id)
-    .where(deliveries.c.state == DeliveryState.PENDING)
-    .order_by(deliveries.c.delivery_id)
-    .limit(1),
+    sa.select(builds.c.plan).where(builds.c.finished_at.is_(None)).order_by(builds.c.position + 0).limit(1),
+    sa.select(sinks.c.target).where(sinks.c.ended_at.is_(None)).order_by(sinks.c.sink_id + 0).limit(1),
+    sa.select(receivers.c.target).where(
+        receivers.c.receiver_id
+        == sa.select(deliveries.c.receiver_id)
+        .where(deliveries.c.state == DeliveryState.PENDING)
+        .order_by(deliveries.c.delivery_id)
+        .limit(1)
+        .scalar_subquery()
+    ),
 )
 
 

@@ -113,6 +113,25 @@ builds = sa.Table(
         sqlite_where=sa.text("finished_at IS NOT NULL"),
         postgresql_where=sa.text("finished_at IS NOT NULL"),
     ),
+    # For retention: otherwise each sweep reads all builds whose source or log was deleted long ago.
+    sa.Index(
+        "builds_with_source",
+        "finished_at",
+        sqlite_where=sa.text("finished_at IS NOT NULL AND source_deleted_at IS NULL"),
+        postgresql_where=sa.text("finished_at IS NOT NULL AND source_deleted_at IS NULL"),
+    ),
+    sa.Index(
+        "builds_with_log",
+        "finished_at",
+        sqlite_where=sa.text("finished_at IS NOT NULL AND log_deleted_at IS NULL"),
+        postgresql_where=sa.text("finished_at IS NOT NULL AND log_deleted_at IS NULL"),
+    ),
+    sa.Index(
+        "builds_ended_by_id",
+        "build_id",
+        sqlite_where=sa.text("finished_at IS NOT NULL"),
+        postgresql_where=sa.text("finished_at IS NOT NULL"),
+    ),
     sa.Index(
         "builds_ended_of_app",
         *("app_id", "state", "position"),
@@ -192,6 +211,8 @@ deliveries = sa.Table(
     sa.Column("delivery_id", Id, primary_key=True, autoincrement=True),
     sa.Column("receiver_id", Id, sa.ForeignKey("receivers.receiver_id"), nullable=False),
     sa.Column("event_id", Id, sa.ForeignKey("events.event_id"), nullable=False),
+    # A copy from `builds`, so that an index can have it beside the state.
+    sa.Column("app_id", sa.Text, nullable=False, server_default=""),
     sa.Column("state", sa.Text, nullable=False, server_default="pending"),
     sa.Column("tries", sa.Integer, nullable=False, server_default="0"),
     sa.Column("next_attempt_at", Instant),
@@ -201,6 +222,17 @@ deliveries = sa.Table(
     # For dropping records: for each deleted row, SQLite searches rows that refer to it.
     sa.Index("deliveries_of_receiver", "receiver_id"),
     sa.Index("deliveries_of_event", "event_id"),
+    # For the lists of operators, and for replays.
+    sa.Index("deliveries_of_app", "app_id", "state", "delivery_id"),
+    sa.Index("deliveries_by_state", "state", "delivery_id"),
+    # Pending ones in the order of their attempts: the dispatcher reads those that are due, not all that wait.
+    sa.Index(
+        "deliveries_due",
+        "next_attempt_at",
+        "delivery_id",
+        sqlite_where=sa.text("next_attempt_at IS NOT NULL"),
+        postgresql_where=sa.text("next_attempt_at IS NOT NULL"),
+    ),
     sa.Index(
         "deliveries_pending",
         "receiver_id",

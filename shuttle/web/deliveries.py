@@ -10,7 +10,7 @@ from shuttle.delivery import DeliveryState
 from shuttle.errors import InvalidRequestError, NotFoundError, StoreError
 from shuttle.events import instant_text
 from shuttle.store.builds import has_app
-from shuttle.store.ledger import DeliveryRow, find_deliveries, replay_deliveries
+from shuttle.store.ledger import DeliveryRow, find_deliveries, replay_batch, replay_delivery
 from shuttle.store.permitted import newest_of_pair
 from shuttle.web import SERVICES, STANDING
 from shuttle.web.answers import json_answer
@@ -19,6 +19,8 @@ from shuttle.web.description import Parameter, describe
 from shuttle.web.models import Deliveries, DeliveryEntry, Replayed
 
 _MOST = 200
+# Each transaction of a replay takes some 20 ms; requests for builds are recorded between two of them.
+_REPLAYED_AT_ONCE = 500
 _OF_APP = Parameter("app_id", {"type": "string"}, "Only of this app.")
 _OF_BUILD = Parameter("build_id", {"type": "string"}, "Only of this build.")
 
@@ -55,7 +57,9 @@ async def replay_one(request: web.Request) -> web.StreamResponse:
     text = request.match_info["delivery_id"]
     if not re.fullmatch(WHOLE_NUMBER, text):
         raise NotFoundError("There is no such delivery.")
-    return await _replay(request, delivery_id=int(text), app_id=None, build_id=None)
+    if not await request.app[SERVICES].database.run(replay_delivery, int(text)):
+        raise NotFoundError("There is no such delivery.")
+    return json_answer(Replayed(replayed=1))
 
 
 @describe(
@@ -74,15 +78,9 @@ async def replay_given_up(request: web.Request) -> web.StreamResponse:
         raise NotFoundError(f"There is no app {app_id}: no build of it was ever accepted.")
     if build_id is not None and await database.run(newest_of_pair, app_id, build_id, request[STANDING]) is None:
         raise NotFoundError(f"There is no build {build_id} of {app_id}.")
-    return await _replay(request, delivery_id=None, app_id=app_id, build_id=build_id)
-
-
-async def _replay(
-    request: web.Request, *, delivery_id: int | None, app_id: str | None, build_id: str | None
-) -> web.StreamResponse:
-    replayed = await request.app[SERVICES].database.run(
-        replay_deliveries, delivery_id=delivery_id, app_id=app_id, build_id=build_id
-    )
-    if delivery_id is not None and not replayed:
-        raise NotFoundError("There is no such delivery.")
+    replayed, after = 0, 0
+    while chosen := await database.run(
+        replay_batch, app_id=app_id, build_id=build_id, after=after, limit=_REPLAYED_AT_ONCE
+    ):
+        replayed, after = replayed + len(chosen), chosen[-1]
     return json_answer(Replayed(replayed=replayed))

@@ -13,7 +13,7 @@ from shuttle.store import Database
 from shuttle.store.apps import app_is_finished, mark_app_deleted
 from shuttle.store.builds import endpoints_and_artifacts, find_build, page_of_builds
 from shuttle.store.claims import NewClaim, begin_claim, claim_build, claims_of, end_claim
-from shuttle.store.ledger import find_deliveries, replay_deliveries
+from shuttle.store.ledger import find_deliveries, replay_batch
 from shuttle.store.stored_outbox import StoredOutbox
 from shuttle.store.transitions import (
     attempt_trigger,
@@ -312,9 +312,51 @@ async def test_given_up_deliveries_can_be_replayed(database, vault, clock, outbo
     assert await outbox.due_deliveries(now=clock.steady(), limit=10, busy=frozenset()) == []
     [row] = await database.run(find_deliveries, app_id="app", build_id=None, state=DeliveryState.GAVE_UP, limit=10)
     assert (row.receiver, row.last_error) == ("r.example", "500")
-    assert await database.run(replay_deliveries, delivery_id=None, app_id="app", build_id=None) == 1
+    chosen = await database.run(replay_batch, app_id="app", build_id=None, after=0, limit=10)
+    assert chosen == [due.delivery_id]
     [again] = await outbox.due_deliveries(now=clock.steady(), limit=10, busy=frozenset())
     assert again.webhook_id == due.webhook_id
+
+
+async def test_deliveries_are_listed_newest_first_by_app_build_and_state(database, vault, clock, outbox):
+    hooks = [endpoint(vault, f"http://r{n}.example/hook") for n in range(2)]
+    for app_id, build_id in (("a", "1"), ("b", "1"), ("a", "2")):
+        await accepted(database, vault, app_id, build_id, receivers=hooks)
+    for due in (await outbox.due_deliveries(now=clock.steady(), limit=10, busy=frozenset()))[:2]:
+        await outbox.record_attempt(attempt_at(due, clock, outcome=Outcome.GAVE_UP, error="500"))
+
+    async def listed(app_id=None, build_id=None, state=None, limit=10):
+        rows = await database.run(find_deliveries, app_id=app_id, build_id=build_id, state=state, limit=limit)
+        assert [row.delivery_id for row in rows] == sorted((row.delivery_id for row in rows), reverse=True)
+        return [f"{row.app_id}/{row.build_id}" for row in rows]
+
+    assert await listed() == ["a/2", "a/2", "b/1", "b/1", "a/1", "a/1"]
+    assert await listed(limit=3) == ["a/2", "a/2", "b/1"]
+    assert await listed("a") == ["a/2", "a/2", "a/1", "a/1"]
+    assert await listed("a", limit=1) == ["a/2"]
+    assert await listed("a", "1") == ["a/1", "a/1"]
+    assert await listed(None, "1", limit=3) == ["b/1", "b/1", "a/1"]
+    assert await listed(None, None, DeliveryState.GAVE_UP) == ["a/1", "a/1"]
+    assert await listed("a", None, DeliveryState.PENDING) == ["a/2", "a/2"]
+    assert await listed(None, "1", DeliveryState.PENDING) == ["b/1", "b/1"]
+    assert await listed("b", None, DeliveryState.GAVE_UP) == await listed("none") == await listed(None, "none") == []
+
+
+async def test_replay_continues_after_the_last_delivery_of_a_batch(database, vault, clock, outbox):
+    await accepted(database, vault, receivers=[endpoint(vault, f"http://r{n}.example/hook") for n in range(3)])
+    for due in await outbox.due_deliveries(now=clock.steady(), limit=10, busy=frozenset()):
+        await outbox.record_attempt(attempt_at(due, clock, outcome=Outcome.GAVE_UP, error="500"))
+
+    async def batch(after, build_id=None):
+        return list(await database.run(replay_batch, app_id="app", build_id=build_id, after=after, limit=2))
+
+    assert await batch(0, "2") == []
+    first = await batch(0)
+    assert len(first) == 2
+    last = await batch(first[-1], "1")
+    assert len(last) == 1
+    assert await batch(0) == []
+    assert len(await outbox.due_deliveries(now=clock.steady(), limit=10, busy=frozenset())) == 3
 
 
 @pytest.mark.parametrize("set_by_seconds", [-3600, 3600])

@@ -13,10 +13,11 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from shuttle.errors import SettingsError
+from shuttle.store.ledger import find_deliveries
 from shuttle.store.migrate import bring_up_to_date
-from shuttle.store.tables import apps, builds, events, metadata
+from shuttle.store.tables import apps, builds, events, metadata, receivers
 from tests.support.inprocess import running_shuttle
-from tests.support.shuttle_store import build_row, migrate_to
+from tests.support.shuttle_store import build_row, migrate_to, open_database
 
 
 def test_migrations_and_tables_agree(tmp_path):
@@ -109,3 +110,25 @@ def test_migration_removes_queries_of_source_urls_from_old_records(tmp_path: Pat
         == f"-----> Source: {url[: url.index('?') + 1]}".ljust(len("-----> Source: ") + 300, "*") + "\n"
     )
     assert json.loads(sent) == {"id": {"mine": url}, "message": f"{shown} answers 404."}
+
+
+async def test_deliveries_of_before_the_migration_are_found_by_their_app(tmp_path: Path):
+    engine = sa.create_engine(f"sqlite:///{tmp_path}/shuttle.db")
+    migrate_to(engine, "0013")
+    at = datetime(2030, 1, 1, tzinfo=UTC)
+    with engine.begin() as connection:
+        connection.execute(
+            apps.insert(), [{"app_id": f"app{n}", "job_name": f"j{n}", "created_at": at} for n in (1, 2)]
+        )
+        for n in (1, 2):
+            connection.execute(builds.insert(), build_row(f"app{n}", n, at))
+            receiver = {"build_uuid": f"u{n}", "place": 0, "kind": "http", "host": "h", "target": b"", "state": "done"}
+            connection.execute(receivers.insert(), receiver)
+            event = {"build_uuid": f"u{n}", "sequence": 1, "webhook_id": "m", "status": "queued", "body": b""}
+            connection.execute(events.insert(), event | {"created_at": at})
+        connection.exec_driver_sql("INSERT INTO deliveries (receiver_id, event_id, state) VALUES (1, 1, 'gave_up')")
+        connection.exec_driver_sql("INSERT INTO deliveries (receiver_id, event_id, state) VALUES (2, 2, 'delivered')")
+    engine.dispose()
+    async with open_database(tmp_path) as database:
+        [row] = await database.run(find_deliveries, app_id="app2", build_id=None, state=None, limit=10)
+    assert (row.delivery_id, row.app_id, row.state) == (2, "app2", "delivered")
