@@ -64,8 +64,10 @@ def make_spec(request: BuildRequest, standing: Standing, settings: Settings) -> 
         if image is not None and image.credentials is not None:
             pair = (image.credentials.user, image.credentials.password)
             registries |= dict.fromkeys(references or (image.reference,), pair)
+    if request.source.data_url is not None:
+        request = request.model_copy(update={"source": request.source.without_content()})
     return BuildSpec(
-        request=request.model_copy(update={"source": request.source.without_content()}),
+        request=request,
         token=new_token(),
         agent_key=new_token(),
         standing=standing,

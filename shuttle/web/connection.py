@@ -56,6 +56,7 @@ class Connection(web.RequestHandler):
         "_stall_timer",
         "_times",
         "_wait_timer",
+        "_wait_until",
         "_wire",
     )
 
@@ -75,6 +76,7 @@ class Connection(web.RequestHandler):
         self._finished = 0
         self._head_bytes = 0
         self._wait_timer: asyncio.TimerHandle | None = None
+        self._wait_until: float | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
         self._resumed = 0
         self._seen = (0, 0)
@@ -102,6 +104,8 @@ class Connection(web.RequestHandler):
             self._callers.leave(self, self._peer)
             self._peer = None
         self._end_wait()
+        if self._wait_timer is not None:
+            self._wait_timer.cancel()
         if self._stall_timer is not None:
             self._stall_timer.cancel()
         super().connection_lost(exc)
@@ -156,14 +160,28 @@ class Connection(web.RequestHandler):
             self._end_with(head_too_large())
 
     def _limit_wait(self, seconds: float) -> None:
-        """Wait at most `seconds` for the next request, or for the rest of its head."""
-        self._end_wait()
-        self._wait_timer = self._loop.call_later(seconds, self._wait_is_over)
+        """Wait at most `seconds` for the next request, or for the rest of its head.
 
-    def _end_wait(self) -> None:
-        if self._wait_timer is not None:
+        A timer that ends earlier is kept, and set again at its end: so most requests set and cancel none.
+        """
+        self._wait_until = self._loop.time() + seconds
+        if self._wait_timer is not None and self._wait_timer.when() > self._wait_until:
             self._wait_timer.cancel()
             self._wait_timer = None
+        if self._wait_timer is None:
+            self._wait_timer = self._loop.call_at(self._wait_until, self._check_wait)
+
+    def _end_wait(self) -> None:
+        self._wait_until = None
+
+    def _check_wait(self) -> None:
+        self._wait_timer = None
+        if self._wait_until is None:
+            return
+        if self._wait_until > self._loop.time():
+            self._wait_timer = self._loop.call_at(self._wait_until, self._check_wait)
+        else:
+            self._wait_is_over()
 
     def _wait_is_over(self) -> None:
         if not self.waits_for_head:  # the rest of the last request's body is still being read
