@@ -20,7 +20,7 @@ USER shuttle
 VOLUME /data
 EXPOSE 9000
 HEALTHCHECK --interval=10s --timeout=3s CMD ["python", "-c", "import os, urllib.request; \
-urllib.request.urlopen(f\"http://127.0.0.1:{os.environ.get('PORT', '9000')}/healthz\", timeout=2)"]
+urllib.request.urlopen(f\"http://127.0.0.1:{os.environ.get('PORT') or 9000}/healthz\", timeout=2)"]
 # The root may be mounted read-only: the service writes to /data, and small files to /tmp.
 # Without SHUTTLE_TOKENS and SHUTTLE_ALLOW_ANONYMOUS the service prints what to set, and exits.
 CMD ["shuttle", "serve"]
