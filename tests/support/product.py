@@ -32,6 +32,8 @@ FAST = {
     "SHUTTLE_AGENT_SILENCE_SECONDS": "3",
     "SHUTTLE_SHUTDOWN_SECONDS": "2",
     "SHUTTLE_DRAIN_SECONDS": "1",
+    "SHUTTLE_HEARTBEAT_SECONDS": "0.4",
+    "SHUTTLE_LEASE_SECONDS": "2",
     "SHUTTLE_WEBHOOK_SCHEDULE_SECONDS": "0,0.05,0.1,0.2,0.4,0.8,1.6,3.2,6.4",
 }
 
@@ -300,10 +302,9 @@ async def running_product(
 async def running_replicas(folder: Path, count: int, **settings: str) -> AsyncIterator[Product]:
     """Start `count` replicas on one PostgreSQL database, behind a balancer: `product.url` is the balancer's."""
     ports = [free_port() for _ in range(count)]
-    quick = {"SHUTTLE_HEARTBEAT_SECONDS": "0.4", "SHUTTLE_LEASE_SECONDS": "2"}
     with on_postgres() as postgres:
         async with balancer(ports) as balanced:
-            shared = {"BUILD_SHUTTLE_HOST": balanced.url, **quick, **settings}
+            shared = {"BUILD_SHUTTLE_HOST": balanced.url, **settings}
             async with _running_product(folder, postgres, 4, None, shared, ports) as product:
                 product.url, product.balancer = balanced.url, balanced
                 yield product
