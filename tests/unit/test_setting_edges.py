@@ -39,7 +39,11 @@ def test_nothing_but_commas_is_no_empty_list(name: str, commas: str):
     problem_of(name, commas)
 
 
-@pytest.mark.parametrize("value", [f"{KEY}\n{OTHER_KEY}", f"{KEY} {OTHER_KEY}", f"{KEY[:20]}\n{KEY[20:]}", f"{KEY}!"])
+@pytest.mark.parametrize(
+    "value",
+    [f"{KEY}\n{OTHER_KEY}", f"{KEY} {OTHER_KEY}", f"{KEY[:20]}\n{KEY[20:]}", f"{KEY}!"],
+    ids=["a line break between", "a space between", "a line break within", "more behind"],
+)
 def test_a_second_encryption_key_is_never_ignored(value: str):
     assert KEY not in problem_of("SHUTTLE_ENCRYPTION_KEYS", value)
     both = load_settings({"SHUTTLE_ENCRYPTION_KEYS": f" {KEY}, {OTHER_KEY},"})
@@ -83,7 +87,7 @@ def _credentials(host: str) -> str:
         ("EXTRA_DOCKER_REGISTRY_CONFIG", _credentials),
         ("SHUTTLE_KAFKA_CREDENTIALS", _credentials),
     ],
-    ids=str,
+    ids=["insecure registries", "kafka hosts", "registry credentials", "kafka credentials"],
 )
 def test_hosts_that_match_nothing_are_refused(name: str, written: Callable[[str], str]):
     for host in ("h", "h:1", "10.0.0.1:65535", "[::1]:5000", "[2001:db8::1]", "a_b.example"):
