@@ -72,7 +72,9 @@ class AppCleanup:
         if not await self._services.database.run(app_is_finished, app_id):
             return False
         async with self._services.signals.job_lock(job_name):
-            if not await self._services.database.run(app_is_finished, app_id):
+            finished = await self._services.database.run(app_is_finished, app_id)
+            # Without the lease another replica may have taken the app since, and be building in that job.
+            if not finished or not self._services.lease.is_held:
                 return False
             try:
                 await self._services.jenkins.delete_job(job_name)

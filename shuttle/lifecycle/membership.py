@@ -11,7 +11,7 @@ from contextlib import suppress
 
 import structlog
 
-from shuttle.errors import StoreError
+from shuttle.errors import StoreError, UnavailableError
 from shuttle.lease import Lease
 from shuttle.lifecycle.owned_apps import OwnedApps
 from shuttle.store import Database, Topic
@@ -82,28 +82,54 @@ class Membership:
         await self._take_orphans()
 
     async def run(self, begin: Callable[[], Awaitable[None]], drop: Callable[[str], None]) -> None:
-        """Live, watch the others and take over their apps; run until cancelled."""
-        while not self._database.alone:
+        """Show that this process lives, and take over the apps of others that do not; run until cancelled."""
+        if not self._database.alone:
+            await asyncio.gather(self._live(drop), self._take_over(begin))
+
+    async def _live(self, drop: Callable[[str], None]) -> None:
+        while True:
+            await asyncio.sleep(max(self._looked_at + self._heartbeat_seconds - self._clock(), _SHORTEST_SECONDS))
+            try:
+                await self.look(drop)
+            except StoreError as error:
+                log.warning("this replica cannot show that it lives", error=error.message)
+                await asyncio.sleep(_STORE_PAUSE_SECONDS)
+            except Exception:  # a bug must not end the loop: without it this replica sends nothing
+                log.exception("this replica failed to show that it lives")
+                await asyncio.sleep(_STORE_PAUSE_SECONDS)
+
+    async def _take_over(self, begin: Callable[[], Awaitable[None]]) -> None:
+        while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._seconds_to_next_look()):
+                async with asyncio.timeout(self._seconds_to_next_death()):
                     await self._released.wait()
             self._released.clear()
             try:
-                await self.look(drop)
+                await self.take_over()
                 await begin()
-            except StoreError as error:
-                log.warning("the replicas cannot be looked at", error=error.message)
+            except UnavailableError as error:
+                log.warning("open work cannot be looked for now", error=error.message)
+                await asyncio.sleep(_STORE_PAUSE_SECONDS)
+            except Exception:  # a bug must not end the loop: without it nobody takes over
+                log.exception("open work cannot be looked for")
                 await asyncio.sleep(_STORE_PAUSE_SECONDS)
 
     async def look(self, drop: Callable[[str], None]) -> None:
-        """Raise the counter, remove dead replicas, and take their apps. Raises StoreError."""
+        """Raise the counter, and look at those of the others. Raises StoreError."""
         try:
             await self._raise_counter(drop)
         except StoreError:
             self._looked_at = -math.inf  # nobody else could raise a counter either
             raise
-        await self._remove_dead()
-        await self._take_orphans()
+
+    async def take_over(self) -> None:
+        """Remove dead replicas, and take the apps that nobody owns. Raises StoreError.
+
+        Does nothing if the newest look is outdated: this process or the database was away.
+        """
+        if self._clock() - self._looked_at <= 2 * self._heartbeat_seconds:
+            await self._remove_dead()
+            await self._take_orphans()
 
     async def leave(self) -> None:
         """Release all apps, so that the other replicas take them at once."""
@@ -115,10 +141,10 @@ class Membership:
             except StoreError as error:
                 log.warning("the apps could not be released; others take them later", error=error.message)
 
-    def _seconds_to_next_look(self) -> float:
-        """Until the next sign of life, or the end of another replica's lease."""
-        ends = [since + self._lease_seconds for _, since in self._seen.values()]
-        return max(min([self._looked_at + self._heartbeat_seconds, *ends]) - self._clock(), _SHORTEST_SECONDS)
+    def _seconds_to_next_death(self) -> float:
+        """Until the end of another replica's lease, and at most until the next sign of life of this one."""
+        ends = [since + self._lease_seconds - self._clock() for _, since in self._seen.values()]
+        return max(min([self._heartbeat_seconds, *ends]), _SHORTEST_SECONDS)
 
     async def _raise_counter(self, drop: Callable[[str], None] | None = None) -> None:
         began_at, was_held = self._lease.now(), self._lease.is_held
@@ -149,7 +175,7 @@ class Membership:
         for replica, since in [*self._seen.values()]:
             if now - since >= self._lease_seconds and await self._database.run(remove_replica, replica):
                 log.warning("a replica is considered dead", name=replica.name, instance=replica.instance)
-                del self._seen[replica.instance]
+                self._seen.pop(replica.instance, None)
 
     async def _take_orphans(self) -> None:
         """Take this replica's share of the apps that nobody owns, then what the others have left over."""

@@ -60,7 +60,7 @@ class ScriptedDatabase:
 
 
 class Looks:
-    """A membership whose clock is set by the test; `look` is one turn of its loop."""
+    """A membership whose clock is set by the test; `look` is one turn of its loops."""
 
     def __init__(self, database: ScriptedDatabase) -> None:
         self.database = database
@@ -83,6 +83,7 @@ class Looks:
     async def look(self, after_seconds: float = HEARTBEAT) -> None:
         self.seconds += after_seconds
         await self.membership.look(self.dropped.append)
+        await self.membership.take_over()
 
 
 @pytest.fixture
@@ -157,3 +158,13 @@ async def test_budgets_are_shared_by_the_replicas_that_live(looks: Looks):
     await looks.look()
     assert looks.counts == [2, 1]
     assert not looks.database.notifies
+
+
+@pytest.mark.parametrize("away_seconds", [11, 3600])
+async def test_nobody_is_removed_before_the_first_look_after_a_gap(away_seconds: float, looks: Looks):
+    """This process was stopped, or the database was away, for longer than the lease of the other one."""
+    for _ in range(3):
+        await looks.look()
+    looks.seconds += away_seconds
+    await looks.membership.take_over()
+    assert looks.database.removed == []
