@@ -18,7 +18,7 @@ from shuttle.web.agent_auth import with_setup_token
 from shuttle.web.description import described_as
 
 _BUILD = PREFIX + "/{build_uuid:[^/]+}"
-_PASSED_ON = ("Content-Type", "Content-Length", "Authorization")
+_PASSED_ON = ("Content-Type", "Content-Length", "Content-Encoding", "Authorization")
 _PASSED_BACK = ("Content-Type", "Retry-After", "WWW-Authenticate")
 
 

@@ -53,7 +53,7 @@ async def test_a_replica_that_was_frozen_sends_and_writes_nothing_more(tmp_path:
         await receiver.until(lambda: len(receiver.log) > 500)
         frozen = await owner_of(product, "app")
         os.kill(frozen.pid, signal.SIGSTOP)
-        product.balancer.out.add(product.ports[product.replicas.index(frozen)])
+        product.balancer.cut(product.ports[product.replicas.index(frozen)])
         await receiver.until(lambda: receiver.final and receiver.log_ended, 60)
         calls = receiver.calls
         os.kill(frozen.pid, signal.SIGCONT)

@@ -11,35 +11,44 @@ _BLOCK_BYTES = 64 * 1024
 
 @dataclass
 class Balancer:
-    """Passes connections on to one of `ports` of loopback. Ports in `out` get no new connections."""
+    """Passes connections on to one of `ports` of loopback. Ports in `out` get no new connections; `cut` ends those
+    that they have."""
 
     ports: list[int]
     url: str = ""
     out: set[int] = field(default_factory=set)
     _next: "count[int]" = field(default_factory=count)
-    _passing: set[asyncio.Task[None]] = field(default_factory=set)
+    _passing: dict[asyncio.Task[None], int] = field(default_factory=dict)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Pass one connection on, in both directions, until either side ends it."""
         task = asyncio.current_task()
         assert task is not None
-        self._passing.add(task)
-        task.add_done_callback(self._passing.discard)
+        self._passing[task] = 0
+        task.add_done_callback(self._passing.pop)
         try:
             backend = await self._connect()
             if backend is not None:
-                await asyncio.gather(_copy(reader, backend[1]), _copy(backend[0], writer))
+                self._passing[task], from_backend, to_backend = backend
+                await asyncio.gather(_copy(reader, to_backend), _copy(from_backend, writer))
         finally:
             writer.close()
 
-    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
+    async def _connect(self) -> tuple[int, asyncio.StreamReader, asyncio.StreamWriter] | None:
         first = next(self._next)
         for index in range(len(self.ports)):
             port = self.ports[(first + index) % len(self.ports)]
             if port not in self.out:
                 with suppress(OSError):
-                    return await asyncio.open_connection("127.0.0.1", port)
+                    return port, *await asyncio.open_connection("127.0.0.1", port)
         return None
+
+    def cut(self, port: int) -> None:
+        """Take the replica at the port out, and end its connections."""
+        self.out.add(port)
+        for task, used in self._passing.items():
+            if used == port:
+                task.cancel()
 
     async def end(self) -> None:
         """End all connections."""
