@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -109,11 +110,6 @@ async def shuttle_parts(
         polls = PollBudget(settings.shuttle_jenkins_polls_per_second, double_rate_seconds=_DOUBLE_RATE_SECONDS)
         calls = AgentCalls(settings.shuttle_agent_calls_per_second)
         owned, lease = OwnedApps(), _lease(settings)
-
-        def share_budgets(replicas: int) -> None:
-            polls.polls_per_second = settings.shuttle_jenkins_polls_per_second / replicas
-            calls.calls_per_second = settings.shuttle_agent_calls_per_second / replicas
-
         membership = Membership(
             database,
             Replica(database.instance, settings.replica_name, replica_url or public_url, __version__, 0, clock.now()),
@@ -121,7 +117,7 @@ async def shuttle_parts(
             lease,
             heartbeat_seconds=settings.shuttle_heartbeat_seconds,
             lease_seconds=settings.shuttle_lease_seconds,
-            share_budgets=share_budgets,
+            share_budgets=partial(_share_budgets, polls, calls, settings),
         )
         sinks = StoredSinks(database, vault)
         objects = object_store(settings)
@@ -181,13 +177,15 @@ async def shuttle_parts(
             StoredOutbox(database, vault), _status_senders(outgoing, kafka, settings), settings, clock, lease
         )
         database.subscribe(Topic.DELIVERIES, dispatcher.wake)
+
+        look_for_work = partial(_look_for_work, worker, signals, dispatcher)
         loops = {
             "delivery": dispatcher.run(),
             "retention": Retention(services).run(),
             "apps": AppCleanup(services).run(),
-            "unanswered requests": look_for_unanswered(signals, worker.look, dispatcher.wake),
+            "unanswered requests": look_for_unanswered(signals, look_for_work),
             "notices": database.listen(),
-            "membership": membership.run(worker.look, worker.drop),
+            "membership": membership.run(look_for_work, worker.drop),
             "steady time": record_steady_time(services),
             "memory": trim_memory(),
         }
@@ -246,6 +244,19 @@ async def _start(
         stack.push_async_callback(_end, task, grace_seconds)
     stack.push_async_callback(worker.close, grace_seconds)
     await worker.start()
+
+
+async def _look_for_work(worker: Worker, signals: Signals, dispatcher: Dispatcher) -> None:
+    """Begin what was taken over, or recorded without a notice."""
+    await worker.look()
+    signals.deleted.set()
+    dispatcher.wake()
+
+
+def _share_budgets(polls: PollBudget, calls: AgentCalls, settings: Settings, replicas: int) -> None:
+    """Each replica uses its part of what the whole service may use."""
+    polls.polls_per_second = settings.shuttle_jenkins_polls_per_second / replicas
+    calls.calls_per_second = settings.shuttle_agent_calls_per_second / replicas
 
 
 async def _end(task: asyncio.Task[None], grace_seconds: float) -> None:

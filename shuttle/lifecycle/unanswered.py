@@ -15,9 +15,7 @@ _PAUSE_SECONDS = 5.0
 _LOOKS = 120
 
 
-async def look_for_unanswered(
-    signals: Signals, look: Callable[[], Awaitable[None]], wake_deliveries: Callable[[], None]
-) -> None:
+async def look_for_unanswered(signals: Signals, look: Callable[[], Awaitable[None]]) -> None:
     """Look every 5 s for ten minutes after the newest of these answers; run until cancelled."""
     looks_left = 0
     while True:
@@ -31,6 +29,4 @@ async def look_for_unanswered(
             await look()
         except UnavailableError as error:
             log.warning("the builds of unanswered requests cannot be looked for yet", error=error.message)
-        signals.deleted.set()
-        wake_deliveries()
         await asyncio.sleep(_PAUSE_SECONDS)

@@ -21,16 +21,16 @@ class Readiness:
         self._states: dict[str, str] = {}
         self._checked_at = -math.inf
         self._checking: asyncio.Task[None] | None = None
-        self._draining = False
+        self.draining = False
 
     def drain(self) -> None:
         """From now on this replica is not ready: it is being stopped."""
-        self._draining = True
+        self.draining = True
 
     @property
     def why_not(self) -> str | None:
         """Why this replica should get no requests, apart from the database; None = it can answer them."""
-        if self._draining:
+        if self.draining:
             return "This replica is being stopped."
         if not self._services.lease.is_held:
             return "This replica could not show in time that it lives."

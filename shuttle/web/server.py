@@ -58,7 +58,14 @@ def make_web(services: Services, worker: Worker, membership: Membership) -> web.
     add_peer_routes(app)
     app.router.add_route("*", "/-/{rest:.*}", _nothing_here)
     app.on_response_prepare.append(_end_limit)
+    app.on_response_prepare.append(_close_while_draining)
     return app
+
+
+async def _close_while_draining(request: web.Request, response: web.StreamResponse) -> None:
+    """A client's next request shall go to another replica, and not meet the end of this one."""
+    if request.app[READINESS].draining:
+        response.force_close()
 
 
 async def _end_limit(_request: web.Request, _response: web.StreamResponse) -> None:

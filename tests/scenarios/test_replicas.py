@@ -94,7 +94,7 @@ async def test_a_reader_of_another_replica_sees_the_log_grow_without_a_break_whi
 
 
 async def test_a_rolling_restart_under_load_fails_no_request(tmp_path: Path):
-    async with running_replicas(tmp_path, 3) as product:
+    async with running_replicas(tmp_path, 3, SHUTTLE_DRAIN_SECONDS="3") as product:
         watch = asyncio.create_task(follow_readiness(product))
         receivers = {}
         done = asyncio.Event()
