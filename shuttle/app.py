@@ -13,12 +13,7 @@ from aiohttp import ClientSession, TCPConnector
 
 from shuttle import __version__
 from shuttle.clock import Clock
-from shuttle.delivery import StatusSender
 from shuttle.delivery.dispatch import Dispatcher
-from shuttle.delivery.failover import FailoverStatusSender
-from shuttle.delivery.http import HttpStatusSender
-from shuttle.delivery.kafka import KafkaStatusSender
-from shuttle.delivery.signature import Signer
 from shuttle.errors import StoreError, StoreFaultError
 from shuttle.jenkins.budget import PollBudget
 from shuttle.jenkins.client import JenkinsClient
@@ -43,16 +38,10 @@ from shuttle.objects import ObjectStore
 from shuttle.objects.directory import DirectoryStore
 from shuttle.objects.local import make_private
 from shuttle.outgoing.connector import AddressPolicy, outgoing_session
-from shuttle.outgoing.endpoints import EndpointKind
 from shuttle.outgoing.tls import tls_context
 from shuttle.peer_signature import PeerSignature
+from shuttle.senders import log_sinks, status_senders
 from shuttle.settings import Settings
-from shuttle.sinks import Sink
-from shuttle.sinks.failover import DECISION_SECONDS, FailoverUploadFactory
-from shuttle.sinks.forward import LogForwarder, RetryPolicy, UploadFactory
-from shuttle.sinks.host_recovery import HostRecovery
-from shuttle.sinks.http import HttpUploadFactory
-from shuttle.sinks.kafka import KafkaUploadFactory
 from shuttle.sources.http import HttpFetcher
 from shuttle.sources.kinds.http import HttpSource
 from shuttle.store import Database, Topic
@@ -172,9 +161,9 @@ async def shuttle_parts(
         )
         kafka = KafkaClusters(policy, settings)
         stack.push_async_callback(kafka.close)
-        worker = Worker(services, _sinks(log_session, kafka, clock, settings))
+        worker = Worker(services, log_sinks(log_session, kafka, clock, settings))
         dispatcher = Dispatcher(
-            StoredOutbox(database, vault), _status_senders(outgoing, kafka, settings), settings, clock, lease
+            StoredOutbox(database, vault), status_senders(outgoing, kafka, settings), settings, clock, lease
         )
         database.subscribe(Topic.DELIVERIES, dispatcher.wake)
 
@@ -201,38 +190,6 @@ async def shuttle_parts(
 def _lease(settings: Settings) -> Lease:
     """The lease of this process; on SQLite no other replica can take its apps."""
     return Lease(settings.shuttle_lease_seconds * (1 - _LEASE_MARGIN) if settings.postgres_url else None)
-
-
-def _sinks(session: ClientSession, kafka: KafkaClusters, clock: Clock, settings: Settings) -> dict[EndpointKind, Sink]:
-    """The log sinks, by kind."""
-    # A member of a failover never resumes after the last sent byte, because the next member continues after the last
-    # acknowledged one.
-    members: dict[EndpointKind, UploadFactory] = {
-        EndpointKind.HTTP: HttpUploadFactory(session),
-        EndpointKind.KAFKA: KafkaUploadFactory(kafka, settings.shuttle_kafka_request_timeout_seconds),
-    }
-    factories = members | {
-        EndpointKind.HTTP: HttpUploadFactory(session, resume=settings.shuttle_log_resume),
-        EndpointKind.FAILOVER: FailoverUploadFactory(members),
-    }
-    retry_policy = RetryPolicy(give_up_seconds=settings.shuttle_sink_give_up_seconds)
-    host_recovery = HostRecovery()
-    return {kind: LogForwarder(factory, retry_policy, host_recovery, clock) for kind, factory in factories.items()}
-
-
-def _status_senders(
-    session: ClientSession, kafka: KafkaClusters, settings: Settings
-) -> dict[EndpointKind, StatusSender]:
-    """The senders of statuses, by kind."""
-    signer, seconds = Signer(settings.webhook_keys), settings.shuttle_webhook_timeout_seconds
-
-    def within(seconds: float) -> dict[EndpointKind, StatusSender]:
-        return {
-            EndpointKind.HTTP: HttpStatusSender(session, signer, seconds),
-            EndpointKind.KAFKA: KafkaStatusSender(kafka, signer, seconds),
-        }
-
-    return within(seconds) | {EndpointKind.FAILOVER: FailoverStatusSender(within(min(seconds, DECISION_SECONDS)))}
 
 
 async def _start(

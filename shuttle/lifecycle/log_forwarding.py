@@ -138,7 +138,7 @@ class LogForwarding:
 
 
 class _LeasedReader:
-    """A LogReader that returns bytes while the lease is held: whoever reads them sends them at once."""
+    """A LogReader for senders: it returns bytes only while this process holds the lease."""
 
     def __init__(self, reader: LogReader, lease: Lease) -> None:
         self._reader = reader

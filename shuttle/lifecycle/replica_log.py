@@ -67,7 +67,7 @@ class ReplicaLog:
                 self._block, self._block_offset = block, offset
 
     async def _ask(self, offset: int, limit_bytes: int, wait_seconds: float) -> bytes:
-        """The bytes from `offset`, from whoever has the log; waits while the app changes hands."""
+        """The bytes from `offset`, from the process that has the log; waits while the app gets another owner."""
         clock = asyncio.get_running_loop().time
         ends_at = clock() + _LONGEST_CHANGE_SECONDS
         while True:

@@ -66,6 +66,7 @@ async def _close_while_draining(request: web.Request, response: web.StreamRespon
     """A client's next request shall go to another replica, and not meet the end of this one."""
     if request.app[READINESS].draining:
         response.force_close()
+        response.headers[hdrs.CONNECTION] = "close"  # aiohttp has prepared the headers before
 
 
 async def _end_limit(_request: web.Request, _response: web.StreamResponse) -> None:

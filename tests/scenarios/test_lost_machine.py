@@ -1,6 +1,5 @@
 """Beside PostgreSQL, the shuttle's machine is lost with its disk: what was acknowledged or kept is in S3."""
 
-import asyncio
 import hashlib
 import shutil
 from collections.abc import Iterator
@@ -31,8 +30,8 @@ def postgres(running: OnPostgres) -> OnPostgres:
 
 
 def service_on(postgres: OnPostgres, folder: Path) -> AbstractAsyncContextManager[Product]:
-    """The service with a short lease: a new process waits that long before it takes the apps of the lost one."""
-    return running_product(folder, postgres=postgres, SHUTTLE_HEARTBEAT_SECONDS="0.4", SHUTTLE_LEASE_SECONDS="2")
+    """The service; a new process waits for the lease of a lost one before it takes its apps."""
+    return running_product(folder, postgres=postgres)
 
 
 def lose_machine(product: Product) -> None:
@@ -55,9 +54,8 @@ async def whole_log(product: Product, receiver: Receiver) -> bytes:
 async def until_kept(product: Product, text: bytes) -> None:
     """Wait until the log's pieces in the bucket have this text."""
     build_uuid = (await product.build("app", "1"))["build_uuid"]
-    async with asyncio.timeout(30):
-        while text not in await asyncio.to_thread(pieces_of, product, build_uuid):
-            await asyncio.sleep(0.1)
+    assert product.postgres is not None
+    await product.postgres.until("log_pieces", lambda: text in pieces_of(product, build_uuid))
 
 
 def pieces_of(product: Product, build_uuid: str) -> bytes:
@@ -91,9 +89,7 @@ async def test_build_continues_with_the_same_log_after_the_machine_was_lost(post
         assert [line for line in log.splitlines() if line.isdigit()] == numbers + numbers[:100]
         assert "a log was restored from its pieces" in product.shuttle.output()
         build_uuid = (await product.build("app", "1"))["build_uuid"]
-        async with asyncio.timeout(10):
-            while await asyncio.to_thread(pieces_of, product, build_uuid):
-                await asyncio.sleep(0.05)
+        await postgres.until("log_pieces", lambda: not pieces_of(product, build_uuid), 10)
 
 
 async def test_log_that_was_kept_outlives_the_machines_of_shuttle_and_agent(postgres: OnPostgres, tmp_path: Path):

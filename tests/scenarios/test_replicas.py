@@ -4,9 +4,9 @@ import asyncio
 import hashlib
 import os
 import signal
+from itertools import count
 from pathlib import Path
 
-import aiohttp
 import pytest
 
 from tests.support.product import Process, Product, running_replicas
@@ -68,10 +68,8 @@ async def test_a_replica_that_was_frozen_sends_and_writes_nothing_more(tmp_path:
 async def until_raised(product: Product, replica: Process) -> None:
     """Wait until the replica has raised its counter three times, and so has looked at everything again."""
     assert product.postgres is not None
-    query = f"SELECT counter FROM replicas WHERE name LIKE '%-{replica.pid}'"
-    async with asyncio.timeout(20):
-        while not (rows := await asyncio.to_thread(product.postgres.query, query)) or rows[0][0] < 3:
-            await asyncio.sleep(0.1)
+    postgres, query = product.postgres, f"SELECT counter FROM replicas WHERE name LIKE '%-{replica.pid}'"
+    await postgres.until("replicas", lambda: any(counter >= 3 for (counter,) in postgres.query(query)))
 
 
 async def test_a_reader_of_another_replica_sees_the_log_grow_without_a_break_while_its_owner_dies(tmp_path: Path):
@@ -95,53 +93,28 @@ async def test_a_reader_of_another_replica_sees_the_log_grow_without_a_break_whi
 
 async def test_a_rolling_restart_under_load_fails_no_request(tmp_path: Path):
     async with running_replicas(tmp_path, 3, SHUTTLE_DRAIN_SECONDS="3") as product:
-        watch = asyncio.create_task(follow_readiness(product))
         receivers = {}
         done = asyncio.Event()
 
-        async def request_builds() -> None:
-            number = 0
-            while not done.is_set():
-                receivers[number] = product.receiver(f"r{number}")
-                await product.submit(f"app{number % 6}", str(number), "#!/bin/sh\nseq 1 50\n", receivers[number])
-                assert (await product.build(f"app{number % 6}", str(number)))["build_id"] == str(number)
-                number += 1
-                await asyncio.sleep(0.3)
+        async def request_builds(app_id: str) -> None:
+            """One build after the other: the next one when the first status of the last one has arrived."""
+            for number in count():
+                if done.is_set():
+                    return
+                receiver = receivers[app_id, number] = product.receiver(f"{app_id}-{number}")
+                await product.submit(app_id, str(number), "#!/bin/sh\nseq 1 50\n", receiver)
+                assert (await product.build(app_id, str(number)))["build_id"] == str(number)
+                await receiver.until(lambda receiver=receiver: receiver.statuses, 60)
 
-        load = asyncio.create_task(request_builds())
-        for replica, port in zip(product.replicas, product.ports, strict=True):
-            assert await replica.kill(signal.SIGTERM) == 0
-            await replica.start()
-            await until_in(product, port)
-        done.set()
-        await load
-        watch.cancel()
-        for number, receiver in receivers.items():
+        async with product.balancer.probing(), asyncio.TaskGroup() as load:
+            for app_id in ("a", "b", "c"):
+                load.create_task(request_builds(app_id))
+            for replica, port in zip(product.replicas, product.ports, strict=True):
+                assert await replica.kill(signal.SIGTERM) == 0
+                await replica.start()
+                await product.balancer.until_in(port)
+            done.set()
+        for build, receiver in receivers.items():
             await receiver.until(lambda receiver=receiver: receiver.final and receiver.log_ended, 60)
-            assert receiver.words() == ["queued", "pending", "succeeded"], number
+            assert receiver.words() == ["queued", "pending", "succeeded"], build
             assert receiver.final["log_sha256"] == hashlib.sha256(bytes(receiver.log)).hexdigest()
-
-
-async def follow_readiness(product: Product) -> None:
-    """Take replicas out of the balancer and back, as their /readyz says; run until cancelled."""
-    while True:
-        for port in product.ports:
-            if await is_ready(product, port):
-                product.balancer.out.discard(port)
-            else:
-                product.balancer.out.add(port)
-        await asyncio.sleep(0.1)
-
-
-async def is_ready(product: Product, port: int) -> bool:
-    try:
-        async with product.session.get(f"http://127.0.0.1:{port}/readyz") as response:
-            return response.status == 200
-    except aiohttp.ClientError:
-        return False
-
-
-async def until_in(product: Product, port: int) -> None:
-    async with asyncio.timeout(20):
-        while port in product.balancer.out or not await is_ready(product, port):
-            await asyncio.sleep(0.1)

@@ -6,7 +6,10 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
 
+import aiohttp
+
 _BLOCK_BYTES = 64 * 1024
+_PROBE_SECONDS = 0.1
 
 
 @dataclass
@@ -17,6 +20,7 @@ class Balancer:
     ports: list[int]
     url: str = ""
     out: set[int] = field(default_factory=set)
+    probed: asyncio.Condition = field(default_factory=asyncio.Condition)
     _next: "count[int]" = field(default_factory=count)
     _passing: dict[asyncio.Task[None], int] = field(default_factory=dict)
 
@@ -26,13 +30,22 @@ class Balancer:
         assert task is not None
         self._passing[task] = 0
         task.add_done_callback(self._passing.pop)
+        writers = [writer]
         try:
             backend = await self._connect()
             if backend is not None:
                 self._passing[task], from_backend, to_backend = backend
+                writers.append(to_backend)
                 await asyncio.gather(_copy(reader, to_backend), _copy(from_backend, writer))
+        except asyncio.CancelledError:
+            for one in writers:
+                one.transport.abort()
+            raise
         finally:
-            writer.close()
+            for one in writers:
+                one.close()
+                with suppress(OSError):
+                    await one.wait_closed()
 
     async def _connect(self) -> tuple[int, asyncio.StreamReader, asyncio.StreamWriter] | None:
         first = next(self._next)
@@ -50,11 +63,47 @@ class Balancer:
             if used == port:
                 task.cancel()
 
+    @asynccontextmanager
+    async def probing(self) -> AsyncIterator[None]:
+        """Meanwhile take replicas out and back as their /readyz says, asked periodically as by any balancer."""
+        ended = asyncio.Event()
+        async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as probes:
+            for port in self.ports:
+                probes.create_task(self._probe(port, session, ended))
+            try:
+                yield
+            finally:
+                ended.set()
+
+    async def _probe(self, port: int, session: aiohttp.ClientSession, ended: asyncio.Event) -> None:
+        while not ended.is_set():
+            ready = await _is_ready(port, session)
+            async with self.probed:
+                (self.out.discard if ready else self.out.add)(port)
+                self.probed.notify_all()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_PROBE_SECONDS):
+                    await ended.wait()
+
+    async def until_in(self, port: int, seconds: float = 30) -> None:
+        """Wait until the next probe of the replica has found it ready."""
+        async with asyncio.timeout(seconds), self.probed:
+            self.out.add(port)
+            await self.probed.wait_for(lambda: port not in self.out)
+
     async def end(self) -> None:
         """End all connections."""
         for task in self._passing:
             task.cancel()
         await asyncio.gather(*self._passing, return_exceptions=True)
+
+
+async def _is_ready(port: int, session: aiohttp.ClientSession) -> bool:
+    try:
+        async with session.get(f"http://127.0.0.1:{port}/readyz") as response:
+            return response.status == 200
+    except aiohttp.ClientError:
+        return False
 
 
 async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:

@@ -1,0 +1,53 @@
+"""Creates what sends logs and statuses, by kind of receiver; a part of the composition root."""
+
+from aiohttp import ClientSession
+
+from shuttle.clock import Clock
+from shuttle.delivery import StatusSender
+from shuttle.delivery.failover import FailoverStatusSender
+from shuttle.delivery.http import HttpStatusSender
+from shuttle.delivery.kafka import KafkaStatusSender
+from shuttle.delivery.signature import Signer
+from shuttle.kafka.clusters import KafkaClusters
+from shuttle.outgoing.endpoints import EndpointKind
+from shuttle.settings import Settings
+from shuttle.sinks import Sink
+from shuttle.sinks.failover import DECISION_SECONDS, FailoverUploadFactory
+from shuttle.sinks.forward import LogForwarder, RetryPolicy, UploadFactory
+from shuttle.sinks.host_recovery import HostRecovery
+from shuttle.sinks.http import HttpUploadFactory
+from shuttle.sinks.kafka import KafkaUploadFactory
+
+
+def log_sinks(
+    session: ClientSession, kafka: KafkaClusters, clock: Clock, settings: Settings
+) -> dict[EndpointKind, Sink]:
+    """The log sinks, by kind."""
+    # A member of a failover never resumes after the last sent byte, because the next member continues after the last
+    # acknowledged one.
+    members: dict[EndpointKind, UploadFactory] = {
+        EndpointKind.HTTP: HttpUploadFactory(session),
+        EndpointKind.KAFKA: KafkaUploadFactory(kafka, settings.shuttle_kafka_request_timeout_seconds),
+    }
+    factories = members | {
+        EndpointKind.HTTP: HttpUploadFactory(session, resume=settings.shuttle_log_resume),
+        EndpointKind.FAILOVER: FailoverUploadFactory(members),
+    }
+    retry_policy = RetryPolicy(give_up_seconds=settings.shuttle_sink_give_up_seconds)
+    host_recovery = HostRecovery()
+    return {kind: LogForwarder(factory, retry_policy, host_recovery, clock) for kind, factory in factories.items()}
+
+
+def status_senders(
+    session: ClientSession, kafka: KafkaClusters, settings: Settings
+) -> dict[EndpointKind, StatusSender]:
+    """The senders of statuses, by kind."""
+    signer, seconds = Signer(settings.webhook_keys), settings.shuttle_webhook_timeout_seconds
+
+    def within(seconds: float) -> dict[EndpointKind, StatusSender]:
+        return {
+            EndpointKind.HTTP: HttpStatusSender(session, signer, seconds),
+            EndpointKind.KAFKA: KafkaStatusSender(kafka, signer, seconds),
+        }
+
+    return within(seconds) | {EndpointKind.FAILOVER: FailoverStatusSender(within(min(seconds, DECISION_SECONDS)))}
