@@ -1,5 +1,6 @@
 """Responses while the start waits for the database: 503 for all requests; `/readyz` says why."""
 
+import asyncio
 import socket
 
 from aiohttp import web
@@ -11,6 +12,8 @@ from shuttle.web.models import Checks, Ok, Ready
 _NOT_READY = "This replica is starting."
 _NOT_CHECKED = "not checked yet: the start waits for the database"
 _PROBED_CHARACTERS = 64
+# From the accept of a connection to the answer to its request, which arrives with it.
+_ACCEPTED_WITHIN_SECONDS = 0.1
 
 
 class WaitingSite:
@@ -19,6 +22,7 @@ class WaitingSite:
     def __init__(self, listening: socket.socket) -> None:
         self._listening = listening
         self._why = "The service starts."
+        self._accepting: socket.socket | None = None
         self._runner: web.AppRunner | None = None
 
     def say(self, why: str) -> None:
@@ -31,13 +35,21 @@ class WaitingSite:
         app.router.add_route("*", "/{path:.*}", self._answer)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
-        await web.SockSite(self._runner, self._listening.dup()).start()
+        self._accepting = self._listening.dup()
+        await web.SockSite(self._runner, self._accepting).start()
 
     async def close(self) -> None:
-        """Stop answering; idempotent."""
+        """Leave new connections to the service, answer those already accepted, and end; idempotent.
+
+        asyncio forgets a connection that it accepted in the very step in which its server is closed: it neither serves
+        nor closes it, and the client waits until its time-out. So the server is closed some time after the last accept.
+        """
         runner, self._runner = self._runner, None
-        if runner is not None:
-            await runner.cleanup()
+        if runner is None or self._accepting is None:
+            return
+        asyncio.get_running_loop().remove_reader(self._accepting)
+        await asyncio.sleep(_ACCEPTED_WITHIN_SECONDS)
+        await runner.cleanup()
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         answer = self._answer_to(request)

@@ -87,9 +87,9 @@ class Process:
 
     async def _answers(self, session: aiohttp.ClientSession) -> bool:
         try:
-            async with session.get(self._probe_url, timeout=aiohttp.ClientTimeout(total=5)) as response:
+            async with session.get(self._probe_url) as response:
                 return response.status < 500
-        except (aiohttp.ClientError, TimeoutError):
+        except aiohttp.ClientError:
             return False
 
     def output(self) -> str:

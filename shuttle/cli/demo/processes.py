@@ -2,16 +2,21 @@
 
 import asyncio
 import os
+import random
 import socket
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from shuttle.cli.failures import CommandError
 
 _READY_WITHIN_SECONDS = 30
 _END_WITHIN_SECONDS = 10
+# Below the ports that the kernel gives to outgoing connections and to servers on port 0: they do not take the port
+# before the demo's server listens.
+_PORTS = range(20_000, 32_000)
 
 
 class Child:
@@ -82,8 +87,9 @@ def clean_environment(setting_names: frozenset[str]) -> dict[str, str]:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that is not in use now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port of 127.0.0.1 that is not in use now; a random one, so that two demos do not choose the same."""
+    for port in random.SystemRandom().sample(_PORTS, len(_PORTS)):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise CommandError("No port of 127.0.0.1 is free.")
