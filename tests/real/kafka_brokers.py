@@ -3,11 +3,9 @@
 import asyncio
 import base64
 import logging
-import os
-import socket
 import uuid
 from collections.abc import AsyncIterator, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import quote
 
@@ -15,6 +13,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
 
+from tests.support.free_port import free_port
 from tests.support.kafka_topic import Topic, consuming
 from tests.support.paused_process import pause, resume
 from tests.support.tcp_proxy import TcpProxy
@@ -33,29 +32,6 @@ AS_SHIPPED = (
 )  # fmt: skip
 # Small, so that a leader that dies or hangs is replaced within seconds; the default is 9 s.
 _SESSION_SECONDS = 3
-
-
-# The first port depends on the pid, so that parallel test processes, which have similar pids, try different ports.
-_candidates = iter(range(20_000 + os.getpid() * 101 % 10_000, 32_000))
-
-
-def free_ports(count: int) -> list[int]:
-    """Different free ports below the ephemeral range: no outgoing connection takes them while a broker is down.
-
-    No port is returned twice, because a broker starts to listen some time after it got its ports.
-    """
-    found: list[int] = []
-    with ExitStack() as probes:
-        for port in _candidates:
-            probe = probes.enter_context(socket.socket())
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            found.append(port)
-            if len(found) == count:
-                return found
-    raise AssertionError("no free ports")
 
 
 class Broker:
@@ -245,7 +221,7 @@ async def running_brokers(
     assert LIBRARIES.is_dir(), "run tests/real/install first"
     assert proxy is None or count == 1
     folder.mkdir(exist_ok=True)
-    found = free_ports(3 * count)
+    found = [free_port() for _ in range(3 * count)]
     client_ports, ports, controller_ports = found[:count], found[count : 2 * count], found[2 * count :]
     public_ports = client_ports
     if proxy is not None:

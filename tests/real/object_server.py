@@ -7,7 +7,7 @@ from pathlib import Path
 
 import boto3
 
-from tests.real.registry import free_port
+from tests.support.free_port import free_port
 
 ACCESS_KEY, SECRET_KEY = "key", "secret"
 _PROGRAM = Path(__file__).parents[2] / ".real" / "versitygw-1.8.0" / "versitygw"

@@ -3,13 +3,14 @@
 import asyncio
 import json
 import shutil
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+
+from tests.support.free_port import free_port
 
 USER, PASSWORD = "builder", "pass word:&%-of-the-registry"
 AUTHORIZATION = {"Authorization": aiohttp.encode_basic_auth(USER, PASSWORD)}
@@ -36,18 +37,6 @@ class Registry:
         async with aiohttp.ClientSession() as session, session.get(address, headers=AUTHORIZATION) as answer:
             config: dict[str, Any] = json.loads(await answer.read())
             return config
-
-
-def free_port() -> int:
-    """A free port below the ephemeral range, so that no outgoing connection takes it meanwhile."""
-    for port in range(20_000, 32_000):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise AssertionError("no free port")
 
 
 def busybox() -> bytes:

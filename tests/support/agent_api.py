@@ -10,6 +10,7 @@ from typing import Any, Self
 from aiohttp import web
 
 from jenkins_pipelines.environment import AgentEnvironment, environment_archive
+from tests.support.free_port import free_port
 
 BUILD_UUID = "6f1b2c3d-0000-4000-8000-000000000001"
 TOKEN = "token-of-this-build-0123456789"  # made-up secrets; tests check that they appear nowhere else
@@ -138,9 +139,8 @@ class AgentApi:
         app.router.add_put(f"{build}/artifacts/{{name:.+}}", self._artifact)
         self._runner = web.AppRunner(app, shutdown_timeout=0.05)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
-        await site.start()
-        self.port = self._runner.addresses[0][1]
+        self.port = self.port or free_port()
+        await web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True).start()
 
     async def stop(self) -> None:
         """Refuse connections until the next `start`."""

@@ -31,6 +31,7 @@ from shuttle.web.server import make_runner, make_web
 from shuttle.worker import Worker
 from tests.support.answer import Answer
 from tests.support.described import assert_described
+from tests.support.free_port import free_port
 from tests.support.product import FAST, TOKEN, USER, data_url, end_agents
 
 # Nothing listens on the discard port, so connecting fails immediately.
@@ -164,15 +165,7 @@ async def running_shuttle(folder: Path, jenkins_url: str = NO_JENKINS, **setting
     if not checked.postgres_url and not checked.database_path.exists():
         checked.database_path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         checked.database_path.write_bytes(await migrated_database())
-    app = web.Application()
-    runner: web.AppRunner | None = None
-    # The public URL has to be known first, so the port is bound before the services are created.
-    listening = web.AppRunner(app)
-    await listening.setup()
-    probe = web.TCPSite(listening, "127.0.0.1", int(settings.get("PORT", "0")), reuse_address=True)
-    await probe.start()
-    port: int = listening.addresses[0][1]
-    await listening.cleanup()
+    port = int(settings.get("PORT") or free_port())
     url = f"http://127.0.0.1:{port}"
     async with (
         shuttle_parts(checked, checked.build_shuttle_host or url) as (services, worker, membership, _),
@@ -232,9 +225,8 @@ class Jenkins:
         self._session = aiohttp.ClientSession(auto_decompress=False)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.05)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
-        await site.start()
-        self.port = self._runner.addresses[0][1]
+        self.port = self.port or free_port()
+        await web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True).start()
 
     async def stop(self) -> None:
         """Refuse connections until the next `start`."""
