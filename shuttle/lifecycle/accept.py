@@ -24,21 +24,17 @@ from shuttle.errors import (
 from shuttle.lifecycle import Services
 from shuttle.lifecycle.build_spec import make_spec, token_digest
 from shuttle.lifecycle.read_request import DecodedSource, decoded_source, read_body, read_legacy_body
-from shuttle.objects.names import source_object
+from shuttle.lifecycle.uploads import Uploads
 from shuttle.outgoing.endpoints import PayloadFormat
 from shuttle.outgoing.hooks import Hook, kind_of, shown_host
 from shuttle.request import UUID, LegacyRequest, ParsedRequest
 from shuttle.standing import Standing
-from shuttle.store.accept import free_uuid
 from shuttle.store.build_numbers import take_number
 from shuttle.store.fence import Ownership
 from shuttle.store.idempotency import find_recorded, find_recorded_legacy
 from shuttle.store.new_build import NewBuild, NewEndpoint, target_bytes
-from shuttle.store.pending_uploads import register_upload
 from shuttle.store.permitted import check_app, check_source
-
-# Existing callers wait 60 s for the answer; an object store that does not respond would delay it by 90 s.
-_PUT_TIMEOUT_SECONDS = 45.0
+from shuttle.store.tx import Tx
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +68,7 @@ class Acceptance:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._uploads = Uploads(services)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def accept(self, app_id: str, build_id: str, body: bytes | mmap.mmap, standing: Standing) -> AcceptedBuild:
@@ -83,26 +80,22 @@ class Acceptance:
         """
         await _group_concurrent_requests()
         parsed, content = await read_body(body, self._services)
-        if parsed.request.source.data_url is not None or UUID.fullmatch(build_id):
-            return await self._accept_locked(app_id, build_id, parsed, content, standing)
+        build_uuid = build_id.lower() if UUID.fullmatch(build_id) else str(uuid.uuid4())
+        identity = _Identity(standing, Api.NEW, app_id, build_id, build_uuid)
+        if parsed.request.source.data_url is not None:
+            return await self._accept_locked(identity, parsed, content)
         with _storage_errors_as_unrecorded():
             await _group_concurrent_requests()
-            identity = _Identity(standing, Api.NEW, app_id, build_id, str(uuid.uuid4()))
-            return await self._record(identity, parsed, content, None)
+            return await self._record_row(self._new_build(identity, parsed, content), parsed, content)
 
-    async def _accept_locked(
-        self, app_id: str, build_id: str, parsed: ParsedRequest, content: bytes, standing: Standing
-    ) -> AcceptedBuild:
-        """Take the lock and accept: another request may have the same source object or the same uuid."""
-        lock = self._lock(build_id.lower() if UUID.fullmatch(build_id) else f"{app_id}/{build_id}")
+    async def _accept_locked(self, identity: _Identity, parsed: ParsedRequest, content: bytes) -> AcceptedBuild:
+        """Take the lock and accept: an equal request may be storing the same source."""
+        run, find = self._services.database.run, self._find_equal(identity, content)
+        lock = self._lock(f"{identity.app_id}/{identity.build_id}")
         async with lock, decoded_source(parsed.request, self._services) as source:
-            if source is not None:
-                recorded = await self._services.database.run(
-                    find_recorded, app_id, build_id, self._same_request_as(content)
-                )
-                if recorded is not None:
-                    return _accepted(recorded, parsed, replayed=True)
-            identity = _Identity(standing, Api.NEW, app_id, build_id, await self._uuid_for(build_id))
+            recorded = await run(find)
+            if recorded is not None:
+                return _accepted(recorded, parsed, replayed=True)
             return await self._record(identity, parsed, content, source)
 
     async def accept_legacy(self, body: bytes | mmap.mmap, host: str, standing: Standing) -> AcceptedBuild:
@@ -129,7 +122,10 @@ class Acceptance:
         """Call it with the lock of the uuid held."""
         database, number = self._services.database, legacy.number_given
         if source is not None or number is None:
-            recorded = await database.run(find_recorded_legacy, legacy.build_uuid, self._same_request_as(content))
+            find = partial(
+                find_recorded_legacy, build_uuid=legacy.build_uuid, same_request=self._same_request_as(content)
+            )
+            recorded = await database.run(find)
             if recorded is not None:
                 return _accepted(recorded, legacy.numbered(recorded.build_id), replayed=True)
         await _group_concurrent_requests()
@@ -140,16 +136,10 @@ class Acceptance:
 
     @asynccontextmanager
     async def _lock(self, name: str) -> AsyncIterator[None]:
-        """Prevents two requests for the same uuid from overwriting each other's source."""
+        """Lets equal requests to this process be accepted one after the other."""
         with _storage_errors_as_unrecorded():
             async with self._locks.setdefault(name, asyncio.Lock()):
                 yield
-
-    async def _uuid_for(self, build_id: str) -> str:
-        """The build id itself if it is a UUID that no build has yet, else a new UUID."""
-        if UUID.fullmatch(build_id):
-            return await self._services.database.run(free_uuid, build_id.lower())
-        return str(uuid.uuid4())
 
     async def _record(
         self, identity: _Identity, parsed: ParsedRequest, content: bytes, source: DecodedSource | None
@@ -158,19 +148,25 @@ class Acceptance:
         new = self._new_build(identity, parsed, content)
         if source is None:
             return await self._record_row(new, parsed, content)
-        await self._store_source(identity.build_uuid, source)
+        stored = await self._uploads.store(identity.build_uuid, source, self._find_equal(identity, content))
+        if isinstance(stored, Build):
+            return _accepted(stored, parsed, replayed=True)
         new = replace(
             new,
+            build_uuid=stored,
             source_sha256=source.sha256,
             source_bytes=source.size_bytes,
             source_content_type=source.content_type,
         )
         try:
-            return await self._record_row(new, parsed, content)
+            accepted = await self._record_row(new, parsed, content)
         except (ConflictError, QueueFullError, TokenNeededError):
-            await self._services.objects.delete(source_object(identity.build_uuid))
+            await self._uploads.delete(stored, source.sha256)
             raise
         # After a StoreError the row may exist and need its source. If it does not exist, retention removes the source.
+        if accepted.build.build_uuid != stored:  # another process has recorded an equal request meanwhile
+            await self._uploads.delete(stored, source.sha256)
+        return accepted
 
     async def _record_row(self, new: NewBuild, parsed: ParsedRequest, content: bytes) -> AcceptedBuild:
         # No limit for the older API: a refused POST leaves a stuck record in its clients, and the queue is durable.
@@ -183,17 +179,6 @@ class Acceptance:
         elif not accepted.replayed:  # another replica owns the app, and begins the build
             self._services.owned.drop(new.app_id)
         return _accepted(accepted.build, parsed, replayed=accepted.replayed)
-
-    async def _store_source(self, build_uuid: str, source: DecodedSource) -> None:
-        """Put the source into the object store. It is registered first: retention finds it if no build is recorded."""
-        name = source_object(build_uuid)
-        try:
-            async with asyncio.timeout(_PUT_TIMEOUT_SECONDS):
-                known = await self._services.objects.head(name)
-                await self._services.database.run(register_upload, build_uuid, new_object=known is None)
-                await self._services.objects.put(name, source.path, content_type=source.content_type)
-        except TimeoutError:
-            raise ObjectStoreError("The object store did not store the source in time.") from None
 
     def _new_build(self, identity: _Identity, parsed: ParsedRequest, content: bytes) -> NewBuild:
         request, settings, vault = parsed.request, self._services.settings, self._services.vault
@@ -221,6 +206,13 @@ class Acceptance:
             receivers=self._endpoints(request.status_hooks, payload_format),
             sinks=self._endpoints(request.log_hooks, payload_format),
         )
+
+    def _find_equal(self, identity: _Identity, content: bytes) -> Callable[[Tx], Build | None]:
+        """Finds the build if an equal request has recorded it; raises ConflictError for a different request."""
+        same_request = self._same_request_as(content)
+        if identity.api is Api.LEGACY:
+            return partial(find_recorded_legacy, build_uuid=identity.build_uuid, same_request=same_request)
+        return partial(find_recorded, app_id=identity.app_id, build_id=identity.build_id, same_request=same_request)
 
     def _same_request_as(self, content: bytes) -> Callable[[str], bool]:
         return partial(self._services.vault.matches, content)

@@ -8,9 +8,10 @@ import structlog
 from shuttle.build import Build
 from shuttle.errors import UnavailableError
 from shuttle.lifecycle import Services
+from shuttle.lifecycle.uploads import Uploads
 from shuttle.objects.names import artifact_object, log_objects, source_object
 from shuttle.store.builds import artifacts_of, find_build
-from shuttle.store.pending_uploads import forget_uploads, orphaned_uploads
+from shuttle.store.pending_uploads import orphaned_uploads
 from shuttle.store.retain import Expiring, archived_of, drop_record, expired_builds, mark_deleted
 
 log = structlog.get_logger()
@@ -26,6 +27,7 @@ class Retention:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._uploads = Uploads(services)
 
     async def run(self) -> None:
         """Run until cancelled."""
@@ -68,9 +70,8 @@ class Retention:
         """Remove sources whose POST recorded no build: it was interrupted, or the source was stored too late."""
         before = self._services.clock.steady() - _ORPHANED_AFTER
         while orphaned := await self._services.database.run(orphaned_uploads, before, limit=_BATCH_SIZE):
-            for build_uuid in orphaned:
-                await self._services.objects.delete(source_object(build_uuid))
-                await self._services.database.run(forget_uploads, [build_uuid])
+            for build_uuid, holder in orphaned:
+                await self._uploads.delete(build_uuid, holder)
 
     async def _remove_left_spools(self) -> None:
         """Remove the spools of archived builds that a killed process left, or whose app another replica has taken."""

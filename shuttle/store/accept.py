@@ -1,7 +1,7 @@
 """Records new builds: the rows that exist when the caller gets its 200."""
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import NamedTuple, TypeVar
@@ -10,10 +10,9 @@ import sqlalchemy as sa
 
 from shuttle.build import Api, Build
 from shuttle.clock import Moment
-from shuttle.errors import ConflictError, QueueFullError, ShuttleError, TokenNeededError
+from shuttle.errors import ConflictError, QueueFullError, ShuttleError, StoreError, TokenNeededError
 from shuttle.standing import Standing
 from shuttle.store.build_numbers import reserve_numbers
-from shuttle.store.builds import find_build
 from shuttle.store.idempotency import find_recorded, find_recorded_legacy
 from shuttle.store.new_build import (
     FIRST_EPOCH,
@@ -28,16 +27,12 @@ from shuttle.store.new_build import (
 )
 from shuttle.store.outbox import emit_first_events
 from shuttle.store.ownership import take_idle_apps
-from shuttle.store.pending_uploads import forget_uploads
+from shuttle.store.pending_uploads import forget_uploads, held_uploads, uploads_under_way
 from shuttle.store.prepared import Prepared
 from shuttle.store.tables import apps, builds, receivers, sinks
 from shuttle.store.tx import Topic, Tx
 
 _T = TypeVar("_T")
-
-
-# The uuid of an older API's build, or the app id and build id of a new API's build.
-Identity = str | tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +49,12 @@ class AcceptRequest:
 
     @property
     def pair(self) -> tuple[str, str]:
-        """App id and build id. A new API's build cannot have the pair of any earlier build."""
-        return self.new.app_id, self.new.build_id
+        """App id and build id. A new API's build cannot have the pair of any earlier build.
 
-    @property
-    def identity(self) -> Identity:
-        """Requests with the same identity are repeats or conflicts. The older API's clients send a uuid."""
-        return self.new.build_uuid if self.new.api is Api.LEGACY else self.pair
+        Requests to the new API with the same pair are repeats or conflicts; those to the older API are if they have the
+        same uuid.
+        """
+        return self.new.app_id, self.new.build_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,15 +119,20 @@ _Results = dict[int, Accepted | ShuttleError]
 
 def _decide(tx: Tx, requests: Sequence[AcceptRequest], apis: dict[str, Api]) -> tuple[_Fresh, _Results]:
     """The builds to record, and the results by the index of the request. Repeats and conflicts have no result yet."""
-    taken = _taken(tx, requests)
-    fresh: dict[Identity, tuple[AcceptRequest, Build]] = {}
+    in_use, lost = _uuids_in_use(tx, requests), _lost_uploads(tx, requests)
+    taken = _taken_pairs(tx, requests)
+    fresh: list[tuple[AcceptRequest, Build]] = []
     results: _Results = {}
     waiting_before: int | None = None
     for index, request in enumerate(requests):
         if request.new.standing is Standing.ANONYMOUS and Api.NEW in {request.new.api, apis.get(request.new.app_id)}:
             results[index] = TokenNeededError(field="app")
             continue
-        if request.identity in taken or request.identity in fresh:
+        if request.new.build_uuid in in_use.recorded if request.new.api is Api.LEGACY else request.pair in taken:
+            continue
+        placed = _placed(request, in_use, lost)
+        if isinstance(placed, StoreError):
+            results[index] = placed
             continue
         waiting = None
         if request.queue_limit is not None:
@@ -142,12 +141,13 @@ def _decide(tx: Tx, requests: Sequence[AcceptRequest], apis: dict[str, Api]) -> 
             if waiting >= request.queue_limit:
                 results[index] = _queue_full(request.queue_limit)
                 continue
-        build = build_of(request.new, request.now)
-        fresh[request.identity] = request, build
-        apis.setdefault(request.new.app_id, request.new.api)
-        taken.add(request.pair)
+        build = build_of(placed.new, placed.now)
+        fresh.append((placed, build))
+        apis.setdefault(placed.new.app_id, placed.new.api)
+        taken.add(placed.pair)
+        in_use.recorded.add(build.build_uuid)
         results[index] = Accepted(build, replayed=False, waiting=waiting)
-    return list(fresh.values()), results
+    return fresh, results
 
 
 def _lock_apps(tx: Tx, requests: Sequence[AcceptRequest]) -> dict[str, _App]:
@@ -199,21 +199,14 @@ def _locked_apps(count: int) -> Prepared:
     return Prepared(query.with_for_update(key_share=True))
 
 
-def _taken(tx: Tx, requests: Sequence[AcceptRequest]) -> set[Identity]:
-    """The identities of the requests that builds already have; a pair of ids is taken by builds of either API."""
-    pairs = [request.pair for request in requests if request.new.api is Api.NEW]
-    uuids = [request.new.build_uuid for request in requests if request.new.api is Api.LEGACY]
-    taken: set[Identity] = set(_taken_pairs(tx, pairs)) if pairs else set()
-    if uuids:
-        known = sa.select(builds.c.build_uuid).where(builds.c.build_uuid.in_(uuids))
-        taken.update(tx.execute(known).scalars())
-    return taken
-
-
-def _taken_pairs(tx: Tx, wanted: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+def _taken_pairs(tx: Tx, requests: Sequence[AcceptRequest]) -> set[tuple[str, str]]:
+    """Those pairs of ids of requests to the new API that builds of either API have already."""
+    wanted = [request.pair for request in requests if request.new.api is Api.NEW]
+    if not wanted:
+        return set()
     pairs = _padded(wanted)
     values = {f"{name}_{index}": id_ for index, pair in enumerate(pairs) for name, id_ in zip("ab", pair, strict=True)}
-    return ((app_id, build_id) for app_id, build_id in _builds_of_pairs(len(pairs)).fetch(tx, values))
+    return {(app_id, build_id) for app_id, build_id in _builds_of_pairs(len(pairs)).fetch(tx, values)}
 
 
 @cache
@@ -224,6 +217,44 @@ def _builds_of_pairs(count: int) -> Prepared:
     ]
     query = sa.select(builds.c.app_id, builds.c.build_id)
     return Prepared(query.where(sa.tuple_(builds.c.app_id, builds.c.build_id).in_(wanted)))
+
+
+class _Uuids(NamedTuple):
+    """The uuids that requests may not take: those of builds, and those under which a source is being stored."""
+
+    recorded: set[str]
+    uploading: set[str]
+
+
+def _uuids_in_use(tx: Tx, requests: Sequence[AcceptRequest]) -> _Uuids:
+    """Looks only for uuids that callers have chosen."""
+    in_use = _Uuids(set(), set())
+    chosen = [request.new.build_uuid for request in requests if request.new.chose_uuid]
+    if chosen:
+        recorded = sa.select(builds.c.build_uuid, sa.true()).where(builds.c.build_uuid.in_(chosen))
+        uploading = uploads_under_way(tx, chosen).add_columns(sa.false())
+        for build_uuid, is_recorded in tx.execute(recorded.union_all(uploading)):
+            (in_use.recorded if is_recorded else in_use.uploading).add(build_uuid)
+    return in_use
+
+
+def _lost_uploads(tx: Tx, requests: Sequence[AcceptRequest]) -> set[str]:
+    """The uuids whose stored source another request may have replaced, because the upload took too long."""
+    sources = {new.build_uuid: new.source_sha256 for new in (request.new for request in requests) if new.source_sha256}
+    return sources.keys() - held_uploads(tx, sources) if sources else set()
+
+
+def _placed(request: AcceptRequest, in_use: _Uuids, lost: set[str]) -> AcceptRequest | StoreError:
+    """The request with a uuid that it may take: the chosen one, or a random one if the build id keeps its meaning."""
+    new, wanted = request.new, request.new.build_uuid
+    if new.source_sha256 is not None:
+        if wanted in lost or wanted in in_use.recorded:
+            return StoreError("Another request with this uuid was first; send the request again.")
+    elif wanted in in_use.recorded or wanted in in_use.uploading:
+        if new.api is Api.LEGACY:
+            return StoreError("Another request with this uuid is being recorded; send the request again.")
+        return replace(request, new=replace(new, build_uuid=str(uuid.uuid4())))
+    return request
 
 
 def _queue_full(queue_limit: int) -> QueueFullError:
@@ -267,10 +298,3 @@ def _receivers_of(request: AcceptRequest) -> Sequence[NewEndpoint]:
 
 def _sinks_of(request: AcceptRequest) -> Sequence[NewEndpoint]:
     return request.new.sinks
-
-
-def free_uuid(tx: Tx, wanted: str | None) -> str:
-    """`wanted` if no build has it, else a random uuid (version 4)."""
-    if wanted is not None and find_build(tx, wanted) is None:
-        return wanted
-    return str(uuid.uuid4())

@@ -54,6 +54,11 @@ class NewBuild:
     receivers: Sequence[NewEndpoint] = ()
     sinks: Sequence[NewEndpoint] = ()
 
+    @property
+    def chose_uuid(self) -> bool:
+        """Whether the caller has chosen the uuid, as callers of the older API always do; it may be in use."""
+        return self.api is Api.LEGACY or self.build_uuid == self.build_id.lower()
+
 
 def target_bytes(url: str, headers: dict[str, str]) -> bytes:
     """The secret part of a receiver or sink, which is sealed and stored as `target`."""

@@ -1,36 +1,117 @@
-"""Pending uploads: sources that are written to the object store before their builds are recorded."""
+"""Pending uploads: sources that are written to the object store before their builds are recorded.
 
-from collections.abc import Sequence
-from datetime import datetime
+The row of an upload is its lock in all processes. The holder is named by the SHA-256 of the source, so an equal request
+that is repeated goes on at once: both write the same bytes. Another source of the same uuid has to wait.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from enum import Enum, auto
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from shuttle.build import Build
 from shuttle.store.tables import builds, early_sources
-from shuttle.store.tx import Tx
+from shuttle.store.tx import Topic, Tx
+
+# Longer than an upload may take, and than the recording of its build after it.
+HELD_SECONDS = 90.0
 
 
-def register_upload(tx: Tx, build_uuid: str, *, new_object: bool) -> None:
-    """Register that the source of a build that is not recorded yet is about to be written.
+class Hold(Enum):
+    """The result of `hold_upload`."""
 
-    An existing object (`new_object` is false) that was never registered does not belong to a pending upload, so it is
-    not registered.
+    HELD = auto()
+    WAIT = auto()  # another source is being uploaded or deleted under this uuid
+    TAKEN = auto()  # another build has the uuid
+
+
+# Holds an upload while its object is deleted.
+_DELETING = "deleting"
+
+
+def uploads_under_way(tx: Tx, build_uuids: Sequence[str]) -> sa.Select[tuple[str]]:
+    """Selects those of the uuids under which a source is being stored or deleted."""
+    under_way = early_sources.c.announced_at >= _expired_before(tx)
+    return sa.select(early_sources.c.build_uuid).where(early_sources.c.build_uuid.in_(build_uuids), under_way)
+
+
+def _expired_before(tx: Tx) -> datetime:
+    return tx.now.steady - timedelta(seconds=HELD_SECONDS)
+
+
+def hold_upload(
+    tx: Tx, build_uuid: str, source_sha256: str, find_recorded: Callable[[Tx], Build | None], *, new_object: bool
+) -> Hold | Build:
+    """Become the holder of the upload, unless `find_recorded` finds a build, which is returned then.
+
+    An object that exists already (`new_object` is false) and was never registered is not deleted if no build is
+    recorded: an old shuttle may have stored it.
     """
-    row = {"build_uuid": build_uuid, "announced_at": tx.now.steady}
-    if new_object:
-        renewed = {"announced_at": tx.now.steady}
-        tx.execute(insert(early_sources).on_conflict_do_update(index_elements=["build_uuid"], set_=renewed), row)
-    else:
-        tx.execute(early_sources.update().where(early_sources.c.build_uuid == build_uuid).values(row))
+    row = {"holder": source_sha256, "announced_at": tx.now.steady}
+    statement = insert(early_sources).values(build_uuid=build_uuid, new_object=new_object, **row)
+    free = sa.or_(early_sources.c.holder == source_sha256, early_sources.c.announced_at < _expired_before(tx))
+    statement = statement.on_conflict_do_update(index_elements=["build_uuid"], set_=row, where=free)
+    held = tx.execute(statement.returning(early_sources.c.holder)).one_or_none() is not None
+    # After the lock: the build may have been recorded by the transaction that released it.
+    result = find_recorded(tx) or (Hold.TAKEN if _is_recorded(tx, build_uuid) else Hold.HELD)
+    if result is Hold.HELD:
+        return result if held else Hold.WAIT
+    if held:
+        release_upload(tx, build_uuid, source_sha256)
+    return result
+
+
+def held_uploads(tx: Tx, source_sha256s: Mapping[str, str]) -> set[str]:
+    """Those of the uuids whose uploads are still held for these sources; nobody else takes them in this transaction."""
+    rows = sa.select(early_sources.c.build_uuid, early_sources.c.holder)
+    rows = rows.where(early_sources.c.build_uuid.in_(source_sha256s)).order_by(early_sources.c.build_uuid)
+    return {uuid for uuid, holder in tx.execute(rows.with_for_update()) if source_sha256s[uuid] == holder}
 
 
 def forget_uploads(tx: Tx, build_uuids: Sequence[str]) -> None:
-    """Remove the registrations, after the builds were recorded or the objects deleted."""
+    """Remove the registrations of held uploads, after their builds were recorded."""
     tx.execute(early_sources.delete().where(early_sources.c.build_uuid.in_(build_uuids)))
+    for build_uuid in build_uuids:
+        tx.notify(Topic.BUILD, build_uuid)
 
 
-def orphaned_uploads(tx: Tx, before: datetime, limit: int) -> list[str]:
-    """Uuids of builds that were not recorded although their uploads were registered earlier than `before`."""
-    recorded = sa.exists().where(builds.c.build_uuid == early_sources.c.build_uuid)
-    query = sa.select(early_sources.c.build_uuid).where(early_sources.c.announced_at < before, ~recorded)
-    return list(tx.execute(query.order_by(early_sources.c.announced_at).limit(limit)).scalars())
+def release_upload(tx: Tx, build_uuid: str, holder: str) -> None:
+    """Remove the registration of an upload whose object is kept or was deleted."""
+    held = sa.and_(early_sources.c.build_uuid == build_uuid, early_sources.c.holder == holder)
+    if tx.execute(early_sources.delete().where(held)).rowcount:
+        tx.notify(Topic.BUILD, build_uuid)
+
+
+def begin_deletion(tx: Tx, build_uuid: str, holder: str) -> bool:
+    """Hold the upload while its object is deleted; False = the object must be kept, and the registration is removed.
+
+    The object is kept if a build was recorded with it, or if the upload has replaced an older one; it is also kept,
+    with the registration, if `holder` holds the upload no more.
+    """
+    upload = early_sources.c.build_uuid == build_uuid
+    row = tx.execute(sa.select(early_sources).where(upload).with_for_update()).one_or_none()
+    if row is None or row.holder != holder:
+        return False
+    if _is_recorded(tx, build_uuid) or not row.new_object:
+        release_upload(tx, build_uuid, holder)
+        return False
+    tx.execute(early_sources.update().where(upload).values(holder=_DELETING, announced_at=tx.now.steady))
+    return True
+
+
+def _is_recorded(tx: Tx, build_uuid: str) -> bool:
+    return tx.execute(sa.select(sa.true()).where(builds.c.build_uuid == build_uuid)).one_or_none() is not None
+
+
+def end_deletion(tx: Tx, build_uuid: str) -> None:
+    """Remove the registration after the object was deleted."""
+    release_upload(tx, build_uuid, _DELETING)
+
+
+def orphaned_uploads(tx: Tx, before: datetime, limit: int) -> list[tuple[str, str]]:
+    """Uuid and holder of uploads that were registered earlier than `before`; no build was recorded with them."""
+    columns = (early_sources.c.build_uuid, early_sources.c.holder)
+    query = sa.select(*columns).where(early_sources.c.announced_at < before).order_by(early_sources.c.announced_at)
+    return [(build_uuid, holder) for build_uuid, holder in tx.execute(query.limit(limit))]

@@ -348,6 +348,8 @@ early_sources = sa.Table(
     metadata,
     sa.Column("build_uuid", sa.Text, primary_key=True),
     sa.Column("announced_at", Instant, nullable=False),
+    sa.Column("holder", sa.Text, nullable=False, server_default=""),
+    sa.Column("new_object", sa.Boolean, nullable=False, server_default=sa.true()),
 )
 
 # One row: the newest anchor of steady time.

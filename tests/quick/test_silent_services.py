@@ -54,7 +54,7 @@ async def test_shutdown_with_a_silent_jenkins_is_in_time(tmp_path: Path, silence
 async def test_a_post_with_a_silent_object_store_is_answered_503_in_time(
     tmp_path: Path, silence: TcpProxy, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("shuttle.lifecycle.accept._PUT_TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr("shuttle.lifecycle.uploads._PUT_TIMEOUT_SECONDS", 0.3)
     async with running_shuttle(tmp_path, **bucket_at(silence.url)) as shuttle, asyncio.timeout(20):
         answer = await shuttle.post("/app/1", script_request())
         assert (answer.status, answer.json["code"]) == (503, "cannot_record")

@@ -1,15 +1,17 @@
 """Several replicas on one database: kills, freezes and partitions of one are not noticed by callers and receivers."""
 
 import asyncio
+import base64
 import hashlib
 import os
+import random
 import signal
 from itertools import count
 from pathlib import Path
 
 import pytest
 
-from tests.support.product import Process, Product, running_replicas
+from tests.support.product import Process, Product, data_url, running_replicas
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -17,6 +19,9 @@ SLOW = """#!/bin/sh
 echo ran >> {ran}
 for i in 1 2 3 4 5 6 7 8 9 10; do seq $((i * 100)) $((i * 100 + 99)); sleep 0.5; done
 """
+
+
+REGISTRY = {"docker_registry": "r.example", "gm_registry_host": "r.example", "gm_registry_repo": "apps"}
 
 
 async def owner_of(product: Product, app_id: str) -> Process:
@@ -117,3 +122,46 @@ async def test_a_rolling_restart_under_load_fails_no_request(tmp_path: Path):
         for build, receiver in receivers.items():
             assert receiver.words() == ["queued", "pending", "succeeded"], build
             assert receiver.final["log_sha256"] == hashlib.sha256(bytes(receiver.log)).hexdigest()
+
+
+async def test_of_two_sources_for_one_uuid_the_recorded_one_stays(tmp_path: Path):
+    """Two requests choose the same uuid at the same moment, at two replicas."""
+    sources = {f"{each}": incompressible(each) for each in range(2)}
+    uuids = [f"00000000-0000-4000-8000-00000000000{each}" for each in range(6)]
+    async with running_replicas(tmp_path, 2) as product:
+        urls = [f"http://127.0.0.1:{port}" for port in product.ports]
+
+        async def legacy(uuid: str, app: str, url: str) -> int:
+            body = {"app": f"app{app}", "space": "space", "app_uuid": uuid, "build_uuid": uuid, "sources": sources[app]}
+            async with product.session.post(f"{url}/", json=body | REGISTRY) as response:
+                return response.status
+
+        async def new(uuid: str, app: str, url: str) -> int:
+            body = {"source": {"url": sources[app]}, "pipeline": "script"}
+            async with product.session.post(f"{url}/app{app}/{uuid}", json=body) as response:
+                return response.status
+
+        for uuid in uuids[:3]:
+            statuses = await asyncio.gather(*(legacy(uuid, app, url) for app, url in zip("01", urls, strict=True)))
+            assert sorted(statuses) == [200, 409]
+            assert await source_of(product, uuid) == sources[str(statuses.index(200))]
+        for uuid in uuids[3:]:
+            assert await asyncio.gather(*(new(uuid, app, url) for app, url in zip("01", urls, strict=True))) == [
+                200,
+                200,
+            ]
+            for app in "01":
+                build = await product.build(f"app{app}", uuid)
+                assert await source_of(product, build["build_uuid"]) == sources[app]
+
+
+def incompressible(seed: int) -> str:
+    """A data: URL of 600 kB, so that storing it takes some time."""
+    return data_url({"build.sh": "#!/bin/sh\n", "noise": random.Random(seed).randbytes(300_000).hex()})
+
+
+async def source_of(product: Product, build_uuid: str) -> str:
+    """The stored source as a data: URL."""
+    async with product.session.get(f"{product.url}/{build_uuid}") as response:
+        assert response.status == 200
+        return f"data:{response.content_type};base64,{base64.b64encode(await response.read()).decode()}"

@@ -4,23 +4,24 @@ import asyncio
 import threading
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
 import pytest
 
-from shuttle.build import Api, Ending, SourceFacts, State, StopCause
+from shuttle.build import Api, Build, Ending, SourceFacts, State, StopCause
 from shuttle.delivery import Outcome
-from shuttle.errors import ConflictError, GoneError
+from shuttle.errors import ConflictError, GoneError, StoreError
 from shuttle.standing import Standing
 from shuttle.store import Database, Tx
-from shuttle.store.accept import Accepted
+from shuttle.store.accept import Accepted, AcceptRequest, record_all
 from shuttle.store.agent import record_report
 from shuttle.store.build_numbers import take_number
 from shuttle.store.builds import find_build, page_of_builds
 from shuttle.store.claims import NewClaim, claim_build, claims_of
 from shuttle.store.outbox import record_attempt
-from shuttle.store.pending_uploads import orphaned_uploads, register_upload
+from shuttle.store.pending_uploads import HELD_SECONDS, Hold, begin_deletion, hold_upload, orphaned_uploads
 from shuttle.store.progress import StageBoundary, StageEvent, record_stage_event
 from shuttle.store.stored_outbox import StoredOutbox
 from shuttle.store.transitions import (
@@ -39,13 +40,13 @@ from tests.support.shuttle_store import attempt_at, endpoint, new_build, record
 
 FACTS = SourceFacts("ab" * 32, 5, "application/gzip")
 # How long the first transaction waits for the second one, which has to wait for the first one if the locks are right.
-HELD_SECONDS = 0.25
+OPEN_SECONDS = 0.25
 
 
 async def overlapping(
     connections: list[Database], first: Callable[[Tx], Any], second: Callable[[Tx], Any]
 ) -> list[Any]:
-    """Run both transactions; `first` keeps its own open until `second` ends, or for HELD_SECONDS.
+    """Run both transactions; `first` keeps its own open until `second` ends, or for OPEN_SECONDS.
 
     Returns both results or errors. SQLite runs them one after the other, so `first` does not wait there.
     """
@@ -57,7 +58,7 @@ async def overlapping(
         finally:
             wrote.set()
             if connections[0] is not connections[1]:
-                done.wait(HELD_SECONDS)
+                done.wait(OPEN_SECONDS)
 
     async def then() -> Any:
         await asyncio.to_thread(wrote.wait, 5)
@@ -140,13 +141,71 @@ async def test_simultaneous_requests_get_different_build_numbers(connections: li
     assert sorted(await overlapping(connections, take, take)) == [3, 4]
 
 
-async def test_simultaneous_registrations_of_an_upload_are_one(connections: list[Database], clock: SetClock):
-    def register(tx: Tx) -> None:
-        register_upload(tx, "u1", new_object=True)
+def hold(source: str) -> Callable[[Tx], Build | Hold]:
+    return lambda tx: hold_upload(tx, "u1", source, lambda tx: find_build(tx, "u1"), new_object=True)
 
-    assert await overlapping(connections, register, register) == [None, None]
-    later = clock.steady() + timedelta(seconds=1)
-    assert await connections[0].run(orphaned_uploads, later, 10) == ["u1"]
+
+async def test_an_upload_has_one_source_until_it_expires(connections: list[Database], clock: SetClock):
+    assert await overlapping(connections, hold("a"), hold("b")) == [Hold.HELD, Hold.WAIT]
+    assert await overlapping(connections, hold("a"), hold("a")) == [Hold.HELD, Hold.HELD], "both store the same bytes"
+    assert await connections[0].run(orphaned_uploads, clock.steady() + timedelta(seconds=1), 10) == [("u1", "a")]
+    clock.forward(HELD_SECONDS + 1)
+    assert await overlapping(connections, hold("b"), hold("a")) == [Hold.HELD, Hold.WAIT]
+    assert not await connections[0].run(begin_deletion, "u1", "a"), "the object of the other source was deleted"
+
+
+async def test_an_upload_that_another_source_has_taken_over_is_not_recorded(
+    connections: list[Database], vault: Vault, clock: SetClock
+):
+    await connections[0].run(hold("a"))
+    clock.forward(HELD_SECONDS + 1)
+    await connections[0].run(hold("b"))
+    new = [new_build(vault, "app", each, build_uuid="u1", source_sha256=each) for each in "ab"]
+    with pytest.raises(StoreError):
+        await record(connections[0], vault, new[0])
+    await record(connections[0], vault, new[1])
+    assert (await connections[0].run(hold("c"))).build_id == "b", "it would replace the source of a recorded build"
+    assert await connections[0].run(orphaned_uploads, clock.steady() + timedelta(days=2), 10) == []
+
+
+async def test_an_upload_that_begins_while_its_build_is_recorded_finds_it(
+    connections: list[Database], vault: Vault, clock: SetClock
+):
+    await connections[0].run(hold("a"))
+    new = new_build(vault, "app", "1", build_uuid="u1", source_sha256="a")
+    _, found = await overlapping(
+        connections,
+        partial(record_all, requests=[AcceptRequest(new, clock.moment(), None, partial(vault.matches, b"request"))]),
+        hold("b"),
+    )
+    assert isinstance(found, Build)
+
+
+@pytest.mark.parametrize("api", list(Api))
+async def test_a_uuid_under_which_a_source_is_being_stored_is_in_use(
+    connections: list[Database], vault: Vault, api: Api
+):
+    uuid = "00000000-0000-4000-8000-000000000001"
+    await connections[0].run(hold_upload, uuid, "a", lambda _: None, new_object=True)
+    new = new_build(vault, "app", uuid, build_uuid=uuid, api=api)
+    if api is Api.LEGACY:
+        with pytest.raises(StoreError):
+            await record(connections[0], vault, new)
+    else:
+        assert (await record(connections[0], vault, new)).build.build_uuid != uuid
+
+
+async def test_simultaneous_builds_of_two_apps_with_the_same_uuid_as_id_are_recorded(
+    connections: list[Database], vault: Vault
+):
+    for uuid in (f"00000000-0000-4000-8000-00000000000{round_}" for round_ in range(5)):
+        new = [new_build(vault, app, uuid, build_uuid=uuid) for app in ("a", "b", "a", "b")]
+        recorded = await asyncio.gather(
+            *(record(connections[n % 2 ^ n // 2], vault, each) for n, each in enumerate(new))
+        )
+        found = {accepted.build.app_id: accepted.build.build_uuid for accepted in recorded}
+        assert len({accepted.build.build_uuid for accepted in recorded}) == 2
+        assert uuid in found.values()
 
 
 async def test_free_slot_is_granted_to_one_build_only(connections: list[Database], vault: Vault):

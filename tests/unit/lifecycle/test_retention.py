@@ -21,7 +21,7 @@ from shuttle.settings import load_settings
 from shuttle.store.agent import ArtifactLimits, record_artifact
 from shuttle.store.builds import Artifact, find_build
 from shuttle.store.log_pieces import Piece, keep_piece
-from shuttle.store.pending_uploads import register_upload
+from shuttle.store.pending_uploads import hold_upload
 from shuttle.store.retain import Expiring, expired_builds
 from shuttle.store.transitions import finish_build, mark_archived
 from shuttle.vault import Vault
@@ -120,7 +120,7 @@ async def test_sources_of_posts_that_recorded_no_build_are_removed_a_day_later(o
     content.write_bytes(b"x")
     for build_uuid in (orphan, one.build_uuid):
         await one.services.objects.put(source_object(build_uuid), content, content_type="text/plain")
-    await one.database.run(register_upload, orphan, new_object=True)
+    await one.database.run(hold_upload, orphan, "ab" * 32, lambda _: None, new_object=True)
     retention = Retention(one.services)
     one.clock.forward(DAY_SECONDS - 1)
     await retention.sweep()
