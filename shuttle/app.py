@@ -17,6 +17,7 @@ from shuttle.delivery.dispatch import Dispatcher
 from shuttle.errors import StoreError, StoreFaultError
 from shuttle.jenkins.budget import PollBudget
 from shuttle.jenkins.client import JenkinsClient
+from shuttle.jenkins.controllers import Controllers
 from shuttle.kafka.clusters import KafkaClusters
 from shuttle.lease import Lease
 from shuttle.lifecycle import Services
@@ -27,6 +28,7 @@ from shuttle.lifecycle.log_pieces import LogPieces
 from shuttle.lifecycle.membership import Membership
 from shuttle.lifecycle.owned_apps import OwnedApps
 from shuttle.lifecycle.peers import Peers
+from shuttle.lifecycle.reaching import Reaching
 from shuttle.lifecycle.retain import Retention
 from shuttle.lifecycle.signals import Signals
 from shuttle.lifecycle.steady_time import record_steady_time
@@ -96,9 +98,13 @@ async def shuttle_parts(
         vault = open_vault(keys, settings.shuttle_data_dir, await database.run(sealed_samples))
         clock.resume(await database.run(read_steady_time))
         clock.catch_up(await database.run(write_steady_time, clock.anchor()))
-        polls = PollBudget(settings.shuttle_jenkins_polls_per_second, double_rate_seconds=_DOUBLE_RATE_SECONDS)
-        calls = AgentCalls(settings.shuttle_agent_calls_per_second)
         owned, lease = OwnedApps(), _lease(settings)
+        controllers = _controllers(settings, lease)
+        stack.push_async_callback(controllers.close)
+        objects = object_store(settings)
+        stack.push_async_callback(objects.close)
+        reaching = Reaching(controllers, objects, interval_seconds=settings.shuttle_release_seconds / 2)
+        calls = AgentCalls(settings.shuttle_agent_calls_per_second)
         membership = Membership(
             database,
             Replica(database.instance, settings.replica_name, replica_url or public_url, __version__, 0, clock.now()),
@@ -106,26 +112,17 @@ async def shuttle_parts(
             lease,
             heartbeat_seconds=settings.shuttle_heartbeat_seconds,
             lease_seconds=settings.shuttle_lease_seconds,
-            share_budgets=partial(_share_budgets, polls, calls, settings),
+            release_seconds=settings.shuttle_release_seconds,
+            share_budgets=partial(_share_budgets, controllers, calls, settings),
+            reach=reaching.reach,
         )
         sinks = StoredSinks(database, vault)
-        objects = object_store(settings)
-        stack.push_async_callback(objects.close)
         policy = AddressPolicy(allow_loopback=settings.binds_loopback, allow_networks=settings.shuttle_allow_networks)
         outgoing = outgoing_session(policy, ca_file=settings.shuttle_ca_file, limit=_OUTGOING_CONNECTIONS)
         await stack.enter_async_context(outgoing)
         # Without a limit: each log sink needs a connection for as long as its build runs.
         log_session = outgoing_session(policy, ca_file=settings.shuttle_ca_file, limit=0)
         await stack.enter_async_context(log_session)
-        jenkins = JenkinsClient(
-            settings.jenkins_url.get_secret_value(),
-            budget=polls,
-            folder=settings.shuttle_jenkins_folder,
-            ssl_context=tls_context(settings.shuttle_ca_file),
-            observe=observe_jenkins_request,
-            before_command=lease.held,
-        )
-        stack.push_async_callback(jenkins.close)
         peer_session = ClientSession(connector=TCPConnector(limit=0, ssl=tls_context(settings.shuttle_ca_file) or True))
         await stack.enter_async_context(peer_session)
         peers = Peers(database, PeerSignature(vault.derived_keys("peers"), clock.steady), peer_session)
@@ -145,8 +142,8 @@ async def shuttle_parts(
             vault=vault,
             objects=objects,
             fetchers={HttpSource: HttpFetcher(outgoing, stall_seconds=settings.shuttle_source_stall_seconds)},
-            jenkins=jenkins,
-            polls=polls,
+            controllers=controllers,
+            reaches=membership.reaches,
             library=library,
             pieces=pieces,
             logs=logs,
@@ -168,7 +165,7 @@ async def shuttle_parts(
         database.subscribe(Topic.DELIVERIES, dispatcher.wake)
 
         look_for_work = partial(_look_for_work, worker, signals, dispatcher)
-        loops = {
+        loops: dict[str, Coroutine[None, None, None]] = {
             "delivery": dispatcher.run(),
             "retention": Retention(services).run(),
             "apps": AppCleanup(services).run(),
@@ -178,6 +175,8 @@ async def shuttle_parts(
             "steady time": record_steady_time(services),
             "memory": trim_memory(),
         }
+        if settings.postgres_url or len(controllers) > 1:
+            loops["reaching"] = reaching.run()
         work = AsyncExitStack()
         stack.push_async_callback(work.aclose)
         work.push_async_callback(membership.leave)
@@ -210,9 +209,29 @@ async def _look_for_work(worker: Worker, signals: Signals, dispatcher: Dispatche
     dispatcher.wake()
 
 
-def _share_budgets(polls: PollBudget, calls: AgentCalls, settings: Settings, replicas: int) -> None:
+def _controllers(settings: Settings, lease: Lease) -> Controllers:
+    """The clients of the controllers, each with its budget of polls."""
+    budgets = {
+        name: PollBudget(settings.shuttle_jenkins_polls_per_second, double_rate_seconds=_DOUBLE_RATE_SECONDS)
+        for name in settings.controllers
+    }
+    clients = {
+        name: JenkinsClient(
+            url,
+            budget=budgets[name],
+            folder=settings.shuttle_jenkins_folder,
+            ssl_context=tls_context(settings.shuttle_ca_file),
+            observe=observe_jenkins_request,
+            before_command=lease.held,
+        )
+        for name, url in settings.controllers.items()
+    }
+    return Controllers(clients, budgets)
+
+
+def _share_budgets(controllers: Controllers, calls: AgentCalls, settings: Settings, replicas: int) -> None:
     """Each replica uses its part of what the whole service may use."""
-    polls.polls_per_second = settings.shuttle_jenkins_polls_per_second / replicas
+    controllers.polls_per_second = settings.shuttle_jenkins_polls_per_second / replicas
     calls.calls_per_second = settings.shuttle_agent_calls_per_second / replicas
 
 

@@ -24,6 +24,11 @@ OUTBOX = Gauge("shuttle_outbox_deliveries", "Statuses that have not been deliver
 OLDEST_DELIVERY = Gauge("shuttle_outbox_oldest_seconds", "How long the oldest of them has been in the outbox.")
 SINKS = Gauge("shuttle_sinks_open", "Log sinks that are neither done nor given up.", ["state"])
 SINK_LAG = Gauge("shuttle_sink_lag_bytes", "Recorded log bytes that open sinks have not acknowledged.", ["state"])
+REPLICAS = Gauge("shuttle_replicas", "Replicas that this one considers alive, itself included.")
+OWNED_APPS = Gauge("shuttle_owned_apps", "Apps that this process owns.")
+TAKEN_APPS = Counter("shuttle_taken_apps_total", "Apps with open work that this process took over.")
+COUNTER_AGE = Gauge("shuttle_counter_age_seconds", "Age of this replica's newest sign of life in the database.")
+DATABASE_RETRIES = Counter("shuttle_database_retries_total", "Transactions that were rolled back and repeated.")
 JENKINS_REQUESTS = Counter("shuttle_jenkins_requests_total", "Requests to Jenkins.", ["kind"])
 JENKINS_SECONDS = Histogram(
     "shuttle_jenkins_request_seconds",
@@ -59,6 +64,13 @@ def show_backlog(backlog: Backlog) -> None:
     for state, (count, lag_bytes) in backlog.sinks.items():
         SINKS.labels(state).set(count)
         SINK_LAG.labels(state).set(lag_bytes)
+
+
+def show_replica(*, replicas: int, owned_apps: int, counter_age_seconds: float) -> None:
+    """Set the gauges of this replica."""
+    REPLICAS.set(replicas)
+    OWNED_APPS.set(owned_apps)
+    COUNTER_AGE.set(counter_age_seconds)
 
 
 def count_end(build: Build | None) -> None:

@@ -13,16 +13,23 @@ _HOST_AND_PORT = re.compile(r"(\[[^\[\]/?#@]*\]|[^\[\]:/?#@]*)(?::([0-9]{1,5}))?
 _TOPIC = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._\-]{1,249}")
 # Jenkins.checkGoodName of Jenkins' core.
 _NO_ITEM_NAME = re.compile(r"[?*\\%!@#$^&|<>\[\]:;\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+DEFAULT_CONTROLLER = "default"
+_CONTROLLER = re.compile(r"([A-Za-z0-9][A-Za-z0-9.\-]{0,62})=(https?://.*)", re.DOTALL)
 _SCHEMES = ("http", "https")
 
 
-def read_jenkins_url(text: str) -> str:
-    """The controller's base URL with a final slash."""
-    if "," in text:
-        raise ValueError("several controllers are not supported yet; name one")
-    if not _is_base_url(text):
-        raise ValueError("write http(s)://[user:api-token@]host[:port]/, an IPv6 address in brackets")
-    return text.rstrip("/") + "/"
+def read_controllers(text: str) -> dict[str, str]:
+    """The controllers' base URLs by name, each with a final slash; a single URL without a name is `default`."""
+    named = [_CONTROLLER.fullmatch(part.strip()) for part in text.split(",")]
+    if len(named) == 1 and named[0] is None:
+        named = [_CONTROLLER.fullmatch(f"{DEFAULT_CONTROLLER}={text}")]
+    found = {parts[1]: parts[2].rstrip("/") + "/" for parts in named if parts and _is_base_url(parts[2])}
+    if len(found) != len(named):
+        raise ValueError(
+            "write http(s)://[user:api-token@]host[:port]/, an IPv6 address in brackets; several as"
+            " name=URL,name=URL with different names of letters, digits, dots and dashes"
+        )
+    return found
 
 
 def read_public_url(text: str) -> str:

@@ -30,7 +30,7 @@ from shuttle.setting_hosts import (
     check_hosts,
     check_registry,
     check_topic,
-    read_jenkins_url,
+    read_controllers,
     read_public_url,
 )
 from shuttle.setting_values import (
@@ -141,6 +141,7 @@ class Settings(BaseModel):
     shuttle_database_listen_url: SecretStr = SecretStr("")
     shuttle_heartbeat_seconds: Seconds = 5
     shuttle_lease_seconds: Seconds = Field(15, validate_default=True)
+    shuttle_release_seconds: Seconds = 60
     shuttle_drain_seconds: float = Field(5, ge=0, le=MAX_SECONDS)
 
     # --- Jenkins
@@ -148,6 +149,7 @@ class Settings(BaseModel):
     shuttle_jenkins_folder: Annotated[str, AfterValidator(check_folder)] = ""
     shuttle_jenkins_agent_label: str = ""
     shuttle_jenkins_polls_per_second: PerSecond = 200
+    shuttle_jenkins_move_seconds: Seconds = 300
     shuttle_jenkins_console: Literal["summary", "full"] = "summary"
     shuttle_agent_calls_per_second: PerSecond = 200
     shuttle_trigger_settle_seconds: Seconds = 10
@@ -255,7 +257,8 @@ class Settings(BaseModel):
     @field_validator("jenkins_url")
     @classmethod
     def _jenkins(cls, value: SecretStr) -> SecretStr:
-        return SecretStr(read_jenkins_url(value.get_secret_value()))
+        read_controllers(value.get_secret_value())
+        return value
 
     @field_validator("shuttle_database_listen_url")
     @classmethod
@@ -315,6 +318,11 @@ class Settings(BaseModel):
     def replica_name(self) -> str:
         """The name of this process: SHUTTLE_REPLICA_NAME, or the host's name and the process id."""
         return self.shuttle_replica_name or f"{socket.gethostname()}-{os.getpid()}"
+
+    @property
+    def controllers(self) -> dict[str, str]:
+        """The base URLs of the Jenkins controllers by name, each with a final slash."""
+        return read_controllers(self.jenkins_url.get_secret_value())
 
     @property
     def postgres_url(self) -> str:

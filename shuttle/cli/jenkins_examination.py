@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import suppress
+from dataclasses import replace
 from urllib.parse import urlsplit
 from xml.etree.ElementTree import SubElement, tostring
 
 from defusedxml.ElementTree import fromstring
+from pydantic import SecretStr
 
 from jenkins_pipelines.catalogue import PIPELINES
 from jenkins_pipelines.models import Rendered
@@ -26,7 +28,7 @@ from shuttle.jenkins.client import JenkinsClient
 from shuttle.outgoing.tls import tls_context
 from shuttle.settings import Settings
 
-_SUBJECT = "Jenkins"
+_JENKINS = "Jenkins"
 # Jenkins refuses a deletion after it has waited 15 seconds for a running build; then it is tried again.
 _DELETIONS = 3
 _PAUSE_SECONDS = 0.5
@@ -35,9 +37,17 @@ _TWO_PIPELINES = tuple(PIPELINES.values())[:2]
 
 
 async def examine_jenkins(settings: Settings, *, try_jobs: bool, wait_seconds: float) -> AsyncIterator[Finding]:
-    """Check the credentials, and with `try_jobs` everything that the service does in Jenkins."""
+    """Check the credentials, and with `try_jobs` everything that the service does in Jenkins, for each controller."""
+    for name, url in settings.controllers.items():
+        subject = "Jenkins" if len(settings.controllers) == 1 else f"Jenkins {name}"
+        one = settings.model_copy(update={"jenkins_url": SecretStr(f"{name}={url}")})
+        async for finding in _examine(url, one, try_jobs=try_jobs, wait_seconds=wait_seconds):
+            yield replace(finding, subject=subject)
+
+
+async def _examine(url: str, settings: Settings, *, try_jobs: bool, wait_seconds: float) -> AsyncIterator[Finding]:
+    """Check one controller, the only one in `settings`."""
     requests: list[str] = []
-    url = settings.jenkins_url.get_secret_value()
     jenkins = JenkinsClient(
         url,
         ssl_context=tls_context(settings.shuttle_ca_file),
@@ -46,15 +56,15 @@ async def examine_jenkins(settings: Settings, *, try_jobs: bool, wait_seconds: f
     try:
         await jenkins.check()
         has_credentials = urlsplit(url).username is not None
-        yield fine(_SUBJECT, "answers, and takes the credentials of JENKINS_URL." if has_credentials else "answers.")
+        yield fine(_JENKINS, "answers, and takes the credentials of JENKINS_URL." if has_credentials else "answers.")
         if try_jobs:
             async for finding in _JobsExamination(jenkins, settings, wait_seconds).run():
                 yield finding
         if has_credentials and "crumb" in requests:  # an API token needs no crumb
             sentence = "JENKINS_URL has a password: Jenkins answers 29 requests a second, and 1,300 with an API token."
-            yield warning(_SUBJECT, sentence)
+            yield warning(_JENKINS, sentence)
     except ShuttleError as error:
-        yield problem(_SUBJECT, error.message)
+        yield problem(_JENKINS, error.message)
     finally:
         await jenkins.close()
 
@@ -79,9 +89,9 @@ class _JobsExamination:
                 yield finding
         except ForeignJobError:
             self._may_be_there = False
-            yield problem(_SUBJECT, f"the job {self._job} exists but is not the shuttle's; rename it.")
+            yield problem(_JENKINS, f"the job {self._job} exists but is not the shuttle's; rename it.")
         except ShuttleError as error:
-            yield problem(_SUBJECT, error.message)
+            yield problem(_JENKINS, error.message)
         finally:
             # Even if the doctor is interrupted.
             removed = await self._remove()
@@ -114,8 +124,8 @@ class _JobsExamination:
             await call
         except JenkinsRefusedError as error:
             self._hidden = self._hidden or error.permission == "Job/Read"
-            return problem(_SUBJECT, error.message)
-        return fine(_SUBJECT, granted)
+            return problem(_JENKINS, error.message)
+        return fine(_JENKINS, granted)
 
     async def _start_disabled(self) -> None:
         with suppress(JobNotReadyError):  # Jenkins checks the permission before it says that the job is disabled
@@ -136,7 +146,7 @@ class _JobsExamination:
         described = await self._attempt("Run/Update is granted.", words)
         if described.verdict is not Verdict.FINE:
             sentence = f"{described.sentence} Without it Jenkins' pages do not show a build's human_readable_info."
-            described = warning(_SUBJECT, sentence)
+            described = warning(_JENKINS, sentence)
         yield described
 
     async def _remove(self) -> Finding | None:
@@ -144,19 +154,19 @@ class _JobsExamination:
         if not self._may_be_there:
             return None
         if self._hidden:
-            return problem(_SUBJECT, f"Without Job/Read the job {self._job} cannot be deleted: delete it.")
+            return problem(_JENKINS, f"Without Job/Read the job {self._job} cannot be deleted: delete it.")
         for attempts_left in reversed(range(_DELETIONS)):
             try:
                 await self._jenkins.delete_job(self._job)
             except JenkinsUnavailableError as error:
                 if attempts_left == 0:
-                    return problem(_SUBJECT, f"{error.message} The job {self._job} may be left: delete it.")
+                    return problem(_JENKINS, f"{error.message} The job {self._job} may be left: delete it.")
                 await asyncio.sleep(_PAUSE_SECONDS)
             except ShuttleError as error:
-                return problem(_SUBJECT, f"{error.message} The job {self._job} is left: delete it.")
+                return problem(_JENKINS, f"{error.message} The job {self._job} is left: delete it.")
             else:
                 break
-        return fine(_SUBJECT, "Job/Delete is granted.") if self._made else None
+        return fine(_JENKINS, "Job/Delete is granted.") if self._made else None
 
 
 def _disabled(rendered: Rendered) -> Rendered:

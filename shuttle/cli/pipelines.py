@@ -91,11 +91,12 @@ def apply(
     written = rendered(kind.build(kind.Options()), agent_label=agent_label or None)
 
     async def put() -> None:
-        jenkins = JenkinsClient(settings.jenkins_url.get_secret_value())
-        try:
-            await jenkins.apply_job(job, written.config_xml, written.digest)
-        finally:
-            await jenkins.close()
+        for url in settings.controllers.values():
+            jenkins = JenkinsClient(url)
+            try:
+                await jenkins.apply_job(job, written.config_xml, written.digest)
+            finally:
+                await jenkins.close()
 
     asyncio.run(put())
     print(f"the job {job} has the pipeline {name}, {written.digest}", file=sys.stderr)

@@ -176,10 +176,11 @@ def _address(settings: Settings, listening: socket.socket, *, is_usual: bool) ->
 async def _shuttle(
     settings: Settings, folder: Path, listening: socket.socket, address: str
 ) -> AsyncIterator[tuple[ShuttleClient, Jenkins]]:
-    """Run the service with an empty directory; yields a client of it and its Jenkins."""
+    """Run the service with an empty directory; yields a client of it and its Jenkins, the only one in `settings`."""
     token = secrets.token_urlsafe(32)
     temporary = load_settings(
         None,
+        jenkins_url=settings.jenkins_url.get_secret_value(),
         shuttle_data_dir=folder / "data",
         database_url="",
         s3_bucket="",
@@ -194,7 +195,10 @@ async def _shuttle(
         await web.SockSite(runner, listening).start()
         here = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.shuttle_bind, settings.shuttle_bind)  # noqa: S104
         url = URL.build(scheme="http", host=here, port=listening.getsockname()[1])
-        yield await stack.enter_async_context(ShuttleClient(str(url), token)), services.jenkins
+        yield (
+            await stack.enter_async_context(ShuttleClient(str(url), token)),
+            services.controllers.of(services.controllers.only),
+        )
 
 
 @contextmanager

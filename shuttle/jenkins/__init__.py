@@ -49,6 +49,15 @@ class JenkinsBuild:
     ghost: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How many items wait in the controller's queue, and how many executors it has, and uses."""
+
+    waiting: int
+    executors: int
+    busy: int
+
+
 class Jenkins(Protocol):
     """One controller. Safe for any number of tasks of one loop. A job in a folder is named `folder/name`."""
 
@@ -107,6 +116,9 @@ class Jenkins(Protocol):
 
     async def describe(self, job: str, number: int, text: str) -> None:
         """Set the build's description."""
+
+    async def load(self) -> Load:
+        """The controller's load."""
 
     async def check(self) -> None:
         """Check that Jenkins answers and that the credentials suffice. JenkinsRefusedError names what is missing; it is

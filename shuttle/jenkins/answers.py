@@ -11,7 +11,7 @@ from urllib.parse import unquote
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from shuttle.errors import JenkinsRefusedError, JenkinsUnavailableError, ShuttleError
-from shuttle.jenkins import JenkinsBuild, QueueItem
+from shuttle.jenkins import JenkinsBuild, Load, QueueItem
 from shuttle.jenkins.credentials import permission_name
 from shuttle.jenkins.queue import Listing
 from shuttle.jenkins.session import JenkinsResponse
@@ -23,6 +23,8 @@ BUILD_TREE = "number,building,result,queueId,inProgress,duration,executor[number
 MARKED_BUILD_TREE = BUILD_TREE + ",actions[parameters[name,value]]"
 NEWEST_BUILD_TREE = f"lastBuild[{BUILD_TREE}]"
 QUEUE_ITEM_TREE = "id,why,cancelled,executable[number]"
+QUEUE_LENGTH_TREE = "items[id]"
+EXECUTORS_TREE = "totalExecutors,busyExecutors"
 QUEUE_TREE = "items[id,why,task[url],actions[parameters[name,value]]]"
 JOB_TREE = "name,description,property[parameterDefinitions[name]]"
 
@@ -127,6 +129,11 @@ class Identity(_Shape):
     anonymous: bool
 
 
+class _Executors(_Shape):
+    total: _Number = Field(alias="totalExecutors")
+    busy: _Number = Field(alias="busyExecutors")
+
+
 _QUEUE = TypeAdapter(_Queue)
 _QUEUE_ITEM = TypeAdapter(_QueueItem)
 _BUILD = TypeAdapter(_Build)
@@ -134,6 +141,7 @@ _BUILDS = TypeAdapter(_Builds)
 _NEWEST_BUILD = TypeAdapter(_NewestBuild)
 _JOB = TypeAdapter(JobFacts)
 _IDENTITY = TypeAdapter(Identity)
+_EXECUTORS = TypeAdapter(_Executors)
 
 
 def queue_listing(answer: JenkinsResponse) -> Listing:
@@ -193,6 +201,12 @@ def job_facts(answer: JenkinsResponse) -> JobFacts:
 def identity(answer: JenkinsResponse) -> Identity:
     """The answer of whoAmI."""
     return _read(_IDENTITY, answer)
+
+
+def load(queue: JenkinsResponse, computers: JenkinsResponse) -> Load:
+    """The load of the controller, from the length of its queue and the number of its executors."""
+    executors = _read(_EXECUTORS, computers)
+    return Load(len(_read(_QUEUE, queue).items), executors.total, executors.busy)
 
 
 def queued_item(answer: JenkinsResponse) -> int | None:

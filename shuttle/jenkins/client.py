@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from urllib.parse import quote
 
 from shuttle.errors import JenkinsNotFoundError, JenkinsRefusedError, JenkinsUnavailableError, JobNotReadyError
-from shuttle.jenkins import JenkinsBuild, QueueItem, StopCommand, answers, console
+from shuttle.jenkins import JenkinsBuild, Load, QueueItem, StopCommand, answers, console
 from shuttle.jenkins.budget import PollBudget
 from shuttle.jenkins.credentials import RefusedCommands
 from shuttle.jenkins.jobs import Jobs, job_path, verify_healthy
@@ -227,6 +227,12 @@ class JenkinsClient:
         if answer.status != 400:
             raise answers.failure(answer, "allow creating jobs")
         self._refused.raise_known_refusal()
+
+    async def load(self) -> Load:
+        """See the port."""
+        queue = await self._query("load", _json("queue/", answers.QUEUE_LENGTH_TREE), "show its queue")
+        computers = await self._query("load", _json("computer/", answers.EXECUTORS_TREE), "show its executors")
+        return answers.load(queue, computers)
 
     async def close(self) -> None:
         """See the port."""

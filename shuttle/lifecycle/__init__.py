@@ -1,12 +1,13 @@
 """The steps of a build as functions: accept, run, stage, trigger, follow, stop, finish. All of them use `Services`."""
 
 import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from shuttle.build import Build
 from shuttle.clock import Clock
 from shuttle.jenkins import Jenkins
-from shuttle.jenkins.budget import PollBudget
+from shuttle.jenkins.controllers import Controllers
 from shuttle.lease import Lease
 from shuttle.lifecycle.agent_calls import AgentCalls
 from shuttle.lifecycle.build_logs import BuildLogs
@@ -16,6 +17,7 @@ from shuttle.lifecycle.peers import Peers
 from shuttle.lifecycle.signals import Signals
 from shuttle.logs.library import LogLibrary
 from shuttle.objects import ObjectStore
+from shuttle.reach import Reach
 from shuttle.settings import Settings
 from shuttle.sources.kind import Fetchers
 from shuttle.store import Database
@@ -36,8 +38,8 @@ class Services:
     vault: Vault
     objects: ObjectStore
     fetchers: Fetchers
-    jenkins: Jenkins
-    polls: PollBudget
+    controllers: Controllers
+    reaches: Callable[[], Sequence[Reach]]  # of all live replicas, this one first
     library: LogLibrary
     pieces: LogPieces
     logs: BuildLogs
@@ -49,6 +51,10 @@ class Services:
     public_url: str
     clock: Clock
     normalizing: asyncio.Semaphore
+
+    def jenkins_of(self, build: Build) -> Jenkins:
+        """The controller that has the build, or will have it. Raises JenkinsUnavailableError if it is not listed."""
+        return self.controllers.of(build.controller)
 
     async def current(self, build: Build) -> Build:
         """The build's newest row."""

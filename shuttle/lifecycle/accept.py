@@ -191,7 +191,7 @@ class Acceptance:
             app_id=identity.app_id,
             build_id=identity.build_id,
             job_name=self._job_name(identity.app_id),
-            controller="",
+            controller=self._services.controllers.only,
             plan=vault.seal(spec.model_dump_json().encode()),
             token_digest=token_digest(spec.token),
             request_fingerprint=vault.fingerprint(content),

@@ -9,7 +9,7 @@ from shuttle.errors import ForeignJobError, UnavailableError
 from shuttle.lifecycle import Services
 from shuttle.metrics import count_end
 from shuttle.standing import Standing
-from shuttle.store.apps import app_is_finished, deleted_apps, mark_app_deleted, unmark_deleted_app
+from shuttle.store.apps import DeletedApp, app_is_finished, deleted_apps, mark_app_deleted, unmark_deleted_app
 
 log = structlog.get_logger()
 
@@ -52,14 +52,15 @@ class AppCleanup:
         except UnavailableError as error:
             log.warning("deleted apps cannot be read", error=error.message)
             return False
-        self._logged = {app_id: reason for app_id, reason in self._logged.items() if app_id in dict(apps)}
+        marked = {app.app_id for app in apps}
+        self._logged = {app_id: reason for app_id, reason in self._logged.items() if app_id in marked}
         done = True
-        for app_id, job_name in apps:
+        for app in apps:
             try:
-                done = await self._remove_job(app_id, job_name) and done
+                done = await self._remove_job(app) and done
             except UnavailableError as error:
                 done = False
-                self._log_once(app_id, error.message)
+                self._log_once(app.app_id, error.message)
         return done
 
     def _log_once(self, app_id: str, error: str) -> None:
@@ -67,18 +68,19 @@ class AppCleanup:
             self._logged[app_id] = error
             log.warning("the job of a deleted app could not be removed yet", app_id=app_id, error=error)
 
-    async def _remove_job(self, app_id: str, job_name: str) -> bool:
+    async def _remove_job(self, app: DeletedApp) -> bool:
         """Remove the job unless a build of the app still needs it; returns whether nothing is left to do."""
-        if not await self._services.database.run(app_is_finished, app_id):
+        if not await self._services.database.run(app_is_finished, app.app_id):
             return False
-        async with self._services.signals.job_lock(job_name):
-            finished = await self._services.database.run(app_is_finished, app_id)
+        async with self._services.signals.job_lock(app.job_name):
+            finished = await self._services.database.run(app_is_finished, app.app_id)
             # Without the lease another replica may have taken the app since, and be building in that job.
             if not finished or not self._services.lease.is_held:
                 return False
             try:
-                await self._services.jenkins.delete_job(job_name)
+                if app.controller:  # none was chosen for an app without any triggered build
+                    await self._services.controllers.of(app.controller).delete_job(app.job_name)
             except ForeignJobError as error:
-                log.warning("the job of a deleted app is not ours", app_id=app_id, error=error.message)
-            await self._services.database.run(unmark_deleted_app, app_id)
+                log.warning("the job of a deleted app is not ours", app_id=app.app_id, error=error.message)
+            await self._services.database.run(unmark_deleted_app, app.app_id)
             return True

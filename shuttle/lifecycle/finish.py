@@ -72,7 +72,7 @@ async def _console_lines(build: Build, ending: Ending, services: Services) -> st
         return ""
     try:
         async with asyncio.timeout(_CONSOLE_SECONDS):
-            console = await services.jenkins.console_tail(build.job_name, build.build_number)
+            console = await services.jenkins_of(build).console_tail(build.job_name, build.build_number)
     except (UnavailableError, JenkinsNotFoundError, TimeoutError) as error:
         log.info("Jenkins did not show its console", build_uuid=build.build_uuid, error=str(error) or "timed out")
         return ""

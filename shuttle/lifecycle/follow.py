@@ -73,7 +73,7 @@ async def _describe(build: Build, services: Services) -> None:
     if build.human_readable_info and build.build_number is not None:
         try:
             async with asyncio.timeout(_DESCRIBE_SECONDS):
-                await services.jenkins.describe(build.job_name, build.build_number, build.human_readable_info)
+                await services.jenkins_of(build).describe(build.job_name, build.build_number, build.human_readable_info)
         except (UnavailableError, JenkinsNotFoundError, TimeoutError) as error:
             problem = str(error) or "timed out"
             log.warning("the Jenkins build could not be described", build_uuid=build.build_uuid, error=problem)

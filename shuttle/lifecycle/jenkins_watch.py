@@ -66,7 +66,7 @@ class JenkinsWatch:
 
     def _pause_seconds(self) -> float:
         following = self._services.logs.open_count
-        return max(_SHORTEST_POLL_SECONDS, following / (self._services.polls.polls_per_second * _SHARE_OF_POLLS))
+        return max(_SHORTEST_POLL_SECONDS, following / (self._services.controllers.polls_per_second * _SHARE_OF_POLLS))
 
     def _last_call_seconds(self) -> float:
         """How long after the supervisor's newest call its last call is awaited.
@@ -83,7 +83,7 @@ class JenkinsWatch:
         """Poll once. An error is not retried here, only followed by a wait: calls may end the build meanwhile."""
         self._polled_at = self._clock()
         try:
-            seen = await self._services.jenkins.build(self._build.job_name, self._number)
+            seen = await self._services.jenkins_of(self._build).build(self._build.job_name, self._number)
             await self._backoff.reset()
             self._not_found.reset()
         except JenkinsNotFoundError:
@@ -113,7 +113,7 @@ async def is_over_in_jenkins(build: Build, services: Services) -> bool:
     if build.build_number is None:
         return True
     try:
-        return not (await services.jenkins.build(build.job_name, build.build_number)).building
+        return not (await services.jenkins_of(build).build(build.job_name, build.build_number)).building
     except JenkinsNotFoundError:
         return True
     except UnavailableError:

@@ -8,15 +8,18 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 import structlog
 
+from shuttle import metrics
 from shuttle.errors import StoreError, UnavailableError
 from shuttle.lease import Lease
 from shuttle.lifecycle.owned_apps import OwnedApps
+from shuttle.reach import Reach
 from shuttle.store import Database, Topic
 from shuttle.store.fence import Ownership
-from shuttle.store.ownership import orphaned_apps, owned_apps, release_apps, take_apps
+from shuttle.store.ownership import leave_replicas, orphaned_apps, owned_apps, release_apps, take_apps
 from shuttle.store.replicas import Replica, raise_counter, remove_replica
 
 log = structlog.get_logger()
@@ -44,16 +47,25 @@ class Membership:
         *,
         heartbeat_seconds: float,
         lease_seconds: float,
+        release_seconds: float,
         share_budgets: Callable[[int], None],
+        reach: Callable[[], Reach],
     ) -> None:
-        """`share_budgets` gets the number of replicas, which share the budgets of calls a second."""
+        """`share_budgets` gets the number of replicas, which share the budgets of calls a second.
+
+        `reach` tells what this process reaches. Without Jenkins and the object store for `release_seconds` it releases
+        its apps, if another replica reaches both.
+        """
         self._database = database
         self._mine = mine
         self._owned = owned
         self._lease = lease
         self._heartbeat_seconds = heartbeat_seconds
         self._lease_seconds = lease_seconds
+        self._release_seconds = release_seconds
         self._share_budgets = share_budgets
+        self._reach = reach
+        self._is_released = False
         self._clock = asyncio.get_running_loop().time
         # The other replicas, and since when their counters have had these values.
         self._seen: dict[str, tuple[Replica, float]] = {}
@@ -65,6 +77,10 @@ class Membership:
     def replicas(self) -> Sequence[Replica]:
         """All replicas that are considered alive, this one included."""
         return [self._mine, *(replica for replica, _ in self._seen.values())]
+
+    def reaches(self) -> Sequence[Reach]:
+        """What each replica reaches, this one first; that of another one as it was last told."""
+        return [self._reach(), *(Reach.of_text(replica.reach) for replica, _ in self._seen.values())]
 
     def ages(self) -> Sequence[tuple[Replica, float]]:
         """All replicas that are considered alive, this one first, with the age of their newest sign of life in seconds.
@@ -121,6 +137,7 @@ class Membership:
         except StoreError:
             self._looked_at = -math.inf  # nobody else could raise a counter either
             raise
+        await self._release_if_cut_off(drop)
 
     async def take_over(self) -> None:
         """Remove dead replicas, and take the apps that nobody owns. Raises StoreError.
@@ -129,7 +146,8 @@ class Membership:
         """
         if self._clock() - self._looked_at <= 2 * self._heartbeat_seconds:
             await self._remove_dead()
-            await self._take_orphans()
+            if not self._is_released:
+                await self._take_orphans()
 
     async def leave(self) -> None:
         """Release all apps, so that the other replicas take them at once."""
@@ -137,9 +155,24 @@ class Membership:
             self._database.takes_apps = False
             self._owned.clear()
             try:
-                await self._database.run(release_apps)
+                await self._database.run(leave_replicas)
             except StoreError as error:
                 log.warning("the apps could not be released; others take them later", error=error.message)
+
+    async def _release_if_cut_off(self, drop: Callable[[str], None]) -> None:
+        """Leave all apps to the others while this process reaches neither Jenkins nor the object store, and they do."""
+        mine, *others = self.reaches()
+        was_released = self._is_released
+        cut_off = was_released or mine.is_cut_off(self._release_seconds)
+        self._is_released = cut_off and not mine.is_whole and any(reach.is_whole for reach in others)
+        self._database.takes_apps = not self._is_released
+        if self._is_released and not was_released:
+            log.warning("this replica reaches neither Jenkins nor the object store; it releases its apps")
+            for app_id in self._owned.clear():
+                drop(app_id)
+            await self._database.run(release_apps)
+        elif was_released and not self._is_released:
+            log.info("this replica takes apps again")
 
     def _seconds_to_next_death(self) -> float:
         """Until the end of another replica's lease, and at most until the next sign of life of this one."""
@@ -148,7 +181,7 @@ class Membership:
 
     async def _raise_counter(self, drop: Callable[[str], None] | None = None) -> None:
         began_at, was_held = self._lease.now(), self._lease.is_held
-        replicas = await self._database.run(raise_counter, self._mine)
+        replicas = await self._database.run(raise_counter, replace(self._mine, reach=self._reach().text()))
         if drop is not None and not was_held:
             # Others may have taken apps meanwhile, so look before anything is sent in their name.
             for app_id in self._owned.lost(await self._database.run(owned_apps)):
@@ -192,6 +225,7 @@ class Membership:
             taken: Sequence[Ownership] = await self._database.run(take_apps, app_ids[first : first + _AT_ONCE])
             for owned in taken:
                 self._owned.add(owned)
+            metrics.TAKEN_APPS.inc(len(taken))
             if not self._database.alone and taken:
                 log.info("took over apps", count=len(taken))
 

@@ -20,9 +20,13 @@ class OwnedApps:
         """The app is no longer this process's."""
         self._epochs.pop(app_id, None)
 
-    def clear(self) -> None:
-        """All apps were released."""
-        self._epochs.clear()
+    def clear(self) -> Iterable[str]:
+        """All apps are released; returns them."""
+        released, self._epochs = self._epochs, {}
+        return released
+
+    def __len__(self) -> int:
+        return len(self._epochs)
 
     def __contains__(self, app_id: str) -> bool:
         return app_id in self._epochs

@@ -130,9 +130,9 @@ async def _stop_in_jenkins(build: Build, command: StopCommand, services: Service
     """Send one command. True = Jenkins accepted it; False = send it again, also while the build has no number."""
     try:
         if build.build_number is not None:
-            await services.jenkins.stop(build.job_name, build.build_number, command)
+            await services.jenkins_of(build).stop(build.job_name, build.build_number, command)
         elif build.queue_item is not None:
-            await services.jenkins.cancel(build.queue_item)
+            await services.jenkins_of(build).cancel(build.queue_item)
             return False
         else:
             return False

@@ -10,6 +10,7 @@ from shuttle.errors import JenkinsNotFoundError, JobNotReadyError, UnavailableEr
 from shuttle.lifecycle import Services
 from shuttle.lifecycle.backoff import Backoff, NotFoundTimer
 from shuttle.lifecycle.build_spec import BuildSpec
+from shuttle.lifecycle.choose_controller import on_controller
 from shuttle.lifecycle.claim_race import unless_claimed
 from shuttle.store.transitions import attempt_trigger, become_queued, record_waiting, undo_trigger
 
@@ -52,19 +53,24 @@ async def _sole_use_of_job(build: Build, services: Services) -> AsyncIterator[No
 
 
 async def _prepare_and_trigger(build: Build, spec: BuildSpec, services: Services, backoff: Backoff) -> Build:
-    await backoff.until(lambda: _prepare(build, spec, services), "Jenkins")
+    build = await backoff.until(lambda: _prepare(build, spec, services), "Jenkins")
     attempted = await services.database.run(attempt_trigger, build.build_uuid)
     if attempted is None:
         return await services.current(build)
     return await _trigger_once(attempted, spec, services, backoff)
 
 
-async def _prepare(build: Build, spec: BuildSpec, services: Services) -> None:
-    """Create the app's job, or update it if its digest differs. It is idle: the app's other builds are over."""
+async def _prepare(build: Build, spec: BuildSpec, services: Services) -> Build:
+    """Create the app's job, or update it if its digest differs. It is idle: the app's other builds are over.
+
+    Returns the build with its controller.
+    """
+    build = await on_controller(build, services)
     kind = PIPELINES[spec.request.pipeline]
     pipeline = kind.build(kind.Options.model_validate(spec.request.options))
     rendered = render(pipeline, agent_label=services.settings.shuttle_jenkins_agent_label or None)
-    await services.jenkins.apply_job(build.job_name, rendered.config_xml, rendered.digest)
+    await services.jenkins_of(build).apply_job(build.job_name, rendered.config_xml, rendered.digest)
+    return build
 
 
 async def _trigger_once(build: Build, spec: BuildSpec, services: Services, backoff: Backoff) -> Build:
@@ -79,7 +85,7 @@ async def _trigger_once(build: Build, spec: BuildSpec, services: Services, backo
         "SHUTTLE_TOKEN": spec.token,
     }
     try:
-        posted = services.jenkins.trigger(build.job_name, parameters)
+        posted = services.jenkins_of(build).trigger(build.job_name, parameters)
         item = await unless_claimed(build.build_uuid, services, posted)
     except (JobNotReadyError, JenkinsNotFoundError) as error:
         await services.database.run(undo_trigger, build.build_uuid)
@@ -123,10 +129,10 @@ async def find_in_jenkins(build: Build, services: Services) -> Build | None:
 
     Raises JenkinsUnavailableError, JenkinsRefusedError.
     """
-    item = (await services.jenkins.waiting()).get(build.build_uuid)
+    item = (await services.jenkins_of(build).waiting()).get(build.build_uuid)
     if item is not None:
         return await services.database.run(become_queued, build.build_uuid, item=item.item)
-    found = await services.jenkins.find_build(build.job_name, build.build_uuid)
+    found = await services.jenkins_of(build).find_build(build.job_name, build.build_uuid)
     if found is not None:
         return await services.database.run(become_queued, build.build_uuid, item=found.queue_item, number=found.number)
     return None

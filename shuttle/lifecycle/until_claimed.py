@@ -73,7 +73,7 @@ async def _poll_jenkins(
         if await find_in_jenkins(build, services) is None:
             raise JenkinsNotFoundError("Jenkins has neither an item nor a build with this marker.")
         return None
-    waiting = (await services.jenkins.waiting()).get(build.build_uuid)
+    waiting = (await services.jenkins_of(build).waiting()).get(build.build_uuid)
     if waiting is not None:
         await _show_waiting_for(build, f"Jenkins: {waiting.why}", services)
         return await _unblock_job(build, services, ghost) if waiting.blocked else None
@@ -84,14 +84,14 @@ async def _poll_build(
     build: Build, number: int, services: Services, ghost: NotFoundTimer
 ) -> Claimed | TriggerAgain | Ending | None:
     """Poll a build that has a number and no claim: it is over, a ghost, or waiting for an agent."""
-    seen = await services.jenkins.build(build.job_name, number)
+    seen = await services.jenkins_of(build).build(build.job_name, number)
     if not seen.building and seen.result is not None:
         # The claim may have come in while Jenkins answered.
         current = await services.current(build)
         return Claimed(current) if current.claimed_at else ending_by_jenkins(current, read_result(seen.result))
     if not seen.ghost:
         ghost.reset()
-        waiting = (await services.jenkins.waiting_nodes()).get((build.job_name, number))
+        waiting = (await services.jenkins_of(build).waiting_nodes()).get((build.job_name, number))
         why = f"Jenkins: {waiting.why}" if waiting is not None and waiting.why else "the agent to claim the build"
         await _show_waiting_for(build, why, services)
         return None
@@ -107,7 +107,7 @@ async def _unblock_job(build: Build, services: Services, ghost: NotFoundTimer) -
 
     It was left by an earlier build of the app, for example by one that was stopped.
     """
-    newest = await services.jenkins.newest_build(build.job_name)
+    newest = await services.jenkins_of(build).newest_build(build.job_name)
     if newest is None or not newest.ghost:
         ghost.reset()
         return None
@@ -123,7 +123,7 @@ async def _trigger_again(build: Build, number: int, services: Services) -> Trigg
     """
     log.warning("Jenkins lost a build at its start; recreating its job", build_uuid=build.build_uuid, number=number)
     async with services.signals.job_lock(build.job_name):
-        await services.jenkins.delete_job(build.job_name)
+        await services.jenkins_of(build).delete_job(build.job_name)
         found = await services.database.run(trigger_again, build.build_uuid, build.build_number)
     return TriggerAgain() if found is not None and found.state is State.STAGING else None
 
@@ -131,7 +131,7 @@ async def _trigger_again(build: Build, number: int, services: Services) -> Trigg
 async def _poll_item(build: Build, queue_item: int, services: Services) -> Ending | None:
     """Poll an item that left the queue: it was cancelled or has started. `executable: null` may mean either."""
     try:
-        item = await services.jenkins.queue_item(queue_item)
+        item = await services.jenkins_of(build).queue_item(queue_item)
     except JenkinsNotFoundError:  # items are dropped after 5 minutes and at a restart; the marker finds the build
         if await find_in_jenkins(build, services) is None:
             raise

@@ -1,9 +1,12 @@
 """Deletion of apps: an app is marked, and its Jenkins job is deleted when no build needs it any more."""
 
+from typing import NamedTuple
+
 import sqlalchemy as sa
 
 from shuttle.build import Api, Build, StopCause
 from shuttle.standing import Standing
+from shuttle.store.builds import reread
 from shuttle.store.permitted import check_app, has_new_builds
 from shuttle.store.tables import apps, builds
 from shuttle.store.transitions import request_stop
@@ -31,15 +34,39 @@ def mark_app_deleted(tx: Tx, app_id: str, standing: Standing) -> list[Build]:
     return [build for build in stopped if build is not None]
 
 
-def deleted_apps(tx: Tx) -> list[tuple[str, str]]:
-    """(app id, job name) of the marked apps of this process. An app with a newer build is unmarked."""
+class DeletedApp(NamedTuple):
+    """A deleted app whose job is still on this controller."""
+
+    app_id: str
+    job_name: str
+    controller: str
+
+
+def assign_controller(tx: Tx, build: Build, controller: str) -> Build:
+    """Move the app of the build to a controller, unless another one than that of `build` was assigned meanwhile.
+
+    Builds that Jenkins had keep the controller that had them.
+    """
+    of_app = (
+        builds.c.app_id == build.app_id,
+        builds.c.controller.is_(None),
+        builds.c.trigger_attempted_at.is_not(None),
+    )
+    unmoved = (apps.c.app_id == build.app_id, apps.c.controller == build.controller)
+    if tx.execute(apps.update().where(*unmoved).values(controller=controller)).rowcount:
+        tx.execute(builds.update().where(*of_app).values(controller=build.controller))
+    return reread(tx, build)
+
+
+def deleted_apps(tx: Tx) -> list[DeletedApp]:
+    """The marked apps of this process. An app with a newer build is unmarked."""
     marked: list[sa.ColumnElement[bool]] = [apps.c.deleted_at.is_not(None)]
     if not tx.alone:
         marked.append(apps.c.owner == tx.instance)
     newer = sa.exists().where(builds.c.app_id == apps.c.app_id, builds.c.accepted_at > apps.c.deleted_at)
     tx.execute(apps.update().where(*marked, newer).values(deleted_at=None))
-    query = sa.select(apps.c.app_id, apps.c.job_name).where(*marked)
-    return [(app_id, job_name) for app_id, job_name in tx.execute(query)]
+    query = sa.select(apps.c.app_id, apps.c.job_name, apps.c.controller).where(*marked)
+    return [DeletedApp(*row) for row in tx.execute(query)]
 
 
 def app_is_finished(tx: Tx, app_id: str) -> bool:

@@ -12,7 +12,9 @@ from shuttle.outgoing.endpoints import EndpointKind, EndpointState
 from shuttle.store.tables import apps, artifacts, builds, events, receivers, sinks
 from shuttle.store.tx import Tx
 
-_COLUMNS = [*builds.c, apps.c.job_name, apps.c.controller]
+# A build that Jenkins had before its app moved names its own controller.
+_CONTROLLER = sa.func.coalesce(builds.c.controller, apps.c.controller).label("controller")
+_COLUMNS = [*(column for column in builds.c if column is not builds.c.controller), apps.c.job_name, _CONTROLLER]
 _JOINED = sa.select(*_COLUMNS).join(apps, apps.c.app_id == builds.c.app_id)
 _BY_UUID = _JOINED.where(builds.c.build_uuid == sa.bindparam("uuid"))
 # `key_share` lets other transactions insert rows that refer to the build. On SQLite, which has one writer, FOR UPDATE

@@ -114,7 +114,12 @@ def owned_work(tx: Tx) -> OwnedWork:
 
 
 def release_apps(tx: Tx) -> None:
-    """Leave all apps of this process to the other replicas, and leave the replicas."""
+    """Leave all apps of this process to the other replicas."""
     tx.execute(apps.update().where(apps.c.owner == tx.instance).values(owner=None))
-    tx.execute(replicas.delete().where(replicas.c.instance == tx.instance))
     tx.notify(Topic.RELEASED)
+
+
+def leave_replicas(tx: Tx) -> None:
+    """Release the apps of this process, which is being stopped, and leave the replicas."""
+    release_apps(tx)
+    tx.execute(replicas.delete().where(replicas.c.instance == tx.instance))

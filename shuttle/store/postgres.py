@@ -14,6 +14,7 @@ from typing import Any, Concatenate
 import sqlalchemy as sa
 import structlog
 
+from shuttle import metrics
 from shuttle.clock import Clock, Moment
 from shuttle.errors import OutcomeUnknownError, StoreError
 from shuttle.store import Parameters, Result
@@ -198,6 +199,7 @@ class PostgresDatabase:
                     connection.close()
                 if task.over or not (is_lost(error) or is_repeatable(error)) or task.seconds_left < pause_seconds:
                     raise running_error(error) from None
+            metrics.DATABASE_RETRIES.inc()
             time.sleep(pause_seconds)
             pause_seconds = min(pause_seconds * 2, _LONGEST_PAUSE_SECONDS)
 

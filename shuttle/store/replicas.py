@@ -19,14 +19,15 @@ class Replica:
     version: str
     counter: int
     started_at: datetime
+    reach: str = "{}"  # see `shuttle.reach`
 
 
 def raise_counter(tx: Tx, mine: Replica) -> list[Replica]:
     """Raise this process's counter; returns all replicas. A replica that was removed joins again with counter 0."""
-    raised = replicas.update().where(replicas.c.instance == mine.instance).values(counter=replicas.c.counter + 1)
+    raised = replicas.update().where(replicas.c.instance == mine.instance)
+    raised = raised.values(counter=replicas.c.counter + 1, reach=mine.reach)
     if not tx.execute(raised).rowcount:
-        columns = ("instance", "name", "url", "version", "counter", "started_at")
-        tx.execute(replicas.insert(), {column: getattr(mine, column) for column in columns})
+        tx.execute(replicas.insert(), {column: getattr(mine, column) for column in Replica.__dataclass_fields__})
     return all_replicas(tx)
 
 

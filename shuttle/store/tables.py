@@ -72,6 +72,7 @@ builds = sa.Table(
     sa.Column("build_number", sa.BigInteger),
     sa.Column("claimed_at", Instant),
     sa.Column("checkpoint", sa.JSON),
+    sa.Column("controller", sa.Text),
     sa.Column("report_reason", sa.Text),
     sa.Column("report_message", sa.Text),
     sa.Column("image", sa.Text),
@@ -372,4 +373,5 @@ replicas = sa.Table(
     sa.Column("version", sa.Text, nullable=False),
     sa.Column("counter", sa.BigInteger, nullable=False),
     sa.Column("started_at", Instant, nullable=False),
+    sa.Column("reach", sa.Text, nullable=False, server_default="{}"),
 )

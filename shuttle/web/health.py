@@ -6,10 +6,10 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from shuttle.errors import UnavailableError
-from shuttle.metrics import UNKNOWN_BACKLOG, show_backlog
+from shuttle.metrics import UNKNOWN_BACKLOG, show_backlog, show_replica
 from shuttle.standing import Standing
 from shuttle.store.backlog import read_backlog
-from shuttle.web import GATE, READINESS, SERVICES
+from shuttle.web import GATE, MEMBERSHIP, READINESS, SERVICES
 from shuttle.web.answers import json_answer
 from shuttle.web.description import Reply, describe
 from shuttle.web.models import Checks, Ok, Ready
@@ -29,26 +29,31 @@ async def healthz(request: web.Request) -> web.StreamResponse:
 async def readyz(request: web.Request) -> web.StreamResponse:
     """`GET /readyz`: 503 if this replica cannot answer requests: without the database, or while it is being stopped.
 
-    If the object store or Jenkins is unreachable, it is `degraded`, with 200: other replicas could answer no better.
-    Only callers who may read builds see the reasons, because these name addresses.
+    If the object store or a Jenkins controller is unreachable, it is `degraded`, with 200: other replicas could answer
+    no better. Only callers who may read builds see the reasons, because these name addresses.
     """
     readiness = request.app[READINESS]
     states = {"replica": readiness.why_not or OK, **await readiness.states()}
+    controllers = readiness.controllers
     ready = states["replica"] == states["database"] == OK
     whole = all(state == OK for state in states.values())
     if not request.app[GATE].admits(request, Standing.READER):
-        states = {name: state if state == OK else "not ready" for name, state in states.items()}
+        states, controllers = _without_reasons(states), _without_reasons(controllers)
     status = "not ready" if not ready else "OK" if whole else "degraded"
-    body = Ready(status=status, checks=Checks(**states))
+    body = Ready(status=status, checks=Checks(**states), controllers=controllers)
     return json_answer(body, status=200 if ready else 503)
 
 
 @describe("text/plain", replies={503: Reply(("text/plain",))})
 async def octhc(request: web.Request) -> web.StreamResponse:
-    """`GET /octhc`: the old shuttle's probe. It is bad if the database or Jenkins is unreachable."""
-    states = await request.app[READINESS].states()
-    good = states["database"] == states["jenkins"] == OK
+    """`GET /octhc`: the old shuttle's probe. It is bad if the database or every Jenkins controller is unreachable."""
+    readiness = request.app[READINESS]
+    good = (await readiness.states())["database"] == OK and OK in readiness.controllers.values()
     return web.Response(text=f"overall_status={'good' if good else 'bad'}", status=200 if good else 503)
+
+
+def _without_reasons(states: dict[str, str]) -> dict[str, str]:
+    return {name: state if state == OK else "not ready" for name, state in states.items()}
 
 
 @describe("text/plain")
@@ -57,6 +62,9 @@ async def metrics(request: web.Request) -> web.StreamResponse:
 
     While the database does not answer, the metrics of its backlog are NaN, and all others are served.
     """
+    ages = request.app[MEMBERSHIP].ages()
+    owned = request.app[SERVICES].owned
+    show_replica(replicas=len(ages), owned_apps=len(owned), counter_age_seconds=ages[0][1])
     try:
         async with asyncio.timeout(_BACKLOG_SECONDS):
             show_backlog(await request.app[SERVICES].database.run(read_backlog))

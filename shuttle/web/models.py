@@ -43,10 +43,14 @@ class Checks(ResponseBody):
 
 
 class Ready(ResponseBody):
-    """Whether this replica can answer requests; it is `degraded` without the object store or Jenkins."""
+    """Whether this replica can answer requests; it is `degraded` without the object store or a Jenkins controller.
+
+    `controllers` has the state of each controller of JENKINS_URL, by name.
+    """
 
     status: Literal["OK", "degraded", "not ready"]
     checks: Checks
+    controllers: dict[str, str]
 
 
 class Timestamps(ResponseBody):
@@ -114,9 +118,9 @@ class BuildSource(ResponseBody):
 
 
 class BuildInJenkins(ResponseBody):
-    """Where the build is in Jenkins, as far as it is known."""
+    """Where the build is in Jenkins, as far as it is known. `controller` is its name in JENKINS_URL."""
 
-    controller: str
+    controller: str | None
     job: str
     queue_item: int | None
     build_number: int | None

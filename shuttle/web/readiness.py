@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 
 from shuttle.errors import ShuttleError
 from shuttle.lifecycle import Services
@@ -19,6 +19,7 @@ class Readiness:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._states: dict[str, str] = {}
+        self.controllers: dict[str, str] = {}
         self._checked_at = -math.inf
         self._checking: asyncio.Task[None] | None = None
         self.draining = False
@@ -37,7 +38,10 @@ class Readiness:
         return None
 
     async def states(self) -> dict[str, str]:
-        """The states of `database`, `object_store` and `jenkins`: OK, or one sentence that says what is wrong."""
+        """The states of `database`, `object_store` and `jenkins`: OK, or one sentence that says what is wrong.
+
+        `jenkins` is that of all controllers; `controllers` has each of them afterwards.
+        """
         if self._checking is None and asyncio.get_running_loop().time() >= self._checked_at + _CACHE_SECONDS:
             self._checking = asyncio.create_task(self._check(), name="readiness")
         if self._checking is not None:
@@ -49,13 +53,24 @@ class Readiness:
         checks = {
             "database": services.database.run(prove_writable),
             "object_store": services.objects.check(),
-            "jenkins": services.jenkins.check(),
         }
+        names = list(services.controllers)
+        asked = [*checks.values(), *(services.controllers.of(name).check() for name in names)]
         try:
-            self._states = dict(zip(checks, await asyncio.gather(*map(_state, checks.values())), strict=True))
+            states = await asyncio.gather(*map(_state, asked))
+            self.controllers = dict(zip(names, states[len(checks) :], strict=True))
+            self._states = dict(zip(checks, states, strict=False)) | {"jenkins": _of_all(self.controllers)}
             self._checked_at = asyncio.get_running_loop().time()
         finally:
             self._checking = None
+
+
+def _of_all(controllers: Mapping[str, str]) -> str:
+    """OK, or what is wrong: the sentence of the only controller, or those of several with their names."""
+    wrong = {name: state for name, state in controllers.items() if state != OK}
+    if len(controllers) == 1:
+        return next(iter(controllers.values()))
+    return " ".join(f"{name}: {state}" for name, state in wrong.items()) or OK
 
 
 async def _state(check: Awaitable[None]) -> str:

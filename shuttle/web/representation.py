@@ -141,14 +141,14 @@ def _sink(endpoint: Endpoint, log_bytes: int, *, complete: bool) -> EndpointEntr
 
 
 def _jenkins(build: Build, services: Services) -> BuildInJenkins:
-    controller = without_userinfo(services.settings.jenkins_url.get_secret_value())
+    listed = services.settings.controllers.get(build.controller)
     path = "/".join(f"job/{quote(part)}" for part in build.job_name.split("/"))
     return BuildInJenkins(
-        controller=controller,
+        controller=build.controller or None,
         job=build.job_name,
         queue_item=build.queue_item,
         build_number=build.build_number,
-        url=f"{controller}{path}/{build.build_number}/" if build.build_number is not None else None,
+        url=f"{without_userinfo(listed)}{path}/{build.build_number}/" if listed and build.build_number else None,
     )
 
 

@@ -62,7 +62,9 @@ class WaitingSite:
             return json_answer(Ok())
         if path == "/readyz":
             checks = Checks(replica=_NOT_READY, database=self._why, object_store=_NOT_CHECKED, jenkins=_NOT_CHECKED)
-            return json_answer(Ready(status="not ready", checks=checks), status=503, headers={"Retry-After": "5"})
+            return json_answer(
+                Ready(status="not ready", checks=checks, controllers={}), status=503, headers={"Retry-After": "5"}
+            )
         if path == "/octhc":
             return web.Response(text="overall_status=bad", status=503)
         return error_answer(StoreError(self._why))

@@ -51,7 +51,7 @@ def new_build(vault: Vault, app_id: str = "app", build_id: str = "1", **changes:
         "app_id": app_id,
         "build_id": build_id,
         "job_name": f"job-of-{app_id}",
-        "controller": "",
+        "controller": "default",
         "plan": vault.seal(b"{}"),
         "token_digest": token_digest("token"),
         "request_fingerprint": vault.fingerprint(b"request"),

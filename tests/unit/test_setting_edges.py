@@ -155,3 +155,30 @@ def test_empty_value_means_the_default():
     """As .env.example says: compose passes `PORT=` on as an empty variable."""
     names = ("PORT", "SHUTTLE_HEAD_TIMEOUT_SECONDS", "NO_CACHE", "JENKINS_URL", "KAFKA_TOPIC", "SHUTTLE_LOG_RESUME")
     assert load_settings(dict.fromkeys(names, "")) == load_settings({})
+
+
+@pytest.mark.parametrize(
+    ("value", "controllers"),
+    [
+        ("http://u:a=b@h", {"default": "http://u:a=b@h/"}),
+        ("one=http://h/jenkins", {"one": "http://h/jenkins/"}),
+        ("ci-1=http://h, ci.2=https://u:t@i:8443//", {"ci-1": "http://h/", "ci.2": "https://u:t@i:8443/"}),
+    ],
+)
+def test_controllers_have_names(value: str, controllers: dict[str, str]):
+    assert load_settings({"JENKINS_URL": value}).controllers == controllers
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "http://h,http://i",
+        "one=http://h,http://i",
+        "one=http://h,one=http://i",
+        "one=http://h,",
+        "one two=http://h",
+        "=http://h",
+    ],
+)
+def test_several_controllers_without_different_names_are_refused(value: str):
+    problem_of("JENKINS_URL", value)

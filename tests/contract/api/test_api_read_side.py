@@ -195,7 +195,7 @@ async def test_probes_respond_in_time_while_jenkins_hangs(idle: Shuttle, monkeyp
     async def hang() -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(idle.services.jenkins, "check", hang)
+    monkeypatch.setattr(idle.services.controllers.of("default"), "check", hang)
     monkeypatch.setattr(readiness, "_CACHE_SECONDS", 0)
     monkeypatch.setattr(readiness, "_CHECK_TIMEOUT_SECONDS", 0.05)
     ready = await idle.get("/readyz")
@@ -218,7 +218,7 @@ async def test_thousand_probes_cause_one_request_to_jenkins_per_second(idle: Shu
         requests += 1
         await asyncio.sleep(0)
 
-    monkeypatch.setattr(idle.services.jenkins, "check", count)
+    monkeypatch.setattr(idle.services.controllers.of("default"), "check", count)
     while not requests:  # the result of the last request is valid for a second
         await idle.get("/readyz")
     began = time.monotonic()

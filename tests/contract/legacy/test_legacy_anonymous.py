@@ -105,9 +105,8 @@ async def test_anonymous_deletion_of_a_shared_app_stops_its_legacy_builds_alone(
     assert (await app.delete()).body == OK
     assert [await state_of(app, build_uuid) for build_uuid in legacy] == ["stopped", "stopped"]
     assert await state_of(app, new) in WAITING
-    assert app.app_id not in dict(await app.shuttle.services.database.run(deleted_apps)), (
-        "its Jenkins job is the new build's too"
-    )
+    deleted = await app.shuttle.services.database.run(deleted_apps)
+    assert app.app_id not in {marked.app_id for marked in deleted}, "its Jenkins job is the new build's too"
     assert (await app.shuttle.delete(f"/{app.app_id}", headers=TOKEN)).body == OK
     assert await state_of(app, new) == "stopped"
 

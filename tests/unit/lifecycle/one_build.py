@@ -13,6 +13,7 @@ from cryptography.fernet import Fernet
 from jenkins_pipelines.catalogue import PIPELINES
 from shuttle.build import Build, SourceFacts, State
 from shuttle.jenkins.budget import PollBudget
+from shuttle.jenkins.controllers import Controllers
 from shuttle.lease import Lease
 from shuttle.lifecycle import Services
 from shuttle.lifecycle.agent_calls import AgentCalls
@@ -25,6 +26,7 @@ from shuttle.lifecycle.signals import Signals
 from shuttle.logs.library import LogLibrary
 from shuttle.objects.directory import DirectoryStore
 from shuttle.peer_signature import PeerSignature
+from shuttle.reach import Reach
 from shuttle.request import parse_build_request
 from shuttle.settings import load_settings
 from shuttle.standing import Standing
@@ -173,8 +175,8 @@ async def one_build(folder: Path, with_pieces: bool = False, /, **settings: str)
         vault=vault,
         objects=objects,
         fetchers={},
-        jenkins=cast("Any", jenkins),
-        polls=PollBudget(50, double_rate_seconds=0),
+        controllers=Controllers({"default": cast("Any", jenkins)}, {"default": PollBudget(50, double_rate_seconds=0)}),
+        reaches=lambda: [Reach(0)],
         library=library,
         pieces=pieces,
         logs=BuildLogs(database, vault, library, pieces, signals, owned=owned),

@@ -43,7 +43,7 @@ async def until(one: OneBuild, condition: Any) -> None:
 
 
 async def marked(one: OneBuild) -> list[str]:
-    return [app_id for app_id, _ in await one.database.run(deleted_apps)]
+    return [app.app_id for app in await one.database.run(deleted_apps)]
 
 
 async def delete(one: OneBuild, app_id: str = "app") -> None:

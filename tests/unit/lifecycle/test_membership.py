@@ -11,8 +11,9 @@ from shuttle.errors import StoreError
 from shuttle.lease import Lease
 from shuttle.lifecycle.membership import Membership
 from shuttle.lifecycle.owned_apps import OwnedApps
+from shuttle.reach import Reach
 from shuttle.store.fence import Ownership
-from shuttle.store.ownership import orphaned_apps, owned_apps, take_apps
+from shuttle.store.ownership import orphaned_apps, owned_apps, release_apps, take_apps
 from shuttle.store.replicas import Replica, raise_counter, remove_replica
 
 MINE = Replica("aaaaaaaa", "a", "http://a", "1", 0, datetime(2026, 1, 1, tzinfo=UTC))
@@ -35,6 +36,8 @@ class ScriptedDatabase:
         self.removed: list[Replica] = []
         self.taken: list[str] = []
         self.away = False
+        self.released = 0
+        self.takes_apps = True
 
     def subscribe(self, topic: Any, callback: Any) -> None:
         pass
@@ -53,6 +56,9 @@ class ScriptedDatabase:
             return dict(self.orphans)
         if query is owned_apps:
             return self.owned
+        if query is release_apps:
+            self.released += 1
+            return None
         assert query is take_apps
         found = [app_id for app_id in arguments[0] if self.orphans.pop(app_id, None)]
         self.taken += found
@@ -68,6 +74,7 @@ class Looks:
         self.seconds = 1000.0
         self.dropped: list[str] = []
         self.counts: list[int] = []
+        self.reach = Reach(0, {"a": 0})
         self.lease = Lease(12, lambda: self.seconds)
         self.membership = Membership(
             database,  # type: ignore[arg-type]
@@ -76,7 +83,9 @@ class Looks:
             self.lease,
             heartbeat_seconds=HEARTBEAT,
             lease_seconds=LEASE,
+            release_seconds=60,
             share_budgets=self.counts.append,
+            reach=lambda: self.reach,
         )
         self.membership._clock = lambda: self.seconds
 
@@ -168,3 +177,47 @@ async def test_nobody_is_removed_before_the_first_look_after_a_gap(away_seconds:
     looks.seconds += away_seconds
     await looks.membership.take_over()
     assert looks.database.removed == []
+
+
+AWAY = Reach(70, {"a": 70, "b": 61})
+
+
+def told(reach: Reach) -> Replica:
+    return replace(OTHER, counter=OTHER.counter + 1, reach=reach.text())
+
+
+async def test_a_replica_without_jenkins_and_object_store_releases_its_apps_and_takes_them_again_later(looks: Looks):
+    looks.owned.add(Ownership("app", 1))
+    looks.database.owned = {"app": 1}
+    looks.reach, looks.database.others = AWAY, [told(Reach(0, {"a": 0, "b": 300}))]
+    looks.database.orphans = {"app": 1}
+    await looks.look()
+    await looks.look()
+    assert (looks.database.released, looks.dropped, looks.database.taken) == (1, ["app"], [])
+    assert not looks.database.takes_apps
+    looks.reach = Reach(0, {"a": 0, "b": 0})
+    await looks.look()
+    assert (looks.database.released, looks.database.taken) == (1, ["app"])
+    assert looks.database.takes_apps
+
+
+@pytest.mark.parametrize(
+    ("mine", "other"),
+    [
+        (Reach(59, {"a": 70}), Reach(0, {"a": 0})),
+        (Reach(70, {"a": 70, "b": 0}), Reach(0, {"a": 0})),
+        (Reach(0, {"a": 70}), Reach(0, {"a": 0})),
+        (AWAY, AWAY),
+        (AWAY, Reach(0, {"a": 1})),
+        (AWAY, Reach()),
+    ],
+    ids=["not long enough", "one controller", "object store", "nor does the other", "other without Jenkins", "untold"],
+)
+async def test_a_replica_keeps_its_apps_while_it_reaches_something_or_no_other_reaches_more(
+    looks: Looks, mine: Reach, other: Reach
+):
+    looks.owned.add(Ownership("app", 1))
+    looks.database.owned = {"app": 1}
+    looks.reach, looks.database.others = mine, [told(other)]
+    await looks.look()
+    assert (looks.database.released, looks.dropped) == (0, [])

@@ -121,7 +121,7 @@ async def test_the_job_of_an_app_is_removed_although_its_deletion_was_answered_5
         async def removes(_job_name: str) -> None:
             removed.set()
 
-        monkeypatch.setattr(shuttle.services.jenkins, "delete_job", removes)
+        monkeypatch.setattr(shuttle.services.controllers.of("default"), "delete_job", removes)
         app = "/shop-5f0c7b9a-3c1d-4e55-9d0a-2b8f6a1c7e10"
         await shuttle.submit(f"{app}/1")
         await shuttle.delete(f"{app}/1")

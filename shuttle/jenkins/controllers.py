@@ -1,0 +1,90 @@
+"""The Jenkins controllers of JENKINS_URL by their names, and how long each has been unreachable from here."""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+
+from shuttle.errors import JenkinsUnavailableError, ShuttleError
+from shuttle.jenkins import Jenkins
+from shuttle.jenkins.budget import PollBudget
+
+_PROBE_TIMEOUT_SECONDS = 10.0
+
+
+class Controllers:
+    """The clients of the controllers. The name is a controller's identity: its URL may change. Used from one loop."""
+
+    def __init__(self, clients: Mapping[str, Jenkins], budgets: Mapping[str, PollBudget]) -> None:
+        """Each client has its budget of polls."""
+        self._clients = clients
+        self._budgets = budgets
+        self._clock = asyncio.get_running_loop().time
+        self._unreachable_since: dict[str, float] = {}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._clients)
+
+    def __len__(self) -> int:
+        return len(self._clients)
+
+    def of(self, name: str) -> Jenkins:
+        """The client of a controller. Raises JenkinsUnavailableError if JENKINS_URL does not list it."""
+        client = self._clients.get(name)
+        if client is None:
+            raise JenkinsUnavailableError(f"JENKINS_URL does not list the controller {name or '(none chosen yet)'}.")
+        return client
+
+    @property
+    def only(self) -> str:
+        """The name of the controller if there is one, else "": it has to be chosen for each app."""
+        return next(iter(self._clients)) if len(self._clients) == 1 else ""
+
+    @property
+    def polls_per_second(self) -> float:
+        """What each controller may be polled by this process."""
+        return next(iter(self._budgets.values())).polls_per_second
+
+    @polls_per_second.setter
+    def polls_per_second(self, value: float) -> None:
+        for budget in self._budgets.values():
+            budget.polls_per_second = value
+
+    def unreachable_seconds(self) -> dict[str, float]:
+        """For each controller, how long no probe has reached it; 0 = the newest one has."""
+        now = self._clock()
+        return {name: now - self._unreachable_since.get(name, now) for name in self._clients}
+
+    async def probe(self) -> None:
+        """Look which controllers answer; one that refuses our user is reached, too."""
+        await asyncio.gather(*map(self._probe, self._clients))
+
+    async def by_load(self) -> list[str]:
+        """The controllers that answer, those with the shortest queue per executor first."""
+        loads = await asyncio.gather(*map(self._load, self._clients))
+        return [
+            name for _, name in sorted((load, name) for load, name in zip(loads, self._clients, strict=True) if load)
+        ]
+
+    async def close(self) -> None:
+        """Close all clients."""
+        for client in self._clients.values():
+            await client.close()
+
+    async def _probe(self, name: str) -> None:
+        try:
+            async with asyncio.timeout(_PROBE_TIMEOUT_SECONDS):
+                await self._clients[name].check()
+        except (JenkinsUnavailableError, TimeoutError):
+            self._unreachable_since.setdefault(name, self._clock())
+        except ShuttleError:
+            self._unreachable_since.pop(name, None)
+        else:
+            self._unreachable_since.pop(name, None)
+
+    async def _load(self, name: str) -> tuple[float, float] | None:
+        try:
+            async with asyncio.timeout(_PROBE_TIMEOUT_SECONDS):
+                load = await self._clients[name].load()
+        except (ShuttleError, TimeoutError):
+            return None
+        executors = max(load.executors, 1)  # agents that are started on demand are none yet
+        return load.waiting / executors, load.busy / executors

@@ -1,0 +1,38 @@
+"""Chooses the Jenkins controller of an app, before a build of it is triggered: builds that Jenkins has never move."""
+
+import structlog
+
+from shuttle.build import Build
+from shuttle.errors import JenkinsUnavailableError
+from shuttle.lifecycle import Services
+from shuttle.store.apps import assign_controller
+
+log = structlog.get_logger()
+
+
+async def on_controller(build: Build, services: Services) -> Build:
+    """The build, with a controller that can run it. Call it while Jenkins has no build of the app.
+
+    An app stays where it is. A new app gets the controller with the shortest queue per executor. An app moves when its
+    controller has been unreachable for all replicas for SHUTTLE_JENKINS_MOVE_SECONDS, or when no replica lists it.
+
+    Raises JenkinsUnavailableError if there is no such controller now.
+    """
+    if build.controller and not _is_gone(build.controller, services):
+        return build
+    current = await services.current(build)
+    if current.controller != build.controller:  # it was chosen before an error of Jenkins
+        return current
+    others = [name for name in await services.controllers.by_load() if name != build.controller]
+    if not others:
+        raise JenkinsUnavailableError("No controller of JENKINS_URL answers.")
+    if build.controller:
+        log.warning("an app moves to another controller", app_id=build.app_id, controller=others[0])
+    return await services.database.run(assign_controller, build, others[0])
+
+
+def _is_gone(controller: str, services: Services) -> bool:
+    if controller == services.controllers.only:
+        return False
+    seconds = services.settings.shuttle_jenkins_move_seconds
+    return all(reach.lacks(controller, seconds) for reach in services.reaches())
