@@ -33,7 +33,7 @@ test: $(VENV)/.installed-dev
 	$(COMPILE)
 	@# Half of a test's time is waiting, so there are twice as many workers as the smallest machine has cores. Six took the
 	@# same time as four.
-	env -u JENKINS_URL $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder \
+	env -u JENKINS_URL tests/in_memory $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder \
 	  tests/unit tests/contract tests/controller tests/golden tests/quick $(ARGS)
 
 check: $(VENV)/.installed-dev
