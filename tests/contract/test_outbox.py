@@ -24,7 +24,7 @@ from shuttle.store.stored_outbox import StoredOutbox
 from shuttle.vault import Vault
 from tests.support.clock import SetClock
 from tests.support.memory_outbox import MemoryOutbox
-from tests.support.shuttle_store import record
+from tests.support.shuttle_store import open_database, record
 
 
 class Subject(Protocol):
@@ -114,10 +114,8 @@ async def in_memory(clock: SetClock, _tmp_path: Path) -> AsyncIterator[Subject]:
 
 @asynccontextmanager
 async def in_sqlite(clock: SetClock, tmp_path: Path) -> AsyncIterator[Subject]:
-    database = SqliteDatabase(tmp_path / "shuttle.db", clock)
-    await database.migrate()
-    yield InSqlite(clock, database)
-    await database.close()
+    async with open_database(tmp_path, clock) as database:
+        yield InSqlite(clock, database)
 
 
 Factory = Callable[[SetClock, Path], AbstractAsyncContextManager[Subject]]

@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import aiohttp
@@ -21,17 +20,16 @@ from jenkins_emulator import EmulatedJenkins
 from jenkins_emulator.clock import Clock
 from jenkins_emulator.permissions import ADMINISTRATOR
 from shuttle.app import shuttle_parts
-from shuttle.clock import Clock as ShuttleClock
 from shuttle.lifecycle import Services
 from shuttle.settings import load_settings
 from shuttle.store.builds import find_build
-from shuttle.store.sqlite import SqliteDatabase
 from shuttle.store.tx import Topic
 from shuttle.web.server import make_runner, make_web
 from shuttle.worker import Worker
 from tests.support.answer import Answer
 from tests.support.described import assert_described
 from tests.support.free_port import free_port
+from tests.support.migrated_database import write_migrated_database
 from tests.support.product import FAST, TOKEN, USER, data_url, end_agents
 
 # Nothing listens on the discard port, so connecting fails immediately.
@@ -137,22 +135,6 @@ def script_request(script: str = "true", /, **fields: Any) -> dict[str, Any]:
     return {"source": {"url": data_url({"build.sh": "#!/bin/sh\n" + script + "\n"})}, "pipeline": "script", **fields}
 
 
-_migrated: list[bytes] = []
-
-
-async def migrated_database() -> bytes:
-    """A database file without builds, made once: the migrations take 80 ms, and nearly every test needs a database."""
-    if not _migrated:
-        with TemporaryDirectory() as folder:
-            database = SqliteDatabase(Path(folder) / "shuttle.db", ShuttleClock())
-            try:
-                await database.migrate()
-            finally:
-                await database.close()
-            _migrated.append((Path(folder) / "shuttle.db").read_bytes())
-    return _migrated[0]
-
-
 @asynccontextmanager
 async def running_shuttle(folder: Path, jenkins_url: str = NO_JENKINS, **settings: str) -> AsyncIterator[Shuttle]:
     """The service with its data in `folder`, composed like `shuttle serve`; `settings` have the environment's names.
@@ -164,7 +146,7 @@ async def running_shuttle(folder: Path, jenkins_url: str = NO_JENKINS, **setting
     checked = load_settings(environment)
     if not checked.postgres_url and not checked.database_path.exists():
         checked.database_path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        checked.database_path.write_bytes(await migrated_database())
+        await write_migrated_database(checked.database_path)
     port = int(settings.get("PORT") or free_port())
     url = f"http://127.0.0.1:{port}"
     async with (

@@ -23,13 +23,16 @@ from shuttle.store.new_build import NewBuild, NewEndpoint, target_bytes
 from shuttle.store.sqlite import SqliteDatabase
 from shuttle.vault import Vault
 from tests.support.clock import SetClock
+from tests.support.migrated_database import write_migrated_database
 
 
 @asynccontextmanager
 async def open_database(folder: Path, clock: SetClock | None = None) -> AsyncIterator[SqliteDatabase]:
+    """The database of the file `shuttle.db`, which is created if it is missing."""
+    if not (folder / "shuttle.db").exists():
+        await write_migrated_database(folder / "shuttle.db")
     database = SqliteDatabase(folder / "shuttle.db", clock or SetClock())
     try:
-        await database.migrate()
         yield database
     finally:
         await database.close()

@@ -40,7 +40,7 @@ from shuttle.store.tables import builds
 from shuttle.store.transitions import attempt_trigger, become_queued, become_staged, begin_staging, grant_slots
 from shuttle.vault import Vault
 from tests.support.clock import SetClock
-from tests.support.inprocess import migrated_database
+from tests.support.migrated_database import write_migrated_database
 from tests.support.shuttle_store import new_build, record
 
 ITEM, NUMBER = 5, 7
@@ -159,7 +159,7 @@ class OneBuild:
 @asynccontextmanager
 async def one_build(folder: Path, with_pieces: bool = False, /, **settings: str) -> AsyncIterator[OneBuild]:
     """A build that is recorded; `settings` have the names of the environment's variables."""
-    (folder / "shuttle.db").write_bytes(await migrated_database())
+    await write_migrated_database(folder / "shuttle.db")
     clock, vault, jenkins, signals = SetClock(), Vault([Fernet.generate_key().decode()]), ScriptedJenkins(), Signals()
     checked = load_settings({"SHUTTLE_DATA_DIR": str(folder), "JENKINS_URL": "http://jenkins.example/", **settings})
     database, objects = SqliteDatabase(folder / "shuttle.db", clock), DirectoryStore(folder / "objects")

@@ -16,6 +16,7 @@ from shuttle.store.sqlite import SqliteDatabase
 from shuttle.store.stored_sinks import StoredSinks
 from shuttle.vault import Vault
 from tests.support.clock import SetClock
+from tests.support.migrated_database import write_migrated_database
 from tests.support.shuttle_store import endpoint, new_build, record
 
 SINKS = 50
@@ -42,8 +43,8 @@ class Counting(SqliteDatabase):
 
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[Counting]:
+    await write_migrated_database(tmp_path / "shuttle.db")
     opened = Counting(tmp_path / "shuttle.db", SetClock())
-    await opened.migrate()
     yield opened
     await opened.close()
 

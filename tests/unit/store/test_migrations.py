@@ -130,5 +130,6 @@ async def test_deliveries_of_before_the_migration_are_found_by_their_app(tmp_pat
         connection.exec_driver_sql("INSERT INTO deliveries (receiver_id, event_id, state) VALUES (2, 2, 'delivered')")
     engine.dispose()
     async with open_database(tmp_path) as database:
+        await database.migrate()
         [row] = await database.run(find_deliveries, app_id="app2", build_id=None, state=None, limit=10)
     assert (row.delivery_id, row.app_id, row.state) == (2, "app2", "delivered")

@@ -9,14 +9,13 @@ import sqlalchemy as sa
 from shuttle.errors import StoreError, StoreFaultError
 from shuttle.store.sqlite import SqliteDatabase
 from tests.support.clock import SetClock
+from tests.support.shuttle_store import open_database
 
 
 @pytest.fixture
 async def database(tmp_path: Path):
-    opened = SqliteDatabase(tmp_path / "shuttle.db", SetClock())
-    await opened.migrate()
-    yield opened
-    await opened.close()
+    async with open_database(tmp_path) as opened:
+        yield opened
 
 
 async def execute(database: SqliteDatabase, statement: str, **values: str) -> None:
@@ -42,7 +41,7 @@ async def test_refused_statement_is_not_reported_as_a_full_disk(database: Sqlite
 async def test_full_disk_is_reported_and_recovered_from(database: SqliteDatabase):
     await execute(database, "PRAGMA max_page_count = 1")  # limits the file to its current size
     with pytest.raises(StoreError, match="free space on the disk") as caught:
-        await add_app(database, "app" * 100_000)
+        await add_app(database, "app" * 100)
     assert (type(caught.value), caught.value.status) == (StoreError, 503)
     await execute(database, "PRAGMA max_page_count = 100000")
     await add_app(database, "later")
