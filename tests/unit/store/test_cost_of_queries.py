@@ -1,6 +1,8 @@
 """The cost of lists, replays and the service's own queries does not grow with what was delivered or ended long ago."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
+from shutil import copy
 
 import pytest
 
@@ -20,8 +22,23 @@ LATER = AT + timedelta(days=1)
 BUILDS = 4000
 
 
+@pytest.fixture(scope="module")
+def folder_with_deliveries(tmp_path_factory):
+    """The file of a database whose deliveries are all delivered; it is filled once."""
+    folder = tmp_path_factory.mktemp("delivered")
+
+    async def fill_once():
+        async with open_database(folder) as database:
+            await fill(database, "delivered")
+
+    asyncio.run(fill_once())
+    return folder
+
+
 @pytest.fixture
-async def database(tmp_path):
+async def delivered(tmp_path, folder_with_deliveries):
+    """A copy of that database."""
+    copy(folder_with_deliveries / "shuttle.db", tmp_path)
     async with open_database(tmp_path) as opened:
         yield opened
 
@@ -82,30 +99,28 @@ STATES = [None, *DeliveryState]
     ],
     ids=str,
 )
-async def test_list_of_deliveries_does_not_read_all_deliveries(database, ids, state):
+async def test_list_of_deliveries_does_not_read_all_deliveries(delivered, ids, state):
     """A list of an app with 300,000 deliveries took 0.5 s, during which no request for a build was recorded."""
-    await fill(database, "delivered")
-    assert await steps_of(database, find_deliveries, **ids, state=state, limit=10) < 2000
+    assert await steps_of(delivered, find_deliveries, **ids, state=state, limit=10) < 2000
 
 
-async def test_replay_reads_given_up_deliveries_only(database):
-    await fill(database, "delivered")
-    assert await steps_of(database, replay_batch, app_id="big", build_id=None, after=0, limit=10) < 2000
-    assert await steps_of(database, replay_batch, app_id="big", build_id="7", after=0, limit=10) < 2000
+async def test_replay_reads_given_up_deliveries_only(delivered):
+    assert await steps_of(delivered, replay_batch, app_id="big", build_id=None, after=0, limit=10) < 2000
+    assert await steps_of(delivered, replay_batch, app_id="big", build_id="7", after=0, limit=10) < 2000
 
 
-async def test_deliveries_that_wait_for_a_later_attempt_are_not_read_for_those_that_are_due(database):
+async def test_deliveries_that_wait_for_a_later_attempt_are_not_read_for_those_that_are_due(tmp_path):
     """With 300,000 pending deliveries, each look for due ones took 0.7 s."""
-    await fill(database, "pending", LATER)
     due = {"now": AT, "limit": 10, "unseal": bytes}
-    for query, arguments in ((due_deliveries, due), (next_due_at, {})):
-        assert await steps_of(database, query, busy=frozenset(), full_hosts=frozenset(), **arguments) < 2000
+    async with open_database(tmp_path) as database:
+        await fill(database, "pending", LATER)
+        for query, arguments in ((due_deliveries, due), (next_due_at, {})):
+            assert await steps_of(database, query, busy=frozenset(), full_hosts=frozenset(), **arguments) < 2000
 
 
 @pytest.mark.parametrize("what", [Expiring.SOURCE, Expiring.LOG])
-async def test_sweep_does_not_read_builds_whose_objects_were_deleted_long_ago(database, what):
-    await fill(database, "delivered")
-    assert await steps_of(database, expired_builds, what=what, before=LATER, limit=10) < 2000
+async def test_sweep_does_not_read_builds_whose_objects_were_deleted_long_ago(delivered, what):
+    assert await steps_of(delivered, expired_builds, what=what, before=LATER, limit=10) < 2000
 
 
 @pytest.mark.parametrize(
@@ -117,6 +132,5 @@ async def test_sweep_does_not_read_builds_whose_objects_were_deleted_long_ago(da
         (mark_app_deleted, {"app_id": "big", "standing": Standing.CONTROLLER}),
     ],
 )
-async def test_start_and_deletion_do_not_read_ended_builds(database, query, arguments):
-    await fill(database, "delivered")
-    assert await steps_of(database, query, **arguments) < 2000
+async def test_start_and_deletion_do_not_read_ended_builds(delivered, query, arguments):
+    assert await steps_of(delivered, query, **arguments) < 2000
