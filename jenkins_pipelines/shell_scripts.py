@@ -1,6 +1,7 @@
 """Joins the shell scripts of `shell/` into the one step of a pipeline."""
 
 from collections.abc import Mapping
+from functools import cache
 from importlib.resources import files
 
 from jenkins_pipelines.models import Sh
@@ -23,6 +24,7 @@ _BEFORE, _AFTER = ("programs", "stages", "processes", "claim", "fetch"), ("succe
 _AWK: Mapping[str, tuple[str, ...]] = {"dockerfile": ("dockerfile", "dockerfile_options", "dockerfile_variables")}
 
 
+@cache  # it is rendered for each build, and takes 5 ms
 def supervisor(*names: str) -> Sh:
     """The `sh` step that claims the build, fetches its files and runs the named scripts of `shell/`, then succeeds.
 
