@@ -24,8 +24,8 @@ $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	touch $@
 
-# The mock Kafka broker is installed with the tests' dependencies.
-demo: $(VENV)/.installed$(if $(findstring --kafka,$(ARGS)),-dev)
+# The mock Kafka broker, PostgreSQL and the S3 server are installed with the tests' dependencies.
+demo: $(VENV)/.installed$(if $(findstring --kafka,$(ARGS))$(findstring --replicas,$(ARGS)),-dev)
 	@$(BIN)/shuttle demo $(ARGS)
 
 test: $(VENV)/.installed-dev

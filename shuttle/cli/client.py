@@ -122,6 +122,10 @@ class ShuttleClient:
         """One page of builds, newest first, of an app or of all: {"builds": […], "next": cursor or null}."""
         return await self._json("GET", "-/builds" if app_id is None else _path(app_id), **query)
 
+    async def replicas(self) -> list[dict[str, Any]]:
+        """The replicas that are considered alive, with what each of them owns."""
+        return list((await self._json("GET", "-/replicas"))["replicas"])
+
     async def deliveries(self, **query: str) -> list[dict[str, Any]]:
         """The ledger of status webhooks, filtered by app_id, build_id and state if given."""
         return list((await self._json("GET", "-/deliveries", **query))["deliveries"])

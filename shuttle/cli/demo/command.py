@@ -17,6 +17,14 @@ def demo(
     kafka: Annotated[
         bool, typer.Option("--kafka", help="Send the log to a mock Kafka broker as well, and consume it there.")
     ] = False,
+    replicas: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Run N replicas on PostgreSQL and S3, and kill the one that owns the app during the build.",
+            show_default=False,
+        ),
+    ] = None,
     picture: Annotated[
         Path | None, typer.Option("--svg", metavar="FILE", help="Save the output as an SVG.", show_default=False)
     ] = None,
@@ -26,7 +34,9 @@ def demo(
     from shuttle.cli.demo.screen import Screen
 
     screen = Screen(record=picture is not None)
-    options = DemoOptions(source=source, pipeline=pipeline, destination=destination, keep=keep, kafka=kafka)
+    options = DemoOptions(
+        source=source, pipeline=pipeline, destination=destination, keep=keep, kafka=kafka, replicas=replicas
+    )
     code = run_demo(options, screen)
     if picture is not None:
         screen.save(picture)

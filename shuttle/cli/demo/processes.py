@@ -28,6 +28,12 @@ class Child:
         self._arguments = arguments
         self._environment = environment
         self._process: asyncio.subprocess.Process | None = None
+        self._killed = False
+
+    @property
+    def pid(self) -> int:
+        """Its process id; 0 if it was never started."""
+        return self._process.pid if self._process is not None else 0
 
     async def start(self, is_ready: Callable[[], Awaitable[bool]]) -> None:
         """Start it and wait until `is_ready`; raises CommandError with its last line if it ends or takes too long."""
@@ -52,9 +58,18 @@ class Child:
                 f"{self.name} was not ready within {_READY_WITHIN_SECONDS} s: {self._last_line()}"
             ) from None
 
-    async def wait(self) -> None:
-        """Wait until it has ended."""
+    async def until_unexpected_end(self) -> None:
+        """Wait until it has ended by itself; never returns if `kill` ended it."""
         if self._process is not None:
+            await self._process.wait()
+        if self._killed:
+            await asyncio.get_running_loop().create_future()
+
+    async def kill(self) -> None:
+        """End it by SIGKILL."""
+        if self._process is not None:
+            self._killed = True
+            self._process.kill()
             await self._process.wait()
 
     async def stop(self) -> None:

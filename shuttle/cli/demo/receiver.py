@@ -42,7 +42,8 @@ def _ignore(_build: ReceivedBuild, _arrived: Any) -> None:
 class Receiver:
     """An HTTP server on 127.0.0.1 with the hooks `/status` and `/logs`.
 
-    `on_status(build, body)` is called once per event; `on_log(build, piece)` gets every byte of a log once, in order.
+    `on_status(build, body)` is called once per event; `on_log(build, piece)` gets every byte of a log once, in order;
+    `on_log_request(build, offset)` is called when a request with a part of a log begins.
     """
 
     def __init__(
@@ -50,9 +51,11 @@ class Receiver:
         *,
         on_status: Callable[[ReceivedBuild, dict[str, Any]], None] = _ignore,
         on_log: Callable[[ReceivedBuild, bytes], None] = _ignore,
+        on_log_request: Callable[[ReceivedBuild, int], None] = _ignore,
     ) -> None:
         self._on_status = on_status
         self._on_log = on_log
+        self._on_log_request = on_log_request
         self._builds: dict[tuple[str, str], ReceivedBuild] = {}
         self._runner: web.AppRunner | None = None
         self._port = 0
@@ -106,6 +109,7 @@ class Receiver:
         if offset > build.log_bytes:
             # Bytes are missing in between: the answer has the offset from which to send.
             return _offset_answer(build, status=409)
+        self._on_log_request(build, offset)
         try:
             async for piece in request.content.iter_any():
                 self._take(build, offset, piece)

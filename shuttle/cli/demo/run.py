@@ -1,25 +1,32 @@
-"""The demo in its order: start three servers, request a build, receive its events, show its results."""
+"""The demo in its order: start the servers, request a build, receive its events, show its results."""
 
 import asyncio
+import hashlib
 import secrets
 import shutil
 import signal
+from collections.abc import Awaitable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from shuttle.cli.client import ShuttleClient
 from shuttle.cli.demo.receiver import ReceivedBuild
 from shuttle.cli.demo.screen import Screen
 from shuttle.cli.demo.servers import Servers, start_servers
+from shuttle.cli.demo.service import check_packages
+from shuttle.cli.demo.takeover import FollowedLog, show_takeover
 from shuttle.cli.failures import CommandError, UsageError
 from shuttle.cli.pack import source_url
-from shuttle.objects.directory import DirectoryStore
 from shuttle.objects.names import artifact_object, log_object, source_object
+
+Result = TypeVar("Result")
 
 # A link to `examples/hello`; in an installation a copy of it.
 _EXAMPLE = Path(__file__).parent / "hello"
+_LONG_EXAMPLE = Path(__file__).parent / "count"
+_MOST_REPLICAS = 9
 _PROGRAMS = ("sh", "curl", "tar", "gzip")
 _STOP_WITHIN_SECONDS = 8
 _LOG_AFTER_STATUS_SECONDS = 10
@@ -27,18 +34,21 @@ _LOG_AFTER_STATUS_SECONDS = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoOptions:
-    """The options of the command line; an empty `source` stands for the example."""
+    """The options of the command line; an empty `source` stands for the example, no `replicas` for one process."""
 
     source: str
     pipeline: str
     destination: str
     keep: bool
     kafka: bool
+    replicas: int | None
 
     @property
     def app_id(self) -> str:
         """The app's id."""
-        return "demo" if self.source else "hello"
+        if self.replicas:
+            return _LONG_EXAMPLE.name
+        return "demo" if self.source else _EXAMPLE.name
 
 
 def run_demo(options: DemoOptions, screen: Screen) -> int:
@@ -68,28 +78,45 @@ async def _until_signal(options: DemoOptions, screen: Screen) -> int:
 
 
 async def _run(options: DemoOptions, screen: Screen) -> int:
+    _check(options)
     _need_programs()
     request = _request(options)
     async with AsyncExitStack() as stack:
-        servers = await start_servers(stack, screen, kafka=options.kafka)
+        servers = await start_servers(stack, screen, kafka=options.kafka, replicas=options.replicas or 0)
         build_id = "1"
         received = servers.receiver.build(options.app_id, build_id)
-        stack.push_async_callback(_stop_unfinished, servers.client, received)
+        stack.push_async_callback(_stop_unfinished, servers.service.client, received)
         await _ask(servers, options.app_id, build_id, request, screen)
+        followed = None
+        if options.replicas:
+            followed = await _while_servers_run(servers, show_takeover(servers.service, received, screen))
         await _wait_for_the_end(servers, received)
         screen.end_log()
-        build = await servers.client.build(options.app_id, build_id)
-        if received.log_sha256 != build["log"]["sha256"]:
-            raise CommandError("The log that arrived is not the log that was archived; the demo's files are kept.")
+        build = await servers.service.client.build(options.app_id, build_id)
         await _consume_the_end(servers, build)
         await _wait_for_the_archive(servers, build)
-        _show_results(servers, build, screen)
+        await _compare_with_the_archive(servers, build, received, followed)
+        _show_results(servers, build, followed, screen)
         well = build["state"] == "succeeded"
         screen.line()
         screen.line(f"{build['state']}{_why(build)}", style="bold green" if well else "bold red")
         if options.keep:
             await _keep(servers, screen)
         return 0 if well else 1
+
+
+def _check(options: DemoOptions) -> None:
+    """Check that `--replicas` is a sensible number, that nothing else chooses the build, and that it can run."""
+    if options.replicas is None:
+        return
+    if not 2 <= options.replicas <= _MOST_REPLICAS:
+        raise UsageError(f"--replicas is a number from 2 to {_MOST_REPLICAS}: one of them is killed during the build.")
+    if options.source or options.destination or options.pipeline != "script":
+        raise UsageError(
+            "--replicas builds its own example, which runs for long enough:"
+            " leave out --source, --pipeline and --destination."
+        )
+    check_packages()
 
 
 def _need_programs() -> None:
@@ -103,6 +130,8 @@ def _request(options: DemoOptions) -> dict[str, Any]:
     if options.source:
         destination = {"destination": {"url": options.destination}} if options.destination else {}
         return {"source": {"url": source_url(options.source)}, "pipeline": options.pipeline, **destination}
+    if options.replicas:
+        return {"source": {"url": source_url(str(_LONG_EXAMPLE))}, "pipeline": options.pipeline}
     return {
         "source": {"url": source_url(str(_EXAMPLE))},
         "pipeline": options.pipeline,
@@ -115,30 +144,39 @@ def _request(options: DemoOptions) -> dict[str, Any]:
 async def _ask(servers: Servers, app_id: str, build_id: str, request: dict[str, Any], screen: Screen) -> None:
     logs = [servers.receiver.log_url] + ([servers.broker.url] if servers.broker else [])
     webhooks = {"status": servers.receiver.status_url, "logs": logs}
-    await servers.client.submit(app_id, build_id, {**request, "webhooks": webhooks})
+    await servers.service.client.submit(app_id, build_id, {**request, "webhooks": webhooks})
     screen.event("POST", f"/{app_id}/{build_id} is durably accepted")
+
+
+async def _while_servers_run(servers: Servers, work: Awaitable[Result]) -> Result:
+    """Wait for the work; raises CommandError if a server ends first."""
+    working = asyncio.ensure_future(work)
+    children = (servers.jenkins, *(replica.child for replica in servers.service.replicas))
+    ends = {asyncio.ensure_future(child.until_unexpected_end()): child for child in children}
+    try:
+        await asyncio.wait({working, *ends}, return_when=asyncio.FIRST_COMPLETED)
+        for end, child in ends.items():
+            if end.done():
+                raise child.ended()
+        return working.result()
+    finally:
+        for task in (working, *ends):
+            task.cancel()
+        await asyncio.wait({working})
 
 
 async def _wait_for_the_end(servers: Servers, received: ReceivedBuild) -> None:
     """Wait for the final status and the log's end; raises CommandError if a server ends first."""
-    final = asyncio.ensure_future(received.final_status.wait())
-    ends = {asyncio.ensure_future(child.wait()): child for child in (servers.jenkins, servers.shuttle)}
+    await _while_servers_run(servers, received.final_status.wait())
     try:
-        await asyncio.wait({final, *ends}, return_when=asyncio.FIRST_COMPLETED)
-        for end, child in ends.items():
-            if end.done():
-                raise child.ended()
         async with asyncio.timeout(_LOG_AFTER_STATUS_SECONDS):
             await received.log_ended.wait()
     except TimeoutError:
         raise CommandError(f"The log's end did not arrive within {_LOG_AFTER_STATUS_SECONDS} s.") from None
-    finally:
-        for task in (final, *ends):
-            task.cancel()
 
 
 async def _consume_the_end(servers: Servers, build: dict[str, Any]) -> None:
-    """Consume the rest of the log from Kafka, and compare it with the archived log."""
+    """Consume the rest of the log from Kafka."""
     if servers.broker is None:
         return
     try:
@@ -146,56 +184,60 @@ async def _consume_the_end(servers: Servers, build: dict[str, Any]) -> None:
             await servers.broker.until(build["log"]["bytes"])
     except TimeoutError:
         raise CommandError(f"Kafka did not have the whole log within {_LOG_AFTER_STATUS_SECONDS} s.") from None
-    if servers.broker.log.sha256 != build["log"]["sha256"]:
-        raise CommandError("The log in Kafka is not the log that was archived; the demo's files are kept.")
 
 
 async def _wait_for_the_archive(servers: Servers, build: dict[str, Any]) -> None:
     """Wait for the archived log, which is stored a moment after its receivers got its end."""
-    path = _file(servers, log_object(build["build_uuid"]))
+    objects, name = servers.service.objects, log_object(build["build_uuid"])
     try:
         async with asyncio.timeout(_LOG_AFTER_STATUS_SECONDS):
-            while not path.is_file():  # noqa: ASYNC110 - another process writes it
+            while await objects.head(name) is None:  # noqa: ASYNC110 - another process writes it
                 await asyncio.sleep(0.02)
     except TimeoutError:
         raise CommandError(f"The log was not archived within {_LOG_AFTER_STATUS_SECONDS} s.") from None
 
 
-def _show_results(servers: Servers, build: dict[str, Any], screen: Screen) -> None:
-    uuid = build["build_uuid"]
+async def _compare_with_the_archive(
+    servers: Servers, build: dict[str, Any], received: ReceivedBuild, followed: FollowedLog | None
+) -> None:
+    """Compare what each receiver and reader got with the archived log; raises CommandError if it differs."""
+    archived = hashlib.sha256()
+    async with servers.service.objects.open(log_object(build["build_uuid"])) as log:
+        async for chunk in log.chunks:
+            archived.update(chunk)
+    sums = {"the receiver got": received.log_sha256}
+    if servers.broker is not None:
+        sums["is in Kafka"] = servers.broker.log.sha256
+    if followed is not None:
+        sums["the reader got"] = followed.sha256
+    for who, checksum in sums.items():
+        if checksum != archived.hexdigest():
+            raise CommandError(f"The log that {who} is not the log that was archived; the demo's files are kept.")
+
+
+def _show_results(servers: Servers, build: dict[str, Any], followed: FollowedLog | None, screen: Screen) -> None:
+    uuid, place_of = build["build_uuid"], servers.service.place_of
     screen.line()
     if build["source"]["bytes"] is not None:
-        screen.fact("source", f"{build['source']['bytes']} bytes, as received", _file(servers, source_object(uuid)))
-    screen.fact(
-        "log", f"{build['log']['bytes']} bytes, equal to what the receiver got", _file(servers, log_object(uuid))
-    )
+        screen.fact("source", f"{build['source']['bytes']} bytes, as received", place_of(source_object(uuid)))
+    who = f"the receiver and the reader at {followed.reader} got" if followed is not None else "the receiver got"
+    screen.fact("log", f"{build['log']['bytes']} bytes, equal to what {who}", place_of(log_object(uuid)))
     if servers.broker is not None:
         screen.fact("kafka", f"{servers.broker.log.bytes} bytes consumed, equal as well", servers.broker.url)
     for artifact in build["artifacts"]:
-        path = _file(servers, artifact_object(uuid, artifact["name"]))
-        screen.fact("artifact", f"{artifact['name']}, {artifact['bytes']} bytes", path)
+        place = place_of(artifact_object(uuid, artifact["name"]))
+        screen.fact("artifact", f"{artifact['name']}, {artifact['bytes']} bytes", place)
     if build["image"]:
         screen.fact("image", build["image"], build["digest"])
-
-
-def _file(servers: Servers, name: str) -> Path:
-    return DirectoryStore(servers.home / "shuttle" / "objects").path_of(name)
 
 
 async def _keep(servers: Servers, screen: Screen) -> None:
     screen.line()
     screen.line("Everything keeps running until Ctrl-C. To use it from another terminal:")
-    screen.line(f"  export SHUTTLE_URL={servers.client.address} SHUTTLE_TOKEN={servers.token}")
+    screen.line(f"  export SHUTTLE_URL={servers.service.client.address} SHUTTLE_TOKEN={servers.service.token}")
     screen.line("  shuttle submit APP BUILD --source . --pipeline script --follow")
-    ends = {asyncio.ensure_future(child.wait()) for child in (servers.jenkins, servers.shuttle)}
-    try:
-        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-    except asyncio.CancelledError:
-        return  # Ctrl-C ends a kept demo normally; the exit code is that of its build
-    finally:
-        for end in ends:
-            end.cancel()
-    raise CommandError("A server of the demo ended unexpectedly; its log says why.")
+    with suppress(asyncio.CancelledError):  # Ctrl-C ends a kept demo normally; the exit code is that of its build
+        await _while_servers_run(servers, asyncio.get_running_loop().create_future())
 
 
 async def _stop_unfinished(client: ShuttleClient, received: ReceivedBuild) -> None:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 _WIDTH_OF_PICTURE = 124
-_STYLES = {"status": "bold cyan", "log": "dim", "kafka": "dim magenta"}
+_STYLES = {"status": "bold cyan", "log": "dim", "kafka": "dim magenta", "kill": "bold red", "takeover": "bold green"}
 
 
 class Screen:
@@ -51,7 +51,7 @@ class Screen:
             self._log_line("log", self._unfinished_line)
             self._unfinished_line = b""
 
-    def fact(self, name: str, text: str, where: Path | str) -> None:
+    def fact(self, name: str, text: str, where: str) -> None:
         """Show an entry of the summary: what it is, and below it where it is."""
         self._console.print(Text.assemble((f"  {name:<10}", "bold"), text), soft_wrap=self._soft_wrap)
         self._console.print(Text(f"            {where}"), soft_wrap=self._soft_wrap)

@@ -1,4 +1,4 @@
-"""The demo's servers: the emulated Jenkins and the shuttle in processes of their own, the others in this process."""
+"""The demo's servers: the emulated Jenkins and the shuttles in processes of their own, the others in this process."""
 
 import secrets
 import tempfile
@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
-from shuttle.cli.client import ShuttleClient
 from shuttle.cli.demo.processes import Child, clean_environment, free_port
 from shuttle.cli.demo.receiver import ReceivedBuild, Receiver
 from shuttle.cli.demo.screen import Screen
+from shuttle.cli.demo.service import Service, start_replicas, start_shuttle
 from shuttle.cli.failures import CommandError, UsageError
 from shuttle.setting_files import names_with_files
 from shuttle.settings import Settings, setting_names
@@ -27,34 +27,46 @@ _TOPIC = "build-logs"
 class Servers:
     """The running servers of a demo, and how to reach them."""
 
-    home: Path
     jenkins: Child
-    shuttle: Child
-    client: ShuttleClient
-    token: str
+    service: Service
     receiver: Receiver
     broker: "Broker | None"
 
 
-async def start_servers(stack: AsyncExitStack, screen: Screen, *, kafka: bool) -> Servers:
-    """Start all servers one after the other; `stack` ends them in reverse order."""
+async def start_servers(stack: AsyncExitStack, screen: Screen, *, kafka: bool, replicas: int) -> Servers:
+    """Start all servers one after the other; `stack` ends them in reverse order. No `replicas`: one shuttle."""
     try:
         Path(".data").mkdir(mode=0o700, exist_ok=True)
         home = Path(tempfile.mkdtemp(prefix="demo-", dir=".data"))
     except OSError as error:
         raise CommandError(f"The demo cannot write its files to .data here: {error.strerror}.") from None
     screen.line(f"Everything of this demo is in {home}", style="bold")
-    receiver = Receiver(
-        on_status=lambda build, body: screen.event("status", f"{body['status']:<10} {_note(build, body)}"),
-        on_log=lambda _build, piece: screen.log(piece),
-    )
+    receiver = _receiver(screen, shows_log=not replicas)
     await receiver.start()
     stack.push_async_callback(receiver.close)
     broker = await _start_broker(stack, screen) if kafka else None
     jenkins, jenkins_url = await _start_jenkins(stack, home, screen)
-    shuttle, client, token = await _start_shuttle(stack, home, jenkins_url, screen)
+    environment = {**clean_environment(_setting_names()), "JENKINS_URL": jenkins_url}
+    if replicas:
+        service = await start_replicas(stack, home, environment, screen, replicas)
+    else:
+        service = await start_shuttle(stack, home, environment, screen)
     screen.event("receiver", f"{receiver.status_url} and {receiver.log_url}")
-    return Servers(home, jenkins, shuttle, client, token, receiver, broker)
+    return Servers(jenkins, service, receiver, broker)
+
+
+def _receiver(screen: Screen, *, shows_log: bool) -> Receiver:
+    """It shows the log itself, or only where each of its requests begins."""
+
+    def on_status(build: ReceivedBuild, body: dict[str, Any]) -> None:
+        screen.event("status", f"{body['status']:<10} {_note(build, body)}")
+
+    if shows_log:
+        return Receiver(on_status=on_status, on_log=lambda _build, piece: screen.log(piece))
+    return Receiver(
+        on_status=on_status,
+        on_log_request=lambda _build, offset: screen.event("receiver", f"gets a POST of the log from byte {offset} on"),
+    )
 
 
 async def _start_broker(stack: AsyncExitStack, screen: Screen) -> "Broker":
@@ -91,34 +103,6 @@ async def _start_jenkins(stack: AsyncExitStack, home: Path, screen: Screen) -> t
         await child.start(answers)
     screen.event("Jenkins", f"{url} (emulated: for demos and tests only)")
     return child, url.replace("//", f"//demo:{token}@", 1)
-
-
-async def _start_shuttle(
-    stack: AsyncExitStack, home: Path, jenkins_url: str, screen: Screen
-) -> tuple[Child, ShuttleClient, str]:
-    port, token = free_port(), secrets.token_urlsafe(24)
-    url = f"http://127.0.0.1:{port}"
-    environment = {
-        **clean_environment(_setting_names()),
-        "PORT": str(port),
-        "BUILD_SHUTTLE_HOST": url,
-        "JENKINS_URL": jenkins_url,
-        "SHUTTLE_DATA_DIR": str(home / "shuttle"),
-        "SHUTTLE_TOKENS": f"controller:{token}",
-    }
-    child = Child("the shuttle", ["serve"], environment, home / "shuttle.log")
-    stack.push_async_callback(child.stop)
-    client = await stack.enter_async_context(ShuttleClient(url, token))
-
-    async def is_ready() -> bool:
-        try:
-            return await client.ready()
-        except CommandError:
-            return False
-
-    await child.start(is_ready)
-    screen.event("shuttle", f"{url} (SQLite and a directory: nothing to install)")
-    return child, client, token
 
 
 def _note(build: ReceivedBuild, body: dict[str, Any]) -> str:
