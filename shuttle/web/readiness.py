@@ -10,7 +10,7 @@ from shuttle.store.probe import prove_writable
 
 OK = "ok"
 _CACHE_SECONDS = 1.0
-_CHECK_TIMEOUT_SECONDS = 5.0
+CHECK_TIMEOUT_SECONDS = 5.0
 
 
 class Readiness:
@@ -75,10 +75,10 @@ def _of_all(controllers: Mapping[str, str]) -> str:
 
 async def _state(check: Awaitable[None]) -> str:
     try:
-        async with asyncio.timeout(_CHECK_TIMEOUT_SECONDS):
+        async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
             await check
     except TimeoutError:
-        return f"It did not answer within {_CHECK_TIMEOUT_SECONDS:g} seconds."
+        return f"It did not answer within {CHECK_TIMEOUT_SECONDS:g} seconds."
     except ShuttleError as error:
         return error.message
     return OK

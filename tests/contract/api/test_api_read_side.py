@@ -197,7 +197,7 @@ async def test_probes_respond_in_time_while_jenkins_hangs(idle: Shuttle, monkeyp
 
     monkeypatch.setattr(idle.services.controllers.of("default"), "check", hang)
     monkeypatch.setattr(readiness, "_CACHE_SECONDS", 0)
-    monkeypatch.setattr(readiness, "_CHECK_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(readiness, "CHECK_TIMEOUT_SECONDS", 0.05)
     ready = await idle.get("/readyz")
     assert (ready.status, ready.json["checks"]["jenkins"]) == (200, "It did not answer within 0.05 seconds.")
     assert (await idle.get("/octhc")).body == b"overall_status=bad"
