@@ -1,4 +1,4 @@
-"""The files in deploy/, read by the programs that use them: kustomize."""
+"""The files in deploy/, read by the programs that use them: kustomize and systemd-analyze."""
 
 import re
 import subprocess
@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
+import pytest
 import yaml
 
 _ROOT = Path(__file__).parents[2]
 _DEPLOY = _ROOT / "deploy"
 _KUSTOMIZE = _ROOT / ".real" / "kustomize-5.7.1" / "kustomize"
 _VERSION = "1.37"
+# systemd rates a unit without any restriction 9.6. What is left here is mostly the network, which the service needs.
+_MOST_EXPOSED = 1.5
 
 
 def _output(*command: str | Path) -> str:
@@ -30,3 +33,21 @@ def test_kustomize_builds_valid_manifests():
     [container] = by_kind["Deployment"]["spec"]["template"]["spec"]["containers"]
     assert container["envFrom"] == [{"configMapRef": {"name": by_kind["ConfigMap"]["metadata"]["name"]}}]
     assert re.fullmatch(r"registry\.example\.com/build-shuttle:\S+", container["image"])
+
+
+@pytest.fixture(params=["shuttle.service", "shuttle@.service"])
+def unit(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """The unit with a program that exists on this machine."""
+    text = (_DEPLOY / "systemd" / request.param).read_text(encoding="utf-8")
+    copy = tmp_path / request.param
+    copy.write_text(text.replace("/opt/shuttle/bin/shuttle", "/bin/true"), encoding="utf-8")
+    return copy
+
+
+def test_systemd_understands_every_line_of_a_unit(unit: Path):
+    assert _output("systemd-analyze", "verify", unit) == ""
+
+
+def test_systemd_rates_a_unit_as_well_protected(unit: Path):
+    threshold = f"--threshold={_MOST_EXPOSED * 10:.0f}"
+    assert "Overall exposure level" in _output("systemd-analyze", "security", "--offline=true", threshold, unit)
