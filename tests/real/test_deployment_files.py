@@ -39,7 +39,7 @@ def test_kustomize_builds_valid_manifests():
 def unit(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """The unit with a program that exists on this machine."""
     text = (_DEPLOY / "systemd" / request.param).read_text(encoding="utf-8")
-    copy = tmp_path / request.param
+    copy: Path = tmp_path / request.param
     copy.write_text(text.replace("/opt/shuttle/bin/shuttle", "/bin/true"), encoding="utf-8")
     return copy
 

@@ -6,11 +6,11 @@ import hashlib
 import os
 import random
 import signal
-from itertools import count
 from pathlib import Path
 
 import pytest
 
+from tests.support.continuous_builds import builds_all_the_time
 from tests.support.product import Process, Product, data_url, running_replicas
 
 pytestmark = pytest.mark.timeout(180)
@@ -97,31 +97,15 @@ async def test_a_reader_of_another_replica_sees_the_log_grow_without_a_break_whi
 
 
 async def test_a_rolling_restart_under_load_fails_no_request(tmp_path: Path):
-    async with running_replicas(tmp_path, 3, SHUTTLE_DRAIN_SECONDS="3") as product:
-        receivers = {}
-        done = asyncio.Event()
-
-        async def request_builds(app_id: str) -> None:
-            """One build after the other, so that no queue grows."""
-            for number in count():
-                if done.is_set():
-                    return
-                receiver = receivers[app_id, number] = product.receiver(f"{app_id}-{number}")
-                await product.submit(app_id, str(number), "#!/bin/sh\nseq 1 50\n", receiver)
-                assert (await product.build(app_id, str(number)))["build_id"] == str(number)
-                await receiver.until(lambda receiver=receiver: receiver.final and receiver.log_ended, 60)
-
-        async with product.balancer.probing(), asyncio.TaskGroup() as load:
-            for app_id in ("a", "b", "c"):
-                load.create_task(request_builds(app_id))
-            for replica, port in zip(product.replicas, product.ports, strict=True):
-                assert await replica.kill(signal.SIGTERM) == 0
-                await replica.start()
-                await product.balancer.until_in(port)
-            done.set()
-        for build, receiver in receivers.items():
-            assert receiver.words() == ["queued", "pending", "succeeded"], build
-            assert receiver.final["log_sha256"] == hashlib.sha256(bytes(receiver.log)).hexdigest()
+    async with (
+        running_replicas(tmp_path, 3, SHUTTLE_DRAIN_SECONDS="3") as product,
+        product.balancer.probing(),
+        builds_all_the_time(product),
+    ):
+        for replica, port in zip(product.replicas, product.ports, strict=True):
+            assert await replica.kill(signal.SIGTERM) == 0
+            await replica.start()
+            await product.balancer.until_in(port)
 
 
 async def test_of_two_sources_for_one_uuid_the_recorded_one_stays(tmp_path: Path):

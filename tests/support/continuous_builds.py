@@ -1,0 +1,37 @@
+"""Requests builds of several apps all the time, and checks that each of them arrives whole."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from itertools import count
+
+from tests.support.product import Product, Receiver
+
+
+@asynccontextmanager
+async def builds_all_the_time(product: Product, app_ids: Sequence[str] = ("a", "b", "c")) -> AsyncIterator[None]:
+    """Meanwhile request one build of each app after the other; no request may fail, no byte or status be missing."""
+    receivers: dict[tuple[str, str], Receiver] = {}
+    done = asyncio.Event()
+
+    async def request_builds(app_id: str) -> None:
+        """One build after the other, so that no queue grows."""
+        for number in map(str, count()):
+            if done.is_set():
+                return
+            receiver = receivers[app_id, number] = product.receiver(f"{app_id}-{number}")
+            await product.submit(app_id, number, "#!/bin/sh\nseq 1 50\n", receiver)
+            assert (await product.build(app_id, number))["build_id"] == number
+            await receiver.until(lambda receiver=receiver: receiver.final and receiver.log_ended, 60)
+
+    async with asyncio.TaskGroup() as load:
+        for app_id in app_ids:
+            load.create_task(request_builds(app_id))
+        try:
+            yield
+        finally:
+            done.set()
+    for build, receiver in receivers.items():
+        assert receiver.words() == ["queued", "pending", "succeeded"], build
+        assert receiver.final["log_sha256"] == hashlib.sha256(bytes(receiver.log)).hexdigest()
