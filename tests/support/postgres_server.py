@@ -33,10 +33,14 @@ class PostgresServer(postgres.PostgresServer):
     def resume(self) -> None:
         self._signal_all(signal.SIGCONT)
 
-    def _signal_all(self, number: signal.Signals) -> None:
+    def pids(self) -> list[int]:
+        """The server's process and those of its connections."""
         assert self._process is not None
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
-        for pid in (self._process.pid, *map(int, children)):
+        return [self._process.pid, *map(int, children)]
+
+    def _signal_all(self, number: signal.Signals) -> None:
+        for pid in self.pids():
             os.kill(pid, number)
 
     def execute(self, statement: str, database: str = "postgres") -> list[tuple[object, ...]]:
@@ -53,6 +57,26 @@ class PostgresServer(postgres.PostgresServer):
     def new_url(self) -> str:
         """The URL of a new database."""
         return self.url(self.new_database())
+
+
+class Standby(PostgresServer):
+    """A standby of `primary`, which waits for it before each commit from `start` on; `promote` makes it the primary."""
+
+    def __init__(self, folder: Path, primary: PostgresServer) -> None:
+        self._primary = primary
+        super().__init__(folder)
+
+    def _create(self, secret: Path) -> None:
+        url = f"{self._primary.url()}?application_name=standby"
+        self._call("pg_basebackup", f"--dbname={url}", f"--pgdata={self._data}", "--write-recovery-conf", "--no-sync")
+
+    def start(self) -> None:
+        super().start()
+        self._primary.execute("ALTER SYSTEM SET synchronous_standby_names = 'standby'")
+        self._primary.execute("SELECT pg_reload_conf()")
+
+    def promote(self) -> None:
+        self.execute("SELECT pg_promote()")
 
 
 @contextmanager

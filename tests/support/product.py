@@ -299,13 +299,15 @@ async def running_product(
 
 
 @asynccontextmanager
-async def running_replicas(folder: Path, count: int, **settings: str) -> AsyncIterator[Product]:
+async def running_replicas(
+    folder: Path, count: int, *, postgres: OnPostgres | None = None, **settings: str
+) -> AsyncIterator[Product]:
     """Start `count` replicas on one PostgreSQL database, behind a balancer: `product.url` is the balancer's."""
     ports = [free_port() for _ in range(count)]
-    with on_postgres() as postgres:
+    with on_postgres() if postgres is None else nullcontext(postgres) as used:
         async with balancer(ports) as balanced:
             shared = {"BUILD_SHUTTLE_HOST": balanced.url, **settings}
-            async with _running_product(folder, postgres, 4, None, shared, ports) as product:
+            async with _running_product(folder, used, 4, None, shared, ports) as product:
                 product.url, product.balancer = balanced.url, balanced
                 yield product
 

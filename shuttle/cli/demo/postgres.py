@@ -58,9 +58,7 @@ class PostgresServer:
         secret.write_text(password)
         if self._as:
             shutil.chown(secret, **self._as)
-        where = (f"--pgdata={self._data}", f"--username={USER}", f"--pwfile={secret}")
-        how = ("--auth=scram-sha-256", "--no-sync", "--no-instructions", "--locale=C", "--encoding=UTF8")
-        self._call("initdb", *where, *how)
+        self._create(secret)
 
     def url(self, database: str = "postgres", *, password: str = "", port: int | None = None) -> str:
         """The URL of a database; by default with the server's own password and port."""
@@ -93,6 +91,12 @@ class PostgresServer:
             self._process.send_signal(how)
             self._process.wait()
             self._process = None
+
+    def _create(self, secret: Path) -> None:
+        """Create the data directory; `secret` is a file with the password."""
+        where = (f"--pgdata={self._data}", f"--username={USER}", f"--pwfile={secret}")
+        how = ("--auth=scram-sha-256", "--no-sync", "--no-instructions", "--locale=C", "--encoding=UTF8")
+        self._call("initdb", *where, *how)
 
     def _call(self, program: str, *arguments: str) -> None:
         called = subprocess.run(
