@@ -9,6 +9,7 @@ BENCHMARKS = (
     "latency",
     "agent_cost",
     "scale",
+    "replicas",
     "trivial_build",
     "large_body",
     "misuse",

@@ -1,5 +1,6 @@
 """Runs the shuttle as a process with a bench Jenkins, and measures CPU time and memory of processes."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,6 +15,8 @@ from tests.support.free_port import free_port
 from tests.support.product import FAST, Process, data_url
 from tests.support.serving import serving
 
+# After a 503 of a machine that is fully used.
+_PAUSE_SECONDS = 0.5
 _SOURCE = data_url({"build.sh": ""})
 
 
@@ -27,11 +30,15 @@ class Shuttle(NamedTuple):
     session: aiohttp.ClientSession
 
     async def submit(self, app_id: str, **fields: Any) -> str:
-        """Request build `1` of the app; returns its uuid."""
+        """Request build `1` of the app, again while the answer is 503; returns its uuid."""
         body = {"source": {"url": _SOURCE}, "pipeline": "script", **fields}
-        async with self.session.post(f"{self.url}/{app_id}/1", json=body) as response:
-            if response.status != 200:
-                raise SystemExit(f"unexpected: {response.status} {await response.text()}")
+        while True:
+            async with self.session.post(f"{self.url}/{app_id}/1", json=body) as response:
+                if response.status == 200:
+                    break
+                if response.status != 503:
+                    raise SystemExit(f"unexpected: {response.status} {await response.text()}")
+            await asyncio.sleep(_PAUSE_SECONDS)
         return str((await self.build(app_id))["build_uuid"])
 
     async def running(self, app_id: str, **fields: Any) -> Supervisor:
@@ -42,10 +49,13 @@ class Shuttle(NamedTuple):
         return supervisor
 
     async def build(self, app_id: str) -> dict[str, Any]:
-        """Build `1` of the app, as GET returns it."""
-        async with self.session.get(f"{self.url}/{app_id}/1") as response:
-            found: dict[str, Any] = await response.json()
-            return found
+        """Build `1` of the app, as GET returns it, again while the answer is 503."""
+        while True:
+            async with self.session.get(f"{self.url}/{app_id}/1") as response:
+                if response.status != 503:
+                    found: dict[str, Any] = await response.json()
+                    return found
+            await asyncio.sleep(_PAUSE_SECONDS)
 
 
 @asynccontextmanager

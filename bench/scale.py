@@ -133,17 +133,16 @@ async def run() -> None:
         ):
             builds: list[SteadyBuild] = []
             for wanted in dict.fromkeys((min(500, BUILDS), BUILDS)):
-                builds += await _begin(shuttle, agents, f"{receiver_url}/log", len(builds), wanted)
+                builds += await begin(shuttle, agents, f"{receiver_url}/log", len(builds), wanted)
                 await asyncio.sleep(10)
                 if wanted == BUILDS:
                     await _measure(shuttle, builds)
                 await _restart(shuttle, builds)
-            await _end(builds, lines)
+            await end(builds, lines)
 
 
-async def _begin(
-    shuttle: Shuttle, agents: aiohttp.ClientSession, sink: str, first: int, last: int
-) -> list[SteadyBuild]:
+async def begin(shuttle: Shuttle, agents: aiohttp.ClientSession, sink: str, first: int, last: int) -> list[SteadyBuild]:
+    """Request the builds of these numbers, and start their supervisors."""
     began_at = time.perf_counter()
     accepting = asyncio.Semaphore(_ACCEPTING)
 
@@ -205,7 +204,8 @@ async def _restart(shuttle: Shuttle, builds: list[SteadyBuild]) -> None:
     print(load_average(), flush=True)
 
 
-async def _end(builds: list[SteadyBuild], lines: Lines) -> None:
+async def end(builds: list[SteadyBuild], lines: Lines) -> None:
+    """End all builds, and check that the receiver has every line."""
     for build in builds:
         build.end()
     await asyncio.gather(*(build.pushing for build in builds))

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
+from typing import Any
 from uuid import uuid4
 
 import aiohttp
@@ -29,11 +30,9 @@ class Supervisor:
     async def begin(self) -> None:
         """Claim the build and call `begin`."""
         claim = {"number": 1, "nonce": uuid4().hex}
-        async with self._call("claim", self.form["SHUTTLE_TOKEN"], json=claim) as response:
-            tokens = await _checked(response).json()
+        tokens = await self._answer("claim", self.form["SHUTTLE_TOKEN"], json=claim)
         self._run_token = tokens["run_token"]
-        async with self._call("begin", tokens["setup_token"]) as response:
-            _checked(response)
+        await self._answer("begin", tokens["setup_token"])
 
     async def push(self, raw: bytes, *, ended: bool = False) -> bool:
         """Push bytes that begin at `offset`; False = there was no response, so push them again."""
@@ -52,6 +51,14 @@ class Supervisor:
         self.offset = int(response.headers["Shuttle-Log-Offset"])
         self.pause_seconds = float(response.headers.get("Shuttle-Log-Pause", "0.2"))
         return True
+
+    async def _answer(self, what: str, token: str, **sent: object) -> Any:
+        """Call until the answer is not a 503."""
+        while True:
+            async with self._call(what, token, **sent) as response:
+                if response.status != 503:
+                    return await _checked(response).json()
+            await asyncio.sleep(_FAILED_PAUSES_SECONDS[0])
 
     def _failed(self) -> bool:
         self.pause_seconds = _FAILED_PAUSES_SECONDS[min(self.failures, len(_FAILED_PAUSES_SECONDS) - 1)]
