@@ -1,26 +1,34 @@
 """The checks of `shuttle doctor` on a PostgreSQL server, which a running service may use at the same time."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+
+import psycopg
+from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector
 
 from shuttle.cli.findings import Finding, fine, problem, warning
 from shuttle.cli.key_examination import examine_key
 from shuttle.clock import Clock
 from shuttle.errors import ShuttleError
+from shuttle.outgoing.tls import tls_context
 from shuttle.settings import Settings
+from shuttle.store.notices_probe import notices_arrive
 from shuttle.store.postgres import PostgresDatabase
 from shuttle.store.postgres_facts import OLDEST_VERSION, PostgresFacts, read_facts
+from shuttle.store.replicas import Replica, all_replicas
 from shuttle.store.sealed import sealed_samples
 
 # Receivers refuse signatures older than some minutes, and people compare the times of both clocks.
 _CLOCK_SECONDS = 30
+_PEER_SECONDS = 5.0
 
 
 async def examine_postgres(settings: Settings) -> AsyncIterator[Finding]:
-    """Check the server, its user's rights, its durability and clock, and the key of its encrypted secrets."""
+    """Check the server, its user's rights, durability, clock and notices, the key of its secrets, and the replicas."""
     database = PostgresDatabase(settings.postgres_url, Clock())
     try:
         facts = await database.run(read_facts)
         sealed = await database.run(sealed_samples) if facts.revision is not None else []
+        replicas = await database.run(all_replicas) if facts.revision is not None else []
     except ShuttleError as error:
         yield problem("database", error.message)
         return
@@ -29,6 +37,40 @@ async def examine_postgres(settings: Settings) -> AsyncIterator[Finding]:
     for finding in _findings(facts):
         yield finding
     yield examine_key(settings, sealed)
+    yield await _notices(settings)
+    async for finding in _peers(replicas, settings):
+        yield finding
+
+
+async def _notices(settings: Settings) -> Finding:
+    try:
+        arrive = await notices_arrive(settings.postgres_url, settings.shuttle_database_listen_url.get_secret_value())
+    except psycopg.Error:
+        return problem("notices", "cannot be tried: the server of SHUTTLE_DATABASE_LISTEN_URL refuses a connection.")
+    if arrive:
+        return fine("notices", "arrive (LISTEN and NOTIFY).")
+    sentence = (
+        "do not arrive, so replicas learn of changes seconds later; set SHUTTLE_DATABASE_LISTEN_URL to the server"
+    )
+    return warning("notices", f"{sentence} itself, or to a pooler that pools sessions.")
+
+
+async def _peers(replicas: Sequence[Replica], settings: Settings) -> AsyncIterator[Finding]:
+    """Whether the replicas in the database are reached from here, as they must reach each other."""
+    timeout = ClientTimeout(total=_PEER_SECONDS)
+    ssl_context = tls_context(settings.shuttle_ca_file) or True
+    async with ClientSession(connector=TCPConnector(ssl=ssl_context), timeout=timeout) as session:
+        for replica in replicas:
+            try:
+                async with session.get(f"{replica.url}/healthz") as answer:
+                    reached = answer.status == 200
+            except (ClientError, TimeoutError):
+                reached = False
+            if reached:
+                yield fine("replica", f"{replica.name} is reached at {replica.url}.")
+            else:
+                sentence = f"{replica.name} is not reached at {replica.url}: it has died, or the replicas cannot reach"
+                yield warning("replica", f"{sentence} each other there; set its SHUTTLE_REPLICA_URL.")
 
 
 def _findings(facts: PostgresFacts) -> list[Finding]:
@@ -40,6 +82,9 @@ def _findings(facts: PostgresFacts) -> list[Finding]:
     if not facts.writes_durably:
         sentence = "PostgreSQL may lose what it has confirmed; set fsync and synchronous_commit to on."
         findings.append(problem("database", sentence))
+    if facts.unsafe_standbys:
+        sentence = "a failover may lose builds that were answered 200: its standby is not synchronous; set"
+        findings.append(warning("database", f"{sentence} synchronous_standby_names, and synchronous_commit to on."))
     off_seconds = abs((Clock().now() - facts.clock_at).total_seconds())
     if off_seconds > _CLOCK_SECONDS:
         findings.append(

@@ -1,4 +1,8 @@
-"""Checks that the database can be written; on a full disk it can still be read."""
+"""Checks that the database can be written (a full disk can still be read), and how its clock differs from ours."""
+
+from datetime import datetime
+
+import sqlalchemy as sa
 
 from shuttle.store.tables import replicas
 from shuttle.store.tx import Tx
@@ -9,3 +13,11 @@ def prove_writable(tx: Tx) -> None:
     row = {"instance": f"probe of {tx.instance}", "name": "", "url": "", "version": "", "counter": 0}
     tx.execute(replicas.insert(), row | {"started_at": tx.now.at})
     tx.execute(replicas.delete().where(replicas.c.instance == row["instance"]))
+
+
+def clock_difference_seconds(tx: Tx) -> float:
+    """By how much the clock of PostgreSQL is ahead of this machine's; 0 on SQLite, which has none of its own."""
+    if tx.connection.dialect.name == "sqlite":
+        return 0.0
+    there: datetime = tx.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
+    return (there - tx.now.at).total_seconds()

@@ -39,6 +39,7 @@ class Checks(ResponseBody):
     replica: str
     database: str
     object_store: str
+    clock: str
     jenkins: str
 
 

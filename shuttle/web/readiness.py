@@ -4,12 +4,15 @@ import asyncio
 import math
 from collections.abc import Awaitable, Mapping
 
-from shuttle.errors import ShuttleError
+from shuttle.errors import ShuttleError, UnavailableError
 from shuttle.lifecycle import Services
-from shuttle.store.probe import prove_writable
+from shuttle.store import Database
+from shuttle.store.probe import clock_difference_seconds, prove_writable
 
 OK = "ok"
 _CACHE_SECONDS = 1.0
+# Receivers refuse signatures that are older than some minutes, and people compare the times of several replicas.
+_CLOCK_SECONDS = 30.0
 CHECK_TIMEOUT_SECONDS = 5.0
 
 
@@ -38,7 +41,7 @@ class Readiness:
         return None
 
     async def states(self) -> dict[str, str]:
-        """The states of `database`, `object_store` and `jenkins`: OK, or one sentence that says what is wrong.
+        """The states of `database`, `object_store`, `clock` and `jenkins`: OK, or one sentence that says what is wrong.
 
         `jenkins` is that of all controllers; `controllers` has each of them afterwards.
         """
@@ -53,6 +56,7 @@ class Readiness:
         checks = {
             "database": services.database.run(prove_writable),
             "object_store": services.objects.check(),
+            "clock": _check_clock(services.database),
         }
         names = list(services.controllers)
         asked = [*checks.values(), *(services.controllers.of(name).check() for name in names)]
@@ -63,6 +67,13 @@ class Readiness:
             self._checked_at = asyncio.get_running_loop().time()
         finally:
             self._checking = None
+
+
+async def _check_clock(database: Database) -> None:
+    """Times that are told, expiries and signatures are by the replica's own clock."""
+    seconds = abs(await database.run(clock_difference_seconds))
+    if seconds > _CLOCK_SECONDS:
+        raise UnavailableError(f"Its clock and that of PostgreSQL differ by {seconds:.0f} s; synchronize both.")
 
 
 def _of_all(controllers: Mapping[str, str]) -> str:

@@ -61,7 +61,13 @@ class WaitingSite:
         if path == "/healthz":
             return json_answer(Ok())
         if path == "/readyz":
-            checks = Checks(replica=_NOT_READY, database=self._why, object_store=_NOT_CHECKED, jenkins=_NOT_CHECKED)
+            checks = Checks(
+                replica=_NOT_READY,
+                database=self._why,
+                object_store=_NOT_CHECKED,
+                clock=_NOT_CHECKED,
+                jenkins=_NOT_CHECKED,
+            )
             return json_answer(
                 Ready(status="not ready", checks=checks, controllers={}), status=503, headers={"Retry-After": "5"}
             )

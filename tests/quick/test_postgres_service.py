@@ -1,6 +1,7 @@
 """The service on PostgreSQL: a start while the server is down, a server that hangs, and a wrong password."""
 
 import asyncio
+import re
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -9,6 +10,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from tests.support.demo_process import run_shuttle
 from tests.support.free_port import free_port
 from tests.support.on_postgres import OnPostgres, on_postgres
 from tests.support.postgres_server import PASSWORD
@@ -92,6 +94,28 @@ async def test_a_start_with_a_wrong_password_ends_with_one_sentence(postgres: On
     last = shuttle.output().strip().splitlines()[-1]
     assert "refuses the user or the password of DATABASE_URL" in last
     assert "not-the-password" not in shuttle.output()
+
+
+async def test_the_doctor_examines_notices_and_replicas(postgres: OnPostgres, tmp_path: Path):
+    url, shuttle = service(postgres, tmp_path)
+    await shuttle.start()
+    said = await doctor(postgres, tmp_path)
+    assert re.search("fine +notices +arrive", said), said
+    assert f"is reached at {url}" in said
+    await shuttle.kill()
+    # NOTIFY reaches only connections to the same database: nothing arrives, as behind a pooler that pools transactions.
+    said = await doctor(postgres, tmp_path, SHUTTLE_DATABASE_LISTEN_URL=postgres.server.new_url())
+    assert re.search("warning +notices +do not arrive", said), said
+    assert f"is not reached at {url}" in said
+    assert PASSWORD not in said
+
+
+async def doctor(postgres: OnPostgres, folder: Path, **settings: str) -> str:
+    """What `shuttle doctor` prints about the service."""
+    environment = {"SHUTTLE_DATA_DIR": str(folder / "data"), **postgres.settings, **settings}
+    ran = await run_shuttle("doctor", "--no-jobs", cwd=folder, **environment)
+    await ran.ended()
+    return ran.text
 
 
 def service(postgres: OnPostgres, folder: Path, **settings: str) -> tuple[str, Process]:

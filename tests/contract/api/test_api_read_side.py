@@ -186,9 +186,17 @@ async def test_probes_report_the_state_of_the_service(idle: Shuttle, monkeypatch
     monkeypatch.setattr(idle.services.objects, "check", broken)
     ready = await idle.get("/readyz")
     assert (ready.status, ready.json["status"]) == (200, "degraded")
-    assert set(ready.json["checks"]) == {"replica", "database", "object_store", "jenkins"}
+    assert set(ready.json["checks"]) == {"replica", "database", "object_store", "clock", "jenkins"}
     assert ready.json["checks"]["object_store"] == "The object store is full."
-    assert ready.json["checks"]["database"] == "ok"
+    assert ready.json["checks"]["database"] == ready.json["checks"]["clock"] == "ok"
+
+
+async def test_a_clock_that_differs_from_the_database_is_named(idle: Shuttle, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(readiness, "_CACHE_SECONDS", 0)
+    monkeypatch.setattr(readiness, "clock_difference_seconds", lambda _: -31.2)
+    ready = await idle.get("/readyz")
+    assert (ready.status, ready.json["status"]) == (200, "degraded")
+    assert ready.json["checks"]["clock"] == "Its clock and that of PostgreSQL differ by 31 s; synchronize both."
 
 
 async def test_probes_respond_in_time_while_jenkins_hangs(idle: Shuttle, monkeypatch: pytest.MonkeyPatch):
@@ -233,7 +241,7 @@ async def test_probes_give_details_to_token_holders_only(tmp_path: Path, monkeyp
         anonymous = await shuttle.get("/readyz")
         assert (anonymous.status, anonymous.json["checks"]) == (
             200,
-            {"replica": "ok", "database": "ok", "object_store": "ok", "jenkins": "not ready"},
+            {"replica": "ok", "database": "ok", "object_store": "ok", "clock": "ok", "jenkins": "not ready"},
         )
         known = await shuttle.get("/readyz", headers={"Authorization": "Bearer a-token-to-read-with"})
         assert "cannot connect" in known.json["checks"]["jenkins"]

@@ -1,12 +1,15 @@
 """The migrations create the tables that the code uses, on both databases."""
 
+import time
 from typing import Any
 
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from shuttle.store import Database, Tx
+from shuttle.store.probe import clock_difference_seconds
 from shuttle.store.tables import metadata
+from tests.support.clock import SetClock
 
 
 async def test_migrations_and_tables_agree(database: Database):
@@ -26,3 +29,8 @@ async def test_row_ids_have_64_bits(database: Database):
         return [*tx.connection.exec_driver_sql(query).scalars()]
 
     assert await database.run(narrow) == []
+
+
+async def test_the_clock_of_a_server_is_compared_with_ours(database: Database, clock: SetClock):
+    ahead_seconds = await database.run(clock_difference_seconds)
+    assert (ahead_seconds == 0) if database.alone else abs(clock.now().timestamp() + ahead_seconds - time.time()) < 60

@@ -83,6 +83,16 @@ async def test_wrong_credentials_are_reported_but_not_shown(jenkins, run, monkey
     assert "wr0ng" not in ran.out + ran.err
 
 
+async def test_each_controller_is_examined(jenkins, run, monkeypatch, unused_tcp_port):
+    working = jenkins.url.replace("//", "//u:t0ken@")
+    monkeypatch.setenv("JENKINS_URL", f"one={working},two=http://127.0.0.1:{unused_tcp_port}/")
+    ran = await run("doctor")
+    assert ran.code == 1
+    assert re.search("Jenkins one +.*was claimed, sent its log and succeeded", ran.out), ran.out
+    assert re.search("problem +Jenkins two +Jenkins is out of reach", ran.out), ran.out
+    assert await _jobs(jenkins) == []
+
+
 async def test_password_in_jenkins_url_gives_a_warning(jenkins, run, monkeypatch):
     monkeypatch.setenv("JENKINS_URL", jenkins.url.replace("//", "//u:passw0rd@"))
     ran = await run("doctor", "--json")
