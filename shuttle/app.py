@@ -254,8 +254,12 @@ def open_database(settings: Settings, clock: Clock) -> Database:
     if settings.postgres_url:
         from shuttle.store.postgres import PostgresDatabase  # noqa: PLC0415 - 60 ms and 15 MB that SQLite does not need
 
-        listen_url = settings.shuttle_database_listen_url.get_secret_value()
-        return PostgresDatabase(settings.postgres_url, clock, listen_url=listen_url)
+        return PostgresDatabase(
+            settings.postgres_url,
+            clock,
+            listen_url=settings.shuttle_database_listen_url.get_secret_value(),
+            migrate_url=settings.shuttle_database_migrate_url.get_secret_value(),
+        )
     return SqliteDatabase(settings.database_path, clock)
 
 

@@ -139,6 +139,7 @@ class Settings(BaseModel):
 
     # --- replicas
     shuttle_database_listen_url: SecretStr = SecretStr("")
+    shuttle_database_migrate_url: SecretStr = SecretStr("")
     shuttle_heartbeat_seconds: Seconds = 5
     shuttle_lease_seconds: Seconds = Field(15, validate_default=True)
     shuttle_release_seconds: Seconds = 60
@@ -260,9 +261,9 @@ class Settings(BaseModel):
         read_controllers(value.get_secret_value())
         return value
 
-    @field_validator("shuttle_database_listen_url")
+    @field_validator("shuttle_database_listen_url", "shuttle_database_migrate_url")
     @classmethod
-    def _listens_to_postgres(cls, value: SecretStr) -> SecretStr:
+    def _names_a_server(cls, value: SecretStr) -> SecretStr:
         url = value.get_secret_value()
         if url and not is_postgres(url):
             raise ValueError("write postgresql://USER:PASSWORD@HOST:PORT/DATABASE, or leave it empty")

@@ -7,7 +7,6 @@ import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 from queue import SimpleQueue
 from typing import Any, Concatenate
 
@@ -20,10 +19,8 @@ from shuttle.errors import OutcomeUnknownError, StoreError
 from shuttle.store import Parameters, Result
 from shuttle.store.fence import Ownership, check_owner, current_ownership
 from shuttle.store.futures import complete
-from shuttle.store.migrate import bring_up_to_date
 from shuttle.store.notices import NoticeListener, send_notices
 from shuttle.store.postgres_connection import (
-    MIGRATION,
     TRANSACTION,
     Outcome,
     ThreadConnection,
@@ -32,6 +29,7 @@ from shuttle.store.postgres_connection import (
     parameters_of,
 )
 from shuttle.store.postgres_errors import is_lost, is_repeatable, postgres_error, running_error
+from shuttle.store.postgres_migrate import bring_postgres_up_to_date
 from shuttle.store.request_time import REQUEST_SECONDS, transaction_seconds
 from shuttle.store.tx import Notice, Subscriptions, Topic, Tx
 
@@ -96,16 +94,25 @@ class PostgresDatabase:
     alone = False
 
     def __init__(
-        self, url: str, clock: Clock, *, listen_url: str = "", answer_seconds: float = REQUEST_SECONDS
+        self,
+        url: str,
+        clock: Clock,
+        *,
+        listen_url: str = "",
+        migrate_url: str = "",
+        answer_seconds: float = REQUEST_SECONDS,
     ) -> None:
-        """`listen_url` leads past a pooler in transaction mode, which cannot pass notices on; "" = as `url`."""
+        """`listen_url` leads past a pooler in transaction mode, which cannot pass notices on; "" = as `url`.
+
+        `migrate_url` is for migrations; "" = as `url`.
+        """
         self.instance = str(uuid.uuid4())
         self.notifies = True
         self.takes_apps = True
         self._listen_parameters = parameters_of(listen_url or url)
+        self._url, self._migrate_url = url, migrate_url
         self._answer_seconds = answer_seconds
-        self._connect = connector(url)
-        self._engine = engine_of(self._connect, TRANSACTION)
+        self._engine = engine_of(connector(url), TRANSACTION)
         self._clock = clock
         self._subscriptions = Subscriptions()
         self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
@@ -119,9 +126,12 @@ class PostgresDatabase:
     async def migrate(self) -> str:
         """See the port. Raises SettingsError if the server refuses the connection."""
         try:
-            return await asyncio.to_thread(partial(bring_up_to_date, engine_of(self._connect, MIGRATION)))
+            return await asyncio.to_thread(bring_postgres_up_to_date, self._migrate_url or self._url)
         except sa.exc.SQLAlchemyError as error:
-            raise postgres_error(error) from error
+            found = postgres_error(error)
+            if not self._migrate_url:
+                raise found from error
+            raise type(found)(found.message.replace("DATABASE_URL", "SHUTTLE_DATABASE_MIGRATE_URL")) from error
 
     async def run(
         self,

@@ -19,8 +19,6 @@ TRANSACTION = (
     " SET LOCAL statement_timeout = '4s'; SET LOCAL lock_timeout = '2s';"
     " SET LOCAL idle_in_transaction_session_timeout = '5s'"
 )
-# A migration may take long, but not wait long for a table's lock, because other transactions queue behind it.
-MIGRATION = "BEGIN; SET LOCAL lock_timeout = '5s'; SELECT pg_advisory_xact_lock(7308338842194436453)"
 _PARAMETERS = {
     "connect_timeout": 2,
     "keepalives": 1,

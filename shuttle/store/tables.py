@@ -375,3 +375,11 @@ replicas = sa.Table(
     sa.Column("started_at", Instant, nullable=False),
     sa.Column("reach", sa.Text, nullable=False, server_default="{}"),
 )
+
+# One row: the number of the release that the schema belongs to (see `postgres_migrate`).
+schema_release = sa.Table(
+    "schema_release",
+    metadata,
+    sa.Column("only", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("release", sa.Integer, nullable=False),
+)

@@ -78,7 +78,7 @@ def migrate_to(engine: sa.Engine, revision: str) -> None:
     """Create the tables of an earlier revision."""
     config = Config()
     config.set_main_option("script_location", str(Path(bring_up_to_date.__code__.co_filename).parent / "migrations"))
-    with engine.begin() as connection:
+    with engine.connect() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
 

@@ -20,6 +20,7 @@ HOSTS = json.dumps({"h": {"username": "u", "password": SECRET}})
 VALUES = {
     "DATABASE_URL": f"sqlite:///{SECRET}.db",
     "SHUTTLE_DATABASE_LISTEN_URL": f"postgresql://u:{SECRET}@h/d",
+    "SHUTTLE_DATABASE_MIGRATE_URL": f"postgresql://u:{SECRET}@h/d",
     "SHUTTLE_ENCRYPTION_KEYS": Fernet.generate_key().decode(),
     "S3_ACCESS_KEY": SECRET,
     "S3_SECRET_KEY": SECRET,

@@ -2,6 +2,7 @@
 
 from typing import Any, Literal
 
+import sqlalchemy as sa
 from alembic import context
 
 from shuttle.store.column_types import Instant
@@ -13,11 +14,20 @@ def render_item(kind: str, item: Any, _context: Any) -> str | Literal[False]:
     return "sa.DateTime(timezone=True)" if kind == "type" and isinstance(item, Instant) else False
 
 
+def record_release(ctx: Any, step: Any, heads: Any, run_args: Any) -> None:  # noqa: ARG001 - alembic's signature
+    """Record the migration's release, in its transaction."""
+    release = getattr(context.script.get_revision(step.up_revision_id).module, "release", None)
+    if release is not None:
+        ctx.connection.execute(sa.text("UPDATE schema_release SET release = :release"), {"release": release})
+
+
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=metadata,
     render_as_batch=True,
     render_item=render_item,
+    on_version_apply=record_release,
+    transaction_per_migration=True,
 )
 with context.begin_transaction():
     context.run_migrations()

@@ -8,9 +8,8 @@ import pytest
 from cryptography.fernet import Fernet
 
 from shuttle.store import Database, Tx
-from shuttle.store.migrate import bring_up_to_date
 from shuttle.store.postgres import PostgresDatabase
-from shuttle.store.postgres_connection import MIGRATION, connector, engine_of
+from shuttle.store.postgres_migrate import bring_postgres_up_to_date
 from shuttle.store.stored_outbox import StoredOutbox
 from shuttle.store.tables import metadata
 from shuttle.vault import Vault
@@ -41,9 +40,7 @@ def postgres() -> Iterator[PostgresServer]:
 def postgres_twice(postgres: PostgresServer) -> Iterator[list[PostgresDatabase]]:
     """Two connections to one database, for all tests: a connection takes 10 ms (hashing), a new database 100 ms."""
     url = postgres.url(postgres.new_database())
-    engine = engine_of(connector(url), MIGRATION)
-    bring_up_to_date(engine)
-    engine.dispose()
+    bring_postgres_up_to_date(url)
     # A long timeout, because the machine may be busy.
     opened = [PostgresDatabase(url, SetClock(), answer_seconds=20) for _ in range(2)]
     yield opened

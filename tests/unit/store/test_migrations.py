@@ -19,6 +19,9 @@ from shuttle.store.tables import apps, builds, events, metadata, receivers
 from tests.support.inprocess import running_shuttle
 from tests.support.shuttle_store import build_row, migrate_to, open_database
 
+# A part of the migrations.
+OF_MIGRATIONS = "shuttle.store.migrations.large_index"
+
 
 def test_migrations_and_tables_agree(tmp_path):
     engine = sa.create_engine(f"sqlite:///{tmp_path}/a.db")
@@ -48,8 +51,8 @@ def test_migrations_do_not_import_the_service():
     """The result of a migration must not change when the code changes."""
     versions = Path(bring_up_to_date.__code__.co_filename).parent / "migrations" / "versions"
     for path in versions.glob("*.py"):
-        imports = re.findall(r"^(?:from|import) (\w+)", path.read_text(), re.MULTILINE)
-        assert "shuttle" not in imports, path.name
+        imports = re.findall(r"^(?:from|import) ([\w.]+)", path.read_text(), re.MULTILINE)
+        assert {*imports} <= {"json", "typing", "sqlalchemy", "alembic", OF_MIGRATIONS}, path.name
 
 
 async def test_cancelled_start_waits_for_the_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

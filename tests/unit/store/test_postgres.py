@@ -194,9 +194,9 @@ def end_connections(server: PostgresServer, url: str) -> None:
 
 async def test_start_waits_if_the_user_has_too_many_connections(server: PostgresServer, limited: str):
     """Another program has them, and may close them."""
-    server.execute(f"ALTER ROLE {limited.rpartition('/')[2]} CONNECTION LIMIT 1")
+    server.execute(f"ALTER ROLE {limited.rpartition('/')[2]} CONNECTION LIMIT 2")
     opened = PostgresDatabase(limited, SetClock())
-    with psycopg.connect(limited), pytest.raises(StoreError, match="no more connections"):
+    with psycopg.connect(limited), psycopg.connect(limited), pytest.raises(StoreError, match="no more connections"):
         await opened.migrate()
     await opened.migrate()
     await opened.close()

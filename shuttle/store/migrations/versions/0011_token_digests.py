@@ -5,6 +5,8 @@ Revision 0011, after 0010.
 
 from alembic import op
 
+from shuttle.store.migrations.large_index import create_large_index
+
 revision = "0011"
 down_revision = "0010"
 branch_labels = None
@@ -13,6 +15,6 @@ depends_on = None
 
 def upgrade() -> None:
     """Go forward."""
-    op.create_index("builds_by_token", "builds", ["token_digest"])
-    op.create_index("claims_by_setup_token", "claims", ["setup_digest"])
-    op.create_index("claims_by_run_token", "claims", ["run_digest"])
+    create_large_index("builds_by_token", "builds", ["token_digest"])
+    create_large_index("claims_by_setup_token", "claims", ["setup_digest"])
+    create_large_index("claims_by_run_token", "claims", ["run_digest"])

@@ -3,8 +3,9 @@
 Revision 0013, after 0012.
 """
 
-import sqlalchemy as sa
 from alembic import op
+
+from shuttle.store.migrations.large_index import create_large_index
 
 revision = "0013"
 down_revision = "0012"
@@ -14,9 +15,8 @@ depends_on = None
 
 def upgrade() -> None:
     """Go forward."""
-    ended = sa.text("finished_at IS NOT NULL")
     for name, columns in (
         ("builds_ended_of_app", ["app_id", "state", "position"]),
         ("builds_ended_by_state", ["state", "position"]),
     ):
-        op.create_index(name, "builds", columns, sqlite_where=ended, postgresql_where=ended)
+        create_large_index(name, "builds", columns, where="finished_at IS NOT NULL")
