@@ -48,6 +48,7 @@ from shuttle.sources.http import HttpFetcher
 from shuttle.sources.kinds.http import HttpSource
 from shuttle.store import Database, Topic
 from shuttle.store.intake import Intake
+from shuttle.store.moves import refuse_while_filled
 from shuttle.store.replicas import Replica
 from shuttle.store.sealed import sealed_samples
 from shuttle.store.sqlite import SqliteDatabase
@@ -277,6 +278,7 @@ async def _migrate(database: Database, settings: Settings, on_wait: Callable[[st
             on_wait(error.message)
             await asyncio.sleep(_DATABASE_PAUSE_SECONDS)
         else:
+            await database.run(refuse_while_filled)
             return
 
 

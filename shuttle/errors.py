@@ -316,6 +316,21 @@ class SettingsError(ShuttleError):
     code = "bad_settings"
 
 
+class DatabaseInUseError(SettingsError):
+    """Another process serves from the SQLite file."""
+
+
+class MovedError(SettingsError):
+    """The content of the SQLite file was moved to PostgreSQL, or is being moved."""
+
+
+class MoveRefusedError(ShuttleError):
+    """A database cannot be moved as requested."""
+
+    status = 409
+    code = "move_refused"
+
+
 class KeyMissingError(UnavailableError):
     """None of the keys in use decrypts a recorded secret."""
 

@@ -11,6 +11,8 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from shuttle.errors import KeyMissingError, SettingsError
 
+_KEY_FILE = "encryption.key"
+
 
 class Vault:
     """Encrypts with the first key and decrypts with any key; thread-safe."""
@@ -66,7 +68,7 @@ def open_vault(keys: Sequence[str], data_dir: Path, sealed: Sequence[bytes], *, 
         return _proven(
             Vault(keys), sealed, "SHUTTLE_ENCRYPTION_KEYS lacks the key that the database was encrypted with; add it."
         )
-    path = data_dir / "encryption.key"
+    path = data_dir / _KEY_FILE
     key = _read_key(path)
     if key is None and sealed:
         raise SettingsError(
@@ -81,6 +83,12 @@ def open_vault(keys: Sequence[str], data_dir: Path, sealed: Sequence[bytes], *, 
         f"{path} is not the key that the database was encrypted with: restore the file that belongs to the database."
     )
     return _proven(Vault([key.decode()]), sealed, wrong)
+
+
+def read_key_file(data_dir: Path) -> str | None:
+    """The key in the data directory's key file; None = there is none."""
+    key = _read_key(data_dir / _KEY_FILE)
+    return None if key is None else key.decode()
 
 
 def _proven(vault: Vault, sealed: Sequence[bytes], wrong: str) -> Vault:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import typer
 
-from shuttle.cli import deliveries, doctor, jenkins, pipelines, serve, submit, tokens, watch
+from shuttle.cli import deliveries, doctor, jenkins, migrate, pipelines, serve, submit, tokens, watch
 from shuttle.cli.demo import command as demo
 from shuttle.cli.failures import exit_code_of
 from shuttle.errors import ShuttleError
@@ -28,7 +28,7 @@ app.add_typer(deliveries.app, name="deliveries")
 app.add_typer(pipelines.app, name="pipelines")
 app.command("jenkins")(jenkins.jenkins)
 app.add_typer(tokens.app, name="token")
-app.command()(serve.migrate)
+app.command()(migrate.migrate)
 app.command()(doctor.doctor)
 
 

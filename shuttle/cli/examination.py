@@ -13,7 +13,7 @@ from shuttle.cli.jenkins_examination import examine_jenkins
 from shuttle.cli.key_examination import examine_key
 from shuttle.cli.sink_examination import examine_sink
 from shuttle.clock import Clock
-from shuttle.errors import SettingsError, ShuttleError, StoreError
+from shuttle.errors import DatabaseInUseError, SettingsError, ShuttleError, StoreError
 from shuttle.settings import GIB, Settings, load_settings, names_without_effect
 from shuttle.store.sealed import sealed_samples
 from shuttle.store.sqlite import SqliteDatabase
@@ -71,11 +71,10 @@ async def _sqlite(settings: Settings) -> AsyncIterator[Finding]:
     try:
         with _existing_or_temporary(path) as tried:
             revision, sealed = await _migrated(tried)
-    except SettingsError:
-        # The lock file is held, so a running shuttle uses this database.
+    except DatabaseInUseError:
         yield fine("database", f"{path} is in use by a running shuttle.")
         return
-    except StoreError as error:
+    except (SettingsError, StoreError) as error:
         yield problem("database", f"{path}: {error}")
         return
     except OSError as error:

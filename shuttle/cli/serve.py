@@ -1,4 +1,4 @@
-"""`shuttle serve` and `shuttle migrate`: run the service, and migrate its database."""
+"""`shuttle serve`: runs the service."""
 
 from shuttle.cli.failures import CommandError
 
@@ -25,25 +25,3 @@ def serve() -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
-
-
-def migrate() -> None:
-    """Migrate the database to the current schema; `serve` does it as well."""
-    import asyncio
-
-    from shuttle.settings import load_settings
-
-    settings = load_settings()
-    from shuttle.app import open_database
-    from shuttle.clock import Clock
-
-    async def bring_up_to_date() -> str:
-        database = open_database(settings, Clock())
-        try:
-            return await database.migrate()
-        finally:
-            await database.close()
-
-    revision = asyncio.run(bring_up_to_date())
-    where = "The database of DATABASE_URL" if settings.postgres_url else settings.database_path
-    print(f"{where} is at revision {revision}")

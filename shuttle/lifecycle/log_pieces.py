@@ -120,7 +120,7 @@ class LogPieces:
         written_epoch = self._library.read_epoch(build.build_uuid)
         # If others have owned the app since, what this machine had not committed is not a part of the log.
         outdated = written_epoch not in {None, epoch - 1, epoch} or (written_epoch is None and bool(stored.pieces))
-        if not outdated and (spool.written_bytes >= _recorded_bytes(build) or not stored.pieces):
+        if not outdated and (spool.written_bytes >= recorded_bytes(build) or not stored.pieces):
             return _in_order(stored)
         # Bytes on the disk may also be damaged by a power cut, those of the pieces are not.
         spool.hide(0)
@@ -173,7 +173,7 @@ def _in_order(stored: StoredPieces) -> StoredPieces:
     return StoredPieces(pieces, stored.checkpoint if reached else None)
 
 
-def _recorded_bytes(build: Build) -> int:
+def recorded_bytes(build: Build) -> int:
     """How many bytes the spool has to have, according to the build's record."""
     if build.log_bytes is not None:
         return build.log_bytes - len((build.log_ending or "").encode())

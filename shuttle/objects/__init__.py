@@ -15,10 +15,14 @@ _SEGMENT = re.compile(r"[A-Za-z0-9._~%\-]+")
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """The facts about an object that are known without reading it."""
+    """The facts about an object that are known without reading it.
+
+    `sha256` (hex) is None if it was not stored with the object.
+    """
 
     size_bytes: int
     content_type: str
+    sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

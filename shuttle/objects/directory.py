@@ -1,7 +1,6 @@
 """The object store in a directory, which is used if S3_BUCKET is not set."""
 
 import asyncio
-import hashlib
 import os
 import shutil
 import threading
@@ -15,17 +14,15 @@ from typing import BinaryIO, TypeVar
 from uuid import uuid4
 
 from shuttle.errors import ObjectNotFoundError, ObjectStoreError
-from shuttle.objects import FilePart, ObjectInfo, OpenObject, check_name
+from shuttle.objects import FilePart, ObjectInfo, OpenObject
+from shuttle.objects.directory_files import INCOMING, file_of, read_type, type_path
 
 _T = TypeVar("_T")
 
 _THREADS = 4
 _CHUNK_BYTES = 256 * 1024
-# Most file systems allow names of 255 bytes; a longer segment is shortened and gets a digest as its suffix.
-_MAX_SEGMENT = 200
 # Longer than writing any file takes. Another process (`shuttle doctor`) may be writing at the same time.
 _ABANDONED_AFTER_SECONDS = 86_400
-_UNKNOWN_TYPE = "application/octet-stream"
 
 
 class DirectoryStore:
@@ -38,7 +35,7 @@ class DirectoryStore:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._incoming = root / "=incoming"
+        self._incoming = root / INCOMING
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="objects")
         # Keeps a directory that has become empty from being removed while a new object is renamed into it.
         self._tree = threading.Lock()
@@ -86,8 +83,7 @@ class DirectoryStore:
 
     def path_of(self, name: str) -> Path:
         """The file of the object of that name."""
-        *folders, last = (_short(segment) for segment in check_name(name))
-        return self._root.joinpath(*(f"{folder}+" for folder in folders), last)
+        return file_of(self._root, name)
 
     async def _in_thread(self, action: str, work: Callable[[], _T]) -> _T:
         with _translate_errors(self._root, action):
@@ -110,7 +106,7 @@ class DirectoryStore:
             _sync(type_file)
             with self._tree:
                 target.parent.mkdir(parents=True, exist_ok=True)
-                type_written.replace(_type_path(target))
+                type_written.replace(type_path(target))
                 written.replace(target)
         _sync_directory(target.parent)
         for directory in target.parent.relative_to(self._root).parents:
@@ -159,7 +155,7 @@ class DirectoryStore:
     def _delete(self, path: Path) -> None:
         with self._tree:
             path.unlink(missing_ok=True)
-            _type_path(path).unlink(missing_ok=True)
+            type_path(path).unlink(missing_ok=True)
             for folder in path.parents:
                 if folder == self._root:
                     break
@@ -197,36 +193,17 @@ def _link(path: Path, hard_link: Path) -> bool:
     return True
 
 
-def _short(segment: str) -> str:
-    if segment in {".", ".."}:
-        return f"{segment}=dots"
-    if len(segment) <= _MAX_SEGMENT:
-        return segment
-    return f"{segment[:100]}={hashlib.sha256(segment.encode()).hexdigest()}"
-
-
-def _type_path(path: Path) -> Path:
-    return path.with_name(path.name + "=type")
-
-
-def _read_type(path: Path) -> str:
-    try:
-        return _type_path(path).read_text()
-    except FileNotFoundError:  # the file was not stored by this class
-        return _UNKNOWN_TYPE
-
-
 def _open(path: Path) -> tuple[BinaryIO, ObjectInfo]:
     try:
         file = path.open("rb")
     except FileNotFoundError:
         raise ObjectNotFoundError("There is no such object.") from None
-    return file, ObjectInfo(os.fstat(file.fileno()).st_size, _read_type(path))
+    return file, ObjectInfo(os.fstat(file.fileno()).st_size, read_type(path))
 
 
 def _head(path: Path) -> ObjectInfo | None:
     try:
-        return ObjectInfo(path.stat().st_size, _read_type(path))
+        return ObjectInfo(path.stat().st_size, read_type(path))
     except FileNotFoundError:
         return None
 

@@ -86,21 +86,21 @@ class S3Store:
         except ValueError as error:
             raise SettingsError("S3_LOCATION: write a region, http(s)://host[:port], or <bucket>.<host>.") from error
 
-    async def put(self, name: str, path: Path, *, content_type: str) -> None:
-        """See ObjectStore."""
+    async def put(self, name: str, path: Path, *, content_type: str, sha256: str = "") -> None:
+        """See ObjectStore. `head` returns the `sha256`, if there is one."""
         check_name(name)
         path.stat()  # raises FileNotFoundError, which is not an error of the store
-        await self._in_thread("written", lambda: self._put(name, lambda: path.open("rb"), content_type))
+        await self._in_thread("written", lambda: self._put(name, lambda: path.open("rb"), content_type, sha256))
 
-    async def put_part(self, name: str, path: Path, part: FilePart, *, content_type: str) -> None:
-        """See ObjectStore."""
+    async def put_part(self, name: str, path: Path, part: FilePart, *, content_type: str, sha256: str = "") -> None:
+        """See ObjectStore. `head` returns the `sha256`, if there is one."""
         check_name(name)
         path.stat()
 
         def source() -> BinaryIO:
             return cast("BinaryIO", ReadFileChunk.from_filename(str(path), part.start, part.size_bytes))
 
-        await self._in_thread("written", lambda: self._put(name, source, content_type))
+        await self._in_thread("written", lambda: self._put(name, source, content_type, sha256))
 
     @asynccontextmanager
     async def open(self, name: str, *, start: int = 0, length: int | None = None) -> AsyncIterator[OpenObject]:
@@ -155,16 +155,16 @@ class S3Store:
         while body is not None and (chunk := await self._in_thread("read", lambda: body.read(_CHUNK_BYTES))):
             yield chunk
 
-    def _put(self, name: str, source: Callable[[], BinaryIO], content_type: str) -> None:
+    def _put(self, name: str, source: Callable[[], BinaryIO], content_type: str, sha256: str) -> None:
         try:
-            self._upload(name, source(), content_type)
+            self._upload(name, source(), content_type, sha256)
         except ClientError as error:
             if not is_below_object(error):
                 raise
-            self._upload(_alternative_key(name), source(), content_type)
+            self._upload(_alternative_key(name), source(), content_type, sha256)
 
-    def _upload(self, key: str, source: BinaryIO, content_type: str) -> None:
-        extra = {"ContentType": content_type}
+    def _upload(self, key: str, source: BinaryIO, content_type: str, sha256: str = "") -> None:
+        extra = {"ContentType": content_type, "Metadata": {"sha256": sha256} if sha256 else {}}
         with source:
             self._client.upload_fileobj(source, self._bucket, key, ExtraArgs=extra, Config=_UPLOAD)
 
@@ -221,7 +221,7 @@ class S3Store:
             # The response to a HEAD has no body, so a missing bucket looks like a missing object.
             self._client.head_bucket(Bucket=self._bucket)
             return None
-        return ObjectInfo(answer["ContentLength"], answer["ContentType"])
+        return ObjectInfo(answer["ContentLength"], answer["ContentType"], answer.get("Metadata", {}).get("sha256"))
 
 
 def _alternative_key(name: str) -> str:

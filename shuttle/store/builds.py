@@ -79,6 +79,12 @@ def find_builds(tx: Tx, app_id: str, build_id: str) -> list[Build]:
     return [build_from(row) for row in tx.execute(_JOINED.where(*pair).order_by(builds.c.position))]
 
 
+def builds_with_running_logs(tx: Tx) -> list[Build]:
+    """The builds whose logs have begun on agents and are not archived yet, oldest first."""
+    running = (builds.c.claimed_at.is_not(None), builds.c.archived_at.is_(None))
+    return [build_from(row) for row in tx.execute(_JOINED.where(*running).order_by(builds.c.position))]
+
+
 def has_app(tx: Tx, app_id: str) -> bool:
     """Whether the app is known: a build of it was accepted, or a number assigned."""
     return tx.execute(sa.select(apps.c.app_id).where(apps.c.app_id == app_id)).first() is not None

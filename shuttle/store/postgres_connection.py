@@ -65,6 +65,12 @@ def engine_of(connect: Callable[[], psycopg.Connection[Any]], begin: str) -> sa.
     return engine
 
 
+def shut_down(driver: psycopg.Connection[Any]) -> None:
+    """End the connection of another thread, which gets an error if it waits for the server."""
+    with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(driver.pgconn.socket)) as duplicate:
+        duplicate.shutdown(socket.SHUT_RDWR)
+
+
 class ThreadConnection:
     """A connection that is reopened after it was lost. Only `abort` may be called by another thread."""
 
@@ -91,10 +97,8 @@ class ThreadConnection:
 
     def abort(self) -> None:
         """Shut the socket down, so that the thread that waits for the server gets an error."""
-        driver = self._driver
-        if driver is not None:
-            with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(driver.pgconn.socket)) as duplicate:
-                duplicate.shutdown(socket.SHUT_RDWR)
+        if self._driver is not None:
+            shut_down(self._driver)
 
     def transaction_id(self) -> str | None:
         """The id of the current transaction, for `outcome_of`; None = it wrote nothing."""

@@ -5,6 +5,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
+from shuttle.store.moves import refuse_while_filled
 from shuttle.store.tables import replicas
 from shuttle.store.tx import Tx
 
@@ -23,10 +24,14 @@ class Replica:
 
 
 def raise_counter(tx: Tx, mine: Replica) -> list[Replica]:
-    """Raise this process's counter; returns all replicas. A replica that was removed joins again with counter 0."""
+    """Raise this process's counter; returns all replicas. A replica that was removed joins again with counter 0.
+
+    Raises StoreError if it would join while `shuttle migrate` fills the database.
+    """
     raised = replicas.update().where(replicas.c.instance == mine.instance)
     raised = raised.values(counter=replicas.c.counter + 1, reach=mine.reach)
     if not tx.execute(raised).rowcount:
+        refuse_while_filled(tx)
         tx.execute(replicas.insert(), {column: getattr(mine, column) for column in Replica.__dataclass_fields__})
     return all_replicas(tx)
 

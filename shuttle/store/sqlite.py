@@ -9,7 +9,6 @@ import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Concatenate
@@ -18,10 +17,11 @@ import sqlalchemy as sa
 from sqlalchemy.pool import StaticPool
 
 from shuttle.clock import Clock, Moment
-from shuttle.errors import OutcomeUnknownError, SettingsError, StoreError
+from shuttle.errors import DatabaseInUseError, OutcomeUnknownError, StoreError
 from shuttle.store import Parameters, Result
 from shuttle.store.futures import complete
 from shuttle.store.migrate import bring_up_to_date
+from shuttle.store.moves import refuse_moved
 from shuttle.store.request_time import transaction_seconds, wait_at_most
 from shuttle.store.sqlite_errors import sqlite_error
 from shuttle.store.tx import Notice, Subscriptions, Topic, Tx
@@ -83,8 +83,8 @@ class SqliteDatabase:
     def __init__(self, path: Path, clock: Clock) -> None:
         self.instance = str(uuid.uuid4())
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._lock_file = _lock(path)
-        self._engine = _engine(path)
+        self._lock_file = lock_file(path)
+        self._engine = sqlite_engine(path)
         self._clock = clock
         self._subscriptions = Subscriptions()
         self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
@@ -97,7 +97,13 @@ class SqliteDatabase:
 
     async def migrate(self) -> str:
         """See the port. It runs in the connection's thread, so that `close` waits for it if the start is cancelled."""
-        return await self._in_thread(partial(bring_up_to_date, self._engine), None)
+        return await self._in_thread(self._migrate, None)
+
+    def _migrate(self) -> str:
+        revision = bring_up_to_date(self._engine)
+        with self._engine.begin() as connection:
+            refuse_moved(connection)
+        return revision
 
     async def run(
         self,
@@ -212,18 +218,22 @@ def _translated(error: Exception) -> Exception:
     return sqlite_error(error) if isinstance(error, sa.exc.SQLAlchemyError | sqlite3.Error) else error
 
 
-def _lock(path: Path) -> Any:
+def lock_file(path: Path) -> Any:
+    """Keep other processes from serving from the SQLite file, until the returned file is closed."""
     file = path.with_name(path.name + ".lock").open("a+")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         file.close()
-        raise SettingsError(f"Another shuttle serves from {path}; stop it or set another SHUTTLE_DATA_DIR.") from None
+        raise DatabaseInUseError(
+            f"Another shuttle serves from {path}; stop it or set another SHUTTLE_DATA_DIR."
+        ) from None
     os.set_inheritable(file.fileno(), False)
     return file
 
 
-def _engine(path: Path) -> sa.Engine:
+def sqlite_engine(path: Path) -> sa.Engine:
+    """An engine with one connection, whose transactions are durable."""
     engine = sa.create_engine(
         f"sqlite:///{path}",
         poolclass=StaticPool,

@@ -383,3 +383,15 @@ schema_release = sa.Table(
     sa.Column("only", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("release", sa.Integer, nullable=False),
 )
+
+# At most one row. In SQLite: where the content is being moved to or, with `ended_at`, was moved to. In PostgreSQL:
+# where it came from. People see `other`, so it has no password. `report` has the sums that `shuttle migrate` prints.
+moves = sa.Table(
+    "moves",
+    metadata,
+    sa.Column("move_id", sa.Text, primary_key=True),
+    sa.Column("other", sa.Text, nullable=False),
+    sa.Column("began_at", Instant, nullable=False),
+    sa.Column("ended_at", Instant),
+    sa.Column("report", sa.JSON(none_as_null=True)),
+)

@@ -74,7 +74,7 @@ class Process:
                 "-m",
                 "shuttle",
                 *self._arguments,
-                env={**os.environ, **self._environment},
+                env=self.environment,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -100,6 +100,15 @@ class Process:
     def pid(self) -> int:
         assert self._process is not None
         return self._process.pid
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The environment of the program."""
+        return {**os.environ, **self._environment}
+
+    def configure(self, settings: Mapping[str, str]) -> None:
+        """Change settings for the next start."""
+        self._environment = {**self._environment, **settings}
 
     async def kill(self, how: signal.Signals = signal.SIGKILL) -> int:
         """End it by a signal; returns its exit code, 0 if it does not run."""
