@@ -24,7 +24,6 @@ _BEFORE, _AFTER = ("programs", "stages", "processes", "claim", "fetch"), ("succe
 _AWK: Mapping[str, tuple[str, ...]] = {"dockerfile": ("dockerfile", "dockerfile_options", "dockerfile_variables")}
 
 
-@cache  # it is rendered for each build, and takes 5 ms
 def supervisor(*names: str) -> Sh:
     """The `sh` step that claims the build, fetches its files and runs the named scripts of `shell/`, then succeeds.
 
@@ -42,6 +41,7 @@ def with_awk(name: str) -> str:
     return program + _without_comments(text(name))
 
 
+@cache  # each build needs 20 of these files
 def text(name: str, suffix: str = "sh") -> str:
     """The text of a file of `shell/`."""
     return files("jenkins_pipelines").joinpath("shell", f"{name}.{suffix}").read_text(encoding="utf-8")
@@ -60,6 +60,7 @@ def _quoted(script: str) -> str:
     return "'" + script.rstrip("\n").replace("'", "'\\''") + "'"
 
 
+@cache
 def _without_comments(script: str) -> str:
     lines = script.splitlines(keepends=True)
     return "".join(line for line in lines if line.strip() and not line.lstrip().startswith("# "))
