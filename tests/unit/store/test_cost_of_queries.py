@@ -1,6 +1,5 @@
 """The cost of lists, replays and the service's own queries does not grow with what was delivered or ended long ago."""
 
-import asyncio
 from datetime import UTC, datetime, timedelta
 from shutil import copy
 
@@ -23,22 +22,18 @@ BUILDS = 4000
 
 
 @pytest.fixture(scope="module")
-def folder_with_deliveries(tmp_path_factory):
-    """The file of a database whose deliveries are all delivered; it is filled once."""
-    folder = tmp_path_factory.mktemp("delivered")
-
-    async def fill_once():
-        async with open_database(folder) as database:
-            await fill(database, "delivered")
-
-    asyncio.run(fill_once())
-    return folder
+def filled(tmp_path_factory):
+    """The directory of a database that is filled once."""
+    return tmp_path_factory.mktemp("filled")
 
 
 @pytest.fixture
-async def delivered(tmp_path, folder_with_deliveries):
-    """A copy of that database."""
-    copy(folder_with_deliveries / "shuttle.db", tmp_path)
+async def delivered(tmp_path, filled):
+    """A copy of a database whose deliveries are all delivered."""
+    if not (filled / "shuttle.db").exists():
+        async with open_database(filled) as database:
+            await fill(database, "delivered")
+    copy(filled / "shuttle.db", tmp_path)
     async with open_database(tmp_path) as opened:
         yield opened
 
