@@ -1,22 +1,28 @@
 """Runs many builds with 10 lines/s each: checks every line; measures CPU, memory, calls and restarts by SIGKILL.
 
-Supervisors, Jenkins and receiver are in this process; the shuttle is a process of its own.
+Supervisors, Jenkins and receiver are in this process; the shuttle is a process of its own. With `--kafka` the logs go
+to a topic of a mock broker, which is a process of its own, like the reader of the topic.
 """
 
+import argparse
 import asyncio
 import os
 import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
 from aiohttp import web
 
+from bench.kafka_lines import KafkaLines, kafka_lines
 from bench.product import Shuttle, cpu_seconds, load_average, resident_mib, running_shuttle
 from bench.supervisor import FULL_PUSH_BYTES, Supervisor
 from shuttle.serve import raise_open_files_limit
+from tests.support.kafka_cluster import kafka_cluster
 from tests.support.serving import serving
 
 BUILDS = int(os.environ.get("BENCH_BUILDS", "1000"))
@@ -90,33 +96,53 @@ class Lines:
     """A receiver that counts the bytes of each app's log and checks their lines."""
 
     def __init__(self) -> None:
-        self.ended: dict[str, int] = {}
-        self.lines: Counter[str] = Counter()
-        self.end = asyncio.Condition()
+        self.url = ""
+        self.repeated = 0
+        self._ended: set[str] = set()
+        self._lines: Counter[str] = Counter()
+        self._end = asyncio.Condition()
         self._sizes: Counter[str] = Counter()
+
+    async def received(self, logs: int) -> int:
+        """Wait until so many logs have come to their end; returns how many lines were received, each counted once."""
+        async with self._end:
+            await self._end.wait_for(lambda: len(self._ended) == logs)
+        return self._lines.total()
 
     async def take(self, request: web.Request) -> web.Response:
         app_id, offset = request.headers["Shuttle-App-Id"], int(request.headers["Shuttle-Log-Offset"])
         try:
             async for chunk in request.content.iter_any():
                 new = chunk[max(self._sizes[app_id] - offset, 0) :]
-                self.lines[app_id] += new.count(b"line 0")
+                self.repeated += len(chunk) > len(new)
+                self._lines[app_id] += new.count(b"line 0")
                 offset += len(chunk)
                 self._sizes[app_id] = max(offset, self._sizes[app_id])
         except (ConnectionResetError, aiohttp.ClientError):
             return web.Response(status=400)
-        async with self.end:
-            self.ended[app_id] = offset
-            self.end.notify_all()
+        async with self._end:
+            self._ended.add(app_id)
+            self._end.notify_all()
         return web.Response(headers={"Shuttle-Log-Offset": str(offset)})
 
 
-async def run() -> None:
-    """Print the figures."""
-    raise_open_files_limit()
+@asynccontextmanager
+async def _receiving(kafka: bool) -> AsyncIterator[Lines | KafkaLines]:
+    if kafka:
+        async with kafka_cluster() as cluster, kafka_lines(cluster) as topic:
+            yield topic
+        return
     lines = Lines()
     receiver = web.Application(client_max_size=0)
     receiver.router.add_post("/log", lines.take)
+    async with serving(receiver) as url:
+        lines.url = f"{url}/log"
+        yield lines
+
+
+async def run(kafka: bool) -> None:
+    """Print the figures."""
+    raise_open_files_limit()
     settings = {
         "MAXIMUM_PARALLEL_BUILDS": str(BUILDS),
         "SHUTTLE_JENKINS_POLLS_PER_SECOND": str(POLLS_PER_SECOND),
@@ -126,14 +152,14 @@ async def run() -> None:
     }
     with tempfile.TemporaryDirectory() as folder:
         async with (
-            serving(receiver) as receiver_url,
+            _receiving(kafka) as lines,
             running_shuttle(Path(folder), **settings) as shuttle,
             # An agent makes a new connection for each call.
             aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=True)) as agents,
         ):
             builds: list[SteadyBuild] = []
             for wanted in dict.fromkeys((min(500, BUILDS), BUILDS)):
-                builds += await begin(shuttle, agents, f"{receiver_url}/log", len(builds), wanted)
+                builds += await begin(shuttle, agents, lines.url, len(builds), wanted)
                 await asyncio.sleep(10)
                 if wanted == BUILDS:
                     await _measure(shuttle, builds)
@@ -204,22 +230,24 @@ async def _restart(shuttle: Shuttle, builds: list[SteadyBuild]) -> None:
     print(load_average(), flush=True)
 
 
-async def end(builds: list[SteadyBuild], lines: Lines) -> None:
+async def end(builds: list[SteadyBuild], lines: Lines | KafkaLines) -> None:
     """End all builds, and check that the receiver has every line."""
     for build in builds:
         build.end()
     await asyncio.gather(*(build.pushing for build in builds))
-    async with asyncio.timeout(120), lines.end:
-        await lines.end.wait_for(lambda: len(lines.ended) == len(builds))
-    printed, received = sum(build.lines for build in builds), lines.lines.total()
-    print(f"{printed} lines printed, {received} received; every log has come to its end")
+    async with asyncio.timeout(120):
+        received = await lines.received(len(builds))
+    printed = sum(build.lines for build in builds)
+    print(f"{printed} lines printed, {received} received, {lines.repeated} repeated; every log has come to its end")
     if printed != received:
         raise SystemExit("lines are missing")
 
 
 def main() -> int:
     """Print the figures."""
-    asyncio.run(run())
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kafka", action="store_true", help="send the logs to Kafka")
+    asyncio.run(run(parser.parse_args().kafka))
     return 0
 
 
