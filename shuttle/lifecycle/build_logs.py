@@ -83,6 +83,8 @@ class BuildLogs:
         """
         if not self._pieces.are_in_spool(build):
             await self._pieces.restore(build)
+            # If the log was archived meanwhile, its spool is gone, and a new one would stay empty.
+            build = await self._database.run(reread, build)
         return self._library.reader(build)
 
     async def _opened(self, build: Build) -> BuildLog:

@@ -85,7 +85,7 @@ class LogPieces:
         """Write into the spool what this machine's disk lacks; returns the pieces that the spool now has.
 
         Does nothing if the spool has all bytes that are recorded, or if this process has restored it before, or if
-        another process owns the app.
+        another process owns the app, or if the log has been archived since `build` was read.
 
         Raises:
             ObjectStoreError, StoreError: retry later. SpoolError: the spool cannot be written.
@@ -94,8 +94,11 @@ class LogPieces:
         if not self._enabled or build.claimed_at is None or build.archived_at is not None or owned is None:
             return StoredPieces()
         async with self._restoring.setdefault(build.build_uuid, asyncio.Lock()):
+            is_restored = self._restored.get(build.build_uuid) == owned.epoch
             stored = await self._database.run(stored_pieces, build.build_uuid)
-            if self._restored.get(build.build_uuid) != owned.epoch:
+            if stored is None:
+                return StoredPieces()
+            if not is_restored:
                 stored = await self._restore(build, stored, owned.epoch)
                 self._restored[build.build_uuid] = owned.epoch
                 self._library.write_epoch(build.build_uuid, owned.epoch)
@@ -128,7 +131,8 @@ class LogPieces:
             spool.truncate(0)
         restored = await self._download_all(build.build_uuid, _in_order(stored), spool)
         while restored.end_bytes < _in_order(stored).end_bytes:
-            before, stored = stored, await self._database.run(stored_pieces, build.build_uuid)
+            before, newest = stored, await self._database.run(stored_pieces, build.build_uuid)
+            stored = newest or StoredPieces()
             if stored == before:
                 log.error("a piece of a log is missing", build_uuid=build.build_uuid, kept_bytes=restored.end_bytes)
                 break

@@ -59,8 +59,11 @@ def keep_piece(tx: Tx, build_uuid: str, piece: Piece, replaced: Sequence[Piece],
     tx.execute(insert(log_pieces).on_conflict_do_update(index_elements=key, set_=stored), row)
 
 
-def stored_pieces(tx: Tx, build_uuid: str) -> StoredPieces:
-    """The build's pieces."""
+def stored_pieces(tx: Tx, build_uuid: str) -> StoredPieces | None:
+    """The build's pieces; None = its log is archived, so they are deleted now, or will be."""
+    archived = sa.select(sa.true()).where(builds.c.build_uuid == build_uuid, builds.c.archived_at.is_not(None))
+    if tx.execute(archived).first() is not None:
+        return None
     columns = (log_pieces.c.offset_bytes, log_pieces.c.size_bytes, log_pieces.c.checkpoint)
     query = sa.select(*columns).where(log_pieces.c.build_uuid == build_uuid, log_pieces.c.stored_at.is_not(None))
     rows = tx.execute(query.order_by(log_pieces.c.offset_bytes, log_pieces.c.size_bytes)).all()

@@ -305,6 +305,29 @@ async def test_log_of_an_ended_build_is_archived_from_its_pieces(one: OneBuild, 
     await is_archived(again, PREAMBLE + b"one\ntwo\n-----> It failed.\n")
 
 
+@pytest.mark.parametrize("pieces_left", [False, True])
+async def test_reader_that_comes_while_the_log_is_archived_reads_all_of_it(
+    one: OneBuild, monkeypatch: pytest.MonkeyPatch, *, pieces_left: bool
+):
+    """It has read the build's row before. An empty spool in place of the removed one made it wait for ever."""
+    await one.running()
+    build_log = await opened(one)
+    await ended(build_log, b"one\n")
+    await one.end(build_log.claims[0], exit_status=1)
+    await finish(await one.row(), one.spec, Ending(State.FAILED, "no_space", "It failed."), one.services)
+    again = restarted(one)
+    before = await again.row()
+    if pieces_left:
+        monkeypatch.setattr("shuttle.lifecycle.archive_log._delete_pieces", AsyncMock())
+    await archive_log(before, again.services)
+    again.services.library.forget(one.build_uuid)
+    if pieces_left:  # in a process that has not restored the log
+        again = restarted(again)
+    reader = await again.services.logs.reader(before)
+    assert (reader.complete, await reader.read(0, 100)) == (True, PREAMBLE + b"one\n-----> It failed.\n")
+    assert again.services.library.on_disk() == []
+
+
 async def test_damaged_spool_is_replaced_by_its_pieces(one: OneBuild):
     """A power cut may leave a file that is too short and has wrong bytes."""
     await one.running()
@@ -419,7 +442,7 @@ async def test_piece_that_is_replaced_during_a_restore_is_read_from_the_larger_o
     seen = [StoredPieces([Piece(0, 5)])]
     newest = stored_pieces
 
-    def outdated(tx: Tx, build_uuid: str) -> StoredPieces:
+    def outdated(tx: Tx, build_uuid: str) -> StoredPieces | None:
         return seen.pop() if seen else newest(tx, build_uuid)
 
     monkeypatch.setattr("shuttle.lifecycle.log_pieces.stored_pieces", outdated)
