@@ -197,7 +197,7 @@ async def test_deadline_ends_a_build_whose_earlier_stop_nobody_confirms(
     await stop_build(one.build_uuid, cause, one.services)
     one.jenkins.answers("stop", answer)
     assert await enforce(one.build_uuid, one.services) == STOP_ENDINGS[StopCause.DEADLINE]
-    assert 60 <= time.passed_seconds <= 70
+    assert 59.9 <= time.passed_seconds <= 70  # a sum of fractions
 
 
 async def test_stop_just_before_the_deadline_has_its_time_to_be_confirmed(one: OneBuild, time: Time):
