@@ -59,10 +59,9 @@ class Controllers:
 
     async def by_load(self) -> list[str]:
         """The controllers that answer, those with the shortest queue per executor first."""
-        loads = await asyncio.gather(*map(self._load, self._clients))
-        return [
-            name for _, name in sorted((load, name) for load, name in zip(loads, self._clients, strict=True) if load)
-        ]
+        loads = dict(zip(self._clients, await asyncio.gather(*map(self._load, self._clients)), strict=True))
+        known = sorted((load, name) for name, load in loads.items() if load is not None)
+        return [name for _, name in known]
 
     async def close(self) -> None:
         """Close all clients."""
@@ -75,12 +74,13 @@ class Controllers:
                 await self._clients[name].check()
         except (JenkinsUnavailableError, TimeoutError):
             self._unreachable_since.setdefault(name, self._clock())
+            return
         except ShuttleError:
-            self._unreachable_since.pop(name, None)
-        else:
-            self._unreachable_since.pop(name, None)
+            pass  # it refuses our user, so it is reached
+        self._unreachable_since.pop(name, None)
 
     async def _load(self, name: str) -> tuple[float, float] | None:
+        """Waiting items and used executors, both per executor; None = it does not answer."""
         try:
             async with asyncio.timeout(_PROBE_TIMEOUT_SECONDS):
                 load = await self._clients[name].load()

@@ -122,10 +122,7 @@ class Acceptance:
         """Call it with the lock of the uuid held."""
         database, number = self._services.database, legacy.number_given
         if source is not None or number is None:
-            find = partial(
-                find_recorded_legacy, build_uuid=legacy.build_uuid, same_request=self._same_request_as(content)
-            )
-            recorded = await database.run(find)
+            recorded = await database.run(find_recorded_legacy, legacy.build_uuid, self._same_request_as(content))
             if recorded is not None:
                 return _accepted(recorded, legacy.numbered(recorded.build_id), replayed=True)
         await _group_concurrent_requests()

@@ -7,7 +7,7 @@ from shuttle.jenkins.controllers import Controllers
 from shuttle.objects import ObjectStore
 from shuttle.reach import Reach
 
-# Twice as long as a replica's sign of life by default, with which the result is told to the others.
+# Two heartbeats by default: each heartbeat records the newest result, for the other replicas.
 _INTERVAL_SECONDS = 10.0
 _PROBE_TIMEOUT_SECONDS = 10.0
 

@@ -1,7 +1,7 @@
 """Pending uploads: sources that are written to the object store before their builds are recorded.
 
-The row of an upload is its lock in all processes. The holder is named by the SHA-256 of the source, so an equal request
-that is repeated goes on at once: both write the same bytes. Another source of the same uuid has to wait.
+The row of an upload is its lock in all processes. The SHA-256 of the source names the holder, so an equal request does
+not wait: both write the same bytes. A request with another source for the same uuid waits.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -4,10 +4,10 @@ import asyncio
 import math
 from collections.abc import Awaitable, Mapping
 
-from shuttle.errors import ShuttleError, UnavailableError
+from shuttle.errors import ShuttleError
 from shuttle.lifecycle import Services
-from shuttle.store import Database
 from shuttle.store.probe import clock_difference_seconds, prove_writable
+from shuttle.store.tx import Tx
 
 OK = "ok"
 _CACHE_SECONDS = 1.0
@@ -23,6 +23,7 @@ class Readiness:
         self._services = services
         self._states: dict[str, str] = {}
         self.controllers: dict[str, str] = {}
+        self._clock_seconds = 0.0
         self._checked_at = -math.inf
         self._checking: asyncio.Task[None] | None = None
         self.draining = False
@@ -53,27 +54,35 @@ class Readiness:
 
     async def _check(self) -> None:
         services = self._services
-        checks = {
-            "database": services.database.run(prove_writable),
-            "object_store": services.objects.check(),
-            "clock": _check_clock(services.database),
-        }
         names = list(services.controllers)
-        asked = [*checks.values(), *(services.controllers.of(name).check() for name in names)]
+        checks = (services.controllers.of(name).check() for name in names)
         try:
-            states = await asyncio.gather(*map(_state, asked))
-            self.controllers = dict(zip(names, states[len(checks) :], strict=True))
-            self._states = dict(zip(checks, states, strict=False)) | {"jenkins": _of_all(self.controllers)}
+            database, objects, *controllers = await asyncio.gather(
+                *map(_state, (self._check_database(), services.objects.check(), *checks))
+            )
+            clock = database if database != OK else _clock_state(self._clock_seconds)
+            self.controllers = dict(zip(names, controllers, strict=True))
+            jenkins = _of_all(self.controllers)
+            self._states = {"database": database, "object_store": objects, "clock": clock, "jenkins": jenkins}
             self._checked_at = asyncio.get_running_loop().time()
         finally:
             self._checking = None
 
+    async def _check_database(self) -> None:
+        self._clock_seconds = await self._services.database.run(_probe)
 
-async def _check_clock(database: Database) -> None:
-    """Times that are told, expiries and signatures are by the replica's own clock."""
-    seconds = abs(await database.run(clock_difference_seconds))
-    if seconds > _CLOCK_SECONDS:
-        raise UnavailableError(f"Its clock and that of PostgreSQL differ by {seconds:.0f} s; synchronize both.")
+
+def _probe(tx: Tx) -> float:
+    """One transaction for both questions, because anybody may ask once a second."""
+    prove_writable(tx)
+    return clock_difference_seconds(tx)
+
+
+def _clock_state(seconds: float) -> str:
+    """Times in answers, expiries and signatures are by the replica's own clock."""
+    if abs(seconds) <= _CLOCK_SECONDS:
+        return OK
+    return f"Its clock and that of PostgreSQL differ by {abs(seconds):.0f} s; synchronize both."
 
 
 def _of_all(controllers: Mapping[str, str]) -> str:

@@ -94,7 +94,7 @@ async def test_a_running_build_does_not_move(tmp_path: Path):
         running_product(tmp_path, executors=2, jenkins_port=ports[0], **settings(*ports)) as product,
     ):
         running = await begun(product, "app")
-        await product.jenkins.kill()  # the agent goes on and sends the log to the end
+        await product.jenkins.kill()  # the agent continues, and sends the rest of the log
         assert await built(product, "other", "1") == "two"
         await product.jenkins.start()
         assert await ended(product, running, "app", "1") == "one"

@@ -1,4 +1,4 @@
-"""The demo with replicas as a process: the owner is killed, and its build goes on elsewhere with the same log."""
+"""`shuttle demo --replicas`: the owner of the app is killed, and another replica continues its build and its log."""
 
 import re
 import signal

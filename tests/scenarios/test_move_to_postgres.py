@@ -1,4 +1,4 @@
-"""A service on SQLite is stopped at work and moved to PostgreSQL and S3, by a command that is killed: all goes on."""
+"""A service with running builds is moved from SQLite to PostgreSQL and S3 by a command that is killed meanwhile."""
 
 import asyncio
 import hashlib
