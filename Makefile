@@ -52,9 +52,10 @@ scenarios: $(VENV)/.installed-dev
 	env -u JENKINS_URL TESTS_SHELLS="dash bash busybox" $(BIN)/python -m pytest -n 2 --dist loadfile tests/scenarios $(ARGS)
 	@# The agent's side in the shells that `make test` leaves out.
 	env -u JENKINS_URL TESTS_SHELLS="bash busybox" $(BIN)/python -m pytest -n 6 --dist worksteal tests/unit/pipelines $(ARGS)
-	@# More examples of each property than in `make test`.
-	env -u JENKINS_URL $(BIN)/python -m pytest -n 2 --hypothesis-profile=thorough --timeout 300 tests/unit/logs \
-	  tests/unit/sources/test_generated_archives.py tests/unit/jenkins_emulator/test_emulator_groovy.py $(ARGS)
+	@# With ARGS=--long also more examples of each property than in `make test`, and the tests with the mark `long`.
+	$(if $(findstring --long,$(ARGS)),env -u JENKINS_URL $(BIN)/python -m pytest -n 2 --hypothesis-profile=thorough \
+	  --timeout 300 tests/unit/logs tests/unit/sources/test_generated_archives.py \
+	  tests/unit/jenkins_emulator/test_emulator_groovy.py $(ARGS))
 	@# A kill at each transition, and at seeded moments, on the other database.
 	env -u JENKINS_URL TESTS_DATABASE=postgresql $(BIN)/python -m pytest -n 2 --dist loadfile tests/scenarios/test_kill.py \
 	  tests/scenarios/test_seeded_kills.py -k "not twenty_kills" $(ARGS)

@@ -16,7 +16,7 @@ gc.disable()
 # start write no bytecode, see the Makefile.
 _WRITES_NONE, sys.dont_write_bytecode = sys.dont_write_bytecode, False
 
-# `make test` tries a few examples of each property, `make scenarios` many.
+# `make test` tries a few examples of each property, `make scenarios ARGS=--long` many.
 for profile, count in (("repeatable", 40), ("thorough", 300)):
     settings.register_profile(
         profile,
@@ -37,6 +37,11 @@ structlog.configure(
 
 _LONGEST_IN_A_NAME = 12
 
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="run the tests with the mark `long` as well")
+
+
 # These files take up to a minute each. If they started last, one worker would run alone at the end.
 _LONGEST_FOLDERS = ("tests/quick/", "tests/controller/", "tests/unit/pipelines/")
 
@@ -52,8 +57,12 @@ def pytest_collection() -> Generator[None, object, object]:
     return result
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the longest files first, in the order in which they were collected."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Run the longest files first, in the order in which they were collected; leave out what takes minutes."""
+    if not config.getoption("--long"):
+        left_out = [item for item in items if item.get_closest_marker("long")]
+        items[:] = [item for item in items if not item.get_closest_marker("long")]
+        config.hook.pytest_deselected(items=left_out)
     items.sort(key=lambda item: not item.nodeid.startswith(_LONGEST_FOLDERS))
 
 

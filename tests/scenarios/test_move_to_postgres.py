@@ -152,7 +152,14 @@ async def assert_everything_arrives(product: Product, work: Work) -> None:
         assert (product.folder / f"{name.replace('/', '-')}.ran").read_text().split() == ["ran"], name
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL], ids=["stopped", "killed"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        pytest.param(signal.SIGTERM, id="stopped"),
+        # The command is killed at eight moments, and repeated each time.
+        pytest.param(signal.SIGKILL, id="killed", marks=pytest.mark.long),
+    ],
+)
 async def test_service_continues_on_postgresql(running: OnPostgres, tmp_path: Path, how: signal.Signals):
     postgres = replace(running, settings=running.settings | {"DATABASE_URL": running.server.new_url()})
     async with running_product(
