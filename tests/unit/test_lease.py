@@ -54,7 +54,7 @@ async def test_a_task_waits_for_the_next_renewal(uptime: Uptime):
     await asyncio.sleep(0)
     assert not waiting.done()
     lease.renew(lease.now())
-    await asyncio.wait_for(waiting, 1)
+    await asyncio.wait_for(waiting, 10)
 
 
 async def test_a_task_that_is_cancelled_before_the_renewal_does_not_go_on(uptime: Uptime):

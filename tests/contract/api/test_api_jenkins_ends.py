@@ -164,7 +164,7 @@ async def test_jenkins_console_is_appended_without_the_supervisors_end(unmanned:
 
 async def test_waiting_for_has_jenkins_reason_while_no_node_is_free(unmanned: Shuttle, app: str):
     agent = await unclaimed(unmanned, app)
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(20):
         await unmanned.until_shown(
             agent.path, lambda build: "There are no nodes with the label" in str(build["waiting_for"])
         )

@@ -178,7 +178,7 @@ async def test_trivial_build_is_quick(caller: Caller) -> None:
     began = loop.time()
     await caller.trigger("j")
     assert await caller.ended("j") == "SUCCESS"
-    assert loop.time() - began < 3
+    assert loop.time() - began < 10
 
 
 async def test_output_is_visible_while_the_step_runs(caller: Caller) -> None:

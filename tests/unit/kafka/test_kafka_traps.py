@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from contextlib import ExitStack
 
 import pytest
 
@@ -55,15 +56,16 @@ async def test_unresponsive_bootstrap_hosts_cause_no_delay(make_clusters):
             url = f"kafka://127.0.0.1:{first},127.0.0.1:{second},{running.bootstrap}/t"
             await send(make_clusters(), url, "a")
             assert running.values == [b"a"]
-            assert time.monotonic() - began < 4
+            assert time.monotonic() - began < 8
 
 
 async def test_several_unresponsive_bootstrap_hosts_share_one_timeout(make_clusters):
-    with black_hole() as first, black_hole() as second:
+    with ExitStack() as stack:
+        hosts = ",".join(f"127.0.0.1:{stack.enter_context(black_hole())}" for _ in range(12))
         began = time.monotonic()
         with pytest.raises(KafkaUnavailableError, match="does not answer"):
-            await send(make_clusters(**QUICK), f"kafka://127.0.0.1:{first},127.0.0.1:{second}/t", "a")
-        assert 0.5 < time.monotonic() - began < 1.1
+            await send(make_clusters(**QUICK), f"kafka://{hosts}/t", "a")
+        assert 0.5 < time.monotonic() - began < 5, "one after the other they wait for 7.2 s"
 
 
 @pytest.mark.parametrize("api", [VERSIONS, METADATA, PRODUCER_ID, PRODUCE])
@@ -74,7 +76,7 @@ async def test_send_to_a_hung_broker_times_out_and_works_after_its_recovery(make
         began = time.monotonic()
         with pytest.raises(KafkaUnavailableError):
             await send(clusters, running.url(), "a")
-        assert time.monotonic() - began < 2.5
+        assert time.monotonic() - began < 8
         running.answering = no_faults
         running.hung.set()
         await send(clusters, running.url(), "b")
@@ -114,7 +116,7 @@ async def test_hung_broker_does_not_delay_connections_to_others(make_clusters, m
         await hung.until(lambda: hung.asked)
         began = time.monotonic()
         await send(clusters, first.url("of-other"), "c")
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 10
         assert other.values == [b"c"]
         waiting.cancel()
 

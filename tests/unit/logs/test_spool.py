@@ -50,8 +50,8 @@ async def test_a_reader_waits_until_the_spool_grows_beyond_its_offset(spool: Spo
         await asyncio.sleep(0)
     assert not waiting.done()
     spool.append(b"6")
-    await asyncio.wait_for(waiting, 1)
-    await asyncio.wait_for(spool.grown_beyond(5), 1)
+    await asyncio.wait_for(waiting, 10)
+    await asyncio.wait_for(spool.grown_beyond(5), 10)
     assert await spool.read(5, 10) == b"6"
     assert await spool.read(6, 10) == b""
     assert await spool.read(99, 10) == b""

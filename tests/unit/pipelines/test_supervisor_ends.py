@@ -147,7 +147,7 @@ async def test_build_that_ignores_term_is_killed_after_the_grace_period(each_age
         began = time.monotonic()
         step.stop_as_jenkins_does()
         run = await step.ended()
-    assert 1 <= time.monotonic() - began < 5
+    assert 1 <= time.monotonic() - began < 9
     assert (run.status, api.ends) == (143, {"main": 143})
     assert not is_running(forever)
 

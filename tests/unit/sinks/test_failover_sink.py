@@ -68,7 +68,7 @@ async def test_dead_first_member_fails_over_within_the_decision_time(
         build.end()
         began = time.monotonic()
         await build.forward_with(failover, f"failover({dead}, {running.url()})", kind="failover")
-        assert time.monotonic() - began < DECISION_SECONDS + 1
+        assert time.monotonic() - began < 10, "one attempt takes 30 s without the decision"
     assert messages(running) == [("one", 0), ("two", 4), ("Build finished", 8)]
     (failover_to,) = build.ledger.details("failed_over")
     assert f"Failed over to {running.bootstrap} at offset 0." in str(failover_to)
