@@ -7,6 +7,7 @@ bytes. So it never parses more than a few MiB; the only long text in a body must
 import json
 import mmap
 import re
+from collections.abc import Iterator
 from secrets import token_hex
 from typing import Any
 
@@ -24,6 +25,11 @@ _MAX_QUOTES = 100
 _BEGINNING = re.compile(rb'"data:', re.IGNORECASE)
 # The parser's message about an error depends on this many characters before it.
 _BEFORE_FAULT = 8
+# No other thread runs while a piece is searched or unescaped: 5 ms for a piece of this size.
+_PIECE_CHARACTERS = 1024 * 1024
+# Refused for the same reason as the whole text, which may have lone surrogates.
+_NOT_ASCII = "data:\x80"
+_LONGEST_ESCAPE = len(r"\u002f")
 
 
 def decode_large_json(raw: bytes | mmap.mmap) -> Any:
@@ -86,18 +92,44 @@ def _text(raw: bytes | mmap.mmap, start: int, end: int) -> str:
         try:
             text = str(part, "ascii")
         except UnicodeDecodeError:
-            return "data:\x80"  # refused for the same reason as the whole text
-    if "\\" in text or not text.isprintable():
+            return _NOT_ASCII
+    if all(_is_plain(text[at : at + _PIECE_CHARACTERS]) for at in range(0, len(text), _PIECE_CHARACTERS)):
+        return text
+    unescaped = "".join(_unescaped(text, raw, start))
+    return unescaped if unescaped.isascii() else _NOT_ASCII
+
+
+def _unescaped(text: str, raw: bytes | mmap.mmap, start: int) -> Iterator[str]:
+    """The text without its JSON escapes, such as the `\\/` of PHP, in pieces. It begins at `start` of the body."""
+    begin = 0
+    while begin < len(text):
+        piece = text[begin : begin + _PIECE_CHARACTERS]
+        if begin + len(piece) < len(text):
+            piece = piece[: _end_without_cut_escape(piece)]
         try:
-            unescaped: str = json.loads(f'"{text}"')
+            yield piece if _is_plain(piece) else json.loads(f'"{piece}"')
         except json.JSONDecodeError as error:
-            position = start + max(0, error.pos - 1 - _BEFORE_FAULT)
+            position = start + begin + max(0, error.pos - 1 - _BEFORE_FAULT)
             rest = raw[start - 1 : start] + raw[position : position + 2 * _BEFORE_FAULT]
             prefix = raw[: start - 1]
             decode_json(prefix + rest, Gap(len(prefix) + 1, position - start))
             raise InvalidJsonError("The body is not JSON: a string in it is invalid.") from None
-        return unescaped
-    return text
+        begin += len(piece)
+
+
+def _end_without_cut_escape(piece: str) -> int:
+    """Where the last escape, such as `\\/` or `\\u002f`, begins if this piece has only a part of it; else its end."""
+    last = piece.rfind("\\", max(0, len(piece) - _LONGEST_ESCAPE + 1))
+    if last < 0:
+        return len(piece)
+    is_escaped_itself = (last + 1 - len(piece[: last + 1].rstrip("\\"))) % 2 == 0
+    length = _LONGEST_ESCAPE if piece[last + 1 : last + 2] == "u" else 2
+    return len(piece) if is_escaped_itself or len(piece) - last >= length else last
+
+
+def _is_plain(piece: str) -> bool:
+    """Whether JSON's text is the value itself. Looking at all 60 MiB in one call takes 0.1 to 0.4 s."""
+    return "\\" not in piece and piece.isprintable()
 
 
 def _field_of(mark: str, value: Any) -> tuple[dict[str, Any], str] | None:

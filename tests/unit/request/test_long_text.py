@@ -42,6 +42,21 @@ def test_any_body_gives_the_result_of_parsing_it_whole_or_is_too_large(fragments
     assert not raw.isascii() or found == outcome(decode_json, raw)
 
 
+@given(
+    parts=st.lists(st.sampled_from(["A", "QUJD", "\\/", "\\\\", "\\u002f", "\\ud83d", "\\u00zz", "\\x"]), min_size=8),
+    piece_characters=st.integers(6, 12),
+)
+def test_escapes_are_decoded_wherever_they_are_in_a_long_text(parts: list[str], piece_characters: int):
+    raw = f'{{"source":{{"url":"data:{"".join(parts)}"}}}}'.encode()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("shuttle.request.long_text.LARGE_BODY_BYTES", 8)
+        patch.setattr("shuttle.request.long_text.MAX_JSON_BYTES", 24)
+        patch.setattr("shuttle.request.long_text._PIECE_CHARACTERS", piece_characters)
+        found = outcome(decode_large_json, raw)
+    expected = outcome(decode_json, raw)
+    assert found == expected or not expected["source"]["url"].isascii()
+
+
 @pytest.mark.parametrize(
     "value",
     [
