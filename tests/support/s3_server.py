@@ -1,5 +1,6 @@
 """Runs an S3 server (moto) on loopback, and makes buckets on it."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +13,7 @@ from moto.server import ThreadedMotoServer
 @contextmanager
 def s3_server() -> Iterator[str]:
     """Start the server and yield its endpoint; it accepts any access key."""
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # else it prints each request
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
