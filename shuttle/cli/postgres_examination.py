@@ -24,6 +24,7 @@ _PEER_SECONDS = 5.0
 
 async def examine_postgres(settings: Settings) -> AsyncIterator[Finding]:
     """Check the server, its user's rights, durability, clock and notices, the key of its secrets, and the replicas."""
+    migrate_url = settings.shuttle_database_migrate_url.get_secret_value()
     database = PostgresDatabase(settings.postgres_url, Clock())
     try:
         facts = await database.run(read_facts)
@@ -34,12 +35,32 @@ async def examine_postgres(settings: Settings) -> AsyncIterator[Finding]:
         return
     finally:
         await database.close()
-    for finding in _findings(facts):
+    for finding in _findings(facts, migrates=not migrate_url):
         yield finding
+    if migrate_url:
+        yield await _migrations(migrate_url, facts)
     yield examine_key(settings, sealed)
     yield await _notices(settings)
     async for finding in _peers(replicas, settings):
         yield finding
+
+
+async def _migrations(migrate_url: str, served: PostgresFacts) -> Finding:
+    """Whether SHUTTLE_DATABASE_MIGRATE_URL leads to the database of DATABASE_URL, and its user may change it."""
+    database = PostgresDatabase(migrate_url, Clock())
+    try:
+        facts = await database.run(read_facts)
+    except ShuttleError as error:
+        return problem("migrations", error.message.replace("DATABASE_URL", "SHUTTLE_DATABASE_MIGRATE_URL"))
+    finally:
+        await database.close()
+    if facts.identity != served.identity:
+        sentence = "SHUTTLE_DATABASE_MIGRATE_URL is another database or schema than DATABASE_URL; correct one of them."
+        return problem("migrations", sentence)
+    if not facts.may_create:
+        sentence = "the user of SHUTTLE_DATABASE_MIGRATE_URL may not create tables; grant CREATE on its schema."
+        return problem("migrations", sentence)
+    return fine("migrations", "SHUTTLE_DATABASE_MIGRATE_URL can be used.")
 
 
 async def _notices(settings: Settings) -> Finding:
@@ -73,11 +94,12 @@ async def _peers(replicas: Sequence[Replica], settings: Settings) -> AsyncIterat
                 yield warning("replica", f"{sentence} each other there; set its SHUTTLE_REPLICA_URL.")
 
 
-def _findings(facts: PostgresFacts) -> list[Finding]:
+def _findings(facts: PostgresFacts, *, migrates: bool) -> list[Finding]:
+    """`migrates`: the user of DATABASE_URL migrates the database, too."""
     findings = []
     if facts.version < OLDEST_VERSION:
         findings.append(problem("database", f"PostgreSQL {facts.version} is too old; use {OLDEST_VERSION} or newer."))
-    if not facts.may_create:
+    if migrates and not facts.may_create:
         findings.append(problem("database", "its user may not create tables; grant CREATE on its schema."))
     if not facts.writes_durably:
         sentence = "PostgreSQL may lose what it has confirmed; set fsync and synchronous_commit to on."

@@ -10,10 +10,12 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from shuttle.cli.postgres_examination import examine_postgres
+from shuttle.settings import load_settings
 from tests.support.demo_process import run_shuttle
 from tests.support.free_port import free_port
 from tests.support.on_postgres import OnPostgres, on_postgres
-from tests.support.postgres_server import PASSWORD
+from tests.support.postgres_server import PASSWORD, USER
 from tests.support.product import Process, running_product
 
 pytestmark = pytest.mark.timeout(120)
@@ -108,6 +110,32 @@ async def test_the_doctor_examines_notices_and_replicas(postgres: OnPostgres, tm
     assert re.search("warning +notices +do not arrive", said), said
     assert f"is not reached at {url}" in said
     assert PASSWORD not in said
+
+
+async def test_the_doctor_tries_the_url_of_migrations(postgres: OnPostgres):
+    """The service's own user may not create tables; another one migrates."""
+    server, owner = postgres.server, postgres.server.new_url()
+    name = owner.rpartition("/")[2]
+    server.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'of-the-service'")
+    served = server.url(name).replace(f"{USER}:{PASSWORD}", f"{name}:of-the-service")
+
+    async def said(migrate_url: str) -> str:
+        own = {"DATABASE_URL": served, "SHUTTLE_DATABASE_MIGRATE_URL": migrate_url}
+        found = [finding async for finding in examine_postgres(load_settings(postgres.settings | own))]
+        return "\n".join(f"{finding.verdict.value} {finding.subject}: {finding.sentence}" for finding in found)
+
+    refusal = "problem database: its user may not create tables"
+    assert refusal in await said("")
+    with_owner = await said(owner)
+    assert "fine migrations: " in with_owner
+    assert refusal not in with_owner
+    name_of_setting = "SHUTTLE_DATABASE_MIGRATE_URL"
+    for wrong, sentence in (
+        (server.url(name, password="wrong"), f"refuses the user or the password of {name_of_setting}"),
+        (server.new_url(), f"problem migrations: {name_of_setting} is another database"),
+        (served, f"problem migrations: the user of {name_of_setting} may not create tables"),
+    ):
+        assert sentence in await said(wrong)
 
 
 async def doctor(postgres: OnPostgres, folder: Path, **settings: str) -> str:
