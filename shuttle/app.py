@@ -28,7 +28,7 @@ from shuttle.lifecycle.log_pieces import LogPieces
 from shuttle.lifecycle.membership import Membership
 from shuttle.lifecycle.owned_apps import OwnedApps
 from shuttle.lifecycle.peers import Peers
-from shuttle.lifecycle.reaching import Reaching
+from shuttle.lifecycle.reachability_probe import ReachabilityProbe
 from shuttle.lifecycle.retain import Retention
 from shuttle.lifecycle.signals import Signals
 from shuttle.lifecycle.steady_time import record_steady_time
@@ -104,7 +104,7 @@ async def shuttle_parts(
         stack.push_async_callback(controllers.close)
         objects = object_store(settings)
         stack.push_async_callback(objects.close)
-        reaching = Reaching(controllers, objects, interval_seconds=settings.shuttle_release_seconds / 2)
+        probe = ReachabilityProbe(controllers, objects, interval_seconds=settings.shuttle_release_seconds / 2)
         calls = AgentCalls(settings.shuttle_agent_calls_per_second)
         membership = Membership(
             database,
@@ -115,7 +115,7 @@ async def shuttle_parts(
             lease_seconds=settings.shuttle_lease_seconds,
             release_seconds=settings.shuttle_release_seconds,
             share_budgets=partial(_share_budgets, controllers, calls, settings),
-            reach=reaching.reach,
+            reachability=probe.result,
         )
         sinks = StoredSinks(database, vault)
         policy = AddressPolicy(allow_loopback=settings.binds_loopback, allow_networks=settings.shuttle_allow_networks)
@@ -144,7 +144,7 @@ async def shuttle_parts(
             objects=objects,
             fetchers={HttpSource: HttpFetcher(outgoing, stall_seconds=settings.shuttle_source_stall_seconds)},
             controllers=controllers,
-            reaches=membership.reaches,
+            reachabilities=membership.reachabilities,
             library=library,
             pieces=pieces,
             logs=logs,
@@ -177,7 +177,7 @@ async def shuttle_parts(
             "memory": trim_memory(),
         }
         if settings.postgres_url or len(controllers) > 1:
-            loops["reaching"] = reaching.run()
+            loops["reachability"] = probe.run()
         work = AsyncExitStack()
         stack.push_async_callback(work.aclose)
         work.push_async_callback(membership.leave)

@@ -1,7 +1,7 @@
-"""The lease: while this process's newest sign of life is young enough, no other replica takes its apps.
+"""The lease: for some seconds after this process has raised its counter, no other replica takes its apps.
 
-Whoever writes to a socket in the name of an app waits for the lease first. A process that was stopped for a while so
-sends nothing before it knows which apps it still owns.
+A task waits for the lease before it writes to a socket for an app. So a process that was suspended sends nothing before
+it knows which apps it still owns.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ class Lease:
     """Used from one event loop. A lease without a limit (`valid_seconds` None) is always held."""
 
     def __init__(self, valid_seconds: float | None = None, clock: Callable[[], float] = boot_seconds) -> None:
-        """`valid_seconds`: how long a sign of life counts; less than the time after which others take the apps."""
+        """`valid_seconds`: how long a renewal lasts; less than the time after which others take the apps."""
         self._valid_seconds = valid_seconds
         self._clock = clock
         self._began_at: float | None = None

@@ -27,7 +27,9 @@ SINK_LAG = Gauge("shuttle_sink_lag_bytes", "Recorded log bytes that open sinks h
 REPLICAS = Gauge("shuttle_replicas", "Replicas that this one considers alive, itself included.")
 OWNED_APPS = Gauge("shuttle_owned_apps", "Apps that this process owns.")
 TAKEN_APPS = Counter("shuttle_taken_apps_total", "Apps with open work that this process took over.")
-COUNTER_AGE = Gauge("shuttle_counter_age_seconds", "Age of this replica's newest sign of life in the database.")
+COUNTER_AGE = Gauge(
+    "shuttle_counter_age_seconds", "Seconds since this replica last raised its counter in the database."
+)
 DATABASE_RETRIES = Counter("shuttle_database_retries_total", "Transactions that were rolled back and repeated.")
 JENKINS_REQUESTS = Counter("shuttle_jenkins_requests_total", "Requests to Jenkins.", ["kind"])
 JENKINS_SECONDS = Histogram(

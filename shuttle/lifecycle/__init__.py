@@ -17,7 +17,7 @@ from shuttle.lifecycle.peers import Peers
 from shuttle.lifecycle.signals import Signals
 from shuttle.logs.library import LogLibrary
 from shuttle.objects import ObjectStore
-from shuttle.reach import Reach
+from shuttle.reachability import Reachability
 from shuttle.settings import Settings
 from shuttle.sources.kind import Fetchers
 from shuttle.store import Database
@@ -39,7 +39,7 @@ class Services:
     objects: ObjectStore
     fetchers: Fetchers
     controllers: Controllers
-    reaches: Callable[[], Sequence[Reach]]  # of all live replicas, this one first
+    reachabilities: Callable[[], Sequence[Reachability]]  # of all live replicas, this one first
     library: LogLibrary
     pieces: LogPieces
     logs: BuildLogs

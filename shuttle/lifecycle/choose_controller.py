@@ -35,4 +35,4 @@ def _is_gone(controller: str, services: Services) -> bool:
     if controller == services.controllers.only:
         return False
     seconds = services.settings.shuttle_jenkins_move_seconds
-    return all(reach.lacks(controller, seconds) for reach in services.reaches())
+    return all(replica.lacks(controller, seconds) for replica in services.reachabilities())

@@ -1,7 +1,7 @@
-"""Membership of the replicas: this one's sign of life, the death of others, and the taking of apps that nobody owns.
+"""Membership of the replicas: raises this one's counter, removes dead replicas, and takes apps that nobody owns.
 
-A replica lives as long as its counter grows. The others measure with their own monotonic clocks how long it has not
-grown, so no wall clock decides, and a database that was away for a while makes nobody look dead.
+A replica is alive as long as its counter in the database grows. The others measure with their own monotonic clocks how
+long it has not grown, so wall clocks have no influence. After an outage of the database all replicas get a new lease.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from shuttle import metrics
 from shuttle.errors import StoreError, UnavailableError
 from shuttle.lease import Lease
 from shuttle.lifecycle.owned_apps import OwnedApps
-from shuttle.reach import Reach
+from shuttle.reachability import Reachability
 from shuttle.store import Database, Topic
 from shuttle.store.fence import Ownership
 from shuttle.store.ownership import leave_replicas, orphaned_apps, owned_apps, release_apps, take_apps
@@ -49,12 +49,12 @@ class Membership:
         lease_seconds: float,
         release_seconds: float,
         share_budgets: Callable[[int], None],
-        reach: Callable[[], Reach],
+        reachability: Callable[[], Reachability],
     ) -> None:
         """`share_budgets` gets the number of replicas, which share the budgets of calls a second.
 
-        `reach` tells what this process reaches. Without Jenkins and the object store for `release_seconds` it releases
-        its apps, if another replica reaches both.
+        `reachability` returns what this process can reach. After `release_seconds` without Jenkins and the object store
+        it releases its apps, if another replica can reach both.
         """
         self._database = database
         self._mine = mine
@@ -64,7 +64,7 @@ class Membership:
         self._lease_seconds = lease_seconds
         self._release_seconds = release_seconds
         self._share_budgets = share_budgets
-        self._reach = reach
+        self._reachability = reachability
         self._is_released = False
         self._clock = asyncio.get_running_loop().time
         # The other replicas, and since when their counters have had these values.
@@ -78,14 +78,15 @@ class Membership:
         """All replicas that are considered alive, this one included."""
         return [self._mine, *(replica for replica, _ in self._seen.values())]
 
-    def reaches(self) -> Sequence[Reach]:
-        """What each replica reaches, this one first; that of another one as it was last told."""
-        return [self._reach(), *(Reach.of_text(replica.reach) for replica, _ in self._seen.values())]
+    def reachabilities(self) -> Sequence[Reachability]:
+        """What each replica can reach, this one first; for the others as they last recorded it."""
+        others = (Reachability.of_text(replica.reach) for replica, _ in self._seen.values())
+        return [self._reachability(), *others]
 
     def ages(self) -> Sequence[tuple[Replica, float]]:
-        """All replicas that are considered alive, this one first, with the age of their newest sign of life in seconds.
+        """All replicas that are considered alive, this one first, with the seconds since their counter was raised.
 
-        That of another replica is as it was seen from here.
+        For another replica, the seconds since this one saw the counter grow.
         """
         now = self._clock()
         mine = (self._mine, 0.0 if self._database.alone else now - self._looked_at)
@@ -98,7 +99,7 @@ class Membership:
         await self._take_orphans()
 
     async def run(self, begin: Callable[[], Awaitable[None]], drop: Callable[[str], None]) -> None:
-        """Show that this process lives, and take over the apps of others that do not; run until cancelled."""
+        """Raise the counter regularly, and take over the apps of dead replicas; run until cancelled."""
         if not self._database.alone:
             await asyncio.gather(self._live(drop), self._take_over(begin))
 
@@ -108,10 +109,10 @@ class Membership:
             try:
                 await self.look(drop)
             except StoreError as error:
-                log.warning("this replica cannot show that it lives", error=error.message)
+                log.warning("this replica cannot renew its lease", error=error.message)
                 await asyncio.sleep(_STORE_PAUSE_SECONDS)
             except Exception:  # a bug must not end the loop: without it this replica sends nothing
-                log.exception("this replica failed to show that it lives")
+                log.exception("this replica failed to renew its lease")
                 await asyncio.sleep(_STORE_PAUSE_SECONDS)
 
     async def _take_over(self, begin: Callable[[], Awaitable[None]]) -> None:
@@ -131,7 +132,7 @@ class Membership:
                 await asyncio.sleep(_STORE_PAUSE_SECONDS)
 
     async def look(self, drop: Callable[[str], None]) -> None:
-        """Raise the counter, and look at those of the others. Raises StoreError."""
+        """Raise the counter, and read those of the others. Raises StoreError."""
         try:
             await self._raise_counter(drop)
         except StoreError:
@@ -160,11 +161,11 @@ class Membership:
                 log.warning("the apps could not be released; others take them later", error=error.message)
 
     async def _release_if_cut_off(self, drop: Callable[[str], None]) -> None:
-        """Leave all apps to the others while this process reaches neither Jenkins nor the object store, and they do."""
-        mine, *others = self.reaches()
+        """Release all apps while this process is cut off from Jenkins and the object store, and another is not."""
+        mine, *others = self.reachabilities()
         was_released = self._is_released
         cut_off = was_released or mine.is_cut_off(self._release_seconds)
-        self._is_released = cut_off and not mine.is_whole and any(reach.is_whole for reach in others)
+        self._is_released = cut_off and not mine.can_run_builds and any(other.can_run_builds for other in others)
         self._database.takes_apps = not self._is_released
         if self._is_released and not was_released:
             log.warning("this replica reaches neither Jenkins nor the object store; it releases its apps")
@@ -175,13 +176,13 @@ class Membership:
             log.info("this replica takes apps again")
 
     def _seconds_to_next_death(self) -> float:
-        """Until the end of another replica's lease, and at most until the next sign of life of this one."""
+        """Until the end of another replica's lease, and at most until this one raises its counter again."""
         ends = [since + self._lease_seconds - self._clock() for _, since in self._seen.values()]
         return max(min([self._heartbeat_seconds, *ends]), _SHORTEST_SECONDS)
 
     async def _raise_counter(self, drop: Callable[[str], None] | None = None) -> None:
         began_at, was_held = self._lease.now(), self._lease.is_held
-        replicas = await self._database.run(raise_counter, replace(self._mine, reach=self._reach().text()))
+        replicas = await self._database.run(raise_counter, replace(self._mine, reach=self._reachability().text()))
         if drop is not None and not was_held:
             # Others may have taken apps meanwhile, so look before anything is sent in their name.
             for app_id in self._owned.lost(await self._database.run(owned_apps)):
@@ -192,7 +193,7 @@ class Membership:
 
     def _note(self, others: Sequence[Replica]) -> None:
         now = self._clock()
-        # After a time in which this process or the database was away everybody gets a new lease.
+        # After a pause of this process, or an outage of the database, all other replicas get a new lease.
         gap = now - self._looked_at > 2 * self._heartbeat_seconds
         self._looked_at = now
         seen, self._seen = self._seen, {}

@@ -1,4 +1,4 @@
-"""The replicas that serve from the database: each raises its counter as long as it lives."""
+"""The replicas that serve from the database: each raises its counter as long as it runs."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,7 +20,7 @@ class Replica:
     version: str
     counter: int
     started_at: datetime
-    reach: str = "{}"  # see `shuttle.reach`
+    reach: str = "{}"  # the text of `shuttle.reachability`
 
 
 def raise_counter(tx: Tx, mine: Replica) -> list[Replica]:

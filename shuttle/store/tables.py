@@ -363,7 +363,7 @@ steady_time = sa.Table(
     sa.Column("uptime_seconds", sa.Float, nullable=False),
 )
 
-# `instance` is the uuid of one start of one process. It raises `counter` as long as it lives.
+# `instance` is the uuid of one start of one process. It raises `counter` as long as it runs.
 replicas = sa.Table(
     "replicas",
     metadata,

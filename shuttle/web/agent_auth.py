@@ -62,7 +62,7 @@ def with_setup_token(handler: AgentHandler) -> Handler:
 
 
 async def claim_of_run_token(request: web.Request) -> Claim:
-    """The attempt whose run token the caller presents; the call counts as a sign of life of its supervisor.
+    """The attempt whose run token the caller presents; the call shows that its supervisor runs.
 
     Raises:
         UnauthorizedError: no attempt of this build has the token. GoneError: a newer attempt has replaced this one.

@@ -92,7 +92,7 @@ class BuildPage(ResponseBody):
 
 
 class ReplicaEntry(ResponseBody):
-    """One replica: since when it runs, how old its newest sign of life is, and what it owns."""
+    """One replica: since when it runs, when it last raised its counter, and what it owns."""
 
     name: str
     instance: str

@@ -1,4 +1,4 @@
-"""Whether this replica can answer, and whether what it depends on can be reached: looked at once a second at most."""
+"""Whether this replica can answer, and whether what it depends on can be reached; checked at most once a second."""
 
 import asyncio
 import math
@@ -38,7 +38,7 @@ class Readiness:
         if self.draining:
             return "This replica is being stopped."
         if not self._services.lease.is_held:
-            return "This replica could not show in time that it lives."
+            return "This replica could not renew its lease in time; check the database."
         return None
 
     async def states(self) -> dict[str, str]:

@@ -26,7 +26,7 @@ from shuttle.lifecycle.signals import Signals
 from shuttle.logs.library import LogLibrary
 from shuttle.objects.directory import DirectoryStore
 from shuttle.peer_signature import PeerSignature
-from shuttle.reach import Reach
+from shuttle.reachability import Reachability
 from shuttle.request import parse_build_request
 from shuttle.settings import load_settings
 from shuttle.standing import Standing
@@ -176,7 +176,7 @@ async def one_build(folder: Path, with_pieces: bool = False, /, **settings: str)
         objects=objects,
         fetchers={},
         controllers=Controllers({"default": cast("Any", jenkins)}, {"default": PollBudget(50, double_rate_seconds=0)}),
-        reaches=lambda: [Reach(0)],
+        reachabilities=lambda: [Reachability(0)],
         library=library,
         pieces=pieces,
         logs=BuildLogs(database, vault, library, pieces, signals, owned=owned),

@@ -11,7 +11,7 @@ from shuttle.errors import StoreError
 from shuttle.lease import Lease
 from shuttle.lifecycle.membership import Membership
 from shuttle.lifecycle.owned_apps import OwnedApps
-from shuttle.reach import Reach
+from shuttle.reachability import Reachability
 from shuttle.store.fence import Ownership
 from shuttle.store.ownership import orphaned_apps, owned_apps, release_apps, take_apps
 from shuttle.store.replicas import Replica, raise_counter, remove_replica
@@ -74,7 +74,7 @@ class Looks:
         self.seconds = 1000.0
         self.dropped: list[str] = []
         self.counts: list[int] = []
-        self.reach = Reach(0, {"a": 0})
+        self.reachability = Reachability(0, {"a": 0})
         self.lease = Lease(12, lambda: self.seconds)
         self.membership = Membership(
             database,  # type: ignore[arg-type]
@@ -85,7 +85,7 @@ class Looks:
             lease_seconds=LEASE,
             release_seconds=60,
             share_budgets=self.counts.append,
-            reach=lambda: self.reach,
+            reachability=lambda: self.reachability,
         )
         self.membership._clock = lambda: self.seconds
 
@@ -179,23 +179,23 @@ async def test_nobody_is_removed_before_the_first_look_after_a_gap(away_seconds:
     assert looks.database.removed == []
 
 
-AWAY = Reach(70, {"a": 70, "b": 61})
+AWAY = Reachability(70, {"a": 70, "b": 61})
 
 
-def told(reach: Reach) -> Replica:
-    return replace(OTHER, counter=OTHER.counter + 1, reach=reach.text())
+def recorded(reachability: Reachability) -> Replica:
+    return replace(OTHER, counter=OTHER.counter + 1, reach=reachability.text())
 
 
-async def test_a_replica_without_jenkins_and_object_store_releases_its_apps_and_takes_them_again_later(looks: Looks):
+async def test_replica_without_jenkins_and_object_store_releases_its_apps_until_both_are_back(looks: Looks):
     looks.owned.add(Ownership("app", 1))
     looks.database.owned = {"app": 1}
-    looks.reach, looks.database.others = AWAY, [told(Reach(0, {"a": 0, "b": 300}))]
+    looks.reachability, looks.database.others = AWAY, [recorded(Reachability(0, {"a": 0, "b": 300}))]
     looks.database.orphans = {"app": 1}
     await looks.look()
     await looks.look()
     assert (looks.database.released, looks.dropped, looks.database.taken) == (1, ["app"], [])
     assert not looks.database.takes_apps
-    looks.reach = Reach(0, {"a": 0, "b": 0})
+    looks.reachability = Reachability(0, {"a": 0, "b": 0})
     await looks.look()
     assert (looks.database.released, looks.database.taken) == (1, ["app"])
     assert looks.database.takes_apps
@@ -204,20 +204,20 @@ async def test_a_replica_without_jenkins_and_object_store_releases_its_apps_and_
 @pytest.mark.parametrize(
     ("mine", "other"),
     [
-        (Reach(59, {"a": 70}), Reach(0, {"a": 0})),
-        (Reach(70, {"a": 70, "b": 0}), Reach(0, {"a": 0})),
-        (Reach(0, {"a": 70}), Reach(0, {"a": 0})),
+        (Reachability(59, {"a": 70}), Reachability(0, {"a": 0})),
+        (Reachability(70, {"a": 70, "b": 0}), Reachability(0, {"a": 0})),
+        (Reachability(0, {"a": 70}), Reachability(0, {"a": 0})),
         (AWAY, AWAY),
-        (AWAY, Reach(0, {"a": 1})),
-        (AWAY, Reach()),
+        (AWAY, Reachability(0, {"a": 1})),
+        (AWAY, Reachability()),
     ],
-    ids=["not long enough", "one controller", "object store", "nor does the other", "other without Jenkins", "untold"],
+    ids=["not long enough", "one controller", "object store", "nor does the other", "other without Jenkins", "unknown"],
 )
-async def test_a_replica_keeps_its_apps_while_it_reaches_something_or_no_other_reaches_more(
-    looks: Looks, mine: Reach, other: Reach
+async def test_replica_keeps_its_apps_unless_it_is_cut_off_and_another_can_run_builds(
+    looks: Looks, mine: Reachability, other: Reachability
 ):
     looks.owned.add(Ownership("app", 1))
     looks.database.owned = {"app": 1}
-    looks.reach, looks.database.others = mine, [told(other)]
+    looks.reachability, looks.database.others = mine, [recorded(other)]
     await looks.look()
     assert (looks.database.released, looks.dropped) == (0, [])

@@ -1,19 +1,19 @@
-"""Looks regularly which controllers, and whether the object store, can be reached from here."""
+"""Probes at intervals which Jenkins controllers can be reached from here, and whether the object store can."""
 
 import asyncio
 
 from shuttle.errors import ShuttleError
 from shuttle.jenkins.controllers import Controllers
 from shuttle.objects import ObjectStore
-from shuttle.reach import Reach
+from shuttle.reachability import Reachability
 
 # Two heartbeats by default: each heartbeat records the newest result, for the other replicas.
 _INTERVAL_SECONDS = 10.0
 _PROBE_TIMEOUT_SECONDS = 10.0
 
 
-class Reaching:
-    """Keeps what this process reaches. Start `run` once; before its first look everything counts as reached."""
+class ReachabilityProbe:
+    """Has the newest results. Start `run` once; before the first probe everything counts as reachable."""
 
     def __init__(self, controllers: Controllers, objects: ObjectStore, *, interval_seconds: float) -> None:
         self._controllers = controllers
@@ -22,10 +22,10 @@ class Reaching:
         self._clock = asyncio.get_running_loop().time
         self._store_lost_at: float | None = None
 
-    def reach(self) -> Reach:
-        """What is reached now."""
+    def result(self) -> Reachability:
+        """What can be reached, by the newest probes."""
         store = 0.0 if self._store_lost_at is None else self._clock() - self._store_lost_at
-        return Reach(store, self._controllers.unreachable_seconds())
+        return Reachability(store, self._controllers.unreachable_seconds())
 
     async def run(self) -> None:
         """Run until cancelled."""

@@ -1,4 +1,4 @@
-"""What a replica reaches, as it tells the others: each Jenkins controller, and the object store."""
+"""Which Jenkins controllers a replica can reach, and whether it can reach the object store; recorded for the others."""
 
 import json
 from collections.abc import Mapping
@@ -7,10 +7,10 @@ from typing import Self
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
-    """For how many seconds each was unreachable when the replica last showed that it lives; 0 = it is reached.
+class Reachability:
+    """For how many seconds each had been unreachable when the replica last raised its counter; 0 = it is reachable.
 
-    `object_store` None = the replica has not told it, because its version does not.
+    `object_store` None = unknown, because the replica's version does not record it.
     """
 
     object_store: float | None = None
@@ -25,17 +25,17 @@ class Reach:
         """As it is recorded; in whole seconds, to keep the text short."""
         rounded = {name: round(seconds) for name, seconds in self.controllers.items()}
         store = None if self.object_store is None else round(self.object_store)
-        return json.dumps(asdict(Reach(store, rounded)))
+        return json.dumps(asdict(Reachability(store, rounded)))
 
     @property
-    def is_whole(self) -> bool:
-        """Whether builds can be run: the object store and some controller are reached."""
+    def can_run_builds(self) -> bool:
+        """Whether the object store and at least one controller are reachable."""
         return self.object_store == 0 and 0 in self.controllers.values()
 
     def is_cut_off(self, seconds: float) -> bool:
-        """Whether neither the object store nor any controller has been reached for that long."""
+        """Whether neither the object store nor any controller has been reachable for that long."""
         return self.object_store is not None and min([self.object_store, *self.controllers.values()]) >= seconds
 
     def lacks(self, controller: str, seconds: float) -> bool:
-        """Whether the controller is not listed by the replica, or has been unreachable for that long."""
+        """Whether the replica does not list the controller, or has not reached it for that long."""
         return self.object_store is not None and self.controllers.get(controller, seconds) >= seconds
