@@ -14,7 +14,7 @@ from shuttle.jenkins.budget import PollBudget
 from shuttle.jenkins.credentials import RefusedCommands
 from shuttle.jenkins.jobs import Jobs, job_path, verify_healthy
 from shuttle.jenkins.queue import Listing, SharedQueue
-from shuttle.jenkins.session import JenkinsResponse, JenkinsSession, at_once, ignore_duration
+from shuttle.jenkins.session import JenkinsResponse, JenkinsSession, ignore_duration, no_wait
 
 BUILDS_PER_PAGE = 100
 # A build that is searched for is among the newest of its app, and our jobs keep 50. The limit matters only for a job
@@ -45,7 +45,7 @@ class JenkinsClient:
         queue_fresh_seconds: float = 0.1,
         job_threads: int = 4,
         observe: Callable[[str, float], None] = ignore_duration,
-        before_command: Callable[[], Awaitable[None]] = at_once,
+        before_command: Callable[[], Awaitable[None]] = no_wait,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._session = JenkinsSession(

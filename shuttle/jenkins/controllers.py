@@ -35,12 +35,12 @@ class Controllers:
 
     @property
     def only(self) -> str:
-        """The name of the controller if there is one, else "": it has to be chosen for each app."""
+        """The name of the controller if there is exactly one, else "": then one is chosen for each app."""
         return next(iter(self._clients)) if len(self._clients) == 1 else ""
 
     @property
     def polls_per_second(self) -> float:
-        """What each controller may be polled by this process."""
+        """How many polls a second this process may send to each controller."""
         return next(iter(self._budgets.values())).polls_per_second
 
     @polls_per_second.setter
@@ -54,7 +54,7 @@ class Controllers:
         return {name: now - self._unreachable_since.get(name, now) for name in self._clients}
 
     async def probe(self) -> None:
-        """Look which controllers answer; one that refuses our user is reached, too."""
+        """Check which controllers answer. One that refuses the user in JENKINS_URL counts as reachable."""
         await asyncio.gather(*map(self._probe, self._clients))
 
     async def by_load(self) -> list[str]:
@@ -76,7 +76,7 @@ class Controllers:
             self._unreachable_since.setdefault(name, self._clock())
             return
         except ShuttleError:
-            pass  # it refuses our user, so it is reached
+            pass  # it refuses the user, so it is reachable
         self._unreachable_since.pop(name, None)
 
     async def _load(self, name: str) -> tuple[float, float] | None:
@@ -86,5 +86,5 @@ class Controllers:
                 load = await self._clients[name].load()
         except (ShuttleError, TimeoutError):
             return None
-        executors = max(load.executors, 1)  # agents that are started on demand are none yet
+        executors = max(load.executors, 1)  # there may be none while no build runs, if agents are started on demand
         return load.waiting / executors, load.busy / executors

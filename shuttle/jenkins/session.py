@@ -26,8 +26,8 @@ READ_BUFFER_BYTES: Final = 256 * 1024
 SILENCE_SECONDS: Final = 10.0
 
 
-async def at_once() -> None:
-    """Wait for nothing."""
+async def no_wait() -> None:
+    """The default of `before_command`: commands are sent at once."""
 
 
 def ignore_duration(_kind: str, _seconds: float) -> None:
@@ -60,7 +60,7 @@ class JenkinsSession:
         connect_timeout_seconds: float = 5,
         request_timeout_seconds: float = 30,
         observe: Callable[[str, float], None] = ignore_duration,
-        before_command: Callable[[], Awaitable[None]] = at_once,
+        before_command: Callable[[], Awaitable[None]] = no_wait,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         address = URL(url)

@@ -27,7 +27,7 @@ _EXPLAINED = frozenset({None, StopCause.STOPPED, StopCause.SPOOL_UNWRITABLE})
 
 
 async def finish(build: Build, spec: BuildSpec, ending: Ending, services: Services) -> Build | None:
-    """Record the final state with size and checksum of the log, including `log_ending`, which `archive_log` appends."""
+    """Record the final state, and size and checksum of the log with its ending, which `archive_log` appends."""
     ended = await services.database.run(
         finish_build, build.build_uuid, ending, await _final_log(build, spec, ending, services)
     )

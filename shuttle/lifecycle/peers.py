@@ -1,4 +1,4 @@
-"""Requests to other replicas: what only the owner of an app can answer is passed on to it."""
+"""Requests to other replicas: a call that only the owner of an app can answer is passed on to the owner."""
 
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -34,7 +34,7 @@ class Peers:
         return None if owner is None or owner.instance == self._database.instance else owner
 
     @asynccontextmanager
-    async def ask(
+    async def request(
         self,
         owner: Replica,
         method: str,

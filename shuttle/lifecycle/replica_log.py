@@ -104,7 +104,7 @@ class ReplicaLog:
     async def _ask_peer(self, owner: Replica, offset: int, limit_bytes: int, wait_seconds: float) -> bytes:
         query = urlencode({"offset": offset, "limit": limit_bytes, "wait": wait_seconds})
         path, seconds = f"{self._build.build_uuid}/log?{query}", wait_seconds + _ANSWER_SECONDS
-        async with self._services.peers.ask(owner, "GET", path, seconds=seconds) as answer:
+        async with self._services.peers.request(owner, "GET", path, seconds=seconds) as answer:
             if answer.status != 200:
                 raise NotOwnerError
             block = await answer.read()

@@ -29,11 +29,11 @@ class Signals:
     def subscribe_to(self, database: Database) -> None:
         """Wake the waiting tasks when a transaction of `database` changes something."""
         database.subscribe(Topic.BUILD, self.wake)
-        database.subscribe(Topic.TURNS, self._wake_worker)
+        database.subscribe(Topic.WORKER, self._wake_worker)
         database.subscribe(Topic.DELETED_APPS, lambda _: self.deleted.set())
 
     def _wake_worker(self, build_uuid: str) -> None:
-        """Wake the worker; `build_uuid` names the build that changed, "" none."""
+        """Wake the worker; `build_uuid` is that of the build that changed, "" if there is none."""
         if build_uuid:
             self._changed.add(build_uuid)
         self.worker.set()

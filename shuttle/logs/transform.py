@@ -7,7 +7,7 @@ from shuttle.logs import LogRules
 from shuttle.logs.mask import Masker
 from shuttle.logs.stream_transform import StreamTransform, character_start
 
-LOG_CUT = b"-----> The log ends here: it has reached SHUTTLE_MAX_LOG_BYTES. The build goes on.\n"
+LOG_CUT = b"-----> The log ends here: it has reached SHUTTLE_MAX_LOG_BYTES. The build continues.\n"
 
 # A state's key of this form names the stream that the log's unfinished last line belongs to.
 _LINE_OF = "line_of:"

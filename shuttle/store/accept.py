@@ -93,7 +93,7 @@ def record_all(tx: Tx, requests: Sequence[AcceptRequest]) -> list[Accepted | Shu
         _insert(tx, fresh)
     for _, build in fresh:
         if build.app_id not in epochs:  # the replica that owns the app has to begin the build
-            tx.notify(Topic.TURNS, build.build_uuid)
+            tx.notify(Topic.WORKER, build.build_uuid)
     if fresh and not tx.takes_apps:
         tx.notify(Topic.RELEASED)
     for index, request in enumerate(requests):

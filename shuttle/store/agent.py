@@ -92,14 +92,18 @@ def _check_limits(tx: Tx, build_uuid: str, size_bytes: int, values: dict[str, st
     sizes = sa.func.coalesce(sa.func.sum(sa.func.length(reports.c.body)), 0)
     count, bytes_before = tx.execute(sa.select(sa.func.count(), sizes).where(of_build)).one()
     if count >= MAX_REPORTS:
-        raise ConflictError(f"A build may send {MAX_REPORTS} reports.")
+        raise ConflictError(f"A build may send at most {MAX_REPORTS} reports; combine them.")
     if bytes_before + size_bytes > MAX_REPORTS_BYTES:
-        raise ConflictError(f"The reports of a build may have {MAX_REPORTS_BYTES} bytes together, encrypted.")
+        raise ConflictError(
+            f"The encrypted reports of a build may have at most {MAX_REPORTS_BYTES} bytes together; shorten them."
+        )
     if values:
         others = (variables.c.build_uuid == build_uuid, variables.c.name.not_in(values))
         known = tx.execute(sa.select(sa.func.count()).select_from(variables).where(*others)).scalar_one()
         if known + len(values) > MAX_VARIABLES:
-            raise ConflictError(f"A build may report {MAX_VARIABLES} variables.", field="variables")
+            raise ConflictError(
+                f"A build may report at most {MAX_VARIABLES} variables; leave some out.", field="variables"
+            )
 
 
 def check_artifact(tx: Tx, build_uuid: str, name: str, size_bytes: int, limits: ArtifactLimits) -> None:
@@ -114,9 +118,11 @@ def check_artifact(tx: Tx, build_uuid: str, name: str, size_bytes: int, limits: 
     sizes = sa.func.coalesce(sa.func.sum(artifacts.c.size_bytes), 0)
     count, bytes_before = tx.execute(sa.select(sa.func.count(), sizes).where(*others)).one()
     if count >= limits.max_count:
-        raise ConflictError(f"A build may upload {limits.max_count} artifacts; pack them into one archive.")
+        raise ConflictError(f"A build may upload at most {limits.max_count} artifacts; pack them into one archive.")
     if bytes_before + size_bytes > limits.max_bytes:
-        message = f"The artifacts of a build may have {limits.max_bytes} bytes together (SHUTTLE_MAX_ARTIFACTS_BYTES)."
+        message = (
+            f"A build's artifacts may have at most {limits.max_bytes} bytes together (SHUTTLE_MAX_ARTIFACTS_BYTES)."
+        )
         raise ConflictError(message)
 
 

@@ -80,7 +80,7 @@ def claim_build(tx: Tx, build_uuid: str, new: NewClaim) -> Claim:
             return current
         tx.execute(claims.update().where(claims.c.claim_id == current.claim_id).values(voided_at=tx.now.at))
     if len(earlier) >= _MAX_CLAIMS:
-        raise ConflictError(f"A build may be claimed {_MAX_CLAIMS} times.")
+        raise ConflictError(f"A build may be claimed at most {_MAX_CLAIMS} times.")
     row = {
         "build_uuid": build_uuid,
         "branch": new.branch,

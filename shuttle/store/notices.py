@@ -1,7 +1,7 @@
 """Notices between processes: a transaction's notices are sent by NOTIFY, and every process listens.
 
-They are part of the transaction, and only say which rows to read again. A lost one costs time, because everything is
-also looked at every few seconds.
+They are sent when the transaction commits, and only say which rows to read again. A lost notice only causes a delay,
+because every process also polls the database.
 """
 
 import asyncio
@@ -27,15 +27,15 @@ def send_notices(tx: Tx) -> None:
     lines = [f"{topic.value} {build_uuid}" for topic, build_uuid in dict.fromkeys(tx.notices)]
     for first in range(0, len(lines), _LINES):
         payload = "\n".join([tx.instance, *lines[first : first + _LINES]])
-        tx.connection.exec_driver_sql("SELECT pg_notify(%(channel)s, %(payload)s)", _named(payload))
-
-
-def _named(payload: str) -> dict[str, str]:
-    return {"channel": _CHANNEL, "payload": payload}
+        statement = "SELECT pg_notify(%(channel)s, %(payload)s)"
+        tx.connection.exec_driver_sql(statement, {"channel": _CHANNEL, "payload": payload})
 
 
 class NoticeListener:
-    """Receives the notices of other processes. After each new connection it pretends one of every topic."""
+    """Receives the notices of other processes.
+
+    After each new connection it passes on one notice of every topic, because earlier ones may be lost.
+    """
 
     def __init__(self, parameters: dict[str, Any], instance: str, receive: Callable[[Sequence[Notice]], None]) -> None:
         """`parameters` are those of libpq; `receive` gets the notices of one transaction."""
@@ -51,7 +51,7 @@ class NoticeListener:
                 async with await psycopg.AsyncConnection.connect(**self._parameters, autocommit=True) as connection:
                     await connection.execute(f"LISTEN {_CHANNEL}")
                     pause_seconds = _FIRST_PAUSE_SECONDS
-                    self._receive([Notice(topic, "") for topic in Topic])  # what was sent before
+                    self._receive([Notice(topic, "") for topic in Topic])
                     async for notification in connection.notifies():
                         self._receive([*self._read(notification.payload)])
             except psycopg.Error:
@@ -60,7 +60,7 @@ class NoticeListener:
             pause_seconds = min(pause_seconds * 2, _LONGEST_PAUSE_SECONDS)
 
     def _read(self, payload: str) -> Iterator[Notice]:
-        """The notices in a payload; none if this process has sent it. A newer version may know further topics."""
+        """The notices in a payload; none if this process has sent it. Topics of a newer version are ignored."""
         instance, *lines = payload.split("\n")
         known = {topic.value for topic in Topic}
         for topic, _, build_uuid in (line.partition(" ") for line in lines if instance != self._instance):

@@ -52,7 +52,7 @@ def record_stage_event(tx: Tx, build_uuid: str, event: StageEvent) -> bool:
     if tx.execute(mine).first() is not None:
         return False
     if tx.execute(sa.select(sa.func.count()).where(of_build)).scalar_one() >= MAX_EVENTS:
-        raise ConflictError(f"A build may report {MAX_EVENTS} beginnings and ends of stages.")
+        raise ConflictError(f"A build may report at most {MAX_EVENTS} beginnings and ends of stages.")
     values = {name: getattr(event, name) for name in StageEvent.__dataclass_fields__}
     row = {"build_uuid": build_uuid} | values
     return tx.execute(_NEW_EVENT, row).rowcount == 1

@@ -112,7 +112,7 @@ def grant_slots(tx: Tx, slots: int) -> list[str]:
         if not _update(tx, build_uuid, *unstopped, slot_at=tx.now.at, waiting_for=None):
             continue
         if owner != tx.instance:
-            tx.notify(Topic.TURNS, build_uuid)
+            tx.notify(Topic.WORKER, build_uuid)
         tx.execute(apps.update().where(apps.c.app_id == app_id).values(last_slot_at=tx.now.steady))
         granted.append(build_uuid)
     return granted
@@ -209,7 +209,7 @@ def request_stop(tx: Tx, build_uuid: str, cause: StopCause) -> Build | None:
     if build is None or build.state.final:
         return None
     tx.notify(Topic.BUILD, build_uuid)
-    tx.notify(Topic.TURNS, build_uuid)
+    tx.notify(Topic.WORKER, build_uuid)
     _update(tx, build_uuid, builds.c.stop_cause.is_(None), stop_requested_at=tx.now.at, stop_cause=cause.value)
     build = find_build(tx, build_uuid)
     if build is not None and build.stop_cause is not None and build.trigger_attempted_at is None:
@@ -245,7 +245,7 @@ def finish_build(tx: Tx, build_uuid: str, ending: Ending, log: FinalLog | None =
         return None
     ended = find_build(tx, build_uuid)
     assert ended is not None  # noqa: S101 - updated one line above
-    tx.notify(Topic.TURNS)
+    tx.notify(Topic.WORKER)
     emit_event(tx, ended, status=FINAL_STATUSES[ending.state], building=False)
     return find_build(tx, build_uuid)
 

@@ -33,7 +33,7 @@ def at_owner(handler: Handler) -> Handler:
                 query = f"?{request.rel_url.raw_query_string}" if request.rel_url.raw_query_string else ""
                 call = f"{build_uuid}/{request.path.rstrip('/').rpartition('/')[2]}{query}"
                 headers = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
-                async with services.peers.ask(
+                async with services.peers.request(
                     owner, request.method, call, headers=headers, body=_body_of(request)
                 ) as answer:
                     if answer.status == HTTPStatus.FORBIDDEN:  # the signature; agents' calls are never answered so

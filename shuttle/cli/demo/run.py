@@ -78,15 +78,15 @@ async def _until_signal(options: DemoOptions, screen: Screen) -> int:
 
 
 async def _run(options: DemoOptions, screen: Screen) -> int:
-    _check(options)
-    _need_programs()
+    _check_replicas(options)
+    _check_programs()
     request = _request(options)
     async with AsyncExitStack() as stack:
         servers = await start_servers(stack, screen, kafka=options.kafka, replicas=options.replicas or 0)
         build_id = "1"
         received = servers.receiver.build(options.app_id, build_id)
         stack.push_async_callback(_stop_unfinished, servers.service.client, received)
-        await _ask(servers, options.app_id, build_id, request, screen)
+        await _submit(servers, options.app_id, build_id, request, screen)
         followed = None
         if options.replicas:
             followed = await _while_servers_run(servers, show_takeover(servers.service, received, screen))
@@ -97,16 +97,16 @@ async def _run(options: DemoOptions, screen: Screen) -> int:
         await _wait_for_the_archive(servers, build)
         await _compare_with_the_archive(servers, build, received, followed)
         _show_results(servers, build, followed, screen)
-        well = build["state"] == "succeeded"
+        succeeded = build["state"] == "succeeded"
         screen.line()
-        screen.line(f"{build['state']}{_why(build)}", style="bold green" if well else "bold red")
+        screen.line(f"{build['state']}{_why(build)}", style="bold green" if succeeded else "bold red")
         if options.keep:
             await _keep(servers, screen)
-        return 0 if well else 1
+        return 0 if succeeded else 1
 
 
-def _check(options: DemoOptions) -> None:
-    """Check that `--replicas` is a sensible number, that nothing else chooses the build, and that it can run."""
+def _check_replicas(options: DemoOptions) -> None:
+    """Check the number, that no other option selects the build, and that the packages are installed."""
     if options.replicas is None:
         return
     if not 2 <= options.replicas <= _MOST_REPLICAS:
@@ -119,7 +119,7 @@ def _check(options: DemoOptions) -> None:
     check_packages()
 
 
-def _need_programs() -> None:
+def _check_programs() -> None:
     """Check for the programs that an agent needs: this machine is the agent, and a failed build would be less clear."""
     missing = [program for program in _PROGRAMS if shutil.which(program) is None]
     if missing:
@@ -137,11 +137,11 @@ def _request(options: DemoOptions) -> dict[str, Any]:
         "pipeline": options.pipeline,
         "arguments": {"VERSION": "1.0.0", "RELEASE_KEY": secrets.token_hex(16)},
         "secret_arguments": ["RELEASE_KEY"],
-        "metadata": {"asked by": "the demo"},
+        "metadata": {"requested_by": "the demo"},
     }
 
 
-async def _ask(servers: Servers, app_id: str, build_id: str, request: dict[str, Any], screen: Screen) -> None:
+async def _submit(servers: Servers, app_id: str, build_id: str, request: dict[str, Any], screen: Screen) -> None:
     logs = [servers.receiver.log_url] + ([servers.broker.url] if servers.broker else [])
     webhooks = {"status": servers.receiver.status_url, "logs": logs}
     await servers.service.client.submit(app_id, build_id, {**request, "webhooks": webhooks})
@@ -205,12 +205,12 @@ async def _compare_with_the_archive(
     async with servers.service.objects.open(log_object(build["build_uuid"])) as log:
         async for chunk in log.chunks:
             archived.update(chunk)
-    sums = {"the receiver got": received.log_sha256}
+    checksums = {"the receiver got": received.log_sha256}
     if servers.broker is not None:
-        sums["is in Kafka"] = servers.broker.log.sha256
+        checksums["is in Kafka"] = servers.broker.log.sha256
     if followed is not None:
-        sums["the reader got"] = followed.sha256
-    for who, checksum in sums.items():
+        checksums["the reader got"] = followed.sha256
+    for who, checksum in checksums.items():
         if checksum != archived.hexdigest():
             raise CommandError(f"The log that {who} is not the log that was archived; the demo's files are kept.")
 

@@ -175,7 +175,7 @@ async def test_too_large_push_is_refused_and_a_log_above_its_cap_is_cut(shuttle:
     await agent.end()
     log = await log_of(agent)
     assert log.startswith(whole * 2)
-    assert log.endswith(b"-----> The log ends here: it has reached SHUTTLE_MAX_LOG_BYTES. The build goes on.\n")
+    assert log.endswith(b"-----> The log ends here: it has reached SHUTTLE_MAX_LOG_BYTES. The build continues.\n")
     assert (await shuttle.build(agent.path))["state"] == "succeeded"
 
 

@@ -60,11 +60,11 @@ async def test_the_replica_that_accepts_an_apps_first_build_owns_it(two: list[Po
 
 async def test_a_build_of_anothers_app_is_left_to_its_owner(two: list[PostgresDatabase], vault: Vault):
     await accepted(two[0], vault, "app", "1")
-    told: list[str] = []
-    two[1].subscribe(Topic.TURNS, told.append)
+    received: list[str] = []
+    two[1].subscribe(Topic.WORKER, received.append)
     second = await accepted(two[1], vault, "app", "2")
     assert second.epoch is None
-    assert told == [second.build.build_uuid]
+    assert received == [second.build.build_uuid]
     assert [found.build.build_id for found in await two[0].run(open_builds)] == ["1", "2"]
 
 
@@ -186,7 +186,7 @@ async def test_a_slot_of_anothers_build_is_granted_with_a_notice(two: list[Postg
     first = await accepted(two[0], vault, "app", "1")
     await two[0].run(begin_staging, first.build.build_uuid)
     await two[0].run(become_staged, first.build.build_uuid, first.build.source, "-----> Source\n")
-    told: list[str] = []
-    two[1].subscribe(Topic.TURNS, told.append)
+    received: list[str] = []
+    two[1].subscribe(Topic.WORKER, received.append)
     assert await two[1].run(grant_slots, 1) == [first.build.build_uuid]
-    assert told == [first.build.build_uuid]
+    assert received == [first.build.build_uuid]
