@@ -7,7 +7,7 @@ from weakref import WeakValueDictionary
 from shuttle.build import Build
 from shuttle.errors import NotOwnerError
 from shuttle.lifecycle.build_log import BuildLog
-from shuttle.lifecycle.build_spec import read_plan
+from shuttle.lifecycle.build_spec import read_spec
 from shuttle.lifecycle.log_pieces import LogPieces
 from shuttle.lifecycle.owned_apps import OwnedApps
 from shuttle.lifecycle.signals import Signals
@@ -91,7 +91,7 @@ class BuildLogs:
         context = self._owned.context(build.app_id)
         if context is None:
             raise NotOwnerError
-        spec = await read_plan(build.build_uuid, self._database, self._vault)
+        spec = await read_spec(build.build_uuid, self._database, self._vault)
         segments = await self._database.run(segments_of, build.build_uuid)
         # In a thread: a thousand secrets take a second.
         masker = await asyncio.to_thread(Masker, spec.log_rules.secrets)

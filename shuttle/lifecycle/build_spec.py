@@ -15,7 +15,7 @@ from shuttle.request import BuildRequest, secrets_of
 from shuttle.settings import Settings
 from shuttle.standing import Standing
 from shuttle.store import Database
-from shuttle.store.builds import sealed_plan
+from shuttle.store.builds import sealed_spec
 from shuttle.vault import Vault
 
 
@@ -46,9 +46,9 @@ class BuildSpec(BaseModel):
         )
 
 
-async def read_plan(build_uuid: str, database: Database, vault: Vault) -> BuildSpec:
+async def read_spec(build_uuid: str, database: Database, vault: Vault) -> BuildSpec:
     """The spec of a recorded build. Raises StoreError."""
-    return BuildSpec.model_validate_json(vault.open(await database.run(sealed_plan, build_uuid)))
+    return BuildSpec.model_validate_json(vault.open(await database.run(sealed_spec, build_uuid)))
 
 
 def make_spec(request: BuildRequest, standing: Standing, settings: Settings) -> BuildSpec:

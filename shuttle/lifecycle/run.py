@@ -6,7 +6,7 @@ from shuttle.build import STOP_ENDINGS, Build, Ending, State, StopCause
 from shuttle.errors import BuildFailedError, ForeignJobError
 from shuttle.lifecycle import Services
 from shuttle.lifecycle.archive_log import archive_log
-from shuttle.lifecycle.build_spec import BuildSpec, read_plan
+from shuttle.lifecycle.build_spec import BuildSpec, read_spec
 from shuttle.lifecycle.finish import finish
 from shuttle.lifecycle.follow import follow
 from shuttle.lifecycle.jenkins_watch import is_over_in_jenkins
@@ -47,7 +47,7 @@ async def finalize(build_uuid: str, ending: Ending | None, services: Services) -
 async def _read(build_uuid: str, services: Services) -> tuple[Build, BuildSpec]:
     build = await services.database.run(find_build, build_uuid)
     assert build is not None  # noqa: S101 - the worker has just read its uuid from the table
-    return build, await read_plan(build_uuid, services.database, services.vault)
+    return build, await read_spec(build_uuid, services.database, services.vault)
 
 
 async def _pursue_within_limits(build: Build, spec: BuildSpec, services: Services) -> Ending | None:

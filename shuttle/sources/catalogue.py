@@ -1,4 +1,4 @@
-"""The kinds of sources that a request can name, and the form in which plans record a source."""
+"""The kinds of sources that a request can name, and the form in which specs record a source."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +15,7 @@ from shuttle.sources.kinds.image import ImageSource
 # Those that `source.url` can name; the first one that claims a URL reads it.
 KINDS: tuple[type[Source], ...] = (GitSource, HttpSource, ImageSource, DataSource)
 
-# Earlier versions require these fields; after a rollback they read the plans of builds that are not over yet.
+# Earlier versions require these fields; after a rollback they read the specs of builds that are not over yet.
 _ABSENT: Mapping[str, Any] = {"headers": {}, "object": None, "image": None}
 _PREFIX = "source_"
 
@@ -41,7 +41,7 @@ def _kind_of(url: str) -> type[Source]:
 
 
 def recorded_fields(source: Mapping[str, Any]) -> dict[str, Any]:
-    """The JSON of a source as plans record it, beside the other fields of the request."""
+    """The JSON of a source as specs record it, beside the other fields of the request."""
     return {_PREFIX + name: value for name, value in {**_ABSENT, **source}.items()}
 
 

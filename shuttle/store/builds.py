@@ -168,8 +168,8 @@ def find_unfinished(tx: Tx, build_uuid: str) -> OwnedBuild | None:
     return None if row is None else OwnedBuild(build_from(row), row.epoch)
 
 
-def sealed_plan(tx: Tx, build_uuid: str) -> bytes:
-    """The sealed plan of the build."""
+def sealed_spec(tx: Tx, build_uuid: str) -> bytes:
+    """The encrypted spec of the build."""
     plan: bytes = tx.execute(_PLAN, {"uuid": build_uuid}).scalar_one()
     return plan
 

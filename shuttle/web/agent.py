@@ -11,7 +11,7 @@ from shuttle.build import Build
 from shuttle.errors import ConflictError, GoneError, InvalidRequestError, NotFoundError, StoreError, UnauthorizedError
 from shuttle.lifecycle import Services
 from shuttle.lifecycle.agent_calls import SHORTEST_PAUSE_SECONDS
-from shuttle.lifecycle.build_spec import agent_environment, claim_token, read_plan, token_digest
+from shuttle.lifecycle.build_spec import agent_environment, claim_token, read_spec, token_digest
 from shuttle.request import decode_json
 from shuttle.store.builds import find_build
 from shuttle.store.claims import Claim, NewClaim, begin_claim, claim_build
@@ -53,7 +53,7 @@ async def post_claim(request: web.Request) -> web.StreamResponse:
     """`POST …/claim {"number", "nonce", "branch"?}` with the build's token: 200 with its tokens, 409 or 410."""
     services, build_uuid = request.app[SERVICES], await check_build_token(request)
     claim = _read_claim(decode_json(await read_body(request, _MAX_CLAIM_BYTES)))
-    spec = await read_plan(build_uuid, services.database, services.vault)
+    spec = await read_spec(build_uuid, services.database, services.vault)
     setup_token, run_token = (claim_token(spec, kind, claim.branch, claim.nonce) for kind in ("setup", "run"))
     digests = (token_digest(secret) for secret in (claim.nonce, setup_token, run_token))
     new = NewClaim(claim.number, claim.branch, *digests)
@@ -96,7 +96,7 @@ async def get_source(request: web.Request, build: Build, claim: Claim) -> web.St
 async def get_environment(request: web.Request, build: Build, claim: Claim) -> web.StreamResponse:
     """`GET …/environment`: arguments and registry credentials as plain files in a tar.gz; 410 after `begin`."""
     _refuse_after_begin(claim)
-    spec = await read_plan(build.build_uuid, request.app[SERVICES].database, request.app[SERVICES].vault)
+    spec = await read_spec(build.build_uuid, request.app[SERVICES].database, request.app[SERVICES].vault)
     archive = environment_archive(agent_environment(build, spec, with_credentials=claim.with_credentials))
     return web.Response(body=archive, content_type="application/gzip", headers={"Cache-Control": "no-store"})
 

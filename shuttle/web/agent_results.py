@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from jenkins_pipelines.catalogue import PIPELINES
 from shuttle.build import Build
 from shuttle.errors import ConflictError, GoneError, InvalidRequestError, StoreError
-from shuttle.lifecycle.build_spec import BuildSpec, read_plan
+from shuttle.lifecycle.build_spec import BuildSpec, read_spec
 from shuttle.logs.transform import transform_in_thread
 from shuttle.request import decode_json
 from shuttle.request.shape import refuse
@@ -70,7 +70,7 @@ async def post_report(request: web.Request, build: Build, claim: Claim) -> web.S
     }
     failure = None
     if report.reason is not None:
-        spec = await read_plan(build.build_uuid, services.database, services.vault)
+        spec = await read_spec(build.build_uuid, services.database, services.vault)
         failure = Failure(report.reason, await _sentence(report.message, spec))
     sealed = services.vault.seal(raw)  # a message may quote secrets
     new = await services.database.run(

@@ -18,7 +18,7 @@ from shuttle.errors import (
     StoreError,
 )
 from shuttle.lifecycle import Services
-from shuttle.lifecycle.build_spec import BuildSpec, read_plan
+from shuttle.lifecycle.build_spec import BuildSpec, read_spec
 from shuttle.lifecycle.stop import stop_pair
 from shuttle.request.shape import BuildRequest
 from shuttle.store.builds import endpoints_and_artifacts, has_app, newest_event, page_of_builds
@@ -107,7 +107,7 @@ async def get_build(request: web.Request) -> web.StreamResponse:
 async def _spec_or_none(build_uuid: str, services: Services) -> BuildSpec | None:
     """The spec, or None if its encryption key is missing: everything else about the build can be read."""
     try:
-        return await read_plan(build_uuid, services.database, services.vault)
+        return await read_spec(build_uuid, services.database, services.vault)
     except KeyMissingError as error:
         log.warning("cannot decrypt a build's arguments", build_uuid=build_uuid, error=error.message)
         return None

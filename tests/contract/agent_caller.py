@@ -5,7 +5,7 @@ import tarfile
 from dataclasses import dataclass, field
 from typing import Any
 
-from shuttle.lifecycle.build_spec import read_plan
+from shuttle.lifecycle.build_spec import read_spec
 from shuttle.store.builds import find_build
 from shuttle.store.transitions import attempt_trigger
 from tests.support.answer import Answer
@@ -88,7 +88,7 @@ async def agent_of_uuid(shuttle: Shuttle, build_uuid: str, path: str = "") -> Ag
         build = await services.database.run(find_build, build_uuid)
         assert build is not None
         path = f"/{build.app_id}/{build.build_id}"
-    return Agent(shuttle, path, build_uuid, (await read_plan(build_uuid, services.database, services.vault)).token)
+    return Agent(shuttle, path, build_uuid, (await read_spec(build_uuid, services.database, services.vault)).token)
 
 
 def unpacked(archive: bytes) -> dict[str, bytes]:

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 from aiohttp import web
 
-from shuttle.lifecycle.build_spec import read_plan
+from shuttle.lifecycle.build_spec import read_spec
 from tests.support.inprocess import Shuttle, running_jenkins, running_shuttle
 from tests.support.product import TOKEN, archive
 from tests.support.receivers import Receiver, answering
@@ -131,8 +131,8 @@ async def test_secrets_are_shown_nowhere(tmp_path: Path, sources: str, capfd: py
         tokens = {}
         for number, path in enumerate(paths[:2]):
             build = await shuttle.build(path)
-            plan = await read_plan(build["build_uuid"], shuttle.services.database, shuttle.services.vault)
-            tokens[f"token {number}"] = plan.token
+            spec = await read_spec(build["build_uuid"], shuttle.services.database, shuttle.services.vault)
+            tokens[f"token {number}"] = spec.token
             job = build["jenkins"]["job"]
             answers += [(await shuttle.get(path + what)).body for what in ("", "/status", "/logs", "/artifacts")]
             pages = (f"/job/{job}/api/json?depth=2", f"/job/{job}/config.xml", f"/job/{job}/1/api/json")

@@ -1,4 +1,4 @@
-"""Plans in the database: those of earlier versions are read, and new ones have the same format.
+"""Specs in the database: those of earlier versions are read, and new ones have the same format.
 
 The format is what an earlier version reads after a rollback. Builds that are running then must not be lost.
 """
@@ -81,9 +81,9 @@ _SPEC = {
 
 
 @pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES)
-def test_plan_of_an_earlier_version_is_read_and_written_unchanged(source: dict[str, Any]):
-    plan = {"request": source | _REQUEST, **_SPEC}
-    assert json.loads(BuildSpec.model_validate_json(json.dumps(plan)).model_dump_json()) == plan
+def test_spec_of_an_earlier_version_is_read_and_written_unchanged(source: dict[str, Any]):
+    recorded = {"request": source | _REQUEST, **_SPEC}
+    assert json.loads(BuildSpec.model_validate_json(json.dumps(recorded)).model_dump_json()) == recorded
 
 
 def _new(source: dict[str, Any]) -> BuildRequest:
@@ -114,7 +114,7 @@ def _legacy(sources: str) -> BuildRequest:
         ("earlier build", _legacy, f"https://token@shuttle.example/{UUID}"),
     ],
 )
-def test_plan_of_a_new_build_has_the_format_of_earlier_versions(
+def test_spec_of_a_new_build_has_the_format_of_earlier_versions(
     kind: str, read: Callable[[Any], BuildRequest], source: Any
 ):
     spec = make_spec(read(source), Standing.CONTROLLER, SETTINGS)
@@ -123,7 +123,7 @@ def test_plan_of_a_new_build_has_the_format_of_earlier_versions(
     assert {name: recorded[name] for name in SOURCES[kind]} == SOURCES[kind]
 
 
-def test_plan_of_a_version_without_agent_keys_is_read():
+def test_spec_of_a_version_without_agent_keys_is_read():
     spec = {name: value for name, value in _SPEC.items() if name not in {"agent_key", "standing"}}
     request = {
         name: value for name, value in SOURCES["data"].items() if name not in {"source_headers", "source_object"}
@@ -133,7 +133,7 @@ def test_plan_of_a_version_without_agent_keys_is_read():
 
 
 @pytest.mark.parametrize(("url", "kind"), [("HTTP://h/a.zip", HttpSource), ("DATA:base64,AAAA", DataSource)])
-def test_scheme_in_a_recorded_plan_ignores_case(url: str, kind: type[Source]):
+def test_scheme_in_a_recorded_spec_ignores_case(url: str, kind: type[Source]):
     """Earlier versions recorded `sources` of the older API as written."""
-    plan = {"request": _NONE | {"source_url": url, "checksum": None} | _REQUEST, **_SPEC}
-    assert type(BuildSpec.model_validate_json(json.dumps(plan)).request.source) is kind
+    recorded = {"request": _NONE | {"source_url": url, "checksum": None} | _REQUEST, **_SPEC}
+    assert type(BuildSpec.model_validate_json(json.dumps(recorded)).request.source) is kind
