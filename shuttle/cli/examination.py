@@ -34,14 +34,14 @@ async def examine(*, try_jobs: bool, wait_seconds: float = 60, sinks: Sequence[s
     findings += [finding async for finding in jenkins]
     for url in sinks:
         async for host, wrong in examine_sink(url, settings):
-            findings.append(fine("sink", f"{host} is reached.") if wrong is None else problem("sink", wrong))
+            findings.append(fine("sink", f"{host} can be reached.") if wrong is None else problem("sink", wrong))
     return findings
 
 
 def _settings(settings: Settings) -> list[Finding]:
     findings = [warning("settings", f"{name} has no effect; remove it.") for name in names_without_effect(os.environ)]
     if settings.binds_loopback:
-        findings.append(fine("settings", f"valid; only this machine reaches {settings.shuttle_bind}."))
+        findings.append(fine("settings", f"valid; only this machine can connect to {settings.shuttle_bind}."))
     elif settings.shuttle_tokens:
         findings.append(fine("settings", f"valid; callers need a token, {len(settings.shuttle_tokens)} set."))
     else:

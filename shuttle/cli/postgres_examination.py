@@ -88,9 +88,11 @@ async def _peers(replicas: Sequence[Replica], settings: Settings) -> AsyncIterat
             except (ClientError, TimeoutError):
                 reached = False
             if reached:
-                yield fine("replica", f"{replica.name} is reached at {replica.url}.")
+                yield fine("replica", f"{replica.name} can be reached at {replica.url}.")
             else:
-                sentence = f"{replica.name} is not reached at {replica.url}: it has died, or the replicas cannot reach"
+                sentence = (
+                    f"{replica.name} cannot be reached at {replica.url}: it has died, or the replicas cannot reach"
+                )
                 yield warning("replica", f"{sentence} each other there; set its SHUTTLE_REPLICA_URL.")
 
 

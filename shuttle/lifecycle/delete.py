@@ -81,6 +81,10 @@ class AppCleanup:
                 if app.controller:  # none was chosen for an app without any triggered build
                     await self._services.controllers.of(app.controller).delete_job(app.job_name)
             except ForeignJobError as error:
-                log.warning("the job of a deleted app is not ours", app_id=app.app_id, error=error.message)
+                log.warning(
+                    "the job of a deleted app lacks the marker and is not deleted",
+                    app_id=app.app_id,
+                    error=error.message,
+                )
             await self._services.database.run(unmark_deleted_app, app.app_id)
             return True

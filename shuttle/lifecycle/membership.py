@@ -125,10 +125,10 @@ class Membership:
                 await self.take_over()
                 await begin()
             except UnavailableError as error:
-                log.warning("open work cannot be looked for now", error=error.message)
+                log.warning("the search for open work failed and will be repeated", error=error.message)
                 await asyncio.sleep(_STORE_PAUSE_SECONDS)
             except Exception:  # a bug must not end the loop: without it nobody takes over
-                log.exception("open work cannot be looked for")
+                log.exception("the search for open work failed unexpectedly")
                 await asyncio.sleep(_STORE_PAUSE_SECONDS)
 
     async def look(self, drop: Callable[[str], None]) -> None:

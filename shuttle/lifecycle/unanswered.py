@@ -28,5 +28,5 @@ async def look_for_unanswered(signals: Signals, look: Callable[[], Awaitable[Non
         try:
             await look()
         except UnavailableError as error:
-            log.warning("the builds of unanswered requests cannot be looked for yet", error=error.message)
+            log.warning("the search for builds of unanswered requests failed and will be repeated", error=error.message)
         await asyncio.sleep(_PAUSE_SECONDS)

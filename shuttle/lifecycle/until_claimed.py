@@ -19,7 +19,7 @@ log = structlog.get_logger()
 # and later the claim itself ends the wait.
 _FIRST_POLL_SECONDS = 0.02
 _LONGEST_POLL_SECONDS = 2.0
-_CANCELLED = Ending(State.FAILED, "cancelled_in_jenkins", "Somebody took the build out of Jenkins' queue.")
+_CANCELLED = Ending(State.FAILED, "cancelled_in_jenkins", "Somebody removed the build from Jenkins' queue.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,17 @@ def test_every_field_of_a_log_line_is_explained():
     assert renderer | passed == _first_column("monitoring.md", "Log lines")
 
 
+def test_log_events_in_the_changelog_exist():
+    changed = (
+        (_ROOT / "CHANGELOG.md").read_text(encoding="utf-8").partition("need the new texts:\n")[2].partition("\n- ")[0]
+    )
+    texts = {node.value for node in _nodes() if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    events = re.findall(r"^  - `([^`]+)`$", changed, re.MULTILINE)
+    assert events
+    texts |= {f"{text.partition(':')[0]}: …" for text in texts}
+    assert set(events) - texts == set()
+
+
 def _reasons_in_python() -> set[str]:
     """The reasons in calls like `Ending(state, reason, …)` and `BuildFailedError(reason, …)`."""
     place = {"Ending": 1, "BuildFailedError": 0, "RefusedError": 0}
@@ -59,10 +70,12 @@ def _reasons_in_shell() -> set[str]:
 
 
 def _calls() -> Iterator[ast.Call]:
+    return (node for node in _nodes() if isinstance(node, ast.Call))
+
+
+def _nodes() -> Iterator[ast.AST]:
     for path in _ROOT.joinpath("shuttle").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call):
-                yield node
+        yield from ast.walk(ast.parse(path.read_text(encoding="utf-8")))
 
 
 def _first_column(page: str, heading: str) -> set[str]:

@@ -1,4 +1,4 @@
-"""Receivers and source hosts that break rules of HTTP, but that curl understands: each request is sent once."""
+"""Receivers whose responses break rules of HTTP but are accepted by curl: each request is sent once."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -24,7 +24,7 @@ ANSWERS = {
     + b"x" * 9000
     + b"\r\nContent-Length: 2\r\n\r\nok",
     "two different lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok",
-    "a chunk that is none": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nok\r\n",
+    "an invalid chunk size": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nok\r\n",
 }
 
 

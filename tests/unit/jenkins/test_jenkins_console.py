@@ -74,7 +74,7 @@ def test_the_line_about_a_lost_agent_is_kept():
     assert shown_of(console.encode()) == f"{lost}\n".encode()
 
 
-def test_lines_of_the_engine_are_removed_also_behind_a_timestamp():
+def test_engine_lines_with_timestamps_are_removed():
     time = "[2026-11-26T15:27:16.123Z] "
     console = "".join(
         time + line + "\n" for line in ("Started by user ci", "[Pipeline] sh", "ERROR: no", "Finished: X")
@@ -102,7 +102,7 @@ def test_invalid_bytes_are_replaced_within_the_limit():
     assert shown == b"last\n"
 
 
-def test_blank_lines_alone_are_dropped():
+def test_blank_lines_without_other_text_are_dropped():
     assert shown_of(b"Started by user ci\n\n\nFinished: SUCCESS\n") == b""
 
 

@@ -110,7 +110,7 @@ async def test_a_replica_whose_counter_stands_still_for_the_lease_is_removed(loo
     assert [replica.name for replica in looks.membership.replicas] == ["a"]
 
 
-async def test_a_replica_whose_counter_grows_lives(looks: Looks):
+async def test_replica_whose_counter_grows_is_not_removed(looks: Looks):
     for count in range(10):
         looks.database.others = [replace(OTHER, counter=count)]
         await looks.look()

@@ -57,7 +57,7 @@ def test_an_unfinished_line_is_held_until_the_stream_is_idle() -> None:
 
 
 @pytest.mark.parametrize("held", [b"topsec", b"a", b"\r", b"\xe2\x82", b"cret\r", b"aaaaaaaa", b"bro\xff", b"t\xe2"])
-def test_idle_holds_what_later_bytes_may_change(held: bytes) -> None:
+def test_idle_stream_shows_no_byte_that_later_bytes_may_change(held: bytes) -> None:
     stream = StreamTransform(Masker(("topsecret", "cret\rary", "bro\ufffdken", "aaaaaaaaab", "t\u20acuvwx")), NO_CAP)
     assert stream.feed(b"before " + held) == b""
     assert stream.idle() == b"before "
