@@ -1,4 +1,4 @@
-"""Finds what a request recorded although it was answered 503: the answer to its COMMIT was lost, and its notices."""
+"""Finds what a request recorded although it was answered 503: the answer to its COMMIT and its notices were lost."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
