@@ -7,10 +7,8 @@ ARGS ?=
 .PHONY: demo test check format scenarios test-real test-jenkins bench lock clean
 .DEFAULT_GOAL := test
 
-# The modules are compiled once, before the tests. The tests' processes write no .pyc files, because a process whose files
-# may not grow would leave a truncated one behind.
+# The modules are compiled once, before the tests: the processes that tests start write no .pyc files (tests/conftest.py).
 COMPILE = $(BIN)/python -m compileall -q shuttle jenkins_pipelines jenkins_emulator tests
-export PYTHONDONTWRITEBYTECODE = 1
 
 # The file .installed is newer than the pins that were installed, so a second run installs nothing.
 $(VENV)/.installed: requirements.txt pyproject.toml

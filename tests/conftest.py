@@ -1,6 +1,7 @@
 """Settings for all tests: reproducible examples and names, the order of the files, garbage collection."""
 
 import gc
+import os
 import sys
 from collections.abc import Generator
 from typing import Any
@@ -12,9 +13,10 @@ from hypothesis import HealthCheck, settings
 # Imported and collected objects live to the end. Collecting garbage among them took a third of pytest's collection
 # time. They are frozen afterwards, so that they cost the tests nothing either.
 gc.disable()
-# pytest caches test modules with rewritten assertions, which saves half of the collection time. Processes that tests
-# start write no bytecode, see the Makefile.
-_WRITES_NONE, sys.dont_write_bytecode = sys.dont_write_bytecode, False
+# pytest caches the modules whose assertions it rewrites: those of the tests and of plugins, of which Hypothesis has a
+# hundred. Processes that tests start write no bytecode: one whose files may not grow would leave a truncated file behind.
+os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+sys.dont_write_bytecode = False
 
 # `make test` tries a few examples of each property, `make scenarios ARGS=--long` many.
 for profile, count in (("repeatable", 40), ("thorough", 300)):
@@ -49,7 +51,7 @@ _LONGEST_FOLDERS = ("tests/quick/", "tests/controller/", "tests/unit/pipelines/"
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
     result = yield
-    sys.dont_write_bytecode = _WRITES_NONE
+    sys.dont_write_bytecode = True
     gc.freeze()
     # As in the service (`shuttle.serve.collect_less_often`): a tenth of the time of tests in one process (measured).
     gc.set_threshold(50_000, 20, 50)
