@@ -12,6 +12,7 @@ import psycopg
 
 from shuttle.cli.demo import postgres
 from shuttle.cli.demo.postgres import USER
+from shuttle.store.postgres_migrate import bring_postgres_up_to_date
 from tests.support.free_port import free_port
 
 PASSWORD = "pass-of-the-database"
@@ -25,6 +26,7 @@ class PostgresServer(postgres.PostgresServer):
         given = os.environ.get("TESTS_POSTGRES_BIN")
         programs = Path(given) if given else postgres.packaged_programs()
         super().__init__(folder, free_port(), PASSWORD, programs, settings)
+        self._migrated: str | None = None
 
     def pause(self) -> None:
         """Make the server hang: it accepts connections, but answers nothing on new or existing ones."""
@@ -48,15 +50,23 @@ class PostgresServer(postgres.PostgresServer):
             cursor = connection.execute(statement)
             return cursor.fetchall() if cursor.description else []
 
-    def new_database(self) -> str:
-        """Create a database and return its name."""
+    def new_database(self, template: str = "template1") -> str:
+        """Create a database, as a copy of `template`, and return its name."""
         name = f"test_{uuid4().hex}"
-        self.execute(f"CREATE DATABASE {name}")
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         return name
 
     def new_url(self) -> str:
         """The URL of a new database."""
         return self.url(self.new_database())
+
+    def new_migrated_url(self) -> str:
+        """The URL of a new database with the tables of the service; the migrations run once for each server."""
+        if self._migrated is None:
+            migrated = self.new_database()
+            bring_postgres_up_to_date(self.url(migrated))
+            self._migrated = migrated
+        return self.url(self.new_database(self._migrated))
 
 
 class Standby(PostgresServer):

@@ -1,5 +1,6 @@
 """`shuttle migrate --from … --to …`: where the URLs come from, what is printed, and what is refused."""
 
+import asyncio
 import io
 import json
 import os
@@ -11,7 +12,7 @@ import pytest
 from shuttle.settings import Settings
 from tests.support.on_postgres import OnPostgres, on_postgres
 from tests.support.postgres_server import PASSWORD
-from tests.unit.move.service import StoppedService, stopped_service
+from tests.unit.move.service import StoppedService, copied, stopped_service
 
 TARGET = f"postgresql://u:{PASSWORD}@127.0.0.1:9/x"
 
@@ -28,21 +29,27 @@ def servers() -> Iterator[OnPostgres]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> StoppedService:
+    return asyncio.run(stopped_service(tmp_path_factory.mktemp("made") / "data"))
+
+
 @pytest.fixture
-async def service(servers: OnPostgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StoppedService:
+def service(
+    made: StoppedService, servers: OnPostgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> StoppedService:
     """The environment has all settings of the new service but DATABASE_URL."""
-    made = await stopped_service(tmp_path / "data")
     keys = f"{servers.settings['SHUTTLE_ENCRYPTION_KEYS']},{made.key}"
     for name, value in (servers.settings | {"DATABASE_URL": "", "SHUTTLE_ENCRYPTION_KEYS": keys}).items():
         monkeypatch.setenv(name, value)
-    return made
+    return copied(made, tmp_path / "data")
 
 
 @pytest.mark.parametrize("by", ["option", "standard input", "environment", "file", "direct url"])
 async def test_target_can_be_named_without_showing_its_password(
     service: StoppedService, servers: OnPostgres, tmp_path: Path, run, monkeypatch: pytest.MonkeyPatch, by: str
 ):
-    url = servers.server.new_url()
+    url = servers.server.new_migrated_url()
     options = {"option": ["--to", url], "standard input": ["--to", "-"]}.get(by, [])
     monkeypatch.setattr("sys.stdin", io.StringIO(f"{url}\n"))
     if by == "environment":

@@ -1,7 +1,8 @@
 """The stopped service on SQLite that the tests move: rows of all tables, objects, and the logs of running builds."""
 
 import hashlib
-from dataclasses import dataclass, field
+import shutil
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,15 @@ LONG = "long-" * 50
 
 @dataclass
 class StoppedService:
-    """`objects` are the contents of its objects by name, `logs` the recorded bytes of its running builds' logs."""
+    """`objects` are the contents of its objects by name, `logs` the recorded bytes of its running builds' logs.
+
+    Its representation has no contents, because asyncio represents the result of each fixture.
+    """
 
     folder: Path
     key: str = field(default_factory=lambda: Fernet.generate_key().decode())
-    objects: dict[str, bytes] = field(default_factory=dict)
-    logs: dict[str, bytes] = field(default_factory=dict)
+    objects: dict[str, bytes] = field(default_factory=dict, repr=False)
+    logs: dict[str, bytes] = field(default_factory=dict, repr=False)
 
     @property
     def path(self) -> Path:
@@ -39,6 +43,12 @@ class StoppedService:
 def bytes_of(name: str, size_bytes: int) -> bytes:
     """Different bytes for each name."""
     return (hashlib.sha256(name.encode()).hexdigest().encode() * (size_bytes // 64 + 1))[:size_bytes]
+
+
+def copied(service: StoppedService, folder: Path) -> StoppedService:
+    """The same service in the new directory `folder`: a copy takes a tenth of the time that making it takes."""
+    shutil.copytree(service.folder, folder)
+    return replace(service, folder=folder)
 
 
 async def stopped_service(folder: Path) -> StoppedService:

@@ -30,7 +30,7 @@ from tests.support.on_postgres import OnPostgres, on_postgres
 from tests.support.postgres_server import PASSWORD
 from tests.support.s3_server import bucket_of
 from tests.support.shuttle_store import new_build, record
-from tests.unit.move.service import AT, PIECE_BYTES, StoppedService, bytes_of, stopped_service
+from tests.unit.move.service import AT, PIECE_BYTES, StoppedService, bytes_of, copied, stopped_service
 
 REPLICA = Replica("11111111-0000-4000-8000-000000000000", "r", "http://h", "1", 0, AT)
 
@@ -43,15 +43,20 @@ def servers() -> Iterator[OnPostgres]:
 
 @pytest.fixture
 def postgres(servers: OnPostgres) -> Iterator[OnPostgres]:
-    """With a new database and a new bucket."""
+    """With a new database, whose tables are there but empty, and a new bucket."""
     with bucket_of(servers.settings["S3_LOCATION"]) as (bucket, client):
-        new = {"DATABASE_URL": servers.server.new_url(), "S3_BUCKET": bucket}
+        new = {"DATABASE_URL": servers.server.new_migrated_url(), "S3_BUCKET": bucket}
         yield replace(servers, settings=servers.settings | new, client=client)
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> StoppedService:
+    return asyncio.run(stopped_service(tmp_path_factory.mktemp("made") / "data"))
+
+
 @pytest.fixture
-async def service(tmp_path: Path) -> StoppedService:
-    return await stopped_service(tmp_path / "data")
+def service(made: StoppedService, tmp_path: Path) -> StoppedService:
+    return copied(made, tmp_path / "data")
 
 
 @pytest.fixture
@@ -87,7 +92,9 @@ async def served(path: Path) -> None:
 
 
 async def test_everything_arrives(postgres: OnPostgres, service: StoppedService, store: S3Store, request_: MoveRequest):
-    report = await move_database(request_, store)
+    url = postgres.server.new_url()  # without tables
+    postgres = replace(postgres, settings=postgres.settings | {"DATABASE_URL": url})
+    report = await move_database(replace(request_, target_url=url), store)
     assert report.differences == []
     assert {name: found.count for name, found in report.moved_to.items() if found.count} == {
         "apps": 3,
@@ -231,8 +238,6 @@ def refuse(*_: object) -> None:
 async def test_rows_that_arrive_differently_end_the_move_with_nothing_moved(
     postgres: OnPostgres, service: StoppedService, store: S3Store, request_: MoveRequest
 ):
-    async with opened(postgres) as database:
-        await database.migrate()
     function = "RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.host = 'x'; RETURN NEW; END $$"
     for statement in (
         f"CREATE FUNCTION damage() {function}",
@@ -300,7 +305,6 @@ async def test_living_replica_is_refused_and_a_dead_one_is_not(
     postgres: OnPostgres, store: S3Store, request_: MoveRequest
 ):
     async with opened(postgres) as database:
-        await database.migrate()
         await database.run(raise_counter, REPLICA)
         moving = asyncio.create_task(move_database(request_, store))
         while not moving.done():
@@ -314,7 +318,6 @@ async def test_living_replica_is_refused_and_a_dead_one_is_not(
 
 async def test_target_with_builds_of_its_own_is_refused(postgres: OnPostgres, store: S3Store, request_: MoveRequest):
     async with opened(postgres) as database:
-        await database.migrate()
         vault = Vault(request_.keys)
         await record(database, vault, new_build(vault))
     with pytest.raises(MoveRefusedError, match="has builds of its own"):
