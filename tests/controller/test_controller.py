@@ -19,7 +19,7 @@ def source(*run: str) -> str:
 
 
 def waiting_for(gate: Path) -> str:
-    return f"while [ ! -e {gate} ]; do sleep 0.02; done"
+    return f"while [ ! -e {gate} ]; do sleep 0.1; done"
 
 
 def has_no_status_after_the_final_one(build: ControllerBuild) -> bool:

@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
@@ -12,7 +13,7 @@ import pytest
 
 from shuttle.cli.postgres_examination import examine_postgres
 from shuttle.settings import load_settings
-from tests.support.demo_process import run_shuttle
+from tests.support.command_line import exit_code_of
 from tests.support.free_port import free_port
 from tests.support.on_postgres import OnPostgres, on_postgres
 from tests.support.postgres_server import PASSWORD, USER
@@ -22,26 +23,25 @@ pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture(scope="module")
-def postgres() -> Iterator[OnPostgres]:
-    with on_postgres() as running:
-        yield running
+def running() -> Iterator[OnPostgres]:
+    with on_postgres() as started:
+        yield started
 
 
 @pytest.fixture
-def _postgresql(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TESTS_DATABASE", "postgresql")
+def postgres(running: OnPostgres) -> OnPostgres:
+    """With a new database."""
+    return replace(running, settings=running.settings | {"DATABASE_URL": running.server.new_url()})
 
 
-@pytest.mark.usefixtures("_postgresql")
-async def test_calls_are_answered_503_in_time_while_the_server_hangs(tmp_path: Path):
-    async with running_product(tmp_path) as product:
-        assert product.postgres is not None
+async def test_calls_are_answered_503_in_time_while_the_server_hangs(postgres: OnPostgres, tmp_path: Path):
+    async with running_product(tmp_path, postgres=postgres) as product:
         receiver = product.receiver()
         await product.submit("app", "1", "echo done", receiver)
         await receiver.until(lambda: receiver.final and receiver.log_ended)
         assert receiver.words() == ["queued", "pending", "succeeded"]
         assert await product.archived_log((await product.build("app", "1"))["build_uuid"]) == bytes(receiver.log)
-        product.postgres.server.pause()
+        postgres.server.pause()
         try:
             for method, path in (("POST", "app/2"), ("DELETE", "app/1")):
                 began = time.monotonic()
@@ -50,7 +50,7 @@ async def test_calls_are_answered_503_in_time_while_the_server_hangs(tmp_path: P
                     assert PASSWORD not in await response.text()
                 assert time.monotonic() - began < 8, "3 s are promised; the rest is for a busy machine"
         finally:
-            product.postgres.server.resume()
+            postgres.server.resume()
         await product.submit("app", "3", "echo done", asks=50)
         await product.until_state("app", "3", "succeeded")
         assert PASSWORD not in product.shuttle.output()
@@ -98,15 +98,23 @@ async def test_a_start_with_a_wrong_password_ends_with_one_sentence(postgres: On
     assert "not-the-password" not in shuttle.output()
 
 
-async def test_the_doctor_examines_notices_and_replicas(postgres: OnPostgres, tmp_path: Path):
+async def test_the_doctor_examines_notices_and_replicas(
+    postgres: OnPostgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    async def doctor(**settings: str) -> str:
+        for name, value in ({"SHUTTLE_DATA_DIR": str(tmp_path / "data")} | postgres.settings | settings).items():
+            monkeypatch.setenv(name, value)
+        await exit_code_of("doctor", "--no-jobs")
+        return capsys.readouterr().out
+
     url, shuttle = service(postgres, tmp_path)
     await shuttle.start()
-    said = await doctor(postgres, tmp_path)
+    said = await doctor()
     assert re.search("fine +notices +arrive", said), said
     assert f"can be reached at {url}" in said
     await shuttle.kill()
     # NOTIFY reaches only connections to the same database: nothing arrives, as behind a pooler that pools transactions.
-    said = await doctor(postgres, tmp_path, SHUTTLE_DATABASE_LISTEN_URL=postgres.server.new_url())
+    said = await doctor(SHUTTLE_DATABASE_LISTEN_URL=postgres.server.new_url())
     assert re.search("warning +notices +do not arrive", said), said
     assert f"cannot be reached at {url}" in said
     assert PASSWORD not in said
@@ -136,14 +144,6 @@ async def test_the_doctor_tries_the_url_of_migrations(postgres: OnPostgres):
         (served, f"problem migrations: the user of {name_of_setting} may not create tables"),
     ):
         assert sentence in await said(wrong)
-
-
-async def doctor(postgres: OnPostgres, folder: Path, **settings: str) -> str:
-    """What `shuttle doctor` prints about the service."""
-    environment = {"SHUTTLE_DATA_DIR": str(folder / "data"), **postgres.settings, **settings}
-    ran = await run_shuttle("doctor", "--no-jobs", cwd=folder, **environment)
-    await ran.ended()
-    return ran.text
 
 
 def service(postgres: OnPostgres, folder: Path, **settings: str) -> tuple[str, Process]:

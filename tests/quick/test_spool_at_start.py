@@ -11,7 +11,7 @@ BROKEN, FINE = "/broken/1", "/fine/1"
 
 def gated(folder: Path, name: str) -> str:
     gate = f"{folder}/{name}.gate"
-    return f"echo ran >> {folder}/{name}.ran; echo begun; while [ ! -e {gate} ]; do sleep 0.05; done; echo over"
+    return f"echo ran >> {folder}/{name}.ran; echo begun; while [ ! -e {gate} ]; do sleep 0.1; done; echo over"
 
 
 async def until_shown(shuttle: Shuttle, path: str, text: bytes) -> None:

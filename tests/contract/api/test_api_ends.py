@@ -19,7 +19,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 def waiting_for(file: Path) -> str:
     """A script that continues once the file exists."""
-    return f"echo begun\nwhile [ ! -e {file} ]; do sleep 0.05; done"
+    return f"echo begun\nwhile [ ! -e {file} ]; do sleep 0.1; done"
 
 
 async def begun(shuttle: Shuttle, path: str) -> dict[str, Any]:

@@ -49,7 +49,7 @@ async def test_reader_that_disconnects_from_a_growing_log_is_logged_in_one_line(
     shuttle: Shuttle, app: str, tmp_path: Path, written: Lines
 ):
     go = tmp_path / "go"
-    await shuttle.submit(f"/{app}/1", f"echo begun; until [ -e {go} ]; do sleep 0.02; done; seq 100000")
+    await shuttle.submit(f"/{app}/1", f"echo begun; until [ -e {go} ]; do sleep 0.1; done; seq 100000")
     leaving = await follow(shuttle, f"/{app}/1")
     leaving.transport.abort()
     go.touch()
@@ -63,7 +63,7 @@ async def test_reader_that_disconnects_from_a_silent_log_is_released(
 ):
     monkeypatch.setattr("shuttle.web.logs._DISCONNECT_CHECK_SECONDS", 0.01)
     go = tmp_path / "go"
-    await shuttle.submit(f"/{app}/1", f"echo begun; until [ -e {go} ]; do sleep 0.02; done")
+    await shuttle.submit(f"/{app}/1", f"echo begun; until [ -e {go} ]; do sleep 0.1; done")
     staying = await follow(shuttle, f"/{app}/1")
     leaving = await follow(shuttle, f"/{app}/1")
     leaving.transport.abort()

@@ -27,7 +27,7 @@ async def done(shuttle: Shuttle) -> tuple[str, bytes]:
 async def running(shuttle: Shuttle, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[str, Path]]:
     """The path of a running build whose script prints `begun` and continues once the file exists."""
     file = tmp_path_factory.mktemp("running") / "go"
-    await shuttle.submit("/logs-running/1", f"echo begun\nwhile [ ! -e {file} ]; do sleep 0.05; done\necho after")
+    await shuttle.submit("/logs-running/1", f"echo begun\nwhile [ ! -e {file} ]; do sleep 0.1; done\necho after")
     async with shuttle.session.get(f"{shuttle.url}/logs-running/1/logs?follow=true") as response:
         async for line in response.content:
             if line == b"begun\n":

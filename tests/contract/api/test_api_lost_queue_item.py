@@ -43,7 +43,7 @@ async def test_build_of_a_forgotten_queue_item_is_found_by_its_marker(
         running_shuttle(tmp_path, jenkins.url, MAXIMUM_PARALLEL_BUILDS="2") as shuttle,
     ):
         gate = tmp_path / "gate"
-        await shuttle.submit("/holds-the-executor/1", f"while [ ! -e {gate} ]; do sleep 0.05; done")
+        await shuttle.submit("/holds-the-executor/1", f"while [ ! -e {gate} ]; do sleep 0.1; done")
         await shuttle.until("/holds-the-executor/1", "running")
         jenkins.fault = lambda request: web.Response(status=503) if "/queue/item/" in request.path else None
         await shuttle.submit("/app/1", f"echo ran >> {tmp_path}/ran")

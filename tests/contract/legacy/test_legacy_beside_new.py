@@ -20,7 +20,7 @@ def bodies(receiver: Receiver) -> list[dict[str, Any]]:
 
 
 def waiting_for(gate: Path) -> str:
-    return f"while [ ! -e {gate} ]; do sleep 0.02; done"
+    return f"while [ ! -e {gate} ]; do sleep 0.1; done"
 
 
 async def test_builds_of_both_apis_with_the_same_ids_keep_their_own_formats(app: LegacyApp, tmp_path: Path):

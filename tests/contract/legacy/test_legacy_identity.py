@@ -58,7 +58,7 @@ async def test_repeated_request_after_the_end_gets_the_same_response(app: Legacy
 
 async def test_builds_with_the_same_number_run_one_after_another(app: LegacyApp, tmp_path: Path):
     gate = tmp_path / "gate"
-    waits = f"while [ ! -e {gate} ]; do sleep 0.02; done; echo ran"
+    waits = f"while [ ! -e {gate} ]; do sleep 0.1; done; echo ran"
     earlier, later = await app.submit(3, waits), await app.submit(3, "echo the later one")
     assert await listed(app) == [later, earlier]
     await app.until_recorded(earlier, lambda build: build.state == "running")
@@ -95,7 +95,7 @@ async def test_delete_of_a_number_stops_all_its_running_builds(app: LegacyApp):
 
 async def test_legacy_build_with_the_ids_of_a_new_build_is_another_build(app: LegacyApp, tmp_path: Path):
     gate = tmp_path / "gate"
-    new = script_request(f"while [ ! -e {gate} ]; do sleep 0.02; done")
+    new = script_request(f"while [ ! -e {gate} ]; do sleep 0.1; done")
     assert (await app.shuttle.post(app.path(5), new)).status == 200
     await app.until(5, "running")
     first = (await app.shuttle.build(app.path(5)))["build_uuid"]

@@ -79,7 +79,7 @@ async def test_log_is_text_by_default(waiting: LegacyApp, headers: dict[str, str
 
 async def test_both_formats_are_available_while_the_build_runs(app: LegacyApp, tmp_path: Path):
     gate = tmp_path / "gate"
-    await app.submit(7, f"echo first\nwhile [ ! -e {gate} ]; do sleep 0.02; done\necho second")
+    await app.submit(7, f"echo first\nwhile [ ! -e {gate} ]; do sleep 0.1; done\necho second")
     async with asyncio.timeout(20):
         while b"\nfirst\n" not in (await app.logs(7)).body:
             await asyncio.sleep(0.02)

@@ -38,7 +38,7 @@ async def test_fault_2_build_gets_its_final_status_although_the_service_was_kill
     monkeypatch.setenv("PATH", builder_path)
     gate = tmp_path / "gate"
     async with Receiver() as callback, running_product(tmp_path) as product:
-        body = waiting.request(1, f"while [ ! -e {gate} ]; do sleep 0.02; done", callback=f"{callback.url}/")
+        body = waiting.request(1, f"while [ ! -e {gate} ]; do sleep 0.1; done", callback=f"{callback.url}/")
         async with product.session.post(product.url, json=body) as response:
             assert response.status == 200
         await product.until_state(waiting.app_id, "1", "running")
@@ -54,7 +54,7 @@ def sent_statuses(callback: Receiver) -> list[str]:
 
 async def test_fault_3_second_post_for_the_same_key_does_not_affect_the_first_build(app: LegacyApp, tmp_path: Path):
     gate = tmp_path / "gate"
-    body = app.request(1, f"while [ ! -e {gate} ]; do sleep 0.02; done; echo the first ran to its end")
+    body = app.request(1, f"while [ ! -e {gate} ]; do sleep 0.1; done; echo the first ran to its end")
     assert (await app.post(body)).body == OK
     await app.until(1, "running")
     assert (await app.post(body)).body == OK
@@ -111,7 +111,7 @@ async def test_fault_7_log_is_complete_however_it_was_split_and_stored_once(app:
     gate = tmp_path / "gate"
     # é and a line are written in two halves, each of which Jenkins sees before the next one.
     run = f"""printf '  \\303'
-while [ ! -e {gate} ]; do sleep 0.02; done
+while [ ! -e {gate} ]; do sleep 0.1; done
 printf '\\251 \\t in'; printf 'dented\\n'
 seq -f '    line %g äöü €' 1 20000"""
     build_uuid = await app.submit(1, run)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shlex
 import socket
 import subprocess
@@ -50,10 +51,26 @@ def test_port_in_use_is_reported_in_one_sentence(tmp_path):
     assert "Traceback" not in served.stderr
 
 
-@pytest.mark.parametrize("command", ["serve", "migrate", "doctor"])
-def test_full_disk_is_reported_in_one_sentence(tmp_path, command):
+FULL = "The database cannot be used now (disk I/O error); check the disk"
+
+
+@pytest.mark.parametrize("command", ["migrate", "doctor"])
+async def test_full_disk_is_reported_in_one_sentence(tmp_path, command, run, monkeypatch):
+    monkeypatch.setenv("SHUTTLE_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("PORT", "0")
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_240, hard))
+    try:
+        ran = await run(command)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    assert ran.code == 1
+    assert FULL in ran.out + ran.err
+
+
+def test_start_with_a_full_disk_is_refused_in_one_sentence(tmp_path):
     began = subprocess.run(
-        ["/bin/sh", "-c", f'ulimit -f 20; exec "$0" -m shuttle {command}', sys.executable],
+        ["/bin/sh", "-c", 'ulimit -f 20; exec "$0" -m shuttle serve', sys.executable],
         cwd=Path(__file__).parents[3],
         env={**os.environ, "PORT": "0", "SHUTTLE_DATA_DIR": str(tmp_path / "data")},
         capture_output=True,
@@ -62,7 +79,7 @@ def test_full_disk_is_reported_in_one_sentence(tmp_path, command):
         timeout=50,
     )
     assert began.returncode == 1, began.stderr
-    assert "The database cannot be used now (disk I/O error); check the disk" in began.stdout + began.stderr
+    assert FULL in began.stdout + began.stderr
     assert "Traceback" not in began.stderr
 
 

@@ -92,7 +92,7 @@ class Caller:
 
 def ignoring_term(gate: Path) -> str:
     """A step that ignores TERM until the test opens the gate."""
-    return f"sh 'trap : TERM; echo ignoring_term; while [ ! -e {gate} ]; do sleep 0.02 || true; done'"
+    return f"sh 'trap : TERM; echo ignoring_term; while [ ! -e {gate} ]; do sleep 0.1 || true; done'"
 
 
 async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 20) -> None:

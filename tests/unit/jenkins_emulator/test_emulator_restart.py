@@ -63,7 +63,7 @@ def caller(server: Server, session: aiohttp.ClientSession) -> Caller:
 def gated(gate: Path, marks: Path) -> str:
     """A script that marks its start in a file, then waits until the test opens the gate."""
     marks = marks.with_name(f"{marks.name}$BUILD_NUMBER")
-    wait = f"while ! test -e {gate}; do sleep 0.02; done"
+    wait = f"while ! test -e {gate}; do sleep 0.1; done"
     return f"sh '''#!/bin/sh\necho begun; echo x >> {marks}; {wait}; echo through; echo y >> {marks}'''"
 
 

@@ -14,7 +14,7 @@ async def test_supervisor_of_an_earlier_build_does_not_change_the_next_build_of_
 ) -> None:
     """A supervisor stopped by SIGSTOP stands for one on a lost agent; it continues while the next build runs."""
     go, forever = each_agent.home / "go", long_time()
-    next_build = f"echo begun; while [ ! -e {go} ]; do sleep 0.02; done; [ -e build.sh ]\n"
+    next_build = f"echo begun; while [ ! -e {go} ]; do sleep 0.1; done; [ -e build.sh ]\n"
     async with shuttle(f"echo begun; sleep {forever}\n") as earlier, shuttle(next_build) as api, asyncio.timeout(25):
         earlier.claim_answer = {"stop_grace_seconds": 1}
         each_agent.url = earlier.url

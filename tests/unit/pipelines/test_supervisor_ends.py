@@ -333,7 +333,7 @@ async def test_unreachable_shuttle_delays_the_end_only_once(each_agent: Agent) -
     """The delay is not repeated at the boundaries of stages."""
     each_agent.limits = {"retry_seconds": 2}
     async with (
-        shuttle(f"echo begun; while [ ! -e {each_agent.home}/away ]; do sleep 0.02; done; echo over\n") as api,
+        shuttle(f"echo begun; while [ ! -e {each_agent.home}/away ]; do sleep 0.1; done; echo over\n") as api,
         asyncio.timeout(25),
     ):
         each_agent.url = api.url
@@ -385,7 +385,7 @@ async def test_build_that_removes_programs_of_the_agent_leaves_no_process_behind
 
 
 async def test_stages_that_could_not_be_reported_at_once_are_reported_later(each_agent: Agent) -> None:
-    build = f"echo begun; while [ ! -e {each_agent.home}/go ]; do sleep 0.02; done\n"
+    build = f"echo begun; while [ ! -e {each_agent.home}/go ]; do sleep 0.1; done\n"
     async with shuttle(build) as api, asyncio.timeout(25):
         each_agent.url = api.url
         calls = each_agent.home / "calls"

@@ -49,7 +49,7 @@ async def test_both_outputs_arrive_in_the_order_in_which_they_were_written(each_
 
 
 async def test_output_arrives_while_the_build_runs_even_without_newline(each_agent: Agent) -> None:
-    build = f"for n in 1 2 3; do printf .; while [ ! -e {each_agent.home}/$n ]; do sleep 0.02; done; done\n"
+    build = f"for n in 1 2 3; do printf .; while [ ! -e {each_agent.home}/$n ]; do sleep 0.1; done; done\n"
     async with shuttle(build) as api:
         each_agent.url = api.url
         step = await each_agent.start(SCRIPT)
@@ -62,7 +62,7 @@ async def test_output_arrives_while_the_build_runs_even_without_newline(each_age
 async def test_log_arrives_in_order_after_an_outage_of_the_shuttle(each_agent: Agent) -> None:
     home = each_agent.home
     each_agent.give("seq", "touch")
-    build = f"echo one; while [ ! -e {home}/away ]; do sleep 0.02; done; seq 2000; touch {home}/ran; exit 3\n"
+    build = f"echo one; while [ ! -e {home}/away ]; do sleep 0.1; done; seq 2000; touch {home}/ran; exit 3\n"
     async with shuttle(build) as api:
         each_agent.url = api.url
         step = await each_agent.start(SCRIPT)
@@ -79,7 +79,7 @@ async def test_log_arrives_in_order_after_an_outage_of_the_shuttle(each_agent: A
 
 async def test_log_is_sent_again_after_the_shuttle_lost_its_disk(each_agent: Agent) -> None:
     each_agent.give("seq")
-    build = f"seq 500000; echo half; while [ ! -e {each_agent.home}/lost ]; do sleep 0.02; done; echo end\n"
+    build = f"seq 500000; echo half; while [ ! -e {each_agent.home}/lost ]; do sleep 0.1; done; echo end\n"
     async with shuttle(build) as api:
         each_agent.url = api.url
         step = await each_agent.start(SCRIPT)
@@ -134,7 +134,7 @@ async def test_log_above_its_limit_does_not_fill_the_disk_of_the_agent(each_agen
     each_agent.give("head", "readlink")
     build = f"""\
 head -c 300000 /dev/zero
-while [ ! -e {each_agent.home}/full ]; do sleep 0.02; done
+while [ ! -e {each_agent.home}/full ]; do sleep 0.1; done
 head -c 30000000 /dev/zero
 sleep 0.5
 for fd in /proc/$PPID/fd/4 /proc/[0-9]*/fd/4; do
