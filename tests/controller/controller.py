@@ -141,7 +141,7 @@ class Controller:
         """Wait until the log has this line, and return the log."""
         async with asyncio.timeout(seconds):
             while line not in (lines := await self.result(build)):
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(0.05)
             return lines
 
     # --- as a client

@@ -69,7 +69,7 @@ async def job_is_gone(product: Product, app: ControllerApp) -> None:
             async with product.session.get(url) as response:
                 if response.status == 404:
                     return
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.05)
 
 
 @pytest.mark.timeout(180)  # twelve builds on however few processors
@@ -165,7 +165,7 @@ async def test_expired_stamp_is_refused_and_delivery_given_up(controller: Contro
             async with product.session.get(url) as response:
                 if (await response.json())["deliveries"]:
                     break
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.05)
     assert controller.answers.count(403) == 3
     assert (await product.build(app.key, str(build.number_sent)))["state"] == "succeeded"
 

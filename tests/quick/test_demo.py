@@ -1,6 +1,7 @@
 """The demo as a process: its output, its exit codes, and that it leaves nothing running."""
 
 import asyncio
+import compileall
 import json
 import os
 import re
@@ -35,6 +36,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [wheel] = folder.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(folder / "site-packages")
+    # As pip does. Otherwise each of the demo's processes would compile all modules.
+    assert compileall.compile_dir(folder / "site-packages", quiet=1)
     return folder / "site-packages"
 
 

@@ -45,23 +45,11 @@ def service(
     return copied(made, tmp_path / "data")
 
 
-@pytest.mark.parametrize("by", ["option", "standard input", "environment", "file", "direct url"])
-async def test_target_can_be_named_without_showing_its_password(
-    service: StoppedService, servers: OnPostgres, tmp_path: Path, run, monkeypatch: pytest.MonkeyPatch, by: str
+async def test_service_is_moved_and_not_served_from_its_file_any_more(
+    service: StoppedService, servers: OnPostgres, run, monkeypatch: pytest.MonkeyPatch
 ):
     url = servers.server.new_migrated_url()
-    options = {"option": ["--to", url], "standard input": ["--to", "-"]}.get(by, [])
-    monkeypatch.setattr("sys.stdin", io.StringIO(f"{url}\n"))
-    if by == "environment":
-        monkeypatch.setenv("DATABASE_URL", url)
-    elif by == "direct url":
-        monkeypatch.setenv("DATABASE_URL", TARGET)
-        monkeypatch.setenv("SHUTTLE_DATABASE_MIGRATE_URL", url)
-    elif by == "file":
-        (tmp_path / "url").write_text(url)
-        monkeypatch.delenv("DATABASE_URL")
-        monkeypatch.setenv("DATABASE_URL_FILE", str(tmp_path / "url"))
-    ran = await run("migrate", "--from", f"sqlite:///{service.path}", *options)
+    ran = await run("migrate", "--from", f"sqlite:///{service.path}", "--to", url)
     assert ran.code == 0, ran.err
     *lines, last = ran.out.splitlines()
     rows = {fields[0]: fields[1:] for fields in (line.split("\t") for line in lines)}
@@ -71,16 +59,43 @@ async def test_target_can_be_named_without_showing_its_password(
     assert last == f"{service.path} was moved; start `shuttle serve` with DATABASE_URL"
     assert PASSWORD not in ran.out + ran.err
     monkeypatch.setenv("SHUTTLE_DATA_DIR", str(service.folder))
-    monkeypatch.setenv("DATABASE_URL", "")
-    monkeypatch.delenv("DATABASE_URL_FILE", raising=False)
-    monkeypatch.delenv("SHUTTLE_DATABASE_MIGRATE_URL", raising=False)
     refused = await run("migrate")
     assert (refused.code, refused.out) == (2, "")
-    place = (TARGET if by == "direct url" else url).rpartition("@")[2]
+    place = url.rpartition("@")[2]
     assert refused.err.startswith(f"shuttle: This database was moved to postgresql://{place}: set DATABASE_URL")
     examined = json.loads((await run("doctor", "--no-jobs", "--json")).out)["findings"]
     [finding] = [one for one in examined if one["subject"] == "database"]
     assert (finding["verdict"], "was moved to" in finding["sentence"]) == ("problem", True)
+
+
+@pytest.mark.parametrize("by", ["standard input", "environment", "file", "direct url"])
+async def test_target_can_be_named_without_showing_its_password(
+    service: StoppedService, tmp_path: Path, run, monkeypatch: pytest.MonkeyPatch, by: str
+):
+    """The target closes each connection, so that nothing is moved."""
+    called = []
+
+    def close(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        called.append(by)
+        writer.close()
+
+    async with await asyncio.start_server(close, "127.0.0.1", 0) as server:
+        url = TARGET.replace(":9/", f":{server.sockets[0].getsockname()[1]}/")
+        options = ["--to", "-"] if by == "standard input" else []
+        monkeypatch.setattr("sys.stdin", io.StringIO(f"{url}\n"))
+        if by == "environment":
+            monkeypatch.setenv("DATABASE_URL", url)
+        elif by == "direct url":
+            monkeypatch.setenv("DATABASE_URL", TARGET)
+            monkeypatch.setenv("SHUTTLE_DATABASE_MIGRATE_URL", url)
+        elif by == "file":
+            (tmp_path / "url").write_text(url)
+            monkeypatch.delenv("DATABASE_URL")
+            monkeypatch.setenv("DATABASE_URL_FILE", str(tmp_path / "url"))
+        ran = await run("migrate", "--from", f"sqlite:///{service.path}", *options)
+    assert called
+    assert (ran.code, ran.out) == (1, "")
+    assert PASSWORD not in ran.err
 
 
 @pytest.mark.parametrize(

@@ -73,8 +73,8 @@ def expected(agent: Agent, arguments: dict[str, str]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-@given(arguments=st.dictionaries(names, values, max_size=8))
+@settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(arguments=st.dictionaries(names, values, max_size=16))
 async def test_user_process_gets_exactly_its_arguments(shell: str, arguments: dict[str, str]) -> None:
     with tempfile.TemporaryDirectory() as home:
         agent = Agent(Path(home), shell)
