@@ -14,10 +14,10 @@ import pytest
 from shuttle.cli.postgres_examination import examine_postgres
 from shuttle.settings import load_settings
 from tests.support.command_line import exit_code_of
-from tests.support.free_port import free_port
 from tests.support.on_postgres import OnPostgres, on_postgres
 from tests.support.postgres_server import PASSWORD, USER
-from tests.support.product import Process, running_product
+from tests.support.product import running_product
+from tests.support.shuttle_process import shuttle_process
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -61,7 +61,7 @@ def source() -> dict[str, object]:
 
 
 async def test_a_start_waits_for_a_server_that_is_down_and_readyz_shows_it(postgres: OnPostgres, tmp_path: Path):
-    url, shuttle = service(postgres, tmp_path)
+    url, shuttle = shuttle_process(tmp_path, **postgres.settings)
     postgres.server.stop()
     starting = asyncio.create_task(shuttle.start())
     try:
@@ -90,7 +90,7 @@ async def test_a_start_waits_for_a_server_that_is_down_and_readyz_shows_it(postg
 
 async def test_a_start_with_a_wrong_password_ends_with_one_sentence(postgres: OnPostgres, tmp_path: Path):
     wrong = postgres.server.url(password="not-the-password")
-    _, shuttle = service(postgres, tmp_path, DATABASE_URL=wrong)
+    _, shuttle = shuttle_process(tmp_path, **postgres.settings | {"DATABASE_URL": wrong})
     with pytest.raises(AssertionError, match="exited with"):
         await shuttle.start()
     last = shuttle.output().strip().splitlines()[-1]
@@ -107,7 +107,7 @@ async def test_the_doctor_examines_notices_and_replicas(
         await exit_code_of("doctor", "--no-jobs")
         return capsys.readouterr().out
 
-    url, shuttle = service(postgres, tmp_path)
+    url, shuttle = shuttle_process(tmp_path, **postgres.settings)
     await shuttle.start()
     said = await doctor()
     assert re.search("fine +notices +arrive", said), said
@@ -144,11 +144,3 @@ async def test_the_doctor_tries_the_url_of_migrations(postgres: OnPostgres):
         (served, f"problem migrations: the user of {name_of_setting} may not create tables"),
     ):
         assert sentence in await said(wrong)
-
-
-def service(postgres: OnPostgres, folder: Path, **settings: str) -> tuple[str, Process]:
-    """URL and process of a shuttle without a Jenkins."""
-    port = free_port()
-    environment = {"PORT": str(port), "SHUTTLE_DATA_DIR": str(folder / "data"), **postgres.settings, **settings}
-    url = f"http://127.0.0.1:{port}"
-    return url, Process(["serve"], environment, f"{url}/-/openapi.json", folder / "shuttle.out")

@@ -31,9 +31,7 @@ def nothing_is_left(agent: Agent) -> bool:
     return list(agent.home.glob("workspace*")) == [agent.workspace] and not everything_under(agent.workspace)
 
 
-@pytest.mark.parametrize(
-    ("build", "status"), [("exit 42", 42), ("kill -TERM $$", 143), ("kill -KILL $$", 137), ("nosuchprogram", 127)]
-)
+@pytest.mark.parametrize(("build", "status"), [("exit 42", 42), ("nosuchprogram", 127)])
 @pytest.mark.parametrize("namespace", [False, True])
 async def test_exit_status_is_that_of_the_build(each_agent: Agent, build: str, status: int, namespace: bool) -> None:
     if namespace:
@@ -59,6 +57,7 @@ async def test_build_killed_by_a_signal_adds_nothing_to_its_log(each_agent: Agen
         run = await each_agent.run(SCRIPT)
     assert (run.status, api.ends) == (KILLED[name], {"main": KILLED[name]}), api.log
     assert api.log == RUNNING + f"partial\n-----> build.sh ended with exit status {KILLED[name]}.\n"
+    assert api.reports["failure"]["message"] == f"build.sh ended with exit status {KILLED[name]}."
 
 
 @pytest.mark.parametrize("namespace", [False, True])
