@@ -15,6 +15,7 @@ from shuttle import __version__
 from shuttle.clock import Clock
 from shuttle.delivery.dispatch import Dispatcher
 from shuttle.errors import StoreError, StoreFaultError
+from shuttle.fetchers import source_fetchers
 from shuttle.jenkins.budget import PollBudget
 from shuttle.jenkins.client import JenkinsClient
 from shuttle.jenkins.controllers import Controllers
@@ -44,8 +45,6 @@ from shuttle.outgoing.tls import tls_context
 from shuttle.peer_signature import PeerSignature
 from shuttle.senders import log_sinks, status_senders
 from shuttle.settings import Settings
-from shuttle.sources.http import HttpFetcher
-from shuttle.sources.kinds.http import HttpSource
 from shuttle.store import Database, Topic
 from shuttle.store.intake import Intake
 from shuttle.store.moves import refuse_while_filled
@@ -142,7 +141,7 @@ async def shuttle_parts(
             sinks=sinks,
             vault=vault,
             objects=objects,
-            fetchers={HttpSource: HttpFetcher(outgoing, stall_seconds=settings.shuttle_source_stall_seconds)},
+            fetchers=await stack.enter_async_context(source_fetchers(outgoing, policy, settings)),
             controllers=controllers,
             reachabilities=membership.reachabilities,
             library=library,

@@ -128,11 +128,16 @@ class FinalLog:
 
 @dataclass(frozen=True, slots=True)
 class SourceFacts:
-    """The facts about a staged source; `sha256` and `bytes` are those of the stored original."""
+    """The facts about a staged source; `sha256` and `bytes` are those of the stored original.
+
+    `commit` and `branch` are those of a git source.
+    """
 
     sha256: str | None = None
     bytes: int | None = None
     content_type: str | None = None
+    commit: str | None = None
+    branch: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -105,7 +105,7 @@ def agent_environment(build: Build, spec: BuildSpec, *, with_credentials: bool) 
         app_id=build.app_id,
         build_id=build.build_id,
         build_uuid=build.build_uuid,
-        arguments=request.effective_arguments,
+        arguments=_git_variables(build, request) | request.effective_arguments,
         secret_arguments=list(request.secret_arguments),
         destinations=list(request.destinations),
         registries=spec.registries if with_credentials else {},
@@ -115,3 +115,10 @@ def agent_environment(build: Build, spec: BuildSpec, *, with_credentials: bool) 
         insecure_registries=list(spec.insecure_registries),
         options=request.options,
     )
+
+
+def _git_variables(build: Build, request: BuildRequest) -> dict[str, str]:
+    """What a git source tells the build; arguments of the same names win."""
+    commit, branch, repository = build.source.commit, build.source.branch, request.source.repository
+    named = {"GIT_COMMIT": commit, "GIT_BRANCH": branch, "GIT_URL": repository}
+    return {name: value for name, value in named.items() if value is not None}

@@ -52,10 +52,18 @@ async def stage(build: Build, spec: BuildSpec, services: Services) -> Build | No
     warnings = await _normalize_in_time(fetched, build, services)
     await _store_original(begun, fetched, services)
     await asyncio.to_thread(fetched.path.unlink, missing_ok=True)
+    commit = () if fetched.commit is None else (_shown_commit(fetched),)
     size = f"{fetched.size_bytes} bytes, sha256 {fetched.sha256}"
-    lines = "".join(f"-----> Source: {text}\n" for text in (shown, size, *(f"Warning: {text}." for text in warnings)))
-    facts = SourceFacts(fetched.sha256, fetched.size_bytes, fetched.content_type)
+    texts = (shown, *commit, size, *(f"Warning: {text}." for text in warnings))
+    lines = "".join(f"-----> Source: {text}\n" for text in texts)
+    facts = SourceFacts(
+        fetched.sha256, fetched.size_bytes, fetched.content_type, commit=fetched.commit, branch=fetched.branch
+    )
     return await _staged(build, facts, await transform_in_thread(lines, spec.log_rules), services)
+
+
+def _shown_commit(fetched: FetchedSource) -> str:
+    return f"commit {fetched.commit}" + ("" if fetched.branch is None else f" of the branch {fetched.branch}")
 
 
 async def _staged(build: Build, facts: SourceFacts, line: str, services: Services) -> Build | None:

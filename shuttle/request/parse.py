@@ -44,7 +44,7 @@ def parse_build_request(value: Any, settings: Settings, pipelines: Pipelines) ->
         raise NotYetSupportedError("Leave resume_from out: builds cannot be resumed yet.", field="resume_from")
     ignored = list(unknown_fields(body))
     kind, options = _read_pipeline(body.pipeline, pipelines, ignored)
-    source = read_source(body.source.url, kind)
+    source = read_source(body.source.url, kind).with_checkout(body.source.subdir, body.source.submodules)
     destination, tags = _read_destination(body.destination, kind)
     webhooks = body.webhooks or Webhooks()
     status_hooks, unknown_in_status = parse_hooks([] if webhooks.status is None else webhooks.status, "webhooks.status")

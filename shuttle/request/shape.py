@@ -45,6 +45,8 @@ class Source(_Shape):
     url: str
     checksum: str | None = None
     headers: Annotated[Any, WithJsonSchema({"oneOf": [_HEADERS, _NULL]})] = None
+    subdir: str | None = None
+    submodules: bool | None = None
 
 
 class Destination(_Shape):

@@ -6,12 +6,17 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class FetchedSource:
-    """The fetched bytes in a local file, their number, their SHA-256 in lower-case hex, and the declared type."""
+    """The fetched bytes in a local file, their number, their SHA-256 in lower-case hex, and the declared type.
+
+    `commit` and `branch` are those of a git source; `branch` None = it was named by a tag or a commit.
+    """
 
     path: Path
     size_bytes: int
     sha256: str
     content_type: str
+    commit: str | None = None
+    branch: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

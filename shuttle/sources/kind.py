@@ -80,6 +80,13 @@ class Source(BaseModel):
             )
         return self
 
+    def with_checkout(self, subdir: str | None, submodules: bool | None) -> Self:
+        """The source with what the request says of a repository's checkout. Raises InvalidRequestError."""
+        for name, value in (("subdir", subdir), ("submodules", submodules)):
+            if value is not None:
+                raise InvalidRequestError(f"Leave {name} out: it is for git sources only.", field=f"source.{name}")
+        return self
+
     @property
     def shown_url(self) -> str:
         """The URL without secrets."""
@@ -118,6 +125,11 @@ class Source(BaseModel):
     @property
     def pulled_image(self) -> Image | None:
         """The image that the agent pulls, if the source is one."""
+        return None
+
+    @property
+    def repository(self) -> str | None:
+        """The URL of the git repository, without credentials and ref, if the source is one."""
         return None
 
     async def fetch(self, staging: Staging) -> FetchedSource | None:

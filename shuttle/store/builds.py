@@ -1,7 +1,7 @@
 """Reads builds: single ones, lists, and their receivers, sinks and artifacts."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -44,7 +44,7 @@ def build_from(row: Any) -> Build:
         api=Api(columns["api"]),
         state=State(columns["state"]),
         destinations=tuple(columns["destinations"]),
-        source=SourceFacts(columns["source_sha256"], columns["source_bytes"], columns["source_content_type"]),
+        source=SourceFacts(*(columns[f"source_{fact.name}"] for fact in fields(SourceFacts))),
         stop_cause=StopCause(columns["stop_cause"]) if columns["stop_cause"] else None,
         checkpoint=Checkpoint(**checkpoint) if checkpoint else None,
     )

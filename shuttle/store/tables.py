@@ -47,6 +47,8 @@ builds = sa.Table(
     sa.Column("source_sha256", sa.Text),
     sa.Column("source_bytes", sa.BigInteger),
     sa.Column("source_content_type", sa.Text),
+    sa.Column("source_commit", sa.Text),
+    sa.Column("source_branch", sa.Text),
     sa.Column("source_deleted_at", Instant),
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("reason", sa.Text),

@@ -53,6 +53,8 @@ def become_staged(tx: Tx, build_uuid: str, facts: SourceFacts, line: str) -> Bui
         "source_sha256": facts.sha256,
         "source_bytes": facts.bytes,
         "source_content_type": facts.content_type,
+        "source_commit": facts.commit,
+        "source_branch": facts.branch,
         "preamble": builds.c.preamble + line,
         "waiting_for": None,
         "staged_at": tx.now.at,

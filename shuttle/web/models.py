@@ -111,11 +111,16 @@ class ReplicaList(ResponseBody):
 
 
 class BuildSource(ResponseBody):
-    """Where the source came from, without credentials; checksum and size once it is stored."""
+    """Where the source came from, without credentials; checksum and size once it is stored.
+
+    `commit` and `branch` are those of a git source.
+    """
 
     url: str | None
     sha256: str | None
     bytes: Count | None
+    commit: str | None
+    branch: str | None
 
 
 class BuildInJenkins(ResponseBody):

@@ -79,7 +79,13 @@ def long_form(
     log_bytes = build.log_bytes if build.log_bytes is not None else _growing_bytes(build, services)
     return LongBuild(
         **_short_fields(build),
-        source=BuildSource(url=build.source_url, sha256=build.source.sha256, bytes=build.source.bytes),
+        source=BuildSource(
+            url=build.source_url,
+            sha256=build.source.sha256,
+            bytes=build.source.bytes,
+            commit=build.source.commit,
+            branch=build.source.branch,
+        ),
         destinations=list(build.destinations),
         arguments=None if spec is None else _arguments(spec),
         timeout_seconds=build.timeout_seconds,

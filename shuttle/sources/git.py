@@ -1,0 +1,190 @@
+"""Fetches git sources: finds the commit of the ref, clones no more than it needs, and packs the files of the commit."""
+
+import asyncio
+import re
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from hashlib import file_digest
+from pathlib import Path
+
+from shuttle.errors import BuildFailedError
+from shuttle.outgoing.checking_proxy import CheckingProxy, checking_proxy
+from shuttle.outgoing.connector import CheckingResolver
+from shuttle.outgoing.userinfo import Credentials
+from shuttle.sources import FetchedSource, SourceLimits
+from shuttle.sources.git_command import Access, GitError, Repository, TooLargeError
+from shuttle.sources.git_faults import NOT_GIT, fault_of, is_not_offered
+from shuttle.sources.git_tree import commit_to_pack, pack
+from shuttle.sources.kinds.git import GitSource
+
+_FULL_COMMIT = re.compile(r"[0-9a-f]{40}", re.IGNORECASE)
+_SHORT_COMMIT = re.compile(r"[0-9a-f]{4,39}", re.IGNORECASE)
+# As many commits as there are. With a depth git refuses servers of the dumb protocol, which it would ask file by file.
+_WHOLE = "--depth=2147483647"
+_FETCHED = "refs/shuttle/source"
+_BRANCH = "refs/heads/"
+
+
+@dataclass(frozen=True, slots=True)
+class _Ref:
+    """A ref of the server: the branch is None for a tag."""
+
+    name: str
+    branch: str | None
+
+
+class GitFetcher:
+    """Fetches git sources through a proxy that connects to the allowed addresses of `resolver`."""
+
+    def __init__(self, resolver: CheckingResolver, *, stall_seconds: float = 30, ca_file: Path | None = None) -> None:
+        """`ca_file` holds all CAs that are trusted; None = the system's."""
+        self._resolver = resolver
+        self._stall_seconds = stall_seconds
+        self._ca_file = ca_file
+
+    async def fetch(self, source: GitSource, into: Path, limits: SourceLimits) -> FetchedSource:
+        """Pack the files of the commit as the tar.gz `into`: without .git, equal bytes for an equal commit.
+
+        Raises:
+            BuildFailedError: `source_ref_not_found`, `source_unauthorized`, `source_not_found`, `source_not_git`,
+                `source_empty`, `source_refused` (a forbidden address, a submodule elsewhere, a file named .git),
+                `source_untrusted`, `source_redirects`, `source_too_large`, `source_failed`.
+            UnavailableError: a retry may succeed.
+        """
+        folder = Path(tempfile.mkdtemp(prefix="git-", dir=into.parent))
+        try:
+            async with checking_proxy(self._resolver) as proxy:
+                access = Access(proxy.url, self._stall_seconds, self._ca_file)
+                repository = Repository(folder / "repository", access, limits.max_source_bytes)
+                async with _named_errors(source, proxy):
+                    return await _fetched(source, repository, into, limits)
+        finally:
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+
+@asynccontextmanager
+async def _named_errors(source: GitSource, proxy: CheckingProxy) -> AsyncIterator[None]:
+    shown = source.repository
+    try:
+        yield
+    except GitError as error:
+        raise fault_of(error, shown, proxy.refusal) from None
+    except TooLargeError:
+        raise BuildFailedError("source_too_large", f"{shown} needs more than SHUTTLE_MAX_SOURCE_BYTES.") from None
+
+
+async def _fetched(source: GitSource, repository: Repository, into: Path, limits: SourceLimits) -> FetchedSource:
+    await repository.create()
+    remote = _Remote(repository, source.repository, source.credentials)
+    commit, branch = await _commit_of(source.ref, remote)
+    wanted = await commit_to_pack(commit, source, repository, remote.fetch)
+    await pack(wanted, repository, into, limits.max_entries)
+    sha256 = await asyncio.to_thread(_sha256, into)
+    return FetchedSource(into, into.stat().st_size, sha256, "application/gzip", commit, branch)
+
+
+@dataclass(frozen=True, slots=True)
+class _Remote:
+    """The server's side; the credentials are for its own origin, whatever `url` a call names."""
+
+    repository: Repository
+    url: str
+    credentials: Credentials | None
+
+    async def refs(self, *patterns: str) -> dict[str, str]:
+        """The names and ids of the refs; the one that HEAD leads to is under `HEAD`'s name with `@`."""
+        listed = await self._run("ls-remote", "--symref", "--", self.url, *patterns)
+        refs = {}
+        for line in listed.decode(errors="replace").splitlines():
+            value, _, name = line.partition("\t")
+            if value.startswith("ref: "):
+                refs[f"{name}@"] = value.removeprefix("ref: ")
+            else:
+                refs[name] = value
+        return refs
+
+    async def fetch(self, wanted: str, url: str | None = None) -> str:
+        """Fetch a ref or a commit without its history; returns the commit.
+
+        `url` is that of another repository, such as a submodule.
+        """
+        try:
+            await self._fetch("--depth=1", url or self.url, f"+{wanted}:{_FETCHED}")
+        except GitError as error:
+            if not _FULL_COMMIT.fullmatch(wanted) or not is_not_offered(error):
+                raise
+            await self.fetch_all(url)
+            return await self.commit(wanted)
+        return await self.commit(_FETCHED)
+
+    async def fetch_all(self, url: str | None = None) -> None:
+        """Fetch all branches and tags with their history."""
+        refs = (f"+refs/{kind}/*:refs/{kind}/*" for kind in ("heads", "tags"))
+        await self._fetch(_WHOLE, url or self.url, *refs)
+
+    async def check_smart(self) -> None:
+        """Raises BuildFailedError `source_not_git` if the server does not speak git's smart protocol.
+
+        In the dumb one any page without refs looks like an empty repository.
+        """
+        packets = self.repository.folder / "packets"
+        traced = {"GIT_TRACE_PACKET": str(packets.absolute())}
+        await self._run("ls-remote", "--", self.url, "HEAD", environment=traced)
+        if not packets.exists():
+            raise BuildFailedError("source_not_git", f"{self.url} {NOT_GIT}")
+
+    async def commit(self, name: str) -> str:
+        """The full id of a fetched commit. Raises BuildFailedError `source_ref_not_found`."""
+        try:
+            return await self.repository.line(
+                "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}"
+            )
+        except GitError:
+            raise _not_found(self.url) from None
+
+    async def _fetch(self, depth: str, url: str, *refspecs: str) -> None:
+        options = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", depth)
+        await self._run("fetch", *options, "--", url, *refspecs)
+
+    async def _run(self, *arguments: str, environment: Mapping[str, str] | None = None) -> bytes:
+        credentials = None if self.credentials is None else (self.url, self.credentials)
+        return await self.repository.run(*arguments, credentials=credentials, environment=environment)
+
+
+async def _commit_of(ref: str | None, remote: _Remote) -> tuple[str, str | None]:
+    """The commit of the ref, fetched, and its branch. A full commit wins, then a tag, a branch, a short commit."""
+    if ref is not None and _FULL_COMMIT.fullmatch(ref):
+        return await remote.fetch(ref.lower()), None
+    names = _names_of(ref)
+    refs = await remote.refs("HEAD", *(name for name in names if name != "HEAD"))
+    for name in names:
+        if name in refs:
+            found = refs.get(f"{name}@", name)
+            branch = found.removeprefix(_BRANCH) if found.startswith(_BRANCH) else None
+            return await remote.fetch(name), branch
+    if not refs:
+        await remote.check_smart()
+        raise BuildFailedError("source_empty", f"{remote.url} has no commits.")
+    if ref is None or not _SHORT_COMMIT.fullmatch(ref):
+        raise _not_found(remote.url)
+    await remote.fetch_all()
+    return await remote.commit(ref), None
+
+
+def _names_of(ref: str | None) -> tuple[str, ...]:
+    """The full names that the ref may mean, in the order of their precedence."""
+    if ref is None:
+        return ("HEAD",)
+    return (ref,) if ref.startswith("refs/") else (f"refs/tags/{ref}", f"{_BRANCH}{ref}")
+
+
+def _not_found(url: str) -> BuildFailedError:
+    return BuildFailedError("source_ref_not_found", f"{url} has no such branch, tag or commit.")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()

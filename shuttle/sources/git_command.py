@@ -1,0 +1,193 @@
+"""Runs git for repositories that nobody trusts: no configuration of the machine, no hooks, bounded, always ended."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+from urllib.parse import urlsplit
+
+from shuttle.errors import BuildFailedError
+from shuttle.outgoing.userinfo import Credentials
+
+# A pack is one file, and so is the archive: the limit of a file's size is the limit of the source.
+_LIMITED = 'ulimit -f "$1" && ulimit -v "$2" && shift 2 && exec git "$@"'
+_FILE_BLOCK_BYTES = 512
+# index-pack holds an object and its delta in memory. Larger blobs than `core.bigFileThreshold` are streamed.
+_MEMORY_KIB = 2 * 1024 * 1024
+_MAX_STDERR_BYTES = 64 * 1024
+_READ_BYTES = 64 * 1024
+
+# The values are the same for every repository. Only https and http exist, and no file is written outside of the
+# repository, which is bare.
+_CONFIGURATION = {
+    "core.hooksPath": os.devnull,
+    "core.bigFileThreshold": "16m",
+    "core.packedGitWindowSize": "32m",
+    "core.packedGitLimit": "256m",
+    "fetch.unpackLimit": "1",
+    "gc.auto": "0",
+    "maintenance.auto": "false",
+    "pack.threads": "1",
+    "protocol.version": "2",
+    "submodule.recurse": "false",
+    "tar.umask": "0022",
+    "credential.helper": "",
+}
+# The values are in the environment: a command line or a configuration file is read by others more easily.
+_CREDENTIALS = (
+    '!f() { test "$1" = get && printf "username=%s\\npassword=%s\\n" "$SHUTTLE_GIT_USER" "$SHUTTLE_GIT_PASSWORD"; }; f'
+)
+
+
+class GitError(Exception):
+    """git has failed; `text` is what it wrote to stderr, without the lines that the server sent."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(f"git ended with exit status {status}")
+        self.status = status
+        self.text = text
+
+
+class TooLargeError(Exception):
+    """A file or the output of git has reached its limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How git reaches hosts: through the proxy at `proxy_url`, which checks addresses.
+
+    `ca_file` holds all CAs that are trusted; None = the system's. A host that sends less than a byte a second for
+    `stall_seconds` is given up.
+    """
+
+    proxy_url: str
+    stall_seconds: float
+    ca_file: Path | None = None
+
+
+class Repository:
+    """A bare repository in `folder`, whose packs and archives have at most `max_bytes` each, rounded up to blocks."""
+
+    def __init__(self, folder: Path, access: Access, max_bytes: int) -> None:
+        self.folder = folder
+        self._access = access
+        self._max_bytes = max_bytes
+
+    async def create(self) -> None:
+        """Make the repository."""
+        self.folder.mkdir()
+        await self.run("init", "--bare", "--quiet", "--template=", ".")
+        # Those of the tree would leave files out of the archive, and change others.
+        (self.folder / "info").mkdir(exist_ok=True)
+        (self.folder / "info" / "attributes").write_text("* -export-ignore -export-subst\n")
+
+    async def run(
+        self,
+        *arguments: str,
+        credentials: tuple[str, Credentials] | None = None,
+        environment: Mapping[str, str] | None = None,
+        max_output_bytes: int = 1024 * 1024,
+    ) -> bytes:
+        """What git prints. `credentials` are those of the origin of a URL. Cancelled, it ends git and its children.
+
+        Raises:
+            GitError: another exit status than 0. TooLargeError: output of more than `max_output_bytes`, or a file of
+                more than the repository's `max_bytes`.
+            BuildFailedError: `source_failed`, there is no git on this machine.
+        """
+        blocks = self._max_bytes // _FILE_BLOCK_BYTES + 1
+        process = await asyncio.create_subprocess_exec(
+            *("/bin/sh", "-c", _LIMITED, "git", str(blocks), str(_MEMORY_KIB), *arguments),
+            cwd=self.folder,
+            env={**self._environment(credentials), **(environment or {})},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+        )
+        try:
+            reading = asyncio.create_task(_tail(cast("asyncio.StreamReader", process.stderr)))
+            output = await _bounded(cast("asyncio.StreamReader", process.stdout), max_output_bytes)
+            text = _own_lines(await reading)
+            status = await process.wait()
+        except BaseException:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+            raise
+        if status == 127:
+            raise BuildFailedError("source_failed", "There is no git on the machine of the shuttle; install it.")
+        if status != 0:
+            if await asyncio.to_thread(self._has_full_file):
+                raise TooLargeError
+            raise GitError(status, text)
+        return output
+
+    async def line(self, *arguments: str) -> str:
+        """The first line that git prints."""
+        return (await self.run(*arguments)).decode(errors="replace").partition("\n")[0]
+
+    def _has_full_file(self) -> bool:
+        """Whether a limit has ended git: the system ends the process that writes on, without a word."""
+        files = (file.stat() for file in self.folder.rglob("*") if file.is_file())
+        return any(file.st_size >= self._max_bytes for file in files)
+
+    def _environment(self, credentials: tuple[str, Credentials] | None) -> dict[str, str]:
+        configuration = {
+            **_CONFIGURATION,
+            "http.proxy": self._access.proxy_url,
+            "http.lowSpeedLimit": "1",
+            "http.lowSpeedTime": str(max(1, round(self._access.stall_seconds))),
+        }
+        if self._access.ca_file is not None:
+            configuration["http.sslCAInfo"] = str(self._access.ca_file)
+        environment = {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "HOME": str(self.folder),
+            "LC_ALL": "C",
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            "GIT_ATTR_NOSYSTEM": "1",
+            "GIT_DIR": ".",
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_ASKPASS": "",
+            "GIT_ALLOW_PROTOCOL": "http:https",
+            "GIT_AUTHOR_NAME": "shuttle",
+            "GIT_AUTHOR_EMAIL": "shuttle",
+            "GIT_COMMITTER_NAME": "shuttle",
+            "GIT_COMMITTER_EMAIL": "shuttle",
+        }
+        if credentials is not None:
+            url, pair = credentials
+            parts = urlsplit(url)
+            configuration[f"credential.{parts.scheme}://{parts.netloc}.helper"] = _CREDENTIALS
+            environment |= {"SHUTTLE_GIT_USER": pair.user, "SHUTTLE_GIT_PASSWORD": pair.password}
+        for position, (name, value) in enumerate(configuration.items()):
+            environment |= {f"GIT_CONFIG_KEY_{position}": name, f"GIT_CONFIG_VALUE_{position}": value}
+        return environment | {"GIT_CONFIG_COUNT": str(len(configuration))}
+
+
+async def _bounded(reader: asyncio.StreamReader, max_bytes: int) -> bytes:
+    output = bytearray()
+    while chunk := await reader.read(_READ_BYTES):
+        output += chunk
+        if len(output) > max_bytes:
+            raise TooLargeError
+    return bytes(output)
+
+
+async def _tail(reader: asyncio.StreamReader) -> bytes:
+    tail = b""
+    while chunk := await reader.read(_READ_BYTES):
+        tail = (tail + chunk)[-_MAX_STDERR_BYTES:]
+    return tail
+
+
+def _own_lines(text: bytes) -> str:
+    """Without what the server says, which could look like an error of git."""
+    lines = text.decode(errors="replace").splitlines()
+    return "\n".join(line for line in lines if not line.startswith("remote:"))

@@ -1,0 +1,298 @@
+"""Git sources, fetched from `git http-backend`: which commit, which files, and what a hostile host can do."""
+
+import asyncio
+import random
+import tarfile
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from aiohttp import web
+
+from shuttle.errors import BuildFailedError, UnavailableError
+from shuttle.outgoing.connector import AddressPolicy, CheckingResolver
+from shuttle.sources import FetchedSource, SourceLimits
+from shuttle.sources.archive import normalize
+from shuttle.sources.git import GitFetcher
+from shuttle.sources.kinds.git import GitSource
+from tests.support.git_server import PASSWORD, USER, Fault, GitServer, Work, git, git_server
+
+LIMITS = SourceLimits(max_source_bytes=64 * 1024 * 1024, max_expanded_bytes=256 * 1024 * 1024)
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[GitServer]:
+    (tmp_path / "served").mkdir()
+    async with git_server(tmp_path / "served") as running:
+        yield running
+
+
+@pytest.fixture
+def work(server: GitServer) -> Work:
+    return server.repository()
+
+
+async def fetch(
+    url: str, into: Path, *, loopback: bool = True, limits: SourceLimits = LIMITS, **asked: Any
+) -> FetchedSource:
+    resolver = CheckingResolver(AddressPolicy(allow_loopback=loopback))
+    source = GitSource.read(url).with_checkout(asked.get("subdir"), asked.get("submodules"))
+    try:
+        return await GitFetcher(resolver, stall_seconds=2).fetch(source, into / "fetched", limits)
+    finally:
+        await resolver.close()
+
+
+async def files(fetched: FetchedSource) -> dict[str, str]:
+    """The files as the agent gets them."""
+    packed = fetched.path.with_suffix(".tar.gz")
+    await normalize(fetched.path, packed, LIMITS)
+    with tarfile.open(packed) as tar:
+        return {
+            entry.name: f"-> {entry.linkname}" if entry.issym() else tar.extractfile(entry).read().decode()
+            for entry in tar
+            if not entry.isdir()
+        }
+
+
+def url_of(server: GitServer, ref: str = "", *, userinfo: str = "") -> str:
+    return f"git+{server.url.replace('//', f'//{userinfo}')}/shop.git" + (f"#{ref}" if ref else "")
+
+
+async def reason(url: str, into: Path, **asked: Any) -> str:
+    with pytest.raises(BuildFailedError) as caught:
+        await fetch(url, into, **asked)
+    assert PASSWORD not in caught.value.message
+    return caught.value.reason
+
+
+async def test_the_commit_of_a_ref_is_fetched(server: GitServer, work: Work, tmp_path: Path):
+    first = work.commit({"build.sh": "#!/bin/sh\n", "a/b.txt": "1"})
+    git(work.folder, "tag", "--annotate", "--message", "m", "v1")
+    git(work.folder, "tag", "both")
+    second = work.commit({"build.sh": "#!/bin/sh\nexit 0\n"}, "feat/x")
+    git(work.folder, "branch", "both")
+    work.push()
+    expected = {
+        "": (first, "main"),
+        "main": (first, "main"),
+        "feat/x": (second, "feat/x"),
+        "feat%2Fx": (second, "feat/x"),
+        "refs/heads/feat/x": (second, "feat/x"),
+        "v1": (first, None),
+        "refs/tags/v1": (first, None),
+        "both": (first, None),
+        "refs/heads/both": (second, "both"),
+        second: (second, None),
+        first[:8]: (first, None),
+    }
+    fetched = {ref: await fetch(url_of(server, ref), tmp_path) for ref in expected}
+    assert {ref: (found.commit, found.branch) for ref, found in fetched.items()} == expected
+    assert len({found.sha256 for found in fetched.values()}) == 2, "equal bytes for an equal commit"
+    for ref in ("no-such", "abcdef12", "0" * 40, "refs/heads/v1"):
+        assert await reason(url_of(server, ref), tmp_path) == "source_ref_not_found"
+
+
+async def test_the_files_are_those_of_a_checkout(server: GitServer, work: Work, tmp_path: Path):
+    """Attributes for `git archive` leave nothing out, and a single folder at the top stays."""
+    (work.folder / "only").mkdir()
+    (work.folder / "only" / "link").symlink_to("/etc/passwd")
+    work.commit({"only/.gitattributes": "left.txt export-ignore\nid.txt export-subst\n", "only/left.txt": "l"})
+    work.commit({"only/id.txt": "$Format:%H$"})
+    found = await files(await fetch(url_of(server), tmp_path))
+    assert found.pop("only/.gitattributes")
+    assert found == {"only/left.txt": "l", "only/id.txt": "$Format:%H$", "only/link": "-> /etc/passwd"}
+    assert sorted(await files(await fetch(url_of(server), tmp_path, subdir="only"))) == [
+        ".gitattributes",
+        "id.txt",
+        "left.txt",
+        "link",
+    ]
+    for missing in ("other", "only/left.txt"):
+        assert await reason(url_of(server), tmp_path, subdir=missing) == "source_subdir_not_found"
+
+
+async def test_credentials_reach_their_own_host_only(server: GitServer, work: Work, tmp_path: Path):
+    work.commit({"a": "1"})
+    server.with_password = True
+    seen: list[str] = []
+
+    async def look(request: web.Request) -> None:
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with suppress(OSError):
+                seen.append(path.read_text(errors="replace"))
+
+    server.fault = look
+    valid = f"{USER}:{quote(PASSWORD, safe='')}@"
+    assert (await fetch(url_of(server, userinfo=valid), tmp_path)).branch == "main"
+    assert any("git-remote-http" in line for line in seen)
+    assert not any(PASSWORD in line or quote(PASSWORD, safe="") in line for line in seen)
+    for userinfo in ("", f"{USER}:wrong@"):
+        assert await reason(url_of(server, userinfo=userinfo), tmp_path) == "source_unauthorized"
+
+    headers: list[str | None] = []
+
+    async def elsewhere(request: web.Request) -> web.Response:
+        headers.append(request.headers.get("Authorization"))
+        return web.Response(status=401, headers={"WWW-Authenticate": 'Basic realm="other"'})
+
+    async with git_server(server.folder) as other:
+        other.fault = elsewhere
+
+        async def redirect(request: web.Request) -> web.Response:
+            return web.Response(status=302, headers={"Location": f"{other.url}{request.path_qs}"})
+
+        server.fault = redirect
+        assert await reason(url_of(server, userinfo=valid), tmp_path) == "source_unauthorized"
+    assert set(headers) == {None}
+
+
+def answering(status: int, text: str = "", **headers: str) -> Fault:
+    async def answer(_request: web.Request) -> web.Response:
+        return web.Response(status=status, text=text, headers=headers)
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [
+        (answering(404), "source_not_found"),
+        (answering(403), "source_unauthorized"),
+        (answering(200, "<!doctype html><title>Log in</title>"), "source_not_git"),
+        (answering(302, Location="/shop.git/info/refs?service=git-upload-pack"), "source_redirects"),
+        (answering(400), "source_failed"),
+        (answering(503), "retry"),
+        (
+            answering(
+                200,
+                "001e# service=git-upload-pack\n0000",
+                **{"Content-Type": "application/x-git-upload-pack-advertisement"},
+            ),
+            "retry",
+        ),
+    ],
+    ids=["404", "403", "page", "redirect loop", "400", "503", "cut off"],
+)
+async def test_a_host_without_the_repository_gives_the_reason(
+    server: GitServer, work: Work, tmp_path: Path, fault: Fault, expected: str
+):
+    work.commit({"a": "1"})
+    server.fault = fault
+    try:
+        found = await reason(url_of(server), tmp_path)
+    except UnavailableError:
+        found = "retry"
+    assert found == expected
+
+
+async def test_an_empty_repository_gives_its_own_reason(server: GitServer, work: Work, tmp_path: Path):
+    assert await reason(url_of(server), tmp_path) == "source_empty"
+    assert await reason(url_of(server, "main"), tmp_path) == "source_empty"
+
+
+async def test_the_dumb_protocol_is_refused(server: GitServer, work: Work, tmp_path: Path):
+    work.commit({"a": "1"})
+    git(work.served, "update-server-info")
+
+    async def file(request: web.Request) -> web.StreamResponse:
+        path = server.folder / request.path.lstrip("/")
+        return web.FileResponse(path) if path.is_file() else web.Response(status=404)
+
+    server.fault = file
+    assert await reason(url_of(server), tmp_path) == "source_not_git"
+
+
+async def test_forbidden_addresses_are_refused_also_behind_redirects_and_in_submodules(
+    server: GitServer, work: Work, tmp_path: Path
+):
+    work.commit({"a": "1"})
+    assert await reason(url_of(server), tmp_path, loopback=False) == "source_refused"
+    server.fault = answering(302, Location="http://169.254.169.254/x.git/info/refs?service=git-upload-pack")
+    assert await reason(url_of(server), tmp_path) == "source_refused"
+    server.fault = None
+    link(work, "sub", "http://169.254.169.254/x.git")
+    assert await reason(url_of(server), tmp_path, submodules=True) == "source_refused"
+
+
+def link(work: Work, path: str, url: str, commit: str = "1" * 40) -> str:
+    """Add a submodule to the repository, without cloning it."""
+    with (work.folder / ".gitmodules").open("a") as settings:
+        settings.write(f'[submodule "{path}"]\n\tpath = {path}\n\turl = {url}\n')
+    git(work.folder, "add", ".gitmodules")
+    git(work.folder, "update-index", "--add", "--cacheinfo", f"160000,{commit},{path}")
+    git(work.folder, "commit", "--quiet", "--message", "a submodule")
+    return work.push()
+
+
+async def test_submodules_are_fetched_on_request(server: GitServer, work: Work, tmp_path: Path):
+    inner, library = server.repository("inner"), server.repository("library")
+    inner_commit = inner.commit({"deep.txt": "d"})
+    library.commit({"lib.txt": "old"})
+    library_commit = link(library, "in/ner", f"{server.url}/inner.git", inner_commit)
+    library.commit({"lib.txt": "newer than the link"})
+    work.commit({"build.sh": "#!/bin/sh\n"})
+    link(work, "third/lib", "../library.git", library_commit)
+    without = await files(await fetch(url_of(server), tmp_path))
+    assert sorted(without) == [".gitmodules", "build.sh"]
+    fetched = await fetch(url_of(server), tmp_path, submodules=True)
+    found = await files(fetched)
+    assert (found["third/lib/lib.txt"], found["third/lib/in/ner/deep.txt"]) == ("old", "d")
+    assert (await fetch(url_of(server), tmp_path, submodules=True)).sha256 == fetched.sha256
+    assert "lib.txt" in await files(await fetch(url_of(server), tmp_path, submodules=True, subdir="third/lib"))
+    link(work, "other", "git@example.com:team/x.git")
+    assert await reason(url_of(server), tmp_path, submodules=True) == "source_refused"
+
+
+async def test_an_entry_named_git_is_refused(server: GitServer, work: Work, tmp_path: Path):
+    work.commit({"a": "1"})
+    target = git(work.folder, "hash-object", "-w", "--stdin", text="/etc")
+    tree = git(work.folder, "mktree", text=f"120000 blob {target}\t.GIT\n")
+    git(work.folder, "update-ref", "refs/heads/hostile", git(work.folder, "commit-tree", "-m", "x", tree))
+    work.push()
+    assert await reason(url_of(server, "hostile"), tmp_path) == "source_refused"
+
+
+async def test_a_repository_above_the_limit_is_refused(server: GitServer, work: Work, tmp_path: Path):
+    work.commit({f"{number}": random.Random(number).randbytes(40_000).hex() for number in range(10)})
+    small = replace(LIMITS, max_source_bytes=200_000)
+    assert await reason(url_of(server), tmp_path, limits=small) == "source_too_large"
+    assert await reason(url_of(server), tmp_path, limits=replace(LIMITS, max_entries=5)) == "archive_too_large"
+
+
+async def test_a_hanging_host_is_given_up_and_cancelling_leaves_nothing(server: GitServer, work: Work, tmp_path: Path):
+    work.commit({"a": "1"})
+    reached, held = asyncio.Event(), asyncio.Event()
+
+    async def hang(request: web.Request) -> None:
+        if request.path.endswith("/git-upload-pack"):
+            reached.set()
+            await held.wait()
+
+    server.fault = hang
+    with pytest.raises(UnavailableError):
+        await fetch(url_of(server), tmp_path)
+    reached.clear()
+    fetching = asyncio.create_task(fetch(url_of(server), tmp_path))
+    await reached.wait()
+    assert running_in(tmp_path)
+    fetching.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await fetching
+    assert not running_in(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["served"]
+    held.set()
+
+
+def running_in(folder: Path) -> list[str]:
+    """The processes that work in the folder, but those of the server."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if str((process / "cwd").readlink()).startswith(f"{folder}/git-"):
+                found.append((process / "cmdline").read_text())
+    return found
