@@ -12,6 +12,8 @@ COPY shuttle shuttle
 RUN /opt/shuttle/bin/pip install --no-cache-dir --no-build-isolation --no-deps .
 
 FROM python:3.11-slim
+# For git sources.
+RUN apt-get update && apt-get install --yes --no-install-recommends git ca-certificates && rm -rf /var/lib/apt/lists/*
 RUN useradd --system --user-group --uid 10001 --home-dir /data --no-create-home shuttle \
     && install -d -o shuttle -g shuttle -m 700 /data
 COPY --from=build /opt/shuttle /opt/shuttle

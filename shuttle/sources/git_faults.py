@@ -1,43 +1,52 @@
 """What an error of git means for a build: the reason in its record, or a retry.
 
-git gives no codes, so its English messages are recognised; those of git 2.39 and 2.47 were seen.
+git gives no codes, so its English messages are recognised; those of git 2.39 were tried.
 """
 
 import re
+from typing import NamedTuple
 
 from shuttle.errors import AddressRefusedError, BuildFailedError, UnavailableError
 from shuttle.sources.git_command import GitError
 
 NOT_GIT = "is no git repository that is served by git's smart protocol."
 
-# (what git writes, reason, sentence); the first that is found counts.
-_FINAL = tuple(
-    (re.compile(pattern, re.IGNORECASE), reason, sentence)
-    for pattern, reason, sentence in (
-        (
-            r"out of memory|cannot allocate|mmap failed|died of signal 9",
-            "source_too_large",
-            "needs more memory than git may have.",
-        ),
-        (
-            r"Authentication failed|could not read (Username|Password)|terminal prompts disabled|error: 40[13]\b",
-            "source_unauthorized",
-            "asks for valid credentials; give them like https://user:password@host/.",
-        ),
-        (r"repository '.*' not found|error: (404|410)\b", "source_not_found", "does not exist."),
-        (
-            r"not valid: is this a git repository|dumb http transport|protocol error|bad line length|bad band",
-            "source_not_git",
-            NOT_GIT,
-        ),
-        (r"couldn't find remote ref", "source_ref_not_found", "has no such branch, tag or commit."),
-        (r"certificate", "source_untrusted", "has a certificate that is not trusted; SHUTTLE_CA_FILE can name its CA."),
-        (r"redirect", "source_redirects", "redirects in a way that git does not follow; give the final address."),
-    )
+
+class Fault(NamedTuple):
+    """An error that a retry would not change: what git writes, the reason, and a sentence without its subject."""
+
+    written: str
+    reason: str
+    sentence: str
+
+
+# The first that is found counts.
+_FAULTS = (
+    Fault(
+        r"out of memory|cannot allocate|mmap failed|died of signal 9",
+        "source_too_large",
+        "needs more memory than git may have.",
+    ),
+    Fault(
+        r"Authentication failed|could not read (Username|Password)|terminal prompts disabled|error: 40[13]\b",
+        "source_unauthorized",
+        "asks for valid credentials; give them like https://user:password@host/.",
+    ),
+    Fault(r"repository '.*' not found|error: (404|410)\b", "source_not_found", "does not exist."),
+    Fault(
+        r"not valid: is this a git repository|dumb http transport|protocol error|bad line length|bad band",
+        "source_not_git",
+        NOT_GIT,
+    ),
+    Fault(r"couldn't find remote ref", "source_ref_not_found", "has no such branch, tag or commit."),
+    Fault(
+        r"certificate", "source_untrusted", "has a certificate that is not trusted; SHUTTLE_CA_FILE can name its CA."
+    ),
+    Fault(r"redirect", "source_redirects", "redirects in a way that git does not follow; give the final address."),
 )
 _TEMPORARY = re.compile(
     r"error: (408|425|429|5\d\d)\b|resolve|connect|SOCKS|timed? ?out|too slow|early EOF|hung up|RPC failed|Empty reply"
-    r"|could not read from remote|reset|Recv failure|TLS|SSL|gnutls|unexpected|transfer closed|invalid index-pack output",
+    r"|could not read from remote|reset|Recv failure|TLS|SSL|gnutls|unexpected|transfer closed|invalid index-pack",
     re.IGNORECASE,
 )
 
@@ -46,9 +55,9 @@ def fault_of(error: GitError, shown: str, refusal: AddressRefusedError | None) -
     """The error to raise instead; `refusal` is what the proxy refused. git's own words are not repeated."""
     if refusal is not None:
         return BuildFailedError("source_refused", f"{shown} cannot be used. {refusal.message}")
-    for pattern, reason, sentence in _FINAL:
-        if pattern.search(error.text):
-            return BuildFailedError(reason, f"{shown} {sentence}")
+    for fault in _FAULTS:
+        if re.search(fault.written, error.text, re.IGNORECASE):
+            return BuildFailedError(fault.reason, f"{shown} {fault.sentence}")
     if _TEMPORARY.search(error.text):
         return UnavailableError(f"{shown} cannot be cloned now: its host does not answer as it should.")
     return BuildFailedError("source_failed", f"{shown} cannot be cloned: git ended with exit status {error.status}.")

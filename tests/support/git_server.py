@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from ssl import SSLContext
 
 from aiohttp import web
 
@@ -118,11 +119,11 @@ class GitServer:
 
 
 @asynccontextmanager
-async def git_server(folder: Path) -> AsyncIterator[GitServer]:
+async def git_server(folder: Path, tls: SSLContext | None = None) -> AsyncIterator[GitServer]:
     """Serve the repositories that tests make in the folder."""
     server = GitServer(folder)
     app = web.Application(client_max_size=0)
     app.router.add_route("*", "/{path:.*}", server.answer)
-    async with serving(app) as url:
+    async with serving(app, tls) as url:
         server.url = url
         yield server

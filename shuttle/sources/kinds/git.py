@@ -47,6 +47,10 @@ class GitSource(Source):
         read = cls(url=with_plain_scheme(url))
         if read.ref is not None:
             _check_ref(read.ref)
+        if read.credentials is not None and not (read.credentials.user + read.credentials.password).isprintable():
+            raise InvalidRequestError(
+                "Write the credentials of a git URL without control characters.", field="source.url"
+            )
         return read
 
     def with_checkout(self, subdir: str | None, submodules: bool | None) -> Self:

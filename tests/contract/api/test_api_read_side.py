@@ -76,7 +76,7 @@ async def test_finished_build_is_shown_with_all_fields(shuttle: Shuttle, app: st
         {"team": "a"},
     )
     assert build["arguments"] == {"A": "1", "S": None, "T": "true"}
-    assert set(build["source"]) == {"url", "sha256", "bytes"}
+    assert set(build["source"]) == {"url", "sha256", "bytes", "commit", "branch"}
     assert set(build["jenkins"]) == {"controller", "job", "queue_item", "build_number", "url"}
     assert "@" not in build["jenkins"]["url"] + build["jenkins"]["controller"]
     assert [artifact["name"] for artifact in build["artifacts"]] == ["sub/f"]

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from shuttle.errors import InvalidRequestError, NotYetSupportedError
 from shuttle.outgoing.userinfo import Credentials
 from shuttle.request import BuildRequest, canonical_json, decode_json, parse_build_request, secrets_of
+from shuttle.sources.kinds.git import GitSource
 from shuttle.sources.kinds.http import HttpSource
 from shuttle.sources.kinds.image import ImageSource
 from tests.unit.request.catalogue import FIXED, IMAGE, PIPELINES, SHA, image, parse, script, settings, source
@@ -78,19 +79,69 @@ def test_null_counts_as_absent_for_optional_fields():
     assert parse(script(**optional)).request == parse(script()).request
 
 
+def test_resume_from_is_reported_as_not_yet_supported():
+    with pytest.raises(NotYetSupportedError, match="yet"):
+        parse(script(resume_from="build-1"))
+
+
 @pytest.mark.parametrize(
-    "value",
+    ("url", "repository", "ref"),
     [
-        source("git+https://example.com/x"),
-        source("git+http://example.com/x#main"),
-        source("https://example.com/x.git#main"),
-        source("https://example.com/x.git/#v1.0"),
-        script(resume_from="build-1"),
+        ("git+https://example.com/x", "https://example.com/x", None),
+        ("GIT+HTTP://example.com:8080/x#main", "http://example.com:8080/x", "main"),
+        ("https://example.com/x.git#", "https://example.com/x.git", None),
+        ("https://u:pa%23ss@example.com/x.git/#feat%2F%23x", "https://example.com/x.git/", "feat/#x"),
+        ("git+https://token@example.com/x#" + "a" * 255, "https://example.com/x", "a" * 255),
     ],
 )
-def test_fields_reserved_for_later_are_reported_as_not_yet_supported(value):
-    with pytest.raises(NotYetSupportedError, match="yet"):
+def test_git_source_has_a_repository_and_a_ref(url: str, repository: str, ref: str | None):
+    request = parse(script(source={"url": url, "subdir": "a/b", "submodules": True})).request
+    assert isinstance(request.source, GitSource)
+    assert (request.source.repository, request.source.ref) == (repository, ref)
+    assert (request.source.subdir, request.source.submodules) == ("a/b", True)
+    assert BuildRequest.model_validate_json(request.model_dump_json()) == request
+    assert secrets_of(request, settings()) == tuple(
+        secret for secret in ("pa#ss", "token") if secret.replace("#", "%23") in url
+    )
+
+
+@pytest.mark.parametrize(
+    "ref",
+    [
+        *("-x", "--upload-pack=touch", "a..b", "a:b", "a*", "a^", "a~1", "a?", "a[", "a%20b", "a%0Ab", "a%00", "a%5Cb"),
+        *("@", "a@%7B0}", "a.lock", "a.lock/b", "/a", "a/", "a//b", ".a", "a/.b", "a.", "%FF", "a" * 256),
+    ],
+)
+def test_ref_that_git_would_not_take_is_refused(ref: str):
+    assert refused({"source": {"url": f"git+https://example.com/x#{ref}"}, "pipeline": "script"}) == "source.url"
+
+
+@pytest.mark.parametrize("subdir", ["", "/a", "a/", "a//b", "..", "a/../b", "./a", "a/.GIT/b", "a\nb", "a" * 1025])
+def test_subdir_that_is_no_plain_path_is_refused(subdir: str):
+    value = script(source={"url": "git+https://example.com/x", "subdir": subdir})
+    assert refused(value) == "source.subdir"
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"url": "git+https://example.com/x?token=secret#main"}, "source.url"),
+        ({"url": "git+https://user:pass%0Ahost=other@example.com/x"}, "source.url"),
+        ({"url": "git+https://example.com/x", "checksum": f"sha256:{SHA}"}, "source.checksum"),
+        ({"url": "git+https://example.com/x", "headers": {"A": "b"}}, "source.headers"),
+        ({"url": "git+ssh://git@example.com/x"}, "source.url"),
+        ({"url": "https://example.com/a.zip", "subdir": "a"}, "source.subdir"),
+        ({"url": "docker://example.com/a", "submodules": False}, "source.submodules"),
+    ],
+)
+def test_what_does_not_belong_to_a_source_is_refused(fields: dict[str, object], field: str):
+    assert refused(script(source=fields, pipeline="docker-image", destination={"image": IMAGE})) == field
+
+
+def refused(value: object) -> str | None:
+    with pytest.raises(InvalidRequestError) as caught:
         parse(value)
+    return caught.value.field
 
 
 @pytest.mark.parametrize(

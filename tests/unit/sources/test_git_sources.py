@@ -19,6 +19,7 @@ from shuttle.sources import FetchedSource, SourceLimits
 from shuttle.sources.archive import normalize
 from shuttle.sources.git import GitFetcher
 from shuttle.sources.kinds.git import GitSource
+from tests.support.certificates import loopback_tls
 from tests.support.git_server import PASSWORD, USER, Fault, GitServer, Work, git, git_server
 
 LIMITS = SourceLimits(max_source_bytes=64 * 1024 * 1024, max_expanded_bytes=256 * 1024 * 1024)
@@ -42,7 +43,8 @@ async def fetch(
     resolver = CheckingResolver(AddressPolicy(allow_loopback=loopback))
     source = GitSource.read(url).with_checkout(asked.get("subdir"), asked.get("submodules"))
     try:
-        return await GitFetcher(resolver, stall_seconds=2).fetch(source, into / "fetched", limits)
+        fetcher = GitFetcher(resolver, stall_seconds=2, ca_file=asked.get("ca_file"))
+        return await fetcher.fetch(source, into / "fetched", limits)
     finally:
         await resolver.close()
 
@@ -246,6 +248,15 @@ async def test_submodules_are_fetched_on_request(server: GitServer, work: Work, 
     assert "lib.txt" in await files(await fetch(url_of(server), tmp_path, submodules=True, subdir="third/lib"))
     link(work, "other", "git@example.com:team/x.git")
     assert await reason(url_of(server), tmp_path, submodules=True) == "source_refused"
+
+
+async def test_certificate_of_an_unknown_ca_is_refused(tmp_path: Path):
+    tls, ca_file = loopback_tls(tmp_path)
+    (tmp_path / "served").mkdir()
+    async with git_server(tmp_path / "served", tls) as server:
+        commit = server.repository().commit({"a": "1"})
+        assert await reason(url_of(server), tmp_path) == "source_untrusted"
+        assert (await fetch(url_of(server), tmp_path, ca_file=ca_file)).commit == commit
 
 
 async def test_an_entry_named_git_is_refused(server: GitServer, work: Work, tmp_path: Path):

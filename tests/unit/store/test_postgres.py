@@ -205,7 +205,7 @@ async def test_start_waits_if_the_user_has_too_many_connections(server: Postgres
 async def test_refused_login_of_a_running_service_is_retried(server: PostgresServer, limited: str):
     """Somebody changes the password, and then DATABASE_URL or the password again."""
     name = limited.rpartition("/")[2]
-    opened = PostgresDatabase(limited, SetClock(), answer_seconds=0.5)
+    opened = PostgresDatabase(limited, SetClock(), answer_seconds=2)
     await opened.migrate()
     await opened.run(prove_writable)
     server.execute(f"ALTER ROLE {name} PASSWORD 'second'")
