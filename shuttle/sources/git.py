@@ -24,6 +24,8 @@ _FULL_COMMIT = re.compile(r"[0-9a-f]{40}", re.IGNORECASE)
 _SHORT_COMMIT = re.compile(r"[0-9a-f]{4,39}", re.IGNORECASE)
 # As many commits as there are. With a depth git refuses servers of the dumb protocol, which it would ask file by file.
 _WHOLE = "--depth=2147483647"
+# Clones at once: each has its processes, and may use 2 GiB of memory for moments.
+_AT_ONCE = 32
 _FETCHED = "refs/shuttle/source"
 _BRANCH = "refs/heads/"
 
@@ -44,6 +46,7 @@ class GitFetcher:
         self._resolver = resolver
         self._stall_seconds = stall_seconds
         self._ca_file = ca_file
+        self._places = asyncio.Semaphore(_AT_ONCE)
 
     async def fetch(self, source: GitSource, into: Path, limits: SourceLimits) -> FetchedSource:
         """Pack the files of the commit as the tar.gz `into`: without .git, equal bytes for an equal commit.
@@ -56,7 +59,7 @@ class GitFetcher:
         """
         folder = Path(tempfile.mkdtemp(prefix="git-", dir=into.parent))
         try:
-            async with checking_proxy(self._resolver) as proxy:
+            async with self._places, checking_proxy(self._resolver) as proxy:
                 access = Access(proxy.url, self._stall_seconds, self._ca_file)
                 repository = Repository(folder / "repository", access, limits.max_source_bytes)
                 async with _named_errors(source, proxy):
@@ -149,9 +152,10 @@ class _Remote:
         options = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", depth)
         await self._run("fetch", *options, "--", url, *refspecs)
 
-    async def _run(self, *arguments: str, environment: Mapping[str, str] | None = None) -> bytes:
-        credentials = None if self.credentials is None else (self.url, self.credentials)
-        return await self.repository.run(*arguments, credentials=credentials, environment=environment)
+    async def _run(self, command: str, *arguments: str, environment: Mapping[str, str] | None = None) -> bytes:
+        credentials, adds = None if self.credentials is None else (self.url, self.credentials), command == "fetch"
+        run = self.repository.run
+        return await run(command, *arguments, credentials=credentials, environment=environment, adds_pack=adds)
 
 
 async def _commit_of(ref: str | None, remote: _Remote) -> tuple[str, str | None]:

@@ -70,7 +70,7 @@ class Access:
 
 
 class Repository:
-    """A bare repository in `folder`, whose packs and archives have at most `max_bytes` each, rounded up to blocks."""
+    """A bare repository in `folder`. All packs together have at most `max_bytes`, and so has the archive."""
 
     def __init__(self, folder: Path, access: Access, max_bytes: int) -> None:
         self.folder = folder
@@ -91,15 +91,19 @@ class Repository:
         credentials: tuple[str, Credentials] | None = None,
         environment: Mapping[str, str] | None = None,
         max_output_bytes: int = 1024 * 1024,
+        adds_pack: bool = False,
     ) -> bytes:
         """What git prints. `credentials` are those of the origin of a URL. Cancelled, it ends git and its children.
 
+        With `adds_pack` a file may have the bytes that the earlier ones have left.
+
         Raises:
             GitError: another exit status than 0. TooLargeError: output of more than `max_output_bytes`, or a file of
-                more than the repository's `max_bytes`.
+                more than it may have.
             BuildFailedError: `source_failed`, there is no git on this machine.
         """
-        blocks = self._max_bytes // _FILE_BLOCK_BYTES + 1
+        used_bytes = await asyncio.to_thread(self._used_bytes) if adds_pack else 0
+        blocks = max(self._max_bytes - used_bytes, 0) // _FILE_BLOCK_BYTES + 1
         process = await asyncio.create_subprocess_exec(
             *("/bin/sh", "-c", _LIMITED, "git", str(blocks), str(_MEMORY_KIB), *arguments),
             cwd=self.folder,
@@ -122,7 +126,8 @@ class Repository:
         if status == 127:
             raise BuildFailedError("source_failed", "There is no git on the machine of the shuttle; install it.")
         if status != 0:
-            if await asyncio.to_thread(self._has_full_file):
+            # The system ends a process that writes beyond the limit, without a word.
+            if max(await asyncio.to_thread(self._sizes), default=0) >= (blocks - 1) * _FILE_BLOCK_BYTES:
                 raise TooLargeError
             raise GitError(status, text)
         return output
@@ -131,10 +136,11 @@ class Repository:
         """The first line that git prints."""
         return (await self.run(*arguments)).decode(errors="replace").partition("\n")[0]
 
-    def _has_full_file(self) -> bool:
-        """Whether a limit has ended git: the system ends the process that writes on, without a word."""
-        files = (file.stat() for file in self.folder.rglob("*") if file.is_file())
-        return any(file.st_size >= self._max_bytes for file in files)
+    def _used_bytes(self) -> int:
+        return sum(self._sizes())
+
+    def _sizes(self) -> list[int]:
+        return [file.stat().st_size for file in self.folder.rglob("*") if file.is_file()]
 
     def _environment(self, credentials: tuple[str, Credentials] | None) -> dict[str, str]:
         configuration = {
