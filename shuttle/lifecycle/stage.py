@@ -1,6 +1,7 @@
 """Stage: fetch the source, check it, store the original, and make the normalized tar.gz that the pipeline fetches."""
 
 import asyncio
+import shutil
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from shuttle.objects.local import local_disk
 from shuttle.objects.names import source_object
 from shuttle.sources import FetchedSource, SourceLimits
 from shuttle.sources.archive import normalize
+from shuttle.sources.git import clone_folder
 from shuttle.sources.kind import Source
 from shuttle.standing import Standing
 from shuttle.store.transitions import become_staged, begin_staging
@@ -205,6 +207,7 @@ def forget_local_source(build: Build, services: Services) -> None:
     for path in (normalized_path(build, services), _original_path(build, services)):
         with suppress(FileNotFoundError):
             path.unlink()
+    shutil.rmtree(clone_folder(_original_path(build, services)), ignore_errors=True)
 
 
 def _sources_dir(services: Services) -> Path:

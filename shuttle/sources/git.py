@@ -3,7 +3,6 @@
 import asyncio
 import re
 import shutil
-import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -57,15 +56,21 @@ class GitFetcher:
                 `source_untrusted`, `source_redirects`, `source_too_large`, `source_failed`.
             UnavailableError: a retry may succeed.
         """
-        folder = Path(tempfile.mkdtemp(prefix="git-", dir=into.parent))
+        folder = clone_folder(into)
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)  # that of a killed process
         try:
             async with self._places, checking_proxy(self._resolver) as proxy:
                 access = Access(proxy.url, self._stall_seconds, self._ca_file)
-                repository = Repository(folder / "repository", access, limits.max_source_bytes)
+                repository = Repository(folder, access, limits.max_source_bytes)
                 async with _named_errors(source, proxy):
                     return await _fetched(source, repository, into, limits)
         finally:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+
+def clone_folder(into: Path) -> Path:
+    """The folder of the clone while `into` is being made."""
+    return into.with_name(f"{into.name}.git")
 
 
 @asynccontextmanager

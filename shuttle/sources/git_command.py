@@ -102,7 +102,8 @@ class Repository:
                 more than it may have.
             BuildFailedError: `source_failed`, there is no git on this machine.
         """
-        used_bytes = await asyncio.to_thread(self._used_bytes) if adds_pack else 0
+        before = await asyncio.to_thread(self._sizes)
+        used_bytes = sum(before.values()) if adds_pack else 0
         blocks = max(self._max_bytes - used_bytes, 0) // _FILE_BLOCK_BYTES + 1
         process = await asyncio.create_subprocess_exec(
             *("/bin/sh", "-c", _LIMITED, "git", str(blocks), str(_MEMORY_KIB), *arguments),
@@ -127,7 +128,8 @@ class Repository:
             raise BuildFailedError("source_failed", "There is no git on the machine of the shuttle; install it.")
         if status != 0:
             # The system ends a process that writes beyond the limit, without a word.
-            if max(await asyncio.to_thread(self._sizes), default=0) >= (blocks - 1) * _FILE_BLOCK_BYTES:
+            written = dict((await asyncio.to_thread(self._sizes)).items() - before.items())
+            if max(written.values(), default=-1) >= (blocks - 1) * _FILE_BLOCK_BYTES:
                 raise TooLargeError
             raise GitError(status, text)
         return output
@@ -136,11 +138,8 @@ class Repository:
         """The first line that git prints."""
         return (await self.run(*arguments)).decode(errors="replace").partition("\n")[0]
 
-    def _used_bytes(self) -> int:
-        return sum(self._sizes())
-
-    def _sizes(self) -> list[int]:
-        return [file.stat().st_size for file in self.folder.rglob("*") if file.is_file()]
+    def _sizes(self) -> dict[Path, int]:
+        return {file: file.stat().st_size for file in self.folder.rglob("*") if file.is_file()}
 
     def _environment(self, credentials: tuple[str, Credentials] | None) -> dict[str, str]:
         configuration = {

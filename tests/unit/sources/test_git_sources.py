@@ -304,6 +304,6 @@ def running_in(folder: Path) -> list[str]:
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            if str((process / "cwd").readlink()).startswith(f"{folder}/git-"):
+            if str((process / "cwd").readlink()).startswith(f"{folder}/fetched.git"):
                 found.append((process / "cmdline").read_text())
     return found
