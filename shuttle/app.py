@@ -32,7 +32,7 @@ from shuttle.lifecycle.peers import Peers
 from shuttle.lifecycle.reachability_probe import ReachabilityProbe
 from shuttle.lifecycle.retain import Retention
 from shuttle.lifecycle.signals import Signals
-from shuttle.lifecycle.steady_time import record_steady_time
+from shuttle.lifecycle.steady_time import record_steady_time, resume_steady_time
 from shuttle.lifecycle.unanswered import look_for_unanswered
 from shuttle.logs.library import LogLibrary
 from shuttle.memory import trim_memory
@@ -51,7 +51,6 @@ from shuttle.store.moves import refuse_while_filled
 from shuttle.store.replicas import Replica
 from shuttle.store.sealed import sealed_samples
 from shuttle.store.sqlite import SqliteDatabase
-from shuttle.store.steady_time import read_steady_time, write_steady_time
 from shuttle.store.stored_outbox import StoredOutbox
 from shuttle.store.stored_sinks import StoredSinks
 from shuttle.vault import open_vault
@@ -96,8 +95,7 @@ async def shuttle_parts(
         await _migrate(database, settings, on_wait)
         keys = [key.get_secret_value() for key in settings.shuttle_encryption_keys]
         vault = open_vault(keys, settings.shuttle_data_dir, await database.run(sealed_samples))
-        clock.resume(await database.run(read_steady_time))
-        clock.catch_up(await database.run(write_steady_time, clock.anchor()))
+        await resume_steady_time(clock, database)
         owned, lease = OwnedApps(), _lease(settings)
         controllers = _controllers(settings, lease)
         stack.push_async_callback(controllers.close)

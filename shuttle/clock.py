@@ -69,11 +69,9 @@ class Clock:
         self._began_at = wall()
         self._began = monotonic()
 
-    def resume(self, recorded: Anchor | None) -> None:
-        """Continue the recorded steady time; without a record it begins at the wall clock's time."""
-        self._began, self._began_at = self._monotonic(), self.now()
-        if recorded is None:
-            return
+    def resume(self, recorded: Anchor) -> None:
+        """Continue the recorded steady time."""
+        self._began = self._monotonic()
         boot, passed_seconds = self._boot(), 0.0
         if boot.boot_id and boot.boot_id == recorded.boot.boot_id:
             passed_seconds = max(boot.uptime_seconds - recorded.boot.uptime_seconds, 0.0)

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from hashlib import sha256
 from typing import Any
@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from shuttle.build import Api, Build, Ending, SourceFacts, State, StopCause
+from shuttle.clock import Anchor, Boot
 from shuttle.delivery import Outcome
 from shuttle.errors import ConflictError, GoneError, StoreError
+from shuttle.lifecycle.steady_time import resume_steady_time
 from shuttle.standing import Standing
 from shuttle.store import Database, Tx
 from shuttle.store.accept import Accepted, AcceptRequest, record_all
@@ -23,7 +25,9 @@ from shuttle.store.claims import NewClaim, claim_build, claims_of
 from shuttle.store.outbox import record_attempt
 from shuttle.store.pending_uploads import HELD_SECONDS, Hold, begin_deletion, hold_upload, orphaned_uploads
 from shuttle.store.progress import StageBoundary, StageEvent, record_stage_event
+from shuttle.store.steady_time import read_steady_time, write_steady_time
 from shuttle.store.stored_outbox import StoredOutbox
+from shuttle.store.tables import steady_time
 from shuttle.store.transitions import (
     attempt_trigger,
     become_staged,
@@ -337,3 +341,26 @@ async def test_simultaneous_equal_reports_are_recorded_once(
         )
 
     assert await overlapping(connections, report, report) == [True, False]
+
+
+def anchored(minutes: int) -> Anchor:
+    return Anchor(datetime(2026, 11, 1, 12, minutes, tzinfo=UTC), Boot("boot", minutes * 60.0))
+
+
+@pytest.mark.parametrize(("first", "second"), [(1, 2), (2, 1)])
+async def test_the_later_of_two_steady_times_stays(connections: list[Database], first: int, second: int):
+    await connections[0].run(write_steady_time, anchored(0))
+    both = [partial(write_steady_time, anchor=anchored(minutes)) for minutes in (first, second)]
+    assert await overlapping(connections, *both) == [anchored(first), anchored(2)]
+    assert await connections[0].run(read_steady_time) == anchored(2)
+
+
+@pytest.mark.parametrize("apart", [timedelta(minutes=10), -timedelta(minutes=10)])
+async def test_two_first_starts_agree_on_one_steady_time(connections: list[Database], apart: timedelta):
+    """Before, the one behind jumped forward later, and limits that it had recorded came too early."""
+    at = datetime(2026, 11, 1, tzinfo=UTC)
+    clocks = [SetClock(at), SetClock(at + apart)]
+    for _ in range(5):
+        await connections[0].run(lambda tx: tx.execute(steady_time.delete()))
+        await asyncio.gather(*map(resume_steady_time, clocks, connections))
+        assert clocks[0].steady() == clocks[1].steady()
