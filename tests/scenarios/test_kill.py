@@ -76,7 +76,7 @@ async def test_kill_right_after_the_answer_to_the_post(stage):
 
 
 async def test_kill_while_the_source_is_fetched(stage):
-    content = archive({"build.sh": f"#!/bin/sh\necho ran >> {stage.product.folder}/staging.ran\necho done\n"})
+    content = archive({"build.sh": f"#!/bin/sh\necho ran >> {stage.product.folder}/staging-1.ran\necho done\n"})
     async with half_served(content) as (source, half_sent), stage.subscribed_build("staging") as build:
         await build.submit("", source={"url": source})
         await half_sent.wait()

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.continuous_builds import builds_all_the_time
-from tests.support.product import Process, Product, data_url, running_replicas
+from tests.support.product import Product, data_url, running_replicas
+from tests.support.separate_replicas import owner_of, until_raised
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -24,15 +25,6 @@ for i in 1 2 3 4 5 6 7 8 9 10; do seq $((i * 100)) $((i * 100 + 99)); sleep 0.5;
 REGISTRY = {"docker_registry": "r.example", "gm_registry_host": "r.example", "gm_registry_repo": "apps"}
 
 
-async def owner_of(product: Product, app_id: str) -> Process:
-    """The replica that owns the app."""
-    assert product.postgres is not None
-    query = f"SELECT name FROM replicas JOIN apps ON owner = instance WHERE app_id = '{app_id}'"
-    ((name,),) = await asyncio.to_thread(product.postgres.query, query)
-    pid = int(name.rsplit("-", 1)[1])
-    return next(replica for replica in product.replicas if replica.pid == pid)
-
-
 @pytest.mark.parametrize("how", ["killed", "stopped"])
 async def test_builds_of_a_lost_replica_go_on(how: str, tmp_path: Path):
     ran = tmp_path / "ran"
@@ -41,6 +33,7 @@ async def test_builds_of_a_lost_replica_go_on(how: str, tmp_path: Path):
         await product.submit("app", "1", SLOW.format(ran=ran), receiver)
         await receiver.until(lambda: len(receiver.log) > 500)
         lost = await owner_of(product, "app")
+        assert lost is not None
         await lost.kill(signal.SIGKILL if how == "killed" else signal.SIGTERM)
         await receiver.until(lambda: receiver.final and receiver.log_ended, 60)
         assert receiver.words() == ["queued", "pending", "succeeded"]
@@ -57,6 +50,7 @@ async def test_a_replica_that_was_frozen_sends_and_writes_nothing_more(tmp_path:
         await product.submit("app", "1", SLOW.format(ran=ran), receiver)
         await receiver.until(lambda: len(receiver.log) > 500)
         frozen = await owner_of(product, "app")
+        assert frozen is not None
         os.kill(frozen.pid, signal.SIGSTOP)
         product.balancer.cut(product.ports[product.replicas.index(frozen)])
         await receiver.until(lambda: receiver.final and receiver.log_ended, 60)
@@ -70,19 +64,13 @@ async def test_a_replica_that_was_frozen_sends_and_writes_nothing_more(tmp_path:
         assert all("Traceback" not in replica.output() for replica in product.replicas)
 
 
-async def until_raised(product: Product, replica: Process) -> None:
-    """Wait until the replica has raised its counter three times, and so has looked at everything again."""
-    assert product.postgres is not None
-    postgres, query = product.postgres, f"SELECT counter FROM replicas WHERE name LIKE '%-{replica.pid}'"
-    await postgres.until("replicas", lambda: any(counter >= 3 for (counter,) in postgres.query(query)))
-
-
 async def test_a_reader_of_another_replica_sees_the_log_grow_without_a_break_while_its_owner_dies(tmp_path: Path):
     async with running_replicas(tmp_path, 3) as product:
         receiver = product.receiver()
         await product.submit("app", "1", SLOW.format(ran=tmp_path / "ran"), receiver)
         await receiver.until(lambda: len(receiver.log) > 100)
         owner = await owner_of(product, "app")
+        assert owner is not None
         port = next(port for port, replica in zip(product.ports, product.replicas, strict=True) if replica is not owner)
         followed = bytearray()
         async with product.session.get(f"http://127.0.0.1:{port}/app/1/logs?follow=true") as response:

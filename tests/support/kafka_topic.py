@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 
@@ -15,6 +16,7 @@ class Topic:
 
     def __init__(self) -> None:
         self.messages: list[ConsumerRecord] = []
+        self._of_key: defaultdict[bytes, list[ConsumerRecord]] = defaultdict(list)
         self._changed = asyncio.Condition()
         self._failure: Exception | None = None
 
@@ -32,6 +34,8 @@ class Topic:
     async def _add(self, records: list[ConsumerRecord]) -> None:
         async with self._changed:
             self.messages += records
+            for record in records:
+                self._of_key[record.key].append(record)
             self._changed.notify_all()
 
     async def until(self, condition: Callable[[list[ConsumerRecord]], object], seconds: float = 20) -> None:
@@ -40,6 +44,23 @@ class Topic:
             await self._changed.wait_for(lambda: self._failure or condition(self.messages))
         if self._failure is not None:
             raise self._failure
+
+    def of_key(self, key: bytes) -> "Topic":
+        """Only the messages with this key: one build of a topic that many builds share."""
+        return TopicOfKey(self, self._of_key[key])
+
+
+class TopicOfKey(Topic):
+    """See `of_key`."""
+
+    def __init__(self, topic: Topic, messages: list[ConsumerRecord]) -> None:
+        super().__init__()
+        self._topic = topic
+        self.messages = messages
+
+    async def until(self, condition: Callable[[list[ConsumerRecord]], object], seconds: float = 20) -> None:
+        """Wait until the condition on all messages with the key holds."""
+        await self._topic.until(lambda _: condition(self.messages), seconds)
 
 
 @asynccontextmanager

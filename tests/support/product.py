@@ -11,7 +11,7 @@ import tarfile
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +141,7 @@ class Receiver:
     log_ended: int = 0
     calls: int = 0
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+    problem: str = ""
 
     async def on_status(self, request: web.Request) -> web.Response:
         self.calls += 1
@@ -154,11 +155,13 @@ class Receiver:
     async def on_log(self, request: web.Request) -> web.Response:
         self.calls += 1
         offset = int(request.headers["Shuttle-Log-Offset"])
-        assert offset <= len(self.log), "bytes are missing"
+        if offset > len(self.log):
+            return await self._refuse(f"bytes {len(self.log)} to {offset} are missing")
         async for chunk in _until_broken(request):
             async with self.changed:
                 known = self.log[offset : offset + len(chunk)]
-                assert chunk.startswith(bytes(known)), "the byte at an offset has changed"
+                if not chunk.startswith(bytes(known)):
+                    self.problem = f"a byte between {offset} and {offset + len(chunk)} has changed"
                 self.log[offset : offset + len(chunk)] = chunk
                 offset += len(chunk)
                 self.changed.notify_all()
@@ -169,10 +172,17 @@ class Receiver:
             self.changed.notify_all()
         return web.Response(headers={"Shuttle-Log-Offset": str(offset)})
 
+    async def _refuse(self, problem: str) -> web.Response:
+        async with self.changed:
+            self.problem = problem
+            self.changed.notify_all()
+        return web.Response(status=500)
+
     async def until(self, condition: Any, seconds: float = 30) -> None:
-        """Wait until `condition()` holds."""
+        """Wait until `condition()` holds, or until something has arrived that contradicts what came before."""
         async with asyncio.timeout(seconds), self.changed:
-            await self.changed.wait_for(condition)
+            await self.changed.wait_for(lambda: self.problem or condition())
+        assert not self.problem, self.problem
 
     def words(self) -> list[str]:
         """The status words in the order of arrival, without duplicates (by webhook-id)."""
@@ -212,19 +222,27 @@ class Product:
         self.receivers[name] = made
         return made
 
+    def at(self, index: int) -> "Product":
+        """The same product, whose URL is that of one replica."""
+        return replace(self, url=f"http://127.0.0.1:{self.ports[index]}")
+
     async def submit(
         self, app_id: str, build_id: str, script: str, receiver: Receiver | None = None, *, asks: int = 1, **fields: Any
     ) -> None:
-        """Request a `script` build of this build.sh; after a 503 again, up to `asks` times in all."""
+        """Request a `script` build of this build.sh; after a 503 or a broken connection again, `asks` times in all."""
         body: dict[str, Any] = {"source": {"url": data_url({"build.sh": script})}, "pipeline": "script", **fields}
         if receiver is not None:
             body["webhooks"] = {"status": f"{receiver.url}/status", "logs": f"{receiver.url}/log"}
         for left in reversed(range(asks)):
-            async with self.session.post(f"{self.url}/{app_id}/{build_id}", json=body) as response:
-                if response.status == 503 and left:
-                    continue
-                assert response.status == 200, await response.text()
-                return
+            try:
+                async with self.session.post(f"{self.url}/{app_id}/{build_id}", json=body) as response:
+                    if response.status == 503 and left:
+                        continue
+                    assert response.status == 200, await response.text()
+                    return
+            except aiohttp.ClientConnectionError:
+                if not left:
+                    raise
 
     async def build(self, app_id: str, build_id: str) -> dict[str, Any]:
         """The build's record."""
@@ -309,14 +327,24 @@ async def running_product(
 
 @asynccontextmanager
 async def running_replicas(
-    folder: Path, count: int, *, postgres: OnPostgres | None = None, **settings: str
+    folder: Path,
+    count: int,
+    *,
+    executors: int = 4,
+    jenkins_port: int | None = None,
+    postgres: OnPostgres | None = None,
+    each: Sequence[Mapping[str, str]] = (),
+    **settings: str,
 ) -> AsyncIterator[Product]:
-    """Start `count` replicas on one PostgreSQL database, behind a balancer: `product.url` is the balancer's."""
+    """Start `count` replicas on one PostgreSQL database, behind a balancer: `product.url` is the balancer's.
+
+    `each` are further settings (or other variables of the environment), a mapping for each replica.
+    """
     ports = [free_port() for _ in range(count)]
     with on_postgres() if postgres is None else nullcontext(postgres) as used:
         async with balancer(ports) as balanced:
             shared = {"BUILD_SHUTTLE_HOST": balanced.url, **settings}
-            async with _running_product(folder, used, 4, None, shared, ports) as product:
+            async with _running_product(folder, used, executors, jenkins_port, shared, ports, each) as product:
                 product.url, product.balancer = balanced.url, balanced
                 yield product
 
@@ -329,6 +357,7 @@ async def _running_product(
     jenkins_port: int | None,
     settings: Mapping[str, str],
     ports: Sequence[int] = (),
+    each: Sequence[Mapping[str, str]] = (),
 ) -> AsyncIterator[Product]:
     jenkins_port, ports = jenkins_port or free_port(), ports or [free_port()]
     jenkins = Process(
@@ -351,6 +380,7 @@ async def _running_product(
         own = {"PORT": str(port), "SHUTTLE_DATA_DIR": str(folder / (f"data{index}" if index else "data"))}
         output = folder / (f"shuttle{index}.out" if index else "shuttle.out")
         # Not /healthz, which is already OK while the service waits for its database.
+        own |= each[index] if each else {}
         shuttles.append(Process(["serve"], environment | own, f"{url}/-/openapi.json", output))
     receivers: dict[str, Receiver] = {}
 

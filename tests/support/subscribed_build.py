@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -24,7 +24,7 @@ class Kafka(Protocol):
 
 @dataclass
 class SubscribedBuild:
-    """Build `1` of the app `name`: its statuses and log go to `receiver` and to the topics NAME-status and NAME-log.
+    """A build of the app `name`: its statuses and log go to `receiver` and to topics, by default NAME-status, NAME-log.
 
     `topics` are the log's and the statuses' topic of each cluster, in the order of a failover.
     """
@@ -33,7 +33,8 @@ class SubscribedBuild:
     name: str
     receiver: Receiver
     webhooks: dict[str, list[str]]
-    topics: list[tuple[Topic, Topic]]
+    topics: Sequence[tuple[Topic, Topic]]
+    build_id: str = "1"
 
     @property
     def lines(self) -> Topic:
@@ -48,11 +49,11 @@ class SubscribedBuild:
     async def submit(self, script: str, **fields: Any) -> None:
         """Request the build; each run of its build.sh adds a line to a file."""
         marking = f"#!/bin/sh\necho ran >> {self._mark}\n{script}\n"
-        await self.product.submit(self.name, "1", marking, webhooks=self.webhooks, **fields)
+        await self.product.submit(self.name, self.build_id, marking, webhooks=self.webhooks, **fields)
 
     @property
     def _mark(self) -> Any:
-        return self.product.folder / f"{self.name}.ran"
+        return self.product.folder / f"{self.name}-{self.build_id}.ran"
 
     async def until_received(self, seconds: float = 30) -> None:
         """Wait until everything has arrived. A failure shows what has, the build's record and the shuttle's log."""
@@ -66,12 +67,13 @@ class SubscribedBuild:
             raise AssertionError(await self._state()) from None
 
     async def _state(self) -> str:
-        """What has arrived so far, the build's record, and the end of the shuttle's output."""
+        """What has arrived so far, the build's record, and the end of the output of each shuttle."""
         lines, statuses = self.lines.messages, self.statuses.messages
         return (
             f"by HTTP: {self.receiver.words()}, {len(self.receiver.log)} bytes, {self.receiver.log_ended} ends"
             f"\nby Kafka: {[_body(each)['status'] for each in statuses]}, {len(lines)} lines, {is_finished(lines)=}"
-            f"\n{await self.product.build(self.name, '1')}\n{self.product.shuttle.output()[-6000:]}"
+            f"\n{await self.product.build(self.name, '1')}\n"
+            + "\n".join(replica.output()[-6000:] for replica in self.product.replicas)
         )
 
     async def received_log(self, words: list[str] = SUCCEEDED, seconds: float = 30) -> bytes:
@@ -88,7 +90,7 @@ class SubscribedBuild:
         assert events == _events(by_kafka)
         assert [event["status"] for event in events.values()] == words
         log, log_bytes = joined([each for lines, _ in self.topics for each in lines.messages])
-        assert log == bytes(self.receiver.log) == await self.product.log(self.name, "1")
+        assert log == bytes(self.receiver.log) == await self.product.log(self.name, self.build_id)
         final = list(events.values())[-1]
         assert (final["log_bytes"], final["log_sha256"]) == (log_bytes, hashlib.sha256(log).hexdigest())
         build = await self._settled()
@@ -101,7 +103,7 @@ class SubscribedBuild:
         """The build's record, once it shows that both sinks have the whole log, which may be a moment later."""
         async with asyncio.timeout(20):
             while True:
-                build = await self.product.build(self.name, "1")
+                build = await self.product.build(self.name, self.build_id)
                 if {sink["state"] for sink in build["sinks"]} == {"done"}:
                     return build
                 await asyncio.sleep(0.02)
@@ -147,3 +149,22 @@ async def subscribed_build(
 def _hook(clusters: list[Kafka], topic: str) -> str:
     urls = [cluster.url(topic) for cluster in clusters]
     return urls[0] if len(urls) == 1 else f"failover({', '.join(urls)})"
+
+
+@asynccontextmanager
+async def subscribed_builds(
+    product: Product, kafka: Kafka, names: Sequence[str], build_ids: Sequence[str]
+) -> AsyncIterator[list[SubscribedBuild]]:
+    """These builds of each app, all first builds first. All logs go to one topic, all statuses to another one."""
+    async with kafka.reading("all-log") as logs, kafka.reading("all-status") as statuses:
+        made = []
+        for build_id in build_ids:
+            for name in names:
+                receiver, key = product.receiver(f"{name}-{build_id}"), f"{name}/{build_id}".encode()
+                webhooks = {
+                    "status": [f"{receiver.url}/status", kafka.url("all-status")],
+                    "logs": [f"{receiver.url}/log", kafka.url("all-log")],
+                }
+                topics = [(logs.of_key(key), statuses.of_key(key))]
+                made.append(SubscribedBuild(product, name, receiver, webhooks, topics, build_id))
+        yield made

@@ -23,7 +23,7 @@ _Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 @dataclass
-class _Disturbance:
+class Disturbance:
     """How a connection is disturbed during its next `stretch_bytes` of both directions together.
 
     Of these, `left_bytes` are still passed on; then `cut` and `reset` break the connection.
@@ -89,7 +89,7 @@ class TcpProxy:
         try:
             await self.serve(reader, writer)
         except asyncio.CancelledError:
-            _reset(writer)
+            reset(writer)
             raise
 
     def stop_faults(self) -> None:
@@ -101,31 +101,31 @@ class TcpProxy:
         """Pass nothing on until `stop_faults`, on old and new connections, without closing any."""
         self._passing.clear()
 
-    def _choose_disturbance(self) -> _Disturbance:
+    def _choose_disturbance(self) -> Disturbance:
         if self._random.random() >= self.share:
             self.passed += 1
-            return _Disturbance(None, float("inf"), self.stretch_bytes)
+            return Disturbance(None, float("inf"), self.stretch_bytes)
         kind = self._random.choice(self.kinds)
         self.disturbed[kind] += 1
         cut_after = self._random.randrange(self.longest_before_cut_bytes)
-        return _Disturbance(kind, cut_after if kind in {"cut", "reset"} else float("inf"), self.stretch_bytes)
+        return Disturbance(kind, cut_after if kind in {"cut", "reset"} else float("inf"), self.stretch_bytes)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Handle one connection to its end."""
         disturbance = self._choose_disturbance()
         if disturbance.kind == "black hole":
             await asyncio.sleep(_BLACK_HOLE_SECONDS)
-            _reset(writer)
+            reset(writer)
             return
         await self._passing.wait()
         try:
             theirs = await asyncio.open_connection("127.0.0.1", self.target_port)
         except OSError:
-            _reset(writer)
+            reset(writer)
             return
         await self._carry((reader, writer), theirs, disturbance)
 
-    async def _carry(self, ours: _Streams, theirs: _Streams, disturbance: _Disturbance) -> None:
+    async def _carry(self, ours: _Streams, theirs: _Streams, disturbance: Disturbance) -> None:
         broken = asyncio.Event()
         ways = [
             asyncio.create_task(self._pass(ours[0], theirs[1], disturbance, broken)),
@@ -141,7 +141,7 @@ class TcpProxy:
                 task.cancel()
             for writer in (ours[1], theirs[1]):
                 if broken.is_set() and disturbance.kind != "cut":
-                    _reset(writer)
+                    reset(writer)
                 else:
                     writer.close()
             await asyncio.gather(both, waiting, return_exceptions=True)
@@ -150,7 +150,7 @@ class TcpProxy:
         self,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        disturbance: _Disturbance,
+        disturbance: Disturbance,
         broken: asyncio.Event,
     ) -> None:
         """Pass one direction on until its sender ends it; if it breaks, the other direction breaks, too."""
@@ -164,7 +164,7 @@ class TcpProxy:
         except OSError:
             broken.set()
 
-    async def _pass_block(self, block: bytes, writer: asyncio.StreamWriter, disturbance: _Disturbance) -> bool:
+    async def _pass_block(self, block: bytes, writer: asyncio.StreamWriter, disturbance: Disturbance) -> bool:
         """Pass a block on; False = the connection breaks within it."""
         if disturbance.kind == "black hole":
             await asyncio.sleep(_BLACK_HOLE_SECONDS)
@@ -185,7 +185,8 @@ class TcpProxy:
         return True
 
 
-def _reset(writer: asyncio.StreamWriter) -> None:
+def reset(writer: asyncio.StreamWriter) -> None:
+    """Close the connection with RST."""
     found = writer.get_extra_info("socket")
     with suppress(OSError):  # the other side was faster
         found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)

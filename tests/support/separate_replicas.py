@@ -1,0 +1,95 @@
+"""Replicas each of which reaches PostgreSQL, Jenkins and S3 through proxies of its own, so that one can be cut off."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from tests.support.free_port import free_port
+from tests.support.on_postgres import OnPostgres, on_postgres
+from tests.support.postgres_proxy import PostgresProxy, postgres_proxy
+from tests.support.product import TOKEN, USER, Process, Product, running_replicas
+from tests.support.tcp_proxy import TcpProxy, tcp_proxy
+
+EXECUTORS = 8
+
+
+@dataclass
+class Links:
+    """The proxies of one replica."""
+
+    database: PostgresProxy
+    jenkins: TcpProxy
+    objects: TcpProxy
+
+    def settings(self, postgres: OnPostgres) -> dict[str, str]:
+        """The settings of this replica."""
+        return {
+            "DATABASE_URL": self.database.url_for(postgres.settings["DATABASE_URL"]),
+            "JENKINS_URL": self.jenkins.url.replace("://", f"://{USER}:{TOKEN}@"),
+            "S3_LOCATION": self.objects.url,
+        }
+
+
+@asynccontextmanager
+async def separate_replicas(
+    folder: Path, count: int = 3, seed: int = 0, **settings: str
+) -> AsyncIterator[tuple[Product, list[Links]]]:
+    """Start the replicas, behind a balancer that takes out those that are not ready."""
+    jenkins_port = free_port()
+    with on_postgres() as postgres:
+        async with AsyncExitStack() as stack:
+            links = []
+            for index in range(count):
+                proxies = (
+                    await stack.enter_async_context(postgres_proxy(seed + index, postgres.server.port)),
+                    await stack.enter_async_context(tcp_proxy(index, 0)),
+                    await stack.enter_async_context(tcp_proxy(index, 0)),
+                )
+                links.append(Links(*proxies))
+                links[-1].jenkins.target_port = jenkins_port
+                links[-1].objects.target_port = urlsplit(postgres.settings["S3_LOCATION"]).port or 0
+            product = await stack.enter_async_context(
+                running_replicas(
+                    folder,
+                    count,
+                    executors=EXECUTORS,
+                    jenkins_port=jenkins_port,
+                    postgres=postgres,
+                    each=[each.settings(postgres) for each in links],
+                    MAXIMUM_PARALLEL_BUILDS=str(EXECUTORS),
+                    **settings,
+                )
+            )
+            await stack.enter_async_context(product.balancer.probing())
+            yield product, links
+
+
+async def owner_of(product: Product, app_id: str) -> Process | None:
+    """The replica that owns the app; None = nobody."""
+    assert product.postgres is not None
+    query = f"SELECT name FROM replicas JOIN apps ON owner = instance WHERE app_id = '{app_id}'"
+    found = await asyncio.to_thread(product.postgres.query, query)
+    pids = [int(name.rsplit("-", 1)[1]) for (name,) in found]
+    return next((replica for replica in product.replicas if replica.pid in pids), None)
+
+
+async def until_owner_is_not(product: Product, replica: Process, app_ids: list[str], seconds: float = 60) -> float:
+    """Wait until other replicas own these apps; returns the seconds that it took."""
+    began = asyncio.get_running_loop().time()
+    async with asyncio.timeout(seconds):
+        for app_id in app_ids:
+            while await owner_of(product, app_id) in {None, replica}:
+                await asyncio.sleep(0.1)
+    return asyncio.get_running_loop().time() - began
+
+
+async def until_raised(product: Product, replica: Process) -> None:
+    """Wait until the replica has raised its counter three times more, and so has looked at everything again."""
+    assert product.postgres is not None
+    postgres, query = product.postgres, f"SELECT counter FROM replicas WHERE name LIKE '%-{replica.pid}'"
+    before = await asyncio.to_thread(postgres.query, query)
+    last = before[0][0] if before else 0
+    await postgres.until("replicas", lambda: any(counter >= last + 3 for (counter,) in postgres.query(query)))
