@@ -12,7 +12,7 @@ _PROBE_SECONDS = 0.1
 
 
 class Balancer(PassingBalancer):
-    """Ports in `out` get no new connections; `cut` ends those that they have."""
+    """Ports in `out` get no new connections, unless all of them are out; `cut` ends those that they have."""
 
     def __init__(self, ports: Sequence[int]) -> None:
         super().__init__(ports)
@@ -20,7 +20,7 @@ class Balancer(PassingBalancer):
         self.probed = asyncio.Condition()
 
     def is_out(self, port: int) -> bool:
-        return port in self.out
+        return port in self.out and len(self.out) < len(self.ports)
 
     def cut(self, port: int) -> None:
         """Take the replica at the port out, and end its connections."""
@@ -30,25 +30,27 @@ class Balancer(PassingBalancer):
                 task.cancel()
 
     @asynccontextmanager
-    async def probing(self) -> AsyncIterator[None]:
+    async def probing(self, interval_seconds: float = _PROBE_SECONDS) -> AsyncIterator[None]:
         """Meanwhile take replicas out and back as their /readyz says, asked periodically as by any balancer."""
         ended = asyncio.Event()
         async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as probes:
             for port in self.ports:
-                probes.create_task(self._probe(port, session, ended))
+                probes.create_task(self._probe(port, session, ended, interval_seconds))
             try:
                 yield
             finally:
                 ended.set()
 
-    async def _probe(self, port: int, session: aiohttp.ClientSession, ended: asyncio.Event) -> None:
+    async def _probe(
+        self, port: int, session: aiohttp.ClientSession, ended: asyncio.Event, interval_seconds: float
+    ) -> None:
         while not ended.is_set():
             ready = await _is_ready(port, session)
             async with self.probed:
                 (self.out.discard if ready else self.out.add)(port)
                 self.probed.notify_all()
             with suppress(TimeoutError):
-                async with asyncio.timeout(_PROBE_SECONDS):
+                async with asyncio.timeout(interval_seconds):
                     await ended.wait()
 
     async def until_in(self, port: int, seconds: float = 30) -> None:

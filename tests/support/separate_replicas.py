@@ -1,7 +1,7 @@
 """Replicas each of which reaches PostgreSQL, Jenkins and S3 through proxies of its own, so that one can be cut off."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,9 @@ from tests.support.product import TOKEN, USER, Process, Product, running_replica
 from tests.support.tcp_proxy import TcpProxy, tcp_proxy
 
 EXECUTORS = 8
+# The proxies, the S3 server and the receivers share one process, which takes some tenths of a second on a busy machine.
+_LEASES = {"SHUTTLE_HEARTBEAT_SECONDS": "1", "SHUTTLE_LEASE_SECONDS": "4"}
+_PROBE_SECONDS = 0.5
 
 
 @dataclass
@@ -35,9 +38,12 @@ class Links:
 
 @asynccontextmanager
 async def separate_replicas(
-    folder: Path, count: int = 3, seed: int = 0, **settings: str
+    folder: Path, count: int = 3, *, seed: int = 0, first: Mapping[str, str] | None = None, **settings: str
 ) -> AsyncIterator[tuple[Product, list[Links]]]:
-    """Start the replicas, behind a balancer that takes out those that are not ready."""
+    """Start the replicas, behind a balancer that takes out those that are not ready.
+
+    `first` are further settings of the first replica.
+    """
     jenkins_port = free_port()
     with on_postgres() as postgres:
         async with AsyncExitStack() as stack:
@@ -51,6 +57,8 @@ async def separate_replicas(
                 links.append(Links(*proxies))
                 links[-1].jenkins.target_port = jenkins_port
                 links[-1].objects.target_port = urlsplit(postgres.settings["S3_LOCATION"]).port or 0
+            each = [link.settings(postgres) for link in links]
+            each[0] |= first or {}
             product = await stack.enter_async_context(
                 running_replicas(
                     folder,
@@ -58,12 +66,12 @@ async def separate_replicas(
                     executors=EXECUTORS,
                     jenkins_port=jenkins_port,
                     postgres=postgres,
-                    each=[each.settings(postgres) for each in links],
+                    each=each,
                     MAXIMUM_PARALLEL_BUILDS=str(EXECUTORS),
-                    **settings,
+                    **(_LEASES | settings),
                 )
             )
-            await stack.enter_async_context(product.balancer.probing())
+            await stack.enter_async_context(product.balancer.probing(_PROBE_SECONDS))
             yield product, links
 
 
