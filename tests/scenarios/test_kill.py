@@ -1,11 +1,16 @@
-"""SIGKILL at each transition: the next start finishes the build; nothing runs twice, receivers get everything."""
+"""SIGKILL at each transition: the next start finishes the build; nothing runs twice, receivers get everything.
+
+With the mark `long` also one of three replicas is killed, and the others finish the builds while it is away.
+"""
 
 import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -15,12 +20,17 @@ from aiohttp import web
 from tests.support.faulty_proxy import FaultyProxy, faulty_proxy
 from tests.support.free_port import free_port
 from tests.support.kafka_cluster import Cluster, kafka_cluster
-from tests.support.product import TOKEN, USER, Product, Receiver, archive, running_product
+from tests.support.product import TOKEN, USER, Product, Receiver, archive, running_product, running_replicas
 from tests.support.serving import serving
 from tests.support.subscribed_build import SUCCEEDED, SubscribedBuild, subscribed_build
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+# Whether the replica was removed, and each unfinished build has another owner.
+TAKEN = (
+    "SELECT NOT EXISTS (SELECT FROM replicas WHERE name LIKE '%-{pid}') AND NOT EXISTS (SELECT FROM builds"
+    " JOIN apps USING (app_id) LEFT JOIN replicas ON owner = instance WHERE finished_at IS NULL AND instance IS NULL)"
+)
 # The number of builds that are held at the same time.
 HELD_BUILDS = 22
 
@@ -33,6 +43,34 @@ class Stage:
     kafka: Cluster
     to_jenkins: FaultyProxy
     to_shuttle: FaultyProxy
+
+    async def kill(self) -> None:
+        """Kill the shuttle that owns the builds; other replicas are called from now on, if there are any."""
+        if len(self.product.replicas) > 1:
+            self.product.balancer.out.clear()
+        await self.product.shuttle.kill()
+
+    async def start(self) -> None:
+        """Start it again: of several replicas only after the others have taken its builds over."""
+        if len(self.product.replicas) > 1:
+            await self._until_taken()
+        await self.product.shuttle.start()
+        self.call_first()
+
+    async def restart(self) -> None:
+        await self.kill()
+        await self.start()
+
+    def call_first(self) -> None:
+        """Let the balancer call the first replica only, so that it owns new apps."""
+        if len(self.product.replicas) > 1:
+            self.product.balancer.out.update(self.product.ports[1:])
+
+    async def _until_taken(self) -> None:
+        postgres = self.product.postgres
+        assert postgres is not None
+        query = TAKEN.format(pid=self.product.shuttle.pid)
+        await postgres.until("replicas", lambda: postgres.query(query) == [(True,)])
 
     def subscribed_build(self, name: str) -> AbstractAsyncContextManager[SubscribedBuild]:
         return subscribed_build(self.product, self.kafka, name)
@@ -48,30 +86,34 @@ class Stage:
             assert response.status == 200
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stage(tmp_path_factory) -> AsyncIterator[Stage]:
-    jenkins_port = free_port()
+THREE = pytest.param(3, id="three_replicas", marks=[pytest.mark.long, pytest.mark.timeout(200)])
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=[pytest.param(1, id="one"), THREE])
+async def stage(request, tmp_path_factory) -> AsyncIterator[Stage]:
+    jenkins_port, folder = free_port(), tmp_path_factory.mktemp("kill")
     async with (
         kafka_cluster(brokers=2) as kafka,
         faulty_proxy(f"http://127.0.0.1:{jenkins_port}") as to_jenkins,
         faulty_proxy("") as to_shuttle,
-        running_product(
-            tmp_path_factory.mktemp("kill"),
-            executors=HELD_BUILDS,
-            MAXIMUM_PARALLEL_BUILDS=str(HELD_BUILDS),
-            jenkins_port=jenkins_port,
-            JENKINS_URL=to_jenkins.url.replace("://", f"://{USER}:{TOKEN}@"),
-            BUILD_SHUTTLE_HOST=to_shuttle.url,
-        ) as product,
     ):
-        to_shuttle.target = product.url
-        yield Stage(product, kafka, to_jenkins, to_shuttle)
+        settings: Any = {
+            "MAXIMUM_PARALLEL_BUILDS": str(HELD_BUILDS),
+            "JENKINS_URL": to_jenkins.url.replace("://", f"://{USER}:{TOKEN}@"),
+            "BUILD_SHUTTLE_HOST": to_shuttle.url,
+        }
+        start = running_product if request.param == 1 else partial(running_replicas, count=request.param)
+        async with start(folder, executors=HELD_BUILDS, jenkins_port=jenkins_port, **settings) as product:
+            to_shuttle.target = product.url
+            stage = Stage(product, kafka, to_jenkins, to_shuttle)
+            stage.call_first()
+            yield stage
 
 
 async def test_kill_right_after_the_answer_to_the_post(stage):
     async with stage.subscribed_build("recorded") as build:
         await build.submit("echo done")
-        await stage.product.shuttle.restart()
+        await stage.restart()
         assert b"\ndone\n" in await build.received_log()
 
 
@@ -81,7 +123,7 @@ async def test_kill_while_the_source_is_fetched(stage):
         await build.submit("", source={"url": source})
         await half_sent.wait()
         assert (await stage.product.build("staging", "1"))["state"] == "staging"
-        await stage.product.shuttle.restart()
+        await stage.restart()
         assert b"\ndone\n" in await build.received_log()
 
 
@@ -127,10 +169,10 @@ async def test_kill_at_every_call_to_jenkins_and_from_agents(stage):
         for build in failed:
             await build.submit("exit 42")
         await stage.to_shuttle.until_hits(len(to_shuttle) + len(failed), 60)
-        await stage.product.shuttle.kill()
+        await stage.kill()
         stage.to_jenkins.stop_faults()
         stage.to_shuttle.stop_faults()
-        await stage.product.shuttle.start()
+        await stage.start()
         for build in builds:
             assert b"\n300\ndone\n" in await build.received_log()
         for build in failed:
@@ -174,7 +216,7 @@ async def test_kill_while_the_build_waits_in_jenkins(stage):
         await stage.call_jenkins("quietDown")
         await build.submit("echo done")
         await stage.product.until_state("queued", "1", "queued")
-        await stage.product.shuttle.restart()
+        await stage.restart()
         await stage.call_jenkins("cancelQuietDown")
         assert b"\ndone\n" in await build.received_log()
 
@@ -186,7 +228,7 @@ async def test_kill_in_the_middle_of_the_log(stage, who):
         await build.submit(f"seq 1 2000\n{waiting}\nseq 2001 4000\necho done")
         await build.receiver.until(lambda: b"\n2000\n" in build.receiver.log)
         await build.lines.until(lambda messages: any(b'"message":"2000"' in message.value for message in messages))
-        await getattr(stage.product, who).restart()
+        await (stage if who == "shuttle" else stage.product.jenkins).restart()
         gate.touch()
         log = await build.received_log()
     assert [line for line in log.split() if line.isdigit()][-4000:] == [b"%d" % number for number in range(1, 4001)]
@@ -197,9 +239,9 @@ async def test_kill_of_a_shuttle_whose_build_ends_before_the_restart(stage):
     async with stage.subscribed_build("ended") as build:
         await build.submit(f"{waiting}\necho done")
         await stage.product.until_state("ended", "1", "running")
-        await stage.product.shuttle.kill()
+        await stage.kill()
         gate.touch()
-        await stage.product.shuttle.start()
+        await stage.start()
         assert b"\ndone\n" in await build.received_log()
 
 
@@ -209,7 +251,7 @@ async def test_kill_while_a_stop_is_under_way(stage):
         await build.receiver.until(lambda: b"started" in build.receiver.log)
         async with stage.product.session.delete(f"{stage.product.url}/stopped/1") as response:
             assert response.status == 200
-        await stage.product.shuttle.restart()
+        await stage.restart()
         await build.received_log(["queued", "pending", "failed"])
         assert build.receiver.final["reason"] == "stopped"
 
@@ -230,9 +272,9 @@ async def test_kill_while_a_status_is_delivered(stage):
             await build.submit("echo done")
         for arrived in held:
             await arrived.wait()
-        await stage.product.shuttle.kill()
+        await stage.kill()
         restarted.set()
-        await stage.product.shuttle.start()
+        await stage.start()
         for build, (word, when) in zip(builds, moments, strict=True):
             assert b"\ndone\n" in await build.received_log()
             received = [status["status"] for status in build.receiver.statuses]
