@@ -38,6 +38,8 @@ class PostgresProxy(TcpProxy):
     def hold_answer_to(self, statement: str) -> None:
         """Pass the next such statement on, but not the answer, until `release`; `held` is set once it has arrived."""
         self._hold = statement.encode()
+        self.held.clear()
+        self._released.clear()
 
     def release(self) -> None:
         """Pass on what was held."""
