@@ -147,8 +147,7 @@ class Membership:
         """
         if self._clock() - self._looked_at <= 2 * self._heartbeat_seconds:
             await self._remove_dead()
-            if not self._is_released:
-                await self._take_orphans()
+            await self._take_orphans()
 
     async def leave(self) -> None:
         """Release all apps, so that the other replicas take them at once."""
@@ -163,17 +162,18 @@ class Membership:
     async def _release_if_cut_off(self, drop: Callable[[str], None]) -> None:
         """Release all apps while this process is cut off from Jenkins and the object store, and another is not."""
         mine, *others = self.reachabilities()
-        was_released = self._is_released
-        cut_off = was_released or mine.is_cut_off(self._release_seconds)
-        self._is_released = cut_off and not mine.can_run_builds and any(other.can_run_builds for other in others)
-        self._database.takes_apps = not self._is_released
-        if self._is_released and not was_released:
+        cut_off = self._is_released or mine.is_cut_off(self._release_seconds)
+        releases = cut_off and not mine.can_run_builds and any(other.can_run_builds for other in others)
+        self._database.takes_apps = not releases
+        # Once released, apps may still come: a transaction that takes some may be under way.
+        if releases and (not self._is_released or len(self._owned)):
             log.warning("this replica reaches neither Jenkins nor the object store; it releases its apps")
             for app_id in self._owned.clear():
                 drop(app_id)
             await self._database.run(release_apps)
-        elif was_released and not self._is_released:
+        elif self._is_released and not releases:
             log.info("this replica takes apps again")
+        self._is_released = releases
 
     def _seconds_to_next_death(self) -> float:
         """Until the end of another replica's lease, and at most until this one raises its counter again."""
@@ -214,6 +214,8 @@ class Membership:
     async def _take_orphans(self) -> None:
         """Take this replica's share of the apps that nobody owns, then what the others have left over."""
         for others_left in (len(self._seen), 0):
+            if not self._database.takes_apps:
+                return
             orphans = await self._database.run(orphaned_apps)
             if not orphans:
                 return

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import shifted_clock
 from tests.support.counted_builds import CountedBuilds
 from tests.support.product import Product, running_replicas
 from tests.support.separate_replicas import owner_of, until_owner_is_not
@@ -21,8 +20,7 @@ TREE = Path(__file__).parents[2]
 
 def clock_set_by(seconds: int) -> dict[str, str]:
     """The environment of a process whose wall clock differs by that much."""
-    folder = Path(next(iter(shifted_clock.__path__)))
-    return {"PYTHONPATH": f"{folder}:{TREE}", "TESTS_CLOCK_SECONDS": str(seconds)}
+    return {"PYTHONPATH": f"{TREE / 'tests/support/shifted_clock'}:{TREE}", "TESTS_CLOCK_SECONDS": str(seconds)}
 
 
 async def test_replicas_whose_clocks_are_ten_minutes_apart(tmp_path: Path):

@@ -37,6 +37,7 @@ class ScriptedDatabase:
         self.taken: list[str] = []
         self.away = False
         self.released = 0
+        self.release_fails = False
         self.takes_apps = True
 
     def subscribe(self, topic: Any, callback: Any) -> None:
@@ -57,6 +58,8 @@ class ScriptedDatabase:
         if query is owned_apps:
             return self.owned
         if query is release_apps:
+            if self.release_fails:
+                raise StoreError("The database does not answer.")
             self.released += 1
             return None
         assert query is take_apps
@@ -97,7 +100,7 @@ class Looks:
 
 @pytest.fixture
 async def looks(monkeypatch: pytest.MonkeyPatch) -> Looks:
-    monkeypatch.setattr("shuttle.lifecycle.membership._SHARE_SECONDS", 0)
+    monkeypatch.setattr("shuttle.lifecycle.membership._SHARE_SECONDS", 0.01)
     return Looks(ScriptedDatabase())
 
 
@@ -199,6 +202,41 @@ async def test_replica_without_jenkins_and_object_store_releases_its_apps_until_
     await looks.look()
     assert (looks.database.released, looks.database.taken) == (1, ["app"])
     assert looks.database.takes_apps
+
+
+async def test_a_release_that_failed_is_repeated(looks: Looks):
+    """Before, the apps stayed with a replica that did nothing for them."""
+    looks.owned.add(Ownership("app", 1))
+    looks.database.owned = {"app": 1}
+    looks.reachability, looks.database.others = AWAY, [recorded(Reachability(0, {"a": 0}))]
+    looks.database.release_fails, looks.database.orphans = True, {"other": 1}
+    with pytest.raises(StoreError):
+        await looks.look()
+    looks.database.release_fails = False
+    await looks.look()
+    assert (looks.database.released, looks.dropped, looks.database.taken) == (1, ["app"], [])
+
+
+async def test_apps_that_were_being_taken_during_the_release_are_released_as_well(looks: Looks):
+    looks.reachability, looks.database.others = AWAY, [recorded(Reachability(0, {"a": 0}))]
+    await looks.look()
+    looks.owned.add(Ownership("late", 1))  # the transaction had begun before
+    await looks.look()
+    assert (looks.database.released, looks.dropped) == (2, ["late"])
+
+
+async def test_a_replica_that_releases_its_apps_takes_none_that_others_left_over(looks: Looks):
+    """It looks for them half a second after it has taken its share: they may be those that it has just released."""
+    looks.reachability, looks.database.others = AWAY, [recorded(Reachability(0, {"a": 0}))]
+    looks.membership._seen = {OTHER.instance: (OTHER, looks.seconds)}
+    looks.database.orphans = {"a": 1, "b": 1}
+    taking = asyncio.create_task(looks.membership._take_orphans())
+    while not looks.database.taken:
+        await asyncio.sleep(0)
+    await looks.membership.look(looks.dropped.append)
+    looks.database.orphans = {"a": 1, "b": 1}
+    await taking
+    assert len(looks.database.taken) == 1
 
 
 @pytest.mark.parametrize(
