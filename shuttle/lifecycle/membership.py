@@ -66,6 +66,7 @@ class Membership:
         self._share_budgets = share_budgets
         self._reachability = reachability
         self._is_released = False
+        self._taken_unknown = False
         self._clock = asyncio.get_running_loop().time
         # The other replicas, and since when their counters have had these values.
         self._seen: dict[str, tuple[Replica, float]] = {}
@@ -213,6 +214,8 @@ class Membership:
 
     async def _take_orphans(self) -> None:
         """Take this replica's share of the apps that nobody owns, then what the others have left over."""
+        if self._taken_unknown:
+            await self._note_taken()
         for others_left in (len(self._seen), 0):
             if not self._database.takes_apps:
                 return
@@ -225,12 +228,20 @@ class Membership:
 
     async def _take(self, app_ids: Sequence[str]) -> None:
         for first in range(0, len(app_ids), _AT_ONCE):
+            self._taken_unknown = True
             taken: Sequence[Ownership] = await self._database.run(take_apps, app_ids[first : first + _AT_ONCE])
+            self._taken_unknown = False
             for owned in taken:
                 self._owned.add(owned)
             metrics.TAKEN_APPS.inc(len(taken))
             if not self._database.alone and taken:
                 log.info("took over apps", count=len(taken))
+
+    async def _note_taken(self) -> None:
+        """Read which apps are owned: a transaction that took some may have been committed, but the answer was lost."""
+        for app_id, epoch in (await self._database.run(owned_apps)).items():
+            self._owned.add(Ownership(app_id, epoch))
+        self._taken_unknown = False
 
 
 def _share(orphans: Mapping[str, int], parts: int, instance: str) -> Sequence[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from shuttle.errors import StoreError
+from shuttle.errors import OutcomeUnknownError, StoreError
 from shuttle.lease import Lease
 from shuttle.lifecycle.membership import Membership
 from shuttle.lifecycle.owned_apps import OwnedApps
@@ -38,6 +38,7 @@ class ScriptedDatabase:
         self.away = False
         self.released = 0
         self.release_fails = False
+        self.answer_is_lost = False
         self.takes_apps = True
 
     def subscribe(self, topic: Any, callback: Any) -> None:
@@ -65,6 +66,9 @@ class ScriptedDatabase:
         assert query is take_apps
         found = [app_id for app_id in arguments[0] if self.orphans.pop(app_id, None)]
         self.taken += found
+        if self.answer_is_lost:
+            self.owned |= dict.fromkeys(found, 2)
+            raise OutcomeUnknownError("The database did not answer a COMMIT.")
         return [Ownership(app_id, 2) for app_id in found]
 
 
@@ -202,6 +206,16 @@ async def test_replica_without_jenkins_and_object_store_releases_its_apps_until_
     await looks.look()
     assert (looks.database.released, looks.database.taken) == (1, ["app"])
     assert looks.database.takes_apps
+
+
+async def test_apps_that_were_taken_although_the_answer_was_lost_are_worked_for(looks: Looks):
+    """Before, the log of an ended build was not sent any more if a sink was all that the app had left to do."""
+    looks.database.orphans, looks.database.answer_is_lost = {"app": 1}, True
+    with pytest.raises(OutcomeUnknownError):
+        await looks.look()
+    looks.database.answer_is_lost = False
+    await looks.look()
+    assert looks.owned.ownership("app") == Ownership("app", 2)
 
 
 async def test_a_release_that_failed_is_repeated(looks: Looks):
