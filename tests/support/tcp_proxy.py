@@ -54,7 +54,7 @@ class TcpProxy:
     _random: random.Random = field(init=False)
     _passing: asyncio.Event = field(default_factory=asyncio.Event)
     _accepted_one: asyncio.Event = field(default_factory=asyncio.Event)
-    _serving: set[asyncio.Task[None]] = field(default_factory=set)
+    _serving: dict[asyncio.Task[None], asyncio.StreamWriter] = field(default_factory=dict)
     _server: asyncio.Server | None = None
 
     def __post_init__(self) -> None:
@@ -70,10 +70,18 @@ class TcpProxy:
     async def refuse(self) -> None:
         """Close all connections and refuse new ones, like a port on which nothing listens."""
         if self._server is not None:
+            # asyncio (3.11) never closes a connection that was accepted just before the server closes.
+            for listening in self._server.sockets:
+                asyncio.get_running_loop().remove_reader(listening.fileno())
+            for _ in range(3):
+                await asyncio.sleep(0)
             self._server.close()
-        for task in self._serving:
+        serving = dict(self._serving)
+        for task in serving:
             task.cancel()
-        await asyncio.gather(*self._serving, return_exceptions=True)
+        await asyncio.gather(*serving, return_exceptions=True)
+        for writer in serving.values():  # a task that was cancelled before its first step has not closed its connection
+            writer.transport.abort()
 
     async def until_accepted(self) -> None:
         """Wait until the first connection was accepted."""
@@ -82,8 +90,8 @@ class TcpProxy:
     def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._accepted_one.set()
         task = asyncio.create_task(self._serve(reader, writer))
-        self._serving.add(task)
-        task.add_done_callback(self._serving.discard)
+        self._serving[task] = writer
+        task.add_done_callback(self._serving.pop)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
