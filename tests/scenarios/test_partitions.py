@@ -66,7 +66,7 @@ async def test_replica_without_jenkins_and_s3_releases_its_apps(tmp_path: Path):
         async with product.session.get(f"{product.at(0).url}/readyz") as response:
             answer = await response.json()
         assert (response.status, answer["status"]) == (200, "degraded")
-        await builds.submit("meanwhile")
+        await builds.submit("meanwhile", at=1)
         await builds.until_whole()
         links[0].jenkins.stop_faults()
         await links[0].objects.listen()
