@@ -20,7 +20,7 @@ async def test_replica_without_postgresql_sends_nothing_and_loses_its_apps(how: 
     async with separate_replicas(tmp_path) as (product, links):
         builds = CountedBuilds(product)
         for app_id in LOST:
-            await builds.submit(app_id, at=0)
+            await builds.submit(app_id, at=0, part_seconds=1)
         for app_id in OTHERS:
             await builds.submit(app_id, at=1)
         await builds.until_running()
@@ -54,7 +54,7 @@ async def test_replica_without_jenkins_and_s3_releases_its_apps(tmp_path: Path):
     async with separate_replicas(tmp_path, SHUTTLE_RELEASE_SECONDS="2") as (product, links):
         builds = CountedBuilds(product)
         for app_id in LOST:
-            await builds.submit(app_id, at=0)
+            await builds.submit(app_id, at=0, part_seconds=1)
         for app_id in OTHERS:
             await builds.submit(app_id, at=1)
         await builds.until_running()

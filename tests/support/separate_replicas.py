@@ -85,13 +85,19 @@ async def owner_of(product: Product, app_id: str) -> Process | None:
 
 
 async def until_owner_is_not(product: Product, replica: Process, app_ids: list[str], seconds: float = 60) -> float:
-    """Wait until other replicas own these apps; returns the seconds that it took."""
+    """Wait until other replicas own those of these apps that have open builds; returns the seconds that it took."""
     began = asyncio.get_running_loop().time()
     async with asyncio.timeout(seconds):
         for app_id in app_ids:
-            while await owner_of(product, app_id) in {None, replica}:
+            while await owner_of(product, app_id) in {None, replica} and await _has_open_builds(product, app_id):
                 await asyncio.sleep(0.1)
     return asyncio.get_running_loop().time() - began
+
+
+async def _has_open_builds(product: Product, app_id: str) -> bool:
+    assert product.postgres is not None
+    query = f"SELECT FROM builds WHERE app_id = '{app_id}' AND (finished_at IS NULL OR archived_at IS NULL)"
+    return bool(await asyncio.to_thread(product.postgres.query, query))
 
 
 async def until_raised(product: Product, replica: Process) -> None:
