@@ -131,7 +131,8 @@ async def test_checksum_of_a_source_is_verified(shuttle: Shuttle, host: str, app
     await shuttle.post(f"/{app}/2", body)
     build = await shuttle.until_shown(f"/{app}/2", lambda shown: shown["timestamps"]["staged_at"] or shown["reason"])
     assert build["reason"] is None
-    assert build["source"] == {"url": f"{host}/good", "sha256": right, "bytes": len(GOOD)}
+    facts = {"url": f"{host}/good", "sha256": right, "bytes": len(GOOD)}
+    assert build["source"] == facts | {"commit": None, "branch": None}
     preamble = (await shuttle.get(f"/{app}/2/logs")).body.decode()
     assert f"{len(GOOD)} bytes, sha256 {right}" in preamble
 
