@@ -10,6 +10,11 @@ ARGS ?=
 # The modules are compiled once, before the tests: the processes that tests start write no .pyc files (tests/conftest.py).
 COMPILE = $(BIN)/python -m compileall -q shuttle jenkins_pipelines jenkins_emulator tests
 
+# Half of a test's time is waiting, so there are twice as many workers as the smallest machine has cores. Six took the same
+# time as four.
+TESTS = env -u JENKINS_URL tests/in_memory $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder \
+  tests/unit tests/contract tests/controller tests/golden tests/service
+
 # The file .installed is newer than the pins that were installed, so a second run installs nothing.
 $(VENV)/.installed: requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=…")'
@@ -29,10 +34,7 @@ demo: $(VENV)/.installed$(if $(findstring --kafka,$(ARGS))$(findstring --replica
 test: $(VENV)/.installed-dev
 	@# Without JENKINS_URL, which would run the conformance suite against that server; `make test-jenkins` does so.
 	$(COMPILE)
-	@# Half of a test's time is waiting, so there are twice as many workers as the smallest machine has cores. Six took the
-	@# same time as four.
-	env -u JENKINS_URL tests/in_memory $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder \
-	  tests/unit tests/contract tests/controller tests/golden tests/quick $(ARGS)
+	$(TESTS) -m "not slow" $(ARGS)
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
@@ -48,6 +50,8 @@ scenarios: $(VENV)/.installed-dev
 	$(COMPILE)
 	@# Two workers although these tests are long: most of their time is waiting.
 	env -u JENKINS_URL TESTS_SHELLS="dash bash busybox" $(BIN)/python -m pytest -n 2 --dist loadfile tests/scenarios $(ARGS)
+	@# What `make test` leaves out, because a test of it takes seconds.
+	$(TESTS) -m slow $(ARGS)
 	@# The agent's side in the shells that `make test` leaves out.
 	env -u JENKINS_URL TESTS_SHELLS="bash busybox" $(BIN)/python -m pytest -n 6 --dist worksteal tests/unit/pipelines $(ARGS)
 	@# With ARGS=--long also more examples of each property than in `make test`, and the tests with the mark `long`.

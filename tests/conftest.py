@@ -45,7 +45,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 # These files take up to a minute each. If they started last, one worker would run alone at the end.
-_LONGEST_FOLDERS = ("tests/quick/", "tests/controller/", "tests/unit/pipelines/")
+_LONGEST_FOLDERS = ("tests/service/", "tests/controller/", "tests/unit/pipelines/")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -13,6 +13,7 @@ from tests.recorded.page import DOCS, shown, written
 _PAGES = {"api.md": new_api.record, "legacy-api.md": legacy_api.record}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)  # a page is one conversation, from the first POST to a Jenkins that is down
 @pytest.mark.parametrize(("page", "record"), _PAGES.items(), ids=list(_PAGES))
 async def test_examples_of_the_page_agree_with_the_service(

@@ -72,6 +72,7 @@ async def job_is_gone(product: Product, app: ControllerApp) -> None:
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)  # twelve builds on however few processors
 async def test_many_apps_build_at_once(controller: Controller, tmp_path: Path):
     """Each app has two builds at once, some of which fail; both get one number, as the controller locks nothing."""
@@ -170,6 +171,7 @@ async def test_expired_stamp_is_refused_and_delivery_given_up(controller: Contro
     assert (await product.build(app.key, str(build.number_sent)))["state"] == "succeeded"
 
 
+@pytest.mark.slow
 async def test_controller_that_was_down_gets_the_final_status(controller: Controller, product: Product):
     app = ControllerApp("deaf")
     controller.down = True
@@ -181,6 +183,7 @@ async def test_controller_that_was_down_gets_the_final_status(controller: Contro
     assert has_no_status_after_the_final_one(build)
 
 
+@pytest.mark.slow
 async def test_build_whose_shuttle_is_killed_ends_normally(controller: Controller, product: Product, tmp_path: Path):
     app, gate = ControllerApp("killed"), tmp_path / "gate"
     build = await controller.create(app, source("echo before", waiting_for(gate), "echo after"))

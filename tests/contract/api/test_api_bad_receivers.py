@@ -21,6 +21,7 @@ async def one_byte_at_a_time(exchange: Exchange) -> None:
         await asyncio.sleep(0.02)
 
 
+@pytest.mark.slow
 async def test_bad_receivers_of_one_build_do_not_delay_others(shuttle: Shuttle, app: str):
     started = time.monotonic()
     await shuttle.submit(f"/{app}-alone/1", TEXT)

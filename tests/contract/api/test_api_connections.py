@@ -321,6 +321,7 @@ def open_files(folder: Path) -> list[str]:
     return [path for path in found if path.startswith(str(folder))]
 
 
+@pytest.mark.slow
 async def test_agent_that_does_not_read_its_source_is_disconnected_and_the_file_closed(
     tmp_path: Path, dropped: asyncio.Event
 ):

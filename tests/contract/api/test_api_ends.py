@@ -92,6 +92,7 @@ async def test_script_that_ignores_the_stop_is_killed(shuttle: Shuttle, app: str
     await ended(shuttle, f"/{app}/1", "stopped", "failed", "stopped")
 
 
+@pytest.mark.slow
 async def test_time_limit_counts_from_running(shuttle: Shuttle, app: str, tmp_path: Path):
     await shuttle.submit(f"/{app}/1", waiting_for(tmp_path / "never"), timeout_seconds=1)
     await ended(shuttle, f"/{app}/1", "timedout", "timedout", "timeout")

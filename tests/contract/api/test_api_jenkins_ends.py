@@ -75,6 +75,7 @@ async def test_success_in_jenkins_without_a_claim_fails_the_build(unmanned: Shut
     assert (await unmanned.whole_log(agent.path)).decode().splitlines()[-1] == f"-----> {build['message']}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("result", "reason"),
     [
@@ -110,6 +111,7 @@ async def test_supervisors_end_after_an_abort_in_jenkins_decides(
     assert (await unmanned.until(agent.path))["state"] == "succeeded"
 
 
+@pytest.mark.slow
 async def test_supervisor_that_is_never_silent_gets_a_stop_when_jenkins_ended_the_build(
     unmanned: Shuttle, jenkins: Jenkins, app: str, monkeypatch: pytest.MonkeyPatch
 ):
@@ -123,6 +125,7 @@ async def test_supervisor_that_is_never_silent_gets_a_stop_when_jenkins_ended_th
     assert (await unmanned.until(agent.path))["reason"] == "aborted_in_jenkins"
 
 
+@pytest.mark.slow
 async def test_branch_that_never_ends_does_not_delay_the_end_forever(
     unmanned: Shuttle, jenkins: Jenkins, app: str, monkeypatch: pytest.MonkeyPatch
 ):
@@ -139,6 +142,7 @@ async def test_branch_that_never_ends_does_not_delay_the_end_forever(
     assert (build["state"], build["reason"]) == ("failed", "not_reported")
 
 
+@pytest.mark.slow
 async def test_jenkins_console_is_appended_without_the_supervisors_end(unmanned: Shuttle, jenkins: Jenkins, app: str):
     agent = await (await unclaimed(unmanned, app)).begun()
     await agent.push(b"an unfinished line")

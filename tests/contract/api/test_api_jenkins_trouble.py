@@ -65,6 +65,7 @@ ANSWERS: dict[str, Callable[[], web.StreamResponse]] = {
 }
 
 
+@pytest.mark.slow
 async def test_invalid_response_to_any_request_is_retried(tmp_path: Path):
     """One build for each kind of invalid response: every request to Jenkins fails once, and the script runs once."""
     asked: Counter[str] = Counter()

@@ -23,6 +23,7 @@ async def the_rest(exchange: Exchange) -> None:
     await exchange.answer(206, headers, SOURCE[at:])
 
 
+@pytest.mark.slow
 async def test_source_with_retry_after_and_an_interruption_is_fetched(shuttle: Shuttle, app: str):
     limited = answering(403, {"Retry-After": "1"})
     async with Receiver(limited, answering(202, {"Retry-After": "0"}), cut_off, the_rest) as host:

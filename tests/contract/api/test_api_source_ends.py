@@ -88,6 +88,7 @@ async def failed(shuttle: Shuttle, path: str, url: str, **source: str) -> dict[s
     return build
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("what", "reason"),
     [

@@ -158,6 +158,7 @@ async def test_410_ends_a_receiver_until_a_replay(shuttle: Shuttle, app: str):
         assert first.body == second.body
 
 
+@pytest.mark.slow
 async def test_builds_get_slots_in_a_fair_order(tmp_path: Path):
     """One slot: builds of an app in the order of acceptance, and the app served longest ago first."""
     ran = tmp_path / "ran"
@@ -182,6 +183,7 @@ async def test_builds_get_slots_in_a_fair_order(tmp_path: Path):
         assert earlier["timestamps"]["finished_at"] <= later["timestamps"]["queued_at"]
 
 
+@pytest.mark.slow
 async def test_apps_build_in_parallel_up_to_the_limit(tmp_path: Path):
     """Each script waits for its partner, so builds only end if two run at once; a third one never runs with them."""
     script = f"""cd {tmp_path}; touch $SHUTTLE_APP_ID.runs

@@ -19,6 +19,7 @@ async def test_reader_may_not_trigger_a_build(replay):
     await replay("C-build-011")
 
 
+@pytest.mark.slow
 @covers(*CHAPTER_C)
 async def test_build_from_the_trigger_to_the_complete_log(replay):
     server = replay.server

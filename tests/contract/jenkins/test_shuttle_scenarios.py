@@ -9,6 +9,7 @@ from tests.contract.jenkins.situations import finished, left_with_a_number
 FIRST, SECOND = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
 
 
+@pytest.mark.slow
 @pytest.mark.needs("token")
 @covers(*(f"L-shuttle-0{number:02}" for number in range(1, 14)), "L-shuttle-015")
 async def test_two_builds_of_an_app_run_one_after_another(replay):

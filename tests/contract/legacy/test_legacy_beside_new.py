@@ -23,6 +23,7 @@ def waiting_for(gate: Path) -> str:
     return f"while [ ! -e {gate} ]; do sleep 0.1; done"
 
 
+@pytest.mark.slow
 async def test_builds_of_both_apis_with_the_same_ids_keep_their_own_formats(app: LegacyApp, tmp_path: Path):
     first_gate, second_gate = tmp_path / "first", tmp_path / "second"
     async with Receiver() as webhook, Receiver() as callback:
@@ -60,6 +61,7 @@ async def test_builds_of_both_apis_with_the_same_ids_keep_their_own_formats(app:
     assert {(body["type"], body["id"]) for body in bodies(callback)} == {("jenkins", 5)}
 
 
+@pytest.mark.slow
 async def test_builds_of_both_apis_run_in_the_order_of_acceptance(app: LegacyApp, tmp_path: Path):
     ran = tmp_path / "ran"
     uuids = []

@@ -113,6 +113,7 @@ async def test_pending_is_never_sent_after_the_final_status(app: LegacyApp):
     assert received[0] == "pending"
 
 
+@pytest.mark.slow
 async def test_only_the_three_documented_statuses_are_sent(app: LegacyApp):
     async with Receiver() as callback:
         for number, run in enumerate(("true", "false", "exit 3"), 1):

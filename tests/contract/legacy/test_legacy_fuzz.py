@@ -67,6 +67,7 @@ def is_documented_response(answer: Answer) -> None:
         assert "\n" not in answer.json["message"]
 
 
+@pytest.mark.slow
 @quickly
 @given(change=changes)
 def test_any_fields_get_a_valid_response(runner: asyncio.Runner, fuzzed: Shuttle, change: dict[str, Any]):

@@ -56,6 +56,7 @@ async def test_repeated_request_after_the_end_gets_the_same_response(app: Legacy
     assert (await app.post(body | {"branch": "other"})).status == 409
 
 
+@pytest.mark.slow
 async def test_builds_with_the_same_number_run_one_after_another(app: LegacyApp, tmp_path: Path):
     gate = tmp_path / "gate"
     waits = f"while [ ! -e {gate} ]; do sleep 0.1; done; echo ran"

@@ -99,6 +99,7 @@ async def test_log_before_the_build_is_empty_or_the_preamble(waiting: LegacyApp)
 LINES = 300_000
 
 
+@pytest.mark.slow
 async def test_long_log_is_complete_as_text_and_cut_to_its_end_as_json(app: LegacyApp):
     """The text is complete; the JSON is one string, which clients hold in memory several times."""
     await app.submit(7, f'seq -f "%.0f of {LINES} lines, some of them with \\"quotes\\"" 1 {LINES}')

@@ -161,6 +161,7 @@ async def test_percent_encoded_ids_are_decoded(waiting: LegacyApp):
     assert (await exchange(waiting, f"DELETE /{app_id} HTTP/1.1")).body == OK
 
 
+@pytest.mark.slow
 async def test_data_url_of_40_mib_is_accepted(waiting: LegacyApp):
     content = os.urandom(30 * 1024 * 1024)
     body = waiting.request(1, sources="data:application/gzip;base64," + b64encode(content).decode())

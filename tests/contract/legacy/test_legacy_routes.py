@@ -155,6 +155,7 @@ async def test_foreign_job_is_kept_and_does_not_block_other_deletions(
     assert await jenkins.call("GET", f"/job/{job}/api/json") == 200
 
 
+@pytest.mark.slow
 async def test_job_that_jenkins_refuses_to_delete_blocks_no_other_and_is_deleted_later(
     app: LegacyApp, jenkins: Jenkins, builder_notes: Path
 ):
@@ -221,6 +222,7 @@ async def test_job_of_a_deleted_app_is_deleted_after_a_restart(app: LegacyApp, j
         await job_is_gone(jenkins, job)
 
 
+@pytest.mark.slow
 async def test_deleted_app_can_be_built_again(app: LegacyApp):
     await app.submit(1)
     await app.until(1)

@@ -22,6 +22,7 @@ def peak_bytes(pid: int) -> int:
     return int(line.split()[1]) * 1024
 
 
+@pytest.mark.slow
 async def test_fault_7_log_of_50_mb_is_never_completely_in_memory(
     waiting: LegacyApp, builder_path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 PATIENCE_SECONDS = 10
 
 
+@pytest.mark.slow
 async def test_fault_1_unreachable_kafka_neither_blocks_the_post_nor_ends_the_service(app: LegacyApp):
     with black_hole() as port:
         for number, hosts in ((1, f"127.0.0.1:{closed_port()}"), (2, f"127.0.0.1:{port}"), (3, "no.such.host.example")):
@@ -31,6 +32,7 @@ async def test_fault_1_unreachable_kafka_neither_blocks_the_post_nor_ends_the_se
         assert (await app.shuttle.get("/healthz")).status == 200
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)  # three starts of processes
 async def test_fault_2_build_gets_its_final_status_although_the_service_was_killed(
     waiting: LegacyApp, builder_path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -125,6 +127,7 @@ seq -f '    line %g äöü €' 1 20000"""
     assert expected in (await app.logs(1, Accept="application/json")).json["output"]
 
 
+@pytest.mark.slow
 async def test_fault_8_builds_wait_for_a_slot(jenkins: Jenkins, tmp_path: Path):
     """Each build waits for its partner, so builds only end if two run at once; a third one never runs with them."""
     script = f"""cd {tmp_path}; touch $MINE.runs

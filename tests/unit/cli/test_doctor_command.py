@@ -133,6 +133,7 @@ async def test_existing_files_of_the_service_are_checked_in_place(jenkins, run, 
     assert f"the directory {tmp_path}/data/objects can be read and written." in ran.out
 
 
+@pytest.mark.slow
 async def test_terminated_doctor_removes_its_job_and_its_folder(jenkins, tmp_path, monkeypatch):
     monkeypatch.setenv("SHUTTLE_JENKINS_AGENT_LABEL", "nowhere")
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
@@ -181,6 +182,7 @@ async def test_migrate_prints_the_revision(jenkins, run, tmp_path):
     assert (tmp_path / "data" / "shuttle.db").exists()
 
 
+@pytest.mark.slow
 async def test_agent_that_cannot_reach_the_shuttle_is_reported_with_the_address(jenkins, run, monkeypatch):
     monkeypatch.setenv("BUILD_SHUTTLE_HOST", "http://127.0.0.1:9")
     ran = await run("doctor", "--json", "--wait-seconds", "2")

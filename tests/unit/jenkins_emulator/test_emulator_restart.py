@@ -130,6 +130,7 @@ async def _marked(path: Path, text: str) -> bool:
     return path.exists() and path.read_text() == text
 
 
+@pytest.mark.slow
 async def test_every_step_runs_once_despite_repeated_kills(server: Server, caller: Caller, tmp_path: Path) -> None:
     marks = tmp_path / "marks"
     steps = "\n".join(f"sh 'echo {number} >> {marks}; echo line {number}'" for number in range(30))
@@ -158,6 +159,7 @@ async def test_every_step_runs_once_despite_repeated_kills(server: Server, calle
     assert text.count("[Pipeline] sh\r\n") == 34
 
 
+@pytest.mark.slow
 async def test_stop_before_the_end_of_the_server_takes_effect_after_it(
     server: Server, caller: Caller, tmp_path: Path
 ) -> None:

@@ -159,6 +159,7 @@ async def test_concurrent_builds_have_their_own_workspaces(caller: Caller) -> No
         assert await caller.ended("j", number) == "ABORTED"
 
 
+@pytest.mark.slow
 async def test_stop_takes_effect_however_early_it_comes(caller: Caller) -> None:
     await caller.create("j", "steps:sh 'sleep 60'", parameters=("N",))
     for number in range(1, 21):

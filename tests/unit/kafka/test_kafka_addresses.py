@@ -121,6 +121,7 @@ async def test_tls_uses_the_host_name_and_not_its_address(make_clusters, monkeyp
             await send(clusters, f"kafka+ssl://other.example:{running.port}/t", "a")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("api", [VERSIONS, METADATA, PRODUCER_ID, PRODUCE])
 async def test_broker_that_closes_connections_is_retried_with_backoff(make_clusters, api):
     async with broker() as running:

@@ -172,6 +172,7 @@ async def test_growing_log_is_kept_without_an_end(one: OneBuild, monkeypatch: py
         await until_kept(one, PREAMBLE + (b"one\n" if line == b"one\n" else b"one\ntwo\n"))
 
 
+@pytest.mark.slow
 async def test_pieces_of_a_slow_log_become_few(one: OneBuild, monkeypatch: pytest.MonkeyPatch):
     """64 uploads leave some pieces, and each smaller piece that was replaced is deleted."""
     monkeypatch.setattr(f"{WRITER}._LONGEST_UNKEPT_SECONDS", 0.0)

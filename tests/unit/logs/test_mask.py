@@ -166,6 +166,7 @@ def test_a_secret_of_many_kilobytes_is_replaced_by_one_mask(form: Callable[[str]
     assert masked(f"before {secret[5_000:9_000]} after".encode(), secret).count(b"<line") <= 200
 
 
+@pytest.mark.slow
 @given(st.sets(st.text("ab", min_size=6, max_size=12), min_size=30), st.text("ab", max_size=80).map(str.encode))
 def test_spans_of_many_secrets_with_few_heads_are_the_union_of_all_matches(secrets: set[str], text: bytes) -> None:
     assert Masker(secrets).spans(text) == naive_spans(text, tuple(secrets))

@@ -250,6 +250,7 @@ async def test_rows_that_arrive_differently_end_the_move_with_nothing_moved(
     await served(service.path)
 
 
+@pytest.mark.slow
 async def test_interrupted_move_leaves_the_file_to_its_service(
     service: StoppedService, store: S3Store, request_: MoveRequest, monkeypatch: pytest.MonkeyPatch
 ):
@@ -271,6 +272,7 @@ async def test_interrupted_move_leaves_the_file_to_its_service(
     assert (await move_database(request_, store)).differences == []
 
 
+@pytest.mark.slow
 async def test_connection_that_is_lost_during_the_uploads_is_opened_again(
     postgres: OnPostgres, store: S3Store, request_: MoveRequest, monkeypatch: pytest.MonkeyPatch
 ):
@@ -301,6 +303,7 @@ async def test_no_replica_starts_while_the_database_is_being_filled(
         await database.run(raise_counter, REPLICA)
 
 
+@pytest.mark.slow
 async def test_living_replica_is_refused_and_a_dead_one_is_not(
     postgres: OnPostgres, store: S3Store, request_: MoveRequest
 ):

@@ -57,6 +57,7 @@ async def test_programs_that_an_earlier_build_left_in_the_workspace_are_not_run(
     assert not done.exists()
 
 
+@pytest.mark.slow
 async def test_build_whose_process_cannot_be_started_fails(agent: Agent) -> None:
     """`setsid` forks, so only the missing word of the runner shows that it did not start. In busybox it is built in."""
     setsid = shutil.which("setsid")

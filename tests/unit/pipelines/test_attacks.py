@@ -4,6 +4,8 @@ import asyncio
 import base64
 import time
 
+import pytest
+
 from jenkins_pipelines.catalogue import PIPELINES
 from jenkins_pipelines.environment import AgentEnvironment
 from tests.support.agent_api import BUILD_UUID, RUN_TOKEN, SETUP_TOKEN, AgentApi, source_archive
@@ -226,6 +228,7 @@ async def test_argument_with_the_name_of_the_marker_hides_no_process(each_agent:
     assert not is_running(forever)
 
 
+@pytest.mark.slow
 async def test_stop_ends_the_upload_of_a_dist_full_of_links(each_agent: Agent) -> None:
     links = "mkdir dist; i=0; while [ $i -lt 2000 ]; do ln -s nowhere dist/$i; i=$((i+1)); done\n"
     each_agent.give("ln")
@@ -240,6 +243,7 @@ async def test_stop_ends_the_upload_of_a_dist_full_of_links(each_agent: Agent) -
     assert api.ends == {"main": 143}
 
 
+@pytest.mark.slow
 async def test_folder_nested_too_deep_in_dist_fails_with_a_reason(each_agent: Agent) -> None:
     deep = "mkdir dist; cd dist; i=0; while [ $i -lt 1200 ]; do mkdir d; cd d; i=$((i+1)); done; echo x >file\n"
     async with shuttle(deep) as api:

@@ -395,6 +395,7 @@ async def build_quickly(agent: Agent, dockerfile: str) -> None:
     assert ended.status == 0, ended.console + api.log
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", REPEATED)
 async def test_dockerfile_of_1_mib_is_read_in_seconds(agent: Agent, form: str) -> None:
     await build_quickly(agent, filled(*REPEATED[form]))
@@ -411,6 +412,7 @@ TOO_MANY_ARGUMENTS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dockerfile", "arguments", "message"),
     [

@@ -109,6 +109,7 @@ async def test_script_may_handle_the_failure_of_a_program(
     assert api.reports == {}
 
 
+@pytest.mark.slow
 async def test_program_in_a_folder_that_does_not_exist_fails_at_once(
     each_agent: Agent, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -72,6 +72,7 @@ def expected(agent: Agent, arguments: dict[str, str]) -> dict[str, str]:
     return ordinary | arguments
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shell", SHELLS)
 @settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(arguments=st.dictionaries(names, values, max_size=16))

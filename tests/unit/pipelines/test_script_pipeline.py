@@ -345,6 +345,7 @@ async def test_stop_that_ends_a_program_first_is_not_reported_as_its_failure(age
     assert {name: report["reason"] for name, report in api.reports.items()} == {"end": "aborted_in_jenkins"}
 
 
+@pytest.mark.slow
 async def test_every_call_is_retried_while_the_shuttle_fails(each_agent: Agent) -> None:
     build = "#!/bin/sh\nmkdir dist; echo artifact >dist/file\n"
     async with AgentApi(environment(), source_archive({"build.sh": build})) as api:

@@ -112,6 +112,7 @@ print(sys.argv[1], "got", "two" if again else "one", flush=True)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("namespace", [False, True])
 async def test_stop_sends_each_process_a_single_term(each_agent: Agent, namespace: bool) -> None:
     """Some programs take a second TERM as an order to exit at once, without finishing their work."""
@@ -257,6 +258,7 @@ async def test_superseded_attempt_ends(agent: Agent) -> None:
     assert nothing_is_left(agent)
 
 
+@pytest.mark.slow
 async def test_rest_of_the_log_is_sent_in_the_background_after_a_stop(each_agent: Agent) -> None:
     forever = long_time()
     async with shuttle(f"echo begun; sleep {forever}\n") as api:
@@ -278,6 +280,7 @@ async def test_rest_of_the_log_is_sent_in_the_background_after_a_stop(each_agent
     await until(lambda: nothing_is_left(each_agent))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ended", [False, True])
 async def test_stop_by_jenkins_is_not_delayed_by_a_hanging_shuttle(each_agent: Agent, ended: bool) -> None:
     """Even if the build has already ended: without a stop, sending its end is retried for 15 minutes."""
@@ -304,6 +307,7 @@ async def test_stop_by_jenkins_is_not_delayed_by_a_hanging_shuttle(each_agent: A
     await until(lambda: nothing_is_left(each_agent))
 
 
+@pytest.mark.slow
 async def test_stop_with_the_longest_grace_and_a_hanging_shuttle_takes_fifteen_seconds_at_most(agent: Agent) -> None:
     """Jenkins waits 20 s. A hidden process keeps the build's output open."""
     hidden = long_time()
@@ -328,6 +332,7 @@ async def test_stop_with_the_longest_grace_and_a_hanging_shuttle_takes_fifteen_s
     end_processes(hidden)
 
 
+@pytest.mark.slow
 async def test_unreachable_shuttle_delays_the_end_only_once(each_agent: Agent) -> None:
     """The delay is not repeated at the boundaries of stages."""
     each_agent.limits = {"retry_seconds": 2}
@@ -348,6 +353,7 @@ async def test_unreachable_shuttle_delays_the_end_only_once(each_agent: Agent) -
     assert api.log == RUNNING + "begun\nover\n"
 
 
+@pytest.mark.slow
 async def test_shuttle_lost_during_an_upload_is_awaited_only_once(agent: Agent) -> None:
     agent.limits = {"retry_seconds": 4}
     async with shuttle("mkdir dist; echo >dist/file\n") as api, asyncio.timeout(25):
@@ -418,6 +424,7 @@ async def test_refused_stage_reports_do_not_delay_the_build(agent: Agent) -> Non
     assert (run.status, api.ends) == (0, {"main": 0})
 
 
+@pytest.mark.slow
 async def test_step_ends_once_the_background_sender_has_its_own_environment(agent: Agent) -> None:
     """Jenkins kills processes that have the step's environment; in this test the window for that is half a second."""
     agent.program("env", f'#!/bin/sh\nsleep 0.5\nexec {shutil.which("env")} "$@"\n')
@@ -456,6 +463,7 @@ def _to_stay(way: str, time: str) -> str:
     return way.format(leave=f"sleep {time}", sleep=f"{sleep} {time}", setsid=setsid, timeout=timeout)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("namespace", [False, True])
 async def test_processes_left_running_are_ended_and_logged(each_agent: Agent, namespace: bool) -> None:
     if namespace:
@@ -583,6 +591,7 @@ async def test_build_can_clean_up_after_the_supervisor_is_killed(each_agent: Age
     assert {path.name for path in each_agent.home.glob("*-caught")} == {"daemon-caught", "main-caught"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shell", [shell for shell in SHELLS if shell != "busybox"])
 async def test_stopped_daemon_in_a_namespace_gets_a_single_term(tmp_path: Path, shell: str) -> None:
     """The namespace's first process sends TERM to what a build leaves running, but not after a stop sent it."""

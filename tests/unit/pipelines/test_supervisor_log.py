@@ -91,6 +91,7 @@ async def test_log_is_sent_again_after_the_shuttle_lost_its_disk(each_agent: Age
     assert api.log == whole + "end\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("faults", [(NoOffset, 500, CutHeaders), (401, Cut, 404)])
 async def test_failed_pushes_neither_lose_nor_duplicate_a_byte(each_agent: Agent, faults) -> None:
     build = "for n in 1 2 3 4 5 6 7 8; do echo $n; sleep 0.05; done\n"

@@ -28,6 +28,7 @@ async def test_long_number_in_an_extended_header_is_read_at_once(normalized):
     assert contents(await normalized(original)) == {"a": b"1"}
 
 
+@pytest.mark.slow
 async def test_large_header_of_all_entries_is_not_copied_for_each(normalized):
     records = b"".join(record(b"k%d" % number, b"v") for number in range(80_000))
     original = global_header(records, entries=MANY)

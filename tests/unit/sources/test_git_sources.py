@@ -72,6 +72,7 @@ async def reason(url: str, into: Path, **asked: Any) -> str:
     return caught.value.reason
 
 
+@pytest.mark.slow
 async def test_the_commit_of_a_ref_is_fetched(server: GitServer, work: Work, tmp_path: Path):
     first = work.commit({"build.sh": "#!/bin/sh\n", "a/b.txt": "1"})
     git(work.folder, "tag", "--annotate", "--message", "m", "v1")
@@ -231,6 +232,7 @@ def link(work: Work, path: str, url: str, commit: str = "1" * 40) -> str:
     return work.push()
 
 
+@pytest.mark.slow
 async def test_submodules_are_fetched_on_request(server: GitServer, work: Work, tmp_path: Path):
     inner, library = server.repository("inner"), server.repository("library")
     inner_commit = inner.commit({"deep.txt": "d"})
@@ -275,6 +277,7 @@ async def test_a_repository_above_the_limit_is_refused(server: GitServer, work: 
     assert await reason(url_of(server), tmp_path, limits=replace(LIMITS, max_entries=5)) == "archive_too_large"
 
 
+@pytest.mark.slow
 async def test_a_hanging_host_is_given_up_and_cancelling_leaves_nothing(server: GitServer, work: Work, tmp_path: Path):
     work.commit({"a": "1"})
     reached, held = asyncio.Event(), asyncio.Event()

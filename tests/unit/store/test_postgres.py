@@ -58,6 +58,7 @@ async def until_back(database: PostgresDatabase) -> None:
                 return
 
 
+@pytest.mark.slow
 async def test_hanging_server_is_reported_in_time_and_used_again_later(
     database: PostgresDatabase, server: PostgresServer
 ):
@@ -72,6 +73,7 @@ async def test_hanging_server_is_reported_in_time_and_used_again_later(
     await until_back(database)
 
 
+@pytest.mark.slow
 async def test_outcome_is_unknown_if_the_server_hangs_at_the_commit(
     database: PostgresDatabase, server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ):
@@ -202,6 +204,7 @@ async def test_start_waits_if_the_user_has_too_many_connections(server: Postgres
     await opened.close()
 
 
+@pytest.mark.slow
 async def test_refused_login_of_a_running_service_is_retried(server: PostgresServer, limited: str):
     """Somebody changes the password, and then DATABASE_URL or the password again."""
     name = limited.rpartition("/")[2]

@@ -14,6 +14,8 @@ from tests.support.faulty_proxy import FaultyProxy, faulty_proxy
 from tests.support.inprocess import Shuttle, running_shuttle, script_request
 from tests.support.s3_server import bucket_of, s3_server, settings_for
 
+pytestmark = pytest.mark.slow
+
 UUID = "0a7f4f0e-0000-4000-8000-0123456789ab"
 
 

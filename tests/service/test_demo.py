@@ -134,6 +134,7 @@ def test_the_demo_names_missing_programs_at_once(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 async def test_a_source_that_is_no_archive_fails_without_a_build_in_jenkins(tmp_path: Path):
     (tmp_path / "source.tgz").write_text("no archive at all")
     demo = await run_shuttle("demo", "--source", "source.tgz", cwd=tmp_path)
@@ -143,6 +144,7 @@ async def test_a_source_that_is_no_archive_fails_without_a_build_in_jenkins(tmp_
     assert not list(tmp_path.glob(".data/demo-*/jenkins/jobs/*/builds/*")), "nothing reached Jenkins"
 
 
+@pytest.mark.slow
 async def test_an_interrupted_demo_leaves_nothing_behind(tmp_path: Path):
     source = tmp_path / "source"
     source.mkdir()
@@ -156,6 +158,7 @@ async def test_an_interrupted_demo_leaves_nothing_behind(tmp_path: Path):
     check_ports_are_closed(demo, 3)
 
 
+@pytest.mark.slow
 async def test_the_demo_ends_without_an_error_message_when_its_output_is_closed(tmp_path: Path):
     script = '"$0" -m shuttle demo | head -n 5 >/dev/null; echo "ended ${PIPESTATUS[0]}"'
     process = await asyncio.create_subprocess_exec(

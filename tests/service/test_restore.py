@@ -6,7 +6,11 @@ import re
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support.inprocess import running_jenkins, running_shuttle
+
+pytestmark = pytest.mark.slow
 
 _PAGE = Path(__file__).parents[2] / "docs" / "operating.md"
 

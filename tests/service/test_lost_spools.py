@@ -20,6 +20,8 @@ from tests.support.inprocess import Jenkins, Shuttle, running_jenkins, running_s
 from tests.support.product import Receiver
 from tests.support.serving import serving
 
+pytestmark = pytest.mark.slow
+
 PATH = "/app/1"
 NOBODY = {"SHUTTLE_JENKINS_AGENT_LABEL": "nowhere"}
 

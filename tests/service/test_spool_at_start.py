@@ -4,7 +4,11 @@ import asyncio
 import hashlib
 from pathlib import Path
 
+import pytest
+
 from tests.support.inprocess import Shuttle, running_jenkins, running_shuttle
+
+pytestmark = pytest.mark.slow
 
 BROKEN, FINE = "/broken/1", "/fine/1"
 

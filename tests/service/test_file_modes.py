@@ -3,7 +3,11 @@
 import os
 from pathlib import Path
 
+import pytest
+
 from tests.support.product import running_product
+
+pytestmark = pytest.mark.slow
 
 
 def modes(folder: Path) -> dict[str, str]:

@@ -10,6 +10,8 @@ from aiohttp import web
 from tests.support.inprocess import Shuttle, running_shuttle
 from tests.support.product import archive, data_url
 
+pytestmark = pytest.mark.slow
+
 GOOD = archive({"build.sh": "true"})
 # Long enough for a fetch, also on a busy machine. A build that treated the store's fault as one of its source would end
 # after this time.

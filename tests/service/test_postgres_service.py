@@ -19,7 +19,7 @@ from tests.support.postgres_server import PASSWORD, USER
 from tests.support.product import running_product
 from tests.support.shuttle_process import shuttle_process
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 
 @pytest.fixture(scope="module")

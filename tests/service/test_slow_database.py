@@ -16,7 +16,7 @@ from tests.support.answer import Answer
 from tests.support.inprocess import Shuttle, running_shuttle, script_request
 from tests.support.on_postgres import on_postgres
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
 
 REQUEST_SECONDS = 1.0
 # The rest is for a busy machine.

@@ -14,6 +14,8 @@ from tests.support.product import TOKEN, USER, Process
 from tests.support.shuttle_process import shuttle_process
 from tests.support.tcp_proxy import TcpProxy, tcp_proxy
 
+pytestmark = pytest.mark.slow
+
 # Far below the timeouts of requests (30 s, three times for S3), also on a busy machine.
 SHUTDOWN_SECONDS = 4
 

@@ -10,6 +10,8 @@ from shuttle.cli.examination import examine
 from shuttle.errors import SettingsError
 from tests.support.inprocess import NO_JENKINS, running_shuttle, script_request
 
+pytestmark = pytest.mark.slow
+
 OURS, ANOTHER = (Fernet.generate_key().decode() for _ in range(2))
 
 

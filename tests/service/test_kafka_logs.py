@@ -10,7 +10,7 @@ from tests.support.kafka_cluster import kafka_cluster
 from tests.support.kafka_topic import header, is_finished, joined
 from tests.support.product import running_product
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -10,6 +10,8 @@ from tests.support.inprocess import running_jenkins, running_shuttle, script_req
 from tests.support.receivers import Receiver, answering
 from tests.unit.delivery.status_receiver import answers, receiving
 
+pytestmark = pytest.mark.slow
+
 HOUR_SECONDS = 3600.0
 # The script of a build that does not end by itself.
 SLEEP = "sleep 600"
