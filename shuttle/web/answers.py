@@ -34,7 +34,7 @@ def json_answer(
 
     `recorded` are further members of the object as JSON texts, so that their numbers are not rewritten.
     """
-    text = json.dumps(body, separators=(",", ":"), default=_fields)
+    text = _ENCODER.encode(body)
     for name, value in (recorded or {}).items():
         text = f"{{{json.dumps(name)}:{value},{text[1:]}"
     return web.Response(text=text, status=status, content_type="application/json", headers=headers)
@@ -43,6 +43,8 @@ def json_answer(
 def _fields(model: BaseModel) -> dict[str, Any]:
     return dict(model)
 
+
+_ENCODER = json.JSONEncoder(separators=(",", ":"), default=_fields)
 
 # Headers of the response to an accepted request.
 ACCEPTANCE_HEADERS = ("Shuttle-Replayed", "Shuttle-Ignored-Fields", "Shuttle-Warnings")

@@ -141,6 +141,14 @@ async def json_body(request: web.Request) -> AsyncIterator[bytes | mmap.mmap]:
     """
     limit_bytes = request.app[SERVICES].settings.shuttle_max_body_bytes
     too_large = BodyTooLargeError(f"Send at most {limit_bytes} bytes (SHUTTLE_MAX_BODY_BYTES).")
+    if request.content.is_eof() and not _encoding(request):
+        # It came with the head, as most bodies do: aiohttp holds it already, and there is nothing to wait for.
+        arrived = request.content.read_nowait()
+        if len(arrived) > limit_bytes:
+            raise too_large
+        _check_content_type(request)
+        yield await in_utf8(arrived, request.charset)
+        return
     async with _received(request, limit_bytes, too_large) as buffer:
         _check_content_type(request)
         async with buffer.reading() as body:
