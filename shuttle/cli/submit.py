@@ -38,10 +38,17 @@ def submit(
     source: Annotated[
         str,
         typer.Option(
-            help="The source: an http(s):, docker: or data: URL, or a directory or archive on this machine.",
+            help="The source: an http(s):, git+https:, docker: or data: URL, or a directory or archive on this machine."
+            " - reads it from standard input.",
             show_default=False,
         ),
     ],
+    subdir: Annotated[
+        str, typer.Option(metavar="FOLDER", help="The folder of a git source that becomes its root.")
+    ] = "",
+    submodules: Annotated[
+        bool, typer.Option("--submodules", help="Fetch the submodules of a git source, too.")
+    ] = False,
     destination: Annotated[
         str,
         typer.Option(
@@ -96,12 +103,12 @@ def submit(
     destination = read_url("--destination", destination, "SHUTTLE_DESTINATION")
     arguments, secret_arguments = _pairs("--arg", arg), _pairs("--secret-arg", secret_arg)
     with working("packing the source"):
-        place = source_url(source)
+        place = source_url(read_url("--source", source, ""))
     if legacy:
         _refuse_options(
             "not in the older API",
             {"--pipeline": pipeline, "--secret-arg": secret_arg, "--log-webhook": log_webhook, "--timeout": timeout}
-            | {"--label": label, "--metadata": metadata},
+            | {"--label": label, "--metadata": metadata, "--subdir": subdir, "--submodules": submodules},
         )
         submission_request = legacy_submission(
             app_id,
@@ -122,7 +129,7 @@ def submit(
         if build_id is None:
             raise UsageError("Give the BUILD: only with --legacy does the service number the builds.")
         request = _without_blanks(
-            source={"url": place},
+            source=_without_blanks(url=place, subdir=subdir, submodules=submodules or None),
             destination={"url": destination} if destination else None,
             pipeline=pipeline,
             arguments={**arguments, **secret_arguments},

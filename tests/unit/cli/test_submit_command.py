@@ -49,6 +49,15 @@ async def test_destination_with_a_password_can_be_kept_out_of_the_command_line(s
     assert service.asked[0].body["destination"] == {"url": url}
 
 
+async def test_git_source_with_a_password_is_read_from_standard_input(service, run, monkeypatch):
+    service.says("POST", "/web/7", {"status": "OK"})
+    url = "git+https://reader:s3cret@git.example.com/shop#main"
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{url}\n"))
+    ran = await run("submit", "web", "7", "--source", "-", "--subdir", "services/web", "--submodules")
+    assert ran.code == 0
+    assert service.asked[0].body == {"source": {"url": url, "subdir": "services/web", "submodules": True}}
+
+
 async def test_fields_without_an_option_are_left_to_the_service(service, run):
     service.says("POST", "/shop/7", {"status": "OK"})
     await run("submit", "shop", "7", "--source", "https://code.example.com/a.tgz")
