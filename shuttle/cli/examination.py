@@ -50,6 +50,8 @@ def _settings(settings: Settings) -> list[Finding]:
     if not settings.build_shuttle_host and settings.binds_loopback:
         sentence = "BUILD_SHUTTLE_HOST is not set: Jenkins' agents must run on this machine to fetch sources."
         findings.append(warning("settings", sentence))
+    if shutil.which("git") is None:
+        findings.append(warning("git", "is not installed on this machine: builds of git sources will fail."))
     return findings
 
 

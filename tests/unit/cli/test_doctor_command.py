@@ -93,6 +93,12 @@ async def test_each_controller_is_examined(jenkins, run, monkeypatch, unused_tcp
     assert await _jobs(jenkins) == []
 
 
+async def test_machine_without_git_gives_a_warning(jenkins, run, monkeypatch, tmp_path):
+    assert "git " not in (await run("doctor", "--no-jobs")).out
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert re.search("warning +git +is not installed", (await run("doctor", "--no-jobs")).out)
+
+
 async def test_password_in_jenkins_url_gives_a_warning(jenkins, run, monkeypatch):
     monkeypatch.setenv("JENKINS_URL", jenkins.url.replace("//", "//u:passw0rd@"))
     ran = await run("doctor", "--json")
