@@ -143,7 +143,7 @@ class Brokers:
         try:
             async with self._admin() as admin:
                 answer = await admin.create_topics(topics)
-        except (KafkaError, OSError):
+        except (KafkaError, OSError, AttributeError):  # the last by aiokafka, while the cluster has no controller yet
             return False
         # 0: created now; 36: created by an earlier attempt whose answer was lost.
         return all(int(each[1]) in {0, 36} for each in answer.topic_errors)
