@@ -100,6 +100,7 @@ async def test_many_apps_build_at_once(controller: Controller, tmp_path: Path):
     assert {build.statuses[0] for build in controller.builds} == {"pending"}
 
 
+@pytest.mark.slow
 async def test_build_can_be_stopped_and_read_once_accepted(controller: Controller, tmp_path: Path):
     """The controller's users can do neither before `pending`, so that status does not wait for Jenkins."""
     app, gate = ControllerApp("busy"), tmp_path / "gate"
@@ -113,6 +114,7 @@ async def test_build_can_be_stopped_and_read_once_accepted(controller: Controlle
     await controller.until_status(running, "succeeded")
 
 
+@pytest.mark.slow
 async def test_deleted_app_has_its_pending_builds_stopped(controller: Controller, product: Product, tmp_path: Path):
     app = ControllerApp("goes")
     running = await controller.create(app, source("echo begun", "sleep 600"))
@@ -153,6 +155,7 @@ async def test_stamp_of_the_current_or_previous_window_is_accepted(
     assert 403 not in controller.answers
 
 
+@pytest.mark.slow
 async def test_expired_stamp_is_refused_and_delivery_given_up(controller: Controller, product: Product, tmp_path: Path):
     app, gate = ControllerApp("slower"), tmp_path / "gate"
     build = await controller.create(app, source(waiting_for(gate)))

@@ -120,6 +120,7 @@ async def test_an_error_does_not_repeat_a_long_name(agent: Agent):
     assert len(answer.body) < 1024
 
 
+@pytest.mark.slow
 async def test_number_of_stage_events_is_limited_to_1000(shuttle: Shuttle):
     agent = await (await waiting_agent(shuttle, "/stages/1")).begun()
     events = [

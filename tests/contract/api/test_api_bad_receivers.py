@@ -63,6 +63,7 @@ async def test_bad_receivers_of_one_build_do_not_delay_others(shuttle: Shuttle, 
             assert len(await shuttle.whole_log(path)) == shown["log"]["bytes"]
 
 
+@pytest.mark.slow
 async def test_responses_are_quick_despite_bad_receivers(shuttle: Shuttle, app: str):
     async with Receiver(hanging, buffer_bytes=4096) as hangs:
         hooks = {"status": f"{hangs.url}/s", "logs": f"{hangs.url}/l"}

@@ -112,6 +112,7 @@ async def test_head_that_stays_incomplete_beyond_the_idle_timeout_gets_408(tmp_p
         assert (status, body["code"]) == (408, "head_timeout")
 
 
+@pytest.mark.slow
 async def test_followed_log_is_not_an_idle_connection(quick: Shuttle):
     await quick.submit("/followed/1")
     async with connected(quick, b"GET /followed/1/logs?follow=1 HTTP/1.1\r\nHost: localhost\r\n\r\n") as (reader, _):

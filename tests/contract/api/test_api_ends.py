@@ -85,6 +85,7 @@ async def test_stopped_build_ends_when_its_supervisor_confirms(shuttle: Shuttle,
     assert (after.status, after.json["code"]) == (422, "nothing_to_stop")
 
 
+@pytest.mark.slow
 async def test_script_that_ignores_the_stop_is_killed(shuttle: Shuttle, app: str, tmp_path: Path):
     await shuttle.submit(f"/{app}/1", f"trap '' TERM INT HUP; {waiting_for(tmp_path / 'never')}")
     await begun(shuttle, f"/{app}/1")
@@ -105,6 +106,7 @@ async def test_build_aborted_in_jenkins_fails(shuttle: Shuttle, jenkins: Jenkins
     await ended(shuttle, f"/{app}/1", "failed", "failed", "aborted_in_jenkins")
 
 
+@pytest.mark.slow
 async def test_build_whose_job_is_deleted_fails(shuttle: Shuttle, jenkins: Jenkins, app: str, tmp_path: Path):
     await shuttle.submit(f"/{app}/1", waiting_for(tmp_path / "go"))
     build = await begun(shuttle, f"/{app}/1")

@@ -56,6 +56,7 @@ def is_documented_error(answer: Answer) -> None:
     assert "\n" not in answer.json["message"]
 
 
+@pytest.mark.slow
 @quickly
 @given(body=bodies)
 def test_any_json_gets_a_valid_response(runner: asyncio.Runner, fuzzed: Shuttle, body: Any):
@@ -82,6 +83,7 @@ def test_any_bytes_get_a_valid_response(runner: asyncio.Runner, fuzzed: Shuttle,
     assert answer.status == 400
 
 
+@pytest.mark.slow
 @quickly
 @given(
     app_id=segments,

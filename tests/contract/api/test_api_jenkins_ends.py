@@ -98,6 +98,7 @@ async def test_without_the_supervisors_end_jenkins_result_gives_the_reason(
     assert (await agent.push(b"late")).headers["Shuttle-Stop"] == "over"
 
 
+@pytest.mark.slow
 async def test_supervisors_end_after_an_abort_in_jenkins_decides(
     unmanned: Shuttle, jenkins: Jenkins, app: str, monkeypatch: pytest.MonkeyPatch
 ):
@@ -179,6 +180,7 @@ async def test_waiting_for_has_jenkins_reason_while_no_node_is_free(unmanned: Sh
 GHOST = {"building": True, "result": None, "executor": None, "inProgress": False, "duration": 0}
 
 
+@pytest.mark.slow
 async def test_ghost_is_triggered_again(shuttle: Shuttle, jenkins: Jenkins, app: str):
     """A Jenkins that is killed when a build begins shows it as running forever."""
     await shuttle.submit(f"/{app}/1")
@@ -198,6 +200,7 @@ async def test_stopped_ghost_ends_at_once(unmanned: Shuttle, jenkins: Jenkins, a
     assert (await agent.claim()).status == 410
 
 
+@pytest.mark.slow
 async def test_stopped_ghost_does_not_block_the_next_build(shuttle: Shuttle, jenkins: Jenkins, app: str):
     await shuttle.submit(f"/{app}/1")
     await shuttle.until(f"/{app}/1")
@@ -229,6 +232,7 @@ async def test_missing_permission_to_stop_is_in_waiting_for_and_readyz(unmanned:
     assert (await unmanned.until(agent.path))["state"] == "stopped"
 
 
+@pytest.mark.slow
 async def test_edited_job_is_repaired_before_the_next_build(
     shuttle: Shuttle, jenkins: Jenkins, app: str, tmp_path: Path
 ):

@@ -115,6 +115,7 @@ async def test_trigger_whose_response_is_lost_is_not_repeated(tmp_path: Path):
     assert (tmp_path / "ran").read_text() == "ran\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "part"),
     [
@@ -151,6 +152,7 @@ async def test_stop_reaches_the_supervisor_while_jenkins_is_down(tmp_path: Path)
         await jenkins.start()
 
 
+@pytest.mark.slow
 async def test_stop_recorded_while_jenkins_is_down_is_executed_later(tmp_path: Path):
     async with running_jenkins(tmp_path) as jenkins, running_shuttle(tmp_path, jenkins.url) as shuttle:
         await shuttle.submit("/app/1", "echo begun; sleep 30")

@@ -90,6 +90,7 @@ async def test_statuses_and_log_fail_over_to_the_next_member(shuttle: Shuttle, c
     assert "s3cret-word" not in json.dumps(build) + text.decode()
 
 
+@pytest.mark.slow
 async def test_time_of_a_failover_is_after_the_wait_for_the_first_member(
     impatient: Shuttle, cluster: Cluster, app: str
 ):

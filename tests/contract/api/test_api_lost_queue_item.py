@@ -33,6 +33,7 @@ async def jenkins_restarts(jenkins: Jenkins, watch: Watch) -> None:
     await jenkins.emulated.start()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("forgetting", [five_minutes_pass, jenkins_restarts])
 async def test_build_of_a_forgotten_queue_item_is_found_by_its_marker(
     tmp_path: Path, forgetting: Callable[[Jenkins, Watch], Awaitable[None]]

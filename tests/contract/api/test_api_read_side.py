@@ -218,6 +218,7 @@ async def test_metrics_name_no_build(many: Shuttle):
     assert "/one/" not in metrics
 
 
+@pytest.mark.slow
 async def test_thousand_probes_cause_one_request_to_jenkins_per_second(idle: Shuttle, monkeypatch: pytest.MonkeyPatch):
     requests = 0
 

@@ -112,6 +112,7 @@ async def test_faults_of_a_source_host_fail_the_build(shuttle: Shuttle, host: st
     assert build["source"]["url"] == f"{host}/{what}"
 
 
+@pytest.mark.slow
 async def test_unreachable_source_host_fails_the_build(shuttle: Shuttle, app: str):
     assert (await failed(shuttle, f"/{app}/1", "http://127.0.0.1:9/a"))["reason"] == "source_unreachable"
     assert (await failed(shuttle, f"/{app}/2", "http://10.0.0.0.1/a"))["reason"].startswith("source_")

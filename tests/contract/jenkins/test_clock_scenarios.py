@@ -41,6 +41,7 @@ async def test_builds_wait_while_jenkins_quiets_down(replay):
     await replay("J-restart-006")
 
 
+@pytest.mark.slow
 @pytest.mark.needs("restart")
 @covers(
     *("J-restart-007", "J-restart-008", "J-restart-009", "J-restart-011", "J-restart-012", "J-restart-013"),

@@ -70,6 +70,7 @@ async def test_item_is_cancelled_during_the_quiet_period(replay):
     await replay("D-ctl-038")
 
 
+@pytest.mark.slow
 @pytest.mark.needs("alone")
 @covers("D-ctl-039", "D-ctl-040", "D-ctl-041", "D-ctl-042")
 async def test_builds_wait_while_all_executors_are_busy(replay):

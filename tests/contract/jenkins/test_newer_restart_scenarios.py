@@ -10,6 +10,7 @@ from tests.contract.jenkins.situations import left_with_a_number
 pytestmark = pytest.mark.needs("matrix", "restart")
 
 
+@pytest.mark.slow
 @covers_newer(*(f"J-restart-0{number:02}" for number in range(1, 13)))
 async def test_running_build_continues_after_a_restart_that_refuses_a_valid_token_at_first(replay):
     server = replay.server

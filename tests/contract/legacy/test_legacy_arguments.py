@@ -121,6 +121,7 @@ async def test_arguments_that_are_secret_by_name_or_url_are_never_shown(waiting:
     assert not [value for value in SECRETS.values() if value in str(build)]
 
 
+@pytest.mark.slow
 async def test_secrets_are_masked_in_the_log_and_others_are_not(app: LegacyApp):
     echo = "\n".join(f'echo "{name} is $' + name + '."' for name in SECRETS | PLAIN)
     encoded = "printf %s value-of-token | base64"

@@ -121,6 +121,7 @@ async def test_stop_of_the_pair_stops_both_builds(app: LegacyApp):
         assert (await app.until_recorded(build_uuid)).state == "stopped"
 
 
+@pytest.mark.slow
 async def test_source_of_a_new_build_can_be_rebuilt_by_the_legacy_api(app: LegacyApp):
     new = {**script_request(), "source": {"url": app.request()["sources"]}}
     assert (await app.shuttle.post(app.path(1), new)).status == 200

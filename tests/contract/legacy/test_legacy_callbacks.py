@@ -96,6 +96,7 @@ async def test_build_that_ends_before_jenkins_sends_pending_first(waiting: Legac
         assert sent_statuses(callback) == ["pending", "failed"]
 
 
+@pytest.mark.slow
 async def test_pending_is_never_sent_after_the_final_status(app: LegacyApp):
     """The receiver fails while the build goes through all its states, so that all its statuses are pending at once."""
     failing: list[Script] = [answering(503)] * 4

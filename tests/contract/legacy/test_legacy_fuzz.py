@@ -92,6 +92,7 @@ async def runner_environment(fuzzed: Shuttle, build_uuid: str) -> dict[str, byte
     return await (await agent_of_uuid(fuzzed, build_uuid)).files("environment")
 
 
+@pytest.mark.slow
 @quickly
 @given(body=values)
 def test_any_json_gets_a_valid_response(runner: asyncio.Runner, fuzzed: Shuttle, body: Any):

@@ -73,6 +73,7 @@ async def test_builds_with_the_same_number_run_one_after_another(app: LegacyApp,
     assert builds[0].finished_at <= builds[1].queued_at
 
 
+@pytest.mark.slow
 async def test_routes_with_a_number_refer_to_the_newest_build(app: LegacyApp):
     earlier = await app.submit(3, "echo the earlier one; exit 1")
     await app.until_recorded(earlier)
@@ -94,6 +95,7 @@ async def test_delete_of_a_number_stops_all_its_running_builds(app: LegacyApp):
     assert [build.state for build in builds] == ["stopped", "stopped"]
 
 
+@pytest.mark.slow
 async def test_legacy_build_with_the_ids_of_a_new_build_is_another_build(app: LegacyApp, tmp_path: Path):
     gate = tmp_path / "gate"
     new = script_request(f"while [ ! -e {gate} ]; do sleep 0.1; done")

@@ -21,6 +21,7 @@ async def cluster() -> AsyncIterator[Cluster]:
         yield running
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [7, "7"])
 async def test_kafka_hosts_get_the_log_in_the_old_format_on_the_old_topic(
     app: LegacyApp, cluster: Cluster, number: object

@@ -77,6 +77,7 @@ async def test_log_is_text_by_default(waiting: LegacyApp, headers: dict[str, str
     assert (answer.status, answer.headers["Content-Type"]) == (200, "text/plain; charset=utf-8")
 
 
+@pytest.mark.slow
 async def test_both_formats_are_available_while_the_build_runs(app: LegacyApp, tmp_path: Path):
     gate = tmp_path / "gate"
     await app.submit(7, f"echo first\nwhile [ ! -e {gate} ]; do sleep 0.1; done\necho second")

@@ -77,6 +77,7 @@ async def test_delete_stops_a_build_while_jenkins_is_down(waiting: LegacyApp):
     assert (build["state"], build["reason"]) == ("stopped", "stopped")
 
 
+@pytest.mark.slow
 async def test_delete_of_an_ended_build_gets_200(app: LegacyApp):
     await app.submit(7)
     ended = await app.until(7)
@@ -193,6 +194,7 @@ async def test_delete_of_an_unknown_app_gets_200(waiting: LegacyApp):
     assert (answer.status, answer.body) == (200, OK)
 
 
+@pytest.mark.slow
 async def test_job_of_a_deleted_app_is_deleted_when_jenkins_is_back(app: LegacyApp, jenkins: Jenkins, tmp_path: Path):
     async with running_shuttle(tmp_path, jenkins.url) as shuttle:
         app.shuttle = shuttle
@@ -208,6 +210,7 @@ async def test_job_of_a_deleted_app_is_deleted_when_jenkins_is_back(app: LegacyA
         await job_is_gone(jenkins, job_name_of(app.app_id))
 
 
+@pytest.mark.slow
 async def test_job_of_a_deleted_app_is_deleted_after_a_restart(app: LegacyApp, jenkins: Jenkins, tmp_path: Path):
     async with running_shuttle(tmp_path, jenkins.url) as shuttle:
         app.shuttle = shuttle
@@ -253,6 +256,7 @@ async def test_status_of_a_waiting_build_is_pending_with_an_integer_id(waiting: 
     assert status_of(await waiting.status(7)) == {"id": 7, "building": True, "status": "pending", "type": "jenkins"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("run", "word"), [("true", "succeeded"), ("false", "failed")])
 async def test_status_of_an_ended_build_is_final(app: LegacyApp, run: str, word: str):
     await app.submit(7, run)

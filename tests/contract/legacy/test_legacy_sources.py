@@ -181,6 +181,7 @@ async def test_missing_source_of_an_earlier_build_is_refused_or_fails_the_build(
         assert (answer.status, answer.json["field"]) == (400, "sources")
 
 
+@pytest.mark.slow
 async def test_source_with_two_commands_is_built(app: LegacyApp):
     await app.submit(sources=image_source("echo one\necho two"))
     assert (await app.until())["state"] == "succeeded"

@@ -45,6 +45,7 @@ def service(
     return copied(made, tmp_path / "data")
 
 
+@pytest.mark.slow
 async def test_service_is_moved_and_not_served_from_its_file_any_more(
     service: StoppedService, servers: OnPostgres, run, monkeypatch: pytest.MonkeyPatch
 ):

@@ -88,6 +88,7 @@ async def test_error_for_a_user_without_rights_names_the_needed_right(make_clust
             await send(make_clusters(), running.url(), "a")
 
 
+@pytest.mark.slow
 async def test_missing_topic_is_distinguished_from_no_answer_with_short_timeouts(make_clusters):
     async with broker() as running:
         running.answering = failing_at(METADATA, NO_SUCH_TOPIC)

@@ -29,6 +29,7 @@ async def read_to_end(log: LogReader, limit_bytes: int = 1000) -> bytes:
             await log.grown_beyond(len(got))
 
 
+@pytest.mark.slow
 async def test_readers_get_every_byte_of_a_growing_spool_and_its_end(spool: Spool) -> None:
     readers = [asyncio.ensure_future(read_to_end(spool, limit)) for limit in (7, 1000, 100_000)]
     text = [b"line %d\n" % number * (number % 50) for number in range(200)]

@@ -311,6 +311,7 @@ def test_the_log_does_not_depend_on_how_texts_are_divided(
         assert log == kept + (b"" if not kept or kept.endswith(b"\n") else b"\n") + LOG_CUT
 
 
+@pytest.mark.slow
 @given(feeds, st.integers(0, 120))
 def test_idle_calls_do_not_move_the_byte_cap(feeds: list[tuple[bytes, str]], room: int) -> None:
     rules = LogRules(secrets=SECRETS, max_line_bytes=25, max_log_bytes=room + len(LOG_CUT) + 1)

@@ -91,6 +91,7 @@ async def served(path: Path) -> None:
         await database.close()
 
 
+@pytest.mark.slow
 async def test_everything_arrives(postgres: OnPostgres, service: StoppedService, store: S3Store, request_: MoveRequest):
     url = postgres.server.new_url()  # without tables
     postgres = replace(postgres, settings=postgres.settings | {"DATABASE_URL": url})
@@ -170,6 +171,7 @@ async def test_moved_file_is_never_served_again_and_names_the_database_without_i
     assert PASSWORD not in str(caught.value)
 
 
+@pytest.mark.slow
 async def test_repeated_move_returns_the_same_sums_even_if_the_target_is_served(
     postgres: OnPostgres, service: StoppedService, store: S3Store, request_: MoveRequest
 ):
@@ -183,6 +185,7 @@ async def test_repeated_move_returns_the_same_sums_even_if_the_target_is_served(
         await move_database(elsewhere, store)
 
 
+@pytest.mark.slow
 async def test_move_that_was_killed_before_the_file_was_marked_is_completed(
     postgres: OnPostgres,
     service: StoppedService,
@@ -206,6 +209,7 @@ async def test_move_that_was_killed_before_the_file_was_marked_is_completed(
         await served(service.path)
 
 
+@pytest.mark.slow
 async def test_objects_that_are_there_with_the_same_sum_are_not_uploaded_again(
     service: StoppedService, store: S3Store, request_: MoveRequest, monkeypatch: pytest.MonkeyPatch
 ):
@@ -235,6 +239,7 @@ def refuse(*_: object) -> None:
     raise MoveRefusedError("as if")
 
 
+@pytest.mark.slow
 async def test_rows_that_arrive_differently_end_the_move_with_nothing_moved(
     postgres: OnPostgres, service: StoppedService, store: S3Store, request_: MoveRequest
 ):
@@ -343,6 +348,7 @@ async def test_wrong_request_is_refused(
         await move_database(replace(request_, **change), store)
 
 
+@pytest.mark.slow
 async def test_missing_key_of_a_service_without_a_key_file_is_refused(
     service: StoppedService, store: S3Store, request_: MoveRequest
 ):

@@ -401,6 +401,7 @@ async def test_dockerfile_of_1_mib_is_read_in_seconds(agent: Agent, form: str) -
     await build_quickly(agent, filled(*REPEATED[form]))
 
 
+@pytest.mark.slow
 async def test_dockerfile_of_1_mib_is_read_in_seconds_in_each_shell(each_agent: Agent) -> None:
     size = 2**20 // len(REPEATED)
     await build_quickly(each_agent, "".join(filled(*form, size) for form in REPEATED.values()))
@@ -474,6 +475,7 @@ async def test_cache_of_a_build_cannot_be_a_folder_of_the_agent(each_agent: Agen
     assert await failure_of_the_check(each_agent, f"FROM scratch\n{cache}") == ("no_context", message)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "version", "built"),
     [
@@ -616,6 +618,7 @@ async def test_missing_docker_source_fails_with_a_reason(agent: Agent) -> None:
     assert "registry.example/gone:1" in api.reports["failure"]["message"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("builder", ["docker", "podman"])
 async def test_image_is_pulled_tagged_and_pushed_without_skopeo(agent: Agent, builder: str) -> None:
     notes = with_builder(agent, builder)

@@ -51,6 +51,7 @@ async def test_jenkins_console_has_one_line_per_stage_and_the_url_of_the_log(age
     ]
 
 
+@pytest.mark.slow
 async def test_full_console_has_the_log_once(each_agent: Agent) -> None:
     async with AgentApi(environment(NAME="here"), source_archive({"build.sh": HELLO})) as api:
         each_agent.url = api.url
@@ -364,6 +365,7 @@ async def test_every_call_is_retried_while_the_shuttle_fails(each_agent: Agent) 
     assert api.artifacts == {"file": b"artifact\n"}
 
 
+@pytest.mark.slow
 async def test_report_of_the_reason_is_retried_while_the_shuttle_fails(agent: Agent) -> None:
     async with AgentApi(environment(), source_archive({"build.sh": "#!/bin/sh\nexit 42\n"})) as api:
         agent.url = api.url
@@ -440,6 +442,7 @@ async def test_call_answered_with_4xx_is_not_retried(agent: Agent) -> None:
     assert sum(path.endswith("source.tar.gz") for _, path, _ in api.calls) == 1
 
 
+@pytest.mark.slow
 async def test_leftovers_of_a_build_whose_agent_died_are_removed(each_agent: Agent) -> None:
     locked = each_agent.workspace / "source" / "locked"
     locked.mkdir(parents=True)
@@ -458,6 +461,7 @@ async def test_leftovers_of_a_build_whose_agent_died_are_removed(each_agent: Age
     assert await running.wait() == -signal.SIGTERM
 
 
+@pytest.mark.slow
 async def test_settings_of_curl_that_an_earlier_build_left_at_home_are_not_read(agent: Agent) -> None:
     (agent.home / ".config").mkdir()
     for name in (".curlrc", ".config/curlrc"):

@@ -137,6 +137,7 @@ async def test_stop_sends_each_process_a_single_term(each_agent: Agent, namespac
     ]
 
 
+@pytest.mark.slow
 async def test_build_that_ignores_term_is_killed_after_the_grace_period(each_agent: Agent) -> None:
     forever = long_time()
     async with shuttle(f"trap '' TERM; echo begun; sleep {forever}; sleep {forever}\n") as api:
@@ -245,6 +246,7 @@ async def test_setting_the_agent_clock_back_does_not_delay_a_stop(each_agent: Ag
     assert not is_running(forever)
 
 
+@pytest.mark.slow
 async def test_superseded_attempt_ends(agent: Agent) -> None:
     forever = long_time()
     async with shuttle(f"echo begun; sleep {forever}\n") as api:
@@ -527,6 +529,7 @@ async def test_runner_and_its_watchdog_end_with_the_user_process(each_agent: Age
         await step.ended()
 
 
+@pytest.mark.slow
 async def test_killed_supervisor_leaves_no_process_behind(each_agent: Agent) -> None:
     times = [long_time(), long_time(), long_time()]
     script = f"trap '' TERM\nsleep {times[0]} &\nsetsid sleep {times[1]} &\necho begun\nsleep {times[2]}\n"
@@ -570,6 +573,7 @@ def _states(agent: Agent) -> set[tuple[str, str]]:
     return states
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("namespace", [False, True])
 async def test_build_can_clean_up_after_the_supervisor_is_killed(each_agent: Agent, namespace: bool) -> None:
     """Both a daemon and the main process, which may have emptied its environment if it is in a pid namespace."""

@@ -31,6 +31,7 @@ exit 1
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", BYTES)
 async def test_every_byte_of_the_log_arrives(each_agent: Agent, kind: str) -> None:
     async with shuttle("cat output\n", output=BYTES[kind]) as api:
@@ -123,6 +124,7 @@ async def test_parallel_branch_has_its_own_claim_and_stream(agent: Agent) -> Non
     assert api.ends == {"linux.x86-64": 0}
 
 
+@pytest.mark.slow
 async def test_silent_build_makes_no_further_calls(agent: Agent) -> None:
     async with shuttle("sleep 1.5\n") as api:
         agent.url = api.url
@@ -130,6 +132,7 @@ async def test_silent_build_makes_no_further_calls(agent: Agent) -> None:
     assert [size for _, _, size in api.pushes] == [len(RUNNING), 0], "the first line, and the end"
 
 
+@pytest.mark.slow
 async def test_log_above_its_limit_does_not_fill_the_disk_of_the_agent(each_agent: Agent) -> None:
     size = each_agent.home / "size"
     each_agent.give("head", "readlink")

@@ -42,6 +42,7 @@ async def test_long_value_in_a_header_of_all_entries_is_refused(refusal, name):
     assert await refusal(original, limits=MANY_ENTRIES) == "archive_too_large"
 
 
+@pytest.mark.slow
 async def test_parts_of_a_sparse_file_do_not_count_for_all_entries(normalized):
     records = record(b"GNU.sparse.map", b",".join([b"0"] * 500_000)) + record(b"GNU.sparse.size", b"0")
     own = extended_header(record(b"comment", b"x"))[:1024]
@@ -98,6 +99,7 @@ async def test_zip_whose_entries_share_their_bytes_is_refused(normalized, refusa
     assert contents(await normalized(overlapping(1))) == {"a": b"1"}
 
 
+@pytest.mark.slow
 async def test_zip_with_many_small_extra_fields_is_read(normalized):
     entries = []
     for number in range(20):

@@ -94,6 +94,7 @@ async def test_outcome_is_unknown_if_the_server_hangs_at_the_commit(
     await until_back(database)
 
 
+@pytest.mark.slow
 async def test_crashed_server_is_used_again_after_its_restart(database: PostgresDatabase, server: PostgresServer):
     await database.run(prove_writable)
     server.stop(signal.SIGKILL)
