@@ -64,7 +64,7 @@ scenarios: $(VENV)/.installed-dev
 
 test-real: $(VENV)/.installed-dev
 	tests/real/install
-	env -u JENKINS_URL $(BIN)/python -m pytest tests/real $(ARGS)
+	env -u JENKINS_URL $(BIN)/python -m pytest -n 2 --dist loadfile tests/real $(ARGS)
 	@# Debian's PostgreSQL instead of the wheel's.
 	env -u JENKINS_URL TESTS_POSTGRES_BIN="$$(tests/real/postgres_bin)" $(BIN)/python -m pytest tests/contract/store \
 	  tests/unit/store/test_postgres.py $(ARGS)
