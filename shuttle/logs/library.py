@@ -1,5 +1,6 @@
 """Finds the log of a build: its spool on the local disk, or the archive in the object store."""
 
+from contextlib import suppress
 from pathlib import Path
 
 from shuttle.build import Build
@@ -90,9 +91,10 @@ class LogLibrary:
     def forget(self, build_uuid: str) -> None:
         """Remove the spool. Readers that have it open can read on."""
         self._confirmed_bytes.pop(build_uuid, None)
-        if self._spools.pop(build_uuid, None) is not None or self._path(build_uuid).exists():
-            self._path(build_uuid).unlink(missing_ok=True)
-        self._epoch_path(build_uuid).unlink(missing_ok=True)
+        self._spools.pop(build_uuid, None)
+        for path in (self._path(build_uuid), self._epoch_path(build_uuid)):
+            with suppress(FileNotFoundError, NotADirectoryError):  # the folder may be lost, too
+                path.unlink()
 
     def _epoch_path(self, build_uuid: str) -> Path:
         return self._folder / f"{build_uuid}.epoch"

@@ -22,6 +22,7 @@ for i in 1 2 3 4 5 6 7 8 9 10; do seq $((i * 100)) $((i * 100 + 99)); sleep 0.5;
 """
 
 
+@pytest.mark.long
 async def test_builds_continue_on_the_standby_that_was_promoted(tmp_path: Path):
     with tempfile.TemporaryDirectory(prefix="shuttle-tests-standby-") as folder, on_postgres() as postgres:
         standby = Standby(Path(folder), postgres.server)
