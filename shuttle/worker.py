@@ -223,6 +223,12 @@ class Worker:
     async def _park(self, build: Build) -> None:
         """Let the build wait for a slot without a task, and show the reason if no slot is free."""
         self._parked[build.build_uuid] = build
+        # A stop between the read of this build and the line above has found it neither parked nor running.
+        newest = await self._find(build.build_uuid)
+        if newest is not None and (newest.state.final or newest.stop_cause is not None):
+            if self._parked.pop(build.build_uuid, None) is not None:
+                self._begin(newest)
+            return
         await self._schedule()
         if build.build_uuid in self._parked:
             why = await self._services.database.run(
