@@ -37,7 +37,6 @@ async def test_postgresql_is_killed_and_away_for_a_minute(tmp_path: Path):
                 assert (status, has_pause, took_seconds < ANSWERED_SECONDS) == (503, True, True)
                 async with product.session.delete(f"{product.at(index).url}/stopped/1") as response:
                     assert (response.status, "Retry-After" in response.headers) == (503, True)
-            await asyncio.sleep(3)
         await asyncio.to_thread(product.postgres.server.start)
         began = asyncio.get_running_loop().time()
         await builds.submit("after")
@@ -45,7 +44,7 @@ async def test_postgresql_is_killed_and_away_for_a_minute(tmp_path: Path):
         await builds.until_whole(120)
         async with asyncio.timeout(10):
             while (await product.session.delete(f"{product.url}/stopped/1")).status == 503:
-                await asyncio.sleep(0.1)
+                pass
         await stopped.until(lambda: stopped.final)
         assert stopped.words() == ["queued", "pending", "failed"]
         builds.assert_no_bug_was_logged()

@@ -87,13 +87,12 @@ async def test_new_instance_with_the_name_and_address_of_a_frozen_one(tmp_path: 
                 await builds.until_whole()
                 calls = builds.calls()
                 os.kill(old.pid, signal.SIGCONT)
-                async with asyncio.timeout(30):
-                    while "another replica has taken over an app" not in old.output():
-                        await asyncio.sleep(0.1)
+                await old.until_logged("another replica has taken over an app")
                 assert builds.calls() == calls
-                async with asyncio.timeout(30):
-                    while (await names_of_replicas(product.at(1))).count("shuttle-0") < 2:
-                        await asyncio.sleep(0.1)
+                postgres, named_so = product.postgres, "SELECT count(*) FROM replicas WHERE name = 'shuttle-0'"
+                await postgres.until("replicas", lambda: postgres.query(named_so) == [(2,)])
+                await until_raised(product, product.replicas[1])
+                assert (await names_of_replicas(product.at(1))).count("shuttle-0") == 2
                 await builds.submit("again", at=1)
                 await builds.until_whole()
                 builds.assert_no_bug_was_logged()

@@ -1,11 +1,11 @@
 """One of three replicas loses PostgreSQL, or Jenkins and S3, while it reaches everything else; later it is back."""
 
-import asyncio
 from pathlib import Path
 
 import pytest
 
 from tests.support.counted_builds import CountedBuilds, answer_to_post
+from tests.support.product import Product
 from tests.support.separate_replicas import owner_of, separate_replicas, until_owner_is_not, until_raised
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.long]
@@ -14,16 +14,22 @@ LOST = ("a", "b", "c", "d")
 OTHERS = ("x", "y")
 
 
+async def running_builds(product: Product) -> CountedBuilds:
+    """Builds of the first replica, which the test will cut off, and of another one."""
+    builds = CountedBuilds(product)
+    for app_id in LOST:
+        await builds.submit(app_id, at=0, part_seconds=1)
+    for app_id in OTHERS:
+        await builds.submit(app_id, at=1)
+    await builds.until_running()
+    return builds
+
+
 @pytest.mark.parametrize("how", ["silent", "refused"])
 async def test_replica_without_postgresql_sends_nothing_and_loses_its_apps(how: str, tmp_path: Path):
     """Its agents, receivers and Jenkins can still be reached."""
     async with separate_replicas(tmp_path) as (product, links):
-        builds = CountedBuilds(product)
-        for app_id in LOST:
-            await builds.submit(app_id, at=0, part_seconds=1)
-        for app_id in OTHERS:
-            await builds.submit(app_id, at=1)
-        await builds.until_running()
+        builds = await running_builds(product)
         cut, database = product.replicas[0], links[0].database
         assert [await owner_of(product, app_id) for app_id in LOST] == [cut] * len(LOST)
         if how == "silent":
@@ -52,12 +58,7 @@ async def test_replica_without_postgresql_sends_nothing_and_loses_its_apps(how: 
 
 async def test_replica_without_jenkins_and_s3_releases_its_apps(tmp_path: Path):
     async with separate_replicas(tmp_path, SHUTTLE_RELEASE_SECONDS="2") as (product, links):
-        builds = CountedBuilds(product)
-        for app_id in LOST:
-            await builds.submit(app_id, at=0, part_seconds=1)
-        for app_id in OTHERS:
-            await builds.submit(app_id, at=1)
-        await builds.until_running()
+        builds = await running_builds(product)
         cut = product.replicas[0]
         links[0].jenkins.fall_silent()
         await links[0].objects.refuse()
@@ -70,9 +71,7 @@ async def test_replica_without_jenkins_and_s3_releases_its_apps(tmp_path: Path):
         await builds.until_whole()
         links[0].jenkins.stop_faults()
         await links[0].objects.listen()
-        async with asyncio.timeout(60):
-            while "this replica takes apps again" not in cut.output():
-                await asyncio.sleep(0.1)
+        await cut.until_logged("this replica takes apps again", 60)
         await builds.submit("again", at=0)
         await builds.until_whole()
         assert await owner_of(product, "again") is cut

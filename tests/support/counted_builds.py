@@ -69,7 +69,6 @@ class CountedBuilds:
                         assert response.status == 200, await response.text()
                         found: dict[str, Any] = await response.json()
                         return found
-                await asyncio.sleep(0.1)
 
     def calls(self) -> int:
         """How many requests all receivers have got so far."""

@@ -92,6 +92,20 @@ class Process:
         except aiohttp.ClientError:
             return False
 
+    async def until_logged(self, text: str, seconds: float = 30) -> None:
+        """Wait until the program has written a line with this text."""
+        tail = await asyncio.create_subprocess_exec(
+            *("tail", "--lines=+1", "--follow", str(self._log)), stdout=asyncio.subprocess.PIPE, limit=2**20
+        )
+        assert tail.stdout is not None
+        try:
+            async with asyncio.timeout(seconds):
+                while text.encode() not in await tail.stdout.readline():
+                    pass
+        finally:
+            tail.kill()
+            await tail.communicate()
+
     def output(self) -> str:
         """Its output so far."""
         return self._log.read_text(errors="replace")

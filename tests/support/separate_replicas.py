@@ -86,18 +86,17 @@ async def owner_of(product: Product, app_id: str) -> Process | None:
 
 async def until_owner_is_not(product: Product, replica: Process, app_ids: list[str], seconds: float = 60) -> float:
     """Wait until other replicas own those of these apps that have open builds; returns the seconds that it took."""
-    began = asyncio.get_running_loop().time()
-    async with asyncio.timeout(seconds):
-        for app_id in app_ids:
-            while await owner_of(product, app_id) in {None, replica} and await _has_open_builds(product, app_id):
-                await asyncio.sleep(0.1)
-    return asyncio.get_running_loop().time() - began
-
-
-async def _has_open_builds(product: Product, app_id: str) -> bool:
     assert product.postgres is not None
-    query = f"SELECT FROM builds WHERE app_id = '{app_id}' AND (finished_at IS NULL OR archived_at IS NULL)"
-    return bool(await asyncio.to_thread(product.postgres.query, query))
+    postgres, began = product.postgres, asyncio.get_running_loop().time()
+    names = ", ".join(f"'{app_id}'" for app_id in app_ids)
+    left = (
+        f"SELECT FROM apps LEFT JOIN replicas ON owner = instance WHERE app_id IN ({names})"
+        f" AND (instance IS NULL OR name LIKE '%-{replica.pid}') AND EXISTS (SELECT FROM builds"
+        " WHERE builds.app_id = apps.app_id AND (finished_at IS NULL OR archived_at IS NULL))"
+    )
+    # The replicas' counters rise each second, also when builds end and no app changes.
+    await postgres.until("replicas", lambda: not postgres.query(left), seconds)
+    return asyncio.get_running_loop().time() - began
 
 
 async def until_raised(product: Product, replica: Process) -> None:
