@@ -61,10 +61,14 @@ FINAL_STATUSES: Mapping[State, Status] = {
 
 
 class Api(StrEnum):
-    """The API by which a build was requested. Only the forms of requests and events differ."""
+    """The API by which a build was requested. Of `new` and `legacy`, only the forms of requests and events differ.
+
+    A `record` is a build that another CI system runs; it says here how the build proceeds.
+    """
 
     NEW = "new"
     LEGACY = "legacy"
+    RECORD = "record"
 
 
 class Stage(StrEnum):

@@ -19,7 +19,7 @@ from shuttle.logs.spool import SpoolError
 from shuttle.metrics import UNDER_WAY
 from shuttle.outgoing.endpoints import EndpointKind
 from shuttle.sinks import Sink
-from shuttle.store.builds import OwnedBuild, find_build, find_unfinished, open_builds, stopping_uuids, unfinished_uuids
+from shuttle.store.builds import OwnedBuild, find_build, find_open, open_builds, stopping_uuids, unfinished_uuids
 from shuttle.store.fence import Ownership
 from shuttle.store.transitions import builds_with_slots, grant_slots, reason_for_waiting, record_waiting
 
@@ -133,7 +133,7 @@ class Worker:
             await stop_build(build.build_uuid, StopCause.DEADLINE, self._services)
 
     async def _begin_found(self, build_uuid: str) -> None:
-        owned = await retry_database(partial(self._services.database.run, find_unfinished, build_uuid))
+        owned = await retry_database(partial(self._services.database.run, find_open, build_uuid))
         if owned is not None and build_uuid not in self._runs:
             self._resume(owned)
             self._forwarding.begin(build_uuid)

@@ -27,8 +27,11 @@ async def run(build_uuid: str, services: Services) -> None:
 
 async def pursue(build_uuid: str, services: Services) -> Ending | None:
     """Run the build without recording its ending; returns the ending, or None if the build waits or is final."""
-    build, spec = await _read(build_uuid, services)
-    return None if build.state.final else await _pursue_within_limits(build, spec, services)
+    build = await _read(build_uuid, services)
+    if build.state.final:
+        return None
+    spec = await read_spec(build_uuid, services.database, services.vault)
+    return await _pursue_within_limits(build, spec, services)
 
 
 async def finalize(build_uuid: str, ending: Ending | None, services: Services) -> None:
@@ -36,18 +39,19 @@ async def finalize(build_uuid: str, ending: Ending | None, services: Services) -
 
     This takes as long as Jenkins or the object store is out of reach, so callers must not hold a staging slot.
     """
-    build, spec = await _read(build_uuid, services)
+    build = await _read(build_uuid, services)
     if ending is not None and not build.state.final:
+        spec = await read_spec(build_uuid, services.database, services.vault)
         await finish(build, spec, ending, services)
         build = await services.current(build)
     if build.state.final and build.archived_at is None:
         await archive_log(build, services)
 
 
-async def _read(build_uuid: str, services: Services) -> tuple[Build, BuildSpec]:
+async def _read(build_uuid: str, services: Services) -> Build:
     build = await services.database.run(find_build, build_uuid)
     assert build is not None  # noqa: S101 - the worker has just read its uuid from the table
-    return build, await read_spec(build_uuid, services.database, services.vault)
+    return build
 
 
 async def _pursue_within_limits(build: Build, spec: BuildSpec, services: Services) -> Ending | None:

@@ -29,7 +29,7 @@ from shuttle.store.outbox import emit_first_events
 from shuttle.store.ownership import take_idle_apps
 from shuttle.store.pending_uploads import forget_uploads, held_uploads, uploads_under_way
 from shuttle.store.prepared import Prepared
-from shuttle.store.tables import apps, builds, receivers, sinks
+from shuttle.store.tables import TO_RUN, apps, builds, receivers, sinks
 from shuttle.store.tx import Topic, Tx
 
 _T = TypeVar("_T")
@@ -71,9 +71,7 @@ class Accepted:
     waiting: int | None = None
 
 
-_WAITING = (
-    sa.select(sa.func.count()).select_from(builds).where(builds.c.slot_at.is_(None), builds.c.finished_at.is_(None))
-)
+_WAITING = sa.select(sa.func.count()).select_from(builds).where(builds.c.slot_at.is_(None), TO_RUN)
 
 
 def record_all(tx: Tx, requests: Sequence[AcceptRequest]) -> list[Accepted | ShuttleError]:
@@ -125,7 +123,8 @@ def _decide(tx: Tx, requests: Sequence[AcceptRequest], apis: dict[str, Api]) -> 
     results: _Results = {}
     waiting_before: int | None = None
     for index, request in enumerate(requests):
-        if request.new.standing is Standing.ANONYMOUS and Api.NEW in {request.new.api, apis.get(request.new.app_id)}:
+        created_by = apis.get(request.new.app_id, Api.LEGACY)
+        if request.new.standing is Standing.ANONYMOUS and {request.new.api, created_by} != {Api.LEGACY}:
             results[index] = TokenNeededError(field="app")
             continue
         if request.new.build_uuid in in_use.recorded if request.new.api is Api.LEGACY else request.pair in taken:

@@ -8,7 +8,7 @@ from shuttle.build import Api, Build, StopCause
 from shuttle.standing import Standing
 from shuttle.store.builds import reread
 from shuttle.store.permitted import check_app, has_new_builds
-from shuttle.store.tables import apps, builds
+from shuttle.store.tables import OPEN_RECORDS, TO_RUN, apps, builds
 from shuttle.store.transitions import request_stop
 from shuttle.store.tx import Topic, Tx
 
@@ -23,13 +23,15 @@ def mark_app_deleted(tx: Tx, app_id: str, standing: Standing) -> list[Build]:
         TokenNeededError: see `permitted.check_app`.
     """
     check_app(tx, app_id, standing)
-    unfinished = [builds.c.serial_key == app_id, builds.c.finished_at.is_(None)]
+    unfinished = [builds.c.serial_key == app_id, TO_RUN]
     if standing is Standing.ANONYMOUS:
         unfinished.append(builds.c.api == Api.LEGACY.value)
     if standing is not Standing.ANONYMOUS or not has_new_builds(tx, app_id):
         tx.execute(apps.update().where(apps.c.app_id == app_id).values(deleted_at=tx.now.at))
     tx.notify(Topic.DELETED_APPS)
     uuids = list(tx.execute(sa.select(builds.c.build_uuid).where(*unfinished)).scalars())
+    if standing is not Standing.ANONYMOUS:
+        uuids += tx.execute(sa.select(builds.c.build_uuid).where(OPEN_RECORDS, builds.c.app_id == app_id)).scalars()
     stopped = (request_stop(tx, build_uuid, StopCause.STOPPED) for build_uuid in uuids)
     return [build for build in stopped if build is not None]
 
@@ -72,7 +74,7 @@ def deleted_apps(tx: Tx) -> list[DeletedApp]:
 def app_is_finished(tx: Tx, app_id: str) -> bool:
     """Whether all builds of the app are final and their logs archived, so that none needs the Jenkins job."""
     # Two queries, each with an index of its own. `serial_key` is the app's id.
-    unfinished = sa.select(builds.c.position).where(builds.c.serial_key == app_id, builds.c.finished_at.is_(None))
+    unfinished = sa.select(builds.c.position).where(builds.c.serial_key == app_id, TO_RUN)
     if tx.execute(unfinished.limit(1)).first() is not None:
         return False
     # SQLite would read an index of all ended builds, if the app's id and the order did not exclude them.

@@ -5,13 +5,13 @@ import sqlalchemy as sa
 from shuttle.delivery import DeliveryState
 from shuttle.metrics import Backlog
 from shuttle.store.column_types import Instant
-from shuttle.store.tables import builds, deliveries, sinks
+from shuttle.store.tables import TO_RUN, builds, deliveries, sinks
 from shuttle.store.tx import Tx
 
 
 def read_backlog(tx: Tx) -> Backlog:
     """Count them; the queries use the partial indexes of unfinished rows."""
-    waiting = (builds.c.finished_at.is_(None), builds.c.slot_at.is_(None))
+    waiting = (TO_RUN, builds.c.slot_at.is_(None))
     build_count, accepted_at = tx.execute(
         sa.select(sa.func.count(), sa.func.min(builds.c.accepted_at, type_=Instant)).where(*waiting)
     ).one()

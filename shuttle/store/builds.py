@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from shuttle.build import FINAL, Api, Build, Checkpoint, SourceFacts, State, StopCause
 from shuttle.outgoing.endpoints import EndpointKind, EndpointState
-from shuttle.store.tables import apps, artifacts, builds, events, receivers, sinks
+from shuttle.store.tables import OPEN_RECORDS, TO_RUN, apps, artifacts, builds, events, receivers, sinks
 from shuttle.store.tx import Tx
 
 # A build that Jenkins had before its app moved names its own controller.
@@ -31,6 +31,7 @@ _FIELDS_NAMED_LIKE_COLUMNS = frozenset(Build.__dataclass_fields__) - {
 }
 
 
+_UNARCHIVED = sa.and_(builds.c.finished_at.is_not(None), builds.c.archived_at.is_(None))
 # Databases limit the number of a statement's parameters.
 _AT_ONCE = 1000
 
@@ -108,15 +109,17 @@ def _newest(app_id: str | None, before: int | None, state: State | None, limit: 
     if before is not None:
         newest = newest.where(builds.c.position < before)
     # SQLite reads the index of unfinished builds if neither the app's id nor the order offers another one.
-    unfinished = newest.where(builds.c.finished_at.is_(None)).order_by((builds.c.position + 0).desc())
+    to_run = newest.where(TO_RUN).order_by((builds.c.position + 0).desc())
+    records = newest.where(OPEN_RECORDS).order_by((builds.c.position + 0).desc())
     ended = newest.where(builds.c.finished_at.is_not(None)).order_by(builds.c.position.desc())
     if app_id is not None:
-        unfinished, ended = unfinished.where(builds.c.serial_key == app_id), ended.where(builds.c.app_id == app_id)
+        to_run, ended = to_run.where(builds.c.serial_key == app_id), ended.where(builds.c.app_id == app_id)
+        records = records.where(builds.c.app_id == app_id)
     parts = [ended.where(builds.c.state == final.value) for final in sorted(FINAL) if state in {None, final}]
     if state is None:
-        parts.append(unfinished)
+        parts += [to_run, records]
     elif not state.final:
-        parts.append(unfinished.where(builds.c.state == state.value))
+        parts += [unfinished.where(builds.c.state == state.value) for unfinished in (to_run, records)]
     return sa.union_all(*(sa.select(part.subquery().c.position) for part in parts))
 
 
@@ -128,13 +131,13 @@ def _mine(tx: Tx) -> Sequence[sa.ColumnElement[bool]]:
 def unfinished_uuids(tx: Tx) -> set[str]:
     """The uuids of this process's builds that are not final."""
     query = sa.select(builds.c.build_uuid).join(apps, apps.c.app_id == builds.c.app_id)
-    return set(tx.execute(query.where(builds.c.finished_at.is_(None), *_mine(tx))).scalars())
+    return set(tx.execute(query.where(TO_RUN, *_mine(tx))).scalars())
 
 
 def stopping_uuids(tx: Tx) -> set[str]:
     """The uuids of this process's builds whose stop is recorded and that are not final."""
     query = sa.select(builds.c.build_uuid).join(apps, apps.c.app_id == builds.c.app_id)
-    stopping = (builds.c.finished_at.is_(None), builds.c.stop_requested_at.is_not(None))
+    stopping = (TO_RUN, builds.c.stop_requested_at.is_not(None))
     return set(tx.execute(query.where(*stopping, *_mine(tx))).scalars())
 
 
@@ -147,11 +150,9 @@ class OwnedBuild(NamedTuple):
 
 def open_builds(tx: Tx, known: Collection[str] = ()) -> list[OwnedBuild]:
     """This process's builds that are not final, or not archived yet, in the order of acceptance; without `known`."""
-    unfinished = builds.c.finished_at.is_(None)
-    unarchived = sa.and_(builds.c.finished_at.is_not(None), builds.c.archived_at.is_(None))
     found = list[OwnedBuild]()
     # `+ 0`: SQLite would read all builds in the order of their positions. The index of unarchived ones has that order.
-    for state, order in ((unfinished, builds.c.position + 0), (unarchived, builds.c.position)):
+    for state, order in ((TO_RUN, builds.c.position + 0), (_UNARCHIVED, builds.c.position)):
         wanted = sa.select(builds.c.build_uuid).join(apps, apps.c.app_id == builds.c.app_id).where(state, *_mine(tx))
         new = [uuid for uuid in tx.execute(wanted.order_by(order)).scalars() if uuid not in known]
         for first in range(0, len(new), _AT_ONCE):
@@ -161,9 +162,9 @@ def open_builds(tx: Tx, known: Collection[str] = ()) -> list[OwnedBuild]:
     return found
 
 
-def find_unfinished(tx: Tx, build_uuid: str) -> OwnedBuild | None:
-    """The build if it is not final and this process owns its app."""
-    mine = (builds.c.build_uuid == build_uuid, builds.c.finished_at.is_(None), *_mine(tx))
+def find_open(tx: Tx, build_uuid: str) -> OwnedBuild | None:
+    """The build if it has to be run or archived, and this process owns its app."""
+    mine = (builds.c.build_uuid == build_uuid, sa.or_(TO_RUN, _UNARCHIVED), *_mine(tx))
     row = tx.execute(_JOINED.add_columns(apps.c.epoch).where(*mine)).first()
     return None if row is None else OwnedBuild(build_from(row), row.epoch)
 

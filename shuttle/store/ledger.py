@@ -13,7 +13,7 @@ from shuttle.events import instant_text
 from shuttle.outgoing.endpoints import EndpointKind, EndpointState, PayloadFormat
 from shuttle.outgoing.failover import Failover
 from shuttle.sinks import SinkTarget
-from shuttle.store.tables import apps, builds, deliveries, events, receivers, sinks
+from shuttle.store.tables import OPEN_RECORDS, TO_RUN, apps, builds, deliveries, events, receivers, sinks
 from shuttle.store.tx import Topic, Tx
 
 # The newest changes that are kept. If all members fail, a failover changes once a minute for a day.
@@ -185,10 +185,8 @@ def _of_build(app_id: str | None, build_id: str, state: DeliveryState | None) ->
     same_id = sa.select(builds.c.build_uuid).where(builds.c.build_id == build_id)
     if app_id is not None:
         same_id = same_id.where(builds.c.app_id == app_id)
-    # The index of ended builds by their ids, and that of unfinished builds.
-    found = sa.union_all(
-        same_id.where(builds.c.finished_at.is_not(None)), same_id.where(builds.c.finished_at.is_(None))
-    )
+    # The index of ended builds by their ids, and those of unfinished builds.
+    found = sa.union_all(*(same_id.where(part) for part in (builds.c.finished_at.is_not(None), TO_RUN, OPEN_RECORDS)))
     of_builds = sa.select(events.c.event_id).where(events.c.build_uuid.in_(found))
     query = sa.select(deliveries.c.delivery_id).where(deliveries.c.event_id.in_(of_builds))
     # SQLite reads the index of states if the state is compared as it is.

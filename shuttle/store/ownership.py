@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from shuttle.delivery import DeliveryState
 from shuttle.store.fence import Ownership
 from shuttle.store.replicas import Replica
-from shuttle.store.tables import apps, builds, deliveries, receivers, replicas, sinks
+from shuttle.store.tables import TO_RUN, apps, builds, deliveries, receivers, replicas, sinks
 from shuttle.store.tx import Topic, Tx
 
 # Nobody owns the app: it has no owner, or its owner was removed from the replicas.
@@ -24,7 +24,7 @@ def _open_work() -> Sequence[sa.Select[tuple[str]]]:
         .join(deliveries, deliveries.c.receiver_id == receivers.c.receiver_id)
     )
     return (
-        sa.select(builds.c.app_id).where(builds.c.finished_at.is_(None)),
+        sa.select(builds.c.app_id).where(TO_RUN),
         sa.select(builds.c.app_id).where(builds.c.finished_at.is_not(None), builds.c.archived_at.is_(None)),
         of_sinks.where(sinks.c.ended_at.is_(None)),
         of_deliveries.where(deliveries.c.state == DeliveryState.PENDING),
@@ -109,7 +109,7 @@ class OwnedWork(NamedTuple):
 def owned_work(tx: Tx) -> OwnedWork:
     """Count the apps and unfinished builds of each owner."""
     owned = sa.select(apps.c.owner, sa.func.count()).where(apps.c.owner.is_not(None)).group_by(apps.c.owner)
-    unfinished = owned.join(builds, builds.c.app_id == apps.c.app_id).where(builds.c.finished_at.is_(None))
+    unfinished = owned.join(builds, builds.c.app_id == apps.c.app_id).where(TO_RUN)
     return OwnedWork(_counts(tx, owned), _counts(tx, unfinished))
 
 

@@ -77,8 +77,8 @@ def apis_of(tx: Tx, app_ids: Collection[str]) -> dict[str, Api]:
 
 
 def has_new_builds(tx: Tx, app_id: str) -> bool:
-    """Whether the app has a build of the new API."""
-    query = sa.select(builds.c.build_uuid).where(builds.c.app_id == app_id, builds.c.api == Api.NEW.value)
+    """Whether the app has a build of the new API, or a record."""
+    query = sa.select(builds.c.build_uuid).where(builds.c.app_id == app_id, builds.c.api != Api.LEGACY.value)
     return tx.execute(query.limit(1)).first() is not None
 
 

@@ -1,18 +1,18 @@
-"""The stages of a build, as its pipeline reports them."""
+"""The stages of a build, as its pipeline reports them: rows of `states` that have the name of a stage."""
 
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
 
 from shuttle.errors import ConflictError
 from shuttle.store.agent import lock_unfinished
-from shuttle.store.tables import progress
+from shuttle.store.tables import states
 from shuttle.store.tx import Tx
 
-MAX_EVENTS = 1000
+MAX_STATES = 10_000
 
 
 class StageBoundary(StrEnum):
@@ -24,19 +24,29 @@ class StageBoundary(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StageEvent:
-    """The beginning or the end of a stage; only an end has `code` and `status`."""
+    """The beginning or the end of a stage; only an end has `exit_status` and `status`. `event_id` is the agent's."""
 
-    progress_id: str
+    event_id: str
     branch: str
     stage: str
-    event: StageBoundary
-    code: int | None
+    boundary: StageBoundary
+    exit_status: int | None = None
+    status: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StageRow:
+    """A stage of a build."""
+
+    branch: str
+    stage: str
+    began_at: datetime
+    ended_at: datetime | None
+    exit_status: int | None
     status: str | None
-    at: datetime
 
 
-_NEW_EVENT = insert(progress).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
-_COLUMNS = [progress.c[name] for name in StageEvent.__dataclass_fields__]
+_COLUMNS = [states.c[name] for name in StageRow.__dataclass_fields__]
 
 
 def record_stage_event(tx: Tx, build_uuid: str, event: StageEvent) -> bool:
@@ -44,24 +54,39 @@ def record_stage_event(tx: Tx, build_uuid: str, event: StageEvent) -> bool:
 
     Raises:
         GoneError: the build is over.
-        ConflictError: MAX_EVENTS is exceeded.
+        ConflictError: the build has MAX_STATES states.
     """
     lock_unfinished(tx, build_uuid)
-    of_build = progress.c.build_uuid == build_uuid
-    mine = sa.select(progress.c.progress_id).where(of_build, progress.c.progress_id == event.progress_id)
-    if tx.execute(mine).first() is not None:
+    of_build = states.c.build_uuid == build_uuid
+    same = sa.or_(states.c.begin_id == event.event_id, states.c.end_id == event.event_id)
+    if tx.execute(sa.select(states.c.position).where(of_build, same)).first() is not None:
         return False
-    if tx.execute(sa.select(sa.func.count()).where(of_build)).scalar_one() >= MAX_EVENTS:
-        raise ConflictError(f"A build may report at most {MAX_EVENTS} beginnings and ends of stages.")
-    values = {name: getattr(event, name) for name in StageEvent.__dataclass_fields__}
-    row = {"build_uuid": build_uuid} | values
-    return tx.execute(_NEW_EVENT, row).rowcount == 1
+    if event.boundary is StageBoundary.BEGIN:
+        add_state(tx, build_uuid, begin_id=event.event_id, branch=event.branch, stage=event.stage)
+        return True
+    end = {"end_id": event.event_id, "status": event.status, "exit_status": event.exit_status, "ended_at": tx.now.at}
+    begun = (of_build, states.c.branch == event.branch, states.c.stage == event.stage, states.c.ended_at.is_(None))
+    newest = sa.select(sa.func.max(states.c.position)).where(*begun).scalar_subquery()
+    if not tx.execute(states.update().where(of_build, states.c.position == newest).values(end)).rowcount:
+        add_state(tx, build_uuid, branch=event.branch, stage=event.stage, **end)
+    return True
 
 
-def stage_events_of(tx: Tx, build_uuid: str) -> list[StageEvent]:
-    """All events of the build, in the order in which they were reported."""
-    query = (
-        sa.select(*_COLUMNS).where(progress.c.build_uuid == build_uuid).order_by(progress.c.at, progress.c.progress_id)
-    )
-    rows = (dict(row._mapping) for row in tx.execute(query))  # noqa: SLF001 - SQLAlchemy's documented name
-    return [StageEvent(**row | {"event": StageBoundary(row["event"])}) for row in rows]
+def add_state(tx: Tx, build_uuid: str, **values: Any) -> int:
+    """Add a row of `states` that begins now; returns its position. The caller has locked the build.
+
+    Raises:
+        ConflictError: the build has MAX_STATES states.
+    """
+    known = sa.select(sa.func.coalesce(sa.func.max(states.c.position), 0)).where(states.c.build_uuid == build_uuid)
+    position: int = tx.execute(known).scalar_one() + 1
+    if position > MAX_STATES:
+        raise ConflictError(f"A build may have at most {MAX_STATES} states.")
+    tx.execute(states.insert(), {"build_uuid": build_uuid, "position": position, "began_at": tx.now.at} | values)
+    return position
+
+
+def stages_of(tx: Tx, build_uuid: str) -> list[StageRow]:
+    """The stages of the build, in the order in which they began."""
+    of_build = (states.c.build_uuid == build_uuid, states.c.stage.is_not(None))
+    return [StageRow(*row) for row in tx.execute(sa.select(*_COLUMNS).where(*of_build).order_by(states.c.position))]

@@ -13,12 +13,15 @@ from shuttle.store.tables import (
     claims,
     deliveries,
     events,
+    failures,
+    jobs,
     log_pieces,
     log_segments,
     progress,
     receivers,
     reports,
     sinks,
+    states,
     variables,
 )
 from shuttle.store.tx import Tx
@@ -62,6 +65,6 @@ def drop_record(tx: Tx, build_uuid: str) -> None:
     its_deliveries = sa.select(deliveries.c.delivery_id).where(deliveries.c.receiver_id.in_(its_receivers))
     tx.execute(attempts.delete().where(attempts.c.delivery_id.in_(its_deliveries)))
     tx.execute(deliveries.delete().where(deliveries.c.receiver_id.in_(its_receivers)))
-    logs = (log_segments, log_pieces)
-    for table in (events, receivers, sinks, reports, artifacts, variables, claims, *logs, progress, builds):
+    logs, records = (log_segments, log_pieces), (states, failures, jobs, progress)
+    for table in (events, receivers, sinks, reports, artifacts, variables, claims, *logs, *records, builds):
         tx.execute(table.delete().where(table.c.build_uuid == build_uuid))

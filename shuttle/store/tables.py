@@ -25,7 +25,21 @@ apps = sa.Table(
     # The instance of the replica that runs the app's builds, and how often the owner has changed.
     sa.Column("owner", sa.Text),
     sa.Column("epoch", sa.BigInteger, nullable=False, server_default="0"),
+    # As a project: its uuid (None = nobody has asked for it yet, see `projects.py`), and that of its parent.
+    sa.Column("project_id", sa.Text),
+    sa.Column("description", sa.Text),
+    sa.Column("parent_id", sa.Text),
+    sa.Column("deactivated_at", Instant),
+    sa.Column("updated_at", Instant),
+    sa.Index("apps_by_project", "project_id"),
 )
+
+
+def _part_of_builds(name: str, where: str, *columns: str, unique: bool = False) -> sa.Index:
+    """An index of the builds that fulfil the condition."""
+    condition = sa.text(where)
+    return sa.Index(name, *columns, unique=unique, sqlite_where=condition, postgresql_where=condition)
+
 
 builds = sa.Table(
     "builds",
@@ -86,68 +100,38 @@ builds = sa.Table(
     sa.Column("token_digest", sa.Text),
     sa.Column("log_ending", sa.Text),
     sa.Column("sequence", sa.Integer, nullable=False, server_default="0"),
+    # The build whose child this is, and the one that this one resumes.
+    sa.Column("parent_uuid", sa.Text),
+    sa.Column("resume_from", sa.Text),
+    sa.Column("state_code", sa.Integer),
+    # What the creator of a record said of it; None = the build is run by this service.
+    sa.Column("record", sa.JSON(none_as_null=True)),
+    # The last call about a record: one that nobody calls about any more is abandoned.
+    sa.Column("called_steady_at", Instant),
+    sa.Column("state_token_digest", sa.Text),
     sa.Index("builds_by_id", "app_id", "build_id"),
     sa.Index("builds_by_token", "token_digest"),
-    sa.Index(
-        "builds_of_new_api",
-        "app_id",
-        "build_id",
-        unique=True,
-        sqlite_where=sa.text("api = 'new'"),
-        postgresql_where=sa.text("api = 'new'"),
-    ),
-    sa.Index(
-        "builds_unfinished",
-        "serial_key",
-        "position",
-        sqlite_where=sa.text("finished_at IS NULL"),
-        postgresql_where=sa.text("finished_at IS NULL"),
-    ),
-    sa.Index(
-        "builds_unarchived",
-        "position",
-        sqlite_where=sa.text("finished_at IS NOT NULL AND archived_at IS NULL"),
-        postgresql_where=sa.text("finished_at IS NOT NULL AND archived_at IS NULL"),
-    ),
+    _part_of_builds("builds_by_pair", "api <> 'legacy'", "app_id", "build_id", unique=True),
+    _part_of_builds("builds_to_run", "finished_at IS NULL AND api <> 'record'", "serial_key", "position"),
+    _part_of_builds("builds_open_records", "finished_at IS NULL AND api = 'record'", "app_id", "position"),
+    _part_of_builds("builds_by_parent", "parent_uuid IS NOT NULL", "parent_uuid"),
+    _part_of_builds("builds_by_resumed", "resume_from IS NOT NULL", "resume_from"),
+    _part_of_builds("builds_by_state_token", "state_token_digest IS NOT NULL", "state_token_digest"),
+    _part_of_builds("builds_unarchived", "finished_at IS NOT NULL AND archived_at IS NULL", "position"),
     # Each index that a new build is in makes a POST write another page; these are changed only when a build ends.
-    sa.Index(
-        "builds_by_end",
-        "finished_at",
-        sqlite_where=sa.text("finished_at IS NOT NULL"),
-        postgresql_where=sa.text("finished_at IS NOT NULL"),
-    ),
+    _part_of_builds("builds_by_end", "finished_at IS NOT NULL", "finished_at"),
     # For retention: otherwise each sweep reads all builds whose source or log was deleted long ago.
-    sa.Index(
-        "builds_with_source",
-        "finished_at",
-        sqlite_where=sa.text("finished_at IS NOT NULL AND source_deleted_at IS NULL"),
-        postgresql_where=sa.text("finished_at IS NOT NULL AND source_deleted_at IS NULL"),
-    ),
-    sa.Index(
-        "builds_with_log",
-        "finished_at",
-        sqlite_where=sa.text("finished_at IS NOT NULL AND log_deleted_at IS NULL"),
-        postgresql_where=sa.text("finished_at IS NOT NULL AND log_deleted_at IS NULL"),
-    ),
-    sa.Index(
-        "builds_ended_by_id",
-        "build_id",
-        sqlite_where=sa.text("finished_at IS NOT NULL"),
-        postgresql_where=sa.text("finished_at IS NOT NULL"),
-    ),
-    sa.Index(
-        "builds_ended_of_app",
-        *("app_id", "state", "position"),
-        sqlite_where=sa.text("finished_at IS NOT NULL"),
-        postgresql_where=sa.text("finished_at IS NOT NULL"),
-    ),
-    sa.Index(
-        "builds_ended_by_state",
-        *("state", "position"),
-        sqlite_where=sa.text("finished_at IS NOT NULL"),
-        postgresql_where=sa.text("finished_at IS NOT NULL"),
-    ),
+    _part_of_builds("builds_with_source", "finished_at IS NOT NULL AND source_deleted_at IS NULL", "finished_at"),
+    _part_of_builds("builds_with_log", "finished_at IS NOT NULL AND log_deleted_at IS NULL", "finished_at"),
+    _part_of_builds("builds_ended_by_id", "finished_at IS NOT NULL", "build_id"),
+    _part_of_builds("builds_ended_of_app", "finished_at IS NOT NULL", "app_id", "state", "position"),
+    _part_of_builds("builds_ended_by_state", "finished_at IS NOT NULL", "state", "position"),
 )
+
+# Builds that this service still has to run, and unfinished ones that others run. SQLite uses the indexes of the same
+# names only for a literal.
+TO_RUN = sa.and_(builds.c.finished_at.is_(None), builds.c.api != sa.literal_column("'record'"))
+OPEN_RECORDS = sa.and_(builds.c.finished_at.is_(None), builds.c.api == sa.literal_column("'record'"))
 
 events = sa.Table(
     "events",
@@ -275,6 +259,15 @@ artifacts = sa.Table(
     sa.Column("sha256", sa.Text, nullable=False),
     sa.Column("content_type", sa.Text, nullable=False),
     sa.Column("created_at", Instant, nullable=False),
+    # None = the file was uploaded, and is in the object store; else where others have stored it.
+    sa.Column("reference", sa.JSON(none_as_null=True)),
+    sa.Column("artifact_id", sa.Text),
+    sa.Column("state_code", sa.Integer),
+    sa.Column("resumable", sa.Boolean),
+    sa.Column("final", sa.Boolean),
+    sa.Column("expires_at", Instant),
+    sa.Column("updated_at", Instant),
+    sa.Column("deleted_at", Instant),
 )
 
 variables = sa.Table(
@@ -283,6 +276,13 @@ variables = sa.Table(
     sa.Column("build_uuid", sa.Text, sa.ForeignKey("builds.build_uuid"), primary_key=True),
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("value", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False, server_default="string"),
+    # The encrypted value of a sensitive variable, whose `value` is empty.
+    sa.Column("sealed", sa.LargeBinary),
+    sa.Column("state_code", sa.Integer),
+    sa.Column("required", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("created_at", Instant),
+    sa.Column("updated_at", Instant),
 )
 
 claims = sa.Table(
@@ -332,6 +332,74 @@ log_pieces = sa.Table(
     sa.Column("checkpoint", sa.JSON(none_as_null=True)),
 )
 
+# The states of a build: the stages that its pipeline reports, and the codes that its steps or another CI system report.
+# `log_start` and `log_stop` are offsets in the log's text. `begin_id` and `end_id` are the ids of an agent's calls.
+states = sa.Table(
+    "states",
+    metadata,
+    sa.Column("build_uuid", sa.Text, sa.ForeignKey("builds.build_uuid"), primary_key=True),
+    sa.Column("position", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("begin_id", sa.Text),
+    sa.Column("end_id", sa.Text),
+    sa.Column("branch", sa.Text, nullable=False, server_default=""),
+    sa.Column("stage", sa.Text),
+    sa.Column("code", sa.Integer),
+    sa.Column("status", sa.Text),
+    sa.Column("exit_status", sa.Integer),
+    sa.Column("message", sa.Text),
+    sa.Column("began_at", Instant, nullable=False),
+    sa.Column("ended_at", Instant),
+    sa.Column("log_start", sa.BigInteger),
+    sa.Column("log_stop", sa.BigInteger),
+    sa.Column("details", sa.JSON(none_as_null=True)),
+    sa.UniqueConstraint("build_uuid", "begin_id"),
+)
+
+failures = sa.Table(
+    "failures",
+    metadata,
+    sa.Column("build_uuid", sa.Text, sa.ForeignKey("builds.build_uuid"), primary_key=True),
+    sa.Column("position", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("state_code", sa.Integer),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("message", sa.Text, nullable=False),
+    sa.Column("component", sa.Text),
+    sa.Column("retryable", sa.Boolean, nullable=False),
+    sa.Column("retry_attempt", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("details", sa.JSON(none_as_null=True)),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("resolved_at", Instant),
+    sa.Column("resolution_notes", sa.Text),
+)
+
+# The jobs by which another CI system runs a build.
+jobs = sa.Table(
+    "jobs",
+    metadata,
+    sa.Column("build_uuid", sa.Text, sa.ForeignKey("builds.build_uuid"), primary_key=True),
+    sa.Column("job_id", sa.Text, primary_key=True),
+    sa.Column("fields", sa.JSON, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("updated_at", Instant, nullable=False),
+)
+
+# What builds and projects refer to by an id: platforms, versions of systems, state codes and so on, by their `kind`.
+# State codes and resumable states are those of a project: `scope` is its uuid.
+reference = sa.Table(
+    "reference",
+    metadata,
+    sa.Column("reference_id", sa.Text, primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("scope", sa.Text, nullable=False, server_default=""),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("fields", sa.JSON, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("updated_at", Instant, nullable=False),
+    sa.Column("deactivated_at", Instant),
+    sa.UniqueConstraint("kind", "scope", "name"),
+)
+
+# Used by the previous version only: `states` has replaced it. A later release removes it.
 progress = sa.Table(
     "progress",
     metadata,

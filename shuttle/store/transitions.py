@@ -22,7 +22,7 @@ from shuttle.endings import reason_line
 from shuttle.store.builds import find_build, lock_build
 from shuttle.store.log_segments import forget_segments
 from shuttle.store.outbox import emit_event
-from shuttle.store.tables import apps, builds
+from shuttle.store.tables import TO_RUN, apps, builds
 from shuttle.store.tx import Topic, Tx
 
 # Each reason for waiting is added to the preamble once. The limit matters if Jenkins fails again and again for a day.
@@ -89,13 +89,13 @@ def grant_slots(tx: Tx, slots: int) -> list[str]:
     Returns the uuids of these builds.
     """
     tx.lock_slots()
-    taken = sa.select(sa.func.count()).where(builds.c.slot_at.is_not(None), builds.c.finished_at.is_(None))
+    taken = sa.select(sa.func.count()).where(builds.c.slot_at.is_not(None), TO_RUN)
     free = slots - tx.execute(taken).scalar_one()
     if free <= 0:
         return []
     heads = (
         sa.select(sa.func.min(builds.c.position).label("position"))
-        .where(builds.c.finished_at.is_(None))
+        .where(TO_RUN)
         .group_by(builds.c.serial_key)
         .subquery()
     )
@@ -133,7 +133,7 @@ def reason_for_waiting(tx: Tx, build_uuid: str, slots: int) -> str | None:
         return None
     earlier = (
         sa.select(builds.c.build_id)
-        .where(builds.c.serial_key == build.app_id, builds.c.finished_at.is_(None))
+        .where(builds.c.serial_key == build.app_id, TO_RUN)
         .where(builds.c.position < build.position)
         .order_by(builds.c.position)
         .limit(1)

@@ -109,7 +109,7 @@ async def post_progress(request: web.Request, build: Build, claim: Claim) -> web
     reported = _read(Progress, await read_body(request, _MAX_PROGRESS_BYTES))
     services = request.app[SERVICES]
     event = StageEvent(
-        reported.id, claim.branch, reported.stage, reported.event, reported.code, reported.status, services.clock.now()
+        reported.id, claim.branch, reported.stage, reported.event, exit_status=reported.code, status=reported.status
     )
     new = await services.database.run(record_stage_event, build.build_uuid, event)
     return json_answer(Recorded(recorded=new))

@@ -5,7 +5,7 @@ import re
 import structlog
 from aiohttp import web
 
-from shuttle.build import Api, State
+from shuttle.build import Api, Build, State
 from shuttle.errors import (
     CannotRecordError,
     ConflictError,
@@ -23,7 +23,7 @@ from shuttle.lifecycle.stop import stop_pair
 from shuttle.request.shape import BuildRequest
 from shuttle.store.builds import endpoints_and_artifacts, has_app, newest_event, page_of_builds
 from shuttle.store.permitted import newest_of_pair
-from shuttle.store.progress import stage_events_of
+from shuttle.store.progress import stages_of
 from shuttle.web import ACCEPTANCE, SERVICES, STANDING, WORKER, legacy
 from shuttle.web.answers import ACCEPTANCE_HEADERS, acceptance_headers, json_answer
 from shuttle.web.body import json_body
@@ -95,21 +95,26 @@ async def get_build(request: web.Request) -> web.StreamResponse:
     """`GET /:app_id/:build_id`: everything about one build, without secrets."""
     services = request.app[SERVICES]
     build = await named_build(request)
-    spec = await _spec_or_none(build.build_uuid, services)
+    spec = await _spec_or_none(build, services)
     receivers, sinks, artifacts = await services.database.run(endpoints_and_artifacts, build.build_uuid)
-    stages = await services.database.run(stage_events_of, build.build_uuid)
+    stages = await services.database.run(stages_of, build.build_uuid)
     return json_answer(
         long_form(build, spec, receivers=receivers, sinks=sinks, artifacts=artifacts, stages=stages, services=services),
         recorded={"metadata": build.metadata_json},
     )
 
 
-async def _spec_or_none(build_uuid: str, services: Services) -> BuildSpec | None:
-    """The spec, or None if its encryption key is missing: everything else about the build can be read."""
+async def _spec_or_none(build: Build, services: Services) -> BuildSpec | None:
+    """The spec, or None if its encryption key is missing: everything else about the build can be read.
+
+    A record has none.
+    """
+    if build.api is Api.RECORD:
+        return None
     try:
-        return await read_spec(build_uuid, services.database, services.vault)
+        return await read_spec(build.build_uuid, services.database, services.vault)
     except KeyMissingError as error:
-        log.warning("cannot decrypt a build's arguments", build_uuid=build_uuid, error=error.message)
+        log.warning("cannot decrypt a build's arguments", build_uuid=build.build_uuid, error=error.message)
         return None
 
 

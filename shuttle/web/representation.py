@@ -12,7 +12,7 @@ from shuttle.lifecycle.build_spec import BuildSpec
 from shuttle.outgoing.endpoints import EndpointState
 from shuttle.outgoing.userinfo import without_userinfo
 from shuttle.store.builds import Artifact, Endpoint
-from shuttle.store.progress import StageBoundary, StageEvent
+from shuttle.store.progress import StageRow
 from shuttle.web.models import (
     ArtifactEntry,
     BuildInJenkins,
@@ -72,7 +72,7 @@ def long_form(
     receivers: Sequence[Endpoint],
     sinks: Sequence[Endpoint],
     artifacts: Sequence[Artifact],
-    stages: Sequence[StageEvent],
+    stages: Sequence[StageRow],
     services: Services,
 ) -> LongBuild:
     """Everything about one build except its metadata; `spec` is None if its encryption key is missing."""
@@ -91,7 +91,7 @@ def long_form(
         timeout_seconds=build.timeout_seconds,
         jenkins=_jenkins(build, services),
         log=BuildLogSize(bytes=log_bytes, sha256=build.log_sha256, complete=build.state.final),
-        stages=stages_form(stages),
+        stages=[stage_form(stage) for stage in stages],
         artifacts=[artifact_form(artifact) for artifact in artifacts],
         image=build.image,
         digest=build.digest,
@@ -105,17 +105,16 @@ def _arguments(spec: BuildSpec) -> dict[str, str | None]:
     return {name: None if name in secret else value for name, value in spec.request.effective_arguments.items()}
 
 
-def stages_form(events: Sequence[StageEvent]) -> list[StageTimes]:
-    """The stages in the order in which they began; `branch` is null for the main step."""
-    stages: dict[tuple[str, str], StageTimes] = {}
-    for event in events:
-        which = event.branch, event.stage
-        begun = StageTimes(stage=event.stage, branch=event.branch or None, began_at=_instant(event.at))
-        stage = stages.setdefault(which, begun)
-        if event.event is StageBoundary.END:
-            end = {"ended_at": _instant(event.at), "code": event.code, "status": event.status}
-            stages[which] = stage.model_copy(update=end)
-    return list(stages.values())
+def stage_form(stage: StageRow) -> StageTimes:
+    """One stage; `branch` is null for the main step."""
+    return StageTimes(
+        stage=stage.stage,
+        branch=stage.branch or None,
+        began_at=_instant(stage.began_at),
+        ended_at=_instant(stage.ended_at),
+        code=stage.exit_status,
+        status=stage.status,
+    )
 
 
 def artifact_form(artifact: Artifact) -> ArtifactEntry:

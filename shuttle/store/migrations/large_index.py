@@ -6,7 +6,9 @@ import sqlalchemy as sa
 from alembic import op
 
 
-def create_large_index(name: str, table: str, columns: Sequence[str], *, where: str | None = None) -> None:
+def create_large_index(
+    name: str, table: str, columns: Sequence[str], *, where: str | None = None, unique: bool = False
+) -> None:
     """Create the index; `where` makes it a partial one.
 
     On PostgreSQL this commits what the migration did before, and a killed migration runs again from its beginning. So
@@ -14,13 +16,19 @@ def create_large_index(name: str, table: str, columns: Sequence[str], *, where: 
     """
     condition = None if where is None else sa.text(where)
     if op.get_bind().dialect.name != "postgresql":
-        op.create_index(name, table, columns, sqlite_where=condition)
+        op.create_index(name, table, columns, sqlite_where=condition, unique=unique)
         return
     with op.get_context().autocommit_block():
         if _is_unfinished(name):
             op.drop_index(name, table, postgresql_concurrently=True, if_exists=True)
         op.create_index(
-            name, table, columns, postgresql_where=condition, postgresql_concurrently=True, if_not_exists=True
+            name,
+            table,
+            columns,
+            postgresql_where=condition,
+            unique=unique,
+            postgresql_concurrently=True,
+            if_not_exists=True,
         )
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from shuttle.store.progress import StageBoundary, StageEvent, record_stage_event
+from shuttle.store.progress import MAX_STATES
+from shuttle.store.tables import states
 from tests.contract.agent_caller import Agent, agent_of
 from tests.support.inprocess import Jenkins, Shuttle, running_shuttle
 
@@ -121,12 +122,10 @@ async def test_an_error_does_not_repeat_a_long_name(agent: Agent):
 
 
 @pytest.mark.slow
-async def test_number_of_stage_events_is_limited_to_1000(shuttle: Shuttle):
+async def test_number_of_states_is_limited_to_10000(shuttle: Shuttle):
     agent = await (await waiting_agent(shuttle, "/stages/1")).begun()
-    events = [
-        StageEvent(str(number), "", "s", StageBoundary.BEGIN, None, None, datetime.now(UTC)) for number in range(999)
-    ]
-    await asyncio.gather(*(shuttle.services.database.run(record_stage_event, agent.uuid, event) for event in events))
+    full = {"build_uuid": agent.uuid, "position": MAX_STATES - 1, "began_at": datetime.now(UTC)}
+    await shuttle.services.database.run(lambda tx: tx.execute(states.insert(), full))
     body = {"id": "the last", "stage": "s", "event": "begin"}
     assert (await agent.ask("POST", "progress", json=body)).status == 200
     assert (await agent.ask("POST", "progress", json=body | {"id": "one more"})).status == 409
