@@ -1,6 +1,7 @@
 """A build: its states and transitions, the causes of a stop, and its recorded row (pure)."""
 
 import re
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -58,6 +59,10 @@ FINAL_STATUSES: Mapping[State, Status] = {
     State.STOPPED: Status.FAILED,
     State.TIMEDOUT: Status.TIMEDOUT,
 }
+
+
+# The namespace of the uuids of projects: any fixed uuid.
+_PROJECTS = uuid.UUID("5a1c2f0e-7f0b-4d8e-9d53-0d1b8f6e2c41")
 
 
 class Api(StrEnum):
@@ -194,6 +199,10 @@ class Build:
     log_sha256: str | None = None
     log_ending: str | None = None
     archived_at: datetime | None = None
+    parent_uuid: str | None = None
+    resume_from: str | None = None
+    state_code: int | None = None
+    record: Mapping[str, Any] | None = None
     sequence: int = 0
     position: int = 0
     controller: str = ""
@@ -228,6 +237,11 @@ class Build:
         if self.running_steady_at is None:
             return None
         return self.running_steady_at + timedelta(seconds=self.timeout_seconds)
+
+
+def project_id_of(app_id: str) -> str:
+    """The uuid of the app as a project: made of its name, so that every process and every version finds the same."""
+    return str(uuid.uuid5(_PROJECTS, app_id))
 
 
 def job_name_of(app_id: str, folder: str | None = None) -> str:

@@ -25,7 +25,7 @@ apps = sa.Table(
     # The instance of the replica that runs the app's builds, and how often the owner has changed.
     sa.Column("owner", sa.Text),
     sa.Column("epoch", sa.BigInteger, nullable=False, server_default="0"),
-    # As a project: its uuid (None = nobody has asked for it yet, see `projects.py`), and that of its parent.
+    # As a project: its uuid (`build.project_id_of`; None = nobody has needed it yet), and that of its parent.
     sa.Column("project_id", sa.Text),
     sa.Column("description", sa.Text),
     sa.Column("parent_id", sa.Text),

@@ -10,6 +10,7 @@ from shuttle.build import (
     FINAL_STATUSES,
     STOP_ENDINGS,
     TRANSITIONS,
+    Api,
     Build,
     Ending,
     FinalLog,
@@ -22,6 +23,7 @@ from shuttle.endings import reason_line
 from shuttle.store.builds import find_build, lock_build
 from shuttle.store.log_segments import forget_segments
 from shuttle.store.outbox import emit_event
+from shuttle.store.record_ends import open_children, settle_record
 from shuttle.store.tables import TO_RUN, apps, builds
 from shuttle.store.tx import Topic, Tx
 
@@ -247,8 +249,13 @@ def finish_build(tx: Tx, build_uuid: str, ending: Ending, log: FinalLog | None =
         return None
     ended = find_build(tx, build_uuid)
     assert ended is not None  # noqa: S101 - updated one line above
-    tx.notify(Topic.WORKER)
+    settle_record(tx, ended, ending)
+    # A record has no task that would archive its log.
+    tx.notify(Topic.WORKER, build_uuid if build.api is Api.RECORD else "")
     emit_event(tx, ended, status=FINAL_STATUSES[ending.state], building=False)
+    children, their_ending = open_children(tx, ended)
+    for child in children:
+        finish_build(tx, child, their_ending)
     return find_build(tx, build_uuid)
 
 

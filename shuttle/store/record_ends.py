@@ -1,0 +1,49 @@
+"""What the end of a build changes in its record: its open states, its failures, and its children."""
+
+from datetime import timedelta
+
+import sqlalchemy as sa
+
+from shuttle.build import Api, Build, Ending, State
+from shuttle.store.tables import OPEN_RECORDS, builds, failures, states
+from shuttle.store.tx import Tx
+
+_PARENT_ENDED = Ending(State.FAILED, "parent_ended", "The build of which this is a part has ended.")
+
+
+def settle_record(tx: Tx, build: Build, ending: Ending) -> None:
+    """End the open states; the code 100 means success, and one failure row says why a build of this service failed."""
+    unended = (states.c.build_uuid == build.build_uuid, states.c.ended_at.is_(None))
+    tx.execute(states.update().where(*unended).values(ended_at=tx.now.at))
+    if build.api is Api.RECORD:
+        return
+    if ending.state is State.SUCCEEDED:
+        tx.execute(builds.update().where(builds.c.build_uuid == build.build_uuid).values(state_code=100))
+        return
+    known = sa.select(sa.func.coalesce(sa.func.max(failures.c.position), 0))
+    position = tx.execute(known.where(failures.c.build_uuid == build.build_uuid)).scalar_one() + 1
+    row = {
+        "build_uuid": build.build_uuid,
+        "position": position,
+        "state_code": build.state_code,
+        "kind": ending.reason or ending.state.value,
+        "message": ending.message or "The build failed.",
+        "retryable": False,
+        "created_at": tx.now.at,
+    }
+    tx.execute(failures.insert(), row)
+
+
+def open_children(tx: Tx, build: Build) -> tuple[list[str], Ending]:
+    """The uuids of the build's children that have not ended, and how they end with it."""
+    query = sa.select(builds.c.build_uuid).where(
+        builds.c.parent_uuid == build.build_uuid, builds.c.finished_at.is_(None), builds.c.api == Api.RECORD.value
+    )
+    return list(tx.execute(query.order_by(builds.c.position)).scalars()), _PARENT_ENDED
+
+
+def abandoned_records(tx: Tx, idle_seconds: float, limit: int) -> list[str]:
+    """The uuids of records that nobody has called about for `idle_seconds`."""
+    before = tx.now.steady - timedelta(seconds=idle_seconds)
+    query = sa.select(builds.c.build_uuid).where(OPEN_RECORDS, builds.c.called_steady_at <= before)
+    return list(tx.execute(query.order_by(builds.c.position + 0).limit(limit)).scalars())

@@ -1,0 +1,115 @@
+"""Records the failures that callers report of a build, and the ends of records."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from shuttle.build import Api, Build, Ending, State
+from shuttle.store.builds import reread
+from shuttle.store.record_states import EndedBuildError, lock_written
+from shuttle.store.records import begin_record, note_call
+from shuttle.store.tables import failures
+from shuttle.store.transitions import finish_build
+from shuttle.store.tx import Tx
+
+MAX_FAILURES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class FailureReport:
+    """A failure; the code None or -1 = in the current state."""
+
+    code: int | None
+    kind: str
+    message: str
+    component: str | None = None
+    retryable: bool = False
+    retry_attempt: int = 0
+    details: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FailureRow:
+    """A recorded failure."""
+
+    position: int
+    state_code: int | None
+    kind: str
+    message: str
+    component: str | None
+    retryable: bool
+    retry_attempt: int
+    details: Mapping[str, Any] | None
+    created_at: datetime
+    resolved_at: datetime | None
+    resolution_notes: str | None
+
+
+_FAILURE_COLUMNS = [failures.c[name] for name in FailureRow.__dataclass_fields__]
+
+
+def failures_of(tx: Tx, build_uuid: str) -> list[FailureRow]:
+    """The failures of the build, in the order in which they were reported."""
+    query = sa.select(*_FAILURE_COLUMNS).where(failures.c.build_uuid == build_uuid).order_by(failures.c.position)
+    return [FailureRow(*row) for row in tx.execute(query)]
+
+
+def record_failure(tx: Tx, build_uuid: str, report: FailureReport) -> tuple[Build, FailureRow]:
+    """Record the failure, which ends a record as failed. An equal report is not recorded again.
+
+    Raises:
+        NotFoundError: there is no such build. EndedBuildError: it has ended.
+    """
+    build = lock_written(tx, build_uuid)
+    code = build.state_code if report.code in {None, -1} else report.code
+    known = failures_of(tx, build.build_uuid)
+    said = (code, report.kind, report.message, report.component, report.retry_attempt, report.details or None)
+    for row in known[-1:]:
+        if said == (row.state_code, row.kind, row.message, row.component, row.retry_attempt, row.details or None):
+            return build, row
+    if build.state.final or len(known) >= MAX_FAILURES:
+        raise EndedBuildError
+    build = begin_record(tx, build)
+    note_call(tx, build.build_uuid)
+    row = FailureRow(
+        position=len(known) + 1,
+        state_code=code,
+        kind=report.kind,
+        message=report.message,
+        component=report.component,
+        retryable=report.retryable,
+        retry_attempt=report.retry_attempt,
+        details=report.details or None,
+        created_at=tx.now.at,
+        resolved_at=None,
+        resolution_notes=None,
+    )
+    tx.execute(failures.insert(), {"build_uuid": build.build_uuid} | _columns(row))
+    if build.api is Api.RECORD:
+        finish_build(tx, build.build_uuid, Ending(State.FAILED, "reported_failure", report.message))
+    return reread(tx, build), row
+
+
+def _columns(row: FailureRow) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in FailureRow.__dataclass_fields__}
+
+
+def end_record(tx: Tx, build_uuid: str, ending: Ending) -> Build:
+    """End the record as its CI system says; the end of a build that Jenkins runs is left to Jenkins.
+
+    Raises:
+        NotFoundError: there is no such build. EndedBuildError: it has ended in another way.
+    """
+    build = lock_written(tx, build_uuid)
+    if build.state.final:
+        if build.state is not ending.state:
+            raise EndedBuildError
+        return build
+    if build.api is not Api.RECORD:
+        return build
+    build = begin_record(tx, build)
+    finish_build(tx, build.build_uuid, ending)
+    return reread(tx, build)
