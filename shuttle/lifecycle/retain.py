@@ -86,7 +86,7 @@ class Retention:
     async def _drop(self, build_uuid: str) -> None:
         """Delete a record after its objects, because only the record has their names."""
         build = await self._services.database.run(find_build, build_uuid)
-        artifacts = await self._services.database.run(artifacts_of, build_uuid)
+        artifacts = await self._services.database.run(artifacts_of, build_uuid, with_deleted=True)
         names = [artifact_object(build_uuid, artifact.name) for artifact in artifacts]
         if build is not None:
             names += [*_source_objects(build), *log_objects(build)]

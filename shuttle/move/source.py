@@ -66,9 +66,8 @@ class Source:
         """Build uuid, app id, build id and artifact ("" = none) of everything that an object can be named after."""
         columns = (builds.c.build_uuid, builds.c.app_id, builds.c.build_id)
         artifact = sa.func.coalesce(artifacts.c.name, "")
-        query = sa.select(*columns, artifact).join(
-            artifacts, artifacts.c.build_uuid == builds.c.build_uuid, isouter=True
-        )
+        uploaded = sa.and_(artifacts.c.build_uuid == builds.c.build_uuid, artifacts.c.reference.is_(None))
+        query = sa.select(*columns, artifact).join(artifacts, uploaded, isouter=True)
         with self.engine.begin() as connection:
             for row in connection.execute(query):
                 yield row[0], row[1], row[2], row[3]

@@ -1,5 +1,6 @@
 """The reports, artifacts and variables that a build's agent sends."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from shuttle.errors import ConflictError, GoneError
 from shuttle.store.builds import Artifact, lock_build
+from shuttle.store.record_variables import put_variable
 from shuttle.store.tables import artifacts, builds, reports, variables
 from shuttle.store.tx import Tx
 
@@ -56,11 +58,12 @@ def record_report(
     failure: Failure | None,
     facts: dict[str, Any],
     values: dict[str, str],
+    seal: Callable[[bytes], bytes],
 ) -> bool:
     """Record a report; False = a report with this id is recorded already, and nothing was changed.
 
     Only the first `failure` of a build is kept. `facts` are columns of the build (image, digest), `values` are
-    variables; both replace earlier ones.
+    variables; both replace earlier ones. `seal` encrypts the value of a sensitive variable.
 
     Raises:
         GoneError: the build is over.
@@ -81,9 +84,7 @@ def record_report(
     if facts:
         tx.execute(of_build.values(facts))
     for name, value in values.items():
-        same = (variables.c.build_uuid == build_uuid, variables.c.name == name)
-        tx.execute(variables.delete().where(*same))
-        tx.execute(variables.insert(), {"build_uuid": build_uuid, "name": name, "value": value})
+        put_variable(tx, build_uuid, name, {"value": value}, seal)
     return True
 
 
@@ -114,7 +115,11 @@ def check_artifact(tx: Tx, build_uuid: str, name: str, size_bytes: int, limits: 
         ConflictError: the file would exceed the limits.
     """
     lock_unfinished(tx, build_uuid)
-    others = (artifacts.c.build_uuid == build_uuid, artifacts.c.name != name)
+    of_build = artifacts.c.build_uuid == build_uuid
+    live_reference = (artifacts.c.reference.is_not(None), artifacts.c.deleted_at.is_(None))
+    if tx.execute(sa.select(artifacts.c.name).where(of_build, artifacts.c.name == name, *live_reference)).first():
+        raise ConflictError("The build has a reference of this name; choose another name.")
+    others = (of_build, artifacts.c.name != name, artifacts.c.reference.is_(None))
     sizes = sa.func.coalesce(sa.func.sum(artifacts.c.size_bytes), 0)
     count, bytes_before = tx.execute(sa.select(sa.func.count(), sizes).where(*others)).one()
     if count >= limits.max_count:
@@ -134,7 +139,8 @@ def record_artifact(tx: Tx, build_uuid: str, artifact: Artifact, limits: Artifac
     """
     same = (artifacts.c.build_uuid == build_uuid, artifacts.c.name == artifact.name)
     lock_build(tx, build_uuid)
-    if tx.execute(artifacts.delete().where(*same)).rowcount == 0:
+    replaceable = sa.or_(artifacts.c.reference.is_(None), artifacts.c.deleted_at.is_not(None))
+    if tx.execute(artifacts.delete().where(*same, replaceable)).rowcount == 0:
         check_artifact(tx, build_uuid, artifact.name, artifact.size_bytes, limits)
     row = {
         "build_uuid": build_uuid,

@@ -74,7 +74,14 @@ async def post_report(request: web.Request, build: Build, claim: Claim) -> web.S
         failure = Failure(report.reason, await _sentence(report.message, spec))
     sealed = services.vault.seal(raw)  # a message may quote secrets
     new = await services.database.run(
-        record_report, build.build_uuid, report.id, sealed, failure=failure, facts=facts, values=report.variables
+        record_report,
+        build.build_uuid,
+        report.id,
+        sealed,
+        failure=failure,
+        facts=facts,
+        values=report.variables,
+        seal=services.vault.seal,
     )
     return json_answer(Recorded(recorded=new))
 

@@ -1,4 +1,4 @@
-"""A bad network between every pair: 200 small builds succeed, run once each, and every byte and status arrives.
+"""A bad network between every pair: small builds succeed, run once each, and every byte and status arrives.
 
 Kafka receives the same; its brokers are reached directly, because they name their own addresses.
 """
@@ -25,7 +25,6 @@ from tests.support.tcp_proxy import KINDS, TcpProxy, tcp_proxy
 
 pytestmark = pytest.mark.timeout(240)
 SEED = 20190417
-BUILDS = 200
 APPS = 50
 # The share of connections that are disturbed. On connections that are kept open the proxy decides again after
 # STRETCH_BYTES, which are about three polls of Jenkins.
@@ -35,7 +34,8 @@ STRETCH_BYTES = 4_000
 SOURCE_BYTES = 500
 # All logs are 30 MB as messages, and the mock brokers keep 5 MB of a partition.
 LOG_TOPICS = 10
-# Half of the disturbances that were measured with this seed: their number also depends on the machine's speed.
+# Half of the disturbances of 200 builds that were measured with this seed; their number also depends on the machine's
+# speed.
 FEWEST = {"Jenkins": 45, "shuttle": 50, "receivers": 15, "sources": 7}
 
 
@@ -52,7 +52,8 @@ async def _source_host() -> AsyncIterator[int]:
         yield int(url.rpartition(":")[2])
 
 
-async def test_two_hundred_builds_over_a_bad_network(tmp_path: Path):
+@pytest.mark.parametrize("builds", [70, pytest.param(200, marks=pytest.mark.long)])
+async def test_many_builds_over_a_bad_network(tmp_path: Path, builds: int):
     jenkins_port = free_port()
     async with (
         tcp_proxy(SEED, SHARE, longest_before_cut_bytes=STRETCH_BYTES, stretch_bytes=STRETCH_BYTES) as to_jenkins,
@@ -75,7 +76,7 @@ async def test_two_hundred_builds_over_a_bad_network(tmp_path: Path):
             to_shuttle.target_port = _port(product.url)
             to_receivers.target_port = _port(product.receivers_url)
             product.receivers_url = to_receivers.url
-            receivers = [product.receiver(f"r{number}") for number in range(BUILDS)]
+            receivers = [product.receiver(f"r{number}") for number in range(builds)]
             for number, receiver in enumerate(receivers):
                 webhooks = {
                     "status": [f"{receiver.url}/status", kafka.url("statuses")],
@@ -91,7 +92,7 @@ async def test_two_hundred_builds_over_a_bad_network(tmp_path: Path):
         pairs = {"Jenkins": to_jenkins, "shuttle": to_shuttle, "receivers": to_receivers, "sources": to_sources}
         for name, proxy in pairs.items():
             print(f"to {name}: passed {proxy.passed}, disturbed {dict(proxy.disturbed)}")
-            assert proxy.disturbed.total() >= FEWEST[name]
+            assert proxy.disturbed.total() >= FEWEST[name] * builds // 200
         assert set(to_jenkins.disturbed) == set(to_shuttle.disturbed) == set(KINDS)
 
 

@@ -138,8 +138,8 @@ async def test_codes_of_the_project_say_what_ends_a_record(
     database: Database, build: Build, clock: SetClock, fields: dict[str, Any], state: State
 ):
 
-    row = {"reference_id": "c", "kind": "state_code", "scope": project_id_of("app"), "name": "baked", "fields": fields}
-    row |= {"created_at": clock.now(), "updated_at": clock.now()}
+    row: dict[str, Any] = {"reference_id": "c", "kind": "state_code", "scope": project_id_of("app"), "name": "baked"}
+    row |= {"fields": fields, "created_at": clock.now(), "updated_at": clock.now()}
     await database.run(lambda tx: tx.execute(reference.insert(), row))
     assert (await report(database, build, 100, "not a code of this project")).state is State.RUNNING
     ended, _ = await database.run(record_state, build.build_uuid, StateReport(name="Baked"))

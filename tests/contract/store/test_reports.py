@@ -19,7 +19,7 @@ async def build_uuid(database: Database, vault: Vault) -> str:
 async def report(database: Database, build_uuid: str, number: int, reason: str | None) -> bool:
     failure = None if reason is None else Failure(reason, f"The message of {reason}.")
     return await database.run(
-        record_report, build_uuid, f"report {number}", b"{}", failure=failure, facts={}, values={}
+        record_report, build_uuid, f"report {number}", b"{}", failure=failure, facts={}, values={}, seal=bytes
     )
 
 

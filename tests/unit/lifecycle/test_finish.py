@@ -126,7 +126,7 @@ async def test_console_is_read_unless_a_supervisor_explained_the_end(
     await logged(one, exit_status=exit_status)
     if reported:
         failure = Failure("no_space", "The agent's disk is full.")
-        report = {"failure": failure, "facts": {}, "values": {}}
+        report = {"failure": failure, "facts": {}, "values": {}, "seal": bytes}
         await one.database.run(record_report, one.build_uuid, "r1", b"{}", **report)  # type: ignore[arg-type]
     one.jenkins.answers("console_tail", CONSOLE)
     await finished(one, ending)

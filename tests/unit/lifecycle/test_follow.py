@@ -85,7 +85,7 @@ async def test_exit_status_of_the_supervisor_decides(one: OneBuild, exit_status:
 async def test_reported_reason_explains_the_end(one: OneBuild):
     await one.running()
     failure = Failure("no_dockerfile", "There is no Dockerfile.")
-    report: dict[str, Any] = {"failure": failure, "facts": {}, "values": {}}
+    report: dict[str, Any] = {"failure": failure, "facts": {}, "values": {}, "seal": bytes}
     await one.database.run(record_report, one.build_uuid, "r1", b"{}", **report)
     await one.end((await log_of(one)).claims[0], exit_status=1)
     assert await followed(one) == Ending(State.FAILED, "no_dockerfile", "There is no Dockerfile.")

@@ -1,0 +1,173 @@
+"""The artifacts of a build as `bldst` sees them: references to what is stored elsewhere, and uploaded files."""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from shuttle.build import Build
+from shuttle.errors import ConflictError, InvalidRequestError, NotFoundError
+from shuttle.store.tables import artifacts
+from shuttle.store.tx import Tx
+
+MAX_OF_RECORD = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactRow:
+    """An artifact; `reference` None = an uploaded file."""
+
+    artifact_id: str
+    name: str
+    reference: Mapping[str, Any] | None
+    size_bytes: int
+    sha256: str
+    content_type: str
+    state_code: int | None
+    resumable: bool
+    final: bool
+    expires_at: datetime | None
+    created_at: datetime
+    updated_at: datetime | None
+    deleted_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewReference:
+    """An artifact to record. `name` None = its type, and a number if that is taken."""
+
+    name: str | None
+    reference: Mapping[str, Any]
+    state_code: int | None
+    resumable: bool
+    final: bool
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactFilter:
+    """Which artifacts are listed; None = all."""
+
+    state_code: int | None = None
+    kind: str | None = None
+    resumable: bool | None = None
+    final: bool | None = None
+
+
+def add_reference(tx: Tx, build: Build, new: NewReference) -> tuple[ArtifactRow, bool]:
+    """Record the reference; returns it and whether it is new: an equal one is not recorded again.
+
+    The caller has locked the build.
+
+    Raises:
+        InvalidRequestError: the build has another artifact of that name. ConflictError: it has too many.
+    """
+    live = {row.name: row for row in references_and_files(tx, build.build_uuid)}
+    code = new.state_code if new.state_code is not None else build.state_code or 0
+    kind = new.reference["artifact_type"]
+    for row in live.values():
+        named = row.name == new.name or (new.name is None and row.reference is not None and row.name.startswith(kind))
+        if named and _said(row) == (new.reference, code, new.resumable, new.final, new.expires_at):
+            return row, False
+    if new.name in live:
+        raise InvalidRequestError(f"Artifact with name '{new.name}' already exists for this build")
+    if len(live) >= MAX_OF_RECORD:
+        raise ConflictError(f"A build may have at most {MAX_OF_RECORD} artifacts.")
+    name = new.name or _free_name(kind, live)
+    # A deleted artifact may have had the name.
+    tx.execute(artifacts.delete().where(artifacts.c.build_uuid == build.build_uuid, artifacts.c.name == name))
+    artifact_id = str(uuid.uuid4())
+    values = {
+        "build_uuid": build.build_uuid,
+        "name": name,
+        "artifact_id": artifact_id,
+        "reference": dict(new.reference),
+        "size_bytes": new.reference.get("size_bytes") or 0,
+        "sha256": "",
+        "content_type": "",
+        "state_code": code,
+        "resumable": new.resumable,
+        "final": new.final,
+        "expires_at": new.expires_at,
+        "created_at": tx.now.at,
+        "updated_at": tx.now.at,
+    }
+    tx.execute(artifacts.insert(), values)
+    return known_artifact(tx, build.build_uuid, artifact_id), True
+
+
+def _said(row: ArtifactRow) -> tuple[object, ...]:
+    return row.reference, row.state_code, row.resumable, row.final, row.expires_at
+
+
+def _free_name(kind: str, live: Mapping[str, ArtifactRow]) -> str:
+    names = (kind if number == 1 else f"{kind}-{number}" for number in range(1, MAX_OF_RECORD + 2))
+    return next(name for name in names if name not in live)
+
+
+def references_and_files(tx: Tx, build_uuid: str, which: ArtifactFilter | None = None) -> list[ArtifactRow]:
+    """The build's artifacts, the oldest first, without deleted ones."""
+    of_build = (artifacts.c.build_uuid == build_uuid, artifacts.c.deleted_at.is_(None))
+    query = sa.select(artifacts).where(*of_build).order_by(artifacts.c.created_at, artifacts.c.name)
+    found = [_row(each) for each in tx.execute(query)]
+    return found if which is None else [row for row in found if _passes(row, which)]
+
+
+def _passes(row: ArtifactRow, which: ArtifactFilter) -> bool:
+    kind = "file" if row.reference is None else row.reference["artifact_type"]
+    wanted = (
+        (which.state_code, row.state_code),
+        (which.kind, kind),
+        (which.resumable, row.resumable),
+        (which.final, row.final),
+    )
+    return all(want is None or want == value for want, value in wanted)
+
+
+def known_artifact(tx: Tx, build_uuid: str, artifact_id: str) -> ArtifactRow:
+    """The artifact of this id or name; raises NotFoundError if there is none, or if it was deleted."""
+    for row in references_and_files(tx, build_uuid):
+        if artifact_id.lower() == row.artifact_id or artifact_id == row.name:
+            return row
+    raise NotFoundError("Artifact not found")
+
+
+def change_artifact(tx: Tx, build_uuid: str, row: ArtifactRow, values: Mapping[str, Any]) -> ArtifactRow:
+    """Change columns of the artifact; `reference` may add fields of where it is stored."""
+    same = (artifacts.c.build_uuid == build_uuid, artifacts.c.name == row.name)
+    name = values.get("name", row.name)
+    if name != row.name and any(other.name == name for other in references_and_files(tx, build_uuid)):
+        raise InvalidRequestError(f"Artifact with name '{name}' already exists for this build")
+    if name != row.name and row.reference is None:
+        raise InvalidRequestError("An uploaded file keeps its name.")
+    changed = {**values, "artifact_id": row.artifact_id, "updated_at": tx.now.at}
+    tx.execute(artifacts.update().where(*same).values(changed))
+    return known_artifact(tx, build_uuid, row.artifact_id)
+
+
+def delete_artifact(tx: Tx, build_uuid: str, row: ArtifactRow) -> None:
+    """Hide the artifact. The bytes of an uploaded file are deleted together with the build."""
+    same = (artifacts.c.build_uuid == build_uuid, artifacts.c.name == row.name)
+    tx.execute(artifacts.update().where(*same).values(deleted_at=tx.now.at))
+
+
+def _row(row: Any) -> ArtifactRow:
+    """Uploaded files have an id made of build and name, until something about them is changed."""
+    return ArtifactRow(
+        artifact_id=row.artifact_id or str(uuid.uuid5(uuid.UUID(row.build_uuid), row.name)),
+        name=row.name,
+        reference=row.reference,
+        size_bytes=row.size_bytes,
+        sha256=row.sha256,
+        content_type=row.content_type,
+        state_code=row.state_code,
+        resumable=row.reference is None if row.resumable is None else row.resumable,
+        final=bool(row.final),
+        expires_at=row.expires_at,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        deleted_at=row.deleted_at,
+    )
