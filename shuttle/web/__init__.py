@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import datetime
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ GATE: web.AppKey["Gate"] = web.AppKey("gate")
 READINESS: web.AppKey["Readiness"] = web.AppKey("readiness")
 MEMBERSHIP: web.AppKey[Membership] = web.AppKey("membership", Membership)
 WORKER: web.AppKey[Worker] = web.AppKey("worker", Worker)
+STARTED_AT: web.AppKey[datetime] = web.AppKey("started_at", datetime)
 # The caller's standing, set by the gate; handlers pass it to every action.
 STANDING: web.RequestKey[Standing] = web.RequestKey("standing", Standing)
 # Set just before the headers of a streamed response are sent: from then on an error can only cut the connection.
@@ -54,3 +56,7 @@ class Route:
     summary: str
     # SHUTTLE_LEGACY_ANONYMOUS admits callers without a token here; the actions decide what they may do.
     open_to_anonymous: bool = False
+    # Below `/-/state`: tokens and errors have the form that `bldst` expects, and a path may end with a slash.
+    state_api: bool = False
+    # Other paths with the same placeholders that are answered alike.
+    synonyms: tuple[str, ...] = ()

@@ -4,7 +4,7 @@ import re
 from typing import Annotated, Any, TypeVar
 
 from aiohttp import web
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from jenkins_pipelines.catalogue import PIPELINES
 from shuttle.build import Build
@@ -21,26 +21,14 @@ from shuttle.web.agent_models import Recorded
 from shuttle.web.answers import json_answer
 from shuttle.web.body import read_body
 from shuttle.web.description import JSON_ERRORS, describe
+from shuttle.web.storable import STORABLE, Text
 
 _MAX_REPORT_BYTES = 256 * 1024
 _MAX_PROGRESS_BYTES = 4096
 _REASON = re.compile(r"[a-z][a-z0-9_]{0,63}")
-# NUL and lone surrogates, which databases cannot store.
-_NO_TEXT = re.compile(r"[\x00\ud800-\udfff]")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 Shape = TypeVar("Shape", bound=BaseModel)
-
-
-def _storable(text: str) -> str:
-    if _NO_TEXT.search(text):
-        raise ValueError("write it without NUL characters and lone surrogates")
-    return text
-
-
-# It stands after a field's limits, so that pydantic checks the number of characters first, and names it.
-_STORABLE = AfterValidator(_storable)
-Text = Annotated[str, _STORABLE]
 
 
 class Report(BaseModel):
@@ -48,12 +36,12 @@ class Report(BaseModel):
 
     model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
 
-    id: Annotated[str, Field(min_length=1, max_length=200), _STORABLE]
-    reason: Annotated[str, Field(max_length=64), _STORABLE] | None = None
+    id: Annotated[str, Field(min_length=1, max_length=200), STORABLE]
+    reason: Annotated[str, Field(max_length=64), STORABLE] | None = None
     message: Text | None = None
-    image: Annotated[str, Field(max_length=1024), _STORABLE] | None = None
-    digest: Annotated[str, Field(max_length=71), _STORABLE] | None = None
-    variables: dict[Annotated[str, Field(max_length=200), _STORABLE], Text] = {}
+    image: Annotated[str, Field(max_length=1024), STORABLE] | None = None
+    digest: Annotated[str, Field(max_length=71), STORABLE] | None = None
+    variables: dict[Annotated[str, Field(max_length=200), STORABLE], Text] = {}
 
 
 @describe(Recorded, body=Report, errors=(*JSON_ERRORS, ConflictError, GoneError, StoreError))
@@ -103,11 +91,11 @@ class Progress(BaseModel):
 
     model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
 
-    id: Annotated[str, Field(min_length=1, max_length=200), _STORABLE]
-    stage: Annotated[str, Field(min_length=1, max_length=64), _STORABLE]
+    id: Annotated[str, Field(min_length=1, max_length=200), STORABLE]
+    stage: Annotated[str, Field(min_length=1, max_length=64), STORABLE]
     event: StageBoundary
     code: Annotated[int | None, Field(strict=True, ge=-(2**31), lt=2**31)] = None
-    status: Annotated[str, Field(max_length=200), _STORABLE] | None = None
+    status: Annotated[str, Field(max_length=200), STORABLE] | None = None
 
 
 @describe(Recorded, body=Progress, errors=(*JSON_ERRORS, ConflictError, GoneError, StoreError))

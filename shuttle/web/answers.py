@@ -9,11 +9,12 @@ from urllib.parse import quote
 
 import structlog
 from aiohttp import web
-from pydantic import BaseModel
+from pydantic import BaseModel, RootModel
 
 from shuttle.errors import InvalidRequestError, ShuttleError
 from shuttle.lifecycle.accept import AcceptedBuild
 from shuttle.web import STREAMING, Handler
+from shuttle.web.state.details import detail_of, has_details
 
 log = structlog.get_logger()
 
@@ -40,8 +41,8 @@ def json_answer(
     return web.Response(text=text, status=status, content_type="application/json", headers=headers)
 
 
-def _fields(model: BaseModel) -> dict[str, Any]:
-    return dict(model)
+def _fields(model: BaseModel) -> Any:
+    return model.root if isinstance(model, RootModel) else dict(model)
 
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"), default=_fields)
@@ -62,19 +63,15 @@ def acceptance_headers(answer: AcceptedBuild) -> dict[str, str]:
     return headers
 
 
-def error_answer(error: ShuttleError) -> web.Response:
-    """The error as JSON; with `field` if the error names one."""
-    return web.Response(
-        text=_error_text(error), status=error.status, content_type="application/json", headers=_error_headers(error)
-    )
+def error_answer(error: ShuttleError, *, with_details: bool = False) -> web.Response:
+    """The error as JSON; with `field` if the error names one. `with_details`: in the form of `/-/state`."""
+    body = {"detail": detail_of(error)} if with_details else _error_body(error)
+    return json_answer(body, status=error.status, headers=_error_headers(error))
 
 
-def _error_text(error: ShuttleError) -> str:
-    """The JSON of `error_answer`."""
+def _error_body(error: ShuttleError) -> dict[str, str]:
     body = {"status": "error", "code": error.code, "message": error.message}
-    if error.field is not None:
-        body["field"] = error.field
-    return json.dumps(body, separators=(",", ":"))
+    return body if error.field is None else body | {"field": error.field}
 
 
 def _error_headers(error: ShuttleError) -> dict[str, str]:
@@ -86,7 +83,7 @@ def _error_headers(error: ShuttleError) -> dict[str, str]:
 
 def error_bytes(error: ShuttleError) -> bytes:
     """`error_answer` as it is on the wire, for a connection without a request; it ends the connection."""
-    body = _error_text(error).encode()
+    body = _ENCODER.encode(_error_body(error)).encode()
     head = [
         f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}",
         "Content-Type: application/json; charset=utf-8",
@@ -102,17 +99,18 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
     try:
         return await handler(request)
     except ShuttleError as error:
-        return _unless_started(request, error_answer(error))
+        return _unless_started(request, error_answer(error, with_details=has_details(request)))
     except web.HTTPException as error:
-        return _unless_started(request, _http_answer(error))
+        return _unless_started(request, _http_answer(request, error))
     except web.RequestPayloadError:
-        return error_answer(InvalidRequestError("Send a body that is encoded as its headers say."))
+        badly_encoded = InvalidRequestError("Send a body that is encoded as its headers say.")
+        return error_answer(badly_encoded, with_details=has_details(request))
     except (ConnectionError, TimeoutError):
         raise  # the client has disconnected or is too slow: nobody receives a response
     except Exception:  # any unexpected exception
         log.exception("request failed", method=request.method, route=_route_of(request))
-        body = {"status": "error", "code": "internal_error", "message": "The shuttle has a bug here; see its log."}
-        return _unless_started(request, json_answer(body, status=500))
+        bug = ShuttleError("The shuttle has a bug here; see its log.")
+        return _unless_started(request, error_answer(bug, with_details=has_details(request)))
 
 
 def _route_of(request: web.Request) -> str:
@@ -138,10 +136,11 @@ _SENTENCES = {
 }
 
 
-def _http_answer(error: web.HTTPException) -> web.Response:
+def _http_answer(request: web.Request, error: web.HTTPException) -> web.Response:
     code, message = _SENTENCES.get(error.status, ("http_error", error.reason))
     headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
-    return json_answer({"status": "error", "code": code, "message": message}, status=error.status, headers=headers)
+    body = {"detail": message} if has_details(request) else {"status": "error", "code": code, "message": message}
+    return json_answer(body, status=error.status, headers=headers)
 
 
 def header_list(texts: tuple[str, ...]) -> str:

@@ -51,15 +51,13 @@ class Gate:
         Raises UnauthorizedError (401) without valid credentials, ForbiddenError (403) if the role does not suffice or
         the request comes from another site's page, InvalidRequestError (400) if Host is needed but missing or repeated.
         """
-        if not self._tokens:
-            self._sites.check_host(request)
-            self._sites.check_origin(request, reading_too=True)
+        if self.is_open(request):
             return Standing.CONTROLLER
         if open_to_anonymous and self._legacy_anonymous and "Authorization" not in request.headers:
             self._sites.check_origin(request, reading_too=True)
             return Standing.ANONYMOUS
         authorization = request.headers.get("Authorization", "")
-        standing = self._standing_of(authorization)
+        standing = self.standing_of(token_in(authorization))
         if standing is None:
             raise UnauthorizedError(
                 "Send one of the service's tokens, as a bearer token or as the password of basic authentication.",
@@ -72,8 +70,20 @@ class Gate:
             self._sites.check_origin(request, reading_too=False)
         return standing
 
-    def _standing_of(self, authorization: str) -> Standing | None:
-        presented = _digest(token_in(authorization))
+    def is_open(self, request: web.Request) -> bool:
+        """Whether the service has no tokens, so that everybody is a controller, except other sites' pages.
+
+        Raises ForbiddenError, InvalidRequestError: see `check`.
+        """
+        if self._tokens:
+            return False
+        self._sites.check_host(request)
+        self._sites.check_origin(request, reading_too=True)
+        return True
+
+    def standing_of(self, token: str) -> Standing | None:
+        """What a caller with this token may do; None if it is not one of the service's."""
+        presented = _digest(token)
         standing = None
         for digest, its_standing in self._tokens:
             if hmac.compare_digest(digest, presented):

@@ -63,8 +63,21 @@ async def read_body(request: web.Request, limit_bytes: int) -> bytes:
             is not encoded as its header says. BodyTimeoutError: 408. BusyError, CannotRecordError: 503.
     """
     too_large = BodyTooLargeError(f"Send at most {limit_bytes} bytes.")
+    arrived = _arrived(request, limit_bytes, too_large)
+    if arrived is not None:
+        return arrived
     async with _received(request, limit_bytes, too_large) as buffer, buffer.reading() as body:
         return body[:]
+
+
+def _arrived(request: web.Request, limit_bytes: int, too_large: BodyTooLargeError) -> bytes | None:
+    """A body that came with the head, as most do: aiohttp holds it, so nothing has to be awaited. Else None."""
+    if not request.content.is_eof() or _encoding(request):
+        return None
+    arrived: bytes = request.content.read_nowait()
+    if len(arrived) > limit_bytes:
+        raise too_large
+    return arrived
 
 
 @asynccontextmanager
@@ -141,11 +154,8 @@ async def json_body(request: web.Request) -> AsyncIterator[bytes | mmap.mmap]:
     """
     limit_bytes = request.app[SERVICES].settings.shuttle_max_body_bytes
     too_large = BodyTooLargeError(f"Send at most {limit_bytes} bytes (SHUTTLE_MAX_BODY_BYTES).")
-    if request.content.is_eof() and not _encoding(request):
-        # It came with the head, as most bodies do: aiohttp holds it already, and there is nothing to wait for.
-        arrived = request.content.read_nowait()
-        if len(arrived) > limit_bytes:
-            raise too_large
+    arrived = _arrived(request, limit_bytes, too_large)
+    if arrived is not None:
         _check_content_type(request)
         yield await in_utf8(arrived, request.charset)
         return

@@ -25,6 +25,7 @@ Content = type[BaseModel] | str
 Described = TypeVar("Described", bound=Callable[..., Any])
 ErrorClass = type[ShuttleError]
 
+JSON = "application/json"
 # Errors of reading a body as JSON.
 JSON_ERRORS = (
     InvalidRequestError,
@@ -67,6 +68,8 @@ class Description:
     errors: frozenset[ErrorClass] = frozenset()
     parameters: tuple[Parameter, ...] = ()
     body: Content | None = None
+    # The media types in which a model can be sent.
+    body_types: tuple[str, ...] = (JSON,)
 
 
 _DESCRIPTIONS: dict[Callable[..., Any], Description] = {}
@@ -78,13 +81,14 @@ def describe(
     errors: tuple[ErrorClass, ...] = (),
     parameters: tuple[Parameter, ...] = (),
     body: Content | None = None,
+    body_types: tuple[str, ...] = (JSON,),
     headers: tuple[str, ...] = (),
 ) -> Callable[[Described], Described]:
     """Decorate a handler with its description: `content` and `headers` are for 200, `replies` for other statuses."""
 
     def described(handler: Described) -> Described:
         all_replies = ({200: Reply(content, headers)} if content else {}) | dict(replies or {})
-        _DESCRIPTIONS[handler] = Description(all_replies, frozenset(errors), parameters, body)
+        _DESCRIPTIONS[handler] = Description(all_replies, frozenset(errors), parameters, body, body_types)
         return handler
 
     return described

@@ -15,28 +15,18 @@ import shuttle
 from shuttle.errors import ForbiddenError, InvalidRequestError, UnauthorizedError
 from shuttle.web import Role, Route
 from shuttle.web.answers import json_answer
-from shuttle.web.description import Content, Description, ErrorClass, Parameter, Reply, describe, description_of
+from shuttle.web.description import JSON, Content, Description, ErrorClass, Parameter, Reply, describe, description_of
+from shuttle.web.error_schemas import ERROR_SCHEMAS, error_schemas
 from shuttle.web.legacy_models import LegacyStatusEvent
 from shuttle.web.models import FinalStatusEvent, StatusEvent
 
 _SCHEMAS = "#/components/schemas/"
-_ERROR = {
-    "description": "`message` says in one sentence what to do; `field` names the field at fault, if there is one.",
-    "type": "object",
-    "required": ["status", "code", "message"],
-    "properties": {
-        "status": {"const": "error"},
-        "code": {"type": "string"},
-        "message": {"type": "string"},
-        "field": {"type": "string"},
-    },
-    "additionalProperties": False,
-}
 _GENERAL = (
     "Besides the listed responses, any route may answer 405 (with Allow) to another method, 400, 408, 413, 417 or 431"
     " to a request that is malformed or too slow, and 503 while too many connections are open. After 429 and 503, both"
     " with Retry-After, the request may be sent again. HEAD is possible wherever GET is. Paths that begin with `/-/`"
-    " and are not listed get 404 for every method: no app is called `-`."
+    " and are not listed get 404 for every method: no app is called `-`. Those that begin with `/-/state/` may end with"
+    " a slash."
 )
 _ID = {"type": "string", "minLength": 1, "maxLength": 128}
 _PATH_PARAMETERS: Mapping[str, tuple[Mapping[str, Any], str]] = {
@@ -46,6 +36,7 @@ _PATH_PARAMETERS: Mapping[str, tuple[Mapping[str, Any], str]] = {
     "delivery_id": ({"type": "string", "pattern": "^[0-9]{1,18}$"}, "The id in the list of deliveries."),
     "segment": (_ID, "A build's uuid, or an app."),
     "name": ({"type": "string", "minLength": 1}, "A relative file name."),
+    "project_id": (_ID, "The project's uuid or name, percent-encoded."),
 }
 _STATUS_FORMS = (StatusEvent, FinalStatusEvent, LegacyStatusEvent)
 _STATUS_HEADERS = {
@@ -80,11 +71,12 @@ def document() -> dict[str, Any]:
         "paths": dict(paths),
         "webhooks": {"status": {"post": _status_webhook()}},
         "components": {
-            "schemas": {"Error": _ERROR, **_schemas(description_of(route.handler) for route in ROUTES)},
+            "schemas": {**ERROR_SCHEMAS, **_schemas(description_of(route.handler) for route in ROUTES)},
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
                 "basic": {"type": "http", "scheme": "basic"},
                 "build": {"type": "http", "scheme": "bearer", "description": "A token of this build."},
+                "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
             },
         },
     }
@@ -92,7 +84,11 @@ def document() -> dict[str, Any]:
 
 def path_of(route: Route) -> str:
     """The path in OpenAPI's form: parameters without their patterns."""
-    return re.sub(r":[^{}]*}", "}", route.path)
+    return _without_patterns(route.path)
+
+
+def _without_patterns(path: str) -> str:
+    return re.sub(r":[^{}]*}", "}", path)
 
 
 def errors_of(route: Route) -> frozenset[ErrorClass]:
@@ -107,13 +103,15 @@ def _operation(route: Route, path: str, description: Description) -> dict[str, A
         "summary": route.summary,
         "operationId": f"{route.method.lower()}_{re.sub(r'[^a-z0-9]+', '_', path).strip('_')}",
         "parameters": [*parameters, *map(_parameter, description.parameters)],
-        "responses": _responses(description.replies, errors_of(route)),
-        "security": _security(route.role),
+        "responses": _responses(description.replies, errors_of(route), state_api=route.state_api),
+        "security": _security(route),
     }
+    if route.synonyms:
+        operation["description"] = f"Also at {', '.join(f'`{_without_patterns(each)}`' for each in route.synonyms)}."
     if description.body is not None:
         # A body of bytes may be empty.
         is_required = not isinstance(description.body, str)
-        operation["requestBody"] = {"required": is_required, "content": _content([description.body])}
+        operation["requestBody"] = {"required": is_required, "content": _body_content(description)}
     return operation
 
 
@@ -157,14 +155,14 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
     }
 
 
-def _responses(replies: Mapping[int, Reply], errors: frozenset[ErrorClass]) -> dict[str, Any]:
+def _responses(replies: Mapping[int, Reply], errors: frozenset[ErrorClass], *, state_api: bool) -> dict[str, Any]:
     by_status: dict[int, list[ErrorClass]] = defaultdict(list)
     for error in sorted(errors, key=lambda each: each.code):
         by_status[error.status].append(error)
     responses: dict[str, Any] = {}
     for status in sorted({*replies, *by_status}):
         reply, failures = replies.get(status, Reply(())), by_status.get(status, [])
-        content = _content(reply.content, failures)
+        content = _content(reply.content, error_schemas(failures, state_api=state_api))
         headers = [*reply.headers, *_error_headers(status, failures)]
         responses[str(status)] = {
             "description": _description(status, failures),
@@ -186,20 +184,23 @@ def _error_headers(status: int, errors: Iterable[ErrorClass]) -> tuple[str, ...]
     return ("Retry-After",) if status in {429, 503} else names.get(status, ())
 
 
-def _content(contents: Iterable[Content], errors: Iterable[ErrorClass] = ()) -> dict[str, Any]:
+def _content(contents: Iterable[Content], errors: Iterable[Mapping[str, Any]] = ()) -> dict[str, Any]:
     """The content by media type; several models, or a model and an error, are alternatives."""
     by_type: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for content in contents:
         if isinstance(content, str):
             by_type[content]
         else:
-            by_type["application/json"].append({"$ref": _SCHEMAS + content.__name__})
-    codes = [error.code for error in errors]
-    if codes:
-        by_type["application/json"].append(
-            {"allOf": [{"$ref": _SCHEMAS + "Error"}, {"properties": {"code": {"enum": codes}}}]}
-        )
+            by_type[JSON].append({"$ref": _SCHEMAS + content.__name__})
+    for schema in errors:
+        by_type[JSON].append(schema)
     return {media_type: _any_of(schemas) for media_type, schemas in by_type.items()}
+
+
+def _body_content(description: Description) -> dict[str, Any]:
+    assert description.body is not None  # noqa: S101 - the caller has checked it
+    content = _content([description.body])
+    return dict.fromkeys(description.body_types, content[JSON]) if JSON in content else content
 
 
 def _any_of(schemas: list[Mapping[str, Any]]) -> dict[str, Any]:
@@ -219,7 +220,9 @@ def _schemas(descriptions: Iterable[Description]) -> dict[str, Any]:
     return dict(models_json_schema(list(models), ref_template=_SCHEMAS + "{model}")[1]["$defs"])
 
 
-def _security(role: Role) -> list[dict[str, list[str]]]:
-    if role is Role.ANYBODY:
+def _security(route: Route) -> list[dict[str, list[str]]]:
+    if route.role is Role.ANYBODY:
         return []
-    return [{"build": []}] if role is Role.AGENT else [{"bearer": []}, {"basic": []}]
+    if route.role is Role.AGENT:
+        return [{"build": []}]
+    return [{"bearer": []}, {"key": []} if route.state_api else {"basic": []}]

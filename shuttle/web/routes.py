@@ -19,6 +19,7 @@ from shuttle.web import (
 )
 from shuttle.web.agent_auth import with_run_token, with_setup_token
 from shuttle.web.peers import at_owner
+from shuttle.web.state.routes import STATE_ROUTES
 
 # The patterns are explicit, because ids may have braces, which aiohttp's default for `{name}` does not match.
 ROUTES: tuple[Route, ...] = (
@@ -95,6 +96,7 @@ ROUTES: tuple[Route, ...] = (
         Role.AGENT,
         "Upload a file.",
     ),
+    *STATE_ROUTES,
     Route(
         "GET",
         "/{segment:[^/]+}",

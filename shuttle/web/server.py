@@ -12,7 +12,7 @@ from shuttle.lifecycle.accept import Acceptance
 from shuttle.lifecycle.membership import Membership
 from shuttle.lifecycle.signals import Signals
 from shuttle.store.request_time import end_limit, limited_request
-from shuttle.web import ACCEPTANCE, BODY_ROOM, GATE, MEMBERSHIP, READINESS, SERVICES, WORKER
+from shuttle.web import ACCEPTANCE, BODY_ROOM, GATE, MEMBERSHIP, READINESS, SERVICES, STARTED_AT, WORKER, Route
 from shuttle.web.agent_artifacts import UPLOADS, ArtifactUploads
 from shuttle.web.answers import errors_as_json
 from shuttle.web.auth import Gate
@@ -23,6 +23,9 @@ from shuttle.web.peers import add_peer_routes
 from shuttle.web.readiness import Readiness
 from shuttle.web.routes import ROUTES
 from shuttle.web.sites import Sites
+from shuttle.web.state.access import guard_state
+from shuttle.web.state.build_count import BUILD_COUNT, BuildCount
+from shuttle.web.state.routes import add_user_routes
 from shuttle.worker import Worker
 
 # How long the rest of an unwanted body is read, so that its sender sees the response before the connection closes.
@@ -48,18 +51,30 @@ def make_web(services: Services, worker: Worker, membership: Membership) -> web.
     app[WORKER] = worker
     app[MEMBERSHIP] = membership
     app[READINESS] = Readiness(services)
+    app[BUILD_COUNT] = BuildCount(services.database)
+    app[STARTED_AT] = services.clock.now()
     app[GATE] = gate = _gate(services)
     for route in ROUTES:
-        handler = gate.guard(route.handler, route.role, open_to_anonymous=route.open_to_anonymous)
-        if route.method == "GET":
-            app.router.add_get(_tolerant(route.path), handler)
-        else:
-            app.router.add_route(route.method, _tolerant(route.path), handler)
+        _add_route(app, gate, route)
+    add_user_routes(app)
     add_peer_routes(app)
     app.router.add_route("*", "/-/{rest:.*}", _nothing_here)
     app.on_response_prepare.append(_end_limit)
     app.on_response_prepare.append(_close_while_draining)
     return app
+
+
+def _add_route(app: web.Application, gate: Gate, route: Route) -> None:
+    if route.state_api:
+        handler, patterns = guard_state(gate, route), [f"{path}{{_end:/?}}" for path in (route.path, *route.synonyms)]
+    else:
+        handler = gate.guard(route.handler, route.role, open_to_anonymous=route.open_to_anonymous)
+        patterns = [_tolerant(route.path)]
+    for pattern in patterns:
+        if route.method == "GET":
+            app.router.add_get(pattern, handler)
+        else:
+            app.router.add_route(route.method, pattern, handler)
 
 
 async def _close_while_draining(request: web.Request, response: web.StreamResponse) -> None:

@@ -1,4 +1,4 @@
-"""The examples in docs/api.md and docs/legacy-api.md agree with the service's responses."""
+"""The examples in docs/api.md, docs/legacy-api.md and docs/state-api.md agree with the service's responses."""
 
 import re
 from collections.abc import Awaitable, Callable
@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from shuttle.web.routes import ROUTES
-from tests.recorded import legacy_api, new_api
+from tests.recorded import legacy_api, new_api, state_api
 from tests.recorded.page import DOCS, shown, written
 
-_PAGES = {"api.md": new_api.record, "legacy-api.md": legacy_api.record}
+_PAGES = {"api.md": new_api.record, "legacy-api.md": legacy_api.record, "state-api.md": state_api.record}
 
 
 @pytest.mark.slow

@@ -1,16 +1,21 @@
-"""`python -m tests.recorded` records the examples of docs/api.md and docs/legacy-api.md again."""
+"""`python -m tests.recorded` records the examples of docs/api.md, docs/legacy-api.md and docs/state-api.md again."""
 
 import asyncio
+import sys
 import tempfile
 from pathlib import Path
 
-from tests.recorded import legacy_api, new_api
+from tests.recorded import legacy_api, new_api, state_api
 from tests.recorded.page import DOCS, written
+
+_PAGES = {"legacy-api.md": legacy_api.record, "api.md": new_api.record, "state-api.md": state_api.record}
 
 
 def main() -> None:
-    """Record both pages."""
-    for name, record in (("legacy-api.md", legacy_api.record), ("api.md", new_api.record)):
+    """Record all pages, or those that the arguments name."""
+    for name, record in _PAGES.items():
+        if sys.argv[1:] and name not in sys.argv[1:]:
+            continue
         with tempfile.TemporaryDirectory() as folder:
             examples = asyncio.run(record(Path(folder)))
         page = DOCS / name

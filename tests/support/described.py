@@ -10,6 +10,7 @@ from jsonschema_rs import Draft202012Validator
 
 from shuttle.web.openapi import document, path_of
 from shuttle.web.routes import ROUTES
+from shuttle.web.state import PREFIX
 
 # Errors of any route (see the document's `info`): other methods, and requests that break the rules of HTTP.
 _OF_ANY_ROUTE = {405, 417}
@@ -19,8 +20,9 @@ _USUAL_HEADERS = {
     *("transfer-encoding", "x-content-type-options", "cache-control"),
 }
 _ROUTES = [
-    (re.compile(re.sub(r"{\w+(?::([^{}]*))?}", lambda part: part[1] or "[^/]+", route.path)), path_of(route))
+    (re.compile(re.sub(r"{\w+(?::([^{}]*))?}", lambda part: part[1] or "[^/]+", path)), path_of(route))
     for route in ROUTES
+    for path in (route.path, *route.synonyms)
 ]
 
 
@@ -34,7 +36,7 @@ def assert_described(method: str, path: str, status: int, headers: Mapping[str, 
     described = {name.lower() for name in operation["responses"][str(status)]["headers"]}
     undescribed = {name.lower() for name in headers} - described - _USUAL_HEADERS
     assert not undescribed, f"undescribed headers {undescribed}: {where}"
-    if method == "HEAD" or (status == 200 and not body):
+    if method == "HEAD" or (status in {200, 204} and not body):
         return
     content = operation["responses"][str(status)]["content"]
     media_type = headers.get("Content-Type", "").partition(";")[0]
@@ -56,6 +58,7 @@ def _assert_valid(schema: Any, body: bytes, where: str) -> None:
 
 def _operation(method: str, path: str) -> dict[str, Any] | None:
     plain = path if path.startswith("/-/") else "/" + "/".join(part for part in path.split("/") if part)
+    plain = plain.removesuffix("/") if plain.startswith(PREFIX) else plain
     for pattern, described in _ROUTES:
         operation: dict[str, Any] | None = document()["paths"][described].get(method)
         if operation is not None and pattern.fullmatch(plain):

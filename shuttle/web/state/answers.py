@@ -1,0 +1,39 @@
+"""Successful answers below `/-/state`, and their descriptions."""
+
+from collections.abc import Mapping
+
+from aiohttp import web
+from pydantic import BaseModel
+
+from shuttle.web.answers import header_list, json_answer
+from shuttle.web.description import Reply
+from shuttle.web.state.bodies import IGNORED
+
+# The header that names the fields which were ignored.
+IGNORED_HEADERS = ("Shuttle-Ignored-Fields",)
+
+
+def answer(request: web.Request, body: BaseModel, *, status: int = 200) -> web.Response:
+    """The body as JSON; a header names the fields of the request that were ignored."""
+    ignored = request.get(IGNORED)
+    headers = {"Shuttle-Ignored-Fields": header_list(ignored)} if ignored else None
+    return json_answer(body, status=status, headers=headers)
+
+
+def created(request: web.Request, body: BaseModel, *, is_new: bool) -> web.Response:
+    """201 with what was created, or 200 if an equal request had created it before."""
+    return answer(request, body, status=201 if is_new else 200)
+
+
+def no_content() -> web.Response:
+    """204, after a deletion."""
+    return web.Response(status=204)
+
+
+def created_replies(model: type[BaseModel]) -> Mapping[int, Reply]:
+    """The description of `created`."""
+    reply = Reply((model,), IGNORED_HEADERS)
+    return {200: reply, 201: reply}
+
+
+NO_CONTENT: Mapping[int, Reply] = {204: Reply(())}

@@ -1,0 +1,28 @@
+"""The types of fields that several bodies below `/-/state` have, with their limits."""
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field
+
+from shuttle.request import compact_json
+from shuttle.web.storable import STORABLE
+
+_MAX_METADATA_BYTES = 64 * 1024
+
+
+def _of_limited_size(value: dict[str, Any]) -> dict[str, Any]:
+    # Its length is that of escaped text, which is never shorter than the UTF-8 that was sent.
+    if len(compact_json(value)) > _MAX_METADATA_BYTES:
+        raise ValueError(f"as compact JSON in ASCII it may have at most {_MAX_METADATA_BYTES} bytes")
+    return value
+
+
+Name = Annotated[str, Field(min_length=1, max_length=128), STORABLE]
+ShortName = Annotated[str, Field(min_length=1, max_length=50), STORABLE]
+DisplayName = Annotated[str, Field(min_length=1, max_length=100), STORABLE]
+Description = Annotated[str, Field(max_length=500), STORABLE]
+Message = Annotated[str, Field(max_length=4096), STORABLE]
+Color = Annotated[str, Field(pattern=r"^#[0-9A-Fa-f]{6}$")]
+# -1 is an error, 0 to 100 are usual; the Jenkins library counts to 999.
+Code = Annotated[int, Field(ge=-1, le=999)]
+Metadata = Annotated[dict[str, Any], AfterValidator(_of_limited_size)]

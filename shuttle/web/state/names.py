@@ -1,0 +1,17 @@
+"""What a path below `/-/state` names: a uuid or a name, percent-decoded by the router."""
+
+from aiohttp import web
+
+from shuttle.errors import NotFoundError
+from shuttle.web.storable import is_storable
+
+
+def key_in(request: web.Request, parameter: str, noun: str) -> str:
+    """The uuid or name in the path; NotFoundError if no database could store it, so that there is none of that name.
+
+    `noun` begins the sentence of the error, as in `Project not found`.
+    """
+    key = request.match_info[parameter]
+    if not is_storable(key):
+        raise NotFoundError(f"{noun} not found")
+    return key
