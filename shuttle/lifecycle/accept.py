@@ -3,7 +3,7 @@
 import asyncio
 import mmap
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,16 +23,16 @@ from shuttle.errors import (
 )
 from shuttle.lifecycle import Services
 from shuttle.lifecycle.build_spec import make_spec, token_digest
+from shuttle.lifecycle.new_endpoints import new_endpoints
 from shuttle.lifecycle.read_request import DecodedSource, decoded_source, read_body, read_legacy_body
 from shuttle.lifecycle.uploads import Uploads
 from shuttle.outgoing.endpoints import PayloadFormat
-from shuttle.outgoing.hooks import Hook, kind_of, shown_host
 from shuttle.request import UUID, LegacyRequest, ParsedRequest
 from shuttle.standing import Standing
 from shuttle.store.build_numbers import take_number
 from shuttle.store.fence import Ownership
 from shuttle.store.idempotency import find_recorded, find_recorded_legacy
-from shuttle.store.new_build import NewBuild, NewEndpoint, target_bytes
+from shuttle.store.new_build import NewBuild
 from shuttle.store.permitted import check_app, check_source
 from shuttle.store.tx import Tx
 
@@ -200,8 +200,8 @@ class Acceptance:
             source_url=request.source.shown_url,
             timeout_seconds=request.timeout_seconds,
             deadline_seconds=settings.shuttle_build_deadline_seconds,
-            receivers=self._endpoints(request.status_hooks, payload_format),
-            sinks=self._endpoints(request.log_hooks, payload_format),
+            receivers=new_endpoints(request.status_hooks, payload_format, vault),
+            sinks=new_endpoints(request.log_hooks, payload_format, vault),
         )
 
     def _find_equal(self, identity: _Identity, content: bytes) -> Callable[[Tx], Build | None]:
@@ -216,18 +216,6 @@ class Acceptance:
 
     def _job_name(self, app_id: str) -> str:
         return job_name_of(app_id, self._services.settings.shuttle_jenkins_folder or None)
-
-    def _endpoints(self, hooks: Sequence[Hook], payload_format: PayloadFormat) -> list[NewEndpoint]:
-        seal = self._services.vault.seal
-        return [
-            NewEndpoint(
-                kind_of(hook.url),
-                shown_host(hook.url),
-                seal(target_bytes(hook.url, dict(hook.headers))),
-                payload_format,
-            )
-            for hook in hooks
-        ]
 
 
 async def _group_concurrent_requests() -> None:

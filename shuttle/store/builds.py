@@ -103,6 +103,12 @@ def page_of_builds(
     return [build_from(row) for row in tx.execute(query)]
 
 
+def builds_at(tx: Tx, positions: Sequence[int]) -> list[Build]:
+    """The builds with these positions, the newest first."""
+    query = _JOINED.where(builds.c.position.in_(positions)).order_by(builds.c.position.desc())
+    return [build_from(row) for row in tx.execute(query)]
+
+
 def _newest(app_id: str | None, before: int | None, state: State | None, limit: int) -> sa.CompoundSelect[tuple[int]]:
     """The newest positions among the unfinished builds and in each final state: every part is read from an index."""
     newest = sa.select(builds.c.position).limit(limit)

@@ -108,7 +108,6 @@ builds = sa.Table(
     sa.Column("record", sa.JSON(none_as_null=True)),
     # The last call about a record: one that nobody calls about any more is abandoned.
     sa.Column("called_steady_at", Instant),
-    sa.Column("state_token_digest", sa.Text),
     sa.Index("builds_by_id", "app_id", "build_id"),
     sa.Index("builds_by_token", "token_digest"),
     _part_of_builds("builds_by_pair", "api <> 'legacy'", "app_id", "build_id", unique=True),
@@ -116,7 +115,6 @@ builds = sa.Table(
     _part_of_builds("builds_open_records", "finished_at IS NULL AND api = 'record'", "app_id", "position"),
     _part_of_builds("builds_by_parent", "parent_uuid IS NOT NULL", "parent_uuid"),
     _part_of_builds("builds_by_resumed", "resume_from IS NOT NULL", "resume_from"),
-    _part_of_builds("builds_by_state_token", "state_token_digest IS NOT NULL", "state_token_digest"),
     _part_of_builds("builds_unarchived", "finished_at IS NOT NULL AND archived_at IS NULL", "position"),
     # Each index that a new build is in makes a POST write another page; these are changed only when a build ends.
     _part_of_builds("builds_by_end", "finished_at IS NOT NULL", "finished_at"),

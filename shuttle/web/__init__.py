@@ -58,5 +58,7 @@ class Route:
     open_to_anonymous: bool = False
     # Below `/-/state`: tokens and errors have the form that `bldst` expects, and a path may end with a slash.
     state_api: bool = False
+    # The state token of a build is accepted as well.
+    open_to_builds: bool = False
     # Other paths with the same placeholders that are answered alike.
     synonyms: tuple[str, ...] = ()

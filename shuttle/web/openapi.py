@@ -37,6 +37,11 @@ _PATH_PARAMETERS: Mapping[str, tuple[Mapping[str, Any], str]] = {
     "segment": (_ID, "A build's uuid, or an app."),
     "name": ({"type": "string", "minLength": 1}, "A relative file name."),
     "project_id": (_ID, "The project's uuid or name, percent-encoded."),
+    "build": ({"type": "string", "minLength": 1}, "The build's uuid, or `<project>/<build_number>`, percent-encoded."),
+    "artifact": ({"type": "string", "minLength": 1}, "The id or the name, percent-encoded."),
+    "key": ({"type": "string", "minLength": 1}, "The name of the variable, percent-encoded."),
+    "job": ({"type": "string", "format": "uuid"}, "The id of the job."),
+    "platform": (_ID, "The platform's uuid or name, percent-encoded."),
 }
 _STATUS_FORMS = (StatusEvent, FinalStatusEvent, LegacyStatusEvent)
 _STATUS_HEADERS = {

@@ -4,22 +4,36 @@ from collections.abc import Iterator
 
 from aiohttp import web
 
+from shuttle.build import Build
 from shuttle.errors import ForbiddenError, UnauthorizedError
+from shuttle.lifecycle.state_token import build_of_token
 from shuttle.standing import Standing
-from shuttle.web import STANDING, Handler, Role, Route
+from shuttle.store.builds import find_build
+from shuttle.web import SERVICES, STANDING, Handler, Role, Route
 from shuttle.web.auth import Gate
 
 _CHALLENGE = "Bearer, X-API-Key"
 
 
+# The build whose state token the caller has presented; absent = the caller has a token of the service.
+STATE_BUILD: web.RequestKey[Build] = web.RequestKey("state_build", Build)
+
+
 def guard_state(gate: Gate, route: Route) -> Handler:
-    """The route's handler, restricted to callers with its role; it reads their standing from `request[STANDING]`."""
+    """The route's handler, restricted to callers with its role; it reads their standing from `request[STANDING]`.
+
+    Routes for builds (`open_to_builds`) also take a state token, and check themselves which build it opens.
+    """
     if route.role is Role.ANYBODY:
         return route.handler
     needed = Standing[route.role.name]
 
     async def guarded(request: web.Request) -> web.StreamResponse:
-        request[STANDING] = _check(gate, request, needed)
+        build = await _build_of_token(request) if route.open_to_builds else None
+        if build is None:
+            request[STANDING] = _check(gate, request, needed)
+        else:
+            request[STANDING], request[STATE_BUILD] = Standing.READER, build
         return await route.handler(request)
 
     return guarded
@@ -41,6 +55,17 @@ def _check(gate: Gate, request: web.Request, needed: Standing) -> Standing:
     if max(known) < needed:
         raise ForbiddenError("Write permission required")
     return max(known)
+
+
+async def _build_of_token(request: web.Request) -> Build | None:
+    """The build whose state token the caller has, if it has not ended."""
+    services = request.app[SERVICES]
+    for token in _tokens_in(request):
+        build_uuid = build_of_token(token, services.vault)
+        build = None if build_uuid is None else await services.database.run(find_build, build_uuid)
+        if build is not None and not build.state.final:
+            return build
+    return None
 
 
 def _tokens_in(request: web.Request) -> Iterator[str]:

@@ -4,6 +4,7 @@ from aiohttp import web
 
 from shuttle.web import Handler, Role, Route
 from shuttle.web.state import PREFIX, health, token, users
+from shuttle.web.state.build_routes import BUILD_ROUTES
 
 
 def _route(method: str, path: str, handler: Handler, role: Role, summary: str, *synonyms: str) -> Route:
@@ -41,6 +42,7 @@ STATE_ROUTES: tuple[Route, ...] = (
         "/auth/password",
     ),
     _route("GET", "/users/me", users.get_me, Role.READER, "The role of the caller's token, in the form of a user."),
+    *BUILD_ROUTES,
 )
 
 

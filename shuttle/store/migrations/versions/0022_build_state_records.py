@@ -42,7 +42,6 @@ def upgrade() -> None:
     for name, named in (
         ("builds_by_parent", "parent_uuid"),
         ("builds_by_resumed", "resume_from"),
-        ("builds_by_state_token", "state_token_digest"),
     ):
         create_large_index(name, "builds", [named], where=f"{named} IS NOT NULL")
     op.drop_index("builds_of_new_api", "builds")
@@ -63,7 +62,6 @@ def _columns() -> list[tuple[str, sa.Column[Any]]]:
         sa.Column("state_code", sa.Integer(), nullable=True),
         sa.Column("record", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("called_steady_at", _Instant, nullable=True),
-        sa.Column("state_token_digest", sa.Text(), nullable=True),
     ]
     artifacts: list[sa.Column[Any]] = [
         sa.Column("artifact_id", sa.Text(), nullable=True),

@@ -1,0 +1,31 @@
+"""The state token of a build: it opens the record of this build and of its children, and nothing else.
+
+It is made of the build's uuid with a key of the service, so it is stored nowhere, and every replica knows it.
+"""
+
+import hmac
+from hashlib import sha256
+
+from shuttle.request import UUID
+from shuttle.vault import Vault
+
+_PURPOSE = "state token"
+_PREFIX = "bst_"
+
+
+def state_token(build_uuid: str, vault: Vault) -> str:
+    """The token of the build."""
+    return f"{_PREFIX}{build_uuid}_{_sum(vault.derived_keys(_PURPOSE)[0], build_uuid)}"
+
+
+def build_of_token(token: str, vault: Vault) -> str | None:
+    """The uuid of the build whose token it is; None = it is none of this service's state tokens."""
+    build_uuid, _, given = token.removeprefix(_PREFIX).partition("_")
+    if not token.startswith(_PREFIX) or not UUID.fullmatch(build_uuid) or not given.isascii():
+        return None
+    known = (hmac.compare_digest(_sum(key, build_uuid), given) for key in vault.derived_keys(_PURPOSE))
+    return build_uuid if any([*known]) else None
+
+
+def _sum(key: bytes, build_uuid: str) -> str:
+    return hmac.new(key, build_uuid.encode(), sha256).hexdigest()

@@ -1,0 +1,181 @@
+"""A build, its states and its failures in the form of the field's client."""
+
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from urllib.parse import quote
+
+from shuttle.build import Build, State, project_id_of
+from shuttle.events import instant_text
+from shuttle.store.projects import Project
+from shuttle.store.record_failures import FailureRow
+from shuttle.store.record_states import StateRow
+from shuttle.store.references import UNSPECIFIED, Kind, Reference
+from shuttle.web.state.build_models import BuildEntry, ChildBuild, ProjectOfBuild
+from shuttle.web.state.failure_models import Failure
+from shuttle.web.state.reference_models import image_type_entry, os_version_entry, platform_entry, short
+from shuttle.web.state.state_models import BuildState
+
+# What an answer about a build shows besides its row: the three labels of which it has whole entries.
+SHOWN_LABELS = (Kind.PLATFORM, Kind.OS_VERSION, Kind.IMAGE_TYPE)
+Labels = Mapping[tuple[Kind, str], Reference]
+
+_STATUS = {State.RUNNING: "running", State.SUCCEEDED: "completed"}
+
+
+def status_of(build: Build) -> str:
+    """The build's state in the words of the field: pending, running, completed or failed."""
+    return _STATUS.get(build.state, "failed" if build.state.final else "pending")
+
+
+def number_of(build: Build) -> str:
+    """The number as its creator gave it: the build id may have escapes for what an id cannot have."""
+    return str((build.record or {}).get("build_number", build.build_id))
+
+
+def labels_of(build: Build) -> list[tuple[Kind, str]]:
+    """The labels of which an answer shows entries."""
+    return [(kind, build.labels.get(kind.value) or UNSPECIFIED) for kind in SHOWN_LABELS]
+
+
+def build_entry(
+    build: Build,
+    *,
+    project: Project | None,
+    labels: Labels,
+    base_url: str,
+    states: Sequence[StateRow] = (),
+    failures: Sequence[FailureRow] = (),
+    children: Sequence[Build] = (),
+) -> BuildEntry:
+    """The build for display."""
+    said = build.record or {}
+    platform, os_version, image_type = (labels[label] for label in labels_of(build))
+    ids = f"{quote(build.app_id, safe='')}/{quote(build.build_id, safe='')}"
+    began_at, changed_at = build.running_at or build.accepted_at, build.finished_at or build.running_at
+    return BuildEntry(
+        id=build.build_uuid,
+        build_id=build.build_uuid,
+        build_number=short(number_of(build)),
+        name=str(said.get("name") or number_of(build)),
+        app_id=build.app_id,
+        url=f"{base_url}/{ids}",
+        project_id=project_id_of(build.app_id),
+        platform_id=platform.reference_id,
+        os_version_id=os_version.reference_id,
+        image_type_id=image_type.reference_id,
+        created_by=short(str(said.get("created_by") or "shuttle")),
+        concourse_pipeline_url=said.get("concourse_pipeline_url"),
+        concourse_job_name=said.get("concourse_job_name"),
+        current_state=build.state_code or 0,
+        status=status_of(build),
+        reason=build.reason,
+        message=build.message,
+        start_time=instant_text(began_at),
+        end_time=_instant(build.finished_at),
+        duration_seconds=_seconds(began_at, build.finished_at),
+        ami_id=said.get("ami_id"),
+        image_id=said.get("image_id") or build.image,
+        packer_manifest=said.get("packer_manifest"),
+        created_at=instant_text(build.accepted_at),
+        updated_at=instant_text(changed_at or build.accepted_at),
+        description=said.get("description") or build.human_readable_info,
+        commit_hash=said.get("commit_hash") or build.source.commit,
+        metadata=json.loads(build.metadata_json),
+        labels=dict(build.labels),
+        parent_id=build.parent_uuid,
+        resume_from=build.resume_from,
+        platform=platform_entry(platform),
+        os_version=os_version_entry(os_version),
+        image_type=image_type_entry(image_type),
+        project=_project(build, project),
+        states=[state_entry(build, row) for row in states],
+        failures=[failure_entry(build, row) for row in failures],
+        children=[_child(child) for child in children],
+    )
+
+
+def _project(build: Build, project: Project | None) -> ProjectOfBuild:
+    created_at = build.accepted_at if project is None else project.created_at
+    return ProjectOfBuild(
+        id=project_id_of(build.app_id),
+        name=short(build.app_id),
+        description=None if project is None else project.description,
+        parent_project_id=None if project is None else project.parent_id,
+        is_active=project is None or project.deactivated_at is None,
+        created_at=instant_text(created_at),
+        updated_at=instant_text(created_at if project is None else project.updated_at),
+    )
+
+
+def _child(child: Build) -> ChildBuild:
+    return ChildBuild(
+        id=child.build_uuid,
+        build_number=number_of(child),
+        name=str((child.record or {}).get("name") or number_of(child)),
+        status=status_of(child),
+        reason=child.reason,
+        current_state=child.state_code or 0,
+        start_time=instant_text(child.running_at or child.accepted_at),
+        end_time=_instant(child.finished_at),
+        image_id=(child.record or {}).get("image_id") or child.image,
+    )
+
+
+def state_entry(build: Build, row: StateRow) -> BuildState:
+    """A state for display: it always has a code, a status and a start."""
+    details = row.details or {}
+    return BuildState(
+        id=id_in_build(build, f"state {row.position}"),
+        build_id=build.build_uuid,
+        state=row.code or 0,
+        status=row.status or ("completed" if row.ended_at is not None else "running"),
+        stage=row.stage,
+        branch=row.branch or None,
+        message=row.message,
+        start_time=instant_text(row.began_at),
+        end_time=_instant(row.ended_at),
+        duration_seconds=_seconds(row.began_at, row.ended_at),
+        error_message=details.get("error_message"),
+        retry_count=details.get("retry_count") or 0,
+        artifact_storage_type=details.get("artifact_storage_type"),
+        artifact_storage_path=details.get("artifact_storage_path"),
+        artifact_size_bytes=details.get("artifact_size_bytes"),
+        artifact_checksum=details.get("artifact_checksum"),
+        artifact_metadata=details.get("artifact_metadata"),
+        metadata=details.get("metadata"),
+        created_at=instant_text(row.began_at),
+    )
+
+
+def failure_entry(build: Build, row: FailureRow) -> Failure:
+    """A failure for display."""
+    return Failure(
+        id=id_in_build(build, f"failure {row.position}"),
+        build_id=build.build_uuid,
+        state=row.state_code or 0,
+        failure_type=row.kind,
+        error_message=row.message,
+        error_details=None if row.details is None else dict(row.details),
+        component=row.component,
+        retryable=row.retryable,
+        retry_attempt=row.retry_attempt,
+        resolved=row.resolved_at is not None,
+        resolution_notes=row.resolution_notes,
+        resolved_at=_instant(row.resolved_at),
+        created_at=instant_text(row.created_at),
+    )
+
+
+def id_in_build(build: Build, name: str) -> str:
+    """Rows of a build are numbered; clients want uuids."""
+    return str(uuid.uuid5(uuid.UUID(build.build_uuid), name))
+
+
+def _seconds(began_at: datetime, ended_at: datetime | None) -> int | None:
+    return None if ended_at is None else max(0, int((ended_at - began_at).total_seconds()))
+
+
+def _instant(at: datetime | None) -> str | None:
+    return None if at is None else instant_text(at)

@@ -1,0 +1,56 @@
+"""The build that a path below `/-/state` names, and whether the caller's state token opens it."""
+
+from aiohttp import web
+
+from shuttle.build import Build
+from shuttle.errors import ForbiddenError, NotFoundError
+from shuttle.lifecycle.create_record import build_id_of
+from shuttle.request import UUID
+from shuttle.store.builds import find_newest
+from shuttle.store.projects import find_project
+from shuttle.store.records import known_build
+from shuttle.store.tx import Tx
+from shuttle.web import SERVICES
+from shuttle.web.state.access import STATE_BUILD
+from shuttle.web.state.names import key_in
+
+NOT_FOUND = "Build not found"
+
+
+async def build_in(request: web.Request) -> Build:
+    """The build in the path: a uuid, or `<project>/<build_number>`, percent-encoded.
+
+    Raises:
+        NotFoundError: there is none. ForbiddenError: the caller's state token is that of another build.
+    """
+    build = await request.app[SERVICES].database.run(_find, key_in(request, "build", "Build"))
+    check_token(request, build)
+    return build
+
+
+def check_token(request: web.Request, build: Build) -> None:
+    """A state token opens its build, the build's children, and what its build resumes. Raises ForbiddenError."""
+    own = request.get(STATE_BUILD)
+    if (
+        own is not None
+        and build.build_uuid not in {own.build_uuid, own.resume_from}
+        and (build.parent_uuid != own.build_uuid)
+    ):
+        raise ForbiddenError("This token belongs to another build.")
+
+
+def _find(tx: Tx, key: str) -> Build:
+    if UUID.fullmatch(key):
+        return known_build(tx, key.lower())
+    project_key, slash, number = key.partition("/")
+    if not slash:
+        raise NotFoundError(NOT_FOUND)
+    project = find_project(tx, project_key)
+    build = None if project is None else _of_number(tx, project.app_id, number)
+    if build is None:
+        raise NotFoundError(NOT_FOUND)
+    return build
+
+
+def _of_number(tx: Tx, app_id: str, number: str) -> Build | None:
+    return find_newest(tx, app_id, build_id_of(number)) or find_newest(tx, app_id, number)
