@@ -42,6 +42,9 @@ _PATH_PARAMETERS: Mapping[str, tuple[Mapping[str, Any], str]] = {
     "key": ({"type": "string", "minLength": 1}, "The name of the variable, percent-encoded."),
     "job": ({"type": "string", "format": "uuid"}, "The id of the job."),
     "platform": (_ID, "The platform's uuid or name, percent-encoded."),
+    "reference_id": (_ID, "The uuid or the name, percent-encoded."),
+    "state_code_id": (_ID, "The uuid; below a project also the name or the code."),
+    "code": ({"type": "string", "pattern": "^(-1|[0-9]{1,3})$"}, "The state code."),
 }
 _STATUS_FORMS = (StatusEvent, FinalStatusEvent, LegacyStatusEvent)
 _STATUS_HEADERS = {

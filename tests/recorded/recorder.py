@@ -88,7 +88,7 @@ class Recorder:
         return _message(f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}", headers, body)
 
     def _indented(self, body: str) -> str:
-        if not self._indents_long_json or len(body) <= _LONGEST_LINE or not body.startswith("{"):
+        if not self._indents_long_json or len(body) <= _LONGEST_LINE or body[0] not in "{[":
             return body
         return json.dumps(json.loads(body), indent=2)
 

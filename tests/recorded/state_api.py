@@ -27,6 +27,11 @@ async def record(folder: Path) -> dict[str, str]:
         calls = _Calls(shuttle, indents_long_json=True)
         await calls.health()
         await calls.login()
+        await calls.projects()
+        await calls.references()
+        await calls.state_codes()
+        await calls.resumable_states()
+        await calls.refusals()
         return calls.examples
 
 
@@ -44,3 +49,64 @@ class _Calls(Recorder):
         )
         await self.call("login-refused", "POST", "/-/state/auth/idm", {"username": "ci", "password": "wrong"})
         await self.call("me", "GET", "/-/state/users/me")
+
+    async def projects(self) -> None:
+        """A project, by its uuid and by its name."""
+        body = {"name": "images", "description": "Base images", "parent_project_id": None}
+        self._project = (await self.call("project-post", "POST", "/-/state/projects", body)).json["id"]
+        await self.call("project-list", "GET", "/-/state/projects?skip=0&limit=100")
+        await self.call("project-get", "GET", "/-/state/projects/images")
+        await self.call("project-put", "PUT", f"/-/state/projects/{self._project}", {"description": "All images"})
+
+    async def references(self) -> None:
+        """Every call about platforms, and an entry of each other kind."""
+        body = {"name": "aws-us-east-1", "cloud_provider": "aws", "region": "us-east-1"}
+        await self.call("platform-post", "POST", "/-/state/platforms", body)
+        await self.call("platform-list", "GET", "/-/state/platforms?limit=10&include_deactivated=true")
+        await self.call("platform-get", "GET", "/-/state/platforms/aws-us-east-1")
+        await self.call("platform-put", "PUT", "/-/state/platforms/aws-us-east-1", {"display_name": "AWS, Virginia"})
+        await self.call("platform-delete", "DELETE", "/-/state/platforms/aws-us-east-1")
+        described = {"name": "hardened", "display_name": "Hardened", "description": None}
+        for name, path, sent in (
+            ("os-version", "os-versions", {"name": "rhel-9.3", "version": "9.3"}),
+            ("image-type", "image-types", {"name": "base", "description": "Base image"}),
+            ("cloud-provider", "cloud-providers", {"name": "aws", "display_name": "Amazon Web Services"}),
+            ("os-distribution", "os-distributions", {"name": "rhel"}),
+            ("image-variant", "image-variants", described),
+        ):
+            await self.call(f"{name}-post", "POST", f"/-/state/{path}", sent)
+
+    async def state_codes(self) -> None:
+        """State codes at both paths."""
+        below = "/-/state/projects/images/state-codes"
+        await self.call("code-post", "POST", below, {"name": "validate", "description": "Validate the template"})
+        body = {"code": 48, "name": "snapshot", "display_name": "Snapshot", "color": "#00aa00"}
+        answer = await self.call("code-post-2", "POST", "/-/state/state-codes", {"project_id": self._project, **body})
+        code = answer.json["id"]
+        await self.call("code-list", "GET", below)
+        await self.call("code-list-2", "GET", "/-/state/state-codes?project_id=images&limit=1")
+        await self.call("code-get", "GET", f"{below}/48")
+        await self.call("code-get-2", "GET", f"/-/state/state-codes/{code}")
+        await self.call("code-put", "PUT", f"{below}/snapshot", {"sort_order": 3})
+        await self.call("code-put-2", "PUT", f"/-/state/state-codes/{code}", {"is_final": True})
+        await self.call("code-delete", "DELETE", f"{below}/validate")
+        await self.call("code-delete-2", "DELETE", f"/-/state/state-codes/{code}")
+
+    async def resumable_states(self) -> None:
+        """How builds are resumed."""
+        path = "/-/state/projects/images/resumable-states"
+        body = {"state_code": 35, "resume_strategy": "from_artifact", "required_artifacts": ["vm_snapshot"]}
+        await self.call("resumable-post", "POST", path, body)
+        await self.call("resumable-list", "GET", f"{path}?is_resumable=true")
+        await self.call("resumable-get", "GET", f"{path}/35")
+        await self.call("resumable-put", "PUT", f"{path}/35", {"resume_timeout_seconds": 7200})
+
+    async def refusals(self) -> None:
+        """The forms of errors."""
+        await self.call("no-token", "GET", "/-/state/projects", headers={"X-API-Key": "wrong"})
+        create = {"name": "azure"}
+        await self.call("reader", "POST", "/-/state/platforms", create, headers={"X-API-Key": _READER})
+        await self.call("shape", "POST", "/-/state/platforms", {"name": "", "region": 1, "zone": "a"})
+        await self.call("conflict", "POST", "/-/state/projects", {"name": "images", "description": "Mine"})
+        await self.call("not-found", "GET", "/-/state/image-types/none")
+        await self.call("project-delete", "DELETE", "/-/state/projects/images")

@@ -7,11 +7,20 @@ from shuttle.web.storable import is_storable
 
 
 def key_in(request: web.Request, parameter: str, noun: str) -> str:
-    """The uuid or name in the path; NotFoundError if no database could store it, so that there is none of that name.
+    """The uuid or name in the path. NotFoundError if no database could store it, so that there is none of that name.
 
     `noun` begins the sentence of the error, as in `Project not found`.
     """
-    key = request.match_info[parameter]
+    return _storable(request.match_info[parameter], noun)
+
+
+def query_key(request: web.Request, parameter: str, noun: str) -> str | None:
+    """The uuid or name in the query; None if it is absent. Raises NotFoundError as `key_in`."""
+    key = request.query.get(parameter)
+    return None if key is None else _storable(key, noun)
+
+
+def _storable(key: str, noun: str) -> str:
     if not is_storable(key):
         raise NotFoundError(f"{noun} not found")
     return key

@@ -1,0 +1,223 @@
+"""What builds and projects refer to by an id: platforms, versions of systems, state codes and so on, by their kind.
+
+A label of a build may name something that nobody has created. Once it is shown, it has a row in the scope LABELS, so
+that its id is valid; creating it later keeps that id. Such rows are in no list.
+"""
+
+import uuid
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import sqlalchemy as sa
+
+from shuttle.errors import ConflictError, NotFoundError
+from shuttle.store.tables import reference
+from shuttle.store.tx import Tx
+
+
+class Kind(StrEnum):
+    """The kind of a reference; the first six are also the names of labels."""
+
+    PLATFORM = "platform"
+    OS_VERSION = "os_version"
+    IMAGE_TYPE = "image_type"
+    CLOUD_PROVIDER = "cloud_provider"
+    OS_DISTRIBUTION = "os_distribution"
+    IMAGE_VARIANT = "image_variant"
+    STATE_CODE = "state_code"
+    RESUMABLE_STATE = "resumable_state"
+
+    @property
+    def noun(self) -> str:
+        """How errors call it, like `OS version`."""
+        words = self.value.replace("_", " ")
+        return words.replace("os ", "OS ") if words.startswith("os ") else words.capitalize()
+
+
+LABELS = "label"
+# The label of a build that names no platform, version of a system or type of image.
+UNSPECIFIED = "unspecified"
+# Longer names of labels have no row; PostgreSQL cannot index texts of any length.
+MAX_NAME_CHARACTERS = 128
+
+# The namespace of the ids: any fixed uuid.
+_REFERENCES = uuid.UUID("0c7a2d5e-3b0f-4f57-8a4e-6d1f9b3c2e70")
+# The number of the advisory lock: "names" as ASCII.
+_NAMES = 0x6E616D6573
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """One row. `scope` is a project's uuid for state codes and resumable states, else empty, or LABELS."""
+
+    reference_id: str
+    kind: Kind
+    scope: str
+    name: str
+    fields: Mapping[str, Any]
+    created_at: datetime
+    updated_at: datetime
+    deactivated_at: datetime | None
+
+
+REFERENCE_COLUMNS = [reference.c[field.name] for field in fields(Reference)]
+_ACTIVE = reference.c.deactivated_at.is_(None)
+
+
+def id_of(kind: Kind, name: str, scope: str = "") -> str:
+    """The uuid of kind and name; another one only if a row that had this name before has it."""
+    return str(uuid.uuid5(_REFERENCES, "\n".join((kind, *([scope] if scope else []), name))))
+
+
+def create_reference(
+    tx: Tx, kind: Kind, name: str, values: Mapping[str, Any], scope: str = ""
+) -> tuple[Reference, bool]:
+    """Record it; returns it and whether it is new. A deleted one of that name is new again, with its old id.
+
+    Raises:
+        ConflictError: there is one of that name with other fields.
+    """
+    lock_names(tx)
+    known = _named(tx, kind, scope, name) or (None if scope else _named(tx, kind, LABELS, name))
+    if known is None:
+        return _insert(tx, kind, scope, name, values), True
+    if known.scope == scope and known.deactivated_at is None:
+        if dict(known.fields) != dict(values):
+            raise ConflictError(f"{kind.noun} '{name}' exists with other fields; update it instead.")
+        return known, False
+    row = {"scope": scope, "fields": dict(values), "updated_at": tx.now.at, "deactivated_at": None}
+    if known.scope == LABELS:
+        row["created_at"] = tx.now.at
+    return _update(tx, known, row), True
+
+
+def find_reference(tx: Tx, kind: Kind, key: str, scope: str = "") -> Reference | None:
+    """The one with this id or name that is not deleted; an id takes precedence."""
+    named = sa.or_(reference.c.reference_id == key.lower(), reference.c.name == key)
+    query = sa.select(*REFERENCE_COLUMNS).where(reference.c.kind == kind, reference.c.scope == scope, _ACTIVE, named)
+    found = [from_row(row) for row in tx.execute(query)]
+    return next(iter(sorted(found, key=lambda each: each.name == key and each.reference_id != key.lower())), None)
+
+
+def known_reference(tx: Tx, kind: Kind, key: str, scope: str = "") -> Reference:
+    """The same; raises NotFoundError if there is none."""
+    found = find_reference(tx, kind, key, scope)
+    if found is None:
+        raise NotFoundError(f"{kind.noun} not found")
+    return found
+
+
+def referred(tx: Tx, kind: Kind, key: str) -> Reference:
+    """What a new build refers to by an id or a name, which may be the id of a label. Raises NotFoundError."""
+    found = find_reference(tx, kind, key)
+    if found is None:
+        shown = (reference.c.kind == kind, reference.c.scope == LABELS, reference.c.reference_id == key.lower())
+        row = tx.execute(sa.select(*REFERENCE_COLUMNS).where(*shown)).first()
+        found = None if row is None else from_row(row)
+    if found is None:
+        raise NotFoundError(f"{kind.noun} with id '{key}' not found")
+    return found
+
+
+def page_of_references(
+    tx: Tx, kind: Kind, scope: str = "", *, skip: int, limit: int, with_deactivated: bool = False
+) -> list[Reference]:
+    """Those of the kind in the order of their creation, without deleted ones."""
+    query = sa.select(*REFERENCE_COLUMNS).where(reference.c.kind == kind, reference.c.scope == scope)
+    if not with_deactivated:
+        query = query.where(_ACTIVE)
+    query = query.order_by(reference.c.created_at, reference.c.name).offset(skip).limit(limit)
+    return [from_row(row) for row in tx.execute(query)]
+
+
+def change_reference(
+    tx: Tx, kind: Kind, key: str, values: Mapping[str, Any], *, name: str | None = None, scope: str = ""
+) -> Reference:
+    """Change these fields, and perhaps the name.
+
+    Raises:
+        NotFoundError: there is no such row. ConflictError: another one has the name.
+    """
+    lock_names(tx)
+    known = known_reference(tx, kind, key, scope)
+    changes: dict[str, Any] = {"fields": {**known.fields, **values}, "updated_at": tx.now.at}
+    if name is not None and name != known.name:
+        if _named(tx, kind, scope, name) is not None:
+            raise ConflictError(f"{kind.noun} '{name}' exists already, perhaps as a deleted one; choose another name.")
+        changes["name"] = name
+    return _update(tx, known, changes)
+
+
+def deactivate_reference(tx: Tx, kind: Kind, key: str, scope: str = "") -> None:
+    """Delete it; builds that refer to it still show it. Raises NotFoundError."""
+    lock_names(tx)
+    _update(tx, known_reference(tx, kind, key, scope), {"deactivated_at": tx.now.at, "updated_at": tx.now.at})
+
+
+def references_of_labels(tx: Tx, labels: Collection[tuple[Kind, str]]) -> dict[tuple[Kind, str], Reference]:
+    """What these labels (kind and name) of builds refer to, by the label; a deleted row is still shown."""
+    wanted = [label for label in dict.fromkeys(labels) if len(label[1]) <= MAX_NAME_CHARACTERS]
+    found = _references_of(tx, wanted)
+    missing = [label for label in wanted if label not in found]
+    if missing:
+        lock_names(tx)
+        found |= _references_of(tx, missing)  # another transaction may have been first
+        found |= {
+            (kind, name): _insert(tx, kind, LABELS, name, {}) for kind, name in missing if (kind, name) not in found
+        }
+    long = (label for label in labels if label not in found)
+    return found | {label: _new_row(tx, id_of(*label), LABELS, label, {}) for label in long}
+
+
+def _references_of(tx: Tx, labels: Sequence[tuple[Kind, str]]) -> dict[tuple[Kind, str], Reference]:
+    if not labels:
+        return {}
+    named = sa.tuple_(reference.c.kind, reference.c.name).in_([(kind.value, name) for kind, name in labels])
+    # A row of scope "" comes last, and so replaces that of the label.
+    query = (
+        sa.select(*REFERENCE_COLUMNS)
+        .where(named, reference.c.scope.in_(["", LABELS]))
+        .order_by(reference.c.scope.desc())
+    )
+    return {(each.kind, each.name): each for each in map(from_row, tx.execute(query))}
+
+
+def lock_names(tx: Tx) -> None:
+    """Wait until no other transaction creates or renames references. SQLite needs no lock, as it has one writer."""
+    if not tx.alone:
+        tx.connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_NAMES)))
+
+
+def _named(tx: Tx, kind: Kind, scope: str, name: str) -> Reference | None:
+    which = (reference.c.kind == kind, reference.c.scope == scope, reference.c.name == name)
+    row = tx.execute(sa.select(*REFERENCE_COLUMNS).where(*which)).first()
+    return None if row is None else from_row(row)
+
+
+def _insert(tx: Tx, kind: Kind, scope: str, name: str, values: Mapping[str, Any]) -> Reference:
+    reference_id = id_of(kind, name, "" if scope == LABELS else scope)
+    taken = sa.select(reference.c.reference_id).where(reference.c.reference_id == reference_id)
+    if tx.execute(taken).first() is not None:
+        reference_id = str(uuid.uuid4())
+    new = _new_row(tx, reference_id, scope, (kind, name), values)
+    tx.execute(reference.insert(), {column.name: getattr(new, column.name) for column in REFERENCE_COLUMNS})
+    return new
+
+
+def _new_row(tx: Tx, reference_id: str, scope: str, named: tuple[Kind, str], values: Mapping[str, Any]) -> Reference:
+    kind, name = named
+    return Reference(reference_id, kind, scope, name, dict(values), tx.now.at, tx.now.at, None)
+
+
+def _update(tx: Tx, known: Reference, changes: Mapping[str, Any]) -> Reference:
+    which = reference.c.reference_id == known.reference_id
+    tx.execute(reference.update().where(which).values(changes))
+    return from_row(tx.execute(sa.select(*REFERENCE_COLUMNS).where(which)).one())
+
+
+def from_row(row: Any) -> Reference:
+    """A row of REFERENCE_COLUMNS."""
+    return Reference(row[0], Kind(row[1]), *row[2:])
