@@ -22,6 +22,7 @@ from shuttle.jenkins.controllers import Controllers
 from shuttle.kafka.clusters import KafkaClusters
 from shuttle.lease import Lease
 from shuttle.lifecycle import Services
+from shuttle.lifecycle.abandoned import AbandonedRecords
 from shuttle.lifecycle.agent_calls import AgentCalls
 from shuttle.lifecycle.build_logs import BuildLogs
 from shuttle.lifecycle.delete import AppCleanup
@@ -166,6 +167,7 @@ async def shuttle_parts(
         loops: dict[str, Coroutine[None, None, None]] = {
             "delivery": dispatcher.run(),
             "retention": Retention(services).run(),
+            "abandoned records": AbandonedRecords(services).run(),
             "apps": AppCleanup(services).run(),
             "unanswered requests": look_for_unanswered(signals, look_for_work),
             "notices": database.listen(),

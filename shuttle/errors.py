@@ -41,12 +41,6 @@ class InvalidJsonError(InvalidRequestError):
     code = "invalid_json"
 
 
-class NotYetSupportedError(InvalidRequestError):
-    """A scheme or field that is planned but not supported yet."""
-
-    code = "not_supported_yet"
-
-
 class MalformedHttpError(ShuttleError):
     """The request is not valid HTTP."""
 

@@ -192,6 +192,7 @@ class Settings(BaseModel):
     shuttle_keep_sources_days: Annotated[Days, Field(gt=0)] = 30
     shuttle_keep_logs_days: Annotated[Days, Field(gt=0)] = 90
     shuttle_keep_records_days: Annotated[Days, Field(ge=0)] = 0
+    shuttle_record_idle_seconds: Annotated[Seconds, Field(ge=1)] = 604_800
 
     # --- authorization
     shuttle_tokens: Annotated[tuple[tuple[TokenRole, SecretStr], ...], _text(read_tokens)] = ()

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 from weakref import WeakValueDictionary
 
 from shuttle.build import Api, Build, job_name_of
@@ -22,18 +23,20 @@ from shuttle.errors import (
     TokenNeededError,
 )
 from shuttle.lifecycle import Services
+from shuttle.lifecycle.again import rebuilt_request, resumed_request
 from shuttle.lifecycle.build_spec import make_spec, token_digest
 from shuttle.lifecycle.new_endpoints import new_endpoints
 from shuttle.lifecycle.read_request import DecodedSource, decoded_source, read_body, read_legacy_body
 from shuttle.lifecycle.uploads import Uploads
 from shuttle.outgoing.endpoints import PayloadFormat
-from shuttle.request import UUID, LegacyRequest, ParsedRequest
+from shuttle.request import UUID, LegacyRequest, ParsedRequest, Resumed, ResumeRequest, canonical_json
 from shuttle.standing import Standing
 from shuttle.store.build_numbers import take_number
 from shuttle.store.fence import Ownership
 from shuttle.store.idempotency import find_recorded, find_recorded_legacy
 from shuttle.store.new_build import NewBuild
 from shuttle.store.permitted import check_app, check_source
+from shuttle.store.resumes import free_id, unfinished_successor
 from shuttle.store.tx import Tx
 
 
@@ -79,7 +82,45 @@ class Acceptance:
             CannotRecordError: 503, nothing was recorded, or that is unknown; the caller may retry.
         """
         await _group_concurrent_requests()
-        parsed, content = await read_body(body, self._services)
+        read, content = await read_body(body, self._services)
+        if isinstance(read, ResumeRequest):
+            return await self.accept_resume(app_id, build_id, read, content, standing)
+        return await self._accept(app_id, build_id, read, content, standing)
+
+    async def accept_resume(
+        self, app_id: str, build_id: str | None, wanted: ResumeRequest, content: bytes, standing: Standing
+    ) -> AcceptedBuild:
+        """Record a build that resumes another one; `build_id` None = `<old>-r1`, `-r2` and so on.
+
+        An equal request gets the build that resumes it already, until that one has ended.
+
+        Raises what `accept` raises, and NotFoundError: there is no build to resume.
+        """
+        async with self._lock(f"resume {app_id}/{wanted.build_id}"):
+            parsed = await resumed_request(app_id, wanted, self._services)
+            run, same_request = self._services.database.run, self._same_request_as(content)
+            assert parsed.resumes is not None  # noqa: S101 - `resumed_request` sets it
+            known = await run(unfinished_successor, parsed.resumes.build_uuid, same_request)
+            if known is not None:
+                return _accepted(known, parsed, replayed=True)
+            if build_id is None:
+                build_id = await run(free_id, app_id, wanted.build_id, "r")
+            return await self._accept(app_id, build_id, parsed, content, standing)
+
+    async def accept_rebuild(self, build: Build, build_id: str | None, standing: Standing) -> AcceptedBuild:
+        """Record a build of the same source with the same request; `build_id` None = `<old>-b1`, `-b2` and so on.
+
+        Raises what `accept` raises.
+        """
+        parsed = await rebuilt_request(build, self._services)
+        if build_id is None:
+            build_id = await self._services.database.run(free_id, build.app_id, build.build_id, "b")
+        content = canonical_json({"rebuild_of": build.build_uuid})
+        return await self._accept(build.app_id, build_id, parsed, content, standing)
+
+    async def _accept(
+        self, app_id: str, build_id: str, parsed: ParsedRequest, content: bytes, standing: Standing
+    ) -> AcceptedBuild:
         build_uuid = build_id.lower() if UUID.fullmatch(build_id) else str(uuid.uuid4())
         identity = _Identity(standing, Api.NEW, app_id, build_id, build_uuid)
         if parsed.request.source.data_url is not None:
@@ -179,7 +220,7 @@ class Acceptance:
 
     def _new_build(self, identity: _Identity, parsed: ParsedRequest, content: bytes) -> NewBuild:
         request, settings, vault = parsed.request, self._services.settings, self._services.vault
-        spec = make_spec(request, identity.standing, settings)
+        spec = make_spec(request, identity.standing, settings, parsed.resumes)
         payload_format = PayloadFormat.STANDARD if identity.api is Api.NEW else PayloadFormat.LEGACY
         return NewBuild(
             standing=identity.standing,
@@ -201,6 +242,7 @@ class Acceptance:
             timeout_seconds=request.timeout_seconds,
             deadline_seconds=settings.shuttle_build_deadline_seconds,
             receivers=new_endpoints(request.status_hooks, payload_format, vault),
+            **_resumes(parsed.resumes),
             sinks=new_endpoints(request.log_hooks, payload_format, vault),
         )
 
@@ -216,6 +258,12 @@ class Acceptance:
 
     def _job_name(self, app_id: str) -> str:
         return job_name_of(app_id, self._services.settings.shuttle_jenkins_folder or None)
+
+
+def _resumes(resumed: Resumed | None) -> dict[str, Any]:
+    if resumed is None:
+        return {}
+    return {"resume_from": resumed.build_uuid, "record": {"resume": {"resume_from_state": resumed.state_code}}}
 
 
 async def _group_concurrent_requests() -> None:

@@ -11,7 +11,7 @@ from jenkins_pipelines.catalogue import PIPELINES
 from jenkins_pipelines.environment import AgentEnvironment
 from shuttle.build import Build
 from shuttle.logs import LogRules
-from shuttle.request import BuildRequest, secrets_of
+from shuttle.request import BuildRequest, Resumed, secrets_of
 from shuttle.settings import Settings
 from shuttle.standing import Standing
 from shuttle.store import Database
@@ -29,6 +29,7 @@ class BuildSpec(BaseModel):
     agent_key: str = Field("", repr=False)
     # The caller's standing. Specs that an older version recorded have none.
     standing: Standing = Standing.CONTROLLER
+    resumes: Resumed | None = None
     secrets: tuple[str, ...] = Field(repr=False)
     registries: dict[str, tuple[str, str]] = Field(repr=False)
     insecure_registries: tuple[str, ...]
@@ -51,7 +52,9 @@ async def read_spec(build_uuid: str, database: Database, vault: Vault) -> BuildS
     return BuildSpec.model_validate_json(vault.open(await database.run(sealed_spec, build_uuid)))
 
 
-def make_spec(request: BuildRequest, standing: Standing, settings: Settings) -> BuildSpec:
+def make_spec(
+    request: BuildRequest, standing: Standing, settings: Settings, resumes: Resumed | None = None
+) -> BuildSpec:
     """Copy everything that a later change of settings must not alter.
 
     A `data:` source is not copied, because the object store has it.
@@ -71,6 +74,7 @@ def make_spec(request: BuildRequest, standing: Standing, settings: Settings) -> 
         token=new_token(),
         agent_key=new_token(),
         standing=standing,
+        resumes=resumes,
         secrets=secrets_of(request, settings),
         registries=registries,
         insecure_registries=settings.shuttle_insecure_registries,
@@ -105,7 +109,7 @@ def agent_environment(build: Build, spec: BuildSpec, *, with_credentials: bool) 
         app_id=build.app_id,
         build_id=build.build_id,
         build_uuid=build.build_uuid,
-        arguments=_git_variables(build, request) | request.effective_arguments,
+        arguments=_git_variables(build, request) | _resume_variables(spec.resumes) | request.effective_arguments,
         secret_arguments=list(request.secret_arguments),
         destinations=list(request.destinations),
         registries=spec.registries if with_credentials else {},
@@ -115,6 +119,19 @@ def agent_environment(build: Build, spec: BuildSpec, *, with_credentials: bool) 
         insecure_registries=list(spec.insecure_registries),
         options=request.options,
     )
+
+
+def _resume_variables(resumes: Resumed | None) -> dict[str, str]:
+    """What a build that resumes another one is told; the field's scripts read the first four."""
+    if resumes is None:
+        return {}
+    return {
+        "RESUME_MODE": "true",
+        "RESUME_FROM_STATE": str(resumes.state_code),
+        "RESUME_BUILD_ID": resumes.build_uuid,
+        "BUILD_ID": resumes.build_uuid,
+        "SHUTTLE_RESUME_FROM": str(resumes.state_code),
+    }
 
 
 def _git_variables(build: Build, request: BuildRequest) -> dict[str, str]:

@@ -24,11 +24,14 @@ from shuttle.request import (
     BuildRequest,
     LegacyRequest,
     ParsedRequest,
+    ResumeRequest,
     canonical_json,
     decode_json,
     decode_large_json,
+    is_resume,
     parse_build_request,
     read_legacy_request,
+    read_resume_request,
 )
 from shuttle.sources.data import read_data_url
 
@@ -47,10 +50,12 @@ class DecodedSource:
     sha256: str
 
 
-async def read_body(body: bytes | mmap.mmap, services: Services) -> tuple[ParsedRequest, bytes]:
+async def read_body(body: bytes | mmap.mmap, services: Services) -> tuple[ParsedRequest | ResumeRequest, bytes]:
     """Check a body of the new API. Raises InvalidRequestError."""
 
-    def checked(value: Any) -> tuple[ParsedRequest, bytes]:
+    def checked(value: Any) -> tuple[ParsedRequest | ResumeRequest, bytes]:
+        if is_resume(value):
+            return read_resume_request(value), canonical_json(value)
         parsed = parse_build_request(value, services.settings, PIPELINES)
         return parsed, canonical_json(_with_source_digest(value, parsed.request))
 

@@ -4,8 +4,9 @@ from shuttle.request.body import canonical_json, compact_json, decode_json
 from shuttle.request.ids import UUID, check_id, decode_id, legacy_app
 from shuttle.request.legacy import LegacyRequest, read_legacy_request
 from shuttle.request.long_text import LARGE_BODY_BYTES, MAX_JSON_BYTES, decode_large_json
-from shuttle.request.model import BuildRequest, ParsedRequest, PipelineKind, Pipelines
+from shuttle.request.model import BuildRequest, ParsedRequest, PipelineKind, Pipelines, Resumed
 from shuttle.request.parse import DEFAULT_PIPELINE, parse_build_request
+from shuttle.request.resume import ResumeRequest, is_resume, read_resume_request
 from shuttle.request.secrets import secrets_of
 
 __all__ = [
@@ -18,14 +19,18 @@ __all__ = [
     "ParsedRequest",
     "PipelineKind",
     "Pipelines",
+    "ResumeRequest",
+    "Resumed",
     "canonical_json",
     "check_id",
     "compact_json",
     "decode_id",
     "decode_json",
     "decode_large_json",
+    "is_resume",
     "legacy_app",
     "parse_build_request",
     "read_legacy_request",
+    "read_resume_request",
     "secrets_of",
 ]

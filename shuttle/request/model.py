@@ -77,6 +77,16 @@ class BuildRequest(BaseModel):
         return tuple(dict.fromkeys(references))
 
 
+class Resumed(BaseModel):
+    """The build that a new one resumes, and the code of the state from which on it has to be done again."""
+
+    model_config = ConfigDict(frozen=True)
+
+    build_uuid: str
+    build_id: str
+    state_code: int
+
+
 @dataclass(frozen=True, slots=True)
 class ParsedRequest:
     """The request, the paths of its unknown fields, and the sentences for the header Shuttle-Warnings."""
@@ -84,6 +94,7 @@ class ParsedRequest:
     request: BuildRequest
     ignored_fields: tuple[str, ...]
     warnings: tuple[str, ...]
+    resumes: Resumed | None = None
 
 
 Pipelines = Mapping[str, PipelineKind]

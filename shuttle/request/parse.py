@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from shuttle.errors import InvalidRequestError, NotYetSupportedError
+from shuttle.errors import InvalidRequestError
 from shuttle.outgoing.headers import check_headers
 from shuttle.outgoing.hooks import parse_hooks
 from shuttle.outgoing.image import Image, check_tag, parse_destination
@@ -37,11 +37,8 @@ def parse_build_request(value: Any, settings: Settings, pipelines: Pipelines) ->
 
     Raises:
         InvalidRequestError: the first invalid field, named by its path (`webhooks.status[1].url`).
-        NotYetSupportedError: a field or scheme that is planned but not supported yet.
     """
     body = read_shape(value)
-    if body.resume_from is not None:
-        raise NotYetSupportedError("Leave resume_from out: builds cannot be resumed yet.", field="resume_from")
     ignored = list(unknown_fields(body))
     kind, options = _read_pipeline(body.pipeline, pipelines, ignored)
     source = read_source(body.source.url, kind).with_checkout(body.source.subdir, body.source.submodules)

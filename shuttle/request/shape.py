@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Annotated, Any, NoReturn
 
-from pydantic import BaseModel, ConfigDict, ValidationError, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
 from shuttle.errors import InvalidRequestError, shortened
 
@@ -64,6 +64,13 @@ class Webhooks(_Shape):
     logs: Receivers = None
 
 
+class ResumeFrom(_Shape):
+    """The build of the same app that is resumed, and the code of the state from which on it is done again."""
+
+    build_id: str
+    state: Annotated[int, Field(ge=-1, le=999)] | None = None
+
+
 class BuildRequest(_Shape):
     """The body of `POST /:app_id/:build_id`."""
 
@@ -77,7 +84,7 @@ class BuildRequest(_Shape):
     pipeline: Annotated[Any, WithJsonSchema({"oneOf": [*_PIPELINE, _NULL]})] = None
     timeout_seconds: Annotated[Any, WithJsonSchema({"type": ["number", "null"], "minimum": 1})] = None
     labels: dict[str, str] | None = None
-    resume_from: Any = None
+    resume_from: Annotated[Any, WithJsonSchema({"oneOf": [ResumeFrom.model_json_schema(), _NULL]})] = None
 
 
 def read_shape(value: Any) -> BuildRequest:

@@ -25,7 +25,6 @@ def read_source(url: str, pipeline: RequestedPipeline) -> Source:
 
     Raises:
         InvalidRequestError: the URL is invalid, or of no kind that the pipeline takes.
-        NotYetSupportedError: a kind that is planned but not supported yet.
     """
     kind = _kind_of(url)
     kind.check_pipeline(pipeline)

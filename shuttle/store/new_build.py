@@ -1,7 +1,7 @@
 """A new build: the checked request as it is recorded, and its rows."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -53,6 +53,8 @@ class NewBuild:
     deadline_seconds: float
     receivers: Sequence[NewEndpoint] = ()
     sinks: Sequence[NewEndpoint] = ()
+    resume_from: str | None = None
+    record: Mapping[str, Any] | None = None
 
     @property
     def chose_uuid(self) -> bool:
@@ -84,6 +86,8 @@ def build_of(new: NewBuild, now: Moment) -> Build:
         deadline_at=now.steady + timedelta(seconds=new.deadline_seconds),
         controller=new.controller,
         job_name=new.job_name,
+        resume_from=new.resume_from,
+        record=new.record,
     )
 
 
@@ -115,6 +119,8 @@ _FROM_REQUEST = (
     "source_bytes",
     "source_content_type",
     "timeout_seconds",
+    "resume_from",
+    "record",
 )
 _DERIVED = ("api", "serial_key", "state", "accepted_at", "deadline_at", "sequence")
 INSERT_BUILDS = Prepared(builds.insert().inline(), (*_FROM_REQUEST, *_DERIVED))

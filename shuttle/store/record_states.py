@@ -124,7 +124,7 @@ def _is_completed(status: str | None) -> bool:
 
 def _meaning_of(tx: Tx, build: Build, report: StateReport) -> _Code:
     """The code that is reported, and whether it ends the record: by the project's codes, else 100 is the end."""
-    codes = _codes_of(tx, build.app_id)
+    codes = codes_of(tx, build.app_id)
     by_name = {name.lower(): fields for name, fields in codes}
     by_code = {fields["code"]: fields for _, fields in codes}
     named = by_name.get((report.name or "").lower())
@@ -146,7 +146,7 @@ def _ending_of(fields: Mapping[str, Any], report: StateReport) -> Ending | None:
     return Ending(State.SUCCEEDED) if fields.get("is_final") or fields.get("is_terminal") else None
 
 
-def _codes_of(tx: Tx, app_id: str) -> list[tuple[str, Mapping[str, Any]]]:
+def codes_of(tx: Tx, app_id: str) -> list[tuple[str, Mapping[str, Any]]]:
     """Names and fields of the project's state codes."""
     of_project = (reference.c.kind == STATE_CODE, reference.c.scope == project_id_of(app_id))
     query = sa.select(reference.c.name, reference.c.fields).where(*of_project, reference.c.deactivated_at.is_(None))

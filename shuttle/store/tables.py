@@ -104,7 +104,7 @@ builds = sa.Table(
     sa.Column("parent_uuid", sa.Text),
     sa.Column("resume_from", sa.Text),
     sa.Column("state_code", sa.Integer),
-    # What the creator of a record said of it; None = the build is run by this service.
+    # What callers of the build state API said of the build.
     sa.Column("record", sa.JSON(none_as_null=True)),
     # The last call about a record: one that nobody calls about any more is abandoned.
     sa.Column("called_steady_at", Instant),

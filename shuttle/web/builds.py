@@ -13,7 +13,6 @@ from shuttle.errors import (
     KeyMissingError,
     NotFoundError,
     NothingToStopError,
-    NotYetSupportedError,
     QueueFullError,
     StoreError,
 )
@@ -56,7 +55,6 @@ PAGE_QUERY = (
     body=BuildRequest,
     errors=(
         *JSON_ERRORS,
-        NotYetSupportedError,
         NotFoundError,
         ConflictError,
         QueueFullError,

@@ -11,7 +11,6 @@ from shuttle.errors import (
     InvalidRequestError,
     LegacyRefusalError,
     NotFoundError,
-    NotYetSupportedError,
     StoreError,
 )
 from shuttle.lifecycle.delete import delete_app
@@ -34,7 +33,7 @@ _STATUS_WORDS = {State.SUCCEEDED: "succeeded", State.STOPPED: "stopped"}
     LegacyOk,
     body=LegacyBody,
     replies={400: Reply((LegacyRefusal,))},
-    errors=(*JSON_ERRORS, NotYetSupportedError, ConflictError, CannotRecordError, StoreError),
+    errors=(*JSON_ERRORS, ConflictError, CannotRecordError, StoreError),
     headers=ACCEPTANCE_HEADERS,
 )
 async def post_build(request: web.Request) -> web.StreamResponse:

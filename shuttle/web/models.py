@@ -27,6 +27,14 @@ class Ok(ResponseBody):
     status: Literal["OK"] = "OK"
 
 
+class NewBuildIds(ResponseBody):
+    """The ids of the build that was recorded durably."""
+
+    status: Literal["OK"] = "OK"
+    build_id: str
+    build_uuid: str
+
+
 class NotFoundStatus(ResponseBody):
     """There is neither a source nor an app of that name."""
 

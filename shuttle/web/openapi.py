@@ -40,6 +40,7 @@ _PATH_PARAMETERS: Mapping[str, tuple[Mapping[str, Any], str]] = {
     "build": ({"type": "string", "minLength": 1}, "The build's uuid, or `<project>/<build_number>`, percent-encoded."),
     "artifact": ({"type": "string", "minLength": 1}, "The id or the name, percent-encoded."),
     "key": ({"type": "string", "minLength": 1}, "The name of the variable, percent-encoded."),
+    "resume": ({"type": "string", "format": "uuid"}, "The id of the request, the uuid of the build that resumes."),
     "job": ({"type": "string", "format": "uuid"}, "The id of the job."),
     "platform": (_ID, "The platform's uuid or name, percent-encoded."),
     "reference_id": (_ID, "The uuid or the name, percent-encoded."),

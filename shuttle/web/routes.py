@@ -14,6 +14,7 @@ from shuttle.web import (
     legacy,
     logs,
     openapi,
+    rebuilds,
     replicas,
     sources,
 )
@@ -122,6 +123,13 @@ ROUTES: tuple[Route, ...] = (
         Role.CONTROLLER,
         "Stop a build.",
         open_to_anonymous=True,
+    ),
+    Route(
+        "POST",
+        "/{app_id:[^/]+}/{build_id:[^/]+}/rebuild",
+        rebuilds.post_rebuild,
+        Role.CONTROLLER,
+        "Build the same source again, with the same request.",
     ),
     Route(
         "GET",

@@ -44,6 +44,7 @@ async def record(folder: Path) -> dict[str, str]:
             await callers.stop()
             await callers.lists_and_deliveries()
             await callers.health()
+            await callers.rebuild()
     async with running_shuttle(folder / "without-jenkins") as shuttle:
         agents = _Agents(shuttle, indents_long_json=True)
         await agents.build()
@@ -96,6 +97,11 @@ class _Callers(Recorder):
         await self.call("artifacts", "GET", "/shop/42/artifacts")
         await self.call("artifact", "GET", "/shop/42/artifacts/shop.txt")
         await self.call("source", "GET", f"/{uuid}")
+
+    async def rebuild(self) -> None:
+        """The same source once more; it is the last call, because the new build would be in every list."""
+        again = await self.call("rebuild", "POST", "/shop/42/rebuild", {"build_id": "42-again"})
+        self.names[again.json["build_uuid"]] = "eeeeeeee-0000-4000-8000-000000000000"
 
     async def repeat_and_refuse(self) -> None:
         """The repeated request, and requests that are refused."""

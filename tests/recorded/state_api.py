@@ -31,6 +31,13 @@ async def record(folder: Path) -> dict[str, str]:
         await calls.references()
         await calls.state_codes()
         await calls.resumable_states()
+        await calls.builds()
+        await calls.states()
+        await calls.artifacts()
+        await calls.variables()
+        await calls.jobs()
+        await calls.resume()
+        await calls.dashboard()
         await calls.refusals()
         return calls.examples
 
@@ -100,6 +107,85 @@ class _Calls(Recorder):
         await self.call("resumable-list", "GET", f"{path}?is_resumable=true")
         await self.call("resumable-get", "GET", f"{path}/35")
         await self.call("resumable-put", "PUT", f"{path}/35", {"resume_timeout_seconds": 7200})
+
+    async def builds(self) -> None:
+        """A record: created, read, changed."""
+        body = {"project_id": "images", "build_number": "41", "platform_id": "aws-us-west-2", "created_by": "concourse"}
+        await self.shuttle.ask("POST", "/-/state/platforms", json={"name": "aws-us-west-2", "cloud_provider": "aws"})
+        answer = await self.call("build-post", "POST", "/-/state/builds", body)
+        self._build = f"/-/state/builds/{answer.json['id']}"
+        self.names[answer.json["id"]] = "b0000000-0000-4000-8000-000000000000"
+        await self.call("build-get", "GET", "/-/state/builds/images%2F41")
+        await self.call("build-list", "GET", "/-/state/builds?project_id=images&status=running&limit=1")
+        await self.call("build-patch", "PATCH", self._build, {"ami_id": "ami-0123", "status": None})
+        await self.call("build-put", "PUT", self._build, {"image_id": "img-1"})
+
+    def _name(self, uuid: str, letter: str) -> None:
+        """An id that differs from run to run."""
+        self.names.setdefault(uuid, f"{letter}0000000-0000-4000-8000-{len(self.names):012}")
+
+    async def states(self) -> None:
+        """States in both forms, and a failure of another build."""
+        sent = {"state": 10, "status": "in_progress", "start_time": None}
+        self._name((await self.call("states-post", "POST", f"{self._build}/states", sent)).json["id"], "5")
+        body = {"state_code": "25", "message": "The template is valid.", "metadata": {"template": "base.pkr.hcl"}}
+        self._name((await self.call("state-post", "POST", f"{self._build}/state", body)).json["id"], "5")
+        await self.call("states-list", "GET", f"{self._build}/states")
+        await self.call("state-get", "GET", f"{self._build}/state")
+
+    async def artifacts(self) -> None:
+        """A reference, from its creation to its deletion."""
+        body = {"artifact_name": "disk", "artifact_type": "vm_snapshot", "artifact_path": "s3://images/41.qcow2"}
+        answer = await self.call("artifact-post", "POST", f"{self._build}/artifacts", body)
+        self._name(answer.json["id"], "a")
+        one = f"{self._build}/artifacts/{answer.json['id']}"
+        await self.call("artifact-list", "GET", f"{self._build}/artifacts?is_resumable=true")
+        await self.call("artifact-get", "GET", f"{self._build}/artifacts/disk")
+        await self.call("artifact-patch", "PATCH", one, {"artifact_name": None, "is_final": True})
+        await self.call("artifact-put", "PUT", one, {"size_bytes": 1_073_741_824})
+        await self.call("artifact-delete", "DELETE", one)
+
+    async def variables(self) -> None:
+        """A sensitive variable."""
+        body = {"variable_key": "SUBNET", "variable_value": "subnet-1", "is_sensitive": True}
+        answer = await self.call("variable-post", "POST", f"{self._build}/variables", body)
+        self._name(answer.json["id"], "e")
+        one = f"{self._build}/variables/SUBNET"
+        await self.call("variable-list", "GET", f"{self._build}/variables")
+        await self.call("variable-dict", "GET", f"{self._build}/variables/dict")
+        await self.call("variable-get", "GET", one)
+        await self.call("variable-patch", "PATCH", one, {"is_required_for_resume": True})
+        await self.call("variable-put", "PUT", one, {"variable_value": "subnet-2"})
+        await self.call("variable-delete", "DELETE", one)
+
+    async def jobs(self) -> None:
+        """The job by which another CI system runs the build."""
+        body = {"platform": "concourse", "pipeline": "images", "job": "bake", "job_url": "https://ci.example.com/7"}
+        answer = await self.call("job-post", "POST", f"{self._build}/jobs", body)
+        self._name(answer.json["id"], "c")
+        await self.call("job-list", "GET", f"{self._build}/jobs")
+        await self.call("job-get", "GET", f"{self._build}/jobs/{answer.json['id']}")
+        await self.call("job-patch", "PATCH", f"{self._build}/jobs/{answer.json['id']}", {"status": "running"})
+
+    async def resume(self) -> None:
+        """A failure, and the build that resumes this one."""
+        failure = {"state": -1, "failure_type": "packer", "error_message": "The disk is full.", "retryable": True}
+        answer = await self.call("failure-post", "POST", f"{self._build}/failures", failure)
+        self._name(answer.json["id"], "f")
+        await self.call("failure-list", "GET", f"{self._build}/failures")
+        await self.call("context", "GET", f"{self._build}/resume-context")
+        answer = await self.call("resume-post", "POST", f"{self._build}/resume", {"resume_reason": "There is room."})
+        self._name(answer.json["id"], "d")
+        one = f"/-/state/resume-requests/{answer.json['id']}"
+        await self.call("resume-list", "GET", f"{self._build}/resume")
+        await self.call("resume-get", "GET", one)
+        await self.call("resume-patch", "PATCH", one, {"orchestration_status": "running"})
+
+    async def dashboard(self) -> None:
+        """Numbers and the newest builds."""
+        await self.call("dashboard", "GET", "/-/state/dashboard/summary")
+        await self.call("dashboard-recent", "GET", "/-/state/dashboard/recent?limit=0")
+        await self.call("dashboard-platform", "GET", "/-/state/dashboard/platform/aws-us-west-2?limit=0")
 
     async def refusals(self) -> None:
         """The forms of errors."""

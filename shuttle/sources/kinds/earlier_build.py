@@ -1,4 +1,6 @@
-"""The stored source of an earlier build, for a rebuild in the older API."""
+"""The stored source of an earlier build, for a rebuild, and for a build that resumes another one."""
+
+from dataclasses import replace
 
 from shuttle.errors import BuildFailedError, ObjectNotFoundError, TokenNeededError
 from shuttle.outgoing.userinfo import without_userinfo
@@ -7,9 +9,15 @@ from shuttle.sources.kind import Source, Staging
 
 
 class EarlierSource(Source):
-    """`object` is the uuid, as written, of the build; no scheme of `source.url` names it."""
+    """`object` is the uuid, as written, of the build; no scheme of `source.url` names it.
+
+    A git source keeps its commit, its branch and the URL of its repository.
+    """
 
     object: str
+    commit: str | None = None
+    branch: str | None = None
+    git_url: str | None = None
 
     @classmethod
     def of(cls, url: str, build_uuid: str) -> "EarlierSource":
@@ -21,10 +29,16 @@ class EarlierSource(Source):
         """See the base class."""
         return self.object
 
+    @property
+    def repository(self) -> str | None:
+        """See the base class."""
+        return self.git_url
+
     async def fetch(self, staging: Staging) -> FetchedSource:
         """See the base class; the copy is checked and stored again for the new build."""
         try:
-            return await staging.copy_earlier(self.object)
+            fetched = await staging.copy_earlier(self.object)
+            return replace(fetched, commit=self.commit, branch=self.branch)
         except TokenNeededError:
             raise BuildFailedError(
                 "source_refused", f"Only callers with a token may use the source of build {self.object}."

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel, field_validator
+from pydantic import Field, RootModel, field_validator
 
 from shuttle.web.models import Instant, ResponseBody
 from shuttle.web.state.bodies import StateBody
@@ -76,10 +76,8 @@ class ProjectOfBuild(ResponseBody):
     child_projects: list[Any] = Field(default_factory=list)
 
 
-class ChildBuild(BaseModel):
+class ChildBuild(ResponseBody):
     """A part of a build, for example that of one platform."""
-
-    model_config = ConfigDict(frozen=True)
 
     id: str
     build_number: str

@@ -1,9 +1,11 @@
 """The table of routes about builds below `/-/state`; `routes` has it as a part."""
 
 from shuttle.web import Handler, Role, Route
-from shuttle.web.state import PREFIX, artifacts, builds, dashboard, failures, jobs, states, variables
+from shuttle.web.state import PREFIX, artifacts, builds, dashboard, failures, jobs, resumes, states, variables
 
-_BUILD = "/builds/{build}"
+_BUILD = "/builds/{build:[^/]+}"
+# A request to resume is named by its own id alone.
+_ANY_BUILD = "/builds/{_build:[^/]+}"
 
 
 def _route(method: str, path: str, handler: Handler, role: Role, summary: str, *synonyms: str) -> Route:
@@ -36,21 +38,42 @@ BUILD_ROUTES: tuple[Route, ...] = (
     _read(f"{_BUILD}/failures", failures.list_failures, "The failures of a build."),
     _write("POST", f"{_BUILD}/artifacts", artifacts.post_artifact, "Record where an artifact is stored."),
     _read(f"{_BUILD}/artifacts", artifacts.list_artifacts, "The artifacts of a build."),
-    _read(f"{_BUILD}/artifacts/{{artifact}}", artifacts.get_artifact, "One artifact."),
-    _write("PATCH", f"{_BUILD}/artifacts/{{artifact}}", artifacts.patch_artifact, "Change an artifact."),
-    _write("PUT", f"{_BUILD}/artifacts/{{artifact}}", artifacts.patch_artifact, "Change an artifact."),
-    _write("DELETE", f"{_BUILD}/artifacts/{{artifact}}", artifacts.delete_one, "Hide an artifact."),
+    _read(f"{_BUILD}/artifacts/{{artifact:[^/]+}}", artifacts.get_artifact, "One artifact."),
+    _write("PATCH", f"{_BUILD}/artifacts/{{artifact:[^/]+}}", artifacts.patch_artifact, "Change an artifact."),
+    _write("PUT", f"{_BUILD}/artifacts/{{artifact:[^/]+}}", artifacts.patch_artifact, "Change an artifact."),
+    _write("DELETE", f"{_BUILD}/artifacts/{{artifact:[^/]+}}", artifacts.delete_one, "Hide an artifact."),
     _write("POST", f"{_BUILD}/variables", variables.post_variable, "Set a variable."),
     _read(f"{_BUILD}/variables", variables.list_variables, "The variables of a build."),
     _read(f"{_BUILD}/variables/dict", variables.get_texts, "The values of the variables by their names."),
-    _read(f"{_BUILD}/variables/{{key}}", variables.get_variable, "One variable."),
-    _write("PATCH", f"{_BUILD}/variables/{{key}}", variables.patch_variable, "Change a variable."),
-    _write("PUT", f"{_BUILD}/variables/{{key}}", variables.patch_variable, "Change a variable."),
-    _write("DELETE", f"{_BUILD}/variables/{{key}}", variables.delete_one, "Delete a variable."),
+    _read(f"{_BUILD}/variables/{{key:[^/]+}}", variables.get_variable, "One variable."),
+    _write("PATCH", f"{_BUILD}/variables/{{key:[^/]+}}", variables.patch_variable, "Change a variable."),
+    _write("PUT", f"{_BUILD}/variables/{{key:[^/]+}}", variables.patch_variable, "Change a variable."),
+    _write("DELETE", f"{_BUILD}/variables/{{key:[^/]+}}", variables.delete_one, "Delete a variable."),
     _write("POST", f"{_BUILD}/jobs", jobs.post_job, "Name a job by which a build is run."),
     _read(f"{_BUILD}/jobs", jobs.list_jobs, "The jobs by which a build is run."),
-    _read(f"{_BUILD}/jobs/{{job}}", jobs.get_job, "One job."),
-    _write("PATCH", f"{_BUILD}/jobs/{{job}}", jobs.patch_job, "Change a job."),
+    _read(f"{_BUILD}/jobs/{{job:[^/]+}}", jobs.get_job, "One job."),
+    _write("PATCH", f"{_BUILD}/jobs/{{job:[^/]+}}", jobs.patch_job, "Change a job."),
+    _read(f"{_BUILD}/resume-context", resumes.get_context, "What a build that resumes this one starts from."),
+    _write("POST", f"{_BUILD}/resume", resumes.post_resume, "Resume a build where it failed."),
+    _read(f"{_BUILD}/resume", resumes.list_resumes, "The requests to resume a build.", f"{_BUILD}/resume-requests"),
+    Route(
+        "GET",
+        f"{PREFIX}/resume-requests/{{resume:[^/]+}}",
+        resumes.get_resume,
+        Role.READER,
+        "One request to resume a build.",
+        state_api=True,
+        synonyms=(f"{PREFIX}{_ANY_BUILD}/resume/{{resume:[^/]+}}",),
+    ),
+    Route(
+        "PATCH",
+        f"{PREFIX}/resume-requests/{{resume:[^/]+}}",
+        resumes.patch_resume,
+        Role.CONTROLLER,
+        "Say how the CI system proceeds with a request.",
+        state_api=True,
+        synonyms=(f"{PREFIX}{_ANY_BUILD}/resume/{{resume:[^/]+}}",),
+    ),
     Route(
         "GET",
         f"{PREFIX}/dashboard/summary",
@@ -62,7 +85,7 @@ BUILD_ROUTES: tuple[Route, ...] = (
     Route("GET", f"{PREFIX}/dashboard/recent", dashboard.get_recent, Role.READER, "The newest builds.", state_api=True),
     Route(
         "GET",
-        f"{PREFIX}/dashboard/platform/{{platform}}",
+        f"{PREFIX}/dashboard/platform/{{platform:[^/]+}}",
         dashboard.get_platform,
         Role.READER,
         "The newest builds of a platform.",

@@ -34,7 +34,7 @@ async def post(state: Shuttle, path: str, body: Any, **more: Any) -> Any:
 async def new_build(state: Shuttle, name: str, **body: Any) -> str:
     answer = await post(state, "", {"build_number": name, **body})
     assert answer.status == 201, answer.text
-    return answer.json["id"]
+    return str(answer.json["id"])
 
 
 class Strict(BaseModel):

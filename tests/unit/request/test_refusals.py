@@ -104,7 +104,6 @@ _REFUSED: list[tuple[Any, str | None]] = [
     (script(labels={"a": "\x00"}), "labels.a"),
     (script(labels={"a\x00": "b"}), "labels"),
     (script(labels={str(n): "x" * 1000 for n in range(66)}), "labels"),
-    (script(resume_from="x"), "resume_from"),
 ]
 
 

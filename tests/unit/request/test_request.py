@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shuttle.errors import InvalidRequestError, NotYetSupportedError
+from shuttle.errors import InvalidRequestError
 from shuttle.outgoing.userinfo import Credentials
 from shuttle.request import BuildRequest, canonical_json, decode_json, parse_build_request, secrets_of
 from shuttle.sources.kinds.git import GitSource
@@ -77,11 +77,6 @@ def test_null_counts_as_absent_for_optional_fields():
         ]
     )
     assert parse(script(**optional)).request == parse(script()).request
-
-
-def test_resume_from_is_reported_as_not_yet_supported():
-    with pytest.raises(NotYetSupportedError, match="yet"):
-        parse(script(resume_from="build-1"))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from shuttle.web.openapi import document, path_of
 from shuttle.web.routes import ROUTES
 from tests.support.inprocess import running_shuttle, script_request
 
-METHODS = {"get", "head", "post", "put", "delete"}
+METHODS = {"get", "head", "post", "put", "patch", "delete"}
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,76 @@
+"""Building an ended build again: a rebuild of the same source, and a build that resumes it where it failed."""
+
+from jenkins_pipelines.catalogue import PIPELINES
+from shuttle.build import Api, Build
+from shuttle.errors import ConflictError, InvalidRequestError, NotFoundError
+from shuttle.lifecycle import Services
+from shuttle.lifecycle.build_spec import read_spec
+from shuttle.request import BuildRequest, ParsedRequest, Resumed, ResumeRequest
+from shuttle.sources.catalogue import read_source
+from shuttle.sources.kind import Source
+from shuttle.sources.kinds.earlier_build import EarlierSource
+from shuttle.store.builds import find_newest
+from shuttle.store.resumes import check_resumable, resume_context
+from shuttle.store.tx import Tx
+
+
+async def rebuilt_request(build: Build, services: Services) -> ParsedRequest:
+    """The request of the build with its stored source, so that the same commit is built.
+
+    Raises ConflictError if the service does not run the build, or has not fetched its source yet.
+    """
+    request = await _request_of(build, services)
+    if not build.state.final and build.staged_at is None:
+        raise ConflictError("The source of this build is not fetched yet; wait until it is.")
+    return ParsedRequest(request.model_copy(update={"source": source_again(build, request.source)}), (), ())
+
+
+async def resumed_request(app_id: str, wanted: ResumeRequest, services: Services) -> ParsedRequest:
+    """The request of the build that is to be resumed, with its stored source or the one that `wanted` names.
+
+    Raises:
+        NotFoundError: there is no such build. ConflictError: it cannot be resumed. InvalidRequestError: the source.
+    """
+
+    def find(tx: Tx) -> tuple[Build, int]:
+        build = find_newest(tx, app_id, wanted.build_id)
+        if build is None:
+            raise NotFoundError(f"There is no build {wanted.build_id} of {app_id} that could be resumed.")
+        context = resume_context(tx, build, wanted.state_code)
+        check_resumable(build, context)
+        return build, context.resume_from_state
+
+    build, state_code = await services.database.run(find)
+    request = await _request_of(build, services)
+    source = source_again(build, request.source) if wanted.source is None else _read_source(wanted, request)
+    request = request.model_copy(update={"source": source, "checksum": None})
+    resumed = Resumed(build_uuid=build.build_uuid, build_id=build.build_id, state_code=state_code)
+    return ParsedRequest(request, wanted.ignored_fields, (), resumed)
+
+
+def _read_source(wanted: ResumeRequest, request: BuildRequest) -> Source:
+    given = wanted.source
+    assert given is not None  # noqa: S101 - checked by the caller
+    for name in ("checksum", "headers"):
+        if getattr(given, name) is not None:
+            raise InvalidRequestError(f"Leave {name} out of the source of a resumed build.", field=f"source.{name}")
+    return read_source(given.url, PIPELINES[request.pipeline]).with_checkout(given.subdir, given.submodules)
+
+
+async def _request_of(build: Build, services: Services) -> BuildRequest:
+    if build.api is not Api.NEW:
+        raise ConflictError("Only builds that were requested by POST /:app_id/:build_id can be built again.")
+    return (await read_spec(build.build_uuid, services.database, services.vault)).request
+
+
+def source_again(build: Build, source: Source) -> Source:
+    """The source as it was stored for the build; what was never stored is fetched again."""
+    if build.source.sha256 is None:
+        return source
+    return EarlierSource(
+        url=source.shown_url,
+        object=build.build_uuid,
+        commit=build.source.commit,
+        branch=build.source.branch,
+        git_url=source.repository,
+    )

@@ -1,0 +1,191 @@
+"""Resuming a build: what its successor starts from, and the records that resume records."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+
+from shuttle.build import Build, State, project_id_of
+from shuttle.errors import ConflictError
+from shuttle.outgoing.endpoints import EndpointKind, PayloadFormat
+from shuttle.store.builds import find_builds, lock_build
+from shuttle.store.new_build import NewEndpoint
+from shuttle.store.record_artifacts import ArtifactFilter, ArtifactRow, references_and_files
+from shuttle.store.record_failures import failures_of
+from shuttle.store.record_states import StateRow, codes_of, states_of
+from shuttle.store.record_variables import VariableRow, variables_of
+from shuttle.store.records import NewRecord, create_record, successor_of
+from shuttle.store.references import Kind
+from shuttle.store.tables import builds, receivers, reference
+from shuttle.store.tx import Tx
+
+_LAST_CODE = 999
+_SKIP = "skip_to_next"
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeContext:
+    """What a successor starts from. `config` is the resumable state of the project at that code, if there is one."""
+
+    current_state: int
+    last_successful_state: int
+    failed_state: int | None
+    resume_from_state: int
+    artifacts: list[ArtifactRow]
+    variables: list[VariableRow]
+    config: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewResume:
+    """A request to resume a record. `build_id` None = `<old>-r1`, `-r2` and so on; `state_code` None = the context's.
+
+    `said` is what is recorded of the request.
+    """
+
+    build_uuid: str
+    build_id: str | None
+    state_code: int | None
+    said: Mapping[str, Any]
+    request_fingerprint: str
+    same_request: Callable[[str], bool] = field(repr=False)
+
+
+def resume_context(tx: Tx, build: Build, state_code: int | None = None) -> ResumeContext:
+    """What a build that resumes this one starts from; `state_code` None = at the state that failed."""
+    failed = _failed_state(tx, build)
+    current = build.state_code or 0
+    wanted = state_code if state_code is not None else current if failed is None else failed
+    config = _config(tx, build.app_id, wanted)
+    if config is not None and config.get("resume_strategy") == _SKIP:
+        wanted = _next_code(tx, build.app_id, wanted)
+    return ResumeContext(
+        current_state=current,
+        last_successful_state=_last_successful(states_of(tx, build.build_uuid), failed),
+        failed_state=failed,
+        resume_from_state=wanted,
+        artifacts=references_and_files(tx, build.build_uuid, ArtifactFilter(resumable=True)),
+        variables=variables_of(tx, build.build_uuid),
+        config=config,
+    )
+
+
+def _failed_state(tx: Tx, build: Build) -> int | None:
+    failures = failures_of(tx, build.build_uuid)
+    if failures:
+        return failures[-1].state_code or 0
+    return build.state_code or 0 if build.state.final and build.state is not State.SUCCEEDED else None
+
+
+def _last_successful(rows: list[StateRow], failed: int | None) -> int:
+    """The highest code below the failure that was left for a later one, or was said to be completed."""
+    coded = [row for row in rows if row.code is not None]
+    left = [row.code or 0 for row in coded[:-1]]
+    completed = [row.code or 0 for row in coded if (row.status or "").strip().lower() in {"completed", "succeeded"}]
+    return max([code for code in (*left, *completed) if failed is None or code < failed], default=0)
+
+
+def _config(tx: Tx, app_id: str, code: int) -> Mapping[str, Any] | None:
+    of_project = (reference.c.kind == Kind.RESUMABLE_STATE, reference.c.scope == project_id_of(app_id))
+    query = sa.select(reference.c.fields).where(
+        *of_project, reference.c.name == str(code), reference.c.deactivated_at.is_(None)
+    )
+    fields: Mapping[str, Any] | None = tx.execute(query).scalar()
+    return fields
+
+
+def _next_code(tx: Tx, app_id: str, code: int) -> int:
+    later = [fields["code"] for _, fields in codes_of(tx, app_id) if fields["code"] > code]
+    return min(later, default=min(code + 1, _LAST_CODE))
+
+
+def check_resumable(build: Build, context: ResumeContext) -> None:
+    """Check whether a build may resume this one: it has ended without success, and nothing that is required is missing.
+
+    Raises ConflictError, which names what is missing.
+    """
+    if not build.state.final or build.state is State.SUCCEEDED:
+        raise ConflictError("Only a build that has failed can be resumed.")
+    config = context.config or {}
+    names = {artifact.name for artifact in context.artifacts}
+    types = {(artifact.reference or {}).get("artifact_type", "file") for artifact in context.artifacts}
+    for wanted in config.get("required_artifacts") or ():
+        if wanted not in names | types:
+            raise ConflictError(f"The artifact {wanted} is required for resuming at this state, and is missing.")
+    for wanted in config.get("required_variables") or ():
+        if wanted not in {variable.name for variable in context.variables}:
+            raise ConflictError(f"The variable {wanted} is required for resuming at this state, and is missing.")
+
+
+def unfinished_successor(tx: Tx, build_uuid: str, same_request: Callable[[str], bool]) -> Build | None:
+    """The build that resumes this one and has not ended, if an equal request made it; None = there is none.
+
+    Raises ConflictError if another request made it.
+    """
+    newest = successor_of(tx, build_uuid)
+    if newest is None or newest.state.final:
+        return None
+    fingerprint = sa.select(builds.c.request_fingerprint).where(builds.c.build_uuid == newest.build_uuid)
+    if same_request(tx.execute(fingerprint).scalar_one()):
+        return newest
+    raise ConflictError(f"Build {newest.build_id} resumes this build already; wait for its end, or stop it.")
+
+
+def free_id(tx: Tx, app_id: str, build_id: str, letter: str) -> str:
+    """The first of `<build_id>-<letter>1`, `…2` and so on that no build of the app has."""
+    number = 1
+    while find_builds(tx, app_id, f"{build_id}-{letter}{number}"):
+        number += 1
+    return f"{build_id}-{letter}{number}"
+
+
+def resume_record(tx: Tx, build_uuid: str, new: NewResume) -> tuple[Build, bool]:
+    """Make the record that resumes this one; returns it and whether it is new. It is pending until its CI begins.
+
+    Raises ConflictError: see `check_resumable` and `unfinished_successor`.
+    """
+    build = lock_build(tx, build_uuid)
+    assert build is not None  # noqa: S101 - the caller has read it, and records are kept for days
+    known = unfinished_successor(tx, build.build_uuid, new.same_request)
+    if known is not None:
+        return known, False
+    context = resume_context(tx, build, new.state_code)
+    check_resumable(build, context)
+    record = NewRecord(
+        build_uuid=new.build_uuid,
+        app_id=build.app_id,
+        build_id=new.build_id or free_id(tx, build.app_id, build.build_id, "r"),
+        job_name=build.job_name,
+        request_fingerprint=new.request_fingerprint,
+        same_request=new.same_request,
+        labels=build.labels,
+        said={**_without_number(build), "resume": {**new.said, "resume_from_state": context.resume_from_state}},
+        metadata_json=build.metadata_json,
+        state_code=context.resume_from_state,
+        parent_uuid=build.parent_uuid,
+        resume_from=build.build_uuid,
+        pending=True,
+        receivers=_receivers_of(tx, build.build_uuid),
+    )
+    return create_record(tx, record)
+
+
+def _without_number(build: Build) -> dict[str, Any]:
+    own = {"build_number", "resume", "ami_id", "image_id", "packer_manifest"}
+    return {name: value for name, value in (build.record or {}).items() if name not in own}
+
+
+def _receivers_of(tx: Tx, build_uuid: str) -> list[NewEndpoint]:
+    columns = (receivers.c.kind, receivers.c.host, receivers.c.target, receivers.c.wire)
+    query = sa.select(*columns).where(receivers.c.build_uuid == build_uuid).order_by(receivers.c.place)
+    return [
+        NewEndpoint(EndpointKind(row.kind), row.host, row.target, PayloadFormat(row.wire)) for row in tx.execute(query)
+    ]
+
+
+def resumes_of(tx: Tx, build_uuid: str) -> list[Build]:
+    """The builds that resume this one, the oldest first."""
+    query = sa.select(builds.c.build_id, builds.c.app_id).where(builds.c.resume_from == build_uuid)
+    pairs = tx.execute(query.order_by(builds.c.position)).all()
+    return [found for row in pairs for found in find_builds(tx, row.app_id, row.build_id) if found.resume_from]

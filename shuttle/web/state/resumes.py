@@ -1,0 +1,281 @@
+"""Resuming builds below `/-/state`: what a successor starts from, and the requests to resume."""
+
+import uuid
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Literal
+
+from aiohttp import web
+from pydantic import AliasChoices, Field, RootModel
+
+from shuttle.build import Api, Build, Ending, State
+from shuttle.errors import (
+    CannotRecordError,
+    ConflictError,
+    ForbiddenError,
+    InvalidRequestError,
+    NotFoundError,
+    QueueFullError,
+    StoreError,
+)
+from shuttle.events import instant_text
+from shuttle.lifecycle.create_record import build_id_of
+from shuttle.request import UUID, ResumeRequest, canonical_json
+from shuttle.store.record_failures import end_record
+from shuttle.store.record_jobs import jobs_of
+from shuttle.store.records import begin_record, known_build, note_call, say_of_record
+from shuttle.store.resumes import NewResume, ResumeContext, resume_context, resume_record, resumes_of
+from shuttle.store.tx import Tx
+from shuttle.web import ACCEPTANCE, SERVICES, STANDING, WORKER
+from shuttle.web.description import describe
+from shuttle.web.models import Instant, ResponseBody
+from shuttle.web.state.answers import IGNORED_HEADERS, answer, created, created_replies
+from shuttle.web.state.artifact_models import ArtifactForBldst
+from shuttle.web.state.artifacts import artifact_entry
+from shuttle.web.state.bodies import SHAPE_ERRORS, StateBody, read_shape
+from shuttle.web.state.builds_named import build_in
+from shuttle.web.state.fields import Code, Message, Metadata, Name
+from shuttle.web.state.names import key_in
+from shuttle.web.state.variables import HIDDEN, reveals
+
+_NOT_FOUND = "Resume request not found"
+Progress = Literal["pending", "triggered", "running", "completed", "failed"]
+_PROGRESS: Mapping[State, Progress] = {
+    State.RECORDED: "triggered",
+    State.STAGING: "triggered",
+    State.QUEUED: "triggered",
+    State.RUNNING: "running",
+    State.SUCCEEDED: "completed",
+}
+
+
+class NewResumeBody(StateBody):
+    """A request to resume a build. Without `resume_from_state` it begins at the state that failed."""
+
+    resume_from_state: Code | None = Field(None, validation_alias=AliasChoices("resume_from_state", "from_state"))
+    resume_to_state: Code | None = None
+    resume_reason: Message | None = Field(None, validation_alias=AliasChoices("resume_reason", "reason"))
+    requested_by: Name | None = None
+    request_source: Name | None = None
+    metadata: Metadata | None = None
+    orchestration_config: Metadata | None = None
+    build_number: Name | None = None
+
+
+class ResumeChange(StateBody):
+    """How the CI system proceeds with a request; null and absent fields stay."""
+
+    orchestration_status: Progress | None = None
+    orchestration_job_id: Name | None = None
+    orchestration_job_url: Message | None = None
+    error_message: Message | None = None
+
+
+class ResumeEntry(ResponseBody):
+    """A request to resume the build `build_id`; `id` is the uuid of the build that resumes it."""
+
+    id: str
+    resume_request_id: str
+    build_id: str
+    resumed_build_id: str
+    build_number: str
+    resume_from_state: int
+    resume_to_state: int | None
+    resume_reason: str | None
+    requested_by: str | None
+    request_source: str | None
+    metadata: dict[str, Any] | None
+    orchestration_config: dict[str, Any] | None
+    orchestration_job_id: str | None
+    orchestration_job_url: str | None
+    orchestration_status: Progress
+    triggered_at: Instant | None
+    completed_at: Instant | None
+    error_message: str | None
+    created_at: Instant
+    updated_at: Instant
+
+
+class ResumeEntries(RootModel[list[ResumeEntry]]):
+    """Requests, the oldest first."""
+
+
+class Context(ResponseBody):
+    """What a build that resumes this one starts from."""
+
+    build_id: str
+    current_state: int
+    last_successful_state: int
+    failed_state: int | None
+    resume_from_state: int
+    artifacts: list[ArtifactForBldst]
+    variables: dict[str, str]
+    resumable_state_config: dict[str, Any] | None
+
+
+@describe(Context, errors=(ForbiddenError, NotFoundError, StoreError))
+async def get_context(request: web.Request) -> web.StreamResponse:
+    """`GET /-/state/builds/{build}/resume-context`: where to begin, with which artifacts and variables."""
+    build = await build_in(request)
+    context = await request.app[SERVICES].database.run(resume_context, build)
+    return answer(request, _context(request, build, context))
+
+
+def _context(request: web.Request, build: Build, context: ResumeContext) -> Context:
+    services = request.app[SERVICES]
+    plain = reveals(request, build)
+    variables = {}
+    for row in context.variables:
+        hidden = services.vault.open(row.sealed).decode() if row.sealed and plain else HIDDEN
+        variables[row.name] = row.value if row.sealed is None else hidden
+    url = services.settings.build_shuttle_host
+    return Context(
+        build_id=build.build_uuid,
+        current_state=context.current_state,
+        last_successful_state=context.last_successful_state,
+        failed_state=context.failed_state,
+        resume_from_state=context.resume_from_state,
+        artifacts=[artifact_entry(build, row, url) for row in context.artifacts],
+        variables=variables,
+        resumable_state_config=None if context.config is None else dict(context.config),
+    )
+
+
+@describe(
+    body=NewResumeBody,
+    replies=created_replies(ResumeEntry),
+    errors=(
+        *SHAPE_ERRORS,
+        ForbiddenError,
+        NotFoundError,
+        ConflictError,
+        QueueFullError,
+        CannotRecordError,
+        StoreError,
+    ),
+)
+async def post_resume(request: web.Request) -> web.StreamResponse:
+    """`POST /-/state/builds/{build}/resume`: a new build continues where this one failed."""
+    build = await build_in(request)
+    body = await read_shape(request, NewResumeBody)
+    await _check_order(request, build, body)
+    if build.api is Api.RECORD:
+        successor, is_new = await _resume_record(request, build, body)
+    else:
+        wanted = ResumeRequest(build.build_id, body.resume_from_state)
+        own_id = None if body.build_number is None else build_id_of(body.build_number)
+        asked: dict[str, Any] = {"build_id": build.build_id}
+        if body.resume_from_state is not None:
+            asked["state"] = body.resume_from_state
+        content = canonical_json({"resume_from": asked})
+        accepted = await request.app[ACCEPTANCE].accept_resume(build.app_id, own_id, wanted, content, request[STANDING])
+        successor, is_new = accepted.build, not accepted.replayed
+        if is_new:
+            request.app[WORKER].add(successor, has_sinks=accepted.has_sinks)
+    return created(request, await _shown(request, successor), is_new=is_new)
+
+
+async def _check_order(request: web.Request, build: Build, body: NewResumeBody) -> None:
+    context = await request.app[SERVICES].database.run(resume_context, build, body.resume_from_state)
+    if body.resume_to_state is not None and body.resume_to_state <= context.resume_from_state:
+        raise InvalidRequestError("Choose a resume_to_state above resume_from_state.", field="resume_to_state")
+
+
+async def _resume_record(request: web.Request, build: Build, body: NewResumeBody) -> tuple[Build, bool]:
+    vault, said = request.app[SERVICES].vault, body.given()
+    said.pop("build_number", None)
+    content = canonical_json({"resume": build.build_uuid, **said})
+    new = NewResume(
+        build_uuid=str(uuid.uuid4()),
+        build_id=None if body.build_number is None else build_id_of(body.build_number),
+        state_code=body.resume_from_state,
+        said=said,
+        request_fingerprint=vault.fingerprint(content),
+        same_request=partial(vault.matches, content),
+    )
+    return await request.app[SERVICES].database.run(resume_record, build.build_uuid, new)
+
+
+@describe(ResumeEntries, errors=(ForbiddenError, NotFoundError, StoreError))
+async def list_resumes(request: web.Request) -> web.StreamResponse:
+    """`GET /-/state/builds/{build}/resume`: the requests to resume this build."""
+    build = await build_in(request)
+    found = await request.app[SERVICES].database.run(resumes_of, build.build_uuid)
+    return answer(request, ResumeEntries([await _shown(request, each) for each in found]))
+
+
+@describe(ResumeEntry, errors=(NotFoundError, StoreError))
+async def get_resume(request: web.Request) -> web.StreamResponse:
+    """`GET /-/state/resume-requests/{resume}`: one request."""
+    return answer(request, await _shown(request, await _named(request)))
+
+
+async def _named(request: web.Request) -> Build:
+    key = key_in(request, "resume", "Resume request")
+    if not UUID.fullmatch(key):
+        raise NotFoundError(_NOT_FOUND)
+    found = await request.app[SERVICES].database.run(known_build, key.lower())
+    if found.resume_from is None:
+        raise NotFoundError(_NOT_FOUND)
+    return found
+
+
+@describe(
+    ResumeEntry,
+    body=ResumeChange,
+    errors=(*SHAPE_ERRORS, NotFoundError, ConflictError, StoreError),
+    headers=IGNORED_HEADERS,
+)
+async def patch_resume(request: web.Request) -> web.StreamResponse:
+    """`PATCH /-/state/resume-requests/{resume}`: the CI system says how it proceeds; it moves a record with it."""
+    build = await _named(request)
+    body = await read_shape(request, ResumeChange)
+    changed = await request.app[SERVICES].database.run(_move, build.build_uuid, body)
+    return answer(request, await _shown(request, changed))
+
+
+def _move(tx: Tx, build_uuid: str, body: ResumeChange) -> Build:
+    build = known_build(tx, build_uuid)
+    note_call(tx, build_uuid)
+    said = {**(build.record or {}).get("resume", {}), **body.given()}
+    build = say_of_record(tx, build, {"resume": said})
+    if body.orchestration_status == "running":
+        return begin_record(tx, build)
+    if body.orchestration_status == "completed":
+        return end_record(tx, build_uuid, Ending(State.SUCCEEDED))
+    if body.orchestration_status == "failed":
+        message = body.error_message or "The CI system could not resume the build."
+        return end_record(tx, build_uuid, Ending(State.FAILED, "reported_failure", message))
+    return build
+
+
+async def _shown(request: web.Request, build: Build) -> ResumeEntry:
+    said: Mapping[str, Any] = (build.record or {}).get("resume", {})
+    jobs = await request.app[SERVICES].database.run(jobs_of, build.build_uuid)
+    newest = jobs[-1].fields if jobs else {}
+    changed_at = build.finished_at or build.running_at or build.accepted_at
+    names = ("resume_to_state", "resume_reason", "requested_by", "request_source", "metadata", "orchestration_config")
+    own_number = None if build.build_number is None else str(build.build_number)
+    return ResumeEntry(
+        **{name: said.get(name) for name in names},
+        id=build.build_uuid,
+        resume_request_id=build.build_uuid,
+        build_id=build.resume_from or "",
+        resumed_build_id=build.build_uuid,
+        build_number=build.build_id,
+        resume_from_state=said.get("resume_from_state", build.state_code or 0),
+        orchestration_job_id=said.get("orchestration_job_id") or newest.get("job_number") or own_number,
+        orchestration_job_url=said.get("orchestration_job_url") or newest.get("job_url"),
+        orchestration_status=_progress(build, said),
+        triggered_at=instant_text(build.running_at or build.accepted_at) if build.api is not Api.RECORD else None,
+        completed_at=instant_text(build.finished_at) if build.finished_at else None,
+        error_message=said.get("error_message") or build.message,
+        created_at=instant_text(build.accepted_at),
+        updated_at=instant_text(changed_at),
+    )
+
+
+def _progress(build: Build, said: Mapping[str, Any]) -> Progress:
+    if build.state is State.RECORDED and build.api is Api.RECORD:
+        return "triggered" if said.get("orchestration_status") == "triggered" else "pending"
+    return _PROGRESS.get(build.state, "failed")

@@ -1,0 +1,114 @@
+"""Resuming a record below `/-/state`: the context, the successor, and what its CI system says of it."""
+
+from typing import Any
+
+import pytest
+
+from tests.contract.state.conftest import READER
+from tests.support.inprocess import Shuttle
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+BUILDS = "/-/state/builds"
+
+
+async def post(state: Shuttle, path: str, body: Any) -> Any:
+    answer = await state.ask("POST", f"{BUILDS}{path}", json=body)
+    assert answer.status in {200, 201}, answer.text
+    return answer.json
+
+
+async def failed_build(state: Shuttle, name: str, project: str | None = None) -> str:
+    """It has done 10, has failed in 20, and has left an artifact and two variables."""
+    uuid = (await post(state, "", {"build_number": name, "project_id": project, "platform": "aws"}))["id"]
+    await post(state, f"/{uuid}/states", {"state": 10, "status": "in_progress"})
+    await post(state, f"/{uuid}/states", {"state": 20, "status": "in_progress"})
+    await post(state, f"/{uuid}/artifacts", {"artifact_name": "disk", "artifact_type": "vm_snapshot"})
+    await post(state, f"/{uuid}/artifacts", {"artifact_name": "notes", "artifact_type": "x", "is_resumable": False})
+    await post(state, f"/{uuid}/variables", {"variable_key": "AMI", "variable_value": "ami-1"})
+    secret = {"variable_key": "KEY", "variable_value": "s3cret-value", "is_sensitive": True}
+    await post(state, f"/{uuid}/variables", secret)
+    await post(state, f"/{uuid}/failures", {"state": -1, "failure_type": "ansible", "error_message": "It broke."})
+    return str(uuid)
+
+
+async def test_context_says_where_to_begin_and_with_what(state: Shuttle, name: str):
+    uuid = await failed_build(state, name)
+    context = (await state.get(f"{BUILDS}/{uuid}/resume-context")).json
+    assert [context[f"{key}_state"] for key in ("current", "last_successful", "failed", "resume_from")] == [
+        20,
+        10,
+        20,
+        20,
+    ]
+    assert [artifact["artifact_name"] for artifact in context["artifacts"]] == ["disk"]
+    assert context["variables"] == {"AMI": "ami-1", "KEY": "s3cret-value"}
+    read = (await state.get(f"{BUILDS}/{uuid}/resume-context", headers={"X-API-Key": READER})).json
+    assert read["variables"]["KEY"] == "******"
+
+
+async def test_resume_makes_one_pending_successor_that_the_ci_system_moves(state: Shuttle, name: str):
+    uuid = await failed_build(state, name)
+    body = {"resume_reason": "the playbook is mended", "requested_by": "me", "orchestration_config": {"job": "x"}}
+    first = await post(state, f"/{uuid}/resume", body)
+    assert (await post(state, f"/{uuid}/resume", body))["id"] == first["id"]
+    assert (first["build_number"], first["orchestration_status"], first["resume_from_state"]) == (
+        f"{name}-r1",
+        "pending",
+        20,
+    )
+    assert (first["build_id"], first["resumed_build_id"]) == (uuid, first["resume_request_id"])
+    other = await state.ask("POST", f"{BUILDS}/{uuid}/resume", json={})
+    assert other.status == 409
+    path = f"/-/state/resume-requests/{first['id']}"
+    for status in ("triggered", "running"):
+        moved = await state.ask("PATCH", path, json={"orchestration_status": status, "orchestration_job_id": "7"})
+        assert (moved.json["orchestration_status"], moved.json["orchestration_job_id"]) == (status, "7")
+    await post(state, f"/{uuid}/states", {"state": 30, "status": "by the old id"})
+    successor = (await state.get(f"{BUILDS}/{first['id']}")).json
+    assert (successor["current_state"], successor["status"], successor["resume_from"]) == (30, "running", uuid)
+    assert successor["platform"]["name"] == "aws"
+    assert (await state.get(f"{BUILDS}/{uuid}/states")).json[-1]["state"] == 20, "reads of the old id stay old"
+    await state.ask("PATCH", path, json={"orchestration_status": "completed"})
+    listed = (await state.get(f"{BUILDS}/{uuid}/resume-requests")).json
+    assert [each["orchestration_status"] for each in listed] == ["completed"]
+    assert (await state.get(f"{BUILDS}/{uuid}/resume/{first['id']}/")).json == listed[0]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"resume_to_state": 20}, 400),
+        ({"resume_from_state": 30, "resume_to_state": 30}, 400),
+        ({"resume_from_state": 1000}, 422),
+        ({"resume_from_state": "x"}, 422),
+        ({"build_number": "."}, 400),
+    ],
+)
+async def test_bad_request_to_resume_is_refused(state: Shuttle, name: str, body: dict[str, Any], status: int):
+    uuid = await failed_build(state, name)
+    assert (await state.ask("POST", f"{BUILDS}/{uuid}/resume", json=body)).status == status
+
+
+async def test_running_or_completed_build_is_not_resumed(state: Shuttle, name: str):
+    uuid = (await post(state, "", {"build_number": name}))["id"]
+    assert (await state.ask("POST", f"{BUILDS}/{uuid}/resume", json={})).status == 409
+    await state.ask("PUT", f"{BUILDS}/{uuid}", json={"status": "completed"})
+    assert (await state.ask("POST", f"{BUILDS}/{uuid}/resume", json={})).status == 409
+
+
+async def test_resumable_state_demands_and_skips(state: Shuttle, name: str):
+    assert (await state.ask("POST", "/-/state/projects", json={"name": name})).status == 201
+    path = f"/-/state/projects/{name}/resumable-states"
+    wanted = {"state_code": 20, "resume_strategy": "skip_to_next", "required_variables": ["MISSING"]}
+    assert (await state.ask("POST", path, json=wanted)).status == 201
+    uuid = await failed_build(state, name, name)
+    refused = await state.ask("POST", f"{BUILDS}/{uuid}/resume", json={})
+    assert (refused.status, "MISSING" in refused.json["detail"]) == (409, True)
+    await post(state, f"/{uuid}/variables", {"variable_key": "MISSING", "variable_value": ""})
+    assert (await post(state, f"/{uuid}/resume", {}))["resume_from_state"] == 21
+
+
+async def test_unknown_request_is_not_found(state: Shuttle, name: str):
+    uuid = (await post(state, "", {"build_number": name}))["id"]
+    for key in ("none", uuid, "00000000-0000-4000-8000-000000000000"):
+        assert (await state.get(f"/-/state/resume-requests/{key}")).status == 404
