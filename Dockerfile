@@ -8,6 +8,7 @@ COPY pyproject.toml README.md ./
 COPY examples examples
 COPY jenkins_pipelines jenkins_pipelines
 COPY jenkins_emulator jenkins_emulator
+COPY bldst bldst
 COPY shuttle shuttle
 RUN /opt/shuttle/bin/pip install --no-cache-dir --no-build-isolation --no-deps .
 

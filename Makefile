@@ -8,7 +8,7 @@ ARGS ?=
 .DEFAULT_GOAL := test
 
 # The modules are compiled once, before the tests: the processes that tests start write no .pyc files (tests/conftest.py).
-COMPILE = $(BIN)/python -m compileall -q shuttle jenkins_pipelines jenkins_emulator tests
+COMPILE = $(BIN)/python -m compileall -q shuttle bldst jenkins_pipelines jenkins_emulator tests
 
 # Half of a test's time is waiting, so there are twice as many workers as the smallest machine has cores. Six took the same
 # time as four.

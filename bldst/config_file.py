@@ -1,0 +1,120 @@
+"""~/.bldst.yaml: lines `key: value` and comments, nothing else of YAML."""
+
+import json
+import os
+from typing import Callable, Dict, List, Mapping, Optional, Tuple
+
+from bldst.errors import CommandError
+
+_LIMIT_BYTES = 65536
+_SECRETS = ("api_key", "jwt_token")
+
+
+class ConfigFile:
+    """The stored settings. Lines that are not understood are reported without their content, and kept."""
+
+    def __init__(self, path: Optional[str], warn: Callable[[str], None]) -> None:
+        self.path = path
+        self.values: Dict[str, str] = {}
+        self._lines: List[str] = []
+        self._warn = warn
+        if path:
+            self._read(path)
+
+    def _read(self, path: str) -> None:
+        try:
+            with open(path, "rb") as file:
+                mode = os.fstat(file.fileno()).st_mode
+                content = file.read(_LIMIT_BYTES + 1)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            self._warn(f"{path} cannot be read: {error.strerror}")
+            return
+        if len(content) > _LIMIT_BYTES:
+            self._warn(f"{path} is larger than {_LIMIT_BYTES} bytes and is ignored")
+            return
+        self._lines = content.decode("utf-8", "replace").splitlines()
+        for number, line in enumerate(self._lines, 1):
+            self._take(line, number)
+        if mode & 0o077 and any(name in self.values for name in _SECRETS):
+            self._warn(f"{path} contains a key and other users may read it: chmod 600 {path}")
+
+    def _take(self, line: str, number: int) -> None:
+        if not line.strip() or line.lstrip().startswith("#") or line.strip() in ("---", "...", "{}"):
+            return
+        read = _key_and_value(line)
+        if read is None:
+            self._warn(f"{self.path}, line {number}: expected `key: value`; the line is ignored")
+        elif read[1]:
+            self.values[read[0]] = read[1]
+
+    def set(self, name: str, value: Optional[str]) -> None:
+        """Store a value, or remove it with None.
+
+        Raises:
+            CommandError: The file cannot be written.
+        """
+        self._lines = [line for line in self._lines if (_key_and_value(line) or ("", ""))[0] != name]
+        self.values.pop(name, None)
+        if value is not None:
+            self._lines.append(f"{name}: {json.dumps(value)}")
+            self.values[name] = value
+        self._write()
+
+    def reset(self) -> None:
+        """Remove everything.
+
+        Raises:
+            CommandError: The file cannot be written.
+        """
+        self._lines = []
+        self.values = {}
+        self._write()
+
+    def _write(self) -> None:
+        """Replace the file at once, readable for its owner only."""
+        if not self.path:
+            raise CommandError("there is no place for the settings: set HOME, or use --config FILE")
+        temporary = f"{self.path}.{os.getpid()}"
+        try:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with open(descriptor, "w", encoding="utf-8") as file:
+                file.writelines(line + "\n" for line in self._lines)
+            os.replace(temporary, self.path)
+        except OSError as error:
+            raise CommandError(f"{self.path} cannot be written: {error.strerror}") from None
+
+
+def config_path(environment: Mapping[str, str], chosen: Optional[str]) -> Optional[str]:
+    """Return the file's path; None if the environment has no HOME."""
+    home = environment.get("HOME")
+    return chosen or (os.path.join(home, ".bldst.yaml") if home else None)
+
+
+def _key_and_value(line: str) -> Optional[Tuple[str, str]]:
+    """Read one line; None if it is something else."""
+    key, colon, rest = line.partition(":")
+    if not colon or not key.replace("_", "").replace("-", "").isalnum() or (rest and not rest[0].isspace()):
+        return None
+    text = rest.strip()
+    if text[:1] in ('"', "'"):
+        return _quoted(key, text)
+    if text[:1] in ("{", "[", "|", ">", "&", "*", "!"):
+        return None
+    plain = "" if text.startswith("#") else text.split(" #")[0].rstrip()
+    return key, "" if plain in ("null", "~") else plain
+
+
+def _quoted(key: str, text: str) -> Optional[Tuple[str, str]]:
+    quote = text[0]
+    end = text.rfind(quote)
+    after = text[end + 1 :].strip()
+    if end == 0 or (after and not after.startswith("#")):
+        return None
+    if quote == "'":
+        return key, text[1:end].replace("''", "'")
+    try:
+        return key, json.loads(text[: end + 1])
+    except ValueError:
+        return None

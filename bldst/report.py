@@ -1,0 +1,65 @@
+"""bldst build report: a build and its children, for the end of a pipeline that fans out."""
+
+from typing import Any, Dict, Iterator, List
+
+from bldst.run import Run
+from bldst.tables import shown
+
+
+def report(run: Run) -> int:
+    """Print the report: text, or JSON with `-o json`."""
+    build = run.ask("GET", "/builds/{build}")
+    children = [_described(run, child) for child in build.get("children") or ()]
+    data = {**_described(run, build), "children": children, "summary": _summary(children)}
+    if run.output.chosen == "json":
+        run.output.json(data)
+        return 0
+    for line in _lines(data):
+        run.output.line(line)
+    return 0
+
+
+def _described(run: Run, build: Any) -> Dict[str, Any]:
+    """A build in few fields. A child that is listed only by its id is read first."""
+    if not isinstance(build, dict) or "current_state" not in build:
+        run.places["child"] = build.get("id") or build.get("build_id") if isinstance(build, dict) else build
+        build = run.ask("GET", "/builds/{child}")
+    run.places["child"] = build["id"]
+    finals = run.ask("GET", "/builds/{child}/artifacts", query={"is_final": True}) or []
+    failures = build.get("failures") or []
+    return {
+        "id": build["id"],
+        "build_number": build.get("build_number"),
+        "platform": (build.get("platform") or {}).get("name"),
+        "status": build.get("status"),
+        "current_state": build.get("current_state"),
+        "duration_seconds": build.get("duration_seconds"),
+        "image": build.get("ami_id") or build.get("image_id"),
+        "artifacts": [artifact.get("artifact_path") for artifact in finals if isinstance(artifact, dict)],
+        "failure": failures[-1].get("error_message") if failures else None,
+    }
+
+
+def _summary(children: List[Dict[str, Any]]) -> Dict[str, int]:
+    summary = {"total": len(children), "completed": 0, "failed": 0}
+    for child in children:
+        summary[child["status"]] = summary.get(child["status"], 0) + 1
+    return summary
+
+
+def _lines(data: Dict[str, Any]) -> Iterator[str]:
+    yield "Build {}: {}".format(shown(data["build_number"]), _state(data))
+    for child in data["children"]:
+        yield "  {}: {}".format(shown(child["build_number"]), _state(child))
+    summary = data["summary"]
+    if summary["total"]:
+        yield "{completed} of {total} children are completed, {failed} failed".format(**summary)
+
+
+def _state(build: Dict[str, Any]) -> str:
+    words = ["{} at state {}".format(shown(build["status"]), shown(build["current_state"]))]
+    seconds = build["duration_seconds"]
+    if isinstance(seconds, (int, float)):
+        words.append(f"{int(seconds) // 60}:{int(seconds) % 60:02d} min")
+    results = [build["image"], *build["artifacts"], build["failure"]]
+    return ", ".join(words + [shown(result) for result in results if result])

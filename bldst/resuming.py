@@ -1,0 +1,107 @@
+"""bldst build resume and resume-context."""
+
+from typing import Any, Dict, Iterator, List
+
+from bldst.answers import printable
+from bldst.run import Run
+
+_ORCHESTRATION = ("platform", "pipeline", "job", "trigger_webhook")
+_MASKED = "******"
+_OWN = ("BUILD_ID", "RESUME_FROM_STATE", "LAST_SUCCESSFUL_STATE")
+# Names by which a line to source would change how the shell, the loader or this tool works.
+_STEERING = frozenset(
+    [
+        "PATH",
+        "IFS",
+        "ENV",
+        "BASH_ENV",
+        "BASHOPTS",
+        "SHELLOPTS",
+        "PROMPT_COMMAND",
+        "PS0",
+        "PS1",
+        "PS2",
+        "PS3",
+        "PS4",
+        "CDPATH",
+        "GLOBIGNORE",
+        "HOME",
+        "PWD",
+        "OLDPWD",
+        "TMPDIR",
+        "SHELL",
+        "UID",
+        "EUID",
+        "GID",
+        "PPID",
+        "FPATH",
+        "ZDOTDIR",
+        "HISTFILE",
+        "MAIL",
+        "MAILPATH",
+        "OPTIND",
+        "OPTARG",
+        "_",
+    ]
+)
+_STEERING_PREFIXES = ("LD_", "DYLD_", "BASH_", "BLDST_", "BUILDSTATE_", "PYTHON", "PERL5", "GIT_", "LC_")
+
+
+def resume(run: Run) -> int:
+    """Ask for a successor of the build; print what it continues with, and the request in it."""
+    config = {name: run.fields.pop(name) for name in _ORCHESTRATION if name in run.fields}
+    body: Dict[str, Any] = {"request_source": "bldst", **run.fields}
+    if config:
+        body["orchestration_config"] = config
+    request = run.ask("POST", "/builds/{build}/resume", body=body)
+    context = run.ask("GET", "/builds/{build}/resume-context")
+    data = {**context, "resume_request": request} if isinstance(context, dict) else request
+    if run.output.chosen in ("table", "text"):
+        run.output.show_data(data, run.command)
+    else:
+        run.output.json(data)
+    return 0
+
+
+def show_context(run: Run) -> int:
+    """Print the context of a resume; as lines for a shell with `-o env`."""
+    context = run.ask("GET", "/builds/{build}/resume-context")
+    if run.output.chosen == "env":
+        lines = environment_lines(context if isinstance(context, dict) else {})
+    elif run.output.chosen == "yaml":
+        from bldst.yaml_text import yaml_lines
+
+        lines = yaml_lines(context)
+    else:
+        run.output.show_data(context, run.command)
+        return 0
+    for line in lines:
+        run.output.line(line)
+    return 0
+
+
+def environment_lines(context: Dict[str, Any]) -> Iterator[str]:
+    """Yield `NAME='value'` lines. A variable that a shell must not take becomes a comment that says why."""
+    own: List[Any] = [context.get(name) for name in ("build_id", "resume_from_state", "last_successful_state")]
+    for name, value in zip(_OWN, own):
+        yield f"{name}={quoted(value)}"
+    variables = context.get("variables")
+    for name, value in sorted(variables.items()) if isinstance(variables, dict) else ():
+        reason = _reason_to_skip(name, value)
+        yield f"# {printable(name)}: {reason}" if reason else f"{name}={quoted(value)}"
+
+
+def quoted(value: Any) -> str:
+    """Quote a value for a shell."""
+    text = "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    return "'" + text.replace("\0", "").replace("'", "'\\''") + "'"
+
+
+def _reason_to_skip(name: str, value: Any) -> str:
+    if not name.isascii() or not name.isidentifier():
+        return "not the name of a shell variable"
+    if name in _OWN or name in _STEERING or name.startswith(_STEERING_PREFIXES):
+        return "left out, because the name has a meaning of its own"
+    if value == _MASKED:
+        return "sensitive, and not shown to this key"
+    return ""
