@@ -2,7 +2,7 @@
 
 import os
 import sys
-from typing import Callable, Mapping, Optional, Sequence, TextIO
+from typing import Callable, Literal, Mapping, Optional, Sequence, TextIO
 
 from bldst.errors import CommandError, UsageError
 
@@ -26,7 +26,7 @@ def main(
     Returns:
         0; 1 if the service refused, failed or was not reached; 2 if the command line is wrong.
     """
-    out, err = stdout or _tolerant(sys.stdout), stderr or _tolerant(sys.stderr)
+    out, err = stdout or _standard(sys.stdout, "w"), stderr or _standard(sys.stderr, "w")
 
     def say(sentence: str) -> None:
         err.write("bldst: " + sentence + "\n")
@@ -34,7 +34,9 @@ def main(
 
     words = [_text(word) for word in (sys.argv[1:] if arguments is None else arguments)]
     try:
-        code = _run(words, os.environ if environment is None else environment, out, say, stdin or sys.stdin)
+        code = _run(
+            words, os.environ if environment is None else environment, out, say, stdin or _standard(sys.stdin, "r")
+        )
         out.flush()
     except UsageError as error:
         say(str(error))
@@ -42,9 +44,11 @@ def main(
     except CommandError as error:
         say(str(error))
         return 1
-    except BrokenPipeError:
-        # The reader has what it wanted. Python would report the same error again when it closes stdout.
+    except OSError as error:
+        # Python would report the same error again when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            say(f"stdout cannot be written: {error.strerror}")
         return 1
     except KeyboardInterrupt:
         return 130
@@ -83,9 +87,11 @@ def _text(word: str) -> str:
     return word.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def _tolerant(stream: TextIO) -> TextIO:
-    """Return a stream that prints characters that its encoding lacks as escapes."""
-    if hasattr(stream, "reconfigure"):
+def _standard(stream: Optional[TextIO], mode: Literal["r", "w"]) -> TextIO:
+    """Return a standard stream that prints characters that its encoding lacks as escapes; a closed one is empty."""
+    if stream is None:
+        return open(os.devnull, mode, encoding="utf-8")
+    if mode == "w" and hasattr(stream, "reconfigure"):
         stream.reconfigure(errors="backslashreplace")
     return stream
 

@@ -76,9 +76,10 @@ class ConfigFile:
         """Replace the file at once, readable for its owner only."""
         if not self.path:
             raise CommandError("there is no place for the settings: set HOME, or use --config FILE")
-        temporary = f"{self.path}.{os.getpid()}"
+        from tempfile import mkstemp
+
         try:
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            descriptor, temporary = mkstemp(prefix=".bldst.", dir=os.path.dirname(os.path.abspath(self.path)))
             with open(descriptor, "w", encoding="utf-8") as file:
                 file.writelines(line + "\n" for line in self._lines)
             os.replace(temporary, self.path)

@@ -2,14 +2,15 @@
 
 from typing import Any, Dict, Iterator, List
 
-from bldst.run import Run
+from bldst.run import Run, objects
 from bldst.tables import shown
 
 
 def report(run: Run) -> int:
     """Print the report: text, or JSON with `-o json`."""
-    build = run.ask("GET", "/builds/{build}")
-    children = [_described(run, child) for child in build.get("children") or ()]
+    build = run.ask_object("GET", "/builds/{build}")
+    listed = build.get("children")
+    children = [_described(run, child) for child in listed] if isinstance(listed, list) else []
     data = {**_described(run, build), "children": children, "summary": _summary(children)}
     if run.output.chosen == "json":
         run.output.json(data)
@@ -22,20 +23,21 @@ def report(run: Run) -> int:
 def _described(run: Run, build: Any) -> Dict[str, Any]:
     """A build in few fields. A child that is listed only by its id is read first."""
     if not isinstance(build, dict) or "current_state" not in build:
-        run.places["child"] = build.get("id") or build.get("build_id") if isinstance(build, dict) else build
-        build = run.ask("GET", "/builds/{child}")
-    run.places["child"] = build["id"]
-    finals = run.ask("GET", "/builds/{child}/artifacts", query={"is_final": True}) or []
-    failures = build.get("failures") or []
+        run.places["child"] = (build.get("id") or build.get("build_id")) if isinstance(build, dict) else build
+        build = run.ask_object("GET", "/builds/{child}")
+    run.places["child"] = build.get("id")
+    finals = objects(run.ask("GET", "/builds/{child}/artifacts", query={"is_final": True}))
+    failures = objects(build.get("failures"))
+    platform = build.get("platform")
     return {
-        "id": build["id"],
+        "id": build.get("id"),
         "build_number": build.get("build_number"),
-        "platform": (build.get("platform") or {}).get("name"),
+        "platform": platform.get("name") if isinstance(platform, dict) else platform,
         "status": build.get("status"),
         "current_state": build.get("current_state"),
         "duration_seconds": build.get("duration_seconds"),
         "image": build.get("ami_id") or build.get("image_id"),
-        "artifacts": [artifact.get("artifact_path") for artifact in finals if isinstance(artifact, dict)],
+        "artifacts": [artifact.get("artifact_path") for artifact in finals],
         "failure": failures[-1].get("error_message") if failures else None,
     }
 
@@ -43,7 +45,8 @@ def _described(run: Run, build: Any) -> Dict[str, Any]:
 def _summary(children: List[Dict[str, Any]]) -> Dict[str, int]:
     summary = {"total": len(children), "completed": 0, "failed": 0}
     for child in children:
-        summary[child["status"]] = summary.get(child["status"], 0) + 1
+        status = str(child["status"])
+        summary[status] = summary.get(status, 0) + 1
     return summary
 
 

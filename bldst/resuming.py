@@ -54,8 +54,7 @@ def resume(run: Run) -> int:
     if config:
         body["orchestration_config"] = config
     request = run.ask("POST", "/builds/{build}/resume", body=body)
-    context = run.ask("GET", "/builds/{build}/resume-context")
-    data = {**context, "resume_request": request} if isinstance(context, dict) else request
+    data = {**run.ask_object("GET", "/builds/{build}/resume-context"), "resume_request": request}
     if run.output.chosen in ("table", "text"):
         run.output.show_data(data, run.command)
     else:
@@ -65,9 +64,9 @@ def resume(run: Run) -> int:
 
 def show_context(run: Run) -> int:
     """Print the context of a resume; as lines for a shell with `-o env`."""
-    context = run.ask("GET", "/builds/{build}/resume-context")
+    context = run.ask_object("GET", "/builds/{build}/resume-context")
     if run.output.chosen == "env":
-        lines = environment_lines(context if isinstance(context, dict) else {})
+        lines = environment_lines(context)
     elif run.output.chosen == "yaml":
         from bldst.yaml_text import yaml_lines
 

@@ -63,6 +63,14 @@ class Run:
         self._warn_of_ignored_fields(answer)
         return answer.require_success()
 
+    def ask_object(self, method: str, path: str, query: Optional[Fields] = None, body: Any = None) -> Fields:
+        """Like `ask`, for an answer that is an object.
+
+        Raises:
+            CommandError: It was not done, or the answer is something else.
+        """
+        return require_object(self.ask(method, path, query, body))
+
     def fill(self, path: str) -> str:
         """Return the path with its names replaced by percent-encoded values."""
         head, bracket, rest = path.partition("[")
@@ -132,6 +140,22 @@ class _Known(Dict[str, Any]):
 
     def __missing__(self, name: str) -> str:
         return "-"
+
+
+def require_object(data: Any) -> Fields:
+    """Return the data of an answer if they are an object.
+
+    Raises:
+        CommandError: They are something else.
+    """
+    if not isinstance(data, dict):
+        raise CommandError("the answer is not the JSON object that was expected")
+    return data
+
+
+def objects(data: Any) -> List[Fields]:
+    """Return the objects of a list; an empty list for anything else."""
+    return [item for item in data if isinstance(item, dict)] if isinstance(data, list) else []
 
 
 def _names(path: str) -> List[str]:

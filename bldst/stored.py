@@ -66,6 +66,7 @@ def logout(run: Run) -> int:
 
 def login(run: Run) -> int:
     """Exchange a user name and a password for a token, and store it."""
+    client = run.client
     username = run.fields.get("username") or _asked(run, "User name")
     password = run.fields.get("password")
     if password is None and run.stdin.isatty():
@@ -74,7 +75,7 @@ def login(run: Run) -> int:
         password = getpass()
     elif password in (None, "-"):
         password = run.stdin.readline().rstrip("\n")
-    answer = run.client.send("POST", "/token", form={"username": username, "password": password})
+    answer = client.send("POST", "/token", form={"username": username, "password": password})
     data = answer.require_success()
     token = data.get("access_token") if isinstance(data, dict) else None
     if not isinstance(token, str):

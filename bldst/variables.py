@@ -30,8 +30,8 @@ def set_variables(run: Run) -> int:
 
 def get_variable(run: Run) -> int:
     """Print the value alone; the whole row only if a format was asked for."""
-    row = run.ask("GET", "/builds/{build}/variables/{variable_key}")
-    if not isinstance(row, dict) or "variable_value" not in row:
+    row = run.ask_object("GET", "/builds/{build}/variables/{variable_key}")
+    if "variable_value" not in row:
         raise CommandError("the answer has no value")
     if run.output.chosen in ("json", "table"):
         run.output.show_data(row, run.command)

@@ -4,9 +4,8 @@ import json
 import time
 from typing import Any, Dict, Set
 
-from bldst.answers import Answer
 from bldst.errors import CommandError, UsageError
-from bldst.run import Run
+from bldst.run import Run, objects, require_object
 from bldst.tables import shown
 
 _INTERVAL_SECONDS = 5
@@ -22,7 +21,7 @@ def watch(run: Run) -> int:
     seen: Set[Any] = set()
     while True:
         build = _read(run, interval)
-        for state in build.get("states") or ():
+        for state in objects(build.get("states")):
             key = (state.get("id"), state.get("status"))
             if key not in seen:
                 seen.add(key)
@@ -47,7 +46,7 @@ def _read(run: Run, interval: int) -> Dict[str, Any]:
             trouble = str(error)
         else:
             if answer.status < 500 and answer.status != 429:
-                return _build(answer)
+                return require_object(answer.require_success())
             trouble = answer.refusal()
         if time.monotonic() - since > _PATIENCE_SECONDS:
             raise CommandError(trouble)
@@ -55,13 +54,6 @@ def _read(run: Run, interval: int) -> Dict[str, Any]:
             run.say(trouble + "; waiting")
             said = True
         time.sleep(interval)
-
-
-def _build(answer: Answer) -> Dict[str, Any]:
-    data = answer.require_success()
-    if not isinstance(data, dict):
-        raise CommandError("the answer is no build")
-    return data
 
 
 def _show(run: Run, state: Dict[str, Any]) -> None:
@@ -73,8 +65,8 @@ def _show(run: Run, state: Dict[str, Any]) -> None:
 
 
 def _end(run: Run, build: Dict[str, Any]) -> int:
-    failures = build.get("failures") or [{}]
-    message = failures[-1].get("error_message")
+    failures = objects(build.get("failures"))
+    message = failures[-1].get("error_message") if failures else None
     if build["status"] == "completed":
         run.say("the build is completed")
         return 0

@@ -1,0 +1,271 @@
+"""Resume and its context, checkpoints, reports and watching."""
+
+import hashlib
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.bldst.conftest import RecordingServer, Run, http_answer
+
+_CONTEXT = {
+    "build_id": "b-1",
+    "current_state": 20,
+    "last_successful_state": 10,
+    "failed_state": 20,
+    "resume_from_state": 20,
+    "artifacts": [{"artifact_name": "base", "is_final": False}],
+    "variables": {"vm_id": "i-1"},
+    "resumable_state_config": None,
+}
+
+
+class TestResume:
+    def test_request_and_context_are_printed_as_one_object(self, server: RecordingServer, run: Run):
+        server.says("POST /builds/b-1/resume", {"id": "r1", "orchestration_status": "pending"}, 201)
+        server.says("GET /builds/b-1/resume-context", _CONTEXT)
+        ran = run(
+            "build resume b-1 --from-state 35 --reason 'Network' --platform concourse --pipeline rhel9 --job base"
+        )
+        assert json.loads(ran.out) == {**_CONTEXT, "resume_request": {"id": "r1", "orchestration_status": "pending"}}
+        assert [str(request) for request in server.requests] == [
+            "POST /builds/b-1/resume",
+            "GET /builds/b-1/resume-context",
+        ]
+        assert server.requests[0].body == {
+            "resume_from_state": 35,
+            "resume_reason": "Network",
+            "request_source": "bldst",
+            "orchestration_config": {"platform": "concourse", "pipeline": "rhel9", "job": "base"},
+        }
+
+    def test_grammar_of_the_jenkins_library_prints_json_at_a_terminal_too(self, server: RecordingServer, run: Run):
+        server.says("GET /builds/b-1/resume-context", _CONTEXT)
+        ran = run("build resume --build-id 'b-1' --from-state '200'", terminal=True)
+        assert json.loads(ran.out)["build_id"] == "b-1"
+        assert server.requests[0].body == {"resume_from_state": 200, "request_source": "bldst"}
+
+    def test_refused_request(self, server: RecordingServer, run: Run):
+        server.says("POST /builds/b-1/resume", {"detail": "The variable vm_id is absent."}, 409)
+        ran = run("build resume b-1")
+        assert (ran.code, ran.out, ran.err) == (1, "", "bldst: The variable vm_id is absent.\n")
+
+
+class TestResumeContext:
+    def _context(self, server: RecordingServer, **variables: Any) -> None:
+        server.says("GET /builds/b-1/resume-context", {**_CONTEXT, "variables": variables})
+
+    def test_lines_for_a_shell(self, server: RecordingServer, run: Run):
+        self._context(server, vm_id="i-1", retry=True, none=None)
+        assert run("build resume-context b-1 -o env").out.splitlines() == [
+            "BUILD_ID='b-1'",
+            "RESUME_FROM_STATE='20'",
+            "LAST_SUCCESSFUL_STATE='10'",
+            "none=''",
+            "retry='true'",
+            "vm_id='i-1'",
+        ]
+
+    @pytest.mark.parametrize("shell", ["dash", "bash"])
+    def test_shell_gets_the_values_and_runs_nothing(
+        self, shell: str, tmp_path: Path, server: RecordingServer, run: Run
+    ):
+        value = 'it\'s $(touch ran) `touch ran`\\\n"quoted" \t; touch ran # end'
+        self._context(server, note=value, **{"a b": "touch ran", "x;touch ran;y": "1", "n\ntouch ran": "1"})
+        (tmp_path / "context").write_text(run("build resume-context b-1 --output env").out)
+        script = '. ./context; printf %s "$note"'
+        ran = subprocess.run(
+            [shell, "-euc", script], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=10
+        )
+        assert ran.stdout == value
+        assert not (tmp_path / "ran").exists()
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "PATH",
+            "IFS",
+            "LD_PRELOAD",
+            "BASH_ENV",
+            "BLDST_API_URL",
+            "BUILDSTATE_API_KEY",
+            "PYTHONPATH",
+            "BUILD_ID",
+            "UID",
+            "GIT_SSH",
+        ],
+    )
+    def test_names_that_steer_the_shell_are_left_out(self, name: str, server: RecordingServer, run: Run):
+        self._context(server, **{name: "x"})
+        assert (
+            f"# {name}: left out, because the name has a meaning of its own"
+            in run("build resume-context b-1 -o env").out
+        )
+
+    def test_masked_values_are_left_out(self, server: RecordingServer, run: Run):
+        self._context(server, password="******")
+        assert "# password: sensitive, and not shown to this key" in run("build resume-context b-1 -o env").out
+
+    def test_yaml(self, server: RecordingServer, run: Run):
+        server.says("GET /builds/b-1/resume-context", {**_CONTEXT, "variables": {"a: b": "yes\n", "list": [1, [], {}]}})
+        out = run("build resume-context b-1 -o yaml").out
+        yaml = pytest.importorskip("yaml")
+        assert yaml.safe_load(out) == {**_CONTEXT, "variables": {"a: b": "yes\n", "list": [1, [], {}]}}
+
+    def test_json(self, server: RecordingServer, run: Run):
+        server.says("GET /builds/b-1/resume-context", _CONTEXT)
+        assert json.loads(run("build resume-context b-1 --output json").out) == _CONTEXT
+
+
+class TestCheckpoint:
+    def test_state_artifacts_and_variables_are_one_request(self, tmp_path: Path, server: RecordingServer, run: Run):
+        image = tmp_path / "base.qcow2"
+        image.write_bytes(b"image")
+        ran = run(
+            f"checkpoint packages --state 20 --artifact {image} --artifact s3://builds/20/snap.vmdk"
+            " --artifact aws://snap-1 --var vm_id=i-1 --var note=a=b",
+            BLDST_BUILD_ID="b-1",
+        )
+        assert ran.code == 0, ran.err
+        [request] = server.requests
+        assert str(request) == "POST /builds/b-1/state"
+        assert request.body == {
+            "state_code": 20,
+            "state_name": "packages",
+            "status": "completed",
+            "message": "packages",
+            "artifacts": [
+                {
+                    "artifact_name": "base.qcow2",
+                    "artifact_type": "file",
+                    "artifact_path": str(image),
+                    "storage_backend": "local",
+                    "size_bytes": 5,
+                    "checksum": hashlib.sha256(b"image").hexdigest(),
+                    "checksum_algorithm": "sha256",
+                    "is_resumable": True,
+                },
+                {
+                    "artifact_name": "snap.vmdk",
+                    "artifact_type": "reference",
+                    "artifact_path": "s3://builds/20/snap.vmdk",
+                    "storage_backend": "s3",
+                    "storage_bucket": "builds",
+                    "storage_key": "20/snap.vmdk",
+                    "is_resumable": True,
+                },
+                {
+                    "artifact_name": "snap-1",
+                    "artifact_type": "reference",
+                    "artifact_path": "aws://snap-1",
+                    "storage_backend": "aws",
+                    "is_resumable": True,
+                },
+            ],
+            "variables": [
+                {"variable_key": "vm_id", "variable_value": "i-1", "is_required_for_resume": True},
+                {"variable_key": "note", "variable_value": "a=b", "is_required_for_resume": True},
+            ],
+        }
+        assert ran.err.splitlines() == [
+            f"bldst: {image} is recorded with its checksum; the file stays on this machine",
+            "bldst: Checkpoint packages is recorded at state 20",
+        ]
+
+    def test_missing_file_and_ignored_artifacts_are_errors(self, server: RecordingServer, run: Run):
+        ran = run("checkpoint b-1 base --state 20 --artifact /missing")
+        assert (ran.code, ran.err) == (1, "bldst: /missing: No such file or directory\n")
+        assert server.requests == []
+        server.says("POST /builds/b-1/state", {}, 200, {"Shuttle-Ignored-Fields": "artifacts, variables"})
+        ran = run("checkpoint b-1 base --state 20")
+        assert ran.code == 1
+        assert "the service recorded the state, but not the artifacts and variables" in ran.err
+
+
+class TestReport:
+    @pytest.fixture(autouse=True)
+    def _builds(self, server: RecordingServer) -> None:
+        aws = {
+            "id": "c1",
+            "build_number": "42-aws",
+            "platform": {"name": "aws"},
+            "status": "completed",
+            "current_state": 100,
+            "duration_seconds": 301.5,
+            "ami_id": "ami-1",
+        }
+        gcp = {
+            "id": "c2",
+            "build_number": "42-gcp",
+            "status": "failed",
+            "current_state": 25,
+            "failures": [{"error_message": "quota"}],
+        }
+        parent = {"id": "b-1", "build_number": "42", "status": "failed", "current_state": 50, "children": [aws, "c2"]}
+        server.says("GET /builds/b-1", parent)
+        server.says("GET /builds/c2", gcp)
+        server.default = []
+        server.says("GET /builds/c1/artifacts?is_final=true", [{"artifact_path": "s3://b/aws.img"}])
+
+    def test_text(self, run: Run):
+        assert run("build report b-1").out.splitlines() == [
+            "Build 42: failed at state 50",
+            "  42-aws: completed at state 100, 5:01 min, ami-1, s3://b/aws.img",
+            "  42-gcp: failed at state 25, quota",
+            "1 of 2 children are completed, 1 failed",
+        ]
+
+    def test_json(self, run: Run):
+        data = json.loads(run("build report b-1 -o json").out)
+        assert data["summary"] == {"total": 2, "completed": 1, "failed": 1}
+        assert [child["platform"] for child in data["children"]] == ["aws", None]
+
+
+class TestWatch:
+    @pytest.fixture(autouse=True)
+    def pauses(self, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+        slept: list[float] = []
+        monkeypatch.setattr("bldst.watch.time.sleep", slept.append)
+        return slept
+
+    def _build(self, status: str, *codes: int, **fields: Any) -> bytes:
+        states = [{"id": str(code), "state": code, "status": "x", "start_time": "T"} for code in codes]
+        return http_answer({"id": "b-1", "status": status, "states": states, **fields})
+
+    def test_states_are_printed_once_until_the_end(self, pauses: list[float], server: RecordingServer, run: Run):
+        busy = http_answer({"detail": "Too busy"}, 503)
+        server.will(
+            "GET /builds/b-1",
+            self._build("running", 10),
+            b"",
+            busy,
+            self._build("running", 10, 20),
+            self._build("completed", 10, 20),
+        )
+        ran = run("build watch b-1 --interval 2")
+        assert (ran.code, ran.out) == (0, "T   10  x\nT   20  x\n")
+        assert ran.err.count("; waiting") == 1
+        assert ran.err.endswith("bldst: the build is completed\n")
+        assert set(pauses) == {2}
+
+    def test_failed_build_exits_1(self, server: RecordingServer, run: Run):
+        server.will("GET /builds/b-1", self._build("failed", 10, failures=[{"error_message": "no space"}]))
+        ran = run("build watch b-1 -o json")
+        assert (ran.code, ran.err) == (1, "bldst: the build failed: no space\n")
+        assert json.loads(ran.out)["state"] == 10
+
+    @pytest.mark.parametrize("status", [401, 404])
+    def test_refusal_ends_it(self, status: int, server: RecordingServer, run: Run):
+        server.says("GET /builds/b-1", {"detail": "No."}, status)
+        assert run("build watch b-1").code == 1
+        assert len(server.requests) == 1
+
+    def test_service_that_stays_away_ends_it(self, server: RecordingServer, run: Run, monkeypatch: pytest.MonkeyPatch):
+        server.says("GET /builds/b-1", {"detail": "Too busy"}, 503)
+        monkeypatch.setattr("bldst.watch._PATIENCE_SECONDS", -1)
+        assert run("build watch b-1").err == "bldst: Too busy\n"
+
+    def test_interval_is_at_least_a_second(self, run: Run):
+        assert run("build watch b-1 --interval 0").code == 2
