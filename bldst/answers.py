@@ -52,21 +52,25 @@ class Answer:
             raise CommandError(self.refusal())
         return self.data()
 
-    def refusal(self) -> str:
-        """Say why the request was not done."""
+    @property
+    def detail(self) -> str:
+        """The service's own words about a request that was not done; empty if the answer is not the service's."""
         try:
             body = self.data()
         except CommandError:
-            body = None
-        detail = body.get("detail", body.get("message")) if isinstance(body, dict) else None
-        words = _detail(detail) or f"{self.host} answered {self.status} {printable(self._reason)}"
-        if detail is None and self.status == 404:
+            return ""
+        return _detail(body.get("detail", body.get("message"))) if isinstance(body, dict) else ""
+
+    def refusal(self) -> str:
+        """Say why the request was not done, and what to do about it."""
+        words = self.detail.rstrip(".") or f"{self.host} answered {self.status} {printable(self._reason)}"
+        if self.status == 404 and not self.detail:
             return words + ": is the address of the service right? It ends in /-/state"
         if self.status == 401:
-            return words.rstrip(".") + ": set BLDST_API_KEY, or run bldst auth set-key"
+            return words + ": set BLDST_API_KEY, or run bldst auth set-key"
         if self.status in (429, 503) and (self.header("Retry-After") or "").isdigit():
-            return "{}; try again in {} s".format(words.rstrip("."), self.header("Retry-After"))
-        return words
+            return "{}; try again in {} s".format(words, self.header("Retry-After"))
+        return self.detail or words
 
 
 def printable(text: str) -> str:

@@ -31,7 +31,7 @@ def record_checkpoint(run: Run) -> int:
         raise CommandError("the service recorded the state, but not the {}".format(" and ".join(sorted(ignored))))
     if run.output.chosen:
         run.output.show_data(data, run.command)
-    run.say("Checkpoint {} is recorded at state {}".format(name, fields["state_code"]))
+    run.say("checkpoint {} is recorded at state {}".format(name, fields["state_code"]))
     return 0
 
 

@@ -76,6 +76,8 @@ def login(run: Run) -> int:
     elif password in (None, "-"):
         password = run.stdin.readline().rstrip("\n")
     answer = client.send("POST", "/token", form={"username": username, "password": password})
+    if answer.status == 401:
+        raise CommandError(answer.detail or answer.refusal())
     data = answer.require_success()
     token = data.get("access_token") if isinstance(data, dict) else None
     if not isinstance(token, str):

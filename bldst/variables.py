@@ -22,7 +22,7 @@ def set_variables(run: Run) -> int:
         answers.append(
             run.ask("POST", "/builds/{build}/variables", body={"variable_key": name, "variable_value": text, **fields})
         )
-        run.say(f"Variable {name} is set")
+        run.say(f"variable {name} is set")
     if run.output.chosen:
         run.output.show_data(answers[0] if len(answers) == 1 else answers, run.command)
     return 0

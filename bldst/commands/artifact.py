@@ -34,7 +34,7 @@ CREATE = {
     "required": "artifact_type artifact_path",
     "request": "POST /builds/{build}/artifacts",
     "dialects": (_JENKINS,),
-    "done": "Artifact {artifact_name} is recorded",
+    "done": "artifact {artifact_name} is recorded",
 }
 _COLUMNS = "id artifact_name artifact_type state_code is_resumable is_final artifact_path"
 
@@ -79,7 +79,7 @@ TABLE = (
                 positionals="build artifact_id",
                 options=(*_PLACE, *_FLAGS, Option("--metadata", "metadata", "json")),
                 request="PATCH /builds/{build}/artifacts/{artifact_id}",
-                done="The artifact is changed",
+                done="the artifact is changed",
             ),
             Command(
                 "delete",
@@ -87,8 +87,8 @@ TABLE = (
                 positionals="build artifact_id",
                 options=(Option("--yes -y", "yes", "flag", about="without asking"),),
                 request="DELETE /builds/{build}/artifacts/{artifact_id}",
-                confirm="Delete the artifact {artifact_id}?",
-                done="The artifact is deleted",
+                confirm="delete the artifact {artifact_id}?",
+                done="the artifact is deleted",
             ),
         ),
     ),

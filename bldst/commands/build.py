@@ -79,7 +79,7 @@ def _failure(names: str, about: str) -> Command:
         request="POST /builds/{build}/failures",
         fixed={"state": -1, "failure_type": "BUILD_FAILED"},
         prepare=_take_message,
-        done="The failure is recorded: {error_message}",
+        done="the failure is recorded: {error_message}",
     )
 
 
@@ -91,7 +91,7 @@ def _update_state(names: str) -> Command:
         options=(_STATE, _STATE_CODE, _STATUS, _MESSAGE, _METADATA),
         required="state_code",
         request="POST /builds/{build}/state",
-        done="State {state_code} is recorded",
+        done="state {state_code} is recorded",
     )
 
 
@@ -108,7 +108,7 @@ TABLE = (
                 options=_CREATE,
                 request="POST /builds",
                 output="build-id",
-                done="Build {build_number} is recorded",
+                done="build {build_number} is recorded",
             ),
             Command("get", "Show a build", positionals=BUILD, request="GET /builds/{build}", output="row"),
             Command(
@@ -138,7 +138,7 @@ TABLE = (
                     Option("--packer-manifest", "packer_manifest", "json"),
                 ),
                 request="PUT /builds/{build}",
-                done="The build is changed",
+                done="the build is changed",
             ),
             Command(
                 "add-state",
@@ -147,7 +147,7 @@ TABLE = (
                 options=_ADD_STATE,
                 required="state",
                 request="POST /builds/{build}/states",
-                done="State {state} is recorded",
+                done="state {state} is recorded",
             ),
             _update_state("update-state"),
             Command(
@@ -167,7 +167,7 @@ TABLE = (
                 options=(Option("--state-code --state", "current_state", "int"), _MESSAGE),
                 request="PUT /builds/{build}",
                 fixed={"status": "completed"},
-                done="The build is completed",
+                done="the build is completed",
             ),
             Command(
                 "failures",

@@ -37,7 +37,7 @@ def _noun(
                 required=required,
                 request="POST " + path,
                 output="id",
-                done="The " + shown + " {name} is recorded",
+                done="the " + shown + " {name} is recorded",
             ),
             Command(
                 "list",

@@ -51,7 +51,7 @@ TABLE = (
                 positionals="build variable_key",
                 options=(_KEY,),
                 request="DELETE /builds/{build}/variables/{variable_key}",
-                done="The variable is deleted",
+                done="the variable is deleted",
             ),
         ),
     ),

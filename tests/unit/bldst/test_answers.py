@@ -105,7 +105,7 @@ def test_answer_of_unknown_length_is_read(answer: bytes, server: RecordingServer
 def test_fields_that_the_service_ignores_are_named(server: RecordingServer, run: Run):
     server.says("POST /builds/b/states", {}, 201, {"Shuttle-Ignored-Fields": "status"})
     ran = run("build add-state b --state 5 --status x")
-    assert ran.err == "bldst: the service ignored: status\nbldst: State 5 is recorded\n"
+    assert ran.err == "bldst: the service ignored: status\nbldst: state 5 is recorded\n"
 
 
 class TestNoConnection:

@@ -92,7 +92,7 @@ def test_answer_without_an_id_is_an_error(run: Run):
 def test_writes_print_a_sentence_on_stderr_and_data_if_a_format_is_asked_for(server: RecordingServer, run: Run):
     server.default = {"state": 5, "status": "x"}
     silent = run("build add-state b --state 5 --status x")
-    assert (silent.out, silent.err) == ("", "bldst: State 5 is recorded\n")
+    assert (silent.out, silent.err) == ("", "bldst: state 5 is recorded\n")
     assert json.loads(run("build add-state b --state 5 --status x -o json").out) == server.default
 
 
@@ -107,7 +107,7 @@ def test_other_characters_than_ascii_are_escaped_in_json_for_a_stream_that_lacks
 
 def test_deletion_is_confirmed_at_a_terminal(server: RecordingServer, run: Run):
     refused = run("artifact delete b a1", stdin="n\n", terminal=True)
-    assert (refused.code, refused.err) == (1, "bldst: Delete the artifact a1? [y/N]\nbldst: nothing was done\n")
+    assert (refused.code, refused.err) == (1, "bldst: delete the artifact a1? [y/N]\nbldst: nothing was done\n")
     assert server.requests == []
     assert run("artifact delete b a1", stdin="y\n", terminal=True).code == 0
     assert [str(request) for request in server.requests] == ["DELETE /builds/b/artifacts/a1"]
@@ -158,7 +158,7 @@ class TestVariables:
             ("note", "a=b"),
             ("empty", ""),
         ]
-        assert ran.err == "".join(f"bldst: Variable {name} is set\n" for name in ("vm_id", "note", "empty"))
+        assert ran.err == "".join(f"bldst: variable {name} is set\n" for name in ("vm_id", "note", "empty"))
 
     def test_value_is_read_from_stdin_and_not_shown(self, server: RecordingServer, run: Run):
         ran = run("variable set b --key login --value - --sensitive", stdin="pass\nword\n")

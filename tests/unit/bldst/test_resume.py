@@ -171,7 +171,7 @@ class TestCheckpoint:
         }
         assert ran.err.splitlines() == [
             f"bldst: {image} is recorded with its checksum; the file stays on this machine",
-            "bldst: Checkpoint packages is recorded at state 20",
+            "bldst: checkpoint packages is recorded at state 20",
         ]
 
     def test_missing_file_and_ignored_artifacts_are_errors(self, server: RecordingServer, run: Run):

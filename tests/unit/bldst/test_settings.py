@@ -190,8 +190,7 @@ class TestLogin:
     def test_wrong_password(self, file: Path, server: RecordingServer, run: Run):
         server.says("POST /token", {"detail": "Incorrect username or password"}, 401)
         ran = run("auth login --username ci --password x", BLDST_API_KEY="")
-        assert ran.code == 1
-        assert ran.err.startswith("bldst: Incorrect username or password")
+        assert (ran.code, ran.err) == (1, "bldst: Incorrect username or password\n")
         assert not file.exists()
 
 
