@@ -88,6 +88,18 @@ class Run:
         if ignored:
             self.say("the service ignored: " + printable(ignored))
 
+    def read_stdin(self, *, line: bool = False) -> str:
+        """Return what stdin contains, or one line of it, without the newline that `echo` adds.
+
+        Raises:
+            CommandError: It is not UTF-8.
+        """
+        try:
+            text = self.stdin.readline() if line else self.stdin.read()
+        except UnicodeDecodeError:
+            raise CommandError("stdin is not UTF-8") from None
+        return text[:-1] if text.endswith("\n") else text
+
     def confirm(self) -> None:
         """Ask whether the command is meant.
 
@@ -100,7 +112,7 @@ class Run:
         if not self.stdin.isatty():
             raise UsageError("there is no terminal to ask on: add --yes")
         self.say(self.command.confirm.format(**self.places) + " [y/N]")
-        if self.stdin.readline().strip().lower() not in ("y", "yes"):
+        if self.read_stdin(line=True).strip().lower() not in ("y", "yes"):
             raise CommandError("nothing was done")
 
 

@@ -7,7 +7,7 @@ with one home directory, and their pipelines begin with `config set-url` and `au
 from typing import Optional
 
 from bldst.addresses import Address
-from bldst.errors import CommandError
+from bldst.errors import CommandError, UsageError
 from bldst.run import Run
 
 _NAMES = {"api_url": "API_URL", "api_key": "API_KEY", "jwt_token": "JWT_TOKEN"}
@@ -23,7 +23,11 @@ def set_url(run: Run) -> int:
 def set_key(run: Run) -> int:
     """Store the key."""
     key = run.places["key"]
-    return _store(run, "api_key", run.stdin.readline().strip() if key == "-" else key, "the key")
+    if key == "-":
+        key = run.read_stdin(line=True).strip()
+    if not key:
+        raise UsageError("no key: stdin is empty")
+    return _store(run, "api_key", key, "the key")
 
 
 def get_url(run: Run) -> int:
@@ -74,7 +78,7 @@ def login(run: Run) -> int:
 
         password = getpass()
     elif password in (None, "-"):
-        password = run.stdin.readline().rstrip("\n")
+        password = run.read_stdin(line=True)
     answer = client.send("POST", "/token", form={"username": username, "password": password})
     if answer.status == 401:
         raise CommandError(answer.detail or answer.refusal())
@@ -87,7 +91,7 @@ def login(run: Run) -> int:
 
 def _asked(run: Run, question: str) -> str:
     run.say(question + ":")
-    return run.stdin.readline().strip()
+    return run.read_stdin(line=True).strip()
 
 
 def _store(run: Run, name: str, value: str, shown: str) -> int:

@@ -14,7 +14,7 @@ def set_variables(run: Run) -> int:
     pairs = [_pair(word) for word in run.places["pairs"]]
     key, value = fields.pop("variable_key", None), fields.pop("variable_value", None)
     if key is not None:
-        pairs.append((key, _from_stdin(run) if value == "-" else value))
+        pairs.append((key, run.read_stdin() if value == "-" else value))
     if not pairs:
         raise UsageError("variable set needs KEY=VALUE, or --key and --value")
     answers = []
@@ -47,12 +47,3 @@ def _pair(word: str) -> Tuple[str, str]:
     if not equals or not key:
         raise UsageError(f"variable set takes KEY=VALUE, not {key!r}")
     return key, value
-
-
-def _from_stdin(run: Run) -> str:
-    """Read a value; the newline that `echo` adds does not belong to it."""
-    try:
-        text = run.stdin.read()
-    except UnicodeDecodeError:
-        raise CommandError("the value on stdin is not UTF-8") from None
-    return text[:-1] if text.endswith("\n") else text

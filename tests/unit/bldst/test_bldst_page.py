@@ -8,7 +8,8 @@ import pytest
 
 from bldst.command_line import read_line
 
-_PAGE = Path(__file__).parents[3] / "docs" / "bldst.md"
+_ROOT = Path(__file__).parents[3]
+_PAGE = _ROOT / "docs" / "bldst.md"
 
 
 def _lines() -> list[str]:
@@ -23,7 +24,10 @@ def test_command_line_of_the_page_exists(line: str):
     assert command is not None
 
 
-def test_page_never_installs_from_the_public_index():
-    installs = re.findall(r"^pip install .*$", _PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+def test_no_page_installs_it_from_the_public_index():
+    pages = [*_ROOT.glob("*.md"), *_ROOT.joinpath("docs").glob("*.md")]
+    installs = re.findall(
+        r"^.*pip3? install .*buildstate-cli.*$", "\n".join(page.read_text("utf-8") for page in pages), re.MULTILINE
+    )
     assert installs
     assert all("--index-url https://shuttle.example/" in line for line in installs)

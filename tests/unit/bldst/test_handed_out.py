@@ -60,6 +60,27 @@ def test_file_runs_without_site_packages_and_environment(program: Path):
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, f"bldst {shuttle.__version__}\n", "")
 
 
+def test_a_call_imports_only_what_it_needs(program: Path, server: RecordingServer):
+    """Pipelines call it often: argparse, pathlib and the tables of other commands would double its time."""
+    script = (
+        f"import sys; sys.path.insert(0, {str(program)!r}); from bldst.__main__ import main;"
+        "main(['build', 'add-state', 'b-1', '--state', '10']); print(*sys.modules)"
+    )
+    ran = _run(sys.executable, "-I", "-S", "-c", script, BLDST_API_URL=server.url)
+    assert [str(request) for request in server.requests] == ["POST /builds/b-1/states"]
+    imported = set(ran.stdout.split())
+    assert {name for name in imported if name.startswith("bldst.commands.")} == {"bldst.commands.build"}
+    assert not imported & {
+        "argparse",
+        "pathlib",
+        "tempfile",
+        "urllib.request",
+        "dataclasses",
+        "bldst.help",
+        "bldst.tables",
+    }
+
+
 def test_file_is_a_program_that_shells_use(program: Path, server: RecordingServer):
     server.says("POST /builds", {"id": "b-1"}, 201)
     script = """

@@ -166,6 +166,13 @@ class TestVariables:
         assert server.requests[0].body["is_sensitive"] is True
         assert "word" not in ran.out + ran.err
 
+    def test_value_that_is_not_utf_8_is_not_sent(self, server: RecordingServer):
+        stdin = io.TextIOWrapper(io.BytesIO(b"caf\xe9"), encoding="utf-8")
+        err = Stream()
+        words = ["variable", "set", "b", "--key", "k", "--value", "-"]
+        assert main(words, {"BLDST_API_URL": server.url}, Stream(), err, stdin) == 1
+        assert (err.getvalue(), server.requests) == ("bldst: stdin is not UTF-8\n", [])
+
     def test_value_alone_is_printed(self, server: RecordingServer, run: Run):
         server.default = {"variable_key": "k", "variable_value": "a b", "is_sensitive": True}
         assert run("variable get b k", terminal=True).out == "a b\n"

@@ -121,6 +121,13 @@ def test_key_is_read_from_stdin(file: Path, run: Run):
     assert file.read_text() == 'api_key: "from-stdin"\n'
 
 
+@pytest.mark.parametrize("stdin", ["", "\n"])
+def test_empty_key_is_not_stored(stdin: str, file: Path, run: Run):
+    ran = run("auth set-key -", stdin=stdin, BLDST_API_KEY="")
+    assert (ran.code, ran.err) == (2, "bldst: no key: stdin is empty\n")
+    assert not file.exists()
+
+
 def test_what_the_environment_has_is_not_stored(file: Path, server: RecordingServer, run: Run):
     for line in (f"config set-url {server.url}", "auth set-key the-key"):
         ran = run(line)
