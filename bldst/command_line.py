@@ -153,13 +153,15 @@ def _places(line: Line, command: Command, free: List[str], build_id: Optional[st
     if BUILD in wanted and build_id and _leaves_out_build(wanted, free):
         places[BUILD] = build_id
         wanted.remove(BUILD)
+    if BUILD in wanted and wanted[-1].endswith("...") and free and "=" in free[0]:
+        raise UsageError(f"{_name_of(line)} needs {_described([BUILD])}")
     for name in wanted:
         if name.endswith("..."):
             places[name[:-3]], free = free, []
         elif free:
             places[name.rstrip("?")] = _positional(name, free.pop(0))
         elif not name.endswith("?"):
-            raise UsageError(f"{_name_of(line)} needs {_described(name)}")
+            raise UsageError(f"{_name_of(line)} needs {_described(wanted)}")
     if free:
         raise UsageError(f"{_name_of(line)} takes no further word {free[0]!r}")
     return places
@@ -180,8 +182,11 @@ def _positional(name: str, word: str) -> str:
     return word
 
 
-def _described(name: str) -> str:
-    return "the id of a build, or BLDST_BUILD_ID" if name == BUILD else name.replace("_", " ").upper()
+def _described(wanted: List[str]) -> str:
+    """The positionals that a line without them needs."""
+    needed = [name for name in wanted if not name.endswith(("?", "..."))]
+    words = ["the id of a build (or BLDST_BUILD_ID)" if name == BUILD else name.upper() for name in needed]
+    return " and ".join(words)
 
 
 def _complete(line: Line, command: Command, used: List[str]) -> None:

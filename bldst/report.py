@@ -9,8 +9,7 @@ from bldst.tables import shown
 def report(run: Run) -> int:
     """Print the report: text, or JSON with `-o json`."""
     build = run.ask_object("GET", "/builds/{build}")
-    listed = build.get("children")
-    children = [_described(run, child) for child in listed] if isinstance(listed, list) else []
+    children = [_described(run, _read(run, child)) for child in objects(build.get("children"))]
     data = {**_described(run, build), "children": children, "summary": _summary(children)}
     if run.output.chosen == "json":
         run.output.json(data)
@@ -20,11 +19,14 @@ def report(run: Run) -> int:
     return 0
 
 
-def _described(run: Run, build: Any) -> Dict[str, Any]:
-    """A build in few fields. A child that is listed only by its id is read first."""
-    if not isinstance(build, dict) or "current_state" not in build:
-        run.places["child"] = (build.get("id") or build.get("build_id")) if isinstance(build, dict) else build
-        build = run.ask_object("GET", "/builds/{child}")
+def _read(run: Run, child: Dict[str, Any]) -> Dict[str, Any]:
+    """The whole record of a child: its parent has only a few fields of it."""
+    run.places["child"] = child.get("id")
+    return run.ask_object("GET", "/builds/{child}")
+
+
+def _described(run: Run, build: Dict[str, Any]) -> Dict[str, Any]:
+    """A build in few fields, with its final artifacts."""
     run.places["child"] = build.get("id")
     finals = objects(run.ask("GET", "/builds/{child}/artifacts", query={"is_final": True}))
     failures = objects(build.get("failures"))

@@ -203,8 +203,15 @@ class TestReport:
             "current_state": 25,
             "failures": [{"error_message": "quota"}],
         }
-        parent = {"id": "b-1", "build_number": "42", "status": "failed", "current_state": 50, "children": [aws, "c2"]}
+        parent = {
+            "id": "b-1",
+            "build_number": "42",
+            "status": "failed",
+            "current_state": 50,
+            "children": [{"id": "c1"}, {"id": "c2"}],
+        }
         server.says("GET /builds/b-1", parent)
+        server.says("GET /builds/c1", aws)
         server.says("GET /builds/c2", gcp)
         server.default = []
         server.says("GET /builds/c1/artifacts?is_final=true", [{"artifact_path": "s3://b/aws.img"}])
