@@ -1,4 +1,8 @@
-"""bldst checkpoint: one request with a state, its artifacts and its variables."""
+"""bldst checkpoint: the artifacts and variables that a build needs to continue, and then the state.
+
+The state is the last request, so a build that has it has everything else as well. If one of them fails, the command can
+be repeated: the service answers what it has recorded already like the first time.
+"""
 
 import hashlib
 import os
@@ -15,23 +19,22 @@ def record_checkpoint(run: Run) -> int:
     """Record the checkpoint.
 
     Raises:
-        CommandError: A file cannot be read, or the service does not record artifacts and variables with a state.
+        UsageError: A variable is no KEY=VALUE.
+        CommandError: A file cannot be read, or the service refuses something.
     """
-    fields = run.fields
-    name = run.places["name"]
-    body = {"status": "completed", "state_name": name, "message": name, **fields}
-    body["artifacts"] = [_artifact(place, run) for place in fields.get("artifacts", ())]
-    body["variables"] = [_variable(pair) for pair in fields.get("variables", ())]
-    answer = run.client.send("POST", run.fill("/builds/{build}/state"), body=body)
-    data = answer.require_success()
-    ignored = {"artifacts", "variables"} & set(
-        (answer.header("Shuttle-Ignored-Fields") or "").replace(",", " ").split()
-    )
-    if ignored:
-        raise CommandError("the service recorded the state, but not the {}".format(" and ".join(sorted(ignored))))
+    name, fields = run.places["name"], run.fields
+    code = fields["state_code"]
+    variables = [{**_variable(pair), "set_at_state": code} for pair in fields.pop("variables", ())]
+    artifacts = [{**_artifact(place, run), "state_code": code} for place in fields.pop("artifacts", ())]
+    for artifact in artifacts:
+        run.ask("POST", "/builds/{build}/artifacts", body=artifact)
+    for variable in variables:
+        run.ask("POST", "/builds/{build}/variables", body=variable)
+    state = run.ask("POST", "/builds/{build}/state", body={"status": name, **fields})
     if run.output.chosen:
-        run.output.show_data(data, run.command)
-    run.say("checkpoint {} is recorded at state {}".format(name, fields["state_code"]))
+        run.output.show_data(state, run.command)
+    counts = f"{len(artifacts)} artifacts and {len(variables)} variables"
+    run.say(f"checkpoint {name} is recorded at state {code} with {counts}")
     return 0
 
 

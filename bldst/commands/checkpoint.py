@@ -9,7 +9,7 @@ TABLE = (
         (
             Command(
                 "checkpoint",
-                "Record a state with its artifacts and variables in one request",
+                "Record artifacts, variables and then the state that needs them",
                 positionals="build name",
                 options=(
                     Option("--state --state-code", "state_code", "int"),

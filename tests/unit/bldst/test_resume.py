@@ -120,7 +120,9 @@ class TestResumeContext:
 
 
 class TestCheckpoint:
-    def test_state_artifacts_and_variables_are_one_request(self, tmp_path: Path, server: RecordingServer, run: Run):
+    def test_state_is_recorded_after_its_artifacts_and_variables(
+        self, tmp_path: Path, server: RecordingServer, run: Run
+    ):
         image = tmp_path / "base.qcow2"
         image.write_bytes(b"image")
         ran = run(
@@ -129,14 +131,11 @@ class TestCheckpoint:
             BLDST_BUILD_ID="b-1",
         )
         assert ran.code == 0, ran.err
-        [request] = server.requests
-        assert str(request) == "POST /builds/b-1/state"
-        assert request.body == {
-            "state_code": 20,
-            "state_name": "packages",
-            "status": "completed",
-            "message": "packages",
-            "artifacts": [
+        of_artifact = {"is_resumable": True, "state_code": 20}
+        of_variable = {"is_required_for_resume": True, "set_at_state": 20}
+        assert [(str(request), request.body) for request in server.requests] == [
+            (
+                "POST /builds/b-1/artifacts",
                 {
                     "artifact_name": "base.qcow2",
                     "artifact_type": "file",
@@ -145,8 +144,11 @@ class TestCheckpoint:
                     "size_bytes": 5,
                     "checksum": hashlib.sha256(b"image").hexdigest(),
                     "checksum_algorithm": "sha256",
-                    "is_resumable": True,
+                    **of_artifact,
                 },
+            ),
+            (
+                "POST /builds/b-1/artifacts",
                 {
                     "artifact_name": "snap.vmdk",
                     "artifact_type": "reference",
@@ -154,34 +156,45 @@ class TestCheckpoint:
                     "storage_backend": "s3",
                     "storage_bucket": "builds",
                     "storage_key": "20/snap.vmdk",
-                    "is_resumable": True,
+                    **of_artifact,
                 },
+            ),
+            (
+                "POST /builds/b-1/artifacts",
                 {
                     "artifact_name": "snap-1",
                     "artifact_type": "reference",
                     "artifact_path": "aws://snap-1",
                     "storage_backend": "aws",
-                    "is_resumable": True,
+                    **of_artifact,
                 },
-            ],
-            "variables": [
-                {"variable_key": "vm_id", "variable_value": "i-1", "is_required_for_resume": True},
-                {"variable_key": "note", "variable_value": "a=b", "is_required_for_resume": True},
-            ],
-        }
+            ),
+            ("POST /builds/b-1/variables", {"variable_key": "vm_id", "variable_value": "i-1", **of_variable}),
+            ("POST /builds/b-1/variables", {"variable_key": "note", "variable_value": "a=b", **of_variable}),
+            ("POST /builds/b-1/state", {"state_code": 20, "status": "packages"}),
+        ]
         assert ran.err.splitlines() == [
             f"bldst: {image} is recorded with its checksum; the file stays on this machine",
-            "bldst: checkpoint packages is recorded at state 20",
+            "bldst: checkpoint packages is recorded at state 20 with 3 artifacts and 2 variables",
         ]
 
-    def test_missing_file_and_ignored_artifacts_are_errors(self, server: RecordingServer, run: Run):
-        ran = run("checkpoint b-1 base --state 20 --artifact /missing")
-        assert (ran.code, ran.err) == (1, "bldst: /missing: No such file or directory\n")
-        assert server.requests == []
-        server.says("POST /builds/b-1/state", {}, 200, {"Shuttle-Ignored-Fields": "artifacts, variables"})
-        ran = run("checkpoint b-1 base --state 20")
-        assert ran.code == 1
-        assert "the service recorded the state, but not the artifacts and variables" in ran.err
+    @pytest.mark.parametrize(
+        ("options", "code", "sentence"),
+        [
+            ("--var k=v --artifact /missing", 1, "/missing: No such file or directory"),
+            ("--artifact s3://b/k --var secret", 2, "--var takes KEY=VALUE, not 'secret'"),
+        ],
+    )
+    def test_nothing_is_sent_if_a_part_is_wrong(
+        self, options: str, code: int, sentence: str, server: RecordingServer, run: Run
+    ):
+        ran = run(f"checkpoint b-1 base --state 20 {options}")
+        assert (ran.code, ran.err, server.requests) == (code, f"bldst: {sentence}\n", [])
+
+    def test_state_is_not_recorded_without_its_artifact(self, server: RecordingServer, run: Run):
+        server.says("POST /builds/b-1/artifacts", {"detail": "Another artifact has this name."}, 400)
+        assert run("checkpoint b-1 base --state 20 --artifact s3://b/k --var k=v").code == 1
+        assert [str(request) for request in server.requests] == ["POST /builds/b-1/artifacts"]
 
 
 class TestReport:
