@@ -66,5 +66,6 @@ def _state(build: Dict[str, Any]) -> str:
     seconds = build["duration_seconds"]
     if isinstance(seconds, (int, float)):
         words.append(f"{int(seconds) // 60}:{int(seconds) % 60:02d} min")
-    results = [build["image"], *build["artifacts"], build["failure"]]
+    # The image is often recorded as an artifact as well.
+    results = dict.fromkeys([build["image"], *build["artifacts"], build["failure"]])
     return ", ".join(words + [shown(result) for result in results if result])

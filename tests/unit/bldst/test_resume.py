@@ -227,7 +227,9 @@ class TestReport:
         server.says("GET /builds/c1", aws)
         server.says("GET /builds/c2", gcp)
         server.default = []
-        server.says("GET /builds/c1/artifacts?is_final=true", [{"artifact_path": "s3://b/aws.img"}])
+        server.says(
+            "GET /builds/c1/artifacts?is_final=true", [{"artifact_path": "s3://b/aws.img"}, {"artifact_path": "ami-1"}]
+        )
 
     def test_text(self, run: Run):
         assert run("build report b-1").out.splitlines() == [
