@@ -5,11 +5,13 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from bldst.__main__ import main
 from bldst.client import ANSWER_LIMIT_BYTES
+from tests.support.certificates import loopback_tls
 from tests.unit.bldst.conftest import RecordingServer, Run, Stream, http_answer
 
 _GET = "GET /builds/b"
@@ -149,6 +151,63 @@ def _answering_only(sent: bytes) -> Iterator[int]:
         thread.start()
         yield listening.getsockname()[1]
         thread.join()
+
+
+class TestTls:
+    @pytest.fixture
+    def tls(self, tmp_path: Path) -> Iterator[tuple[int, Path, list[bytes]]]:
+        """A TLS server for 127.0.0.1: its port, its certificate's file, the requests that it received."""
+        context, certificate = loopback_tls(tmp_path)
+        received: list[bytes] = []
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):  # ends when the listening socket is closed
+                while True:
+                    connection, _ = listening.accept()
+                    with contextlib.suppress(OSError), context.wrap_socket(connection, server_side=True) as encrypted:
+                        received.append(_whole_request(encrypted))
+                        encrypted.sendall(http_answer({"id": "b"}))
+
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            thread = threading.Thread(target=serve)
+            thread.start()
+            yield listening.getsockname()[1], certificate, received
+            listening.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+    def test_certificate_of_a_known_authority(self, tls, run: Run, monkeypatch: pytest.MonkeyPatch):
+        port, certificate, received = tls
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        ran = run("build get b", BLDST_API_URL=f"https://127.0.0.1:{port}/-/state")
+        assert (ran.code, json.loads(ran.out)) == (0, {"id": "b"})
+        assert received[0].startswith(b"GET /-/state/builds/b HTTP/1.1\r\n")
+
+    def test_unknown_certificate_gets_no_request(self, tls, run: Run, monkeypatch: pytest.MonkeyPatch):
+        port, _, received = tls
+        monkeypatch.setattr("bldst.client.time.sleep", lambda _seconds: None)
+        ran = run("build get b", BLDST_API_URL=f"https://127.0.0.1:{port}/-/state")
+        assert ran.code == 1
+        assert "CERTIFICATE_VERIFY_FAILED" in ran.err
+        assert received == []
+
+    def test_redirect_to_tls_on_the_same_host_is_followed(
+        self, tls, server: RecordingServer, run: Run, monkeypatch: pytest.MonkeyPatch
+    ):
+        port, certificate, received = tls
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        server.says("POST /builds/b/states", {}, 301, {"Location": f"https://127.0.0.1:{port}/x"})
+        assert run("build add-state b --state 5").code == 0
+        assert received[0].startswith(b"POST /x HTTP/1.1\r\n")
+
+
+def _whole_request(connection: socket.socket) -> bytes:
+    """The request with its body: a server that closes before it has read everything resets the connection."""
+    with connection.makefile("rb") as stream:
+        lines = [stream.readline()]
+        while lines[-1].strip():
+            lines.append(stream.readline())
+        sizes = [int(line.split(b":")[1]) for line in lines if line.lower().startswith(b"content-length:")]
+        return b"".join(lines) + stream.read(sum(sizes))
 
 
 class TestRedirects:
