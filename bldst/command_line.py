@@ -51,7 +51,7 @@ def read_line(words: Sequence[str], build_id: Optional[str]) -> Line:
     used: List[str] = []
     free = list(_read_options(line, words, used))
     if line.command is None:
-        if not line.general:
+        if not (line.general.get("help") or line.general.get("version")):
             raise UsageError("there is no command: bldst --help")
         return line
     if line.general.get("help"):

@@ -7,7 +7,7 @@ from bldst.answers import Answer, printable
 from bldst.client import Client
 from bldst.command_line import Line
 from bldst.errors import CommandError, UsageError
-from bldst.grammar import BUILD, Command, Fields
+from bldst.grammar import Command, Fields
 from bldst.output import Output
 from bldst.settings import Settings
 
@@ -33,11 +33,6 @@ class Run:
         self.stdin = stdin
         self.say = say
         self._client: Optional[Client] = None
-
-    @property
-    def build(self) -> str:
-        """The id of the build that the command is about."""
-        return str(self.places[BUILD])
 
     @property
     def client(self) -> Client:

@@ -400,6 +400,9 @@ def test_build_may_be_named_by_the_environment(
     ("line", "sentence"),
     [
         ("", "there is no command: bldst --help"),
+        ("--output json", "there is no command: bldst --help"),
+        ("health check now", "health check takes no further word 'now'"),
+        ("--is-final build get b", "there is no option --is-final before the command: bldst --help"),
         ("builld get", "there is no command builld: did you mean build?"),
         ("build", "build needs a command: bldst build --help"),
         ("build creat", "build has no command creat: did you mean create?"),
