@@ -132,7 +132,7 @@ def _meaning_of(tx: Tx, build: Build, report: StateReport) -> _Code:
     if build.api is not Api.RECORD:
         return _Code(min(code, LAST_CODE - 1), None)
     if not codes:
-        complete = code == LAST_CODE and report.final
+        complete = report.code == LAST_CODE and report.final
         return _Code(code, Ending(State.SUCCEEDED) if complete else None)
     fields = by_name.get((report.status or "").lower()) or named or by_code.get(code) or {}
     return _Code(code, _ending_of(fields, report))

@@ -119,6 +119,7 @@ async def test_completed_closes_the_state_of_the_same_code(database: Database, b
 
 async def test_100_ends_a_record_unless_it_is_not_final(database: Database, build: Build):
     assert (await report(database, build, 100, "almost", final=False)).state is State.RUNNING
+    assert (await report(database, build, None, name="a word of the same state")).state is State.RUNNING
     assert (await report(database, build, 100, "done")).state is State.SUCCEEDED
     with pytest.raises(EndedBuildError):
         await report(database, build, 50, "late")
