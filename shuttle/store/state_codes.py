@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from shuttle.errors import ConflictError, InvalidRequestError
+from shuttle.errors import ConflictError, InvalidRequestError, NotFoundError
 from shuttle.store.projects import Project
 from shuttle.store.references import (
     REFERENCE_COLUMNS,
@@ -73,11 +73,13 @@ def change_state_code(
 
 
 def known_state_code(tx: Tx, key: str, project: Project | None = None) -> Reference:
-    """The one with this uuid; within a project also with this name, or this number. Raises NotFoundError."""
+    """The one with this uuid or name; within a project also with this number.
+
+    Raises:
+        NotFoundError: there is none. ConflictError: several projects have one of this name.
+    """
     if project is None:
-        which = (reference.c.kind == Kind.STATE_CODE, reference.c.reference_id == key.lower())
-        row = tx.execute(sa.select(reference.c.scope).where(*which)).first()
-        return known_reference(tx, Kind.STATE_CODE, key, "" if row is None else row.scope)
+        return _of_any_project(tx, key)
     numbered = [each for each in _codes_of(tx, project) if str(each.fields["code"]) == key]
     return numbered[0] if numbered else known_reference(tx, Kind.STATE_CODE, key, project.project_id)
 
@@ -102,6 +104,18 @@ def deactivate_state_code(tx: Tx, key: str, project: Project | None = None) -> N
     """Delete it. Raises NotFoundError."""
     known = known_state_code(tx, key, project)
     deactivate_reference(tx, Kind.STATE_CODE, known.reference_id, known.scope)
+
+
+def _of_any_project(tx: Tx, key: str) -> Reference:
+    named = sa.or_(reference.c.reference_id == key.lower(), reference.c.name == key)
+    active = (reference.c.kind == Kind.STATE_CODE, reference.c.deactivated_at.is_(None))
+    found = [from_row(row) for row in tx.execute(sa.select(*REFERENCE_COLUMNS).where(*active, named).limit(_ALL))]
+    of_uuid = [each for each in found if each.reference_id == key.lower()] or found
+    if not of_uuid:
+        raise NotFoundError(f"{Kind.STATE_CODE.noun} not found")
+    if len(of_uuid) > 1:
+        raise ConflictError("Several projects have a state code of this name; name it by its uuid.")
+    return of_uuid[0]
 
 
 def _codes_of(tx: Tx, project: Project) -> Sequence[Reference]:

@@ -44,7 +44,7 @@ _PATH_PARAMETERS: Mapping[str, tuple[Mapping[str, Any], str]] = {
     "job": ({"type": "string", "format": "uuid"}, "The id of the job."),
     "platform": (_ID, "The platform's uuid or name, percent-encoded."),
     "reference_id": (_ID, "The uuid or the name, percent-encoded."),
-    "state_code_id": (_ID, "The uuid; below a project also the name or the code."),
+    "state_code_id": (_ID, "The uuid or the name; below a project also the code."),
     "code": ({"type": "string", "pattern": "^(-1|[0-9]{1,3})$"}, "The state code."),
 }
 _STATUS_FORMS = (StatusEvent, FinalStatusEvent, LegacyStatusEvent)

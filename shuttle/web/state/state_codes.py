@@ -64,24 +64,24 @@ async def list_all(request: web.Request) -> web.StreamResponse:
     return await _list(request, query_key(request, "project_id", "Project"), usual_only=True)
 
 
-@describe(StateCodeEntry, errors=(NotFoundError, StoreError))
+@describe(StateCodeEntry, errors=(NotFoundError, ConflictError, StoreError))
 async def get(request: web.Request) -> web.StreamResponse:
-    """`GET …/state-codes/<uuid>`; below a project also by name or code."""
+    """`GET …/state-codes/<uuid or name>`; below a project also by code."""
     found = await request.app[SERVICES].database.run(_find, _code_in(request), _project_in(request))
     return answer(request, state_code_entry(found))
 
 
 @describe(StateCodeEntry, body=StateCodeChange, errors=_CHANGE_ERRORS, headers=IGNORED_HEADERS)
 async def put(request: web.Request) -> web.StreamResponse:
-    """`PUT …/state-codes/<uuid>`; below a project also by name or code."""
+    """`PUT …/state-codes/<uuid or name>`; below a project also by code."""
     body = await read_shape(request, StateCodeChange)
     changed = await request.app[SERVICES].database.run(_change, _code_in(request), _project_in(request), body)
     return answer(request, state_code_entry(changed))
 
 
-@describe(replies=NO_CONTENT, errors=(NotFoundError, StoreError))
+@describe(replies=NO_CONTENT, errors=(NotFoundError, ConflictError, StoreError))
 async def delete(request: web.Request) -> web.StreamResponse:
-    """`DELETE …/state-codes/<uuid>`; below a project also by name or code."""
+    """`DELETE …/state-codes/<uuid or name>`; below a project also by code."""
     await request.app[SERVICES].database.run(_delete, _code_in(request), _project_in(request))
     return no_content()
 

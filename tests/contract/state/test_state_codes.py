@@ -44,6 +44,16 @@ async def test_code_is_created_read_changed_and_deleted_by_both_paths(state: Shu
     assert len((await state.get(f"{codes}?include_deactivated=true")).json) == 1
 
 
+async def test_name_without_its_project_is_enough_if_only_one_has_it(state: Shuttle, name: str, codes: str):
+    await created(state, name)
+    code = (await state.post(codes, {"name": f"{name}-only"})).json
+    assert (await state.get(f"/-/state/state-codes/{name}-only")).json == code
+    await created(state, f"{name}-2")
+    await state.post(f"/-/state/projects/{name}-2/state-codes", {"name": f"{name}-only"})
+    assert (await state.get(f"/-/state/state-codes/{name}-only")).status == 409
+    assert (await state.get(f"/-/state/state-codes/{code['id']}")).json == code
+
+
 @pytest.mark.parametrize(
     ("flags", "code", "ends"),
     [
