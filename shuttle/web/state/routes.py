@@ -1,6 +1,7 @@
 """The table of routes below `/-/state`; `shuttle.web.routes` has it as a part."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from aiohttp import web
 
@@ -17,13 +18,14 @@ def _route(method: str, path: str, handler: Handler, role: Role, summary: str, *
 
 
 def _reference_routes() -> Iterator[Route]:
-    """Five rows for each kind of reference data."""
+    """Five rows for each kind of reference data. A build's state token may read it, because it is no build's own."""
     for each in COLLECTIONS:
         handlers, noun = handlers_of(each), each.kind.noun
         ones = [f"{path}/{{reference_id:[^/]+}}" for path in each.paths]
         yield _route("POST", each.paths[0], handlers.post, Role.CONTROLLER, f"Create: {noun}.", *each.paths[1:])
-        yield _route("GET", each.paths[0], handlers.list_all, Role.READER, f"List: {noun}.", *each.paths[1:])
-        yield _route("GET", ones[0], handlers.get, Role.READER, f"Read: {noun}.", *ones[1:])
+        listed = _route("GET", each.paths[0], handlers.list_all, Role.READER, f"List: {noun}.", *each.paths[1:])
+        read = _route("GET", ones[0], handlers.get, Role.READER, f"Read: {noun}.", *ones[1:])
+        yield from (replace(row, open_to_builds=True) for row in (listed, read))
         yield _route("PUT", ones[0], handlers.put, Role.CONTROLLER, f"Change: {noun}.", *ones[1:])
         yield _route("DELETE", ones[0], handlers.delete, Role.CONTROLLER, f"Delete: {noun}.", *ones[1:])
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from shuttle.lifecycle.state_token import state_token
 from tests.contract.state.conftest import READER
 from tests.support.inprocess import Shuttle
 
@@ -154,6 +155,21 @@ async def test_list_is_paged_in_the_order_of_creation(state: Shuttle, name: str)
     page = (await state.get(f"/-/state/image-variants?skip={first + 1}&limit=2")).json
     assert [each["name"] for each in page] == names[1:3]
     assert (await state.get("/-/state/image-variants?skip=999999999999999999")).json == []
+
+
+async def test_state_token_of_a_build_may_only_read(state: Shuttle, name: str):
+    build = (await state.post("/-/state/builds", {"name": name})).json["id"]
+    headers = {"X-API-Key": state_token(build, state.services.vault)}
+    await state.post("/-/state/platforms", {"name": name})
+    for path in ("platforms", f"platforms/{name}", "os_versions/"):
+        assert (await state.get(f"/-/state/{path}", headers=headers)).status == 200
+    for method, path in (
+        ("POST", "platforms"),
+        ("DELETE", f"platforms/{name}"),
+        ("GET", "projects"),
+        ("GET", "users/me"),
+    ):
+        assert (await state.ask(method, f"/-/state/{path}", json={"name": "x"}, headers=headers)).status == 401
 
 
 async def test_reader_may_only_read(state: Shuttle, name: str):
