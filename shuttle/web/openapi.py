@@ -43,6 +43,7 @@ _PATH_PARAMETERS: Mapping[str, tuple[Mapping[str, Any], str]] = {
     "resume": ({"type": "string", "format": "uuid"}, "The id of the request, the uuid of the build that resumes."),
     "job": ({"type": "string", "format": "uuid"}, "The id of the job."),
     "platform": (_ID, "The platform's uuid or name, percent-encoded."),
+    "wheel": ({"type": "string"}, "The name of the file on the page above."),
     "reference_id": (_ID, "The uuid or the name, percent-encoded."),
     "state_code_id": (_ID, "The uuid or the name; below a project also the code."),
     "code": ({"type": "string", "pattern": "^(-1|[0-9]{1,3})$"}, "The state code."),

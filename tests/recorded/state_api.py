@@ -1,5 +1,6 @@
 """The examples of docs/state-api.md: every call below `/-/state`."""
 
+import re
 from pathlib import Path
 
 from tests.recorded.recorder import Recorder
@@ -27,6 +28,7 @@ async def record(folder: Path) -> dict[str, str]:
         calls = _Calls(shuttle, indents_long_json=True)
         await calls.health()
         await calls.login()
+        await calls.downloads()
         await calls.projects()
         await calls.references()
         await calls.state_codes()
@@ -56,6 +58,14 @@ class _Calls(Recorder):
         )
         await self.call("login-refused", "POST", "/-/state/auth/idm", {"username": "ci", "password": "wrong"})
         await self.call("me", "GET", "/-/state/users/me")
+
+    async def downloads(self) -> None:
+        """bldst itself; its bytes change with every version."""
+        await self.call("bldst", "GET", "/-/state/bldst", show_answer="(a program)")
+        index = await self.call("pip", "GET", "/-/state/pip/simple/buildstate-cli/")
+        [(name, digest)] = re.findall('href="(.+)#sha256=(.+?)"', index.text)
+        self.names[digest] = "0123456789abcdef" * 4
+        await self.call("wheel", "GET", f"/-/state/pip/simple/buildstate-cli/{name}", show_answer="(a wheel)")
 
     async def projects(self) -> None:
         """A project, by its uuid and by its name."""

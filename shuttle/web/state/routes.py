@@ -6,7 +6,7 @@ from dataclasses import replace
 from aiohttp import web
 
 from shuttle.web import Handler, Role, Route
-from shuttle.web.state import PREFIX, health, projects, resumable_states, state_codes, token, users
+from shuttle.web.state import PREFIX, downloads, health, projects, resumable_states, state_codes, token, users
 from shuttle.web.state.build_routes import BUILD_ROUTES
 from shuttle.web.state.references import COLLECTIONS, handlers_of
 
@@ -67,6 +67,11 @@ STATE_ROUTES: tuple[Route, ...] = (
         "/auth/password",
     ),
     _route("GET", "/users/me", users.get_me, Role.READER, "The role of the caller's token, in the form of a user."),
+    _route("GET", "/bldst", downloads.get_bldst, Role.ANYBODY, "`bldst` as one file."),
+    _route("GET", "/pip/simple/buildstate-cli", downloads.get_index, Role.ANYBODY, "The files of `bldst` for `pip`."),
+    _route(
+        "GET", "/pip/simple/buildstate-cli/{wheel:[^/]+}", downloads.get_wheel, Role.ANYBODY, "The wheel of `bldst`."
+    ),
     *BUILD_ROUTES,
     _route("POST", "/projects", projects.post_project, Role.CONTROLLER, "Create a project."),
     _route("GET", "/projects", projects.list_projects, Role.READER, "The projects, the oldest first."),

@@ -41,7 +41,8 @@ async def test_every_described_path_is_routed(tmp_path: Path, described: dict[st
         for method, path in operations(described):
             answer = await shuttle.ask(method, re.sub(r"{\w+}", "x", path))
             open_to_all = described["paths"][path][method.lower()]["security"] == []
-            assert (answer.status in {200, 422, 503}) if open_to_all else answer.status == 401, (method, path)
+            is_routed = answer.status != 404 or "nothing at this address" not in answer.text
+            assert is_routed if open_to_all else answer.status == 401, (method, path)
 
 
 def test_every_path_parameter_is_described(described: dict[str, Any]):
