@@ -83,7 +83,7 @@ def create_reference(
     lock_names(tx)
     known = _named(tx, kind, scope, name) or (None if scope else _named(tx, kind, LABELS, name))
     if known is None:
-        return _insert(tx, kind, scope, name, values), True
+        return _insert(tx, scope, [(kind, name)], values)[kind, name], True
     if known.scope == scope and known.deactivated_at is None:
         if dict(known.fields) != dict(values):
             raise ConflictError(f"{kind.noun} '{name}' exists with other fields; update it instead.")
@@ -165,9 +165,8 @@ def references_of_labels(tx: Tx, labels: Collection[tuple[Kind, str]]) -> dict[t
     if missing:
         lock_names(tx)
         found |= _references_of(tx, missing)  # another transaction may have been first
-        found |= {
-            (kind, name): _insert(tx, kind, LABELS, name, {}) for kind, name in missing if (kind, name) not in found
-        }
+        still_missing = [label for label in missing if label not in found]
+        found |= _insert(tx, LABELS, still_missing, {}) if still_missing else {}
     long = (label for label in labels if label not in found)
     return found | {label: _new_row(tx, id_of(*label), LABELS, label, {}) for label in long}
 
@@ -197,19 +196,24 @@ def _named(tx: Tx, kind: Kind, scope: str, name: str) -> Reference | None:
     return None if row is None else from_row(row)
 
 
-def _insert(tx: Tx, kind: Kind, scope: str, name: str, values: Mapping[str, Any]) -> Reference:
-    reference_id = id_of(kind, name, "" if scope == LABELS else scope)
-    taken = sa.select(reference.c.reference_id).where(reference.c.reference_id == reference_id)
-    if tx.execute(taken).first() is not None:
-        reference_id = str(uuid.uuid4())
-    new = _new_row(tx, reference_id, scope, (kind, name), values)
-    tx.execute(reference.insert(), {column.name: getattr(new, column.name) for column in REFERENCE_COLUMNS})
+def _insert(
+    tx: Tx, scope: str, named: Sequence[tuple[Kind, str]], values: Mapping[str, Any]
+) -> dict[tuple[Kind, str], Reference]:
+    """Insert a row with these fields for each kind and name."""
+    ids = {label: id_of(*label, "" if scope == LABELS else scope) for label in named}
+    query = sa.select(reference.c.reference_id).where(reference.c.reference_id.in_(ids.values()))
+    taken = set(tx.execute(query).scalars())
+    new = {
+        label: _new_row(tx, str(uuid.uuid4()) if reference_id in taken else reference_id, scope, label, values)
+        for label, reference_id in ids.items()
+    }
+    rows = [{column.name: getattr(row, column.name) for column in REFERENCE_COLUMNS} for row in new.values()]
+    tx.execute(reference.insert(), rows)
     return new
 
 
-def _new_row(tx: Tx, reference_id: str, scope: str, named: tuple[Kind, str], values: Mapping[str, Any]) -> Reference:
-    kind, name = named
-    return Reference(reference_id, kind, scope, name, dict(values), tx.now.at, tx.now.at, None)
+def _new_row(tx: Tx, reference_id: str, scope: str, label: tuple[Kind, str], values: Mapping[str, Any]) -> Reference:
+    return Reference(reference_id, label[0], scope, label[1], dict(values), tx.now.at, tx.now.at, None)
 
 
 def _update(tx: Tx, known: Reference, changes: Mapping[str, Any]) -> Reference:
