@@ -42,6 +42,7 @@ async def shuttle(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shu
 
 
 # Below `/-/state`, `"1"` counts as 1, as in the service that its clients were written for.
+IN_STATE = ("--include-path-regex", "^/-/state/")
 OF_STATE = CHECKS.replace("negative_data_rejection,", "")
 
 
@@ -70,15 +71,17 @@ async def test_every_route_answers_as_described(shuttle: Shuttle, tmp_path: Path
 
 
 async def test_every_route_of_build_state_answers_as_described(shuttle: Shuttle, tmp_path: Path):
+    await check_described(shuttle, tmp_path, TOKEN, *IN_STATE, checks=OF_STATE)
+
+
+async def test_what_build_state_shows_is_as_described(shuttle: Shuttle, tmp_path: Path):
     for project in ({"name": "shop"}, {"name": "app", "description": "Of a build"}):
         assert (await shuttle.post("/-/state/projects", project)).status in {201, 409}
     assert (await shuttle.post("/-/state/projects/shop/state-codes", {"name": "build", "code": 5})).status == 201
     assert (await shuttle.post("/-/state/projects/shop/resumable-states", {"state_code": 5})).status == 201
     assert (await shuttle.post("/-/state/platforms", {"name": "aws"})).status == 201
     named = {"project_id": "shop", "state_code_id": "build", "reference_id": "aws", "code": "5"}
-    of_state = "--include-path-regex", "^/-/state/"
-    await check_described(shuttle, tmp_path, TOKEN, *of_state, checks=OF_STATE)
-    await check_described(shuttle, tmp_path, TOKEN, *of_state, "--include-method", "GET", checks=OF_STATE, **named)
+    await check_described(shuttle, tmp_path, TOKEN, *IN_STATE, "--include-method", "GET", checks=OF_STATE, **named)
 
 
 async def test_responses_about_a_build_match_their_description(shuttle: Shuttle, tmp_path: Path):
