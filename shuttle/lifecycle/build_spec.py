@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from jenkins_pipelines.catalogue import PIPELINES
 from jenkins_pipelines.environment import AgentEnvironment
 from shuttle.build import Build
+from shuttle.lifecycle.state_token import STATE_PATH, state_token
 from shuttle.logs import LogRules
 from shuttle.request import BuildRequest, Resumed, secrets_of
 from shuttle.settings import Settings
@@ -27,9 +28,11 @@ class BuildSpec(BaseModel):
     request: BuildRequest = Field(repr=False)
     token: str = Field(repr=False)
     agent_key: str = Field("", repr=False)
+    # Made of the build's uuid whenever the spec is read.
+    state_token: str = Field("", repr=False, exclude=True)
     # The caller's standing. Specs that an older version recorded have none.
     standing: Standing = Standing.CONTROLLER
-    resumes: Resumed | None = None
+    resumes: Resumed | None = Field(None, exclude_if=lambda resumes: resumes is None)
     secrets: tuple[str, ...] = Field(repr=False)
     registries: dict[str, tuple[str, str]] = Field(repr=False)
     insecure_registries: tuple[str, ...]
@@ -41,7 +44,7 @@ class BuildSpec(BaseModel):
     def log_rules(self) -> LogRules:
         """The rules that make the log's transformation a pure function of the agents' bytes."""
         return LogRules(
-            secrets=(*self.secrets, self.token),
+            secrets=(*self.secrets, self.token, *([self.state_token] if self.state_token else [])),
             max_line_bytes=self.max_line_bytes,
             max_log_bytes=self.max_log_bytes,
         )
@@ -49,7 +52,8 @@ class BuildSpec(BaseModel):
 
 async def read_spec(build_uuid: str, database: Database, vault: Vault) -> BuildSpec:
     """The spec of a recorded build. Raises StoreError."""
-    return BuildSpec.model_validate_json(vault.open(await database.run(sealed_spec, build_uuid)))
+    spec = BuildSpec.model_validate_json(vault.open(await database.run(sealed_spec, build_uuid)))
+    return spec.model_copy(update={"state_token": state_token(build_uuid, vault)})
 
 
 def make_spec(
@@ -100,8 +104,11 @@ def claim_token(spec: BuildSpec, kind: str, branch: str, nonce: str) -> str:
     return urlsafe_b64encode(hmac.digest(spec.agent_key.encode(), named, "sha256")).decode().rstrip("=")
 
 
-def agent_environment(build: Build, spec: BuildSpec, *, with_credentials: bool) -> AgentEnvironment:
-    """The answer to `GET …/environment`; with credentials only for pipelines that pull or push images."""
+def agent_environment(build: Build, spec: BuildSpec, public_url: str, *, with_credentials: bool) -> AgentEnvironment:
+    """The answer to `GET …/environment`; with credentials only for pipelines that pull or push images.
+
+    `public_url` is that of the service as agents see it.
+    """
     request = spec.request
     image = request.source.pulled_image
     with_credentials = with_credentials and PIPELINES[request.pipeline].needs_destination
@@ -109,7 +116,7 @@ def agent_environment(build: Build, spec: BuildSpec, *, with_credentials: bool) 
         app_id=build.app_id,
         build_id=build.build_id,
         build_uuid=build.build_uuid,
-        arguments=_git_variables(build, request) | _resume_variables(spec.resumes) | request.effective_arguments,
+        arguments=_given_variables(build, spec, public_url) | request.effective_arguments,
         secret_arguments=list(request.secret_arguments),
         destinations=list(request.destinations),
         registries=spec.registries if with_credentials else {},
@@ -119,6 +126,20 @@ def agent_environment(build: Build, spec: BuildSpec, *, with_credentials: bool) 
         insecure_registries=list(spec.insecure_registries),
         options=request.options,
     )
+
+
+def _given_variables(build: Build, spec: BuildSpec, public_url: str) -> dict[str, str]:
+    """What the build is told besides its arguments, which win."""
+    said = _git_variables(build, spec.request) | _resume_variables(spec.resumes)
+    if PIPELINES[spec.request.pipeline].needs_destination:
+        return said  # they become build arguments, and would put the token into an image
+    return said | _bldst_variables(build, spec.state_token, f"{public_url.rstrip('/')}{STATE_PATH}")
+
+
+def _bldst_variables(build: Build, token: str, api_url: str) -> dict[str, str]:
+    """What `bldst` needs to report the states of this build, under the names of both of its generations."""
+    values = {"API_URL": api_url, "API_KEY": token, "BUILD_ID": build.build_uuid}
+    return {f"{prefix}_{name}": value for prefix in ("BLDST", "BUILDSTATE") for name, value in values.items()}
 
 
 def _resume_variables(resumes: Resumed | None) -> dict[str, str]:
@@ -135,7 +156,7 @@ def _resume_variables(resumes: Resumed | None) -> dict[str, str]:
 
 
 def _git_variables(build: Build, request: BuildRequest) -> dict[str, str]:
-    """What a git source tells the build; arguments of the same names win."""
+    """What a git source tells the build."""
     commit, branch, repository = build.source.commit, build.source.branch, request.source.repository
     named = {"GIT_COMMIT": commit, "GIT_BRANCH": branch, "GIT_URL": repository}
     return {name: value for name, value in named.items() if value is not None}

@@ -9,6 +9,8 @@ from hashlib import sha256
 from shuttle.request import UUID
 from shuttle.vault import Vault
 
+# Where the API of the record is; `shuttle.web.state` serves it.
+STATE_PATH = "/-/state"
 _PURPOSE = "state token"
 _PREFIX = "bst_"
 

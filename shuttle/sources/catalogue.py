@@ -40,8 +40,9 @@ def _kind_of(url: str) -> type[Source]:
 
 
 def recorded_fields(source: Mapping[str, Any]) -> dict[str, Any]:
-    """The JSON of a source as specs record it, beside the other fields of the request."""
-    return {_PREFIX + name: value for name, value in {**_ABSENT, **source}.items()}
+    """The JSON of a source as specs record it, beside the other fields of the request; without what it lacks."""
+    lacked = {name for name, value in source.items() if value is None} - _ABSENT.keys()
+    return {_PREFIX + name: value for name, value in {**_ABSENT, **source}.items() if name not in lacked}
 
 
 def recorded_source(fields: Mapping[str, Any]) -> Source:

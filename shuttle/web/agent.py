@@ -96,8 +96,10 @@ async def get_source(request: web.Request, build: Build, claim: Claim) -> web.St
 async def get_environment(request: web.Request, build: Build, claim: Claim) -> web.StreamResponse:
     """`GET …/environment`: arguments and registry credentials as plain files in a tar.gz; 410 after `begin`."""
     _refuse_after_begin(claim)
-    spec = await read_spec(build.build_uuid, request.app[SERVICES].database, request.app[SERVICES].vault)
-    archive = environment_archive(agent_environment(build, spec, with_credentials=claim.with_credentials))
+    services = request.app[SERVICES]
+    spec = await read_spec(build.build_uuid, services.database, services.vault)
+    environment = agent_environment(build, spec, services.public_url, with_credentials=claim.with_credentials)
+    archive = environment_archive(environment)
     return web.Response(body=archive, content_type="application/gzip", headers={"Cache-Control": "no-store"})
 
 

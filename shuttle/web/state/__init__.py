@@ -4,4 +4,6 @@
 `answers` has the successful answers and `details` the errors.
 """
 
-PREFIX = "/-/state"
+from shuttle.lifecycle.state_token import STATE_PATH
+
+PREFIX = STATE_PATH
