@@ -5,10 +5,10 @@ a script is left to the shell. Only constructs that were recorded as working are
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from jenkins_pipelines.errors import PipelineError
-from jenkins_pipelines.models import Echo, Pipeline, Sh, Stage, Step, Timeout, WithEnv
+from jenkins_pipelines.models import Branch, Echo, Pipeline, Sh, Stage, Step, Timeout, WithEnv
 
 # A string constant of a class file holds at most 65,535 bytes.
 _MOST_STRING_BYTES = 65_535
@@ -64,7 +64,21 @@ def _options(keep_builds: int) -> list[str]:
 
 
 def _stage(stage: Stage) -> Iterator[str]:
-    return _block(f"stage({string(stage.name)})", _block("steps", _steps(stage.steps)))
+    state = {} if stage.state is None else {"SHUTTLE_STATE": str(stage.state)}
+    if stage.parallel:
+        branches = (line for branch in stage.parallel for line in _branch(branch, state))
+        return _block(f"stage({string(stage.name)})", _block("parallel", branches))
+    return _stage_of_steps(stage.name, stage.steps, state)
+
+
+def _branch(branch: Branch, variables: Mapping[str, str]) -> Iterator[str]:
+    return _stage_of_steps(branch.name, branch.steps, {"SHUTTLE_BRANCH": branch.name, **variables})
+
+
+def _stage_of_steps(name: str, steps: tuple[Step, ...], variables: Mapping[str, str]) -> Iterator[str]:
+    if variables:
+        steps = (WithEnv(variables=dict(variables), steps=steps),)
+    return _block(f"stage({string(name)})", _block("steps", _steps(steps)))
 
 
 def _steps(steps: Iterable[Step]) -> Iterator[str]:

@@ -1,8 +1,9 @@
 """The model of a pipeline: parameters, and stages of steps."""
 
-from typing import Annotated, Literal
+from itertools import pairwise
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
 class _Model(BaseModel):
@@ -42,11 +43,44 @@ class Timeout(_Model):
 Step = Annotated[Sh | Echo | WithEnv | Timeout, Field(discriminator="kind")]
 
 
+class Branch(_Model):
+    """Steps that run at the same time as those of the stage's other branches.
+
+    They see the branch's name as SHUTTLE_BRANCH: the supervisor claims the build under it, and the log's lines begin
+    with it. `main` is the name of the stream of builds without branches.
+    """
+
+    name: str = Field(pattern=r"^[a-z0-9._-]{1,64}$")
+    steps: tuple[Step, ...] = Field(min_length=1)
+
+    @field_validator("name")
+    @classmethod
+    def _not_main(cls, name: str) -> str:
+        if name == "main":
+            raise ValueError("a branch cannot have the name main")
+        return name
+
+
 class Stage(_Model):
-    """Steps under a visible name."""
+    """Steps, or parallel branches, under a visible name. If a branch fails, the others run to their end.
+
+    `state` is the code of the build's state while the stage runs. Its steps see it as SHUTTLE_STATE: a supervisor
+    reports it when it begins with the stage's own work.
+    """
 
     name: str
-    steps: tuple[Step, ...] = Field(min_length=1)
+    state: int | None = Field(default=None, ge=0, le=100)
+    steps: tuple[Step, ...] = ()
+    parallel: tuple[Branch, ...] = ()
+
+    @model_validator(mode="after")
+    def _steps_or_branches(self) -> Self:
+        if bool(self.steps) == bool(self.parallel):
+            raise ValueError("a stage has either steps or parallel branches")
+        names = [branch.name for branch in self.parallel]
+        if len(set(names)) < len(names):
+            raise ValueError("two branches of a stage cannot have the same name")
+        return self
 
 
 class Parameter(_Model):
@@ -64,6 +98,14 @@ class Pipeline(_Model):
     description: str
     parameters: tuple[Parameter, ...]
     stages: tuple[Stage, ...] = Field(min_length=1)
+
+    @field_validator("stages")
+    @classmethod
+    def _states_rise(cls, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+        states = [stage.state for stage in stages if stage.state is not None]
+        if any(state >= next_state for state, next_state in pairwise(states)):
+            raise ValueError("the states of the stages must rise")
+        return stages
 
 
 class Rendered(_Model):

@@ -6,6 +6,7 @@ from pathlib import Path
 from jenkins_pipelines.catalogue import PIPELINES
 from jenkins_pipelines.errors import PipelineError
 from jenkins_pipelines.kind import PipelineOptions
+from jenkins_pipelines.models import Rendered
 from jenkins_pipelines.render import render
 
 
@@ -24,7 +25,12 @@ def write(
     kind = PIPELINES.get(name)
     if kind is None:
         raise PipelineError(f"There is no pipeline {name!r}; choose one of {', '.join(PIPELINES)}.")
-    rendered = render(kind.build(options or kind.Options()), agent_label=agent_label, keep_builds=keep_builds)
+    pipeline = kind.build(options or kind.Options())
+    return write_rendered(render(pipeline, agent_label=agent_label, keep_builds=keep_builds), directory)
+
+
+def write_rendered(rendered: Rendered, directory: Path) -> tuple[Path, Path, Path]:
+    """Write the three files of a rendered pipeline into `directory` (made if missing); returns their paths."""
     directory.mkdir(parents=True, exist_ok=True)
     definition, jenkinsfile, config = (directory / file for file in ("definition.json", "Jenkinsfile", "config.xml"))
     definition.write_text(json.dumps(rendered.definition, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,7 +1,9 @@
 """The fragment that runs a build on an agent by the supervisor: one stage with one `sh` step."""
 
+from collections.abc import Sequence
+
 from jenkins_pipelines.fragment import Fragment
-from jenkins_pipelines.models import Parameter, Stage
+from jenkins_pipelines.models import Branch, Parameter, Stage
 from jenkins_pipelines.shell_scripts import supervisor
 
 PARAMETERS = (
@@ -11,10 +13,15 @@ PARAMETERS = (
 )
 
 
-def supervised(*scripts: str) -> Fragment:
+def supervised(*scripts: str, state: int | None = None, branches: Sequence[str] = ()) -> Fragment:
     """Claim the build with Jenkins' number, fetch its source, then run the named scripts of `shell/`.
 
     It is one step, so no token is passed between steps, where the user's process could read it. The visible stages are
-    those that the scripts report to the shuttle.
+    those that the scripts report to the shuttle. With `branches`, each of them runs the scripts, at the same time as
+    the others, with a claim and a stream of its own. `state` replaces the code of the stage `build`.
     """
-    return Fragment(parameters=PARAMETERS, stages=(Stage(name="build", steps=(supervisor(*scripts),)),))
+    steps = (supervisor(*scripts),)
+    if branches:
+        parallel = tuple(Branch(name=name, steps=steps) for name in branches)
+        return Fragment(parameters=PARAMETERS, stages=(Stage(name="build", state=state, parallel=parallel),))
+    return Fragment(parameters=PARAMETERS, stages=(Stage(name="build", state=state, steps=steps),))

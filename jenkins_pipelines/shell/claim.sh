@@ -5,7 +5,10 @@ workspace=$PWD
 umask_of_builds=`umask`
 umask 077
 stream=${SHUTTLE_BRANCH:-main} branch=''
-[ "$stream" = main ] || branch=,\"branch\":\"`json_text "$stream"`\"
+report_prefix=''
+[ "$stream" = main ] || branch=,\"branch\":\"`json_text "$stream"`\" report_prefix=$stream.
+state_of_build=${SHUTTLE_STATE:-20}
+case $state_of_build in *[!0-9]* | 0?* | ????*) state_of_build=20 ;; esac
 console=summary stop='' deadline='' stage='' process='' collector='' watcher='' unprotected='' trying='' namespace=''
 local_images='' line_open='' arguments_folder=environment
 # Jenkins sends TERM to this shell and to all its descendants, then waits for them. `terminated` is the time when TERM
@@ -78,12 +81,13 @@ refuse_old_curl() {
   exit 1
 }
 
-# remove_leftovers PREFIX: remove the folders of an earlier build whose agent was lost, and end its processes, which
-# have the marker in its file `marker`. Its supervisor may still run, and is ended as well: otherwise it would later
+# remove_leftovers [BRANCH-]: remove the folders of an earlier build whose agent was lost, and end its processes, which
+# have the marker in its file `marker`. A branch leaves those of other branches alone, which may be running. Its supervisor may still run, and is ended as well: otherwise it would later
 # remove the source folder, which now belongs to this build. A folder is kept while orphan.sh sends the rest of its log.
 remove_leftovers() {
   for folder in "$PWD@shuttle-$1"*; do
     if [ -L "$folder" ] || [ ! -d "$folder" ]; then continue; fi
+    case $1:${folder#"$PWD@shuttle-$1"} in ?*:*[!0-9a-f]*) continue ;; esac
     forwarding=`processes_with "SHUTTLE_FORWARDS=$folder"`
     [ -z "$forwarding" ] || continue
     earlier=`small_file "$folder/supervisor"`

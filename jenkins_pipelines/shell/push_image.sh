@@ -23,7 +23,7 @@ push_image() {
 report_image() {
   use_destination 1
   digest=`tail -n 1 "$work/digest" | tr -cd 'a-z0-9:'` json_reference=`json_text "$reference"`
-  report "{\"id\":\"image\",\"state\":\"succeeded\",\"image\":\"$json_reference\",\"digest\":\"$digest\"}" ||
+  report "{\"id\":\"${report_prefix}image\",\"state\":\"succeeded\",\"image\":\"$json_reference\",\"digest\":\"$digest\"}" ||
     fail report_refused "The shuttle refused the image's report (HTTP status $status)."
   say "$reference is $digest"
 }

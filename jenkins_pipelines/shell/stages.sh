@@ -110,8 +110,8 @@ conclude() {
   rm -rf "$work/environment" "$work/credentials"
   # At a stop, no time is spent on a shuttle that does not answer.
   [ "$2" = stopped ] && [ "$failures" != 0 ] || end_stage "$1" "$2"
-  report_id=failure
-  [ "$3" != aborted_in_jenkins ] || report_id=end
+  report_id=${report_prefix}failure
+  [ "$3" != aborted_in_jenkins ] || report_id=${report_prefix}end
   json_reason=`json_text "$3"` json_message=`json_text "$4"`
   [ -z "$3" ] || ending="{\"id\":\"$report_id\",\"state\":\"failed\",\"reason\":\"$json_reason\",\
 \"message\":\"$json_message\"}"

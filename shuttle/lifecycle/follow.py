@@ -16,6 +16,9 @@ from shuttle.lifecycle.until_claimed import Claimed, TriggerAgain, until_claimed
 log = structlog.get_logger()
 
 _DESCRIBE_SECONDS = 2.0
+# The pauses between two polls after the branches' ends grow from the first to the longest.
+_FIRST_POLL_SECONDS = 0.05
+_LONGEST_POLL_SECONDS = 2.0
 
 
 async def follow(build: Build, services: Services) -> Ending | None:
@@ -38,6 +41,7 @@ async def _until_ended(build: Build, services: Services) -> Ending:
     build_log = await backoff.until(lambda: services.logs.open(build.build_uuid), "the log")
     assert build_log is not None  # noqa: S101 - claimed and not final
     watch = JenkinsWatch(build, build_log, services)
+    pause_seconds = _FIRST_POLL_SECONDS
     with services.signals.listen(build.build_uuid) as listener:
         while True:
             if build_log.broken is not None:
@@ -48,7 +52,17 @@ async def _until_ended(build: Build, services: Services) -> Ending:
                 return ending_by_jenkins(build, watch.aborted_result)  # the supervisor stopped because of the abort
             if ending is not None:
                 return ending
-            await listener.wait(watch.next_seconds())
+            if not _all_ended(build_log):
+                await listener.wait(watch.next_seconds())
+                continue
+            # All branches have ended that have claimed the build, and Jenkins has not ended it yet.
+            await listener.wait(min(pause_seconds, watch.next_seconds()))
+            pause_seconds = min(pause_seconds * 1.5, _LONGEST_POLL_SECONDS)
+
+
+def _all_ended(build_log: BuildLog) -> bool:
+    steps = [claim for claim in build_log.claims if claim.voided_at is None]
+    return bool(steps) and all(claim.exit_status is not None for claim in steps)
 
 
 async def _ending_so_far(

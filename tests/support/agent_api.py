@@ -221,7 +221,7 @@ class AgentApi:
         return web.json_response({"status": "OK"})
 
     async def _environment(self, _: web.Request) -> web.Response:
-        if self.begun:
+        if self.begun and self.branches[-1] is None:
             return web.Response(status=410)
         return web.Response(body=environment_archive(self.environment), content_type="application/gzip")
 

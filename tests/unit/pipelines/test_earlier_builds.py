@@ -32,3 +32,17 @@ async def test_supervisor_of_an_earlier_build_does_not_change_the_next_build_of_
         run = await step.ended()
     assert (run.status, api.ends) == (0, {"main": 0}), api.log
     assert list(each_agent.home.glob("workspace*")) == [each_agent.workspace]
+
+
+async def test_branch_does_not_end_a_branch_whose_name_begins_like_its_own(each_agent: Agent) -> None:
+    go = each_agent.home / "go"
+    waiting, quick = f"echo begun; while [ ! -e {go} ]; do sleep 0.1; done\n", "echo done\n"
+    async with shuttle(waiting) as other, shuttle(quick) as api, asyncio.timeout(25):
+        each_agent.url, each_agent.environment = other.url, {"SHUTTLE_BRANCH": "linux-arm"}
+        running = await each_agent.start(SCRIPT)
+        await other.until(lambda: b"begun" in other.logs["linux-arm"])
+        each_agent.url, each_agent.environment = api.url, {"SHUTTLE_BRANCH": "linux"}
+        assert (await each_agent.run(SCRIPT)).status == 0
+        go.touch()
+        assert (await running.ended()).status == 0
+    assert (other.ends, api.ends) == ({"linux-arm": 0}, {"linux": 0})

@@ -16,11 +16,11 @@ from tests.unit.pipelines.groovy_tokens import constructs, decoded, tokens
 
 RECORDED = Path("tests/recordings/declarative/config.xml")
 
-# The constructs of the recorded pipeline without `parallel` and `when`, which are not needed, plus the agent's label.
+# The constructs of the recorded pipeline without `when`, which is not needed, plus the agent's label.
 CONSTRUCTS = {
     "pipeline {", "agent any", "agent {", "label S", "options {", "durabilityHint (S)", "disableConcurrentBuilds ()",
     "buildDiscarder (logRotator (numToKeepStr :S))", "skipDefaultCheckout ()", "stages {", "stage (S) {", "steps {",
-    "sh S", "echo S", "withEnv ([S]) {", "withEnv ([S,S]) {", "timeout (time :N,unit :S) {", "}",
+    "parallel {", "sh S", "echo S", "withEnv ([S]) {", "withEnv ([S,S]) {", "timeout (time :N,unit :S) {", "}",
 }  # fmt: skip
 
 writable = st.text(

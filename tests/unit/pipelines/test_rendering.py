@@ -7,17 +7,20 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from pydantic import ValidationError
 
 from jenkins_pipelines.catalogue import DEFAULT_PIPELINE, PIPELINES
 from jenkins_pipelines.config_xml import MARKER, digest_of
 from jenkins_pipelines.errors import PipelineError
 from jenkins_pipelines.fragment import Fragment, combine
-from jenkins_pipelines.models import Echo, Parameter, Stage
+from jenkins_pipelines.fragments.supervised import supervised
+from jenkins_pipelines.models import Echo, Parameter, Pipeline, Stage
 from jenkins_pipelines.render import render
 from jenkins_pipelines.write import write
 from tests.unit.pipelines.groovy_tokens import tokens
 
 HELLO = Stage(name="hello", steps=(Echo(message="hello"),))
+ECHO = {"kind": "echo", "message": "hello"}
 
 
 def rendered(name: str, **options):
@@ -139,3 +142,28 @@ def test_agent_scripts_read_output_of_commands_with_backticks_only() -> None:
         if re.search(r"\$\([^(]|\$\($", line.partition("# ")[0])
     ]
     assert found == []
+
+
+@pytest.mark.parametrize(
+    ("stages", "message"),
+    [
+        ([{"name": "a"}], "either steps or parallel branches"),
+        ([{"name": "a", "steps": [ECHO], "parallel": [{"name": "b", "steps": [ECHO]}]}], "either steps or parallel"),
+        ([{"name": "a", "parallel": [{"name": "b", "steps": [ECHO]}] * 2}], "same name"),
+        ([{"name": "a", "parallel": [{"name": "main", "steps": [ECHO]}]}], "the name main"),
+        ([{"name": "a", "parallel": [{"name": "A", "steps": [ECHO]}]}], "pattern"),
+        ([{"name": "a", "parallel": [{"name": "b", "steps": []}]}], "at least 1 item"),
+        ([{"name": "a", "steps": [ECHO], "state": 101}], "less than or equal to 100"),
+        ([{"name": "a", "steps": [ECHO], "state": 20}, {"name": "b", "steps": [ECHO], "state": 20}], "must rise"),
+    ],
+    ids=str,
+)
+def test_invalid_stages_are_refused(stages: list[dict[str, object]], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Pipeline.model_validate({"name": "p", "description": "", "parameters": [], "stages": stages})
+
+
+def test_model_is_read_back_from_its_definition() -> None:
+    stages = supervised("links", "run_script", state=40, branches=("linux", "mac")).stages
+    pipeline = Pipeline(name="p", description="", parameters=(), stages=stages)
+    assert Pipeline.model_validate(render(pipeline, agent_label=None).definition["pipeline"]) == pipeline
