@@ -56,6 +56,10 @@ class LogComposer:
         """Whether the log's last line is unfinished."""
         return self._line_of is not None
 
+    def begins_new_line(self, stream: str) -> bool:
+        """Whether text of `stream` ends a line that another stream has left unfinished."""
+        return not self._capped and self._line_of not in {None, stream}
+
     def state(self) -> dict[str, int]:
         """The state from which a new object continues; JSON values."""
         line_of = {} if self._line_of is None else {_LINE_OF + self._line_of: 1}

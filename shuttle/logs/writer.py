@@ -11,6 +11,7 @@ from shuttle.logs.mask import Masker
 from shuttle.logs.recorder import SegmentRecorder
 from shuttle.logs.replay import Replay, StreamKey
 from shuttle.logs.spool import Spool
+from shuttle.logs.stage_places import StageMark, StagePlace, StagePlaces
 from shuttle.logs.stream_transform import StreamTransform
 from shuttle.logs.transform import LogComposer
 
@@ -28,6 +29,7 @@ class _Stream:
 
     branch: str
     transform: StreamTransform
+    places: StagePlaces
     taken: int = 0
     # Raw bytes before this offset belong to recorded segments.
     recorded_stop: int = 0
@@ -110,17 +112,27 @@ class LogWriter:
         new = raw[stream.taken - offset :] if offset < stream.taken else raw
         if offset > stream.taken or not new or stream.finished or not self._has_room(key):
             return stream.taken
-        text = stream.transform.feed(new)
-        self._record_raw(key, stream, new)
-        stream.taken += len(new)
-        self._add(key, text)
+        for part in stream.places.parts(stream.taken, new):
+            text = stream.transform.feed(part)
+            self._record_raw(key, stream, part)
+            stream.taken += len(part)
+            stream.places.took(stream.taken, part, len(text))
+            self._add(key, text)
         return stream.taken
+
+    def mark_stage(self, key: StreamKey, branch: str, mark: StageMark) -> None:
+        """Find the place of a stage's beginning or end in the log; call it before the bytes that follow are taken."""
+        if key in self._streams or not self._exceeds_stream_limit(key):
+            stream = self._stream(key, branch)
+            stream.places.add(mark, stream.taken)
+            if stream.finished:
+                stream.places.finish(self.offset)
 
     def idle(self) -> None:
         """Write the part of unfinished lines that later bytes cannot change."""
         for key, stream in self._streams.items():
             if stream.transform.held_bytes:
-                self._add(key, stream.transform.idle())
+                self._add_held(key, stream.transform.idle())
 
     @property
     def holds_text(self) -> bool:
@@ -132,7 +144,8 @@ class LogWriter:
         stream = self._stream(key, branch)
         if not stream.finished:
             stream.finished = True
-            self._add(key, stream.transform.finish())
+            self._add_held(key, stream.transform.finish())
+            stream.places.finish(self.offset)
 
     def give_up(self, claim_id: int) -> None:
         """Stop waiting for this claim's bytes in a replay, because they cannot be sent again."""
@@ -160,9 +173,11 @@ class LogWriter:
         rest = self._replay.rest()
         if self._spool.written_bytes > self.offset:
             self._keep_spool_bytes()
-            return
-        for key, text in rest:
-            self._write(key, text)
+        else:
+            for key, text in rest:
+                self._write(key, text)
+        for stream in self._streams.values():
+            stream.places.give_up(self.offset)
 
     def _keep_spool_bytes(self) -> None:
         """Keep the spool's bytes beyond `offset`: the agents did not send all of them again."""
@@ -200,6 +215,15 @@ class LogWriter:
         state = {**self._log.state(), **flags, "recorded": self._recorder.text_bytes}
         return self._recorder.changes(), Checkpoint(self.offset, state, self._stream_states())
 
+    @property
+    def found_places(self) -> bool:
+        """Whether places of stages wait for a commit."""
+        return not self.replaying and any(stream.places.any_found for stream in self._streams.values())
+
+    def places(self) -> list[StagePlace]:
+        """The places of stages that were found since the last call; they belong to the same commit as `changes`."""
+        return [place for stream in self._streams.values() for place in stream.places.found()]
+
     def begin_segment(self) -> None:
         """Let the next bytes begin a segment."""
         self._recorder.begin_segment()
@@ -215,6 +239,7 @@ class LogWriter:
                 "offset": stream.taken - stream.transform.held_bytes,
                 "finished": stream.finished,
                 "transform": stream.transform.state(),
+                "places": stream.places.state(),
             }
         return states
 
@@ -226,7 +251,9 @@ class LogWriter:
             state = self._states.get(_name(key), {})
             transform = self._log.stream(branch, state.get("transform"))
             recorded = max(self._recorded.get(key, 0), self._replay.recorded_stop(key))
-            stream = _Stream(branch, transform, state.get("offset", 0), recorded, state.get("finished", False))
+            taken = state.get("offset", 0)
+            places = StagePlaces(taken, state.get("places"))
+            stream = _Stream(branch, transform, places, taken, recorded, state.get("finished", False))
             self._streams[key] = stream
         return stream
 
@@ -241,6 +268,10 @@ class LogWriter:
         if known < len(raw):
             new = raw[known:] if known else raw
             self._record(key, stream.taken + known, raw=new)
+
+    def _add_held(self, key: StreamKey, text: bytes) -> None:
+        self._streams[key].places.more_text(len(text))
+        self._add(key, text)
 
     def _add(self, key: StreamKey, text: bytes) -> None:
         if self._replay.over:
@@ -270,7 +301,11 @@ class LogWriter:
 
     def _put(self, key: StreamKey, text: bytes) -> None:
         """Write text whose place in the order is recorded."""
-        self._append(self._log.add(text, _name(key), self._streams[key].branch))
+        stream, name = self._streams[key], _name(key)
+        for part in stream.places.texts(text):
+            log_start = self.offset + self._log.begins_new_line(name)
+            self._append(self._log.add(part, name, stream.branch))
+            stream.places.wrote(len(part), log_start, self.offset)
 
     def _append(self, text: bytes) -> None:
         """Write to the spool at `offset`. Bytes that it has there already are kept, even if an agent's copy differs."""

@@ -1,89 +1,23 @@
 """The writer gives the same bytes for any timing, after a restart, and when a lost log is written again."""
 
 import asyncio
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shuttle.build import Checkpoint
 from shuttle.errors import ConflictError
-from shuttle.logs import LogRules, Segment
-from shuttle.logs.mask import Masker
-from shuttle.logs.spool import Spool
-from shuttle.logs.writer import MAX_STREAMS, LogWriter
+from shuttle.logs.writer import MAX_STREAMS
+from tests.unit.logs.durable_log import BRANCHES, LEFT, MAIN, PREAMBLE, RIGHT, RULES, DurableLog, send, written
 
-RULES = LogRules(secrets=("s3cret-value",), max_line_bytes=200, max_log_bytes=100_000)
-MASKER = Masker(RULES.secrets)
-MAIN = (1, "main")
-LEFT = (2, "main")
-RIGHT = (3, "main")
-BRANCHES = {MAIN: "", LEFT: "left", RIGHT: "right"}
-PREAMBLE = b"-----> Source: 3 bytes\n"
 CHANGED = b"-----> An agent's copy of this log was changed after it had been sent.\n"
 LOST = b"-----> A part of this log was lost with the shuttle's disk.\n"
-
-
-@dataclass
-class DurableLog:
-    """The parts of a log that survive a crash: the spool's file, the committed rows, and pieces elsewhere."""
-
-    path: Path
-    segments: dict[int, Segment] = field(default_factory=dict)
-    checkpoint: Checkpoint | None = None
-    pieces: bytes = b""
-    earlier: Checkpoint | None = None
-
-    def writer(self) -> tuple[LogWriter, Spool]:
-        spool = Spool(self.path)
-        if self.checkpoint is not None and spool.written_bytes < self.checkpoint.log_offset:
-            spool.hide(0)
-            spool.restore(0, self.pieces)
-            spool.show(len(self.pieces))
-        if spool.written_bytes < len(PREAMBLE):
-            spool.append(PREAMBLE[spool.written_bytes :])
-        segments = [self.segments[position] for position in sorted(self.segments)]
-        writer = LogWriter(
-            spool,
-            RULES,
-            MASKER,
-            preamble_bytes=len(PREAMBLE),
-            checkpoint=self.checkpoint,
-            segments=segments,
-            earlier=self.earlier,
-        )
-        return writer, spool
-
-    def keep(self, spool: Spool, *, with_checkpoint: bool) -> None:
-        """Keep what readers see elsewhere, and the checkpoint if it is not beyond that."""
-        self.pieces = max(self.pieces, written(self)[: spool.size_bytes], key=len)
-        if with_checkpoint and self.checkpoint is not None and self.checkpoint.log_offset <= len(self.pieces):
-            self.earlier = self.checkpoint
-
-    def commit(self, writer: LogWriter, spool: Spool) -> None:
-        changes = writer.changes()
-        if changes is not None:
-            segments, self.checkpoint = changes
-            self.segments |= {segment.position: segment for segment in segments}
-        spool.show(writer.offset)
-
-
-def send(writer: LogWriter, key: tuple[int, str], raw: bytes, size: int = 7) -> None:
-    """Send `raw` like a supervisor: from the wanted offset on, until everything is taken."""
-    while (offset := writer.wanted(key, BRANCHES[key])) < len(raw):
-        if writer.take(key, BRANCHES[key], offset, raw[offset : offset + size]) == offset:
-            return
 
 
 @pytest.fixture
 def durable(tmp_path: Path) -> DurableLog:
     return DurableLog(tmp_path / "log")
-
-
-def written(durable: DurableLog) -> bytes:
-    return durable.path.read_bytes()
 
 
 def test_one_stream_is_repaired_and_masked(durable: DurableLog):
