@@ -1,5 +1,5 @@
 
-begin_stage fetch 'Fetching the environment and the source'
+begin_stage fetch 'Fetching the environment and the source' 10
 ask "$setup_token" GET environment -o "$work/environment.tar.gz" ||
   fail environment_refused "The shuttle did not hand out the build's environment (HTTP status $status)."
 mkdir "$work/environment"

@@ -19,12 +19,13 @@ open_log() {
 begin_forwarding() {
   chunk=/proc/$$/fd/9
   offset=$1 chunk_size=0 push_in=0 silent=0 idle=3000 failures=0 empty_looks=0 cut_at=0 paused='' shown=$1
+  boundary='' refusals=0 misplaced=''
 }
 
 # seek_log: position descriptor 3 at `offset`. The file has no name, so it is reopened through /proc; dd skips the bytes
 # by one lseek.
 seek_log() {
-  chunk_size=0
+  chunk_size=0 misplaced=''
   exec 3<"/proc/$$/fd/3"
   [ "$offset" = 0 ] || dd bs=1 skip="$offset" count=0 <&3 2>/dev/null
 }
@@ -35,10 +36,13 @@ log_size() {
   echo "${5:-0}"
 }
 
-# read_chunk: read up to 4 MiB of the log into `chunk`, unless one is waiting to be acknowledged.
+# read_chunk: read up to 4 MiB of the log into `chunk`, but nothing beyond `boundary`, unless a chunk is waiting to be
+# acknowledged. `misplaced`: descriptor 3 is not at `offset`.
 read_chunk() {
   [ "$chunk_size" = 0 ] || return 0
   [ "$cut_at" = 0 ] || [ "$offset" -lt "$cut_at" ] || return 0
+  [ -z "$boundary" ] || [ "$offset" -lt "$boundary" ] || return 0
+  [ -z "$misplaced" ] || seek_log
   # A dd that a signal ended may have read more than it wrote, so descriptor 3 is positioned again.
   dd bs=256k count=16 <&3 >"$chunk" 2>/dev/null || {
     seek_log
@@ -47,6 +51,10 @@ read_chunk() {
   [ -s "$chunk" ] || return 0
   chunk_size=`wc -c <"$chunk"`
   chunk_size=$((chunk_size))
+  if [ -n "$boundary" ] && [ $((offset + chunk_size)) -gt "$boundary" ]; then
+    chunk_size=$((boundary - offset)) misplaced=yes
+    dd if=/dev/null of="$chunk" bs=1 seek="$chunk_size" 2>/dev/null
+  fi
   if [ "$console" = full ] && [ "$shown" -lt $((offset + chunk_size)) ]; then
     tail -c "+$((shown > offset ? shown - offset + 1 : 1))" "$chunk"
     shown=$((offset + chunk_size))
@@ -186,11 +194,17 @@ forward() {
   [ "$push_in" -le 0 ] || return 0
   if [ "$chunk_size" = 0 ]; then
     empty_looks=$((empty_looks + 1))
-    [ "$silent" -ge "$idle" ] || return 0
+    [ "$silent" -ge "$idle" ] || [ "$offset" = "$boundary" ] || return 0
   else
     empty_looks=0
   fi
   push
+  # Stages are reported only directly after a push that was answered. If they are refused again and again, the log
+  # does not wait for them.
+  [ "$failures" = 0 ] && [ -n "$unreported" ] || return 0
+  report_stages
+  [ -z "$unreported" ] || refusals=$((refusals + 1))
+  [ "$refusals" -lt 5 ] || boundary=''
 }
 
 # rest: sleep until the next round: 0.05 s at first, so that a short build ends at once, up to 1 s in a silent build.
@@ -211,8 +225,8 @@ rest() {
   push_in=$((push_in - moment)) silent=$((silent + moment))
 }
 
-# push_all EXIT: send the rest of the log, the stages that are not reported yet, and the exit status; fails at
-# `deadline` (see read_clock).
+# push_all EXIT: send the rest of the log, the stages that are not reported yet (those at `boundary` before the bytes
+# behind it), and the exit status; fails at `deadline` (see read_clock).
 push_all() {
   push_in=0
   # A chunk that was read earlier may lack the last bytes.
@@ -221,6 +235,8 @@ push_all() {
     read_chunk
     if [ "$chunk_size" = "$full_chunk" ]; then
       push
+    elif [ -n "$boundary" ]; then
+      push && report_stages && boundary=''
     elif
       report_stages
       push "&end=1&exit=$1" && [ "$status" = 200 ] && [ "$chunk_size" = 0 ]; then

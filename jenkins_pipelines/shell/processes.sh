@@ -114,8 +114,6 @@ follow() {
     [ -n "$paused" ] || kill -CONT "-$runner_pid" 2>/dev/null
     # Nothing is forwarded before the collector's pid is known: limit_growth needs it.
     [ -z "$collector" ] || forward
-    # Stages are reported only directly after a push that was answered.
-    [ "$silent$failures" != 00 ] || report_stages
     rest
   done
 }

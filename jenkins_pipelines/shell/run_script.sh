@@ -1,5 +1,5 @@
 
-begin_stage build 'Running the build'
+begin_stage build 'Running the build' "$state_of_build"
 
 # take_makefile: sets `makefile` to the file that make would read.
 take_makefile() {

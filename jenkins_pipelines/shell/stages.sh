@@ -9,12 +9,14 @@ say() {
   printf -- '-----> %s\n' "$1" >&4
 }
 
-# begin_stage NAME TEXT: TEXT is shown on Jenkins' console.
+# begin_stage NAME TEXT [STATE]: TEXT is shown on Jenkins' console. STATE is the code of the build's state from then on.
 begin_stage() {
   stage=$1
   [ "$console" != full ] || read_chunk
   note "$2"
-  progress begin
+  state=''
+  [ -z "${3-}" ] || state=",\"state\":$3"
+  progress begin "$state"
 }
 
 # end_stage CODE STATUS
@@ -24,11 +26,14 @@ end_stage() {
   stage=''
 }
 
-# progress EVENT [FIELDS]: report an event of the stage. If the call fails, the build continues: `unreported` keeps the
-# events that the shuttle has not accepted yet, one per line, and they are sent again after a push that was answered. If
-# that fails, too, only the stages' times are lost.
+# progress EVENT [FIELDS]: report an event of the stage, with the size of the log. If the call fails, the build
+# continues: `unreported` keeps the events that the shuttle has not accepted yet, one per line, and they are sent again
+# after a push that was answered. Until then no byte beyond `boundary` is pushed, which is the size of the log at the
+# first of them: otherwise the shuttle would not know which bytes belong to the stage.
 progress() {
-  unreported="$unreported{\"id\":\"$stream.$stage.$1\",\"stage\":\"$stage\",\"event\":\"$1\"${2-}}$newline"
+  size=`log_size`
+  [ -n "$unreported" ] || boundary=$size
+  unreported="$unreported{\"id\":\"$stream.$stage.$1\",\"stage\":\"$stage\",\"event\":\"$1\",\"offset\":$size${2-}}$newline"
   report_stages
 }
 
@@ -45,6 +50,7 @@ report_stages() {
     esac
     unreported=${unreported#*"$newline"}
   done
+  boundary='' refusals=0
 }
 
 # begin: tell the shuttle that users' code is about to run, which voids the setup token. Called before a pipeline starts

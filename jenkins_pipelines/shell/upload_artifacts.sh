@@ -1,5 +1,5 @@
 
-begin_stage artifacts 'Uploading the artifacts'
+begin_stage artifacts 'Uploading the artifacts' 95
 
 # url_name NAME: NAME as one path segment of a URL, with encoded slashes.
 url_name() {

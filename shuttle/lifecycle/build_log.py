@@ -13,6 +13,7 @@ from shuttle.errors import NotOwnerError, StoreError, UnavailableError
 from shuttle.lifecycle.piece_writer import PieceWriter
 from shuttle.logs.archive import GrowingDigest
 from shuttle.logs.spool import Spool, SpoolError
+from shuttle.logs.stage_places import StageMark, StagePlace
 from shuttle.logs.transform import LOG_CUT
 from shuttle.logs.writer import LogWriter
 from shuttle.store import Database
@@ -37,6 +38,11 @@ _COMMIT_PAUSE_SECONDS = 0.04
 # A large log is hashed and synced while it grows, so that its end waits neither for a second reading nor for a slow
 # disk.
 _HASH_BATCH_BYTES = 8 * 1024 * 1024
+
+
+def own_stream(branch: str) -> str:
+    """The stream of a supervisor's own log: that of its branch, or `main`."""
+    return branch or "main"
 
 
 class BuildLog:
@@ -81,6 +87,8 @@ class BuildLog:
         self._pieces = pieces
         # The offset of the newest checkpoint that is recorded.
         self._recorded_bytes = writer.offset
+        # Places of stages that are not recorded yet.
+        self._places: list[StagePlace] = []
         self._commit: asyncio.Task[None] | None = None
         self._shown = asyncio.Event()
         self._commit_wanted = asyncio.Event()
@@ -135,6 +143,12 @@ class BuildLog:
             return offset + len(raw)
         self._schedule_commit()
         return wanted
+
+    def mark_stage(self, claim: Claim, mark: StageMark) -> None:
+        """A stage of the claim's own stream begins or ends at the mark: its place is recorded with the log's bytes."""
+        if self.broken is None and not self.closed:
+            self._writer.mark_stage((claim.claim_id, own_stream(claim.branch)), claim.branch, mark)
+            self._schedule_commit()
 
     async def wait_for_room(self) -> None:
         """Return once at most 16 MiB are written but uncommitted, or the log is broken or lost."""
@@ -237,8 +251,11 @@ class BuildLog:
 
     @property
     def _uncommitted(self) -> bool:
-        """Whether text waits for a commit, or pieces for a checkpoint: text of a replay is shown without one."""
-        if self._writer.offset > self._spool.size_bytes:
+        """Whether text or the place of a stage waits for a commit, or pieces for a checkpoint.
+
+        Text of a replay is shown without a checkpoint.
+        """
+        if self._writer.offset > self._spool.size_bytes or self._places or self._writer.found_places:
             return True
         return self._pieces is not None and self._recorded_bytes < self._writer.offset and not self._writer.replaying
 
@@ -290,13 +307,16 @@ class BuildLog:
         offset, changes = self._writer.offset, self._writer.changes()
         if changes is not None:
             segments, checkpoint = changes
+            self._places += self._writer.places()
+            recorded = len(self._places)
             try:
-                await self._database.run(record_log, self.build_uuid, segments, checkpoint)
+                await self._database.run(record_log, self.build_uuid, segments, checkpoint, self._places[:recorded])
             except StoreError as error:
                 self._writer.restore(segments)
                 log.warning("a log waits for the database", build_uuid=self.build_uuid, error=error.message)
                 await asyncio.sleep(_STORE_PAUSE_SECONDS)
                 return
+            del self._places[:recorded]
             self._recorded_bytes = offset
         self._spool.show(offset)
         if self._pieces is not None:

@@ -20,6 +20,7 @@ from shuttle.store import Database
 from shuttle.store.builds import find_build, reread
 from shuttle.store.claims import claims_of
 from shuttle.store.log_segments import segments_of
+from shuttle.store.progress import marks_of, stages_of
 from shuttle.vault import Vault
 
 
@@ -96,6 +97,7 @@ class BuildLogs:
         # In a thread: a thousand secrets take a second.
         masker = await asyncio.to_thread(Masker, spec.log_rules.secrets)
         stored = await self._pieces.restore(build)
+        stages = await self._database.run(stages_of, build.build_uuid)
         # Read last, with no await afterwards: `reload_claims` and `stop` do not reach a log before it is in `_logs`.
         build = await self._database.run(reread, build)
         claims = await self._database.run(claims_of, build.build_uuid)
@@ -118,6 +120,10 @@ class BuildLogs:
         opened = BuildLog(
             build.build_uuid, writer, spool, self._database, pieces, claims=claims, context=context, on_broken=wake
         )
+        by_id = {claim.claim_id: claim for claim in claims}
+        for stage, mark in marks_of(stages):
+            if stage.claim_id in by_id:
+                opened.mark_stage(by_id[stage.claim_id], mark)
         opened.stop_cause = build.stop_cause
         opened.time_limit_at = build.time_limit_at
         return opened

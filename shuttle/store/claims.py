@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from shuttle.errors import ConflictError, GoneError
 from shuttle.store.builds import lock_build
+from shuttle.store.progress import begin_claim_stage
 from shuttle.store.tables import builds, claims
 from shuttle.store.transitions import start_running
 from shuttle.store.tx import Topic, Tx
@@ -91,6 +92,7 @@ def claim_build(tx: Tx, build_uuid: str, new: NewClaim) -> Claim:
         "claimed_at": tx.now.at,
     }
     tx.execute(claims.insert(), row)
+    begin_claim_stage(tx, build_uuid, new.branch)
     tx.notify(Topic.BUILD, build_uuid)
     return claims_of(tx, build_uuid)[-1]
 

@@ -7,6 +7,8 @@ import sqlalchemy as sa
 
 from shuttle.build import Checkpoint
 from shuttle.logs import Segment
+from shuttle.logs.stage_places import StagePlace
+from shuttle.store.progress import record_places
 from shuttle.store.tables import builds, log_segments
 from shuttle.store.tx import Tx
 
@@ -22,13 +24,20 @@ _INSERT = log_segments.insert()
 _COLUMNS = [log_segments.c[name] for name in Segment.__dataclass_fields__]
 
 
-def record_log(tx: Tx, build_uuid: str, segments: Sequence[Segment], at: Checkpoint) -> None:
-    """Record the checkpoint, and the segments before it that are new or have grown: the newest ones of the build."""
+def record_log(
+    tx: Tx, build_uuid: str, segments: Sequence[Segment], at: Checkpoint, places: Sequence[StagePlace] = ()
+) -> None:
+    """Record the checkpoint, and the segments before it that are new or have grown: the newest ones of the build.
+
+    `places` are those of stages in the log's text before the checkpoint.
+    """
     tx.execute(_SET_CHECKPOINT, {"uuid": build_uuid, "at": asdict(at)})
     if segments:
         first = min(segment.position for segment in segments)
         tx.execute(_DELETE_NEWEST, {"uuid": build_uuid, "first": first})
         tx.execute(_INSERT, [{"build_uuid": build_uuid} | asdict(segment) for segment in segments])
+    if places:
+        record_places(tx, build_uuid, places)
 
 
 def segments_of(tx: Tx, build_uuid: str) -> list[Segment]:

@@ -1,5 +1,6 @@
 """The stages of a build, as its pipeline reports them: rows of `states` that have the name of a stage."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -8,11 +9,16 @@ from typing import Any
 import sqlalchemy as sa
 
 from shuttle.errors import ConflictError
+from shuttle.logs.stage_places import StageMark, StagePlace
 from shuttle.store.agent import lock_unfinished
-from shuttle.store.tables import states
+from shuttle.store.tables import builds, states
 from shuttle.store.tx import Tx
 
 MAX_STATES = 10_000
+LAST_CODE = 100
+"""The code of a build that has succeeded: an earlier report of it is kept as 99."""
+CLAIM_STAGE, CLAIM_STATE = "claim", 5
+"""The first stage: from the claim to the first stage that the supervisor reports."""
 
 
 class StageBoundary(StrEnum):
@@ -24,7 +30,10 @@ class StageBoundary(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StageEvent:
-    """The beginning or the end of a stage; only an end has `exit_status` and `status`. `event_id` is the agent's."""
+    """The beginning or the end of a stage; only an end has `exit_status` and `status`. `event_id` is the agent's.
+
+    `code` is that of the build's state from then on. `raw_offset` is the size of the claim's stream at this moment.
+    """
 
     event_id: str
     branch: str
@@ -32,25 +41,41 @@ class StageEvent:
     boundary: StageBoundary
     exit_status: int | None = None
     status: str | None = None
+    code: int | None = None
+    claim_id: int | None = None
+    raw_offset: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class StageRow:
-    """A stage of a build."""
+    """A stage of a build. `log_start` and `log_stop` are None as long as their place in the log is not known.
 
+    It is never known if the agent has reported no `raw_start` or `raw_stop`.
+    """
+
+    position: int
     branch: str
     stage: str
+    code: int | None
     began_at: datetime
     ended_at: datetime | None
     exit_status: int | None
     status: str | None
+    claim_id: int | None
+    raw_start: int | None
+    raw_stop: int | None
+    log_start: int | None
+    log_stop: int | None
 
 
 _COLUMNS = [states.c[name] for name in StageRow.__dataclass_fields__]
+_of_state = (states.c.build_uuid == sa.bindparam("uuid"), states.c.position == sa.bindparam("at"))
+_SET_START = states.update().where(*_of_state).values(log_start=sa.bindparam("log_offset"))
+_SET_STOP = states.update().where(*_of_state).values(log_stop=sa.bindparam("log_offset"))
 
 
-def record_stage_event(tx: Tx, build_uuid: str, event: StageEvent) -> bool:
-    """Record the event; False = one with its id is recorded already.
+def record_stage_event(tx: Tx, build_uuid: str, event: StageEvent) -> int | None:
+    """Record the event; returns the position of the stage, or None if an event with its id is recorded already.
 
     Raises:
         GoneError: the build is over.
@@ -60,16 +85,42 @@ def record_stage_event(tx: Tx, build_uuid: str, event: StageEvent) -> bool:
     of_build = states.c.build_uuid == build_uuid
     same = sa.or_(states.c.begin_id == event.event_id, states.c.end_id == event.event_id)
     if tx.execute(sa.select(states.c.position).where(of_build, same)).first() is not None:
-        return False
+        return None
+    stage = {"branch": event.branch, "stage": event.stage, "claim_id": event.claim_id}
+    if event.code is not None:
+        stage["code"] = min(event.code, LAST_CODE - 1)
+        tx.execute(builds.update().where(builds.c.build_uuid == build_uuid).values(state_code=stage["code"]))
     if event.boundary is StageBoundary.BEGIN:
-        add_state(tx, build_uuid, begin_id=event.event_id, branch=event.branch, stage=event.stage)
-        return True
-    end = {"end_id": event.event_id, "status": event.status, "exit_status": event.exit_status, "ended_at": tx.now.at}
+        end_claim_stage(tx, build_uuid, event.branch)
+        return add_state(tx, build_uuid, begin_id=event.event_id, raw_start=event.raw_offset, **stage)
+    end = {
+        "end_id": event.event_id,
+        "status": event.status,
+        "exit_status": event.exit_status,
+        "raw_stop": event.raw_offset,
+        "ended_at": tx.now.at,
+    }
     begun = (of_build, states.c.branch == event.branch, states.c.stage == event.stage, states.c.ended_at.is_(None))
-    newest = sa.select(sa.func.max(states.c.position)).where(*begun).scalar_subquery()
-    if not tx.execute(states.update().where(of_build, states.c.position == newest).values(end)).rowcount:
-        add_state(tx, build_uuid, branch=event.branch, stage=event.stage, **end)
-    return True
+    newest: int | None = tx.execute(sa.select(sa.func.max(states.c.position)).where(*begun)).scalar()
+    if newest is None:
+        return add_state(tx, build_uuid, **stage, **end)
+    tx.execute(states.update().where(of_build, states.c.position == newest).values(end))
+    return newest
+
+
+def begin_claim_stage(tx: Tx, build_uuid: str, branch: str) -> None:
+    """A step has claimed the build: its first stage begins. The caller has locked the build."""
+    end_claim_stage(tx, build_uuid, branch)
+    add_state(tx, build_uuid, branch=branch, stage=CLAIM_STAGE, code=CLAIM_STATE)
+    first = (builds.c.build_uuid == build_uuid, builds.c.state_code.is_(None))
+    tx.execute(builds.update().where(*first).values(state_code=CLAIM_STATE))
+
+
+def end_claim_stage(tx: Tx, build_uuid: str, branch: str) -> None:
+    """The first stage of a step is over, if it is not already."""
+    begun = (states.c.build_uuid == build_uuid, states.c.branch == branch, states.c.stage == CLAIM_STAGE)
+    ended = {"ended_at": tx.now.at, "status": "succeeded"}
+    tx.execute(states.update().where(*begun, states.c.ended_at.is_(None)).values(ended))
 
 
 def add_state(tx: Tx, build_uuid: str, **values: Any) -> int:
@@ -90,3 +141,32 @@ def stages_of(tx: Tx, build_uuid: str) -> list[StageRow]:
     """The stages of the build, in the order in which they began."""
     of_build = (states.c.build_uuid == build_uuid, states.c.stage.is_not(None))
     return [StageRow(*row) for row in tx.execute(sa.select(*_COLUMNS).where(*of_build).order_by(states.c.position))]
+
+
+def stage_at(tx: Tx, build_uuid: str, position: int) -> StageRow | None:
+    """The stage with this position; None = the build was deleted."""
+    which = (states.c.build_uuid == build_uuid, states.c.position == position)
+    row = tx.execute(sa.select(*_COLUMNS).where(*which)).first()
+    return None if row is None else StageRow(*row)
+
+
+def marks_of(stages: Sequence[StageRow]) -> list[tuple[StageRow, StageMark]]:
+    """The beginnings and ends of the stages in the streams of their claims."""
+    marks = []
+    for stage in stages:
+        for raw_offset, is_end in ((stage.raw_start, False), (stage.raw_stop, True)):
+            if raw_offset is not None and stage.claim_id is not None:
+                marks.append((stage, StageMark(raw_offset, is_end, stage.position)))
+    return marks
+
+
+def record_places(tx: Tx, build_uuid: str, places: Sequence[StagePlace]) -> None:
+    """Record where stages begin and end in the log; call it in the transaction that records the log's bytes."""
+    for is_end, statement in ((False, _SET_START), (True, _SET_STOP)):
+        rows = [
+            {"uuid": build_uuid, "at": one.position, "log_offset": one.log_offset}
+            for one in places
+            if one.is_end is is_end
+        ]
+        if rows:
+            tx.execute(statement, rows)

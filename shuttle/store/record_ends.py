@@ -12,9 +12,13 @@ _PARENT_ENDED = Ending(State.FAILED, "parent_ended", "The build of which this is
 
 
 def settle_record(tx: Tx, build: Build, ending: Ending) -> None:
-    """End the open states; the code 100 means success, and one failure row says why a build of this service failed."""
+    """End the open states; the code 100 means success, and one failure row says why a build of this service failed.
+
+    A stage whose end was not reported ends as the build does.
+    """
     unended = (states.c.build_uuid == build.build_uuid, states.c.ended_at.is_(None))
-    tx.execute(states.update().where(*unended).values(ended_at=tx.now.at))
+    status = sa.case((states.c.stage.is_not(None), ending.state.value), else_=states.c.status)
+    tx.execute(states.update().where(*unended).values(ended_at=tx.now.at, status=status))
     if build.api is Api.RECORD:
         return
     if ending.state is State.SUCCEEDED:

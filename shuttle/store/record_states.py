@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from shuttle.build import Api, Build, Ending, State, project_id_of
 from shuttle.errors import InvalidRequestError
 from shuttle.store.builds import lock_build, reread
-from shuttle.store.progress import add_state
+from shuttle.store.progress import LAST_CODE, add_state
 from shuttle.store.records import begin_record, note_call, written_build
 from shuttle.store.tables import builds, reference, states
 from shuttle.store.transitions import finish_build
@@ -18,7 +18,6 @@ from shuttle.store.tx import Tx
 
 # The kind of the rows of `reference` that are state codes of a project.
 STATE_CODE = "state_code"
-LAST_CODE = 100
 _COMPLETED = "completed"
 
 

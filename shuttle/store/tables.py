@@ -331,7 +331,8 @@ log_pieces = sa.Table(
 )
 
 # The states of a build: the stages that its pipeline reports, and the codes that its steps or another CI system report.
-# `log_start` and `log_stop` are offsets in the log's text. `begin_id` and `end_id` are the ids of an agent's calls.
+# `begin_id` and `end_id` are the ids of an agent's calls. `raw_start` and `raw_stop` are offsets in the stream of the
+# stage's claim, `log_start` and `log_stop` those of the log to which they lead: they are recorded with the log's bytes.
 states = sa.Table(
     "states",
     metadata,
@@ -349,6 +350,9 @@ states = sa.Table(
     sa.Column("ended_at", Instant),
     sa.Column("log_start", sa.BigInteger),
     sa.Column("log_stop", sa.BigInteger),
+    sa.Column("claim_id", Id),
+    sa.Column("raw_start", sa.BigInteger),
+    sa.Column("raw_stop", sa.BigInteger),
     sa.Column("details", sa.JSON(none_as_null=True)),
     sa.UniqueConstraint("build_uuid", "begin_id"),
 )

@@ -8,8 +8,19 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from jenkins_pipelines.catalogue import PIPELINES
 from shuttle.build import Build
-from shuttle.errors import ConflictError, GoneError, InvalidRequestError, StoreError
+from shuttle.errors import (
+    ConflictError,
+    GoneError,
+    InvalidRequestError,
+    NotOwnerError,
+    ObjectStoreError,
+    StoreError,
+)
+from shuttle.lifecycle import Services
+from shuttle.lifecycle.build_log import BuildLog
 from shuttle.lifecycle.build_spec import BuildSpec, read_spec
+from shuttle.logs.spool import SpoolError
+from shuttle.logs.stage_places import StageMark
 from shuttle.logs.transform import transform_in_thread
 from shuttle.request import decode_json
 from shuttle.request.shape import refuse
@@ -87,27 +98,58 @@ def _check_image(report: Report, build: Build) -> None:
 
 
 class Progress(BaseModel):
-    """The beginning or the end of a stage; `id` makes it idempotent."""
+    """The beginning or the end of a stage; `id` makes it idempotent.
+
+    `state` is the code of the build's state from then on. `offset` is the size of the supervisor's own stream; it is
+    effective if this call is made before the bytes that follow are pushed.
+    """
 
     model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
 
     id: Annotated[str, Field(min_length=1, max_length=200), STORABLE]
     stage: Annotated[str, Field(min_length=1, max_length=64), STORABLE]
     event: StageBoundary
+    state: Annotated[int | None, Field(strict=True, ge=-1, le=999)] = None
+    offset: Annotated[int | None, Field(strict=True, ge=0, lt=10**15)] = None
     code: Annotated[int | None, Field(strict=True, ge=-(2**31), lt=2**31)] = None
     status: Annotated[str, Field(max_length=200), STORABLE] | None = None
 
 
-@describe(Recorded, body=Progress, errors=(*JSON_ERRORS, ConflictError, GoneError, StoreError))
+@describe(
+    Recorded,
+    body=Progress,
+    errors=(*JSON_ERRORS, ConflictError, GoneError, StoreError, NotOwnerError, ObjectStoreError),
+)
 async def post_progress(request: web.Request, build: Build, claim: Claim) -> web.StreamResponse:
     """`POST …/progress`: a stage begins or ends. The build's `stages` show it."""
     reported = _read(Progress, await read_body(request, _MAX_PROGRESS_BYTES))
     services = request.app[SERVICES]
+    # Opened first: a log that is opened later finds the stage in the database.
+    build_log = await _open_log(build, services)
     event = StageEvent(
-        reported.id, claim.branch, reported.stage, reported.event, exit_status=reported.code, status=reported.status
+        reported.id,
+        claim.branch,
+        reported.stage,
+        reported.event,
+        exit_status=reported.code,
+        status=reported.status,
+        code=reported.state,
+        claim_id=claim.claim_id,
+        raw_offset=reported.offset,
     )
-    new = await services.database.run(record_stage_event, build.build_uuid, event)
-    return json_answer(Recorded(recorded=new))
+    position = await services.database.run(record_stage_event, build.build_uuid, event)
+    if position is not None and reported.offset is not None and build_log is not None:
+        is_end = reported.event is StageBoundary.END
+        build_log.mark_stage(claim, StageMark(reported.offset, is_end, position))
+    return json_answer(Recorded(recorded=position is not None))
+
+
+async def _open_log(build: Build, services: Services) -> BuildLog | None:
+    """The build's log; None if its disk fails: the build's own task gets the same error."""
+    try:
+        return await services.logs.open(build.build_uuid)
+    except SpoolError:
+        return None
 
 
 def _read(shape: type[Shape], raw: bytes) -> Shape:

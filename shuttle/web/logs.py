@@ -22,6 +22,7 @@ from shuttle.web.description import OBJECT_ERRORS, Parameter, Reply, describe
 from shuttle.web.legacy_logs import check_kept, old_shuttles_log, send_as_json, wants_json
 from shuttle.web.legacy_models import LegacyLog
 from shuttle.web.names import named_build
+from shuttle.web.stages import NOT_REPORTED, StageReader, stage_reader
 
 # A reader that has stopped reading holds one block in memory.
 _BLOCK_BYTES = 64 * 1024
@@ -44,21 +45,31 @@ _LOG_HEADERS = ("Shuttle-Log-Offset", "Shuttle-Log-Complete", "Accept-Ranges")
     parameters=(
         Parameter("offset", {"type": "string", "pattern": "^[0-9]+$"}, "The offset of the first byte to return."),
         Parameter("follow", {"type": "string"}, "`true` or `1`: wait for more until the log is complete."),
+        Parameter("stage", {"type": "string"}, "Only the part of the log that belongs to this stage."),
+        Parameter("branch", {"type": "string"}, "The branch of the stage; without it, a stage of the main step."),
         Parameter("Range", {"type": "string"}, "One range of bytes; for complete logs only.", location="header"),
     ),
 )
 async def get_logs(request: web.Request) -> web.StreamResponse:
     """`GET /:app_id/:build_id/logs` (docs/contract.md, "Reading the log")."""
+    build = None
     try:
         build = await named_build(request)
         reader, api = await open_reader(build, request.app[SERVICES]), build.api
     except NotFoundError:
         reader, api = await old_shuttles_log(request), Api.LEGACY
     await check_kept(reader)
-    if api is Api.LEGACY and wants_json(request):
-        return await send_as_json(request, reader)
-    first, end, partial = _wanted(request, reader)
     follow = request.query.get("follow", "").lower() in {"true", "1"}
+    of_stage = "stage" in request.query or "branch" in request.query
+    if of_stage:
+        reader = stage = await stage_reader(request, build, reader)
+        if follow and request.method != "HEAD":
+            await _wait_for_begin(request, stage)
+        first, end, partial = _wanted_of_stage(request, stage)
+    elif api is Api.LEGACY and wants_json(request):
+        return await send_as_json(request, reader)
+    else:
+        first, end, partial = _wanted(request, reader)
     complete = reader.complete
     headers = {
         "Content-Type": "text/plain; charset=utf-8",
@@ -69,7 +80,8 @@ async def get_logs(request: web.Request) -> web.StreamResponse:
     }
     status = 200
     if complete:
-        headers["Accept-Ranges"] = "bytes"
+        if not of_stage:
+            headers["Accept-Ranges"] = "bytes"
         headers["Content-Length"] = str(end - first)
         if partial:
             status = 206
@@ -112,8 +124,7 @@ async def _send(
             with suppress(TimeoutError):
                 async with timeout(_DISCONNECT_CHECK_SECONDS):
                     await reader.grown_beyond(offset)
-            if request.transport is None or request.transport.is_closing():
-                raise ConnectionResetError("the client has disconnected")
+            _raise_if_disconnected(request)
 
 
 def _wanted(request: web.Request, reader: LogReader) -> tuple[int, int, bool]:
@@ -132,6 +143,27 @@ def _wanted(request: web.Request, reader: LogReader) -> tuple[int, int, bool]:
         if found is not None:
             return *found, True
     return 0, size_bytes, False
+
+
+async def _wait_for_begin(request: web.Request, stage: StageReader) -> None:
+    while stage.start is None and not stage.complete:
+        with suppress(TimeoutError):
+            async with timeout(_DISCONNECT_CHECK_SECONDS):
+                await stage.begun()
+        _raise_if_disconnected(request)
+
+
+def _raise_if_disconnected(request: web.Request) -> None:
+    if request.transport is None or request.transport.is_closing():
+        raise ConnectionResetError("the client has disconnected")
+
+
+def _wanted_of_stage(request: web.Request, stage: StageReader) -> tuple[int, int, bool]:
+    """The same for the part of a stage: an offset before it means its first byte, and there are no ranges."""
+    if stage.start is None and stage.complete:
+        raise NotFoundError(NOT_REPORTED, field="stage")
+    first, end, _ = _wanted(request, stage) if "offset" in request.query else (0, stage.size_bytes, False)
+    return max(first, stage.start or 0), end, False
 
 
 def _range(text: str, size_bytes: int) -> tuple[int, int] | None:
@@ -157,7 +189,7 @@ def _bytes(digits: str) -> int:
 
 def _beyond(size_bytes: int, field: str | None = None) -> RangeNotSatisfiableError:
     return RangeNotSatisfiableError(
-        f"The log is complete and has {size_bytes} bytes; request a smaller offset.",
+        f"The log is complete and ends at offset {size_bytes}; request a smaller offset.",
         field=field,
         headers={"Content-Range": f"bytes */{size_bytes}"},
     )

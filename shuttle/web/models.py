@@ -150,14 +150,37 @@ class BuildLogSize(ResponseBody):
 
 
 class StageTimes(ResponseBody):
-    """A stage that the agent reported; `branch` is null for the main step."""
+    """A stage; `branch` is null for the main step. `state` is the code of the build's state, `code` the exit status."""
 
     stage: str
     branch: str | None
+    state: int | None
     began_at: Instant | None
     ended_at: Instant | None = None
     code: int | None = None
     status: str | None = None
+
+
+class StageLog(ResponseBody):
+    """The part of the log that belongs to a stage: the offsets of its first byte and behind its last byte.
+
+    `start` is null as long as the stage's stream has printed nothing, `stop` as long as the part may grow.
+    """
+
+    start: Count | None
+    stop: Count | None
+
+
+class StageEntry(StageTimes):
+    """A stage with its part of the log; `log` is null if its agent has not reported where that part is."""
+
+    log: StageLog | None
+
+
+class Stages(ResponseBody):
+    """All stages of a build, in the order in which they began."""
+
+    stages: list[StageEntry]
 
 
 class ArtifactEntry(ResponseBody):

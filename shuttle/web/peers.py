@@ -13,8 +13,8 @@ from shuttle.lifecycle.peers import PREFIX
 from shuttle.lifecycle.replica_log import MAX_BLOCK_BYTES, WAIT_SECONDS, read_or_wait
 from shuttle.peer_signature import HEADER
 from shuttle.store.builds import find_build
-from shuttle.web import SERVICES, Handler, agent, agent_log
-from shuttle.web.agent_auth import with_setup_token
+from shuttle.web import SERVICES, Handler, agent, agent_log, agent_results
+from shuttle.web.agent_auth import with_run_token, with_setup_token
 from shuttle.web.description import described_as
 
 _BUILD = PREFIX + "/{build_uuid:[^/]+}"
@@ -36,7 +36,9 @@ def at_owner(handler: Handler) -> Handler:
                 async with services.peers.request(
                     owner, request.method, call, headers=headers, body=_body_of(request)
                 ) as answer:
-                    if answer.status == HTTPStatus.FORBIDDEN:  # the signature; agents' calls are never answered so
+                    # The signature is wrong, or an owner of an earlier version does not know the call. The calls
+                    # themselves are never answered so.
+                    if answer.status in {HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND}:
                         raise NotOwnerError
                     back = {
                         name: value
@@ -96,3 +98,4 @@ def add_peer_routes(app: web.Application) -> None:
     app.router.add_post(f"{_BUILD}/log", from_replica(agent_log.post_log))
     app.router.add_post(f"{_BUILD}/claim", from_replica(agent.post_claim))
     app.router.add_post(f"{_BUILD}/begin", from_replica(with_setup_token(agent.post_begin)))
+    app.router.add_post(f"{_BUILD}/progress", from_replica(with_run_token(agent_results.post_progress)))

@@ -91,7 +91,7 @@ def long_form(
         timeout_seconds=build.timeout_seconds,
         jenkins=_jenkins(build, services),
         log=BuildLogSize(bytes=log_bytes, sha256=build.log_sha256, complete=build.state.final),
-        stages=[stage_form(stage) for stage in stages],
+        stages=[stage_times(stage) for stage in stages],
         artifacts=[artifact_form(artifact) for artifact in artifacts],
         image=build.image,
         digest=build.digest,
@@ -105,11 +105,12 @@ def _arguments(spec: BuildSpec) -> dict[str, str | None]:
     return {name: None if name in secret else value for name, value in spec.request.effective_arguments.items()}
 
 
-def stage_form(stage: StageRow) -> StageTimes:
-    """One stage; `branch` is null for the main step."""
+def stage_times(stage: StageRow) -> StageTimes:
+    """One stage."""
     return StageTimes(
         stage=stage.stage,
         branch=stage.branch or None,
+        state=stage.code,
         began_at=_instant(stage.began_at),
         ended_at=_instant(stage.ended_at),
         code=stage.exit_status,

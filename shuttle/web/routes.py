@@ -17,6 +17,7 @@ from shuttle.web import (
     rebuilds,
     replicas,
     sources,
+    stages,
 )
 from shuttle.web.agent_auth import with_run_token, with_setup_token
 from shuttle.web.peers import at_owner
@@ -65,7 +66,7 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "POST",
         "/-/builds/{build_uuid}/progress",
-        with_run_token(agent_results.post_progress),
+        at_owner(with_run_token(agent_results.post_progress)),
         Role.AGENT,
         "Report that a stage begins or ends.",
     ),
@@ -146,6 +147,13 @@ ROUTES: tuple[Route, ...] = (
         Role.READER,
         "The log; it can be followed while it grows.",
         open_to_anonymous=True,
+    ),
+    Route(
+        "GET",
+        "/{app_id:[^/]+}/{build_id:[^/]+}/stages",
+        stages.list_stages,
+        Role.READER,
+        "The stages, with their parts of the log.",
     ),
     Route("GET", "/{app_id:[^/]+}/{build_id:[^/]+}/artifacts", artifacts.list_artifacts, Role.READER, "The artifacts."),
     Route(

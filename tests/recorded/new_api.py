@@ -94,6 +94,8 @@ class _Callers(Recorder):
         await self.call("logs-range", "GET", "/shop/42/logs", headers={"Range": "bytes=0-13"})
         await self.call("logs-head", "HEAD", "/shop/42/logs")
         await self.call("logs-beyond", "GET", "/shop/42/logs?offset=100000")
+        await self.call("stages", "GET", "/shop/42/stages")
+        await self.call("logs-stage", "GET", "/shop/42/logs?stage=build&follow=true")
         await self.call("artifacts", "GET", "/shop/42/artifacts")
         await self.call("artifact", "GET", "/shop/42/artifacts/shop.txt")
         await self.call("source", "GET", f"/{uuid}")
@@ -183,7 +185,7 @@ class _Agents(Recorder):
         await self._call(agent, "environment", "GET", "environment", setup, show_answer="(a tar.gz)")
         await self._call(agent, "source", "GET", "source.tar.gz", setup, show_answer="(a tar.gz)")
         await self._call(agent, "begin", "POST", "begin", setup)
-        stage = {"id": "main.build.begin", "stage": "build", "event": "begin"}
+        stage = {"id": "main.build.begin", "stage": "build", "event": "begin", "state": 20, "offset": 0}
         await self._call(agent, "progress", "POST", "progress", run, stage)
         raw = {"Content-Type": "application/octet-stream"}
         await self._call(agent, "log", "POST", "log?stream=main&offset=0", run, b"2 tests failed\n", headers=raw)

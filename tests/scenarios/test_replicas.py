@@ -82,6 +82,9 @@ async def test_a_reader_of_another_replica_sees_the_log_grow_without_a_break_whi
         assert receiver.final["status"] == "succeeded"
         assert bytes(followed) == bytes(receiver.log)
         assert receiver.final["log_sha256"] == hashlib.sha256(followed).hexdigest()
+        async with product.session.get(f"http://127.0.0.1:{port}/app/1/logs?stage=build") as response:
+            part = await response.text()
+        assert part == "-----> Running build.sh\n" + "".join(f"{number}\n" for number in range(100, 1100))
 
 
 async def test_a_rolling_restart_under_load_fails_no_request(tmp_path: Path):

@@ -61,7 +61,8 @@ class AgentApi:
 
     `faults[last part of the path]` is a queue of faults for the next calls: a status, `Cut`, `CutHeaders` or
     `NoOffset`. A call in `held` gets its response when its event is set.
-    `logs` holds the streams, `ends` their exit statuses, `progress` the stages' events.
+    `logs` holds the streams, `ends` their exit statuses, `progress` the stages' events; `late` has the ids of events
+    that came after bytes that follow them in the log.
     """
 
     def __init__(self, environment: AgentEnvironment | None = None, source: bytes = b"") -> None:
@@ -83,6 +84,7 @@ class AgentApi:
         self.pushes: list[tuple[str, int, int]] = []
         self.ends: dict[str, int] = {}
         self.progress: list[dict[str, Any]] = []
+        self.late: list[str] = []
         self.reports: dict[str, dict[str, Any]] = {}
         self.artifacts: dict[str, bytes] = {}
         self.artifact_refusals: dict[str, str] = {}
@@ -255,6 +257,8 @@ class AgentApi:
         event = await request.json()
         if event["id"] not in {known["id"] for known in self.progress}:
             self.progress.append(event)
+            if len(self.logs[self.branches[-1] or "main"]) > event["offset"]:
+                self.late.append(event["id"])
         return web.json_response({"status": "OK"})
 
     async def _report(self, request: web.Request) -> web.Response:

@@ -498,7 +498,11 @@ async def test_progress_of_stages_is_shown(shuttle: Shuttle, app: str):
         for recorded in (True, False):
             answer = await agent.ask("POST", "progress", json=event)
             assert (answer.status, answer.json["recorded"]) == (200, recorded)
-    fetch, build = (await shuttle.build(agent.path))["stages"]
+    claim, fetch, build = (await shuttle.build(agent.path))["stages"]
+    assert (claim["stage"], claim["state"], claim["status"], claim["ended_at"]) == (
+        *("claim", 5, "succeeded"),
+        fetch["began_at"],
+    )
     assert (fetch["stage"], fetch["code"], fetch["status"]) == ("fetch", 0, "succeeded")
     assert fetch["began_at"] <= fetch["ended_at"] <= build["began_at"]
     assert (build["stage"], build["ended_at"], build["branch"]) == ("build", None, None)
@@ -515,6 +519,11 @@ async def test_progress_of_stages_is_shown(shuttle: Shuttle, app: str):
         ({"code": False}, "code"),
         ({"code": "7"}, "code"),
         ({"code": 2**40}, "code"),
+        ({"state": -2}, "state"),
+        ({"state": 1000}, "state"),
+        ({"state": "10"}, "state"),
+        ({"offset": -1}, "offset"),
+        ({"offset": 10**15}, "offset"),
         ({"status": "x" * 201}, "status"),
     ],
     ids=str,

@@ -10,7 +10,14 @@ UUID = "00000000-0000-4000-8000-000000000000"
 
 
 @pytest.mark.parametrize(
-    ("method", "call"), [("GET", "log?offset=0&limit=1&wait=0"), ("POST", "log"), ("POST", "claim"), ("POST", "begin")]
+    ("method", "call"),
+    [
+        ("GET", "log?offset=0&limit=1&wait=0"),
+        ("POST", "log"),
+        ("POST", "claim"),
+        ("POST", "begin"),
+        ("POST", "progress"),
+    ],
 )
 @pytest.mark.parametrize("signature", ["", "2026-01-01T00:00:00+00:00 nonce mac"])
 async def test_a_request_without_a_valid_signature_is_refused(idle: Shuttle, method: str, call: str, signature: str):

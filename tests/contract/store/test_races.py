@@ -336,7 +336,7 @@ async def test_simultaneous_equal_reports_are_recorded_once(
     def report(tx: Tx) -> bool:
         if kind == "report":
             return record_report(tx, build_uuid, "r1", b"{}", failure=None, facts={}, values={"A": "1"}, seal=bytes)
-        return record_stage_event(tx, build_uuid, StageEvent("p1", "", "build", StageBoundary.BEGIN))
+        return record_stage_event(tx, build_uuid, StageEvent("p1", "", "build", StageBoundary.BEGIN)) is not None
 
     assert await overlapping(connections, report, report) == [True, False]
 

@@ -30,7 +30,7 @@ class FakeDatabase:
         self.free = asyncio.Event()
         self.free.set()
 
-    async def run(self, _query: object, _build_uuid: str, _segments: object, at: Any) -> None:
+    async def run(self, _query: object, _build_uuid: str, _segments: object, at: Any, _places: object) -> None:
         await self.free.wait()
         if self.away:
             raise StoreError("the database is away")

@@ -86,6 +86,25 @@ def test_pipeline_is_one_untraced_step_within_the_groovy_limit(name: str) -> Non
     assert len(script.encode()) < 60_000
 
 
+# The scripts of a pipeline's stages, in the order in which they run; a stage that has several texts has one code.
+STATES = {
+    "docker-image": {"fetch": 10, "build": 20, "push": 95},
+    "script": {"fetch": 10, "build": 20, "artifacts": 95},
+}
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_states_of_a_pipeline_rise(name: str) -> None:
+    text = "".join(text for _, text in tokens(rendered(name).jenkinsfile))
+    # $state_of_build is 20 unless the pipeline's model has another one.
+    text = text.replace('"$state_of_build"', "20")
+    reported = re.findall(r"begin_stage (\w+) '[^']*' (\d+)$", text, re.MULTILINE)
+    states = {stage: int(code) for stage, code in reported}
+    assert states == STATES[name]
+    assert len(set(reported)) == len(states)
+    assert [0, *states.values(), 100] == sorted({0, *states.values(), 100})
+
+
 def test_options_of_a_request_do_not_change_the_job() -> None:
     kind = PIPELINES["docker-image"]
     with_option = kind.build(kind.Options.model_validate({"dockerfile": "somewhere/else"}))

@@ -392,7 +392,8 @@ async def test_build_that_removes_programs_of_the_agent_leaves_no_process_behind
 
 
 async def test_stages_that_could_not_be_reported_at_once_are_reported_later(each_agent: Agent) -> None:
-    build = f"echo begun; while [ ! -e {each_agent.home}/go ]; do sleep 0.1; done\n"
+    waiting = f"while [ ! -e {each_agent.home}/go ]; do sleep 0.1; done"
+    build = f"mkdir dist; echo >dist/file; echo begun; {waiting}; printf unfinished\n"
     async with shuttle(build) as api, asyncio.timeout(25):
         each_agent.url = api.url
         calls = each_agent.home / "calls"
@@ -416,6 +417,8 @@ async def test_stages_that_could_not_be_reported_at_once_are_reported_later(each
         "artifacts begin",
         "artifacts end succeeded",
     ]
+    assert api.log == RUNNING + "begun\nunfinished\n-----> Uploading file\n"
+    assert not api.late
 
 
 async def test_refused_stage_reports_do_not_delay_the_build(agent: Agent) -> None:

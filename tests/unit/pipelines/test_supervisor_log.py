@@ -114,6 +114,22 @@ async def test_claim_with_lost_response_is_repeated_with_the_same_nonce(agent: A
     assert len(set(api.nonces)) == 1
 
 
+async def test_stages_are_reported_with_their_state_and_their_place_in_the_log(each_agent: Agent) -> None:
+    async with shuttle("mkdir dist; echo >dist/file; printf unfinished\n") as api:
+        each_agent.url = api.url
+        assert (await each_agent.run(SCRIPT)).status == 0
+    size = len(RUNNING) + len("unfinished")
+    assert [(event["stage"], event.get("state"), event["offset"]) for event in api.progress] == [
+        ("fetch", 10, 0),
+        ("fetch", None, 0),
+        ("build", 20, 0),
+        ("build", None, size),
+        ("artifacts", 95, size),
+        ("artifacts", None, len(api.log)),
+    ]
+    assert not api.late
+
+
 async def test_parallel_branch_has_its_own_claim_and_stream(agent: Agent) -> None:
     async with shuttle("echo hello\n") as api:
         agent.url = api.url
