@@ -47,7 +47,8 @@ def _route_of(method: str, target: str) -> tuple[str, str] | None:
     path, method = target.partition("?")[0], "GET" if method == "HEAD" else method
     for route in ROUTES:
         pattern = re.sub(r"{\w+:([^{}]*)}", r"\1", route.path)
-        if route.method == method and re.fullmatch(re.sub(r"{\w+}", "[^/]+", pattern), path):
+        named = path.removesuffix("/") if route.state_api else path
+        if route.method == method and re.fullmatch(re.sub(r"{\w+}", "[^/]+", pattern), named):
             return route.method, route.path
     return None
 
