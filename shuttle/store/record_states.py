@@ -12,12 +12,11 @@ from shuttle.errors import InvalidRequestError
 from shuttle.store.builds import lock_build, reread
 from shuttle.store.progress import LAST_CODE, add_state
 from shuttle.store.records import begin_record, note_call, written_build
+from shuttle.store.references import Kind
 from shuttle.store.tables import builds, reference, states
 from shuttle.store.transitions import finish_build
 from shuttle.store.tx import Tx
 
-# The kind of the rows of `reference` that are state codes of a project.
-STATE_CODE = "state_code"
 _COMPLETED = "completed"
 
 
@@ -147,7 +146,7 @@ def _ending_of(fields: Mapping[str, Any], report: StateReport) -> Ending | None:
 
 def codes_of(tx: Tx, app_id: str) -> list[tuple[str, Mapping[str, Any]]]:
     """Names and fields of the project's state codes."""
-    of_project = (reference.c.kind == STATE_CODE, reference.c.scope == project_id_of(app_id))
+    of_project = (reference.c.kind == Kind.STATE_CODE, reference.c.scope == project_id_of(app_id))
     query = sa.select(reference.c.name, reference.c.fields).where(*of_project, reference.c.deactivated_at.is_(None))
     return [(row.name, row.fields) for row in tx.execute(query)]
 

@@ -189,7 +189,7 @@ async def test_error_for_malformed_json_has_the_position(idle: Shuttle, app: str
         (json.dumps(script_request(metadata={"a": [0]})).replace("[0]", "[1e999]").encode(), "metadata"),
         (json.dumps(script_request(arguments={"A": 0})).replace('"A": 0', '"A": 1e999').encode(), "arguments.A"),
         ({**SCRIPT, "source": SCRIPT["source"] | {"checksum": "sha256:" + "0" * 64}}, "source.checksum"),
-        (script_request(resume_from="x"), "resume_from"),
+        ({"resume_from": "x"}, "resume_from"),
     ],
     ids=lambda value: str(value)[:60],
 )
