@@ -569,7 +569,8 @@ async def sees(shuttle: Shuttle, app: str) -> None:
     assert {"PATH", "HOME", "LANG", "CI"} <= set(seen)
     agent = await agent_of(shuttle, f"/{app}/a%20b")
     assert agent.token not in str(seen)
-    assert set(seen) <= {
+    ours = {f"{prefix}_{name}" for prefix in ("BLDST", "BUILDSTATE") for name in ("API_URL", "API_KEY", "BUILD_ID")}
+    assert set(seen) <= ours | {
         *(
             "MINE",
             "FROM_US",
