@@ -113,7 +113,7 @@ def test_every_setting_that_is_named_exists(page: Path):
         "SHUTTLE_SINK",
         "SHUTTLE_DESTINATION",
     }
-    of_builds = {"SHUTTLE_APP_ID", "SHUTTLE_BUILD_ID", "SHUTTLE_RUN"}
+    of_builds = {"SHUTTLE_RESUME_FROM", "SHUTTLE_APP_ID", "SHUTTLE_BUILD_ID", "SHUTTLE_RUN"}
     named = set(re.findall(r"\bSHUTTLE_[A-Z_]+\b", page.read_text(encoding="utf-8")))
     assert named <= known | of_commands | of_builds | set(NAMES_WITHOUT_EFFECT)
 
