@@ -12,6 +12,15 @@ COPY bldst bldst
 COPY shuttle shuttle
 RUN /opt/shuttle/bin/pip install --no-cache-dir --no-build-isolation --no-deps .
 
+# `docker build --target bldst`: an image for steps of other CI systems that report the states of their builds.
+FROM python:3.11-slim AS bldst
+RUN apt-get update && apt-get install --yes --no-install-recommends git ca-certificates curl jq \
+    && rm -rf /var/lib/apt/lists/*
+COPY bldst /opt/bldst/bldst
+RUN printf '#!/bin/sh\nPYTHONPATH=/opt/bldst exec python3 -m bldst "$@"\n' > /usr/local/bin/bldst \
+    && chmod +x /usr/local/bin/bldst && bldst --version
+CMD ["bldst", "--help"]
+
 FROM python:3.11-slim
 # For git sources.
 RUN apt-get update && apt-get install --yes --no-install-recommends git ca-certificates && rm -rf /var/lib/apt/lists/*
