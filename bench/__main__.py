@@ -5,6 +5,7 @@ import sys
 
 BENCHMARKS = (
     "accept",
+    "state",
     "log_throughput",
     "latency",
     "agent_cost",

@@ -69,6 +69,10 @@ class StageRow:
 
 
 _COLUMNS = [states.c[name] for name in StageRow.__dataclass_fields__]
+_NEWEST = sa.select(sa.func.coalesce(sa.func.max(states.c.position), 0)).where(
+    states.c.build_uuid == sa.bindparam("uuid")
+)
+_INSERT = states.insert()
 _of_state = (states.c.build_uuid == sa.bindparam("uuid"), states.c.position == sa.bindparam("at"))
 _SET_START = states.update().where(*_of_state).values(log_start=sa.bindparam("log_offset"))
 _SET_STOP = states.update().where(*_of_state).values(log_stop=sa.bindparam("log_offset"))
@@ -129,11 +133,10 @@ def add_state(tx: Tx, build_uuid: str, **values: Any) -> int:
     Raises:
         ConflictError: the build has MAX_STATES states.
     """
-    known = sa.select(sa.func.coalesce(sa.func.max(states.c.position), 0)).where(states.c.build_uuid == build_uuid)
-    position: int = tx.execute(known).scalar_one() + 1
+    position: int = tx.execute(_NEWEST, {"uuid": build_uuid}).scalar_one() + 1
     if position > MAX_STATES:
         raise ConflictError(f"A build may have at most {MAX_STATES} states.")
-    tx.execute(states.insert(), {"build_uuid": build_uuid, "position": position, "began_at": tx.now.at} | values)
+    tx.execute(_INSERT, {"build_uuid": build_uuid, "position": position, "began_at": tx.now.at} | values)
     return position
 
 

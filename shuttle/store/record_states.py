@@ -1,7 +1,7 @@
 """Records the states that callers report of a build; a state may end a record."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -11,7 +11,7 @@ from shuttle.build import Api, Build, Ending, State, project_id_of
 from shuttle.errors import InvalidRequestError
 from shuttle.store.builds import lock_build, reread
 from shuttle.store.progress import LAST_CODE, add_state
-from shuttle.store.records import begin_record, note_call, written_build
+from shuttle.store.records import begin_record, written_build
 from shuttle.store.references import Kind
 from shuttle.store.tables import builds, reference, states
 from shuttle.store.transitions import finish_build
@@ -59,6 +59,22 @@ class EndedBuildError(InvalidRequestError):
 
 
 _STATE_COLUMNS = [states.c[name] for name in StateRow.__dataclass_fields__]
+# A state takes half the time if its statements are built once.
+_OF_BUILD = states.c.build_uuid == sa.bindparam("uuid")
+_LAST = (
+    sa.select(*_STATE_COLUMNS).where(_OF_BUILD, states.c.stage.is_(None)).order_by(states.c.position.desc()).limit(1)
+)
+_END = states.update().where(_OF_BUILD, states.c.position == sa.bindparam("at")).values(ended_at=sa.bindparam("end"))
+_SET_CODE = (
+    builds.update()
+    .where(builds.c.build_uuid == sa.bindparam("uuid"))
+    .values(state_code=sa.bindparam("new_code"), called_steady_at=sa.bindparam("now"))
+)
+_CODES = sa.select(reference.c.name, reference.c.fields).where(
+    reference.c.kind == Kind.STATE_CODE,
+    reference.c.scope == sa.bindparam("project"),
+    reference.c.deactivated_at.is_(None),
+)
 
 
 def states_of(tx: Tx, build_uuid: str) -> list[StateRow]:
@@ -94,24 +110,46 @@ def record_state(tx: Tx, build_uuid: str, report: StateReport) -> tuple[Build, S
     if build.state.final:
         raise EndedBuildError
     build = begin_record(tx, build)
-    note_call(tx, build.build_uuid)
     if last is not None and last.code == meaning.code and last.ended_at is None and _is_completed(status):
-        closing: dict[str, Any] = {"status": status, "message": report.message or last.message, "ended_at": tx.now.at}
-        closing["details"] = {**(last.details or {}), **(report.details or {})} or None
-        _update_state(tx, build.build_uuid, last.position, closing)
-        position = last.position
+        row = _close(tx, build.build_uuid, last, report)
     else:
-        _end_open_state(tx, build.build_uuid)
-        values = {"code": meaning.code, "status": status, "message": report.message, "details": report.details or None}
-        position = add_state(tx, build.build_uuid, **values)
-        tx.execute(builds.update().where(builds.c.build_uuid == build.build_uuid).values(state_code=meaning.code))
-    if meaning.ending is not None and build.api is Api.RECORD:
-        finish_build(tx, build.build_uuid, meaning.ending)
-    return reread(tx, build), _state_at(tx, build.build_uuid, position)
+        if last is not None and last.ended_at is None:
+            tx.execute(_END, {"uuid": build.build_uuid, "at": last.position, "end": tx.now.at})
+        row = _add(tx, build.build_uuid, meaning.code, status, report)
+    tx.execute(_SET_CODE, {"uuid": build.build_uuid, "new_code": meaning.code, "now": tx.now.steady})
+    build = replace(build, state_code=meaning.code)
+    if meaning.ending is None or build.api is not Api.RECORD:
+        return build, row
+    finish_build(tx, build.build_uuid, meaning.ending)
+    return reread(tx, build), replace(row, ended_at=tx.now.at)
+
+
+def _close(tx: Tx, build_uuid: str, last: StateRow, report: StateReport) -> StateRow:
+    """End the state that was reported before, with what is said of it now."""
+    closed = replace(
+        last,
+        status=report.status,
+        message=report.message or last.message,
+        details={**(last.details or {}), **(report.details or {})} or None,
+        ended_at=tx.now.at,
+    )
+    which = (states.c.build_uuid == build_uuid, states.c.position == last.position)
+    changed = {name: getattr(closed, name) for name in ("status", "message", "details", "ended_at")}
+    tx.execute(states.update().where(*which).values(changed))
+    return closed
+
+
+def _add(tx: Tx, build_uuid: str, code: int, status: str | None, report: StateReport) -> StateRow:
+    details = report.details or None
+    position = add_state(tx, build_uuid, code=code, status=status, message=report.message, details=details)
+    return StateRow(position, "", None, code, status, None, report.message, tx.now.at, None, details)
 
 
 def lock_written(tx: Tx, build_uuid: str) -> Build:
     """The build that a write goes to (see `written_build`), locked. Raises NotFoundError."""
+    build = lock_build(tx, build_uuid)
+    if build is not None and not build.state.final:
+        return build
     target = written_build(tx, build_uuid)
     return lock_build(tx, target.build_uuid) or target
 
@@ -146,28 +184,9 @@ def _ending_of(fields: Mapping[str, Any], report: StateReport) -> Ending | None:
 
 def codes_of(tx: Tx, app_id: str) -> list[tuple[str, Mapping[str, Any]]]:
     """Names and fields of the project's state codes."""
-    of_project = (reference.c.kind == Kind.STATE_CODE, reference.c.scope == project_id_of(app_id))
-    query = sa.select(reference.c.name, reference.c.fields).where(*of_project, reference.c.deactivated_at.is_(None))
-    return [(row.name, row.fields) for row in tx.execute(query)]
+    return [(row.name, row.fields) for row in tx.execute(_CODES, {"project": project_id_of(app_id)})]
 
 
 def _last_state(tx: Tx, build_uuid: str) -> StateRow | None:
-    reported = (states.c.build_uuid == build_uuid, states.c.stage.is_(None))
-    query = sa.select(*_STATE_COLUMNS).where(*reported).order_by(states.c.position.desc()).limit(1)
-    row = tx.execute(query).first()
+    row = tx.execute(_LAST, {"uuid": build_uuid}).first()
     return None if row is None else StateRow(*row)
-
-
-def _state_at(tx: Tx, build_uuid: str, position: int) -> StateRow:
-    which = (states.c.build_uuid == build_uuid, states.c.position == position)
-    return StateRow(*tx.execute(sa.select(*_STATE_COLUMNS).where(*which)).one())
-
-
-def _update_state(tx: Tx, build_uuid: str, position: int, values: Mapping[str, Any]) -> None:
-    which = (states.c.build_uuid == build_uuid, states.c.position == position)
-    tx.execute(states.update().where(*which).values(values))
-
-
-def _end_open_state(tx: Tx, build_uuid: str) -> None:
-    unended = (states.c.build_uuid == build_uuid, states.c.stage.is_(None), states.c.ended_at.is_(None))
-    tx.execute(states.update().where(*unended).values(ended_at=tx.now.at))
