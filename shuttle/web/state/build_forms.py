@@ -4,6 +4,7 @@ import json
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from urllib.parse import quote
 
 from shuttle.build import Build, State, project_id_of
@@ -21,6 +22,8 @@ from shuttle.web.state.state_models import BuildState
 SHOWN_LABELS = (Kind.PLATFORM, Kind.OS_VERSION, Kind.IMAGE_TYPE)
 Labels = Mapping[tuple[Kind, str], Reference]
 
+# The rows of one answer are those of a few builds.
+_namespace = lru_cache(64)(uuid.UUID)
 _STATUS = {State.RUNNING: "running", State.SUCCEEDED: "completed"}
 
 
@@ -170,7 +173,7 @@ def failure_entry(build: Build, row: FailureRow) -> Failure:
 
 def id_in_build(build: Build, name: str) -> str:
     """Rows of a build are numbered; clients want uuids."""
-    return str(uuid.uuid5(uuid.UUID(build.build_uuid), name))
+    return str(uuid.uuid5(_namespace(build.build_uuid), name))
 
 
 def _seconds(began_at: datetime, ended_at: datetime | None) -> int | None:
