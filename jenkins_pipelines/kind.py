@@ -1,7 +1,8 @@
 """A kind of pipeline: its options in requests, and the function that builds it."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict
 
@@ -17,13 +18,24 @@ class PipelineOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class BuildPipeline(Protocol):
+    """Builds the model of a pipeline."""
+
+    def __call__(self, options: PipelineOptions, /, platforms: Sequence[str] = ()) -> Pipeline:
+        """The model; with `platforms`, one that runs its steps in a branch for each of them."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineKind:
-    """One kind. `needs_destination`: it pushes an image. `accepts_image_source`: it accepts a docker:// source."""
+    """One kind. `needs_destination`: it pushes an image. `accepts_image_source`: it accepts a docker:// source.
+
+    `accepts_platforms`: it can run once for each platform of a build.
+    """
 
     name: str
     description: str
     Options: type[PipelineOptions]
     needs_destination: bool
     accepts_image_source: bool
-    build: Callable[[PipelineOptions], Pipeline]
+    build: BuildPipeline
+    accepts_platforms: bool = False

@@ -209,6 +209,16 @@ class Build:
     job_name: str = ""
 
     @property
+    def platforms(self) -> tuple[str, ...]:
+        """The platforms for which the build runs; for each there is a child, see `child_id_of`."""
+        return () if self.api is Api.RECORD else tuple((self.record or {}).get("platforms", ()))
+
+    @property
+    def of_platform(self) -> bool:
+        """Whether it is the record of one platform of a build: it is completed by the end of that branch only."""
+        return self.api is Api.RECORD and bool((self.record or {}).get("of_platform"))
+
+    @property
     def stage(self) -> Stage:
         """The step of the flow, derived from the recorded instants."""
         if self.running_at is not None:
@@ -253,3 +263,8 @@ def job_name_of(app_id: str, folder: str | None = None) -> str:
     readable = re.sub(r"[^a-z0-9]+", "-", app_id.lower()).strip("-")[:60].rstrip("-")
     name = f"{readable or 'app'}-{sha256(app_id.encode()).hexdigest()[:20]}"
     return f"{folder.strip('/')}/{name}" if folder else name
+
+
+def child_id_of(build_id: str, platform: str) -> str:
+    """The build id of the record of one platform of a build."""
+    return f"{build_id}-{platform}"

@@ -12,6 +12,9 @@ PARAMETERS = (
     Parameter(name="SHUTTLE_TOKEN", kind="password", description="Claims this build; it is valid for nothing else."),
 )
 
+# Jenkins shows branches as stages. This name has a space, so no branch can have it.
+_PARALLEL = "all branches"
+
 
 def supervised(*scripts: str, state: int | None = None, branches: Sequence[str] = ()) -> Fragment:
     """Claim the build with Jenkins' number, fetch its source, then run the named scripts of `shell/`.
@@ -23,5 +26,5 @@ def supervised(*scripts: str, state: int | None = None, branches: Sequence[str] 
     steps = (supervisor(*scripts),)
     if branches:
         parallel = tuple(Branch(name=name, steps=steps) for name in branches)
-        return Fragment(parameters=PARAMETERS, stages=(Stage(name="build", state=state, parallel=parallel),))
+        return Fragment(parameters=PARAMETERS, stages=(Stage(name=_PARALLEL, state=state, parallel=parallel),))
     return Fragment(parameters=PARAMETERS, stages=(Stage(name="build", state=state, steps=steps),))

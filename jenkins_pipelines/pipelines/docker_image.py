@@ -1,5 +1,6 @@
 """`docker-image`, the default: build the source's Dockerfile, or copy an image, and push it."""
 
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Annotated
 
@@ -36,7 +37,7 @@ class DockerImageOptions(PipelineOptions):
     dockerfile: _Path | None = None
 
 
-def build(_: PipelineOptions) -> Pipeline:
+def build(_: PipelineOptions, /, platforms: Sequence[str] = ()) -> Pipeline:  # noqa: ARG001 - it accepts none
     """The pipeline's model. Options are read on the agent, so one job runs every build of an app."""
     return combine(KIND.name, KIND.description, supervised(*_SCRIPTS))
 

@@ -1,5 +1,7 @@
 """`script`: run the source's ./build.sh (or make), and upload the files in dist/."""
 
+from collections.abc import Sequence
+
 from jenkins_pipelines.fragment import combine
 from jenkins_pipelines.fragments.supervised import supervised
 from jenkins_pipelines.kind import PipelineKind, PipelineOptions
@@ -10,9 +12,10 @@ class ScriptOptions(PipelineOptions):
     """The script pipeline has no options."""
 
 
-def build(_: PipelineOptions) -> Pipeline:
-    """The pipeline's model."""
-    return combine(KIND.name, KIND.description, supervised("links", "run_script", "upload_artifacts"))
+def build(_: PipelineOptions, /, platforms: Sequence[str] = ()) -> Pipeline:
+    """The pipeline's model; it has a branch for each platform."""
+    steps = supervised("links", "run_script", "upload_artifacts", branches=platforms)
+    return combine(KIND.name, KIND.description, steps)
 
 
 KIND = PipelineKind(
@@ -21,5 +24,6 @@ KIND = PipelineKind(
     Options=ScriptOptions,
     needs_destination=False,
     accepts_image_source=False,
+    accepts_platforms=True,
     build=build,
 )

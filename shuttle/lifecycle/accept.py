@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 from weakref import WeakValueDictionary
 
-from shuttle.build import Api, Build, job_name_of
+from shuttle.build import Api, Build, child_id_of, job_name_of
 from shuttle.errors import (
     CannotRecordError,
     ConflictError,
@@ -24,17 +24,26 @@ from shuttle.errors import (
 )
 from shuttle.lifecycle import Services
 from shuttle.lifecycle.again import rebuilt_request, resumed_request
-from shuttle.lifecycle.build_spec import make_spec, token_digest
+from shuttle.lifecycle.build_spec import BuildSpec, make_spec, token_digest
 from shuttle.lifecycle.new_endpoints import new_endpoints
 from shuttle.lifecycle.read_request import DecodedSource, decoded_source, read_body, read_legacy_body
 from shuttle.lifecycle.uploads import Uploads
 from shuttle.outgoing.endpoints import PayloadFormat
-from shuttle.request import UUID, LegacyRequest, ParsedRequest, Resumed, ResumeRequest, canonical_json
+from shuttle.request import (
+    UUID,
+    BuildRequest,
+    LegacyRequest,
+    ParsedRequest,
+    Resumed,
+    ResumeRequest,
+    canonical_json,
+    check_id,
+)
 from shuttle.standing import Standing
 from shuttle.store.build_numbers import take_number
 from shuttle.store.fence import Ownership
 from shuttle.store.idempotency import find_recorded, find_recorded_legacy
-from shuttle.store.new_build import NewBuild
+from shuttle.store.new_build import NewBuild, NewChild
 from shuttle.store.permitted import check_app, check_source
 from shuttle.store.resumes import free_id, unfinished_successor
 from shuttle.store.tx import Tx
@@ -242,7 +251,8 @@ class Acceptance:
             timeout_seconds=request.timeout_seconds,
             deadline_seconds=settings.shuttle_build_deadline_seconds,
             receivers=new_endpoints(request.status_hooks, payload_format, vault),
-            **_resumes(parsed.resumes),
+            **_said(request, parsed.resumes),
+            children=_children(identity.build_id, spec),
             sinks=new_endpoints(request.log_hooks, payload_format, vault),
         )
 
@@ -260,10 +270,24 @@ class Acceptance:
         return job_name_of(app_id, self._services.settings.shuttle_jenkins_folder or None)
 
 
-def _resumes(resumed: Resumed | None) -> dict[str, Any]:
-    if resumed is None:
-        return {}
-    return {"resume_from": resumed.build_uuid, "record": {"resume": {"resume_from_state": resumed.state_code}}}
+def _said(request: BuildRequest, resumed: Resumed | None) -> dict[str, Any]:
+    """The column `record`, and the build that is resumed."""
+    record: dict[str, Any] = {}
+    if request.platforms:
+        record["platforms"] = [platform.name for platform in request.platforms]
+    if resumed is not None:
+        record["resume"] = {"resume_from_state": resumed.state_code}
+    return {"resume_from": None if resumed is None else resumed.build_uuid, "record": record or None}
+
+
+def _children(build_id: str, spec: BuildSpec) -> list[NewChild]:
+    """The records of the platforms. Raises InvalidRequestError if the id of one would be too long."""
+    children = []
+    for index, (platform, child_uuid) in enumerate(spec.children.items()):
+        child_id = check_id(f"platforms[{index}]", child_id_of(build_id, platform))
+        resumed = None if spec.resumes is None else spec.resumes.platforms.get(platform)
+        children.append(NewChild(platform, child_uuid, child_id, None if resumed is None else resumed.build_uuid))
+    return children
 
 
 async def _group_concurrent_requests() -> None:

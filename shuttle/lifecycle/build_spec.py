@@ -2,6 +2,7 @@
 
 import hmac
 import secrets
+import uuid
 from base64 import urlsafe_b64encode
 from hashlib import sha256
 
@@ -28,8 +29,11 @@ class BuildSpec(BaseModel):
     request: BuildRequest = Field(repr=False)
     token: str = Field(repr=False)
     agent_key: str = Field("", repr=False)
-    # Made of the build's uuid whenever the spec is read.
+    # Made of the uuids of the build and its children whenever the spec is read.
     state_token: str = Field("", repr=False, exclude=True)
+    state_tokens: dict[str, str] = Field(default_factory=dict, repr=False, exclude=True)
+    # The uuids of the records of the platforms, by their names.
+    children: dict[str, str] = Field(default_factory=dict, exclude_if=lambda children: not children)
     # The caller's standing. Specs that an older version recorded have none.
     standing: Standing = Standing.CONTROLLER
     resumes: Resumed | None = Field(None, exclude_if=lambda resumes: resumes is None)
@@ -43,8 +47,9 @@ class BuildSpec(BaseModel):
     @property
     def log_rules(self) -> LogRules:
         """The rules that make the log's transformation a pure function of the agents' bytes."""
+        state_tokens = [token for token in (self.state_token, *self.state_tokens.values()) if token]
         return LogRules(
-            secrets=(*self.secrets, self.token, *([self.state_token] if self.state_token else [])),
+            secrets=(*self.secrets, self.token, *state_tokens),
             max_line_bytes=self.max_line_bytes,
             max_log_bytes=self.max_log_bytes,
         )
@@ -53,7 +58,8 @@ class BuildSpec(BaseModel):
 async def read_spec(build_uuid: str, database: Database, vault: Vault) -> BuildSpec:
     """The spec of a recorded build. Raises StoreError."""
     spec = BuildSpec.model_validate_json(vault.open(await database.run(sealed_spec, build_uuid)))
-    return spec.model_copy(update={"state_token": state_token(build_uuid, vault)})
+    tokens = {platform: state_token(child_uuid, vault) for platform, child_uuid in spec.children.items()}
+    return spec.model_copy(update={"state_token": state_token(build_uuid, vault), "state_tokens": tokens})
 
 
 def make_spec(
@@ -79,6 +85,7 @@ def make_spec(
         agent_key=new_token(),
         standing=standing,
         resumes=resumes,
+        children={platform.name: str(uuid.uuid4()) for platform in request.platforms},
         secrets=secrets_of(request, settings),
         registries=registries,
         insecure_registries=settings.shuttle_insecure_registries,
@@ -104,9 +111,12 @@ def claim_token(spec: BuildSpec, kind: str, branch: str, nonce: str) -> str:
     return urlsafe_b64encode(hmac.digest(spec.agent_key.encode(), named, "sha256")).decode().rstrip("=")
 
 
-def agent_environment(build: Build, spec: BuildSpec, public_url: str, *, with_credentials: bool) -> AgentEnvironment:
+def agent_environment(
+    build: Build, spec: BuildSpec, public_url: str, *, branch: str = "", with_credentials: bool
+) -> AgentEnvironment:
     """The answer to `GET …/environment`; with credentials only for pipelines that pull or push images.
 
+    The `branch` of a platform gets that platform's arguments, and the token of that platform's record.
     `public_url` is that of the service as agents see it.
     """
     request = spec.request
@@ -116,7 +126,9 @@ def agent_environment(build: Build, spec: BuildSpec, public_url: str, *, with_cr
         app_id=build.app_id,
         build_id=build.build_id,
         build_uuid=build.build_uuid,
-        arguments=_given_variables(build, spec, public_url) | request.effective_arguments,
+        arguments=_given_variables(build, spec, public_url, branch)
+        | request.effective_arguments
+        | _arguments_of(request, branch),
         secret_arguments=list(request.secret_arguments),
         destinations=list(request.destinations),
         registries=spec.registries if with_credentials else {},
@@ -128,17 +140,29 @@ def agent_environment(build: Build, spec: BuildSpec, public_url: str, *, with_cr
     )
 
 
-def _given_variables(build: Build, spec: BuildSpec, public_url: str) -> dict[str, str]:
+def _arguments_of(request: BuildRequest, branch: str) -> dict[str, str]:
+    return next((platform.arguments for platform in request.platforms if platform.name == branch), {})
+
+
+def _given_variables(build: Build, spec: BuildSpec, public_url: str, branch: str) -> dict[str, str]:
     """What the build is told besides its arguments, which win."""
-    said = _git_variables(build, spec.request) | _resume_variables(spec.resumes)
+    platform = branch if branch in spec.children else None
+    resumes = spec.resumes
+    if platform is not None and resumes is not None:
+        resumes = resumes.platforms.get(platform, resumes)
+    said = _git_variables(build, spec.request) | _resume_variables(resumes)
     if PIPELINES[spec.request.pipeline].needs_destination:
         return said  # they become build arguments, and would put the token into an image
-    return said | _bldst_variables(build, spec.state_token, f"{public_url.rstrip('/')}{STATE_PATH}")
+    api_url = f"{public_url.rstrip('/')}{STATE_PATH}"
+    if platform is None:
+        return said | _bldst_variables(build.build_uuid, spec.state_token, api_url)
+    own = _bldst_variables(spec.children[platform], spec.state_tokens[platform], api_url)
+    return said | own | {"PLATFORM": platform}
 
 
-def _bldst_variables(build: Build, token: str, api_url: str) -> dict[str, str]:
+def _bldst_variables(build_uuid: str, token: str, api_url: str) -> dict[str, str]:
     """What `bldst` needs to report the states of this build, under the names of both of its generations."""
-    values = {"API_URL": api_url, "API_KEY": token, "BUILD_ID": build.build_uuid}
+    values = {"API_URL": api_url, "API_KEY": token, "BUILD_ID": build_uuid}
     return {f"{prefix}_{name}": value for prefix in ("BLDST", "BUILDSTATE") for name, value in values.items()}
 
 

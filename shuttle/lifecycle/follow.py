@@ -5,13 +5,20 @@ import asyncio
 import structlog
 
 from shuttle.build import Build, Ending
-from shuttle.endings import JenkinsResult, ending_by_jenkins, ending_by_supervisors
+from shuttle.endings import (
+    PLATFORM_FAILED,
+    JenkinsResult,
+    ending_by_jenkins,
+    ending_by_platforms,
+    ending_by_supervisors,
+)
 from shuttle.errors import JenkinsNotFoundError, UnavailableError
 from shuttle.lifecycle import Services
 from shuttle.lifecycle.backoff import Backoff
 from shuttle.lifecycle.build_log import BuildLog
 from shuttle.lifecycle.jenkins_watch import JenkinsWatch, is_over_in_jenkins
 from shuttle.lifecycle.until_claimed import Claimed, TriggerAgain, until_claimed_or_over
+from shuttle.store.platform_ends import failed_platforms
 
 log = structlog.get_logger()
 
@@ -19,6 +26,8 @@ _DESCRIBE_SECONDS = 2.0
 # The pauses between two polls after the branches' ends grow from the first to the longest.
 _FIRST_POLL_SECONDS = 0.05
 _LONGEST_POLL_SECONDS = 2.0
+# The reasons that say that a step failed, but not why.
+_FAILURES = {"build_failed", PLATFORM_FAILED}
 
 
 async def follow(build: Build, services: Services) -> Ending | None:
@@ -48,7 +57,7 @@ async def _until_ended(build: Build, services: Services) -> Ending:
                 raise build_log.broken
             result = await watch.result_when_silent()
             ending = await _ending_so_far(build, build_log, result, services)
-            if ending is not None and watch.aborted_result and ending.reason == "build_failed":
+            if ending is not None and watch.aborted_result and ending.reason in _FAILURES:
                 return ending_by_jenkins(build, watch.aborted_result)  # the supervisor stopped because of the abort
             if ending is not None:
                 return ending
@@ -72,13 +81,16 @@ async def _ending_so_far(
     steps = [claim for claim in build_log.claims if claim.voided_at is None]
     if result is None and (not steps or any(claim.exit_status is None for claim in steps)):
         return None
-    branched = any(claim.branch for claim in steps)
+    missing = set(build.platforms) - {claim.branch for claim in steps}
+    branched = any(claim.branch for claim in steps) and (missing or not build.platforms)
     if result is None and branched and not await is_over_in_jenkins(build, services):
         return None  # another branch may still claim the build
     current = await services.current(build)
     statuses = [claim.exit_status for claim in steps if claim.exit_status is not None]
     if not steps or len(statuses) < len(steps):
         return ending_by_jenkins(current, result or JenkinsResult.FAILURE)
+    if current.platforms:
+        return ending_by_platforms(current, statuses, await services.database.run(failed_platforms, current))
     return ending_by_supervisors(current, statuses)
 
 

@@ -67,7 +67,8 @@ async def _prepare(build: Build, spec: BuildSpec, services: Services) -> Build:
     """
     build = await on_controller(build, services)
     kind = PIPELINES[spec.request.pipeline]
-    pipeline = kind.build(kind.Options.model_validate(spec.request.options))
+    platforms = [platform.name for platform in spec.request.platforms]
+    pipeline = kind.build(kind.Options.model_validate(spec.request.options), platforms)
     rendered = render(pipeline, agent_label=services.settings.shuttle_jenkins_agent_label or None)
     await services.jenkins_of(build).apply_job(build.job_name, rendered.config_xml, rendered.digest)
     return build

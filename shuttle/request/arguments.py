@@ -1,7 +1,7 @@
 """The arguments of a build: names and values for the user's process, and which of them are secret."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from shuttle.errors import InvalidRequestError
@@ -73,12 +73,12 @@ def _text_of(value: Any, where: str) -> str:
     return value
 
 
-def read_secret_arguments(names: list[str], effective_arguments: dict[str, str]) -> tuple[str, ...]:
-    """The names whose values are masked, without duplicates; `effective_arguments` include EXTRA_BUILD_ARGS."""
+def read_secret_arguments(names: list[str], known: Collection[str]) -> tuple[str, ...]:
+    """The names whose values are masked, without duplicates; `known` includes those of EXTRA_BUILD_ARGS."""
     if len(names) > _MAX_SECRET_NAMES:
         raise InvalidRequestError(f"Name at most {_MAX_SECRET_NAMES} secrets.", field="secret_arguments")
     for index, name in enumerate(names):
-        if name not in effective_arguments:
+        if name not in known:
             raise InvalidRequestError(
                 "Name an argument of this request or of EXTRA_BUILD_ARGS.", field=f"secret_arguments[{index}]"
             )

@@ -1,6 +1,6 @@
 """The checked build request with its defaults; it is recorded as JSON and read back."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -31,6 +31,19 @@ class PipelineKind(RequestedPipeline, Protocol):
     def needs_destination(self) -> bool:
         """Whether it pushes an image."""
 
+    @property
+    def accepts_platforms(self) -> bool:
+        """Whether it can run once for each platform of a build."""
+
+
+class Platform(BaseModel):
+    """A platform for which the build runs once, in a branch of its own; its arguments replace those of the build."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    arguments: dict[str, str] = Field(default_factory=dict, repr=False)
+
 
 class BuildRequest(BaseModel):
     """A checked build request. It has secrets (URLs, header values, arguments) and is recorded only encrypted.
@@ -57,6 +70,7 @@ class BuildRequest(BaseModel):
     options: dict[str, Any]
     timeout_seconds: float
     labels: dict[str, str]
+    platforms: tuple[Platform, ...] = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -76,15 +90,25 @@ class BuildRequest(BaseModel):
         references = (self.destination.reference, *(self.destination.tagged(tag) for tag in self.destination_tags))
         return tuple(dict.fromkeys(references))
 
+    def secret_values(self) -> Iterator[tuple[str, str]]:
+        """Names and values of the secret arguments, those of each platform, too."""
+        every = (self.effective_arguments, *(platform.arguments for platform in self.platforms))
+        for name in self.secret_arguments:
+            yield from ((name, arguments[name]) for arguments in every if name in arguments)
+
 
 class Resumed(BaseModel):
-    """The build that a new one resumes, and the code of the state from which on it has to be done again."""
+    """The build that a new one resumes, and the code of the state from which on it has to be done again.
+
+    `platforms` has the same of each platform that is built again.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     build_uuid: str
     build_id: str
     state_code: int
+    platforms: dict[str, "Resumed"] = Field(default_factory=dict, exclude_if=lambda platforms: not platforms)
 
 
 @dataclass(frozen=True, slots=True)

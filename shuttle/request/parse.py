@@ -14,6 +14,7 @@ from shuttle.request.arguments import read_arguments, read_secret_arguments
 from shuttle.request.body import compact_json
 from shuttle.request.model import BuildRequest, ParsedRequest, PipelineKind, Pipelines
 from shuttle.request.numbers import as_written
+from shuttle.request.platforms import read_platforms, unknown_in_platforms
 from shuttle.request.secrets import check_secrets, unmasked_secrets
 from shuttle.request.shape import Destination, Webhooks, read_shape, refuse, unknown_fields
 from shuttle.settings import Settings
@@ -48,6 +49,9 @@ def parse_build_request(value: Any, settings: Settings, pipelines: Pipelines) ->
     log_hooks, unknown_in_logs = parse_hooks([] if webhooks.logs is None else webhooks.logs, "webhooks.logs")
     arguments = read_arguments(body.arguments or {})
     effective_arguments = settings.extra_build_args | arguments
+    platforms = read_platforms(body.platforms, kind, effective_arguments)
+    ignored += unknown_in_platforms(body.platforms)
+    names = {*effective_arguments, *(name for platform in platforms for name in platform.arguments)}
     request = BuildRequest(
         source=_with_headers(source, body.source.headers),
         checksum=_read_checksum(body.source.checksum, source),
@@ -59,11 +63,12 @@ def parse_build_request(value: Any, settings: Settings, pipelines: Pipelines) ->
         human_readable_info=_read_info(body.human_readable_info),
         arguments=arguments,
         effective_arguments=effective_arguments,
-        secret_arguments=read_secret_arguments(body.secret_arguments or [], effective_arguments),
+        secret_arguments=read_secret_arguments(body.secret_arguments or [], names),
         pipeline=kind.name,
         options=options,
         timeout_seconds=_read_timeout(body.timeout_seconds, settings),
         labels=_read_labels(body.labels or {}),
+        platforms=platforms,
     )
     check_secrets(request)
     warnings = tuple(

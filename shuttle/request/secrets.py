@@ -29,8 +29,8 @@ def secrets_of(request: BuildRequest, settings: Settings) -> tuple[str, ...]:
     values = [value for _, value in _named_secrets(request)]
     values += request.source.secret_spellings()
     # A program that connects with such a URL is more likely to log its password than the whole URL.
-    arguments = (request.effective_arguments[name] for name in request.secret_arguments)
-    values += [credentials.secret for argument in arguments if (credentials := split_userinfo(argument)[1])]
+    arguments = request.secret_values()
+    values += [credentials.secret for _, argument in arguments if (credentials := split_userinfo(argument)[1])]
     values += [password.get_secret_value() for _, password in settings.extra_docker_registry_config.values()]
     return tuple(dict.fromkeys(value for value in values if value))
 
@@ -80,8 +80,8 @@ def _given_secrets(request: BuildRequest) -> Iterator[tuple[str, str]]:
                 yield name, credentials.secret
             for header, value in hook.headers.items():
                 yield f"{name}.headers.{header}", value
-    for name in request.secret_arguments:
-        yield f"arguments.{name}", request.effective_arguments[name]
+    for name, value in request.secret_values():
+        yield f"arguments.{name}", value
 
 
 def document_strings(secret: str) -> tuple[str, ...]:

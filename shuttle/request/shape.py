@@ -27,6 +27,18 @@ _PIPELINE = [
     },
 ]
 _ARGUMENT = {"type": ["string", "number", "boolean"]}
+_PLATFORM = [
+    {"type": "string"},
+    {
+        "type": "object",
+        "required": ["name"],
+        "properties": {
+            "name": {"type": "string"},
+            "arguments": {"oneOf": [{"type": "object", "additionalProperties": _ARGUMENT}, _NULL]},
+        },
+    },
+]
+_PLATFORMS = {"type": "array", "minItems": 1, "maxItems": 20, "items": {"oneOf": _PLATFORM}}
 
 Receivers = Annotated[
     Any, WithJsonSchema({"oneOf": [*_RECEIVER, {"type": "array", "items": {"oneOf": _RECEIVER}}, _NULL]})
@@ -84,6 +96,7 @@ class BuildRequest(_Shape):
     pipeline: Annotated[Any, WithJsonSchema({"oneOf": [*_PIPELINE, _NULL]})] = None
     timeout_seconds: Annotated[Any, WithJsonSchema({"type": ["number", "null"], "minimum": 1})] = None
     labels: dict[str, str] | None = None
+    platforms: Annotated[Any, WithJsonSchema({"oneOf": [_PLATFORMS, _NULL]})] = None
     resume_from: Annotated[Any, WithJsonSchema({"oneOf": [ResumeFrom.model_json_schema(), _NULL]})] = None
 
 

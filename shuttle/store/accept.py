@@ -28,6 +28,7 @@ from shuttle.store.new_build import (
 from shuttle.store.outbox import emit_first_events
 from shuttle.store.ownership import take_idle_apps
 from shuttle.store.pending_uploads import forget_uploads, held_uploads, uploads_under_way
+from shuttle.store.platforms import child_of, child_row, recorded_pairs
 from shuttle.store.prepared import Prepared
 from shuttle.store.tables import TO_RUN, apps, builds, receivers, sinks
 from shuttle.store.tx import Topic, Tx
@@ -55,6 +56,11 @@ class AcceptRequest:
         same uuid.
         """
         return self.new.app_id, self.new.build_id
+
+    @property
+    def pairs_of_children(self) -> list[tuple[str, str]]:
+        """The pairs of the records of the build's platforms."""
+        return [(self.new.app_id, child.build_id) for child in self.new.children]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +124,7 @@ _Results = dict[int, Accepted | ShuttleError]
 def _decide(tx: Tx, requests: Sequence[AcceptRequest], apis: dict[str, Api]) -> tuple[_Fresh, _Results]:
     """The builds to record, and the results by the index of the request. Repeats and conflicts have no result yet."""
     in_use, lost = _uuids_in_use(tx, requests), _lost_uploads(tx, requests)
-    taken = _taken_pairs(tx, requests)
+    taken = _taken_pairs(tx, requests) | _taken_by_platforms(tx, requests)
     fresh: list[tuple[AcceptRequest, Build]] = []
     results: _Results = {}
     waiting_before: int | None = None
@@ -128,6 +134,10 @@ def _decide(tx: Tx, requests: Sequence[AcceptRequest], apis: dict[str, Api]) -> 
             results[index] = TokenNeededError(field="app")
             continue
         if request.new.build_uuid in in_use.recorded if request.new.api is Api.LEGACY else request.pair in taken:
+            continue
+        conflict = _taken_child(request, taken)
+        if conflict is not None:
+            results[index] = conflict
             continue
         placed = _placed(request, in_use, lost)
         if isinstance(placed, StoreError):
@@ -143,7 +153,7 @@ def _decide(tx: Tx, requests: Sequence[AcceptRequest], apis: dict[str, Api]) -> 
         build = build_of(placed.new, placed.now)
         fresh.append((placed, build))
         apis.setdefault(placed.new.app_id, placed.new.api)
-        taken.add(placed.pair)
+        taken.update((placed.pair, *placed.pairs_of_children))
         in_use.recorded.add(build.build_uuid)
         results[index] = Accepted(build, replayed=False, waiting=waiting)
     return fresh, results
@@ -206,6 +216,20 @@ def _taken_pairs(tx: Tx, requests: Sequence[AcceptRequest]) -> set[tuple[str, st
     pairs = _padded(wanted)
     values = {f"{name}_{index}": id_ for index, pair in enumerate(pairs) for name, id_ in zip("ab", pair, strict=True)}
     return {(app_id, build_id) for app_id, build_id in _builds_of_pairs(len(pairs)).fetch(tx, values)}
+
+
+def _taken_by_platforms(tx: Tx, requests: Sequence[AcceptRequest]) -> set[tuple[str, str]]:
+    """Those pairs of ids of the requests' platforms that builds have already."""
+    pairs = [pair for request in requests for pair in request.pairs_of_children]
+    return recorded_pairs(tx, pairs) if pairs else set()
+
+
+def _taken_child(request: AcceptRequest, taken: set[tuple[str, str]]) -> ConflictError | None:
+    for index, pair in enumerate(request.pairs_of_children):
+        if pair in taken:
+            message = f"Build {pair[1]} of {pair[0]} exists; choose another build id, or another name for the platform."
+            return ConflictError(message, field=f"platforms[{index}]")
+    return None
 
 
 @cache
@@ -288,7 +312,16 @@ def _insert(tx: Tx, fresh: _Fresh) -> None:
         ]
         if rows:
             tx.execute(table.insert(), rows)
-    emit_first_events(tx, [(build, bool(request.new.receivers)) for request, build in fresh])
+    children = [
+        (child_of(build, child), request)
+        for request, build in fresh
+        if request.new.children
+        for child in request.new.children
+    ]
+    if children:
+        tx.execute(builds.insert(), [child_row(request.new, child, request.now) for child, request in children])
+    first = [(build, bool(request.new.receivers)) for request, build in fresh]
+    emit_first_events(tx, [*first, *((child, False) for child, _ in children)])
 
 
 def _receivers_of(request: AcceptRequest) -> Sequence[NewEndpoint]:

@@ -7,8 +7,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from shuttle.build import Build
 from shuttle.errors import ConflictError, GoneError
 from shuttle.store.builds import Artifact, lock_build
+from shuttle.store.platforms import explain_platform
 from shuttle.store.record_variables import put_variable
 from shuttle.store.tables import artifacts, builds, reports, variables
 from shuttle.store.tx import Tx
@@ -38,8 +40,8 @@ class Failure:
     message: str | None
 
 
-def lock_unfinished(tx: Tx, build_uuid: str) -> None:
-    """Lock the build, which may have ended since the agent's call began.
+def lock_unfinished(tx: Tx, build_uuid: str) -> Build:
+    """Lock and return the build, which may have ended since the agent's call began.
 
     Raises:
         GoneError: the build is final.
@@ -47,6 +49,7 @@ def lock_unfinished(tx: Tx, build_uuid: str) -> None:
     build = lock_build(tx, build_uuid)
     if build is None or build.state.final:
         raise GoneError("The build is over: it accepts nothing more.")
+    return build
 
 
 def record_report(
@@ -55,6 +58,7 @@ def record_report(
     report_id: str,
     body: bytes,
     *,
+    branch: str = "",
     failure: Failure | None,
     facts: dict[str, Any],
     values: dict[str, str],
@@ -62,14 +66,15 @@ def record_report(
 ) -> bool:
     """Record a report; False = a report with this id is recorded already, and nothing was changed.
 
-    Only the first `failure` of a build is kept. `facts` are columns of the build (image, digest), `values` are
-    variables; both replace earlier ones. `seal` encrypts the value of a sensitive variable.
+    Only the first `failure` of a build is kept, and that of the platform of `branch`. `facts` are columns of the build
+    (image, digest), `values` are variables; both replace earlier ones. `seal` encrypts the value of a sensitive
+    variable.
 
     Raises:
         GoneError: the build is over.
         ConflictError: MAX_REPORTS, MAX_REPORTS_BYTES or MAX_VARIABLES is exceeded.
     """
-    lock_unfinished(tx, build_uuid)
+    build = lock_unfinished(tx, build_uuid)
     mine = (reports.c.build_uuid == build_uuid, reports.c.report_id == report_id)
     if tx.execute(sa.select(reports.c.report_id).where(*mine)).first() is not None:
         return False
@@ -81,6 +86,7 @@ def record_report(
     if failure is not None:
         explained = {"report_reason": failure.reason, "report_message": failure.message}
         tx.execute(of_build.where(builds.c.report_reason.is_(None)).values(explained))
+        explain_platform(tx, build, branch, failure.reason, failure.message)
     if facts:
         tx.execute(of_build.values(facts))
     for name, value in values.items():

@@ -11,7 +11,10 @@ import sqlalchemy as sa
 
 from shuttle.errors import ConflictError, GoneError
 from shuttle.store.builds import lock_build
+from shuttle.store.platform_ends import end_platform
+from shuttle.store.platforms import open_platform
 from shuttle.store.progress import begin_claim_stage
+from shuttle.store.records import begin_record
 from shuttle.store.tables import builds, claims
 from shuttle.store.transitions import start_running
 from shuttle.store.tx import Topic, Tx
@@ -93,6 +96,9 @@ def claim_build(tx: Tx, build_uuid: str, new: NewClaim) -> Claim:
     }
     tx.execute(claims.insert(), row)
     begin_claim_stage(tx, build_uuid, new.branch)
+    child = open_platform(tx, build, new.branch)
+    if child is not None:
+        begin_claim_stage(tx, begin_record(tx, child).build_uuid, "")
     tx.notify(Topic.BUILD, build_uuid)
     return claims_of(tx, build_uuid)[-1]
 
@@ -110,10 +116,16 @@ def begin_claim(tx: Tx, claim_id: int) -> None:
     )
 
 
-def end_claim(tx: Tx, claim_id: int, exit_status: int) -> None:
-    """Record the exit status of the supervisor's last call; only the first call has an effect."""
-    mine = (claims.c.claim_id == claim_id, claims.c.ended_at.is_(None))
-    tx.execute(claims.update().where(*mine).values(ended_at=tx.now.at, exit_status=exit_status))
+def end_claim(tx: Tx, claim: Claim, exit_status: int) -> None:
+    """Record the exit status of the supervisor's last call; only the first call has an effect.
+
+    With its branch the record of a platform ends.
+    """
+    build = lock_build(tx, claim.build_uuid)
+    mine = (claims.c.claim_id == claim.claim_id, claims.c.ended_at.is_(None))
+    ended = tx.execute(claims.update().where(*mine).values(ended_at=tx.now.at, exit_status=exit_status)).rowcount
+    if ended and build is not None and not build.state.final:
+        end_platform(tx, build, claim.branch, exit_status)
 
 
 def build_of_token(tx: Tx, digest: str) -> str | None:

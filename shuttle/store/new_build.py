@@ -26,6 +26,16 @@ class NewEndpoint:
     payload_format: PayloadFormat = PayloadFormat.STANDARD
 
 
+@dataclass(frozen=True, slots=True)
+class NewChild:
+    """The record of a platform that is recorded with the build; `resume_from` is the uuid of the record it resumes."""
+
+    platform: str
+    build_uuid: str
+    build_id: str
+    resume_from: str | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewBuild:
     """A checked request of a caller with this standing; `plan` and the targets of the endpoints are sealed."""
@@ -55,6 +65,7 @@ class NewBuild:
     sinks: Sequence[NewEndpoint] = ()
     resume_from: str | None = None
     record: Mapping[str, Any] | None = None
+    children: Sequence[NewChild] = ()
 
     @property
     def chose_uuid(self) -> bool:

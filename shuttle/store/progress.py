@@ -1,7 +1,7 @@
 """The stages of a build, as its pipeline reports them: rows of `states` that have the name of a stage."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from shuttle.errors import ConflictError
 from shuttle.logs.stage_places import StageMark, StagePlace
 from shuttle.store.agent import lock_unfinished
+from shuttle.store.platforms import open_platform
 from shuttle.store.tables import builds, states
 from shuttle.store.tx import Tx
 
@@ -79,17 +80,27 @@ _SET_STOP = states.update().where(*_of_state).values(log_stop=sa.bindparam("log_
 
 
 def record_stage_event(tx: Tx, build_uuid: str, event: StageEvent) -> int | None:
-    """Record the event; returns the position of the stage, or None if an event with its id is recorded already.
+    """Record the event, also in the record of its platform.
+
+    Returns the position of the stage, or None if an event with its id is recorded already.
 
     Raises:
         GoneError: the build is over.
         ConflictError: the build has MAX_STATES states.
     """
-    lock_unfinished(tx, build_uuid)
+    build = lock_unfinished(tx, build_uuid)
     of_build = states.c.build_uuid == build_uuid
     same = sa.or_(states.c.begin_id == event.event_id, states.c.end_id == event.event_id)
     if tx.execute(sa.select(states.c.position).where(of_build, same)).first() is not None:
         return None
+    child = open_platform(tx, build, event.branch)
+    if child is not None:
+        _add_event(tx, child.build_uuid, replace(event, branch="", claim_id=None, raw_offset=None))
+    return _add_event(tx, build_uuid, event)
+
+
+def _add_event(tx: Tx, build_uuid: str, event: StageEvent) -> int:
+    of_build = states.c.build_uuid == build_uuid
     stage = {"branch": event.branch, "stage": event.stage, "claim_id": event.claim_id}
     if event.code is not None:
         stage["code"] = min(event.code, LAST_CODE - 1)

@@ -5,22 +5,27 @@ from datetime import timedelta
 import sqlalchemy as sa
 
 from shuttle.build import Api, Build, Ending, State
-from shuttle.store.tables import OPEN_RECORDS, builds, failures, states
+from shuttle.store.tables import OPEN_RECORDS, TO_RUN, builds, failures, states
 from shuttle.store.tx import Tx
 
 _PARENT_ENDED = Ending(State.FAILED, "parent_ended", "The build of which this is a part has ended.")
+_RUN_HERE = sa.select(builds.c.build_uuid).where(TO_RUN)
 
 
 def settle_record(tx: Tx, build: Build, ending: Ending) -> None:
-    """End the open states; the code 100 means success, and one failure row says why a build of this service failed.
+    """End the open states, and record the outcome of a build that this service runs.
 
     A stage whose end was not reported ends as the build does.
     """
     unended = (states.c.build_uuid == build.build_uuid, states.c.ended_at.is_(None))
     status = sa.case((states.c.stage.is_not(None), ending.state.value), else_=states.c.status)
     tx.execute(states.update().where(*unended).values(ended_at=tx.now.at, status=status))
-    if build.api is Api.RECORD:
-        return
+    if build.api is not Api.RECORD:
+        record_outcome(tx, build, ending)
+
+
+def record_outcome(tx: Tx, build: Build, ending: Ending) -> None:
+    """Record the code 100, or the failure. A record whose CI system reports has these already."""
     if ending.state is State.SUCCEEDED:
         tx.execute(builds.update().where(builds.c.build_uuid == build.build_uuid).values(state_code=100))
         return
@@ -49,5 +54,7 @@ def open_children(tx: Tx, build: Build) -> tuple[list[str], Ending]:
 def abandoned_records(tx: Tx, idle_seconds: float, limit: int) -> list[str]:
     """The uuids of records that nobody has called about for `idle_seconds`."""
     before = tx.now.steady - timedelta(seconds=idle_seconds)
-    query = sa.select(builds.c.build_uuid).where(OPEN_RECORDS, builds.c.called_steady_at <= before)
+    # A part of a build that this service runs ends with it.
+    whole = builds.c.parent_uuid.is_(None) | builds.c.parent_uuid.not_in(_RUN_HERE)
+    query = sa.select(builds.c.build_uuid).where(OPEN_RECORDS, builds.c.called_steady_at <= before, whole)
     return list(tx.execute(query.order_by(builds.c.position + 0).limit(limit)).scalars())

@@ -34,13 +34,13 @@ class ClaimBody(BaseModel):
 
     number: Annotated[int, Field(gt=0, lt=2**53)]
     nonce: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{16,128}$")]
-    branch: Annotated[str, Field(pattern=r"^([a-z0-9._-]{1,64})?$")] = ""
+    branch: Annotated[str, Field(pattern=r"^([A-Za-z0-9._-]{1,64})?$")] = ""
 
 
 _SENTENCES = {
     "number": "Write Jenkins' build number, a whole number above 0.",
     "nonce": "Write 16 to 128 random letters, digits, dots, dashes or underscores.",
-    "branch": "Write 1 to 64 of a-z, 0-9, dot, dash and underscore.",
+    "branch": "Write 1 to 64 of A-Z, a-z, 0-9, dot, dash and underscore.",
 }
 
 
@@ -54,6 +54,8 @@ async def post_claim(request: web.Request) -> web.StreamResponse:
     services, build_uuid = request.app[SERVICES], await check_build_token(request)
     claim = _read_claim(decode_json(await read_body(request, _MAX_CLAIM_BYTES)))
     spec = await read_spec(build_uuid, services.database, services.vault)
+    if spec.children and claim.branch not in spec.children:
+        raise ConflictError("This build runs in branches of its platforms; claim one of them.", field="branch")
     setup_token, run_token = (claim_token(spec, kind, claim.branch, claim.nonce) for kind in ("setup", "run"))
     digests = (token_digest(secret) for secret in (claim.nonce, setup_token, run_token))
     new = NewClaim(claim.number, claim.branch, *digests)
@@ -98,7 +100,9 @@ async def get_environment(request: web.Request, build: Build, claim: Claim) -> w
     _refuse_after_begin(claim)
     services = request.app[SERVICES]
     spec = await read_spec(build.build_uuid, services.database, services.vault)
-    environment = agent_environment(build, spec, services.public_url, with_credentials=claim.with_credentials)
+    environment = agent_environment(
+        build, spec, services.public_url, branch=claim.branch, with_credentials=claim.with_credentials
+    )
     archive = environment_archive(environment)
     return web.Response(body=archive, content_type="application/gzip", headers={"Cache-Control": "no-store"})
 

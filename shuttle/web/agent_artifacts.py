@@ -19,6 +19,7 @@ from shuttle.objects.names import artifact_object
 from shuttle.store.agent import ArtifactLimits, check_artifact, record_artifact
 from shuttle.store.builds import Artifact
 from shuttle.store.claims import Claim
+from shuttle.store.platforms import platform_record
 from shuttle.web import SERVICES
 from shuttle.web.agent_models import ArtifactStored
 from shuttle.web.answers import json_answer
@@ -49,20 +50,25 @@ UPLOADS: web.AppKey[ArtifactUploads] = web.AppKey("uploads", ArtifactUploads)
 
 @describe(ArtifactStored, body="*/*", errors=(*BYTES_ERRORS, ConflictError, GoneError, *OBJECT_ERRORS))
 async def put_artifact(request: web.Request, build: Build, claim: Claim) -> web.StreamResponse:
-    """`PUT …/artifacts/<name>`: store the file under the build's uuid; record its sha256 and size."""
+    """`PUT …/artifacts/<name>`: store the file under the build's uuid; record its sha256 and size.
+
+    The file of a platform's branch belongs to the record of that platform.
+    """
     services = request.app[SERVICES]
+    of_platform = await services.database.run(platform_record, build, claim.branch)
+    build_uuid = build.build_uuid if of_platform is None else of_platform.build_uuid
     name = artifact_name(raw_segments(request)[4:])
     refuse_encoded(request)
     limits = ArtifactLimits(max_count=_MAX_ARTIFACTS, max_bytes=services.settings.shuttle_max_artifacts_bytes)
-    async with request.app[UPLOADS].lock(build.build_uuid):
-        await services.database.run(check_artifact, build.build_uuid, name, request.content_length or 0, limits)
+    async with request.app[UPLOADS].lock(build_uuid):
+        await services.database.run(check_artifact, build_uuid, name, request.content_length or 0, limits)
         with local_disk(), NamedTemporaryFile(dir=services.settings.shuttle_data_dir, prefix="artifact-") as file:
             content_type = _content_type(request.headers.get("Content-Type", ""))
             artifact = Artifact(name, *await _receive(request, file), content_type)
-            await services.database.run(check_artifact, build.build_uuid, name, artifact.size_bytes, limits)
-            stored = artifact_object(build.build_uuid, name)
+            await services.database.run(check_artifact, build_uuid, name, artifact.size_bytes, limits)
+            stored = artifact_object(build_uuid, name)
             await services.objects.put(stored, Path(file.name), content_type=content_type)
-        await _record(services, build.build_uuid, artifact, limits)
+        await _record(services, build_uuid, artifact, limits)
     return json_answer(ArtifactStored(sha256=artifact.sha256, bytes=artifact.size_bytes))
 
 

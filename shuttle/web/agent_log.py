@@ -32,7 +32,7 @@ from shuttle.web.models import Ok
 _MAX_PUSH_BYTES = 4 * 1024 * 1024
 # How much is transformed at once, so that other requests of the event loop are not delayed.
 _BLOCK_BYTES = 256 * 1024
-_STREAM = re.compile(r"[a-z0-9._-]{1,64}")
+_STREAM = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _OFFSET = re.compile(r"[0-9]{1,15}")
 _EXIT = re.compile(r"[0-9]{1,3}")
 
@@ -111,7 +111,7 @@ async def post_log(request: web.Request) -> web.StreamResponse:
 async def _end(log: BuildLog, claim: Claim, stream: str, exit_status: int | None, services: Services) -> None:
     await log.end_stream(claim, stream)
     if exit_status is not None:
-        await services.database.run(end_claim, claim.claim_id, exit_status)
+        await services.database.run(end_claim, claim, exit_status)
         await services.logs.reload_claims(claim.build_uuid)
         services.calls.remove(claim.build_uuid, claim.claim_id)
 
@@ -145,7 +145,9 @@ def _read_query(request: web.Request) -> tuple[str, int, int | None]:
     query = request.query
     stream, offset, exit_status = query.get("stream", ""), query.get("offset", ""), query.get("exit")
     if not _STREAM.fullmatch(stream):
-        raise InvalidRequestError("Name the stream with 1 to 64 of a-z, 0-9, dot, dash and underscore.", field="stream")
+        raise InvalidRequestError(
+            "Name the stream with 1 to 64 of A-Z, a-z, 0-9, dot, dash and underscore.", field="stream"
+        )
     if not _OFFSET.fullmatch(offset):
         raise InvalidRequestError("Write the offset of the first byte as a whole number, 0 or more.", field="offset")
     if query.get("end", "1") != "1":

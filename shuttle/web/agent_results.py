@@ -77,6 +77,7 @@ async def post_report(request: web.Request, build: Build, claim: Claim) -> web.S
         build.build_uuid,
         report.id,
         sealed,
+        branch=claim.branch,
         failure=failure,
         facts=facts,
         values=report.variables,

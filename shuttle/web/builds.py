@@ -22,7 +22,9 @@ from shuttle.lifecycle.stop import stop_pair
 from shuttle.request.shape import BuildRequest
 from shuttle.store.builds import endpoints_and_artifacts, has_app, newest_event, page_of_builds
 from shuttle.store.permitted import newest_of_pair
-from shuttle.store.progress import stages_of
+from shuttle.store.progress import StageRow, stages_of
+from shuttle.store.records import children_of
+from shuttle.store.tx import Tx
 from shuttle.web import ACCEPTANCE, SERVICES, STANDING, WORKER, legacy
 from shuttle.web.answers import ACCEPTANCE_HEADERS, acceptance_headers, json_answer
 from shuttle.web.body import json_body
@@ -95,11 +97,24 @@ async def get_build(request: web.Request) -> web.StreamResponse:
     build = await named_build(request)
     spec = await _spec_or_none(build, services)
     receivers, sinks, artifacts = await services.database.run(endpoints_and_artifacts, build.build_uuid)
-    stages = await services.database.run(stages_of, build.build_uuid)
+    stages, children = await services.database.run(_parts_of, build.build_uuid)
     return json_answer(
-        long_form(build, spec, receivers=receivers, sinks=sinks, artifacts=artifacts, stages=stages, services=services),
+        long_form(
+            build,
+            spec,
+            receivers=receivers,
+            sinks=sinks,
+            artifacts=artifacts,
+            stages=stages,
+            children=children,
+            services=services,
+        ),
         recorded={"metadata": build.metadata_json},
     )
+
+
+def _parts_of(tx: Tx, build_uuid: str) -> tuple[list[StageRow], list[Build]]:
+    return stages_of(tx, build_uuid), children_of(tx, build_uuid)
 
 
 async def _spec_or_none(build: Build, services: Services) -> BuildSpec | None:

@@ -220,6 +220,17 @@ class EndpointEntry(ResponseBody):
     failovers: list[FailoverEntry]
 
 
+class ChildEntry(ResponseBody):
+    """A part of the build: the record of one of its platforms, or one that its process has created."""
+
+    build_id: str
+    build_uuid: str
+    platform: str | None
+    state: State
+    reason: str | None
+    message: str | None
+
+
 class LongBuild(ShortBuild):
     """Everything about a build except its metadata. Secret arguments are null; all are if their key is missing."""
 
@@ -235,6 +246,7 @@ class LongBuild(ShortBuild):
     digest: str | None
     receivers: list[EndpointEntry]
     sinks: list[EndpointEntry]
+    children: list[ChildEntry]
 
 
 class WholeBuild(LongBuild):

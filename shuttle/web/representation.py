@@ -18,6 +18,7 @@ from shuttle.web.models import (
     BuildInJenkins,
     BuildLogSize,
     BuildSource,
+    ChildEntry,
     EndpointEntry,
     FailoverEntry,
     LongBuild,
@@ -73,6 +74,7 @@ def long_form(
     sinks: Sequence[Endpoint],
     artifacts: Sequence[Artifact],
     stages: Sequence[StageRow],
+    children: Sequence[Build],
     services: Services,
 ) -> LongBuild:
     """Everything about one build except its metadata; `spec` is None if its encryption key is missing."""
@@ -97,6 +99,18 @@ def long_form(
         digest=build.digest,
         receivers=[_endpoint(endpoint) for endpoint in receivers],
         sinks=[_sink(endpoint, log_bytes, complete=build.state.final) for endpoint in sinks],
+        children=[_child(child) for child in children],
+    )
+
+
+def _child(child: Build) -> ChildEntry:
+    return ChildEntry(
+        build_id=child.build_id,
+        build_uuid=child.build_uuid,
+        platform=child.labels.get("platform"),
+        state=child.state,
+        reason=child.reason,
+        message=child.message,
     )
 
 

@@ -120,7 +120,7 @@ async def test_branch_gets_its_own_tokens_and_no_credentials_after_begin(shuttle
             ({"nonce": nonce}, "nonce")
             for nonce in (None, "", "x" * 15, "x" * 129, "with blanks in it!", 5, ["x" * 16])
         ],
-        *[({"branch": branch}, "branch") for branch in (None, "Upper", "a/b", "x" * 65, 5)],
+        *[({"branch": branch}, "branch") for branch in (None, "a b", "a/b", "x" * 65, 5)],
     ],
     ids=str,
 )

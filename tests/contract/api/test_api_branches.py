@@ -1,6 +1,6 @@
 """A pipeline with parallel branches: the supervisors of both run in Jenkins at the same time."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ from tests.support.inprocess import Jenkins, Shuttle, running_shuttle
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-def build(_: PipelineOptions) -> Pipeline:
+def build(_: PipelineOptions, /, platforms: Sequence[str] = ()) -> Pipeline:
     return combine("branches", "", supervised("links", "run_script", state=40, branches=("linux", "mac")))
 
 

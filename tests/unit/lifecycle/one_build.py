@@ -129,7 +129,7 @@ class OneBuild:
 
     async def end(self, claim: Claim, *, exit_status: int) -> None:
         """Report the end like the step's supervisor."""
-        await self.database.run(end_claim, claim.claim_id, exit_status)
+        await self.database.run(end_claim, claim, exit_status)
         await self.services.logs.reload_claims(self.build_uuid)
 
     async def describe(self, text: str) -> None:

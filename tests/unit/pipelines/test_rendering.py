@@ -170,7 +170,7 @@ def test_agent_scripts_read_output_of_commands_with_backticks_only() -> None:
         ([{"name": "a", "steps": [ECHO], "parallel": [{"name": "b", "steps": [ECHO]}]}], "either steps or parallel"),
         ([{"name": "a", "parallel": [{"name": "b", "steps": [ECHO]}] * 2}], "same name"),
         ([{"name": "a", "parallel": [{"name": "main", "steps": [ECHO]}]}], "the name main"),
-        ([{"name": "a", "parallel": [{"name": "A", "steps": [ECHO]}]}], "pattern"),
+        ([{"name": "a", "parallel": [{"name": "a b", "steps": [ECHO]}]}], "pattern"),
         ([{"name": "a", "parallel": [{"name": "b", "steps": []}]}], "at least 1 item"),
         ([{"name": "a", "steps": [ECHO], "state": 101}], "less than or equal to 100"),
         ([{"name": "a", "steps": [ECHO], "state": 20}, {"name": "b", "steps": [ECHO], "state": 20}], "must rise"),

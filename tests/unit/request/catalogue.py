@@ -30,11 +30,12 @@ class Kind:
     Options: type[BaseModel]
     needs_destination: bool
     accepts_image_source: bool
+    accepts_platforms: bool = False
 
 
 PIPELINES = {
     "docker-image": Kind("docker-image", CacheOptions, needs_destination=True, accepts_image_source=True),
-    "script": Kind("script", NoOptions, needs_destination=False, accepts_image_source=False),
+    "script": Kind("script", NoOptions, needs_destination=False, accepts_image_source=False, accepts_platforms=True),
 }
 
 
