@@ -1,7 +1,9 @@
 """Building an ended build again: a rebuild of the same source, and a build that resumes it where it failed."""
 
+from collections.abc import Mapping
+
 from jenkins_pipelines.catalogue import PIPELINES
-from shuttle.build import Api, Build
+from shuttle.build import Api, Build, State
 from shuttle.errors import ConflictError, InvalidRequestError, NotFoundError
 from shuttle.lifecycle import Services
 from shuttle.lifecycle.build_spec import read_spec
@@ -10,6 +12,7 @@ from shuttle.sources.catalogue import read_source
 from shuttle.sources.kind import Source
 from shuttle.sources.kinds.earlier_build import EarlierSource
 from shuttle.store.builds import find_newest
+from shuttle.store.platforms import platform_records
 from shuttle.store.resumes import check_resumable, resume_context
 from shuttle.store.tx import Tx
 
@@ -32,20 +35,38 @@ async def resumed_request(app_id: str, wanted: ResumeRequest, services: Services
         NotFoundError: there is no such build. ConflictError: it cannot be resumed. InvalidRequestError: the source.
     """
 
-    def find(tx: Tx) -> tuple[Build, int]:
+    def find(tx: Tx) -> tuple[Build, Resumed]:
         build = find_newest(tx, app_id, wanted.build_id)
         if build is None:
             raise NotFoundError(f"There is no build {wanted.build_id} of {app_id} that could be resumed.")
         context = resume_context(tx, build, wanted.state_code)
         check_resumable(build, context)
-        return build, context.resume_from_state
+        platforms = _resumed_platforms(tx, build, wanted.state_code)
+        return build, _resumed(build, context.resume_from_state, platforms)
 
-    build, state_code = await services.database.run(find)
+    build, resumed = await services.database.run(find)
     request = await _request_of(build, services)
     source = source_again(build, request.source) if wanted.source is None else _read_source(wanted, request)
-    request = request.model_copy(update={"source": source, "checksum": None})
-    resumed = Resumed(build_uuid=build.build_uuid, build_id=build.build_id, state_code=state_code)
+    platforms = tuple(platform for platform in request.platforms if platform.name in resumed.platforms)
+    changed = {"source": source, "checksum": None, "platforms": platforms or request.platforms}
+    request = request.model_copy(update=changed)
     return ParsedRequest(request, wanted.ignored_fields, (), resumed)
+
+
+def _resumed_platforms(tx: Tx, build: Build, state_code: int | None) -> dict[str, Resumed]:
+    """The platforms of the build that are built again: those that have not succeeded, each from its own state."""
+    records = platform_records(tx, build).items()
+    return {
+        name: _resumed(child, resume_context(tx, child, state_code).resume_from_state)
+        for name, child in records
+        if child.state is not State.SUCCEEDED
+    }
+
+
+def _resumed(build: Build, state_code: int, platforms: Mapping[str, Resumed] | None = None) -> Resumed:
+    return Resumed(
+        build_uuid=build.build_uuid, build_id=build.build_id, state_code=state_code, platforms=dict(platforms or {})
+    )
 
 
 def _read_source(wanted: ResumeRequest, request: BuildRequest) -> Source:

@@ -70,7 +70,7 @@ class BuildRequest(BaseModel):
     options: dict[str, Any]
     timeout_seconds: float
     labels: dict[str, str]
-    platforms: tuple[Platform, ...] = ()
+    platforms: tuple[Platform, ...] = Field((), exclude_if=lambda platforms: not platforms)
 
     @model_validator(mode="before")
     @classmethod

@@ -312,12 +312,7 @@ def _insert(tx: Tx, fresh: _Fresh) -> None:
         ]
         if rows:
             tx.execute(table.insert(), rows)
-    children = [
-        (child_of(build, child), request)
-        for request, build in fresh
-        if request.new.children
-        for child in request.new.children
-    ]
+    children = [(child_of(build, child), request) for request, build in fresh for child in request.new.children]
     if children:
         tx.execute(builds.insert(), [child_row(request.new, child, request.now) for child, request in children])
     first = [(build, bool(request.new.receivers)) for request, build in fresh]

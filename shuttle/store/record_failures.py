@@ -100,6 +100,8 @@ def _columns(row: FailureRow) -> dict[str, Any]:
 def end_record(tx: Tx, build_uuid: str, ending: Ending) -> Build:
     """End the record as its CI system says; the end of a build that Jenkins runs is left to Jenkins.
 
+    The success of one of its platforms is left to the platform's branch.
+
     Raises:
         NotFoundError: there is no such build. EndedBuildError: it has ended in another way.
     """
@@ -108,7 +110,7 @@ def end_record(tx: Tx, build_uuid: str, ending: Ending) -> Build:
         if build.state is not ending.state:
             raise EndedBuildError
         return build
-    if build.api is not Api.RECORD:
+    if build.api is not Api.RECORD or (build.of_platform and ending.state is State.SUCCEEDED):
         return build
     build = begin_record(tx, build)
     finish_build(tx, build.build_uuid, ending)

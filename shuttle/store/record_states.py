@@ -159,7 +159,10 @@ def _is_completed(status: str | None) -> bool:
 
 
 def _meaning_of(tx: Tx, build: Build, report: StateReport) -> _Code:
-    """The code that is reported, and whether it ends the record: by the project's codes, else 100 is the end."""
+    """The code that is reported, and whether it ends the record: by the project's codes, else 100 is the end.
+
+    A build that the service runs, and the record of one of its platforms, succeed by the end of the pipeline only.
+    """
     codes = codes_of(tx, build.app_id)
     by_name = {name.lower(): fields for name, fields in codes}
     by_code = {fields["code"]: fields for _, fields in codes}
@@ -167,11 +170,13 @@ def _meaning_of(tx: Tx, build: Build, report: StateReport) -> _Code:
     code = report.code if report.code is not None else named["code"] if named else build.state_code or 0
     if build.api is not Api.RECORD:
         return _Code(min(code, LAST_CODE - 1), None)
-    if not codes:
-        complete = report.code == LAST_CODE and report.final
-        return _Code(code, Ending(State.SUCCEEDED) if complete else None)
     fields = by_name.get((report.status or "").lower()) or named or by_code.get(code) or {}
-    return _Code(code, _ending_of(fields, report))
+    ending = _ending_of(fields, report)
+    if not codes and report.code == LAST_CODE and report.final:
+        ending = Ending(State.SUCCEEDED)
+    if build.of_platform:
+        code, ending = min(code, LAST_CODE - 1), None if ending == Ending(State.SUCCEEDED) else ending
+    return _Code(code, ending)
 
 
 def _ending_of(fields: Mapping[str, Any], report: StateReport) -> Ending | None:

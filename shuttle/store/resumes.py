@@ -150,6 +150,8 @@ def resume_record(tx: Tx, build_uuid: str, new: NewResume) -> tuple[Build, bool]
     known = unfinished_successor(tx, build.build_uuid, new.same_request)
     if known is not None:
         return known, False
+    if build.of_platform:
+        raise ConflictError("This is a part of a build: resume that build, and the platforms that failed run again.")
     context = resume_context(tx, build, new.state_code)
     check_resumable(build, context)
     record = NewRecord(
