@@ -1,6 +1,7 @@
 """The examples of docs/api.md: every call of the API, what receivers get, and the calls of an agent."""
 
 import asyncio
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,10 @@ echo "  compiling shop $VERSION"
 echo "logging in with $API_KEY"
 mkdir dist
 echo "shop $VERSION" >dist/shop.txt
+"""
+_BAKE_SH = """#!/bin/sh
+echo "an image for $PLATFORM"
+[ -z "$ZONE" ]
 """
 _SOURCE = tar(entry("shop-42/build.sh", _BUILD_SH.encode(), mode=0o755))
 _UUIDS = {number: f"{letter * 8}-0000-4000-8000-000000000000" for number, letter in ((42, "a"), (43, "b"), (44, "c"))}
@@ -43,6 +48,7 @@ async def record(folder: Path) -> dict[str, str]:
             await callers.repeat_and_refuse()
             await callers.stop()
             await callers.lists_and_deliveries()
+            await callers.platforms()
             await callers.health()
             await callers.rebuild()
     async with running_shuttle(folder / "without-jenkins") as shuttle:
@@ -104,6 +110,27 @@ class _Callers(Recorder):
         """The same source once more; it is the last call, because the new build would be in every list."""
         again = await self.call("rebuild", "POST", "/shop/42/rebuild", {"build_id": "42-again"})
         self.names[again.json["build_uuid"]] = "eeeeeeee-0000-4000-8000-000000000000"
+
+    async def platforms(self) -> None:
+        """A build for two platforms, of which one fails."""
+
+        async def source(exchange: Exchange) -> None:
+            content = tar(entry("build.sh", _BAKE_SH.encode(), mode=0o755))
+            await exchange.answer(200, {"Content-Type": "application/x-tar"}, content)
+
+        async with Receiver(source) as code:
+            self.names[f"127.0.0.1:{code.port}"] = "src.example.com"
+            request = {
+                "source": {"url": f"{code.url}/images.tar"},
+                "pipeline": "script",
+                "platforms": ["aws", {"name": "gcp", "arguments": {"ZONE": "b"}}],
+            }
+            await self.call("post-platforms", "POST", "/images/7", request)
+            build = await self.shuttle.until("/images/7")
+        for letter, child in zip("df", build["children"], strict=True):
+            self.names[child["build_uuid"]] = f"{letter * 8}-0000-4000-8000-000000000000"
+        self.keep("children", json.dumps({"children": build["children"]}, indent=2) + "\n")
+        await self.call("post-bad-platform", "POST", "/images/8", {**request, "platforms": ["aws", "aws"]})
 
     async def repeat_and_refuse(self) -> None:
         """The repeated request, and requests that are refused."""

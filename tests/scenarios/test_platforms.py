@@ -21,7 +21,8 @@ async def test_records_of_platforms_survive_kills_and_end_once(tmp_path: Path):
         ran, gates = tmp_path / "ran", {name: tmp_path / f"{name}.gate" for name in ("aws", "azure", "gcp")}
         script = (
             f"echo $PLATFORM >>{ran}\nmkdir dist; echo made >dist/$PLATFORM\n"
-            f"while [ ! -e {tmp_path}/$PLATFORM.gate ]; do sleep 0.05; done\necho done\n[ $PLATFORM != gcp ] || exit 3\n"
+            f"while [ ! -e {tmp_path}/$PLATFORM.gate ]; do sleep 0.05; done\n"
+            "echo done\n[ $PLATFORM != gcp ] || exit 3\n"
         )
         await product.submit("app", "1", script, receiver, platforms=list(gates))
         await receiver.until(lambda: b"[gcp] " in receiver.log and ran.exists() and len(ran.read_text().split()) == 3)
@@ -46,7 +47,7 @@ async def test_records_of_platforms_survive_kills_and_end_once(tmp_path: Path):
             assert len(found["failures"]) == (child["platform"] == "gcp")
             names = [state["stage"] for state in found["states"]]
             assert names == ["claim", "fetch", "build"] + ["artifacts"] * (child["platform"] != "gcp")
-        await receiver.until(lambda: receiver.final() is not None)
+        await receiver.until(lambda: receiver.final is not None)
         assert receiver.words() == ["queued", "pending", "failed"]
         for name in gates:
             assert f"[{name}] done\n".encode() in await product.log("app", "1")
