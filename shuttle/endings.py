@@ -30,9 +30,6 @@ def read_result(word: str | None) -> JenkinsResult:
 STOPPED_STATUS = 143
 """The exit status of a supervisor that ended its process because of a stop (`jenkins_pipelines/shell/stages.sh`)."""
 
-PLATFORM_FAILED = "platform_failed"
-"""The reason of a build that failed for one or several of its platforms."""
-
 _ENDINGS: Mapping[JenkinsResult, Ending] = {
     JenkinsResult.FAILURE: Ending(State.FAILED, "build_failed", "The build failed; its log says why."),
     JenkinsResult.UNSTABLE: Ending(State.FAILED, "unstable", "Jenkins marked the build as unstable."),
@@ -74,7 +71,7 @@ def ending_by_platforms(build: Build, exit_statuses: Sequence[int], failed: Sequ
         return Ending(State.SUCCEEDED)
     if build.report_reason == _ENDINGS[JenkinsResult.ABORTED].reason:
         return _explained(build, _ENDINGS[JenkinsResult.ABORTED])
-    return Ending(State.FAILED, PLATFORM_FAILED, f"The build failed for: {', '.join(failed)}.")
+    return Ending(State.FAILED, "platform_failed", f"The build failed for: {', '.join(failed)}.")
 
 
 def ending_by_jenkins(build: Build, result: JenkinsResult) -> Ending:

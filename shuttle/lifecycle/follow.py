@@ -6,7 +6,6 @@ import structlog
 
 from shuttle.build import Build, Ending
 from shuttle.endings import (
-    PLATFORM_FAILED,
     JenkinsResult,
     ending_by_jenkins,
     ending_by_platforms,
@@ -27,7 +26,7 @@ _DESCRIBE_SECONDS = 2.0
 _FIRST_POLL_SECONDS = 0.05
 _LONGEST_POLL_SECONDS = 2.0
 # The reasons that say that a step failed, but not why.
-_FAILURES = {"build_failed", PLATFORM_FAILED}
+_FAILURES = {"build_failed", "platform_failed"}
 
 
 async def follow(build: Build, services: Services) -> Ending | None:
