@@ -7,15 +7,19 @@ from pydantic import AfterValidator, AliasChoices, Field, RootModel
 
 from shuttle.web.models import Instant, ResponseBody
 from shuttle.web.state.bodies import StateBody
-from shuttle.web.state.fields import Code, Message, Metadata, Name
+from shuttle.web.state.fields import Code, Message, Metadata, Name, Size
 
 
 def _aware(at: datetime) -> datetime:
     """A time without a zone is UTC, as in the field's service."""
-    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    if at.tzinfo is None:
+        return at.replace(tzinfo=UTC)
+    try:
+        return at.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("write a time whose year in UTC is 1 to 9999") from None
 
 
-_Size = Annotated[int, Field(ge=0, lt=2**63)]
 _Time = Annotated[datetime, AfterValidator(_aware)]
 
 
@@ -29,7 +33,7 @@ class ArtifactChange(StateBody):
     storage_region: Name | None = None
     storage_bucket: Name | None = None
     storage_key: Message | None = None
-    size_bytes: _Size | None = None
+    size_bytes: Size | None = None
     checksum: Name | None = Field(None, validation_alias=AliasChoices("checksum", "checksum_value"))
     checksum_algorithm: Name | None = Field(None, validation_alias=AliasChoices("checksum_algorithm", "checksum_type"))
     is_resumable: bool | None = None

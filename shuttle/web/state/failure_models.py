@@ -6,7 +6,7 @@ from pydantic import AliasChoices, Field, RootModel
 
 from shuttle.web.models import Instant, ResponseBody
 from shuttle.web.state.bodies import StateBody
-from shuttle.web.state.fields import Code, Message, Metadata, Name
+from shuttle.web.state.fields import Code, Message, Metadata, Name, RetryCount
 
 
 class NewFailure(StateBody):
@@ -19,7 +19,7 @@ class NewFailure(StateBody):
     error_code: Name | None = None
     error_details: Metadata | None = None
     component: Name | None = None
-    retry_attempt: int | None = Field(None, ge=0, le=1_000_000)
+    retry_attempt: RetryCount | None = None
     retryable: bool | None = None
     build_id: Name | None = None
 

@@ -25,4 +25,7 @@ Message = Annotated[str, Field(max_length=4096), STORABLE]
 Color = Annotated[str, Field(pattern=r"^#[0-9A-Fa-f]{6}$")]
 # -1 is an error, 0 to 100 are usual; the Jenkins library counts to 999.
 Code = Annotated[int, Field(ge=-1, le=999)]
+# Databases count in 64 bits.
+Size = Annotated[int, Field(ge=0, lt=2**63)]
+RetryCount = Annotated[int, Field(ge=0, le=1_000_000)]
 Metadata = Annotated[dict[str, Any], AfterValidator(_of_limited_size)]

@@ -6,7 +6,7 @@ from pydantic import RootModel, field_validator
 
 from shuttle.web.models import Instant, ResponseBody
 from shuttle.web.state.bodies import StateBody
-from shuttle.web.state.fields import Code, Message, Metadata, Name
+from shuttle.web.state.fields import Code, Message, Metadata, Name, RetryCount, Size
 
 
 class ArtifactOfState(StateBody):
@@ -14,7 +14,7 @@ class ArtifactOfState(StateBody):
 
     artifact_storage_type: Name | None = None
     artifact_storage_path: Message | None = None
-    artifact_size_bytes: int | None = None
+    artifact_size_bytes: Size | None = None
     artifact_checksum: Name | None = None
     artifact_metadata: Metadata | None = None
 
@@ -26,7 +26,7 @@ class NewState(ArtifactOfState):
     status: Message | None = None
     start_time: Message | None = None
     error_message: Message | None = None
-    retry_count: int | None = None
+    retry_count: RetryCount | None = None
     build_id: Name | None = None
     message: Message | None = None
     metadata: Metadata | None = None

@@ -156,6 +156,24 @@ async def test_state_with_an_artifact(state: Shuttle, name: str):
     assert (artifact["state_code"], artifact["size_bytes"], artifact["is_resumable"]) == (48, 5, True)
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("states", {"state": 10, "status": "x", "artifact_size_bytes": 2**63, "artifact_storage_path": "s3://b/k"}),
+        ("states", {"state": 10, "status": "x", "artifact_size_bytes": -1}),
+        ("state", {"state_code": 10, "artifact_size_bytes": 10**30, "artifact_storage_path": "s3://b/k"}),
+        ("states", {"state": 10, "status": "x", "retry_count": -1}),
+        ("states", {"state": 10, "status": "x", "retry_count": 10**30}),
+        ("artifacts", {"artifact_name": "x", "expires_at": "0001-01-01T00:00:00+23:00"}),
+        ("artifacts", {"artifact_name": "x", "expires_at": "9999-12-31T23:59:59-23:00"}),
+    ],
+)
+async def test_number_or_time_out_of_range_is_refused(state: Shuttle, name: str, path: str, body: dict[str, Any]):
+    uuid = await new_build(state, name)
+    refused = await post(state, f"/{uuid}/{path}", body)
+    assert refused.status == 422, refused.text
+
+
 @pytest.mark.parametrize("path", ["failures", "failure"])
 async def test_failure_ends_a_record(state: Shuttle, name: str, path: str):
     uuid = await new_build(state, name, start_state=25)
