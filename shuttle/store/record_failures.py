@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from shuttle.build import Api, Build, Ending, State
+from shuttle.errors import ConflictError
 from shuttle.store.builds import reread
 from shuttle.store.record_states import EndedBuildError, lock_written
 from shuttle.store.records import begin_record, note_call
@@ -62,6 +63,7 @@ def record_failure(tx: Tx, build_uuid: str, report: FailureReport) -> tuple[Buil
 
     Raises:
         NotFoundError: there is no such build. EndedBuildError: it has ended.
+        ConflictError: it has too many failures.
     """
     build = lock_written(tx, build_uuid)
     code = build.state_code if report.code in {None, -1} else report.code
@@ -70,8 +72,10 @@ def record_failure(tx: Tx, build_uuid: str, report: FailureReport) -> tuple[Buil
     for row in known[-1:]:
         if said == (row.state_code, row.kind, row.message, row.component, row.retry_attempt, row.details or None):
             return build, row
-    if build.state.final or len(known) >= MAX_FAILURES:
+    if build.state.final:
         raise EndedBuildError
+    if len(known) >= MAX_FAILURES:
+        raise ConflictError(f"A build may have at most {MAX_FAILURES} failures.")
     build = begin_record(tx, build)
     note_call(tx, build.build_uuid)
     row = FailureRow(

@@ -18,6 +18,9 @@ from shuttle.store.transitions import finish_build
 from shuttle.store.tx import Tx
 
 _COMPLETED = "completed"
+# What the status of the code 100 may say else than that the build has succeeded.
+_CONTINUES = frozenset({"running", "pending", "in_progress", "in-progress", "started"})
+_FAILS = frozenset({"failed", "failure", "error"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,8 @@ class _Code:
 def record_state(tx: Tx, build_uuid: str, report: StateReport) -> tuple[Build, StateRow]:
     """Record the state, which ends the one before; a record may end by it. An equal report is not recorded again.
 
-    A second report of the same code with the status `completed` closes the first one.
+    A second report of the same code with the status `completed` closes the first one. Without state codes of the
+    project 100 is the end, unless its status is a word like `in_progress`; with a word like `failed` it is a failure.
 
     Raises:
         NotFoundError: there is no such build. EndedBuildError: it has ended.
@@ -104,8 +108,7 @@ def record_state(tx: Tx, build_uuid: str, report: StateReport) -> tuple[Build, S
     last = _last_state(tx, build.build_uuid)
     meaning = _meaning_of(tx, build, report)
     status = report.status or (report.name if report.code is None else None)
-    said = (meaning.code, status, report.message, report.details or None)
-    if last is not None and (last.code, last.status, last.message, last.details or None) == said:
+    if last is not None and _is_repeat(last, meaning.code, status, report):
         return build, last
     if build.state.final:
         raise EndedBuildError
@@ -154,6 +157,16 @@ def lock_written(tx: Tx, build_uuid: str) -> Build:
     return lock_build(tx, target.build_uuid) or target
 
 
+def _is_repeat(last: StateRow, code: int, status: str | None, report: StateReport) -> bool:
+    """Whether the report says what is recorded; a completion may have left message and details to an earlier report."""
+    if (last.code, last.status) != (code, status):
+        return False
+    known, said = dict(last.details or {}), dict(report.details or {})
+    if _is_completed(status):
+        return report.message in {None, last.message} and known | said == known
+    return (last.message, known) == (report.message, said)
+
+
 def _is_completed(status: str | None) -> bool:
     return status is not None and status.strip().lower() == _COMPLETED
 
@@ -173,10 +186,18 @@ def _meaning_of(tx: Tx, build: Build, report: StateReport) -> _Code:
     fields = by_name.get((report.status or "").lower()) or named or by_code.get(code) or {}
     ending = _ending_of(fields, report)
     if not codes and report.code == LAST_CODE and report.final:
-        ending = Ending(State.SUCCEEDED)
+        ending = _ending_of_last(report)
     if build.of_platform:
         code, ending = min(code, LAST_CODE - 1), None if ending == Ending(State.SUCCEEDED) else ending
     return _Code(code, ending)
+
+
+def _ending_of_last(report: StateReport) -> Ending | None:
+    """What the code 100 means; a status is any text, and one that is a single known word counts."""
+    word = (report.status or "").strip().lower()
+    if word in _FAILS:
+        return Ending(State.FAILED, "reported_failure", report.message or "The CI system said that the build failed.")
+    return None if word in _CONTINUES else Ending(State.SUCCEEDED)
 
 
 def _ending_of(fields: Mapping[str, Any], report: StateReport) -> Ending | None:

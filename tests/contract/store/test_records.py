@@ -117,6 +117,40 @@ async def test_completed_closes_the_state_of_the_same_code(database: Database, b
     assert await shown_states(database, build) == [(10, "completed", True)]
 
 
+async def test_repeated_completion_is_recorded_once(database: Database, build: Build):
+    await report(database, build, 10, "in_progress", message="Installing", details={"metadata": {"a": 1}})
+    for _ in range(2):
+        await report(database, build, 10, "completed", details={"retry_count": 1})
+    assert await shown_states(database, build) == [(10, "completed", True)]
+    await report(database, build, 10, "completed", message="Installed a second time")
+    assert len(await shown_states(database, build)) == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [
+        ("in_progress", State.RUNNING),
+        ("Running", State.RUNNING),
+        ("failed", State.FAILED),
+        ("FAILURE", State.FAILED),
+        ("completed", State.SUCCEEDED),
+        ("failed over to the second region", State.SUCCEEDED),
+        (None, State.SUCCEEDED),
+    ],
+)
+async def test_status_of_100_says_whether_it_is_the_end(
+    database: Database, build: Build, status: str | None, state: State
+):
+    assert (await report(database, build, 100, status)).state is state
+
+
+async def test_100_in_progress_is_completed_by_a_second_report(database: Database, build: Build):
+    for status in ("in_progress", "completed"):
+        ended = await report(database, build, 100, status)
+    assert ended.state is State.SUCCEEDED
+    assert await shown_states(database, build) == [(100, "completed", True)]
+
+
 async def test_100_ends_a_record_unless_it_is_not_final(database: Database, build: Build):
     assert (await report(database, build, 100, "almost", final=False)).state is State.RUNNING
     assert (await report(database, build, None, name="a word of the same state")).state is State.RUNNING
