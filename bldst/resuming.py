@@ -5,7 +5,7 @@ from typing import Any, Dict, Iterator, List
 from bldst.answers import printable
 from bldst.run import Run
 
-_ORCHESTRATION = ("platform", "pipeline", "job", "trigger_webhook")
+_ORCHESTRATION = ("platform", "pipeline", "job")
 _MASKED = "******"
 _OWN = ("BUILD_ID", "RESUME_FROM_STATE", "LAST_SUCCESSFUL_STATE")
 # Names by which a line to source would change how the shell, the loader or this tool works.

@@ -189,7 +189,6 @@ TABLE = (
                     Option("--platform", "platform"),
                     Option("--pipeline", "pipeline"),
                     Option("--job", "job"),
-                    Option("--trigger-webhook", "trigger_webhook"),
                     Option("--latest", "latest", "flag", about="with the newest commit of the branch"),
                     _METADATA,
                 ),

@@ -41,11 +41,12 @@ class ResumeContext:
 class NewResume:
     """A request to resume a record. `build_id` None = `<old>-r1`, `-r2` and so on; `state_code` None = the context's.
 
-    `said` is what is recorded of the request.
+    `number` is `build_id` as the caller wrote it. `said` is what is recorded of the request.
     """
 
     build_uuid: str
     build_id: str | None
+    number: str | None
     state_code: int | None
     said: Mapping[str, Any]
     request_fingerprint: str
@@ -154,15 +155,18 @@ def resume_record(tx: Tx, build_uuid: str, new: NewResume) -> tuple[Build, bool]
         raise ConflictError("This is a part of a build: resume that build, and the platforms that failed run again.")
     context = resume_context(tx, build, new.state_code)
     check_resumable(build, context)
+    build_id = new.build_id or free_id(tx, build.app_id, build.build_id, "r")
+    number = new.number or f"{_number_of(build)}{build_id.removeprefix(build.build_id)}"
+    resume = {**new.said, "resume_from_state": context.resume_from_state}
     record = NewRecord(
         build_uuid=new.build_uuid,
         app_id=build.app_id,
-        build_id=new.build_id or free_id(tx, build.app_id, build.build_id, "r"),
+        build_id=build_id,
         job_name=build.job_name,
         request_fingerprint=new.request_fingerprint,
         same_request=new.same_request,
         labels=build.labels,
-        said={**_without_number(build), "resume": {**new.said, "resume_from_state": context.resume_from_state}},
+        said={**_inherited(build), "build_number": number, "resume": resume},
         metadata_json=build.metadata_json,
         state_code=context.resume_from_state,
         parent_uuid=build.parent_uuid,
@@ -173,7 +177,11 @@ def resume_record(tx: Tx, build_uuid: str, new: NewResume) -> tuple[Build, bool]
     return create_record(tx, record)
 
 
-def _without_number(build: Build) -> dict[str, Any]:
+def _number_of(build: Build) -> str:
+    return str((build.record or {}).get("build_number", build.build_id))
+
+
+def _inherited(build: Build) -> dict[str, Any]:
     own = {"build_number", "resume", "ami_id", "image_id", "packer_manifest"}
     return {name: value for name, value in (build.record or {}).items() if name not in own}
 

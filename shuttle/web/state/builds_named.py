@@ -17,13 +17,13 @@ from shuttle.web.state.names import key_in
 NOT_FOUND = "Build not found"
 
 
-async def build_in(request: web.Request) -> Build:
-    """The build in the path: a uuid, or `<project>/<build_number>`, percent-encoded.
+async def build_in(request: web.Request, parameter: str = "build") -> Build:
+    """The build in this part of the path: a uuid, or `<project>/<build_number>`, percent-encoded.
 
     Raises:
         NotFoundError: there is none. ForbiddenError: the caller's state token is that of another build.
     """
-    build = await request.app[SERVICES].database.run(_find, key_in(request, "build", "Build"))
+    build = await request.app[SERVICES].database.run(_find, key_in(request, parameter, "Build"))
     check_token(request, build)
     return build
 

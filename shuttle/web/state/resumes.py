@@ -3,10 +3,9 @@
 import uuid
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 from aiohttp import web
-from pydantic import AliasChoices, Field, RootModel
 
 from shuttle.build import Api, Build, Ending, State
 from shuttle.errors import (
@@ -21,6 +20,7 @@ from shuttle.errors import (
 from shuttle.events import instant_text
 from shuttle.lifecycle.create_record import build_id_of
 from shuttle.request import UUID, ResumeRequest, canonical_json
+from shuttle.store.builds import lock_build
 from shuttle.store.record_failures import end_record
 from shuttle.store.record_jobs import jobs_of
 from shuttle.store.records import begin_record, known_build, note_call, say_of_record
@@ -28,18 +28,24 @@ from shuttle.store.resumes import NewResume, ResumeContext, resume_context, resu
 from shuttle.store.tx import Tx
 from shuttle.web import ACCEPTANCE, SERVICES, STANDING, WORKER
 from shuttle.web.description import describe
-from shuttle.web.models import Instant, ResponseBody
 from shuttle.web.state.answers import IGNORED_HEADERS, answer, created, created_replies
-from shuttle.web.state.artifact_models import ArtifactForBldst
 from shuttle.web.state.artifacts import artifact_entry
-from shuttle.web.state.bodies import SHAPE_ERRORS, StateBody, read_shape
+from shuttle.web.state.bodies import IGNORED, SHAPE_ERRORS, read_shape
+from shuttle.web.state.build_forms import number_of
 from shuttle.web.state.builds_named import build_in
-from shuttle.web.state.fields import Code, Message, Metadata, Name
 from shuttle.web.state.names import key_in
+from shuttle.web.state.resume_models import (
+    Context,
+    NewResumeBody,
+    Progress,
+    ResumeChange,
+    ResumeEntries,
+    ResumeEntry,
+)
 from shuttle.web.state.variables import HIDDEN, reveals
 
+_TRIGGER = "trigger_webhook"
 _NOT_FOUND = "Resume request not found"
-Progress = Literal["pending", "triggered", "running", "completed", "failed"]
 _PROGRESS: Mapping[State, Progress] = {
     State.RECORDED: "triggered",
     State.STAGING: "triggered",
@@ -47,70 +53,6 @@ _PROGRESS: Mapping[State, Progress] = {
     State.RUNNING: "running",
     State.SUCCEEDED: "completed",
 }
-
-
-class NewResumeBody(StateBody):
-    """A request to resume a build. Without `resume_from_state` it begins at the state that failed."""
-
-    resume_from_state: Code | None = Field(None, validation_alias=AliasChoices("resume_from_state", "from_state"))
-    resume_to_state: Code | None = None
-    resume_reason: Message | None = Field(None, validation_alias=AliasChoices("resume_reason", "reason"))
-    requested_by: Name | None = None
-    request_source: Name | None = None
-    metadata: Metadata | None = None
-    orchestration_config: Metadata | None = None
-    build_number: Name | None = None
-
-
-class ResumeChange(StateBody):
-    """How the CI system proceeds with a request; null and absent fields stay."""
-
-    orchestration_status: Progress | None = None
-    orchestration_job_id: Name | None = None
-    orchestration_job_url: Message | None = None
-    error_message: Message | None = None
-
-
-class ResumeEntry(ResponseBody):
-    """A request to resume the build `build_id`; `id` is the uuid of the build that resumes it."""
-
-    id: str
-    resume_request_id: str
-    build_id: str
-    resumed_build_id: str
-    build_number: str
-    resume_from_state: int
-    resume_to_state: int | None
-    resume_reason: str | None
-    requested_by: str | None
-    request_source: str | None
-    metadata: dict[str, Any] | None
-    orchestration_config: dict[str, Any] | None
-    orchestration_job_id: str | None
-    orchestration_job_url: str | None
-    orchestration_status: Progress
-    triggered_at: Instant | None
-    completed_at: Instant | None
-    error_message: str | None
-    created_at: Instant
-    updated_at: Instant
-
-
-class ResumeEntries(RootModel[list[ResumeEntry]]):
-    """Requests, the oldest first."""
-
-
-class Context(ResponseBody):
-    """What a build that resumes this one starts from."""
-
-    build_id: str
-    current_state: int
-    last_successful_state: int
-    failed_state: int | None
-    resume_from_state: int
-    artifacts: list[ArtifactForBldst]
-    variables: dict[str, str]
-    resumable_state_config: dict[str, Any] | None
 
 
 @describe(Context, errors=(ForbiddenError, NotFoundError, StoreError))
@@ -157,7 +99,7 @@ def _context(request: web.Request, build: Build, context: ResumeContext) -> Cont
 async def post_resume(request: web.Request) -> web.StreamResponse:
     """`POST /-/state/builds/{build}/resume`: a new build continues where this one failed."""
     build = await build_in(request)
-    body = await read_shape(request, NewResumeBody)
+    body = _without_trigger(request, await read_shape(request, NewResumeBody))
     await _check_order(request, build, body)
     if build.api is Api.RECORD:
         successor, is_new = await _resume_record(request, build, body)
@@ -175,6 +117,16 @@ async def post_resume(request: web.Request) -> web.StreamResponse:
     return created(request, await _shown(request, successor), is_new=is_new)
 
 
+def _without_trigger(request: web.Request, body: NewResumeBody) -> NewResumeBody:
+    """The body without the URL of a trigger: nothing calls it, and it may have a secret that readers would see."""
+    config = body.orchestration_config or {}
+    if _TRIGGER not in config:
+        return body
+    request[IGNORED] = (*request[IGNORED], f"orchestration_config.{_TRIGGER}")
+    rest = {name: value for name, value in config.items() if name != _TRIGGER}
+    return body.model_copy(update={"orchestration_config": rest})
+
+
 async def _check_order(request: web.Request, build: Build, body: NewResumeBody) -> None:
     context = await request.app[SERVICES].database.run(resume_context, build, body.resume_from_state)
     if body.resume_to_state is not None and body.resume_to_state <= context.resume_from_state:
@@ -188,6 +140,7 @@ async def _resume_record(request: web.Request, build: Build, body: NewResumeBody
     new = NewResume(
         build_uuid=str(uuid.uuid4()),
         build_id=None if body.build_number is None else build_id_of(body.build_number),
+        number=body.build_number,
         state_code=body.resume_from_state,
         said=said,
         request_fingerprint=vault.fingerprint(content),
@@ -217,6 +170,8 @@ async def _named(request: web.Request) -> Build:
     found = await request.app[SERVICES].database.run(known_build, key.lower())
     if found.resume_from is None:
         raise NotFoundError(_NOT_FOUND)
+    if "_build" in request.match_info and (await build_in(request, "_build")).build_uuid != found.resume_from:
+        raise NotFoundError(_NOT_FOUND)
     return found
 
 
@@ -235,7 +190,7 @@ async def patch_resume(request: web.Request) -> web.StreamResponse:
 
 
 def _move(tx: Tx, build_uuid: str, body: ResumeChange) -> Build:
-    build = known_build(tx, build_uuid)
+    build = lock_build(tx, build_uuid) or known_build(tx, build_uuid)
     note_call(tx, build_uuid)
     said = {**(build.record or {}).get("resume", {}), **body.given()}
     build = say_of_record(tx, build, {"resume": said})
@@ -262,7 +217,7 @@ async def _shown(request: web.Request, build: Build) -> ResumeEntry:
         resume_request_id=build.build_uuid,
         build_id=build.resume_from or "",
         resumed_build_id=build.build_uuid,
-        build_number=build.build_id,
+        build_number=number_of(build),
         resume_from_state=said.get("resume_from_state", build.state_code or 0),
         orchestration_job_id=said.get("orchestration_job_id") or newest.get("job_number") or own_number,
         orchestration_job_url=said.get("orchestration_job_url") or newest.get("job_url"),
