@@ -50,7 +50,7 @@ class Branch(_Model):
     with it. `main` is the name of the stream of builds without branches.
     """
 
-    name: str = Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")
+    name: str = Field(pattern=r"^[a-z0-9._-]{1,64}$")
     steps: tuple[Step, ...] = Field(min_length=1)
 
     @field_validator("name")

@@ -10,7 +10,7 @@ from shuttle.request.model import PipelineKind, Platform
 
 # All of them run on one executor of Jenkins, at the same time.
 _MAX_PLATFORMS = 20
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_NAME = re.compile(r"[a-z0-9._-]{1,64}")
 # The name of the log's stream of a build without platforms.
 _TAKEN = "main"
 _FIELDS = frozenset({"name", "arguments"})
@@ -66,7 +66,7 @@ def _read(given: Any, where: str, effective_arguments: Mapping[str, str]) -> Pla
 
 def _name(name: Any, where: str) -> str:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise InvalidRequestError("Name the platform with 1 to 64 of A-Z, a-z, 0-9, dot, dash and _.", field=where)
+        raise InvalidRequestError("Name the platform with 1 to 64 of a-z, 0-9, dot, dash and _.", field=where)
     if name == _TAKEN:
         raise InvalidRequestError(f"Choose another name than {_TAKEN}.", field=where)
     return name

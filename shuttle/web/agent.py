@@ -34,7 +34,7 @@ class ClaimBody(BaseModel):
 
     number: Annotated[int, Field(gt=0, lt=2**53)]
     nonce: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{16,128}$")]
-    branch: Annotated[str, Field(pattern=r"^([A-Za-z0-9._-]{1,64})?$")] = ""
+    branch: Annotated[str, Field(pattern=r"^([a-z0-9._-]{1,64})?$")] = ""
 
 
 _SENTENCES = {

@@ -32,7 +32,7 @@ from shuttle.web.models import Ok
 _MAX_PUSH_BYTES = 4 * 1024 * 1024
 # How much is transformed at once, so that other requests of the event loop are not delayed.
 _BLOCK_BYTES = 256 * 1024
-_STREAM = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_STREAM = re.compile(r"[a-z0-9._-]{1,64}")
 _OFFSET = re.compile(r"[0-9]{1,15}")
 _EXIT = re.compile(r"[0-9]{1,3}")
 

@@ -31,17 +31,17 @@ def ends(build: dict[str, Any]) -> dict[str, tuple[str, str | None]]:
 async def test_one_of_two_platforms_fails(shuttle: Shuttle, app: str):
     path = f"/{app}/1"
     script = 'echo "$PLATFORM in $REGION, $COMMON"\n[ "$PLATFORM" = aws ] || exit 3\nmkdir dist && echo a > dist/image'
-    platforms = [{"name": "aws", "arguments": {"REGION": "us"}}, {"name": "Azure", "arguments": {"REGION": "eu"}}]
+    platforms = [{"name": "aws", "arguments": {"REGION": "us"}}, {"name": "azure", "arguments": {"REGION": "eu"}}]
     await shuttle.submit(path, script, platforms=platforms, arguments={"COMMON": 1, "REGION": "none"})
     build = await shuttle.until(path)
     assert (build["state"], build["reason"]) == ("failed", "platform_failed")
-    assert build["message"] == "The build failed for: Azure."
+    assert build["message"] == "The build failed for: azure."
     log = (await shuttle.whole_log(path)).decode()
     assert "[aws] aws in us, 1\n" in log
-    assert "[Azure] Azure in eu, 1\n" in log
-    assert log.endswith("-----> The build failed for: Azure.\n")
-    assert ends(build) == {"aws": ("succeeded", None), "Azure": ("failed", "build_failed")}
-    assert [child["build_id"] for child in build["children"]] == ["1-aws", "1-Azure"]
+    assert "[azure] azure in eu, 1\n" in log
+    assert log.endswith("-----> The build failed for: azure.\n")
+    assert ends(build) == {"aws": ("succeeded", None), "azure": ("failed", "build_failed")}
+    assert [child["build_id"] for child in build["children"]] == ["1-aws", "1-azure"]
     parent = await record(shuttle, build["build_uuid"])
     assert (parent["status"], [child["status"] for child in parent["children"]]) == ("failed", ["completed", "failed"])
     aws, azure = [await record(shuttle, child["build_uuid"]) for child in build["children"]]
@@ -53,7 +53,7 @@ async def test_one_of_two_platforms_fails(shuttle: Shuttle, app: str):
     assert [(row["state"], row["failure_type"], row["error_message"]) for row in azure["failures"]] == [
         (20, "build_failed", "build.sh ended with exit status 3.")
     ]
-    status = (await shuttle.get(f"/{app}/1-Azure/status")).json
+    status = (await shuttle.get(f"/{app}/1-azure/status")).json
     assert (status["status"], status["reason"]) == ("failed", "build_failed")
     assert (await shuttle.get(f"/{app}/1-aws/artifacts/image")).body == b"a\n"
 
@@ -95,7 +95,7 @@ async def test_all_platforms_succeed_and_their_names_are_those_of_the_branches(
     shuttle: Shuttle, jenkins: Jenkins, app: str
 ):
     """The job is updated when the platforms of a build are others than those of the build before it."""
-    hostile = ["-x", "..", "A", "a", "build", "a-b", "%s"[1:] + "." * 63]
+    hostile = ["-x", "..", "a", "build", "a-b", "%s"[1:] + "." * 63]
     await shuttle.submit(f"/{app}/1", 'echo "I am $PLATFORM"', platforms=hostile)
     build = await shuttle.until(f"/{app}/1")
     log = (await shuttle.whole_log(f"/{app}/1")).decode()

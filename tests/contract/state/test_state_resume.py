@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from shuttle.lifecycle.state_token import state_token
 from tests.contract.state.conftest import READER
 from tests.support.inprocess import Shuttle
 
@@ -41,7 +42,11 @@ async def test_context_says_where_to_begin_and_with_what(state: Shuttle, name: s
         20,
     ]
     assert [artifact["artifact_name"] for artifact in context["artifacts"]] == ["disk"]
-    assert context["variables"] == {"AMI": "ami-1", "KEY": "s3cret-value"}
+    assert context["variables"] == {"AMI": "ami-1", "KEY": "******"}
+    resumed = (await post(state, f"/{uuid}/resume", {}))["resumed_build_id"]
+    own = {"X-API-Key": state_token(resumed, state.services.vault)}
+    told = (await state.get(f"{BUILDS}/{uuid}/resume-context", headers=own)).json
+    assert told["variables"] == {"AMI": "ami-1", "KEY": "s3cret-value"}, "the successor needs them"
     read = (await state.get(f"{BUILDS}/{uuid}/resume-context", headers={"X-API-Key": READER})).json
     assert read["variables"]["KEY"] == "******"
 

@@ -137,8 +137,8 @@ async def test_first_reported_exit_status_is_kept(database, vault):
     build = await accepted(database, vault)
     await triggered(database, build.build_uuid)
     claim = await database.run(claim_build, build.build_uuid, a_claim(4))
-    await database.run(end_claim, claim.claim_id, 3)
-    await database.run(end_claim, claim.claim_id, 0)
+    await database.run(end_claim, claim, 3)
+    await database.run(end_claim, claim, 0)
     assert [claim.exit_status for claim in await database.run(claims_of, build.build_uuid)] == [3]
 
 
