@@ -58,9 +58,10 @@ scenarios: $(VENV)/.installed-dev
 	$(if $(findstring --long,$(ARGS)),env -u JENKINS_URL $(BIN)/python -m pytest -n 2 --hypothesis-profile=thorough \
 	  --timeout 300 tests/unit/logs tests/unit/sources/test_generated_archives.py \
 	  tests/unit/jenkins_emulator/test_emulator_groovy.py $(ARGS))
-	@# A kill at each transition, and at seeded moments, on the other database.
+	@# Kills at seeded moments and in the middle of a log on the other database; with --long at each transition.
 	env -u JENKINS_URL TESTS_DATABASE=postgresql tests/in_memory $(BIN)/python -m pytest -n 2 --dist loadfile tests/scenarios/test_kill.py \
-	  tests/scenarios/test_seeded_kills.py -k "not twenty_kills and not three_replicas" $(ARGS)
+	  tests/scenarios/test_seeded_kills.py -k "not twenty_kills and not three_replicas \
+	  $(if $(findstring --long,$(ARGS)),,and (many_small_builds or middle_of_the_log or is_delivered))" $(ARGS)
 
 test-real: $(VENV)/.installed-dev
 	tests/real/install
