@@ -9,7 +9,7 @@ _MASKED = "******"
 
 
 def set_variables(run: Run) -> int:
-    """Set one variable after the other; setting the same again changes nothing."""
+    """Set the variables in order. A repeated command changes nothing."""
     fields = run.fields
     pairs = [_pair(word) for word in run.places["pairs"]]
     key, value = fields.pop("variable_key", None), fields.pop("variable_value", None)

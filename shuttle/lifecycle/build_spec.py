@@ -145,7 +145,7 @@ def _arguments_of(request: BuildRequest, branch: str) -> dict[str, str]:
 
 
 def _given_variables(build: Build, spec: BuildSpec, public_url: str, branch: str) -> dict[str, str]:
-    """What the build is told besides its arguments, which win."""
+    """Variables of the service for the build; arguments of the same names take precedence."""
     platform = branch if branch in spec.children else None
     resumes = spec.resumes
     if platform is not None and resumes is not None:
@@ -167,7 +167,7 @@ def _bldst_variables(build_uuid: str, token: str, api_url: str) -> dict[str, str
 
 
 def _resume_variables(resumes: Resumed | None) -> dict[str, str]:
-    """What a build that resumes another one is told; the field's scripts read the first four."""
+    """Variables of a build that resumes another one; existing scripts read the first four."""
     if resumes is None:
         return {}
     return {

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.asyncio
 
 
 async def test_records_of_platforms_survive_kills_and_end_once(tmp_path: Path):
-    """One branch ends while the shuttle is down, the answer to the end of another one is lost, and one goes on."""
+    """One branch ends while the shuttle is down, one loses the answer to its end, and one still runs."""
     async with faulty_proxy("") as to_shuttle, running_product(tmp_path, BUILD_SHUTTLE_HOST=to_shuttle.url) as product:
         to_shuttle.target = product.url
         receiver = product.receiver()

@@ -9,12 +9,12 @@ from aiohttp import web
 from shuttle.build import Build, Ending, State
 from shuttle.errors import ConflictError, ForbiddenError, InvalidRequestError, NotFoundError, StoreError
 from shuttle.lifecycle.create_record import RecordRequest, accept_record
-from shuttle.store.builds import lock_build, reread
+from shuttle.store.builds import reread
 from shuttle.store.projects import projects_of_apps, referred_project
 from shuttle.store.record_failures import end_record, failures_of
 from shuttle.store.record_lists import BuildFilter, page_of_records
-from shuttle.store.record_states import StateReport, record_state, states_of
-from shuttle.store.records import children_of, note_call, say_of_record, written_build
+from shuttle.store.record_states import StateReport, lock_written, record_state, states_of
+from shuttle.store.records import children_of, note_call, say_of_record
 from shuttle.store.references import Kind, references_of_labels
 from shuttle.store.tx import Tx
 from shuttle.web import SERVICES
@@ -154,8 +154,7 @@ async def put_build(request: web.Request) -> web.StreamResponse:
 
 
 def _change(tx: Tx, build_uuid: str, body: BuildChange) -> Build:
-    target = written_build(tx, build_uuid)
-    build = lock_build(tx, target.build_uuid) or target
+    build = lock_written(tx, build_uuid)
     given: dict[str, Any] = body.given()
     said = {name: given[name] for name in _CHANGED if name in given}
     if said:
