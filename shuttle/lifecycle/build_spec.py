@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from jenkins_pipelines.catalogue import PIPELINES
 from jenkins_pipelines.environment import AgentEnvironment
 from shuttle.build import Build
-from shuttle.lifecycle.state_token import STATE_PATH, state_token
+from shuttle.lifecycle.state_token import STATE_PATH, state_token, state_tokens
 from shuttle.logs import LogRules
 from shuttle.request import BuildRequest, Resumed, secrets_of
 from shuttle.settings import Settings
@@ -32,6 +32,7 @@ class BuildSpec(BaseModel):
     # Made of the uuids of the build and its children whenever the spec is read.
     state_token: str = Field("", repr=False, exclude=True)
     state_tokens: dict[str, str] = Field(default_factory=dict, repr=False, exclude=True)
+    masked_tokens: tuple[str, ...] = Field((), repr=False, exclude=True)
     # The uuids of the records of the platforms, by their names.
     children: dict[str, str] = Field(default_factory=dict, exclude_if=lambda children: not children)
     # The caller's standing. Specs that an older version recorded have none.
@@ -47,9 +48,8 @@ class BuildSpec(BaseModel):
     @property
     def log_rules(self) -> LogRules:
         """The rules that make the log's transformation a pure function of the agents' bytes."""
-        state_tokens = [token for token in (self.state_token, *self.state_tokens.values()) if token]
         return LogRules(
-            secrets=(*self.secrets, self.token, *state_tokens),
+            secrets=(*self.secrets, self.token, *self.masked_tokens),
             max_line_bytes=self.max_line_bytes,
             max_log_bytes=self.max_log_bytes,
         )
@@ -59,7 +59,9 @@ async def read_spec(build_uuid: str, database: Database, vault: Vault) -> BuildS
     """The spec of a recorded build. Raises StoreError."""
     spec = BuildSpec.model_validate_json(vault.open(await database.run(sealed_spec, build_uuid)))
     tokens = {platform: state_token(child_uuid, vault) for platform, child_uuid in spec.children.items()}
-    return spec.model_copy(update={"state_token": state_token(build_uuid, vault), "state_tokens": tokens})
+    masked = [token for each in (build_uuid, *spec.children.values()) for token in state_tokens(each, vault)]
+    own = {"state_token": state_token(build_uuid, vault), "state_tokens": tokens, "masked_tokens": tuple(masked)}
+    return spec.model_copy(update=own)
 
 
 def make_spec(

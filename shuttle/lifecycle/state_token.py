@@ -17,7 +17,12 @@ _PREFIX = "bst_"
 
 def state_token(build_uuid: str, vault: Vault) -> str:
     """The token of the build."""
-    return f"{_PREFIX}{build_uuid}_{_sum(vault.derived_keys(_PURPOSE)[0], build_uuid)}"
+    return state_tokens(build_uuid, vault)[0]
+
+
+def state_tokens(build_uuid: str, vault: Vault) -> list[str]:
+    """The tokens of the build by each key: it may have begun when another key was the first one."""
+    return [f"{_PREFIX}{build_uuid}_{_sum(key, build_uuid)}" for key in vault.derived_keys(_PURPOSE)]
 
 
 def build_of_token(token: str, vault: Vault) -> str | None:
