@@ -31,6 +31,9 @@ from tests.support.serving import serving
 
 REPLICAS = 3
 BUILDS = int(os.environ.get("BENCH_BUILDS", "300"))
+# SHUTTLE_AGENT_CALLS_PER_SECOND: the calls cost most of the time of replicas and PostgreSQL, which share this machine
+# with all that is imitated here.
+AGENT_CALLS_PER_SECOND = os.environ.get("BENCH_AGENT_CALLS", "200")
 SECONDS = 20.0
 # The defaults of SHUTTLE_HEARTBEAT_SECONDS and SHUTTLE_LEASE_SECONDS.
 LEASE_SECONDS = 15.0
@@ -85,6 +88,7 @@ async def _replicas() -> AsyncIterator[Replicas]:
             "JENKINS_URL": jenkins_url.replace("://", "://u:t@"),
             "BUILD_SHUTTLE_HOST": balancer.url,
             "MAXIMUM_PARALLEL_BUILDS": str(BUILDS),
+            "SHUTTLE_AGENT_CALLS_PER_SECOND": AGENT_CALLS_PER_SECOND,
             **await _bucket(stack, folder),
         }
         processes = {}

@@ -109,7 +109,7 @@ def _move(moved_from: str, to: str, *, as_json: bool) -> None:
 
 
 def _sqlite_path(url: str) -> Path:
-    from shuttle.setting_values import check_database_url, is_postgres
+    from shuttle.settings.values import check_database_url, is_postgres
 
     try:
         check_database_url(url)
@@ -122,8 +122,8 @@ def _sqlite_path(url: str) -> Path:
 
 def _settings_of_target(to: str) -> "Settings":
     """The settings of the service on PostgreSQL."""
-    from shuttle.setting_values import is_postgres
     from shuttle.settings import load_settings
+    from shuttle.settings.values import is_postgres
 
     url = read_url("--to", to, "")
     if url and not is_postgres(url):

@@ -1,24 +1,22 @@
-"""The log of a running build: pushed bytes are transformed, committed, and then shown to readers."""
+"""The log of a running build: what its supervisors push is written, and then committed (see `log_commits`)."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from contextvars import Context
 from datetime import datetime
 
 import structlog
 
 from shuttle.build import FinalLog
-from shuttle.errors import NotOwnerError, StoreError, UnavailableError
+from shuttle.errors import UnavailableError
+from shuttle.lifecycle.log_commits import LogCommits
 from shuttle.lifecycle.piece_writer import PieceWriter
-from shuttle.logs.archive import GrowingDigest
 from shuttle.logs.spool import Spool, SpoolError
-from shuttle.logs.stage_places import StageMark, StagePlace
+from shuttle.logs.stage_places import StageMark
 from shuttle.logs.transform import LOG_CUT
 from shuttle.logs.writer import LogWriter
 from shuttle.store import Database
 from shuttle.store.claims import Claim
-from shuttle.store.log_segments import record_log
 
 log = structlog.get_logger()
 
@@ -28,16 +26,8 @@ OVER = "over"
 _UNFINISHED_SECONDS = 0.5
 # With more written but uncommitted text than this, pushes wait for the database.
 _MAX_UNSHOWN_BYTES = 16 * 1024 * 1024
-_STORE_PAUSE_SECONDS = 0.5
 # Longer than a busy disk takes, and less than the 30 s after which a supervisor repeats its push (log.sh).
 _DURABLE_SECONDS = 20.0
-# With more new text than this, commits are at least _COMMIT_PAUSE_SECONDS apart: one commit costs as much as
-# transforming 150 KiB (measured), and readers of a fast log see it no later.
-_FAST_LOG_BYTES = 64 * 1024
-_COMMIT_PAUSE_SECONDS = 0.04
-# A large log is hashed and synced while it grows, so that its end waits neither for a second reading nor for a slow
-# disk.
-_HASH_BATCH_BYTES = 8 * 1024 * 1024
 
 
 def own_stream(branch: str) -> str:
@@ -46,12 +36,11 @@ def own_stream(branch: str) -> str:
 
 
 class BuildLog:
-    """Writes and commits one log. Used from one event loop.
+    """Writes one log. Used from one event loop.
 
     `claims` are all attempts of the build's steps; `last_call_at` is the time of a supervisor's newest call, on the
     loop's clock. `stop_cause` is sent to supervisors with the answer to their next push; `broken` is the error after
-    which nothing more can be written to the spool. `lost` = another replica has taken the app, so no push may be
-    acknowledged any more.
+    which nothing more can be written to the spool.
     """
 
     def __init__(
@@ -78,23 +67,11 @@ class BuildLog:
         self.time_limit_at: datetime | None = None
         self.broken: SpoolError | None = None
         self.closed = False
-        self.lost = False
-        self._context = context
         self._on_broken = on_broken
         self._writer = writer
         self._spool = spool
-        self._database = database
-        self._pieces = pieces
-        # The offset of the newest checkpoint that is recorded.
-        self._recorded_bytes = writer.offset
-        # Places of stages that are not recorded yet.
-        self._places: list[StagePlace] = []
-        self._commit: asyncio.Task[None] | None = None
-        self._shown = asyncio.Event()
-        self._commit_wanted = asyncio.Event()
+        self._commits = LogCommits(build_uuid, writer, spool, database, pieces, context=context, on_lost=self.lose)
         self._unfinished_check: asyncio.TimerHandle | None = None
-        self._digest = GrowingDigest(spool.path)
-        self._hashing: asyncio.Task[None] | None = None
         self.use_claims(claims)
 
     def use_claims(self, claims: Sequence[Claim]) -> None:
@@ -152,8 +129,8 @@ class BuildLog:
 
     async def wait_for_room(self) -> None:
         """Return once at most 16 MiB are written but uncommitted, or the log is broken or lost."""
-        while self._writer.offset - self._spool.size_bytes > _MAX_UNSHOWN_BYTES and not (self.broken or self.lost):
-            await self._next_commit()
+        while self._commits.hidden_bytes > _MAX_UNSHOWN_BYTES and not (self.broken or self.lost):
+            await self._commits.next()
 
     async def end_stream(self, claim: Claim, stream: str) -> None:
         """End the stream; returns once all of it is durable.
@@ -164,52 +141,27 @@ class BuildLog:
                 too slow: the caller has to send the end again. StoreError: the database failed. ObjectStoreError: the
                 object store failed.
         """
-        self._raise_if_lost()
+        self._commits.raise_if_lost()
         if self.broken is not None or self.closed:
             return
         try:
             self._writer.finish_stream((claim.claim_id, stream), claim.branch)
             async with asyncio.timeout(_DURABLE_SECONDS):
-                await self._make_durable()
-                await self.keep()
+                await self._commits.make_durable()
+                await self._commits.keep()
         except SpoolError as error:
             self._break(error)
         except TimeoutError:
             message = "The database, the disk or the object store did not store the log in time."
             raise UnavailableError(message) from None
 
-    async def _make_durable(self) -> None:
-        """Return once everything written so far is committed, shown and on the disk."""
-        self._schedule_commit()
-        if self._writer.replaying:
-            raise UnavailableError("A lost log is being written again in its old order; other streams come first.")
-        while self._uncommitted:
-            self._raise_if_lost()
-            await self._next_commit()
-        await self._spool.sync()
-
-    async def keep(self) -> None:
-        """Return once all committed bytes are in the object store, beside PostgreSQL; call it after `close`, too.
-
-        Raises UnavailableError if a try has failed, and SpoolError.
-        """
-        if self._pieces is not None and self.broken is None:
-            await self._pieces.kept(self._recorded_bytes)
-
-    def forget_pieces(self) -> None:
-        """Stop uploading: the log is archived from now on."""
-        if self._pieces is not None:
-            self._pieces.cancel()
-
     async def close(self) -> None:
         """Accept nothing more; write, commit and show the rest. Idempotent. Raises StoreError."""
-        self.closed = True
-        if self._unfinished_check is not None:
-            self._unfinished_check.cancel()
+        self._accept_nothing_more()
         if self.broken is None:
             try:
                 self._writer.finish()
-                await self._make_durable()
+                await self._commits.make_durable()
             except SpoolError as error:
                 self._break(error)
 
@@ -222,50 +174,48 @@ class BuildLog:
         last_lines = b"\n" + written
         new = [text for text in lines if text and b"\n" + text.encode() not in last_lines]
         ending = b"" if written.endswith(LOG_CUT) else self._writer.ending(new)
-        if self._hashing is not None:
-            await self._hashing
-        await asyncio.to_thread(self._digest.advance)
-        return FinalLog(*self._digest.followed_by(ending), ending.decode())
+        digest = await self._commits.digest()
+        return FinalLog(*digest.followed_by(ending), ending.decode())
+
+    async def keep(self) -> None:
+        """Return once all committed bytes are in the object store, beside PostgreSQL; call it after `close`, too.
+
+        Raises UnavailableError if a try has failed, and SpoolError.
+        """
+        if self.broken is None:
+            await self._commits.keep()
+
+    def forget_pieces(self) -> None:
+        """Stop uploading: the log is archived from now on."""
+        self._commits.forget_pieces()
+
+    @property
+    def lost(self) -> bool:
+        """Whether another replica has taken the app, so that no push may be acknowledged any more."""
+        return self._commits.lost
 
     def abandon(self) -> None:
         """Drop uncommitted text at shutdown; the next process requests it from the agents again."""
-        self.closed = True
-        self.forget_pieces()
-        if self._unfinished_check is not None:
-            self._unfinished_check.cancel()
-        for task in (self._commit, self._hashing):
-            if task is not None:
-                task.cancel()
+        self._accept_nothing_more()
+        self._commits.cancel()
 
     def lose(self) -> None:
         """Another replica has taken the app: it requests from the agents what is not committed."""
-        self.lost = True
-        self.abandon()
-        self._wake()
+        self._accept_nothing_more()
+        self._commits.lose()
 
-    def _raise_if_lost(self) -> None:
-        if self.lost:
-            raise NotOwnerError
+    def _accept_nothing_more(self) -> None:
+        self.closed = True
+        if self._unfinished_check is not None:
+            self._unfinished_check.cancel()
 
-    # --- commits
-
-    @property
-    def _uncommitted(self) -> bool:
-        """Whether text or the place of a stage waits for a commit, or pieces for a checkpoint.
-
-        Text of a replay is shown without a checkpoint.
-        """
-        if self._writer.offset > self._spool.size_bytes or self._places or self._writer.found_places:
-            return True
-        return self._pieces is not None and self._recorded_bytes < self._writer.offset and not self._writer.replaying
+    # --- unfinished lines
 
     def _schedule_commit(self) -> None:
         """Start a commit if there is uncommitted text, and the timer for an unfinished line."""
         if self.lost:
             return
-        if self._commit is None and self._uncommitted:
-            name = f"log of {self.build_uuid}"
-            self._commit = asyncio.create_task(self._commit_all(), name=name, context=self._context.copy())
+        self._commits.schedule()
         if self._unfinished_check is None and not self.closed and self._writer.holds_text:
             self._unfinished_check = asyncio.get_running_loop().call_later(_UNFINISHED_SECONDS, self._write_unfinished)
 
@@ -280,70 +230,7 @@ class BuildLog:
             return
         self._schedule_commit()
 
-    async def _commit_all(self) -> None:
-        """Commit and show until nothing is left; text that was written during a commit shares the next one."""
-        try:
-            while self._uncommitted:
-                if self._writer.offset - self._spool.size_bytes > _FAST_LOG_BYTES:
-                    await self._wait_between_commits()
-                await self._commit_once()
-        except NotOwnerError:
-            self.lose()
-        except Exception:  # a bug must not lose the log: log the error and try again
-            log.exception("a log could not be recorded", build_uuid=self.build_uuid)
-            await asyncio.sleep(_STORE_PAUSE_SECONDS)
-        finally:
-            self._commit = None
-            self._wake()
-
-    async def _wait_between_commits(self) -> None:
-        """Let more text join the next commit, unless a caller waits for that commit."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_COMMIT_PAUSE_SECONDS):
-                await self._commit_wanted.wait()
-
-    async def _commit_once(self) -> None:
-        self._commit_wanted.clear()
-        offset, changes = self._writer.offset, self._writer.changes()
-        if changes is not None:
-            segments, checkpoint = changes
-            self._places += self._writer.places()
-            recorded = len(self._places)
-            try:
-                await self._database.run(record_log, self.build_uuid, segments, checkpoint, self._places[:recorded])
-            except StoreError as error:
-                self._writer.restore(segments)
-                log.warning("a log waits for the database", build_uuid=self.build_uuid, error=error.message)
-                await asyncio.sleep(_STORE_PAUSE_SECONDS)
-                return
-            del self._places[:recorded]
-            self._recorded_bytes = offset
-        self._spool.show(offset)
-        if self._pieces is not None:
-            self._pieces.note(offset, changes[1] if changes is not None else None)
-        self._wake()
-        if self._hashing is None and offset - self._digest.size_bytes >= _HASH_BATCH_BYTES:
-            self._hashing = asyncio.create_task(self._hash_until(offset), name=f"digest of {self.build_uuid}")
-
-    async def _hash_until(self, until: int) -> None:
-        """Hash and sync the bytes up to `until`, which are shown and so never change."""
-        try:
-            with suppress(SpoolError):  # `final` raises it again
-                await asyncio.to_thread(self._digest.advance, until)
-                await self._spool.sync()
-        finally:
-            self._hashing = None
-
-    async def _next_commit(self) -> None:
-        self._commit_wanted.set()
-        self._schedule_commit()
-        await self._shown.wait()
-
-    def _wake(self) -> None:
-        shown, self._shown = self._shown, asyncio.Event()
-        shown.set()
-
     def _break(self, error: SpoolError) -> None:
         self.broken = error
-        self._wake()
+        self._commits.wake()
         self._on_broken()

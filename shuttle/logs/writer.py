@@ -1,39 +1,23 @@
 """Writes one build's log: transforms raw bytes into text in the spool, and records its order as segments."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from shuttle.build import Checkpoint
 from shuttle.errors import ConflictError
 from shuttle.logs import LogRules, Segment
 from shuttle.logs.mask import Masker
+from shuttle.logs.raw_streams import MAX_STREAMS, RawStream, RawStreams, stream_name
 from shuttle.logs.recorder import SegmentRecorder
 from shuttle.logs.replay import Replay, StreamKey
 from shuttle.logs.spool import Spool
-from shuttle.logs.stage_places import StageMark, StagePlace, StagePlaces
-from shuttle.logs.stream_transform import StreamTransform
+from shuttle.logs.stage_places import StageMark, StagePlace
 from shuttle.logs.transform import LogComposer
 
 # While a log is written again, this much text of one stream may wait for its place in the recorded order.
 _MAX_WAITING_BYTES = 4 * 1024 * 1024
-# Limited, because every checkpoint contains the state of every stream.
-MAX_STREAMS = 200
 _ALTERED = "-----> An agent's copy of this log was changed after it had been sent."
 PART_LOST = "-----> A part of this log was lost with the shuttle's disk."
-
-
-@dataclass(slots=True)
-class _Stream:
-    """One raw stream; `taken` is the raw offset after the last byte that was fed to `transform`."""
-
-    branch: str
-    transform: StreamTransform
-    places: StagePlaces
-    taken: int = 0
-    # Raw bytes before this offset belong to recorded segments.
-    recorded_stop: int = 0
-    finished: bool = False
 
 
 class LogWriter:
@@ -62,29 +46,28 @@ class LogWriter:
         self._spool = spool
         self._rules = rules
         self._masker = masker
-        self._streams: dict[StreamKey, _Stream] = {}
         found = checkpoint.log if checkpoint is not None else {}
         self._altered, self._lossy = bool(found.get("altered")), bool(found.get("lossy"))
         self._recorder = SegmentRecorder(segments)
-        self._states: Mapping[str, Mapping[str, Any]] = {}
+        states: Mapping[str, Mapping[str, Any]] = {}
+        recorded_stops: Mapping[StreamKey, int] = {}
         if checkpoint is not None and spool.written_bytes >= checkpoint.log_offset:
             spool.truncate(checkpoint.log_offset)
             self.offset = checkpoint.log_offset
             self._log = LogComposer(rules, checkpoint.log, masker=masker)
             self._replay = Replay(())
-            self._states = checkpoint.streams
-            self._recorded = {(s.claim_id, s.stream): s.raw_stop for s in segments}
+            states = checkpoint.streams
+            recorded_stops = {(s.claim_id, s.stream): s.raw_stop for s in segments}
         elif earlier is not None and spool.written_bytes >= earlier.log_offset:
             self.offset = earlier.log_offset
             self._log = LogComposer(rules, earlier.log, masker=masker)
-            self._states = earlier.streams
+            states = earlier.streams
             keys = {(segment.claim_id, segment.stream) for segment in segments}
             self._replay = Replay(
                 segments,
                 written_text_bytes=earlier.log["recorded"],
-                raw_offsets={key: self._states.get(_name(key), {}).get("offset", 0) for key in keys},
+                raw_offsets={key: states.get(stream_name(key), {}).get("offset", 0) for key in keys},
             )
-            self._recorded = {}
         else:
             if checkpoint is None:
                 spool.truncate(preamble_bytes)
@@ -92,23 +75,19 @@ class LogWriter:
             self.offset = preamble_bytes
             self._log = LogComposer(rules, written_bytes=preamble_bytes, masker=masker)
             self._replay = Replay(segments)
-            self._recorded = {}
+        self._streams = RawStreams(self._log, self._replay, states, recorded_stops)
 
     # --- what agents send
 
     def wanted(self, key: StreamKey, branch: str) -> int:
         """The raw offset from which the stream is wanted. Raises ConflictError beyond MAX_STREAMS."""
-        if key not in self._streams and self._exceeds_stream_limit(key):
+        if not self._streams.has_room_for(key):
             raise ConflictError(f"A build may push at most {MAX_STREAMS} streams.")
-        return self._stream(key, branch).taken
-
-    def _exceeds_stream_limit(self, key: StreamKey) -> bool:
-        known = {*self._states, *map(_name, self._streams)}
-        return _name(key) not in known and len(known) >= MAX_STREAMS
+        return self._streams.get(key, branch).taken
 
     def take(self, key: StreamKey, branch: str, offset: int, raw: bytes) -> int:
         """Take the new part of the raw bytes that begin at `offset`; returns the offset that is wanted next."""
-        stream = self._stream(key, branch)
+        stream = self._streams.get(key, branch)
         new = raw[stream.taken - offset :] if offset < stream.taken else raw
         if offset > stream.taken or not new or stream.finished or not self._has_room(key):
             return stream.taken
@@ -122,8 +101,8 @@ class LogWriter:
 
     def mark_stage(self, key: StreamKey, branch: str, mark: StageMark) -> None:
         """Find the place of a stage's beginning or end in the log; call it before the bytes that follow are taken."""
-        if key in self._streams or not self._exceeds_stream_limit(key):
-            stream = self._stream(key, branch)
+        if self._streams.has_room_for(key):
+            stream = self._streams.get(key, branch)
             stream.places.add(mark, stream.taken)
             if stream.finished:
                 stream.places.finish(self.offset)
@@ -141,7 +120,7 @@ class LogWriter:
 
     def finish_stream(self, key: StreamKey, branch: str) -> None:
         """Write the held bytes of the stream, and take no more of it. Idempotent."""
-        stream = self._stream(key, branch)
+        stream = self._streams.get(key, branch)
         if not stream.finished:
             stream.finished = True
             self._add_held(key, stream.transform.finish())
@@ -167,7 +146,7 @@ class LogWriter:
 
     def finish(self) -> None:
         """Write all held bytes at the end of the log. If recorded text is missing, the recorded order is given up."""
-        for key, stream in list(self._streams.items()):
+        for key, stream in self._streams.items():
             self.finish_stream(key, stream.branch)
         self._lossy = self.lossy or self.replaying
         rest = self._replay.rest()
@@ -213,7 +192,7 @@ class LogWriter:
             return None
         flags = {"altered": int(self.altered), "lossy": int(self.lossy)}
         state = {**self._log.state(), **flags, "recorded": self._recorder.text_bytes}
-        return self._recorder.changes(), Checkpoint(self.offset, state, self._stream_states())
+        return self._recorder.changes(), Checkpoint(self.offset, state, self._streams.states())
 
     @property
     def found_places(self) -> bool:
@@ -232,35 +211,12 @@ class LogWriter:
         """Call it after a failed commit: `changes` returns these segments again, in their newest form."""
         self._recorder.restore(segments)
 
-    def _stream_states(self) -> dict[str, dict[str, Any]]:
-        states = {name: dict(state) for name, state in self._states.items()}
-        for key, stream in self._streams.items():
-            states[_name(key)] = {
-                "offset": stream.taken - stream.transform.held_bytes,
-                "finished": stream.finished,
-                "transform": stream.transform.state(),
-                "places": stream.places.state(),
-            }
-        return states
-
-    # --- streams
-
-    def _stream(self, key: StreamKey, branch: str) -> _Stream:
-        stream = self._streams.get(key)
-        if stream is None:
-            state = self._states.get(_name(key), {})
-            transform = self._log.stream(branch, state.get("transform"))
-            recorded = max(self._recorded.get(key, 0), self._replay.recorded_stop(key))
-            taken = state.get("offset", 0)
-            places = StagePlaces(taken, state.get("places"))
-            stream = _Stream(branch, transform, places, taken, recorded, state.get("finished", False))
-            self._streams[key] = stream
-        return stream
+    # --- text
 
     def _has_room(self, key: StreamKey) -> bool:
         return self._replay.over or self._replay.waiting_bytes(key) < _MAX_WAITING_BYTES
 
-    def _record_raw(self, key: StreamKey, stream: _Stream, raw: bytes) -> None:
+    def _record_raw(self, key: StreamKey, stream: RawStream, raw: bytes) -> None:
         """Compare recorded bytes with their digests; record the others."""
         known = min(max(stream.recorded_stop - stream.taken, 0), len(raw))
         if known:
@@ -301,7 +257,7 @@ class LogWriter:
 
     def _put(self, key: StreamKey, text: bytes) -> None:
         """Write text whose place in the order is recorded."""
-        stream, name = self._streams[key], _name(key)
+        stream, name = self._streams[key], stream_name(key)
         for part in stream.places.texts(text):
             log_start = self.offset + self._log.begins_new_line(name)
             self._append(self._log.add(part, name, stream.branch))
@@ -315,7 +271,3 @@ class LogWriter:
         if known < len(text):
             self._spool.write(text[known:])
         self.offset += len(text)
-
-
-def _name(key: StreamKey) -> str:
-    return f"{key[0]}/{key[1]}"

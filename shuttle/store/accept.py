@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
@@ -27,13 +27,20 @@ from shuttle.store.new_build import (
 )
 from shuttle.store.outbox import emit_first_events
 from shuttle.store.ownership import take_idle_apps
-from shuttle.store.pending_uploads import forget_uploads, held_uploads, uploads_under_way
-from shuttle.store.platforms import child_of, child_row, recorded_pairs
+from shuttle.store.pending_uploads import forget_uploads
+from shuttle.store.platforms import child_of, child_row
 from shuttle.store.prepared import Prepared
 from shuttle.store.tables import TO_RUN, apps, builds, receivers, sinks
+from shuttle.store.taken_ids import (
+    Uuids,
+    lost_uploads,
+    padded,
+    taken_by_platforms,
+    taken_child,
+    taken_pairs,
+    uuids_in_use,
+)
 from shuttle.store.tx import Topic, Tx
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,20 +54,6 @@ class AcceptRequest:
     now: Moment
     queue_limit: int | None
     same_request: Callable[[str], bool]
-
-    @property
-    def pair(self) -> tuple[str, str]:
-        """App id and build id. A new API's build cannot have the pair of any earlier build.
-
-        Requests to the new API with the same pair are repeats or conflicts; those to the older API are if they have the
-        same uuid.
-        """
-        return self.new.app_id, self.new.build_id
-
-    @property
-    def pairs_of_children(self) -> list[tuple[str, str]]:
-        """The pairs of the records of the build's platforms."""
-        return [(self.new.app_id, child.build_id) for child in self.new.children]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +116,9 @@ _Results = dict[int, Accepted | ShuttleError]
 
 def _decide(tx: Tx, requests: Sequence[AcceptRequest], apis: dict[str, Api]) -> tuple[_Fresh, _Results]:
     """The builds to record, and the results by the index of the request. Repeats and conflicts have no result yet."""
-    in_use, lost = _uuids_in_use(tx, requests), _lost_uploads(tx, requests)
-    taken = _taken_pairs(tx, requests) | _taken_by_platforms(tx, requests)
+    new = [request.new for request in requests]
+    in_use, lost = uuids_in_use(tx, new), lost_uploads(tx, new)
+    taken = taken_pairs(tx, new) | taken_by_platforms(tx, new)
     fresh: list[tuple[AcceptRequest, Build]] = []
     results: _Results = {}
     waiting_before: int | None = None
@@ -133,9 +127,9 @@ def _decide(tx: Tx, requests: Sequence[AcceptRequest], apis: dict[str, Api]) -> 
         if request.new.standing is Standing.ANONYMOUS and {request.new.api, created_by} != {Api.LEGACY}:
             results[index] = TokenNeededError(field="app")
             continue
-        if request.new.build_uuid in in_use.recorded if request.new.api is Api.LEGACY else request.pair in taken:
+        if request.new.build_uuid in in_use.recorded if request.new.api is Api.LEGACY else request.new.pair in taken:
             continue
-        conflict = _taken_child(request, taken)
+        conflict = taken_child(request.new, taken)
         if conflict is not None:
             results[index] = conflict
             continue
@@ -153,7 +147,7 @@ def _decide(tx: Tx, requests: Sequence[AcceptRequest], apis: dict[str, Api]) -> 
         build = build_of(placed.new, placed.now)
         fresh.append((placed, build))
         apis.setdefault(placed.new.app_id, placed.new.api)
-        taken.update((placed.pair, *placed.pairs_of_children))
+        taken.update((placed.new.pair, *placed.new.pairs_of_children))
         in_use.recorded.add(build.build_uuid)
         results[index] = Accepted(build, replayed=False, waiting=waiting)
     return fresh, results
@@ -166,7 +160,7 @@ def _lock_apps(tx: Tx, requests: Sequence[AcceptRequest]) -> dict[str, _App]:
     two transactions cannot deadlock.
     """
     app_ids = list(dict.fromkeys(request.new.app_id for request in requests))
-    values = {f"a_{index}": app_id for index, app_id in enumerate(_padded(app_ids))}
+    values = {f"a_{index}": app_id for index, app_id in enumerate(padded(app_ids))}
     rows = _locked_apps(len(values)).fetch(tx, values)
     return {app_id: _App(Api(api), owner, epoch) for app_id, api, owner, epoch in rows}
 
@@ -195,11 +189,6 @@ def _add_apps(tx: Tx, requests: Sequence[AcceptRequest]) -> bool:
     return not rows or INSERT_APPS.run(tx, rows) == len(rows)
 
 
-def _padded(values: Sequence[_T]) -> list[_T]:
-    """Repeat the last value up to a power of two, so that only eight statements are compiled for up to 128 requests."""
-    return [*values, *[values[-1]] * ((1 << (len(values) - 1).bit_length()) - len(values))]
-
-
 @cache
 def _locked_apps(count: int) -> Prepared:
     wanted = [sa.bindparam(f"a_{index}", type_=sa.Text) for index in range(count)]
@@ -208,66 +197,7 @@ def _locked_apps(count: int) -> Prepared:
     return Prepared(query.with_for_update(key_share=True))
 
 
-def _taken_pairs(tx: Tx, requests: Sequence[AcceptRequest]) -> set[tuple[str, str]]:
-    """Those pairs of ids of requests to the new API that builds of either API have already."""
-    wanted = [request.pair for request in requests if request.new.api is Api.NEW]
-    if not wanted:
-        return set()
-    pairs = _padded(wanted)
-    values = {f"{name}_{index}": id_ for index, pair in enumerate(pairs) for name, id_ in zip("ab", pair, strict=True)}
-    return {(app_id, build_id) for app_id, build_id in _builds_of_pairs(len(pairs)).fetch(tx, values)}
-
-
-def _taken_by_platforms(tx: Tx, requests: Sequence[AcceptRequest]) -> set[tuple[str, str]]:
-    """Those pairs of ids of the requests' platforms that builds have already."""
-    pairs = [pair for request in requests for pair in request.pairs_of_children]
-    return recorded_pairs(tx, pairs) if pairs else set()
-
-
-def _taken_child(request: AcceptRequest, taken: set[tuple[str, str]]) -> ConflictError | None:
-    for index, pair in enumerate(request.pairs_of_children):
-        if pair in taken:
-            message = f"Build {pair[1]} of {pair[0]} exists; choose another build id, or another name for the platform."
-            return ConflictError(message, field=f"platforms[{index}]")
-    return None
-
-
-@cache
-def _builds_of_pairs(count: int) -> Prepared:
-    wanted = [
-        sa.tuple_(sa.bindparam(f"a_{index}", type_=sa.Text), sa.bindparam(f"b_{index}", type_=sa.Text))
-        for index in range(count)
-    ]
-    query = sa.select(builds.c.app_id, builds.c.build_id)
-    return Prepared(query.where(sa.tuple_(builds.c.app_id, builds.c.build_id).in_(wanted)))
-
-
-class _Uuids(NamedTuple):
-    """The uuids that requests may not take: those of builds, and those under which a source is being stored."""
-
-    recorded: set[str]
-    uploading: set[str]
-
-
-def _uuids_in_use(tx: Tx, requests: Sequence[AcceptRequest]) -> _Uuids:
-    """Looks only for uuids that callers have chosen."""
-    in_use = _Uuids(set(), set())
-    chosen = [request.new.build_uuid for request in requests if request.new.chose_uuid]
-    if chosen:
-        recorded = sa.select(builds.c.build_uuid, sa.true()).where(builds.c.build_uuid.in_(chosen))
-        uploading = uploads_under_way(tx, chosen).add_columns(sa.false())
-        for build_uuid, is_recorded in tx.execute(recorded.union_all(uploading)):
-            (in_use.recorded if is_recorded else in_use.uploading).add(build_uuid)
-    return in_use
-
-
-def _lost_uploads(tx: Tx, requests: Sequence[AcceptRequest]) -> set[str]:
-    """The uuids whose stored source another request may have replaced, because the upload took too long."""
-    sources = {new.build_uuid: new.source_sha256 for new in (request.new for request in requests) if new.source_sha256}
-    return sources.keys() - held_uploads(tx, sources) if sources else set()
-
-
-def _placed(request: AcceptRequest, in_use: _Uuids, lost: set[str]) -> AcceptRequest | StoreError:
+def _placed(request: AcceptRequest, in_use: Uuids, lost: set[str]) -> AcceptRequest | StoreError:
     """The request with a uuid that it may take: the chosen one, or a random one if the build id keeps its meaning."""
     new, wanted = request.new, request.new.build_uuid
     if new.source_sha256 is not None:
@@ -289,7 +219,7 @@ def _find_recorded(tx: Tx, request: AcceptRequest) -> Accepted | ShuttleError:
         if request.new.api is Api.LEGACY:
             recorded = find_recorded_legacy(tx, request.new.build_uuid, request.same_request)
         else:
-            recorded = find_recorded(tx, *request.pair, request.same_request)
+            recorded = find_recorded(tx, *request.new.pair, request.same_request)
     except ConflictError as error:
         return error
     assert recorded is not None  # noqa: S101 - its identity is taken

@@ -72,6 +72,20 @@ class NewBuild:
         """Whether the caller has chosen the uuid, as callers of the older API always do; it may be in use."""
         return self.api is Api.LEGACY or self.build_uuid == self.build_id.lower()
 
+    @property
+    def pair(self) -> tuple[str, str]:
+        """App id and build id. A new API's build cannot have the pair of any earlier build.
+
+        Requests to the new API with the same pair are repeats or conflicts; those to the older API are if they have the
+        same uuid.
+        """
+        return self.app_id, self.build_id
+
+    @property
+    def pairs_of_children(self) -> list[tuple[str, str]]:
+        """The pairs of the records of the build's platforms."""
+        return [(self.app_id, child.build_id) for child in self.children]
+
 
 def target_bytes(url: str, headers: dict[str, str]) -> bytes:
     """The secret part of a receiver or sink, which is sealed and stored as `target`."""

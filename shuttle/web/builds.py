@@ -29,8 +29,9 @@ from shuttle.web import ACCEPTANCE, SERVICES, STANDING, WORKER, legacy
 from shuttle.web.answers import ACCEPTANCE_HEADERS, acceptance_headers, json_answer
 from shuttle.web.body import json_body
 from shuttle.web.description import JSON_ERRORS, Parameter, describe
+from shuttle.web.event_models import FinalStatusEvent, StatusEvent
 from shuttle.web.legacy_models import LegacyOk, LegacyStatus
-from shuttle.web.models import BuildPage, FinalStatusEvent, Ok, StatusEvent, WholeBuild
+from shuttle.web.models import BuildPage, Ok, WholeBuild
 from shuttle.web.names import ids_in, named_build
 from shuttle.web.representation import long_form, short_form
 

@@ -16,7 +16,7 @@ from shuttle.web import SERVICES, STANDING
 from shuttle.web.answers import json_answer
 from shuttle.web.builds import WHOLE_NUMBER
 from shuttle.web.description import Parameter, describe
-from shuttle.web.models import Deliveries, DeliveryEntry, Replayed
+from shuttle.web.event_models import Deliveries, DeliveryEntry, Replayed
 
 _MOST = 200
 # Each transaction of a replay takes some 20 ms; requests for builds are recorded between two of them.

@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from shuttle.build import Api, Stage, State, Status
-from shuttle.delivery import DeliveryState
 from shuttle.outgoing.endpoints import EndpointKind, EndpointState
 
 Instant = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
@@ -253,72 +252,3 @@ class WholeBuild(LongBuild):
     """Everything about a build; the metadata is the JSON text as it was recorded."""
 
     metadata: Any
-
-
-class _StatusEvent(ResponseBody):
-    """What each status has; `id` is the metadata. `shuttle.events` writes the JSON."""
-
-    id: Any
-    type: Literal["build system"]
-    building: bool
-    app_id: str
-    build_id: str
-    stage: Stage
-    reason: str | None
-    message: str | None
-    at: Instant
-    sequence: Annotated[int, Field(ge=1)]
-    system: Literal["jenkins"]
-
-
-class StatusEvent(_StatusEvent):
-    """A status of a build that has not ended; `id` is the metadata."""
-
-    status: Literal[Status.QUEUED, Status.PENDING]
-
-
-class ReportedArtifact(ResponseBody):
-    """A file that the build uploaded, in its final status."""
-
-    name: str
-    bytes: Count
-    sha256: str
-
-
-class FinalStatusEvent(_StatusEvent):
-    """The last status of a build, with its results; `id` is the metadata."""
-
-    status: Literal[Status.SUCCEEDED, Status.FAILED, Status.TIMEDOUT]
-    log_sha256: str
-    log_bytes: Count
-    image: str | None
-    digest: str | None
-    artifacts: list[ReportedArtifact]
-
-
-class DeliveryEntry(ResponseBody):
-    """The delivery of one status to one receiver."""
-
-    delivery_id: int
-    app_id: str
-    build_id: str
-    build_uuid: str
-    sequence: int
-    status: Status
-    receiver: str
-    state: DeliveryState
-    tries: Count
-    next_attempt_at: Instant | None
-    last_error: str | None
-
-
-class Deliveries(ResponseBody):
-    """Status deliveries, newest first."""
-
-    deliveries: list[DeliveryEntry]
-
-
-class Replayed(Ok):
-    """How many deliveries are sent again."""
-
-    replayed: Count

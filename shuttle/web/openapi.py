@@ -17,8 +17,8 @@ from shuttle.web import Role, Route
 from shuttle.web.answers import json_answer
 from shuttle.web.description import JSON, Content, Description, ErrorClass, Parameter, Reply, describe, description_of
 from shuttle.web.error_schemas import ERROR_SCHEMAS, error_schemas
+from shuttle.web.event_models import FinalStatusEvent, StatusEvent
 from shuttle.web.legacy_models import LegacyStatusEvent
-from shuttle.web.models import FinalStatusEvent, StatusEvent
 
 _SCHEMAS = "#/components/schemas/"
 _GENERAL = (

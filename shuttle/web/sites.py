@@ -14,7 +14,7 @@ from aiohttp import HttpVersion11, hdrs, web
 
 from shuttle.errors import ForbiddenError, InvalidRequestError
 from shuttle.outgoing.lookup import is_address
-from shuttle.setting_values import is_loopback
+from shuttle.settings.values import is_loopback
 
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{0,5}))?")
 _SCHEME = re.compile(r"(https?)://", re.IGNORECASE)

@@ -21,7 +21,8 @@ from shuttle.request.legacy import read_legacy_request
 from shuttle.request.legacy_shape import LegacyBody
 from shuttle.request.parse import parse_build_request
 from shuttle.setting_files import names_with_files
-from shuttle.settings import NAMES_WITHOUT_EFFECT, Settings, load_settings, setting_names
+from shuttle.settings import Settings, load_settings, setting_names
+from shuttle.settings.load import NAMES_WITHOUT_EFFECT
 
 _ROOT = Path(__file__).parents[2]
 _PAGES = sorted([*_ROOT.glob("*.md"), *_ROOT.joinpath("docs").glob("*.md")])

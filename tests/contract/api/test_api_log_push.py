@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from shuttle.lifecycle.agent_calls import SHORTEST_PAUSE_SECONDS
-from shuttle.logs import writer
+from shuttle.logs import raw_streams
 from tests.contract.agent_caller import Agent, agent_of
 from tests.support.inprocess import Jenkins, Shuttle, running_shuttle
 
@@ -188,7 +188,7 @@ async def test_push_of_a_backlog_is_answered_with_a_shorter_pause(shuttle: Shutt
 
 
 async def test_number_of_streams_is_limited(shuttle: Shuttle, app: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(writer, "MAX_STREAMS", 2)
+    monkeypatch.setattr(raw_streams, "MAX_STREAMS", 2)
     agent = await begun(shuttle, app)
     answers = [await agent.push(b"x\n", stream=name, offset=0) for name in ("main", "two", "three")]
     assert [answer.status for answer in answers] == [200, 200, 409]

@@ -87,7 +87,7 @@ async def test_pushes_during_a_commit_share_the_next_one(opened, spool: Spool, d
 async def test_the_end_of_a_fast_log_does_not_wait_for_the_pause_between_commits(
     opened, spool: Spool, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("shuttle.lifecycle.build_log._COMMIT_PAUSE_SECONDS", 3600)
+    monkeypatch.setattr("shuttle.lifecycle.log_commits._COMMIT_PAUSE_SECONDS", 3600)
     log = opened()
     log.take(MAIN, "main", 0, b"0123456789012345678\n" * 10_000)
     await asyncio.sleep(0)

@@ -55,7 +55,7 @@ async def pushed(build_log: BuildLog, raw: bytes) -> None:
     claim = build_log.claims[0]
     build_log.take(claim, "main", build_log.wanted(claim, "main"), raw)
     async with asyncio.timeout(5):
-        await build_log._make_durable()
+        await build_log._commits.make_durable()
 
 
 async def ended(build_log: BuildLog, raw: bytes = b"") -> None:

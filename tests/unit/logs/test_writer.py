@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shuttle.errors import ConflictError
-from shuttle.logs.writer import MAX_STREAMS
+from shuttle.logs.raw_streams import MAX_STREAMS
 from tests.unit.logs.durable_log import BRANCHES, LEFT, MAIN, PREAMBLE, RIGHT, RULES, DurableLog, send, written
 
 CHANGED = b"-----> An agent's copy of this log was changed after it had been sent.\n"

@@ -1,110 +1,42 @@
-"""All settings: read from the environment and validated together at the start; all problems are reported at once."""
+"""All settings, validated together."""
 
 import os
-import re
 import socket
-from collections.abc import Callable, Mapping
 from datetime import date
-from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
-from shuttle.errors import SettingsError
-from shuttle.setting_files import names_with_files, read_setting_files
-from shuttle.setting_hosts import (
+from shuttle.settings.hosts import (
     check_aliases,
     check_bind,
     check_folder,
-    check_hosts,
     check_registry,
     check_topic,
     read_controllers,
     read_public_url,
 )
-from shuttle.setting_values import (
+from shuttle.settings.types import GIB, MAX_SECONDS, MIB, Bytes, Count, Days, PerSecond, Seconds, from_text
+from shuttle.settings.values import (
     MIN_WEBHOOK_KEY_BYTES,
+    Network,
     check_database_url,
     check_encryption_keys,
+    check_list_of_hosts,
     comma_list,
     credentials_by_host,
     is_loopback,
     is_postgres,
     read_build_args,
+    read_delays,
+    read_hosts,
+    read_networks,
+    read_optional,
     read_tokens,
     read_webhook_keys,
 )
 from shuttle.standing import TokenRole
-
-MIB = 1024 * 1024
-GIB = 1024 * MIB
-
-# Settings of the old shuttle and of earlier versions of this one that are no longer read. A warning at the start names
-# those that are set.
-NAMES_WITHOUT_EFFECT = (
-    "SHOW_BUILD_LOGS",
-    "DOCKER_BUILD_IMAGE",
-    "DOCKER_BUILD_SETTINGS",
-    "USE_KUBERNETES",
-    "DEBUG",
-    "SHUTTLE_JENKINS_LOG",
-)
-
-# 31 years, and 100: instants that lie that far from now can still be computed and recorded.
-MAX_SECONDS = 1e9
-Seconds = Annotated[float, Field(gt=0, le=MAX_SECONDS)]
-Days = Annotated[float, Field(le=36_500)]
-PerSecond = Annotated[float, Field(gt=0, le=1e6)]
-# Numbers that fit into the columns and the limits of the databases.
-Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
-Bytes = Annotated[int, Field(ge=1, le=2**62)]
-_LONE_SURROGATE = re.compile(r"[\ud800-\udfff]")
-Network = IPv4Network | IPv6Network
-
-
-def _text(read: Callable[[str], Any]) -> BeforeValidator:
-    """Parse the setting if it is a string from the environment; values from code are used unchanged."""
-    return BeforeValidator(lambda value: read(value) if isinstance(value, str) else value)
-
-
-def _unless_empty(text: str) -> str | None:
-    return text or None
-
-
-def _networks(text: str) -> tuple[Network, ...]:
-    try:
-        return tuple(ip_network(part, strict=False) for part in comma_list(text))
-    except ValueError:  # its text quotes the value
-        raise ValueError("write networks like 10.0.0.0/8 and addresses, comma-separated") from None
-
-
-def _delays(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in comma_list(text))
-    except ValueError:  # its text quotes the value
-        raise ValueError("write seconds, comma-separated, like 0,5,15") from None
-
-
-def _hosts(text: str) -> tuple[str, ...]:
-    hosts = comma_list(text)
-    check_hosts(hosts)
-    return hosts
-
-
-def _check_list_of_hosts(text: str) -> str:
-    _hosts(text)
-    return text
 
 
 class Settings(BaseModel):
@@ -118,7 +50,7 @@ class Settings(BaseModel):
     build_shuttle_host: Annotated[str, AfterValidator(read_public_url)] = ""
     shuttle_replica_name: str = ""
     shuttle_replica_url: Annotated[str, AfterValidator(read_public_url)] = ""
-    shuttle_aliases: Annotated[tuple[str, ...], _text(comma_list), AfterValidator(check_aliases)] = ()
+    shuttle_aliases: Annotated[tuple[str, ...], from_text(comma_list), AfterValidator(check_aliases)] = ()
 
     # --- connections of callers
     shuttle_max_connections: Count = 4096
@@ -131,7 +63,7 @@ class Settings(BaseModel):
     # --- state and objects
     database_url: SecretStr = SecretStr("")
     shuttle_data_dir: Path = Path(".data")
-    shuttle_encryption_keys: Annotated[tuple[SecretStr, ...], _text(comma_list)] = Field((), validate_default=True)
+    shuttle_encryption_keys: Annotated[tuple[SecretStr, ...], from_text(comma_list)] = Field((), validate_default=True)
     s3_bucket: str = Field("", validate_default=True)
     s3_access_key: str = ""
     s3_secret_key: SecretStr = Field(SecretStr(""), validate_default=True)
@@ -160,15 +92,15 @@ class Settings(BaseModel):
     # --- builds
     maximum_parallel_builds: Count = 4
     timeout_in_ms: int = Field(1_200_000, ge=1, le=int(MAX_SECONDS) * 1000)
-    extra_build_args: Annotated[dict[str, str], _text(read_build_args)] = Field(default_factory=dict)
-    extra_docker_registry_config: Annotated[dict[str, tuple[str, SecretStr]], _text(credentials_by_host)] = Field(
+    extra_build_args: Annotated[dict[str, str], from_text(read_build_args)] = Field(default_factory=dict)
+    extra_docker_registry_config: Annotated[dict[str, tuple[str, SecretStr]], from_text(credentials_by_host)] = Field(
         default_factory=dict
     )
     no_cache: bool = False
     docker_registry_host: Annotated[str, AfterValidator(check_registry)] = ""
     docker_repo: str = ""
     kafka_topic: Annotated[str, AfterValidator(check_topic)] = "alamobuildlogs"
-    kafka_hosts: Annotated[str, AfterValidator(_check_list_of_hosts)] = ""
+    kafka_hosts: Annotated[str, AfterValidator(check_list_of_hosts)] = ""
     shuttle_queue_limit: Count = 1000
     shuttle_max_timeout_seconds: Seconds = 86_400
     shuttle_stage_timeout_seconds: Seconds = 600
@@ -195,29 +127,29 @@ class Settings(BaseModel):
     shuttle_record_idle_seconds: Annotated[Seconds, Field(ge=1)] = 604_800
 
     # --- authorization
-    shuttle_tokens: Annotated[tuple[tuple[TokenRole, SecretStr], ...], _text(read_tokens)] = ()
+    shuttle_tokens: Annotated[tuple[tuple[TokenRole, SecretStr], ...], from_text(read_tokens)] = ()
     shuttle_allow_anonymous: bool = Field(default=False, validate_default=True)
     shuttle_legacy_anonymous: bool = False
-    shuttle_legacy_until: Annotated[date | None, _text(_unless_empty)] = None
+    shuttle_legacy_until: Annotated[date | None, from_text(read_optional)] = None
 
     # --- outgoing
     shuttle_webhook_secret: SecretStr = SecretStr("")
-    shuttle_webhook_schedule_seconds: Annotated[tuple[float, ...], _text(_delays)] = (
+    shuttle_webhook_schedule_seconds: Annotated[tuple[float, ...], from_text(read_delays)] = (
         *(0, 5, 15, 60, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400),
     )
     shuttle_webhook_timeout_seconds: Seconds = 15
     shuttle_sink_give_up_seconds: Seconds = 86_400
     shuttle_log_resume: Literal["acknowledged", "sent"] = "acknowledged"
-    shuttle_allow_networks: Annotated[tuple[Network, ...], _text(_networks)] = ()
-    shuttle_insecure_registries: Annotated[tuple[str, ...], _text(_hosts)] = ()
-    shuttle_ca_file: Annotated[Path | None, _text(_unless_empty)] = None
+    shuttle_allow_networks: Annotated[tuple[Network, ...], from_text(read_networks)] = ()
+    shuttle_insecure_registries: Annotated[tuple[str, ...], from_text(read_hosts)] = ()
+    shuttle_ca_file: Annotated[Path | None, from_text(read_optional)] = None
 
     # --- Kafka
     shuttle_kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
-    shuttle_kafka_credentials: Annotated[dict[str, tuple[str, SecretStr]], _text(credentials_by_host)] = Field(
+    shuttle_kafka_credentials: Annotated[dict[str, tuple[str, SecretStr]], from_text(credentials_by_host)] = Field(
         default_factory=dict
     )
-    shuttle_kafka_ca_file: Annotated[Path | None, _text(_unless_empty)] = None
+    shuttle_kafka_ca_file: Annotated[Path | None, from_text(read_optional)] = None
     shuttle_kafka_request_timeout_seconds: Seconds = 30
     shuttle_kafka_idle_seconds: Seconds = 60
 
@@ -357,47 +289,3 @@ class Settings(BaseModel):
 def _names_postgres(info: ValidationInfo) -> bool:
     url = info.data.get("database_url")
     return isinstance(url, SecretStr) and is_postgres(url.get_secret_value())
-
-
-def load_settings(environment: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
-    """The settings in `environment` (None: of this process); secrets also from files, see `setting_files`.
-
-    Raises:
-        SettingsError: one line per problem with the name of the setting, without the invalid value.
-    """
-    given = os.environ if environment is None else environment
-    from_files, problems = read_setting_files(given, names_with_files(Settings))
-    known = {name: given[name] for name in setting_names() if given.get(name)}
-    values = {name.lower(): value for name, value in {**known, **from_files}.items()}
-    for name in _not_utf8(values):
-        problems.append(f"{name.upper()}: write it as UTF-8")
-        del values[name]
-    try:
-        settings = Settings(**{**values, **overrides})
-    except ValidationError as error:
-        problems += [_problem(entry) for entry in error.errors(include_input=False)]
-    if problems:
-        raise SettingsError("\n".join(problems))
-    return settings
-
-
-def _not_utf8(values: Mapping[str, str]) -> list[str]:
-    """The settings whose bytes in the environment are not UTF-8; a path may have any bytes."""
-    paths = {name for name, field in Settings.model_fields.items() if "Path" in str(field.annotation)}
-    return [name for name, value in values.items() if name not in paths and _LONE_SURROGATE.search(value)]
-
-
-def setting_names() -> frozenset[str]:
-    """The names of the settings in the environment, without those of files."""
-    return frozenset(name.upper() for name in Settings.model_fields)
-
-
-def _problem(entry: Any) -> str:
-    name = str(entry["loc"][0]).upper() if entry["loc"] else ""
-    message = str(entry["msg"]).removeprefix("Value error, ")
-    return f"{name}: {message}" if name else message
-
-
-def names_without_effect(environment: Mapping[str, str]) -> list[str]:
-    """The settings in the environment that are no longer read."""
-    return [name for name in NAMES_WITHOUT_EFFECT if environment.get(name)]

@@ -4,12 +4,14 @@ import json
 import re
 from base64 import b64decode
 from collections.abc import Iterable
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from math import inf
 from typing import Any
 
-from shuttle.setting_hosts import check_hosts
+from shuttle.settings.hosts import check_hosts
 from shuttle.standing import TokenRole
+
+Network = IPv4Network | IPv6Network
 
 # 16 random hexadecimal digits are 64 bits, too many to be guessed over HTTP.
 _MIN_TOKEN_CHARACTERS = 16
@@ -33,6 +35,40 @@ def comma_list(text: str) -> tuple[str, ...]:
     if not parts and text.strip():
         raise ValueError("write at least one entry between the commas, or leave it empty")
     return parts
+
+
+def read_optional(text: str) -> str | None:
+    """The text; None if it is empty."""
+    return text or None
+
+
+def read_networks(text: str) -> tuple[Network, ...]:
+    """The networks and addresses between commas."""
+    try:
+        return tuple(ip_network(part, strict=False) for part in comma_list(text))
+    except ValueError:  # its text quotes the value
+        raise ValueError("write networks like 10.0.0.0/8 and addresses, comma-separated") from None
+
+
+def read_delays(text: str) -> tuple[float, ...]:
+    """The numbers of seconds between commas."""
+    try:
+        return tuple(float(part) for part in comma_list(text))
+    except ValueError:  # its text quotes the value
+        raise ValueError("write seconds, comma-separated, like 0,5,15") from None
+
+
+def read_hosts(text: str) -> tuple[str, ...]:
+    """The entries `host[:port]` between commas."""
+    hosts = comma_list(text)
+    check_hosts(hosts)
+    return hosts
+
+
+def check_list_of_hosts(text: str) -> str:
+    """The unchanged text; raises ValueError unless it lists hosts."""
+    read_hosts(text)
+    return text
 
 
 def read_tokens(text: str) -> tuple[tuple[TokenRole, str], ...]:

@@ -1,0 +1,23 @@
+"""The types of settings: their limits, and how a text of the environment becomes a value."""
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+MIB = 1024 * 1024
+GIB = 1024 * MIB
+
+# 31 years, and 100: instants that lie that far from now can still be computed and recorded.
+MAX_SECONDS = 1e9
+Seconds = Annotated[float, Field(gt=0, le=MAX_SECONDS)]
+Days = Annotated[float, Field(le=36_500)]
+PerSecond = Annotated[float, Field(gt=0, le=1e6)]
+# Numbers that fit into the columns and the limits of the databases.
+Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
+Bytes = Annotated[int, Field(ge=1, le=2**62)]
+
+
+def from_text(read: Callable[[str], Any]) -> BeforeValidator:
+    """Parse the setting if it is a string from the environment; values from code are used unchanged."""
+    return BeforeValidator(lambda value: read(value) if isinstance(value, str) else value)
