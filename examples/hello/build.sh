@@ -1,5 +1,5 @@
 #!/bin/sh
-# Compiles, tests and packs the package with nothing but python3; what it leaves in dist/ are the build's artifacts.
+# Compiles, tests and packs the package with nothing but python3; the files that it leaves in dist/ are the artifacts.
 set -eu
 export PYTHONUNBUFFERED=1 # so that whoever follows the log sees each line when it is written
 

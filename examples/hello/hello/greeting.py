@@ -4,7 +4,7 @@ WORDS = {"de": "Hallo", "en": "Hello", "es": "Hola", "fr": "Bonjour", "it": "Cia
 
 
 def greet(name: str, language: str = "en") -> str:
-    """Return the greeting; raises LookupError for a language that nobody taught us."""
+    """Return the greeting; raises LookupError for an unknown language."""
     if language not in WORDS:
         raise LookupError(f"no greeting in {language!r}; known are {', '.join(sorted(WORDS))}")
     return f"{WORDS[language]}, {name.strip() or 'stranger'}!"

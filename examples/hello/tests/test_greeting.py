@@ -1,4 +1,4 @@
-"""What the package promises."""
+"""The greetings, and the errors for unknown languages."""
 
 import unittest
 

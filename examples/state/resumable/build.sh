@@ -28,7 +28,7 @@ if is_done 40; then
   echo "The disk is configured already."
 else
   begin 40 "configuring the disk"
-  # A source that is mended has the file `mended`.
+  # This step fails until the source has the file `mended`: a build that resumes another one may have a new source.
   [ -f mended ] || exit 1
   echo "configured $disk"
 fi
