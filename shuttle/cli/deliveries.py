@@ -22,7 +22,7 @@ def list_deliveries(
     *,
     app_id: _App = "",
     build_id: _Build = "",
-    state: Annotated[str, typer.Option(help="pending, delivered or gave_up.")] = "",
+    state: Annotated[str, typer.Option(help="Only in this state: pending, delivered or gave_up.")] = "",
     as_json: Json = False,
     url: ServiceUrl = DEFAULT_URL,
     token: Token = "",

@@ -19,8 +19,9 @@ def doctor(
     sink: Annotated[
         list[str] | None,
         typer.Option(
-            help="Also connect to this receiver, written as in webhooks.logs; nothing is sent to it. - reads URLs from"
-            " standard input, one per line; without the option, SHUTTLE_SINK can name one.",
+            help="Also check that this receiver can be reached; it gets no status and no log. Write it as in"
+            " webhooks.logs. With -, URLs are read from standard input, one per line. Without the option, SHUTTLE_SINK"
+            " can name one.",
             metavar="URL",
         ),
     ] = None,

@@ -48,7 +48,7 @@ def _settings(settings: Settings) -> list[Finding]:
         sentence = "SHUTTLE_ALLOW_ANONYMOUS lets everybody who reaches the port start builds; set SHUTTLE_TOKENS."
         findings.append(warning("settings", sentence))
     if not settings.build_shuttle_host and settings.binds_loopback:
-        sentence = "BUILD_SHUTTLE_HOST is not set: Jenkins' agents must run on this machine to fetch sources."
+        sentence = "BUILD_SHUTTLE_HOST is not set: only agents on this machine can reach the service."
         findings.append(warning("settings", sentence))
     if shutil.which("git") is None:
         findings.append(warning("git", "is not installed on this machine: builds of git sources will fail."))

@@ -56,12 +56,14 @@ async def _examine(url: str, settings: Settings, *, try_jobs: bool, wait_seconds
     try:
         await jenkins.check()
         has_credentials = urlsplit(url).username is not None
-        yield fine(_JENKINS, "answers, and takes the credentials of JENKINS_URL." if has_credentials else "answers.")
+        yield fine(_JENKINS, "answers, and accepts the credentials of JENKINS_URL." if has_credentials else "answers.")
         if try_jobs:
             async for finding in _JobsExamination(jenkins, settings, wait_seconds).run():
                 yield finding
         if has_credentials and "crumb" in requests:  # an API token needs no crumb
-            sentence = "JENKINS_URL has a password: Jenkins answers 29 requests a second, and 1,300 with an API token."
+            sentence = (
+                "use an API token in JENKINS_URL: with a password, Jenkins answers 29 requests a second, not 1,300."
+            )
             yield warning(_JENKINS, sentence)
     except ShuttleError as error:
         yield problem(_JENKINS, error.message)

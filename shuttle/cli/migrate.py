@@ -24,8 +24,8 @@ def migrate(
             "--from",
             metavar="URL",
             show_default=False,
-            help="Move everything of the service with this database (sqlite:///PATH) to PostgreSQL and S3_BUCKET; it"
-            " must be stopped. SHUTTLE_DATA_DIR is its directory; the default is that of PATH.",
+            help="Move all data of the service on this database (sqlite:///PATH) to PostgreSQL and S3_BUCKET. Stop that"
+            " service first. SHUTTLE_DATA_DIR is its data directory, by default the directory of PATH.",
         ),
     ] = "",
     to: Annotated[
@@ -33,8 +33,8 @@ def migrate(
         typer.Option(
             metavar="URL",
             show_default=False,
-            help="The PostgreSQL database, which must be empty; the default is DATABASE_URL. - reads the URL from"
-            " standard input. All users of the machine can see a password on a command line.",
+            help="The PostgreSQL database, which must be empty; the default is DATABASE_URL. With -, it is read from"
+            " standard input, because all users of the machine can see a password on a command line.",
         ),
     ] = "",
     as_json: Json = False,

@@ -1,4 +1,4 @@
-"""The check of `shuttle doctor --sink URL`: whether a receiver can be reached, without sending it anything."""
+"""The check of `shuttle doctor --sink URL`: whether a receiver can be reached. It gets no status and no log."""
 
 from collections.abc import AsyncIterator
 from urllib.parse import urlsplit

@@ -32,14 +32,15 @@ class _NewSubmission:
 def submit(
     app_id: AppId,
     build_id: Annotated[
-        str | None, typer.Argument(metavar="BUILD", help="The build's id; with --legacy a number, or nothing.")
+        str | None,
+        typer.Argument(metavar="BUILD", help="The build's id; with --legacy a number, by default the next one."),
     ] = None,
     *,
     source: Annotated[
         str,
         typer.Option(
             help="The source: an http(s):, git+https:, docker: or data: URL, or a directory or archive on this machine."
-            " - reads it from standard input.",
+            " With -, the URL or path is read from standard input.",
             show_default=False,
         ),
     ],
@@ -53,11 +54,13 @@ def submit(
         str,
         typer.Option(
             metavar="URL",
-            help="Where to push: docker://[user:password@]host/repo[:tag]. - reads it from standard input, which keeps"
-            " a password out of `ps`; without the option SHUTTLE_DESTINATION is used.",
+            help="Where to push: docker://[user:password@]host/repo[:tag]. With -, it is read from standard input, so"
+            " that `ps` shows no password. Without the option, SHUTTLE_DESTINATION is used.",
         ),
     ] = "",
-    pipeline: Annotated[str, typer.Option(help="A name of `shuttle pipelines list`; the service has a default.")] = "",
+    pipeline: Annotated[
+        str, typer.Option(help="A name from `shuttle pipelines list`; by default that of the service.")
+    ] = "",
     arg: Annotated[
         list[str] | None,
         typer.Option(
@@ -84,7 +87,9 @@ def submit(
     kafka_hosts: Annotated[
         str, typer.Option(metavar="HOST:PORT,…", help="With --legacy: the brokers that get the log.")
     ] = "",
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Show the log; exit 1 unless it succeeds.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Show the log; exit 1 unless the build succeeds.")
+    ] = False,
     as_json: Json = False,
     url: ServiceUrl = DEFAULT_URL,
     token: Token = "",
@@ -127,7 +132,7 @@ def submit(
             {"--space": space, "--callback-auth": callback_auth, "--kafka-hosts": kafka_hosts},
         )
         if build_id is None:
-            raise UsageError("Give the BUILD: only with --legacy does the service number the builds.")
+            raise UsageError("Give the BUILD: only with --legacy the service chooses the number.")
         request = _without_blanks(
             source=_without_blanks(url=place, subdir=subdir, submodules=submodules or None),
             destination={"url": destination} if destination else None,

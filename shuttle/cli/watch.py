@@ -50,11 +50,13 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Follow the log to its end.")] = False,
     offset: Annotated[int, typer.Option(min=0, help="Begin at this byte.")] = 0,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Compare the log's copies with the final status instead.")
+        bool, typer.Option("--verify", help="Do not print the log; compare its copies with the final status.")
     ] = False,
     sink: Annotated[
         str,
-        typer.Option(metavar="URL", help="With --verify: also a kafka:// topic; - reads the URL from standard input."),
+        typer.Option(
+            metavar="URL", help="With --verify: also a kafka:// topic. With -, the URL is read from standard input."
+        ),
     ] = "",
     url: ServiceUrl = DEFAULT_URL,
     token: Token = "",
@@ -78,9 +80,7 @@ def _verify(app_id: str, build_id: str, sink: str, *, url: str, token: str) -> N
 
     checked = ask(url, token, lambda client: verify(client, app_id, build_id, sink))
     for copy in checked:
-        print(
-            f"{'fine' if copy.problem is None else 'problem':<8} {copy.copy:<12} {copy.problem or 'equal to the byte'}"
-        )
+        print(f"{'fine' if copy.problem is None else 'problem':<8} {copy.copy:<12} {copy.problem or 'identical'}")
     wrong = [copy.copy for copy in checked if copy.problem is not None]
     if wrong:
         raise LogDiffersError(f"The log of {app_id} {build_id} differs from its final status: {', '.join(wrong)}.")
@@ -107,7 +107,7 @@ def builds(
     *,
     state: Annotated[str, typer.Option(help="Only builds in this state.")] = "",
     limit: Annotated[int, typer.Option(min=1, max=200, help="How many, newest first.")] = 20,
-    before: Annotated[str, typer.Option(metavar="CURSOR", help="Continue after the `next` of a page.")] = "",
+    before: Annotated[str, typer.Option(metavar="CURSOR", help="The `next` of the previous page.")] = "",
     as_json: Json = False,
     url: ServiceUrl = DEFAULT_URL,
     token: Token = "",

@@ -40,7 +40,7 @@ class ClaimBody(BaseModel):
 _SENTENCES = {
     "number": "Write Jenkins' build number, a whole number above 0.",
     "nonce": "Write 16 to 128 random letters, digits, dots, dashes or underscores.",
-    "branch": "Write 1 to 64 of A-Z, a-z, 0-9, dot, dash and underscore.",
+    "branch": "Write 1 to 64 of a-z, 0-9, dot, dash and underscore.",
 }
 
 

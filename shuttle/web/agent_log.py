@@ -145,9 +145,7 @@ def _read_query(request: web.Request) -> tuple[str, int, int | None]:
     query = request.query
     stream, offset, exit_status = query.get("stream", ""), query.get("offset", ""), query.get("exit")
     if not _STREAM.fullmatch(stream):
-        raise InvalidRequestError(
-            "Name the stream with 1 to 64 of A-Z, a-z, 0-9, dot, dash and underscore.", field="stream"
-        )
+        raise InvalidRequestError("Name the stream with 1 to 64 of a-z, 0-9, dot, dash and underscore.", field="stream")
     if not _OFFSET.fullmatch(offset):
         raise InvalidRequestError("Write the offset of the first byte as a whole number, 0 or more.", field="offset")
     if query.get("end", "1") != "1":

@@ -60,7 +60,7 @@ def _without_reasons(states: dict[str, str]) -> dict[str, str]:
 async def metrics(request: web.Request) -> web.StreamResponse:
     """`GET /metrics`: Prometheus' text format, without build ids and secrets.
 
-    While the database does not answer, the metrics of its backlog are NaN, and all others are served.
+    While the database does not answer, the metrics that are read from it are NaN or absent; all others are served.
     """
     ages = request.app[MEMBERSHIP].ages()
     owned = request.app[SERVICES].owned

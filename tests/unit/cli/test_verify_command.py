@@ -104,7 +104,7 @@ async def test_topic_is_read_without_duplicates_and_other_builds(run: Run, serve
         url = await fill(cluster, "t", other[:2], all_of_it[:3], all_of_it[1:], other, all_of_it[-1:])
         ran = await run("logs", "shop", "7", "--verify", "--sink", url)
     assert (ran.code, ran.err) == (0, "")
-    assert f"fine     kafka {cluster.bootstrap}/t equal to the byte" in ran.out
+    assert f"fine     kafka {cluster.bootstrap}/t identical" in ran.out
 
 
 async def test_missing_or_different_messages_in_the_topic_are_named(run: Run, serve_log, final_build):
