@@ -71,7 +71,8 @@ async def claim_of_run_token(request: web.Request) -> Claim:
     opened = services.logs.find(build_uuid)
     claim = opened.claim_of_run_token(digest) if opened is not None else None
     if claim is None:
-        # Also if the log is open and so has all claims: otherwise a quick 401 would reveal that the build runs.
+        # An open log knows all claims, but the database is asked all the same: a faster 401 would reveal that the
+        # build runs.
         claim = await services.database.run(find_run_token, digest)
     if claim is None or claim.build_uuid != build_uuid:
         raise _unauthorized()

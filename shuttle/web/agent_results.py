@@ -125,7 +125,7 @@ async def post_progress(request: web.Request, build: Build, claim: Claim) -> web
     """`POST …/progress`: a stage begins or ends. The build's `stages` show it."""
     reported = _read(Progress, await read_body(request, _MAX_PROGRESS_BYTES))
     services = request.app[SERVICES]
-    # Opened first: a log that is opened later finds the stage in the database.
+    # Opened before the stage is recorded: a log that is opened afterwards reads the stage from the database itself.
     build_log = await _open_log(build, services)
     event = StageEvent(
         reported.id,

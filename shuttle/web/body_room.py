@@ -13,7 +13,7 @@ from shuttle.objects.local import local_disk
 
 # A longer body is received into a file.
 MEMORY_OF_A_BODY_BYTES = 1024 * 1024
-# How long a received body waits for memory to be read into; callers in the field wait 60 s for a response.
+# How long a received body waits for memory to be read into; existing clients wait 60 s for a response.
 _LONGEST_WAIT_SECONDS = 20.0
 
 

@@ -1,4 +1,4 @@
-"""The descriptions of errors in the OpenAPI document: those of contract 1, and those below `/-/state`."""
+"""The descriptions of errors in the OpenAPI document: one form for most routes, and two for those below `/-/state`."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any

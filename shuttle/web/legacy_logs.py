@@ -47,7 +47,7 @@ def _no_longer_kept() -> NotFoundError:
 
 
 def wants_json(request: web.Request) -> bool:
-    """Whether the caller accepts JSON and no text. The client in the field sends Content-Type without a body for it."""
+    """Whether the caller accepts JSON and no text. An existing client sends Content-Type, without a body, instead."""
     accepted = f"{request.headers.get('Accept', '')},{request.headers.get('Content-Type', '')}".lower()
     return "application/json" in accepted and "text/" not in accepted
 

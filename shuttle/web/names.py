@@ -11,7 +11,7 @@ from shuttle.web import SERVICES, STANDING
 
 
 def raw_segments(request: web.Request) -> list[str]:
-    """The path's segments as sent, without empty ones: clients in the field send repeated and trailing slashes.
+    """The path's segments as sent, without empty ones: existing clients send repeated and trailing slashes.
 
     They agree with the path that the router matches, so that their number is that of the route.
     """

@@ -36,8 +36,8 @@ def at_owner(handler: Handler) -> Handler:
                 async with services.peers.request(
                     owner, request.method, call, headers=headers, body=_body_of(request)
                 ) as answer:
-                    # The signature is wrong, or an owner of an earlier version does not know the call. The calls
-                    # themselves are never answered so.
+                    # No call of an agent has these answers. So the signature is wrong, or the owner runs an earlier
+                    # version, which does not know the call.
                     if answer.status in {HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND}:
                         raise NotOwnerError
                     back = {

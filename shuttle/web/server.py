@@ -78,7 +78,7 @@ def _add_route(app: web.Application, gate: Gate, route: Route) -> None:
 
 
 async def _close_while_draining(request: web.Request, response: web.StreamResponse) -> None:
-    """A client's next request shall go to another replica, and not meet the end of this one."""
+    """Close the connection, so that the client sends its next request to another replica, as this one is stopping."""
     if request.app[READINESS].draining:
         response.force_close()
         response.headers[hdrs.CONNECTION] = "close"  # aiohttp has prepared the headers before

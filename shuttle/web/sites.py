@@ -1,7 +1,7 @@
 """Refusal of requests that another site's page makes a browser send, across origins or by DNS rebinding.
 
 Every page that is open in a browser on a machine that reaches the service could use the service. Other clients can
-send any Host and Origin; against them there are tokens.
+send any Host and Origin; tokens protect against them.
 """
 
 import re

@@ -11,7 +11,7 @@ from shuttle.web.state.fields import Code, Message, Metadata, Name, Size
 
 
 def _aware(at: datetime) -> datetime:
-    """A time without a zone is UTC, as in the field's service."""
+    """A time without a zone is UTC, as existing clients mean it."""
     if at.tzinfo is None:
         return at.replace(tzinfo=UTC)
     try:
@@ -24,7 +24,7 @@ _Time = Annotated[datetime, AfterValidator(_aware)]
 
 
 class ArtifactChange(StateBody):
-    """What changes; null and absent fields stay."""
+    """The fields to change; null and absent ones stay."""
 
     artifact_name: Name | None = None
     artifact_type: Name | None = None

@@ -50,8 +50,10 @@ _ERRORS = (*SHAPE_ERRORS, ForbiddenError, NotFoundError, ConflictError, StoreErr
 QUERY = (
     Parameter("state_code", {"type": "integer"}, "Artifacts of this state."),
     Parameter("artifact_type", {"type": "string"}, "Artifacts of this type."),
-    Parameter("is_resumable", {"type": "boolean"}, "Those that a later build can start from, or the others."),
-    Parameter("is_final", {"type": "boolean"}, "Those that are a result of the build, or the others."),
+    Parameter(
+        "is_resumable", {"type": "boolean"}, "true: those from which a later build can start; false: the others."
+    ),
+    Parameter("is_final", {"type": "boolean"}, "true: those that are a result of the build; false: the others."),
 )
 
 

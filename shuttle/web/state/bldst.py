@@ -1,4 +1,4 @@
-"""bldst as the service hands it out: one file that Python runs, and a wheel. Both are made of the package's modules.
+"""Packs the modules of bldst for download: as one file that Python runs, and as a wheel.
 
 The bytes depend on nothing but the modules: every replica of a version hands out the same file with the same checksum.
 """

@@ -35,12 +35,12 @@ IGNORED: web.RequestKey[tuple[str, ...]] = web.RequestKey("ignored", tuple)
 
 
 class StateBody(BaseModel):
-    """The shape of a body. As in the field's service, `"1"` counts as 1; unknown fields are kept aside."""
+    """The shape of a body. Existing clients send `"1"` for 1, too; unknown fields are kept aside."""
 
     model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
 
     def given(self) -> dict[str, Any]:
-        """The fields of the model that the caller sent with another value than null: null means unchanged."""
+        """The fields of the model that the caller sent, without those that are null: null means unchanged."""
         return {name: value for name in type(self).model_fields if (value := getattr(self, name)) is not None}
 
 

@@ -1,4 +1,4 @@
-"""A build, its states and its failures in the form of the field's client."""
+"""A build, its states and its failures in the form that `bldst` expects."""
 
 import json
 import uuid
@@ -18,27 +18,27 @@ from shuttle.web.state.failure_models import Failure
 from shuttle.web.state.reference_models import image_type_entry, os_version_entry, platform_entry, short
 from shuttle.web.state.state_models import BuildState
 
-# What an answer about a build shows besides its row: the three labels of which it has whole entries.
+# For these three labels an answer about a build has the whole entry, such as that of its platform.
 SHOWN_LABELS = (Kind.PLATFORM, Kind.OS_VERSION, Kind.IMAGE_TYPE)
 Labels = Mapping[tuple[Kind, str], Reference]
 
-# The rows of one answer are those of a few builds.
+# One answer has the rows of a few builds only, so a small cache is enough.
 _namespace = lru_cache(64)(uuid.UUID)
 _STATUS = {State.RUNNING: "running", State.SUCCEEDED: "completed"}
 
 
 def status_of(build: Build) -> str:
-    """The build's state in the words of the field: pending, running, completed or failed."""
+    """The build's state in the words of `bldst`: pending, running, completed or failed."""
     return _STATUS.get(build.state, "failed" if build.state.final else "pending")
 
 
 def number_of(build: Build) -> str:
-    """The number as its creator gave it: the build id may have escapes for what an id cannot have."""
+    """The number as its creator gave it; in the build id, characters that an id cannot have are escaped."""
     return str((build.record or {}).get("build_number", build.build_id))
 
 
 def labels_of(build: Build) -> list[tuple[Kind, str]]:
-    """The labels of which an answer shows entries."""
+    """The labels for which an answer has whole entries."""
     return [(kind, build.labels.get(kind.value) or UNSPECIFIED) for kind in SHOWN_LABELS]
 
 
@@ -172,7 +172,7 @@ def failure_entry(build: Build, row: FailureRow) -> Failure:
 
 
 def id_in_build(build: Build, name: str) -> str:
-    """Rows of a build are numbered; clients want uuids."""
+    """A uuid for a row of the build, which has only a number: clients expect uuids."""
     return str(uuid.uuid5(_namespace(build.build_uuid), name))
 
 

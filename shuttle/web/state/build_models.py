@@ -1,4 +1,4 @@
-"""Bodies and answers about builds below `/-/state`: several dialects of a creation, one form of an answer."""
+"""Bodies and answers about builds below `/-/state`. Clients create a record in several forms; all answers have one."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ _TEXT_FIELDS = ("build_number", "build_id", "name", "concourse_job_name", "creat
 
 
 class NewBuildBody(StateBody):
-    """A new record: the field's client, its Jenkins library and its curl lines each use some of the fields."""
+    """A new record. `bldst`, the Jenkins library and scripts with curl each use some of the fields."""
 
     build_number: Name | None = None
     build_id: Name | None = None
@@ -45,12 +45,12 @@ class NewBuildBody(StateBody):
     @field_validator(*_TEXT_FIELDS, mode="before")
     @classmethod
     def _number_as_text(cls, value: Any) -> Any:
-        """CI systems number their builds."""
+        """A number counts as text, because CI systems number their builds."""
         return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 class BuildChange(StateBody):
-    """What changes; null and absent fields stay."""
+    """The fields to change; null and absent ones stay."""
 
     current_state: Code | None = None
     status: Message | None = None

@@ -22,7 +22,7 @@ _RECENT = 10
 
 
 class Dashboard(ResponseBody):
-    """How many builds there are; the numbers by status are there twice, as two generations of clients read them."""
+    """How many builds there are. The numbers by status appear twice, by the names of two generations of clients."""
 
     total_builds: int
     active_builds: int

@@ -38,7 +38,7 @@ def invalid(place: str, field: str, message: str, *, kind: str = "value_error") 
 
 
 def invalid_id(field: str, error: InvalidRequestError) -> InvalidShapeError:
-    """The error for a field of the body that breaks a rule of contract 1, with the sentence of that rule."""
+    """The error for a field of the body that is no valid id (docs/contract.md, "Ids"), with the same sentence."""
     return invalid("body", field, error.message)
 
 

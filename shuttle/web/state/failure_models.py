@@ -10,7 +10,7 @@ from shuttle.web.state.fields import Code, Message, Metadata, Name, RetryCount
 
 
 class NewFailure(StateBody):
-    """A failure; the state -1 means the one that is current."""
+    """A failure; the state -1 stands for the current state."""
 
     state: Code | None = Field(None, validation_alias=AliasChoices("state", "state_code"))
     failure_type: Name | None = None

@@ -1,4 +1,4 @@
-"""The jobs by which a build is run, below `/-/state`: those that callers name, and the Jenkins job of this service."""
+"""The jobs that run a build, below `/-/state`: those that callers record, and the Jenkins job of this service."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ _ERRORS = (*SHAPE_ERRORS, ForbiddenError, NotFoundError, ConflictError, StoreErr
 
 
 class JobBody(StateBody):
-    """A job of a CI system. Null and absent fields of a change stay."""
+    """A job of a CI system. In a change, null and absent fields stay as they are."""
 
     platform: Name | None = Field(None, validation_alias=AliasChoices("platform", "ci_platform", "orchestrator"))
     pipeline_name: Name | None = Field(None, validation_alias=AliasChoices("pipeline_name", "pipeline"))
@@ -37,7 +37,7 @@ class JobBody(StateBody):
 
 
 class Job(ResponseBody):
-    """A job by which a build is run."""
+    """A job that runs a build in a CI system."""
 
     id: str
     build_id: str
@@ -58,7 +58,7 @@ class Jobs(RootModel[list[Job]]):
 
 @describe(body=JobBody, replies=created_replies(Job), errors=_ERRORS)
 async def post_job(request: web.Request) -> web.StreamResponse:
-    """`POST /-/state/builds/{build}/jobs`: name a job by which the build is run."""
+    """`POST /-/state/builds/{build}/jobs`: record a job that runs the build."""
     build = await build_in(request)
     fields = (await read_shape(request, JobBody)).given()
 

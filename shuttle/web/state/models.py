@@ -1,4 +1,4 @@
-"""The models of answers below `/-/state`. Clients of the field check them strictly: see tests/contract/state."""
+"""The models of answers below `/-/state`. Existing clients validate them strictly: see tests/contract/state."""
 
 from typing import Literal
 

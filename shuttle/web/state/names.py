@@ -7,7 +7,7 @@ from shuttle.web.storable import is_storable
 
 
 def key_in(request: web.Request, parameter: str, noun: str) -> str:
-    """The uuid or name in the path. NotFoundError if no database could store it, so that there is none of that name.
+    """The uuid or name in the path. NotFoundError if no database can store it, because then nothing has it.
 
     `noun` begins the sentence of the error, as in `Project not found`.
     """
@@ -15,7 +15,7 @@ def key_in(request: web.Request, parameter: str, noun: str) -> str:
 
 
 def query_key(request: web.Request, parameter: str, noun: str) -> str | None:
-    """The uuid or name in the query; None if it is absent. Raises NotFoundError as `key_in`."""
+    """The uuid or name in the query; None if it is absent. Raises NotFoundError as `key_in` does."""
     key = request.query.get(parameter)
     return None if key is None else _storable(key, noun)
 

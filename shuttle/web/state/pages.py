@@ -9,7 +9,7 @@ from shuttle.web.description import Parameter
 from shuttle.web.state.details import invalid
 
 _LIMIT = 100
-# A larger limit is reduced to this one: the field's clients ask for as many as they like.
+# A larger limit is reduced to this one: existing clients ask for any number.
 _MAX_LIMIT = 1000
 # Databases count in 64 bits.
 _NUMBER = re.compile(r"[0-9]{1,18}")

@@ -1,6 +1,6 @@
-"""Bodies and answers about reference data. The field's clients are strict, so texts are cut to their limits.
+"""Bodies and answers about reference data. Texts are cut to the limits of existing clients.
 
-They refuse a name of more than 50 characters, and one such row spoils a whole list: `name_full` has the whole name.
+These reject a whole list if one name in it has more than 50 characters. `name_full` has the whole name.
 """
 
 from typing import Any
@@ -161,7 +161,7 @@ def image_variant_entry(found: Reference) -> ImageVariant:
 
 
 def short(name: str) -> str:
-    """The name as the field's clients accept it."""
+    """The name, cut to the length that existing clients accept."""
     return name[:SHOWN_CHARACTERS]
 
 

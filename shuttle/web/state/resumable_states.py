@@ -33,7 +33,9 @@ _Names = Annotated[list[Name], Field(max_length=100)]
 _CODE = re.compile(r"-1|[0-9]{1,3}")
 # A project has at most as many as there are codes.
 _ALL = 1001
-_RESUMABLE = Parameter("is_resumable", {"type": "boolean"}, "Only those that are resumable, or that are not.")
+_RESUMABLE = Parameter(
+    "is_resumable", {"type": "boolean"}, "true: those at which builds can be resumed; false: the others."
+)
 _NO_STATE = "Resumable state not found"
 
 

@@ -26,7 +26,7 @@ class NewResumeBody(StateBody):
 
 
 class ResumeChange(StateBody):
-    """How the CI system proceeds with a request; null and absent fields stay."""
+    """The progress of a request in the CI system; null and absent fields stay."""
 
     orchestration_status: Progress | None = None
     orchestration_job_id: Name | None = None
@@ -64,7 +64,7 @@ class ResumeEntries(RootModel[list[ResumeEntry]]):
 
 
 class Context(ResponseBody):
-    """What a build that resumes this one starts from."""
+    """The state, the artifacts and the variables from which a build that resumes this one starts."""
 
     build_id: str
     current_state: int

@@ -1,4 +1,4 @@
-"""Resuming builds below `/-/state`: what a successor starts from, and the requests to resume."""
+"""Resuming builds below `/-/state`: the context from which a successor starts, and the requests to resume."""
 
 import uuid
 from collections.abc import Mapping
@@ -66,7 +66,7 @@ async def get_context(request: web.Request) -> web.StreamResponse:
 
 def _context(request: web.Request, build: Build, context: ResumeContext) -> Context:
     services = request.app[SERVICES]
-    # A controller reads them one by one, so that they are in no log of a CI system by accident.
+    # A controller gets sensitive values one by one only, so that no CI system prints all of them by accident.
     plain = STATE_BUILD in request and reveals(request, build)
     variables = {}
     for row in context.variables:
@@ -120,7 +120,7 @@ async def post_resume(request: web.Request) -> web.StreamResponse:
 
 
 def _without_trigger(request: web.Request, body: NewResumeBody) -> NewResumeBody:
-    """The body without the URL of a trigger: nothing calls it, and it may have a secret that readers would see."""
+    """The body without the URL of a trigger: the service calls none, and readers would see a secret in the URL."""
     config = body.orchestration_config or {}
     if _TRIGGER not in config:
         return body
@@ -184,7 +184,7 @@ async def _named(request: web.Request) -> Build:
     headers=IGNORED_HEADERS,
 )
 async def patch_resume(request: web.Request) -> web.StreamResponse:
-    """`PATCH /-/state/resume-requests/{resume}`: the CI system says how it proceeds; it moves a record with it."""
+    """`PATCH /-/state/resume-requests/{resume}`: the CI system reports its progress, which moves a record."""
     build = await _named(request)
     body = await read_shape(request, ResumeChange)
     changed = await request.app[SERVICES].database.run(_move, build.build_uuid, body)

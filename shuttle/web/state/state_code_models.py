@@ -1,4 +1,4 @@
-"""Bodies and answers about state codes, which two shapes of the field describe: by flags, or by code and order."""
+"""Bodies and answers about state codes. Existing clients use two shapes: with flags, or with code and order."""
 
 from typing import Annotated, Any
 
@@ -30,7 +30,7 @@ class StateCodeChange(StateBody):
 
 
 class NewStateCode(StateCodeChange):
-    """A new state code of the project in the path. Without a code it gets one."""
+    """A new state code of the project in the path. Without `code` the service chooses one."""
 
     name: Name
 
@@ -66,7 +66,7 @@ def new_values(body: NewStateCode) -> dict[str, Any]:
 
 
 def changed_values(body: StateCodeChange, known: Reference) -> dict[str, Any]:
-    """The fields to change; what a state means is said by `is_error` and either `is_final` or `is_terminal`."""
+    """The fields to change. A caller sets the meaning by `is_error` and either `is_final` or `is_terminal`."""
     given = _given(body)
     ends = {"is_final", "is_error"} & given.keys() and "is_terminal" not in given
     flags = {name: known.fields[name] for name in _FLAGS} | given

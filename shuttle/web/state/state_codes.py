@@ -1,4 +1,4 @@
-"""State codes of projects, by both paths of the field: below their project, and by their uuid alone."""
+"""State codes of projects, by the two paths that existing clients use: below their project, and `/state-codes`."""
 
 from aiohttp import web
 
@@ -60,7 +60,7 @@ async def list_of_project(request: web.Request) -> web.StreamResponse:
 
 @describe(StateCodes, parameters=(*PAGE_QUERY, WITH_DEACTIVATED, _OF_PROJECT), errors=_LIST_ERRORS)
 async def list_all(request: web.Request) -> web.StreamResponse:
-    """`GET /-/state/state-codes`: the codes from 0 to 100, because the client that lists them refuses others."""
+    """`GET /-/state/state-codes`: the codes from 0 to 100, because the client that lists them rejects others."""
     return await _list(request, query_key(request, "project_id", "Project"), usual_only=True)
 
 

@@ -10,7 +10,7 @@ from shuttle.web.state.fields import Code, Message, Metadata, Name, RetryCount, 
 
 
 class ArtifactOfState(StateBody):
-    """A file that a state has left somewhere: it becomes the artifact `state-<code>`."""
+    """A file that was stored somewhere in this state; it is recorded as the artifact `state-<code>`."""
 
     artifact_storage_type: Name | None = None
     artifact_storage_path: Message | None = None
@@ -20,7 +20,7 @@ class ArtifactOfState(StateBody):
 
 
 class NewState(ArtifactOfState):
-    """The state of the field's client: `POST …/states`."""
+    """A state as `bldst` reports it: `POST …/states`."""
 
     state: Code
     status: Message | None = None
@@ -34,7 +34,7 @@ class NewState(ArtifactOfState):
 
 
 class StateUpdate(ArtifactOfState):
-    """The state of the curl lines and of the Jenkins library: `POST …/state`."""
+    """A state as scripts with curl and the Jenkins library report it: `POST …/state`."""
 
     state_code: Code | Name | None = None
     state_name: Name | None = None

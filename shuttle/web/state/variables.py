@@ -36,12 +36,14 @@ from shuttle.web.storable import STORABLE
 
 HIDDEN = "******"
 _ERRORS = (*SHAPE_ERRORS, ForbiddenError, NotFoundError, ConflictError, StoreError)
-QUERY = (Parameter("required_for_resume", {"type": "boolean"}, "Those that a resumed build needs, or the others."),)
+QUERY = (
+    Parameter("required_for_resume", {"type": "boolean"}, "true: those that a resumed build needs; false: the others."),
+)
 _Value = Annotated[str, Field(max_length=65536), STORABLE]
 
 
 class VariableChange(StateBody):
-    """What changes; null and absent fields stay. A variable stays sensitive once it was."""
+    """The fields to change; null and absent ones stay. A sensitive variable stays sensitive."""
 
     variable_value: _Value | None = None
     variable_type: Name | None = None
