@@ -54,8 +54,9 @@ def submit(
         str,
         typer.Option(
             metavar="URL",
-            help="Where to push: docker://[user:password@]host/repo[:tag]. With -, it is read from standard input, so"
-            " that `ps` shows no password. Without the option, SHUTTLE_DESTINATION is used.",
+            help="Where to push: docker://HOST/REPO:TAG, or with credentials docker://USER:PASSWORD@HOST/REPO:TAG."
+            " With -, it is read from standard input, so that `ps` shows no password. Without the option,"
+            " SHUTTLE_DESTINATION is used.",
         ),
     ] = "",
     pipeline: Annotated[
