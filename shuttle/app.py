@@ -130,7 +130,7 @@ async def shuttle_parts(
         )
         signals = Signals()
         signals.subscribe_to(database)
-        # Beside SQLite the spools are on the database's disk, and nothing outlives it.
+        # With SQLite the spools are on the database's disk, and nothing outlives it.
         pieces = LogPieces(database, objects, library, owned, enabled=bool(settings.postgres_url))
         logs = BuildLogs(database, vault, library, pieces, signals, owned=owned)
         services = Services(

@@ -178,7 +178,7 @@ class BuildLog:
         return FinalLog(*digest.followed_by(ending), ending.decode())
 
     async def keep(self) -> None:
-        """Return once all committed bytes are in the object store, beside PostgreSQL; call it after `close`, too.
+        """Return once all committed bytes are in the object store, with PostgreSQL; call it after `close`, too.
 
         Raises UnavailableError if a try has failed, and SpoolError.
         """

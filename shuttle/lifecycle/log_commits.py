@@ -94,7 +94,7 @@ class LogCommits:
         await self._spool.sync()
 
     async def keep(self) -> None:
-        """Return once all committed bytes are in the object store, beside PostgreSQL.
+        """Return once all committed bytes are in the object store, with PostgreSQL.
 
         Raises UnavailableError if a try has failed, and SpoolError.
         """

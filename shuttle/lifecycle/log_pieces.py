@@ -34,7 +34,7 @@ _BATCH_SIZE = 100
 
 
 class LogPieces:
-    """The pieces of all logs. Beside SQLite, whose disk the spools share, nothing is kept (`enabled` is false).
+    """The pieces of all logs. With SQLite, whose disk the spools share, nothing is kept (`enabled` is false).
 
     Used from one event loop.
     """

@@ -1,4 +1,4 @@
-"""The logs that are in spools: uploaded as pieces, as the service keeps them beside PostgreSQL."""
+"""The logs that are in spools: uploaded as pieces, as the service keeps them with PostgreSQL."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Beside PostgreSQL, the shuttle's machine is lost with its disk: what was acknowledged or kept is in S3."""
+"""With PostgreSQL, the shuttle's machine is lost with its disk: what was acknowledged or kept is in S3."""
 
 import hashlib
 import shutil

@@ -1,4 +1,4 @@
-"""Pieces: copies of running logs in the object store, beside PostgreSQL.
+"""Pieces: copies of running logs in the object store, with PostgreSQL.
 
 Revision 0015, after 0014.
 """
