@@ -7,10 +7,9 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 from weakref import WeakValueDictionary
 
-from shuttle.build import Api, Build, child_id_of, job_name_of
+from shuttle.build import Api, Build, job_name_of
 from shuttle.errors import (
     CannotRecordError,
     ConflictError,
@@ -24,26 +23,21 @@ from shuttle.errors import (
 )
 from shuttle.lifecycle import Services
 from shuttle.lifecycle.again import rebuilt_request, resumed_request
-from shuttle.lifecycle.build_spec import BuildSpec, make_spec, token_digest
-from shuttle.lifecycle.new_endpoints import new_endpoints
+from shuttle.lifecycle.new_build import BuildIdentity, new_build
 from shuttle.lifecycle.read_request import DecodedSource, decoded_source, read_body, read_legacy_body
 from shuttle.lifecycle.uploads import Uploads
-from shuttle.outgoing.endpoints import PayloadFormat
 from shuttle.request import (
     UUID,
-    BuildRequest,
     LegacyRequest,
     ParsedRequest,
-    Resumed,
     ResumeRequest,
     canonical_json,
-    check_id,
 )
 from shuttle.standing import Standing
 from shuttle.store.build_numbers import take_number
 from shuttle.store.fence import Ownership
 from shuttle.store.idempotency import find_recorded, find_recorded_legacy
-from shuttle.store.new_build import NewBuild, NewChild
+from shuttle.store.new_build import NewBuild
 from shuttle.store.permitted import check_app, check_source
 from shuttle.store.resumes import free_id, unfinished_successor
 from shuttle.store.tx import Tx
@@ -62,17 +56,6 @@ class AcceptedBuild:
 
 def _accepted(build: Build, parsed: ParsedRequest, *, replayed: bool) -> AcceptedBuild:
     return AcceptedBuild(build, replayed, bool(parsed.request.log_hooks), parsed.ignored_fields, parsed.warnings)
-
-
-@dataclass(frozen=True, slots=True)
-class _Identity:
-    """The ids of the new build, its API, and the standing of its caller."""
-
-    standing: Standing
-    api: Api
-    app_id: str
-    build_id: str
-    build_uuid: str
 
 
 class Acceptance:
@@ -131,14 +114,14 @@ class Acceptance:
         self, app_id: str, build_id: str, parsed: ParsedRequest, content: bytes, standing: Standing
     ) -> AcceptedBuild:
         build_uuid = build_id.lower() if UUID.fullmatch(build_id) else str(uuid.uuid4())
-        identity = _Identity(standing, Api.NEW, app_id, build_id, build_uuid)
+        identity = BuildIdentity(standing, Api.NEW, app_id, build_id, build_uuid)
         if parsed.request.source.data_url is not None:
             return await self._accept_locked(identity, parsed, content)
         with _storage_errors_as_unrecorded():
             await _group_concurrent_requests()
-            return await self._record_row(self._new_build(identity, parsed, content), parsed, content)
+            return await self._record_row(new_build(identity, parsed, content, self._services), parsed, content)
 
-    async def _accept_locked(self, identity: _Identity, parsed: ParsedRequest, content: bytes) -> AcceptedBuild:
+    async def _accept_locked(self, identity: BuildIdentity, parsed: ParsedRequest, content: bytes) -> AcceptedBuild:
         """Take the lock and accept: an equal request may be storing the same source."""
         run, find = self._services.database.run, self._find_equal(identity, content)
         lock = self._lock(f"{identity.app_id}/{identity.build_id}")
@@ -177,8 +160,9 @@ class Acceptance:
                 return _accepted(recorded, legacy.numbered(recorded.build_id), replayed=True)
         await _group_concurrent_requests()
         if number is None:
-            number = await database.run(take_number, legacy.app_id, self._job_name(legacy.app_id), standing)
-        identity = _Identity(standing, Api.LEGACY, legacy.app_id, str(number), legacy.build_uuid)
+            job_name = job_name_of(legacy.app_id, self._services.settings.shuttle_jenkins_folder or None)
+            number = await database.run(take_number, legacy.app_id, job_name, standing)
+        identity = BuildIdentity(standing, Api.LEGACY, legacy.app_id, str(number), legacy.build_uuid)
         return await self._record(identity, legacy.numbered(number), content, source)
 
     @asynccontextmanager
@@ -189,10 +173,10 @@ class Acceptance:
                 yield
 
     async def _record(
-        self, identity: _Identity, parsed: ParsedRequest, content: bytes, source: DecodedSource | None
+        self, identity: BuildIdentity, parsed: ParsedRequest, content: bytes, source: DecodedSource | None
     ) -> AcceptedBuild:
         """Store the source of the request, if it contains one, and then record the row that refers to it."""
-        new = self._new_build(identity, parsed, content)
+        new = new_build(identity, parsed, content, self._services)
         if source is None:
             return await self._record_row(new, parsed, content)
         stored = await self._uploads.store(identity.build_uuid, source, self._find_equal(identity, content))
@@ -227,36 +211,7 @@ class Acceptance:
             self._services.owned.drop(new.app_id)
         return _accepted(accepted.build, parsed, replayed=accepted.replayed)
 
-    def _new_build(self, identity: _Identity, parsed: ParsedRequest, content: bytes) -> NewBuild:
-        request, settings, vault = parsed.request, self._services.settings, self._services.vault
-        spec = make_spec(request, identity.standing, settings, parsed.resumes)
-        payload_format = PayloadFormat.STANDARD if identity.api is Api.NEW else PayloadFormat.LEGACY
-        return NewBuild(
-            standing=identity.standing,
-            api=identity.api,
-            build_uuid=identity.build_uuid,
-            app_id=identity.app_id,
-            build_id=identity.build_id,
-            job_name=self._job_name(identity.app_id),
-            controller=self._services.controllers.only,
-            plan=vault.seal(spec.model_dump_json().encode()),
-            token_digest=token_digest(spec.token),
-            request_fingerprint=vault.fingerprint(content),
-            metadata_json=request.metadata_json,
-            human_readable_info=request.human_readable_info,
-            labels=request.labels,
-            pipeline=request.pipeline,
-            destinations=request.destinations,
-            source_url=request.source.shown_url,
-            timeout_seconds=request.timeout_seconds,
-            deadline_seconds=settings.shuttle_build_deadline_seconds,
-            receivers=new_endpoints(request.status_hooks, payload_format, vault),
-            **_said(request, parsed.resumes),
-            children=_children(identity.build_id, spec),
-            sinks=new_endpoints(request.log_hooks, payload_format, vault),
-        )
-
-    def _find_equal(self, identity: _Identity, content: bytes) -> Callable[[Tx], Build | None]:
+    def _find_equal(self, identity: BuildIdentity, content: bytes) -> Callable[[Tx], Build | None]:
         """Finds the build if an equal request has recorded it; raises ConflictError for a different request."""
         same_request = self._same_request_as(content)
         if identity.api is Api.LEGACY:
@@ -265,29 +220,6 @@ class Acceptance:
 
     def _same_request_as(self, content: bytes) -> Callable[[str], bool]:
         return partial(self._services.vault.matches, content)
-
-    def _job_name(self, app_id: str) -> str:
-        return job_name_of(app_id, self._services.settings.shuttle_jenkins_folder or None)
-
-
-def _said(request: BuildRequest, resumed: Resumed | None) -> dict[str, Any]:
-    """The column `record`, and the build that is resumed."""
-    record: dict[str, Any] = {}
-    if request.platforms:
-        record["platforms"] = [platform.name for platform in request.platforms]
-    if resumed is not None:
-        record["resume"] = {"resume_from_state": resumed.state_code}
-    return {"resume_from": None if resumed is None else resumed.build_uuid, "record": record or None}
-
-
-def _children(build_id: str, spec: BuildSpec) -> list[NewChild]:
-    """The records of the platforms. Raises InvalidRequestError if the id of one would be too long."""
-    children = []
-    for index, (platform, child_uuid) in enumerate(spec.children.items()):
-        child_id = check_id(f"platforms[{index}]", child_id_of(build_id, platform))
-        resumed = None if spec.resumes is None else spec.resumes.platforms.get(platform)
-        children.append(NewChild(platform, child_uuid, child_id, None if resumed is None else resumed.build_uuid))
-    return children
 
 
 async def _group_concurrent_requests() -> None:
