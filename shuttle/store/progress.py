@@ -12,6 +12,7 @@ from shuttle.errors import ConflictError
 from shuttle.logs.stage_places import StageMark, StagePlace
 from shuttle.store.agent import lock_unfinished
 from shuttle.store.platforms import open_platform
+from shuttle.store.prepared import Prepared
 from shuttle.store.tables import builds, states
 from shuttle.store.tx import Tx
 
@@ -70,10 +71,9 @@ class StageRow:
 
 
 _COLUMNS = [states.c[name] for name in StageRow.__dataclass_fields__]
-_NEWEST = sa.select(sa.func.coalesce(sa.func.max(states.c.position), 0)).where(
-    states.c.build_uuid == sa.bindparam("uuid")
-)
-_INSERT = states.insert()
+_NEWEST = Prepared(sa.select(sa.func.max(states.c.position)).where(states.c.build_uuid == sa.bindparam("uuid")))
+_UNSET: dict[str, Any] = {column.name: None for column in states.c} | {"branch": ""}
+_INSERT = Prepared(states.insert().inline(), tuple(_UNSET))
 _of_state = (states.c.build_uuid == sa.bindparam("uuid"), states.c.position == sa.bindparam("at"))
 _SET_START = states.update().where(*_of_state).values(log_start=sa.bindparam("log_offset"))
 _SET_STOP = states.update().where(*_of_state).values(log_stop=sa.bindparam("log_offset"))
@@ -144,10 +144,11 @@ def add_state(tx: Tx, build_uuid: str, **values: Any) -> int:
     Raises:
         ConflictError: the build has MAX_STATES states.
     """
-    position: int = tx.execute(_NEWEST, {"uuid": build_uuid}).scalar_one() + 1
+    ((newest,),) = _NEWEST.fetch(tx, {"uuid": build_uuid})
+    position: int = (newest or 0) + 1
     if position > MAX_STATES:
         raise ConflictError(f"A build may have at most {MAX_STATES} states.")
-    tx.execute(_INSERT, {"build_uuid": build_uuid, "position": position, "began_at": tx.now.at} | values)
+    _INSERT.run(tx, [{**_UNSET, "build_uuid": build_uuid, "position": position, "began_at": tx.now.at, **values}])
     return position
 
 

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from shuttle.build import Api, Build, Ending, State, project_id_of
 from shuttle.errors import InvalidRequestError
 from shuttle.store.builds import lock_build, reread
+from shuttle.store.prepared import Prepared
 from shuttle.store.progress import LAST_CODE, add_state
 from shuttle.store.records import begin_record, written_build
 from shuttle.store.references import Kind
@@ -67,8 +68,10 @@ _OF_BUILD = states.c.build_uuid == sa.bindparam("uuid")
 _LAST = (
     sa.select(*_STATE_COLUMNS).where(_OF_BUILD, states.c.stage.is_(None)).order_by(states.c.position.desc()).limit(1)
 )
-_END = states.update().where(_OF_BUILD, states.c.position == sa.bindparam("at")).values(ended_at=sa.bindparam("end"))
-_SET_CODE = (
+_END = Prepared(
+    states.update().where(_OF_BUILD, states.c.position == sa.bindparam("at")).values(ended_at=sa.bindparam("end"))
+)
+_SET_CODE = Prepared(
     builds.update()
     .where(builds.c.build_uuid == sa.bindparam("uuid"))
     .values(state_code=sa.bindparam("new_code"), called_steady_at=sa.bindparam("now"))
@@ -117,9 +120,9 @@ def record_state(tx: Tx, build_uuid: str, report: StateReport) -> tuple[Build, S
         row = _close(tx, build.build_uuid, last, report)
     else:
         if last is not None and last.ended_at is None:
-            tx.execute(_END, {"uuid": build.build_uuid, "at": last.position, "end": tx.now.at})
+            _END.run(tx, [{"uuid": build.build_uuid, "at": last.position, "end": tx.now.at}])
         row = _add(tx, build.build_uuid, meaning.code, status, report)
-    tx.execute(_SET_CODE, {"uuid": build.build_uuid, "new_code": meaning.code, "now": tx.now.steady})
+    _SET_CODE.run(tx, [{"uuid": build.build_uuid, "new_code": meaning.code, "now": tx.now.steady}])
     build = replace(build, state_code=meaning.code)
     if meaning.ending is None or build.api is not Api.RECORD:
         return build, row

@@ -28,6 +28,18 @@ async def build_in(request: web.Request, parameter: str = "build") -> Build:
     return build
 
 
+async def written_uuid_in(request: web.Request) -> str:
+    """The uuid of the build in the path, for a write that reports an unknown build itself.
+
+    Reading the build first would take as long as the write; so only a number is looked up, and what a state token opens
+    is checked. Raises NotFoundError and ForbiddenError, as `build_in` does.
+    """
+    key = key_in(request, "build", "Build")
+    if UUID.fullmatch(key) and STATE_BUILD not in request:
+        return key.lower()
+    return (await build_in(request)).build_uuid
+
+
 def check_token(request: web.Request, build: Build) -> None:
     """A state token opens its build, the build's children, and what its build resumes. Raises ForbiddenError."""
     own = request.get(STATE_BUILD)

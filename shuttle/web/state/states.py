@@ -4,7 +4,6 @@ from typing import Any
 
 from aiohttp import web
 
-from shuttle.build import Build
 from shuttle.errors import ConflictError, ForbiddenError, InvalidRequestError, NotFoundError, StoreError
 from shuttle.events import instant_text
 from shuttle.store.record_artifacts import NewReference, add_reference
@@ -15,7 +14,7 @@ from shuttle.web.description import Reply, describe
 from shuttle.web.state.answers import IGNORED_HEADERS, answer, created
 from shuttle.web.state.bodies import SHAPE_ERRORS, read_shape
 from shuttle.web.state.build_forms import state_entry, status_of
-from shuttle.web.state.builds_named import build_in
+from shuttle.web.state.builds_named import build_in, written_uuid_in
 from shuttle.web.state.state_models import ArtifactOfState, BuildState, BuildStates, CurrentState, NewState, StateUpdate
 
 _ERRORS = (*SHAPE_ERRORS, ForbiddenError, NotFoundError, ConflictError, StoreError)
@@ -34,25 +33,25 @@ _DETAILS = (
 @describe(body=NewState, replies={201: Reply((BuildState,), IGNORED_HEADERS)}, errors=_ERRORS)
 async def post_states(request: web.Request) -> web.StreamResponse:
     """`POST /-/state/builds/{build}/states`: the build is in this state now."""
-    build = await build_in(request)
+    build_uuid = await written_uuid_in(request)
     body = await read_shape(request, NewState)
     report = StateReport(
         code=body.state, status=body.status, message=body.message, details=_details(body), final=body.final
     )
-    return created(request, await _record(request, build, report, body), is_new=True)
+    return created(request, await _record(request, build_uuid, report, body), is_new=True)
 
 
 @describe(BuildState, body=StateUpdate, errors=_ERRORS, headers=IGNORED_HEADERS)
 async def post_state(request: web.Request) -> web.StreamResponse:
     """`POST /-/state/builds/{build}/state`: the same; the code may be the name of a state code of the project."""
-    build = await build_in(request)
+    build_uuid = await written_uuid_in(request)
     body = await read_shape(request, StateUpdate)
     given = next((value for value in (body.state_code, body.state, body.state_name) if value is not None), None)
     if given is None:
         raise InvalidRequestError("Add state_code: a number, or the name of a state code.", field="state_code")
     code, name = (given, None) if isinstance(given, int) else (None, given)
     report = StateReport(code, name, body.status, body.message, _details(body), body.final)
-    return answer(request, await _record(request, build, report, body))
+    return answer(request, await _record(request, build_uuid, report, body))
 
 
 def _details(body: NewState | StateUpdate) -> dict[str, Any]:
@@ -60,11 +59,11 @@ def _details(body: NewState | StateUpdate) -> dict[str, Any]:
     return {name: given[name] for name in _DETAILS if name in given}
 
 
-async def _record(request: web.Request, build: Build, report: StateReport, left: ArtifactOfState) -> BuildState:
+async def _record(request: web.Request, build_uuid: str, report: StateReport, left: ArtifactOfState) -> BuildState:
     """Record the state, and the artifact that it left."""
 
     def record(tx: Tx) -> BuildState:
-        written, row = record_state(tx, build.build_uuid, report)
+        written, row = record_state(tx, build_uuid, report)
         if left.artifact_storage_path is not None:
             add_reference(tx, written, _reference(row, left))
         return state_entry(written, row)
