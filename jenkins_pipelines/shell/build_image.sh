@@ -53,8 +53,8 @@ refuse_link_out() {
 
 # with_base_credentials COMMAND…: run the builder; only docker gets the credentials for base images. A RUN of docker is
 # in a container of the daemon and cannot read the client's files. A RUN of buildah or podman may be in a chroot, and
-# can leave it. So these two have no credentials during the build, and only images that were pulled before it can be
-# private: those that the Dockerfile names.
+# can leave it. So buildah and podman have no credentials during the build, and a private image has to be pulled before:
+# pull_base_images does that for the images that the Dockerfile names.
 with_base_credentials() {
   if [ "$builder" = docker ]; then
     with_credentials "$base_credentials" "$@"
@@ -65,8 +65,8 @@ with_base_credentials() {
 
 # pull_base_images: pull the images of FROM, COPY --from and RUN --mount whose registries need credentials or lack TLS.
 # docker's daemon knows which registries lack TLS; buildah and podman get --tls-verify=false for the pulls of these
-# images only, not for the whole build. A run removes the files of the arguments, and the build still needs them, so the
-# pulls get no arguments.
+# images only, not for the whole build. `run` removes the files of the arguments that it gives to its program. The build
+# still needs them, so the pulls get none.
 pull_base_images() {
   arguments_folder=none
   insecure_hosts=$newline`cat "$work/environment/insecure_registries" 2>/dev/null`$newline

@@ -12,11 +12,10 @@ refuse_mounts_out() {
       source\ *) refuse_mount_out "${mount#source }" ;;
       id) fail no_context "A mount of the Dockerfile has an id with '..'; use another one." ;;
       many) fail no_context 'The Dockerfile has mounts of more than 1,000 paths; mount their folders.' ;;
-      # A variable may hide a mount, because only the builder knows its value, and so may special characters.
+      # Only the builder knows the value of a variable, which may be a mount. Special characters may hide one, too.
       hidden\ *)
         fail no_context "The Dockerfile has RUN ${mount#hidden }, but $builder before $safe_version follows links to the \
-agent's files, so its options may have no variables, quotes or special characters; write the values out, or update \
-$builder." ;;
+agent's files; write the options of RUN without variables, quotes and special characters, or update $builder." ;;
     esac
   done <"$work/mounts"
 }

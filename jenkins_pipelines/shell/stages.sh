@@ -28,8 +28,8 @@ end_stage() {
 
 # progress EVENT [FIELDS]: report an event of the stage, with the size of the log. If the call fails, the build
 # continues: `unreported` keeps the events that the shuttle has not accepted yet, one per line, and they are sent again
-# after a push that was answered. Until then no byte beyond `boundary` is pushed, which is the size of the log at the
-# first of them: otherwise the shuttle would not know which bytes belong to the stage.
+# after a push that was answered. `boundary` is the size of the log at the first of them. Until they are accepted, no
+# byte beyond it is pushed: otherwise the shuttle would not know which bytes belong to the stage.
 progress() {
   size=`log_size`
   [ -n "$unreported" ] || boundary=$size
@@ -37,7 +37,7 @@ progress() {
   report_stages
 }
 
-# report_stages: send the `unreported` events in order, up to the first one that has to be sent again.
+# report_stages: send the `unreported` events in order, and stop at the first one that has to be sent again.
 report_stages() {
   while [ -n "$unreported" ]; do
     call "$run_token" POST progress -o /dev/null --max-time 5 -H 'Content-Type: application/json' \
@@ -54,7 +54,7 @@ report_stages() {
 }
 
 # begin: tell the shuttle that users' code is about to run, which voids the setup token. Called before a pipeline starts
-# its first program. unshare is looked up before that, because users' code may write into a folder of PATH.
+# its first program. choose_namespace looks up unshare before that, because users' code may write into a folder of PATH.
 begin() {
   [ -n "${setup_token-}" ] || return 0
   choose_namespace
@@ -132,8 +132,8 @@ conclude() {
 }
 
 # hand_over EXIT: start a process that Jenkins does not know, and that sends the rest for up to 15 minutes (orphan.sh).
-# When the step ends, Jenkins kills all processes that have the step's environment. So this shell waits until the
-# process has its own: the backticks end when orphan.sh closes its standard output.
+# When the step ends, Jenkins kills all processes that have the step's environment. So this shell waits until the new
+# process has another environment: orphan.sh then closes its standard output, which ends the backticks.
 hand_over() {
   announce 'The shuttle does not answer; the rest of the log is sent later.'
   printf '%s\n' "$run_token" | (

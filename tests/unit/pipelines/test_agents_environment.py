@@ -1,4 +1,4 @@
-"""Agents with unusual environments, folders and programs: none of them changes what a build gets."""
+"""Agents with unusual environments, folders and programs: the build is the same, or ends with a reason."""
 
 import shutil
 from collections.abc import Awaitable, Callable
@@ -13,7 +13,7 @@ from tests.support.serving import serving
 from tests.unit.pipelines.agent import Agent, everything_under
 from tests.unit.pipelines.builds import RUNNING, SCRIPT, shuttle
 
-# Variables that programs read, with values for which the step used to fail or the source was changed.
+# Variables that programs read, with values that once made the step fail or changed the source.
 UNUSUAL = {
     "TAR_OPTIONS": "--exclude=*.txt -v",
     "GZIP": "-v -k",
@@ -59,7 +59,10 @@ async def test_programs_that_an_earlier_build_left_in_the_workspace_are_not_run(
 
 @pytest.mark.slow
 async def test_build_whose_process_cannot_be_started_fails(agent: Agent) -> None:
-    """`setsid` forks, so only the missing word of the runner shows that it did not start. In busybox it is built in."""
+    """`setsid` exits with 0 in any case, so the supervisor waits for the runner's first line, which does not come.
+
+    Only one shell is tested: busybox has a setsid of its own and would not use this one.
+    """
     setsid = shutil.which("setsid")
     agent.program("setsid", f'#!/bin/sh\ncase $* in *SHUTTLE_APP_ID*) exit 0 ;; esac\nexec {setsid} "$@"\n')
     async with shuttle("echo deaf\n") as api:
@@ -73,7 +76,7 @@ async def test_build_whose_process_cannot_be_started_fails(agent: Agent) -> None
     assert everything_under(agent.workspace) == []
 
 
-# What old versions of curl do with the options of a call (seen): 7.29.0 does not know one, 7.54.1 sends no token.
+# What old versions of curl do with the options of a call (seen): 7.29.0 lacks one of them, 7.54.1 sends no token.
 OLD_CURLS = {
     "7.29.0": "exit 2",
     "7.54.1": 'for word; do shift; [ "$word" != @- ] || word=\'X-None:\'; set -- "$@" "$word"; done',
@@ -103,7 +106,7 @@ def any_request(handler: Callable[[web.Request], Awaitable[web.Response]]) -> we
     return app
 
 
-# Variables of the agent by which curl chooses a proxy for `http:` URLs, and whether the calls take the proxy.
+# Variables of the agent by which curl chooses a proxy for `http:` URLs, and whether the calls use it.
 PROXIES = {
     "http_proxy": ({"http_proxy": "{proxy}"}, True),
     "HTTP_PROXY, which curl ignores": ({"HTTP_PROXY": "{proxy}"}, False),
@@ -116,7 +119,7 @@ PROXIES = {
 
 
 @pytest.mark.parametrize("variables", PROXIES)
-async def test_calls_take_the_proxy_of_the_agents_environment(agent: Agent, variables: str) -> None:
+async def test_calls_use_the_proxy_of_the_agents_environment(agent: Agent, variables: str) -> None:
     environment, is_used = PROXIES[variables]
     asked: list[str] = []
 
