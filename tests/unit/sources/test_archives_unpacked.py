@@ -59,7 +59,7 @@ async def test_zip_is_normalized_with_its_files(normalized):
         (tar_gz(entry("p/a", b"1"), entry("b", b"2")), {"p/a": b"1", "b": b"2"}),
         (tar_gz(entry("p/a", b"1"), folder("q")), {"p/a": b"1", "q": "folder"}),
         (tar_gz(entry("alone", b"1")), {"alone": b"1"}),
-        # links move with it
+        # the targets of hard links change with their files
         (
             tar_gz(entry("p/a", b"1"), hardlink("p/b", "p/a"), symlink("p/d/c", "../a")),
             {"a": b"1", "b": "-> a", "d/c": "-> ../a"},
@@ -131,7 +131,7 @@ async def test_zip_names_of_windows_unix_and_macos_are_decoded(normalized):
     dos.create_system = 0
     original = zipped((dos, b"1"), (unix("unit\\x2dname", stat.S_IFREG | 0o644), b"2"), ("ä€", b"3"))
     assert contents(await normalized(original)) == {"dir/file.txt": b"1", "unit\\x2dname": b"2", "ä€": b"3"}
-    # UTF-8 without the flag that says so (macOS), and an old code page
+    # UTF-8 without the flag that says so (macOS)
     unflagged = zipped((unix("caf\u00e9", stat.S_IFREG), b"1"), ("b", b"2")).replace(
         b"\x00\x08\x08\x00", b"\x00\x00\x08\x00"
     )
