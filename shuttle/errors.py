@@ -49,7 +49,7 @@ class MalformedHttpError(ShuttleError):
 
 
 class LegacyRefusalError(InvalidRequestError):
-    """A refusal in the form of the older API; the message is its whole `status`."""
+    """A refusal of the older API; its body has only `status`, which is the message."""
 
 
 # How a caller may present a token.
@@ -217,11 +217,11 @@ class StoreError(UnavailableError):
 
 
 class OutcomeUnknownError(StoreError):
-    """The database did not answer in time, so the transaction may have been committed, or may still be."""
+    """The database did not answer in time, so the transaction may have been committed, or may be committed later."""
 
 
 class NotOwnerError(ShuttleError):
-    """Another replica owns the app; tasks of this one that worked for it end without a trace."""
+    """Another replica owns the app. Tasks of this replica that worked for the app end, and record nothing more."""
 
     status = 503
     code = "not_owner"
