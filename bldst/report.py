@@ -20,13 +20,13 @@ def report(run: Run) -> int:
 
 
 def _read(run: Run, child: Dict[str, Any]) -> Dict[str, Any]:
-    """The whole record of a child: its parent has only a few fields of it."""
+    """All fields of a child, because its parent's record has only a few of them."""
     run.places["child"] = child.get("id")
     return run.ask_object("GET", "/builds/{child}")
 
 
 def _described(run: Run, build: Dict[str, Any]) -> Dict[str, Any]:
-    """A build in few fields, with its final artifacts."""
+    """The fields of a build that the report shows, and the paths of its final artifacts."""
     run.places["child"] = build.get("id")
     finals = objects(run.ask("GET", "/builds/{child}/artifacts", query={"is_final": True}))
     failures = objects(build.get("failures"))
@@ -66,6 +66,6 @@ def _state(build: Dict[str, Any]) -> str:
     seconds = build["duration_seconds"]
     if isinstance(seconds, (int, float)):
         words.append(f"{int(seconds) // 60}:{int(seconds) % 60:02d} min")
-    # The image is often recorded as an artifact as well.
+    # The image is often recorded as an artifact as well, and is shown once.
     results = dict.fromkeys([build["image"], *build["artifacts"], build["failure"]])
     return ", ".join(words + [shown(result) for result in results if result])

@@ -43,7 +43,8 @@ def _settings(settings: Settings) -> list[Finding]:
     if settings.binds_loopback:
         findings.append(fine("settings", f"valid; only this machine can connect to {settings.shuttle_bind}."))
     elif settings.shuttle_tokens:
-        findings.append(fine("settings", f"valid; callers need a token, {len(settings.shuttle_tokens)} set."))
+        count = len(settings.shuttle_tokens)
+        findings.append(fine("settings", f"valid; callers need a token (SHUTTLE_TOKENS has {count})."))
     else:
         sentence = "SHUTTLE_ALLOW_ANONYMOUS lets everybody who reaches the port start builds; set SHUTTLE_TOKENS."
         findings.append(warning("settings", sentence))

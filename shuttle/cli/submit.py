@@ -45,7 +45,7 @@ def submit(
         ),
     ],
     subdir: Annotated[
-        str, typer.Option(metavar="FOLDER", help="The folder of a git source that becomes its root.")
+        str, typer.Option(metavar="FOLDER", help="The folder of a git repository that is built instead of its root.")
     ] = "",
     submodules: Annotated[
         bool, typer.Option("--submodules", help="Fetch the submodules of a git source, too.")

@@ -1,4 +1,4 @@
-"""Sends statuses to http(s) receivers: one POST, its answer, and a sentence for each way to get none."""
+"""Sends statuses to http(s) receivers: one POST, and its answer or a sentence that says why there is none."""
 
 import asyncio
 import ssl
@@ -20,7 +20,7 @@ from shuttle.outgoing.retry_after import retry_after_seconds
 from shuttle.outgoing.userinfo import basic_authorization, split_userinfo
 
 _MAX_ANSWER_BYTES = 64 * 1024
-# Nothing depends on the body of an answer, and the build's next status waits for it.
+# The body of an answer is not used, and the build's next status waits until it is read.
 _MAX_BODY_SECONDS = 1.0
 
 
@@ -48,7 +48,7 @@ class HttpStatusSender:
         return answer
 
     async def _send(self, delivery: DueDelivery, at: datetime) -> aiohttp.ClientResponse:
-        """Send once; retries at once if the request met a kept connection that the receiver had closed."""
+        """Send once; retries at once if the request used a kept-alive connection that the receiver had closed."""
         url, headers = self._address(delivery, at)
         while True:
             use = ConnectionUse()
@@ -62,7 +62,7 @@ class HttpStatusSender:
                     raise
 
     def _address(self, delivery: DueDelivery, at: datetime) -> tuple[str, CIMultiDict[str]]:
-        """The URL without its userinfo, and the headers: the caller's, then ours, which replace them."""
+        """The URL without its userinfo, and the headers: ours replace those of the caller, except User-Agent."""
         url, credentials = split_userinfo(delivery.url)
         headers = CIMultiDict({"User-Agent": f"build-shuttle/{__version__}"} | dict(delivery.headers))
         if credentials is not None:

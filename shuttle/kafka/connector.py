@@ -1,4 +1,4 @@
-"""Opens connections to brokers: to an address that was just checked, with backoff after failures."""
+"""Opens connections to brokers at checked addresses; after a failure, says how long to wait before the next one."""
 
 import asyncio
 import time
@@ -16,10 +16,11 @@ from shuttle.outgoing.connector import CheckingResolver
 
 # The default of aiokafka's clients; brokers close connections that are idle for 10 minutes.
 _IDLE_MS = 540_000
-# Kafka's own clients pause for at most 1 s for each broker; these brokers belong to others, so the limit is higher.
+# Kafka's own clients wait at most 1 s before they connect to a broker again. These brokers belong to others, so the
+# limit is higher.
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 2.0
-# If the last broken connection is longer ago than this, the backoff starts again.
+# If a broker does not fail for this long after a pause, its next failure gets the first pause again.
 _FORGET_SECONDS = 30.0
 _BROKEN = frozenset((CloseReason.CONNECTION_BROKEN, CloseReason.CONNECTION_TIMEOUT, CloseReason.AUTH_FAILURE))
 
@@ -27,7 +28,10 @@ OnClose = Callable[[AIOKafkaConnection, CloseReason | None], None]
 
 
 class BrokerConnector:
-    """Opens the connections of all clients, so that they share the backoff of each broker. For one event loop."""
+    """Opens the connections of all Kafka clients in this process, so that they share one backoff per broker.
+
+    It is used from one event loop.
+    """
 
     def __init__(self, resolver: CheckingResolver) -> None:
         self._resolver = resolver
@@ -80,7 +84,7 @@ class BrokerConnector:
         return connection
 
     def _failed(self, host: str, port: int) -> None:
-        """Double the pause. A second report of the same failure falls into that pause and is ignored."""
+        """Double the pause. A failure that is reported during the pause is the same one, and is ignored."""
         now = time.monotonic()
         self._backoffs = {
             which: backoff for which, backoff in self._backoffs.items() if now - backoff.next_at < _FORGET_SECONDS
@@ -99,19 +103,19 @@ class BrokerConnector:
 
 @dataclass(slots=True)
 class _Backoff:
-    """The backoff of one broker; `next_at` is on the monotonic clock."""
+    """The backoff of one broker. The pause ends at `next_at` (monotonic clock)."""
 
     pause_seconds: float
     next_at: float
 
 
 class _CheckedConnection(AIOKafkaConnection):  # type: ignore[misc] # aiokafka has no types
-    """aiokafka's connection, but connected to an address that `resolver` allows instead of a name."""
+    """aiokafka's connection; it connects to an address that `resolver` has checked."""
 
     resolver: CheckingResolver
 
     async def connect(self) -> Any:
-        """Connect as aiokafka does, which lets its loop resolve the name and connect."""
+        """Connect like aiokafka, which calls `create_connection` of its loop with the broker's name."""
         self._loop = _CheckingLoop(asyncio.get_running_loop(), self.resolver)
         return await super().connect()
 

@@ -37,7 +37,8 @@ async def pursue(build_uuid: str, services: Services) -> Ending | None:
 async def finalize(build_uuid: str, ending: Ending | None, services: Services) -> None:
     """Record the ending, if there is one, and archive the log of a build that is final.
 
-    This takes as long as Jenkins or the object store is out of reach, so callers must not hold a staging slot.
+    This takes as long as Jenkins or the object store is out of reach, so the caller must have released the locks of
+    staging: other sources would wait for them.
     """
     build = await _read(build_uuid, services)
     if ending is not None and not build.state.final:

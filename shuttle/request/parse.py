@@ -1,4 +1,4 @@
-"""Checks a decoded body: every rule of docs/contract.md, "Requests", each where its field is read."""
+"""Checks a decoded body against docs/contract.md, "Requests". Each rule is checked where its field is read."""
 
 import json
 import re
@@ -78,7 +78,10 @@ def parse_build_request(value: Any, settings: Settings, pipelines: Pipelines) ->
 
 
 def _read_pipeline(value: Any, pipelines: Pipelines, ignored: list[str]) -> tuple[PipelineKind, dict[str, Any]]:
-    """The pipeline and its options: a name, or an object with options that the pipeline's model checks."""
+    """The pipeline and its checked options; `value` is a name, or an object with a name and options.
+
+    Unknown fields of the object are added to `ignored`.
+    """
     choice = value if isinstance(value, dict) else {"name": DEFAULT_PIPELINE if value is None else value}
     where = "pipeline.name" if isinstance(value, dict) else "pipeline"
     name = choice.get("name")
@@ -175,7 +178,7 @@ def _read_labels(labels: dict[str, str]) -> dict[str, str]:
 
 
 def check_text(text: str, name: str) -> None:
-    """Limit a text that lists show, and refuse NUL and lone surrogates, which databases and XML cannot hold."""
+    """Limit the size of a text, because lists of builds show it; refuse what databases and XML cannot hold."""
     if _NO_TEXT.search(text):
         raise InvalidRequestError("Write the text without NUL characters and lone surrogates.", field=name)
     if len(text.encode()) > _MAX_TEXT_BYTES:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import shuttle
 
-# The server imports only the standard library and this package: no environment variables, no site-packages, no current
-# directory.
+# The server imports only the standard library and `shuttle.unpack`, so it starts quickly. With -I and -S, Python
+# ignores its environment variables, the current directory and site-packages.
 _PROGRAM = """
 import sys
 sys.path.append(sys.argv.pop(1))
@@ -24,17 +24,20 @@ _ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH")
 
 
 class ArchiveProcesses:
-    """The server is started with the first process, and again if it has ended; it ends with this program."""
+    """Starts a process for each archive.
+
+    The server is started for the first archive, and again if it has ended. It ends with this program.
+    """
 
     def __init__(self) -> None:
-        """Make it without starting anything."""
+        """Nothing is started yet."""
         self._server: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
 
     def start(self) -> socket.socket:
         """Start a process and return the connection to it: its task is sent there, and its output comes from there.
 
-        `unpack.fork_server` describes what is sent. When this end is closed, the process ends.
+        `unpack.fork_server` describes what is sent. When the returned socket is closed, the process ends.
 
         Raises:
             OSError: no process can be started now.
@@ -72,7 +75,7 @@ class ArchiveProcesses:
         return self._control
 
     def end_server(self) -> None:
-        """End a server that does not react; the next process gets a new one."""
+        """Kill the server, for example because it does not react; the next archive gets a new one."""
         if self._control is not None:
             self._control.close()
             self._control = None

@@ -15,7 +15,7 @@ from shuttle.build import Build
 from shuttle.store.tables import builds, early_sources
 from shuttle.store.tx import Topic, Tx
 
-# Longer than an upload may take, and than the recording of its build after it.
+# Longer than an upload and the recording of its build may take together.
 HELD_SECONDS = 90.0
 
 
@@ -27,7 +27,7 @@ class Hold(Enum):
     TAKEN = auto()  # another build has the uuid
 
 
-# Holds an upload while its object is deleted.
+# The holder of an upload while its object is deleted, in place of a SHA-256.
 _DELETING = "deleting"
 
 
@@ -44,10 +44,11 @@ def _expired_before(tx: Tx) -> datetime:
 def hold_upload(
     tx: Tx, build_uuid: str, source_sha256: str, find_recorded: Callable[[Tx], Build | None], *, new_object: bool
 ) -> Hold | Build:
-    """Become the holder of the upload, unless `find_recorded` finds a build, which is returned then.
+    """Become the holder of the upload. If `find_recorded` finds a build, that is returned instead.
 
-    An object that exists already (`new_object` is false) and was never registered is not deleted if no build is
-    recorded: an old shuttle may have stored it.
+    `new_object` is false if there is an object under this uuid already. It is recorded when the upload is registered,
+    not when the holder changes. Such an object is kept even if no build is recorded, because an old shuttle may have
+    stored it.
     """
     row = {"holder": source_sha256, "announced_at": tx.now.steady}
     statement = insert(early_sources).values(build_uuid=build_uuid, new_object=new_object, **row)
@@ -64,7 +65,7 @@ def hold_upload(
 
 
 def held_uploads(tx: Tx, source_sha256s: Mapping[str, str]) -> set[str]:
-    """Those of the uuids whose uploads are still held for these sources; nobody else takes them in this transaction."""
+    """Those of the uuids whose uploads are still held for these sources. They are locked until the transaction ends."""
     rows = sa.select(early_sources.c.build_uuid, early_sources.c.holder)
     rows = rows.where(early_sources.c.build_uuid.in_(source_sha256s)).order_by(early_sources.c.build_uuid)
     return {uuid for uuid, holder in tx.execute(rows.with_for_update()) if source_sha256s[uuid] == holder}
@@ -85,10 +86,10 @@ def release_upload(tx: Tx, build_uuid: str, holder: str) -> None:
 
 
 def begin_deletion(tx: Tx, build_uuid: str, holder: str) -> bool:
-    """Hold the upload while its object is deleted; False = the object must be kept, and the registration is removed.
+    """Hold the upload while its object is deleted; False = the object must be kept.
 
-    The object is kept if a build was recorded with it, or if the upload has replaced an older one; it is also kept,
-    with the registration, if `holder` holds the upload no more.
+    It is kept if `holder` no longer holds the upload. It is also kept if a build was recorded under this uuid, or if
+    there was an object before the upload; then the registration is removed.
     """
     upload = early_sources.c.build_uuid == build_uuid
     row = tx.execute(sa.select(early_sources).where(upload).with_for_update()).one_or_none()

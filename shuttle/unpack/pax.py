@@ -16,9 +16,9 @@ _SPARSE_FIELDS = frozenset(
     f"GNU.sparse.{name}" for name in ("name", "size", "realsize", "map", "major", "minor", "offset", "numbytes")
 )
 _OFFSET, _NUMBYTES, _MAP = "GNU.sparse.offset", "GNU.sparse.numbytes", "GNU.sparse.map"
-# The shortest record has a name of one character and no value, and says 5.
+# The shortest record is `5 a=` and a line feed.
 _SHORTEST_RECORD_BYTES = 5
-# The length of a record is at most that of a header, 1 MiB.
+# A header has at most 1 MiB, so 7 digits are enough. A record is malformed if no space follows them within this limit.
 _MAX_LENGTH_DIGITS = 20
 
 

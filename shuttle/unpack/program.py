@@ -21,7 +21,8 @@ REFUSED = 3
 _COPY_BYTES = 256 * 1024
 # Python's zipfile needs 600 MB for a zip with half a million entries.
 _MEMORY_BYTES = 1024 * 1024 * 1024
-# Reading, writing and compressing each process at least 40 MB/s (measured). The limit also ends a bomb of headers.
+# Reads, writes and compression each reach at least 40 MB/s (measured). The limit also ends the check of an archive
+# whose headers alone expand to very many bytes.
 _CPU_SECONDS, _BYTES_PER_CPU_SECOND = 30, 20_000_000
 # From this size the process runs with a lower priority: it uses the CPU for seconds, which would delay the service.
 _NICE_FROM_BYTES = 4 * 1024 * 1024
@@ -80,7 +81,7 @@ def repack(original: Path, normalized: Path, budget: Budget) -> list[str]:
     Returns warnings.
 
     Raises:
-        RefusedError: the archive cannot be used; `archive.normalize` lists the reasons.
+        RefusedError: the archive cannot be used; `shuttle.sources.archive.normalize` lists the reasons.
     """
     archive = _recognise(original, budget)
     try:

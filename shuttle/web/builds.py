@@ -121,7 +121,7 @@ def _parts_of(tx: Tx, build_uuid: str) -> tuple[list[StageRow], list[Build]]:
 async def _spec_or_none(build: Build, services: Services) -> BuildSpec | None:
     """The spec, or None if its encryption key is missing: everything else about the build can be read.
 
-    A record has none.
+    A build that another CI system runs has no spec.
     """
     if build.api is Api.RECORD:
         return None
@@ -134,7 +134,7 @@ async def _spec_or_none(build: Build, services: Services) -> BuildSpec | None:
 
 @describe(StatusEvent, FinalStatusEvent, LegacyStatus, errors=(NotFoundError, StoreError))
 async def get_status(request: web.Request) -> web.StreamResponse:
-    """`GET /:app_id/:build_id/status`: the newest webhook body."""
+    """`GET /:app_id/:build_id/status`: the newest webhook body, or the older API's status for a build of that API."""
     build = await named_build(request)
     if build.api is Api.LEGACY:
         return json_answer(legacy.status_form(build))
