@@ -39,7 +39,7 @@ class Vault:
             return self._fernet.decrypt(sealed)
         except InvalidToken:
             raise KeyMissingError(
-                "The key that this was encrypted with is missing; add it to SHUTTLE_ENCRYPTION_KEYS."
+                "The key of an encrypted secret is missing; add that key to SHUTTLE_ENCRYPTION_KEYS."
             ) from None
 
     def fingerprint(self, content: bytes) -> str:

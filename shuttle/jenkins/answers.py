@@ -232,7 +232,7 @@ def failure_of(status: int, permission: str | None, x_error: str | None, what: s
         return refusal(what, permission and permission_name(permission))
     if 300 <= status < 400:
         return JenkinsUnavailableError(
-            f"Jenkins redirects the request to {what}: set JENKINS_URL to the address of Jenkins itself."
+            f"Jenkins answered with a redirect when asked to {what}: set JENKINS_URL to the address of Jenkins itself."
         )
     detail = f" ({x_error})" if x_error else ""
     return JenkinsUnavailableError(f"Jenkins answered {status}{detail} when asked to {what}.")

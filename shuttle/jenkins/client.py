@@ -102,14 +102,14 @@ class JenkinsClient:
         if answer.status in {201, 303}:
             item = answers.queued_item(answer)
             if item is None:
-                raise JenkinsUnavailableError("Jenkins started a build, but its answer does not name the queue item.")
+                raise JenkinsUnavailableError("Jenkins queued a build, but its answer does not name the queue item.")
             return item
         if answer.status == 404:
             raise await self._not_found(what)
         if answer.status == 409:
-            raise JobNotReadyError(f"The Jenkins job {job} is disabled: applying it again enables it.")
+            raise JobNotReadyError(f"The Jenkins job {job} is disabled; the shuttle will enable it.")
         if answer.status == 400 or (answer.status == 500 and not await self._takes_parameters(job)):
-            raise JobNotReadyError(f"The Jenkins job {job} lost its parameters: applying it again restores them.")
+            raise JobNotReadyError(f"The Jenkins job {job} lost its parameters; the shuttle will restore them.")
         raise answers.failure(answer, what)
 
     async def waiting(self) -> Mapping[str, QueueItem]:
@@ -273,7 +273,9 @@ class JenkinsClient:
 
     async def _not_found(self, what: str) -> JenkinsNotFoundError:
         await verify_healthy(self._session)
-        return JenkinsNotFoundError(f"Jenkins cannot {what}: it does not exist, or no longer does.")
+        return JenkinsNotFoundError(
+            f"Jenkins answered 404 when asked to {what}: there is no such job, build or queue item."
+        )
 
 
 def _json(path: str, tree: str) -> str:

@@ -133,7 +133,7 @@ class Jobs:
         return _differences(ours, read_definition(answer.body))
 
     def _report(self, job: str, edited: list[str]) -> None:
-        """Log a warning once per edit, even if Jenkins does not keep the repaired job."""
+        """Log a warning once per edit. A job that Jenkins changes after each update looks edited every time."""
         if job not in self._reported:
             self._reported.add(job)
             _log.warning("a Jenkins job was edited by hand; updating it", job=job, edited=", ".join(edited))
@@ -200,13 +200,14 @@ async def verify_healthy(session: JenkinsSession) -> None:
     if answer.status == 404 or (answer.status == 200 and "X-Jenkins" not in answer.headers):
         raise JenkinsUnavailableError("The server at JENKINS_URL does not answer like Jenkins: check JENKINS_URL.")
     if answer.status != 200:
-        raise answers.failure(answer, "answer")
+        raise answers.failure(answer, "show its state")
 
 
 def _digest_of_ours(job: str, found: JobFacts) -> str:
-    """The digest in the description of our job. ForeignJobError: the job is not ours, or its name differs in case only.
+    """The digest in the description of our job.
 
-    Jenkins ignores the case of names.
+    Raises ForeignJobError if the job is not ours. Jenkins ignores case in names, so a job whose name differs from
+    `job` in case is another one.
     """
     digest = digest_of(found.description or "")
     if digest is None or found.name != job.rpartition("/")[2]:
@@ -217,7 +218,7 @@ def _digest_of_ours(job: str, found: JobFacts) -> str:
 
 
 def _differences(ours: JobDefinition | None, theirs: JobDefinition | None) -> list[str]:
-    """The names of the properties that differ; none if our config.xml is unreadable, "config.xml" if Jenkins' is."""
+    """The names of the properties that differ; none if our file is unreadable, "config.xml" if that of Jenkins is."""
     if ours is None or ours == theirs:
         return []
     return ["config.xml"] if theirs is None else ours.differences(theirs)
@@ -226,7 +227,7 @@ def _differences(ours: JobDefinition | None, theirs: JobDefinition | None) -> li
 def _not_created(job: str, reply: _Reply) -> Exception:
     """The error for a job that Jenkins neither creates nor shows.
 
-    For one that our user may not read, it answers "already exists" or, in newer versions, with an empty X-Error.
+    If our user may not read the job, Jenkins answers "already exists" or, in newer versions, with an empty X-Error.
     """
     if reply.x_error is not None and (not reply.x_error or "already exists" in reply.x_error):
         return answers.refusal(f"show the job {job}, which exists", "Job/Read")
@@ -257,7 +258,7 @@ def _connections(server: jenkins.Jenkins) -> requests.Session:
 
 
 def _call(server: jenkins.Jenkins, method: str, url: str, config_xml: bytes | None) -> _Reply:
-    """Send one request by python-jenkins, in its thread; a crumb that Jenkins no longer knows is renewed once."""
+    """Send one request by python-jenkins (blocking); a crumb that Jenkins no longer knows is renewed once."""
     reply, crumb_refused = _call_once(server, method, url, config_xml)
     if crumb_refused:
         server.crumb = None

@@ -50,7 +50,7 @@ class AppCleanup:
         try:
             apps = await self._services.database.run(deleted_apps)
         except UnavailableError as error:
-            log.warning("deleted apps cannot be read", error=error.message)
+            log.warning("the list of deleted apps cannot be read", error=error.message)
             return False
         marked = {app.app_id for app in apps}
         self._logged = {app_id: reason for app_id, reason in self._logged.items() if app_id in marked}

@@ -47,7 +47,7 @@ async def _final_log(build: Build, spec: BuildSpec, ending: Ending, services: Se
             await backoff.until(build_log.keep, "the object store")
             return await build_log.final((console, reason_line(ending).decode()))
     except SpoolError as error:
-        log.warning("a log is lost with its disk", build_uuid=build.build_uuid, error=error.message)
+        log.warning("a log is lost: its spool cannot be used", build_uuid=build.build_uuid, error=error.message)
     return await _log_without_agent(build, spec, console, ending) if console else None
 
 

@@ -87,7 +87,9 @@ class LogCommits:
         """Return once everything written so far is committed, shown and on the disk."""
         self.schedule()
         if self._writer.replaying:
-            raise UnavailableError("A lost log is being written again in its old order; other streams come first.")
+            raise UnavailableError(
+                "A lost log is being written again in its recorded order, and needs bytes of other streams first."
+            )
         while self._uncommitted:
             self.raise_if_lost()
             await self.next()

@@ -160,7 +160,8 @@ class LogPieces:
         except ObjectNotFoundError:
             return False
         if offset != piece.end_bytes:
-            raise ObjectStoreError(f"The object {name} has {offset - piece.offset_bytes} bytes.")
+            received_bytes = offset - piece.offset_bytes
+            raise ObjectStoreError(f"The object {name} has {received_bytes} bytes instead of {piece.size_bytes}.")
         return True
 
 

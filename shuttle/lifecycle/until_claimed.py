@@ -71,7 +71,7 @@ async def _poll_jenkins(
         return await _poll_build(build, build.build_number, services, ghost)
     if build.queue_item is None:
         if await find_in_jenkins(build, services) is None:
-            raise JenkinsNotFoundError("Jenkins has neither an item nor a build with this marker.")
+            raise JenkinsNotFoundError("Jenkins has neither a queue item nor a build with this marker.")
         return None
     waiting = (await services.jenkins_of(build).waiting()).get(build.build_uuid)
     if waiting is not None:

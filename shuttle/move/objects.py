@@ -42,7 +42,7 @@ def stored_objects(source: Source) -> Iterator[Upload]:
             named = _long_names(root, source)
         found = name or named.get(path)
         if found is None:
-            raise MoveRefusedError(f"No build has an object in {path}; remove that file.")
+            raise MoveRefusedError(f"The file {path} is the object of no build; remove it.")
         yield Upload(found, path, read_type(path))
 
 

@@ -120,7 +120,7 @@ def _fill(source: Source, target: Target, logs: list[RunningLog], uploaded: dict
     )
     if report.differences:
         raise MoveRefusedError(
-            f"What arrived differs from what was sent ({', '.join(report.differences)}); nothing was moved."
+            f"The copy differs from the original ({', '.join(report.differences)}); nothing was moved."
         )
     return report
 

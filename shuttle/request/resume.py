@@ -36,7 +36,7 @@ def read_resume_request(value: dict[str, Any]) -> ResumeRequest:
     """
     for name, given in value.items():
         if name in BuildRequest.model_fields and name not in _OWN and given is not None:
-            raise InvalidRequestError(f"Leave {name} out: it is that of the build that is resumed.", field=name)
+            raise InvalidRequestError(f"Leave {name} out: a resumed build takes it from the earlier build.", field=name)
     try:
         wanted = ResumeFrom.model_validate(value["resume_from"])
         source = None if value.get("source") is None else Source.model_validate(value["source"])

@@ -29,14 +29,14 @@ def read_data_url(url: str, max_source_bytes: int) -> tuple[str, Iterator[bytes]
     run between the pieces, every few milliseconds.
 
     Raises:
-        InvalidRequestError: the URL is invalid, for the field `source.url`; the message never repeats the URL. It may
-            also be raised while the pieces are read.
+        InvalidRequestError: the URL is invalid. The error names the field `source.url`, and its message never repeats
+            the URL. It may also be raised while the pieces are read.
     """
     comma = url.find(",")
     if url[:5].lower() != "data:" or comma < 0:
         raise _wrong("Write the source as data:[type][;base64],… with a comma before the data.")
     if not url.isascii():
-        raise _wrong("Percent-encode what is not ASCII in the data: URL, or use ;base64.")
+        raise _wrong("Percent-encode all non-ASCII characters of the data: URL, or use ;base64.")
     media_type, is_base64 = _read_head(url[5:comma])
     return media_type, _limited(
         _from_base64(url, comma + 1) if is_base64 else _from_escapes(url, comma + 1), max_source_bytes
@@ -86,7 +86,7 @@ def _quads(text: bytes) -> bytes:
 
 
 def _unescaped(url: str, start: int) -> Iterator[bytes]:
-    """The base64 text without percent-escapes. Line breaks may be escaped or not."""
+    """The base64 text, with its percent-escapes decoded. Line breaks may be escaped or not."""
     if "%" not in url:
         yield from _pieces(url, start)
         return
@@ -113,12 +113,13 @@ def _pieces(url: str, start: int) -> Iterator[bytes]:
 def _decoded(encoded: bytes) -> bytes:
     if _BAD_ESCAPE.search(encoded) or _NOT_IN_URL.search(encoded):
         raise _wrong("Percent-encode every byte of the data: URL that is not allowed in a URL, or use ;base64.")
-    # Quoted-printable is the same encoding with `=`, and is decoded in C; unquote_to_bytes makes an object per escape.
+    # Quoted-printable has `=` where percent-encoding has `%`. It is decoded in C; unquote_to_bytes makes an object for
+    # each escape.
     return binascii.a2b_qp(encoded.replace(b"=", b"%3D").replace(b"%", b"="))
 
 
 def _not_base64() -> InvalidRequestError:
-    return _wrong("The data: URL is not valid base64: A to Z, a to z, 0 to 9, + and /, padded with =.")
+    return _wrong("The base64 of the data: URL is invalid; use A to Z, a to z, 0 to 9, + and /, and = only at its end.")
 
 
 def _wrong(message: str) -> InvalidRequestError:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from shuttle.errors import AddressRefusedError, BuildFailedError, UnavailableError
 from shuttle.sources.git_command import GitError
 
-NOT_GIT = "is no git repository that is served by git's smart protocol."
+NOT_GIT = "is not a git repository, or is not served by git's smart protocol."
 
 
 class Fault(NamedTuple):

@@ -72,7 +72,7 @@ async def _check_names(commit: str, repository: Repository, max_entries: int) ->
     )
     names = listed.split(b"\0")
     if len(names) - 1 > max_entries:
-        raise BuildFailedError("archive_too_large", f"The commit has more than {max_entries} files.")
+        raise BuildFailedError("archive_too_large", f"The commit has more than {max_entries} files and folders.")
     if any(part.lower() == b".git" for name in names for part in name.split(b"/")):
         message = "The commit has an entry named .git, which git refuses to check out."
         raise BuildFailedError("source_refused", message)

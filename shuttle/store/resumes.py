@@ -152,7 +152,9 @@ def resume_record(tx: Tx, build_uuid: str, new: NewResume) -> tuple[Build, bool]
     if known is not None:
         return known, False
     if build.of_platform:
-        raise ConflictError("This is a part of a build: resume that build, and the platforms that failed run again.")
+        raise ConflictError(
+            "This build is for one platform of another build: resume that one, and the platforms that failed run again."
+        )
     context = resume_context(tx, build, new.state_code)
     check_resumable(build, context)
     build_id = new.build_id or free_id(tx, build.app_id, build.build_id, "r")

@@ -79,7 +79,7 @@ async def _receive(request: web.Request, file: IO[bytes]) -> tuple[int, str]:
     async for chunk in chunks_of(request):
         size_bytes += len(chunk)
         if size_bytes > limit_bytes:
-            raise BodyTooLargeError(f"An artifact may have {limit_bytes} bytes.")
+            raise BodyTooLargeError(f"An artifact may have at most {limit_bytes} bytes (SHUTTLE_MAX_ARTIFACT_BYTES).")
         digest.update(chunk)
         await asyncio.to_thread(file.write, chunk)
     file.flush()

@@ -95,7 +95,7 @@ def _check_image(report: Report, build: Build) -> None:
     if report.image not in build.destinations:
         raise InvalidRequestError("Name one of the build's destinations, with its tag.", field="image")
     if report.digest is not None and not _DIGEST.fullmatch(report.digest):
-        raise InvalidRequestError("Write the digest as sha256: and 64 hex digits.", field="digest")
+        raise InvalidRequestError("Write the digest as sha256: and 64 lower-case hex digits.", field="digest")
 
 
 class Progress(BaseModel):

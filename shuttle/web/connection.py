@@ -262,8 +262,8 @@ class Connection(web.RequestHandler):
 def head_too_large() -> HeadTooLargeError:
     """The error for a request head above the limits."""
     return HeadTooLargeError(
-        f"Send a request line and headers of at most {MAX_HEAD_BYTES} bytes together, of {MAX_LINE_BYTES} bytes each"
-        f" and {MAX_HEADERS} headers."
+        f"Send a request line and at most {MAX_HEADERS} headers, each of at most {MAX_LINE_BYTES} bytes, and all of at"
+        f" most {MAX_HEAD_BYTES} bytes together."
     )
 
 

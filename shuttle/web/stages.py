@@ -18,7 +18,7 @@ from shuttle.web.models import StageEntry, StageLog, Stages
 from shuttle.web.names import named_build
 from shuttle.web.representation import stage_times
 
-NOT_REPORTED = "Where this stage is in the log was not reported, or too late; read the whole log."
+NOT_REPORTED = "The place of this stage in the log was not reported, or was reported too late; read the whole log."
 # A stage may end without a byte that follows it: so its row is read again at least this often.
 _REREAD_SECONDS = 1.0
 

@@ -249,7 +249,7 @@ async def test_rows_that_arrive_differently_end_the_move_with_nothing_moved(
         "CREATE TRIGGER damage BEFORE INSERT ON sinks FOR EACH ROW EXECUTE FUNCTION damage()",
     ):
         postgres.server.execute(statement, postgres.settings["DATABASE_URL"].rpartition("/")[2])
-    with pytest.raises(MoveRefusedError, match=r"differs from what was sent \(sinks\); nothing was moved"):
+    with pytest.raises(MoveRefusedError, match=r"differs from the original \(sinks\); nothing was moved"):
         await move_database(request_, store)
     assert postgres.query("SELECT count(*) FROM builds") == [(0,)]
     await served(service.path)
@@ -368,7 +368,7 @@ async def test_service_that_is_running_is_refused(service: StoppedService, store
 async def test_object_whose_name_is_unknown_is_refused(service: StoppedService, store: S3Store, request_: MoveRequest):
     file = next(path for path in (service.folder / "objects").iterdir() if "=" in path.name and path.is_file())
     file.rename(file.with_name(f"{'x' * 100}={'0' * 64}"))
-    with pytest.raises(MoveRefusedError, match=r"No build has an object in .*/objects/x*=0*; remove that file"):
+    with pytest.raises(MoveRefusedError, match=r"The file .*/objects/x*=0* is the object of no build; remove it"):
         await move_database(request_, store)
 
 
