@@ -14,7 +14,7 @@ _PATIENCE_SECONDS = 300
 
 
 def watch(run: Run) -> int:
-    """Print each state once. Exit code 0 if the build is completed, 1 if it failed."""
+    """Print each state, and again when its status changes. Exit code 0 if the build is completed, 1 if it failed."""
     interval = run.fields.get("interval", _INTERVAL_SECONDS)
     if interval < 1:
         raise UsageError("--interval is at least 1 second")

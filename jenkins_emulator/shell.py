@@ -11,8 +11,9 @@ from jenkins_emulator.recorder import Recorder
 
 # Creating `pid` with noclobber claims the step: a second wrapper for the same step runs nothing. As in Jenkins' own
 # wrapper, only the script has the step's cookie, so a stop does not end the wrapper, and the wrapper's environment can
-# be read for some time after the step. Its standard input is a pipe whose end signals that the result exists; its
-# standard error would have the shell's messages about scripts that a signal ended.
+# be read for some time after the step. The wrapper closes its standard input, a pipe, when the result exists: this is
+# the signal for `ended`. Its standard error is discarded: it has only the shell's messages about scripts that a signal
+# ended.
 _WRAPPER = """
 set -C; { echo $$ > "$1/pid"; } 2>/dev/null || exit 0; set +C
 step=$1 cookie=$2; shift 2

@@ -21,14 +21,14 @@ TABLE = (
         (
             Command(
                 "get",
-                "Show a request and how far it is",
+                "Show a request and its progress",
                 positionals="request_id",
                 request="GET /resume-requests/{request_id}",
                 output="row",
             ),
             Command(
                 "update",
-                "Say how far it is, for builds that another CI runs",
+                "Report the progress of a request, if another CI system runs the build",
                 positionals="request_id",
                 options=(
                     Option("--status", "orchestration_status", about="triggered, running, completed or failed"),
@@ -47,7 +47,7 @@ TABLE = (
         (
             Command(
                 "create",
-                "Define such a state",
+                "Define a resumable state",
                 positionals="project_id",
                 options=_CONFIGURATION,
                 required="state_code",

@@ -1,7 +1,7 @@
 """The end of a build's Jenkins console without the lines of the pipeline engine.
 
 It explains builds whose end no supervisor reported. The patterns match recorded consoles of Jenkins 2.263.4 and
-2.568.1. The console does not contain the build's own output, so a broad pattern hides none of it.
+2.568.1. They may be broad, because a console with the build's own output (SHUTTLE_JENKINS_CONSOLE=full) is not read.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Building an ended build again: a rebuild of the same source, and a build that resumes it where it failed."""
+"""The requests of builds that repeat another one: a rebuild of its source, or a resume from where it failed."""
 
 from collections.abc import Mapping
 
@@ -20,7 +20,7 @@ from shuttle.store.tx import Tx
 async def rebuilt_request(build: Build, services: Services) -> ParsedRequest:
     """The request of the build with its stored source, so that the same commit is built.
 
-    Raises ConflictError if the service does not run the build, or has not fetched its source yet.
+    Raises ConflictError if the build was not requested by the new API, or its source is not fetched yet.
     """
     request = await _request_of(build, services)
     if not build.state.final and build.staged_at is None:
@@ -32,7 +32,8 @@ async def resumed_request(app_id: str, wanted: ResumeRequest, services: Services
     """The request of the build that is to be resumed, with its stored source or the one that `wanted` names.
 
     Raises:
-        NotFoundError: there is no such build. ConflictError: it cannot be resumed. InvalidRequestError: the source.
+        NotFoundError: there is no such build. ConflictError: it cannot be resumed.
+        InvalidRequestError: the source in `wanted` is invalid.
     """
 
     def find(tx: Tx) -> tuple[Build, Resumed]:

@@ -19,8 +19,8 @@ from shuttle.store.log_segments import record_log
 log = structlog.get_logger()
 
 _STORE_PAUSE_SECONDS = 0.5
-# With more new text than this, commits are at least _COMMIT_PAUSE_SECONDS apart: one commit costs as much as
-# transforming 150 KiB (measured), and readers of a fast log see it no later.
+# If more new text than this waits, commits are at least _COMMIT_PAUSE_SECONDS apart. One commit costs as much time as
+# transforming 150 KiB (measured), so more frequent commits would not show a fast log sooner.
 _FAST_LOG_BYTES = 64 * 1024
 _COMMIT_PAUSE_SECONDS = 0.04
 # A large log is hashed and synced while it grows, so that its end waits neither for a second reading nor for a slow
@@ -96,15 +96,15 @@ class LogCommits:
         await self._spool.sync()
 
     async def keep(self) -> None:
-        """Return once all committed bytes are in the object store, with PostgreSQL.
+        """Return once all committed bytes are in the object store; without `pieces`, at once.
 
-        Raises UnavailableError if a try has failed, and SpoolError.
+        Raises UnavailableError if a try has failed, SpoolError if the spool is gone, and NotOwnerError.
         """
         if self._pieces is not None:
             await self._pieces.kept(self._recorded_bytes)
 
     async def digest(self) -> GrowingDigest:
-        """The digest of the whole log, when nothing is written any more. Raises SpoolError."""
+        """The digest of the whole log; call it once nothing more is written. Raises SpoolError."""
         if self._hashing is not None:
             await self._hashing
         await asyncio.to_thread(self._digest.advance)
@@ -142,9 +142,9 @@ class LogCommits:
 
     @property
     def _uncommitted(self) -> bool:
-        """Whether text or the place of a stage waits for a commit, or pieces for a checkpoint.
+        """Whether text, the place of a stage or (with pieces) a checkpoint is not committed yet.
 
-        Text of a replay is shown without a checkpoint.
+        Text of a replay is shown without a checkpoint; pieces need one after it.
         """
         if self.hidden_bytes > 0 or self._places or self._writer.found_places:
             return True
@@ -198,7 +198,7 @@ class LogCommits:
     async def _hash_until(self, until: int) -> None:
         """Hash and sync the bytes up to `until`, which are shown and so never change."""
         try:
-            with suppress(SpoolError):  # `final` raises it again
+            with suppress(SpoolError):  # `digest` raises it again
                 await asyncio.to_thread(self._digest.advance, until)
                 await self._spool.sync()
         finally:

@@ -27,7 +27,7 @@ class RawStream:
 
 
 class RawStreams:
-    """The streams by their key; a stream begins where `states`, those of a checkpoint, have it."""
+    """The streams by their key. A stream begins at its offset in `states`, which are those of a checkpoint, or at 0."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class RawStreams:
         states: Mapping[str, Mapping[str, Any]],
         recorded_stops: Mapping[StreamKey, int],
     ) -> None:
-        """`recorded_stops` are the raw offsets up to which the streams are recorded, beside those of `replay`."""
+        """`recorded_stops` and `replay` have raw offsets up to which streams are recorded; the higher one counts."""
         self._log = log
         self._replay = replay
         self._states = states
@@ -48,7 +48,7 @@ class RawStreams:
         return self._streams[key]
 
     def get(self, key: StreamKey, branch: str) -> RawStream:
-        """The stream; a new one begins at its recorded offset."""
+        """The stream; the first call makes it."""
         stream = self._streams.get(key)
         if stream is None:
             state = self._states.get(stream_name(key), {})
@@ -76,7 +76,7 @@ class RawStreams:
         return self._streams.values()
 
     def states(self) -> dict[str, dict[str, Any]]:
-        """The states of all streams for a checkpoint, with those that have not begun again since the last one."""
+        """The states of all streams, for a checkpoint. A stream that has not begun keeps its entry of `states`."""
         states = {name: dict(state) for name, state in self._states.items()}
         for key, stream in self._streams.items():
             states[stream_name(key)] = {

@@ -30,7 +30,7 @@ class FailoverUploadFactory:
     def upload(
         self, target: SinkTarget, log: LogReader, ledger: SinkLedger, host_recovery: HostRecovery
     ) -> "FailoverUpload":
-        """For one log; nothing is opened yet."""
+        """Make the upload of one log; it opens no connection yet."""
         urls = members_of(target.url)
         members = [
             self._factories[kind_of(url)].upload(

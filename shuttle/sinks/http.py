@@ -44,7 +44,7 @@ class HttpUploadFactory:
     def upload(
         self, target: SinkTarget, log: LogReader, ledger: SinkLedger, host_recovery: HostRecovery
     ) -> "HttpUpload":
-        """For one log; nothing is opened yet."""
+        """Make the upload of one log; it opens no connection yet."""
         return HttpUpload(self._session, target, log, ledger, host_recovery, resume_at_sent=self._resume_at_sent)
 
 

@@ -38,7 +38,7 @@ class KafkaUploadFactory:
     def upload(
         self, target: SinkTarget, log: LogReader, ledger: SinkLedger, host_recovery: HostRecovery
     ) -> "KafkaUpload":
-        """For one log; nothing is opened yet."""
+        """Make the upload of one log; it opens no connection yet."""
         return KafkaUpload(self, target, log, ledger, host_recovery)
 
     def chunks(self, address: KafkaAddress, messages: Messages, timeout_seconds: Callable[[], float]) -> "_Chunks":

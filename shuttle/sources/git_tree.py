@@ -17,13 +17,13 @@ _MAX_LIST_BYTES = 64 * 1024 * 1024
 _MAX_SUBMODULES = 100
 _MAX_DEPTH = 5
 _GITLINK = "160000"
-# The archive has one folder at its top, which the check of archives removes, as it does of every archive.
+# All files are in one folder at the top, because the check of archives removes a single folder at the top.
 _TOP = "source/"
 _SETTING = re.compile(r"submodule\.(.+)\.(path|url)", re.DOTALL)
 
 
 async def commit_to_pack(commit: str, source: GitSource, repository: Repository, fetch: Fetch) -> str:
-    """The commit itself, or one made of what the request wants of it.
+    """The commit whose files are packed: `commit`, or one made from it for the wanted folder or submodules.
 
     Raises:
         BuildFailedError: `source_subdir_not_found`, `source_refused`.
@@ -59,7 +59,7 @@ async def _folder(name: str, repository: Repository) -> str:
 
 
 async def _dated_like(commit: str, tree: str, repository: Repository) -> str:
-    """A commit of this tree with the date of `commit`, which becomes that of the files."""
+    """Make a commit of this tree with the date of `commit`; the files in the archive get this date."""
     date = f"@{await repository.line('show', '--no-patch', '--format=%ct', commit)} +0000"
     dates = {"GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date}
     made = await repository.run("commit-tree", "-m", commit, tree, environment=dates)
@@ -79,13 +79,13 @@ async def _check_names(commit: str, repository: Repository, max_entries: int) ->
 
 
 class _Submodules:
-    """Puts the trees of submodules, and of theirs, in the places of their links."""
+    """Replaces each link to a submodule, also those inside submodules, with the files of the submodule."""
 
     def __init__(self, repository: Repository, fetch: Fetch) -> None:
         self._repository = repository
         self._fetch = fetch
         self._left = _MAX_SUBMODULES
-        # update-index demands a directory of files, but does not look into it.
+        # update-index demands a work tree, but reads no file in it.
         folder = str(repository.folder.absolute())
         self._index = {"GIT_INDEX_FILE": f"{folder}/shuttle-index", "GIT_WORK_TREE": folder}
 
@@ -129,7 +129,7 @@ class _Submodules:
         """The URLs of the submodules, by their paths, as .gitmodules has them."""
         try:
             listed = await self._repository.run("config", "--list", "-z", "--blob", f"{commit}:.gitmodules")
-        except GitError:  # there is no such file, or it is not one of settings
+        except GitError:  # there is no .gitmodules, or it has another syntax
             return {}
         settings: dict[str, dict[str, str]] = {}
         for setting in listed.decode("utf-8", "surrogateescape").split("\0"):

@@ -1,7 +1,8 @@
-"""What builds and projects refer to by an id: platforms, versions of systems, state codes and so on, by their kind.
+"""Reference data: what builds and projects refer to by an id, such as platforms and state codes.
 
-A label of a build may name something that nobody has created. Once it is shown, it has a row in the scope LABELS, so
-that its id is valid; creating it later keeps that id. Such rows are in no list.
+A label of a build may name a platform, for example, that nobody has created. When the build is shown, the platform gets
+a row in the scope LABELS, so that the shown id is valid. If the platform is created later, it keeps this id. No list
+has the rows of this scope.
 """
 
 import uuid
@@ -32,7 +33,7 @@ class Kind(StrEnum):
 
     @property
     def noun(self) -> str:
-        """How errors call it, like `OS version`."""
+        """The name of the kind in errors, like `OS version`."""
         words = self.value.replace("_", " ")
         return words.replace("os ", "OS ") if words.startswith("os ") else words.capitalize()
 
@@ -40,7 +41,7 @@ class Kind(StrEnum):
 LABELS = "label"
 # The label of a build that names no platform, version of a system or type of image.
 UNSPECIFIED = "unspecified"
-# Longer names of labels have no row; PostgreSQL cannot index texts of any length.
+# A label with a longer name gets no row, because PostgreSQL limits the length of an indexed text.
 MAX_NAME_CHARACTERS = 128
 
 # The namespace of the ids: any fixed uuid.
@@ -68,17 +69,17 @@ _ACTIVE = reference.c.deactivated_at.is_(None)
 
 
 def id_of(kind: Kind, name: str, scope: str = "") -> str:
-    """The uuid of kind and name; another one only if a row that had this name before has it."""
+    """The uuid that a new row gets, unless a row that has been renamed since has it already."""
     return str(uuid.uuid5(_REFERENCES, "\n".join((kind, *([scope] if scope else []), name))))
 
 
 def create_reference(
     tx: Tx, kind: Kind, name: str, values: Mapping[str, Any], scope: str = ""
 ) -> tuple[Reference, bool]:
-    """Record it; returns it and whether it is new. A deleted one of that name is new again, with its old id.
+    """Record a row; returns it and whether it is new. A deleted row of that name is restored, and counts as new.
 
     Raises:
-        ConflictError: there is one of that name with other fields.
+        ConflictError: there is a row of that name with other fields.
     """
     lock_names(tx)
     known = _named(tx, kind, scope, name) or (None if scope else _named(tx, kind, LABELS, name))
@@ -95,7 +96,7 @@ def create_reference(
 
 
 def find_reference(tx: Tx, kind: Kind, key: str, scope: str = "") -> Reference | None:
-    """The one with this id or name that is not deleted; an id takes precedence."""
+    """The row with this id or name that is not deleted; an id takes precedence."""
     named = sa.or_(reference.c.reference_id == key.lower(), reference.c.name == key)
     query = sa.select(*REFERENCE_COLUMNS).where(reference.c.kind == kind, reference.c.scope == scope, _ACTIVE, named)
     found = [from_row(row) for row in tx.execute(query)]
@@ -103,7 +104,7 @@ def find_reference(tx: Tx, kind: Kind, key: str, scope: str = "") -> Reference |
 
 
 def known_reference(tx: Tx, kind: Kind, key: str, scope: str = "") -> Reference:
-    """The same; raises NotFoundError if there is none."""
+    """The row that `find_reference` finds. Raises NotFoundError if there is none."""
     found = find_reference(tx, kind, key, scope)
     if found is None:
         raise NotFoundError(f"{kind.noun} not found")
@@ -111,7 +112,7 @@ def known_reference(tx: Tx, kind: Kind, key: str, scope: str = "") -> Reference:
 
 
 def referred(tx: Tx, kind: Kind, key: str) -> Reference:
-    """What a new build refers to by an id or a name, which may be the id of a label. Raises NotFoundError."""
+    """The row that a new build names by its id or name, or by the id of a row of LABELS. Raises NotFoundError."""
     found = find_reference(tx, kind, key)
     if found is None:
         shown = (reference.c.kind == kind, reference.c.scope == LABELS, reference.c.reference_id == key.lower())
@@ -125,7 +126,7 @@ def referred(tx: Tx, kind: Kind, key: str) -> Reference:
 def page_of_references(
     tx: Tx, kind: Kind, scope: str = "", *, skip: int, limit: int, with_deactivated: bool = False
 ) -> list[Reference]:
-    """Those of the kind in the order of their creation, without deleted ones."""
+    """The rows of the kind in the order of their creation; deleted ones only `with_deactivated`."""
     query = sa.select(*REFERENCE_COLUMNS).where(reference.c.kind == kind, reference.c.scope == scope)
     if not with_deactivated:
         query = query.where(_ACTIVE)
@@ -158,7 +159,7 @@ def deactivate_reference(tx: Tx, kind: Kind, key: str, scope: str = "") -> None:
 
 
 def references_of_labels(tx: Tx, labels: Collection[tuple[Kind, str]]) -> dict[tuple[Kind, str], Reference]:
-    """What these labels (kind and name) of builds refer to, by the label; a deleted row is still shown."""
+    """The row of each label (kind and name), also a deleted one; a missing row is created in the scope LABELS."""
     wanted = [label for label in dict.fromkeys(labels) if len(label[1]) <= MAX_NAME_CHARACTERS]
     found = _references_of(tx, wanted)
     missing = [label for label in wanted if label not in found]
@@ -175,7 +176,7 @@ def _references_of(tx: Tx, labels: Sequence[tuple[Kind, str]]) -> dict[tuple[Kin
     if not labels:
         return {}
     named = sa.tuple_(reference.c.kind, reference.c.name).in_([(kind.value, name) for kind, name in labels])
-    # A row of scope "" comes last, and so replaces that of the label.
+    # A row of scope "" comes last, and so replaces a row of LABELS.
     query = (
         sa.select(*REFERENCE_COLUMNS)
         .where(named, reference.c.scope.in_(["", LABELS]))

@@ -1,7 +1,7 @@
 """Refusal of requests that another site's page makes a browser send, across origins or by DNS rebinding.
 
-Every page that is open in a browser on a machine that reaches the service could use the service. Other clients can
-send any Host and Origin; tokens protect against them.
+Without these checks, a page of any site could use the service through a browser on a machine that reaches it. Other
+clients can send any Host and Origin; tokens protect against them.
 """
 
 import re
@@ -34,7 +34,7 @@ class _Origin:
 
 
 class Sites:
-    """Knows the service's own names. With `addresses_too` any IP address is valid in Host: no page can own one."""
+    """Knows the service's own names. With `addresses_too` Host may be any IP address: DNS rebinding needs a name."""
 
     def __init__(self, own_urls: Sequence[str], *, addresses_too: bool) -> None:
         """`own_urls` are base URLs, or `host[:port]`, which stands for http and https."""
