@@ -16,6 +16,9 @@ def doctor(
     wait_seconds: Annotated[
         float, typer.Option(help="How long an agent may take to run that build.", metavar="SECONDS")
     ] = 60,
+    agent: Annotated[
+        bool, typer.Option("--agent", help="Let that build also list the versions of packer, berks and kitchen.")
+    ] = False,
     sink: Annotated[
         list[str] | None,
         typer.Option(
@@ -36,12 +39,14 @@ def doctor(
     from shuttle.cli.findings import Verdict
     from shuttle.cli.hidden_url import read_urls
 
+    if agent and not jobs:
+        raise typer.BadParameter("Leave --no-jobs out: --agent needs a build.", param_hint="--agent")
     sinks = read_urls("--sink", sink or [], "SHUTTLE_SINK")
 
     # SIGTERM is handled like Ctrl-C, so that the job, the build and the folder are removed.
     with suppress(ValueError):  # not the main thread
         signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    findings = asyncio.run(examine(try_jobs=jobs, wait_seconds=wait_seconds, sinks=sinks))
+    findings = asyncio.run(examine(try_jobs=jobs, wait_seconds=wait_seconds, sinks=sinks, programs=agent))
     if as_json:
         print(json.dumps({"findings": [finding.as_json() for finding in findings]}))
     else:

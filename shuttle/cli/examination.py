@@ -21,8 +21,10 @@ from shuttle.store.sqlite import SqliteDatabase
 _ENOUGH_DISK_BYTES = 5 * GIB  # one source and one log of the largest default size, and some reserve
 
 
-async def examine(*, try_jobs: bool, wait_seconds: float = 60, sinks: Sequence[str] = ()) -> list[Finding]:
-    """All checks, in the order in which problems should be solved."""
+async def examine(
+    *, try_jobs: bool, wait_seconds: float = 60, sinks: Sequence[str] = (), programs: bool = False
+) -> list[Finding]:
+    """All checks, in the order in which problems should be solved; `programs`: also those on an agent."""
     try:
         settings = load_settings()
     except SettingsError as error:
@@ -30,7 +32,7 @@ async def examine(*, try_jobs: bool, wait_seconds: float = 60, sinks: Sequence[s
     findings = [*_settings(settings)]
     findings += [finding async for finding in _database(settings)]
     findings += [finding async for finding in _objects(settings)]
-    jenkins = examine_jenkins(settings, try_jobs=try_jobs, wait_seconds=wait_seconds)
+    jenkins = examine_jenkins(settings, try_jobs=try_jobs, wait_seconds=wait_seconds, programs=programs)
     findings += [finding async for finding in jenkins]
     for url in sinks:
         async for host, wrong in examine_sink(url, settings):

@@ -36,16 +36,23 @@ _PAUSE_SECONDS = 0.5
 _TWO_PIPELINES = tuple(PIPELINES.values())[:2]
 
 
-async def examine_jenkins(settings: Settings, *, try_jobs: bool, wait_seconds: float) -> AsyncIterator[Finding]:
-    """Check the credentials, and with `try_jobs` everything that the service does in Jenkins, for each controller."""
+async def examine_jenkins(
+    settings: Settings, *, try_jobs: bool, wait_seconds: float, programs: bool
+) -> AsyncIterator[Finding]:
+    """Check the credentials, and with `try_jobs` everything that the service does in Jenkins, for each controller.
+
+    With `programs`, the versions of an agent's programs are findings, too.
+    """
     for name, url in settings.controllers.items():
         subject = "Jenkins" if len(settings.controllers) == 1 else f"Jenkins {name}"
         one = settings.model_copy(update={"jenkins_url": SecretStr(f"{name}={url}")})
-        async for finding in _examine(url, one, try_jobs=try_jobs, wait_seconds=wait_seconds):
+        async for finding in _examine(url, one, try_jobs=try_jobs, wait_seconds=wait_seconds, programs=programs):
             yield replace(finding, subject=subject)
 
 
-async def _examine(url: str, settings: Settings, *, try_jobs: bool, wait_seconds: float) -> AsyncIterator[Finding]:
+async def _examine(
+    url: str, settings: Settings, *, try_jobs: bool, wait_seconds: float, programs: bool
+) -> AsyncIterator[Finding]:
     """Check one controller, the only one in `settings`."""
     requests: list[str] = []
     jenkins = JenkinsClient(
@@ -58,7 +65,7 @@ async def _examine(url: str, settings: Settings, *, try_jobs: bool, wait_seconds
         has_credentials = urlsplit(url).username is not None
         yield fine(_JENKINS, "answers, and accepts the credentials of JENKINS_URL." if has_credentials else "answers.")
         if try_jobs:
-            async for finding in _JobsExamination(jenkins, settings, wait_seconds).run():
+            async for finding in _JobsExamination(jenkins, settings, wait_seconds, programs=programs).run():
                 yield finding
         if has_credentials and "crumb" in requests:  # an API token needs no crumb
             sentence = (
@@ -74,10 +81,11 @@ async def _examine(url: str, settings: Settings, *, try_jobs: bool, wait_seconds
 class _JobsExamination:
     """Creates a job, changes, runs and deletes it; if a permission is missing, the job is still removed or named."""
 
-    def __init__(self, jenkins: Jenkins, settings: Settings, wait_seconds: float) -> None:
+    def __init__(self, jenkins: Jenkins, settings: Settings, wait_seconds: float, *, programs: bool) -> None:
         self._jenkins = jenkins
         self._settings = settings
         self._wait_seconds = wait_seconds
+        self._programs = programs
         self._job = job_name_of(APP_ID, settings.shuttle_jenkins_folder)
         self._made = False
         self._may_be_there = True
@@ -136,7 +144,7 @@ class _JobsExamination:
 
     async def _run_build(self) -> AsyncIterator[Finding]:
         """Run a build as the service does, then check the permissions that need a build."""
-        trial = TrialBuild(self._settings, self._wait_seconds)
+        trial = TrialBuild(self._settings, self._wait_seconds, programs=self._programs)
         async for finding in trial.run():
             yield finding
         if trial.number is None:

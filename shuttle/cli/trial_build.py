@@ -22,6 +22,7 @@ from yarl import URL
 
 from shuttle.app import shuttle_parts
 from shuttle.build import FINAL
+from shuttle.cli.agent_programs import SCRIPT, program_findings
 from shuttle.cli.client import ShuttleClient
 from shuttle.cli.findings import Finding, fine, problem, warning
 from shuttle.cli.pack import source_url
@@ -50,12 +51,17 @@ class Observed:
     waits: str | None
     console: str
     log_arrived: bool
+    log: str = ""
 
 
 class TrialBuild:
-    """One trial build; `number` is Jenkins' build number, None before it has one."""
+    """One trial build; `number` is Jenkins' build number, None before it has one.
 
-    def __init__(self, settings: Settings, wait_seconds: float) -> None:
+    With `programs`, it also lists the versions of the agent's programs.
+    """
+
+    def __init__(self, settings: Settings, wait_seconds: float, *, programs: bool = False) -> None:
+        self._script = SCRIPT if programs else ""
         self._settings = settings
         self._wait_seconds = wait_seconds
         self.number: int | None = None
@@ -75,12 +81,16 @@ class TrialBuild:
         wrong = diagnosis(observed, address, self._settings.shuttle_jenkins_agent_label, self._wait_seconds)
         if wrong is None:
             yield fine(_SUBJECT, f"was claimed, sent its log and succeeded, {seconds:.1f} s after its request.")
+            for finding in program_findings(observed.log):
+                yield finding
         else:
             yield problem(_SUBJECT, wrong)
 
     async def _observe(self, folder: Path, client: ShuttleClient, jenkins: Jenkins) -> Observed:
         line = f"shuttle-doctor {secrets.token_hex(8)}"
-        await client.submit(APP_ID, _BUILD_ID, {"source": {"url": _source(folder, line)}, "pipeline": "script"})
+        await client.submit(
+            APP_ID, _BUILD_ID, {"source": {"url": _source(folder, line, self._script)}, "pipeline": "script"}
+        )
         build, waits = await self._wait(client, jenkins)
         log = b"".join([part async for part in client.log(APP_ID, _BUILD_ID, offset=0, follow=False)])
         console = b""
@@ -89,7 +99,7 @@ class TrialBuild:
                 console = await jenkins.console_tail(build["jenkins"]["job"], self.number)
             except ShuttleError:
                 console = b""
-        return Observed(build, waits, console.decode(errors="replace"), line.encode() in log)
+        return Observed(build, waits, console.decode(errors="replace"), line.encode() in log, log.decode())
 
     async def _wait(self, client: ShuttleClient, jenkins: Jenkins) -> tuple[dict[str, Any], str | None]:
         """The build at its end or after `wait_seconds`, and the last reason in Jenkins' queue."""
@@ -142,11 +152,11 @@ def _last_lines(console: str) -> str:
     return f" Jenkins says: {' | '.join(lines)}" if lines else ""
 
 
-def _source(folder: Path, line: str) -> str:
+def _source(folder: Path, line: str, further: str) -> str:
     source = folder / "source"
     source.mkdir()
     script = source / "build.sh"
-    script.write_text(f"#!/bin/sh\necho '{line}'\n")
+    script.write_text(f"#!/bin/sh\necho '{line}'\n{further}")
     script.chmod(0o755)
     return source_url(str(source))
 

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import os
 import re
 import socket
 import subprocess
@@ -58,6 +59,25 @@ async def test_trial_job_is_made_in_the_configured_folder(jenkins, run, monkeypa
     assert (await run("doctor")).code == 0
     assert await _jobs(jenkins) == ["team"]
     assert await _jobs(jenkins, "job/team/") == []
+
+
+@pytest.fixture
+def programs(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs on the agent's PATH, which is that of Jenkins at its start."""
+    for name in ("packer", "berks"):
+        program = tmp_path / name
+        program.write_text('#!/bin/sh\n[ "$1" = version ] && echo "A program v1.6.6" && echo more\n')
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+
+async def test_agent_option_lists_the_programs_of_packer_image(programs, jenkins, run):
+    ran = await run("doctor", "--agent")
+    assert ran.code == 0, ran
+    assert re.search(r"fine +Jenkins +the agent has packer: A program v1\.6\.6\n", ran.out), ran.out
+    assert re.search(r"fine +Jenkins +the agent has berks: A program v1\.6\.6\n", ran.out)
+    assert re.search(r"warning +Jenkins +the agent has no kitchen;", ran.out)
+    assert (await run("doctor", "--agent", "--no-jobs")).code == 2
 
 
 async def test_no_jobs_option_makes_nothing_in_jenkins(jenkins, run):
