@@ -7,6 +7,7 @@ Each value is the exact content of its own file, so that a shell reads it withou
     has_secrets                          exists if an argument is secret
     no_cache                             exists if the builder's cache must not be used
     labels/000001                        KEY=VALUE
+    variables/given, variables/own       one "name":"value" per line, of the request and of the shuttle
     options/<option>                     text
     base_images/config.json              credentials for FROM; if it is missing, the agent's own are used
     insecure_registries                  one host[:port] per line, without TLS or with a self-signed certificate
@@ -42,7 +43,8 @@ class AgentEnvironment(BaseModel):
     `destinations` and `source_image` are references `host[:port]/path[:tag]` without scheme and userinfo.
     `registries` maps a whole reference, or a registry's `host[:port]`, to (user, password). The reference wins, so that
     source and destination of a copy within one registry can have different credentials. `insecure_registries` are
-    `host[:port]`; a registry at a loopback address is always insecure.
+    `host[:port]`; a registry at a loopback address is always insecure. `variables` are those of the request for a tool
+    that reads a file of variables, `own_variables` what the shuttle adds; None = the pipeline has no such tool.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
@@ -59,6 +61,8 @@ class AgentEnvironment(BaseModel):
     no_cache: bool = False
     insecure_registries: list[str] = Field(default_factory=list)
     options: dict[str, Any] = Field(default_factory=dict)
+    variables: dict[str, str] | None = Field(None, repr=False)
+    own_variables: dict[str, str] = Field(default_factory=dict, repr=False)
 
     @field_validator("arguments")
     @classmethod
@@ -90,6 +94,9 @@ def _files(environment: AgentEnvironment) -> Iterator[tuple[str, bytes]]:
         yield f"{passing_of(name)}/{position:06}", _bytes(f"{name}={value}")
     for position, (key, value) in enumerate(environment.labels.items(), 1):
         yield f"labels/{position:06}", _bytes(f"{key}={value}")
+    if environment.variables is not None:
+        yield "variables/given", _json_lines(environment.variables)
+        yield "variables/own", _json_lines(environment.own_variables)
     for option, chosen in environment.options.items():
         if not _NAME.fullmatch(option):
             raise PipelineError("An option's name has letters, digits and underscores only, and begins with no digit.")
@@ -107,6 +114,15 @@ def _files(environment: AgentEnvironment) -> Iterator[tuple[str, bytes]]:
         yield from _image("source_image", environment.source_image, environment)
     for position, reference in enumerate(environment.destinations, 1):
         yield from _image(f"destinations/{position:06}", reference, environment)
+
+
+def _json_lines(variables: dict[str, str]) -> bytes:
+    """One member of a JSON object per line: a JSON string has no line end."""
+    pairs = (
+        (json.dumps(name, ensure_ascii=False), json.dumps(value, ensure_ascii=False))
+        for name, value in variables.items()
+    )
+    return _bytes("".join(f"{name}:{value}\n" for name, value in pairs))
 
 
 def _image(folder: str, reference: str, environment: AgentEnvironment) -> Iterator[tuple[str, bytes]]:

@@ -29,7 +29,8 @@ class BuildPipeline(Protocol):
 class PipelineKind:
     """One kind. `needs_destination`: it pushes an image. `accepts_image_source`: it accepts a docker:// source.
 
-    `accepts_platforms`: it can run once for each platform of a build.
+    `accepts_platforms`: it can run once for each platform of a build. `takes_variables`: the agent gets the arguments
+    as a file of variables, too. `reports_image`: its agent names the image that the build has made.
     """
 
     name: str
@@ -39,3 +40,5 @@ class PipelineKind:
     accepts_image_source: bool
     build: BuildPipeline
     accepts_platforms: bool = False
+    takes_variables: bool = False
+    reports_image: bool = False

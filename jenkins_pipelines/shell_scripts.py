@@ -20,8 +20,16 @@ _TEXTS: Mapping[str, tuple[str, ...]] = {
     "orphan": ("orphan",),
 }
 _BEFORE, _AFTER = ("programs", "stages", "processes", "claim", "fetch"), ("succeed",)
-# The awk program of a script is the value of `<script>_awk`, which is set before the script.
-_AWK: Mapping[str, tuple[str, ...]] = {"dockerfile": ("dockerfile", "dockerfile_options", "dockerfile_variables")}
+# Programs that a script runs in other processes, by the variables that have them as their values. These are set before
+# the script.
+_PROGRAMS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "dockerfile": {"dockerfile_awk": ("dockerfile", "dockerfile_options", "dockerfile_variables")},
+    "packer": {
+        "packer_step": ("packer_step",),
+        "packer_variables_awk": ("packer_variables",),
+        "packer_lines_awk": ("packer_lines",),
+    },
+}
 
 
 def supervisor(*names: str) -> Sh:
@@ -31,14 +39,20 @@ def supervisor(*names: str) -> Sh:
     that file.
     """
     return Sh(
-        script=_FIRST_LINE + "{\n" + "".join([*_texts(), *map(with_awk, (*_BEFORE, *names, *_AFTER))]) + "\nexit\n}\n"
+        script=_FIRST_LINE
+        + "{\n"
+        + "".join([*_texts(), *map(with_programs, (*_BEFORE, *names, *_AFTER))])
+        + "\nexit\n}\n"
     )
 
 
-def with_awk(name: str) -> str:
-    """The script `shell/<name>.sh` without its comments, after its awk program, if it has one."""
-    program = _variable(f"{name}_awk", _AWK[name], "awk") if name in _AWK else ""
-    return program + _without_comments(text(name))
+def with_programs(name: str) -> str:
+    """The script `shell/<name>.sh` without its comments, after its programs, if it has some."""
+    programs = (
+        _variable(variable, names, "awk" if variable.endswith("_awk") else "sh")
+        for variable, names in _PROGRAMS.get(name, {}).items()
+    )
+    return "".join([*programs, _without_comments(text(name))])
 
 
 @cache  # each build needs 20 of these files

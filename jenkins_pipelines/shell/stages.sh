@@ -19,10 +19,10 @@ begin_stage() {
   progress begin "$state"
 }
 
-# end_stage CODE STATUS
+# end_stage CODE STATUS [STATE]: STATE is the code of the build's state from then on.
 end_stage() {
   [ -n "$stage" ] || return 0
-  progress end ",\"code\":$1,\"status\":\"$2\""
+  progress end ",\"code\":$1,\"status\":\"$2\"${3:+,\"state\":$3}"
   stage=''
 }
 
@@ -123,6 +123,7 @@ conclude() {
 \"message\":\"$json_message\"}"
   send_end "$1" || hand_over "$1"
   [ -z "$local_images" ] || remove_images
+  [ -z "$temporary" ] || remove_folder "$temporary"
   case $2 in
     succeeded) announce 'Succeeded.' ;;
     stopped) announce "Stopped: $4" ;;

@@ -13,7 +13,7 @@ from jenkins_pipelines.environment import AgentEnvironment
 from shuttle.build import Build
 from shuttle.lifecycle.state_token import STATE_PATH, state_token, state_tokens
 from shuttle.logs import LogRules
-from shuttle.request import BuildRequest, Resumed, secrets_of
+from shuttle.request import VARIABLE_OPTIONS, BuildRequest, Resumed, secrets_of
 from shuttle.settings import Settings
 from shuttle.standing import Standing
 from shuttle.store import Database
@@ -122,15 +122,15 @@ def agent_environment(
     `public_url` is that of the service as agents see it.
     """
     request = spec.request
+    kind = PIPELINES[request.pipeline]
     image = request.source.pulled_image
-    with_credentials = with_credentials and PIPELINES[request.pipeline].needs_destination
+    with_credentials = with_credentials and kind.needs_destination
+    own = _given_variables(build, spec, public_url, branch)
     return AgentEnvironment(
         app_id=build.app_id,
         build_id=build.build_id,
         build_uuid=build.build_uuid,
-        arguments=_given_variables(build, spec, public_url, branch)
-        | request.effective_arguments
-        | _arguments_of(request, branch),
+        arguments=own | request.effective_arguments | _arguments_of(request, branch),
         secret_arguments=list(request.secret_arguments),
         destinations=list(request.destinations),
         registries=spec.registries if with_credentials else {},
@@ -138,7 +138,9 @@ def agent_environment(
         labels=request.labels,
         no_cache=spec.no_cache,
         insecure_registries=list(spec.insecure_registries),
-        options=request.options,
+        options={name: value for name, value in request.options.items() if name not in VARIABLE_OPTIONS},
+        variables=request.arguments | request.variables if kind.takes_variables else None,
+        own_variables=own | request.effective_arguments | _template_variables(own) if kind.takes_variables else {},
     )
 
 
@@ -160,6 +162,12 @@ def _given_variables(build: Build, spec: BuildSpec, public_url: str, branch: str
         return said | _bldst_variables(build.build_uuid, spec.state_token, api_url)
     own = _bldst_variables(spec.children[platform], spec.state_tokens[platform], api_url)
     return said | own | {"PLATFORM": platform}
+
+
+def _template_variables(own: dict[str, str]) -> dict[str, str]:
+    """What `bldst` needs, under the names that templates declare for it."""
+    names = {"build_uuid": "BLDST_BUILD_ID", "bldst_api_url": "BLDST_API_URL", "bldst_api_key": "BLDST_API_KEY"}
+    return {name: own[variable] for name, variable in names.items() if variable in own}
 
 
 def _bldst_variables(build_uuid: str, token: str, api_url: str) -> dict[str, str]:

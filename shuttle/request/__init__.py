@@ -4,7 +4,15 @@ from shuttle.request.body import canonical_json, compact_json, decode_json
 from shuttle.request.ids import UUID, check_id, decode_id, legacy_app
 from shuttle.request.legacy import LegacyRequest, read_legacy_request
 from shuttle.request.long_text import LARGE_BODY_BYTES, MAX_JSON_BYTES, decode_large_json
-from shuttle.request.model import BuildRequest, ParsedRequest, PipelineKind, Pipelines, Platform, Resumed
+from shuttle.request.model import (
+    VARIABLE_OPTIONS,
+    BuildRequest,
+    ParsedRequest,
+    PipelineKind,
+    Pipelines,
+    Platform,
+    Resumed,
+)
 from shuttle.request.parse import DEFAULT_PIPELINE, parse_build_request
 from shuttle.request.resume import ResumeRequest, is_resume, read_resume_request
 from shuttle.request.secrets import secrets_of
@@ -14,6 +22,7 @@ __all__ = [
     "LARGE_BODY_BYTES",
     "MAX_JSON_BYTES",
     "UUID",
+    "VARIABLE_OPTIONS",
     "BuildRequest",
     "LegacyRequest",
     "ParsedRequest",

@@ -19,6 +19,9 @@ from shuttle.outgoing.image import Image
 from shuttle.sources.catalogue import recorded_fields, recorded_source
 from shuttle.sources.kind import RequestedPipeline, Source
 
+# Options of the same meaning in every pipeline that has them; they reach the agent apart from the others.
+VARIABLE_OPTIONS = ("variables", "secret_variables")
+
 
 class PipelineKind(RequestedPipeline, Protocol):
     """A pipeline of the catalogue as requests see it."""
@@ -67,7 +70,7 @@ class BuildRequest(BaseModel):
     effective_arguments: dict[str, str] = Field(repr=False)
     secret_arguments: tuple[str, ...]
     pipeline: str
-    options: dict[str, Any]
+    options: dict[str, Any] = Field(repr=False)
     timeout_seconds: float
     labels: dict[str, str]
     platforms: tuple[Platform, ...] = Field((), exclude_if=lambda platforms: not platforms)
@@ -90,11 +93,18 @@ class BuildRequest(BaseModel):
         references = (self.destination.reference, *(self.destination.tagged(tag) for tag in self.destination_tags))
         return tuple(dict.fromkeys(references))
 
+    @property
+    def variables(self) -> dict[str, str]:
+        """The variables that only a tool of the pipeline gets, and no process finds in its environment."""
+        variables: dict[str, str] | None = self.options.get("variables")
+        return variables or {}
+
     def secret_values(self) -> Iterator[tuple[str, str]]:
-        """Names and values of the secret arguments, those of each platform, too."""
+        """Names and values of the secret arguments, those of each platform, and the secret variables."""
         every = (self.effective_arguments, *(platform.arguments for platform in self.platforms))
         for name in self.secret_arguments:
             yield from ((name, arguments[name]) for arguments in every if name in arguments)
+        yield from ((name, self.variables[name]) for name in self.options.get("secret_variables") or ())
 
 
 class Resumed(BaseModel):

@@ -1,6 +1,6 @@
 """The reports, artifacts and variables that a build's agent sends."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from shuttle.build import Build
 from shuttle.errors import ConflictError, GoneError
 from shuttle.store.builds import Artifact, lock_build
 from shuttle.store.platforms import explain_platform
+from shuttle.store.record_artifacts import NewReference, add_reference
 from shuttle.store.record_variables import put_variable
 from shuttle.store.tables import artifacts, builds, reports, variables
 from shuttle.store.tx import Tx
@@ -63,12 +64,13 @@ def record_report(
     facts: dict[str, Any],
     values: dict[str, str],
     seal: Callable[[bytes], bytes],
+    references: Sequence[NewReference] = (),
 ) -> bool:
     """Record a report; False = a report with this id is recorded already, and nothing was changed.
 
     Only the first `failure` of a build is kept, and that of the platform of `branch`. `facts` are columns of the build
     (image, digest), `values` are variables; both replace earlier ones. `seal` encrypts the value of a sensitive
-    variable.
+    variable. `references` are artifacts that are stored elsewhere.
 
     Raises:
         GoneError: the build is over.
@@ -91,6 +93,8 @@ def record_report(
         tx.execute(of_build.values(facts))
     for name, value in values.items():
         put_variable(tx, build_uuid, name, {"value": value}, seal)
+    for reference in references:
+        add_reference(tx, build, reference)
     return True
 
 

@@ -27,6 +27,7 @@ from shuttle.request.shape import refuse
 from shuttle.store.agent import Failure, record_report
 from shuttle.store.claims import Claim
 from shuttle.store.progress import StageBoundary, StageEvent, record_stage_event
+from shuttle.store.record_artifacts import NewReference
 from shuttle.web import SERVICES
 from shuttle.web.agent_models import Recorded
 from shuttle.web.answers import json_answer
@@ -38,8 +39,20 @@ _MAX_REPORT_BYTES = 256 * 1024
 _MAX_PROGRESS_BYTES = 4096
 _REASON = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]*")
+_MAX_REFERENCES = 200
 
 Shape = TypeVar("Shape", bound=BaseModel)
+
+
+class ReportedReference(BaseModel):
+    """A result of the build that is stored elsewhere: what kind of thing it is, and where."""
+
+    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
+
+    type: Annotated[str, Field(min_length=1, max_length=100), STORABLE]
+    location: Annotated[str, Field(min_length=1, max_length=1000), STORABLE]
+    state: Annotated[int | None, Field(strict=True, ge=0, le=100)] = None
 
 
 class Report(BaseModel):
@@ -53,6 +66,7 @@ class Report(BaseModel):
     image: Annotated[str, Field(max_length=1024), STORABLE] | None = None
     digest: Annotated[str, Field(max_length=71), STORABLE] | None = None
     variables: dict[Annotated[str, Field(max_length=200), STORABLE], Text] = {}
+    artifacts: Annotated[list[ReportedReference], Field(max_length=_MAX_REFERENCES)] = []
 
 
 @describe(Recorded, body=Report, errors=(*JSON_ERRORS, ConflictError, GoneError, StoreError))
@@ -81,18 +95,37 @@ async def post_report(request: web.Request, build: Build, claim: Claim) -> web.S
         failure=failure,
         facts=facts,
         values=report.variables,
+        references=[_new_reference(artifact) for artifact in report.artifacts],
         seal=services.vault.seal,
     )
     return json_answer(Recorded(recorded=new))
 
 
+def _new_reference(artifact: ReportedReference) -> NewReference:
+    return NewReference(
+        name=None,
+        reference={"artifact_type": artifact.type, "artifact_path": artifact.location},
+        state_code=artifact.state,
+        resumable=True,
+        final=True,
+        expires_at=None,
+    )
+
+
 def _check_image(report: Report, build: Build) -> None:
-    """Accept an image only from pipelines that push, and only a destination: the user's code can forge reports."""
+    """Accept an image only from pipelines that make one.
+
+    If the request names destinations, it must be one of these: the user's code can forge reports.
+    """
     if report.image is None and report.digest is None:
         return
-    if not PIPELINES[build.pipeline].needs_destination:
+    kind = PIPELINES[build.pipeline]
+    if kind.reports_image:
+        if report.image is None or not _IMAGE.fullmatch(report.image):
+            raise InvalidRequestError("Name the image as host/path:tag.", field="image")
+    elif not kind.needs_destination:
         raise InvalidRequestError(f"The pipeline {build.pipeline} pushes no image.", field="image")
-    if report.image not in build.destinations:
+    elif report.image not in build.destinations:
         raise InvalidRequestError("Name one of the build's destinations, with its tag.", field="image")
     if report.digest is not None and not _DIGEST.fullmatch(report.digest):
         raise InvalidRequestError("Write the digest as sha256: and 64 lower-case hex digits.", field="digest")

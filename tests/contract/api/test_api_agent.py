@@ -616,3 +616,32 @@ async def test_first_recorded_reason_is_kept_although_another_report_began_earli
     await agent.end(1)
     build = await shuttle.until(agent.path)
     assert (build["reason"], build["message"]) == ("first", "First.")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [
+        ({"image": "host/a b:1"}, "image"),
+        ({"digest": DIGEST}, "image"),
+        ({"image": IMAGE, "digest": "sha256:1"}, "digest"),
+        ({"artifacts": [{"type": "ami", "location": ""}]}, "artifacts[0].location"),
+        ({"artifacts": [{"type": "ami", "location": "a"}] * 201}, "artifacts"),
+    ],
+)
+async def test_wrong_report_of_packer_is_refused(shuttle: Shuttle, app: str, wrong: dict[str, Any], field: str):
+    agent = await waiting_agent(shuttle, f"/{app}/1", pipeline="packer-image")
+    await agent.begun()
+    refused = await agent.ask("POST", "report", json={"id": "one"} | wrong)
+    assert (refused.status, refused.json["field"]) == (400, field)
+
+
+async def test_report_of_references_is_recorded_once(shuttle: Shuttle, app: str):
+    agent = await waiting_agent(shuttle, f"/{app}/1", pipeline="packer-image")
+    await agent.begun()
+    found = {"type": "amazonebs", "location": "us-east-1:ami-1"}
+    report = {"id": "one", "image": IMAGE, "artifacts": [found, found, found | {"location": "eu-west-1:ami-2"}]}
+    assert [(await agent.ask("POST", "report", json=report)).json["recorded"] for _ in range(2)] == [True, False]
+    listed = (await shuttle.get(f"/-/state/builds/{agent.uuid}/artifacts")).json
+    places = [(one["artifact_name"], one["artifact_path"]) for one in listed]
+    assert places == [("amazonebs", "us-east-1:ami-1"), ("amazonebs-2", "eu-west-1:ami-2")]
+    assert (await shuttle.build(agent.path))["image"] == IMAGE

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from jenkins_pipelines.catalogue import PIPELINES
 from jenkins_pipelines.environment import AgentEnvironment
-from jenkins_pipelines.shell_scripts import with_awk
+from jenkins_pipelines.shell_scripts import with_programs
 from tests.support.agent_api import BUILD_UUID, TOKENS, AgentApi, source_archive
 from tests.support.image_builder import DIGEST, Notes, builder_program
 from tests.unit.pipelines.agent import Agent, everything_under
@@ -326,7 +326,7 @@ async def failure_of_the_check(
     (source / context / "Dockerfile").write_text(dockerfile)
     (agent.workspace / "environment" / "options").mkdir(parents=True)
     (agent.workspace / "environment" / "options" / "context").write_text(context)
-    parts = "".join(map(with_awk, ("links", "dockerfile", "mounts", "image_options", "build_image")))
+    parts = "".join(map(with_programs, ("links", "dockerfile", "mounts", "image_options", "build_image")))
     status, output = await agent.script(
         f"#!/bin/sh\nnewline='\n'\nfail() {{ printf '%s\\n' \"$1\" \"$2\"; exit 1; }}\n{parts}"
         "work=$PWD sources=$PWD/source builder=buildah builder_path=true\nchoose_files\ncopy_dockerfile\n"

@@ -4,7 +4,7 @@ import shlex
 
 import pytest
 
-from jenkins_pipelines.shell_scripts import with_awk
+from jenkins_pipelines.shell_scripts import with_programs
 from tests.unit.pipelines.agent import Agent
 
 FORMS = {
@@ -75,7 +75,9 @@ async def read(agent: Agent, dockerfile: str, *arguments: str) -> str:
     for name in ("arguments", "base_images", "mounts"):
         (agent.workspace / name).touch()
     remember = "".join(f"remember_argument {shlex.quote(argument)}\n" for argument in arguments)
-    script = f"#!/bin/sh\nnewline='\n'\n{with_awk('dockerfile')}work=$PWD\n{remember}read_dockerfile copy Dockerfile\n"
+    script = (
+        f"#!/bin/sh\nnewline='\n'\n{with_programs('dockerfile')}work=$PWD\n{remember}read_dockerfile copy Dockerfile\n"
+    )
     status, output = await agent.script(script)
     assert (status, output) == (0, b"")
     return (agent.workspace / "Dockerfile").read_bytes().decode()

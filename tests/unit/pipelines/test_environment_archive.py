@@ -25,6 +25,15 @@ def unpacked(wanted: AgentEnvironment) -> dict[str, bytes]:
 
 
 @settings(deadline=None, derandomize=True)
+@given(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), st.text(st.characters())))
+def test_each_variable_is_one_line_that_is_a_member_of_a_json_object(variables: dict[str, str]) -> None:
+    found = unpacked(environment(variables=variables, own_variables={"a": "b"}))
+    lines = found["variables/given"].decode("utf-8", "surrogatepass").split("\n")[:-1]
+    assert [json.loads("{" + line + "}") for line in lines] == [{name: value} for name, value in variables.items()]
+    assert found["variables/own"] == b'"a":"b"\n'
+
+
+@settings(deadline=None, derandomize=True)
 @given(st.text(st.characters(exclude_characters="\0")))
 def test_argument_value_is_the_exact_content_of_a_file(value: str) -> None:
     found = unpacked(environment(arguments={"NAME": value}))
@@ -95,7 +104,8 @@ def test_arguments_that_no_environment_can_hold_are_refused_without_their_value(
 
 
 def test_repr_has_no_secrets() -> None:
-    shown = repr(environment(arguments={"A": "s3cr3t-one"}, registries={"r": ("u", "s3cr3t-two")}))
+    secret = {"A": "s3cr3t-one"}
+    shown = repr(environment(arguments=secret, variables=secret, registries={"r": ("u", "s3cr3t-two")}))
     assert "s3cr3t" not in shown
 
 

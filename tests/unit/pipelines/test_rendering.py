@@ -90,6 +90,7 @@ def test_pipeline_is_one_untraced_step_within_the_groovy_limit(name: str) -> Non
 STATES = {
     "docker-image": {"fetch": 10, "build": 20, "push": 95},
     "script": {"fetch": 10, "build": 20, "artifacts": 95},
+    "packer-image": {"fetch": 10, "RunBerksVendor": 20, "RunPacker": 25, "KitchenTest": 75, "DockerClean": 95},
 }
 
 
@@ -123,7 +124,8 @@ def test_unknown_options_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "needs_destination", "accepts_image_source"), [("docker-image", True, True), ("script", False, False)]
+    ("name", "needs_destination", "accepts_image_source"),
+    [("docker-image", True, True), ("script", False, False), ("packer-image", False, False)],
 )
 def test_pipelines_that_callers_name(name: str, needs_destination: bool, accepts_image_source: bool) -> None:
     kind = PIPELINES[name]

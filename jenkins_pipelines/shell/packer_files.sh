@@ -1,0 +1,82 @@
+
+# upload_packer_files: upload the files of `file` builders, those that the option keep names, and those in dist/. The
+# first two have their path in the source as their name.
+upload_packer_files() {
+  cd "$sources" || fail artifact_refused 'The folder of the source has been removed, so no file can be uploaded.'
+  place_of_uploads='' sent=$newline
+  kept=`option keep`
+  made=''
+  [ ! -f "$results/files" ] || made=`dd bs=64k count=4 <"$results/files" 2>/dev/null`
+  locale=${LC_ALL-}
+  LC_ALL=C # names are bytes here
+  set -f
+  IFS=$newline
+  # shellcheck disable=SC2086 # one word per line
+  set -- $made
+  unset IFS
+  set +f
+  for file; do upload_made "$file"; done
+  set -f
+  IFS=$newline
+  # shellcheck disable=SC2086
+  set -- $kept
+  unset IFS
+  set +f
+  for pattern; do upload_matches "$pattern"; done
+  place_of_uploads=' in dist/'
+  upload_dist
+  LC_ALL=$locale
+  cd "$workspace" || :
+}
+
+# upload_made FILE: packer says that a builder has made it.
+upload_made() {
+  name=${1#"$sources"/}
+  while [ "$name" != "${name#./}" ]; do name=${name#./}; done
+  case /$name/ in
+    //* | */../* | */./*)
+      say "Not uploaded, because it is not in the source's folder: $1"
+      return 0
+      ;;
+  esac
+  [ -f "$name" ] || fail artifact_refused "packer has made $name, but there is no such file; look at what removes it."
+  upload_one "$name"
+}
+
+# upload_matches PATTERN
+upload_matches() {
+  IFS=''
+  # shellcheck disable=SC2086 # a pattern
+  set -- $1
+  unset IFS
+  [ -e "$1" ] || say "No file matches the pattern in keep: $1"
+  for match; do
+    match=${match#./}
+    if [ -d "$match" ] && [ ! -L "$match" ] && ! leads_out "$match"; then
+      upload_folder "${match%/}"
+    elif [ -f "$match" ]; then
+      upload_one "$match"
+    fi
+  done
+}
+
+# upload_one FILE: upload it once. Files in dist/ have other names, and follow.
+upload_one() {
+  case $1 in dist/*) return 0 ;; esac
+  case $sent in *"$newline$1$newline"*) return 0 ;; esac
+  sent=$sent$1$newline
+  if [ -L "$1" ] || leads_out "$1"; then
+    say "Not uploaded, because it is a link: $1"
+    return 0
+  fi
+  [ ! -e "dist/$1" ] ||
+    fail artifact_refused "There are two files for the artifact $1, in the source and in dist/; rename one."
+  upload_file "$1"
+}
+
+# report_references: send what packer has stored elsewhere, and the image.
+report_references() {
+  [ -f "$results/report" ] || return 0
+  report "@$results/report" ||
+    fail report_refused "The shuttle refused the report of the artifacts (HTTP status $status)."
+}

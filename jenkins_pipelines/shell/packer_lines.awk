@@ -1,0 +1,144 @@
+# Turns the lines of `packer build -machine-readable` into text for people, and collects what they say of results.
+#
+# A line is `time,target,kind,field,…`; commas and line ends in a field are escaped. Any other line is printed as is.
+# The environment has `only` and `kind`, as for packer_variables.awk, and `folder`, which has its file `builds`, and gets:
+#   outcome  nothing_built or no_such_builder, with names, if no build has an artifact
+#   error    the name of the first build that failed, a tab, and its error as one line
+#   report   a report for the shuttle: references to artifacts, the first docker image and its digest; JSON
+#   files    the files of `file` builders, one per line
+#   tags, images   what is to be removed from docker, separated by blanks
+BEGIN {
+  FS = "\n"
+  folder = ENVIRON["folder"]
+}
+
+{
+  if ($0 !~ /^[0-9]+,[^,]*,[a-z][a-z-]*,/) {
+    print
+    fflush()
+    next
+  }
+  # The text of a build may have many commas, but they are escaped.
+  split($0, part, ",")
+  target = part[2]
+  if (part[3] == "ui") show(part[4], part[5])
+  else if (part[3] == "error") note_error(target, text_of(part[4]))
+  else if (part[3] == "artifact") read_artifact(part[5], part)
+}
+
+END {
+  if (first_error != "") print first_error > (folder "/error")
+  if (!ended) {
+    if (ENVIRON["only"] != "" && !began) {
+      getline all < (folder "/builds")
+      printf "%s\n%s\n%s\n", "no_such_builder", ENVIRON["only"], all > (folder "/outcome")
+    } else print "nothing_built" > (folder "/outcome")
+  } else if (ENVIRON["kind"] == "hcl") warn_of_names()
+  write_report()
+}
+
+function show(kind, text) {
+  text = text_of(text)
+  if (text ~ /^ *(==> )?[^ ]+ \(docker-push\): .*digest: sha256:/) note_digest(text)
+  if (kind == "error" && said == "") said = text
+  if (text ~ /^(==>|   ) [^ ]/ || text ~ /^Build '/) began = 1
+  print text
+  fflush()
+}
+
+# The text of a field. `\n` is a line end where packer itself makes one; elsewhere it may be a part of a value that the
+# log masks, and of which a part would be shown.
+function text_of(field) {
+  gsub(/%!\(PACKER_COMMA\)/, ",", field)
+  gsub(/\\r\\n/, "\\n", field)
+  sub(/\\r$/, "", field)
+  sub(/^\\n/, "\n", field)
+  gsub(/\\n\\n/, "\n\n", field)
+  gsub(/\\n==> /, "\n==> ", field)
+  gsub(/\\n--> /, "\n--> ", field)
+  gsub(/\\n\* /, "\n* ", field)
+  gsub(/\\n  /, "\n  ", field)
+  sub(/\\n$/, "", field)
+  return field
+}
+
+function note_error(name, text) {
+  if (first_error == "") first_error = one_line(name) "\t" one_line(text)
+}
+
+function note_digest(text, tag) {
+  match(text, /digest: sha256:[0-9a-f]+/)
+  if (RLENGTH != 79) return
+  tag = substr(text, 1, RSTART - 3)
+  sub(/.*: /, "", tag)
+  digest[tag] = substr(text, RSTART + 8, 71)
+}
+
+# The lines of an artifact follow one another: builder-id, id, string, files, end.
+function read_artifact(field, part) {
+  built[target] = 1
+  if (field == "builder-id") {
+    type = one_line(text_of(part[6]))
+    id = ""
+    files = 0
+  } else if (field == "id") id = one_line(text_of(part[6]))
+  else if (field == "file") file[++files] = text_of(part[7])
+  else if (field == "end" || field == "nil") end_artifact(field)
+}
+
+function end_artifact(field, i) {
+  ended = 1
+  if (field == "nil") return
+  if (type == "packer.file") {
+    for (i = 1; i <= files; i++) print file[i] > (folder "/files")
+    return
+  }
+  # The null builder makes nothing. Post-processors list the artifact that they were given once more.
+  if (type == "fnoeding.null" || id == "" || (target, id) in listed || references >= 200) return
+  listed[target, id] = 1
+  references++
+  list = list (references > 1 ? "," : "") "{\"type\":\"" quoted(type) "\",\"location\":\"" quoted(id) "\",\"state\":50}"
+  if (type ~ /^packer\.(post-processor\.)?docker/) note_docker(id)
+}
+
+function note_docker(id) {
+  if (id !~ /^[a-zA-Z0-9][a-zA-Z0-9._\/:@-]*$/) return
+  if (id ~ /^sha256:/) images = images " " id
+  else {
+    if (image == "") image = id
+    tags = tags " " id
+  }
+}
+
+function write_report(tag) {
+  if (tags != "") print tags > (folder "/tags")
+  if (images != "") print images > (folder "/images")
+  if (!references) return
+  list = "{\"id\":\"built\",\"artifacts\":[" list "]"
+  if (image != "") {
+    tag = image
+    if (!sub(/.*:/, "", tag) || tag ~ /\//) tag = "latest"
+    list = list ",\"image\":\"" quoted(image) "\""
+    if (tag in digest) list = list ",\"digest\":\"" digest[tag] "\""
+  }
+  print list "}" > (folder "/report")
+}
+
+# In HCL the names of `only` may be patterns; the plain ones are compared with what was built.
+function warn_of_names(i, n, wanted, unknown) {
+  n = split(ENVIRON["only"], wanted, ",")
+  for (i = 1; i <= n; i++) {
+    if (wanted[i] !~ /[*?\[]/ && !(wanted[i] in built)) unknown = unknown (unknown == "" ? "" : ", ") wanted[i]
+  }
+  if (unknown != "") print "-----> The template has no builders of these names: " unknown
+}
+
+function one_line(text) {
+  gsub(/[\001-\037\177]+/, " ", text)
+  return substr(text, 1, 1000)
+}
+
+function quoted(text) {
+  gsub(/["\\]/, "\\\\&", text)
+  return text
+}

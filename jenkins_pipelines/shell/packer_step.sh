@@ -1,0 +1,75 @@
+# Runs packer as the user's process, in the source's folder. The build's arguments are in the environment, so the names
+# of all variables here begin with shuttle_: an assignment to the name of an argument would change what packer sees.
+#
+# packer_step PACKER AWK OPTIONS_OF_AWK FOLDER TEMPLATE KIND ONLY EXCEPT VALIDATE INIT VARIABLES_AWK LINES_AWK OPTION…
+# KIND is json or hcl, VALIDATE and INIT are yes or empty. FOLDER has variables/given and variables/own. It gets the
+# file `outcome`, whose first line says why the build has failed or can be, and the files of packer_lines.awk.
+shuttle_packer=$1 shuttle_awk=$2 shuttle_live=$3 shuttle_folder=$4 shuttle_template=$5 shuttle_kind=$6 shuttle_only=$7
+shuttle_except=$8 shuttle_validates=$9
+shift 9
+shuttle_init=$1 shuttle_variables_awk=$2 shuttle_lines_awk=$3
+shift 3
+trap : TERM
+
+# shuttle_print FILE
+shuttle_print() { LC_ALL=C "$shuttle_awk" 1 "$1"; }
+
+if [ "$shuttle_init" = yes ]; then
+  shuttle_status=0
+  "$shuttle_packer" init "$shuttle_template" >"$shuttle_folder/initialized" 2>&1 || shuttle_status=$?
+  # packer before 1.7 does not know the command.
+  [ "$shuttle_status" = 127 ] || shuttle_print "$shuttle_folder/initialized"
+  case $shuttle_status in
+    0 | 127) ;;
+    *)
+      echo init_failed >"$shuttle_folder/outcome"
+      exit "$shuttle_status"
+      ;;
+  esac
+fi
+
+shuttle_status=0
+"$shuttle_packer" inspect -machine-readable "$shuttle_template" >"$shuttle_folder/inspected" 2>&1 || shuttle_status=$?
+# The awk programs print to their standard output what the log shows, but this one prints the file of variables.
+(
+  umask 077
+  status=$shuttle_status kind=$shuttle_kind only=$shuttle_only folder=$shuttle_folder LC_ALL=C \
+    "$shuttle_awk" "$shuttle_variables_awk" >"$shuttle_folder/variables.json"
+) || exit
+shuttle_print "$shuttle_folder/warnings"
+[ ! -s "$shuttle_folder/outcome" ] || exit 1
+
+set -- "$@" -var-file="$shuttle_folder/variables.json"
+[ -z "$shuttle_only" ] || set -- "$@" -only="$shuttle_only"
+[ -z "$shuttle_except" ] || set -- "$@" -except="$shuttle_except"
+
+if [ "$shuttle_validates" = yes ]; then
+  shuttle_status=0
+  "$shuttle_packer" validate -var-file="$shuttle_folder/variables.json" ${shuttle_only:+-only="$shuttle_only"} \
+    ${shuttle_except:+-except="$shuttle_except"} "$shuttle_template" >"$shuttle_folder/validated" 2>&1 ||
+    shuttle_status=$?
+  shuttle_print "$shuttle_folder/validated"
+  if [ "$shuttle_status" != 0 ]; then
+    echo template_invalid >"$shuttle_folder/outcome"
+    exit 1
+  fi
+fi
+
+# awk goes on at a stop, because packer removes then what it has made, and says so.
+exec 3>&1
+shuttle_status=`
+  {
+    {
+      trap : TERM
+      "$shuttle_packer" build -color=false -machine-readable "$@" "$shuttle_template" 2>&1 3>&- 4>&-
+      echo $? >&4
+    } | (
+      trap '' TERM
+      kind=$shuttle_kind only=$shuttle_only folder=$shuttle_folder LC_ALL=C
+      export kind only folder LC_ALL
+      exec "$shuttle_awk" $shuttle_live "$shuttle_lines_awk" >&3 4>&-
+    )
+  } 4>&1
+`
+exec 3>&-
+exit "${shuttle_status:-143}"

@@ -1,0 +1,101 @@
+# Makes packer's file of variables from the build's, and checks the request against what `packer inspect` says.
+#
+# The environment has `status`, the exit status of inspect; `kind`, json or hcl; `only`, names joined by commas; and
+# `folder`, which has the files `inspected`, `variables/given` and `variables/own`, the latter with one "name":"value"
+# per line. Gets: `warnings`, lines of the log; `outcome`, written if packer need not be started: a reason, the names
+# that it is about, and the names that there are; `builds`, the names of the template's builds. A variable that the template does not declare is left out: packer
+# would refuse the file, warn of what the shuttle adds, or say nothing.
+BEGIN {
+  folder = ENVIRON["folder"]
+  is_json = ENVIRON["kind"] == "json"
+  printf "" > (folder "/warnings")
+  while ((getline line < (folder "/inspected")) > 0) {
+    if (is_json) read_json(line)
+    else read_hcl(line)
+  }
+  # What inspect has not understood cannot be checked; `validate` says what is wrong.
+  if (ENVIRON["status"] != 0) knows_variables = builds = requirements = 0
+  printf "{"
+  write_variables("given", 1)
+  write_variables("own", 0)
+  print "}"
+  if (undeclared != "") warn("The template declares no such variables, so packer does not get them: " undeclared)
+  if (braced != "") warn("packer expands {{…}} in the values of these variables: " braced)
+  for (i = 1; i <= builds; i++) all = added(all, build[i])
+  print all > (folder "/builds")
+  check_required()
+  check_only()
+}
+
+# A line of `packer inspect -machine-readable`: time, target, kind, fields. Commas in a field are escaped.
+function read_json(line, part) {
+  knows_variables = 1
+  if (split(line, part, ",") < 5) return
+  if (part[3] == "template-variable") {
+    declared[part[4]] = 1
+    if (part[6] == "1") required[++requirements] = part[4]
+  } else if (part[3] == "template-builder") {
+    build[++builds] = part[4]
+    # The name is known only to packer.
+    if (index(part[4], "{{")) computed = 1
+  }
+}
+
+# inspect describes HCL for people only: a section of variables, and the sources of each build.
+# In machine-readable output that is one line, with escaped line ends.
+function read_hcl(line, text, n, i) {
+  sub(/^[0-9]+,,ui,say,/, "", line)
+  n = split(line, text, /\\n/)
+  for (i = 1; i <= n; i++) {
+    if (text[i] ~ /^> /) in_variables = text[i] == "> input-variables:"
+    if (in_variables) knows_variables = 1
+    if (match(text[i], /^  > .*:$/)) prefix = text[i] ~ /<[0-9]+>/ ? "" : substr(text[i], 5, RLENGTH - 5) "."
+    if (text[i] ~ /^    [^ ]/) in_sources = text[i] == "    sources:"
+    else if (in_sources && sub(/^      /, "", text[i]) && text[i] !~ /^</) build[++builds] = prefix text[i]
+    if (in_variables && match(text[i], /^var\.[^ :]+:/)) declared[substr(text[i], 5, RLENGTH - 5)] = 1
+  }
+}
+
+function write_variables(file, is_given, pair, name) {
+  while ((getline pair < (folder "/variables/" file)) > 0) {
+    match(pair, /^"([^"\\]|\\.)*"/)
+    name = substr(pair, 2, RLENGTH - 2)
+    if (knows_variables && !(name in declared)) {
+      if (is_given) undeclared = added(undeclared, name)
+      continue
+    }
+    if (name in written) continue
+    written[name] = 1
+    printf "%s%s", separator, pair
+    separator = ",\n"
+    if (is_json && is_given && index(substr(pair, RLENGTH + 2), "{{")) braced = added(braced, name)
+  }
+}
+
+function check_required(i, missing) {
+  for (i = 1; i <= requirements; i++) if (!(required[i] in written)) missing = added(missing, required[i])
+  if (missing != "") printf "%s\n%s\n", "variable_missing", missing > (folder "/outcome")
+}
+
+# Only for JSON, whose names are not patterns.
+function check_only(i, n, wanted, exists, unknown, found) {
+  n = split(ENVIRON["only"], wanted, ",")
+  if (!is_json || !n || !builds || computed) return
+  for (i = 1; i <= builds; i++) exists[build[i]] = 1
+  for (i = 1; i <= n; i++) {
+    if (wanted[i] in exists) found = 1
+    else unknown = added(unknown, wanted[i])
+  }
+  if (unknown == "") return
+  if (found) warn("The template has no builders of these names: " unknown ". It has: " all)
+  else printf "%s\n%s\n%s\n", "no_such_builder", unknown, all > (folder "/outcome")
+}
+
+function added(list, name) {
+  if (length(list) > 500) return list ~ /…$/ ? list : list ", …"
+  return list (list == "" ? "" : ", ") name
+}
+
+function warn(text) {
+  print "-----> " text > (folder "/warnings")
+}

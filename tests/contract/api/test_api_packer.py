@@ -1,0 +1,105 @@
+"""Builds of the pipeline packer-image, from a request to the artifacts in the build's record."""
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from tests.support.inprocess import Shuttle, running_jenkins, running_shuttle
+from tests.support.packer_program import DIGEST, IMAGE, packer_program
+from tests.support.product import data_url
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+TAGGED = "127.0.0.1:5000/org/role:0.21"
+SECRET, SHORT_LIVED = "s3cr3t-of-the-registry", "another-s3cr3t"
+TEMPLATE = """{
+  "variables": {"repository": null, "password": "", "my-name": "", "build_uuid": ""},
+  "builders": [
+    {"type": "docker", "name": "docker-ubuntu", "image": "base:1", "commit": true},
+    {"type": "file", "name": "text", "target": "t",
+     "content": "{{user `password`}} {{user `my-name`}} {{user `build_uuid`}}"}
+  ],
+  "provisioners": [{"type": "shell-local", "only": ["text"], "inline": ["echo $password and {{user `my-name`}}"]}],
+  "post-processors": [[
+    {"type": "docker-tag", "repository": "{{user `repository`}}", "tag": ["0.21"]}, {"type": "docker-push"}
+  ]]
+}"""
+REQUEST: dict[str, Any] = {
+    "source": {"url": data_url({"packer.json": TEMPLATE})},
+    "arguments": {"repository": "127.0.0.1:5000/org/role", "password": SECRET},
+    "secret_arguments": ["password"],
+    "pipeline": {
+        "name": "packer-image",
+        "options": {"variables": {"my-name": SHORT_LIVED}, "secret_variables": ["my-name"]},
+    },
+}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shuttle(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shuttle]:
+    folder = tmp_path_factory.mktemp("packer")
+    programs = folder / "programs"
+    programs.mkdir()
+    _program(programs / "packer", packer_program())
+    _program(programs / "docker", '#!/bin/sh\n[ "$1" = rmi ] && echo "Untagged: $2"\n')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+        async with running_jenkins(folder) as jenkins, running_shuttle(folder, jenkins.url) as running:
+            yield running
+
+
+def _program(path: Path, text: str) -> None:
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+def _has(path: Path, secret: str) -> bool:
+    return secret.encode() in path.read_bytes()
+
+
+async def test_build_with_its_file_its_references_and_its_image(shuttle: Shuttle):
+    answer = await shuttle.post("/packer/1", REQUEST)
+    assert answer.status == 200, answer.body
+    build = await shuttle.until("/packer/1")
+    log = (await shuttle.whole_log("/packer/1")).decode()
+    assert build["state"] == "succeeded", log
+    assert (build["image"], build["digest"]) == (TAGGED, DIGEST)
+    file = await shuttle.get("/packer/1/artifacts/t")
+    assert file.body.decode() == f"{SECRET} {SHORT_LIVED} {build['build_uuid']}"
+    listed = (await shuttle.get(f"/-/state/builds/{build['build_uuid']}/artifacts")).json
+    references = {one["artifact_path"]: one for one in listed if one["storage_backend"] != "shuttle"}
+    assert set(references) == {IMAGE, TAGGED}
+    tagged = references[TAGGED]
+    assert (tagged["artifact_type"], tagged["state_code"]) == ("packer.post-processor.docker-tag", 50)
+    assert tagged["is_final"] is True
+    stages = [(stage["stage"], stage["state"], stage["status"]) for stage in build["stages"][2:]]
+    assert stages == [
+        ("RunBerksVendor", 20, "succeeded"),
+        ("RunPacker", 25, "succeeded"),
+        ("KitchenTest", 75, "succeeded"),
+        ("DockerClean", 95, "succeeded"),
+    ]
+    assert f"Untagged: {TAGGED}\n" in log
+
+
+async def test_secrets_are_masked_and_appear_in_no_answer(shuttle: Shuttle):
+    await shuttle.post("/packer/secrets", REQUEST)
+    await shuttle.until("/packer/secrets")
+    log = (await shuttle.whole_log("/packer/secrets")).decode()
+    assert "text: [secret] and [secret]\n" in log
+    answer = (await shuttle.get("/packer/secrets")).body.decode()
+    for secret in (SECRET, SHORT_LIVED):
+        assert secret not in log + answer
+        # The template writes both into its file.
+        found = [path for path in (shuttle.data / "objects").rglob("*") if path.is_file() and _has(path, secret)]
+        assert all("artifacts" in str(path) for path in found), found
+
+
+async def test_wrong_option_is_refused(shuttle: Shuttle):
+    pipeline = {"name": "packer-image", "options": {"template": "../packer.json"}}
+    refused = await shuttle.post("/packer/2", REQUEST | {"pipeline": pipeline})
+    assert (refused.status, refused.json["field"]) == (400, "pipeline.options.template")

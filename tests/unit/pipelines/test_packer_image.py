@@ -1,0 +1,181 @@
+"""The packer-image pipeline with stand-ins for packer, docker, berks and kitchen; tests/real has packer and docker."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from tests.support.packer_program import DIGEST, IMAGE, packer_program
+from tests.unit.pipelines.agent import SHELLS, Agent
+from tests.unit.pipelines.packer_cases import *  # noqa: F403 - the tests that packer itself passes, too
+from tests.unit.pipelines.packer_cases import KIND, NULL, TEMPLATE, reason, run, shell_local, shuttle
+
+# Records arguments, folder and a variable of the environment; not the program whose name it has.
+STAND_IN = """#!/bin/sh
+printf '%s\\n' "NAME $*" "in ${{PWD##*/}}, version $version" >>'{notes}'
+[ -z "$2" ] || true
+exit {status}
+"""
+
+
+@pytest.fixture(params=SHELLS)
+def packer_agent(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Agent]:
+    agent = Agent(tmp_path, request.param)
+    agent.program("packer", packer_program())
+    yield agent
+    agent.clean_up()
+
+
+def stand_in(agent: Agent, name: str, status: int = 0) -> Path:
+    """Put a program that only records its calls on the agent's PATH; returns the file of its notes."""
+    notes = agent.home / f"notes-{name}"
+    agent.program(name, STAND_IN.format(notes=notes, status=status).replace("NAME", name, 1))
+    return notes
+
+
+def docker_template(**builder: Any) -> dict[str, Any]:
+    docker = {"type": "docker", "name": "docker-ubuntu", "image": "base:1", "commit": True} | builder
+    tag = {"type": "docker-tag", "repository": "host.example/org/role", "tag": ["0.21"]}
+    return {"builders": [docker], "post-processors": [[tag, {"type": "docker-push"}]]}
+
+
+async def test_docker_image_is_reported_and_removed_from_docker(packer_agent: Agent) -> None:
+    notes = stand_in(packer_agent, "docker")
+    api = shuttle(docker_template(), arguments={})
+    ended = await run(packer_agent, api)
+    assert ended.status == 0, ended.console + api.log
+    tagged = "host.example/org/role:0.21"
+    assert api.reports["built"] == {
+        "id": "built",
+        "artifacts": [
+            {"type": "packer.post-processor.docker-import", "location": IMAGE, "state": 50},
+            {"type": "packer.post-processor.docker-tag", "location": tagged, "state": 50},
+        ],
+        "image": tagged,
+        "digest": DIGEST,
+    }
+    calls = [line for line in notes.read_text().splitlines() if line.startswith("docker")]
+    assert calls == [f"docker rmi {tagged}", f"docker image inspect {IMAGE}", f"docker rmi {IMAGE}"]
+
+
+async def test_images_stay_with_clean_false_and_are_removed_after_a_failed_test(packer_agent: Agent) -> None:
+    notes = stand_in(packer_agent, "docker")
+    ended = await run(packer_agent, shuttle(docker_template(), arguments={}, clean=False))
+    assert ended.status == 0
+    assert not notes.exists()
+    stand_in(packer_agent, "kitchen", status=20)
+    api = shuttle(docker_template(), arguments={}, files={".kitchen.yml": ""})
+    await run(packer_agent, api)
+    assert reason(api) == ("kitchen_failed", "kitchen test ended with exit status 20.")
+    assert "docker rmi host.example/org/role:0.21" in notes.read_text()
+
+
+async def test_berks_and_kitchen_run_where_the_source_has_their_files(packer_agent: Agent) -> None:
+    packer_agent.give("bash")
+    berks, kitchen = stand_in(packer_agent, "berks"), stand_in(packer_agent, "kitchen")
+    files: dict[str, bytes | str] = {
+        "Berksfile": "",
+        ".kitchen.yml": "",
+        "gen-kitchen-dockerfile.sh": 'echo "generated for ${version}" [[ yes ]]\n',
+    }
+    api = shuttle(files=files, arguments={"version": "0.21", "name": "x"})
+    ended = await run(packer_agent, api)
+    assert ended.status == 0, ended.console + api.log
+    assert berks.read_text() == "berks vendor\nin source, version 0.21\n"
+    assert kitchen.read_text() == "kitchen test --destroy=always\nin source, version 0.21\n"
+    assert "generated for 0.21 [[ yes ]]\n" in api.log
+    never = shuttle(files=files, berks="never", kitchen="never")
+    assert (await run(packer_agent, never)).status == 0
+    assert "-----> berks: never\n" in never.log
+    assert "-----> kitchen: never\n" in never.log
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "expected"),
+    [("berks", "Berksfile", "no_berks"), ("kitchen", ".kitchen.yml", "no_kitchen"), ("packer", "README", "no_packer")],
+)
+async def test_program_that_the_agent_lacks_is_named(packer_agent: Agent, name: str, file: str, expected: str) -> None:
+    (packer_agent.programs / name).unlink(missing_ok=True)
+    api = shuttle(files={file: ""})
+    await run(packer_agent, api)
+    assert reason(api)[0] == expected
+    assert f"the agent has no {name}" in reason(api)[1].replace("The", "the")
+
+
+async def test_other_program_of_that_name_is_named(packer_agent: Agent) -> None:
+    packer_agent.program("packer", "#!/bin/sh\necho usage: packer dictfile >&2\nexit 1\n")
+    api = shuttle()
+    await run(packer_agent, api)
+    assert reason(api)[0] == "no_packer"
+    assert "is another program than HashiCorp's packer" in reason(api)[1]
+
+
+async def test_failed_berks_ends_the_build_before_packer(packer_agent: Agent) -> None:
+    stand_in(packer_agent, "berks", status=5)
+    api = shuttle(files={"Berksfile": ""})
+    assert (await run(packer_agent, api)).status == 5
+    assert reason(api)[0] == "berks_failed"
+    assert "RunPacker begin" not in api.stages
+
+
+async def test_exit_0_with_an_error_is_no_success(packer_agent: Agent) -> None:
+    packer_agent.program("packer", packer_program().replace("return 1 if errors else 0", "return 0"))
+    api = shuttle(shell_local("exit 3"))
+    assert (await run(packer_agent, api)).status != 0
+    assert reason(api)[0] == "packer_failed"
+
+
+async def test_stop_lets_packer_clean_up_and_shows_what_it_says(packer_agent: Agent) -> None:
+    packer_agent.program(
+        "packer",
+        '#!/bin/sh\n[ "$1" = build ] || exit 0\ntrap \'echo "1,,ui,error,Cancelling build"; exit 1\' TERM\n'
+        'echo "1,,ui,say,==> docker-ubuntu: begins"\nwhile :; do sleep 0.1; done\n',
+    )
+    api = shuttle(TEMPLATE | {"builders": [NULL]})
+    async with api:
+        packer_agent.url = api.url
+        step = await packer_agent.start(KIND.build(KIND.Options()))
+        await api.until(lambda: "begins\n" in api.log)
+        api.stop_cause = "stopped"
+        ended = await step.ended()
+    assert ended.status == 143
+    assert "Cancelling build\n" in api.log
+    assert not (packer_agent.workspace / "source").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"template": "../packer.json"}, "template"),
+        ({"template": "a/../../b"}, "template"),
+        ({"template": "-x"}, "template"),
+        ({"only": "a\nb"}, "only"),
+        ({"only": [1]}, "only"),
+        ({"keep": ["/etc/*"]}, "keep"),
+        ({"keep": ["../*"]}, "keep"),
+        ({"variables": {"a": "\0"}}, "variables"),
+        ({"secret_variables": ["a"]}, "secret_variables"),
+        ({"on_error": "ask"}, "on_error"),
+        ({"parallel": -1}, "parallel"),
+        ({"other": 1}, "other"),
+    ],
+)
+def test_wrong_options_are_refused(options: dict[str, Any], error: str) -> None:
+    with pytest.raises(ValidationError, match=error):
+        KIND.Options.model_validate(options, strict=True)
+
+
+def test_options_are_recorded_as_they_are_read_again() -> None:
+    given = {
+        "template": "/a/b.json",
+        "only": ["x", "y"],
+        "except": " z one, ",
+        "keep": ["*.iso", "a b"],
+        "validate": False,
+    }
+    recorded = KIND.Options.model_validate(given, strict=True).model_dump(mode="json")
+    assert (recorded["template"], recorded["only"], recorded["keep"]) == ("a/b.json", "x,y", "*.iso\na b")
+    assert recorded["except"] == "z one"
+    assert KIND.Options.model_validate(recorded).model_dump(mode="json") == recorded
