@@ -132,7 +132,7 @@ async def test_resumed_build_runs_the_failed_platforms_only(shuttle: Shuttle, ap
     first = await shuttle.until(path)
     assert first["reason"] == "platform_failed"
     refused = await shuttle.post(f"{BUILDS}/{first['children'][1]['build_uuid']}/resume", {})
-    assert (refused.status, "resume that build" in refused.json["detail"]) == (409, True)
+    assert (refused.status, "resume that one" in refused.json["detail"]) == (409, True)
     assert (await shuttle.post(f"/{app}/1-r1", {"resume_from": {"build_id": "1"}})).status == 200
     resumed = await shuttle.until(f"/{app}/1-r1")
     assert ends(resumed) == {"azure": ("succeeded", None), "gcp": ("succeeded", None)}
