@@ -88,6 +88,13 @@ class NotFoundError(ShuttleError):
     code = "not_found"
 
 
+class NotAcceptableError(ShuttleError):
+    """The caller accepts no media type of the answer."""
+
+    status = 406
+    code = "not_acceptable"
+
+
 class HeadTimeoutError(ShuttleError):
     """The head of a request did not arrive in time."""
 

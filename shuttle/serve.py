@@ -17,7 +17,8 @@ from shuttle.app import shuttle_parts
 from shuttle.memory import map_large_allocations
 from shuttle.settings import Settings, names_without_effect
 from shuttle.web import READINESS
-from shuttle.web.server import make_runner, make_web
+from shuttle.web.packerd.tls import packerd_tls
+from shuttle.web.server import make_packerd_web, make_runner, make_web
 from shuttle.web.server_log import EventLoopLog, redirect_server_log
 from shuttle.web.waiting import WaitingSite
 
@@ -44,7 +45,9 @@ async def serve(settings: Settings) -> None:
     loop.set_exception_handler(EventLoopLog())
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    listening = _listen(settings)
+    listening = _listen((settings.shuttle_bind, settings.port))
+    packerd = None if settings.packerd_address is None else _listen(settings.packerd_address)
+    tls = packerd_tls(settings)
     port = listening.getsockname()[1]
     own_url = f"http://{_reachable_host(settings)}:{port}"
     public_url = settings.build_shuttle_host or own_url
@@ -66,6 +69,13 @@ async def serve(settings: Settings) -> None:
         await web.SockSite(runner, listening, backlog=_ACCEPTED_AT_ONCE).start()
         listening.listen(_BACKLOG)
         log.info("serving", bind=settings.shuttle_bind, port=port, replica=settings.replica_name)
+        if packerd is not None:
+            own = make_runner(make_packerd_web(site), shutdown_seconds=1.0)
+            stack.push_async_callback(own.cleanup)
+            await own.setup()
+            await web.SockSite(own, packerd, backlog=_ACCEPTED_AT_ONCE, ssl_context=tls).start()
+            packerd.listen(_BACKLOG)
+            _say_packerd(settings, packerd)
         await stop.wait()
         log.info("stopping; unfinished builds continue at the next start, or with another replica")
         if len(membership.replicas) > 1:
@@ -87,10 +97,18 @@ async def _before_stop(starting: asyncio.Future[Any], stop: asyncio.Event) -> bo
     return True
 
 
-def _listen(settings: Settings) -> socket.socket:
-    """Bind the port before any build is resumed: a port in use ends the start, and with PORT=0 the port is known."""
-    family = socket.AF_INET6 if ":" in settings.shuttle_bind else socket.AF_INET
-    return socket.create_server((settings.shuttle_bind, settings.port), family=family, backlog=_BACKLOG)
+def _listen(address: tuple[str, int]) -> socket.socket:
+    """Bind the port before any build is resumed: a port in use ends the start, and with port 0 the port is known."""
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    return socket.create_server(address, family=family, backlog=_BACKLOG)
+
+
+def _say_packerd(settings: Settings, listening: socket.socket) -> None:
+    log.info("serving packer over REST", bind=settings.shuttle_packerd_bind, port=listening.getsockname()[1])
+    if settings.shuttle_packerd_anonymous:
+        log.warning(
+            "SHUTTLE_PACKERD_ANONYMOUS: whoever reaches this port may start and stop builds of packer over REST"
+        )
 
 
 def _reachable_host(settings: Settings) -> str:

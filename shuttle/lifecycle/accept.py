@@ -77,7 +77,7 @@ class Acceptance:
         read, content = await read_body(body, self._services)
         if isinstance(read, ResumeRequest):
             return await self.accept_resume(app_id, build_id, read, content, standing)
-        return await self._accept(app_id, build_id, read, content, standing)
+        return await self.accept_parsed(app_id, build_id, read, content, standing)
 
     async def accept_resume(
         self, app_id: str, build_id: str | None, wanted: ResumeRequest, content: bytes, standing: Standing
@@ -97,7 +97,7 @@ class Acceptance:
                 return _accepted(known, parsed, replayed=True)
             if build_id is None:
                 build_id = await run(free_id, app_id, wanted.build_id, "r")
-            return await self._accept(app_id, build_id, parsed, content, standing)
+            return await self.accept_parsed(app_id, build_id, parsed, content, standing)
 
     async def accept_rebuild(self, build: Build, build_id: str | None, standing: Standing) -> AcceptedBuild:
         """Record a build of the same source with the same request; `build_id` None = `<old>-b1`, `-b2` and so on.
@@ -108,11 +108,15 @@ class Acceptance:
         if build_id is None:
             build_id = await self._services.database.run(free_id, build.app_id, build.build_id, "b")
         content = canonical_json({"rebuild_of": build.build_uuid})
-        return await self._accept(build.app_id, build_id, parsed, content, standing)
+        return await self.accept_parsed(build.app_id, build_id, parsed, content, standing)
 
-    async def _accept(
+    async def accept_parsed(
         self, app_id: str, build_id: str, parsed: ParsedRequest, content: bytes, standing: Standing
     ) -> AcceptedBuild:
+        """Record a build of a checked request; requests with equal `content` are repeats.
+
+        Raises what `accept` raises.
+        """
         build_uuid = build_id.lower() if UUID.fullmatch(build_id) else str(uuid.uuid4())
         identity = BuildIdentity(standing, Api.NEW, app_id, build_id, build_uuid)
         if parsed.request.source.data_url is not None:

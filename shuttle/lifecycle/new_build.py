@@ -50,6 +50,7 @@ def new_build(identity: BuildIdentity, parsed: ParsedRequest, content: bytes, se
         deadline_seconds=settings.shuttle_build_deadline_seconds,
         receivers=new_endpoints(request.status_hooks, payload_format, vault),
         **_said(request, parsed.resumes),
+        packer_run=parsed.packer_run,
         children=_children(identity.build_id, spec),
         sinks=new_endpoints(request.log_hooks, payload_format, vault),
     )

@@ -7,6 +7,7 @@ from shuttle.request.long_text import LARGE_BODY_BYTES, MAX_JSON_BYTES, decode_l
 from shuttle.request.model import (
     VARIABLE_OPTIONS,
     BuildRequest,
+    PackerRun,
     ParsedRequest,
     PipelineKind,
     Pipelines,
@@ -25,6 +26,7 @@ __all__ = [
     "VARIABLE_OPTIONS",
     "BuildRequest",
     "LegacyRequest",
+    "PackerRun",
     "ParsedRequest",
     "PipelineKind",
     "Pipelines",

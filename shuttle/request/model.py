@@ -122,6 +122,15 @@ class Resumed(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
+class PackerRun:
+    """The run of a request by packer over REST, counted from 0. `fields` are those of the request that callers see."""
+
+    request_id: str
+    run: int
+    fields: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class ParsedRequest:
     """The request, the paths of its unknown fields, and the sentences for the header Shuttle-Warnings."""
 
@@ -129,6 +138,7 @@ class ParsedRequest:
     ignored_fields: tuple[str, ...]
     warnings: tuple[str, ...]
     resumes: Resumed | None = None
+    packer_run: PackerRun | None = None
 
 
 Pipelines = Mapping[str, PipelineKind]

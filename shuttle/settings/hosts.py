@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 _UNUSABLE = re.compile(r"[\s\x00-\x20\x7f-\x9f\\\ud800-\udfff]")
 _NAME = re.compile(r"(?!.{254})[A-Za-z0-9_\-]{1,63}(?:\.[A-Za-z0-9_\-]{1,63})*\.?")
 _HOST_AND_PORT = re.compile(r"(\[[^\[\]/?#@]*\]|[^\[\]:/?#@]*)(?::([0-9]{1,5}))?")
+_LISTENER = re.compile(r"(?:\[([^\[\]]*)\]|([^\[\]:]+)):([0-9]{1,5})")
 # Kafka's rule for a topic (org.apache.kafka.common.internals.Topic).
 _TOPIC = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._\-]{1,249}")
 # Jenkins.checkGoodName of Jenkins' core.
@@ -76,6 +77,24 @@ def check_bind(text: str) -> str:
         if not _is_host(text) or text.startswith("["):
             raise ValueError("write one address like 127.0.0.1 or ::1, or a host name") from None
     return text
+
+
+def check_listener(text: str) -> str:
+    """Refuse what is not `host:port`; an IPv6 address is in brackets, and port 0 is any free one."""
+    if text:
+        host, port = split_listener(text)
+        if not 0 <= port <= 65_535:
+            raise ValueError("write a port from 0 to 65535")
+        check_bind(host)
+    return text
+
+
+def split_listener(text: str) -> tuple[str, int]:
+    """Host and port of `host:port`; raises ValueError for another form."""
+    parts = _LISTENER.fullmatch(text)
+    if parts is None:
+        raise ValueError("write host:port, like 0.0.0.0:443, an IPv6 address in brackets")
+    return parts[1] or parts[2], int(parts[3])
 
 
 def check_folder(text: str) -> str:

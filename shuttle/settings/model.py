@@ -12,10 +12,12 @@ from shuttle.settings.hosts import (
     check_aliases,
     check_bind,
     check_folder,
+    check_listener,
     check_registry,
     check_topic,
     read_controllers,
     read_public_url,
+    split_listener,
 )
 from shuttle.settings.types import GIB, MAX_SECONDS, MIB, Bytes, Count, Days, PerSecond, Seconds, from_text
 from shuttle.settings.values import (
@@ -37,6 +39,9 @@ from shuttle.settings.values import (
     read_webhook_keys,
 )
 from shuttle.standing import TokenRole
+
+# In place of a certificate's path: one is made at each start.
+OWN_CERTIFICATE = "auto"
 
 
 class Settings(BaseModel):
@@ -131,6 +136,12 @@ class Settings(BaseModel):
     shuttle_allow_anonymous: bool = Field(default=False, validate_default=True)
     shuttle_legacy_anonymous: bool = False
     shuttle_legacy_until: Annotated[date | None, from_text(read_optional)] = None
+
+    # --- packer over REST
+    shuttle_packerd_bind: Annotated[str, AfterValidator(check_listener)] = ""
+    shuttle_packerd_tls_cert: str = ""
+    shuttle_packerd_tls_key: str = Field("", validate_default=True)
+    shuttle_packerd_anonymous: bool = Field(default=False, validate_default=True)
 
     # --- outgoing
     shuttle_webhook_secret: SecretStr = SecretStr("")
@@ -247,6 +258,35 @@ class Settings(BaseModel):
                 " (make one with `shuttle token new`) or SHUTTLE_ALLOW_ANONYMOUS=true"
             )
         return value
+
+    @field_validator("shuttle_packerd_tls_key")
+    @classmethod
+    def _certificate_and_key(cls, value: str, info: ValidationInfo) -> str:
+        certificate = info.data.get("shuttle_packerd_tls_cert", "")
+        if bool(value) != (certificate not in {"", OWN_CERTIFICATE}):
+            raise ValueError(
+                "write the paths of SHUTTLE_PACKERD_TLS_CERT and SHUTTLE_PACKERD_TLS_KEY, or only"
+                f" SHUTTLE_PACKERD_TLS_CERT={OWN_CERTIFICATE}"
+            )
+        return value
+
+    @field_validator("shuttle_packerd_anonymous")
+    @classmethod
+    def _others_need_tokens_for_packer(cls, value: bool, info: ValidationInfo) -> bool:
+        given = info.data
+        bind = given.get("shuttle_packerd_bind", "")
+        is_open = value or given.get("shuttle_tokens") != () or given.get("shuttle_allow_anonymous", True)
+        if bind and not is_open and not is_loopback(split_listener(bind)[0]):
+            raise ValueError(
+                f"SHUTTLE_PACKERD_BIND={bind} opens the service to others: set SHUTTLE_TOKENS"
+                " (make one with `shuttle token new`) or SHUTTLE_PACKERD_ANONYMOUS=true"
+            )
+        return value
+
+    @property
+    def packerd_address(self) -> tuple[str, int] | None:
+        """Host and port of the listener of packer over REST; None = there is none."""
+        return split_listener(self.shuttle_packerd_bind) if self.shuttle_packerd_bind else None
 
     @property
     def replica_name(self) -> str:

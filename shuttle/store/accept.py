@@ -24,13 +24,14 @@ from shuttle.store.new_build import (
     build_of,
     build_row,
     endpoint_row,
+    packer_row,
 )
 from shuttle.store.outbox import emit_first_events
 from shuttle.store.ownership import take_idle_apps
 from shuttle.store.pending_uploads import forget_uploads
 from shuttle.store.platforms import child_of, child_row
 from shuttle.store.prepared import Prepared
-from shuttle.store.tables import TO_RUN, apps, builds, receivers, sinks
+from shuttle.store.tables import TO_RUN, apps, builds, packer_runs, receivers, sinks
 from shuttle.store.taken_ids import (
     Uuids,
     lost_uploads,
@@ -242,6 +243,11 @@ def _insert(tx: Tx, fresh: _Fresh) -> None:
         ]
         if rows:
             tx.execute(table.insert(), rows)
+    runs = [
+        packer_row(run, build.build_uuid) for request, build in fresh if (run := request.new.packer_run) is not None
+    ]
+    if runs:
+        tx.execute(packer_runs.insert(), runs)
     children = [(child_of(build, child), request) for request, build in fresh for child in request.new.children]
     if children:
         tx.execute(builds.insert(), [child_row(request.new, child, request.now) for child, request in children])

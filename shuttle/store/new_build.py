@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from shuttle.build import Api, Build, SourceFacts
 from shuttle.clock import Moment
 from shuttle.outgoing.endpoints import EndpointKind, EndpointState, PayloadFormat
+from shuttle.request import PackerRun
 from shuttle.standing import Standing
 from shuttle.store.prepared import Prepared
 from shuttle.store.tables import apps, builds
@@ -66,6 +67,7 @@ class NewBuild:
     resume_from: str | None = None
     record: Mapping[str, Any] | None = None
     children: Sequence[NewChild] = ()
+    packer_run: PackerRun | None = None
 
     @property
     def chose_uuid(self) -> bool:
@@ -162,3 +164,8 @@ def endpoint_row(new: NewBuild, index: int, endpoint: NewEndpoint) -> dict[str, 
     """The row of the endpoint with this index in the request."""
     row = {"build_uuid": new.build_uuid, "place": index, "kind": endpoint.kind, "host": endpoint.host}
     return row | {"target": endpoint.target, "wire": endpoint.payload_format, "state": EndpointState.LIVE}
+
+
+def packer_row(run: PackerRun, build_uuid: str) -> dict[str, Any]:
+    """The row of a run of a request by packer over REST."""
+    return {"request_id": run.request_id, "run": run.run, "build_uuid": build_uuid, "fields": dict(run.fields)}

@@ -17,6 +17,8 @@ from shuttle.worker import Worker
 if TYPE_CHECKING:
     from shuttle.web.auth import Gate
     from shuttle.web.body_room import BodyRoom
+    from shuttle.web.callers import Callers
+    from shuttle.web.error_forms import ErrorForm
     from shuttle.web.readiness import Readiness
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -25,6 +27,9 @@ SERVICES: web.AppKey[Services] = web.AppKey("services", Services)
 ACCEPTANCE: web.AppKey[Acceptance] = web.AppKey("acceptance", Acceptance)
 # Typed by name, because their modules import this one.
 BODY_ROOM: web.AppKey["BodyRoom"] = web.AppKey("body_room")
+CALLERS: web.AppKey["Callers"] = web.AppKey("callers")
+# The form of all errors of a listener; absent = it depends on the path.
+ERROR_FORM: web.AppKey["ErrorForm"] = web.AppKey("error_form")
 GATE: web.AppKey["Gate"] = web.AppKey("gate")
 READINESS: web.AppKey["Readiness"] = web.AppKey("readiness")
 MEMBERSHIP: web.AppKey[Membership] = web.AppKey("membership", Membership)

@@ -14,7 +14,7 @@ from pydantic import BaseModel, RootModel
 from shuttle.errors import InvalidRequestError, ShuttleError
 from shuttle.lifecycle.accept import AcceptedBuild
 from shuttle.web import STREAMING, Handler
-from shuttle.web.state.details import detail_of, has_details
+from shuttle.web.error_forms import ErrorForm, Failure, contract_form, failure_of, form_at
 
 log = structlog.get_logger()
 
@@ -64,15 +64,9 @@ def acceptance_headers(answer: AcceptedBuild) -> dict[str, str]:
     return headers
 
 
-def error_answer(error: ShuttleError, *, with_details: bool = False) -> web.Response:
-    """The error as JSON; with `field` if the error names one. `with_details`: in the form of `/-/state`."""
-    body = {"detail": detail_of(error)} if with_details else _error_body(error)
-    return json_answer(body, status=error.status, headers=_error_headers(error))
-
-
-def _error_body(error: ShuttleError) -> dict[str, str]:
-    body = {"status": "error", "code": error.code, "message": error.message}
-    return body if error.field is None else body | {"field": error.field}
+def error_answer(error: ShuttleError, form: ErrorForm = contract_form) -> web.Response:
+    """The error as JSON."""
+    return json_answer(form(failure_of(error)), status=error.status, headers=_error_headers(error))
 
 
 def _error_headers(error: ShuttleError) -> dict[str, str]:
@@ -82,9 +76,9 @@ def _error_headers(error: ShuttleError) -> dict[str, str]:
     return error.headers
 
 
-def error_bytes(error: ShuttleError) -> bytes:
+def error_bytes(error: ShuttleError, form: ErrorForm = contract_form) -> bytes:
     """`error_answer` as it is on the wire, for a connection without a request; it ends the connection."""
-    body = _ENCODER.encode(_error_body(error)).encode()
+    body = _ENCODER.encode(form(failure_of(error))).encode()
     head = [
         f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}",
         "Content-Type: application/json; charset=utf-8",
@@ -95,23 +89,26 @@ def error_bytes(error: ShuttleError) -> bytes:
     return "\r\n".join([*head, "", ""]).encode() + body
 
 
-async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer everything that the router or a handler raises as JSON; an unexpected exception is logged and gets 500."""
+async def errors_as_json(request: web.Request, handler: Handler, form: ErrorForm | None = None) -> web.StreamResponse:
+    """Answer everything that the router or a handler raises as JSON; an unexpected exception is logged and gets 500.
+
+    `form` is that of all errors of the listener; None = it depends on the path.
+    """
+    form = form or form_at(request.path)
     try:
         return await handler(request)
     except ShuttleError as error:
-        return _unless_started(request, error_answer(error, with_details=has_details(request)))
+        return _unless_started(request, error_answer(error, form))
     except web.HTTPException as error:
-        return _unless_started(request, _http_answer(request, error))
+        return _unless_started(request, _http_answer(error, form))
     except web.RequestPayloadError:
-        badly_encoded = InvalidRequestError("Send a body that is encoded as its headers say.")
-        return error_answer(badly_encoded, with_details=has_details(request))
+        return error_answer(InvalidRequestError("Send a body that is encoded as its headers say."), form)
     except (ConnectionError, TimeoutError):
         raise  # the client has disconnected or is too slow: nobody receives a response
     except Exception:  # any unexpected exception
         log.exception("request failed", method=request.method, route=_route_of(request))
         bug = ShuttleError("The shuttle has a bug here; see its log.")
-        return _unless_started(request, error_answer(bug, with_details=has_details(request)))
+        return _unless_started(request, error_answer(bug, form))
 
 
 def _route_of(request: web.Request) -> str:
@@ -137,11 +134,10 @@ _SENTENCES = {
 }
 
 
-def _http_answer(request: web.Request, error: web.HTTPException) -> web.Response:
+def _http_answer(error: web.HTTPException, form: ErrorForm) -> web.Response:
     code, message = _SENTENCES.get(error.status, ("http_error", error.reason))
     headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
-    body = {"detail": message} if has_details(request) else {"status": "error", "code": code, "message": message}
-    return json_answer(body, status=error.status, headers=headers)
+    return json_answer(form(Failure(error.status, code, message)), status=error.status, headers=headers)
 
 
 def header_list(texts: tuple[str, ...]) -> str:

@@ -17,6 +17,7 @@ from shuttle.errors import (
 )
 from shuttle.web.answers import error_answer, error_bytes
 from shuttle.web.callers import Callers, peer_name
+from shuttle.web.error_forms import ErrorForm, contract_form
 
 # Request line and headers together. For comparison: nginx accepts 32 KiB, S3 servers 16 KiB.
 MAX_HEAD_BYTES = 64 * 1024
@@ -48,6 +49,7 @@ class Connection(web.RequestHandler):
     __slots__ = (
         "_body",
         "_callers",
+        "_error_form",
         "_finished",
         "_head_bytes",
         "_peer",
@@ -60,7 +62,14 @@ class Connection(web.RequestHandler):
         "_wire",
     )
 
-    def __init__(self, server: web.Server, callers: Callers, times: TimeLimits, **options: object) -> None:
+    def __init__(
+        self,
+        server: web.Server,
+        callers: Callers,
+        times: TimeLimits,
+        error_form: ErrorForm = contract_form,
+        **options: object,
+    ) -> None:
         super().__init__(
             server,
             keepalive_timeout=_NEVER_SECONDS,
@@ -71,6 +80,7 @@ class Connection(web.RequestHandler):
         )
         self._callers = callers
         self._times = times
+        self._error_form = error_form
         self._peer: str | None = None
         self._wire: asyncio.Transport | None = None
         self._finished = 0
@@ -194,7 +204,7 @@ class Connection(web.RequestHandler):
     def _end_with(self, error: ShuttleError) -> None:
         """Send the error where aiohttp has no request to answer, and close."""
         if self._wire is not None:
-            self._wire.write(error_bytes(error))
+            self._wire.write(error_bytes(error, self._error_form))
         self.force_close()
 
     # --- responses
@@ -224,7 +234,7 @@ class Connection(web.RequestHandler):
         self.log_exception("Error handling a request", exc_info=exc)
         if request.writer.output_size > 0:
             raise ConnectionError("The response has already begun.")
-        answer = error_answer(_error_of(status, exc))
+        answer = error_answer(_error_of(status, exc), self._error_form)
         answer.force_close()
         return answer
 

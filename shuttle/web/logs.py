@@ -64,12 +64,26 @@ async def get_logs(request: web.Request) -> web.StreamResponse:
     if of_stage:
         reader = stage = await stage_reader(request, build, reader)
         if follow and request.method != "HEAD":
-            await _wait_for_begin(request, stage)
+            await wait_for_begin(request, stage)
         first, end, partial = _wanted_of_stage(request, stage)
     elif api is Api.LEGACY and wants_json(request):
         return await send_as_json(request, reader)
     else:
         first, end, partial = _wanted(request, reader)
+    return await send_log(request, reader, first, end, follow=follow, partial=partial, takes_ranges=not of_stage)
+
+
+async def send_log(
+    request: web.Request,
+    reader: LogReader,
+    first: int,
+    end: int,
+    *,
+    follow: bool,
+    partial: bool = False,
+    takes_ranges: bool = False,
+) -> web.StreamResponse:
+    """Send the bytes from `first` to `end`; with `follow` those that come later, too, until the log is complete."""
     complete = reader.complete
     headers = {
         "Content-Type": "text/plain; charset=utf-8",
@@ -80,7 +94,7 @@ async def get_logs(request: web.Request) -> web.StreamResponse:
     }
     status = 200
     if complete:
-        if not of_stage:
+        if takes_ranges:
             headers["Accept-Ranges"] = "bytes"
         headers["Content-Length"] = str(end - first)
         if partial:
@@ -124,7 +138,7 @@ async def _send(
             with suppress(TimeoutError):
                 async with timeout(_DISCONNECT_CHECK_SECONDS):
                     await reader.grown_beyond(offset)
-            _raise_if_disconnected(request)
+            raise_if_disconnected(request)
 
 
 def _wanted(request: web.Request, reader: LogReader) -> tuple[int, int, bool]:
@@ -145,15 +159,17 @@ def _wanted(request: web.Request, reader: LogReader) -> tuple[int, int, bool]:
     return 0, size_bytes, False
 
 
-async def _wait_for_begin(request: web.Request, stage: StageReader) -> None:
+async def wait_for_begin(request: web.Request, stage: StageReader) -> None:
+    """Return as soon as it is known where the stage begins, or its log is complete."""
     while stage.start is None and not stage.complete:
         with suppress(TimeoutError):
             async with timeout(_DISCONNECT_CHECK_SECONDS):
                 await stage.begun()
-        _raise_if_disconnected(request)
+        raise_if_disconnected(request)
 
 
-def _raise_if_disconnected(request: web.Request) -> None:
+def raise_if_disconnected(request: web.Request) -> None:
+    """Raises ConnectionResetError, which ends the handler."""
     if request.transport is None or request.transport.is_closing():
         raise ConnectionResetError("the client has disconnected")
 

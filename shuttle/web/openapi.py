@@ -26,7 +26,7 @@ _GENERAL = (
     " to a request that is malformed or too slow, and 503 while too many connections are open. After 429 and 503, both"
     " with Retry-After, the request may be sent again. HEAD is possible wherever GET is. Paths that begin with `/-/`"
     " and are not listed get 404 for every method: no app is called `-`. Those that begin with `/-/state/` may end with"
-    " a slash."
+    " a slash. `/-/packerd/swagger.json` describes the paths below `/-/packerd`."
 )
 _ID = {"type": "string", "minLength": 1, "maxLength": 128}
 _PATH_PARAMETERS: Mapping[str, tuple[Mapping[str, Any], str]] = {

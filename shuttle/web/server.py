@@ -12,13 +12,29 @@ from shuttle.lifecycle.accept import Acceptance
 from shuttle.lifecycle.membership import Membership
 from shuttle.lifecycle.signals import Signals
 from shuttle.store.request_time import end_limit, limited_request
-from shuttle.web import ACCEPTANCE, BODY_ROOM, GATE, MEMBERSHIP, READINESS, SERVICES, STARTED_AT, WORKER, Route
+from shuttle.web import (
+    ACCEPTANCE,
+    BODY_ROOM,
+    CALLERS,
+    ERROR_FORM,
+    GATE,
+    MEMBERSHIP,
+    READINESS,
+    SERVICES,
+    STARTED_AT,
+    WORKER,
+    Route,
+    packerd,
+)
 from shuttle.web.agent_artifacts import UPLOADS, ArtifactUploads
 from shuttle.web.answers import errors_as_json
 from shuttle.web.auth import Gate
 from shuttle.web.body_room import BodyRoom
 from shuttle.web.callers import Callers, connection_limit
 from shuttle.web.connection import MAX_HEAD_BYTES, Connection, TimeLimits, head_too_large
+from shuttle.web.error_forms import ErrorForm, contract_form, packerd_form
+from shuttle.web.packerd.access import packerd_gate
+from shuttle.web.packerd.routes import add_packerd_routes
 from shuttle.web.peers import add_peer_routes
 from shuttle.web.readiness import Readiness
 from shuttle.web.routes import ROUTES
@@ -53,15 +69,41 @@ def make_web(services: Services, worker: Worker, membership: Membership) -> web.
     app[READINESS] = Readiness(services)
     app[BUILD_COUNT] = BuildCount(services.database)
     app[STARTED_AT] = services.clock.now()
+    app[CALLERS] = Callers(
+        maximum=connection_limit(settings.shuttle_max_connections),
+        maximum_per_peer=settings.shuttle_max_connections_per_peer,
+    )
     app[GATE] = gate = _gate(services)
+    add_packerd_routes(app, gate, packerd.PREFIX)
     for route in ROUTES:
         _add_route(app, gate, route)
     add_user_routes(app)
     add_peer_routes(app)
     app.router.add_route("*", "/-/{rest:.*}", _nothing_here)
+    _prepare_responses(app)
+    return app
+
+
+# What the listener of packer over REST shares with the main one.
+_SHARED: tuple[web.AppKey[Any], ...] = (SERVICES, BODY_ROOM, ACCEPTANCE, WORKER, MEMBERSHIP, READINESS, CALLERS)
+
+
+def make_packerd_web(main: web.Application) -> web.Application:
+    """Make the application of the listener SHUTTLE_PACKERD_BIND, whose root is packer over REST."""
+    settings = main[SERVICES].settings
+    app = web.Application(client_max_size=settings.shuttle_max_body_bytes)
+    for key in _SHARED:
+        app[key] = main[key]
+    app[ERROR_FORM] = packerd_form
+    app[GATE] = gate = packerd_gate(main[SERVICES])
+    add_packerd_routes(app, gate)
+    _prepare_responses(app)
+    return app
+
+
+def _prepare_responses(app: web.Application) -> None:
     app.on_response_prepare.append(_end_limit)
     app.on_response_prepare.append(_close_while_draining)
-    return app
 
 
 def _add_route(app: web.Application, gate: Gate, route: Route) -> None:
@@ -99,9 +141,17 @@ class _Server(web.Server):
     """Applies limits to each connection, and answers every failure in it as JSON."""
 
     def __init__(
-        self, server: web.Server, callers: Callers, times: TimeLimits, signals: Signals, options: dict[str, Any]
+        self,
+        server: web.Server,
+        callers: Callers,
+        times: TimeLimits,
+        signals: Signals,
+        options: dict[str, Any],
+        *,
+        error_form: ErrorForm | None,
     ) -> None:
         super().__init__(self._answer, request_factory=self._begin)
+        self._error_form = error_form
         self._signals = signals
         self._handle: Any = server.request_handler
         self._make = server.request_factory
@@ -111,7 +161,8 @@ class _Server(web.Server):
 
     def __call__(self) -> web.RequestHandler:
         """See web.Server."""
-        return Connection(self, self._callers, self._times, loop=self._loop, **self._options)
+        form = self._error_form or contract_form
+        return Connection(self, self._callers, self._times, form, loop=self._loop, **self._options)
 
     def _begin(self, message: Any, body: StreamReader, connection: Any, writer: Any, task: Any) -> web.BaseRequest:
         connection.began(body)
@@ -119,7 +170,7 @@ class _Server(web.Server):
 
     async def _answer(self, request: Any) -> web.StreamResponse:
         with limited_request():
-            return await errors_as_json(request, self._checked)
+            return await errors_as_json(request, self._checked, self._error_form)
 
     async def _checked(self, request: web.Request) -> web.StreamResponse:
         if _head_bytes(request) > MAX_HEAD_BYTES:
@@ -148,16 +199,13 @@ class _Runner(web.AppRunner):
     async def _make_server(self) -> web.Server:
         services = self.app[SERVICES]
         settings = services.settings
-        callers = Callers(
-            maximum=connection_limit(settings.shuttle_max_connections),
-            maximum_per_peer=settings.shuttle_max_connections_per_peer,
-        )
         times = TimeLimits(
             head=settings.shuttle_head_timeout_seconds,
             idle=settings.shuttle_idle_timeout_seconds,
             reader=settings.shuttle_reader_stall_seconds,
         )
-        return _Server(await super()._make_server(), callers, times, services.signals, self._kwargs)
+        callers, form = self.app[CALLERS], self.app.get(ERROR_FORM)
+        return _Server(await super()._make_server(), callers, times, services.signals, self._kwargs, error_form=form)
 
 
 def make_runner(app: web.Application, *, shutdown_seconds: float) -> web.AppRunner:

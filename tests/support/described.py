@@ -8,7 +8,9 @@ from typing import Any
 
 from jsonschema_rs import Draft202012Validator
 
+from shuttle.web import packerd
 from shuttle.web.openapi import document, path_of
+from shuttle.web.packerd.swagger import document as swagger
 from shuttle.web.routes import ROUTES
 from shuttle.web.state import PREFIX
 
@@ -28,6 +30,9 @@ _ROUTES = [
 
 def assert_described(method: str, path: str, status: int, headers: Mapping[str, str], body: bytes) -> None:
     """Fail unless the document describes the response. Paths that are not routes need no description."""
+    if path.startswith(f"{packerd.PREFIX}/"):
+        assert_packerd_described(method, path.removeprefix(packerd.PREFIX), status, headers, body)
+        return
     operation = _operation(method.lower(), path.partition("?")[0])
     if operation is None or status in _OF_ANY_ROUTE:
         return
@@ -43,6 +48,29 @@ def assert_described(method: str, path: str, status: int, headers: Mapping[str, 
     assert media_type in content or "*/*" in content, f"an undescribed {media_type}: {where}"
     if media_type == "application/json" and media_type in content and "schema" in content[media_type]:
         _assert_valid(content[media_type]["schema"], body, where)
+
+
+def assert_packerd_described(method: str, path: str, status: int, headers: Mapping[str, str], body: bytes) -> None:
+    """The same for packer over REST, whose paths begin at its root, and whose description is swagger 2.0."""
+    plain, where = path.partition("?")[0], f"{method} {path} answers {status}: {body[:300]!r}"
+    operation = next(
+        (
+            operations.get("get" if method == "HEAD" else method.lower())
+            for each, operations in swagger()["paths"].items()
+            if re.fullmatch(re.sub(r"{\w+}", "[^/]+", each), plain)
+        ),
+        None,
+    )
+    if operation is None or status in _OF_ANY_ROUTE:
+        return
+    assert str(status) in operation["responses"], f"an undescribed status: {where}"
+    response = operation["responses"][str(status)]
+    usual = _USUAL_HEADERS | {"retry-after", "www-authenticate"}
+    undescribed = {name.lower() for name in headers} - {name.lower() for name in response.get("headers", {})} - usual
+    assert not undescribed, f"undescribed headers {undescribed}: {where}"
+    if body and headers["Content-Type"].startswith("application/json") and "schema" in response:
+        validator = Draft202012Validator({**response["schema"], "definitions": swagger()["definitions"]})
+        assert not [error.message for error in validator.iter_errors(_value(body))], where
 
 
 def assert_status_described(body: bytes) -> None:

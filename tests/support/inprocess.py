@@ -21,10 +21,11 @@ from jenkins_emulator.clock import Clock
 from jenkins_emulator.permissions import ADMINISTRATOR
 from shuttle.app import shuttle_parts
 from shuttle.lifecycle import Services
-from shuttle.settings import load_settings
+from shuttle.settings import Settings, load_settings
 from shuttle.store.builds import find_build
 from shuttle.store.tx import Topic
-from shuttle.web.server import make_runner, make_web
+from shuttle.web.packerd.tls import packerd_tls
+from shuttle.web.server import make_packerd_web, make_runner, make_web
 from shuttle.worker import Worker
 from tests.support.answer import Answer
 from tests.support.described import assert_described
@@ -47,6 +48,7 @@ class Shuttle:
     session: aiohttp.ClientSession
     services: Services
     worker: Worker
+    packerd_port: int = 0
     headers: dict[str, str] = field(default_factory=dict)
     _noticed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -153,13 +155,26 @@ async def running_shuttle(folder: Path, jenkins_url: str = NO_JENKINS, **setting
         shuttle_parts(checked, checked.build_shuttle_host or url) as (services, worker, membership, _),
         aiohttp.ClientSession() as session,
     ):
-        runner = make_runner(make_web(services, worker, membership), shutdown_seconds=0.1)
+        app = make_web(services, worker, membership)
+        runner = make_runner(app, shutdown_seconds=0.1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", port, reuse_address=True).start()
+        own, packerd_port = await _packerd(app, checked)
         try:
-            yield Shuttle(url, port, data, session, services, worker)
+            yield Shuttle(url, port, data, session, services, worker, packerd_port)
         finally:
+            await own.cleanup()
             await runner.cleanup()
+
+
+async def _packerd(app: web.Application, settings: Settings) -> tuple[web.AppRunner, int]:
+    """The listener of packer over REST with its port; without the setting it does not listen, and the port is 0."""
+    runner = make_runner(make_packerd_web(app), shutdown_seconds=0.1)
+    await runner.setup()
+    if settings.packerd_address is None:
+        return runner, 0
+    await web.TCPSite(runner, *settings.packerd_address, ssl_context=packerd_tls(settings)).start()
+    return runner, runner.addresses[0][1]
 
 
 @asynccontextmanager

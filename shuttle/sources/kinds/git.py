@@ -86,8 +86,13 @@ class GitSource(Source):
             yield "source.url", self.credentials.secret
 
 
+def is_ref(text: str) -> bool:
+    """Whether the text can name a branch, a tag or a commit."""
+    return 0 < len(text) <= _MAX_REF and "\ufffd" not in text and _BAD_REF.search(text) is None
+
+
 def _check_ref(ref: str) -> None:
-    if len(ref) > _MAX_REF or "\ufffd" in ref or _BAD_REF.search(ref):
+    if not is_ref(ref):
         raise InvalidRequestError(
             "Write a branch, a tag or a commit after the # of the git URL, percent-encoded where needed.",
             field="source.url",

@@ -5,7 +5,7 @@ Columns on steady time (see `shuttle.clock`) are those named `…_steady_at`, an
 """
 
 from shuttle.store.tables.agents import artifacts, claims, log_pieces, log_segments, reports, variables
-from shuttle.store.tables.builds import OPEN_RECORDS, TO_RUN, apps, builds
+from shuttle.store.tables.builds import OPEN_RECORDS, TO_RUN, apps, builds, packer_runs
 from shuttle.store.tables.delivery import attempts, deliveries, events, receivers, sinks
 from shuttle.store.tables.metadata import metadata
 from shuttle.store.tables.records import failures, jobs, progress, reference, states
@@ -28,6 +28,7 @@ __all__ = [
     "log_segments",
     "metadata",
     "moves",
+    "packer_runs",
     "progress",
     "receivers",
     "reference",

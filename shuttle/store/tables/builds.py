@@ -125,3 +125,16 @@ builds = sa.Table(
 # names only for a literal.
 TO_RUN = sa.and_(builds.c.finished_at.is_(None), builds.c.api != sa.literal_column("'record'"))
 OPEN_RECORDS = sa.and_(builds.c.finished_at.is_(None), builds.c.api == sa.literal_column("'record'"))
+
+# The runs of requests by packer over REST (`web/packerd`): each is a build. `fields` are those of the request that its
+# callers see.
+packer_runs = sa.Table(
+    "packer_runs",
+    metadata,
+    sa.Column("position", Id, primary_key=True, autoincrement=True),
+    sa.Column("request_id", sa.Text, nullable=False),
+    sa.Column("run", sa.Integer, nullable=False),
+    sa.Column("build_uuid", sa.Text, sa.ForeignKey("builds.build_uuid"), nullable=False, unique=True),
+    sa.Column("fields", sa.JSON, nullable=False),
+    sa.UniqueConstraint("request_id", "run"),
+)

@@ -3,11 +3,9 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from aiohttp import web
 from pydantic import ValidationError
 
 from shuttle.errors import InvalidRequestError, ShuttleError, shortened
-from shuttle.web.state import PREFIX
 
 # An array of many wrong items would make an error as large as the request.
 _MAX_PROBLEMS = 20
@@ -50,11 +48,6 @@ def problems_of(error: ValidationError, place: str) -> Sequence[Problem]:
 
 def _step(step: str | int) -> str | int:
     return shortened(step) if isinstance(step, str) else step
-
-
-def has_details(request: web.Request) -> bool:
-    """Whether the errors at the request's path have this form."""
-    return request.path.startswith(f"{PREFIX}/")
 
 
 def detail_of(error: ShuttleError) -> Any:
