@@ -1,19 +1,27 @@
-"""The examples in docs/api.md, docs/legacy-api.md and docs/state-api.md agree with the service's responses."""
+"""The examples in the pages of docs/ that show calls agree with the service's responses."""
 
 import re
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from shuttle.web import Route
+from shuttle.web import Route, packerd
+from shuttle.web.packerd.routes import PACKERD_ROUTES
 from shuttle.web.routes import ROUTES
 from shuttle.web.state import PREFIX
 from shuttle.web.state.references import COLLECTIONS
-from tests.recorded import legacy_api, new_api, state_api
+from tests.recorded import legacy_api, new_api, packer_api, state_api
 from tests.recorded.page import DOCS, shown, written
 
-_PAGES = {"api.md": new_api.record, "legacy-api.md": legacy_api.record, "state-api.md": state_api.record}
+_PAGES = {
+    "api.md": new_api.record,
+    "legacy-api.md": legacy_api.record,
+    "state-api.md": state_api.record,
+    "packer-api.md": packer_api.record,
+}
+_ROUTES = (*ROUTES, *(replace(route, path=packerd.PREFIX + route.path) for route in PACKERD_ROUTES))
 
 
 @pytest.mark.slow
@@ -33,7 +41,7 @@ def test_every_route_has_an_example():
     """An example of another kind of reference data than platforms is its POST; its other calls are the same."""
     called = [text.split(" ", 2)[:2] for page in _PAGES for text in shown(DOCS / page).values()]
     assert {_route_of(method, target) for method, target in called} >= {
-        (each.method, each.path) for each in ROUTES if not _is_shown_for_platforms(each)
+        (each.method, each.path) for each in _ROUTES if not _is_shown_for_platforms(each)
     }
 
 
@@ -45,7 +53,7 @@ def _is_shown_for_platforms(route: Route) -> bool:
 def _route_of(method: str, target: str) -> tuple[str, str] | None:
     """The route that the router would select; None for a request that a receiver got."""
     path, method = target.partition("?")[0], "GET" if method == "HEAD" else method
-    for route in ROUTES:
+    for route in _ROUTES:
         pattern = re.sub(r"{\w+:([^{}]*)}", r"\1", route.path)
         named = path.removesuffix("/") if route.state_api else path
         if route.method == method and re.fullmatch(re.sub(r"{\w+}", "[^/]+", pattern), named):

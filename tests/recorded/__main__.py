@@ -1,14 +1,19 @@
-"""`python -m tests.recorded` records the examples of docs/api.md, docs/legacy-api.md and docs/state-api.md again."""
+"""`python -m tests.recorded` records the examples of the pages of docs/ that show calls again."""
 
 import asyncio
 import sys
 import tempfile
 from pathlib import Path
 
-from tests.recorded import legacy_api, new_api, state_api
+from tests.recorded import legacy_api, new_api, packer_api, state_api
 from tests.recorded.page import DOCS, written
 
-_PAGES = {"legacy-api.md": legacy_api.record, "api.md": new_api.record, "state-api.md": state_api.record}
+_PAGES = {
+    "legacy-api.md": legacy_api.record,
+    "api.md": new_api.record,
+    "state-api.md": state_api.record,
+    "packer-api.md": packer_api.record,
+}
 
 
 def main() -> None:

@@ -35,14 +35,13 @@ async def read_request(request: web.Request) -> PackerRequest:
         sent = NewBuildrequest.model_validate(value)
     except ValidationError as error:
         raise _wrong_shape(error) from None
-    variables = sent.buildvars or []
     return PackerRequest(
         giturl=sent.giturl,
-        branch=sent.branch or "",
-        templatepath=sent.templatepath or "",
-        buildonly=sent.buildonly or "",
-        variables={each.key: each.value for each in variables},
-        secrets={each.key for each in variables if each.secret},
+        branch=sent.branch,
+        templatepath=sent.templatepath,
+        buildonly=sent.buildonly,
+        variables={each.key: each.value for each in sent.buildvars},
+        secrets={each.key for each in sent.buildvars if each.secret},
     )
 
 

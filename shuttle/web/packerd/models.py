@@ -5,7 +5,6 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, RootModel, WithJsonSchema
 
 Status = Literal["pending", "running", "failed", "complete"]
-_TEXT = WithJsonSchema({"type": "string"})
 Time = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
 _MAX_TEXT = 64 * 1024
 
@@ -16,8 +15,16 @@ class Sent(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore", hide_input_in_errors=True)
 
 
-def _absent_if_null(value: Any) -> Any:
+def _or_empty(value: Any) -> Any:
+    """null counts as absent."""
+    return "" if value is None else value
+
+
+def _or_none_given(value: Any) -> Any:
     return [] if value is None else value
+
+
+_ShortText = Annotated[str, Field(max_length=_MAX_TEXT), BeforeValidator(_or_empty)]
 
 
 class Variable(Sent):
@@ -32,10 +39,10 @@ class NewBuildrequest(Sent):
     """A request to build the template of a git repository; "" counts as absent."""
 
     giturl: Annotated[str, Field(min_length=1)]
-    branch: Annotated[str | None, Field(max_length=_MAX_TEXT), _TEXT] = None
-    templatepath: Annotated[str | None, Field(max_length=_MAX_TEXT), _TEXT] = None
-    buildonly: Annotated[str | None, Field(max_length=_MAX_TEXT), _TEXT] = None
-    buildvars: Annotated[list[Variable], BeforeValidator(_absent_if_null)] = []
+    branch: _ShortText = ""
+    templatepath: _ShortText = ""
+    buildonly: _ShortText = ""
+    buildvars: Annotated[list[Variable], BeforeValidator(_or_none_given)] = []
 
 
 class Answered(BaseModel):
@@ -105,7 +112,7 @@ class Health(Answered):
 class Stopped(Answered):
     """The stop is recorded."""
 
-    status: Literal["OK"] = "OK"
+    status: Annotated[str, WithJsonSchema({"type": "string", "enum": ["OK"]})] = "OK"
 
 
 class Error(Answered):

@@ -6,7 +6,7 @@ from urllib.parse import quote
 from aiohttp import web
 
 from shuttle.build import Build
-from shuttle.errors import NotOwnerError
+from shuttle.errors import NotFoundError, NotOwnerError
 from shuttle.events import instant_text
 from shuttle.logs import LogReader
 from shuttle.logs.spool import SpoolError
@@ -64,7 +64,7 @@ async def get_stages(request: web.Request) -> web.StreamResponse:
 @describe(
     Buildstage,
     "text/plain",
-    errors=(*ID_ERRORS, *_LOG_ERRORS),
+    errors=(*ID_ERRORS, *_LOG_ERRORS, NotFoundError),
     parameters=(Parameter("follow", {"type": "string"}, "`true` or `1`: the whole log as text, while it grows."),),
     headers=("Shuttle-Log-Offset", "Shuttle-Log-Complete"),
 )

@@ -128,4 +128,7 @@ def _definitions() -> dict[str, Any]:
 
 def _properties(model: type[BaseModel]) -> dict[str, Any]:
     schema = model.model_json_schema(ref_template="#/definitions/{model}", mode="serialization")
-    return {name: value for name, value in schema.items() if name not in {"$defs", "title", "default"}}
+    for described in schema.get("properties", {}).values():
+        described.pop("title", None)
+        described.pop("default", None)  # an empty value, which is left out
+    return {name: value for name, value in schema.items() if name not in {"$defs", "title"}}

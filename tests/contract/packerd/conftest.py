@@ -1,49 +1,22 @@
 """A service whose builds wait for an agent that does not exist, and a git server; the tests make the agent's calls."""
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from itertools import count
-from typing import Annotated, cast
 
 import pytest
 import pytest_asyncio
-from pydantic import AfterValidator, Field
 
-from jenkins_pipelines.catalogue import PIPELINES
-from jenkins_pipelines.kind import PipelineKind, PipelineOptions
 from tests.contract.packerd.caller import Packerd
 from tests.support.git_server import GitServer, Work, git_server
 from tests.support.inprocess import running_jenkins, running_shuttle
+from tests.support.packer_pipeline import register_stand_in
 
 _NUMBERS = count(1)
 
 
-def _without_dots(path: str) -> str:
-    if ".." in path:
-        raise ValueError("must be a path within the source, without ..")
-    return path
-
-
-def _printable(text: str) -> str:
-    if not text.isprintable():
-        raise ValueError("must be printable")
-    return text
-
-
-class _Options(PipelineOptions):
-    template: Annotated[str, AfterValidator(_without_dots)] | None = None
-    only: Annotated[str, AfterValidator(_printable)] = ""
-    variables: dict[str, Annotated[str, AfterValidator(_printable)]] = Field({})
-    secret_variables: list[str] = Field([])
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _packer_image():
-    """A pipeline of the name, while the catalogue has none."""
-    if "packer-image" in PIPELINES:
-        return
-    own = replace(PIPELINES["script"], name="packer-image", Options=_Options)
-    cast("dict[str, PipelineKind]", PIPELINES)["packer-image"] = own
+    register_stand_in()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 import pytest
+from openapi_spec_validator import OpenAPIV2SpecValidator, validate
 
 from shuttle.web.packerd.routes import PACKERD_ROUTES
 from shuttle.web.packerd.swagger import document
@@ -137,3 +138,4 @@ async def test_description_has_every_route(packerd: Packerd):
     assert operations == {(route.method, re.sub(r":[^{}]*}", "}", route.path)) for route in PACKERD_ROUTES}
     references = set(re.findall(r"#/definitions/(\w+)", str(described)))
     assert references == references & set(described["definitions"])
+    validate(described, cls=OpenAPIV2SpecValidator)

@@ -12,6 +12,8 @@ import pytest
 from shuttle.errors import LegacyRefusalError, ShuttleError
 from shuttle.web import Route
 from shuttle.web.openapi import document, errors_of, path_of
+from shuttle.web.packerd.routes import PACKERD_ROUTES
+from shuttle.web.packerd.swagger import document as swagger
 from shuttle.web.routes import ROUTES
 
 
@@ -20,6 +22,15 @@ def test_every_error_that_a_handler_raises_is_described(route: Route):
     responses = document()["paths"][path_of(route)][route.method.lower()]["responses"]
     described = {(error.status, error.code) for error in errors_of(route)}
     for error in raised_by(route.handler, set()) - {LegacyRefusalError}:
+        assert (error.status, error.code) in described, error
+        assert str(error.status) in responses
+
+
+@pytest.mark.parametrize("route", PACKERD_ROUTES, ids=lambda route: f"{route.method} {path_of(route)}")
+def test_every_error_of_packer_over_rest_is_described(route: Route):
+    responses = swagger()["paths"][path_of(route)][route.method.lower()]["responses"]
+    described = {(error.status, error.code) for error in errors_of(route)}
+    for error in raised_by(route.handler, set()):
         assert (error.status, error.code) in described, error
         assert str(error.status) in responses
 
