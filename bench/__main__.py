@@ -6,6 +6,7 @@ import sys
 BENCHMARKS = (
     "accept",
     "state",
+    "packerd",
     "log_throughput",
     "latency",
     "agent_cost",

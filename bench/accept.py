@@ -137,7 +137,7 @@ async def load(port: int, connections: int, run: str, requests: Requests) -> flo
             path, body = requests(f"{run}-{lane}", number)
             url = f"http://127.0.0.1:{port}/{path}"
             async with session.post(url, data=body, headers={"Content-Type": "application/json"}) as response:
-                if response.status != 200:
+                if response.status not in {200, 202}:
                     raise SystemExit(f"unexpected: {response.status} {await response.text()}")
                 await response.read()
             number += 1

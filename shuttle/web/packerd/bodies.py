@@ -46,7 +46,7 @@ async def read_request(request: web.Request) -> PackerRequest:
 
 
 def _wrong_shape(error: ValidationError) -> WrongShapeError:
-    """The first problem, in the words of the field's service."""
+    """The first problem, in the words of packerd."""
     problem = error.errors(include_url=False, include_input=False)[0]
     name, kind, limits = ".".join(map(str, problem["loc"])), problem["type"], problem.get("ctx", {})
     where = f"{shortened(name)} in body" if name else "the body"

@@ -1,6 +1,6 @@
 """Errors that only packer over REST has; every error of its routes is `{"code": number, "message": sentence}`.
 
-The numbers are those of the field's service: 4 for what is unknown, 601 to 604 of go-swagger for wrong shapes. That of
+The numbers are those of packerd: 4 for what is unknown, 601 to 604 of go-swagger for wrong shapes. That of
 any other error is its HTTP status.
 """
 

@@ -1,4 +1,4 @@
-"""The bodies of packer over REST. Answers leave out fields that are empty, as the field's service does."""
+"""The bodies of packer over REST. Answers leave out fields that are empty, as packerd does."""
 
 from typing import Annotated, Any, Literal
 

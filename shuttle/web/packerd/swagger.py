@@ -1,4 +1,4 @@
-"""Describes packer over REST in swagger 2.0, which the field's generators read; built from the table of routes."""
+"""Describes packer over REST in swagger 2.0, which generators of clients read; built from the table of routes."""
 
 import json
 import re

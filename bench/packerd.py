@@ -1,0 +1,123 @@
+"""Measures packer over REST: accepted requests per second, and the latency of reading a run whose log has 100 MB.
+
+The requests are measured alternately with those of a handler that makes one insert, in processes of their own, as
+`bench.accept` does. The reads are made by the process of the service, so their latency includes that of the client.
+"""
+
+import asyncio
+import io
+import json
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import aiohttp
+
+from bench.accept import CONNECTIONS, ROUNDS, Requests, bare_server, load, serving, shuttle_server
+
+LOG_BYTES = 100 * 1000 * 1000
+READS = 300
+_LINE = b"==> docker-ubuntu: Unpacking libc6:amd64 (2.36-9) over (2.36-8) ...\n"
+_PUSH_BYTES = 4 * 1024 * 1024
+
+
+def packer_requests(lane: str, number: int) -> tuple[str, bytes]:
+    """Requests for templates; the repository of a connection is its own, so its builds are those of an app."""
+    body = {
+        "giturl": f"http://127.0.0.1:9/{lane}.git",
+        "branch": "demo",
+        "templatepath": "packer.json",
+        "buildvars": [
+            {"key": "version", "value": str(number)},
+            {"key": "docker_repo_password", "value": "hunter-2-hunter"},
+        ],
+    }
+    return "-/packerd/build", json.dumps(body).encode()
+
+
+def bare_requests(lane: str, number: int) -> tuple[str, bytes]:
+    """The same bodies for the handler to compare with."""
+    return f"{lane}/{number}", packer_requests(lane, number)[1]
+
+
+def accepted() -> None:
+    """Print the table of accepted requests."""
+    from tests.support.free_port import free_port
+
+    bare_port, port = free_port(), free_port()
+    print("accepted POST /-/packerd/build per second, durable before the answer")
+    print(f"{'connections':>12} {'bare':>8} {'shuttle':>8} {'ratio':>6}   goal 0.25 at 1 and 50")
+    with serving(bare_server, bare_port, {}), serving(shuttle_server, port, {}):
+        for connections in CONNECTIONS:
+            pairs = [
+                (
+                    _speed(bare_port, connections, number, bare_requests),
+                    _speed(port, connections, number, packer_requests),
+                )
+                for number in range(ROUNDS)
+            ]
+            bare, ours = (statistics.median(each) for each in zip(*pairs, strict=True))
+            ratio = statistics.median(own / other for other, own in pairs)
+            print(f"{connections:>12} {bare:>8.0f} {ours:>8.0f} {ratio:>6.2f}")
+
+
+def _speed(port: int, connections: int, number: int, requests: Requests) -> float:
+    return asyncio.run(load(port, connections, f"c{connections}-{number}", requests))
+
+
+async def read_long_log(folder: Path) -> None:
+    """Print how long reading the run takes, while it runs and after its end."""
+    from tests.contract.packerd.caller import Packerd
+    from tests.support.git_server import git_server
+    from tests.support.inprocess import running_jenkins, running_shuttle
+
+    async with (
+        git_server(folder) as git,
+        running_jenkins(folder) as jenkins,
+        running_shuttle(folder, jenkins.url, SHUTTLE_JENKINS_AGENT_LABEL="nowhere") as shuttle,
+    ):
+        git.repository("demo").commit({"packer.json": "{}"})
+        packerd = Packerd(shuttle)
+        request_id = await packerd.build(f"{git.url}/demo.git", branch="main")
+        agent = await packerd.agent(request_id)
+        await agent.begin("RunPacker")
+        block = _LINE * (_PUSH_BYTES // len(_LINE))
+        pushed = 0
+        while pushed < LOG_BYTES:
+            answer = await agent.agent.push(io.BytesIO(block))
+            if answer.status != 200:
+                raise SystemExit(f"unexpected: {answer.status} {answer.text}")
+            pushed += len(block)
+        what = f"GET of a run with a log of {pushed / 1e6:.0f} MB"
+        url = f"{shuttle.url}/-/packerd/build/responses/{request_id}/0"
+        print(f"{what}, while it runs: {await _percentiles(shuttle.session, url)}")
+        await agent.end("RunPacker")
+        await agent.agent.end()
+        await packerd.until_over(request_id)
+        await shuttle.until_settled(request_id, seconds=60)
+        print(f"{what}, archived: {await _percentiles(shuttle.session, url)}")
+
+
+async def _percentiles(session: aiohttp.ClientSession, url: str) -> str:
+    """The median and p99 of reads, one after the other."""
+    took = []
+    for _ in range(READS):
+        began = time.perf_counter()
+        async with session.get(url) as response:
+            await response.read()
+        took.append((time.perf_counter() - began) * 1000)
+    return f"p50 {statistics.median(took):.1f} ms, p99 {statistics.quantiles(took, n=100)[98]:.1f} ms (goal 20)"
+
+
+def main() -> int:
+    """Print all figures."""
+    accepted()
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(read_long_log(Path(folder)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
