@@ -257,13 +257,24 @@ class Connection(web.RequestHandler):
 
     def _watch_reader(self) -> None:
         """Check later whether the client has read any of the buffered bytes."""
-        if self._stall_timer is None and self._wire is not None and self._wire.get_write_buffer_size():
-            self._seen = (self._resumed, self._wire.get_write_buffer_size())
+        unsent_bytes = self._unsent_bytes
+        if self._stall_timer is None and unsent_bytes:
+            self._seen = (self._resumed, unsent_bytes)
             self._stall_timer = self._loop.call_later(self._times.reader, self._check_reader)
+
+    @property
+    def _unsent_bytes(self) -> int:
+        """The bytes that wait for the client to read."""
+        if self._wire is None:
+            return 0
+        try:
+            return self._wire.get_write_buffer_size()
+        except AttributeError:  # a TLS transport of CPython 3.11 that was closed twice has no buffer any more
+            return 0
 
     def _check_reader(self) -> None:
         self._stall_timer = None
-        if self._wire is not None and self._seen == (self._resumed, self._wire.get_write_buffer_size()):
+        if self._wire is not None and self._seen == (self._resumed, self._unsent_bytes):
             self.drop()
         else:
             self._watch_reader()
