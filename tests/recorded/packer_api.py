@@ -12,7 +12,6 @@ from tests.contract.packerd.caller import PackerAgent, Packerd
 from tests.recorded.recorder import Recorder
 from tests.support.git_server import GitServer, git_server
 from tests.support.inprocess import running_jenkins, running_shuttle
-from tests.support.packer_pipeline import register_stand_in
 
 _REQUEST, _SECOND, _UNKNOWN = (f"{digit * 8}-0000-4000-8000-000000000000" for digit in "abc")
 _HEALTH = '{"status":"ok","diskpercentfull":41,"goroutines":57}'
@@ -25,7 +24,6 @@ _PACKER = b"""==> docker-ubuntu: Importing image: sha256:4c1e
 
 async def record(folder: Path) -> dict[str, str]:
     """Make every call to a service whose agent's calls are made here."""
-    register_stand_in()
     async with _servers(folder) as (packerd, git):
         calls = _Calls(packerd, git)
         await calls.request()

@@ -9,14 +9,8 @@ import pytest_asyncio
 from tests.contract.packerd.caller import Packerd
 from tests.support.git_server import GitServer, Work, git_server
 from tests.support.inprocess import running_jenkins, running_shuttle
-from tests.support.packer_pipeline import register_stand_in
 
 _NUMBERS = count(1)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _packer_image():
-    register_stand_in()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
