@@ -212,3 +212,19 @@ async def test_expected_duration_is_that_of_the_builds_before(packerd: Packerd, 
     await packerd.shuttle.services.database.run(took_a_day)
     second = await packerd.response(await packerd.build(giturl))
     assert 86_400 - 60 <= second["eta"] <= 86_400
+
+
+async def test_passwords_are_in_no_answer(packerd: Packerd, giturl: str):
+    secrets = ("hunter-2-hunter", "pass-of-git-0001")
+    variables = [{"key": "docker_repo_password", "value": secrets[0]}]
+    with_password = giturl.replace("//", f"//reader:{secrets[1]}@")
+    request_id = await packerd.build(with_password, buildvars=variables)
+    agent = await packerd.agent(request_id)
+    await agent.stage("RunPacker", f"login with {secrets[0]} at {with_password}\n".encode())
+    await agent.agent.end()
+    over = await packerd.until_over(request_id)
+    assert "login with [secret]" in over["buildstages"][-1]["log"]
+    shown = (await packerd.get(f"/build/queue/{request_id}")).json
+    assert shown["giturl"] == giturl
+    build = await packerd.shuttle.build(agent.agent.path)
+    assert [each for each in secrets if each in str((over, shown, build))] == []
