@@ -31,6 +31,7 @@ from shuttle.store.ownership import take_idle_apps
 from shuttle.store.pending_uploads import forget_uploads
 from shuttle.store.platforms import child_of, child_row
 from shuttle.store.prepared import Prepared
+from shuttle.store.resumes import unfinished_successor
 from shuttle.store.tables import TO_RUN, apps, builds, packer_runs, receivers, sinks
 from shuttle.store.taken_ids import (
     Uuids,
@@ -130,9 +131,9 @@ def _decide(tx: Tx, requests: Sequence[AcceptRequest], apis: dict[str, Api]) -> 
             continue
         if request.new.build_uuid in in_use.recorded if request.new.api is Api.LEGACY else request.new.pair in taken:
             continue
-        conflict = taken_child(request.new, taken)
-        if conflict is not None:
-            results[index] = conflict
+        decided = _successor(tx, request) or taken_child(request.new, taken)
+        if decided is not None:
+            results[index] = decided
             continue
         placed = _placed(request, in_use, lost)
         if isinstance(placed, StoreError):
@@ -196,6 +197,20 @@ def _locked_apps(count: int) -> Prepared:
     columns = (apps.c.app_id, apps.c.api, apps.c.owner, apps.c.epoch)
     query = sa.select(*columns).where(apps.c.app_id.in_(wanted)).order_by(apps.c.app_id)
     return Prepared(query.with_for_update(key_share=True))
+
+
+def _successor(tx: Tx, request: AcceptRequest) -> Accepted | ConflictError | None:
+    """The answer if another build resumes the same one already. The lock of the app orders two such requests.
+
+    Within one batch there are no two of them: a process accepts one request to resume a build at a time.
+    """
+    if request.new.resume_from is None:
+        return None
+    try:
+        known = unfinished_successor(tx, request.new.resume_from, request.same_request)
+    except ConflictError as error:
+        return error
+    return None if known is None else Accepted(known, replayed=True)
 
 
 def _placed(request: AcceptRequest, in_use: Uuids, lost: set[str]) -> AcceptRequest | StoreError:

@@ -145,6 +145,30 @@ async def test_simultaneous_requests_get_different_build_numbers(connections: li
     assert sorted(await overlapping(connections, take, take)) == [3, 4]
 
 
+@pytest.mark.parametrize("contents", [(b"one", b"two"), (b"one", b"one")], ids=["different", "equal"])
+async def test_simultaneous_requests_to_resume_a_build_make_one_successor(
+    connections: list[Database], vault: Vault, clock: SetClock, contents: tuple[bytes, bytes]
+):
+    """Before, requests with different ids to two replicas made two builds that resumed the same one."""
+    old = (await record(connections[0], vault, new_build(vault))).build
+    await connections[0].run(finish_build, old.build_uuid, Ending(State.FAILED, "build_failed", "No."))
+
+    def resume(build_id: str, content: bytes) -> Callable[[Tx], Any]:
+        changes = {"resume_from": old.build_uuid, "request_fingerprint": vault.fingerprint(content)}
+        new = new_build(vault, "app", build_id, **changes)
+        return partial(
+            record_all, requests=[AcceptRequest(new, clock.moment(), None, partial(vault.matches, content))]
+        )
+
+    [first], [second] = await overlapping(connections, resume("2", contents[0]), resume("3", contents[1]))
+    assert isinstance(first, Accepted)
+    if contents[0] == contents[1]:
+        assert (second.replayed, second.build.build_id) == (True, "2")
+    else:
+        assert isinstance(second, ConflictError)
+    assert len(await connections[0].run(page_of_builds, app_id="app")) == 2
+
+
 def hold(source: str) -> Callable[[Tx], Build | Hold]:
     return lambda tx: hold_upload(tx, "u1", source, lambda tx: find_build(tx, "u1"), new_object=True)
 
