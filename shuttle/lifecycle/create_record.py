@@ -40,14 +40,23 @@ class RecordRequest:
     parent: Build | None = None
 
 
-async def accept_record(request: RecordRequest, services: Services) -> tuple[Build, bool]:
-    """Record the build; returns it and whether it is new: an equal request gets the recorded one.
+@dataclass(frozen=True, slots=True)
+class AcceptedRecord:
+    """`is_new` False = an equal request has recorded it before. `ignored_fields`: paths of what has no meaning."""
+
+    build: Build
+    is_new: bool
+    ignored_fields: tuple[str, ...]
+
+
+async def accept_record(request: RecordRequest, services: Services) -> AcceptedRecord:
+    """Record the build; an equal request gets the recorded one.
 
     Raises:
         InvalidRequestError: a webhook or the number breaks a rule of the contract. NotFoundError: nothing has the name
             of a reference. ConflictError: a different request has recorded a build with this number.
     """
-    hooks = _status_hooks(request.metadata)
+    hooks, ignored = _status_hooks(request.metadata)
     # The URLs of webhooks may have secrets; they are recorded as receivers, encrypted.
     metadata = {name: value for name, value in request.metadata.items() if name != "webhooks"}
     receivers = new_endpoints(hooks, PayloadFormat.STANDARD, services.vault)
@@ -73,7 +82,7 @@ async def accept_record(request: RecordRequest, services: Services) -> tuple[Bui
         )
         return create_record(tx, new)
 
-    return await services.database.run(record)
+    return AcceptedRecord(*await services.database.run(record), ignored)
 
 
 def _app_of(tx: Tx, request: RecordRequest) -> str:
@@ -84,12 +93,15 @@ def _app_of(tx: Tx, request: RecordRequest) -> str:
     return referred_project(tx, request.project or "").app_id
 
 
-def _status_hooks(metadata: Mapping[str, Any]) -> tuple[Hook, ...]:
+def _status_hooks(metadata: Mapping[str, Any]) -> tuple[tuple[Hook, ...], tuple[str, ...]]:
+    """The receivers of statuses, and the paths of what else `webhooks` has: a record has no log to send."""
     webhooks = metadata.get("webhooks") or {}
     if not isinstance(webhooks, Mapping):
         raise InvalidRequestError('Write webhooks as {"status": [URL, …]}.', field="metadata.webhooks")
+    others = tuple(f"metadata.webhooks.{name}" for name in webhooks if name != "status")
     status = webhooks.get("status")
-    return () if status is None else parse_hooks(status, "metadata.webhooks.status")[0]
+    hooks, unknown = ((), ()) if status is None else parse_hooks(status, "metadata.webhooks.status")
+    return hooks, (*others, *unknown)
 
 
 def _comparable(request: RecordRequest) -> dict[str, Any]:

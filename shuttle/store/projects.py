@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from shuttle.build import Api, project_id_of
 from shuttle.errors import ConflictError, InvalidRequestError, NotFoundError
 from shuttle.request import UUID
+from shuttle.store.records import DEFAULT_PROJECT
 from shuttle.store.tables import apps
 from shuttle.store.tx import Tx
 
@@ -58,12 +59,22 @@ def create_project(
 
 
 def find_project(tx: Tx, key: str) -> Project | None:
-    """The project with this uuid or name, also a deleted one; a uuid takes precedence."""
+    """The project with this uuid or name, also a deleted one; a uuid takes precedence.
+
+    `default` exists before its first record as well, because records that name no project are in it.
+    """
     if UUID.fullmatch(key):
         of_uuid = _first(tx, apps.c.project_id == key.lower()) or _assigned(tx, key.lower())
         if of_uuid is not None:
             return of_uuid
-    return _first(tx, apps.c.app_id == key)
+    named = _first(tx, apps.c.app_id == key)
+    is_default = key == DEFAULT_PROJECT or key.lower() == project_id_of(DEFAULT_PROJECT)
+    return _default_project(tx) if named is None and is_default else named
+
+
+def _default_project(tx: Tx) -> Project:
+    """The project `default` as long as no record has created its app."""
+    return Project(DEFAULT_PROJECT, project_id_of(DEFAULT_PROJECT), None, None, tx.now.at, tx.now.at, None)
 
 
 def known_project(tx: Tx, key: str) -> Project:
@@ -118,7 +129,7 @@ def change_project(tx: Tx, key: str, *, description: str | None = None, parent: 
 
 def deactivate_project(tx: Tx, key: str) -> None:
     """Delete it: no list shows it, and records cannot be created in it. Its builds remain. Raises NotFoundError."""
-    known = known_project(tx, key)
+    known = _locked(tx, known_project(tx, key).app_id)
     if known.deactivated_at is None:
         _update(tx, known, {"deactivated_at": tx.now.at})
 
@@ -159,7 +170,10 @@ def _first(tx: Tx, condition: sa.ColumnElement[bool]) -> Project | None:
 
 def _locked(tx: Tx, app_id: str) -> Project:
     query = sa.select(*_COLUMNS).where(apps.c.app_id == app_id).with_for_update(key_share=True)
-    return _from_row(tx.execute(query).one())
+    row = tx.execute(query).first()
+    if row is None:
+        raise NotFoundError(f"The project {app_id} has no build yet; create it before you change or delete it.")
+    return _from_row(row)
 
 
 def _update(tx: Tx, known: Project, changes: dict[str, Any]) -> Project:

@@ -21,7 +21,7 @@ from shuttle.web import SERVICES
 from shuttle.web.description import Parameter, describe
 from shuttle.web.state.access import STATE_BUILD
 from shuttle.web.state.answers import IGNORED_HEADERS, answer, created, created_replies
-from shuttle.web.state.bodies import SHAPE_ERRORS, read_shape
+from shuttle.web.state.bodies import IGNORED, SHAPE_ERRORS, read_shape
 from shuttle.web.state.build_forms import build_entry, labels_of
 from shuttle.web.state.build_models import BuildChange, BuildEntries, BuildEntry, NewBuildBody
 from shuttle.web.state.builds_named import build_in
@@ -71,8 +71,9 @@ async def post_build(request: web.Request) -> web.StreamResponse:
         state_code=body.start_state or 0,
         parent=request.get(STATE_BUILD),
     )
-    build, is_new = await accept_record(record, request.app[SERVICES])
-    return created(request, await _shown(request, build), is_new=is_new)
+    accepted = await accept_record(record, request.app[SERVICES])
+    request[IGNORED] = (*request[IGNORED], *accepted.ignored_fields)
+    return created(request, await _shown(request, accepted.build), is_new=accepted.is_new)
 
 
 _LABEL_KINDS = (

@@ -89,6 +89,15 @@ async def test_number_is_made_of_the_name_or_counted(state: Shuttle, name: str):
     assert int(counted[1]) == int(counted[0]) + 1
 
 
+async def test_webhooks_without_an_effect_are_named(state: Shuttle, name: str):
+    """A record has no log that could be sent. Before, `logs` was dropped silently."""
+    webhooks = {"status": [{"url": "https://h.example/s", "x": 1}], "logs": ["https://h.example/l"]}
+    answer = await post(state, "", {"build_number": name, "metadata": {"webhooks": webhooks}, "surprise": 1})
+    assert answer.status == 201
+    ignored = answer.headers["Shuttle-Ignored-Fields"]
+    assert ignored == "surprise, metadata.webhooks.logs, metadata.webhooks.status[0].x"
+
+
 @pytest.mark.parametrize("number", ["folder/job/7", "a%2Fb", "100%", "back\\slash"])
 async def test_number_that_is_no_id_is_shown_as_it_was_given(state: Shuttle, number: str):
     uuid = await new_build(state, number)

@@ -36,6 +36,21 @@ async def test_project_is_created_read_changed_and_deleted(state: Shuttle, name:
     assert (again.status, again.json["id"], again.json["description"]) == (201, project["id"], None)
 
 
+async def test_default_project_exists_before_its_first_record(state: Shuttle):
+    """State codes are recorded before the first build. Keep this test in front of others that use the project."""
+    project = (await state.get("/-/state/projects/default")).json
+    assert (project["id"], project["name"]) == (project_id_of("default"), "default")
+    assert (await state.get(f"/-/state/projects/{project['id'].upper()}")).json["id"] == project["id"]
+    assert (await state.get("/-/state/builds?project_id=default")).json == []
+    code = {"code": 48, "name": "snapshot", "display_name": "Snapshot"}
+    assert (await state.post("/-/state/projects/default/state-codes", code)).status == 201
+    changed = await state.ask("PUT", "/-/state/projects/default", json={"description": "x"})
+    assert (changed.status, "create it" in changed.json["detail"]) == (404, True)
+    assert (await state.delete("/-/state/projects/default")).status == 404
+    assert (await state.post("/-/state/projects", {"name": "default"})).status == 201
+    assert [each["code"] for each in (await state.get("/-/state/projects/default/state-codes")).json] == [48]
+
+
 async def test_app_of_a_build_is_a_project(state: Shuttle, name: str):
     assert (await state.post(f"/{name}/1", script_request(), headers=_BEARER)).status == 200
     listed = [each for each in (await state.get("/-/state/projects?limit=1000")).json if each["app_id"] == name]
