@@ -4,7 +4,7 @@ import asyncio
 from datetime import datetime
 
 from shuttle.build import STOP_ENDINGS, Api, Build, Ending, StopCause
-from shuttle.errors import JenkinsNotFoundError, JenkinsRefusedError, UnavailableError
+from shuttle.errors import ConflictError, JenkinsNotFoundError, JenkinsRefusedError, UnavailableError
 from shuttle.jenkins import StopCommand
 from shuttle.lifecycle import Services
 from shuttle.lifecycle.missing_permissions import MissingPermissions
@@ -33,8 +33,12 @@ async def stop_pair(app_id: str, build_id: str, standing: Standing, services: Se
 
     Raises:
         TokenNeededError: the caller is anonymous, and no build of the pair is of the older API.
+        ConflictError: it is a platform's record, and the platform's branch runs.
     """
     builds = await services.database.run(builds_of_pair, app_id, build_id, standing)
+    for build in builds:
+        if build.of_platform and not build.state.final:
+            raise ConflictError("This is one platform of a build; stop that build, which stops all of its platforms.")
     stopped = [await stop_build(build.build_uuid, StopCause.STOPPED, services) for build in builds]
     newest = builds[-1].api if builds else None
     return newest if newest is Api.LEGACY or any(stopped) else None

@@ -5,7 +5,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from shuttle.build import Api, Build, child_id_of
+from shuttle.build import Api, Build, State, child_id_of
 from shuttle.clock import Moment
 from shuttle.store.builds import find_newest, lock_build
 from shuttle.store.new_build import NewBuild, NewChild
@@ -90,6 +90,15 @@ def open_platform(tx: Tx, build: Build, platform: str) -> Build | None:
     child = platform_record(tx, build, platform)
     locked = None if child is None else lock_build(tx, child.build_uuid)
     return None if locked is None or locked.state.final else locked
+
+
+def lowest_state(tx: Tx, build: Build) -> int | None:
+    """The lowest code of the platforms that have not succeeded; None = all have."""
+    ids = [child_id_of(build.build_id, platform) for platform in build.platforms]
+    of_build = (builds.c.parent_uuid == build.build_uuid, builds.c.build_id.in_(ids))
+    query = sa.select(sa.func.min(sa.func.coalesce(builds.c.state_code, 0)))
+    found: int | None = tx.execute(query.where(*of_build, builds.c.state != State.SUCCEEDED.value)).scalar()
+    return found
 
 
 def explain_platform(tx: Tx, build: Build, platform: str, reason: str, message: str | None) -> None:

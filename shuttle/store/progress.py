@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from shuttle.errors import ConflictError
 from shuttle.logs.stage_places import StageMark, StagePlace
 from shuttle.store.agent import lock_unfinished
-from shuttle.store.platforms import open_platform
+from shuttle.store.platforms import lowest_state, open_platform
 from shuttle.store.prepared import Prepared
 from shuttle.store.tables import builds, states
 from shuttle.store.tx import Tx
@@ -80,7 +80,7 @@ _SET_STOP = states.update().where(*_of_state).values(log_stop=sa.bindparam("log_
 
 
 def record_stage_event(tx: Tx, build_uuid: str, event: StageEvent) -> int | None:
-    """Record the event, also in the record of its platform.
+    """Record the event, also in the record of its platform; the state of a build is that of its slowest platform.
 
     Returns the position of the stage, or None if an event with its id is recorded already.
 
@@ -94,9 +94,12 @@ def record_stage_event(tx: Tx, build_uuid: str, event: StageEvent) -> int | None
     if tx.execute(sa.select(states.c.position).where(of_build, same)).first() is not None:
         return None
     child = open_platform(tx, build, event.branch)
-    if child is not None:
-        _add_event(tx, child.build_uuid, replace(event, branch="", claim_id=None, raw_offset=None))
-    return _add_event(tx, build_uuid, event)
+    if child is None:
+        return _add_event(tx, build_uuid, event)
+    _add_event(tx, child.build_uuid, replace(event, branch="", claim_id=None, raw_offset=None))
+    position = _add_event(tx, build_uuid, event)
+    tx.execute(builds.update().where(builds.c.build_uuid == build_uuid).values(state_code=lowest_state(tx, build)))
+    return position
 
 
 def _add_event(tx: Tx, build_uuid: str, event: StageEvent) -> int:

@@ -76,7 +76,7 @@ async def post_build(request: web.Request) -> web.StreamResponse:
     return json_answer(Ok(), headers=acceptance_headers(answer))
 
 
-@describe(Ok, LegacyOk, errors=(InvalidRequestError, NotFoundError, NothingToStopError, StoreError))
+@describe(Ok, LegacyOk, errors=(InvalidRequestError, NotFoundError, ConflictError, NothingToStopError, StoreError))
 async def delete_build(request: web.Request) -> web.StreamResponse:
     """`DELETE /:app_id/:build_id`: 200 once the stop is durable; the body has the form of the build's API."""
     app_id, build_id = ids_in(request)

@@ -119,6 +119,9 @@ async def test_stop_ends_all_platforms(shuttle: Shuttle, app: str):
             and [each["stage"] for each in build["stages"]].count("build") == 3
         ),
     )
+    refused = await shuttle.delete(f"/{app}/1-gcp")
+    assert (refused.status, "stop that build" in refused.json["message"]) == (409, True)
+    assert (await shuttle.delete(f"/{app}/1-aws")).status == 422, "it has ended"
     assert (await shuttle.delete(path)).status == 200
     build = await shuttle.until(path)
     assert (build["state"], build["reason"]) == ("stopped", "stopped")

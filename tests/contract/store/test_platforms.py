@@ -13,6 +13,7 @@ from shuttle.store.builds import reread
 from shuttle.store.claims import Claim, NewClaim, claim_build, end_claim
 from shuttle.store.new_build import NewBuild, NewChild
 from shuttle.store.platforms import platform_records
+from shuttle.store.progress import StageBoundary, StageEvent, record_stage_event
 from shuttle.store.record_ends import abandoned_records
 from shuttle.store.record_failures import failures_of
 from shuttle.store.transitions import attempt_trigger, begin_staging, finish_build
@@ -64,6 +65,22 @@ async def test_record_of_a_platform_is_moved_by_the_claim_and_the_end_of_its_bra
     assert (await records(database, build))["gcp"] == (State.FAILED, "build_failed")
     child = (await database.run(platform_records, await database.run(reread, build)))["gcp"]
     assert [row.state_code for row in await database.run(failures_of, child.build_uuid)] == [5]
+
+
+async def test_state_of_a_build_is_that_of_its_slowest_platform(database: Database, build: Build):
+    """Before, it was that of the branch which had reported last: it went back and forth."""
+
+    async def report(name: str, code: int) -> int | None:
+        event = StageEvent(f"{name}.{code}", name, f"stage {code}", StageBoundary.BEGIN, code=code)
+        await database.run(record_stage_event, build.build_uuid, event)
+        return (await database.run(reread, build)).state_code
+
+    aws, gcp = [await claimed(database, build, name) for name in NAMES]
+    assert [await report("aws", 10), await report("aws", 20), await report("gcp", 10)] == [5, 5, 10]
+    await database.run(end_claim, gcp, 3)
+    assert await report("aws", 95) == 10, "where the build failed"
+    await database.run(end_claim, aws, 0)
+    assert (await database.run(reread, build)).state_code == 10
 
 
 async def test_unclaimed_platform_ends_with_the_build(database: Database, build: Build):
