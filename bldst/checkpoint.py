@@ -1,18 +1,17 @@
 """bldst checkpoint: the artifacts and variables that a build needs to continue, and then the state.
 
-The state is the last request, so a build that has it has everything else as well. If one of them fails, the command can
-be repeated: the service answers what it has recorded already like the first time.
+A file is uploaded. The state is the last request, so a build that has it has everything else as well. If one of them
+fails, the command can be repeated: the service answers what it has recorded already like the first time.
 """
 
 import hashlib
 import os
-from typing import Any, Dict
+from contextlib import ExitStack
+from typing import Any, BinaryIO, Dict, List
 from urllib.parse import urlsplit
 
 from bldst.errors import CommandError, UsageError
 from bldst.run import Run
-
-_CHUNK_BYTES = 2**20
 
 
 def record_checkpoint(run: Run) -> int:
@@ -25,9 +24,16 @@ def record_checkpoint(run: Run) -> int:
     name, fields = run.places["name"], run.fields
     code = fields["state_code"]
     variables = [{**_variable(pair), "set_at_state": code} for pair in fields.pop("variables", ())]
-    artifacts = [{**_artifact(place, run), "state_code": code} for place in fields.pop("artifacts", ())]
-    for artifact in artifacts:
-        run.ask("POST", "/builds/{build}/artifacts", body=artifact)
+    artifacts: List[str] = fields.pop("artifacts", [])
+    with ExitStack() as stack:
+        # All of them are opened before the first request.
+        files = {place: stack.enter_context(_opened(place)) for place in artifacts if "://" not in place}
+        for place in artifacts:
+            if place in files:
+                _upload(place, files[place], code, run)
+            else:
+                body = {**_reference(place), "is_resumable": True, "state_code": code}
+                run.ask("POST", "/builds/{build}/artifacts", body=body)
     for variable in variables:
         run.ask("POST", "/builds/{build}/variables", body=variable)
     state = run.ask("POST", "/builds/{build}/state", body={"status": name, **fields})
@@ -45,10 +51,6 @@ def _variable(pair: str) -> Dict[str, Any]:
     return {"variable_key": key, "variable_value": value, "is_required_for_resume": True}
 
 
-def _artifact(place: str, run: Run) -> Dict[str, Any]:
-    return {**(_reference(place) if "://" in place else _file(place, run)), "is_resumable": True}
-
-
 def _reference(url: str) -> Dict[str, Any]:
     parts = urlsplit(url)
     key = parts.path.strip("/")
@@ -61,24 +63,46 @@ def _reference(url: str) -> Dict[str, Any]:
     return {**reference, "storage_bucket": parts.netloc, "storage_key": key} if parts.scheme == "s3" else reference
 
 
-def _file(path: str, run: Run) -> Dict[str, Any]:
-    """Describe a file of this machine by its size and checksum; its bytes are not sent."""
-    digest = hashlib.sha256()
-    size = 0
+def _opened(path: str) -> BinaryIO:
     try:
-        with open(path, "rb") as file:
-            for chunk in iter(lambda: file.read(_CHUNK_BYTES), b""):
-                digest.update(chunk)
-                size += len(chunk)
+        return open(path, "rb")
     except OSError as error:
         raise CommandError(f"{path}: {error.strerror}") from None
-    run.say(f"{path} is recorded with its checksum; the file stays on this machine")
-    return {
-        "artifact_name": os.path.basename(path),
-        "artifact_type": "file",
-        "artifact_path": os.path.abspath(path),
-        "storage_backend": "local",
-        "size_bytes": size,
-        "checksum": digest.hexdigest(),
-        "checksum_algorithm": "sha256",
-    }
+
+
+def _upload(path: str, file: BinaryIO, code: int, run: Run) -> None:
+    """Send the file under its own name.
+
+    Raises:
+        CommandError: It cannot be read, was changed meanwhile, or was refused.
+    """
+    run.places["file"] = os.path.basename(path)
+    hashed = _HashedFile(file)
+    try:
+        size_bytes = os.fstat(file.fileno()).st_size
+        where = "/builds/{build}/artifacts/{file}/content"
+        stored = run.upload(where, hashed, size_bytes, {"state_code": code})  # type: ignore[arg-type]
+    except OSError as error:
+        raise CommandError(f"{path}: {error.strerror}") from None
+    if stored.get("checksum") != hashed.digest.hexdigest():
+        raise CommandError(f"{path} was changed while it was sent: repeat the command")
+    run.say(f"{path} is uploaded ({size_bytes} bytes)")
+
+
+class _HashedFile:
+    """A file whose SHA-256 is computed while it is read."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.digest = hashlib.sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        """Read the next bytes."""
+        chunk = self._file.read(size)
+        self.digest.update(chunk)
+        return chunk
+
+    def seek(self, position: int) -> None:
+        """Go back to the beginning, which is the only position that is used."""
+        self._file.seek(position)
+        self.digest = hashlib.sha256()

@@ -4,7 +4,8 @@ import http.client
 import json
 import socket
 import time
-from typing import Any, Callable, Dict, Mapping, Optional
+from contextlib import suppress
+from typing import Any, BinaryIO, Callable, Dict, Mapping, Optional, Union
 
 from bldst import __version__
 from bldst.addresses import Address, redirected_address
@@ -16,6 +17,8 @@ ANSWER_LIMIT_BYTES = 8 * 2**20
 _CHUNK_BYTES = 65536
 _REDIRECTS = 5
 _RETRY_AFTER_SECONDS = 0.2
+# The service stores a file in its object store before it answers: 1 GiB takes a minute or two.
+_STORING_SECONDS = 600
 
 
 class Client:
@@ -40,15 +43,20 @@ class Client:
         query: Optional[Mapping[str, Any]] = None,
         body: Any = None,
         form: Optional[Mapping[str, str]] = None,
+        *,
+        file: Optional[BinaryIO] = None,
+        size_bytes: int = 0,
     ) -> Answer:
-        """Send a request; a body is sent as JSON, a form as a form.
+        """Send a request; a body is sent as JSON, a form as a form, a file as its `size_bytes` bytes.
 
         Raises:
             CommandError: No answer, or one that is not the service's.
         """
         headers = {"Accept": "application/json", "User-Agent": "bldst/" + __version__, **self._credentials}
-        content = None
-        if body is not None:
+        content: Union[bytes, BinaryIO, None] = file
+        if file is not None:
+            headers.update({"Content-Type": "application/octet-stream", "Content-Length": str(size_bytes)})
+        elif body is not None:
             content = json.dumps(body).encode()
             headers["Content-Type"] = "application/json"
         elif form is not None:
@@ -64,13 +72,20 @@ class Client:
                 method, content = "GET", None
         raise CommandError(f"{self._address.host} redirects without end")
 
-    def _exchange(self, method: str, address: Address, content: Optional[bytes], headers: Dict[str, str]) -> Answer:
+    def _exchange(
+        self, method: str, address: Address, content: Union[bytes, BinaryIO, None], headers: Dict[str, str]
+    ) -> Answer:
         started = time.monotonic()
         deadline = started + self._timeout_seconds
         connection = self._connect(address)
+        target = address.target(self._environment)
         try:
             connection.sock.settimeout(max(deadline - time.monotonic(), 0.001))
-            connection.request(method, address.target(self._environment), content, headers)
+            if content is None or isinstance(content, bytes):
+                connection.request(method, target, content, headers)
+            else:
+                self._send_file(connection, method, target, content, headers)
+                deadline = time.monotonic() + _STORING_SECONDS
             answer = _read_answer(connection, deadline, address)
         except socket.timeout:  # until Python 3.9 it is no TimeoutError
             raise CommandError(
@@ -86,6 +101,15 @@ class Client:
             milliseconds = (time.monotonic() - started) * 1000
             self._say(f"{method} {address.shown()}: {answer.status}, {milliseconds:.0f} ms")
         return answer
+
+    def _send_file(
+        self, connection: http.client.HTTPConnection, method: str, target: str, file: BinaryIO, headers: Dict[str, str]
+    ) -> None:
+        """Send a file; the limit of time is that of each part of it, because a large one takes longer."""
+        connection.sock.settimeout(self._timeout_seconds)
+        file.seek(0)
+        with suppress(BrokenPipeError, ConnectionResetError):  # if it is refused unread, the answer says why
+            connection.request(method, target, file, headers)
 
     def _connect(self, address: Address) -> http.client.HTTPConnection:
         for attempt in (1, 2):

@@ -1,7 +1,7 @@
 """Runs a command that was read: sends its request, prints the answer."""
 
 from importlib import import_module
-from typing import Any, Callable, Dict, List, Mapping, Optional, TextIO
+from typing import Any, BinaryIO, Callable, Dict, List, Mapping, Optional, TextIO
 
 from bldst.answers import Answer, printable
 from bldst.client import Client
@@ -57,6 +57,15 @@ class Run:
         answer = self.client.send(method, self.fill(path), query, body)
         self._warn_of_ignored_fields(answer)
         return answer.require_success()
+
+    def upload(self, path: str, file: BinaryIO, size_bytes: int, query: Optional[Fields] = None) -> Fields:
+        """Send a file by PUT, and return the object of the answer.
+
+        Raises:
+            CommandError: It was not done, or the answer is something else.
+        """
+        answer = self.client.send("PUT", self.fill(path), query, file=file, size_bytes=size_bytes)
+        return require_object(answer.require_success())
 
     def ask_object(self, method: str, path: str, query: Optional[Fields] = None, body: Any = None) -> Fields:
         """Like `ask`, for an answer that is an object.

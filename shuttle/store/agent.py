@@ -125,6 +125,11 @@ def check_artifact(tx: Tx, build_uuid: str, name: str, size_bytes: int, limits: 
         ConflictError: the file would exceed the limits.
     """
     lock_unfinished(tx, build_uuid)
+    check_room_for_file(tx, build_uuid, name, size_bytes, limits)
+
+
+def check_room_for_file(tx: Tx, build_uuid: str, name: str, size_bytes: int, limits: ArtifactLimits) -> None:
+    """Check the limits; the caller has locked the build. Raises ConflictError."""
     of_build = artifacts.c.build_uuid == build_uuid
     live_reference = (artifacts.c.reference.is_not(None), artifacts.c.deleted_at.is_(None))
     if tx.execute(sa.select(artifacts.c.name).where(of_build, artifacts.c.name == name, *live_reference)).first():
@@ -141,23 +146,34 @@ def check_artifact(tx: Tx, build_uuid: str, name: str, size_bytes: int, limits: 
         raise ConflictError(message)
 
 
-def record_artifact(tx: Tx, build_uuid: str, artifact: Artifact, limits: ArtifactLimits) -> None:
-    """Record an uploaded file, which replaces an earlier one of the same name.
+def record_artifact(
+    tx: Tx,
+    build_uuid: str,
+    artifact: Artifact,
+    limits: ArtifactLimits,
+    *,
+    check: Callable[[Tx, str, str, int, ArtifactLimits], None] = check_artifact,
+    state_code: int | None = None,
+) -> bool:
+    """Record an uploaded file, which replaces an earlier one of the same name; returns whether it is new.
 
     A replacement is recorded even after the build's end, because the object store already has the new file. Otherwise
-    raises what `check_artifact` raises.
+    raises what `check` raises.
     """
     same = (artifacts.c.build_uuid == build_uuid, artifacts.c.name == artifact.name)
     lock_build(tx, build_uuid)
     replaceable = sa.or_(artifacts.c.reference.is_(None), artifacts.c.deleted_at.is_not(None))
-    if tx.execute(artifacts.delete().where(*same, replaceable)).rowcount == 0:
-        check_artifact(tx, build_uuid, artifact.name, artifact.size_bytes, limits)
+    is_new = tx.execute(artifacts.delete().where(*same, replaceable)).rowcount == 0
+    if is_new:
+        check(tx, build_uuid, artifact.name, artifact.size_bytes, limits)
     row = {
         "build_uuid": build_uuid,
         "name": artifact.name,
         "size_bytes": artifact.size_bytes,
         "sha256": artifact.sha256,
         "content_type": artifact.content_type,
+        "state_code": state_code,
         "created_at": tx.now.at,
     }
     tx.execute(artifacts.insert(), row)
+    return is_new

@@ -2,10 +2,11 @@
 
 import asyncio
 import re
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import IO
+from typing import IO, TypeVar
 from urllib.parse import quote, unquote_to_bytes
 from weakref import WeakValueDictionary
 
@@ -13,19 +14,23 @@ from aiohttp import web
 
 from shuttle.build import Build
 from shuttle.errors import BodyTooLargeError, ConflictError, GoneError, InvalidRequestError
-from shuttle.lifecycle import Services
 from shuttle.objects.local import local_disk
 from shuttle.objects.names import artifact_object
 from shuttle.store.agent import ArtifactLimits, check_artifact, record_artifact
 from shuttle.store.builds import Artifact
 from shuttle.store.claims import Claim
 from shuttle.store.platforms import platform_record
+from shuttle.store.tx import Tx
 from shuttle.web import SERVICES
 from shuttle.web.agent_models import ArtifactStored
 from shuttle.web.answers import json_answer
 from shuttle.web.body import chunks_of, refuse_encoded
 from shuttle.web.description import BYTES_ERRORS, OBJECT_ERRORS, describe
 from shuttle.web.names import raw_segments
+
+_Recorded = TypeVar("_Recorded")
+CheckUpload = Callable[[Tx, str, str, int, ArtifactLimits], None]
+RecordUpload = Callable[[Tx, str, Artifact, ArtifactLimits], _Recorded]
 
 _MAX_ARTIFACTS = 1000
 _NAME_SEGMENT = re.compile(r"(?!\.{1,2}\Z)[^/\x00-\x1f\x7f-\x9f]+")
@@ -58,18 +63,38 @@ async def put_artifact(request: web.Request, build: Build, claim: Claim) -> web.
     of_platform = await services.database.run(platform_record, build, claim.branch)
     build_uuid = build.build_uuid if of_platform is None else of_platform.build_uuid
     name = artifact_name(raw_segments(request)[4:])
+    artifact, _ = await store_upload(request, build_uuid, name, check=check_artifact, record=_record)
+    return json_answer(ArtifactStored(sha256=artifact.sha256, bytes=artifact.size_bytes))
+
+
+def _record(tx: Tx, build_uuid: str, artifact: Artifact, limits: ArtifactLimits) -> Artifact:
+    record_artifact(tx, build_uuid, artifact, limits)
+    return artifact
+
+
+async def store_upload(
+    request: web.Request, build_uuid: str, name: str, *, check: CheckUpload, record: RecordUpload[_Recorded]
+) -> tuple[Artifact, _Recorded]:
+    """Receive the body, store it under the build's uuid and record it; returns the file, and what `record` returns.
+
+    Raises BodyTooLargeError, and what `check` and `record` raise.
+    """
+    services = request.app[SERVICES]
     refuse_encoded(request)
     limits = ArtifactLimits(max_count=_MAX_ARTIFACTS, max_bytes=services.settings.shuttle_max_artifacts_bytes)
     async with request.app[UPLOADS].lock(build_uuid):
-        await services.database.run(check_artifact, build_uuid, name, request.content_length or 0, limits)
+        await services.database.run(check, build_uuid, name, request.content_length or 0, limits)
         with local_disk(), NamedTemporaryFile(dir=services.settings.shuttle_data_dir, prefix="artifact-") as file:
             content_type = _content_type(request.headers.get("Content-Type", ""))
             artifact = Artifact(name, *await _receive(request, file), content_type)
-            await services.database.run(check_artifact, build_uuid, name, artifact.size_bytes, limits)
+            await services.database.run(check, build_uuid, name, artifact.size_bytes, limits)
             stored = artifact_object(build_uuid, name)
             await services.objects.put(stored, Path(file.name), content_type=content_type)
-        await _record(services, build_uuid, artifact, limits)
-    return json_answer(ArtifactStored(sha256=artifact.sha256, bytes=artifact.size_bytes))
+        try:
+            return artifact, await services.database.run(record, build_uuid, artifact, limits)
+        except (ConflictError, GoneError, InvalidRequestError):  # for example, the build has ended meanwhile
+            await services.objects.delete(stored)
+            raise
 
 
 async def _receive(request: web.Request, file: IO[bytes]) -> tuple[int, str]:
@@ -84,15 +109,6 @@ async def _receive(request: web.Request, file: IO[bytes]) -> tuple[int, str]:
         await asyncio.to_thread(file.write, chunk)
     file.flush()
     return size_bytes, digest.hexdigest()
-
-
-async def _record(services: Services, build_uuid: str, artifact: Artifact, limits: ArtifactLimits) -> None:
-    """Record the artifact. If it is refused because the build ended meanwhile, delete its object again."""
-    try:
-        await services.database.run(record_artifact, build_uuid, artifact, limits)
-    except (ConflictError, GoneError):
-        await services.objects.delete(artifact_object(build_uuid, artifact.name))
-        raise
 
 
 def _content_type(header: str) -> str:

@@ -154,6 +154,10 @@ class _Calls(Recorder):
         await self.call("artifact-patch", "PATCH", one, {"artifact_name": None, "is_final": True})
         await self.call("artifact-put", "PUT", one, {"size_bytes": 1_073_741_824})
         await self.call("artifact-delete", "DELETE", one)
+        content = f"{self._build}/artifacts/notes.txt/content"
+        put = await self.call("artifact-upload", "PUT", f"{content}?state_code=25", b"made by packer\n")
+        self._name(put.json["id"], "a")
+        await self.call("artifact-content", "GET", content)
 
     async def variables(self) -> None:
         """A sensitive variable."""

@@ -1,7 +1,18 @@
 """The table of routes about builds below `/-/state`; `routes` has it as a part."""
 
 from shuttle.web import Handler, Role, Route
-from shuttle.web.state import PREFIX, artifacts, builds, dashboard, failures, jobs, resumes, states, variables
+from shuttle.web.state import (
+    PREFIX,
+    artifact_content,
+    artifacts,
+    builds,
+    dashboard,
+    failures,
+    jobs,
+    resumes,
+    states,
+    variables,
+)
 
 _BUILD = "/builds/{build:[^/]+}"
 # A request to resume is named by its own id alone.
@@ -42,6 +53,8 @@ BUILD_ROUTES: tuple[Route, ...] = (
     _write("PATCH", f"{_BUILD}/artifacts/{{artifact:[^/]+}}", artifacts.patch_artifact, "Change an artifact."),
     _write("PUT", f"{_BUILD}/artifacts/{{artifact:[^/]+}}", artifacts.patch_artifact, "Change an artifact."),
     _write("DELETE", f"{_BUILD}/artifacts/{{artifact:[^/]+}}", artifacts.delete_one, "Hide an artifact."),
+    _write("PUT", f"{_BUILD}/artifacts/{{artifact:[^/]+}}/content", artifact_content.put_content, "Upload a file."),
+    _read(f"{_BUILD}/artifacts/{{artifact:[^/]+}}/content", artifact_content.get_content, "The bytes of a file."),
     _write("POST", f"{_BUILD}/variables", variables.post_variable, "Set a variable."),
     _read(f"{_BUILD}/variables", variables.list_variables, "The variables of a build."),
     _read(f"{_BUILD}/variables/dict", variables.get_texts, "The values of the variables by their names."),

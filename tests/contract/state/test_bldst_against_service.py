@@ -6,12 +6,14 @@ import json
 import shlex
 from collections.abc import Callable
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
 from bldst.__main__ import main
+from shuttle.lifecycle.state_token import state_token
 from tests.contract.state.conftest import CONTROLLER
 from tests.support.inprocess import Shuttle
 
@@ -35,9 +37,9 @@ class Bldst:
         settings = {"API_URL": f"{state.url}/-/state", "API_KEY": CONTROLLER}
         self._environment = {"HOME": str(home)} | {f"{prefix}_{name}": value for name, value in settings.items()}
 
-    async def __call__(self, line: str, *, code: int = 0) -> Done:
+    async def __call__(self, line: str, *, code: int = 0, **variables: str) -> Done:
         out, err = io.StringIO(), io.StringIO()
-        run = partial(main, shlex.split(line), self._environment, out, err, io.StringIO())
+        run = partial(main, shlex.split(line), self._environment | variables, out, err, io.StringIO())
         done = Done(await asyncio.to_thread(run), out.getvalue().strip(), err.getvalue())
         assert done.code == code, (line, done)
         return done
@@ -133,3 +135,27 @@ async def test_lines_of_a_script_that_is_resumed(bldst: Callable[[str], Bldst], 
     [request] = (await run(f"build resume-requests {uuid}")).json
     successor = (await run(f"build get {request['id']}")).json
     assert (successor["status"], states_of(successor)) == ("completed", [(20, "completed"), (100, "completed")])
+
+
+async def test_file_of_a_checkpoint_is_stored_and_read_again(
+    bldst: Callable[[str], Bldst], state: Shuttle, name: str, tmp_path: Path
+):
+    run = bldst("BLDST")
+    uuid = (await run(f"build create --build-number {name}")).out
+    disk = tmp_path / "disk 1.img"
+    disk.write_bytes(b"bytes" * 100_000)
+    own = {"X-API-Key": state_token(uuid, state.services.vault)}
+    for key in (CONTROLLER, own["X-API-Key"]):
+        await run(f"checkpoint {uuid} made --state 20 --artifact '{disk}' --var vm_id=i-1", BLDST_API_KEY=key)
+    [artifact] = (await run(f"artifact list {uuid}")).json
+    facts = ("artifact_name", "artifact_type", "size_bytes", "checksum", "state_code", "is_resumable")
+    digest = sha256(disk.read_bytes()).hexdigest()
+    assert [artifact[name] for name in facts] == ["disk 1.img", "file", 500_000, digest, 20, True]
+    path = f"/-/state/builds/{uuid}/artifacts"
+    for key in ("disk%201.img", artifact["id"]):
+        read = await state.get(f"{path}/{key}/content", headers=own)
+        assert (read.body == disk.read_bytes(), read.headers["ETag"]) == (True, f'"{digest}"')
+    bearer = {"Authorization": f"Bearer {CONTROLLER}"}
+    assert (await state.get(f"/default/{name}/artifacts/disk%201.img", headers=bearer)).body == disk.read_bytes()
+    assert [variable["variable_key"] for variable in (await run(f"variable list {uuid}")).json] == ["vm_id"]
+    assert (await run(f"build get {uuid}")).json["current_state"] == 20

@@ -156,9 +156,7 @@ async def test_simultaneous_requests_to_resume_a_build_make_one_successor(
     def resume(build_id: str, content: bytes) -> Callable[[Tx], Any]:
         changes = {"resume_from": old.build_uuid, "request_fingerprint": vault.fingerprint(content)}
         new = new_build(vault, "app", build_id, **changes)
-        return partial(
-            record_all, requests=[AcceptRequest(new, clock.moment(), None, partial(vault.matches, content))]
-        )
+        return partial(record_all, requests=[AcceptRequest(new, clock.moment(), None, partial(vault.matches, content))])
 
     [first], [second] = await overlapping(connections, resume("2", contents[0]), resume("3", contents[1]))
     assert isinstance(first, Accepted)

@@ -125,6 +125,8 @@ class TestCheckpoint:
     ):
         image = tmp_path / "base.qcow2"
         image.write_bytes(b"image")
+        upload = "PUT /builds/b-1/artifacts/base.qcow2/content?state_code=20"
+        server.says(upload, {"checksum": hashlib.sha256(b"image").hexdigest()}, 201)
         ran = run(
             f"checkpoint packages --state 20 --artifact {image} --artifact s3://builds/20/snap.vmdk"
             " --artifact aws://snap-1 --var vm_id=i-1 --var note=a=b",
@@ -133,20 +135,9 @@ class TestCheckpoint:
         assert ran.code == 0, ran.err
         of_artifact = {"is_resumable": True, "state_code": 20}
         of_variable = {"is_required_for_resume": True, "set_at_state": 20}
+        uploaded = server.requests.pop(0)
+        assert (str(uploaded), uploaded.raw, uploaded.headers["content-length"]) == (upload, b"image", "5")
         assert [(str(request), request.body) for request in server.requests] == [
-            (
-                "POST /builds/b-1/artifacts",
-                {
-                    "artifact_name": "base.qcow2",
-                    "artifact_type": "file",
-                    "artifact_path": str(image),
-                    "storage_backend": "local",
-                    "size_bytes": 5,
-                    "checksum": hashlib.sha256(b"image").hexdigest(),
-                    "checksum_algorithm": "sha256",
-                    **of_artifact,
-                },
-            ),
             (
                 "POST /builds/b-1/artifacts",
                 {
@@ -174,7 +165,7 @@ class TestCheckpoint:
             ("POST /builds/b-1/state", {"state_code": 20, "status": "packages"}),
         ]
         assert ran.err.splitlines() == [
-            f"bldst: {image} is recorded with its checksum; the file stays on this machine",
+            f"bldst: {image} is uploaded (5 bytes)",
             "bldst: checkpoint packages is recorded at state 20 with 3 artifacts and 2 variables",
         ]
 
@@ -190,6 +181,15 @@ class TestCheckpoint:
     ):
         ran = run(f"checkpoint b-1 base --state 20 {options}")
         assert (ran.code, ran.err, server.requests) == (code, f"bldst: {sentence}\n", [])
+
+    def test_file_that_was_stored_with_another_checksum_is_no_checkpoint(
+        self, server: RecordingServer, run: Run, tmp_path: Path
+    ):
+        (tmp_path / "disk").write_bytes(b"image")
+        server.default = {"checksum": "of other bytes"}
+        ran = run(f"checkpoint b-1 base --state 20 --artifact {tmp_path}/disk")
+        assert (ran.code, "was changed while it was sent" in ran.err) == (1, True)
+        assert len(server.requests) == 1
 
     def test_state_is_not_recorded_without_its_artifact(self, server: RecordingServer, run: Run):
         server.says("POST /builds/b-1/artifacts", {"detail": "Another artifact has this name."}, 400)
