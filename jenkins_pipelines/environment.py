@@ -13,6 +13,8 @@ Each value is the exact content of its own file, so that a shell reads it withou
     insecure_registries                  one host[:port] per line, without TLS or with a self-signed certificate
     source_image/reference, config.json  a docker:// source; `insecure` exists if its registry may lack TLS
     destinations/000001/reference, …     the same for each destination, in a folder of its own
+    resume/variables/<name>              a variable of the build that is resumed
+    resume_files/000001                  id, SHA-256 and name of a file of that build, separated by spaces
 """
 
 import base64
@@ -35,6 +37,16 @@ _ARGUMENT_NAME = re.compile(r"[A-Za-z0-9_]+")
 # docker looks up the credentials of its default registry under these names only.
 _DOCKER_HUB = ("docker.io", "index.docker.io", "registry-1.docker.io")
 _DOCKER_HUB_KEYS = ("https://index.docker.io/v1/", "docker.io")
+
+
+class LeftFile(BaseModel):
+    """A file that the build which is resumed has left; `name` is relative, and may have folders."""
+
+    model_config = ConfigDict(frozen=True)
+
+    artifact_id: str
+    sha256: str
+    name: str
 
 
 class AgentEnvironment(BaseModel):
@@ -63,6 +75,8 @@ class AgentEnvironment(BaseModel):
     options: dict[str, Any] = Field(default_factory=dict)
     variables: dict[str, str] | None = Field(None, repr=False)
     own_variables: dict[str, str] = Field(default_factory=dict, repr=False)
+    left_variables: dict[str, str] = Field(default_factory=dict, repr=False)
+    left_files: list[LeftFile] = Field(default_factory=list)
 
     @field_validator("arguments")
     @classmethod
@@ -114,6 +128,14 @@ def _files(environment: AgentEnvironment) -> Iterator[tuple[str, bytes]]:
         yield from _image("source_image", environment.source_image, environment)
     for position, reference in enumerate(environment.destinations, 1):
         yield from _image(f"destinations/{position:06}", reference, environment)
+    yield from _left_behind(environment)
+
+
+def _left_behind(environment: AgentEnvironment) -> Iterator[tuple[str, bytes]]:
+    for name, value in environment.left_variables.items():
+        yield f"resume/variables/{name}", _bytes(value)
+    for position, file in enumerate(environment.left_files, 1):
+        yield f"resume_files/{position:06}", _bytes(f"{file.artifact_id} {file.sha256} {file.name}")
 
 
 def _json_lines(variables: dict[str, str]) -> bytes:

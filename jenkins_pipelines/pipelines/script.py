@@ -14,7 +14,7 @@ class ScriptOptions(PipelineOptions):
 
 def build(_: PipelineOptions, /, platforms: Sequence[str] = ()) -> Pipeline:
     """The pipeline's model; it has a branch for each platform."""
-    steps = supervised("links", "run_script", "uploads", "upload_artifacts", branches=platforms)
+    steps = supervised("links", "resume", "run_script", "uploads", "upload_artifacts", branches=platforms)
     return combine(KIND.name, KIND.description, steps)
 
 

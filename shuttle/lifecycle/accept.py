@@ -99,15 +99,17 @@ class Acceptance:
                 build_id = await run(free_id, app_id, wanted.build_id, "r")
             return await self.accept_parsed(app_id, build_id, parsed, content, standing)
 
-    async def accept_rebuild(self, build: Build, build_id: str | None, standing: Standing) -> AcceptedBuild:
+    async def accept_rebuild(
+        self, build: Build, build_id: str | None, standing: Standing, *, latest: bool = False
+    ) -> AcceptedBuild:
         """Record a build of the same source with the same request; `build_id` None = `<old>-b1`, `-b2` and so on.
 
-        Raises what `accept` raises.
+        `latest`: with the newest commit of its branch. Raises what `accept` raises.
         """
-        parsed = await rebuilt_request(build, self._services)
+        parsed = await rebuilt_request(build, self._services, latest=latest)
         if build_id is None:
             build_id = await self._services.database.run(free_id, build.app_id, build.build_id, "b")
-        content = canonical_json({"rebuild_of": build.build_uuid})
+        content = canonical_json({"rebuild_of": build.build_uuid, **({"latest": True} if latest else {})})
         return await self.accept_parsed(build.app_id, build_id, parsed, content, standing)
 
     async def accept_parsed(

@@ -7,22 +7,30 @@ from shuttle.build import Api, Build, State
 from shuttle.errors import ConflictError, InvalidRequestError, NotFoundError
 from shuttle.lifecycle import Services
 from shuttle.lifecycle.build_spec import read_spec
+from shuttle.lifecycle.left_behind import check_files, left_secrets
 from shuttle.request import BuildRequest, ParsedRequest, Resumed, ResumeRequest
 from shuttle.sources.catalogue import read_source
 from shuttle.sources.kind import Source
 from shuttle.sources.kinds.earlier_build import EarlierSource
-from shuttle.store.builds import find_newest
+from shuttle.store.builds import find_build, find_newest
 from shuttle.store.platforms import platform_records
 from shuttle.store.resumes import check_resumable, resume_context
 from shuttle.store.tx import Tx
 
 
-async def rebuilt_request(build: Build, services: Services) -> ParsedRequest:
+async def rebuilt_request(build: Build, services: Services, *, latest: bool = False) -> ParsedRequest:
     """The request of the build with its stored source, so that the same commit is built.
 
-    Raises ConflictError if the build was not requested by the new API, or its source is not fetched yet.
+    `latest`: with the newest commit of its branch instead.
+
+    Raises:
+        ConflictError: the build was not requested by the new API, or its source is not fetched yet.
+        InvalidRequestError: there is no newest commit.
     """
     request = await _request_of(build, services)
+    if latest:
+        changed = {"source": await _of_branch(build, request.source, services)}
+        return ParsedRequest(request.model_copy(update=changed), (), ())
     if not build.state.final and build.staged_at is None:
         raise ConflictError("The source of this build is not fetched yet; wait until it is.")
     return ParsedRequest(request.model_copy(update={"source": source_again(build, request.source)}), (), ())
@@ -46,12 +54,19 @@ async def resumed_request(app_id: str, wanted: ResumeRequest, services: Services
         return build, _resumed(build, context.resume_from_state, platforms)
 
     build, resumed = await services.database.run(find)
+    secrets: list[str] = []
+    for each in (resumed, *resumed.platforms.values()):
+        await check_files(each.build_uuid, services)
+        secrets += await left_secrets(each.build_uuid, services)
     request = await _request_of(build, services)
-    source = source_again(build, request.source) if wanted.source is None else _read_source(wanted, request)
+    if wanted.latest:
+        source = await _of_branch(build, request.source, services)
+    else:
+        source = source_again(build, request.source) if wanted.source is None else _read_source(wanted, request)
     platforms = tuple(platform for platform in request.platforms if platform.name in resumed.platforms)
     changed = {"source": source, "checksum": None, "platforms": platforms or request.platforms}
     request = request.model_copy(update=changed)
-    return ParsedRequest(request, wanted.ignored_fields, (), resumed)
+    return ParsedRequest(request, wanted.ignored_fields, (), resumed, tuple(secrets))
 
 
 def _resumed_platforms(tx: Tx, build: Build, state_code: int | None) -> dict[str, Resumed]:
@@ -83,6 +98,21 @@ async def _request_of(build: Build, services: Services) -> BuildRequest:
     if build.api is not Api.NEW:
         raise ConflictError("Only builds that were requested by POST /:app_id/:build_id can be built again.")
     return (await read_spec(build.build_uuid, services.database, services.vault)).request
+
+
+async def _of_branch(build: Build, source: Source, services: Services) -> Source:
+    """The git source as it was first requested, so that its branch is fetched again.
+
+    Raises InvalidRequestError if it names no branch, or if its build is no longer recorded.
+    """
+    while isinstance(source, EarlierSource):
+        earlier = await services.database.run(find_build, source.object.lower())
+        if earlier is None or earlier.api is not Api.NEW:
+            raise InvalidRequestError("The build that had the git source is no longer recorded; leave latest out.")
+        source = (await _request_of(earlier, services)).source
+    if source.repository is None or (build.source.commit is not None and build.source.branch is None):
+        raise InvalidRequestError("Leave latest out: the source of this build is no branch of a git repository.")
+    return source
 
 
 def source_again(build: Build, source: Source) -> Source:

@@ -4,12 +4,13 @@ import hmac
 import secrets
 import uuid
 from base64 import urlsafe_b64encode
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from jenkins_pipelines.catalogue import PIPELINES
-from jenkins_pipelines.environment import AgentEnvironment
+from jenkins_pipelines.environment import AgentEnvironment, LeftFile
 from shuttle.build import Build
 from shuttle.lifecycle.state_token import STATE_PATH, state_token, state_tokens
 from shuttle.logs import LogRules
@@ -65,7 +66,11 @@ async def read_spec(build_uuid: str, database: Database, vault: Vault) -> BuildS
 
 
 def make_spec(
-    request: BuildRequest, standing: Standing, settings: Settings, resumes: Resumed | None = None
+    request: BuildRequest,
+    standing: Standing,
+    settings: Settings,
+    resumes: Resumed | None = None,
+    left_secrets: tuple[str, ...] = (),
 ) -> BuildSpec:
     """Copy everything that a later change of settings must not alter.
 
@@ -88,7 +93,7 @@ def make_spec(
         standing=standing,
         resumes=resumes,
         children={platform.name: str(uuid.uuid4()) for platform in request.platforms},
-        secrets=secrets_of(request, settings),
+        secrets=tuple(dict.fromkeys((*secrets_of(request, settings), *filter(None, left_secrets)))),
         registries=registries,
         insecure_registries=settings.shuttle_insecure_registries,
         no_cache=settings.no_cache,
@@ -114,7 +119,14 @@ def claim_token(spec: BuildSpec, kind: str, branch: str, nonce: str) -> str:
 
 
 def agent_environment(
-    build: Build, spec: BuildSpec, public_url: str, *, branch: str = "", with_credentials: bool
+    build: Build,
+    spec: BuildSpec,
+    public_url: str,
+    *,
+    branch: str = "",
+    with_credentials: bool,
+    left_variables: Mapping[str, str] | None = None,
+    left_files: Sequence[LeftFile] = (),
 ) -> AgentEnvironment:
     """The answer to `GET …/environment`; with credentials only for pipelines that pull or push images.
 
@@ -141,6 +153,8 @@ def agent_environment(
         options={name: value for name, value in request.options.items() if name not in VARIABLE_OPTIONS},
         variables=request.arguments | request.variables if kind.takes_variables else None,
         own_variables=own | request.effective_arguments | _template_variables(own) if kind.takes_variables else {},
+        left_variables=dict(left_variables or {}),
+        left_files=list(left_files),
     )
 
 

@@ -27,7 +27,7 @@ class BuildIdentity:
 def new_build(identity: BuildIdentity, parsed: ParsedRequest, content: bytes, services: Services) -> NewBuild:
     """The row of the request. Raises InvalidRequestError if the id of a platform's record would be too long."""
     request, settings, vault = parsed.request, services.settings, services.vault
-    spec = make_spec(request, identity.standing, settings, parsed.resumes)
+    spec = make_spec(request, identity.standing, settings, parsed.resumes, parsed.left_secrets)
     payload_format = PayloadFormat.STANDARD if identity.api is Api.NEW else PayloadFormat.LEGACY
     return NewBuild(
         standing=identity.standing,

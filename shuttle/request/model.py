@@ -1,7 +1,7 @@
 """The checked build request with its defaults; it is recorded as JSON and read back."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from pydantic import (
@@ -132,13 +132,17 @@ class PackerRun:
 
 @dataclass(frozen=True, slots=True)
 class ParsedRequest:
-    """The request, the paths of its unknown fields, and the sentences for the header Shuttle-Warnings."""
+    """The request, the paths of its unknown fields, and the sentences for the header Shuttle-Warnings.
+
+    `left_secrets`: the values of the sensitive variables of the build that is resumed; the log masks them.
+    """
 
     request: BuildRequest
     ignored_fields: tuple[str, ...]
     warnings: tuple[str, ...]
     resumes: Resumed | None = None
     packer_run: PackerRun | None = None
+    left_secrets: tuple[str, ...] = field(default=(), repr=False)
 
 
 Pipelines = Mapping[str, PipelineKind]

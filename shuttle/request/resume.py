@@ -15,13 +15,15 @@ _OWN = frozenset({"resume_from", "source"})
 class ResumeRequest:
     """A request to resume the build `build_id` of the same app.
 
-    `state_code` None = the state in which it failed. `source` None = its stored source.
+    `state_code` None = the state in which it failed. `source` None = its stored source, or with `latest` the newest
+    commit of its branch.
     """
 
     build_id: str
     state_code: int | None = None
     source: Source | None = field(default=None, repr=False)
     ignored_fields: tuple[str, ...] = ()
+    latest: bool = False
 
 
 def is_resume(value: Any) -> bool:
@@ -42,5 +44,7 @@ def read_resume_request(value: dict[str, Any]) -> ResumeRequest:
         source = None if value.get("source") is None else Source.model_validate(value["source"])
     except ValidationError as error:
         refuse(error, "resume_from" if error.title == ResumeFrom.__name__ else "source")
+    if wanted.latest and source is not None:
+        raise InvalidRequestError("Give either latest or a source, not both.", field="resume_from.latest")
     ignored = tuple(name for name in value if name not in BuildRequest.model_fields)
-    return ResumeRequest(wanted.build_id, wanted.state, source, ignored)
+    return ResumeRequest(wanted.build_id, wanted.state, source, ignored, latest=wanted.latest is True)

@@ -77,10 +77,14 @@ class Webhooks(_Shape):
 
 
 class ResumeFrom(_Shape):
-    """The build of the same app that is resumed, and the code of the state from which on it is done again."""
+    """The build of the same app that is resumed, and the code of the state from which on it is done again.
+
+    `latest`: with the newest commit of the branch of its git source.
+    """
 
     build_id: str
     state: Annotated[int, Field(ge=-1, le=999)] | None = None
+    latest: bool | None = None
 
 
 class BuildRequest(_Shape):

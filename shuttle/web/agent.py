@@ -6,12 +6,23 @@ from urllib.parse import quote
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from jenkins_pipelines.environment import environment_archive
+from jenkins_pipelines.catalogue import PIPELINES
+from jenkins_pipelines.environment import LeftFile, environment_archive
 from shuttle.build import Build
-from shuttle.errors import ConflictError, GoneError, InvalidRequestError, NotFoundError, StoreError, UnauthorizedError
+from shuttle.errors import (
+    ConflictError,
+    GoneError,
+    InvalidRequestError,
+    NotFoundError,
+    ObjectNotFoundError,
+    StoreError,
+    UnauthorizedError,
+)
 from shuttle.lifecycle import Services
 from shuttle.lifecycle.agent_calls import SHORTEST_PAUSE_SECONDS
 from shuttle.lifecycle.build_spec import agent_environment, claim_token, read_spec, token_digest
+from shuttle.lifecycle.left_behind import LeftBehind, left_behind
+from shuttle.objects.names import artifact_object
 from shuttle.request import decode_json
 from shuttle.store.builds import find_build
 from shuttle.store.claims import Claim, NewClaim, begin_claim, claim_build
@@ -22,7 +33,7 @@ from shuttle.web.answers import json_answer
 from shuttle.web.body import read_body
 from shuttle.web.description import JSON_ERRORS, OBJECT_ERRORS, describe
 from shuttle.web.models import Ok
-from shuttle.web.sources import get_normalized_source
+from shuttle.web.sources import get_normalized_source, send_object
 
 _MAX_CLAIM_BYTES = 4096
 
@@ -100,11 +111,36 @@ async def get_environment(request: web.Request, build: Build, claim: Claim) -> w
     _refuse_after_begin(claim)
     services = request.app[SERVICES]
     spec = await read_spec(build.build_uuid, services.database, services.vault)
+    # An image builder would put them into an image.
+    builds_image = PIPELINES[build.pipeline].needs_destination
+    left = LeftBehind() if builds_image else await left_behind(spec, claim.branch, services)
     environment = agent_environment(
-        build, spec, services.public_url, branch=claim.branch, with_credentials=claim.with_credentials
+        build,
+        spec,
+        services.public_url,
+        branch=claim.branch,
+        with_credentials=claim.with_credentials,
+        left_variables=left.variables,
+        left_files=[LeftFile(artifact_id=row.artifact_id, sha256=row.sha256, name=row.name) for row in left.files],
     )
     archive = environment_archive(environment)
     return web.Response(body=archive, content_type="application/gzip", headers={"Cache-Control": "no-store"})
+
+
+@describe("*/*", errors=(NotFoundError, GoneError, *OBJECT_ERRORS))
+async def get_left_file(request: web.Request, build: Build, claim: Claim) -> web.StreamResponse:
+    """`GET …/resume/<id>`: a file of the build that this one resumes; 410 after `begin`."""
+    _refuse_after_begin(claim)
+    services = request.app[SERVICES]
+    spec = await read_spec(build.build_uuid, services.database, services.vault)
+    left = await left_behind(spec, claim.branch, services)
+    for row in left.files:
+        if left.build_uuid is not None and row.artifact_id == request.match_info["artifact"]:
+            try:
+                return await send_object(request, artifact_object(left.build_uuid, row.name), {})
+            except ObjectNotFoundError:
+                break
+    raise NotFoundError("The build that is resumed has no such file.")
 
 
 def _refuse_after_begin(claim: Claim) -> None:

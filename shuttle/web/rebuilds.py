@@ -19,11 +19,12 @@ _MAX_BODY_BYTES = 64 * 1024
 
 
 class RebuildRequest(BaseModel):
-    """The body, which may be empty: the id of the new build."""
+    """The body, which may be empty: the id of the new build, and whether it gets the newest commit of the branch."""
 
     model_config = ConfigDict(strict=True, hide_input_in_errors=True)
 
     build_id: Annotated[str | None, Field(max_length=128)] = None
+    latest: bool | None = None
 
 
 @describe(
@@ -41,7 +42,9 @@ async def post_rebuild(request: web.Request) -> web.StreamResponse:
     except ValidationError as error:
         refuse(error, "")
     build_id = None if wanted.build_id is None else check_id("build_id", wanted.build_id)
-    answer = await request.app[ACCEPTANCE].accept_rebuild(build, build_id, request[STANDING])
+    answer = await request.app[ACCEPTANCE].accept_rebuild(
+        build, build_id, request[STANDING], latest=wanted.latest is True
+    )
     if not answer.replayed:
         request.app[WORKER].add(answer.build, has_sinks=answer.has_sinks)
     ids = NewBuildIds(build_id=answer.build.build_id, build_uuid=answer.build.build_uuid)

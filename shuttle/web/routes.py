@@ -85,6 +85,13 @@ ROUTES: tuple[Route, ...] = (
         "Arguments and registry credentials as files in a tar.gz.",
     ),
     Route(
+        "GET",
+        "/-/builds/{build_uuid}/resume/{artifact:[^/]+}",
+        with_setup_token(agent.get_left_file),
+        Role.AGENT,
+        "A file of the build that is resumed.",
+    ),
+    Route(
         "POST",
         "/-/builds/{build_uuid}/report",
         with_run_token(agent_results.post_report),

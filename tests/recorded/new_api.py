@@ -211,6 +211,8 @@ class _Agents(Recorder):
             self.names[token] = f"{kind}-token".ljust(len(token), "-")
         await self._call(agent, "environment", "GET", "environment", setup, show_answer="(a tar.gz)")
         await self._call(agent, "source", "GET", "source.tar.gz", setup, show_answer="(a tar.gz)")
+        left = "resume/00000000-0000-4000-8000-000000000009"
+        await self._call(agent, "resume", "GET", left, setup)
         await self._call(agent, "begin", "POST", "begin", setup)
         stage = {"id": "main.build.begin", "stage": "build", "event": "begin", "state": 20, "offset": 0}
         await self._call(agent, "progress", "POST", "progress", run, stage)

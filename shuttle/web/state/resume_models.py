@@ -13,7 +13,10 @@ Progress = Literal["pending", "triggered", "running", "completed", "failed"]
 
 
 class NewResumeBody(StateBody):
-    """A request to resume a build. Without `resume_from_state` it begins at the state that failed."""
+    """A request to resume a build. Without `resume_from_state` it begins at the state that failed.
+
+    `latest`: with the newest commit of the branch, for a build that the shuttle runs.
+    """
 
     resume_from_state: Code | None = Field(None, validation_alias=AliasChoices("resume_from_state", "from_state"))
     resume_to_state: Code | None = None
@@ -23,6 +26,7 @@ class NewResumeBody(StateBody):
     metadata: Metadata | None = None
     orchestration_config: Metadata | None = None
     build_number: Name | None = None
+    latest: bool | None = None
 
 
 class ResumeChange(StateBody):

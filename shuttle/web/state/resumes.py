@@ -19,6 +19,7 @@ from shuttle.errors import (
 )
 from shuttle.events import instant_text
 from shuttle.lifecycle.create_record import build_id_of
+from shuttle.lifecycle.left_behind import check_files
 from shuttle.request import UUID, ResumeRequest, canonical_json
 from shuttle.store.builds import lock_build
 from shuttle.store.record_failures import end_record
@@ -106,11 +107,13 @@ async def post_resume(request: web.Request) -> web.StreamResponse:
     if build.api is Api.RECORD:
         successor, is_new = await _resume_record(request, build, body)
     else:
-        wanted = ResumeRequest(build.build_id, body.resume_from_state)
+        wanted = ResumeRequest(build.build_id, body.resume_from_state, latest=body.latest is True)
         own_id = None if body.build_number is None else build_id_of(body.build_number)
         asked: dict[str, Any] = {"build_id": build.build_id}
         if body.resume_from_state is not None:
             asked["state"] = body.resume_from_state
+        if wanted.latest:
+            asked["latest"] = True
         content = canonical_json({"resume_from": asked})
         accepted = await request.app[ACCEPTANCE].accept_resume(build.app_id, own_id, wanted, content, request[STANDING])
         successor, is_new = accepted.build, not accepted.replayed
@@ -138,6 +141,7 @@ async def _check_order(request: web.Request, build: Build, body: NewResumeBody) 
 async def _resume_record(request: web.Request, build: Build, body: NewResumeBody) -> tuple[Build, bool]:
     vault, said = request.app[SERVICES].vault, body.given()
     said.pop("build_number", None)
+    await check_files(build.build_uuid, request.app[SERVICES])
     content = canonical_json({"resume": build.build_uuid, **said})
     new = NewResume(
         build_uuid=str(uuid.uuid4()),

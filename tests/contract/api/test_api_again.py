@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from shuttle.objects.names import artifact_object
 from tests.support.git_server import git_server
 from tests.support.inprocess import Shuttle
 from tests.support.product import data_url
@@ -40,6 +41,32 @@ async def test_rebuild_has_the_same_commit_and_arguments(shuttle: Shuttle, app: 
             assert f"{commit} main {server.url}/shop.git b\n" in log
     repeated = await again(shuttle, f"/{app}/1/rebuild", {"build_id": "mine"})
     assert repeated == second
+
+
+async def test_latest_is_the_newest_commit_of_the_branch(shuttle: Shuttle, app: str, tmp_path: Path):
+    async with git_server(tmp_path) as server:
+        work = server.repository()
+        first = work.commit({"build.sh": '#!/bin/sh\necho "at $GIT_COMMIT"; exit 3\n'}, "main")
+        await shuttle.submit(f"/{app}/1", source={"url": f"{server.url}/shop.git#main"})
+        failed = await shuttle.until(f"/{app}/1")
+        await again(shuttle, f"/{app}/1/rebuild", {"build_id": "old"})
+        assert (await shuttle.until(f"/{app}/old"))["source"]["commit"] == first
+        second = work.commit({"build.sh": '#!/bin/sh\necho "at $GIT_COMMIT"\n'}, "main")
+        # `old` has the stored source of the first build, so the branch is that of the first one.
+        await again(shuttle, f"/{app}/old/rebuild", {"build_id": "new", "latest": True})
+        resumed = await again(shuttle, f"/-/state/builds/{failed['build_uuid']}/resume", {"latest": True})
+        for build_id in ("new", resumed["build_number"]):
+            build = await shuttle.until(f"/{app}/{build_id}")
+            assert (build["state"], build["source"]["commit"]) == ("succeeded", second)
+        await shuttle.submit(f"/{app}/pinned", source={"url": f"{server.url}/shop.git#{first}"})
+        await shuttle.until(f"/{app}/pinned")
+    await shuttle.submit(f"/{app}/data", source={"url": data_url({"build.sh": "#!/bin/sh\nexit 3\n"})})
+    await shuttle.until(f"/{app}/data")
+    for build_id in ("pinned", "data"):
+        body = {"resume_from": {"build_id": build_id, "latest": True}}
+        assert (await shuttle.ask("POST", f"/{app}/x", json=body)).status == 400
+    both = {"resume_from": {"build_id": "data", "latest": True}, "source": {"url": data_url({"build.sh": ""})}}
+    assert (await shuttle.ask("POST", f"/{app}/x", json=both)).json["field"] == "resume_from.latest"
 
 
 async def test_rebuild_of_nothing_and_bad_bodies(shuttle: Shuttle, app: str):
@@ -99,3 +126,68 @@ async def test_only_a_failed_build_is_resumed(shuttle: Shuttle, app: str):
     for build_id, status in (("1", 409), ("none", 404)):
         body = {"resume_from": {"build_id": build_id}}
         assert (await shuttle.ask("POST", f"/{app}/2", json=body)).status == status
+
+
+LEAVES = """#!/bin/sh
+set -eu
+curl -fsS -o bldst "$BLDST_API_URL/bldst"
+if [ -z "${RESUME_MODE-}" ]; then
+  head -c 300000 /dev/urandom >disk.img
+  sha256sum <disk.img
+  python3 bldst checkpoint disk --state 20 --artifact disk.img --var "vm_id=i 1"
+  python3 bldst variable set "$BLDST_BUILD_ID" --key password --value s3cret-value --sensitive
+  exit 3
+fi
+sha256sum <resume/disk.img
+ls -l resume/variables/password | cut -c1-10
+printf '%s, ' "$(cat resume/variables/vm_id)" >&2
+[ "$(cat resume/variables/password)" = s3cret-value ] && echo same
+cat resume/variables/password
+"""
+
+
+async def test_resumed_build_finds_what_the_failed_one_has_left(shuttle: Shuttle, app: str):
+    await shuttle.submit(f"/{app}/1", source={"url": data_url({"build.sh": LEAVES})})
+    failed = await shuttle.until(f"/{app}/1", seconds=60)
+    assert failed["state"] == "failed"
+    before = (await shuttle.whole_log(f"/{app}/1")).decode()
+    digest = before.split("  -\n")[0][-64:]
+    assert (await shuttle.ask("POST", f"/{app}/2", json={"resume_from": {"build_id": "1"}})).status == 200
+    resumed = await shuttle.until(f"/{app}/2", seconds=60)
+    log = (await shuttle.whole_log(f"/{app}/2")).decode()
+    assert resumed["state"] == "succeeded", log
+    assert "-----> Fetching resume/disk.img\n" in log
+    assert f"{digest}  -\n" in log
+    assert "-rw-------\n" in log
+    assert "i 1, " in log
+    assert "same\n[secret]" in log, "sensitive variables are masked"
+    assert "resume" in [stage["stage"] for stage in resumed["stages"]]
+
+
+async def test_folder_of_the_source_is_not_overwritten(shuttle: Shuttle, app: str):
+    await shuttle.submit(f"/{app}/1", source={"url": data_url({"build.sh": LEAVES})})
+    await shuttle.until(f"/{app}/1", seconds=60)
+    files = {"build.sh": "#!/bin/sh\ncat resume/cv.txt; ls resume\n", "resume/cv.txt": "mine\n"}
+    body = {"resume_from": {"build_id": "1"}, "source": {"url": data_url(files)}}
+    assert (await shuttle.ask("POST", f"/{app}/2", json=body)).status == 200
+    await shuttle.until(f"/{app}/2", seconds=60)
+    log = (await shuttle.whole_log(f"/{app}/2")).decode()
+    assert "-----> The source has a folder resume," in log
+    assert "mine\ncv.txt\n" in log
+
+
+@pytest.mark.parametrize("damage", ["deleted", "changed"])
+async def test_build_is_not_resumed_without_the_files_that_it_has_left(
+    shuttle: Shuttle, app: str, damage: str, tmp_path: Path
+):
+    uuid = (await shuttle.ask("POST", "/-/state/builds", json={"build_number": app})).json["id"]
+    path = f"/-/state/builds/{uuid}"
+    assert (await shuttle.ask("PUT", f"{path}/artifacts/disk/content", data=b"bytes")).status == 201
+    await shuttle.ask("PUT", path, json={"status": "failed"})
+    stored = artifact_object(uuid, "disk")
+    await shuttle.services.objects.delete(stored)
+    if damage == "changed":
+        (tmp_path / "other").write_bytes(b"other")
+        await shuttle.services.objects.put(stored, tmp_path / "other", content_type="text/plain")
+    refused = await shuttle.ask("POST", f"{path}/resume", json={})
+    assert (refused.status, "The artifact disk " in refused.json["detail"]) == (409, True)

@@ -1,0 +1,91 @@
+"""What a failed build has left for the one that resumes it: uploaded files, and variables."""
+
+import re
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+from shuttle.errors import ConflictError, ObjectNotFoundError
+from shuttle.lifecycle import Services
+from shuttle.lifecycle.build_spec import BuildSpec
+from shuttle.objects import ObjectStore
+from shuttle.objects.names import artifact_object
+from shuttle.request import Resumed
+from shuttle.store.record_artifacts import ArtifactFilter, ArtifactRow, references_and_files
+from shuttle.store.record_variables import VariableRow, variables_of
+from shuttle.store.tx import Tx
+
+# Names that can be file names, and are not hidden files.
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+# The folder of the variables beside the files.
+VARIABLES = "variables"
+
+
+@dataclass(frozen=True, slots=True)
+class LeftBehind:
+    """Files of the build `build_uuid`, and its variables, sensitive ones in plain text."""
+
+    build_uuid: str | None = None
+    files: list[ArtifactRow] = field(default_factory=list)
+    variables: dict[str, str] = field(default_factory=dict, repr=False)
+
+
+async def left_behind(spec: BuildSpec, branch: str, services: Services) -> LeftBehind:
+    """What the build that `spec` resumes has left; with platforms, the build's record of this branch.
+
+    Left out: variables whose names are no file names, and files that would be in the folder of the variables.
+    """
+    resumed = resumed_by(spec, branch)
+    if resumed is None:
+        return LeftBehind()
+    files, rows = await services.database.run(_read, resumed.build_uuid)
+    variables = {
+        row.name: row.value if row.sealed is None else services.vault.open(row.sealed).decode()
+        for row in rows
+        if _FILE_NAME.fullmatch(row.name)
+    }
+    return LeftBehind(resumed.build_uuid, [file for file in files if file.name.split("/")[0] != VARIABLES], variables)
+
+
+async def left_secrets(build_uuid: str, services: Services) -> list[str]:
+    """The values of the build's sensitive variables."""
+    rows = await services.database.run(variables_of, build_uuid)
+    return [services.vault.open(row.sealed).decode() for row in rows if row.sealed is not None]
+
+
+def resumed_by(spec: BuildSpec, branch: str) -> Resumed | None:
+    """What the build resumes, or this branch of it."""
+    return None if spec.resumes is None else spec.resumes.platforms.get(branch, spec.resumes)
+
+
+def _read(tx: Tx, build_uuid: str) -> tuple[list[ArtifactRow], list[VariableRow]]:
+    return resumable_files(tx, build_uuid), variables_of(tx, build_uuid)
+
+
+def resumable_files(tx: Tx, build_uuid: str) -> list[ArtifactRow]:
+    """The uploaded files of the build that a later build may start from."""
+    return [
+        row for row in references_and_files(tx, build_uuid, ArtifactFilter(resumable=True)) if row.reference is None
+    ]
+
+
+async def check_files(build_uuid: str, services: Services) -> None:
+    """Check whether the object store has the uploaded files of the build as they were recorded.
+
+    Raises:
+        ConflictError: a file is missing or has changed; the message names it. ObjectStoreError.
+    """
+    for row in await services.database.run(resumable_files, build_uuid):
+        try:
+            found = await _digest(services.objects, artifact_object(build_uuid, row.name))
+        except ObjectNotFoundError:
+            raise ConflictError(f"The artifact {row.name} is not, or no longer, in the object store.") from None
+        if found != row.sha256:
+            raise ConflictError(f"The artifact {row.name} has another checksum than it had when it was uploaded.")
+
+
+async def _digest(objects: ObjectStore, name: str) -> str:
+    digest = sha256()
+    async with objects.open(name) as opened:
+        async for chunk in opened.chunks:
+            digest.update(chunk)
+    return digest.hexdigest()
