@@ -3,16 +3,17 @@
 from pydantic import BaseModel, ConfigDict
 
 from jenkins_pipelines.errors import PipelineError
-from jenkins_pipelines.models import Parameter, Pipeline, Stage
+from jenkins_pipelines.models import Parameter, Pipeline, Stage, Step
 
 
 class Fragment(BaseModel):
-    """A part of a pipeline: the parameters that it needs and the stages that it adds."""
+    """A part of a pipeline: its parameters, its stages, and the steps that Jenkins runs after a failure."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     parameters: tuple[Parameter, ...] = ()
     stages: tuple[Stage, ...] = ()
+    on_failure: tuple[Step, ...] = ()
 
 
 def combine(name: str, description: str, *fragments: Fragment) -> Pipeline:
@@ -36,4 +37,5 @@ def combine(name: str, description: str, *fragments: Fragment) -> Pipeline:
         description=description,
         parameters=tuple(parameters.values()),
         stages=tuple(stages.values()),
+        on_failure=tuple(step for fragment in fragments for step in fragment.on_failure),
     )

@@ -25,6 +25,7 @@ def jenkinsfile(pipeline: Pipeline, *, agent_label: str | None, keep_builds: int
         *_agent(agent_label),
         *_block("options", _options(keep_builds)),
         *_block("stages", (line for stage in pipeline.stages for line in _stage(stage))),
+        *(_block("post", _block("failure", _steps(pipeline.on_failure))) if pipeline.on_failure else ()),
     ]
     return "\n".join(_block("pipeline", body)) + "\n"
 

@@ -92,12 +92,13 @@ class Parameter(_Model):
 
 
 class Pipeline(_Model):
-    """A whole pipeline."""
+    """A whole pipeline. Jenkins runs the steps `on_failure` after the stages, if one of them has failed."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
     description: str
     parameters: tuple[Parameter, ...]
     stages: tuple[Stage, ...] = Field(min_length=1)
+    on_failure: tuple[Step, ...] = Field((), exclude_if=lambda steps: not steps)
 
     @field_validator("stages")
     @classmethod

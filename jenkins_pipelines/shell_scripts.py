@@ -55,6 +55,11 @@ def with_programs(name: str) -> str:
     return "".join([*programs, _without_comments(text(name))])
 
 
+def without_comments(name: str) -> str:
+    """The script `shell/<name>.sh` without its comments."""
+    return _without_comments(text(name))
+
+
 @cache  # each build needs 20 of these files
 def text(name: str, suffix: str = "sh") -> str:
     """The text of a file of `shell/`."""

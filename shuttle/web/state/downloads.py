@@ -8,6 +8,7 @@ from html import escape
 
 from aiohttp import web
 
+from jenkins_pipelines.shell_scripts import text
 from shuttle.errors import NotFoundError
 from shuttle.web.description import describe
 from shuttle.web.state.bldst import bldst_file, wheel
@@ -20,6 +21,12 @@ _REQUIRED_PYTHON = ">=3.8"
 async def get_bldst(request: web.Request) -> web.StreamResponse:
     """`GET /-/state/bldst`: the program, for `python3 bldst` or `./bldst`."""
     return _file("bldst", bldst_file())
+
+
+@describe("text/plain")
+async def get_report_functions(request: web.Request) -> web.StreamResponse:
+    """`GET /-/state/report.sh`: functions of a shell that report with curl, for `. ./report.sh`."""
+    return web.Response(text=text("report"), content_type="text/plain", charset="utf-8")
 
 
 @describe("text/html")

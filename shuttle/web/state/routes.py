@@ -68,6 +68,7 @@ STATE_ROUTES: tuple[Route, ...] = (
     ),
     _route("GET", "/users/me", users.get_me, Role.READER, "The role of the caller's token, in the form of a user."),
     _route("GET", "/bldst", downloads.get_bldst, Role.ANYBODY, "`bldst` as one file."),
+    _route("GET", "/report.sh", downloads.get_report_functions, Role.ANYBODY, "Functions of a shell for reports."),
     _route("GET", "/pip/simple/buildstate-cli", downloads.get_index, Role.ANYBODY, "The files of `bldst` for `pip`."),
     _route(
         "GET", "/pip/simple/buildstate-cli/{wheel:[^/]+}", downloads.get_wheel, Role.ANYBODY, "The wheel of `bldst`."

@@ -57,11 +57,12 @@ async def test_resumable_example_does_not_repeat_what_is_done(shuttle: Shuttle, 
     await shuttle.submit(f"/{app}/1", source=source_of("resumable"))
     failed = await record_of(shuttle, f"/{app}/1")
     assert (failed["status"], failed["current_state"]) == ("failed", 40)
+    assert failed["failures"][0]["error_message"] == "The build failed."
     body = {"resume_from": {"build_id": "1"}, "source": source_of("resumable", mended="")}
     assert (await shuttle.ask("POST", f"/{app}/2", json=body)).status == 200
     resumed = await record_of(shuttle, f"/{app}/2")
     assert (resumed["status"], reported(resumed)) == ("completed", [40, 60])
     log = (await shuttle.whole_log(f"/{app}/2")).decode()
-    assert f"The disk is made already, by build {failed['id']}.\n" in log
+    assert f"State 20 is skipped, done in build {failed['id']}.\n" in log
     assert "configured disk-of-1\n" in log
     assert "tested disk-of-1\n" in log

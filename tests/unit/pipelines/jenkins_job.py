@@ -19,12 +19,15 @@ def config_xml(name: str) -> bytes:
 class Job:
     """One job of a running Jenkins."""
 
-    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
-        self._session, self._jenkins, self._url = session, url, f"{url}/job/app"
+    def __init__(self, session: aiohttp.ClientSession, url: str, name: str = "app") -> None:
+        self._session, self._jenkins, self._url = session, url, f"{url}/job/{name}"
+        self._name = name
 
     async def create(self, config_xml: bytes) -> None:
         headers = {"Content-Type": "application/xml"}
-        async with self._session.post(f"{self._jenkins}/createItem?name=app", data=config_xml, headers=headers) as made:
+        async with self._session.post(
+            f"{self._jenkins}/createItem?name={self._name}", data=config_xml, headers=headers
+        ) as made:
             assert made.status == 200, made.headers
 
     async def config(self) -> bytes:
