@@ -66,7 +66,7 @@ async def resumed_request(app_id: str, wanted: ResumeRequest, services: Services
     platforms = tuple(platform for platform in request.platforms if platform.name in resumed.platforms)
     changed = {"source": source, "checksum": None, "platforms": platforms or request.platforms}
     request = request.model_copy(update=changed)
-    return ParsedRequest(request, wanted.ignored_fields, (), resumed, tuple(secrets))
+    return ParsedRequest(request, wanted.ignored_fields, (), resumed, left_secrets=tuple(secrets))
 
 
 def _resumed_platforms(tx: Tx, build: Build, state_code: int | None) -> dict[str, Resumed]:
