@@ -60,6 +60,7 @@ async def test_docker_image_is_reported_and_removed_from_docker(packer_agent: Ag
     assert calls == [f"docker rmi {tagged}", f"docker image inspect {IMAGE}", f"docker rmi {IMAGE}"]
 
 
+@pytest.mark.slow
 async def test_images_stay_with_clean_false_and_are_removed_after_a_failed_test(packer_agent: Agent) -> None:
     notes = stand_in(packer_agent, "docker")
     ended = await run(packer_agent, shuttle(docker_template(), arguments={}, clean=False))
@@ -72,6 +73,7 @@ async def test_images_stay_with_clean_false_and_are_removed_after_a_failed_test(
     assert "docker rmi host.example/org/role:0.21" in notes.read_text()
 
 
+@pytest.mark.slow
 async def test_berks_and_kitchen_run_where_the_source_has_their_files(packer_agent: Agent) -> None:
     packer_agent.give("bash")
     berks, kitchen = stand_in(packer_agent, "berks"), stand_in(packer_agent, "kitchen")
