@@ -133,7 +133,8 @@ async def test_stop_lets_packer_clean_up_and_shows_what_it_says(packer_agent: Ag
     packer_agent.program(
         "packer",
         '#!/bin/sh\n[ "$1" = build ] || exit 0\ntrap \'echo "1,,ui,error,Cancelling build"; exit 1\' TERM\n'
-        'echo "1,,ui,say,==> docker-ubuntu: begins"\nwhile :; do echo "1,,ui,say,==> docker-ubuntu: waits"; sleep 0.1; done\n',
+        'echo "1,,ui,say,==> docker-ubuntu: begins"\n'
+        'while :; do echo "1,,ui,say,==> docker-ubuntu: waits"; sleep 0.1; done\n',
     )
     api = shuttle(TEMPLATE | {"builders": [NULL]})
     async with api:
