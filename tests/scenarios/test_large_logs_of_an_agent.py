@@ -27,7 +27,8 @@ def log_of(agent: Agent) -> Path | None:
     return None
 
 
-@pytest.fixture(params=SHELLS)
+# In the other shells with --long: each of these tests takes twenty seconds.
+@pytest.fixture(params=[SHELLS[0], *(pytest.param(shell, marks=pytest.mark.long) for shell in SHELLS[1:])])
 def agent(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Agent]:
     agent = Agent(tmp_path, request.param)
     yield agent

@@ -26,7 +26,7 @@ FOLLOWERS = 20
 BUILDS = 8
 # Turns with and without slow readers alternate, so that other load of this machine affects both. Such load can only add
 # time, so the best turns are compared. Readers that delay other builds would do so in every turn.
-TURNS = 5
+TURNS = 3
 TURN_SECONDS = 2.5
 # 8 MB: far more than all buffers between the log and its slow readers.
 LONG = "seq -f '%0099.0f' 1 80000"

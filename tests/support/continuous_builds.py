@@ -23,7 +23,7 @@ async def builds_all_the_time(product: Product, app_ids: Sequence[str] = ("a", "
             receiver = receivers[app_id, number] = product.receiver(f"{app_id}-{number}")
             await product.submit(app_id, number, "#!/bin/sh\nseq 1 50\n", receiver)
             assert (await product.build(app_id, number))["build_id"] == number
-            await receiver.until(lambda receiver=receiver: receiver.final and receiver.log_ended, 60)
+            await receiver.until(lambda receiver=receiver: receiver.final and receiver.log_ended, 150)
 
     async with asyncio.TaskGroup() as load:
         for app_id in app_ids:
