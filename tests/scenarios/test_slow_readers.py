@@ -35,7 +35,6 @@ TICK_SECONDS, BYTES_A_TICK, KERNEL_BYTES = 0.09, 92, 4096
 # A block of the log and the transport's buffer need about 0.5 MB; the rest is a reserve for the allocator.
 READER_BYTES = 1024 * 1024
 FACTOR = 1.5
-KAFKA_TURNS = 3
 # The chunks that are sent or wait for it, as lines and as messages.
 KAFKA_BYTES = 12 * 1024 * 1024
 
@@ -83,7 +82,7 @@ async def test_slow_kafka_does_not_delay_other_builds(tmp_path: Path):
         await _begin_talking(product, lines)
         await _long_build(product, "warm", [])
         taken_bytes: list[float] = []
-        for turn in range(KAFKA_TURNS):
+        for turn in range(TURNS):
             await _long_build(product, f"without{turn}", [])
             await lines.listen(f"without{turn}", TURN_SECONDS)
             slow.answering, hurry = _slow_at_records()
@@ -103,7 +102,7 @@ async def test_slow_kafka_does_not_delay_other_builds(tmp_path: Path):
         (tmp_path / "talk.gate").touch()
         for number in range(BUILDS):
             await product.until_state(f"talk{number}", "1", "succeeded", seconds=60)
-    without, with_it = (lines.medians(prefix, KAFKA_TURNS) for prefix in ("without", "with"))
+    without, with_it = (lines.medians(prefix) for prefix in ("without", "with"))
     for turns, when in ((without, "without a slow Kafka"), (with_it, "with one")):
         print(f"a line of {BUILDS} running builds took {_shown(turns, 1000)} ms {when}")
     print(f"the slow Kafka took {_shown(taken_bytes, 1 / 1024)} KiB")
@@ -150,9 +149,9 @@ class Lines:
             await self._arrived.wait()
         self._turn = None
 
-    def medians(self, prefix: str, turns: int = TURNS) -> list[float]:
+    def medians(self, prefix: str) -> list[float]:
         """The medians of the turns."""
-        return [statistics.median(self.took_seconds[f"{prefix}{turn}"]) for turn in range(turns)]
+        return [statistics.median(self.took_seconds[f"{prefix}{turn}"]) for turn in range(TURNS)]
 
     async def take(self, request: web.Request) -> web.Response:
         """Receive the log of one build to its end."""
