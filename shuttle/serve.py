@@ -107,7 +107,7 @@ def _say_packerd(settings: Settings, listening: socket.socket) -> None:
     log.info("serving packer over REST", bind=settings.shuttle_packerd_bind, port=listening.getsockname()[1])
     if settings.shuttle_packerd_anonymous:
         log.warning(
-            "SHUTTLE_PACKERD_ANONYMOUS: whoever reaches this port may start and stop builds of packer over REST"
+            "SHUTTLE_PACKERD_ANONYMOUS: anyone who can reach this port may start and stop builds of packer over REST"
         )
 
 

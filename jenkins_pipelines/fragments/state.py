@@ -43,7 +43,7 @@ def resumable_step(code: int, text: str, script: str) -> Sh:
 
 
 def _path(file: str) -> str:
-    """A file is told from KEY=VALUE by the `=`."""
+    """A word with a `=` is a variable, so no file may have one in its path."""
     if "=" in file:
         raise ValueError("the path of a file in a checkpoint cannot have a =")
     return file

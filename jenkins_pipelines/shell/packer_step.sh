@@ -55,7 +55,7 @@ if [ "$shuttle_validates" = yes ]; then
   fi
 fi
 
-# awk goes on at a stop, because packer removes then what it has made, and says so.
+# awk ignores the signal of a stop, because packer then still prints what it removes.
 exec 3>&1
 shuttle_status=`
   {

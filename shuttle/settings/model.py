@@ -19,19 +19,31 @@ from shuttle.settings.hosts import (
     read_public_url,
     split_listener,
 )
-from shuttle.settings.types import GIB, MAX_SECONDS, MIB, Bytes, Count, Days, PerSecond, Seconds, from_text
+from shuttle.settings.types import (
+    GIB,
+    MAX_SECONDS,
+    MIB,
+    Bytes,
+    Count,
+    Days,
+    Delays,
+    PerSecond,
+    Seconds,
+    checked,
+    from_text,
+)
 from shuttle.settings.values import (
-    MIN_WEBHOOK_KEY_BYTES,
     Network,
     check_database_url,
     check_encryption_keys,
     check_list_of_hosts,
+    check_server_url,
+    check_webhook_keys,
     comma_list,
     credentials_by_host,
     is_loopback,
     is_postgres,
     read_build_args,
-    read_delays,
     read_hosts,
     read_networks,
     read_optional,
@@ -66,7 +78,7 @@ class Settings(BaseModel):
     shuttle_reader_stall_seconds: Seconds = 300
 
     # --- state and objects
-    database_url: SecretStr = SecretStr("")
+    database_url: Annotated[SecretStr, checked(check_database_url)] = SecretStr("")
     shuttle_data_dir: Path = Path(".data")
     shuttle_encryption_keys: Annotated[tuple[SecretStr, ...], from_text(comma_list)] = Field((), validate_default=True)
     s3_bucket: str = Field("", validate_default=True)
@@ -75,15 +87,15 @@ class Settings(BaseModel):
     s3_location: str = ""
 
     # --- replicas
-    shuttle_database_listen_url: SecretStr = SecretStr("")
-    shuttle_database_migrate_url: SecretStr = SecretStr("")
+    shuttle_database_listen_url: Annotated[SecretStr, checked(check_server_url)] = SecretStr("")
+    shuttle_database_migrate_url: Annotated[SecretStr, checked(check_server_url)] = SecretStr("")
     shuttle_heartbeat_seconds: Seconds = 5
     shuttle_lease_seconds: Seconds = Field(15, validate_default=True)
     shuttle_release_seconds: Seconds = 60
     shuttle_drain_seconds: float = Field(5, ge=0, le=MAX_SECONDS)
 
     # --- Jenkins
-    jenkins_url: SecretStr = SecretStr("http://127.0.0.1:8080/")
+    jenkins_url: Annotated[SecretStr, checked(read_controllers)] = SecretStr("http://127.0.0.1:8080/")
     shuttle_jenkins_folder: Annotated[str, AfterValidator(check_folder)] = ""
     shuttle_jenkins_agent_label: str = ""
     shuttle_jenkins_polls_per_second: PerSecond = 200
@@ -144,10 +156,8 @@ class Settings(BaseModel):
     shuttle_packerd_anonymous: bool = Field(default=False, validate_default=True)
 
     # --- outgoing
-    shuttle_webhook_secret: SecretStr = SecretStr("")
-    shuttle_webhook_schedule_seconds: Annotated[tuple[float, ...], from_text(read_delays)] = (
-        *(0, 5, 15, 60, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400),
-    )
+    shuttle_webhook_secret: Annotated[SecretStr, checked(check_webhook_keys)] = SecretStr("")
+    shuttle_webhook_schedule_seconds: Delays = (0, 5, 15, 60, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
     shuttle_webhook_timeout_seconds: Seconds = 15
     shuttle_sink_give_up_seconds: Seconds = 86_400
     shuttle_log_resume: Literal["acknowledged", "sent"] = "acknowledged"
@@ -178,46 +188,6 @@ class Settings(BaseModel):
         check_encryption_keys(keys)
         for key in keys:
             Fernet(key)
-        return value
-
-    @field_validator("shuttle_webhook_secret")
-    @classmethod
-    def _webhook_secret(cls, value: SecretStr) -> SecretStr:
-        try:
-            read_webhook_keys(value.get_secret_value())
-        except ValueError:
-            raise ValueError(
-                f"write whsec_ and the base64 of at least {MIN_WEBHOOK_KEY_BYTES} bytes,"
-                " as `openssl rand -base64 32` prints it; several are separated by commas"
-            ) from None
-        return value
-
-    @field_validator("shuttle_webhook_schedule_seconds")
-    @classmethod
-    def _schedule_is_usable(cls, value: tuple[float, ...]) -> tuple[float, ...]:
-        if not value or not all(0 <= seconds <= MAX_SECONDS for seconds in value):
-            raise ValueError(f"write at least one delay, each from 0 to {MAX_SECONDS:.0f}")
-        return value
-
-    @field_validator("jenkins_url")
-    @classmethod
-    def _jenkins(cls, value: SecretStr) -> SecretStr:
-        read_controllers(value.get_secret_value())
-        return value
-
-    @field_validator("shuttle_database_listen_url", "shuttle_database_migrate_url")
-    @classmethod
-    def _names_a_server(cls, value: SecretStr) -> SecretStr:
-        url = value.get_secret_value()
-        if url and not is_postgres(url):
-            raise ValueError("write postgresql://USER:PASSWORD@HOST:PORT/DATABASE, or leave it empty")
-        check_database_url(url)
-        return value
-
-    @field_validator("database_url")
-    @classmethod
-    def _database(cls, value: SecretStr) -> SecretStr:
-        check_database_url(value.get_secret_value())
         return value
 
     # A rule over several settings is a validator of the last one: so it is reported together with all other problems.

@@ -16,7 +16,7 @@ Network = IPv4Network | IPv6Network
 # 16 random hexadecimal digits are 64 bits, too many to be guessed over HTTP.
 _MIN_TOKEN_CHARACTERS = 16
 # The Standard Webhooks specification requires 24 to 64 bytes.
-MIN_WEBHOOK_KEY_BYTES = 24
+_MIN_WEBHOOK_KEY_BYTES = 24
 # No header can hold a line break or a NUL. A space is more likely a missing comma: the text after it would be part of
 # the token.
 _NO_TOKEN_TEXT = re.compile(r"[\s\x00-\x20\x7f-\x9f]")
@@ -153,6 +153,13 @@ def check_database_url(url: str) -> None:
         raise ValueError("write the path of a file after sqlite:///, without parameters")
 
 
+def check_server_url(url: str) -> None:
+    """Raises ValueError unless the URL is empty, or one of PostgreSQL."""
+    if url and not is_postgres(url):
+        raise ValueError("write postgresql://USER:PASSWORD@HOST:PORT/DATABASE, or leave it empty")
+    check_database_url(url)
+
+
 def is_postgres(url: str) -> bool:
     """Whether the URL names a PostgreSQL server, in either of libpq's spellings."""
     return url.startswith(("postgresql://", "postgres://"))
@@ -169,10 +176,21 @@ def read_webhook_keys(text: str) -> tuple[bytes, ...]:
     return tuple(_read_webhook_key(secret) for secret in comma_list(text))
 
 
+def check_webhook_keys(text: str) -> None:
+    """Raises ValueError unless `read_webhook_keys` can read the text."""
+    try:
+        read_webhook_keys(text)
+    except ValueError:
+        raise ValueError(
+            f"write whsec_ and the base64 of at least {_MIN_WEBHOOK_KEY_BYTES} bytes,"
+            " as `openssl rand -base64 32` prints it; several are separated by commas"
+        ) from None
+
+
 def _read_webhook_key(secret: str) -> bytes:
     encoded = secret.removeprefix("whsec_")
     key = b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
-    if len(key) < MIN_WEBHOOK_KEY_BYTES:
+    if len(key) < _MIN_WEBHOOK_KEY_BYTES:
         raise ValueError("a key that is too short")
     return key
 

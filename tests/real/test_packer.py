@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import tarfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -105,12 +106,14 @@ async def test_guards_of_hcl(packer_agent: Agent, options: dict[str, Any], expec
 
 
 @asynccontextmanager
-async def running(*command: str, log: Path) -> AsyncIterator[None]:
+async def running(*command: str, log: Path, **environment: str) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run the program, and end it."""
     with log.open("wb") as output:
-        process = await asyncio.create_subprocess_exec(*command, stdout=output, stderr=output, start_new_session=True)
+        process = await asyncio.create_subprocess_exec(
+            *command, stdout=output, stderr=output, start_new_session=True, env={**os.environ, **environment}
+        )
         try:
-            yield
+            yield process
         finally:
             process.send_signal(signal.SIGTERM)
             await process.wait()
@@ -126,12 +129,18 @@ async def docker(host: str, *words: str, given: bytes = b"") -> tuple[int, str]:
     return process.returncode, output.decode()
 
 
-async def until_it_answers(host: str, log: Path) -> None:
-    for _ in range(100):
-        if (await docker(host, "version"))[0] == 0:
-            return
-        await asyncio.sleep(0.1)  # the daemon says nothing when it is ready
-    pytest.fail(f"No docker daemon can run here:\n{log.read_text()[-2000:]}")
+@asynccontextmanager
+async def docker_daemon(folder: Path, *command: str) -> AsyncIterator[None]:
+    """Run the daemon, from the moment when it says that it is ready, as it does to systemd."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as notices:
+        notices.bind(f"{folder}/notices")
+        async with running(*command, log=folder / "docker.log", NOTIFY_SOCKET=f"{folder}/notices") as daemon:
+            ready = asyncio.create_task(asyncio.get_running_loop().sock_recv(notices, 4096))
+            ended = asyncio.create_task(daemon.wait())
+            await asyncio.wait({ready, ended}, timeout=30, return_when=asyncio.FIRST_COMPLETED)
+            if not ready.done() or b"READY=1" not in ready.result():
+                pytest.fail(f"No docker daemon can run here:\n{(folder / 'docker.log').read_text()[-2000:]}")
+            yield
 
 
 def base_image() -> bytes:
@@ -164,9 +173,8 @@ async def docker_and_registry() -> AsyncIterator[tuple[str, str]]:
     try:
         async with (
             running("docker-registry", "serve", f"{folder}/registry.yml", log=folder / "registry.log"),
-            running(*daemon, log=folder / "docker.log"),
+            docker_daemon(folder, *daemon),
         ):
-            await until_it_answers(host, folder / "docker.log")
             assert (await docker(host, "import", "-", "base:1", given=base_image()))[0] == 0
             yield host, registry
     finally:
