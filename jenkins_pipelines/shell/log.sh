@@ -37,10 +37,11 @@ log_size() {
 }
 
 # read_chunk: read up to 4 MiB of the log into `chunk`, but nothing beyond `boundary`, unless a chunk is waiting to be
-# acknowledged. `misplaced`: descriptor 3 is not at `offset`.
+# acknowledged. Nothing is read either when more than `max_bytes` were sent: the shuttle drops it. `misplaced`:
+# descriptor 3 is not at `offset`.
 read_chunk() {
   [ "$chunk_size" = 0 ] || return 0
-  [ "$cut_at" = 0 ] || [ "$offset" -lt "$cut_at" ] || return 0
+  [ "$offset" -le "$max_bytes" ] || return 0
   [ -z "$boundary" ] || [ "$offset" -lt "$boundary" ] || return 0
   [ -z "$misplaced" ] || seek_log
   # A dd that a signal ended may have read more than it wrote, so descriptor 3 is positioned again.
@@ -167,7 +168,7 @@ unwatch_growth() {
 # limit_growth: pause the collector while 256 MiB or more are unsent, so that the build waits at its pipe. Bytes beyond
 # `max_bytes` are dropped: the file is truncated again and again.
 limit_growth() {
-  if [ "$offset" -ge "$max_bytes" ]; then
+  if [ "$offset" -gt "$max_bytes" ]; then
     cut_at=$((cut_at > offset + chunk_size ? cut_at : offset + chunk_size))
     dd if=/dev/null of="/proc/$$/fd/4" bs=1 seek="$cut_at" 2>/dev/null
   elif [ -n "$collector" ] && size=`log_size` && [ "$((size - offset))" -ge "$most_unsent" ]; then
@@ -188,7 +189,8 @@ resume() {
 # that was printed during the pause.
 forward() {
   [ "$push_in" -gt 0 ] || read_chunk
-  if [ "$chunk_size" = "$full_chunk" ] || [ "$push_in" -gt 100 ] || [ "$cut_at" -gt 0 ] || [ -n "$paused" ]; then
+  if [ "$chunk_size" = "$full_chunk" ] || [ "$push_in" -gt 100 ] || [ "$offset" -gt "$max_bytes" ] || [ -n "$paused" ]
+  then
     limit_growth
   fi
   [ "$push_in" -le 0 ] || return 0

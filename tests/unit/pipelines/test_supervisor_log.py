@@ -161,7 +161,7 @@ for look in $(seq 100); do
   for fd in /proc/$PPID/fd/4 /proc/[0-9]*/fd/4; do
     case $(readlink $fd) in {each_agent.home}/*log*) wc -c <$fd >{size} ;; esac
   done
-  [ "$(cat {size})" -ge 6000000 ] || break
+  [ "$(cat {size})" -ge 1000000 ] || break
   sleep 0.2
 done
 exit 5
@@ -174,8 +174,9 @@ exit 5
         (each_agent.home / "full").touch()
         run = await step.ended()
     assert (run.status, api.ends) == (5, {"main": 5})
-    assert int(size.read_text()) < 6_000_000, "the limit, what was read before it, and what came since the last cut"
-    assert len(api.logs["main"]) < 6_000_000
+    # Its chunks are smaller than the largest one, so the file has to be truncated for its limit alone.
+    assert int(size.read_text()) < 1_000_000, "what was sent before the limit, and what came since the last cut"
+    assert len(api.logs["main"]) < 1_000_000
 
 
 async def test_full_disk_of_the_agent_fails_the_build_with_a_reason(agent: Agent) -> None:
