@@ -52,7 +52,7 @@ class Vault:
 
     @staticmethod
     def _fingerprint(key: bytes, content: bytes) -> str:
-        return hmac.new(key, content, hashlib.sha256).hexdigest()
+        return hmac.digest(key, content, "sha256").hex()
 
 
 def open_vault(keys: Sequence[str], data_dir: Path, sealed: Sequence[bytes], *, make: bool = True) -> Vault:

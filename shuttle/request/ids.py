@@ -1,7 +1,6 @@
 """The ids of apps and builds in paths."""
 
 import re
-import unicodedata
 from urllib.parse import unquote_to_bytes
 
 from shuttle.errors import InvalidRequestError
@@ -10,6 +9,8 @@ UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-]{0,127}")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+# Slashes, control characters (Unicode's category Cc) and halves of surrogate pairs (Cs).
+_FORBIDDEN = re.compile(r"[/\\\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _MAX_CHARACTERS = 128
 # The uuid of an app, with or without dashes: there are clients for both. The spelling is kept, because it is a part of
 # the app's id.
@@ -52,6 +53,6 @@ def check_id(field: str, decoded: str) -> str:
         raise InvalidRequestError(f"Use another {field} than '.', '..' and '-'.", field=field)
     if decoded != decoded.strip():
         raise InvalidRequestError(f"Begin and end the {field} with something other than a space.", field=field)
-    if "/" in decoded or "\\" in decoded or any(unicodedata.category(each) in {"Cc", "Cs"} for each in decoded):
+    if _FORBIDDEN.search(decoded):
         raise InvalidRequestError(f"Leave '/', '\\' and control characters out of the {field}.", field=field)
     return decoded

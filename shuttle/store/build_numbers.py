@@ -10,6 +10,7 @@ from shuttle.build import Api
 from shuttle.standing import Standing
 from shuttle.store.builds import find_builds
 from shuttle.store.permitted import check_app
+from shuttle.store.prepared import Prepared
 from shuttle.store.tables import apps
 from shuttle.store.tx import Tx
 
@@ -26,7 +27,7 @@ class Numbered(Protocol):
         """The number, as decimal digits."""
 
 
-_RAISE_NEXT_NUMBER = (
+_RAISE_NEXT_NUMBER = Prepared(
     apps.update()
     .where(apps.c.app_id == sa.bindparam("app"), apps.c.next_number < sa.bindparam("after"))
     .values(next_number=sa.bindparam("after"))
@@ -36,7 +37,7 @@ _RAISE_NEXT_NUMBER = (
 def reserve_numbers(tx: Tx, numbered: Sequence[Numbered]) -> None:
     """Make sure that the numbers of these builds, and lower ones, are not assigned any more."""
     rows = [{"app": build.app_id, "after": int(build.build_id) + 1} for build in numbered]
-    tx.execute(_RAISE_NEXT_NUMBER, rows)
+    _RAISE_NEXT_NUMBER.run(tx, rows)
 
 
 def take_number(tx: Tx, app_id: str, job_name: str, standing: Standing) -> int:

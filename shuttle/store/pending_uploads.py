@@ -31,13 +31,16 @@ class Hold(Enum):
 _DELETING = "deleting"
 
 
-def uploads_under_way(tx: Tx, build_uuids: Sequence[str]) -> sa.Select[tuple[str]]:
-    """Selects those of the uuids under which a source is being stored or deleted."""
-    under_way = early_sources.c.announced_at >= _expired_before(tx)
+def uploads_under_way(
+    build_uuids: Sequence[sa.BindParameter[str]], held_since: sa.BindParameter[datetime]
+) -> sa.Select[tuple[str]]:
+    """Selects those of the uuids under which a source is being stored or deleted; see `held_since_of`."""
+    under_way = early_sources.c.announced_at >= held_since
     return sa.select(early_sources.c.build_uuid).where(early_sources.c.build_uuid.in_(build_uuids), under_way)
 
 
-def _expired_before(tx: Tx) -> datetime:
+def held_since_of(tx: Tx) -> datetime:
+    """An upload that was registered earlier is held no longer, because it took too long."""
     return tx.now.steady - timedelta(seconds=HELD_SECONDS)
 
 
@@ -52,7 +55,7 @@ def hold_upload(
     """
     row = {"holder": source_sha256, "announced_at": tx.now.steady}
     statement = insert(early_sources).values(build_uuid=build_uuid, new_object=new_object, **row)
-    free = sa.or_(early_sources.c.holder == source_sha256, early_sources.c.announced_at < _expired_before(tx))
+    free = sa.or_(early_sources.c.holder == source_sha256, early_sources.c.announced_at < held_since_of(tx))
     statement = statement.on_conflict_do_update(index_elements=["build_uuid"], set_=row, where=free)
     held = tx.execute(statement.returning(early_sources.c.holder)).one_or_none() is not None
     # After the lock: the build may have been recorded by the transaction that released it.

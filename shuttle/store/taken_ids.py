@@ -8,8 +8,9 @@ import sqlalchemy as sa
 
 from shuttle.build import Api
 from shuttle.errors import ConflictError
+from shuttle.store.column_types import Instant
 from shuttle.store.new_build import NewBuild
-from shuttle.store.pending_uploads import held_uploads, uploads_under_way
+from shuttle.store.pending_uploads import held_since_of, held_uploads, uploads_under_way
 from shuttle.store.platforms import recorded_pairs
 from shuttle.store.prepared import Prepared
 from shuttle.store.tables import builds
@@ -70,11 +71,20 @@ def uuids_in_use(tx: Tx, requests: Sequence[NewBuild]) -> Uuids:
     in_use = Uuids(set(), set())
     chosen = [request.build_uuid for request in requests if request.chose_uuid]
     if chosen:
-        recorded = sa.select(builds.c.build_uuid, sa.true()).where(builds.c.build_uuid.in_(chosen))
-        uploading = uploads_under_way(tx, chosen).add_columns(sa.false())
-        for build_uuid, is_recorded in tx.execute(recorded.union_all(uploading)):
+        uuids = padded(chosen)
+        values = {f"u_{index}": build_uuid for index, build_uuid in enumerate(uuids)}
+        held_since = {"held_since": held_since_of(tx)}
+        for build_uuid, is_recorded in _owners_of_uuids(len(uuids)).fetch(tx, values | held_since):
             (in_use.recorded if is_recorded else in_use.uploading).add(build_uuid)
     return in_use
+
+
+@cache
+def _owners_of_uuids(count: int) -> Prepared:
+    wanted = [sa.bindparam(f"u_{index}", type_=sa.Text) for index in range(count)]
+    recorded = sa.select(builds.c.build_uuid, sa.true()).where(builds.c.build_uuid.in_(wanted))
+    uploading = uploads_under_way(wanted, sa.bindparam("held_since", type_=Instant)).add_columns(sa.false())
+    return Prepared(recorded.union_all(uploading))
 
 
 def lost_uploads(tx: Tx, requests: Sequence[NewBuild]) -> set[str]:
