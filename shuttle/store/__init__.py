@@ -45,7 +45,7 @@ class Database(Protocol):
         """
 
     async def listen(self) -> None:
-        """Receive the notices of other processes until cancelled; `subscribe` says who gets them."""
+        """Receive the notices of other processes until cancelled; they reach the callbacks given to `subscribe`."""
 
     def subscribe(self, topic: Topic, callback: Callable[[str], None]) -> None:
         """Call `callback` with the build uuid of each notice of the topic, after the commit; "" = look at all rows."""

@@ -62,8 +62,8 @@ class AcceptRequest:
 class Accepted:
     """The build of a request; `replayed` = an equal request had been recorded before.
 
-    `epoch` is that of the app, if this process owns it; else its owner begins the build. `waiting` is the number of
-    builds that were waiting before this one; None = they were not counted.
+    `epoch` is that of the app if this process owns it; None = another process has to begin the build. `waiting` is the
+    number of builds that were waiting before this one; None = they were not counted.
     """
 
     build: Build
@@ -214,7 +214,10 @@ def _successor(tx: Tx, request: AcceptRequest) -> Accepted | ConflictError | Non
 
 
 def _placed(request: AcceptRequest, in_use: Uuids, lost: set[str]) -> AcceptRequest | StoreError:
-    """The request with a uuid that it may take: the chosen one, or a random one if the build id keeps its meaning."""
+    """The request with a uuid that no other build has. StoreError: the caller has to send the request again.
+
+    If the chosen uuid is in use, a build of the new API gets a random one, because its app id and build id identify it.
+    """
     new, wanted = request.new, request.new.build_uuid
     if new.source_sha256 is not None:
         if wanted in lost or wanted in in_use.recorded:

@@ -16,7 +16,7 @@ from shuttle.store.record_variables import put_variable
 from shuttle.store.tables import artifacts, builds, reports, variables
 from shuttle.store.tx import Tx
 
-# An agent sends one report with its reason and one for each image.
+# An agent reports the reason of a failure, and each image.
 MAX_REPORTS = 100
 # The size of all reports of a build, encrypted as they are stored.
 MAX_REPORTS_BYTES = 1024 * 1024
@@ -68,9 +68,9 @@ def record_report(
 ) -> bool:
     """Record a report; False = a report with this id is recorded already, and nothing was changed.
 
-    Only the first `failure` of a build is kept, and that of the platform of `branch`. `facts` are columns of the build
-    (image, digest), `values` are variables; both replace earlier ones. `seal` encrypts the value of a sensitive
-    variable. `references` are artifacts that are stored elsewhere.
+    Only the first `failure` of a build is kept. If `branch` is that of a platform, its record keeps the first failure
+    of this branch. `facts` are columns of the build (image, digest), `values` are variables; both replace earlier ones.
+    `seal` encrypts the value of a sensitive variable. `references` are artifacts that are stored elsewhere.
 
     Raises:
         GoneError: the build is over.
@@ -157,8 +157,8 @@ def record_artifact(
 ) -> bool:
     """Record an uploaded file, which replaces an earlier one of the same name; returns whether it is new.
 
-    A replacement is recorded even after the build's end, because the object store already has the new file. Otherwise
-    raises what `check` raises.
+    A replacement is recorded even after the build's end, because the object store already has the new file. A file
+    with a new name is checked: raises what `check` raises.
     """
     same = (artifacts.c.build_uuid == build_uuid, artifacts.c.name == artifact.name)
     lock_build(tx, build_uuid)

@@ -45,9 +45,9 @@ class DeletedApp(NamedTuple):
 
 
 def assign_controller(tx: Tx, build: Build, controller: str) -> Build:
-    """Move the app of the build to a controller, unless another one than that of `build` was assigned meanwhile.
+    """Move the build's app to `controller`, unless the app has got another controller since `build` was read.
 
-    Builds that Jenkins had keep the controller that had them.
+    Builds of the app that were triggered before keep the controller on which they were triggered.
     """
     of_app = (
         builds.c.app_id == build.app_id,
@@ -77,7 +77,7 @@ def app_is_finished(tx: Tx, app_id: str) -> bool:
     unfinished = sa.select(builds.c.position).where(builds.c.serial_key == app_id, TO_RUN)
     if tx.execute(unfinished.limit(1)).first() is not None:
         return False
-    # SQLite would read an index of all ended builds, if the app's id and the order did not exclude them.
+    # `+ ""` and the order make SQLite read the index of unarchived builds, not a larger one of all ended builds.
     unarchived = (builds.c.finished_at.is_not(None), builds.c.archived_at.is_(None), (builds.c.app_id + "") == app_id)
     query = sa.select(builds.c.position).where(*unarchived).order_by(builds.c.position).limit(1)
     return tx.execute(query).first() is None

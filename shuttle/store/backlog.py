@@ -1,6 +1,6 @@
 """Counts for the metrics: builds without a slot, undelivered statuses, log bytes that sinks have not acknowledged.
 
-And the number of all builds, for `GET /-/state/status`.
+`count_builds` counts all builds, for `GET /-/state/status`.
 """
 
 import sqlalchemy as sa

@@ -12,7 +12,7 @@ from shuttle.outgoing.endpoints import EndpointKind, EndpointState
 from shuttle.store.tables import OPEN_RECORDS, TO_RUN, apps, artifacts, builds, events, receivers, sinks
 from shuttle.store.tx import Tx
 
-# A build that Jenkins had before its app moved names its own controller.
+# A build that was triggered before its app moved to another controller has the earlier one in its own row.
 _CONTROLLER = sa.func.coalesce(builds.c.controller, apps.c.controller).label("controller")
 _COLUMNS = [*(column for column in builds.c if column is not builds.c.controller), apps.c.job_name, _CONTROLLER]
 _JOINED = sa.select(*_COLUMNS).join(apps, apps.c.app_id == builds.c.app_id)
@@ -114,7 +114,7 @@ def _newest(app_id: str | None, before: int | None, state: State | None, limit: 
     newest = sa.select(builds.c.position).limit(limit)
     if before is not None:
         newest = newest.where(builds.c.position < before)
-    # SQLite reads the index of unfinished builds if neither the app's id nor the order offers another one.
+    # SQLite reads an index of unfinished builds only if no other index fits: hence `serial_key` and `+ 0`.
     to_run = newest.where(TO_RUN).order_by((builds.c.position + 0).desc())
     records = newest.where(OPEN_RECORDS).order_by((builds.c.position + 0).desc())
     ended = newest.where(builds.c.finished_at.is_not(None)).order_by(builds.c.position.desc())
@@ -155,9 +155,10 @@ class OwnedBuild(NamedTuple):
 
 
 def open_builds(tx: Tx, known: Collection[str] = ()) -> list[OwnedBuild]:
-    """This process's builds that are not final, or not archived yet, in the order of acceptance; without `known`."""
+    """This process's builds, except `known`: those to run, then those to archive, each in the order of acceptance."""
     found = list[OwnedBuild]()
-    # `+ 0`: SQLite would read all builds in the order of their positions. The index of unarchived ones has that order.
+    # Without `+ 0`, SQLite would read all builds in the order of their positions. The index of unarchived builds has
+    # that order.
     for state, order in ((TO_RUN, builds.c.position + 0), (_UNARCHIVED, builds.c.position)):
         wanted = sa.select(builds.c.build_uuid).join(apps, apps.c.app_id == builds.c.app_id).where(state, *_mine(tx))
         new = [uuid for uuid in tx.execute(wanted.order_by(order)).scalars() if uuid not in known]

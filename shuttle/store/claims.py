@@ -119,7 +119,7 @@ def begin_claim(tx: Tx, claim_id: int) -> None:
 def end_claim(tx: Tx, claim: Claim, exit_status: int) -> None:
     """Record the exit status of the supervisor's last call; only the first call has an effect.
 
-    With its branch the record of a platform ends.
+    If the claim is that of a platform's branch, the platform's record ends, too.
     """
     build = lock_build(tx, claim.build_uuid)
     mine = (claims.c.claim_id == claim.claim_id, claims.c.ended_at.is_(None))
@@ -145,6 +145,10 @@ def find_run_token(tx: Tx, digest: str) -> Claim | None:
 
 
 def _claim_of(tx: Tx, condition: sa.ColumnElement[bool]) -> Claim | None:
-    """The first such attempt. A claim with the nonce of a replaced attempt has the same tokens, which stay invalid."""
+    """The oldest such attempt.
+
+    If an attempt that was voided claims again, its new claim has the same tokens, because they are derived from the
+    nonce. They stay invalid, because its old claim is found first.
+    """
     row = tx.execute(sa.select(*_COLUMNS).where(condition).order_by(claims.c.claim_id).limit(1)).first()
     return None if row is None else Claim(*row)

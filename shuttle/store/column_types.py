@@ -1,4 +1,4 @@
-"""The types of columns that both databases store alike: instants and ids of rows."""
+"""Types of columns that have the same values on both databases: instants and ids of rows."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -40,5 +40,5 @@ class Instant(sa.TypeDecorator[datetime]):
         return instant.astimezone(UTC) if instant.tzinfo else instant.replace(tzinfo=UTC)
 
 
-# 64 bits in both databases. SQLite's integers always have 64 bits, and it only numbers a column of type INTEGER.
+# 64 bits in both databases: SQLite's INTEGER has 64 bits, and SQLite assigns ids in a column of this type only.
 Id = sa.BigInteger().with_variant(sa.Integer, "sqlite")

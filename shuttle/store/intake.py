@@ -61,8 +61,9 @@ class Intake:
     def _limit_to_check(self, queue_limit: int | None) -> int | None:
         """The queue limit, or None while the queue certainly has room.
 
-        Counting the queue takes 10 µs per thousand waiting builds. Only this object adds to the queue, so the number of
-        free places at the last count is a lower bound, and half of them are used without counting again.
+        Counting the queue takes 10 µs per thousand waiting builds. In this process only this object adds to the queue,
+        so half of the places that were free at the last count are used without counting again. Other replicas do not
+        know of these builds, so all replicas together can exceed the limit.
         """
         self._uncounted -= 1
         return queue_limit if self._uncounted < 0 else None

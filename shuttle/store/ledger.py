@@ -16,7 +16,7 @@ from shuttle.sinks import SinkTarget
 from shuttle.store.tables import OPEN_RECORDS, TO_RUN, apps, builds, deliveries, events, receivers, sinks
 from shuttle.store.tx import Topic, Tx
 
-# The newest changes that are kept. If all members fail, a failover changes once a minute for a day.
+# The newest changes are kept, and no more: if all members fail, a failover changes once a minute for a day.
 _FAILOVERS_KEPT = 20
 
 
@@ -185,11 +185,11 @@ def _of_build(app_id: str | None, build_id: str, state: DeliveryState | None) ->
     same_id = sa.select(builds.c.build_uuid).where(builds.c.build_id == build_id)
     if app_id is not None:
         same_id = same_id.where(builds.c.app_id == app_id)
-    # The index of ended builds by their ids, and those of unfinished builds.
+    # Each part is read from an index: of ended builds by their ids, of builds to run, of open records.
     found = sa.union_all(*(same_id.where(part) for part in (builds.c.finished_at.is_not(None), TO_RUN, OPEN_RECORDS)))
     of_builds = sa.select(events.c.event_id).where(events.c.build_uuid.in_(found))
     query = sa.select(deliveries.c.delivery_id).where(deliveries.c.event_id.in_(of_builds))
-    # SQLite reads the index of states if the state is compared as it is.
+    # Without `+ ""`, SQLite would read all deliveries in this state from the index of states.
     return query if state is None else query.where((deliveries.c.state + "") == state.value)
 
 

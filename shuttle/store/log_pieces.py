@@ -13,7 +13,7 @@ from shuttle.store.tx import Tx
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """`size_bytes` of a log from `offset_bytes` on, which are one object. The bytes never change."""
+    """One object, with `size_bytes` bytes of a log from `offset_bytes` on. The bytes never change."""
 
     offset_bytes: int
     size_bytes: int
@@ -26,7 +26,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class StoredPieces:
-    """The pieces of a log that its bytes are read from, sorted by offset, and the newest checkpoint that they reach."""
+    """The pieces from which a log is read, sorted by offset, and the newest checkpoint that they reach."""
 
     pieces: Sequence[Piece] = ()
     checkpoint: Checkpoint | None = None
@@ -48,7 +48,7 @@ def register_piece(tx: Tx, build_uuid: str, piece: Piece, deleted: Sequence[Piec
 
 
 def keep_piece(tx: Tx, build_uuid: str, piece: Piece, replaced: Sequence[Piece], checkpoint: Checkpoint | None) -> None:
-    """Record that the object is stored and holds the bytes of the pieces `replaced`, too, and the newest checkpoint."""
+    """Record that the piece is stored, and the newest checkpoint; the piece contains the pieces that it `replaced`."""
     older = (log_pieces.c.build_uuid == build_uuid, log_pieces.c.checkpoint.is_not(None))
     tx.execute(log_pieces.update().where(*older).values(checkpoint=None))
     for smaller in replaced:
@@ -60,7 +60,7 @@ def keep_piece(tx: Tx, build_uuid: str, piece: Piece, replaced: Sequence[Piece],
 
 
 def stored_pieces(tx: Tx, build_uuid: str) -> StoredPieces | None:
-    """The build's pieces; None = its log is archived, so they are deleted now, or will be."""
+    """The build's pieces; None = the log is archived, so its pieces are or will be deleted."""
     archived = sa.select(sa.true()).where(builds.c.build_uuid == build_uuid, builds.c.archived_at.is_not(None))
     if tx.execute(archived).first() is not None:
         return None

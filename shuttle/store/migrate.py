@@ -12,7 +12,7 @@ from shuttle.store.tables import schema_release
 class Schema(NamedTuple):
     """The schema of a database: alembic's revision, and the number of the release that it belongs to.
 
-    `revision` None = there are no tables. `release` None = the database is older than these numbers.
+    `revision` None = there are no tables. `release` None = the schema is older than the table `schema_release`.
     """
 
     revision: str | None

@@ -1,4 +1,7 @@
-"""The record of a move from SQLite to PostgreSQL: a moved SQLite file is never served, nor a database being filled."""
+"""The record of a move from SQLite to PostgreSQL.
+
+Nobody may serve from an SQLite file that was moved, nor from a PostgreSQL database while it is filled.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,8 +13,8 @@ from shuttle.errors import MovedError, StoreError
 from shuttle.store.tables import moves
 from shuttle.store.tx import Tx
 
-# The number of the advisory lock: "move" as ASCII. Whoever fills the database holds it alone, and a replica that joins
-# the others shares it.
+# The number of the advisory lock: "move" as ASCII. `shuttle migrate` holds it exclusively while it fills the database;
+# a replica that joins the others takes it as a shared lock.
 MOVE_LOCK = 0x6D6F7665
 
 
@@ -46,7 +49,7 @@ def refuse_moved(connection: sa.Connection) -> None:
 
 
 def refuse_while_filled(tx: Tx) -> None:
-    """Raise StoreError while `shuttle migrate` fills the PostgreSQL database; else keep it from beginning to."""
+    """Raise StoreError if `shuttle migrate` is filling the database; else lock it out until the transaction ends."""
     if tx.alone:
         return
     query = sa.select(sa.func.pg_try_advisory_xact_lock_shared(MOVE_LOCK))

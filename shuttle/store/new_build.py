@@ -78,8 +78,8 @@ class NewBuild:
     def pair(self) -> tuple[str, str]:
         """App id and build id. A new API's build cannot have the pair of any earlier build.
 
-        Requests to the new API with the same pair are repeats or conflicts; those to the older API are if they have the
-        same uuid.
+        Two requests to the new API with the same pair are a repeat or a conflict. For two requests to the older API
+        the same uuid decides that.
         """
         return self.app_id, self.build_id
 

@@ -1,4 +1,4 @@
-"""Sends a notice through the pooled connection, and looks whether it arrives where notices are received."""
+"""Checks that a notice sent through DATABASE_URL arrives at the connection on which notices are received."""
 
 import asyncio
 import uuid

@@ -44,7 +44,10 @@ def emit_event(tx: Tx, build: Build, *, status: Status, building: bool) -> None:
 
 
 def emit_first_events(tx: Tx, recorded: Sequence[tuple[Build, bool]]) -> None:
-    """Record the first events of new builds, which were inserted with sequence 1. The flag: the build has receivers."""
+    """Record the first event of each new build, which was inserted with sequence 1.
+
+    `recorded` has the builds, each with whether it has receivers.
+    """
     _NEW_EVENTS.run(tx, [_first_event(build) for build, _ in recorded])
     with_receivers = [build.build_uuid for build, has_receivers in recorded if has_receivers]
     if with_receivers:
@@ -72,7 +75,7 @@ def _event(
 
 
 def _queue(tx: Tx, build_uuids: Sequence[str], sequence: int) -> None:
-    """Queue the event with this sequence for all receivers of the builds that have not ended."""
+    """Queue the event with this sequence for all receivers of the builds, except receivers that have ended."""
     now = tx.now.steady
     due_at = _due_at(receivers.c.asked_until, now)
     rows = (
@@ -150,14 +153,14 @@ def due_deliveries(
 
 
 def _startable(tx: Tx, columns: Sequence[Any], busy: frozenset[int], full_hosts: frozenset[str]) -> Any:
-    """The oldest pending deliveries of this process's apps, those due for the longest time first.
+    """Each receiver's oldest pending delivery, if this process owns the app; those due for the longest time first.
 
-    Without busy receivers and full hosts.
+    Busy receivers and full hosts are left out.
     """
     query = (
         sa.select(*columns)
         .join(receivers, receivers.c.receiver_id == deliveries.c.receiver_id)
-        .where(deliveries.c.next_attempt_at.is_not(None), _IS_OLDEST)  # those that are pending, and no others
+        .where(deliveries.c.next_attempt_at.is_not(None), _IS_OLDEST)  # only pending ones have a time
         .where(receivers.c.receiver_id.not_in(busy), receivers.c.host.not_in(full_hosts))
         .order_by(deliveries.c.next_attempt_at, deliveries.c.delivery_id)
     )

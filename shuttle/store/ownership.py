@@ -48,9 +48,9 @@ def orphaned_apps(tx: Tx) -> Mapping[str, int]:
 
 
 def take_apps(tx: Tx, app_ids: Sequence[str]) -> list[Ownership]:
-    """Become the owner of those of these apps that nobody owns, and that no other replica is taking right now.
+    """Become the owner of the given apps that nobody owns, and that no other replica is taking right now.
 
-    If the database is this process's alone, every other owner is dead.
+    SQLite has no rows in `replicas`, so there nobody owns any app when the process starts.
     """
     mine = (apps.c.app_id.in_(app_ids), _ORPHANED)
     free = sa.select(apps.c.app_id, apps.c.epoch).where(*mine).order_by(apps.c.app_id)
@@ -58,7 +58,7 @@ def take_apps(tx: Tx, app_ids: Sequence[str]) -> list[Ownership]:
 
 
 def take_idle_apps(tx: Tx, app_ids: Sequence[str]) -> list[Ownership]:
-    """Become the owner of those of these apps that nobody owns, or that have no open work. It waits for their rows."""
+    """Become the owner of the given apps that nobody owns, or that have no open work; waits for locks on their rows."""
     idle = sa.and_(*(apps.c.app_id.not_in(of_work.where(_named(of_work, app_ids))) for of_work in _open_work()))
     mine = (apps.c.app_id.in_(app_ids), sa.or_(_ORPHANED, idle))
     free = sa.select(apps.c.app_id, apps.c.epoch).where(*mine).order_by(apps.c.app_id)
@@ -120,6 +120,6 @@ def release_apps(tx: Tx) -> None:
 
 
 def leave_replicas(tx: Tx) -> None:
-    """Release the apps of this process, which is being stopped, and leave the replicas."""
+    """Release the apps of this process, which is being stopped, and remove it from the table of replicas."""
     release_apps(tx)
     tx.execute(replicas.delete().where(replicas.c.instance == tx.instance))

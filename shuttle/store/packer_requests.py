@@ -14,7 +14,7 @@ from shuttle.store.record_artifacts import ArtifactRow, references_and_files
 from shuttle.store.tables import builds, packer_runs
 from shuttle.store.tx import Tx
 
-# Of so many builds of an app the median is the expected duration of the next one.
+# The expected duration of a build is the median of this many earlier builds of its app.
 _EXPECTED_BY = 5
 
 
@@ -75,7 +75,7 @@ def state_of_run(tx: Tx, request_id: str, run: int) -> RunState | None:
 
 
 def _expected_seconds(tx: Tx, app_id: str) -> float | None:
-    """The median duration, from the start of its staging to its end, of the app's last builds that succeeded."""
+    """The median duration of the app's last successful builds, from the start of staging to the end."""
     ended = (builds.c.finished_at.is_not(None), builds.c.app_id == app_id, builds.c.state == State.SUCCEEDED.value)
     query = sa.select(builds.c.staging_at, builds.c.finished_at).where(*ended)
     rows = tx.execute(query.order_by(builds.c.position.desc()).limit(_EXPECTED_BY)).all()

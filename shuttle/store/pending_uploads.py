@@ -40,7 +40,7 @@ def uploads_under_way(
 
 
 def held_since_of(tx: Tx) -> datetime:
-    """An upload that was registered earlier is held no longer, because it took too long."""
+    """The instant since which an upload must be registered to count as held: an older one took too long."""
     return tx.now.steady - timedelta(seconds=HELD_SECONDS)
 
 
@@ -49,9 +49,9 @@ def hold_upload(
 ) -> Hold | Build:
     """Become the holder of the upload. If `find_recorded` finds a build, that is returned instead.
 
-    `new_object` is false if there is an object under this uuid already. It is recorded when the upload is registered,
-    not when the holder changes. Such an object is kept even if no build is recorded, because an old shuttle may have
-    stored it.
+    `new_object` is false if there was an object under this uuid before the upload. Then the object is kept even if no
+    build is recorded, because the old shuttle may have stored it. The flag is recorded when the upload is registered,
+    and does not change with the holder.
     """
     row = {"holder": source_sha256, "announced_at": tx.now.steady}
     statement = insert(early_sources).values(build_uuid=build_uuid, new_object=new_object, **row)

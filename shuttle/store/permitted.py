@@ -30,7 +30,7 @@ def builds_of_pair(tx: Tx, app_id: str, build_id: str, standing: Standing) -> li
 
 
 def newest_of_pair(tx: Tx, app_id: str, build_id: str, standing: Standing) -> Build | None:
-    """The newest of the builds of `builds_of_pair`, which also says what it raises."""
+    """The newest of the builds that `builds_of_pair` returns; raises the same errors."""
     if standing is not Standing.ANONYMOUS:
         return all_builds.find_newest(tx, app_id, build_id)
     return next(reversed(builds_of_pair(tx, app_id, build_id, standing)), None)
@@ -51,7 +51,9 @@ def check_app(tx: Tx, app_id: str, standing: Standing) -> None:
 
 
 def check_source(tx: Tx, build_uuid: str, standing: Standing) -> None:
-    """Check whether the caller may read the source. Call it after the object is opened, which may be replaced later.
+    """Check whether the caller may read the source.
+
+    Call it after the object is opened: an object that is opened after the check may be that of another build.
 
     A source without a recorded build was left by the old shuttle, unless it is a pending upload: then its build is
     about to be recorded, and the API is not known yet.

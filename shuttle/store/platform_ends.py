@@ -1,4 +1,4 @@
-"""How the records of a build's platforms end: as the branches of the pipeline do."""
+"""Ends the record of a platform when the platform's branch of the pipeline ends."""
 
 from shuttle.build import STOP_ENDINGS, Build, Ending, State
 from shuttle.endings import STOPPED_STATUS
@@ -9,7 +9,7 @@ from shuttle.store.tx import Tx
 
 
 def end_platform(tx: Tx, build: Build, platform: str, exit_status: int) -> None:
-    """End the record of the platform as its branch has ended, unless it has failed already."""
+    """End the record of the platform with the result of its branch, unless the record has ended already."""
     child = open_platform(tx, build, platform)
     if child is None:
         return

@@ -97,7 +97,10 @@ def _only_one(engine: sa.Engine) -> Iterator[None]:
 
 @contextmanager
 def _error_of_statement() -> Iterator[None]:
-    """Raise the error of a failed statement: outside of transactions, alembic commits after it, which fails as well."""
+    """Raise the error of the statement that failed, not that of the commit after it.
+
+    Outside of transactions alembic commits even after a failed statement. This commit fails, too.
+    """
     try:
         yield
     except sa.exc.PendingRollbackError as error:

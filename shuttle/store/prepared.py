@@ -1,4 +1,4 @@
-"""Statements that are compiled once. For the statements of a POST, compiling takes longer than SQLite's execution."""
+"""Statements that are compiled once: compiling those of a POST takes longer than SQLite needs to execute them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""Checks that the database can be written (a full disk can still be read), and how its clock differs from ours."""
+"""Checks that the database can be written (a full disk can still be read), and compares its clock to the local one."""
 
 from datetime import datetime
 
@@ -16,7 +16,7 @@ def prove_writable(tx: Tx) -> None:
 
 
 def clock_difference_seconds(tx: Tx) -> float:
-    """By how much the clock of PostgreSQL is ahead of this machine's; 0 on SQLite, which has none of its own."""
+    """By how much PostgreSQL's clock is ahead of this machine's; 0 on SQLite, which uses this machine's clock."""
     if tx.connection.dialect.name == "sqlite":
         return 0.0
     there: datetime = tx.execute(sa.select(sa.func.clock_timestamp())).scalar_one()

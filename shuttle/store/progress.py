@@ -18,7 +18,7 @@ from shuttle.store.tx import Tx
 
 MAX_STATES = 10_000
 LAST_CODE = 100
-"""The code of a build that has succeeded: an earlier report of it is kept as 99."""
+"""The code of a build that has succeeded. If a stage reports it before the end, 99 is recorded instead."""
 CLAIM_STAGE, CLAIM_STATE = "claim", 5
 """The first stage: from the claim to the first stage that the supervisor reports."""
 
@@ -52,7 +52,7 @@ class StageEvent:
 class StageRow:
     """A stage of a build. `log_start` and `log_stop` are None as long as their place in the log is not known.
 
-    It is never known if the agent has reported no `raw_start` or `raw_stop`.
+    A place is never known if the agent has reported no `raw_start` or `raw_stop`.
     """
 
     position: int
@@ -135,7 +135,7 @@ def begin_claim_stage(tx: Tx, build_uuid: str, branch: str) -> None:
 
 
 def end_claim_stage(tx: Tx, build_uuid: str, branch: str) -> None:
-    """The first stage of a step is over, if it is not already."""
+    """End the first stage of a step, unless it has ended already."""
     begun = (states.c.build_uuid == build_uuid, states.c.branch == branch, states.c.stage == CLAIM_STAGE)
     ended = {"ended_at": tx.now.at, "status": "succeeded"}
     tx.execute(states.update().where(*begun, states.c.ended_at.is_(None)).values(ended))

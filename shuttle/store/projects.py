@@ -39,7 +39,9 @@ _INSERT = insert(apps).on_conflict_do_nothing(index_elements=["app_id"]).returni
 def create_project(
     tx: Tx, app_id: str, job_name: str, *, description: str | None = None, parent: str | None = None
 ) -> tuple[Project, bool]:
-    """Record it; returns it and whether it is new. A deleted one of that name is new again. `parent`: uuid or name.
+    """Record a project; returns it and whether it is new. `parent` is a uuid or a name.
+
+    A deleted project of that name is restored, and counts as new.
 
     Raises:
         ConflictError: there is one of that name with another description or parent. NotFoundError: no such parent.
@@ -78,7 +80,7 @@ def _default_project(tx: Tx) -> Project:
 
 
 def known_project(tx: Tx, key: str) -> Project:
-    """The same; raises NotFoundError if there is none."""
+    """The project that `find_project` finds; raises NotFoundError if there is none."""
     found = find_project(tx, key)
     if found is None:
         raise NotFoundError("Project not found")
@@ -100,7 +102,7 @@ def projects_of_apps(tx: Tx, app_ids: Collection[str]) -> dict[str, Project]:
 
 
 def page_of_projects(tx: Tx, *, skip: int, limit: int, with_deactivated: bool = False) -> list[Project]:
-    """Projects in the order of their creation, without deleted ones."""
+    """Projects in the order of their creation; deleted ones only `with_deactivated`."""
     query = sa.select(*_COLUMNS)
     if not with_deactivated:
         query = query.where(apps.c.deactivated_at.is_(None))
@@ -128,7 +130,10 @@ def change_project(tx: Tx, key: str, *, description: str | None = None, parent: 
 
 
 def deactivate_project(tx: Tx, key: str) -> None:
-    """Delete it: no list shows it, and records cannot be created in it. Its builds remain. Raises NotFoundError."""
+    """Delete the project: lists leave it out, and no record can be created in it. Its builds remain.
+
+    Raises NotFoundError.
+    """
     known = _locked(tx, known_project(tx, key).app_id)
     if known.deactivated_at is None:
         _update(tx, known, {"deactivated_at": tx.now.at})

@@ -37,7 +37,7 @@ class ArtifactRow:
 
 @dataclass(frozen=True, slots=True)
 class NewReference:
-    """An artifact to record. `name` None = its type, and a number if that is taken."""
+    """An artifact to record. `name` None = it is named after its type, with a number if that name is taken."""
 
     name: str | None
     reference: Mapping[str, Any]
@@ -136,7 +136,7 @@ def known_artifact(tx: Tx, build_uuid: str, artifact_id: str) -> ArtifactRow:
 
 
 def change_artifact(tx: Tx, build_uuid: str, row: ArtifactRow, values: Mapping[str, Any]) -> ArtifactRow:
-    """Change columns of the artifact; `reference` may add fields of where it is stored."""
+    """Change columns of the artifact; raises InvalidRequestError if its name cannot be changed to the given one."""
     same = (artifacts.c.build_uuid == build_uuid, artifacts.c.name == row.name)
     name = values.get("name", row.name)
     if name != row.name and any(other.name == name for other in references_and_files(tx, build_uuid)):
@@ -155,7 +155,7 @@ def delete_artifact(tx: Tx, build_uuid: str, row: ArtifactRow) -> None:
 
 
 def _row(row: Any) -> ArtifactRow:
-    """Uploaded files have an id made of build and name, until something about them is changed."""
+    """The id of an uploaded file is derived from build and name; its first change records the id."""
     return ArtifactRow(
         artifact_id=row.artifact_id or str(uuid.uuid5(uuid.UUID(row.build_uuid), row.name)),
         name=row.name,

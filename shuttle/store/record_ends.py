@@ -1,4 +1,4 @@
-"""What the end of a build changes in its record: its open states, its failures, and its children."""
+"""Completes the record of a build at its end: open states, failures and children. Finds records to be abandoned."""
 
 from datetime import timedelta
 
@@ -25,7 +25,7 @@ def settle_record(tx: Tx, build: Build, ending: Ending) -> None:
 
 
 def record_outcome(tx: Tx, build: Build, ending: Ending) -> None:
-    """Record the code 100, or the failure. A record whose CI system reports has these already."""
+    """Record the code 100, or the failure. If another CI system runs the build, it has reported them itself."""
     if ending.state is State.SUCCEEDED:
         tx.execute(builds.update().where(builds.c.build_uuid == build.build_uuid).values(state_code=100))
         return
@@ -44,7 +44,7 @@ def record_outcome(tx: Tx, build: Build, ending: Ending) -> None:
 
 
 def open_children(tx: Tx, build: Build) -> tuple[list[str], Ending]:
-    """The uuids of the build's children that have not ended, and how they end with it."""
+    """The uuids of the build's children that have not ended, and the ending that they get together with it."""
     query = sa.select(builds.c.build_uuid).where(
         builds.c.parent_uuid == build.build_uuid, builds.c.finished_at.is_(None), builds.c.api == Api.RECORD.value
     )
@@ -54,7 +54,7 @@ def open_children(tx: Tx, build: Build) -> tuple[list[str], Ending]:
 def abandoned_records(tx: Tx, idle_seconds: float, limit: int) -> list[str]:
     """The uuids of records that nobody has called about for `idle_seconds`."""
     before = tx.now.steady - timedelta(seconds=idle_seconds)
-    # A part of a build that this service runs ends with it.
+    # A child of a build that this service runs is left out: it ends together with that build.
     whole = builds.c.parent_uuid.is_(None) | builds.c.parent_uuid.not_in(_RUN_HERE)
     query = sa.select(builds.c.build_uuid).where(OPEN_RECORDS, builds.c.called_steady_at <= before, whole)
     return list(tx.execute(query.order_by(builds.c.position + 0).limit(limit)).scalars())

@@ -21,7 +21,7 @@ MAX_FAILURES = 1000
 
 @dataclass(frozen=True, slots=True)
 class FailureReport:
-    """A failure; the code None or -1 = in the current state."""
+    """A failure; `code` None or -1 = the build's current state code."""
 
     code: int | None
     kind: str
@@ -59,7 +59,7 @@ def failures_of(tx: Tx, build_uuid: str) -> list[FailureRow]:
 
 
 def record_failure(tx: Tx, build_uuid: str, report: FailureReport) -> tuple[Build, FailureRow]:
-    """Record the failure, which ends a record as failed. An equal report is not recorded again.
+    """Record the failure; a build that another CI system runs ends by it. An equal report is not recorded again.
 
     Raises:
         NotFoundError: there is no such build. EndedBuildError: it has ended.
@@ -102,9 +102,9 @@ def _columns(row: FailureRow) -> dict[str, Any]:
 
 
 def end_record(tx: Tx, build_uuid: str, ending: Ending) -> Build:
-    """End the record as its CI system says; the end of a build that Jenkins runs is left to Jenkins.
+    """End the record as its CI system reports; a build that Jenkins runs is not changed.
 
-    The success of one of its platforms is left to the platform's branch.
+    The record of a platform does not succeed by this either: it succeeds when the platform's branch ends.
 
     Raises:
         NotFoundError: there is no such build. EndedBuildError: it has ended in another way.

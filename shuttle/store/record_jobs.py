@@ -29,9 +29,9 @@ _COLUMNS = [jobs.c[name] for name in JobRow.__dataclass_fields__]
 
 
 def add_job(tx: Tx, build_uuid: str, fields: Mapping[str, Any]) -> tuple[JobRow, bool]:
-    """Record the job; returns it and whether it is new: an equal one is not recorded again. The build is locked.
+    """Record the job; returns it and whether it is new: an equal one is not recorded again.
 
-    Raises ConflictError if the build has MAX_OF_RECORD jobs.
+    The caller has locked the build. Raises ConflictError if the build has MAX_OF_RECORD jobs.
     """
     known = jobs_of(tx, build_uuid)
     for row in known:

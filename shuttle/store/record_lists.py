@@ -11,7 +11,7 @@ from shuttle.store.tables import builds
 from shuttle.store.tx import Tx
 
 _UNENDED = frozenset(State) - FINAL
-# The states of a build by the words of the field.
+# The states of a build by the words that the field `status` of the build state API has for them.
 STATES: Mapping[str, frozenset[State]] = {
     "pending": _UNENDED - {State.RUNNING},
     "running": frozenset({State.RUNNING}),

@@ -19,7 +19,7 @@ from shuttle.store.transitions import finish_build
 from shuttle.store.tx import Tx
 
 _COMPLETED = "completed"
-# What the status of the code 100 may say else than that the build has succeeded.
+# With these words as status, the code 100 does not mean that the build has succeeded: it continues, or has failed.
 _CONTINUES = frozenset({"running", "pending", "in_progress", "in-progress", "started"})
 _FAILS = frozenset({"failed", "failure", "error"})
 
@@ -28,7 +28,7 @@ _FAILS = frozenset({"failed", "failure", "error"})
 class StateReport:
     """What a caller reports: a code or the name of one. `details` has the remaining fields.
 
-    `final` False = the code 100 does not end the record: its CI system counts to 999.
+    `final` False = the code 100 does not end the record, for example because its CI system uses codes up to 999.
     """
 
     code: int | None = None
@@ -98,10 +98,11 @@ class _Code:
 
 
 def record_state(tx: Tx, build_uuid: str, report: StateReport) -> tuple[Build, StateRow]:
-    """Record the state, which ends the one before; a record may end by it. An equal report is not recorded again.
+    """Record the state, and end the one before it; a record may end, too. An equal report is not recorded again.
 
-    A second report of the same code with the status `completed` closes the first one. Without state codes of the
-    project 100 is the end, unless its status is a word like `in_progress`; with a word like `failed` it is a failure.
+    A second report of the same code with the status `completed` closes the first one. If the project has no state
+    codes, 100 ends the record as succeeded; with a status like `failed` it ends as failed, and with a status like
+    `in_progress` it continues.
 
     Raises:
         NotFoundError: there is no such build. EndedBuildError: it has ended.
@@ -131,7 +132,7 @@ def record_state(tx: Tx, build_uuid: str, report: StateReport) -> tuple[Build, S
 
 
 def _close(tx: Tx, build_uuid: str, last: StateRow, report: StateReport) -> StateRow:
-    """End the state that was reported before, with what is said of it now."""
+    """End the last state, with the status, message and details of this report."""
     closed = replace(
         last,
         status=report.status,
@@ -161,7 +162,10 @@ def lock_written(tx: Tx, build_uuid: str) -> Build:
 
 
 def _is_repeat(last: StateRow, code: int, status: str | None, report: StateReport) -> bool:
-    """Whether the report says what is recorded; a completion may have left message and details to an earlier report."""
+    """Whether the report equals the recorded state.
+
+    A `completed` report may leave out message and details: the recorded state has them from an earlier report.
+    """
     if (last.code, last.status) != (code, status):
         return False
     known, said = dict(last.details or {}), dict(report.details or {})
@@ -175,9 +179,10 @@ def _is_completed(status: str | None) -> bool:
 
 
 def _meaning_of(tx: Tx, build: Build, report: StateReport) -> _Code:
-    """The code that is reported, and whether it ends the record: by the project's codes, else 100 is the end.
+    """The reported code, and the ending that it means for the record.
 
-    A build that the service runs, and the record of one of its platforms, succeed by the end of the pipeline only.
+    The project's state codes decide what a code means; without any, 100 is the end. A build that the service runs, and
+    the records of its platforms, do not succeed by a report: they succeed when the pipeline ends.
     """
     codes = codes_of(tx, build.app_id)
     by_name = {name.lower(): fields for name, fields in codes}
@@ -196,7 +201,7 @@ def _meaning_of(tx: Tx, build: Build, report: StateReport) -> _Code:
 
 
 def _ending_of_last(report: StateReport) -> Ending | None:
-    """What the code 100 means; a status is any text, and one that is a single known word counts."""
+    """What the code 100 means; a status may be any text, and only a single known word changes the meaning."""
     word = (report.status or "").strip().lower()
     if word in _FAILS:
         return Ending(State.FAILED, "reported_failure", report.message or "The CI system said that the build failed.")

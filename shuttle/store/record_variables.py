@@ -42,7 +42,7 @@ def put_variable(
 ) -> bool:
     """Set the variable, or change only these columns of it; returns whether it is new.
 
-    A variable stays sensitive once it was. The caller has locked the build.
+    A sensitive variable stays sensitive. The caller has locked the build.
     """
     known = find_variable(tx, build_uuid, name)
     row = dict(values)
@@ -75,7 +75,7 @@ def known_variable(tx: Tx, build_uuid: str, name: str) -> VariableRow:
 
 
 def variables_of(tx: Tx, build_uuid: str, *, required: bool | None = None) -> list[VariableRow]:
-    """The build's variables by name; `required` None = whether they are required or not."""
+    """The build's variables, sorted by name; `required` None = both required and optional ones."""
     query = sa.select(*_COLUMNS).where(variables.c.build_uuid == build_uuid).order_by(variables.c.name)
     if required is not None:
         query = query.where(variables.c.required == required)

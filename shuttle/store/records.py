@@ -1,4 +1,4 @@
-"""Creates and finds records: builds that another CI system runs, and of which it says here how they proceed."""
+"""Creates and finds records: builds that another CI system runs, and whose progress it reports to this service."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,8 +23,8 @@ DEFAULT_PROJECT = "default"
 class NewRecord:
     """A checked request for a record.
 
-    `build_id` None = the app's next number. `said` is what the creator said of the build besides its labels.
-    `pending` = it has not begun: it resumes another build, and its CI system is asked to run it.
+    `build_id` None = the app's next number. `said` has the fields that the creator gave besides the labels. `pending` =
+    the build has not begun: it resumes another one, and its CI system still has to start it.
     """
 
     build_uuid: str
@@ -63,7 +63,7 @@ def create_record(tx: Tx, new: NewRecord) -> tuple[Build, bool]:
     build = find_build(tx, new.build_uuid)
     assert build is not None  # noqa: S101 - inserted above
     emit_event(tx, build, status=Status.QUEUED if new.pending else Status.PENDING, building=not new.pending)
-    # An app that nobody owns has no replica that sends its statuses.
+    # If nobody owns the app, a replica has to take it: only an owner sends statuses.
     tx.notify(Topic.RELEASED)
     return reread(tx, build), True
 
@@ -175,13 +175,13 @@ def begin_record(tx: Tx, build: Build) -> Build:
 
 
 def note_call(tx: Tx, build_uuid: str) -> None:
-    """Remember that somebody called about the record, which counts against its being abandoned."""
+    """Record the time of this call about the record: without further calls it later counts as abandoned."""
     of_build = (builds.c.build_uuid == build_uuid, builds.c.api == Api.RECORD.value)
     tx.execute(builds.update().where(*of_build).values(called_steady_at=tx.now.steady))
 
 
 def say_of_record(tx: Tx, build: Build, said: Mapping[str, Any]) -> Build:
-    """Add to what is said of the build, for example the id of its image."""
+    """Add these fields to the build's column `record`, for example the id of its image."""
     values = {"record": {**(build.record or {}), **said}}
     tx.execute(builds.update().where(builds.c.build_uuid == build.build_uuid).values(values))
     return reread(tx, build)

@@ -69,7 +69,7 @@ _ACTIVE = reference.c.deactivated_at.is_(None)
 
 
 def id_of(kind: Kind, name: str, scope: str = "") -> str:
-    """The uuid that a new row gets, unless a row that has been renamed since has it already."""
+    """The uuid that a new row gets, unless a row that was renamed still has it."""
     return str(uuid.uuid5(_REFERENCES, "\n".join((kind, *([scope] if scope else []), name))))
 
 

@@ -26,7 +26,10 @@ _SKIP = "skip_to_next"
 
 @dataclass(frozen=True, slots=True)
 class ResumeContext:
-    """What a successor starts from. `config` is the resumable state of the project at that code, if there is one."""
+    """What a successor starts from.
+
+    `config` is the project's resumable state for the code that was requested or has failed; None = there is none.
+    """
 
     current_state: int
     last_successful_state: int
@@ -39,9 +42,10 @@ class ResumeContext:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewResume:
-    """A request to resume a record. `build_id` None = `<old>-r1`, `-r2` and so on; `state_code` None = the context's.
+    """A request to resume a record. `build_id` None = `<old>-r1`, `-r2` and so on.
 
-    `number` is `build_id` as the caller wrote it. `said` is what is recorded of the request.
+    `number` is `build_id` as the caller wrote it. `state_code` None = the state that failed. `said` has the fields of
+    the request that are recorded.
     """
 
     build_uuid: str
@@ -80,7 +84,7 @@ def _failed_state(tx: Tx, build: Build) -> int | None:
 
 
 def _last_successful(rows: list[StateRow], failed: int | None) -> int:
-    """The highest code below the failure that was left for a later one, or was said to be completed."""
+    """The highest code below the failed one that another state followed, or that was reported as completed."""
     coded = [row for row in rows if row.code is not None]
     left = [row.code or 0 for row in coded[:-1]]
     completed = [row.code or 0 for row in coded if (row.status or "").strip().lower() in {"completed", "succeeded"}]
@@ -142,7 +146,9 @@ def free_id(tx: Tx, app_id: str, build_id: str, letter: str) -> str:
 
 
 def resume_record(tx: Tx, build_uuid: str, new: NewResume) -> tuple[Build, bool]:
-    """Make the record that resumes this one; returns it and whether it is new. It is pending until its CI begins.
+    """Make the record that resumes this one; returns it and whether it is new.
+
+    The new record is pending until its CI system begins to run it.
 
     Raises ConflictError: see `check_resumable` and `unfinished_successor`.
     """

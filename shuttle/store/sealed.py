@@ -1,4 +1,4 @@
-"""Samples of encrypted values in the database, with which a start checks its keys."""
+"""Samples of encrypted values in the database: the service checks its keys with them when it starts."""
 
 import sqlalchemy as sa
 
@@ -7,7 +7,7 @@ from shuttle.delivery import DeliveryState
 from shuttle.store.tables import TO_RUN, builds, deliveries, receivers, sinks
 from shuttle.store.tx import Tx
 
-# `+ 0`: SQLite would read all rows in the order of their ids, not the index of those that have not ended.
+# Without `+ 0`, SQLite would read all rows in the order of their ids, not the index of those that have not ended.
 # The newest build has the newest key. The oldest unfinished build, sink and delivery may need an older one.
 _QUERIES = (
     sa.select(builds.c.plan).where(builds.c.api != Api.RECORD.value).order_by(builds.c.position.desc()).limit(1),

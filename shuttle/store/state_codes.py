@@ -33,9 +33,10 @@ _ALL = _LARGEST - _ERROR + 1
 
 
 def create_state_code(tx: Tx, project: Project, name: str, values: Mapping[str, Any]) -> tuple[Reference, bool]:
-    """Record a state code; returns it and whether it is new. Without a code in `values` it gets one.
+    """Record a state code; returns it and whether it is new.
 
-    An initial one gets 0, a final one 100, one that means an error -1, any other one the next free multiple of 5.
+    Without a code in `values`, the service chooses one: 0 for an initial state, 100 for a final one, -1 for an error.
+    Any other state, and one whose usual code is taken, gets the next free multiple of 5.
 
     Raises:
         ConflictError: the name or the code is in use. InvalidRequestError: the project has an initial one already.
@@ -73,7 +74,7 @@ def change_state_code(
 
 
 def known_state_code(tx: Tx, key: str, project: Project | None = None) -> Reference:
-    """The one with this uuid or name; within a project also with this number.
+    """The state code with this uuid or name; within a project `key` may also be the code itself.
 
     Raises:
         NotFoundError: there is none. ConflictError: several projects have one of this name.
@@ -87,7 +88,7 @@ def known_state_code(tx: Tx, key: str, project: Project | None = None) -> Refere
 def page_of_state_codes(
     tx: Tx, *, skip: int, limit: int, project: Project | None, usual_only: bool, with_deactivated: bool
 ) -> list[Reference]:
-    """State codes by project and code. `usual_only` = from 0 to 100: clients of the field refuse others."""
+    """State codes, sorted by project and code. `usual_only` = those from 0 to 100: existing clients refuse others."""
     which = [reference.c.kind == Kind.STATE_CODE]
     if usual_only:
         which += [_CODE >= _INITIAL, _CODE <= _FINAL]

@@ -22,7 +22,8 @@ def read_steady_time(tx: Tx) -> Anchor | None:
 def first_steady_time(tx: Tx, anchor: Anchor) -> Anchor:
     """Record the anchor unless there is one; returns the recorded one.
 
-    So of several processes that start on an empty database one chooses the time for all: their wall clocks may differ.
+    If several processes start on an empty database, one of them chooses the time for all, as their wall clocks may
+    differ.
     """
     tx.execute(insert(steady_time).values(_row(anchor)).on_conflict_do_nothing())
     return read_steady_time(tx) or anchor

@@ -67,7 +67,7 @@ def _builds_of_pairs(count: int) -> Prepared:
 
 
 def uuids_in_use(tx: Tx, requests: Sequence[NewBuild]) -> Uuids:
-    """Those of the uuids that callers have chosen; others are random."""
+    """Those uuids that callers have chosen and that are in use; the other uuids are random."""
     in_use = Uuids(set(), set())
     chosen = [request.build_uuid for request in requests if request.chose_uuid]
     if chosen:

@@ -250,7 +250,7 @@ def finish_build(tx: Tx, build_uuid: str, ending: Ending, log: FinalLog | None =
     ended = find_build(tx, build_uuid)
     assert ended is not None  # noqa: S101 - updated one line above
     settle_record(tx, ended, ending)
-    # A record has no task that would archive its log.
+    # A record has no task of its own, so the notice names it: the worker begins one, which archives the log.
     tx.notify(Topic.WORKER, build_uuid if build.api is Api.RECORD else "")
     emit_event(tx, ended, status=FINAL_STATUSES[ending.state], building=False)
     children, their_ending = open_children(tx, ended)

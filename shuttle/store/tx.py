@@ -17,7 +17,7 @@ class Topic(StrEnum):
     DELIVERIES = "deliveries"  # a status may be due
     BUILD = "build"  # the row of this build, or a row that belongs to it, has changed
     WORKER = "worker"  # the worker may have to start or end something, perhaps for this build
-    RELEASED = "released"  # a replica has released its apps
+    RELEASED = "released"  # an app may have no owner: a replica has released its apps, or a new app has none
     DELETED_APPS = "deleted_apps"  # an app was deleted, or the log of a build was archived
 
 

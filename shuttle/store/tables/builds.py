@@ -121,8 +121,8 @@ builds = sa.Table(
     _part_of_builds("builds_ended_by_state", "finished_at IS NOT NULL", "state", "position"),
 )
 
-# Builds that this service still has to run, and unfinished ones that others run. SQLite uses the indexes of the same
-# names only for a literal.
+# Builds that this service still has to run, and unfinished ones that others run. SQLite uses the indexes
+# `builds_to_run` and `builds_open_records` only if the query has the value of `api` as a literal.
 TO_RUN = sa.and_(builds.c.finished_at.is_(None), builds.c.api != sa.literal_column("'record'"))
 OPEN_RECORDS = sa.and_(builds.c.finished_at.is_(None), builds.c.api == sa.literal_column("'record'"))
 

@@ -7,7 +7,8 @@ from shuttle.store.tables.metadata import metadata
 
 # The states of a build: the stages that its pipeline reports, and the codes that its steps or another CI system report.
 # `begin_id` and `end_id` are the ids of an agent's calls. `raw_start` and `raw_stop` are offsets in the stream of the
-# stage's claim, `log_start` and `log_stop` those of the log to which they lead: they are recorded with the log's bytes.
+# stage's claim, `log_start` and `log_stop` the same places in the log. The latter are recorded together with the bytes
+# of the log before them.
 states = sa.Table(
     "states",
     metadata,

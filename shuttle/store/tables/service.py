@@ -5,7 +5,7 @@ import sqlalchemy as sa
 from shuttle.store.column_types import Instant
 from shuttle.store.tables.metadata import metadata
 
-# No foreign key, because the build is not recorded yet.
+# Pending uploads (see `pending_uploads`). `build_uuid` is no foreign key, because the build is not recorded yet.
 early_sources = sa.Table(
     "early_sources",
     metadata,

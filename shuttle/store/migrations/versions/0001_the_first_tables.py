@@ -11,7 +11,7 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
-# 64 bits in both: SQLite numbers rows in a column that is called INTEGER.
+# 64 bits in both databases: SQLite's INTEGER has 64 bits, and SQLite assigns ids in a column of this type only.
 Id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 

@@ -11,7 +11,7 @@ down_revision = "0004"
 branch_labels = None
 depends_on = None
 
-# 64 bits in both: SQLite numbers rows in a column that is called INTEGER.
+# 64 bits in both databases: SQLite's INTEGER has 64 bits, and SQLite assigns ids in a column of this type only.
 Id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
@@ -19,7 +19,7 @@ def upgrade() -> None:
     """Go forward."""
     op.add_column("builds", sa.Column("token_digest", sa.Text(), nullable=True))
     op.add_column("builds", sa.Column("log_ending", sa.Text(), nullable=True))
-    # Offsets in Jenkins' console, which is not read any more.
+    # Checkpoints had offsets in Jenkins' console, which is not read any more.
     op.execute("UPDATE builds SET checkpoint = NULL")
     op.create_table(
         "claims",

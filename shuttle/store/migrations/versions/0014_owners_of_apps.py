@@ -1,4 +1,4 @@
-"""Replicas and the apps that they own. No version has served from `replicas` before.
+"""Replicas and the apps that they own. The table `replicas` is replaced: no earlier version has used it.
 
 Revision 0014, after 0013.
 """

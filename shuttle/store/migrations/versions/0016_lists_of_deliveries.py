@@ -1,8 +1,8 @@
 """Indexes for lists and replays of deliveries, for the dispatcher and for retention; and `deliveries.app_id`.
 
-Without them, each list of an app's deliveries read all of them, each look for due deliveries all pending ones, and each
-sweep all builds that have ended. An index cannot have a column of another table, so the id is copied; this takes about
-two seconds for 300,000 deliveries.
+Without them, a list of an app's deliveries read all deliveries, a search for due deliveries read all pending ones, and
+a sweep of retention read all ended builds. An index cannot have a column of another table, so the id is copied; this
+takes about two seconds for 300,000 deliveries.
 
 Revision 0016, after 0015.
 """

@@ -1,6 +1,6 @@
-"""The names of controllers: `apps.controller` of the only one is `default`; `builds.controller`; `replicas.reach`.
+"""Columns `builds.controller` and `replicas.reach`; `apps.controller` becomes `default` where it was empty.
 
-A build keeps its controller when its app moves to another one.
+A single controller has the name `default`. A build keeps its controller when its app moves to another one.
 
 Revision 0018, after 0017.
 """

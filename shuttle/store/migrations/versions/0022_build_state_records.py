@@ -148,7 +148,7 @@ def _tables() -> list[tuple[Any, ...]]:
 
 
 def _copy_stages() -> None:
-    """Write a row of `states` for the begin and the end of each stage; a killed migration does so once more."""
+    """Write one row of `states` for each stage, from the rows of its begin and end; can be repeated after a kill."""
     connection = op.get_bind()
     connection.execute(sa.text("DELETE FROM states"))
     events = connection.execute(
