@@ -53,7 +53,7 @@ class Services:
     normalizing: asyncio.Semaphore
 
     def jenkins_of(self, build: Build) -> Jenkins:
-        """The controller that has the build, or will have it. Raises JenkinsUnavailableError if it is not listed."""
+        """The controller that has the build, or will have it. JenkinsUnavailableError: JENKINS_URL lacks it."""
         return self.controllers.of(build.controller)
 
     async def current(self, build: Build) -> Build:

@@ -1,4 +1,4 @@
-"""Ends records that nobody calls about any more: their CI system was removed, or lost them."""
+"""Ends records about which no calls arrive any more: their CI system was removed, or has lost them."""
 
 import asyncio
 
@@ -17,7 +17,7 @@ _LONGEST_PAUSE_SECONDS = 60.0
 
 
 class AbandonedRecords:
-    """Looks for them all the time; a failed look is repeated."""
+    """Searches for abandoned records at intervals, and ends them; a search that fails is repeated."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -36,7 +36,7 @@ class AbandonedRecords:
     async def end_all(self) -> None:
         """End every record without a call for SHUTTLE_RECORD_IDLE_SECONDS."""
         run = self._services.database.run
-        message = f"Nobody has called about this build for {self._idle_seconds:g} seconds."
+        message = f"No call about this build has arrived for {self._idle_seconds:g} seconds."
         ending = Ending(State.TIMEDOUT, "record_abandoned", message)
         while found := await run(abandoned_records, self._idle_seconds, limit=_BATCH_SIZE):
             for build_uuid in found:

@@ -147,8 +147,8 @@ class Acceptance:
         database = self._services.database
         legacy, content = await read_legacy_body(body, host, self._services)
         async with self._lock(legacy.build_uuid):
-            # A request that fails these checks writes nothing under its uuid. The checks are repeated, because facts
-            # may change meanwhile: by the transaction, and when the source is copied.
+            # A request that fails these checks writes nothing under its uuid. The transaction repeats the first check,
+            # and the copying of the source the second one, because the facts may have changed by then.
             await database.run(check_app, legacy.app_id, standing)
             if legacy.request.source.earlier_build is not None:
                 await database.run(check_source, legacy.request.source.earlier_build, standing)

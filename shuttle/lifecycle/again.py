@@ -25,7 +25,7 @@ async def rebuilt_request(build: Build, services: Services, *, latest: bool = Fa
 
     Raises:
         ConflictError: the build was not requested by the new API, or its source is not fetched yet.
-        InvalidRequestError: there is no newest commit.
+        InvalidRequestError: `latest` is set, but the source is no branch of a git repository.
     """
     request = await _request_of(build, services)
     if latest:

@@ -3,8 +3,8 @@
 import asyncio
 from collections import Counter, OrderedDict
 
-# A call takes 40 ms on an agent (measured), so that a supervisor makes five calls a second. The median delay of a line
-# is half of this pause plus the time of a call.
+# A call takes 40 ms on an agent (measured), so with this pause a supervisor makes five calls a second. The median delay
+# of a line is half of the pause plus the time of a call.
 SHORTEST_PAUSE_SECONDS = 0.16
 SILENT_SECONDS = 30.0
 # How often a silent supervisor calls while a stop is wanted, or in the last SILENT_SECONDS of its time limit.

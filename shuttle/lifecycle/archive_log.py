@@ -67,7 +67,7 @@ async def _record_loss(build: Build, spool: Spool, ending: bytes, services: Serv
     """Durable bytes were lost with a disk: write that into the log, and record size and checksum of the rest."""
     log.error("bytes of a finished log are lost", build_uuid=build.build_uuid, kept_bytes=spool.written_bytes)
     new_ending = f"{PART_LOST}\n".encode() + ending
-    if not spool.ending().endswith(new_ending):  # an interrupted run of this step has written it already
+    if not spool.ending().endswith(new_ending):  # else an interrupted run of this step has written it
         spool.append(new_ending if spool.ending().endswith(b"\n") else b"\n" + new_ending)
     kept = await asyncio.to_thread(digest, spool.path)
     await services.database.run(correct_log, build.build_uuid, FinalLog(*kept, new_ending.decode()))

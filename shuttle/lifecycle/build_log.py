@@ -77,7 +77,7 @@ class BuildLog:
     def use_claims(self, claims: Sequence[Claim]) -> None:
         """Replace `claims`. An ended attempt cannot send its bytes again, so a replay does not wait for them."""
         self.claims = claims
-        self._by_run_token = {claim.run_digest: claim for claim in reversed(claims)}  # the first one counts
+        self._by_run_token = {claim.run_digest: claim for claim in reversed(claims)}  # the oldest claim wins
         if self.broken is not None or self.closed:
             return
         try:
@@ -178,7 +178,7 @@ class BuildLog:
         return FinalLog(*digest.followed_by(ending), ending.decode())
 
     async def keep(self) -> None:
-        """Return once all committed bytes are in the object store, with PostgreSQL; call it after `close`, too.
+        """Return once all committed bytes are in the object store; with SQLite, at once. Also call it after `close`.
 
         Raises UnavailableError if a try has failed, and SpoolError.
         """
@@ -186,7 +186,7 @@ class BuildLog:
             await self._commits.keep()
 
     def forget_pieces(self) -> None:
-        """Stop uploading: the log is archived from now on."""
+        """Stop uploading pieces: the build is final, and its log will be archived."""
         self._commits.forget_pieces()
 
     @property

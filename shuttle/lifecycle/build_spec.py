@@ -185,7 +185,7 @@ def _template_variables(own: dict[str, str]) -> dict[str, str]:
 
 
 def _bldst_variables(build_uuid: str, token: str, api_url: str) -> dict[str, str]:
-    """What `bldst` needs to report the states of this build, under the names of both of its generations."""
+    """What `bldst` needs to report the states of this build, under its current names and its older ones."""
     values = {"API_URL": api_url, "API_KEY": token, "BUILD_ID": build_uuid}
     return {f"{prefix}_{name}": value for prefix in ("BLDST", "BUILDSTATE") for name, value in values.items()}
 
@@ -204,7 +204,7 @@ def _resume_variables(resumes: Resumed | None) -> dict[str, str]:
 
 
 def _git_variables(build: Build, request: BuildRequest) -> dict[str, str]:
-    """What a git source tells the build."""
+    """Variables with the commit, branch and URL of a git source."""
     commit, branch, repository = build.source.commit, build.source.branch, request.source.repository
     named = {"GIT_COMMIT": commit, "GIT_BRANCH": branch, "GIT_URL": repository}
     return {name: value for name, value in named.items() if value is not None}

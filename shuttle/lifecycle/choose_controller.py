@@ -1,4 +1,4 @@
-"""Chooses the Jenkins controller of an app, before a build of it is triggered: builds that Jenkins has never move."""
+"""Chooses the Jenkins controller of an app, before a build is triggered: a triggered build stays on its controller."""
 
 import structlog
 
@@ -21,7 +21,7 @@ async def on_controller(build: Build, services: Services) -> Build:
     if build.controller and not _is_gone(build.controller, services):
         return build
     current = await services.current(build)
-    if current.controller != build.controller:  # it was chosen before an error of Jenkins
+    if current.controller != build.controller:  # an earlier try chose it, then Jenkins failed
         return current
     others = [name for name in await services.controllers.by_load() if name != build.controller]
     if not others:

@@ -10,7 +10,7 @@ from shuttle.store.builds import find_build
 
 Found = TypeVar("Found")
 
-# A slow Jenkins gets this long to answer after the claim: people are shown the queue item, for example.
+# A slow Jenkins has this time to answer after the claim, because people are still shown its answer: the queue item.
 _GRACE_SECONDS = 1.0
 # The delay that a lost signal may cause.
 _LOST_SIGNAL_SECONDS = 5.0

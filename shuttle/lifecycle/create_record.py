@@ -24,10 +24,10 @@ _UNSAFE = re.compile(r"[%/\\]")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordRequest:
-    """A request for a record, in whatever dialect it came.
+    """A request for a record, by any of the routes that create one.
 
-    `project` None = `default`. `number` None = the next number of the project. `references` are ids or names of what
-    has to exist, `labels` plain names. `said` is everything else that its creator says.
+    `project` None = `default`. `number` None = the next number of the project. `references` are ids or names of
+    reference data that must exist, `labels` are names that need not. `said` has all other fields that are recorded.
     """
 
     project: str | None
@@ -42,7 +42,7 @@ class RecordRequest:
 
 @dataclass(frozen=True, slots=True)
 class AcceptedRecord:
-    """`is_new` False = an equal request has recorded it before. `ignored_fields`: paths of what has no meaning."""
+    """`is_new` False = an equal request has recorded it before. `ignored_fields`: paths of fields without a meaning."""
 
     build: Build
     is_new: bool
@@ -53,8 +53,8 @@ async def accept_record(request: RecordRequest, services: Services) -> AcceptedR
     """Record the build; an equal request gets the recorded one.
 
     Raises:
-        InvalidRequestError: a webhook or the number breaks a rule of the contract. NotFoundError: nothing has the name
-            of a reference. ConflictError: a different request has recorded a build with this number.
+        InvalidRequestError: a webhook or the number breaks a rule of the contract. NotFoundError: the project or a
+            reference does not exist. ConflictError: a different request has recorded a build with this number.
     """
     hooks, ignored = _status_hooks(request.metadata)
     # The URLs of webhooks may have secrets; they are recorded as receivers, encrypted.
@@ -94,7 +94,7 @@ def _app_of(tx: Tx, request: RecordRequest) -> str:
 
 
 def _status_hooks(metadata: Mapping[str, Any]) -> tuple[tuple[Hook, ...], tuple[str, ...]]:
-    """The receivers of statuses, and the paths of what else `webhooks` has: a record has no log to send."""
+    """The receivers of statuses, and the paths of the fields that are ignored: a record has no log to send."""
     webhooks = metadata.get("webhooks") or {}
     if not isinstance(webhooks, Mapping):
         raise InvalidRequestError('Write webhooks as {"status": [URL, …]}.', field="metadata.webhooks")
@@ -116,8 +116,8 @@ def _comparable(request: RecordRequest) -> dict[str, Any]:
 
 
 def build_id_of(number: str) -> str:
-    """The build id of a build number: jobs in folders have a `/` in theirs, which an id cannot have.
+    """The build id of a build number. The number of a job in a folder has a `/`, which is escaped: an id has none.
 
-    Raises InvalidRequestError for what is no id (docs/contract.md, "Ids").
+    Raises InvalidRequestError if that is no valid id (docs/contract.md, "Ids").
     """
     return check_id("build_number", _UNSAFE.sub(lambda found: f"%{ord(found[0]):02X}", number))

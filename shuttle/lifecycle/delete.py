@@ -1,4 +1,4 @@
-"""Delete an app: record it and stop its builds at once; delete its Jenkins job once they are over and archived."""
+"""Delete an app: record the deletion and stop its builds; delete its Jenkins job once they are over and archived."""
 
 import asyncio
 from contextlib import suppress
@@ -13,8 +13,8 @@ from shuttle.store.apps import DeletedApp, app_is_finished, deleted_apps, mark_a
 
 log = structlog.get_logger()
 
-# The pause between two tries. Nobody waits for the deletion of a job, so it may be long; Jenkins may refuse it while it
-# ends the job's build.
+# The pause between two tries; Jenkins may refuse to delete a job while it ends the job's build. Nobody waits for the
+# deletion, so the pause may be long.
 _RETRY_SECONDS = 5.0
 
 

@@ -44,7 +44,7 @@ async def follow(build: Build, services: Services) -> Ending | None:
 
 
 async def _until_ended(build: Build, services: Services) -> Ending:
-    """Wait for the supervisor's last call. Jenkins is asked only while the supervisor is silent."""
+    """Wait for the supervisor's last call. Jenkins is polled as well, but rarely unless the supervisor is silent."""
     backoff = Backoff(build.build_uuid, services)
     build_log = await backoff.until(lambda: services.logs.open(build.build_uuid), "the log")
     assert build_log is not None  # noqa: S101 - claimed and not final
@@ -63,7 +63,7 @@ async def _until_ended(build: Build, services: Services) -> Ending:
             if not _all_ended(build_log):
                 await listener.wait(watch.next_seconds())
                 continue
-            # All branches have ended that have claimed the build, and Jenkins has not ended it yet.
+            # All branches that have claimed the build have ended, but Jenkins has not ended it yet.
             await listener.wait(min(pause_seconds, watch.next_seconds()))
             pause_seconds = min(pause_seconds * 1.5, _LONGEST_POLL_SECONDS)
 

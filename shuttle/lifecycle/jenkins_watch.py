@@ -13,7 +13,7 @@ from shuttle.lifecycle.build_log import OVER, BuildLog
 _RECENT_CALL_SECONDS = 5.0
 _SHORTEST_POLL_SECONDS = 2.0
 # The longest time after Jenkins' result in which calls are awaited, in multiples of SHUTTLE_AGENT_SILENCE_SECONDS.
-# Later calls come from no step: the process that sends the rest of a log does so for 15 minutes.
+# After the end of the step, a process sends the rest of the log for 15 minutes at most; no later call is awaited.
 _LONGEST_LAST_CALL_SILENCES = 15
 # The share of SHUTTLE_JENKINS_POLLS_PER_SECOND that the watches of all claimed builds may use.
 _SHARE_OF_POLLS = 0.25

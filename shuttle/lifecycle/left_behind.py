@@ -30,7 +30,7 @@ class LeftBehind:
 
 
 async def left_behind(spec: BuildSpec, branch: str, services: Services) -> LeftBehind:
-    """What the build that `spec` resumes has left; with platforms, the build's record of this branch.
+    """What the build that `spec` resumes has left. For a platform's branch: what that platform's record has left.
 
     Left out: variables whose names are no file names, and files that would be in the folder of the variables.
     """
@@ -53,7 +53,7 @@ async def left_secrets(build_uuid: str, services: Services) -> list[str]:
 
 
 def resumed_by(spec: BuildSpec, branch: str) -> Resumed | None:
-    """What the build resumes, or this branch of it."""
+    """The build that this one resumes. For a platform's branch: the record that this branch resumes."""
     return None if spec.resumes is None else spec.resumes.platforms.get(branch, spec.resumes)
 
 

@@ -111,7 +111,7 @@ class LogCommits:
         return self._digest
 
     def forget_pieces(self) -> None:
-        """Stop uploading: the log is archived from now on."""
+        """Stop uploading pieces: the build is final, or this process no longer writes the log."""
         if self._pieces is not None:
             self._pieces.cancel()
 
@@ -134,7 +134,7 @@ class LogCommits:
             raise NotOwnerError
 
     def wake(self) -> None:
-        """Let those that wait for a commit look again."""
+        """Wake the tasks that wait for a commit, so that they check again."""
         shown, self._shown = self._shown, asyncio.Event()
         shown.set()
 
@@ -144,7 +144,7 @@ class LogCommits:
     def _uncommitted(self) -> bool:
         """Whether text, the place of a stage or (with pieces) a checkpoint is not committed yet.
 
-        Text of a replay is shown without a checkpoint; pieces need one after it.
+        Text of a replay is shown without a checkpoint. When the replay is over, pieces need a checkpoint.
         """
         if self.hidden_bytes > 0 or self._places or self._writer.found_places:
             return True

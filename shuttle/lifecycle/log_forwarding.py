@@ -43,7 +43,7 @@ class LogForwarding:
         return [*self._starts, *self._forwards.values()]
 
     async def look(self) -> None:
-        """Start to send to the open sinks of this process's apps that are not sent to yet."""
+        """Start a task for each open sink of this process's apps that has none."""
         known = {target.build_uuid for target in self._targets.values()}
         unknown = await self._services.database.run(builds_with_open_sinks) - known
         for target in await self._services.sinks.open_sinks(sorted(unknown)) if unknown else ():

@@ -49,7 +49,7 @@ class LogPieces:
         self._enabled = enabled
         self._uploads = Uploads(_UPLOADS_AT_ONCE)
         self._downloads = asyncio.Semaphore(_DOWNLOADS_AT_ONCE)
-        # The epochs of the apps when the spools of their builds were restored, or did not need it.
+        # By build, the epoch of its app when its spool was restored, or found to be complete.
         self._restored: dict[str, int] = {}
         self._restoring: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 

@@ -33,7 +33,7 @@ _AT_ONCE = 500
 
 
 class Membership:
-    """Owns what this process works for. On a database that is this process's alone it takes everything at its start.
+    """Decides which apps this process owns. With SQLite it takes all apps with open work when it starts.
 
     `begin` is called after apps were taken, and regularly; it begins their open work. `drop` ends the work for an app.
     """
@@ -51,7 +51,7 @@ class Membership:
         share_budgets: Callable[[int], None],
         reachability: Callable[[], Reachability],
     ) -> None:
-        """`share_budgets` gets the number of replicas, which share the budgets of calls a second.
+        """`share_budgets` gets the number of replicas, which share the limits of calls per second.
 
         `reachability` returns what this process can reach. After `release_seconds` without Jenkins and the object store
         it releases its apps, if another replica can reach both.
@@ -137,7 +137,7 @@ class Membership:
         try:
             await self._raise_counter(drop)
         except StoreError:
-            self._looked_at = -math.inf  # nobody else could raise a counter either
+            self._looked_at = -math.inf  # others may have failed as well, so they get a new lease
             raise
         await self._release_if_cut_off(drop)
 

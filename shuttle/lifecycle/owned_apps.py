@@ -13,7 +13,7 @@ class OwnedApps:
         self._epochs: dict[str, int] = {}
 
     def add(self, owned: Ownership) -> None:
-        """The app was taken, or accepted a build."""
+        """The app was taken, or this process has accepted a build of it."""
         self._epochs[owned.app_id] = owned.epoch
 
     def drop(self, app_id: str) -> None:

@@ -58,7 +58,7 @@ class PackerRequest:
 
 
 def is_secret_name(name: str) -> bool:
-    """Whether the value of a variable with this name is masked: a word of it says so, or it ends in `password`."""
+    """Whether the value of such a variable is masked: its name has one of _SECRET_WORDS, or ends in `password`."""
     words = _BETWEEN_WORDS.split(name.lower())
     return name.lower().endswith("password") or not _SECRET_WORDS.isdisjoint(words)
 
@@ -145,8 +145,8 @@ def _ordinary(wanted: PackerRequest, request_id: str) -> dict[str, Any]:
 def _fits_environment(name: str, value: str) -> bool:
     """Whether the variable is in the environment of packer, too, where templates read it by `{{env}}`.
 
-    A name that steers programs, or that no environment can have, and a very long value are in packer's file of
-    variables only.
+    Only packer's file of variables has the variable if its name changes how programs behave, if no environment can
+    have such a name, or if its value is very long.
     """
     if not _ENVIRONMENT_NAME.fullmatch(name) or passing_of(name) is not Passing.ORDINARY:
         return False

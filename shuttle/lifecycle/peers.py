@@ -44,7 +44,7 @@ class Peers:
         body: AsyncIterable[bytes] | None = None,
         seconds: float = _CALL_SECONDS,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """The answer of the replica. Raises NotOwnerError if there is none: it may be dead, or no longer the owner."""
+        """The answer of the replica. Raises NotOwnerError if it does not answer: another one may own the app now."""
         path = f"{PREFIX}/{path_and_query}"
         signed = {**(headers or {}), HEADER: self.signature.sign(method, path)}
         limits = aiohttp.ClientTimeout(total=seconds, sock_connect=_CONNECT_SECONDS)

@@ -20,7 +20,7 @@ log = structlog.get_logger()
 
 # boto3 sends an object of 8 MiB or more in several requests.
 LARGEST_PIECE_BYTES = 8 * 1024 * 1024 - 1
-# The age of a log's first byte that is not kept, when it is uploaded.
+# Bytes are uploaded this long after the first of them was written.
 _LONGEST_UNKEPT_SECONDS = 5.0
 # An upload and the deletion of what it replaces take 10 to 15 ms of CPU (measured). So with more than 100 growing logs
 # each is uploaded less often.
@@ -45,9 +45,9 @@ class Uploads:
 class PieceWriter:
     """Uploads one log. Used from one event loop.
 
-    A slow log would make a piece every few seconds. So the newest pieces are stored again together with the new bytes
-    while they are not larger than these: a log of N bytes in U uploads has about log2(U) + N / 4 MiB pieces, and each
-    byte is uploaded log2(U) times at most.
+    A slow log would make a piece every few seconds. So an upload also contains the newest pieces, as long as each is
+    not larger than the bytes after it, and replaces them. A log of N bytes in U uploads has about log2(U) + N / 4 MiB
+    pieces, and each byte is uploaded log2(U) times at most.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class PieceWriter:
         self._cancelled = False
 
     def note(self, final_bytes: int, checkpoint: Checkpoint | None) -> None:
-        """The first `final_bytes` of the spool never change again; `checkpoint` is that at their end, if there is."""
+        """The first `final_bytes` of the spool never change again; `checkpoint` is the one at their end, if any."""
         self._final_bytes = max(self._final_bytes, final_bytes)
         self._newest = checkpoint or self._newest
         if self._final_bytes - self._kept_bytes >= LARGEST_PIECE_BYTES:
@@ -194,7 +194,7 @@ class PieceWriter:
             self._deleted.append(smaller)
 
     def _next_piece(self) -> tuple[Piece, Sequence[Piece]]:
-        """The next piece, and the pieces that it replaces; the last piece itself if only its checkpoint is newer."""
+        """The next piece, and those that it replaces; the last piece again if only a checkpoint has to be recorded."""
         if self._kept_bytes == self._final_bytes:
             return self._pieces[-1], ()
         start, end, replaced = self._kept_bytes, self._final_bytes, list[Piece]()

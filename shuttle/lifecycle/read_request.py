@@ -121,7 +121,7 @@ def _with_source_digest(value: Any, request: BuildRequest) -> Any:
 
 
 def _with_legacy_digest(value: Any, request: BuildRequest) -> Any:
-    """The same for a body of the older API."""
+    """What `_with_source_digest` returns, for a body of the older API."""
     url = request.source.data_url
     return value if url is None else {**value, "sources": _digest(url)}
 

@@ -21,7 +21,7 @@ def state_token(build_uuid: str, vault: Vault) -> str:
 
 
 def state_tokens(build_uuid: str, vault: Vault) -> list[str]:
-    """The tokens of the build by each key: it may have begun when another key was the first one."""
+    """The tokens of the build, one by each key: an agent may have one by a key that is no longer the first."""
     return [f"{_PREFIX}{build_uuid}_{_sum(key, build_uuid)}" for key in vault.derived_keys(_PURPOSE)]
 
 

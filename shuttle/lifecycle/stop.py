@@ -33,7 +33,7 @@ async def stop_pair(app_id: str, build_id: str, standing: Standing, services: Se
 
     Raises:
         TokenNeededError: the caller is anonymous, and no build of the pair is of the older API.
-        ConflictError: it is a platform's record, and the platform's branch runs.
+        ConflictError: the build is the record of a platform, and has not ended.
     """
     builds = await services.database.run(builds_of_pair, app_id, build_id, standing)
     for build in builds:

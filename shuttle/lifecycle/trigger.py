@@ -61,7 +61,7 @@ async def _prepare_and_trigger(build: Build, spec: BuildSpec, services: Services
 
 
 async def _prepare(build: Build, spec: BuildSpec, services: Services) -> Build:
-    """Create the app's job, or update it if its digest differs. It is idle: the app's other builds are over.
+    """Create the app's job, or update it if its digest differs. The job is idle: the app's other builds are over.
 
     Returns the build with its controller.
     """

@@ -105,7 +105,7 @@ async def _poll_build(
 async def _unblock_job(build: Build, services: Services, ghost: NotFoundTimer) -> TriggerAgain | None:
     """If a ghost blocks the job of a queued build, trigger the build again in a new job.
 
-    It was left by an earlier build of the app, for example by one that was stopped.
+    The ghost was left by an earlier build of the app, for example by one that was stopped.
     """
     newest = await services.jenkins_of(build).newest_build(build.job_name)
     if newest is None or not newest.ghost:
