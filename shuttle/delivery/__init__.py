@@ -55,8 +55,8 @@ class DueDelivery:
 class Attempt:
     """One attempt of a delivery and its outcome.
 
-    `asked_until` is the end of the receiver's own Retry-After; a new event does not shorten it. It, `began_steady_at`
-    and `next_attempt_at` are on steady time, `started_at` is wall-clock time, for people.
+    `asked_until` is the end of the receiver's own Retry-After; a new event does not shorten it. `asked_until`,
+    `began_steady_at` and `next_attempt_at` are on steady time, `started_at` is wall-clock time, for people.
     """
 
     delivery_id: int
@@ -80,8 +80,8 @@ class Attempt:
 class SendResult:
     """A receiver's answer, or why there is none; `error` is None if the receiver accepted the status.
 
-    `retry_after_seconds` is the delay that its Retry-After asks for. `failed_over` is set if another member of the
-    failover answered than the one that accepted the last status.
+    `retry_after_seconds` is the delay that its Retry-After asks for. `failed_over` names the member of a failover
+    that accepted this status, if another member accepted the last one.
     """
 
     status_code: int | None = None

@@ -71,7 +71,7 @@ class StatusDelivery:
     def _decide_legacy_outcome(
         self, answer: SendResult, delivery: DueDelivery, now: datetime
     ) -> tuple[Outcome, datetime | None]:
-        """The same for a callback (docs/contract.md, "The older API").
+        """Outcome and time of the next attempt for a callback (docs/contract.md, "The older API").
 
         From the third attempt on a refusal ends the delivery. Any other failure is retried for 5.5 hours. The final
         status has its own attempts even if `pending` was given up, so a client that recorded the build late gets it.

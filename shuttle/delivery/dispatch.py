@@ -108,7 +108,7 @@ class Dispatcher:
             if self._lease.is_held:
                 await self._record(await self._delivery.attempt(delivery))
             else:
-                await self._lease.held()  # the outbox knows then whose delivery it is
+                await self._lease.held()  # then the outbox is read again: another replica may own the app
         except Exception:  # noqa: BLE001 - logged, and the other deliveries continue
             # An internal error: the delivery stays due. It keeps its connection for a while, as a pause.
             _log.exception("a delivery failed unexpectedly", delivery_id=delivery.delivery_id)

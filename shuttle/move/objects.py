@@ -47,7 +47,7 @@ def stored_objects(source: Source) -> Iterator[Upload]:
 
 
 def _long_names(root: Path, source: Source) -> dict[Path, str]:
-    """The files of objects whose names depend on what callers and builds have chosen."""
+    """The objects, by file, whose names contain ids or names of artifacts: only these can be too long for a file."""
     names = set[str]()
     for build_uuid, app_id, build_id, artifact in source.object_ids():
         names.add(legacy_log_object(app_id, build_id))

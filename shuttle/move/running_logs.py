@@ -20,8 +20,8 @@ from shuttle.store.tables import log_pieces
 class RunningLog:
     """A build's log in its spool, and the pieces that it becomes.
 
-    They have only bytes that are recorded: others are requested from the agents again. If the spool lacks some, they
-    are requested as well, and `reaches` = the pieces reach the build's checkpoint is false.
+    The pieces have only bytes that are recorded. The service requests all other bytes from the agents again, also those
+    that are recorded but missing in the spool. `reaches`: the pieces reach the build's checkpoint.
     """
 
     build: Build

@@ -24,13 +24,13 @@ _LOCK = f"SELECT pg_try_advisory_xact_lock({MOVE_LOCK})"
 
 
 class Target:
-    """A database that is reserved, by an open transaction, from `reserve` to `fill` or `close`.
+    """A database that is reserved, by an open transaction, from `reserve` to `commit` or `close`.
 
     All methods raise StoreError if the server does not answer, and SettingsError if it refuses the user.
     """
 
     def __init__(self, url: str, direct_url: str = "") -> None:
-        """`direct_url` is connected to; "" = `url`."""
+        """`direct_url` is the URL for connections, `url` the one that is shown; "" = both are `url`."""
         self._shown_url = url
         self._url = direct_url or url
         self._engine = migration_engine(self._url)
@@ -73,7 +73,8 @@ class Target:
                 _lock(self._connection)
                 _refuse_living_replicas(self._connection, lease_seconds)
                 _refuse_content(self._connection)
-                self._connection.exec_driver_sql("SELECT 1")  # keeps no snapshot while objects are uploaded
+                # Ends the snapshot of the query before it: the upload of objects, which follows, may take hours.
+                self._connection.exec_driver_sql("SELECT 1")
         except sa.exc.SQLAlchemyError as error:
             raise postgres_error(error) from error
 
