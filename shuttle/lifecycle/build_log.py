@@ -194,13 +194,11 @@ class BuildLog:
         """Whether another replica has taken the app, so that no push may be acknowledged any more."""
         return self._commits.lost
 
-    def abandon(self) -> None:
-        """Drop uncommitted text at shutdown; the next process requests it from the agents again."""
-        self._accept_nothing_more()
-        self._commits.cancel()
-
     def lose(self) -> None:
-        """Another replica has taken the app: it requests from the agents what is not committed."""
+        """Another replica has taken the app, or this process ends: what is not committed is requested again.
+
+        No push is acknowledged any more, because its bytes would be in no file.
+        """
         self._accept_nothing_more()
         self._commits.lose()
 

@@ -115,17 +115,13 @@ class LogCommits:
         if self._pieces is not None:
             self._pieces.cancel()
 
-    def cancel(self) -> None:
-        """Drop what is uncommitted."""
+    def lose(self) -> None:
+        """Commit nothing more, because another replica has taken the app or this process ends."""
+        self.lost = True
         self.forget_pieces()
         for task in (self._commit, self._hashing):
             if task is not None:
                 task.cancel()
-
-    def lose(self) -> None:
-        """Commit nothing more, because another replica has taken the app."""
-        self.lost = True
-        self.cancel()
         self.wake()
 
     def raise_if_lost(self) -> None:

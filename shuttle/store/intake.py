@@ -17,6 +17,9 @@ from shuttle.store.request_time import transaction_seconds, wait_at_most, withou
 _MAX_BATCH = 128
 # Free places in the queue that are reserved for requests that are being recorded while it is counted.
 _RESERVED_FREE = 1000
+# Which part of the free places a process uses without counting again, alone and among replicas: 32 replicas together do
+# not exceed the limit.
+_HALF, _SMALL_SHARE = 2, 32
 
 
 @dataclass(slots=True)
@@ -40,6 +43,7 @@ class Intake:
         self._waiting: list[_Waiting] = []
         self._recording: asyncio.Task[None] | None = None
         self._uncounted = 0
+        self._share = _HALF if database.alone else _SMALL_SHARE
 
     async def record(self, new: NewBuild, *, queue_limit: int | None, same_request: Callable[[str], bool]) -> Accepted:
         """Record a build; raises the error that `accept.record_all` returns for it, or StoreError."""
@@ -53,7 +57,7 @@ class Intake:
             accepted = await wait_at_most(seconds, result, waiting.give_up)
         if accepted.waiting is not None and queue_limit is not None:
             free = queue_limit - accepted.waiting
-            self._uncounted = free // 2 if free > _RESERVED_FREE else 0
+            self._uncounted = free // self._share if free > _RESERVED_FREE else 0
         if not accepted.replayed:
             metrics.ACCEPTED.inc()
         return accepted
@@ -62,8 +66,8 @@ class Intake:
         """The queue limit, or None while the queue certainly has room.
 
         Counting the queue takes 10 µs per thousand waiting builds. In this process only this object adds to the queue,
-        so half of the places that were free at the last count are used without counting again. Other replicas do not
-        know of these builds, so all replicas together can exceed the limit.
+        so a share of the places that were free at the last count is used without counting again. Other replicas do the
+        same at the same time, so their shares are small.
         """
         self._uncounted -= 1
         return queue_limit if self._uncounted < 0 else None

@@ -174,4 +174,4 @@ async def test_an_unfinished_line_is_shown_after_a_while(opened, spool: Spool, m
     async with asyncio.timeout(5):
         await spool.grown_beyond(len(PREAMBLE) + 3)
     assert spool.path.read_bytes() == PREAMBLE + b"...."
-    log.abandon()
+    log.lose()
