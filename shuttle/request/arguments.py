@@ -35,7 +35,7 @@ def argument_texts(values: Mapping[str, Any]) -> dict[str, str]:
     """The values as strings; numbers and booleans become their JSON text (`1.0` is `1`). Names are not checked.
 
     Raises:
-        InvalidRequestError: see `read_arguments`.
+        InvalidRequestError: an environment cannot hold a value, or all arguments together.
     """
     if len(values) > _MAX_ARGUMENTS:
         raise InvalidRequestError(f"Give at most {_MAX_ARGUMENTS} arguments.", field="arguments")

@@ -12,7 +12,8 @@ from shuttle.request.numbers import WrittenNumber, as_written, path_of, read_fra
 
 # Between the defaults of Rust's serde_json (128) and PHP (512); far below Python's recursion limit.
 _MAX_DEPTH = 200
-# A body may have 64 MiB because of data: sources. Values in that number would block the service for half a minute.
+# A body may have 64 MiB because of data: sources. Decoding as many small values as fit into 64 MiB would block the
+# service for half a minute.
 _MAX_VALUES = 250_000
 # The largest double has 309 digits; reading and writing longer integers takes quadratic time.
 _MAX_DIGITS = 309
@@ -23,7 +24,7 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A part of a line that was cut out of a text: `start` bytes of the text precede it, and it had `characters`."""
+    """A part that was cut out of a line: `start` bytes of the text precede it, and it was `characters` long."""
 
     start: int
     characters: int
@@ -83,7 +84,7 @@ def _with_whole_numbers(value: Any) -> Any:
     if isinstance(value, list):
         return [_with_whole_numbers(child) for child in value]
     if isinstance(value, float) and value.is_integer():
-        # By the shortest text of the double, so that 1e23 becomes the integer 10**23.
+        # Converted from the shortest text of the double, so that 1e23 becomes the integer 10**23.
         return int(Decimal(repr(value)))
     return value
 
@@ -112,7 +113,7 @@ def _read_fraction(text: str) -> float:
 
 
 def _too_large(number: str, text: str) -> InvalidJsonError:
-    """The error for a number that is too large. To name its field, the body is read again with a marker for it."""
+    """The error for a number that is too large. Its field is found by reading the body again with a marker for it."""
     marker = object()
 
     def read(written: str) -> Any:

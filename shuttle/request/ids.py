@@ -12,8 +12,8 @@ _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 # Slashes, control characters (Unicode's category Cc) and halves of surrogate pairs (Cs).
 _FORBIDDEN = re.compile(r"[/\\\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _MAX_CHARACTERS = 128
-# The uuid of an app, with or without dashes: there are clients for both. The spelling is kept, because it is a part of
-# the app's id.
+# The uuid of an app, with or without dashes: existing clients send either. The spelling is kept, because it is a part
+# of the app's id.
 APP_UUID = re.compile(rf"{UUID.pattern}|[0-9a-f]{{32}}", re.IGNORECASE)
 _LEGACY_APP = re.compile(rf"(?P<app>.+)-(?P<app_uuid>{APP_UUID.pattern})", re.IGNORECASE | re.DOTALL)
 

@@ -30,7 +30,8 @@ from shuttle.sources.kinds.earlier_build import EarlierSource
 from shuttle.sources.kinds.image import ImageSource
 
 _NUMBER = re.compile(r"[0-9]{1,15}")
-# A name without a scheme may stand for http or https, and so may a missing port.
+# One of the service's own names may have no scheme, and then stands for http and https. So their default ports and a
+# missing port count as the same.
 _DEFAULT_PORTS = frozenset({None, 80, 443})
 
 # The older API's names of the fields that can have secrets.
@@ -74,8 +75,8 @@ def read_legacy_request(
     """Check the value from `decode_json`; `own_names` are the base URLs and hosts at which this service is reached.
 
     Raises:
-        LegacyRefusalError: with the old wording: a field is missing, the fields give no valid image name, or the
-            build's uuid is invalid.
+        LegacyRefusalError: a required field or the registry is missing, or the build's uuid is invalid; the message is
+            that of the old shuttle.
         InvalidRequestError: any other invalid field, by its name.
     """
     body = read_legacy_shape(value)
@@ -166,7 +167,7 @@ def _read_sources(body: LegacyBody, pipeline: PipelineKind, own_names: Sequence[
 def _docker_credentials(body: LegacyBody) -> Credentials:
     """The credentials of a docker:// source; docker_login and docker_password take precedence over the userinfo.
 
-    The client in the field copies them out of that URL without decoding; in that case the decoded userinfo is used.
+    An existing client copies both from the userinfo without percent-decoding them; then the decoded userinfo is used.
     """
     login, password = body.docker_login or "", body.docker_password or ""
     credentials = split_userinfo(body.sources)[1]
@@ -177,7 +178,7 @@ def _docker_credentials(body: LegacyBody) -> Credentials:
 
 
 def _rebuilt_uuid(url: str, own_names: Sequence[str]) -> str | None:
-    """The uuid in `<shuttle>/<build_uuid>` under one of the own names, with any scheme and userinfo."""
+    """The uuid in `<shuttle>/<build_uuid>`, if `<shuttle>` is one of `own_names`, with any scheme and userinfo."""
     if url[:8].lower().startswith(("http://", "https://")) and len(url) < 2048:
         parts = split_url(url, "sources")
         path, _, last = re.sub("/+", "/", unquote(parts.rest)).rstrip("/").rpartition("/")
@@ -188,7 +189,7 @@ def _rebuilt_uuid(url: str, own_names: Sequence[str]) -> str | None:
 
 
 def _location(name: str) -> tuple[str, int | None, str] | None:
-    """Host, port unless it is a default one, and path of a base URL or of `host[:port]`."""
+    """Host, port (None = a default one) and path of a base URL or of `host[:port]`."""
     try:
         parts: SplitResult = urlsplit(name if "://" in name else f"http://{name}")
         host, port = parts.hostname or "", parts.port

@@ -1,4 +1,7 @@
-"""The arguments of the older API: three fields with two forms; names are cleaned, secrets recognized by name."""
+"""The arguments of the older API: three fields with two forms.
+
+Characters that a name cannot have are removed. Secrets are recognized by their names, or as URLs with a password.
+"""
 
 import re
 import shlex
@@ -36,7 +39,7 @@ def read_legacy_arguments(fields: Mapping[str, Any]) -> dict[str, str]:
 
 
 def secret_names(arguments: Mapping[str, str]) -> tuple[str, ...]:
-    """The arguments to mask: those with a secret's name, and URLs with a password."""
+    """The arguments to mask: those with a secret's name, and URLs with a password, if they are long enough."""
     return tuple(name for name, value in arguments.items() if _is_secret(name, value))
 
 

@@ -14,11 +14,12 @@ from typing import Any
 from shuttle.errors import BodyTooLargeError, InvalidJsonError
 from shuttle.request.body import Gap, decode_json
 
-# Parsing a smaller body takes at most 5 ms: the interpreter's switch interval, which other threads wait anyway.
+# Parsing a smaller body takes at most 5 ms: the interpreter's switch interval, for which other threads wait anyway.
 LARGE_BODY_BYTES = 1024 * 1024
 # The largest request without a data: URL: metadata, arguments, secrets and 100 receivers with their headers.
 MAX_JSON_BYTES = 4 * 1024 * 1024
-# The source is one of the first strings; a body of a million short ones is not searched.
+# The source is one of the first strings that begin with `data:`. If a body has a million of them, the others are not
+# examined.
 _MAX_STRINGS = 100
 # A data: URL has quotes only around the values of its media type's parameters.
 _MAX_QUOTES = 100
@@ -27,7 +28,8 @@ _BEGINNING = re.compile(rb'"data:', re.IGNORECASE)
 _BEFORE_FAULT = 8
 # No other thread runs while a piece is searched or unescaped: 5 ms for a piece of this size.
 _PIECE_CHARACTERS = 1024 * 1024
-# Refused for the same reason as the whole text, which may have lone surrogates.
+# Replaces a URL that is not ASCII: the check of data: URLs refuses it with the same message. The URL itself may have
+# lone surrogates.
 _NOT_ASCII = "data:\x80"
 _LONGEST_ESCAPE = len(r"\u002f")
 
@@ -56,8 +58,8 @@ def decode_large_json(raw: bytes | mmap.mmap) -> Any:
 def _long_text(raw: bytes | mmap.mmap) -> tuple[int, int]:
     """Start and end of the content of a long `"data:…"`; an empty span if there is none.
 
-    Its first quote may also end another string or be a part of one. Then the mark that replaces the content is not the
-    value of the source's field.
+    The first quote of what is found may also end another string, or be a part of one. Then the mark that replaces the
+    content does not become the value of the source's field, and the body is refused as too large.
     """
     end = 0
     for _ in range(_MAX_STRINGS):
@@ -100,7 +102,7 @@ def _text(raw: bytes | mmap.mmap, start: int, end: int) -> str:
 
 
 def _unescaped(text: str, raw: bytes | mmap.mmap, start: int) -> Iterator[str]:
-    """The text without its JSON escapes, such as the `\\/` of PHP, in pieces. It begins at `start` of the body."""
+    """The text without its JSON escapes, such as the `\\/` of PHP, in pieces. `start` is its place in the body."""
     begin = 0
     while begin < len(text):
         piece = text[begin : begin + _PIECE_CHARACTERS]
@@ -128,7 +130,10 @@ def _end_without_cut_escape(piece: str) -> int:
 
 
 def _is_plain(piece: str) -> bool:
-    """Whether JSON's text is the value itself. Looking at all 60 MiB in one call takes 0.1 to 0.4 s."""
+    """Whether the piece of a JSON string is its own value: without escapes and control characters.
+
+    Examining 60 MiB in one call takes 0.1 to 0.4 s.
+    """
     return "\\" not in piece and piece.isprintable()
 
 

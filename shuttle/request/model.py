@@ -19,7 +19,8 @@ from shuttle.outgoing.image import Image
 from shuttle.sources.catalogue import recorded_fields, recorded_source
 from shuttle.sources.kind import RequestedPipeline, Source
 
-# Options of the same meaning in every pipeline that has them; they reach the agent apart from the others.
+# These options mean the same in every pipeline that has them. The agent gets them in files of their own, apart from the
+# other options.
 VARIABLE_OPTIONS = ("variables", "secret_variables")
 
 
@@ -40,7 +41,7 @@ class PipelineKind(RequestedPipeline, Protocol):
 
 
 class Platform(BaseModel):
-    """A platform for which the build runs once, in a branch of its own; its arguments replace those of the build."""
+    """A platform for which the build runs once, in a branch; its arguments replace the build's of the same names."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -95,7 +96,7 @@ class BuildRequest(BaseModel):
 
     @property
     def variables(self) -> dict[str, str]:
-        """The variables that only a tool of the pipeline gets, and no process finds in its environment."""
+        """The variables for a tool of the pipeline, which reads them from a file; they are in no environment."""
         variables: dict[str, str] | None = self.options.get("variables")
         return variables or {}
 
@@ -108,9 +109,9 @@ class BuildRequest(BaseModel):
 
 
 class Resumed(BaseModel):
-    """The build that a new one resumes, and the code of the state from which on it has to be done again.
+    """The build that a new one resumes, and the code of the first state whose work the new one repeats.
 
-    `platforms` has the same of each platform that is built again.
+    `platforms` has the same for each platform that is built again.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -134,7 +135,7 @@ class PackerRun:
 class ParsedRequest:
     """The request, the paths of its unknown fields, and the sentences for the header Shuttle-Warnings.
 
-    `left_secrets`: the values of the sensitive variables of the build that is resumed; the log masks them.
+    `left_secrets`: the values of the sensitive variables of the build that is resumed; the new log masks them.
     """
 
     request: BuildRequest

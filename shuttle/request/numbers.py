@@ -1,4 +1,4 @@
-"""JSON numbers that a double cannot represent: they keep their source text, or an error names their field."""
+"""JSON numbers that keep the caller's text if a double would print another one, and the field that an error names."""
 
 import json
 import re

@@ -28,7 +28,7 @@ def secrets_of(request: BuildRequest, settings: Settings) -> tuple[str, ...]:
     """
     values = [value for _, value in _named_secrets(request)]
     values += request.source.secret_spellings()
-    # A program that connects with such a URL is more likely to log its password than the whole URL.
+    # If an argument is a URL with a password, programs are more likely to log the password than the whole URL.
     arguments = request.secret_values()
     values += [credentials.secret for _, argument in arguments if (credentials := split_userinfo(argument)[1])]
     values += [password.get_secret_value() for _, password in settings.extra_docker_registry_config.values()]

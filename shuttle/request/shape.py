@@ -77,9 +77,9 @@ class Webhooks(_Shape):
 
 
 class ResumeFrom(_Shape):
-    """The build of the same app that is resumed, and the code of the state from which on it is done again.
+    """The build of the same app that is resumed, and the code of the first state whose work is repeated.
 
-    `latest`: with the newest commit of the branch of its git source.
+    `latest`: the new build gets the newest commit of the branch of the git source.
     """
 
     build_id: str
