@@ -8,7 +8,7 @@ from pathlib import Path
 class FetchedSource:
     """The fetched bytes in a local file, their number, their SHA-256 in lower-case hex, and the declared type.
 
-    `commit` and `branch` are those of a git source; `branch` None = it was named by a tag or a commit.
+    `commit` and `branch` are those of a git source; `branch` None = the request named a tag or a commit.
     """
 
     path: Path
@@ -21,7 +21,11 @@ class FetchedSource:
 
 @dataclass(frozen=True, slots=True)
 class SourceLimits:
-    """The largest source that is accepted; see the settings of the same names."""
+    """The largest source that is accepted; the first two limits are settings of the service.
+
+    An archive is refused as a bomb if it expands to more than `max_ratio` times its size and to more than
+    `ratio_from_bytes`.
+    """
 
     max_source_bytes: int
     max_expanded_bytes: int

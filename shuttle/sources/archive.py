@@ -14,7 +14,7 @@ from shuttle.unpack.fork_server import STARTED
 from shuttle.unpack.program import REFUSED
 
 _OUT_OF_TIME = -24  # SIGXCPU
-# The server forks a process in milliseconds, and one whose input has ended exits at once.
+# The server forks a process in milliseconds, and a process exits as soon as its input ends.
 _REACTION_SECONDS = 30
 _PROCESSES = ArchiveProcesses()
 

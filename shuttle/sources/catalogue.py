@@ -12,7 +12,7 @@ from shuttle.sources.kinds.git import GitSource
 from shuttle.sources.kinds.http import HttpSource
 from shuttle.sources.kinds.image import ImageSource
 
-# Those that `source.url` can name; the first one that claims a URL reads it.
+# The kinds that `source.url` can name; the first one that claims a URL reads it.
 KINDS: tuple[type[Source], ...] = (GitSource, HttpSource, ImageSource, DataSource)
 
 # Earlier versions require these fields; after a rollback they read the specs of builds that are not over yet.
@@ -40,7 +40,10 @@ def _kind_of(url: str) -> type[Source]:
 
 
 def recorded_fields(source: Mapping[str, Any]) -> dict[str, Any]:
-    """The JSON of a source as specs record it, beside the other fields of the request; without what it lacks."""
+    """The source's fields as a spec records them among those of the request.
+
+    A field without a value is left out, except for those that earlier versions require.
+    """
     lacked = {name for name, value in source.items() if value is None} - _ABSENT.keys()
     return {_PREFIX + name: value for name, value in {**_ABSENT, **source}.items() if name not in lacked}
 

@@ -14,7 +14,7 @@ from shuttle.errors import BuildFailedError, UnavailableError
 from shuttle.sources import FetchedSource, SourceLimits
 from shuttle.sources.pages import is_page
 
-# The bytes that are hashed and written together in a thread: large enough that the change of threads hardly counts.
+# The bytes that are hashed and written by one call in a thread: so many that the switch of threads costs little.
 _BLOCK_BYTES = 1024 * 1024
 _CONTENT_TYPE = re.compile(r"[\x20-\x7e]{1,255}")
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(?:(\d{1,18})|\*)", re.IGNORECASE)

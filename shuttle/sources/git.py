@@ -21,9 +21,10 @@ from shuttle.sources.kinds.git import GitSource
 
 _FULL_COMMIT = re.compile(r"[0-9a-f]{40}", re.IGNORECASE)
 _SHORT_COMMIT = re.compile(r"[0-9a-f]{4,39}", re.IGNORECASE)
-# As many commits as there are. With a depth git refuses servers of the dumb protocol, which it would ask file by file.
+# A depth that no history reaches, so that all of it is fetched. Without a depth git would also use the dumb protocol,
+# with one request for each file; with one it refuses servers that have only that protocol.
 _WHOLE = "--depth=2147483647"
-# Clones at once: each has its processes, and may use 2 GiB of memory for moments.
+# How many clones run at the same time: each has processes of its own, and may use 2 GiB of memory for a moment.
 _AT_ONCE = 32
 _FETCHED = "refs/shuttle/source"
 _BRANCH = "refs/heads/"
@@ -31,7 +32,7 @@ _BRANCH = "refs/heads/"
 
 @dataclass(frozen=True, slots=True)
 class _Ref:
-    """A ref of the server: the branch is None for a tag."""
+    """A ref of the server; `branch` is None for a tag."""
 
     name: str
     branch: str | None
@@ -51,13 +52,14 @@ class GitFetcher:
         """Pack the files of the commit as the tar.gz `into`: without .git, equal bytes for an equal commit.
 
         Raises:
-            BuildFailedError: `source_ref_not_found`, `source_unauthorized`, `source_not_found`, `source_not_git`,
-                `source_empty`, `source_refused` (a forbidden address, a submodule elsewhere, a file named .git),
-                `source_untrusted`, `source_redirects`, `source_too_large`, `source_failed`.
+            BuildFailedError: `source_ref_not_found`, `source_subdir_not_found`, `source_unauthorized`,
+                `source_not_found`, `source_not_git`, `source_empty`, `source_refused` (a forbidden address, a submodule
+                without an http or https URL, too many submodules, a file named .git), `source_untrusted`,
+                `source_redirects`, `source_too_large`, `archive_too_large` (too many files), `source_failed`.
             UnavailableError: a retry may succeed.
         """
         folder = clone_folder(into)
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)  # that of a killed process
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)  # a killed process has left it
         try:
             async with self._places, checking_proxy(self._resolver) as proxy:
                 access = Access(proxy.url, self._stall_seconds, self._ca_file)
@@ -96,14 +98,14 @@ async def _fetched(source: GitSource, repository: Repository, into: Path, limits
 
 @dataclass(frozen=True, slots=True)
 class _Remote:
-    """The server's side; the credentials are for its own origin, whatever `url` a call names."""
+    """The repository on the server. Its credentials are sent to its own origin only, whatever `url` a call has."""
 
     repository: Repository
     url: str
     credentials: Credentials | None
 
     async def refs(self, *patterns: str) -> dict[str, str]:
-        """The names and ids of the refs; the one that HEAD leads to is under `HEAD`'s name with `@`."""
+        """The ids of the refs by their names. `HEAD@` is the name of the ref that HEAD points to."""
         listed = await self._run("ls-remote", "--symref", "--", self.url, *patterns)
         refs = {}
         for line in listed.decode(errors="replace").splitlines():
@@ -136,7 +138,7 @@ class _Remote:
     async def check_smart(self) -> None:
         """Raises BuildFailedError `source_not_git` if the server does not speak git's smart protocol.
 
-        In the dumb one any page without refs looks like an empty repository.
+        With the dumb protocol any web page without refs looks like an empty repository.
         """
         packets = self.repository.folder / "packets"
         traced = {"GIT_TRACE_PACKET": str(packets.absolute())}
@@ -164,7 +166,10 @@ class _Remote:
 
 
 async def _commit_of(ref: str | None, remote: _Remote) -> tuple[str, str | None]:
-    """The commit of the ref, fetched, and its branch. A full commit wins, then a tag, a branch, a short commit."""
+    """Fetch the commit of the ref; returns the commit and its branch.
+
+    The ref is looked up as a full commit id, then as a tag, a branch, and a shortened commit id.
+    """
     if ref is not None and _FULL_COMMIT.fullmatch(ref):
         return await remote.fetch(ref.lower()), None
     names = _names_of(ref)

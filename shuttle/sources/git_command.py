@@ -1,4 +1,4 @@
-"""Runs git for repositories that nobody trusts: no configuration of the machine, no hooks, bounded, always ended."""
+"""Runs git for untrusted repositories: without the machine's configuration and hooks, and with limits."""
 
 import asyncio
 import os
@@ -21,8 +21,7 @@ _MEMORY_KIB = 2 * 1024 * 1024
 _MAX_STDERR_BYTES = 64 * 1024
 _READ_BYTES = 64 * 1024
 
-# The values are the same for every repository. Only https and http exist, and no file is written outside of the
-# repository, which is bare.
+# The settings that are the same for every repository. The repository is bare, so git writes no file outside of it.
 _CONFIGURATION = {
     "core.hooksPath": os.devnull,
     "core.bigFileThreshold": "16m",
@@ -37,7 +36,7 @@ _CONFIGURATION = {
     "tar.umask": "0022",
     "credential.helper": "",
 }
-# The values are in the environment: a command line or a configuration file is read by others more easily.
+# User and password are in the environment: others can read a command line or a configuration file more easily.
 _CREDENTIALS = (
     '!f() { test "$1" = get && printf "username=%s\\npassword=%s\\n" "$SHUTTLE_GIT_USER" "$SHUTTLE_GIT_PASSWORD"; }; f'
 )
@@ -81,7 +80,7 @@ class Repository:
         """Make the repository."""
         self.folder.mkdir()
         await self.run("init", "--bare", "--quiet", "--template=", ".")
-        # Those of the tree would leave files out of the archive, and change others.
+        # Overrides attributes in the tree, which could leave files out of the archive, or change them.
         (self.folder / "info").mkdir(exist_ok=True)
         (self.folder / "info" / "attributes").write_text("* -export-ignore -export-subst\n")
 
@@ -93,13 +92,14 @@ class Repository:
         max_output_bytes: int = 1024 * 1024,
         adds_pack: bool = False,
     ) -> bytes:
-        """What git prints. `credentials` are those of the origin of a URL. Cancelled, it ends git and its children.
+        """Run git; returns what it prints. A cancelled call kills git and its children.
 
-        With `adds_pack` a file may have the bytes that the earlier ones have left.
+        `credentials` are a URL and the credentials for its origin. A file that git writes may have `max_bytes`; with
+        `adds_pack`, the size of the files that the repository has already is subtracted from that.
 
         Raises:
-            GitError: another exit status than 0. TooLargeError: output of more than `max_output_bytes`, or a file of
-                more than it may have.
+            GitError: another exit status than 0. TooLargeError: more than `max_output_bytes` of output, or a file
+                above its limit.
             BuildFailedError: `source_failed`, there is no git on this machine.
         """
         before = await asyncio.to_thread(self._sizes)
@@ -127,7 +127,7 @@ class Repository:
         if status == 127:
             raise BuildFailedError("source_failed", "There is no git on the machine of the shuttle; install it.")
         if status != 0:
-            # The system ends a process that writes beyond the limit, without a word.
+            # The kernel kills a process that writes beyond the limit, and nothing on stderr says so.
             written = dict((await asyncio.to_thread(self._sizes)).items() - before.items())
             if max(written.values(), default=-1) >= (blocks - 1) * _FILE_BLOCK_BYTES:
                 raise TooLargeError
@@ -193,6 +193,6 @@ async def _tail(reader: asyncio.StreamReader) -> bytes:
 
 
 def _own_lines(text: bytes) -> str:
-    """Without what the server says, which could look like an error of git."""
+    """git's own lines, without those that the server sent, which could look like an error of git."""
     lines = text.decode(errors="replace").splitlines()
     return "\n".join(line for line in lines if not line.startswith("remote:"))

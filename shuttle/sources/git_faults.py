@@ -1,6 +1,6 @@
 """What an error of git means for a build: the reason in its record, or a retry.
 
-git gives no codes, so its English messages are recognised; those of git 2.39 were tried.
+git gives no codes, so its English messages are recognised; they are those of git 2.39.
 """
 
 import re
@@ -20,7 +20,7 @@ class Fault(NamedTuple):
     sentence: str
 
 
-# The first that is found counts.
+# The first one whose pattern is found applies.
 _FAULTS = (
     Fault(
         r"out of memory|cannot allocate|mmap failed|died of signal 9",
@@ -64,5 +64,5 @@ def fault_of(error: GitError, shown: str, refusal: AddressRefusedError | None) -
 
 
 def is_not_offered(error: GitError) -> bool:
-    """Whether the server has not given a commit that was asked for by its id."""
+    """Whether the server refused to send a commit that was requested by its id."""
     return re.search(r"not our ref|unadvertised object|remote error|couldn't find remote ref", error.text) is not None

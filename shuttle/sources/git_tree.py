@@ -1,4 +1,4 @@
-"""Makes the archive of a commit: of one of its folders if asked, and with its submodules if asked."""
+"""Makes the archive of a commit: of all of it or of one folder, with or without its submodules."""
 
 import re
 from collections.abc import Awaitable, Callable
@@ -10,7 +10,7 @@ from shuttle.errors import BuildFailedError
 from shuttle.sources.git_command import GitError, Repository
 from shuttle.sources.kinds.git import GitSource
 
-# Fetches a commit, from another repository if a URL is given; returns its id.
+# Fetches a commit from the repository at a URL; returns the commit's id.
 Fetch = Callable[[str, str], Awaitable[str]]
 
 _MAX_LIST_BYTES = 64 * 1024 * 1024
@@ -107,7 +107,7 @@ class _Submodules:
             if self._left < 0:
                 raise BuildFailedError("source_refused", f"The source has more than {_MAX_SUBMODULES} submodules.")
             if path not in urls:
-                continue  # git leaves an empty folder, too
+                continue  # the archive gets an empty folder, as with git itself
             target = _resolved(url, urls[path], path)
             fetched = await self._fetch(wanted, target)
             place = prefix + path
@@ -141,7 +141,7 @@ class _Submodules:
 
 
 def _resolved(base: str, url: str, path: str) -> str:
-    """The URL of a submodule; a relative one is relative to that of the repository (gitmodules(5))."""
+    """The URL of a submodule; a relative one is resolved against the repository's URL (gitmodules(5))."""
     if url.startswith(("./", "../")):
         url = urljoin(base.rstrip("/") + "/", url)
     try:

@@ -30,7 +30,7 @@ class RequestedPipeline(Protocol):
 
 
 class Staging(Protocol):
-    """The ways to bring a source into a local file. All of them wait for what is unavailable."""
+    """The ways to bring a source into a local file. All of them retry while a host or a store is unavailable."""
 
     async def download(self, source: "Source") -> FetchedSource:
         """Fetch it by the fetcher of its kind, within SHUTTLE_STAGE_TIMEOUT_SECONDS. Raises BuildFailedError."""
@@ -39,7 +39,10 @@ class Staging(Protocol):
         """Copy what acceptance has stored for this build. Raises ObjectNotFoundError."""
 
     async def copy_earlier(self, build_uuid: str) -> FetchedSource:
-        """Copy the stored source of an earlier build. Raises ObjectNotFoundError; TokenNeededError for the caller."""
+        """Copy the stored source of an earlier build.
+
+        Raises ObjectNotFoundError, and TokenNeededError if the caller of this build may not read that source.
+        """
 
 
 class Source(BaseModel):
@@ -110,7 +113,7 @@ class Source(BaseModel):
 
     @property
     def data_url(self) -> str | None:
-        """The URL that contains the source, if it does: acceptance stores what it contains."""
+        """The URL, if it contains the source itself: acceptance stores what it contains. Otherwise None."""
         return None
 
     def without_content(self) -> Self:
@@ -119,7 +122,7 @@ class Source(BaseModel):
 
     @property
     def earlier_build(self) -> str | None:
-        """The build whose stored source is used, if it is: callers need permission to read that."""
+        """The uuid of the earlier build whose stored source is used, which callers need permission to read; or None."""
         return None
 
     @property

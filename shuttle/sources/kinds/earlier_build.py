@@ -9,9 +9,9 @@ from shuttle.sources.kind import Source, Staging
 
 
 class EarlierSource(Source):
-    """`object` is the uuid, as written, of the build; no scheme of `source.url` names it.
+    """`object` is the uuid of the build, as it was written. No `source.url` of the new API names a source of this kind.
 
-    A git source keeps its commit, its branch and the URL of its repository.
+    If the source came from git, its commit, its branch and the URL of its repository are kept.
     """
 
     object: str

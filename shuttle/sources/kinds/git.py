@@ -20,7 +20,7 @@ _BAD_REF = re.compile(r"^[-/]|[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|^@$|//|/$|\.$|(?
 
 
 class GitSource(Source):
-    """A repository at a ref: `git+https://…#ref`, or an http(s) URL of a path in .git with a fragment.
+    """A repository at a ref: `git+https://…#ref`, or an http(s) URL whose path ends in .git, with a fragment.
 
     `url` is as given, with a scheme in lower case. `subdir` is the folder that becomes the source's root.
     """

@@ -40,7 +40,7 @@ class ImageSource(Source):
         return f"the image {shown_url}"
 
     def secrets(self) -> Iterator[tuple[str, str]]:
-        """Those of the image: the older API has further fields for its credentials."""
+        """See the base class. The credentials may come from fields of the older API instead of the URL."""
         if self.image.credentials is not None:
             yield "source.url", self.image.credentials.secret
 
