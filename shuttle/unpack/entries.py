@@ -6,11 +6,11 @@ from typing import Literal, NamedTuple, Protocol
 # Linux's limits (limits.h; PATH_MAX counts the final NUL): longer paths cannot be unpacked on an agent.
 MAX_PATH_BYTES = 4095
 MAX_NAME_BYTES = 255
-# A path as an archive writes it, with `./` and repeated slashes. Their removal takes 20 ms for a megabyte.
+# For a path as the archive writes it, with `./` and repeated slashes: their removal takes 20 ms for a megabyte.
 MAX_RAW_NAME_BYTES = 2 * MAX_PATH_BYTES
 
 # An entry of a tar has, besides its content, a header and padding, and often an extended header with padding. The tar's
-# end is padded to the size of a record, 10 KiB unless the packer has chosen another.
+# end is padded to the size of a record, which is 10 KiB unless the program that wrote it chose another.
 _FILE_OVERHEAD_BYTES = 4 * 512
 _END_BYTES = 64 * 1024
 

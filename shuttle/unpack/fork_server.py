@@ -1,4 +1,4 @@
-"""The server that starts a process for each archive: it has imported all that they need, and forks.
+"""The server that starts a process for each archive: it has imported the modules that the processes need, and forks.
 
 A Python of its own for each archive took 27 ms of CPU; a fork takes 3.
 """

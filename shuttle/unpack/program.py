@@ -36,7 +36,7 @@ def main(arguments: str) -> int:
     Returns the exit status.
     """
     task = json.loads(arguments)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_end_with_service, daemon=True).start()
     try:
         original = Path(task["original"])
         size_bytes = original.stat().st_size
@@ -62,8 +62,8 @@ def _print_refusal(refusal: RefusedError) -> int:
     return REFUSED
 
 
-def _end_with_parent() -> None:
-    """Exit when stdin is closed, which happens when the parent ends, even if it is killed."""
+def _end_with_service() -> None:
+    """Exit when the service closes the other end of stdin, as it also happens when the service is killed."""
     os.read(0, 1)
     os._exit(1)
 

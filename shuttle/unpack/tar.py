@@ -87,7 +87,7 @@ class TarArchive:
             stream.drain()
 
     def _next(self, tar: tarfile.TarFile) -> tarfile.TarInfo | None:
-        """Like TarFile.next, which treats an unreadable header as the end, and keeps all headers in memory."""
+        """Like TarFile.next, except that an unreadable header is an error, and headers are not kept in memory."""
         try:
             return _Header.fromtarfile(tar)
         except tarfile.EOFHeaderError:  # type: ignore[attr-defined] # typeshed leaves these two out
@@ -113,14 +113,14 @@ class TarArchive:
 class _Header(tarfile.TarInfo):
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        """Like tarfile, which reads the times that GNU tar writes (`tar -g`) as a prefix of the name."""
+        """Like tarfile, which however takes the times that GNU tar writes (`tar -g`) for a prefix of the name."""
         header = super().frombuf(buf, encoding, errors)
         if buf[257:265] == tarfile.GNU_MAGIC:
             header.name = bytes(buf[:100]).partition(b"\0")[0].decode(ENCODING, ENCODING_ERRORS)
         return header
 
     def _proc_pax(self, tar: Any) -> tarfile.TarInfo:
-        """Like tarfile, which takes too much time for hostile headers; see `shuttle.unpack.pax`."""
+        """Like tarfile, which however takes too much time for hostile headers; see `shuttle.unpack.pax`."""
         of_all_entries = self.type == tarfile.XGLTYPE
         own = Fields.read(
             tar.fileobj.read(_whole_blocks(self.size)), ENCODING, ENCODING_ERRORS, of_all_entries=of_all_entries

@@ -72,9 +72,9 @@ class Tree:
     def is_superseded(self, entry: Entry) -> bool:
         """Whether to leave the entry out, because busybox does not replace a file by a link, or a link by another one.
 
-        A superseded file is kept if a file follows, since a hard link between the two refers to the first. GNU tar
-        writes a hard link of a file to itself if the file was named twice; it is left out. Call it once for each entry,
-        in the order of the archive.
+        A superseded file is kept if the last entry of its path is a file, too, because a hard link between the two
+        refers to the first one. A hard link of a file to itself, which GNU tar writes if the file was named twice, is
+        left out. Call this method once for each entry, in the order of the archive.
         """
         if entry.kind == "hardlink" and entry.target == entry.path:
             return True
