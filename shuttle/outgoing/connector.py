@@ -29,7 +29,7 @@ _BROADCAST = IPv4Address("255.255.255.255")
 
 @dataclass(frozen=True, slots=True)
 class AddressPolicy:
-    """Addresses that outgoing requests may reach: private networks, but no loopback and no metadata services.
+    """Addresses that outgoing requests may reach: also private networks, but no loopback and no metadata services.
 
     See docs/contract.md, "Outgoing connections".
     """

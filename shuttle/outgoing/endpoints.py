@@ -12,7 +12,7 @@ class EndpointKind(StrEnum):
 
 
 class EndpointState(StrEnum):
-    """How far the endpoint is. A receiver is `behind` with pending statuses, a sink with the end of a complete log."""
+    """How far the endpoint is. `behind`: a receiver has pending statuses, or a sink lacks the end of a complete log."""
 
     LIVE = "live"
     FAILING = "failing"

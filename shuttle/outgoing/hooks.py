@@ -158,7 +158,7 @@ def _kind(url: str) -> HookKind:
 
 
 def _scheme(url: str) -> str:
-    """In lower case, as schemes ignore case (RFC 3986, 3.1); anything else if the URL has none."""
+    """The scheme in lower case, as schemes ignore case (RFC 3986, 3.1). Without `://`, the whole URL."""
     return url.partition("://")[0].lower()
 
 

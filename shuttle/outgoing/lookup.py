@@ -24,7 +24,7 @@ _MAX_REMEMBERED_NAMES = 10_000
 
 
 class _Speed(Enum):
-    """How long the last lookup of a name took. Each speed has its own threads."""
+    """How long the last lookup of a name took; NEW = there was none. Each speed has its own threads."""
 
     QUICK = "quick"
     NEW = "new"

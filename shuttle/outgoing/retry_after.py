@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-# The longest pause in the schedule of deliveries; a peer cannot ask for a longer one.
+# The longest pause in the default schedule of deliveries; a peer cannot ask for a longer one.
 _MAX_RETRY_AFTER_SECONDS = 86_400.0
 
 
