@@ -22,7 +22,7 @@ def file_of(root: Path, name: str) -> Path:
 def object_files(root: Path) -> Iterator[tuple[Path, str | None]]:
     """All files of objects, with the objects' names; None = the name was too long for a file.
 
-    What others have put into the directory is left out if its name cannot be that of an object.
+    A file that another program put into the directory is left out if its name cannot be that of an object.
     """
     for path in root.rglob("*"):
         *folders, last = path.relative_to(root).parts
@@ -47,7 +47,7 @@ def read_type(path: Path) -> str:
     """The type of the object in the file `path`."""
     try:
         return type_path(path).read_text()
-    except FileNotFoundError:  # the file was not stored by this class
+    except FileNotFoundError:  # the directory store did not write this file
         return _UNKNOWN_TYPE
 
 

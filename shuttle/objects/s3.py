@@ -1,4 +1,4 @@
-"""The object store in an S3 bucket, by boto3 in threads; objects are read in pieces."""
+"""The object store in an S3 bucket, by boto3 in threads; objects are read in chunks."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
