@@ -1,4 +1,4 @@
-"""Who may call packer over REST: tokens as everywhere, and on its own listener perhaps everybody."""
+"""Who may call packer over REST: callers with a token; on its own listener all, with SHUTTLE_PACKERD_ANONYMOUS."""
 
 from aiohttp import web
 
@@ -22,7 +22,7 @@ def packerd_gate(services: Services) -> Gate:
 
 
 def guard_packerd(gate: Gate, route: Route) -> Handler:
-    """The route's handler for callers with its role that accept its answer."""
+    """The route's handler, restricted to callers that have its role and accept JSON."""
     guarded = gate.guard(route.handler, route.role)
 
     async def checked(request: web.Request) -> web.StreamResponse:
@@ -33,7 +33,7 @@ def guard_packerd(gate: Gate, route: Route) -> Handler:
 
 
 def _check_accept(request: web.Request) -> None:
-    """Raises NotAcceptableError (406) if the caller does not take JSON; errors are sent all the same."""
+    """Raises NotAcceptableError (406) if the caller does not accept JSON; errors are JSON nevertheless."""
     sent = ",".join(request.headers.getall("Accept", []))
     if not sent.strip() or "follow" in request.query:
         return

@@ -15,7 +15,7 @@ from shuttle.web.packerd.models import NewBuildrequest
 _ID_CHARACTERS = 36
 _STAGE_CHARACTERS = 64
 _RUN = re.compile(r"[+-]?[0-9]+")
-# A run's number has fewer digits; larger ones name no run.
+# No run's number has more digits.
 _RUN_DIGITS = 9
 _JSON_TYPES = {"string": "string", "list": "array", "bool": "boolean", "model": "object", "dict": "object"}
 

@@ -10,7 +10,7 @@ _MAX_TEXT = 64 * 1024
 
 
 class Sent(BaseModel):
-    """A body that is sent; other fields are ignored."""
+    """A body that a caller sends; unknown fields are ignored."""
 
     model_config = ConfigDict(strict=True, extra="ignore", hide_input_in_errors=True)
 
@@ -46,12 +46,12 @@ class NewBuildrequest(Sent):
 
 
 class Answered(BaseModel):
-    """A body that is answered."""
+    """The body of an answer."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     def sent(self) -> dict[str, Any]:
-        """The fields without those that may be left out and are empty."""
+        """The fields, without optional ones that are empty."""
         return self.model_dump(exclude_defaults=True)
 
 
@@ -89,7 +89,7 @@ class Buildstage(Answered):
 
 
 class Buildresponse(Answered):
-    """A run of a request. `images` are ids of local images; `eta` is the expected time until its end, in seconds."""
+    """A run of a request. `images` are ids of images on the agent; `eta` counts the seconds until its expected end."""
 
     id: str
     buildrequestid: str

@@ -71,7 +71,7 @@ async def get_queue(request: web.Request) -> web.StreamResponse:
 
 @describe(Buildrequest, errors=ID_ERRORS)
 async def get_request(request: web.Request) -> web.StreamResponse:
-    """`GET /build/queue/{id}`: the request, and links to its runs. The first run is there from the beginning."""
+    """`GET /build/queue/{id}`: the request, and links to its runs. Every request has at least one run."""
     runs = await known_runs(request)
     shown = Buildrequest(
         id=runs[0].request_id,

@@ -43,7 +43,8 @@ async def end_of_log(stage: RunStage, build: Build, run: RecordedRun, reader: Lo
         return _NOT_KEPT
     if first == row.log_start:
         return end.decode("utf-8", "replace")
-    # Neither the rest of a line nor a part of a character; a log of one line has no other.
+    # The end may begin within a line, or even within a character, so what precedes its first line end is left out. If
+    # it has no line end, all of it is shown.
     rest, newline, lines = end.partition(b"\n")
     shown = (lines if newline else rest).decode("utf-8", "replace")
     whole = f"{stage_link(run, stage.name).href}?follow=true"

@@ -82,6 +82,6 @@ def _split(preamble: str) -> tuple[str, str]:
 
 
 def _failed_at_checkout(build: Build) -> bool:
-    """Whether the repository was there, but not the ref, or not in a form that can be built."""
+    """Whether the repository was reached, but it has no such ref, or the archive of the commit was refused."""
     reason = build.reason or ""
     return reason == "source_ref_not_found" or reason.startswith("archive_")

@@ -116,7 +116,7 @@ def _name(model: type[BaseModel]) -> str:
 
 
 def _definitions() -> dict[str, Any]:
-    """The models by their names in lower case. What is sent and what is answered of a request is one definition."""
+    """The models by their names in lower case. One definition has the fields of a request as sent and as answered."""
     sent, answered = models.NewBuildrequest, models.Buildrequest
     shown = (models.Variable, models.Link, models.Links, models.Buildstage, models.Buildresponse)
     definitions = {_name(model): _properties(model) for model in (*shown, models.Health, models.Stopped, models.Error)}
@@ -130,5 +130,5 @@ def _properties(model: type[BaseModel]) -> dict[str, Any]:
     schema = model.model_json_schema(ref_template="#/definitions/{model}", mode="serialization")
     for described in schema.get("properties", {}).values():
         described.pop("title", None)
-        described.pop("default", None)  # an empty value, which is left out
+        described.pop("default", None)  # answers leave out fields with this value
     return {name: value for name, value in schema.items() if name not in {"$defs", "title"}}

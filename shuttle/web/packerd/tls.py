@@ -40,7 +40,7 @@ def _no_password() -> str:
 
 
 def _load_own(context: ssl.SSLContext, host: str) -> None:
-    """Make a self-signed certificate, which nobody trusts without its fingerprint; its key is kept in memory only."""
+    """Make a self-signed certificate, which clients trust only by its fingerprint; its key is deleted after loading."""
     pem = _self_signed(host)
     with tempfile.TemporaryDirectory() as folder:  # the ssl module reads files only
         path = Path(folder, "own.pem")
