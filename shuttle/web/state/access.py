@@ -40,7 +40,7 @@ def guard_state(gate: Gate, route: Route) -> Handler:
 
 
 def _check(gate: Gate, request: web.Request, needed: Standing) -> Standing:
-    """The caller's standing; of several tokens the one that may do most counts.
+    """The caller's standing; if both headers have a token, the higher standing counts.
 
     Raises UnauthorizedError (401) without a valid token, ForbiddenError (403) if the role does not suffice. Without
     tokens of the service: see `Gate.is_open`.

@@ -15,7 +15,7 @@ from shuttle.web.state import (
 )
 
 _BUILD = "/builds/{build:[^/]+}"
-# A request to resume is named by its own id alone.
+# The id of a request to resume suffices. If the path has a build, too, it must be the one that is resumed.
 _ANY_BUILD = "/builds/{_build:[^/]+}"
 
 

@@ -38,7 +38,7 @@ _STATUSES = {
     "failure": State.FAILED,
     "error": State.FAILED,
 }
-_GOES_ON = frozenset({"running", "pending", "in_progress", "in-progress", "started"})
+_CONTINUES = frozenset({"running", "pending", "in_progress", "in-progress", "started"})
 LIST_STATUSES = ("pending", "running", "completed", "failed")
 
 LIST_QUERY = (
@@ -168,7 +168,7 @@ def _change(tx: Tx, build_uuid: str, body: BuildChange) -> Build:
         build, _ = record_state(tx, build.build_uuid, report)
     if status in _STATUSES:
         return end_record(tx, build.build_uuid, _ending(_STATUSES[status], body))
-    if status is not None and status not in _GOES_ON and body.current_state is None:
+    if status is not None and status not in _CONTINUES and body.current_state is None:
         raise InvalidRequestError("Write the status as running, completed or failed.", field="status")
     return reread(tx, build)
 

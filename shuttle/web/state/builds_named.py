@@ -29,10 +29,10 @@ async def build_in(request: web.Request, parameter: str = "build") -> Build:
 
 
 async def written_uuid_in(request: web.Request) -> str:
-    """The uuid of the build in the path, for a write that reports an unknown build itself.
+    """The uuid of the build in the path, for a write that raises NotFoundError itself.
 
-    Reading the build first would take as long as the write; so only a number is looked up, and what a state token opens
-    is checked. Raises NotFoundError and ForbiddenError, as `build_in` does.
+    Reading the build would take as long as the write. So it is read only if the path has its number instead of its
+    uuid, or if a state token has to be checked. Raises NotFoundError and ForbiddenError, as `build_in` does.
     """
     key = key_in(request, "build", "Build")
     if UUID.fullmatch(key) and STATE_BUILD not in request:
@@ -41,7 +41,7 @@ async def written_uuid_in(request: web.Request) -> str:
 
 
 def check_token(request: web.Request, build: Build) -> None:
-    """A state token opens its build, the build's children, and what its build resumes. Raises ForbiddenError."""
+    """A state token opens its build, the build's children, and the build that it resumes. Raises ForbiddenError."""
     own = request.get(STATE_BUILD)
     if (
         own is not None

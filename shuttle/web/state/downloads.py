@@ -1,6 +1,6 @@
 """bldst from the service itself: one file, and a package index with its wheel. Both are public, as the source is.
 
-The name of the wheel's project is free on the public index, where anybody may take it. So `pip` must use this index.
+The name of the wheel's project is free on the public index, where anybody may take it. So `pip` must not look there.
 """
 
 from hashlib import sha256

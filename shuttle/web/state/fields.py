@@ -11,7 +11,7 @@ _MAX_METADATA_BYTES = 64 * 1024
 
 
 def _of_limited_size(value: dict[str, Any]) -> dict[str, Any]:
-    # Its length is that of escaped text, which is never shorter than the UTF-8 that was sent.
+    # The length of the escaped text, which is never shorter than the UTF-8 that was sent.
     if len(compact_json(value)) > _MAX_METADATA_BYTES:
         raise ValueError(f"as compact JSON in ASCII it may have at most {_MAX_METADATA_BYTES} bytes")
     return value
@@ -23,7 +23,7 @@ DisplayName = Annotated[str, Field(min_length=1, max_length=100), STORABLE]
 Description = Annotated[str, Field(max_length=500), STORABLE]
 Message = Annotated[str, Field(max_length=4096), STORABLE]
 Color = Annotated[str, Field(pattern=r"^#[0-9A-Fa-f]{6}$")]
-# -1 is an error, 0 to 100 are usual; the Jenkins library counts to 999.
+# -1 means an error; 0 to 100 are usual, but the Jenkins library uses codes up to 999.
 Code = Annotated[int, Field(ge=-1, le=999)]
 # Databases count in 64 bits.
 Size = Annotated[int, Field(ge=0, lt=2**63)]

@@ -15,7 +15,7 @@ Progress = Literal["pending", "triggered", "running", "completed", "failed"]
 class NewResumeBody(StateBody):
     """A request to resume a build. Without `resume_from_state` it begins at the state that failed.
 
-    `latest`: with the newest commit of the branch, for a build that the shuttle runs.
+    `latest`: the new build gets the newest commit of the branch; only for a build that the shuttle runs.
     """
 
     resume_from_state: Code | None = Field(None, validation_alias=AliasChoices("resume_from_state", "from_state"))

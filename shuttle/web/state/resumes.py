@@ -188,7 +188,7 @@ async def _named(request: web.Request) -> Build:
     headers=IGNORED_HEADERS,
 )
 async def patch_resume(request: web.Request) -> web.StreamResponse:
-    """`PATCH /-/state/resume-requests/{resume}`: the CI system reports its progress, which moves a record."""
+    """`PATCH /-/state/resume-requests/{resume}`: the CI system reports progress, which may begin or end the record."""
     build = await _named(request)
     body = await read_shape(request, ResumeChange)
     changed = await request.app[SERVICES].database.run(_move, build.build_uuid, body)

@@ -18,7 +18,7 @@ def _route(method: str, path: str, handler: Handler, role: Role, summary: str, *
 
 
 def _reference_routes() -> Iterator[Route]:
-    """Five rows for each kind of reference data. A build's state token may read it, because it is no build's own."""
+    """Five rows for each kind of reference data. It belongs to no build, so any build's state token may read it."""
     for each in COLLECTIONS:
         handlers, noun = handlers_of(each), each.kind.noun
         ones = [f"{path}/{{reference_id:[^/]+}}" for path in each.paths]

@@ -127,7 +127,7 @@ def _find(tx: Tx, key: str, project_key: str | None) -> Reference:
 
 
 def _change(tx: Tx, key: str, project_key: str | None, body: StateCodeChange) -> Reference:
-    project = _of_key(tx, project_key)  # before the names are locked, as everywhere: it may lock apps
+    project = _of_key(tx, project_key)  # this may lock apps, which are locked before names everywhere
     lock_names(tx)
     values = changed_values(body, known_state_code(tx, key, project))
     return change_state_code(tx, key, values, name=body.name, project=project)

@@ -10,7 +10,7 @@ from shuttle.web.state.fields import Code, Message, Metadata, Name, RetryCount, 
 
 
 class ArtifactOfState(StateBody):
-    """A file that was stored somewhere in this state; it is recorded as the artifact `state-<code>`."""
+    """A file that the build stored elsewhere during this state; it is recorded as the artifact `state-<code>`."""
 
     artifact_storage_type: Name | None = None
     artifact_storage_path: Message | None = None

@@ -60,7 +60,7 @@ def _details(body: NewState | StateUpdate) -> dict[str, Any]:
 
 
 async def _record(request: web.Request, build_uuid: str, report: StateReport, left: ArtifactOfState) -> BuildState:
-    """Record the state, and the artifact that it left."""
+    """Record the state, and the file that the build stored during it, as an artifact."""
 
     def record(tx: Tx) -> BuildState:
         written, row = record_state(tx, build_uuid, report)
