@@ -111,7 +111,7 @@ async def get_environment(request: web.Request, build: Build, claim: Claim) -> w
     _refuse_after_begin(claim)
     services = request.app[SERVICES]
     spec = await read_spec(build.build_uuid, services.database, services.vault)
-    # An image builder would put them into an image.
+    # An image builder would put the variables and files of the resumed build into the image.
     builds_image = PIPELINES[build.pipeline].needs_destination
     left = LeftBehind() if builds_image else await left_behind(spec, claim.branch, services)
     environment = agent_environment(

@@ -68,8 +68,9 @@ async def post_log(request: web.Request) -> web.StreamResponse:
     """`POST …/log?stream=S&offset=N[&end=1&exit=N]`.
 
     200 has the wanted offset, the pause before the next call and the cause of a stop, if there is one. 409 has the
-    wanted offset and means that N is beyond it; 410 means that a newer attempt replaced this one. An end is answered
-    once all bytes are durable, or with 503 while a lost log is being written again or the object store is unavailable.
+    wanted offset, too: N is beyond it, or the stream's end is below it. 410 means that a newer attempt replaced this
+    one. An end is answered once all bytes are durable, or with 503 while a lost log is being written again or the
+    object store is unavailable.
     """
     services = request.app[SERVICES]
     claim = await claim_of_run_token(request)
@@ -133,7 +134,7 @@ def _answer(log: BuildLog, claim: Claim, wanted: int, received: int, services: S
 
 
 async def _discard(request: web.Request, offset: int, cause: str) -> web.Response:
-    """Discard the body, but acknowledge it so that it is not sent again, and name the cause to stop for."""
+    """Discard the body, but acknowledge it, so that it is not sent again; the header Shuttle-Stop has the cause."""
     received = 0
     async for block in _blocks(request):
         received += len(block)

@@ -134,8 +134,8 @@ def _check_image(report: Report, build: Build) -> None:
 class Progress(BaseModel):
     """The beginning or the end of a stage; `id` makes it idempotent.
 
-    `state` is the code of the build's state from then on. `offset` is the size of the supervisor's own stream; it is
-    effective if this call is made before the bytes that follow are pushed.
+    `state` is the code of the build's state from then on. `offset` is the size of the supervisor's own stream; it only
+    counts if this call is made before the bytes that follow it are pushed.
     """
 
     model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)

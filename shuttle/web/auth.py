@@ -1,4 +1,4 @@
-"""Authorization of callers: roles by token (bearer or basic), compared in constant time; checks without tokens."""
+"""Authorization of callers: their standing by token, and refusal of requests that other sites' pages make."""
 
 import base64
 import hmac
@@ -21,8 +21,8 @@ class Gate:
 
     def __init__(self, tokens: Sequence[tuple[TokenRole, SecretStr]], sites: Sites, *, legacy_anonymous: bool) -> None:
         self._sites = sites
-        # Digests have one length, so comparing them reveals nothing about the length of a token.
         self._legacy_anonymous = legacy_anonymous
+        # Digests have one length, so comparing them reveals nothing about the length of a token.
         self._tokens = [(_digest(token.get_secret_value()), role.standing) for role, token in tokens]
 
     def guard(self, handler: Handler, role: Role, *, open_to_anonymous: bool = False) -> Handler:

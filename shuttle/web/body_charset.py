@@ -13,7 +13,7 @@ _MAX_OTHER_BYTES = 4 * 1024 * 1024
 
 
 async def in_utf8(body: bytes | mmap.mmap, charset: str | None) -> bytes | mmap.mmap:
-    """The body in UTF-8. The charset is used only if the body cannot be JSON in UTF-8, as it should be (RFC 8259, 11).
+    """The body in UTF-8. `charset` only counts for a body that is not: JSON has no such parameter (RFC 8259, 11).
 
     Raises:
         UnsupportedMediaTypeError: 415, the body is neither UTF-8 nor in that charset.
@@ -37,7 +37,7 @@ def _in_utf8(body: bytes | mmap.mmap, charset: str) -> bytes | mmap.mmap:
 
 
 def _may_be_json_in_utf8(body: bytes | mmap.mmap) -> bool:
-    """Valid, and without NUL: JSON escapes it, and UTF-16 and UTF-32 have it in each ASCII character."""
+    """Whether it is UTF-8 without NUL: JSON escapes NUL, and UTF-16 and UTF-32 have it in each ASCII character."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     try:
         for piece in _pieces(body):

@@ -13,7 +13,7 @@ from shuttle.objects.local import local_disk
 
 # A longer body is received into a file.
 MEMORY_OF_A_BODY_BYTES = 1024 * 1024
-# How long a received body waits for memory to be read into; existing clients wait 60 s for a response.
+# How long a received body waits until there is memory for it; existing clients wait 60 s for a response.
 _LONGEST_WAIT_SECONDS = 20.0
 
 
@@ -72,7 +72,7 @@ class BodyRoom:
 
 
 class BodyBuffer:
-    """The bytes of one body: in memory, or above 1 MiB and when no memory is left, in an unnamed file."""
+    """The bytes of one body: in memory up to 1 MiB; in an unnamed file if it is longer, or if no memory is left."""
 
     def __init__(self, room: BodyRoom) -> None:
         self._room = room

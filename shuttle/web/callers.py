@@ -23,7 +23,7 @@ class IdleConnection(Protocol):
 
 @dataclass(slots=True)
 class Peer:
-    """One address: its number of connections, and those without a request, the longest idle first."""
+    """One address: how many connections it has, and which of them have no request, the longest idle first."""
 
     open: int = 0
     idle: dict[IdleConnection, None] = field(default_factory=dict)
@@ -72,7 +72,7 @@ class Callers:
         self._peers[name].idle.pop(connection, None)
 
     def _make_room(self, idle: dict[IdleConnection, None]) -> bool:
-        """Close one of these connections; False if none can be. It counts until it is lost, a few callbacks later."""
+        """Close one of these connections; False if none can be closed. It is counted until asyncio reports its end."""
         for connection in _first(idle, _MAX_EXAMINED):
             if connection.waits_for_head:
                 self._idle.pop(connection, None)
@@ -89,7 +89,7 @@ def _first(idle: dict[IdleConnection, None], count: int) -> Iterator[IdleConnect
 
 
 def peer_name(address: object) -> str:
-    """The peer that a connection is counted for: an IPv4 address, or the IPv6 /64 network, which one host is given."""
+    """The peer that a connection is counted for: an IPv4 address, or a /64 of IPv6, because a host may have it all."""
     host = str(address[0]) if isinstance(address, tuple) and address else ""
     if ":" not in host:
         return host

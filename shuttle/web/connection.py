@@ -172,7 +172,7 @@ class Connection(web.RequestHandler):
     def _limit_wait(self, seconds: float) -> None:
         """Wait at most `seconds` for the next request, or for the rest of its head.
 
-        A timer that ends earlier is kept, and set again at its end: so most requests set and cancel none.
+        A running timer that ends earlier is kept, and is set again when it ends. So most requests set no timer.
         """
         self._wait_until = self._loop.time() + seconds
         if self._wait_timer is not None and self._wait_timer.when() > self._wait_until:

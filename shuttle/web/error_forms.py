@@ -1,4 +1,4 @@
-"""The bodies of errors: in the form of contract 1, in that below `/-/state`, and in that of packer over REST."""
+"""The bodies of errors in three forms: that of most routes, that below `/-/state`, and that of packer over REST."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ from shuttle.web.state.details import detail_of
 
 
 class Failure(NamedTuple):
-    """What an error's body may show; `error` is None for those that only the router or aiohttp knows."""
+    """What an error's body may show; `error` is None if the router or aiohttp reports it, like a 404 or 405."""
 
     status: int
     code: str
@@ -23,7 +23,7 @@ ErrorForm = Callable[[Failure], Any]
 
 
 def failure_of(error: ShuttleError) -> Failure:
-    """The failure that the error is."""
+    """What the body of this error may show."""
     return Failure(error.status, error.code, error.message, error.field, error)
 
 

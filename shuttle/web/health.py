@@ -27,10 +27,11 @@ async def healthz(request: web.Request) -> web.StreamResponse:
 
 @describe(Ready, replies={503: Reply((Ready,))})
 async def readyz(request: web.Request) -> web.StreamResponse:
-    """`GET /readyz`: 503 if this replica cannot answer requests: without the database, or while it is being stopped.
+    """`GET /readyz`: 503 if this replica cannot answer requests: without database or lease, or while it stops.
 
-    If the object store or a Jenkins controller is unreachable, it is `degraded`, with 200: other replicas could answer
-    no better. Only callers who may read builds see the reasons, because these name addresses.
+    If the object store or a Jenkins controller is unreachable, or this replica's clock is wrong, it is `degraded`, with
+    200: other replicas could answer no better. Only callers who may read builds see the reasons, because these name
+    addresses.
     """
     readiness = request.app[READINESS]
     states = {"replica": readiness.why_not or OK, **await readiness.states()}

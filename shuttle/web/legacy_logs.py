@@ -16,7 +16,7 @@ from shuttle.web.names import ids_in
 
 # A reader that has stopped reading holds one block in memory.
 _BLOCK_BYTES = 64 * 1024
-# Its clients hold the whole answer in memory, some of them several copies of it.
+# Clients of the older API hold the whole answer in memory, and some of them several copies.
 _MAX_JSON_LOG_BYTES = 8 * 1024 * 1024
 
 

@@ -29,7 +29,7 @@ _BLOCK_BYTES = 64 * 1024
 # A disconnected reader is noticed when a block is written to it, and if the log does not grow, this often.
 _DISCONNECT_CHECK_SECONDS = 30.0
 _RANGE = re.compile(r"bytes=([0-9]*)-([0-9]*)", re.IGNORECASE)
-# No log's size has more than 18 digits; int() refuses some thousand digits.
+# No log's size has more than 18 digits; int() raises for more than 4,300.
 _MAX_DIGITS = 18
 
 
@@ -175,7 +175,7 @@ def raise_if_disconnected(request: web.Request) -> None:
 
 
 def _wanted_of_stage(request: web.Request, stage: StageReader) -> tuple[int, int, bool]:
-    """The same for the part of a stage: an offset before it means its first byte, and there are no ranges."""
+    """Like `_wanted`, for the part of a stage: an offset before it means its first byte, and there are no ranges."""
     if stage.start is None and stage.complete:
         raise NotFoundError(NOT_REPORTED, field="stage")
     first, end, _ = _wanted(request, stage) if "offset" in request.query else (0, stage.size_bytes, False)

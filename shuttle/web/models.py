@@ -51,7 +51,7 @@ class Checks(ResponseBody):
 
 
 class Ready(ResponseBody):
-    """Whether this replica can answer requests; it is `degraded` without the object store or a Jenkins controller.
+    """Whether this replica can answer requests; it is `degraded` if another check fails.
 
     `controllers` has the state of each controller of JENKINS_URL, by name.
     """
@@ -161,7 +161,7 @@ class StageTimes(ResponseBody):
 
 
 class StageLog(ResponseBody):
-    """The part of the log that belongs to a stage: the offsets of its first byte and behind its last byte.
+    """The part of the log that belongs to a stage: the offsets of its first byte and after its last byte.
 
     `start` is null as long as the stage's stream has printed nothing, `stop` as long as the part may grow.
     """
@@ -231,7 +231,11 @@ class ChildEntry(ResponseBody):
 
 
 class LongBuild(ShortBuild):
-    """Everything about a build except its metadata. Secret arguments are null; all are if their key is missing."""
+    """Everything about a build except its metadata.
+
+    Secret arguments are null. `arguments` is null if the key that decrypts them is missing, and for a build that
+    another CI system runs.
+    """
 
     source: BuildSource
     destinations: list[str]

@@ -13,7 +13,7 @@ from shuttle.web import SERVICES, STANDING
 def raw_segments(request: web.Request) -> list[str]:
     """The path's segments as sent, without empty ones: existing clients send repeated and trailing slashes.
 
-    They agree with the path that the router matches, so that their number is that of the route.
+    They agree with the path that the router matches, so there are as many of them as the route's pattern has.
     """
     path = request.raw_path.partition("?")[0].partition("#")[0]
     if not path.startswith("/"):  # absolute form, as sent to proxies

@@ -79,7 +79,7 @@ def _probe(tx: Tx) -> float:
 
 
 def _clock_state(seconds: float) -> str:
-    """Times in answers, expiries and signatures are by the replica's own clock."""
+    """OK, or how far the clocks differ: times in answers, expiries and signatures are by the replica's own clock."""
     if abs(seconds) <= _CLOCK_SECONDS:
         return OK
     return f"Its clock and that of PostgreSQL differ by {abs(seconds):.0f} s; synchronize both."

@@ -60,7 +60,7 @@ def _short_fields(build: Build) -> dict[str, Any]:
 
 
 def _growing_bytes(build: Build, services: Services) -> int:
-    """The size of an unfinished build's log; of one that another replica writes, what it has recorded."""
+    """The size of an unfinished build's log; if another replica writes it, the size which that one has recorded."""
     if services.database.alone or build.app_id in services.owned:
         return services.library.size_bytes(build)
     return len(build.preamble.encode()) if build.checkpoint is None else build.checkpoint.log_offset
@@ -77,7 +77,7 @@ def long_form(
     children: Sequence[Build],
     services: Services,
 ) -> LongBuild:
-    """Everything about one build except its metadata; `spec` is None if its encryption key is missing."""
+    """Everything about one build except its metadata; `spec` is None if it cannot be decrypted or does not exist."""
     log_bytes = build.log_bytes if build.log_bytes is not None else _growing_bytes(build, services)
     return LongBuild(
         **_short_fields(build),

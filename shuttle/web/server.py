@@ -138,7 +138,7 @@ def _gate(services: Services) -> Gate:
 
 
 class _Server(web.Server):
-    """Applies limits to each connection, and answers every failure in it as JSON."""
+    """Applies limits to each connection, and answers all of its errors as JSON."""
 
     def __init__(
         self,
@@ -175,7 +175,7 @@ class _Server(web.Server):
     async def _checked(self, request: web.Request) -> web.StreamResponse:
         if _head_bytes(request) > MAX_HEAD_BYTES:
             raise head_too_large()
-        # aiohttp repeats an unknown expectation in its answer, and fails if that is no text.
+        # aiohttp repeats an unknown expectation in its answer, and fails if the expectation is not valid text.
         if request.version >= (1, 1) and request.headers.get("Expect", _CONTINUE).lower() != _CONTINUE:
             raise web.HTTPExpectationFailed
         try:

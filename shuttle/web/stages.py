@@ -19,7 +19,7 @@ from shuttle.web.names import named_build
 from shuttle.web.representation import stage_times
 
 NOT_REPORTED = "The place of this stage in the log was not reported, or was reported too late; read the whole log."
-# A stage may end without a byte that follows it: so its row is read again at least this often.
+# A stage may end while the log does not grow, so its row is read again at least this often.
 _REREAD_SECONDS = 1.0
 
 
@@ -45,7 +45,7 @@ def _place(stage: StageRow, build: Build) -> StageLog | None:
 
 
 async def stage_reader(request: web.Request, build: Build | None, whole: LogReader) -> "StageReader":
-    """Reads the part of the log that belongs to the stage in the query, once it is known where it begins.
+    """A reader of the part of the log that belongs to the stage in the query.
 
     Raises:
         InvalidRequestError: there is a branch, but no stage. NotFoundError: the build has no such stage, or nobody
@@ -97,7 +97,10 @@ class StageReader:
         return self._stage.log_start
 
     async def refresh(self) -> None:
-        """Read again where the stage begins and ends. The log's size is read first: it has no byte of a later stage."""
+        """Read again where the stage begins and ends.
+
+        The log's size is read before the row: if a later stage has begun below that size, the row has this one's end.
+        """
         self._seen_bytes, is_over = self._whole.size_bytes, self._whole.complete
         newest = await self._database.run(stage_at, self._build_uuid, self._stage.position)
         self._stage = newest or self._stage
@@ -112,11 +115,11 @@ class StageReader:
             await self._change()
 
     async def read(self, offset: int, limit_bytes: int) -> bytes:
-        """See the port."""
+        """See LogReader."""
         return await self._whole.read(offset, max(min(limit_bytes, self.size_bytes - offset), 0))
 
     async def grown_beyond(self, offset: int) -> None:
-        """See the port."""
+        """See LogReader."""
         while self.size_bytes <= offset and not self.complete:
             await self._change()
 

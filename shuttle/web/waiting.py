@@ -1,4 +1,4 @@
-"""Responses while the start waits for the database: 503 for all requests; `/readyz` says why."""
+"""Responses while the start waits for the database: 503 for all requests but `/healthz`; `/readyz` says why."""
 
 import asyncio
 import socket
@@ -12,7 +12,7 @@ from shuttle.web.models import Checks, Ok, Ready
 _NOT_READY = "This replica is starting."
 _NOT_CHECKED = "not checked yet: the start waits for the database"
 _PROBED_CHARACTERS = 64
-# From the accept of a connection to the answer to its request, which arrives with it.
+# A connection is answered within this time after it is accepted, because its request arrives together with it.
 _ACCEPTED_WITHIN_SECONDS = 0.1
 
 
