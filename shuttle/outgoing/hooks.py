@@ -66,7 +66,9 @@ def parse_hooks(value: Any, name: str) -> tuple[tuple[Hook, ...], list[str]]:
         hook = _parse_entry(entry, where, ignored)
         left -= shown_host(hook.url).count(",") + 1
         if left < 0:
-            raise InvalidRequestError(f"Name at most {_MAX_HOSTS} hosts, of all receivers together.", field=name)
+            raise InvalidRequestError(
+                f"Name at most {_MAX_HOSTS} hosts in {name}, including all hosts of failovers and of Kafka.", field=name
+            )
         hooks.append(hook)
     return tuple(hooks), ignored
 
