@@ -70,6 +70,7 @@ class Description:
     body: Content | None = None
     # The media types in which a model can be sent.
     body_types: tuple[str, ...] = (JSON,)
+    may_be_empty: bool = False
 
 
 _DESCRIPTIONS: dict[Callable[..., Any], Description] = {}
@@ -82,13 +83,14 @@ def describe(
     parameters: tuple[Parameter, ...] = (),
     body: Content | None = None,
     body_types: tuple[str, ...] = (JSON,),
+    may_be_empty: bool = False,
     headers: tuple[str, ...] = (),
 ) -> Callable[[Described], Described]:
     """Decorate a handler with its description: `content` and `headers` are for 200, `replies` for other statuses."""
 
     def described(handler: Described) -> Described:
         all_replies = ({200: Reply(content, headers)} if content else {}) | dict(replies or {})
-        _DESCRIPTIONS[handler] = Description(all_replies, frozenset(errors), parameters, body, body_types)
+        _DESCRIPTIONS[handler] = Description(all_replies, frozenset(errors), parameters, body, body_types, may_be_empty)
         return handler
 
     return described

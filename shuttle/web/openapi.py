@@ -123,7 +123,7 @@ def _operation(route: Route, path: str, description: Description) -> dict[str, A
         operation["description"] = f"Also at {', '.join(f'`{_without_patterns(each)}`' for each in route.synonyms)}."
     if description.body is not None:
         # A body of bytes may be empty.
-        is_required = not isinstance(description.body, str)
+        is_required = not (description.may_be_empty or isinstance(description.body, str))
         operation["requestBody"] = {"required": is_required, "content": _body_content(description)}
     return operation
 

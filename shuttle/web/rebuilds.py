@@ -30,6 +30,7 @@ class RebuildRequest(BaseModel):
 @describe(
     NewBuildIds,
     body=RebuildRequest,
+    may_be_empty=True,
     errors=(*JSON_ERRORS, NotFoundError, ConflictError, QueueFullError, CannotRecordError, StoreError),
     headers=ACCEPTANCE_HEADERS,
 )

@@ -106,3 +106,9 @@ def test_build_request_is_described_field_by_field(described: dict[str, Any]):
 def test_every_route_is_in_the_table_once_and_can_be_added():
     assert len({(route.method, route.path) for route in ROUTES}) == len(ROUTES)
     assert all(web.Application().router.add_route(route.method, route.path, route.handler) for route in ROUTES)
+
+
+def test_body_is_required_unless_it_may_be_empty() -> None:
+    paths = document()["paths"]
+    assert paths["/{app_id}/{build_id}"]["post"]["requestBody"]["required"] is True
+    assert paths["/{app_id}/{build_id}/rebuild"]["post"]["requestBody"]["required"] is False
