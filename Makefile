@@ -50,15 +50,15 @@ scenarios: $(VENV)/.installed-dev
 	$(COMPILE)
 	@# Two workers although these tests are long: most of their time is waiting.
 	env -u JENKINS_URL TESTS_SHELLS="dash bash busybox" tests/in_memory $(BIN)/python -m pytest -n 2 --dist loadfile tests/scenarios $(ARGS)
-	@# What `make test` leaves out, because a test of it takes seconds.
+	@# The tests with the mark `slow`, which `make test` leaves out: each takes more than a second.
 	$(TESTS) -m slow $(ARGS)
-	@# The agent's side in the shells that `make test` leaves out.
+	@# The tests of the supervisor in the shells that `make test` leaves out.
 	env -u JENKINS_URL TESTS_SHELLS="bash busybox" tests/in_memory $(BIN)/python -m pytest -n 6 --dist worksteal tests/unit/pipelines $(ARGS)
 	@# With ARGS=--long also more examples of each property than in `make test`, and the tests with the mark `long`.
 	$(if $(findstring --long,$(ARGS)),env -u JENKINS_URL $(BIN)/python -m pytest -n 2 --hypothesis-profile=thorough \
 	  --timeout 300 tests/unit/logs tests/unit/sources/test_generated_archives.py \
 	  tests/unit/jenkins_emulator/test_emulator_groovy.py $(ARGS))
-	@# Kills at seeded moments and in the middle of a log on the other database; with --long at each transition.
+	@# Kills at seeded moments and in the middle of a log also on PostgreSQL; with --long at each transition.
 	env -u JENKINS_URL TESTS_DATABASE=postgresql tests/in_memory $(BIN)/python -m pytest -n 2 --dist loadfile tests/scenarios/test_kill.py \
 	  tests/scenarios/test_seeded_kills.py -k "not twenty_kills and not three_replicas \
 	  $(if $(findstring --long,$(ARGS)),,and (many_small_builds or middle_of_the_log or is_delivered))" $(ARGS)

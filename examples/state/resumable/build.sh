@@ -17,7 +17,7 @@ fi
 
 if ! is_done 40; then
   report_state 40 "configuring the disk"
-  # A source that is mended has the file `mended`.
+  # This step fails until the source has the file `mended`.
   [ -f mended ] || exit 1
   echo "configured $disk"
 fi
