@@ -22,10 +22,10 @@ from tests.support.tcp_proxy import TcpProxy
 SILENT_SECONDS = 90
 PRINTING_SECONDS = 20
 LARGE_BYTES = 200_000_000
-# At first the supervisor looks at a silent build more often.
+# The measurement begins after this time, because at first the supervisor looks at a silent build more often.
 _SETTLING_SECONDS = 25
 _LOOK_SECONDS = 0.05
-# Only the user's processes have it in their environment.
+# A variable that only the user's processes have in their environment.
 _USER_PROCESS_MARKER = b"SHUTTLE_RUN="
 
 

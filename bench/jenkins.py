@@ -7,7 +7,7 @@ from aiohttp import web
 
 
 class BenchJenkins:
-    """Has a job for each build; the build has number 1 and runs until its job is in `over`.
+    """Has one job for each build; this build has the number 1 and runs until `over` contains the job.
 
     `forms` has the parameters of each build by its uuid, and its job as `JOB`; `asked` counts requests by kind.
     """

@@ -1,6 +1,6 @@
-"""Counts the lines of all logs in a Kafka topic, in a process of its own, which reads as fast as the mock broker sends.
+"""Counts the lines of all logs in a Kafka topic. A process of its own reads them, as fast as the mock broker sends.
 
-The broker keeps 5 MB per partition. A reader that shares a busy process would lag behind them and miss messages.
+The broker keeps only 5 MB per partition: a reader in a busy process would lag behind and miss messages.
 """
 
 import asyncio

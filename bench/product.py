@@ -15,7 +15,7 @@ from tests.support.free_port import free_port
 from tests.support.product import FAST, Process, data_url
 from tests.support.serving import serving
 
-# After a 503 of a machine that is fully used.
+# Before a request is repeated that was answered 503, because the machine was fully used.
 _PAUSE_SECONDS = 0.5
 _SOURCE = data_url({"build.sh": ""})
 
@@ -30,7 +30,7 @@ class Shuttle(NamedTuple):
     session: aiohttp.ClientSession
 
     async def submit(self, app_id: str, **fields: Any) -> str:
-        """Request build `1` of the app, again while the answer is 503; returns its uuid."""
+        """Request build `1` of the app, and repeat that while the answer is 503; returns the build's uuid."""
         body = {"source": {"url": _SOURCE}, "pipeline": "script", **fields}
         while True:
             async with self.session.post(f"{self.url}/{app_id}/1", json=body) as response:
@@ -42,14 +42,14 @@ class Shuttle(NamedTuple):
         return str((await self.build(app_id))["build_uuid"])
 
     async def running(self, app_id: str, **fields: Any) -> Supervisor:
-        """Request such a build and return its supervisor, after `begin`."""
+        """Request build `1` of the app, and return its supervisor after `begin`."""
         form = await self.jenkins.form_of(await self.submit(app_id, **fields))
         supervisor = Supervisor(self.session, self.url, form)
         await supervisor.begin()
         return supervisor
 
     async def build(self, app_id: str) -> dict[str, Any]:
-        """Build `1` of the app, as GET returns it, again while the answer is 503."""
+        """Build `1` of the app, as GET returns it; asks again while the answer is 503."""
         while True:
             async with self.session.get(f"{self.url}/{app_id}/1") as response:
                 if response.status != 503:

@@ -31,8 +31,8 @@ from tests.support.serving import serving
 
 REPLICAS = 3
 BUILDS = int(os.environ.get("BENCH_BUILDS", "300"))
-# SHUTTLE_AGENT_CALLS_PER_SECOND: the calls cost most of the time of replicas and PostgreSQL, which share this machine
-# with all that is imitated here.
+# The value of SHUTTLE_AGENT_CALLS_PER_SECOND. Replicas and PostgreSQL spend most of their CPU time on these calls, and
+# they share this machine with the imitated agents, Jenkins, receiver and balancer.
 AGENT_CALLS_PER_SECOND = os.environ.get("BENCH_AGENT_CALLS", "200")
 SECONDS = 20.0
 # The defaults of SHUTTLE_HEARTBEAT_SECONDS and SHUTTLE_LEASE_SECONDS.

@@ -147,7 +147,7 @@ async def run(kafka: bool) -> None:
         "MAXIMUM_PARALLEL_BUILDS": str(BUILDS),
         "SHUTTLE_JENKINS_POLLS_PER_SECOND": str(POLLS_PER_SECOND),
         "SHUTTLE_AGENT_CALLS_PER_SECOND": str(CALLS_PER_SECOND),
-        # As by default: with many supervisors on a small budget, each is silent for seconds.
+        # The default. With a small budget of calls, each of many supervisors is silent for seconds between two calls.
         "SHUTTLE_AGENT_SILENCE_SECONDS": "60",
     }
     with tempfile.TemporaryDirectory() as folder:

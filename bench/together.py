@@ -61,7 +61,7 @@ def main() -> int:
     """Print the table."""
     argparse.ArgumentParser(description=__doc__).parse_args()
     if not LIBRARIES.is_dir():
-        print("There is no Kafka here: tests/real/install brings it.")
+        print("Kafka is not installed: run tests/real/install.")
         return 2
     asyncio.run(run())
     return 0
