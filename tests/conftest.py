@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, settings
 # time. They are frozen afterwards, so that they cost the tests nothing either.
 gc.disable()
 # pytest caches the modules whose assertions it rewrites: those of the tests and of plugins, of which Hypothesis has a
-# hundred. Processes that tests start write no bytecode: one whose files may not grow would leave a truncated file.
+# hundred. Processes that tests start write no bytecode: some tests limit the size of files that a process writes, and
+# such a process would leave a truncated file.
 os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
 sys.dont_write_bytecode = False
 

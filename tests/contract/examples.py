@@ -1,4 +1,4 @@
-"""Examples for property tests of an API: any JSON, texts with a special meaning, and a function that asks."""
+"""Examples for property tests of an API: any JSON, and texts with a special meaning; `ask` waits for an answer."""
 
 import asyncio
 from typing import Any

@@ -41,7 +41,7 @@ build {
   sources = ["source.file.out"]
 }
 """
-# Commit, tag and push as the original's demo repository does, with a base and a registry of this machine.
+# Commit, tag and push as packerd's demo repository does, with a base and a registry of this machine.
 DOCKER = {
     "variables": {"docker_repo_server": None, "version": "0.1"},
     "builders": [
@@ -98,7 +98,9 @@ async def test_hcl_template_that_asks_for_plugins_is_built_by_a_packer_without_i
         ({"only": "typo"}, "no_such_builder", "no builder of the name typo; it has: img.file.out."),
     ],
 )
-async def test_guards_of_hcl(packer_agent: Agent, options: dict[str, Any], expected: str, sentence: str) -> None:
+async def test_missing_variable_and_unknown_builder_of_hcl_are_reported(
+    packer_agent: Agent, options: dict[str, Any], expected: str, sentence: str
+) -> None:
     api = shuttle(template="image.pkr.hcl", files={"image.pkr.hcl": HCL}, **options)
     assert (await run(packer_agent, api)).status != 0
     assert reason(api)[0] == expected, api.log

@@ -60,7 +60,7 @@ async def test_replicas_whose_clocks_are_ten_minutes_apart(tmp_path: Path):
 
 
 async def says_that_its_clock_is_off(product: Product, seconds: int) -> None:
-    """Ready, but degraded if its clock differs; the times that it tells are its own clock's."""
+    """Ready, but degraded if its clock differs; the times in its responses are those of its own clock."""
     async with product.session.get(f"{product.url}/readyz") as response:
         answer = await response.json()
     assert response.status == 200

@@ -69,7 +69,7 @@ async def until_other_build_has_ended(product: Product, app_id: str) -> float:
 
 
 async def test_new_instance_with_the_name_and_address_of_a_frozen_one(tmp_path: Path):
-    """As a pod that is replaced while the machine of the old one hangs; later the old one continues for a while."""
+    """Like a pod that is replaced while the machine of the old pod hangs; later the old one continues for a while."""
     async with tcp_proxy(0, 0) as address:
         named = {"SHUTTLE_REPLICA_NAME": "shuttle-0", "SHUTTLE_REPLICA_URL": address.url}
         async with separate_replicas(tmp_path, first=named) as (product, links):

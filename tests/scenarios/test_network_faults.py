@@ -34,8 +34,8 @@ STRETCH_BYTES = 4_000
 SOURCE_BYTES = 500
 # All logs are 30 MB as messages, and the mock brokers keep 5 MB of a partition.
 LOG_TOPICS = 10
-# Half of the disturbances of 200 builds that were measured with this seed; their number also depends on the machine's
-# speed.
+# The fewest disturbances that the test accepts: half of those that were measured with this seed and 200 builds, because
+# their number also depends on the machine's speed.
 FEWEST = {"Jenkins": 45, "shuttle": 50, "receivers": 15, "sources": 7}
 
 

@@ -26,7 +26,7 @@ REGISTRY = {"docker_registry": "r.example", "gm_registry_host": "r.example", "gm
 
 
 @pytest.mark.parametrize("how", ["killed", "stopped"])
-async def test_builds_of_a_lost_replica_go_on(how: str, tmp_path: Path):
+async def test_builds_of_a_lost_replica_continue(how: str, tmp_path: Path):
     ran = tmp_path / "ran"
     async with running_replicas(tmp_path, 2) as product:
         receiver = product.receiver()
@@ -43,7 +43,7 @@ async def test_builds_of_a_lost_replica_go_on(how: str, tmp_path: Path):
 
 
 async def test_a_replica_that_was_frozen_sends_and_writes_nothing_more(tmp_path: Path):
-    """It is frozen for longer than its lease, in the middle of a log; another replica ends the build meanwhile."""
+    """The replica is frozen for longer than its lease, in the middle of a log; another one ends the build meanwhile."""
     ran = tmp_path / "ran"
     async with running_replicas(tmp_path, 2) as product:
         receiver = product.receiver()

@@ -31,7 +31,7 @@ class Balancer(PassingBalancer):
 
     @asynccontextmanager
     async def probing(self, interval_seconds: float = _PROBE_SECONDS) -> AsyncIterator[None]:
-        """Meanwhile take replicas out and back as their /readyz says, asked periodically as by any balancer."""
+        """Within this context, take replicas out and put them back as their /readyz says, which is polled."""
         ended = asyncio.Event()
         async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as probes:
             for port in self.ports:

@@ -1,4 +1,4 @@
-"""Requests builds of several apps all the time, and checks that each of them arrives whole."""
+"""Requests builds of several apps all the time, and checks that each of them succeeds with its whole log."""
 
 import asyncio
 import hashlib
@@ -11,7 +11,7 @@ from tests.support.product import Product, Receiver
 
 @asynccontextmanager
 async def builds_all_the_time(product: Product, app_ids: Sequence[str] = ("a", "b", "c")) -> AsyncIterator[None]:
-    """Meanwhile request one build of each app after the other; no request may fail, no byte or status be missing."""
+    """Within this context, request one build of each app after the other; fails if a request does or a byte is lost."""
     receivers: dict[tuple[str, str], Receiver] = {}
     done = asyncio.Event()
 

@@ -61,7 +61,7 @@ class CountedBuilds:
             assert self._mark(app_id, build_id).read_text().split() == ["ran"]
 
     async def _record(self, app_id: str, build_id: str, seconds: float) -> dict[str, Any]:
-        """The build's record; a 503 is an invitation to ask again."""
+        """The build's record; after a 503 it is requested again."""
         async with asyncio.timeout(seconds):
             while True:
                 async with self.product.session.get(f"{self.product.url}/{app_id}/{build_id}") as response:

@@ -5,12 +5,12 @@ from collections.abc import Callable
 
 
 def cpu_seconds(work: Callable[[], object]) -> float:
-    """The least of two runs: another thread of the process can only add to one."""
+    """The CPU time of the shorter of two runs: other threads of the process can only add to it."""
     return min(_once(work), _once(work))
 
 
 def growth(work: Callable[[int], Callable[[], object]], size: int, times: int) -> float:
-    """How often the time for `size` fits into the time for `times * size`: about `times` if the work is linear.
+    """The time for `times * size`, divided by the time for `size`: about `times` if the work is linear.
 
     `work(size)` prepares the input and returns what is measured.
     """

@@ -57,7 +57,7 @@ async def test_a_task_waits_for_the_next_renewal(uptime: Uptime):
     await asyncio.wait_for(waiting, 10)
 
 
-async def test_a_task_that_is_cancelled_before_the_renewal_does_not_go_on(uptime: Uptime):
+async def test_a_task_that_is_cancelled_before_the_renewal_does_not_continue(uptime: Uptime):
     """Its app was taken: the membership ends the tasks of lost apps, then renews the lease."""
     lease, went_on = Lease(12, uptime), False
 

@@ -35,7 +35,7 @@ def test_tokens_that_are_not_separated_by_commas_are_not_one_token(between: str)
 
 @pytest.mark.parametrize("name", ["SHUTTLE_TOKENS", "SHUTTLE_ENCRYPTION_KEYS", "SHUTTLE_ALIASES", "KAFKA_HOSTS"])
 @pytest.mark.parametrize("commas", [",", " , ,"])
-def test_nothing_but_commas_is_no_empty_list(name: str, commas: str):
+def test_list_of_only_commas_is_refused(name: str, commas: str):
     problem_of(name, commas)
 
 
@@ -89,7 +89,7 @@ def _credentials(host: str) -> str:
     ],
     ids=["insecure registries", "kafka hosts", "registry credentials", "kafka credentials"],
 )
-def test_hosts_that_match_nothing_are_refused(name: str, written: Callable[[str], str]):
+def test_values_that_can_match_no_host_are_refused(name: str, written: Callable[[str], str]):
     for host in ("h", "h:1", "10.0.0.1:65535", "[::1]:5000", "[2001:db8::1]", "a_b.example"):
         load_settings({name: written(host)})
     for host in ("http://h", "h/", "h/path", "u:p@h", "h:0", "h:65536", "h:x", "::1", "[::1", "h i", "*", "é.example"):
@@ -107,7 +107,7 @@ def test_hosts_that_match_nothing_are_refused(name: str, written: Callable[[str]
     ],
     ids=str,
 )
-def test_other_names_are_checked_at_the_start(name: str, good: list[str], bad: list[str]):
+def test_names_of_hosts_topics_folders_and_files_are_checked_at_the_start(name: str, good: list[str], bad: list[str]):
     for value in good:
         load_settings({name: value})
     for value in bad:
@@ -129,7 +129,7 @@ def test_other_names_are_checked_at_the_start(name: str, good: list[str], bad: l
         ("SHUTTLE_MAX_LOG_BYTES", str(2**62), str(2**63)),
     ],
 )
-def test_numbers_end_where_instants_and_columns_end(name: str, greatest: str, too_great: str):
+def test_numbers_beyond_the_range_of_instants_or_columns_are_refused(name: str, greatest: str, too_great: str):
     load_settings({name: greatest})
     problem_of(name, too_great)
 
@@ -137,7 +137,7 @@ def test_numbers_end_where_instants_and_columns_end(name: str, greatest: str, to
 @pytest.mark.parametrize(
     "value", ['{"A": "x", "A": "y"}', '{"A": NaN}', '{"A": -Infinity}', '{"A": 1e999}', "[" * 100_000], ids=len
 )
-def test_arguments_that_json_leaves_open_are_refused(value: str):
+def test_ambiguous_or_unusable_json_of_build_arguments_is_refused(value: str):
     problem_of("EXTRA_BUILD_ARGS", value)
 
 

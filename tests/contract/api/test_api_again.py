@@ -69,7 +69,7 @@ async def test_latest_is_the_newest_commit_of_the_branch(shuttle: Shuttle, app: 
     assert (await shuttle.ask("POST", f"/{app}/x", json=both)).json["field"] == "resume_from.latest"
 
 
-async def test_rebuild_of_nothing_and_bad_bodies(shuttle: Shuttle, app: str):
+async def test_rebuild_of_an_unknown_build_or_with_a_bad_body_is_refused(shuttle: Shuttle, app: str):
     assert (await shuttle.ask("POST", f"/{app}/none/rebuild", data=b"")).status == 404
     await shuttle.submit(f"/{app}/1", source={"url": data_url({"build.sh": "#!/bin/sh\n"})})
     await shuttle.until(f"/{app}/1")
@@ -103,7 +103,7 @@ async def test_failed_build_is_resumed_once(shuttle: Shuttle, app: str):
     ]
 
 
-async def test_resume_through_the_other_door_is_the_same_build(shuttle: Shuttle, app: str):
+async def test_build_resumed_by_one_api_is_known_to_the_other(shuttle: Shuttle, app: str):
     await shuttle.submit(f"/{app}/1", source={"url": data_url({"build.sh": "#!/bin/sh\nsleep 600 & exit 1\n"})})
     failed = await shuttle.until(f"/{app}/1")
     path = f"/-/state/builds/{failed['build_uuid']}/resume"
@@ -146,7 +146,7 @@ cat resume/variables/password
 """
 
 
-async def test_resumed_build_finds_what_the_failed_one_has_left(shuttle: Shuttle, app: str):
+async def test_resumed_build_finds_files_and_variables_of_the_failed_one(shuttle: Shuttle, app: str):
     await shuttle.submit(f"/{app}/1", source={"url": data_url({"build.sh": LEAVES})})
     failed = await shuttle.until(f"/{app}/1", seconds=60)
     assert failed["state"] == "failed"
@@ -164,7 +164,7 @@ async def test_resumed_build_finds_what_the_failed_one_has_left(shuttle: Shuttle
     assert "resume" in [stage["stage"] for stage in resumed["stages"]]
 
 
-async def test_folder_of_the_source_is_not_overwritten(shuttle: Shuttle, app: str):
+async def test_folder_resume_of_the_source_is_not_overwritten(shuttle: Shuttle, app: str):
     await shuttle.submit(f"/{app}/1", source={"url": data_url({"build.sh": LEAVES})})
     await shuttle.until(f"/{app}/1", seconds=60)
     files = {"build.sh": "#!/bin/sh\ncat resume/cv.txt; ls resume\n", "resume/cv.txt": "mine\n"}
@@ -177,7 +177,7 @@ async def test_folder_of_the_source_is_not_overwritten(shuttle: Shuttle, app: st
 
 
 @pytest.mark.parametrize("damage", ["deleted", "changed"])
-async def test_build_is_not_resumed_without_the_files_that_it_has_left(
+async def test_build_whose_files_are_lost_or_changed_is_not_resumed(
     shuttle: Shuttle, app: str, damage: str, tmp_path: Path
 ):
     uuid = (await shuttle.ask("POST", "/-/state/builds", json={"build_number": app})).json["id"]

@@ -480,7 +480,7 @@ async def test_artifact_beyond_the_limit_is_not_stored(shuttle: Shuttle, app: st
 
 
 async def test_stopped_build_cannot_be_claimed(idle: Shuttle, app: str):
-    """Not even one for which Jenkins was never called."""
+    """This includes a build for which Jenkins was never called."""
     await idle.submit(f"/{app}/1")
     agent = await agent_of(idle, f"/{app}/1")
     assert (await agent.claim()).status == 409

@@ -203,7 +203,7 @@ async def test_unreachable_archive_is_reported_as_an_error(shuttle: Shuttle, app
 
 
 async def test_reader_that_stalls_or_disconnects_affects_no_other(shuttle: Shuttle, app: str):
-    """It reads nothing of a log that is larger than all buffers; the build and other readers are not affected."""
+    """One reader reads nothing of a log larger than all buffers; the build and other readers are not affected."""
     reader, writer = await asyncio.open_connection("127.0.0.1", shuttle.port, limit=1024)
     await shuttle.submit(
         f"/{app}/1", "yes 'some text of a line that is long enough to fill buffers' | head -c 20000000"

@@ -59,7 +59,7 @@ async def test_one_of_two_platforms_fails(shuttle: Shuttle, app: str):
 
 
 async def test_process_of_a_branch_reports_to_the_record_of_its_platform(shuttle: Shuttle, app: str):
-    """It may fail the record, but only the branch's end completes it. Its token is not shown in the log."""
+    """The process may fail the record, but only the branch's end completes it. Its token is not shown in the log."""
     path = f"/{app}/1"
     script = """\
 echo "key $BLDST_API_KEY"
@@ -94,7 +94,7 @@ fi
 async def test_all_platforms_succeed_and_their_names_are_those_of_the_branches(
     shuttle: Shuttle, jenkins: Jenkins, app: str
 ):
-    """The job is updated when the platforms of a build are others than those of the build before it."""
+    """The job is updated when the platforms of a build differ from those of the build before it."""
     hostile = ["-x", "..", "a", "build", "a-b", "%s"[1:] + "." * 63]
     await shuttle.submit(f"/{app}/1", 'echo "I am $PLATFORM"', platforms=hostile)
     build = await shuttle.until(f"/{app}/1")
@@ -203,7 +203,7 @@ async def test_platforms_are_refused_where_they_cannot_be_built(shuttle: Shuttle
     assert (await shuttle.get(f"/{app}/1-gcp")).status == 404
 
 
-async def test_equal_request_is_answered_again_and_ids_of_platforms_are_taken(shuttle: Shuttle, app: str):
+async def test_equal_request_is_replayed_and_ids_of_platforms_are_in_use(shuttle: Shuttle, app: str):
     wanted = script_request(platforms=["aws", {"name": "gcp", "surprise": 1}])
     first = await shuttle.post(f"/{app}/1", wanted)
     assert (first.status, first.headers["Shuttle-Ignored-Fields"]) == (200, "platforms[1].surprise")

@@ -10,7 +10,7 @@ from typing import Any
 RECORDINGS = Path(__file__).parents[2] / "recordings"
 FILES = {"2.263": "exchanges.jsonl", "2.568": "exchanges-2568.jsonl"}
 _ID = re.compile(r"[A-Z]-[a-z0-9]+(?:-[a-z]+)?-[0-9]{3}")
-# In the newer recording: `Basic <user:what secret>`.
+# The newer recording has this in the place of credentials: `Basic <user:kind of secret>`.
 _WHOSE = re.compile(r"<([a-z-]+):([A-Z_]+)>")
 
 

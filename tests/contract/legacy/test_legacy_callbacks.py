@@ -189,7 +189,7 @@ async def attempts(shuttle: Shuttle, app: LegacyApp, count: int) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_stamp_is_shown_nowhere(waiting: LegacyApp):
+async def test_callback_auth_is_shown_nowhere(waiting: LegacyApp):
     async with Receiver(answering(403)) as callback:
         await waiting.submit(7, callback=callback.url.replace("://", "://user:callback-password@"), callback_auth=STAMP)
         await given_up(waiting.shuttle, waiting.app_id)

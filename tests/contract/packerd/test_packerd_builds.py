@@ -80,7 +80,7 @@ async def test_run_shows_the_stages_of_its_build(packerd: Packerd, giturl: str, 
         assert (await packerd.get(link["href"])).json == stage
 
 
-async def test_failed_stage_has_the_sentence_that_says_why(packerd: Packerd, giturl: str):
+async def test_log_of_a_failed_stage_says_why(packerd: Packerd, giturl: str):
     request_id = await packerd.build(giturl)
     agent = await packerd.agent(request_id)
     await agent.begin("RunPacker")
@@ -103,7 +103,7 @@ async def test_failed_stage_has_the_sentence_that_says_why(packerd: Packerd, git
         ("/absent.git", "main", ["GitClone failed"], "does not exist"),
     ],
 )
-async def test_source_that_cannot_be_had_fails_its_stage(
+async def test_source_that_cannot_be_cloned_fails_its_stage(
     packerd: Packerd, giturl: str, repository: str, branch: str, stages: list[str], sentence: str
 ):
     url = giturl.rpartition("/")[0] + repository if repository else giturl
@@ -149,7 +149,7 @@ async def test_long_log_is_shown_by_its_end(packerd: Packerd, giturl: str):
     assert (await packerd.get(f"{path}?follow=true")).body == lines
 
 
-async def test_two_branches_run_side_by_side_and_one_in_order(packerd: Packerd, giturl: str, work: Work):
+async def test_builds_of_one_branch_run_in_order_and_of_two_in_parallel(packerd: Packerd, giturl: str, work: Work):
     work.commit({"a": "b"}, "other")
     first, second, other = [await packerd.build(giturl, branch=branch) for branch in ("main", "main", "other")]
     await packerd.agent(first)
@@ -195,7 +195,7 @@ async def test_artifacts_are_links(packerd: Packerd, giturl: str):
     assert (await packerd.shuttle.get(hrefs[1].removeprefix(packerd.shuttle.url))).body == b"made"
 
 
-async def test_expected_duration_is_that_of_the_builds_before(packerd: Packerd, giturl: str):
+async def test_expected_duration_is_that_of_earlier_builds(packerd: Packerd, giturl: str):
     first = await packerd.build(giturl)
     assert "eta" not in await packerd.response(first)
     agent = await packerd.agent(first)

@@ -1,4 +1,4 @@
-"""What packer over REST refuses, and how; its health and its description."""
+"""Requests that packer over REST refuses, with the code of each error; its health and its description."""
 
 import re
 from typing import Any
@@ -73,7 +73,7 @@ async def test_request_that_cannot_be_built_is_refused(
         ("GET", "/build", 405, 405),
     ],
 )  # fmt: skip
-async def test_path_without_an_answer_has_a_number(packerd: Packerd, method: str, path: str, status: int, code: int):
+async def test_error_for_a_wrong_path_has_its_code(packerd: Packerd, method: str, path: str, status: int, code: int):
     answer = await packerd.ask(method, path)
     assert (answer.status, answer.json["code"]) == (status, code)
     assert set(answer.json) == {"code", "message"}
@@ -90,7 +90,7 @@ async def test_path_without_an_answer_has_a_number(packerd: Packerd, method: str
     ],
     ids=str,
 )
-async def test_headers_that_do_not_fit_have_their_number(packerd: Packerd, headers: dict[str, str], status: int):
+async def test_error_for_unsupported_headers_has_its_code(packerd: Packerd, headers: dict[str, str], status: int):
     answer = await packerd.ask("POST", "/build", data=b"{", headers=headers)
     assert (answer.status, answer.json["code"]) == (status, status)
 
@@ -109,7 +109,7 @@ async def test_health_is_answered_also_without_jenkins(packerd: Packerd, idle: P
     assert (away.status, away.json["status"], away.json["diskpercentfull"]) == (200, "err", 100)
 
 
-async def test_other_clients_need_a_token(guarded: Packerd):
+async def test_every_call_but_health_and_description_needs_a_token(guarded: Packerd):
     for route in PACKERD_ROUTES:
         path = re.sub(r"{(\w+)[^}]*}", lambda part: "0" if part[1] == "buildnumber" else UNKNOWN, route.path)
         answer = await guarded.ask(route.method, path)

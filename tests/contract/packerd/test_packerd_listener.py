@@ -115,7 +115,7 @@ def test_settings_of_the_listener_that_cannot_work_are_refused(settings: dict[st
 
 
 @pytest.mark.parametrize("more", [{"SHUTTLE_PACKERD_ANONYMOUS": "true"}, {"SHUTTLE_TOKENS": f"controller:{TOKEN}"}])
-def test_listener_is_opened_to_others_on_purpose(more: dict[str, str]):
+def test_listener_beyond_loopback_needs_tokens_or_the_setting_that_opens_it(more: dict[str, str]):
     assert load_settings({"SHUTTLE_PACKERD_BIND": "[::]:443", **more}).packerd_address == ("::", 443)
 
 

@@ -1,4 +1,4 @@
-"""Records below `/-/state`: creating, reading, changing and ending them, as the field's clients do."""
+"""Records below `/-/state`: creating, reading, changing and ending them, as existing clients do."""
 
 import asyncio
 from typing import Any
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 BUILDS = "/-/state/builds"
 BEARER = {"Authorization": f"Bearer {CONTROLLER}"}
-# What the field's client sends: every field, null where it is unset.
+# What `bldst` 0.0.4 sends: every field, null where it is unset.
 OF_CLIENT = {
     "project_id": None,
     "platform_id": None,
@@ -38,7 +38,7 @@ async def new_build(state: Shuttle, name: str, **body: Any) -> str:
 
 
 class Strict(BaseModel):
-    """The field's client demands these fields and types."""
+    """The fields and types that `bldst` 0.0.4 requires."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
@@ -113,7 +113,9 @@ async def test_number_that_is_no_id_is_shown_as_it_was_given(state: Shuttle, num
         ("image_type_id", "00000000-0000-4000-8000-000000000000", None),
     ],
 )
-async def test_id_of_nothing_is_not_found(state: Shuttle, name: str, field: str, value: str, detail: str | None):
+async def test_creation_with_an_unknown_id_gets_404(
+    state: Shuttle, name: str, field: str, value: str, detail: str | None
+):
     answer = await post(state, "", {"build_number": name, field: value})
     assert answer.status == 404
     assert detail is None or answer.json == {"detail": detail}
@@ -240,7 +242,7 @@ async def test_artifacts_are_listed_changed_and_hidden(state: Shuttle, name: str
     assert (await post(state, f"/{uuid}/artifacts", body)).status == 201, "the name is free again"
 
 
-async def test_sensitive_variable_is_only_shown_to_who_may_read_it(state: Shuttle, name: str):
+async def test_sensitive_variable_is_shown_only_to_those_who_may_read_it(state: Shuttle, name: str):
     uuid = await new_build(state, name)
     body = {"variable_key": "KEY", "variable_value": "s3cret-value", "is_sensitive": True}
     created = await post(state, f"/{uuid}/variables", body)

@@ -74,7 +74,7 @@ async def test_failed_build_takes_files_and_a_completed_one_does_not(state: Shut
     assert (await state.get(f"{BUILDS}/{successor}/artifacts/a/content")).body == b"y"
 
 
-async def test_bytes_of_a_reference_are_elsewhere(state: Shuttle, name: str):
+async def test_reference_has_no_content_and_takes_none(state: Shuttle, name: str):
     path = f"{BUILDS}/{await new_build(state, name)}/artifacts"
     await state.ask("POST", path, json={"artifact_name": "ami", "artifact_path": "aws://ami-1"})
     assert (await state.get(f"{path}/ami/content")).status == 409

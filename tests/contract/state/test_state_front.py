@@ -43,7 +43,7 @@ async def test_key_or_bearer_token_is_accepted(state: Shuttle, headers: dict[str
     ],
     ids=str,
 )
-async def test_missing_or_wrong_token_gets_the_401_of_the_field(state: Shuttle, headers: dict[str, str]):
+async def test_missing_or_wrong_token_gets_the_401_that_existing_clients_know(state: Shuttle, headers: dict[str, str]):
     answer = await state.get("/-/state/users/me", headers=headers)
     assert answer.status == 401
     assert answer.headers["WWW-Authenticate"] == "Bearer, X-API-Key"

@@ -1,4 +1,4 @@
-"""Resuming a record below `/-/state`: the context, the successor, and what its CI system says of it."""
+"""Resuming a record below `/-/state`: the context, the successor, and the reports of its CI system."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ async def post(state: Shuttle, path: str, body: Any) -> Any:
 
 
 async def failed_build(state: Shuttle, name: str, project: str | None = None) -> str:
-    """It has done 10, has failed in 20, and has left an artifact and two variables."""
+    """A record that failed in state 20, with two artifacts (one is resumable) and two variables; returns its uuid."""
     uuid = (await post(state, "", {"build_number": name, "project_id": project, "platform": "aws"}))["id"]
     await post(state, f"/{uuid}/states", {"state": 10, "status": "in_progress"})
     await post(state, f"/{uuid}/states", {"state": 20, "status": "in_progress"})
@@ -128,7 +128,7 @@ async def test_running_or_completed_build_is_not_resumed(state: Shuttle, name: s
     assert (await state.ask("POST", f"{BUILDS}/{uuid}/resume", json={})).status == 409
 
 
-async def test_resumable_state_demands_and_skips(state: Shuttle, name: str):
+async def test_resumable_state_requires_variables_and_may_skip_its_code(state: Shuttle, name: str):
     assert (await state.ask("POST", "/-/state/projects", json={"name": name})).status == 201
     path = f"/-/state/projects/{name}/resumable-states"
     wanted = {"state_code": 20, "resume_strategy": "skip_to_next", "required_variables": ["MISSING"]}

@@ -1,6 +1,6 @@
-"""The field's client checks every answer with strict models; one row that they refuse spoils a whole list.
+"""An existing client checks every answer with strict models, and rejects a whole list if one entry does not fit.
 
-The models are those of the client that the field uses (`bldst` 0.0.4), with the limits that they have.
+The models here are those of this client (`bldst` 0.0.4), with their limits.
 """
 
 import uuid

@@ -75,7 +75,9 @@ async def test_an_idle_app_moves_to_the_replica_that_accepts_its_next_build(two:
 
 
 @pytest.mark.parametrize("rest", ["an open sink", "a pending status"])
-async def test_an_app_whose_build_has_ended_stays_while_it_has(rest: str, two: list[PostgresDatabase], vault: Vault):
+async def test_an_app_whose_log_or_status_is_undelivered_stays_with_its_owner(
+    rest: str, two: list[PostgresDatabase], vault: Vault
+):
     kind = "sinks" if rest == "an open sink" else "receivers"
     first = await accepted(two[0], vault, "app", "1", **{kind: [endpoint(vault, "http://a.example/")]})
     await end(two[0], first)

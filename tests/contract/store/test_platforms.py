@@ -90,7 +90,7 @@ async def test_unclaimed_platform_ends_with_the_build(database: Database, build:
     assert (await records(database, build))["gcp"] == (State.FAILED, "parent_ended")
 
 
-async def test_ids_of_platforms_are_taken_within_one_batch_too(database: Database, vault: Vault):
+async def test_id_of_a_platform_conflicts_with_a_build_of_the_same_batch(database: Database, vault: Vault):
     of_a_platform = request(vault, new_build(vault, build_id="1-gcp"))
     results = await database.run(record_all, [of_a_platform, wanted(vault), wanted(vault, "2")])
     assert [isinstance(result, ConflictError) for result in results] == [False, True, False]

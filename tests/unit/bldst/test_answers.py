@@ -1,4 +1,4 @@
-"""What bldst says about answers that are no success, about servers that misbehave, and about redirects."""
+"""Messages of bldst for refusals, for servers that misbehave, and for redirects."""
 
 import contextlib
 import json
@@ -128,7 +128,7 @@ class TestNoConnection:
             ran = run("build get b", BLDST_API_URL=f"http://127.0.0.1:{port}", BUILDSTATE_TIMEOUT="0.1")
         assert (ran.code, ran.err) == (1, f"bldst: 127.0.0.1:{port} did not answer within 0.1 s (BLDST_TIMEOUT)\n")
 
-    def test_server_that_speaks_no_tls(self, server: RecordingServer, run: Run, monkeypatch: pytest.MonkeyPatch):
+    def test_server_without_tls(self, server: RecordingServer, run: Run, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr("bldst.client.time.sleep", lambda _seconds: None)
         ran = run("build get b", BLDST_API_URL=server.url.replace("http:", "https:"))
         assert ran.code == 1
@@ -304,6 +304,6 @@ def test_words_that_are_not_utf_8_are_sent_with_replacements(server: RecordingSe
     "data",
     [[], [1], "text", 5, None, {"states": 5, "failures": [1], "children": 1, "variables": [], "status": "failed"}],
 )
-def test_json_of_another_shape_is_no_traceback(line: str, data: object, server: RecordingServer, run: Run):
+def test_json_of_another_shape_causes_no_traceback(line: str, data: object, server: RecordingServer, run: Run):
     server.default = data
     assert run(line).code in {0, 1}

@@ -1,4 +1,4 @@
-"""Each command line of the field, the request that it makes, and what it prints."""
+"""Each command line that existing pipelines use, the request that it makes, and what it prints."""
 
 from typing import Any, NamedTuple
 

@@ -185,7 +185,7 @@ class TestVariables:
         assert (ran.code, ran.out) == (1, "")
 
 
-def test_closed_pipe_is_no_traceback(server: RecordingServer, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path):
+def test_closed_pipe_causes_no_traceback(server: RecordingServer, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path):
     """As in `bldst build list | head -1`."""
 
     class Closed(Stream):
@@ -197,7 +197,7 @@ def test_closed_pipe_is_no_traceback(server: RecordingServer, run: Run, monkeypa
         assert main(["build", "get", "b"], {"BLDST_API_URL": server.url}, Closed(), Stream(), Stream()) == 1
 
 
-def test_full_disk_is_no_traceback(server: RecordingServer, monkeypatch: pytest.MonkeyPatch, tmp_path):
+def test_full_disk_causes_no_traceback(server: RecordingServer, monkeypatch: pytest.MonkeyPatch, tmp_path):
     class Full(Stream):
         def write(self, text: str) -> int:
             raise OSError(28, "No space left on device")

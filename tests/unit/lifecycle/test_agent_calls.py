@@ -23,7 +23,7 @@ def loop(monkeypatch: pytest.MonkeyPatch) -> Loop:
     return Loop(monkeypatch)
 
 
-def test_a_few_builds_send_five_times_a_second(loop: Loop):
+def test_a_few_builds_get_the_shortest_pause(loop: Loop):
     calls = AgentCalls(200)
     assert [calls.pause_seconds(f"build {claim}", claim, 10) for claim in range(32)] == [SHORTEST_PAUSE_SECONDS] * 32
 

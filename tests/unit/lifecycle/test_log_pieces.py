@@ -310,7 +310,7 @@ async def test_log_of_an_ended_build_is_archived_from_its_pieces(one: OneBuild, 
 async def test_reader_that_comes_while_the_log_is_archived_reads_all_of_it(
     one: OneBuild, monkeypatch: pytest.MonkeyPatch, *, pieces_left: bool
 ):
-    """It has read the build's row before. An empty spool in place of the removed one made it wait for ever."""
+    """The reader has read the build's row before. An empty spool instead of the removed one made it wait for ever."""
     await one.running()
     build_log = await opened(one)
     await ended(build_log, b"one\n")
@@ -353,7 +353,7 @@ async def test_spool_that_another_owner_has_not_written_is_not_trusted(one: OneB
 
 
 async def test_sink_never_gets_bytes_of_an_outdated_spool(one: OneBuild, monkeypatch: pytest.MonkeyPatch):
-    """It waits for the object store, and then reads what was restored."""
+    """The sink waits for the object store, and then reads the restored bytes."""
     monkeypatch.setattr("shuttle.lifecycle.log_forwarding._SPOOL_PAUSE_SECONDS", 0.01)
     await one.running()
     await ended(await opened(one), b"one\ntwo\n")

@@ -125,7 +125,7 @@ async def test_replica_whose_counter_grows_is_not_removed(looks: Looks):
 
 
 @pytest.mark.parametrize("gap", ["the database was away", "this process was stopped"])
-async def test_everybody_gets_a_new_lease_after(gap: str, looks: Looks):
+async def test_every_replica_gets_a_new_lease_after_a_gap(gap: str, looks: Looks):
     await looks.look()
     await looks.look()
     if gap == "the database was away":
@@ -168,7 +168,7 @@ async def test_apps_without_owner_are_shared_and_the_rest_is_taken_afterwards(lo
     assert all(app_id in looks.owned for app_id in looks.database.taken)
 
 
-async def test_budgets_are_shared_by_the_replicas_that_live(looks: Looks):
+async def test_budgets_are_shared_by_the_live_replicas(looks: Looks):
     await looks.look()
     looks.database.others = []
     await looks.look()
@@ -208,7 +208,7 @@ async def test_replica_without_jenkins_and_object_store_releases_its_apps_until_
     assert looks.database.takes_apps
 
 
-async def test_apps_that_were_taken_although_the_answer_was_lost_are_worked_for(looks: Looks):
+async def test_apps_taken_in_a_transaction_whose_answer_was_lost_are_owned(looks: Looks):
     """Before, the log of an ended build was not sent any more if a sink was all that the app had left to do."""
     looks.database.orphans, looks.database.answer_is_lost = {"app": 1}, True
     with pytest.raises(OutcomeUnknownError):
@@ -240,7 +240,7 @@ async def test_apps_that_were_being_taken_during_the_release_are_released_as_wel
 
 
 async def test_a_replica_that_releases_its_apps_takes_none_that_others_left_over(looks: Looks):
-    """It looks for them half a second after it has taken its share: they may be those that it has just released."""
+    """A replica looks for such apps half a second after it took its share: it may have released them just before."""
     looks.reachability, looks.database.others = AWAY, [recorded(Reachability(0, {"a": 0}))]
     looks.membership._seen = {OTHER.instance: (OTHER, looks.seconds)}
     looks.database.orphans = {"a": 1, "b": 1}

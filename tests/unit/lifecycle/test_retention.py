@@ -114,7 +114,7 @@ async def test_an_expired_record_is_removed_with_all_its_objects(parts_after_day
 
 
 async def test_sources_of_posts_that_recorded_no_build_are_removed_a_day_later(one: OneBuild, tmp_path: Path):
-    """Those of recorded builds are kept longer."""
+    """Sources of recorded builds are kept longer."""
     orphan = "00000000-0000-4000-8000-000000000009"
     content = tmp_path / "content"
     content.write_bytes(b"x")

@@ -156,7 +156,7 @@ async def test_deadline_gives_up_a_build_after_three_grace_periods(one: OneBuild
 
 
 async def test_build_of_a_supervisor_that_calls_is_not_given_up(one: OneBuild, time: Time):
-    """It may still work; an ending would let the app's next build overlap with it."""
+    """The build may still run; an ending would let the app's next build overlap with it."""
     await one.queued(number=NUMBER)
     one.clock.forward(3599)
     await one.claim()

@@ -167,7 +167,7 @@ async def test_build_that_is_stopped_during_the_search_is_not_triggered_again(on
 
 
 async def test_build_whose_stop_a_killed_process_left_behind_is_not_triggered(one: OneBuild):
-    """It had searched for the marker of a stopped build, and undone the attempt."""
+    """The killed process had searched for the marker of the stopped build, and undone the attempt to trigger it."""
     await one.triggered()
     await stop_build(one.build_uuid, StopCause.STOPPED, one.services)
     await one.database.run(undo_trigger, one.build_uuid)

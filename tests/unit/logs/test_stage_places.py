@@ -82,7 +82,7 @@ def test_a_stage_without_an_end_ends_with_its_stream(durable: DurableLog):
     assert slices(durable) == {1: b"[left] left\n[left] unfinished"}
 
 
-def test_a_boundary_that_comes_after_the_bytes_behind_it_has_no_place(durable: DurableLog):
+def test_a_boundary_reported_after_the_bytes_that_follow_it_has_no_place(durable: DurableLog):
     writer, spool = durable.writer()
     durable.mark(writer, MAIN, begin(1, 0))
     send(writer, MAIN, b"one\ntwo\nthr")
@@ -97,7 +97,7 @@ def test_a_boundary_that_comes_after_the_bytes_behind_it_has_no_place(durable: D
     assert slices(durable) == {3: b""}
 
 
-def test_a_stage_begins_behind_the_line_that_another_stream_left_unfinished(durable: DurableLog):
+def test_a_stage_begins_after_the_unfinished_line_of_another_stream(durable: DurableLog):
     writer, spool = durable.writer()
     send(writer, MAIN, b"dots..")
     writer.idle()
@@ -108,7 +108,7 @@ def test_a_stage_begins_behind_the_line_that_another_stream_left_unfinished(dura
     assert slices(durable) == {1: b"[left] left\n"}
 
 
-def test_a_boundary_at_which_the_shuttle_was_restarted_comes_before_what_others_print_then(durable: DurableLog):
+def test_a_boundary_stays_before_the_lines_that_other_streams_print_after_a_restart(durable: DurableLog):
     writer, spool = durable.writer()
     durable.mark(writer, LEFT, begin(1, 0))
     send(writer, LEFT, b"l\n")

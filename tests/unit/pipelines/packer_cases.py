@@ -162,7 +162,7 @@ async def test_each_failure_has_its_reason(
     assert api.artifacts == {}
 
 
-async def test_names_of_only_that_exist_are_built_and_the_others_named(packer_agent: Agent) -> None:
+async def test_existing_builders_of_only_are_built_and_unknown_ones_named(packer_agent: Agent) -> None:
     api = shuttle(only=["text", "typo"])
     ended = await run(packer_agent, api)
     assert ended.status == 0, ended.console + api.log
@@ -171,7 +171,7 @@ async def test_names_of_only_that_exist_are_built_and_the_others_named(packer_ag
     assert list(api.artifacts) == ["out/text.txt"]
 
 
-async def test_files_that_keep_names_and_dist_are_uploaded_and_links_are_not(packer_agent: Agent) -> None:
+async def test_files_of_keep_and_dist_are_uploaded_but_not_links(packer_agent: Agent) -> None:
     packer_agent.give("ln")
     commands = (
         "mkdir -p dist disks/a; printf 1 >dist/one; printf 2 >disks/a/two; printf 3 >'x y.iso'; ln -s /etc/passwd p.iso"
@@ -189,7 +189,7 @@ async def test_files_that_keep_names_and_dist_are_uploaded_and_links_are_not(pac
     assert "-----> No file matches the pattern in keep: none*\n" in api.log
 
 
-async def test_file_that_packer_names_and_nobody_finds_fails_the_build(packer_agent: Agent) -> None:
+async def test_missing_file_that_packer_lists_fails_the_build(packer_agent: Agent) -> None:
     provisioner = {"type": "shell-local", "only": ["text"], "inline": ["true"]}
     outside = packer_agent.home / "outside.txt"
     builders = [TEXT | {"target": str(outside)}]

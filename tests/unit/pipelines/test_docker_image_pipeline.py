@@ -374,7 +374,8 @@ def filled(line: str, first: str = "FROM a\n", last: str = "", size: int = 2**20
     return first + line * (room // len(line)) + last
 
 
-# What a reader may handle in the square of its size: the line, what is before it, and what is after it.
+# Dockerfiles for which a parser could take quadratic time: a text that is repeated up to 1 MiB, what is before it, and
+# what is after it.
 REPEATED = {
     "quotes": ("'", "FROM a\nRUN : ", "\n"),
     "quotes before a heredoc": ('"\'"', "FROM a\nRUN : ", " <<E\nE\n"),

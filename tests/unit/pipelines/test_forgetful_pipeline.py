@@ -1,4 +1,4 @@
-"""A new pipeline that only runs the user's program: all that protects the build is the default."""
+"""A new pipeline whose author has thought only of running the user's program: it is protected all the same."""
 
 import asyncio
 from pathlib import Path

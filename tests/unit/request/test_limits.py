@@ -12,7 +12,7 @@ from shuttle.request.legacy import read_legacy_request
 from tests.unit.request.catalogue import image, parse, script, settings
 
 KIB = 1024
-# What counts are bytes, not characters.
+# One character of two bytes, because these limits count bytes.
 TWO_BYTES = "ä"
 
 

@@ -129,7 +129,7 @@ def test_subdir_that_is_no_plain_path_is_refused(subdir: str):
         ({"url": "docker://example.com/a", "submodules": False}, "source.submodules"),
     ],
 )
-def test_what_does_not_belong_to_a_source_is_refused(fields: dict[str, object], field: str):
+def test_field_or_url_part_that_a_source_cannot_have_is_refused(fields: dict[str, object], field: str):
     assert refused(script(source=fields, pipeline="docker-image", destination={"image": IMAGE})) == field
 
 

@@ -34,7 +34,7 @@ def schema_of(engine: sa.Engine) -> sa.MetaData:
 
 
 def narrowed(before: sa.MetaData, after: sa.MetaData, removes: Mapping[str, int], release: int) -> Iterator[str]:
-    """What the migration from one schema to the other takes from replicas of the release before `release`."""
+    """The changes by which a migration would break replicas of the release before `release`, each as a sentence."""
     for name, table in before.tables.items():
         if name not in after.tables:
             yield from _removed(name, removes, release)

@@ -20,7 +20,7 @@ async def database(tmp_path):
 
 
 async def fill(database, states):
-    """Builds of two apps in turns; build N has the state `states[N]`."""
+    """Builds of two apps, alternately; build N has the state `states[N]`."""
     rows = []
     for number, state in enumerate(states):
         ended_at = AT if State(state).final else None

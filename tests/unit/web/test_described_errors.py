@@ -1,4 +1,4 @@
-"""Each error that a handler or a function of the web package that it calls raises is in its route's description."""
+"""Each error that a handler raises, itself or through functions of the web package, is in its route's description."""
 
 import ast
 import inspect
@@ -36,7 +36,7 @@ def test_every_error_of_packer_over_rest_is_described(route: Route):
 
 
 def raised_by(function: Callable[..., Any], seen: set[Any]) -> set[type[ShuttleError]]:
-    """The errors that the function and the web functions it names raise, except those that a `try` catches for good."""
+    """The errors that the function and the web functions it names raise, except those that a `try` does not pass on."""
     if function in seen:
         return set()
     seen.add(function)
