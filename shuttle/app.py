@@ -41,7 +41,7 @@ from shuttle.metrics import observe_jenkins_request
 from shuttle.objects import ObjectStore
 from shuttle.objects.directory import DirectoryStore
 from shuttle.objects.local import make_private
-from shuttle.outgoing.connector import AddressPolicy, outgoing_session
+from shuttle.outgoing.connector import address_policy, outgoing_session
 from shuttle.outgoing.tls import tls_context
 from shuttle.peer_signature import PeerSignature
 from shuttle.senders import log_sinks, status_senders
@@ -116,7 +116,7 @@ async def shuttle_parts(
             reachability=probe.result,
         )
         sinks = StoredSinks(database, vault)
-        policy = AddressPolicy(allow_loopback=settings.binds_loopback, allow_networks=settings.shuttle_allow_networks)
+        policy = address_policy(settings)
         outgoing = outgoing_session(policy, ca_file=settings.shuttle_ca_file, limit=_OUTGOING_CONNECTIONS)
         await stack.enter_async_context(outgoing)
         # Without a limit: each log sink needs a connection for as long as its build runs.

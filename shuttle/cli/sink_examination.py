@@ -7,7 +7,7 @@ import aiohttp
 
 from shuttle.errors import ShuttleError
 from shuttle.kafka.clusters import KafkaClusters
-from shuttle.outgoing.connector import AddressPolicy, outgoing_session
+from shuttle.outgoing.connector import AddressPolicy, address_policy, outgoing_session
 from shuttle.outgoing.endpoints import EndpointKind
 from shuttle.outgoing.faults import describe_fault
 from shuttle.outgoing.hooks import check_hook_url, kind_of, members_of, shown_host
@@ -25,7 +25,7 @@ async def examine_sink(url: str, settings: Settings) -> AsyncIterator[tuple[str,
     except ShuttleError as error:
         yield "--sink", error.message
         return
-    policy = AddressPolicy(allow_loopback=settings.binds_loopback, allow_networks=settings.shuttle_allow_networks)
+    policy = address_policy(settings)
     for member in members_of(url):
         yield shown_host(member), await _EXAMINATIONS[kind_of(member)](member, policy, settings)
 

@@ -11,6 +11,7 @@ from shuttle.build import Build, job_name_of
 from shuttle.errors import InvalidRequestError
 from shuttle.lifecycle import Services
 from shuttle.lifecycle.new_endpoints import new_endpoints
+from shuttle.outgoing.connector import AddressPolicy, address_policy
 from shuttle.outgoing.endpoints import PayloadFormat
 from shuttle.outgoing.hooks import Hook, parse_hooks
 from shuttle.request import canonical_json, check_id, compact_json
@@ -53,10 +54,11 @@ async def accept_record(request: RecordRequest, services: Services) -> AcceptedR
     """Record the build; an equal request gets the recorded one.
 
     Raises:
-        InvalidRequestError: a webhook or the number breaks a rule of the contract. NotFoundError: the project or a
-            reference does not exist. ConflictError: a different request has recorded a build with this number.
+        InvalidRequestError: a webhook or the number breaks a rule of the contract; `field` names it.
+        NotFoundError: the project or a reference does not exist.
+        ConflictError: a different request has recorded a build with this number.
     """
-    hooks, ignored = _status_hooks(request.metadata)
+    hooks, ignored = _status_hooks(request.metadata, address_policy(services.settings))
     # The URLs of webhooks may have secrets; they are recorded as receivers, encrypted.
     metadata = {name: value for name, value in request.metadata.items() if name != "webhooks"}
     receivers = new_endpoints(hooks, PayloadFormat.STANDARD, services.vault)
@@ -93,14 +95,14 @@ def _app_of(tx: Tx, request: RecordRequest) -> str:
     return referred_project(tx, request.project or "").app_id
 
 
-def _status_hooks(metadata: Mapping[str, Any]) -> tuple[tuple[Hook, ...], tuple[str, ...]]:
+def _status_hooks(metadata: Mapping[str, Any], policy: AddressPolicy) -> tuple[tuple[Hook, ...], tuple[str, ...]]:
     """The receivers of statuses, and the paths of the fields that are ignored: a record has no log to send."""
     webhooks = metadata.get("webhooks") or {}
     if not isinstance(webhooks, Mapping):
         raise InvalidRequestError('Write webhooks as {"status": [URL, …]}.', field="metadata.webhooks")
     others = tuple(f"metadata.webhooks.{name}" for name in webhooks if name != "status")
     status = webhooks.get("status")
-    hooks, unknown = ((), ()) if status is None else parse_hooks(status, "metadata.webhooks.status")
+    hooks, unknown = ((), ()) if status is None else parse_hooks(status, "metadata.webhooks.status", policy)
     return hooks, (*others, *unknown)
 
 

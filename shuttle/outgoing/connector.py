@@ -16,6 +16,7 @@ from shuttle.outgoing.embedded_ipv4 import embedded_ipv4
 from shuttle.outgoing.lenient_client import RESPONSE_LIMITS, LenientConnector
 from shuttle.outgoing.lookup import AddressInfo, AddressInfos, Lookups
 from shuttle.outgoing.tls import tls_context
+from shuttle.settings import Settings
 
 Network = IPv4Network | IPv6Network
 IPAddress = IPv4Address | IPv6Address
@@ -58,6 +59,11 @@ class AddressPolicy:
 
     def _is_exception(self, address: IPAddress) -> bool:
         return any(address in network for network in self.allow_networks)
+
+
+def address_policy(settings: Settings) -> AddressPolicy:
+    """The policy for callers' URLs."""
+    return AddressPolicy(allow_loopback=settings.binds_loopback, allow_networks=settings.shuttle_allow_networks)
 
 
 def _forbidden_kind(address: IPAddress) -> str | None:

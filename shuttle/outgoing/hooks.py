@@ -1,15 +1,17 @@
 """Parses and checks hooks: the URLs to which a request wants its statuses and its log to be sent."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 from shuttle.errors import InvalidRequestError
+from shuttle.outgoing.connector import AddressPolicy
 from shuttle.outgoing.endpoints import EndpointKind
 from shuttle.outgoing.headers import check_headers
 from shuttle.outgoing.kafka_url import read_kafka_url
+from shuttle.outgoing.literal_hosts import check_literal_host
 from shuttle.outgoing.urls import check_length, named, split_url
 from shuttle.outgoing.userinfo import Credentials, split_userinfo
 
@@ -26,19 +28,28 @@ _MAX_HOSTS = 100
 class HookKind:
     """A kind of receiver, known by the scheme of its URLs.
 
-    `check` gets a URL and the name of its field, and raises InvalidRequestError if the URL cannot be used.
+    `check` gets a URL and the name of its field, and returns the URL's hosts. It raises InvalidRequestError if the URL
+    cannot be used.
     `headers_refusal` says why a hook with headers is refused; None = it may have some.
     """
 
     name: EndpointKind
     schemes: tuple[str, ...]
-    check: Callable[[str, str], object]
+    check: Callable[[str, str], Sequence[str]]
     headers_refusal: str | None = None
 
 
+def _http_hosts(url: str, name: str) -> Sequence[str]:
+    return (split_url(url, name).host,)
+
+
+def _kafka_hosts(url: str, name: str) -> Sequence[str]:
+    return [host for host, _ in read_kafka_url(url, name).hosts]
+
+
 _KINDS = (
-    HookKind(EndpointKind.HTTP, ("http", "https"), split_url),
-    HookKind(EndpointKind.KAFKA, ("kafka", "kafka+ssl"), read_kafka_url, "Kafka receives none of them"),
+    HookKind(EndpointKind.HTTP, ("http", "https"), _http_hosts),
+    HookKind(EndpointKind.KAFKA, ("kafka", "kafka+ssl"), _kafka_hosts, "Kafka receives none of them"),
 )
 _KIND_BY_SCHEME = {scheme: kind for kind in _KINDS for scheme in kind.schemes}
 
@@ -51,10 +62,11 @@ class Hook:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
-def parse_hooks(value: Any, name: str) -> tuple[tuple[Hook, ...], list[str]]:
+def parse_hooks(value: Any, name: str, policy: AddressPolicy | None = None) -> tuple[tuple[Hook, ...], list[str]]:
     """Parse the value of `webhooks.status` or `webhooks.logs` (`name`): one entry, or an array of them.
 
-    Returns the hooks, and the paths of the fields that are ignored.
+    Returns the hooks, and the paths of the fields that are ignored. Hosts that are written as addresses are checked by
+    `policy`; None = the addresses are checked only when statuses and logs are sent.
 
     Raises:
         InvalidRequestError: an entry is invalid; the error's field names it, like `webhooks.logs[1].headers.X-Y`.
@@ -63,7 +75,7 @@ def parse_hooks(value: Any, name: str) -> tuple[tuple[Hook, ...], list[str]]:
     left = _MAX_HOSTS
     hooks = []
     for where, entry in _entries(value, name):
-        hook = _parse_entry(entry, where, ignored)
+        hook = _parse_entry(entry, where, policy, ignored)
         left -= shown_host(hook.url).count(",") + 1
         if left < 0:
             raise InvalidRequestError(
@@ -81,16 +93,16 @@ def _entries(value: Any, name: str) -> Iterator[tuple[str, Any]]:
         yield f"{name}[{index}]", entry
 
 
-def _parse_entry(entry: Any, name: str, ignored: list[str]) -> Hook:
+def _parse_entry(entry: Any, name: str, policy: AddressPolicy | None, ignored: list[str]) -> Hook:
     if isinstance(entry, str):
-        check_hook_url(entry, name)
+        check_hook_url(entry, name, policy)
         return Hook(entry)
     if not isinstance(entry, dict):
         raise InvalidRequestError('Write a URL, or {"url": …, "headers": {…}}.', field=name)
     url = entry.get("url")
     if not isinstance(url, str):
         raise InvalidRequestError("Name the receiver with a URL.", field=f"{name}.url")
-    check_hook_url(url, f"{name}.url")
+    check_hook_url(url, f"{name}.url", policy)
     ignored.extend(f"{name}.{key}" for key in entry if key not in {"url", "headers"})
     headers = entry.get("headers")
     hook = Hook(url, {} if headers is None else check_headers(headers, f"{name}.headers"))
@@ -108,22 +120,25 @@ def _parse_entry(entry: Any, name: str, ignored: list[str]) -> Hook:
     return hook
 
 
-def check_hook_url(url: str, name: str) -> None:
-    """Accept a URL of one of the kinds, or a failover of them.
+def check_hook_url(url: str, name: str, policy: AddressPolicy | None = None) -> None:
+    """Accept a URL of one of the kinds, or a failover of them. `policy`: see `parse_hooks`.
 
     Raises:
         InvalidRequestError: the URL is invalid; the message about a failover has the number of the invalid member.
     """
     check_length(url, name)
     if is_failover(url):
-        _check_failover(url, name)
+        _check_failover(url, name, policy)
         return
     kind = _KIND_BY_SCHEME.get(_scheme(url))
     if kind is None:
         raise InvalidRequestError(
             f"Write an {named(_KIND_BY_SCHEME)} URL with a host, or failover(…) of them.", field=name
         )
-    kind.check(url, name)
+    hosts = kind.check(url, name)
+    if policy is not None:
+        for host in hosts:
+            check_literal_host(host, name, policy)
 
 
 def is_failover(url: str) -> bool:
@@ -164,24 +179,24 @@ def _scheme(url: str) -> str:
     return url.partition("://")[0].lower()
 
 
-def _check_failover(url: str, name: str) -> None:
+def _check_failover(url: str, name: str, policy: AddressPolicy | None) -> None:
     if _FAILOVER.fullmatch(url) is None:
         raise InvalidRequestError("Write failover(url, url, …) with a closing parenthesis at the end.", field=name)
     for number, member in enumerate(members_of(url), start=1):
         # The split leaves the comma before an empty member at the end of the member before it.
         next_is_empty = member.endswith(",")
         try:
-            _check_member("" if next_is_empty else member, name)
+            _check_member("" if next_is_empty else member, name, policy)
         except InvalidRequestError as error:
             wrong = number + next_is_empty
             raise InvalidRequestError(f"Member {wrong} of failover(…): {error.message}", field=name) from None
 
 
-def _check_member(member: str, name: str) -> None:
+def _check_member(member: str, name: str, policy: AddressPolicy | None) -> None:
     if not member.strip(" "):
         raise InvalidRequestError("Write a URL between every two commas.", field=name)
     if is_failover(member):
         raise InvalidRequestError("Write the members without another failover in them.", field=name)
     if _scheme(member) not in _KIND_BY_SCHEME:
         raise InvalidRequestError(f"Write an {named(_KIND_BY_SCHEME)} URL.", field=name)
-    check_hook_url(member, name)
+    check_hook_url(member, name, policy)

@@ -213,6 +213,7 @@ def _read_callback(body: LegacyBody) -> tuple[Hook, ...]:
         split_url(url, "callback")
         url, headers = split_userinfo(url)[0], {"Authorization": body.callback_auth}
     try:
+        # Without an address policy: a build runs even if its callback and its Kafka hosts cannot be reached.
         return parse_hooks([{"url": url, "headers": headers}], "callback")[0]
     except InvalidRequestError as error:
         field_name = "callback_auth" if "headers" in (error.field or "") else "callback"

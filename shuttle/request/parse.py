@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from shuttle.errors import InvalidRequestError
+from shuttle.outgoing.connector import address_policy
 from shuttle.outgoing.headers import check_headers
 from shuttle.outgoing.hooks import parse_hooks
 from shuttle.outgoing.image import Image, check_tag, parse_destination
@@ -44,9 +45,9 @@ def parse_build_request(value: Any, settings: Settings, pipelines: Pipelines) ->
     kind, options = _read_pipeline(body.pipeline, pipelines, ignored)
     source = read_source(body.source.url, kind).with_checkout(body.source.subdir, body.source.submodules)
     destination, tags = _read_destination(body.destination, kind)
-    webhooks = body.webhooks or Webhooks()
-    status_hooks, unknown_in_status = parse_hooks([] if webhooks.status is None else webhooks.status, "webhooks.status")
-    log_hooks, unknown_in_logs = parse_hooks([] if webhooks.logs is None else webhooks.logs, "webhooks.logs")
+    webhooks, policy = body.webhooks or Webhooks(), address_policy(settings)
+    status_hooks, unknown_in_status = parse_hooks(_entries(webhooks.status), "webhooks.status", policy)
+    log_hooks, unknown_in_logs = parse_hooks(_entries(webhooks.logs), "webhooks.logs", policy)
     arguments = read_arguments(body.arguments or {})
     effective_arguments = settings.extra_build_args | arguments
     platforms = read_platforms(body.platforms, kind, effective_arguments)
@@ -75,6 +76,10 @@ def parse_build_request(value: Any, settings: Settings, pipelines: Pipelines) ->
         f"{name} is shorter than 6 bytes and is not masked in the log." for name in unmasked_secrets(request)
     )
     return ParsedRequest(request, (*ignored, *unknown_in_status, *unknown_in_logs), warnings)
+
+
+def _entries(hooks: Any) -> Any:
+    return [] if hooks is None else hooks
 
 
 def _read_pipeline(value: Any, pipelines: Pipelines, ignored: list[str]) -> tuple[PipelineKind, dict[str, Any]]:

@@ -25,7 +25,7 @@ from shuttle.web.state.bodies import IGNORED, SHAPE_ERRORS, read_shape
 from shuttle.web.state.build_forms import build_entry, labels_of
 from shuttle.web.state.build_models import BuildChange, BuildEntries, BuildEntry, NewBuildBody
 from shuttle.web.state.builds_named import build_in
-from shuttle.web.state.details import InvalidShapeError, invalid
+from shuttle.web.state.details import InvalidShapeError, invalid, invalid_field
 from shuttle.web.state.pages import PAGE_QUERY, page_of
 
 _SAID = ("name", "created_by", "concourse_pipeline_url", "concourse_job_name", "description", "commit_hash")
@@ -71,7 +71,12 @@ async def post_build(request: web.Request) -> web.StreamResponse:
         state_code=body.start_state or 0,
         parent=request.get(STATE_BUILD),
     )
-    accepted = await accept_record(record, request.app[SERVICES])
+    try:
+        accepted = await accept_record(record, request.app[SERVICES])
+    except InvalidRequestError as error:
+        if (error.field or "").startswith("metadata."):
+            raise invalid_field(error) from None
+        raise
     request[IGNORED] = (*request[IGNORED], *accepted.ignored_fields)
     return created(request, await _shown(request, accepted.build), is_new=accepted.is_new)
 

@@ -1,5 +1,6 @@
 """Errors below `/-/state`: `{"detail": sentence}`, or `{"detail": [{"type", "loc", "msg"}]}` for a wrong shape."""
 
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -7,6 +8,8 @@ from pydantic import ValidationError
 
 from shuttle.errors import InvalidRequestError, ShuttleError, shortened
 
+# A step of a path: the index of an entry, or a name.
+_STEP = re.compile(r"\[([0-9]+)\]|([^.\[\]]+)")
 # An array of many wrong items would make an error as large as the request.
 _MAX_PROBLEMS = 20
 
@@ -38,6 +41,13 @@ def invalid(place: str, field: str, message: str, *, kind: str = "value_error") 
 def invalid_id(field: str, error: InvalidRequestError) -> InvalidShapeError:
     """The error for a field of the body that is no valid id (docs/contract.md, "Ids"), with the same sentence."""
     return invalid("body", field, error.message)
+
+
+def invalid_field(error: InvalidRequestError) -> InvalidShapeError:
+    """The error for the field of the body that `error` names by a path like `metadata.webhooks.status[0].url`."""
+    steps = _STEP.findall(error.field or "")
+    loc = ("body", *(int(index) if index else _step(name) for index, name in steps))
+    return InvalidShapeError(Problem("value_error", loc, error.message))
 
 
 def problems_of(error: ValidationError, place: str) -> Sequence[Problem]:

@@ -130,14 +130,32 @@ async def test_creation_with_an_unknown_id_gets_404(
         ({"metadata": {"x": "y" * 65536}}, 422),
         ({"metadata": []}, 422),
         ({"start_state": 1000}, 422),
-        ({"metadata": {"webhooks": {"status": ["ftp://a/b"]}}}, 400),
-        ({"metadata": {"webhooks": 7}}, 400),
+        ({"metadata": {"webhooks": 7}}, 422),
     ],
 )
 async def test_bad_creation_is_refused(state: Shuttle, body: dict[str, Any], status: int):
     answer = await post(state, "", body)
     assert answer.status == status, answer.text
     assert list(answer.json) == ["detail"]
+
+
+@pytest.mark.parametrize(
+    ("hook", "steps"),
+    [
+        ("ftp://a/b", []),
+        ("https://169.254.169.254/latest", []),
+        ({"url": "failover(https://h.example/, http://[::ffff:a9fe:a9fe]/)"}, ["url"]),
+        ({"url": "https://h.example/", "headers": {"X Y": "z"}}, ["headers", "X Y"]),
+    ],
+    ids=["scheme", "address", "member", "header"],
+)
+async def test_bad_webhook_of_a_record_is_named(state: Shuttle, name: str, hook: Any, steps: list[str]):
+    """Before, an address that the service never connects to was accepted, and each of its statuses failed."""
+    hooks = ["https://h.example/", hook]
+    answer = await post(state, "", {"build_number": name, "metadata": {"webhooks": {"status": hooks}}})
+    assert answer.status == 422
+    assert answer.json["detail"][0]["loc"] == ["body", "metadata", "webhooks", "status", 1, *steps]
+    assert (await state.get(f"{BUILDS}/default%2F{name}")).status == 404
 
 
 async def test_states_in_both_forms(state: Shuttle, name: str):
