@@ -1,5 +1,6 @@
 """What a failed build has left for the one that resumes it: uploaded files, and variables."""
 
+import asyncio
 import re
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -7,7 +8,7 @@ from hashlib import sha256
 from shuttle.errors import ConflictError, ObjectNotFoundError
 from shuttle.lifecycle import Services
 from shuttle.lifecycle.build_spec import BuildSpec
-from shuttle.objects import ObjectStore
+from shuttle.objects import ObjectInfo, ObjectStore
 from shuttle.objects.names import artifact_object
 from shuttle.request import Resumed
 from shuttle.store.record_artifacts import ArtifactFilter, ArtifactRow, references_and_files
@@ -18,6 +19,8 @@ from shuttle.store.tx import Tx
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 # The folder of the variables beside the files.
 VARIABLES = "variables"
+# A build may have 1000 files, and a store in S3 has 16 threads.
+_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +74,31 @@ def resumable_files(tx: Tx, build_uuid: str) -> list[ArtifactRow]:
 async def check_files(build_uuid: str, services: Services) -> None:
     """Check whether the object store has the uploaded files of the build as they were recorded.
 
+    A file is read only if the store does not know its checksum: in a directory, and in S3 if another program has
+    written the object. Its bytes are compared once more on the agent.
+
     Raises:
         ConflictError: a file is missing or has changed; the message names it. ObjectStoreError.
     """
-    for row in await services.database.run(resumable_files, build_uuid):
-        try:
-            found = await _digest(services.objects, artifact_object(build_uuid, row.name))
-        except ObjectNotFoundError:
-            raise ConflictError(f"The artifact {row.name} is not, or no longer, in the object store.") from None
-        if found != row.sha256:
-            raise ConflictError(f"The artifact {row.name} has another checksum than it had when it was uploaded.")
+    files = await services.database.run(resumable_files, build_uuid)
+    for first in range(0, len(files), _AT_ONCE):
+        some = files[first : first + _AT_ONCE]
+        names = [artifact_object(build_uuid, row.name) for row in some]
+        heads = await asyncio.gather(*(services.objects.head(name) for name in names))
+        for row, name, head in zip(some, names, heads, strict=True):
+            await _check_file(row, name, head, services.objects)
+
+
+async def _check_file(row: ArtifactRow, name: str, head: ObjectInfo | None, objects: ObjectStore) -> None:
+    absent = ConflictError(f"The artifact {row.name} is not, or no longer, in the object store.")
+    if head is None:
+        raise absent
+    try:
+        same = head.size_bytes == row.size_bytes and (head.sha256 or await _digest(objects, name)) == row.sha256
+    except ObjectNotFoundError:
+        raise absent from None
+    if not same:
+        raise ConflictError(f"The artifact {row.name} has another checksum than it had when it was uploaded.")
 
 
 async def _digest(objects: ObjectStore, name: str) -> str:

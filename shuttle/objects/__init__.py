@@ -49,9 +49,10 @@ class ObjectStore(Protocol):
     refuses, cannot be reached or is full, and ValueError for an invalid name. Other exceptions are named below.
     """
 
-    async def put(self, name: str, path: Path, *, content_type: str) -> None:
+    async def put(self, name: str, path: Path, *, content_type: str, sha256: str = "") -> None:
         """Store the file at `path` as `name`, replacing an existing object; complete and durable when this returns.
 
+        A store in S3 keeps the file's `sha256` (hex) with the object, and `head` returns it.
         Afterwards the file may be deleted but must not be changed: a store on the same disk keeps a hard link to it.
         Raises FileNotFoundError if there is no file at `path`, because a retry would not find it either.
         """
@@ -66,7 +67,7 @@ class ObjectStore(Protocol):
         """
 
     async def head(self, name: str) -> ObjectInfo | None:
-        """Size and type; None = there is no such object."""
+        """Size, type, and the checksum if the store has it; None = there is no such object."""
 
     async def delete(self, name: str) -> None:
         """Delete the object, if it exists."""

@@ -40,8 +40,8 @@ class DirectoryStore:
         # Keeps a directory that has become empty from being removed while a new object is renamed into it.
         self._tree = threading.Lock()
 
-    async def put(self, name: str, path: Path, *, content_type: str) -> None:
-        """See ObjectStore."""
+    async def put(self, name: str, path: Path, *, content_type: str, sha256: str = "") -> None:  # noqa: ARG002
+        """See ObjectStore. The checksum is not kept, because somebody may edit the file."""
         target = self.path_of(name)
         with path.open("rb") as source:
             await self._in_thread("written", lambda: self._put(target, self._synced_link(path, source), content_type))

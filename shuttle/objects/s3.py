@@ -87,7 +87,7 @@ class S3Store:
             raise SettingsError("S3_LOCATION: write a region, http(s)://host[:port], or <bucket>.<host>.") from error
 
     async def put(self, name: str, path: Path, *, content_type: str, sha256: str = "") -> None:
-        """See ObjectStore. `head` returns the `sha256`, if there is one."""
+        """See ObjectStore."""
         check_name(name)
         path.stat()  # raises FileNotFoundError, which is not an error of the store
         await self._in_thread("written", lambda: self._put(name, lambda: path.open("rb"), content_type, sha256))

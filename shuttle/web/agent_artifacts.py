@@ -89,7 +89,8 @@ async def store_upload(
             artifact = Artifact(name, *await _receive(request, file), content_type)
             await services.database.run(check, build_uuid, name, artifact.size_bytes, limits)
             stored = artifact_object(build_uuid, name)
-            await services.objects.put(stored, Path(file.name), content_type=content_type)
+            path = Path(file.name)
+            await services.objects.put(stored, path, content_type=content_type, sha256=artifact.sha256)
         try:
             return artifact, await services.database.run(record, build_uuid, artifact, limits)
         except (ConflictError, GoneError, InvalidRequestError):  # for example, the build has ended meanwhile
