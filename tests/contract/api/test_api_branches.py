@@ -39,7 +39,10 @@ async def shuttle(tmp_path_factory: pytest.TempPathFactory, jenkins: Jenkins) ->
 
 
 async def stages(shuttle: Shuttle, path: str) -> dict[tuple[str, str], dict[str, Any]]:
-    found = (await shuttle.get(f"{path}/stages")).json["stages"]
+    answer = await shuttle.get(f"{path}/stages")
+    # An error, such as the 503 of a database that is slow for a moment, has no `stages`.
+    assert answer.status == 200, answer.text
+    found = answer.json["stages"]
     return {(stage["branch"], stage["stage"]): stage for stage in found}
 
 

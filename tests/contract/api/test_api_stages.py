@@ -43,7 +43,10 @@ async def part(agent: Agent, query: str) -> tuple[int, str, bytes]:
 
 
 async def stages(agent: Agent) -> dict[str, dict[str, Any]]:
-    found = (await agent.shuttle.get(f"{agent.path}/stages")).json["stages"]
+    answer = await agent.shuttle.get(f"{agent.path}/stages")
+    # An error, such as the 503 of a database that is slow for a moment, has no `stages`.
+    assert answer.status == 200, answer.text
+    found = answer.json["stages"]
     return {stage["stage"]: stage for stage in found}
 
 
