@@ -21,6 +21,17 @@ ROUNDS = 3
 CONNECTIONS = (1, 50)
 RECORDS = 100_000
 READS = 300
+# Newest builds, filters that all records pass or none, and a page far down.
+LISTS = (
+    "limit=100",
+    "limit=100&status=running",
+    "limit=100&status=failed",
+    "limit=100&project_id=default",
+    "limit=100&project_id=default&status=failed",
+    "limit=100&platform=aws",
+    "limit=100&platform=gcp",
+    "limit=100&skip=50000",
+)
 _TOKEN = "controller-token-of-the-bench"
 _HEADERS = {"X-API-Key": _TOKEN}
 
@@ -107,7 +118,7 @@ async def measure(folder: Path, bare_url: str, url: str) -> None:
         took = await p99_seconds(session, f"{url}/-/state/builds/{build}")
         print(f"GET of a build with 200 states: p99 {took * 1000:.1f} ms")
         await asyncio.to_thread(fill, folder / "shuttle.db", build)
-        for query in ("limit=100", "limit=100&status=running", "limit=100&project_id=default"):
+        for query in LISTS:
             took = await p99_seconds(session, f"{url}/-/state/builds?{query}")
             print(f"list of 100 of {RECORDS} ({query}): p99 {took * 1000:.1f} ms")
         took = await asyncio.to_thread(_add_state_seconds, url, build)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
@@ -249,6 +250,8 @@ class Build:
         return self.running_steady_at + timedelta(seconds=self.timeout_seconds)
 
 
+# A list of 100 builds needs it 200 times, at 7 µs each.
+@lru_cache(4096)
 def project_id_of(app_id: str) -> str:
     """The uuid of the app as a project: made of its name, so that every process and every version finds the same."""
     return str(uuid.uuid5(_PROJECTS, app_id))

@@ -97,7 +97,8 @@ def page_of_builds(
     """Up to `limit` builds, newest first; `before` is an exclusive upper limit of their positions."""
     query = _JOINED.order_by(builds.c.position.desc()).limit(limit)
     if app_id is not None or state is not None:
-        query = query.where(builds.c.position.in_(_newest(app_id, before, state, limit)))
+        states = None if state is None else {state}
+        query = query.where(builds.c.position.in_(newest_positions(app_id, states, limit, before=before)))
     elif before is not None:
         query = query.where(builds.c.position < before)
     return [build_from(row) for row in tx.execute(query)]
@@ -109,8 +110,13 @@ def builds_at(tx: Tx, positions: Sequence[int]) -> list[Build]:
     return [build_from(row) for row in tx.execute(query)]
 
 
-def _newest(app_id: str | None, before: int | None, state: State | None, limit: int) -> sa.CompoundSelect[tuple[int]]:
-    """The newest positions among the unfinished builds and in each final state: every part is read from an index."""
+def newest_positions(
+    app_id: str | None, states: Collection[State] | None, limit: int, *, before: int | None = None
+) -> sa.CompoundSelect[tuple[int]]:
+    """The newest positions among the unfinished builds and in each final state: every part is read from an index.
+
+    None = of all apps, in all states. Each part has `limit` positions.
+    """
     newest = sa.select(builds.c.position).limit(limit)
     if before is not None:
         newest = newest.where(builds.c.position < before)
@@ -120,12 +126,13 @@ def _newest(app_id: str | None, before: int | None, state: State | None, limit: 
     ended = newest.where(builds.c.finished_at.is_not(None)).order_by(builds.c.position.desc())
     if app_id is not None:
         to_run, ended = to_run.where(builds.c.serial_key == app_id), ended.where(builds.c.app_id == app_id)
-        records = records.where(builds.c.app_id == app_id)
-    parts = [ended.where(builds.c.state == final.value) for final in sorted(FINAL) if state in {None, final}]
-    if state is None:
+        # The index of open records has the order of an app's records, of which there may be many.
+        records = newest.where(OPEN_RECORDS, builds.c.app_id == app_id).order_by(builds.c.position.desc())
+    parts = [ended.where(builds.c.state == final.value) for final in sorted(FINAL) if states is None or final in states]
+    if states is None:
         parts += [to_run, records]
-    elif not state.final:
-        parts += [unfinished.where(builds.c.state == state.value) for unfinished in (to_run, records)]
+    elif unended := sorted(state.value for state in states if not state.final):
+        parts += [unfinished.where(builds.c.state.in_(unended)) for unfinished in (to_run, records)]
     return sa.union_all(*(sa.select(part.subquery().c.position) for part in parts))
 
 

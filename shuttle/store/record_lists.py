@@ -1,12 +1,12 @@
 """Lists and counts of builds for the build state record."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
 from shuttle.build import FINAL, Build, State
-from shuttle.store.builds import builds_at
+from shuttle.store.builds import builds_at, newest_positions
 from shuttle.store.tables import builds
 from shuttle.store.tx import Tx
 
@@ -41,17 +41,23 @@ _PLATFORM = builds.c.labels["platform"].as_string()
 
 def page_of_records(tx: Tx, which: BuildFilter, *, skip: int, limit: int) -> list[Build]:
     """The builds, the newest first."""
-    query = sa.select(builds.c.position).where(*_conditions(which))
-    positions = list(tx.execute(query.order_by(builds.c.position.desc()).offset(skip).limit(limit)).scalars())
-    return builds_at(tx, positions)
+    states = None if which.status is None else STATES[which.status]
+    if which.platform is None and (which.app_id is not None or (states is not None and states <= FINAL)):
+        query = sa.select(newest_positions(which.app_id, states, skip + limit).subquery().c.position)
+    else:
+        # Without an app, unended builds have no index in this order, and nothing has one by platform. Reading 100,000
+        # builds in their own order takes 40 ms, sorting as many records 90 more.
+        query = sa.select(builds.c.position).where(*_conditions(which, states))
+    newest = query.order_by(query.selected_columns.position.desc()).offset(skip).limit(limit)
+    return builds_at(tx, list(tx.execute(newest).scalars()))
 
 
-def _conditions(which: BuildFilter) -> list[sa.ColumnElement[bool]]:
+def _conditions(which: BuildFilter, states: Collection[State] | None) -> list[sa.ColumnElement[bool]]:
     found: list[sa.ColumnElement[bool]] = []
     if which.app_id is not None:
         found.append(builds.c.app_id == which.app_id)
-    if which.status is not None:
-        found.append(builds.c.state.in_(sorted(state.value for state in STATES[which.status])))
+    if states is not None:
+        found.append(builds.c.state.in_(sorted(state.value for state in states)))
     if which.platform is not None:
         found.append(which.platform == _PLATFORM)
     return found

@@ -6,6 +6,8 @@ import pytest
 
 from shuttle.build import State
 from shuttle.store.builds import page_of_builds
+from shuttle.store.record_lists import STATES as RECORD_STATES
+from shuttle.store.record_lists import BuildFilter, page_of_records
 from shuttle.store.tables import apps, builds
 from tests.support.shuttle_store import build_row, open_database
 
@@ -19,12 +21,12 @@ async def database(tmp_path):
         yield opened
 
 
-async def fill(database, states):
-    """Builds of two apps, alternately; build N has the state `states[N]`."""
+async def fill(database, states, api="new"):
+    """Insert builds of two apps alternately; build N has the state `states[N]`."""
     rows = []
     for number, state in enumerate(states):
         ended_at = AT if State(state).final else None
-        rows.append(build_row(f"app{number % 2}", number, AT, state=state, finished_at=ended_at))
+        rows.append(build_row(f"app{number % 2}", number, AT, state=state, finished_at=ended_at, api=api))
 
     def insert(tx):
         created = [{"app_id": f"app{n}", "job_name": f"job{n}", "created_at": AT} for n in range(2)]
@@ -66,14 +68,46 @@ async def test_page_has_the_newest_builds_of_all_states_in_order(database):
 async def test_page_does_not_read_all_builds(database, wanted):
     """A page of an app with 50,000 builds took 0.3 s, during which no request for a build was recorded."""
     await fill(database, ["failed", "failed", "succeeded", "succeeded"] * 1000)
+    assert await steps_of(database, page_of_builds, limit=10, **wanted) < 4000
+
+
+async def steps_of(database, query, *args, **wanted):
+    """How many instructions SQLite needs for the query."""
     steps = []
 
     def counted(tx):
         raw = tx.connection.connection.driver_connection
         raw.set_progress_handler(lambda: steps.append(100), 100)  # called after every 100 instructions of SQLite
-        found = page_of_builds(tx, limit=10, **wanted)
+        query(tx, *args, **wanted)
         raw.set_progress_handler(None, 0)
-        return found
 
     await database.run(counted)
-    assert sum(steps) < 4000
+    return sum(steps)
+
+
+@pytest.mark.parametrize("status", [None, "completed", "failed", "running", "pending"])
+@pytest.mark.parametrize("app_id", [None, "app1"])
+async def test_list_of_records_has_the_same_builds_as_the_page(database, app_id, status):
+    await fill(database, STATES * 2)
+    found = await database.run(page_of_records, BuildFilter(app_id, status), skip=1, limit=3)
+    shown = await database.run(page_of_builds, app_id=app_id)
+    wanted = [build.build_id for build in shown if status is None or build.state in RECORD_STATES[status]]
+    assert [build.build_id for build in found] == wanted[1:4]
+
+
+@pytest.mark.parametrize(
+    "which",
+    [
+        BuildFilter(),
+        BuildFilter(status="failed"),
+        BuildFilter("app1"),
+        BuildFilter("app0", "completed"),
+        BuildFilter("app1", "running"),
+    ],
+)
+@pytest.mark.parametrize("api", ["new", "record"])
+async def test_list_of_records_does_not_read_all_builds(database, api, which):
+    """A list of the failed builds, and one of a project's, read every build of the table."""
+    state = "succeeded" if api == "new" else "running"
+    await fill(database, [state] * 4000, api=api)
+    assert await steps_of(database, page_of_records, which, skip=5, limit=10) < 4000
