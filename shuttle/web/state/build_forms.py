@@ -1,10 +1,8 @@
 """A build, its states and its failures in the form that `bldst` expects."""
 
 import json
-import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from functools import lru_cache
 from urllib.parse import quote
 
 from shuttle.build import Build, State, project_id_of
@@ -16,14 +14,13 @@ from shuttle.store.references import UNSPECIFIED, Kind, Reference
 from shuttle.web.state.build_models import BuildEntry, ChildBuild, ProjectOfBuild
 from shuttle.web.state.failure_models import Failure
 from shuttle.web.state.reference_models import image_type_entry, os_version_entry, platform_entry, short
+from shuttle.web.state.row_ids import id_in_build
 from shuttle.web.state.state_models import BuildState
 
 # For these three labels an answer about a build has the whole entry, such as that of its platform.
 SHOWN_LABELS = (Kind.PLATFORM, Kind.OS_VERSION, Kind.IMAGE_TYPE)
 Labels = Mapping[tuple[Kind, str], Reference]
 
-# One answer has the rows of a few builds only, so a small cache is enough.
-_namespace = lru_cache(64)(uuid.UUID)
 _STATUS = {State.RUNNING: "running", State.SUCCEEDED: "completed"}
 
 
@@ -128,7 +125,7 @@ def _child(child: Build) -> ChildBuild:
 
 def state_entry(build: Build, row: StateRow) -> BuildState:
     """A state for display: it always has a code, a status and a start."""
-    details = row.details or {}
+    details, began_at = row.details or {}, instant_text(row.began_at)
     return BuildState(
         id=id_in_build(build, f"state {row.position}"),
         build_id=build.build_uuid,
@@ -137,7 +134,7 @@ def state_entry(build: Build, row: StateRow) -> BuildState:
         stage=row.stage,
         branch=row.branch or None,
         message=row.message,
-        start_time=instant_text(row.began_at),
+        start_time=began_at,
         end_time=_instant(row.ended_at),
         duration_seconds=_seconds(row.began_at, row.ended_at),
         error_message=details.get("error_message"),
@@ -148,7 +145,7 @@ def state_entry(build: Build, row: StateRow) -> BuildState:
         artifact_checksum=details.get("artifact_checksum"),
         artifact_metadata=details.get("artifact_metadata"),
         metadata=details.get("metadata"),
-        created_at=instant_text(row.began_at),
+        created_at=began_at,
     )
 
 
@@ -169,11 +166,6 @@ def failure_entry(build: Build, row: FailureRow) -> Failure:
         resolved_at=_instant(row.resolved_at),
         created_at=instant_text(row.created_at),
     )
-
-
-def id_in_build(build: Build, name: str) -> str:
-    """A uuid for a row of the build, which has only a number: clients expect uuids."""
-    return str(uuid.uuid5(_namespace(build.build_uuid), name))
 
 
 def _seconds(began_at: datetime, ended_at: datetime | None) -> int | None:

@@ -16,10 +16,11 @@ from shuttle.web.models import Instant, ResponseBody
 from shuttle.web.state.answers import IGNORED_HEADERS, answer, created, created_replies
 from shuttle.web.state.artifacts import lock_writable
 from shuttle.web.state.bodies import SHAPE_ERRORS, StateBody, read_shape
-from shuttle.web.state.build_forms import id_in_build, status_of
+from shuttle.web.state.build_forms import status_of
 from shuttle.web.state.builds_named import build_in
 from shuttle.web.state.fields import Message, Metadata, Name
 from shuttle.web.state.names import key_in
+from shuttle.web.state.row_ids import id_in_build
 
 _ERRORS = (*SHAPE_ERRORS, ForbiddenError, NotFoundError, ConflictError, StoreError)
 

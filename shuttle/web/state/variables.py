@@ -26,12 +26,12 @@ from shuttle.web.state.access import STATE_BUILD
 from shuttle.web.state.answers import IGNORED_HEADERS, NO_CONTENT, answer, created, created_replies, no_content
 from shuttle.web.state.artifacts import lock_writable
 from shuttle.web.state.bodies import SHAPE_ERRORS, StateBody, read_shape
-from shuttle.web.state.build_forms import id_in_build
 from shuttle.web.state.builds_named import build_in
 from shuttle.web.state.details import InvalidShapeError
 from shuttle.web.state.fields import Code, Name
 from shuttle.web.state.names import key_in
 from shuttle.web.state.pages import flag_of
+from shuttle.web.state.row_ids import id_in_build
 from shuttle.web.storable import STORABLE
 
 HIDDEN = "******"
