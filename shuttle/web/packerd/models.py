@@ -38,7 +38,7 @@ class Variable(Sent):
 class NewBuildrequest(Sent):
     """A request to build the template of a git repository; "" counts as absent."""
 
-    giturl: Annotated[str, Field(min_length=1)]
+    giturl: Annotated[str, Field(min_length=1), BeforeValidator(_or_empty)]
     branch: _ShortText = ""
     templatepath: _ShortText = ""
     buildonly: _ShortText = ""

@@ -23,7 +23,7 @@ def variables(*pairs: tuple[str, Any]) -> dict[str, Any]:
     [
         ({}, 422, 602, "giturl in body is required"),
         ({"giturl": ""}, 422, 602, "giturl in body is required"),
-        ({"giturl": None}, 422, 601, "giturl in body must be of type string"),
+        ({"giturl": None}, 422, 602, "giturl in body is required"),
         ({"giturl": 7}, 422, 601, "giturl in body must be of type string"),
         ([], 422, 601, "the body must be of type object"),
         ({"giturl": "http://h/x.git", "branch": "b" * 65_537}, 422, 603, "at most 65536 chars"),
