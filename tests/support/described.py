@@ -13,6 +13,7 @@ from shuttle.web.openapi import document, path_of
 from shuttle.web.packerd.swagger import document as swagger
 from shuttle.web.routes import ROUTES
 from shuttle.web.state import PREFIX
+from tests.support import packerd_table
 
 # Errors of any route (see the document's `info`): other methods, and requests that break the rules of HTTP.
 _OF_ANY_ROUTE = {405, 417}
@@ -61,6 +62,10 @@ def assert_packerd_described(method: str, path: str, status: int, headers: Mappi
         ),
         None,
     )
+    value = _value(body) if body and headers["Content-Type"].startswith("application/json") else None
+    if value is not None:
+        problems = packerd_table.problems_of(method, plain, status, value)
+        assert not problems, f"{problems} in {where}"
     if operation is None or status in _OF_ANY_ROUTE:
         return
     assert str(status) in operation["responses"], f"an undescribed status: {where}"
@@ -68,9 +73,9 @@ def assert_packerd_described(method: str, path: str, status: int, headers: Mappi
     usual = _USUAL_HEADERS | {"retry-after", "www-authenticate"}
     undescribed = {name.lower() for name in headers} - {name.lower() for name in response.get("headers", {})} - usual
     assert not undescribed, f"undescribed headers {undescribed}: {where}"
-    if body and headers["Content-Type"].startswith("application/json") and "schema" in response:
+    if value is not None and "schema" in response:
         validator = Draft202012Validator({**response["schema"], "definitions": swagger()["definitions"]})
-        assert not [error.message for error in validator.iter_errors(_value(body))], where
+        assert not [error.message for error in validator.iter_errors(value)], where
 
 
 def assert_status_described(body: bytes) -> None:

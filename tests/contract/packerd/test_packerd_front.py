@@ -1,11 +1,14 @@
 """Requests that packer over REST refuses, with the code of each error; its health and its description."""
 
+import io
+import json
 import re
 from typing import Any
 
 import pytest
 from openapi_spec_validator import OpenAPIV2SpecValidator, validate
 
+from shuttle.request import MAX_JSON_BYTES
 from shuttle.web.packerd.routes import PACKERD_ROUTES
 from shuttle.web.packerd.swagger import document
 from tests.contract.packerd.caller import Packerd
@@ -93,6 +96,12 @@ async def test_error_for_a_wrong_path_has_its_code(packerd: Packerd, method: str
 async def test_error_for_unsupported_headers_has_its_code(packerd: Packerd, headers: dict[str, str], status: int):
     answer = await packerd.ask("POST", "/build", data=b"{", headers=headers)
     assert (answer.status, answer.json["code"]) == (status, status)
+
+
+async def test_large_body_has_its_number(packerd: Packerd):
+    body = io.BytesIO(json.dumps(variables(("a", "x" * MAX_JSON_BYTES))).encode())
+    answer = await packerd.ask("POST", "/build", data=body, headers={"Content-Type": "application/json"})
+    assert (answer.status, answer.json["code"]) == (413, 413)
 
 
 async def test_empty_list_has_no_body(idle: Packerd):

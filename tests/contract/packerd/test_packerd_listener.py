@@ -13,6 +13,7 @@ from shuttle.errors import SettingsError
 from shuttle.settings import load_settings
 from shuttle.web.packerd.tls import packerd_tls
 from tests.support.certificates import loopback_tls
+from tests.support.described import assert_packerd_described
 from tests.support.inprocess import Shuttle, running_shuttle
 
 TOKEN = "controller-token-0001"
@@ -65,6 +66,7 @@ async def test_every_error_of_the_listener_is_a_number_and_a_sentence(
 ):
     async with open_listener.session.get(url_of(open_listener, path), headers=headers, ssl=False) as answer:
         body = await answer.json()
+        assert_packerd_described("GET", path, answer.status, answer.headers, await answer.read())
     assert (answer.status, body["code"], set(body)) == (status, status, {"code", "message"})
 
 
