@@ -1,6 +1,5 @@
 """Builds of the pipeline packer-image, from a request to the artifacts in the build's record."""
 
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from tests.support.agent_programs import agent_programs
 from tests.support.inprocess import Shuttle, running_jenkins, running_shuttle
 from tests.support.packer_program import DIGEST, IMAGE, packer_program
 from tests.support.product import data_url
@@ -42,19 +42,10 @@ REQUEST: dict[str, Any] = {
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shuttle(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shuttle]:
     folder = tmp_path_factory.mktemp("packer")
-    programs = folder / "programs"
-    programs.mkdir()
-    _program(programs / "packer", packer_program())
-    _program(programs / "docker", '#!/bin/sh\n[ "$1" = rmi ] && echo "Untagged: $2"\n')
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    docker = '#!/bin/sh\n[ "$1" = rmi ] && echo "Untagged: $2"\n'
+    with agent_programs(folder, packer=packer_program(), docker=docker):
         async with running_jenkins(folder) as jenkins, running_shuttle(folder, jenkins.url) as running:
             yield running
-
-
-def _program(path: Path, text: str) -> None:
-    path.write_text(text)
-    path.chmod(0o755)
 
 
 def _has(path: Path, secret: str) -> bool:

@@ -33,6 +33,14 @@ async def idle(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Packer
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def impatient(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Packerd]:
+    """A service without a Jenkins that waits 2 s for a source."""
+    folder = tmp_path_factory.mktemp("impatient")
+    async with running_shuttle(folder, SHUTTLE_STAGE_TIMEOUT_SECONDS="2") as shuttle:
+        yield Packerd(shuttle)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def guarded(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Packerd]:
     """A service with tokens."""
     tokens = "controller:controller-token-0001,reader:reader-token-0000001"

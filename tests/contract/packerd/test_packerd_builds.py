@@ -5,13 +5,14 @@ import io
 from datetime import timedelta
 
 import pytest
+from aiohttp import web
 
 from shuttle.store.builds import find_build
 from shuttle.store.tables import builds
 from shuttle.store.tx import Tx
 from tests.contract.agent_caller import agent_of_uuid
 from tests.contract.packerd.caller import Packerd
-from tests.support.git_server import Work
+from tests.support.git_server import GitServer, Work
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -101,13 +102,33 @@ async def test_log_of_a_failed_stage_says_why(packerd: Packerd, giturl: str):
     [
         ("", "absent", ["GitClone complete", "GitCheckout failed"], "no such branch"),
         ("/absent.git", "main", ["GitClone failed"], "does not exist"),
+        ("/closed.git", "main", ["GitClone failed"], "asks for valid credentials"),
+        ("/hanging.git", "", ["GitClone failed"], "did not arrive within 2 seconds"),
     ],
 )
 async def test_source_that_cannot_be_cloned_fails_its_stage(
-    packerd: Packerd, giturl: str, repository: str, branch: str, stages: list[str], sentence: str
+    packerd: Packerd,
+    impatient: Packerd,
+    git: GitServer,
+    giturl: str,
+    repository: str,
+    branch: str,
+    stages: list[str],
+    sentence: str,
 ):
     url = giturl.rpartition("/")[0] + repository if repository else giturl
-    over = await packerd.until_over(await packerd.build(url, branch=branch))
+    hanging = asyncio.Event()
+
+    async def fault(request: web.Request) -> web.Response | None:
+        if request.path.startswith("/hanging.git"):
+            await hanging.wait()
+        return web.Response(status=401) if request.path.startswith("/closed.git") else None
+
+    git.fault = fault
+    asked = impatient if repository == "/hanging.git" else packerd
+    over = await asked.until_over(await asked.build(url, branch=branch))
+    git.fault = None
+    hanging.set()
     assert over["status"] == "failed"
     assert [f"{each['name']} {each['status']}" for each in over["buildstages"]] == stages
     assert sentence in over["buildstages"][-1]["log"]
