@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.real.docker_daemon import DOCKER, digest_of, docker, docker_and_registry
 from tests.recorded.page import DOCS
 from tests.support.free_port import free_port
 from tests.support.git_server import git_server
@@ -80,35 +81,65 @@ async def shell(script: str, home: Path, **environment: str) -> str:
     return output.decode()
 
 
+async def run_session(folder: Path, files: dict[str, str], variables: str) -> tuple[str, bytes]:
+    """Run the session of a build of these files; returns its output and the file that the build has uploaded."""
+    port, home = free_port(), folder / "home"
+    home.mkdir()
+    # The session calls port 443, which needs root.
+    (home / ".curlrc").write_text(f'connect-to = "127.0.0.1:443:127.0.0.1:{port}"\n')
+    (folder / "git").mkdir()
+    settings = {"SHUTTLE_PACKERD_BIND": f"127.0.0.1:{port}", "SHUTTLE_PACKERD_TLS_CERT": "auto"}
+    async with (
+        git_server(folder / "git") as git,
+        running_jenkins(folder) as jenkins,
+        running_shuttle(folder, jenkins.url, **settings) as shuttle,
+    ):
+        git.repository("packerd-demo").commit(files, "demo")
+        session = SESSION.replace("GITURL", f"{git.url}/packerd-demo.git").replace("VARIABLE", variables)
+        output = await shell(session, home)
+        hrefs = re.findall(rf'"href":"({re.escape(shuttle.url)}[^"]+)"', output)
+        return output, (await shuttle.get(hrefs[0].removeprefix(shuttle.url))).body if hrefs else b""
+
+
+def server_variable(server: str) -> str:
+    return f', {{"key": "docker_repo_server", "value": "{server}"}}'
+
+
 @pytest.mark.parametrize(
-    ("variable", "status", "shown"),
+    ("variables", "status", "shown", "file"),
     [
-        (', {"key": "docker_repo_server", "value": "registry.example.com"}', "complete", "DockerClean"),
-        ("", "failed", "docker_repo_server"),
+        (server_variable("registry.example.com"), "complete", "DockerClean", b"notes for 0.21"),
+        ("", "failed", "docker_repo_server", b""),
     ],
     ids=["all variables", "one is missing"],
 )
-async def test_session_of_packerd_runs_over_tls(tmp_path: Path, variable: str, status: str, shown: str):
-    port = free_port()
-    (tmp_path / "home").mkdir()
-    # The session calls port 443, which needs root.
-    (tmp_path / "home" / ".curlrc").write_text(f'connect-to = "127.0.0.1:443:127.0.0.1:{port}"\n')
-    (tmp_path / "git").mkdir()
-    settings = {"SHUTTLE_PACKERD_BIND": f"127.0.0.1:{port}", "SHUTTLE_PACKERD_TLS_CERT": "auto"}
-    async with (
-        git_server(tmp_path / "git") as git,
-        running_jenkins(tmp_path) as jenkins,
-        running_shuttle(tmp_path, jenkins.url, **settings) as shuttle,
-    ):
-        git.repository("packerd-demo").commit(DEMO, "demo")
-        session = SESSION.replace("GITURL", f"{git.url}/packerd-demo.git").replace("VARIABLE", variable)
-        output = await shell(session, tmp_path / "home")
-        assert f'"{status}"' in output
-        assert shown in output.rpartition('"status":')[0] + output.rpartition("\n")[2]
+async def test_session_of_packerd_runs_over_tls(tmp_path: Path, variables: str, status: str, shown: str, file: bytes):
+    output, uploaded = await run_session(tmp_path, DEMO, variables)
+    assert f'"{status}"' in output
+    assert shown in output.rpartition('"status":')[0] + output.rpartition("\n")[2]
+    assert "hunter-2-hunter" not in output
+    assert uploaded == file
+
+
+async def test_session_with_a_docker_builder_puts_the_image_into_the_registry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    notes = {"type": "file", "name": "notes", "content": "notes for {{user `version`}}", "target": "notes.txt"}
+    # Without `only`, docker-tag would be asked to tag the file.
+    chain = [one | {"only": ["docker-ubuntu"]} for one in DOCKER["post-processors"][0]]
+    template = DOCKER | {"builders": [*DOCKER["builders"], notes], "post-processors": [chain]}
+    async with docker_and_registry() as (host, registry):
+        monkeypatch.setenv("DOCKER_HOST", host)
+        output, uploaded = await run_session(tmp_path, {"packer.json": json.dumps(template)}, server_variable(registry))
+        over = json.loads(output.rpartition("\n")[2])
+        assert over["status"] == "complete", over["buildstages"][-1]
+        assert over["buildstages"][-1]["name"] == "DockerClean"
+        assert {"rel": "artifact", "href": f"{registry}/org/role:0.21"} in over["artifacts"]
+        assert uploaded == b"notes for 0.21"
+        assert (await digest_of(registry) or "").startswith("sha256:")
+        _, images = await docker(host, "images", "--all", "--format", "{{.Repository}}:{{.Tag}}")
+        assert images == "base:1\n"
         assert "hunter-2-hunter" not in output
-        hrefs = re.findall(rf'"href":"({re.escape(shuttle.url)}[^"]+)"', output)
-        if status == "complete":
-            assert (await shuttle.get(hrefs[0].removeprefix(shuttle.url))).body == b"notes for 0.21"
 
 
 async def test_commands_of_the_page_run(tmp_path: Path):
