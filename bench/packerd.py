@@ -1,21 +1,25 @@
-"""Measures packer over REST: accepted requests per second, and the latency of reading a run whose log has 100 MB.
+"""Measures packer over REST: accepted requests, reads of a run whose log has 100 MB, and builds (`packerd_builds`).
 
 The requests are measured alternately with those of a handler that makes one insert, in processes of their own, as
-`bench.accept` does. The reads are made by the process of the service, so their latency includes that of the client.
+`bench.accept` does. The reads are made by a process of their own, too: a client in the service's loop would be measured
+as well.
 """
 
 import asyncio
+import http.client
 import io
 import json
+import multiprocessing
 import statistics
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-import aiohttp
-
 from bench.accept import CONNECTIONS, ROUNDS, Requests, bare_server, load, serving, shuttle_server
+from bench.packerd_builds import build_null, run_queue
+from bench.product import load_average
 
 LOG_BYTES = 100 * 1000 * 1000
 READS = 300
@@ -91,31 +95,47 @@ async def read_long_log(folder: Path) -> None:
                 raise SystemExit(f"unexpected: {answer.status} {answer.text}")
             pushed += len(block)
         what = f"GET of a run with a log of {pushed / 1e6:.0f} MB"
-        url = f"{shuttle.url}/-/packerd/build/responses/{request_id}/0"
-        print(f"{what}, while it runs: {await _percentiles(shuttle.session, url)}")
+        path = f"/-/packerd/build/responses/{request_id}/0"
+        print(f"{what}, while it runs: {await _percentiles(shuttle.port, path)}")
         await agent.end("RunPacker")
         await agent.agent.end()
         await packerd.until_over(request_id)
         await shuttle.until_settled(request_id, seconds=60)
-        print(f"{what}, archived: {await _percentiles(shuttle.session, url)}")
+        print(f"{what}, archived: {await _percentiles(shuttle.port, path)}")
 
 
-async def _percentiles(session: aiohttp.ClientSession, url: str) -> str:
-    """The median and p99 of reads, one after the other."""
+async def _percentiles(port: int, path: str) -> str:
+    """The median and p99 of reads, one after the other, and the CPU time that each costs the service."""
+    began = time.process_time()
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+        took = await asyncio.get_running_loop().run_in_executor(process, read_milliseconds, port, path)
+    p50, p99 = statistics.median(took), statistics.quantiles(took, n=100)[98]
+    cpu = (time.process_time() - began) * 1000 / READS
+    return f"p50 {p50:.1f} ms, p99 {p99:.1f} ms (goal 20), CPU {cpu:.1f} ms   {load_average()}"
+
+
+def read_milliseconds(port: int, path: str) -> list[float]:
+    """How long each of READS reads takes."""
+    connection = http.client.HTTPConnection("127.0.0.1", port)
     took = []
     for _ in range(READS):
         began = time.perf_counter()
-        async with session.get(url) as response:
-            await response.read()
+        connection.request("GET", path)
+        response = connection.getresponse()
+        body = response.read()
         took.append((time.perf_counter() - began) * 1000)
-    return f"p50 {statistics.median(took):.1f} ms, p99 {statistics.quantiles(took, n=100)[98]:.1f} ms (goal 20)"
+        if response.status != 200:
+            raise SystemExit(f"unexpected: {response.status} {body[:200]!r}")
+    connection.close()
+    return took
 
 
 def main() -> int:
     """Print all figures."""
     accepted()
-    with tempfile.TemporaryDirectory() as folder:
-        asyncio.run(read_long_log(Path(folder)))
+    for measure in (read_long_log, run_queue, build_null):
+        with tempfile.TemporaryDirectory() as folder:
+            asyncio.run(measure(Path(folder)))
     return 0
 
 
