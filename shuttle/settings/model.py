@@ -36,6 +36,7 @@ from shuttle.settings.values import (
     Network,
     check_database_url,
     check_encryption_keys,
+    check_hook_secret,
     check_list_of_hosts,
     check_server_url,
     check_webhook_keys,
@@ -148,6 +149,7 @@ class Settings(BaseModel):
     shuttle_allow_anonymous: bool = Field(default=False, validate_default=True)
     shuttle_legacy_anonymous: bool = False
     shuttle_legacy_until: Annotated[date | None, from_text(read_optional)] = None
+    shuttle_hook_secret: Annotated[SecretStr, checked(check_hook_secret)] = SecretStr("")
 
     # --- packer over REST
     shuttle_packerd_bind: Annotated[str, AfterValidator(check_listener)] = ""

@@ -90,6 +90,15 @@ def read_tokens(text: str) -> tuple[tuple[TokenRole, str], ...]:
     return tuple(pairs)
 
 
+def check_hook_secret(text: str) -> None:
+    """Raises ValueError for a secret that can be guessed, or that GitLab could not send: it is sent as a header."""
+    if text and (len(text) < _MIN_TOKEN_CHARACTERS or not text.isascii() or _NO_TOKEN_TEXT.search(text)):
+        raise ValueError(
+            f"write at least {_MIN_TOKEN_CHARACTERS} characters of ASCII without spaces, as `openssl rand -hex 32`"
+            " prints them"
+        )
+
+
 def read_build_args(text: str) -> dict[str, str]:
     """The arguments in a JSON object, as strings; those that no build could get (see `shuttle.request`) are refused."""
     arguments = _json_object(text)

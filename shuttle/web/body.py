@@ -156,16 +156,17 @@ async def json_body(request: web.Request) -> AsyncIterator[bytes | mmap.mmap]:
     too_large = BodyTooLargeError(f"Send at most {limit_bytes} bytes (SHUTTLE_MAX_BODY_BYTES).")
     arrived = _arrived(request, limit_bytes, too_large)
     if arrived is not None:
-        _check_content_type(request)
+        check_content_type(request)
         yield await in_utf8(arrived, request.charset)
         return
     async with _received(request, limit_bytes, too_large) as buffer:
-        _check_content_type(request)
+        check_content_type(request)
         async with buffer.reading() as body:
             yield await in_utf8(body, request.charset)
 
 
-def _check_content_type(request: web.Request) -> None:
+def check_content_type(request: web.Request) -> None:
+    """Raises UnsupportedMediaTypeError (415) unless the body is JSON; a missing Content-Type means JSON."""
     content_type = request.headers.get("Content-Type")
     if content_type is None:
         return

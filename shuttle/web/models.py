@@ -34,6 +34,12 @@ class NewBuildIds(ResponseBody):
     build_uuid: str
 
 
+class StartedByHook(ResponseBody):
+    """The builds that a git webhook has started, each as `<app_id>/<build_id>`."""
+
+    started: list[str]
+
+
 class NotFoundStatus(ResponseBody):
     """There is neither a source nor an app of that name."""
 

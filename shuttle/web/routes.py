@@ -10,6 +10,7 @@ from shuttle.web import (
     artifacts,
     builds,
     deliveries,
+    git_hooks,
     health,
     legacy,
     logs,
@@ -42,6 +43,7 @@ ROUTES: tuple[Route, ...] = (
         "Replay deliveries that were given up.",
     ),
     Route("POST", "/-/deliveries/{delivery_id}/replay", deliveries.replay_one, Role.CONTROLLER, "Replay one delivery."),
+    Route("POST", "/-/hooks/git", git_hooks.post_git_hook, Role.ANYBODY, "A webhook of GitHub, GitLab or Gitea."),
     Route(
         "POST",
         "/-/builds/{build_uuid}/claim",

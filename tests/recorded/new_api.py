@@ -1,6 +1,7 @@
 """The examples of docs/api.md: every call of the API, what receivers get, and the calls of an agent."""
 
 import asyncio
+import hmac
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,7 +29,12 @@ _SOURCE = tar(entry("shop-42/build.sh", _BUILD_SH.encode(), mode=0o755))
 _UUIDS = {number: f"{letter * 8}-0000-4000-8000-000000000000" for number, letter in ((42, "a"), (43, "b"), (44, "c"))}
 _SHA256 = "0123456789abcdef" * 4
 _CONTROLLER, _READER = "controller-token-0001", "reader-token-0000001"
-_TOKENS = {"SHUTTLE_TOKENS": f"controller:{_CONTROLLER},reader:{_READER}", "SHUTTLE_REPLICA_NAME": "shuttle-0"}
+_HOOK_SECRET = "secret-of-the-webhook"
+_SETTINGS = {
+    "SHUTTLE_TOKENS": f"controller:{_CONTROLLER},reader:{_READER}",
+    "SHUTTLE_HOOK_SECRET": _HOOK_SECRET,
+    "SHUTTLE_REPLICA_NAME": "shuttle-0",
+}
 
 
 async def record(folder: Path) -> dict[str, str]:
@@ -37,7 +43,7 @@ async def record(folder: Path) -> dict[str, str]:
         patch.setattr("shuttle.web.readiness._CACHE_SECONDS", 0)
         async with (
             running_jenkins(folder) as jenkins,
-            running_shuttle(folder, jenkins.url, **_TOKENS) as shuttle,
+            running_shuttle(folder, jenkins.url, **_SETTINGS) as shuttle,
             Receiver() as statuses,
             Receiver() as logs,
         ):
@@ -46,6 +52,7 @@ async def record(folder: Path) -> dict[str, str]:
             await callers.build()
             await callers.read()
             await callers.repeat_and_refuse()
+            await callers.git_webhooks()
             await callers.stop()
             await callers.lists_and_deliveries()
             await callers.platforms()
@@ -145,6 +152,18 @@ class _Callers(Recorder):
         await self.call("no-token", "GET", "/shop/42")
         self.shuttle.headers = _bearer(_READER)
         await self.call("small-role", "DELETE", "/shop/42")
+        self.shuttle.headers = _bearer(_CONTROLLER)
+
+    async def git_webhooks(self) -> None:
+        """A push that GitHub reports, and one with another secret that GitLab reports."""
+        push = b'{"ref":"refs/heads/main","repository":{"clone_url":"https://git.example.com/org/shop.git"}}'
+        signature = "sha256=" + hmac.new(_HOOK_SECRET.encode(), push, "sha256").hexdigest()
+        json_type = {"Content-Type": "application/json"}
+        self.shuttle.headers = {}
+        github = json_type | {"X-GitHub-Event": "push", "X-Hub-Signature-256": signature}
+        await self.call("git-hook", "POST", "/-/hooks/git", push, headers=github)
+        gitlab = json_type | {"X-Gitlab-Event": "Push Hook", "X-Gitlab-Token": "another-secret"}
+        await self.call("git-hook-wrong-secret", "POST", "/-/hooks/git", push, headers=gitlab, show_body=False)
         self.shuttle.headers = _bearer(_CONTROLLER)
 
     async def stop(self) -> None:

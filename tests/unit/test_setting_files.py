@@ -28,6 +28,7 @@ VALUES = {
     "EXTRA_BUILD_ARGS": json.dumps({"A": SECRET}),
     "EXTRA_DOCKER_REGISTRY_CONFIG": HOSTS,
     "SHUTTLE_TOKENS": f"controller:{SECRET}",
+    "SHUTTLE_HOOK_SECRET": SECRET,
     "SHUTTLE_WEBHOOK_SECRET": "whsec_" + b64encode(SECRET.encode() * 2).decode(),
     "SHUTTLE_KAFKA_CREDENTIALS": HOSTS,
 }

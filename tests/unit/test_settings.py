@@ -95,6 +95,8 @@ def test_all_problems_are_reported_together_with_their_settings():
         {"EXTRA_DOCKER_REGISTRY_CONFIG": '{"h": {"username": 1, "password": "' + SECRET + '"}}'},
         {"S3_BUCKET": "b", "S3_SECRET_KEY": SECRET},
         {"SHUTTLE_BIND": "0.0.0.0", "SHUTTLE_WEBHOOK_SECRET": SECRET},
+        {"SHUTTLE_HOOK_SECRET": f"{SECRET} {SECRET}"},
+        {"SHUTTLE_HOOK_SECRET": f"{SECRET}é"},
     ],
     ids=str,
 )
@@ -110,6 +112,7 @@ def test_secrets_are_not_in_the_repr():
             "JENKINS_URL": f"http://user:{SECRET}@host/",
             "SHUTTLE_TOKENS": f"controller:{SECRET}",
             "SHUTTLE_WEBHOOK_SECRET": "whsec_" + base64.b64encode(SECRET.encode() * 2).decode(),
+            "SHUTTLE_HOOK_SECRET": SECRET,
             "S3_BUCKET": "b",
             "S3_ACCESS_KEY": "k",
             "S3_SECRET_KEY": SECRET,
@@ -193,6 +196,12 @@ def test_webhook_secrets_have_at_least_24_bytes():
     [problem] = problems(SHUTTLE_WEBHOOK_SECRET=base64.b64encode(bytes(23)).decode())
     assert problem.startswith("SHUTTLE_WEBHOOK_SECRET: ")
     assert "24 bytes" in problem
+
+
+def test_secret_of_git_webhooks_has_16_characters():
+    assert load_settings({"SHUTTLE_HOOK_SECRET": "x" * 16}).shuttle_hook_secret.get_secret_value() == "x" * 16
+    [problem] = problems(SHUTTLE_HOOK_SECRET="x" * 15)
+    assert problem.startswith("SHUTTLE_HOOK_SECRET: ")
 
 
 POSTGRES = {
