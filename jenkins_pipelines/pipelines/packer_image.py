@@ -71,7 +71,8 @@ class PackerImageOptions(PipelineOptions):
 
     `template` is a file or folder of the source; by default `packer.json`, else the source itself if it has files
     `*.pkr.hcl`. `only` and `except` are names of builds, as an array or joined by commas. `keep` is an array of shell
-    patterns: matching files of the source are uploaded beside those of `file` builders and those in dist/.
+    patterns: matching files of the source are uploaded beside those of `file` builders and those in dist/. `git`: the
+    folder .git of a git source reaches the agent.
     `variables` are given to packer in its file of variables, and unlike arguments not as environment; the values of
     `secret_variables` are masked.
     """
@@ -88,6 +89,7 @@ class PackerImageOptions(PipelineOptions):
     berks: Literal["auto", "never"] = "auto"
     kitchen: Literal["auto", "never"] = "auto"
     clean: bool = True
+    git: bool = False
     keep: _Patterns = ""
     variables: Annotated[dict[str, str], AfterValidator(_values)] = Field({}, repr=False)
     secret_variables: list[str] = Field(default_factory=list)

@@ -91,7 +91,9 @@ def _read_source(wanted: ResumeRequest, request: BuildRequest) -> Source:
     for name in ("checksum", "headers"):
         if getattr(given, name) is not None:
             raise InvalidRequestError(f"Leave {name} out of the source of a resumed build.", field=f"source.{name}")
-    return read_source(given.url, PIPELINES[request.pipeline]).with_checkout(given.subdir, given.submodules)
+    return read_source(given.url, PIPELINES[request.pipeline]).with_checkout(
+        given.subdir, given.submodules, with_git=request.options.get("git") is True
+    )
 
 
 async def _request_of(build: Build, services: Services) -> BuildRequest:

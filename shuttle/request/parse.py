@@ -43,7 +43,9 @@ def parse_build_request(value: Any, settings: Settings, pipelines: Pipelines) ->
     body = read_shape(value)
     ignored = list(unknown_fields(body))
     kind, options = _read_pipeline(body.pipeline, pipelines, ignored)
-    source = read_source(body.source.url, kind).with_checkout(body.source.subdir, body.source.submodules)
+    source = read_source(body.source.url, kind).with_checkout(
+        body.source.subdir, body.source.submodules, with_git=options.get("git") is True
+    )
     destination, tags = _read_destination(body.destination, kind)
     webhooks, policy = body.webhooks or Webhooks(), address_policy(settings)
     status_hooks, unknown_in_status = parse_hooks(_entries(webhooks.status), "webhooks.status", policy)

@@ -16,7 +16,8 @@ from shuttle.outgoing.userinfo import Credentials
 from shuttle.sources import FetchedSource, SourceLimits
 from shuttle.sources.git_command import Access, GitError, Repository, TooLargeError
 from shuttle.sources.git_faults import NOT_GIT, fault_of, is_not_offered
-from shuttle.sources.git_tree import commit_to_pack, pack
+from shuttle.sources.git_folder import add_git_folder
+from shuttle.sources.git_tree import TOP, commit_to_pack, pack
 from shuttle.sources.kinds.git import GitSource
 
 _FULL_COMMIT = re.compile(r"[0-9a-f]{40}", re.IGNORECASE)
@@ -49,7 +50,9 @@ class GitFetcher:
         self._places = asyncio.Semaphore(_AT_ONCE)
 
     async def fetch(self, source: GitSource, into: Path, limits: SourceLimits) -> FetchedSource:
-        """Pack the files of the commit as the tar.gz `into`: without .git, equal bytes for an equal commit.
+        """Pack the files of the commit as the tar.gz `into`: equal bytes for an equal commit, without .git.
+
+        With `source.with_git`, .git is among them, and has the history of all branches and tags.
 
         Raises:
             BuildFailedError: `source_ref_not_found`, `source_subdir_not_found`, `source_unauthorized`,
@@ -91,7 +94,11 @@ async def _fetched(source: GitSource, repository: Repository, into: Path, limits
     remote = _Remote(repository, source.repository, source.credentials)
     commit, branch = await _commit_of(source.ref, remote)
     wanted = await commit_to_pack(commit, source, repository, remote.fetch)
-    await pack(wanted, repository, into, limits.max_entries)
+    added: list[str] = []
+    if source.with_git:
+        await remote.fetch_all()
+        added = await add_git_folder(commit, branch, source.repository, repository, TOP)
+    await pack(wanted, repository, into, limits.max_entries, added)
     sha256 = await asyncio.to_thread(_sha256, into)
     return FetchedSource(into, into.stat().st_size, sha256, "application/gzip", commit, branch)
 

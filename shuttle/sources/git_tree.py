@@ -1,7 +1,7 @@
 """Makes the archive of a commit: of all of it or of one folder, with or without its submodules."""
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
@@ -18,7 +18,7 @@ _MAX_SUBMODULES = 100
 _MAX_DEPTH = 5
 _GITLINK = "160000"
 # All files are in one folder at the top, because the check of archives removes a single folder at the top.
-_TOP = "source/"
+TOP = "source/"
 _SETTING = re.compile(r"submodule\.(.+)\.(path|url)", re.DOTALL)
 
 
@@ -37,8 +37,8 @@ async def commit_to_pack(commit: str, source: GitSource, repository: Repository,
     return commit if root == commit else await _dated_like(commit, root, repository)
 
 
-async def pack(commit: str, repository: Repository, into: Path, max_entries: int) -> None:
-    """Write the tar.gz of the commit's files: equal bytes for an equal commit.
+async def pack(commit: str, repository: Repository, into: Path, max_entries: int, added: Sequence[str] = ()) -> None:
+    """Write the tar.gz of the commit's files: equal bytes for an equal commit. `added` are options of `git archive`.
 
     Raises:
         BuildFailedError: `source_refused`, `archive_too_large`.
@@ -46,7 +46,7 @@ async def pack(commit: str, repository: Repository, into: Path, max_entries: int
     """
     await _check_names(commit, repository, max_entries)
     packed = repository.folder / "source.tar.gz"
-    await repository.run("archive", "--format=tar.gz", f"--prefix={_TOP}", f"--output={packed.name}", commit)
+    await repository.run("archive", "--format=tar.gz", f"--output={packed.name}", *added, f"--prefix={TOP}", commit)
     packed.replace(into)
 
 

@@ -83,8 +83,15 @@ class Source(BaseModel):
             )
         return self
 
-    def with_checkout(self, subdir: str | None, submodules: bool | None) -> Self:
-        """The source with what the request says of a repository's checkout. Raises InvalidRequestError."""
+    def with_checkout(self, subdir: str | None, submodules: bool | None, *, with_git: bool = False) -> Self:
+        """The source with what the request says of a repository's checkout. Raises InvalidRequestError.
+
+        `with_git` is the option `git` of the pipeline.
+        """
+        if with_git:
+            raise InvalidRequestError(
+                "Leave the option git out: it is for git sources only.", field="pipeline.options.git"
+            )
         for name, value in (("subdir", subdir), ("submodules", submodules)):
             if value is not None:
                 raise InvalidRequestError(f"Leave {name} out: it is for git sources only.", field=f"source.{name}")

@@ -22,7 +22,8 @@ _BAD_REF = re.compile(r"^[-/]|[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|^@$|//|/$|\.$|(?
 class GitSource(Source):
     """A repository at a ref: `git+https://…#ref`, or an http(s) URL whose path ends in .git, with a fragment.
 
-    `url` is as given, with a scheme in lower case. `subdir` is the folder that becomes the source's root.
+    `url` is as given, with a scheme in lower case. `subdir` is the folder that becomes the source's root. `with_git`:
+    the source has the folder .git.
     """
 
     schemes: ClassVar[tuple[str, ...]] = ("git+http", "git+https")
@@ -30,6 +31,7 @@ class GitSource(Source):
 
     subdir: str | None = None
     submodules: bool = False
+    with_git: bool = False
 
     @classmethod
     def claims(cls, url: str) -> bool:
@@ -53,11 +55,16 @@ class GitSource(Source):
             )
         return read
 
-    def with_checkout(self, subdir: str | None, submodules: bool | None) -> Self:
+    def with_checkout(self, subdir: str | None, submodules: bool | None, *, with_git: bool = False) -> Self:
         """See the base class."""
         if subdir is not None:
             _check_subdir(subdir)
-        return self.model_copy(update={"subdir": subdir, "submodules": bool(submodules)})
+            if with_git:
+                raise InvalidRequestError(
+                    "Leave out source.subdir or the option git: .git is in the root of the repository.",
+                    field="pipeline.options.git",
+                )
+        return self.model_copy(update={"subdir": subdir, "submodules": bool(submodules), "with_git": with_git})
 
     @property
     def shown_url(self) -> str:

@@ -1,5 +1,6 @@
 """Builds of the pipeline packer-image, from a request to the artifacts in the build's record."""
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 import pytest_asyncio
 
 from tests.support.agent_programs import agent_programs
+from tests.support.git_server import git_server
 from tests.support.inprocess import Shuttle, running_jenkins, running_shuttle
 from tests.support.packer_program import DIGEST, IMAGE, packer_program
 from tests.support.product import data_url
@@ -90,7 +92,36 @@ async def test_secrets_are_masked_and_appear_in_no_answer(shuttle: Shuttle):
         assert all("artifacts" in str(path) for path in found), found
 
 
-async def test_wrong_option_is_refused(shuttle: Shuttle):
-    pipeline = {"name": "packer-image", "options": {"template": "../packer.json"}}
-    refused = await shuttle.post("/packer/2", REQUEST | {"pipeline": pipeline})
-    assert (refused.status, refused.json["field"]) == (400, "pipeline.options.template")
+@pytest.mark.parametrize(
+    ("field", "options", "source"),
+    [
+        ("template", {"template": "../packer.json"}, REQUEST["source"]),
+        ("git", {"git": True}, REQUEST["source"]),
+        ("git", {"git": True}, {"url": "git+https://h.example/a", "subdir": "b"}),
+    ],
+)
+async def test_wrong_option_is_refused(shuttle: Shuttle, field: str, options: dict[str, Any], source: dict[str, Any]):
+    pipeline = {"name": "packer-image", "options": options}
+    refused = await shuttle.post("/packer/2", REQUEST | {"pipeline": pipeline, "source": source})
+    assert (refused.status, refused.json["field"]) == (400, f"pipeline.options.{field}")
+
+
+async def test_template_calls_git_in_a_source_that_has_its_git_folder(shuttle: Shuttle, tmp_path: Path):
+    """Also in a rebuild with the newest commit of the branch."""
+    template: dict[str, Any] = {"builders": [{"type": "file", "name": "x", "target": "x", "content": "x"}]}
+    inline = ["git log --format=%H", "git status --short"]
+    template["provisioners"] = [{"type": "shell-local", "inline": inline}]
+    async with git_server(tmp_path) as server:
+        work = server.repository()
+        commits = [work.commit({"packer.json": json.dumps(template)}), work.commit({"a": "1"})]
+        pipeline = {"name": "packer-image", "options": {"git": True}}
+        request = {"source": {"url": f"{server.url}/shop.git#main"}, "pipeline": pipeline}
+        assert (await shuttle.post("/packer/git", request)).status == 200
+        build = await shuttle.until("/packer/git")
+        commits.append(work.commit({"a": "2"}))
+        assert (await shuttle.post("/packer/git/rebuild", {"build_id": "again", "latest": True})).status == 200
+        again = await shuttle.until("/packer/again")
+    for path, ended, expected in (("/packer/git", build, commits[:2]), ("/packer/again", again, commits)):
+        log = (await shuttle.whole_log(path)).decode()
+        assert ended["state"] == "succeeded", log
+        assert "".join(f"    x: {commit}\n" for commit in reversed(expected)) + "Build 'x' finished" in log

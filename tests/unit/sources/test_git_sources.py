@@ -41,7 +41,9 @@ async def fetch(
     url: str, into: Path, *, loopback: bool = True, limits: SourceLimits = LIMITS, **asked: Any
 ) -> FetchedSource:
     resolver = CheckingResolver(AddressPolicy(allow_loopback=loopback))
-    source = GitSource.read(url).with_checkout(asked.get("subdir"), asked.get("submodules"))
+    source = GitSource.read(url).with_checkout(
+        asked.get("subdir"), asked.get("submodules"), with_git=asked.get("with_git", False)
+    )
     try:
         fetcher = GitFetcher(resolver, stall_seconds=2, ca_file=asked.get("ca_file"))
         return await fetcher.fetch(source, into / "fetched", limits)
@@ -275,6 +277,43 @@ async def test_a_repository_above_the_limit_is_refused(server: GitServer, work: 
     small = replace(LIMITS, max_source_bytes=200_000)
     assert await reason(url_of(server), tmp_path, limits=small) == "source_too_large"
     assert await reason(url_of(server), tmp_path, limits=replace(LIMITS, max_entries=5)) == "archive_too_large"
+
+
+async def test_folder_git_has_the_history_and_neither_hooks_nor_credentials(
+    server: GitServer, work: Work, tmp_path: Path
+):
+    server.with_password = True
+    first = work.commit({"build.sh": "#!/bin/sh\n", "a": "1"})
+    git(work.folder, "tag", "--annotate", "--message", "m", "v1")
+    commit = work.commit({"a": "2"}, "feat/x")
+    hook = work.served / "hooks" / "post-checkout"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\n")
+    hook.chmod(0o755)
+    userinfo = f"{USER}:{quote(PASSWORD, safe='')}@"
+    unpacked = await checkout(await fetch(url_of(server, "feat/x", userinfo=userinfo), tmp_path, with_git=True))
+    assert (git(unpacked, "rev-parse", "HEAD"), git(unpacked, "branch", "--show-current")) == (commit, "feat/x")
+    assert git(unpacked, "status", "--porcelain") == ""
+    assert git(unpacked, "describe") == f"v1-1-g{commit[:7]}"
+    assert git(unpacked, "log", "--format=%H", "origin/main") == first
+    assert git(unpacked, "remote", "get-url", "origin") == f"{server.url}/shop.git"
+    assert git(unpacked, "fsck", "--strict") == ""
+    assert not (unpacked / ".git" / "hooks").exists()
+    written = [path.read_bytes() for path in (unpacked / ".git").rglob("*") if path.is_file()]
+    assert not [text for text in written if PASSWORD.encode() in text or quote(PASSWORD, safe="").encode() in text]
+    detached = await checkout(await fetch(url_of(server, "v1", userinfo=userinfo), tmp_path, with_git=True))
+    assert (git(detached, "rev-parse", "HEAD"), git(detached, "branch", "--show-current")) == (first, "")
+    assert git(detached, "status", "--porcelain") == ""
+
+
+async def checkout(fetched: FetchedSource) -> Path:
+    """The folder of the source as the agent unpacks it."""
+    packed = fetched.path.with_suffix(".tar.gz")
+    await normalize(fetched.path, packed, LIMITS)
+    folder = fetched.path.with_name(f"unpacked-{fetched.commit}")
+    with tarfile.open(packed) as tar:
+        tar.extractall(folder, filter="fully_trusted")
+    return folder
 
 
 @pytest.mark.slow
