@@ -1,21 +1,25 @@
 
 # upload_packer_files: upload the files of `file` builders, those that the option keep names, and those in dist/. The
-# first two have their path in the source as their name.
+# first two have their path in the source as their name. A file that only a manifest lists may have been removed since.
 upload_packer_files() {
   cd "$sources" || fail artifact_refused 'The folder of the source has been removed, so no file can be uploaded.'
   place_of_uploads='' sent=$newline
   kept=`option keep`
-  made=''
-  [ ! -f "$results/files" ] || made=`dd bs=64k count=4 <"$results/files" 2>/dev/null`
   locale=${LC_ALL-}
   LC_ALL=C # names are bytes here
-  set -f
-  IFS=$newline
-  # shellcheck disable=SC2086 # one word per line
-  set -- $made
-  unset IFS
-  set +f
-  for file; do upload_made "$file"; done
+  for names in files listed_files; do
+    made=''
+    [ ! -f "$results/$names" ] || made=`dd bs=64k count=4 <"$results/$names" 2>/dev/null`
+    set -f
+    IFS=$newline
+    # shellcheck disable=SC2086 # one word per line
+    set -- $made
+    unset IFS
+    set +f
+    for file; do
+      if [ "$names" = files ] || [ -f "$file" ]; then upload_made "$file"; fi
+    done
+  done
   set -f
   IFS=$newline
   # shellcheck disable=SC2086

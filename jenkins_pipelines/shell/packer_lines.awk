@@ -1,15 +1,18 @@
 # Turns the lines of `packer build -machine-readable` into text for people, and collects what they say of results.
 #
 # A line is `time,target,kind,field,…`; commas and line ends in a field are escaped. Any other line is printed as is.
-# The environment has `only` and `kind`, as for packer_variables.awk, and `folder`, which has its file `builds`, and gets:
+# The environment has `only` and `kind`, as for packer_variables.awk, and `folder`, which has its file `builds`, and
+# `manifests`, the lines with the ids of earlier runs in the manifests of the source. It gets:
 #   outcome  nothing_built or no_such_builder, with names, if no build has an artifact
 #   error    the name of the first build that failed, a tab, and its error as one line
 #   report   a report for the shuttle: references to artifacts, the first docker image and its digest; JSON
 #   files    the files of `file` builders, one per line
+#   listed_files   the same of those that only a manifest lists: a later step may have removed them
 #   tags, images   what is to be removed from docker, separated by blanks
 BEGIN {
   FS = "\n"
   folder = ENVIRON["folder"]
+  while ((getline line < (folder "/manifests")) > 0) earlier[line] = 1
 }
 
 {
@@ -34,6 +37,10 @@ END {
       printf "%s\n%s\n%s\n", "no_such_builder", ENVIRON["only"], all > (folder "/outcome")
     } else print "nothing_built" > (folder "/outcome")
   } else if (ENVIRON["kind"] == "hcl") warn_of_names()
+  if (ended) {
+    read_manifest("manifest.json")
+    read_manifest("packer-manifest.json")
+  }
   write_report()
 }
 
@@ -90,15 +97,64 @@ function end_artifact(field, i) {
   ended = 1
   if (field == "nil") return
   if (type == "packer.file") {
-    for (i = 1; i <= files; i++) print file[i] > (folder "/files")
+    for (i = 1; i <= files; i++) {
+      print file[i] > (folder "/files")
+      known_file[file[i]] = 1
+    }
     return
   }
   # The null builder makes nothing. Post-processors list the artifact that they were given once more.
   if (type == "fnoeding.null" || id == "" || (target, id) in listed || references >= 200) return
-  listed[target, id] = 1
+  listed[target, id] = known[id] = 1
+  add_reference(type, id)
+  if (type ~ /^packer\.(post-processor\.)?docker/) note_docker(id)
+}
+
+function add_reference(type, id) {
   references++
   list = list (references > 1 ? "," : "") "{\"type\":\"" quoted(type) "\",\"location\":\"" quoted(id) "\",\"state\":50}"
-  if (type ~ /^packer\.(post-processor\.)?docker/) note_docker(id)
+}
+
+# The manifest of packer's post-processor, which has one field per line and keeps what earlier runs have built. Of this
+# run it may list artifacts that a later post-processor has replaced, and that packer does not list at the end.
+function read_manifest(path, n, i, line, run, from, text) {
+  while (n < 20000 && (getline line < path) > 0) {
+    text[++n] = line
+    if (line ~ /^  "last_run_uuid": "/) run = line
+  }
+  close(path)
+  if (run == "" || run in earlier) return
+  for (i = 1; i <= n; i++) {
+    if (text[i] ~ /^      "builder_type": "/) from = i
+    else if (text[i] ~ /^      "packer_run_uuid": "/ && value_of(text[i]) == value_of(run)) read_entry(text, from, i)
+  }
+}
+
+function read_entry(text, first, last, i, type, id, name, has_files) {
+  type = value_of(text[first])
+  for (i = first + 1; i < last; i++) {
+    if (text[i] ~ /^      "artifact_id": "/) id = one_line(value_of(text[i]))
+    if (text[i] !~ /^          "name": "/) continue
+    has_files = 1
+    name = value_of(text[i])
+    if (type == "file" && !(name in known_file)) print name > (folder "/listed_files")
+    known_file[name] = 1
+  }
+  if (has_files || type == "null" || id == "" || id in known || references >= 200) return
+  known[id] = 1
+  add_reference(one_line(type), id)
+}
+
+# The string in a line `"name": "string",`.
+function value_of(line) {
+  sub(/^ *"[a-z_]*": "/, "", line)
+  sub(/",?$/, "", line)
+  gsub(/\\u0026/, "\\&", line)
+  gsub(/\\u003c/, "<", line)
+  gsub(/\\u003e/, ">", line)
+  gsub(/\\"/, "\"", line)
+  gsub(/\\\\/, "\\", line)
+  return line
 }
 
 function note_docker(id) {

@@ -55,6 +55,10 @@ if [ "$shuttle_validates" = yes ]; then
   fi
 fi
 
+for shuttle_manifest in manifest.json packer-manifest.json; do
+  [ ! -f "$shuttle_manifest" ] || "$shuttle_awk" '/^  "last_run_uuid": /' "$shuttle_manifest"
+done >"$shuttle_folder/manifests"
+
 # awk ignores the signal of a stop, because packer then still prints what it removes.
 exec 3>&1
 shuttle_status=`

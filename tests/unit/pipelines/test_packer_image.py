@@ -1,5 +1,6 @@
 """The packer-image pipeline with stand-ins for packer, docker, berks and kitchen; tests/real has packer and docker."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,61 @@ async def test_docker_image_is_reported_and_removed_from_docker(packer_agent: Ag
     }
     calls = [line for line in notes.read_text().splitlines() if line.startswith("docker")]
     assert calls == [f"docker rmi {tagged}", f"docker image inspect {IMAGE}", f"docker rmi {IMAGE}"]
+
+
+def manifest_entry(kind: str, artifact: str, run: str, *files: str) -> dict[str, Any]:
+    listed = [{"name": name, "size": 1} for name in files]
+    return {
+        "name": "x",
+        "builder_type": kind,
+        "build_time": 1,
+        "files": listed or None,
+        "artifact_id": artifact,
+        "packer_run_uuid": run,
+        "custom_data": {"artifact_id": "not-one", "packer_run_uuid": "now"},
+    }
+
+
+def manifest(last_run: str, *entries: dict[str, Any]) -> str:
+    return json.dumps({"builds": entries, "last_run_uuid": last_run}, indent=2)
+
+
+# Builds a file and an image; a manifest of the folder `written` replaces that of the source.
+WRITES_MANIFEST = """#!/bin/sh
+[ "$1" = build ] || exit 0
+printf 1 >made.txt; printf 2 >left.txt
+[ ! -f written/manifest.json ] || cp written/manifest.json manifest.json
+for line in 'builder-id,packer.file' 'id,File' 'files-count,1' 'file,0,made.txt' end; do
+  echo "1,a,artifact,0,$line"
+done
+for line in 'builder-id,mitchellh.amazonebs' 'id,eu-west-1:ami-1' end; do echo "1,b,artifact,0,$line"; done
+"""
+
+
+async def test_artifacts_that_only_the_manifest_lists_are_reported_too(packer_agent: Agent) -> None:
+    packer_agent.program("packer", WRITES_MANIFEST)
+    packer_agent.give("cp")
+    earlier = manifest_entry("amazon-ebs", "eu-west-1:ami-0", "before")
+    written = manifest(
+        "now",
+        earlier,
+        manifest_entry("file", "File", "now", "made.txt", "left.txt", "removed.txt"),
+        manifest_entry("amazon-ebs", "eu-west-1:ami-1", "now"),
+        manifest_entry("amazon-ebs", 'us-1:ami-2,"<&>\\', "now"),
+        manifest_entry("qemu", "VM", "now", "disk.qcow2"),
+        manifest_entry("null", "Null", "now"),
+    )
+    files: dict[str, bytes | str] = {"manifest.json": manifest("before", earlier)}
+    api = shuttle(files=files | {"written/manifest.json": written})
+    ended = await run(packer_agent, api)
+    assert ended.status == 0, ended.console + api.log
+    assert api.artifacts == {"made.txt": b"1", "left.txt": b"2"}
+    found = [(one["type"], one["location"]) for one in api.reports["built"]["artifacts"]]
+    assert found == [("mitchellh.amazonebs", "eu-west-1:ami-1"), ("amazon-ebs", 'us-1:ami-2,"<&>\\')]
+    unchanged = shuttle(files=files)
+    assert (await run(packer_agent, unchanged)).status == 0
+    assert unchanged.artifacts == {"made.txt": b"1"}
+    assert [one["location"] for one in unchanged.reports["built"]["artifacts"]] == ["eu-west-1:ami-1"]
 
 
 @pytest.mark.slow
