@@ -81,6 +81,14 @@ refuse_old_curl() {
   exit 1
 }
 
+# temporary_of MARKER: print the folder of packer's temporary files, of the build with this marker. The path is short,
+# because packer makes sockets there (Linux limits their paths to 107 bytes).
+temporary_of() {
+  place=${TMPDIR:-/tmp}
+  [ ${#place} -le 60 ] || place=/tmp
+  printf %s "$place/packer-${1%"${1#????????}"}"
+}
+
 # remove_leftovers [BRANCH-]: remove the folders of an earlier build whose agent was lost, and end its processes, which
 # have the marker in its file `marker`. A branch leaves those of other branches alone, which may be running. Its supervisor may still run, and is ended as well: otherwise it would later
 # remove the source folder, which now belongs to this build. A folder is kept while orphan.sh sends the rest of its log.
@@ -97,7 +105,11 @@ remove_leftovers() {
     marker=`small_file "$folder/marker"`
     case $marker in
       '' | *[!0-9a-f]*) ;;
-      *) end_survivors '' ;;
+      *)
+        end_survivors ''
+        left=`temporary_of "$marker"`
+        remove_folder "$left"
+        ;;
     esac
     [ -z "$earlier" ] || kill -KILL "$earlier" 2>/dev/null
     remove_folder "$folder"

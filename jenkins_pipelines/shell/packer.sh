@@ -71,13 +71,9 @@ packer_options() {
 }
 
 # packer_environment COMMAND…: run the command with what of the agent's environment packer and docker read. packer's
-# temporary files are in a folder that is removed at the end. Its path is short, because packer makes sockets there
-# (Linux limits their paths to 107 bytes).
+# temporary files are in a folder that is removed at the end, or by the next build of the workspace (remove_leftovers).
 packer_environment() {
-  make_id
-  temporary=${TMPDIR:-/tmp}
-  [ ${#temporary} -le 60 ] || temporary=/tmp
-  temporary=$temporary/packer-${id%"${id#????????}"}
+  temporary=`temporary_of "$marker"`
   mkdir -m 700 "$temporary" ||
     fail no_temporary_folder "The agent could not make the folder $temporary; look for space and permissions there."
   set -- TMPDIR="$temporary" CHECKPOINT_DISABLE=1 PACKER_NO_COLOR=1 "$@"

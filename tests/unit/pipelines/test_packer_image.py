@@ -1,8 +1,10 @@
 """The packer-image pipeline with stand-ins for packer, docker, berks and kitchen; tests/real has packer and docker."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import pytest
@@ -202,6 +204,29 @@ async def test_stop_lets_packer_clean_up_and_shows_what_it_says(packer_agent: Ag
     assert ended.status == 143
     assert "Cancelling build\n" in api.log
     assert not (packer_agent.workspace / "source").exists()
+
+
+async def test_temporary_files_of_a_killed_supervisor_are_removed_by_the_next_build(
+    packer_agent: Agent, request: pytest.FixtureRequest
+) -> None:
+    temporary = Path(mkdtemp(prefix="short-"))
+    request.addfinalizer(lambda: shutil.rmtree(temporary))
+    packer_agent.environment["TMPDIR"] = str(temporary)
+    packer_agent.program(
+        "packer",
+        '#!/bin/sh\n[ "$1" = build ] || exit 0\n: >"$TMPDIR/left"\n'
+        'while :; do echo "1,,ui,say,==> docker-ubuntu: waits"; sleep 0.1; done\n',
+    )
+    async with shuttle(TEMPLATE | {"builders": [NULL]}) as api:
+        packer_agent.url = api.url
+        step = await packer_agent.start(KIND.build(KIND.Options()))
+        await api.until(lambda: "waits\n" in api.log)
+        step.process.kill()
+        await step.ended()
+    assert [path.name for path in temporary.glob("packer-*/*")] == ["left"]
+    packer_agent.program("packer", packer_program())
+    assert (await run(packer_agent, shuttle())).status == 0
+    assert list(temporary.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -215,5 +215,5 @@ async def test_push_that_ends_at_once_ends_its_watcher(each_agent: Agent) -> Non
 def test_agent_scripts_write_nothing_to_tmp() -> None:
     """Other users of the agent can read /tmp. What packer writes there is in a folder that they cannot open."""
     scripts = {path.name: path.read_text() for path in Path("jenkins_pipelines/shell").glob("*.sh")}
-    assert [name for name, script in scripts.items() if "/tmp" in script] == ["packer.sh"]
+    assert [name for name, script in scripts.items() if "/tmp" in script] == ["claim.sh"]
     assert 'mkdir -m 700 "$temporary"' in scripts["packer.sh"]
