@@ -8,6 +8,7 @@ Each value is the exact content of its own file, so that a shell reads it withou
     no_cache                             exists if the builder's cache must not be used
     labels/000001                        KEY=VALUE
     variables/given, variables/own       one "name":"value" per line, of the request and of the shuttle
+    variables/collections                one "name":value per line: those given whose text is a JSON array or object
     options/<option>                     text
     base_images/config.json              credentials for FROM; if it is missing, the agent's own are used
     insecure_registries                  one host[:port] per line, without TLS or with a self-signed certificate
@@ -23,7 +24,8 @@ import io
 import json
 import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from ipaddress import ip_address
 from typing import Any
 
@@ -111,6 +113,7 @@ def _files(environment: AgentEnvironment) -> Iterator[tuple[str, bytes]]:
     if environment.variables is not None:
         yield "variables/given", _json_lines(environment.variables)
         yield "variables/own", _json_lines(environment.own_variables)
+        yield "variables/collections", _json_lines(_collections(environment.variables))
     for option, chosen in environment.options.items():
         if not _NAME.fullmatch(option):
             raise PipelineError("An option's name has letters, digits and underscores only, and begins with no digit.")
@@ -138,8 +141,21 @@ def _left_behind(environment: AgentEnvironment) -> Iterator[tuple[str, bytes]]:
         yield f"resume_files/{position:06}", _bytes(f"{file.artifact_id} {file.sha256} {file.name}")
 
 
-def _json_lines(variables: dict[str, str]) -> bytes:
-    """One member of a JSON object per line: a JSON string has no line end."""
+def _collections(variables: dict[str, str]) -> dict[str, Any]:
+    """The values of those variables whose text is a JSON array or object."""
+    found = {}
+    for name, text in variables.items():
+        if text.lstrip()[:1] in {"[", "{"}:
+            # Python also reads NaN, and writes numbers beyond the range of a double as Infinity; neither is JSON.
+            with suppress(ValueError, RecursionError):
+                value = json.loads(text)
+                json.dumps(value, allow_nan=False)
+                found[name] = value
+    return found
+
+
+def _json_lines(variables: Mapping[str, Any]) -> bytes:
+    """One member of a JSON object per line: JSON without indentation has no line end."""
     pairs = (
         (json.dumps(name, ensure_ascii=False), json.dumps(value, ensure_ascii=False))
         for name, value in variables.items()

@@ -33,8 +33,9 @@ shuttle_status=0
 # The awk programs print to their standard output what the log shows, but this one prints the file of variables.
 (
   umask 077
+  if [ -d "$shuttle_template" ]; then set -- "$shuttle_template"/*.pkr.hcl; else set -- "$shuttle_template"; fi
   status=$shuttle_status kind=$shuttle_kind only=$shuttle_only folder=$shuttle_folder LC_ALL=C \
-    "$shuttle_awk" "$shuttle_variables_awk" >"$shuttle_folder/variables.json"
+    "$shuttle_awk" "$shuttle_variables_awk" "$@" >"$shuttle_folder/variables.json"
 ) || exit
 shuttle_print "$shuttle_folder/warnings"
 [ ! -s "$shuttle_folder/outcome" ] || exit 1

@@ -2,7 +2,7 @@
 #
 # The environment has `status`, the exit status of inspect; `kind`, json or hcl; `only`, names joined by commas; and
 # `folder`, which has the files `inspected`, `variables/given` and `variables/own`, the latter with one "name":"value"
-# per line. Gets: `warnings`, lines of the log; `outcome`, written if packer need not be started: a reason, the names
+# per line, and `variables/collections` with one "name":value. The arguments are the files of an HCL template. Gets: `warnings`, lines of the log; `outcome`, written if packer need not be started: a reason, the names
 # that it is about, and the names that there are; `builds`, the names of the template's builds. A variable that the template does not declare is left out: packer
 # would refuse the file, warn of what the shuttle adds, or say nothing.
 BEGIN {
@@ -15,6 +15,7 @@ BEGIN {
   }
   # What inspect has not understood cannot be checked; `validate` says what is wrong.
   if (ENVIRON["status"] != 0) knows_variables = builds = requirements = 0
+  if (!is_json) read_collections()
   printf "{"
   write_variables("given", 1)
   write_variables("own", 0)
@@ -56,19 +57,42 @@ function read_hcl(line, text, n, i) {
   }
 }
 
+# packer takes a string for no HCL variable of another type than string, number and bool, and `inspect` shows no types.
+function read_collections(i, line, name, pair) {
+  while ((getline pair < (folder "/variables/collections")) > 0) collection[name_in(pair)] = pair
+  for (i = 1; i < ARGC; i++) {
+    name = ""
+    while ((getline line < ARGV[i]) > 0) {
+      if (match(line, /^[ \t]*variable[ \t]+"[^"]+"[ \t]*[{]/)) {
+        name = substr(line, 1, RLENGTH)
+        gsub(/^[^"]*"|".*$/, "", name)
+        line = substr(line, RLENGTH)
+      }
+      if (line ~ /(^|[ \t{])(type[ \t]*=[ \t]*(list|set|map|object|tuple)[ \t]*[(]|default[ \t]*=[ \t]*[[{])/) takes_collection[name] = 1
+      if (line ~ /^[}]/) name = ""
+    }
+  }
+}
+
+# The name in a pair `"name":value`, as JSON writes it.
+function name_in(pair) {
+  match(pair, /^"([^"\\]|\\.)*"/)
+  return substr(pair, 2, RLENGTH - 2)
+}
+
 function write_variables(file, is_given, pair, name) {
   while ((getline pair < (folder "/variables/" file)) > 0) {
-    match(pair, /^"([^"\\]|\\.)*"/)
-    name = substr(pair, 2, RLENGTH - 2)
+    name = name_in(pair)
     if (knows_variables && !(name in declared)) {
       if (is_given) undeclared = added(undeclared, name)
       continue
     }
     if (name in written) continue
     written[name] = 1
+    if (is_given && name in takes_collection && name in collection) pair = collection[name]
     printf "%s%s", separator, pair
     separator = ",\n"
-    if (is_json && is_given && index(substr(pair, RLENGTH + 2), "{{")) braced = added(braced, name)
+    if (is_json && is_given && index(substr(pair, length(name) + 4), "{{")) braced = added(braced, name)
   }
 }
 

@@ -45,6 +45,37 @@ async def test_hcl_template_in_the_folder_of_the_source(packer_agent: Agent) -> 
     assert "-----> The template has no builders of these names: other\n" in api.log
 
 
+async def test_hcl_variables_of_other_types_take_json(packer_agent: Agent) -> None:
+    """packer itself refuses a string for such a variable, and takes one for the types string, number and bool."""
+    hcl = """\
+variable "zones" {
+  type = list(string)
+}
+variable "tags" { type = map(string) }
+variable "ports" {
+  default = [80]
+}
+variable "text" {
+  type = string
+}
+variable "count" {
+  type = number
+}
+source "file" "out" {
+  content = "${join("+", var.zones)} ${var.tags["a"]} ${var.ports[0]} ${var.text} ${var.count + 1}"
+  target  = "out/text.txt"
+}
+build {
+  sources = ["source.file.out"]
+}
+"""
+    arguments = {"zones": '["a", "${b}"]', "tags": '{"a": "c d"}', "ports": "[8080]", "text": '["e"]', "count": "2"}
+    api = shuttle(template="i.pkr.hcl", files={"i.pkr.hcl": hcl}, arguments=arguments)
+    ended = await run(packer_agent, api)
+    assert ended.status == 0, ended.console + api.log
+    assert api.artifacts == {"out/text.txt": b'a+${b} c d 8080 ["e"] 3'}
+
+
 async def test_hcl_template_that_asks_for_plugins_is_built_by_a_packer_without_init(packer_agent: Agent) -> None:
     api = shuttle(template="i.pkr.hcl", files={"i.pkr.hcl": "# packer { required_plugins {} }\n" + HCL})
     ended = await run(packer_agent, api)

@@ -33,6 +33,13 @@ def test_each_variable_is_one_line_that_is_a_member_of_a_json_object(variables: 
     assert found["variables/own"] == b'"a":"b"\n'
 
 
+def test_variables_that_are_json_arrays_or_objects_are_listed_once_more() -> None:
+    variables = {"list": '["a",\n {"b": 1}]', "map": ' {"ü": null}', "text": "[a", "number": "1", "null": "null"}
+    variables |= {"deep": "[" * 100_000, "infinite": "[1e999]", "nan": "[NaN]"}
+    listed = unpacked(environment(variables=variables))["variables/collections"].decode()
+    assert listed == '"list":["a", {"b": 1}]\n"map":{"ü": null}\n'
+
+
 @settings(deadline=None, derandomize=True)
 @given(st.text(st.characters(exclude_characters="\0")))
 def test_argument_value_is_the_exact_content_of_a_file(value: str) -> None:
