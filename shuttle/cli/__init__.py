@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import typer
 
-from shuttle.cli import deliveries, doctor, jenkins, migrate, pipelines, serve, submit, tokens, watch
+from shuttle.cli import apps, deliveries, doctor, jenkins, migrate, pipelines, serve, submit, tokens, watch
 from shuttle.cli.demo import command as demo
 from shuttle.cli.failures import exit_code_of
 from shuttle.errors import ShuttleError
@@ -24,6 +24,7 @@ app.command()(watch.status)
 app.command()(watch.logs)
 app.command()(watch.stop)
 app.command()(watch.builds)
+app.add_typer(apps.app, name="apps")
 app.add_typer(deliveries.app, name="deliveries")
 app.add_typer(pipelines.app, name="pipelines")
 app.command("jenkins")(jenkins.jenkins)

@@ -135,6 +135,14 @@ class ShuttleClient:
         path = "-/deliveries/replay" if delivery_id is None else f"-/deliveries/{delivery_id}/replay"
         return await self._json("POST", path, **query)
 
+    async def idle_apps(self, **query: str) -> dict[str, Any]:
+        """One page of apps whose newest build ended long ago: {"apps": […], "next": cursor or null}."""
+        return await self._json("GET", "-/apps/idle", **query)
+
+    async def prune_apps(self, **query: str) -> dict[str, Any]:
+        """Have the Jenkins jobs of up to 200 idle apps deleted, and return these apps, as `idle_apps` does."""
+        return await self._json("POST", "-/apps/prune", **query)
+
     async def log(self, app_id: str, build_id: str, *, offset: int, follow: bool) -> AsyncIterator[bytes]:
         """The log's bytes from `offset`; with `follow` until its end, even across restarts of the service."""
         failing_since: float | None = None

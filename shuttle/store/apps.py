@@ -85,4 +85,6 @@ def app_is_finished(tx: Tx, app_id: str) -> bool:
 
 def unmark_deleted_app(tx: Tx, app_id: str) -> None:
     """Remove the mark after the job was deleted. The app's builds remain, and it can be built again."""
-    tx.execute(apps.update().where(apps.c.app_id == app_id).values(deleted_at=None))
+    # The time of the mark: a build that was accepted while the job was being deleted has made it again.
+    changed = {"deleted_at": None, "job_deleted_at": apps.c.deleted_at}
+    tx.execute(apps.update().where(apps.c.app_id == app_id).values(changed))

@@ -34,6 +34,20 @@ class NewBuildIds(ResponseBody):
     build_uuid: str
 
 
+class IdleAppEntry(ResponseBody):
+    """An app whose Jenkins job can be deleted, and when its newest build ended."""
+
+    app_id: str
+    ended_at: Instant
+
+
+class IdleApps(ResponseBody):
+    """Idle apps in the order of their ids; `next` is the value of `after` for those that follow."""
+
+    apps: list[IdleAppEntry]
+    next: str | None
+
+
 class StartedByHook(ResponseBody):
     """The builds that a git webhook has started, each as `<app_id>/<build_id>`."""
 

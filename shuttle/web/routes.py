@@ -12,6 +12,7 @@ from shuttle.web import (
     deliveries,
     git_hooks,
     health,
+    idle_apps,
     legacy,
     logs,
     openapi,
@@ -33,6 +34,8 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/metrics", health.metrics, Role.READER, "Metrics for Prometheus."),
     Route("GET", "/-/openapi.json", openapi.get_openapi, Role.ANYBODY, "This document."),
     Route("GET", "/-/builds", builds.list_all, Role.READER, "The builds of all apps, newest first."),
+    Route("GET", "/-/apps/idle", idle_apps.list_idle, Role.READER, "Apps whose newest build ended long ago."),
+    Route("POST", "/-/apps/prune", idle_apps.prune, Role.CONTROLLER, "Delete the Jenkins jobs of idle apps."),
     Route("GET", "/-/replicas", replicas.list_replicas, Role.READER, "The processes that serve, and what they own."),
     Route("GET", "/-/deliveries", deliveries.list_deliveries, Role.READER, "Status deliveries, newest first."),
     Route(

@@ -58,6 +58,7 @@ async def record(folder: Path) -> dict[str, str]:
             await callers.platforms()
             await callers.health()
             await callers.rebuild()
+            await callers.prune()
     async with running_shuttle(folder / "without-jenkins") as shuttle:
         agents = _Agents(shuttle, indents_long_json=True)
         await agents.build()
@@ -117,6 +118,10 @@ class _Callers(Recorder):
         """The same source once more; it is the last call, because the new build would be in every list."""
         again = await self.call("rebuild", "POST", "/shop/42/rebuild", {"build_id": "42-again"})
         self.names[again.json["build_uuid"]] = "eeeeeeee-0000-4000-8000-000000000000"
+
+    async def prune(self) -> None:
+        """No app of that pipeline is idle."""
+        await self.call("apps-prune", "POST", "/-/apps/prune?pipeline=packer-image&idle_seconds=2592000")
 
     async def platforms(self) -> None:
         """A build for two platforms, of which one fails."""
@@ -187,6 +192,7 @@ class _Callers(Recorder):
         """Builds and deliveries, newest first."""
         await self.call("app", "GET", "/shop?limit=1")
         await self.call("builds", "GET", "/-/builds?state=succeeded&limit=1")
+        await self.call("apps-idle", "GET", "/-/apps/idle?pipeline=script&idle_seconds=0")
         await self.call("deliveries", "GET", "/-/deliveries?app_id=shop&build_id=42&state=delivered")
         await self.call("replay-one", "POST", "/-/deliveries/3/replay")
         await self.call("replay", "POST", "/-/deliveries/replay?app_id=shop")

@@ -17,6 +17,8 @@ apps = sa.Table(
     sa.Column("last_slot_at", Instant),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("deleted_at", Instant),
+    # The last `deleted_at` for which its job was deleted; a build that was accepted later has made the job again.
+    sa.Column("job_deleted_at", Instant),
     # The instance of the replica that runs the app's builds, and how often the owner has changed.
     sa.Column("owner", sa.Text),
     sa.Column("epoch", sa.BigInteger, nullable=False, server_default="0"),

@@ -153,7 +153,19 @@ async def test_emulated_jenkins_accepts_recorded_generations_only(run, tmp_path)
 async def test_help_names_every_command(run):
     ran = await run("--help")
     assert ran.code == 0
-    for name in ("serve", "demo", "submit", "status", "logs", "stop", "builds", "deliveries", "pipelines", "jenkins"):
+    for name in (
+        "serve",
+        "demo",
+        "submit",
+        "status",
+        "logs",
+        "stop",
+        "builds",
+        "apps",
+        "deliveries",
+        "pipelines",
+        "jenkins",
+    ):
         assert f" {name} " in ran.out
     for name in ("token", "migrate", "doctor"):
         assert f" {name} " in ran.out
