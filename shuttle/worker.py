@@ -10,6 +10,8 @@ import structlog
 from shuttle.build import Build, StopCause
 from shuttle.errors import NotOwnerError, StoreError, UnavailableError
 from shuttle.lifecycle import Services
+from shuttle.lifecycle.accept import Acceptance, AcceptedBuild
+from shuttle.lifecycle.auto_resume import AutoResumes
 from shuttle.lifecycle.backoff import retry_database
 from shuttle.lifecycle.build_logs import write_preamble
 from shuttle.lifecycle.log_forwarding import LogForwarding
@@ -38,6 +40,9 @@ class Worker:
     def __init__(self, services: Services, sinks: dict[EndpointKind, Sink]) -> None:
         """`sinks` maps a kind of sink to its implementation."""
         self._services = services
+        # One for all requests to this process: it lets those that resume the same build wait for each other.
+        self.acceptance = Acceptance(services)
+        self._resumes = AutoResumes(services, self.acceptance, self._add_accepted)
         self._forwarding = LogForwarding(services, sinks)
         self._runs: dict[str, asyncio.Task[None]] = {}
         # Also tasks that have left `_runs` and decide how their build continues.
@@ -61,8 +66,11 @@ class Worker:
         if has_sinks:
             self._forwarding.begin(build.build_uuid)
 
+    def _add_accepted(self, accepted: AcceptedBuild) -> None:
+        self.add(accepted.build, has_sinks=accepted.has_sinks)
+
     async def look(self) -> None:
-        """Begin what this process owns and has not begun yet: builds, logs that are not archived, open sinks.
+        """Begin what this process owns and has not begun yet: builds, logs not archived, open sinks, planned resumes.
 
         After a start or a takeover this is all open work, later what was recorded without a notice.
         """
@@ -76,6 +84,7 @@ class Worker:
         for build_uuid in await self._services.database.run(stopping_uuids):
             self._services.signals.wake(build_uuid)
         await self._forwarding.look()
+        await self._resumes.look()
 
     def drop(self, app_id: str) -> None:
         """Stop working for an app that another replica has taken."""
@@ -87,11 +96,17 @@ class Worker:
                 task.cancel()
                 self._services.logs.lose(build.build_uuid)
         self._forwarding.drop(app_id)
+        self._resumes.drop(app_id)
 
     async def close(self, grace_seconds: float) -> None:
         """Cancel all tasks, including open requests to sinks and Jenkins. The next process resumes the work."""
         self._closing = True
-        tasks = [*self._build_tasks, *self._forwarding.tasks, *([self._loop] if self._loop else [])]
+        tasks = [
+            *self._build_tasks,
+            *self._forwarding.tasks,
+            *self._resumes.tasks,
+            *([self._loop] if self._loop else []),
+        ]
         for task in tasks:
             task.cancel()
         if tasks:
@@ -112,7 +127,11 @@ class Worker:
             self._services.signals.worker.clear()
 
     async def _schedule(self) -> None:
-        """Resume waiting builds that a stop changed; grant free slots; stop waiting builds whose deadline passed."""
+        """Resume waiting builds that a stop changed; grant free slots; stop waiting builds whose deadline passed.
+
+        Begin the automatic resumes whose time has come.
+        """
+        self._resumes.begin_due()
         for build_uuid in self._services.signals.take_changed():
             changed = self._parked.pop(build_uuid, None)
             if changed is not None:
@@ -213,6 +232,8 @@ class Worker:
         if build.state.final:
             await self._forwarding.settle(build)
             self._parked.pop(build_uuid, None)
+            if (build.record or {}).get("auto_resume") is not None:
+                await self._resumes.look(build_uuid)
             if build.archived_at is None:
                 self._begin(build)
         elif build.staged_at is not None and build.slot_at is None:

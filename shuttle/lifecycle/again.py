@@ -1,6 +1,7 @@
 """The requests of builds that repeat another one: a rebuild of its source, or a resume from where it failed."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from jenkins_pipelines.catalogue import PIPELINES
 from shuttle.build import Api, Build, State
@@ -64,7 +65,10 @@ async def resumed_request(app_id: str, wanted: ResumeRequest, services: Services
     else:
         source = source_again(build, request.source) if wanted.source is None else _read_source(wanted, request)
     platforms = tuple(platform for platform in request.platforms if platform.name in resumed.platforms)
-    changed = {"source": source, "checksum": None, "platforms": platforms or request.platforms}
+    changed: dict[str, Any] = {"source": source, "checksum": None, "platforms": platforms or request.platforms}
+    if wanted.automatic:
+        changed["auto_resume"] = None if request.auto_resume is None else request.auto_resume.after_one()
+        resumed = resumed.model_copy(update={"automatic": True})
     request = request.model_copy(update=changed)
     return ParsedRequest(request, wanted.ignored_fields, (), resumed, left_secrets=tuple(secrets))
 

@@ -12,6 +12,9 @@ from shuttle.request import BuildRequest, ParsedRequest, Resumed, check_id
 from shuttle.standing import Standing
 from shuttle.store.new_build import NewBuild, NewChild
 
+# The `request_source` of a resume that nobody asked for.
+_AUTOMATIC = "auto_resume"
+
 
 @dataclass(frozen=True, slots=True)
 class BuildIdentity:
@@ -61,8 +64,12 @@ def _said(request: BuildRequest, resumed: Resumed | None) -> dict[str, Any]:
     record: dict[str, Any] = {}
     if request.platforms:
         record["platforms"] = [platform.name for platform in request.platforms]
+    if request.auto_resume is not None:
+        record["auto_resume"] = request.auto_resume.model_dump()
     if resumed is not None:
         record["resume"] = {"resume_from_state": resumed.state_code}
+        if resumed.automatic:
+            record["resume"]["request_source"] = _AUTOMATIC
     return {"resume_from": None if resumed is None else resumed.build_uuid, "record": record or None}
 
 

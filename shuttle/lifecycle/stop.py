@@ -10,6 +10,7 @@ from shuttle.lifecycle import Services
 from shuttle.lifecycle.missing_permissions import MissingPermissions
 from shuttle.metrics import count_end
 from shuttle.standing import Standing
+from shuttle.store.auto_resumes import cancel_resumes
 from shuttle.store.builds import find_build
 from shuttle.store.permitted import builds_of_pair
 from shuttle.store.transitions import record_waiting, request_stop
@@ -28,6 +29,7 @@ _DEADLINE_GRACES = 3
 async def stop_pair(app_id: str, build_id: str, standing: Standing, services: Services) -> Api | None:
     """Record the stop of every build of the pair that the caller may stop; one that was never triggered ends at once.
 
+    One that has failed, and is going to be resumed by itself, is not resumed any more; that is a stop, too.
     Returns the API of the newest of these builds; None = none was stopped. Exception: if the newest is of the older
     API, that API is returned even if nothing was stopped, because its clients break on any other answer.
 
@@ -39,9 +41,15 @@ async def stop_pair(app_id: str, build_id: str, standing: Standing, services: Se
     for build in builds:
         if build.of_platform and not build.state.final:
             raise ConflictError("This is one platform of a build; stop that build, which stops all of its platforms.")
-    stopped = [await stop_build(build.build_uuid, StopCause.STOPPED, services) for build in builds]
+    stopped = [await _stop(build.build_uuid, services) for build in builds]
     newest = builds[-1].api if builds else None
     return newest if newest is Api.LEGACY or any(stopped) else None
+
+
+async def _stop(build_uuid: str, services: Services) -> bool:
+    if await stop_build(build_uuid, StopCause.STOPPED, services) is not None:
+        return True
+    return await services.database.run(cancel_resumes, [build_uuid])
 
 
 async def stop_build(build_uuid: str, cause: StopCause, services: Services) -> Build | None:

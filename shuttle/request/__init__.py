@@ -6,6 +6,7 @@ from shuttle.request.legacy import LegacyRequest, read_legacy_request
 from shuttle.request.long_text import LARGE_BODY_BYTES, MAX_JSON_BYTES, decode_large_json
 from shuttle.request.model import (
     VARIABLE_OPTIONS,
+    AutoResume,
     BuildRequest,
     PackerRun,
     ParsedRequest,
@@ -24,6 +25,7 @@ __all__ = [
     "MAX_JSON_BYTES",
     "UUID",
     "VARIABLE_OPTIONS",
+    "AutoResume",
     "BuildRequest",
     "LegacyRequest",
     "PackerRun",

@@ -49,6 +49,19 @@ class Platform(BaseModel):
     arguments: dict[str, str] = Field(default_factory=dict, repr=False)
 
 
+class AutoResume(BaseModel):
+    """How long after its failure the build resumes by itself, and how many automatic resumes are left."""
+
+    model_config = ConfigDict(frozen=True)
+
+    after_seconds: float
+    attempts: int
+
+    def after_one(self) -> "AutoResume | None":
+        """What is left after one more resume."""
+        return AutoResume(after_seconds=self.after_seconds, attempts=self.attempts - 1) if self.attempts > 1 else None
+
+
 class BuildRequest(BaseModel):
     """A checked build request. It has secrets (URLs, header values, arguments) and is recorded only encrypted.
 
@@ -75,6 +88,7 @@ class BuildRequest(BaseModel):
     timeout_seconds: float
     labels: dict[str, str]
     platforms: tuple[Platform, ...] = Field((), exclude_if=lambda platforms: not platforms)
+    auto_resume: AutoResume | None = Field(None, exclude_if=lambda auto_resume: auto_resume is None)
 
     @model_validator(mode="before")
     @classmethod
@@ -111,7 +125,7 @@ class BuildRequest(BaseModel):
 class Resumed(BaseModel):
     """The build that a new one resumes, and the code of the first state whose work the new one repeats.
 
-    `platforms` has the same for each platform that is built again.
+    `platforms` has the same for each platform that is built again. `automatic`: nobody asked for the new build.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -120,6 +134,7 @@ class Resumed(BaseModel):
     build_id: str
     state_code: int
     platforms: dict[str, "Resumed"] = Field(default_factory=dict, exclude_if=lambda platforms: not platforms)
+    automatic: bool = Field(False, exclude_if=lambda automatic: not automatic)
 
 
 @dataclass(frozen=True, slots=True)

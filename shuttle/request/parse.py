@@ -13,10 +13,11 @@ from shuttle.outgoing.hooks import parse_hooks
 from shuttle.outgoing.image import Image, check_tag, parse_destination
 from shuttle.request.arguments import read_arguments, read_secret_arguments
 from shuttle.request.body import compact_json
-from shuttle.request.model import BuildRequest, ParsedRequest, PipelineKind, Pipelines
+from shuttle.request.model import AutoResume, BuildRequest, ParsedRequest, PipelineKind, Pipelines
 from shuttle.request.numbers import as_written
 from shuttle.request.platforms import read_platforms, unknown_in_platforms
 from shuttle.request.secrets import check_secrets, unmasked_secrets
+from shuttle.request.shape import AutoResume as GivenAutoResume
 from shuttle.request.shape import Destination, Webhooks, read_shape, refuse, unknown_fields
 from shuttle.settings import Settings
 from shuttle.sources.catalogue import read_source
@@ -28,6 +29,8 @@ _MAX_METADATA_BYTES = 64 * 1024
 _MAX_TEXT_BYTES = 64 * 1024
 # Each tag is a push of its own.
 _MAX_TAGS = 100
+_RESUMED_AFTER_SECONDS = 3600
+_RESUMED_TIMES = 1
 
 _READABLE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _CHECKSUM = re.compile(r"sha256:([0-9A-Fa-f]{64})")
@@ -72,6 +75,7 @@ def parse_build_request(value: Any, settings: Settings, pipelines: Pipelines) ->
         timeout_seconds=_read_timeout(body.timeout_seconds, settings),
         labels=_read_labels(body.labels or {}),
         platforms=platforms,
+        auto_resume=_read_auto_resume(body.auto_resume),
     )
     check_secrets(request)
     warnings = tuple(
@@ -165,6 +169,14 @@ def _read_timeout(value: Any, settings: Settings) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 1 <= value <= longest:
         raise InvalidRequestError(f"Write a number of seconds from 1 to {longest:g}.", field="timeout_seconds")
     return float(value)
+
+
+def _read_auto_resume(given: GivenAutoResume | None) -> AutoResume | None:
+    """With the defaults of what is left out; its shape has the limits."""
+    if given is None:
+        return None
+    after_seconds = _RESUMED_AFTER_SECONDS if given.after_seconds is None else given.after_seconds
+    return AutoResume(after_seconds=after_seconds, attempts=given.attempts or _RESUMED_TIMES)
 
 
 def _read_info(text: str | None) -> str | None:

@@ -16,7 +16,7 @@ class ResumeRequest:
     """A request to resume the build `build_id` of the same app.
 
     `state_code` None = the state in which it failed. `source` None = its stored source, or with `latest` the newest
-    commit of its branch.
+    commit of its branch. `automatic`: nobody asks for it, the failed build's `auto_resume` does.
     """
 
     build_id: str
@@ -24,6 +24,7 @@ class ResumeRequest:
     source: Source | None = field(default=None, repr=False)
     ignored_fields: tuple[str, ...] = ()
     latest: bool = False
+    automatic: bool = False
 
 
 def is_resume(value: Any) -> bool:

@@ -87,6 +87,13 @@ class ResumeFrom(_Shape):
     latest: bool | None = None
 
 
+class AutoResume(_Shape):
+    """A failed build resumes by itself after this time, at most so many times: see docs/contract.md, "Requests"."""
+
+    after_seconds: Annotated[int, Field(ge=1, le=604_800)] | None = None
+    attempts: Annotated[int, Field(ge=1, le=10)] | None = None
+
+
 class BuildRequest(_Shape):
     """The body of `POST /:app_id/:build_id`."""
 
@@ -101,6 +108,7 @@ class BuildRequest(_Shape):
     timeout_seconds: Annotated[Any, WithJsonSchema({"type": ["number", "null"], "minimum": 1})] = None
     labels: dict[str, str] | None = None
     platforms: Annotated[Any, WithJsonSchema({"oneOf": [_PLATFORMS, _NULL]})] = None
+    auto_resume: AutoResume | None = None
     resume_from: Annotated[Any, WithJsonSchema({"oneOf": [ResumeFrom.model_json_schema(), _NULL]})] = None
 
 
@@ -121,7 +129,7 @@ def read_shape(value: Any) -> BuildRequest:
 def unknown_fields(body: BuildRequest) -> Iterator[str]:
     """The paths of the fields that the models do not have."""
     yield from body.model_extra or ()
-    for name in ("source", "destination", "webhooks"):
+    for name in ("source", "destination", "webhooks", "auto_resume"):
         part = getattr(body, name)
         if part is not None and part.model_extra:
             yield from (f"{name}.{key}" for key in part.model_extra)

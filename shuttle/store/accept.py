@@ -12,6 +12,7 @@ from shuttle.build import Api, Build
 from shuttle.clock import Moment
 from shuttle.errors import ConflictError, QueueFullError, ShuttleError, StoreError, TokenNeededError
 from shuttle.standing import Standing
+from shuttle.store.auto_resumes import cancel_resumes
 from shuttle.store.build_numbers import reserve_numbers
 from shuttle.store.idempotency import find_recorded, find_recorded_legacy
 from shuttle.store.new_build import (
@@ -247,6 +248,9 @@ def _find_recorded(tx: Tx, request: AcceptRequest) -> Accepted | ShuttleError:
 
 def _insert(tx: Tx, fresh: _Fresh) -> None:
     INSERT_BUILDS.run(tx, [build_row(request.new, build) for request, build in fresh])
+    resumed = [request.new.resume_from for request, _ in fresh if request.new.resume_from is not None]
+    if resumed:
+        cancel_resumes(tx, resumed)
     uploaded = [request.new.build_uuid for request, _ in fresh if request.new.source_sha256 is not None]
     if uploaded:
         forget_uploads(tx, uploaded)

@@ -6,6 +6,7 @@ import sqlalchemy as sa
 
 from shuttle.build import Api, Build, StopCause
 from shuttle.standing import Standing
+from shuttle.store.auto_resumes import cancel_resumes_of_app
 from shuttle.store.builds import reread
 from shuttle.store.permitted import check_app, has_new_builds
 from shuttle.store.tables import OPEN_RECORDS, TO_RUN, apps, builds
@@ -16,8 +17,8 @@ from shuttle.store.tx import Topic, Tx
 def mark_app_deleted(tx: Tx, app_id: str, standing: Standing) -> list[Build]:
     """Mark the app as deleted and stop its builds; returns the builds after the stop, none for an unknown app.
 
-    For an anonymous caller only the older API's builds are stopped, and the app is not marked if it has builds of the
-    new API.
+    None of its failed builds is resumed by itself any more. For an anonymous caller only the older API's builds are
+    stopped, and the app is not marked if it has builds of the new API.
 
     Raises:
         TokenNeededError: see `permitted.check_app`.
@@ -31,6 +32,7 @@ def mark_app_deleted(tx: Tx, app_id: str, standing: Standing) -> list[Build]:
     tx.notify(Topic.DELETED_APPS)
     uuids = list(tx.execute(sa.select(builds.c.build_uuid).where(*unfinished)).scalars())
     if standing is not Standing.ANONYMOUS:
+        cancel_resumes_of_app(tx, app_id)
         uuids += tx.execute(sa.select(builds.c.build_uuid).where(OPEN_RECORDS, builds.c.app_id == app_id)).scalars()
     stopped = (request_stop(tx, build_uuid, StopCause.STOPPED) for build_uuid in uuids)
     return [build for build in stopped if build is not None]

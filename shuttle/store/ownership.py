@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from shuttle.delivery import DeliveryState
 from shuttle.store.fence import Ownership
 from shuttle.store.replicas import Replica
-from shuttle.store.tables import TO_RUN, apps, builds, deliveries, receivers, replicas, sinks
+from shuttle.store.tables import TO_RUN, apps, auto_resumes, builds, deliveries, receivers, replicas, sinks
 from shuttle.store.tx import Topic, Tx
 
 # Nobody owns the app: it has no owner, or its owner was removed from the replicas.
@@ -16,7 +16,7 @@ _ORPHANED = sa.or_(apps.c.owner.is_(None), apps.c.owner.not_in(sa.select(replica
 
 
 def _open_work() -> Sequence[sa.Select[tuple[str]]]:
-    """The app of each unfinished or unarchived build, open sink, pending delivery and deletion."""
+    """The app of each unfinished or unarchived build, open sink, pending delivery, planned resume and deletion."""
     of_sinks = sa.select(builds.c.app_id).join(sinks, sinks.c.build_uuid == builds.c.build_uuid)
     of_deliveries = (
         sa.select(builds.c.app_id)
@@ -28,6 +28,7 @@ def _open_work() -> Sequence[sa.Select[tuple[str]]]:
         sa.select(builds.c.app_id).where(builds.c.finished_at.is_not(None), builds.c.archived_at.is_(None)),
         of_sinks.where(sinks.c.ended_at.is_(None)),
         of_deliveries.where(deliveries.c.state == DeliveryState.PENDING),
+        sa.select(auto_resumes.c.app_id),
         sa.select(apps.c.app_id).where(apps.c.deleted_at.is_not(None)),
     )
 

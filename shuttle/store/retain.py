@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from shuttle.store.tables import (
     artifacts,
     attempts,
+    auto_resumes,
     builds,
     claims,
     deliveries,
@@ -66,6 +67,6 @@ def drop_record(tx: Tx, build_uuid: str) -> None:
     its_deliveries = sa.select(deliveries.c.delivery_id).where(deliveries.c.receiver_id.in_(its_receivers))
     tx.execute(attempts.delete().where(attempts.c.delivery_id.in_(its_deliveries)))
     tx.execute(deliveries.delete().where(deliveries.c.receiver_id.in_(its_receivers)))
-    logs, records = (log_segments, log_pieces), (states, failures, jobs, progress, packer_runs)
+    logs, records = (log_segments, log_pieces), (states, failures, jobs, progress, packer_runs, auto_resumes)
     for table in (events, receivers, sinks, reports, artifacts, variables, claims, *logs, *records, builds):
         tx.execute(table.delete().where(table.c.build_uuid == build_uuid))

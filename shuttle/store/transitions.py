@@ -20,6 +20,7 @@ from shuttle.build import (
     StopCause,
 )
 from shuttle.endings import reason_line
+from shuttle.store.auto_resumes import plan_resume
 from shuttle.store.builds import find_build, lock_build
 from shuttle.store.log_segments import forget_segments
 from shuttle.store.outbox import emit_event
@@ -249,6 +250,7 @@ def finish_build(tx: Tx, build_uuid: str, ending: Ending, log: FinalLog | None =
         return None
     ended = find_build(tx, build_uuid)
     assert ended is not None  # noqa: S101 - updated one line above
+    plan_resume(tx, ended)
     settle_record(tx, ended, ending)
     # A record has no task of its own, so the notice names it: the worker begins one, which archives the log.
     tx.notify(Topic.WORKER, build_uuid if build.api is Api.RECORD else "")

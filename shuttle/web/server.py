@@ -8,7 +8,6 @@ from aiohttp import StreamReader, hdrs, web
 
 from shuttle.errors import OutcomeUnknownError, ShuttleError
 from shuttle.lifecycle import Services
-from shuttle.lifecycle.accept import Acceptance
 from shuttle.lifecycle.membership import Membership
 from shuttle.lifecycle.signals import Signals
 from shuttle.store.request_time import end_limit, limited_request
@@ -63,7 +62,7 @@ def make_web(services: Services, worker: Worker, membership: Membership) -> web.
         folder=settings.shuttle_data_dir,
     )
     app[UPLOADS] = ArtifactUploads()
-    app[ACCEPTANCE] = Acceptance(services)
+    app[ACCEPTANCE] = worker.acceptance
     app[WORKER] = worker
     app[MEMBERSHIP] = membership
     app[READINESS] = Readiness(services)

@@ -8,7 +8,7 @@ from shuttle.store.tables.agents import artifacts, claims, log_pieces, log_segme
 from shuttle.store.tables.builds import OPEN_RECORDS, TO_RUN, apps, builds, packer_runs
 from shuttle.store.tables.delivery import attempts, deliveries, events, receivers, sinks
 from shuttle.store.tables.metadata import metadata
-from shuttle.store.tables.records import failures, jobs, progress, reference, states
+from shuttle.store.tables.records import auto_resumes, failures, jobs, progress, reference, states
 from shuttle.store.tables.service import early_sources, moves, replicas, schema_release, steady_time
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "apps",
     "artifacts",
     "attempts",
+    "auto_resumes",
     "builds",
     "claims",
     "deliveries",

@@ -90,3 +90,13 @@ progress = sa.Table(
     sa.Column("status", sa.Text),
     sa.Column("at", Instant, nullable=False),
 )
+
+# The failed builds that are going to be resumed by themselves. `app_id` is a copy from `builds`.
+auto_resumes = sa.Table(
+    "auto_resumes",
+    metadata,
+    sa.Column("build_uuid", sa.Text, sa.ForeignKey("builds.build_uuid"), primary_key=True),
+    sa.Column("app_id", sa.Text, nullable=False),
+    sa.Column("due_steady_at", Instant, nullable=False),
+    sa.Index("auto_resumes_of_app", "app_id"),
+)

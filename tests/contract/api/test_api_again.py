@@ -103,6 +103,30 @@ async def test_failed_build_is_resumed_once(shuttle: Shuttle, app: str):
     ]
 
 
+QUOTA = """#!/bin/sh
+[ -z "${RESUME_MODE-}" ] || exit 0
+curl -fsS -o /dev/null -H "X-API-Key: $BLDST_API_KEY" -H 'Content-Type: application/json' \\
+  -d "{\\"error_message\\": \\"There is no room.\\", \\"retryable\\": $RETRYABLE}" \\
+  "$BLDST_API_URL/builds/$BLDST_BUILD_ID/failures"
+exit 3
+"""
+
+
+async def test_build_whose_process_says_retryable_is_resumed_by_itself(
+    shuttle: Shuttle, app: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("shuttle.worker._TICK_SECONDS", 0.05)
+    request: dict[str, Any] = {"source": {"url": data_url({"build.sh": QUOTA})}, "auto_resume": {"after_seconds": 1}}
+    for name, retryable in (("lasting", False), ("passing", True)):
+        await shuttle.submit(f"/{app}-{name}/1", arguments={"RETRYABLE": retryable}, **request)
+    failed = {name: await shuttle.until(f"/{app}-{name}/1") for name in ("lasting", "passing")}
+    assert {name: build["state"] for name, build in failed.items()} == {"lasting": "failed", "passing": "failed"}
+    path = f"/-/state/builds/{failed['passing']['build_uuid']}/resume"
+    await shuttle.until_shown(path, lambda resumes: resumes)
+    assert (await shuttle.until(f"/{app}-passing/1-r1"))["state"] == "succeeded"
+    assert (await shuttle.get(f"/-/state/builds/{failed['lasting']['build_uuid']}/resume")).json == []
+
+
 async def test_build_resumed_by_one_api_is_known_to_the_other(shuttle: Shuttle, app: str):
     await shuttle.submit(f"/{app}/1", source={"url": data_url({"build.sh": "#!/bin/sh\nsleep 600 & exit 1\n"})})
     failed = await shuttle.until(f"/{app}/1")

@@ -9,11 +9,13 @@ from shuttle.build import Ending, State
 from shuttle.errors import NotOwnerError
 from shuttle.store import Database, Topic
 from shuttle.store.accept import Accepted
+from shuttle.store.auto_resumes import waiting_resumes
 from shuttle.store.builds import find_build, open_builds
 from shuttle.store.fence import Ownership, as_owner_of
 from shuttle.store.ledger import builds_with_open_sinks
 from shuttle.store.ownership import orphaned_apps, owned_apps, release_apps, take_apps
 from shuttle.store.postgres import PostgresDatabase
+from shuttle.store.record_failures import FailureReport, record_failure
 from shuttle.store.replicas import Replica, all_replicas, raise_counter, remove_replica
 from shuttle.store.stored_outbox import StoredOutbox
 from shuttle.store.stored_sinks import StoredSinks
@@ -82,6 +84,18 @@ async def test_an_app_whose_log_or_status_is_undelivered_stays_with_its_owner(
     first = await accepted(two[0], vault, "app", "1", **{kind: [endpoint(vault, "http://a.example/")]})
     await end(two[0], first)
     assert (await accepted(two[1], vault, "app", "2")).epoch is None
+
+
+async def test_a_planned_resume_belongs_to_the_owner_of_the_app(two: list[PostgresDatabase], vault: Vault):
+    wanted = {"auto_resume": {"after_seconds": 60, "attempts": 1}}
+    first = await accepted(two[0], vault, "app", "1", record=wanted)
+    await two[0].run(record_failure, first.build.build_uuid, FailureReport(None, "quota", "No room.", retryable=True))
+    await end(two[0], first)
+    assert [len(await replica.run(waiting_resumes)) for replica in two] == [1, 0]
+    assert (await accepted(two[1], vault, "app", "2")).epoch is None, "the app stays"
+    await two[1].run(remove_replica, (await two[1].run(all_replicas))[0])
+    await two[1].run(take_apps, list(await two[1].run(orphaned_apps)))
+    assert [len(await replica.run(waiting_resumes)) for replica in two] == [0, 1]
 
 
 async def test_apps_of_a_removed_replica_are_taken_once(two: list[PostgresDatabase], vault: Vault):

@@ -2,16 +2,19 @@
 
 import asyncio
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from shuttle.build import Ending, State
+from shuttle.clock import Anchor, read_boot
 from shuttle.errors import BusyError, ObjectStoreError, OutcomeUnknownError, ShuttleError, StoreError
 from shuttle.store.accept import record_all
 from shuttle.store.apps import mark_app_deleted
 from shuttle.store.builds import unfinished_uuids
-from shuttle.store.transitions import grant_slots, request_stop
+from shuttle.store.transitions import finish_build, grant_slots, mark_archived, request_stop
 from shuttle.store.tx import Subscriptions
 from tests.support.inprocess import Shuttle, running_shuttle, script_request
 from tests.support.receivers import Receiver, answering
@@ -110,6 +113,25 @@ async def test_a_waiting_build_ends_although_its_stop_was_answered_503(tmp_path:
         lose_one_answer(shuttle, request_stop, monkeypatch)
         assert (await shuttle.delete("/two/1")).status == 503
         await shuttle.until_settled(waiting["build_uuid"], seconds=5)
+
+
+async def test_a_failed_build_is_resumed_by_itself_after_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("shuttle.worker._TICK_SECONDS", 0.05)
+    async with running_shuttle(tmp_path) as before:
+        await before.submit("/one/1", auto_resume={})
+        build = await before.until_shown("/one/1", lambda build: "Jenkins" in (build["waiting_for"] or ""))
+        path = f"/-/state/builds/{build['build_uuid']}"
+        await before.post(f"{path}/failures", {"error_message": "The account has no room.", "retryable": True})
+        ending = Ending(State.FAILED, "build_failed", "The build failed.")
+        await before.services.database.run(finish_build, build["build_uuid"], ending)
+        await before.services.database.run(mark_archived, build["build_uuid"])
+    async with running_shuttle(tmp_path) as after:
+        clock = after.services.clock
+        assert (await after.get(f"{path}/resume")).json == []
+        clock.catch_up(Anchor(clock.steady() + timedelta(hours=1), read_boot()))
+        (resume,) = await after.until_shown(f"{path}/resume", lambda resumes: resumes, seconds=5)
+        assert (resume["build_number"], resume["request_source"]) == ("1-r1", "auto_resume")
+        await after.until_shown("/one/1-r1", lambda build: "Jenkins" in (build["waiting_for"] or ""))
 
 
 async def test_the_job_of_an_app_is_removed_although_its_deletion_was_answered_503(

@@ -105,6 +105,9 @@ _REFUSED: list[tuple[Any, str | None]] = [
     (script(labels={"a": None}), "labels.a"),
     (script(labels={"a": "\x00"}), "labels.a"),
     (script(labels={"a\x00": "b"}), "labels"),
+    (script(auto_resume=True), "auto_resume"),
+    *((script(auto_resume={"after_seconds": n}), "auto_resume.after_seconds") for n in (0, 604_801, "60", 1.5, True)),
+    *((script(auto_resume={"attempts": n}), "auto_resume.attempts") for n in (0, 11, -1, "1")),
     (script(labels={str(n): "x" * 1000 for n in range(66)}), "labels"),
 ]
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from shuttle.errors import InvalidRequestError
 from shuttle.outgoing.userinfo import Credentials
-from shuttle.request import BuildRequest, canonical_json, decode_json, parse_build_request, secrets_of
+from shuttle.request import AutoResume, BuildRequest, canonical_json, decode_json, parse_build_request, secrets_of
 from shuttle.sources.kinds.git import GitSource
 from shuttle.sources.kinds.http import HttpSource
 from shuttle.sources.kinds.image import ImageSource
@@ -31,6 +31,7 @@ def test_every_field_of_a_request_is_read():
             "pipeline": {"name": "docker-image", "options": {"no_cache": True}},
             "timeout_seconds": 1.5,
             "labels": {"team": "x"},
+            "auto_resume": {"after_seconds": 60, "attempts": 3},
         },
         EXTRA_BUILD_ARGS='{"TEXT":"overridden","GLOBAL":"global secret"}',
     )
@@ -49,6 +50,7 @@ def test_every_field_of_a_request_is_read():
     assert request.secret_arguments == ("_TOKEN", "GLOBAL")
     assert (request.pipeline, request.options) == ("docker-image", {"no_cache": True})
     assert (request.timeout_seconds, request.labels) == (1.5, {"team": "x"})
+    assert request.auto_resume == AutoResume(after_seconds=60, attempts=3)
     assert (parsed.ignored_fields, parsed.warnings) == ((), ())
     assert set(secrets_of(request, settings())) == {
         *("s3cr3tpw", "regpasswd", "tokentoken", "headerkey", "argument secret", "global secret")
@@ -69,11 +71,17 @@ def test_smallest_request_gets_the_defaults():
     )
 
 
+def test_automatic_resume_has_defaults_and_its_unknown_fields_are_named():
+    parsed = parse(script(auto_resume={"attempts": None, "odd": 1}))
+    assert parsed.request.auto_resume == AutoResume(after_seconds=3600, attempts=1)
+    assert parsed.ignored_fields == ("auto_resume.odd",)
+
+
 def test_null_counts_as_absent_for_optional_fields():
     optional = dict.fromkeys(
         [
             *("destination", "webhooks", "metadata", "human_readable_info", "arguments", "secret_arguments"),
-            *("timeout_seconds", "labels", "resume_from"),
+            *("timeout_seconds", "labels", "auto_resume", "resume_from"),
         ]
     )
     assert parse(script(**optional)).request == parse(script()).request
@@ -235,7 +243,7 @@ _ANYTHING = st.recursive(
 )
 _FIELDS = [
     *("source", "destination", "webhooks", "metadata", "human_readable_info", "arguments", "secret_arguments"),
-    *("pipeline", "timeout_seconds", "labels", "resume_from"),
+    *("pipeline", "timeout_seconds", "labels", "auto_resume", "resume_from"),
 ]
 
 

@@ -38,6 +38,7 @@ def test_other_bodies_resume_nothing(value: Any):
         ({"resume_from": {"build_id": "7"}, "source": {"url": 1}}, "source.url"),
         ({"resume_from": {"build_id": "7"}, "arguments": {}}, "arguments"),
         ({"resume_from": {"build_id": "7"}, "pipeline": "script"}, "pipeline"),
+        ({"resume_from": {"build_id": "7"}, "auto_resume": {}}, "auto_resume"),
     ],
 )
 def test_wrong_body_is_refused_with_its_field(body: dict[str, Any], field: str):
