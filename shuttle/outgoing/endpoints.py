@@ -22,7 +22,11 @@ class EndpointState(StrEnum):
 
 
 class PayloadFormat(StrEnum):
-    """The format of the statuses or the log that it is sent; LEGACY is that of the older API."""
+    """The format of the statuses or the log that it is sent; LEGACY is that of the older API.
+
+    RESUME: it is sent no statuses, but one request to resume a record.
+    """
 
     STANDARD = "standard"
     LEGACY = "legacy"
+    RESUME = "resume"

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from shuttle.build import FINAL, Api, Build, Checkpoint, SourceFacts, State, StopCause
-from shuttle.outgoing.endpoints import EndpointKind, EndpointState
+from shuttle.outgoing.endpoints import EndpointKind, EndpointState, PayloadFormat
 from shuttle.store.tables import OPEN_RECORDS, TO_RUN, apps, artifacts, builds, events, receivers, sinks
 from shuttle.store.tx import Tx
 
@@ -249,7 +249,7 @@ def _endpoints(tx: Tx, table: sa.Table, build_uuid: str, *more: sa.Column[Any]) 
     names = ("kind", "host", "state", "attempts", "last_error", "failing_since", "failovers")
     query = (
         sa.select(*(table.c[name] for name in names), *more)
-        .where(table.c.build_uuid == build_uuid)
+        .where(table.c.build_uuid == build_uuid, table.c.wire != PayloadFormat.RESUME)
         .order_by(table.c.place)
     )
     return [

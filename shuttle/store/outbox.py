@@ -75,7 +75,7 @@ def _event(
 
 
 def _queue(tx: Tx, build_uuids: Sequence[str], sequence: int) -> None:
-    """Queue the event with this sequence for all receivers of the builds, except receivers that have ended."""
+    """Queue the event with this sequence for the builds' receivers of statuses, except those that have ended."""
     now = tx.now.steady
     due_at = _due_at(receivers.c.asked_until, now)
     rows = (
@@ -83,6 +83,7 @@ def _queue(tx: Tx, build_uuids: Sequence[str], sequence: int) -> None:
         .join(events, events.c.build_uuid == receivers.c.build_uuid)
         .join(builds, builds.c.build_uuid == receivers.c.build_uuid)
         .where(receivers.c.build_uuid.in_(build_uuids), events.c.sequence == sequence, receivers.c.ended_at.is_(None))
+        .where(receivers.c.wire != PayloadFormat.RESUME)
         .order_by(events.c.event_id, receivers.c.place)
     )
     columns = ["receiver_id", "event_id", "app_id", "next_attempt_at", "queued_steady_at"]
@@ -233,7 +234,8 @@ def record_attempt(tx: Tx, attempt: Attempt) -> None:
         tx.execute(deliveries.update().where(*pending).values(state=DeliveryState.GAVE_UP, next_attempt_at=None))
         receiver |= {"state": EndpointState.GAVE_UP, "ended_at": attempt.started_at}
     else:
-        gave_up = attempt.outcome is Outcome.GAVE_UP
+        # Another transaction may have cancelled it during the attempt.
+        gave_up = attempt.outcome is Outcome.GAVE_UP or not _is_pending(tx, attempt.delivery_id)
         values = (
             {"state": DeliveryState.GAVE_UP, "next_attempt_at": None}
             if gave_up
@@ -278,15 +280,21 @@ def _next_attempt_at(tx: Tx, receiver_id: int, attempt: Attempt) -> datetime | N
 
 
 def _state_after_delivery(tx: Tx, receiver_id: int) -> EndpointState:
-    """`behind` with pending deliveries; without any, `done` if the build has ended and `live` if not."""
+    """`behind` with pending deliveries; without any, `done` if the build sends it nothing more and `live` if not."""
     finished = (
-        sa.select(builds.c.finished_at)
+        sa.select(builds.c.finished_at, receivers.c.wire)
         .join(receivers, receivers.c.build_uuid == builds.c.build_uuid)
         .where(receivers.c.receiver_id == receiver_id)
     )
     if _has_pending(tx, receiver_id):
         return EndpointState.BEHIND
-    return EndpointState.LIVE if tx.execute(finished).scalar() is None else EndpointState.DONE
+    finished_at, wire = tx.execute(finished).one()
+    return EndpointState.LIVE if finished_at is None and wire != PayloadFormat.RESUME else EndpointState.DONE
+
+
+def _is_pending(tx: Tx, delivery_id: int) -> bool:
+    state = sa.select(deliveries.c.state).where(deliveries.c.delivery_id == delivery_id)
+    return DeliveryState(tx.execute(state).scalar_one()) is DeliveryState.PENDING
 
 
 def _has_pending(tx: Tx, receiver_id: int) -> bool:

@@ -12,6 +12,7 @@ from shuttle.errors import ConflictError, NotFoundError
 from shuttle.store.builds import find_build, find_builds, reread
 from shuttle.store.new_build import NewEndpoint
 from shuttle.store.outbox import emit_event
+from shuttle.store.resume_calls import cancel_call
 from shuttle.store.tables import apps, builds, receivers
 from shuttle.store.tx import Topic, Tx
 
@@ -168,6 +169,7 @@ def begin_record(tx: Tx, build: Build) -> Build:
     if build.api is Api.RECORD and build.state is State.RECORDED:
         values = {"state": State.RUNNING.value, "running_at": tx.now.at, "running_steady_at": tx.now.steady}
         tx.execute(builds.update().where(builds.c.build_uuid == build.build_uuid).values(values))
+        cancel_call(tx, build.build_uuid)
         running = reread(tx, build)
         emit_event(tx, running, status=Status.PENDING, building=True)
         return reread(tx, running)

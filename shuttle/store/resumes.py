@@ -17,6 +17,7 @@ from shuttle.store.record_states import StateRow, codes_of, states_of
 from shuttle.store.record_variables import VariableRow, variables_of
 from shuttle.store.records import NewRecord, create_record, successor_of
 from shuttle.store.references import Kind
+from shuttle.store.resume_calls import NewCall, record_call
 from shuttle.store.tables import builds, receivers, reference
 from shuttle.store.tx import Tx
 
@@ -45,7 +46,7 @@ class NewResume:
     """A request to resume a record. `build_id` None = `<old>-r1`, `-r2` and so on.
 
     `number` is `build_id` as the caller wrote it. `state_code` None = the state that failed. `said` has the fields of
-    the request that are recorded.
+    the request that are recorded. `call` asks the CI system to resume the record.
     """
 
     build_uuid: str
@@ -55,6 +56,7 @@ class NewResume:
     said: Mapping[str, Any]
     request_fingerprint: str
     same_request: Callable[[str], bool] = field(repr=False)
+    call: NewCall | None = None
 
 
 def resume_context(tx: Tx, build: Build, state_code: int | None = None) -> ResumeContext:
@@ -182,7 +184,10 @@ def resume_record(tx: Tx, build_uuid: str, new: NewResume) -> tuple[Build, bool]
         pending=True,
         receivers=_receivers_of(tx, build.build_uuid),
     )
-    return create_record(tx, record)
+    successor, is_new = create_record(tx, record)
+    if is_new and new.call is not None:
+        record_call(tx, successor, new.call)
+    return successor, is_new
 
 
 def _number_of(build: Build) -> str:
@@ -196,7 +201,8 @@ def _inherited(build: Build) -> dict[str, Any]:
 
 def _receivers_of(tx: Tx, build_uuid: str) -> list[NewEndpoint]:
     columns = (receivers.c.kind, receivers.c.host, receivers.c.target, receivers.c.wire)
-    query = sa.select(*columns).where(receivers.c.build_uuid == build_uuid).order_by(receivers.c.place)
+    of_statuses = (receivers.c.build_uuid == build_uuid, receivers.c.wire != PayloadFormat.RESUME)
+    query = sa.select(*columns).where(*of_statuses).order_by(receivers.c.place)
     return [
         NewEndpoint(EndpointKind(row.kind), row.host, row.target, PayloadFormat(row.wire)) for row in tx.execute(query)
     ]

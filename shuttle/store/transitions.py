@@ -25,6 +25,7 @@ from shuttle.store.builds import find_build, lock_build
 from shuttle.store.log_segments import forget_segments
 from shuttle.store.outbox import emit_event
 from shuttle.store.record_ends import open_children, settle_record
+from shuttle.store.resume_calls import cancel_call
 from shuttle.store.tables import TO_RUN, apps, builds
 from shuttle.store.tx import Topic, Tx
 
@@ -252,6 +253,8 @@ def finish_build(tx: Tx, build_uuid: str, ending: Ending, log: FinalLog | None =
     assert ended is not None  # noqa: S101 - updated one line above
     plan_resume(tx, ended)
     settle_record(tx, ended, ending)
+    if build.api is Api.RECORD:
+        cancel_call(tx, build_uuid)
     # A record has no task of its own, so the notice names it: the worker begins one, which archives the log.
     tx.notify(Topic.WORKER, build_uuid if build.api is Api.RECORD else "")
     emit_event(tx, ended, status=FINAL_STATUSES[ending.state], building=False)

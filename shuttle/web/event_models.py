@@ -51,14 +51,14 @@ class FinalStatusEvent(_StatusEvent):
 
 
 class DeliveryEntry(ResponseBody):
-    """The delivery of one status to one receiver."""
+    """The delivery of one status to one receiver; `resume` with the sequence 0 is the call to resume a record."""
 
     delivery_id: int
     app_id: str
     build_id: str
     build_uuid: str
     sequence: int
-    status: Status
+    status: Status | Literal["resume"]
     receiver: str
     state: DeliveryState
     tries: Count

@@ -1,7 +1,6 @@
 """Resuming builds below `/-/state`: the context from which a successor starts, and the requests to resume."""
 
 import uuid
-from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -17,14 +16,15 @@ from shuttle.errors import (
     QueueFullError,
     StoreError,
 )
-from shuttle.events import instant_text
 from shuttle.lifecycle.create_record import build_id_of
 from shuttle.lifecycle.left_behind import check_files
+from shuttle.lifecycle.resume_trigger import TRIGGER, TRIGGER_PATH, read_trigger, without_trigger
 from shuttle.request import UUID, ResumeRequest, canonical_json
 from shuttle.store.builds import lock_build
 from shuttle.store.record_failures import end_record
 from shuttle.store.record_jobs import jobs_of
 from shuttle.store.records import begin_record, known_build, note_call, say_of_record
+from shuttle.store.resume_calls import call_of, cancel_call
 from shuttle.store.resumes import NewResume, ResumeContext, resume_context, resume_record, resumes_of
 from shuttle.store.tx import Tx
 from shuttle.web import ACCEPTANCE, SERVICES, STANDING, WORKER
@@ -33,28 +33,19 @@ from shuttle.web.state.access import STATE_BUILD
 from shuttle.web.state.answers import IGNORED_HEADERS, answer, created, created_replies
 from shuttle.web.state.artifacts import artifact_entry
 from shuttle.web.state.bodies import IGNORED, SHAPE_ERRORS, read_shape
-from shuttle.web.state.build_forms import number_of
 from shuttle.web.state.builds_named import build_in
 from shuttle.web.state.names import key_in
+from shuttle.web.state.resume_entries import resume_entry
 from shuttle.web.state.resume_models import (
     Context,
     NewResumeBody,
-    Progress,
     ResumeChange,
     ResumeEntries,
     ResumeEntry,
 )
 from shuttle.web.state.variables import HIDDEN, reveals
 
-_TRIGGER = "trigger_webhook"
 _NOT_FOUND = "Resume request not found"
-_PROGRESS: Mapping[State, Progress] = {
-    State.RECORDED: "triggered",
-    State.STAGING: "triggered",
-    State.QUEUED: "triggered",
-    State.RUNNING: "running",
-    State.SUCCEEDED: "completed",
-}
 
 
 @describe(Context, errors=(ForbiddenError, NotFoundError, StoreError))
@@ -102,11 +93,13 @@ def _context(request: web.Request, build: Build, context: ResumeContext) -> Cont
 async def post_resume(request: web.Request) -> web.StreamResponse:
     """`POST /-/state/builds/{build}/resume`: a new build continues where this one failed."""
     build = await build_in(request)
-    body = _without_trigger(request, await read_shape(request, NewResumeBody))
+    body = await read_shape(request, NewResumeBody)
     await _check_order(request, build, body)
     if build.api is Api.RECORD:
         successor, is_new = await _resume_record(request, build, body)
     else:
+        if TRIGGER in (body.orchestration_config or {}):  # the service itself runs it
+            request[IGNORED] = (*request[IGNORED], TRIGGER_PATH)
         wanted = ResumeRequest(build.build_id, body.resume_from_state, latest=body.latest is True)
         own_id = None if body.build_number is None else build_id_of(body.build_number)
         asked: dict[str, Any] = {"build_id": build.build_id}
@@ -122,16 +115,6 @@ async def post_resume(request: web.Request) -> web.StreamResponse:
     return created(request, await _shown(request, successor), is_new=is_new)
 
 
-def _without_trigger(request: web.Request, body: NewResumeBody) -> NewResumeBody:
-    """The body without the URL of a trigger: the service calls none, and readers would see a secret in the URL."""
-    config = body.orchestration_config or {}
-    if _TRIGGER not in config:
-        return body
-    request[IGNORED] = (*request[IGNORED], f"orchestration_config.{_TRIGGER}")
-    rest = {name: value for name, value in config.items() if name != _TRIGGER}
-    return body.model_copy(update={"orchestration_config": rest})
-
-
 async def _check_order(request: web.Request, build: Build, body: NewResumeBody) -> None:
     context = await request.app[SERVICES].database.run(resume_context, build, body.resume_from_state)
     if body.resume_to_state is not None and body.resume_to_state <= context.resume_from_state:
@@ -143,6 +126,10 @@ async def _resume_record(request: web.Request, build: Build, body: NewResumeBody
     said.pop("build_number", None)
     await check_files(build.build_uuid, request.app[SERVICES])
     content = canonical_json({"resume": build.build_uuid, **said})
+    trigger = read_trigger(body.orchestration_config, _call_body, vault)
+    request[IGNORED] = (*request[IGNORED], *trigger.ignored_fields)
+    if body.orchestration_config is not None:
+        said["orchestration_config"] = without_trigger(body.orchestration_config)
     new = NewResume(
         build_uuid=str(uuid.uuid4()),
         build_id=None if body.build_number is None else build_id_of(body.build_number),
@@ -151,8 +138,14 @@ async def _resume_record(request: web.Request, build: Build, body: NewResumeBody
         said=said,
         request_fingerprint=vault.fingerprint(content),
         same_request=partial(vault.matches, content),
+        call=trigger.call,
     )
     return await request.app[SERVICES].database.run(resume_record, build.build_uuid, new)
+
+
+def _call_body(successor: Build) -> bytes:
+    """What the CI system gets: the request, as this API answers it."""
+    return resume_entry(successor, (), None).model_dump_json().encode()
 
 
 @describe(ResumeEntries, errors=(ForbiddenError, NotFoundError, StoreError))
@@ -200,6 +193,8 @@ def _move(tx: Tx, build_uuid: str, body: ResumeChange) -> Build:
     note_call(tx, build_uuid)
     said = {**(build.record or {}).get("resume", {}), **body.given()}
     build = say_of_record(tx, build, {"resume": said})
+    if body.orchestration_status == "triggered":
+        cancel_call(tx, build_uuid)
     if body.orchestration_status == "running":
         return begin_record(tx, build)
     if body.orchestration_status == "completed":
@@ -211,32 +206,7 @@ def _move(tx: Tx, build_uuid: str, body: ResumeChange) -> Build:
 
 
 async def _shown(request: web.Request, build: Build) -> ResumeEntry:
-    said: Mapping[str, Any] = (build.record or {}).get("resume", {})
-    jobs = await request.app[SERVICES].database.run(jobs_of, build.build_uuid)
-    newest = jobs[-1].fields if jobs else {}
-    changed_at = build.finished_at or build.running_at or build.accepted_at
-    names = ("resume_to_state", "resume_reason", "requested_by", "request_source", "metadata", "orchestration_config")
-    own_number = None if build.build_number is None else str(build.build_number)
-    return ResumeEntry(
-        **{name: said.get(name) for name in names},
-        id=build.build_uuid,
-        resume_request_id=build.build_uuid,
-        build_id=build.resume_from or "",
-        resumed_build_id=build.build_uuid,
-        build_number=number_of(build),
-        resume_from_state=said.get("resume_from_state", build.state_code or 0),
-        orchestration_job_id=said.get("orchestration_job_id") or newest.get("job_number") or own_number,
-        orchestration_job_url=said.get("orchestration_job_url") or newest.get("job_url"),
-        orchestration_status=_progress(build, said),
-        triggered_at=instant_text(build.running_at or build.accepted_at) if build.api is not Api.RECORD else None,
-        completed_at=instant_text(build.finished_at) if build.finished_at else None,
-        error_message=said.get("error_message") or build.message,
-        created_at=instant_text(build.accepted_at),
-        updated_at=instant_text(changed_at),
-    )
+    def read(tx: Tx) -> ResumeEntry:
+        return resume_entry(build, jobs_of(tx, build.build_uuid), call_of(tx, build.build_uuid))
 
-
-def _progress(build: Build, said: Mapping[str, Any]) -> Progress:
-    if build.state is State.RECORDED and build.api is Api.RECORD:
-        return "triggered" if said.get("orchestration_status") == "triggered" else "pending"
-    return _PROGRESS.get(build.state, "failed")
+    return await request.app[SERVICES].database.run(read)
