@@ -236,7 +236,7 @@ async def test_the_resume_waits_for_the_object_store(shop: Resuming, monkeypatch
         raise ObjectStoreError("The object store does not answer.")
 
     with monkeypatch.context() as patched:
-        patched.setattr(objects, "open", unavailable)
+        patched.setattr(objects, "head", unavailable)
         await shop.pass_time()
     assert (await shop.successor(build), await shop.is_planned()) == (None, True)
     file.write_bytes(b"disk")
