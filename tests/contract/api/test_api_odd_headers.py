@@ -27,7 +27,9 @@ HEADERS = (
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def guarded(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shuttle]:
     folder = tmp_path_factory.mktemp("odd-headers")
-    async with running_shuttle(folder, SHUTTLE_TOKENS=f"controller:{CONTROLLER.decode()}") as shuttle:
+    async with running_shuttle(
+        folder, SHUTTLE_TOKENS=f"controller:{CONTROLLER.decode()}", SHUTTLE_HOOK_SECRET="x"
+    ) as shuttle:
         shuttle.headers["Authorization"] = f"Bearer {CONTROLLER.decode()}"
         yield shuttle
 
@@ -49,7 +51,7 @@ async def answers(shuttle: Shuttle, method: str, path: str, *heads: bytes) -> li
 async def test_credentials_that_are_not_text_get_401(guarded: Shuttle, route):
     path = re.sub(r"{\w+}", "x", path_of(route))
     got = await answers(guarded, route.method, path, *(b"Authorization: " + value for value in VALUES))
-    assert {status for status, _ in got} <= ({200, 404, 422, 503} if route.role is Role.ANYBODY else {401}), got
+    assert {status for status, _ in got} <= ({200, 401, 404, 422, 503} if route.role is Role.ANYBODY else {401}), got
 
 
 async def test_header_that_is_not_text_does_not_get_500(guarded: Shuttle):
