@@ -1,9 +1,9 @@
 """Searches text for many patterns at once: the union of all matches, and a suffix that may be the beginning of one.
 
 The search has two passes. The first one searches the text for keys: the first bytes of the patterns, 16 at most, and
-the keys of `Parts`. Each match is a candidate. The second one searches the region of a candidate for heads, the first 6
-bytes of the patterns, and compares the patterns with that head. It is left out where the text has an isolated pattern:
-no other match can lie within such a pattern.
+the keys of `Parts`. Each match is a candidate. The second one searches the text around a candidate for heads, the first
+6 bytes of the patterns. There it compares the text with each pattern that begins with the head. The second pass is left
+out where the text has an isolated pattern, because no other match can lie within such a pattern.
 """
 
 from bisect import bisect_left, bisect_right
@@ -53,7 +53,7 @@ class Parts(Protocol):
 
 
 def _finders(keys: Sequence[bytes]) -> list[tuple[BytesAhoCorasick, Sequence[bytes]]]:
-    """Automata with the keys of each; together, their matches overlap every occurrence of a key.
+    """Automata, each with the list of its keys; together, their matches overlap every occurrence of a key.
 
     They report no overlapping matches, because only the leftmost kind has a vectorised search, up to 10 times faster in
     text without secrets. They are NFAs, because each of a thousand builds has its own: a secret of 25 characters takes
@@ -92,7 +92,7 @@ class PatternSearch:
         all_heads = [*self._heads, *sorted(part_keys.difference(by_head))]
         self._head_finder = _automaton(all_heads, MatchKind.Standard)
         self._parts_at = [parts if head in part_keys else None for head in all_heads]
-        # Each finder with a list by key number: the isolated pattern that begins with the key, or b"".
+        # Each finder, with one entry for each of its keys: the isolated pattern that begins with the key, or b"".
         isolated = self._isolated(ordered)
         self._finders = [(finder, [isolated.get(key, b"") for key in group]) for finder, group in _finders(keys)]
         self.longest_bytes = max(map(len, ordered), default=0)
@@ -213,7 +213,7 @@ def _is_covered(at: int, reach_bytes: int, spans: Sequence[Span]) -> bool:
 
 
 def _shortest(keys: Iterable[bytes]) -> list[bytes]:
-    """The keys without those that have another key as a prefix, which is found in the same places."""
+    """The keys without those that begin with another key: that shorter key is found in the same places."""
     shortest: list[bytes] = []
     for key in sorted(keys):
         if not shortest or not key.startswith(shortest[-1]):

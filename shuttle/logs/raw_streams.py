@@ -1,4 +1,4 @@
-"""The raw streams of one log: how much of each has been taken, and what turns its bytes into text."""
+"""The raw streams of one log: how much of each has been taken, and the transform that turns its bytes into text."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

@@ -21,7 +21,8 @@ _LINE_END = re.compile(rb"\r?\n")
 # Characters that no tool escapes. Most tokens consist of them, and so have no escaped forms.
 _UNESCAPED = re.compile(r"[A-Za-z0-9_.\-]*")
 _BEYOND_ASCII = re.compile(r"[^\x00-\x7f]")
-# The characters that quote with safe="", quote, encodeURIComponent and encodeURI do not escape.
+# The values of `safe` with which Python's `quote` escapes as other encoders do: for a segment of a path, for a whole
+# path (its default), as JavaScript's encodeURIComponent, and as its encodeURI.
 _PERCENT_SAFE = ("", "/", "!'()*~", ";,/?:@&=+$#!'()*~")
 
 _Table = dict[int, str]
@@ -88,7 +89,10 @@ def _base64(value: bytes) -> Iterator[bytes]:
 
 
 def _base64_from(value: bytes, before: int) -> list[bytes]:
-    """The base64 characters of the value with `before` bytes in front of it: inside a text, and at its end."""
+    """The base64 characters of the value with `before` bytes in front of it, in both alphabets.
+
+    The first form is that of a value inside a longer text, the others that of a value at its end, without and with `=`.
+    """
     encoded = base64.b64encode(bytes(before) + value)
     ending = encoded[_first(before) :]
     forms = (encoded[_first(before) : (before + len(value)) * 8 // 6], ending.rstrip(b"="), ending)

@@ -1,4 +1,4 @@
-"""Finds the places of a stream's stages in the log: where the text begins and ends that belongs to each stage."""
+"""Finds the places of a stream's stages in the log: the offsets at which the text of each stage begins and ends."""
 
 from bisect import insort
 from collections.abc import Iterator, Mapping
@@ -27,9 +27,10 @@ class StagePlace:
 class StagePlaces:
     """Follows one stream from its raw bytes to the log.
 
-    A mark within a line counts from the next line on. The place of a mark is where the log has the end of the stream's
-    text before it; without such text, where it has the stream's first byte. So the places depend on the raw bytes and
-    on the recorded order alone, and the stages of a stream follow one another without a gap.
+    A mark within a line counts from the next line on. The place of a mark is the offset in the log at which the
+    stream's text before the mark ends. If there is no such text, it is the offset of the stream's first byte. So the
+    places depend on the raw bytes and on the recorded order alone, and the stages of a stream follow one another
+    without a gap.
     """
 
     def __init__(self, taken: int, state: Mapping[str, Any] | None = None) -> None:
@@ -37,10 +38,11 @@ class StagePlaces:
         state = state or {}
         # The raw offset of the unfinished line. A checkpoint of an earlier version does not have it.
         self._line_start: int = state.get("line_start", taken)
-        # Where the log has the end of the stream's text; None = there is none yet.
+        # The offset in the log at which the stream's text ends so far; None = it has no text yet.
         self._log_stop: int | None = state.get("log_stop")
         self._ahead: list[StageMark] = []
-        # Marks whose offset is reached, with the amount of text before them. Both amounts count from this object on.
+        # Marks whose offset is reached, with the amount of text before them. This amount and the two below are counted
+        # from 0 by each object, also by one that continues an earlier one.
         self._reached: list[tuple[int, StageMark]] = []
         self._text_bytes = 0
         self._written_bytes = 0
@@ -54,7 +56,8 @@ class StagePlaces:
     def add(self, mark: StageMark, taken: int) -> None:
         """Add a mark of a stream of which `taken` raw bytes have arrived.
 
-        It has no effect if a line that begins at or after it has arrived: its place is recorded, or was never found.
+        The mark has no effect if the stream's unfinished line begins after it, or begins at it and has bytes already:
+        then the mark's place is recorded, or can no longer be found.
         """
         (self._open.discard if mark.is_end else self._open.add)(mark.position)
         if mark.raw_offset < self._line_start or (mark.raw_offset == self._line_start < taken):
@@ -111,7 +114,7 @@ class StagePlaces:
         self._find()
 
     def finish(self, log_bytes: int) -> None:
-        """The stream ends: marks beyond its end count there, and so do stages without an end.
+        """The stream ends: marks beyond its end are placed at its end, and stages without an end get their end there.
 
         `log_bytes` is the size of the log; it is the place of all marks of a stream without text.
         """
@@ -124,7 +127,7 @@ class StagePlaces:
         self._find()
 
     def give_up(self, log_bytes: int) -> None:
-        """Text that was awaited is lost: its marks count where the stream's text or the log ends."""
+        """Text that was awaited is lost: its marks are placed at the end of the stream's text, or else of the log."""
         self._find_at(log_bytes if self._log_stop is None else self._log_stop, self._text_bytes)
 
     def _find(self) -> None:

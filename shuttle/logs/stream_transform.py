@@ -14,7 +14,7 @@ LINE_CUT = b" [line cut here: it is longer than SHUTTLE_MAX_LINE_BYTES]"
 _BLOCK_BYTES = 64 * 1024
 _LONGEST_CHARACTER_BYTES = 4
 _REPLACEMENT = "\ufffd".encode()
-# The line cap counts each piece separately: text up to a CR or LF, which belongs to it.
+# A piece: text up to and including a CR or LF. The line cap counts each piece separately.
 _PIECE = re.compile(rb"[^\r\n]+[\r\n]?|[\r\n]")
 
 
@@ -213,7 +213,7 @@ def _pending_bytes(raw: bytes) -> int:
 def _raw_offset(raw: bytes, tail: bytes) -> int:
     """The offset in `raw` of the bytes whose repaired text is `tail`, the end of the repaired text of `raw`."""
     at = len(raw) - len(tail)
-    # Only U+FFFD may replace fewer bytes than it has itself. It is in a tail only if a secret contains it.
+    # Only U+FFFD can be longer than the bytes that it replaces. It is in a tail only if a secret contains it.
     if _REPLACEMENT in tail:
         at = next(at for at in range(max(0, at), len(raw)) if repaired(raw[at:]) == tail)
     return at

@@ -30,7 +30,7 @@ class LogComposer:
         ends_in_line: bool = False,
         masker: Masker | None = None,
     ) -> None:
-        """`written_bytes` and `ends_in_line` are used only without `state`; `masker` must be one of `rules.secrets`."""
+        """`written_bytes` and `ends_in_line` are used only without `state`; `masker` must find `rules.secrets`."""
         state = state or {}
         self._rules = rules
         self._masker = masker or Masker(rules.secrets)

@@ -7,7 +7,8 @@ from shuttle.logs.pattern_search import HEAD_BYTES, Span
 
 # A shorter part contains less than 6 bytes of the secret.
 _MIN_PART_CHARACTERS = 8
-# The first and the last line of a value contain a key of one of its ends, and so does every line of 30 characters.
+# The most characters between the beginnings of two keys. So every line of 30 characters contains a whole key; the first
+# and the last line of a value contain the key at its beginning or end, and may be shorter.
 _STEP = 24
 # More than the line length of any tool.
 _MAX_COLUMNS = 128

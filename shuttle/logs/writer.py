@@ -40,8 +40,9 @@ class LogWriter:
     ) -> None:
         """Continues at `checkpoint` if the spool is long enough.
 
-        Else a lost log is written again: from `earlier` on if the spool is long enough for that, and streams are wanted
-        from their offsets there; or all streams are wanted from offset 0.
+        Otherwise a lost log is written again. If the spool is long enough for `earlier`, an older checkpoint, the log
+        is written from there, and each stream is wanted from its offset in `earlier`. If not, all streams are wanted
+        from offset 0.
         """
         self._spool = spool
         self._rules = rules
