@@ -51,7 +51,8 @@ class Access:
 
 
 def access_to(address: KafkaAddress, settings: Settings) -> Access:
-    """The access with the caller's credentials, or with the operator's if the operator has named all hosts."""
+    """The access with the caller's credentials; else with the operator's, if SHUTTLE_KAFKA_CREDENTIALS has the same
+    entry for all hosts."""
     return Access(
         tls=address.tls,
         ca_file=settings.shuttle_kafka_ca_file or settings.shuttle_ca_file,
@@ -73,7 +74,7 @@ def _operators_credentials(address: KafkaAddress, settings: Settings) -> Credent
 
 # X509_V_ERR_HOSTNAME_MISMATCH and …_IP_ADDRESS_MISMATCH of OpenSSL: the authority is trusted.
 _HOST_MISMATCH = frozenset((62, 64))
-# The first match counts. Texts of brokers are not used: they may quote what was sent to them.
+# The first match counts. The brokers' own texts are not shown: they may quote the credentials that were sent.
 _REASONS: Sequence[tuple[type[BaseException] | tuple[type[BaseException], ...], str]] = (
     (SaslAuthenticationFailed, "refused the user or the password (SASL {mechanism})"),
     (
@@ -103,7 +104,7 @@ _REASONS: Sequence[tuple[type[BaseException] | tuple[type[BaseException], ...], 
 def describe_fault(error: BaseException, access: Access) -> str:
     """The end of a sentence that begins with the cluster's hosts; without secrets.
 
-    aiokafka only reports "Unable to bootstrap"; `probe_bootstrap` gets the errors that it merely logs.
+    aiokafka itself raises only "Unable to bootstrap" and logs the causes; `probe_bootstrap` raises the causes.
     """
     if isinstance(error, ssl.SSLCertVerificationError) and error.verify_code in _HOST_MISMATCH:
         return "has a certificate for other host names"
@@ -111,7 +112,7 @@ def describe_fault(error: BaseException, access: Access) -> str:
         if isinstance(error, kinds):
             return reason.format(mechanism=access.mechanism, wanted=_alternatives(access))
     if isinstance(error, OSError):
-        # By its number: asyncio's own text repeats the address.
+        # Described by its number, because asyncio's own text repeats the address.
         return f"cannot be reached ({os.strerror(error.errno) if error.errno else type(error).__name__})"
     return f"failed ({type(error).__name__})"
 

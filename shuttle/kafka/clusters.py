@@ -24,7 +24,7 @@ class KafkaClusters:
         self._clusters: dict[tuple[frozenset[tuple[str, int]], Access], _Cluster] = {}
 
     def stream(self, address: KafkaAddress, key: bytes) -> PartitionStream:
-        """See the port."""
+        """See `shuttle.kafka.Kafka`."""
         return PartitionStream(partial(self._hold, address, key), key)
 
     async def _hold(self, address: KafkaAddress, key: bytes, timeout_seconds: float) -> HeldPartitionSender:
@@ -33,7 +33,7 @@ class KafkaClusters:
     async def send(
         self, address: KafkaAddress, key: bytes, records: Iterable[Record], *, timeout_seconds: float
     ) -> None:
-        """See the port."""
+        """See `shuttle.kafka.Kafka`."""
         stream = self.stream(address, key)
         try:
             await stream.put(records, timeout_seconds)

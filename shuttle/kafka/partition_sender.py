@@ -58,7 +58,7 @@ class Chunk:
         """Report that some records may not have arrived and are not sent any more."""
         if not self.arrived.done():
             self.arrived.set_exception(failure)
-            self.arrived.exception()  # retrieved, also if the stream has just stopped waiting
+            self.arrived.exception()  # if the stream has just stopped waiting, asyncio would log it as never retrieved
 
 
 @dataclass(slots=True)
@@ -71,7 +71,7 @@ class _PackedBatch:
 
 
 class PartitionSender:
-    """The queue of one partition. A batch holds the records of all streams that are there; one is in flight at a time.
+    """The queue of one partition. A batch holds records of all streams in the queue; one batch is in flight at a time.
 
     The next batch is packed while one is on the wire. `put` sends a batch and returns with its acknowledgement;
     `limits` has the bytes of a batch by topic, learned from refusals. After a failure everything queued has failed and

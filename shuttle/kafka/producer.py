@@ -119,7 +119,7 @@ class Producer:
         return sender
 
     async def _put(self, batch: Batch, topic: str, partition: int) -> None:
-        """Send and await the acknowledgement, with a limit: idempotent batches with a leader never expire."""
+        """Send and await the acknowledgement, within the timeout: aiokafka never lets an idempotent batch expire."""
         await self._bounded(self._send(batch, topic, partition))
 
     async def _send(self, batch: Batch, topic: str, partition: int) -> None:

@@ -1,4 +1,4 @@
-"""A stream: the chunks of one log or status, sent in order even if partition senders and batches fail."""
+"""A stream: the chunks of one log or status, sent in order, and again in smaller batches if the topic requires that."""
 
 import asyncio
 from collections import deque
@@ -13,7 +13,7 @@ from shuttle.kafka.partition_sender import Chunk, PartitionSender, SmallerBatche
 class HeldPartitionSender:
     """A sender whose producer stays open until `release` is called.
 
-    `regain` holds it again if it is still usable: an open log sends a line every now and then.
+    `regain` holds it again if it is still usable. A log that grows slowly does that for each new line.
     """
 
     sender: PartitionSender
@@ -22,7 +22,7 @@ class HeldPartitionSender:
 
 
 class PartitionStream:
-    """See `shuttle.kafka.Stream`; `hold` finds a sender within that many seconds.
+    """See `shuttle.kafka.Stream`; `hold(seconds)` finds a sender within this time.
 
     The sender changes only while nothing is in flight: a chunk in another sender could overtake those before it.
     """
@@ -36,7 +36,7 @@ class PartitionStream:
         self._progress_at = 0.0
 
     async def put(self, records: Iterable[Record], timeout_seconds: float) -> None:
-        """See the port."""
+        """See `shuttle.kafka.Stream`."""
         if self._held is None:
             self._progress_at = asyncio.get_running_loop().time()
             self._held = await self._sender(timeout_seconds)
@@ -48,7 +48,7 @@ class PartitionStream:
         return self._last
 
     async def acknowledged(self, timeout_seconds: float) -> None:
-        """See the port."""
+        """See `shuttle.kafka.Stream`."""
         loop = asyncio.get_running_loop()
         while self._held is not None:
             left_seconds = max(self._progress_at + timeout_seconds - loop.time(), 0)
@@ -69,7 +69,7 @@ class PartitionStream:
             await self.put(records, timeout_seconds)
 
     def close(self) -> None:
-        """See the port. Withdraws all chunks at once: otherwise a chunk could be sent without the one before it."""
+        """See `shuttle.kafka.Stream`. Withdraws all chunks at once: none may be sent without the one before it."""
         for chunk in self._in_flight:
             chunk.withdraw()
         self._in_flight.clear()

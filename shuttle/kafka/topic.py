@@ -70,7 +70,7 @@ async def _reading(
     )
     refusals: list[AddressRefusedError] = []
     CheckedClient(
-        consumer._client,  # noqa: SLF001 - as in a producer, where it is public
+        consumer._client,  # noqa: SLF001 - a producer has the same attribute under a public name
         bootstrap,
         connector,
         access,

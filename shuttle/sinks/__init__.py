@@ -14,8 +14,8 @@ from shuttle.outgoing.failover import Failover
 class SinkTarget:
     """One recorded sink of one build; `url` still holds its userinfo, `headers` may hold secrets (not in repr).
 
-    `member` is the index of the failover's member in use, from 0. `build_json` is
-    the value of `build` in Kafka messages: the build's id, or the build number as the older API's client gave it.
+    `member` is the index of the failover's member in use, from 0. `build_json` is the value of `build` in Kafka
+    messages: the build's id, or the build number as the older API's client gave it.
     """
 
     sink_id: int

@@ -119,7 +119,11 @@ class LogForwarder:
         return self._retry_policy.give_up_seconds - (self._clock.steady() - ended_at).total_seconds()
 
     def _timeout_seconds(self, finished_at: FinishedAt, began_at: float) -> float:
-        """Ends with the time to give up: a receiver that reads a byte a second cannot hold an attempt forever."""
+        """How long the receiver may make no progress from now on.
+
+        It becomes 0 at the time to give up, but not in the first seconds of an attempt. So a receiver that reads a byte
+        a second cannot hold an attempt forever.
+        """
         shortest_seconds = _SHORTEST_ATTEMPT_SECONDS - (time.monotonic() - began_at)
         return min(self._retry_policy.timeout_seconds, max(self._left_seconds(finished_at), shortest_seconds, 0))
 

@@ -49,7 +49,7 @@ class HostRecovery:
 
 
 class _Waiting:
-    """The pauses for one host, the longest first, and whether a success ends them."""
+    """The pauses for one host, in the order in which they began, and whether a success ends them."""
 
     def __init__(self, probe_seconds: float) -> None:
         self._probe_seconds = probe_seconds

@@ -35,6 +35,8 @@ class HttpUploadFactory:
     """Makes uploads to http(s) receivers (docs/contract.md, "Logs by http"); see `shuttle.sinks.forward.UploadFactory`.
 
     `session` must have no limit of connections, because each log holds one, and no secrets in its default headers.
+    `resume` is SHUTTLE_LOG_RESUME: after a broken request whose receiver reported no offset, the log is sent again from
+    the beginning of that request (`acknowledged`), or continued after the last byte sent (`sent`).
     """
 
     def __init__(self, session: ClientSession, *, resume: Literal["acknowledged", "sent"] = "acknowledged") -> None:
@@ -110,7 +112,7 @@ class HttpUpload:
         return await self._refused(request, status)
 
     async def _accepted(self, request: LogRequest, status: int) -> bool | None:
-        """Handle a 2xx. Before the end of the body it asks for the rest in another request."""
+        """Handle a 2xx. If it came before the end of the body, the receiver wants the rest in another request."""
         if request.ended:
             self._report_success()
         if request.ended and not request.is_piece:
@@ -136,8 +138,8 @@ class HttpUpload:
     def _make_pieces_smaller(self, request: LogRequest) -> bool:
         """Halve the piece, or what the receiver took of the request if that is less; False = it is the smallest.
 
-        Without an offset in the answer, what the kernel took counts. The receiver has read less, so it may take some
-        refusals to get below its limit.
+        Without an offset in the answer, the bytes that the kernel took count. The receiver has read fewer bytes, so
+        several refusals may follow until a piece is below its limit.
         """
         if self._piece_bytes == _SMALLEST_PIECE_BYTES:
             return False

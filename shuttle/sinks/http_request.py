@@ -24,8 +24,8 @@ _CONNECT_SECONDS = 15
 class LogRequest:
     """Sends the log from `first_offset` to its end, or a piece of at most `piece_bytes` of it, once.
 
-    `is_piece`: the end of this request is not the log's. Its head says so, so a log that ends within a piece is
-    followed by an empty request.
+    `is_piece`: the end of this request is not the log's. The headers say so before the body is sent. So if the log ends
+    within the piece, another request, which is empty, tells the receiver that the log is complete.
 
     After `send`, also after a failed one, `sent_offset` is the end of the bytes handed to the kernel, `reported_offset`
     the offset that the receiver last reported (None = none), `answer_offset` the one in its final answer, and `ended`

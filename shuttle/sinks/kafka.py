@@ -42,7 +42,7 @@ class KafkaUploadFactory:
         return KafkaUpload(self, target, log, ledger, host_recovery)
 
     def chunks(self, address: KafkaAddress, messages: Messages, timeout_seconds: Callable[[], float]) -> "_Chunks":
-        """For one attempt."""
+        """The chunks of one attempt."""
         return _Chunks(
             self._kafka.stream(address, messages.key),
             messages,
@@ -100,7 +100,7 @@ class KafkaUpload:
         return True
 
     async def _send_lines(self, chunks: "_Chunks") -> None:
-        """Keep as many chunks in flight as there are and may be; an incomplete line delays no acknowledgement."""
+        """Keep as many chunks in flight as possible. While the next line is incomplete, await acknowledgements."""
         log, offset = self._log, self.offset
         while chunks.in_flight or not log.complete or offset < log.size_bytes:
             seen_bytes = max(log.size_bytes, offset)
