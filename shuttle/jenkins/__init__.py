@@ -1,4 +1,4 @@
-"""The port to Jenkins: the calls that the shuttle makes, and their results.
+"""The interface to Jenkins: the calls that the shuttle makes, and their results.
 
 Every call may raise JenkinsUnavailableError (refused, reset, timed out, 5xx, unreadable, or a 401 that may come from a
 starting Jenkins: the outcome is unknown, retry) and JenkinsRefusedError (a steady 401, or a 403 with the missing

@@ -1,4 +1,4 @@
-"""The client of one Jenkins controller: every query and command of the port, over asyncio.
+"""The client of one Jenkins controller: every call of `shuttle.jenkins.Jenkins`, over asyncio.
 
 A POST is sent once: after a lost answer the caller searches for the build's marker before a retry.
 """
@@ -26,10 +26,10 @@ class JenkinsClient:
     """Implements `shuttle.jenkins.Jenkins`. Create it inside a running loop.
 
     `url` is JENKINS_URL including its userinfo. A job in a folder is named `folder/name`. `folder` is used by `check`
-    alone: the permission to create jobs may be granted only there. Every query (GET) takes its place in `budget`, a
-    command never does. `observe` gets the kind and the seconds of every request. Timeouts are in seconds: for a
-    connection, for a whole answer, and for the longest silence within a console's text, whose total time is not
-    limited.
+    alone: the permission to create jobs may be granted only there. The polls of builds, consoles, the queue and the
+    load wait for `budget`. Commands do not, nor do the GETs for jobs and for `check`. `observe` gets the kind and the
+    seconds of every request. Timeouts are in seconds: for a connection, for a whole answer, and for the longest silence
+    within a console's text, whose total time is not limited.
     """
 
     def __init__(
@@ -77,13 +77,13 @@ class JenkinsClient:
     # --- jobs
 
     async def apply_job(self, job: str, config_xml: bytes, digest: str) -> None:
-        """See the port; missing folders are created."""
+        """See `shuttle.jenkins.Jenkins`; missing folders are created."""
         await self._session.before_command()
         with self._refused.watch("apply_job"):
             await self._jobs.apply(job, config_xml, digest)
 
     async def delete_job(self, job: str) -> None:
-        """See the port."""
+        """See `shuttle.jenkins.Jenkins`."""
         await self._session.before_command()
         with self._refused.watch("delete_job"):
             await self._jobs.delete(job)
@@ -91,7 +91,10 @@ class JenkinsClient:
     # --- from the trigger to the build
 
     async def trigger(self, job: str, parameters: Mapping[str, str]) -> int:
-        """See the port. Parameters are sent in a form body, so that no access log has them. Jenkins does not wait."""
+        """See `shuttle.jenkins.Jenkins`; the job's quiet period is skipped.
+
+        Parameters are sent in a form body, so that no access log has them.
+        """
         with self._refused.watch("trigger"):
             return await self._trigger(job, parameters)
 
@@ -113,19 +116,19 @@ class JenkinsClient:
         raise answers.failure(answer, what)
 
     async def waiting(self) -> Mapping[str, QueueItem]:
-        """See the port."""
+        """See `shuttle.jenkins.Jenkins`."""
         return (await self._queue.listing()).marked
 
     async def waiting_nodes(self) -> Mapping[tuple[str, int], QueueItem]:
-        """See the port."""
+        """See `shuttle.jenkins.Jenkins`."""
         return (await self._queue.listing()).nodes
 
     async def queue_item(self, item: int) -> QueueItem:
-        """See the port."""
+        """See `shuttle.jenkins.Jenkins`."""
         return answers.queue_item(await self._fetch_queue_item(item))
 
     async def find_build(self, job: str, build_uuid: str) -> JenkinsBuild | None:
-        """See the port. Replays have the marker, too: the first build that is not a ghost counts."""
+        """See `shuttle.jenkins.Jenkins`. Replays have the marker, too: the first build that is not a ghost counts."""
         first: JenkinsBuild | None = None
         for page in range(MAX_PAGES):
             span = f"{page * BUILDS_PER_PAGE},{(page + 1) * BUILDS_PER_PAGE}"
@@ -142,17 +145,17 @@ class JenkinsClient:
         return first
 
     async def build(self, job: str, number: int) -> JenkinsBuild:
-        """See the port."""
+        """See `shuttle.jenkins.Jenkins`."""
         path = _json(f"{job_path(job)}{number}/", answers.BUILD_TREE)
         return answers.build(await self._query("build", path, f"show build {number} of {job}"))
 
     async def newest_build(self, job: str) -> JenkinsBuild | None:
-        """See the port."""
+        """See `shuttle.jenkins.Jenkins`."""
         path = _json(job_path(job), answers.NEWEST_BUILD_TREE)
         return answers.newest_build(await self._query("build", path, f"show the newest build of {job}"))
 
     async def console_tail(self, job: str, number: int, limit_bytes: int = 65536) -> bytes:
-        """See the port. Reads a console of any length, and keeps only its end in memory."""
+        """See `shuttle.jenkins.Jenkins`. Reads a console of any length, and keeps only its end in memory."""
         path = f"{job_path(job)}{number}/consoleText"
         async with self.budget.poll():
             response = await self._session.stream(
@@ -170,7 +173,7 @@ class JenkinsClient:
     # --- commands
 
     async def cancel(self, item: int) -> None:
-        """See the port."""
+        """See `shuttle.jenkins.Jenkins`."""
         with self._refused.watch("cancel"):
             await self._cancel(item)
 
@@ -188,7 +191,7 @@ class JenkinsClient:
             raise answers.failure(answer, f"cancel the queue item {item}")
 
     async def stop(self, job: str, number: int, command: StopCommand) -> None:
-        """See the port."""
+        """See `shuttle.jenkins.Jenkins`."""
         with self._refused.watch("stop"):
             await self._stop(job, number, command)
 
@@ -200,7 +203,7 @@ class JenkinsClient:
             raise answers.failure(answer, f"{command} build {number} of {job}")
 
     async def describe(self, job: str, number: int, text: str) -> None:
-        """See the port."""
+        """See `shuttle.jenkins.Jenkins`."""
         path = f"{job_path(job)}{number}/submitDescription"
         answer = await self._session.post("describe", path, {"description": text})
         if answer.status not in {200, 204, 302}:
@@ -209,7 +212,7 @@ class JenkinsClient:
     # --- the controller itself
 
     async def check(self) -> None:
-        """See the port: checks the user, and the permission to create jobs by a request that cannot create one.
+        """Check the user, and the permission to create jobs by a request that cannot create one.
 
         Other missing permissions become known only when a command needs them: recent refusals are remembered and raised
         here. A missing Run/Update is not, because builds run without descriptions as well.
@@ -229,13 +232,13 @@ class JenkinsClient:
         self._refused.raise_known_refusal()
 
     async def load(self) -> Load:
-        """See the port."""
+        """See `shuttle.jenkins.Jenkins`."""
         queue = await self._query("load", _json("queue/", answers.QUEUE_LENGTH_TREE), "show its queue")
         computers = await self._query("load", _json("computer/", answers.EXECUTORS_TREE), "show its executors")
         return answers.load(queue, computers)
 
     async def close(self) -> None:
-        """See the port."""
+        """See `shuttle.jenkins.Jenkins`."""
         await self._queue.close()
         await self._session.close()
         self._jobs.close()

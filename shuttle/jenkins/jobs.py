@@ -133,7 +133,7 @@ class Jobs:
         return _differences(ours, read_definition(answer.body))
 
     def _report(self, job: str, edited: list[str]) -> None:
-        """Log a warning once per edit. A job that Jenkins changes after each update looks edited every time."""
+        """Log a warning, but not again before the job was found unedited: Jenkins itself may change it each time."""
         if job not in self._reported:
             self._reported.add(job)
             _log.warning("a Jenkins job was edited by hand; updating it", job=job, edited=", ".join(edited))

@@ -98,7 +98,7 @@ def split_listener(text: str) -> tuple[str, int]:
 
 
 def check_folder(text: str) -> str:
-    """Refuse a folder whose name Jenkins does not allow, or that leads out of it."""
+    """Refuse a path of folders with a name that Jenkins does not allow, or with `.` or `..`."""
     names = text.strip("/").split("/") if text else []
     if any(name in {"", ".", ".."} or name != name.strip() or _NO_ITEM_NAME.search(name) for name in names):
         raise ValueError("write names of Jenkins folders, separated by single slashes")
@@ -136,7 +136,8 @@ def _is_host_and_port(text: str) -> bool:
 def _is_host(host: str) -> bool:
     if host.startswith("["):
         try:
-            IPv6Address(host[1:-1].replace("%", " "))  # makes a zone invalid: it has a meaning on one machine only
+            # An address with a zone (%) is refused, because a zone has a meaning on one machine only.
+            IPv6Address(host[1:-1].replace("%", " "))
         except AddressValueError:
             return False
         return True

@@ -54,7 +54,7 @@ def _not_utf8(values: Mapping[str, str]) -> list[str]:
 
 
 def setting_names() -> frozenset[str]:
-    """The names of the settings in the environment, without those of files."""
+    """The names of the settings in the environment, without the names `NAME_FILE`."""
     return frozenset(name.upper() for name in Settings.model_fields)
 
 

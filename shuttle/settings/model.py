@@ -53,7 +53,7 @@ from shuttle.settings.values import (
 )
 from shuttle.standing import TokenRole
 
-# In place of a certificate's path: one is made at each start.
+# A value of SHUTTLE_PACKERD_TLS_CERT instead of a path: a certificate is made at each start.
 OWN_CERTIFICATE = "auto"
 
 

@@ -10,7 +10,7 @@ from shuttle.settings.values import read_delays
 MIB = 1024 * 1024
 GIB = 1024 * MIB
 
-# 31 years, and 100: instants that lie that far from now can still be computed and recorded.
+# 31 years, and 100 years for a number of days: instants at these distances can still be computed and recorded.
 MAX_SECONDS = 1e9
 Seconds = Annotated[float, Field(gt=0, le=MAX_SECONDS)]
 Days = Annotated[float, Field(le=36_500)]
@@ -36,7 +36,7 @@ def checked(check: Callable[[str], object]) -> AfterValidator:
 
 
 def _checked_delays(delays: tuple[float, ...]) -> tuple[float, ...]:
-    """The unchanged delays; raises ValueError unless there is one, and each is an instant that can be recorded."""
+    """The unchanged delays; raises ValueError if there is none, or if the instant after one cannot be recorded."""
     if not delays or not all(0 <= seconds <= MAX_SECONDS for seconds in delays):
         raise ValueError(f"write at least one delay, each from 0 to {MAX_SECONDS:.0f}")
     return delays
