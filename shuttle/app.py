@@ -65,8 +65,8 @@ _DOUBLE_RATE_SECONDS = 5.0
 _DATABASE_PAUSE_SECONDS = 1.0
 # The part of SHUTTLE_LEASE_SECONDS in which this process sends nothing any more, and others do not take its apps yet.
 _LEASE_MARGIN = 0.2
-# How many archives are checked at the same time. A hostile one can take 1 GiB of memory while it is checked, so the
-# number does not grow with a machine's CPUs alone.
+# How many archives are checked at the same time: one for each CPU, from two to four. A hostile archive can take 1 GiB
+# of memory while it is checked, so the number does not grow further.
 _CHECKED_ARCHIVES = min(max(2, os.cpu_count() or 2), 4)
 
 
@@ -130,7 +130,7 @@ async def shuttle_parts(
         )
         signals = Signals()
         signals.subscribe_to(database)
-        # With SQLite the spools are on the database's disk, and nothing outlives it.
+        # With SQLite no pieces are stored: the spools are on the database's disk, and are lost only together with it.
         pieces = LogPieces(database, objects, library, owned, enabled=bool(settings.postgres_url))
         logs = BuildLogs(database, vault, library, pieces, signals, owned=owned)
         services = Services(
@@ -250,7 +250,7 @@ def _prepare_data_dir(folder: Path) -> None:
 
 
 def open_database(settings: Settings, clock: Clock) -> Database:
-    """The database that the settings name; it is not used yet."""
+    """The database that the settings name, without a connection to it yet."""
     if settings.postgres_url:
         from shuttle.store.postgres import PostgresDatabase  # noqa: PLC0415 - 60 ms and 15 MB that SQLite does not need
 

@@ -237,7 +237,7 @@ class Build:
 
     @property
     def status(self) -> Status:
-        """The newest status that receivers were sent."""
+        """The newest status that was sent to receivers."""
         if self.state.final:
             return FINAL_STATUSES[self.state]
         return Status.PENDING if self.state is State.RUNNING else Status.QUEUED

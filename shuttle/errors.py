@@ -190,7 +190,7 @@ class CannotRecordError(ShuttleError):
 
 
 class BuildFailedError(ShuttleError):
-    """An error while a build runs; ends it `failed` with `reason` and the message."""
+    """Ends a build in any of its steps as `failed`, with `reason` and the message."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)

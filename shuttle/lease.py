@@ -29,7 +29,7 @@ class Lease:
         return self._clock()
 
     def renew(self, began_at: float) -> None:
-        """The counter was raised; `began_at` is when that was begun."""
+        """Record that the counter was raised; `began_at` is the time at which raising it began."""
         self._began_at = began_at
         self._renewed.set()
 

@@ -13,15 +13,17 @@ _JENKINS_BUCKETS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, math.inf)
 
 ACCEPTED = Counter("shuttle_builds_accepted_total", "Builds recorded; repeats of a request do not count.")
 ENDED = Counter("shuttle_builds_ended_total", "Builds that reached a final state.", ["state"])
-UNDER_WAY = Gauge("shuttle_builds_under_way", "Builds that this process works on now, waiting ones left out.")
+UNDER_WAY = Gauge(
+    "shuttle_builds_under_way", "Builds that this process works on now, without those that wait for a slot."
+)
 WAITING = Gauge("shuttle_builds_waiting", "Builds that have no slot yet.")
-OLDEST_WAITING = Gauge("shuttle_builds_waiting_oldest_seconds", "How long the oldest of them has waited.")
+OLDEST_WAITING = Gauge("shuttle_builds_waiting_oldest_seconds", "How long the oldest build without a slot has waited.")
 QUEUE_WAIT = Histogram(
     "shuttle_queue_wait_seconds", "How long builds waited; counted when they end.", ["queue"], buckets=_WAIT_BUCKETS
 )
 ATTEMPTS = Counter("shuttle_delivery_attempts_total", "Attempts to deliver a status.", ["outcome"])
 OUTBOX = Gauge("shuttle_outbox_deliveries", "Statuses that have not been delivered yet.")
-OLDEST_DELIVERY = Gauge("shuttle_outbox_oldest_seconds", "How long the oldest of them has been in the outbox.")
+OLDEST_DELIVERY = Gauge("shuttle_outbox_oldest_seconds", "How long the oldest status has waited for its delivery.")
 SINKS = Gauge("shuttle_sinks_open", "Log sinks that are neither done nor given up.", ["state"])
 SINK_LAG = Gauge("shuttle_sink_lag_bytes", "Recorded log bytes that open sinks have not acknowledged.", ["state"])
 REPLICAS = Gauge("shuttle_replicas", "Replicas that this one considers alive, itself included.")

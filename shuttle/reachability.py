@@ -8,7 +8,8 @@ from typing import Self
 
 @dataclass(frozen=True, slots=True)
 class Reachability:
-    """For how many seconds each had been unreachable when the replica last raised its counter; 0 = it is reachable.
+    """The seconds for which the object store and each controller had been unreachable when the replica last raised its
+    counter; 0 = reachable.
 
     `object_store` None = unknown, because the replica's version does not record it.
     """
@@ -22,7 +23,7 @@ class Reachability:
         return cls(**json.loads(text))
 
     def text(self) -> str:
-        """As it is recorded; in whole seconds, to keep the text short."""
+        """The text to record; in whole seconds, to keep it short."""
         rounded = {name: round(seconds) for name, seconds in self.controllers.items()}
         store = None if self.object_store is None else round(self.object_store)
         return json.dumps(asdict(Reachability(store, rounded)))

@@ -1,4 +1,4 @@
-"""Creates what sends logs and statuses, by kind of receiver; a part of the composition root."""
+"""Creates the senders of logs and statuses, by kind of receiver; a part of the composition root."""
 
 from aiohttp import ClientSession
 

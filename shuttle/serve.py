@@ -39,7 +39,7 @@ async def serve(settings: Settings) -> None:
     collect_less_often()
     map_large_allocations()
     for name in names_without_effect(os.environ):
-        log.warning("this setting of the old shuttle has no effect", setting=name)
+        log.warning("this setting has no effect any more", setting=name)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(EventLoopLog())

@@ -59,7 +59,7 @@ def open_vault(keys: Sequence[str], data_dir: Path, sealed: Sequence[bytes], *, 
     """The vault with these keys, or if there are none, with the key file in the data directory.
 
     `sealed` are samples from the database. A key that does not decrypt them is refused, and if there are any, no new
-    key is made. If `make` is False, no key file is written: a missing one is treated as if it were new.
+    key is made. If `make` is False, no key file is written: if it is missing, the vault has a new key that is not kept.
 
     Raises:
         SettingsError: one sentence that says which key has to be restored.

@@ -72,7 +72,7 @@ class Worker:
     async def look(self) -> None:
         """Begin what this process owns and has not begun yet: builds, logs not archived, open sinks, planned resumes.
 
-        After a start or a takeover this is all open work, later what was recorded without a notice.
+        After a start or a takeover this is all open work. Later it is only the work that was recorded without a notice.
         """
         parked = set(self._parked)
         unfinished = await self._services.database.run(unfinished_uuids) if parked else set()
