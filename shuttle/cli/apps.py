@@ -32,7 +32,7 @@ def prune(
         str,
         typer.Option(
             metavar="DURATION",
-            help="Only apps whose newest build ended that long ago, like 30d, 12h.",
+            help="Only apps whose newest build ended at least this long ago, like 30d, 12h.",
             show_default=False,
         ),
     ],
@@ -41,7 +41,7 @@ def prune(
     url: ServiceUrl = DEFAULT_URL,
     token: Token = "",
 ) -> None:
-    """Delete the Jenkins jobs of apps without a build under way whose newest build ended long ago.
+    """Delete the Jenkins jobs of apps that have no unfinished build, and whose newest build ended long ago.
 
     Builds, logs and artifacts stay. The next build of an app makes its job again.
     """
@@ -76,7 +76,7 @@ async def _idle(client: "ShuttleClient", query: dict[str, str]) -> list[dict[str
 
 
 async def _prune(client: "ShuttleClient", query: dict[str, str]) -> list[dict[str, Any]]:
-    """Those of each call are no longer idle for the next one."""
+    """Call until the service has no further page: the apps of one call are no longer idle in the next one."""
     found = list[dict[str, Any]]()
     while True:
         page = await client.prune_apps(**query)

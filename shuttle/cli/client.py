@@ -151,7 +151,8 @@ class ShuttleClient:
                 async with self._log_response(app_id, build_id, offset, follow=follow) as response:
                     failing_since = None
                     complete = response.headers.get("Shuttle-Log-Complete") == "true"
-                    # A service that was killed may have less of a running log than it had sent; it begins there.
+                    # A service that was killed may have less of a running log than it had sent. Then the response
+                    # begins at the end of what it has.
                     at = min(offset, int(response.headers.get("Shuttle-Log-Offset", offset)))
                     async for piece in response.content.iter_any():
                         new = piece[offset - at :]

@@ -17,7 +17,7 @@ def doctor(
         float, typer.Option(help="How long an agent may take to run that build.", metavar="SECONDS")
     ] = 60,
     agent: Annotated[
-        bool, typer.Option("--agent", help="Let that build also list the versions of packer, berks and kitchen.")
+        bool, typer.Option("--agent", help="Let that build also list the versions of packer and the tools around it.")
     ] = False,
     sink: Annotated[
         list[str] | None,

@@ -32,7 +32,7 @@ _JENKINS = "Jenkins"
 # Jenkins refuses a deletion after it has waited 15 seconds for a running build; then it is tried again.
 _DELETIONS = 3
 _PAUSE_SECONDS = 0.5
-# One to create the job with, and another to change it to.
+# The job is created with the first one, and then changed to the second one.
 _TWO_PIPELINES = tuple(PIPELINES.values())[:2]
 
 
@@ -79,7 +79,8 @@ async def _examine(
 
 
 class _JobsExamination:
-    """Creates a job, changes, runs and deletes it; if a permission is missing, the job is still removed or named."""
+    """Creates a job, changes, runs and deletes it. If a permission is missing, the job is still deleted, or a finding
+    says which job is left."""
 
     def __init__(self, jenkins: Jenkins, settings: Settings, wait_seconds: float, *, programs: bool) -> None:
         self._jenkins = jenkins
@@ -103,7 +104,7 @@ class _JobsExamination:
         except ShuttleError as error:
             yield problem(_JENKINS, error.message)
         finally:
-            # Even if the doctor is interrupted.
+            # The job is removed even if the doctor is interrupted.
             removed = await self._remove()
         if removed is not None:
             yield removed

@@ -97,7 +97,7 @@ async def _peers(replicas: Sequence[Replica], settings: Settings) -> AsyncIterat
 
 
 def _findings(facts: PostgresFacts, *, migrates: bool) -> list[Finding]:
-    """`migrates`: the user of DATABASE_URL migrates the database, too."""
+    """The findings on the server; `migrates`: the user of DATABASE_URL also migrates the database."""
     findings = []
     if facts.version < OLDEST_VERSION:
         findings.append(problem("database", f"PostgreSQL {facts.version} is too old; use {OLDEST_VERSION} or newer."))

@@ -34,7 +34,7 @@ class Balancer:
         await asyncio.gather(*self._passing, return_exceptions=True)
 
     def is_out(self, _port: int) -> bool:
-        """Whether the replica at the port gets no connections."""
+        """Whether the replica at the port gets no connections; the balancer of the tests overrides it."""
         return False
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

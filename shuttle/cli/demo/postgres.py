@@ -37,7 +37,8 @@ def packaged_programs() -> Path:
 class PostgresServer:
     """A server with its data in `folder`, for the user USER. Every method blocks.
 
-    For root it runs as the user nobody, because PostgreSQL refuses root. So nobody must be able to enter `folder`.
+    If root starts it, it runs as the user `nobody`, because PostgreSQL refuses root. So the user `nobody` must be able
+    to enter `folder`.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class PostgresServer:
         settings = [word for name, value in self._settings.items() for word in ("-c", f"{name}={value}")]
         command = [str(self._bin / "postgres"), "-D", str(self._data), "-p", str(self.port), "-k", "", *settings]
         with (self._folder / "log").open("ab") as log:
-            # In a session of its own, because Ctrl-C would stop it before those that use it.
+            # In a session of its own: otherwise Ctrl-C would stop it before its clients.
             self._process = subprocess.Popen(
                 command, stdout=log, stderr=log, cwd="/", start_new_session=True, **self._as
             )
@@ -106,7 +107,7 @@ class PostgresServer:
             raise CommandError(f"{program} failed: {called.stderr.decode(errors='replace').strip()}")
 
     def _let_nobody_in(self) -> None:
-        """Give the folder to nobody, with a copy of the programs if these are in a folder of root's alone."""
+        """Give the folder to the user `nobody`, with a copy of the programs if only root can enter their folder."""
         self._folder.chmod(0o755)
         shutil.chown(self._folder, **self._as)
         if any(not folder.stat().st_mode & 0o001 for folder in self._bin.parents):

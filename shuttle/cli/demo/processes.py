@@ -14,8 +14,8 @@ from shuttle.cli.failures import CommandError
 
 _READY_WITHIN_SECONDS = 30
 _END_WITHIN_SECONDS = 10
-# Below the ports that the kernel gives to outgoing connections and to servers on port 0: they do not take the port
-# before the demo's server listens.
+# Below the ports that the kernel gives to outgoing connections and to servers on port 0: none of these can take a port
+# before the demo's server listens on it.
 _PORTS = range(20_000, 32_000)
 
 

@@ -241,7 +241,7 @@ async def _keep(servers: Servers, screen: Screen) -> None:
 
 
 async def _stop_unfinished(client: ShuttleClient, received: ReceivedBuild) -> None:
-    """Stop an interrupted build before the emulated Jenkins ends: as with a real one, its steps survive it."""
+    """Stop an interrupted build before the emulated Jenkins ends: its steps would continue without Jenkins."""
     if received.final_status.is_set():
         return
     with suppress(CommandError, TimeoutError):

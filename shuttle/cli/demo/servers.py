@@ -56,7 +56,7 @@ async def start_servers(stack: AsyncExitStack, screen: Screen, *, kafka: bool, r
 
 
 def _receiver(screen: Screen, *, shows_log: bool) -> Receiver:
-    """It shows the log itself, or only where each of its requests begins."""
+    """A receiver that shows the log itself, or only the offset at which each request with a part of it begins."""
 
     def on_status(build: ReceivedBuild, body: dict[str, Any]) -> None:
         screen.event("status", f"{body['status']:<10} {_note(build, body)}")

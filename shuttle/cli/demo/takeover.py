@@ -109,7 +109,7 @@ async def _owner(client: ShuttleClient, candidates: list[Replica]) -> Replica:
 
 
 async def _before_the_end(following: asyncio.Task[None], step: Awaitable[Result]) -> Result:
-    """Wait for the step; raises the error of the following, or CommandError if the log ends before."""
+    """Wait for the step; raises the error of `following`, or CommandError if the log ends first."""
     waiting = asyncio.ensure_future(step)
     try:
         await asyncio.wait({waiting, following}, return_when=asyncio.FIRST_COMPLETED)
