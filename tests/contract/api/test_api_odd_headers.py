@@ -28,7 +28,7 @@ HEADERS = (
 async def guarded(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shuttle]:
     folder = tmp_path_factory.mktemp("odd-headers")
     async with running_shuttle(
-        folder, SHUTTLE_TOKENS=f"controller:{CONTROLLER.decode()}", SHUTTLE_HOOK_SECRET="x"
+        folder, SHUTTLE_TOKENS=f"controller:{CONTROLLER.decode()}", SHUTTLE_HOOK_SECRET="s3cret-of-the-git-server"
     ) as shuttle:
         shuttle.headers["Authorization"] = f"Bearer {CONTROLLER.decode()}"
         yield shuttle
